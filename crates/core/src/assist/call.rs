@@ -1,0 +1,1 @@
+//! A method of Code Assist as an HTTP request.

@@ -1,0 +1,6 @@
+//! The standard Gemini API, as clients speak it.
+
+pub mod models;
+pub mod rewrite;
+pub mod route;
+pub mod status;

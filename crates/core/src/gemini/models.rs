@@ -1,0 +1,1 @@
+//! Model names and the model list (`protocol.md` 6).

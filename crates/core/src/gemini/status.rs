@@ -1,0 +1,1 @@
+//! `google.rpc.Status` JSON: the one shape of every error that a client sees.

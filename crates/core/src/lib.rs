@@ -1,0 +1,29 @@
+//! What `code-assist-proxy` knows, and nothing that it touches.
+//!
+//! In scope:
+//! - the standard Gemini API as clients speak it ([`gemini`]), and Code Assist as Google speaks it
+//!   ([`assist`], [`oauth`], [`sse`]);
+//! - the policies, each a plain value that is told the time and returns a verdict ([`policy`],
+//!   [`access`]);
+//! - the life of a request, top to bottom ([`proxy`]), and every way to say no ([`refusal`]).
+//!
+//! Out of scope, and lent by a shell through [`platform::Platform`]:
+//! - sockets, files, stores, environment variables;
+//! - clocks, timers, randomness, tasks.
+//!
+//! See `ARCHITECTURE.md` for the map and the invariants.
+
+pub mod access;
+pub mod assist;
+pub mod body;
+pub mod gemini;
+pub mod json;
+pub mod oauth;
+pub mod payload;
+pub mod platform;
+pub mod policy;
+pub mod proxy;
+pub mod refusal;
+pub mod report;
+pub mod settings;
+pub mod sse;

@@ -1,0 +1,88 @@
+//! A request body in pieces: the envelope's head, the client's own bytes, the envelope's tail.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+/// Bytes in a row, none of them copied. Cloning is by reference count, so a retry costs nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Payload {
+    pieces: VecDeque<Bytes>,
+    len: u64,
+}
+
+impl Payload {
+    /// The length of all pieces together.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// True when there is not one byte.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Adds a piece at the end; an empty one is not kept.
+    pub fn push(&mut self, piece: impl Into<Bytes>) {
+        let piece = piece.into();
+        if !piece.is_empty() {
+            self.len += piece.len() as u64;
+            self.pieces.push_back(piece);
+        }
+    }
+
+    /// Adds all pieces of another payload at the end.
+    pub fn append(&mut self, other: Self) {
+        self.len += other.len;
+        self.pieces.extend(other.pieces);
+    }
+
+    /// The pieces in order.
+    pub fn pieces(&self) -> impl Iterator<Item = &Bytes> {
+        self.pieces.iter()
+    }
+
+    /// One buffer with everything. Copies unless there is just one piece: for tests and keys, not
+    /// for the hot path.
+    pub fn to_bytes(&self) -> Bytes {
+        match self.pieces.len() {
+            0 => Bytes::new(),
+            1 => self.pieces[0].clone(),
+            _ => self.pieces.iter().flatten().copied().collect(),
+        }
+    }
+}
+
+impl From<Bytes> for Payload {
+    fn from(piece: Bytes) -> Self {
+        let mut payload = Self::default();
+        payload.push(piece);
+        payload
+    }
+}
+
+impl Body for Payload {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let Some(piece) = self.pieces.pop_front() else { return Poll::Ready(None) };
+        self.len -= piece.len() as u64;
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.len)
+    }
+}

@@ -1,0 +1,159 @@
+//! The one trait of the workspace: the hands that a shell lends to the core.
+//!
+//! No method asks for `Send`: the native shell's futures are `Send` because its types are, the
+//! edge's are not because JavaScript's are not. Auto traits leak through the concrete platform.
+
+use std::fmt;
+use std::future::Future;
+use std::ops::{Add, Sub};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+
+use crate::payload::Payload;
+use crate::proxy::Chore;
+
+/// What a shell can do for one request.
+///
+/// A platform is cheap to clone: response bodies keep one for their timers.
+#[expect(async_fn_in_trait, reason = "the shell decides Send; auto traits leak through the type")]
+pub trait Platform: Clone {
+    /// An upstream response body. Dropping it cancels the upstream request.
+    type Body: http_body::Body<Data = Bytes, Error = Broken>;
+    /// A future that ends after some time.
+    type Timer: Future<Output = ()>;
+
+    /// Monotonic time, for policies and measuring. The zero is arbitrary.
+    fn now(&self) -> Moment;
+
+    /// The wall clock, for expiry dates and time stamps.
+    fn clock(&self) -> Millis;
+
+    /// 64 random bits, good enough for ids and jitter.
+    fn random(&self) -> u64;
+
+    /// A timer that ends after `how_long`.
+    fn timer(&self, how_long: Duration) -> Self::Timer;
+
+    /// Sends one request upstream and returns when the response head is there.
+    ///
+    /// The shell connects within its connection timeout; every other timeout is the core's.
+    /// Redirects are not followed.
+    async fn send(&self, request: Request<Payload>) -> Result<Response<Self::Body>, Unreachable>;
+
+    /// Reads one entry of the key-value store. An expired entry is `None`.
+    async fn load(&self, key: &str) -> Result<Option<Bytes>, StoreError>;
+
+    /// Writes one entry, gone after `ttl`.
+    async fn save(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), StoreError>;
+
+    /// The credential file as it is now.
+    ///
+    /// `seen` is the stamp of the version that the core has read; the same version again is
+    /// [`LoginFile::Unchanged`].
+    async fn login_file(&self, seen: Option<u64>) -> LoginFile;
+
+    /// Runs `proxy.tidy(platform, chore)` soon, whether or not the current request lives on.
+    fn defer(&self, chore: Chore);
+}
+
+/// What [`Platform::login_file`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LoginFile {
+    /// No file. `encrypted_store` is true when the CLI's encrypted store lies next to its place
+    /// (`protocol.md` 1.9).
+    Absent {
+        /// Where it was looked for, for the error message.
+        path: String,
+        /// The CLI's `gemini-credentials.json` exists.
+        encrypted_store: bool,
+    },
+    /// A version that the core has not read.
+    Read {
+        /// Changes whenever the file does (modification time and length).
+        stamp: u64,
+        /// The whole file.
+        content: Bytes,
+    },
+    /// The version that the core has seen.
+    Unchanged,
+    /// The file is there but cannot be read; the text says why.
+    Unreadable(String),
+    /// This shell has no files.
+    Unsupported,
+}
+
+/// Milliseconds since the Unix epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
+pub struct Millis(pub u64);
+
+impl Millis {
+    /// How long until `later`, zero if it has passed.
+    pub fn until(self, later: Self) -> Duration {
+        Duration::from_millis(later.0.saturating_sub(self.0))
+    }
+}
+
+impl Add<Duration> for Millis {
+    type Output = Self;
+
+    fn add(self, how_long: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(how_long.as_millis()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// A point on the platform's monotonic clock, in microseconds from an arbitrary zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
+pub struct Moment(pub u64);
+
+impl Moment {
+    /// The time since `earlier`, zero if the clock did not advance.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for Moment {
+    type Output = Self;
+
+    fn add(self, how_long: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(how_long.as_micros()).unwrap_or(u64::MAX)))
+    }
+}
+
+impl Sub<Duration> for Moment {
+    type Output = Self;
+
+    fn sub(self, how_long: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(how_long.as_micros()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// No response head came from upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unreachable {
+    /// No connection: refused, no such host, TLS failure, or the connection timeout.
+    Connect(String),
+    /// The connection broke after the request was (at least partly) sent.
+    Disconnected(String),
+}
+
+impl fmt::Display for Unreachable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect(why) => write!(f, "no connection: {why}"),
+            Self::Disconnected(why) => write!(f, "the connection broke: {why}"),
+        }
+    }
+}
+
+/// The upstream body ended in the middle. The text says how, without secrets.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Broken(pub String);
+
+/// The key-value store did not do what it was asked. The text says why, without secrets.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct StoreError(pub String);

@@ -1,0 +1,1 @@
+//! Which access token to use, and whose turn it is to refresh it.

@@ -1,0 +1,5 @@
+//! The spine.
+
+/// Deferred work, as data.
+#[derive(Debug, Clone)]
+pub enum Chore {}
