@@ -1,1 +1,307 @@
 //! `google.rpc.Status` JSON: the one shape of every error that a client sees.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::StatusCode;
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
+use serde_json::value::RawValue;
+
+/// The `Content-Type` of every error. google-api-core needs the charset (`clients.md` R4).
+pub const CONTENT_TYPE: &str = "application/json; charset=UTF-8";
+
+/// An error in Google's shape, before it is bytes.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// `code`, which is the HTTP status.
+    pub code: StatusCode,
+    /// `status`, such as `RESOURCE_EXHAUSTED`.
+    pub status: Cow<'static, str>,
+    /// `message`, for people.
+    pub message: String,
+    /// `details`, left out when there are none.
+    pub details: Vec<Detail>,
+}
+
+impl Status {
+    /// A status without details, under the canonical name of its code.
+    pub fn new(code: StatusCode, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            status: Cow::Borrowed(canonical(code)),
+            message: message.into(),
+            details: Vec::new(),
+        }
+    }
+
+    /// The same with one more detail.
+    #[must_use]
+    pub fn with(mut self, detail: Detail) -> Self {
+        self.details.push(detail);
+        self
+    }
+
+    /// `{"error":{"code":…,"message":…,"status":…,"details":[…]}}`, on one line, in this order.
+    pub fn to_json(&self) -> Bytes {
+        // Strings, numbers and already valid raw JSON: there is nothing that could fail.
+        let text = serde_json::to_string(&Envelope { error: self }).unwrap_or_default();
+        Bytes::from(escape_separators(text))
+    }
+}
+
+impl Serialize for Status {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("code", &self.code.as_u16())?;
+        map.serialize_entry("message", &self.message)?;
+        map.serialize_entry("status", &self.status)?;
+        if !self.details.is_empty() {
+            map.serialize_entry("details", &self.details)?;
+        }
+        map.end()
+    }
+}
+
+/// One entry of `details`.
+#[derive(Debug, Clone)]
+pub enum Detail {
+    /// `ErrorInfo`: a reason that programs can compare.
+    ErrorInfo {
+        /// `reason`, in upper case.
+        reason: Cow<'static, str>,
+        /// `domain`, which says whose reason it is.
+        domain: Cow<'static, str>,
+        /// `metadata`, left out when there is none.
+        metadata: Vec<(Cow<'static, str>, String)>,
+    },
+    /// `Help`: where to read on.
+    Help {
+        /// `links`.
+        links: Vec<Link>,
+    },
+    /// `RetryInfo`: how long to wait.
+    RetryInfo(Duration),
+    /// The whole `details` array's element as somebody else wrote it.
+    Raw(Box<RawValue>),
+}
+
+impl Serialize for Detail {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = match self {
+            Self::Raw(raw) => return raw.serialize(serializer),
+            _ => serializer.serialize_map(None)?,
+        };
+        match self {
+            Self::ErrorInfo {
+                reason,
+                domain,
+                metadata,
+            } => {
+                map.serialize_entry("@type", "type.googleapis.com/google.rpc.ErrorInfo")?;
+                map.serialize_entry("reason", reason)?;
+                map.serialize_entry("domain", domain)?;
+                if !metadata.is_empty() {
+                    map.serialize_entry("metadata", &Metadata(metadata))?;
+                }
+            }
+            Self::Help { links } => {
+                map.serialize_entry("@type", "type.googleapis.com/google.rpc.Help")?;
+                map.serialize_entry("links", links)?;
+            }
+            Self::RetryInfo(delay) => {
+                map.serialize_entry("@type", "type.googleapis.com/google.rpc.RetryInfo")?;
+                map.serialize_entry("retryDelay", &proto_duration(*delay))?;
+            }
+            Self::Raw(_) => {}
+        }
+        map.end()
+    }
+}
+
+/// One link of a `Help` detail.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Link {
+    /// What is behind it.
+    pub description: Cow<'static, str>,
+    /// Where it leads.
+    pub url: Cow<'static, str>,
+}
+
+/// The name of `google.rpc.Code` that goes with an HTTP status (`spec.md` 7).
+///
+/// 405 and 413 have none of their own: the nearest in meaning stand in.
+pub fn canonical(code: StatusCode) -> &'static str {
+    match code.as_u16() {
+        401 => "UNAUTHENTICATED",
+        403 => "PERMISSION_DENIED",
+        404 | 410 => "NOT_FOUND",
+        405 | 501 => "UNIMPLEMENTED",
+        408 | 504 => "DEADLINE_EXCEEDED",
+        409 => "ABORTED",
+        412 => "FAILED_PRECONDITION",
+        416 => "OUT_OF_RANGE",
+        429 => "RESOURCE_EXHAUSTED",
+        499 => "CANCELLED",
+        400..=498 => "INVALID_ARGUMENT",
+        502 | 503 => "UNAVAILABLE",
+        500..=599 => "INTERNAL",
+        _ => "UNKNOWN",
+    }
+}
+
+/// An error as the one element of an array, as array streams have it (`spec.md` 6).
+pub fn as_array(error: &Bytes) -> Bytes {
+    let mut array = BytesMut::with_capacity(error.len() + 2);
+    array.put_u8(b'[');
+    array.put_slice(error.trim_ascii());
+    array.put_u8(b']');
+    array.freeze()
+}
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    error: &'a Status,
+}
+
+struct Metadata<'a>(&'a [(Cow<'static, str>, String)]);
+
+impl Serialize for Metadata<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(key, value)| (key, value)))
+    }
+}
+
+/// Decimal seconds and an `s`, at most nine digits after the point: `12s`, `0.539477544s`.
+fn proto_duration(delay: Duration) -> String {
+    let (seconds, nanos) = (delay.as_secs(), delay.subsec_nanos());
+    if nanos == 0 {
+        return format!("{seconds}s");
+    }
+    let fraction = format!("{nanos:09}");
+    format!("{seconds}.{}s", fraction.trim_end_matches('0'))
+}
+
+/// Raw U+2028, U+2029 and U+0085 each break an official SDK (`clients.md` R3). In JSON they can
+/// only stand inside strings, where the escape means the same.
+fn escape_separators(text: String) -> String {
+    if !text.contains(['\u{85}', '\u{2028}', '\u{2029}']) {
+        return text;
+    }
+    text.replace('\u{85}', "\\u0085")
+        .replace('\u{2028}', "\\u2028")
+        .replace('\u{2029}', "\\u2029")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_keys_come_in_googles_order() {
+        let status = Status::new(StatusCode::TOO_MANY_REQUESTS, "slow \"down\"")
+            .with(Detail::ErrorInfo {
+                reason: "RATE_LIMITED".into(),
+                domain: "code-assist-proxy".into(),
+                metadata: vec![("limit".into(), "5".to_owned())],
+            })
+            .with(Detail::RetryInfo(Duration::from_millis(1500)))
+            .with(Detail::Help {
+                links: vec![Link {
+                    description: "Read".into(),
+                    url: "https://example.com".into(),
+                }],
+            });
+        assert_eq!(
+            status.to_json(),
+            concat!(
+                r#"{"error":{"code":429,"message":"slow \"down\"","status":"RESOURCE_EXHAUSTED","#,
+                r#""details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","#,
+                r#""reason":"RATE_LIMITED","domain":"code-assist-proxy","metadata":{"limit":"5"}},"#,
+                r#"{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"1.5s"},"#,
+                r#"{"@type":"type.googleapis.com/google.rpc.Help","links":[{"description":"Read","#,
+                r#""url":"https://example.com"}]}]}}"#,
+            )
+        );
+    }
+
+    #[test]
+    fn without_details_there_is_no_details_key() {
+        assert_eq!(
+            Status::new(StatusCode::NOT_FOUND, "no").to_json(),
+            r#"{"error":{"code":404,"message":"no","status":"NOT_FOUND"}}"#
+        );
+    }
+
+    #[test]
+    fn a_raw_detail_stays_as_it_was_written() {
+        let raw = RawValue::from_string(r#"{ "b":1.0, "a" : 2 }"#.to_owned()).unwrap();
+        let json = Status::new(StatusCode::BAD_GATEWAY, "m")
+            .with(Detail::Raw(raw))
+            .to_json();
+        assert_eq!(
+            json,
+            r#"{"error":{"code":502,"message":"m","status":"UNAVAILABLE","details":[{ "b":1.0, "a" : 2 }]}}"#
+        );
+    }
+
+    #[test]
+    fn line_separators_are_escaped() {
+        assert_eq!(
+            Status::new(StatusCode::BAD_REQUEST, "a\u{2028}b\u{2029}c\u{85}d").to_json(),
+            r#"{"error":{"code":400,"message":"a\u2028b\u2029c\u0085d","status":"INVALID_ARGUMENT"}}"#
+        );
+    }
+
+    #[test]
+    fn every_http_status_has_a_name() {
+        for (code, name) in [
+            (302, "UNKNOWN"),
+            (400, "INVALID_ARGUMENT"),
+            (401, "UNAUTHENTICATED"),
+            (403, "PERMISSION_DENIED"),
+            (404, "NOT_FOUND"),
+            (405, "UNIMPLEMENTED"),
+            (408, "DEADLINE_EXCEEDED"),
+            (409, "ABORTED"),
+            (413, "INVALID_ARGUMENT"),
+            (415, "INVALID_ARGUMENT"),
+            (429, "RESOURCE_EXHAUSTED"),
+            (499, "CANCELLED"),
+            (500, "INTERNAL"),
+            (501, "UNIMPLEMENTED"),
+            (502, "UNAVAILABLE"),
+            (503, "UNAVAILABLE"),
+            (504, "DEADLINE_EXCEEDED"),
+            (599, "INTERNAL"),
+            (999, "UNKNOWN"),
+        ] {
+            assert_eq!(
+                canonical(StatusCode::from_u16(code).unwrap()),
+                name,
+                "{code}"
+            );
+        }
+    }
+
+    #[test]
+    fn durations_are_written_as_proto_has_them() {
+        for (delay, text) in [
+            (Duration::ZERO, "0s"),
+            (Duration::from_secs(69_287), "69287s"),
+            (Duration::from_millis(69_287_200), "69287.2s"),
+            (Duration::from_nanos(539_477_544), "0.539477544s"),
+        ] {
+            assert_eq!(proto_duration(delay), text);
+        }
+    }
+
+    #[test]
+    fn the_array_form_ends_with_its_bracket() {
+        assert_eq!(
+            as_array(&Bytes::from_static(b" {\"error\":{}}\n")),
+            "[{\"error\":{}}]"
+        );
+    }
+}
