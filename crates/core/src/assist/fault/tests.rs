@@ -1,0 +1,398 @@
+//! The samples are those of `protocol.md` 7.3, and what captures show besides.
+
+use http::HeaderValue;
+
+use super::*;
+
+const PER_MINUTE: &str = r#"{"error":{"code":429,"message":"You have exhausted your capacity on this model. Your quota will reset after 0s.","status":"RESOURCE_EXHAUSTED","details":[
+ {"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"RATE_LIMIT_EXCEEDED","domain":"cloudcode-pa.googleapis.com",
+  "metadata":{"uiMessage":"true","model":"gemini-2.5-pro","quotaResetDelay":"539.477544ms","quotaResetTimeStamp":"2026-08-20T10:00:01Z"}},
+ {"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"0.539477544s"}]}}"#;
+
+const DAILY: &str = r#"{"error":{"code":429,"message":"You have exhausted your capacity on this model. Your quota will reset after 19h14m47s.","status":"RESOURCE_EXHAUSTED","details":[
+ {"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"QUOTA_EXHAUSTED","domain":"cloudcode-pa.googleapis.com","metadata":{"uiMessage":"true","model":"gemini-3.1-pro-preview","quotaResetDelay":"19h14m47.2s","quotaResetTimeStamp":"2026-08-21T07:00:00Z"}},
+ {"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"69287.2s"}]}}"#;
+
+const VALIDATION: &str = r#"{"error":{"code":403,"message":"Verify your account to continue.","status":"PERMISSION_DENIED","details":[
+ {"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"VALIDATION_REQUIRED","domain":"cloudcode-pa.googleapis.com",
+  "metadata":{"validation_error_message":"Verify your account to continue.","validation_url":"https://accounts.google.com/from-metadata","validation_url_link_text":"Verify your account"}},
+ {"@type":"type.googleapis.com/google.rpc.Help","links":[{"description":"Verify your account","url":"https://accounts.google.com/signin/continue?sarp=1&scc=1"},{"description":"Learn more","url":"https://support.google.com/accounts?p=al_alert"}]}]}}"#;
+
+const SERVICE_DISABLED: &str = r#"{"error":{"code":403,"message":"Cloud Code Private API has not been used in project 123456789 before or it is disabled.","status":"PERMISSION_DENIED",
+ "errors":[{"message":"m","domain":"usageLimits","reason":"accessNotConfigured"}],
+ "details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"SERVICE_DISABLED","domain":"googleapis.com","metadata":{"activationUrl":"https://console.developers.google.com/apis/api/x?project=123456789"}}]}}"#;
+
+const EXPIRED: &str = r#"{"error":{"code":401,"message":"Request had invalid authentication credentials.","status":"UNAUTHENTICATED","details":[
+ {"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"ACCESS_TOKEN_EXPIRED","domain":"googleapis.com"}]}}"#;
+
+fn fault(http: u16, body: &str) -> Fault {
+    let body = Bytes::copy_from_slice(body.as_bytes());
+    read(
+        StatusCode::from_u16(http).unwrap(),
+        &HeaderMap::new(),
+        &body,
+    )
+}
+
+#[test]
+fn a_well_formed_error_keeps_its_own_bytes() {
+    for sample in [PER_MINUTE, DAILY, VALIDATION, SERVICE_DISABLED, EXPIRED] {
+        assert_eq!(fault(429, sample).body, sample);
+        // The streaming form is an array of one, pretty printed, with white space around.
+        assert_eq!(fault(429, &format!(" [\r\n{sample}\n]\n\n")).body, sample);
+        assert_eq!(
+            fault(429, &format!("\u{feff}[{sample}\n,\r\n{{}}]")).body,
+            sample
+        );
+        assert_eq!(
+            fault(429, &format!("[{sample}")).body,
+            sample,
+            "a cut array"
+        );
+    }
+}
+
+#[test]
+fn a_well_formed_error_is_not_copied() {
+    let body = Bytes::from(format!("[{DAILY}]"));
+    let fault = read(StatusCode::TOO_MANY_REQUESTS, &HeaderMap::new(), &body);
+    assert_eq!(fault.body.as_ptr(), body[1..].as_ptr());
+}
+
+#[test]
+fn the_parts_of_an_error_are_read() {
+    let fault = fault(429, DAILY);
+    assert_eq!(fault.http, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(fault.status, "RESOURCE_EXHAUSTED");
+    assert!(fault.message.ends_with("reset after 19h14m47s."));
+    assert_eq!(fault.reasons, ["QUOTA_EXHAUSTED"]);
+    assert_eq!(fault.retry_delay, Some(Duration::from_millis(69_287_200)));
+    assert_eq!(fault.retry_after_seconds(), Some(69_288));
+}
+
+#[test]
+fn what_is_not_well_formed_is_told_in_googles_shape() {
+    let page = "<!DOCTYPE html><html><head><title>Error 404 (Not Found)!!1</title>\
+                <style>a{b:c}</style></head><body><p>The requested URL <code>/x</code> was not\n \
+                found.</p></body></html>";
+    for (http, body, told) in [
+        (
+            404,
+            page,
+            r#"{"error":{"code":404,"message":"Error 404 (Not Found)!!1 The requested URL /x was not found.","status":"NOT_FOUND"}}"#,
+        ),
+        (
+            502,
+            "",
+            r#"{"error":{"code":502,"message":"Code Assist answered HTTP 502 (Bad Gateway) without saying why.","status":"UNAVAILABLE"}}"#,
+        ),
+        (
+            503,
+            " \n\0 ",
+            r#"{"error":{"code":503,"message":"Code Assist answered HTTP 503 (Service Unavailable) without saying why.","status":"UNAVAILABLE"}}"#,
+        ),
+        (
+            500,
+            "upstream\tconnect\nerror",
+            r#"{"error":{"code":500,"message":"upstream connect error","status":"INTERNAL"}}"#,
+        ),
+        (
+            400,
+            r#"{"error":"invalid_grant"}"#,
+            r#"{"error":{"code":400,"message":"{\"error\":\"invalid_grant\"}","status":"INVALID_ARGUMENT"}}"#,
+        ),
+        (
+            429,
+            "{}",
+            r#"{"error":{"code":429,"message":"{}","status":"RESOURCE_EXHAUSTED"}}"#,
+        ),
+        (
+            500,
+            "[]",
+            r#"{"error":{"code":500,"message":"[]","status":"INTERNAL"}}"#,
+        ),
+        (
+            503,
+            r#"{"error":{}}"#,
+            r#"{"error":{"code":503,"message":"Code Assist answered HTTP 503 (Service Unavailable) without saying why.","status":"UNAVAILABLE"}}"#,
+        ),
+        (
+            503,
+            r#"{"error":{"code":"503","message":"busy","details":[{"b": 1.0,"a":2}]}}"#,
+            r#"{"error":{"code":503,"message":"busy","status":"UNAVAILABLE","details":[{"b": 1.0,"a":2}]}}"#,
+        ),
+    ] {
+        assert_eq!(fault(http, body).body, told, "{body}");
+    }
+}
+
+#[test]
+fn stray_commas_fall_back_to_the_status_and_keep_the_delay() {
+    // Old captures of `protocol.md` 4.3.
+    let fault = fault(
+        429,
+        "{\"error\":{\"code\":429,\n ,\"message\":\"reset after 7s.\"}}",
+    );
+    assert_eq!(fault.status, "RESOURCE_EXHAUSTED");
+    assert_eq!(fault.retry_delay, Some(Duration::from_secs(7)));
+}
+
+#[test]
+fn a_long_page_is_cut_to_a_readable_length() {
+    let message = fault(502, &"é".repeat(100_000)).message;
+    assert_eq!(message.chars().count(), 151);
+    assert!(message.ends_with('…'));
+}
+
+#[test]
+fn stray_spaces_in_a_type_do_not_hide_it() {
+    let body = r#"{"error":{"code":429,"message":"m","status":"S","details":[
+      {" @type ":"type.googleapis.com/ google.rpc.RetryInfo","retryDelay":"3s"},
+      {"@type":" type.googleapis.com/google.rpc.ErrorInfo","reason ":"A"},
+      {"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"B"}, 7, null]}}"#;
+    let fault = fault(429, body);
+    assert_eq!(fault.retry_delay, Some(Duration::from_secs(3)));
+    assert_eq!(fault.reasons, ["A", "B"]);
+    assert_eq!(fault.body, body);
+}
+
+#[test]
+fn an_event_brings_its_own_status() {
+    let event = Bytes::from_static(PER_MINUTE.as_bytes());
+    assert_eq!(from_event(&event).http, StatusCode::TOO_MANY_REQUESTS);
+    let odd = Bytes::from_static(br#"{"error":{"code":7,"message":"m","status":"S"}}"#);
+    assert_eq!(from_event(&odd).http, StatusCode::BAD_GATEWAY);
+    assert_eq!(
+        from_event(&Bytes::from_static(b"{}")).http,
+        StatusCode::BAD_GATEWAY
+    );
+}
+
+#[test]
+fn a_redirect_is_never_a_clients_status() {
+    assert_eq!(
+        fault(302, "<a href=x>moved</a>").http,
+        StatusCode::BAD_GATEWAY
+    );
+    assert_eq!(fault(200, PER_MINUTE).http, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(fault(503, PER_MINUTE).http, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[test]
+fn the_delay_comes_from_the_most_exact_source() {
+    let body = |message: &str, details: &str| {
+        format!(
+            r#"{{"error":{{"code":429,"message":"{message}","status":"S","details":[{details}]}}}}"#
+        )
+    };
+    let retry_info = r#"{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"4s"}"#;
+    let zero = r#"{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"0s"}"#;
+    let reset = r#"{"@type":"type.googleapis.com/google.rpc.ErrorInfo","metadata":{"quotaResetDelay":"3m2.5s"}}"#;
+    let both = format!("{reset},{retry_info}");
+    let mut headers = HeaderMap::new();
+    headers.insert(header::RETRY_AFTER, HeaderValue::from_static("120"));
+    for (message, details, millis) in [
+        ("Please retry in 56.18s.", both.as_str(), 4_000),
+        ("Please retry in 56.18s.", reset, 182_500),
+        ("Please retry in 56.18s.", zero, 0),
+        ("Please retry in 56.18s.", "", 56_180),
+        ("Please retry in 250ms", "", 250),
+        ("Your quota will reset after 19h14m47s.", "", 69_287_000),
+        (
+            "Individual quota reached. Resets in 9h22m20s.",
+            "",
+            33_740_000,
+        ),
+        ("Please retry in a while.", "", 120_000),
+        ("Please retry in 5 minutes.", "", 120_000),
+        ("Please retry in 5sheep.", "", 120_000),
+        ("no word of it", "", 120_000),
+    ] {
+        let body = Bytes::from(body(message, details));
+        let fault = read(StatusCode::TOO_MANY_REQUESTS, &headers, &body);
+        assert_eq!(
+            fault.retry_delay,
+            Some(Duration::from_millis(millis)),
+            "{message} {details}"
+        );
+    }
+    assert_eq!(fault(429, &body("no word of it", "")).retry_delay, None);
+}
+
+#[test]
+fn durations_in_both_syntaxes_are_read_and_bounded() {
+    for (text, nanos) in [
+        ("0s", Some(0)),
+        ("12.5s", Some(12_500_000_000)),
+        ("539.477544ms", Some(539_477_544)),
+        ("1h", Some(3_600_000_000_000)),
+        ("1m0.5s", Some(60_500_000_000)),
+        ("10us", Some(10_000)),
+        ("10µs", Some(10_000)),
+        ("7ns", Some(7)),
+        ("", None),
+        ("s", None),
+        ("5", None),
+        ("-5s", None),
+        ("5 s", None),
+        ("NaNs", None),
+        ("1e9s", None),
+        (".5s", None),
+        ("5s and more", None),
+        ("5d", None),
+    ] {
+        assert_eq!(duration(text), nanos.map(Duration::from_nanos), "{text}");
+    }
+    for absurd in ["99999999h", &format!("{}s", "9".repeat(400))] {
+        assert_eq!(duration(absurd), Some(LONGEST_DELAY), "{absurd}");
+    }
+}
+
+#[test]
+fn retry_after_is_rounded_up_and_dates_are_left_alone() {
+    assert_eq!(fault(429, PER_MINUTE).retry_after_seconds(), Some(1));
+    for (value, seconds) in [
+        ("0", Some(0)),
+        (" 7 ", Some(7)),
+        ("99999999999999999999", Some(31 * 86_400)),
+        ("-1", None),
+        ("", None),
+        ("Fri, 31 Dec 1999 23:59:59 GMT", None),
+    ] {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static(value));
+        let fault = read(StatusCode::SERVICE_UNAVAILABLE, &headers, &Bytes::new());
+        assert_eq!(fault.retry_after_seconds(), seconds, "{value}");
+    }
+}
+
+#[test]
+fn predicates_tell_the_cases_apart() {
+    let project = |body: &str| fault(403, body).is_project_problem();
+    assert!(project(SERVICE_DISABLED));
+    assert!(
+        project(&SERVICE_DISABLED.replace("SERVICE_DISABLED", "X")),
+        "by the older shape"
+    );
+    assert!(project(
+        &SERVICE_DISABLED.replace("SERVICE_DISABLED", "CONSUMER_INVALID")
+    ));
+    assert!(!project(VALIDATION));
+    assert!(!project(""));
+
+    assert!(fault(401, EXPIRED).is_unauthenticated());
+    assert!(fault(401, "").is_unauthenticated());
+    assert!(!fault(403, VALIDATION).is_unauthenticated());
+
+    assert!(fault(403, VALIDATION).is_validation_required());
+    assert!(!fault(403, SERVICE_DISABLED).is_validation_required());
+
+    let suspended = r#"{"error":{"code":403,"message":"This service has been disabled in this account for violation of Terms of Service. x","status":"PERMISSION_DENIED"}}"#;
+    assert!(fault(403, suspended).is_suspended());
+    assert!(!fault(403, SERVICE_DISABLED).is_suspended());
+}
+
+#[test]
+fn the_link_is_helps_first_else_metadatas() {
+    let signin = "https://accounts.google.com/signin/continue?sarp=1&scc=1";
+    assert_eq!(fault(403, VALIDATION).link(), Some(signin));
+    let without_help = VALIDATION.replace("rpc.Help", "rpc.Other");
+    assert_eq!(
+        fault(403, &without_help).link(),
+        Some("https://accounts.google.com/from-metadata")
+    );
+    let other_key = without_help.replace("validation_url\"", "validation_link\"");
+    assert_eq!(
+        fault(403, &other_key).link(),
+        Some("https://accounts.google.com/from-metadata")
+    );
+    assert!(
+        fault(403, SERVICE_DISABLED)
+            .link()
+            .unwrap()
+            .starts_with("https://console.")
+    );
+    let script = VALIDATION.replace("https://", "javascript:");
+    assert_eq!(fault(403, &script).link(), None);
+    assert_eq!(fault(401, EXPIRED).link(), None);
+}
+
+#[test]
+fn only_what_waiting_cannot_mend_is_terminal() {
+    let with = |reason: &str, delay: &str| {
+        PER_MINUTE
+            .replace("RATE_LIMIT_EXCEEDED", reason)
+            .replace("0.539477544s", delay)
+    };
+    let violated = |quota: &str| {
+        format!(
+            r#"{{"error":{{"code":429,"message":"m","status":"RESOURCE_EXHAUSTED","details":[{{"@type":"type.googleapis.com/google.rpc.QuotaFailure","violations":[{{"quotaId":"{quota}"}}]}}]}}}}"#
+        )
+    };
+    let says = |message: &str| {
+        format!(r#"{{"error":{{"code":429,"message":"{message}","status":"RESOURCE_EXHAUSTED"}}}}"#)
+    };
+    for (body, terminal) in [
+        (DAILY.to_owned(), true),
+        (PER_MINUTE.to_owned(), false),
+        (with("RATE_LIMIT_EXCEEDED", "0s"), false),
+        (with("RATE_LIMIT_EXCEEDED", "300s"), false),
+        (with("RATE_LIMIT_EXCEEDED", "301s"), true),
+        (with("QUOTA_EXHAUSTED", "1s"), true),
+        (with("INSUFFICIENT_G1_CREDITS_BALANCE", "1s"), true),
+        (with("MODEL_CAPACITY_EXHAUSTED", "9s"), false),
+        (
+            violated("GenerateRequestsPerDayPerProjectPerModel-FreeTier"),
+            true,
+        ),
+        (
+            violated("GenerateRequestsPerMinutePerProjectPerModel-FreeTier"),
+            false,
+        ),
+        (says("Quota exceeded, limit: 0, model: x"), true),
+        (says("Quota exceeded, limit: 0.5"), false),
+        (says("Quota exceeded, limit: 10"), false),
+        (says("Individual quota reached. Resets in 9h22m20s."), true),
+        (
+            says("Resource has been exhausted (e.g. check quota)."),
+            false,
+        ),
+        (String::new(), false),
+    ] {
+        assert_eq!(fault(429, &body).is_terminal_quota(), terminal, "{body}");
+    }
+}
+
+#[test]
+fn nothing_that_upstream_sends_is_a_panic() {
+    let samples = [
+        PER_MINUTE,
+        DAILY,
+        VALIDATION,
+        SERVICE_DISABLED,
+        "[[[[",
+        "{\"error\":{\"code\":1e99}}",
+    ];
+    for sample in samples {
+        for end in 0..sample.len() {
+            let body = Bytes::copy_from_slice(&sample.as_bytes()[..end]);
+            let fault = read(StatusCode::BAD_GATEWAY, &HeaderMap::new(), &body);
+            assert!(serde_json::from_slice::<serde_json::Value>(&fault.body).is_ok());
+            assert!(!fault.message.is_empty());
+        }
+    }
+    for body in [
+        &b"\xff\xfe\xef\xbb\xbf<"[..],
+        b"<style",
+        b"<script>",
+        b"<",
+        &[b'['; 70_000],
+    ] {
+        let body = Bytes::copy_from_slice(body);
+        assert!(
+            !read(StatusCode::BAD_GATEWAY, &HeaderMap::new(), &body)
+                .message
+                .is_empty()
+        );
+    }
+}
