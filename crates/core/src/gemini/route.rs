@@ -1,6 +1,9 @@
 //! Path and query to what the client wants (`spec.md` 4).
 
+use std::borrow::Cow;
+
 use http::{Method, Uri};
+use percent_encoding::percent_decode_str;
 
 /// What the client asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +41,8 @@ pub enum Route {
     Assist {
         /// What follows the version: `:loadCodeAssist` or `/operations/x`.
         suffix: String,
-        /// The query that goes upstream: only `alt`, if it was there.
+        /// The value of `alt` that goes upstream, such as `sse`: lower-case letters only. No other
+        /// parameter does.
         alt: Option<String>,
     },
     /// `GET /`.
@@ -56,6 +60,13 @@ pub enum Route {
     Options,
 }
 
+impl Route {
+    /// True when a client must show a key, if keys are set (`spec.md` 12).
+    pub fn needs_key(&self) -> bool {
+        !matches!(self, Self::Root | Self::Health | Self::Options)
+    }
+}
+
 /// How a stream is written to the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
@@ -66,14 +77,16 @@ pub enum Framing {
 }
 
 /// The path leads nowhere here.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoRoute {
     /// Nothing has this path.
+    #[error("no such path: {path}")]
     NotFound {
         /// The path, shortened and without its query.
         path: String,
     },
     /// The public API has it, Code Assist has not.
+    #[error("Code Assist does not offer {what}")]
     NotOffered {
         /// The public method or collection, such as `embedContent` or `files`.
         what: String,
@@ -81,6 +94,7 @@ pub enum NoRoute {
         model: Option<String>,
     },
     /// The path is known, the HTTP method is not one of its own.
+    #[error("this path allows {allow}")]
     WrongMethod {
         /// The value for `Allow`.
         allow: &'static str,
@@ -88,6 +102,316 @@ pub enum NoRoute {
 }
 
 /// Reads method, path and query.
+///
+/// Tolerated, since real clients send them (`clients.md` R9): doubled and trailing slashes, escapes,
+/// a version that is repeated or missing, `models/` repeated or missing.
 pub fn read(method: &Method, uri: &Uri) -> Result<Route, NoRoute> {
-    todo!("{method} {uri}")
+    if method == Method::OPTIONS {
+        return Ok(Route::Options);
+    }
+    let path = uri.path();
+    let asked = Asked {
+        method,
+        path,
+        query: uri.query().unwrap_or_default(),
+    };
+    if path.len() > LONGEST_PATH {
+        return Err(asked.not_found());
+    }
+    // A segment may hide a slash (`models%2Fgemini-2.5-pro`), so escapes come off first.
+    let Ok(decoded) = percent_decode_str(path).decode_utf8() else {
+        return Err(asked.not_found());
+    };
+    let segments: Vec<&str> = decoded
+        .split('/')
+        .filter(|segment| !segment.is_empty())
+        .collect();
+    asked.by_segments(&segments)
 }
+
+/// One request line, for the steps of [`read`].
+struct Asked<'a> {
+    method: &'a Method,
+    path: &'a str,
+    query: &'a str,
+}
+
+impl Asked<'_> {
+    fn by_segments(&self, segments: &[&str]) -> Result<Route, NoRoute> {
+        match segments {
+            [] => self.reading(Route::Root),
+            ["health"] => self.reading(Route::Health),
+            ["health", "detailed"] => self.reading(Route::HealthDetailed),
+            ["metrics"] => self.reading(Route::Metrics {
+                format: self.parameter("format"),
+            }),
+            [first, rest @ ..] if first.starts_with(ASSIST_VERSION) => self.assist(first, rest),
+            _ => self.gemini(segments),
+        }
+    }
+
+    /// `/v1internal:{method}` and `/v1internal/{name…}`. The suffix is put into an upstream URL, so
+    /// only what cannot change that URL's meaning gets through.
+    fn assist(&self, first: &str, rest: &[&str]) -> Result<Route, NoRoute> {
+        let after_version = &first[ASSIST_VERSION.len()..];
+        if let Some(name) = after_version.strip_prefix(':') {
+            let is_method = name.len() <= LONGEST_NAME
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric())
+                && name.starts_with(|c: char| c.is_ascii_alphabetic());
+            if !rest.is_empty() || !is_method {
+                return Err(self.not_found());
+            }
+            if !self.is_reading() && self.method != Method::POST {
+                return Err(NoRoute::WrongMethod {
+                    allow: "GET, HEAD, POST",
+                });
+            }
+            return Ok(Route::Assist {
+                suffix: format!(":{name}"),
+                alt: self.safe_alt(),
+            });
+        }
+        let is_safe = |segment: &&str| {
+            let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~@".contains(&byte);
+            segment.len() <= LONGEST_NAME
+                && segment.bytes().all(harmless)
+                && segment.bytes().any(|byte| byte != b'.')
+        };
+        if !after_version.is_empty() || rest.is_empty() || !rest.iter().all(is_safe) {
+            return Err(self.not_found());
+        }
+        let suffix = format!("/{}", rest.join("/"));
+        self.reading(Route::Assist {
+            suffix,
+            alt: self.safe_alt(),
+        })
+    }
+
+    fn gemini(&self, segments: &[&str]) -> Result<Route, NoRoute> {
+        if let Some(collection) = absent_collection(segments[0]) {
+            return Err(NoRoute::NotOffered {
+                what: collection.to_owned(),
+                model: None,
+            });
+        }
+        let versioned = skip(segments, |segment| VERSIONS.contains(&segment));
+        if let Some(collection) = versioned.first().and_then(|first| absent_collection(first)) {
+            return Err(NoRoute::NotOffered {
+                what: collection.to_owned(),
+                model: None,
+            });
+        }
+        let published = match versioned {
+            ["publishers", "google", rest @ ..] => rest,
+            _ => versioned,
+        };
+        let in_models = skip(published, |segment| segment == "models");
+        let says_models = in_models.len() < published.len();
+        match in_models {
+            [] if says_models => self.reading(Route::Models {
+                page_size: self
+                    .either("pageSize", "page_size")
+                    .and_then(|size| size.parse().ok()),
+                page_token: self
+                    .either("pageToken", "page_token")
+                    .filter(|t| !t.is_empty()),
+            }),
+            [last] => self.model(last, says_models, versioned.len() < segments.len()),
+            // The poll of a long-running method that is not offered itself.
+            [model, "operations", ..] if says_models => Err(NoRoute::NotOffered {
+                what: "operations".to_owned(),
+                model: model_name(model).map(str::to_owned),
+            }),
+            _ => Err(self.not_found()),
+        }
+    }
+
+    /// `{m}:{method}`, or `{m}` alone.
+    fn model(&self, last: &str, says_models: bool, has_version: bool) -> Result<Route, NoRoute> {
+        let Some((model, verb)) = last.split_once(':') else {
+            // Without `models/` only what can be nothing else is taken for a model.
+            let is_obvious = has_version && OBVIOUS_MODELS.iter().any(|m| last.starts_with(m));
+            let model = model_name(last).filter(|_| says_models || is_obvious);
+            let Some(model) = model else {
+                return Err(self.not_found());
+            };
+            return self.reading(Route::Model {
+                model: model.to_owned(),
+            });
+        };
+        let model = model_name(model).map(str::to_owned);
+        if ABSENT_METHODS.contains(&verb) {
+            return Err(NoRoute::NotOffered {
+                what: verb.to_owned(),
+                model,
+            });
+        }
+        let Some(model) = model else {
+            return Err(self.not_found());
+        };
+        let route = match verb {
+            "generateContent" => Route::Generate { model },
+            "streamGenerateContent" => Route::Stream {
+                model,
+                framing: self.framing(),
+            },
+            "countTokens" => Route::Count { model },
+            _ => return Err(self.not_found()),
+        };
+        if self.method == Method::POST {
+            Ok(route)
+        } else {
+            Err(NoRoute::WrongMethod { allow: "POST" })
+        }
+    }
+
+    /// A route that is read: GET, and HEAD which counts as GET.
+    fn reading(&self, route: Route) -> Result<Route, NoRoute> {
+        if self.is_reading() {
+            Ok(route)
+        } else {
+            Err(NoRoute::WrongMethod { allow: "GET, HEAD" })
+        }
+    }
+
+    fn is_reading(&self) -> bool {
+        self.method == Method::GET || self.method == Method::HEAD
+    }
+
+    fn framing(&self) -> Framing {
+        if self.alt().as_deref() == Some("sse") {
+            Framing::Sse
+        } else {
+            Framing::Array
+        }
+    }
+
+    /// `alt` without its options: `json;enum-encoding=int` is `json` (`clients.md` R10).
+    fn alt(&self) -> Option<String> {
+        let alt = self.either("alt", "$alt")?;
+        let kind = alt.split(';').next().unwrap_or_default().trim();
+        Some(kind.to_ascii_lowercase())
+    }
+
+    fn safe_alt(&self) -> Option<String> {
+        let is_word = |alt: &String| {
+            (1..=16).contains(&alt.len()) && alt.bytes().all(|byte| byte.is_ascii_lowercase())
+        };
+        self.alt().filter(is_word)
+    }
+
+    /// The first of two spellings, wherever it stands.
+    fn either(&self, name: &str, other: &str) -> Option<String> {
+        self.parameter(name).or_else(|| self.parameter(other))
+    }
+
+    fn parameter(&self, name: &str) -> Option<String> {
+        let mut pairs = form_urlencoded::parse(self.query.as_bytes());
+        pairs
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| Cow::into_owned(value))
+    }
+
+    fn not_found(&self) -> NoRoute {
+        let shown = self
+            .path
+            .chars()
+            .filter(char::is_ascii_graphic)
+            .take(SHOWN_PATH);
+        let path: String = shown.collect();
+        let is_cut = path.len() < self.path.len();
+        NoRoute::NotFound {
+            path: if is_cut { path + "..." } else { path },
+        }
+    }
+}
+
+/// What is left after the first segments that `is_skipped`.
+fn skip<'a, 'b>(segments: &'a [&'b str], is_skipped: impl Fn(&str) -> bool) -> &'a [&'b str] {
+    let skipped = segments
+        .iter()
+        .take_while(|segment| is_skipped(segment))
+        .count();
+    &segments[skipped..]
+}
+
+/// The collection of the public API that a segment names, such as `files` or `files:register`.
+fn absent_collection(segment: &str) -> Option<&'static str> {
+    let name = segment.split(':').next().unwrap_or_default();
+    ABSENT_COLLECTIONS
+        .into_iter()
+        .find(|collection| *collection == name)
+}
+
+/// A segment as a model's name: letters, digits and `._@-`, the first one a letter or digit.
+fn model_name(segment: &str) -> Option<&str> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._@-".contains(&byte);
+    let is_name = segment.len() <= LONGEST_NAME
+        && segment.bytes().all(is_plain)
+        && segment.starts_with(|c: char| c.is_ascii_alphanumeric());
+    is_name.then_some(segment)
+}
+
+/// The path prefix of Code Assist's own protocol, whatever version is spoken upstream.
+const ASSIST_VERSION: &str = "v1internal";
+
+/// `v1beta1` is Vertex's, in express mode.
+const VERSIONS: [&str; 4] = ["v1", "v1alpha", "v1beta", "v1beta1"];
+
+/// Names that start so are models, also where `models/` is missing and no method follows.
+const OBVIOUS_MODELS: [&str; 2] = ["gemini-", "gemma-"];
+
+/// Methods on models that the public APIs (Gemini, PaLM before it, Vertex) have and Code Assist has
+/// not. No HTTP method makes a difference.
+const ABSENT_METHODS: [&str; 17] = [
+    "asyncBatchEmbedContent",
+    "batchEmbedContents",
+    "batchEmbedText",
+    "batchGenerateContent",
+    "bidiGenerateContent",
+    "computeTokens",
+    "countMessageTokens",
+    "countTextTokens",
+    "embedContent",
+    "embedText",
+    "generateAnswer",
+    "generateMessage",
+    "generateText",
+    "predict",
+    "predictLongRunning",
+    "rawPredict",
+    "streamRawPredict",
+];
+
+/// Collections and dialects of the public API that Code Assist has not (`spec.md` 4).
+const ABSENT_COLLECTIONS: [&str; 17] = [
+    "agents",
+    "auth_tokens",
+    "batches",
+    "cachedContents",
+    "corpora",
+    "download",
+    "dynamic",
+    "fileSearchStores",
+    "files",
+    "generatedFiles",
+    "interactions",
+    "media",
+    "openai",
+    "ragStores",
+    "tunedModels",
+    "upload",
+    "ws",
+];
+
+/// Longer than any path that means something here; bounds the work on hostile ones.
+const LONGEST_PATH: usize = 2048;
+
+/// For models, methods and the parts of operation names. Google's longest are below 64.
+const LONGEST_NAME: usize = 128;
+
+/// How many characters of an unknown path an error shows.
+const SHOWN_PATH: usize = 120;
+
+#[cfg(test)]
+mod tests;
