@@ -1,1 +1,571 @@
 //! Model names and the model list (`protocol.md` 6).
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+
+/// The name that is sent upstream for the one that was asked for.
+///
+/// `aliases` (`MODEL_ALIASES`) have the first word, and it is final. Then names that Code Assist does
+/// not know under their public spelling, or that are retired, become their living successors. A
+/// living model and a name that nobody here knows stay what they are.
+pub fn resolve<'a>(asked: &'a str, aliases: &'a [(String, String)]) -> &'a str {
+    let asked = bare(asked);
+    let alias = aliases.iter().find(|(from, _)| bare(from) == asked);
+    alias.map_or_else(|| resolve_built_in(asked), |(_, to)| bare(to))
+}
+
+/// One entry of the model list, as the public API shows it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Model {
+    /// The bare id; written as `name` with `models/` before it.
+    #[serde(rename = "name", serialize_with = "with_prefix")]
+    pub id: Cow<'static, str>,
+    /// The generation, such as `2.5`.
+    pub version: Cow<'static, str>,
+    /// What pickers show.
+    pub display_name: Cow<'static, str>,
+    /// One sentence.
+    pub description: Cow<'static, str>,
+    /// Tokens in.
+    pub input_token_limit: u32,
+    /// Tokens out.
+    pub output_token_limit: u32,
+    /// The method names that SillyTavern and others filter on (`clients.md` R12).
+    pub supported_generation_methods: [&'static str; 2],
+    /// The default.
+    pub temperature: u8,
+    /// The default.
+    pub top_p: f32,
+    /// The default.
+    pub top_k: u8,
+    /// The highest `temperature` allowed.
+    pub max_temperature: u8,
+    /// The model can think.
+    pub thinking: bool,
+}
+
+/// The built-in table, then what else the account has (`bucket_ids`), sorted.
+pub fn catalogue<'a>(bucket_ids: impl Iterator<Item = &'a str>) -> Vec<Model> {
+    let mut models: Vec<Model> = BUILT_IN.to_vec();
+    let own: BTreeSet<&str> = bucket_ids
+        .map(|id| id.strip_suffix("_vertex").unwrap_or(id))
+        .filter(|id| is_plausible(id) && !models.iter().any(|model| model.id == *id))
+        .collect();
+    models.extend(own.into_iter().map(Model::unheard_of));
+    models
+}
+
+/// `ListModelsResponse`: one page.
+///
+/// Without a `page_size`, or with zero, it holds 50 models; at most 1000.
+pub fn list(
+    models: &[Model],
+    page_size: Option<usize>,
+    page_token: Option<&str>,
+) -> Result<Bytes, BadPageToken> {
+    let page_size = page_size
+        .filter(|&size| size > 0)
+        .unwrap_or(DEFAULT_PAGE)
+        .min(LONGEST_PAGE);
+    let start = page_token.map_or(Ok(0), |token| after(models, token))?;
+    let rest = &models[start..];
+    let page = &rest[..rest.len().min(page_size)];
+    let last = page.last().filter(|_| page.len() < rest.len());
+    let next_page_token = last.map(|model| URL_SAFE_NO_PAD.encode(model.id.as_bytes()));
+    Ok(json(&Page {
+        models: page,
+        next_page_token,
+    }))
+}
+
+/// One model as the public API shows it, by its exact id.
+pub fn one(models: &[Model], id: &str) -> Option<Bytes> {
+    let id = bare(id);
+    models.iter().find(|model| model.id == id).map(json)
+}
+
+/// The model ids in an answer of `retrieveUserQuota`, or `None` if it is no such answer.
+pub fn bucket_ids(answer: &[u8]) -> Option<Vec<String>> {
+    let Value::Object(answer) = serde_json::from_slice(answer).ok()? else {
+        return None;
+    };
+    let Some(buckets) = answer.get("buckets") else {
+        return Some(Vec::new());
+    };
+    let id = |bucket: &Value| bucket.get("modelId")?.as_str().map(str::to_owned);
+    Some(buckets.as_array()?.iter().filter_map(id).collect())
+}
+
+/// A `pageToken` that did not come from this list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the page token is not one of this list")]
+pub struct BadPageToken;
+
+impl Model {
+    /// A model of which only the account's quota tells.
+    fn unheard_of(id: &str) -> Self {
+        Self {
+            id: Cow::Owned(id.to_owned()),
+            version: Cow::Owned(version(id)),
+            display_name: Cow::Owned(title(id)),
+            description: Cow::Borrowed("Known from this account's Code Assist quota."),
+            ..DEFAULTS
+        }
+    }
+}
+
+/// Where the page begins that a token asks for. The token is the last id of the page before, so it
+/// keeps its meaning when models are added meanwhile.
+fn after(models: &[Model], token: &str) -> Result<usize, BadPageToken> {
+    let last = URL_SAFE_NO_PAD.decode(token).map_err(|_| BadPageToken)?;
+    let at = models
+        .iter()
+        .position(|model| model.id.as_bytes() == last)
+        .ok_or(BadPageToken)?;
+    Ok(at + 1)
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Page<'a> {
+    models: &'a [Model],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_page_token: Option<String>,
+}
+
+fn json<T: Serialize>(value: &T) -> Bytes {
+    // Strings and numbers: there is nothing that could fail.
+    Bytes::from(serde_json::to_vec(value).unwrap_or_default())
+}
+
+fn with_prefix<S: Serializer>(id: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("models/{id}"))
+}
+
+fn bare(name: &str) -> &str {
+    name.strip_prefix("models/").unwrap_or(name)
+}
+
+fn resolve_built_in(asked: &str) -> &str {
+    if let Some(same_or_successor) = known(asked) {
+        return same_or_successor;
+    }
+    let Some(base) = without_edition(asked) else {
+        return asked;
+    };
+    let stage = base
+        .strip_suffix("-preview")
+        .or_else(|| base.strip_suffix("-exp"));
+    known(base).or_else(|| known(stage?)).unwrap_or(asked)
+}
+
+/// A living model as it is, a retired or renamed one as what it is now.
+fn known(name: &str) -> Option<&str> {
+    let renamed = RENAMED
+        .iter()
+        .find(|(from, _)| *from == name)
+        .map(|(_, to)| *to);
+    let is_living = || LIVING.contains(&name) || BUILT_IN.iter().any(|model| model.id == name);
+    renamed.or_else(|| is_living().then_some(name))
+}
+
+/// The name before `-latest`, `-001`, `-MM-DD`, `-MM-YYYY` or `-MMDD`.
+fn without_edition(name: &str) -> Option<&str> {
+    let (base, last) = name.rsplit_once('-')?;
+    if last == "latest" {
+        return Some(base);
+    }
+    if !last.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let month = |text: &str| text.len() == 2 && ("01"..="12").contains(&text);
+    let day = |text: &str| text.len() == 2 && ("01"..="31").contains(&text);
+    match last.len() {
+        3 => last.starts_with("00").then_some(base),
+        4 if month(&last[..2]) && day(&last[2..]) => Some(base),
+        2 | 4 => {
+            let (base, first) = base.rsplit_once('-')?;
+            let is_date = month(first) && (day(last) || last.starts_with("20") && last.len() == 4);
+            is_date.then_some(base)
+        }
+        _ => None,
+    }
+}
+
+/// Quota buckets also name things that are no chat models.
+fn is_plausible(id: &str) -> bool {
+    let is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
+    (3..=64).contains(&id.len())
+        && id.bytes().all(is_plain)
+        && id.starts_with(|c: char| c.is_ascii_lowercase())
+        && id.contains('-')
+        && !id.contains("embedding")
+}
+
+/// `2.5` of `gemini-2.5-pro`: the first part that is a number.
+fn version(id: &str) -> String {
+    let is_number = |part: &&str| part.starts_with(|c: char| c.is_ascii_digit());
+    id.split('-').find(is_number).unwrap_or("1").to_owned()
+}
+
+/// `Gemini 4 Pro Preview` of `gemini-4-pro-preview`.
+fn title(id: &str) -> String {
+    let capital = |part: &str| {
+        let (first, rest) = part.split_at(part.chars().next().map_or(0, char::len_utf8));
+        first.to_ascii_uppercase() + rest
+    };
+    id.split('-').map(capital).collect::<Vec<_>>().join(" ")
+}
+
+/// What Code Assist serves (`protocol.md` 6.1). Where no limits are known, 2.5's are taken.
+const BUILT_IN: [Model; 8] = [
+    Model {
+        id: Cow::Borrowed("gemini-2.5-pro"),
+        version: Cow::Borrowed("2.5"),
+        display_name: Cow::Borrowed("Gemini 2.5 Pro"),
+        description: Cow::Borrowed("Stable release of Gemini 2.5 Pro, through Code Assist."),
+        ..DEFAULTS
+    },
+    Model {
+        id: Cow::Borrowed("gemini-2.5-flash"),
+        version: Cow::Borrowed("2.5"),
+        display_name: Cow::Borrowed("Gemini 2.5 Flash"),
+        description: Cow::Borrowed("Stable release of Gemini 2.5 Flash, through Code Assist."),
+        ..DEFAULTS
+    },
+    Model {
+        id: Cow::Borrowed("gemini-2.5-flash-lite"),
+        version: Cow::Borrowed("2.5"),
+        display_name: Cow::Borrowed("Gemini 2.5 Flash-Lite"),
+        description: Cow::Borrowed("Stable release of Gemini 2.5 Flash-Lite, through Code Assist."),
+        ..DEFAULTS
+    },
+    Model {
+        id: Cow::Borrowed("gemini-3-flash"),
+        version: Cow::Borrowed("3.5"),
+        display_name: Cow::Borrowed("Gemini 3.5 Flash"),
+        description: Cow::Borrowed(
+            "Gemini 3.5 Flash under the name that Code Assist has for it, where it is rolled out.",
+        ),
+        ..DEFAULTS
+    },
+    Model {
+        id: Cow::Borrowed("gemini-3-flash-preview"),
+        version: Cow::Borrowed("3"),
+        display_name: Cow::Borrowed("Gemini 3 Flash Preview"),
+        description: Cow::Borrowed("Through Code Assist, for accounts with preview access."),
+        ..DEFAULTS
+    },
+    Model {
+        id: Cow::Borrowed("gemini-3-pro-preview"),
+        version: Cow::Borrowed("3"),
+        display_name: Cow::Borrowed("Gemini 3 Pro Preview"),
+        description: Cow::Borrowed("Through Code Assist, for accounts with preview access."),
+        ..DEFAULTS
+    },
+    Model {
+        id: Cow::Borrowed("gemini-3.1-flash-lite"),
+        version: Cow::Borrowed("3.1"),
+        display_name: Cow::Borrowed("Gemini 3.1 Flash-Lite"),
+        description: Cow::Borrowed("Stable release of Gemini 3.1 Flash-Lite, through Code Assist."),
+        ..DEFAULTS
+    },
+    Model {
+        id: Cow::Borrowed("gemini-3.1-pro-preview"),
+        version: Cow::Borrowed("3.1"),
+        display_name: Cow::Borrowed("Gemini 3.1 Pro Preview"),
+        description: Cow::Borrowed("Through Code Assist, for accounts with preview access."),
+        ..DEFAULTS
+    },
+];
+
+/// `protocol.md` 6.6: the form and the numbers of the public API's list.
+const DEFAULTS: Model = Model {
+    id: Cow::Borrowed(""),
+    version: Cow::Borrowed(""),
+    display_name: Cow::Borrowed(""),
+    description: Cow::Borrowed(""),
+    input_token_limit: 1_048_576,
+    output_token_limit: 65_536,
+    supported_generation_methods: ["generateContent", "countTokens"],
+    temperature: 1,
+    top_p: 0.95,
+    top_k: 64,
+    max_temperature: 2,
+    thinking: true,
+};
+
+/// Living besides [`BUILT_IN`], though Code Assist may not serve them (`protocol.md` 6.1).
+const LIVING: [&str; 5] = [
+    "gemini-3.1-flash-lite-preview",
+    "gemini-3.1-pro-preview-customtools",
+    "gemini-embedding-001",
+    "gemma-4-26b-a4b-it",
+    "gemma-4-31b-it",
+];
+
+/// `protocol.md` 6.2, and the retired 1.0, 1.5 and 2.0 names with their experiments.
+const RENAMED: [(&str, &str); 30] = [
+    ("gemini-3.5-flash", "gemini-3-flash"),
+    ("gemini-pro-latest", "gemini-2.5-pro"),
+    ("gemini-flash-latest", "gemini-2.5-flash"),
+    ("gemini-flash-lite-latest", "gemini-2.5-flash-lite"),
+    ("gemini-pro", "gemini-2.5-pro"),
+    ("gemini-pro-vision", "gemini-2.5-pro"),
+    ("gemini-ultra", "gemini-2.5-pro"),
+    ("gemini-1.0-pro", "gemini-2.5-pro"),
+    ("gemini-1.0-pro-vision", "gemini-2.5-pro"),
+    ("gemini-1.0-ultra", "gemini-2.5-pro"),
+    ("gemini-1.5-pro", "gemini-2.5-pro"),
+    ("gemini-1.5-pro-exp", "gemini-2.5-pro"),
+    ("gemini-1.5-flash", "gemini-2.5-flash"),
+    ("gemini-1.5-flash-exp", "gemini-2.5-flash"),
+    ("gemini-1.5-flash-8b", "gemini-2.5-flash-lite"),
+    ("gemini-1.5-flash-8b-exp", "gemini-2.5-flash-lite"),
+    ("gemini-2.0-pro", "gemini-2.5-pro"),
+    ("gemini-2.0-pro-exp", "gemini-2.5-pro"),
+    ("gemini-2.0-flash", "gemini-2.5-flash"),
+    ("gemini-2.0-flash-exp", "gemini-2.5-flash"),
+    ("gemini-2.0-flash-thinking", "gemini-2.5-flash"),
+    ("gemini-2.0-flash-thinking-exp", "gemini-2.5-flash"),
+    ("gemini-2.0-flash-lite", "gemini-2.5-flash-lite"),
+    ("gemini-2.0-flash-lite-preview", "gemini-2.5-flash-lite"),
+    ("gemini-exp", "gemini-2.5-pro"),
+    ("gemini-exp-1114", "gemini-2.5-pro"),
+    ("gemini-exp-1121", "gemini-2.5-pro"),
+    ("gemini-exp-1206", "gemini-2.5-pro"),
+    ("gemini-2.5-pro-exp", "gemini-2.5-pro"),
+    ("gemini-2.5-pro-preview", "gemini-2.5-pro"),
+];
+
+/// The public API's.
+const DEFAULT_PAGE: usize = 50;
+const LONGEST_PAGE: usize = 1000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retired_and_renamed_models_become_living_ones() {
+        for (asked, sent) in [
+            ("gemini-3.5-flash", "gemini-3-flash"),
+            ("models/gemini-3.5-flash", "gemini-3-flash"),
+            ("gemini-pro", "gemini-2.5-pro"),
+            ("gemini-pro-vision", "gemini-2.5-pro"),
+            ("gemini-1.0-pro-001", "gemini-2.5-pro"),
+            ("gemini-1.0-pro-vision-latest", "gemini-2.5-pro"),
+            ("gemini-1.5-pro", "gemini-2.5-pro"),
+            ("gemini-1.5-pro-latest", "gemini-2.5-pro"),
+            ("gemini-1.5-pro-002", "gemini-2.5-pro"),
+            ("gemini-1.5-pro-exp-0801", "gemini-2.5-pro"),
+            ("gemini-1.5-flash", "gemini-2.5-flash"),
+            ("gemini-1.5-flash-001", "gemini-2.5-flash"),
+            ("gemini-1.5-flash-8b-exp-0924", "gemini-2.5-flash-lite"),
+            ("gemini-1.5-flash-8b", "gemini-2.5-flash-lite"),
+            ("gemini-2.0-flash", "gemini-2.5-flash"),
+            ("gemini-2.0-flash-001", "gemini-2.5-flash"),
+            ("gemini-2.0-flash-exp", "gemini-2.5-flash"),
+            (
+                "gemini-2.0-flash-lite-preview-02-05",
+                "gemini-2.5-flash-lite",
+            ),
+            ("gemini-2.0-pro-exp-02-05", "gemini-2.5-pro"),
+            ("gemini-2.0-flash-thinking-exp-01-21", "gemini-2.5-flash"),
+            ("gemini-exp-1206", "gemini-2.5-pro"),
+            ("gemini-pro-latest", "gemini-2.5-pro"),
+            ("gemini-flash-latest", "gemini-2.5-flash"),
+            ("gemini-flash-lite-latest", "gemini-2.5-flash-lite"),
+            ("gemini-2.5-pro-latest", "gemini-2.5-pro"),
+            ("gemini-2.5-pro-001", "gemini-2.5-pro"),
+            ("gemini-2.5-pro-preview-05-06", "gemini-2.5-pro"),
+            ("gemini-2.5-pro-exp-03-25", "gemini-2.5-pro"),
+            ("gemini-2.5-flash-preview-09-2025", "gemini-2.5-flash"),
+            (
+                "gemini-2.5-flash-lite-preview-06-17",
+                "gemini-2.5-flash-lite",
+            ),
+            ("gemini-3-pro-preview-11-2025", "gemini-3-pro-preview"),
+        ] {
+            assert_eq!(resolve(asked, &[]), sent, "{asked}");
+        }
+    }
+
+    #[test]
+    fn a_living_or_unknown_model_is_never_turned_into_another() {
+        let built_in = BUILT_IN.iter().map(|model| &*model.id);
+        for asked in built_in.chain(LIVING).chain([
+            "",
+            "-",
+            "gemini-4-pro",
+            "gemini-4-pro-latest",
+            "gemini-4-pro-preview-01-15",
+            "gemini-3.8-flash",
+            "gemini-3.5-flash-lite",
+            "gemini-3.5-pro",
+            "gemini-2.5-flash-image",
+            "gemini-2.5-flash-preview-tts",
+            "gemini-2.5-flash-native-audio-preview-09-2025",
+            "gemini-2.0-flash-preview-image-generation",
+            "gemini-2.5-pro-13-40",
+            "gemini-2.5-pro-0001",
+            "gemini-2.5-pro-1399",
+            "gemini-2.5-pro-12-1999",
+            "gemini-2.5-pro-05",
+            "gemini-2.5-pro-é",
+            "text-embedding-004",
+            "my-gemini-1.5-pro",
+            "Gemini-Pro",
+        ]) {
+            assert_eq!(resolve(asked, &[]), asked);
+        }
+    }
+
+    #[test]
+    fn what_the_table_sends_is_living() {
+        for (from, to) in RENAMED {
+            assert!(
+                BUILT_IN.iter().any(|model| model.id == to),
+                "{from} -> {to}"
+            );
+            assert!(
+                !BUILT_IN.iter().any(|model| model.id == from),
+                "{from} is living"
+            );
+        }
+    }
+
+    #[test]
+    fn the_operators_aliases_have_the_first_and_last_word() {
+        let aliases = [
+            ("gpt-4", "gemini-1.5-pro"),
+            ("gemini-2.5-pro", "models/x"),
+            ("models/a", "b"),
+        ]
+        .map(|(from, to)| (from.to_owned(), to.to_owned()));
+        assert_eq!(resolve("gpt-4", &aliases), "gemini-1.5-pro");
+        assert_eq!(resolve("gemini-2.5-pro", &aliases), "x");
+        assert_eq!(resolve("a", &aliases), "b");
+        assert_eq!(resolve("gpt-4o", &aliases), "gpt-4o");
+    }
+
+    #[test]
+    fn the_catalogue_joins_the_table_and_the_account() {
+        let buckets = [
+            "gemini-2.5-pro",
+            "gemini-4-ultra-preview_vertex",
+            "gemini-4-ultra-preview",
+            "gemini-4-flash",
+            "chat_20706",
+            "gemini-embedding-002",
+            "x\"y-z",
+            "",
+            "é-a",
+        ];
+        let models = catalogue(buckets.into_iter());
+        assert_eq!(models[..BUILT_IN.len()], BUILT_IN);
+        let ids: Vec<&str> = models[BUILT_IN.len()..]
+            .iter()
+            .map(|model| &*model.id)
+            .collect();
+        assert_eq!(ids, ["gemini-4-flash", "gemini-4-ultra-preview"]);
+        assert_eq!(
+            models.last().unwrap().display_name,
+            "Gemini 4 Ultra Preview"
+        );
+        assert_eq!(models.last().unwrap().version, "4");
+        assert_eq!(version("gemma"), "1");
+    }
+
+    #[test]
+    fn a_model_looks_like_googles() {
+        assert_eq!(
+            one(&catalogue([].into_iter()), "models/gemini-2.5-pro").unwrap(),
+            concat!(
+                r#"{"name":"models/gemini-2.5-pro","version":"2.5","displayName":"Gemini 2.5 Pro","#,
+                r#""description":"Stable release of Gemini 2.5 Pro, through Code Assist.","#,
+                r#""inputTokenLimit":1048576,"outputTokenLimit":65536,"#,
+                r#""supportedGenerationMethods":["generateContent","countTokens"],"#,
+                r#""temperature":1,"topP":0.95,"topK":64,"maxTemperature":2,"thinking":true}"#,
+            )
+        );
+        assert_eq!(one(&BUILT_IN, "gemini-2.5"), None);
+    }
+
+    #[test]
+    fn pages_cover_the_list_once_in_order() {
+        let read = |size, token: Option<&str>| -> (Vec<String>, Option<String>) {
+            let page = list(&BUILT_IN, size, token).unwrap();
+            let page: Value = serde_json::from_slice(&page).unwrap();
+            let names = page["models"].as_array().unwrap().iter();
+            let names = names
+                .map(|model| model["name"].as_str().unwrap().to_owned())
+                .collect();
+            (
+                names,
+                page.get("nextPageToken")
+                    .map(|token| token.as_str().unwrap().to_owned()),
+            )
+        };
+        let (all, none) = read(None, None);
+        assert_eq!((all.len(), none), (BUILT_IN.len(), None));
+        for size in 1..=BUILT_IN.len() + 1 {
+            let (mut seen, mut token) = read(Some(size), None);
+            while let Some(next) = token {
+                let (names, after) = read(Some(size), Some(&next));
+                assert!((1..=size).contains(&names.len()));
+                seen.extend(names);
+                token = after;
+            }
+            assert_eq!(seen, all, "page size {size}");
+        }
+        assert_eq!(read(Some(0), None).0.len(), BUILT_IN.len());
+        assert_eq!(read(Some(usize::MAX), None).0.len(), BUILT_IN.len());
+        let (past_the_end, _) = read(None, Some(&URL_SAFE_NO_PAD.encode(&*BUILT_IN[7].id)));
+        assert!(past_the_end.is_empty());
+    }
+
+    #[test]
+    fn a_page_holds_fifty_models_unless_asked_and_never_more_than_a_thousand() {
+        let ids: Vec<String> = (0..1500).map(|n| format!("gemini-9-{n:04}")).collect();
+        let models = catalogue(ids.iter().map(String::as_str));
+        let count = |size| {
+            let page: Value = serde_json::from_slice(&list(&models, size, None).unwrap()).unwrap();
+            page["models"].as_array().unwrap().len()
+        };
+        assert_eq!(
+            (count(None), count(Some(100)), count(Some(2000))),
+            (50, 100, 1000)
+        );
+    }
+
+    #[test]
+    fn a_strange_page_token_is_refused() {
+        for token in ["", "x", "!!", "2", &URL_SAFE_NO_PAD.encode("gemini-0")] {
+            assert_eq!(
+                list(&BUILT_IN, None, Some(token)),
+                Err(BadPageToken),
+                "{token}"
+            );
+        }
+    }
+
+    #[test]
+    fn quota_answers_are_read_leniently() {
+        let answer = br#"{"buckets":[{"resetTime":"2026-08-22T07:00:00Z","tokenType":"REQUESTS",
+            "modelId":"gemini-2.5-pro","remainingFraction":0.985},{"modelId":7},{},null,
+            {"modelId":"b"}],"other":1}"#;
+        assert_eq!(bucket_ids(answer).unwrap(), ["gemini-2.5-pro", "b"]);
+        assert_eq!(bucket_ids(b"{}").unwrap(), Vec::<String>::new());
+        for odd in [&b""[..], b"[]", b"<html>", br#"{"buckets":{}}"#, b"\xff"] {
+            assert_eq!(bucket_ids(odd), None);
+        }
+    }
+}
