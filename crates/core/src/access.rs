@@ -1,1 +1,401 @@
-//! access
+//! Who may use this proxy: client keys, the `Host` and `Origin` of web pages, CORS (`spec.md` 12).
+
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::Uri;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+use subtle::{ConditionallySelectable, ConstantTimeEq};
+
+use crate::settings::Settings;
+
+/// Who gets in, as the operator has set it. Knows keys by their digests only.
+#[derive(Clone)]
+pub struct Access {
+    keys: Vec<Key>,
+    origins: Origins,
+    /// `HOST` is a loopback name or address, so only local programs can reach us.
+    is_local: bool,
+}
+
+impl Access {
+    /// Access as these settings have it.
+    pub fn new(settings: &Settings) -> Self {
+        Self::of(
+            &settings.host,
+            &settings.api_keys,
+            &settings.allowed_origins,
+        )
+    }
+
+    /// Decides whether a request may go on.
+    ///
+    /// With keys set, a request that `needs_key` must carry a valid one; the web page it comes from
+    /// does not matter. Without keys, no foreign web page gets in: not under a name of its own
+    /// (`Host`, on a loopback address) and not across origins (`Origin`).
+    pub fn admit(&self, headers: &HeaderMap, uri: &Uri, needs_key: bool) -> Result<Client, Denied> {
+        if self.keys.is_empty() {
+            self.check_host(headers, uri)?;
+            self.check_origin(headers, uri)?;
+            return Ok(Client::default());
+        }
+        let known = presented(headers, uri).map(|key| self.recognise(&key));
+        match known {
+            Some(Some(client)) => Ok(client),
+            _ if !needs_key => Ok(Client::default()),
+            Some(None) => Err(Denied::KeyInvalid),
+            None => Err(Denied::KeyMissing),
+        }
+    }
+
+    /// The CORS headers of an actual answer, errors and streams included. Empty unless the request
+    /// came from an allowed origin; `Vary` is there as soon as the answer could differ.
+    pub fn cors_headers(&self, request: &HeaderMap) -> HeaderMap {
+        let mut answer = HeaderMap::new();
+        if self.origins.is_empty() {
+            return answer;
+        }
+        answer.insert(header::VARY, HeaderValue::from_static("Origin"));
+        if let Some(origin) = self.allowed_origin(request) {
+            answer.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+            let exposed = HeaderValue::from_static(EXPOSED_HEADERS);
+            answer.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+        }
+        answer
+    }
+
+    /// The headers of a 204 to `OPTIONS`: a preflight from an allowed origin gets its permissions,
+    /// anybody else only learns the methods.
+    pub fn preflight(&self, request: &HeaderMap) -> HeaderMap {
+        let mut answer = HeaderMap::new();
+        answer.insert(header::ALLOW, HeaderValue::from_static(METHODS));
+        let vary = "Origin, Access-Control-Request-Headers, Access-Control-Request-Private-Network";
+        answer.insert(header::VARY, HeaderValue::from_static(vary));
+        let Some(origin) = self.allowed_origin(request) else {
+            return answer;
+        };
+        answer.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        answer.insert(
+            header::ACCESS_CONTROL_ALLOW_METHODS,
+            HeaderValue::from_static(METHODS),
+        );
+        let asked = request.get(header::ACCESS_CONTROL_REQUEST_HEADERS);
+        let echo = asked.filter(|names| is_sane_header_list(names)).cloned();
+        let names = echo.unwrap_or_else(|| HeaderValue::from_static(CLIENT_HEADERS));
+        answer.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, names);
+        answer.insert(
+            header::ACCESS_CONTROL_MAX_AGE,
+            HeaderValue::from_static(MAX_AGE_SECONDS),
+        );
+        if request
+            .get(&REQUEST_PRIVATE_NETWORK)
+            .is_some_and(|asked| asked == "true")
+        {
+            answer.insert(ALLOW_PRIVATE_NETWORK, HeaderValue::from_static("true"));
+        }
+        answer
+    }
+
+    fn of(host: &str, keys: &[(Option<String>, SecretString)], origins: &[String]) -> Self {
+        let host = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'))
+            .unwrap_or(host);
+        Self {
+            keys: keys
+                .iter()
+                .map(|(name, key)| Key::new(name.as_deref(), key))
+                .collect(),
+            origins: Origins::new(origins),
+            is_local: is_loopback(host),
+        }
+    }
+
+    /// Compares with every key, and each in constant time, so that timing tells neither how much of
+    /// a key was right nor which one it was.
+    fn recognise(&self, presented: &str) -> Option<Client> {
+        let digest = Sha256::digest(presented.as_bytes());
+        let mut found = 0_u64;
+        for (number, key) in (1..).zip(&self.keys) {
+            found.conditional_assign(&number, digest.as_slice().ct_eq(&key.digest));
+        }
+        let index = usize::try_from(found.checked_sub(1)?).ok()?;
+        self.keys.get(index).map(|key| Client {
+            label: Some(Arc::clone(&key.label)),
+        })
+    }
+
+    /// On a loopback address the only honest names are loopback names; any other means that a web
+    /// page has had its own name resolved to us (DNS rebinding).
+    fn check_host(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), Denied> {
+        if !self.is_local {
+            return Ok(());
+        }
+        let named = headers
+            .get_all(header::HOST)
+            .iter()
+            .map(HeaderValue::as_bytes);
+        // HTTP/2 names the host in `:authority`; HTTP/1.0 may not name it at all.
+        let authority = uri
+            .authority()
+            .map(|authority| authority.as_str().as_bytes());
+        for host in named.chain(authority) {
+            let text = std::str::from_utf8(host).ok();
+            if !text.and_then(host_name).is_some_and(is_loopback) {
+                return Err(Denied::HostNotAllowed { host: shown(host) });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_origin(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), Denied> {
+        let Some(origin) = headers.get(header::ORIGIN) else {
+            return Ok(());
+        };
+        let host = headers
+            .get(header::HOST)
+            .and_then(|host| host.to_str().ok());
+        let host = host.or_else(|| uri.authority().map(http::uri::Authority::as_str));
+        let is_own = host.is_some_and(|host| is_same_host(origin.as_bytes(), host));
+        if is_own || self.origins.allow(origin) {
+            return Ok(());
+        }
+        Err(Denied::OriginNotAllowed {
+            origin: shown(origin.as_bytes()),
+        })
+    }
+
+    fn allowed_origin<'a>(&self, request: &'a HeaderMap) -> Option<&'a HeaderValue> {
+        request
+            .get(header::ORIGIN)
+            .filter(|origin| self.origins.allow(origin))
+    }
+}
+
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let labels: Vec<&str> = self.keys.iter().map(|key| &*key.label).collect();
+        f.debug_struct("Access")
+            .field("keys", &labels)
+            .field("origins", &self.origins)
+            .field("is_local", &self.is_local)
+            .finish()
+    }
+}
+
+/// Who sent the request, as far as logs, limits and caches may know.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Client {
+    /// The key's name, else the first eight hex digits of its SHA-256; `None` without a valid key.
+    pub label: Option<Arc<str>>,
+}
+
+/// Why a request may not go on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// The `Host` is no loopback name.
+    #[error("the host {host:?} is not a loopback name")]
+    HostNotAllowed {
+        /// What the client called us, shortened.
+        host: String,
+    },
+    /// The key is not one of ours.
+    #[error("the key is not valid")]
+    KeyInvalid,
+    /// There is no key in any of the carriers.
+    #[error("there is no key")]
+    KeyMissing,
+    /// The request comes from a web page of another origin.
+    #[error("the origin {origin:?} is not allowed")]
+    OriginNotAllowed {
+        /// The page's origin, shortened.
+        origin: String,
+    },
+}
+
+/// The client's own `x-request-id`, if it is sane: 1 to 128 letters, digits, `.`, `_` and `-`.
+pub fn forwardable_request_id(headers: &HeaderMap) -> Option<&str> {
+    let id = headers.get(REQUEST_ID)?.to_str().ok()?;
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    ((1..=128).contains(&id.len()) && id.bytes().all(is_plain)).then_some(id)
+}
+
+/// One of `PROXY_API_KEYS`.
+#[derive(Clone)]
+struct Key {
+    digest: [u8; 32],
+    label: Arc<str>,
+}
+
+impl Key {
+    fn new(name: Option<&str>, key: &SecretString) -> Self {
+        let digest: [u8; 32] = Sha256::digest(key.expose_secret().as_bytes()).into();
+        let hash = || {
+            digest[..4]
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect()
+        };
+        let label: String = name.map_or_else(hash, str::to_owned);
+        Self {
+            digest,
+            label: label.into(),
+        }
+    }
+}
+
+/// `ALLOWED_ORIGINS`.
+#[derive(Debug, Clone)]
+enum Origins {
+    All,
+    /// In lower case, without a trailing slash.
+    Listed(Vec<String>),
+}
+
+impl Origins {
+    fn new(origins: &[String]) -> Self {
+        if origins.iter().any(|origin| origin == "*") {
+            return Self::All;
+        }
+        let plain = |origin: &String| origin.trim_end_matches('/').to_ascii_lowercase();
+        Self::Listed(origins.iter().map(plain).collect())
+    }
+
+    fn allow(&self, origin: &HeaderValue) -> bool {
+        match self {
+            Self::All => true,
+            Self::Listed(listed) => listed
+                .iter()
+                .any(|own| own.as_bytes().eq_ignore_ascii_case(origin.as_bytes())),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Listed(listed) if listed.is_empty())
+    }
+}
+
+/// The key that the client shows: the first carrier that is present and not empty (`spec.md` 4).
+fn presented(headers: &HeaderMap, uri: &Uri) -> Option<String> {
+    let plain = |name: HeaderName| {
+        let values = headers.get_all(name).into_iter();
+        let mut values = values.filter_map(|value| value.to_str().ok().map(str::trim));
+        values.find(|value| !value.is_empty()).map(str::to_owned)
+    };
+    plain(GOOG_API_KEY)
+        .or_else(|| authorization(headers, "bearer").map(str::to_owned))
+        .or_else(|| plain(X_API_KEY))
+        .or_else(|| query_key(uri))
+        .or_else(|| basic_password(headers))
+}
+
+/// The credentials of the first `Authorization` with this scheme.
+fn authorization<'a>(headers: &'a HeaderMap, scheme: &str) -> Option<&'a str> {
+    headers
+        .get_all(header::AUTHORIZATION)
+        .iter()
+        .find_map(|value| {
+            let (own, credentials) = value.to_str().ok()?.trim().split_once(' ')?;
+            let credentials = credentials.trim();
+            (own.eq_ignore_ascii_case(scheme) && !credentials.is_empty()).then_some(credentials)
+        })
+}
+
+fn query_key(uri: &Uri) -> Option<String> {
+    let pairs = form_urlencoded::parse(uri.query()?.as_bytes());
+    let keys = pairs
+        .filter(|(name, _)| name == "key")
+        .map(|(_, key)| key.trim().to_owned());
+    keys.into_iter().find(|key| !key.is_empty())
+}
+
+fn basic_password(headers: &HeaderMap) -> Option<String> {
+    let decoded = STANDARD.decode(authorization(headers, "basic")?).ok()?;
+    let (_, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
+    (!password.is_empty()).then(|| password.to_owned())
+}
+
+/// The host of `host[:port]`, without the brackets of an IPv6 address.
+fn host_name(authority: &str) -> Option<&str> {
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => rest.split_once(']')?,
+        None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
+    };
+    let is_port = |port: &str| port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit());
+    (port.is_empty() || port.strip_prefix(':').is_some_and(is_port)).then_some(host)
+}
+
+/// `localhost`, `*.localhost`, 127.0.0.0/8, and `::1`, also as an IPv4 address in IPv6.
+fn is_loopback(host: &str) -> bool {
+    if let Ok(address) = host.parse::<Ipv4Addr>() {
+        return address.is_loopback();
+    }
+    if let Ok(address) = host.parse::<Ipv6Addr>() {
+        let mapped = address
+            .to_ipv4_mapped()
+            .is_some_and(|address| address.is_loopback());
+        return mapped || address.is_loopback();
+    }
+    let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+    let is_label = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    name == "localhost" || name.ends_with(".localhost") && name.bytes().all(is_label)
+}
+
+/// True when a page of this origin was served under the name and port that it now talks to. The
+/// scheme is not known here: TLS may end in front of us.
+fn is_same_host(origin: &[u8], host: &str) -> bool {
+    let Ok(origin) = std::str::from_utf8(origin) else {
+        return false;
+    };
+    let (authority, default_port) = match origin.split_once("://") {
+        Some(("http", authority)) => (authority, ":80"),
+        Some(("https", authority)) => (authority, ":443"),
+        _ => return false,
+    };
+    let without_default = |text: &str| text.strip_suffix(default_port).unwrap_or(text).to_owned();
+    !authority.is_empty() && without_default(authority).eq_ignore_ascii_case(&without_default(host))
+}
+
+/// A list of header names and nothing else, so that it can be echoed.
+fn is_sane_header_list(names: &HeaderValue) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_, ".contains(&byte);
+    (1..=2048).contains(&names.len()) && names.as_bytes().iter().copied().all(is_plain)
+}
+
+/// A header's value for an error message: printable, and not for ever.
+fn shown(value: &[u8]) -> String {
+    let printable = value.iter().filter(|byte| byte.is_ascii_graphic());
+    printable.take(100).map(|&byte| char::from(byte)).collect()
+}
+
+const GOOG_API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const REQUEST_PRIVATE_NETWORK: HeaderName =
+    HeaderName::from_static("access-control-request-private-network");
+const ALLOW_PRIVATE_NETWORK: HeaderName =
+    HeaderName::from_static("access-control-allow-private-network");
+
+/// Every method that some route has.
+const METHODS: &str = "GET, HEAD, POST, OPTIONS";
+
+/// What Gemini clients send from browsers (`clients.md` R14), for a preflight that does not ask.
+const CLIENT_HEADERS: &str = "x-goog-api-key, x-goog-api-client, content-type, authorization, \
+    x-api-key, x-goog-request-params, x-server-timeout, x-request-id, x-session-id, \
+    anthropic-version, anthropic-beta, idempotency-key, cache-control";
+
+/// What a page may read beyond the few headers that every page may.
+const EXPOSED_HEADERS: &str = "x-request-id, x-proxy-model, x-proxy-dropped-fields, x-cache, \
+    x-cloudaicompanion-trace-id, x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset, \
+    retry-after, server-timing";
+
+/// Two hours, the most that Chromium keeps.
+const MAX_AGE_SECONDS: &str = "7200";
+
+#[cfg(test)]
+mod tests;

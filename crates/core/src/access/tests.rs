@@ -1,0 +1,435 @@
+use super::*;
+
+fn access(host: &str, keys: &[(&str, &str)], origins: &[&str]) -> Access {
+    let keys: Vec<_> = keys
+        .iter()
+        .map(|(name, key)| {
+            let name = (!name.is_empty()).then(|| (*name).to_owned());
+            (name, SecretString::from(*key))
+        })
+        .collect();
+    let origins: Vec<String> = origins.iter().map(|origin| (*origin).to_owned()).collect();
+    Access::of(host, &keys, &origins)
+}
+
+fn local() -> Access {
+    access("127.0.0.1", &[], &[])
+}
+
+fn keyed() -> Access {
+    access("0.0.0.0", &[("alice", "secret-a"), ("", "secret-b")], &[])
+}
+
+fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
+    let line = |(name, value): &(&'static str, &str)| {
+        (
+            HeaderName::from_static(name),
+            HeaderValue::from_str(value).unwrap(),
+        )
+    };
+    HeaderMap::from_iter(lines.iter().map(line))
+}
+
+fn admit(
+    access: &Access,
+    lines: &[(&'static str, &str)],
+    target: &str,
+) -> Result<Option<String>, Denied> {
+    let client = access.admit(&headers(lines), &target.parse().unwrap(), true)?;
+    Ok(client.label.as_deref().map(str::to_owned))
+}
+
+fn alice() -> Result<Option<String>, Denied> {
+    Ok(Some("alice".to_owned()))
+}
+
+#[test]
+fn every_carrier_brings_the_key() {
+    let basic = format!("Basic {}", STANDARD.encode("anyone:secret-a"));
+    for (lines, target) in [
+        (&[("x-goog-api-key", "secret-a")][..], "/"),
+        (&[("x-goog-api-key", " secret-a ")], "/"),
+        (&[("authorization", "Bearer secret-a")], "/"),
+        (&[("authorization", "bearer  secret-a")], "/"),
+        (&[("x-api-key", "secret-a")], "/"),
+        (&[], "/?key=secret-a"),
+        (&[], "/?alt=sse&key=&key=secret%2Da"),
+        (&[("authorization", &basic)], "/"),
+        // Present but empty is not present (`clients.md` R2).
+        (
+            &[("x-goog-api-key", ""), ("authorization", "Bearer secret-a")],
+            "/",
+        ),
+        (
+            &[("authorization", "Bearer "), ("x-api-key", "secret-a")],
+            "/",
+        ),
+        // The first found wins.
+        (
+            &[
+                ("x-goog-api-key", "secret-a"),
+                ("authorization", "Bearer wrong"),
+            ],
+            "/?key=wrong",
+        ),
+        (
+            &[
+                ("authorization", &basic),
+                ("authorization", "Bearer secret-a"),
+            ],
+            "/?x=1",
+        ),
+    ] {
+        assert_eq!(
+            admit(&keyed(), lines, target),
+            alice(),
+            "{lines:?} {target}"
+        );
+    }
+}
+
+#[test]
+fn a_wrong_key_in_an_earlier_carrier_is_not_mended_by_a_later_one() {
+    let lines = [
+        ("x-goog-api-key", "wrong"),
+        ("authorization", "Bearer secret-a"),
+    ];
+    assert_eq!(
+        admit(&keyed(), &lines, "/?key=secret-a"),
+        Err(Denied::KeyInvalid)
+    );
+}
+
+#[test]
+fn no_key_and_a_wrong_key_are_told_apart() {
+    for lines in [
+        &[][..],
+        &[("x-goog-api-key", "")],
+        &[("authorization", "Bearer")],
+        &[("authorization", "secret-a")],
+        &[("authorization", "Digest secret-a")],
+        &[("authorization", "Basic !!!")],
+        &[("authorization", "Basic c2VjcmV0LWE=")],
+    ] {
+        assert_eq!(
+            admit(&keyed(), lines, "/?key="),
+            Err(Denied::KeyMissing),
+            "{lines:?}"
+        );
+    }
+    for key in [
+        "wrong",
+        "secret-",
+        "secret-aa",
+        "SECRET-A",
+        "secret-a,secret-b",
+        "alice:secret-a",
+    ] {
+        assert_eq!(
+            admit(&keyed(), &[("x-api-key", key)], "/"),
+            Err(Denied::KeyInvalid),
+            "{key}"
+        );
+    }
+}
+
+#[test]
+fn an_unnamed_key_is_known_by_a_short_hash() {
+    let label = admit(&keyed(), &[("x-api-key", "secret-b")], "/")
+        .unwrap()
+        .unwrap();
+    let digest = Sha256::digest(b"secret-b");
+    let hash = format!(
+        "{:02x}{:02x}{:02x}{:02x}",
+        digest[0], digest[1], digest[2], digest[3]
+    );
+    assert_eq!(label, hash);
+}
+
+#[test]
+fn what_needs_no_key_is_open_and_still_recognises_one() {
+    let open = |lines: &[(&'static str, &str)]| {
+        keyed()
+            .admit(&headers(lines), &Uri::from_static("/health"), false)
+            .unwrap()
+    };
+    assert_eq!(open(&[]).label, None);
+    assert_eq!(open(&[("x-api-key", "wrong")]).label, None);
+    assert_eq!(
+        open(&[("x-api-key", "secret-a")]).label.as_deref(),
+        Some("alice")
+    );
+}
+
+#[test]
+fn with_keys_neither_host_nor_origin_is_checked() {
+    let access = access("127.0.0.1", &[("alice", "secret-a")], &[]);
+    let lines = [
+        ("host", "evil.example"),
+        ("origin", "https://evil.example"),
+        ("x-api-key", "secret-a"),
+    ];
+    assert_eq!(admit(&access, &lines, "/"), alice());
+    assert!(access.cors_headers(&headers(&lines)).is_empty());
+}
+
+#[test]
+fn without_keys_a_presented_key_means_nothing() {
+    assert_eq!(
+        admit(&local(), &[("x-goog-api-key", "x")], "/?key=y"),
+        Ok(None)
+    );
+}
+
+#[test]
+fn on_loopback_only_loopback_names_reach_us() {
+    for host in [
+        "localhost",
+        "localhost:8787",
+        "LOCALHOST:1",
+        "localhost.",
+        "app.localhost:8787",
+        "127.0.0.1",
+        "127.0.0.1:8787",
+        "127.255.0.3:1",
+        "[::1]",
+        "[::1]:8787",
+        "[::ffff:127.0.0.1]:1",
+        "localhost:",
+    ] {
+        assert_eq!(admit(&local(), &[("host", host)], "/"), Ok(None), "{host}");
+        let target = format!("http://{host}/");
+        if target.parse::<Uri>().is_ok() {
+            assert_eq!(admit(&local(), &[], &target), Ok(None), "{host}");
+        }
+    }
+    for host in [
+        "",
+        "evil.example",
+        "evil.example:8787",
+        "localhost.evil.example",
+        "evil-localhost",
+        "127.0.0.1.evil.example",
+        "127.0.0.1@evil.example",
+        "localhost:8787@evil.example",
+        "localhost:80:80",
+        "localhost:x",
+        "0.0.0.0",
+        "192.168.1.2:8787",
+        "0x7f.1",
+        "[::]",
+        "[::1",
+        "::1",
+        "[fe80::1]:8787",
+        "localhost/evil",
+        "evil.example/.localhost",
+    ] {
+        let denied = Err(Denied::HostNotAllowed {
+            host: host.to_owned(),
+        });
+        assert_eq!(admit(&local(), &[("host", host)], "/"), denied, "{host}");
+    }
+}
+
+#[test]
+fn every_name_a_request_calls_us_by_is_checked() {
+    let denied = Err(Denied::HostNotAllowed {
+        host: "evil.example".to_owned(),
+    });
+    let good = ("host", "localhost");
+    assert_eq!(admit(&local(), &[good], "http://evil.example/"), denied);
+    assert_eq!(
+        admit(&local(), &[good, ("host", "evil.example")], "/"),
+        denied
+    );
+    assert_eq!(admit(&local(), &[], "/"), Ok(None), "HTTP/1.0 names nobody");
+}
+
+#[test]
+fn the_loopback_settings_are_recognised() {
+    for (host, is_local) in [
+        ("127.0.0.1", true),
+        ("localhost", true),
+        ("::1", true),
+        ("[::1]", true),
+        ("0.0.0.0", false),
+        ("::", false),
+        ("192.168.1.2", false),
+    ] {
+        assert_eq!(access(host, &[], &[]).is_local, is_local, "{host}");
+    }
+    assert_eq!(
+        admit(&access("0.0.0.0", &[], &[]), &[("host", "proxy.lan")], "/"),
+        Ok(None)
+    );
+}
+
+#[test]
+fn without_keys_no_foreign_page_gets_in() {
+    let from = |access: &Access, host: &str, origin: &str| {
+        admit(access, &[("host", host), ("origin", origin)], "/").is_ok()
+    };
+    for (host, origin) in [
+        ("localhost:8787", "http://localhost:8787"),
+        ("localhost:8787", "http://LOCALHOST:8787"),
+        ("localhost", "http://localhost"),
+        ("localhost:80", "http://localhost"),
+        ("localhost", "https://localhost:443"),
+        ("[::1]:8787", "http://[::1]:8787"),
+    ] {
+        assert!(from(&local(), host, origin), "{origin}");
+    }
+    for origin in [
+        "null",
+        "",
+        "http://localhost",
+        "http://localhost:3000",
+        "http://127.0.0.1:8787",
+        "https://evil.example",
+        "file://localhost:8787",
+        "http://localhost:8787.evil.example",
+        "http://localhost:8787/",
+    ] {
+        let denied = Err(Denied::OriginNotAllowed {
+            origin: origin.to_owned(),
+        });
+        let lines = [("host", "localhost:8787"), ("origin", origin)];
+        assert_eq!(admit(&local(), &lines, "/"), denied, "{origin}");
+        assert!(
+            from(&access("127.0.0.1", &[], &["*"]), "localhost:8787", origin),
+            "{origin}"
+        );
+    }
+    let listed = access(
+        "127.0.0.1",
+        &[],
+        &["https://App.example/", "http://localhost:3000"],
+    );
+    assert!(from(&listed, "localhost:8787", "https://app.example"));
+    assert!(from(&listed, "localhost:8787", "http://localhost:3000"));
+    assert!(!from(&listed, "localhost:8787", "http://app.example"));
+    assert!(!from(&listed, "localhost:8787", "https://app.example.evil"));
+    assert!(!from(&listed, "localhost:8787", "null"));
+}
+
+#[test]
+fn an_allowed_page_may_read_our_headers() {
+    let listed = access("127.0.0.1", &[], &["https://app.example"]);
+    let cors = listed.cors_headers(&headers(&[("origin", "https://app.example")]));
+    assert_eq!(cors["access-control-allow-origin"], "https://app.example");
+    assert_eq!(cors["vary"], "Origin");
+    let exposed = cors["access-control-expose-headers"].to_str().unwrap();
+    for name in [
+        "x-request-id",
+        "x-proxy-model",
+        "retry-after",
+        "server-timing",
+        "x-cache",
+    ] {
+        assert!(exposed.split(", ").any(|own| own == name), "{name}");
+    }
+    let other = listed.cors_headers(&headers(&[("origin", "https://evil.example")]));
+    assert_eq!(other, headers(&[("vary", "Origin")]));
+    assert_eq!(
+        listed.cors_headers(&HeaderMap::new()),
+        headers(&[("vary", "Origin")])
+    );
+    assert!(
+        local()
+            .cors_headers(&headers(&[("origin", "https://app.example")]))
+            .is_empty()
+    );
+    let all = access("127.0.0.1", &[], &["*"]).cors_headers(&headers(&[("origin", "null")]));
+    assert_eq!(all["access-control-allow-origin"], "null");
+}
+
+#[test]
+fn a_preflight_is_allowed_what_it_asks_for() {
+    let listed = access("127.0.0.1", &[], &["https://app.example"]);
+    let asked = "content-type,x-goog-api-client, x-goog-api-key,x-new_one";
+    let answer = listed.preflight(&headers(&[
+        ("origin", "https://app.example"),
+        ("access-control-request-method", "POST"),
+        ("access-control-request-headers", asked),
+        ("access-control-request-private-network", "true"),
+    ]));
+    assert_eq!(answer["access-control-allow-origin"], "https://app.example");
+    assert_eq!(
+        answer["access-control-allow-methods"],
+        "GET, HEAD, POST, OPTIONS"
+    );
+    assert_eq!(answer["access-control-allow-headers"], asked);
+    assert_eq!(answer["access-control-max-age"], "7200");
+    assert_eq!(answer["access-control-allow-private-network"], "true");
+    assert!(answer["vary"].to_str().unwrap().starts_with("Origin"));
+}
+
+#[test]
+fn a_preflight_that_asks_for_nothing_sane_gets_the_fixed_list() {
+    let all = access("127.0.0.1", &[], &["*"]);
+    let long = "x".repeat(2049);
+    for asked in ["", "a\tb", "x:y", "(x)", &long] {
+        let lines = [
+            ("origin", "https://a.example"),
+            ("access-control-request-headers", asked),
+        ];
+        let answer = all.preflight(&headers(&lines));
+        assert_eq!(
+            answer["access-control-allow-headers"], CLIENT_HEADERS,
+            "{asked}"
+        );
+        assert!(!answer.contains_key("access-control-allow-private-network"));
+    }
+    for name in [
+        "x-goog-api-key",
+        "x-goog-api-client",
+        "content-type",
+        "authorization",
+    ] {
+        assert!(CLIENT_HEADERS.split(", ").any(|own| own == name), "{name}");
+    }
+    assert!(!CLIENT_HEADERS.contains("  "));
+}
+
+#[test]
+fn a_preflight_from_elsewhere_gets_no_permission() {
+    for lines in [
+        &[][..],
+        &[("origin", "https://evil.example")],
+        &[("origin", "null")],
+    ] {
+        let answer = access("127.0.0.1", &[], &["https://app.example"]).preflight(&headers(lines));
+        assert_eq!(answer["allow"], "GET, HEAD, POST, OPTIONS");
+        assert!(
+            answer
+                .keys()
+                .all(|name| !name.as_str().starts_with("access-control"))
+        );
+    }
+}
+
+#[test]
+fn no_secret_is_printed() {
+    let printed = format!("{:?} {:#?}", keyed(), keyed());
+    assert!(printed.contains("alice"));
+    assert!(!printed.contains("secret"), "{printed}");
+}
+
+#[test]
+fn only_a_sane_request_id_is_kept() {
+    let longest = "a".repeat(128);
+    for id in ["a", "7f3c-AB_1.2", &longest] {
+        assert_eq!(
+            forwardable_request_id(&headers(&[("x-request-id", id)])),
+            Some(id)
+        );
+    }
+    for id in ["", " ", "a b", "a\tb", "é", "a;b", "{}", &"a".repeat(129)] {
+        assert_eq!(
+            forwardable_request_id(&headers(&[("x-request-id", id)])),
+            None,
+            "{id}"
+        );
+    }
+    assert_eq!(forwardable_request_id(&HeaderMap::new()), None);
+}
