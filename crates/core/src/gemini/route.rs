@@ -337,10 +337,13 @@ fn skip<'a, 'b>(segments: &'a [&'b str], is_skipped: impl Fn(&str) -> bool) -> &
 
 /// The collection of the public API that a segment names, such as `files` or `files:register`.
 fn absent_collection(segment: &str) -> Option<&'static str> {
-    let name = segment.split(':').next().unwrap_or_default();
-    ABSENT_COLLECTIONS
-        .into_iter()
-        .find(|collection| *collection == name)
+    match segment.split(':').next() {
+        // `ws/google.ai….BidiGenerateContent`: the Live API's socket.
+        Some("ws") => Some("bidiGenerateContent"),
+        name => ABSENT_COLLECTIONS
+            .into_iter()
+            .find(|&collection| Some(collection) == name),
+    }
 }
 
 /// A segment as a model's name: letters, digits and `._@-`, the first one a letter or digit.
@@ -384,7 +387,7 @@ const ABSENT_METHODS: [&str; 17] = [
 ];
 
 /// Collections and dialects of the public API that Code Assist has not (`spec.md` 4).
-const ABSENT_COLLECTIONS: [&str; 17] = [
+const ABSENT_COLLECTIONS: [&str; 16] = [
     "agents",
     "auth_tokens",
     "batches",
@@ -401,7 +404,6 @@ const ABSENT_COLLECTIONS: [&str; 17] = [
     "ragStores",
     "tunedModels",
     "upload",
-    "ws",
 ];
 
 /// Longer than any path that means something here; bounds the work on hostile ones.

@@ -1,15 +1,15 @@
 use super::*;
 
-fn ask(method: Method, target: &str) -> Result<Route, NoRoute> {
-    read(&method, &target.parse().unwrap())
+fn ask(method: &Method, target: &str) -> Result<Route, NoRoute> {
+    read(method, &target.parse().unwrap())
 }
 
 fn get(target: &str) -> Result<Route, NoRoute> {
-    ask(Method::GET, target)
+    ask(&Method::GET, target)
 }
 
 fn post(target: &str) -> Result<Route, NoRoute> {
-    ask(Method::POST, target)
+    ask(&Method::POST, target)
 }
 
 fn generate(model: &str) -> Result<Route, NoRoute> {
@@ -169,7 +169,7 @@ fn one_model_is_read() {
             model: "gemini-2.5-pro".to_owned(),
         };
         assert_eq!(get(path), Ok(route.clone()), "{path}");
-        assert_eq!(ask(Method::HEAD, path), Ok(route), "{path}");
+        assert_eq!(ask(&Method::HEAD, path), Ok(route), "{path}");
     }
 }
 
@@ -191,7 +191,7 @@ fn the_proxys_own_pages_are_read() {
         ),
     ] {
         assert_eq!(get(path), Ok(route.clone()), "{path}");
-        assert_eq!(ask(Method::HEAD, path), Ok(route), "{path}");
+        assert_eq!(ask(&Method::HEAD, path), Ok(route), "{path}");
         assert_eq!(
             post(path),
             Err(NoRoute::WrongMethod { allow: "GET, HEAD" }),
@@ -209,7 +209,11 @@ fn options_is_answered_everywhere() {
         "/v1beta/files",
         "/%ff",
     ] {
-        assert_eq!(ask(Method::OPTIONS, target), Ok(Route::Options), "{target}");
+        assert_eq!(
+            ask(&Method::OPTIONS, target),
+            Ok(Route::Options),
+            "{target}"
+        );
     }
 }
 
@@ -229,7 +233,7 @@ fn a_wrong_method_is_told_the_right_ones() {
         (Method::PUT, "/v1internal:loadCodeAssist", "GET, HEAD, POST"),
     ] {
         assert_eq!(
-            ask(method, path),
+            ask(&method, path),
             Err(NoRoute::WrongMethod { allow }),
             "{path}"
         );
@@ -247,11 +251,7 @@ fn what_code_assist_has_not_is_said_whatever_the_method() {
     ] {
         for verb in ABSENT_METHODS {
             let path = format!("/v1beta/models/M:{verb}");
-            assert_eq!(
-                ask(method.clone(), &path),
-                not_offered(verb, Some("M")),
-                "{path}"
-            );
+            assert_eq!(ask(&method, &path), not_offered(verb, Some("M")), "{path}");
         }
         for collection in ABSENT_COLLECTIONS {
             for path in [
@@ -260,11 +260,7 @@ fn what_code_assist_has_not_is_said_whatever_the_method() {
                 format!("//v1//{collection}/x/y:z?key=K"),
                 format!("/v1beta/{collection}:verb"),
             ] {
-                assert_eq!(
-                    ask(method.clone(), &path),
-                    not_offered(collection, None),
-                    "{path}"
-                );
+                assert_eq!(ask(&method, &path), not_offered(collection, None), "{path}");
             }
         }
     }
@@ -273,7 +269,7 @@ fn what_code_assist_has_not_is_said_whatever_the_method() {
         ("/upload/v1beta/files", "upload", None),
         (
             "//ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent",
-            "ws",
+            "bidiGenerateContent",
             None,
         ),
         ("/v1beta/tunedModels/x:generateContent", "tunedModels", None),
@@ -329,11 +325,7 @@ fn the_assist_protocol_is_passed_on_with_nothing_but_alt() {
         ("/v1internal/operations//x/", "/operations/x"),
     ] {
         assert_eq!(get(target), assist(suffix, None), "{target}");
-        assert_eq!(
-            ask(Method::HEAD, &target),
-            assist(&suffix, None),
-            "{target}"
-        );
+        assert_eq!(ask(&Method::HEAD, target), assist(suffix, None), "{target}");
     }
 }
 
@@ -369,7 +361,7 @@ fn the_assist_suffix_cannot_lead_elsewhere() {
         &format!("/v1internal:{}", "a".repeat(LONGEST_NAME + 1)),
     ] {
         for method in [Method::GET, Method::POST] {
-            let answer = ask(method, path);
+            let answer = ask(&method, path);
             assert!(
                 matches!(answer, Err(NoRoute::NotFound { .. })),
                 "{path}: {answer:?}"
@@ -416,7 +408,7 @@ fn anything_else_is_not_found() {
         &format!("/v1beta/models/{}", "m/".repeat(LONGEST_PATH)),
     ] {
         for method in [Method::GET, Method::POST] {
-            let answer = ask(method, path);
+            let answer = ask(&method, path);
             assert!(
                 matches!(answer, Err(NoRoute::NotFound { .. })),
                 "{path}: {answer:?}"
