@@ -201,7 +201,7 @@ fn understand(http: StatusCode, body: &Bytes, found: &Found<'_>) -> Fault {
     fault.retry_delay = delays
         .retry_info
         .or(delays.quota_reset)
-        .or(delay_in(&fault.message));
+        .or_else(|| delay_in(&fault.message));
     fault
 }
 
@@ -246,7 +246,7 @@ impl Fault {
                 delays.quota_reset = delays.quota_reset.or(reset);
                 let link = METADATA_LINKS
                     .iter()
-                    .find_map(|key| text(key).filter(is_link));
+                    .find_map(|key| text(key).filter(|url| is_link(url)));
                 *metadata_link = metadata_link.take().or(link);
             }
             "RetryInfo" => {
@@ -267,7 +267,10 @@ impl Fault {
                 let mut urls = links
                     .into_iter()
                     .filter_map(|l| field(&members(l.get())?, "url"));
-                self.link = self.link.take().or_else(|| urls.find(is_link));
+                self.link = self
+                    .link
+                    .take()
+                    .or_else(|| urls.find(|url: &String| is_link(url)));
             }
             _ => {}
         }
@@ -435,7 +438,7 @@ fn has_zero_limit(message: &str) -> bool {
         .any(|rest| matches!(leading_number(rest), Some((0.0, _))))
 }
 
-fn is_link(url: &String) -> bool {
+fn is_link(url: &str) -> bool {
     url.starts_with("https://") || url.starts_with("http://")
 }
 
