@@ -1,0 +1,326 @@
+use std::fmt::Write;
+
+use super::*;
+
+/// One of each variant, and of each form that a message can take.
+fn every_refusal() -> Vec<Refusal> {
+    let text = str::to_owned;
+    let not_offered = |what, model: Option<&str>| Refusal::NotOffered {
+        what: text(what),
+        model: model.map(str::to_owned),
+    };
+    vec![
+        Refusal::AccountIneligible {
+            reasons: vec![
+                (
+                    text("UNSUPPORTED_CLIENT"),
+                    text("This client is no longer supported"),
+                ),
+                (text("RESTRICTED_AGE"), text("Your account is too young.")),
+            ],
+        },
+        Refusal::AccountIneligible { reasons: vec![] },
+        Refusal::ApiKeyInvalid,
+        Refusal::ApiKeyMissing,
+        Refusal::BadPageToken,
+        Refusal::BodyTooLarge { limit: 104_857_600 },
+        Refusal::CircuitOpen {
+            after: Duration::from_millis(41_001),
+        },
+        Refusal::Conflict,
+        Refusal::CredentialsMissing {
+            why: text("there is no file ~/.gemini/oauth_creds.json"),
+        },
+        Refusal::CredentialsRejected {
+            why: text("Token has been expired or revoked."),
+        },
+        Refusal::HostNotAllowed {
+            host: text("evil.example"),
+        },
+        Refusal::Internal,
+        Refusal::MalformedJson {
+            detail: text("trailing characters at line 1 column 4"),
+        },
+        Refusal::MethodNotAllowed { allow: "GET, HEAD" },
+        Refusal::NotFound {
+            what: text("/v1/nothing"),
+        },
+        not_offered("embedContent", Some("text-embedding-004")),
+        not_offered("files", None),
+        not_offered("cachedContents", None),
+        not_offered("openai", None),
+        not_offered("bidiGenerateContent", None),
+        Refusal::OriginNotAllowed {
+            origin: text("https://evil.example"),
+        },
+        Refusal::ProjectRequired,
+        Refusal::QueueTimeout {
+            after: Duration::from_secs(1),
+        },
+        Refusal::RateLimited {
+            after: Duration::from_millis(1500),
+        },
+        Refusal::RequestTimeout,
+        Refusal::ShuttingDown,
+        Refusal::UnsupportedEncoding {
+            what: text("the encoding br is not known here"),
+        },
+        Refusal::Upstream(fault(429)),
+        Refusal::UpstreamDisconnected,
+        Refusal::UpstreamMalformed {
+            what: text("expected a value at line 1 column 1"),
+        },
+        Refusal::UpstreamTimeout {
+            awaited: Awaited::FirstByte,
+            after: Duration::from_secs(300),
+        },
+        Refusal::UpstreamTimeout {
+            awaited: Awaited::NextChunk,
+            after: Duration::from_millis(250),
+        },
+        Refusal::UpstreamUnreachable {
+            why: text("connection refused"),
+        },
+        Refusal::ValidationRequired {
+            message: text("Verify your account to continue."),
+            link: Some(text("https://accounts.google.com/signin/continue?sarp=1")),
+        },
+        Refusal::ValidationRequired {
+            message: text("Verify your account"),
+            link: None,
+        },
+    ]
+}
+
+fn fault(http: u16) -> Fault {
+    let body = r#"{ "error": {"code":429,"message":"Please retry in 56.18s.","status":"RESOURCE_EXHAUSTED"}}"#;
+    let http = StatusCode::from_u16(http).unwrap();
+    crate::assist::fault::read(
+        http,
+        &HeaderMap::new(),
+        &Bytes::from_static(body.as_bytes()),
+    )
+}
+
+#[test]
+fn every_refusal_reads_as_it_was_agreed() {
+    let mut seen = String::new();
+    for refusal in every_refusal() {
+        writeln!(
+            seen,
+            "{} {} {:?}",
+            refusal.label(),
+            refusal.status().as_u16(),
+            refusal.blame()
+        )
+        .unwrap();
+        for (name, value) in &refusal.headers() {
+            writeln!(seen, "{name}: {}", value.to_str().unwrap()).unwrap();
+        }
+        writeln!(seen, "{}", std::str::from_utf8(&refusal.body()).unwrap()).unwrap();
+    }
+    let agreed = include_str!("every_refusal.txt");
+    assert!(seen == agreed, "every_refusal.txt should be:\n{seen}");
+}
+
+#[test]
+fn the_reasons_are_those_of_the_contract() {
+    // `spec.md` 7, row by row.
+    let rows: [(u16, &str, &[&str]); 12] = [
+        (
+            400,
+            "INVALID_ARGUMENT",
+            &["MALFORMED_JSON", "UNSUPPORTED_ENCODING"],
+        ),
+        (
+            401,
+            "UNAUTHENTICATED",
+            &["API_KEY_MISSING", "API_KEY_INVALID"],
+        ),
+        (
+            403,
+            "PERMISSION_DENIED",
+            &[
+                "ORIGIN_NOT_ALLOWED",
+                "HOST_NOT_ALLOWED",
+                "ACCOUNT_INELIGIBLE",
+                "VALIDATION_REQUIRED",
+                "PROJECT_REQUIRED",
+            ],
+        ),
+        (
+            404,
+            "NOT_FOUND",
+            &["NOT_FOUND", "NOT_OFFERED_BY_CODE_ASSIST"],
+        ),
+        (405, "UNIMPLEMENTED", &["METHOD_NOT_ALLOWED"]),
+        (413, "INVALID_ARGUMENT", &["BODY_TOO_LARGE"]),
+        (408, "DEADLINE_EXCEEDED", &["REQUEST_TIMEOUT"]),
+        (429, "RESOURCE_EXHAUSTED", &["RATE_LIMITED"]),
+        (500, "INTERNAL", &["INTERNAL"]),
+        (
+            502,
+            "UNAVAILABLE",
+            &["UPSTREAM_MALFORMED", "UPSTREAM_DISCONNECTED"],
+        ),
+        (
+            503,
+            "UNAVAILABLE",
+            &[
+                "CREDENTIALS_MISSING",
+                "CREDENTIALS_REJECTED",
+                "CIRCUIT_OPEN",
+                "QUEUE_TIMEOUT",
+                "UPSTREAM_UNREACHABLE",
+                "SHUTTING_DOWN",
+            ],
+        ),
+        (504, "DEADLINE_EXCEEDED", &["UPSTREAM_TIMEOUT"]),
+    ];
+    let mut unseen: Vec<&str> = rows
+        .iter()
+        .flat_map(|(_, _, reasons)| *reasons)
+        .copied()
+        .collect();
+    for refusal in every_refusal() {
+        let Some(reason) = refusal.reason() else {
+            continue;
+        };
+        let row = rows
+            .iter()
+            .find(|(_, _, reasons)| reasons.contains(&reason))
+            .unwrap();
+        unseen.retain(|other| *other != reason);
+        let body: serde_json::Value = serde_json::from_slice(&refusal.body()).unwrap();
+        let error = &body["error"];
+        assert_eq!(refusal.status().as_u16(), row.0, "{reason}");
+        assert_eq!(error["code"], row.0, "{reason}");
+        assert_eq!(error["status"], row.1, "{reason}");
+        assert_eq!(error["message"], refusal.to_string(), "{reason}");
+        assert_eq!(error["details"][0]["reason"], reason);
+        assert_eq!(error["details"][0]["domain"], "code-assist-proxy");
+    }
+    assert!(unseen.is_empty(), "{unseen:?}");
+}
+
+#[test]
+fn upstreams_own_error_is_passed_on_byte_for_byte() {
+    let refusal = Refusal::from(fault(429));
+    assert_eq!(refusal.body(), fault(429).body);
+    assert_eq!(refusal.headers()["retry-after"], "57");
+    assert_eq!(refusal.reason(), None);
+}
+
+#[test]
+fn an_upstream_401_is_never_shown_as_the_clients() {
+    let refusal = Refusal::from(fault(401));
+    assert_eq!(refusal.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(refusal.reason(), Some("CREDENTIALS_REJECTED"));
+}
+
+#[test]
+fn the_blame_for_upstreams_errors_follows_their_status() {
+    for (http, blame) in [
+        (400, Blame::Client),
+        (404, Blame::Client),
+        (403, Blame::Operator),
+        (429, Blame::Upstream),
+        (500, Blame::Upstream),
+        (503, Blame::Upstream),
+    ] {
+        assert_eq!(Refusal::Upstream(fault(http)).blame(), blame, "{http}");
+    }
+}
+
+#[test]
+fn each_rooms_error_becomes_a_refusal() {
+    let text = str::to_owned;
+    let malformed = Malformed {
+        what: "expected a value",
+        line: 2,
+        column: 7,
+    };
+    for (refusal, label) in [
+        (Refusal::from(malformed), "malformed_json"),
+        (
+            Refusal::from(NoRoute::NotFound { path: text("/x") }),
+            "not_found",
+        ),
+        (
+            Refusal::from(NoRoute::NotOffered {
+                what: text("files"),
+                model: None,
+            }),
+            "not_offered",
+        ),
+        (
+            Refusal::from(NoRoute::WrongMethod { allow: "POST" }),
+            "method_not_allowed",
+        ),
+        (Refusal::from(Denied::KeyMissing), "api_key_missing"),
+        (Refusal::from(Denied::KeyInvalid), "api_key_invalid"),
+        (
+            Refusal::from(Denied::HostNotAllowed { host: text("h") }),
+            "host_not_allowed",
+        ),
+        (
+            Refusal::from(Denied::OriginNotAllowed { origin: text("o") }),
+            "origin_not_allowed",
+        ),
+        (Refusal::from(BadPageToken), "bad_page_token"),
+        (
+            Refusal::from(Broken(text("reset"))),
+            "upstream_disconnected",
+        ),
+        (
+            Refusal::from(Unreachable::Connect(text("refused"))),
+            "upstream_unreachable",
+        ),
+        (
+            Refusal::from(Unreachable::Disconnected(text("reset"))),
+            "upstream_disconnected",
+        ),
+    ] {
+        assert_eq!(refusal.label(), label);
+    }
+    let malformed = Malformed {
+        what: "expected a value",
+        line: 2,
+        column: 7,
+    };
+    assert!(
+        Refusal::from(malformed)
+            .message()
+            .contains("expected a value at line 2 column 7.")
+    );
+}
+
+#[test]
+fn labels_are_one_word_for_each_variant() {
+    let mut labels: Vec<&str> = every_refusal().iter().map(Refusal::label).collect();
+    labels.dedup();
+    let count = labels.len();
+    labels.sort_unstable();
+    labels.dedup();
+    assert_eq!(labels.len(), count);
+    assert!(
+        labels
+            .iter()
+            .all(|l| l.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+    );
+}
+
+#[test]
+fn waiting_times_are_read_back_by_our_own_reader() {
+    for millis in [0, 1, 250, 1500, 56_180, 60_000] {
+        let after = Duration::from_millis(millis);
+        let body = Refusal::RateLimited { after }.body();
+        let fault = crate::assist::fault::from_event(&body);
+        assert_eq!(fault.retry_delay, Some(after));
+        let message = Refusal::RateLimited { after }.message();
+        assert!(
+            message.ends_with(&format!("retry in {}.", Plain(after))),
+            "{message}"
+        );
+    }
+}
