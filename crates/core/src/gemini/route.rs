@@ -239,7 +239,9 @@ impl Asked<'_> {
                 model: model.to_owned(),
             });
         };
-        let model = model_name(model).map(str::to_owned);
+        // `/v1beta/v1internal:generateContent` is a wrong base URL, not a model of that name.
+        let is_assist = !says_models && model.starts_with(ASSIST_VERSION);
+        let model = model_name(model).filter(|_| !is_assist).map(str::to_owned);
         if ABSENT_METHODS.contains(&verb) {
             return Err(NoRoute::NotOffered {
                 what: verb.to_owned(),

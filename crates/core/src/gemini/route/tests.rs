@@ -358,6 +358,7 @@ fn the_assist_suffix_cannot_lead_elsewhere() {
         "/v1internal2:loadCodeAssist",
         "/v1internalx",
         "/v1beta/v1internal:loadCodeAssist",
+        "/v1beta/v1internal:generateContent",
         &format!("/v1internal:{}", "a".repeat(LONGEST_NAME + 1)),
     ] {
         for method in [Method::GET, Method::POST] {
