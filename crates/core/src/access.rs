@@ -26,11 +26,7 @@ pub struct Access {
 impl Access {
     /// Access as these settings have it.
     pub fn new(settings: &Settings) -> Self {
-        Self::of(
-            &settings.host,
-            &settings.api_keys,
-            &settings.allowed_origins,
-        )
+        Self::of(&settings.host, &settings.api_keys, &settings.allowed_origins)
     }
 
     /// Decides whether a request may go on.
@@ -80,37 +76,22 @@ impl Access {
             return answer;
         };
         answer.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-        answer.insert(
-            header::ACCESS_CONTROL_ALLOW_METHODS,
-            HeaderValue::from_static(METHODS),
-        );
+        answer.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(METHODS));
         let asked = request.get(header::ACCESS_CONTROL_REQUEST_HEADERS);
         let echo = asked.filter(|names| is_sane_header_list(names)).cloned();
         let names = echo.unwrap_or_else(|| HeaderValue::from_static(CLIENT_HEADERS));
         answer.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, names);
-        answer.insert(
-            header::ACCESS_CONTROL_MAX_AGE,
-            HeaderValue::from_static(MAX_AGE_SECONDS),
-        );
-        if request
-            .get(&REQUEST_PRIVATE_NETWORK)
-            .is_some_and(|asked| asked == "true")
-        {
+        answer.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(MAX_AGE_SECONDS));
+        if request.get(&REQUEST_PRIVATE_NETWORK).is_some_and(|asked| asked == "true") {
             answer.insert(ALLOW_PRIVATE_NETWORK, HeaderValue::from_static("true"));
         }
         answer
     }
 
     fn of(host: &str, keys: &[(Option<String>, SecretString)], origins: &[String]) -> Self {
-        let host = host
-            .strip_prefix('[')
-            .and_then(|host| host.strip_suffix(']'))
-            .unwrap_or(host);
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         Self {
-            keys: keys
-                .iter()
-                .map(|(name, key)| Key::new(name.as_deref(), key))
-                .collect(),
+            keys: keys.iter().map(|(name, key)| Key::new(name.as_deref(), key)).collect(),
             origins: Origins::new(origins),
             is_local: is_loopback(host),
         }
@@ -125,9 +106,7 @@ impl Access {
             found.conditional_assign(&number, digest.as_slice().ct_eq(&key.digest));
         }
         let index = usize::try_from(found.checked_sub(1)?).ok()?;
-        self.keys.get(index).map(|key| Client {
-            label: Some(Arc::clone(&key.label)),
-        })
+        self.keys.get(index).map(|key| Client { label: Some(Arc::clone(&key.label)) })
     }
 
     /// On a loopback address the only honest names are loopback names; any other means that a web
@@ -136,14 +115,9 @@ impl Access {
         if !self.is_local {
             return Ok(());
         }
-        let named = headers
-            .get_all(header::HOST)
-            .iter()
-            .map(HeaderValue::as_bytes);
+        let named = headers.get_all(header::HOST).iter().map(HeaderValue::as_bytes);
         // HTTP/2 names the host in `:authority`; HTTP/1.0 may not name it at all.
-        let authority = uri
-            .authority()
-            .map(|authority| authority.as_str().as_bytes());
+        let authority = uri.authority().map(|authority| authority.as_str().as_bytes());
         for host in named.chain(authority) {
             let text = std::str::from_utf8(host).ok();
             if !text.and_then(host_name).is_some_and(is_loopback) {
@@ -157,23 +131,17 @@ impl Access {
         let Some(origin) = headers.get(header::ORIGIN) else {
             return Ok(());
         };
-        let host = headers
-            .get(header::HOST)
-            .and_then(|host| host.to_str().ok());
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
         let host = host.or_else(|| uri.authority().map(http::uri::Authority::as_str));
         let is_own = host.is_some_and(|host| is_same_host(origin.as_bytes(), host));
         if is_own || self.origins.allow(origin) {
             return Ok(());
         }
-        Err(Denied::OriginNotAllowed {
-            origin: shown(origin.as_bytes()),
-        })
+        Err(Denied::OriginNotAllowed { origin: shown(origin.as_bytes()) })
     }
 
     fn allowed_origin<'a>(&self, request: &'a HeaderMap) -> Option<&'a HeaderValue> {
-        request
-            .get(header::ORIGIN)
-            .filter(|origin| self.origins.allow(origin))
+        request.get(header::ORIGIN).filter(|origin| self.origins.allow(origin))
     }
 }
 
@@ -235,17 +203,9 @@ struct Key {
 impl Key {
     fn new(name: Option<&str>, key: &SecretString) -> Self {
         let digest: [u8; 32] = Sha256::digest(key.expose_secret().as_bytes()).into();
-        let hash = || {
-            digest[..4]
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect()
-        };
+        let hash = || digest[..4].iter().map(|byte| format!("{byte:02x}")).collect();
         let label: String = name.map_or_else(hash, str::to_owned);
-        Self {
-            digest,
-            label: label.into(),
-        }
+        Self { digest, label: label.into() }
     }
 }
 
@@ -269,9 +229,9 @@ impl Origins {
     fn allow(&self, origin: &HeaderValue) -> bool {
         match self {
             Self::All => true,
-            Self::Listed(listed) => listed
-                .iter()
-                .any(|own| own.as_bytes().eq_ignore_ascii_case(origin.as_bytes())),
+            Self::Listed(listed) => {
+                listed.iter().any(|own| own.as_bytes().eq_ignore_ascii_case(origin.as_bytes()))
+            }
         }
     }
 
@@ -296,21 +256,16 @@ fn presented(headers: &HeaderMap, uri: &Uri) -> Option<String> {
 
 /// The credentials of the first `Authorization` with this scheme.
 fn authorization<'a>(headers: &'a HeaderMap, scheme: &str) -> Option<&'a str> {
-    headers
-        .get_all(header::AUTHORIZATION)
-        .iter()
-        .find_map(|value| {
-            let (own, credentials) = value.to_str().ok()?.trim().split_once(' ')?;
-            let credentials = credentials.trim();
-            (own.eq_ignore_ascii_case(scheme) && !credentials.is_empty()).then_some(credentials)
-        })
+    headers.get_all(header::AUTHORIZATION).iter().find_map(|value| {
+        let (own, credentials) = value.to_str().ok()?.trim().split_once(' ')?;
+        let credentials = credentials.trim();
+        (own.eq_ignore_ascii_case(scheme) && !credentials.is_empty()).then_some(credentials)
+    })
 }
 
 fn query_key(uri: &Uri) -> Option<String> {
     let pairs = form_urlencoded::parse(uri.query()?.as_bytes());
-    let keys = pairs
-        .filter(|(name, _)| name == "key")
-        .map(|(_, key)| key.trim().to_owned());
+    let keys = pairs.filter(|(name, _)| name == "key").map(|(_, key)| key.trim().to_owned());
     keys.into_iter().find(|key| !key.is_empty())
 }
 
@@ -336,9 +291,7 @@ fn is_loopback(host: &str) -> bool {
         return address.is_loopback();
     }
     if let Ok(address) = host.parse::<Ipv6Addr>() {
-        let mapped = address
-            .to_ipv4_mapped()
-            .is_some_and(|address| address.is_loopback());
+        let mapped = address.to_ipv4_mapped().is_some_and(|address| address.is_loopback());
         return mapped || address.is_loopback();
     }
     let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();

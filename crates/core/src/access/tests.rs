@@ -22,10 +22,7 @@ fn keyed() -> Access {
 
 fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
     let line = |(name, value): &(&'static str, &str)| {
-        (
-            HeaderName::from_static(name),
-            HeaderValue::from_str(value).unwrap(),
-        )
+        (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
     };
     HeaderMap::from_iter(lines.iter().map(line))
 }
@@ -56,48 +53,20 @@ fn every_carrier_brings_the_key() {
         (&[], "/?alt=sse&key=&key=secret%2Da"),
         (&[("authorization", &basic)], "/"),
         // Present but empty is not present (`clients.md` R2).
-        (
-            &[("x-goog-api-key", ""), ("authorization", "Bearer secret-a")],
-            "/",
-        ),
-        (
-            &[("authorization", "Bearer "), ("x-api-key", "secret-a")],
-            "/",
-        ),
+        (&[("x-goog-api-key", ""), ("authorization", "Bearer secret-a")], "/"),
+        (&[("authorization", "Bearer "), ("x-api-key", "secret-a")], "/"),
         // The first found wins.
-        (
-            &[
-                ("x-goog-api-key", "secret-a"),
-                ("authorization", "Bearer wrong"),
-            ],
-            "/?key=wrong",
-        ),
-        (
-            &[
-                ("authorization", &basic),
-                ("authorization", "Bearer secret-a"),
-            ],
-            "/?x=1",
-        ),
+        (&[("x-goog-api-key", "secret-a"), ("authorization", "Bearer wrong")], "/?key=wrong"),
+        (&[("authorization", &basic), ("authorization", "Bearer secret-a")], "/?x=1"),
     ] {
-        assert_eq!(
-            admit(&keyed(), lines, target),
-            alice(),
-            "{lines:?} {target}"
-        );
+        assert_eq!(admit(&keyed(), lines, target), alice(), "{lines:?} {target}");
     }
 }
 
 #[test]
 fn a_wrong_key_in_an_earlier_carrier_is_not_mended_by_a_later_one() {
-    let lines = [
-        ("x-goog-api-key", "wrong"),
-        ("authorization", "Bearer secret-a"),
-    ];
-    assert_eq!(
-        admit(&keyed(), &lines, "/?key=secret-a"),
-        Err(Denied::KeyInvalid)
-    );
+    let lines = [("x-goog-api-key", "wrong"), ("authorization", "Bearer secret-a")];
+    assert_eq!(admit(&keyed(), &lines, "/?key=secret-a"), Err(Denied::KeyInvalid));
 }
 
 #[test]
@@ -111,74 +80,44 @@ fn no_key_and_a_wrong_key_are_told_apart() {
         &[("authorization", "Basic !!!")],
         &[("authorization", "Basic c2VjcmV0LWE=")],
     ] {
-        assert_eq!(
-            admit(&keyed(), lines, "/?key="),
-            Err(Denied::KeyMissing),
-            "{lines:?}"
-        );
+        assert_eq!(admit(&keyed(), lines, "/?key="), Err(Denied::KeyMissing), "{lines:?}");
     }
-    for key in [
-        "wrong",
-        "secret-",
-        "secret-aa",
-        "SECRET-A",
-        "secret-a,secret-b",
-        "alice:secret-a",
-    ] {
-        assert_eq!(
-            admit(&keyed(), &[("x-api-key", key)], "/"),
-            Err(Denied::KeyInvalid),
-            "{key}"
-        );
+    for key in ["wrong", "secret-", "secret-aa", "SECRET-A", "secret-a,secret-b", "alice:secret-a"]
+    {
+        assert_eq!(admit(&keyed(), &[("x-api-key", key)], "/"), Err(Denied::KeyInvalid), "{key}");
     }
 }
 
 #[test]
 fn an_unnamed_key_is_known_by_a_short_hash() {
-    let label = admit(&keyed(), &[("x-api-key", "secret-b")], "/")
-        .unwrap()
-        .unwrap();
+    let label = admit(&keyed(), &[("x-api-key", "secret-b")], "/").unwrap().unwrap();
     let digest = Sha256::digest(b"secret-b");
-    let hash = format!(
-        "{:02x}{:02x}{:02x}{:02x}",
-        digest[0], digest[1], digest[2], digest[3]
-    );
+    let hash = format!("{:02x}{:02x}{:02x}{:02x}", digest[0], digest[1], digest[2], digest[3]);
     assert_eq!(label, hash);
 }
 
 #[test]
 fn what_needs_no_key_is_open_and_still_recognises_one() {
     let open = |lines: &[(&'static str, &str)]| {
-        keyed()
-            .admit(&headers(lines), &Uri::from_static("/health"), false)
-            .unwrap()
+        keyed().admit(&headers(lines), &Uri::from_static("/health"), false).unwrap()
     };
     assert_eq!(open(&[]).label, None);
     assert_eq!(open(&[("x-api-key", "wrong")]).label, None);
-    assert_eq!(
-        open(&[("x-api-key", "secret-a")]).label.as_deref(),
-        Some("alice")
-    );
+    assert_eq!(open(&[("x-api-key", "secret-a")]).label.as_deref(), Some("alice"));
 }
 
 #[test]
 fn with_keys_neither_host_nor_origin_is_checked() {
     let access = access("127.0.0.1", &[("alice", "secret-a")], &[]);
-    let lines = [
-        ("host", "evil.example"),
-        ("origin", "https://evil.example"),
-        ("x-api-key", "secret-a"),
-    ];
+    let lines =
+        [("host", "evil.example"), ("origin", "https://evil.example"), ("x-api-key", "secret-a")];
     assert_eq!(admit(&access, &lines, "/"), alice());
     assert!(access.cors_headers(&headers(&lines)).is_empty());
 }
 
 #[test]
 fn without_keys_a_presented_key_means_nothing() {
-    assert_eq!(
-        admit(&local(), &[("x-goog-api-key", "x")], "/?key=y"),
-        Ok(None)
-    );
+    assert_eq!(admit(&local(), &[("x-goog-api-key", "x")], "/?key=y"), Ok(None));
 }
 
 #[test]
@@ -224,24 +163,17 @@ fn on_loopback_only_loopback_names_reach_us() {
         "localhost/evil",
         "evil.example/.localhost",
     ] {
-        let denied = Err(Denied::HostNotAllowed {
-            host: host.to_owned(),
-        });
+        let denied = Err(Denied::HostNotAllowed { host: host.to_owned() });
         assert_eq!(admit(&local(), &[("host", host)], "/"), denied, "{host}");
     }
 }
 
 #[test]
 fn every_name_a_request_calls_us_by_is_checked() {
-    let denied = Err(Denied::HostNotAllowed {
-        host: "evil.example".to_owned(),
-    });
+    let denied = Err(Denied::HostNotAllowed { host: "evil.example".to_owned() });
     let good = ("host", "localhost");
     assert_eq!(admit(&local(), &[good], "http://evil.example/"), denied);
-    assert_eq!(
-        admit(&local(), &[good, ("host", "evil.example")], "/"),
-        denied
-    );
+    assert_eq!(admit(&local(), &[good, ("host", "evil.example")], "/"), denied);
     assert_eq!(admit(&local(), &[], "/"), Ok(None), "HTTP/1.0 names nobody");
 }
 
@@ -258,10 +190,7 @@ fn the_loopback_settings_are_recognised() {
     ] {
         assert_eq!(access(host, &[], &[]).is_local, is_local, "{host}");
     }
-    assert_eq!(
-        admit(&access("0.0.0.0", &[], &[]), &[("host", "proxy.lan")], "/"),
-        Ok(None)
-    );
+    assert_eq!(admit(&access("0.0.0.0", &[], &[]), &[("host", "proxy.lan")], "/"), Ok(None));
 }
 
 #[test]
@@ -290,21 +219,12 @@ fn without_keys_no_foreign_page_gets_in() {
         "http://localhost:8787.evil.example",
         "http://localhost:8787/",
     ] {
-        let denied = Err(Denied::OriginNotAllowed {
-            origin: origin.to_owned(),
-        });
+        let denied = Err(Denied::OriginNotAllowed { origin: origin.to_owned() });
         let lines = [("host", "localhost:8787"), ("origin", origin)];
         assert_eq!(admit(&local(), &lines, "/"), denied, "{origin}");
-        assert!(
-            from(&access("127.0.0.1", &[], &["*"]), "localhost:8787", origin),
-            "{origin}"
-        );
+        assert!(from(&access("127.0.0.1", &[], &["*"]), "localhost:8787", origin), "{origin}");
     }
-    let listed = access(
-        "127.0.0.1",
-        &[],
-        &["https://App.example/", "http://localhost:3000"],
-    );
+    let listed = access("127.0.0.1", &[], &["https://App.example/", "http://localhost:3000"]);
     assert!(from(&listed, "localhost:8787", "https://app.example"));
     assert!(from(&listed, "localhost:8787", "http://localhost:3000"));
     assert!(!from(&listed, "localhost:8787", "http://app.example"));
@@ -319,26 +239,13 @@ fn an_allowed_page_may_read_our_headers() {
     assert_eq!(cors["access-control-allow-origin"], "https://app.example");
     assert_eq!(cors["vary"], "Origin");
     let exposed = cors["access-control-expose-headers"].to_str().unwrap();
-    for name in [
-        "x-request-id",
-        "x-proxy-model",
-        "retry-after",
-        "server-timing",
-        "x-cache",
-    ] {
+    for name in ["x-request-id", "x-proxy-model", "retry-after", "server-timing", "x-cache"] {
         assert!(exposed.split(", ").any(|own| own == name), "{name}");
     }
     let other = listed.cors_headers(&headers(&[("origin", "https://evil.example")]));
     assert_eq!(other, headers(&[("vary", "Origin")]));
-    assert_eq!(
-        listed.cors_headers(&HeaderMap::new()),
-        headers(&[("vary", "Origin")])
-    );
-    assert!(
-        local()
-            .cors_headers(&headers(&[("origin", "https://app.example")]))
-            .is_empty()
-    );
+    assert_eq!(listed.cors_headers(&HeaderMap::new()), headers(&[("vary", "Origin")]));
+    assert!(local().cors_headers(&headers(&[("origin", "https://app.example")])).is_empty());
     let all = access("127.0.0.1", &[], &["*"]).cors_headers(&headers(&[("origin", "null")]));
     assert_eq!(all["access-control-allow-origin"], "null");
 }
@@ -354,10 +261,7 @@ fn a_preflight_is_allowed_what_it_asks_for() {
         ("access-control-request-private-network", "true"),
     ]));
     assert_eq!(answer["access-control-allow-origin"], "https://app.example");
-    assert_eq!(
-        answer["access-control-allow-methods"],
-        "GET, HEAD, POST, OPTIONS"
-    );
+    assert_eq!(answer["access-control-allow-methods"], "GET, HEAD, POST, OPTIONS");
     assert_eq!(answer["access-control-allow-headers"], asked);
     assert_eq!(answer["access-control-max-age"], "7200");
     assert_eq!(answer["access-control-allow-private-network"], "true");
@@ -369,23 +273,12 @@ fn a_preflight_that_asks_for_nothing_sane_gets_the_fixed_list() {
     let all = access("127.0.0.1", &[], &["*"]);
     let long = "x".repeat(2049);
     for asked in ["", "a\tb", "x:y", "(x)", &long] {
-        let lines = [
-            ("origin", "https://a.example"),
-            ("access-control-request-headers", asked),
-        ];
+        let lines = [("origin", "https://a.example"), ("access-control-request-headers", asked)];
         let answer = all.preflight(&headers(&lines));
-        assert_eq!(
-            answer["access-control-allow-headers"], CLIENT_HEADERS,
-            "{asked}"
-        );
+        assert_eq!(answer["access-control-allow-headers"], CLIENT_HEADERS, "{asked}");
         assert!(!answer.contains_key("access-control-allow-private-network"));
     }
-    for name in [
-        "x-goog-api-key",
-        "x-goog-api-client",
-        "content-type",
-        "authorization",
-    ] {
+    for name in ["x-goog-api-key", "x-goog-api-client", "content-type", "authorization"] {
         assert!(CLIENT_HEADERS.split(", ").any(|own| own == name), "{name}");
     }
     assert!(!CLIENT_HEADERS.contains("  "));
@@ -393,18 +286,10 @@ fn a_preflight_that_asks_for_nothing_sane_gets_the_fixed_list() {
 
 #[test]
 fn a_preflight_from_elsewhere_gets_no_permission() {
-    for lines in [
-        &[][..],
-        &[("origin", "https://evil.example")],
-        &[("origin", "null")],
-    ] {
+    for lines in [&[][..], &[("origin", "https://evil.example")], &[("origin", "null")]] {
         let answer = access("127.0.0.1", &[], &["https://app.example"]).preflight(&headers(lines));
         assert_eq!(answer["allow"], "GET, HEAD, POST, OPTIONS");
-        assert!(
-            answer
-                .keys()
-                .all(|name| !name.as_str().starts_with("access-control"))
-        );
+        assert!(answer.keys().all(|name| !name.as_str().starts_with("access-control")));
     }
 }
 
@@ -419,17 +304,10 @@ fn no_secret_is_printed() {
 fn only_a_sane_request_id_is_kept() {
     let longest = "a".repeat(128);
     for id in ["a", "7f3c-AB_1.2", &longest] {
-        assert_eq!(
-            forwardable_request_id(&headers(&[("x-request-id", id)])),
-            Some(id)
-        );
+        assert_eq!(forwardable_request_id(&headers(&[("x-request-id", id)])), Some(id));
     }
     for id in ["", " ", "a b", "a\tb", "é", "a;b", "{}", &"a".repeat(129)] {
-        assert_eq!(
-            forwardable_request_id(&headers(&[("x-request-id", id)])),
-            None,
-            "{id}"
-        );
+        assert_eq!(forwardable_request_id(&headers(&[("x-request-id", id)])), None, "{id}");
     }
     assert_eq!(forwardable_request_id(&HeaderMap::new()), None);
 }

@@ -38,8 +38,7 @@ pub struct Fault {
 impl Fault {
     /// The value for `Retry-After`: the delay in whole seconds, rounded up.
     pub fn retry_after_seconds(&self) -> Option<u64> {
-        self.retry_delay
-            .map(|delay| delay.as_secs() + u64::from(delay.subsec_nanos() > 0))
+        self.retry_delay.map(|delay| delay.as_secs() + u64::from(delay.subsec_nanos() > 0))
     }
 
     /// True when the project is the problem, so that a cached one must be forgotten
@@ -47,10 +46,7 @@ impl Fault {
     pub fn is_project_problem(&self) -> bool {
         let named = |reason: &String| PROJECT_REASONS.contains(&reason.as_str());
         self.reasons.iter().any(named)
-            || self
-                .legacy_reasons
-                .iter()
-                .any(|reason| reason == "accessNotConfigured")
+            || self.legacy_reasons.iter().any(|reason| reason == "accessNotConfigured")
     }
 
     /// True when the access token was not accepted.
@@ -66,27 +62,19 @@ impl Fault {
     /// True when Google has switched the account off for good. Nothing may be retried.
     pub fn is_suspended(&self) -> bool {
         self.http == StatusCode::FORBIDDEN
-            && self
-                .message
-                .to_ascii_lowercase()
-                .contains("violation of terms of service")
+            && self.message.to_ascii_lowercase().contains("violation of terms of service")
     }
 
     /// True when waiting a little cannot help: the answer holds until the quota's reset
     /// (`protocol.md` 7.4, `spec.md` 10).
     pub fn is_terminal_quota(&self) -> bool {
         let daily = |quota: &String| quota.contains("PerDay") || quota.contains("Daily");
-        if TERMINAL_REASONS
-            .iter()
-            .any(|reason| self.has_reason(reason))
-        {
+        if TERMINAL_REASONS.iter().any(|reason| self.has_reason(reason)) {
             return true;
         }
         self.http == StatusCode::TOO_MANY_REQUESTS
             && (self.quotas.iter().any(daily)
-                || self
-                    .retry_delay
-                    .is_some_and(|delay| delay > LONGEST_RETRIABLE)
+                || self.retry_delay.is_some_and(|delay| delay > LONGEST_RETRIABLE)
                 || has_zero_limit(&self.message))
     }
 
@@ -128,21 +116,13 @@ struct Found<'a> {
 /// Looks past a byte order mark, white space and an opening bracket for `{"error":…}`. What
 /// follows the object does not matter: a cut array must not cost us the reason.
 fn find_error(body: &[u8]) -> Option<Found<'_>> {
-    let body = body
-        .strip_prefix(b"\xef\xbb\xbf")
-        .unwrap_or(body)
-        .trim_ascii_start();
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii_start();
     let body = body.strip_prefix(b"[").unwrap_or(body);
-    let first = serde_json::Deserializer::from_slice(body)
-        .into_iter::<&RawValue>()
-        .next();
+    let first = serde_json::Deserializer::from_slice(body).into_iter::<&RawValue>().next();
     let holder = first?.ok()?.get();
     let error = *members(holder)?.get("error")?;
     if error.get().starts_with('{') {
-        return Some(Found {
-            holder,
-            error: members(error.get())?,
-        });
+        return Some(Found { holder, error: members(error.get())? });
     }
     // OAuth's flat shape, `{"error":"…","error_description":"…"}`, is left to `from_text`.
     None
@@ -153,11 +133,8 @@ fn understand(http: StatusCode, body: &Bytes, found: &Found<'_>) -> Fault {
     let upstream_message = field::<String>(&found.error, "message").filter(|text| !text.is_empty());
     let upstream_status = field::<String>(&found.error, "status").filter(|text| !text.is_empty());
     let http = failure(http, code);
-    let details: Vec<&RawValue> = found
-        .error
-        .get("details")
-        .and_then(|raw| parse(raw.get()))
-        .unwrap_or_default();
+    let details: Vec<&RawValue> =
+        found.error.get("details").and_then(|raw| parse(raw.get())).unwrap_or_default();
 
     let well_formed = code.is_some() && upstream_message.is_some() && upstream_status.is_some();
     let message = upstream_message.unwrap_or_else(|| said_nothing(http));
@@ -165,18 +142,9 @@ fn understand(http: StatusCode, body: &Bytes, found: &Found<'_>) -> Fault {
     let body = if well_formed {
         body.slice_ref(found.holder.as_bytes())
     } else {
-        let raw = details
-            .iter()
-            .map(|&detail| Detail::Raw(detail.to_owned()))
-            .collect();
+        let raw = details.iter().map(|&detail| Detail::Raw(detail.to_owned())).collect();
         let status = Cow::Owned(status.clone());
-        Status {
-            code: http,
-            status,
-            message: message.clone(),
-            details: raw,
-        }
-        .to_json()
+        Status { code: http, status, message: message.clone(), details: raw }.to_json()
     };
 
     let mut fault = Fault::bare(http, body, status, message);
@@ -189,19 +157,12 @@ fn understand(http: StatusCode, body: &Bytes, found: &Found<'_>) -> Fault {
         fault.read_detail(&detail, &mut delays, &mut metadata_link);
     }
     fault.link = fault.link.take().or(metadata_link);
-    let legacy: Vec<&RawValue> = found
-        .error
-        .get("errors")
-        .and_then(|raw| parse(raw.get()))
-        .unwrap_or_default();
-    let legacy = legacy
-        .into_iter()
-        .filter_map(|item| field(&members(item.get())?, "reason"));
+    let legacy: Vec<&RawValue> =
+        found.error.get("errors").and_then(|raw| parse(raw.get())).unwrap_or_default();
+    let legacy = legacy.into_iter().filter_map(|item| field(&members(item.get())?, "reason"));
     fault.legacy_reasons = legacy.collect();
-    fault.retry_delay = delays
-        .retry_info
-        .or(delays.quota_reset)
-        .or_else(|| delay_in(&fault.message));
+    fault.retry_delay =
+        delays.retry_info.or(delays.quota_reset).or_else(|| delay_in(&fault.message));
     fault
 }
 
@@ -244,9 +205,8 @@ impl Fault {
                 self.quotas.extend(text("quota_limit"));
                 let reset = text("quotaResetDelay").and_then(|delay| duration(&delay));
                 delays.quota_reset = delays.quota_reset.or(reset);
-                let link = METADATA_LINKS
-                    .iter()
-                    .find_map(|key| text(key).filter(|url| is_link(url)));
+                let link =
+                    METADATA_LINKS.iter().find_map(|key| text(key).filter(|url| is_link(url)));
                 *metadata_link = metadata_link.take().or(link);
             }
             "RetryInfo" => {
@@ -256,21 +216,15 @@ impl Fault {
             "QuotaFailure" => {
                 let violations = detail.get("violations").and_then(|raw| parse(raw.get()));
                 let violations: Vec<&RawValue> = violations.unwrap_or_default();
-                let ids = violations
-                    .into_iter()
-                    .filter_map(|v| field(&members(v.get())?, "quotaId"));
+                let ids =
+                    violations.into_iter().filter_map(|v| field(&members(v.get())?, "quotaId"));
                 self.quotas.extend(ids);
             }
             "Help" => {
                 let links = detail.get("links").and_then(|raw| parse(raw.get()));
                 let links: Vec<&RawValue> = links.unwrap_or_default();
-                let mut urls = links
-                    .into_iter()
-                    .filter_map(|l| field(&members(l.get())?, "url"));
-                self.link = self
-                    .link
-                    .take()
-                    .or_else(|| urls.find(|url: &String| is_link(url)));
+                let mut urls = links.into_iter().filter_map(|l| field(&members(l.get())?, "url"));
+                self.link = self.link.take().or_else(|| urls.find(|url: &String| is_link(url)));
             }
             _ => {}
         }
@@ -300,28 +254,17 @@ fn failure(http: StatusCode, code: Option<u16>) -> StatusCode {
 
 fn said_nothing(http: StatusCode) -> String {
     let phrase = http.canonical_reason().unwrap_or("an error");
-    format!(
-        "Code Assist answered HTTP {} ({phrase}) without saying why.",
-        http.as_u16()
-    )
+    format!("Code Assist answered HTTP {} ({phrase}) without saying why.", http.as_u16())
 }
 
 /// The text of a page or of garbage, tags and white space folded away, cut to a readable length.
 fn plain(body: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(&body[..body.len().min(PLAIN_SOURCE_BYTES)]);
     let is_page = text.trim_start().starts_with('<');
-    let text = if is_page {
-        Cow::Owned(without_tags(&text))
-    } else {
-        text
-    };
+    let text = if is_page { Cow::Owned(without_tags(&text)) } else { text };
     let mut words = String::new();
     let printable = |c: char| {
-        if c.is_control() || c == char::REPLACEMENT_CHARACTER {
-            ' '
-        } else {
-            c
-        }
+        if c.is_control() || c == char::REPLACEMENT_CHARACTER { ' ' } else { c }
     };
     let clean: String = text.chars().map(printable).collect();
     for word in clean.split_whitespace() {
@@ -346,10 +289,8 @@ fn without_tags(page: &str) -> String {
         text.push_str(&rest[..open]);
         text.push(' ');
         let tag = &rest[open..];
-        let starts = |name: &str| {
-            tag.get(1..=name.len())
-                .is_some_and(|t| t.eq_ignore_ascii_case(name))
-        };
+        let starts =
+            |name: &str| tag.get(1..=name.len()).is_some_and(|t| t.eq_ignore_ascii_case(name));
         let end = if starts("style") {
             find_ignoring_case(tag, "</style")
         } else if starts("script") {
@@ -421,21 +362,14 @@ fn leading_number(text: &str) -> Option<(f64, &str)> {
         return None;
     }
     let fraction = text[whole..].strip_prefix('.').map_or(0, digits);
-    let end = if fraction == 0 {
-        whole
-    } else {
-        whole + 1 + fraction
-    };
+    let end = if fraction == 0 { whole } else { whole + 1 + fraction };
     let (number, rest) = text.split_at(end);
     Some((number.parse().ok()?, rest))
 }
 
 /// `limit: 0` as a whole number, not the start of `limit: 05` or `limit: 0.5`.
 fn has_zero_limit(message: &str) -> bool {
-    message
-        .split("limit: ")
-        .skip(1)
-        .any(|rest| matches!(leading_number(rest), Some((0.0, _))))
+    message.split("limit: ").skip(1).any(|rest| matches!(leading_number(rest), Some((0.0, _))))
 }
 
 fn is_link(url: &str) -> bool {
@@ -464,12 +398,8 @@ fn parse(list: &str) -> Option<Vec<&RawValue>> {
 }
 
 /// `protocol.md` 5.4 and 7.2.
-const PROJECT_REASONS: [&str; 4] = [
-    "CONSUMER_INVALID",
-    "SERVICE_DISABLED",
-    "SUBSCRIPTION_REQUIRED",
-    "USER_PROJECT_DENIED",
-];
+const PROJECT_REASONS: [&str; 4] =
+    ["CONSUMER_INVALID", "SERVICE_DISABLED", "SUBSCRIPTION_REQUIRED", "USER_PROJECT_DENIED"];
 
 /// `spec.md` 10.
 const TERMINAL_REASONS: [&str; 2] = ["INSUFFICIENT_G1_CREDITS_BALANCE", "QUOTA_EXHAUSTED"];
@@ -479,14 +409,8 @@ const TERMINAL_REASONS: [&str; 2] = ["INSUFFICIENT_G1_CREDITS_BALANCE", "QUOTA_E
 const METADATA_LINKS: [&str; 3] = ["validation_url", "validation_link", "activationUrl"];
 
 /// In lower case. From `protocol.md` 7.3.
-const DELAY_PHRASES: [&str; 6] = [
-    "retry in",
-    "reset after",
-    "resets in",
-    "reset in",
-    "retry after",
-    "try again in",
-];
+const DELAY_PHRASES: [&str; 6] =
+    ["retry in", "reset after", "resets in", "reset in", "retry after", "try again in"];
 
 /// The longer of two units with the same start comes first.
 const UNITS: [(&str, f64); 7] = [

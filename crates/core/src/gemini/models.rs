@@ -70,19 +70,13 @@ pub fn list(
     page_size: Option<usize>,
     page_token: Option<&str>,
 ) -> Result<Bytes, BadPageToken> {
-    let page_size = page_size
-        .filter(|&size| size > 0)
-        .unwrap_or(DEFAULT_PAGE)
-        .min(LONGEST_PAGE);
+    let page_size = page_size.filter(|&size| size > 0).unwrap_or(DEFAULT_PAGE).min(LONGEST_PAGE);
     let start = page_token.map_or(Ok(0), |token| after(models, token))?;
     let rest = &models[start..];
     let page = &rest[..rest.len().min(page_size)];
     let last = page.last().filter(|_| page.len() < rest.len());
     let next_page_token = last.map(|model| URL_SAFE_NO_PAD.encode(model.id.as_bytes()));
-    Ok(json(&Page {
-        models: page,
-        next_page_token,
-    }))
+    Ok(json(&Page { models: page, next_page_token }))
 }
 
 /// One model as the public API shows it, by its exact id.
@@ -125,10 +119,7 @@ impl Model {
 /// keeps its meaning when models are added meanwhile.
 fn after(models: &[Model], token: &str) -> Result<usize, BadPageToken> {
     let last = URL_SAFE_NO_PAD.decode(token).map_err(|_| BadPageToken)?;
-    let at = models
-        .iter()
-        .position(|model| model.id.as_bytes() == last)
-        .ok_or(BadPageToken)?;
+    let at = models.iter().position(|model| model.id.as_bytes() == last).ok_or(BadPageToken)?;
     Ok(at + 1)
 }
 
@@ -160,18 +151,13 @@ fn resolve_built_in(asked: &str) -> &str {
     let Some(base) = without_edition(asked) else {
         return asked;
     };
-    let stage = base
-        .strip_suffix("-preview")
-        .or_else(|| base.strip_suffix("-exp"));
+    let stage = base.strip_suffix("-preview").or_else(|| base.strip_suffix("-exp"));
     known(base).or_else(|| known(stage?)).unwrap_or(asked)
 }
 
 /// A living model as it is, a retired or renamed one as what it is now.
 fn known(name: &str) -> Option<&str> {
-    let renamed = RENAMED
-        .iter()
-        .find(|(from, _)| *from == name)
-        .map(|(_, to)| *to);
+    let renamed = RENAMED.iter().find(|(from, _)| *from == name).map(|(_, to)| *to);
     let is_living = || LIVING.contains(&name) || BUILT_IN.iter().any(|model| model.id == name);
     renamed.or_else(|| is_living().then_some(name))
 }

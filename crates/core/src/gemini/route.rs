@@ -110,11 +110,7 @@ pub fn read(method: &Method, uri: &Uri) -> Result<Route, NoRoute> {
         return Ok(Route::Options);
     }
     let path = uri.path();
-    let asked = Asked {
-        method,
-        path,
-        query: uri.query().unwrap_or_default(),
-    };
+    let asked = Asked { method, path, query: uri.query().unwrap_or_default() };
     if path.len() > LONGEST_PATH {
         return Err(asked.not_found());
     }
@@ -122,10 +118,7 @@ pub fn read(method: &Method, uri: &Uri) -> Result<Route, NoRoute> {
     let Ok(decoded) = percent_decode_str(path).decode_utf8() else {
         return Err(asked.not_found());
     };
-    let segments: Vec<&str> = decoded
-        .split('/')
-        .filter(|segment| !segment.is_empty())
-        .collect();
+    let segments: Vec<&str> = decoded.split('/').filter(|segment| !segment.is_empty()).collect();
     asked.by_segments(&segments)
 }
 
@@ -142,9 +135,7 @@ impl Asked<'_> {
             [] => self.reading(Route::Root),
             ["health"] => self.reading(Route::Health),
             ["health", "detailed"] => self.reading(Route::HealthDetailed),
-            ["metrics"] => self.reading(Route::Metrics {
-                format: self.parameter("format"),
-            }),
+            ["metrics"] => self.reading(Route::Metrics { format: self.parameter("format") }),
             [first, rest @ ..] if first.starts_with(ASSIST_VERSION) => self.assist(first, rest),
             _ => self.gemini(segments),
         }
@@ -162,14 +153,9 @@ impl Asked<'_> {
                 return Err(self.not_found());
             }
             if !self.is_reading() && self.method != Method::POST {
-                return Err(NoRoute::WrongMethod {
-                    allow: "GET, HEAD, POST",
-                });
+                return Err(NoRoute::WrongMethod { allow: "GET, HEAD, POST" });
             }
-            return Ok(Route::Assist {
-                suffix: format!(":{name}"),
-                alt: self.safe_alt(),
-            });
+            return Ok(Route::Assist { suffix: format!(":{name}"), alt: self.safe_alt() });
         }
         let is_safe = |segment: &&str| {
             let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~@".contains(&byte);
@@ -181,25 +167,16 @@ impl Asked<'_> {
             return Err(self.not_found());
         }
         let suffix = format!("/{}", rest.join("/"));
-        self.reading(Route::Assist {
-            suffix,
-            alt: self.safe_alt(),
-        })
+        self.reading(Route::Assist { suffix, alt: self.safe_alt() })
     }
 
     fn gemini(&self, segments: &[&str]) -> Result<Route, NoRoute> {
         if let Some(collection) = absent_collection(segments[0]) {
-            return Err(NoRoute::NotOffered {
-                what: collection.to_owned(),
-                model: None,
-            });
+            return Err(NoRoute::NotOffered { what: collection.to_owned(), model: None });
         }
         let versioned = skip(segments, |segment| VERSIONS.contains(&segment));
         if let Some(collection) = versioned.first().and_then(|first| absent_collection(first)) {
-            return Err(NoRoute::NotOffered {
-                what: collection.to_owned(),
-                model: None,
-            });
+            return Err(NoRoute::NotOffered { what: collection.to_owned(), model: None });
         }
         let published = match versioned {
             ["publishers", "google", rest @ ..] => rest,
@@ -209,12 +186,8 @@ impl Asked<'_> {
         let says_models = in_models.len() < published.len();
         match in_models {
             [] if says_models => self.reading(Route::Models {
-                page_size: self
-                    .either("pageSize", "page_size")
-                    .and_then(|size| size.parse().ok()),
-                page_token: self
-                    .either("pageToken", "page_token")
-                    .filter(|t| !t.is_empty()),
+                page_size: self.either("pageSize", "page_size").and_then(|size| size.parse().ok()),
+                page_token: self.either("pageToken", "page_token").filter(|t| !t.is_empty()),
             }),
             [last] => self.model(last, says_models, versioned.len() < segments.len()),
             // The poll of a long-running method that is not offered itself.
@@ -235,28 +208,20 @@ impl Asked<'_> {
             let Some(model) = model else {
                 return Err(self.not_found());
             };
-            return self.reading(Route::Model {
-                model: model.to_owned(),
-            });
+            return self.reading(Route::Model { model: model.to_owned() });
         };
         // `/v1beta/v1internal:generateContent` is a wrong base URL, not a model of that name.
         let is_assist = !says_models && model.starts_with(ASSIST_VERSION);
         let model = model_name(model).filter(|_| !is_assist).map(str::to_owned);
         if ABSENT_METHODS.contains(&verb) {
-            return Err(NoRoute::NotOffered {
-                what: verb.to_owned(),
-                model,
-            });
+            return Err(NoRoute::NotOffered { what: verb.to_owned(), model });
         }
         let Some(model) = model else {
             return Err(self.not_found());
         };
         let route = match verb {
             "generateContent" => Route::Generate { model },
-            "streamGenerateContent" => Route::Stream {
-                model,
-                framing: self.framing(),
-            },
+            "streamGenerateContent" => Route::Stream { model, framing: self.framing() },
             "countTokens" => Route::Count { model },
             _ => return Err(self.not_found()),
         };
@@ -269,11 +234,7 @@ impl Asked<'_> {
 
     /// A route that is read: GET, and HEAD which counts as GET.
     fn reading(&self, route: Route) -> Result<Route, NoRoute> {
-        if self.is_reading() {
-            Ok(route)
-        } else {
-            Err(NoRoute::WrongMethod { allow: "GET, HEAD" })
-        }
+        if self.is_reading() { Ok(route) } else { Err(NoRoute::WrongMethod { allow: "GET, HEAD" }) }
     }
 
     fn is_reading(&self) -> bool {
@@ -281,11 +242,7 @@ impl Asked<'_> {
     }
 
     fn framing(&self) -> Framing {
-        if self.alt().as_deref() == Some("sse") {
-            Framing::Sse
-        } else {
-            Framing::Array
-        }
+        if self.alt().as_deref() == Some("sse") { Framing::Sse } else { Framing::Array }
     }
 
     /// `alt` without its options: `json;enum-encoding=int` is `json` (`clients.md` R10).
@@ -309,31 +266,20 @@ impl Asked<'_> {
 
     fn parameter(&self, name: &str) -> Option<String> {
         let mut pairs = form_urlencoded::parse(self.query.as_bytes());
-        pairs
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| Cow::into_owned(value))
+        pairs.find(|(key, _)| key == name).map(|(_, value)| Cow::into_owned(value))
     }
 
     fn not_found(&self) -> NoRoute {
-        let shown = self
-            .path
-            .chars()
-            .filter(char::is_ascii_graphic)
-            .take(SHOWN_PATH);
+        let shown = self.path.chars().filter(char::is_ascii_graphic).take(SHOWN_PATH);
         let path: String = shown.collect();
         let is_cut = path.len() < self.path.len();
-        NoRoute::NotFound {
-            path: if is_cut { path + "..." } else { path },
-        }
+        NoRoute::NotFound { path: if is_cut { path + "..." } else { path } }
     }
 }
 
 /// What is left after the first segments that `is_skipped`.
 fn skip<'a, 'b>(segments: &'a [&'b str], is_skipped: impl Fn(&str) -> bool) -> &'a [&'b str] {
-    let skipped = segments
-        .iter()
-        .take_while(|segment| is_skipped(segment))
-        .count();
+    let skipped = segments.iter().take_while(|segment| is_skipped(segment)).count();
     &segments[skipped..]
 }
 
@@ -342,9 +288,7 @@ fn absent_collection(segment: &str) -> Option<&'static str> {
     match segment.split(':').next() {
         // `ws/google.ai….BidiGenerateContent`: the Live API's socket.
         Some("ws") => Some("bidiGenerateContent"),
-        name => ABSENT_COLLECTIONS
-            .into_iter()
-            .find(|&collection| Some(collection) == name),
+        name => ABSENT_COLLECTIONS.into_iter().find(|&collection| Some(collection) == name),
     }
 }
 

@@ -94,11 +94,7 @@ impl Serialize for Detail {
             _ => serializer.serialize_map(None)?,
         };
         match self {
-            Self::ErrorInfo {
-                reason,
-                domain,
-                metadata,
-            } => {
+            Self::ErrorInfo { reason, domain, metadata } => {
                 map.serialize_entry("@type", "type.googleapis.com/google.rpc.ErrorInfo")?;
                 map.serialize_entry("reason", reason)?;
                 map.serialize_entry("domain", domain)?;
@@ -189,9 +185,7 @@ fn escape_separators(text: String) -> String {
     if !text.contains(['\u{85}', '\u{2028}', '\u{2029}']) {
         return text;
     }
-    text.replace('\u{85}', "\\u0085")
-        .replace('\u{2028}', "\\u2028")
-        .replace('\u{2029}', "\\u2029")
+    text.replace('\u{85}', "\\u0085").replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029")
 }
 
 #[cfg(test)]
@@ -208,10 +202,7 @@ mod tests {
             })
             .with(Detail::RetryInfo(Duration::from_millis(1500)))
             .with(Detail::Help {
-                links: vec![Link {
-                    description: "Read".into(),
-                    url: "https://example.com".into(),
-                }],
+                links: vec![Link { description: "Read".into(), url: "https://example.com".into() }],
             });
         assert_eq!(
             status.to_json(),
@@ -237,9 +228,7 @@ mod tests {
     #[test]
     fn a_raw_detail_stays_as_it_was_written() {
         let raw = RawValue::from_string(r#"{ "b":1.0, "a" : 2 }"#.to_owned()).unwrap();
-        let json = Status::new(StatusCode::BAD_GATEWAY, "m")
-            .with(Detail::Raw(raw))
-            .to_json();
+        let json = Status::new(StatusCode::BAD_GATEWAY, "m").with(Detail::Raw(raw)).to_json();
         assert_eq!(
             json,
             r#"{"error":{"code":502,"message":"m","status":"UNAVAILABLE","details":[{ "b":1.0, "a" : 2 }]}}"#
@@ -277,11 +266,7 @@ mod tests {
             (599, "INTERNAL"),
             (999, "UNKNOWN"),
         ] {
-            assert_eq!(
-                canonical(StatusCode::from_u16(code).unwrap()),
-                name,
-                "{code}"
-            );
+            assert_eq!(canonical(StatusCode::from_u16(code).unwrap()), name, "{code}");
         }
     }
 
@@ -299,9 +284,6 @@ mod tests {
 
     #[test]
     fn the_array_form_ends_with_its_bracket() {
-        assert_eq!(
-            as_array(&Bytes::from_static(b" {\"error\":{}}\n")),
-            "[{\"error\":{}}]"
-        );
+        assert_eq!(as_array(&Bytes::from_static(b" {\"error\":{}}\n")), "[{\"error\":{}}]");
     }
 }

@@ -27,11 +27,7 @@ const EXPIRED: &str = r#"{"error":{"code":401,"message":"Request had invalid aut
 
 fn fault(http: u16, body: &str) -> Fault {
     let body = Bytes::copy_from_slice(body.as_bytes());
-    read(
-        StatusCode::from_u16(http).unwrap(),
-        &HeaderMap::new(),
-        &body,
-    )
+    read(StatusCode::from_u16(http).unwrap(), &HeaderMap::new(), &body)
 }
 
 #[test]
@@ -40,15 +36,8 @@ fn a_well_formed_error_keeps_its_own_bytes() {
         assert_eq!(fault(429, sample).body, sample);
         // The streaming form is an array of one, pretty printed, with white space around.
         assert_eq!(fault(429, &format!(" [\r\n{sample}\n]\n\n")).body, sample);
-        assert_eq!(
-            fault(429, &format!("\u{feff}[{sample}\n,\r\n{{}}]")).body,
-            sample
-        );
-        assert_eq!(
-            fault(429, &format!("[{sample}")).body,
-            sample,
-            "a cut array"
-        );
+        assert_eq!(fault(429, &format!("\u{feff}[{sample}\n,\r\n{{}}]")).body, sample);
+        assert_eq!(fault(429, &format!("[{sample}")).body, sample, "a cut array");
     }
 }
 
@@ -101,16 +90,8 @@ fn what_is_not_well_formed_is_told_in_googles_shape() {
             r#"{"error":"invalid_grant"}"#,
             r#"{"error":{"code":400,"message":"{\"error\":\"invalid_grant\"}","status":"INVALID_ARGUMENT"}}"#,
         ),
-        (
-            429,
-            "{}",
-            r#"{"error":{"code":429,"message":"{}","status":"RESOURCE_EXHAUSTED"}}"#,
-        ),
-        (
-            500,
-            "[]",
-            r#"{"error":{"code":500,"message":"[]","status":"INTERNAL"}}"#,
-        ),
+        (429, "{}", r#"{"error":{"code":429,"message":"{}","status":"RESOURCE_EXHAUSTED"}}"#),
+        (500, "[]", r#"{"error":{"code":500,"message":"[]","status":"INTERNAL"}}"#),
         (
             503,
             r#"{"error":{}}"#,
@@ -129,10 +110,7 @@ fn what_is_not_well_formed_is_told_in_googles_shape() {
 #[test]
 fn stray_commas_fall_back_to_the_status_and_keep_the_delay() {
     // Old captures of `protocol.md` 4.3.
-    let fault = fault(
-        429,
-        "{\"error\":{\"code\":429,\n ,\"message\":\"reset after 7s.\"}}",
-    );
+    let fault = fault(429, "{\"error\":{\"code\":429,\n ,\"message\":\"reset after 7s.\"}}");
     assert_eq!(fault.status, "RESOURCE_EXHAUSTED");
     assert_eq!(fault.retry_delay, Some(Duration::from_secs(7)));
 }
@@ -162,18 +140,12 @@ fn an_event_brings_its_own_status() {
     assert_eq!(from_event(&event).http, StatusCode::TOO_MANY_REQUESTS);
     let odd = Bytes::from_static(br#"{"error":{"code":7,"message":"m","status":"S"}}"#);
     assert_eq!(from_event(&odd).http, StatusCode::BAD_GATEWAY);
-    assert_eq!(
-        from_event(&Bytes::from_static(b"{}")).http,
-        StatusCode::BAD_GATEWAY
-    );
+    assert_eq!(from_event(&Bytes::from_static(b"{}")).http, StatusCode::BAD_GATEWAY);
 }
 
 #[test]
 fn a_redirect_is_never_a_clients_status() {
-    assert_eq!(
-        fault(302, "<a href=x>moved</a>").http,
-        StatusCode::BAD_GATEWAY
-    );
+    assert_eq!(fault(302, "<a href=x>moved</a>").http, StatusCode::BAD_GATEWAY);
     assert_eq!(fault(200, PER_MINUTE).http, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(fault(503, PER_MINUTE).http, StatusCode::SERVICE_UNAVAILABLE);
 }
@@ -198,11 +170,7 @@ fn the_delay_comes_from_the_most_exact_source() {
         ("Please retry in 56.18s.", "", 56_180),
         ("Please retry in 250ms", "", 250),
         ("Your quota will reset after 19h14m47s.", "", 69_287_000),
-        (
-            "Individual quota reached. Resets in 9h22m20s.",
-            "",
-            33_740_000,
-        ),
+        ("Individual quota reached. Resets in 9h22m20s.", "", 33_740_000),
         ("Please retry in a while.", "", 120_000),
         ("Please retry in 5 minutes.", "", 120_000),
         ("Please retry in 5sheep.", "", 120_000),
@@ -210,11 +178,7 @@ fn the_delay_comes_from_the_most_exact_source() {
     ] {
         let body = Bytes::from(body(message, details));
         let fault = read(StatusCode::TOO_MANY_REQUESTS, &headers, &body);
-        assert_eq!(
-            fault.retry_delay,
-            Some(Duration::from_millis(millis)),
-            "{message} {details}"
-        );
+        assert_eq!(fault.retry_delay, Some(Duration::from_millis(millis)), "{message} {details}");
     }
     assert_eq!(fault(429, &body("no word of it", "")).retry_delay, None);
 }
@@ -270,13 +234,8 @@ fn retry_after_is_rounded_up_and_dates_are_left_alone() {
 fn predicates_tell_the_cases_apart() {
     let project = |body: &str| fault(403, body).is_project_problem();
     assert!(project(SERVICE_DISABLED));
-    assert!(
-        project(&SERVICE_DISABLED.replace("SERVICE_DISABLED", "X")),
-        "by the older shape"
-    );
-    assert!(project(
-        &SERVICE_DISABLED.replace("SERVICE_DISABLED", "CONSUMER_INVALID")
-    ));
+    assert!(project(&SERVICE_DISABLED.replace("SERVICE_DISABLED", "X")), "by the older shape");
+    assert!(project(&SERVICE_DISABLED.replace("SERVICE_DISABLED", "CONSUMER_INVALID")));
     assert!(!project(VALIDATION));
     assert!(!project(""));
 
@@ -297,21 +256,10 @@ fn the_link_is_helps_first_else_metadatas() {
     let signin = "https://accounts.google.com/signin/continue?sarp=1&scc=1";
     assert_eq!(fault(403, VALIDATION).link(), Some(signin));
     let without_help = VALIDATION.replace("rpc.Help", "rpc.Other");
-    assert_eq!(
-        fault(403, &without_help).link(),
-        Some("https://accounts.google.com/from-metadata")
-    );
+    assert_eq!(fault(403, &without_help).link(), Some("https://accounts.google.com/from-metadata"));
     let other_key = without_help.replace("validation_url\"", "validation_link\"");
-    assert_eq!(
-        fault(403, &other_key).link(),
-        Some("https://accounts.google.com/from-metadata")
-    );
-    assert!(
-        fault(403, SERVICE_DISABLED)
-            .link()
-            .unwrap()
-            .starts_with("https://console.")
-    );
+    assert_eq!(fault(403, &other_key).link(), Some("https://accounts.google.com/from-metadata"));
+    assert!(fault(403, SERVICE_DISABLED).link().unwrap().starts_with("https://console."));
     let script = VALIDATION.replace("https://", "javascript:");
     assert_eq!(fault(403, &script).link(), None);
     assert_eq!(fault(401, EXPIRED).link(), None);
@@ -320,9 +268,7 @@ fn the_link_is_helps_first_else_metadatas() {
 #[test]
 fn only_what_waiting_cannot_mend_is_terminal() {
     let with = |reason: &str, delay: &str| {
-        PER_MINUTE
-            .replace("RATE_LIMIT_EXCEEDED", reason)
-            .replace("0.539477544s", delay)
+        PER_MINUTE.replace("RATE_LIMIT_EXCEEDED", reason).replace("0.539477544s", delay)
     };
     let violated = |quota: &str| {
         format!(
@@ -341,22 +287,13 @@ fn only_what_waiting_cannot_mend_is_terminal() {
         (with("QUOTA_EXHAUSTED", "1s"), true),
         (with("INSUFFICIENT_G1_CREDITS_BALANCE", "1s"), true),
         (with("MODEL_CAPACITY_EXHAUSTED", "9s"), false),
-        (
-            violated("GenerateRequestsPerDayPerProjectPerModel-FreeTier"),
-            true,
-        ),
-        (
-            violated("GenerateRequestsPerMinutePerProjectPerModel-FreeTier"),
-            false,
-        ),
+        (violated("GenerateRequestsPerDayPerProjectPerModel-FreeTier"), true),
+        (violated("GenerateRequestsPerMinutePerProjectPerModel-FreeTier"), false),
         (says("Quota exceeded, limit: 0, model: x"), true),
         (says("Quota exceeded, limit: 0.5"), false),
         (says("Quota exceeded, limit: 10"), false),
         (says("Individual quota reached. Resets in 9h22m20s."), true),
-        (
-            says("Resource has been exhausted (e.g. check quota)."),
-            false,
-        ),
+        (says("Resource has been exhausted (e.g. check quota)."), false),
         (String::new(), false),
     ] {
         assert_eq!(fault(429, &body).is_terminal_quota(), terminal, "{body}");
@@ -365,14 +302,8 @@ fn only_what_waiting_cannot_mend_is_terminal() {
 
 #[test]
 fn nothing_that_upstream_sends_is_a_panic() {
-    let samples = [
-        PER_MINUTE,
-        DAILY,
-        VALIDATION,
-        SERVICE_DISABLED,
-        "[[[[",
-        "{\"error\":{\"code\":1e99}}",
-    ];
+    let samples =
+        [PER_MINUTE, DAILY, VALIDATION, SERVICE_DISABLED, "[[[[", "{\"error\":{\"code\":1e99}}"];
     for sample in samples {
         for end in 0..sample.len() {
             let body = Bytes::copy_from_slice(&sample.as_bytes()[..end]);
@@ -381,18 +312,8 @@ fn nothing_that_upstream_sends_is_a_panic() {
             assert!(!fault.message.is_empty());
         }
     }
-    for body in [
-        &b"\xff\xfe\xef\xbb\xbf<"[..],
-        b"<style",
-        b"<script>",
-        b"<",
-        &[b'['; 70_000],
-    ] {
+    for body in [&b"\xff\xfe\xef\xbb\xbf<"[..], b"<style", b"<script>", b"<", &[b'['; 70_000]] {
         let body = Bytes::copy_from_slice(body);
-        assert!(
-            !read(StatusCode::BAD_GATEWAY, &HeaderMap::new(), &body)
-                .message
-                .is_empty()
-        );
+        assert!(!read(StatusCode::BAD_GATEWAY, &HeaderMap::new(), &body).message.is_empty());
     }
 }

@@ -20,10 +20,7 @@ fn retired_and_renamed_models_become_living_ones() {
         ("gemini-2.0-flash", "gemini-2.5-flash"),
         ("gemini-2.0-flash-001", "gemini-2.5-flash"),
         ("gemini-2.0-flash-exp", "gemini-2.5-flash"),
-        (
-            "gemini-2.0-flash-lite-preview-02-05",
-            "gemini-2.5-flash-lite",
-        ),
+        ("gemini-2.0-flash-lite-preview-02-05", "gemini-2.5-flash-lite"),
         ("gemini-2.0-pro-exp-02-05", "gemini-2.5-pro"),
         ("gemini-2.0-flash-thinking-exp-01-21", "gemini-2.5-flash"),
         ("gemini-exp-1206", "gemini-2.5-pro"),
@@ -35,10 +32,7 @@ fn retired_and_renamed_models_become_living_ones() {
         ("gemini-2.5-pro-preview-05-06", "gemini-2.5-pro"),
         ("gemini-2.5-pro-exp-03-25", "gemini-2.5-pro"),
         ("gemini-2.5-flash-preview-09-2025", "gemini-2.5-flash"),
-        (
-            "gemini-2.5-flash-lite-preview-06-17",
-            "gemini-2.5-flash-lite",
-        ),
+        ("gemini-2.5-flash-lite-preview-06-17", "gemini-2.5-flash-lite"),
         ("gemini-3-pro-preview-11-2025", "gemini-3-pro-preview"),
     ] {
         assert_eq!(resolve(asked, &[]), sent, "{asked}");
@@ -78,25 +72,15 @@ fn a_living_or_unknown_model_is_never_turned_into_another() {
 #[test]
 fn what_the_table_sends_is_living() {
     for (from, to) in RENAMED {
-        assert!(
-            BUILT_IN.iter().any(|model| model.id == to),
-            "{from} -> {to}"
-        );
-        assert!(
-            !BUILT_IN.iter().any(|model| model.id == from),
-            "{from} is living"
-        );
+        assert!(BUILT_IN.iter().any(|model| model.id == to), "{from} -> {to}");
+        assert!(!BUILT_IN.iter().any(|model| model.id == from), "{from} is living");
     }
 }
 
 #[test]
 fn the_operators_aliases_have_the_first_and_last_word() {
-    let aliases = [
-        ("gpt-4", "gemini-1.5-pro"),
-        ("gemini-2.5-pro", "models/x"),
-        ("models/a", "b"),
-    ]
-    .map(|(from, to)| (from.to_owned(), to.to_owned()));
+    let aliases = [("gpt-4", "gemini-1.5-pro"), ("gemini-2.5-pro", "models/x"), ("models/a", "b")]
+        .map(|(from, to)| (from.to_owned(), to.to_owned()));
     assert_eq!(resolve("gpt-4", &aliases), "gemini-1.5-pro");
     assert_eq!(resolve("gemini-2.5-pro", &aliases), "x");
     assert_eq!(resolve("a", &aliases), "b");
@@ -118,15 +102,9 @@ fn the_catalogue_joins_the_table_and_the_account() {
     ];
     let models = catalogue(buckets.into_iter());
     assert_eq!(models[..BUILT_IN.len()], BUILT_IN);
-    let ids: Vec<&str> = models[BUILT_IN.len()..]
-        .iter()
-        .map(|model| &*model.id)
-        .collect();
+    let ids: Vec<&str> = models[BUILT_IN.len()..].iter().map(|model| &*model.id).collect();
     assert_eq!(ids, ["gemini-4-flash", "gemini-4-ultra-preview"]);
-    assert_eq!(
-        models.last().unwrap().display_name,
-        "Gemini 4 Ultra Preview"
-    );
+    assert_eq!(models.last().unwrap().display_name, "Gemini 4 Ultra Preview");
     assert_eq!(models.last().unwrap().version, "4");
     assert_eq!(version("gemma"), "1");
 }
@@ -152,14 +130,8 @@ fn pages_cover_the_list_once_in_order() {
         let page = list(&BUILT_IN, size, token).unwrap();
         let page: Value = serde_json::from_slice(&page).unwrap();
         let names = page["models"].as_array().unwrap().iter();
-        let names = names
-            .map(|model| model["name"].as_str().unwrap().to_owned())
-            .collect();
-        (
-            names,
-            page.get("nextPageToken")
-                .map(|token| token.as_str().unwrap().to_owned()),
-        )
+        let names = names.map(|model| model["name"].as_str().unwrap().to_owned()).collect();
+        (names, page.get("nextPageToken").map(|token| token.as_str().unwrap().to_owned()))
     };
     let (all, none) = read(None, None);
     assert_eq!((all.len(), none), (BUILT_IN.len(), None));
@@ -187,20 +159,13 @@ fn a_page_holds_fifty_models_unless_asked_and_never_more_than_a_thousand() {
         let page: Value = serde_json::from_slice(&list(&models, size, None).unwrap()).unwrap();
         page["models"].as_array().unwrap().len()
     };
-    assert_eq!(
-        (count(None), count(Some(100)), count(Some(2000))),
-        (50, 100, 1000)
-    );
+    assert_eq!((count(None), count(Some(100)), count(Some(2000))), (50, 100, 1000));
 }
 
 #[test]
 fn a_strange_page_token_is_refused() {
     for token in ["", "x", "!!", "2", &URL_SAFE_NO_PAD.encode("gemini-0")] {
-        assert_eq!(
-            list(&BUILT_IN, None, Some(token)),
-            Err(BadPageToken),
-            "{token}"
-        );
+        assert_eq!(list(&BUILT_IN, None, Some(token)), Err(BadPageToken), "{token}");
     }
 }
 

@@ -13,30 +13,19 @@ fn post(target: &str) -> Result<Route, NoRoute> {
 }
 
 fn generate(model: &str) -> Result<Route, NoRoute> {
-    Ok(Route::Generate {
-        model: model.to_owned(),
-    })
+    Ok(Route::Generate { model: model.to_owned() })
 }
 
 fn stream(framing: Framing) -> Result<Route, NoRoute> {
-    Ok(Route::Stream {
-        model: "M".to_owned(),
-        framing,
-    })
+    Ok(Route::Stream { model: "M".to_owned(), framing })
 }
 
 fn not_offered(what: &str, model: Option<&str>) -> Result<Route, NoRoute> {
-    Err(NoRoute::NotOffered {
-        what: what.to_owned(),
-        model: model.map(str::to_owned),
-    })
+    Err(NoRoute::NotOffered { what: what.to_owned(), model: model.map(str::to_owned) })
 }
 
 fn assist(suffix: &str, alt: Option<&str>) -> Result<Route, NoRoute> {
-    Ok(Route::Assist {
-        suffix: suffix.to_owned(),
-        alt: alt.map(str::to_owned),
-    })
+    Ok(Route::Assist { suffix: suffix.to_owned(), alt: alt.map(str::to_owned) })
 }
 
 #[test]
@@ -71,23 +60,11 @@ fn every_spelling_of_a_models_path_is_understood() {
 
 #[test]
 fn a_models_name_is_passed_as_it_was_written() {
-    for model in [
-        "gemini-2.5-pro",
-        "gemini-3.1-pro-preview",
-        "Some_Model@001",
-        "7b",
-        "a..b",
-    ] {
-        assert_eq!(
-            post(&format!("/v1/models/{model}:generateContent")),
-            generate(model)
-        );
+    for model in ["gemini-2.5-pro", "gemini-3.1-pro-preview", "Some_Model@001", "7b", "a..b"] {
+        assert_eq!(post(&format!("/v1/models/{model}:generateContent")), generate(model));
     }
     let longest = "m".repeat(LONGEST_NAME);
-    assert_eq!(
-        post(&format!("/v1/models/{longest}:generateContent")),
-        generate(&longest)
-    );
+    assert_eq!(post(&format!("/v1/models/{longest}:generateContent")), generate(&longest));
 }
 
 #[test]
@@ -117,9 +94,7 @@ fn the_framing_follows_alt() {
 
 #[test]
 fn count_tokens_is_a_route_of_its_own() {
-    let route = Route::Count {
-        model: "M".to_owned(),
-    };
+    let route = Route::Count { model: "M".to_owned() };
     assert_eq!(post("/v1/models/M:countTokens"), Ok(route));
 }
 
@@ -129,30 +104,15 @@ fn the_model_list_has_pages() {
         ("/v1beta/models", None, None),
         ("/v1/models/", None, None),
         ("/models", None, None),
-        (
-            "/v1beta/models?pageSize=10&pageToken=abc",
-            Some(10),
-            Some("abc"),
-        ),
-        (
-            "/v1beta/models?page_size=10&page_token=a%2Bb",
-            Some(10),
-            Some("a+b"),
-        ),
+        ("/v1beta/models?pageSize=10&pageToken=abc", Some(10), Some("abc")),
+        ("/v1beta/models?page_size=10&page_token=a%2Bb", Some(10), Some("a+b")),
         ("/v1beta/models?pageSize=many&pageToken=", None, None),
         ("/v1beta/models?pageSize=-1", None, None),
         ("/v1beta/models?key=K", None, None),
         ("/v1/publishers/google/models", None, None),
     ] {
         let page_token = page_token.map(str::to_owned);
-        assert_eq!(
-            get(target),
-            Ok(Route::Models {
-                page_size,
-                page_token
-            }),
-            "{target}"
-        );
+        assert_eq!(get(target), Ok(Route::Models { page_size, page_token }), "{target}");
     }
 }
 
@@ -165,9 +125,7 @@ fn one_model_is_read() {
         "/v1/gemini-2.5-pro",
         "/v1beta1/publishers/google/models/gemini-2.5-pro",
     ] {
-        let route = Route::Model {
-            model: "gemini-2.5-pro".to_owned(),
-        };
+        let route = Route::Model { model: "gemini-2.5-pro".to_owned() };
         assert_eq!(get(path), Ok(route.clone()), "{path}");
         assert_eq!(ask(&Method::HEAD, path), Ok(route), "{path}");
     }
@@ -183,37 +141,18 @@ fn the_proxys_own_pages_are_read() {
         ("/health/", Route::Health),
         ("/health/detailed", Route::HealthDetailed),
         ("/metrics", Route::Metrics { format: None }),
-        (
-            "/metrics?format=json",
-            Route::Metrics {
-                format: Some("json".to_owned()),
-            },
-        ),
+        ("/metrics?format=json", Route::Metrics { format: Some("json".to_owned()) }),
     ] {
         assert_eq!(get(path), Ok(route.clone()), "{path}");
         assert_eq!(ask(&Method::HEAD, path), Ok(route), "{path}");
-        assert_eq!(
-            post(path),
-            Err(NoRoute::WrongMethod { allow: "GET, HEAD" }),
-            "{path}"
-        );
+        assert_eq!(post(path), Err(NoRoute::WrongMethod { allow: "GET, HEAD" }), "{path}");
     }
 }
 
 #[test]
 fn options_is_answered_everywhere() {
-    for target in [
-        "*",
-        "/",
-        "/v1beta/models/M:generateContent",
-        "/v1beta/files",
-        "/%ff",
-    ] {
-        assert_eq!(
-            ask(&Method::OPTIONS, target),
-            Ok(Route::Options),
-            "{target}"
-        );
+    for target in ["*", "/", "/v1beta/models/M:generateContent", "/v1beta/files", "/%ff"] {
+        assert_eq!(ask(&Method::OPTIONS, target), Ok(Route::Options), "{target}");
     }
 }
 
@@ -222,33 +161,19 @@ fn a_wrong_method_is_told_the_right_ones() {
     for (method, path, allow) in [
         (Method::GET, "/v1beta/models/M:generateContent", "POST"),
         (Method::HEAD, "/v1beta/models/M:countTokens", "POST"),
-        (
-            Method::PUT,
-            "/v1beta/models/M:streamGenerateContent",
-            "POST",
-        ),
+        (Method::PUT, "/v1beta/models/M:streamGenerateContent", "POST"),
         (Method::POST, "/v1beta/models", "GET, HEAD"),
         (Method::DELETE, "/v1beta/models/M", "GET, HEAD"),
         (Method::POST, "/v1internal/operations/x", "GET, HEAD"),
         (Method::PUT, "/v1internal:loadCodeAssist", "GET, HEAD, POST"),
     ] {
-        assert_eq!(
-            ask(&method, path),
-            Err(NoRoute::WrongMethod { allow }),
-            "{path}"
-        );
+        assert_eq!(ask(&method, path), Err(NoRoute::WrongMethod { allow }), "{path}");
     }
 }
 
 #[test]
 fn what_code_assist_has_not_is_said_whatever_the_method() {
-    for method in [
-        Method::GET,
-        Method::POST,
-        Method::PUT,
-        Method::DELETE,
-        Method::PATCH,
-    ] {
+    for method in [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::PATCH] {
         for verb in ABSENT_METHODS {
             let path = format!("/v1beta/models/M:{verb}");
             assert_eq!(ask(&method, &path), not_offered(verb, Some("M")), "{path}");
@@ -273,11 +198,7 @@ fn what_code_assist_has_not_is_said_whatever_the_method() {
             None,
         ),
         ("/v1beta/tunedModels/x:generateContent", "tunedModels", None),
-        (
-            "/v1beta/M:batchEmbedContents",
-            "batchEmbedContents",
-            Some("M"),
-        ),
+        ("/v1beta/M:batchEmbedContents", "batchEmbedContents", Some("M")),
         ("/v1beta/models/a%20b:embedContent", "embedContent", None),
         ("/v1beta/models/M/operations/1", "operations", Some("M")),
     ] {
@@ -291,21 +212,13 @@ fn the_assist_protocol_is_passed_on_with_nothing_but_alt() {
         ("/v1internal:loadCodeAssist", ":loadCodeAssist", None),
         ("//v1internal:loadCodeAssist/", ":loadCodeAssist", None),
         ("/v1internal%3AloadCodeAssist", ":loadCodeAssist", None),
-        (
-            "/v1internal:streamGenerateContent?alt=sse",
-            ":streamGenerateContent",
-            Some("sse"),
-        ),
+        ("/v1internal:streamGenerateContent?alt=sse", ":streamGenerateContent", Some("sse")),
         (
             "/v1internal:streamGenerateContent?$alt=sse&key=K&x=y",
             ":streamGenerateContent",
             Some("sse"),
         ),
-        (
-            "/v1internal:x?alt=json%3Benum-encoding%3Dint",
-            ":x",
-            Some("json"),
-        ),
+        ("/v1internal:x?alt=json%3Benum-encoding%3Dint", ":x", Some("json")),
         ("/v1internal:x?alt=sse%26key%3D1", ":x", None),
         ("/v1internal:x?alt=%0d%0a", ":x", None),
         ("/v1internal:x?alt=", ":x", None),
@@ -313,15 +226,9 @@ fn the_assist_protocol_is_passed_on_with_nothing_but_alt() {
         assert_eq!(post(target), assist(suffix, alt), "{target}");
     }
     for (target, suffix) in [
-        (
-            "/v1internal:getCodeAssistGlobalUserSetting",
-            ":getCodeAssistGlobalUserSetting",
-        ),
+        ("/v1internal:getCodeAssistGlobalUserSetting", ":getCodeAssistGlobalUserSetting"),
         ("/v1internal/operations/a-b_c~1", "/operations/a-b_c~1"),
-        (
-            "/v1internal/projects/p/operations/x.y",
-            "/projects/p/operations/x.y",
-        ),
+        ("/v1internal/projects/p/operations/x.y", "/projects/p/operations/x.y"),
         ("/v1internal/operations//x/", "/operations/x"),
     ] {
         assert_eq!(get(target), assist(suffix, None), "{target}");
@@ -363,10 +270,7 @@ fn the_assist_suffix_cannot_lead_elsewhere() {
     ] {
         for method in [Method::GET, Method::POST] {
             let answer = ask(&method, path);
-            assert!(
-                matches!(answer, Err(NoRoute::NotFound { .. })),
-                "{path}: {answer:?}"
-            );
+            assert!(matches!(answer, Err(NoRoute::NotFound { .. })), "{path}: {answer:?}");
         }
     }
 }
@@ -402,27 +306,19 @@ fn anything_else_is_not_found() {
         "/metrics/x",
         "/gemini-2.5-pro",
         "/v1beta/openaix",
-        &format!(
-            "/v1beta/models/{}:generateContent",
-            "m".repeat(LONGEST_NAME + 1)
-        ),
+        &format!("/v1beta/models/{}:generateContent", "m".repeat(LONGEST_NAME + 1)),
         &format!("/v1beta/models/{}", "m/".repeat(LONGEST_PATH)),
     ] {
         for method in [Method::GET, Method::POST] {
             let answer = ask(&method, path);
-            assert!(
-                matches!(answer, Err(NoRoute::NotFound { .. })),
-                "{path}: {answer:?}"
-            );
+            assert!(matches!(answer, Err(NoRoute::NotFound { .. })), "{path}: {answer:?}");
         }
     }
 }
 
 #[test]
 fn an_unknown_path_is_shown_short_and_without_its_query() {
-    let Err(NoRoute::NotFound { path }) = get("/a%0ab?key=secret") else {
-        panic!("found")
-    };
+    let Err(NoRoute::NotFound { path }) = get("/a%0ab?key=secret") else { panic!("found") };
     assert_eq!(path, "/a%0ab");
     let Err(NoRoute::NotFound { path }) = get(&format!("/{}", "a".repeat(3000))) else {
         panic!("found")
@@ -433,27 +329,11 @@ fn an_unknown_path_is_shown_short_and_without_its_query() {
 #[test]
 fn nothing_that_is_a_uri_is_a_panic() {
     // Every string of up to four of the pieces that mean something to the parser.
-    let pieces = [
-        "/",
-        "v1",
-        "v1internal",
-        ":",
-        "%3A",
-        "%2F",
-        "%",
-        "models",
-        "M",
-        "..",
-        "?",
-        "alt=sse",
-        "é",
-    ];
+    let pieces =
+        ["/", "v1", "v1internal", ":", "%3A", "%2F", "%", "models", "M", "..", "?", "alt=sse", "é"];
     let mut round = vec![String::from("/")];
     for _ in 0..4 {
-        round = round
-            .iter()
-            .flat_map(|s| pieces.iter().map(move |p| format!("{s}{p}")))
-            .collect();
+        round = round.iter().flat_map(|s| pieces.iter().map(move |p| format!("{s}{p}"))).collect();
         for target in &round {
             let Ok(uri) = target.parse() else { continue };
             for method in [Method::GET, Method::POST, Method::OPTIONS] {
