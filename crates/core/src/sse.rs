@@ -1,1 +1,333 @@
-//! sse
+//! Server-sent events: bytes in, events out, wherever the network cut the bytes.
+//!
+//! Tolerant on the way in (`protocol.md` 4.1, 4.3; the exact line ends of Google's side are not
+//! established): lines end with CRLF, LF or CR; `data:` may lack its space; several `data:` lines
+//! are one event; the last event may lack its blank line; an error may come as bare JSON lines.
+//! Nothing but those three line ends splits: JSON strings may hold a raw U+2028.
+
+use bytes::{Bytes, BytesMut};
+use memchr::memchr2;
+
+/// One thing that upstream said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// Lines that are no SSE field, up to a blank line or the end: how Google's front ends write an
+    /// error into a stream that has begun (`protocol.md` 4.3).
+    Bare(Bytes),
+    /// The data of an event, several `data:` lines joined by a line feed.
+    Data(Bytes),
+}
+
+/// An event is longer than the reader's bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a stream event is longer than {limit} bytes")]
+pub struct TooLong {
+    /// The bound, `MAX_EVENT_BYTES`.
+    pub limit: usize,
+}
+
+/// Cuts a byte stream into events. An event that lies within one chunk is sliced, not copied.
+#[derive(Debug)]
+pub struct Reader {
+    /// What is unread of the newest chunk.
+    chunk: Bytes,
+    /// The beginning of a line whose end has not come yet.
+    line: BytesMut,
+    data: Data,
+    bare: BytesMut,
+    /// A line ended with CR: a LF that follows belongs to it.
+    after_cr: bool,
+    /// No line has been read: a byte order mark may come.
+    at_start: bool,
+    finished: bool,
+    limit: usize,
+}
+
+impl Reader {
+    /// A reader that refuses events longer than `limit` bytes.
+    pub fn new(limit: usize) -> Self {
+        Self {
+            chunk: Bytes::new(),
+            line: BytesMut::new(),
+            data: Data::None,
+            bare: BytesMut::new(),
+            after_cr: false,
+            at_start: true,
+            finished: false,
+            limit,
+        }
+    }
+
+    /// Hands over the next chunk. [`Reader::event`] must have returned `None` before.
+    pub fn push(&mut self, chunk: Bytes) {
+        debug_assert!(self.chunk.is_empty(), "events of the last chunk were not taken");
+        self.chunk = chunk;
+    }
+
+    /// Says that no more bytes will come: what has been read so far becomes the last event.
+    pub fn finish(&mut self) {
+        self.finished = true;
+    }
+
+    /// True once [`Reader::finish`] was called.
+    pub fn finished(&self) -> bool {
+        self.finished
+    }
+
+    /// The next complete event, or `None` when more bytes are needed.
+    pub fn event(&mut self) -> Result<Option<Event>, TooLong> {
+        while let Some(line) = self.line()? {
+            if line.is_empty() {
+                if let Some(event) = self.dispatch() {
+                    return Ok(Some(event));
+                }
+            } else {
+                self.field(&line)?;
+            }
+        }
+        if self.finished {
+            return Ok(self.dispatch());
+        }
+        Ok(None)
+    }
+
+    /// The next complete line without its end.
+    fn line(&mut self) -> Result<Option<Bytes>, TooLong> {
+        if self.after_cr && !self.chunk.is_empty() {
+            self.after_cr = false;
+            if self.chunk[0] == b'\n' {
+                let _ = self.chunk.split_to(1);
+            }
+        }
+        let Some(end) = memchr2(b'\n', b'\r', &self.chunk) else {
+            self.bounded((self.line.len() + self.chunk.len()).saturating_sub(FIELD_NAME))?;
+            self.line.extend_from_slice(&self.chunk);
+            self.chunk = Bytes::new();
+            if self.finished && !self.line.is_empty() {
+                return Ok(Some(self.line_from(Bytes::new())));
+            }
+            return Ok(None);
+        };
+        self.bounded((self.line.len() + end).saturating_sub(FIELD_NAME))?;
+        let head = self.chunk.split_to(end);
+        self.after_cr = self.chunk[0] == b'\r';
+        let _ = self.chunk.split_to(1);
+        Ok(Some(self.line_from(head)))
+    }
+
+    /// The carried beginning of a line and its rest, as one.
+    fn line_from(&mut self, rest: Bytes) -> Bytes {
+        let mut line = if self.line.is_empty() {
+            rest
+        } else {
+            self.line.extend_from_slice(&rest);
+            self.line.split().freeze()
+        };
+        if self.at_start {
+            self.at_start = false;
+            if line.starts_with(BYTE_ORDER_MARK) {
+                let _ = line.split_to(BYTE_ORDER_MARK.len());
+            }
+        }
+        line
+    }
+
+    fn field(&mut self, line: &Bytes) -> Result<(), TooLong> {
+        let (name, value) = match memchr::memchr(b':', line) {
+            Some(colon) => (&line[..colon], line.slice(colon + 1..)),
+            None => (&line[..], Bytes::new()),
+        };
+        match name {
+            b"data" => {
+                let value = if value.first() == Some(&b' ') { value.slice(1..) } else { value };
+                self.bounded(self.data.len() + value.len())?;
+                self.data.add(value);
+            }
+            b"" | b"event" | b"id" | b"retry" => {}
+            _ => {
+                self.bounded(self.bare.len() + line.len())?;
+                self.bare.extend_from_slice(line);
+                self.bare.extend_from_slice(b"\n");
+            }
+        }
+        Ok(())
+    }
+
+    /// What the lines since the last blank line amount to.
+    fn dispatch(&mut self) -> Option<Event> {
+        let data = self.data.take();
+        if !data.is_empty() {
+            return Some(Event::Data(data));
+        }
+        (!self.bare.is_empty()).then(|| Event::Bare(self.bare.split().freeze()))
+    }
+
+    fn bounded(&self, len: usize) -> Result<(), TooLong> {
+        if len > self.limit { Err(TooLong { limit: self.limit }) } else { Ok(()) }
+    }
+}
+
+/// The `data:` lines of the event that is being read. One line, the usual case, is not copied.
+#[derive(Debug)]
+enum Data {
+    None,
+    One(Bytes),
+    Several(BytesMut),
+}
+
+impl Data {
+    fn add(&mut self, line: Bytes) {
+        *self = match std::mem::replace(self, Self::None) {
+            Self::None => Self::One(line),
+            Self::One(first) => {
+                let mut all = BytesMut::with_capacity(first.len() + 1 + line.len());
+                all.extend_from_slice(&first);
+                all.extend_from_slice(b"\n");
+                all.extend_from_slice(&line);
+                Self::Several(all)
+            }
+            Self::Several(mut all) => {
+                all.extend_from_slice(b"\n");
+                all.extend_from_slice(&line);
+                Self::Several(all)
+            }
+        };
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::One(line) => line.len(),
+            Self::Several(all) => all.len(),
+        }
+    }
+
+    fn take(&mut self) -> Bytes {
+        match std::mem::replace(self, Self::None) {
+            Self::None => Bytes::new(),
+            Self::One(line) => line,
+            Self::Several(all) => all.freeze(),
+        }
+    }
+}
+
+/// The bound is on an event's data; its line has `data: ` before that.
+const FIELD_NAME: usize = 6;
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads `text` in chunks of the given sizes, the last size repeated.
+    fn events(text: &[u8], size: usize) -> Vec<Event> {
+        let mut reader = Reader::new(1 << 20);
+        let mut found = Vec::new();
+        for chunk in text.chunks(size.max(1)) {
+            reader.push(Bytes::copy_from_slice(chunk));
+            while let Some(event) = reader.event().unwrap() {
+                found.push(event);
+            }
+        }
+        reader.finish();
+        while let Some(event) = reader.event().unwrap() {
+            found.push(event);
+        }
+        found
+    }
+
+    fn data(text: &'static str) -> Event {
+        Event::Data(Bytes::from_static(text.as_bytes()))
+    }
+
+    #[test]
+    fn all_three_line_ends_are_read() {
+        for end in ["\r\n", "\n", "\r"] {
+            let text = format!("data: {{\"a\":1}}{end}{end}data: {{\"b\":2}}{end}{end}");
+            assert_eq!(events(text.as_bytes(), 4096), [data("{\"a\":1}"), data("{\"b\":2}")]);
+        }
+    }
+
+    #[test]
+    fn where_the_network_cuts_does_not_matter() {
+        let text = "\u{feff}data: {\"t\":\"grüße \u{2028} 🦀\"}\r\n\r\n: note\r\nevent: x\r\n\
+                    data:{\"n\":1,\r\ndata: \"m\":2}\r\n\r\ndata: last";
+        let whole = events(text.as_bytes(), text.len());
+        assert_eq!(
+            whole,
+            [data("{\"t\":\"grüße \u{2028} 🦀\"}"), data("{\"n\":1,\n\"m\":2}"), data("last")]
+        );
+        for size in 1..text.len() {
+            assert_eq!(events(text.as_bytes(), size), whole, "chunks of {size}");
+        }
+        for cut in 1..text.len() {
+            let (head, tail) = text.as_bytes().split_at(cut);
+            let mut reader = Reader::new(1 << 20);
+            let mut found = Vec::new();
+            for chunk in [head, tail] {
+                reader.push(Bytes::copy_from_slice(chunk));
+                while let Some(event) = reader.event().unwrap() {
+                    found.push(event);
+                }
+            }
+            reader.finish();
+            while let Some(event) = reader.event().unwrap() {
+                found.push(event);
+            }
+            assert_eq!(found, whole, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn an_event_is_out_as_soon_as_its_blank_line_is_in() {
+        let mut reader = Reader::new(100);
+        reader.push(Bytes::from_static(b"data: 1\r\n\r"));
+        assert_eq!(reader.event(), Ok(Some(data("1"))), "the CR ends the line, its LF may be late");
+        assert_eq!(reader.event(), Ok(None));
+        reader.push(Bytes::from_static(b"\ndata: 2\n\n"));
+        assert_eq!(reader.event(), Ok(Some(data("2"))));
+    }
+
+    #[test]
+    fn an_event_within_one_chunk_is_not_copied() {
+        let chunk = Bytes::from_static(b"data: {\"a\":1}\n\n");
+        let mut reader = Reader::new(100);
+        reader.push(chunk.clone());
+        let Ok(Some(Event::Data(event))) = reader.event() else { panic!("an event") };
+        assert_eq!(event.as_ptr(), chunk[6..].as_ptr());
+    }
+
+    #[test]
+    fn bare_lines_are_kept_apart() {
+        let text = b"data: {\"a\":1}\n\n[{\n  \"error\": {\n    \"code\": 503\n  }\n}]\n";
+        let bare = Bytes::from_static(b"[{\n  \"error\": {\n    \"code\": 503\n  }\n}]\n");
+        for size in 1..text.len() {
+            assert_eq!(events(text, size), [data("{\"a\":1}"), Event::Bare(bare.clone())]);
+        }
+    }
+
+    #[test]
+    fn an_event_beyond_the_bound_is_refused_however_it_comes() {
+        for (text, size) in [("data: 0123456789\n\n", 3), ("data: 01234\ndata: 6789\n\n", 99)] {
+            let mut reader = Reader::new(8);
+            let mut refused = false;
+            for chunk in text.as_bytes().chunks(size) {
+                reader.push(Bytes::copy_from_slice(chunk));
+                match reader.event() {
+                    Err(TooLong { limit: 8 }) => {
+                        refused = true;
+                        break;
+                    }
+                    other => assert_eq!(other, Ok(None)),
+                }
+            }
+            assert!(refused, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_empty_stream_has_no_events() {
+        assert_eq!(events(b"", 1), []);
+        assert_eq!(events(b"\r\n\r\n: ping\n\ndata:\n\n", 2), []);
+    }
+}
