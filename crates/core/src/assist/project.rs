@@ -1,1 +1,281 @@
-//! `loadCodeAssist` and `onboardUser` as request and reading pairs (`protocol.md` 2.6, 2.7, 5).
+//! `loadCodeAssist` and `onboardUser` as bodies to send and readings of what comes back: the state
+//! machine of `protocol.md` 5.1, for an account whose operator has not named a project.
+//!
+//! Every field of Google's answers is optional and may be null; tier ids are opaque strings.
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use crate::payload::Payload;
+use crate::refusal::Refusal;
+
+/// What `loadCodeAssist` leads to.
+#[derive(Debug, Clone)]
+pub enum Loaded {
+    /// The account is not on board yet: call `onboardUser` for this tier.
+    Onboard(Onboarding),
+    /// The account has this project.
+    Project(String),
+    /// The account gets none; say so.
+    Refused(Refusal),
+}
+
+/// An onboarding that has been decided on.
+#[derive(Debug, Clone)]
+pub struct Onboarding {
+    tier: String,
+    /// Why other tiers are closed to this account: the answer, should this one lead nowhere.
+    ineligible: Vec<(String, String)>,
+}
+
+/// What an answer to `onboardUser`, or to a poll of its operation, means.
+#[derive(Debug, Clone)]
+pub enum Operation {
+    /// Not done: ask for this operation again, or call `onboardUser` again when it has no name.
+    Pending(Option<String>),
+    /// Done, with this project.
+    Project(String),
+    /// Done or failed, without a project.
+    Refused(Refusal),
+}
+
+/// The body of `loadCodeAssist`. No platform is claimed: we are not the CLI.
+pub fn load_body() -> Payload {
+    Payload::from(Bytes::from(json!({ "metadata": metadata() }).to_string()))
+}
+
+/// Reads a successful answer of `loadCodeAssist`.
+pub fn read_loaded(body: &[u8]) -> Loaded {
+    let Ok(answer) = serde_json::from_slice::<Value>(body) else {
+        return Loaded::Refused(Refusal::UpstreamMalformed {
+            what: "loadCodeAssist answered with something that is not JSON".to_owned(),
+        });
+    };
+    let ineligible = ineligible(&answer);
+    let onboarded = answer.get("currentTier").is_some_and(|tier| !tier.is_null());
+    if onboarded {
+        return match project(&answer) {
+            Some(project) => Loaded::Project(project),
+            None => Loaded::Refused(without_project(ineligible)),
+        };
+    }
+    if let Some(refusal) = validation(&answer) {
+        return Loaded::Refused(refusal);
+    }
+    let tiers = answer.get("allowedTiers").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let default = tiers.iter().find(|tier| flag(tier, "isDefault"));
+    let own_project = default.is_none_or(|tier| flag(tier, "userDefinedCloudaicompanionProject"));
+    let tier = default.and_then(|tier| text(tier, "id")).unwrap_or(FALLBACK_TIER).to_owned();
+    let closed = answer
+        .get("ineligibleTiers")
+        .and_then(Value::as_array)
+        .is_some_and(|tiers| tiers.iter().any(|it| text(it, "tierId") == Some(&*tier)));
+    // The CLI onboards first and tells of the ineligibility when that has failed. A tier that wants
+    // a project we do not have would only be hammered.
+    if !ineligible.is_empty() && (own_project || closed) {
+        return Loaded::Refused(Refusal::AccountIneligible { reasons: ineligible });
+    }
+    Loaded::Onboard(Onboarding { tier, ineligible })
+}
+
+impl Onboarding {
+    /// The body of `onboardUser`: never with a project, which the free tier refuses and which we
+    /// do not know for the others.
+    pub fn body(&self) -> Payload {
+        let body = json!({ "tierId": self.tier, "metadata": metadata() });
+        Payload::from(Bytes::from(body.to_string()))
+    }
+
+    /// Reads a successful answer of `onboardUser` or of the operation's poll.
+    pub fn read(&self, body: &[u8]) -> Operation {
+        let Ok(answer) = serde_json::from_slice::<Value>(body) else {
+            return Operation::Refused(Refusal::UpstreamMalformed {
+                what: "onboardUser answered with something that is not JSON".to_owned(),
+            });
+        };
+        if let Some(error) = answer.get("error").filter(|error| error.is_object()) {
+            // The CLI overlooks this and then says "no project".
+            let message = text(error, "message").unwrap_or("no reason given").to_owned();
+            let mut reasons = vec![("ONBOARDING_FAILED".to_owned(), message)];
+            reasons.extend(self.ineligible.iter().cloned());
+            return Operation::Refused(Refusal::AccountIneligible { reasons });
+        }
+        if !flag(&answer, "done") {
+            let name = text(&answer, "name").filter(|name| is_operation(name)).map(str::to_owned);
+            return Operation::Pending(name);
+        }
+        match answer.get("response").and_then(project) {
+            Some(project) => Operation::Project(project),
+            None => Operation::Refused(without_project(self.ineligible.clone())),
+        }
+    }
+}
+
+fn metadata() -> Value {
+    json!({
+        "ideType": "IDE_UNSPECIFIED",
+        "platform": "PLATFORM_UNSPECIFIED",
+        "pluginType": "GEMINI",
+    })
+}
+
+/// `cloudaicompanionProject`: a string in loadCodeAssist, an object in onboardUser; either is taken
+/// in both.
+fn project(answer: &Value) -> Option<String> {
+    let value = answer.get("cloudaicompanionProject")?;
+    let id = value.as_str().or_else(|| text(value, "id"))?.trim();
+    (!id.is_empty()).then(|| id.to_owned())
+}
+
+fn ineligible(answer: &Value) -> Vec<(String, String)> {
+    let tiers = answer.get("ineligibleTiers").and_then(Value::as_array);
+    tiers
+        .into_iter()
+        .flatten()
+        .map(|tier| {
+            let code = text(tier, "reasonCode").unwrap_or("UNKNOWN").to_owned();
+            let message = text(tier, "reasonMessage")
+                .or_else(|| text(tier, "validationErrorMessage"))
+                .unwrap_or("no reason given");
+            (code, message.to_owned())
+        })
+        .collect()
+}
+
+/// `VALIDATION_REQUIRED` with a link that a person can follow.
+fn validation(answer: &Value) -> Option<Refusal> {
+    let tiers = answer.get("ineligibleTiers").and_then(Value::as_array)?;
+    let tier = tiers.iter().find(|tier| {
+        text(tier, "reasonCode") == Some("VALIDATION_REQUIRED")
+            && text(tier, "validationUrl").is_some()
+    })?;
+    let message = text(tier, "validationErrorMessage")
+        .or_else(|| text(tier, "reasonMessage"))
+        .unwrap_or("The account must be verified.")
+        .to_owned();
+    Some(Refusal::ValidationRequired {
+        message,
+        link: text(tier, "validationUrl").map(str::to_owned),
+    })
+}
+
+fn without_project(ineligible: Vec<(String, String)>) -> Refusal {
+    if ineligible.is_empty() {
+        Refusal::ProjectRequired
+    } else {
+        Refusal::AccountIneligible { reasons: ineligible }
+    }
+}
+
+fn text<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
+    value.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
+}
+
+fn flag(value: &Value, name: &str) -> bool {
+    value.get(name).and_then(Value::as_bool).unwrap_or(false)
+}
+
+/// The name goes into a URL.
+fn is_operation(name: &str) -> bool {
+    name.len() <= 512
+        && !name.contains("..")
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/_.-".contains(&byte))
+}
+
+/// The id the CLI falls back on when no default tier is offered.
+const FALLBACK_TIER: &str = "legacy-tier";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn loaded(answer: &Value) -> Loaded {
+        read_loaded(answer.to_string().as_bytes())
+    }
+
+    fn onboarding() -> Onboarding {
+        let answer = json!({ "allowedTiers": [{ "id": "free-tier", "isDefault": true }] });
+        let Loaded::Onboard(onboarding) = loaded(&answer) else { panic!("to be onboarded") };
+        onboarding
+    }
+
+    #[test]
+    fn an_onboarded_account_has_its_project() {
+        for project in [json!("my-project"), json!({ "id": "my-project" })] {
+            let answer = json!({
+                "currentTier": { "id": "standard-tier" },
+                "cloudaicompanionProject": project,
+            });
+            assert!(matches!(loaded(&answer), Loaded::Project(it) if it == "my-project"));
+        }
+    }
+
+    #[test]
+    fn an_onboarded_account_without_a_project_must_name_one() {
+        let answer = json!({ "currentTier": { "id": "standard-tier" } });
+        assert!(matches!(loaded(&answer), Loaded::Refused(Refusal::ProjectRequired)));
+    }
+
+    #[test]
+    fn todays_consumer_answer_is_told_as_it_is() {
+        let answer = json!({
+            "allowedTiers": [{ "id": "standard-tier", "isDefault": true,
+                "userDefinedCloudaicompanionProject": true }],
+            "ineligibleTiers": [{ "reasonCode": "UNSUPPORTED_CLIENT", "reasonMessage": "migrate",
+                "tierId": "free-tier" }],
+        });
+        let Loaded::Refused(Refusal::AccountIneligible { reasons }) = loaded(&answer) else {
+            panic!("ineligible")
+        };
+        assert_eq!(reasons, [("UNSUPPORTED_CLIENT".to_owned(), "migrate".to_owned())]);
+    }
+
+    #[test]
+    fn a_validation_comes_with_its_link() {
+        let answer = json!({ "ineligibleTiers": [{ "reasonCode": "VALIDATION_REQUIRED",
+            "validationUrl": "https://accounts.google.com/x", "validationErrorMessage": "verify" }] });
+        let Loaded::Refused(Refusal::ValidationRequired { message, link }) = loaded(&answer) else {
+            panic!("validation")
+        };
+        assert_eq!(
+            (message.as_str(), link.as_deref()),
+            ("verify", Some("https://accounts.google.com/x"))
+        );
+    }
+
+    #[test]
+    fn onboarding_never_names_a_project() {
+        let body = onboarding().body().to_bytes();
+        assert_eq!(
+            &body[..],
+            br#"{"metadata":{"ideType":"IDE_UNSPECIFIED","platform":"PLATFORM_UNSPECIFIED","pluginType":"GEMINI"},"tierId":"free-tier"}"#
+        );
+    }
+
+    #[test]
+    fn an_operation_is_pending_done_or_failed() {
+        let read = |answer: Value| onboarding().read(answer.to_string().as_bytes());
+        assert!(matches!(read(json!({ "name": "operations/1", "done": false })),
+            Operation::Pending(Some(name)) if name == "operations/1"));
+        assert!(matches!(read(json!({ "name": "../../evil" })), Operation::Pending(None)));
+        assert!(matches!(
+            read(json!({ "done": true, "response": { "cloudaicompanionProject": { "id": "p" } } })),
+            Operation::Project(it) if it == "p"));
+        assert!(matches!(
+            read(json!({ "done": true })),
+            Operation::Refused(Refusal::ProjectRequired)
+        ));
+        let failed = read(json!({ "done": true, "error": { "code": 9, "message": "no seat" } }));
+        assert!(matches!(failed, Operation::Refused(Refusal::AccountIneligible { reasons })
+            if reasons == [("ONBOARDING_FAILED".to_owned(), "no seat".to_owned())]));
+    }
+
+    #[test]
+    fn whatever_google_answers_does_not_panic() {
+        for body in ["", "null", "[]", "7", "{\"allowedTiers\":{}}", "{\"ineligibleTiers\":[null]}"]
+        {
+            let _ = read_loaded(body.as_bytes());
+            let _ = onboarding().read(body.as_bytes());
+        }
+    }
+}

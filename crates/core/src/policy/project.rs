@@ -1,1 +1,148 @@
-//! Whose turn it is to discover the project.
+//! Which project to use, and whose turn it is to discover it (`spec.md` 9).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::lease::{Lease, Leases};
+use crate::platform::{Millis, Moment};
+use crate::refusal::Refusal;
+
+/// What a request does about its project.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Have it discovered in the background, then ask again.
+    Discover(Lease),
+    /// There is none; this was found out a moment ago.
+    Refused(Refusal),
+    /// Put it into the envelope.
+    Use(Arc<str>),
+    /// Somebody is discovering it: ask again a little later.
+    Wait,
+}
+
+/// How a discovery ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The account's project, good until then.
+    Found(String, Millis),
+    /// None, remembered for so long that a broken account is not hammered.
+    Refused(Refusal, Duration),
+}
+
+/// The project in use.
+#[derive(Debug, Default)]
+pub struct Projects {
+    known: Option<(Arc<str>, Millis)>,
+    refused: Option<(Refusal, Moment)>,
+    leases: Leases,
+    /// Upstream has refused the stored one: look no more at the store, ask Google.
+    distrusted: bool,
+}
+
+impl Projects {
+    /// What to do for a request.
+    pub fn ask(&mut self, clock: Millis, now: Moment) -> Verdict {
+        if let Some((project, _)) = self.known.as_ref().filter(|(_, until)| clock < *until) {
+            return Verdict::Use(Arc::clone(project));
+        }
+        if self.leases.out(now) {
+            return Verdict::Wait;
+        }
+        if let Some((refusal, _)) = self.refused.as_ref().filter(|(_, until)| now < *until) {
+            return Verdict::Refused(refusal.clone());
+        }
+        match self.leases.take(now, LEASE) {
+            Some(lease) => Verdict::Discover(lease),
+            None => Verdict::Wait,
+        }
+    }
+
+    /// Takes note of how a lease's work ended.
+    pub fn settle(&mut self, lease: Lease, outcome: Outcome, now: Moment) {
+        if !self.leases.settle(lease) {
+            return;
+        }
+        match outcome {
+            Outcome::Found(project, until) => {
+                self.known = Some((project.into(), until));
+                self.refused = None;
+                self.distrusted = false;
+            }
+            Outcome::Refused(refusal, how_long) => {
+                self.known = None;
+                self.refused = Some((refusal, now + how_long));
+            }
+        }
+    }
+
+    /// Upstream would not have this project: it is discovered anew, and not from the store.
+    pub fn drop_value(&mut self, project: &str) {
+        if self.known.as_ref().is_some_and(|(known, _)| &**known == project) {
+            self.known = None;
+            self.distrusted = true;
+        }
+    }
+
+    /// The credentials have changed: another account has another project.
+    pub fn forget(&mut self) {
+        self.known = None;
+        self.refused = None;
+    }
+
+    /// False when the stored project has just been refused by upstream.
+    pub fn trusts_store(&self) -> bool {
+        !self.distrusted
+    }
+
+    /// The project, if one is known.
+    pub fn known(&self) -> Option<Arc<str>> {
+        self.known.as_ref().map(|(project, _)| Arc::clone(project))
+    }
+}
+
+/// Longer than a discovery with its bounded poll may take.
+const LEASE: Duration = Duration::from_secs(180);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Millis = Millis(1_750_000_000_000);
+
+    #[test]
+    fn of_a_hundred_cold_callers_one_discovers() {
+        let mut projects = Projects::default();
+        let Verdict::Discover(lease) = projects.ask(NOW, Moment(0)) else { panic!("cold") };
+        for _ in 0..99 {
+            assert!(matches!(projects.ask(NOW, Moment(1)), Verdict::Wait));
+        }
+        let found = Outcome::Found("p".to_owned(), NOW + Duration::from_secs(3600));
+        projects.settle(lease, found, Moment(2));
+        assert!(matches!(projects.ask(NOW, Moment(3)), Verdict::Use(it) if &*it == "p"));
+        let later = NOW + Duration::from_secs(3600);
+        assert!(matches!(projects.ask(later, Moment(4)), Verdict::Discover(_)));
+    }
+
+    #[test]
+    fn a_failure_is_remembered_briefly() {
+        let mut projects = Projects::default();
+        let Verdict::Discover(lease) = projects.ask(NOW, Moment(0)) else { panic!("cold") };
+        let refused = Outcome::Refused(Refusal::ProjectRequired, Duration::from_secs(30));
+        projects.settle(lease, refused, Moment(0));
+        assert!(matches!(projects.ask(NOW, Moment(29_999_999)), Verdict::Refused(_)));
+        assert!(matches!(projects.ask(NOW, Moment(30_000_000)), Verdict::Discover(_)));
+    }
+
+    #[test]
+    fn a_project_that_upstream_refuses_is_dropped_once() {
+        let mut projects = Projects::default();
+        let Verdict::Discover(lease) = projects.ask(NOW, Moment(0)) else { panic!("cold") };
+        let found = Outcome::Found("old".to_owned(), NOW + Duration::from_secs(3600));
+        projects.settle(lease, found, Moment(0));
+        projects.drop_value("another");
+        assert!(projects.known().is_some());
+        projects.drop_value("old");
+        assert!(!projects.trusts_store());
+        assert!(matches!(projects.ask(NOW, Moment(1)), Verdict::Discover(_)));
+    }
+}

@@ -1,1 +1,319 @@
-//! Which access token to use, and whose turn it is to refresh it.
+//! Which access token to use, and whose turn it is to get the next one (`spec.md` 8).
+
+use std::time::Duration;
+
+use http::HeaderValue;
+
+use super::lease::{Lease, Leases};
+use crate::oauth::Token;
+use crate::platform::{Millis, Moment};
+use crate::refusal::Refusal;
+
+/// An access token ready to send. Cloning is by reference count; printing it says `Sensitive`.
+#[derive(Debug, Clone)]
+pub struct Bearer {
+    /// `Bearer …`.
+    pub header: HeaderValue,
+    /// Tells tokens apart, so that one 401 for each of a hundred requests condemns one token.
+    generation: u64,
+}
+
+/// What a request does about its access token.
+#[derive(Debug)]
+pub enum Verdict {
+    /// There is none, and there is no use in waiting.
+    Refused(Refusal),
+    /// Send it.
+    Use(Bearer),
+    /// Send it; and it is time that somebody got the next one, in the background.
+    UseAndRenew(Bearer, Lease),
+    /// Have the next one got in the background, then ask again.
+    Renew(Lease),
+    /// Somebody is getting one: ask again a little later.
+    Wait,
+}
+
+/// How getting a token ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Here it is.
+    Got {
+        /// The token.
+        token: Token,
+        /// Another one can be got when this one comes of age.
+        renewable: bool,
+    },
+    /// Not until the credentials change.
+    Rejected(Refusal),
+    /// Not now.
+    Failed(Refusal),
+}
+
+/// The token in use, and what is known about getting another.
+#[derive(Debug)]
+pub struct Tokens {
+    current: Option<Current>,
+    leases: Leases,
+    trouble: Option<Trouble>,
+    generation: u64,
+    buffer: Duration,
+}
+
+#[derive(Debug)]
+struct Current {
+    bearer: Bearer,
+    expires_at: Option<Millis>,
+    /// When to have the next one got. Never for one that cannot be renewed.
+    renew_at: Option<Millis>,
+    /// Upstream did not take it.
+    condemned: bool,
+}
+
+#[derive(Debug)]
+struct Trouble {
+    refusal: Refusal,
+    /// `None` lasts until the credentials change.
+    until: Option<Moment>,
+    /// How many failures in a row, for the backing off.
+    failures: u32,
+}
+
+impl Tokens {
+    /// No token yet. `buffer` is how long before its expiry a token is renewed.
+    pub fn new(buffer: Duration) -> Self {
+        Self { current: None, leases: Leases::default(), trouble: None, generation: 0, buffer }
+    }
+
+    /// What to do for a request, or for nobody in particular (the shell's regular look).
+    pub fn ask(&mut self, clock: Millis, now: Moment) -> Verdict {
+        let quiet = match &self.trouble {
+            Some(trouble) => trouble.until.is_none_or(|until| now < until),
+            None => false,
+        };
+        if let Some(current) = self.current.as_ref().filter(|current| current.alive(clock)) {
+            let bearer = current.bearer.clone();
+            if !quiet
+                && current.renew_at.is_some_and(|at| at <= clock)
+                && let Some(lease) = self.leases.take(now, LEASE)
+            {
+                return Verdict::UseAndRenew(bearer, lease);
+            }
+            return Verdict::Use(bearer);
+        }
+        if self.leases.out(now) {
+            return Verdict::Wait;
+        }
+        if let Some(trouble) = self.trouble.as_ref().filter(|_| quiet) {
+            return Verdict::Refused(trouble.refusal.clone());
+        }
+        match self.leases.take(now, LEASE) {
+            Some(lease) => Verdict::Renew(lease),
+            None => Verdict::Wait,
+        }
+    }
+
+    /// Takes note of how a lease's work ended.
+    pub fn settle(&mut self, lease: Lease, outcome: Outcome, clock: Millis, now: Moment) {
+        if !self.leases.settle(lease) {
+            return;
+        }
+        match outcome {
+            Outcome::Got { token, renewable } => {
+                self.trouble = None;
+                self.adopt(&token, renewable, clock);
+            }
+            Outcome::Rejected(refusal) => {
+                self.trouble = Some(Trouble { refusal, until: None, failures: 0 });
+            }
+            Outcome::Failed(refusal) => {
+                let failures = self.trouble.as_ref().map_or(0, |trouble| trouble.failures) + 1;
+                let pause = FIRST_PAUSE.saturating_mul(1 << (failures - 1).min(6)).min(LAST_PAUSE);
+                self.trouble = Some(Trouble { refusal, until: Some(now + pause), failures });
+            }
+        }
+    }
+
+    /// Upstream answered 401 to this token. Whoever hears it first condemns it; for the others it
+    /// has been dealt with.
+    pub fn condemn(&mut self, bearer: &Bearer) {
+        if let Some(current) = &mut self.current
+            && current.bearer.generation == bearer.generation
+        {
+            current.condemned = true;
+        }
+    }
+
+    /// The credentials have changed: what stood against them is forgotten, and it is time to look
+    /// for the token that may have come with them.
+    pub fn reopen(&mut self, clock: Millis) {
+        self.trouble = None;
+        if let Some(current) = &mut self.current {
+            current.renew_at = Some(clock);
+        }
+    }
+
+    /// True when upstream has refused the current token.
+    pub fn condemned(&self) -> bool {
+        self.current.as_ref().is_some_and(|current| current.condemned)
+    }
+
+    /// When the current token expires: `None` without a token, `Some(None)` when it is not known.
+    pub fn expiry(&self, clock: Millis) -> Option<Option<Millis>> {
+        self.current.as_ref().filter(|current| current.alive(clock)).map(|it| it.expires_at)
+    }
+
+    /// What stands against the credentials, if anything.
+    pub fn trouble(&self) -> Option<&Refusal> {
+        self.trouble.as_ref().map(|trouble| &trouble.refusal)
+    }
+
+    fn adopt(&mut self, token: &Token, renewable: bool, clock: Millis) {
+        let Some(header) = token.header() else { return };
+        self.generation += 1;
+        let renew_at = token.expires_at.filter(|_| renewable).map(|expiry| {
+            let left = token.lifetime.unwrap_or_else(|| self.buffer.saturating_mul(2));
+            // A token that hardly outlives the buffer would be renewed over and over.
+            let ahead = if left >= self.buffer.mul_f32(1.5) { self.buffer } else { left / 4 };
+            Millis(expiry.0.saturating_sub(u64::try_from(ahead.as_millis()).unwrap_or(u64::MAX)))
+                .max(clock)
+        });
+        self.current = Some(Current {
+            bearer: Bearer { header, generation: self.generation },
+            expires_at: token.expires_at,
+            renew_at,
+            condemned: false,
+        });
+    }
+}
+
+impl Current {
+    fn alive(&self, clock: Millis) -> bool {
+        !self.condemned && self.expires_at.is_none_or(|expiry| clock < expiry)
+    }
+}
+
+/// Longer than everything that getting a token may take (file, store, tokeninfo, refresh).
+const LEASE: Duration = Duration::from_secs(60);
+
+/// After a failed refresh; doubled after each further one.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LAST_PAUSE: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BUFFER: Duration = Duration::from_secs(300);
+    const NOW: Millis = Millis(1_750_000_000_000);
+
+    fn token(lives: u64, lifetime: Option<u64>) -> Token {
+        Token {
+            access_token: format!("ya29.{lives}").into(),
+            expires_at: Some(NOW + Duration::from_secs(lives)),
+            lifetime: lifetime.map(Duration::from_secs),
+            scope: None,
+        }
+    }
+
+    fn with(token: Token) -> Tokens {
+        let mut tokens = Tokens::new(BUFFER);
+        let Verdict::Renew(lease) = tokens.ask(NOW, Moment(0)) else { panic!("cold") };
+        tokens.settle(lease, Outcome::Got { token, renewable: true }, NOW, Moment(0));
+        tokens
+    }
+
+    fn after(secs: u64) -> (Millis, Moment) {
+        (NOW + Duration::from_secs(secs), Moment(0) + Duration::from_secs(secs))
+    }
+
+    #[test]
+    fn of_a_hundred_cold_callers_one_renews_and_the_rest_wait() {
+        let mut tokens = Tokens::new(BUFFER);
+        assert!(matches!(tokens.ask(NOW, Moment(0)), Verdict::Renew(_)));
+        for _ in 0..99 {
+            assert!(matches!(tokens.ask(NOW, Moment(1)), Verdict::Wait));
+        }
+    }
+
+    #[test]
+    fn within_the_buffer_one_caller_renews_and_nobody_waits() {
+        let mut tokens = with(token(3599, Some(3599)));
+        let (clock, now) = after(3298);
+        assert!(matches!(tokens.ask(clock, now), Verdict::Use(_)));
+        let (clock, now) = after(3299);
+        assert!(matches!(tokens.ask(clock, now), Verdict::UseAndRenew(..)));
+        for _ in 0..99 {
+            assert!(matches!(tokens.ask(clock, now), Verdict::Use(_)));
+        }
+    }
+
+    #[test]
+    fn a_short_lived_token_is_not_renewed_at_once() {
+        let mut tokens = with(token(8, Some(8)));
+        let (clock, now) = after(5);
+        assert!(matches!(tokens.ask(clock, now), Verdict::Use(_)));
+        let (clock, now) = after(6);
+        assert!(matches!(tokens.ask(clock, now), Verdict::UseAndRenew(..)));
+        let (clock, now) = after(8);
+        assert!(matches!(tokens.ask(clock, now), Verdict::Wait), "dead, and somebody is at it");
+    }
+
+    #[test]
+    fn a_loaded_token_within_the_buffer_is_renewed_at_once() {
+        let mut tokens = with(token(200, None));
+        assert!(matches!(tokens.ask(NOW, Moment(0)), Verdict::UseAndRenew(..)));
+    }
+
+    #[test]
+    fn a_hundred_401s_condemn_one_token_once() {
+        let mut tokens = with(token(3599, Some(3599)));
+        let Verdict::Use(bearer) = tokens.ask(NOW, Moment(0)) else { panic!("warm") };
+        tokens.condemn(&bearer);
+        let Verdict::Renew(lease) = tokens.ask(NOW, Moment(1)) else { panic!("condemned") };
+        let got = Outcome::Got { token: token(7000, Some(7000)), renewable: true };
+        tokens.settle(lease, got, NOW, Moment(2));
+        for _ in 0..99 {
+            tokens.condemn(&bearer);
+        }
+        assert!(matches!(tokens.ask(NOW, Moment(3)), Verdict::Use(_)));
+    }
+
+    #[test]
+    fn a_failed_renewal_is_tried_again_later_while_the_old_token_serves() {
+        let mut tokens = with(token(200, None));
+        let Verdict::UseAndRenew(_, lease) = tokens.ask(NOW, Moment(0)) else { panic!("due") };
+        let refusal = || Refusal::CredentialsRejected { why: String::new() };
+        tokens.settle(lease, Outcome::Failed(refusal()), NOW, Moment(0));
+        assert!(matches!(tokens.ask(NOW, Moment(0)), Verdict::Use(_)));
+        let (clock, now) = after(1);
+        let Verdict::UseAndRenew(_, lease) = tokens.ask(clock, now) else { panic!("again") };
+        tokens.settle(lease, Outcome::Failed(refusal()), clock, now);
+        let (clock, now) = after(2);
+        assert!(matches!(tokens.ask(clock, now), Verdict::Use(_)), "two seconds after the second");
+        let (clock, now) = after(3);
+        assert!(matches!(tokens.ask(clock, now), Verdict::UseAndRenew(..)));
+    }
+
+    #[test]
+    fn a_rejection_lasts_until_the_credentials_change() {
+        let mut tokens = Tokens::new(BUFFER);
+        let Verdict::Renew(lease) = tokens.ask(NOW, Moment(0)) else { panic!("cold") };
+        let refusal = Refusal::CredentialsRejected { why: "revoked".to_owned() };
+        tokens.settle(lease, Outcome::Rejected(refusal), NOW, Moment(0));
+        let (clock, now) = after(100_000);
+        assert!(matches!(tokens.ask(clock, now), Verdict::Refused(_)));
+        tokens.reopen(clock);
+        assert!(matches!(tokens.ask(clock, now), Verdict::Renew(_)));
+    }
+
+    #[test]
+    fn work_that_was_lost_is_taken_up_again() {
+        let mut tokens = Tokens::new(BUFFER);
+        let Verdict::Renew(lost) = tokens.ask(NOW, Moment(0)) else { panic!("cold") };
+        let (clock, now) = after(60);
+        assert!(matches!(tokens.ask(clock, now), Verdict::Renew(_)));
+        let late = Outcome::Got { token: token(10, Some(10)), renewable: true };
+        tokens.settle(lost, late, clock, now);
+        assert!(matches!(tokens.ask(clock, now), Verdict::Wait), "the late holder changes nothing");
+    }
+}
