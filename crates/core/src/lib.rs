@@ -17,6 +17,7 @@ pub mod access;
 pub mod assist;
 pub mod body;
 pub mod gemini;
+pub mod intake;
 pub mod json;
 pub mod oauth;
 pub mod payload;

@@ -18,11 +18,11 @@ use crate::proxy::Chore;
 ///
 /// A platform is cheap to clone: response bodies keep one for their timers.
 #[expect(async_fn_in_trait, reason = "the shell decides Send; auto traits leak through the type")]
-pub trait Platform: Clone {
+pub trait Platform: Clone + fmt::Debug + Unpin {
     /// An upstream response body. Dropping it cancels the upstream request.
-    type Body: http_body::Body<Data = Bytes, Error = Broken>;
+    type Body: http_body::Body<Data = Bytes, Error = Broken> + fmt::Debug + Unpin;
     /// A future that ends after some time.
-    type Timer: Future<Output = ()>;
+    type Timer: Future<Output = ()> + fmt::Debug + Unpin;
 
     /// Monotonic time, for policies and measuring. The zero is arbitrary.
     fn now(&self) -> Moment;
@@ -137,6 +137,8 @@ pub enum Unreachable {
     Connect(String),
     /// The connection broke after the request was (at least partly) sent.
     Disconnected(String),
+    /// The shell has waited for answers for as long as it was told to.
+    ShuttingDown,
 }
 
 impl fmt::Display for Unreachable {
@@ -144,14 +146,21 @@ impl fmt::Display for Unreachable {
         match self {
             Self::Connect(why) => write!(f, "no connection: {why}"),
             Self::Disconnected(why) => write!(f, "the connection broke: {why}"),
+            Self::ShuttingDown => f.write_str("the proxy is shutting down"),
         }
     }
 }
 
-/// The upstream body ended in the middle. The text says how, without secrets.
+/// The upstream body ended in the middle.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Broken(pub String);
+pub enum Broken {
+    /// The connection or the stream broke. The text says how, without secrets.
+    #[error("{0}")]
+    Disconnected(String),
+    /// The shell has let streams finish for as long as it was told to.
+    #[error("the proxy is shutting down")]
+    ShuttingDown,
+}
 
 /// The key-value store did not do what it was asked. The text says why, without secrets.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -12,6 +12,7 @@ use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderValue};
 
 use crate::access::Denied;
+use crate::assist::call::BadUrl;
 use crate::assist::fault::Fault;
 use crate::gemini::models::BadPageToken;
 use crate::gemini::route::NoRoute;
@@ -111,7 +112,7 @@ pub enum Refusal {
         what: String,
     },
     /// Upstream's own error, passed on.
-    Upstream(Fault),
+    Upstream(Box<Fault>),
     /// The connection broke before the answer was complete.
     UpstreamDisconnected,
     /// Upstream's answer is not what the protocol says.
@@ -349,9 +350,7 @@ impl Refusal {
                 vec![(Cow::Borrowed("upstreamReasons"), codes.join(","))]
             }
             Self::NotOffered { what, .. } => vec![(Cow::Borrowed("asked"), what.clone())],
-            Self::ValidationRequired {
-                link: Some(link), ..
-            } => {
+            Self::ValidationRequired { link: Some(link), .. } => {
                 vec![(Cow::Borrowed("validation_url"), link.clone())]
             }
             _ => Vec::new(),
@@ -362,9 +361,7 @@ impl Refusal {
         match self {
             Self::AccountIneligible { .. } => vec![SET_UP_LICENCE, API_KEY],
             Self::ProjectRequired => vec![SET_UP_LICENCE],
-            Self::ValidationRequired {
-                link: Some(link), ..
-            } => {
+            Self::ValidationRequired { link: Some(link), .. } => {
                 vec![Link {
                     description: Cow::Borrowed("Verify your account"),
                     url: Cow::Owned(link.clone()),
@@ -437,10 +434,7 @@ impl fmt::Display for Refusal {
                 Sentence(detail)
             ),
             Self::MethodNotAllowed { allow } => {
-                write!(
-                    f,
-                    "This path does not take this HTTP method. It takes: {allow}."
-                )
+                write!(f, "This path does not take this HTTP method. It takes: {allow}.")
             }
             Self::NotFound { what } => write!(
                 f,
@@ -493,19 +487,13 @@ impl fmt::Display for Refusal {
                  please report it with the x-request-id of this answer.",
                 Sentence(what)
             ),
-            Self::UpstreamTimeout {
-                awaited: Awaited::FirstByte,
-                after,
-            } => write!(
+            Self::UpstreamTimeout { awaited: Awaited::FirstByte, after } => write!(
                 f,
                 "Code Assist did not begin to answer within {}. Try again, or have the operator \
                  raise FIRST_BYTE_TIMEOUT_MS.",
                 Plain(*after)
             ),
-            Self::UpstreamTimeout {
-                awaited: Awaited::NextChunk,
-                after,
-            } => write!(
+            Self::UpstreamTimeout { awaited: Awaited::NextChunk, after } => write!(
                 f,
                 "Code Assist fell silent for {} in the middle of its answer. Try again, or have \
                  the operator raise STREAM_IDLE_TIMEOUT_MS.",
@@ -541,8 +529,11 @@ impl From<BadPageToken> for Refusal {
 }
 
 impl From<Broken> for Refusal {
-    fn from(_: Broken) -> Self {
-        Self::UpstreamDisconnected
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Disconnected(_) => Self::UpstreamDisconnected,
+            Broken::ShuttingDown => Self::ShuttingDown,
+        }
     }
 }
 
@@ -564,16 +555,21 @@ impl From<Fault> for Refusal {
         if fault.http == StatusCode::UNAUTHORIZED {
             return Self::CredentialsRejected { why: fault.message };
         }
-        Self::Upstream(fault)
+        Self::Upstream(Box::new(fault))
     }
 }
 
 /// For a client's body. Upstream's is [`Refusal::UpstreamMalformed`].
 impl From<Malformed> for Refusal {
     fn from(malformed: Malformed) -> Self {
-        Self::MalformedJson {
-            detail: malformed.to_string(),
-        }
+        Self::MalformedJson { detail: malformed.to_string() }
+    }
+}
+
+impl From<BadUrl> for Refusal {
+    /// The settings check the endpoint and the route checks the path: this cannot be.
+    fn from(_: BadUrl) -> Self {
+        Self::Internal
     }
 }
 
@@ -592,6 +588,7 @@ impl From<Unreachable> for Refusal {
         match unreachable {
             Unreachable::Connect(why) => Self::UpstreamUnreachable { why },
             Unreachable::Disconnected(_) => Self::UpstreamDisconnected,
+            Unreachable::ShuttingDown => Self::ShuttingDown,
         }
     }
 }
@@ -621,15 +618,9 @@ fn write_not_offered(f: &mut fmt::Formatter<'_>, what: &str, model: Option<&str>
             "models/{model} is not found for API version v1beta, or is not supported for {what}. \
              Call ListModels to see the list of available models and their supported methods."
         )?,
-        None => write!(
-            f,
-            "{what} is not found for API version v1beta, or is not supported."
-        )?,
+        None => write!(f, "{what} is not found for API version v1beta, or is not supported.")?,
     }
-    write!(
-        f,
-        " Code Assist, which this proxy speaks to, offers {OFFERED}."
-    )?;
+    write!(f, " Code Assist, which this proxy speaks to, offers {OFFERED}.")?;
     let instead = match what {
         "cachedContents" => {
             " Send the whole prompt with each request; Google caches it implicitly."
@@ -652,11 +643,7 @@ impl fmt::Display for Sentence<'_> {
             return f.write_str("it does not say why.");
         }
         f.write_str(text)?;
-        if text.ends_with(['.', '!', '?', '…']) {
-            Ok(())
-        } else {
-            f.write_str(".")
-        }
+        if text.ends_with(['.', '!', '?', '…']) { Ok(()) } else { f.write_str(".") }
     }
 }
 

@@ -1,0 +1,142 @@
+//! The client's body: collected within its bounds, unpacked when it came compressed.
+
+use std::future::{Future, poll_fn};
+use std::io::Write;
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use flate2::write::GzDecoder;
+use http::HeaderMap;
+use http::header::CONTENT_ENCODING;
+use http_body::{Body, Frame};
+
+use crate::platform::Platform;
+use crate::refusal::Refusal;
+
+/// Reads a request body to its end.
+///
+/// One buffer of the announced length, grown only when the length was not announced; a body that
+/// comes in one piece is not copied at all. `limit` holds for what comes in and for what it unpacks
+/// to. The JSON is read as such whatever `Content-Type` says (`clients.md` R13).
+pub async fn collect<P: Platform, B: Body<Data = Bytes>>(
+    platform: &P,
+    headers: &HeaderMap,
+    body: B,
+    limit: usize,
+) -> Result<Bytes, Refusal> {
+    let encoding = Encoding::of(headers)?;
+    let announced = body.size_hint().lower();
+    if announced > limit as u64 {
+        return Err(Refusal::BodyTooLarge { limit });
+    }
+    let mut body = pin!(body);
+    let mut first = Bytes::new();
+    let mut all = BytesMut::new();
+    while let Some(frame) = next(platform, body.as_mut()).await? {
+        let Ok(chunk) = frame.into_data() else { continue };
+        if first.len() + all.len() + chunk.len() > limit {
+            return Err(Refusal::BodyTooLarge { limit });
+        }
+        if first.is_empty() && all.is_empty() {
+            first = chunk;
+            continue;
+        }
+        if all.is_empty() {
+            let announced = usize::try_from(announced).unwrap_or(0);
+            all.reserve(announced.max(first.len() + chunk.len()));
+            all.extend_from_slice(&first);
+            first = Bytes::new();
+        }
+        all.extend_from_slice(&chunk);
+    }
+    let whole = if all.is_empty() { first } else { all.freeze() };
+    match encoding {
+        Encoding::Gzip => gunzip(&whole, limit),
+        Encoding::Identity => Ok(whole),
+    }
+}
+
+/// The next frame, or the refusal for a client that has fallen silent or gone.
+async fn next<P: Platform, B: Body<Data = Bytes>>(
+    platform: &P,
+    mut body: Pin<&mut B>,
+) -> Result<Option<Frame<Bytes>>, Refusal> {
+    let mut timer = None;
+    poll_fn(|cx| {
+        if let Poll::Ready(frame) = body.as_mut().poll_frame(cx) {
+            return Poll::Ready(match frame {
+                None => Ok(None),
+                Some(Ok(frame)) => Ok(Some(frame)),
+                // The connection broke: nobody will read this.
+                Some(Err(_)) => Err(Refusal::RequestTimeout),
+            });
+        }
+        let timer = timer.get_or_insert_with(|| platform.timer(LONGEST_SILENCE));
+        Pin::new(timer).poll(cx).map(|()| Err(Refusal::RequestTimeout))
+    })
+    .await
+}
+
+enum Encoding {
+    Gzip,
+    Identity,
+}
+
+impl Encoding {
+    fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
+        let Some(value) = headers.get(CONTENT_ENCODING) else { return Ok(Self::Identity) };
+        match value.to_str().map(|value| value.trim().to_ascii_lowercase()).as_deref() {
+            Ok("" | "identity") => Ok(Self::Identity),
+            Ok("gzip" | "x-gzip") => Ok(Self::Gzip),
+            Ok(other) => Err(Refusal::UnsupportedEncoding { what: other.to_owned() }),
+            Err(_) => Err(Refusal::UnsupportedEncoding { what: "unreadable".to_owned() }),
+        }
+    }
+}
+
+fn gunzip(packed: &[u8], limit: usize) -> Result<Bytes, Refusal> {
+    let corrupt = |_| Refusal::UnsupportedEncoding { what: "gzip that does not unpack".to_owned() };
+    let mut decoder = GzDecoder::new(Bounded { out: Vec::new(), limit, over: false });
+    for piece in packed.chunks(PIECE) {
+        let written = decoder.write_all(piece);
+        if decoder.get_ref().over {
+            return Err(Refusal::BodyTooLarge { limit });
+        }
+        written.map_err(corrupt)?;
+    }
+    let tried = decoder.try_finish();
+    if decoder.get_ref().over {
+        return Err(Refusal::BodyTooLarge { limit });
+    }
+    tried.map_err(corrupt)?;
+    Ok(Bytes::from(decoder.finish().map_err(corrupt)?.out))
+}
+
+/// A writer that takes so much and no more: a kilobyte can unpack to a gigabyte.
+struct Bounded {
+    out: Vec<u8>,
+    limit: usize,
+    over: bool,
+}
+
+impl Write for Bounded {
+    fn write(&mut self, piece: &[u8]) -> std::io::Result<usize> {
+        if self.out.len() + piece.len() > self.limit {
+            self.over = true;
+            return Err(std::io::Error::other("too large"));
+        }
+        self.out.extend_from_slice(piece);
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A client that sends nothing for so long is not sending any more.
+const LONGEST_SILENCE: Duration = Duration::from_secs(30);
+
+const PIECE: usize = 64 * 1024;

@@ -1,0 +1,181 @@
+//! The project in a request's life, and how it is discovered (`spec.md` 9).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::{Chore, Proxy, lock};
+use crate::assist::call::Call;
+use crate::assist::project::{self, Loaded, Onboarding, Operation};
+use crate::payload::Payload;
+use crate::platform::{Millis, Platform};
+use crate::policy::lease::Lease;
+use crate::policy::project::{Outcome, Verdict};
+use crate::refusal::{Blame, Refusal};
+use crate::report::Ledger;
+
+impl Proxy {
+    /// The project for the envelope: the operator's, else the account's own.
+    pub(super) async fn project<P: Platform>(
+        &self,
+        platform: &P,
+        ledger: &mut Ledger<P>,
+    ) -> Result<Arc<str>, Refusal> {
+        if let Some(project) = &self.settings.project_id {
+            return Ok(Arc::from(project.as_str()));
+        }
+        let begun = platform.now();
+        let mut pause = FIRST_LOOK;
+        let project = loop {
+            let verdict = lock(&self.projects).ask(platform.clock(), platform.now());
+            match verdict {
+                Verdict::Refused(refusal) => return Err(refusal),
+                Verdict::Use(project) => break project,
+                Verdict::Discover(lease) => platform.defer(Chore::Discover(lease)),
+                Verdict::Wait => {}
+            }
+            platform.timer(pause).await;
+            pause = (pause * 2).min(LAST_LOOK);
+        };
+        ledger.entry.auth += platform.now().since(begun);
+        Ok(project)
+    }
+
+    /// Finds the account's project; the lease's work.
+    pub(super) async fn discover<P: Platform>(&self, platform: &P, lease: Lease) {
+        let outcome = match self.stored_project(platform).await {
+            Some((project, until)) => Outcome::Found(project, until),
+            None => match self.ask_for_project(platform).await {
+                Ok(project) => {
+                    let until = platform.clock() + self.settings.project_cache_ttl;
+                    self.store_project(platform, &project, until).await;
+                    Outcome::Found(project, until)
+                }
+                Err(refusal) => {
+                    tracing::warn!(reason = refusal.label(), "no project: {}", refusal.message());
+                    let pause = match refusal.blame() {
+                        Blame::Upstream | Blame::Proxy => SHORT_MEMORY,
+                        Blame::Client | Blame::Operator => LONG_MEMORY,
+                    };
+                    Outcome::Refused(refusal, pause)
+                }
+            },
+        };
+        lock(&self.projects).settle(lease, outcome, platform.now());
+    }
+
+    /// Upstream would not have the project that was discovered.
+    pub(super) fn distrust_project(&self) {
+        let mut projects = lock(&self.projects);
+        if let Some(project) = projects.known() {
+            projects.drop_value(&project);
+        }
+    }
+
+    /// `loadCodeAssist` and, if needed, `onboardUser` with a bounded poll (`protocol.md` 5.1).
+    async fn ask_for_project<P: Platform>(&self, platform: &P) -> Result<String, Refusal> {
+        let call = Call::post(&self.base, "loadCodeAssist", project::load_body())?;
+        let answer = match self.call_for_whole(platform, &call).await {
+            // VPC Service Controls forbid the question, not the service: the CLI goes on with the
+            // user's own project, and we have been given none.
+            Err(Refusal::Upstream(fault)) if fault.has_reason("SECURITY_POLICY_VIOLATED") => {
+                return Err(Refusal::ProjectRequired);
+            }
+            answered => answered?,
+        };
+        match project::read_loaded(&answer) {
+            Loaded::Project(project) => Ok(project),
+            Loaded::Refused(refusal) => Err(refusal),
+            Loaded::Onboard(onboarding) => self.onboard(platform, &onboarding).await,
+        }
+    }
+
+    async fn onboard<P: Platform>(
+        &self,
+        platform: &P,
+        onboarding: &Onboarding,
+    ) -> Result<String, Refusal> {
+        tracing::info!("the account is being onboarded to Code Assist; this takes up to a minute");
+        let mut name: Option<String> = None;
+        for polls in 0..LONGEST_POLL {
+            if polls > 0 {
+                platform.timer(pause_before(polls)).await;
+            }
+            let call = match &name {
+                Some(name) => Call::get(&self.base, name)?,
+                None => Call::post(&self.base, "onboardUser", onboarding.body())?,
+            };
+            let answer = self.call_for_whole(platform, &call).await?;
+            match onboarding.read(&answer) {
+                Operation::Pending(operation) => name = operation.or(name),
+                Operation::Project(project) => return Ok(project),
+                Operation::Refused(refusal) => return Err(refusal),
+            }
+        }
+        let what = "onboarding did not end within two minutes".to_owned();
+        Err(Refusal::AccountIneligible { reasons: vec![("ONBOARDING_TIMEOUT".to_owned(), what)] })
+    }
+
+    /// The discovery of an earlier time, in the seed's shape, unless it was another account's.
+    async fn stored_project<P: Platform>(&self, platform: &P) -> Option<(String, Millis)> {
+        if !lock(&self.projects).trusts_store() {
+            return None;
+        }
+        let text = self.recall(platform, PROJECT_KEY).await?;
+        let value: Value = serde_json::from_slice(&text).ok()?;
+        let owner = value.get("credential").and_then(Value::as_str);
+        if owner.is_some_and(|owner| owner != self.credential_marker()) {
+            return None;
+        }
+        let project = value.get("project_id").and_then(Value::as_str)?;
+        let until = Millis(value.get("ttl").and_then(Value::as_u64)?);
+        let longest = platform.clock() + self.settings.project_cache_ttl;
+        (!project.is_empty() && platform.clock() < until)
+            .then(|| (project.to_owned(), until.min(longest)))
+    }
+
+    async fn store_project<P: Platform>(&self, platform: &P, project: &str, until: Millis) {
+        let clock = platform.clock();
+        let value = json!({
+            "project_id": project,
+            "discovered_at": clock.0,
+            "ttl": until.0,
+            "source": "discovery",
+            "validation_count": 1,
+            "credential": self.credential_marker(),
+        });
+        let ttl = clock.until(until);
+        self.remember(platform, PROJECT_KEY, Bytes::from(value.to_string()), ttl).await;
+    }
+
+    /// `retrieveUserQuota`: authenticated, and it spends no tokens.
+    pub(super) async fn quota<P: Platform>(
+        &self,
+        platform: &P,
+        project: &str,
+    ) -> Result<Bytes, Refusal> {
+        let body = json!({ "project": project }).to_string();
+        let call = Call::post(&self.base, "retrieveUserQuota", Payload::from(Bytes::from(body)))?;
+        self.call_for_whole(platform, &call).await
+    }
+}
+
+/// The CLI polls every five seconds; the first looks are sooner, since most are done by then.
+fn pause_before(polls: u32) -> Duration {
+    Duration::from_millis(500).saturating_mul(1 << (polls - 1).min(4)).min(Duration::from_secs(5))
+}
+
+/// The seed's key for the project.
+const PROJECT_KEY: &str = "project_id_cache";
+
+const FIRST_LOOK: Duration = Duration::from_millis(2);
+const LAST_LOOK: Duration = Duration::from_millis(50);
+
+/// With the pauses above, about two minutes.
+const LONGEST_POLL: u32 = 27;
+
+/// How long a failed discovery is remembered: one that may pass, and one that somebody must mend.
+const SHORT_MEMORY: Duration = Duration::from_secs(3);
+const LONG_MEMORY: Duration = Duration::from_secs(30);

@@ -1,0 +1,425 @@
+//! Access tokens in a request's life, and how the next one is got (`spec.md` 8).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+use secrecy::ExposeSecret;
+
+use super::{Chore, Proxy, ask, lock};
+use crate::oauth::{
+    self, Client, Login, NotRefreshed, Refreshed, StoredToken, Token, TokenInfo, Unusable,
+};
+use crate::platform::{LoginFile, Millis, Platform};
+use crate::policy::token::{Bearer, Outcome, Verdict};
+use crate::refusal::Refusal;
+use crate::report::Ledger;
+
+/// Where access tokens come from: the credential in use, and what was last made of it.
+#[derive(Debug, Default)]
+pub(super) struct Source {
+    /// The version of the file that was read.
+    stamp: Option<u64>,
+    login: Option<Login>,
+    /// [`Login::marker`] of the credential as it was given to us, before any rotation.
+    marker: String,
+    /// The access token that was last put to use, by digest, and its expiry.
+    last: Option<([u8; 32], Option<Millis>)>,
+    refreshes: u64,
+}
+
+impl Proxy {
+    /// The access token for this try. Waits only when there is none that lives.
+    pub(super) async fn bearer<P: Platform>(
+        &self,
+        platform: &P,
+        ledger: &mut Ledger<P>,
+    ) -> Result<Bearer, Refusal> {
+        let begun = platform.now();
+        let mut pause = FIRST_LOOK;
+        let mut at_hand = true;
+        let bearer = loop {
+            let verdict = self.tokens().ask(platform.clock(), platform.now());
+            match verdict {
+                Verdict::Refused(refusal) => return Err(refusal),
+                Verdict::Use(bearer) => break bearer,
+                Verdict::UseAndRenew(bearer, lease) => {
+                    platform.defer(Chore::Renew(lease));
+                    break bearer;
+                }
+                Verdict::Renew(lease) => platform.defer(Chore::Renew(lease)),
+                Verdict::Wait => {}
+            }
+            at_hand = false;
+            platform.timer(pause).await;
+            pause = (pause * 2).min(LAST_LOOK);
+        };
+        ledger.entry.auth += platform.now().since(begun);
+        if ledger.entry.token_at_hand.is_none() {
+            ledger.entry.token_at_hand = Some(at_hand);
+            self.report.token_asked(at_hand);
+        }
+        Ok(bearer)
+    }
+
+    /// The shell's regular look, about once a second: has the credential file changed, is it time
+    /// for the next access token?
+    pub async fn tend<P: Platform>(&self, platform: &P) {
+        self.look_at_file(platform).await;
+        let verdict = self.tokens().ask(platform.clock(), platform.now());
+        if let Verdict::Renew(lease) | Verdict::UseAndRenew(_, lease) = verdict {
+            self.renew(platform, lease).await;
+        }
+    }
+
+    /// Gets the next access token; the lease's work.
+    pub(super) async fn renew<P: Platform>(
+        &self,
+        platform: &P,
+        lease: crate::policy::lease::Lease,
+    ) {
+        let outcome = self.next_token(platform).await;
+        if let Outcome::Rejected(refusal) | Outcome::Failed(refusal) = &outcome {
+            tracing::warn!(reason = refusal.label(), "no access token: {}", refusal.message());
+        }
+        self.tokens().settle(lease, outcome, platform.clock(), platform.now());
+    }
+
+    /// The newest living token from file and store, else a refresh.
+    async fn next_token<P: Platform>(&self, platform: &P) -> Outcome {
+        let (login, marker) = match self.login(platform).await {
+            Ok(found) => found,
+            Err(outcome) => return outcome,
+        };
+        if let Some(token) = self.token_at_hand(platform, &login, &marker).await {
+            let renewable = login.can_refresh();
+            self.note_use(&token);
+            return Outcome::Got { token, renewable };
+        }
+        if !login.can_refresh() {
+            let why = "the access token has expired or was revoked, and the credentials have no \
+                       refresh_token to get another with"
+                .to_owned();
+            return Outcome::Rejected(Refusal::CredentialsRejected { why });
+        }
+        match self.refresh(platform, &login).await {
+            Ok(refreshed) => self.keep(platform, refreshed, &marker).await,
+            Err(NotRefreshed::Transient(why)) => {
+                Outcome::Failed(Refusal::UpstreamUnreachable { why })
+            }
+            Err(NotRefreshed::Rejected(why)) => {
+                // The CLI may have signed in again a moment ago (`protocol.md` 1.8).
+                if self.look_at_file(platform).await {
+                    let why = "the credential file has just changed".to_owned();
+                    return Outcome::Failed(Refusal::UpstreamUnreachable { why });
+                }
+                Outcome::Rejected(Refusal::CredentialsRejected { why })
+            }
+        }
+    }
+
+    /// A token that need not be asked for: the best of those that came with the credential and from
+    /// the store, unless it is the one that was used last.
+    async fn token_at_hand<P: Platform>(
+        &self,
+        platform: &P,
+        login: &Login,
+        marker: &str,
+    ) -> Option<Token> {
+        let clock = platform.clock();
+        let stored = match self.recall(platform, TOKEN_KEY).await {
+            Some(text) if login.can_refresh() => StoredToken::from_stored(&text, clock),
+            _ => None,
+        };
+        let stored =
+            stored.filter(|stored| stored.credential.as_ref().is_none_or(|owner| owner == marker));
+        let (last, refreshes) = {
+            let source = lock(&self.login);
+            (source.last, source.refreshes)
+        };
+        if let Some(stored) = stored.as_ref().filter(|stored| stored.refresh_count > refreshes) {
+            lock(&self.login).refreshes = stored.refresh_count;
+        }
+        let mut candidates: Vec<Token> = login
+            .token()
+            .into_iter()
+            .chain(stored.map(|stored| stored.token))
+            .filter(|token| token.alive(clock) && newer(token, last))
+            .collect();
+        candidates.sort_by_key(|token| std::cmp::Reverse(token.expires_at));
+        for mut token in candidates {
+            if !self.settings.validate_tokens {
+                return Some(token);
+            }
+            match self.tokeninfo(platform, &token).await {
+                TokenInfo::Invalid => {}
+                TokenInfo::Unknown => return Some(token),
+                TokenInfo::Valid(left) => {
+                    token.expires_at = token.expires_at.or(left.map(|left| clock + left));
+                    return Some(token);
+                }
+            }
+        }
+        None
+    }
+
+    async fn tokeninfo<P: Platform>(&self, platform: &P, token: &Token) -> TokenInfo {
+        let Some(request) = token.tokeninfo_request(&self.settings.tokeninfo_url) else {
+            return TokenInfo::Unknown;
+        };
+        let Ok(response) = ask::send_within(platform, request, TOKENINFO_TIMEOUT).await else {
+            return TokenInfo::Unknown;
+        };
+        let status = response.status();
+        let body = response.into_body();
+        match ask::whole(platform, body, OAUTH_LIMIT, TOKENINFO_TIMEOUT).await {
+            Ok(text) => oauth::read_tokeninfo(status, &text),
+            Err(_) => TokenInfo::Unknown,
+        }
+    }
+
+    async fn refresh<P: Platform>(
+        &self,
+        platform: &P,
+        login: &Login,
+    ) -> Result<Refreshed, NotRefreshed> {
+        let client = self.oauth_client();
+        let Some(request) = login.refresh_request(&self.settings.token_url, &client) else {
+            return Err(NotRefreshed::Rejected("OAUTH_TOKEN_URL is no valid URL".to_owned()));
+        };
+        let unreachable = |refusal: Refusal| {
+            NotRefreshed::Transient(format!(
+                "the token endpoint gave no answer: {}",
+                refusal.message()
+            ))
+        };
+        let response =
+            ask::send_within(platform, request, TOKEN_TIMEOUT).await.map_err(unreachable)?;
+        let status = response.status();
+        let text = ask::whole(platform, response.into_body(), OAUTH_LIMIT, TOKEN_TIMEOUT)
+            .await
+            .map_err(unreachable)?;
+        oauth::read_refresh(status, &text, platform.clock())
+    }
+
+    fn oauth_client(&self) -> Client {
+        let mut client = Client::gemini_cli();
+        if let Some(id) = &self.settings.oauth_client_id {
+            client.id.clone_from(id);
+        }
+        if let Some(secret) = &self.settings.oauth_client_secret {
+            client.secret = secret.clone();
+        }
+        client
+    }
+
+    /// Takes a refresh's fruit into memory and store.
+    async fn keep<P: Platform>(&self, platform: &P, refreshed: Refreshed, marker: &str) -> Outcome {
+        self.report.refreshed();
+        let Refreshed { token, refresh_token } = refreshed;
+        let refresh_count = {
+            let mut source = lock(&self.login);
+            source.refreshes += 1;
+            if let Some(rotated) = &refresh_token {
+                source.login = source.login.take().map(|login| login.rotated(rotated.clone()));
+            }
+            source.refreshes
+        };
+        self.note_use(&token);
+        let clock = platform.clock();
+        if let Some(rotated) = &refresh_token {
+            let text = oauth::rotated_to_stored(rotated, marker);
+            self.remember(platform, ROTATED_KEY, text, ROTATED_TTL).await;
+        }
+        let left = token.expires_at.map_or(Duration::ZERO, |expiry| clock.until(expiry));
+        let ttl = left.min(self.settings.token_cache_ttl);
+        let stored = StoredToken {
+            token: token.clone(),
+            refresh_count,
+            credential: Some(marker.to_owned()),
+        };
+        self.remember(platform, TOKEN_KEY, stored.to_stored(clock), ttl).await;
+        Outcome::Got { token, renewable: true }
+    }
+
+    fn note_use(&self, token: &Token) {
+        lock(&self.login).last = Some((digest(token), token.expires_at));
+    }
+
+    /// The credential in use, with its marker.
+    async fn login<P: Platform>(&self, platform: &P) -> Result<(Login, String), Outcome> {
+        if let Some(token) = &self.settings.access_token {
+            let login = Login::from_access_token(token.clone());
+            let marker = login.marker();
+            return Ok((login, marker));
+        }
+        self.look_at_file(platform).await;
+        {
+            let source = lock(&self.login);
+            if let Some(login) = &source.login {
+                return Ok((login.clone(), source.marker.clone()));
+            }
+        }
+        let login = if let Some(json) = &self.settings.credentials_json {
+            Login::parse(json.expose_secret().as_bytes()).map_err(|why| {
+                let why = format!("GCP_SERVICE_ACCOUNT cannot be used: {why}");
+                Outcome::Rejected(Refusal::CredentialsRejected { why })
+            })?
+        } else {
+            return Err(missing(platform.login_file(None).await));
+        };
+        Ok(self.adopt(platform, login, None).await)
+    }
+
+    /// Reads the credential file if it is the source and has changed. True when there is news in it.
+    async fn look_at_file<P: Platform>(&self, platform: &P) -> bool {
+        if self.settings.access_token.is_some() || self.settings.credentials_json.is_some() {
+            return false;
+        }
+        let seen = lock(&self.login).stamp;
+        let LoginFile::Read { stamp, content } = platform.login_file(seen).await else {
+            return false;
+        };
+        // A half-written file is read again at the next look: its stamp is not noted.
+        let Ok(login) = Login::parse(&content) else { return false };
+        let news = {
+            let source = lock(&self.login);
+            let other = source.marker != login.marker();
+            let rotated = source.login.is_some() && other;
+            let newer = login.token().is_some_and(|token| newer(&token, source.last));
+            (source.login.is_none(), rotated, newer)
+        };
+        self.adopt(platform, login, Some(stamp)).await;
+        let (first, other_account, newer) = news;
+        if other_account {
+            lock(&self.projects).forget();
+            *lock(&self.catalogue) = None;
+        }
+        let trouble = self.tokens().trouble().is_some();
+        if !first && (other_account || newer || trouble) || first && trouble {
+            self.tokens().reopen(platform.clock());
+            return true;
+        }
+        false
+    }
+
+    /// Puts a credential to use, with the refresh token that has taken its own one's place.
+    async fn adopt<P: Platform>(
+        &self,
+        platform: &P,
+        login: Login,
+        stamp: Option<u64>,
+    ) -> (Login, String) {
+        let marker = login.marker();
+        let rotated = match self.recall(platform, ROTATED_KEY).await {
+            Some(text) => oauth::rotated_from_stored(&text, &marker),
+            None => None,
+        };
+        let login = match rotated {
+            Some(rotated) => login.rotated(rotated),
+            None => login,
+        };
+        let mut source = lock(&self.login);
+        if source.marker != marker {
+            source.last = None;
+        }
+        source.stamp = stamp;
+        source.login = Some(login.clone());
+        source.marker.clone_from(&marker);
+        (login, marker)
+    }
+
+    /// [`Login::marker`] of the credential in use.
+    pub(super) fn credential_marker(&self) -> String {
+        lock(&self.login).marker.clone()
+    }
+
+    /// Reads an entry; a store that fails never fails a request.
+    pub(super) async fn recall<P: Platform>(&self, platform: &P, key: &str) -> Option<Bytes> {
+        let loaded = platform.load(key).await;
+        self.report.store(loaded.is_ok());
+        loaded
+            .inspect_err(|why| tracing::warn!(key, "the key-value store cannot be read: {why}"))
+            .ok()
+            .flatten()
+    }
+
+    /// Writes an entry; a store that fails never fails a request.
+    pub(super) async fn remember<P: Platform>(
+        &self,
+        platform: &P,
+        key: &str,
+        value: Bytes,
+        ttl: Duration,
+    ) {
+        if ttl.is_zero() {
+            return;
+        }
+        let saved = platform.save(key, value, ttl).await;
+        self.report.store(saved.is_ok());
+        if let Err(why) = saved {
+            tracing::warn!(key, "the key-value store cannot be written: {why}");
+        }
+    }
+}
+
+/// Why there is no credential at all.
+fn missing(file: LoginFile) -> Outcome {
+    let missing = |why: String| Outcome::Rejected(Refusal::CredentialsMissing { why });
+    match file {
+        LoginFile::Absent { path, encrypted_store: true } => missing(format!(
+            "{path} does not exist, but the Gemini CLI's encrypted credential store lies next to \
+             it, which only the CLI can read: unset GEMINI_FORCE_ENCRYPTED_FILE_STORAGE and sign in \
+             again with `gemini`"
+        )),
+        LoginFile::Absent { path, encrypted_store: false } => missing(format!(
+            "{path} does not exist: sign in with `gemini` on this machine, or give the content of \
+             its oauth_creds.json as GCP_SERVICE_ACCOUNT"
+        )),
+        LoginFile::Unreadable(why) => missing(format!("the credential file cannot be read: {why}")),
+        LoginFile::Unsupported => missing(
+            "set the secret GCP_SERVICE_ACCOUNT to the content of the Gemini CLI's \
+             oauth_creds.json"
+                .to_owned(),
+        ),
+        LoginFile::Unchanged => missing("the credential file could not be read".to_owned()),
+        LoginFile::Read { content, .. } => match Login::parse(&content) {
+            // Perhaps in the middle of being written.
+            Err(why @ Unusable::NotJson(_)) => Outcome::Failed(Refusal::CredentialsRejected {
+                why: format!("the credential file cannot be used: {why}"),
+            }),
+            Err(why) => Outcome::Rejected(Refusal::CredentialsRejected {
+                why: format!("the credential file cannot be used: {why}"),
+            }),
+            Ok(_) => Outcome::Failed(Refusal::CredentialsMissing {
+                why: "the credential file appeared a moment ago".to_owned(),
+            }),
+        },
+    }
+}
+
+/// True for a token that is not the one used last, nor older.
+fn newer(token: &Token, last: Option<([u8; 32], Option<Millis>)>) -> bool {
+    let Some((used, expiry)) = last else { return true };
+    digest(token) != used && (token.expires_at.is_none() || token.expires_at > expiry)
+}
+
+fn digest(token: &Token) -> [u8; 32] {
+    Sha256::digest(token.access_token.expose_secret()).into()
+}
+
+/// The seed's key for the access token.
+const TOKEN_KEY: &str = "oauth_token_cache";
+/// A refresh token that Google has put in the place of the credential's own.
+const ROTATED_KEY: &str = "oauth_refresh_token";
+/// Google's refresh tokens die after six months without use.
+const ROTATED_TTL: Duration = Duration::from_secs(180 * 24 * 3600);
+
+/// A waiting request looks again after this, then after twice as long, and so on.
+const FIRST_LOOK: Duration = Duration::from_millis(2);
+const LAST_LOOK: Duration = Duration::from_millis(50);
+
+const TOKEN_TIMEOUT: Duration = Duration::from_secs(20);
+const TOKENINFO_TIMEOUT: Duration = Duration::from_secs(3);
+const OAUTH_LIMIT: usize = 1 << 18;
