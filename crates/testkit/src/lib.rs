@@ -1,1 +1,4 @@
-//! Testkit.
+//! What tests stand on: a scripted platform for whole lives of requests, and the contract that
+//! every store must pass.
+
+pub mod script;

@@ -1,0 +1,424 @@
+//! A scripted platform: its clock is turned by hand, its upstream is a closure, its store is a map.
+//!
+//! Whole lives of requests run over it in a loop that polls everything there is and, when nothing
+//! moves, turns the clock to the next timer. No runtime, no sleeping, the same every time.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use code_assist_core::payload::Payload;
+use code_assist_core::platform::{
+    Broken, LoginFile, Millis, Moment, Platform, StoreError, Unreachable,
+};
+use code_assist_core::proxy::{Chore, Proxy};
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body::{Body, Frame};
+
+/// A platform for tests. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Script {
+    world: Arc<Mutex<World>>,
+}
+
+/// A request as upstream saw it.
+#[derive(Debug, Clone)]
+pub struct Received {
+    /// Method and URL, such as `POST http://code.test/v1internal:generateContent`.
+    pub line: String,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: String,
+    /// When it came.
+    pub at: Moment,
+}
+
+impl Received {
+    /// True when the line ends with this.
+    pub fn is(&self, end: &str) -> bool {
+        self.line.ends_with(end)
+    }
+}
+
+/// What upstream does with a request.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    delay: Duration,
+    head: Result<(StatusCode, HeaderMap), Unreachable>,
+    pieces: Vec<Piece>,
+}
+
+/// One thing that happens in a reply's body.
+#[derive(Debug, Clone)]
+pub enum Piece {
+    /// The body breaks.
+    Break(String),
+    /// Bytes come.
+    Data(Bytes),
+    /// Nothing comes for so long.
+    Silence(Duration),
+}
+
+impl Reply {
+    /// 200 with this body.
+    pub fn ok(body: impl Into<Bytes>) -> Self {
+        Self::status(200, body)
+    }
+
+    /// This status with this body.
+    pub fn status(status: u16, body: impl Into<Bytes>) -> Self {
+        let status = StatusCode::from_u16(status).expect("a test names a valid status");
+        let head = Ok((status, HeaderMap::new()));
+        Self { delay: Duration::ZERO, head, pieces: vec![Piece::Data(body.into())] }
+    }
+
+    /// 200 with a body in pieces.
+    pub fn pieces(pieces: impl IntoIterator<Item = Piece>) -> Self {
+        let mut reply = Self::ok("");
+        reply.pieces = pieces.into_iter().collect();
+        reply
+    }
+
+    /// No answer at all.
+    pub fn unreachable(why: Unreachable) -> Self {
+        Self { delay: Duration::ZERO, head: Err(why), pieces: Vec::new() }
+    }
+
+    /// The same, after a while.
+    pub fn after(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
+    }
+
+    /// The same, with a header.
+    pub fn with_header(mut self, name: &'static str, value: &'static str) -> Self {
+        if let Ok((_, headers)) = &mut self.head {
+            headers.insert(name, http::HeaderValue::from_static(value));
+        }
+        self
+    }
+}
+
+struct World {
+    now: Moment,
+    /// The wall clock at `Moment(0)`.
+    epoch: Millis,
+    timers: Vec<Moment>,
+    chores: Vec<Chore>,
+    received: Vec<Received>,
+    upstream: Box<dyn FnMut(&Received) -> Reply + Send>,
+    store: BTreeMap<String, (Bytes, Millis)>,
+    store_broken: bool,
+    saves: usize,
+    login: Option<(u64, Bytes)>,
+    random: u64,
+    /// Upstream bodies that were dropped before their end.
+    cancelled: usize,
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("World").field("now", &self.now).finish_non_exhaustive()
+    }
+}
+
+impl Script {
+    /// A world whose upstream is this closure.
+    pub fn new(upstream: impl FnMut(&Received) -> Reply + Send + 'static) -> Self {
+        Self {
+            world: Arc::new(Mutex::new(World {
+                now: Moment(0),
+                epoch: START,
+                timers: Vec::new(),
+                chores: Vec::new(),
+                received: Vec::new(),
+                upstream: Box::new(upstream),
+                store: BTreeMap::new(),
+                store_broken: false,
+                saves: 0,
+                login: None,
+                random: 0,
+                cancelled: 0,
+            })),
+        }
+    }
+
+    /// Runs a future to its end, with every chore that comes up on the way and the clock turned as
+    /// needed.
+    pub fn run<F: Future>(&self, proxy: &Proxy, future: F) -> F::Output {
+        let mut future = pin!(future);
+        let mut chores: Vec<Pin<Box<dyn Future<Output = ()> + '_>>> = Vec::new();
+        loop {
+            let mut context = Context::from_waker(Waker::noop());
+            if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+                self.finish(proxy, &mut chores);
+                return output;
+            }
+            if !self.step(proxy, &mut chores) {
+                self.turn_clock();
+            }
+        }
+    }
+
+    /// Runs the chores that are left.
+    fn finish<'a>(
+        &'a self,
+        proxy: &'a Proxy,
+        chores: &mut Vec<Pin<Box<dyn Future<Output = ()> + 'a>>>,
+    ) {
+        loop {
+            let moved = self.step(proxy, chores);
+            if chores.is_empty() && !moved {
+                return;
+            }
+            if !moved {
+                self.turn_clock();
+            }
+        }
+    }
+
+    /// Polls what there is once. True when something began or ended.
+    fn step<'a>(
+        &'a self,
+        proxy: &'a Proxy,
+        chores: &mut Vec<Pin<Box<dyn Future<Output = ()> + 'a>>>,
+    ) -> bool {
+        let begun: Vec<Chore> = self.world().chores.drain(..).collect();
+        let before = chores.len();
+        let mut moved = !begun.is_empty();
+        for chore in begun {
+            chores.push(Box::pin(proxy.tidy(self, chore)));
+        }
+        let count = chores.len();
+        let mut context = Context::from_waker(Waker::noop());
+        chores.retain_mut(|chore| chore.as_mut().poll(&mut context).is_pending());
+        moved |= chores.len() != count || count != before;
+        moved
+    }
+
+    fn turn_clock(&self) {
+        let mut world = self.world();
+        let now = world.now;
+        world.timers.retain(|at| *at > now);
+        let next = world.timers.iter().min().copied();
+        world.now = next.expect("everything waits and no timer is set: a deadlock");
+    }
+
+    /// Lets time pass.
+    pub fn pass(&self, how_long: Duration) {
+        let mut world = self.world();
+        world.now = world.now + how_long;
+    }
+
+    /// What upstream received whose line ends with this.
+    pub fn received(&self, end: &str) -> Vec<Received> {
+        self.world().received.iter().filter(|it| it.is(end)).cloned().collect()
+    }
+
+    /// Everything upstream received.
+    pub fn all_received(&self) -> Vec<Received> {
+        self.world().received.clone()
+    }
+
+    /// How many upstream bodies were dropped before their end.
+    pub fn cancelled(&self) -> usize {
+        self.world().cancelled
+    }
+
+    /// How often the store was written.
+    pub fn saves(&self) -> usize {
+        self.world().saves
+    }
+
+    /// Puts an entry into the store.
+    pub fn put(&self, key: &str, value: impl Into<Bytes>) {
+        let until = Millis(u64::MAX);
+        self.world().store.insert(key.to_owned(), (value.into(), until));
+    }
+
+    /// An entry of the store as text.
+    pub fn stored(&self, key: &str) -> Option<String> {
+        let world = self.world();
+        let (value, _) = world.store.get(key)?;
+        Some(String::from_utf8_lossy(value).into_owned())
+    }
+
+    /// From now on the store fails, or works again.
+    pub fn break_store(&self, broken: bool) {
+        self.world().store_broken = broken;
+    }
+
+    /// Writes the credential file.
+    pub fn write_login(&self, content: impl Into<Bytes>) {
+        let mut world = self.world();
+        let stamp = world.login.as_ref().map_or(1, |(stamp, _)| stamp + 1);
+        world.login = Some((stamp, content.into()));
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Platform for Script {
+    type Body = ScriptBody;
+    type Timer = ScriptTimer;
+
+    fn now(&self) -> Moment {
+        self.world().now
+    }
+
+    fn clock(&self) -> Millis {
+        let world = self.world();
+        world.epoch + world.now.since(Moment(0))
+    }
+
+    fn random(&self) -> u64 {
+        let mut world = self.world();
+        world.random = world.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        world.random
+    }
+
+    fn timer(&self, how_long: Duration) -> ScriptTimer {
+        let mut world = self.world();
+        let at = world.now + how_long;
+        world.timers.push(at);
+        ScriptTimer { script: self.clone(), at }
+    }
+
+    async fn send(&self, request: Request<Payload>) -> Result<Response<ScriptBody>, Unreachable> {
+        let (head, payload) = request.into_parts();
+        let reply = {
+            let mut world = self.world();
+            let received = Received {
+                line: format!("{} {}", head.method, head.uri),
+                headers: head.headers,
+                body: String::from_utf8_lossy(&payload.to_bytes()).into_owned(),
+                at: world.now,
+            };
+            world.received.push(received.clone());
+            (world.upstream)(&received)
+        };
+        if !reply.delay.is_zero() {
+            self.timer(reply.delay).await;
+        }
+        let (status, headers) = reply.head?;
+        let pieces = reply.pieces.into_iter();
+        let body = ScriptBody { script: self.clone(), pieces, silence: None, ended: false };
+        let mut response = Response::new(body);
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        Ok(response)
+    }
+
+    async fn load(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
+        let clock = self.clock();
+        let world = self.world();
+        if world.store_broken {
+            return Err(StoreError("the test broke the store".to_owned()));
+        }
+        let found = world.store.get(key).filter(|(_, until)| clock < *until);
+        Ok(found.map(|(value, _)| value.clone()))
+    }
+
+    async fn save(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), StoreError> {
+        let until = self.clock() + ttl;
+        let mut world = self.world();
+        world.saves += 1;
+        if world.store_broken {
+            return Err(StoreError("the test broke the store".to_owned()));
+        }
+        world.store.insert(key.to_owned(), (value, until));
+        Ok(())
+    }
+
+    async fn login_file(&self, seen: Option<u64>) -> LoginFile {
+        match &self.world().login {
+            None => LoginFile::Absent { path: "oauth_creds.json".to_owned(), encrypted_store: false },
+            Some((stamp, _)) if seen == Some(*stamp) => LoginFile::Unchanged,
+            Some((stamp, content)) => {
+                LoginFile::Read { stamp: *stamp, content: content.clone() }
+            }
+        }
+    }
+
+    fn defer(&self, chore: Chore) {
+        self.world().chores.push(chore);
+    }
+}
+
+/// A timer of the scripted clock.
+#[derive(Debug)]
+pub struct ScriptTimer {
+    script: Script,
+    at: Moment,
+}
+
+impl Future for ScriptTimer {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        if self.script.now() >= self.at { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+/// A body that does what its reply says.
+#[derive(Debug)]
+pub struct ScriptBody {
+    script: Script,
+    pieces: std::vec::IntoIter<Piece>,
+    silence: Option<ScriptTimer>,
+    ended: bool,
+}
+
+impl Body for ScriptBody {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        loop {
+            if let Some(silence) = &mut self.silence {
+                if Pin::new(silence).poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                self.silence = None;
+            }
+            match self.pieces.next() {
+                None => {
+                    self.ended = true;
+                    return Poll::Ready(None);
+                }
+                Some(Piece::Break(why)) => {
+                    self.ended = true;
+                    return Poll::Ready(Some(Err(Broken::Disconnected(why))));
+                }
+                Some(Piece::Data(data)) if data.is_empty() => {}
+                Some(Piece::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Some(Piece::Silence(how_long)) => {
+                    let timer = self.script.timer(how_long);
+                    self.silence = Some(timer);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for ScriptBody {
+    fn drop(&mut self) {
+        if !self.ended && self.pieces.len() > 0 {
+            self.script.world().cancelled += 1;
+        }
+    }
+}
+
+/// 2025-06-15T15:06:40Z.
+const START: Millis = Millis(1_750_000_000_000);
