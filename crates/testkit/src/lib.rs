@@ -1,4 +1,6 @@
 //! What tests stand on: a scripted platform for whole lives of requests, and the contract that
 //! every store must pass.
 
+pub mod client;
+pub mod google;
 pub mod script;

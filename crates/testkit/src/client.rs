@@ -1,0 +1,91 @@
+//! A client in a few words: requests to hand to a proxy, and its answers read to the end.
+
+use std::pin::Pin;
+
+use bytes::Bytes;
+use code_assist_core::payload::Payload;
+use code_assist_core::proxy::Proxy;
+use http::{HeaderMap, Request, StatusCode};
+use http_body::Body;
+
+use crate::script::Script;
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body's pieces, as they would have been sent.
+    pub pieces: Vec<Bytes>,
+}
+
+impl Answer {
+    /// The whole body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.pieces.concat()).into_owned()
+    }
+
+    /// A header as text, empty when it is not there.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// `error.details[].reason` of ours.
+    pub fn reason(&self) -> String {
+        let value: serde_json::Value = serde_json::from_str(&self.text()).unwrap_or_default();
+        let error = if value.is_array() { &value[0]["error"] } else { &value["error"] };
+        error["details"][0]["reason"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+/// A `POST` from a local client.
+pub fn post(path: &str, body: &str) -> Request<Payload> {
+    Request::post(path)
+        .header("host", "127.0.0.1:8787")
+        .body(Payload::from(Bytes::from(body.to_owned())))
+        .expect("a test names a valid path")
+}
+
+/// A `GET` from a local client.
+pub fn get(path: &str) -> Request<Payload> {
+    Request::get(path)
+        .header("host", "127.0.0.1:8787")
+        .body(Payload::default())
+        .expect("a test names a valid path")
+}
+
+/// Sends a request and reads the answer to its end.
+pub async fn ask(proxy: &Proxy, script: &Script, request: Request<Payload>) -> Answer {
+    let response = proxy.handle(script, request).await;
+    let (head, mut body) = response.into_parts();
+    let mut pieces = Vec::new();
+    while let Some(frame) =
+        std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await
+    {
+        let Ok(frame) = frame else { break };
+        pieces.extend(frame.into_data());
+    }
+    Answer { status: head.status, headers: head.headers, pieces }
+}
+
+/// All of these at once; their outputs in order.
+pub async fn all<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
+    let mut running: Vec<_> = futures.into_iter().map(|it| (Box::pin(it), None)).collect();
+    std::future::poll_fn(|cx| {
+        for (future, output) in &mut running {
+            if output.is_none() {
+                if let std::task::Poll::Ready(done) = future.as_mut().poll(cx) {
+                    *output = Some(done);
+                }
+            }
+        }
+        match running.iter().all(|(_, output)| output.is_some()) {
+            true => std::task::Poll::Ready(()),
+            false => std::task::Poll::Pending,
+        }
+    })
+    .await;
+    running.into_iter().filter_map(|(_, output)| output).collect()
+}
