@@ -1,1 +1,159 @@
-fn main() {}
+//! The native shell of `code-assist-proxy`: arguments and settings in, one command run, an exit
+//! code out.
+
+mod check;
+mod cli;
+mod config;
+mod kv;
+mod models;
+mod serve;
+#[cfg_attr(not(test), expect(dead_code, reason = "serve.rs is not wired yet"))]
+mod store;
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use code_assist_core::settings::{Layer, Problem, Settings, Source, Warning};
+
+use cli::{Invocation, Task};
+use config::ConfigFile;
+
+fn main() -> ExitCode {
+    let invocation = Invocation::read();
+    match run(invocation) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.tell(),
+    }
+}
+
+/// Why the process ends with something else than 0.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// It did not work: 1.
+    Runtime(String),
+    /// It did not work, and the command itself has said why: 1.
+    Told,
+    /// Bad settings: 2.
+    Settings(Vec<Problem>),
+}
+
+impl Failure {
+    fn tell(&self) -> ExitCode {
+        let mut standard_error = io::stderr().lock();
+        // Nobody is left to tell when standard error is closed.
+        let _ = match self {
+            Self::Runtime(why) => writeln!(standard_error, "error: {why}"),
+            Self::Told => Ok(()),
+            Self::Settings(problems) => problems
+                .iter()
+                .try_for_each(|wrong| writeln!(standard_error, "error: {wrong}")),
+        };
+        match self {
+            Self::Runtime(_) | Self::Told => ExitCode::from(1),
+            Self::Settings(_) => ExitCode::from(2),
+        }
+    }
+}
+
+/// Writes to standard output. A reader that has seen enough (`| head`) is no failure.
+pub(crate) fn print(text: &str) {
+    let mut standard_output = io::stdout().lock();
+    let _ = standard_output
+        .write_all(text.as_bytes())
+        .and_then(|()| standard_output.flush());
+}
+
+/// Writes a warning to standard error.
+pub(crate) fn warn(what: &impl Display) {
+    let _ = writeln!(io::stderr().lock(), "warning: {what}");
+}
+
+fn run(invocation: Invocation) -> Result<(), Failure> {
+    if let Task::Completions { shell } = invocation.task {
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut cli::command(), "code-assist-proxy", &mut script);
+        print(&String::from_utf8_lossy(&script));
+        return Ok(());
+    }
+
+    let env = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+    let file = ConfigFile::read(invocation.config.as_deref(), env);
+    let layers = [
+        Layer {
+            source: Source::Flag,
+            lookup: &|name| invocation.flags.get(name).cloned(),
+        },
+        Layer {
+            source: Source::Env,
+            lookup: &env,
+        },
+        Layer {
+            source: Source::File,
+            lookup: &|name| file.look_up(name),
+        },
+        Layer {
+            source: Source::Default,
+            lookup: &terminal_default,
+        },
+    ];
+    let settings = read_settings(&layers, &file);
+    if let Task::Config = invocation.task {
+        print(&listing(&layers));
+    }
+    if let Task::Check(check) = invocation.task {
+        return runtime()?.block_on(check::run(settings, check.json));
+    }
+    let (settings, warnings) = settings.map_err(Failure::Settings)?;
+    warnings.iter().for_each(warn);
+    match invocation.task {
+        Task::Check(_) | Task::Completions { .. } | Task::Config => Ok(()),
+        Task::Kv(kv) => runtime()?.block_on(kv::run(kv.task, &settings)),
+        Task::Models => runtime()?.block_on(models::run(settings)),
+        Task::Serve(serve) => runtime()?.block_on(serve::run(settings, serve.emulator)),
+    }
+}
+
+fn read_settings(
+    layers: &[Layer<'_>],
+    file: &ConfigFile,
+) -> Result<(Settings, Vec<Warning>), Vec<Problem>> {
+    match Settings::read(layers) {
+        Ok((settings, more)) if file.problems.is_empty() => {
+            let warnings = file.warnings.iter().cloned().chain(more).collect();
+            Ok((settings, warnings))
+        }
+        Ok(_) => Err(file.problems.clone()),
+        Err(more) => Err(file.problems.iter().cloned().chain(more).collect()),
+    }
+}
+
+/// Log lines are for a person when a person reads them.
+fn terminal_default(name: &str) -> Option<String> {
+    (name == "LOG_FORMAT" && io::stderr().is_terminal()).then(|| "pretty".into())
+}
+
+fn listing(layers: &[Layer<'_>]) -> String {
+    let lines = Settings::effective(layers).into_iter();
+    let lines: Vec<_> = lines
+        .map(|line| (format!("{}={}", line.name, line.value), line.source))
+        .collect();
+    // One long value shall not push all sources out of sight.
+    let width = lines
+        .iter()
+        .map(|(line, _)| line.len())
+        .filter(|width| *width <= 60)
+        .max();
+    let width = width.unwrap_or(0);
+    lines
+        .iter()
+        .map(|(line, source)| format!("{line:width$}  # from {source}\n"))
+        .collect()
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let built = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    built.map_err(|error| Failure::Runtime(format!("no runtime: {error}")))
+}

@@ -2,5 +2,6 @@
 //! every store must pass.
 
 pub mod client;
+pub mod contract;
 pub mod google;
 pub mod script;

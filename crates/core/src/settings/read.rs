@@ -1,0 +1,438 @@
+//! From layers of strings to [`Settings`], collecting every problem on the way.
+
+use std::time::Duration;
+
+use http::Uri;
+use secrecy::SecretString;
+
+use super::knobs::{KNOBS, Kind, Knob, Since};
+use super::{Effective, KvUrl, Layer, LogFormat, Problem, Settings, Source, Warning, parse};
+
+pub(super) fn settings(layers: &[Layer<'_>]) -> Result<(Settings, Vec<Warning>), Vec<Problem>> {
+    let mut reader = Reader::new(layers);
+    let settings = Settings {
+        host: reader.text("HOST", parse::host).unwrap_or_default(),
+        port: u16::try_from(reader.whole("PORT")).unwrap_or(0),
+        credentials_json: reader.secret("GCP_SERVICE_ACCOUNT"),
+        credentials_file: reader.path("GEMINI_OAUTH_CREDS_FILE"),
+        access_token: reader.secret("GOOGLE_CLOUD_ACCESS_TOKEN"),
+        project_id: reader.text("GEMINI_PROJECT_ID", parse::project),
+        endpoints: reader.endpoints(),
+        api_version: reader
+            .text("CODE_ASSIST_API_VERSION", parse::api_version)
+            .unwrap_or_default(),
+        token_url: reader.url("OAUTH_TOKEN_URL"),
+        tokeninfo_url: reader.url("OAUTH_TOKENINFO_URL"),
+        oauth_client_id: reader.text("OAUTH_CLIENT_ID", |id| Ok(id.into())),
+        oauth_client_secret: reader.secret("OAUTH_CLIENT_SECRET"),
+        kv_url: reader.kv_url(),
+        connection_pooling: reader.switch("ENABLE_CONNECTION_POOLING"),
+        max_concurrent_requests: size(reader.whole("MAX_CONCURRENT_REQUESTS")),
+        queue_timeout: Duration::from_millis(reader.whole("QUEUE_TIMEOUT_MS")),
+        connection_timeout: Duration::from_millis(reader.whole("CONNECTION_TIMEOUT_MS")),
+        first_byte_timeout: Duration::from_millis(reader.whole("FIRST_BYTE_TIMEOUT_MS")),
+        stream_idle_timeout: Duration::from_millis(reader.whole("STREAM_IDLE_TIMEOUT_MS")),
+        keep_alive_timeout: Duration::from_millis(reader.whole("KEEP_ALIVE_TIMEOUT_MS")),
+        token_refresh_buffer: Duration::from_secs(
+            60 * reader.whole("TOKEN_REFRESH_BUFFER_MINUTES"),
+        ),
+        token_cache_ttl: reader.hours("TOKEN_CACHE_TTL_HOURS"),
+        validate_tokens: reader.switch("VALIDATE_TOKENS_BEFORE_USE"),
+        project_cache_ttl: reader.hours("PROJECT_ID_CACHE_TTL_HOURS"),
+        model_name_cache: reader.switch("ENABLE_MODEL_NAME_CACHE"),
+        model_aliases: reader
+            .text("MODEL_ALIASES", parse::model_aliases)
+            .unwrap_or_default(),
+        dedup_window: Duration::from_millis(reader.whole("REQUEST_DEDUP_WINDOW_MS")),
+        response_cache_ttl: Duration::from_secs(reader.whole("RESPONSE_CACHE_TTL_SECONDS")),
+        breaker_threshold: count(reader.whole("CIRCUIT_BREAKER_FAILURE_THRESHOLD")),
+        breaker_timeout: Duration::from_millis(reader.whole("CIRCUIT_BREAKER_TIMEOUT_MS")),
+        max_retries: count(reader.whole("MAX_RETRY_ATTEMPTS")),
+        retry_base_delay: Duration::from_millis(reader.whole("RETRY_BASE_DELAY_MS")),
+        retry_max_delay: Duration::from_millis(reader.whole("RETRY_MAX_DELAY_MS")),
+        rate_limit: count(reader.whole("RATE_LIMIT_MAX_REQUESTS")),
+        rate_limit_window: Duration::from_millis(reader.whole("RATE_LIMIT_WINDOW_MS")),
+        api_keys: reader
+            .text("PROXY_API_KEYS", parse::api_keys)
+            .unwrap_or_default(),
+        allow_unauthenticated: reader.switch("ALLOW_UNAUTHENTICATED"),
+        allowed_origins: reader
+            .text("ALLOWED_ORIGINS", parse::origins)
+            .unwrap_or_default(),
+        trust_forwarded_for: reader.switch("TRUST_FORWARDED_FOR"),
+        max_request_body_bytes: size(reader.whole("MAX_REQUEST_BODY_BYTES")),
+        max_event_bytes: size(reader.whole("MAX_EVENT_BYTES")),
+        response_cache_max_bytes: size(reader.whole("RESPONSE_CACHE_MAX_BYTES")),
+        shutdown_grace: Duration::from_millis(reader.whole("SHUTDOWN_GRACE_MS")),
+        log_level: reader.choice("LOG_LEVEL").into(),
+        log_format: match reader.choice("LOG_FORMAT") {
+            "pretty" => LogFormat::Pretty,
+            _ => LogFormat::Json,
+        },
+        https_proxy: reader.text("HTTPS_PROXY", parse::outgoing_proxy),
+        http_proxy: reader.text("HTTP_PROXY", parse::outgoing_proxy),
+        no_proxy: reader.text("NO_PROXY", |hosts| Ok(hosts.into())),
+        ssl_cert_file: reader.path("SSL_CERT_FILE"),
+    };
+    reader.check_together(&settings);
+    if reader.problems.is_empty() {
+        Ok((settings, reader.warnings))
+    } else {
+        Err(reader.problems)
+    }
+}
+
+pub(super) fn effective(layers: &[Layer<'_>]) -> Vec<Effective> {
+    let reader = Reader::new(layers);
+    KNOBS
+        .iter()
+        .map(|knob| {
+            let (value, source) = match reader.find(knob) {
+                Some(found) => (found.value, found.source),
+                None => (reader.default_of(knob).unwrap_or_default(), Source::Default),
+            };
+            let value = if value.is_empty() {
+                value
+            } else {
+                knob.shown(&value)
+            };
+            Effective {
+                name: knob.name,
+                value,
+                source,
+            }
+        })
+        .collect()
+}
+
+/// Looks knobs up, and remembers what was wrong with them.
+struct Reader<'a> {
+    layers: &'a [Layer<'a>],
+    home: Option<String>,
+    problems: Vec<Problem>,
+    warnings: Vec<Warning>,
+}
+
+/// A value that somebody set.
+struct Found {
+    /// The name under which it was set.
+    name: &'static str,
+    value: String,
+    source: Source,
+}
+
+impl<'a> Reader<'a> {
+    fn new(layers: &'a [Layer<'a>]) -> Self {
+        let mut reader = Self {
+            layers,
+            home: None,
+            problems: Vec::new(),
+            warnings: Vec::new(),
+        };
+        reader.home = reader.env("HOME").or_else(|| reader.env("USERPROFILE"));
+        reader
+    }
+
+    /// A text that `parse` understands; `None` when unset or bad.
+    fn text<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let (knob, found) = self.value(name);
+        let found = found?;
+        match parse(&found.value) {
+            Ok(parsed) => Some(parsed),
+            Err(wrong) => {
+                self.refuse(knob, &found, &wrong);
+                None
+            }
+        }
+    }
+
+    fn secret(&mut self, name: &'static str) -> Option<SecretString> {
+        self.text(name, |secret| Ok(SecretString::from(secret)))
+    }
+
+    fn path(&mut self, name: &'static str) -> Option<String> {
+        let home = self.home.clone();
+        self.text(name, |path| parse::path(path, home.as_deref()))
+    }
+
+    fn whole(&mut self, name: &'static str) -> u64 {
+        let Kind::Whole { min, max } = the(name).kind else {
+            return 0;
+        };
+        self.text(name, |text| match text.parse::<u64>() {
+            Ok(number) if (min..=max).contains(&number) => Ok(number),
+            _ => Err("is out of range".into()),
+        })
+        .unwrap_or(min)
+    }
+
+    fn hours(&mut self, name: &'static str) -> Duration {
+        let Kind::Decimal { min, max } = the(name).kind else {
+            return Duration::ZERO;
+        };
+        let hours = self
+            .text(name, |text| match text.parse::<f64>() {
+                Ok(number) if (min..=max).contains(&number) => Ok(number),
+                _ => Err("is out of range".into()),
+            })
+            .unwrap_or(min);
+        Duration::from_secs_f64(hours * 3600.0)
+    }
+
+    fn switch(&mut self, name: &'static str) -> bool {
+        self.text(name, |text| match text.to_ascii_lowercase().as_str() {
+            "true" | "1" | "yes" => Ok(true),
+            "false" | "0" | "no" => Ok(false),
+            _ => Err("is neither".into()),
+        })
+        .unwrap_or(false)
+    }
+
+    fn choice(&mut self, name: &'static str) -> &'static str {
+        let Kind::Choice(words) = the(name).kind else {
+            return "";
+        };
+        self.text(name, |text| {
+            words
+                .iter()
+                .find(|word| word.eq_ignore_ascii_case(text))
+                .copied()
+                .ok_or_else(|| "is none of them".into())
+        })
+        .unwrap_or("")
+    }
+
+    fn url(&mut self, name: &'static str) -> String {
+        let Some((text, uri)) = self.text(name, |text| Ok((text.to_owned(), parse::url(text)?)))
+        else {
+            return String::new();
+        };
+        self.warn_of_the_clear(name, &uri);
+        text
+    }
+
+    fn endpoints(&mut self) -> Vec<String> {
+        let knob = the("CODE_ASSIST_ENDPOINT");
+        let parsed = self.text(knob.name, |text| {
+            // Only commas: as good as unset.
+            let text = if parse::list(text).next().is_none() {
+                knob.default
+            } else {
+                text
+            };
+            parse::list(text)
+                .map(|url| Ok((url.trim_end_matches('/').to_owned(), parse::url(url)?)))
+                .collect::<Result<Vec<_>, String>>()
+        });
+        let mut endpoints: Vec<String> = Vec::new();
+        for (base, uri) in parsed.unwrap_or_default() {
+            self.warn_of_the_clear(knob.name, &uri);
+            if !endpoints.contains(&base) {
+                endpoints.push(base);
+            }
+        }
+        if let [first, _, ..] = endpoints.as_slice() {
+            let text = format!(
+                "several endpoints are accepted and checked, but this version uses only the \
+                 first, {first}"
+            );
+            self.warn(knob.name, text);
+        }
+        endpoints
+    }
+
+    fn kv_url(&mut self) -> KvUrl {
+        let home = self.home.clone();
+        let was_fine = self.problems.len();
+        let parsed = self.text("KV_URL", |url| parse::kv_url(url, home.as_deref()));
+        if parsed.is_none() && self.problems.len() == was_fine {
+            let text = "there is no home folder (HOME) for the default file, so tokens are kept \
+                        in memory only; set KV_URL to a file";
+            self.warn("KV_URL", text.into());
+        }
+        parsed.unwrap_or(KvUrl::Memory)
+    }
+
+    /// What is only wrong, or only risky, in combination.
+    fn check_together(&mut self, settings: &Settings) {
+        // Bad keys are a problem of their own.
+        let has_keys = !settings.api_keys.is_empty()
+            || self
+                .problems
+                .iter()
+                .any(|problem| problem.name == "PROXY_API_KEYS");
+        if !settings.host.is_empty() && !settings.is_loopback() && !has_keys {
+            if settings.allow_unauthenticated {
+                let text = "the port is open to everybody who reaches it: they use your account";
+                self.warn("ALLOW_UNAUTHENTICATED", text.into());
+            } else {
+                let text = format!(
+                    "refuses to listen on {} without keys, since everybody who reaches it could \
+                     use your account; set PROXY_API_KEYS, or listen on 127.0.0.1, or (behind a \
+                     gateway that authenticates) set ALLOW_UNAUTHENTICATED=true",
+                    settings.host
+                );
+                self.problems.push(Problem {
+                    name: "HOST".into(),
+                    text,
+                });
+            }
+        }
+        if settings.allowed_origins.iter().any(|origin| origin == "*") && !has_keys {
+            let text = "with `*` and no PROXY_API_KEYS every web page that is open in a browser \
+                        on this machine can use your account";
+            self.warn("ALLOWED_ORIGINS", text.into());
+        }
+        if settings.oauth_client_id.is_some() != settings.oauth_client_secret.is_some() {
+            let text = "OAUTH_CLIENT_ID and OAUTH_CLIENT_SECRET belong together; only one is set";
+            self.warn("OAUTH_CLIENT_ID", text.into());
+        }
+        if settings.retry_base_delay > settings.retry_max_delay {
+            let text = "is longer than RETRY_MAX_DELAY_MS, so every delay is cut to that";
+            self.warn("RETRY_BASE_DELAY_MS", text.into());
+        }
+    }
+
+    /// The value in force, the default included, and the knob it belongs to.
+    fn value(&mut self, name: &'static str) -> (&'static Knob, Option<Found>) {
+        let knob = the(name);
+        if let Some(found) = self.find(knob) {
+            self.warn_of_the_set(knob, &found);
+            return (knob, Some(found));
+        }
+        let default = self.default_of(knob);
+        let found = default.map(|value| Found {
+            name: knob.name,
+            value,
+            source: Source::Default,
+        });
+        (knob, found)
+    }
+
+    /// The strongest layer that has the knob, by its first name or else an alias.
+    fn find(&self, knob: &Knob) -> Option<Found> {
+        self.layers.iter().find_map(|layer| {
+            knob.names().find_map(|name| {
+                let value = look_up(layer, name)?;
+                Some(Found {
+                    name,
+                    value,
+                    source: layer.source,
+                })
+            })
+        })
+    }
+
+    /// The default with its variables replaced; `None` when there is none.
+    fn default_of(&self, knob: &Knob) -> Option<String> {
+        let in_home = |path: &str| self.home.as_ref().map(|home| format!("{home}{path}"));
+        match knob.name {
+            "GEMINI_OAUTH_CREDS_FILE" => {
+                let root = self.env("GEMINI_CLI_HOME").or_else(|| self.home.clone())?;
+                Some(format!("{root}/.gemini/oauth_creds.json"))
+            }
+            "KV_URL" => {
+                let root = self
+                    .env("XDG_DATA_HOME")
+                    .or_else(|| in_home("/.local/share"))?;
+                Some(format!("file:{root}/code-assist-proxy/kv.redb"))
+            }
+            _ => Some(knob.default)
+                .filter(|text| !text.is_empty())
+                .map(str::to_owned),
+        }
+    }
+
+    fn env(&self, name: &str) -> Option<String> {
+        let mut env = self
+            .layers
+            .iter()
+            .filter(|layer| layer.source == Source::Env);
+        env.find_map(|layer| look_up(layer, name))
+    }
+
+    fn refuse(&mut self, knob: &Knob, found: &Found, wrong: &str) {
+        let shown = match knob.shown(&found.value) {
+            hidden if hidden.contains(super::knobs::MASK) => "the value".into(),
+            shown => format!("{shown:?}"),
+        };
+        let text = format!(
+            "{shown} (from {}) {wrong}; wanted: {}",
+            found.source, knob.kind
+        );
+        self.problems.push(Problem {
+            name: found.name.into(),
+            text,
+        });
+    }
+
+    fn warn(&mut self, name: &str, text: String) {
+        let warning = Warning {
+            name: name.into(),
+            text,
+        };
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
+    }
+
+    fn warn_of_the_clear(&mut self, name: &str, uri: &Uri) {
+        if parse::is_in_the_clear(uri) {
+            let host = uri.host().unwrap_or_default();
+            let text = format!("tokens travel to {host} in the clear; use https");
+            self.warn(name, text);
+        }
+    }
+
+    /// Two names that disagree, and knobs that do nothing yet.
+    fn warn_of_the_set(&mut self, knob: &'static Knob, found: &Found) {
+        if found.source == Source::Default {
+            return;
+        }
+        let layers = self.layers;
+        for layer in layers.iter().filter(|layer| layer.source == found.source) {
+            for name in knob.names().filter(|name| *name != found.name) {
+                if look_up(layer, name).is_some_and(|other| other != found.value) {
+                    let text = format!(
+                        "{name} is set too, to something else (both in {}); {} is used",
+                        found.source, found.name
+                    );
+                    self.warn(found.name, text);
+                }
+            }
+        }
+        if let Since::Later(meanwhile) = knob.since
+            && found.value != knob.default
+        {
+            let text = format!(
+                "is accepted and checked, but this version does not act on it yet: {meanwhile}"
+            );
+            self.warn(found.name, text);
+        }
+    }
+}
+
+fn look_up(layer: &Layer<'_>, name: &str) -> Option<String> {
+    let value = (layer.lookup)(name)?;
+    let trimmed = value.trim();
+    (!trimmed.is_empty()).then(|| trimmed.to_owned())
+}
+
+fn the(name: &'static str) -> &'static Knob {
+    KNOBS
+        .iter()
+        .find(|knob| knob.name == name)
+        .expect("every name that is read is in the table")
+}
+
+fn size(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+fn count(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,77 @@
+//! `docs/CONFIG.md`, written from the table.
+
+use std::fmt::Write as _;
+
+use super::knobs::{Group, KNOBS, Knob, Secrecy, Since};
+
+/// The reference of all settings in Markdown.
+pub fn reference() -> String {
+    let mut page = String::from(INTRODUCTION);
+    for group in Group::ALL {
+        page.push_str("\n## ");
+        page.push_str(group.title());
+        page.push_str("\n\n| Name | Default | Accepts | Meaning |\n|---|---|---|---|\n");
+        for knob in KNOBS.iter().filter(|knob| knob.group == *group) {
+            // Writing to a string cannot fail.
+            let _ = row(&mut page, knob);
+        }
+    }
+    page
+}
+
+fn row(page: &mut String, knob: &Knob) -> std::fmt::Result {
+    write!(page, "| `{}`", knob.name)?;
+    for (index, alias) in knob.aliases.iter().enumerate() {
+        write!(page, "{}`{alias}`", if index == 0 { " or " } else { ", " })?;
+    }
+    match knob.default {
+        "" => write!(page, " | unset")?,
+        default => write!(page, " | `{default}`")?,
+    }
+    write!(
+        page,
+        " | {} | {}",
+        cell(&knob.kind.to_string()),
+        cell(knob.doc)
+    )?;
+    match knob.secrecy {
+        Secrecy::Open => {}
+        Secrecy::Login => write!(page, " A login in the URL is never shown.")?,
+        Secrecy::Secret => write!(page, " Secret: never shown, and no flag.")?,
+    }
+    if let Since::Later(meanwhile) = knob.since {
+        write!(
+            page,
+            " **Not yet in effect**: accepted and checked, but {meanwhile}."
+        )?;
+    }
+    writeln!(page, " |")
+}
+
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|")
+}
+
+const INTRODUCTION: &str = "\
+<!-- Generated from crates/core/src/settings/knobs.rs. Do not edit; write it anew with
+     UPDATE_DOCS=1 cargo test -p code-assist-proxy --test cli config_md -->
+# Settings
+
+Every setting has one name. `MAX_EVENT_BYTES` is set, strongest first, by
+
+1. the flag `--max-event-bytes 1000000`,
+2. the environment variable `MAX_EVENT_BYTES=1000000`,
+3. the line `max_event_bytes = 1000000` in the TOML file,
+4. its default.
+
+The TOML file is the one that `--config PATH` names, else `CODE_ASSIST_PROXY_CONFIG`, else
+`${XDG_CONFIG_HOME:-~/.config}/code-assist-proxy/config.toml` if it is there. Its keys are the names
+in lower case; values are strings, numbers, booleans, or lists of strings for what is separated by
+commas. Unknown keys are refused.
+
+- Empty counts as unset. White space around a value is dropped.
+- Names after \"or\" are aliases: they work when the first name is unset in the same source.
+- Secrets have no flag, because every user of the machine can see flags in `ps`.
+- Every bad value is reported, all at once, and nothing starts.
+- `code-assist-proxy config` prints what is in force and where each value came from.
+";

@@ -1,0 +1,520 @@
+use std::collections::HashMap;
+
+use secrecy::ExposeSecret;
+
+use super::*;
+
+#[test]
+fn nothing_set_gives_the_defaults_of_the_table() {
+    let (settings, warnings) = read(&[], &[("HOME", "/home/ada")], &[]).unwrap();
+    assert_eq!(warnings, []);
+    assert_eq!((settings.host.as_str(), settings.port), ("127.0.0.1", 8787));
+    assert_eq!(settings.endpoints, ["https://cloudcode-pa.googleapis.com"]);
+    assert_eq!(settings.token_url, "https://oauth2.googleapis.com/token");
+    assert_eq!(
+        settings.tokeninfo_url,
+        "https://oauth2.googleapis.com/tokeninfo"
+    );
+    assert_eq!(settings.api_version, "v1internal");
+    assert_eq!(
+        settings.credentials_file.as_deref(),
+        Some("/home/ada/.gemini/oauth_creds.json")
+    );
+    assert_eq!(
+        settings.kv_url,
+        KvUrl::File("/home/ada/.local/share/code-assist-proxy/kv.redb".into())
+    );
+    assert!(settings.connection_pooling && settings.validate_tokens && settings.model_name_cache);
+    assert!(!settings.allow_unauthenticated && !settings.trust_forwarded_for);
+    assert_eq!(settings.token_refresh_buffer, Duration::from_secs(300));
+    assert_eq!(settings.token_cache_ttl, Duration::from_secs(3600));
+    assert_eq!(settings.project_cache_ttl, Duration::from_secs(3600));
+    assert_eq!(settings.connection_timeout, Duration::from_secs(30));
+    assert_eq!(settings.first_byte_timeout, Duration::from_secs(300));
+    assert_eq!(settings.stream_idle_timeout, Duration::from_secs(300));
+    assert_eq!(settings.keep_alive_timeout, Duration::from_secs(60));
+    assert_eq!(settings.shutdown_grace, Duration::from_secs(30));
+    assert_eq!(settings.max_request_body_bytes, 100 << 20);
+    assert_eq!(settings.max_event_bytes, 64 << 20);
+    assert_eq!(
+        (settings.max_concurrent_requests, settings.max_retries),
+        (100, 3)
+    );
+    assert_eq!((settings.breaker_threshold, settings.rate_limit), (5, 0));
+    assert_eq!(
+        (settings.log_level.as_str(), settings.log_format),
+        ("info", LogFormat::Json)
+    );
+    assert!(settings.api_keys.is_empty() && settings.project_id.is_none());
+}
+
+#[test]
+fn a_flag_beats_the_environment_beats_the_file_beats_the_default() {
+    let port = |flag: &[(&str, &str)], env: &[(&str, &str)], file: &[(&str, &str)]| {
+        read(flag, env, file).unwrap().0.port
+    };
+    let [one, two, three] = [[("PORT", "1")], [("PORT", "2")], [("PORT", "3")]];
+    assert_eq!(port(&one, &two, &three), 1);
+    assert_eq!(port(&[], &two, &three), 2);
+    assert_eq!(port(&[], &[], &three), 3);
+    assert_eq!(
+        port(&[], &[("PORT", " ")], &three),
+        3,
+        "empty counts as unset"
+    );
+}
+
+#[test]
+fn a_layer_of_defaults_replaces_the_default_and_nothing_else() {
+    let on_a_terminal = |name: &str| (name == "LOG_FORMAT").then(|| "pretty".to_owned());
+    let from_env = |name: &str| (name == "LOG_FORMAT").then(|| "JSON".to_owned());
+    let default = Layer {
+        source: Source::Default,
+        lookup: &on_a_terminal,
+    };
+    let env = Layer {
+        source: Source::Env,
+        lookup: &from_env,
+    };
+    assert_eq!(
+        Settings::read(&[default]).unwrap().0.log_format,
+        LogFormat::Pretty
+    );
+    assert_eq!(
+        Settings::read(&[env, default]).unwrap().0.log_format,
+        LogFormat::Json
+    );
+}
+
+#[test]
+fn every_alias_works_when_the_first_name_is_unset() {
+    for knob in KNOBS.iter().filter(|knob| !knob.aliases.is_empty()) {
+        let value = match knob.kind {
+            Kind::Switch => "false",
+            Kind::Whole { .. } | Kind::Decimal { .. } => "7",
+            Kind::Choice(_) | Kind::Text(_) => "some-value",
+        };
+        for alias in knob.aliases {
+            let env = HashMap::from([((*alias).to_owned(), value.to_owned())]);
+            let lookup = |name: &str| env.get(name).cloned();
+            let layers = [Layer {
+                source: Source::Env,
+                lookup: &lookup,
+            }];
+            let effective = Settings::effective(&layers);
+            let line = effective
+                .iter()
+                .find(|line| line.name == knob.name)
+                .unwrap();
+            assert_eq!(
+                (line.source, line.value.as_str()),
+                (Source::Env, &*knob.shown(value))
+            );
+            Settings::read(&layers).unwrap();
+        }
+    }
+    let (settings, _) = read(&[], &[("CLOUDCODE_GCP_PROJECT_ID", "a-b")], &[]).unwrap();
+    assert_eq!(settings.project_id.as_deref(), Some("a-b"));
+}
+
+#[test]
+fn the_first_name_wins_over_an_alias_and_a_disagreement_is_told() {
+    let env = [
+        ("GEMINI_PROJECT_ID", "mine"),
+        ("GOOGLE_CLOUD_PROJECT", "other"),
+        HOME,
+    ];
+    let (settings, warnings) = read(&[], &env, &[]).unwrap();
+    assert_eq!(settings.project_id.as_deref(), Some("mine"));
+    assert_eq!(warnings.len(), 1);
+    assert_eq!(
+        warnings[0].to_string(),
+        "GEMINI_PROJECT_ID: GOOGLE_CLOUD_PROJECT is set too, to something else (both in env); \
+         GEMINI_PROJECT_ID is used"
+    );
+
+    let env = [
+        ("GEMINI_PROJECT_ID", "same"),
+        ("GOOGLE_CLOUD_PROJECT", "same"),
+        HOME,
+    ];
+    assert_eq!(read(&[], &env, &[]).unwrap().1, []);
+
+    // A stronger source wins even by an alias.
+    let env = [("GOOGLE_CLOUD_PROJECT", "env"), HOME];
+    let (settings, warnings) = read(&[], &env, &[("GEMINI_PROJECT_ID", "file")]).unwrap();
+    assert_eq!(
+        (settings.project_id.as_deref(), warnings.len()),
+        (Some("env"), 0)
+    );
+}
+
+#[test]
+fn every_problem_is_reported_at_once_by_name_with_the_range() {
+    let env = [
+        ("PORT", "65536"),
+        ("CIRCUIT_BREAKER_THRESHOLD", "0"),
+        ("TOKEN_REFRESH_BUFFER_MINUTES", "31"),
+        ("PROJECT_ID_CACHE_TTL_HOURS", "NaN"),
+        ("MAX_RETRY_ATTEMPTS", "99999999999999999999999999"),
+        ("ENABLE_CONNECTION_POOLING", "maybe"),
+        ("LOG_LEVEL", "loud"),
+        ("GEMINI_PROJECT_ID", "123456789012"),
+        ("CODE_ASSIST_ENDPOINT", "https://fine.example,ftp://not"),
+        ("KV_URL", "sqlite:x"),
+        ("HOST", "0.0.0.0"),
+    ];
+    let problems = read(&[], &env, &[]).unwrap_err();
+    let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    for (name, _) in env {
+        let of_it = told
+            .iter()
+            .filter(|line| line.starts_with(&format!("{name}: ")))
+            .count();
+        assert_eq!(of_it, 1, "{name} in {told:#?}");
+    }
+    assert_eq!(told.len(), env.len());
+    let all = told.join("\n");
+    for words in [
+        "\"65536\" (from env) is out of range; wanted: a whole number from 0 to 65535",
+        "from 1 to 100",
+        "from 1 to 30",
+        "a number from 0.1 to 168",
+        "from 0 to 10",
+        "true or false",
+        "one of error, warn, info, debug, trace",
+        "is a project number",
+        "set PROXY_API_KEYS",
+    ] {
+        assert!(all.contains(words), "{words} in {all}");
+    }
+}
+
+#[test]
+fn bounds_are_inclusive_and_what_lies_beyond_is_refused() {
+    for knob in KNOBS {
+        let (inside, outside): (Vec<String>, Vec<String>) = match knob.kind {
+            Kind::Whole { min, max } => (
+                vec![min.to_string(), max.to_string()],
+                vec![
+                    (max + 1).to_string(),
+                    (i128::from(min) - 1).to_string(),
+                    "1.5".into(),
+                ],
+            ),
+            Kind::Decimal { min, max } => (
+                vec![min.to_string(), max.to_string(), "1.5".into()],
+                vec![
+                    (max + 0.01).to_string(),
+                    (min - 0.01).to_string(),
+                    "inf".into(),
+                ],
+            ),
+            Kind::Choice(words) => (words.iter().map(|w| w.to_uppercase()).collect(), vec![]),
+            Kind::Switch => (
+                ["true", "FALSE", "1", "0", "Yes", "no"]
+                    .map(str::to_owned)
+                    .into(),
+                vec!["2".into(), "on".into()],
+            ),
+            Kind::Text(_) => continue,
+        };
+        for value in inside {
+            read(&[(knob.name, &value)], &[], &[]).unwrap_or_else(|e| panic!("{value}: {e:?}"));
+        }
+        for value in outside {
+            let problems = read(&[(knob.name, &value)], &[], &[]).unwrap_err();
+            assert_eq!(problems[0].name, knob.name, "{value}");
+        }
+    }
+}
+
+#[test]
+fn a_public_address_needs_keys_or_an_explicit_yes() {
+    for host in [
+        "0.0.0.0",
+        "::",
+        "[::]",
+        "192.168.1.7",
+        "proxy.example",
+        "localhost.example",
+    ] {
+        let problems = read(&[("HOST", host)], &[], &[]).unwrap_err();
+        assert_eq!(
+            (problems.len(), problems[0].name.as_str()),
+            (1, "HOST"),
+            "{host}"
+        );
+        read(&[("HOST", host)], &[("PROXY_API_KEYS", "k")], &[]).unwrap();
+        let allowed = [("HOST", host), ("ALLOW_UNAUTHENTICATED", "yes")];
+        let (_, warnings) = read(&allowed, &[HOME], &[]).unwrap();
+        assert_eq!(warnings[0].name, "ALLOW_UNAUTHENTICATED");
+        read(&[("HOST", host)], &[("PROXY_API_KEYS", " , ")], &[]).unwrap_err();
+    }
+    for host in [
+        "127.0.0.1",
+        "127.8.9.1",
+        "::1",
+        "[::1]",
+        "localhost",
+        "LOCALHOST",
+    ] {
+        assert!(
+            read(&[("HOST", host)], &[], &[]).unwrap().0.is_loopback(),
+            "{host}"
+        );
+    }
+    for host in ["127.1", "a b", "http://x", "127.0.0.1:80", "a..b"] {
+        read(&[("HOST", host)], &[("PROXY_API_KEYS", "k")], &[]).unwrap_err();
+    }
+}
+
+#[test]
+fn keys_are_split_at_the_first_colon() {
+    let keys = |text: &str| {
+        read(&[], &[("PROXY_API_KEYS", text)], &[]).map(|(settings, _)| {
+            let shown = settings.api_keys.into_iter();
+            shown
+                .map(|(name, key)| (name, key.expose_secret().to_owned()))
+                .collect::<Vec<_>>()
+        })
+    };
+    let named = |name: &str, key: &str| (Some(name.to_owned()), key.to_owned());
+    assert_eq!(
+        keys("plain, ada:k1 ,bob:k:2,").unwrap(),
+        [
+            (None, "plain".to_owned()),
+            named("ada", "k1"),
+            named("bob", "k:2")
+        ]
+    );
+    for bad in ["a:", ":k", "a b:k", "a:k1,a:k2", "a:k,b:k", "k\u{e9}y", ","] {
+        let problems = keys(bad).unwrap_err();
+        assert_eq!(problems[0].name, "PROXY_API_KEYS", "{bad}");
+    }
+}
+
+#[test]
+fn urls_are_bases_without_login_and_the_clear_is_told() {
+    let endpoints = |text: &str| read(&[("CODE_ASSIST_ENDPOINT", text)], &[HOME], &[]);
+    let (settings, warnings) = endpoints("https://a.example/x//, https://b.example/").unwrap();
+    assert_eq!(
+        settings.endpoints,
+        ["https://a.example/x", "https://b.example"]
+    );
+    assert!(
+        warnings[0]
+            .text
+            .contains("only the first, https://a.example/x"),
+        "{warnings:?}"
+    );
+    assert_eq!(
+        endpoints(" , ").unwrap().0.endpoints,
+        ["https://cloudcode-pa.googleapis.com"]
+    );
+    for plain in [
+        "http://127.0.0.1:9",
+        "http://[::1]:9",
+        "http://localhost:9/",
+    ] {
+        assert_eq!(endpoints(plain).unwrap().1, [], "{plain}");
+    }
+    assert!(
+        endpoints("http://a.example").unwrap().1[0]
+            .text
+            .contains("in the clear")
+    );
+    for bad in [
+        "a.example",
+        "/x",
+        "https://",
+        "https://u:p@a.example",
+        "https://a.example/?q=1",
+    ] {
+        endpoints(bad).unwrap_err();
+    }
+}
+
+#[test]
+fn the_store_is_a_file_or_memory_and_redis_is_told_to_come() {
+    let kv = |url: &str| read(&[("KV_URL", url)], &[("HOME", "/h")], &[]).map(|(s, _)| s.kv_url);
+    assert_eq!(kv("memory:").unwrap(), KvUrl::Memory);
+    assert_eq!(kv("file:kv").unwrap(), KvUrl::File("kv".into()));
+    assert_eq!(kv("file:///var/kv").unwrap(), KvUrl::File("/var/kv".into()));
+    assert_eq!(kv("file:~/kv").unwrap(), KvUrl::File("/h/kv".into()));
+    for redis in ["redis://:geheim@r:6379", "rediss://r"] {
+        let problem = kv(redis).unwrap_err().remove(0).to_string();
+        assert!(
+            problem.contains("comes with the Redis back end"),
+            "{problem}"
+        );
+        assert!(!problem.contains("geheim"));
+    }
+    for bad in ["kv.redb", "file:", "file:dir/", "memory:x"] {
+        kv(bad).unwrap_err();
+    }
+    let (settings, warnings) = read(&[], &[], &[]).unwrap();
+    assert_eq!(
+        (settings.kv_url, warnings.len()),
+        (KvUrl::Memory, 1),
+        "no HOME, no file"
+    );
+    let env = [("XDG_DATA_HOME", "/d"), ("GEMINI_CLI_HOME", "/g")];
+    let (settings, _) = read(&[], &env, &[]).unwrap();
+    assert_eq!(
+        settings.kv_url,
+        KvUrl::File("/d/code-assist-proxy/kv.redb".into())
+    );
+    assert_eq!(
+        settings.credentials_file.as_deref(),
+        Some("/g/.gemini/oauth_creds.json")
+    );
+}
+
+#[test]
+fn aliases_and_origins_are_lists() {
+    let flags = [
+        ("MODEL_ALIASES", "gpt-4=gemini-3-pro, models/a = models/b,"),
+        (
+            "ALLOWED_ORIGINS",
+            "https://App.example/, chrome-extension://abc,http://localhost:3000",
+        ),
+    ];
+    let (settings, _) = read(&flags, &[], &[]).unwrap();
+    let pair = |from: &str, to: &str| (from.to_owned(), to.to_owned());
+    assert_eq!(
+        settings.model_aliases,
+        [pair("gpt-4", "gemini-3-pro"), pair("a", "b")]
+    );
+    assert_eq!(
+        settings.allowed_origins,
+        [
+            "https://app.example",
+            "chrome-extension://abc",
+            "http://localhost:3000"
+        ]
+    );
+    for bad in ["a", "a=", "=b", "a=b,a=c", "a=b=c", "a=b/c"] {
+        read(&[("MODEL_ALIASES", bad)], &[], &[]).unwrap_err();
+    }
+    for bad in ["null", "example.com", "https://a/b", "https://u@a"] {
+        read(&[("ALLOWED_ORIGINS", bad)], &[], &[]).unwrap_err();
+    }
+}
+
+#[test]
+fn what_does_nothing_yet_says_so() {
+    for knob in KNOBS.iter().filter(|knob| knob.since != Since::Now) {
+        let other = if knob.kind == Kind::Switch {
+            "true"
+        } else {
+            "1001"
+        };
+        let other = if matches!(knob.kind, Kind::Whole { max, .. } if max < 1001) {
+            "9"
+        } else {
+            other
+        };
+        let (_, warnings) = read(&[(knob.name, other)], &[HOME], &[]).unwrap();
+        let of_it: Vec<_> = warnings
+            .iter()
+            .filter(|w| w.text.contains("not act on it"))
+            .collect();
+        assert_eq!((of_it.len(), of_it[0].name.as_str()), (1, knob.name));
+        let (_, warnings) = read(&[(knob.name, knob.default)], &[HOME], &[]).unwrap();
+        assert_eq!(warnings, [], "{} at its default", knob.name);
+    }
+}
+
+#[test]
+fn no_secret_is_in_any_problem_warning_listing_or_debug() {
+    // Good and bad, once as the first name and once as an alias that disagrees.
+    for value in [
+        "hush-9f3",
+        "hush-9f3:,x y",
+        "{\"refresh_token\":\"hush-9f3\"}",
+    ] {
+        let mut env: Vec<(&str, String)> = vec![
+            ("KV_URL", "redis://ada:hush-9f3@r:1".into()),
+            ("HTTPS_PROXY", "http://ada:hush-9f3@p:1".into()),
+            ("HTTP_PROXY", "ftp://ada:hush-9f3@p:1".into()),
+            (
+                "GEMINI_OAUTH_CREDS_FILE",
+                "{\"refresh_token\":\"hush-9f3\"}".into(),
+            ),
+        ];
+        for knob in KNOBS.iter().filter(|knob| knob.secrecy == Secrecy::Secret) {
+            env.extend(
+                knob.names()
+                    .enumerate()
+                    .map(|(i, n)| (n, format!("{value}{i}"))),
+            );
+        }
+        for bad_ones in [true, false] {
+            if !bad_ones {
+                env.retain(|(name, _)| {
+                    !["KV_URL", "HTTP_PROXY", "GEMINI_OAUTH_CREDS_FILE"].contains(name)
+                        && (value == "hush-9f3" || *name != "PROXY_API_KEYS")
+                });
+            }
+            let map: HashMap<_, _> = env.iter().cloned().collect();
+            let lookup = |name: &str| map.get(name).cloned();
+            let layers = [Layer {
+                source: Source::Env,
+                lookup: &lookup,
+            }];
+            let read = Settings::read(&layers);
+            assert_eq!(read.is_err(), bad_ones, "{read:?}");
+            let mut printed = format!("{read:?} {:?}", Settings::effective(&layers));
+            match read {
+                Ok((_, warnings)) => warnings.iter().for_each(|w| printed += &w.to_string()),
+                Err(problems) => problems.iter().for_each(|p| printed += &p.to_string()),
+            }
+            assert!(!printed.contains("hush"), "{printed}");
+            assert!(printed.contains("***") || bad_ones);
+        }
+    }
+}
+
+#[test]
+fn the_table_is_consistent() {
+    let mut names: Vec<&str> = KNOBS.iter().flat_map(Knob::names).collect();
+    let total = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), total, "no name twice");
+    for knob in KNOBS {
+        assert_eq!(Knob::find(&knob.key()).unwrap().name, knob.name);
+        assert!(knob.doc.ends_with('.'), "{}", knob.name);
+        assert!(Group::ALL.contains(&knob.group));
+    }
+}
+
+fn read(
+    flags: &[(&str, &str)],
+    env: &[(&str, &str)],
+    file: &[(&str, &str)],
+) -> Result<(Settings, Vec<Warning>), Vec<Problem>> {
+    let look_up = |pairs: &[(&str, &str)], name: &str| {
+        pairs
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| (*value).to_owned())
+    };
+    Settings::read(&[
+        Layer {
+            source: Source::Flag,
+            lookup: &|name| look_up(flags, name),
+        },
+        Layer {
+            source: Source::Env,
+            lookup: &|name| look_up(env, name),
+        },
+        Layer {
+            source: Source::File,
+            lookup: &|name| look_up(file, name),
+        },
+    ])
+}
+
+const HOME: (&str, &str) = ("HOME", "/home/ada");

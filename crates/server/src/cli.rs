@@ -1,0 +1,350 @@
+//! The command line: commands typed out, one flag for each setting from the table.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::{Arg, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap_complete::Shell;
+use code_assist_core::settings::{KNOBS, Kind, Knob, Since};
+
+/// What was asked for on the command line.
+#[derive(Debug)]
+pub(crate) struct Invocation {
+    /// What to do.
+    pub(crate) task: Task,
+    /// `--config`.
+    pub(crate) config: Option<PathBuf>,
+    /// The settings that were given as flags, by name. Secrets have no flags.
+    pub(crate) flags: HashMap<&'static str, String>,
+}
+
+impl Invocation {
+    /// Reads the process's arguments. Help and mistakes end the process, with 0 and 2.
+    pub(crate) fn read() -> Self {
+        let matches = command().get_matches();
+        Self::from_matches(&matches).unwrap_or_else(|wrong| wrong.exit())
+    }
+
+    fn from_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let cli = Cli::from_arg_matches(matches)?;
+        let mut flags = HashMap::new();
+        // Flags may stand before the command or behind it; behind wins.
+        let mut level = Some(matches);
+        while let Some(at) = level {
+            for knob in KNOBS {
+                if !at.try_contains_id(knob.name).unwrap_or(false) {
+                    continue;
+                }
+                let Some(_) = knob.flag() else {
+                    return Err(command().error(ErrorKind::UnknownArgument, no_flag(knob)));
+                };
+                if let Some(value) = at.get_one::<String>(knob.name) {
+                    flags.insert(knob.name, value.clone());
+                }
+            }
+            level = at.subcommand().map(|(_, deeper)| deeper);
+        }
+        let task = cli.task.unwrap_or(Task::Serve(Serve { emulator: false }));
+        Ok(Self {
+            task,
+            config: cli.config,
+            flags,
+        })
+    }
+}
+
+/// The whole command line, for completions too.
+pub(crate) fn command() -> Command {
+    with_settings(Cli::command())
+}
+
+#[derive(Debug, Parser)]
+#[command(name = "code-assist-proxy", version, max_term_width = 100)]
+/// A transparent proxy between the standard Gemini API and Google's Code Assist API
+///
+/// Point any Gemini client at it, and it uses the account that is signed in with the Gemini CLI.
+/// Without a command it serves.
+#[command(after_help = FOOT, after_long_help = LONG_FOOT)]
+struct Cli {
+    /// TOML file with settings [default: ~/.config/code-assist-proxy/config.toml, if there]
+    #[arg(long, value_name = "PATH", global = true)]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    task: Option<Task>,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Task {
+    /// Run the proxy (the default)
+    ///
+    /// Prints the address, the credential source, the key-value store and a curl line to paste.
+    /// Starts, and says what is missing, even when Google is out of reach; refuses to start on
+    /// settings that are invalid or unsafe. SIGINT or SIGTERM lets streams finish, a second one
+    /// does not.
+    #[command(after_help = SERVE_FOOT, after_long_help = SERVE_FOOT)]
+    Serve(Serve),
+    /// Find out whether the proxy would work, step by step
+    ///
+    /// Settings, credentials, token refresh, key-value store, project and quota: one line a step
+    /// with ok, warn or fail and what to do about it. Talks to Google with your credentials.
+    #[command(after_help = CHECK_FOOT, after_long_help = CHECK_FOOT)]
+    Check(Check),
+    /// Print the settings that are in force and where each came from
+    ///
+    /// One a line, secrets as ***. Warnings and problems go to standard error; problems end with
+    /// exit code 2.
+    #[command(after_help = CONFIG_FOOT, after_long_help = CONFIG_FOOT)]
+    Config,
+    /// List the models that this account can use
+    #[command(after_help = MODELS_FOOT, after_long_help = MODELS_FOOT)]
+    Models,
+    /// Back up, restore, list or clear the key-value store
+    ///
+    /// The store holds tokens and the project. A running proxy owns its file: stop it first.
+    Kv(Kv),
+    /// Print a completion script for a shell
+    #[command(after_help = COMPLETIONS_FOOT, after_long_help = COMPLETIONS_FOOT)]
+    Completions {
+        /// The shell to print it for
+        shell: Shell,
+    },
+}
+
+/// `serve`.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Use the bundled Code Assist emulator as upstream, with throw-away credentials
+    ///
+    /// The whole product on a machine without a Google account and without a network.
+    #[arg(long)]
+    pub(crate) emulator: bool,
+}
+
+/// `check`.
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// Print one JSON object instead of lines
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `kv`.
+#[derive(Debug, Args)]
+pub(crate) struct Kv {
+    #[command(subcommand)]
+    pub(crate) task: KvTask,
+}
+
+/// What can be done with the key-value store.
+#[derive(Debug, Subcommand)]
+pub(crate) enum KvTask {
+    /// Write every entry as JSON to FILE (mode 0600) or standard output
+    ///
+    /// The form is that of Workers KV bulk files: an array of objects with "key", "value",
+    /// "expiration" (seconds since 1970) and, for values that are not text, "base64": true. It
+    /// holds tokens: keep it as you would keep a password.
+    #[command(after_help = EXPORT_FOOT, after_long_help = EXPORT_FOOT)]
+    Export {
+        /// Where to write; replaced in one step if it exists [default: standard output]
+        file: Option<PathBuf>,
+    },
+    /// Read entries from FILE, in the form that export writes
+    ///
+    /// All of the file is checked before anything is written, and all of it is written or nothing.
+    /// Entries that are not in the file stay. Entries that have expired are left out.
+    Import {
+        /// What to read; `-` is standard input
+        file: PathBuf,
+    },
+    /// Show keys, sizes and what is left of their time to live, never values
+    List,
+    /// Remove every entry
+    ///
+    /// The next start refreshes the token and discovers the project again.
+    Clear,
+}
+
+/// Adds the flags of all settings, also to the commands below. Only the top and `serve` list them.
+fn with_settings(command: Command) -> Command {
+    let shown = ["code-assist-proxy", "serve"].contains(&command.get_name());
+    let command = KNOBS
+        .iter()
+        .fold(command, |command, knob| command.arg(flag(knob, shown)));
+    let command = if command.get_after_help().is_some() || command.has_subcommands() {
+        command
+    } else {
+        command.after_help(SETTINGS_FOOT)
+    };
+    command.mut_subcommands(with_settings)
+}
+
+fn flag(knob: &'static Knob, shown: bool) -> Arg {
+    let Some(long) = knob.flag() else {
+        // Known only to be refused with the reason.
+        let long = knob.name.to_lowercase().replace('_', "-");
+        return Arg::new(knob.name).long(long).num_args(0..=1).hide(true);
+    };
+    let everyday = ["HOST", "PORT", "KV_URL", "LOG_LEVEL"].contains(&knob.name);
+    let arg = Arg::new(knob.name)
+        .long(long)
+        .help(help(knob))
+        .help_heading(knob.group.title())
+        .hide(!shown)
+        .hide_short_help(!everyday)
+        .allow_hyphen_values(true);
+    match knob.kind {
+        Kind::Switch => arg
+            .value_name("BOOL")
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true"),
+        Kind::Choice(words) => arg.value_name(words.join("|")),
+        Kind::Decimal { .. } | Kind::Whole { .. } => arg.value_name("N"),
+        Kind::Text(_) => arg.value_name("TEXT"),
+    }
+}
+
+fn help(knob: &Knob) -> String {
+    let mut help = knob.doc.replace('`', "");
+    if let Since::Later(meanwhile) = knob.since {
+        help += &format!(" Not yet in effect: accepted and checked, but {meanwhile}.");
+    }
+    match knob.default {
+        "" => help += " [default: unset",
+        default => help += &format!(" [default: {default}"),
+    }
+    help + &format!("; env: {}]", knob.name)
+}
+
+fn no_flag(knob: &Knob) -> String {
+    format!(
+        "{} is a secret and has no flag, since every user of this machine can see flags (`ps`); \
+         set it in the environment or in the TOML file",
+        knob.name
+    )
+}
+
+const FOOT: &str = "\
+Settings come from flags, environment variables of the same name (--max-event-bytes is
+MAX_EVENT_BYTES), a TOML file, and defaults, in that order. --help lists every one of them.
+
+Exit codes: 0 ok, 1 failure, 2 bad usage or settings.";
+
+const LONG_FOOT: &str = "\
+Settings come from flags, environment variables of the same name (--max-event-bytes is
+MAX_EVENT_BYTES), a TOML file (max_event_bytes = 1000), and defaults, in that order. Secrets have no
+flags, because `ps` shows them: set PROXY_API_KEYS, GCP_SERVICE_ACCOUNT, GOOGLE_CLOUD_ACCESS_TOKEN and
+OAUTH_CLIENT_SECRET in the environment or in the file. docs/CONFIG.md has all of it.
+
+Examples:
+  code-assist-proxy serve --emulator     the whole product without an account
+  code-assist-proxy check                will it work with mine?
+  code-assist-proxy                      serve on 127.0.0.1:8787
+  code-assist-proxy config               what is set, and by what
+
+Exit codes: 0 ok, 1 failure, 2 bad usage or settings.";
+
+const SERVE_FOOT: &str = "\
+Examples:
+  code-assist-proxy serve --emulator --port 0
+  code-assist-proxy serve --port 9000 --log-level debug
+  PROXY_API_KEYS=ada:$KEY code-assist-proxy serve --host 0.0.0.0
+
+Secrets have no flags, because `ps` shows them: set PROXY_API_KEYS, GCP_SERVICE_ACCOUNT,
+GOOGLE_CLOUD_ACCESS_TOKEN and OAUTH_CLIENT_SECRET in the environment or in the TOML file.
+
+Exit codes: 0 after a signal, 1 could not listen, 2 bad usage or settings.";
+
+const CHECK_FOOT: &str = "\
+Every setting is a flag here too; `code-assist-proxy serve --help` lists them.
+
+Exit codes: 0 usable, 1 not usable, 2 bad usage or settings.";
+
+const CONFIG_FOOT: &str = "\
+Examples:
+  code-assist-proxy config | grep -v '# from default'
+  code-assist-proxy config --port 9000
+
+Every setting is a flag here too; `code-assist-proxy serve --help` lists them.
+
+Exit codes: 0 ok, 2 bad usage or settings.";
+
+const MODELS_FOOT: &str = "\
+Every setting is a flag here too; `code-assist-proxy serve --help` lists them.
+
+Exit codes: 0 ok, 1 failure, 2 bad usage or settings.";
+
+const EXPORT_FOOT: &str = "\
+Examples:
+  code-assist-proxy kv export backup.json
+  code-assist-proxy kv export --kv-url file:/var/lib/proxy/kv.redb > backup.json
+
+Every setting is a flag here too; `code-assist-proxy serve --help` lists them.
+
+Exit codes: 0 ok, 1 failure, 2 bad usage or settings.";
+
+const COMPLETIONS_FOOT: &str = "\
+Examples:
+  code-assist-proxy completions bash > ~/.local/share/bash-completion/completions/code-assist-proxy
+  code-assist-proxy completions zsh > ~/.zfunc/_code-assist-proxy";
+
+const SETTINGS_FOOT: &str = "\
+Every setting is a flag here too; `code-assist-proxy serve --help` lists them.
+
+Exit codes: 0 ok, 1 failure, 2 bad usage or settings.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn flags_stand_before_or_behind_the_command_and_behind_wins() {
+        let read = |line: &str| {
+            let matches = command().try_get_matches_from(line.split(' ')).unwrap();
+            Invocation::from_matches(&matches).unwrap()
+        };
+        let invocation = read("x --port 1 --host ::1 kv --kv-url memory: list --port 2");
+        assert!(matches!(
+            invocation.task,
+            Task::Kv(Kv { task: KvTask::List })
+        ));
+        assert_eq!(invocation.flags["PORT"], "2");
+        assert_eq!(invocation.flags["HOST"], "::1");
+        assert_eq!(invocation.flags["KV_URL"], "memory:");
+
+        let invocation = read("x --allow-unauthenticated serve --emulator");
+        assert!(matches!(
+            invocation.task,
+            Task::Serve(Serve { emulator: true })
+        ));
+        assert_eq!(invocation.flags["ALLOW_UNAUTHENTICATED"], "true");
+        assert_eq!(read("x --validate-tokens-before-use=no").flags.len(), 1);
+        assert!(read("x").flags.is_empty());
+    }
+
+    #[test]
+    fn every_setting_has_a_flag_but_for_secrets() {
+        for knob in KNOBS {
+            let long = format!("--{}", knob.name.to_lowercase().replace('_', "-"));
+            let matches = command()
+                .try_get_matches_from(["x", "check", &format!("{long}=hush")])
+                .unwrap();
+            match (knob.flag(), Invocation::from_matches(&matches)) {
+                (Some(_), Ok(invocation)) => assert_eq!(invocation.flags[knob.name], "hush"),
+                (None, Err(wrong)) => {
+                    let told = wrong.to_string();
+                    assert!(told.contains("is a secret and has no flag"), "{told}");
+                    assert!(!told.contains("hush"), "{told}");
+                }
+                (flag, read) => panic!("{}: {flag:?} {read:?}", knob.name),
+            }
+        }
+    }
+}

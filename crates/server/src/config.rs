@@ -1,0 +1,248 @@
+//! The TOML file, as one layer of strings for the settings.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use code_assist_core::settings::{KNOBS, Knob, Problem, Secrecy, Warning};
+use toml::{Table, Value};
+
+/// What the file says, and what is wrong with it.
+#[derive(Debug, Default)]
+pub(crate) struct ConfigFile {
+    /// By the keys of the file, which are lower case. May hold secrets: not `Debug`-printed.
+    values: Values,
+    /// Why nothing starts.
+    pub(crate) problems: Vec<Problem>,
+    /// What the operator should know.
+    pub(crate) warnings: Vec<Warning>,
+}
+
+impl ConfigFile {
+    /// Reads the file that `flag` names, else `CODE_ASSIST_PROXY_CONFIG`, else the one at its
+    /// default place, which need not exist.
+    pub(crate) fn read(flag: Option<&Path>, env: impl Fn(&str) -> Option<String>) -> Self {
+        let env = |name: &str| env(name).filter(|value| !value.trim().is_empty());
+        let named = flag
+            .map(Path::to_path_buf)
+            .or_else(|| env(CONFIG_VARIABLE).map(PathBuf::from));
+        if let Some(path) = named {
+            return Self::read_at(&path, true);
+        }
+        let root = env("XDG_CONFIG_HOME").map(PathBuf::from).or_else(|| {
+            let home = env("HOME").or_else(|| env("USERPROFILE"))?;
+            Some(Path::new(&home).join(".config"))
+        });
+        match root {
+            Some(root) => Self::read_at(&root.join("code-assist-proxy/config.toml"), false),
+            None => Self::default(),
+        }
+    }
+
+    /// The value of a name in any case.
+    pub(crate) fn look_up(&self, name: &str) -> Option<String> {
+        self.values.0.get(&name.to_lowercase()).cloned()
+    }
+
+    fn read_at(path: &Path, must_exist: bool) -> Self {
+        let mut file = Self::default();
+        match fs::read_to_string(path) {
+            Ok(text) => file.parse(path, &text),
+            Err(error) if error.kind() == ErrorKind::NotFound && !must_exist => {}
+            Err(error) => file.complain(&path.display().to_string(), format!("{error}")),
+        }
+        file
+    }
+
+    fn parse(&mut self, path: &Path, text: &str) {
+        let table: Table = match text.parse() {
+            Ok(table) => table,
+            Err(error) => {
+                // Its `Display` quotes the line, which may hold a secret.
+                let error: toml::de::Error = error;
+                let before = error.span().and_then(|span| text.get(..span.start));
+                let line = before.map_or(1, |before| before.matches('\n').count() + 1);
+                let wrong = format!("line {line} is not TOML: {}", error.message());
+                return self.complain(&path.display().to_string(), wrong);
+            }
+        };
+        let mut holds_a_secret = false;
+        for (key, value) in table {
+            let name = format!("{key} in {}", path.display());
+            let known = Knob::find(&key).filter(|_| key == key.to_lowercase());
+            let Some(knob) = known else {
+                self.complain(&name, unknown(&key, &value));
+                continue;
+            };
+            holds_a_secret |= knob.secrecy == Secrecy::Secret;
+            match text_of(value) {
+                Ok(text) => {
+                    self.values.0.insert(key, text);
+                }
+                Err(wrong) => self.complain(&name, wrong.into()),
+            }
+        }
+        if holds_a_secret && is_readable_by_others(path) {
+            let text = "holds secrets and other users of this machine can read it; `chmod 600` it";
+            self.warnings.push(Warning {
+                name: path.display().to_string(),
+                text: text.into(),
+            });
+        }
+    }
+
+    fn complain(&mut self, name: &str, text: String) {
+        self.problems.push(Problem {
+            name: name.into(),
+            text,
+        });
+    }
+}
+
+/// Texts by key, unprintable.
+#[derive(Default)]
+struct Values(HashMap<String, String>);
+
+impl std::fmt::Debug for Values {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+fn text_of(value: Value) -> Result<String, &'static str> {
+    match value {
+        Value::Array(list) => {
+            let entries: Result<Vec<String>, _> = list.into_iter().map(entry_of).collect();
+            Ok(entries?.join(","))
+        }
+        Value::Boolean(value) => Ok(value.to_string()),
+        Value::Datetime(_) | Value::Table(_) => {
+            Err("must be a string, a number, a boolean or a list of strings")
+        }
+        Value::Float(value) => Ok(value.to_string()),
+        Value::Integer(value) => Ok(value.to_string()),
+        Value::String(value) => Ok(value),
+    }
+}
+
+fn entry_of(value: Value) -> Result<String, &'static str> {
+    match value {
+        Value::String(entry) if entry.contains(',') => Err("has a list entry with a comma in it"),
+        Value::String(entry) => Ok(entry),
+        _ => Err("must be a list of strings"),
+    }
+}
+
+fn unknown(key: &str, value: &Value) -> String {
+    if value.is_table() {
+        return "is not a setting; the file has no sections".into();
+    }
+    let lower = key.to_lowercase();
+    let keys = || KNOBS.iter().flat_map(Knob::names).map(str::to_lowercase);
+    let longer = keys().find(|known| lower.len() >= 4 && known.contains(&lower));
+    let nearest = keys().map(|known| (distance(&lower, &known), known)).min();
+    match (longer, nearest) {
+        (_, Some((0, known))) => format!("is not a setting; keys are in lower case: {known}"),
+        (Some(known), _) => format!("is not a setting; did you mean {known}?"),
+        (None, Some((far, known))) if far <= 3 => {
+            format!("is not a setting; did you mean {known}?")
+        }
+        _ => "is not a setting; docs/CONFIG.md lists them all".into(),
+    }
+}
+
+/// The edit distance (Levenshtein), by bytes.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, to) in b.bytes().enumerate() {
+            let replaced = diagonal + usize::from(from != to);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(unix)]
+fn is_readable_by_others(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+
+    fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o077 != 0)
+}
+
+#[cfg(not(unix))]
+fn is_readable_by_others(_path: &Path) -> bool {
+    false
+}
+
+const CONFIG_VARIABLE: &str = "CODE_ASSIST_PROXY_CONFIG";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_numbers_booleans_and_lists_are_texts() {
+        let file = parsed(
+            "port = 9000\nproject_id_cache_ttl_hours = 0.5\nvalidate_tokens_before_use = false\n\
+             host = \"::1\"\nallowed_origins = [\"http://a\", \"http://b\"]\nmodel_aliases = []\n",
+        );
+        assert_eq!(file.problems, []);
+        let text = |name: &str| file.look_up(name).unwrap();
+        assert_eq!(text("PORT"), "9000");
+        assert_eq!(text("PROJECT_ID_CACHE_TTL_HOURS"), "0.5");
+        assert_eq!(text("VALIDATE_TOKENS_BEFORE_USE"), "false");
+        assert_eq!(text("HOST"), "::1");
+        assert_eq!(text("ALLOWED_ORIGINS"), "http://a,http://b");
+        assert_eq!(text("MODEL_ALIASES"), "");
+        assert_eq!(file.look_up("LOG_LEVEL"), None);
+    }
+
+    #[test]
+    fn every_wrong_key_is_told_with_the_likely_right_one() {
+        let file = parsed(
+            "prot = 1\nPORT = 1\ntoken_refresh_buffer = 5\nxyzzy = 1\nlog_level = {}\n\
+             proxy_api_keys = [\"hush,hush\"]\n[server]\nport = 1\n",
+        );
+        let told: Vec<String> = file.problems.iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), 7, "{told:#?}");
+        let all = told.join("\n");
+        assert!(
+            all.contains("prot in c.toml: is not a setting; did you mean port?"),
+            "{all}"
+        );
+        assert!(all.contains("PORT in c.toml: is not a setting; keys are in lower case: port"));
+        assert!(
+            all.contains("did you mean token_refresh_buffer_minutes?"),
+            "{all}"
+        );
+        assert!(
+            all.contains("xyzzy in c.toml: is not a setting; docs/CONFIG.md"),
+            "{all}"
+        );
+        assert!(
+            all.contains("log_level in c.toml: must be a string"),
+            "{all}"
+        );
+        assert!(!all.contains("hush"), "{all}");
+    }
+
+    #[test]
+    fn a_syntax_error_names_the_line_and_not_its_content() {
+        let file = parsed("port = 1\nproxy_api_keys = \"hush\" \"hush\"\n");
+        let told = format!("{} {file:?}", file.problems[0]);
+        assert!(told.contains("line 2 is not TOML"), "{told}");
+        assert!(!told.contains("hush"), "{told}");
+        let fine = parsed("proxy_api_keys = \"hush\"");
+        assert!(!format!("{fine:?}").contains("hush"));
+    }
+
+    fn parsed(text: &str) -> ConfigFile {
+        let mut file = ConfigFile::default();
+        file.parse(Path::new("c.toml"), text);
+        file
+    }
+}

@@ -1,0 +1,303 @@
+use code_assist_core::settings::KvUrl;
+use code_assist_testkit::contract::store_contract;
+use tempfile::TempDir;
+
+use super::*;
+use crate::store::Store;
+use crate::store::hand::Hand;
+
+#[tokio::test]
+async fn the_file_keeps_the_contract() {
+    let folder = TempDir::new().unwrap();
+    let hand = Hand::at(NOON);
+    let (store, notice) = FileStore::open(&folder.path().join("kv.redb"), hand.clock()).unwrap();
+    assert_eq!(notice, None);
+    store_contract(
+        &Store::File(store),
+        async |how_long| hand.advance(how_long),
+        Store::load,
+        Store::save,
+        Store::remove,
+        async |store: &Store| {
+            let entries = store.entries().await?;
+            Ok(entries
+                .into_iter()
+                .map(|entry| (entry.key, entry.value))
+                .collect())
+        },
+        Store::clear,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn entries_and_their_time_to_live_outlive_the_process() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("kv.redb");
+    let hand = Hand::at(NOON);
+    let (store, _) = FileStore::open(&path, hand.clock()).unwrap();
+    store
+        .save("short", Bytes::from_static(b"s"), Duration::from_secs(60))
+        .await
+        .unwrap();
+    store
+        .save("long", Bytes::from_static(b"l"), Duration::from_secs(3600))
+        .await
+        .unwrap();
+    let forever = Entry {
+        key: "ever".into(),
+        value: Bytes::from_static(b"e"),
+        expires_at: None,
+    };
+    store.restore(vec![forever.clone()]).await.unwrap();
+    drop(store);
+
+    hand.advance(Duration::from_secs(60));
+    let (store, notice) = FileStore::open(&path, hand.clock()).unwrap();
+    assert_eq!(notice, None);
+    assert_eq!(store.load("short").await.unwrap(), None);
+    let long = Entry {
+        key: "long".into(),
+        value: Bytes::from_static(b"l"),
+        expires_at: Some(Millis(NOON + 3_600_000)),
+    };
+    assert_eq!(store.entries().await.unwrap(), [forever, long]);
+}
+
+#[tokio::test]
+async fn expired_entries_are_swept_by_opening_and_by_writing() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("kv.redb");
+    let hand = Hand::at(NOON);
+    let rows = |store: &FileStore| {
+        let opened = store.database.lock().unwrap();
+        let reading = opened.as_ref().unwrap().database.begin_read().unwrap();
+        reading.open_table(TABLE).unwrap().iter().unwrap().count()
+    };
+    let (store, _) = FileStore::open(&path, hand.clock()).unwrap();
+    store
+        .save("a", Bytes::new(), Duration::from_secs(1))
+        .await
+        .unwrap();
+    store
+        .save("b", Bytes::new(), Duration::from_secs(9))
+        .await
+        .unwrap();
+    assert_eq!(rows(&store), 2);
+    hand.advance(Duration::from_secs(1));
+    store
+        .save("c", Bytes::new(), Duration::from_secs(9))
+        .await
+        .unwrap();
+    assert_eq!(rows(&store), 2, "a is swept");
+    drop(store);
+    hand.advance(Duration::from_secs(9));
+    let (store, _) = FileStore::open(&path, hand.clock()).unwrap();
+    assert_eq!(rows(&store), 0);
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_set_aside_and_told() {
+    let fine = {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("kv.redb");
+        let (store, _) = FileStore::open(&path, Hand::at(NOON).clock()).unwrap();
+        for n in 0..50 {
+            let value = Bytes::from(vec![n; 500]);
+            store
+                .save(&format!("key {n}"), value, Duration::from_secs(60))
+                .await
+                .unwrap();
+        }
+        drop(store);
+        fs::read(&path).unwrap()
+    };
+    let mut old_version = fine.clone();
+    old_version[64] = 1;
+    let half_zero = |from: usize| {
+        let mut bytes = fine.clone();
+        let to = (from + fine.len() / 2).min(fine.len());
+        bytes[from..to].fill(0);
+        bytes
+    };
+    let cases: Vec<(&str, Vec<u8>)> = vec![
+        ("garbage", b"not a database".repeat(500)),
+        ("one byte", b"x".to_vec()),
+        ("truncated in the header", fine[..100].to_vec()),
+        ("truncated to one page", fine[..4096].to_vec()),
+        (
+            "header without its fields",
+            [&fine[..9], &[0xFF; 8000]].concat(),
+        ),
+        ("zeros from the second page on", half_zero(4096)),
+        ("another version", old_version),
+    ];
+    for (what, bytes) in cases {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("kv.redb");
+        fs::write(&path, &bytes).unwrap();
+        let (store, notice) = FileStore::open(&path, Hand::at(NOON).clock()).unwrap();
+        let aside = folder.path().join(format!("kv.redb.damaged-{NOON}"));
+        let notice = notice
+            .unwrap_or_else(|| panic!("{what}: no notice"))
+            .to_string();
+        assert!(
+            notice.contains("is damaged") && notice.contains(aside.to_str().unwrap()),
+            "{what}"
+        );
+        assert!(aside.exists(), "{what}");
+        assert_eq!(store.entries().await.unwrap(), [], "{what}");
+        store
+            .save("a", Bytes::from_static(b"1"), Duration::from_secs(60))
+            .await
+            .unwrap();
+        assert_eq!(
+            store.load("a").await.unwrap(),
+            Some(Bytes::from_static(b"1")),
+            "{what}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn damage_at_any_byte_never_panics_and_never_stops_a_start() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("kv.redb");
+    let (store, _) = FileStore::open(&path, Hand::at(NOON).clock()).unwrap();
+    store
+        .save(
+            "token",
+            Bytes::from_static(b"right"),
+            Duration::from_secs(60),
+        )
+        .await
+        .unwrap();
+    drop(store);
+    let fine = fs::read(&path).unwrap();
+    let (mut aside, mut survived) = (0, 0);
+    // The header densely, the pages behind it here and there.
+    let places = (0..400).chain((400..fine.len()).step_by(40_009));
+    for place in places {
+        let mut bytes = fine.clone();
+        bytes[place] ^= 0x55;
+        fs::write(&path, &bytes).unwrap();
+        let (store, notice) = FileStore::open(&path, Hand::at(NOON).clock()).unwrap();
+        match store.load("token").await {
+            Ok(None) => assert!(notice.is_some(), "byte {place}: lost without a word"),
+            Ok(Some(value)) => assert_eq!(value, "right", "byte {place}"),
+            Err(error) => panic!("byte {place}: {error}"),
+        }
+        *(if notice.is_some() {
+            &mut aside
+        } else {
+            &mut survived
+        }) += 1;
+    }
+    assert!(
+        aside > 10 && survived > 10,
+        "{aside} set aside, {survived} survived"
+    );
+}
+
+#[tokio::test]
+async fn a_creation_cut_short_is_begun_again_without_a_word() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("kv.redb");
+    for bytes in [vec![], vec![0; 4096], vec![0; 1 << 20]] {
+        fs::write(&path, bytes).unwrap();
+        let (store, notice) = FileStore::open(&path, Hand::at(NOON).clock()).unwrap();
+        assert_eq!(notice, None);
+        assert_eq!(store.entries().await.unwrap(), []);
+    }
+}
+
+#[test]
+fn a_second_owner_is_told_and_gets_memory() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("kv.redb");
+    let (first, _) = FileStore::open(&path, Hand::at(NOON).clock()).unwrap();
+    let refused = FileStore::open(&path, Hand::at(NOON).clock())
+        .unwrap_err()
+        .to_string();
+    assert!(refused.contains("in use by another process"), "{refused}");
+    assert!(refused.contains(path.to_str().unwrap()), "{refused}");
+
+    let url = KvUrl::File(path.to_str().unwrap().into());
+    let (second, notice) = Store::open(&url);
+    assert!(matches!(second, Store::Memory(_)) && !second.connected());
+    assert!(notice.unwrap().to_string().contains("in memory only"));
+    Store::open_only(&url).unwrap_err();
+
+    drop(first);
+    let (third, notice) = Store::open(&url);
+    assert!(third.connected() && notice.is_none());
+    assert_eq!(third.describe(), format!("file {}", path.display()));
+}
+
+#[test]
+fn what_cannot_be_a_file_falls_back_to_memory() {
+    let folder = TempDir::new().unwrap();
+    let occupied = folder.path().join("file");
+    fs::write(&occupied, "").unwrap();
+    for path in [
+        folder.path().to_path_buf(),
+        occupied.join("kv.redb"),
+        "/proc/nowhere/kv".into(),
+    ] {
+        let (store, notice) = Store::open(&KvUrl::File(path.to_str().unwrap().into()));
+        assert!(matches!(store, Store::Memory(_)), "{path:?}");
+        assert!(
+            notice.unwrap().to_string().contains("cannot be used"),
+            "{path:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn after_a_panic_the_database_is_opened_again() {
+    let folder = TempDir::new().unwrap();
+    let (store, _) =
+        FileStore::open(&folder.path().join("kv.redb"), Hand::at(NOON).clock()).unwrap();
+    store
+        .save("a", Bytes::from_static(b"1"), Duration::from_secs(60))
+        .await
+        .unwrap();
+    let failed: Result<(), StoreError> = store.run(|_| panic!("as redb does")).await;
+    assert!(failed.unwrap_err().to_string().contains("internal check"));
+    assert!(!store.connected());
+    assert_eq!(
+        store.load("a").await.unwrap(),
+        Some(Bytes::from_static(b"1"))
+    );
+    assert!(store.connected());
+}
+
+#[cfg(unix)]
+#[test]
+fn file_and_folder_are_for_the_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("new/code-assist-proxy/kv.redb");
+    let parent = path.parent().unwrap();
+    let open = |path: &Path| drop(FileStore::open(path, Hand::at(NOON).clock()).unwrap());
+    open(&path);
+    assert_eq!((mode(&path), mode(parent)), (0o600, 0o700));
+
+    set(&path, 0o644).unwrap();
+    set(parent, 0o755).unwrap();
+    open(&path);
+    assert_eq!((mode(&path), mode(parent)), (0o600, 0o700), "tightened");
+
+    // A folder with other things in it belongs to somebody else.
+    let home = folder.path().join("home");
+    fs::create_dir(&home).unwrap();
+    fs::write(home.join("thesis.txt"), "").unwrap();
+    set(&home, 0o755).unwrap();
+    open(&home.join("kv.redb"));
+    assert_eq!((mode(&home), mode(&home.join("kv.redb"))), (0o755, 0o600));
+}
+
+const NOON: u64 = 1_700_000_000_000;

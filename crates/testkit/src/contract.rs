@@ -1,0 +1,123 @@
+//! What every key-value store promises (`spec.md` 14), as one test that each of them passes.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+/// Holds an empty `store` to the contract, through its own methods. `advance` lets time pass.
+///
+/// # Panics
+///
+/// The store breaks a promise.
+pub async fn store_contract<S, E: Debug>(
+    store: &S,
+    advance: impl AsyncFn(Duration),
+    load: impl AsyncFn(&S, &str) -> Result<Option<Bytes>, E>,
+    save: impl AsyncFn(&S, &str, Bytes, Duration) -> Result<(), E>,
+    remove: impl AsyncFn(&S, &str) -> Result<(), E>,
+    entries: impl AsyncFn(&S) -> Result<Vec<(String, Bytes)>, E>,
+    clear: impl AsyncFn(&S) -> Result<usize, E>,
+) {
+    let value = Bytes::from_static;
+    let some = |bytes: &'static [u8]| Some(Bytes::from_static(bytes));
+    let got = async |key: &str| load(store, key).await.expect("load works");
+    let put = async |key: &str, bytes: Bytes, ttl: Duration| {
+        save(store, key, bytes, ttl).await.expect("save works");
+    };
+    let listed = async || entries(store).await.expect("entries works");
+
+    // An unknown key is nothing, and removing it is no error.
+    assert_eq!(got("unknown").await, None);
+    remove(store, "unknown")
+        .await
+        .expect("removing nothing works");
+    assert_eq!(listed().await, []);
+    assert_eq!(clear(store).await.expect("clearing nothing works"), 0);
+
+    // The last write wins, its time to live included.
+    put("token", value(b"one"), HOUR).await;
+    assert_eq!(got("token").await, some(b"one"));
+    put("token", value(b"two"), 2 * HOUR).await;
+    assert_eq!(got("token").await, some(b"two"));
+    advance(HOUR).await;
+    assert_eq!(
+        got("token").await,
+        some(b"two"),
+        "the second time to live counts"
+    );
+    remove(store, "token").await.expect("remove works");
+    assert_eq!(got("token").await, None);
+
+    // Values are bytes: none, all kinds, many.
+    put("empty", value(b""), HOUR).await;
+    assert_eq!(got("empty").await, some(b""));
+    let all: Bytes = (0..=u8::MAX).collect();
+    put("binary", all.clone(), HOUR).await;
+    assert_eq!(got("binary").await, Some(all));
+    let large: Bytes = (0..3_000_000_u32)
+        .map(|i| i.to_le_bytes()[0] ^ i.to_le_bytes()[1])
+        .collect();
+    put("large", large.clone(), HOUR).await;
+    assert_eq!(got("large").await, Some(large));
+
+    // Keys are any text, and no key is a prefix of another.
+    let odd = [
+        "",
+        " ",
+        "a",
+        "a ",
+        "a/b:c?d=e&f",
+        "A",
+        "\u{e9}\u{1F511}",
+        "\"\\\n\t\0",
+        "..",
+        "*",
+    ];
+    for (n, key) in odd.iter().enumerate() {
+        put(key, Bytes::from(format!("odd {n}")), HOUR).await;
+    }
+    for (n, key) in odd.iter().enumerate() {
+        assert_eq!(
+            got(key).await,
+            Some(Bytes::from(format!("odd {n}"))),
+            "{key:?}"
+        );
+    }
+
+    // Listing is in the order of the keys' bytes; clearing says how many there were.
+    let mut expected: Vec<&str> = odd
+        .into_iter()
+        .chain(["binary", "empty", "large"])
+        .collect();
+    expected.sort_unstable();
+    let keys: Vec<String> = listed().await.into_iter().map(|(key, _)| key).collect();
+    assert_eq!(keys, expected);
+    assert_eq!(clear(store).await.expect("clear works"), expected.len());
+    assert_eq!(listed().await, []);
+    assert_eq!(got("large").await, None);
+
+    // An entry is gone after its time to live and not before, each on its own.
+    put("short", value(b"s"), MINUTE).await;
+    put("long", value(b"l"), HOUR).await;
+    advance(MINUTE / 2).await;
+    assert_eq!(got("short").await, some(b"s"));
+    advance(MINUTE / 2).await;
+    assert_eq!(got("short").await, None);
+    assert_eq!(listed().await, [("long".to_owned(), value(b"l"))]);
+    put("short", value(b"again"), MINUTE).await;
+    assert_eq!(got("short").await, some(b"again"));
+    put("long", value(b"l"), Duration::ZERO).await;
+    assert_eq!(got("long").await, None, "no time to live is gone at once");
+    put("short", value(b"kept"), Duration::MAX).await;
+    advance(24 * HOUR).await;
+    assert_eq!(
+        got("short").await,
+        some(b"kept"),
+        "the longest time does not overflow"
+    );
+    clear(store).await.expect("clear works");
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
