@@ -1,0 +1,74 @@
+//! `generationConfig`, the part of a request where the two APIs differ most.
+
+use super::Rewriting;
+use super::fields::Config;
+use super::sieve::Sieve;
+use crate::json::{Cursor, Kind, Malformed};
+
+impl Rewriting<'_> {
+    /// A `GenerationConfig`.
+    pub(super) fn generation_config(&mut self) -> Result<(), Malformed> {
+        if self.cursor.kind()? != Kind::Object {
+            self.cursor.skip()?;
+            return Ok(());
+        }
+        let whole = self.cursor.clone();
+        let mut inside = self.cursor.object()?;
+        let mut sieve = Sieve::default();
+        // Whether `responseJsonSchema` is there, once somebody asked.
+        let mut has_schema = None;
+        while let Some(key) = self.cursor.key(&mut inside)? {
+            let kind = self.cursor.kind()?;
+            let value = self.cursor.skip()?;
+            let member = key.span.start..value.end;
+            let keep = match Config::named(&key.value) {
+                Config::NotTaken => false,
+                Config::PrivateJsonSchema => {
+                    let known = match has_schema {
+                        Some(known) => known,
+                        None => has_json_schema(whole.clone())?,
+                    };
+                    has_schema = Some(true);
+                    if !known {
+                        self.replace(key.span, r#""responseJsonSchema""#)?;
+                    }
+                    !known
+                }
+                Config::Temperature => {
+                    let zero = kind == Kind::Number && is_zero(self.cursor.text(value));
+                    self.temperature_zero = Some(zero && self.temperature_zero != Some(false));
+                    true
+                }
+                Config::Other => true,
+            };
+            if keep {
+                sieve.keep(&mut self.splice, member);
+            } else {
+                let outside = self.enter(&key.value);
+                self.drop_here();
+                self.leave(outside);
+                sieve.remove(&mut self.splice, member);
+                self.bound()?;
+            }
+        }
+        sieve.close(&mut self.splice);
+        Ok(())
+    }
+}
+
+fn has_json_schema(mut ahead: Cursor<'_>) -> Result<bool, Malformed> {
+    let mut inside = ahead.object()?;
+    while let Some(key) = ahead.key(&mut inside)? {
+        if let "responseJsonSchema" | "response_json_schema" = &*key.value {
+            return Ok(true);
+        }
+        ahead.skip()?;
+    }
+    Ok(false)
+}
+
+/// Whether a JSON number is zero: `0`, `0.0`, `-0`, `0e5`.
+fn is_zero(number: &str) -> bool {
+    let mantissa = number.split(['e', 'E']).next().unwrap_or(number);
+    mantissa.chars().all(|c| matches!(c, '-' | '0' | '.'))
+}

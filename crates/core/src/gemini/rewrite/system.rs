@@ -1,0 +1,113 @@
+//! The system instruction, in all the forms that clients give it.
+
+use std::ops::Range;
+
+use super::Rewriting;
+use crate::json::{Cursor, Kind, Malformed};
+
+/// A system instruction as a content: a span, and what has to stand around it.
+pub(super) struct Folded {
+    pub(super) span: Range<usize>,
+    pub(super) before: &'static str,
+    pub(super) after: &'static str,
+}
+
+impl Rewriting<'_> {
+    /// A system instruction in any form becomes a `Content`. Returns how to fold it into the
+    /// contents, for a method that takes no system instruction; `None` if it says nothing.
+    pub(super) fn system_instruction(&mut self) -> Result<Option<Folded>, Malformed> {
+        let kind = self.cursor.kind()?;
+        let start = self.cursor.at();
+        let (before, after) = match kind {
+            Kind::String => {
+                self.cursor.skip()?;
+                (r#"{"role":"user","parts":[{"text":"#, "}]}")
+            }
+            Kind::Object if is_content(self.cursor.clone(), true)? => return self.system_content(),
+            Kind::Object => {
+                self.part()?;
+                (r#"{"role":"user","parts":["#, "]}")
+            }
+            Kind::Array if any_content(self.cursor.clone())? => {
+                // Not a form that any API has: for upstream to judge.
+                let span = self.cursor.skip()?;
+                return Ok(Some(Folded {
+                    span,
+                    before: "",
+                    after: "",
+                }));
+            }
+            Kind::Array => {
+                self.list(Self::part_or_string, false)?;
+                (r#"{"role":"user","parts":"#, "}")
+            }
+            Kind::Null => return self.cursor.skip().map(|_| None),
+            Kind::Number | Kind::Bool => {
+                let span = self.cursor.skip()?;
+                return Ok(Some(Folded {
+                    span,
+                    before: "",
+                    after: "",
+                }));
+            }
+        };
+        let span = start..self.cursor.at();
+        self.surround(span.clone(), before, after)?;
+        Ok(Some(Folded {
+            span,
+            before: "",
+            after: "",
+        }))
+    }
+
+    fn system_content(&mut self) -> Result<Option<Folded>, Malformed> {
+        let mut inside = self.cursor.object()?;
+        let mut folded = None;
+        while let Some(key) = self.cursor.key(&mut inside)? {
+            if key.value == "parts" {
+                let parts = self.parts(&key.value)?;
+                folded = (parts.len > 0).then_some(Folded {
+                    span: parts.span,
+                    before: r#"{"role":"user","parts":"#,
+                    after: "}",
+                });
+            } else {
+                self.cursor.skip()?;
+            }
+        }
+        Ok(folded)
+    }
+
+    fn part_or_string(&mut self) -> Result<(), Malformed> {
+        if self.cursor.kind()? != Kind::String {
+            return self.part();
+        }
+        let span = self.cursor.skip()?;
+        self.surround(span, r#"{"text":"#, "}")
+    }
+}
+
+/// Whether the object is a `Content` rather than a `Part`; `empty` is what one without members is.
+fn is_content(mut ahead: Cursor<'_>, empty: bool) -> Result<bool, Malformed> {
+    let mut inside = ahead.object()?;
+    let mut content = empty;
+    while let Some(key) = ahead.key(&mut inside)? {
+        if let "parts" | "role" = &*key.value {
+            return Ok(true);
+        }
+        content = false;
+        ahead.skip()?;
+    }
+    Ok(content)
+}
+
+fn any_content(mut ahead: Cursor<'_>) -> Result<bool, Malformed> {
+    let mut inside = ahead.array()?;
+    while ahead.item(&mut inside)? {
+        if ahead.kind()? == Kind::Object && is_content(ahead.clone(), false)? {
+            return Ok(true);
+        }
+        ahead.skip()?;
+    }
+    Ok(false)
+}

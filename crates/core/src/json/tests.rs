@@ -1,0 +1,176 @@
+use bytes::Bytes;
+
+use super::{Cursor, Kind, Malformed, Splice, check};
+
+#[test]
+fn every_kind_of_value_is_accepted() {
+    for text in [
+        "{}",
+        "[]",
+        "\"\"",
+        "0",
+        "-0",
+        "10",
+        "-1.50e+07",
+        "1E-2",
+        "0.0",
+        "true",
+        "false",
+        "null",
+        " \t\r\n[ 1 , {\"a\" : [ ] , \"b\":{ }} ]\n",
+        "\"\\u00e9\\n\\/\\\\\\\"\"",
+        "\"\u{7f}é\u{2028}\"",
+        "\"\\ud800\"", // a lone surrogate: for upstream to judge
+    ] {
+        assert_eq!(check(text.as_bytes()), Ok(()), "{text}");
+    }
+}
+
+#[test]
+fn what_is_not_json_is_refused_with_its_place() {
+    for (text, what, line, column) in [
+        ("", "expected a value", 1, 1),
+        ("{}, \"project\": \"x\"", "trailing characters", 1, 3),
+        ("{}{}", "trailing characters", 1, 3),
+        ("{\n  \"a\": 1,\n}", "expected a key", 3, 1),
+        ("[1,]", "expected a value", 1, 4),
+        ("[1 2]", "expected `,` or `]`", 1, 4),
+        ("[1}", "expected `,` or `]`", 1, 3),
+        ("{\"a\":1]", "expected `,` or `}`", 1, 7),
+        ("{\"a\" 1}", "expected `:`", 1, 6),
+        ("{a:1}", "expected a key", 1, 2),
+        ("{\"a\":1 \"b\"}", "expected `,` or `}`", 1, 8),
+        ("01", "trailing characters", 1, 2),
+        ("1.", "invalid number", 1, 3),
+        (".5", "expected a value", 1, 1),
+        ("+1", "expected a value", 1, 1),
+        ("-", "invalid number", 1, 2),
+        ("1e", "invalid number", 1, 3),
+        ("nul", "expected a value", 1, 1),
+        ("NaN", "expected a value", 1, 1),
+        ("truex", "trailing characters", 1, 5),
+        ("'a'", "expected a value", 1, 1),
+        ("\"a", "unterminated string", 1, 3),
+        ("\"a\\", "invalid escape", 1, 3),
+        ("\"\\x\"", "invalid escape", 1, 2),
+        ("\"\\u12g4\"", "invalid escape", 1, 2),
+        ("[\"a\nb\"]", "control character in a string", 1, 4),
+        ("\"\u{0}\"", "control character in a string", 1, 2),
+        ("\u{feff}{}", "byte order mark", 1, 1),
+        ("{} // x", "trailing characters", 1, 4),
+        ("[", "expected a value", 1, 2),
+        ("{", "expected a key", 1, 2),
+        ("\u{a0}{}", "expected a value", 1, 1),
+    ] {
+        assert_eq!(
+            check(text.as_bytes()),
+            Err(Malformed { what, line, column }),
+            "{text:?}"
+        );
+    }
+    let bad = Malformed {
+        what: "invalid UTF-8",
+        line: 2,
+        column: 2,
+    };
+    assert_eq!(check(b"[\n\"\xff\"]"), Err(bad));
+}
+
+#[test]
+fn the_walk_by_hand_is_as_strict_as_the_skip() {
+    fn walk(cursor: &mut Cursor<'_>) -> Result<(), Malformed> {
+        match cursor.kind()? {
+            Kind::Object => {
+                let mut inside = cursor.object()?;
+                while cursor.key(&mut inside)?.is_some() {
+                    walk(cursor)?;
+                }
+            }
+            Kind::Array => {
+                let mut inside = cursor.array()?;
+                while cursor.item(&mut inside)? {
+                    walk(cursor)?;
+                }
+            }
+            Kind::String | Kind::Number | Kind::Bool | Kind::Null => {
+                cursor.skip()?;
+            }
+        }
+        Ok(())
+    }
+    for text in [
+        "{}",
+        "[]",
+        "{\"a\":[1,{\"b\":null}],\"c\":{}}",
+        "[1,]",
+        "[,1]",
+        "{,}",
+        "{\"a\":1,}",
+        "[1 2]",
+        "[1}",
+        "{\"a\":1]",
+        "{\"a\" 1}",
+        "{a:1}",
+        "{\"a\"}",
+        "{\"a\":}",
+        "[",
+        "{",
+        "[1",
+        "{\"a\":1",
+        "{\"a\":1,",
+        "[1,",
+    ] {
+        let mut cursor = Cursor::new(text.as_bytes()).unwrap();
+        let walked = walk(&mut cursor).and_then(|()| cursor.end());
+        assert_eq!(walked, check(text.as_bytes()), "{text}");
+    }
+}
+
+#[test]
+fn nesting_is_bounded_and_costs_no_stack() {
+    let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+    assert_eq!(check(nested(512).as_bytes()), Ok(()));
+    let too_deep = Malformed {
+        what: "nested too deeply",
+        line: 1,
+        column: 513,
+    };
+    assert_eq!(check(nested(513).as_bytes()), Err(too_deep.clone()));
+    assert_eq!(check("[".repeat(1_000_000).as_bytes()), Err(too_deep));
+    let mixed = "{\"a\":[".repeat(256) + "1" + &"]}".repeat(256);
+    assert_eq!(check(mixed.as_bytes()), Ok(()));
+}
+
+#[test]
+fn a_key_with_escapes_is_what_it_means() {
+    let mut cursor = Cursor::new(br#"{ "r\u006fle" : 1, "\ud800" :2 }"#).unwrap();
+    let mut inside = cursor.object().unwrap();
+    let key = cursor.key(&mut inside).unwrap().unwrap();
+    assert_eq!((&*key.value, key.span), ("role", 2..13));
+    assert_eq!(cursor.skip().unwrap(), 16..17);
+    assert_eq!(cursor.key(&mut inside).unwrap().unwrap().value, "\\ud800");
+    cursor.skip().unwrap();
+    assert_eq!(cursor.key(&mut inside), Ok(None));
+    assert_eq!(cursor.end(), Ok(()));
+    assert_eq!(cursor.blanks(), 6);
+}
+
+#[test]
+fn a_splice_slices_what_is_long_and_copies_what_is_short() {
+    let text = Bytes::from("a".repeat(1000) + "bcd" + &"e".repeat(1000));
+    let mut splice = Splice::default();
+    splice.remove(1001..1002);
+    splice.insert(1001, "X");
+    splice.insert(0, "<");
+    splice.insert(2003, ">");
+    let payload = splice.pieces(&text, 0..text.len());
+    let pieces: Vec<_> = payload.pieces().cloned().collect();
+    assert_eq!(pieces.len(), 5);
+    assert_eq!(pieces[0], "<");
+    assert_eq!(pieces[1].as_ptr(), text.as_ptr());
+    assert_eq!(pieces[2], "X");
+    assert_eq!(pieces[3].as_ptr(), text[1002..].as_ptr());
+    assert_eq!(pieces[4], ">");
+    assert_eq!(splice.pieces(&text, 1000..1003).to_bytes(), "bXd");
+    assert_eq!(splice.pieces(&text, 1000..1001).to_bytes(), "bX");
+}
