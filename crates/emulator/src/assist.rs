@@ -1,16 +1,15 @@
 //! `cloudcode-pa.googleapis.com`: which RPC, who asks, and what it answers.
 
-use std::time::Duration;
-
 use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 
 use crate::answer::{self, Answer, Stamp};
-use crate::fields;
+use crate::fields::{self, Message};
+use crate::google::Google;
 use crate::node::Node;
 use crate::reply::{Event, Reply};
 use crate::rules;
-use crate::state::{Account, Operation, Standing, State};
+use crate::state::{Account, Operation, Pace, Standing, State};
 use crate::status::{Failure, PREDICTION, VALIDATION_HELP, VALIDATION_MESSAGE, VALIDATION_URL};
 use crate::strict;
 
@@ -98,61 +97,69 @@ impl Rpc {
     }
 
     /// Checks the caller and the body as the service does, and answers.
-    pub(crate) fn answer(&self, call: &Call<'_>, state: &mut State) -> Result<Reply, Failure> {
-        self.caller(call, state)?;
+    pub(crate) fn answer(&self, call: &Call<'_>, google: &Google) -> Result<Reply, Failure> {
+        self.caller(call, &google.state())?;
         let body = Node::read(call.body)?;
+        let is_strict = google.state().strict;
+        if let Some(message) = self.message().filter(|_| is_strict) {
+            strict::check(&body, message)?;
+        }
         match self {
             Self::CountTokens => count_tokens(&body),
             Self::FetchAdminControls => {
-                strict::check(&body, &fields::ADMIN_CONTROLS)?;
-                project(&body, state)?;
+                project(&body, &google.state())?;
                 Ok(Reply::ok(&json!({"adminControlsApplicable": false})))
             }
             Self::GenerateContent => {
-                let response = generate(&body, call, state)?.whole(&call.stamp);
+                let response = generate(&body, call, google)?.whole(&call.stamp);
                 Ok(Reply::ok(
                     &json!({"response": response, "traceId": call.trace_id}),
                 ))
             }
             Self::GlobalUserSetting => Ok(Reply::ok(&json!({
-                "cloudaicompanionProject": state.project,
+                "cloudaicompanionProject": google.state().project,
                 "freeTierDataCollectionOptin": false,
             }))),
             Self::ListExperiments => {
-                strict::check(&body, &fields::EXPERIMENTS)?;
-                project(&body, state)?;
+                project(&body, &google.state())?;
                 Ok(Reply::ok(&json!({"experimentIds": [], "flags": []})))
             }
-            Self::LoadCodeAssist => {
-                strict::check(&body, &fields::LOAD)?;
-                Ok(Reply::ok(&load(state)))
-            }
-            Self::OnboardUser => {
-                strict::check(&body, &fields::ONBOARD)?;
-                onboard(&body, call, state)
-            }
-            Self::Operation(name) => poll(name, state),
+            Self::LoadCodeAssist => Ok(Reply::ok(&load(&google.state()))),
+            Self::OnboardUser => onboard(&body, call, &mut google.state()),
+            Self::Operation(name) => poll(name, &mut google.state()),
             Self::RecordMetrics => {
-                strict::check(&body, &fields::METRICS)?;
-                project(&body, state)?;
+                project(&body, &google.state())?;
                 Ok(Reply::ok(&json!({})))
             }
             Self::RetrieveUserQuota => {
-                strict::check(&body, &fields::QUOTA)?;
-                project(&body, state)?;
+                let state = google.state();
+                project(&body, &state)?;
                 Ok(Reply::ok(&json!({"buckets": state.quota})))
             }
-            Self::SetGlobalUserSetting => {
-                strict::check(&body, &fields::USER_SETTING)?;
-                Ok(Reply::ok(&json!({
-                    "cloudaicompanionProject": state.project,
-                    "freeTierDataCollectionOptin": body.flag("free_tier_data_collection_optin"),
-                })))
-            }
+            Self::SetGlobalUserSetting => Ok(Reply::ok(&json!({
+                "cloudaicompanionProject": google.state().project,
+                "freeTierDataCollectionOptin": body.flag("free_tier_data_collection_optin"),
+            }))),
             Self::StreamGenerateContent => {
-                let answer = generate(&body, call, state)?;
-                Ok(stream(&answer, call, state))
+                let answer = generate(&body, call, google)?;
+                Ok(stream(&answer, call, google.state().pace()))
             }
+        }
+    }
+
+    /// The message that the body has to be; none for what is only fetched.
+    fn message(&self) -> Option<&'static Message> {
+        match self {
+            Self::CountTokens => Some(&fields::COUNT),
+            Self::FetchAdminControls => Some(&fields::ADMIN_CONTROLS),
+            Self::GenerateContent | Self::StreamGenerateContent => Some(&fields::GENERATE),
+            Self::GlobalUserSetting | Self::Operation(_) => None,
+            Self::ListExperiments => Some(&fields::EXPERIMENTS),
+            Self::LoadCodeAssist => Some(&fields::LOAD),
+            Self::OnboardUser => Some(&fields::ONBOARD),
+            Self::RecordMetrics => Some(&fields::METRICS),
+            Self::RetrieveUserQuota => Some(&fields::QUOTA),
+            Self::SetGlobalUserSetting => Some(&fields::USER_SETTING),
         }
     }
 
@@ -232,34 +239,40 @@ impl Call<'_> {
     }
 }
 
-fn generate(body: &Node<'_>, call: &Call<'_>, state: &State) -> Result<Answer, Failure> {
-    strict::check(body, &fields::GENERATE)?;
+fn generate(body: &Node<'_>, call: &Call<'_>, google: &Google) -> Result<Answer, Failure> {
     let Some(request) = body.field("request") else {
         return Err(Failure::invalid_argument());
     };
-    licence(state)?;
-    project(body, state)?;
     let Some(model) = body.text("model") else {
         return Err(Failure::invalid_argument());
     };
-    if !state.models.iter().any(|known| known == model) {
-        return Err(Failure::not_found());
-    }
+    entitled(body, model, &google.state())?;
     rules::generation(model, request)?;
     Ok(Answer::to(model, request, call.seq))
 }
 
-fn stream(answer: &Answer, call: &Call<'_>, state: &State) -> Reply {
+/// Whether this account may use this model in the project it names.
+fn entitled(body: &Node<'_>, model: &str, state: &State) -> Result<(), Failure> {
+    licence(state)?;
+    project(body, state)?;
+    if state.models.iter().any(|known| known == model) {
+        Ok(())
+    } else {
+        Err(Failure::not_found())
+    }
+}
+
+fn stream(answer: &Answer, call: &Call<'_>, pace: Pace) -> Reply {
     let wrapped = |response: Value| json!({"response": response, "traceId": call.trace_id});
     let mut chunks: Vec<Value> = answer
-        .pieces(state.stream_events, &call.stamp)
+        .pieces(pace.events, &call.stamp)
         .into_iter()
         .map(wrapped)
         .collect();
-    if state.usage_chunk {
+    if pace.usage_chunk {
         chunks.push(wrapped(answer.usage_only(&call.stamp)));
     }
-    if state.metadata_chunk {
+    if pace.metadata_chunk {
         chunks.push(json!({
             "traceId": call.trace_id,
             "remainingCredits": [{"creditType": "GOOGLE_ONE_AI", "creditAmount": "100"}],
@@ -281,7 +294,6 @@ fn stream(answer: &Answer, call: &Call<'_>, state: &State) -> Reply {
 }
 
 fn count_tokens(body: &Node<'_>) -> Result<Reply, Failure> {
-    strict::check(body, &fields::COUNT)?;
     let Some(request) = body.field("request") else {
         return Err(Failure::invalid_argument());
     };
@@ -458,11 +470,6 @@ fn colon(rest: &str) -> Option<&str> {
     rest.strip_prefix(':')
         .or_else(|| rest.strip_prefix("%3A"))
         .or_else(|| rest.strip_prefix("%3a"))
-}
-
-/// How long to wait between the events of an ordinary stream.
-pub(crate) fn interval(state: &State) -> Duration {
-    Duration::from_millis(state.stream_interval_ms)
 }
 
 const SYSTEM_PARAMETERS: [&str; 19] = [

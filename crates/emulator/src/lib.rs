@@ -31,6 +31,7 @@ mod answer;
 mod assist;
 mod control;
 mod fields;
+mod google;
 mod listen;
 mod log;
 mod node;
@@ -52,7 +53,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 
-use crate::listen::Google;
+use crate::google::Google;
 use crate::state::State;
 
 /// How an emulator starts.

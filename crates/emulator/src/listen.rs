@@ -1,7 +1,7 @@
 //! The listening port: connections, and one request from its head to its framed answer.
 
 use std::io::Read as _;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,40 +20,13 @@ use tokio::task::JoinSet;
 use crate::answer::Stamp;
 use crate::assist::{self, Rpc};
 use crate::control;
-use crate::log::Log;
+use crate::google::Google;
 use crate::oauth::{self, Endpoint};
 use crate::reply::Reply;
-use crate::script::{Asked, Script};
+use crate::script::Asked;
 use crate::socket::Socket;
-use crate::state::State;
 use crate::status::{Failure, page_not_found};
 use crate::stream::{Link, Playback, Severed};
-
-/// Everything behind the port, shared by all connections.
-#[derive(Debug)]
-pub(crate) struct Google {
-    pub(crate) log: Arc<Log>,
-    state: Mutex<State>,
-    script: Mutex<Script>,
-}
-
-impl Google {
-    pub(crate) fn new(state: State) -> Self {
-        Self {
-            log: Arc::new(Log::new()),
-            state: Mutex::new(state),
-            script: Mutex::new(Script::default()),
-        }
-    }
-
-    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn script(&self) -> MutexGuard<'_, Script> {
-        self.script.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// Accepts connections until the task is aborted; they end with it.
 pub(crate) async fn accept(listener: TcpListener, google: Arc<Google>) {
@@ -147,7 +120,7 @@ async fn answer(
         return Err(Severed);
     }
     entry.status(reply.status.as_u16());
-    let interval = assist::interval(&google.state());
+    let interval = google.state().pace().interval;
     Ok(respond(
         reply.status,
         reply,
@@ -228,7 +201,7 @@ impl Target {
                     stamp: stamp(trace_id),
                     trace_id: trace_id.to_owned(),
                 };
-                let answered = rpc.answer(&call, &mut google.state());
+                let answered = rpc.answer(&call, google);
                 let reply =
                     answered.unwrap_or_else(|failure: Failure| failure.reply(rpc.streams()));
                 (reply, Duration::ZERO)

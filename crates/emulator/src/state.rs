@@ -26,6 +26,8 @@ pub(crate) struct State {
     pub(crate) stream_interval_ms: u64,
     pub(crate) usage_chunk: bool,
     pub(crate) metadata_chunk: bool,
+    /// Whether unknown fields and values of the wrong kind are refused.
+    pub(crate) strict: bool,
     #[serde(skip)]
     pub(crate) tokens: Tokens,
     #[serde(skip)]
@@ -56,6 +58,7 @@ impl State {
             stream_interval_ms: 0,
             usage_chunk: true,
             metadata_chunk: true,
+            strict: true,
             tokens: Tokens::new(),
             operations: HashMap::new(),
         }
@@ -63,6 +66,15 @@ impl State {
 
     pub(crate) fn token_lifetime(&self) -> Duration {
         Duration::from_millis(self.token_lifetime_ms)
+    }
+
+    pub(crate) fn pace(&self) -> Pace {
+        Pace {
+            events: self.stream_events,
+            interval: Duration::from_millis(self.stream_interval_ms),
+            usage_chunk: self.usage_chunk,
+            metadata_chunk: self.metadata_chunk,
+        }
     }
 
     pub(crate) fn issue(&mut self) -> String {
@@ -90,6 +102,7 @@ impl State {
             stream_interval_ms,
             usage_chunk,
             metadata_chunk,
+            strict,
             expire_tokens,
             revoke_refresh,
         } = change;
@@ -110,6 +123,7 @@ impl State {
         put(&mut self.stream_interval_ms, stream_interval_ms);
         put(&mut self.usage_chunk, usage_chunk);
         put(&mut self.metadata_chunk, metadata_chunk);
+        put(&mut self.strict, strict);
         if expire_tokens {
             self.tokens.expire();
         }
@@ -117,6 +131,15 @@ impl State {
             self.tokens.refresh.clear();
         }
     }
+}
+
+/// How ordinary streams are cut into events.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    pub(crate) events: usize,
+    pub(crate) interval: Duration,
+    pub(crate) usage_chunk: bool,
+    pub(crate) metadata_chunk: bool,
 }
 
 /// A change of state: every field of [`State`] that may be set, and two deeds.
@@ -144,6 +167,7 @@ pub(crate) struct Change {
     stream_interval_ms: Option<u64>,
     usage_chunk: Option<bool>,
     metadata_chunk: Option<bool>,
+    strict: Option<bool>,
     #[serde(default)]
     expire_tokens: bool,
     #[serde(default)]
