@@ -1,0 +1,246 @@
+//! What the emulator received: every request with headers and body, and how each ended.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::request::Parts;
+use serde::Serialize;
+use sha2::Digest as _;
+
+/// The record of requests, bounded in number and in bytes: the oldest go first.
+#[derive(Debug)]
+pub(crate) struct Log {
+    started: Instant,
+    inner: Mutex<Inner>,
+}
+
+impl Log {
+    pub(crate) fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            inner: Mutex::default(),
+        }
+    }
+
+    /// Records a request's head; the entry is marked cancelled unless it is told otherwise.
+    pub(crate) fn open(self: &Arc<Self>, rpc: &str, parts: &Parts) -> Entry {
+        let mut headers = BTreeMap::<String, String>::new();
+        for (name, value) in &parts.headers {
+            let value = String::from_utf8_lossy(value.as_bytes());
+            let all = headers.entry(name.as_str().to_owned()).or_default();
+            if !all.is_empty() {
+                all.push_str(", ");
+            }
+            all.push_str(&value);
+        }
+        let at_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let mut inner = self.lock();
+        inner.next += 1;
+        let seq = inner.next;
+        *inner.counts.entry(rpc.to_owned()).or_default() += 1;
+        inner.records.push_back(Record {
+            seq,
+            at_ms,
+            rpc: rpc.to_owned(),
+            method: parts.method.to_string(),
+            path: parts.uri.path().to_owned(),
+            query: parts.uri.query().unwrap_or_default().to_owned(),
+            http: format!("{:?}", parts.version),
+            headers,
+            body: Bytes::new(),
+            status: None,
+            ended: false,
+            cancelled: false,
+        });
+        inner.trim();
+        Entry {
+            log: Arc::clone(self),
+            seq,
+            settled: false,
+        }
+    }
+
+    /// The log as a JSON array, oldest first.
+    pub(crate) fn json(&self) -> String {
+        let records: Vec<Record> = self.lock().records.iter().cloned().collect();
+        let shown: Vec<Shown> = records.into_iter().map(Shown::from).collect();
+        serde_json::to_string(&shown).expect("a tree of strings and numbers always prints")
+    }
+
+    /// How many requests came, by RPC.
+    pub(crate) fn counts(&self) -> BTreeMap<String, u64> {
+        self.lock().counts.clone()
+    }
+
+    /// Forgets records and counts; sequence numbers go on.
+    pub(crate) fn clear(&self) {
+        let mut inner = self.lock();
+        inner.records.clear();
+        inner.counts.clear();
+        inner.bytes = 0;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One request in the log, alive as long as its answer.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    log: Arc<Log>,
+    seq: u64,
+    settled: bool,
+}
+
+impl Entry {
+    pub(crate) fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    pub(crate) fn body(&self, body: &Bytes) {
+        let mut inner = self.log.lock();
+        inner.bytes += kept(body);
+        if let Some(record) = inner.find(self.seq) {
+            record.body = body.clone();
+        }
+        inner.trim();
+    }
+
+    pub(crate) fn status(&self, status: u16) {
+        if let Some(record) = self.log.lock().find(self.seq) {
+            record.status = Some(status);
+        }
+    }
+
+    /// The answer, or the fault that a script asked for, has been given whole.
+    pub(crate) fn end(&mut self) {
+        self.settled = true;
+        if let Some(record) = self.log.lock().find(self.seq) {
+            record.ended = true;
+        }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        if self.settled {
+            return;
+        }
+        if let Some(record) = self.log.lock().find(self.seq) {
+            record.ended = true;
+            record.cancelled = true;
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    next: u64,
+    bytes: usize,
+    counts: BTreeMap<String, u64>,
+    records: VecDeque<Record>,
+}
+
+impl Inner {
+    fn find(&mut self, seq: u64) -> Option<&mut Record> {
+        let first = self.records.front()?.seq;
+        let place = usize::try_from(seq.checked_sub(first)?).ok()?;
+        self.records.get_mut(place)
+    }
+
+    fn trim(&mut self) {
+        while self.records.len() > RECORDS_KEPT || self.bytes > BYTES_KEPT {
+            let Some(record) = self.records.pop_front() else {
+                return;
+            };
+            self.bytes = self.bytes.saturating_sub(kept(&record.body));
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Record {
+    seq: u64,
+    at_ms: u64,
+    rpc: String,
+    method: String,
+    path: String,
+    query: String,
+    http: String,
+    headers: BTreeMap<String, String>,
+    body: Bytes,
+    status: Option<u16>,
+    ended: bool,
+    cancelled: bool,
+}
+
+/// The JSON form of a [`Record`].
+#[derive(Serialize)]
+struct Shown {
+    seq: u64,
+    at_ms: u64,
+    rpc: String,
+    method: String,
+    path: String,
+    query: String,
+    http: String,
+    headers: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body_base64: Option<String>,
+    body_len: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body_sha256: Option<String>,
+    status: Option<u16>,
+    ended: bool,
+    cancelled: bool,
+}
+
+impl From<Record> for Shown {
+    fn from(record: Record) -> Self {
+        let bytes = record.body;
+        let (mut body, mut body_base64, mut body_sha256) = (None, None, None);
+        if bytes.len() > BODY_SHOWN {
+            body_sha256 = Some(hex(&sha2::Sha256::digest(&bytes)));
+        } else if let Ok(text) = std::str::from_utf8(&bytes) {
+            body = Some(text.to_owned());
+        } else {
+            body_base64 = Some(STANDARD.encode(&bytes));
+        }
+        Self {
+            seq: record.seq,
+            at_ms: record.at_ms,
+            rpc: record.rpc,
+            method: record.method,
+            path: record.path,
+            query: record.query,
+            http: record.http,
+            headers: record.headers,
+            body,
+            body_base64,
+            body_len: bytes.len(),
+            body_sha256,
+            status: record.status,
+            ended: record.ended,
+            cancelled: record.cancelled,
+        }
+    }
+}
+
+fn kept(body: &Bytes) -> usize {
+    body.len()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+const RECORDS_KEPT: usize = 10_000;
+const BYTES_KEPT: usize = 256 << 20;
+const BODY_SHOWN: usize = 1 << 20;

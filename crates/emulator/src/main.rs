@@ -1,0 +1,100 @@
+//! The binary `code-assist-emulator`.
+
+use std::io::{self, Write as _};
+use std::net::IpAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use code_assist_emulator::{ACCESS_TOKEN, Options};
+
+/// A strict stand-in for Google's OAuth and Code Assist endpoints.
+///
+/// Point a Code Assist client at it (the lines to paste are printed on start) and it gets answers
+/// of Google's form, and Google's refusals for requests that Google would refuse. Nothing leaves
+/// this machine and no account is needed.
+///
+/// Tests steer it over HTTP: POST /__emulator/script pushes faults (status, body, delay, cut,
+/// chunk sizes), GET /__emulator/log shows what it received, POST /__emulator/state changes the
+/// account and its tokens. docs/EMULATOR.md explains every field.
+#[derive(Parser)]
+#[command(version, about, long_about)]
+struct Arguments {
+    /// Port to listen on; 0 picks a free one and prints it
+    #[arg(long, default_value_t = 8790)]
+    port: u16,
+
+    /// Address to listen on
+    #[arg(long, default_value = "127.0.0.1")]
+    host: IpAddr,
+
+    /// How long an access token lives, in seconds
+    #[arg(long, default_value_t = 3599, value_name = "SECONDS")]
+    token_lifetime: u64,
+
+    /// Start with an account that has to be onboarded first
+    #[arg(long)]
+    needs_onboarding: bool,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let options = Options {
+        port: arguments.port,
+        host: arguments.host,
+        token_lifetime: Duration::from_secs(arguments.token_lifetime),
+        onboarded: !arguments.needs_onboarding,
+    };
+    match run(options).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // If even stderr is gone there is nobody to tell.
+            let _unread = writeln!(io::stderr(), "code-assist-emulator: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(options: Options) -> io::Result<()> {
+    let (host, port) = (options.host, options.port);
+    let emulator = code_assist_emulator::start(options)
+        .await
+        .map_err(|error| {
+            io::Error::new(
+                error.kind(),
+                format!("cannot listen on {host}:{port}: {error}"),
+            )
+        })?;
+    let mut out = io::stdout().lock();
+    writeln!(out, "Code Assist emulator on {}\n", emulator.url())?;
+    writeln!(out, "For code-assist-proxy:")?;
+    writeln!(out, "  export CODE_ASSIST_ENDPOINT={}", emulator.url())?;
+    writeln!(out, "  export OAUTH_TOKEN_URL={}", emulator.token_url())?;
+    writeln!(
+        out,
+        "  export OAUTH_TOKENINFO_URL={}",
+        emulator.tokeninfo_url()
+    )?;
+    let credentials: String = emulator
+        .credentials()
+        .lines()
+        .map(str::trim)
+        .collect::<Vec<_>>()
+        .join("");
+    writeln!(out, "  export GCP_SERVICE_ACCOUNT='{credentials}'\n")?;
+    writeln!(out, "For the Gemini CLI:")?;
+    writeln!(out, "  export CODE_ASSIST_ENDPOINT={}", emulator.url())?;
+    writeln!(out, "  export GOOGLE_GENAI_USE_GCA=true")?;
+    writeln!(out, "  export GOOGLE_CLOUD_ACCESS_TOKEN={ACCESS_TOKEN}\n")?;
+    writeln!(
+        out,
+        "Requests received: curl -s {}/__emulator/log",
+        emulator.url()
+    )?;
+    out.flush()?;
+    drop(out);
+    tokio::signal::ctrl_c().await?;
+    emulator.stop();
+    Ok(())
+}

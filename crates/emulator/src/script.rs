@@ -1,0 +1,290 @@
+//! Scripted faults: rules that a test pushes, and that each change some of the next answers.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
+use serde::{Deserialize, Serialize};
+
+use crate::answer;
+use crate::reply::{Content, Event, Reply};
+use crate::status::{Failure, status};
+
+/// The rules that wait, first come first used.
+#[derive(Debug, Default)]
+pub(crate) struct Script {
+    rules: VecDeque<Rule>,
+}
+
+impl Script {
+    pub(crate) fn push(&mut self, rule: Rule) {
+        self.rules.push_back(rule);
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.rules.clear();
+    }
+
+    pub(crate) fn waiting(&self) -> Vec<&Rule> {
+        self.rules.iter().collect()
+    }
+
+    /// The first rule for this request, used up by one.
+    pub(crate) fn take(&mut self, asked: &Asked<'_>) -> Option<Rule> {
+        let mut at = 0;
+        while let Some(rule) = self.rules.get_mut(at) {
+            if !rule.filter.matches(asked) {
+                at += 1;
+                continue;
+            }
+            if rule.skip > 0 {
+                rule.skip -= 1;
+                at += 1;
+                continue;
+            }
+            let taken = rule.clone();
+            // 0 stands for "until deleted".
+            match rule.times {
+                0 => {}
+                1 => {
+                    self.rules.remove(at);
+                }
+                _ => rule.times -= 1,
+            }
+            return Some(taken);
+        }
+        None
+    }
+}
+
+/// What rules are matched against.
+#[derive(Debug)]
+pub(crate) struct Asked<'a> {
+    pub(crate) rpc: &'a str,
+    pub(crate) path: &'a str,
+    pub(crate) body: &'a [u8],
+}
+
+/// One rule of the script; `docs/EMULATOR.md` explains every field.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Rule {
+    #[serde(rename = "match")]
+    pub(crate) filter: Filter,
+    #[serde(default = "once")]
+    pub(crate) times: u32,
+    pub(crate) skip: u32,
+
+    pub(crate) status: Option<u16>,
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: Option<String>,
+    pub(crate) body_base64: Option<String>,
+    pub(crate) events: Option<Vec<Item>>,
+    pub(crate) event_bytes: Option<usize>,
+    pub(crate) keep_events: Option<usize>,
+    pub(crate) append: Vec<Item>,
+
+    pub(crate) delay_ms: u64,
+    pub(crate) close_before_head: bool,
+    pub(crate) event_interval_ms: Option<u64>,
+    pub(crate) chunk_size: Option<usize>,
+    pub(crate) chunk_interval_ms: u64,
+    pub(crate) cut_after_bytes: Option<u64>,
+    pub(crate) cut: Cut,
+    pub(crate) hang: bool,
+
+    pub(crate) line_ending: LineEnding,
+    pub(crate) data_prefix: Option<String>,
+    pub(crate) multi_line: bool,
+    pub(crate) no_final_blank_line: bool,
+    pub(crate) gzip: bool,
+}
+
+impl Rule {
+    /// A rule from JSON, with what is wrong with it said in words.
+    pub(crate) fn read(value: serde_json::Value) -> Result<Self, String> {
+        let rule: Self = serde_json::from_value(value).map_err(|error| error.to_string())?;
+        if rule.chunk_size == Some(0) {
+            return Err("chunk_size must be at least 1".to_owned());
+        }
+        if let Some(text) = &rule.body_base64 {
+            STANDARD
+                .decode(text)
+                .map_err(|error| format!("body_base64: {error}"))?;
+        }
+        if rule
+            .status
+            .is_some_and(|status| !(200..=599).contains(&status))
+        {
+            return Err("status must be from 200 to 599".to_owned());
+        }
+        for (name, value) in &rule.headers {
+            HeaderName::try_from(name.as_str()).map_err(|error| format!("headers: {error}"))?;
+            HeaderValue::try_from(value.as_str()).map_err(|error| format!("headers: {error}"))?;
+        }
+        Ok(rule)
+    }
+
+    /// Whether the rule brings its own answer, so that the ordinary one is not worked out.
+    pub(crate) fn answers(&self) -> bool {
+        self.status.is_some()
+            || self.body.is_some()
+            || self.body_base64.is_some()
+            || self.events.is_some()
+            || self.event_bytes.is_some()
+            || self.close_before_head
+    }
+
+    /// The rule's own answer.
+    pub(crate) fn own_reply(&self, streams: bool) -> Reply {
+        let mut reply = if let Some(items) = &self.events {
+            Reply::events(items.iter().map(Item::event).collect())
+        } else if let Some(bytes) = self.event_bytes {
+            Reply::events(vec![Event::Payload(answer::image(
+                "gemini-2.5-flash",
+                bytes,
+            ))])
+        } else if let Some(body) = self.own_body() {
+            Reply::new(
+                http::StatusCode::OK,
+                "application/json; charset=UTF-8",
+                body,
+            )
+        } else {
+            Failure::usual(self.status.unwrap_or(500)).reply(streams)
+        };
+        if let Some(code) = self.status {
+            reply.status = status(code);
+        }
+        reply
+    }
+
+    /// Changes an answer, its own or the ordinary one, as the rule says.
+    pub(crate) fn change(&self, reply: &mut Reply) {
+        if let Content::Events(events) | Content::Array(events) = &mut reply.content {
+            if let Some(kept) = self.keep_events {
+                events.truncate(kept);
+            }
+            events.extend(self.append.iter().map(Item::event));
+        }
+        for (name, value) in &self.headers {
+            let name = HeaderName::try_from(name.as_str());
+            let value = HeaderValue::try_from(value.as_str());
+            if let (Ok(name), Ok(value)) = (name, value) {
+                reply.set(name, value);
+            }
+        }
+    }
+
+    fn own_body(&self) -> Option<Bytes> {
+        if let Some(text) = &self.body {
+            return Some(Bytes::from(text.clone()));
+        }
+        let text = self.body_base64.as_ref()?;
+        STANDARD.decode(text).ok().map(Bytes::from)
+    }
+}
+
+/// Which requests a rule is for; every condition given has to hold.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Filter {
+    pub(crate) rpc: Option<String>,
+    pub(crate) path: Option<String>,
+    pub(crate) model: Option<String>,
+    pub(crate) body_contains: Option<String>,
+}
+
+impl Filter {
+    fn matches(&self, asked: &Asked<'_>) -> bool {
+        self.rpc.as_ref().is_none_or(|rpc| rpc == asked.rpc)
+            && self.path.as_ref().is_none_or(|path| path == asked.path)
+            && self
+                .body_contains
+                .as_ref()
+                .is_none_or(|text| contains(asked.body, text))
+            && self
+                .model
+                .as_ref()
+                .is_none_or(|model| *model == Self::model(asked.body))
+    }
+
+    fn model(body: &[u8]) -> String {
+        #[derive(Deserialize)]
+        struct Named {
+            model: Option<String>,
+            request: Option<Inner>,
+        }
+        #[derive(Deserialize)]
+        struct Inner {
+            model: Option<String>,
+        }
+        let Ok(named) = serde_json::from_slice::<Named>(body) else {
+            return String::new();
+        };
+        let inner = || named.request.and_then(|request| request.model);
+        let model = named.model.or_else(inner).unwrap_or_default();
+        model.strip_prefix("models/").unwrap_or(&model).to_owned()
+    }
+}
+
+/// One event of a script: a payload to be framed, or raw bytes.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Item {
+    Payload(String),
+    Raw { raw: String },
+}
+
+impl Item {
+    fn event(&self) -> Event {
+        match self {
+            Self::Payload(text) => Event::Payload(text.clone()),
+            Self::Raw { raw } => Event::Raw(raw.clone()),
+        }
+    }
+}
+
+/// How a connection is cut.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Cut {
+    /// FIN without the end of the body.
+    #[default]
+    Close,
+    /// RST.
+    Reset,
+}
+
+/// What ends a line of an event stream.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LineEnding {
+    Cr,
+    #[default]
+    Crlf,
+    Lf,
+}
+
+impl LineEnding {
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::Cr => "\r",
+            Self::Crlf => "\r\n",
+            Self::Lf => "\n",
+        }
+    }
+}
+
+fn contains(body: &[u8], text: &str) -> bool {
+    text.is_empty()
+        || body
+            .windows(text.len())
+            .any(|window| window == text.as_bytes())
+}
+
+fn once() -> u32 {
+    1
+}
