@@ -111,26 +111,17 @@ impl Answer {
 
     /// A tail without candidates that only repeats the totals (protocol.md 2.4).
     pub(crate) fn usage_only(&self, stamp: &Stamp) -> Value {
-        stamp.on(
-            json!({"usageMetadata": self.usage(usize::MAX)}),
-            &self.model,
-        )
+        stamp.on(json!({"usageMetadata": self.usage(usize::MAX)}), &self.model)
     }
 
     fn limit(&mut self, text: &mut String, config: Option<&Node<'_>>) {
         let Some(config) = config else { return };
-        for stop in config
-            .list("stop_sequences")
-            .iter()
-            .filter_map(Node::as_text)
-        {
+        for stop in config.list("stop_sequences").iter().filter_map(Node::as_text) {
             if let Some(at) = text.find(stop).filter(|_| !stop.is_empty()) {
                 text.truncate(at);
             }
         }
-        let most = config
-            .integer("max_output_tokens")
-            .and_then(|most| usize::try_from(most).ok());
+        let most = config.integer("max_output_tokens").and_then(|most| usize::try_from(most).ok());
         let Some(most) = most.filter(|most| *most > 0) else {
             return;
         };
@@ -178,10 +169,8 @@ impl Answer {
     /// Cumulative, as in the service: each event's numbers are the totals so far.
     fn usage(&self, said: usize) -> Value {
         let said = said.min(self.said_tokens());
-        let thought = self
-            .thoughts
-            .as_ref()
-            .map_or(0, |text| text.chars().count().div_ceil(CHARS_A_TOKEN));
+        let thought =
+            self.thoughts.as_ref().map_or(0, |text| text.chars().count().div_ceil(CHARS_A_TOKEN));
         let mut usage = json!({
             "promptTokenCount": self.prompt_tokens,
             "candidatesTokenCount": said,
@@ -201,11 +190,7 @@ impl Answer {
             Some(text) => text.chars().count(),
             None => part.to_string().len(),
         };
-        self.parts
-            .iter()
-            .map(chars)
-            .sum::<usize>()
-            .div_ceil(CHARS_A_TOKEN)
+        self.parts.iter().map(chars).sum::<usize>().div_ceil(CHARS_A_TOKEN)
     }
 }
 
@@ -227,10 +212,7 @@ impl Stamp {
 
 /// A deterministic count: a quarter of the characters of all text in `contents`, rounded up.
 pub(crate) fn tokens(request: &Node<'_>) -> usize {
-    let texts = request
-        .list("contents")
-        .iter()
-        .flat_map(|content| content.list("parts"));
+    let texts = request.list("contents").iter().flat_map(|content| content.list("parts"));
     texts
         .filter_map(|part| part.text("text"))
         .map(|text| text.chars().count())
@@ -256,10 +238,7 @@ struct Prompt {
 
 impl Prompt {
     fn of(request: &Node<'_>) -> Self {
-        let mut prompt = Self {
-            text: String::new(),
-            responses: Vec::new(),
-        };
+        let mut prompt = Self { text: String::new(), responses: Vec::new() };
         let Some(last) = request.list("contents").last() else {
             return prompt;
         };
@@ -287,19 +266,12 @@ impl Prompt {
     fn reply(&self, config: Option<&Node<'_>>) -> String {
         let media = config.and_then(|config| config.text("response_mime_type"));
         let schema = config.and_then(|config| {
-            config
-                .field("response_schema")
-                .or_else(|| config.field("response_json_schema"))
+            config.field("response_schema").or_else(|| config.field("response_json_schema"))
         });
         match (media, schema) {
             (Some("application/json"), Some(schema)) => {
                 let schema = schema.value();
-                return Synthesis {
-                    root: &schema,
-                    said: self.said(),
-                }
-                .of(&schema, 0)
-                .to_string();
+                return Synthesis { root: &schema, said: self.said() }.of(&schema, 0).to_string();
             }
             (Some("application/json"), None) => {
                 return json!({"answer": self.said()}).to_string();
@@ -330,12 +302,9 @@ impl Prompt {
         if !self.responses.is_empty() {
             return None;
         }
-        let calling = request
-            .field("tool_config")
-            .and_then(|config| config.field("function_calling_config"));
-        let mode = calling
-            .and_then(|calling| calling.text("mode"))
-            .unwrap_or("AUTO");
+        let calling =
+            request.field("tool_config").and_then(|config| config.field("function_calling_config"));
+        let mode = calling.and_then(|calling| calling.text("mode")).unwrap_or("AUTO");
         if mode == "NONE" {
             return None;
         }
@@ -349,9 +318,8 @@ impl Prompt {
                 allowed.is_empty() || allowed.iter().any(|allowed| allowed.as_text() == name)
             })
             .collect();
-        let named = declared
-            .iter()
-            .find(|one| self.speaks_of(one.text("name").unwrap_or_default()));
+        let named =
+            declared.iter().find(|one| self.speaks_of(one.text("name").unwrap_or_default()));
         let function = match named {
             Some(function) => function,
             None if mode == "ANY" || self.wants_a_tool() => declared.first()?,
@@ -362,11 +330,7 @@ impl Prompt {
             .or_else(|| function.field("parameters_json_schema"))
             .map_or(Value::Null, Node::value);
         let args = match &schema {
-            Value::Object(_) => Synthesis {
-                root: &schema,
-                said: self.text.clone(),
-            }
-            .of(&schema, 0),
+            Value::Object(_) => Synthesis { root: &schema, said: self.text.clone() }.of(&schema, 0),
             _ => json!({}),
         };
         let args = if args.is_object() { args } else { json!({}) };
@@ -391,22 +355,14 @@ impl Prompt {
         }
         words.push(word);
         let text = self.text.to_lowercase();
-        words
-            .iter()
-            .any(|word| word.len() > 4 && text.contains(word.as_str()))
+        words.iter().any(|word| word.len() > 4 && text.contains(word.as_str()))
             || self.text.contains(name)
     }
 
     fn wants_a_tool(&self) -> bool {
-        [
-            "call the function",
-            "call a function",
-            "use the tool",
-            "use a tool",
-            "call the tool",
-        ]
-        .iter()
-        .any(|phrase| self.text.to_lowercase().contains(phrase))
+        ["call the function", "call a function", "use the tool", "use a tool", "call the tool"]
+            .iter()
+            .any(|phrase| self.text.to_lowercase().contains(phrase))
     }
 }
 
@@ -429,10 +385,7 @@ impl Synthesis<'_> {
         }
         if let Some(path) = schema["$ref"].as_str().or_else(|| schema["ref"].as_str()) {
             let pointer = path.trim_start_matches('#');
-            return self
-                .root
-                .pointer(pointer)
-                .map_or(Value::Null, |at| self.of(at, depth + 1));
+            return self.root.pointer(pointer).map_or(Value::Null, |at| self.of(at, depth + 1));
         }
         for choice in ["anyOf", "any_of", "oneOf", "allOf"] {
             if let Some(first) = schema[choice].as_array().and_then(|all| all.first()) {
@@ -445,19 +398,11 @@ impl Synthesis<'_> {
         };
         match kind.to_ascii_uppercase().as_str() {
             "ARRAY" => {
-                let least = schema["minItems"]
-                    .as_u64()
-                    .or_else(|| schema["min_items"].as_u64());
-                let most = schema["maxItems"]
-                    .as_u64()
-                    .or_else(|| schema["max_items"].as_u64());
+                let least = schema["minItems"].as_u64().or_else(|| schema["min_items"].as_u64());
+                let most = schema["maxItems"].as_u64().or_else(|| schema["max_items"].as_u64());
                 let many = least.unwrap_or(1).max(1).min(most.unwrap_or(u64::MAX));
                 let many = usize::try_from(many).unwrap_or(1).min(1000);
-                Value::Array(
-                    (0..many)
-                        .map(|_| self.of(&schema["items"], depth + 1))
-                        .collect(),
-                )
+                Value::Array((0..many).map(|_| self.of(&schema["items"], depth + 1)).collect())
             }
             "BOOLEAN" => true.into(),
             "INTEGER" => self.number(schema).round_to_integer(),
@@ -507,13 +452,9 @@ impl Synthesis<'_> {
             _ => self.said.as_str(),
         };
         let bound = |names: [&str; 2]| {
-            names
-                .iter()
-                .find_map(|name| schema[*name].as_u64().map(|bound| bound as usize))
+            names.iter().find_map(|name| schema[*name].as_u64().map(|bound| bound as usize))
         };
-        let least = bound(["minLength", "min_length"])
-            .unwrap_or(0)
-            .min(ECHOED_CHARS);
+        let least = bound(["minLength", "min_length"]).unwrap_or(0).min(ECHOED_CHARS);
         let most = bound(["maxLength", "max_length"]).unwrap_or(usize::MAX);
         let mut made: String = made.chars().take(most).collect();
         while made.chars().count() < least {
@@ -544,10 +485,7 @@ fn has_word(text: &str, word: &str) -> bool {
 fn split(text: &str, pieces: usize) -> Vec<String> {
     let letters: Vec<char> = text.chars().collect();
     let size = letters.len().div_ceil(pieces).max(1);
-    let mut cut: Vec<String> = letters
-        .chunks(size)
-        .map(|piece| piece.iter().collect())
-        .collect();
+    let mut cut: Vec<String> = letters.chunks(size).map(|piece| piece.iter().collect()).collect();
     if cut.is_empty() {
         cut.push(String::new());
     }
@@ -565,11 +503,7 @@ mod tests {
     use super::*;
 
     fn synthesised(schema: &Value) -> Value {
-        Synthesis {
-            root: schema,
-            said: "hi".to_owned(),
-        }
-        .of(schema, 0)
+        Synthesis { root: schema, said: "hi".to_owned() }.of(schema, 0)
     }
 
     #[test]
@@ -579,10 +513,7 @@ mod tests {
             "tags": {"type": "ARRAY", "minItems": 2, "items": {"type": "STRING", "maxLength": 1}},
             "kind": {"type": "STRING", "enum": ["a", "b"]},
         }});
-        assert_eq!(
-            synthesised(&schema),
-            json!({"n": 10, "tags": ["h", "h"], "kind": "a"})
-        );
+        assert_eq!(synthesised(&schema), json!({"n": 10, "tags": ["h", "h"], "kind": "a"}));
     }
 
     #[test]

@@ -36,9 +36,7 @@ impl Rpc {
         let rest = path.strip_prefix("/v1internal")?;
         if method == Method::GET {
             if let Some(name) = rest.strip_prefix('/') {
-                return name
-                    .starts_with("operations/")
-                    .then(|| Self::Operation(name.to_owned()));
+                return name.starts_with("operations/").then(|| Self::Operation(name.to_owned()));
             }
             let name = colon(rest)?;
             return (name == "getCodeAssistGlobalUserSetting").then_some(Self::GlobalUserSetting);
@@ -112,9 +110,7 @@ impl Rpc {
             }
             Self::GenerateContent => {
                 let response = generate(&body, call, google)?.whole(&call.stamp);
-                Ok(Reply::ok(
-                    &json!({"response": response, "traceId": call.trace_id}),
-                ))
+                Ok(Reply::ok(&json!({"response": response, "traceId": call.trace_id})))
             }
             Self::GlobalUserSetting => Ok(Reply::ok(&json!({
                 "cloudaicompanionProject": google.state().project,
@@ -175,24 +171,15 @@ impl Rpc {
         }
         if call.headers.contains_key("x-goog-api-key") || call.query("key").is_some() {
             // A client's key for the proxy is no key of Google's.
-            return Err(Failure::new(
-                400,
-                "API key not valid. Please pass a valid API key.",
-            ));
+            return Err(Failure::new(400, "API key not valid. Please pass a valid API key."));
         }
         let Some(token) = call.bearer else {
-            return Err(Failure::unauthenticated(
-                "CREDENTIALS_MISSING",
-                &self.method(),
-            ));
+            return Err(Failure::unauthenticated("CREDENTIALS_MISSING", &self.method()));
         };
         match state.tokens.standing(token) {
             Standing::Valid { .. } => {}
             Standing::Expired => {
-                return Err(Failure::unauthenticated(
-                    "ACCESS_TOKEN_EXPIRED",
-                    &self.method(),
-                ));
+                return Err(Failure::unauthenticated("ACCESS_TOKEN_EXPIRED", &self.method()));
             }
             Standing::Unknown => {
                 let reason = "ACCESS_TOKEN_TYPE_UNSUPPORTED";
@@ -200,9 +187,9 @@ impl Rpc {
             }
         }
         match call.headers.get("x-goog-user-project") {
-            Some(project) => Err(Failure::service_disabled(&String::from_utf8_lossy(
-                project.as_bytes(),
-            ))),
+            Some(project) => {
+                Err(Failure::service_disabled(&String::from_utf8_lossy(project.as_bytes())))
+            }
             None => Ok(()),
         }
     }
@@ -255,20 +242,13 @@ fn generate(body: &Node<'_>, call: &Call<'_>, google: &Google) -> Result<Answer,
 fn entitled(body: &Node<'_>, model: &str, state: &State) -> Result<(), Failure> {
     licence(state)?;
     project(body, state)?;
-    if state.models.iter().any(|known| known == model) {
-        Ok(())
-    } else {
-        Err(Failure::not_found())
-    }
+    if state.models.iter().any(|known| known == model) { Ok(()) } else { Err(Failure::not_found()) }
 }
 
 fn stream(answer: &Answer, call: &Call<'_>, pace: Pace) -> Reply {
     let wrapped = |response: Value| json!({"response": response, "traceId": call.trace_id});
-    let mut chunks: Vec<Value> = answer
-        .pieces(pace.events, &call.stamp)
-        .into_iter()
-        .map(wrapped)
-        .collect();
+    let mut chunks: Vec<Value> =
+        answer.pieces(pace.events, &call.stamp).into_iter().map(wrapped).collect();
     if pace.usage_chunk {
         chunks.push(wrapped(answer.usage_only(&call.stamp)));
     }
@@ -279,16 +259,9 @@ fn stream(answer: &Answer, call: &Call<'_>, pace: Pace) -> Reply {
         }));
     }
     if call.wants_events() {
-        Reply::events(
-            chunks
-                .iter()
-                .map(|chunk| Event::Payload(chunk.to_string()))
-                .collect(),
-        )
+        Reply::events(chunks.iter().map(|chunk| Event::Payload(chunk.to_string())).collect())
     } else {
-        let printed = chunks
-            .iter()
-            .map(|chunk| Event::Payload(crate::status::pretty(chunk)));
+        let printed = chunks.iter().map(|chunk| Event::Payload(crate::status::pretty(chunk)));
         Reply::array(printed.collect())
     }
 }
@@ -317,11 +290,7 @@ fn licence(state: &State) -> Result<(), Failure> {
 
 fn project(body: &Node<'_>, state: &State) -> Result<(), Failure> {
     let named = body.text("project").unwrap_or_default();
-    if named == state.project {
-        Ok(())
-    } else {
-        Err(Failure::consumer_invalid(named))
-    }
+    if named == state.project { Ok(()) } else { Err(Failure::consumer_invalid(named)) }
 }
 
 fn load(state: &State) -> Value {
@@ -405,10 +374,7 @@ fn onboard(body: &Node<'_>, call: &Call<'_>, state: &mut State) -> Result<Reply,
         }
     }
     let name = format!("operations/emulator-{:06}", call.seq);
-    let operation = Operation {
-        polls_left: state.onboarding_polls,
-        project,
-    };
+    let operation = Operation { polls_left: state.onboarding_polls, project };
     let reply = progress(&name, &operation, state);
     state.operations.insert(name, operation);
     Ok(Reply::ok(&reply))
@@ -467,9 +433,7 @@ fn free_tier() -> Value {
 }
 
 fn colon(rest: &str) -> Option<&str> {
-    rest.strip_prefix(':')
-        .or_else(|| rest.strip_prefix("%3A"))
-        .or_else(|| rest.strip_prefix("%3a"))
+    rest.strip_prefix(':').or_else(|| rest.strip_prefix("%3A")).or_else(|| rest.strip_prefix("%3a"))
 }
 
 const SYSTEM_PARAMETERS: [&str; 19] = [

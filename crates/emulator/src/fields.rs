@@ -115,10 +115,7 @@ pub(crate) static METRICS: Message = Message {
 
 pub(crate) static USER_SETTING: Message = Message {
     name: "google.internal.cloud.code.v1internal.SetCodeAssistGlobalUserSettingRequest",
-    fields: &[
-        ("cloudaicompanion_project", Text),
-        ("free_tier_data_collection_optin", Flag),
-    ],
+    fields: &[("cloudaicompanion_project", Text), ("free_tier_data_collection_optin", Flag)],
     oneof: None,
 };
 
@@ -219,11 +216,7 @@ static BLOB: Message = Message {
 
 static FILE_DATA: Message = Message {
     name: "google.cloud.aiplatform.v1beta1.FileData",
-    fields: &[
-        ("mime_type", Text),
-        ("file_uri", Text),
-        ("display_name", Text),
-    ],
+    fields: &[("mime_type", Text), ("file_uri", Text), ("display_name", Text)],
     oneof: None,
 };
 
@@ -264,11 +257,7 @@ static CODE_EXECUTION_RESULT: Message = Message {
 
 static VIDEO_METADATA: Message = Message {
     name: "google.cloud.aiplatform.v1beta1.VideoMetadata",
-    fields: &[
-        ("start_offset", Text),
-        ("end_offset", Text),
-        ("fps", Number),
-    ],
+    fields: &[("start_offset", Text), ("end_offset", Text), ("fps", Number)],
     oneof: None,
 };
 
@@ -331,18 +320,12 @@ static GOOGLE_MAPS: Message = Message {
     oneof: None,
 };
 
-static NOTHING: Message = Message {
-    name: "google.cloud.aiplatform.v1beta1.Tool.Empty",
-    fields: &[],
-    oneof: None,
-};
+static NOTHING: Message =
+    Message { name: "google.cloud.aiplatform.v1beta1.Tool.Empty", fields: &[], oneof: None };
 
 static COMPUTER_USE: Message = Message {
     name: "google.cloud.aiplatform.v1beta1.Tool.ComputerUse",
-    fields: &[
-        ("environment", Text),
-        ("excluded_predefined_functions", Texts),
-    ],
+    fields: &[("environment", Text), ("excluded_predefined_functions", Texts)],
     oneof: None,
 };
 
@@ -357,10 +340,7 @@ static TOOL_CONFIG: Message = Message {
 
 static FUNCTION_CALLING: Message = Message {
     name: "google.cloud.aiplatform.v1beta1.FunctionCallingConfig",
-    fields: &[
-        ("mode", Choice(&CALLING_MODE)),
-        ("allowed_function_names", Texts),
-    ],
+    fields: &[("mode", Choice(&CALLING_MODE)), ("allowed_function_names", Texts)],
     oneof: None,
 };
 
@@ -426,10 +406,7 @@ static THINKING: Message = Message {
 
 static ROUTING: Message = Message {
     name: "google.cloud.aiplatform.v1beta1.GenerationConfig.RoutingConfig",
-    fields: &[
-        ("auto_mode", One(&AUTO_ROUTING)),
-        ("manual_mode", One(&MANUAL_ROUTING)),
-    ],
+    fields: &[("auto_mode", One(&AUTO_ROUTING)), ("manual_mode", One(&MANUAL_ROUTING))],
     oneof: None,
 };
 
@@ -558,13 +535,7 @@ static PLATFORM: Enumeration = Enumeration {
 
 static PLUGIN_TYPE: Enumeration = Enumeration {
     name: "google.internal.cloud.code.v1internal.ClientMetadata.PluginType",
-    values: &[
-        "PLUGIN_UNSPECIFIED",
-        "CLOUD_CODE",
-        "GEMINI",
-        "AIPLUGIN_INTELLIJ",
-        "AIPLUGIN_STUDIO",
-    ],
+    values: &["PLUGIN_UNSPECIFIED", "CLOUD_CODE", "GEMINI", "AIPLUGIN_INTELLIJ", "AIPLUGIN_STUDIO"],
     any_case: false,
 };
 
@@ -576,12 +547,7 @@ static LANGUAGE: Enumeration = Enumeration {
 
 static OUTCOME: Enumeration = Enumeration {
     name: "google.cloud.aiplatform.v1beta1.CodeExecutionResult.Outcome",
-    values: &[
-        "OUTCOME_UNSPECIFIED",
-        "OUTCOME_OK",
-        "OUTCOME_FAILED",
-        "OUTCOME_DEADLINE_EXCEEDED",
-    ],
+    values: &["OUTCOME_UNSPECIFIED", "OUTCOME_OK", "OUTCOME_FAILED", "OUTCOME_DEADLINE_EXCEEDED"],
     any_case: false,
 };
 
@@ -642,13 +608,7 @@ static MODALITY: Enumeration = Enumeration {
 
 static THINKING_LEVEL: Enumeration = Enumeration {
     name: "google.cloud.aiplatform.v1beta1.GenerationConfig.ThinkingConfig.ThinkingLevel",
-    values: &[
-        "THINKING_LEVEL_UNSPECIFIED",
-        "LOW",
-        "HIGH",
-        "MEDIUM",
-        "MINIMAL",
-    ],
+    values: &["THINKING_LEVEL_UNSPECIFIED", "LOW", "HIGH", "MEDIUM", "MINIMAL"],
     any_case: true,
 };
 

@@ -88,16 +88,9 @@ impl Default for Options {
 pub async fn start(options: Options) -> io::Result<Emulator> {
     let listener = TcpListener::bind((options.host, options.port)).await?;
     let address = listener.local_addr()?;
-    let google = Arc::new(Google::new(State::new(
-        options.token_lifetime,
-        options.onboarded,
-    )));
+    let google = Arc::new(Google::new(State::new(options.token_lifetime, options.onboarded)));
     let task = tokio::spawn(listen::accept(listener, Arc::clone(&google))).abort_handle();
-    Ok(Emulator {
-        address,
-        google,
-        task,
-    })
+    Ok(Emulator { address, google, task })
 }
 
 /// A running emulator; it stops when dropped.
@@ -137,11 +130,7 @@ impl Emulator {
     pub fn expired_credentials(&self) -> String {
         let mut state = self.google.state();
         let access = state.tokens.issue_expired();
-        oauth::credentials(
-            &access,
-            &state.tokens.refresh_token(),
-            oauth::now_ms() - HOUR_MS,
-        )
+        oauth::credentials(&access, &state.tokens.refresh_token(), oauth::now_ms() - HOUR_MS)
     }
 
     /// Stops listening and closes every connection.

@@ -53,13 +53,9 @@ async fn connection(stream: tokio::net::TcpStream, google: Arc<Google>) {
     let socket = Socket::new(stream, link.clone());
     let service = service_fn(move |request| answer(Arc::clone(&google), link.clone(), request));
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http2()
-        .max_concurrent_streams(STREAMS_PER_CONNECTION);
+    builder.http2().max_concurrent_streams(STREAMS_PER_CONNECTION);
     // An error here is a client that left or a cut that was asked for.
-    let _ended = builder
-        .serve_connection(TokioIo::new(socket), service)
-        .await;
+    let _ended = builder.serve_connection(TokioIo::new(socket), service).await;
 }
 
 async fn answer(
@@ -71,14 +67,7 @@ async fn answer(
     if let Some(below) = parts.uri.path().strip_prefix("/__emulator/") {
         let body = body.collect().await.map_err(|_| Severed)?.to_bytes();
         let reply = control::answer(&google, &parts.method, below, &body);
-        return Ok(respond(
-            reply.status,
-            reply,
-            None,
-            Duration::ZERO,
-            None,
-            link,
-        ));
+        return Ok(respond(reply.status, reply, None, Duration::ZERO, None, link));
     }
     let asked = Target::of(&parts);
     let mut entry = google.log.open(asked.name(), &parts);
@@ -86,14 +75,10 @@ async fn answer(
     entry.body(&body);
     let body = decoded(&parts.headers, body);
 
-    let rule = google.script().take(&Asked {
-        rpc: asked.name(),
-        path: parts.uri.path(),
-        body: &body,
-    });
-    let mut delay = rule
-        .as_ref()
-        .map_or(Duration::ZERO, |rule| Duration::from_millis(rule.delay_ms));
+    let rule =
+        google.script().take(&Asked { rpc: asked.name(), path: parts.uri.path(), body: &body });
+    let mut delay =
+        rule.as_ref().map_or(Duration::ZERO, |rule| Duration::from_millis(rule.delay_ms));
     let trace_id = trace_id(entry.seq());
     let mut reply = match &rule {
         Some(rule) if rule.answers() => rule.own_reply(asked.streams()),
@@ -121,14 +106,7 @@ async fn answer(
     }
     entry.status(reply.status.as_u16());
     let interval = google.state().pace().interval;
-    Ok(respond(
-        reply.status,
-        reply,
-        rule.as_ref(),
-        interval,
-        Some(entry),
-        link,
-    ))
+    Ok(respond(reply.status, reply, rule.as_ref(), interval, Some(entry), link))
 }
 
 fn respond(
@@ -212,12 +190,7 @@ impl Target {
                     .headers
                     .get(header::CONTENT_TYPE)
                     .is_some_and(|media| media.as_bytes().starts_with(FORM));
-                let call = oauth::Call {
-                    query,
-                    form,
-                    body,
-                    bearer,
-                };
+                let call = oauth::Call { query, form, body, bearer };
                 endpoint.answer(&call, &mut google.state())
             }
         }
@@ -232,10 +205,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 
 /// The body as the service reads it: Google takes gzip.
 fn decoded(headers: &HeaderMap, body: Bytes) -> Bytes {
-    if headers
-        .get(header::CONTENT_ENCODING)
-        .is_none_or(|coding| coding != "gzip")
-    {
+    if headers.get(header::CONTENT_ENCODING).is_none_or(|coding| coding != "gzip") {
         return body;
     }
     let mut plain = Vec::new();
@@ -247,10 +217,7 @@ fn decoded(headers: &HeaderMap, body: Bytes) -> Bytes {
 
 fn stamp(trace_id: &str) -> Stamp {
     let now = Timestamp::from_millisecond(oauth::now_ms()).unwrap_or(Timestamp::UNIX_EPOCH);
-    Stamp {
-        create_time: format!("{now:.6}"),
-        response_id: format!("emulator-{trace_id}"),
-    }
+    Stamp { create_time: format!("{now:.6}"), response_id: format!("emulator-{trace_id}") }
 }
 
 /// 16 hex digits that look random and depend only on the request's number (splitmix64).

@@ -20,10 +20,7 @@ pub(crate) struct Log {
 
 impl Log {
     pub(crate) fn new() -> Self {
-        Self {
-            started: Instant::now(),
-            inner: Mutex::default(),
-        }
+        Self { started: Instant::now(), inner: Mutex::default() }
     }
 
     /// Records a request's head; the entry is marked cancelled unless it is told otherwise.
@@ -57,11 +54,7 @@ impl Log {
             cancelled: false,
         });
         inner.trim();
-        Entry {
-            log: Arc::clone(self),
-            seq,
-            settled: false,
-        }
+        Entry { log: Arc::clone(self), seq, settled: false }
     }
 
     /// The log as a JSON array, oldest first.

@@ -58,40 +58,23 @@ async fn main() -> ExitCode {
 
 async fn run(options: Options) -> io::Result<()> {
     let (host, port) = (options.host, options.port);
-    let emulator = code_assist_emulator::start(options)
-        .await
-        .map_err(|error| {
-            io::Error::new(
-                error.kind(),
-                format!("cannot listen on {host}:{port}: {error}"),
-            )
-        })?;
+    let emulator = code_assist_emulator::start(options).await.map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot listen on {host}:{port}: {error}"))
+    })?;
     let mut out = io::stdout().lock();
     writeln!(out, "Code Assist emulator on {}\n", emulator.url())?;
     writeln!(out, "For code-assist-proxy:")?;
     writeln!(out, "  export CODE_ASSIST_ENDPOINT={}", emulator.url())?;
     writeln!(out, "  export OAUTH_TOKEN_URL={}", emulator.token_url())?;
-    writeln!(
-        out,
-        "  export OAUTH_TOKENINFO_URL={}",
-        emulator.tokeninfo_url()
-    )?;
-    let credentials: String = emulator
-        .credentials()
-        .lines()
-        .map(str::trim)
-        .collect::<Vec<_>>()
-        .join("");
+    writeln!(out, "  export OAUTH_TOKENINFO_URL={}", emulator.tokeninfo_url())?;
+    let credentials: String =
+        emulator.credentials().lines().map(str::trim).collect::<Vec<_>>().join("");
     writeln!(out, "  export GCP_SERVICE_ACCOUNT='{credentials}'\n")?;
     writeln!(out, "For the Gemini CLI:")?;
     writeln!(out, "  export CODE_ASSIST_ENDPOINT={}", emulator.url())?;
     writeln!(out, "  export GOOGLE_GENAI_USE_GCA=true")?;
     writeln!(out, "  export GOOGLE_CLOUD_ACCESS_TOKEN={ACCESS_TOKEN}\n")?;
-    writeln!(
-        out,
-        "Requests received: curl -s {}/__emulator/log",
-        emulator.url()
-    )?;
+    writeln!(out, "Requests received: curl -s {}/__emulator/log", emulator.url())?;
     out.flush()?;
     drop(out);
     tokio::signal::ctrl_c().await?;

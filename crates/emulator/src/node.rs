@@ -35,10 +35,7 @@ impl<'a> Node<'a> {
             };
             let near = excerpt(body, error.line(), error.column());
             let description = format!("Invalid JSON payload received. {what}\n{near}\n^");
-            Failure::bad_request(&[Violation {
-                field: String::new(),
-                description,
-            }])
+            Failure::bad_request(&[Violation { field: String::new(), description }])
         })?;
         match node {
             Self::Object(_) => Ok(node),
@@ -46,10 +43,7 @@ impl<'a> Node<'a> {
                 let description = "Invalid JSON payload received. Unknown name \"\": Root \
                                    element must be a message."
                     .to_owned();
-                Err(Failure::bad_request(&[Violation {
-                    field: String::new(),
-                    description,
-                }]))
+                Err(Failure::bad_request(&[Violation { field: String::new(), description }]))
             }
         }
     }
@@ -103,9 +97,7 @@ impl<'a> Node<'a> {
             Self::Null => Value::Null,
             Self::Number(number) => Value::Number(number.clone()),
             Self::Object(members) => {
-                let members = members
-                    .iter()
-                    .map(|(name, node)| (name.to_string(), node.value()));
+                let members = members.iter().map(|(name, node)| (name.to_string(), node.value()));
                 Value::Object(members.collect::<Map<_, _>>())
             }
             Self::Text(text) => Value::String(text.to_string()),
@@ -205,10 +197,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Key<'a> {
 }
 
 fn excerpt(body: &[u8], line: usize, column: usize) -> String {
-    let line = body
-        .split(|byte| *byte == b'\n')
-        .nth(line.saturating_sub(1))
-        .unwrap_or_default();
+    let line = body.split(|byte| *byte == b'\n').nth(line.saturating_sub(1)).unwrap_or_default();
     let start = column.saturating_sub(EXCERPT).min(line.len());
     let end = (column + EXCERPT).min(line.len());
     String::from_utf8_lossy(&line[start..end]).into_owned()
@@ -225,13 +214,7 @@ mod tests {
         for written in ["thinking_config", "thinkingConfig"] {
             assert!(is_spelling_of(written, "thinking_config"), "{written}");
         }
-        for written in [
-            "thinkingconfig",
-            "ThinkingConfig",
-            "thinkingConfigs",
-            "thinking",
-            "",
-        ] {
+        for written in ["thinkingconfig", "ThinkingConfig", "thinkingConfigs", "thinking", ""] {
             assert!(!is_spelling_of(written, "thinking_config"), "{written}");
         }
     }
@@ -239,9 +222,7 @@ mod tests {
     #[test]
     fn the_tree_keeps_order_and_doubled_keys() {
         let node = Node::read(br#"{"b":1,"a":"\u0041","b":null}"#).unwrap();
-        let Node::Object(members) = node else {
-            panic!("an object")
-        };
+        let Node::Object(members) = node else { panic!("an object") };
         let names: Vec<&str> = members.iter().map(|(name, _)| name.as_ref()).collect();
         assert_eq!(names, ["b", "a", "b"]);
         assert_eq!(members[1].1, Node::Text(Cow::Borrowed("A")));

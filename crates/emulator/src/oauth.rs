@@ -93,9 +93,7 @@ pub(crate) fn credentials(access: &str, refresh: &str, expiry_date: i64) -> Stri
 
 /// Milliseconds since the epoch.
 pub(crate) fn now_ms() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
@@ -109,25 +107,13 @@ fn token(call: &Call<'_>, state: &mut State) -> Reply {
         return Reply::json(status::status(code), body);
     }
     let Some(grant) = call.form_field("grant_type") else {
-        return oauth(
-            400,
-            "invalid_request",
-            "Missing required parameter: grant_type",
-        );
+        return oauth(400, "invalid_request", "Missing required parameter: grant_type");
     };
     if grant != "refresh_token" {
-        return oauth(
-            400,
-            "unsupported_grant_type",
-            &format!("Invalid grant_type: {grant}"),
-        );
+        return oauth(400, "unsupported_grant_type", &format!("Invalid grant_type: {grant}"));
     }
     let Some(client) = call.form_field("client_id") else {
-        return oauth(
-            400,
-            "invalid_request",
-            "Could not determine client ID from request.",
-        );
+        return oauth(400, "invalid_request", "Could not determine client ID from request.");
     };
     if client != state.client_id {
         return oauth(401, "invalid_client", "The OAuth client was not found.");
@@ -135,27 +121,15 @@ fn token(call: &Call<'_>, state: &mut State) -> Reply {
     let Some(secret) = call.form_field("client_secret") else {
         return oauth(400, "invalid_request", "client_secret is missing.");
     };
-    if state
-        .client_secret
-        .as_ref()
-        .is_some_and(|wanted| *wanted != secret)
-    {
+    if state.client_secret.as_ref().is_some_and(|wanted| *wanted != secret) {
         return oauth(401, "invalid_client", "Unauthorized");
     }
     let Some(refresh) = call.form_field("refresh_token") else {
-        return oauth(
-            400,
-            "invalid_request",
-            "Missing required parameter: refresh_token",
-        );
+        return oauth(400, "invalid_request", "Missing required parameter: refresh_token");
     };
     if !state.tokens.knows_refresh(&refresh) {
         let ours = refresh.starts_with(crate::state::REFRESH_TOKEN);
-        let why = if ours {
-            "Token has been expired or revoked."
-        } else {
-            "Bad Request"
-        };
+        let why = if ours { "Token has been expired or revoked." } else { "Bad Request" };
         return oauth(400, "invalid_grant", why);
     }
     let refresh_token = state.rotate_refresh.then(|| state.tokens.rotate(&refresh));
@@ -167,10 +141,8 @@ fn token(call: &Call<'_>, state: &mut State) -> Reply {
         token_type: "Bearer",
         id_token: id_token(),
     };
-    Reply::json(StatusCode::OK, status::pretty(&answer)).header(
-        "cache-control",
-        "no-cache, no-store, max-age=0, must-revalidate",
-    )
+    Reply::json(StatusCode::OK, status::pretty(&answer))
+        .header("cache-control", "no-cache, no-store, max-age=0, must-revalidate")
 }
 
 fn token_info(call: &Call<'_>, state: &State) -> Reply {
@@ -200,9 +172,7 @@ fn token_info(call: &Call<'_>, state: &State) -> Reply {
 }
 
 fn user_info(call: &Call<'_>, state: &State) -> Reply {
-    let standing = call
-        .access_token()
-        .map(|token| state.tokens.standing(&token));
+    let standing = call.access_token().map(|token| state.tokens.standing(&token));
     match standing {
         Some(Standing::Valid { .. }) => Reply::ok(&json!({
             "id": SUBJECT,

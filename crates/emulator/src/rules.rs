@@ -126,9 +126,7 @@ fn parts(content: &Node<'_>) -> Result<(), Failure> {
         if !PART_DATA.iter().any(|name| part.field(name).is_some()) {
             return Err(Failure::invalid_argument());
         }
-        let uri = part
-            .field("file_data")
-            .and_then(|file| file.text("file_uri"));
+        let uri = part.field("file_data").and_then(|file| file.text("file_uri"));
         if let Some(uri) = uri
             && uri.starts_with("https://generativelanguage.googleapis.com/")
         {
@@ -158,11 +156,7 @@ fn turns(request: &Node<'_>) -> Result<(), Failure> {
 }
 
 fn count(content: &Node<'_>, kind: &str) -> usize {
-    content
-        .list("parts")
-        .iter()
-        .filter(|part| part.field(kind).is_some())
-        .count()
+    content.list("parts").iter().filter(|part| part.field(kind).is_some()).count()
 }
 
 fn function(declaration: &Node<'_>) -> Result<(), Failure> {
@@ -211,10 +205,8 @@ fn response_format(config: &Node<'_>, request: &Node<'_>, family: Family) -> Res
              'application/json' or 'text/x.enum'.",
         ));
     }
-    let functions = request
-        .list("tools")
-        .iter()
-        .any(|tool| !tool.list("function_declarations").is_empty());
+    let functions =
+        request.list("tools").iter().any(|tool| !tool.list("function_declarations").is_empty());
     if media == "application/json" && functions && family.levels().is_none() {
         return Err(Failure::new(
             400,
@@ -235,10 +227,7 @@ fn thinking(config: &Node<'_>, family: Family) -> Result<(), Failure> {
     }
     if config.field("thinking_level").is_some() {
         let Some(levels) = family.levels() else {
-            return Err(Failure::new(
-                400,
-                "Thinking level is not supported for this model.",
-            ));
+            return Err(Failure::new(400, "Thinking level is not supported for this model."));
         };
         if let Some(level) = level
             && level != "THINKING_LEVEL_UNSPECIFIED"
@@ -287,24 +276,16 @@ fn signatures(request: &Node<'_>) -> Result<(), Failure> {
             && count(content, "text") > 0
             && count(content, "function_response") == 0
     });
-    for (at, content) in contents
-        .iter()
-        .enumerate()
-        .skip(opened.map_or(0, |at| at + 1))
-    {
+    for (at, content) in contents.iter().enumerate().skip(opened.map_or(0, |at| at + 1)) {
         if content.text("role") != Some("model") {
             continue;
         }
         let parts = content.list("parts");
-        let first = parts
-            .iter()
-            .enumerate()
-            .find(|(_, part)| part.field("function_call").is_some());
+        let first =
+            parts.iter().enumerate().find(|(_, part)| part.field("function_call").is_some());
         let Some((place, part)) = first else { continue };
         if part.text("thought_signature").is_none_or(str::is_empty) {
-            let name = part
-                .field("function_call")
-                .and_then(|call| call.text("name"));
+            let name = part.field("function_call").and_then(|call| call.text("name"));
             return Err(Failure::new(
                 400,
                 format!(

@@ -110,14 +110,9 @@ impl Rule {
             return Err("chunk_size must be at least 1".to_owned());
         }
         if let Some(text) = &rule.body_base64 {
-            STANDARD
-                .decode(text)
-                .map_err(|error| format!("body_base64: {error}"))?;
+            STANDARD.decode(text).map_err(|error| format!("body_base64: {error}"))?;
         }
-        if rule
-            .status
-            .is_some_and(|status| !(200..=599).contains(&status))
-        {
+        if rule.status.is_some_and(|status| !(200..=599).contains(&status)) {
             return Err("status must be from 200 to 599".to_owned());
         }
         for (name, value) in &rule.headers {
@@ -142,16 +137,9 @@ impl Rule {
         let mut reply = if let Some(items) = &self.events {
             Reply::events(items.iter().map(Item::event).collect())
         } else if let Some(bytes) = self.event_bytes {
-            Reply::events(vec![Event::Payload(answer::image(
-                "gemini-2.5-flash",
-                bytes,
-            ))])
+            Reply::events(vec![Event::Payload(answer::image("gemini-2.5-flash", bytes))])
         } else if let Some(body) = self.own_body() {
-            Reply::new(
-                http::StatusCode::OK,
-                "application/json; charset=UTF-8",
-                body,
-            )
+            Reply::new(http::StatusCode::OK, "application/json; charset=UTF-8", body)
         } else {
             Failure::usual(self.status.unwrap_or(500)).reply(streams)
         };
@@ -201,14 +189,8 @@ impl Filter {
     fn matches(&self, asked: &Asked<'_>) -> bool {
         self.rpc.as_ref().is_none_or(|rpc| rpc == asked.rpc)
             && self.path.as_ref().is_none_or(|path| path == asked.path)
-            && self
-                .body_contains
-                .as_ref()
-                .is_none_or(|text| contains(asked.body, text))
-            && self
-                .model
-                .as_ref()
-                .is_none_or(|model| *model == Self::model(asked.body))
+            && self.body_contains.as_ref().is_none_or(|text| contains(asked.body, text))
+            && self.model.as_ref().is_none_or(|model| *model == Self::model(asked.body))
     }
 
     fn model(body: &[u8]) -> String {
@@ -279,10 +261,7 @@ impl LineEnding {
 }
 
 fn contains(body: &[u8], text: &str) -> bool {
-    text.is_empty()
-        || body
-            .windows(text.len())
-            .any(|window| window == text.as_bytes())
+    text.is_empty() || body.windows(text.len()).any(|window| window == text.as_bytes())
 }
 
 fn once() -> u32 {

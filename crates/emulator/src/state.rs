@@ -37,11 +37,7 @@ pub(crate) struct State {
 impl State {
     pub(crate) fn new(token_lifetime: Duration, onboarded: bool) -> Self {
         Self {
-            account: if onboarded {
-                Account::Onboarded
-            } else {
-                Account::NeedsOnboarding
-            },
+            account: if onboarded { Account::Onboarded } else { Account::NeedsOnboarding },
             project: PROJECT.to_owned(),
             models: MODELS.iter().map(|model| (*model).to_owned()).collect(),
             quota: MODELS.iter().map(|model| bucket(model)).collect(),
@@ -216,11 +212,7 @@ pub(crate) enum Standing {
 
 impl Tokens {
     fn new() -> Self {
-        let mut tokens = Self {
-            next: 0,
-            access: HashMap::new(),
-            refresh: HashSet::new(),
-        };
+        let mut tokens = Self { next: 0, access: HashMap::new(), refresh: HashSet::new() };
         tokens.access.insert(ACCESS_TOKEN.to_owned(), None);
         tokens.refresh.insert(REFRESH_TOKEN.to_owned());
         tokens
@@ -230,8 +222,7 @@ impl Tokens {
         self.next += 1;
         let now = Instant::now();
         if self.access.len() > ACCESS_KEPT {
-            self.access
-                .retain(|_, until| until.is_none_or(|until| until > now));
+            self.access.retain(|_, until| until.is_none_or(|until| until > now));
         }
         let token = format!("ya29.emulator-{:06}", self.next);
         self.access.insert(token.clone(), Some(now + lifetime));
@@ -272,9 +263,7 @@ impl Tokens {
         if left.is_zero() {
             return Standing::Expired;
         }
-        Standing::Valid {
-            seconds_left: left.as_secs(),
-        }
+        Standing::Valid { seconds_left: left.as_secs() }
     }
 
     /// Ends a grant by either of its tokens; false if the token is not known.

@@ -16,12 +16,7 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn new(code: u16, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            status: canonical(code),
-            message: message.into(),
-            details: Vec::new(),
-        }
+        Self { code, status: canonical(code), message: message.into(), details: Vec::new() }
     }
 
     /// The same 400 under its other canonical name.
@@ -47,10 +42,7 @@ impl Failure {
 
     /// A body that the proto parser refuses, one violation for each thing wrong (protocol.md 3.4).
     pub(crate) fn bad_request(violations: &[Violation]) -> Self {
-        let message: Vec<&str> = violations
-            .iter()
-            .map(|one| one.description.as_str())
-            .collect();
+        let message: Vec<&str> = violations.iter().map(|one| one.description.as_str()).collect();
         let list: Vec<Value> = violations
             .iter()
             .map(|one| match one.field.as_str() {
@@ -175,11 +167,7 @@ impl Failure {
     pub(crate) fn reply(self, streaming: bool) -> Reply {
         let code = self.code;
         let error = self.json();
-        let pretty = if streaming {
-            pretty(&[error])
-        } else {
-            pretty(&error)
-        };
+        let pretty = if streaming { pretty(&[error]) } else { pretty(&error) };
         let mut reply = Reply::json(status(code), pretty + "\n");
         if code == 401 {
             reply = reply.header(
@@ -217,10 +205,7 @@ pub(crate) fn oauth(code: u16, error: &str, description: &str) -> Reply {
 
 /// The front end's page for a path or method it has no route for (protocol.md 7.1).
 pub(crate) fn page_not_found(path: &str) -> Reply {
-    let path = path
-        .replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;");
+    let path = path.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     let page = format!(
         "<!DOCTYPE html>\n<html lang=en>\n  <meta charset=utf-8>\n  <meta name=viewport \
          content=\"initial-scale=1, minimum-scale=1, width=device-width\">\n  <title>Error 404 \
@@ -229,12 +214,8 @@ pub(crate) fn page_not_found(path: &str) -> Reply {
          requested URL <code>{path}</code> was not found on this server.  <ins>That’s all we \
          know.</ins>\n"
     );
-    Reply::new(
-        StatusCode::NOT_FOUND,
-        "text/html; charset=UTF-8",
-        page.into(),
-    )
-    .header("referrer-policy", "no-referrer")
+    Reply::new(StatusCode::NOT_FOUND, "text/html; charset=UTF-8", page.into())
+        .header("referrer-policy", "no-referrer")
 }
 
 /// The canonical name of an HTTP status.

@@ -43,9 +43,7 @@ impl Playback {
     ) -> Self {
         let plain = Rule::default();
         let rule = rule.unwrap_or(&plain);
-        let interval = rule
-            .event_interval_ms
-            .map_or(interval, Duration::from_millis);
+        let interval = rule.event_interval_ms.map_or(interval, Duration::from_millis);
         let mut steps = VecDeque::new();
         let mut length = None;
         match frames(content, rule) {
@@ -137,8 +135,7 @@ impl Body for Playback {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.length
-            .map_or_else(SizeHint::default, SizeHint::with_exact)
+        self.length.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 
@@ -309,28 +306,19 @@ mod tests {
 
     fn written(events: &[Event], rule: &Rule) -> String {
         let frames = sse(events, rule);
-        frames
-            .iter()
-            .map(|frame| String::from_utf8(frame.to_vec()).unwrap())
-            .collect()
+        frames.iter().map(|frame| String::from_utf8(frame.to_vec()).unwrap()).collect()
     }
 
     #[test]
     fn an_ordinary_stream_has_crlf_and_a_blank_line_after_each_event() {
-        let events = [
-            Event::Payload("{\"a\":1}".into()),
-            Event::Payload("{}".into()),
-        ];
+        let events = [Event::Payload("{\"a\":1}".into()), Event::Payload("{}".into())];
         let text = written(&events, &Rule::default());
         assert_eq!(text, "data: {\"a\":1}\r\n\r\ndata: {}\r\n\r\n");
     }
 
     #[test]
     fn every_quirk_of_framing_can_be_had() {
-        let events = [
-            Event::Payload("{\"a\":1}".into()),
-            Event::Raw("{\"error\"}\n".into()),
-        ];
+        let events = [Event::Payload("{\"a\":1}".into()), Event::Raw("{\"error\"}\n".into())];
         let rule = Rule {
             line_ending: LineEnding::Cr,
             data_prefix: Some("data:".into()),
@@ -339,11 +327,8 @@ mod tests {
         };
         let text = written(&events, &rule);
         assert_eq!(text, "data:{\rdata:  \"a\": 1\rdata:}\r\r{\"error\"}\n");
-        let rule = Rule {
-            line_ending: LineEnding::Lf,
-            no_final_blank_line: true,
-            ..Rule::default()
-        };
+        let rule =
+            Rule { line_ending: LineEnding::Lf, no_final_blank_line: true, ..Rule::default() };
         assert_eq!(written(&events[..1], &rule), "data: {\"a\":1}\n");
     }
 

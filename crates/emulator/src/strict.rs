@@ -12,11 +12,7 @@ use crate::status::{Failure, Violation};
 pub(crate) fn check(body: &Node<'_>, message: &'static Message) -> Result<(), Failure> {
     let mut found = Vec::new();
     walk(body, message, "", &mut found);
-    if found.is_empty() {
-        Ok(())
-    } else {
-        Err(Failure::bad_request(&found))
-    }
+    if found.is_empty() { Ok(()) } else { Err(Failure::bad_request(&found)) }
 }
 
 fn walk(node: &Node<'_>, message: &'static Message, path: &str, found: &mut Vec<Violation>) {
@@ -26,10 +22,7 @@ fn walk(node: &Node<'_>, message: &'static Message, path: &str, found: &mut Vec<
     };
     let mut set: Vec<&str> = Vec::new();
     for (written, value) in members {
-        let known = message
-            .fields
-            .iter()
-            .find(|(name, _)| is_spelling_of(written, name));
+        let known = message.fields.iter().find(|(name, _)| is_spelling_of(written, name));
         let Some((name, kind)) = known else {
             found.push(unknown(written, path, "Cannot find field."));
             continue;
@@ -49,11 +42,7 @@ fn walk(node: &Node<'_>, message: &'static Message, path: &str, found: &mut Vec<
             continue;
         }
         set.push(name);
-        let below = if path.is_empty() {
-            (*name).to_owned()
-        } else {
-            format!("{path}.{name}")
-        };
+        let below = if path.is_empty() { (*name).to_owned() } else { format!("{path}.{name}") };
         value_of(value, kind, &below, found);
     }
 }
@@ -63,9 +52,7 @@ fn value_of(value: &Node<'_>, kind: &'static Kind, path: &str, found: &mut Vec<V
         Kind::Bytes => bytes(value, path, found),
         Kind::Choice(choice) => choose(value, choice, path, found),
         Kind::Choices(choice) => {
-            each(value, path, found, |item, path, found| {
-                choose(item, choice, path, found)
-            });
+            each(value, path, found, |item, path, found| choose(item, choice, path, found));
         }
         Kind::Flag => {
             let text = value.as_text();
@@ -85,9 +72,7 @@ fn value_of(value: &Node<'_>, kind: &'static Kind, path: &str, found: &mut Vec<V
         }
         Kind::Message(message) => walk(value, message, path, found),
         Kind::Messages(message) => {
-            each(value, path, found, |item, path, found| {
-                walk(item, message, path, found)
-            });
+            each(value, path, found, |item, path, found| walk(item, message, path, found));
         }
         Kind::Number => {
             let text = value.as_text();
@@ -98,11 +83,7 @@ fn value_of(value: &Node<'_>, kind: &'static Kind, path: &str, found: &mut Vec<V
         }
         Kind::Struct => {
             if !matches!(value, Node::Object(_)) {
-                found.push(invalid(
-                    path,
-                    "type.googleapis.com/google.protobuf.Struct",
-                    value,
-                ));
+                found.push(invalid(path, "type.googleapis.com/google.protobuf.Struct", value));
             }
         }
         Kind::Text => text(value, path, found),
@@ -145,10 +126,7 @@ fn bytes(value: &Node<'_>, path: &str, found: &mut Vec<Violation>) {
         let description = format!(
             "Invalid value at '{path}' (TYPE_BYTES), Base64 decoding failed for \"{start}\""
         );
-        found.push(Violation {
-            field: path.to_owned(),
-            description,
-        });
+        found.push(Violation { field: path.to_owned(), description });
     }
 }
 
@@ -170,17 +148,10 @@ fn choose(value: &Node<'_>, choice: &Enumeration, path: &str, found: &mut Vec<Vi
 }
 
 fn unknown(written: &str, path: &str, why: &str) -> Violation {
-    let at = if path.is_empty() {
-        String::new()
-    } else {
-        format!(" at '{path}'")
-    };
+    let at = if path.is_empty() { String::new() } else { format!(" at '{path}'") };
     let description =
         format!("Invalid JSON payload received. Unknown name \"{written}\"{at}: {why}");
-    Violation {
-        field: path.to_owned(),
-        description,
-    }
+    Violation { field: path.to_owned(), description }
 }
 
 fn doubled(field: &str, written: &str, path: &str) -> Violation {
@@ -189,10 +160,7 @@ fn doubled(field: &str, written: &str, path: &str) -> Violation {
         "Invalid value at '{at}' (oneof), oneof field '{field}' is already set. Cannot set \
          '{written}'"
     );
-    Violation {
-        field: path.to_owned(),
-        description,
-    }
+    Violation { field: path.to_owned(), description }
 }
 
 fn invalid(path: &str, kind: &str, value: &Node<'_>) -> Violation {
@@ -201,10 +169,7 @@ fn invalid(path: &str, kind: &str, value: &Node<'_>) -> Violation {
         shown = shown.chars().take(SHOWN).collect();
     }
     let description = format!("Invalid value at '{path}' ({kind}), {shown}");
-    Violation {
-        field: path.to_owned(),
-        description,
-    }
+    Violation { field: path.to_owned(), description }
 }
 
 fn type_url(name: &str) -> String {

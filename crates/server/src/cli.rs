@@ -46,11 +46,7 @@ impl Invocation {
             level = at.subcommand().map(|(_, deeper)| deeper);
         }
         let task = cli.task.unwrap_or(Task::Serve(Serve { emulator: false }));
-        Ok(Self {
-            task,
-            config: cli.config,
-            flags,
-        })
+        Ok(Self { task, config: cli.config, flags })
     }
 }
 
@@ -169,9 +165,7 @@ pub(crate) enum KvTask {
 /// Adds the flags of all settings, also to the commands below. Only the top and `serve` list them.
 fn with_settings(command: Command) -> Command {
     let shown = ["code-assist-proxy", "serve"].contains(&command.get_name());
-    let command = KNOBS
-        .iter()
-        .fold(command, |command, knob| command.arg(flag(knob, shown)));
+    let command = KNOBS.iter().fold(command, |command, knob| command.arg(flag(knob, shown)));
     let command = if command.get_after_help().is_some() || command.has_subcommands() {
         command
     } else {
@@ -311,19 +305,13 @@ mod tests {
             Invocation::from_matches(&matches).unwrap()
         };
         let invocation = read("x --port 1 --host ::1 kv --kv-url memory: list --port 2");
-        assert!(matches!(
-            invocation.task,
-            Task::Kv(Kv { task: KvTask::List })
-        ));
+        assert!(matches!(invocation.task, Task::Kv(Kv { task: KvTask::List })));
         assert_eq!(invocation.flags["PORT"], "2");
         assert_eq!(invocation.flags["HOST"], "::1");
         assert_eq!(invocation.flags["KV_URL"], "memory:");
 
         let invocation = read("x --allow-unauthenticated serve --emulator");
-        assert!(matches!(
-            invocation.task,
-            Task::Serve(Serve { emulator: true })
-        ));
+        assert!(matches!(invocation.task, Task::Serve(Serve { emulator: true })));
         assert_eq!(invocation.flags["ALLOW_UNAUTHENTICATED"], "true");
         assert_eq!(read("x --validate-tokens-before-use=no").flags.len(), 1);
         assert!(read("x").flags.is_empty());
@@ -333,9 +321,8 @@ mod tests {
     fn every_setting_has_a_flag_but_for_secrets() {
         for knob in KNOBS {
             let long = format!("--{}", knob.name.to_lowercase().replace('_', "-"));
-            let matches = command()
-                .try_get_matches_from(["x", "check", &format!("{long}=hush")])
-                .unwrap();
+            let matches =
+                command().try_get_matches_from(["x", "check", &format!("{long}=hush")]).unwrap();
             match (knob.flag(), Invocation::from_matches(&matches)) {
                 (Some(_), Ok(invocation)) => assert_eq!(invocation.flags[knob.name], "hush"),
                 (None, Err(wrong)) => {

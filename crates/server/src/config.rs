@@ -24,9 +24,7 @@ impl ConfigFile {
     /// default place, which need not exist.
     pub(crate) fn read(flag: Option<&Path>, env: impl Fn(&str) -> Option<String>) -> Self {
         let env = |name: &str| env(name).filter(|value| !value.trim().is_empty());
-        let named = flag
-            .map(Path::to_path_buf)
-            .or_else(|| env(CONFIG_VARIABLE).map(PathBuf::from));
+        let named = flag.map(Path::to_path_buf).or_else(|| env(CONFIG_VARIABLE).map(PathBuf::from));
         if let Some(path) = named {
             return Self::read_at(&path, true);
         }
@@ -85,18 +83,12 @@ impl ConfigFile {
         }
         if holds_a_secret && is_readable_by_others(path) {
             let text = "holds secrets and other users of this machine can read it; `chmod 600` it";
-            self.warnings.push(Warning {
-                name: path.display().to_string(),
-                text: text.into(),
-            });
+            self.warnings.push(Warning { name: path.display().to_string(), text: text.into() });
         }
     }
 
     fn complain(&mut self, name: &str, text: String) {
-        self.problems.push(Problem {
-            name: name.into(),
-            text,
-        });
+        self.problems.push(Problem { name: name.into(), text });
     }
 }
 
@@ -210,23 +202,11 @@ mod tests {
         let told: Vec<String> = file.problems.iter().map(ToString::to_string).collect();
         assert_eq!(told.len(), 7, "{told:#?}");
         let all = told.join("\n");
-        assert!(
-            all.contains("prot in c.toml: is not a setting; did you mean port?"),
-            "{all}"
-        );
+        assert!(all.contains("prot in c.toml: is not a setting; did you mean port?"), "{all}");
         assert!(all.contains("PORT in c.toml: is not a setting; keys are in lower case: port"));
-        assert!(
-            all.contains("did you mean token_refresh_buffer_minutes?"),
-            "{all}"
-        );
-        assert!(
-            all.contains("xyzzy in c.toml: is not a setting; docs/CONFIG.md"),
-            "{all}"
-        );
-        assert!(
-            all.contains("log_level in c.toml: must be a string"),
-            "{all}"
-        );
+        assert!(all.contains("did you mean token_refresh_buffer_minutes?"), "{all}");
+        assert!(all.contains("xyzzy in c.toml: is not a setting; docs/CONFIG.md"), "{all}");
+        assert!(all.contains("log_level in c.toml: must be a string"), "{all}");
         assert!(!all.contains("hush"), "{all}");
     }
 

@@ -65,35 +65,22 @@ async fn export(store: &Store, file: Option<&Path>) -> Result<(), String> {
 
 async fn restore(store: &Store, import: Import, file: &Path) -> Result<(), String> {
     let count = import.entries.len();
-    store
-        .restore(import.entries)
-        .await
-        .map_err(|error| error.to_string())?;
+    store.restore(import.entries).await.map_err(|error| error.to_string())?;
     let expired = match import.expired {
         0 => String::new(),
         left_out => format!(", {left_out} left out because they have expired"),
     };
-    print(&format!(
-        "{count} entries read from {}{expired}\n",
-        file.display()
-    ));
+    print(&format!("{count} entries read from {}{expired}\n", file.display()));
     Ok(())
 }
 
 async fn list(store: &Store, now: Millis) -> Result<(), String> {
     let entries = store.entries().await.map_err(|error| error.to_string())?;
     let keys: Vec<String> = entries.iter().map(|entry| printable(&entry.key)).collect();
-    let width = keys
-        .iter()
-        .map(|key| key.chars().count())
-        .max()
-        .unwrap_or(0)
-        .max("KEY".len());
+    let width = keys.iter().map(|key| key.chars().count()).max().unwrap_or(0).max("KEY".len());
     let mut text = format!("{:width$}  {:>10}  EXPIRES IN\n", "KEY", "BYTES");
     for (entry, key) in entries.iter().zip(keys) {
-        let left = entry
-            .expires_at
-            .map_or_else(|| "never".into(), |at| in_words(now.until(at)));
+        let left = entry.expires_at.map_or_else(|| "never".into(), |at| in_words(now.until(at)));
         text += &format!("{key:width$}  {:>10}  {left}\n", entry.value.len());
     }
     print(&text);
@@ -175,11 +162,7 @@ fn parse(text: &[u8], now: Millis) -> Result<Import, Vec<String>> {
             import.entries.push(entry);
         }
     }
-    if problems.is_empty() {
-        Ok(import)
-    } else {
-        Err(problems)
-    }
+    if problems.is_empty() { Ok(import) } else { Err(problems) }
 }
 
 fn entry(row: Value, now: Millis) -> Result<Entry, String> {
@@ -194,19 +177,16 @@ fn entry(row: Value, now: Millis) -> Result<Entry, String> {
     };
     let value = match row.remove("base64") {
         None | Some(Value::Null | Value::Bool(false)) => Bytes::from(value),
-        Some(Value::Bool(true)) => STANDARD
-            .decode(value)
-            .map(Bytes::from)
-            .map_err(|_| "has a bad base64 \"value\"")?,
+        Some(Value::Bool(true)) => {
+            STANDARD.decode(value).map(Bytes::from).map_err(|_| "has a bad base64 \"value\"")?
+        }
         Some(_) => return Err("has a \"base64\" that is not a boolean".into()),
     };
     let mut seconds = |name: &str| match row.remove(name) {
         None | Some(Value::Null) => Ok(None),
         Some(number) => match number.as_u64() {
             Some(seconds) => Ok(Some(Duration::from_secs(seconds))),
-            None => Err(format!(
-                "has an {name:?} that is not a whole number of seconds"
-            )),
+            None => Err(format!("has an {name:?} that is not a whole number of seconds")),
         },
     };
     let expires_at = match (seconds("expiration")?, seconds("expiration_ttl")?) {
@@ -217,11 +197,7 @@ fn entry(row: Value, now: Millis) -> Result<Entry, String> {
     // Workers KV has metadata on entries; we have no use for it.
     row.remove("metadata");
     match row.keys().next() {
-        None => Ok(Entry {
-            key,
-            value,
-            expires_at,
-        }),
+        None => Ok(Entry { key, value, expires_at }),
         Some(unknown) => Err(format!("has an unknown field {unknown:?}")),
     }
 }
@@ -256,13 +232,7 @@ fn printable(key: &str) -> String {
         return "\"\"".into();
     }
     key.chars()
-        .flat_map(|c| {
-            if c.is_control() {
-                c.escape_default().collect()
-            } else {
-                vec![c]
-            }
-        })
+        .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
         .collect()
 }
 
@@ -283,36 +253,19 @@ mod tests {
     #[test]
     fn what_is_exported_is_what_is_imported() {
         let entries = vec![
-            Entry {
-                key: String::new(),
-                value: Bytes::new(),
-                expires_at: None,
-            },
+            Entry { key: String::new(), value: Bytes::new(), expires_at: None },
             Entry {
                 key: "a\"\n".into(),
                 value: Bytes::from_static(b"{\"x\":\"\xC3\xA9\"}"),
                 expires_at: Some(Millis(NOW.0 + 5000)),
             },
-            Entry {
-                key: "b".into(),
-                value: Bytes::from_static(b"\xFF\x00"),
-                expires_at: None,
-            },
+            Entry { key: "b".into(), value: Bytes::from_static(b"\xFF\x00"), expires_at: None },
         ];
         let rows: Vec<Value> = entries.iter().map(row).collect();
-        assert_eq!(
-            rows[2],
-            json!({"key": "b", "value": "/wA=", "base64": true})
-        );
+        assert_eq!(rows[2], json!({"key": "b", "value": "/wA=", "base64": true}));
         assert_eq!(rows[1]["expiration"], json!(NOW.0 / 1000 + 5));
         let text = Value::Array(rows).to_string();
-        assert_eq!(
-            parse(text.as_bytes(), NOW),
-            Ok(Import {
-                entries,
-                expired: 0
-            })
-        );
+        assert_eq!(parse(text.as_bytes(), NOW), Ok(Import { entries, expired: 0 }));
     }
 
     #[test]
@@ -325,17 +278,11 @@ mod tests {
         let all = problems.join("\n");
         assert!(all.starts_with("entry 2: is not an object"), "{all}");
         assert!(all.contains("entry 7: its key is there already"), "{all}");
-        assert!(
-            all.contains("entry 8: has an unknown field \"hint\""),
-            "{all}"
-        );
+        assert!(all.contains("entry 8: has an unknown field \"hint\""), "{all}");
         assert!(!all.contains("hush"), "{all}");
         for bad in [&b"\"hush\""[..], b"[\"hush", b"", b"{\"hush\":1}"] {
             let told = parse(bad, NOW).unwrap_err().join("\n");
-            assert!(
-                told.contains("is not a JSON array") && !told.contains("hush"),
-                "{told}"
-            );
+            assert!(told.contains("is not a JSON array") && !told.contains("hush"), "{told}");
         }
     }
 

@@ -5,10 +5,13 @@ mod check;
 mod cli;
 mod config;
 mod kv;
+mod listen;
 mod models;
+mod native;
 mod serve;
-#[cfg_attr(not(test), expect(dead_code, reason = "serve.rs is not wired yet"))]
 mod store;
+mod telemetry;
+mod upstream;
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -45,9 +48,9 @@ impl Failure {
         let _ = match self {
             Self::Runtime(why) => writeln!(standard_error, "error: {why}"),
             Self::Told => Ok(()),
-            Self::Settings(problems) => problems
-                .iter()
-                .try_for_each(|wrong| writeln!(standard_error, "error: {wrong}")),
+            Self::Settings(problems) => {
+                problems.iter().try_for_each(|wrong| writeln!(standard_error, "error: {wrong}"))
+            }
         };
         match self {
             Self::Runtime(_) | Self::Told => ExitCode::from(1),
@@ -59,9 +62,7 @@ impl Failure {
 /// Writes to standard output. A reader that has seen enough (`| head`) is no failure.
 pub(crate) fn print(text: &str) {
     let mut standard_output = io::stdout().lock();
-    let _ = standard_output
-        .write_all(text.as_bytes())
-        .and_then(|()| standard_output.flush());
+    let _ = standard_output.write_all(text.as_bytes()).and_then(|()| standard_output.flush());
 }
 
 /// Writes a warning to standard error.
@@ -80,22 +81,10 @@ fn run(invocation: Invocation) -> Result<(), Failure> {
     let env = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
     let file = ConfigFile::read(invocation.config.as_deref(), env);
     let layers = [
-        Layer {
-            source: Source::Flag,
-            lookup: &|name| invocation.flags.get(name).cloned(),
-        },
-        Layer {
-            source: Source::Env,
-            lookup: &env,
-        },
-        Layer {
-            source: Source::File,
-            lookup: &|name| file.look_up(name),
-        },
-        Layer {
-            source: Source::Default,
-            lookup: &terminal_default,
-        },
+        Layer { source: Source::Flag, lookup: &|name| invocation.flags.get(name).cloned() },
+        Layer { source: Source::Env, lookup: &env },
+        Layer { source: Source::File, lookup: &|name| file.look_up(name) },
+        Layer { source: Source::Default, lookup: &terminal_default },
     ];
     let settings = read_settings(&layers, &file);
     if let Task::Config = invocation.task {
@@ -130,30 +119,20 @@ fn read_settings(
 
 /// Log lines are for a person when a person reads them.
 fn terminal_default(name: &str) -> Option<String> {
-    (name == "LOG_FORMAT" && io::stderr().is_terminal()).then(|| "pretty".into())
+    (name == "LOG_FORMAT" && io::stdout().is_terminal()).then(|| "pretty".into())
 }
 
 fn listing(layers: &[Layer<'_>]) -> String {
     let lines = Settings::effective(layers).into_iter();
-    let lines: Vec<_> = lines
-        .map(|line| (format!("{}={}", line.name, line.value), line.source))
-        .collect();
+    let lines: Vec<_> =
+        lines.map(|line| (format!("{}={}", line.name, line.value), line.source)).collect();
     // One long value shall not push all sources out of sight.
-    let width = lines
-        .iter()
-        .map(|(line, _)| line.len())
-        .filter(|width| *width <= 60)
-        .max();
+    let width = lines.iter().map(|(line, _)| line.len()).filter(|width| *width <= 60).max();
     let width = width.unwrap_or(0);
-    lines
-        .iter()
-        .map(|(line, source)| format!("{line:width$}  # from {source}\n"))
-        .collect()
+    lines.iter().map(|(line, source)| format!("{line:width$}  # from {source}\n")).collect()
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    let built = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build();
+    let built = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     built.map_err(|error| Failure::Runtime(format!("no runtime: {error}")))
 }

@@ -1,15 +1,200 @@
-//! `serve`.
+//! `serve`: the parts put together, the start-up lines, signals.
 
-use std::future::{Future, ready};
+use std::fmt::Write;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
-use code_assist_core::settings::Settings;
+use bytes::Bytes;
+use code_assist_core::platform::{LoginFile, Platform};
+use code_assist_core::proxy::Proxy;
+use code_assist_core::settings::{KvUrl, Settings};
+use code_assist_emulator::Emulator;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 
-use crate::Failure;
+use crate::native::Native;
+use crate::store::Store;
+use crate::telemetry;
+use crate::upstream::Upstream;
+use crate::{Failure, listen, print};
 
-/// Runs the proxy until a signal.
-pub(crate) fn run(
-    _settings: Settings,
-    _emulator: bool,
-) -> impl Future<Output = Result<(), Failure>> {
-    ready(Err(Failure::Runtime("serve is not wired yet".into())))
+/// Runs the proxy until it is told to stop.
+pub(crate) async fn run(settings: Settings, emulated: bool) -> Result<(), Failure> {
+    serve(settings, emulated).await.map_err(|error| Failure::Runtime(error.to_string()))
 }
+
+async fn serve(mut settings: Settings, emulated: bool) -> io::Result<()> {
+    let _log = telemetry::start(&settings.log_level, settings.log_format);
+    let emulator = if emulated { Some(emulator(&mut settings).await?) } else { None };
+    let listener = bind(&settings).await?;
+    let address = listener.local_addr()?;
+    let (ending, ended) = watch::channel(false);
+    let upstream = Upstream::new(&settings, ended)?;
+    let (store, notice) = Store::open(&settings.kv_url);
+    if let Some(notice) = notice {
+        tracing::warn!("{notice}");
+    }
+    let login_file = settings.credentials_file.clone().map(PathBuf::from);
+    let (native, mut left_behind) = Native::new(upstream, store, login_file);
+    let grace = settings.shutdown_grace;
+    introduce(&settings, &native, address, emulator.as_ref()).await;
+    let proxy = Arc::new(Proxy::new(settings, &native));
+
+    let (chores_proxy, chores_native) = (Arc::clone(&proxy), native.clone());
+    let chores = tokio::spawn(async move {
+        while let Some(chore) = left_behind.recv().await {
+            let (proxy, native) = (Arc::clone(&chores_proxy), chores_native.clone());
+            tokio::spawn(async move { proxy.tidy(&native, chore).await });
+        }
+    });
+    let (tended_proxy, tended_native) = (Arc::clone(&proxy), native.clone());
+    let tending = tokio::spawn(async move {
+        loop {
+            tended_proxy.tend(&tended_native).await;
+            tokio::time::sleep(TEND_EVERY).await;
+        }
+    });
+
+    listen::serve(listener, proxy, native, stop_signal()?, ending, grace).await;
+    tending.abort();
+    chores.abort();
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn bind(settings: &Settings) -> io::Result<TcpListener> {
+    let host = settings.host.trim_start_matches('[').trim_end_matches(']');
+    TcpListener::bind((host, settings.port)).await.map_err(|error| {
+        let hint = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                "; another program listens there: stop it, or choose another PORT (0 picks a free one)"
+            }
+            io::ErrorKind::PermissionDenied => "; ports below 1024 need privileges: choose another PORT",
+            io::ErrorKind::AddrNotAvailable => "; this machine has no such address: mend HOST",
+            _ => "",
+        };
+        let text = format!("cannot listen on {}:{}: {error}{hint}", settings.host, settings.port);
+        io::Error::new(error.kind(), text)
+    })
+}
+
+/// The bundled emulator as upstream, with credentials that are good nowhere else.
+async fn emulator(settings: &mut Settings) -> io::Result<Emulator> {
+    let emulator = code_assist_emulator::start(code_assist_emulator::Options::default()).await?;
+    settings.endpoints = vec![emulator.url()];
+    settings.token_url = emulator.token_url();
+    settings.tokeninfo_url = emulator.tokeninfo_url();
+    settings.access_token = None;
+    settings.project_id = None;
+    settings.credentials_json = Some(emulator.credentials().into());
+    // Throw-away facts do not belong into the store of a real account.
+    settings.kv_url = KvUrl::Memory;
+    Ok(emulator)
+}
+
+/// What a person wants to know at the start.
+async fn introduce(
+    settings: &Settings,
+    native: &Native,
+    address: SocketAddr,
+    emulator: Option<&Emulator>,
+) {
+    let mut out = String::new();
+    let key = match settings.api_keys.is_empty() {
+        true => String::new(),
+        false => " -H \"x-goog-api-key: $YOUR_PROXY_KEY\"".to_owned(),
+    };
+    let _ = writeln!(out, "code-assist-proxy {}", env!("CARGO_PKG_VERSION"));
+    let _ = writeln!(out, "  listening on http://{address}");
+    if let Some(emulator) = emulator {
+        let _ = writeln!(out, "  emulator on {} (nothing goes to Google)", emulator.url());
+    } else {
+        let _ = writeln!(out, "  upstream     {}", settings.endpoints.join(", "));
+    }
+    let _ = writeln!(out, "  credentials  {}", credentials(settings, native, emulator).await);
+    let _ = writeln!(out, "  store        {}", native.store().describe());
+    let _ = writeln!(
+        out,
+        "  try          curl -s http://{address}/v1beta/models/gemini-2.5-flash:generateContent \
+         -H 'content-type: application/json'{key} -d '{{\"contents\":[{{\"parts\":[{{\"text\":\"Hello\"}}]}}]}}'"
+    );
+    if emulator.is_none() && first_start(native).await {
+        let _ = writeln!(out, "\n{TERMS}");
+    }
+    print(&out);
+}
+
+async fn credentials(settings: &Settings, native: &Native, emulator: Option<&Emulator>) -> String {
+    if emulator.is_some() {
+        return "thrown away when the emulator stops".to_owned();
+    }
+    if settings.access_token.is_some() {
+        return "GOOGLE_CLOUD_ACCESS_TOKEN, used as it is and never refreshed".to_owned();
+    }
+    if settings.credentials_json.is_some() {
+        return "GCP_SERVICE_ACCOUNT".to_owned();
+    }
+    match native.login_file(None).await {
+        LoginFile::Read { .. } | LoginFile::Unchanged => {
+            settings.credentials_file.clone().unwrap_or_default()
+        }
+        LoginFile::Absent { path, encrypted_store: true } => format!(
+            "MISSING: {path} is not there, only the CLI's encrypted store is; unset \
+             GEMINI_FORCE_ENCRYPTED_FILE_STORAGE and sign in again with `gemini`"
+        ),
+        LoginFile::Absent { path, .. } => format!(
+            "MISSING: {path} is not there; sign in with `gemini`, or set GCP_SERVICE_ACCOUNT \
+             (no restart is needed once the file is there)"
+        ),
+        LoginFile::Unreadable(why) => format!("UNREADABLE: {why}"),
+        LoginFile::Unsupported => "none".to_owned(),
+    }
+}
+
+/// True once for a store: the terms notice is for the first start.
+async fn first_start(native: &Native) -> bool {
+    if matches!(native.load(NOTICE_KEY).await, Ok(Some(_))) {
+        return false;
+    }
+    let _ = native.save(NOTICE_KEY, Bytes::from_static(b"true"), NOTICE_TTL).await;
+    true
+}
+
+/// True after SIGTERM or SIGINT; a second one ends the process at once.
+fn stop_signal() -> io::Result<watch::Receiver<bool>> {
+    let (stop, stopped) = watch::channel(false);
+    #[cfg(unix)]
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::spawn(async move {
+        for first in [true, false] {
+            #[cfg(unix)]
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+            #[cfg(not(unix))]
+            let _ = tokio::signal::ctrl_c().await;
+            if first {
+                let _ = stop.send(true);
+            } else {
+                std::process::exit(1);
+            }
+        }
+    });
+    Ok(stopped)
+}
+
+const TEND_EVERY: Duration = Duration::from_secs(1);
+
+const NOTICE_KEY: &str = "terms_notice_shown";
+const NOTICE_TTL: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+/// `spec.md` 18.
+const TERMS: &str = "\
+Please note: Google's terms restrict using the Gemini CLI's OAuth sign-in from third-party software,
+and accounts have been suspended for it. Individual accounts (free, Pro, Ultra) no longer work
+through this client since 2026-06-18. This proxy is meant for accounts whose owner has the right to
+use them so: organisations with a Code Assist Standard or Enterprise licence.";

@@ -61,9 +61,7 @@ pub async fn ask(proxy: &Proxy, script: &Script, request: Request<Payload>) -> A
     let response = proxy.handle(script, request).await;
     let (head, mut body) = response.into_parts();
     let mut pieces = Vec::new();
-    while let Some(frame) =
-        std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await
-    {
+    while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
         let Ok(frame) = frame else { break };
         pieces.extend(frame.into_data());
     }

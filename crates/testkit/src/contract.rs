@@ -29,9 +29,7 @@ pub async fn store_contract<S, E: Debug>(
 
     // An unknown key is nothing, and removing it is no error.
     assert_eq!(got("unknown").await, None);
-    remove(store, "unknown")
-        .await
-        .expect("removing nothing works");
+    remove(store, "unknown").await.expect("removing nothing works");
     assert_eq!(listed().await, []);
     assert_eq!(clear(store).await.expect("clearing nothing works"), 0);
 
@@ -41,11 +39,7 @@ pub async fn store_contract<S, E: Debug>(
     put("token", value(b"two"), 2 * HOUR).await;
     assert_eq!(got("token").await, some(b"two"));
     advance(HOUR).await;
-    assert_eq!(
-        got("token").await,
-        some(b"two"),
-        "the second time to live counts"
-    );
+    assert_eq!(got("token").await, some(b"two"), "the second time to live counts");
     remove(store, "token").await.expect("remove works");
     assert_eq!(got("token").await, None);
 
@@ -55,41 +49,22 @@ pub async fn store_contract<S, E: Debug>(
     let all: Bytes = (0..=u8::MAX).collect();
     put("binary", all.clone(), HOUR).await;
     assert_eq!(got("binary").await, Some(all));
-    let large: Bytes = (0..3_000_000_u32)
-        .map(|i| i.to_le_bytes()[0] ^ i.to_le_bytes()[1])
-        .collect();
+    let large: Bytes =
+        (0..3_000_000_u32).map(|i| i.to_le_bytes()[0] ^ i.to_le_bytes()[1]).collect();
     put("large", large.clone(), HOUR).await;
     assert_eq!(got("large").await, Some(large));
 
     // Keys are any text, and no key is a prefix of another.
-    let odd = [
-        "",
-        " ",
-        "a",
-        "a ",
-        "a/b:c?d=e&f",
-        "A",
-        "\u{e9}\u{1F511}",
-        "\"\\\n\t\0",
-        "..",
-        "*",
-    ];
+    let odd = ["", " ", "a", "a ", "a/b:c?d=e&f", "A", "\u{e9}\u{1F511}", "\"\\\n\t\0", "..", "*"];
     for (n, key) in odd.iter().enumerate() {
         put(key, Bytes::from(format!("odd {n}")), HOUR).await;
     }
     for (n, key) in odd.iter().enumerate() {
-        assert_eq!(
-            got(key).await,
-            Some(Bytes::from(format!("odd {n}"))),
-            "{key:?}"
-        );
+        assert_eq!(got(key).await, Some(Bytes::from(format!("odd {n}"))), "{key:?}");
     }
 
     // Listing is in the order of the keys' bytes; clearing says how many there were.
-    let mut expected: Vec<&str> = odd
-        .into_iter()
-        .chain(["binary", "empty", "large"])
-        .collect();
+    let mut expected: Vec<&str> = odd.into_iter().chain(["binary", "empty", "large"]).collect();
     expected.sort_unstable();
     let keys: Vec<String> = listed().await.into_iter().map(|(key, _)| key).collect();
     assert_eq!(keys, expected);
@@ -111,11 +86,7 @@ pub async fn store_contract<S, E: Debug>(
     assert_eq!(got("long").await, None, "no time to live is gone at once");
     put("short", value(b"kept"), Duration::MAX).await;
     advance(24 * HOUR).await;
-    assert_eq!(
-        got("short").await,
-        some(b"kept"),
-        "the longest time does not overflow"
-    );
+    assert_eq!(got("short").await, some(b"kept"), "the longest time does not overflow");
     clear(store).await.expect("clear works");
 }
 

@@ -340,11 +340,11 @@ impl Platform for Script {
 
     async fn login_file(&self, seen: Option<u64>) -> LoginFile {
         match &self.world().login {
-            None => LoginFile::Absent { path: "oauth_creds.json".to_owned(), encrypted_store: false },
-            Some((stamp, _)) if seen == Some(*stamp) => LoginFile::Unchanged,
-            Some((stamp, content)) => {
-                LoginFile::Read { stamp: *stamp, content: content.clone() }
+            None => {
+                LoginFile::Absent { path: "oauth_creds.json".to_owned(), encrypted_store: false }
             }
+            Some((stamp, _)) if seen == Some(*stamp) => LoginFile::Unchanged,
+            Some((stamp, content)) => LoginFile::Read { stamp: *stamp, content: content.clone() },
         }
     }
 

@@ -40,7 +40,11 @@ fn signed_in(script: &Script, seconds: i64) -> Proxy {
     proxy_with(script, &[])
 }
 
-fn run(script: &Script, proxy: &Proxy, request: http::Request<code_assist_core::payload::Payload>) -> Answer {
+fn run(
+    script: &Script,
+    proxy: &Proxy,
+    request: http::Request<code_assist_core::payload::Payload>,
+) -> Answer {
     script.run(proxy, ask(proxy, script, request))
 }
 
@@ -97,7 +101,10 @@ fn a_token_that_comes_of_age_is_renewed_while_it_serves() {
     script.pass(Duration::from_secs(10));
     let second = run(&script, &proxy, post(GENERATE, HELLO));
     assert_eq!(second.status, 200);
-    assert_eq!(script.received(":generateContent")[1].headers["authorization"], "Bearer ya29.new-1");
+    assert_eq!(
+        script.received(":generateContent")[1].headers["authorization"],
+        "Bearer ya29.new-1"
+    );
     assert_eq!(script.received("/token").len(), 1);
 }
 
@@ -105,7 +112,12 @@ fn a_token_that_comes_of_age_is_renewed_while_it_serves() {
 fn a_401_is_answered_with_one_refresh_and_one_replay() {
     let script = Script::new(google_but(|request| {
         (request.is(":generateContent") && request.headers["authorization"] == "Bearer ya29.old")
-            .then(|| Reply::status(401, r#"{"error":{"code":401,"message":"old","status":"UNAUTHENTICATED"}}"#))
+            .then(|| {
+                Reply::status(
+                    401,
+                    r#"{"error":{"code":401,"message":"old","status":"UNAUTHENTICATED"}}"#,
+                )
+            })
     }));
     let proxy = signed_in(&script, 3000);
     let answer = run(&script, &proxy, post(GENERATE, HELLO));
@@ -120,7 +132,10 @@ fn a_401_is_answered_with_one_refresh_and_one_replay() {
 fn a_second_401_is_told_as_rejected_credentials_and_not_tried_again() {
     let script = Script::new(google_but(|request| {
         request.is(":generateContent").then(|| {
-            Reply::status(401, r#"{"error":{"code":401,"message":"no","status":"UNAUTHENTICATED"}}"#)
+            Reply::status(
+                401,
+                r#"{"error":{"code":401,"message":"no","status":"UNAUTHENTICATED"}}"#,
+            )
         })
     }));
     let proxy = signed_in(&script, 3000);
@@ -133,8 +148,9 @@ fn a_second_401_is_told_as_rejected_credentials_and_not_tried_again() {
 #[test]
 fn invalid_grant_is_final_until_the_credentials_change() {
     let script = Script::new(google_but(|request| {
-        (request.is("/token") && request.body.contains("1%2F%2Frefresh&"))
-            .then(|| Reply::status(400, r#"{"error":"invalid_grant","error_description":"revoked"}"#))
+        (request.is("/token") && request.body.contains("1%2F%2Frefresh&")).then(|| {
+            Reply::status(400, r#"{"error":"invalid_grant","error_description":"revoked"}"#)
+        })
     }));
     let proxy = signed_in(&script, -10);
     for _ in 0..3 {
@@ -387,7 +403,8 @@ fn an_error_before_the_first_event_is_an_http_error_with_upstreams_details() {
 #[test]
 fn an_error_as_the_first_event_is_an_http_error_too() {
     let error = r#"{"error":{"code":503,"message":"overloaded","status":"UNAVAILABLE"}}"#;
-    let script = Script::new(google_but(move |request| request.is("?alt=sse").then(|| sse(&[error]))));
+    let script =
+        Script::new(google_but(move |request| request.is("?alt=sse").then(|| sse(&[error]))));
     let proxy = signed_in(&script, 3000);
     let answer = run(&script, &proxy, post(STREAM, HELLO));
     assert_eq!((answer.status.as_u16(), answer.text().as_str()), (503, error));
@@ -418,7 +435,11 @@ fn a_stream_that_breaks_ends_with_an_error_in_both_framings() {
 #[test]
 fn an_error_inside_a_stream_is_passed_on_however_it_was_written() {
     let error = "{\n \"error\": {\"code\": 429, \"message\": \"enough\", \"status\": \"RESOURCE_EXHAUSTED\"}\n}\n";
-    for late in [format!("data: {}\r\n\r\n", error.replace('\n', "")), error.to_owned(), format!("[{error}]\n")] {
+    for late in [
+        format!("data: {}\r\n\r\n", error.replace('\n', "")),
+        error.to_owned(),
+        format!("[{error}]\n"),
+    ] {
         let body = format!("data: {}\r\n\r\n{late}", event("Hel"));
         let script = Script::new(with_stream(vec![body.into()]));
         let proxy = signed_in(&script, 3000);
@@ -462,7 +483,8 @@ fn a_head_that_does_not_come_is_a_504() {
 #[test]
 fn chunks_without_a_response_are_swallowed_and_an_empty_stream_stays_empty() {
     let only_trace = r#"{"traceId":"t9","remainingCredits":[]}"#;
-    let script = Script::new(google_but(move |request| request.is("?alt=sse").then(|| sse(&[only_trace]))));
+    let script =
+        Script::new(google_but(move |request| request.is("?alt=sse").then(|| sse(&[only_trace]))));
     let proxy = signed_in(&script, 3000);
     let answer = run(&script, &proxy, post(STREAM, HELLO));
     assert_eq!((answer.status.as_u16(), answer.text().as_str()), (200, ""));
@@ -485,9 +507,14 @@ fn a_client_that_goes_away_cancels_upstream() {
 fn a_client_cannot_close_our_envelope() {
     let script = Script::new(google());
     let proxy = signed_in(&script, 3000);
-    for body in [r#"{}, "project":"x""#, r#"{}}"#, "[]", "", "{\"a\":1} {}", "nonsense", "\"text\""] {
+    for body in [r#"{}, "project":"x""#, r#"{}}"#, "[]", "", "{\"a\":1} {}", "nonsense", "\"text\""]
+    {
         let answer = run(&script, &proxy, post(GENERATE, body));
-        assert_eq!((answer.status.as_u16(), answer.reason().as_str()), (400, "MALFORMED_JSON"), "{body}");
+        assert_eq!(
+            (answer.status.as_u16(), answer.reason().as_str()),
+            (400, "MALFORMED_JSON"),
+            "{body}"
+        );
         assert!(answer.text().contains("line 1 column"), "{}", answer.text());
     }
     assert_eq!(script.received(":generateContent").len(), 0);
@@ -508,12 +535,16 @@ fn what_the_client_wrote_arrives_as_it_was_written() {
 fn dropped_fields_and_a_changed_model_are_told_in_headers() {
     let script = Script::new(google());
     let proxy = signed_in(&script, 3000);
-    let body = r#"{"model":"x","contents":[],"generationConfig":{"responseFormat":1,"temperature":0}}"#;
+    let body =
+        r#"{"model":"x","contents":[],"generationConfig":{"responseFormat":1,"temperature":0}}"#;
     let answer = run(&script, &proxy, post("/v1/models/gemini-1.5-pro:generateContent", body));
     assert_eq!(answer.header("x-proxy-dropped-fields"), "model, generationConfig.responseFormat");
     assert_eq!(answer.header("x-proxy-model"), "gemini-2.5-pro");
     let sent = &script.received(":generateContent")[0].body;
-    assert!(sent.ends_with(r#""request":{"contents":[],"generationConfig":{"temperature":0}}}"#), "{sent}");
+    assert!(
+        sent.ends_with(r#""request":{"contents":[],"generationConfig":{"temperature":0}}}"#),
+        "{sent}"
+    );
 }
 
 #[test]
@@ -521,7 +552,8 @@ fn a_living_model_is_sent_as_it_is() {
     let script = Script::new(google());
     let proxy = signed_in(&script, 3000);
     for model in ["gemini-3-pro-preview", "gemini-2.5-flash-lite", "gemini-9-unheard-of"] {
-        let answer = run(&script, &proxy, post(&format!("/v1/models/{model}:generateContent"), HELLO));
+        let answer =
+            run(&script, &proxy, post(&format!("/v1/models/{model}:generateContent"), HELLO));
         assert_eq!(answer.header("x-proxy-model"), "");
         let sent = script.received(":generateContent");
         assert!(sent.last().unwrap().body.starts_with(&format!(r#"{{"model":"{model}""#)));
@@ -551,7 +583,9 @@ fn models_are_the_table_and_the_accounts_own() {
     let script = Script::new(google());
     let proxy = signed_in(&script, 3000);
     let list = run(&script, &proxy, get("/v1beta/models?pageSize=1000")).text();
-    assert!(list.contains(r#""name":"models/gemini-2.5-pro""#) && list.contains("models/gemini-9-test"));
+    assert!(
+        list.contains(r#""name":"models/gemini-2.5-pro""#) && list.contains("models/gemini-9-test")
+    );
     let one = run(&script, &proxy, get("/v1/models/gemini-2.5-pro"));
     assert!(one.text().starts_with(r#"{"name":"models/gemini-2.5-pro""#));
     let none = run(&script, &proxy, get("/v1/models/nope"));
@@ -564,7 +598,8 @@ fn code_assists_own_protocol_is_passed_on_untouched() {
     let script = Script::new(google());
     let proxy = signed_in(&script, 3000);
     let body = r#"{"model":"m","project":"mine","request":{"any":[1]}}"#;
-    let answer = run(&script, &proxy, post("/v1internal:streamGenerateContent?alt=sse&key=k", body));
+    let answer =
+        run(&script, &proxy, post("/v1internal:streamGenerateContent?alt=sse&key=k", body));
     assert!(answer.text().contains(r#""traceId":"t1""#), "still wrapped: {}", answer.text());
     let sent = &script.received(":streamGenerateContent?alt=sse")[0];
     assert_eq!(sent.body, body);
@@ -578,7 +613,10 @@ fn a_project_that_upstream_refuses_is_discovered_anew() {
         if !request.is(":generateContent") || std::mem::replace(&mut refused, true) {
             return None;
         }
-        Some(Reply::status(403, r#"{"error":{"code":403,"message":"Permission denied on resource project x.","status":"PERMISSION_DENIED","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"CONSUMER_INVALID","domain":"googleapis.com"}]}}"#))
+        Some(Reply::status(
+            403,
+            r#"{"error":{"code":403,"message":"Permission denied on resource project x.","status":"PERMISSION_DENIED","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"CONSUMER_INVALID","domain":"googleapis.com"}]}}"#,
+        ))
     }));
     let proxy = signed_in(&script, 3000);
     assert_eq!(run(&script, &proxy, post(GENERATE, HELLO)).status, 403);
@@ -679,7 +717,10 @@ fn what_is_not_offered_is_a_404_that_says_so() {
     let script = Script::new(google());
     let proxy = signed_in(&script, 3000);
     let answer = run(&script, &proxy, post("/v1beta/models/m:embedContent", "{}"));
-    assert_eq!((answer.status.as_u16(), answer.reason().as_str()), (404, "NOT_OFFERED_BY_CODE_ASSIST"));
+    assert_eq!(
+        (answer.status.as_u16(), answer.reason().as_str()),
+        (404, "NOT_OFFERED_BY_CODE_ASSIST")
+    );
     let answer = run(&script, &proxy, get(GENERATE));
     assert_eq!((answer.status.as_u16(), answer.header("allow")), (405, "POST"));
     let answer = run(&script, &proxy, get("/nowhere"));

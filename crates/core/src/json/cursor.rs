@@ -56,12 +56,7 @@ impl<'a> Cursor<'a> {
             Ok(valid) if valid.starts_with('\u{feff}') => {
                 Err(Malformed::at(text, 0, "byte order mark"))
             }
-            Ok(valid) => Ok(Self {
-                text: valid,
-                at: 0,
-                depth: 0,
-                blanks: 0,
-            }),
+            Ok(valid) => Ok(Self { text: valid, at: 0, depth: 0, blanks: 0 }),
             Err(error) => Err(Malformed::at(text, error.valid_up_to(), "invalid UTF-8")),
         }
     }
@@ -369,18 +364,12 @@ impl<'a> Cursor<'a> {
         while let Some(b'0'..=b'9') = self.peek() {
             self.at += 1;
         }
-        if self.at == start {
-            Err(self.malformed("invalid number"))
-        } else {
-            Ok(())
-        }
+        if self.at == start { Err(self.malformed("invalid number")) } else { Ok(()) }
     }
 
     fn word(&mut self) -> Result<(), Malformed> {
         let rest = &self.text.as_bytes()[self.at..];
-        let Some(word) = ["true", "false", "null"]
-            .iter()
-            .find(|w| rest.starts_with(w.as_bytes()))
+        let Some(word) = ["true", "false", "null"].iter().find(|w| rest.starts_with(w.as_bytes()))
         else {
             return Err(self.malformed("expected a value"));
         };
@@ -408,11 +397,7 @@ impl Containers {
 /// Whether there is a byte below 0x20. Without an early exit inside a block, so that it is vector
 /// code: strings of base64 are most of a large body.
 fn has_control(bytes: &[u8]) -> bool {
-    bytes.chunks(256).any(|block| {
-        block
-            .iter()
-            .fold(false, |found, &byte| found | (byte < b' '))
-    })
+    bytes.chunks(256).any(|block| block.iter().fold(false, |found, &byte| found | (byte < b' ')))
 }
 
 /// Google's own JSON reader stops near 100; this only keeps what a body can cost bounded.

@@ -37,10 +37,6 @@ impl Malformed {
         let before = &text[..offset.min(text.len())];
         let line = memchr::memchr_iter(b'\n', before).count() + 1;
         let line_start = memchr::memrchr(b'\n', before).map_or(0, |newline| newline + 1);
-        Self {
-            what,
-            line,
-            column: before.len() - line_start + 1,
-        }
+        Self { what, line, column: before.len() - line_start + 1 }
     }
 }

@@ -30,10 +30,7 @@ struct Edit {
 impl Splice {
     /// Puts `by` in the place of `span`.
     pub fn replace(&mut self, span: Range<usize>, by: impl Into<Bytes>) {
-        self.edits.push(Edit {
-            span,
-            by: by.into(),
-        });
+        self.edits.push(Edit { span, by: by.into() });
     }
 
     /// Puts `new` before the byte at `offset`.
@@ -59,11 +56,8 @@ impl Splice {
     /// The new form of one span of the text, in order. Edits at its two edges belong to it.
     pub fn parts(&mut self, span: Range<usize>) -> impl Iterator<Item = Part<'_>> {
         // An insertion before the text that is removed at the same place.
-        self.edits
-            .sort_by_key(|edit| (edit.span.start, edit.span.end));
-        let first = self
-            .edits
-            .partition_point(|edit| edit.span.start < span.start);
+        self.edits.sort_by_key(|edit| (edit.span.start, edit.span.end));
+        let first = self.edits.partition_point(|edit| edit.span.start < span.start);
         let within = self.edits[first..]
             .iter()
             .take_while(move |edit| edit.span.start <= span.end)
@@ -79,9 +73,7 @@ impl Splice {
                 };
                 let kept = at..until.max(at);
                 at = next.max(at);
-                let new = edit
-                    .filter(|edit| !edit.by.is_empty())
-                    .map(|edit| Part::New(&edit.by));
+                let new = edit.filter(|edit| !edit.by.is_empty()).map(|edit| Part::New(&edit.by));
                 [(!kept.is_empty()).then_some(Part::Kept(kept)), new]
             })
             .flatten()

@@ -62,17 +62,9 @@ fn what_is_not_json_is_refused_with_its_place() {
         ("{", "expected a key", 1, 2),
         ("\u{a0}{}", "expected a value", 1, 1),
     ] {
-        assert_eq!(
-            check(text.as_bytes()),
-            Err(Malformed { what, line, column }),
-            "{text:?}"
-        );
+        assert_eq!(check(text.as_bytes()), Err(Malformed { what, line, column }), "{text:?}");
     }
-    let bad = Malformed {
-        what: "invalid UTF-8",
-        line: 2,
-        column: 2,
-    };
+    let bad = Malformed { what: "invalid UTF-8", line: 2, column: 2 };
     assert_eq!(check(b"[\n\"\xff\"]"), Err(bad));
 }
 
@@ -130,11 +122,7 @@ fn the_walk_by_hand_is_as_strict_as_the_skip() {
 fn nesting_is_bounded_and_costs_no_stack() {
     let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
     assert_eq!(check(nested(512).as_bytes()), Ok(()));
-    let too_deep = Malformed {
-        what: "nested too deeply",
-        line: 1,
-        column: 513,
-    };
+    let too_deep = Malformed { what: "nested too deeply", line: 1, column: 513 };
     assert_eq!(check(nested(513).as_bytes()), Err(too_deep.clone()));
     assert_eq!(check("[".repeat(1_000_000).as_bytes()), Err(too_deep));
     let mixed = "{\"a\":[".repeat(256) + "1" + &"]}".repeat(256);

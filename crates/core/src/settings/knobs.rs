@@ -36,9 +36,7 @@ impl Knob {
 
     /// Finds a knob by its first name or an alias, in upper or lower case.
     pub fn find(name: &str) -> Option<&'static Self> {
-        KNOBS
-            .iter()
-            .find(|knob| knob.names().any(|known| known.eq_ignore_ascii_case(name)))
+        KNOBS.iter().find(|knob| knob.names().any(|known| known.eq_ignore_ascii_case(name)))
     }
 
     /// The first name, then the aliases.
@@ -52,10 +50,7 @@ impl Knob {
         if self.secrecy == Secrecy::Secret || value.trim_start().starts_with('{') {
             return MASK.into();
         }
-        let line: String = value
-            .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect();
+        let line: String = value.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         match (self.secrecy, line.find("://"), line.rfind('@')) {
             (Secrecy::Login, Some(scheme), Some(at)) if at > scheme => {
                 format!("{}{MASK}{}", &line[..scheme + 3], &line[at..])
@@ -214,10 +209,7 @@ pub const KNOBS: &[Knob] = &[
         Group::Access,
         "PORT",
         "8787",
-        Kind::Whole {
-            min: 0,
-            max: 65_535,
-        },
+        Kind::Whole { min: 0, max: 65_535 },
         "Listen port; 0 picks a free one and prints it.",
     ),
     knob(
@@ -259,10 +251,7 @@ pub const KNOBS: &[Knob] = &[
         Group::Access,
         "RATE_LIMIT_MAX_REQUESTS",
         "0",
-        Kind::Whole {
-            min: 0,
-            max: 1_000_000,
-        },
+        Kind::Whole { min: 0, max: 1_000_000 },
         "Requests per window and client key (else client address); 0 is no limit.",
     )
     .later("there is no rate limit"),
@@ -270,10 +259,7 @@ pub const KNOBS: &[Knob] = &[
         Group::Access,
         "RATE_LIMIT_WINDOW_MS",
         "60000",
-        Kind::Whole {
-            min: 1,
-            max: DAY_MS,
-        },
+        Kind::Whole { min: 1, max: DAY_MS },
         "The window of `RATE_LIMIT_MAX_REQUESTS`.",
     )
     .later("there is no rate limit"),
@@ -328,19 +314,12 @@ pub const KNOBS: &[Knob] = &[
         Kind::Text("a Google Cloud project id (letters, digits, `-`, `.`, `:`), not a number"),
         "The project that is used and billed. Default: discovered from the account.",
     )
-    .alias(&[
-        "GOOGLE_CLOUD_PROJECT",
-        "GOOGLE_CLOUD_PROJECT_ID",
-        "CLOUDCODE_GCP_PROJECT_ID",
-    ]),
+    .alias(&["GOOGLE_CLOUD_PROJECT", "GOOGLE_CLOUD_PROJECT_ID", "CLOUDCODE_GCP_PROJECT_ID"]),
     knob(
         Group::Tokens,
         "PROJECT_ID_CACHE_TTL_HOURS",
         "1",
-        Kind::Decimal {
-            min: 0.1,
-            max: 168.0,
-        },
+        Kind::Decimal { min: 0.1, max: 168.0 },
         "How long a discovered project is believed.",
     )
     .alias(&["CACHE_PROJECT_ID_TTL_HOURS"]),
@@ -355,10 +334,7 @@ pub const KNOBS: &[Knob] = &[
         Group::Tokens,
         "TOKEN_CACHE_TTL_HOURS",
         "1",
-        Kind::Decimal {
-            min: 0.1,
-            max: 168.0,
-        },
+        Kind::Decimal { min: 0.1, max: 168.0 },
         "Longest time a token stays in the key-value store; never beyond its own expiry.",
     ),
     knob(
@@ -418,40 +394,28 @@ pub const KNOBS: &[Knob] = &[
         Group::Upstream,
         "CONNECTION_TIMEOUT_MS",
         "30000",
-        Kind::Whole {
-            min: 1,
-            max: 10 * MINUTE_MS,
-        },
+        Kind::Whole { min: 1, max: 10 * MINUTE_MS },
         "Longest time for TCP and TLS to be set up, only that.",
     ),
     knob(
         Group::Upstream,
         "FIRST_BYTE_TIMEOUT_MS",
         "300000",
-        Kind::Whole {
-            min: 1,
-            max: HOUR_MS,
-        },
+        Kind::Whole { min: 1, max: HOUR_MS },
         "Longest time from request sent to response head.",
     ),
     knob(
         Group::Upstream,
         "STREAM_IDLE_TIMEOUT_MS",
         "300000",
-        Kind::Whole {
-            min: 1,
-            max: HOUR_MS,
-        },
+        Kind::Whole { min: 1, max: HOUR_MS },
         "Longest silence between two chunks. A stream that is alive has no time limit.",
     ),
     knob(
         Group::Upstream,
         "KEEP_ALIVE_TIMEOUT_MS",
         "60000",
-        Kind::Whole {
-            min: 1,
-            max: HOUR_MS,
-        },
+        Kind::Whole { min: 1, max: HOUR_MS },
         "Idle pooled upstream connections are closed after this.",
     ),
     // Models
@@ -483,10 +447,7 @@ pub const KNOBS: &[Knob] = &[
         Group::Resilience,
         "RETRY_BASE_DELAY_MS",
         "1000",
-        Kind::Whole {
-            min: 0,
-            max: MINUTE_MS,
-        },
+        Kind::Whole { min: 0, max: MINUTE_MS },
         "First delay; it doubles with each retry, with full jitter.",
     )
     .later(NO_RETRIES),
@@ -494,10 +455,7 @@ pub const KNOBS: &[Knob] = &[
         Group::Resilience,
         "RETRY_MAX_DELAY_MS",
         "30000",
-        Kind::Whole {
-            min: 0,
-            max: 10 * MINUTE_MS,
-        },
+        Kind::Whole { min: 0, max: 10 * MINUTE_MS },
         "Longest delay, and the longest that upstream may ask for and still be retried.",
     )
     .later(NO_RETRIES),
@@ -514,10 +472,7 @@ pub const KNOBS: &[Knob] = &[
         Group::Resilience,
         "CIRCUIT_BREAKER_TIMEOUT_MS",
         "60000",
-        Kind::Whole {
-            min: 1000,
-            max: 5 * MINUTE_MS,
-        },
+        Kind::Whole { min: 1000, max: 5 * MINUTE_MS },
         "How long it stays open before one probe is let through.",
     )
     .later(NO_BREAKER),
@@ -526,30 +481,21 @@ pub const KNOBS: &[Knob] = &[
         Group::Limits,
         "MAX_REQUEST_BODY_BYTES",
         "104857600",
-        Kind::Whole {
-            min: 1,
-            max: GIBIBYTE,
-        },
+        Kind::Whole { min: 1, max: GIBIBYTE },
         "A larger request body is answered with 413.",
     ),
     knob(
         Group::Limits,
         "MAX_EVENT_BYTES",
         "67108864",
-        Kind::Whole {
-            min: 1,
-            max: GIBIBYTE,
-        },
+        Kind::Whole { min: 1, max: GIBIBYTE },
         "A larger stream event ends its stream with an error.",
     ),
     knob(
         Group::Limits,
         "MAX_CONCURRENT_REQUESTS",
         "100",
-        Kind::Whole {
-            min: 1,
-            max: 100_000,
-        },
+        Kind::Whole { min: 1, max: 100_000 },
         "Upstream requests in flight, a stream until it ends; more wait in line.",
     )
     .later(NO_QUEUE),
@@ -557,10 +503,7 @@ pub const KNOBS: &[Knob] = &[
         Group::Limits,
         "QUEUE_TIMEOUT_MS",
         "10000",
-        Kind::Whole {
-            min: 0,
-            max: 10 * MINUTE_MS,
-        },
+        Kind::Whole { min: 0, max: 10 * MINUTE_MS },
         "Longest wait in that line, then 503 with `Retry-After`.",
     )
     .later(NO_QUEUE),
@@ -568,10 +511,7 @@ pub const KNOBS: &[Knob] = &[
         Group::Limits,
         "REQUEST_DEDUP_WINDOW_MS",
         "1000",
-        Kind::Whole {
-            min: 0,
-            max: 10 * MINUTE_MS,
-        },
+        Kind::Whole { min: 0, max: 10 * MINUTE_MS },
         "Equal repeatable requests within this time share one answer; 0 turns it off.",
     )
     .later("every request goes upstream"),
@@ -579,10 +519,7 @@ pub const KNOBS: &[Knob] = &[
         Group::Limits,
         "RESPONSE_CACHE_TTL_SECONDS",
         "300",
-        Kind::Whole {
-            min: 0,
-            max: DAY_MS / 1000,
-        },
+        Kind::Whole { min: 0, max: DAY_MS / 1000 },
         "How long answers of repeatable requests are kept; 0 turns it off.",
     )
     .later(NO_CACHE),
@@ -590,10 +527,7 @@ pub const KNOBS: &[Knob] = &[
         Group::Limits,
         "RESPONSE_CACHE_MAX_BYTES",
         "67108864",
-        Kind::Whole {
-            min: 0,
-            max: 4 * GIBIBYTE - 1,
-        },
+        Kind::Whole { min: 0, max: 4 * GIBIBYTE - 1 },
         "Memory for those answers.",
     )
     .later(NO_CACHE),
@@ -601,10 +535,7 @@ pub const KNOBS: &[Knob] = &[
         Group::Limits,
         "SHUTDOWN_GRACE_MS",
         "30000",
-        Kind::Whole {
-            min: 0,
-            max: HOUR_MS,
-        },
+        Kind::Whole { min: 0, max: HOUR_MS },
         "How long streams may finish on shutdown.",
     ),
     // Logging

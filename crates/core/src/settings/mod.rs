@@ -187,9 +187,7 @@ pub struct Layer<'a> {
 
 impl fmt::Debug for Layer<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Layer")
-            .field("source", &self.source)
-            .finish_non_exhaustive()
+        f.debug_struct("Layer").field("source", &self.source).finish_non_exhaustive()
     }
 }
 

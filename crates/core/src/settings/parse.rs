@@ -10,25 +10,18 @@ use super::KvUrl;
 
 /// `HOST`, without the brackets of an IPv6 address.
 pub(super) fn host(text: &str) -> Result<String, String> {
-    let bare = text
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .unwrap_or(text);
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     if bare.parse::<IpAddr>().is_ok() {
         return Ok(bare.into());
     }
     let labels_are_sane = text.len() <= 253
         && text.split('.').all(|label| {
             (1..=63).contains(&label.len())
-                && label
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
         });
     // `127.1` or `300.1.1.1`: an address that is none, not a name.
-    let looks_like_an_address = text
-        .rsplit('.')
-        .next()
-        .is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
+    let looks_like_an_address =
+        text.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
     if labels_are_sane && !looks_like_an_address {
         Ok(text.to_ascii_lowercase())
     } else {
@@ -47,16 +40,11 @@ pub(super) fn is_loopback(host: &str) -> bool {
 /// A project id; a number is refused.
 pub(super) fn project(text: &str) -> Result<String, String> {
     if text.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(
-            "is a project number; Code Assist wants the project id, the one with letters \
+        return Err("is a project number; Code Assist wants the project id, the one with letters \
                     (`gcloud projects describe NUMBER --format='value(projectId)'` prints it)"
-                .into(),
-        );
+            .into());
     }
-    if text.len() <= 100
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-._:".contains(&b))
+    if text.len() <= 100 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:".contains(&b))
     {
         Ok(text.into())
     } else {
@@ -95,11 +83,7 @@ pub(super) fn is_in_the_clear(uri: &Uri) -> bool {
 
 /// The URL of an outgoing proxy: plain http, with or without the scheme.
 pub(super) fn outgoing_proxy(text: &str) -> Result<SecretString, String> {
-    let whole = if text.contains("://") {
-        text.into()
-    } else {
-        format!("http://{text}")
-    };
+    let whole = if text.contains("://") { text.into() } else { format!("http://{text}") };
     let uri: Uri = whole.parse().map_err(|_| String::from("is not a URL"))?;
     if uri.scheme_str() != Some("http") || uri.host().is_none_or(str::is_empty) {
         return Err("is not the http:// URL of a proxy".into());
@@ -124,11 +108,11 @@ pub(super) fn kv_url(text: &str, home: Option<&str>) -> Result<KvUrl, String> {
         "memory" if rest.is_empty() => Ok(KvUrl::Memory),
         "memory" => Err("is `memory:` with something behind it".into()),
         // The one place to lift when the Redis back end arrives.
-        "redis" | "rediss" => Err(
-            "comes with the Redis back end, which this version does not have; use file: or \
+        "redis" | "rediss" => {
+            Err("comes with the Redis back end, which this version does not have; use file: or \
                  memory:"
-                .into(),
-        ),
+                .into())
+        }
         _ => Err("has an unknown scheme".into()),
     }
 }
@@ -152,14 +136,10 @@ pub(super) fn api_keys(text: &str) -> Result<Vec<(Option<String>, SecretString)>
         };
         // No name is quoted: it may be the first half of a key that holds a colon.
         if name.is_some_and(|name| name.is_empty() || !name.bytes().all(is_name_byte)) {
-            return Err(format!(
-                "entry {number} has a name that is empty or has odd characters"
-            ));
+            return Err(format!("entry {number} has a name that is empty or has odd characters"));
         }
         if key.is_empty() || !key.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(format!(
-                "entry {number} has a key that is empty or not visible ASCII"
-            ));
+            return Err(format!("entry {number} has a key that is empty or not visible ASCII"));
         }
         if name.is_some() && keys.iter().any(|(known, _)| known.as_deref() == name) {
             return Err(format!("entry {number} has a name that another entry has"));
@@ -170,11 +150,7 @@ pub(super) fn api_keys(text: &str) -> Result<Vec<(Option<String>, SecretString)>
         keys.push((name.map(str::to_owned), SecretString::from(key)));
     }
     // Somebody who sets it wants the door shut.
-    if keys.is_empty() {
-        Err("holds no key".into())
-    } else {
-        Ok(keys)
-    }
+    if keys.is_empty() { Err("holds no key".into()) } else { Ok(keys) }
 }
 
 /// `from=to`, separated by commas, without the `models/` that either may have in front.
@@ -189,10 +165,7 @@ pub(super) fn model_aliases(text: &str) -> Result<Vec<(String, String)>, String>
             name.strip_prefix("models/").unwrap_or(name)
         });
         if [from, to].iter().any(|name| {
-            name.is_empty()
-                || !name
-                    .bytes()
-                    .all(|b| b.is_ascii_graphic() && !b"=/?#%".contains(&b))
+            name.is_empty() || !name.bytes().all(|b| b.is_ascii_graphic() && !b"=/?#%".contains(&b))
         }) {
             return Err("has an entry that is not two model names".into());
         }
@@ -218,12 +191,8 @@ fn origin(text: &str) -> Result<String, String> {
         Some((scheme, host))
             if !scheme.is_empty()
                 && !host.is_empty()
-                && scheme
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
-                && host
-                    .bytes()
-                    .all(|b| b.is_ascii_graphic() && !b"/?#@,*\\".contains(&b)) =>
+                && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+                && host.bytes().all(|b| b.is_ascii_graphic() && !b"/?#@,*\\".contains(&b)) =>
         {
             Ok(bare.to_ascii_lowercase())
         }
@@ -242,9 +211,7 @@ pub(super) fn api_version(text: &str) -> Result<String, String> {
 
 /// The entries of a list separated by commas, without those that are empty.
 pub(super) fn list(text: &str) -> impl Iterator<Item = &str> {
-    text.split(',')
-        .map(str::trim)
-        .filter(|entry| !entry.is_empty())
+    text.split(',').map(str::trim).filter(|entry| !entry.is_empty())
 }
 
 fn expand_home(path: &str, home: Option<&str>) -> Result<String, String> {

@@ -18,9 +18,7 @@ pub(super) fn settings(layers: &[Layer<'_>]) -> Result<(Settings, Vec<Warning>),
         access_token: reader.secret("GOOGLE_CLOUD_ACCESS_TOKEN"),
         project_id: reader.text("GEMINI_PROJECT_ID", parse::project),
         endpoints: reader.endpoints(),
-        api_version: reader
-            .text("CODE_ASSIST_API_VERSION", parse::api_version)
-            .unwrap_or_default(),
+        api_version: reader.text("CODE_ASSIST_API_VERSION", parse::api_version).unwrap_or_default(),
         token_url: reader.url("OAUTH_TOKEN_URL"),
         tokeninfo_url: reader.url("OAUTH_TOKENINFO_URL"),
         oauth_client_id: reader.text("OAUTH_CLIENT_ID", |id| Ok(id.into())),
@@ -40,9 +38,7 @@ pub(super) fn settings(layers: &[Layer<'_>]) -> Result<(Settings, Vec<Warning>),
         validate_tokens: reader.switch("VALIDATE_TOKENS_BEFORE_USE"),
         project_cache_ttl: reader.hours("PROJECT_ID_CACHE_TTL_HOURS"),
         model_name_cache: reader.switch("ENABLE_MODEL_NAME_CACHE"),
-        model_aliases: reader
-            .text("MODEL_ALIASES", parse::model_aliases)
-            .unwrap_or_default(),
+        model_aliases: reader.text("MODEL_ALIASES", parse::model_aliases).unwrap_or_default(),
         dedup_window: Duration::from_millis(reader.whole("REQUEST_DEDUP_WINDOW_MS")),
         response_cache_ttl: Duration::from_secs(reader.whole("RESPONSE_CACHE_TTL_SECONDS")),
         breaker_threshold: count(reader.whole("CIRCUIT_BREAKER_FAILURE_THRESHOLD")),
@@ -52,13 +48,9 @@ pub(super) fn settings(layers: &[Layer<'_>]) -> Result<(Settings, Vec<Warning>),
         retry_max_delay: Duration::from_millis(reader.whole("RETRY_MAX_DELAY_MS")),
         rate_limit: count(reader.whole("RATE_LIMIT_MAX_REQUESTS")),
         rate_limit_window: Duration::from_millis(reader.whole("RATE_LIMIT_WINDOW_MS")),
-        api_keys: reader
-            .text("PROXY_API_KEYS", parse::api_keys)
-            .unwrap_or_default(),
+        api_keys: reader.text("PROXY_API_KEYS", parse::api_keys).unwrap_or_default(),
         allow_unauthenticated: reader.switch("ALLOW_UNAUTHENTICATED"),
-        allowed_origins: reader
-            .text("ALLOWED_ORIGINS", parse::origins)
-            .unwrap_or_default(),
+        allowed_origins: reader.text("ALLOWED_ORIGINS", parse::origins).unwrap_or_default(),
         trust_forwarded_for: reader.switch("TRUST_FORWARDED_FOR"),
         max_request_body_bytes: size(reader.whole("MAX_REQUEST_BODY_BYTES")),
         max_event_bytes: size(reader.whole("MAX_EVENT_BYTES")),
@@ -75,11 +67,7 @@ pub(super) fn settings(layers: &[Layer<'_>]) -> Result<(Settings, Vec<Warning>),
         ssl_cert_file: reader.path("SSL_CERT_FILE"),
     };
     reader.check_together(&settings);
-    if reader.problems.is_empty() {
-        Ok((settings, reader.warnings))
-    } else {
-        Err(reader.problems)
-    }
+    if reader.problems.is_empty() { Ok((settings, reader.warnings)) } else { Err(reader.problems) }
 }
 
 pub(super) fn effective(layers: &[Layer<'_>]) -> Vec<Effective> {
@@ -91,16 +79,8 @@ pub(super) fn effective(layers: &[Layer<'_>]) -> Vec<Effective> {
                 Some(found) => (found.value, found.source),
                 None => (reader.default_of(knob).unwrap_or_default(), Source::Default),
             };
-            let value = if value.is_empty() {
-                value
-            } else {
-                knob.shown(&value)
-            };
-            Effective {
-                name: knob.name,
-                value,
-                source,
-            }
+            let value = if value.is_empty() { value } else { knob.shown(&value) };
+            Effective { name: knob.name, value, source }
         })
         .collect()
 }
@@ -123,12 +103,7 @@ struct Found {
 
 impl<'a> Reader<'a> {
     fn new(layers: &'a [Layer<'a>]) -> Self {
-        let mut reader = Self {
-            layers,
-            home: None,
-            problems: Vec::new(),
-            warnings: Vec::new(),
-        };
+        let mut reader = Self { layers, home: None, problems: Vec::new(), warnings: Vec::new() };
         reader.home = reader.env("HOME").or_else(|| reader.env("USERPROFILE"));
         reader
     }
@@ -219,11 +194,7 @@ impl<'a> Reader<'a> {
         let knob = the("CODE_ASSIST_ENDPOINT");
         let parsed = self.text(knob.name, |text| {
             // Only commas: as good as unset.
-            let text = if parse::list(text).next().is_none() {
-                knob.default
-            } else {
-                text
-            };
+            let text = if parse::list(text).next().is_none() { knob.default } else { text };
             parse::list(text)
                 .map(|url| Ok((url.trim_end_matches('/').to_owned(), parse::url(url)?)))
                 .collect::<Result<Vec<_>, String>>()
@@ -261,10 +232,7 @@ impl<'a> Reader<'a> {
     fn check_together(&mut self, settings: &Settings) {
         // Bad keys are a problem of their own.
         let has_keys = !settings.api_keys.is_empty()
-            || self
-                .problems
-                .iter()
-                .any(|problem| problem.name == "PROXY_API_KEYS");
+            || self.problems.iter().any(|problem| problem.name == "PROXY_API_KEYS");
         if !settings.host.is_empty() && !settings.is_loopback() && !has_keys {
             if settings.allow_unauthenticated {
                 let text = "the port is open to everybody who reaches it: they use your account";
@@ -276,10 +244,7 @@ impl<'a> Reader<'a> {
                      gateway that authenticates) set ALLOW_UNAUTHENTICATED=true",
                     settings.host
                 );
-                self.problems.push(Problem {
-                    name: "HOST".into(),
-                    text,
-                });
+                self.problems.push(Problem { name: "HOST".into(), text });
             }
         }
         if settings.allowed_origins.iter().any(|origin| origin == "*") && !has_keys {
@@ -305,11 +270,7 @@ impl<'a> Reader<'a> {
             return (knob, Some(found));
         }
         let default = self.default_of(knob);
-        let found = default.map(|value| Found {
-            name: knob.name,
-            value,
-            source: Source::Default,
-        });
+        let found = default.map(|value| Found { name: knob.name, value, source: Source::Default });
         (knob, found)
     }
 
@@ -318,11 +279,7 @@ impl<'a> Reader<'a> {
         self.layers.iter().find_map(|layer| {
             knob.names().find_map(|name| {
                 let value = look_up(layer, name)?;
-                Some(Found {
-                    name,
-                    value,
-                    source: layer.source,
-                })
+                Some(Found { name, value, source: layer.source })
             })
         })
     }
@@ -336,22 +293,15 @@ impl<'a> Reader<'a> {
                 Some(format!("{root}/.gemini/oauth_creds.json"))
             }
             "KV_URL" => {
-                let root = self
-                    .env("XDG_DATA_HOME")
-                    .or_else(|| in_home("/.local/share"))?;
+                let root = self.env("XDG_DATA_HOME").or_else(|| in_home("/.local/share"))?;
                 Some(format!("file:{root}/code-assist-proxy/kv.redb"))
             }
-            _ => Some(knob.default)
-                .filter(|text| !text.is_empty())
-                .map(str::to_owned),
+            _ => Some(knob.default).filter(|text| !text.is_empty()).map(str::to_owned),
         }
     }
 
     fn env(&self, name: &str) -> Option<String> {
-        let mut env = self
-            .layers
-            .iter()
-            .filter(|layer| layer.source == Source::Env);
+        let mut env = self.layers.iter().filter(|layer| layer.source == Source::Env);
         env.find_map(|layer| look_up(layer, name))
     }
 
@@ -360,21 +310,12 @@ impl<'a> Reader<'a> {
             hidden if hidden.contains(super::knobs::MASK) => "the value".into(),
             shown => format!("{shown:?}"),
         };
-        let text = format!(
-            "{shown} (from {}) {wrong}; wanted: {}",
-            found.source, knob.kind
-        );
-        self.problems.push(Problem {
-            name: found.name.into(),
-            text,
-        });
+        let text = format!("{shown} (from {}) {wrong}; wanted: {}", found.source, knob.kind);
+        self.problems.push(Problem { name: found.name.into(), text });
     }
 
     fn warn(&mut self, name: &str, text: String) {
-        let warning = Warning {
-            name: name.into(),
-            text,
-        };
+        let warning = Warning { name: name.into(), text };
         if !self.warnings.contains(&warning) {
             self.warnings.push(warning);
         }
@@ -423,10 +364,7 @@ fn look_up(layer: &Layer<'_>, name: &str) -> Option<String> {
 }
 
 fn the(name: &'static str) -> &'static Knob {
-    KNOBS
-        .iter()
-        .find(|knob| knob.name == name)
-        .expect("every name that is read is in the table")
+    KNOBS.iter().find(|knob| knob.name == name).expect("every name that is read is in the table")
 }
 
 fn size(number: u64) -> usize {

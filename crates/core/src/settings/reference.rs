@@ -28,22 +28,14 @@ fn row(page: &mut String, knob: &Knob) -> std::fmt::Result {
         "" => write!(page, " | unset")?,
         default => write!(page, " | `{default}`")?,
     }
-    write!(
-        page,
-        " | {} | {}",
-        cell(&knob.kind.to_string()),
-        cell(knob.doc)
-    )?;
+    write!(page, " | {} | {}", cell(&knob.kind.to_string()), cell(knob.doc))?;
     match knob.secrecy {
         Secrecy::Open => {}
         Secrecy::Login => write!(page, " A login in the URL is never shown.")?,
         Secrecy::Secret => write!(page, " Secret: never shown, and no flag.")?,
     }
     if let Since::Later(meanwhile) = knob.since {
-        write!(
-            page,
-            " **Not yet in effect**: accepted and checked, but {meanwhile}."
-        )?;
+        write!(page, " **Not yet in effect**: accepted and checked, but {meanwhile}.")?;
     }
     writeln!(page, " |")
 }

@@ -11,15 +11,9 @@ fn nothing_set_gives_the_defaults_of_the_table() {
     assert_eq!((settings.host.as_str(), settings.port), ("127.0.0.1", 8787));
     assert_eq!(settings.endpoints, ["https://cloudcode-pa.googleapis.com"]);
     assert_eq!(settings.token_url, "https://oauth2.googleapis.com/token");
-    assert_eq!(
-        settings.tokeninfo_url,
-        "https://oauth2.googleapis.com/tokeninfo"
-    );
+    assert_eq!(settings.tokeninfo_url, "https://oauth2.googleapis.com/tokeninfo");
     assert_eq!(settings.api_version, "v1internal");
-    assert_eq!(
-        settings.credentials_file.as_deref(),
-        Some("/home/ada/.gemini/oauth_creds.json")
-    );
+    assert_eq!(settings.credentials_file.as_deref(), Some("/home/ada/.gemini/oauth_creds.json"));
     assert_eq!(
         settings.kv_url,
         KvUrl::File("/home/ada/.local/share/code-assist-proxy/kv.redb".into())
@@ -36,15 +30,9 @@ fn nothing_set_gives_the_defaults_of_the_table() {
     assert_eq!(settings.shutdown_grace, Duration::from_secs(30));
     assert_eq!(settings.max_request_body_bytes, 100 << 20);
     assert_eq!(settings.max_event_bytes, 64 << 20);
-    assert_eq!(
-        (settings.max_concurrent_requests, settings.max_retries),
-        (100, 3)
-    );
+    assert_eq!((settings.max_concurrent_requests, settings.max_retries), (100, 3));
     assert_eq!((settings.breaker_threshold, settings.rate_limit), (5, 0));
-    assert_eq!(
-        (settings.log_level.as_str(), settings.log_format),
-        ("info", LogFormat::Json)
-    );
+    assert_eq!((settings.log_level.as_str(), settings.log_format), ("info", LogFormat::Json));
     assert!(settings.api_keys.is_empty() && settings.project_id.is_none());
 }
 
@@ -57,33 +45,17 @@ fn a_flag_beats_the_environment_beats_the_file_beats_the_default() {
     assert_eq!(port(&one, &two, &three), 1);
     assert_eq!(port(&[], &two, &three), 2);
     assert_eq!(port(&[], &[], &three), 3);
-    assert_eq!(
-        port(&[], &[("PORT", " ")], &three),
-        3,
-        "empty counts as unset"
-    );
+    assert_eq!(port(&[], &[("PORT", " ")], &three), 3, "empty counts as unset");
 }
 
 #[test]
 fn a_layer_of_defaults_replaces_the_default_and_nothing_else() {
     let on_a_terminal = |name: &str| (name == "LOG_FORMAT").then(|| "pretty".to_owned());
     let from_env = |name: &str| (name == "LOG_FORMAT").then(|| "JSON".to_owned());
-    let default = Layer {
-        source: Source::Default,
-        lookup: &on_a_terminal,
-    };
-    let env = Layer {
-        source: Source::Env,
-        lookup: &from_env,
-    };
-    assert_eq!(
-        Settings::read(&[default]).unwrap().0.log_format,
-        LogFormat::Pretty
-    );
-    assert_eq!(
-        Settings::read(&[env, default]).unwrap().0.log_format,
-        LogFormat::Json
-    );
+    let default = Layer { source: Source::Default, lookup: &on_a_terminal };
+    let env = Layer { source: Source::Env, lookup: &from_env };
+    assert_eq!(Settings::read(&[default]).unwrap().0.log_format, LogFormat::Pretty);
+    assert_eq!(Settings::read(&[env, default]).unwrap().0.log_format, LogFormat::Json);
 }
 
 #[test]
@@ -97,19 +69,10 @@ fn every_alias_works_when_the_first_name_is_unset() {
         for alias in knob.aliases {
             let env = HashMap::from([((*alias).to_owned(), value.to_owned())]);
             let lookup = |name: &str| env.get(name).cloned();
-            let layers = [Layer {
-                source: Source::Env,
-                lookup: &lookup,
-            }];
+            let layers = [Layer { source: Source::Env, lookup: &lookup }];
             let effective = Settings::effective(&layers);
-            let line = effective
-                .iter()
-                .find(|line| line.name == knob.name)
-                .unwrap();
-            assert_eq!(
-                (line.source, line.value.as_str()),
-                (Source::Env, &*knob.shown(value))
-            );
+            let line = effective.iter().find(|line| line.name == knob.name).unwrap();
+            assert_eq!((line.source, line.value.as_str()), (Source::Env, &*knob.shown(value)));
             Settings::read(&layers).unwrap();
         }
     }
@@ -119,11 +82,7 @@ fn every_alias_works_when_the_first_name_is_unset() {
 
 #[test]
 fn the_first_name_wins_over_an_alias_and_a_disagreement_is_told() {
-    let env = [
-        ("GEMINI_PROJECT_ID", "mine"),
-        ("GOOGLE_CLOUD_PROJECT", "other"),
-        HOME,
-    ];
+    let env = [("GEMINI_PROJECT_ID", "mine"), ("GOOGLE_CLOUD_PROJECT", "other"), HOME];
     let (settings, warnings) = read(&[], &env, &[]).unwrap();
     assert_eq!(settings.project_id.as_deref(), Some("mine"));
     assert_eq!(warnings.len(), 1);
@@ -133,20 +92,13 @@ fn the_first_name_wins_over_an_alias_and_a_disagreement_is_told() {
          GEMINI_PROJECT_ID is used"
     );
 
-    let env = [
-        ("GEMINI_PROJECT_ID", "same"),
-        ("GOOGLE_CLOUD_PROJECT", "same"),
-        HOME,
-    ];
+    let env = [("GEMINI_PROJECT_ID", "same"), ("GOOGLE_CLOUD_PROJECT", "same"), HOME];
     assert_eq!(read(&[], &env, &[]).unwrap().1, []);
 
     // A stronger source wins even by an alias.
     let env = [("GOOGLE_CLOUD_PROJECT", "env"), HOME];
     let (settings, warnings) = read(&[], &env, &[("GEMINI_PROJECT_ID", "file")]).unwrap();
-    assert_eq!(
-        (settings.project_id.as_deref(), warnings.len()),
-        (Some("env"), 0)
-    );
+    assert_eq!((settings.project_id.as_deref(), warnings.len()), (Some("env"), 0));
 }
 
 #[test]
@@ -167,10 +119,7 @@ fn every_problem_is_reported_at_once_by_name_with_the_range() {
     let problems = read(&[], &env, &[]).unwrap_err();
     let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
     for (name, _) in env {
-        let of_it = told
-            .iter()
-            .filter(|line| line.starts_with(&format!("{name}: ")))
-            .count();
+        let of_it = told.iter().filter(|line| line.starts_with(&format!("{name}: "))).count();
         assert_eq!(of_it, 1, "{name} in {told:#?}");
     }
     assert_eq!(told.len(), env.len());
@@ -196,25 +145,15 @@ fn bounds_are_inclusive_and_what_lies_beyond_is_refused() {
         let (inside, outside): (Vec<String>, Vec<String>) = match knob.kind {
             Kind::Whole { min, max } => (
                 vec![min.to_string(), max.to_string()],
-                vec![
-                    (max + 1).to_string(),
-                    (i128::from(min) - 1).to_string(),
-                    "1.5".into(),
-                ],
+                vec![(max + 1).to_string(), (i128::from(min) - 1).to_string(), "1.5".into()],
             ),
             Kind::Decimal { min, max } => (
                 vec![min.to_string(), max.to_string(), "1.5".into()],
-                vec![
-                    (max + 0.01).to_string(),
-                    (min - 0.01).to_string(),
-                    "inf".into(),
-                ],
+                vec![(max + 0.01).to_string(), (min - 0.01).to_string(), "inf".into()],
             ),
             Kind::Choice(words) => (words.iter().map(|w| w.to_uppercase()).collect(), vec![]),
             Kind::Switch => (
-                ["true", "FALSE", "1", "0", "Yes", "no"]
-                    .map(str::to_owned)
-                    .into(),
+                ["true", "FALSE", "1", "0", "Yes", "no"].map(str::to_owned).into(),
                 vec!["2".into(), "on".into()],
             ),
             Kind::Text(_) => continue,
@@ -231,38 +170,17 @@ fn bounds_are_inclusive_and_what_lies_beyond_is_refused() {
 
 #[test]
 fn a_public_address_needs_keys_or_an_explicit_yes() {
-    for host in [
-        "0.0.0.0",
-        "::",
-        "[::]",
-        "192.168.1.7",
-        "proxy.example",
-        "localhost.example",
-    ] {
+    for host in ["0.0.0.0", "::", "[::]", "192.168.1.7", "proxy.example", "localhost.example"] {
         let problems = read(&[("HOST", host)], &[], &[]).unwrap_err();
-        assert_eq!(
-            (problems.len(), problems[0].name.as_str()),
-            (1, "HOST"),
-            "{host}"
-        );
+        assert_eq!((problems.len(), problems[0].name.as_str()), (1, "HOST"), "{host}");
         read(&[("HOST", host)], &[("PROXY_API_KEYS", "k")], &[]).unwrap();
         let allowed = [("HOST", host), ("ALLOW_UNAUTHENTICATED", "yes")];
         let (_, warnings) = read(&allowed, &[HOME], &[]).unwrap();
         assert_eq!(warnings[0].name, "ALLOW_UNAUTHENTICATED");
         read(&[("HOST", host)], &[("PROXY_API_KEYS", " , ")], &[]).unwrap_err();
     }
-    for host in [
-        "127.0.0.1",
-        "127.8.9.1",
-        "::1",
-        "[::1]",
-        "localhost",
-        "LOCALHOST",
-    ] {
-        assert!(
-            read(&[("HOST", host)], &[], &[]).unwrap().0.is_loopback(),
-            "{host}"
-        );
+    for host in ["127.0.0.1", "127.8.9.1", "::1", "[::1]", "localhost", "LOCALHOST"] {
+        assert!(read(&[("HOST", host)], &[], &[]).unwrap().0.is_loopback(), "{host}");
     }
     for host in ["127.1", "a b", "http://x", "127.0.0.1:80", "a..b"] {
         read(&[("HOST", host)], &[("PROXY_API_KEYS", "k")], &[]).unwrap_err();
@@ -274,19 +192,13 @@ fn keys_are_split_at_the_first_colon() {
     let keys = |text: &str| {
         read(&[], &[("PROXY_API_KEYS", text)], &[]).map(|(settings, _)| {
             let shown = settings.api_keys.into_iter();
-            shown
-                .map(|(name, key)| (name, key.expose_secret().to_owned()))
-                .collect::<Vec<_>>()
+            shown.map(|(name, key)| (name, key.expose_secret().to_owned())).collect::<Vec<_>>()
         })
     };
     let named = |name: &str, key: &str| (Some(name.to_owned()), key.to_owned());
     assert_eq!(
         keys("plain, ada:k1 ,bob:k:2,").unwrap(),
-        [
-            (None, "plain".to_owned()),
-            named("ada", "k1"),
-            named("bob", "k:2")
-        ]
+        [(None, "plain".to_owned()), named("ada", "k1"), named("bob", "k:2")]
     );
     for bad in ["a:", ":k", "a b:k", "a:k1,a:k2", "a:k,b:k", "k\u{e9}y", ","] {
         let problems = keys(bad).unwrap_err();
@@ -298,39 +210,14 @@ fn keys_are_split_at_the_first_colon() {
 fn urls_are_bases_without_login_and_the_clear_is_told() {
     let endpoints = |text: &str| read(&[("CODE_ASSIST_ENDPOINT", text)], &[HOME], &[]);
     let (settings, warnings) = endpoints("https://a.example/x//, https://b.example/").unwrap();
-    assert_eq!(
-        settings.endpoints,
-        ["https://a.example/x", "https://b.example"]
-    );
-    assert!(
-        warnings[0]
-            .text
-            .contains("only the first, https://a.example/x"),
-        "{warnings:?}"
-    );
-    assert_eq!(
-        endpoints(" , ").unwrap().0.endpoints,
-        ["https://cloudcode-pa.googleapis.com"]
-    );
-    for plain in [
-        "http://127.0.0.1:9",
-        "http://[::1]:9",
-        "http://localhost:9/",
-    ] {
+    assert_eq!(settings.endpoints, ["https://a.example/x", "https://b.example"]);
+    assert!(warnings[0].text.contains("only the first, https://a.example/x"), "{warnings:?}");
+    assert_eq!(endpoints(" , ").unwrap().0.endpoints, ["https://cloudcode-pa.googleapis.com"]);
+    for plain in ["http://127.0.0.1:9", "http://[::1]:9", "http://localhost:9/"] {
         assert_eq!(endpoints(plain).unwrap().1, [], "{plain}");
     }
-    assert!(
-        endpoints("http://a.example").unwrap().1[0]
-            .text
-            .contains("in the clear")
-    );
-    for bad in [
-        "a.example",
-        "/x",
-        "https://",
-        "https://u:p@a.example",
-        "https://a.example/?q=1",
-    ] {
+    assert!(endpoints("http://a.example").unwrap().1[0].text.contains("in the clear"));
+    for bad in ["a.example", "/x", "https://", "https://u:p@a.example", "https://a.example/?q=1"] {
         endpoints(bad).unwrap_err();
     }
 }
@@ -344,55 +231,32 @@ fn the_store_is_a_file_or_memory_and_redis_is_told_to_come() {
     assert_eq!(kv("file:~/kv").unwrap(), KvUrl::File("/h/kv".into()));
     for redis in ["redis://:geheim@r:6379", "rediss://r"] {
         let problem = kv(redis).unwrap_err().remove(0).to_string();
-        assert!(
-            problem.contains("comes with the Redis back end"),
-            "{problem}"
-        );
+        assert!(problem.contains("comes with the Redis back end"), "{problem}");
         assert!(!problem.contains("geheim"));
     }
     for bad in ["kv.redb", "file:", "file:dir/", "memory:x"] {
         kv(bad).unwrap_err();
     }
     let (settings, warnings) = read(&[], &[], &[]).unwrap();
-    assert_eq!(
-        (settings.kv_url, warnings.len()),
-        (KvUrl::Memory, 1),
-        "no HOME, no file"
-    );
+    assert_eq!((settings.kv_url, warnings.len()), (KvUrl::Memory, 1), "no HOME, no file");
     let env = [("XDG_DATA_HOME", "/d"), ("GEMINI_CLI_HOME", "/g")];
     let (settings, _) = read(&[], &env, &[]).unwrap();
-    assert_eq!(
-        settings.kv_url,
-        KvUrl::File("/d/code-assist-proxy/kv.redb".into())
-    );
-    assert_eq!(
-        settings.credentials_file.as_deref(),
-        Some("/g/.gemini/oauth_creds.json")
-    );
+    assert_eq!(settings.kv_url, KvUrl::File("/d/code-assist-proxy/kv.redb".into()));
+    assert_eq!(settings.credentials_file.as_deref(), Some("/g/.gemini/oauth_creds.json"));
 }
 
 #[test]
 fn aliases_and_origins_are_lists() {
     let flags = [
         ("MODEL_ALIASES", "gpt-4=gemini-3-pro, models/a = models/b,"),
-        (
-            "ALLOWED_ORIGINS",
-            "https://App.example/, chrome-extension://abc,http://localhost:3000",
-        ),
+        ("ALLOWED_ORIGINS", "https://App.example/, chrome-extension://abc,http://localhost:3000"),
     ];
     let (settings, _) = read(&flags, &[], &[]).unwrap();
     let pair = |from: &str, to: &str| (from.to_owned(), to.to_owned());
-    assert_eq!(
-        settings.model_aliases,
-        [pair("gpt-4", "gemini-3-pro"), pair("a", "b")]
-    );
+    assert_eq!(settings.model_aliases, [pair("gpt-4", "gemini-3-pro"), pair("a", "b")]);
     assert_eq!(
         settings.allowed_origins,
-        [
-            "https://app.example",
-            "chrome-extension://abc",
-            "http://localhost:3000"
-        ]
+        ["https://app.example", "chrome-extension://abc", "http://localhost:3000"]
     );
     for bad in ["a", "a=", "=b", "a=b,a=c", "a=b=c", "a=b/c"] {
         read(&[("MODEL_ALIASES", bad)], &[], &[]).unwrap_err();
@@ -405,21 +269,11 @@ fn aliases_and_origins_are_lists() {
 #[test]
 fn what_does_nothing_yet_says_so() {
     for knob in KNOBS.iter().filter(|knob| knob.since != Since::Now) {
-        let other = if knob.kind == Kind::Switch {
-            "true"
-        } else {
-            "1001"
-        };
-        let other = if matches!(knob.kind, Kind::Whole { max, .. } if max < 1001) {
-            "9"
-        } else {
-            other
-        };
+        let other = if knob.kind == Kind::Switch { "true" } else { "1001" };
+        let other =
+            if matches!(knob.kind, Kind::Whole { max, .. } if max < 1001) { "9" } else { other };
         let (_, warnings) = read(&[(knob.name, other)], &[HOME], &[]).unwrap();
-        let of_it: Vec<_> = warnings
-            .iter()
-            .filter(|w| w.text.contains("not act on it"))
-            .collect();
+        let of_it: Vec<_> = warnings.iter().filter(|w| w.text.contains("not act on it")).collect();
         assert_eq!((of_it.len(), of_it[0].name.as_str()), (1, knob.name));
         let (_, warnings) = read(&[(knob.name, knob.default)], &[HOME], &[]).unwrap();
         assert_eq!(warnings, [], "{} at its default", knob.name);
@@ -429,26 +283,15 @@ fn what_does_nothing_yet_says_so() {
 #[test]
 fn no_secret_is_in_any_problem_warning_listing_or_debug() {
     // Good and bad, once as the first name and once as an alias that disagrees.
-    for value in [
-        "hush-9f3",
-        "hush-9f3:,x y",
-        "{\"refresh_token\":\"hush-9f3\"}",
-    ] {
+    for value in ["hush-9f3", "hush-9f3:,x y", "{\"refresh_token\":\"hush-9f3\"}"] {
         let mut env: Vec<(&str, String)> = vec![
             ("KV_URL", "redis://ada:hush-9f3@r:1".into()),
             ("HTTPS_PROXY", "http://ada:hush-9f3@p:1".into()),
             ("HTTP_PROXY", "ftp://ada:hush-9f3@p:1".into()),
-            (
-                "GEMINI_OAUTH_CREDS_FILE",
-                "{\"refresh_token\":\"hush-9f3\"}".into(),
-            ),
+            ("GEMINI_OAUTH_CREDS_FILE", "{\"refresh_token\":\"hush-9f3\"}".into()),
         ];
         for knob in KNOBS.iter().filter(|knob| knob.secrecy == Secrecy::Secret) {
-            env.extend(
-                knob.names()
-                    .enumerate()
-                    .map(|(i, n)| (n, format!("{value}{i}"))),
-            );
+            env.extend(knob.names().enumerate().map(|(i, n)| (n, format!("{value}{i}"))));
         }
         for bad_ones in [true, false] {
             if !bad_ones {
@@ -459,10 +302,7 @@ fn no_secret_is_in_any_problem_warning_listing_or_debug() {
             }
             let map: HashMap<_, _> = env.iter().cloned().collect();
             let lookup = |name: &str| map.get(name).cloned();
-            let layers = [Layer {
-                source: Source::Env,
-                lookup: &lookup,
-            }];
+            let layers = [Layer { source: Source::Env, lookup: &lookup }];
             let read = Settings::read(&layers);
             assert_eq!(read.is_err(), bad_ones, "{read:?}");
             let mut printed = format!("{read:?} {:?}", Settings::effective(&layers));
@@ -496,24 +336,12 @@ fn read(
     file: &[(&str, &str)],
 ) -> Result<(Settings, Vec<Warning>), Vec<Problem>> {
     let look_up = |pairs: &[(&str, &str)], name: &str| {
-        pairs
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, value)| (*value).to_owned())
+        pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
     };
     Settings::read(&[
-        Layer {
-            source: Source::Flag,
-            lookup: &|name| look_up(flags, name),
-        },
-        Layer {
-            source: Source::Env,
-            lookup: &|name| look_up(env, name),
-        },
-        Layer {
-            source: Source::File,
-            lookup: &|name| look_up(file, name),
-        },
+        Layer { source: Source::Flag, lookup: &|name| look_up(flags, name) },
+        Layer { source: Source::Env, lookup: &|name| look_up(env, name) },
+        Layer { source: Source::File, lookup: &|name| look_up(file, name) },
     ])
 }
 

@@ -26,58 +26,39 @@ async fn an_onboarded_account_has_a_tier_and_a_project() {
     assert_eq!(answer.headers["server"], "ESF");
     assert_eq!(answer.headers["vary"], "Origin, X-Origin, Referer");
     assert!(answer.headers["server-timing"].starts_with("gfet4t7; dur="));
-    assert_eq!(
-        answer.headers["content-type"],
-        "application/json; charset=UTF-8"
-    );
+    assert_eq!(answer.headers["content-type"], "application/json; charset=UTF-8");
     assert_eq!(answer.headers["x-cloudaicompanion-trace-id"].len(), 16);
 }
 
 #[tokio::test]
 async fn onboarding_is_an_operation_that_takes_its_polls() {
-    let options = Options {
-        onboarded: false,
-        ..Options::default()
-    };
+    let options = Options { onboarded: false, ..Options::default() };
     let google = code_assist_emulator::start(options).await.unwrap();
     let load = json!({"metadata": metadata()});
     let told = rpc(&google, "loadCodeAssist", &load).await.json();
     assert!(told.get("currentTier").is_none());
     assert_eq!(told["allowedTiers"][0]["id"], "free-tier");
-    assert_eq!(
-        rpc(&google, "generateContent", &prompt("hi")).await.status,
-        403
-    );
+    assert_eq!(rpc(&google, "generateContent", &prompt("hi")).await.status, 403);
 
     let body = json!({"tierId": "free-tier", "metadata": metadata()});
     let operation = rpc(&google, "onboardUser", &body).await.json();
     assert_eq!(operation["done"], false);
     let name = operation["name"].as_str().unwrap();
-    assert_eq!(
-        poll(&google, name).await.json(),
-        json!({"name": name, "done": false})
-    );
+    assert_eq!(poll(&google, name).await.json(), json!({"name": name, "done": false}));
     let done = poll(&google, name).await.json();
     assert_eq!(done["done"], true);
     assert_eq!(done["response"]["cloudaicompanionProject"]["id"], PROJECT);
 
     let told = rpc(&google, "loadCodeAssist", &load).await.json();
     assert_eq!(told["currentTier"]["id"], "standard-tier");
-    assert_eq!(
-        rpc(&google, "generateContent", &prompt("hi")).await.status,
-        200
-    );
+    assert_eq!(rpc(&google, "generateContent", &prompt("hi")).await.status, 200);
     assert_eq!(poll(&google, "operations/other").await.status, 404);
 }
 
 #[tokio::test]
 async fn a_standard_tier_is_onboarded_with_the_users_own_project() {
     let google = started().await;
-    state(
-        &google,
-        json!({"account": "needs_onboarding", "onboarding_polls": 0}),
-    )
-    .await;
+    state(&google, json!({"account": "needs_onboarding", "onboarding_polls": 0})).await;
     let without = json!({"tierId": "standard-tier", "metadata": metadata()});
     assert_eq!(rpc(&google, "onboardUser", &without).await.status, 500);
     let with = json!({"tierId": "standard-tier", "cloudaicompanionProject": "mine",
@@ -91,10 +72,7 @@ async fn a_free_tier_with_a_project_fails_its_precondition() {
     let google = started().await;
     let body = json!({"tierId": "free-tier", "cloudaicompanionProject": "p"});
     let answer = rpc(&google, "onboardUser", &body).await;
-    assert_eq!(
-        (answer.status, answer.message().as_str()),
-        (400, "Precondition check failed.")
-    );
+    assert_eq!((answer.status, answer.message().as_str()), (400, "Precondition check failed."));
     assert_eq!(answer.json()["error"]["status"], "FAILED_PRECONDITION");
 }
 
@@ -119,24 +97,9 @@ async fn an_onboarding_may_end_in_an_error() {
 async fn each_standing_of_an_account_shows_at_load_and_at_generate() {
     let google = started().await;
     let cases = [
-        (
-            "ineligible",
-            "INELIGIBLE_ACCOUNT",
-            403,
-            "SUBSCRIPTION_REQUIRED",
-        ),
-        (
-            "unsupported_client",
-            "UNSUPPORTED_CLIENT",
-            403,
-            "SUBSCRIPTION_REQUIRED",
-        ),
-        (
-            "validation_required",
-            "VALIDATION_REQUIRED",
-            403,
-            "VALIDATION_REQUIRED",
-        ),
+        ("ineligible", "INELIGIBLE_ACCOUNT", 403, "SUBSCRIPTION_REQUIRED"),
+        ("unsupported_client", "UNSUPPORTED_CLIENT", 403, "SUBSCRIPTION_REQUIRED"),
+        ("validation_required", "VALIDATION_REQUIRED", 403, "VALIDATION_REQUIRED"),
     ];
     for (account, code, status, reason) in cases {
         state(&google, json!({"account": account})).await;
@@ -145,11 +108,7 @@ async fn each_standing_of_an_account_shows_at_load_and_at_generate() {
         assert_eq!(told["ineligibleTiers"][0]["reasonCode"], code);
         let answer = rpc(&google, "generateContent", &prompt("hi")).await;
         assert_eq!(answer.status, status, "{account}");
-        assert_eq!(
-            answer.json()["error"]["details"][0]["reason"],
-            reason,
-            "{account}"
-        );
+        assert_eq!(answer.json()["error"]["details"][0]["reason"], reason, "{account}");
     }
     state(&google, json!({"account": "no_project"})).await;
     let told = rpc(&google, "loadCodeAssist", &json!({})).await.json();
@@ -163,34 +122,19 @@ async fn metadata_has_a_closed_list_of_values() {
     let body = json!({"metadata": {"ideType": "ANTIGRAVITY"}});
     let answer = rpc(&google, "loadCodeAssist", &body).await;
     assert_eq!(answer.status, 400);
-    assert!(
-        answer
-            .message()
-            .starts_with("Invalid value at 'metadata.ide_type' (")
-    );
+    assert!(answer.message().starts_with("Invalid value at 'metadata.ide_type' ("));
 }
 
 #[tokio::test]
 async fn quota_is_told_by_model_and_can_be_set() {
     let google = started().await;
-    let told = rpc(&google, "retrieveUserQuota", &json!({"project": PROJECT}))
-        .await
-        .json();
+    let told = rpc(&google, "retrieveUserQuota", &json!({"project": PROJECT})).await.json();
     let first = &told["buckets"][0];
     assert_eq!(first["modelId"], "gemini-2.5-pro");
     assert_eq!(first["remainingAmount"], "985");
-    state(
-        &google,
-        json!({"quota": [{"modelId": "m", "remainingFraction": 0.5}]}),
-    )
-    .await;
-    let told = rpc(&google, "retrieveUserQuota", &json!({"project": PROJECT}))
-        .await
-        .json();
-    assert_eq!(
-        told,
-        json!({"buckets": [{"modelId": "m", "remainingFraction": 0.5}]})
-    );
+    state(&google, json!({"quota": [{"modelId": "m", "remainingFraction": 0.5}]})).await;
+    let told = rpc(&google, "retrieveUserQuota", &json!({"project": PROJECT})).await.json();
+    assert_eq!(told, json!({"buckets": [{"modelId": "m", "remainingFraction": 0.5}]}));
 }
 
 #[tokio::test]
@@ -206,16 +150,9 @@ async fn the_smaller_calls_answer_and_are_strict() {
     }
     let metrics = json!({"project": PROJECT, "metrics": [{"timestamp": "t",
         "conversationOffered": {"status": 1}}]});
-    assert_eq!(
-        rpc(&google, "recordCodeAssistMetrics", &metrics)
-            .await
-            .json(),
-        json!({})
-    );
+    assert_eq!(rpc(&google, "recordCodeAssistMetrics", &metrics).await.json(), json!({}));
     let setting = json!({"freeTierDataCollectionOptin": true});
-    let told = rpc(&google, "setCodeAssistGlobalUserSetting", &setting)
-        .await
-        .json();
+    let told = rpc(&google, "setCodeAssistGlobalUserSetting", &setting).await.json();
     assert_eq!(told["freeTierDataCollectionOptin"], true);
     let bearer = format!("Bearer {ACCESS_TOKEN}");
     let headers = [("authorization", bearer.as_str())];
@@ -257,9 +194,8 @@ async fn http2_with_prior_knowledge_works_on_the_same_port() {
     use hyper_util::rt::TokioExecutor;
 
     let google = started().await;
-    let client: Client<_, Full<bytes::Bytes>> = Client::builder(TokioExecutor::new())
-        .http2_only(true)
-        .build_http();
+    let client: Client<_, Full<bytes::Bytes>> =
+        Client::builder(TokioExecutor::new()).http2_only(true).build_http();
     let request = http::Request::post(format!("{}/v1internal:generateContent", google.url()))
         .header("authorization", format!("Bearer {ACCESS_TOKEN}"))
         .body(prompt("over two").to_string().into())

@@ -22,10 +22,7 @@ async fn a_unary_answer_has_vertexs_flavour() {
     let google = started().await;
     let answer = rpc(&google, "generateContent", &prompt("hello")).await;
     let whole = answer.json();
-    assert_eq!(
-        whole["traceId"],
-        answer.headers["x-cloudaicompanion-trace-id"].as_str()
-    );
+    assert_eq!(whole["traceId"], answer.headers["x-cloudaicompanion-trace-id"].as_str());
     let candidate = &whole["response"]["candidates"][0];
     assert_eq!(
         candidate["content"],
@@ -54,9 +51,7 @@ async fn a_stream_has_thoughts_text_a_usage_tail_and_a_metadata_tail() {
     let events = answer.events();
     assert_eq!(events.len(), 6, "a thought, three pieces, two tails");
     assert_eq!(part(&events[0])["thought"], true);
-    let reasons = events
-        .iter()
-        .map(|event| &event["response"]["candidates"][0]["finishReason"]);
+    let reasons = events.iter().map(|event| &event["response"]["candidates"][0]["finishReason"]);
     let reasons: Vec<_> = reasons.filter(|reason| !reason.is_null()).collect();
     assert_eq!(reasons, [&json!("STOP")]);
     assert!(events[4]["response"].get("candidates").is_none());
@@ -64,31 +59,17 @@ async fn a_stream_has_thoughts_text_a_usage_tail_and_a_metadata_tail() {
     assert!(events[5].get("response").is_none());
     let totals: Vec<u64> = events[..5]
         .iter()
-        .map(|event| {
-            event["response"]["usageMetadata"]["totalTokenCount"]
-                .as_u64()
-                .unwrap()
-        })
+        .map(|event| event["response"]["usageMetadata"]["totalTokenCount"].as_u64().unwrap())
         .collect();
-    assert!(
-        totals.is_sorted() && totals[3] == totals[4],
-        "cumulative: {totals:?}"
-    );
-    assert!(
-        events
-            .iter()
-            .all(|event| event["traceId"] == events[0]["traceId"])
-    );
+    assert!(totals.is_sorted() && totals[3] == totals[4], "cumulative: {totals:?}");
+    assert!(events.iter().all(|event| event["traceId"] == events[0]["traceId"]));
 }
 
 #[tokio::test]
 async fn a_stream_without_alt_is_a_json_array() {
     let google = started().await;
     let answer = rpc(&google, "streamGenerateContent", &prompt("hello")).await;
-    assert_eq!(
-        answer.headers["content-type"],
-        "application/json; charset=UTF-8"
-    );
+    assert_eq!(answer.headers["content-type"], "application/json; charset=UTF-8");
     let text = answer.text();
     assert!(text.starts_with("[{\n  \"response\": {") && text.ends_with("}\n]\n"));
     assert_eq!(text.matches("\n,\r\n").count(), 4);
@@ -117,29 +98,15 @@ async fn a_text_that_speaks_of_a_function_calls_it() {
     let answer = rpc(&google, "generateContent", &body).await.json();
     let call = &part(&answer)["functionCall"];
     assert_eq!(call["name"], "get_weather");
-    assert_eq!(
-        call["args"],
-        json!({"city": "What is the weather in Paris?", "days": 3})
-    );
+    assert_eq!(call["args"], json!({"city": "What is the weather in Paris?", "days": 3}));
     assert!(call["id"].as_str().unwrap().starts_with("emulator-call-"));
-    assert!(
-        part(&answer).get("thoughtSignature").is_none(),
-        "2.5 without thoughts"
-    );
+    assert!(part(&answer).get("thoughtSignature").is_none(), "2.5 without thoughts");
     let mut third = body.clone();
     third["model"] = json!("gemini-3-flash");
     let events = stream(&google, &third).await.events();
     assert!(part(&events[0])["thoughtSignature"].is_string());
-    assert_eq!(
-        events[0]["response"]["candidates"][0]["finishReason"],
-        "STOP"
-    );
-    let plain = rpc(
-        &google,
-        "generateContent",
-        &prompt_with("hello", &weather_tool()),
-    )
-    .await;
+    assert_eq!(events[0]["response"]["candidates"][0]["finishReason"], "STOP");
+    let plain = rpc(&google, "generateContent", &prompt_with("hello", &weather_tool())).await;
     assert_eq!(part(&plain.json())["text"], "You said: hello");
 }
 
@@ -149,9 +116,7 @@ async fn the_mode_of_calling_is_obeyed() {
     let called = async |text: &str, mode: &str| {
         let mut more = weather_tool();
         more["toolConfig"] = json!({"functionCallingConfig": {"mode": mode}});
-        let answer = rpc(&google, "generateContent", &prompt_with(text, &more))
-            .await
-            .json();
+        let answer = rpc(&google, "generateContent", &prompt_with(text, &more)).await.json();
         part(&answer).get("functionCall").is_some()
     };
     assert!(called("hello", "ANY").await);
@@ -169,13 +134,8 @@ async fn a_function_response_is_put_into_words() {
         {"role": "user", "parts": [{"functionResponse":
             {"name": "get_weather", "response": {"sky": "clear"}}}]},
     ]);
-    let answer = rpc(&google, "generateContent", &prompt_with("", &more))
-        .await
-        .json();
-    assert_eq!(
-        part(&answer)["text"],
-        "The function get_weather answered: {\"sky\":\"clear\"}"
-    );
+    let answer = rpc(&google, "generateContent", &prompt_with("", &more)).await.json();
+    assert_eq!(part(&answer)["text"], "The function get_weather answered: {\"sky\":\"clear\"}");
 }
 
 #[tokio::test]
@@ -196,11 +156,7 @@ async fn a_response_schema_gets_an_instance() {
         let body = prompt_with("Bo", &json!({"generationConfig": config}));
         let said = stream(&google, &body).await.said();
         let made: Value = serde_json::from_str(&said).unwrap();
-        assert_eq!(
-            made,
-            json!({"name": "You said: Bo", "kind": "x", "age": 7}),
-            "{field}"
-        );
+        assert_eq!(made, json!({"name": "You said: Bo", "kind": "x", "age": 7}), "{field}");
     }
     let body = prompt_with(
         "Bo",
@@ -208,51 +164,33 @@ async fn a_response_schema_gets_an_instance() {
         {"responseMimeType": "application/json"}}),
     );
     let said = stream(&google, &body).await.said();
-    assert_eq!(
-        serde_json::from_str::<Value>(&said).unwrap(),
-        json!({"answer": "You said: Bo"})
-    );
+    assert_eq!(serde_json::from_str::<Value>(&said).unwrap(), json!({"answer": "You said: Bo"}));
 }
 
 #[tokio::test]
 async fn citations_separators_and_blocks_come_when_asked_for() {
     let google = started().await;
-    let cited = rpc(&google, "generateContent", &prompt("please cite a source"))
-        .await
-        .json();
+    let cited = rpc(&google, "generateContent", &prompt("please cite a source")).await.json();
     let metadata = &cited["response"]["candidates"][0]["citationMetadata"];
-    assert_eq!(
-        metadata["citations"][0]["uri"],
-        "https://example.org/source"
-    );
+    assert_eq!(metadata["citations"][0]["uri"], "https://example.org/source");
     let separated = stream(&google, &prompt("a separator please")).await;
     assert!(separated.text().contains('\u{2028}') && separated.text().contains('\u{2029}'));
     let blocked = rpc(&google, "generateContent", &prompt("block-this-prompt")).await;
     assert_eq!(blocked.status, 200);
     let response = &blocked.json()["response"];
     assert!(response.get("candidates").is_none());
-    assert_eq!(
-        response["promptFeedback"]["blockReason"],
-        "PROHIBITED_CONTENT"
-    );
+    assert_eq!(response["promptFeedback"]["blockReason"], "PROHIBITED_CONTENT");
 }
 
 #[tokio::test]
 async fn limits_of_output_are_kept() {
     let google = started().await;
     let short = json!({"generationConfig": {"maxOutputTokens": 1}});
-    let answer = rpc(&google, "generateContent", &prompt_with("hello", &short))
-        .await
-        .json();
+    let answer = rpc(&google, "generateContent", &prompt_with("hello", &short)).await.json();
     assert_eq!(part(&answer)["text"], "You ");
-    assert_eq!(
-        answer["response"]["candidates"][0]["finishReason"],
-        "MAX_TOKENS"
-    );
+    assert_eq!(answer["response"]["candidates"][0]["finishReason"], "MAX_TOKENS");
     let stop = json!({"generationConfig": {"stopSequences": [": "]}});
-    let answer = rpc(&google, "generateContent", &prompt_with("hello", &stop))
-        .await
-        .json();
+    let answer = rpc(&google, "generateContent", &prompt_with("hello", &stop)).await.json();
     assert_eq!(part(&answer)["text"], "You said");
 }
 
@@ -267,11 +205,7 @@ async fn equal_requests_get_equal_words() {
 #[tokio::test]
 async fn models_and_project_can_be_set() {
     let google = started().await;
-    state(
-        &google,
-        json!({"models": ["house-model"], "project": "elsewhere"}),
-    )
-    .await;
+    state(&google, json!({"models": ["house-model"], "project": "elsewhere"})).await;
     let mut body = prompt("hi");
     assert_eq!(rpc(&google, "generateContent", &body).await.status, 403);
     body["project"] = json!("elsewhere");
@@ -295,18 +229,7 @@ async fn the_envelope_of_the_real_cli_is_taken() {
             "session_id": "s"},
         "enabled_credit_types": ["GOOGLE_ONE_AI"]});
     let answer = stream(&google, &body).await;
-    assert_eq!(
-        (answer.status, answer.said().as_str()),
-        (200, "You said: hello")
-    );
-    script(
-        &google,
-        json!({"match": {"rpc": "countTokens"}, "status": 500}),
-    )
-    .await;
-    assert_eq!(
-        stream(&google, &body).await.status,
-        200,
-        "the rule is for another call"
-    );
+    assert_eq!((answer.status, answer.said().as_str()), (200, "You said: hello"));
+    script(&google, json!({"match": {"rpc": "countTokens"}, "status": 500})).await;
+    assert_eq!(stream(&google, &body).await.status, 200, "the rule is for another call");
 }

@@ -32,10 +32,7 @@ impl Answer {
     /// The payloads of a CRLF event stream.
     pub(crate) fn events(&self) -> Vec<Value> {
         let text = self.text();
-        assert!(
-            text.ends_with("\r\n\r\n"),
-            "a blank line at the end: {text:?}"
-        );
+        assert!(text.ends_with("\r\n\r\n"), "a blank line at the end: {text:?}");
         text.split_terminator("\r\n\r\n")
             .map(|event| serde_json::from_str(event.strip_prefix("data: ").unwrap()).unwrap())
             .collect()
@@ -57,19 +54,13 @@ impl Answer {
 
     pub(crate) fn message(&self) -> String {
         let body = self.json();
-        let error = if body.is_array() {
-            &body[0]["error"]
-        } else {
-            &body["error"]
-        };
+        let error = if body.is_array() { &body[0]["error"] } else { &body["error"] };
         error["message"].as_str().unwrap_or_default().to_owned()
     }
 }
 
 pub(crate) async fn started() -> Emulator {
-    code_assist_emulator::start(Options::default())
-        .await
-        .unwrap()
+    code_assist_emulator::start(Options::default()).await.unwrap()
 }
 
 /// Sends one request on a connection of its own.
@@ -114,10 +105,7 @@ pub(crate) async fn opened(
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
-    head.push_str(&format!(
-        "content-length: {}\r\nconnection: close\r\n\r\n",
-        body.len()
-    ));
+    head.push_str(&format!("content-length: {}\r\nconnection: close\r\n\r\n", body.len()));
     stream.write_all(head.as_bytes()).await.unwrap();
     stream.write_all(body).await.unwrap();
     stream
@@ -136,34 +124,17 @@ fn parsed(raw: &[u8], reads: Vec<(Instant, usize)>, reset: bool) -> Answer {
     };
     let head = std::str::from_utf8(&raw[..end]).unwrap();
     let mut lines = head.split("\r\n");
-    let status = lines
-        .next()
-        .unwrap()
-        .split(' ')
-        .nth(1)
-        .unwrap()
-        .parse()
-        .unwrap();
+    let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
     let headers: HashMap<String, String> = lines
         .map(|line| line.split_once(": ").unwrap())
         .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
         .collect();
     let rest = &raw[end + 4..];
     let (body, complete) = match headers.get("content-length") {
-        Some(length) => (
-            rest.to_vec(),
-            rest.len() == length.parse::<usize>().unwrap(),
-        ),
+        Some(length) => (rest.to_vec(), rest.len() == length.parse::<usize>().unwrap()),
         None => unchunked(rest),
     };
-    Answer {
-        status,
-        headers,
-        body,
-        complete,
-        reset,
-        reads,
-    }
+    Answer { status, headers, body, complete, reset, reads }
 }
 
 fn unchunked(mut rest: &[u8]) -> (Vec<u8>, bool) {
@@ -192,19 +163,9 @@ pub(crate) async fn rpc(emulator: &Emulator, name: &str, body: &Value) -> Answer
 
 pub(crate) async fn rpc_with(emulator: &Emulator, name: &str, token: &str, body: &Value) -> Answer {
     let bearer = format!("Bearer {token}");
-    let headers = [
-        ("authorization", bearer.as_str()),
-        ("content-type", "application/json"),
-    ];
+    let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
     let target = format!("/v1internal:{name}");
-    send(
-        emulator,
-        "POST",
-        &target,
-        &headers,
-        body.to_string().as_bytes(),
-    )
-    .await
+    send(emulator, "POST", &target, &headers, body.to_string().as_bytes()).await
 }
 
 /// An ordinary streamed prompt.
@@ -233,11 +194,7 @@ pub(crate) fn prompt_with(text: &str, more: &Value) -> Value {
 
 pub(crate) async fn control(emulator: &Emulator, method: &str, path: &str, body: &Value) -> Value {
     let target = format!("/__emulator/{path}");
-    let body = if body.is_null() {
-        String::new()
-    } else {
-        body.to_string()
-    };
+    let body = if body.is_null() { String::new() } else { body.to_string() };
     let answer = send(emulator, method, &target, &[], body.as_bytes()).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     answer.json()
@@ -252,11 +209,7 @@ pub(crate) async fn state(emulator: &Emulator, change: Value) {
 }
 
 pub(crate) async fn log(emulator: &Emulator) -> Vec<Value> {
-    control(emulator, "GET", "log", &Value::Null)
-        .await
-        .as_array()
-        .unwrap()
-        .clone()
+    control(emulator, "GET", "log", &Value::Null).await.as_array().unwrap().clone()
 }
 
 /// The log once its last request has ended, however that came about.
@@ -275,14 +228,7 @@ pub(crate) async fn refresh(emulator: &Emulator, fields: &[(&str, &str)]) -> Ans
     let mut form = form_urlencoded::Serializer::new(String::new());
     form.extend_pairs(fields);
     let headers = [("content-type", "application/x-www-form-urlencoded")];
-    send(
-        emulator,
-        "POST",
-        "/token",
-        &headers,
-        form.finish().as_bytes(),
-    )
-    .await
+    send(emulator, "POST", "/token", &headers, form.finish().as_bytes()).await
 }
 
 pub(crate) const CLIENT: &str =

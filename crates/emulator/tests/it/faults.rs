@@ -34,37 +34,18 @@ async fn a_rule_answers_as_often_as_it_says_and_rules_queue() {
 #[tokio::test]
 async fn rules_match_by_path_model_and_body_and_can_wait_their_turn() {
     let google = started().await;
-    script(
-        &google,
-        json!({"match": {"path": "/token"}, "status": 500, "body": "no"}),
-    )
-    .await;
+    script(&google, json!({"match": {"path": "/token"}, "status": 500, "body": "no"})).await;
     assert_eq!(refresh(&google, &GOOD_REFRESH).await.text(), "no");
-    script(
-        &google,
-        json!({"match": {"model": "gemini-2.5-pro"}, "status": 500}),
-    )
-    .await;
-    assert_eq!(
-        rpc(&google, "generateContent", &prompt("hi")).await.status,
-        200
-    );
+    script(&google, json!({"match": {"model": "gemini-2.5-pro"}, "status": 500})).await;
+    assert_eq!(rpc(&google, "generateContent", &prompt("hi")).await.status, 200);
     let mut pro = prompt("hi");
     pro["model"] = json!("gemini-2.5-pro");
     assert_eq!(rpc(&google, "generateContent", &pro).await.status, 500);
-    script(
-        &google,
-        json!({"match": {"body_contains": "needle"}, "skip": 1, "status": 500}),
-    )
-    .await;
+    script(&google, json!({"match": {"body_contains": "needle"}, "skip": 1, "status": 500})).await;
     let found = [
         rpc(&google, "generateContent", &prompt("hay")).await.status,
-        rpc(&google, "generateContent", &prompt("a needle"))
-            .await
-            .status,
-        rpc(&google, "generateContent", &prompt("a needle"))
-            .await
-            .status,
+        rpc(&google, "generateContent", &prompt("a needle")).await.status,
+        rpc(&google, "generateContent", &prompt("a needle")).await.status,
     ];
     assert_eq!(found, [200, 200, 500]);
 }
@@ -72,22 +53,11 @@ async fn rules_match_by_path_model_and_body_and_can_wait_their_turn() {
 #[tokio::test]
 async fn a_rule_without_count_of_times_can_stay_until_deleted() {
     let google = started().await;
-    script(
-        &google,
-        json!({"match": {"rpc": "countTokens"}, "times": 0, "status": 500}),
-    )
-    .await;
+    script(&google, json!({"match": {"rpc": "countTokens"}, "times": 0, "status": 500})).await;
     for _ in 0..3 {
         assert_eq!(rpc(&google, "countTokens", &json!({})).await.status, 500);
     }
-    assert_eq!(
-        control(&google, "GET", "script", &Value::Null)
-            .await
-            .as_array()
-            .unwrap()
-            .len(),
-        1
-    );
+    assert_eq!(control(&google, "GET", "script", &Value::Null).await.as_array().unwrap().len(), 1);
     control(&google, "DELETE", "script", &Value::Null).await;
     assert_eq!(rpc(&google, "countTokens", &json!({})).await.status, 400);
 }
@@ -106,31 +76,11 @@ async fn a_bad_rule_is_refused_whole() {
         assert_eq!(answer.status, 400, "{body}");
         assert!(!answer.json()["error"].as_str().unwrap().is_empty());
     }
-    assert_eq!(
-        control(&google, "GET", "script", &Value::Null).await,
-        json!([])
-    );
-    let answer = send(
-        &google,
-        "POST",
-        "/__emulator/state",
-        &[],
-        br#"{"acount": "x"}"#,
-    )
-    .await;
+    assert_eq!(control(&google, "GET", "script", &Value::Null).await, json!([]));
+    let answer = send(&google, "POST", "/__emulator/state", &[], br#"{"acount": "x"}"#).await;
     assert_eq!(answer.status, 400);
-    assert_eq!(
-        send(&google, "PUT", "/__emulator/log", &[], b"")
-            .await
-            .status,
-        405
-    );
-    assert_eq!(
-        send(&google, "GET", "/__emulator/lgo", &[], b"")
-            .await
-            .status,
-        404
-    );
+    assert_eq!(send(&google, "PUT", "/__emulator/log", &[], b"").await.status, 405);
+    assert_eq!(send(&google, "GET", "/__emulator/lgo", &[], b"").await.status, 404);
 }
 
 #[tokio::test]
@@ -140,10 +90,7 @@ async fn scripted_events_are_framed_and_raw_bytes_are_not() {
     script(&google, rule).await;
     let answer = stream(&google, &prompt("hi")).await;
     assert_eq!(answer.headers["content-type"], "text/event-stream");
-    assert_eq!(
-        answer.text(),
-        "data: {\"a\":1}\r\n\r\n{\n  \"error\": {}\n}\n"
-    );
+    assert_eq!(answer.text(), "data: {\"a\":1}\r\n\r\n{\n  \"error\": {}\n}\n");
 }
 
 #[tokio::test]
@@ -161,22 +108,10 @@ async fn an_ordinary_stream_can_break_off_with_an_error() {
 async fn framing_has_its_quirks_on_demand() {
     let google = started().await;
     let cases = [
-        (
-            json!({"events": ["{\"a\":1}"], "line_ending": "lf"}),
-            "data: {\"a\":1}\n\n",
-        ),
-        (
-            json!({"events": ["{\"a\":1}"], "line_ending": "cr"}),
-            "data: {\"a\":1}\r\r",
-        ),
-        (
-            json!({"events": ["{\"a\":1}"], "data_prefix": "data:"}),
-            "data:{\"a\":1}\r\n\r\n",
-        ),
-        (
-            json!({"events": ["{\"a\":1}"], "no_final_blank_line": true}),
-            "data: {\"a\":1}\r\n",
-        ),
+        (json!({"events": ["{\"a\":1}"], "line_ending": "lf"}), "data: {\"a\":1}\n\n"),
+        (json!({"events": ["{\"a\":1}"], "line_ending": "cr"}), "data: {\"a\":1}\r\r"),
+        (json!({"events": ["{\"a\":1}"], "data_prefix": "data:"}), "data:{\"a\":1}\r\n\r\n"),
+        (json!({"events": ["{\"a\":1}"], "no_final_blank_line": true}), "data: {\"a\":1}\r\n"),
         (
             json!({"events": ["{\"a\":1}"], "multi_line": true}),
             "data: {\r\ndata:   \"a\": 1\r\ndata: }\r\n\r\n",
@@ -191,18 +126,12 @@ async fn framing_has_its_quirks_on_demand() {
 #[tokio::test]
 async fn a_gzip_stream_gives_each_event_when_it_is_sent() {
     let google = started().await;
-    script(
-        &google,
-        json!({"events": ["1", "2"], "gzip": true, "event_interval_ms": 30}),
-    )
-    .await;
+    script(&google, json!({"events": ["1", "2"], "gzip": true, "event_interval_ms": 30})).await;
     let answer = stream(&google, &prompt("hi")).await;
     assert_eq!(answer.headers["content-encoding"], "gzip");
     assert!(answer.reads.len() >= 2, "{:?}", answer.reads);
     let mut text = String::new();
-    flate2::read::GzDecoder::new(&answer.body[..])
-        .read_to_string(&mut text)
-        .unwrap();
+    flate2::read::GzDecoder::new(&answer.body[..]).read_to_string(&mut text).unwrap();
     assert_eq!(text, "data: 1\r\n\r\ndata: 2\r\n\r\n");
 }
 
@@ -216,11 +145,7 @@ async fn a_trickle_comes_in_pieces_of_its_size() {
     assert!(answer.complete);
     let (first, last) = (answer.reads[0].0, answer.reads.last().unwrap().0);
     assert!(answer.reads.len() >= 4, "20 bytes by 4: {:?}", answer.reads);
-    assert!(
-        last - first >= Duration::from_millis(60),
-        "{:?}",
-        answer.reads
-    );
+    assert!(last - first >= Duration::from_millis(60), "{:?}", answer.reads);
 }
 
 #[tokio::test]
@@ -233,10 +158,7 @@ async fn unary_bodies_come_in_pieces_too_and_keep_their_length() {
     let base64 = json!({"body_base64": "AP8=", "headers": {"content-type": "x/y"}});
     script(&google, base64).await;
     let answer = rpc(&google, "generateContent", &prompt("hi")).await;
-    assert_eq!(
-        (&answer.body[..], answer.headers["content-type"].as_str()),
-        (&[0, 255][..], "x/y")
-    );
+    assert_eq!((&answer.body[..], answer.headers["content-type"].as_str()), (&[0, 255][..], "x/y"));
 }
 
 #[tokio::test]
@@ -273,10 +195,7 @@ async fn a_connection_can_close_before_the_head() {
     let answer = stream(&google, &prompt("hi")).await;
     assert_eq!((answer.status, answer.body.len()), (0, 0));
     let log = settled_log(&google).await;
-    assert_eq!(
-        (&log[0]["status"], &log[0]["cancelled"]),
-        (&Value::Null, &json!(false))
-    );
+    assert_eq!((&log[0]["status"], &log[0]["cancelled"]), (&Value::Null, &json!(false)));
 }
 
 #[tokio::test]
@@ -297,10 +216,7 @@ async fn one_event_may_be_twelve_million_bytes() {
     script(&google, json!({"event_bytes": 12_000_000})).await;
     let events = stream(&google, &prompt("hi")).await.events();
     let part = &events[0]["response"]["candidates"][0]["content"]["parts"][0];
-    assert_eq!(
-        part["inlineData"]["data"].as_str().unwrap().len(),
-        12_000_000
-    );
+    assert_eq!(part["inlineData"]["data"].as_str().unwrap().len(), 12_000_000);
 }
 
 #[tokio::test]
@@ -329,10 +245,7 @@ async fn the_log_has_what_came_as_it_came() {
     assert_eq!(log[2]["body_len"], (1 << 20) + 1);
     assert_eq!(log[2]["body_sha256"].as_str().unwrap().len(), 64);
     let counts = control(&google, "GET", "counts", &Value::Null).await;
-    assert_eq!(
-        counts,
-        json!({"streamGenerateContent": 1, "token": 1, "unknown": 1})
-    );
+    assert_eq!(counts, json!({"streamGenerateContent": 1, "token": 1, "unknown": 1}));
     control(&google, "DELETE", "log", &Value::Null).await;
     assert_eq!(self::log(&google).await, Vec::<Value>::new());
     rpc(&google, "countTokens", &json!({})).await;
@@ -349,16 +262,10 @@ async fn a_client_that_leaves_is_cancelled_in_the_log() {
     script(&google, json!({"keep_events": 1, "hang": true})).await;
     let mut stream = opened(&google, "POST", target, &bearer, body.as_bytes()).await;
     let mut byte = [0];
-    tokio::io::AsyncReadExt::read_exact(&mut stream, &mut byte)
-        .await
-        .unwrap();
+    tokio::io::AsyncReadExt::read_exact(&mut stream, &mut byte).await.unwrap();
     assert_eq!(log(&google).await[0]["ended"], false);
     drop(stream);
-    assert_eq!(
-        settled_log(&google).await[0]["cancelled"],
-        true,
-        "in the middle of a stream"
-    );
+    assert_eq!(settled_log(&google).await[0]["cancelled"], true, "in the middle of a stream");
 
     script(&google, json!({"delay_ms": 60_000})).await;
     let stream = opened(&google, "POST", target, &bearer, body.as_bytes()).await;
@@ -367,28 +274,16 @@ async fn a_client_that_leaves_is_cancelled_in_the_log() {
     }
     drop(stream);
     let log = settled_log(&google).await;
-    assert_eq!(
-        (&log[1]["cancelled"], &log[1]["status"]),
-        (&json!(true), &Value::Null)
-    );
+    assert_eq!((&log[1]["cancelled"], &log[1]["status"]), (&json!(true), &Value::Null));
 }
 
 #[tokio::test]
 async fn the_state_can_be_read_back() {
     let google = started().await;
-    state(
-        &google,
-        json!({"account": "no_project", "stream_events": 7}),
-    )
-    .await;
+    state(&google, json!({"account": "no_project", "stream_events": 7})).await;
     let told = control(&google, "GET", "state", &Value::Null).await;
     assert_eq!(told["account"], "no_project");
     assert_eq!(told["stream_events"], 7);
     assert_eq!(told["token_lifetime_ms"], 3_599_000);
-    assert!(
-        told["models"]
-            .as_array()
-            .unwrap()
-            .contains(&json!("gemini-3-flash"))
-    );
+    assert!(told["models"].as_array().unwrap().contains(&json!("gemini-3-flash")));
 }

@@ -50,21 +50,13 @@ async fn unknown_names_are_found_in_every_message() {
             "oneOf",
             "request.generation_config.response_schema.properties[0].value",
         ),
-        (
-            json!({"safetySettings": [{"kind": 1}]}),
-            "kind",
-            "request.safety_settings[0]",
-        ),
+        (json!({"safetySettings": [{"kind": 1}]}), "kind", "request.safety_settings[0]"),
         (
             json!({"tools": [{"functionDeclarations": [{"name": "f", "behavior": 1}]}]}),
             "behavior",
             "request.tools[0].function_declarations[0]",
         ),
-        (
-            json!({"tools": [{"fileSearch": {}}]}),
-            "fileSearch",
-            "request.tools[0]",
-        ),
+        (json!({"tools": [{"fileSearch": {}}]}), "fileSearch", "request.tools[0]"),
         (
             json!({"toolConfig": {"includeServerSideToolInvocations": true}}),
             "includeServerSideToolInvocations",
@@ -75,11 +67,7 @@ async fn unknown_names_are_found_in_every_message() {
             "author",
             "request.contents[0]",
         ),
-        (
-            user(json!({"text": "x", "extra": 1})),
-            "extra",
-            "request.contents[0].parts[0]",
-        ),
+        (user(json!({"text": "x", "extra": 1})), "extra", "request.contents[0].parts[0]"),
         (
             user(json!({"functionCall": {"name": "f", "arguments": {}}})),
             "arguments",
@@ -114,14 +102,8 @@ async fn everything_wrong_is_said_at_once_in_the_order_of_the_body() {
     );
     let bearer = format!("Bearer {ACCESS_TOKEN}");
     let headers = [("authorization", bearer.as_str())];
-    let answer = send(
-        &google,
-        "POST",
-        "/v1internal:generateContent",
-        &headers,
-        body.as_bytes(),
-    )
-    .await;
+    let answer =
+        send(&google, "POST", "/v1internal:generateContent", &headers, body.as_bytes()).await;
     assert_eq!(
         answer.message(),
         "Invalid JSON payload received. Unknown name \"zeta\": Cannot find field.\n\
@@ -129,11 +111,7 @@ async fn everything_wrong_is_said_at_once_in_the_order_of_the_body() {
          Invalid value at 'request.contents[0].parts[0].text' (TYPE_STRING), 5"
     );
     let error = &answer.json()["error"];
-    assert!(
-        error["details"][0]["fieldViolations"][0]
-            .get("field")
-            .is_none()
-    );
+    assert!(error["details"][0]["fieldViolations"][0].get("field").is_none());
 }
 
 #[tokio::test]
@@ -147,22 +125,14 @@ async fn both_spellings_are_fields_but_not_both_at_once() {
     let both = json!({"generation_config": {}, "generationConfig": {}});
     let answer = rpc(&google, "generateContent", &prompt_with("hi", &both)).await;
     assert_eq!(answer.status, 400);
-    assert!(
-        answer
-            .message()
-            .contains("is already set. Cannot set 'generation"),
-        "{answer:?}"
-    );
+    assert!(answer.message().contains("is already set. Cannot set 'generation"), "{answer:?}");
 }
 
 #[tokio::test]
 async fn a_part_holds_one_kind_of_data() {
     let google = started().await;
     let part = json!({"text": "x", "inlineData": {"mimeType": "image/png", "data": "AAAA"}});
-    let body = prompt_with(
-        "",
-        &json!({"contents": [{"role": "user", "parts": [part]}]}),
-    );
+    let body = prompt_with("", &json!({"contents": [{"role": "user", "parts": [part]}]}));
     let answer = rpc(&google, "generateContent", &body).await;
     assert_eq!(answer.status, 400);
     // serde_json writes members in alphabetical order, so the text comes second.
@@ -204,14 +174,8 @@ async fn free_form_data_is_not_looked_into() {
 async fn values_of_the_wrong_kind_are_refused() {
     let google = started().await;
     let cases = [
-        (
-            json!({"contents": {"role": "user", "parts": []}}),
-            "'request.contents' (repeated",
-        ),
-        (
-            json!({"systemInstruction": "be brief"}),
-            "'request.system_instruction' (type.googleapis",
-        ),
+        (json!({"contents": {"role": "user", "parts": []}}), "'request.contents' (repeated"),
+        (json!({"systemInstruction": "be brief"}), "'request.system_instruction' (type.googleapis"),
         (
             json!({"generationConfig": {"temperature": "hot"}}),
             "'request.generation_config.temperature' (TYPE_DOUBLE), \"hot\"",
@@ -239,11 +203,7 @@ async fn values_of_the_wrong_kind_are_refused() {
         let answer = rpc(&google, "generateContent", &prompt_with("hi", &more)).await;
         assert_eq!(answer.status, 400, "{more}");
         let wanted = format!("Invalid value at {start}");
-        assert!(
-            answer.message().starts_with(&wanted),
-            "{wanted} / {}",
-            answer.message()
-        );
+        assert!(answer.message().starts_with(&wanted), "{wanted} / {}", answer.message());
     }
 }
 
@@ -252,9 +212,7 @@ async fn harm_categories_have_vertex_numbers_and_names() {
     let google = started().await;
     let status = async |category: Value| {
         let more = json!({"safetySettings": [{"category": category, "threshold": "BLOCK_NONE"}]});
-        rpc(&google, "generateContent", &prompt_with("hi", &more))
-            .await
-            .status
+        rpc(&google, "generateContent", &prompt_with("hi", &more)).await.status
     };
     for category in [json!(1), json!(4), json!("HARM_CATEGORY_HARASSMENT")] {
         assert_eq!(status(category.clone()).await, 200, "{category}");
@@ -277,12 +235,7 @@ async fn a_role_is_user_or_model() {
         );
     }
     let more = json!({"systemInstruction": {"role": "system", "parts": [{"text": "x"}]}});
-    assert_eq!(
-        rpc(&google, "generateContent", &prompt_with("", &more))
-            .await
-            .status,
-        200
-    );
+    assert_eq!(rpc(&google, "generateContent", &prompt_with("", &more)).await.status, 200);
 }
 
 #[tokio::test]
@@ -325,10 +278,7 @@ async fn unknown_models_and_projects_are_refused() {
         body["project"] = project;
         let answer = rpc(&google, "generateContent", &body).await;
         assert_eq!(answer.status, 403);
-        assert_eq!(
-            answer.json()["error"]["details"][1]["reason"],
-            "CONSUMER_INVALID"
-        );
+        assert_eq!(answer.json()["error"]["details"][1]["reason"], "CONSUMER_INVALID");
     }
 }
 
@@ -350,20 +300,10 @@ async fn a_body_is_exactly_one_json_object() {
     for body in cases {
         let answer = send(&google, "POST", target, &headers, body.as_bytes()).await;
         assert_eq!(answer.status, 400, "{body}");
-        assert!(
-            answer
-                .message()
-                .starts_with("Invalid JSON payload received. "),
-            "{body}"
-        );
+        assert!(answer.message().starts_with("Invalid JSON payload received. "), "{body}");
     }
     let padded = format!(" {whole}\n");
-    assert_eq!(
-        send(&google, "POST", target, &headers, padded.as_bytes())
-            .await
-            .status,
-        200
-    );
+    assert_eq!(send(&google, "POST", target, &headers, padded.as_bytes()).await.status, 200);
 }
 
 #[tokio::test]
@@ -371,14 +311,9 @@ async fn a_gzip_body_is_read() {
     use std::io::Write as _;
     let google = started().await;
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    packed
-        .write_all(prompt("packed").to_string().as_bytes())
-        .unwrap();
+    packed.write_all(prompt("packed").to_string().as_bytes()).unwrap();
     let bearer = format!("Bearer {ACCESS_TOKEN}");
-    let headers = [
-        ("authorization", bearer.as_str()),
-        ("content-encoding", "gzip"),
-    ];
+    let headers = [("authorization", bearer.as_str()), ("content-encoding", "gzip")];
     let target = "/v1internal:generateContent";
     let answer = send(&google, "POST", target, &headers, &packed.finish().unwrap()).await;
     assert!(answer.text().contains("You said: packed"));
@@ -391,37 +326,22 @@ async fn what_a_gateway_must_not_send_on_is_noticed() {
     let body = prompt("hi").to_string();
     let status = async |target: &str, header: (&str, &str)| {
         let headers = [("authorization", bearer.as_str()), header];
-        send(&google, "POST", target, &headers, body.as_bytes())
-            .await
-            .status
+        send(&google, "POST", target, &headers, body.as_bytes()).await.status
     };
     let plain = "/v1internal:generateContent";
     assert_eq!(status(plain, ("x-plain", "1")).await, 200);
     assert_eq!(status(plain, ("x-goog-user-project", "mine")).await, 403);
     assert_eq!(status(plain, ("x-goog-api-key", "k")).await, 400);
-    assert_eq!(
-        status("/v1internal:generateContent?key=k", ("x-plain", "1")).await,
-        400
-    );
-    assert_eq!(
-        status("/v1internal:generateContent?foo=k", ("x-plain", "1")).await,
-        400
-    );
-    assert_eq!(
-        status("/v1internal:generateContent?alt=json", ("x-plain", "1")).await,
-        200
-    );
+    assert_eq!(status("/v1internal:generateContent?key=k", ("x-plain", "1")).await, 400);
+    assert_eq!(status("/v1internal:generateContent?foo=k", ("x-plain", "1")).await, 400);
+    assert_eq!(status("/v1internal:generateContent?alt=json", ("x-plain", "1")).await, 200);
 }
 
 #[tokio::test]
 async fn thinking_has_its_rules_by_family() {
     let google = started().await;
     let cases = [
-        (
-            "gemini-2.5-flash",
-            json!({"thinkingLevel": "HIGH"}),
-            "Thinking level is not supported",
-        ),
+        ("gemini-2.5-flash", json!({"thinkingLevel": "HIGH"}), "Thinking level is not supported"),
         (
             "gemini-3-flash",
             json!({"thinkingLevel": "HIGH", "thinkingBudget": 5}),
@@ -432,36 +352,12 @@ async fn thinking_has_its_rules_by_family() {
             json!({"thinkingLevel": "MEDIUM"}),
             "Thinking level MEDIUM is not",
         ),
-        (
-            "gemini-3.1-pro-preview",
-            json!({"thinkingLevel": "minimal"}),
-            "Thinking level MINIMAL",
-        ),
-        (
-            "gemini-2.5-pro",
-            json!({"thinkingBudget": 0}),
-            "Budget 0 is invalid.",
-        ),
-        (
-            "gemini-2.5-pro",
-            json!({"thinkingBudget": 127}),
-            "between 128 and 32768.",
-        ),
-        (
-            "gemini-2.5-flash",
-            json!({"thinkingBudget": 24_577}),
-            "between 0 and 24576.",
-        ),
-        (
-            "gemini-2.5-flash",
-            json!({"thinkingBudget": -2}),
-            "The thinking budget -2 is invalid.",
-        ),
-        (
-            "gemini-2.5-flash-lite",
-            json!({"thinkingBudget": 511}),
-            "between 512 and 24576.",
-        ),
+        ("gemini-3.1-pro-preview", json!({"thinkingLevel": "minimal"}), "Thinking level MINIMAL"),
+        ("gemini-2.5-pro", json!({"thinkingBudget": 0}), "Budget 0 is invalid."),
+        ("gemini-2.5-pro", json!({"thinkingBudget": 127}), "between 128 and 32768."),
+        ("gemini-2.5-flash", json!({"thinkingBudget": 24_577}), "between 0 and 24576."),
+        ("gemini-2.5-flash", json!({"thinkingBudget": -2}), "The thinking budget -2 is invalid."),
+        ("gemini-2.5-flash-lite", json!({"thinkingBudget": 511}), "between 512 and 24576."),
         (
             "gemini-2.5-flash",
             json!({"thinkingBudget": 0, "includeThoughts": true}),
@@ -469,10 +365,8 @@ async fn thinking_has_its_rules_by_family() {
         ),
     ];
     for (model, thinking, part) in cases {
-        let mut body = prompt_with(
-            "hi",
-            &json!({"generationConfig": {"thinkingConfig": thinking}}),
-        );
+        let mut body =
+            prompt_with("hi", &json!({"generationConfig": {"thinkingConfig": thinking}}));
         body["model"] = json!(model);
         let answer = rpc(&google, "generateContent", &body).await;
         assert_eq!(answer.status, 400, "{model} {thinking}");
@@ -482,18 +376,13 @@ async fn thinking_has_its_rules_by_family() {
         ("gemini-2.5-pro", json!({"thinkingBudget": -1})),
         ("gemini-2.5-flash", json!({"thinkingBudget": "24576"})),
         ("gemini-2.5-flash-lite", json!({"thinking_budget": 0})),
-        (
-            "gemini-3-pro-preview",
-            json!({"thinkingLevel": "low", "includeThoughts": true}),
-        ),
+        ("gemini-3-pro-preview", json!({"thinkingLevel": "low", "includeThoughts": true})),
         ("gemini-3-flash", json!({"thinkingLevel": "MINIMAL"})),
         ("gemini-3.1-flash-lite", json!({"thinkingBudget": 512})),
     ];
     for (model, thinking) in fine {
-        let mut body = prompt_with(
-            "hi",
-            &json!({"generationConfig": {"thinkingConfig": thinking}}),
-        );
+        let mut body =
+            prompt_with("hi", &json!({"generationConfig": {"thinkingConfig": thinking}}));
         body["model"] = json!(model);
         let answer = rpc(&google, "generateContent", &body).await;
         assert_eq!(answer.status, 200, "{model} {thinking}: {}", answer.text());
@@ -511,32 +400,16 @@ async fn gemini_3_wants_its_thought_signatures_back() {
             {"role": "user", "parts": [{"functionResponse": {"name": "f", "response": {}}}]},
         ]}})
     };
-    let bare = rpc(
-        &google,
-        "generateContent",
-        &body("gemini-3-flash", Value::Null),
-    )
-    .await;
+    let bare = rpc(&google, "generateContent", &body("gemini-3-flash", Value::Null)).await;
     assert_eq!(bare.status, 400);
     assert!(
-        bare.message()
-            .starts_with("Function call is missing a thought_signature in functionCall")
+        bare.message().starts_with("Function call is missing a thought_signature in functionCall")
     );
     for signature in [json!("ZW11"), json!("skip_thought_signature_validator")] {
-        let answer = rpc(
-            &google,
-            "generateContent",
-            &body("gemini-3-flash", signature),
-        )
-        .await;
+        let answer = rpc(&google, "generateContent", &body("gemini-3-flash", signature)).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
     }
-    let old = rpc(
-        &google,
-        "generateContent",
-        &body("gemini-2.5-pro", Value::Null),
-    )
-    .await;
+    let old = rpc(&google, "generateContent", &body("gemini-2.5-pro", Value::Null)).await;
     assert_eq!(old.status, 200);
     let mut earlier = body("gemini-3-flash", Value::Null);
     let contents = earlier["request"]["contents"].as_array_mut().unwrap();
@@ -557,11 +430,7 @@ async fn function_responses_answer_their_calls_one_for_one() {
     ]});
     let answer = rpc(&google, "generateContent", &prompt_with("", &more)).await;
     assert_eq!(answer.status, 400);
-    assert!(
-        answer
-            .message()
-            .starts_with("Please ensure that the number of function response")
-    );
+    assert!(answer.message().starts_with("Please ensure that the number of function response"));
 }
 
 #[tokio::test]
@@ -597,12 +466,7 @@ async fn count_tokens_has_an_envelope_of_its_own() {
     let good = rpc(&google, "countTokens", &json!({"request": inner})).await;
     assert_eq!((good.status, good.json()), (200, json!({"totalTokens": 2})));
     for name in ["model", "project", "user_prompt_id"] {
-        let answer = rpc(
-            &google,
-            "countTokens",
-            &json!({"request": inner, name: "x"}),
-        )
-        .await;
+        let answer = rpc(&google, "countTokens", &json!({"request": inner, name: "x"})).await;
         let message =
             format!("Invalid JSON payload received. Unknown name \"{name}\": Cannot find field.");
         assert_eq!((answer.status, answer.message()), (400, message));
@@ -619,21 +483,11 @@ async fn count_tokens_has_an_envelope_of_its_own() {
         with("contents", json!([])),
         with("contents", json!([{"parts": [{"text": "x"}]}])),
         with("contents", json!([{"role": "user", "parts": []}])),
-        with(
-            "contents",
-            json!([{"role": "user", "parts": [{"thoughtSignature": "AAAA"}]}]),
-        ),
-        with(
-            "contents",
-            json!([{"role": "model", "parts": [{"text": "x", "thought": true}]}]),
-        ),
+        with("contents", json!([{"role": "user", "parts": [{"thoughtSignature": "AAAA"}]}])),
+        with("contents", json!([{"role": "model", "parts": [{"text": "x", "thought": true}]}])),
     ];
     for body in refused {
-        assert_eq!(
-            rpc(&google, "countTokens", &body).await.status,
-            400,
-            "{body}"
-        );
+        assert_eq!(rpc(&google, "countTokens", &body).await.status, 400, "{body}");
     }
     let taken = with("generationConfig", json!({"temperature": 1}));
     assert_eq!(rpc(&google, "countTokens", &taken).await.status, 200);
@@ -645,21 +499,10 @@ async fn an_error_of_a_stream_is_an_array_of_one() {
     let mut body = prompt("hi");
     body["foo"] = json!(1);
     let streamed = stream(&google, &body).await;
-    assert_eq!(
-        streamed.headers["content-type"],
-        "application/json; charset=UTF-8"
-    );
-    assert!(
-        streamed
-            .text()
-            .starts_with("[\n  {\n    \"error\": {\n      \"code\": 400,")
-    );
+    assert_eq!(streamed.headers["content-type"], "application/json; charset=UTF-8");
+    assert!(streamed.text().starts_with("[\n  {\n    \"error\": {\n      \"code\": 400,"));
     let unary = rpc(&google, "generateContent", &body).await;
-    assert!(
-        unary
-            .text()
-            .starts_with("{\n  \"error\": {\n    \"code\": 400,")
-    );
+    assert!(unary.text().starts_with("{\n  \"error\": {\n    \"code\": 400,"));
     assert_eq!(streamed.json()[0], unary.json());
 }
 

@@ -65,12 +65,7 @@ impl FileStore {
         ttl: Duration,
     ) -> Result<(), StoreError> {
         let expires_at = Some(self.clock.now() + ttl);
-        self.restore(vec![Entry {
-            key: key.into(),
-            value,
-            expires_at,
-        }])
-        .await
+        self.restore(vec![Entry { key: key.into(), value, expires_at }]).await
     }
 
     pub(super) async fn remove(&self, key: &str) -> Result<(), StoreError> {
@@ -178,10 +173,7 @@ impl FileStore {
         // After an error redb wants to be opened anew.
         let broken = database.take();
         let _ = quietly(move || drop(broken));
-        Err(StoreError(format!(
-            "key-value store {}: {failure}",
-            self.path.display()
-        )))
+        Err(StoreError(format!("key-value store {}: {failure}", self.path.display())))
     }
 }
 
@@ -195,10 +187,7 @@ struct Opened {
 
 fn open(path: &Path, now: Millis) -> Result<(Opened, Option<Notice>), StoreError> {
     let cannot = |why: &dyn std::fmt::Display| {
-        StoreError(format!(
-            "the key-value store {} cannot be used: {why}",
-            path.display()
-        ))
+        StoreError(format!("the key-value store {} cannot be used: {why}", path.display()))
     };
     prepare_folder(path).map_err(|error| cannot(&error))?;
     let mut notice = None;
@@ -270,10 +259,7 @@ fn open_database(mut file: File, now: Millis) -> Result<Opened, Unusable> {
     // Checks every page, so that damage shows now and not in the middle of a request.
     database.check_integrity().map_err(redb::Error::from)?;
     let next_expiry = sweep_all(&database, now)?;
-    Ok(Opened {
-        database,
-        next_expiry,
-    })
+    Ok(Opened { database, next_expiry })
 }
 
 /// Whether the creation of the file was cut short: redb writes its magic number last.
@@ -297,9 +283,7 @@ fn discard_unfinished(file: &mut File) -> Result<(), Unusable> {
         Ok(false) => Ok(()),
         Err(error) => Err(error),
     };
-    emptied
-        .and_then(|()| file.unlock())
-        .map_err(|error| Unusable::Broken(error.to_string()))
+    emptied.and_then(|()| file.unlock()).map_err(|error| Unusable::Broken(error.to_string()))
 }
 
 fn sweep_all(database: &Database, now: Millis) -> Result<u64, redb::Error> {
@@ -410,11 +394,7 @@ fn tighten(folder: &Path, path: &Path) -> io::Result<()> {
     if mode & 0o077 == 0 || is_shared {
         return Ok(());
     }
-    let name = path
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     for entry in fs::read_dir(folder)? {
         if !entry?.file_name().to_string_lossy().starts_with(&name) {
             return Ok(());
@@ -432,17 +412,11 @@ struct Stored<'a> {
 impl<'a> Stored<'a> {
     fn read(bytes: &'a [u8]) -> Option<Self> {
         let (expires_at, value) = bytes.split_first_chunk::<8>()?;
-        Some(Self {
-            expires_at: u64::from_be_bytes(*expires_at),
-            value,
-        })
+        Some(Self { expires_at: u64::from_be_bytes(*expires_at), value })
     }
 
     fn of(entry: &'a Entry) -> Self {
-        Self {
-            expires_at: entry.expires_at.map_or(NEVER, |at| at.0),
-            value: &entry.value,
-        }
+        Self { expires_at: entry.expires_at.map_or(NEVER, |at| at.0), value: &entry.value }
     }
 
     fn bytes(&self) -> BytesMut {

@@ -21,36 +21,22 @@ pub(crate) struct MemoryStore {
 impl MemoryStore {
     /// An empty store.
     pub(crate) fn new(clock: Clock) -> Self {
-        Self {
-            clock,
-            entries: Arc::default(),
-            stands_in_for: None,
-        }
+        Self { clock, entries: Arc::default(), stands_in_for: None }
     }
 
     /// An empty store instead of the one at `url`, and counted as disconnected.
     pub(crate) fn standing_in(clock: Clock, url: String) -> Self {
-        Self {
-            stands_in_for: Some(url.into()),
-            ..Self::new(clock)
-        }
+        Self { stands_in_for: Some(url.into()), ..Self::new(clock) }
     }
 
     pub(super) fn load(&self, key: &str) -> Option<Bytes> {
         let now = self.clock.now();
-        self.lock()
-            .get(key)
-            .filter(|kept| !kept.is_expired(now))
-            .map(|kept| kept.value.clone())
+        self.lock().get(key).filter(|kept| !kept.is_expired(now)).map(|kept| kept.value.clone())
     }
 
     pub(super) fn save(&self, key: &str, value: Bytes, ttl: Duration) {
         let expires_at = Some(self.clock.now() + ttl);
-        self.restore(vec![Entry {
-            key: key.into(),
-            value,
-            expires_at,
-        }]);
+        self.restore(vec![Entry { key: key.into(), value, expires_at }]);
     }
 
     pub(super) fn remove(&self, key: &str) {
@@ -72,12 +58,7 @@ impl MemoryStore {
     pub(super) fn restore(&self, restored: Vec<Entry>) {
         let now = self.clock.now();
         let mut entries = self.lock();
-        for Entry {
-            key,
-            value,
-            expires_at,
-        } in restored
-        {
+        for Entry { key, value, expires_at } in restored {
             entries.insert(key, Kept { value, expires_at });
         }
         entries.retain(|_, kept| !kept.is_expired(now));
@@ -138,10 +119,7 @@ mod tests {
             Store::remove,
             async |store: &Store| {
                 let entries = store.entries().await?;
-                Ok(entries
-                    .into_iter()
-                    .map(|entry| (entry.key, entry.value))
-                    .collect())
+                Ok(entries.into_iter().map(|entry| (entry.key, entry.value)).collect())
             },
             Store::clear,
         )
@@ -164,9 +142,6 @@ mod tests {
         assert!(MemoryStore::new(hand.clock()).connected());
         let stand_in = MemoryStore::standing_in(hand.clock(), "file:/x/kv.redb".into());
         assert!(!stand_in.connected());
-        assert_eq!(
-            stand_in.describe(),
-            "memory, standing in for file:/x/kv.redb"
-        );
+        assert_eq!(stand_in.describe(), "memory, standing in for file:/x/kv.redb");
     }
 }

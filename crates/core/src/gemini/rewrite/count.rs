@@ -45,9 +45,7 @@ impl Countable {
         }
         if let Some(tools) = self.tools {
             let text = quoted(&String::from_utf8_lossy(&body[tools]));
-            request.push(format!(
-                r#"{comma}{{"role":"user","parts":[{{"text":{text}}}]}}"#
-            ));
+            request.push(format!(r#"{comma}{{"role":"user","parts":[{{"text":{text}}}]}}"#));
         }
         request.push("]}");
         request

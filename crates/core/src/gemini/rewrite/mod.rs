@@ -64,11 +64,7 @@ pub fn count(body: &Bytes, model: &str) -> Result<Rewritten, Malformed> {
         None => outer,
     };
     let request = countable.into_request(body, &mut rewriting.splice, model);
-    Ok(Rewritten {
-        request,
-        dropped: rewriting.dropped.0,
-        temperature_zero: false,
-    })
+    Ok(Rewritten { request, dropped: rewriting.dropped.0, temperature_zero: false })
 }
 
 /// The walk through one body, and what it found.
@@ -165,11 +161,7 @@ impl<'a> Rewriting<'a> {
                     len += 1;
                 }
                 let span = start..self.cursor.at();
-                Ok(Listed {
-                    inner: span.start + 1..span.end - 1,
-                    span,
-                    len,
-                })
+                Ok(Listed { inner: span.start + 1..span.end - 1, span, len })
             }
             Kind::Object => {
                 let start = self.cursor.at();
@@ -178,20 +170,12 @@ impl<'a> Rewriting<'a> {
                 if brackets {
                     self.surround(span.clone(), "[", "]")?;
                 }
-                Ok(Listed {
-                    inner: span.clone(),
-                    span,
-                    len: 1,
-                })
+                Ok(Listed { inner: span.clone(), span, len: 1 })
             }
             kind => {
                 let span = self.cursor.skip()?;
                 let len = usize::from(kind != Kind::Null);
-                Ok(Listed {
-                    inner: span.clone(),
-                    span,
-                    len,
-                })
+                Ok(Listed { inner: span.clone(), span, len })
             }
         }
     }
@@ -222,11 +206,7 @@ impl<'a> Rewriting<'a> {
             }
         }
         if !has_role {
-            let role = if empty {
-                r#""role":"user""#
-            } else {
-                r#""role":"user","#
-            };
+            let role = if empty { r#""role":"user""# } else { r#""role":"user","# };
             self.replace(start..start, role)?;
         }
         Ok(())
@@ -339,11 +319,7 @@ impl<'a> Rewriting<'a> {
             self.path.push('.');
         }
         let legible = |c: char| {
-            if c.is_ascii_graphic() && c != ',' {
-                c
-            } else {
-                '?'
-            }
+            if c.is_ascii_graphic() && c != ',' { c } else { '?' }
         };
         self.path.extend(key.chars().take(LONGEST_KEY).map(legible));
         outside

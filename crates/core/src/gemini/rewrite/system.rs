@@ -31,11 +31,7 @@ impl Rewriting<'_> {
             Kind::Array if any_content(self.cursor.clone())? => {
                 // Not a form that any API has: for upstream to judge.
                 let span = self.cursor.skip()?;
-                return Ok(Some(Folded {
-                    span,
-                    before: "",
-                    after: "",
-                }));
+                return Ok(Some(Folded { span, before: "", after: "" }));
             }
             Kind::Array => {
                 self.list(Self::part_or_string, false)?;
@@ -44,20 +40,12 @@ impl Rewriting<'_> {
             Kind::Null => return self.cursor.skip().map(|_| None),
             Kind::Number | Kind::Bool => {
                 let span = self.cursor.skip()?;
-                return Ok(Some(Folded {
-                    span,
-                    before: "",
-                    after: "",
-                }));
+                return Ok(Some(Folded { span, before: "", after: "" }));
             }
         };
         let span = start..self.cursor.at();
         self.surround(span.clone(), before, after)?;
-        Ok(Some(Folded {
-            span,
-            before: "",
-            after: "",
-        }))
+        Ok(Some(Folded { span, before: "", after: "" }))
     }
 
     fn system_content(&mut self) -> Result<Option<Folded>, Malformed> {

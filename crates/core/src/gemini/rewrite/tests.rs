@@ -13,10 +13,7 @@ fn a_body_with_nothing_to_correct_is_not_copied() {
     let pieces: Vec<_> = rewritten.request.pieces().collect();
     assert_eq!(pieces, [&body]);
     assert_eq!(pieces[0].as_ptr(), body.as_ptr());
-    assert_eq!(
-        (rewritten.dropped.len(), rewritten.temperature_zero),
-        (0, false)
-    );
+    assert_eq!((rewritten.dropped.len(), rewritten.temperature_zero), (0, false));
 }
 
 #[test]
@@ -26,11 +23,8 @@ fn large_values_are_sliced_on_both_sides_of_an_edit() {
     let body = Bytes::from(body);
     let request = generate(&body).unwrap().request;
     let inside = body.as_ptr_range();
-    let sliced: usize = request
-        .pieces()
-        .filter(|piece| inside.contains(&piece.as_ptr()))
-        .map(Bytes::len)
-        .sum();
+    let sliced: usize =
+        request.pieces().filter(|piece| inside.contains(&piece.as_ptr())).map(Bytes::len).sum();
     assert!(sliced > 99_000, "{sliced}");
     assert!(request.pieces().count() <= 4);
 }
@@ -38,40 +32,22 @@ fn large_values_are_sliced_on_both_sides_of_an_edit() {
 #[test]
 fn roles_are_filled_in_and_those_of_functions_become_the_users() {
     for (body, expected) in [
-        (
-            r#"{"contents":[{"parts":[]}]}"#,
-            r#"{"contents":[{"role":"user","parts":[]}]}"#,
-        ),
-        (
-            r#"{"contents":[{}, { }]}"#,
-            r#"{"contents":[{"role":"user"}, {"role":"user" }]}"#,
-        ),
-        (
-            r#"{"contents":[{"role":null}]}"#,
-            r#"{"contents":[{"role":"user"}]}"#,
-        ),
-        (
-            r#"{"contents":[{"role" : "tool"}]}"#,
-            r#"{"contents":[{"role" : "user"}]}"#,
-        ),
+        (r#"{"contents":[{"parts":[]}]}"#, r#"{"contents":[{"role":"user","parts":[]}]}"#),
+        (r#"{"contents":[{}, { }]}"#, r#"{"contents":[{"role":"user"}, {"role":"user" }]}"#),
+        (r#"{"contents":[{"role":null}]}"#, r#"{"contents":[{"role":"user"}]}"#),
+        (r#"{"contents":[{"role" : "tool"}]}"#, r#"{"contents":[{"role" : "user"}]}"#),
         (
             r#"{"contents":[{"r\u006fle":"\u0066unction"}]}"#,
             r#"{"contents":[{"r\u006fle":"user"}]}"#,
         ),
-        (
-            r#"{"contents":[{"role":"model"},{"role":""},{"role":7},"x",null,[{}]]}"#,
-            "",
-        ),
+        (r#"{"contents":[{"role":"model"},{"role":""},{"role":7},"x",null,[{}]]}"#, ""),
         (r#"{"contents":null,"x":[{"role":"tool"}]}"#, ""),
         (
             r#"{"contents":[],"contents":{"role":"tool","role":null}}"#,
             r#"{"contents":[],"contents":[{"role":"user","role":"user"}]}"#,
         ),
     ] {
-        assert_eq!(
-            generated(body),
-            if expected.is_empty() { body } else { expected }
-        );
+        assert_eq!(generated(body), if expected.is_empty() { body } else { expected });
     }
 }
 
@@ -92,28 +68,16 @@ fn a_single_object_becomes_the_list_that_belongs_there() {
         ),
         (r#"{"tools":null,"safetySettings":null,"contents":"x"}"#, ""),
     ] {
-        assert_eq!(
-            generated(body),
-            if expected.is_empty() { body } else { expected }
-        );
+        assert_eq!(generated(body), if expected.is_empty() { body } else { expected });
     }
 }
 
 #[test]
 fn a_system_instruction_in_any_form_becomes_a_content() {
     for (given, expected) in [
-        (
-            r#""Be \"brief\"""#,
-            r#"{"role":"user","parts":[{"text":"Be \"brief\""}]}"#,
-        ),
-        (
-            r#"{"text":"a"}"#,
-            r#"{"role":"user","parts":[{"text":"a"}]}"#,
-        ),
-        (
-            r#"[{"text":"a"},"b"]"#,
-            r#"{"role":"user","parts":[{"text":"a"},{"text":"b"}]}"#,
-        ),
+        (r#""Be \"brief\"""#, r#"{"role":"user","parts":[{"text":"Be \"brief\""}]}"#),
+        (r#"{"text":"a"}"#, r#"{"role":"user","parts":[{"text":"a"}]}"#),
+        (r#"[{"text":"a"},"b"]"#, r#"{"role":"user","parts":[{"text":"a"},{"text":"b"}]}"#),
         (r#"{"parts":{"text":"a"}}"#, r#"{"parts":[{"text":"a"}]}"#),
         (r#"{"role":"system","parts":[{"text":"a"}]}"#, ""),
         (r#"{"parts":[]}"#, ""),
@@ -133,16 +97,8 @@ fn a_system_instruction_in_any_form_becomes_a_content() {
 fn fields_of_the_public_api_alone_go_and_are_reported() {
     for (body, expected, dropped) in [
         (r#"{"model":"m"}"#, "{}", &["model"][..]),
-        (
-            r#"{ "model" : "m" , "x" : 1 }"#,
-            r#"{ "x" : 1 }"#,
-            &["model"],
-        ),
-        (
-            r#"{ "x" : 1 , "store" : true }"#,
-            r#"{ "x" : 1 }"#,
-            &["store"],
-        ),
+        (r#"{ "model" : "m" , "x" : 1 }"#, r#"{ "x" : 1 }"#, &["model"]),
+        (r#"{ "x" : 1 , "store" : true }"#, r#"{ "x" : 1 }"#, &["store"]),
         (r#"{"x":1,"store":0,"y":2}"#, r#"{"x":1,"y":2}"#, &["store"]),
         (
             r#"{"model":1,"store":2,"x":3,"service_tier":4,"store":5,"y":6,"serviceTier":[{}]}"#,
@@ -150,19 +106,11 @@ fn fields_of_the_public_api_alone_go_and_are_reported() {
             &["model", "store", "service_tier", "store", "serviceTier"],
         ),
         (r#"{"model":1, "store":2}"#, "{}", &["model", "store"]),
-        (
-            r#"{"m\u006fdel":1,"Model":2}"#,
-            r#"{"Model":2}"#,
-            &["model"],
-        ),
+        (r#"{"m\u006fdel":1,"Model":2}"#, r#"{"Model":2}"#, &["model"]),
         (
             r#"{"generation_config":{"image_config":{"a":[1]},"topK":0,"httpOptions":{}},"store":1}"#,
             r#"{"generation_config":{"topK":0}}"#,
-            &[
-                "generation_config.image_config",
-                "generation_config.httpOptions",
-                "store",
-            ],
+            &["generation_config.image_config", "generation_config.httpOptions", "store"],
         ),
         (
             r#"{"generationConfig":{"imageConfig":{}}}"#,
@@ -241,16 +189,9 @@ fn a_temperature_of_zero_is_zero_however_it_is_written() {
 
 #[test]
 fn what_is_not_one_object_is_refused() {
-    for body in [
-        "",
-        "[]",
-        "1",
-        "null",
-        "{}x",
-        "{}, \"project\": \"x\"",
-        "{\"contents\":[}",
-        "{\"a\":1",
-    ] {
+    for body in
+        ["", "[]", "1", "null", "{}x", "{}, \"project\": \"x\"", "{\"contents\":[}", "{\"a\":1"]
+    {
         assert!(generate(&Bytes::from(body)).is_err(), "{body}");
         assert!(count(&Bytes::from(body), "m").is_err(), "{body}");
     }
@@ -261,10 +202,7 @@ fn corrections_and_reports_are_bounded() {
     let bounded = format!(r#"{{"contents":[{}{{}}]}}"#, "{},".repeat(200_000));
     assert!(generate(&bounded.into()).is_ok());
     let excessive = format!(r#"{{"contents":[{}{{}}]}}"#, "{},".repeat(300_000));
-    assert_eq!(
-        generate(&excessive.into()).unwrap_err().what,
-        "too many fields to correct"
-    );
+    assert_eq!(generate(&excessive.into()).unwrap_err().what, "too many fields to correct");
     let many = format!(r#"{{{}"x":1}}"#, r#""store":1,"#.repeat(1000));
     let rewritten = rewrite(&many);
     assert_eq!(rewritten.request.to_bytes(), r#"{"x":1}"#);
@@ -281,18 +219,11 @@ fn a_count_takes_the_contents_and_folds_in_what_else_costs_tokens() {
             &[][..],
         ),
         ("{}", "", &[]),
-        (
-            r#"{"contents":{"parts":{}}}"#,
-            r#"{"role":"user","parts":[{}]}"#,
-            &[],
-        ),
+        (r#"{"contents":{"parts":{}}}"#, r#"{"role":"user","parts":[{}]}"#, &[]),
         (
             r#"{"generateContentRequest":{"model":"models/x","contents":[{"role":"model"}],"safetySettings":[]}}"#,
             r#"{"role":"model"}"#,
-            &[
-                "generateContentRequest.model",
-                "generateContentRequest.safetySettings",
-            ],
+            &["generateContentRequest.model", "generateContentRequest.safetySettings"],
         ),
         (
             r#"{"contents":[{"role":"user"}],"cachedContent":"c","generate_content_request":{"contents":[{}]},"tools":[1]}"#,
@@ -312,11 +243,7 @@ fn a_count_takes_the_contents_and_folds_in_what_else_costs_tokens() {
             ),
             &[],
         ),
-        (
-            r#"{"systemInstruction":{"parts":[]},"tools":[],"generateContentRequest":null}"#,
-            "",
-            &[],
-        ),
+        (r#"{"systemInstruction":{"parts":[]},"tools":[],"generateContentRequest":null}"#, "", &[]),
         (r#"{"naïve, key":1}"#, "", &["na?ve??key"]),
     ] {
         let counted = count(&Bytes::from(body), "a\"b").unwrap();
@@ -333,10 +260,7 @@ fn thoughts_are_counted_without_their_marker() {
         (r#"{"text":"a","thought":true}"#, r#"{"text":"a"}"#),
         (r#"{"thought":true, "text":"a"}"#, r#"{"text":"a"}"#),
         (r#"{"thought":true}"#, r#"{"text":""}"#),
-        (
-            r#"{"thought":true,"thoughtSignature":"x"}"#,
-            r#"{"thoughtSignature":"x","text":""}"#,
-        ),
+        (r#"{"thought":true,"thoughtSignature":"x"}"#, r#"{"thoughtSignature":"x","text":""}"#),
         (r#"{"thought":true,"text":null}"#, r#"{"text":""}"#),
         (r#"{"thoughtSignature":"x"}"#, r#"{"thoughtSignature":"x"}"#),
         (

@@ -20,10 +20,7 @@ async fn the_file_keeps_the_contract() {
         Store::remove,
         async |store: &Store| {
             let entries = store.entries().await?;
-            Ok(entries
-                .into_iter()
-                .map(|entry| (entry.key, entry.value))
-                .collect())
+            Ok(entries.into_iter().map(|entry| (entry.key, entry.value)).collect())
         },
         Store::clear,
     )
@@ -36,19 +33,9 @@ async fn entries_and_their_time_to_live_outlive_the_process() {
     let path = folder.path().join("kv.redb");
     let hand = Hand::at(NOON);
     let (store, _) = FileStore::open(&path, hand.clock()).unwrap();
-    store
-        .save("short", Bytes::from_static(b"s"), Duration::from_secs(60))
-        .await
-        .unwrap();
-    store
-        .save("long", Bytes::from_static(b"l"), Duration::from_secs(3600))
-        .await
-        .unwrap();
-    let forever = Entry {
-        key: "ever".into(),
-        value: Bytes::from_static(b"e"),
-        expires_at: None,
-    };
+    store.save("short", Bytes::from_static(b"s"), Duration::from_secs(60)).await.unwrap();
+    store.save("long", Bytes::from_static(b"l"), Duration::from_secs(3600)).await.unwrap();
+    let forever = Entry { key: "ever".into(), value: Bytes::from_static(b"e"), expires_at: None };
     store.restore(vec![forever.clone()]).await.unwrap();
     drop(store);
 
@@ -75,20 +62,11 @@ async fn expired_entries_are_swept_by_opening_and_by_writing() {
         reading.open_table(TABLE).unwrap().iter().unwrap().count()
     };
     let (store, _) = FileStore::open(&path, hand.clock()).unwrap();
-    store
-        .save("a", Bytes::new(), Duration::from_secs(1))
-        .await
-        .unwrap();
-    store
-        .save("b", Bytes::new(), Duration::from_secs(9))
-        .await
-        .unwrap();
+    store.save("a", Bytes::new(), Duration::from_secs(1)).await.unwrap();
+    store.save("b", Bytes::new(), Duration::from_secs(9)).await.unwrap();
     assert_eq!(rows(&store), 2);
     hand.advance(Duration::from_secs(1));
-    store
-        .save("c", Bytes::new(), Duration::from_secs(9))
-        .await
-        .unwrap();
+    store.save("c", Bytes::new(), Duration::from_secs(9)).await.unwrap();
     assert_eq!(rows(&store), 2, "a is swept");
     drop(store);
     hand.advance(Duration::from_secs(9));
@@ -104,10 +82,7 @@ async fn a_damaged_file_is_set_aside_and_told() {
         let (store, _) = FileStore::open(&path, Hand::at(NOON).clock()).unwrap();
         for n in 0..50 {
             let value = Bytes::from(vec![n; 500]);
-            store
-                .save(&format!("key {n}"), value, Duration::from_secs(60))
-                .await
-                .unwrap();
+            store.save(&format!("key {n}"), value, Duration::from_secs(60)).await.unwrap();
         }
         drop(store);
         fs::read(&path).unwrap()
@@ -125,10 +100,7 @@ async fn a_damaged_file_is_set_aside_and_told() {
         ("one byte", b"x".to_vec()),
         ("truncated in the header", fine[..100].to_vec()),
         ("truncated to one page", fine[..4096].to_vec()),
-        (
-            "header without its fields",
-            [&fine[..9], &[0xFF; 8000]].concat(),
-        ),
+        ("header without its fields", [&fine[..9], &[0xFF; 8000]].concat()),
         ("zeros from the second page on", half_zero(4096)),
         ("another version", old_version),
     ];
@@ -138,24 +110,15 @@ async fn a_damaged_file_is_set_aside_and_told() {
         fs::write(&path, &bytes).unwrap();
         let (store, notice) = FileStore::open(&path, Hand::at(NOON).clock()).unwrap();
         let aside = folder.path().join(format!("kv.redb.damaged-{NOON}"));
-        let notice = notice
-            .unwrap_or_else(|| panic!("{what}: no notice"))
-            .to_string();
+        let notice = notice.unwrap_or_else(|| panic!("{what}: no notice")).to_string();
         assert!(
             notice.contains("is damaged") && notice.contains(aside.to_str().unwrap()),
             "{what}"
         );
         assert!(aside.exists(), "{what}");
         assert_eq!(store.entries().await.unwrap(), [], "{what}");
-        store
-            .save("a", Bytes::from_static(b"1"), Duration::from_secs(60))
-            .await
-            .unwrap();
-        assert_eq!(
-            store.load("a").await.unwrap(),
-            Some(Bytes::from_static(b"1")),
-            "{what}"
-        );
+        store.save("a", Bytes::from_static(b"1"), Duration::from_secs(60)).await.unwrap();
+        assert_eq!(store.load("a").await.unwrap(), Some(Bytes::from_static(b"1")), "{what}");
     }
 }
 
@@ -164,14 +127,7 @@ async fn damage_at_any_byte_never_panics_and_never_stops_a_start() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("kv.redb");
     let (store, _) = FileStore::open(&path, Hand::at(NOON).clock()).unwrap();
-    store
-        .save(
-            "token",
-            Bytes::from_static(b"right"),
-            Duration::from_secs(60),
-        )
-        .await
-        .unwrap();
+    store.save("token", Bytes::from_static(b"right"), Duration::from_secs(60)).await.unwrap();
     drop(store);
     let fine = fs::read(&path).unwrap();
     let (mut aside, mut survived) = (0, 0);
@@ -187,16 +143,9 @@ async fn damage_at_any_byte_never_panics_and_never_stops_a_start() {
             Ok(Some(value)) => assert_eq!(value, "right", "byte {place}"),
             Err(error) => panic!("byte {place}: {error}"),
         }
-        *(if notice.is_some() {
-            &mut aside
-        } else {
-            &mut survived
-        }) += 1;
+        *(if notice.is_some() { &mut aside } else { &mut survived }) += 1;
     }
-    assert!(
-        aside > 10 && survived > 10,
-        "{aside} set aside, {survived} survived"
-    );
+    assert!(aside > 10 && survived > 10, "{aside} set aside, {survived} survived");
 }
 
 #[tokio::test]
@@ -216,9 +165,7 @@ fn a_second_owner_is_told_and_gets_memory() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("kv.redb");
     let (first, _) = FileStore::open(&path, Hand::at(NOON).clock()).unwrap();
-    let refused = FileStore::open(&path, Hand::at(NOON).clock())
-        .unwrap_err()
-        .to_string();
+    let refused = FileStore::open(&path, Hand::at(NOON).clock()).unwrap_err().to_string();
     assert!(refused.contains("in use by another process"), "{refused}");
     assert!(refused.contains(path.to_str().unwrap()), "{refused}");
 
@@ -239,17 +186,10 @@ fn what_cannot_be_a_file_falls_back_to_memory() {
     let folder = TempDir::new().unwrap();
     let occupied = folder.path().join("file");
     fs::write(&occupied, "").unwrap();
-    for path in [
-        folder.path().to_path_buf(),
-        occupied.join("kv.redb"),
-        "/proc/nowhere/kv".into(),
-    ] {
+    for path in [folder.path().to_path_buf(), occupied.join("kv.redb"), "/proc/nowhere/kv".into()] {
         let (store, notice) = Store::open(&KvUrl::File(path.to_str().unwrap().into()));
         assert!(matches!(store, Store::Memory(_)), "{path:?}");
-        assert!(
-            notice.unwrap().to_string().contains("cannot be used"),
-            "{path:?}"
-        );
+        assert!(notice.unwrap().to_string().contains("cannot be used"), "{path:?}");
     }
 }
 
@@ -258,17 +198,11 @@ async fn after_a_panic_the_database_is_opened_again() {
     let folder = TempDir::new().unwrap();
     let (store, _) =
         FileStore::open(&folder.path().join("kv.redb"), Hand::at(NOON).clock()).unwrap();
-    store
-        .save("a", Bytes::from_static(b"1"), Duration::from_secs(60))
-        .await
-        .unwrap();
+    store.save("a", Bytes::from_static(b"1"), Duration::from_secs(60)).await.unwrap();
     let failed: Result<(), StoreError> = store.run(|_| panic!("as redb does")).await;
     assert!(failed.unwrap_err().to_string().contains("internal check"));
     assert!(!store.connected());
-    assert_eq!(
-        store.load("a").await.unwrap(),
-        Some(Bytes::from_static(b"1"))
-    );
+    assert_eq!(store.load("a").await.unwrap(), Some(Bytes::from_static(b"1")));
     assert!(store.connected());
 }
 

@@ -1,0 +1,141 @@
+//! The platform on tokio: clocks, timers, upstream, store, the credential file.
+
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use code_assist_core::payload::Payload;
+use code_assist_core::platform::{LoginFile, Millis, Moment, Platform, StoreError, Unreachable};
+use code_assist_core::proxy::Chore;
+use http::{Request, Response};
+use tokio::sync::mpsc;
+use tokio::time::Sleep;
+
+use crate::store::Store;
+use crate::upstream::{self, Upstream};
+
+/// Hands on tokio. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Native {
+    parts: Arc<Parts>,
+}
+
+#[derive(Debug)]
+struct Parts {
+    upstream: Upstream,
+    store: Store,
+    login_file: Option<PathBuf>,
+    chores: mpsc::UnboundedSender<Chore>,
+    started: Instant,
+}
+
+impl Native {
+    /// A platform, and the chores that requests will leave behind.
+    pub(crate) fn new(
+        upstream: Upstream,
+        store: Store,
+        login_file: Option<PathBuf>,
+    ) -> (Self, mpsc::UnboundedReceiver<Chore>) {
+        let (chores, left_behind) = mpsc::unbounded_channel();
+        let parts = Parts { upstream, store, login_file, chores, started: Instant::now() };
+        (Self { parts: Arc::new(parts) }, left_behind)
+    }
+
+    /// The store, for the start-up lines.
+    pub(crate) fn store(&self) -> &Store {
+        &self.parts.store
+    }
+}
+
+impl Platform for Native {
+    type Body = upstream::Body;
+    type Timer = Pin<Box<Sleep>>;
+
+    fn now(&self) -> Moment {
+        let since = self.parts.started.elapsed().as_micros();
+        Moment(u64::try_from(since).unwrap_or(u64::MAX))
+    }
+
+    fn clock(&self) -> Millis {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn random(&self) -> u64 {
+        fastrand::u64(..)
+    }
+
+    fn timer(&self, how_long: Duration) -> Self::Timer {
+        Box::pin(tokio::time::sleep(how_long))
+    }
+
+    async fn send(&self, request: Request<Payload>) -> Result<Response<Self::Body>, Unreachable> {
+        self.parts.upstream.send(request).await
+    }
+
+    async fn load(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
+        self.parts.store.load(key).await
+    }
+
+    async fn save(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), StoreError> {
+        self.parts.store.save(key, value, ttl).await
+    }
+
+    async fn login_file(&self, seen: Option<u64>) -> LoginFile {
+        match &self.parts.login_file {
+            Some(path) => read_login(path, seen).await,
+            None => LoginFile::Absent {
+                path: "~/.gemini/oauth_creds.json (there is no home folder)".to_owned(),
+                encrypted_store: false,
+            },
+        }
+    }
+
+    fn defer(&self, chore: Chore) {
+        // The receiver lives as long as the server: a chore that is not taken any more has nobody
+        // who waits for it.
+        let _ = self.parts.chores.send(chore);
+    }
+}
+
+async fn read_login(path: &Path, seen: Option<u64>) -> LoginFile {
+    let meta = match tokio::fs::metadata(path).await {
+        Ok(meta) => meta,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let encrypted = path.with_file_name(ENCRYPTED_STORE);
+            return LoginFile::Absent {
+                path: path.display().to_string(),
+                encrypted_store: tokio::fs::try_exists(&encrypted).await.unwrap_or(false),
+            };
+        }
+        Err(error) => return LoginFile::Unreadable(format!("{}: {error}", path.display())),
+    };
+    if meta.len() > LARGEST_LOGIN {
+        return LoginFile::Unreadable(format!("{}: too large", path.display()));
+    }
+    let stamp = stamp(&meta);
+    if seen == Some(stamp) {
+        return LoginFile::Unchanged;
+    }
+    match tokio::fs::read(path).await {
+        Ok(content) => LoginFile::Read { stamp, content: Bytes::from(content) },
+        Err(error) => LoginFile::Unreadable(format!("{}: {error}", path.display())),
+    }
+}
+
+/// Modification time and length, folded: only "the same or not" is asked of it.
+fn stamp(meta: &std::fs::Metadata) -> u64 {
+    let since = meta.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    let nanos = since.unwrap_or_default().as_nanos();
+    #[expect(clippy::cast_possible_truncation, reason = "folded on purpose")]
+    let folded = (nanos ^ (nanos >> 64)) as u64;
+    folded.rotate_left(17) ^ meta.len()
+}
+
+/// The CLI's encrypted store (`protocol.md` 1.9).
+const ENCRYPTED_STORE: &str = "gemini-credentials.json";
+
+/// An `oauth_creds.json` has two kilobytes.
+const LARGEST_LOGIN: u64 = 1 << 20;
