@@ -47,7 +47,15 @@ impl ConfigFile {
         let mut file = Self::default();
         match fs::read_to_string(path) {
             Ok(text) => file.parse(path, &text),
-            Err(error) if error.kind() == ErrorKind::NotFound && !must_exist => {}
+            // Service accounts have homes such as /dev/null, or ones they may not look into.
+            Err(error) if !must_exist => match error.kind() {
+                ErrorKind::NotFound | ErrorKind::NotADirectory => {}
+                ErrorKind::PermissionDenied => file.warnings.push(Warning {
+                    name: path.display().to_string(),
+                    text: "cannot be read, and nothing in it counts: permission denied".into(),
+                }),
+                _ => file.complain(&path.display().to_string(), format!("{error}")),
+            },
             Err(error) => file.complain(&path.display().to_string(), format!("{error}")),
         }
         file

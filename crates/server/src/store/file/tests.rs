@@ -1,3 +1,6 @@
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
+
 use code_assist_core::settings::KvUrl;
 use code_assist_testkit::contract::store_contract;
 use tempfile::TempDir;
@@ -160,6 +163,88 @@ async fn a_creation_cut_short_is_begun_again_without_a_word() {
     }
 }
 
+#[tokio::test]
+async fn a_process_killed_in_the_middle_of_its_writes_loses_at_most_the_last() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("kv.redb");
+    let mut before = 0;
+    for round in 1..=15_u64 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "store::file::tests::writes_until_killed",
+                "--ignored",
+            ])
+            .arg("--nocapture")
+            .env(PATH_OF_WRITER, &path)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut told = BufReader::new(child.stdout.take().unwrap()).lines();
+        // Killed after some acknowledged writes, at a moment within the next that differs.
+        let number = |line: &str| {
+            line.strip_prefix("saved ")
+                .and_then(|n| n.parse::<u64>().ok())
+        };
+        let mut acknowledged = 0;
+        for line in told
+            .by_ref()
+            .map_while(Result::ok)
+            .filter_map(|line| number(&line))
+        {
+            acknowledged = line;
+            if acknowledged >= before + round {
+                break;
+            }
+        }
+        std::thread::sleep(Duration::from_micros(137 * round));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let more = told
+            .map_while(Result::ok)
+            .filter_map(|line| number(&line))
+            .last();
+        let acknowledged = more.unwrap_or(acknowledged);
+        assert!(acknowledged >= before + round, "the writer wrote");
+
+        let (store, notice) = FileStore::open(&path, Clock::system()).unwrap();
+        assert_eq!(notice, None, "round {round}");
+        let value = store.load("counter").await.unwrap().unwrap();
+        let counter: u64 = std::str::from_utf8(&value).unwrap().trim().parse().unwrap();
+        assert!(
+            (acknowledged..=acknowledged + 1).contains(&counter),
+            "round {round}: {counter} is there, {acknowledged} was acknowledged"
+        );
+        before = counter;
+    }
+}
+
+#[tokio::test]
+#[ignore = "the process that the test above kills"]
+async fn writes_until_killed() {
+    let Some(path) = std::env::var_os(PATH_OF_WRITER) else {
+        return;
+    };
+    let (store, _) = FileStore::open(Path::new(&path), Clock::system()).unwrap();
+    let value = store.load("counter").await.unwrap().unwrap_or_default();
+    let mut counter: u64 = std::str::from_utf8(&value)
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap_or(0);
+    loop {
+        counter += 1;
+        // Long enough for several pages.
+        let value = Bytes::from(format!("{counter:>20000}"));
+        store
+            .save("counter", value, Duration::from_secs(3600))
+            .await
+            .unwrap();
+        // Straight to the pipe, past the test harness's capture.
+        writeln!(io::stdout().lock(), "saved {counter}").unwrap();
+    }
+}
+
 #[test]
 fn a_second_owner_is_told_and_gets_memory() {
     let folder = TempDir::new().unwrap();
@@ -234,4 +319,5 @@ fn file_and_folder_are_for_the_owner_only() {
     assert_eq!((mode(&home), mode(&home.join("kv.redb"))), (0o755, 0o600));
 }
 
+const PATH_OF_WRITER: &str = "STORE_TEST_WRITER_PATH";
 const NOON: u64 = 1_700_000_000_000;
