@@ -1,0 +1,183 @@
+//! The `response` inside a wrapper: what is read of it, and what is changed (`spec.md` 5).
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::{Form, Usage, writing};
+use crate::json::{Cursor, Kind, Malformed, Part, Splice};
+
+/// A `GenerateContentResponse` as Vertex has it, walked through once.
+pub(super) struct Answer {
+    pub(super) finished: bool,
+    pub(super) usage: Option<Usage>,
+    span: Range<usize>,
+    id: Id,
+    /// There is white space between its tokens.
+    blanks: bool,
+    splice: Splice,
+}
+
+/// Whether an answer has a `responseId`.
+enum Id {
+    Given,
+    Null(Range<usize>),
+    Missing { only: bool },
+}
+
+impl Answer {
+    pub(super) fn read(cursor: &mut Cursor<'_>) -> Result<Self, Malformed> {
+        let mut inside = cursor.object()?;
+        let mut answer = Self {
+            finished: false,
+            usage: None,
+            span: cursor.at() - 1..cursor.at(),
+            id: Id::Missing { only: true },
+            blanks: false,
+            splice: Splice::default(),
+        };
+        let blanks = cursor.blanks();
+        while let Some(key) = cursor.key(&mut inside)? {
+            if let Id::Missing { only } = &mut answer.id {
+                *only = false;
+            }
+            let kind = cursor.kind()?;
+            match &*key.value {
+                "responseId" | "response_id" => {
+                    let span = cursor.skip()?;
+                    answer.id = if kind == Kind::Null {
+                        Id::Null(span)
+                    } else {
+                        Id::Given
+                    };
+                }
+                "candidates" if kind == Kind::Array => {
+                    let mut candidates = cursor.array()?;
+                    while cursor.item(&mut candidates)? {
+                        answer.candidate(cursor)?;
+                    }
+                }
+                "promptFeedback" | "prompt_feedback" if kind == Kind::Object => {
+                    answer.prompt_feedback(cursor)?;
+                }
+                "usageMetadata" | "usage_metadata" if kind == Kind::Object => {
+                    answer.usage = Some(usage(cursor)?);
+                }
+                _ => {
+                    cursor.skip()?;
+                }
+            }
+        }
+        answer.span.end = cursor.at();
+        answer.blanks = cursor.blanks() > blanks;
+        Ok(answer)
+    }
+
+    /// The answer as the client gets it: a slice of the wrapper, unless something has to change.
+    /// `trace` is the JSON string to fill a missing `responseId` with, or empty.
+    pub(super) fn into_bytes(mut self, wrapper: &Bytes, form: Form, trace: &[u8]) -> Bytes {
+        if !trace.is_empty() {
+            let close = self.span.end - 1;
+            match self.id {
+                Id::Given => {}
+                Id::Null(span) => self.splice.replace(span, trace.to_vec()),
+                Id::Missing { only } => {
+                    let comma = if only { "" } else { "," };
+                    let member = [comma.as_bytes(), b"\"responseId\":", trace].concat();
+                    self.splice.insert(close, member);
+                }
+            }
+        }
+        let compact = form == Form::Compact && self.blanks;
+        let answer = &wrapper[self.span.clone()];
+        if self.splice.is_empty() && !compact && !writing::has_separators(answer) {
+            return wrapper.slice(self.span);
+        }
+        let mut out = Vec::with_capacity(answer.len() + ROOM_FOR_EDITS);
+        let mut in_string = false;
+        for part in self.splice.parts(self.span) {
+            match part {
+                Part::Kept(span) if compact => {
+                    writing::compact(&wrapper[span], &mut in_string, &mut out);
+                }
+                Part::Kept(span) => writing::escape_separators(&wrapper[span], &mut out),
+                Part::New(new) => writing::escape_separators(new, &mut out),
+            }
+        }
+        out.into()
+    }
+
+    fn candidate(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Malformed> {
+        if cursor.kind()? != Kind::Object {
+            cursor.skip()?;
+            return Ok(());
+        }
+        let mut inside = cursor.object()?;
+        while let Some(key) = cursor.key(&mut inside)? {
+            let kind = cursor.kind()?;
+            match &*key.value {
+                "citationMetadata" | "citation_metadata" if kind == Kind::Object => {
+                    self.citations(cursor)?;
+                }
+                "finishReason" | "finish_reason" => {
+                    cursor.skip()?;
+                    self.finished |= kind != Kind::Null;
+                }
+                _ => {
+                    cursor.skip()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Vertex says `citations`, the public API `citationSources`; with both, both stay.
+    fn citations(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Malformed> {
+        let mut inside = cursor.object()?;
+        let mut vertex = None;
+        let mut public = false;
+        while let Some(key) = cursor.key(&mut inside)? {
+            cursor.skip()?;
+            match &*key.value {
+                "citations" => vertex = Some(key.span),
+                "citationSources" | "citation_sources" => public = true,
+                _ => {}
+            }
+        }
+        if let (Some(span), false) = (vertex, public) {
+            self.splice.replace(span, r#""citationSources""#);
+        }
+        Ok(())
+    }
+
+    fn prompt_feedback(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Malformed> {
+        let mut inside = cursor.object()?;
+        while let Some(key) = cursor.key(&mut inside)? {
+            let given = cursor.kind()? != Kind::Null;
+            cursor.skip()?;
+            self.finished |= given && matches!(&*key.value, "blockReason" | "block_reason");
+        }
+        Ok(())
+    }
+}
+
+fn usage(cursor: &mut Cursor<'_>) -> Result<Usage, Malformed> {
+    let mut usage = Usage::default();
+    let mut inside = cursor.object()?;
+    while let Some(key) = cursor.key(&mut inside)? {
+        let value = cursor.skip()?;
+        let count = match &*key.value {
+            "promptTokenCount" | "prompt_token_count" => &mut usage.prompt,
+            "candidatesTokenCount" | "candidates_token_count" => &mut usage.output,
+            "thoughtsTokenCount" | "thoughts_token_count" => &mut usage.thoughts,
+            "cachedContentTokenCount" | "cached_content_token_count" => &mut usage.cached,
+            _ => continue,
+        };
+        // Proto JSON allows an integer to be a string.
+        *count = cursor.text(value).trim_matches('"').parse().unwrap_or(0);
+    }
+    Ok(usage)
+}
+
+/// A `responseId` and a few escapes fit without growing the buffer.
+const ROOM_FOR_EDITS: usize = 128;

@@ -1,0 +1,150 @@
+//! Code Assist's wrapper: put on by splicing, taken off by slicing (`protocol.md` 2.4, 2.5).
+
+mod answer;
+#[cfg(test)]
+mod tests;
+mod writing;
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use crate::json::{Cursor, Kind, Malformed, Text};
+use crate::payload::Payload;
+use answer::Answer;
+
+/// `{"model":M,"project":P,"user_prompt_id":I,"request":` + the client's bytes + `}`.
+pub fn wrap_generate(model: &str, project: &str, prompt_id: &str, request: Payload) -> Payload {
+    let [model, project, prompt_id] = [model, project, prompt_id].map(quoted);
+    let head =
+        format!(r#"{{"model":{model},"project":{project},"user_prompt_id":{prompt_id},"request":"#);
+    wrap(head, request)
+}
+
+/// `{"request":` + the rewritten bytes + `}`: countTokens has an envelope of its own.
+pub fn wrap_count(request: Payload) -> Payload {
+    wrap(r#"{"request":"#, request)
+}
+
+/// One unary answer or one stream event, taken out of its wrapper.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Unwrapped {
+    /// The `response` object as the client gets it; `None` when the wrapper has none.
+    pub response: Option<Bytes>,
+    /// The whole `error` object's holder, `{"error":{…}}`, on one line, when the wrapper is an
+    /// error.
+    pub error: Option<Bytes>,
+    /// `traceId`, unescaped, when it is another than the one that was seen earlier: the events of
+    /// a stream all carry the same.
+    pub trace_id: Option<String>,
+    /// A candidate has a `finishReason`, or `promptFeedback` has a `blockReason`.
+    pub finished: bool,
+    /// Token counts of `usageMetadata`, when there.
+    pub usage: Option<Usage>,
+}
+
+/// `usageMetadata` in numbers. Cumulative: the last one of a stream counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// `promptTokenCount`.
+    pub prompt: u64,
+    /// `candidatesTokenCount`.
+    pub output: u64,
+    /// `thoughtsTokenCount`.
+    pub thoughts: u64,
+    /// `cachedContentTokenCount`.
+    pub cached: u64,
+}
+
+/// How the bytes of the answer are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// As upstream wrote it: for unary answers.
+    AsWritten,
+    /// Insignificant white space removed, so that it is one line: for stream events.
+    Compact,
+}
+
+/// Takes `wrapper` apart. `trace` is a trace id seen earlier on the same stream.
+///
+/// An array of one wrapper is read as that wrapper: errors come that way (`protocol.md` 4.3).
+/// Of a key that is there twice, the last one counts.
+pub fn unwrap(wrapper: &Bytes, form: Form, trace: Option<&str>) -> Result<Unwrapped, Malformed> {
+    let opened = Wrapper::read(wrapper)?;
+    let trace_text = opened.trace.as_ref().filter(|text| !text.value.is_empty());
+    let trace_json = match (trace_text, trace) {
+        (Some(text), _) => Cow::Borrowed(&wrapper[text.span.clone()]),
+        (None, Some(trace)) => Cow::Owned(quoted(trace).into_bytes()),
+        (None, None) => Cow::Borrowed(&[][..]),
+    };
+    let trace_id = trace_text.filter(|text| Some(&*text.value) != trace);
+    let mut unwrapped = Unwrapped {
+        trace_id: trace_id.map(|text| text.value.clone().into_owned()),
+        error: opened.error.map(|span| writing::error(&wrapper[span])),
+        ..Unwrapped::default()
+    };
+    if let Some(answer) = opened.response {
+        unwrapped.finished = answer.finished;
+        unwrapped.usage = answer.usage;
+        unwrapped.response = Some(answer.into_bytes(wrapper, form, &trace_json));
+    }
+    Ok(unwrapped)
+}
+
+/// The keys of a wrapper that mean something to us.
+#[derive(Default)]
+struct Wrapper<'a> {
+    response: Option<Answer>,
+    error: Option<Range<usize>>,
+    trace: Option<Text<'a>>,
+}
+
+impl<'a> Wrapper<'a> {
+    fn read(text: &'a [u8]) -> Result<Self, Malformed> {
+        let mut cursor = Cursor::new(text)?;
+        let mut wrapper = Self::default();
+        if cursor.kind()? == Kind::Array {
+            let mut inside = cursor.array()?;
+            if !cursor.item(&mut inside)? {
+                return Err(cursor.malformed("expected one element"));
+            }
+            wrapper.object(&mut cursor)?;
+            if cursor.item(&mut inside)? {
+                return Err(cursor.malformed("expected one element"));
+            }
+        } else {
+            wrapper.object(&mut cursor)?;
+        }
+        cursor.end()?;
+        Ok(wrapper)
+    }
+
+    fn object(&mut self, cursor: &mut Cursor<'a>) -> Result<(), Malformed> {
+        let mut inside = cursor.object()?;
+        while let Some(key) = cursor.key(&mut inside)? {
+            let absent = cursor.kind()? == Kind::Null;
+            match &*key.value {
+                "response" if !absent => self.response = Some(Answer::read(cursor)?),
+                "error" if !absent => self.error = Some(cursor.skip()?),
+                "traceId" | "trace_id" => self.trace = cursor.string_or_skip()?,
+                _ => {
+                    cursor.skip()?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn wrap(head: impl Into<Bytes>, request: Payload) -> Payload {
+    let mut payload = Payload::default();
+    payload.push(head);
+    payload.append(request);
+    payload.push("}");
+    payload
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
