@@ -10,10 +10,7 @@ use tempfile::TempDir;
 #[test]
 fn config_lists_every_setting_with_its_source_and_no_secret() {
     let home = Home::new();
-    home.write(
-        "c.toml",
-        "log_level = \"warn\"\nport = 1\noauth_client_secret = \"hush-file\"\n",
-    );
+    home.write("c.toml", "log_level = \"warn\"\nport = 1\noauth_client_secret = \"hush-file\"\n");
     let output = home.run_with(
         &["--config", "c.toml", "config", "--host", "localhost"],
         &[
@@ -27,10 +24,8 @@ fn config_lists_every_setting_with_its_source_and_no_secret() {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let lines: Vec<String> = stdout(&output).lines().map(str::to_owned).collect();
     let line = |name: &str| {
-        let of_it: Vec<&String> = lines
-            .iter()
-            .filter(|line| line.starts_with(&format!("{name}=")))
-            .collect();
+        let of_it: Vec<&String> =
+            lines.iter().filter(|line| line.starts_with(&format!("{name}="))).collect();
         assert_eq!(of_it.len(), 1, "{name}");
         of_it[0].split_whitespace().collect::<Vec<_>>().join(" ")
     };
@@ -39,27 +34,12 @@ fn config_lists_every_setting_with_its_source_and_no_secret() {
     assert_eq!(line("LOG_LEVEL"), "LOG_LEVEL=warn # from file");
     assert_eq!(line("LOG_FORMAT"), "LOG_FORMAT=json # from default");
     assert_eq!(line("PROXY_API_KEYS"), "PROXY_API_KEYS=*** # from env");
-    assert_eq!(
-        line("GCP_SERVICE_ACCOUNT"),
-        "GCP_SERVICE_ACCOUNT=*** # from env"
-    );
-    assert_eq!(
-        line("OAUTH_CLIENT_SECRET"),
-        "OAUTH_CLIENT_SECRET=*** # from file"
-    );
-    assert_eq!(
-        line("HTTPS_PROXY"),
-        "HTTPS_PROXY=http://***@proxy:3128 # from env"
-    );
-    assert_eq!(
-        line("GEMINI_PROJECT_ID"),
-        "GEMINI_PROJECT_ID= # from default"
-    );
+    assert_eq!(line("GCP_SERVICE_ACCOUNT"), "GCP_SERVICE_ACCOUNT=*** # from env");
+    assert_eq!(line("OAUTH_CLIENT_SECRET"), "OAUTH_CLIENT_SECRET=*** # from file");
+    assert_eq!(line("HTTPS_PROXY"), "HTTPS_PROXY=http://***@proxy:3128 # from env");
+    assert_eq!(line("GEMINI_PROJECT_ID"), "GEMINI_PROJECT_ID= # from default");
     let kv = home.path("data/code-assist-proxy/kv.redb");
-    assert_eq!(
-        line("KV_URL"),
-        format!("KV_URL=file:{} # from default", kv.display())
-    );
+    assert_eq!(line("KV_URL"), format!("KV_URL=file:{} # from default", kv.display()));
     let printed = format!("{}{}", stdout(&output), stderr(&output));
     assert!(!printed.contains("hush"), "{printed}");
 }
@@ -98,10 +78,7 @@ fn a_public_host_without_keys_refuses_to_start() {
     let output = home.run_with(&["serve", "--host", "0.0.0.0", "--port", "0"], &[]);
     assert_eq!(output.status.code(), Some(2));
     let told = stderr(&output);
-    assert!(
-        told.contains("error: HOST: refuses to listen on 0.0.0.0 without keys"),
-        "{told}"
-    );
+    assert!(told.contains("error: HOST: refuses to listen on 0.0.0.0 without keys"), "{told}");
     assert!(told.contains("PROXY_API_KEYS") && told.contains("ALLOW_UNAUTHENTICATED=true"));
 }
 
@@ -115,11 +92,7 @@ fn the_file_is_the_flags_else_the_variables_else_the_default_one() {
     let port = |arguments: &[&str], env: &[(&str, &str)]| {
         let output = home.run_with(&[arguments, &["config"]].concat(), env);
         let listing = stdout(&output);
-        listing
-            .lines()
-            .find_map(|line| line.strip_prefix("PORT="))
-            .unwrap()[..1]
-            .to_owned()
+        listing.lines().find_map(|line| line.strip_prefix("PORT=")).unwrap()[..1].to_owned()
     };
     let variable = [("CODE_ASSIST_PROXY_CONFIG", "by-variable.toml")];
     assert_eq!(port(&[], &[]), "1");
@@ -132,18 +105,12 @@ fn the_file_is_the_flags_else_the_variables_else_the_default_one() {
     ] {
         let output = home.run_with(&[&arguments[..], &["config"]].concat(), &env);
         assert_eq!(output.status.code(), Some(2));
-        assert!(
-            stderr(&output).contains("error: nowhere.toml: No such file"),
-            "{output:?}"
-        );
+        assert!(stderr(&output).contains("error: nowhere.toml: No such file"), "{output:?}");
     }
     fs::remove_file(home.path("config/code-assist-proxy/config.toml")).unwrap();
     assert_eq!(home.run_with(&["config"], &[]).status.code(), Some(0));
     let nobody = home.run_with(&["config"], &[("XDG_CONFIG_HOME", "/dev/null/.config")]);
-    assert_eq!(
-        (nobody.status.code(), stderr(&nobody).as_str()),
-        (Some(0), "")
-    );
+    assert_eq!((nobody.status.code(), stderr(&nobody).as_str()), (Some(0), ""));
 }
 
 #[cfg(unix)]
@@ -152,10 +119,7 @@ fn a_file_with_secrets_that_others_can_read_is_told() {
     use std::os::unix::fs::PermissionsExt;
 
     let home = Home::new();
-    home.write(
-        "c.toml",
-        "oauth_client_id = \"a\"\noauth_client_secret = \"hush\"\n",
-    );
+    home.write("c.toml", "oauth_client_id = \"a\"\noauth_client_secret = \"hush\"\n");
     let told_at = |mode| {
         fs::set_permissions(home.path("c.toml"), fs::Permissions::from_mode(mode)).unwrap();
         stderr(&home.run_with(&["--config", "c.toml", "kv", "list"], &[]))
@@ -179,19 +143,11 @@ fn bad_usage_is_2_and_help_and_version_are_0() {
         assert_eq!(output.status.code(), Some(2), "{bad:?}");
         assert!(!stderr(&output).contains("hush"), "{bad:?}");
     }
-    for good in [
-        vec!["--help"],
-        vec!["--version"],
-        vec!["kv", "export", "--help"],
-        vec!["help"],
-    ] {
+    for good in [vec!["--help"], vec!["--version"], vec!["kv", "export", "--help"], vec!["help"]] {
         assert_eq!(home.run_with(&good, &[]).status.code(), Some(0), "{good:?}");
     }
     let version = stdout(&home.run_with(&["--version"], &[]));
-    assert_eq!(
-        version,
-        format!("code-assist-proxy {}\n", env!("CARGO_PKG_VERSION"))
-    );
+    assert_eq!(version, format!("code-assist-proxy {}\n", env!("CARGO_PKG_VERSION")));
 }
 
 #[test]
@@ -201,22 +157,10 @@ fn help_says_where_settings_come_from_and_names_every_flag() {
     for knob in code_assist_core::settings::KNOBS {
         match knob.flag() {
             Some(flag) => assert!(help.contains(&format!("--{flag}")), "{flag}"),
-            None => assert!(
-                help.contains(knob.name),
-                "{} is told to have no flag",
-                knob.name
-            ),
+            None => assert!(help.contains(knob.name), "{} is told to have no flag", knob.name),
         }
     }
-    for command in [
-        "",
-        "serve",
-        "check",
-        "config",
-        "models",
-        "kv list",
-        "kv export",
-    ] {
+    for command in ["", "serve", "check", "config", "models", "kv list", "kv export"] {
         let arguments: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
         let help = stdout(&home.run_with(&arguments, &[]));
         assert!(help.contains("Exit codes: 0"), "{command}");
@@ -230,10 +174,7 @@ fn completions_are_printed_for_every_shell() {
         let output = home.run_with(&["completions", shell], &[]);
         assert_eq!(output.status.code(), Some(0));
         let script = stdout(&output);
-        assert!(
-            script.contains("kv-url") && script.contains("emulator"),
-            "{shell}"
-        );
+        assert!(script.contains("kv-url") && script.contains("emulator"), "{shell}");
     }
 }
 
@@ -255,10 +196,7 @@ fn the_store_is_exported_cleared_and_imported() {
     assert_eq!(stdout(&output), told);
 
     let list = stdout(&home.run_with(&["kv", "list"], &[]));
-    assert!(
-        list.contains("oauth_token_cache") && list.contains("59m"),
-        "{list}"
-    );
+    assert!(list.contains("oauth_token_cache") && list.contains("59m"), "{list}");
     assert!(list.contains("binary") && list.contains("never"), "{list}");
     assert!(!list.contains("hush"), "{list}");
 
@@ -279,27 +217,13 @@ fn the_store_is_exported_cleared_and_imported() {
     {
         use std::os::unix::fs::PermissionsExt;
 
-        let mode = fs::metadata(home.path("out.json"))
-            .unwrap()
-            .permissions()
-            .mode();
+        let mode = fs::metadata(home.path("out.json")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 
-    assert_eq!(
-        stdout(&home.run_with(&["kv", "clear"], &[])),
-        "2 entries removed\n"
-    );
-    assert_eq!(
-        stdout(&home.run_with(&["kv", "list"], &[])).lines().count(),
-        1
-    );
-    assert_eq!(
-        home.run_with(&["kv", "import", "out.json"], &[])
-            .status
-            .code(),
-        Some(0)
-    );
+    assert_eq!(stdout(&home.run_with(&["kv", "clear"], &[])), "2 entries removed\n");
+    assert_eq!(stdout(&home.run_with(&["kv", "list"], &[])).lines().count(), 1);
+    assert_eq!(home.run_with(&["kv", "import", "out.json"], &[]).status.code(), Some(0));
     assert_eq!(stdout(&home.run_with(&["kv", "list"], &[])), list);
 }
 
@@ -309,14 +233,8 @@ fn a_bad_import_writes_nothing() {
     home.write("bad.json", r#"[{"key":"fine","value":"x"},{"key":"bad"}]"#);
     let output = home.run_with(&["kv", "import", "bad.json"], &[]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(
-        stderr(&output).contains("bad.json: entry 2: has no \"value\""),
-        "{output:?}"
-    );
-    assert_eq!(
-        stdout(&home.run_with(&["kv", "list"], &[])).lines().count(),
-        1
-    );
+    assert!(stderr(&output).contains("bad.json: entry 2: has no \"value\""), "{output:?}");
+    assert_eq!(stdout(&home.run_with(&["kv", "list"], &[])).lines().count(), 1);
     let output = home.run_with(&["kv", "import", "nowhere.json"], &[]);
     assert_eq!(output.status.code(), Some(1));
     let output = home.run_with(&["kv", "list"], &[("KV_URL", "memory:")]);
@@ -331,20 +249,10 @@ fn a_damaged_store_is_set_aside_and_told() {
     let output = home.run_with(&["kv", "list", "--kv-url", "file:kv.redb"], &[]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let told = stderr(&output);
-    assert!(
-        told.contains("warning: the key-value store kv.redb is damaged"),
-        "{told}"
-    );
+    assert!(told.contains("warning: the key-value store kv.redb is damaged"), "{told}");
     assert!(!told.contains("panicked"), "{told}");
-    let aside = fs::read_dir(home.path("."))
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name());
-    assert_eq!(
-        aside
-            .filter(|name| name.to_string_lossy().contains(".damaged-"))
-            .count(),
-        1
-    );
+    let aside = fs::read_dir(home.path(".")).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(aside.filter(|name| name.to_string_lossy().contains(".damaged-")).count(), 1);
 }
 
 #[cfg(unix)]
@@ -355,20 +263,13 @@ fn a_store_that_another_process_has_is_told_and_left_alone() {
     let import = ["kv", "import", "one.json", "--kv-url", "file:kv.redb"];
     assert_eq!(home.run_with(&import, &[]).status.code(), Some(0));
     // Another process with the lock that a running proxy holds.
-    let file = fs::File::options()
-        .read(true)
-        .write(true)
-        .open(home.path("kv.redb"))
-        .unwrap();
+    let file = fs::File::options().read(true).write(true).open(home.path("kv.redb")).unwrap();
     file.lock().unwrap();
     for command in ["list", "clear", "export"] {
         let output = home.run_with(&["kv", command, "--kv-url", "file:kv.redb"], &[]);
         assert_eq!(output.status.code(), Some(1), "{command}");
         let told = stderr(&output);
-        assert!(
-            told.contains("kv.redb is in use by another process"),
-            "{command}: {told}"
-        );
+        assert!(told.contains("kv.redb is in use by another process"), "{command}: {told}");
         assert_eq!(stdout(&output), "", "{command}");
     }
     drop(file);
@@ -393,16 +294,10 @@ fn a_disk_that_is_full_is_an_error_and_not_a_crash() {
     let output = limited.args(["-c", script, BINARY]).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let told = stderr(&output);
-    assert!(
-        told.contains("key-value store kv.redb") && !told.contains("panicked"),
-        "{told}"
-    );
+    assert!(told.contains("key-value store kv.redb") && !told.contains("panicked"), "{told}");
     let list = home.run_with(&["kv", "list", "--kv-url", "file:kv.redb"], &[]);
     assert_eq!(stderr(&list), "");
-    assert!(
-        stdout(&list).contains("small") && !stdout(&list).contains("k1"),
-        "{list:?}"
-    );
+    assert!(stdout(&list).contains("small") && !stdout(&list).contains("k1"), "{list:?}");
 }
 
 #[test]
@@ -418,12 +313,7 @@ fn a_process_killed_at_any_moment_leaves_the_store_whole() {
     home.write("in.json", &generation(0));
     // How long one whole import takes here spreads the kills over all of it.
     let begun = std::time::Instant::now();
-    assert_eq!(
-        home.run_with(&["kv", "import", "in.json"], &env)
-            .status
-            .code(),
-        Some(0)
-    );
+    assert_eq!(home.run_with(&["kv", "import", "in.json"], &env).status.code(), Some(0));
     let whole = begun.elapsed();
 
     let (mut killed, mut finished) = (0, 0);
@@ -431,11 +321,7 @@ fn a_process_killed_at_any_moment_leaves_the_store_whole() {
     for n in 1..=24 {
         home.write("in.json", &generation(n));
         let mut import = home.command(&["kv", "import", "in.json"], &env);
-        let mut child = import
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child = import.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         std::thread::sleep(whole * u32::try_from(n).unwrap() / 18);
         child.kill().unwrap();
         match child.wait().unwrap().success() {
@@ -443,22 +329,12 @@ fn a_process_killed_at_any_moment_leaves_the_store_whole() {
             false => killed += 1,
         }
         let output = home.run_with(&["kv", "export"], &env);
-        assert_eq!(
-            (output.status.code(), stderr(&output).as_str()),
-            (Some(0), ""),
-            "round {n}"
-        );
+        assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""), "round {n}");
         let rows: Vec<BTreeMap<String, String>> = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(rows.len(), 100, "round {n}");
         let now: usize = rows[0]["value"].parse().unwrap();
-        assert!(
-            rows.iter().all(|row| row["value"] == rows[0]["value"]),
-            "round {n}: half a write"
-        );
-        assert!(
-            now == last || now == n,
-            "round {n}: neither before nor after, but {now}"
-        );
+        assert!(rows.iter().all(|row| row["value"] == rows[0]["value"]), "round {n}: half a write");
+        assert!(now == last || now == n, "round {n}: neither before nor after, but {now}");
         last = now;
     }
     // On a machine whose speed changes, few may be hit in the middle, but not none.
@@ -473,20 +349,12 @@ fn a_process_killed_while_it_creates_the_store_leaves_no_damage() {
     let env = [("KV_URL", "file:kv.redb")];
     for n in 0..30 {
         let mut import = home.command(&["kv", "import", "in.json"], &env);
-        let mut child = import
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child = import.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         std::thread::sleep(std::time::Duration::from_micros(400 * n));
         child.kill().unwrap();
         child.wait().unwrap();
         let output = home.run_with(&["kv", "list"], &env);
-        assert_eq!(
-            (output.status.code(), stderr(&output).as_str()),
-            (Some(0), ""),
-            "round {n}"
-        );
+        assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""), "round {n}");
         fs::remove_file(home.path("kv.redb")).unwrap();
     }
     assert!(!home.names().iter().any(|name| name.contains("damaged")));
@@ -526,10 +394,7 @@ impl Home {
 
     fn names(&self) -> Vec<String> {
         let entries = fs::read_dir(self.0.path()).expect("a readable folder");
-        entries
-            .flatten()
-            .map(|entry| entry.file_name().to_string_lossy().into_owned())
-            .collect()
+        entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
     }
 
     fn command(&self, arguments: &[&str], env: &[(&str, &str)]) -> Command {
@@ -552,9 +417,7 @@ impl Home {
     }
 
     fn run_with(&self, arguments: &[&str], env: &[(&str, &str)]) -> Output {
-        self.command(arguments, env)
-            .output()
-            .expect("the binary runs")
+        self.command(arguments, env).output().expect("the binary runs")
     }
 }
 

@@ -31,7 +31,8 @@ fn every_golden_case_holds() {
             let expected = fs::read(&path).unwrap_or_default();
             if got != expected {
                 let [got, expected] = [&got[..], &expected].map(String::from_utf8_lossy);
-                failures.push(format!("{}\n  got      {got}\n  expected {expected}", path.display()));
+                failures
+                    .push(format!("{}\n  got      {got}\n  expected {expected}", path.display()));
             }
         }
         cases += 1;

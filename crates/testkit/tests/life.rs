@@ -211,7 +211,8 @@ fn missing_credentials_are_told_with_where_they_were_looked_for() {
     assert!(script.all_received().is_empty(), "nothing goes to Google without a token");
     script.write_login(login(3000));
     script.run(&proxy, proxy.tend(&script));
-    assert_eq!(run(&script, &proxy, post(GENERATE, HELLO)).status, 200, "no restart is needed");
+    let answer = run(&script, &proxy, post(GENERATE, HELLO));
+    assert_eq!(answer.status, 200, "no restart is needed: {}", answer.text());
 }
 
 #[test]

@@ -83,9 +83,14 @@ impl Projects {
         }
     }
 
-    /// The credentials have changed: another account has another project.
+    /// The credentials are another account's, which has another project.
     pub fn forget(&mut self) {
         self.known = None;
+        self.reopen();
+    }
+
+    /// The credentials have changed: what stood against them may stand no more.
+    pub fn reopen(&mut self) {
         self.refused = None;
     }
 

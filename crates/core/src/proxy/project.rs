@@ -126,7 +126,9 @@ impl Proxy {
         let text = self.recall(platform, PROJECT_KEY).await?;
         let value: Value = serde_json::from_slice(&text).ok()?;
         let owner = value.get("credential").and_then(Value::as_str);
-        if owner.is_some_and(|owner| owner != self.credential_marker()) {
+        if let Some(owner) = owner
+            && owner != self.credential_marker(platform).await
+        {
             return None;
         }
         let project = value.get("project_id").and_then(Value::as_str)?;
@@ -144,7 +146,7 @@ impl Proxy {
             "ttl": until.0,
             "source": "discovery",
             "validation_count": 1,
-            "credential": self.credential_marker(),
+            "credential": self.credential_marker(platform).await,
         });
         let ttl = clock.until(until);
         self.remember(platform, PROJECT_KEY, Bytes::from(value.to_string()), ttl).await;

@@ -299,6 +299,7 @@ impl Proxy {
         let trouble = self.tokens().trouble().is_some();
         if !first && (other_account || newer || trouble) || first && trouble {
             self.tokens().reopen(platform.clock());
+            lock(&self.projects).reopen();
             return true;
         }
         false
@@ -330,9 +331,9 @@ impl Proxy {
         (login, marker)
     }
 
-    /// [`Login::marker`] of the credential in use.
-    pub(super) fn credential_marker(&self) -> String {
-        lock(&self.login).marker.clone()
+    /// [`Login::marker`] of the credential in use, empty when there is none.
+    pub(super) async fn credential_marker<P: Platform>(&self, platform: &P) -> String {
+        self.login(platform).await.map(|(_, marker)| marker).unwrap_or_default()
     }
 
     /// Reads an entry; a store that fails never fails a request.
@@ -373,16 +374,11 @@ fn missing(file: LoginFile) -> Outcome {
              it, which only the CLI can read: unset GEMINI_FORCE_ENCRYPTED_FILE_STORAGE and sign in \
              again with `gemini`"
         )),
-        LoginFile::Absent { path, encrypted_store: false } => missing(format!(
-            "{path} does not exist: sign in with `gemini` on this machine, or give the content of \
-             its oauth_creds.json as GCP_SERVICE_ACCOUNT"
-        )),
+        LoginFile::Absent { path, encrypted_store: false } => {
+            missing(format!("{path} does not exist"))
+        }
         LoginFile::Unreadable(why) => missing(format!("the credential file cannot be read: {why}")),
-        LoginFile::Unsupported => missing(
-            "set the secret GCP_SERVICE_ACCOUNT to the content of the Gemini CLI's \
-             oauth_creds.json"
-                .to_owned(),
-        ),
+        LoginFile::Unsupported => missing("GCP_SERVICE_ACCOUNT is not set".to_owned()),
         LoginFile::Unchanged => missing("the credential file could not be read".to_owned()),
         LoginFile::Read { content, .. } => match Login::parse(&content) {
             // Perhaps in the middle of being written.

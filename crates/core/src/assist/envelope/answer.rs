@@ -45,11 +45,7 @@ impl Answer {
             match &*key.value {
                 "responseId" | "response_id" => {
                     let span = cursor.skip()?;
-                    answer.id = if kind == Kind::Null {
-                        Id::Null(span)
-                    } else {
-                        Id::Given
-                    };
+                    answer.id = if kind == Kind::Null { Id::Null(span) } else { Id::Given };
                 }
                 "candidates" if kind == Kind::Array => {
                     let mut candidates = cursor.array()?;

@@ -11,10 +11,7 @@ fn a_request_is_wrapped_without_being_touched() {
         "{\"model\":\"m\",\"project\":\"p\\\"\\n\",\"user_prompt_id\":\"i\",\"request\": {\"contents\": []}\n}"
     );
     assert_eq!(wrapped.pieces().nth(1).unwrap().as_ptr(), request.as_ptr());
-    assert_eq!(
-        wrap_count(request.into()).to_bytes(),
-        "{\"request\": {\"contents\": []}\n}"
-    );
+    assert_eq!(wrap_count(request.into()).to_bytes(), "{\"request\": {\"contents\": []}\n}");
 }
 
 #[test]
@@ -29,25 +26,14 @@ fn an_answer_is_sliced_out_and_the_wrappers_keys_stay_behind() {
         assert!(wrapper.as_ptr_range().contains(&response.as_ptr()));
         assert_eq!(unwrapped.trace_id.as_deref(), Some("t"));
     }
-    assert_eq!(
-        unwrap(&wrapper, Form::Compact, Some("t")).unwrap().trace_id,
-        None
-    );
+    assert_eq!(unwrap(&wrapper, Form::Compact, Some("t")).unwrap().trace_id, None);
 }
 
 #[test]
 fn a_missing_response_id_is_filled_from_the_trace() {
     for (wrapper, earlier, expected) in [
-        (
-            r#"{"response":{"a":1},"traceId":"t"}"#,
-            None,
-            r#"{"a":1,"responseId":"t"}"#,
-        ),
-        (
-            r#"{"trace_id":"t","response":{ }}"#,
-            None,
-            r#"{"responseId":"t"}"#,
-        ),
+        (r#"{"response":{"a":1},"traceId":"t"}"#, None, r#"{"a":1,"responseId":"t"}"#),
+        (r#"{"trace_id":"t","response":{ }}"#, None, r#"{"responseId":"t"}"#),
         (
             r#"{"response":{"responseId":null,"a":1},"traceId":"t"}"#,
             None,
@@ -58,38 +44,18 @@ fn a_missing_response_id_is_filled_from_the_trace() {
             None,
             r#"{"a":1,"responseId":"\"\u0041\\"}"#,
         ),
-        (
-            r#"{"response":{"a":1}}"#,
-            Some("e\""),
-            r#"{"a":1,"responseId":"e\""}"#,
-        ),
-        (
-            r#"{"response":{"a":1},"traceId":""}"#,
-            Some("e"),
-            r#"{"a":1,"responseId":"e"}"#,
-        ),
-        (
-            r#"{"response":{"a":1},"traceId":"t"}"#,
-            Some("e"),
-            r#"{"a":1,"responseId":"t"}"#,
-        ),
+        (r#"{"response":{"a":1}}"#, Some("e\""), r#"{"a":1,"responseId":"e\""}"#),
+        (r#"{"response":{"a":1},"traceId":""}"#, Some("e"), r#"{"a":1,"responseId":"e"}"#),
+        (r#"{"response":{"a":1},"traceId":"t"}"#, Some("e"), r#"{"a":1,"responseId":"t"}"#),
         (r#"{"response":{"a":1},"traceId":7}"#, None, r#"{"a":1}"#),
-        (
-            r#"{"response":{"responseId":""},"traceId":"t"}"#,
-            None,
-            r#"{"responseId":""}"#,
-        ),
+        (r#"{"response":{"responseId":""},"traceId":"t"}"#, None, r#"{"responseId":""}"#),
         (
             "{\"response\":{\"a\":1},\"traceId\":\"\u{2028}\"}",
             None,
             r#"{"a":1,"responseId":"\u2028"}"#,
         ),
     ] {
-        assert_eq!(
-            taken(wrapper, Form::Compact, earlier).response.unwrap(),
-            expected,
-            "{wrapper}"
-        );
+        assert_eq!(taken(wrapper, Form::Compact, earlier).response.unwrap(), expected, "{wrapper}");
     }
 }
 
@@ -107,10 +73,7 @@ fn citations_have_the_public_name() {
         r#"{"citation_metadata":{"citationSources":[]}},"#,
         r#"{"citationMetadata":{"citations":[],"citationSources":[]}},null]}"#
     );
-    assert_eq!(
-        taken(given, Form::AsWritten, None).response.unwrap(),
-        expected
-    );
+    assert_eq!(taken(given, Form::AsWritten, None).response.unwrap(), expected);
 }
 
 #[test]
@@ -160,53 +123,25 @@ fn errors_come_out_on_one_line_also_from_an_array() {
 fn the_end_and_the_usage_are_noticed() {
     for (response, finished) in [
         (r#"{"candidates":[{"finishReason":"STOP"}]}"#, true),
-        (
-            r#"{"candidates":[{},{"finish_reason":"MAX_TOKENS"}]}"#,
-            true,
-        ),
+        (r#"{"candidates":[{},{"finish_reason":"MAX_TOKENS"}]}"#, true),
         (r#"{"promptFeedback":{"blockReason":"SAFETY"}}"#, true),
-        (
-            r#"{"candidates":[{"finishReason":null,"content":{"finishReason":"STOP"}}]}"#,
-            false,
-        ),
-        (
-            r#"{"promptFeedback":{"safetyRatings":[]},"finishReason":"STOP"}"#,
-            false,
-        ),
+        (r#"{"candidates":[{"finishReason":null,"content":{"finishReason":"STOP"}}]}"#, false),
+        (r#"{"promptFeedback":{"safetyRatings":[]},"finishReason":"STOP"}"#, false),
     ] {
         let wrapper = format!(r#"{{"response":{response}}}"#);
-        assert_eq!(
-            taken(&wrapper, Form::Compact, None).finished,
-            finished,
-            "{response}"
-        );
+        assert_eq!(taken(&wrapper, Form::Compact, None).finished, finished, "{response}");
     }
     let wrapper = r#"{"response":{"usageMetadata":{"promptTokenCount":10,"candidatesTokenCount":"33","thoughtsTokenCount":769,"x":{},"cachedContentTokenCount":null}}}"#;
-    let usage = Usage {
-        prompt: 10,
-        output: 33,
-        thoughts: 769,
-        cached: 0,
-    };
+    let usage = Usage { prompt: 10, output: 33, thoughts: 769, cached: 0 };
     assert_eq!(taken(wrapper, Form::Compact, None).usage, Some(usage));
 }
 
 #[test]
 fn what_is_not_a_wrapper_is_refused() {
-    for given in [
-        "",
-        "[]",
-        "1",
-        "[{},{}]",
-        "{\"response\":[]}",
-        "{\"response\":{}",
-        "{} {}",
-        "[[{}]]",
-    ] {
-        assert!(
-            unwrap(&Bytes::from(given), Form::Compact, None).is_err(),
-            "{given}"
-        );
+    for given in
+        ["", "[]", "1", "[{},{}]", "{\"response\":[]}", "{\"response\":{}", "{} {}", "[[{}]]"]
+    {
+        assert!(unwrap(&Bytes::from(given), Form::Compact, None).is_err(), "{given}");
     }
 }
 

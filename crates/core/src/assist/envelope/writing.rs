@@ -19,11 +19,7 @@ pub(super) fn compact(json: &[u8], in_string: &mut bool, out: &mut Vec<u8>) {
             let plain = memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
             escape_separators(&rest[..plain], out);
             rest = &rest[plain..];
-            let taken = if rest.first() == Some(&b'\\') {
-                2.min(rest.len())
-            } else {
-                1
-            };
+            let taken = if rest.first() == Some(&b'\\') { 2.min(rest.len()) } else { 1 };
             *in_string = rest.first() != Some(&b'"');
             out.extend_from_slice(rest.get(..taken).unwrap_or_default());
             rest = rest.get(taken..).unwrap_or_default();

@@ -170,11 +170,7 @@ async fn a_process_killed_in_the_middle_of_its_writes_loses_at_most_the_last() {
     let mut before = 0;
     for round in 1..=15_u64 {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "store::file::tests::writes_until_killed",
-                "--ignored",
-            ])
+            .args(["--exact", "store::file::tests::writes_until_killed", "--ignored"])
             .arg("--nocapture")
             .env(PATH_OF_WRITER, &path)
             .stdout(Stdio::piped())
@@ -182,16 +178,9 @@ async fn a_process_killed_in_the_middle_of_its_writes_loses_at_most_the_last() {
             .unwrap();
         let mut told = BufReader::new(child.stdout.take().unwrap()).lines();
         // Killed after some acknowledged writes, at a moment within the next that differs.
-        let number = |line: &str| {
-            line.strip_prefix("saved ")
-                .and_then(|n| n.parse::<u64>().ok())
-        };
+        let number = |line: &str| line.strip_prefix("saved ").and_then(|n| n.parse::<u64>().ok());
         let mut acknowledged = 0;
-        for line in told
-            .by_ref()
-            .map_while(Result::ok)
-            .filter_map(|line| number(&line))
-        {
+        for line in told.by_ref().map_while(Result::ok).filter_map(|line| number(&line)) {
             acknowledged = line;
             if acknowledged >= before + round {
                 break;
@@ -200,10 +189,7 @@ async fn a_process_killed_in_the_middle_of_its_writes_loses_at_most_the_last() {
         std::thread::sleep(Duration::from_micros(137 * round));
         child.kill().unwrap();
         child.wait().unwrap();
-        let more = told
-            .map_while(Result::ok)
-            .filter_map(|line| number(&line))
-            .last();
+        let more = told.map_while(Result::ok).filter_map(|line| number(&line)).last();
         let acknowledged = more.unwrap_or(acknowledged);
         assert!(acknowledged >= before + round, "the writer wrote");
 
@@ -227,19 +213,12 @@ async fn writes_until_killed() {
     };
     let (store, _) = FileStore::open(Path::new(&path), Clock::system()).unwrap();
     let value = store.load("counter").await.unwrap().unwrap_or_default();
-    let mut counter: u64 = std::str::from_utf8(&value)
-        .unwrap()
-        .trim()
-        .parse()
-        .unwrap_or(0);
+    let mut counter: u64 = std::str::from_utf8(&value).unwrap().trim().parse().unwrap_or(0);
     loop {
         counter += 1;
         // Long enough for several pages.
         let value = Bytes::from(format!("{counter:>20000}"));
-        store
-            .save("counter", value, Duration::from_secs(3600))
-            .await
-            .unwrap();
+        store.save("counter", value, Duration::from_secs(3600)).await.unwrap();
         // Straight to the pipe, past the test harness's capture.
         writeln!(io::stdout().lock(), "saved {counter}").unwrap();
     }
