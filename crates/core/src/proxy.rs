@@ -5,6 +5,7 @@
 //! ([`Proxy::handle`]) and one loop that tries again ([`Proxy::attempt`]).
 
 mod ask;
+pub mod check;
 mod local;
 mod project;
 mod token;
