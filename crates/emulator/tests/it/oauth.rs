@@ -33,7 +33,7 @@ async fn each_mistake_in_a_refresh_has_its_own_answer() {
             .into_iter()
             .filter(move |field| field.0 != name)
     };
-    let cases: [(Vec<(&str, &str)>, u16, &str, &str); 8] = [
+    let cases = [
         (
             good("grant_type").collect(),
             400,
