@@ -354,4 +354,29 @@ mod tests {
         assert_eq!(all, b"[{}\n,\r\n{}\n]\n");
         assert_eq!(array(&[]).concat(), b"[]");
     }
+
+    #[test]
+    fn each_chunk_is_offered_alone_so_that_it_is_written_alone() {
+        let rule = Rule {
+            chunk_size: Some(2),
+            ..Rule::default()
+        };
+        let content = Content::Whole(Bytes::from_static(b"abcde"));
+        let link = Link::default();
+        let mut body = Playback::new(content, Some(&rule), Duration::ZERO, None, link);
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        let mut played = Vec::new();
+        loop {
+            match Pin::new(&mut body).poll_frame(&mut context) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    let bytes = frame.into_data().unwrap();
+                    played.push(String::from_utf8(bytes.to_vec()).unwrap());
+                }
+                Poll::Ready(Some(Err(severed))) => panic!("{severed}"),
+                Poll::Ready(None) => break,
+                Poll::Pending => played.push("flush".to_owned()),
+            }
+        }
+        assert_eq!(played, ["ab", "flush", "cd", "flush", "e"]);
+    }
 }
