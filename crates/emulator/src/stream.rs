@@ -62,6 +62,9 @@ impl Playback {
                 steps.push_back(Step::Write(frame));
             }
         }
+        if rule.body_delay_ms > 0 {
+            steps.push_front(Step::Pause(Duration::from_millis(rule.body_delay_ms)));
+        }
         if let Some(most) = rule.cut_after_bytes {
             cut(&mut steps, most, rule.cut);
         }
@@ -378,5 +381,19 @@ mod tests {
             }
         }
         assert_eq!(played, ["ab", "flush", "cd", "flush", "e"]);
+    }
+
+    #[test]
+    fn a_gzip_frame_can_be_read_before_the_next_one_comes() {
+        use std::io::Read as _;
+
+        let frames = [Bytes::from_static(b"one"), Bytes::from_static(b"two")];
+        let packed = gzip(&frames);
+        assert_eq!(packed.len(), 2);
+        let mut first = [0; 3];
+        flate2::read::GzDecoder::new(&packed[0][..])
+            .read_exact(&mut first)
+            .unwrap();
+        assert_eq!(&first, b"one");
     }
 }

@@ -392,3 +392,17 @@ async fn the_state_can_be_read_back() {
             .contains(&json!("gemini-3-flash"))
     );
 }
+
+#[tokio::test]
+async fn a_head_can_come_well_before_its_body() {
+    let google = started().await;
+    script(&google, json!({"body_delay_ms": 50, "events": ["1"]})).await;
+    let answer = stream(&google, &prompt("hi")).await;
+    assert_eq!(answer.events(), [json!(1)]);
+    let (first, last) = (answer.reads[0].0, answer.reads.last().unwrap().0);
+    assert!(
+        last - first >= Duration::from_millis(45),
+        "{:?}",
+        answer.reads
+    );
+}

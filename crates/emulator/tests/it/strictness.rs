@@ -362,11 +362,11 @@ async fn a_body_is_exactly_one_json_object() {
     for (body, what) in cases {
         let answer = send(&google, "POST", target, &headers, body.as_bytes()).await;
         assert_eq!(answer.status, 400, "{body}");
+        let start = format!("Invalid JSON payload received. {what}");
         assert!(
-            answer
-                .message()
-                .starts_with("Invalid JSON payload received. "),
-            "{body}"
+            answer.message().starts_with(&start),
+            "{body}: {}",
+            answer.message()
         );
     }
     let padded = format!(" {whole}\n");
