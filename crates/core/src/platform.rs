@@ -48,6 +48,9 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
     /// Writes one entry, gone after `ttl`.
     async fn save(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), StoreError>;
 
+    /// False when the store is another one than was asked for (memory standing in for a file).
+    fn store_connected(&self) -> bool;
+
     /// The credential file as it is now.
     ///
     /// `seen` is the stamp of the version that the core has read; the same version again is

@@ -75,14 +75,20 @@ impl Report {
     }
 
     /// The body of `GET /health` (`spec.md` 13), and whether its status is 200.
-    pub fn health(&self, clock: Millis, now: Moment, credentials_ok: bool) -> (bool, String) {
+    pub fn health(
+        &self,
+        clock: Millis,
+        now: Moment,
+        credentials_ok: bool,
+        store_connected: bool,
+    ) -> (bool, String) {
         let upstream = match self.upstream_failures.load(Relaxed) {
             _ if !self.upstream_asked.load(Relaxed) => "unknown",
             0 => "healthy",
             1..UNHEALTHY_FROM => "degraded",
             UNHEALTHY_FROM.. => "unhealthy",
         };
-        let store_ok = !self.store_failed.load(Relaxed);
+        let store_ok = store_connected && !self.store_failed.load(Relaxed);
         let degraded = !store_ok || !credentials_ok || matches!(upstream, "degraded" | "unhealthy");
         let status = match (self.shutting_down(), degraded) {
             (true, _) => "unhealthy",
@@ -341,7 +347,7 @@ mod tests {
         report.token_asked(false);
         report.refreshed();
         report.upstream(true);
-        let (ok, body) = report.health(NOON, Moment(3_600_000_000), true);
+        let (ok, body) = report.health(NOON, Moment(3_600_000_000), true, true);
         assert!(ok);
         assert_eq!(
             body,
@@ -361,7 +367,7 @@ mod tests {
     #[test]
     fn health_tells_of_store_upstream_and_shutdown() {
         let report = Report::new(Moment(0));
-        let health = |report: &Report| report.health(NOON, Moment(1), true);
+        let health = |report: &Report| report.health(NOON, Moment(1), true, true);
         assert!(health(&report).1.contains(r#""upstream_status":"unknown""#));
         report.store(false);
         let (ok, body) = health(&report);

@@ -97,10 +97,12 @@ impl Entry {
 
     pub(crate) fn body(&self, body: &Bytes) {
         let mut inner = self.log.lock();
-        inner.bytes += kept(body);
-        if let Some(record) = inner.find(self.seq) {
-            record.body = body.clone();
-        }
+        // Not found: the log was emptied meanwhile.
+        let Some(record) = inner.find(self.seq) else {
+            return;
+        };
+        record.body = body.clone();
+        inner.bytes += body.len();
         inner.trim();
     }
 
@@ -151,7 +153,7 @@ impl Inner {
             let Some(record) = self.records.pop_front() else {
                 return;
             };
-            self.bytes = self.bytes.saturating_sub(kept(&record.body));
+            self.bytes = self.bytes.saturating_sub(record.body.len());
         }
     }
 }
@@ -224,10 +226,6 @@ impl From<Record> for Shown {
             cancelled: record.cancelled,
         }
     }
-}
-
-fn kept(body: &Bytes) -> usize {
-    body.len()
 }
 
 fn hex(bytes: &[u8]) -> String {

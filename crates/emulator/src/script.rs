@@ -87,6 +87,7 @@ pub(crate) struct Rule {
     pub(crate) append: Vec<Item>,
 
     pub(crate) delay_ms: u64,
+    pub(crate) body_delay_ms: u64,
     pub(crate) close_before_head: bool,
     pub(crate) event_interval_ms: Option<u64>,
     pub(crate) chunk_size: Option<usize>,

@@ -60,6 +60,9 @@ impl Playback {
                 steps.push_back(Step::Write(frame));
             }
         }
+        if rule.body_delay_ms > 0 {
+            steps.push_front(Step::Pause(Duration::from_millis(rule.body_delay_ms)));
+        }
         if let Some(most) = rule.cut_after_bytes {
             cut(&mut steps, most, rule.cut);
         }
@@ -338,5 +341,39 @@ mod tests {
         let all: Vec<u8> = array(&events).concat();
         assert_eq!(all, b"[{}\n,\r\n{}\n]\n");
         assert_eq!(array(&[]).concat(), b"[]");
+    }
+
+    #[test]
+    fn each_chunk_is_offered_alone_so_that_it_is_written_alone() {
+        let rule = Rule { chunk_size: Some(2), ..Rule::default() };
+        let content = Content::Whole(Bytes::from_static(b"abcde"));
+        let link = Link::default();
+        let mut body = Playback::new(content, Some(&rule), Duration::ZERO, None, link);
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        let mut played = Vec::new();
+        loop {
+            match Pin::new(&mut body).poll_frame(&mut context) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    let bytes = frame.into_data().unwrap();
+                    played.push(String::from_utf8(bytes.to_vec()).unwrap());
+                }
+                Poll::Ready(Some(Err(severed))) => panic!("{severed}"),
+                Poll::Ready(None) => break,
+                Poll::Pending => played.push("flush".to_owned()),
+            }
+        }
+        assert_eq!(played, ["ab", "flush", "cd", "flush", "e"]);
+    }
+
+    #[test]
+    fn a_gzip_frame_can_be_read_before_the_next_one_comes() {
+        use std::io::Read as _;
+
+        let frames = [Bytes::from_static(b"one"), Bytes::from_static(b"two")];
+        let packed = gzip(&frames);
+        assert_eq!(packed.len(), 2);
+        let mut first = [0; 3];
+        flate2::read::GzDecoder::new(&packed[0][..]).read_exact(&mut first).unwrap();
+        assert_eq!(&first, b"one");
     }
 }

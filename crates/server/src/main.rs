@@ -8,6 +8,7 @@ mod kv;
 mod listen;
 mod models;
 mod native;
+mod parts;
 mod serve;
 mod store;
 mod telemetry;
@@ -36,7 +37,6 @@ pub(crate) enum Failure {
     /// It did not work: 1.
     Runtime(String),
     /// It did not work, and the command itself has said why: 1.
-    #[expect(dead_code, reason = "check.rs is not wired yet")]
     Told,
     /// Bad settings: 2.
     Settings(Vec<Problem>),

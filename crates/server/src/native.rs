@@ -83,6 +83,10 @@ impl Platform for Native {
         self.parts.store.save(key, value, ttl).await
     }
 
+    fn store_connected(&self) -> bool {
+        self.parts.store.connected()
+    }
+
     async fn login_file(&self, seen: Option<u64>) -> LoginFile {
         match &self.parts.login_file {
             Some(path) => read_login(path, seen).await,

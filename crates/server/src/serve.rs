@@ -3,22 +3,20 @@
 use std::fmt::Write;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use code_assist_core::platform::{LoginFile, Platform};
-use code_assist_core::proxy::Proxy;
 use code_assist_core::settings::{KvUrl, Settings};
 use code_assist_emulator::Emulator;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::native::Native;
+use crate::parts::Parts;
 use crate::store::Store;
 use crate::telemetry;
-use crate::upstream::Upstream;
 use crate::{Failure, listen, print};
 
 /// Runs the proxy until it is told to stop.
@@ -32,24 +30,15 @@ async fn serve(mut settings: Settings, emulated: bool) -> io::Result<()> {
     let listener = bind(&settings).await?;
     let address = listener.local_addr()?;
     let (ending, ended) = watch::channel(false);
-    let upstream = Upstream::new(&settings, ended)?;
     let (store, notice) = Store::open(&settings.kv_url);
     if let Some(notice) = notice {
         tracing::warn!("{notice}");
     }
-    let login_file = settings.credentials_file.clone().map(PathBuf::from);
-    let (native, mut left_behind) = Native::new(upstream, store, login_file);
     let grace = settings.shutdown_grace;
-    introduce(&settings, &native, address, emulator.as_ref()).await;
-    let proxy = Arc::new(Proxy::new(settings, &native));
+    let told = settings.clone();
+    let Parts { proxy, native } = Parts::assemble(settings, store, ended)?;
+    introduce(&told, &native, address, emulator.as_ref()).await;
 
-    let (chores_proxy, chores_native) = (Arc::clone(&proxy), native.clone());
-    let chores = tokio::spawn(async move {
-        while let Some(chore) = left_behind.recv().await {
-            let (proxy, native) = (Arc::clone(&chores_proxy), chores_native.clone());
-            tokio::spawn(async move { proxy.tidy(&native, chore).await });
-        }
-    });
     let (tended_proxy, tended_native) = (Arc::clone(&proxy), native.clone());
     let tending = tokio::spawn(async move {
         loop {
@@ -60,7 +49,6 @@ async fn serve(mut settings: Settings, emulated: bool) -> io::Result<()> {
 
     listen::serve(listener, proxy, native, stop_signal()?, ending, grace).await;
     tending.abort();
-    chores.abort();
     tracing::info!("stopped");
     Ok(())
 }

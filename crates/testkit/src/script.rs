@@ -338,6 +338,10 @@ impl Platform for Script {
         Ok(())
     }
 
+    fn store_connected(&self) -> bool {
+        true
+    }
+
     async fn login_file(&self, seen: Option<u64>) -> LoginFile {
         match &self.world().login {
             None => {

@@ -4,7 +4,7 @@ use http::StatusCode;
 
 use super::Proxy;
 use crate::assist::fault::Fault;
-use crate::gemini::models;
+use crate::gemini::models::{self, Model};
 use crate::oauth::NotRefreshed;
 use crate::platform::{Millis, Platform};
 use crate::policy::token::Outcome;
@@ -66,7 +66,9 @@ impl Step {
             detail: refusal.message(),
             remedy: match refusal {
                 Refusal::Upstream(fault) => remedy(fault),
-                Refusal::ValidationRequired { link: Some(link), .. } => Some(format!("open {link}")),
+                Refusal::ValidationRequired { link: Some(link), .. } => {
+                    Some(format!("open {link}"))
+                }
                 _ => None,
             },
         }
@@ -106,7 +108,10 @@ impl Proxy {
                     let expiry = refreshed.token.expires_at;
                     self.keep(platform, refreshed, &marker).await;
                     let left = expiry.map(|expiry| told(platform.clock(), expiry));
-                    steps.push(Step::ok("token", format!("refreshed: {}", left.unwrap_or_default())));
+                    steps.push(Step::ok(
+                        "token",
+                        format!("refreshed: {}", left.unwrap_or_default()),
+                    ));
                 }
                 Err(NotRefreshed::Rejected(why)) => {
                     steps.push(Step::fail("token", &Refusal::CredentialsRejected { why }));
@@ -148,20 +153,18 @@ impl Proxy {
         steps
     }
 
-    /// The account's model ids with `models.list`'s answer in table form: name, display name and
-    /// limits, one row each.
-    pub async fn model_table<P: Platform>(
+    /// The models of this account: the built-in ones and its own, and the ids that are its own.
+    pub async fn models<P: Platform>(
         &self,
         platform: &P,
-    ) -> Result<Vec<[String; 4]>, Refusal> {
+    ) -> Result<(Vec<Model>, Vec<String>), Refusal> {
         let mut entry = Entry::new(String::new(), platform.now());
         entry.counted = false;
         let mut ledger = Ledger::open(platform, &self.report, entry);
         let project = self.project(platform, &mut ledger).await?;
         let answer = self.quota(platform, &project).await?;
         let own = models::bucket_ids(&answer).unwrap_or_default();
-        let all = models::catalogue(own.iter().map(String::as_str));
-        Ok(all.iter().map(|model| model.row(own.iter().any(|id| id == model.id()))).collect())
+        Ok((models::catalogue(own.iter().map(String::as_str)), own))
     }
 }
 

@@ -38,7 +38,9 @@ impl Proxy {
             }
             Route::Health => {
                 let trouble = self.tokens().trouble().is_some();
-                let (ok, body) = self.report.health(platform.clock(), platform.now(), !trouble);
+                let store = platform.store_connected();
+                let (ok, body) =
+                    self.report.health(platform.clock(), platform.now(), !trouble, store);
                 let status = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
                 headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
                 (status, Bytes::from(body))

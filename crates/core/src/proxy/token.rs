@@ -215,7 +215,12 @@ impl Proxy {
     }
 
     /// Takes a refresh's fruit into memory and store.
-    pub(super) async fn keep<P: Platform>(&self, platform: &P, refreshed: Refreshed, marker: &str) -> Outcome {
+    pub(super) async fn keep<P: Platform>(
+        &self,
+        platform: &P,
+        refreshed: Refreshed,
+        marker: &str,
+    ) -> Outcome {
         self.report.refreshed();
         let Refreshed { token, refresh_token } = refreshed;
         let refresh_count = {
@@ -248,7 +253,10 @@ impl Proxy {
     }
 
     /// The credential in use, with its marker.
-    pub(super) async fn login<P: Platform>(&self, platform: &P) -> Result<(Login, String), Outcome> {
+    pub(super) async fn login<P: Platform>(
+        &self,
+        platform: &P,
+    ) -> Result<(Login, String), Outcome> {
         if let Some(token) = &self.settings.access_token {
             let login = Login::from_access_token(token.clone());
             let marker = login.marker();

@@ -164,13 +164,13 @@ async fn unary_bodies_come_in_pieces_too_and_keep_their_length() {
 #[tokio::test]
 async fn a_stream_is_cut_at_exactly_that_byte() {
     let google = started().await;
-    for most in [0, 1, 7, 20] {
-        let rule = json!({"events": ["0123456789"], "cut_after_bytes": most});
+    for most in [0, 1, 7, 17, 18, 19, 25, 29, 40] {
+        let rule = json!({"events": ["01234567", "9"], "cut_after_bytes": most});
         script(&google, rule).await;
         let answer = stream(&google, &prompt("hi")).await;
         assert_eq!(answer.status, 200);
         assert!(!answer.complete && !answer.reset, "closed without its end");
-        let whole = "data: 0123456789\r\n\r\n";
+        let whole = "data: 01234567\r\n\r\ndata: 9\r\n\r\n";
         assert_eq!(answer.text(), whole[..most.min(whole.len())]);
     }
     script(&google, json!({"body": "0123456789", "cut_after_bytes": 5})).await;
@@ -286,4 +286,14 @@ async fn the_state_can_be_read_back() {
     assert_eq!(told["stream_events"], 7);
     assert_eq!(told["token_lifetime_ms"], 3_599_000);
     assert!(told["models"].as_array().unwrap().contains(&json!("gemini-3-flash")));
+}
+
+#[tokio::test]
+async fn a_head_can_come_well_before_its_body() {
+    let google = started().await;
+    script(&google, json!({"body_delay_ms": 50, "events": ["1"]})).await;
+    let answer = stream(&google, &prompt("hi")).await;
+    assert_eq!(answer.events(), [json!(1)]);
+    let (first, last) = (answer.reads[0].0, answer.reads.last().unwrap().0);
+    assert!(last - first >= Duration::from_millis(45), "{:?}", answer.reads);
 }

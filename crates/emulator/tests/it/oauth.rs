@@ -26,7 +26,7 @@ async fn each_mistake_in_a_refresh_has_its_own_answer() {
     let google = started().await;
     state(&google, json!({"client_secret": "the secret"})).await;
     let good = |name: &'static str| GOOD_REFRESH.into_iter().filter(move |field| field.0 != name);
-    let cases: [(Vec<(&str, &str)>, u16, &str, &str); 8] = [
+    let cases = [
         (good("grant_type").collect(), 400, "invalid_request", "grant_type"),
         (good("client_id").collect(), 400, "invalid_request", "client ID"),
         (good("client_secret").collect(), 400, "invalid_request", "client_secret is missing."),

@@ -290,17 +290,18 @@ async fn a_body_is_exactly_one_json_object() {
     let target = "/v1internal:generateContent";
     let whole = prompt("hi").to_string();
     let cases = [
-        format!("{whole}, \"project\": \"x\"}}"),
-        format!("{whole}{whole}"),
-        whole[..whole.len() - 1].to_owned(),
-        "[]".to_owned(),
-        "nonsense".to_owned(),
-        "\u{feff}{}".to_owned(),
+        (format!("{whole}, \"project\": \"x\"}}"), "Parsing terminated before end of input."),
+        (format!("{whole}{whole}"), "Parsing terminated before end of input."),
+        (whole[..whole.len() - 1].to_owned(), "Unexpected end of string."),
+        ("[]".to_owned(), "Unknown name \"\": Root element must be a message."),
+        ("nonsense".to_owned(), "Unexpected token."),
+        ("\u{feff}{}".to_owned(), "Unexpected token."),
     ];
-    for body in cases {
+    for (body, what) in cases {
         let answer = send(&google, "POST", target, &headers, body.as_bytes()).await;
         assert_eq!(answer.status, 400, "{body}");
-        assert!(answer.message().starts_with("Invalid JSON payload received. "), "{body}");
+        let start = format!("Invalid JSON payload received. {what}");
+        assert!(answer.message().starts_with(&start), "{body}: {}", answer.message());
     }
     let padded = format!(" {whole}\n");
     assert_eq!(send(&google, "POST", target, &headers, padded.as_bytes()).await.status, 200);
