@@ -128,8 +128,18 @@ fn value(key: impl Strategy<Value = String> + Clone + 'static) -> impl Strategy<
     let leaf = prop_oneof![
         number(),
         string(),
-        select(vec!["null", "true", "false", "{}", "[]", "\"function\"", "\"tool\"", "8", "0"])
-            .prop_map(str::to_owned),
+        select(vec![
+            "null",
+            "true",
+            "false",
+            "{}",
+            "[]",
+            "\"function\"",
+            "\"tool\"",
+            "8",
+            "0"
+        ])
+        .prop_map(str::to_owned),
     ];
     let spaced = (blank(), leaf, blank()).prop_map(|(a, leaf, b)| format!("{a}{leaf}{b}"));
     spaced.prop_recursive(6, 40, 5, move |inner| {
@@ -164,12 +174,19 @@ fn request() -> impl Strategy<Value = String> {
         1 => odd(),
     ];
     let safety = list_or_one(some_of(&["category", "threshold"], odd()));
-    let tools = list_or_one(some_of(&["functionDeclarations", "function_declarations"], odd()));
+    let tools = list_or_one(some_of(
+        &["functionDeclarations", "function_declarations"],
+        odd(),
+    ));
     let member = prop_oneof![
         contents.prop_map(|v| format!("\"contents\":{v}")),
-        system.clone().prop_map(|v| format!("\"systemInstruction\":{v}")),
+        system
+            .clone()
+            .prop_map(|v| format!("\"systemInstruction\":{v}")),
         system.prop_map(|v| format!("\"system_instruction\" :{v}")),
-        config.clone().prop_map(|v| format!("\"generationConfig\":{v}")),
+        config
+            .clone()
+            .prop_map(|v| format!("\"generationConfig\":{v}")),
         config.prop_map(|v| format!("\"generation_config\": {v}")),
         safety.prop_map(|v| format!("\"safetySettings\":{v}")),
         tools.prop_map(|v| format!("\"tools\":{v}")),
@@ -177,7 +194,10 @@ fn request() -> impl Strategy<Value = String> {
     ]
     .boxed();
     let members = prop::collection::vec((blank(), member, blank()), 0..6).prop_map(|members| {
-        let members: Vec<_> = members.into_iter().map(|(a, m, b)| format!("{a}{m}{b}")).collect();
+        let members: Vec<_> = members
+            .into_iter()
+            .map(|(a, m, b)| format!("{a}{m}{b}"))
+            .collect();
         format!("{{{}}}", members.join(","))
     });
     prop_oneof![
@@ -220,28 +240,72 @@ fn string() -> impl Strategy<Value = String> + Clone {
     let piece = prop_oneof![
         "[ -!#-\\[\\]-~]{0,6}",
         select(vec![
-            "\\n", "\\\\", "\\\"", "\\/", "\\u00e9", "\\ud83d\\ude00", "é", "😀", "\u{2028}",
-            "\u{2029}", "\u{85}", "\u{7f}", "“", "{", "}", "\\\\\\\"", "  ",
+            "\\n",
+            "\\\\",
+            "\\\"",
+            "\\/",
+            "\\u00e9",
+            "\\ud83d\\ude00",
+            "é",
+            "😀",
+            "\u{2028}",
+            "\u{2029}",
+            "\u{85}",
+            "\u{7f}",
+            "“",
+            "{",
+            "}",
+            "\\\\\\\"",
+            "  ",
         ])
         .prop_map(str::to_owned),
     ];
-    prop::collection::vec(piece, 0..4).prop_map(|pieces| format!("\"{}\"", pieces.concat())).boxed()
+    prop::collection::vec(piece, 0..4)
+        .prop_map(|pieces| format!("\"{}\"", pieces.concat()))
+        .boxed()
 }
 
 /// A key that means nothing to anybody.
 fn plain_key() -> impl Strategy<Value = String> + Clone {
-    ("[x-z]{1,3}", string()).prop_map(|(start, rest)| format!("\"{start}{}", &rest[1..])).boxed()
+    ("[x-z]{1,3}", string())
+        .prop_map(|(start, rest)| format!("\"{start}{}", &rest[1..]))
+        .boxed()
 }
 
 /// A key that may be one of those that mean something.
 fn any_key() -> impl Strategy<Value = String> + Clone {
     let special = select(vec![
-        "contents", "role", "parts", "systemInstruction", "system_instruction", "tools",
-        "functionDeclarations", "safetySettings", "safety_settings", "category",
-        "generationConfig", "generation_config", "temperature", "imageConfig", "image_config",
-        "_responseJsonSchema", "_response_json_schema", "responseJsonSchema", "model", "store",
-        "serviceTier", "service_tier", "generateContentRequest", "thought", "text", "candidates",
-        "citationMetadata", "citations", "r\\u006fle", "m\\u006fdel", "usageMetadata",
+        "contents",
+        "role",
+        "parts",
+        "systemInstruction",
+        "system_instruction",
+        "tools",
+        "functionDeclarations",
+        "safetySettings",
+        "safety_settings",
+        "category",
+        "generationConfig",
+        "generation_config",
+        "temperature",
+        "imageConfig",
+        "image_config",
+        "_responseJsonSchema",
+        "_response_json_schema",
+        "responseJsonSchema",
+        "model",
+        "store",
+        "serviceTier",
+        "service_tier",
+        "generateContentRequest",
+        "thought",
+        "text",
+        "candidates",
+        "citationMetadata",
+        "citations",
+        "r\\u006fle",
+        "m\\u006fdel",
+        "usageMetadata",
     ]);
     let special = special.prop_map(|name| format!("\"{name}\""));
     prop_oneof![5 => special, 1 => plain_key()].boxed()
@@ -256,7 +320,12 @@ fn mutated() -> impl Strategy<Value = Vec<u8>> {
             let at = index.index(text.len().max(1)).min(text.len());
             match how {
                 0 if at < text.len() => text[at] = byte,
-                1 if at < text.len() => drop(text.remove(at)),
+                1 => {
+                    let structural = |byte: &u8| b"{}[]\",:\\".contains(byte);
+                    if let Some(next) = text[at..].iter().position(structural) {
+                        text.remove(at + next);
+                    }
+                }
                 2 => text.insert(at, b"{}[]\",:\\ \n0"[usize::from(byte) % 11]),
                 _ => text.truncate(at),
             }
@@ -276,5 +345,7 @@ fn is_object(text: &[u8]) -> bool {
 }
 
 fn escaped(text: &str) -> String {
-    text.replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029").replace('\u{85}', "\\u0085")
+    text.replace('\u{2028}', "\\u2028")
+        .replace('\u{2029}', "\\u2029")
+        .replace('\u{85}', "\\u0085")
 }
