@@ -45,16 +45,19 @@ fn every_golden_case_holds() {
 fn outcome(folder: &Path) -> Vec<(&'static str, Bytes)> {
     let given = |name: &str| fs::read(folder.join(name)).ok().map(Bytes::from);
     if let Some(event) = given("event.json") {
-        let unwrapped = unwrap(&event, Form::Compact, None).unwrap();
-        return vec![("client.json", unwrapped.response.or(unwrapped.error).unwrap())];
+        let unwrapped = unwrap(&event, Form::Compact, None).expect("an event");
+        return vec![(
+            "client.json",
+            unwrapped.response.or(unwrapped.error).expect("an answer or an error"),
+        )];
     }
     let (wrapped, dropped) = if let Some(body) = given("request.json") {
-        let rewritten = rewrite::generate(&body).unwrap();
+        let rewritten = rewrite::generate(&body).expect("a request");
         let wrapped = wrap_generate("gemini-2.5-pro", "my-project", "prompt-1", rewritten.request);
         (wrapped, rewritten.dropped)
     } else {
         let body = given("count.request.json").expect("a case has a given file");
-        let rewritten = rewrite::count(&body, "gemini-2.5-pro").unwrap();
+        let rewritten = rewrite::count(&body, "gemini-2.5-pro").expect("a request");
         (wrap_count(rewritten.request), rewritten.dropped)
     };
     let mut files = vec![("wrapped.json", wrapped.to_bytes())];

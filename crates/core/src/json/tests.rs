@@ -110,6 +110,8 @@ fn the_walk_by_hand_is_as_strict_as_the_skip() {
         "[1",
         "{\"a\":1",
         "{\"a\":1,",
+        "{\"a\":1 \"b\":2}",
+        "{\"a\":1\"b\":2}",
         "[1,",
     ] {
         let mut cursor = Cursor::new(text.as_bytes()).unwrap();
