@@ -43,8 +43,8 @@ impl<P: Platform> ProxyBody<P> {
     }
 
     /// A stream whose first event has been seen.
-    pub fn events(events: Events<P>, ledger: Ledger<P>) -> Self {
-        Self { state: State::Events(Box::new(events)), ledger }
+    pub fn events(events: Box<Events<P>>, ledger: Ledger<P>) -> Self {
+        Self { state: State::Events(events), ledger }
     }
 
     /// Upstream's own bytes.

@@ -66,7 +66,7 @@ struct Answer<P: Platform> {
 }
 
 enum Content<P: Platform> {
-    Events(Events<P>),
+    Events(Box<Events<P>>),
     PassedOn(P::Body),
     Whole(Bytes),
 }
@@ -351,7 +351,7 @@ impl Proxy {
             Framing::Sse => HeaderValue::from_static("text/event-stream"),
         };
         headers.insert(CONTENT_TYPE, kind);
-        Ok(Answer { status: StatusCode::OK, headers, body: Content::Events(events) })
+        Ok(Answer { status: StatusCode::OK, headers, body: Content::Events(Box::new(events)) })
     }
 
     /// Adds what every answer carries, and hands the ledger to the body.

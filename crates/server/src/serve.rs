@@ -80,6 +80,7 @@ async fn emulator(settings: &mut Settings) -> io::Result<Emulator> {
     settings.credentials_json = Some(emulator.credentials().into());
     // Throw-away facts do not belong into the store of a real account.
     settings.kv_url = KvUrl::Memory;
+    (settings.http_proxy, settings.https_proxy) = (None, None);
     Ok(emulator)
 }
 

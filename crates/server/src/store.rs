@@ -79,17 +79,6 @@ impl Store {
         }
     }
 
-    /// Removes one entry, if it is there.
-    pub(crate) async fn remove(&self, key: &str) -> Result<(), StoreError> {
-        match self {
-            Self::File(store) => store.remove(key).await,
-            Self::Memory(store) => {
-                store.remove(key);
-                Ok(())
-            }
-        }
-    }
-
     /// Everything that has not expired, in the order of the keys' bytes.
     pub(crate) async fn entries(&self) -> Result<Vec<Entry>, StoreError> {
         match self {

@@ -23,6 +23,10 @@ use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use secrecy::ExposeSecret;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tower_service::Service;
@@ -39,13 +43,13 @@ impl Upstream {
     /// A client as the settings want it. `ending` turns true when the shell gives up on what is
     /// still in flight.
     pub(crate) fn new(settings: &Settings, ending: watch::Receiver<bool>) -> io::Result<Self> {
-        let matcher = Arc::new(Matcher::from_env());
+        let matcher = Arc::new(matcher(settings));
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_keepalive(Some(settings.keep_alive_timeout));
         let https = HttpsConnectorBuilder::new()
-            .with_tls_config(tls()?)
+            .with_tls_config(tls(settings.ssl_cert_file.as_deref())?)
             .https_or_http()
             .enable_all_versions()
             .wrap_connector(Way { tcp, matcher: Arc::clone(&matcher) });
@@ -268,12 +272,33 @@ impl Write for Wire {
     }
 }
 
-/// The system's certificates (or `SSL_CERT_FILE`), else Mozilla's for a machine that has none.
-fn tls() -> io::Result<rustls::ClientConfig> {
+/// Which proxy is for which address.
+fn matcher(settings: &Settings) -> Matcher {
+    let mut builder = Matcher::builder();
+    if let Some(proxy) = &settings.http_proxy {
+        builder = builder.http(proxy.expose_secret().to_owned());
+    }
+    if let Some(proxy) = &settings.https_proxy {
+        builder = builder.https(proxy.expose_secret().to_owned());
+    }
+    if let Some(except) = &settings.no_proxy {
+        builder = builder.no(except.clone());
+    }
+    builder.build()
+}
+
+/// `SSL_CERT_FILE`, else the system's certificates, else Mozilla's for a machine that has none.
+fn tls(cert_file: Option<&str>) -> io::Result<rustls::ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?;
+    if let Some(path) = cert_file {
+        let roots = roots(path).map_err(|why| {
+            io::Error::other(format!("SSL_CERT_FILE={path} holds no usable certificates: {why}"))
+        })?;
+        return Ok(builder.with_root_certificates(roots).with_no_client_auth());
+    }
     Ok(match builder.clone().with_native_roots() {
         Ok(builder) => builder.with_no_client_auth(),
         Err(why) => {
@@ -281,6 +306,14 @@ fn tls() -> io::Result<rustls::ClientConfig> {
             builder.with_webpki_roots().with_no_client_auth()
         }
     })
+}
+
+fn roots(path: &str) -> Result<RootCertStore, Box<dyn Error + Send + Sync>> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(path)? {
+        roots.add(certificate?)?;
+    }
+    if roots.is_empty() { Err("it is empty".into()) } else { Ok(roots) }
 }
 
 /// An error with its causes: the first one alone says "client error (Connect)".

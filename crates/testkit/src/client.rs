@@ -73,10 +73,10 @@ pub async fn all<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
     let mut running: Vec<_> = futures.into_iter().map(|it| (Box::pin(it), None)).collect();
     std::future::poll_fn(|cx| {
         for (future, output) in &mut running {
-            if output.is_none() {
-                if let std::task::Poll::Ready(done) = future.as_mut().poll(cx) {
-                    *output = Some(done);
-                }
+            if output.is_none()
+                && let std::task::Poll::Ready(done) = future.as_mut().poll(cx)
+            {
+                *output = Some(done);
             }
         }
         match running.iter().all(|(_, output)| output.is_some()) {

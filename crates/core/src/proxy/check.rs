@@ -64,11 +64,9 @@ impl Step {
             name,
             result: StepResult::Fail,
             detail: refusal.message(),
+            // The proxy's own refusals say what to do; Google's do not always.
             remedy: match refusal {
                 Refusal::Upstream(fault) => remedy(fault),
-                Refusal::ValidationRequired { link: Some(link), .. } => {
-                    Some(format!("open {link}"))
-                }
                 _ => None,
             },
         }

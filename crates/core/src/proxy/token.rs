@@ -156,7 +156,7 @@ impl Proxy {
                 TokenInfo::Invalid => {}
                 TokenInfo::Unknown => return Some(token),
                 TokenInfo::Valid(left) => {
-                    token.expires_at = token.expires_at.or(left.map(|left| clock + left));
+                    token.expires_at = token.expires_at.or_else(|| left.map(|left| clock + left));
                     return Some(token);
                 }
             }
@@ -189,10 +189,12 @@ impl Proxy {
             return Err(NotRefreshed::Rejected("OAUTH_TOKEN_URL is no valid URL".to_owned()));
         };
         let unreachable = |refusal: Refusal| {
-            NotRefreshed::Transient(format!(
-                "the token endpoint gave no answer: {}",
-                refusal.message()
-            ))
+            let why = match refusal {
+                Refusal::UpstreamUnreachable { why } => why,
+                Refusal::UpstreamTimeout { after, .. } => format!("silent for {after:?}"),
+                other => other.label().to_owned(),
+            };
+            NotRefreshed::Transient(format!("no answer from the token endpoint: {why}"))
         };
         let response =
             ask::send_within(platform, request, TOKEN_TIMEOUT).await.map_err(unreachable)?;
@@ -291,26 +293,26 @@ impl Proxy {
         };
         // A half-written file is read again at the next look: its stamp is not noted.
         let Ok(login) = Login::parse(&content) else { return false };
-        let news = {
+        let (first, other_account, newer) = {
             let source = lock(&self.login);
-            let other = source.marker != login.marker();
-            let rotated = source.login.is_some() && other;
-            let newer = login.token().is_some_and(|token| newer(&token, source.last));
-            (source.login.is_none(), rotated, newer)
+            (
+                source.login.is_none(),
+                source.login.is_some() && source.marker != login.marker(),
+                login.token().is_some_and(|token| newer(&token, source.last)),
+            )
         };
         self.adopt(platform, login, Some(stamp)).await;
-        let (first, other_account, newer) = news;
         if other_account {
             lock(&self.projects).forget();
             *lock(&self.catalogue) = None;
         }
-        let trouble = self.tokens().trouble().is_some();
-        if !first && (other_account || newer || trouble) || first && trouble {
+        let in_trouble = self.tokens().trouble().is_some();
+        let news = in_trouble || !first && (other_account || newer);
+        if news {
             self.tokens().reopen(platform.clock());
             lock(&self.projects).reopen();
-            return true;
         }
-        false
+        news
     }
 
     /// Puts a credential to use, with the refresh token that has taken its own one's place.

@@ -68,16 +68,6 @@ impl FileStore {
         self.restore(vec![Entry { key: key.into(), value, expires_at }]).await
     }
 
-    pub(super) async fn remove(&self, key: &str) -> Result<(), StoreError> {
-        let key = key.to_owned();
-        self.run(move |opened| {
-            let writing = opened.database.begin_write()?;
-            writing.open_table(TABLE)?.remove(key.as_str())?;
-            Ok(writing.commit()?)
-        })
-        .await
-    }
-
     pub(super) async fn entries(&self) -> Result<Vec<Entry>, StoreError> {
         let now = self.clock.now();
         self.run(move |opened| {

@@ -39,10 +39,6 @@ impl MemoryStore {
         self.restore(vec![Entry { key: key.into(), value, expires_at }]);
     }
 
-    pub(super) fn remove(&self, key: &str) {
-        self.lock().remove(key);
-    }
-
     pub(super) fn entries(&self) -> Vec<Entry> {
         let now = self.clock.now();
         let entries = self.lock();
@@ -116,7 +112,6 @@ mod tests {
             async |how_long| hand.advance(how_long),
             Store::load,
             Store::save,
-            Store::remove,
             async |store: &Store| {
                 let entries = store.entries().await?;
                 Ok(entries.into_iter().map(|entry| (entry.key, entry.value)).collect())

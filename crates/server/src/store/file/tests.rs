@@ -20,7 +20,6 @@ async fn the_file_keeps_the_contract() {
         async |how_long| hand.advance(how_long),
         Store::load,
         Store::save,
-        Store::remove,
         async |store: &Store| {
             let entries = store.entries().await?;
             Ok(entries.into_iter().map(|entry| (entry.key, entry.value)).collect())
