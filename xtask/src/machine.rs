@@ -1,0 +1,120 @@
+//! What the machine has, and putting right what it lacks.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::process::{answers, captured, run};
+use crate::report::Failure;
+
+/// A program that the tests need from the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// A C++ compiler: libFuzzer is built from source.
+    Cxx,
+    /// Node and npm.
+    Node,
+    /// Python 3 with `venv` and `pip`.
+    Python,
+}
+
+impl Need {
+    fn is_met(self) -> bool {
+        match self {
+            Self::Cxx => answers(Command::new("c++").arg("--version")),
+            Self::Node => {
+                answers(Command::new("node").arg("--version"))
+                    && answers(Command::new("npm").arg("--version"))
+            }
+            // Debian splits ensurepip off into python3-venv, so `import venv` alone says nothing.
+            Self::Python => answers(Command::new("python3").args(["-c", "import venv, ensurepip"])),
+        }
+    }
+
+    fn debian_packages(self) -> &'static [&'static str] {
+        match self {
+            Self::Cxx => &["g++"],
+            Self::Node => &["nodejs", "npm"],
+            Self::Python => &["python3", "python3-venv", "python3-pip"],
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Cxx => "a C++ compiler (`c++`)",
+            Self::Node => "Node with npm (`node`, `npm`)",
+            Self::Python => "Python 3 with venv and pip (`python3`)",
+        }
+    }
+}
+
+/// Sees to it that all of `needs` are there: looks, installs as root on Debian and Ubuntu, or says
+/// what to install.
+pub(crate) fn ensure(needs: &[Need]) -> Result<(), Failure> {
+    let missing = unmet(needs);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let packages: Vec<&str> = missing
+        .iter()
+        .flat_map(|need| need.debian_packages().iter().copied())
+        .collect();
+    let names: Vec<&str> = missing.iter().map(|need| need.name()).collect();
+    let advice = format!(
+        "this machine lacks {}.\nOn Debian or Ubuntu: sudo apt-get install {}",
+        names.join(" and "),
+        packages.join(" "),
+    );
+    if !is_root() || !answers(Command::new("apt-get").arg("--version")) {
+        return Err(Failure::new(advice));
+    }
+    println!("    installing {}", packages.join(" "));
+    let apt = || {
+        let mut apt = Command::new("apt-get");
+        apt.env("DEBIAN_FRONTEND", "noninteractive").arg("-qq");
+        apt
+    };
+    run(apt().arg("update"))?;
+    run(apt()
+        .args(["install", "-y", "--no-install-recommends"])
+        .args(&packages))?;
+    if unmet(needs).is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::new(advice))
+    }
+}
+
+/// The target triple of this machine, as rustc names it.
+pub(crate) fn host() -> Result<String, Failure> {
+    let version = captured(Command::new("rustc").arg("-vV"))?;
+    version
+        .lines()
+        .find_map(|line| line.strip_prefix("host: "))
+        .map(str::to_owned)
+        .ok_or_else(|| Failure::new("`rustc -vV` names no host"))
+}
+
+/// Whether the standard library for `target` is installed.
+pub(crate) fn has_target(target: &str) -> bool {
+    captured(Command::new("rustc").args(["--print", "target-libdir", "--target", target]))
+        .is_ok_and(|folder| PathBuf::from(folder.trim()).is_dir())
+}
+
+/// `cargo`, the one that runs this program, in the repository's top folder.
+pub(crate) fn cargo(subcommand: &str) -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.arg(subcommand).current_dir(crate::root());
+    cargo
+}
+
+fn unmet(needs: &[Need]) -> Vec<Need> {
+    needs
+        .iter()
+        .copied()
+        .filter(|need| !need.is_met())
+        .collect()
+}
+
+fn is_root() -> bool {
+    captured(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
+}
