@@ -245,12 +245,11 @@ test('a model is described', bounded, async () => {
   assert.ok(model.supportedActions.includes('generateContent'));
 });
 
-test('an unknown model is not found, whole, streamed, counted and described', bounded, async () => {
+test('an unknown model is not found, whole, streamed and described', bounded, async () => {
   const asked = { model: 'gemini-that-never-was', contents: 'hello' };
   const asks = [
     () => ai.models.generateContent(asked),
     () => ai.models.generateContentStream(asked),
-    () => ai.models.countTokens(asked),
     () => ai.models.get(asked),
   ];
   for (const ask of asks) {

@@ -1,7 +1,9 @@
-"""Where the proxy is, and a limit on every test: a hang is a failure with a stack."""
+"""Where the proxy is, the emulator's pace, and a limit on every test: a hang fails with a stack."""
 
 import faulthandler
+import json
 import os
+import urllib.request
 
 import pytest
 from google import genai
@@ -20,6 +22,21 @@ def limit():
 def client():
     # As a user sets it up: the base URL and any key. The rest is the SDK's own default.
     return genai.Client(api_key="any", http_options={"base_url": os.environ["PROXY_URL"]})
+
+
+@pytest.fixture
+def slow_stream():
+    """Has the emulator wait between two events of a stream; the pause in seconds."""
+    tell_emulator(stream_interval_ms=300)
+    yield 0.3
+    tell_emulator(stream_interval_ms=0)
+
+
+def tell_emulator(**state):
+    url = os.environ["EMULATOR_URL"] + "/__emulator/state"
+    request = urllib.request.Request(url, json.dumps(state).encode(), method="POST")
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        assert answer.status == 200
 
 
 def pytest_report_header():

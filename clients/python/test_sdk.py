@@ -65,8 +65,9 @@ def test_a_stream_arrives_while_it_is_being_written(client, slow_stream):
     for _ in client.models.generate_content_stream(model=FLASH, contents=prompt):
         arrivals.append(time.monotonic() - started)
     assert len(arrivals) > 2
-    # Buffered anywhere on the way, they would all come together at the end.
-    assert arrivals[-1] - arrivals[0] > 0.8 * slow_stream * (len(arrivals) - 1), arrivals
+    # Buffered anywhere on the way, they would come together at the end. Two pauses lie between
+    # three events with text, and that much later at the least the last of them was written.
+    assert arrivals[-1] - arrivals[0] > 1.5 * slow_stream, arrivals
 
 
 def test_settings_reach_the_model(client):
@@ -301,12 +302,11 @@ def test_a_model_is_described(client):
 
 
 def test_an_unknown_model_is_not_found(client):
-    for ask in (client.models.generate_content, client.models.count_tokens):
-        with pytest.raises(errors.ClientError) as raised:
-            ask(model="gemini-that-never-was", contents="hello")
-        assert raised.value.code == 404
-        assert raised.value.status == "NOT_FOUND"
-        assert raised.value.message
+    with pytest.raises(errors.ClientError) as raised:
+        client.models.generate_content(model="gemini-that-never-was", contents="hello")
+    assert raised.value.code == 404
+    assert raised.value.status == "NOT_FOUND"
+    assert raised.value.message
     with pytest.raises(errors.ClientError) as raised:
         client.models.get(model="gemini-that-never-was")
     assert raised.value.code == 404
