@@ -29,12 +29,13 @@ pub(crate) fn run(report: &mut Report) {
         })
         .collect();
     let built = report.step("build of the binary", || {
-        process::run(cargo("build").args(["-p", "code-assist-proxy"]))
+        // Without `-p`: the crates that `cargo test --workspace` has built serve again.
+        process::run(cargo("build").args(["--bin", "code-assist-proxy"]))
     });
     if built.is_none() {
         return;
     }
-    let binary = crate::root().join("target/debug/code-assist-proxy");
+    let binary = crate::target().join("debug/code-assist-proxy");
     let Some(mut proxy) = report.step("serve --emulator", || {
         Proxy::start(Command::new(binary).args(["serve", "--emulator"]))
     }) else {
@@ -181,7 +182,7 @@ fn folder() -> PathBuf {
 }
 
 fn work() -> PathBuf {
-    crate::root().join("target/clients")
+    crate::target().join("clients")
 }
 
 /// The SDK on its own HTTP stack and `/v1`, and the one before on httpx and `/v1beta`.

@@ -41,7 +41,7 @@ pub(crate) fn run(report: &mut Report) {
 /// The pinned cargo-deny under target/tools, built there if it is not there yet. Unoptimised: it
 /// runs for a second, and an optimised build takes minutes.
 fn installed() -> Result<PathBuf, Failure> {
-    let tools = crate::root().join("target/tools");
+    let tools = crate::target().join("tools");
     let binary = tools.join("bin/cargo-deny");
     let expected = format!("cargo-deny {VERSION}");
     if captured(Command::new(&binary).arg("--version")).is_ok_and(|said| said.trim() == expected) {

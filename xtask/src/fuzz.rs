@@ -96,7 +96,7 @@ fn build(folder: &Path, host: &str) -> Result<(), Failure> {
     shown(
         cargo("build")
             .current_dir(folder)
-            .args(["--release", "--locked", "--bins", "--target", host])
+            .args(["--release", "--bins", "--target", host])
             .env("CARGO_TARGET_DIR", folder.join("target"))
             .env("RUSTFLAGS", COVERAGE.join(" ")),
     )

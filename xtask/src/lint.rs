@@ -9,6 +9,22 @@ pub(crate) fn run(report: &mut Report) {
     report.step("cargo fmt --check (to mend: cargo fmt)", || {
         shown(cargo("fmt").args(["--all", "--check"]))
     });
+    report.step("cargo fmt --check of fuzz", || {
+        shown(cargo("fmt").args(["--manifest-path", FUZZ, "--", "--check"]))
+    });
+    report.step("the lock files are complete", || {
+        for manifest in ["Cargo.toml", FUZZ] {
+            let question = [
+                "--locked",
+                "--format-version",
+                "1",
+                "--manifest-path",
+                manifest,
+            ];
+            captured(cargo("metadata").args(question))?;
+        }
+        Ok(())
+    });
     for member in report
         .step("workspace members", members)
         .unwrap_or_default()
@@ -80,6 +96,8 @@ fn is_banned(name: &str) -> bool {
 }
 
 const CORE: &str = "code-assist-core";
+
+const FUZZ: &str = "fuzz/Cargo.toml";
 
 const WASM: &str = "wasm32-unknown-unknown";
 

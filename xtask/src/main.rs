@@ -106,6 +106,14 @@ fn root() -> PathBuf {
     here
 }
 
+/// Where cargo builds to.
+fn target() -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(folder) => root().join(folder),
+        None => root().join("target"),
+    }
+}
+
 const HELP: &str = "\
 How to run everything in this repository.
 

@@ -25,24 +25,23 @@ impl Proxy {
     /// listens. It sees nothing of this machine's accounts and settings: an empty home, a store
     /// in memory, no environment but PATH and what cargo needs.
     pub(crate) fn start(command: &mut Command) -> Result<Self, Failure> {
-        let home = crate::root()
-            .join("target/clients")
+        let home = crate::target()
+            .join("clients")
             .join(format!("home-{}", std::process::id()));
         fs::create_dir_all(&home)
             .map_err(|why| Failure::new(format!("cannot make {}: {why}", home.display())))?;
-        let kept = ["PATH", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE"];
-        let cargo_home = [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")];
+        let kept = KEPT
+            .iter()
+            .filter_map(|name| Some((*name, std::env::var_os(name)?)));
+        // With another HOME, `cargo run` would look for these in the wrong place.
+        let toolchain = [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")]
+            .into_iter()
+            .filter(|(name, _)| std::env::var_os(name).is_none())
+            .filter_map(|(name, folder)| Some((name, std::env::home_dir()?.join(folder))));
         command
             .env_clear()
-            .envs(
-                kept.iter()
-                    .filter_map(|name| Some((*name, std::env::var_os(name)?))),
-            )
-            .envs(cargo_home.iter().filter_map(|(name, default)| {
-                let set = std::env::var_os(name);
-                let found = set.or_else(|| Some(std::env::home_dir()?.join(default).into()));
-                Some((*name, found?))
-            }))
+            .envs(kept)
+            .envs(toolchain)
             .env("HOME", &home)
             .env("PORT", "0")
             .env("KV_URL", "memory:")
@@ -120,6 +119,18 @@ fn address(line: &str, label: &str) -> Option<String> {
     let url = url.trim_end_matches(['/', '.']);
     url.starts_with("http://").then(|| url.to_owned())
 }
+
+/// What `cargo run` must find as it was, or it would build everything once more.
+const KEPT: &[&str] = &[
+    "CARGO_HOME",
+    "CARGO_TARGET_DIR",
+    "LD_LIBRARY_PATH",
+    "PATH",
+    "RUSTFLAGS",
+    "RUSTUP_HOME",
+    "RUSTUP_TOOLCHAIN",
+    "TMPDIR",
+];
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 

@@ -10,7 +10,8 @@ use crate::tally::Tally;
 /// Builds the release binary, starts it on the emulator, and asks it a few things.
 pub(crate) fn run(report: &mut Report) {
     let built = report.step("release build", || {
-        process::run(cargo("build").args(["--release", "-p", "code-assist-proxy"]))
+        // As `cargo run` selects it: with `-p`, other features would be on and all built twice.
+        process::run(cargo("build").args(["--release", "--bin", "code-assist-proxy"]))
     });
     if built.is_none() {
         return;
