@@ -144,9 +144,19 @@ pub(crate) fn has_target(target: &str) -> bool {
         .is_ok_and(|folder| PathBuf::from(folder.trim()).is_dir())
 }
 
-/// `cargo`, the one that runs this program, in the repository's top folder.
+/// `cargo`, the one that runs this program, in the repository's top folder and as if called from
+/// a shell: what `cargo run` has told this program about itself would make build scripts that look
+/// at such variables run again, and half of the tree be built twice.
 pub(crate) fn cargo(subcommand: &str) -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        let is_own = OWN
+            .iter()
+            .any(|prefix| name.to_string_lossy().starts_with(prefix));
+        if is_own {
+            cargo.env_remove(name);
+        }
+    }
     cargo.arg(subcommand).current_dir(crate::root());
     cargo
 }
@@ -173,6 +183,9 @@ fn major(version: &str) -> Option<u32> {
         .parse()
         .ok()
 }
+
+/// The Cargo Book, "Environment variables Cargo sets for crates" and "Dynamic library paths".
+const OWN: [&str; 3] = ["CARGO_MANIFEST_", "CARGO_PKG_", "LD_LIBRARY_PATH"];
 
 /// What `@google/gemini-cli` and `@google/genai` ask for.
 const NODE_MAJOR: u32 = 20;

@@ -124,7 +124,6 @@ fn address(line: &str, label: &str) -> Option<String> {
 const KEPT: &[&str] = &[
     "CARGO_HOME",
     "CARGO_TARGET_DIR",
-    "LD_LIBRARY_PATH",
     "PATH",
     "RUSTFLAGS",
     "RUSTUP_HOME",
