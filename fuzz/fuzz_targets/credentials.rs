@@ -7,24 +7,28 @@ use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
 fuzz_target!(|data: &[u8]| {
-    let printed = format!("{:?}", Login::parse(data));
-    let Ok(Value::Object(fields)) = serde_json::from_slice(data) else {
-        return;
-    };
-    for name in [
-        "access_token",
-        "refresh_token",
-        "client_secret",
-        "private_key",
-        "id_token",
-    ] {
-        let Some(Value::String(secret)) = fields.get(name) else {
-            continue;
-        };
-        // Short ones occur by chance.
-        assert!(
-            secret.len() < 12 || !printed.contains(secret),
-            "{name} is in {printed}"
-        );
+    let login = Login::parse(data);
+    let mut printed = format!("{login:?}");
+    if let Err(problem) = &login {
+        printed += &problem.to_string();
+    }
+    if let Ok(Value::Object(fields)) = serde_json::from_slice(data) {
+        for name in SECRETS {
+            let Some(Value::String(secret)) = fields.get(name) else {
+                continue;
+            };
+            // Short ones occur by chance.
+            let is_told = secret.len() >= 12 && printed.contains(secret);
+            assert!(!is_told, "{name} is in {printed}");
+        }
     }
 });
+
+const SECRETS: [&str; 6] = [
+    "access_token",
+    "client_secret",
+    "id_token",
+    "private_key",
+    "refresh_token",
+    "token",
+];

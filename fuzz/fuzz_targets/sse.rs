@@ -9,29 +9,29 @@ fuzz_target!(|data: &[u8]| {
     let Some((cut, stream)) = data.split_first() else {
         return;
     };
-    let whole = events(stream, stream.len().max(1));
+    let cut = usize::from(*cut) + 1;
+    let whole = events(stream, usize::MAX);
     assert_eq!(events(stream, 1), whole, "byte by byte");
-    assert_eq!(
-        events(stream, usize::from(*cut) + 1),
-        whole,
-        "in pieces of {}",
-        usize::from(*cut) + 1
-    );
+    assert_eq!(events(stream, cut), whole, "in pieces of {cut}");
 });
 
 fn events(stream: &[u8], piece: usize) -> Vec<Event> {
     let mut reader = Reader::new(LIMIT);
     let mut events = Vec::new();
     for piece in stream.chunks(piece) {
-        if reader.push(Bytes::copy_from_slice(piece)).is_err() {
-            return events;
-        }
-        events.extend(std::iter::from_fn(|| reader.next()));
+        reader.push(Bytes::copy_from_slice(piece));
+        take(&mut reader, &mut events);
     }
     reader.finish();
-    events.extend(std::iter::from_fn(|| reader.next()));
+    take(&mut reader, &mut events);
     events
 }
 
-/// Longer than any input: where the limit cuts is the business of the unit tests.
+fn take(reader: &mut Reader, events: &mut Vec<Event>) {
+    while let Some(event) = reader.event().expect("shorter than the limit") {
+        events.push(event);
+    }
+}
+
+/// Longer than any input: where exactly the limit cuts is for the unit tests.
 const LIMIT: usize = 1 << 20;
