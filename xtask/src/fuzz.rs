@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::machine::{Need, cargo, ensure, host};
-use crate::process::{run as shown, tee};
+use crate::process;
 use crate::report::{Failure, Report};
 use crate::tally::Tally;
 
@@ -93,7 +93,7 @@ fn chosen(folder: &Path, plan: &Plan) -> Result<Vec<String>, Failure> {
 /// instrumentation is there on stable too. Memory errors are not looked for: the core forbids
 /// `unsafe`. With `--target`, build scripts and macros stay free of the instrumentation.
 fn build(folder: &Path, host: &str) -> Result<(), Failure> {
-    shown(
+    process::run(
         cargo("build")
             .current_dir(folder)
             .args(["--release", "--bins", "--target", host])
@@ -122,6 +122,10 @@ fn fuzz(folder: &Path, binary: &Path, target: &str, seconds: u64) -> Result<Tall
         ])
         .args(["-print_final_stats=1"])
         .arg(&corpus);
+    let dictionary = folder.join("dictionaries").join(format!("{target}.dict"));
+    if dictionary.is_file() {
+        command.arg(format!("-dict={}", dictionary.display()));
+    }
     // The first folder receives what is found, the others are only read.
     let golden = crate::root().join("crates/testkit/tests/golden");
     command.args(
@@ -129,14 +133,10 @@ fn fuzz(folder: &Path, binary: &Path, target: &str, seconds: u64) -> Result<Tall
             .iter()
             .filter(|seeds| seeds.is_dir()),
     );
-    // libFuzzer writes to standard error.
-    let mut shell = Command::new("sh");
-    shell
-        .current_dir(folder)
-        .args(["-c", "exec \"$@\" 2>&1", "sh"]);
-    shell.arg(command.get_program()).args(command.get_args());
-    let (output, status) = tee(&mut shell, Duration::from_secs(seconds + GRACE_SECONDS))?;
+    let (output, status) =
+        process::hushed(&mut command, Duration::from_secs(seconds + GRACE_SECONDS))?;
     if !status.success() {
+        println!("{output}");
         let input = written(&output).unwrap_or("(no input was kept, see above)");
         return Err(Failure::new(format!(
             "an input breaks {target}; mend it, and keep the input as a test. To repeat it:\n    \
@@ -144,8 +144,13 @@ fn fuzz(folder: &Path, binary: &Path, target: &str, seconds: u64) -> Result<Tall
             binary.display(),
         )));
     }
-    if executed(&output) == 0 {
-        return Err(Failure::new(format!("{target} executed no input")));
+    match executed(&output) {
+        0 => {
+            return Err(Failure::new(format!(
+                "{target} executed no input:\n{output}"
+            )));
+        }
+        inputs => println!("    {inputs} inputs"),
     }
     Ok(Tally::one(true))
 }

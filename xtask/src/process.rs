@@ -25,15 +25,16 @@ pub(crate) fn run(command: &mut Command) -> Result<(), Failure> {
 /// Runs `command` with its standard output shown and kept. The exit status is the caller's to judge.
 pub(crate) fn tee(command: &mut Command, limit: Duration) -> Result<(String, ExitStatus), Failure> {
     show(command);
-    let mut running = Running::start(command.stderr(Stdio::inherit()))?;
-    let deadline = Instant::now() + limit;
-    let mut kept = String::new();
-    while let Some(line) = running.line(deadline)? {
-        println!("{line}");
-        let _ = writeln!(kept, "{line}");
-    }
-    let status = running.wait(deadline)?;
-    Ok((kept, status))
+    collect(command, limit, |line| println!("{line}"))
+}
+
+/// Runs `command` and keeps both of its outputs for the caller, who knows when they matter.
+pub(crate) fn hushed(
+    command: &mut Command,
+    limit: Duration,
+) -> Result<(String, ExitStatus), Failure> {
+    show(command);
+    collect(command.stderr(Stdio::piped()), limit, |_| ())
 }
 
 /// The standard output of a quick `command`, nothing shown.
@@ -141,6 +142,22 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn collect(
+    command: &mut Command,
+    limit: Duration,
+    see: impl Fn(&str),
+) -> Result<(String, ExitStatus), Failure> {
+    let mut running = Running::start(command)?;
+    let deadline = Instant::now() + limit;
+    let mut kept = String::new();
+    while let Some(line) = running.line(deadline)? {
+        see(&line);
+        let _ = writeln!(kept, "{line}");
+    }
+    let status = running.wait(deadline)?;
+    Ok((kept, status))
 }
 
 fn forward(output: impl Read + Send + 'static, sender: Sender<String>) {
