@@ -1,2 +1,177 @@
-//! xtask.
-fn main() {}
+//! How people and CI run everything: nothing to install first but Rust and Node.
+
+#![expect(clippy::print_stdout, reason = "a command-line tool talks to its user")]
+
+mod clients;
+mod deny;
+mod docs;
+mod fuzz;
+mod http;
+mod lint;
+mod machine;
+mod process;
+mod proxy;
+mod report;
+mod smoke;
+mod tally;
+mod test;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use report::Report;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match Task::parse(&words) {
+        Ok(Task::Help) => {
+            println!("{HELP}");
+            ExitCode::SUCCESS
+        }
+        Ok(task) => run(&task),
+        Err(problem) => {
+            println!("{problem}\n\n{HELP}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// What was asked for on the command line.
+#[derive(Debug, PartialEq, Eq)]
+enum Task {
+    Ci,
+    Clients,
+    Deny,
+    Docs,
+    Fuzz(fuzz::Plan),
+    Help,
+    Lint,
+    Smoke,
+    Test,
+}
+
+impl Task {
+    fn parse(words: &[String]) -> Result<Self, String> {
+        let Some((name, rest)) = words.split_first() else {
+            return Ok(Self::Help);
+        };
+        if rest.iter().any(|word| word == "--help" || word == "-h") {
+            return Ok(Self::Help);
+        }
+        let task = match name.as_str() {
+            "ci" => Self::Ci,
+            "clients" => Self::Clients,
+            "deny" => Self::Deny,
+            "docs" => Self::Docs,
+            "fuzz" => return fuzz::Plan::parse(rest).map(Self::Fuzz),
+            "help" | "--help" | "-h" => Self::Help,
+            "lint" => Self::Lint,
+            "smoke" => Self::Smoke,
+            "test" => Self::Test,
+            other => return Err(format!("there is no task `{other}`")),
+        };
+        match rest.first() {
+            Some(extra) => Err(format!("`{name}` takes no `{extra}`")),
+            None => Ok(task),
+        }
+    }
+}
+
+fn run(task: &Task) -> ExitCode {
+    let mut report = Report::default();
+    match task {
+        Task::Ci => {
+            smoke::run(&mut report);
+            test::run(&mut report);
+            lint::run(&mut report);
+            deny::run(&mut report);
+            fuzz::run(&mut report, &fuzz::Plan::default());
+        }
+        Task::Clients => clients::run(&mut report),
+        Task::Deny => deny::run(&mut report),
+        Task::Docs => docs::run(&mut report),
+        Task::Fuzz(plan) => fuzz::run(&mut report, plan),
+        Task::Help => {}
+        Task::Lint => lint::run(&mut report),
+        Task::Smoke => smoke::run(&mut report),
+        Task::Test => test::run(&mut report),
+    }
+    report.close()
+}
+
+/// The repository's top folder.
+fn root() -> PathBuf {
+    let mut here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    here.pop();
+    here
+}
+
+/// Where cargo builds to.
+fn target() -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(folder) => root().join(folder),
+        None => root().join("target"),
+    }
+}
+
+const HELP: &str = "\
+How to run everything in this repository.
+
+Usage: cargo xtask TASK
+
+  test      Sets up and runs every test: the Rust tests of all crates, then the real
+            proxy binary in front of the emulator, driven by Google's own clients:
+            python-genai (two generations), js-genai, the legacy JS SDK, the Gemini CLI.
+            Needs Rust, Node and Python 3 with venv; on Debian and Ubuntu, as root, what
+            is missing is installed with apt-get. Closes with `N passed, N failed`.
+  clients   Only the second half of `test`.
+  smoke     The README's first command, `cargo run --release -- serve --emulator`, and a
+            few requests through it.
+  lint      Formatting, clippy for each crate by itself with warnings as errors, what the
+            core may depend on, the core for wasm32 (if that target is installed), and
+            the documentation with warnings as errors.
+  deny      Licences, banned and doubled crates, sources, security advisories. Builds a
+            pinned cargo-deny into target/tools the first time (about 80 s on 2 cores).
+  fuzz [--seconds N] [TARGET..]
+            Fuzzes each target of fuzz/ for N seconds (default 10) with libFuzzer, on
+            stable Rust. What it finds is kept in fuzz/artifacts, with how to repeat it.
+  docs      The documentation of all crates, warnings as errors, into target/doc.
+  ci        smoke, test, lint, deny and fuzz: what .ci/run does.
+
+Everything that is downloaded or built stays in target/ and clients/node_modules.
+Exit code: 0 all well, 1 something failed, 2 bad usage.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Task, String> {
+        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        Task::parse(&words)
+    }
+
+    #[test]
+    fn no_task_is_a_question_for_help() {
+        assert_eq!(parse(""), Ok(Task::Help));
+        assert_eq!(parse("fuzz --help"), Ok(Task::Help));
+    }
+
+    #[test]
+    fn an_unknown_task_or_a_stray_word_is_refused_by_name() {
+        assert_eq!(parse("tset"), Err("there is no task `tset`".to_owned()));
+        assert_eq!(parse("lint core"), Err("`lint` takes no `core`".to_owned()));
+    }
+
+    #[test]
+    fn every_task_in_the_help_can_be_parsed() {
+        for name in [
+            "test", "clients", "smoke", "lint", "deny", "fuzz", "docs", "ci",
+        ] {
+            assert!(
+                HELP.contains(&format!("\n  {name} ")),
+                "{name} is not in the help"
+            );
+            assert!(parse(name).is_ok(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Whatever a client sends: refused, or one JSON object that fits into the envelope.
+#![no_main]
+
+use bytes::Bytes;
+use code_assist_core::assist::envelope::{wrap_count, wrap_generate};
+use code_assist_core::gemini::rewrite::{count, generate};
+use libfuzzer_sys::fuzz_target;
+use serde_json::{Map, Value};
+
+fuzz_target!(|data: &[u8]| {
+    let body = Bytes::copy_from_slice(data);
+    let valid = serde_json::from_slice::<Map<String, Value>>(data).is_ok();
+
+    if let Ok(rewritten) = generate(&body) {
+        assert!(
+            valid || is_beyond_serde(data),
+            "accepted what is not one JSON object"
+        );
+        let again = generate(&rewritten.request.to_bytes()).expect("its own output is accepted");
+        assert_eq!(
+            again.request.to_bytes(),
+            rewritten.request.to_bytes(),
+            "a second pass edits"
+        );
+        assert!(
+            again.dropped.is_empty(),
+            "a second pass drops {:?}",
+            again.dropped
+        );
+        if valid {
+            let sent = wrap_generate("m", "p", "i", rewritten.request).to_bytes();
+            let sent: Map<String, Value> = serde_json::from_slice(&sent).expect("is JSON");
+            let keys: Vec<&str> = sent.keys().map(String::as_str).collect();
+            assert_eq!(keys, ["model", "project", "user_prompt_id", "request"]);
+        }
+    }
+
+    if let Ok(rewritten) = count(&body, "m") {
+        assert!(
+            valid || is_beyond_serde(data),
+            "accepted what is not one JSON object"
+        );
+        if valid {
+            let sent = wrap_count(rewritten.request).to_bytes();
+            let sent: Map<String, Value> = serde_json::from_slice(&sent).expect("is JSON");
+            let keys: Vec<&str> = sent.keys().map(String::as_str).collect();
+            assert_eq!(keys, ["request"]);
+            assert_eq!(sent["request"]["model"], "models/m");
+        }
+    }
+});
+
+/// serde_json stops at 128 levels, at lone surrogates and at bytes that are no UTF-8, where a scan
+/// may pass them on as they are: nothing to compare with then.
+fn is_beyond_serde(data: &[u8]) -> bool {
+    let deep = data
+        .iter()
+        .filter(|byte| matches!(byte, b'[' | b'{'))
+        .count()
+        > 100;
+    let surrogate = data
+        .windows(3)
+        .any(|w| w[0] == b'\\' && w[1] == b'u' && matches!(w[2], b'd' | b'D'));
+    deep || surrogate || std::str::from_utf8(data).is_err()
+}

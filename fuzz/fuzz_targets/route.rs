@@ -1,0 +1,32 @@
+//! Any path and query is a route or a polite no, and a model never brings a separator along.
+#![no_main]
+
+use code_assist_core::gemini::route::{Route, read};
+use http::{Method, Uri};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    let Some((first, target)) = data.split_first() else {
+        return;
+    };
+    let method =
+        [Method::GET, Method::POST, Method::OPTIONS, Method::DELETE][*first as usize % 4].clone();
+    let Ok(target) = std::str::from_utf8(target) else {
+        return;
+    };
+    let Ok(uri) = target.parse::<Uri>() else {
+        return;
+    };
+    let Ok(route) = read(&method, &uri) else {
+        return;
+    };
+    if let Route::Generate { model } | Route::Stream { model, .. } | Route::Count { model } = &route
+    {
+        assert!(!model.is_empty(), "{uri}");
+    }
+    assert_eq!(
+        read(&method, &uri).as_ref(),
+        Ok(&route),
+        "the same path, another route"
+    );
+});

@@ -1,0 +1,64 @@
+//! Every test there is.
+
+use std::time::Duration;
+
+use crate::clients;
+use crate::machine::cargo;
+use crate::process::tee;
+use crate::report::{Failure, Report};
+use crate::tally::{Runner, Tally};
+
+/// The Rust tests of all crates, then the client suites against the real binary.
+pub(crate) fn run(report: &mut Report) {
+    report.suite("cargo test --workspace", || {
+        // Unit, integration and documentation tests; one that fails does not hide the others.
+        let (output, status) = tee(
+            cargo("test").args(["--workspace", "--no-fail-fast"]),
+            CARGO_LIMIT,
+        )?;
+        judged(Runner::Cargo.count(&output), status.success(), "cargo test")
+    });
+    clients::run(report);
+}
+
+/// A runner's count, checked against its exit code: red without a failed test means that
+/// something could not even be built or started.
+pub(crate) fn judged(counted: Tally, succeeded: bool, runner: &str) -> Result<Tally, Failure> {
+    if succeeded || counted.failed > 0 {
+        return Ok(counted);
+    }
+    Err(Failure::new(format!(
+        "{runner} failed with no failed test ({counted}): something did not build or start, see above"
+    )))
+}
+
+/// Generous: a first build on two cores is in it.
+const CARGO_LIMIT: Duration = Duration::from_secs(30 * 60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_red_runner_without_a_failed_test_is_a_failure() {
+        assert!(
+            judged(
+                Tally {
+                    passed: 3,
+                    failed: 0
+                },
+                false,
+                "x"
+            )
+            .is_err()
+        );
+        assert_eq!(
+            judged(Tally::one(false), false, "x").unwrap(),
+            Tally::one(false)
+        );
+        assert_eq!(
+            judged(Tally::one(true), true, "x").unwrap(),
+            Tally::one(true)
+        );
+    }
+}
