@@ -24,11 +24,5 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-const SECRETS: [&str; 6] = [
-    "access_token",
-    "client_secret",
-    "id_token",
-    "private_key",
-    "refresh_token",
-    "token",
-];
+const SECRETS: [&str; 6] =
+    ["access_token", "client_secret", "id_token", "private_key", "refresh_token", "token"];

@@ -13,10 +13,7 @@ fuzz_target!(|data: &[u8]| {
         };
         if form == Form::Compact {
             for written in [&parts.response, &parts.error].into_iter().flatten() {
-                assert!(
-                    !written.contains(&b'\n') && !written.contains(&b'\r'),
-                    "two lines"
-                );
+                assert!(!written.contains(&b'\n') && !written.contains(&b'\r'), "two lines");
             }
         }
         if serde_json::from_slice::<Map<String, Value>>(data).is_ok() {
@@ -38,11 +35,7 @@ fuzz_target!(|data: &[u8]| {
     let wrapper = Bytes::from(format!("{{\"traceId\":\"t\",\"response\":{text}}}"));
     for form in [Form::AsWritten, Form::Compact] {
         let parts = unwrap(&wrapper, form, None).expect("a valid wrapper");
-        assert_eq!(
-            parts.response.as_deref(),
-            Some(text.as_bytes()),
-            "unwrap of wrap changed it"
-        );
+        assert_eq!(parts.response.as_deref(), Some(text.as_bytes()), "unwrap of wrap changed it");
         assert_eq!(parts.trace_id.as_deref(), Some("t"));
     }
 });

@@ -12,21 +12,10 @@ fuzz_target!(|data: &[u8]| {
     let valid = serde_json::from_slice::<Map<String, Value>>(data).is_ok();
 
     if let Ok(rewritten) = generate(&body) {
-        assert!(
-            valid || is_beyond_serde(data),
-            "accepted what is not one JSON object"
-        );
+        assert!(valid || is_beyond_serde(data), "accepted what is not one JSON object");
         let again = generate(&rewritten.request.to_bytes()).expect("its own output is accepted");
-        assert_eq!(
-            again.request.to_bytes(),
-            rewritten.request.to_bytes(),
-            "a second pass edits"
-        );
-        assert!(
-            again.dropped.is_empty(),
-            "a second pass drops {:?}",
-            again.dropped
-        );
+        assert_eq!(again.request.to_bytes(), rewritten.request.to_bytes(), "a second pass edits");
+        assert!(again.dropped.is_empty(), "a second pass drops {:?}", again.dropped);
         if valid {
             let sent = wrap_generate("m", "p", "i", rewritten.request).to_bytes();
             let sent: Map<String, Value> = serde_json::from_slice(&sent).expect("is JSON");
@@ -36,10 +25,7 @@ fuzz_target!(|data: &[u8]| {
     }
 
     if let Ok(rewritten) = count(&body, "m") {
-        assert!(
-            valid || is_beyond_serde(data),
-            "accepted what is not one JSON object"
-        );
+        assert!(valid || is_beyond_serde(data), "accepted what is not one JSON object");
         if valid {
             let sent = wrap_count(rewritten.request).to_bytes();
             let sent: Map<String, Value> = serde_json::from_slice(&sent).expect("is JSON");
@@ -53,13 +39,8 @@ fuzz_target!(|data: &[u8]| {
 /// serde_json stops at 128 levels, at lone surrogates and at bytes that are no UTF-8, where a scan
 /// may pass them on as they are: nothing to compare with then.
 fn is_beyond_serde(data: &[u8]) -> bool {
-    let deep = data
-        .iter()
-        .filter(|byte| matches!(byte, b'[' | b'{'))
-        .count()
-        > 100;
-    let surrogate = data
-        .windows(3)
-        .any(|w| w[0] == b'\\' && w[1] == b'u' && matches!(w[2], b'd' | b'D'));
+    let deep = data.iter().filter(|byte| matches!(byte, b'[' | b'{')).count() > 100;
+    let surrogate =
+        data.windows(3).any(|w| w[0] == b'\\' && w[1] == b'u' && matches!(w[2], b'd' | b'D'));
     deep || surrogate || std::str::from_utf8(data).is_err()
 }

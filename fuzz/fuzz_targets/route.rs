@@ -24,9 +24,5 @@ fuzz_target!(|data: &[u8]| {
     {
         assert!(!model.is_empty(), "{uri}");
     }
-    assert_eq!(
-        read(&method, &uri).as_ref(),
-        Ok(&route),
-        "the same path, another route"
-    );
+    assert_eq!(read(&method, &uri).as_ref(), Ok(&route), "the same path, another route");
 });

@@ -1,8 +1,8 @@
 //! The spine: the life of a request, from top to bottom.
 //!
-//! Every line of [`Proxy::answer`] is a room that can be opened; control goes into it, gets an
-//! answer and comes straight back. There is one place where a refusal becomes a response
-//! ([`Proxy::handle`]) and one loop that tries again ([`Proxy::attempt`]).
+//! Every line of `Proxy::answer` is a room that can be opened; control goes into it, gets an answer
+//! and comes straight back. There is one place where a refusal becomes a response (`refuse`) and one
+//! loop that tries again (`Proxy::attempt`).
 
 mod ask;
 pub mod check;
