@@ -117,7 +117,7 @@ fn fuzz(folder: &Path, binary: &Path, target: &str, seconds: u64) -> Result<Tall
         .args([
             "-timeout=5",
             "-rss_limit_mb=2048",
-            "-max_len=65536",
+            "-max_len=8192",
             "-verbosity=0",
         ])
         .args(["-print_final_stats=1"])
