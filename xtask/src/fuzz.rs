@@ -105,7 +105,7 @@ fn fuzz(folder: &Path, binary: &Path, target: &str, seconds: u64) -> Result<Tall
         .current_dir(folder)
         .arg(format!("-max_total_time={seconds}"))
         .arg(format!("-artifact_prefix={}/", artifacts.display()))
-        .args(["-timeout=5", "-rss_limit_mb=2048", "-max_len=65536", "-verbosity=0"])
+        .args(["-timeout=5", "-rss_limit_mb=2048", "-max_len=8192", "-verbosity=0"])
         .args(["-print_final_stats=1"])
         .arg(&corpus);
     let dictionary = folder.join("dictionaries").join(format!("{target}.dict"));

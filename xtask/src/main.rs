@@ -135,7 +135,8 @@ Usage: cargo xtask TASK
   fuzz [--seconds N] [TARGET..]
             Fuzzes each target of fuzz/ for N seconds (default 10) with libFuzzer, on
             stable Rust. What it finds is kept in fuzz/artifacts, with how to repeat it.
-  docs      The documentation of all crates, warnings as errors, into target/doc.
+  docs      Writes docs/CONFIG.md anew (`test` checks it), and builds the documentation of
+            all crates into target/doc, warnings as errors.
   ci        smoke, test, lint, deny and fuzz: what .ci/run does.
 
 Everything that is downloaded or built stays in target/ and clients/node_modules.

@@ -95,7 +95,9 @@ impl Running {
 
     /// Asks the child to stop (SIGTERM) and waits for it.
     pub(crate) fn stop(mut self, limit: Duration) -> Result<ExitStatus, Failure> {
-        let asked = answers(Command::new("kill").args(["-TERM", &self.child.id().to_string()]));
+        // The shell's own `kill`: a small Debian has no program of that name.
+        let pid = self.child.id().to_string();
+        let asked = answers(Command::new("sh").args(["-c", "kill -TERM \"$1\"", "sh", &pid]));
         if !asked {
             return Err(Failure::new(format!("`{}` was gone before it was stopped", self.name)));
         }
