@@ -196,13 +196,15 @@ impl Proxy {
             };
             NotRefreshed::Transient(format!("no answer from the token endpoint: {why}"))
         };
+        // A token lives from when it is issued, which may be any time from now on.
+        let clock = platform.clock();
         let response =
             ask::send_within(platform, request, TOKEN_TIMEOUT).await.map_err(unreachable)?;
         let status = response.status();
         let text = ask::whole(platform, response.into_body(), OAUTH_LIMIT, TOKEN_TIMEOUT)
             .await
             .map_err(unreachable)?;
-        oauth::read_refresh(status, &text, platform.clock())
+        oauth::read_refresh(status, &text, clock)
     }
 
     fn oauth_client(&self) -> Client {

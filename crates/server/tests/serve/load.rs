@@ -1,0 +1,182 @@
+//! Many requests at once, large ones, slow readers, and what they cost.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::client::post;
+use crate::google::Google;
+use crate::process::Setup;
+use crate::upstream::Upstream;
+use crate::{ARRAY, GENERATE, HELLO, STREAM};
+
+#[test]
+fn a_hundred_cold_requests_cause_one_refresh_and_one_discovery() {
+    let google = Google::new();
+    google.state(json!({"token_delay_ms": 300}));
+    google.script(json!({"match": {"rpc": "loadCodeAssist"}, "delay_ms": 300}));
+    let proxy = Setup::on(&google).login(&google.expired_login()).start();
+    let together = Barrier::new(100);
+    thread::scope(|scope| {
+        let asked: Vec<_> = (0..100)
+            .map(|n| {
+                let (proxy, together) = (&proxy, &together);
+                scope.spawn(move || {
+                    together.wait();
+                    let path = [GENERATE, STREAM, ARRAY][n % 3];
+                    proxy.post(path, HELLO)
+                })
+            })
+            .collect();
+        for asked in asked {
+            let answer = asked.join().unwrap();
+            assert_eq!(answer.status(), 200, "{}", answer.text());
+        }
+    });
+    assert_eq!(google.count("token"), 1);
+    assert_eq!(google.count("loadCodeAssist"), 1);
+    assert_eq!(google.count("generateContent") + google.count("streamGenerateContent"), 100);
+}
+
+#[test]
+fn a_token_that_expires_under_traffic_fails_no_request_and_none_waits_for_the_next() {
+    let google = Google::new();
+    google.state(json!({"token_lifetime_ms": 4000, "token_delay_ms": 500}));
+    let proxy = Setup::on(&google).login(&google.expired_login()).start();
+    assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
+    let end = Instant::now() + Duration::from_secs(9);
+    let slowest = Mutex::new(0.0_f64);
+    let asked = AtomicU64::new(0);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut connection = proxy.connect();
+                while Instant::now() < end {
+                    let answer = connection.ask(post(GENERATE, &[], HELLO));
+                    assert_eq!(answer.status(), 200, "{}", answer.text());
+                    let auth = answer.head.timing("auth");
+                    let mut slowest = slowest.lock().unwrap();
+                    *slowest = slowest.max(auth);
+                    drop(slowest);
+                    asked.fetch_add(1, Ordering::Relaxed);
+                    thread::sleep(Duration::from_millis(10));
+                }
+            });
+        }
+    });
+    let slowest = *slowest.lock().unwrap();
+    assert!(slowest < 200.0, "somebody waited {slowest} ms for a token, a refresh takes 500");
+    let tokens: std::collections::HashSet<String> = google
+        .received("generateContent")
+        .iter()
+        .map(|record| record["headers"]["authorization"].as_str().unwrap().to_owned())
+        .collect();
+    assert!(tokens.len() >= 3, "{tokens:?}");
+    assert!(google.received("generateContent").iter().all(|record| record["status"] == 200));
+    let refreshes = google.count("token");
+    assert!((3..=5).contains(&refreshes), "{refreshes} refreshes in 9 s");
+    assert!(asked.load(Ordering::Relaxed) > 100);
+}
+
+#[test]
+fn a_12_megabyte_event_passes_and_its_memory_comes_back() {
+    let text = "x".repeat(12 << 20);
+    let event = format!(
+        r#"{{"response":{{"candidates":[{{"content":{{"parts":[{{"inlineData":{{"data":"{text}"}}}}]}},"finishReason":"STOP"}}],"responseId":"r"}}}}"#
+    );
+    let wanted = format!(
+        r#"data: {{"candidates":[{{"content":{{"parts":[{{"inlineData":{{"data":"{text}"}}}}]}},"finishReason":"STOP"}}],"responseId":"r"}}"#
+    ) + "\r\n\r\n";
+    let body = format!("data: {event}\r\n\r\n");
+    let upstream = Upstream::new(move |_, wire| {
+        wire.begin_stream();
+        for piece in body.as_bytes().chunks(100_000) {
+            wire.chunk(piece);
+        }
+        wire.end();
+    });
+    let proxy = Setup::at(&upstream).start();
+    proxy.get("/health");
+    let before = proxy.memory("VmRSS");
+    for _ in 0..3 {
+        let answer = proxy.post(STREAM, HELLO);
+        assert_eq!(answer.status(), 200);
+        // Not `assert_eq`: nobody wants to read the difference.
+        assert!(answer.body == wanted.as_bytes(), "{} bytes", answer.body.len());
+    }
+    let peak = proxy.memory("VmHWM");
+    assert!(peak < before + (100 << 20), "{} MiB at the peak", peak >> 20);
+    settles(&proxy, before, 12 << 20);
+}
+
+#[test]
+fn a_20_megabyte_body_passes_in_less_than_three_copies_and_its_memory_comes_back() {
+    let upstream = Upstream::answering("200 OK", "", r#"{"response":{"candidates":[]}}"#);
+    let proxy = Setup::at(&upstream).start();
+    proxy.get("/health");
+    let before = proxy.memory("VmRSS");
+    proxy.forget_peak();
+    let data = "A".repeat(20 << 20);
+    let body = format!(r#"{{"contents":[{{"role":"user","parts":[{{"text":"{data}"}}]}}]}}"#);
+    let answer = proxy.post(GENERATE, &body);
+    assert_eq!(answer.status(), 200, "{}", answer.text());
+    let peak = proxy.memory("VmHWM");
+    assert!(upstream.received()[0].inner() == body, "not what was sent");
+    let growth = peak.saturating_sub(before);
+    assert!(growth < 3 * body.len() as u64, "{} MiB on top of the start", growth >> 20);
+    settles(&proxy, before, 12 << 20);
+}
+
+#[test]
+fn a_client_that_does_not_read_stops_upstream_and_costs_no_memory() {
+    let poured = Arc::new(AtomicU64::new(0));
+    let stopped = Arc::new(AtomicBool::new(false));
+    let (count, done) = (Arc::clone(&poured), Arc::clone(&stopped));
+    let upstream = Upstream::new(move |_, wire| {
+        wire.begin_stream();
+        let payload = "x".repeat(100_000);
+        let event = format!(
+            "data: {{\"response\":{{\"candidates\":[{{\"content\":{{\"parts\":[{{\"text\":\"{payload}\"}}]}}}}]}}}}\r\n\r\n"
+        );
+        let chunk = format!("{:x}\r\n{event}\r\n", event.len());
+        let written = wire.pour(chunk.as_bytes(), 2000, Duration::from_secs(1));
+        count.store(written, Ordering::SeqCst);
+        done.store(true, Ordering::SeqCst);
+        wire.close();
+    });
+    let proxy = Setup::at(&upstream).start();
+    proxy.get("/health");
+    let before = proxy.memory("VmRSS");
+    let mut connection = proxy.connect();
+    connection.write(post(STREAM, &[], HELLO));
+    assert_eq!(connection.head().status, 200);
+    let begun = Instant::now();
+    while !stopped.load(Ordering::SeqCst) {
+        assert!(begun.elapsed() < Duration::from_secs(15), "upstream is never stopped");
+        thread::sleep(Duration::from_millis(10));
+    }
+    let poured = poured.load(Ordering::SeqCst);
+    // What the sockets' own buffers hold on both sides, and no more.
+    assert!(poured < 40 << 20, "{} MiB of 200 were taken for nobody", poured >> 20);
+    let growth = proxy.memory("VmHWM").saturating_sub(before);
+    assert!(growth < 16 << 20, "{} MiB for a client that does not read", growth >> 20);
+}
+
+/// Memory is given back, but for `slack`, within a moment.
+#[track_caller]
+fn settles(proxy: &crate::process::Proxy, before: u64, slack: u64) {
+    let begun = Instant::now();
+    loop {
+        let now = proxy.memory("VmRSS");
+        if now <= before + slack {
+            return;
+        }
+        let patience = Duration::from_secs(5);
+        assert!(begun.elapsed() < patience, "{} MiB, were {}", now >> 20, before >> 20);
+        thread::sleep(Duration::from_millis(20));
+    }
+}

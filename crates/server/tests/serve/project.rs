@@ -1,0 +1,94 @@
+//! The account's project: given, discovered, onboarded, refused.
+
+use code_assist_emulator::{Options, PROJECT};
+use serde_json::{Value, json};
+
+use crate::client::Answer;
+use crate::google::Google;
+use crate::process::Setup;
+use crate::{ARRAY, GENERATE, HELLO};
+
+#[test]
+fn an_account_that_needs_it_is_onboarded_once() {
+    let google = Google::with(Options { onboarded: false, ..Options::default() });
+    google.state(json!({"onboarding_polls": 1}));
+    let proxy = Setup::on(&google).start();
+    let answer = proxy.post(GENERATE, HELLO);
+    assert_eq!(answer.status(), 200, "{}", answer.text());
+    assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
+    assert_eq!(google.count("onboardUser"), 1);
+    assert_eq!(google.count("loadCodeAssist"), 1);
+    let record = &google.received("generateContent")[0];
+    let sent: Value = serde_json::from_str(record["body"].as_str().unwrap()).unwrap();
+    assert_eq!(sent["project"], PROJECT);
+}
+
+#[test]
+fn a_project_that_is_set_is_used_without_asking() {
+    let google = Google::new();
+    for name in ["GEMINI_PROJECT_ID", "GOOGLE_CLOUD_PROJECT"] {
+        let proxy = Setup::on(&google).env(name, PROJECT).start();
+        assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
+    }
+    assert_eq!(google.count("loadCodeAssist"), 0);
+    let refused = Setup::on(&google).env("GEMINI_PROJECT_ID", "123456789").refuse();
+    assert_eq!(refused.status.code(), Some(2));
+    let told = String::from_utf8(refused.stderr).unwrap();
+    assert!(told.contains("GEMINI_PROJECT_ID"), "{told}");
+}
+
+#[test]
+fn each_standing_of_an_account_has_its_own_reason() {
+    for (account, reason, said) in [
+        ("ineligible", "ACCOUNT_INELIGIBLE", "INELIGIBLE_ACCOUNT"),
+        ("unsupported_client", "ACCOUNT_INELIGIBLE", "UNSUPPORTED_CLIENT"),
+        ("validation_required", "VALIDATION_REQUIRED", "https://accounts.google.com/"),
+        ("no_project", "PROJECT_REQUIRED", "GEMINI_PROJECT_ID"),
+    ] {
+        let google = Google::new();
+        google.state(json!({"account": account}));
+        let proxy = Setup::on(&google).start();
+        for path in [GENERATE, ARRAY, GENERATE] {
+            let answer = proxy.post(path, HELLO);
+            assert_eq!(answer.verdict(), (403, reason.into()), "{account}: {}", answer.text());
+            assert_eq!(answer.error()["status"], "PERMISSION_DENIED");
+            assert!(answer.text().contains(said), "{account}: {}", answer.text());
+        }
+        assert_eq!(google.count("loadCodeAssist"), 1, "{account}: remembered for a while");
+        assert_eq!(google.count("generateContent"), 0, "{account}");
+    }
+}
+
+#[test]
+fn a_required_validation_comes_with_its_link() {
+    let google = Google::new();
+    google.state(json!({"account": "validation_required"}));
+    let proxy = Setup::on(&google).start();
+    let link = help_link(&proxy.post(GENERATE, HELLO));
+    assert!(link.starts_with("https://accounts.google.com/"), "{link}");
+}
+
+#[test]
+fn a_project_that_google_refuses_later_is_discovered_anew() {
+    let google = Google::new();
+    let proxy = Setup::on(&google).start();
+    assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
+    google.state(json!({"project": "another-project"}));
+    let mut answer = proxy.post(GENERATE, HELLO);
+    if answer.status() != 200 {
+        assert_eq!(answer.status(), 403, "{}", answer.text());
+        answer = proxy.post(GENERATE, HELLO);
+    }
+    assert_eq!(answer.status(), 200, "{}", answer.text());
+    assert_eq!(google.count("loadCodeAssist"), 2);
+}
+
+fn help_link(answer: &Answer) -> String {
+    let error = answer.error();
+    let help = error["details"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|detail| detail["@type"] == "type.googleapis.com/google.rpc.Help");
+    help.unwrap()["links"][0]["url"].as_str().unwrap().to_owned()
+}

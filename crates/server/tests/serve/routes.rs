@@ -1,0 +1,359 @@
+//! Paths, methods, protocols: what clients send, and that it finds its way.
+
+use std::time::{Duration, Instant};
+
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::json;
+
+use crate::client::{get, post, request};
+use crate::google::Google;
+use crate::process::Setup;
+use crate::upstream::Upstream;
+use crate::{COUNT, GENERATE, HELLO, STREAM};
+
+#[test]
+fn every_way_to_write_a_path_leads_to_the_same_method() {
+    let google = Google::new();
+    let proxy = Setup::on(&google).start();
+    let mut connection = proxy.connect();
+    let paths = [
+        "/v1/models/gemini-2.5-flash:generateContent",
+        "/v1beta/models/gemini-2.5-flash:generateContent",
+        "/v1alpha/models/gemini-2.5-flash:generateContent",
+        "/models/gemini-2.5-flash:generateContent",
+        "/v1beta/models/gemini-2.5-flash%3AgenerateContent",
+        "/v1beta/models/gemini-2.5-flash%3agenerateContent",
+        "//v1beta//models//gemini-2.5-flash:generateContent",
+        "/v1beta/models/gemini-2.5-flash:generateContent/",
+        "/v1beta/models/models/gemini-2.5-flash:generateContent",
+        "/v1beta/models/models%2Fgemini-2.5-flash:generateContent",
+        "/v1beta/gemini-2.5-flash:generateContent",
+        "/v1beta/v1beta/models/gemini-2.5-flash:generateContent",
+        "/v1beta/publishers/google/models/gemini-2.5-flash:generateContent",
+        "/v1beta/models/gemini-2.5-flash:generateContent?alt=json&foo=bar&prettyPrint=false",
+    ];
+    for path in paths {
+        let answer = connection.ask(post(path, &[], HELLO));
+        assert_eq!(answer.status(), 200, "{path}: {}", answer.text());
+        let answer = answer.json();
+        let text = &answer["candidates"][0]["content"]["parts"][0]["text"];
+        assert_eq!(text, "You said: Hello", "{path}");
+    }
+    let received = google.received("generateContent");
+    assert_eq!(received.len(), paths.len());
+    for record in received {
+        assert_eq!(record["path"], "/v1internal:generateContent");
+        assert_eq!(record["query"], "", "the client's query goes nowhere");
+    }
+}
+
+#[test]
+fn a_model_is_sent_as_it_was_asked_for() {
+    let google = Google::new();
+    let models = ["gemini-2.5-pro", "gemini-2.5-flash", "gemini-3-pro-preview", "gemini-3-flash"];
+    let proxy = Setup::on(&google).start();
+    for model in models {
+        let answer = proxy.post(&format!("/v1beta/models/{model}:generateContent"), HELLO);
+        assert_eq!(answer.status(), 200, "{model}: {}", answer.text());
+        assert_eq!(answer.head.find("x-proxy-model"), None, "{model}");
+        let record = google.received("generateContent").pop().unwrap();
+        let sent: serde_json::Value =
+            serde_json::from_str(record["body"].as_str().unwrap()).unwrap();
+        assert_eq!(sent["model"], model);
+    }
+    let answer = proxy.post("/v1beta/models/gemini-9-future:generateContent", HELLO);
+    assert_eq!(answer.status(), 404, "an unknown model is for Google to judge");
+    assert_eq!(answer.reason(), "");
+    let answer = proxy.post("/v1beta/models/gemini-1.5-flash:generateContent", HELLO);
+    assert_eq!(answer.status(), 200, "{}", answer.text());
+    assert!(!answer.header("x-proxy-model").is_empty(), "a retired name is told to be changed");
+}
+
+#[test]
+fn tokens_are_counted_in_both_request_forms() {
+    let google = Google::new();
+    let proxy = Setup::on(&google).start();
+    let plain = proxy.post(COUNT, HELLO);
+    assert_eq!(plain.status(), 200, "{}", plain.text());
+    let count = plain.json()["totalTokens"].as_u64().unwrap();
+    assert!(count > 0);
+    let whole = format!(
+        r#"{{"generateContentRequest":{{"model":"models/gemini-2.5-flash",{}}}"#,
+        &HELLO[1..]
+    );
+    let answer = proxy.post(COUNT, whole);
+    assert_eq!(answer.status(), 200, "{}", answer.text());
+    assert_eq!(answer.json()["totalTokens"], count);
+}
+
+#[test]
+fn models_are_listed_and_shown() {
+    let google = Google::new();
+    let proxy = Setup::on(&google).start();
+    for path in ["/v1/models", "/v1beta/models/", "/models", "/v1beta/models?pageSize=1000"] {
+        let answer = proxy.get(path);
+        assert_eq!(answer.status(), 200, "{path}: {}", answer.text());
+        let list = answer.json();
+        let names: Vec<&str> = list["models"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|m| m["name"].as_str().unwrap())
+            .collect();
+        assert!(names.contains(&"models/gemini-2.5-flash"), "{names:?}");
+        assert!(names.contains(&"models/gemini-3-flash"), "the account's own: {names:?}");
+    }
+    let first = proxy.get("/v1beta/models?pageSize=2").json();
+    assert_eq!(first["models"].as_array().unwrap().len(), 2);
+    let token = first["nextPageToken"].as_str().unwrap();
+    let second = proxy.get(&format!("/v1beta/models?pageSize=2&pageToken={token}")).json();
+    assert_ne!(first["models"][0]["name"], second["models"][0]["name"]);
+    let one = proxy.get("/v1beta/models/gemini-2.5-pro").json();
+    assert_eq!(one["name"], "models/gemini-2.5-pro");
+    let methods = one["supportedGenerationMethods"].as_array().unwrap();
+    assert!(methods.contains(&json!("generateContent")), "{one}");
+    let none = proxy.get("/v1beta/models/gemini-nothing");
+    assert_eq!(none.verdict(), (404, "NOT_FOUND".into()));
+}
+
+#[test]
+fn what_code_assist_has_not_is_a_404_that_says_so_and_a_wrong_method_a_405() {
+    let google = Google::new();
+    let proxy = Setup::on(&google).start();
+    for path in [
+        "/v1beta/models/text-embedding-004:embedContent",
+        "/v1beta/models/text-embedding-004:batchEmbedContents",
+        "/v1beta/models/x:predict",
+        "/v1beta/files",
+        "/upload/v1beta/files",
+        "/v1beta/cachedContents",
+        "/v1beta/tunedModels/x:generateContent",
+        "/v1beta/openai/chat/completions",
+    ] {
+        let answer = proxy.post(path, HELLO);
+        let verdict = (404, "NOT_OFFERED_BY_CODE_ASSIST".to_owned());
+        assert_eq!(answer.verdict(), verdict, "{path}: {}", answer.text());
+        assert_eq!(answer.error()["status"], "NOT_FOUND");
+    }
+    for path in ["/nothing", "/v1beta/models/a/b/c", "/v1internalx:generateContent", "/v2/models"] {
+        assert_eq!(proxy.post(path, HELLO).verdict(), (404, "NOT_FOUND".into()), "{path}");
+    }
+    for (method, path, allow) in [
+        ("GET", GENERATE, "POST"),
+        ("PUT", STREAM, "POST"),
+        ("DELETE", COUNT, "POST"),
+        ("POST", "/v1beta/models", "GET, HEAD"),
+        ("POST", "/v1beta/models/gemini-2.5-pro", "GET, HEAD"),
+        ("POST", "/health", "GET, HEAD"),
+        ("DELETE", "/", "GET, HEAD"),
+    ] {
+        let answer = proxy.ask(request(method, path, &[], b""));
+        assert_eq!(answer.status(), 405, "{method} {path}");
+        assert_eq!(answer.header("allow"), allow, "{method} {path}");
+        assert_eq!(answer.reason(), "METHOD_NOT_ALLOWED");
+    }
+    assert!(google.log().is_empty() || google.count("generateContent") == 0);
+}
+
+#[test]
+fn code_assists_own_protocol_is_passed_on_with_our_token() {
+    let google = Google::new();
+    let proxy = Setup::on(&google).start();
+    let body = format!(
+        r#"{{"model":"gemini-2.5-flash","project":"emulator-project","user_prompt_id":"p","request":{HELLO}}}"#
+    );
+    let own = ["Authorization: Bearer ya29.of-the-client"];
+    let answer = proxy.ask(post("/v1internal:generateContent", &own, &body));
+    assert_eq!(answer.status(), 200, "{}", answer.text());
+    assert!(answer.json()["response"]["candidates"].is_array(), "untouched: {}", answer.text());
+    let record = &google.received("generateContent")[0];
+    assert_eq!(record["body"], body.as_str(), "byte for byte");
+    assert_ne!(record["headers"]["authorization"], "Bearer ya29.of-the-client");
+    let stream = proxy.post("/v1internal:streamGenerateContent?alt=sse", &body);
+    assert_eq!(stream.header("content-type"), "text/event-stream");
+    assert!(stream.events()[0]["response"].is_object(), "{}", stream.text());
+    let answer = proxy.get("/v1internal:getCodeAssistGlobalUserSetting");
+    assert_eq!(answer.status(), 200, "{}", answer.text());
+    let refused = proxy.post("/v1internal:generateContent", r#"{"bad":1}"#);
+    assert_eq!(refused.status(), 400, "{}", refused.text());
+}
+
+#[test]
+fn a_body_is_json_whatever_its_type_says() {
+    let google = Google::new();
+    let proxy = Setup::on(&google).start();
+    for kind in ["text/plain;charset=UTF-8", "application/x-www-form-urlencoded", "nonsense"] {
+        let kind = format!("Content-Type: {kind}");
+        let answer = proxy.ask(request("POST", GENERATE, &[&kind], HELLO.as_bytes()));
+        assert_eq!(answer.status(), 200, "{kind}: {}", answer.text());
+    }
+    let answer = proxy.ask(request("POST", GENERATE, &[], HELLO.as_bytes()));
+    assert_eq!(answer.status(), 200, "no type at all: {}", answer.text());
+    for record in google.received("generateContent") {
+        assert_eq!(record["headers"]["content-type"], "application/json");
+    }
+}
+
+#[test]
+fn a_client_that_waits_to_be_told_to_continue_is_told() {
+    let google = Google::new();
+    let proxy = Setup::on(&google).start();
+    let mut connection = proxy.connect();
+    let asked = post(GENERATE, &["Expect: 100-continue"], HELLO);
+    let (head, body) = asked.split_at(asked.len() - HELLO.len());
+    connection.write(head);
+    assert_eq!(connection.head().status, 100);
+    connection.write(body);
+    assert_eq!(connection.answer().status(), 200);
+}
+
+#[test]
+fn http_1_0_is_answered_in_full_and_closed() {
+    let google = Google::new();
+    let proxy = Setup::on(&google).start();
+    for path in [GENERATE, STREAM] {
+        let mut connection = proxy.connect();
+        let length = HELLO.len();
+        connection
+            .write(format!("POST {path} HTTP/1.0\r\nContent-Length: {length}\r\n\r\n{HELLO}"));
+        let head = connection.head();
+        assert_eq!(head.status, 200);
+        assert!(!head.is_chunked(), "HTTP/1.0 knows no chunks");
+        let body = String::from_utf8(connection.until_closed()).unwrap();
+        assert!(body.contains("Hello"), "{body}");
+        assert!(body.ends_with("}\r\n\r\n") || body.ends_with('}'), "whole: {body}");
+    }
+}
+
+#[test]
+fn http_2_without_tls_serves_on_the_same_port() {
+    let google = Google::new();
+    let proxy = Setup::on(&google).start();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(&proxy.address).await.unwrap();
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+                .await
+                .unwrap();
+        tokio::spawn(connection);
+        for path in [GENERATE, STREAM] {
+            let request = http::Request::post(format!("http://{}{path}", proxy.address))
+                .body(http_body_util::Full::new(bytes::Bytes::from_static(HELLO.as_bytes())))
+                .unwrap();
+            let response = sender.send_request(request).await.unwrap();
+            assert_eq!(response.status(), 200);
+            assert_eq!(response.version(), http::Version::HTTP_2);
+            let body = http_body_util::BodyExt::collect(response.into_body()).await.unwrap();
+            let text = String::from_utf8(body.to_bytes().to_vec()).unwrap();
+            assert!(text.contains("Hello"), "{text}");
+        }
+        let request = http::Request::get("http://evil.example/health")
+            .body(http_body_util::Full::default())
+            .unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        assert_eq!(response.status(), 403, ":authority is the Host of HTTP/2");
+    });
+}
+
+#[test]
+fn a_connection_is_used_again_in_both_directions() {
+    let upstream = Upstream::answering("200 OK", "", r#"{"response":{"candidates":[]}}"#);
+    let proxy = Setup::at(&upstream).start();
+    let mut connection = proxy.connect();
+    for _ in 0..20 {
+        assert_eq!(connection.ask(post(GENERATE, &[], HELLO)).status(), 200);
+    }
+    // Two at once: the second is answered after the first.
+    connection.write([post(GENERATE, &[], HELLO), get("/health", &[])].concat());
+    assert!(connection.answer().text().contains("candidates"));
+    assert!(connection.answer().text().contains("uptime"));
+    let answer = connection.ask(post(GENERATE, &["Connection: close"], HELLO));
+    assert_eq!(answer.status(), 200);
+    assert!(connection.until_closed().is_empty());
+}
+
+#[test]
+fn a_tls_hello_is_closed_at_once_without_a_byte() {
+    let google = Google::new();
+    let proxy = Setup::on(&google).start();
+    let mut connection = proxy.connect();
+    let begun = Instant::now();
+    connection.write([0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03]);
+    assert_eq!(connection.until_closed(), b"");
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn every_answer_has_an_id_and_a_timing() {
+    let google = Google::new();
+    let proxy = Setup::on(&google).env("PROXY_API_KEYS", "k1").start();
+    let key = "x-goog-api-key: k1";
+    let asked = [
+        (200, get("/health", &[])),
+        (200, get("/", &[])),
+        (204, request("OPTIONS", GENERATE, &[], b"")),
+        (401, post(GENERATE, &[], HELLO)),
+        (200, post(GENERATE, &[key], HELLO)),
+        (200, post(STREAM, &[key], HELLO)),
+        (400, post(GENERATE, &[key], "[]")),
+        (404, get("/nothing", &[key])),
+        (405, get(GENERATE, &[key])),
+    ];
+    for (status, request) in asked {
+        let answer = proxy.ask(&request);
+        let text = String::from_utf8_lossy(&request).into_owned();
+        assert_eq!(answer.status(), status, "{text}");
+        assert!(answer.header("x-request-id").starts_with("req_"), "{text}");
+        for part in ["auth", "queue", "upstream", "proxy"] {
+            assert!(answer.head.timing(part) >= 0.0, "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_sane_request_id_is_kept_and_another_is_replaced() {
+    let google = Google::new();
+    let proxy = Setup::on(&google).start();
+    for sane in ["abc-123", "A.b_c", &"x".repeat(128)] {
+        let answer = proxy.ask(get("/health", &[&format!("X-Request-ID: {sane}")]));
+        assert_eq!(answer.header("x-request-id"), sane);
+    }
+    for odd in ["a b", "a\"b", "", "<script>", &"x".repeat(129), "caf\u{e9}"] {
+        let answer = proxy.ask(get("/health", &[&format!("x-request-id: {odd}")]));
+        assert!(answer.header("x-request-id").starts_with("req_"), "{odd:?}");
+    }
+    let first = proxy.get("/health").header("x-request-id").to_owned();
+    assert_ne!(first, proxy.get("/health").header("x-request-id"));
+}
+
+#[test]
+fn head_is_get_without_a_body() {
+    let google = Google::new();
+    let proxy = Setup::on(&google).start();
+    for path in ["/health", "/", "/v1beta/models"] {
+        let mut connection = proxy.connect();
+        connection.write(request("HEAD", path, &[], b""));
+        let head = connection.head();
+        assert_eq!(head.status, 200, "{path}");
+        // The next answer begins where a body would be.
+        connection.write(get("/health", &[]));
+        assert_eq!(connection.answer().status(), 200, "{path}");
+    }
+}
+
+#[test]
+fn nonsense_on_the_wire_disturbs_nobody() {
+    let google = Google::new();
+    let proxy = Setup::on(&google).start();
+    let huge = format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(600_000));
+    for nonsense in ["nonsense\r\n\r\n", "GET /\0 HTTP/1.1\r\n\r\n", &huge] {
+        let mut connection = proxy.connect();
+        connection.try_write(nonsense);
+        connection.try_write("\r\n\r\n");
+        let answer = String::from_utf8_lossy(&connection.until_closed()).into_owned();
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
+    }
+    assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
+    assert_eq!(proxy.stderr(), "");
+}

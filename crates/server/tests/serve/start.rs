@@ -1,0 +1,202 @@
+//! Starting: what is printed, what is refused, and what outlives a `kill -9`.
+
+use std::net::TcpListener;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::google::Google;
+use crate::process::Setup;
+use crate::{GENERATE, HELLO};
+
+#[test]
+fn the_first_lines_say_all_that_is_needed() {
+    let google = Google::new();
+    let setup = Setup::on(&google).env("KV_URL", "file:kv.redb");
+    let proxy = setup.start();
+    let said = proxy.stdout();
+    for part in [
+        format!("listening on http://{}", proxy.address),
+        google.url(),
+        setup.path(".gemini/oauth_creds.json").display().to_string(),
+        "kv.redb".to_owned(),
+        format!("curl -s http://{}/v1beta/models/", proxy.address),
+    ] {
+        assert!(said.contains(&part), "no {part} in {said}");
+    }
+    assert_ne!(proxy.address, "127.0.0.1:0");
+    // The line is ready to paste.
+    let line = said.lines().find_map(|line| line.trim().strip_prefix("try ")).unwrap().trim();
+    let run = std::process::Command::new("sh").args(["-c", line]).output().unwrap();
+    if run.status.success() {
+        let answer = String::from_utf8(run.stdout).unwrap();
+        assert!(answer.contains("You said: Hello"), "{answer}");
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_is_told_and_ends_with_1() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let refused = Setup::bare().env("PORT", &port).refuse();
+    assert_eq!(refused.status.code(), Some(1));
+    let told = String::from_utf8(refused.stderr).unwrap();
+    assert!(told.contains(&format!("cannot listen on 127.0.0.1:{port}")), "{told}");
+    assert!(told.contains("another PORT"), "{told}");
+    assert_eq!(told.lines().count(), 1, "{told}");
+}
+
+#[test]
+fn a_public_address_without_keys_is_refused() {
+    for host in ["0.0.0.0", "::", "192.0.2.1"] {
+        let refused = Setup::bare().env("HOST", host).refuse();
+        assert_eq!(refused.status.code(), Some(2), "{host}");
+        let told = String::from_utf8(refused.stderr).unwrap();
+        assert!(told.contains("PROXY_API_KEYS"), "{told}");
+        assert!(!String::from_utf8(refused.stdout).unwrap().contains("listening"));
+    }
+    let google = Google::new();
+    let with_keys = Setup::on(&google).env("HOST", "0.0.0.0").env("PROXY_API_KEYS", "k").start();
+    assert!(with_keys.stdout().contains("listening on http://0.0.0.0:"));
+    let allowed = Setup::on(&google).env("HOST", "0.0.0.0").env("ALLOW_UNAUTHENTICATED", "true");
+    assert!(allowed.start().stdout().contains("listening on http://0.0.0.0:"));
+}
+
+#[test]
+fn an_unreachable_google_keeps_nothing_from_starting() {
+    let google = Google::new();
+    let login = google.login();
+    drop(google);
+    let begun = Instant::now();
+    // The CLI's own JSON, in the variable that the seed wanted a service account in.
+    let proxy = Setup::bare().env("GCP_SERVICE_ACCOUNT", login).start();
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_eq!(proxy.get("/health").status(), 200);
+    assert_eq!(proxy.get("/v1beta/models").status(), 200, "the built-in models are there");
+    let answer = proxy.post(GENERATE, HELLO);
+    assert_eq!(answer.verdict(), (503, "UPSTREAM_UNREACHABLE".into()), "{}", answer.text());
+}
+
+#[test]
+fn health_asks_nobody() {
+    let google = Google::new();
+    let proxy = Setup::on(&google).start();
+    // The proxy's own look for its token, once at the start, is not health's doing.
+    thread::sleep(Duration::from_millis(300));
+    let before = google.log().len();
+    let mut connection = proxy.connect();
+    for _ in 0..50 {
+        let answer = connection.ask(crate::client::get("/health", &[]));
+        let health = answer.json();
+        assert_eq!(health["status"], "healthy");
+        let names: Vec<&str> = health.as_object().unwrap().keys().map(String::as_str).collect();
+        let mut sorted = names.clone();
+        sorted.sort_unstable();
+        let wanted = ["kv_status", "metrics", "status", "timestamp", "upstream_status", "version"];
+        assert_eq!(sorted, wanted);
+        assert!(answer.head.timing("proxy") < 50.0);
+    }
+    assert_eq!(google.log().len(), before);
+    assert_eq!(google.count("generateContent") + google.count("loadCodeAssist"), 0);
+}
+
+#[test]
+fn the_terms_are_told_at_the_first_start_only() {
+    let google = Google::new();
+    let setup = Setup::on(&google).env("KV_URL", "file:kv.redb");
+    let terms = "Google's terms restrict";
+    let first = setup.start();
+    first.await_output(terms);
+    first.kill();
+    let second = setup.start();
+    thread::sleep(Duration::from_millis(200));
+    assert!(!second.stdout().contains(terms), "{}", second.stdout());
+}
+
+#[test]
+fn a_killed_proxy_finds_token_and_project_again() {
+    let google = Google::new();
+    let setup =
+        Setup::on(&google).login(&google.expired_login()).env("KV_URL", "file:data/kv.redb");
+    let proxy = setup.start();
+    assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
+    assert_eq!((google.count("token"), google.count("loadCodeAssist")), (1, 1));
+    proxy.kill();
+    let proxy = setup.start();
+    assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
+    assert_eq!((google.count("token"), google.count("loadCodeAssist")), (1, 1), "found again");
+    assert!(proxy.get("/health").text().contains(r#""kv_status":"connected""#));
+    proxy.kill();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+
+        let mode = |name: &str| std::fs::metadata(setup.path(name)).unwrap().permissions().mode();
+        assert_eq!(mode("data/kv.redb") & 0o777, 0o600);
+        assert_eq!(mode("data") & 0o777, 0o700);
+    }
+}
+
+#[test]
+fn killed_at_any_moment_it_starts_again_with_its_store_whole() {
+    let google = Google::new();
+    let setup = Setup::on(&google).env("KV_URL", "file:kv.redb");
+    // The first request writes: each round has a token to renew, and dies a little later.
+    for round in 0..12 {
+        google.state(json!({"expire_tokens": true}));
+        let proxy = setup.start();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut connection = proxy.connect();
+                connection.try_write(crate::client::post(GENERATE, &[], HELLO));
+                thread::sleep(Duration::from_millis(500));
+            });
+            thread::sleep(Duration::from_millis(round * 8));
+            proxy.signal("KILL");
+        });
+        let output = proxy.all_output();
+        assert!(!output.0.contains("damaged"), "round {round}: {}", output.0);
+    }
+    let proxy = setup.start();
+    assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
+    let (stdout, stderr) = proxy.all_output();
+    assert!(!stdout.contains("WARN") && stderr.is_empty(), "{stdout} {stderr}");
+    let names = std::fs::read_dir(setup.path(".")).unwrap().flatten();
+    let names: Vec<_> = names.map(|entry| entry.file_name().into_string().unwrap()).collect();
+    assert!(!names.iter().any(|name| name.contains("damaged")), "{names:?}");
+}
+
+#[test]
+fn a_second_process_on_the_same_file_works_from_memory_and_says_so() {
+    let google = Google::new();
+    let setup = Setup::on(&google).env("KV_URL", "file:kv.redb");
+    let first = setup.start();
+    let second = setup.start();
+    assert_eq!(first.post(GENERATE, HELLO).status(), 200);
+    assert_eq!(second.post(GENERATE, HELLO).status(), 200);
+    second.await_output("in use by another process");
+    assert!(second.stdout().contains("memory"), "{}", second.stdout());
+    assert!(first.get("/health").text().contains(r#""kv_status":"connected""#));
+    first.kill();
+    drop(second);
+    let again = setup.start();
+    assert_eq!(again.post(GENERATE, HELLO).status(), 200);
+    assert!(!again.stdout().contains("damaged"), "{}", again.stdout());
+    assert_eq!(google.count("loadCodeAssist"), 2, "the first one's entries are still there");
+}
+
+#[test]
+fn a_damaged_store_is_set_aside_and_told() {
+    let google = Google::new();
+    let setup = Setup::on(&google).env("KV_URL", "file:kv.redb");
+    setup.write("kv.redb", "garbage".repeat(1000));
+    let proxy = setup.start();
+    proxy.await_output("damaged");
+    assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
+    assert!(proxy.get("/health").text().contains(r#""kv_status":"connected""#));
+    assert!(!proxy.stderr().contains("panicked"), "{}", proxy.stderr());
+    let names = std::fs::read_dir(setup.path(".")).unwrap().flatten();
+    let aside = names.filter(|entry| entry.file_name().to_string_lossy().contains(".damaged-"));
+    assert_eq!(aside.count(), 1);
+}

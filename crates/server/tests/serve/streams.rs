@@ -1,0 +1,357 @@
+//! Streams: when each event arrives, and that none is lost, split or merged.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::client::{events, post};
+use crate::google::Google;
+use crate::process::Setup;
+use crate::upstream::{Upstream, Wire};
+use crate::{ARRAY, GENERATE, HELLO, STREAM};
+
+#[test]
+fn events_300_ms_apart_arrive_300_ms_apart_in_both_framings() {
+    for path in [STREAM, ARRAY] {
+        let sent = Arc::<Mutex<Vec<Instant>>>::default();
+        let times = Arc::clone(&sent);
+        let upstream = Upstream::new(move |_, wire| {
+            wire.begin_stream();
+            for n in 0..4 {
+                if n > 0 {
+                    thread::sleep(Duration::from_millis(300));
+                }
+                times.lock().unwrap().push(Instant::now());
+                wire.chunk(format!("data: {}\r\n\r\n", event(n)));
+            }
+            wire.end();
+        });
+        let proxy = Setup::at(&upstream).start();
+        let mut connection = proxy.connect();
+        connection.write(post(path, &[], HELLO));
+        let head = connection.head();
+        assert_eq!(head.status, 200);
+        let mut arrived = Vec::new();
+        for n in 0..4 {
+            let chunk = String::from_utf8(connection.chunk().unwrap()).unwrap();
+            assert!(chunk.contains(&format!("word {n}")), "{chunk}");
+            arrived.push(Instant::now());
+        }
+        let sent = sent.lock().unwrap();
+        for n in 0..4 {
+            let late = arrived[n].saturating_duration_since(sent[n]);
+            assert!(late < Duration::from_millis(250), "{path}: event {n} took {late:?}");
+            assert!(n == 3 || arrived[n] < sent[n + 1], "{path}: event {n} came with the next");
+        }
+    }
+}
+
+#[test]
+fn the_array_form_begins_at_once_and_ends_in_a_bracket() {
+    let (go, gate) = gated();
+    let upstream = Upstream::new(move |_, wire| {
+        wire.begin_stream();
+        wire.chunk(format!("data: {}\r\n\r\n", event(0)));
+        gate();
+        wire.chunk(format!("data: {}\r\n\r\n", event(1)));
+        wire.end();
+    });
+    let proxy = Setup::at(&upstream).start();
+    let mut connection = proxy.connect();
+    connection.write(post(ARRAY, &[], HELLO));
+    let head = connection.head();
+    assert_eq!(head.header("content-type"), "application/json; charset=UTF-8");
+    let first = String::from_utf8(connection.chunk().unwrap()).unwrap();
+    assert_eq!(first, format!("[{}", bare(0)), "the first element, bare and at once");
+    go.send(()).unwrap();
+    let rest = String::from_utf8(connection.body(&head)).unwrap();
+    assert_eq!(rest, format!("\n,\r\n{}\n]", bare(1)));
+}
+
+#[test]
+fn an_event_stream_has_the_one_form_that_all_sdks_read() {
+    let google = Google::new();
+    let proxy = Setup::on(&google).start();
+    for path in [STREAM, "/v1/models/gemini-2.5-flash:streamGenerateContent?%24alt=sse"] {
+        let answer = proxy.post(path, HELLO);
+        assert_eq!(answer.status(), 200, "{}", answer.text());
+        assert_eq!(answer.header("content-type"), "text/event-stream");
+        assert_eq!(answer.header("cache-control"), "no-cache");
+        assert_eq!(answer.header("x-accel-buffering"), "no");
+        let events = answer.events();
+        assert_eq!(said(&events), "You said: Hello");
+        assert!(events.iter().all(|event| event.get("response").is_none()), "{events:?}");
+        assert!(events.iter().all(|event| event["responseId"].is_string()), "{events:?}");
+        assert!(!answer.header("x-cloudaicompanion-trace-id").is_empty());
+    }
+}
+
+#[test]
+fn a_stream_cut_at_every_byte_gives_the_same_events() {
+    let whole = concat!(
+        "data: {\"response\":{\"text\":\"a\u{e9}\u{1f600}\"},\"traceId\":\"t\"}\r\n\r\n",
+        ": a remark\r\n",
+        "data:{\"response\":\r\ndata: {\"text\":2}}\r\n\r\n",
+        "data: {\"traceId\":\"only\"}\r\n\r\n",
+        "data: {\"response\":{\"text\":3}}",
+    );
+    let wanted = concat!(
+        "data: {\"text\":\"a\u{e9}\u{1f600}\",\"responseId\":\"t\"}\r\n\r\n",
+        "data: {\"text\":2,\"responseId\":\"t\"}\r\n\r\n",
+        "data: {\"text\":3,\"responseId\":\"only\"}\r\n\r\n",
+    );
+    for ending in ["\r\n", "\n", "\r"] {
+        let whole = whole.replace("\r\n", ending);
+        let length = whole.len();
+        let at = Arc::new(AtomicUsize::new(0));
+        let next = Arc::clone(&at);
+        let upstream = Upstream::new(move |_, wire| {
+            let cut = next.load(Ordering::SeqCst);
+            wire.begin_stream();
+            if cut == whole.len() {
+                // The last round: every byte for itself.
+                whole.as_bytes().chunks(1).for_each(|byte| wire.chunk(byte));
+            } else {
+                let (first, rest) = whole.as_bytes().split_at(cut);
+                if !first.is_empty() {
+                    wire.chunk(first);
+                    // Long enough for the proxy to have read the first part for itself.
+                    thread::sleep(Duration::from_millis(2));
+                }
+                wire.chunk(rest);
+            }
+            wire.end();
+        });
+        let proxy = Setup::at(&upstream).start();
+        let mut connection = proxy.connect();
+        for cut in 0..=length {
+            at.store(cut, Ordering::SeqCst);
+            let answer = connection.ask(post(STREAM, &[], HELLO));
+            assert_eq!(answer.text(), wanted, "{ending:?}, cut at {cut}");
+        }
+    }
+}
+
+#[test]
+fn a_cut_connection_is_told_in_an_event_and_again_bare_in_a_flush_of_its_own() {
+    let upstream = Upstream::new(|_, wire| {
+        wire.begin_stream();
+        wire.chunk(format!("data: {}\r\n\r\ndata: {{\"respon", event(0)));
+        thread::sleep(Duration::from_millis(50));
+        wire.close();
+    });
+    let proxy = Setup::at(&upstream).start();
+    let mut connection = proxy.connect();
+    connection.write(post(STREAM, &[], HELLO));
+    assert_eq!(connection.head().status, 200);
+    let mut pieces = Vec::new();
+    while let Some(chunk) = connection.chunk() {
+        pieces.push(String::from_utf8(chunk).unwrap());
+    }
+    let [first, told, bare_error] = &pieces[..] else { panic!("{pieces:?}") };
+    assert_eq!(*first, format!("data: {}\r\n\r\n", bare(0)));
+    let told = &events(told)[0];
+    assert_eq!(told["error"]["code"], 502);
+    assert_eq!(crate::client::reason(&told["error"]), "UPSTREAM_DISCONNECTED");
+    assert_eq!(serde_json::from_str::<Value>(bare_error).unwrap(), *told);
+
+    let answer = proxy.post(ARRAY, HELLO);
+    assert_eq!(answer.body.last(), Some(&b']'));
+    let elements = answer.json();
+    assert_eq!(elements.as_array().unwrap().len(), 2, "{elements}");
+    assert_eq!(crate::client::reason(&elements[1]["error"]), "UPSTREAM_DISCONNECTED");
+    let lines = proxy.await_request_lines(2);
+    assert!(lines.iter().all(|line| line["outcome"] == "cut"), "{lines:?}");
+}
+
+#[test]
+fn an_error_event_inside_a_stream_is_passed_on_and_ends_it() {
+    let google = Google::new();
+    let proxy = Setup::on(&google).start();
+    let error =
+        r#"{"error":{"code":429,"message":"enough for today","status":"RESOURCE_EXHAUSTED"}}"#;
+    google.script(json!({"match": {"rpc": "streamGenerateContent"}, "times": 2,
+        "keep_events": 1, "append": [error, "{\"response\":{}}"]}));
+    let answer = proxy.post(STREAM, HELLO);
+    let text = answer.text();
+    let (before, after) = text.split_once("data: {\"error\"").unwrap();
+    assert_eq!(events(before).len(), 1);
+    assert!(after.contains("enough for today"), "{text}");
+    assert!(text.ends_with(error), "the bare error comes last: {text}");
+    let elements = proxy.post(ARRAY, HELLO).json();
+    assert_eq!(elements[1]["error"]["message"], "enough for today", "{elements}");
+    assert_eq!(elements.as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_stream_that_ends_without_a_finish_reason_is_passed_on_and_counted_as_cut() {
+    let google = Google::new();
+    google.script(json!({"match": {"rpc": "streamGenerateContent"}, "keep_events": 1}));
+    let proxy = Setup::on(&google).start();
+    let answer = proxy.post(STREAM, HELLO);
+    assert_eq!(answer.events().len(), 1, "nothing is invented: {}", answer.text());
+    assert_eq!(proxy.await_request_lines(1)[0]["outcome"], "cut");
+}
+
+#[test]
+fn an_empty_stream_stays_empty() {
+    let upstream = Upstream::new(|_, wire| {
+        wire.begin_stream();
+        wire.end();
+    });
+    let proxy = Setup::at(&upstream).start();
+    assert_eq!(proxy.post(ARRAY, HELLO).text(), "[]");
+    let answer = proxy.post(STREAM, HELLO);
+    assert_eq!((answer.status(), answer.text().as_str()), (200, ""));
+}
+
+#[test]
+fn a_packed_stream_is_read_too() {
+    let google = Google::new();
+    google.script(json!({"match": {"rpc": "streamGenerateContent"}, "chunk_size": 7,
+        "line_ending": "cr", "data_prefix": "data:", "no_final_blank_line": true}));
+    let proxy = Setup::on(&google).start();
+    let answer = proxy.post(STREAM, HELLO);
+    assert_eq!(said(&answer.events()), "You said: Hello");
+    // The proxy does not offer to read gzip, so that upstream must not send it.
+    let record = &google.received("streamGenerateContent")[0];
+    let accepted = record["headers"]["accept-encoding"].as_str().unwrap_or("identity");
+    assert_eq!(accepted, "identity");
+}
+
+#[test]
+fn a_client_that_leaves_in_the_middle_cancels_upstream_at_once() {
+    let google = Google::new();
+    google.state(json!({"stream_events": 100, "stream_interval_ms": 100}));
+    let proxy = Setup::on(&google).start();
+    let mut connection = proxy.connect();
+    let long = HELLO.replace("Hello", &"word ".repeat(300));
+    connection.write(post(STREAM, &[], long));
+    assert_eq!(connection.head().status, 200);
+    connection.chunk().unwrap();
+    drop(connection);
+    let took =
+        google.await_record("streamGenerateContent", |record| record["cancelled"] == json!(true));
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert_eq!(proxy.await_request_lines(1)[0]["outcome"], "client_gone");
+}
+
+#[test]
+fn a_client_that_leaves_before_the_head_cancels_upstream_at_once() {
+    for path in [GENERATE, STREAM] {
+        let (closed, is_closed) = channel();
+        let closed = Mutex::new(closed);
+        let upstream = Upstream::new(move |_, wire| {
+            let _ = closed.lock().unwrap().send(wire.is_closed_within(Duration::from_secs(5)));
+            wire.close();
+        });
+        let proxy = Setup::at(&upstream).start();
+        let mut connection = proxy.connect();
+        connection.write(post(path, &[], HELLO));
+        let begun = Instant::now();
+        while upstream.received().is_empty() {
+            assert!(begun.elapsed() < Duration::from_secs(5));
+            thread::sleep(Duration::from_millis(2));
+        }
+        let begun = Instant::now();
+        drop(connection);
+        assert!(is_closed.recv().unwrap(), "{path}: upstream goes on for nobody");
+        assert!(begun.elapsed() < Duration::from_secs(1), "{path}: {:?}", begun.elapsed());
+        assert_eq!(proxy.await_request_lines(1)[0]["outcome"], "client_gone");
+    }
+}
+
+#[test]
+fn a_stream_is_written_down_when_it_has_ended() {
+    let (go, gate) = gated();
+    let upstream = Upstream::new(move |_, wire| {
+        wire.begin_stream();
+        wire.chunk(format!("data: {}\r\n\r\n", event(0)));
+        gate();
+        wire.chunk("data: {\"response\":{\"candidates\":[{\"finishReason\":\"STOP\"}]}}\r\n\r\n");
+        wire.end();
+    });
+    let proxy = Setup::at(&upstream).start();
+    let mut connection = proxy.connect();
+    connection.write(post(STREAM, &["x-request-id: mine-1"], HELLO));
+    let head = connection.head();
+    connection.chunk().unwrap();
+    thread::sleep(Duration::from_millis(300));
+    assert!(proxy.request_lines().is_empty(), "it has not ended yet");
+    go.send(()).unwrap();
+    connection.body(&head);
+    let line = &proxy.await_request_lines(1)[0];
+    assert_eq!(line["outcome"], "ok", "{line}");
+    assert_eq!(line["request_id"], "mine-1");
+    assert_eq!(line["model"], "gemini-2.5-flash");
+    assert_eq!(line["status"], 200);
+    assert_eq!(line["stream"], true);
+    assert_eq!(line["bytes_in"], HELLO.len());
+    assert!(line["duration_ms"].as_f64().unwrap() >= 300.0, "{line}");
+    for name in ["timestamp", "cache_hit", "upstream_ms", "overhead_ms", "ttfb_ms", "bytes_out"] {
+        assert!(!line[name].is_null(), "{name} is missing: {line}");
+    }
+}
+
+#[test]
+fn an_event_beyond_the_limit_ends_the_stream_with_an_error() {
+    let long = "x".repeat(200_000);
+    let upstream = Upstream::new(move |_, wire: &mut Wire| {
+        wire.begin_stream();
+        wire.chunk(format!("data: {}\r\n\r\n", event(0)));
+        wire.chunk(format!("data: {{\"response\":{{\"text\":\"{long}\"}}}}\r\n\r\n"));
+        wire.end();
+    });
+    let proxy = Setup::at(&upstream).env("MAX_EVENT_BYTES", "65536").start();
+    let elements = proxy.post(ARRAY, HELLO).json();
+    assert_eq!(elements.as_array().unwrap().len(), 2);
+    assert_eq!(crate::client::reason(&elements[1]["error"]), "UPSTREAM_MALFORMED", "{elements}");
+}
+
+#[test]
+fn a_stream_that_falls_silent_ends_with_a_504_in_its_last_event() {
+    let upstream = Upstream::new(|_, wire| {
+        wire.begin_stream();
+        wire.chunk(format!("data: {}\r\n\r\n", event(0)));
+        wire.is_closed_within(Duration::from_secs(10));
+        wire.close();
+    });
+    let proxy = Setup::at(&upstream).env("STREAM_IDLE_TIMEOUT_MS", "300").start();
+    let elements = proxy.post(ARRAY, HELLO).json();
+    assert_eq!(elements[1]["error"]["code"], 504, "{elements}");
+    assert_eq!(crate::client::reason(&elements[1]["error"]), "UPSTREAM_TIMEOUT");
+}
+
+/// An upstream event with a text of its own.
+fn event(n: usize) -> String {
+    format!(r#"{{"response":{}}}"#, bare(n))
+}
+
+/// The same as the client is to see it.
+fn bare(n: usize) -> String {
+    format!(
+        r#"{{"candidates":[{{"content":{{"parts":[{{"text":"word {n}"}}]}}}}],"responseId":"r"}}"#
+    )
+}
+
+/// All text of a stream.
+fn said(events: &[Value]) -> String {
+    let texts = events.iter().filter_map(|event| {
+        event["candidates"][0]["content"]["parts"][0]["text"].as_str().map(str::to_owned)
+    });
+    texts.collect()
+}
+
+/// A gate that the upstream's thread waits at.
+fn gated() -> (Sender<()>, impl Fn() + Send + Sync + 'static) {
+    let (go, gate) = channel();
+    let gate = Mutex::new(gate);
+    (go, move || {
+        let gate = gate.lock().expect("one waits at a time");
+        gate.recv_timeout(Duration::from_secs(10)).expect("the test opens the gate");
+    })
+}
