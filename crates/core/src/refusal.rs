@@ -150,7 +150,7 @@ pub enum Awaited {
     NextChunk,
 }
 
-/// Whose turn it is to mend things; picks the log level.
+/// Whose turn it is to mend things.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blame {
     /// The program that sent the request.

@@ -727,3 +727,31 @@ fn what_is_not_offered_is_a_404_that_says_so() {
     let answer = run(&script, &proxy, get("/nowhere"));
     assert_eq!((answer.status.as_u16(), answer.reason().as_str()), (404, "NOT_FOUND"));
 }
+
+#[test]
+fn an_upstream_that_refuses_every_token_is_not_a_refresh_for_each_request() {
+    let script = Script::new(google_but(|request| {
+        request.is(":generateContent").then(|| Reply::status(401, "{}"))
+    }));
+    let proxy = signed_in(&script, 3000);
+    for _ in 0..10 {
+        let answer = run(&script, &proxy, post(GENERATE, HELLO));
+        assert_eq!(answer.reason(), "CREDENTIALS_REJECTED");
+    }
+    assert_eq!(script.received("/token").len(), 1);
+    assert_eq!(script.received(":generateContent").len(), 11);
+}
+
+#[test]
+fn code_assists_own_errors_are_passed_on_as_they_are_to_its_own_clients() {
+    let error = "[{\n  \"error\": {\"code\": 429, \"message\": \"slow\", \"status\": \"X\"}\n}\n]";
+    let script = Script::new(google_but(move |request| {
+        request.is("?alt=sse").then(|| {
+            Reply::status(429, error).with_header("content-type", "application/json; charset=UTF-8")
+        })
+    }));
+    let proxy = signed_in(&script, 3000);
+    let answer = run(&script, &proxy, post("/v1internal:streamGenerateContent?alt=sse", "{}"));
+    assert_eq!((answer.status.as_u16(), answer.text().as_str()), (429, error));
+    assert_eq!(answer.header("content-type"), "application/json; charset=UTF-8");
+}

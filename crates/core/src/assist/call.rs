@@ -12,6 +12,7 @@ pub struct Call {
     uri: Uri,
     payload: Payload,
     stream: bool,
+    passed_on: bool,
 }
 
 /// The configured base URL makes no valid address with this path.
@@ -46,7 +47,12 @@ impl Call {
     ) -> Result<Self, BadUrl> {
         let query = alt.map(|alt| format!("?alt={alt}")).unwrap_or_default();
         let call = Self::new(method, format!("{base}{suffix}{query}"), payload)?;
-        Ok(Self { stream: alt == Some("sse"), ..call })
+        Ok(Self { stream: alt == Some("sse"), passed_on: true, ..call })
+    }
+
+    /// True for a call whose client wants upstream's errors byte for byte.
+    pub fn passes_errors(&self) -> bool {
+        self.passed_on
     }
 
     /// The request, with this access token.
@@ -67,7 +73,7 @@ impl Call {
 
     fn new(method: Method, url: String, payload: Payload) -> Result<Self, BadUrl> {
         let uri = Uri::try_from(url).map_err(|_| BadUrl)?;
-        Ok(Self { method, uri, payload, stream: false })
+        Ok(Self { method, uri, payload, stream: false, passed_on: false })
     }
 }
 

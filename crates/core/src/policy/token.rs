@@ -57,6 +57,8 @@ pub struct Tokens {
     trouble: Option<Trouble>,
     generation: u64,
     buffer: Duration,
+    /// Upstream has refused a token that was renewed for it: renewing more would not help.
+    stubborn_until: Option<Moment>,
 }
 
 #[derive(Debug)]
@@ -81,7 +83,14 @@ struct Trouble {
 impl Tokens {
     /// No token yet. `buffer` is how long before its expiry a token is renewed.
     pub fn new(buffer: Duration) -> Self {
-        Self { current: None, leases: Leases::default(), trouble: None, generation: 0, buffer }
+        Self {
+            current: None,
+            leases: Leases::default(),
+            trouble: None,
+            generation: 0,
+            stubborn_until: None,
+            buffer,
+        }
     }
 
     /// What to do for a request, or for nobody in particular (the shell's regular look).
@@ -134,19 +143,30 @@ impl Tokens {
     }
 
     /// Upstream answered 401 to this token. Whoever hears it first condemns it; for the others it
-    /// has been dealt with.
-    pub fn condemn(&mut self, bearer: &Bearer) {
+    /// has been dealt with. False when another token is not to be had by asking: a moment ago
+    /// upstream refused one that had just been renewed.
+    pub fn condemn(&mut self, bearer: &Bearer, now: Moment) -> bool {
+        if self.stubborn_until.is_some_and(|until| now < until) {
+            return false;
+        }
         if let Some(current) = &mut self.current
             && current.bearer.generation == bearer.generation
         {
             current.condemned = true;
         }
+        true
+    }
+
+    /// Upstream refused the token that was renewed after its first refusal.
+    pub fn refused_again(&mut self, now: Moment) {
+        self.stubborn_until = Some(now + STUBBORN);
     }
 
     /// The credentials have changed: what stood against them is forgotten, and it is time to look
     /// for the token that may have come with them.
     pub fn reopen(&mut self, clock: Millis) {
         self.trouble = None;
+        self.stubborn_until = None;
         if let Some(current) = &mut self.current {
             current.renew_at = Some(clock);
         }
@@ -194,6 +214,9 @@ impl Current {
 
 /// Longer than everything that getting a token may take (file, store, tokeninfo, refresh).
 const LEASE: Duration = Duration::from_secs(60);
+
+/// One refresh in so long for an upstream that refuses every token.
+const STUBBORN: Duration = Duration::from_secs(30);
 
 /// After a failed refresh; doubled after each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -268,14 +291,24 @@ mod tests {
     fn a_hundred_401s_condemn_one_token_once() {
         let mut tokens = with(token(3599, Some(3599)));
         let Verdict::Use(bearer) = tokens.ask(NOW, Moment(0)) else { panic!("warm") };
-        tokens.condemn(&bearer);
+        assert!(tokens.condemn(&bearer, Moment(1)));
         let Verdict::Renew(lease) = tokens.ask(NOW, Moment(1)) else { panic!("condemned") };
         let got = Outcome::Got { token: token(7000, Some(7000)), renewable: true };
         tokens.settle(lease, got, NOW, Moment(2));
         for _ in 0..99 {
-            tokens.condemn(&bearer);
+            assert!(tokens.condemn(&bearer, Moment(1)));
         }
         assert!(matches!(tokens.ask(NOW, Moment(3)), Verdict::Use(_)));
+    }
+
+    #[test]
+    fn an_upstream_that_refuses_every_token_costs_one_renewal_in_a_while() {
+        let mut tokens = with(token(3599, Some(3599)));
+        let Verdict::Use(bearer) = tokens.ask(NOW, Moment(0)) else { panic!("warm") };
+        tokens.refused_again(Moment(0));
+        assert!(!tokens.condemn(&bearer, Moment(1)));
+        assert!(matches!(tokens.ask(NOW, Moment(1)), Verdict::Use(_)));
+        assert!(tokens.condemn(&bearer, Moment(0) + STUBBORN));
     }
 
     #[test]

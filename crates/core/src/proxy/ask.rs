@@ -1,126 +1,95 @@
-//! Asking upstream: sending within the first-byte timeout, reading a whole answer, making ids.
+//! The client's request on its way up: its body read and rewritten, wrapped, made into a call.
 
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
-use std::task::Poll;
-use std::time::Duration;
-
-use bytes::{Bytes, BytesMut};
-use http::{Request, Response};
+use bytes::Bytes;
+use http::HeaderMap;
+use http::request::Parts;
 use http_body::Body;
 
-use super::Proxy;
+use super::{Proxy, put};
 use crate::assist::call::Call;
-use crate::payload::Payload;
+use crate::assist::envelope;
+use crate::gemini::route::Framing;
+use crate::gemini::{models, rewrite};
+use crate::intake;
 use crate::platform::Platform;
-use crate::refusal::{Awaited, Refusal};
-use crate::report::{Entry, Ledger};
+use crate::refusal::Refusal;
+use crate::report::Ledger;
+
+/// A call that is ready to be sent, and what the answer will say about it.
+pub(super) struct Asked {
+    pub(super) call: Call,
+    pub(super) headers: HeaderMap,
+}
 
 impl Proxy {
-    /// One try: the response head, within `FIRST_BYTE_TIMEOUT_MS`.
-    pub(super) async fn send<P: Platform>(
+    /// Client body to upstream call, for generateContent and its stream.
+    pub(super) async fn generate_call<P: Platform, B: Body<Data = Bytes>>(
         &self,
         platform: &P,
-        request: Request<Payload>,
-    ) -> Result<Response<P::Body>, Refusal> {
-        send_within(platform, request, self.settings.first_byte_timeout).await
+        parts: &Parts,
+        body: B,
+        ledger: &mut Ledger<P>,
+        asked: &str,
+        stream: Option<Framing>,
+    ) -> Result<Asked, Refusal> {
+        let body = self.intake(platform, parts, body, ledger).await?;
+        let rewritten = rewrite::generate(&body)?;
+        drop(body);
+        let model = models::resolve(asked, &self.settings.model_aliases);
+        ledger.entry.model = model.to_owned();
+        let project = self.project(platform, ledger).await?;
+        let prompt_id = prompt_id(platform);
+        let payload = envelope::wrap_generate(model, &project, &prompt_id, rewritten.request);
+        let call = match stream {
+            Some(_) => Call::stream(&self.base, "streamGenerateContent", payload)?,
+            None => Call::post(&self.base, "generateContent", payload)?,
+        };
+        Ok(Asked { call, headers: marks(asked, model, &rewritten.dropped) })
     }
 
-    /// The whole body of a successful answer.
-    pub(super) async fn read_whole<P: Platform>(
+    /// Client body to upstream call, for countTokens: it has an envelope of its own, and no project.
+    pub(super) async fn count_call<P: Platform, B: Body<Data = Bytes>>(
         &self,
         platform: &P,
-        body: P::Body,
+        parts: &Parts,
+        body: B,
+        ledger: &mut Ledger<P>,
+        asked: &str,
+    ) -> Result<Asked, Refusal> {
+        let body = self.intake(platform, parts, body, ledger).await?;
+        let model = models::resolve(asked, &self.settings.model_aliases);
+        ledger.entry.model = model.to_owned();
+        let rewritten = rewrite::count(&body, model)?;
+        let call = Call::post(&self.base, "countTokens", envelope::wrap_count(rewritten.request))?;
+        Ok(Asked { call, headers: marks(asked, model, &rewritten.dropped) })
+    }
+
+    pub(super) async fn intake<P: Platform, B: Body<Data = Bytes>>(
+        &self,
+        platform: &P,
+        parts: &Parts,
+        body: B,
         ledger: &mut Ledger<P>,
     ) -> Result<Bytes, Refusal> {
         let begun = platform.now();
-        let (limit, idle) = (self.settings.max_event_bytes, self.settings.stream_idle_timeout);
-        let whole = whole(platform, body, limit, idle).await;
-        ledger.entry.upstream += platform.now().since(begun);
-        if whole.is_err() {
-            self.report.upstream(false);
-        }
-        whole
-    }
-
-    /// A call of the proxy's own, outside of any client's request: same token, same tries.
-    pub(super) async fn call_for_whole<P: Platform>(
-        &self,
-        platform: &P,
-        call: &Call,
-    ) -> Result<Bytes, Refusal> {
-        let mut entry = Entry::new(String::new(), platform.now());
-        entry.counted = false;
-        let mut ledger = Ledger::open(platform, &self.report, entry);
-        let response = self.attempt(platform, call, &mut ledger).await?;
-        self.read_whole(platform, response.into_body(), &mut ledger).await
+        let limit = self.settings.max_request_body_bytes;
+        let body = intake::collect(platform, &parts.headers, body, limit).await?;
+        ledger.entry.intake = platform.now().since(begun);
+        ledger.entry.bytes_in = body.len() as u64;
+        Ok(body)
     }
 }
 
-/// Sends a request and waits for the head, but not longer than `limit`.
-pub(super) async fn send_within<P: Platform>(
-    platform: &P,
-    request: Request<Payload>,
-    limit: Duration,
-) -> Result<Response<P::Body>, Refusal> {
-    let mut sending = pin!(platform.send(request));
-    let mut timer = platform.timer(limit);
-    poll_fn(|cx| {
-        if let Poll::Ready(sent) = sending.as_mut().poll(cx) {
-            return Poll::Ready(sent.map_err(Refusal::from));
-        }
-        Pin::new(&mut timer).poll(cx).map(|()| Err(timed_out(Awaited::FirstByte, limit)))
-    })
-    .await
-}
-
-/// Reads a body to its end: at most `limit` bytes, never silent for longer than `idle`.
-pub(super) async fn whole<P: Platform>(
-    platform: &P,
-    mut body: P::Body,
-    limit: usize,
-    idle: Duration,
-) -> Result<Bytes, Refusal> {
-    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX).min(limit);
-    let mut first = Bytes::new();
-    let mut all = BytesMut::new();
-    loop {
-        let mut timer = None;
-        let frame = poll_fn(|cx| {
-            if let Poll::Ready(frame) = Pin::new(&mut body).poll_frame(cx) {
-                return Poll::Ready(Ok(frame));
-            }
-            let timer = timer.get_or_insert_with(|| platform.timer(idle));
-            Pin::new(timer).poll(cx).map(|()| Err(timed_out(Awaited::NextChunk, idle)))
-        })
-        .await?;
-        let chunk = match frame {
-            None => return Ok(if all.is_empty() { first } else { all.freeze() }),
-            Some(Err(broken)) => return Err(broken.into()),
-            Some(Ok(frame)) => match frame.into_data() {
-                Ok(chunk) => chunk,
-                Err(_) => continue,
-            },
-        };
-        if first.len() + all.len() + chunk.len() > limit {
-            let what = format!("the answer is longer than {limit} bytes");
-            return Err(Refusal::UpstreamMalformed { what });
-        }
-        if first.is_empty() && all.is_empty() {
-            first = chunk;
-            continue;
-        }
-        if all.is_empty() {
-            all.reserve(announced.max(first.len() + chunk.len()));
-            all.extend_from_slice(&first);
-            first = Bytes::new();
-        }
-        all.extend_from_slice(&chunk);
+/// What was changed about the request, for the client to see.
+pub(super) fn marks(asked: &str, model: &str, dropped: &[String]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if asked != model {
+        put(&mut headers, "x-proxy-model", model);
     }
-}
-
-fn timed_out(awaited: Awaited, after: Duration) -> Refusal {
-    Refusal::UpstreamTimeout { awaited, after }
+    if !dropped.is_empty() {
+        put(&mut headers, "x-proxy-dropped-fields", &dropped.join(", "));
+    }
+    headers
 }
 
 /// A fresh `x-request-id`.
@@ -140,6 +109,3 @@ pub(super) fn prompt_id<P: Platform>(platform: &P) -> String {
         low & 0xffff_ffff_ffff,
     )
 }
-
-/// An error body is text for people; a megabyte is generous.
-pub(super) const ERROR_LIMIT: usize = 1 << 20;

@@ -9,7 +9,6 @@ use crate::oauth::NotRefreshed;
 use crate::platform::{Millis, Platform};
 use crate::policy::token::Outcome;
 use crate::refusal::Refusal;
-use crate::report::{Entry, Ledger};
 
 /// One step of the preflight.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,9 +121,7 @@ impl Proxy {
             }
         }
 
-        let mut entry = Entry::new(String::new(), platform.now());
-        entry.counted = false;
-        let mut ledger = Ledger::open(platform, &self.report, entry);
+        let mut ledger = self.own_ledger(platform);
         let project = match self.project(platform, &mut ledger).await {
             Ok(project) => project,
             Err(refusal) => {
@@ -135,7 +132,7 @@ impl Proxy {
         let source = if self.settings.project_id.is_some() { "set" } else { "discovered" };
         steps.push(Step::ok("project", format!("{project} ({source})")));
 
-        steps.push(match self.quota(platform, &project).await {
+        steps.push(match self.quota(platform, &project, &mut ledger).await {
             Ok(answer) => match models::bucket_ids(&answer) {
                 Some(ids) if !ids.is_empty() => {
                     Step::ok("quota", format!("Code Assist answers, for {}", ids.join(", ")))
@@ -156,11 +153,9 @@ impl Proxy {
         &self,
         platform: &P,
     ) -> Result<(Vec<Model>, Vec<String>), Refusal> {
-        let mut entry = Entry::new(String::new(), platform.now());
-        entry.counted = false;
-        let mut ledger = Ledger::open(platform, &self.report, entry);
+        let mut ledger = self.own_ledger(platform);
         let project = self.project(platform, &mut ledger).await?;
-        let answer = self.quota(platform, &project).await?;
+        let answer = self.quota(platform, &project, &mut ledger).await?;
         let own = models::bucket_ids(&answer).unwrap_or_default();
         Ok((models::catalogue(own.iter().map(String::as_str)), own))
     }

@@ -8,7 +8,8 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::json;
 
-use super::{Answer, Content, JSON, Proxy, lock, marks};
+use super::ask::marks;
+use super::{Answer, Content, JSON, Proxy, lock};
 use crate::gemini::models::{self, Model};
 use crate::gemini::route::Route;
 use crate::platform::{Millis, Platform};
@@ -133,7 +134,7 @@ impl Proxy {
             }
         }
         let project = self.project(platform, ledger).await?;
-        let answer = self.quota(platform, &project).await?;
+        let answer = self.quota(platform, &project, ledger).await?;
         let ids = models::bucket_ids(&answer).ok_or_else(|| Refusal::UpstreamMalformed {
             what: "retrieveUserQuota answered with something that is not JSON".to_owned(),
         })?;

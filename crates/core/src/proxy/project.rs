@@ -31,8 +31,8 @@ impl Proxy {
         let project = loop {
             let verdict = lock(&self.projects).ask(platform.clock(), platform.now());
             match verdict {
-                Verdict::Refused(refusal) => return Err(refusal),
-                Verdict::Use(project) => break project,
+                Verdict::Refused(refusal) => break Err(refusal),
+                Verdict::Use(project) => break Ok(project),
                 Verdict::Discover(lease) => platform.defer(Chore::Discover(lease)),
                 Verdict::Wait => {}
             }
@@ -40,14 +40,14 @@ impl Proxy {
             pause = (pause * 2).min(LAST_LOOK);
         };
         ledger.entry.auth += platform.now().since(begun);
-        Ok(project)
+        project
     }
 
     /// Finds the account's project; the lease's work.
     pub(super) async fn discover<P: Platform>(&self, platform: &P, lease: Lease) {
         let outcome = match self.stored_project(platform).await {
             Some((project, until)) => Outcome::Found(project, until),
-            None => match self.ask_for_project(platform).await {
+            None => match self.ask_for_project(platform, &mut self.own_ledger(platform)).await {
                 Ok(project) => {
                     let until = platform.clock() + self.settings.project_cache_ttl;
                     self.store_project(platform, &project, until).await;
@@ -75,9 +75,13 @@ impl Proxy {
     }
 
     /// `loadCodeAssist` and, if needed, `onboardUser` with a bounded poll (`protocol.md` 5.1).
-    async fn ask_for_project<P: Platform>(&self, platform: &P) -> Result<String, Refusal> {
+    async fn ask_for_project<P: Platform>(
+        &self,
+        platform: &P,
+        ledger: &mut Ledger<P>,
+    ) -> Result<String, Refusal> {
         let call = Call::post(&self.base, "loadCodeAssist", project::load_body())?;
-        let answer = match self.call_for_whole(platform, &call).await {
+        let answer = match self.call_for_whole(platform, &call, ledger).await {
             // VPC Service Controls forbid the question, not the service: the CLI goes on with the
             // user's own project, and we have been given none.
             Err(Refusal::Upstream(fault)) if fault.has_reason("SECURITY_POLICY_VIOLATED") => {
@@ -88,7 +92,7 @@ impl Proxy {
         match project::read_loaded(&answer) {
             Loaded::Project(project) => Ok(project),
             Loaded::Refused(refusal) => Err(refusal),
-            Loaded::Onboard(onboarding) => self.onboard(platform, &onboarding).await,
+            Loaded::Onboard(onboarding) => self.onboard(platform, &onboarding, ledger).await,
         }
     }
 
@@ -96,6 +100,7 @@ impl Proxy {
         &self,
         platform: &P,
         onboarding: &Onboarding,
+        ledger: &mut Ledger<P>,
     ) -> Result<String, Refusal> {
         tracing::info!("the account is being onboarded to Code Assist; this takes up to a minute");
         let mut name: Option<String> = None;
@@ -107,7 +112,7 @@ impl Proxy {
                 Some(name) => Call::get(&self.base, name)?,
                 None => Call::post(&self.base, "onboardUser", onboarding.body())?,
             };
-            let answer = self.call_for_whole(platform, &call).await?;
+            let answer = self.call_for_whole(platform, &call, ledger).await?;
             match onboarding.read(&answer) {
                 Operation::Pending(operation) => name = operation.or(name),
                 Operation::Project(project) => return Ok(project),
@@ -157,10 +162,11 @@ impl Proxy {
         &self,
         platform: &P,
         project: &str,
+        ledger: &mut Ledger<P>,
     ) -> Result<Bytes, Refusal> {
         let body = json!({ "project": project }).to_string();
         let call = Call::post(&self.base, "retrieveUserQuota", Payload::from(Bytes::from(body)))?;
-        self.call_for_whole(platform, &call).await
+        self.call_for_whole(platform, &call, ledger).await
     }
 }
 

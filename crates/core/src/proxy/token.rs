@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use secrecy::ExposeSecret;
 
-use super::{Chore, Proxy, ask, lock};
+use super::{Chore, Proxy, attempt, lock};
 use crate::oauth::{
     self, Client, Login, NotRefreshed, Refreshed, StoredToken, Token, TokenInfo, Unusable,
 };
@@ -42,11 +42,11 @@ impl Proxy {
         let bearer = loop {
             let verdict = self.tokens().ask(platform.clock(), platform.now());
             match verdict {
-                Verdict::Refused(refusal) => return Err(refusal),
-                Verdict::Use(bearer) => break bearer,
+                Verdict::Refused(refusal) => break Err(refusal),
+                Verdict::Use(bearer) => break Ok(bearer),
                 Verdict::UseAndRenew(bearer, lease) => {
                     platform.defer(Chore::Renew(lease));
-                    break bearer;
+                    break Ok(bearer);
                 }
                 Verdict::Renew(lease) => platform.defer(Chore::Renew(lease)),
                 Verdict::Wait => {}
@@ -57,14 +57,16 @@ impl Proxy {
         };
         ledger.entry.auth += platform.now().since(begun);
         if ledger.entry.token_at_hand.is_none() {
+            let at_hand = at_hand && bearer.is_ok();
             ledger.entry.token_at_hand = Some(at_hand);
             self.report.token_asked(at_hand);
         }
-        Ok(bearer)
+        bearer
     }
 
-    /// The shell's regular look, about once a second: has the credential file changed, is it time
-    /// for the next access token?
+    /// The look that a shell must take about once a second: has the credential file changed, is it
+    /// time for the next access token? Credentials that Google has rejected come back to life here
+    /// and nowhere else.
     pub async fn tend<P: Platform>(&self, platform: &P) {
         self.look_at_file(platform).await;
         let verdict = self.tokens().ask(platform.clock(), platform.now());
@@ -168,12 +170,12 @@ impl Proxy {
         let Some(request) = token.tokeninfo_request(&self.settings.tokeninfo_url) else {
             return TokenInfo::Unknown;
         };
-        let Ok(response) = ask::send_within(platform, request, TOKENINFO_TIMEOUT).await else {
+        let Ok(response) = attempt::send_within(platform, request, TOKENINFO_TIMEOUT).await else {
             return TokenInfo::Unknown;
         };
         let status = response.status();
         let body = response.into_body();
-        match ask::whole(platform, body, OAUTH_LIMIT, TOKENINFO_TIMEOUT).await {
+        match attempt::whole(platform, body, OAUTH_LIMIT, TOKENINFO_TIMEOUT).await {
             Ok(text) => oauth::read_tokeninfo(status, &text),
             Err(_) => TokenInfo::Unknown,
         }
@@ -199,9 +201,9 @@ impl Proxy {
         // A token lives from when it is issued, which may be any time from now on.
         let clock = platform.clock();
         let response =
-            ask::send_within(platform, request, TOKEN_TIMEOUT).await.map_err(unreachable)?;
+            attempt::send_within(platform, request, TOKEN_TIMEOUT).await.map_err(unreachable)?;
         let status = response.status();
-        let text = ask::whole(platform, response.into_body(), OAUTH_LIMIT, TOKEN_TIMEOUT)
+        let text = attempt::whole(platform, response.into_body(), OAUTH_LIMIT, TOKEN_TIMEOUT)
             .await
             .map_err(unreachable)?;
         oauth::read_refresh(status, &text, clock)
