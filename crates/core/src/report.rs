@@ -24,6 +24,7 @@ pub struct Report {
     upstream_asked: AtomicBool,
     upstream_failures: AtomicU32,
     store_failed: AtomicBool,
+    store_stood_in_for: AtomicBool,
     shutting_down: AtomicBool,
 }
 
@@ -59,6 +60,11 @@ impl Report {
         self.store_failed.store(!ok, Relaxed);
     }
 
+    /// The store that was asked for could not be had, and memory stands in for it.
+    pub fn store_stood_in_for(&self) {
+        self.store_stood_in_for.store(true, Relaxed);
+    }
+
     /// Requests whose answer has not ended, those of the proxy's own included.
     pub fn in_flight(&self) -> u64 {
         self.in_flight.load(Relaxed)
@@ -82,7 +88,7 @@ impl Report {
             1..UNHEALTHY_FROM => "degraded",
             UNHEALTHY_FROM.. => "unhealthy",
         };
-        let store_ok = !self.store_failed.load(Relaxed);
+        let store_ok = !self.store_failed.load(Relaxed) && !self.store_stood_in_for.load(Relaxed);
         let degraded = !store_ok || !credentials_ok || matches!(upstream, "degraded" | "unhealthy");
         let status = match (self.shutting_down(), degraded) {
             (true, _) => "unhealthy",
@@ -376,6 +382,9 @@ mod tests {
         assert!(health(&report).1.contains(r#""upstream_status":"unhealthy""#));
         report.upstream(true);
         assert!(health(&report).1.contains(r#""status":"healthy""#));
+        report.store_stood_in_for();
+        report.store(true);
+        assert!(health(&report).1.contains(r#""kv_status":"disconnected""#));
         report.shut_down();
         let (ok, body) = health(&report);
         assert!(!ok && body.contains(r#""status":"unhealthy""#));

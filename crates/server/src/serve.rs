@@ -34,6 +34,8 @@ async fn serve(mut settings: Settings, emulated: bool) -> io::Result<()> {
     let (ending, ended) = watch::channel(false);
     let upstream = Upstream::new(&settings, ended)?;
     let (store, notice) = Store::open(&settings.kv_url);
+    // Asked before the first use: a file that fails later is a matter of each operation.
+    let stands_in = !store.connected();
     if let Some(notice) = notice {
         tracing::warn!("{notice}");
     }
@@ -42,6 +44,9 @@ async fn serve(mut settings: Settings, emulated: bool) -> io::Result<()> {
     let grace = settings.shutdown_grace;
     introduce(&settings, &native, address, emulator.as_ref()).await;
     let proxy = Arc::new(Proxy::new(settings, &native));
+    if stands_in {
+        proxy.report().store_stood_in_for();
+    }
 
     let (chores_proxy, chores_native) = (Arc::clone(&proxy), native.clone());
     let chores = tokio::spawn(async move {
