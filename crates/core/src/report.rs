@@ -382,6 +382,8 @@ mod tests {
         assert!(health(&report).1.contains(r#""upstream_status":"unhealthy""#));
         report.upstream(true);
         assert!(health(&report).1.contains(r#""status":"healthy""#));
+        let stood_in_for = report.health(NOON, Moment(1), true, false).1;
+        assert!(stood_in_for.contains(r#""kv_status":"disconnected""#));
         report.shut_down();
         let (ok, body) = health(&report);
         assert!(!ok && body.contains(r#""status":"unhealthy""#));

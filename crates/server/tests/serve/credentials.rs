@@ -101,7 +101,7 @@ fn a_newer_token_in_the_rewritten_file_is_adopted_within_three_seconds() {
         if bearer(&google) == newer {
             break;
         }
-        assert!(begun.elapsed() < Duration::from_secs(3), "{} is not used", newer);
+        assert!(begun.elapsed() < Duration::from_secs(3), "{newer} is not used");
         thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(google.count("token"), 0, "no refresh was needed");

@@ -20,6 +20,7 @@ use crate::upstream::Upstream;
 pub(crate) struct Setup {
     home: Arc<TempDir>,
     env: BTreeMap<String, String>,
+    arguments: Vec<String>,
 }
 
 impl Setup {
@@ -46,7 +47,7 @@ impl Setup {
     pub(crate) fn bare() -> Self {
         let home = Arc::new(TempDir::new().expect("a temporary folder"));
         let nowhere = "http://127.0.0.1:9";
-        Self { home, env: BTreeMap::new() }
+        Self { home, env: BTreeMap::new(), arguments: vec!["serve".to_owned()] }
             .env("CODE_ASSIST_ENDPOINT", nowhere)
             .env("OAUTH_TOKEN_URL", nowhere)
             .env("OAUTH_TOKENINFO_URL", nowhere)
@@ -56,6 +57,11 @@ impl Setup {
 
     pub(crate) fn env(mut self, name: &str, value: impl Into<String>) -> Self {
         self.env.insert(name.to_owned(), value.into());
+        self
+    }
+
+    pub(crate) fn argument(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.to_owned());
         self
     }
 
@@ -115,6 +121,7 @@ impl Setup {
     fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_code-assist-proxy"));
         command
+            .args(&self.arguments)
             .env_clear()
             .env("HOME", self.home.path())
             .envs(&self.env)
@@ -201,9 +208,14 @@ impl Proxy {
 
     /// Writes the CLI's credential file anew, while the proxy runs.
     pub(crate) fn login(&self, content: &str) {
-        let path = self.home.path().join(".gemini/oauth_creds.json");
+        let path = self.path(".gemini/oauth_creds.json");
         fs::create_dir_all(path.parent().expect("a folder")).expect("a writable folder");
         fs::write(path, content).expect("a writable folder");
+    }
+
+    /// A path in its home.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
     }
 
     /// Sends a signal by name, such as `TERM`.

@@ -85,10 +85,8 @@ fn a_project_that_google_refuses_later_is_discovered_anew() {
 
 fn help_link(answer: &Answer) -> String {
     let error = answer.error();
-    let help = error["details"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|detail| detail["@type"] == "type.googleapis.com/google.rpc.Help");
-    help.unwrap()["links"][0]["url"].as_str().unwrap().to_owned()
+    let mut details = error["details"].as_array().into_iter().flatten();
+    let help = details.find(|it| it["@type"] == "type.googleapis.com/google.rpc.Help");
+    let url = help.and_then(|help| help["links"][0]["url"].as_str());
+    url.expect("a link in a Help detail").to_owned()
 }

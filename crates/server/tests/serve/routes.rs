@@ -218,6 +218,7 @@ fn http_1_0_is_answered_in_full_and_closed() {
             .write(format!("POST {path} HTTP/1.0\r\nContent-Length: {length}\r\n\r\n{HELLO}"));
         let head = connection.head();
         assert_eq!(head.status, 200);
+        assert_eq!(head.version, "HTTP/1.0");
         assert!(!head.is_chunked(), "HTTP/1.0 knows no chunks");
         let body = String::from_utf8(connection.until_closed()).unwrap();
         assert!(body.contains("Hello"), "{body}");

@@ -178,6 +178,11 @@ fn a_second_process_on_the_same_file_works_from_memory_and_says_so() {
     second.await_output("in use by another process");
     assert!(second.stdout().contains("memory"), "{}", second.stdout());
     assert!(first.get("/health").text().contains(r#""kv_status":"connected""#));
+    let health = second.get("/health").json();
+    assert_eq!(
+        (&health["kv_status"], &health["status"]),
+        (&json!("disconnected"), &json!("degraded"))
+    );
     first.kill();
     drop(second);
     let again = setup.start();
@@ -199,4 +204,18 @@ fn a_damaged_store_is_set_aside_and_told() {
     let names = std::fs::read_dir(setup.path(".")).unwrap().flatten();
     let aside = names.filter(|entry| entry.file_name().to_string_lossy().contains(".damaged-"));
     assert_eq!(aside.count(), 1);
+}
+
+#[test]
+fn the_bundled_emulator_serves_without_account_and_network() {
+    let setup = Setup::bare().without("CODE_ASSIST_ENDPOINT").argument("--emulator");
+    let proxy = setup.env("KV_URL", "file:kv.redb").start();
+    assert!(proxy.stdout().contains("emulator on http://127.0.0.1:"), "{}", proxy.stdout());
+    let answer = proxy.post(GENERATE, HELLO);
+    assert_eq!(answer.status(), 200, "{}", answer.text());
+    assert!(answer.text().contains("You said: Hello"));
+    let answer = proxy.post(crate::STREAM, HELLO);
+    assert!(answer.events().len() >= 2, "{}", answer.text());
+    // Throw-away tokens do not belong into anybody's store.
+    assert!(!proxy.path("kv.redb").exists());
 }
