@@ -170,8 +170,9 @@ fn an_encrypted_store_next_to_a_missing_file_is_said_to_be_one() {
 #[test]
 fn a_revoked_login_is_told_and_not_hammered_until_somebody_signs_in_again() {
     let google = Google::new();
-    let proxy = Setup::on(&google).login(&google.expired_login()).start();
+    let setup = Setup::on(&google).login(&google.expired_login());
     google.state(json!({"revoke_refresh": true}));
+    let proxy = setup.start();
     for _ in 0..20 {
         let answer = proxy.post(GENERATE, HELLO);
         assert_eq!(answer.verdict(), (503, "CREDENTIALS_REJECTED".into()));
