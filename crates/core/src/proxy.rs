@@ -12,7 +12,11 @@ mod local;
 mod project;
 mod token;
 
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -98,7 +102,7 @@ impl Proxy {
         let mut ledger = Ledger::open(platform, &self.report, Entry::new(id, platform.now()));
         let route = route::read(&parts.method, &parts.uri);
         let in_array = matches!(&route, Ok(Route::Stream { framing: Framing::Array, .. }));
-        let answer = match self.answer(platform, &parts, route, body, &mut ledger).await {
+        let answer = match caught(self.answer(platform, &parts, route, body, &mut ledger)).await {
             Ok(answer) => answer,
             Err(refusal) => refuse(&refusal, in_array, &mut ledger),
         };
@@ -207,6 +211,23 @@ impl Proxy {
     fn tokens(&self) -> MutexGuard<'_, Tokens> {
         lock(&self.tokens)
     }
+}
+
+/// A panic is a bug of ours: it costs its own request and no other.
+async fn caught<T>(life: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
+    let mut life = pin!(life);
+    poll_fn(|cx| {
+        catch_unwind(AssertUnwindSafe(|| life.as_mut().poll(cx))).unwrap_or_else(|panic| {
+            let what = panic.downcast_ref::<&str>().copied();
+            let what = what.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+            tracing::error!(
+                panic = what.unwrap_or_default(),
+                "a bug in the proxy: please report it"
+            );
+            Poll::Ready(Err(Refusal::Internal))
+        })
+    })
+    .await
 }
 
 /// The one place where a refusal becomes an answer.

@@ -755,3 +755,20 @@ fn code_assists_own_errors_are_passed_on_as_they_are_to_its_own_clients() {
     assert_eq!((answer.status.as_u16(), answer.text().as_str()), (429, error));
     assert_eq!(answer.header("content-type"), "application/json; charset=UTF-8");
 }
+
+#[test]
+fn a_bug_costs_its_own_request_and_no_other() {
+    let mut first = true;
+    let script = Script::new(google_but(move |request| {
+        if request.is(":generateContent") && std::mem::replace(&mut first, false) {
+            panic!("the test's own bug");
+        }
+        None
+    }));
+    let proxy = signed_in(&script, 3000);
+    let answer = run(&script, &proxy, post(GENERATE, HELLO));
+    assert_eq!((answer.status.as_u16(), answer.reason().as_str()), (500, "INTERNAL"));
+    assert!(!answer.text().contains("own bug"), "what went wrong is for the log");
+    assert_eq!(run(&script, &proxy, post(GENERATE, HELLO)).status, 200);
+    assert_eq!(proxy.report().in_flight(), 0);
+}
