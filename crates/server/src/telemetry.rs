@@ -1,5 +1,7 @@
 //! Where log lines go.
 
+use std::io::IsTerminal;
+
 use code_assist_core::settings::LogFormat;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
@@ -17,7 +19,15 @@ pub(crate) fn start(level: &str, format: LogFormat) -> WorkerGuard {
         LogFormat::Json => {
             lines.json().flatten_event(true).with_current_span(false).with_span_list(false).init();
         }
-        LogFormat::Pretty => lines.compact().init(),
+        LogFormat::Pretty => {
+            let colours = std::io::stdout().is_terminal() && !no_colour();
+            lines.compact().with_ansi(colours).init();
+        }
     }
     guard
+}
+
+/// <https://no-color.org>
+fn no_colour() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }

@@ -41,6 +41,7 @@ mod shutdown;
 mod start;
 mod streams;
 mod upstream;
+mod wiring;
 
 /// The paths that most tests ask for.
 const GENERATE: &str = "/v1beta/models/gemini-2.5-flash:generateContent";

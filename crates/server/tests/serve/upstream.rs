@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use crate::client::find;
 pub(crate) struct Upstream {
     address: String,
     received: Arc<Mutex<Vec<Received>>>,
+    connections: Arc<AtomicUsize>,
 }
 
 impl Upstream {
@@ -20,10 +22,13 @@ impl Upstream {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address").to_string();
         let received = Arc::<Mutex<Vec<Received>>>::default();
+        let connections = Arc::<AtomicUsize>::default();
         let (respond, log) = (Arc::new(respond), Arc::clone(&received));
+        let count = Arc::clone(&connections);
         // The thread ends with the process: one socket a test.
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
+                count.fetch_add(1, Ordering::SeqCst);
                 let (respond, log) = (Arc::clone(&respond), Arc::clone(&log));
                 thread::spawn(move || {
                     stream.set_nodelay(true).expect("a TCP option");
@@ -38,7 +43,7 @@ impl Upstream {
                 });
             }
         });
-        Self { address, received }
+        Self { address, received, connections }
     }
 
     /// The same whole answer for every request.
@@ -50,6 +55,11 @@ impl Upstream {
 
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// How many connections were opened.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
     }
 
     pub(crate) fn received(&self) -> Vec<Received> {

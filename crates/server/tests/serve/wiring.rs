@@ -1,0 +1,157 @@
+//! Connections to upstream, and settings whose effect is only seen from outside.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::client::post;
+use crate::google::Google;
+use crate::process::Setup;
+use crate::upstream::Upstream;
+use crate::{GENERATE, HELLO, STREAM};
+
+#[test]
+fn upstream_connections_are_kept_unless_told_otherwise() {
+    for (pooling, wanted) in [("true", 1), ("false", 5)] {
+        let upstream = Upstream::answering("200 OK", "", "{\"response\":{}}");
+        let proxy = Setup::at(&upstream).env("ENABLE_CONNECTION_POOLING", pooling).start();
+        for _ in 0..5 {
+            assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
+        }
+        assert_eq!(upstream.connections(), wanted, "ENABLE_CONNECTION_POOLING={pooling}");
+    }
+}
+
+#[test]
+fn an_idle_upstream_connection_is_closed_after_its_time() {
+    let upstream = Upstream::answering("200 OK", "", "{\"response\":{}}");
+    let proxy = Setup::at(&upstream).env("KEEP_ALIVE_TIMEOUT_MS", "1000").start();
+    assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
+    thread::sleep(Duration::from_millis(1600));
+    assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
+    assert_eq!(upstream.connections(), 2);
+}
+
+#[test]
+fn a_connection_that_upstream_has_closed_costs_no_request() {
+    let upstream = Upstream::new(|_, wire| {
+        wire.write("HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{\"response\":{}}");
+        wire.close();
+    });
+    let proxy = Setup::at(&upstream).start();
+    let mut connection = proxy.connect();
+    for round in 0..20 {
+        let answer = connection.ask(post(GENERATE, &[], HELLO));
+        assert_eq!(answer.status(), 200, "round {round}: {}", answer.text());
+        // Long enough for the FIN to have come: what races with it is for the retries to mend.
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(upstream.received().len(), 20, "and nothing is sent twice");
+}
+
+#[test]
+fn the_corporate_proxy_is_used_and_no_proxy_is_kept_to() {
+    let corporate = Upstream::answering("200 OK", "", "{\"response\":{\"text\":\"by proxy\"}}");
+    let address = corporate.url().replace("http://", "http://someone:hush@");
+    let through = Setup::at(&corporate)
+        .env("CODE_ASSIST_ENDPOINT", "http://code-assist.invalid")
+        .env("HTTP_PROXY", &address)
+        .start();
+    let answer = through.post(GENERATE, HELLO);
+    assert_eq!(answer.text(), r#"{"text":"by proxy"}"#);
+    let head = corporate.received()[0].head.clone();
+    let line = "POST http://code-assist.invalid/v1internal:generateContent HTTP/1.1\r\n";
+    assert!(head.starts_with(line), "{head}");
+    let lower = head.to_ascii_lowercase();
+    assert!(lower.contains("\r\nproxy-authorization: basic c29tzw9uztpodxno\r\n"), "{head}");
+
+    let direct = Upstream::answering("200 OK", "", "{\"response\":{\"text\":\"direct\"}}");
+    let proxy = Setup::at(&direct)
+        .env("HTTP_PROXY", &address)
+        .env("NO_PROXY", "127.0.0.1,localhost")
+        .start();
+    assert_eq!(proxy.post(GENERATE, HELLO).text(), r#"{"text":"direct"}"#);
+    assert_eq!(corporate.received().len(), 1);
+}
+
+#[test]
+fn version_aliases_and_oauth_client_are_settings() {
+    let upstream = Upstream::answering("200 OK", "", "{\"response\":{}}");
+    let proxy = Setup::at(&upstream)
+        .env("CODE_ASSIST_API_VERSION", "v2internal")
+        .env("MODEL_ALIASES", "mine=gemini-2.5-pro,gemini-2.5-flash=gemini-3-flash")
+        .start();
+    for (asked, sent) in [("mine", "gemini-2.5-pro"), ("gemini-2.5-flash", "gemini-3-flash")] {
+        let answer = proxy.post(&format!("/v1beta/models/{asked}:generateContent"), HELLO);
+        assert_eq!(answer.header("x-proxy-model"), sent);
+        let received = upstream.received().pop().unwrap();
+        assert!(received.head.starts_with("POST /v2internal:generateContent HTTP/1.1"));
+        assert!(received.text().starts_with(&format!(r#"{{"model":"{sent}","#)));
+    }
+
+    let google = Google::new();
+    google.state(json!({"client_id": "own-client", "client_secret": "own-secret"}));
+    let proxy = Setup::on(&google)
+        .login(&google.expired_login())
+        .env("OAUTH_CLIENT_ID", "own-client")
+        .env("OAUTH_CLIENT_SECRET", "own-secret")
+        .start();
+    assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
+}
+
+#[test]
+fn logs_have_the_level_and_the_form_that_were_asked_for() {
+    let google = Google::new();
+    let quiet = Setup::on(&google).env("LOG_LEVEL", "error").start();
+    assert_eq!(quiet.post(GENERATE, HELLO).status(), 200);
+    let pretty = Setup::on(&google).env("LOG_FORMAT", "pretty").start();
+    assert_eq!(pretty.post(GENERATE, HELLO).status(), 200);
+    pretty.await_output("request_id=");
+    assert!(pretty.request_lines().is_empty(), "not JSON");
+    assert!(quiet.request_lines().is_empty());
+    let json = Setup::on(&google).start();
+    assert_eq!(json.post(GENERATE, HELLO).status(), 200);
+    json.await_request_lines(1);
+}
+
+#[test]
+fn two_hundred_streams_that_are_left_in_the_middle_leave_nothing_behind() {
+    let closed = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&closed);
+    let upstream = Upstream::new(move |_, wire| {
+        wire.begin_stream();
+        wire.chunk("data: {\"response\":{\"text\":\"on and on\"}}\r\n\r\n");
+        if wire.is_closed_within(Duration::from_secs(15)) {
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+        wire.close();
+    });
+    let proxy = Setup::at(&upstream).start();
+    proxy.get("/health");
+    let before = proxy.memory("VmRSS");
+    let mut running: Vec<_> = (0..200)
+        .map(|_| {
+            let mut connection = proxy.connect();
+            connection.write(post(STREAM, &[], HELLO));
+            connection
+        })
+        .collect();
+    for connection in &mut running {
+        assert_eq!(connection.head().status, 200, "all 200 at once, none waits for another");
+        connection.chunk().unwrap();
+    }
+    drop(running);
+    let begun = Instant::now();
+    while closed.load(Ordering::SeqCst) < 200 {
+        let left = closed.load(Ordering::SeqCst);
+        assert!(begun.elapsed() < Duration::from_secs(10), "{left} of 200 were cancelled");
+        thread::sleep(Duration::from_millis(10));
+    }
+    let lines = proxy.await_request_lines(200);
+    assert!(lines.iter().all(|line| line["outcome"] == "client_gone"));
+    let grown = proxy.memory("VmRSS").saturating_sub(before);
+    assert!(grown < 24 << 20, "{} MiB stay", grown >> 20);
+}
