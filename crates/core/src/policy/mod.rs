@@ -3,6 +3,7 @@
 //! Nobody waits on another request's future here: who has to wait is told so and asks again on a
 //! timer of its own, since a Worker's request cannot be woken by another one (`design.md` 5.1).
 
+pub mod breaker;
 pub mod lease;
 pub mod project;
 pub mod token;
