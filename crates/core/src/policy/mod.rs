@@ -4,6 +4,7 @@
 //! timer of its own, since a Worker's request cannot be woken by another one (`design.md` 5.1).
 
 pub mod breaker;
+pub mod endpoint;
 pub mod lease;
 pub mod project;
 pub mod token;
