@@ -7,4 +7,5 @@ pub mod breaker;
 pub mod endpoint;
 pub mod lease;
 pub mod project;
+pub mod retry;
 pub mod token;
