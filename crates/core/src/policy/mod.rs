@@ -7,5 +7,6 @@ pub mod breaker;
 pub mod endpoint;
 pub mod lease;
 pub mod project;
+pub mod quota;
 pub mod retry;
 pub mod token;
