@@ -6,6 +6,7 @@
 pub mod breaker;
 pub mod endpoint;
 pub mod lease;
+pub mod limit;
 pub mod project;
 pub mod quota;
 pub mod retry;
