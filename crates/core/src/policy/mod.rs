@@ -9,5 +9,6 @@ pub mod lease;
 pub mod limit;
 pub mod project;
 pub mod quota;
+pub mod repeat;
 pub mod retry;
 pub mod token;
