@@ -3,6 +3,12 @@
 //! Nobody waits on another request's future here: who has to wait is told so and asks again on a
 //! timer of its own, since a Worker's request cannot be woken by another one (`design.md` 5.1).
 
+pub mod breaker;
+pub mod endpoint;
 pub mod lease;
+pub mod limit;
 pub mod project;
+pub mod quota;
+pub mod repeat;
+pub mod retry;
 pub mod token;

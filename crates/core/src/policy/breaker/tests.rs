@@ -1,0 +1,198 @@
+use super::*;
+
+const REST: Duration = Duration::from_secs(60);
+
+fn at(secs: u64) -> Moment {
+    Moment(0) + Duration::from_secs(secs)
+}
+
+fn permit(breaker: &mut Breaker, now: Moment) -> Permit {
+    match breaker.ask(now) {
+        Verdict::Permit(permit) => permit,
+        Verdict::Resting { after } => panic!("resting for {after:?}"),
+    }
+}
+
+fn run(breaker: &mut Breaker, outcome: Outcome, now: Moment) {
+    let permit = permit(breaker, now);
+    breaker.record(permit, outcome, now);
+}
+
+/// Opened at second zero.
+fn open() -> Breaker {
+    let mut breaker = Breaker::new(3, REST);
+    for _ in 0..3 {
+        run(&mut breaker, Outcome::Failure, at(0));
+    }
+    breaker
+}
+
+#[test]
+fn failures_in_a_row_open_it_for_the_timeout() {
+    let mut breaker = Breaker::new(3, REST);
+    for failures in 0..3 {
+        assert_eq!((breaker.state(at(0)), breaker.failures()), (State::Closed, failures));
+        run(&mut breaker, Outcome::Failure, at(0));
+    }
+    assert_eq!(breaker.state(at(0)), State::Open);
+    assert_eq!(breaker.ask(at(0)), Verdict::Resting { after: REST });
+    assert_eq!(breaker.ask(at(59)), Verdict::Resting { after: Duration::from_secs(1) });
+    assert_eq!(breaker.resting(at(59)), Some(Duration::from_secs(1)));
+    assert_eq!(breaker.resting(at(60)), None);
+    assert_eq!(breaker.state(at(60)), State::HalfOpen);
+}
+
+#[test]
+fn an_answer_between_them_interrupts_the_row() {
+    let mut breaker = Breaker::new(3, REST);
+    for _ in 0..10 {
+        run(&mut breaker, Outcome::Failure, at(0));
+        run(&mut breaker, Outcome::Failure, at(0));
+        run(&mut breaker, Outcome::Success, at(0));
+    }
+    assert_eq!(breaker.state(at(0)), State::Closed);
+}
+
+#[test]
+fn what_teaches_nothing_neither_counts_nor_forgives() {
+    let mut breaker = Breaker::new(3, REST);
+    for _ in 0..2 {
+        run(&mut breaker, Outcome::Failure, at(0));
+        for _ in 0..10 {
+            run(&mut breaker, Outcome::Neutral, at(0));
+            run(&mut breaker, Outcome::Alive, at(0));
+        }
+    }
+    assert_eq!(breaker.failures(), 2);
+    run(&mut breaker, Outcome::Failure, at(0));
+    assert_eq!(breaker.state(at(0)), State::Open);
+}
+
+#[test]
+fn only_a_5xx_is_a_failure_of_the_endpoint() {
+    for status in [200, 204, 302, 400, 401, 403, 404, 408, 429, 499] {
+        assert_eq!(Outcome::of(StatusCode::from_u16(status).unwrap()), Outcome::Success);
+    }
+    for status in [500, 502, 503, 504, 599] {
+        assert_eq!(Outcome::of(StatusCode::from_u16(status).unwrap()), Outcome::Failure);
+    }
+}
+
+#[test]
+fn half_open_one_of_a_hundred_callers_is_let_through() {
+    let mut breaker = open();
+    permit(&mut breaker, at(60));
+    for _ in 0..99 {
+        assert_eq!(breaker.ask(at(60)), Verdict::Resting { after: REST });
+    }
+    assert_eq!(breaker.state(at(60)), State::HalfOpen);
+}
+
+#[test]
+fn the_probes_success_closes_it() {
+    for outcome in [Outcome::Success, Outcome::Alive] {
+        let mut breaker = open();
+        run(&mut breaker, outcome, at(60));
+        assert_eq!((breaker.state(at(60)), breaker.failures()), (State::Closed, 0));
+        for _ in 0..100 {
+            permit(&mut breaker, at(60));
+        }
+    }
+}
+
+#[test]
+fn the_probes_failure_opens_it_again_from_then_on() {
+    let mut breaker = open();
+    let probe = permit(&mut breaker, at(60));
+    breaker.record(probe, Outcome::Failure, at(70));
+    assert_eq!(breaker.state(at(70)), State::Open);
+    assert_eq!(breaker.ask(at(71)), Verdict::Resting { after: Duration::from_secs(59) });
+    permit(&mut breaker, at(130));
+}
+
+#[test]
+fn a_probe_that_is_never_heard_of_does_not_wedge_it() {
+    let mut breaker = open();
+    permit(&mut breaker, at(60));
+    assert_eq!(breaker.ask(at(119)), Verdict::Resting { after: Duration::from_secs(1) });
+    permit(&mut breaker, at(120));
+    assert_eq!(breaker.ask(at(120)), Verdict::Resting { after: REST });
+}
+
+#[test]
+fn a_probe_whose_client_left_is_followed_by_another_a_timeout_later() {
+    let mut breaker = open();
+    run(&mut breaker, Outcome::Neutral, at(60));
+    assert_eq!(breaker.ask(at(61)), Verdict::Resting { after: Duration::from_secs(59) });
+    permit(&mut breaker, at(120));
+}
+
+#[test]
+fn a_slow_probes_late_success_closes_it_and_its_late_failure_changes_nothing() {
+    let mut breaker = open();
+    let slow = permit(&mut breaker, at(60));
+    let second = permit(&mut breaker, at(120));
+    breaker.record(slow, Outcome::Failure, at(130));
+    assert_eq!(breaker.state(at(130)), State::HalfOpen);
+    breaker.record(second, Outcome::Failure, at(140));
+    assert_eq!(breaker.state(at(140)), State::Open);
+
+    let mut breaker = open();
+    let slow = permit(&mut breaker, at(60));
+    let second = permit(&mut breaker, at(120));
+    breaker.record(slow, Outcome::Success, at(130));
+    assert_eq!(breaker.state(at(130)), State::Closed);
+    breaker.record(second, Outcome::Failure, at(140));
+    assert_eq!(breaker.failures(), 0, "a probe of the time before it closed");
+}
+
+#[test]
+fn what_was_permitted_before_the_opening_does_not_matter_after_it() {
+    let mut breaker = Breaker::new(3, REST);
+    let early: Vec<_> = (0..10).map(|_| permit(&mut breaker, at(0))).collect();
+    for permit in &early[..3] {
+        breaker.record(*permit, Outcome::Failure, at(1));
+    }
+    assert_eq!(breaker.state(at(1)), State::Open);
+    breaker.record(early[3], Outcome::Failure, at(30));
+    breaker.record(early[4], Outcome::Success, at(30));
+    assert_eq!(breaker.ask(at(30)), Verdict::Resting { after: Duration::from_secs(31) });
+    let probe = permit(&mut breaker, at(61));
+    breaker.record(early[5], Outcome::Success, at(62));
+    breaker.record(early[6], Outcome::Failure, at(62));
+    assert_eq!(breaker.state(at(62)), State::HalfOpen);
+    breaker.record(probe, Outcome::Success, at(62));
+    for permit in &early[7..] {
+        breaker.record(*permit, Outcome::Failure, at(63));
+    }
+    assert_eq!((breaker.state(at(63)), breaker.failures()), (State::Closed, 0));
+}
+
+#[test]
+fn a_probes_stream_that_breaks_after_it_began_counts_as_one_failure() {
+    let mut breaker = open();
+    let probe = permit(&mut breaker, at(60));
+    breaker.record(probe, Outcome::Alive, at(61));
+    breaker.record(probe, Outcome::Failure, at(62));
+    assert_eq!((breaker.state(at(62)), breaker.failures()), (State::Closed, 1));
+}
+
+#[test]
+fn streams_that_all_begin_and_then_break_open_it() {
+    let mut breaker = Breaker::new(3, REST);
+    for _ in 0..3 {
+        let permit = permit(&mut breaker, at(0));
+        breaker.record(permit, Outcome::Alive, at(0));
+        breaker.record(permit, Outcome::Failure, at(0));
+    }
+    assert_eq!(breaker.state(at(0)), State::Open);
+}
+
+#[test]
+fn transitions_are_counted() {
+    let mut breaker = open();
+    run(&mut breaker, Outcome::Failure, at(60));
+    run(&mut breaker, Outcome::Success, at(120));
+    let counted = Transitions { closed: 1, half_opened: 2, opened: 2 };
+    assert_eq!(breaker.transitions(), counted);
+}

@@ -1,0 +1,234 @@
+//! How many requests a caller may make in a window of time (`spec.md` 12).
+//!
+//! A sliding log rather than GCRA: "100 a minute" lets 100 through at once and never 101 within
+//! *any* minute, whereas a GCRA that allows the same burst lets nearly 200 through in its first
+//! minute, and one that does not refuses the second of two quick requests.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::platform::Moment;
+
+/// Whose requests are counted together.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Caller {
+    /// All without a key whose address the shell does not know.
+    Anybody,
+    /// An address without a key. An IPv6 host owns its whole /64, so that is what counts.
+    Address(IpAddr),
+    /// The label of a valid key (`Client::label`).
+    Key(Arc<str>),
+}
+
+impl Caller {
+    /// The key if there is one, else the address.
+    pub fn new(label: Option<Arc<str>>, address: Option<IpAddr>) -> Self {
+        match (label, address.map(|address| address.to_canonical())) {
+            (Some(label), _) => Self::Key(label),
+            (None, Some(IpAddr::V6(address))) => {
+                let network = address.to_bits() & (u128::MAX << 64);
+                Self::Address(Ipv6Addr::from_bits(network).into())
+            }
+            (None, Some(address)) => Self::Address(address),
+            (None, None) => Self::Anybody,
+        }
+    }
+}
+
+/// Where a caller stands, for the `x-ratelimit-…` headers of its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// `RATE_LIMIT_MAX_REQUESTS`.
+    pub limit: u32,
+    /// How many more requests would be let through now.
+    pub remaining: u32,
+    /// How long until all of them would be, if none came before.
+    pub reset: Duration,
+    /// How long until the next one is; `None` when it is let through.
+    pub refused: Option<Duration>,
+}
+
+impl Standing {
+    /// `x-ratelimit-limit`, `-remaining` and `-reset`, the last in whole seconds rounded up. The
+    /// `Retry-After` of a refusal is the refusal's own.
+    pub fn headers(&self) -> HeaderMap {
+        let reset = self.reset.as_secs() + u64::from(self.reset.subsec_nanos() > 0);
+        HeaderMap::from_iter([
+            (LIMIT, HeaderValue::from(self.limit)),
+            (REMAINING, HeaderValue::from(self.remaining)),
+            (RESET, HeaderValue::from(reset)),
+        ])
+    }
+}
+
+/// Counts everybody's requests.
+///
+/// Memory is bounded: some ten thousand addresses have a log of their own, each with at most about
+/// a thousand entries and all together with a million; keys always have one, since the operator
+/// has made them. When every place is taken by an address that has been active within the window,
+/// further addresses share one log, the crowd's, until places come free. An attacker with very
+/// many addresses can so use up the newcomers' allowance, but neither grow the memory, nor reset
+/// anybody's count, nor touch those who have a place or a key. Giving way the other way round (the
+/// oldest log for a new one) would lift the limit for whoever has enough addresses.
+#[derive(Debug)]
+pub struct Limiter {
+    limit: u32,
+    window: Duration,
+    /// Requests closer together than this may share an entry. Zero up to a limit of
+    /// [`MOST_ENTRIES`].
+    grain: Duration,
+    keys: BTreeMap<Arc<str>, Log>,
+    addresses: BTreeMap<IpAddr, Log>,
+    places: usize,
+    /// [`Caller::Anybody`], and addresses without a place.
+    crowd: Log,
+    /// When it is worth looking again for places that have come free.
+    sweep: Moment,
+}
+
+impl Limiter {
+    /// Lets `limit` requests of each caller through in any `window`. `None` when `limit` is 0,
+    /// which is how the limit is turned off.
+    pub fn new(limit: u32, window: Duration) -> Option<Self> {
+        if limit == 0 {
+            return None;
+        }
+        let entries = (limit as usize).min(MOST_ENTRIES);
+        let is_fine = limit as usize <= MOST_ENTRIES;
+        Some(Self {
+            limit,
+            window,
+            grain: if is_fine { Duration::ZERO } else { window / GRAINS },
+            keys: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            places: (ENTRIES_OF_ALL / entries).min(MOST_ADDRESSES),
+            crowd: Log::default(),
+            sweep: Moment(0),
+        })
+    }
+
+    /// Counts a request, if it is let through. A refused one costs nothing: who keeps asking is
+    /// let through no later than who waits.
+    pub fn ask(&mut self, caller: &Caller, now: Moment) -> Standing {
+        let (limit, window, grain) = (self.limit, self.window, self.grain);
+        self.log(caller, now).ask(limit, window, grain, now)
+    }
+
+    /// The caller's own log, made if there is room; else the crowd's.
+    fn log(&mut self, caller: &Caller, now: Moment) -> &mut Log {
+        let address = match caller {
+            Caller::Key(label) => return self.keys.entry(Arc::clone(label)).or_default(),
+            Caller::Anybody => return &mut self.crowd,
+            Caller::Address(address) => *address,
+        };
+        if !self.addresses.contains_key(&address) {
+            if self.addresses.len() >= self.places && now >= self.sweep {
+                let window = self.window;
+                self.addresses.retain(|_, log| log.newest().is_some_and(|it| now < it + window));
+                self.sweep = now + window / SWEEPS;
+            }
+            if self.addresses.len() >= self.places {
+                return &mut self.crowd;
+            }
+            self.crowd.expire(self.window, now);
+            // Some of the crowd's requests may have been this address's: it must not have them
+            // again.
+            self.addresses.insert(address, self.crowd.clone());
+        }
+        self.addresses.entry(address).or_default()
+    }
+}
+
+/// When a caller's requests were let through, oldest first.
+#[derive(Debug, Clone, Default)]
+struct Log {
+    entries: VecDeque<Entry>,
+    /// How many requests the entries stand for.
+    total: u32,
+    /// When the last entry was begun.
+    begun: Moment,
+}
+
+/// Requests that are counted as if all had come when the last of them did: so there may be too few
+/// in a window, never too many.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    at: Moment,
+    count: u32,
+}
+
+impl Log {
+    fn ask(&mut self, limit: u32, window: Duration, grain: Duration, now: Moment) -> Standing {
+        // Callers read the clock before they take the lock; time does not go back in a log.
+        let now = self.newest().map_or(now, |newest| newest.max(now));
+        self.expire(window, now);
+        let refused = match self.entries.front() {
+            Some(oldest) if self.total >= limit => Some((oldest.at + window).since(now)),
+            _ => None,
+        };
+        if refused.is_none() {
+            self.push(grain, now);
+        }
+        Standing {
+            limit,
+            remaining: limit.saturating_sub(self.total),
+            reset: self.newest().map_or(Duration::ZERO, |newest| (newest + window).since(now)),
+            refused,
+        }
+    }
+
+    /// Forgets what has left the window: a request at second 0 leaves a minute at second 60.
+    fn expire(&mut self, window: Duration, now: Moment) {
+        while let Some(oldest) = self.entries.front().filter(|oldest| oldest.at + window <= now) {
+            self.total -= oldest.count;
+            self.entries.pop_front();
+        }
+        if self.entries.is_empty() {
+            // A burst must not hold its memory for ever.
+            self.entries = VecDeque::new();
+        }
+    }
+
+    fn push(&mut self, grain: Duration, now: Moment) {
+        self.total += 1;
+        match self.entries.back_mut() {
+            Some(last) if now.since(self.begun) < grain || now == last.at => {
+                last.at = now;
+                last.count += 1;
+            }
+            _ => {
+                self.begun = now;
+                self.entries.push_back(Entry { at: now, count: 1 });
+            }
+        }
+    }
+
+    fn newest(&self) -> Option<Moment> {
+        self.entries.back().map(|newest| newest.at)
+    }
+}
+
+const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+/// Up to this limit every request has an entry of its own and all times are exact.
+const MOST_ENTRIES: usize = 1024;
+
+/// Above it a window has at most so many entries, and a request may be let through a thousandth of
+/// the window late.
+const GRAINS: u32 = 1000;
+
+/// Addresses with a log of their own, and what all their logs may hold: 16 MiB.
+const MOST_ADDRESSES: usize = 10_000;
+const ENTRIES_OF_ALL: usize = 1 << 20;
+
+/// How many times a window free places are looked for at most.
+const SWEEPS: u32 = 16;
+
+#[cfg(test)]
+mod tests;

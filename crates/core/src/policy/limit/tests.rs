@@ -1,0 +1,182 @@
+use super::*;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn at(secs: u64) -> Moment {
+    Moment(0) + Duration::from_secs(secs)
+}
+
+fn key(label: &str) -> Caller {
+    Caller::new(Some(label.into()), None)
+}
+
+fn address(text: &str) -> Caller {
+    Caller::new(None, Some(text.parse().unwrap()))
+}
+
+fn nth_address(n: u32) -> Caller {
+    Caller::Address(IpAddr::from(n.to_be_bytes()))
+}
+
+fn passes(limiter: &mut Limiter, caller: &Caller, now: Moment) -> bool {
+    limiter.ask(caller, now).refused.is_none()
+}
+
+#[test]
+fn a_hundred_pass_the_next_does_not_and_after_the_window_a_hundred_pass_again() {
+    let mut limiter = Limiter::new(100, MINUTE).unwrap();
+    let who = key("alice");
+    for round in [0, 60, 120] {
+        for n in 0..100 {
+            let standing = limiter.ask(&who, at(round));
+            let expected = Standing { limit: 100, remaining: 99 - n, reset: MINUTE, refused: None };
+            assert_eq!(standing, expected);
+        }
+        assert_eq!(limiter.ask(&who, at(round)).refused, Some(MINUTE));
+        let last = limiter.ask(&who, at(round + 59));
+        assert_eq!(last.refused, Some(Duration::from_secs(1)));
+    }
+}
+
+#[test]
+fn the_wait_is_until_the_oldest_leaves_and_a_refusal_does_not_lengthen_it() {
+    let mut limiter = Limiter::new(3, MINUTE).unwrap();
+    let who = key("alice");
+    for second in [0, 10, 20] {
+        assert!(passes(&mut limiter, &who, at(second)));
+    }
+    for second in 20..60 {
+        let standing = limiter.ask(&who, at(second));
+        assert_eq!(standing.refused, Some(Duration::from_secs(60 - second)));
+        assert_eq!((standing.remaining, standing.reset), (0, Duration::from_secs(80 - second)));
+    }
+    assert!(passes(&mut limiter, &who, at(60)));
+    assert_eq!(limiter.ask(&who, at(60)).refused, Some(Duration::from_secs(10)));
+}
+
+#[test]
+fn who_waits_as_long_as_told_is_let_through_to_the_microsecond() {
+    let mut limiter = Limiter::new(1, MINUTE).unwrap();
+    let who = key("alice");
+    assert!(passes(&mut limiter, &who, Moment(7)));
+    let after = limiter.ask(&who, Moment(1_000_003)).refused.unwrap();
+    assert!(!passes(&mut limiter, &who, Moment(1_000_002) + after));
+    assert!(passes(&mut limiter, &who, Moment(1_000_003) + after));
+}
+
+#[test]
+fn zero_turns_it_off() {
+    assert!(Limiter::new(0, MINUTE).is_none());
+}
+
+#[test]
+fn each_key_and_each_address_has_its_own_allowance() {
+    let mut limiter = Limiter::new(1, MINUTE).unwrap();
+    let callers = [
+        key("alice"),
+        key("bob"),
+        key("192.0.2.1"),
+        address("192.0.2.1"),
+        address("192.0.2.2"),
+        address("2001:db8:0:1::1"),
+        address("2001:db8:0:2::1"),
+        Caller::new(None, None),
+    ];
+    for caller in &callers {
+        assert!(passes(&mut limiter, caller, at(0)), "{caller:?}");
+        assert!(!passes(&mut limiter, caller, at(0)), "{caller:?}");
+    }
+}
+
+#[test]
+fn the_other_addresses_of_an_ipv6_host_and_of_a_mapped_one_are_the_same_caller() {
+    assert_eq!(address("2001:db8::1"), address("2001:db8::ffff:0:0:2"));
+    assert_eq!(address("::ffff:192.0.2.1"), address("192.0.2.1"));
+    let with_key = Caller::new(Some("alice".into()), Some("192.0.2.1".parse().unwrap()));
+    assert_eq!(with_key, key("alice"));
+}
+
+#[test]
+fn the_headers_are_whole_numbers() {
+    let standing =
+        Standing { limit: 100, remaining: 7, reset: Duration::from_millis(1001), refused: None };
+    let headers = standing.headers();
+    assert_eq!(headers["x-ratelimit-limit"], "100");
+    assert_eq!(headers["x-ratelimit-remaining"], "7");
+    assert_eq!(headers["x-ratelimit-reset"], "2");
+}
+
+#[test]
+fn addresses_beyond_the_places_share_one_allowance_and_disturb_nobody() {
+    let mut limiter = Limiter::new(2, MINUTE).unwrap();
+    let (alice, first) = (key("alice"), nth_address(0));
+    assert!(passes(&mut limiter, &alice, at(0)));
+    assert!(passes(&mut limiter, &first, at(0)));
+    let places = u32::try_from(MOST_ADDRESSES).unwrap();
+    for n in 1..places {
+        assert!(passes(&mut limiter, &nth_address(n), at(1)));
+    }
+    let passed = (places..10 * places).filter(|n| passes(&mut limiter, &nth_address(*n), at(2)));
+    assert_eq!(passed.count(), 2);
+    assert_eq!(limiter.addresses.len(), MOST_ADDRESSES);
+    for caller in [&alice, &first] {
+        assert!(passes(&mut limiter, caller, at(3)), "its second");
+        assert!(!passes(&mut limiter, caller, at(3)), "its third");
+    }
+    assert!(passes(&mut limiter, &key("bob"), at(3)), "a key always has a place");
+}
+
+#[test]
+fn who_leaves_the_crowd_for_a_place_has_no_allowance_twice() {
+    let mut limiter = Limiter::new(2, MINUTE).unwrap();
+    let places = u32::try_from(MOST_ADDRESSES).unwrap();
+    for n in 0..places {
+        assert!(passes(&mut limiter, &nth_address(n), at(0)));
+    }
+    let late = nth_address(places);
+    assert!(passes(&mut limiter, &late, at(59)));
+    assert!(passes(&mut limiter, &late, at(59)));
+    // The others' requests have left the window, and with them their places.
+    assert!(!passes(&mut limiter, &late, at(70)));
+    assert!(limiter.addresses.len() < MOST_ADDRESSES);
+    assert!(passes(&mut limiter, &late, at(119)));
+    // And whoever comes to a quiet crowd begins afresh.
+    assert!(passes(&mut limiter, &nth_address(places + 1), at(200)));
+}
+
+#[test]
+fn a_great_limit_is_kept_with_few_entries() {
+    let mut limiter = Limiter::new(100_000, MINUTE).unwrap();
+    let who = key("alice");
+    for n in 0..100_000 {
+        assert!(passes(&mut limiter, &who, Moment(n * 500)), "{n}");
+    }
+    let now = Moment(50_000_000);
+    let after = limiter.ask(&who, now).refused.unwrap();
+    let exact = Duration::from_secs(10);
+    assert!(exact <= after && after <= exact + MINUTE / GRAINS, "{after:?}");
+    assert!(passes(&mut limiter, &who, now + after));
+    let entries = limiter.keys.values().map(|log| log.entries.len()).sum::<usize>();
+    assert!(entries <= GRAINS as usize + 1, "{entries}");
+}
+
+#[test]
+fn a_quiet_caller_holds_no_memory_but_its_place() {
+    let mut limiter = Limiter::new(1000, MINUTE).unwrap();
+    let who = address("192.0.2.1");
+    for n in 0..1000 {
+        assert!(passes(&mut limiter, &who, Moment(n)));
+    }
+    assert!(passes(&mut limiter, &who, at(100)));
+    let log = limiter.addresses.values().next().unwrap();
+    assert!(log.entries.capacity() < 16);
+}
+
+#[test]
+fn a_clock_read_out_of_order_does_no_harm() {
+    let mut limiter = Limiter::new(2, MINUTE).unwrap();
+    let who = key("alice");
+    assert!(passes(&mut limiter, &who, at(10)));
+    assert!(passes(&mut limiter, &who, at(9)));
+    assert_eq!(limiter.ask(&who, at(10)).refused, Some(MINUTE));
+}

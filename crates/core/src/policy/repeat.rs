@@ -1,0 +1,494 @@
+//! Equal requests that may share one answer, and answers that are kept (`spec.md` 11).
+//!
+//! Only *repeatable* requests come here, and streams never do: two equal prompts at temperature 1
+//! are two questions, and a sampling client must get two answers.
+//!
+//! Errors are not shared. A leader's failure may be its own (its deadline, its place in line), so
+//! whoever waited for it then asks for itself, all at once as if this room did not exist: were the
+//! waiting to lead one after the other, the last of twenty would wait for twenty failures. A leader
+//! whose client has gone has learned nothing, so there the next who asks takes its place and the
+//! others go on waiting.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, PRAGMA};
+use http::{HeaderMap, StatusCode};
+use memchr::memmem;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
+
+use crate::payload::Payload;
+use crate::platform::Moment;
+
+/// What a request does, as far as repeating it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// `countTokens`.
+    Count,
+    /// `generateContent`.
+    Generate,
+    /// `streamGenerateContent`.
+    Stream,
+}
+
+/// True when asking again is bound to mean the same.
+pub fn repeatable(method: Method, zero_temperature: bool, idempotency_key: bool) -> bool {
+    match method {
+        Method::Count => true,
+        Method::Generate => zero_temperature || idempotency_key,
+        Method::Stream => false,
+    }
+}
+
+/// True when the request says `generationConfig.temperature` 0, in either spelling of the key.
+///
+/// Anything out of the ordinary (a string, a number that is only rounded to zero, a key that is
+/// there twice or escaped) is not zero: then the request is merely not shared.
+pub fn has_zero_temperature(body: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Request<'a> {
+        #[serde(rename = "generationConfig", alias = "generation_config", borrow, default)]
+        config: Option<&'a RawValue>,
+    }
+    #[derive(Deserialize)]
+    struct Config<'a> {
+        #[serde(borrow, default)]
+        temperature: Option<&'a RawValue>,
+    }
+    // Most bodies that are long are so because of images, and name no temperature.
+    if memmem::find(body, b"temperature").is_none() {
+        return false;
+    }
+    let Ok(Request { config: Some(config) }) = serde_json::from_slice(body) else { return false };
+    // The derived reader would take a list for the members in order.
+    if !config.get().starts_with('{') {
+        return false;
+    }
+    match serde_json::from_str(config.get()) {
+        Ok(Config { temperature: Some(number) }) => is_zero(number.get()),
+        Ok(Config { temperature: None }) | Err(_) => false,
+    }
+}
+
+/// The client's `Idempotency-Key`, unless it is empty.
+pub fn idempotency_key(headers: &HeaderMap) -> Option<&[u8]> {
+    let key = headers.get(IDEMPOTENCY_KEY)?.as_bytes().trim_ascii();
+    (!key.is_empty()).then_some(key)
+}
+
+/// What the client's `Cache-Control` lets us do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    /// Share and keep.
+    Any,
+    /// `no-cache`: ask upstream, and keep what it says. So does `max-age=0`, which means the same
+    /// (RFC 9111 5.2.1.1), and `Pragma: no-cache` where there is no `Cache-Control` (5.4).
+    NoCache,
+    /// `no-store`: ask upstream, and keep nothing.
+    NoStore,
+}
+
+impl Freshness {
+    /// The strictest of all directives.
+    pub fn of(headers: &HeaderMap) -> Self {
+        let name = if headers.contains_key(CACHE_CONTROL) { &CACHE_CONTROL } else { &PRAGMA };
+        let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+        let mut freshness = Self::Any;
+        for directive in values.flat_map(|value| value.split(',')) {
+            let directive = directive.trim();
+            if directive.eq_ignore_ascii_case("no-store") {
+                return Self::NoStore;
+            }
+            if ["no-cache", "max-age=0"].iter().any(|it| directive.eq_ignore_ascii_case(it)) {
+                freshness = Self::NoCache;
+            }
+        }
+        freshness
+    }
+}
+
+/// What is asked and under which name: equal questions have one answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Question {
+    /// Where its answer is found.
+    name: Digest,
+    /// Everything that is asked.
+    content: Digest,
+}
+
+impl Question {
+    /// The question of a client (the label of its key), a method, the resolved model, and the body
+    /// as the client sent it. An `Idempotency-Key` names it; else its content does.
+    pub fn new(
+        client: Option<&str>,
+        method: &str,
+        model: &str,
+        body: &Payload,
+        idempotency_key: Option<&[u8]>,
+    ) -> Self {
+        let mut hash = Sha256::new();
+        hash_client(&mut hash, client);
+        hash_field(&mut hash, method.as_bytes());
+        hash_field(&mut hash, model.as_bytes());
+        for piece in body.pieces() {
+            hash.update(piece);
+        }
+        let content = Digest(hash.finalize().into());
+        let Some(key) = idempotency_key else { return Self { name: content, content } };
+        let mut hash = Sha256::new();
+        hash.update(b"Idempotency-Key");
+        hash_client(&mut hash, client);
+        hash_field(&mut hash, key);
+        Self { name: Digest(hash.finalize().into()), content }
+    }
+}
+
+/// A whole answer, as it may be given to several clients. Printing it does not show the body.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers that are the answer's, not the request's.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// What a repeatable request does.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Ask upstream, and leave no trace here.
+    Bypass,
+    /// Here is the answer that an equal request got while this one waited, or a moment ago.
+    Coalesced(Answer),
+    /// The `Idempotency-Key` stands for another request.
+    Conflict,
+    /// Here is an answer that was kept.
+    Hit(Answer),
+    /// Ask upstream, then [`settle`](Repeats::settle) or [`give_up`](Repeats::give_up).
+    Lead(Lease),
+    /// The same, because the client wants no answer that was there before it asked.
+    Refresh(Lease),
+    /// An equal request is being answered: ask again a little later.
+    Wait,
+}
+
+impl Verdict {
+    /// The value for `x-cache`, where the verdict leads to an answer.
+    pub fn x_cache(&self) -> Option<&'static str> {
+        match self {
+            Self::Bypass | Self::Refresh(_) => Some("BYPASS"),
+            Self::Coalesced(_) => Some("COALESCED"),
+            Self::Hit(_) => Some("HIT"),
+            Self::Lead(_) => Some("MISS"),
+            Self::Conflict | Self::Wait => None,
+        }
+    }
+}
+
+/// The duty to tell how asking upstream went. One that is never settled is void after a while.
+#[derive(Debug)]
+#[must_use = "others may wait for it"]
+pub struct Lease {
+    question: Question,
+    /// `None` when nobody waits for it.
+    serial: Option<u64>,
+}
+
+/// Why there is no answer to share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// There was an error.
+    Failed,
+    /// The client went away before there was an answer.
+    Gone,
+}
+
+/// What is remembered, for metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Answers kept.
+    pub answers: usize,
+    /// The memory they take, within `RESPONSE_CACHE_MAX_BYTES`.
+    pub bytes: usize,
+}
+
+/// What the settings allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// `REQUEST_DEDUP_WINDOW_MS`: for so long after it an answer is shared. Zero turns all sharing
+    /// off, also of what is in flight.
+    pub window: Duration,
+    /// `RESPONSE_CACHE_TTL_SECONDS`: for so long an answer is kept. Zero turns keeping off.
+    pub ttl: Duration,
+    /// `RESPONSE_CACHE_MAX_BYTES`, for what is shared and what is kept. Zero turns both off.
+    pub bytes: usize,
+    /// After so long a lease that has not been settled is void. Longer than an answer may take.
+    pub lease: Duration,
+}
+
+/// Questions in flight and answers kept.
+#[derive(Debug)]
+pub struct Repeats {
+    limits: Limits,
+    slots: BTreeMap<Digest, Slot>,
+    /// When each slot is to be forgotten.
+    expiries: BTreeMap<(Moment, u64), Digest>,
+    /// The answers, oldest first. All live equally long, so the oldest is the next to go anyway.
+    answers: BTreeMap<u64, Digest>,
+    bytes: usize,
+    serial: u64,
+}
+
+#[derive(Debug)]
+struct Slot {
+    content: Digest,
+    state: State,
+    serial: u64,
+    expires: Moment,
+}
+
+#[derive(Debug)]
+enum State {
+    Answered {
+        answer: Answer,
+        at: Moment,
+        size: usize,
+    },
+    /// Whoever came before this failure asks for itself.
+    Failed {
+        at: Moment,
+    },
+    InFlight {
+        /// An earlier leader failed.
+        failed: Option<Moment>,
+    },
+}
+
+impl Repeats {
+    /// Nothing has been asked yet.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            slots: BTreeMap::new(),
+            expiries: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            bytes: 0,
+            serial: 0,
+        }
+    }
+
+    /// False when nothing would ever be shared or kept: no need to make a question then.
+    pub fn is_on(&self) -> bool {
+        self.limits.bytes > 0 && !(self.limits.window.is_zero() && self.limits.ttl.is_zero())
+    }
+
+    /// What a request does that first asked at `arrived` (at `now`, the first time).
+    pub fn ask(
+        &mut self,
+        question: &Question,
+        freshness: Freshness,
+        arrived: Moment,
+        now: Moment,
+    ) -> Verdict {
+        if !self.is_on() {
+            return Verdict::Bypass;
+        }
+        self.expire(now);
+        let found = self.slots.get(&question.name);
+        let bound = found.is_some_and(|slot| slot.state.binds(&self.limits, arrived, now));
+        if bound && found.is_some_and(|slot| slot.content != question.content) {
+            return Verdict::Conflict;
+        }
+        match freshness {
+            Freshness::NoStore => return Verdict::Bypass,
+            Freshness::NoCache => return Verdict::Refresh(alone(question)),
+            Freshness::Any => {}
+        }
+        let mut failed = None;
+        match found.filter(|slot| slot.content == question.content).map(|slot| &slot.state) {
+            Some(State::Answered { answer, at, .. }) => {
+                if arrived < *at {
+                    return Verdict::Coalesced(answer.clone());
+                }
+                if now < *at + self.limits.ttl {
+                    return Verdict::Hit(answer.clone());
+                }
+                if now < *at + self.limits.window {
+                    return Verdict::Coalesced(answer.clone());
+                }
+            }
+            Some(State::Failed { at }) => failed = Some(*at),
+            Some(State::InFlight { failed: Some(at) }) if arrived <= *at => failed = Some(*at),
+            Some(State::InFlight { .. }) => return Verdict::Wait,
+            None => {}
+        }
+        if self.limits.window.is_zero() || failed.is_some_and(|at| arrived <= at) {
+            return Verdict::Lead(alone(question));
+        }
+        let expires = now + self.limits.lease;
+        let serial = self.put(question, State::InFlight { failed }, expires);
+        Verdict::Lead(Lease { question: *question, serial: Some(serial) })
+    }
+
+    /// Takes note of a successful answer, for those who wait and those who will ask.
+    ///
+    /// A late one, whose lease is void, is as good as any. One that would take more than an eighth
+    /// of the budget is not kept, and who waited for it asks for itself.
+    pub fn settle(&mut self, lease: Lease, answer: Answer, now: Moment) {
+        self.expire(now);
+        let size = answer.size();
+        if size > self.limits.bytes / 8 {
+            return self.give_up(lease, Loss::Failed, now);
+        }
+        let taken = self.slots.get(&lease.question.name).is_some_and(|slot| {
+            slot.content != lease.question.content && slot.state.binds(&self.limits, now, now)
+        });
+        if taken {
+            return;
+        }
+        let lifetime = self.limits.ttl.max(self.limits.window).max(LINGER);
+        let state = State::Answered { answer, at: now, size };
+        let serial = self.put(&lease.question, state, now + lifetime);
+        self.answers.insert(serial, lease.question.name);
+        self.bytes += size;
+        while self.bytes > self.limits.bytes {
+            let Some((_, oldest)) = self.answers.pop_first() else { break };
+            self.remove(&oldest);
+        }
+    }
+
+    /// Takes note that there is no answer to share.
+    #[expect(clippy::needless_pass_by_value, reason = "a lease is given up once")]
+    pub fn give_up(&mut self, lease: Lease, loss: Loss, now: Moment) {
+        let Some(slot) = self.slots.get(&lease.question.name) else { return };
+        let State::InFlight { failed } = slot.state else { return };
+        if lease.serial != Some(slot.serial) {
+            return;
+        }
+        let failed = match loss {
+            Loss::Failed => Some(now),
+            Loss::Gone => failed,
+        };
+        match failed {
+            Some(at) => {
+                self.put(&lease.question, State::Failed { at }, now + LINGER);
+            }
+            None => self.remove(&lease.question.name),
+        }
+    }
+
+    /// What is remembered.
+    pub fn usage(&self) -> Usage {
+        Usage { answers: self.answers.len(), bytes: self.bytes }
+    }
+
+    /// Forgets what has had its time. Whoever asks does this; a shell may do it regularly, so that
+    /// an idle proxy holds no old answers.
+    pub fn expire(&mut self, now: Moment) {
+        while let Some((&(at, _), name)) = self.expiries.first_key_value() {
+            if now < at {
+                break;
+            }
+            let name = *name;
+            self.remove(&name);
+        }
+    }
+
+    fn put(&mut self, question: &Question, state: State, expires: Moment) -> u64 {
+        self.remove(&question.name);
+        self.serial += 1;
+        let serial = self.serial;
+        let slot = Slot { content: question.content, state, serial, expires };
+        self.expiries.insert((expires, serial), question.name);
+        self.slots.insert(question.name, slot);
+        serial
+    }
+
+    fn remove(&mut self, name: &Digest) {
+        let Some(slot) = self.slots.remove(name) else { return };
+        self.expiries.remove(&(slot.expires, slot.serial));
+        self.answers.remove(&slot.serial);
+        if let State::Answered { size, .. } = slot.state {
+            self.bytes -= size;
+        }
+    }
+}
+
+impl State {
+    /// True while an `Idempotency-Key` stands for what it was first used for.
+    fn binds(&self, limits: &Limits, arrived: Moment, now: Moment) -> bool {
+        match self {
+            Self::Answered { at, .. } => arrived < *at || now < *at + limits.ttl.max(limits.window),
+            Self::Failed { .. } => false,
+            Self::InFlight { .. } => true,
+        }
+    }
+}
+
+impl Answer {
+    /// The memory it takes, about.
+    fn size(&self) -> usize {
+        let headers = self.headers.iter();
+        let headers: usize =
+            headers.map(|(name, value)| name.as_str().len() + value.len() + PER_HEADER).sum();
+        PER_ANSWER + headers + self.body.len()
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer")
+            .field("status", &self.status)
+            .field("bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// SHA-256.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Digest([u8; 32]);
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0[..4].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+fn alone(question: &Question) -> Lease {
+    Lease { question: *question, serial: None }
+}
+
+fn hash_client(hash: &mut Sha256, client: Option<&str>) {
+    hash.update([u8::from(client.is_some())]);
+    hash_field(hash, client.unwrap_or_default().as_bytes());
+}
+
+/// With its length, so that no two rows of fields look alike.
+fn hash_field(hash: &mut Sha256, field: &[u8]) {
+    hash.update((field.len() as u64).to_le_bytes());
+    hash.update(field);
+}
+
+/// The text of a JSON number that is zero to the last digit, whatever its exponent.
+fn is_zero(number: &str) -> bool {
+    let digits = number.split(['e', 'E']).next().unwrap_or_default();
+    digits.starts_with(['-', '0']) && digits.bytes().all(|byte| b"-0.".contains(&byte))
+}
+
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// How long an answer stays for those who waited for it to come and get it, however short the
+/// window; longer than anybody sleeps between two looks.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// What an answer takes besides its bytes: its slot in three maps, its header table.
+const PER_ANSWER: usize = 512;
+const PER_HEADER: usize = 64;
+
+#[cfg(test)]
+mod tests;
