@@ -7,6 +7,7 @@
 mod ask;
 pub mod check;
 mod local;
+mod page;
 mod project;
 mod token;
 
@@ -82,7 +83,7 @@ impl Proxy {
             tokens: Mutex::new(Tokens::new(settings.token_refresh_buffer)),
             projects: Mutex::default(),
             catalogue: Mutex::default(),
-            report: Arc::new(Report::new(platform.now())),
+            report: Arc::new(Report::new(&settings.endpoints, platform.clock(), platform.now())),
             settings,
         }
     }
@@ -167,12 +168,13 @@ impl Proxy {
                 self.model_list(platform, page_size, page_token.as_deref(), ledger).await
             }
             Route::Model { model } => self.model(platform, &model, ledger).await,
-            Route::Root | Route::Health | Route::Options => {
-                ledger.entry.counted = false;
+            Route::Root
+            | Route::Health
+            | Route::HealthDetailed
+            | Route::Metrics { .. }
+            | Route::Options => {
+                ledger.set_aside();
                 Ok(self.local(platform, &route, parts))
-            }
-            Route::HealthDetailed | Route::Metrics { .. } => {
-                Err(Refusal::NotFound { what: parts.uri.path().to_owned() })
             }
         }
     }

@@ -1,36 +1,133 @@
-//! What happened: counters for `/health`, and one log line a request, written when its body has
-//! ended. Nothing here holds a secret: no body, no token, no query string.
+//! What happened: counters and histograms for `/metrics`, `/health` and the status page, and one log
+//! line a request, written when its body has ended.
+//!
+//! Nothing here holds a secret: no body, no token, no query string. Recording takes relaxed atomic
+//! operations only, no lock and no allocation; what costs something is done when somebody reads.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+mod exposition;
+mod families;
+mod health;
+mod histogram;
+mod labels;
+mod ledger;
+mod names;
+#[cfg(test)]
+mod tests;
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use serde_json::json;
+use crate::platform::{Millis, Moment};
 
-use crate::assist::envelope::Usage;
-use crate::platform::{Millis, Moment, Platform};
+pub use exposition::Format;
+pub use health::{Credentials, Sight};
+pub use labels::{BreakerState, CacheResult, RetryReason};
+pub use ledger::{Entry, Ledger, Outcome};
 
-/// Counters of one process (or one isolate). All of them only ever grow, but for the last state of
-/// store and upstream.
-#[derive(Debug, Default)]
+use histogram::Histogram;
+use labels::{CACHE_RESULTS, Counters, METHODS, RETRY_REASONS, STATUS_CLASSES, TOKEN_KINDS};
+use labels::{method_index, refusal_label, status_index};
+use names::{CLIENTS, MODELS, Names, WORDS, Words};
+
+/// What happened in one process (or one isolate) since its start.
+#[derive(Debug)]
 pub struct Report {
-    started: AtomicU64,
+    started: Moment,
+    started_clock: Millis,
     requests: AtomicU64,
     in_flight: AtomicU64,
+    /// Those in flight that are for the proxy itself.
+    set_aside: AtomicU64,
+    queued: AtomicU64,
     overhead_micros: AtomicU64,
     token_asked: AtomicU64,
     token_at_hand: AtomicU64,
     refreshes: AtomicU64,
+    failed_refreshes: AtomicU64,
     upstream_asked: AtomicBool,
     upstream_failures: AtomicU32,
     store_failed: AtomicBool,
     shutting_down: AtomicBool,
+    total: Histogram,
+    first_byte: Histogram,
+    overhead: Histogram,
+    models: Names<MODELS>,
+    /// By model, then by method and status class.
+    by_model: Box<[ModelCounts; MODELS + 2]>,
+    clients: Names<CLIENTS>,
+    by_client: Box<Counters<{ CLIENTS + 2 }>>,
+    reasons: Words,
+    by_reason: Counters<WORDS>,
+    retries: Counters<{ RETRY_REASONS.len() }>,
+    cache: Counters<{ CACHE_RESULTS.len() }>,
+    gone_before_answer: AtomicU64,
+    gone_during_answer: AtomicU64,
+    cut: AtomicU64,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    endpoints: Vec<Endpoint>,
+}
+
+/// What is counted for each model.
+#[derive(Debug, Default)]
+struct ModelCounts {
+    requests: Counters<{ METHODS.len() * STATUS_CLASSES.len() }>,
+    tokens: Counters<{ TOKEN_KINDS.len() }>,
+}
+
+/// What is known of one of `CODE_ASSIST_ENDPOINT`.
+#[derive(Debug)]
+struct Endpoint {
+    url: String,
+    breaker: AtomicU8,
+    in_flight: AtomicU64,
+    transitions: Counters<{ BreakerState::ALL.len() }>,
 }
 
 impl Report {
-    /// Counters at zero, their time beginning now.
-    pub fn new(now: Moment) -> Self {
-        Self { started: AtomicU64::new(now.0), ..Self::default() }
+    /// Counters at zero, their time beginning now. `endpoints` are the base URLs of
+    /// `CODE_ASSIST_ENDPOINT`, in order.
+    pub fn new(endpoints: &[String], clock: Millis, now: Moment) -> Self {
+        let endpoint = |url: &String| Endpoint {
+            url: without_login(url),
+            breaker: AtomicU8::default(),
+            in_flight: AtomicU64::default(),
+            transitions: Counters::default(),
+        };
+        Self {
+            started: now,
+            started_clock: clock,
+            requests: AtomicU64::default(),
+            in_flight: AtomicU64::default(),
+            set_aside: AtomicU64::default(),
+            queued: AtomicU64::default(),
+            overhead_micros: AtomicU64::default(),
+            token_asked: AtomicU64::default(),
+            token_at_hand: AtomicU64::default(),
+            refreshes: AtomicU64::default(),
+            failed_refreshes: AtomicU64::default(),
+            upstream_asked: AtomicBool::default(),
+            upstream_failures: AtomicU32::default(),
+            store_failed: AtomicBool::default(),
+            shutting_down: AtomicBool::default(),
+            total: Histogram::new(histogram::LONG),
+            first_byte: Histogram::new(histogram::LONG),
+            overhead: Histogram::new(histogram::SHORT),
+            models: Names::of_models(),
+            by_model: Box::new(std::array::from_fn(|_| ModelCounts::default())),
+            clients: Names::default(),
+            by_client: Box::default(),
+            reasons: Words::default(),
+            by_reason: Counters::default(),
+            retries: Counters::default(),
+            cache: Counters::default(),
+            gone_before_answer: AtomicU64::default(),
+            gone_during_answer: AtomicU64::default(),
+            cut: AtomicU64::default(),
+            bytes_in: AtomicU64::default(),
+            bytes_out: AtomicU64::default(),
+            endpoints: endpoints.iter().map(endpoint).collect(),
+        }
     }
 
     /// A request asked for an access token; `at_hand` says whether it had to wait for one.
@@ -42,6 +139,11 @@ impl Report {
     /// A refresh gave a new access token.
     pub fn refreshed(&self) {
         self.refreshes.fetch_add(1, Relaxed);
+    }
+
+    /// A refresh gave none.
+    pub fn refresh_failed(&self) {
+        self.failed_refreshes.fetch_add(1, Relaxed);
     }
 
     /// Upstream answered a call, or failed to: no connection, a timeout, a 5xx, a broken stream.
@@ -59,7 +161,31 @@ impl Report {
         self.store_failed.store(!ok, Relaxed);
     }
 
-    /// Requests whose answer has not ended, those of the proxy's own included.
+    /// A further try begins. [`Ledger::retried`] says it here and in the request's entry.
+    pub fn retried(&self, reason: RetryReason) {
+        self.retries.add(reason as usize, 1);
+    }
+
+    /// What an endpoint's breaker does now; a change is counted. Saying the same again is free.
+    pub fn breaker(&self, endpoint: usize, state: BreakerState) {
+        let Some(endpoint) = self.endpoints.get(endpoint) else { return };
+        if endpoint.breaker.swap(state as u8, Relaxed) != state as u8 {
+            endpoint.transitions.add(state as usize, 1);
+        }
+    }
+
+    /// The state of the worst breaker, as `/health` shows it.
+    pub fn worst_breaker(&self) -> BreakerState {
+        self.endpoints.iter().map(Endpoint::breaker).max().unwrap_or_default()
+    }
+
+    /// A request waits in line until the guard is dropped, for whatever reason.
+    pub fn in_line(&self) -> InLine<'_> {
+        self.queued.fetch_add(1, Relaxed);
+        InLine(self)
+    }
+
+    /// Requests whose answer has not ended, those for the proxy itself included.
     pub fn in_flight(&self) -> u64 {
         self.in_flight.load(Relaxed)
     }
@@ -74,248 +200,85 @@ impl Report {
         self.shutting_down.load(Relaxed)
     }
 
-    /// The body of `GET /health` (`spec.md` 13), and whether its status is 200.
-    pub fn health(
-        &self,
-        clock: Millis,
-        now: Moment,
-        credentials_ok: bool,
-        store_connected: bool,
-    ) -> (bool, String) {
-        let upstream = match self.upstream_failures.load(Relaxed) {
-            _ if !self.upstream_asked.load(Relaxed) => "unknown",
-            0 => "healthy",
-            1..UNHEALTHY_FROM => "degraded",
-            UNHEALTHY_FROM.. => "unhealthy",
+    fn endpoint_in_flight(&self, endpoint: usize, begins: bool) {
+        match self.endpoints.get(endpoint) {
+            Some(endpoint) if begins => endpoint.in_flight.fetch_add(1, Relaxed),
+            Some(endpoint) => endpoint.in_flight.fetch_sub(1, Relaxed),
+            None => 0,
         };
-        let store_ok = store_connected && !self.store_failed.load(Relaxed);
-        let degraded = !store_ok || !credentials_ok || matches!(upstream, "degraded" | "unhealthy");
-        let status = match (self.shutting_down(), degraded) {
-            (true, _) => "unhealthy",
-            (false, true) => "degraded",
-            (false, false) => "healthy",
-        };
-        let requests = self.requests.load(Relaxed);
-        let asked = self.token_asked.load(Relaxed);
-        let overhead = Duration::from_micros(self.overhead_micros.load(Relaxed));
-        let body = format!(
-            concat!(
-                r#"{{"status":{},"timestamp":{},"version":{},"metrics":{{"uptime":{},"#,
-                r#""requests_processed":{},"cache_hit_rate":{},"avg_response_time_ms":{},"#,
-                r#""token_refreshes":{},"circuit_breaker_state":"closed"}},"#,
-                r#""kv_status":{},"upstream_status":{}}}"#
-            ),
-            json!(status),
-            json!(seconds_stamp(clock)),
-            json!(env!("CARGO_PKG_VERSION")),
-            now.since(Moment(self.started.load(Relaxed))).as_secs(),
-            requests,
-            json!(rounded(ratio(self.token_at_hand.load(Relaxed), asked))),
-            json!(rounded(overhead.as_secs_f64() * 1000.0 / (requests.max(1) as f64))),
-            self.refreshes.load(Relaxed),
-            json!(if store_ok { "connected" } else { "disconnected" }),
-            json!(upstream),
-        );
-        (status != "unhealthy", body)
     }
 
-    fn request_ended(&self, entry: &Entry, proxy: Duration) {
-        if entry.counted {
-            self.requests.fetch_add(1, Relaxed);
-            let micros = u64::try_from(proxy.as_micros()).unwrap_or(u64::MAX);
-            self.overhead_micros.fetch_add(micros, Relaxed);
+    /// Requests in flight, without those for the proxy itself.
+    fn requests_in_flight(&self) -> u64 {
+        self.in_flight().saturating_sub(self.set_aside.load(Relaxed))
+    }
+
+    fn uptime(&self, now: Moment) -> Duration {
+        now.since(self.started)
+    }
+
+    fn request_ended(&self, entry: &Entry, proxy: Duration, now: Moment) {
+        self.requests.fetch_add(1, Relaxed);
+        let micros = u64::try_from(proxy.as_micros()).unwrap_or(u64::MAX);
+        self.overhead_micros.fetch_add(micros, Relaxed);
+        self.total.record(now.since(entry.received), now);
+        self.overhead.record(proxy, now);
+        if let Some(first_byte) = entry.first_byte {
+            self.first_byte.record(first_byte, now);
         }
-    }
-}
+        self.bytes_in.fetch_add(entry.bytes_in, Relaxed);
+        self.bytes_out.fetch_add(entry.bytes_out, Relaxed);
 
-/// How a request ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// The client went away before the end.
-    ClientGone,
-    /// Upstream broke off, or ended a stream without a `finishReason`.
-    Cut,
-    /// The whole answer was delivered.
-    Ok,
-    /// An error was the answer.
-    Refused,
-}
-
-/// What is known of one request.
-#[derive(Debug, Clone)]
-pub struct Entry {
-    /// `x-request-id`.
-    pub request_id: String,
-    /// The method in the API's own name, such as `streamGenerateContent`, or the path's role.
-    pub method: &'static str,
-    /// The model as it was sent upstream.
-    pub model: String,
-    /// The answer is a stream.
-    pub stream: bool,
-    /// The name or short hash of the client's key.
-    pub client: Option<Arc<str>>,
-    /// Counts towards `requests_processed`: everything but health checks and the like.
-    pub counted: bool,
-    /// HTTP status of the answer, 0 as long as there is none.
-    pub status: u16,
-    /// The reason of the refusal, if it was one.
-    pub reason: Option<&'static str>,
-    /// An access token was at hand; `None` when none was asked for.
-    pub token_at_hand: Option<bool>,
-    /// Further tries after the first one.
-    pub retries: u32,
-    /// Upstream's trace id.
-    pub trace_id: String,
-    /// Bytes of the request's body.
-    pub bytes_in: u64,
-    /// Bytes of the answer's body so far.
-    pub bytes_out: u64,
-    /// Token counts, the last ones seen.
-    pub usage: Usage,
-    /// When the request came.
-    pub received: Moment,
-    /// Time spent on reading the client's body.
-    pub intake: Duration,
-    /// Time spent waiting for a token and a project.
-    pub auth: Duration,
-    /// Time spent waiting in line.
-    pub queue: Duration,
-    /// Time spent waiting for upstream's head and first event.
-    pub upstream: Duration,
-    /// When the answer's head was ready.
-    pub answered: Option<Moment>,
-    /// How it ended.
-    pub outcome: Outcome,
-}
-
-impl Entry {
-    /// A request that has just come.
-    pub fn new(request_id: String, received: Moment) -> Self {
-        Self {
-            request_id,
-            method: "",
-            model: String::new(),
-            stream: false,
-            client: None,
-            counted: true,
-            status: 0,
-            reason: None,
-            token_at_hand: None,
-            retries: 0,
-            trace_id: String::new(),
-            bytes_in: 0,
-            bytes_out: 0,
-            usage: Usage::default(),
-            received,
-            intake: Duration::ZERO,
-            auth: Duration::ZERO,
-            queue: Duration::ZERO,
-            upstream: Duration::ZERO,
-            answered: None,
-            outcome: Outcome::ClientGone,
+        let class = status_index(entry.status);
+        let counts = &self.by_model[self.models.index(&entry.model, class == 0)];
+        counts.requests.add(method_index(entry.method) * STATUS_CLASSES.len() + class, 1);
+        if entry.x_cache.is_none_or(CacheResult::asks_upstream) {
+            let usage = &entry.usage;
+            let tokens = [usage.prompt, usage.output, usage.thoughts, usage.cached];
+            for (kind, count) in tokens.into_iter().enumerate().filter(|(_, count)| *count > 0) {
+                counts.tokens.add(kind, count);
+            }
         }
-    }
-
-    /// Says how it ended. The first word stands: what comes after an error is not its end.
-    pub fn settle(&mut self, outcome: Outcome) {
-        if self.outcome == Outcome::ClientGone {
-            self.outcome = outcome;
+        self.by_client.add(self.clients.index(entry.client.as_deref().unwrap_or(""), true), 1);
+        if let Some(reason) = entry.reason {
+            self.by_reason.add(self.reasons.index(refusal_label(reason, entry.status)), 1);
         }
-    }
-
-    /// The proxy's own share of the time until the answer's head.
-    pub fn proxy(&self, now: Moment) -> Duration {
-        let spent = self.intake + self.auth + self.queue + self.upstream;
-        self.answered.unwrap_or(now).since(self.received).saturating_sub(spent)
-    }
-
-    /// The value of `server-timing`.
-    pub fn server_timing(&self, now: Moment) -> String {
-        format!(
-            "auth;dur={:.3}, queue;dur={:.3}, upstream;dur={:.3}, proxy;dur={:.3}",
-            millis(self.auth),
-            millis(self.queue),
-            millis(self.upstream),
-            millis(self.proxy(now)),
-        )
+        if let Some(result) = entry.x_cache {
+            self.cache.add(result as usize, 1);
+        }
+        match entry.outcome {
+            Outcome::ClientGone if entry.answered.is_none() => &self.gone_before_answer,
+            Outcome::ClientGone => &self.gone_during_answer,
+            Outcome::Cut => &self.cut,
+            Outcome::Ok | Outcome::Refused => return,
+        }
+        .fetch_add(1, Relaxed);
     }
 }
 
-/// An [`Entry`] that is written down when it is dropped: with the end of the answer's body, or with
-/// the client's going away at any moment before.
+impl Endpoint {
+    fn breaker(&self) -> BreakerState {
+        BreakerState::from_index(self.breaker.load(Relaxed))
+    }
+}
+
+/// A request's place in the line, as far as the gauge goes.
 #[derive(Debug)]
-pub struct Ledger<P: Platform> {
-    platform: P,
-    report: Arc<Report>,
-    /// The entry, to be filled in.
-    pub entry: Entry,
-}
+pub struct InLine<'a>(&'a Report);
 
-impl<P: Platform> Ledger<P> {
-    /// Opens a ledger for one request.
-    pub fn open(platform: &P, report: &Arc<Report>, entry: Entry) -> Self {
-        report.in_flight.fetch_add(1, Relaxed);
-        Self { platform: platform.clone(), report: Arc::clone(report), entry }
-    }
-
-    /// The platform that the ledger keeps time with.
-    pub fn platform(&self) -> &P {
-        &self.platform
-    }
-
-    /// The counters that the entry goes into.
-    pub fn report(&self) -> &Report {
-        &self.report
-    }
-}
-
-impl<P: Platform> Drop for Ledger<P> {
+impl Drop for InLine<'_> {
     fn drop(&mut self) {
-        self.report.in_flight.fetch_sub(1, Relaxed);
-        let now = self.platform.now();
-        let entry = &self.entry;
-        let proxy = entry.proxy(now);
-        self.report.request_ended(entry, proxy);
-        if !entry.counted {
-            return;
-        }
-        let outcome = match entry.outcome {
-            Outcome::ClientGone => "client_gone",
-            Outcome::Cut => "cut",
-            Outcome::Ok => "ok",
-            Outcome::Refused => "refused",
-        };
-        let ttfb = entry.answered.map_or(0.0, |at| millis(at.since(entry.received)));
-        tracing::info!(
-            target: "request",
-            request_id = entry.request_id,
-            duration_ms = millis(now.since(entry.received)),
-            cache_hit = entry.token_at_hand.unwrap_or(false),
-            model = entry.model,
-            status = entry.status,
-            method = entry.method,
-            stream = entry.stream,
-            upstream_ms = millis(entry.upstream),
-            overhead_ms = millis(proxy),
-            ttfb_ms = ttfb,
-            retries = entry.retries,
-            trace_id = entry.trace_id,
-            client = entry.client.as_deref().unwrap_or_default(),
-            bytes_in = entry.bytes_in,
-            bytes_out = entry.bytes_out,
-            prompt_tokens = entry.usage.prompt,
-            output_tokens = entry.usage.output,
-            reason = entry.reason.unwrap_or_default(),
-            outcome,
-            "request"
-        );
+        self.0.queued.fetch_sub(1, Relaxed);
     }
 }
 
-/// `2024-01-15T10:30:00Z`.
-fn seconds_stamp(clock: Millis) -> String {
-    let seconds = i64::try_from(clock.0 / 1000).unwrap_or(i64::MAX);
-    jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::MAX).to_string()
+/// A URL without user name and password, which are nobody's business in a metric.
+fn without_login(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    format!("{scheme}://{host}{path}")
 }
 
 fn millis(duration: Duration) -> f64 {
@@ -329,61 +292,4 @@ fn rounded(number: f64) -> f64 {
 
 fn ratio(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
-}
-
-/// Failures in a row that make upstream `unhealthy`: the breaker's default threshold.
-const UNHEALTHY_FROM: u32 = 5;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOON: Millis = Millis(1_705_314_600_000);
-
-    #[test]
-    fn health_has_exactly_the_documented_shape() {
-        let report = Report::new(Moment(0));
-        report.token_asked(true);
-        report.token_asked(false);
-        report.refreshed();
-        report.upstream(true);
-        let (ok, body) = report.health(NOON, Moment(3_600_000_000), true, true);
-        assert!(ok);
-        assert_eq!(
-            body,
-            format!(
-                concat!(
-                    r#"{{"status":"healthy","timestamp":"2024-01-15T10:30:00Z","version":"{}","#,
-                    r#""metrics":{{"uptime":3600,"requests_processed":0,"cache_hit_rate":0.5,"#,
-                    r#""avg_response_time_ms":0.0,"token_refreshes":1,"#,
-                    r#""circuit_breaker_state":"closed"}},"kv_status":"connected","#,
-                    r#""upstream_status":"healthy"}}"#
-                ),
-                env!("CARGO_PKG_VERSION")
-            )
-        );
-    }
-
-    #[test]
-    fn health_tells_of_store_upstream_and_shutdown() {
-        let report = Report::new(Moment(0));
-        let health = |report: &Report| report.health(NOON, Moment(1), true, true);
-        assert!(health(&report).1.contains(r#""upstream_status":"unknown""#));
-        report.store(false);
-        let (ok, body) = health(&report);
-        assert!(ok && body.contains(r#""status":"degraded""#));
-        assert!(body.contains(r#""kv_status":"disconnected""#));
-        report.store(true);
-        report.upstream(false);
-        assert!(health(&report).1.contains(r#""upstream_status":"degraded""#));
-        for _ in 0..5 {
-            report.upstream(false);
-        }
-        assert!(health(&report).1.contains(r#""upstream_status":"unhealthy""#));
-        report.upstream(true);
-        assert!(health(&report).1.contains(r#""status":"healthy""#));
-        report.shut_down();
-        let (ok, body) = health(&report);
-        assert!(!ok && body.contains(r#""status":"unhealthy""#));
-    }
 }
