@@ -33,7 +33,7 @@ use crate::policy::lease::Lease;
 use crate::policy::project::Projects;
 use crate::policy::token::Tokens;
 use crate::refusal::Refusal;
-use crate::report::{Entry, Ledger, Outcome, Report};
+use crate::report::{Entry, Ledger, Outcome, Report, RetryReason};
 use crate::settings::Settings;
 
 /// Everything the proxy remembers: plain data, no connection, no file, no task.
@@ -248,8 +248,11 @@ impl Proxy {
         loop {
             let bearer = self.bearer(platform, ledger).await?;
             let begun = platform.now();
+            ledger.upstream_at(0);
             let sent = self.send(platform, call.request(&bearer.header)).await;
-            ledger.entry.upstream += platform.now().since(begun);
+            let waited = platform.now().since(begun);
+            ledger.entry.upstream += waited;
+            ledger.entry.first_byte = sent.is_ok().then_some(waited);
             let ok = matches!(&sent, Ok(response) if !response.status().is_server_error());
             self.report.upstream(ok);
             let response = sent?;
@@ -258,7 +261,7 @@ impl Proxy {
             }
             if response.status() == StatusCode::UNAUTHORIZED && !reauthorized {
                 reauthorized = true;
-                ledger.entry.retries += 1;
+                ledger.retried(RetryReason::Unauthorized);
                 self.tokens().condemn(&bearer);
                 continue;
             }
@@ -340,7 +343,9 @@ impl Proxy {
         let (limit, idle) = (self.settings.max_event_bytes, self.settings.stream_idle_timeout);
         let mut events = Events::new(body, framing, limit, idle, ledger);
         let beginning = events.begin(ledger).await;
-        ledger.entry.upstream += platform.now().since(begun);
+        let waited = platform.now().since(begun);
+        ledger.entry.upstream += waited;
+        ledger.entry.first_byte = ledger.entry.first_byte.map(|head| head + waited);
         if let Beginning::Bad(refusal) = beginning {
             return Err(refusal);
         }
