@@ -57,6 +57,11 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
     /// [`LoginFile::Unchanged`].
     async fn login_file(&self, seen: Option<u64>) -> LoginFile;
 
+    /// What the process takes of the machine, as far as the shell can tell.
+    fn vitals(&self) -> Vitals {
+        Vitals::default()
+    }
+
     /// Runs `proxy.tidy(platform, chore)` soon, whether or not the current request lives on.
     fn defer(&self, chore: Chore);
 }
@@ -85,6 +90,17 @@ pub enum LoginFile {
     Unreadable(String),
     /// This shell has no files.
     Unsupported,
+}
+
+/// What a process takes of its machine. A shell that cannot tell leaves it out.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Vitals {
+    /// Memory that is in use.
+    pub resident_bytes: Option<u64>,
+    /// Open file descriptors.
+    pub open_fds: Option<u64>,
+    /// Processor time since the start, user and system.
+    pub cpu_seconds: Option<f64>,
 }
 
 /// Milliseconds since the Unix epoch.

@@ -9,6 +9,7 @@ mod ask;
 mod attempt;
 pub mod check;
 mod local;
+mod page;
 mod project;
 mod token;
 
@@ -85,7 +86,7 @@ impl Proxy {
             tokens: Mutex::new(Tokens::new(settings.token_refresh_buffer)),
             projects: Mutex::default(),
             catalogue: Mutex::default(),
-            report: Arc::new(Report::new(platform.now())),
+            report: Arc::new(Report::new(&settings.endpoints, platform.clock(), platform.now())),
             settings,
         }
     }
@@ -170,12 +171,13 @@ impl Proxy {
                 self.model_list(platform, page_size, page_token.as_deref(), ledger).await
             }
             Route::Model { model } => self.model(platform, &model, ledger).await,
-            Route::Root | Route::Health | Route::Options => {
-                ledger.entry.counted = false;
+            Route::Root
+            | Route::Health
+            | Route::HealthDetailed
+            | Route::Metrics { .. }
+            | Route::Options => {
+                ledger.set_aside();
                 Ok(self.local(platform, &route, parts))
-            }
-            Route::HealthDetailed | Route::Metrics { .. } => {
-                Err(Refusal::NotFound { what: parts.uri.path().to_owned() })
             }
         }
     }

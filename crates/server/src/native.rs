@@ -7,7 +7,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use code_assist_core::payload::Payload;
-use code_assist_core::platform::{LoginFile, Millis, Moment, Platform, StoreError, Unreachable};
+use code_assist_core::platform::{
+    LoginFile, Millis, Moment, Platform, StoreError, Unreachable, Vitals,
+};
 use code_assist_core::proxy::Chore;
 use http::{Request, Response};
 use tokio::sync::mpsc;
@@ -97,6 +99,10 @@ impl Platform for Native {
         }
     }
 
+    fn vitals(&self) -> Vitals {
+        vitals()
+    }
+
     fn defer(&self, chore: Chore) {
         // The receiver lives as long as the server: a chore that is not taken any more has nobody
         // who waits for it.
@@ -137,6 +143,32 @@ fn stamp(meta: &std::fs::Metadata) -> u64 {
     let folded = (nanos ^ (nanos >> 64)) as u64;
     folded.rotate_left(17) ^ meta.len()
 }
+
+/// From Linux's `/proc` (proc(5)); nothing where there is none.
+fn vitals() -> Vitals {
+    let read = |name: &str| std::fs::read_to_string(format!("/proc/self/{name}")).ok();
+    let kibibytes = |status: String| -> Option<u64> {
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        line.trim().strip_suffix("kB")?.trim().parse().ok()
+    };
+    // The program's name, in brackets, may hold spaces and brackets of its own.
+    let ticks = |stat: String| -> Option<u64> {
+        let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
+        let mut next = || fields.next()?.parse::<u64>().ok();
+        Some(next()? + next()?)
+    };
+    Vitals {
+        resident_bytes: read("status").and_then(kibibytes).map(|size| size * 1024),
+        // The folder is open itself while it is read.
+        open_fds: std::fs::read_dir("/proc/self/fd")
+            .ok()
+            .map(|fds| (fds.count() as u64).saturating_sub(1)),
+        cpu_seconds: read("stat").and_then(ticks).map(|ticks| ticks as f64 / TICKS_A_SECOND),
+    }
+}
+
+/// `USER_HZ`, which is 100 on every Linux since 2.4.
+const TICKS_A_SECOND: f64 = 100.0;
 
 /// The CLI's encrypted store (`protocol.md` 1.9).
 const ENCRYPTED_STORE: &str = "gemini-credentials.json";

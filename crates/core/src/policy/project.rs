@@ -57,6 +57,16 @@ impl Projects {
         }
     }
 
+    /// How it stands, in a word: `known`, `unknown` or `refused`.
+    pub fn standing(&self, clock: Millis, now: Moment) -> &'static str {
+        let known = self.known.as_ref().is_some_and(|(_, until)| clock < *until);
+        match self.refused.as_ref().is_some_and(|(_, until)| now < *until) {
+            _ if known => "known",
+            true => "refused",
+            false => "unknown",
+        }
+    }
+
     /// Takes note of how a lease's work ended.
     pub fn settle(&mut self, lease: Lease, outcome: Outcome, now: Moment) {
         if !self.leases.settle(lease) {

@@ -67,7 +67,9 @@ impl Proxy {
         let (limit, idle) = (self.settings.max_event_bytes, self.settings.stream_idle_timeout);
         let mut events = Events::new(body, framing, limit, idle, ledger);
         let beginning = events.begin(ledger).await;
-        ledger.entry.upstream += platform.now().since(begun);
+        let waited = platform.now().since(begun);
+        ledger.entry.upstream += waited;
+        ledger.entry.first_byte = ledger.entry.first_byte.map(|head| head + waited);
         if let Beginning::Bad(refusal) = beginning {
             return Err(refusal);
         }

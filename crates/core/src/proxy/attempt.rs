@@ -16,7 +16,7 @@ use crate::assist::fault;
 use crate::payload::Payload;
 use crate::platform::Platform;
 use crate::refusal::{Awaited, Refusal};
-use crate::report::{Entry, Ledger};
+use crate::report::{Entry, Ledger, RetryReason};
 
 impl Proxy {
     /// Sends a call until there is an answer for the client. The only loop that tries again: for
@@ -31,8 +31,11 @@ impl Proxy {
         loop {
             let bearer = self.bearer(platform, ledger).await?;
             let begun = platform.now();
+            ledger.upstream_at(0);
             let sent = self.send(platform, call.request(&bearer.header)).await;
-            ledger.entry.upstream += platform.now().since(begun);
+            let waited = platform.now().since(begun);
+            ledger.entry.upstream += waited;
+            ledger.entry.first_byte = sent.is_ok().then_some(waited);
             let ok = matches!(&sent, Ok(response) if !response.status().is_server_error());
             self.report.upstream(ok);
             let response = sent?;
@@ -45,7 +48,7 @@ impl Proxy {
                     self.tokens().refused_again(platform.now());
                 } else if self.tokens().condemn(&bearer, platform.now()) {
                     reauthorized = true;
-                    ledger.entry.retries += 1;
+                    ledger.retried(RetryReason::Unauthorized);
                     continue;
                 }
             }

@@ -3,18 +3,18 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, VARY};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::json;
 
 use super::ask::marks;
-use super::{Answer, Content, JSON, Proxy, lock};
+use super::{Answer, Content, JSON, Proxy, lock, page};
 use crate::gemini::models::{self, Model};
 use crate::gemini::route::Route;
-use crate::platform::{Millis, Platform};
+use crate::platform::{Millis, Platform, Vitals};
 use crate::refusal::Refusal;
-use crate::report::Ledger;
+use crate::report::{Credentials, Format, Ledger, Sight};
 
 /// The account's models, good until then.
 #[derive(Debug)]
@@ -24,7 +24,8 @@ pub(super) struct Catalogue {
 }
 
 impl Proxy {
-    /// `GET /`, `GET /health` and `OPTIONS *`: no upstream call, no store, no waiting.
+    /// `GET /`, `/health`, `/health/detailed`, `/metrics` and `OPTIONS *`: no upstream call, no
+    /// store, no waiting.
     pub(super) fn local<P: Platform>(
         &self,
         platform: &P,
@@ -32,26 +33,71 @@ impl Proxy {
         parts: &Parts,
     ) -> Answer<P> {
         let mut headers = HeaderMap::new();
+        let accept = parts.headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+        let accept = accept.unwrap_or_default();
         let (status, body) = match route {
             Route::Options => {
                 headers.extend(self.access.preflight(&parts.headers));
                 (StatusCode::NO_CONTENT, Bytes::new())
             }
-            Route::Health => {
-                let trouble = self.tokens().trouble().is_some();
-                let store = platform.store_connected();
-                let (ok, body) =
-                    self.report.health(platform.clock(), platform.now(), !trouble, store);
+            Route::Health | Route::HealthDetailed => {
+                let sight = self.sight(platform);
+                let (ok, body) = match route {
+                    Route::Health => self.report.health(&sight),
+                    _ => self.report.health_detailed(&sight),
+                };
                 let status = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-                headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+                headers.insert(CONTENT_TYPE, JSON);
+                headers.insert(CACHE_CONTROL, NO_STORE);
                 (status, Bytes::from(body))
             }
-            _ => (StatusCode::OK, Bytes::from(root())),
+            Route::Metrics { format } => {
+                let format = Format::choose(format.as_deref(), accept);
+                headers.insert(CONTENT_TYPE, format.content_type());
+                headers.insert(CACHE_CONTROL, NO_STORE);
+                headers.insert(VARY, HeaderValue::from_static("Accept"));
+                let sight = Sight { vitals: platform.vitals(), ..self.sight(platform) };
+                (StatusCode::OK, Bytes::from(self.report.metrics(&sight, format)))
+            }
+            _ if accept.contains("text/html") => {
+                headers.extend(page::headers());
+                (StatusCode::OK, Bytes::from_static(page::HTML.as_bytes()))
+            }
+            _ => {
+                headers.insert(CONTENT_TYPE, JSON);
+                headers.insert(VARY, HeaderValue::from_static("Accept"));
+                (StatusCode::OK, Bytes::from(root()))
+            }
         };
-        if !body.is_empty() {
-            headers.insert(CONTENT_TYPE, JSON);
-        }
         Answer { status, headers, body: Content::Whole(body) }
+    }
+
+    /// What is to be seen of the proxy at this moment. The vitals are left out: they cost a few
+    /// system calls, and `/health` is asked for often.
+    fn sight<P: Platform>(&self, platform: &P) -> Sight {
+        let (clock, now) = (platform.clock(), platform.now());
+        let (credentials, token) = {
+            let tokens = self.tokens();
+            let credentials = tokens.trouble().map_or(Credentials::Ok, |refusal| {
+                Credentials::Refused(refusal.label(), refusal.message())
+            });
+            (credentials, tokens.expiry(clock))
+        };
+        let project = match &self.settings.project_id {
+            Some(_) => "known",
+            None => lock(&self.projects).standing(clock, now),
+        };
+        Sight {
+            clock,
+            now,
+            store_connected: platform.store_connected(),
+            credentials,
+            token,
+            project,
+            most_requests: self.settings.max_concurrent_requests,
+            queue_timeout: self.settings.queue_timeout,
+            vitals: Vitals::default(),
+        }
     }
 
     /// `GET /v1beta/models`.
@@ -165,11 +211,13 @@ fn root() -> String {
                 "GET /v1beta/models/{model}",
                 "POST /v1internal:{method}",
             ],
-            "monitoring": ["GET /health"],
+            "monitoring": ["GET /health", "GET /health/detailed", "GET /metrics"],
         },
     })
     .to_string()
 }
+
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 const CATALOGUE_KEY: &str = "model_catalogue";
 /// `ENABLE_MODEL_NAME_CACHE`: the catalogue is kept for a day.

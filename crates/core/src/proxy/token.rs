@@ -105,7 +105,11 @@ impl Proxy {
                 .to_owned();
             return Outcome::Rejected(Refusal::CredentialsRejected { why });
         }
-        match self.refresh(platform, &login).await {
+        let refreshed = self.refresh(platform, &login).await;
+        if refreshed.is_err() {
+            self.report.refresh_failed();
+        }
+        match refreshed {
             Ok(refreshed) => self.keep(platform, refreshed, &marker).await,
             Err(NotRefreshed::Transient(why)) => {
                 Outcome::Failed(Refusal::UpstreamUnreachable { why })

@@ -1,0 +1,88 @@
+//! The status page for a browser: one file, nothing from elsewhere, no inline handler.
+//!
+//! It holds no numbers: its script asks `/metrics` and `/health/detailed` for them, with the key
+//! that the person at it has typed in.
+
+use std::sync::LazyLock;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use sha2::{Digest, Sha256};
+
+/// The whole page.
+pub(super) const HTML: &str = concat!(
+    include_str!("page/head.html"),
+    "<style>",
+    include_str!("page/style.css"),
+    "</style>\n",
+    include_str!("page/body.html"),
+    "<script>",
+    include_str!("page/script.js"),
+    "</script>\n</body>\n</html>\n",
+);
+
+/// The headers that go with it.
+pub(super) fn headers() -> HeaderMap {
+    let fixed = |text: &'static str| HeaderValue::from_static(text);
+    HeaderMap::from_iter([
+        (header::CONTENT_TYPE, fixed("text/html; charset=utf-8")),
+        (header::CACHE_CONTROL, fixed("no-store")),
+        (header::VARY, fixed("Accept")),
+        (header::CONTENT_SECURITY_POLICY, POLICY.clone()),
+        (header::X_CONTENT_TYPE_OPTIONS, fixed("nosniff")),
+        (header::X_FRAME_OPTIONS, fixed("DENY")),
+        (header::REFERRER_POLICY, fixed("no-referrer")),
+        (HeaderName::from_static("cross-origin-opener-policy"), fixed("same-origin")),
+        (HeaderName::from_static("cross-origin-resource-policy"), fixed("same-origin")),
+    ])
+}
+
+/// Only this very style and script run, and they may talk to this very server only. The hashes are
+/// of the text between the tags, so they cannot go stale.
+static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
+    let hash = |text: &str| format!("'sha256-{}'", STANDARD.encode(Sha256::digest(text)));
+    let policy = format!(
+        "default-src 'none'; script-src {}; style-src {}; connect-src 'self'; img-src data:; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        hash(include_str!("page/script.js")),
+        hash(include_str!("page/style.css")),
+    );
+    HeaderValue::from_str(&policy).expect("a policy of visible ASCII characters")
+});
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_comes_from_elsewhere_and_nothing_is_inline_but_style_and_script() {
+        for absent in ["http://", "https://", "//cdn", "@import", "url(", " src=", "javascript:"] {
+            let allowed = HTML.replace("http://www.w3.org/2000/svg", "");
+            assert!(!allowed.contains(absent), "{absent}");
+        }
+        for absent in [" style=\"", " onclick", " onload", "innerHTML", "eval(", "document.write"] {
+            assert!(!HTML.contains(absent), "{absent}");
+        }
+        assert_eq!((HTML.matches("<style>").count(), HTML.matches("<script>").count()), (1, 1));
+        assert_eq!(HTML.matches("</script>").count(), 1);
+    }
+
+    #[test]
+    fn the_policy_names_the_hashes_of_what_is_between_the_tags() {
+        let headers = headers();
+        let policy = headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
+        for tag in ["script", "style"] {
+            let (_, rest) = HTML.split_once(&format!("<{tag}>")).unwrap();
+            let (text, _) = rest.split_once(&format!("</{tag}>")).unwrap();
+            let hash = STANDARD.encode(Sha256::digest(text));
+            assert!(policy.contains(&format!("{tag}-src 'sha256-{hash}'")), "{policy}");
+        }
+        assert!(policy.starts_with("default-src 'none';") && !policy.contains("unsafe"));
+    }
+
+    #[test]
+    fn the_page_is_small() {
+        assert!(HTML.len() < 48 * 1024, "{} bytes", HTML.len());
+    }
+}

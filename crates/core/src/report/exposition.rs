@@ -1,0 +1,230 @@
+//! Metrics as text: Prometheus 0.0.4, OpenMetrics 1.0, and JSON of our own with the same content.
+
+use std::fmt::{self, Write};
+
+use http::HeaderValue;
+use serde_json::{Map, Value, json};
+
+/// How metrics are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// JSON, for programs without a Prometheus parser, such as the status page.
+    Json,
+    /// OpenMetrics 1.0.
+    OpenMetrics,
+    /// Prometheus's text format 0.0.4.
+    Prometheus,
+}
+
+impl Format {
+    /// `?format=` has the first word, then `Accept`; Prometheus's own format is for everybody else.
+    pub fn choose(asked: Option<&str>, accept: &str) -> Self {
+        match asked {
+            Some("json") => return Self::Json,
+            Some("openmetrics") => return Self::OpenMetrics,
+            Some("prometheus" | "text") => return Self::Prometheus,
+            _ => {}
+        }
+        let (mut best, mut weight) = (Self::Prometheus, 0.0);
+        for range in accept.split(',') {
+            let mut parts = range.split(';').map(str::trim);
+            let kind = parts.next().unwrap_or_default();
+            let offered = match kind.to_ascii_lowercase().as_str() {
+                "application/json" => Self::Json,
+                "application/openmetrics-text" => Self::OpenMetrics,
+                "text/plain" | "text/*" | "*/*" => Self::Prometheus,
+                _ => continue,
+            };
+            let q = parts.find_map(|part| part.strip_prefix("q=")).map_or(Ok(1.0), str::parse);
+            let q: f32 = q.unwrap_or(0.0);
+            // Of equal ones the first one counts.
+            if q > weight {
+                (best, weight) = (offered, q);
+            }
+        }
+        best
+    }
+
+    /// The value of `Content-Type`.
+    pub fn content_type(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Json => "application/json; charset=UTF-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
+        })
+    }
+
+    /// Writes the families out.
+    pub(super) fn write(self, families: &[Family]) -> String {
+        let mut out = String::with_capacity(16 * 1024);
+        // Writing to a string cannot fail.
+        let _ = match self {
+            Self::Json => write!(out, "{}", as_json(families)),
+            Self::OpenMetrics => families
+                .iter()
+                .try_for_each(|family| family.write(&mut out, true))
+                .and_then(|()| out.write_str("# EOF\n")),
+            Self::Prometheus => {
+                families.iter().try_for_each(|family| family.write(&mut out, false))
+            }
+        };
+        out
+    }
+}
+
+/// All samples of one metric.
+#[derive(Debug)]
+pub(super) struct Family {
+    /// The name with its unit; a counter's without `_total`, an info's without `_info`.
+    pub(super) name: String,
+    pub(super) help: &'static str,
+    pub(super) kind: Kind,
+    pub(super) samples: Vec<Sample>,
+}
+
+/// What a family's numbers mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+    /// Always 1: its labels are what it tells.
+    Info,
+}
+
+/// One number, or one histogram, with its labels.
+#[derive(Debug)]
+pub(super) struct Sample {
+    pub(super) labels: Vec<(&'static str, String)>,
+    pub(super) value: Reading,
+}
+
+/// What a sample holds.
+#[derive(Debug)]
+pub(super) enum Reading {
+    Count(u64),
+    Number(f64),
+    Buckets {
+        /// Upper bound and how many lie at or below it.
+        below: Vec<(f64, u64)>,
+        count: u64,
+        sum: f64,
+    },
+}
+
+impl Family {
+    /// The name of the samples, which Prometheus's format has for the family's name too.
+    fn full_name(&self) -> String {
+        let suffix = match self.kind {
+            Kind::Counter => "_total",
+            Kind::Info => "_info",
+            Kind::Gauge | Kind::Histogram => "",
+        };
+        format!("{}{suffix}", self.name)
+    }
+
+    fn write(&self, out: &mut String, open_metrics: bool) -> fmt::Result {
+        let full = self.full_name();
+        let named = if open_metrics { &self.name } else { &full };
+        let kind = match (self.kind, open_metrics) {
+            (Kind::Counter, _) => "counter",
+            (Kind::Gauge, _) | (Kind::Info, false) => "gauge",
+            (Kind::Histogram, _) => "histogram",
+            (Kind::Info, true) => "info",
+        };
+        writeln!(out, "# HELP {named} {}", self.help)?;
+        writeln!(out, "# TYPE {named} {kind}")?;
+        for sample in &self.samples {
+            let labels = &sample.labels;
+            match &sample.value {
+                Reading::Count(count) => {
+                    writeln!(out, "{full}{} {count}", Labels(labels, None))?;
+                }
+                Reading::Number(number) => {
+                    writeln!(out, "{full}{} {}", Labels(labels, None), Decimal(*number))?;
+                }
+                Reading::Buckets { below, count, sum } => {
+                    for (bound, below) in below {
+                        let bound = Decimal(*bound).to_string();
+                        writeln!(out, "{full}_bucket{} {below}", Labels(labels, Some(&bound)))?;
+                    }
+                    writeln!(out, "{full}_bucket{} {count}", Labels(labels, Some("+Inf")))?;
+                    writeln!(out, "{full}_sum{} {}", Labels(labels, None), Decimal(*sum))?;
+                    writeln!(out, "{full}_count{} {count}", Labels(labels, None))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A number with a decimal point and no exponent: OpenMetrics' canonical form, at our magnitudes.
+struct Decimal(f64);
+
+impl fmt::Display for Decimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(number) = self;
+        if number.fract() == 0.0 { write!(f, "{number}.0") } else { write!(f, "{number}") }
+    }
+}
+
+/// `{name="value",le="0.1"}`, or nothing.
+struct Labels<'a>(&'a [(&'static str, String)], Option<&'a str>);
+
+impl fmt::Display for Labels<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let own = self.0.iter().map(|(name, value)| (*name, value.as_str()));
+        let all = own.chain(self.1.map(|bound| ("le", bound)));
+        let mut separator = '{';
+        for (name, value) in all {
+            f.write_char(separator)?;
+            write!(f, "{name}=\"")?;
+            for c in value.chars() {
+                match c {
+                    '\\' => f.write_str("\\\\")?,
+                    '"' => f.write_str("\\\"")?,
+                    '\n' => f.write_str("\\n")?,
+                    c => f.write_char(c)?,
+                }
+            }
+            f.write_char('"')?;
+            separator = ',';
+        }
+        if separator == ',' { f.write_char('}') } else { Ok(()) }
+    }
+}
+
+/// `{"metrics":{NAME:{"type":…,"help":…,"samples":[{"labels":{…},"value":…}]}}}`.
+fn as_json(families: &[Family]) -> Value {
+    let metrics: Map<String, Value> = families
+        .iter()
+        .map(|family| {
+            let kind = match family.kind {
+                Kind::Counter => "counter",
+                Kind::Gauge => "gauge",
+                Kind::Histogram => "histogram",
+                Kind::Info => "info",
+            };
+            let samples: Vec<Value> = family.samples.iter().map(Sample::as_json).collect();
+            let shown = json!({ "type": kind, "help": family.help, "samples": samples });
+            (family.full_name(), shown)
+        })
+        .collect();
+    json!({ "metrics": metrics })
+}
+
+impl Sample {
+    fn as_json(&self) -> Value {
+        let labels: Map<String, Value> =
+            self.labels.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+        match &self.value {
+            Reading::Count(count) => json!({ "labels": labels, "value": count }),
+            Reading::Number(number) => json!({ "labels": labels, "value": number }),
+            Reading::Buckets { below, count, sum } => {
+                let bucket = |(le, count): &(f64, u64)| json!({ "le": le, "count": count });
+                let buckets: Vec<Value> = below.iter().map(bucket).collect();
+                json!({ "labels": labels, "buckets": buckets, "count": count, "sum": sum })
+            }
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! Every metric with its name, its help and its numbers. `docs/METRICS.md` lists them.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use super::exposition::{Family, Format, Kind, Reading, Sample};
+use super::histogram::Histogram;
+use super::labels::{
+    BreakerState, CACHE_RESULTS, METHODS, RETRY_REASONS, STATUS_CLASSES, TOKEN_KINDS,
+};
+use super::names::WORDS;
+use super::{Credentials, Report, Sight};
+
+impl Report {
+    /// The body of `GET /metrics`.
+    pub fn metrics(&self, sight: &Sight, format: Format) -> String {
+        format.write(&self.families(sight))
+    }
+
+    fn families(&self, sight: &Sight) -> Vec<Family> {
+        let mut families = self.of_requests();
+        families.extend(self.of_upstream());
+        families.extend(self.of_sign_in(sight));
+        families.extend(self.of_process(sight));
+        families
+    }
+
+    fn of_requests(&self) -> Vec<Family> {
+        let mut requests = Vec::new();
+        let mut tokens = Vec::new();
+        for (index, model) in self.models.labels() {
+            let counts = &self.by_model[index];
+            for (method_at, method) in METHODS.into_iter().enumerate() {
+                for (class_at, class) in STATUS_CLASSES.into_iter().enumerate() {
+                    let count = counts.requests.of(method_at * STATUS_CLASSES.len() + class_at);
+                    if count > 0 {
+                        requests.push(counted(
+                            count,
+                            &[("method", method), ("model", model), ("status", class)],
+                        ));
+                    }
+                }
+            }
+            for (kind_at, kind) in TOKEN_KINDS.into_iter().enumerate() {
+                let count = counts.tokens.of(kind_at);
+                if count > 0 {
+                    tokens.push(counted(count, &[("model", model), ("kind", kind)]));
+                }
+            }
+        }
+        let clients = self.clients.labels().filter_map(|(index, client)| {
+            let count = self.by_client.of(index);
+            (count > 0).then(|| counted(count, &[("client", client)]))
+        });
+        let refusals = (0..WORDS).filter_map(|index| {
+            let reason = self.reasons.label(index)?;
+            Some(counted(self.by_reason.of(index), &[("reason", reason)]))
+        });
+        let rate_limited = (0..WORDS)
+            .find(|index| self.reasons.label(*index) == Some("rate_limited"))
+            .map_or(0, |index| self.by_reason.of(index));
+        let cache = CACHE_RESULTS.into_iter().enumerate();
+        let cache = cache.map(|(at, result)| counted(self.cache.of(at), &[("result", result)]));
+        vec![
+            counter(
+                "requests",
+                "Requests whose answer has ended, by API method, model sent upstream, and status class.",
+                requests,
+            ),
+            counter(
+                "client_requests",
+                "Requests by the name or short hash of the client's key.",
+                clients.collect(),
+            ),
+            histogram(
+                "request_duration_seconds",
+                "From a request's arrival to the end of its answer's body.",
+                &self.total,
+            ),
+            histogram(
+                "upstream_first_byte_seconds",
+                "From sending a call upstream to its response head, or a stream's first event.",
+                &self.first_byte,
+            ),
+            histogram(
+                "overhead_seconds",
+                "The proxy's own share of the time until the answer's head.",
+                &self.overhead,
+            ),
+            counter(
+                "refusals",
+                "Errors given to clients, by reason; upstream's own by their status.",
+                refusals.collect(),
+            ),
+            counter(
+                "rate_limited",
+                "Requests refused by the proxy's own rate limit.",
+                vec![counted(rate_limited, &[])],
+            ),
+            counter(
+                "client_disconnects",
+                "Clients that went away before their answer had ended.",
+                vec![
+                    counted(self.gone_before_answer.load(Relaxed), &[("phase", "before_answer")]),
+                    counted(self.gone_during_answer.load(Relaxed), &[("phase", "during_answer")]),
+                ],
+            ),
+            counter(
+                "streams_cut",
+                "Answers that upstream broke off, or ended without a finishReason.",
+                one(&self.cut),
+            ),
+            counter(
+                "cache_requests",
+                "Repeatable requests by what dedup and response cache did.",
+                cache.collect(),
+            ),
+            counter("tokens", "Model tokens that upstream has counted, by kind.", tokens),
+            counter("request_bytes", "Bytes of request bodies.", one(&self.bytes_in)),
+            counter("response_bytes", "Bytes of answers' bodies.", one(&self.bytes_out)),
+            gauge(
+                "requests_in_flight",
+                "Requests whose answer has not ended.",
+                self.requests_in_flight() as f64,
+            ),
+            gauge(
+                "requests_queued",
+                "Requests that wait in line for one of MAX_CONCURRENT_REQUESTS.",
+                self.queued.load(Relaxed) as f64,
+            ),
+        ]
+    }
+
+    fn of_upstream(&self) -> Vec<Family> {
+        let retries = RETRY_REASONS.into_iter().enumerate();
+        let retries =
+            retries.map(|(at, reason)| counted(self.retries.of(at), &[("reason", reason)]));
+        let mut transitions = Vec::new();
+        let mut states = Vec::new();
+        let mut in_flight = Vec::new();
+        for endpoint in &self.endpoints {
+            let url = endpoint.url.as_str();
+            let now = endpoint.breaker();
+            for state in BreakerState::ALL {
+                let labels = [("endpoint", url), ("state", state.label())];
+                transitions.push(counted(endpoint.transitions.of(state as usize), &labels));
+                states.push(sample(f64::from(u8::from(now == state)), &labels));
+            }
+            let open = endpoint.in_flight.load(Relaxed) as f64;
+            in_flight.push(sample(open, &[("endpoint", url)]));
+        }
+        let upstream = self.upstream_status();
+        let health = ["healthy", "degraded", "unhealthy", "unknown"];
+        let health = health
+            .map(|status| sample(f64::from(u8::from(status == upstream)), &[("status", status)]));
+        vec![
+            counter("retries", "Further tries after the first one.", retries.collect()),
+            counter(
+                "breaker_transitions",
+                "Changes of an endpoint's circuit breaker, by the state it came to.",
+                transitions,
+            ),
+            family(
+                Kind::Gauge,
+                "breaker_state",
+                "1 for the state that an endpoint's circuit breaker is in, else 0.",
+                states,
+            ),
+            family(
+                Kind::Gauge,
+                "upstream_requests_in_flight",
+                "Requests in flight at an endpoint.",
+                in_flight,
+            ),
+            family(
+                Kind::Gauge,
+                "upstream_status",
+                "1 for what the last real traffic says of upstream, else 0.",
+                health.into(),
+            ),
+        ]
+    }
+
+    fn of_sign_in(&self, sight: &Sight) -> Vec<Family> {
+        let at_hand = self.token_at_hand.load(Relaxed);
+        let waited = self.token_asked.load(Relaxed).saturating_sub(at_hand);
+        let expiry = sight.token.flatten().map(|at| sample(at.0 as f64 / 1000.0, &[]));
+        let credentials_ok = sight.credentials == Credentials::Ok;
+        vec![
+            counter(
+                "token_requests",
+                "Requests that asked for an access token: one was at hand, or they waited.",
+                vec![
+                    counted(at_hand, &[("result", "at_hand")]),
+                    counted(waited, &[("result", "waited")]),
+                ],
+            ),
+            counter(
+                "token_refreshes",
+                "Calls for a new access token.",
+                vec![
+                    counted(self.refreshes.load(Relaxed), &[("result", "ok")]),
+                    counted(self.failed_refreshes.load(Relaxed), &[("result", "failed")]),
+                ],
+            ),
+            family(
+                Kind::Gauge,
+                "token_expiry_timestamp_seconds",
+                "When the access token in use expires; absent when there is none or it is not known.",
+                expiry.into_iter().collect(),
+            ),
+            gauge(
+                "credentials_ok",
+                "1 unless no access token can be got.",
+                f64::from(u8::from(credentials_ok)),
+            ),
+            gauge(
+                "store_connected",
+                "1 when the key-value store that was asked for is in use and works.",
+                f64::from(u8::from(self.store_ok(sight))),
+            ),
+        ]
+    }
+
+    /// The names of `process_…` are those of Prometheus's own client libraries.
+    fn of_process(&self, sight: &Sight) -> Vec<Family> {
+        let optional = |name: &str, help: &'static str, number: Option<f64>| Family {
+            name: name.to_owned(),
+            help,
+            kind: Kind::Gauge,
+            samples: number.map(|number| sample(number, &[])).into_iter().collect(),
+        };
+        let vitals = &sight.vitals;
+        let started = self.started_clock.0 as f64 / 1000.0;
+        let cpu = vitals.cpu_seconds.map(|seconds| sample(seconds, &[]));
+        vec![
+            family(
+                Kind::Info,
+                "build",
+                "The program's version.",
+                vec![sample(1.0, &[("version", env!("CARGO_PKG_VERSION"))])],
+            ),
+            gauge("uptime_seconds", "Time since the start.", self.uptime(sight.now).as_secs_f64()),
+            optional(
+                "process_start_time_seconds",
+                "Start of the process, in seconds since the Unix epoch.",
+                Some(started),
+            ),
+            Family {
+                name: "process_cpu_seconds".to_owned(),
+                help: "Processor time, user and system.",
+                kind: Kind::Counter,
+                samples: cpu.into_iter().collect(),
+            },
+            optional(
+                "process_resident_memory_bytes",
+                "Memory that is in use.",
+                vitals.resident_bytes.map(|bytes| bytes as f64),
+            ),
+            optional(
+                "process_open_fds",
+                "Open file descriptors.",
+                vitals.open_fds.map(|count| count as f64),
+            ),
+        ]
+    }
+}
+
+fn family(kind: Kind, name: &str, help: &'static str, samples: Vec<Sample>) -> Family {
+    Family { name: format!("{PREFIX}{name}"), help, kind, samples }
+}
+
+fn counter(name: &str, help: &'static str, samples: Vec<Sample>) -> Family {
+    family(Kind::Counter, name, help, samples)
+}
+
+fn gauge(name: &str, help: &'static str, number: f64) -> Family {
+    family(Kind::Gauge, name, help, vec![sample(number, &[])])
+}
+
+fn histogram(name: &str, help: &'static str, histogram: &Histogram) -> Family {
+    let cumulative = histogram.cumulative();
+    let count = cumulative.last().copied().unwrap_or(0);
+    let below = histogram.bounds_seconds().zip(cumulative).collect();
+    let value = Reading::Buckets { below, count, sum: histogram.sum_seconds() };
+    family(Kind::Histogram, name, help, vec![Sample { labels: Vec::new(), value }])
+}
+
+fn one(counter: &AtomicU64) -> Vec<Sample> {
+    vec![counted(counter.load(Relaxed), &[])]
+}
+
+fn counted(count: u64, labels: &[(&'static str, &str)]) -> Sample {
+    Sample { labels: owned(labels), value: Reading::Count(count) }
+}
+
+fn sample(number: f64, labels: &[(&'static str, &str)]) -> Sample {
+    Sample { labels: owned(labels), value: Reading::Number(number) }
+}
+
+fn owned(labels: &[(&'static str, &str)]) -> Vec<(&'static str, String)> {
+    labels.iter().map(|(name, value)| (*name, (*value).to_owned())).collect()
+}
+
+const PREFIX: &str = "code_assist_proxy_";

@@ -1,0 +1,169 @@
+//! The values of metric labels that are known beforehand: closed lists, one counter for each.
+
+use std::array;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Why a try was followed by another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryReason {
+    /// There was no connection.
+    Connect,
+    /// The connection broke before the response head.
+    Disconnected,
+    /// 429.
+    RateLimited,
+    /// 5xx.
+    ServerError,
+    /// No response head in `FIRST_BYTE_TIMEOUT_MS`.
+    Timeout,
+    /// 401.
+    Unauthorized,
+}
+
+impl RetryReason {
+    /// As metrics show it.
+    pub fn label(self) -> &'static str {
+        RETRY_REASONS[self as usize]
+    }
+}
+
+/// What dedup and response cache did for a request (`spec.md` 11).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheResult {
+    /// A repeatable request that was told not to look.
+    Bypass,
+    /// It shares the answer of one that was in flight.
+    Coalesced,
+    /// Answered from memory.
+    Hit,
+    /// Asked upstream.
+    Miss,
+}
+
+impl CacheResult {
+    /// The value of `x-cache`.
+    pub fn header(self) -> &'static str {
+        match self {
+            Self::Bypass => "BYPASS",
+            Self::Coalesced => "COALESCED",
+            Self::Hit => "HIT",
+            Self::Miss => "MISS",
+        }
+    }
+
+    /// True when the answer came from upstream for this request alone, so that its tokens were used.
+    pub(super) fn asks_upstream(self) -> bool {
+        matches!(self, Self::Bypass | Self::Miss)
+    }
+}
+
+/// What an endpoint's breaker does, worst last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum BreakerState {
+    /// Traffic flows.
+    #[default]
+    Closed,
+    /// One probe is on its way.
+    HalfOpen,
+    /// Nothing is let through.
+    Open,
+}
+
+impl BreakerState {
+    /// All of them, in order.
+    pub(super) const ALL: [Self; 3] = [Self::Closed, Self::HalfOpen, Self::Open];
+
+    /// `closed`, `half_open` or `open`.
+    pub fn label(self) -> &'static str {
+        BREAKER_STATES[self as usize]
+    }
+
+    pub(super) fn from_index(index: u8) -> Self {
+        Self::ALL.get(usize::from(index)).copied().unwrap_or(Self::Open)
+    }
+}
+
+/// One counter for each of `N` values.
+#[derive(Debug)]
+pub(super) struct Counters<const N: usize>([AtomicU64; N]);
+
+impl<const N: usize> Default for Counters<N> {
+    fn default() -> Self {
+        Self(array::from_fn(|_| AtomicU64::new(0)))
+    }
+}
+
+impl<const N: usize> Counters<N> {
+    pub(super) fn add(&self, index: usize, count: u64) {
+        if let Some(counter) = self.0.get(index) {
+            counter.fetch_add(count, Relaxed);
+        }
+    }
+
+    pub(super) fn of(&self, index: usize) -> u64 {
+        self.0.get(index).map_or(0, |counter| counter.load(Relaxed))
+    }
+}
+
+/// In the order of [`RetryReason`].
+pub(super) const RETRY_REASONS: [&str; 6] =
+    ["connect", "disconnected", "rate_limited", "server_error", "timeout", "unauthorized"];
+
+/// In the order of [`CacheResult`].
+pub(super) const CACHE_RESULTS: [&str; 4] = ["bypass", "coalesced", "hit", "miss"];
+
+/// In the order of [`BreakerState`].
+pub(super) const BREAKER_STATES: [&str; 3] = ["closed", "half_open", "open"];
+
+/// The methods of the API as [`super::Entry::method`] has them; the last one stands for all else.
+pub(super) const METHODS: [&str; 7] = [
+    "countTokens",
+    "generateContent",
+    "models.get",
+    "models.list",
+    "streamGenerateContent",
+    "v1internal",
+    "other",
+];
+
+/// The last one is for clients that went away before there was an answer.
+pub(super) const STATUS_CLASSES: [&str; 5] = ["2xx", "3xx", "4xx", "5xx", "none"];
+
+/// Kinds of tokens, as `usageMetadata` counts them.
+pub(super) const TOKEN_KINDS: [&str; 4] = ["prompt", "output", "thoughts", "cached"];
+
+/// The place of `method` in [`METHODS`].
+pub(super) fn method_index(method: &str) -> usize {
+    METHODS.iter().position(|known| *known == method).unwrap_or(METHODS.len() - 1)
+}
+
+/// The place of `status` in [`STATUS_CLASSES`].
+pub(super) fn status_index(status: u16) -> usize {
+    match status {
+        200..300 => 0,
+        300..400 => 1,
+        400..500 => 2,
+        500..600 => 3,
+        _ => 4,
+    }
+}
+
+/// The name under which a refusal is counted. Upstream's own errors are told apart by their status:
+/// a quota that is used up asks for something else than an outage.
+pub(super) fn refusal_label(reason: &'static str, status: u16) -> &'static str {
+    if reason != "upstream_error" {
+        return reason;
+    }
+    match status {
+        400 => "upstream_400",
+        401 => "upstream_401",
+        403 => "upstream_403",
+        404 => "upstream_404",
+        429 => "upstream_429",
+        500 => "upstream_500",
+        502 => "upstream_502",
+        503 => "upstream_503",
+        504 => "upstream_504",
+        _ => reason,
+    }
+}

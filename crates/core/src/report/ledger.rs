@@ -1,0 +1,238 @@
+//! One request from its beginning to the end of its answer's body, and the log line that tells of
+//! it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use super::{CacheResult, Report, RetryReason, millis};
+use crate::assist::envelope::Usage;
+use crate::platform::{Moment, Platform};
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The client went away before the end.
+    ClientGone,
+    /// Upstream broke off, or ended a stream without a `finishReason`.
+    Cut,
+    /// The whole answer was delivered.
+    Ok,
+    /// An error was the answer.
+    Refused,
+}
+
+/// What is known of one request.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// `x-request-id`.
+    pub request_id: String,
+    /// The method in the API's own name, such as `streamGenerateContent`, or the path's role.
+    pub method: &'static str,
+    /// The model as it was sent upstream.
+    pub model: String,
+    /// The answer is a stream.
+    pub stream: bool,
+    /// The name or short hash of the client's key.
+    pub client: Option<Arc<str>>,
+    /// Counts towards `requests_processed`: everything but health checks and the like.
+    pub counted: bool,
+    /// HTTP status of the answer, 0 as long as there is none.
+    pub status: u16,
+    /// The reason of the refusal, if it was one.
+    pub reason: Option<&'static str>,
+    /// An access token was at hand; `None` when none was asked for.
+    pub token_at_hand: Option<bool>,
+    /// Further tries after the first one.
+    pub retries: u32,
+    /// What dedup and response cache did, if the request was one for them.
+    pub x_cache: Option<CacheResult>,
+    /// Upstream's trace id.
+    pub trace_id: String,
+    /// Bytes of the request's body.
+    pub bytes_in: u64,
+    /// Bytes of the answer's body so far.
+    pub bytes_out: u64,
+    /// Token counts, the last ones seen.
+    pub usage: Usage,
+    /// When the request came.
+    pub received: Moment,
+    /// Time spent on reading the client's body.
+    pub intake: Duration,
+    /// Time spent waiting for a token and a project.
+    pub auth: Duration,
+    /// Time spent waiting in line.
+    pub queue: Duration,
+    /// Time spent waiting for upstream's head and first event.
+    pub upstream: Duration,
+    /// From the last try's sending to upstream's head, and of a stream to its first event. `None`
+    /// when upstream was not asked or did not answer.
+    pub first_byte: Option<Duration>,
+    /// When the answer's head was ready.
+    pub answered: Option<Moment>,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+impl Entry {
+    /// A request that has just come.
+    pub fn new(request_id: String, received: Moment) -> Self {
+        Self {
+            request_id,
+            method: "",
+            model: String::new(),
+            stream: false,
+            client: None,
+            counted: true,
+            status: 0,
+            reason: None,
+            token_at_hand: None,
+            retries: 0,
+            x_cache: None,
+            trace_id: String::new(),
+            bytes_in: 0,
+            bytes_out: 0,
+            usage: Usage::default(),
+            received,
+            intake: Duration::ZERO,
+            auth: Duration::ZERO,
+            queue: Duration::ZERO,
+            upstream: Duration::ZERO,
+            first_byte: None,
+            answered: None,
+            outcome: Outcome::ClientGone,
+        }
+    }
+
+    /// Says how it ended. The first word stands: what comes after an error is not its end.
+    pub fn settle(&mut self, outcome: Outcome) {
+        if self.outcome == Outcome::ClientGone {
+            self.outcome = outcome;
+        }
+    }
+
+    /// The proxy's own share of the time until the answer's head.
+    pub fn proxy(&self, now: Moment) -> Duration {
+        let spent = self.intake + self.auth + self.queue + self.upstream;
+        self.answered.unwrap_or(now).since(self.received).saturating_sub(spent)
+    }
+
+    /// The value of `server-timing`.
+    pub fn server_timing(&self, now: Moment) -> String {
+        format!(
+            "auth;dur={:.3}, queue;dur={:.3}, upstream;dur={:.3}, proxy;dur={:.3}",
+            millis(self.auth),
+            millis(self.queue),
+            millis(self.upstream),
+            millis(self.proxy(now)),
+        )
+    }
+}
+
+/// An [`Entry`] that is written down when it is dropped: with the end of the answer's body, or with
+/// the client's going away at any moment before.
+#[derive(Debug)]
+pub struct Ledger<P: Platform> {
+    platform: P,
+    report: Arc<Report>,
+    /// The endpoint that works on it.
+    endpoint: Option<usize>,
+    /// The entry, to be filled in.
+    pub entry: Entry,
+}
+
+impl<P: Platform> Ledger<P> {
+    /// Opens a ledger for one request.
+    pub fn open(platform: &P, report: &Arc<Report>, entry: Entry) -> Self {
+        report.in_flight.fetch_add(1, Relaxed);
+        report.set_aside.fetch_add(u64::from(!entry.counted), Relaxed);
+        let (platform, report) = (platform.clone(), Arc::clone(report));
+        Self { platform, report, endpoint: None, entry }
+    }
+
+    /// The request is for the proxy itself (health, metrics, the status page): it is counted nowhere.
+    pub fn set_aside(&mut self) {
+        if self.entry.counted {
+            self.entry.counted = false;
+            self.report.set_aside.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// The next try begins, for this reason.
+    pub fn retried(&mut self, reason: RetryReason) {
+        self.entry.retries += 1;
+        self.report.retried(reason);
+    }
+
+    /// A call goes to this endpoint of `CODE_ASSIST_ENDPOINT`, counted from zero. It is in flight
+    /// there until the answer's body ends, or a further try goes elsewhere.
+    pub fn upstream_at(&mut self, endpoint: usize) {
+        if self.endpoint != Some(endpoint) {
+            self.leave_endpoint();
+            self.endpoint = Some(endpoint);
+            self.report.endpoint_in_flight(endpoint, true);
+        }
+    }
+
+    fn leave_endpoint(&mut self) {
+        if let Some(endpoint) = self.endpoint.take() {
+            self.report.endpoint_in_flight(endpoint, false);
+        }
+    }
+
+    /// The platform that the ledger keeps time with.
+    pub fn platform(&self) -> &P {
+        &self.platform
+    }
+
+    /// The counters that the entry goes into.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+}
+
+impl<P: Platform> Drop for Ledger<P> {
+    fn drop(&mut self) {
+        self.leave_endpoint();
+        self.report.in_flight.fetch_sub(1, Relaxed);
+        self.report.set_aside.fetch_sub(u64::from(!self.entry.counted), Relaxed);
+        let now = self.platform.now();
+        let entry = &self.entry;
+        let proxy = entry.proxy(now);
+        if !entry.counted {
+            return;
+        }
+        self.report.request_ended(entry, proxy, now);
+        let outcome = match entry.outcome {
+            Outcome::ClientGone => "client_gone",
+            Outcome::Cut => "cut",
+            Outcome::Ok => "ok",
+            Outcome::Refused => "refused",
+        };
+        let ttfb = entry.answered.map_or(0.0, |at| millis(at.since(entry.received)));
+        tracing::info!(
+            target: "request",
+            request_id = entry.request_id,
+            duration_ms = millis(now.since(entry.received)),
+            cache_hit = entry.token_at_hand.unwrap_or(false),
+            model = entry.model,
+            status = entry.status,
+            x_cache = entry.x_cache.map_or("", CacheResult::header),
+            method = entry.method,
+            stream = entry.stream,
+            upstream_ms = millis(entry.upstream),
+            overhead_ms = millis(proxy),
+            ttfb_ms = ttfb,
+            retries = entry.retries,
+            trace_id = entry.trace_id,
+            client = entry.client.as_deref().unwrap_or_default(),
+            bytes_in = entry.bytes_in,
+            bytes_out = entry.bytes_out,
+            prompt_tokens = entry.usage.prompt,
+            output_tokens = entry.usage.output,
+            reason = entry.reason.unwrap_or_default(),
+            outcome,
+            "request"
+        );
+    }
+}

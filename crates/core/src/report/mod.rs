@@ -1,0 +1,295 @@
+//! What happened: counters and histograms for `/metrics`, `/health` and the status page, and one log
+//! line a request, written when its body has ended.
+//!
+//! Nothing here holds a secret: no body, no token, no query string. Recording takes relaxed atomic
+//! operations only, no lock and no allocation; what costs something is done when somebody reads.
+
+mod exposition;
+mod families;
+mod health;
+mod histogram;
+mod labels;
+mod ledger;
+mod names;
+#[cfg(test)]
+mod tests;
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use crate::platform::{Millis, Moment};
+
+pub use exposition::Format;
+pub use health::{Credentials, Sight};
+pub use labels::{BreakerState, CacheResult, RetryReason};
+pub use ledger::{Entry, Ledger, Outcome};
+
+use histogram::Histogram;
+use labels::{CACHE_RESULTS, Counters, METHODS, RETRY_REASONS, STATUS_CLASSES, TOKEN_KINDS};
+use labels::{method_index, refusal_label, status_index};
+use names::{CLIENTS, MODELS, Names, WORDS, Words};
+
+/// What happened in one process (or one isolate) since its start.
+#[derive(Debug)]
+pub struct Report {
+    started: Moment,
+    started_clock: Millis,
+    requests: AtomicU64,
+    in_flight: AtomicU64,
+    /// Those in flight that are for the proxy itself.
+    set_aside: AtomicU64,
+    queued: AtomicU64,
+    overhead_micros: AtomicU64,
+    token_asked: AtomicU64,
+    token_at_hand: AtomicU64,
+    refreshes: AtomicU64,
+    failed_refreshes: AtomicU64,
+    upstream_asked: AtomicBool,
+    upstream_failures: AtomicU32,
+    store_failed: AtomicBool,
+    shutting_down: AtomicBool,
+    total: Histogram,
+    first_byte: Histogram,
+    overhead: Histogram,
+    models: Names<MODELS>,
+    /// By model, then by method and status class.
+    by_model: Box<[ModelCounts; MODELS + 2]>,
+    clients: Names<CLIENTS>,
+    by_client: Box<Counters<{ CLIENTS + 2 }>>,
+    reasons: Words,
+    by_reason: Counters<WORDS>,
+    retries: Counters<{ RETRY_REASONS.len() }>,
+    cache: Counters<{ CACHE_RESULTS.len() }>,
+    gone_before_answer: AtomicU64,
+    gone_during_answer: AtomicU64,
+    cut: AtomicU64,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    endpoints: Vec<Endpoint>,
+}
+
+/// What is counted for each model.
+#[derive(Debug, Default)]
+struct ModelCounts {
+    requests: Counters<{ METHODS.len() * STATUS_CLASSES.len() }>,
+    tokens: Counters<{ TOKEN_KINDS.len() }>,
+}
+
+/// What is known of one of `CODE_ASSIST_ENDPOINT`.
+#[derive(Debug)]
+struct Endpoint {
+    url: String,
+    breaker: AtomicU8,
+    in_flight: AtomicU64,
+    transitions: Counters<{ BreakerState::ALL.len() }>,
+}
+
+impl Report {
+    /// Counters at zero, their time beginning now. `endpoints` are the base URLs of
+    /// `CODE_ASSIST_ENDPOINT`, in order.
+    pub fn new(endpoints: &[String], clock: Millis, now: Moment) -> Self {
+        let endpoint = |url: &String| Endpoint {
+            url: without_login(url),
+            breaker: AtomicU8::default(),
+            in_flight: AtomicU64::default(),
+            transitions: Counters::default(),
+        };
+        Self {
+            started: now,
+            started_clock: clock,
+            requests: AtomicU64::default(),
+            in_flight: AtomicU64::default(),
+            set_aside: AtomicU64::default(),
+            queued: AtomicU64::default(),
+            overhead_micros: AtomicU64::default(),
+            token_asked: AtomicU64::default(),
+            token_at_hand: AtomicU64::default(),
+            refreshes: AtomicU64::default(),
+            failed_refreshes: AtomicU64::default(),
+            upstream_asked: AtomicBool::default(),
+            upstream_failures: AtomicU32::default(),
+            store_failed: AtomicBool::default(),
+            shutting_down: AtomicBool::default(),
+            total: Histogram::new(histogram::LONG),
+            first_byte: Histogram::new(histogram::LONG),
+            overhead: Histogram::new(histogram::SHORT),
+            models: Names::of_models(),
+            by_model: Box::new(std::array::from_fn(|_| ModelCounts::default())),
+            clients: Names::default(),
+            by_client: Box::default(),
+            reasons: Words::default(),
+            by_reason: Counters::default(),
+            retries: Counters::default(),
+            cache: Counters::default(),
+            gone_before_answer: AtomicU64::default(),
+            gone_during_answer: AtomicU64::default(),
+            cut: AtomicU64::default(),
+            bytes_in: AtomicU64::default(),
+            bytes_out: AtomicU64::default(),
+            endpoints: endpoints.iter().map(endpoint).collect(),
+        }
+    }
+
+    /// A request asked for an access token; `at_hand` says whether it had to wait for one.
+    pub fn token_asked(&self, at_hand: bool) {
+        self.token_asked.fetch_add(1, Relaxed);
+        self.token_at_hand.fetch_add(u64::from(at_hand), Relaxed);
+    }
+
+    /// A refresh gave a new access token.
+    pub fn refreshed(&self) {
+        self.refreshes.fetch_add(1, Relaxed);
+    }
+
+    /// A refresh gave none.
+    pub fn refresh_failed(&self) {
+        self.failed_refreshes.fetch_add(1, Relaxed);
+    }
+
+    /// Upstream answered a call, or failed to: no connection, a timeout, a 5xx, a broken stream.
+    pub fn upstream(&self, ok: bool) {
+        self.upstream_asked.store(true, Relaxed);
+        if ok {
+            self.upstream_failures.store(0, Relaxed);
+        } else {
+            self.upstream_failures.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// The store did, or did not do, what it was asked.
+    pub fn store(&self, ok: bool) {
+        self.store_failed.store(!ok, Relaxed);
+    }
+
+    /// A further try begins. [`Ledger::retried`] says it here and in the request's entry.
+    pub fn retried(&self, reason: RetryReason) {
+        self.retries.add(reason as usize, 1);
+    }
+
+    /// What an endpoint's breaker does now; a change is counted. Saying the same again is free.
+    pub fn breaker(&self, endpoint: usize, state: BreakerState) {
+        let Some(endpoint) = self.endpoints.get(endpoint) else { return };
+        if endpoint.breaker.swap(state as u8, Relaxed) != state as u8 {
+            endpoint.transitions.add(state as usize, 1);
+        }
+    }
+
+    /// The state of the worst breaker, as `/health` shows it.
+    pub fn worst_breaker(&self) -> BreakerState {
+        self.endpoints.iter().map(Endpoint::breaker).max().unwrap_or_default()
+    }
+
+    /// A request waits in line until the guard is dropped, for whatever reason.
+    pub fn in_line(&self) -> InLine<'_> {
+        self.queued.fetch_add(1, Relaxed);
+        InLine(self)
+    }
+
+    /// Requests whose answer has not ended, those for the proxy itself included.
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight.load(Relaxed)
+    }
+
+    /// The shell has begun to shut down.
+    pub fn shut_down(&self) {
+        self.shutting_down.store(true, Relaxed);
+    }
+
+    /// True once the shell has begun to shut down.
+    pub fn shutting_down(&self) -> bool {
+        self.shutting_down.load(Relaxed)
+    }
+
+    fn endpoint_in_flight(&self, endpoint: usize, begins: bool) {
+        match self.endpoints.get(endpoint) {
+            Some(endpoint) if begins => endpoint.in_flight.fetch_add(1, Relaxed),
+            Some(endpoint) => endpoint.in_flight.fetch_sub(1, Relaxed),
+            None => 0,
+        };
+    }
+
+    /// Requests in flight, without those for the proxy itself.
+    fn requests_in_flight(&self) -> u64 {
+        self.in_flight().saturating_sub(self.set_aside.load(Relaxed))
+    }
+
+    fn uptime(&self, now: Moment) -> Duration {
+        now.since(self.started)
+    }
+
+    fn request_ended(&self, entry: &Entry, proxy: Duration, now: Moment) {
+        self.requests.fetch_add(1, Relaxed);
+        let micros = u64::try_from(proxy.as_micros()).unwrap_or(u64::MAX);
+        self.overhead_micros.fetch_add(micros, Relaxed);
+        self.total.record(now.since(entry.received), now);
+        self.overhead.record(proxy, now);
+        if let Some(first_byte) = entry.first_byte {
+            self.first_byte.record(first_byte, now);
+        }
+        self.bytes_in.fetch_add(entry.bytes_in, Relaxed);
+        self.bytes_out.fetch_add(entry.bytes_out, Relaxed);
+
+        let class = status_index(entry.status);
+        let counts = &self.by_model[self.models.index(&entry.model, class == 0)];
+        counts.requests.add(method_index(entry.method) * STATUS_CLASSES.len() + class, 1);
+        if entry.x_cache.is_none_or(CacheResult::asks_upstream) {
+            let usage = &entry.usage;
+            let tokens = [usage.prompt, usage.output, usage.thoughts, usage.cached];
+            for (kind, count) in tokens.into_iter().enumerate().filter(|(_, count)| *count > 0) {
+                counts.tokens.add(kind, count);
+            }
+        }
+        self.by_client.add(self.clients.index(entry.client.as_deref().unwrap_or(""), true), 1);
+        if let Some(reason) = entry.reason {
+            self.by_reason.add(self.reasons.index(refusal_label(reason, entry.status)), 1);
+        }
+        if let Some(result) = entry.x_cache {
+            self.cache.add(result as usize, 1);
+        }
+        match entry.outcome {
+            Outcome::ClientGone if entry.answered.is_none() => &self.gone_before_answer,
+            Outcome::ClientGone => &self.gone_during_answer,
+            Outcome::Cut => &self.cut,
+            Outcome::Ok | Outcome::Refused => return,
+        }
+        .fetch_add(1, Relaxed);
+    }
+}
+
+impl Endpoint {
+    fn breaker(&self) -> BreakerState {
+        BreakerState::from_index(self.breaker.load(Relaxed))
+    }
+}
+
+/// A request's place in the line, as far as the gauge goes.
+#[derive(Debug)]
+pub struct InLine<'a>(&'a Report);
+
+impl Drop for InLine<'_> {
+    fn drop(&mut self) {
+        self.0.queued.fetch_sub(1, Relaxed);
+    }
+}
+
+/// A URL without user name and password, which are nobody's business in a metric.
+fn without_login(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    format!("{scheme}://{host}{path}")
+}
+
+fn millis(duration: Duration) -> f64 {
+    rounded(duration.as_secs_f64() * 1000.0)
+}
+
+/// To three decimals: microseconds are what the clock knows.
+fn rounded(number: f64) -> f64 {
+    (number * 1000.0).round() / 1000.0
+}
+
+fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}

@@ -1,0 +1,149 @@
+//! Names that are only learned as they come, and never more than so many of them.
+//!
+//! A name is found by looking through the list from its beginning: a slot that has been filled
+//! never changes, so nothing needs a lock.
+
+use std::sync::OnceLock;
+
+use crate::gemini::models;
+
+/// Names with an index each: those that are known beforehand, then what is learned, up to `N` in
+/// all. The two indices behind them stand for all other names and for no name.
+#[derive(Debug)]
+pub(super) struct Names<const N: usize> {
+    slots: [OnceLock<Box<str>>; N],
+}
+
+impl<const N: usize> Default for Names<N> {
+    fn default() -> Self {
+        Self { slots: [const { OnceLock::new() }; N] }
+    }
+}
+
+impl<const N: usize> Names<N> {
+    const OTHER: usize = N;
+    const NONE: usize = N + 1;
+
+    /// The index of `name`. `learn` puts a new one on the list while there is room.
+    pub(super) fn index(&self, name: &str, learn: bool) -> usize {
+        if name.is_empty() {
+            return Self::NONE;
+        }
+        for (index, slot) in self.slots.iter().enumerate() {
+            let known = match slot.get() {
+                Some(known) => known,
+                // Another thread may be as quick, with another name: its name stands then.
+                None if learn && name.len() <= LONGEST_NAME => slot.get_or_init(|| name.into()),
+                None => return Self::OTHER,
+            };
+            if **known == *name {
+                return index;
+            }
+        }
+        Self::OTHER
+    }
+
+    /// The label of an index.
+    pub(super) fn label(&self, index: usize) -> Option<&str> {
+        match index {
+            _ if index == Self::OTHER => Some("other"),
+            _ if index == Self::NONE => Some("none"),
+            _ => self.slots.get(index)?.get().map(|name| &**name),
+        }
+    }
+
+    /// Every index that has a label by now.
+    pub(super) fn labels(&self) -> impl Iterator<Item = (usize, &str)> {
+        (0..N + 2).filter_map(|index| Some((index, self.label(index)?)))
+    }
+}
+
+impl Names<MODELS> {
+    /// The models of the built-in table. A client can write any name it likes, so another one
+    /// should only be learned when upstream has answered it well.
+    pub(super) fn of_models() -> Self {
+        let names = Self::default();
+        for model in models::catalogue(std::iter::empty()).iter().take(MODELS - MODELS / 4) {
+            names.index(&model.id, true);
+        }
+        names
+    }
+}
+
+/// Words of the program's own, each with an index. They are bounded by the program's text.
+#[derive(Debug)]
+pub(super) struct Words {
+    slots: [OnceLock<&'static str>; WORDS],
+}
+
+impl Default for Words {
+    fn default() -> Self {
+        Self { slots: [const { OnceLock::new() }; WORDS] }
+    }
+}
+
+impl Words {
+    /// The index of `word`, which is put on the list if it is new.
+    pub(super) fn index(&self, word: &'static str) -> usize {
+        let same = |slot: &OnceLock<&'static str>| *slot.get_or_init(|| word) == word;
+        self.slots.iter().position(same).unwrap_or(WORDS - 1)
+    }
+
+    /// The word of an index.
+    pub(super) fn label(&self, index: usize) -> Option<&'static str> {
+        self.slots.get(index)?.get().copied()
+    }
+}
+
+/// How many models have a label of their own.
+pub(super) const MODELS: usize = 32;
+/// How many keys of `PROXY_API_KEYS` have a label of their own.
+pub(super) const CLIENTS: usize = 64;
+/// How many [`Words`] there can be: the refusals, and upstream's errors by status.
+pub(super) const WORDS: usize = 64;
+
+const LONGEST_NAME: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn a_thousand_made_up_names_make_no_label() {
+        let models = Names::of_models();
+        for n in 0..1000 {
+            assert_eq!(models.label(models.index(&format!("made-up-{n}"), false)), Some("other"));
+        }
+    }
+
+    #[test]
+    fn learned_names_are_bounded() {
+        let models = Names::of_models();
+        let labels: BTreeSet<usize> =
+            (0..1000).map(|n| models.index(&format!("served-{n}"), true)).collect();
+        assert!(labels.len() <= MODELS + 1, "{}", labels.len());
+        assert_eq!(models.label(models.index("served-0", false)), Some("served-0"));
+        assert_eq!(models.label(models.index("served-999", true)), Some("other"));
+        assert_eq!(models.label(models.index(&"x".repeat(65), true)), Some("other"));
+    }
+
+    #[test]
+    fn built_in_models_are_there_from_the_start() {
+        let models = Names::of_models();
+        let flash = models.index("gemini-2.5-flash", false);
+        assert_eq!(models.label(flash), Some("gemini-2.5-flash"));
+        assert_eq!(models.label(models.index("", true)), Some("none"));
+    }
+
+    #[test]
+    fn a_word_keeps_its_index() {
+        let words = Words::default();
+        let (a, b) = (words.index("circuit_open"), words.index("not_found"));
+        assert_ne!(a, b);
+        assert_eq!(words.index("circuit_open"), a);
+        assert_eq!(words.label(b), Some("not_found"));
+        assert_eq!(words.label(WORDS - 1), None);
+    }
+}

@@ -1,0 +1,308 @@
+//! Expositions of a report that was fed by hand, and the shape of health.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::assist::envelope::Usage;
+use crate::platform::Vitals;
+
+const NOON: Millis = Millis(1_705_314_600_000);
+
+fn report() -> Report {
+    let endpoints = ["https://one.example", "https://user:pass@two.example/base"];
+    Report::new(&endpoints.map(str::to_owned), NOON, Moment(0))
+}
+
+fn sight(now: Moment) -> Sight {
+    Sight {
+        clock: NOON,
+        now,
+        store_connected: true,
+        credentials: Credentials::Ok,
+        token: Some(Some(NOON + Duration::from_secs(1800))),
+        project: "known",
+        most_requests: 100,
+        queue_timeout: Duration::from_secs(10),
+        vitals: Vitals {
+            resident_bytes: Some(12_582_912),
+            open_fds: Some(17),
+            cpu_seconds: Some(1.25),
+        },
+    }
+}
+
+/// A request that took 300 ms, 200 µs of them the proxy's own.
+fn entry(method: &'static str, model: &str, status: u16) -> Entry {
+    let mut entry = Entry::new("req_1".to_owned(), Moment(0));
+    entry.method = method;
+    model.clone_into(&mut entry.model);
+    entry.status = status;
+    entry.answered = Some(Moment(200_000));
+    entry.first_byte = Some(Duration::from_micros(199_800));
+    entry.outcome = if status < 400 { Outcome::Ok } else { Outcome::Refused };
+    (entry.bytes_in, entry.bytes_out) = (100, 1000);
+    entry
+}
+
+fn end(report: &Report, entry: &Entry) {
+    report.request_ended(entry, Duration::from_micros(200), Moment(300_000));
+}
+
+/// One of everything.
+fn fed() -> Report {
+    let report = report();
+    let mut answered = entry("generateContent", "gemini-2.5-flash", 200);
+    answered.usage = Usage { prompt: 10, output: 20, thoughts: 30, cached: 5 };
+    answered.client = Some(Arc::from("ada"));
+    answered.x_cache = Some(CacheResult::Miss);
+    end(&report, &answered);
+    answered.x_cache = Some(CacheResult::Hit);
+    answered.first_byte = None;
+    end(&report, &answered);
+    let mut cut = entry("streamGenerateContent", "gemini-2.5-pro", 200);
+    cut.outcome = Outcome::Cut;
+    end(&report, &cut);
+    let mut limited = entry("generateContent", "", 429);
+    (limited.reason, limited.first_byte) = (Some("rate_limited"), None);
+    end(&report, &limited);
+    let mut quota = entry("generateContent", "made-up", 429);
+    quota.reason = Some("upstream_error");
+    end(&report, &quota);
+    let mut gone = entry("countTokens", "gemini-2.5-flash", 0);
+    (gone.outcome, gone.answered) = (Outcome::ClientGone, None);
+    end(&report, &gone);
+    (gone.answered, gone.status) = (Some(Moment(1)), 200);
+    end(&report, &gone);
+    end(&report, &entry("", "", 404));
+
+    report.token_asked(true);
+    report.token_asked(true);
+    report.token_asked(false);
+    report.refreshed();
+    report.refresh_failed();
+    report.retried(RetryReason::ServerError);
+    report.upstream(true);
+    report.breaker(1, BreakerState::Open);
+    report.breaker(1, BreakerState::Open);
+    report.endpoint_in_flight(0, true);
+    report.in_flight.fetch_add(3, Relaxed);
+    report.set_aside.fetch_add(1, Relaxed);
+    report
+}
+
+fn written(format: Format) -> String {
+    let report = fed();
+    let _waiting = report.in_line();
+    report.metrics(&sight(Moment(3_600_000_000)), format)
+}
+
+fn expected(snapshot: &str) -> String {
+    snapshot.replace("VERSION", env!("CARGO_PKG_VERSION"))
+}
+
+#[test]
+fn prometheus_gets_its_text() {
+    let text = written(Format::Prometheus);
+    assert_eq!(text, expected(include_str!("snapshots/metrics.prom")), "{text}");
+}
+
+#[test]
+fn open_metrics_is_the_same_with_its_own_names_and_an_end() {
+    let text = written(Format::OpenMetrics);
+    assert_eq!(text, expected(include_str!("snapshots/metrics.openmetrics")), "{text}");
+    let samples = |text: &str| -> Vec<String> {
+        text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
+    };
+    assert_eq!(samples(&text), samples(&written(Format::Prometheus)));
+}
+
+#[test]
+fn json_tells_the_same_numbers() {
+    let value: serde_json::Value = serde_json::from_str(&written(Format::Json)).unwrap();
+    let metric = |name: &str| &value["metrics"][format!("code_assist_proxy_{name}")];
+    assert_eq!(metric("requests_total")["type"], "counter");
+    assert_eq!(
+        metric("tokens_total")["samples"][1],
+        serde_json::json!({
+            "labels": { "model": "gemini-2.5-flash", "kind": "output" }, "value": 20
+        })
+    );
+    let overhead = &metric("overhead_seconds")["samples"][0];
+    assert_eq!(
+        (&overhead["count"], overhead["buckets"][5]["le"].as_f64()),
+        (&8.into(), Some(2e-4))
+    );
+    assert_eq!(overhead["buckets"][4]["count"], 0);
+    assert_eq!(overhead["buckets"][5]["count"], 8);
+}
+
+#[test]
+fn a_flood_of_made_up_models_clients_and_methods_makes_no_flood_of_series() {
+    let report = report();
+    for n in 0..2000 {
+        let mut entry = entry("generateContent", &format!("model-{n}"), 404);
+        entry.client = Some(Arc::from(format!("client-{n}")));
+        end(&report, &entry);
+        // Even if upstream answered them all.
+        entry.status = 200;
+        entry.usage.prompt = 1;
+        end(&report, &entry);
+    }
+    let text = report.metrics(&sight(Moment(1)), Format::Prometheus);
+    let series = |name: &str| text.lines().filter(|line| line.starts_with(name)).count();
+    assert!(series("code_assist_proxy_requests_total{") <= MODELS + 2);
+    assert!(series("code_assist_proxy_tokens_total{") <= MODELS + 2);
+    assert!(series("code_assist_proxy_client_requests_total{") <= CLIENTS + 2);
+    let other =
+        r#"code_assist_proxy_requests_total{method="generateContent",model="other",status="4xx"}"#;
+    assert!(text.contains(other), "{text}");
+}
+
+#[test]
+fn a_label_cannot_break_out_of_its_quotes() {
+    let report = report();
+    let mut entry = entry("generateContent", "", 200);
+    entry.client = Some(Arc::from("a\"b\\c\nd"));
+    end(&report, &entry);
+    let text = report.metrics(&sight(Moment(1)), Format::Prometheus);
+    assert!(text.contains(r#"client_requests_total{client="a\"b\\c\nd"} 1"#), "{text}");
+}
+
+#[test]
+fn the_format_is_the_one_asked_for() {
+    let prometheus =
+        "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+    for (asked, accept, format) in [
+        (None, "", Format::Prometheus),
+        (None, "*/*", Format::Prometheus),
+        (None, "text/html,application/xhtml+xml,*/*;q=0.8", Format::Prometheus),
+        (None, prometheus, Format::OpenMetrics),
+        (None, "application/openmetrics-text;q=0.2,text/plain", Format::Prometheus),
+        (None, "application/openmetrics-text;q=0", Format::Prometheus),
+        (None, "application/json", Format::Json),
+        (None, "application/json, text/plain, */*", Format::Json),
+        (Some("json"), prometheus, Format::Json),
+        (Some("prometheus"), "application/json", Format::Prometheus),
+        (Some("openmetrics"), "", Format::OpenMetrics),
+        (Some("xml"), "application/json", Format::Json),
+    ] {
+        assert_eq!(Format::choose(asked, accept), format, "{asked:?} {accept}");
+    }
+}
+
+#[test]
+fn health_has_exactly_the_documented_shape() {
+    let report = report();
+    report.token_asked(true);
+    report.token_asked(false);
+    report.refreshed();
+    report.upstream(true);
+    let (ok, body) = report.health(&sight(Moment(3_600_000_000)));
+    assert!(ok);
+    assert_eq!(
+        body,
+        format!(
+            concat!(
+                r#"{{"status":"healthy","timestamp":"2024-01-15T10:30:00Z","version":"{}","#,
+                r#""metrics":{{"uptime":3600,"requests_processed":0,"cache_hit_rate":0.5,"#,
+                r#""avg_response_time_ms":0.0,"token_refreshes":1,"#,
+                r#""circuit_breaker_state":"closed"}},"kv_status":"connected","#,
+                r#""upstream_status":"healthy"}}"#
+            ),
+            env!("CARGO_PKG_VERSION")
+        )
+    );
+}
+
+#[test]
+fn health_tells_of_store_upstream_and_shutdown() {
+    let report = report();
+    let health = |report: &Report| report.health(&sight(Moment(1)));
+    assert!(health(&report).1.contains(r#""upstream_status":"unknown""#));
+    report.store(false);
+    let (ok, body) = health(&report);
+    assert!(ok && body.contains(r#""status":"degraded""#));
+    assert!(body.contains(r#""kv_status":"disconnected""#));
+    report.store(true);
+    report.upstream(false);
+    assert!(health(&report).1.contains(r#""upstream_status":"degraded""#));
+    for _ in 0..5 {
+        report.upstream(false);
+    }
+    assert!(health(&report).1.contains(r#""upstream_status":"unhealthy""#));
+    report.upstream(true);
+    assert!(health(&report).1.contains(r#""status":"healthy""#));
+    report.shut_down();
+    let (ok, body) = health(&report);
+    assert!(!ok && body.contains(r#""status":"unhealthy""#));
+}
+
+#[test]
+fn health_shows_the_worst_breaker() {
+    let report = report();
+    let shown = |state: &str| {
+        let body = report.health(&sight(Moment(1))).1;
+        assert!(body.contains(&format!(r#""circuit_breaker_state":"{state}""#)), "{body}");
+        body.contains(r#""status":"degraded""#)
+    };
+    assert!(!shown("closed"));
+    report.breaker(0, BreakerState::HalfOpen);
+    assert!(shown("half_open"));
+    report.breaker(1, BreakerState::Open);
+    assert!(shown("open"));
+    report.breaker(1, BreakerState::Closed);
+    assert!(shown("half_open"));
+    report.breaker(0, BreakerState::Closed);
+    assert!(!shown("closed"));
+}
+
+#[test]
+fn detailed_health_is_health_and_checks_and_latency() {
+    let report = fed();
+    let sight = sight(Moment(1_000_000));
+    let (_, plain) = report.health(&sight);
+    let (_, detailed) = report.health_detailed(&sight);
+    assert!(detailed.starts_with(plain.trim_end_matches('}')), "{detailed}");
+    let value: serde_json::Value = serde_json::from_str(&detailed).unwrap();
+    assert_eq!(
+        value["checks"],
+        serde_json::json!({
+            "credentials": { "status": "ok" },
+            "token": {
+                "status": "alive",
+                "expires_at": "2024-01-15T11:00:00Z",
+                "expires_in_seconds": 1800,
+                "refreshes": 1,
+                "failed_refreshes": 1,
+            },
+            "project": { "status": "known" },
+            "store": { "status": "connected" },
+            "endpoints": [
+                { "url": "https://one.example", "breaker": "closed", "in_flight": 1 },
+                { "url": "https://two.example/base", "breaker": "open", "in_flight": 0 },
+            ],
+            "queue": { "in_flight": 2, "limit": 100, "waiting": 0, "timeout_ms": 10000 },
+        })
+    );
+    let latency = &value["latency"];
+    assert_eq!((&latency["unit"], &latency["window_seconds"]), (&"ms".into(), &60.into()));
+    assert_eq!(latency["overhead"]["count"], 8);
+    assert_eq!(latency["upstream_first_byte"]["count"], 6);
+    for name in ["overhead", "upstream_first_byte", "total"] {
+        let of = |q: &str| latency[name][q].as_f64().unwrap();
+        assert!(of("p50") <= of("p90") && of("p90") <= of("p99"), "{latency}");
+    }
+    assert!(latency["overhead"]["p99"].as_f64().unwrap() <= 0.2, "{latency}");
+}
+
+#[test]
+fn refused_credentials_are_told_with_their_reason() {
+    let refused = Credentials::Refused("credentials_missing", "sign in".to_owned());
+    let sight = Sight { credentials: refused, token: None, ..sight(Moment(1)) };
+    let (_, body) = report().health_detailed(&sight);
+    assert!(body.contains(r#"{"message":"sign in","status":"credentials_missing"}"#), "{body}");
+    assert!(body.contains(r#""expires_at":null"#) && body.contains(r#""status":"degraded""#));
+    let text = report().metrics(&sight, Format::Prometheus);
+    assert!(text.contains("\ncode_assist_proxy_credentials_ok 0.0\n"), "{text}");
+    assert!(!text.contains("\ncode_assist_proxy_token_expiry_timestamp_seconds "), "{text}");
+}
