@@ -135,16 +135,16 @@ proptest! {
     #[test]
     fn a_great_limit_is_never_exceeded_in_any_window_and_a_wait_is_honest(
         limit in 1025_u32..1400,
-        bursts in prop::collection::vec((1_u32..900, 0_u64..60_000), 1..20),
+        bursts in prop::collection::vec((1_u32..900, 0_u64..60_000, 0_u64..60), 1..20),
     ) {
         let window = Duration::from_micros(100_000);
         let mut limiter = Limiter::new(limit, window).unwrap();
         let who = Caller::new(None, None);
         let (mut passed, mut now): (Vec<Moment>, _) = (Vec::new(), Moment(0));
-        for (count, wait) in bursts {
+        for (count, wait, pace) in bursts {
             now = now + Duration::from_micros(wait);
             for _ in 0..count {
-                now = now + Duration::from_micros(13);
+                now = now + Duration::from_micros(pace);
                 match limiter.ask(&who, now).refused {
                     None => passed.push(now),
                     Some(after) => {
