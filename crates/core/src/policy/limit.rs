@@ -84,7 +84,9 @@ pub struct Limiter {
     keys: BTreeMap<Arc<str>, Log>,
     addresses: BTreeMap<IpAddr, Log>,
     places: usize,
-    /// [`Caller::Anybody`], and addresses without a place.
+    /// [`Caller::Anybody`]'s.
+    anybody: Log,
+    /// That of the addresses without a place.
     crowd: Log,
     /// When it is worth looking again for places that have come free.
     sweep: Moment,
@@ -106,6 +108,7 @@ impl Limiter {
             keys: BTreeMap::new(),
             addresses: BTreeMap::new(),
             places: (ENTRIES_OF_ALL / entries).min(MOST_ADDRESSES),
+            anybody: Log::default(),
             crowd: Log::default(),
             sweep: Moment(0),
         })
@@ -122,7 +125,7 @@ impl Limiter {
     fn log(&mut self, caller: &Caller, now: Moment) -> &mut Log {
         let address = match caller {
             Caller::Key(label) => return self.keys.entry(Arc::clone(label)).or_default(),
-            Caller::Anybody => return &mut self.crowd,
+            Caller::Anybody => return &mut self.anybody,
             Caller::Address(address) => *address,
         };
         if !self.addresses.contains_key(&address) {

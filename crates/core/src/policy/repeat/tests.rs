@@ -228,6 +228,19 @@ fn when_the_leader_fails_those_who_waited_ask_for_themselves_at_once() {
 }
 
 #[test]
+fn a_leader_that_leaves_after_a_failure_does_not_make_those_of_before_wait() {
+    let (mut repeats, q) = (Repeats::new(LIMITS), question("q"));
+    let first = lead(&mut repeats, &q, at(0));
+    repeats.give_up(first, Loss::Failed, at(10));
+    let second = lead(&mut repeats, &q, at(11));
+    repeats.give_up(second, Loss::Gone, at(12));
+    let third = lead(&mut repeats, &q, at(13));
+    assert_eq!(x_cache(&ask(&mut repeats, &q, at(14))), "wait");
+    assert_eq!(x_cache(&repeats.ask(&q, Freshness::Any, at(1), at(14))), "MISS");
+    drop(third);
+}
+
+#[test]
 fn a_lost_leader_is_replaced_and_its_late_answer_is_as_good_as_any() {
     let (mut repeats, q) = (Repeats::new(LIMITS), question("q"));
     let lost = lead(&mut repeats, &q, at(0));
