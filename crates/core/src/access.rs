@@ -1,17 +1,19 @@
 //! Who may use this proxy: client keys, the `Host` and `Origin` of web pages, CORS (`spec.md` 12).
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::Uri;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 
+use crate::platform::Peer;
 use crate::settings::Settings;
 
 /// Who gets in, as the operator has set it. Knows keys by their digests only.
@@ -186,6 +188,25 @@ pub enum Denied {
     },
 }
 
+/// The client's address: that of its connection, or, from a trusted proxy in front, the last one
+/// in `X-Forwarded-For`. Whatever stands before it there, a client may have written itself.
+pub fn address(parts: &Parts, trust_forwarded_for: bool) -> Option<IpAddr> {
+    let peer = || parts.extensions.get::<Peer>().map(|peer| peer.0);
+    if !trust_forwarded_for {
+        return peer();
+    }
+    let last = parts.headers.get_all(FORWARDED_FOR).iter().next_back();
+    let last = last.and_then(|value| value.to_str().ok()?.rsplit(',').next());
+    last.and_then(forwarded).or_else(peer)
+}
+
+/// `192.0.2.1`, `192.0.2.1:4711`, `2001:db8::1` or `[2001:db8::1]:4711`.
+fn forwarded(text: &str) -> Option<IpAddr> {
+    let text = text.trim();
+    let bare = text.trim_start_matches('[').split(']').next().unwrap_or(text);
+    bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
+}
+
 /// The client's own `x-request-id`, if it is sane: 1 to 128 letters, digits, `.`, `_` and `-`.
 pub fn forwardable_request_id(headers: &HeaderMap) -> Option<&str> {
     let id = headers.get(REQUEST_ID)?.to_str().ok()?;
@@ -328,6 +349,7 @@ fn shown(value: &[u8]) -> String {
 
 const GOOG_API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_PRIVATE_NETWORK: HeaderName =
     HeaderName::from_static("access-control-request-private-network");

@@ -15,6 +15,7 @@ use crate::assist::envelope::{Form, unwrap};
 use crate::assist::fault;
 use crate::gemini::route::Framing;
 use crate::platform::{Broken, Moment, Platform};
+use crate::policy::breaker;
 use crate::refusal::{Awaited, Refusal};
 use crate::report::{Ledger, Outcome};
 use crate::sse::{Event, Reader};
@@ -217,13 +218,16 @@ impl<P: Platform> Events<P> {
                 }
                 Poll::Ready(Some(Err(broken))) => {
                     // What came before the break is delivered, a half event is not.
-                    ledger.report().upstream(broken == Broken::ShuttingDown);
+                    ledger.upstream_did(match broken {
+                        Broken::Disconnected(_) => breaker::Outcome::Failure,
+                        Broken::ShuttingDown => breaker::Outcome::Neutral,
+                    });
                     return Poll::Ready(Step::Failed(broken.into()));
                 }
                 Poll::Ready(None) => self.reader.finish(),
                 Poll::Pending => {
                     ready!(self.idle.poll(cx));
-                    ledger.report().upstream(false);
+                    ledger.upstream_did(breaker::Outcome::Failure);
                     let refusal = Refusal::UpstreamTimeout {
                         awaited: Awaited::NextChunk,
                         after: self.idle.limit,
@@ -285,7 +289,8 @@ impl<P: Platform> Events<P> {
 
     /// Upstream ended cleanly. Nothing is invented when it did not say why.
     fn end(&mut self, ledger: &mut Ledger<P>) {
-        ledger.report().upstream(true);
+        ledger.upstream_did(breaker::Outcome::Success);
+        ledger.leave_line();
         let outcome = if self.finished { Outcome::Ok } else { Outcome::Cut };
         ledger.entry.settle(outcome);
         self.phase = Phase::Over;
@@ -341,17 +346,19 @@ impl<P: Platform> PassedOn<P> {
                     Poll::Ready(Some(Ok(chunk)))
                 }
                 Poll::Ready(Some(Err(broken))) => {
-                    ledger.report().upstream(false);
+                    ledger.upstream_did(breaker::Outcome::Failure);
                     ledger.entry.settle(Outcome::Cut);
                     Poll::Ready(Some(Err(broken)))
                 }
                 Poll::Ready(None) => {
+                    ledger.upstream_did(breaker::Outcome::Success);
+                    ledger.leave_line();
                     ledger.entry.settle(Outcome::Ok);
                     Poll::Ready(None)
                 }
                 Poll::Pending => {
                     ready!(self.idle.poll(cx));
-                    ledger.report().upstream(false);
+                    ledger.upstream_did(breaker::Outcome::Failure);
                     ledger.entry.settle(Outcome::Cut);
                     Poll::Ready(Some(Err(Broken::Disconnected(SILENT.to_owned()))))
                 }

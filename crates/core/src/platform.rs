@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::net::IpAddr;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
@@ -24,6 +25,9 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
     /// A future that ends after some time.
     type Timer: Future<Output = ()> + fmt::Debug + Unpin;
 
+    /// One of `MAX_CONCURRENT_REQUESTS` places, free again when it is dropped.
+    type Place: fmt::Debug + Unpin;
+
     /// Monotonic time, for policies and measuring. The zero is arbitrary.
     fn now(&self) -> Moment;
 
@@ -35,6 +39,9 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
 
     /// A timer that ends after `how_long`.
     fn timer(&self, how_long: Duration) -> Self::Timer;
+
+    /// Waits in line for a place, first come first served. Dropping the future leaves the line.
+    async fn place(&self) -> Self::Place;
 
     /// Sends one request upstream and returns when the response head is there.
     ///
@@ -65,6 +72,11 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
     /// Runs `proxy.tidy(platform, chore)` soon, whether or not the current request lives on.
     fn defer(&self, chore: Chore);
 }
+
+/// The address of the client's end of the connection, as a shell that knows it tells it among the
+/// request's extensions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer(pub IpAddr);
 
 /// What [`Platform::login_file`] found.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,6 +11,7 @@ pub mod check;
 mod local;
 mod page;
 mod project;
+mod share;
 mod token;
 
 use std::future::{Future, poll_fn};
@@ -18,6 +19,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -25,6 +27,9 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body::Body;
 
+use self::ask::Asked;
+use self::attempt::Want;
+use self::share::{Found, X_CACHE};
 use crate::access::{self, Access};
 use crate::assist::call::Call;
 use crate::body::{Events, ProxyBody};
@@ -32,8 +37,13 @@ use crate::gemini::route::{self, Framing, NoRoute, Route};
 use crate::gemini::status;
 use crate::payload::Payload;
 use crate::platform::Platform;
+use crate::policy::endpoint::Endpoints;
 use crate::policy::lease::Lease;
+use crate::policy::limit::{Caller, Limiter};
 use crate::policy::project::Projects;
+use crate::policy::quota::Quotas;
+use crate::policy::repeat::{self, Method, Repeats};
+use crate::policy::retry;
 use crate::policy::token::Tokens;
 use crate::refusal::Refusal;
 use crate::report::{Entry, Ledger, Outcome, Report};
@@ -44,8 +54,11 @@ use crate::settings::Settings;
 pub struct Proxy {
     settings: Settings,
     access: Access,
-    /// `<endpoint>/<version>`.
-    base: String,
+    endpoints: Arc<Mutex<Endpoints>>,
+    retries: retry::Limits,
+    quotas: Mutex<Quotas>,
+    limiter: Option<Mutex<Limiter>>,
+    repeats: Arc<Mutex<Repeats>>,
     login: Mutex<token::Source>,
     tokens: Mutex<Tokens>,
     projects: Mutex<Projects>,
@@ -78,10 +91,27 @@ enum Content<P: Platform> {
 impl Proxy {
     /// A proxy that knows its settings and nothing else yet.
     pub fn new<P: Platform>(settings: Settings, platform: &P) -> Self {
-        let endpoint = settings.endpoints.first().map_or("", String::as_str);
+        let endpoints = settings.endpoints.iter().map(String::as_str);
         Self {
             access: Access::new(&settings),
-            base: format!("{endpoint}/{}", settings.api_version),
+            endpoints: Arc::new(Mutex::new(Endpoints::new(
+                endpoints,
+                settings.breaker_threshold,
+                settings.breaker_timeout,
+            ))),
+            retries: retry::Limits {
+                max_retries: settings.max_retries,
+                base: settings.retry_base_delay,
+                max: settings.retry_max_delay,
+            },
+            quotas: Mutex::default(),
+            limiter: Limiter::new(settings.rate_limit, settings.rate_limit_window).map(Mutex::new),
+            repeats: Arc::new(Mutex::new(Repeats::new(repeat::Limits {
+                window: settings.dedup_window,
+                ttl: settings.response_cache_ttl,
+                bytes: settings.response_cache_max_bytes,
+                lease: LONGEST_LEAD,
+            }))),
             login: Mutex::default(),
             tokens: Mutex::new(Tokens::new(settings.token_refresh_buffer)),
             projects: Mutex::default(),
@@ -140,32 +170,37 @@ impl Proxy {
         if self.report.shutting_down() && !matches!(route, Route::Health) {
             return Err(Refusal::ShuttingDown);
         }
+        if route.asks_upstream() {
+            ledger.entry.deadline = retry::client_patience(&parts.headers)
+                .map(|patience| ledger.entry.received + patience);
+            self.limit(platform, parts, ledger)?;
+        }
         match route {
             Route::Generate { model } => {
-                let asked = self.generate_call(platform, parts, body, ledger, &model, None).await?;
-                let upstream = self.attempt(platform, &asked.call, ledger).await?;
-                self.unary(platform, upstream, asked.headers, ledger).await
+                self.whole(platform, parts, body, ledger, &model, Method::Generate).await
+            }
+            Route::Count { model } => {
+                self.whole(platform, parts, body, ledger, &model, Method::Count).await
             }
             Route::Stream { model, framing } => {
                 ledger.entry.stream = true;
-                let asked = self
-                    .generate_call(platform, parts, body, ledger, &model, Some(framing))
-                    .await?;
-                let upstream = self.attempt(platform, &asked.call, ledger).await?;
-                self.stream(platform, upstream, framing, asked.headers, ledger).await
-            }
-            Route::Count { model } => {
-                let asked = self.count_call(platform, parts, body, ledger, &model).await?;
-                let upstream = self.attempt(platform, &asked.call, ledger).await?;
-                self.count(upstream, asked.headers, ledger).await
+                ledger.headers.insert(X_CACHE, HeaderValue::from_static("BYPASS"));
+                let method = Method::Stream;
+                let mut asked = self.read(platform, parts, body, ledger, &model, method).await?;
+                let headers = std::mem::take(&mut asked.headers);
+                let call = self.call(platform, asked, method, ledger).await?;
+                let want = Want::Events(framing);
+                let arrived = self.attempt(platform, &call, want, ledger).await?;
+                Ok(answer::stream(arrived, framing, headers, ledger))
             }
             Route::Assist { suffix, alt } => {
                 let body = self.intake(platform, parts, body, ledger).await?;
                 let (method, alt) = (parts.method.clone(), alt.as_deref());
                 ledger.entry.stream = alt == Some("sse");
-                let call = Call::pass_on(method, &self.base, &suffix, alt, Payload::from(body))?;
-                let upstream = self.attempt(platform, &call, ledger).await?;
-                Ok(answer::passed_on(upstream, ledger))
+                let version = &self.settings.api_version;
+                let call = Call::pass_on(method, version, &suffix, alt, Payload::from(body));
+                let arrived = self.attempt(platform, &call, Want::Head, ledger).await?;
+                Ok(answer::passed_on(arrived, ledger))
             }
             Route::Models { page_size, page_token } => {
                 self.model_list(platform, page_size, page_token.as_deref(), ledger).await
@@ -182,6 +217,65 @@ impl Proxy {
         }
     }
 
+    /// The life of a request whose answer comes whole: equal ones may share it.
+    async fn whole<P: Platform, B: Body<Data = Bytes>>(
+        &self,
+        platform: &P,
+        parts: &Parts,
+        body: B,
+        ledger: &mut Ledger<P>,
+        model: &str,
+        method: Method,
+    ) -> Result<Answer<P>, Refusal> {
+        let asked = self.read(platform, parts, body, ledger, model, method).await?;
+        match self.find(platform, &asked, ledger).await? {
+            Found::Answer(answer) => Ok(answer),
+            Found::Nothing(leading) => {
+                let answer = self.ask_upstream(platform, asked, method, ledger).await;
+                leading.tell(answer.as_ref());
+                answer
+            }
+        }
+    }
+
+    async fn ask_upstream<P: Platform>(
+        &self,
+        platform: &P,
+        mut asked: Asked,
+        method: Method,
+        ledger: &mut Ledger<P>,
+    ) -> Result<Answer<P>, Refusal> {
+        let headers = std::mem::take(&mut asked.headers);
+        let call = self.call(platform, asked, method, ledger).await?;
+        let arrived = self.attempt(platform, &call, Want::Whole, ledger).await?;
+        ledger.leave_line();
+        let Content::Whole(text) = arrived.content else { return Err(Refusal::Internal) };
+        match method {
+            Method::Count => answer::count(&arrived.head, text, headers, ledger),
+            Method::Generate | Method::Stream => {
+                answer::unary(&arrived.head, &text, headers, ledger)
+            }
+        }
+    }
+
+    /// The proxy's own limit, where there is one.
+    fn limit<P: Platform>(
+        &self,
+        platform: &P,
+        parts: &Parts,
+        ledger: &mut Ledger<P>,
+    ) -> Result<(), Refusal> {
+        let Some(limiter) = &self.limiter else { return Ok(()) };
+        let address = access::address(parts, self.settings.trust_forwarded_for);
+        let caller = Caller::new(ledger.entry.client.clone(), address);
+        let standing = lock(limiter).ask(&caller, platform.now());
+        ledger.headers.extend(standing.headers());
+        match standing.refused {
+            Some(after) => Err(Refusal::RateLimited { after }),
+            None => Ok(()),
+        }
+    }
+
     /// Adds what every answer carries, and hands the ledger to the body.
     fn respond<P: Platform>(
         &self,
@@ -194,7 +288,14 @@ impl Proxy {
         ledger.entry.answered = Some(now);
         ledger.entry.status = answer.status.as_u16();
         let mut headers = answer.headers;
-        headers.extend(self.access.cors_headers(&parts.headers));
+        headers.extend(std::mem::take(&mut ledger.headers));
+        if parts.method != http::Method::OPTIONS {
+            headers.extend(self.access.cors_headers(&parts.headers));
+        }
+        if parts.method == http::Method::HEAD {
+            // Nobody will ask for the body.
+            ledger.entry.settle(Outcome::Ok);
+        }
         put(&mut headers, "x-request-id", &ledger.entry.request_id);
         put(&mut headers, "server-timing", &ledger.entry.server_timing(now));
         let body = match answer.body {
@@ -271,3 +372,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=UTF-8");
+
+/// Longer than an answer may take with all its tries; after that the next who waits asks upstream.
+const LONGEST_LEAD: Duration = Duration::from_secs(900);

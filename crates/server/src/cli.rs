@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
-use code_assist_core::settings::{KNOBS, Kind, Knob, Since};
+use code_assist_core::settings::{KNOBS, Kind, Knob};
 
 /// What was asked for on the command line.
 #[derive(Debug)]
@@ -202,9 +202,6 @@ fn flag(knob: &'static Knob, shown: bool) -> Arg {
 
 fn help(knob: &Knob) -> String {
     let mut help = knob.doc.replace('`', "");
-    if let Since::Later(meanwhile) = knob.since {
-        help += &format!(" Not yet in effect: accepted and checked, but {meanwhile}.");
-    }
     match knob.default {
         "" => help += " [default: unset",
         default => help += &format!(" [default: {default}"),

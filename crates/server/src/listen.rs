@@ -5,7 +5,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use code_assist_core::platform::Peer;
 use code_assist_core::proxy::Proxy;
+use http::Request;
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -71,8 +74,8 @@ async fn take(
     proxy: &Arc<Proxy>,
     native: &Native,
 ) {
-    let stream = match accepted {
-        Ok((stream, _)) => stream,
+    let (stream, peer) = match accepted {
+        Ok(accepted) => accepted,
         Err(error) => {
             // Out of file descriptors, as a rule: turning at full speed would not bring any back.
             tracing::warn!("a connection could not be accepted: {error}");
@@ -90,7 +93,8 @@ async fn take(
             Ok(Ok(1)) if first[0] != TLS_HANDSHAKE => {}
             _ => return,
         }
-        let service = service_fn(|request| {
+        let service = service_fn(|mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Peer(peer.ip()));
             let (proxy, native) = (Arc::clone(&proxy), native.clone());
             async move { Ok::<_, Infallible>(proxy.handle(&native, request).await) }
         });

@@ -12,7 +12,7 @@ use code_assist_core::platform::{
 };
 use code_assist_core::proxy::Chore;
 use http::{Request, Response};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Sleep;
 
 use crate::store::Store;
@@ -29,6 +29,8 @@ struct Parts {
     upstream: Upstream,
     store: Store,
     login_file: Option<PathBuf>,
+    /// Fair: whoever has waited longest is next.
+    places: Arc<Semaphore>,
     chores: mpsc::UnboundedSender<Chore>,
     started: Instant,
 }
@@ -39,9 +41,11 @@ impl Native {
         upstream: Upstream,
         store: Store,
         login_file: Option<PathBuf>,
+        places: usize,
     ) -> (Self, mpsc::UnboundedReceiver<Chore>) {
         let (chores, left_behind) = mpsc::unbounded_channel();
-        let parts = Parts { upstream, store, login_file, chores, started: Instant::now() };
+        let places = Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
+        let parts = Parts { upstream, store, login_file, places, chores, started: Instant::now() };
         (Self { parts: Arc::new(parts) }, left_behind)
     }
 
@@ -54,6 +58,7 @@ impl Native {
 impl Platform for Native {
     type Body = upstream::Body;
     type Timer = Pin<Box<Sleep>>;
+    type Place = OwnedSemaphorePermit;
 
     fn now(&self) -> Moment {
         let since = self.parts.started.elapsed().as_micros();
@@ -71,6 +76,11 @@ impl Platform for Native {
 
     fn timer(&self, how_long: Duration) -> Self::Timer {
         Box::pin(tokio::time::sleep(how_long))
+    }
+
+    async fn place(&self) -> OwnedSemaphorePermit {
+        let places = Arc::clone(&self.parts.places);
+        places.acquire_owned().await.expect("nobody closes the semaphore")
     }
 
     async fn send(&self, request: Request<Payload>) -> Result<Response<Self::Body>, Unreachable> {

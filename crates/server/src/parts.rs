@@ -31,7 +31,8 @@ impl Parts {
     ) -> io::Result<Self> {
         let upstream = Upstream::new(&settings, ending)?;
         let login_file = settings.credentials_file.clone().map(PathBuf::from);
-        let (native, mut left_behind) = Native::new(upstream, store, login_file);
+        let (native, mut left_behind) =
+            Native::new(upstream, store, login_file, settings.max_concurrent_requests);
         let proxy = Arc::new(Proxy::new(settings, &native));
         let parts = Self { proxy, native };
         let (proxy, native) = (Arc::clone(&parts.proxy), parts.native.clone());

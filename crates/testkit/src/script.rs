@@ -118,6 +118,9 @@ struct World {
     saves: usize,
     login: Option<(u64, Bytes)>,
     random: u64,
+    places: usize,
+    tickets: u64,
+    line: Vec<u64>,
     /// Upstream bodies that were dropped before their end.
     cancelled: usize,
 }
@@ -144,6 +147,9 @@ impl Script {
                 saves: 0,
                 login: None,
                 random: 0,
+                places: 100,
+                tickets: 0,
+                line: Vec::new(),
                 cancelled: 0,
             })),
         }
@@ -249,6 +255,11 @@ impl Script {
         Some(String::from_utf8_lossy(value).into_owned())
     }
 
+    /// How many places there are from now on.
+    pub fn places(&self, places: usize) {
+        self.world().places = places;
+    }
+
     /// From now on the store fails, or works again.
     pub fn break_store(&self, broken: bool) {
         self.world().store_broken = broken;
@@ -269,6 +280,7 @@ impl Script {
 impl Platform for Script {
     type Body = ScriptBody;
     type Timer = ScriptTimer;
+    type Place = ScriptPlace;
 
     fn now(&self) -> Moment {
         self.world().now
@@ -290,6 +302,24 @@ impl Platform for Script {
         let at = world.now + how_long;
         world.timers.push(at);
         ScriptTimer { script: self.clone(), at }
+    }
+
+    async fn place(&self) -> ScriptPlace {
+        let ticket = {
+            let mut world = self.world();
+            world.tickets += 1;
+            let ticket = world.tickets;
+            world.line.push(ticket);
+            ticket
+        };
+        let place = ScriptPlace { script: self.clone(), ticket };
+        std::future::poll_fn(|_| {
+            let world = self.world();
+            let ahead = world.line.iter().take_while(|other| **other != ticket).count();
+            if ahead < world.places { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        place
     }
 
     async fn send(&self, request: Request<Payload>) -> Result<Response<ScriptBody>, Unreachable> {
@@ -354,6 +384,20 @@ impl Platform for Script {
 
     fn defer(&self, chore: Chore) {
         self.world().chores.push(chore);
+    }
+}
+
+/// A place in line: those in front are at work, as many as there are places.
+#[derive(Debug)]
+pub struct ScriptPlace {
+    script: Script,
+    ticket: u64,
+}
+
+impl Drop for ScriptPlace {
+    fn drop(&mut self) {
+        let ticket = self.ticket;
+        self.script.world().line.retain(|other| *other != ticket);
     }
 }
 

@@ -5,49 +5,51 @@ use http::{HeaderValue, Method, Request, Uri};
 
 use crate::payload::Payload;
 
-/// One call, ready to be sent as often as needed: cloning the payload is by reference count.
+/// One call, ready to be sent as often as needed and to any endpoint: cloning the payload is by
+/// reference count.
 #[derive(Debug, Clone)]
 pub struct Call {
     method: Method,
-    uri: Uri,
+    /// What follows the endpoint's base URL.
+    path: String,
     payload: Payload,
     stream: bool,
     passed_on: bool,
 }
 
-/// The configured base URL makes no valid address with this path.
+/// The endpoint's base URL makes no valid address with this path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the endpoint and the path make no valid URL")]
 pub struct BadUrl;
 
 impl Call {
-    /// `POST base:rpc`, where `base` is `<endpoint>/<version>`.
-    pub fn post(base: &str, rpc: &str, payload: Payload) -> Result<Self, BadUrl> {
-        Self::new(Method::POST, format!("{base}:{rpc}"), payload)
+    /// `POST /version:rpc`.
+    pub fn post(version: &str, rpc: &str, payload: Payload) -> Self {
+        Self::new(Method::POST, format!("/{version}:{rpc}"), payload)
     }
 
-    /// `POST base:rpc?alt=sse`.
-    pub fn stream(base: &str, rpc: &str, payload: Payload) -> Result<Self, BadUrl> {
-        let call = Self::new(Method::POST, format!("{base}:{rpc}?alt=sse"), payload)?;
-        Ok(Self { stream: true, ..call })
+    /// `POST /version:rpc?alt=sse`.
+    pub fn stream(version: &str, rpc: &str, payload: Payload) -> Self {
+        let call = Self::new(Method::POST, format!("/{version}:{rpc}?alt=sse"), payload);
+        Self { stream: true, ..call }
     }
 
-    /// `GET base/name`, for operations.
-    pub fn get(base: &str, name: &str) -> Result<Self, BadUrl> {
-        Self::new(Method::GET, format!("{base}/{name}"), Payload::default())
+    /// `GET /version/name`, for operations.
+    pub fn get(version: &str, name: &str) -> Self {
+        Self::new(Method::GET, format!("/{version}/{name}"), Payload::default())
     }
 
     /// Whatever the client asked Code Assist's own protocol for: `suffix` starts with `:` or `/`.
     pub fn pass_on(
         method: Method,
-        base: &str,
+        version: &str,
         suffix: &str,
         alt: Option<&str>,
         payload: Payload,
-    ) -> Result<Self, BadUrl> {
+    ) -> Self {
         let query = alt.map(|alt| format!("?alt={alt}")).unwrap_or_default();
-        let call = Self::new(method, format!("{base}{suffix}{query}"), payload)?;
-        Ok(Self { stream: alt == Some("sse"), passed_on: true, ..call })
+        let call = Self::new(method, format!("/{version}{suffix}{query}"), payload);
+        Self { stream: alt == Some("sse"), passed_on: true, ..call }
     }
 
     /// True for a call whose client wants upstream's errors byte for byte.
@@ -55,11 +57,16 @@ impl Call {
         self.passed_on
     }
 
-    /// The request, with this access token.
-    pub fn request(&self, bearer: &HeaderValue) -> Request<Payload> {
+    /// The request to an endpoint, with this access token.
+    pub fn request(
+        &self,
+        endpoint: &str,
+        bearer: &HeaderValue,
+    ) -> Result<Request<Payload>, BadUrl> {
+        let uri = Uri::try_from([endpoint, &self.path].concat()).map_err(|_| BadUrl)?;
         let mut request = Request::new(self.payload.clone());
         *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.uri.clone();
+        *request.uri_mut() = uri;
         let headers = request.headers_mut();
         headers.insert(AUTHORIZATION, bearer.clone());
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -68,12 +75,11 @@ impl Call {
         // Compression would delay events; whether the server would use it is not established.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
-        request
+        Ok(request)
     }
 
-    fn new(method: Method, url: String, payload: Payload) -> Result<Self, BadUrl> {
-        let uri = Uri::try_from(url).map_err(|_| BadUrl)?;
-        Ok(Self { method, uri, payload, stream: false, passed_on: false })
+    fn new(method: Method, path: String, payload: Payload) -> Self {
+        Self { method, path, payload, stream: false, passed_on: false }
     }
 }
 

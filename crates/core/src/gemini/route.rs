@@ -61,6 +61,23 @@ pub enum Route {
 }
 
 impl Route {
+    /// False for what the proxy answers about itself.
+    pub fn asks_upstream(&self) -> bool {
+        match self {
+            Self::Assist { .. }
+            | Self::Count { .. }
+            | Self::Generate { .. }
+            | Self::Model { .. }
+            | Self::Models { .. }
+            | Self::Stream { .. } => true,
+            Self::Health
+            | Self::HealthDetailed
+            | Self::Metrics { .. }
+            | Self::Options
+            | Self::Root => false,
+        }
+    }
+
     /// True when a client must show a key, if keys are set (`spec.md` 12).
     pub fn needs_key(&self) -> bool {
         !matches!(self, Self::Root | Self::Health | Self::Options)

@@ -157,6 +157,11 @@ impl Endpoints {
         })
     }
 
+    /// What an endpoint's breaker does.
+    pub fn state(&self, index: usize, now: Moment) -> State {
+        self.all.get(index).map_or(State::Closed, |endpoint| endpoint.breaker.state(now))
+    }
+
     /// The worst breaker's state, for `/health`.
     pub fn worst(&self, now: Moment) -> State {
         let states = self.all.iter().map(|endpoint| endpoint.breaker.state(now));

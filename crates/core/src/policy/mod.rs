@@ -12,3 +12,4 @@ pub mod quota;
 pub mod repeat;
 pub mod retry;
 pub mod token;
+pub mod visit;

@@ -5,63 +5,86 @@ use http::HeaderMap;
 use http::request::Parts;
 use http_body::Body;
 
-use super::{Proxy, put};
+use super::{Proxy, lock, put};
 use crate::assist::call::Call;
 use crate::assist::envelope;
-use crate::gemini::route::Framing;
 use crate::gemini::{models, rewrite};
 use crate::intake;
+use crate::payload::Payload;
 use crate::platform::Platform;
+use crate::policy::repeat::{self, Freshness, Method, Question};
 use crate::refusal::Refusal;
 use crate::report::Ledger;
 
-/// A call that is ready to be sent, and what the answer will say about it.
+/// What the client asked, read and made fit for Code Assist.
 pub(super) struct Asked {
-    pub(super) call: Call,
+    /// The model as it will be sent.
+    model: String,
+    request: Payload,
+    /// What the answer will say about the changes.
     pub(super) headers: HeaderMap,
+    /// The question, if equal ones may share its answer.
+    pub(super) question: Option<Question>,
+    pub(super) freshness: Freshness,
 }
 
 impl Proxy {
-    /// Client body to upstream call, for generateContent and its stream.
-    pub(super) async fn generate_call<P: Platform, B: Body<Data = Bytes>>(
+    /// Reads the client's body for one of the three methods that take one.
+    pub(super) async fn read<P: Platform, B: Body<Data = Bytes>>(
         &self,
         platform: &P,
         parts: &Parts,
         body: B,
         ledger: &mut Ledger<P>,
         asked: &str,
-        stream: Option<Framing>,
+        method: Method,
     ) -> Result<Asked, Refusal> {
         let body = self.intake(platform, parts, body, ledger).await?;
-        let rewritten = rewrite::generate(&body)?;
-        drop(body);
         let model = models::resolve(asked, &self.settings.model_aliases);
         ledger.entry.model = model.to_owned();
-        let project = self.project(platform, ledger).await?;
-        let prompt_id = prompt_id(platform);
-        let payload = envelope::wrap_generate(model, &project, &prompt_id, rewritten.request);
-        let call = match stream {
-            Some(_) => Call::stream(&self.base, "streamGenerateContent", payload)?,
-            None => Call::post(&self.base, "generateContent", payload)?,
+        let rewritten = match method {
+            Method::Count => rewrite::count(&body, model)?,
+            Method::Generate | Method::Stream => rewrite::generate(&body)?,
         };
-        Ok(Asked { call, headers: marks(asked, model, &rewritten.dropped) })
+        let key = repeat::idempotency_key(&parts.headers);
+        let repeats = repeat::repeatable(method, rewritten.temperature_zero, key.is_some())
+            && lock(&self.repeats).is_on();
+        let question = repeats.then(|| {
+            let client = ledger.entry.client.as_deref();
+            Question::new(client, ledger.entry.method, model, &Payload::from(body.clone()), key)
+        });
+        Ok(Asked {
+            model: model.to_owned(),
+            request: rewritten.request,
+            headers: marks(asked, model, &rewritten.dropped),
+            question,
+            freshness: Freshness::of(&parts.headers),
+        })
     }
 
-    /// Client body to upstream call, for countTokens: it has an envelope of its own, and no project.
-    pub(super) async fn count_call<P: Platform, B: Body<Data = Bytes>>(
+    /// The call that asks Code Assist. countTokens has an envelope of its own, and no project.
+    pub(super) async fn call<P: Platform>(
         &self,
         platform: &P,
-        parts: &Parts,
-        body: B,
+        asked: Asked,
+        method: Method,
         ledger: &mut Ledger<P>,
-        asked: &str,
-    ) -> Result<Asked, Refusal> {
-        let body = self.intake(platform, parts, body, ledger).await?;
-        let model = models::resolve(asked, &self.settings.model_aliases);
-        ledger.entry.model = model.to_owned();
-        let rewritten = rewrite::count(&body, model)?;
-        let call = Call::post(&self.base, "countTokens", envelope::wrap_count(rewritten.request))?;
-        Ok(Asked { call, headers: marks(asked, model, &rewritten.dropped) })
+    ) -> Result<Call, Refusal> {
+        let version = &self.settings.api_version;
+        if method == Method::Count {
+            let payload = envelope::wrap_count(asked.request);
+            return Ok(Call::post(version, "countTokens", payload));
+        }
+        if let Some(fault) = lock(&self.quotas).ask(&asked.model, platform.clock()) {
+            return Err(fault.into());
+        }
+        let project = self.project(platform, ledger).await?;
+        let prompt_id = prompt_id(platform);
+        let payload = envelope::wrap_generate(&asked.model, &project, &prompt_id, asked.request);
+        Ok(match method {
+            Method::Stream => Call::stream(version, "streamGenerateContent", payload),
+            Method::Count | Method::Generate => Call::post(version, "generateContent", payload),
+        })
     }
 
     pub(super) async fn intake<P: Platform, B: Body<Data = Bytes>>(

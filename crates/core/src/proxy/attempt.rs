@@ -10,96 +10,241 @@ use bytes::{Bytes, BytesMut};
 use http::{Request, Response, StatusCode};
 use http_body::Body;
 
-use super::Proxy;
+use super::{Content, Proxy, lock};
 use crate::assist::call::Call;
 use crate::assist::fault;
+use crate::body::{Beginning, Events};
+use crate::gemini::route::Framing;
 use crate::payload::Payload;
 use crate::platform::Platform;
+use crate::policy::breaker;
+use crate::policy::retry::{self, Failure, Try};
+use crate::policy::visit::Visit;
 use crate::refusal::{Awaited, Refusal};
 use crate::report::{Entry, Ledger, RetryReason};
 
+/// How much of upstream's answer a call waits for, before it counts as answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Want {
+    /// The first event of a stream: the client's status line depends on it.
+    Events(Framing),
+    /// The head: the rest is passed on as it comes.
+    Head,
+    /// All of it.
+    Whole,
+}
+
+/// Upstream's answer, as much of it as was wanted.
+pub(super) struct Arrived<P: Platform> {
+    pub(super) head: http::response::Parts,
+    pub(super) content: Content<P>,
+}
+
 impl Proxy {
-    /// Sends a call until there is an answer for the client. The only loop that tries again: for
-    /// now, once after a 401, with a token that has been renewed.
+    /// Sends a call until there is an answer for the client. The only loop that tries again, and
+    /// never once the client has received a byte.
     pub(super) async fn attempt<P: Platform>(
         &self,
         platform: &P,
         call: &Call,
+        want: Want,
         ledger: &mut Ledger<P>,
-    ) -> Result<Response<P::Body>, Refusal> {
-        let mut reauthorized = false;
+    ) -> Result<Arrived<P>, Refusal> {
+        let mut tried = Vec::new();
+        let (mut number, mut reauthorized) = (0, false);
+        let mut last = None;
         loop {
             let bearer = self.bearer(platform, ledger).await?;
-            let begun = platform.now();
-            ledger.upstream_at(0);
-            let sent = self.send(platform, call.request(&bearer.header)).await;
-            let waited = platform.now().since(begun);
-            ledger.entry.upstream += waited;
-            ledger.entry.first_byte = sent.is_ok().then_some(waited);
-            let ok = matches!(&sent, Ok(response) if !response.status().is_server_error());
-            self.report.upstream(ok);
-            let response = sent?;
-            let status = response.status();
-            if status.is_success() || call.passes_errors() && is_error_of_its_own(status) {
-                return Ok(response);
-            }
-            if status == StatusCode::UNAUTHORIZED {
-                if reauthorized {
-                    self.tokens().refused_again(platform.now());
-                } else if self.tokens().condemn(&bearer, platform.now()) {
+            self.wait_in_line(platform, ledger).await?;
+            let visit = match Visit::begin(&self.endpoints, platform.now(), &tried) {
+                Ok(visit) => visit,
+                // The request that opened the last breaker tells what it met there.
+                Err(resting) => {
+                    return Err(match last {
+                        Some(refusal) => self.deliver(platform, refusal, reauthorized, ledger),
+                        None => Refusal::CircuitOpen { after: resting.after },
+                    });
+                }
+            };
+            let (index, request) = (visit.index, call.request(&visit.url, &bearer.header)?);
+            ledger.visit(visit);
+            let refusal = match self.one_try(platform, request, call, want, ledger).await {
+                Ok(arrived) => return Ok(arrived),
+                Err(refusal) => refusal,
+            };
+            let elsewhere =
+                lock(&self.endpoints).elsewhere(platform.now(), &[&tried[..], &[index]].concat());
+            let failed = Try {
+                number,
+                failure: match &refusal {
+                    Refusal::Upstream(fault) => Failure::Fault(fault),
+                    other => Failure::Refusal(other),
+                },
+                reauthorized,
+                more_endpoints: elsewhere,
+            };
+            let left = ledger.entry.deadline.map(|at| at.since(platform.now()));
+            match retry::judge(&failed, &self.retries, platform.random(), left) {
+                retry::Verdict::Deliver => {
+                    return Err(self.deliver(platform, refusal, reauthorized, ledger));
+                }
+                retry::Verdict::Reauthorize => {
+                    if !self.tokens().condemn(&bearer, platform.now()) {
+                        return Err(self.deliver(platform, refusal, false, ledger));
+                    }
                     reauthorized = true;
                     ledger.retried(RetryReason::Unauthorized);
-                    continue;
+                }
+                retry::Verdict::Again { after, elsewhere } => {
+                    number += 1;
+                    if elsewhere {
+                        tried.push(index);
+                    }
+                    ledger.retried(RetryReason::of(&refusal));
+                    if !after.is_zero() {
+                        platform.timer(after).await;
+                    }
+                    last = Some(refusal);
                 }
             }
-            return Err(self.upstream_error(platform, response).await);
         }
     }
 
-    /// Upstream's own error, passed on with everything it said; but its 401 is not the client's.
-    pub(super) async fn upstream_error<P: Platform>(
+    /// One try at one endpoint. Whatever comes of it is told to the endpoint's breaker.
+    async fn one_try<P: Platform>(
         &self,
         platform: &P,
-        response: Response<P::Body>,
-    ) -> Refusal {
+        request: Request<Payload>,
+        call: &Call,
+        want: Want,
+        ledger: &mut Ledger<P>,
+    ) -> Result<Arrived<P>, Refusal> {
+        let begun = platform.now();
+        let sent = send_within(platform, request, self.settings.first_byte_timeout).await;
+        let waited = platform.now().since(begun);
+        ledger.entry.upstream += waited;
+        ledger.entry.first_byte = sent.is_ok().then_some(waited);
+        let response = match sent {
+            Ok(response) => response,
+            Err(refusal) => {
+                ledger.upstream_did(learned(&refusal));
+                return Err(refusal);
+            }
+        };
         let (head, body) = response.into_parts();
+        let passes = call.passes_errors() && is_error_of_its_own(head.status);
+        if !head.status.is_success() && !passes {
+            let begun = platform.now();
+            let refusal = self.read_error(platform, &head, body).await;
+            ledger.entry.upstream += platform.now().since(begun);
+            ledger.upstream_did(breaker::Outcome::of(head.status));
+            return Err(refusal);
+        }
+        let idle = self.settings.stream_idle_timeout;
+        let begun = platform.now();
+        let content = match want {
+            Want::Head => Ok(Content::PassedOn(body)),
+            Want::Whole => {
+                whole(platform, body, self.settings.max_event_bytes, idle).await.map(Content::Whole)
+            }
+            Want::Events(framing) => {
+                let limit = self.settings.max_event_bytes;
+                let mut events = Box::new(Events::new(body, framing, limit, idle, ledger));
+                match events.begin(ledger).await {
+                    Beginning::Good => Ok(Content::Events(events)),
+                    Beginning::Bad(refusal) => Err(refusal),
+                }
+            }
+        };
+        let waited = platform.now().since(begun);
+        ledger.entry.upstream += waited;
+        match content {
+            Ok(Content::Events(events)) => {
+                ledger.entry.first_byte = ledger.entry.first_byte.map(|head| head + waited);
+                ledger.upstream_alive();
+                Ok(Arrived { head, content: Content::Events(events) })
+            }
+            Ok(Content::PassedOn(body)) => {
+                if passes {
+                    ledger.upstream_did(breaker::Outcome::of(head.status));
+                } else {
+                    ledger.upstream_alive();
+                }
+                Ok(Arrived { head, content: Content::PassedOn(body) })
+            }
+            Ok(Content::Whole(text)) => {
+                ledger.upstream_did(breaker::Outcome::Success);
+                Ok(Arrived { head, content: Content::Whole(text) })
+            }
+            Err(refusal) => {
+                ledger.upstream_did(learned(&refusal));
+                Err(refusal)
+            }
+        }
+    }
+
+    /// A place among `MAX_CONCURRENT_REQUESTS`, within `QUEUE_TIMEOUT_MS`. It is kept through all
+    /// tries: who has waited once need not wait again.
+    async fn wait_in_line<P: Platform>(
+        &self,
+        platform: &P,
+        ledger: &mut Ledger<P>,
+    ) -> Result<(), Refusal> {
+        if ledger.has_place() {
+            return Ok(());
+        }
+        let begun = platform.now();
+        let place = {
+            let _waiting = self.report.in_line();
+            within(platform, self.settings.queue_timeout, platform.place()).await
+        };
+        ledger.entry.queue += platform.now().since(begun);
+        match place {
+            Some(place) => {
+                ledger.keep(place);
+                Ok(())
+            }
+            None => Err(Refusal::QueueTimeout { after: QUEUE_PAUSE }),
+        }
+    }
+
+    /// A failure on its way to the client: what it teaches is remembered.
+    fn deliver<P: Platform>(
+        &self,
+        platform: &P,
+        refusal: Refusal,
+        reauthorized: bool,
+        ledger: &mut Ledger<P>,
+    ) -> Refusal {
+        ledger.leave_line();
+        let Refusal::Upstream(fault) = refusal else { return refusal };
+        if fault.is_project_problem() {
+            self.distrust_project();
+        }
+        if fault.is_unauthenticated() && reauthorized {
+            self.tokens().refused_again(platform.now());
+        }
+        if !ledger.entry.model.is_empty() {
+            lock(&self.quotas).note(&ledger.entry.model, &fault, platform.clock());
+        }
+        // A 401 of upstream's is not the client's.
+        Refusal::from(*fault)
+    }
+
+    /// Upstream's own error, with everything it said.
+    async fn read_error<P: Platform>(
+        &self,
+        platform: &P,
+        head: &http::response::Parts,
+        body: P::Body,
+    ) -> Refusal {
         if head.status.is_redirection() || head.status.is_informational() {
             let what = format!("it answered {}, which no API call should", head.status);
             return Refusal::UpstreamMalformed { what };
         }
         let idle = self.settings.stream_idle_timeout;
         let text = whole(platform, body, ERROR_LIMIT, idle).await.unwrap_or_default();
-        let fault = fault::read(head.status, &head.headers, &text);
-        if fault.is_project_problem() {
-            self.distrust_project();
-        }
-        fault.into()
-    }
-
-    /// One try: the response head, within `FIRST_BYTE_TIMEOUT_MS`.
-    pub(super) async fn send<P: Platform>(
-        &self,
-        platform: &P,
-        request: Request<Payload>,
-    ) -> Result<Response<P::Body>, Refusal> {
-        send_within(platform, request, self.settings.first_byte_timeout).await
-    }
-
-    /// The whole body of a successful answer.
-    pub(super) async fn read_whole<P: Platform>(
-        &self,
-        platform: &P,
-        body: P::Body,
-        ledger: &mut Ledger<P>,
-    ) -> Result<Bytes, Refusal> {
-        let begun = platform.now();
-        let (limit, idle) = (self.settings.max_event_bytes, self.settings.stream_idle_timeout);
-        let whole = whole(platform, body, limit, idle).await;
-        ledger.entry.upstream += platform.now().since(begun);
-        if whole.is_err() {
-            self.report.upstream(false);
-        }
-        whole
+        Refusal::Upstream(Box::new(fault::read(head.status, &head.headers, &text)))
     }
 
     /// A call of the proxy's own: same token, same tries.
@@ -109,8 +254,10 @@ impl Proxy {
         call: &Call,
         ledger: &mut Ledger<P>,
     ) -> Result<Bytes, Refusal> {
-        let response = self.attempt(platform, call, ledger).await?;
-        self.read_whole(platform, response.into_body(), ledger).await
+        match self.attempt(platform, call, Want::Whole, ledger).await?.content {
+            Content::Whole(text) => Ok(text),
+            Content::Events(_) | Content::PassedOn(_) => Err(Refusal::Internal),
+        }
     }
 
     /// A ledger for work outside of any client's request.
@@ -126,19 +273,41 @@ fn is_error_of_its_own(status: StatusCode) -> bool {
     (status.is_client_error() || status.is_server_error()) && status != StatusCode::UNAUTHORIZED
 }
 
+/// What a failure without an answer says of the endpoint.
+fn learned(refusal: &Refusal) -> breaker::Outcome {
+    match refusal {
+        Refusal::ShuttingDown => breaker::Outcome::Neutral,
+        Refusal::Upstream(fault) => breaker::Outcome::of(fault.http),
+        _ => breaker::Outcome::Failure,
+    }
+}
+
 /// Sends a request and waits for the head, but not longer than `limit`.
 pub(super) async fn send_within<P: Platform>(
     platform: &P,
     request: Request<Payload>,
     limit: Duration,
 ) -> Result<Response<P::Body>, Refusal> {
-    let mut sending = pin!(platform.send(request));
-    let mut timer = platform.timer(limit);
+    match within(platform, limit, platform.send(request)).await {
+        Some(sent) => sent.map_err(Refusal::from),
+        None => Err(timed_out(Awaited::FirstByte, limit)),
+    }
+}
+
+/// What a future gives, unless it takes longer than `limit`.
+pub(super) async fn within<P: Platform, F: Future>(
+    platform: &P,
+    limit: Duration,
+    future: F,
+) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let mut timer = None;
     poll_fn(|cx| {
-        if let Poll::Ready(sent) = sending.as_mut().poll(cx) {
-            return Poll::Ready(sent.map_err(Refusal::from));
+        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+            return Poll::Ready(Some(output));
         }
-        Pin::new(&mut timer).poll(cx).map(|()| Err(timed_out(Awaited::FirstByte, limit)))
+        let timer = timer.get_or_insert_with(|| platform.timer(limit));
+        Pin::new(timer).poll(cx).map(|()| None)
     })
     .await
 }
@@ -154,15 +323,10 @@ pub(super) async fn whole<P: Platform>(
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
     loop {
-        let mut timer = None;
-        let frame = poll_fn(|cx| {
-            if let Poll::Ready(frame) = Pin::new(&mut body).poll_frame(cx) {
-                return Poll::Ready(Ok(frame));
-            }
-            let timer = timer.get_or_insert_with(|| platform.timer(idle));
-            Pin::new(timer).poll(cx).map(|()| Err(timed_out(Awaited::NextChunk, idle)))
-        })
-        .await?;
+        let next = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
+        let Some(frame) = within(platform, idle, next).await else {
+            return Err(timed_out(Awaited::NextChunk, idle));
+        };
         let chunk = match frame {
             None => return Ok(if all.is_empty() { first } else { all.freeze() }),
             Some(Err(broken)) => return Err(broken.into()),
@@ -194,3 +358,6 @@ fn timed_out(awaited: Awaited, after: Duration) -> Refusal {
 
 /// An error body is text for people; a megabyte is generous.
 const ERROR_LIMIT: usize = 1 << 20;
+
+/// What a client that found no place is told to wait: places come free one at a time.
+const QUEUE_PAUSE: Duration = Duration::from_secs(1);

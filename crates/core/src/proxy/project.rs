@@ -80,7 +80,7 @@ impl Proxy {
         platform: &P,
         ledger: &mut Ledger<P>,
     ) -> Result<String, Refusal> {
-        let call = Call::post(&self.base, "loadCodeAssist", project::load_body())?;
+        let call = Call::post(&self.settings.api_version, "loadCodeAssist", project::load_body());
         let answer = match self.call_for_whole(platform, &call, ledger).await {
             // VPC Service Controls forbid the question, not the service: the CLI goes on with the
             // user's own project, and we have been given none.
@@ -109,8 +109,8 @@ impl Proxy {
                 platform.timer(pause_before(polls)).await;
             }
             let call = match &name {
-                Some(name) => Call::get(&self.base, name)?,
-                None => Call::post(&self.base, "onboardUser", onboarding.body())?,
+                Some(name) => Call::get(&self.settings.api_version, name),
+                None => Call::post(&self.settings.api_version, "onboardUser", onboarding.body()),
             };
             let answer = self.call_for_whole(platform, &call, ledger).await?;
             match onboarding.read(&answer) {
@@ -165,7 +165,11 @@ impl Proxy {
         ledger: &mut Ledger<P>,
     ) -> Result<Bytes, Refusal> {
         let body = json!({ "project": project }).to_string();
-        let call = Call::post(&self.base, "retrieveUserQuota", Payload::from(Bytes::from(body)))?;
+        let call = Call::post(
+            &self.settings.api_version,
+            "retrieveUserQuota",
+            Payload::from(Bytes::from(body)),
+        );
         self.call_for_whole(platform, &call, ledger).await
     }
 }

@@ -3,6 +3,11 @@
 use std::array;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use http::StatusCode;
+
+use crate::policy::breaker::State;
+use crate::refusal::Refusal;
+
 /// Why a try was followed by another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetryReason {
@@ -21,6 +26,19 @@ pub enum RetryReason {
 }
 
 impl RetryReason {
+    /// What a failed try that is followed by another counts as.
+    pub fn of(refusal: &Refusal) -> Self {
+        match refusal {
+            Refusal::UpstreamUnreachable { .. } => Self::Connect,
+            Refusal::UpstreamTimeout { .. } => Self::Timeout,
+            Refusal::Upstream(fault) if fault.http == StatusCode::TOO_MANY_REQUESTS => {
+                Self::RateLimited
+            }
+            Refusal::Upstream(_) => Self::ServerError,
+            _ => Self::Disconnected,
+        }
+    }
+
     /// As metrics show it.
     pub fn label(self) -> &'static str {
         RETRY_REASONS[self as usize]
@@ -67,6 +85,16 @@ pub enum BreakerState {
     HalfOpen,
     /// Nothing is let through.
     Open,
+}
+
+impl From<State> for BreakerState {
+    fn from(state: State) -> Self {
+        match state {
+            State::Closed => Self::Closed,
+            State::HalfOpen => Self::HalfOpen,
+            State::Open => Self::Open,
+        }
+    }
 }
 
 impl BreakerState {

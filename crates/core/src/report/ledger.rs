@@ -5,9 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use http::HeaderMap;
+
 use super::{CacheResult, Report, RetryReason, millis};
 use crate::assist::envelope::Usage;
 use crate::platform::{Moment, Platform};
+use crate::policy::breaker;
+use crate::policy::visit::Visit;
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +61,8 @@ pub struct Entry {
     pub usage: Usage,
     /// When the request came.
     pub received: Moment,
+    /// When the client will have lost its patience, if it named a time.
+    pub deadline: Option<Moment>,
     /// Time spent on reading the client's body.
     pub intake: Duration,
     /// Time spent waiting for a token and a project.
@@ -94,6 +100,7 @@ impl Entry {
             bytes_out: 0,
             usage: Usage::default(),
             received,
+            deadline: None,
             intake: Duration::ZERO,
             auth: Duration::ZERO,
             queue: Duration::ZERO,
@@ -136,7 +143,11 @@ pub struct Ledger<P: Platform> {
     platform: P,
     report: Arc<Report>,
     /// The endpoint that works on it.
-    endpoint: Option<usize>,
+    visit: Option<Visit>,
+    /// Its place among `MAX_CONCURRENT_REQUESTS`.
+    place: Option<P::Place>,
+    /// Headers that its answer carries, whatever it will be.
+    pub headers: HeaderMap,
     /// The entry, to be filled in.
     pub entry: Entry,
 }
@@ -147,7 +158,7 @@ impl<P: Platform> Ledger<P> {
         report.in_flight.fetch_add(1, Relaxed);
         report.set_aside.fetch_add(u64::from(!entry.counted), Relaxed);
         let (platform, report) = (platform.clone(), Arc::clone(report));
-        Self { platform, report, endpoint: None, entry }
+        Self { platform, report, visit: None, place: None, headers: HeaderMap::new(), entry }
     }
 
     /// The request is for the proxy itself (health, metrics, the status page): it is counted nowhere.
@@ -164,19 +175,54 @@ impl<P: Platform> Ledger<P> {
         self.report.retried(reason);
     }
 
-    /// A call goes to this endpoint of `CODE_ASSIST_ENDPOINT`, counted from zero. It is in flight
-    /// there until the answer's body ends, or a further try goes elsewhere.
-    pub fn upstream_at(&mut self, endpoint: usize) {
-        if self.endpoint != Some(endpoint) {
-            self.leave_endpoint();
-            self.endpoint = Some(endpoint);
-            self.report.endpoint_in_flight(endpoint, true);
+    /// A place in line has been reached. It is kept until upstream has been heard out.
+    pub fn keep(&mut self, place: P::Place) {
+        self.place = Some(place);
+    }
+
+    /// True while the request has its place.
+    pub fn has_place(&self) -> bool {
+        self.place.is_some()
+    }
+
+    /// A call goes to an endpoint. It is in flight there until upstream has been heard out.
+    pub fn visit(&mut self, visit: Visit) {
+        self.leave();
+        self.report.endpoint_in_flight(visit.index, true);
+        self.visit = Some(visit);
+    }
+
+    /// Upstream's answer has begun.
+    pub fn upstream_alive(&self) {
+        if let Some(visit) = &self.visit {
+            let state = visit.alive(self.platform.now());
+            self.report.breaker(visit.index, state);
         }
     }
 
-    fn leave_endpoint(&mut self) {
-        if let Some(endpoint) = self.endpoint.take() {
-            self.report.endpoint_in_flight(endpoint, false);
+    /// Upstream has been heard out, or has failed. A place in line is given back only when the
+    /// request is over, since a failed try may be followed by another.
+    pub fn upstream_did(&mut self, outcome: breaker::Outcome) {
+        match outcome {
+            breaker::Outcome::Failure => self.report.upstream(false),
+            breaker::Outcome::Alive | breaker::Outcome::Success => self.report.upstream(true),
+            breaker::Outcome::Neutral => {}
+        }
+        if let Some(visit) = self.visit.take() {
+            let index = visit.index;
+            self.report.endpoint_in_flight(index, false);
+            self.report.breaker(index, visit.end(outcome, self.platform.now()));
+        }
+    }
+
+    /// Upstream is needed no more.
+    pub fn leave_line(&mut self) {
+        self.place = None;
+    }
+
+    fn leave(&mut self) {
+        if let Some(visit) = self.visit.take() {
+            self.report.endpoint_in_flight(visit.index, false);
         }
     }
 
@@ -193,7 +239,7 @@ impl<P: Platform> Ledger<P> {
 
 impl<P: Platform> Drop for Ledger<P> {
     fn drop(&mut self) {
-        self.leave_endpoint();
+        self.leave();
         self.report.in_flight.fetch_sub(1, Relaxed);
         self.report.set_aside.fetch_sub(u64::from(!self.entry.counted), Relaxed);
         let now = self.platform.now();

@@ -167,7 +167,8 @@ impl Report {
     }
 
     /// What an endpoint's breaker does now; a change is counted. Saying the same again is free.
-    pub fn breaker(&self, endpoint: usize, state: BreakerState) {
+    pub fn breaker(&self, endpoint: usize, state: impl Into<BreakerState>) {
+        let state = state.into();
         let Some(endpoint) = self.endpoints.get(endpoint) else { return };
         if endpoint.breaker.swap(state as u8, Relaxed) != state as u8 {
             endpoint.transitions.add(state as usize, 1);

@@ -19,8 +19,6 @@ pub struct Knob {
     pub group: Group,
     /// How much of its value may be shown.
     pub secrecy: Secrecy,
-    /// Whether this version acts on it.
-    pub since: Since,
 }
 
 impl Knob {
@@ -62,11 +60,6 @@ impl Knob {
 
     const fn alias(mut self, aliases: &'static [&'static str]) -> Self {
         self.aliases = aliases;
-        self
-    }
-
-    const fn later(mut self, meanwhile: &'static str) -> Self {
-        self.since = Since::Later(meanwhile);
         self
     }
 
@@ -127,15 +120,6 @@ pub enum Secrecy {
     Login,
     /// Nothing.
     Secret,
-}
-
-/// Whether this version acts on a knob.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Since {
-    /// It does.
-    Now,
-    /// It only accepts and checks it. The text says what happens meanwhile.
-    Later(&'static str),
 }
 
 /// A heading of the reference.
@@ -245,24 +229,21 @@ pub const KNOBS: &[Knob] = &[
         "false",
         Kind::Switch,
         "Take the client's address from `X-Forwarded-For` (only behind a proxy that sets it).",
-    )
-    .later("the client's address is always that of its connection"),
+    ),
     knob(
         Group::Access,
         "RATE_LIMIT_MAX_REQUESTS",
         "0",
         Kind::Whole { min: 0, max: 1_000_000 },
         "Requests per window and client key (else client address); 0 is no limit.",
-    )
-    .later("there is no rate limit"),
+    ),
     knob(
         Group::Access,
         "RATE_LIMIT_WINDOW_MS",
         "60000",
         Kind::Whole { min: 1, max: DAY_MS },
         "The window of `RATE_LIMIT_MAX_REQUESTS`.",
-    )
-    .later("there is no rate limit"),
+    ),
     // Credentials
     knob(
         Group::Credentials,
@@ -441,24 +422,21 @@ pub const KNOBS: &[Knob] = &[
         "3",
         Kind::Whole { min: 0, max: 10 },
         "Retries after the first try.",
-    )
-    .later(NO_RETRIES),
+    ),
     knob(
         Group::Resilience,
         "RETRY_BASE_DELAY_MS",
         "1000",
         Kind::Whole { min: 0, max: MINUTE_MS },
         "First delay; it doubles with each retry, with full jitter.",
-    )
-    .later(NO_RETRIES),
+    ),
     knob(
         Group::Resilience,
         "RETRY_MAX_DELAY_MS",
         "30000",
         Kind::Whole { min: 0, max: 10 * MINUTE_MS },
         "Longest delay, and the longest that upstream may ask for and still be retried.",
-    )
-    .later(NO_RETRIES),
+    ),
     knob(
         Group::Resilience,
         "CIRCUIT_BREAKER_FAILURE_THRESHOLD",
@@ -466,16 +444,14 @@ pub const KNOBS: &[Knob] = &[
         Kind::Whole { min: 1, max: 100 },
         "Consecutive failures of one endpoint that open its circuit breaker.",
     )
-    .alias(&["CIRCUIT_BREAKER_THRESHOLD"])
-    .later(NO_BREAKER),
+    .alias(&["CIRCUIT_BREAKER_THRESHOLD"]),
     knob(
         Group::Resilience,
         "CIRCUIT_BREAKER_TIMEOUT_MS",
         "60000",
         Kind::Whole { min: 1000, max: 5 * MINUTE_MS },
         "How long it stays open before one probe is let through.",
-    )
-    .later(NO_BREAKER),
+    ),
     // Limits, repeated requests and shutdown
     knob(
         Group::Limits,
@@ -497,40 +473,35 @@ pub const KNOBS: &[Knob] = &[
         "100",
         Kind::Whole { min: 1, max: 100_000 },
         "Upstream requests in flight, a stream until it ends; more wait in line.",
-    )
-    .later(NO_QUEUE),
+    ),
     knob(
         Group::Limits,
         "QUEUE_TIMEOUT_MS",
         "10000",
         Kind::Whole { min: 0, max: 10 * MINUTE_MS },
         "Longest wait in that line, then 503 with `Retry-After`.",
-    )
-    .later(NO_QUEUE),
+    ),
     knob(
         Group::Limits,
         "REQUEST_DEDUP_WINDOW_MS",
         "1000",
         Kind::Whole { min: 0, max: 10 * MINUTE_MS },
         "Equal repeatable requests within this time share one answer; 0 turns it off.",
-    )
-    .later("every request goes upstream"),
+    ),
     knob(
         Group::Limits,
         "RESPONSE_CACHE_TTL_SECONDS",
         "300",
         Kind::Whole { min: 0, max: DAY_MS / 1000 },
         "How long answers of repeatable requests are kept; 0 turns it off.",
-    )
-    .later(NO_CACHE),
+    ),
     knob(
         Group::Limits,
         "RESPONSE_CACHE_MAX_BYTES",
         "67108864",
         Kind::Whole { min: 0, max: 4 * GIBIBYTE - 1 },
         "Memory for those answers.",
-    )
-    .later(NO_CACHE),
+    ),
     knob(
         Group::Limits,
         "SHUTDOWN_GRACE_MS",
@@ -596,25 +567,11 @@ const fn knob(
     kind: Kind,
     doc: &'static str,
 ) -> Knob {
-    Knob {
-        name,
-        aliases: &[],
-        default,
-        kind,
-        doc,
-        group,
-        secrecy: Secrecy::Open,
-        since: Since::Now,
-    }
+    Knob { name, aliases: &[], default, kind, doc, group, secrecy: Secrecy::Open }
 }
 
 /// What stands for a secret.
 pub(super) const MASK: &str = "***";
-
-const NO_BREAKER: &str = "there is no circuit breaker";
-const NO_CACHE: &str = "no answer is cached";
-const NO_QUEUE: &str = "the number of requests in flight is not limited";
-const NO_RETRIES: &str = "the only retry is one after a token refresh";
 
 const MINUTE_MS: u64 = 60_000;
 const HOUR_MS: u64 = 60 * MINUTE_MS;

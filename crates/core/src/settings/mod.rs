@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-pub use knobs::{Group, KNOBS, Kind, Knob, Secrecy, Since};
+pub use knobs::{Group, KNOBS, Kind, Knob, Secrecy};
 pub use reference::reference;
 
 /// Everything that can be set, parsed and within bounds.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Uri;
 use secrecy::SecretString;
 
-use super::knobs::{KNOBS, Kind, Knob, Since};
+use super::knobs::{KNOBS, Kind, Knob};
 use super::{Effective, KvUrl, Layer, LogFormat, Problem, Settings, Source, Warning, parse};
 
 pub(super) fn settings(layers: &[Layer<'_>]) -> Result<(Settings, Vec<Warning>), Vec<Problem>> {
@@ -206,13 +206,6 @@ impl<'a> Reader<'a> {
                 endpoints.push(base);
             }
         }
-        if let [first, _, ..] = endpoints.as_slice() {
-            let text = format!(
-                "several endpoints are accepted and checked, but this version uses only the \
-                 first, {first}"
-            );
-            self.warn(knob.name, text);
-        }
         endpoints
     }
 
@@ -345,14 +338,6 @@ impl<'a> Reader<'a> {
                     self.warn(found.name, text);
                 }
             }
-        }
-        if let Since::Later(meanwhile) = knob.since
-            && found.value != knob.default
-        {
-            let text = format!(
-                "is accepted and checked, but this version does not act on it yet: {meanwhile}"
-            );
-            self.warn(found.name, text);
         }
     }
 }

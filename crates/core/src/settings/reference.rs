@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::knobs::{Group, KNOBS, Knob, Secrecy, Since};
+use super::knobs::{Group, KNOBS, Knob, Secrecy};
 
 /// The reference of all settings in Markdown.
 pub fn reference() -> String {
@@ -33,9 +33,6 @@ fn row(page: &mut String, knob: &Knob) -> std::fmt::Result {
         Secrecy::Open => {}
         Secrecy::Login => write!(page, " A login in the URL is never shown.")?,
         Secrecy::Secret => write!(page, " Secret: never shown, and no flag.")?,
-    }
-    if let Since::Later(meanwhile) = knob.since {
-        write!(page, " **Not yet in effect**: accepted and checked, but {meanwhile}.")?;
     }
     writeln!(page, " |")
 }

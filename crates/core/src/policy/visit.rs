@@ -1,0 +1,63 @@
+//! A call's stay at an endpoint, which ends by itself when it is dropped.
+//!
+//! The one room of this folder that holds a lock: a dropped future cannot be asked to tidy up.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::breaker::{Outcome, State};
+use super::endpoint::{Choice, Endpoints, Resting};
+use crate::platform::Moment;
+
+/// A call that is in flight at an endpoint.
+#[derive(Debug)]
+pub struct Visit {
+    endpoints: Arc<Mutex<Endpoints>>,
+    choice: Option<Choice>,
+    /// The endpoint's number.
+    pub index: usize,
+    /// The endpoint's base URL.
+    pub url: Arc<str>,
+}
+
+impl Visit {
+    /// Goes to the best endpoint there is for a call that has been at `tried` before.
+    pub fn begin(
+        endpoints: &Arc<Mutex<Endpoints>>,
+        now: Moment,
+        tried: &[usize],
+    ) -> Result<Self, Resting> {
+        let choice = lock(endpoints).choose(now, tried)?;
+        let (index, url) = (choice.index, Arc::clone(&choice.url));
+        Ok(Self { endpoints: Arc::clone(endpoints), choice: Some(choice), index, url })
+    }
+
+    /// The answer has begun. Says what the endpoint's breaker does now.
+    pub fn alive(&self, now: Moment) -> State {
+        let mut endpoints = lock(&self.endpoints);
+        if let Some(choice) = &self.choice {
+            endpoints.alive(choice, now);
+        }
+        endpoints.state(self.index, now)
+    }
+
+    /// The call is over. Says what the endpoint's breaker does now.
+    pub fn end(mut self, outcome: Outcome, now: Moment) -> State {
+        let mut endpoints = lock(&self.endpoints);
+        if let Some(choice) = self.choice.take() {
+            endpoints.end(choice, outcome, now);
+        }
+        endpoints.state(self.index, now)
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        if let Some(choice) = self.choice.take() {
+            lock(&self.endpoints).leave(choice);
+        }
+    }
+}
+
+fn lock(endpoints: &Mutex<Endpoints>) -> MutexGuard<'_, Endpoints> {
+    endpoints.lock().unwrap_or_else(PoisonError::into_inner)
+}
