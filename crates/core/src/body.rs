@@ -111,6 +111,8 @@ pub struct Events<P: Platform> {
     begun: bool,
     /// An event told why the answer ended.
     finished: bool,
+    /// There were lines that mean nothing.
+    ignored: bool,
     trace: Option<String>,
 }
 
@@ -150,6 +152,7 @@ impl<P: Platform> Events<P> {
             phase: Phase::Live,
             begun: false,
             finished: false,
+            ignored: false,
             trace: None,
         }
     }
@@ -159,6 +162,11 @@ impl<P: Platform> Events<P> {
         std::future::poll_fn(|cx| {
             match ready!(self.poll_step(cx, ledger)) {
                 Step::Piece(piece) => self.ready.push_front(piece),
+                // A page, say, with the status of a stream.
+                Step::End if self.ignored => {
+                    let what = "the answer is no event stream".to_owned();
+                    return Poll::Ready(Beginning::Bad(Refusal::UpstreamMalformed { what }));
+                }
                 Step::End => self.end(ledger),
                 Step::Failed(refusal) => return Poll::Ready(Beginning::Bad(refusal)),
             }
@@ -247,7 +255,11 @@ impl<P: Platform> Events<P> {
         let unwrapped = match unwrap(text, Form::Compact, self.trace.as_deref()) {
             Ok(unwrapped) => unwrapped,
             // Lines that are neither SSE nor JSON mean nothing; neither does OpenAI's end mark.
-            Err(_) if bare || text.trim_ascii() == b"[DONE]" => return None,
+            Err(_) if bare => {
+                self.ignored = true;
+                return None;
+            }
+            Err(_) if text.trim_ascii() == b"[DONE]" => return None,
             Err(malformed) => {
                 let what = format!("a stream event is no JSON: {malformed}");
                 return Some(Step::Failed(Refusal::UpstreamMalformed { what }));
@@ -260,9 +272,7 @@ impl<P: Platform> Events<P> {
         if let Some(error) = unwrapped.error {
             return Some(Step::Failed(fault::from_event(&error).into()));
         }
-        if bare {
-            return None;
-        }
+        self.ignored |= bare && unwrapped.response.is_none();
         self.finished |= unwrapped.finished;
         if let Some(usage) = unwrapped.usage {
             ledger.entry.usage = usage;
@@ -373,25 +383,26 @@ impl<P: Platform> PassedOn<P> {
 struct Idle<P: Platform> {
     platform: P,
     limit: Duration,
-    last: Moment,
+    /// Since when upstream has been waited for: a client that is slow to take what there is does
+    /// not make upstream silent.
+    since: Option<Moment>,
     timer: Option<P::Timer>,
 }
 
 impl<P: Platform> Idle<P> {
     fn new(ledger: &Ledger<P>, limit: Duration) -> Self {
-        let platform = ledger.platform().clone();
-        let last = platform.now();
-        Self { platform, limit, last, timer: None }
+        Self { platform: ledger.platform().clone(), limit, since: None, timer: None }
     }
 
     fn touch(&mut self) {
-        self.last = self.platform.now();
+        self.since = None;
     }
 
     /// Ready when upstream has been silent for too long.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            let silent = self.platform.now().since(self.last);
+            let now = self.platform.now();
+            let silent = now.since(*self.since.get_or_insert(now));
             let Some(left) = self.limit.checked_sub(silent).filter(|left| !left.is_zero()) else {
                 return Poll::Ready(());
             };

@@ -7,9 +7,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use flate2::write::GzDecoder;
+use flate2::write::MultiGzDecoder;
 use http::HeaderMap;
-use http::header::CONTENT_ENCODING;
+use http::header::{CONTENT_ENCODING, EXPECT};
 use http_body::{Body, Frame};
 
 use crate::platform::Platform;
@@ -58,6 +58,35 @@ pub async fn collect<P: Platform, B: Body<Data = Bytes>>(
     }
 }
 
+/// Reads and drops what is left of a body whose request has been refused. A client that is still
+/// sending would not read the answer: it would see its connection reset (HTTP/1 has no other way
+/// to say "enough").
+pub async fn drain<P: Platform, B: Body<Data = Bytes>>(
+    platform: &P,
+    headers: &HeaderMap,
+    mut body: Pin<&mut B>,
+) {
+    // Who waits for a 100 has sent nothing, and reading would ask for it.
+    if body.is_end_stream() || headers.contains_key(EXPECT) {
+        return;
+    }
+    let mut timer = platform.timer(LONGEST_DRAIN);
+    let mut dropped = 0;
+    poll_fn(|cx| {
+        while dropped < LARGEST_DRAIN {
+            match body.as_mut().poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    dropped += frame.data_ref().map_or(0, Bytes::len);
+                }
+                Poll::Ready(None | Some(Err(_))) => return Poll::Ready(()),
+                Poll::Pending => return Pin::new(&mut timer).poll(cx),
+            }
+        }
+        Poll::Ready(())
+    })
+    .await;
+}
+
 /// The next frame, or the refusal for a client that has fallen silent or gone.
 async fn next<P: Platform, B: Body<Data = Bytes>>(
     platform: &P,
@@ -98,7 +127,7 @@ impl Encoding {
 
 fn gunzip(packed: &[u8], limit: usize) -> Result<Bytes, Refusal> {
     let corrupt = |_| Refusal::UnsupportedEncoding { what: "gzip that does not unpack".to_owned() };
-    let mut decoder = GzDecoder::new(Bounded { out: Vec::new(), limit, over: false });
+    let mut decoder = MultiGzDecoder::new(Bounded { out: Vec::new(), limit, over: false });
     for piece in packed.chunks(PIECE) {
         let written = decoder.write_all(piece);
         if decoder.get_ref().over {
@@ -138,5 +167,9 @@ impl Write for Bounded {
 
 /// A client that sends nothing for so long is not sending any more.
 const LONGEST_SILENCE: Duration = Duration::from_secs(30);
+
+/// Further than this a refused body is not read: the client is sending blindly.
+const LARGEST_DRAIN: usize = 32 << 20;
+const LONGEST_DRAIN: Duration = Duration::from_secs(2);
 
 const PIECE: usize = 64 * 1024;

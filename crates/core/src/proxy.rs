@@ -24,7 +24,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version};
 use http_body::Body;
 
 use self::ask::Asked;
@@ -35,6 +35,7 @@ use crate::assist::call::Call;
 use crate::body::{Events, ProxyBody};
 use crate::gemini::route::{self, Framing, NoRoute, Route};
 use crate::gemini::status;
+use crate::intake;
 use crate::payload::Payload;
 use crate::platform::Platform;
 use crate::policy::endpoint::Endpoints;
@@ -128,14 +129,21 @@ impl Proxy {
         request: Request<B>,
     ) -> Response<ProxyBody<P>> {
         let (parts, body) = request.into_parts();
+        let mut body = pin!(body);
         let id = access::forwardable_request_id(&parts.headers)
             .map_or_else(|| ask::request_id(platform), str::to_owned);
         let mut ledger = Ledger::open(platform, &self.report, Entry::new(id, platform.now()));
         let route = route::read(&parts.method, &parts.uri);
         let in_array = matches!(&route, Ok(Route::Stream { framing: Framing::Array, .. }));
-        let answer = match caught(self.answer(platform, &parts, route, body, &mut ledger)).await {
+        let life = self.answer(platform, &parts, route, body.as_mut(), &mut ledger);
+        let answer = match caught(life).await {
             Ok(answer) => answer,
-            Err(refusal) => refuse(&refusal, in_array, &mut ledger),
+            Err(refusal) => {
+                if parts.version < Version::HTTP_2 {
+                    intake::drain(platform, &parts.headers, body).await;
+                }
+                refuse(&refusal, in_array, &mut ledger)
+            }
         };
         self.respond(platform, &parts, answer, ledger)
     }

@@ -772,3 +772,26 @@ fn a_bug_costs_its_own_request_and_no_other() {
     assert_eq!(run(&script, &proxy, post(GENERATE, HELLO)).status, 200);
     assert_eq!(proxy.report().in_flight(), 0);
 }
+
+#[test]
+fn a_page_with_the_status_of_a_stream_is_a_502() {
+    let script = Script::new(google_but(|request| {
+        request
+            .is("?alt=sse")
+            .then(|| Reply::ok("<!doctype html>\n<p>Sign in to the hotel's network</p>\n"))
+    }));
+    let proxy = signed_in(&script, 3000);
+    let answer = run(&script, &proxy, post(STREAM, HELLO));
+    assert_eq!((answer.status.as_u16(), answer.reason().as_str()), (502, "UPSTREAM_MALFORMED"));
+}
+
+#[test]
+fn a_single_json_answer_to_a_stream_is_read_all_the_same() {
+    let script = Script::new(google_but(|request| {
+        request.is("?alt=sse").then(|| Reply::ok(format!("[{}]\n", last_event("Hello"))))
+    }));
+    let proxy = signed_in(&script, 3000);
+    let answer = run(&script, &proxy, post(STREAM, HELLO));
+    assert_eq!(answer.status, 200);
+    assert!(answer.text().starts_with("data: {\"candidates\""), "{}", answer.text());
+}
