@@ -105,7 +105,7 @@ fn suite(
 }
 
 /// `npm ci`, unless it was done with this very lock file before.
-fn npm_packages(node: &Path) -> Result<(), Failure> {
+pub(crate) fn npm_packages(node: &Path) -> Result<(), Failure> {
     let lock = folder().join("package-lock.json");
     let modules = folder().join("node_modules");
     let stamp = modules.join(".xtask-installed");
@@ -156,11 +156,13 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     fs::read(path).map_err(|why| Failure::new(format!("cannot read {}: {why}", path.display())))
 }
 
-fn folder() -> PathBuf {
+/// The clients' tests.
+pub(crate) fn folder() -> PathBuf {
     crate::root().join("clients")
 }
 
-fn work() -> PathBuf {
+/// What is downloaded or written for them.
+pub(crate) fn work() -> PathBuf {
     crate::target().join("clients")
 }
 

@@ -9,10 +9,14 @@ use crate::report::Failure;
 /// A program that the tests need from the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Need {
+    /// A browser, for the status page.
+    Chromium,
     /// A C++ compiler: libFuzzer is built from source.
     Cxx,
     /// Node and npm.
     Node,
+    /// Prometheus's checker of metrics and rules.
+    Promtool,
     /// Python 3 with `venv` and `pip`.
     Python,
 }
@@ -20,11 +24,13 @@ pub(crate) enum Need {
 impl Need {
     fn is_met(self) -> bool {
         match self {
+            Self::Chromium => answers(Command::new("/usr/bin/chromium").arg("--version")),
             Self::Cxx => answers(Command::new("c++").arg("--version")),
             Self::Node => {
                 answers(Command::new("node").arg("--version"))
                     && answers(Command::new("npm").arg("--version"))
             }
+            Self::Promtool => answers(Command::new("promtool").arg("--version")),
             // Debian splits ensurepip off into python3-venv, so `import venv` alone says nothing.
             Self::Python => answers(Command::new("python3").args(["-c", "import venv, ensurepip"])),
         }
@@ -32,16 +38,20 @@ impl Need {
 
     fn debian_packages(self) -> &'static [&'static str] {
         match self {
+            Self::Chromium => &["chromium"],
             Self::Cxx => &["g++"],
             Self::Node => &["nodejs", "npm"],
+            Self::Promtool => &["prometheus"],
             Self::Python => &["python3", "python3-venv", "python3-pip"],
         }
     }
 
     fn name(self) -> &'static str {
         match self {
+            Self::Chromium => "Chromium (`/usr/bin/chromium`)",
             Self::Cxx => "a C++ compiler (`c++`)",
             Self::Node => "Node with npm (`node`, `npm`)",
+            Self::Promtool => "promtool",
             Self::Python => "Python 3 with venv and pip (`python3`)",
         }
     }

@@ -9,6 +9,7 @@ mod fuzz;
 mod http;
 mod lint;
 mod machine;
+mod monitoring;
 mod process;
 mod proxy;
 mod report;
@@ -46,6 +47,7 @@ enum Task {
     Fuzz(fuzz::Plan),
     Help,
     Lint,
+    Monitoring,
     Smoke,
     Test,
 }
@@ -66,6 +68,7 @@ impl Task {
             "fuzz" => return fuzz::Plan::parse(rest).map(Self::Fuzz),
             "help" | "--help" | "-h" => Self::Help,
             "lint" => Self::Lint,
+            "monitoring" => Self::Monitoring,
             "smoke" => Self::Smoke,
             "test" => Self::Test,
             other => return Err(format!("there is no task `{other}`")),
@@ -93,6 +96,7 @@ fn run(task: &Task) -> ExitCode {
         Task::Fuzz(plan) => fuzz::run(&mut report, plan),
         Task::Help => {}
         Task::Lint => lint::run(&mut report),
+        Task::Monitoring => monitoring::run(&mut report),
         Task::Smoke => smoke::run(&mut report),
         Task::Test => test::run(&mut report),
     }
@@ -122,9 +126,14 @@ Usage: cargo xtask TASK
   test      Sets up and runs every test: the Rust tests of all crates, then the real
             proxy binary in front of the emulator, driven by Google's own clients:
             python-genai (two generations), js-genai, the legacy JS SDK, the Gemini CLI.
-            Needs Rust, Node and Python 3 with venv; on Debian and Ubuntu, as root, what
-            is missing is installed with apt-get. Closes with `N passed, N failed`.
-  clients   Only the second half of `test`.
+            Then what people watch it with: promtool on metrics, rules and dashboard, and
+            the status page in headless Chromium.
+            Needs Rust, Node, Python 3 with venv, promtool and Chromium; on Debian and Ubuntu,
+            as root, what is missing is installed with apt-get. Closes with `N passed, N failed`.
+  clients   Only the clients' part of `test`.
+  monitoring
+            Only the last part of `test`. SHOTS=FOLDER keeps screenshots, SECONDS=N loads the
+            proxy for so long before they are taken.
   smoke     The README's first command, `cargo run --release -- serve --emulator`, and a
             few requests through it.
   lint      Formatting, clippy for each crate by itself with warnings as errors, what the
@@ -165,8 +174,10 @@ mod tests {
 
     #[test]
     fn every_task_in_the_help_can_be_parsed() {
-        for name in ["test", "clients", "smoke", "lint", "deny", "fuzz", "docs", "ci"] {
-            assert!(HELP.contains(&format!("\n  {name} ")), "{name} is not in the help");
+        for name in ["test", "clients", "monitoring", "smoke", "lint", "deny", "fuzz", "docs", "ci"]
+        {
+            let listed = [' ', '\n'].map(|end| format!("\n  {name}{end}"));
+            assert!(listed.iter().any(|line| HELP.contains(line)), "{name} is not in the help");
             assert!(parse(name).is_ok(), "{name}");
         }
     }

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use crate::clients;
 use crate::machine::cargo;
+use crate::monitoring;
 use crate::process::tee;
 use crate::report::{Failure, Report};
 use crate::tally::{Runner, Tally};
 
-/// The Rust tests of all crates, then the client suites against the real binary.
+/// The Rust tests of all crates, then the client suites against the real binary, then what people
+/// watch it with.
 pub(crate) fn run(report: &mut Report) {
     report.suite("cargo test --workspace", || {
         // Unit, integration and documentation tests; one that fails does not hide the others.
@@ -17,6 +19,7 @@ pub(crate) fn run(report: &mut Report) {
         judged(Runner::Cargo.count(&output), status.success(), "cargo test")
     });
     clients::run(report);
+    monitoring::run(report);
 }
 
 /// A runner's count, checked against its exit code: red without a failed test means that

@@ -1,7 +1,8 @@
 'use strict';
 (() => {
   const EVERY = 2000;
-  const KEPT = 150; // points in the plots: five minutes
+  const KEPT = 150; // most points in the plots: five minutes
+  const FEWEST = 31; // and the fewest that they have room for: one minute
   const LOOK_BACK = 30; // points that the tiles look back on: one minute
   const PERCENTILES_OVER = 5; // points that one percentile in a plot is made of
   const NAME = 'code_assist_proxy_';
@@ -78,6 +79,7 @@
       all: labelled(metrics, 'requests_total', {}),
       failed: labelled(metrics, 'requests_total', { status: '4xx' }) + labelled(metrics, 'requests_total', { status: '5xx' }),
       atHand: labelled(metrics, 'token_requests_total', { result: 'at_hand' }),
+      cpu: metrics.process_cpu_seconds_total?.samples[0]?.value ?? null,
       waited: labelled(metrics, 'token_requests_total', { result: 'waited' }),
       overhead: histogram('overhead_seconds'),
       first: histogram('upstream_first_byte_seconds'),
@@ -122,7 +124,7 @@
   const nice = (n) => {
     if (!(n > 0)) return 1;
     const power = 10 ** Math.floor(Math.log10(n));
-    return [1, 2, 3, 5, 10].map((step) => step * power).find((step) => step >= n * 1.0001) ?? 10 * power;
+    return [1, 1.5, 2, 3, 4, 5, 6, 8, 10].map((step) => step * power).find((step) => step >= n * 1.0001) ?? 10 * power;
   };
 
   /** A plot of some fields of the points, with a reading of the point under the pointer. */
@@ -150,19 +152,20 @@
     const mark = draw('line', { class: 'mark', y1: 0, y2: 100, visibility: 'hidden' });
     svg.append(mark);
     let pointed = null;
-    const x = (i) => 100 - ((points.length - 1 - i) * 100) / (KEPT - 1);
+    const room = () => Math.max(FEWEST, points.length) - 1;
+    const x = (i) => 100 - ((points.length - 1 - i) * 100) / room();
     const show = () => {
       const at = pointed === null ? points.length - 1 : pointed;
       lines.forEach(({ field: name }, n) => (numbers[n].textContent = unit(points[at]?.[name] ?? null)));
       const past = Math.round((points.at(-1).at - points[at].at) / 1000);
-      left.textContent = pointed === null ? '5 min ago' : `${past} s ago`;
+      left.textContent = `${span(pointed === null ? (room() * EVERY) / 1000 : past)} ago`;
       mark.setAttribute('visibility', pointed === null ? 'hidden' : 'visible');
       if (pointed !== null) for (const end of ['x1', 'x2']) mark.setAttribute(end, x(at));
     };
     field.addEventListener('pointermove', (event) => {
       if (!points.length) return;
       const box = field.getBoundingClientRect();
-      const back = Math.round((1 - (event.clientX - box.left) / box.width) * (KEPT - 1));
+      const back = Math.round((1 - (event.clientX - box.left) / box.width) * room());
       pointed = Math.min(points.length - 1, Math.max(0, points.length - 1 - back));
       show();
     });
@@ -173,7 +176,7 @@
     return () => {
       pointed = pointed === null ? null : Math.min(pointed, points.length - 1);
       const most = nice(Math.max(0, ...points.flatMap((point) => lines.map((line) => point[line.field] ?? 0))));
-      top.textContent = unit(most);
+      top.textContent = unit(most).replace(/\.0+(?= |$)/, '');
       lines.forEach(({ field: name }, n) => {
         let path = '';
         let area = '';
@@ -196,7 +199,7 @@
       });
       show();
       const latest = lines.map(({ label, field: name }) => `${label} ${unit(points.at(-1)[name] ?? null)}`);
-      host.setAttribute('aria-label', `Plot of the last five minutes. Now: ${latest.join(', ')}`);
+      host.setAttribute('aria-label', `Plot of the last minutes. Now: ${latest.join(', ')}`);
     };
   }
 
@@ -272,7 +275,7 @@
     say('flight-more', queue.waiting ? `${queue.waiting} wait in line` : 'nobody waits');
     for (const [id, latency] of [['overhead', health.latency.overhead], ['first', health.latency.upstream_first_byte]]) {
       say(id, duration(latency.p50));
-      say(`${id}-more`, latency.count ? `p90 ${duration(latency.p90)} · p99 ${duration(latency.p99)}` : 'nothing in the last minute');
+      say(`${id}-more`, latency.count ? `p99 ${duration(latency.p99)}` : 'nothing in the last minute');
     }
     const ended = now.all - then.all;
     say('errors', ended ? percent((now.failed - then.failed) / ended) : '–');
@@ -301,11 +304,12 @@
 
     const memory = metrics.process_resident_memory_bytes?.samples[0]?.value;
     const files = metrics.process_open_fds?.samples[0]?.value;
-    const cpu = metrics.process_cpu_seconds_total?.samples[0]?.value;
+    const [then, now] = [minuteAgo(), points.at(-1)];
+    const cpu = now.cpu === null || now === then ? null : (now.cpu - then.cpu) / ((now.at - then.at) / 1000);
     pairs('process', [
       ['Memory', memory === undefined ? '–' : bytes(memory)],
       ['Open files', files === undefined ? '–' : count(files)],
-      ['Processor', cpu === undefined ? '–' : span(cpu)],
+      ['Processor', cpu === null ? '–' : `${percent(cpu)} of a core`],
       ['Store', pill(checks.store.status)],
     ]);
 

@@ -1,0 +1,276 @@
+//! What a proxy tells of itself, after whole lives of requests over a scripted platform.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use code_assist_core::proxy::Proxy;
+use code_assist_core::settings::{Layer, Settings, Source};
+use code_assist_testkit::client::{Answer, ask, get, post};
+use code_assist_testkit::google::{event, google, google_but, last_event, sse};
+use code_assist_testkit::script::{Reply, Script};
+use http::Request;
+use serde_json::Value;
+
+fn proxy_with(script: &Script, more: &[(&str, &str)]) -> Proxy {
+    let ours = [
+        ("CODE_ASSIST_ENDPOINT", "http://127.0.0.1:1"),
+        ("OAUTH_TOKEN_URL", "http://127.0.0.1:2/token"),
+        ("OAUTH_TOKENINFO_URL", "http://127.0.0.1:2/tokeninfo"),
+        ("HOME", "/home/test"),
+    ];
+    let lookup = |name: &str| {
+        let found = more.iter().chain(&ours).find(|(known, _)| *known == name);
+        found.map(|(_, value)| (*value).to_owned())
+    };
+    let layers = [Layer { source: Source::Env, lookup: &lookup }];
+    let (settings, _) = Settings::read(&layers).expect("the test's settings are good");
+    Proxy::new(settings, script)
+}
+
+fn signed_in(script: &Script, more: &[(&str, &str)]) -> Proxy {
+    script.write_login(
+        r#"{"access_token":"ya29.secret-access","refresh_token":"1//secret-refresh","expiry_date":1750003600000}"#,
+    );
+    proxy_with(script, more)
+}
+
+fn run(
+    script: &Script,
+    proxy: &Proxy,
+    request: Request<code_assist_core::payload::Payload>,
+) -> Answer {
+    script.run(proxy, ask(proxy, script, request))
+}
+
+fn with(path: &str, name: &str, value: &str) -> Request<code_assist_core::payload::Payload> {
+    let mut request = get(path);
+    let name: http::HeaderName = name.parse().expect("a test names a valid header");
+    request.headers_mut().insert(name, value.parse().expect("a test has a valid value"));
+    request
+}
+
+/// A proxy after one request of each kind.
+fn after_traffic() -> (Script, Proxy) {
+    let script = Script::new(google_but(|request| match () {
+        () if request.body.contains("quota") => Some(Reply::status(429, "{}")),
+        () if request.is(":generateContent") => {
+            Some(google()(request).after(Duration::from_millis(300)))
+        }
+        () => None,
+    }));
+    let proxy = signed_in(&script, &[]);
+    for (path, body) in [
+        (GENERATE, HELLO),
+        (STREAM, HELLO),
+        (COUNT, HELLO),
+        (GENERATE, r#"{"contents":[{"parts":[{"text":"quota"}]}]}"#),
+        (GENERATE, "{"),
+        ("/v1beta/models/gemini-2.5-pro:embedContent", HELLO),
+    ] {
+        run(&script, &proxy, post(path, body));
+    }
+    (script, proxy)
+}
+
+const GENERATE: &str = "/v1beta/models/gemini-2.5-flash:generateContent";
+const STREAM: &str = "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse";
+const COUNT: &str = "/v1beta/models/gemini-2.5-flash:countTokens";
+const HELLO: &str = r#"{"contents":[{"role":"user","parts":[{"text":"Hello"}]}]}"#;
+
+#[test]
+fn requests_are_counted_by_method_model_and_status() {
+    let (script, proxy) = after_traffic();
+    let answer = run(&script, &proxy, get("/metrics"));
+    assert_eq!(answer.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
+    let text = answer.text();
+    for line in [
+        r#"requests_total{method="generateContent",model="gemini-2.5-flash",status="2xx"} 1"#,
+        r#"requests_total{method="streamGenerateContent",model="gemini-2.5-flash",status="2xx"} 1"#,
+        r#"requests_total{method="countTokens",model="gemini-2.5-flash",status="2xx"} 1"#,
+        r#"requests_total{method="generateContent",model="gemini-2.5-flash",status="4xx"} 1"#,
+        r#"requests_total{method="generateContent",model="none",status="4xx"} 1"#,
+        r#"requests_total{method="other",model="none",status="4xx"} 1"#,
+        r#"refusals_total{reason="upstream_429"} 1"#,
+        r#"refusals_total{reason="malformed_json"} 1"#,
+        r#"refusals_total{reason="not_offered"} 1"#,
+        r#"request_duration_seconds_count 6"#,
+        r#"upstream_first_byte_seconds_count 4"#,
+        r#"upstream_first_byte_seconds_bucket{le="0.25"} 3"#,
+        r#"overhead_seconds_bucket{le="0.000025"} 6"#,
+        r#"token_requests_total{result="at_hand"} 4"#,
+        r#"token_requests_total{result="waited"} 1"#,
+        r#"breaker_state{endpoint="http://127.0.0.1:1",state="closed"} 1.0"#,
+        "requests_in_flight 0.0",
+        r#"upstream_requests_in_flight{endpoint="http://127.0.0.1:1"} 0.0"#,
+        "store_connected 1.0",
+    ] {
+        let line = format!("\ncode_assist_proxy_{line}\n");
+        assert!(format!("\n{text}").contains(&line), "{line} in {text}");
+    }
+    assert!(!text.contains("secret"), "{text}");
+}
+
+#[test]
+fn looking_at_the_proxy_is_no_request() {
+    let script = Script::new(google());
+    let proxy = signed_in(&script, &[]);
+    for path in ["/metrics", "/health", "/health/detailed", "/"] {
+        assert_eq!(run(&script, &proxy, get(path)).status, 200, "{path}");
+    }
+    let text = run(&script, &proxy, get("/metrics")).text();
+    assert!(text.contains("\ncode_assist_proxy_request_duration_seconds_count 0\n"), "{text}");
+    assert!(text.contains("\ncode_assist_proxy_requests_in_flight 0.0\n"), "{text}");
+    assert!(script.all_received().is_empty());
+    assert_eq!(script.saves(), 0);
+}
+
+#[test]
+fn an_open_stream_is_in_flight_until_its_client_is_gone() {
+    let script = Script::new(google_but(|request| {
+        let (first, last) = (event("a"), last_event("b"));
+        request.is("alt=sse").then(|| sse(&[&first, &last]))
+    }));
+    let proxy = signed_in(&script, &[]);
+    let response = script.run(&proxy, proxy.handle(&script, post(STREAM, HELLO)));
+    let metrics = || run(&script, &proxy, get("/metrics")).text();
+    let open = metrics();
+    assert!(open.contains("\ncode_assist_proxy_requests_in_flight 1.0\n"), "{open}");
+    let endpoint =
+        r#"code_assist_proxy_upstream_requests_in_flight{endpoint="http://127.0.0.1:1"}"#;
+    assert!(open.contains(&format!("\n{endpoint} 1.0\n")), "{open}");
+    drop(response);
+    let gone = metrics();
+    assert!(gone.contains("\ncode_assist_proxy_requests_in_flight 0.0\n"), "{gone}");
+    assert!(gone.contains(&format!("\n{endpoint} 0.0\n")), "{gone}");
+    let line = r#"code_assist_proxy_client_disconnects_total{phase="during_answer"} 1"#;
+    assert!(gone.contains(line), "{gone}");
+}
+
+#[test]
+fn a_refresh_that_fails_and_a_401_are_counted() {
+    let mut refused = false;
+    let script = Script::new(google_but(move |request| {
+        if request.is("/token") {
+            return Some(Reply::status(500, "{}"));
+        }
+        let first = request.is(":generateContent") && !std::mem::replace(&mut refused, true);
+        first.then(|| Reply::status(401, "{}"))
+    }));
+    let proxy = signed_in(&script, &[]);
+    run(&script, &proxy, post(GENERATE, HELLO));
+    let text = run(&script, &proxy, get("/metrics")).text();
+    for line in [
+        r#"retries_total{reason="unauthorized"} 1"#,
+        r#"token_refreshes_total{result="failed"} 1"#,
+        r#"token_refreshes_total{result="ok"} 0"#,
+    ] {
+        assert!(text.contains(&format!("\ncode_assist_proxy_{line}\n")), "{line} in {text}");
+    }
+}
+
+#[test]
+fn metrics_and_details_need_a_key_where_keys_are_set_and_health_does_not() {
+    let script = Script::new(google());
+    let proxy = signed_in(&script, &[("PROXY_API_KEYS", "ada:sesame")]);
+    for path in ["/metrics", "/metrics?format=json", "/health/detailed"] {
+        assert_eq!(run(&script, &proxy, get(path)).reason(), "API_KEY_MISSING", "{path}");
+        let keyed = run(&script, &proxy, with(path, "x-goog-api-key", "sesame"));
+        assert_eq!(keyed.status, 200, "{path}");
+        assert!(!keyed.text().contains("sesame"));
+    }
+    assert_eq!(run(&script, &proxy, get("/health")).status, 200);
+    let page = run(&script, &proxy, with("/", "accept", "text/html"));
+    assert_eq!(page.status, 200);
+}
+
+#[test]
+fn each_reader_gets_its_format() {
+    let script = Script::new(google());
+    let proxy = signed_in(&script, &[]);
+    let json = run(&script, &proxy, get("/metrics?format=json"));
+    assert_eq!(json.header("content-type"), "application/json; charset=UTF-8");
+    let value: Value = serde_json::from_str(&json.text()).unwrap();
+    assert!(value["metrics"]["code_assist_proxy_uptime_seconds"].is_object());
+    let open = run(&script, &proxy, with("/metrics", "accept", "application/openmetrics-text"));
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    assert_eq!(open.header("content-type"), kind);
+    assert!(open.text().ends_with("\n# EOF\n"));
+}
+
+#[test]
+fn a_browser_gets_the_status_page_and_programs_get_json() {
+    let script = Script::new(google());
+    let proxy = signed_in(&script, &[]);
+    let page =
+        run(&script, &proxy, with("/", "accept", "text/html,application/xml;q=0.9,*/*;q=0.8"));
+    assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
+    let policy = page.header("content-security-policy");
+    assert!(policy.starts_with("default-src 'none'; script-src 'sha256-"), "{policy}");
+    assert!(policy.contains("frame-ancestors 'none'"), "{policy}");
+    assert_eq!(page.header("x-content-type-options"), "nosniff");
+    assert_eq!(page.header("referrer-policy"), "no-referrer");
+    assert!(page.text().starts_with("<!doctype html>"));
+    let plain = run(&script, &proxy, get("/"));
+    assert_eq!(plain.header("content-type"), "application/json; charset=UTF-8");
+    assert!(plain.text().contains(r#""GET /metrics""#));
+}
+
+#[test]
+fn detailed_health_tells_of_sign_in_without_a_secret() {
+    let (script, proxy) = after_traffic();
+    let answer = run(&script, &proxy, get("/health/detailed"));
+    let value: Value = serde_json::from_str(&answer.text()).unwrap();
+    assert_eq!(value["checks"]["credentials"]["status"], "ok");
+    assert_eq!(value["checks"]["token"]["expires_at"], "2025-06-15T16:06:40Z");
+    assert_eq!(value["checks"]["project"]["status"], "known");
+    assert_eq!(value["latency"]["total"]["count"], 6);
+    for secret in ["secret", "found-project"] {
+        assert!(!answer.text().contains(secret), "{}", answer.text());
+    }
+
+    let signed_out = Script::new(google());
+    let proxy = proxy_with(&signed_out, &[]);
+    run(&signed_out, &proxy, post(GENERATE, HELLO));
+    let value: Value =
+        serde_json::from_str(&run(&signed_out, &proxy, get("/health/detailed")).text()).unwrap();
+    assert_eq!(value["status"], "degraded");
+    assert_eq!(value["checks"]["credentials"]["status"], "credentials_missing");
+    assert_eq!(value["checks"]["token"]["status"], "none");
+}
+
+#[test]
+fn alert_rules_dashboard_and_document_name_metrics_that_exist() {
+    let (script, proxy) = after_traffic();
+    let exposition = run(&script, &proxy, get("/metrics")).text();
+    let mut exists: BTreeSet<String> = BTreeSet::new();
+    for line in exposition.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let (name, kind) = line.split_once(' ').unwrap();
+        exists.insert(name.to_owned());
+        if kind == "histogram" {
+            exists.extend(["_bucket", "_sum", "_count"].map(|suffix| format!("{name}{suffix}")));
+        }
+    }
+    let named = |text: &str| -> BTreeSet<String> {
+        let is_name = |c: char| c.is_ascii_lowercase() || c == '_';
+        let words = text.split(|c: char| !is_name(c));
+        let ours =
+            |word: &&str| word.starts_with("code_assist_proxy_") || word.starts_with("process_");
+        words.filter(ours).map(str::to_owned).collect()
+    };
+    for (file, text) in [
+        ("alerts.yml", include_str!("../../../monitoring/alerts.yml")),
+        ("dashboard.json", include_str!("../../../monitoring/dashboard.json")),
+        ("METRICS.md", include_str!("../../../docs/METRICS.md")),
+    ] {
+        let named = named(text);
+        assert!(named.len() >= 10, "{file}: {named:?}");
+        let unknown: Vec<&String> = named.difference(&exists).collect();
+        assert!(unknown.is_empty(), "{file}: {unknown:?}");
+        if file == "METRICS.md" {
+            let told = exists.iter().filter(|name| !named.contains(*name));
+            let told: Vec<&String> =
+                told.filter(|name| exposition.contains(&format!(" {name} "))).collect();
+            assert!(told.is_empty(), "not in {file}: {told:?}");
+        }
+    }
+}
