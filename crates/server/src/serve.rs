@@ -13,6 +13,7 @@ use code_assist_emulator::Emulator;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::listen::Patience;
 use crate::native::Native;
 use crate::parts::Parts;
 use crate::store::Store;
@@ -34,7 +35,7 @@ async fn serve(mut settings: Settings, emulated: bool) -> io::Result<()> {
     if let Some(notice) = notice {
         tracing::warn!("{notice}");
     }
-    let grace = settings.shutdown_grace;
+    let patience = Patience { grace: settings.shutdown_grace, stall: settings.stream_idle_timeout };
     let told = settings.clone();
     let Parts { proxy, native } = Parts::assemble(settings, store, ended)?;
     introduce(&told, &native, address, emulator.as_ref()).await;
@@ -47,7 +48,7 @@ async fn serve(mut settings: Settings, emulated: bool) -> io::Result<()> {
         }
     });
 
-    listen::serve(listener, proxy, native, stop_signal()?, ending, grace).await;
+    listen::serve(listener, proxy, native, stop_signal()?, ending, patience).await;
     tending.abort();
     tracing::info!("stopped");
     Ok(())
