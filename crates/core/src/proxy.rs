@@ -6,11 +6,12 @@
 
 mod ask;
 pub mod check;
+mod live;
 mod local;
 mod project;
 mod token;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -18,7 +19,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body::Body;
 
-use crate::access::{self, Access};
+use crate::access;
 use crate::assist::call::Call;
 use crate::assist::envelope::{self, Form};
 use crate::assist::fault;
@@ -39,7 +40,7 @@ use crate::settings::Settings;
 #[derive(Debug)]
 pub struct Proxy {
     settings: Settings,
-    access: Access,
+    live: RwLock<Arc<live::Live>>,
     /// `<endpoint>/<version>`.
     base: String,
     login: Mutex<token::Source>,
@@ -76,7 +77,7 @@ impl Proxy {
     pub fn new<P: Platform>(settings: Settings, platform: &P) -> Self {
         let endpoint = settings.endpoints.first().map_or("", String::as_str);
         Self {
-            access: Access::new(&settings),
+            live: RwLock::new(live::Live::new(&settings)),
             base: format!("{endpoint}/{}", settings.api_version),
             login: Mutex::default(),
             tokens: Mutex::new(Tokens::new(settings.token_refresh_buffer)),
@@ -129,7 +130,7 @@ impl Proxy {
         ledger: &mut Ledger<P>,
     ) -> Result<Answer<P>, Refusal> {
         let needs_key = route.as_ref().map_or(true, Route::needs_key);
-        let client = self.access.admit(&parts.headers, &parts.uri, needs_key)?;
+        let client = self.live().access.admit(&parts.headers, &parts.uri, needs_key)?;
         ledger.entry.client = client.label;
         let route = route?;
         ledger.entry.method = method_name(&route);
@@ -190,7 +191,8 @@ impl Proxy {
         let body = self.intake(platform, parts, body, ledger).await?;
         let rewritten = rewrite::generate(&body)?;
         drop(body);
-        let model = models::resolve(asked, &self.settings.model_aliases);
+        let live = self.live();
+        let model = models::resolve(asked, &live.model_aliases);
         ledger.entry.model = model.to_owned();
         let project = self.project(platform, ledger).await?;
         let prompt_id = ask::prompt_id(platform);
@@ -212,7 +214,8 @@ impl Proxy {
         asked: &str,
     ) -> Result<Asked, Refusal> {
         let body = self.intake(platform, parts, body, ledger).await?;
-        let model = models::resolve(asked, &self.settings.model_aliases);
+        let live = self.live();
+        let model = models::resolve(asked, &live.model_aliases);
         ledger.entry.model = model.to_owned();
         let rewritten = rewrite::count(&body, model)?;
         let call = Call::post(&self.base, "countTokens", envelope::wrap_count(rewritten.request))?;
@@ -366,7 +369,7 @@ impl Proxy {
         ledger.entry.answered = Some(now);
         ledger.entry.status = answer.status.as_u16();
         let mut headers = answer.headers;
-        headers.extend(self.access.cors_headers(&parts.headers));
+        headers.extend(self.live().access.cors_headers(&parts.headers));
         put(&mut headers, "x-request-id", &ledger.entry.request_id);
         put(&mut headers, "server-timing", &ledger.entry.server_timing(now));
         let body = match answer.body {

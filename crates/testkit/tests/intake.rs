@@ -39,8 +39,7 @@ fn collected(size: usize, pause: Duration, pieces: usize) -> (usize, Result<usiz
     let script = Script::new(google());
     let mut body = Trickle { script: script.clone(), size, pause, pieces };
     let headers = HeaderMap::new();
-    let mut collecting =
-        Box::pin(intake::collect(&script, &headers, &mut body, usize::MAX));
+    let mut collecting = Box::pin(intake::collect(&script, &headers, &mut body, usize::MAX));
     let mut cx = Context::from_waker(std::task::Waker::noop());
     let Poll::Ready(result) = collecting.as_mut().poll(&mut cx) else {
         panic!("every piece is there when it is asked for");
