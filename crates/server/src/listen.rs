@@ -4,6 +4,8 @@
 //! taking an answer so slowly that nothing of it moves.
 
 mod reply;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use std::convert::Infallible;

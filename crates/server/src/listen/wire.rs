@@ -141,7 +141,7 @@ impl AsyncWrite for Wire {
 }
 
 /// How every HTTP/2 connection begins (RFC 9113 3.4).
-const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// The first byte of a TLS ClientHello's record.
 const TLS_HANDSHAKE: u8 = 0x16;
