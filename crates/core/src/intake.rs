@@ -19,7 +19,7 @@ use crate::refusal::Refusal;
 ///
 /// One buffer of the announced length, grown only when the length was not announced; a body that
 /// comes in one piece is not copied at all. `limit` holds for what comes in and for what it unpacks
-/// to. The JSON is read as such whatever `Content-Type` says (`clients.md` R13).
+/// to. A body that comes too slowly to be meant is given up. The JSON is read as such whatever `Content-Type` says (`clients.md` R13).
 pub async fn collect<P: Platform, B: Body<Data = Bytes>>(
     platform: &P,
     headers: &HeaderMap,
@@ -31,13 +31,18 @@ pub async fn collect<P: Platform, B: Body<Data = Bytes>>(
     if announced > limit as u64 {
         return Err(Refusal::BodyTooLarge { limit });
     }
+    let begun = platform.now();
     let mut body = pin!(body);
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
     while let Some(frame) = next(platform, body.as_mut()).await? {
         let Ok(chunk) = frame.into_data() else { continue };
-        if first.len() + all.len() + chunk.len() > limit {
+        let received = first.len() + all.len() + chunk.len();
+        if received > limit {
             return Err(Refusal::BodyTooLarge { limit });
+        }
+        if platform.now().since(begun) > longest_time(received) {
+            return Err(Refusal::RequestTimeout);
         }
         if first.is_empty() && all.is_empty() {
             first = chunk;
@@ -56,6 +61,11 @@ pub async fn collect<P: Platform, B: Body<Data = Bytes>>(
         Encoding::Gzip => gunzip(&whole, limit),
         Encoding::Identity => Ok(whole),
     }
+}
+
+/// How long so many bytes may have taken.
+fn longest_time(received: usize) -> Duration {
+    SLOW_START + Duration::from_secs(received as u64 / LEAST_BYTES_PER_SECOND)
 }
 
 /// Reads and drops what is left of a body whose request has been refused. A client that is still
@@ -167,6 +177,11 @@ impl Write for Bounded {
 
 /// A client that sends nothing for so long is not sending any more.
 const LONGEST_SILENCE: Duration = Duration::from_secs(30);
+
+/// A byte now and then is no way to send a prompt: over any minute and more, a tenth of the slowest
+/// mobile network is asked for.
+const LEAST_BYTES_PER_SECOND: u64 = 2 * 1024;
+const SLOW_START: Duration = Duration::from_secs(60);
 
 /// Further than this a refused body is not read: the client is sending blindly.
 const LARGEST_DRAIN: usize = 32 << 20;

@@ -8,6 +8,7 @@ mod answer;
 mod ask;
 mod attempt;
 pub mod check;
+mod live;
 mod local;
 mod page;
 mod project;
@@ -17,7 +18,7 @@ mod token;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ use http_body::Body;
 use self::ask::Asked;
 use self::attempt::Want;
 use self::share::{Found, X_CACHE};
-use crate::access::{self, Access};
+use crate::access;
 use crate::assist::call::Call;
 use crate::body::{Events, ProxyBody};
 use crate::gemini::route::{self, Framing, NoRoute, Route};
@@ -54,7 +55,7 @@ use crate::settings::Settings;
 #[derive(Debug)]
 pub struct Proxy {
     settings: Settings,
-    access: Access,
+    live: RwLock<Arc<live::Live>>,
     endpoints: Arc<Mutex<Endpoints>>,
     retries: retry::Limits,
     quotas: Mutex<Quotas>,
@@ -94,7 +95,7 @@ impl Proxy {
     pub fn new<P: Platform>(settings: Settings, platform: &P) -> Self {
         let endpoints = settings.endpoints.iter().map(String::as_str);
         Self {
-            access: Access::new(&settings),
+            live: RwLock::new(live::Live::new(&settings)),
             endpoints: Arc::new(Mutex::new(Endpoints::new(
                 endpoints,
                 settings.breaker_threshold,
@@ -171,7 +172,7 @@ impl Proxy {
         ledger: &mut Ledger<P>,
     ) -> Result<Answer<P>, Refusal> {
         let needs_key = route.as_ref().map_or(true, Route::needs_key);
-        let client = self.access.admit(&parts.headers, &parts.uri, needs_key)?;
+        let client = self.live().access.admit(&parts.headers, &parts.uri, needs_key)?;
         ledger.entry.client = client.label;
         let route = route?;
         ledger.entry.method = method_name(&route);
@@ -298,7 +299,7 @@ impl Proxy {
         let mut headers = answer.headers;
         headers.extend(std::mem::take(&mut ledger.headers));
         if parts.method != http::Method::OPTIONS {
-            headers.extend(self.access.cors_headers(&parts.headers));
+            headers.extend(self.live().access.cors_headers(&parts.headers));
         }
         if parts.method == http::Method::HEAD {
             // Nobody will ask for the body.

@@ -8,20 +8,23 @@ mod kv;
 mod listen;
 mod models;
 mod native;
+mod notify;
 mod parts;
 mod serve;
+mod signals;
+mod sources;
 mod store;
 mod telemetry;
 mod upstream;
 
 use std::fmt::Display;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::process::ExitCode;
 
-use code_assist_core::settings::{Layer, Problem, Settings, Source, Warning};
+use code_assist_core::settings::{Layer, Problem, Settings};
 
 use cli::{Invocation, Task};
-use config::ConfigFile;
+use sources::Sources;
 
 fn main() -> ExitCode {
     let invocation = Invocation::read();
@@ -79,17 +82,10 @@ fn run(invocation: Invocation) -> Result<(), Failure> {
         return Ok(());
     }
 
-    let env = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
-    let file = ConfigFile::read(invocation.config.as_deref(), env);
-    let layers = [
-        Layer { source: Source::Flag, lookup: &|name| invocation.flags.get(name).cloned() },
-        Layer { source: Source::Env, lookup: &env },
-        Layer { source: Source::File, lookup: &|name| file.look_up(name) },
-        Layer { source: Source::Default, lookup: &terminal_default },
-    ];
-    let settings = read_settings(&layers, &file);
+    let sources = Sources { config: invocation.config, flags: invocation.flags };
+    let settings = sources.read();
     if let Task::Config = invocation.task {
-        print(&listing(&layers));
+        print(&sources.layered(|layers, _| listing(layers)));
     }
     if let Task::Check(check) = invocation.task {
         return runtime()?.block_on(check::run(settings, check.json));
@@ -100,27 +96,8 @@ fn run(invocation: Invocation) -> Result<(), Failure> {
         Task::Check(_) | Task::Completions { .. } | Task::Config => Ok(()),
         Task::Kv(kv) => runtime()?.block_on(kv::run(kv.task, &settings)),
         Task::Models => runtime()?.block_on(models::run(settings)),
-        Task::Serve(serve) => runtime()?.block_on(serve::run(settings, serve.emulator)),
+        Task::Serve(serve) => runtime()?.block_on(serve::run(settings, sources, serve.emulator)),
     }
-}
-
-fn read_settings(
-    layers: &[Layer<'_>],
-    file: &ConfigFile,
-) -> Result<(Settings, Vec<Warning>), Vec<Problem>> {
-    match Settings::read(layers) {
-        Ok((settings, more)) if file.problems.is_empty() => {
-            let warnings = file.warnings.iter().cloned().chain(more).collect();
-            Ok((settings, warnings))
-        }
-        Ok(_) => Err(file.problems.clone()),
-        Err(more) => Err(file.problems.iter().cloned().chain(more).collect()),
-    }
-}
-
-/// Log lines are for a person when a person reads them.
-fn terminal_default(name: &str) -> Option<String> {
-    (name == "LOG_FORMAT" && io::stdout().is_terminal()).then(|| "pretty".into())
 }
 
 fn listing(layers: &[Layer<'_>]) -> String {

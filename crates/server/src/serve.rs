@@ -13,19 +13,26 @@ use code_assist_emulator::Emulator;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::listen::Patience;
 use crate::native::Native;
 use crate::parts::Parts;
+use crate::signals::Reload;
+use crate::sources::Sources;
 use crate::store::Store;
-use crate::telemetry;
-use crate::{Failure, listen, print};
+use crate::{Failure, listen, notify, print, signals, telemetry};
 
 /// Runs the proxy until it is told to stop.
-pub(crate) async fn run(settings: Settings, emulated: bool) -> Result<(), Failure> {
-    serve(settings, emulated).await.map_err(|error| Failure::Runtime(error.to_string()))
+pub(crate) async fn run(
+    settings: Settings,
+    sources: Sources,
+    emulated: bool,
+) -> Result<(), Failure> {
+    let served = serve(settings, sources, emulated).await;
+    served.map_err(|error| Failure::Runtime(error.to_string()))
 }
 
-async fn serve(mut settings: Settings, emulated: bool) -> io::Result<()> {
-    let _log = telemetry::start(&settings.log_level, settings.log_format);
+async fn serve(mut settings: Settings, sources: Sources, emulated: bool) -> io::Result<()> {
+    let (log, _lines) = telemetry::start(&settings.log_level, settings.log_format);
     let emulator = if emulated { Some(emulator(&mut settings).await?) } else { None };
     let listener = bind(&settings).await?;
     let address = listener.local_addr()?;
@@ -34,7 +41,7 @@ async fn serve(mut settings: Settings, emulated: bool) -> io::Result<()> {
     if let Some(notice) = notice {
         tracing::warn!("{notice}");
     }
-    let grace = settings.shutdown_grace;
+    let patience = Patience { grace: settings.shutdown_grace, stall: settings.stream_idle_timeout };
     let told = settings.clone();
     let Parts { proxy, native } = Parts::assemble(settings, store, ended)?;
     introduce(&told, &native, address, emulator.as_ref()).await;
@@ -47,8 +54,19 @@ async fn serve(mut settings: Settings, emulated: bool) -> io::Result<()> {
         }
     });
 
-    listen::serve(listener, proxy, native, stop_signal()?, ending, grace).await;
+    let reload = Reload { sources, host: told.host, proxy: Arc::clone(&proxy), log };
+    let mut stop = signals::heed(reload)?;
+    let shutdown = stop.clone();
+    tokio::spawn(async move {
+        if stop.wait_for(|stop| *stop).await.is_ok() {
+            notify::stopping();
+        }
+    });
+    let alive = tokio::spawn(notify::stay_alive());
+    notify::ready();
+    listen::serve(listener, proxy, native, shutdown, ending, patience).await;
     tending.abort();
+    alive.abort();
     tracing::info!("stopped");
     Ok(())
 }
@@ -150,30 +168,6 @@ async fn first_start(native: &Native) -> bool {
     }
     let _ = native.save(NOTICE_KEY, Bytes::from_static(b"true"), NOTICE_TTL).await;
     true
-}
-
-/// True after SIGTERM or SIGINT; a second one ends the process at once.
-fn stop_signal() -> io::Result<watch::Receiver<bool>> {
-    let (stop, stopped) = watch::channel(false);
-    #[cfg(unix)]
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    tokio::spawn(async move {
-        for first in [true, false] {
-            #[cfg(unix)]
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-            }
-            #[cfg(not(unix))]
-            let _ = tokio::signal::ctrl_c().await;
-            if first {
-                let _ = stop.send(true);
-            } else {
-                std::process::exit(1);
-            }
-        }
-    });
-    Ok(stopped)
 }
 
 const TEND_EVERY: Duration = Duration::from_secs(1);

@@ -4,27 +4,46 @@ use std::io::IsTerminal;
 
 use code_assist_core::settings::LogFormat;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload::{self, Handle};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry, fmt, registry};
+
+/// The log that runs, for changing its level.
+#[derive(Debug)]
+pub(crate) struct Log(Handle<EnvFilter, Registry>);
+
+impl Log {
+    /// Logs this much from now on.
+    pub(crate) fn set_level(&self, level: &str) {
+        // It fails only when the log is gone, and nobody would read of it.
+        let _ = self.0.reload(filter(level));
+    }
+}
 
 /// Starts logging to standard output. Lines are written by a thread of its own and, when nobody
 /// reads them, lost rather than waited for. The guard writes out what is left when it is dropped.
-pub(crate) fn start(level: &str, format: LogFormat) -> WorkerGuard {
+pub(crate) fn start(level: &str, format: LogFormat) -> (Log, WorkerGuard) {
     let (writer, guard) = NonBlockingBuilder::default().lossy(true).finish(std::io::stdout());
-    // Others' debug lines tell of headers and addresses that nobody asked about.
-    let filter = EnvFilter::new(format!(
-        "{level},hyper=warn,hyper_util=warn,h2=warn,rustls=warn,tower=warn"
-    ));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    let (filter, handle) = reload::Layer::new(filter(level));
+    let lines = fmt::layer().with_writer(writer);
     match format {
         LogFormat::Json => {
-            lines.json().flatten_event(true).with_current_span(false).with_span_list(false).init();
+            let lines = lines.json().flatten_event(true);
+            let lines = lines.with_current_span(false).with_span_list(false);
+            registry().with(filter).with(lines).init();
         }
         LogFormat::Pretty => {
             let colours = std::io::stdout().is_terminal() && !no_colour();
-            lines.compact().with_ansi(colours).init();
+            registry().with(filter).with(lines.compact().with_ansi(colours)).init();
         }
     }
-    guard
+    (Log(handle), guard)
+}
+
+fn filter(level: &str) -> EnvFilter {
+    // Others' debug lines tell of headers and addresses that nobody asked about.
+    EnvFilter::new(format!("{level},hyper=warn,hyper_util=warn,h2=warn,rustls=warn,tower=warn"))
 }
 
 /// <https://no-color.org>

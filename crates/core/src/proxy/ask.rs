@@ -40,7 +40,8 @@ impl Proxy {
         method: Method,
     ) -> Result<Asked, Refusal> {
         let body = self.intake(platform, parts, body, ledger).await?;
-        let model = models::resolve(asked, &self.settings.model_aliases);
+        let live = self.live();
+        let model = models::resolve(asked, &live.model_aliases);
         ledger.entry.model = model.to_owned();
         let rewritten = match method {
             Method::Count => rewrite::count(&body, model)?,

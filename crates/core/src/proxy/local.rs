@@ -37,7 +37,7 @@ impl Proxy {
         let accept = accept.unwrap_or_default();
         let (status, body) = match route {
             Route::Options => {
-                headers.extend(self.access.preflight(&parts.headers));
+                headers.extend(self.live().access.preflight(&parts.headers));
                 (StatusCode::NO_CONTENT, Bytes::new())
             }
             Route::Health | Route::HealthDetailed => {
@@ -124,7 +124,8 @@ impl Proxy {
         if let Some(body) = models::one(&models, asked) {
             return Ok(json_answer(HeaderMap::new(), body));
         }
-        let model = models::resolve(asked, &self.settings.model_aliases);
+        let live = self.live();
+        let model = models::resolve(asked, &live.model_aliases);
         match models::one(&models, model) {
             Some(body) => Ok(json_answer(marks(asked, model, &[]), body)),
             None => Err(Refusal::NotFound { what: format!("models/{asked}") }),

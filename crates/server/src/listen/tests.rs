@@ -1,0 +1,195 @@
+//! Clients that hold a connection for nothing, over real sockets. Where a minute has to pass, the
+//! clock is tokio's and jumps.
+
+use code_assist_core::settings::{KvUrl, Layer, Settings, Source};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::*;
+use crate::parts::Parts;
+use crate::store::Store;
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_finish_its_head_is_given_up_wherever_it_stops() {
+    let listening = Listening::start(&[]).await;
+    for sent in ["", "G", "PRI * HTT", "GET / HTTP/1.1\r\nhost: a", "GET / HTTP/1.1\r\nx: y\r\n"] {
+        let begun = Instant::now();
+        let said = listening.converse(sent.as_bytes()).await;
+        let took = begun.elapsed();
+        assert!(said.is_empty() || said.starts_with("HTTP/1.1 408"), "{sent:?}: {said}");
+        assert!(took >= HEAD_TIMEOUT && took < HEAD_TIMEOUT * 3, "{sent:?}: {took:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_is_closed_in_either_version() {
+    let listening = Listening::start(&[]).await;
+    let begun = Instant::now();
+    let said = listening.converse(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+    assert!(said.starts_with("HTTP/1.1 200"), "{said}");
+    assert!(begun.elapsed() >= HEAD_TIMEOUT, "{:?}", begun.elapsed());
+
+    let mut hello = wire::PREFACE.to_vec();
+    hello.extend([0, 0, 0, 4, 0, 0, 0, 0, 0]);
+    let begun = Instant::now();
+    listening.converse(&hello).await;
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_secs(20) && took < HEAD_TIMEOUT * 4, "{took:?}");
+}
+
+#[tokio::test]
+async fn a_tls_hello_is_closed_at_once() {
+    let listening = Listening::start(&[]).await;
+    let begun = std::time::Instant::now();
+    assert_eq!(listening.converse(&[0x16, 3, 1, 2, 0]).await, "");
+    assert!(begun.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn a_huge_head_is_refused_and_not_collected() {
+    let listening = Listening::start(&[]).await;
+    let huge = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(10_000_000));
+    let many = format!("GET / HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(1000));
+    for head in [huge, many] {
+        let mut stream = TcpStream::connect(listening.address).await.unwrap();
+        // It may close before it has read everything.
+        let sent = stream.write_all(head.as_bytes()).await;
+        let mut said = Vec::new();
+        let read = stream.read_to_end(&mut said).await;
+        let said = String::from_utf8_lossy(&said);
+        let refused = said.starts_with("HTTP/1.1 431");
+        assert!(refused || sent.is_err() || read.is_err(), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_of_its_answer_is_given_up_and_upstream_is_let_go() {
+    let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", upstream.local_addr().unwrap());
+    let flood = tokio::spawn(async move {
+        let event = format!("data: {{\"response\":{{\"a\":\"{}\"}}}}\r\n\r\n", "x".repeat(60_000));
+        let mut sent = 0;
+        for _ in 0..2 {
+            let (mut stream, _) = upstream.accept().await.unwrap();
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+            stream.write_all(head.as_bytes()).await.unwrap();
+            while stream.write_all(event.as_bytes()).await.is_ok() {
+                sent += event.len();
+            }
+        }
+        sent
+    });
+    let idle = ("STREAM_IDLE_TIMEOUT_MS", "800");
+    let listening = Listening::start(&[idle, ("CODE_ASSIST_ENDPOINT", &endpoint)]).await;
+
+    let mut http1 = TcpStream::connect(listening.address).await.unwrap();
+    http1.write_all(STREAM_REQUEST.as_bytes()).await.unwrap();
+    listening.until_given_up().await;
+
+    let stream = TcpStream::connect(listening.address).await.unwrap();
+    let (mut requests, connection) = h2::client::handshake(stream).await.unwrap();
+    // Answers PINGs like any living client.
+    let connection = tokio::spawn(connection);
+    let request = Request::post(format!("http://localhost{STREAM_PATH}")).body(()).unwrap();
+    let (response, mut body) = requests.send_request(request, false).unwrap();
+    body.send_data("{\"contents\":[]}".into(), true).unwrap();
+    let response = response.await.unwrap();
+    listening.until_given_up().await;
+    let _ = timeout(Duration::from_secs(5), connection).await.expect("the connection is closed");
+    drop((response, http1));
+
+    let sent = timeout(Duration::from_secs(5), flood).await.expect("upstream is let go").unwrap();
+    assert!(sent < 40_000_000, "bounded by the sockets' own buffers: {sent}");
+}
+
+#[tokio::test]
+async fn a_client_that_reads_slowly_but_reads_gets_everything() {
+    let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", upstream.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (mut stream, _) = upstream.accept().await.unwrap();
+        let mut request = [0; 4096];
+        let _ = stream.read(&mut request).await.unwrap();
+        let head = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let event = format!("data: {{\"response\":{{\"a\":\"{}\"}}}}\r\n\r\n", "x".repeat(60_000));
+        for _ in 0..100 {
+            stream.write_all(event.as_bytes()).await.unwrap();
+        }
+    });
+    let idle = ("STREAM_IDLE_TIMEOUT_MS", "800");
+    let listening = Listening::start(&[idle, ("CODE_ASSIST_ENDPOINT", &endpoint)]).await;
+    let mut stream = TcpStream::connect(listening.address).await.unwrap();
+    let request = STREAM_REQUEST.replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let (mut taken, mut piece) = (0, vec![0; 1 << 20]);
+    loop {
+        let read = stream.read(&mut piece).await.unwrap();
+        if read == 0 {
+            break;
+        }
+        taken += read;
+        sleep(Duration::from_millis(200)).await;
+    }
+    assert!(taken > 6_000_000, "{taken}");
+}
+
+/// A proxy that listens.
+struct Listening {
+    address: std::net::SocketAddr,
+    proxy: Arc<Proxy>,
+    _stop: (watch::Sender<bool>, watch::Receiver<bool>),
+}
+
+impl Listening {
+    async fn start(more: &[(&str, &str)]) -> Self {
+        let ours = [
+            ("GOOGLE_CLOUD_ACCESS_TOKEN", "ya29.test"),
+            ("GEMINI_PROJECT_ID", "test-project"),
+            ("VALIDATE_TOKENS_BEFORE_USE", "false"),
+            ("HOME", "/nowhere"),
+        ];
+        let lookup = |name: &str| {
+            let found = more.iter().chain(&ours).find(|(known, _)| *known == name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        let layers = [Layer { source: Source::Env, lookup: &lookup }];
+        let (settings, _) = Settings::read(&layers).unwrap();
+        let patience =
+            Patience { grace: settings.shutdown_grace, stall: settings.stream_idle_timeout };
+        let (ending, ended) = watch::channel(false);
+        let (store, _) = Store::open(&KvUrl::Memory);
+        let Parts { proxy, native } = Parts::assemble(settings, store, ended).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = watch::channel(false);
+        let served = Arc::clone(&proxy);
+        tokio::spawn(serve(listener, served, native, stopped.clone(), ending, patience));
+        Self { address, proxy, _stop: (stop, stopped) }
+    }
+
+    /// Waits until a request is in flight, and then until it is not: not before its time.
+    async fn until_given_up(&self) {
+        let begun = std::time::Instant::now();
+        for wanted in [1, 0] {
+            while self.proxy.report().in_flight() != wanted {
+                assert!(begun.elapsed() < Duration::from_secs(10), "never {wanted} in flight");
+                sleep(Duration::from_millis(5)).await;
+            }
+        }
+        assert!(begun.elapsed() >= Duration::from_millis(700), "{:?}", begun.elapsed());
+    }
+
+    /// Sends this, and returns what is said until the connection ends.
+    async fn converse(&self, sent: &[u8]) -> String {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(sent).await.unwrap();
+        let mut said = Vec::new();
+        let _ = stream.read_to_end(&mut said).await;
+        String::from_utf8_lossy(&said).into_owned()
+    }
+}
+
+const STREAM_PATH: &str = "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse";
+const STREAM_REQUEST: &str = "\
+    POST /v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse HTTP/1.1\r\n\
+    host: localhost\r\ncontent-length: 15\r\n\r\n{\"contents\":[]}";

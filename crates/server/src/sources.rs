@@ -1,0 +1,59 @@
+//! Where the settings come from, to be read at the start and again on SIGHUP.
+
+use std::collections::HashMap;
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+
+use code_assist_core::settings::{Layer, Problem, Settings, Source, Warning};
+
+use crate::config::ConfigFile;
+
+/// Flags, environment and the TOML file. Only the file can say something else the next time.
+#[derive(Debug, Clone)]
+pub(crate) struct Sources {
+    /// `--config`.
+    pub(crate) config: Option<PathBuf>,
+    /// The settings that were given as flags, by name.
+    pub(crate) flags: HashMap<&'static str, String>,
+}
+
+impl Sources {
+    /// The settings, or all that is wrong with them.
+    pub(crate) fn read(&self) -> Result<(Settings, Vec<Warning>), Vec<Problem>> {
+        self.layered(|layers, file| match Settings::read(layers) {
+            Ok((settings, more)) if file.problems.is_empty() => {
+                let warnings = file.warnings.iter().cloned().chain(more).collect();
+                Ok((settings, warnings))
+            }
+            Ok(_) => Err(file.problems.clone()),
+            Err(more) => Err(file.problems.iter().cloned().chain(more).collect()),
+        })
+    }
+
+    /// The same for a process that listens on `host` already: whatever the file says of that now,
+    /// the new settings must be safe there.
+    pub(crate) fn read_again(&self, host: &str) -> Result<(Settings, Vec<Warning>), Vec<Problem>> {
+        let mut pinned = self.clone();
+        pinned.flags.insert("HOST", host.to_owned());
+        pinned.read()
+    }
+
+    /// Hands all layers, strongest first, and the file among them to `use_them`.
+    pub(crate) fn layered<T>(&self, use_them: impl FnOnce(&[Layer<'_>], &ConfigFile) -> T) -> T {
+        let env =
+            |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+        let file = ConfigFile::read(self.config.as_deref(), env);
+        let layers = [
+            Layer { source: Source::Flag, lookup: &|name| self.flags.get(name).cloned() },
+            Layer { source: Source::Env, lookup: &env },
+            Layer { source: Source::File, lookup: &|name| file.look_up(name) },
+            Layer { source: Source::Default, lookup: &terminal_default },
+        ];
+        use_them(&layers, &file)
+    }
+}
+
+/// Log lines are for a person when a person reads them.
+fn terminal_default(name: &str) -> Option<String> {
+    (name == "LOG_FORMAT" && io::stdout().is_terminal()).then(|| "pretty".into())
+}
