@@ -151,6 +151,8 @@ impl Proxy {
 
     /// Runs what a request left behind.
     pub async fn tidy<P: Platform>(&self, platform: &P, chore: Chore) {
+        // A renewal that is cut off at shutdown could cost the login, if Google has rotated it.
+        let _in_flight = self.own_ledger(platform);
         match chore {
             Chore::Discover(lease) => self.discover(platform, lease).await,
             Chore::Renew(lease) => self.renew(platform, lease).await,

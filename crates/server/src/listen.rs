@@ -90,7 +90,9 @@ pub(crate) async fn serve(
         }
     }
     server.phase.send_replace(Phase::Finishing);
-    let _ = timeout(LAST_WORDS, server.phase.closed()).await;
+    // Answers have ended when they were handed over; their bytes may still be on their way.
+    let left = end.saturating_duration_since(Instant::now());
+    let _ = timeout(left.max(LAST_WORDS), server.phase.closed()).await;
 }
 
 /// How far the shutdown has come.
