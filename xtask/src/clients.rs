@@ -23,7 +23,9 @@ pub(crate) fn run(report: &mut Report) {
     let pythons: Vec<Option<PathBuf>> = GENERATIONS
         .iter()
         .map(|requirements| {
-            report.step(&format!("python packages ({requirements})"), || venv(requirements))
+            report.step(&format!("python packages ({requirements})"), || {
+                venv(requirements)
+            })
         })
         .collect();
     let built = report.step("build of the binary", || {
@@ -115,9 +117,17 @@ fn npm_packages(node: &Path) -> Result<(), Failure> {
     let mut npm = Command::new("npm");
     // Without install scripts and optional natives: the clients do not need them, and a pinned
     // archive is then all that runs.
-    npm.args(["ci", "--ignore-scripts", "--omit=optional", "--no-audit", "--no-fund"]);
+    npm.args([
+        "ci",
+        "--ignore-scripts",
+        "--omit=optional",
+        "--no-audit",
+        "--no-fund",
+    ]);
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = [node.to_owned()].into_iter().chain(std::env::split_paths(&path));
+    let folders = [node.to_owned()]
+        .into_iter()
+        .chain(std::env::split_paths(&path));
     let path = std::env::join_paths(folders).map_err(|why| Failure::new(why.to_string()))?;
     process::run(npm.env("PATH", path).current_dir(folder()))?;
     remember(&stamp, &lock)
@@ -132,10 +142,21 @@ fn venv(requirements: &str) -> Result<PathBuf, Failure> {
     if is_fresh(&stamp, &pinned) {
         return Ok(python);
     }
-    process::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
+    process::run(
+        Command::new("python3")
+            .args(["-m", "venv", "--clear"])
+            .arg(&venv),
+    )?;
     process::run(
         Command::new(&python)
-            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"])
+            .args([
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                "-r",
+            ])
             .arg(&pinned),
     )?;
     remember(&stamp, &pinned)?;

@@ -17,7 +17,13 @@ pub(crate) fn run(report: &mut Report) {
         command
     };
     report.step("bans, licences, sources", || {
-        shown(deny().args(["check", "--hide-inclusion-graph", "bans", "licenses", "sources"]))
+        shown(deny().args([
+            "check",
+            "--hide-inclusion-graph",
+            "bans",
+            "licenses",
+            "sources",
+        ]))
     });
     // The advisories live on GitHub. A machine without it can still check the rest.
     if answers(deny().args(["fetch", "db"])) {
@@ -41,10 +47,20 @@ fn installed() -> Result<PathBuf, Failure> {
     if captured(Command::new(&binary).arg("--version")).is_ok_and(|said| said.trim() == expected) {
         return Ok(binary);
     }
-    println!("    builds it into {}; about 80 s on 2 cores", tools.display());
+    println!(
+        "    builds it into {}; about 80 s on 2 cores",
+        tools.display()
+    );
     shown(
         cargo("install")
-            .args(["cargo-deny", "--version", VERSION, "--locked", "--debug", "--root"])
+            .args([
+                "cargo-deny",
+                "--version",
+                VERSION,
+                "--locked",
+                "--debug",
+                "--root",
+            ])
             .arg(&tools)
             .arg("--target-dir")
             .arg(tools.join("build"))

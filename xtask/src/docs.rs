@@ -9,5 +9,9 @@ pub(crate) fn run(report: &mut Report) {
 }
 
 pub(crate) fn rustdoc() -> Result<(), Failure> {
-    process::run(cargo("doc").env("RUSTDOCFLAGS", "-D warnings").args(["--workspace", "--no-deps"]))
+    process::run(
+        cargo("doc")
+            .env("RUSTDOCFLAGS", "-D warnings")
+            .args(["--workspace", "--no-deps"]),
+    )
 }

@@ -20,7 +20,10 @@ pub(crate) struct Plan {
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { seconds: 10, targets: Vec::new() }
+        Self {
+            seconds: 10,
+            targets: Vec::new(),
+        }
     }
 }
 
@@ -72,12 +75,18 @@ fn chosen(folder: &Path, plan: &Plan) -> Result<Vec<String>, Failure> {
     known.sort();
     if let Some(stray) = plan.targets.iter().find(|target| !known.contains(target)) {
         let known = known.join(", ");
-        return Err(Failure::new(format!("there is no target `{stray}`; there are {known}")));
+        return Err(Failure::new(format!(
+            "there is no target `{stray}`; there are {known}"
+        )));
     }
     if known.is_empty() {
         return Err(Failure::new(format!("no targets in {}", sources.display())));
     }
-    Ok(if plan.targets.is_empty() { known } else { plan.targets.clone() })
+    Ok(if plan.targets.is_empty() {
+        known
+    } else {
+        plan.targets.clone()
+    })
 }
 
 /// What `cargo fuzz build --sanitizer none` does, without cargo-fuzz: with only `-C` flags the
@@ -105,7 +114,12 @@ fn fuzz(folder: &Path, binary: &Path, target: &str, seconds: u64) -> Result<Tall
         .current_dir(folder)
         .arg(format!("-max_total_time={seconds}"))
         .arg(format!("-artifact_prefix={}/", artifacts.display()))
-        .args(["-timeout=5", "-rss_limit_mb=2048", "-max_len=65536", "-verbosity=0"])
+        .args([
+            "-timeout=5",
+            "-rss_limit_mb=2048",
+            "-max_len=65536",
+            "-verbosity=0",
+        ])
         .args(["-print_final_stats=1"])
         .arg(&corpus);
     let dictionary = folder.join("dictionaries").join(format!("{target}.dict"));
@@ -114,7 +128,11 @@ fn fuzz(folder: &Path, binary: &Path, target: &str, seconds: u64) -> Result<Tall
     }
     // The first folder receives what is found, the others are only read.
     let golden = crate::root().join("crates/testkit/tests/golden");
-    command.args([folder.join("seeds").join(target), golden].iter().filter(|seeds| seeds.is_dir()));
+    command.args(
+        [folder.join("seeds").join(target), golden]
+            .iter()
+            .filter(|seeds| seeds.is_dir()),
+    );
     let (output, status) =
         process::hushed(&mut command, Duration::from_secs(seconds + GRACE_SECONDS))?;
     if !status.success() {
@@ -128,7 +146,9 @@ fn fuzz(folder: &Path, binary: &Path, target: &str, seconds: u64) -> Result<Tall
     }
     match executed(&output) {
         0 => {
-            return Err(Failure::new(format!("{target} executed no input:\n{output}")));
+            return Err(Failure::new(format!(
+                "{target} executed no input:\n{output}"
+            )));
         }
         inputs => println!("    {inputs} inputs"),
     }
@@ -137,7 +157,9 @@ fn fuzz(folder: &Path, binary: &Path, target: &str, seconds: u64) -> Result<Tall
 
 /// The file that libFuzzer kept the breaking input in.
 fn written(output: &str) -> Option<&str> {
-    output.lines().find_map(|line| Some(line.split_once("Test unit written to ")?.1.trim()))
+    output
+        .lines()
+        .find_map(|line| Some(line.split_once("Test unit written to ")?.1.trim()))
 }
 
 /// libFuzzer's `stat::number_of_executed_units: 123`.
@@ -153,7 +175,10 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(folder) else {
         return Vec::new();
     };
-    entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_file()).collect()
+    entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.is_file())
+        .collect()
 }
 
 /// The flags of cargo-fuzz (its `src/project.rs`, `rustc_command`) but for the sanitizer.
@@ -182,7 +207,10 @@ mod tests {
 
     #[test]
     fn seconds_and_targets_are_read_in_any_order() {
-        let plan = Plan { seconds: 60, targets: vec!["sse".to_owned(), "route".to_owned()] };
+        let plan = Plan {
+            seconds: 60,
+            targets: vec!["sse".to_owned(), "route".to_owned()],
+        };
         assert_eq!(parse("sse --seconds 60 route"), Ok(plan));
         assert_eq!(parse(""), Ok(Plan::default()));
     }
@@ -203,7 +231,10 @@ mod tests {
 
     #[test]
     fn executions_are_read_from_the_final_statistics() {
-        assert_eq!(executed("Done\nstat::number_of_executed_units: 4711\nstat::x: 1\n"), 4711);
+        assert_eq!(
+            executed("Done\nstat::number_of_executed_units: 4711\nstat::x: 1\n"),
+            4711
+        );
         assert_eq!(executed("Done 0 runs"), 0);
     }
 }

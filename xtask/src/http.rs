@@ -33,12 +33,20 @@ fn send(base: &str, method: &str, path: &str, body: &str) -> Result<Answer, Fail
          Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
     );
     let mut stream = TcpStream::connect(host).map_err(|why| told(&why))?;
-    stream.set_read_timeout(Some(LIMIT)).map_err(|why| told(&why))?;
-    stream.write_all(request.as_bytes()).map_err(|why| told(&why))?;
+    stream
+        .set_read_timeout(Some(LIMIT))
+        .map_err(|why| told(&why))?;
+    stream
+        .write_all(request.as_bytes())
+        .map_err(|why| told(&why))?;
     let mut raw = Vec::new();
     stream.read_to_end(&mut raw).map_err(|why| told(&why))?;
-    read(&raw)
-        .ok_or_else(|| told(&format!("not an HTTP answer: {}", String::from_utf8_lossy(&raw))))
+    read(&raw).ok_or_else(|| {
+        told(&format!(
+            "not an HTTP answer: {}",
+            String::from_utf8_lossy(&raw)
+        ))
+    })
 }
 
 fn read(raw: &[u8]) -> Option<Answer> {
@@ -51,7 +59,11 @@ fn read(raw: &[u8]) -> Option<Answer> {
     } else {
         body.to_vec()
     };
-    Some(Answer { status, head, body: String::from_utf8_lossy(&body).into_owned() })
+    Some(Answer {
+        status,
+        head,
+        body: String::from_utf8_lossy(&body).into_owned(),
+    })
 }
 
 /// `None` when the last chunk is missing: a cut answer is not an answer.

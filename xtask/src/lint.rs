@@ -14,12 +14,21 @@ pub(crate) fn run(report: &mut Report) {
     });
     report.step("the lock files are complete", || {
         for manifest in ["Cargo.toml", FUZZ] {
-            let question = ["--locked", "--format-version", "1", "--manifest-path", manifest];
+            let question = [
+                "--locked",
+                "--format-version",
+                "1",
+                "--manifest-path",
+                manifest,
+            ];
             captured(cargo("metadata").args(question))?;
         }
         Ok(())
     });
-    for member in report.step("workspace members", members).unwrap_or_default() {
+    for member in report
+        .step("workspace members", members)
+        .unwrap_or_default()
+    {
         // Each by itself: in one go, a feature that one crate turns on hides that another
         // forgot to ask for it (rustls's admin/clippy, for the same reason).
         report.step(&format!("clippy -p {member}"), || {
@@ -43,18 +52,24 @@ pub(crate) fn run(report: &mut Report) {
 /// The packages of the workspace, asked of cargo.
 fn members() -> Result<Vec<String>, Failure> {
     let listed = captured(cargo("tree").args(["--workspace", "--depth", "0", "--prefix", "none"]))?;
-    Ok(listed.lines().filter_map(package).map(str::to_owned).collect())
+    Ok(listed
+        .lines()
+        .filter_map(package)
+        .map(str::to_owned)
+        .collect())
 }
 
 /// The core must run where there are no threads, sockets, clocks or randomness: in a Worker.
 fn fence() -> Result<(), Failure> {
     for target in ["all", WASM] {
-        let tree = captured(
-            cargo("tree")
-                .args(["-p", CORE, "-e", "normal", "--prefix", "none", "--target", target]),
-        )?;
-        let strays: Vec<&str> =
-            tree.lines().filter_map(package).filter(|name| is_banned(name)).collect();
+        let tree = captured(cargo("tree").args([
+            "-p", CORE, "-e", "normal", "--prefix", "none", "--target", target,
+        ]))?;
+        let strays: Vec<&str> = tree
+            .lines()
+            .filter_map(package)
+            .filter(|name| is_banned(name))
+            .collect();
         if !strays.is_empty() {
             return Err(Failure::new(format!(
                 "{CORE} must not depend on {} (target {target}).\nWho brings it in: \
@@ -75,7 +90,8 @@ fn package(line: &str) -> Option<&str> {
 
 fn is_banned(name: &str) -> bool {
     BANNED.iter().any(|banned| {
-        name.strip_prefix(banned).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        name.strip_prefix(banned)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
     })
 }
 

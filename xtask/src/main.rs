@@ -164,8 +164,13 @@ mod tests {
 
     #[test]
     fn every_task_in_the_help_can_be_parsed() {
-        for name in ["test", "clients", "smoke", "lint", "deny", "fuzz", "docs", "ci"] {
-            assert!(HELP.contains(&format!("\n  {name} ")), "{name} is not in the help");
+        for name in [
+            "test", "clients", "smoke", "lint", "deny", "fuzz", "docs", "ci",
+        ] {
+            assert!(
+                HELP.contains(&format!("\n  {name} ")),
+                "{name} is not in the help"
+            );
             assert!(parse(name).is_ok(), "{name}");
         }
     }

@@ -11,9 +11,15 @@ use crate::report::Failure;
 /// Runs `command` with its output shown; anything but exit code 0 is a failure.
 pub(crate) fn run(command: &mut Command) -> Result<(), Failure> {
     show(command);
-    let status =
-        command.stdin(Stdio::null()).status().map_err(|why| cannot_start(command, &why))?;
-    if status.success() { Ok(()) } else { Err(ended(command, status)) }
+    let status = command
+        .stdin(Stdio::null())
+        .status()
+        .map_err(|why| cannot_start(command, &why))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(ended(command, status))
+    }
 }
 
 /// Runs `command` with its standard output shown and kept. The exit status is the caller's to judge.
@@ -33,11 +39,16 @@ pub(crate) fn hushed(
 
 /// The standard output of a quick `command`, nothing shown.
 pub(crate) fn captured(command: &mut Command) -> Result<String, Failure> {
-    let output =
-        command.stdin(Stdio::null()).output().map_err(|why| cannot_start(command, &why))?;
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|why| cannot_start(command, &why))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        return Err(Failure::new(format!("{}\n{said}", ended(command, output.status))));
+        return Err(Failure::new(format!(
+            "{}\n{said}",
+            ended(command, output.status)
+        )));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -75,7 +86,11 @@ impl Running {
         if let Some(stderr) = child.stderr.take() {
             forward(stderr, sender);
         }
-        Ok(Self { name: line_of(command), child, lines })
+        Ok(Self {
+            name: line_of(command),
+            child,
+            lines,
+        })
     }
 
     /// The next line, or `None` when the child has closed its output.
@@ -97,7 +112,10 @@ impl Running {
     pub(crate) fn stop(mut self, limit: Duration) -> Result<ExitStatus, Failure> {
         let asked = answers(Command::new("kill").args(["-TERM", &self.child.id().to_string()]));
         if !asked {
-            return Err(Failure::new(format!("`{}` was gone before it was stopped", self.name)));
+            return Err(Failure::new(format!(
+                "`{}` was gone before it was stopped",
+                self.name
+            )));
         }
         self.wait(Instant::now() + limit)
     }
@@ -146,7 +164,10 @@ fn forward(output: impl Read + Send + 'static, sender: Sender<String>) {
     std::thread::spawn(move || {
         let mut reader = BufReader::new(output);
         let mut line = Vec::new();
-        while reader.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+        while reader
+            .read_until(b'\n', &mut line)
+            .is_ok_and(|read| read > 0)
+        {
             let text = String::from_utf8_lossy(&line).trim_end().to_owned();
             if sender.send(text).is_err() {
                 return;
@@ -191,8 +212,11 @@ mod tests {
 
     #[test]
     fn output_is_kept_and_a_bad_end_is_told() {
-        let (kept, status) =
-            tee(&mut shell("echo one; echo two; exit 3"), Duration::from_secs(30)).unwrap();
+        let (kept, status) = tee(
+            &mut shell("echo one; echo two; exit 3"),
+            Duration::from_secs(30),
+        )
+        .unwrap();
         assert_eq!(kept, "one\ntwo\n");
         assert_eq!(status.code(), Some(3));
         assert!(run(&mut shell("exit 3")).is_err());
@@ -208,9 +232,10 @@ mod tests {
 
     #[test]
     fn a_server_is_stopped_politely() {
-        let mut server =
-            Running::start(&mut shell("trap 'exit 0' TERM; echo up; while :; do sleep 0.05; done"))
-                .unwrap();
+        let mut server = Running::start(&mut shell(
+            "trap 'exit 0' TERM; echo up; while :; do sleep 0.05; done",
+        ))
+        .unwrap();
         let deadline = Instant::now() + Duration::from_secs(30);
         assert_eq!(server.line(deadline).unwrap().as_deref(), Some("up"));
         assert!(server.stop(Duration::from_secs(30)).unwrap().success());

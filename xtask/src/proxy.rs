@@ -25,10 +25,14 @@ impl Proxy {
     /// listens. It sees nothing of this machine's accounts and settings: an empty home, a store
     /// in memory, no environment but PATH and what cargo needs.
     pub(crate) fn start(command: &mut Command) -> Result<Self, Failure> {
-        let home = crate::target().join("clients").join(format!("home-{}", std::process::id()));
+        let home = crate::target()
+            .join("clients")
+            .join(format!("home-{}", std::process::id()));
         fs::create_dir_all(&home)
             .map_err(|why| Failure::new(format!("cannot make {}: {why}", home.display())))?;
-        let kept = KEPT.iter().filter_map(|name| Some((*name, std::env::var_os(name)?)));
+        let kept = KEPT
+            .iter()
+            .filter_map(|name| Some((*name, std::env::var_os(name)?)));
         // With another HOME, `cargo run` would look for these in the wrong place.
         let toolchain = [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")]
             .into_iter()
@@ -70,7 +74,13 @@ impl Proxy {
             return Err(Failure::new("the proxy's addresses were lost"));
         };
         println!("    proxy {url}, emulator {emulator}");
-        Ok(Self { url, emulator, said, running, home })
+        Ok(Self {
+            url,
+            emulator,
+            said,
+            running,
+            home,
+        })
     }
 
     /// What it has printed last, for a person who looks for the reason of a failure.
@@ -102,8 +112,10 @@ impl Proxy {
 /// The base URL that follows `label` in `line`.
 fn address(line: &str, label: &str) -> Option<String> {
     let (_, rest) = line.split_once(label)?;
-    let url: String =
-        rest.chars().take_while(|c| c.is_ascii_alphanumeric() || ":/.-[]".contains(*c)).collect();
+    let url: String = rest
+        .chars()
+        .take_while(|c| c.is_ascii_alphanumeric() || ":/.-[]".contains(*c))
+        .collect();
     let url = url.trim_end_matches(['/', '.']);
     url.starts_with("http://").then(|| url.to_owned())
 }
@@ -133,9 +145,15 @@ mod tests {
     #[test]
     fn the_address_is_found_in_plain_and_in_json_lines() {
         let url = Some("http://127.0.0.1:4711".to_owned());
-        assert_eq!(address("listening on http://127.0.0.1:4711", "listening on "), url);
         assert_eq!(
-            address(r#"{"message":"listening on http://127.0.0.1:4711/"}"#, "listening on "),
+            address("listening on http://127.0.0.1:4711", "listening on "),
+            url
+        );
+        assert_eq!(
+            address(
+                r#"{"message":"listening on http://127.0.0.1:4711/"}"#,
+                "listening on "
+            ),
             url
         );
         assert_eq!(address("not listening yet", "listening on "), None);

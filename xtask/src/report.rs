@@ -30,7 +30,12 @@ impl Report {
             None => println!("==> {title}: done in {}", Seconds(took)),
             Some(why) => println!("==> {title}: FAILED after {}\n{why}", Seconds(took)),
         }
-        self.steps.push(Step { title: title.to_owned(), took, counted: None, failure });
+        self.steps.push(Step {
+            title: title.to_owned(),
+            took,
+            counted: None,
+            failure,
+        });
         outcome.ok()
     }
 
@@ -43,7 +48,9 @@ impl Report {
         let counted = self.step(title, || {
             let counted = work()?;
             if counted.is_empty() {
-                return Err(Failure::new("no test ran: its output has no count, or a count of 0"));
+                return Err(Failure::new(
+                    "no test ran: its output has no count, or a count of 0",
+                ));
             }
             Ok(counted)
         })?;
@@ -72,7 +79,11 @@ impl Report {
         for note in &self.notes {
             println!("  NOTE: {note}");
         }
-        let broken = self.steps.iter().filter(|step| step.failure.is_some()).count();
+        let broken = self
+            .steps
+            .iter()
+            .filter(|step| step.failure.is_some())
+            .count();
         let counted = self.tally.unwrap_or_default();
         let failed = counted.failed + broken as u64;
         if failed > 0 {
@@ -84,7 +95,11 @@ impl Report {
         if self.tally.is_some() {
             println!("\n{}", Tally { failed, ..counted });
         }
-        if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+        if failed > 0 {
+            ExitCode::FAILURE
+        } else {
+            ExitCode::SUCCESS
+        }
     }
 }
 
@@ -129,7 +144,12 @@ impl Step {
 impl fmt::Display for Step {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verdict = if self.is_red() { "FAILED" } else { "ok" };
-        write!(out, "{verdict:<6} {:>8}  {}", Seconds(self.took).to_string(), self.title)?;
+        write!(
+            out,
+            "{verdict:<6} {:>8}  {}",
+            Seconds(self.took).to_string(),
+            self.title
+        )?;
         match self.counted {
             Some(counted) => write!(out, " ({counted})"),
             None => Ok(()),
@@ -173,7 +193,11 @@ mod tests {
     #[test]
     fn a_step_that_fails_ends_nothing_else() {
         let mut report = Report::default();
-        assert!(report.step("bad", || Err::<(), _>(Failure::new("why"))).is_none());
+        assert!(
+            report
+                .step("bad", || Err::<(), _>(Failure::new("why")))
+                .is_none()
+        );
         assert_eq!(report.step("good", || Ok(7)), Some(7));
         assert_eq!(report.steps.len(), 2);
     }

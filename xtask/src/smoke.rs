@@ -49,7 +49,10 @@ impl Check {
         let answer = (self.ask)(base)?;
         let whole = format!("{}\r\n\r\n{}", answer.head, answer.body);
         if answer.status != self.status {
-            return Err(Failure::new(format!("expected {}, got:\n{whole}", self.status)));
+            return Err(Failure::new(format!(
+                "expected {}, got:\n{whole}",
+                self.status
+            )));
         }
         match self.holds.iter().find(|part| !whole.contains(**part)) {
             Some(part) => Err(Failure::new(format!("`{part}` is not in:\n{whole}"))),
@@ -65,13 +68,28 @@ const CHECKS: &[Check] = &[
         says: "it is healthy",
         ask: |base| http::get(base, "/health"),
         status: 200,
-        holds: &["application/json", "\"status\":\"healthy\"", "\"kv_status\":\"connected\""],
+        holds: &[
+            "application/json",
+            "\"status\":\"healthy\"",
+            "\"kv_status\":\"connected\"",
+        ],
     },
     Check {
         says: "generateContent answers the prompt",
-        ask: |base| http::post(base, "/v1beta/models/gemini-2.5-flash:generateContent", PROMPT),
+        ask: |base| {
+            http::post(
+                base,
+                "/v1beta/models/gemini-2.5-flash:generateContent",
+                PROMPT,
+            )
+        },
         status: 200,
-        holds: &["\"candidates\"", "pomegranate", "\"finishReason\"", "\nx-request-id: "],
+        holds: &[
+            "\"candidates\"",
+            "pomegranate",
+            "\"finishReason\"",
+            "\nx-request-id: ",
+        ],
     },
     Check {
         says: "streamGenerateContent is a stream of events",
@@ -80,7 +98,12 @@ const CHECKS: &[Check] = &[
             http::post(base, path, PROMPT)
         },
         status: 200,
-        holds: &["text/event-stream", "\r\n\r\ndata: {\"", "\"finishReason\"", "}\r\n\r\n"],
+        holds: &[
+            "text/event-stream",
+            "\r\n\r\ndata: {\"",
+            "\"finishReason\"",
+            "}\r\n\r\n",
+        ],
     },
     Check {
         says: "countTokens counts",
@@ -92,7 +115,10 @@ const CHECKS: &[Check] = &[
         says: "the models are listed",
         ask: |base| http::get(base, "/v1beta/models"),
         status: 200,
-        holds: &["\"models/gemini-2.5-flash\"", "\"supportedGenerationMethods\""],
+        holds: &[
+            "\"models/gemini-2.5-flash\"",
+            "\"supportedGenerationMethods\"",
+        ],
     },
     Check {
         says: "a body that would close the envelope is refused",

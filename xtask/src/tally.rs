@@ -16,7 +16,10 @@ impl Tally {
     }
 
     pub(crate) fn one(passed: bool) -> Self {
-        Self { passed: u64::from(passed), failed: u64::from(!passed) }
+        Self {
+            passed: u64::from(passed),
+            failed: u64::from(!passed),
+        }
     }
 }
 
@@ -57,12 +60,16 @@ impl Runner {
     fn count_line(self, line: &str) -> Tally {
         match self {
             Self::Cargo => match line.strip_prefix("test result: ") {
-                Some(rest) => {
-                    Tally { passed: before(rest, "passed"), failed: before(rest, "failed") }
-                }
+                Some(rest) => Tally {
+                    passed: before(rest, "passed"),
+                    failed: before(rest, "failed"),
+                },
                 None => Tally::default(),
             },
-            Self::Node => Tally { passed: after(line, "# pass "), failed: after(line, "# fail ") },
+            Self::Node => Tally {
+                passed: after(line, "# pass "),
+                failed: after(line, "# fail "),
+            },
             Self::Pytest => {
                 let summary = line.trim_matches(['=', ' ']);
                 if !summary.contains(" in ") || !summary.ends_with('s') {
@@ -81,8 +88,10 @@ impl Runner {
 
 /// The number in front of `word`, or 0.
 fn before(text: &str, word: &str) -> u64 {
-    let words: Vec<&str> =
-        text.split([' ', ',', ';', '.']).filter(|word| !word.is_empty()).collect();
+    let words: Vec<&str> = text
+        .split([' ', ',', ';', '.'])
+        .filter(|word| !word.is_empty())
+        .collect();
     words
         .windows(2)
         .find(|pair| pair[1] == word)
@@ -91,7 +100,9 @@ fn before(text: &str, word: &str) -> u64 {
 }
 
 fn after(line: &str, prefix: &str) -> u64 {
-    line.strip_prefix(prefix).and_then(|rest| rest.trim().parse().ok()).unwrap_or_default()
+    line.strip_prefix(prefix)
+        .and_then(|rest| rest.trim().parse().ok())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -126,7 +137,13 @@ mod tests {
 
     #[test]
     fn a_test_that_talks_about_passing_is_not_counted() {
-        assert_eq!(Runner::Cargo.count("test 5 passed; 6 failed ... ok"), tally(0, 0));
-        assert_eq!(Runner::Pytest.count("sdk.py::three_passed PASSED"), tally(0, 0));
+        assert_eq!(
+            Runner::Cargo.count("test 5 passed; 6 failed ... ok"),
+            tally(0, 0)
+        );
+        assert_eq!(
+            Runner::Pytest.count("sdk.py::three_passed PASSED"),
+            tally(0, 0)
+        );
     }
 }

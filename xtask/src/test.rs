@@ -12,8 +12,10 @@ use crate::tally::{Runner, Tally};
 pub(crate) fn run(report: &mut Report) {
     report.suite("cargo test --workspace", || {
         // Unit, integration and documentation tests; one that fails does not hide the others.
-        let (output, status) =
-            tee(cargo("test").args(["--workspace", "--no-fail-fast"]), CARGO_LIMIT)?;
+        let (output, status) = tee(
+            cargo("test").args(["--workspace", "--no-fail-fast"]),
+            CARGO_LIMIT,
+        )?;
         judged(Runner::Cargo.count(&output), status.success(), "cargo test")
     });
     clients::run(report);
@@ -39,8 +41,24 @@ mod tests {
 
     #[test]
     fn a_red_runner_without_a_failed_test_is_a_failure() {
-        assert!(judged(Tally { passed: 3, failed: 0 }, false, "x").is_err());
-        assert_eq!(judged(Tally::one(false), false, "x").unwrap(), Tally::one(false));
-        assert_eq!(judged(Tally::one(true), true, "x").unwrap(), Tally::one(true));
+        assert!(
+            judged(
+                Tally {
+                    passed: 3,
+                    failed: 0
+                },
+                false,
+                "x"
+            )
+            .is_err()
+        );
+        assert_eq!(
+            judged(Tally::one(false), false, "x").unwrap(),
+            Tally::one(false)
+        );
+        assert_eq!(
+            judged(Tally::one(true), true, "x").unwrap(),
+            Tally::one(true)
+        );
     }
 }
