@@ -390,7 +390,8 @@ pub const KNOBS: &[Knob] = &[
         "STREAM_IDLE_TIMEOUT_MS",
         "300000",
         Kind::Whole { min: 1, max: HOUR_MS },
-        "Longest silence between two chunks. A stream that is alive has no time limit.",
+        "Longest silence between two chunks; a client that takes nothing of its answer for as long is \
+         given up. A stream that is alive has no time limit.",
     ),
     knob(
         Group::Upstream,
