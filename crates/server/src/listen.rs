@@ -137,14 +137,16 @@ impl Server {
     async fn converse(
         self: Arc<Self>,
         stream: TcpStream,
-        phase: watch::Receiver<Phase>,
+        mut phase: watch::Receiver<Phase>,
         _place: OwnedSemaphorePermit,
     ) {
         let _ = stream.set_nodelay(true);
         let Ok(peer) = stream.peer_addr().map(|address| Peer(address.ip())) else { return };
-        let Ok(Some((wire, spoken))) = timeout(HEAD_TIMEOUT, Wire::sniff(stream)).await else {
-            return;
+        let sniffed = tokio::select! {
+            sniffed = timeout(HEAD_TIMEOUT, Wire::sniff(stream)) => sniffed,
+            _ = phase.wait_for(|phase| *phase == Phase::Finishing) => return,
         };
+        let Ok(Some((wire, spoken))) = sniffed else { return };
         let replies = Arc::new(Replies::default());
         let blocked = wire.blocked();
         let service = service_fn(|request| self.answer(request, peer, &replies));
