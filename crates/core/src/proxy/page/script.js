@@ -37,7 +37,7 @@
   const span = (s) => {
     const parts = [[Math.floor(s / 86400), 'd'], [Math.floor(s / 3600) % 24, 'h'], [Math.floor(s / 60) % 60, 'min'], [Math.floor(s) % 60, 's']];
     const first = parts.findIndex(([n]) => n > 0);
-    return first < 0 ? '0 s' : parts.slice(first, first + 2).map(([n, unit]) => `${n} ${unit}`).join(' ');
+    return first < 0 ? '0 s' : parts.slice(first, first + 2).filter(([n]) => n > 0).map(([n, unit]) => `${n} ${unit}`).join(' ');
   };
 
   // --- asking ---
@@ -290,9 +290,10 @@
       ...checks.endpoints.map(({ url, breaker, in_flight: open }) =>
         make('li', null, make('code', null, url.replace(/^https:\/\//, '')), make('div', null, pill(breaker), `${open} in flight`))),
     );
-    const retried = labelled(metrics, 'retries_total', {});
-    const cut = value(metrics, 'streams_cut_total');
-    if (retried || cut) $('endpoints').append(make('li', null, make('div', null, `${count(retried)} retries`, make('span', null, `${count(cut)} cut`))));
+    pairs('tries', [
+      ['Retries', count(labelled(metrics, 'retries_total', {}))],
+      ['Streams cut', count(value(metrics, 'streams_cut_total'))],
+    ]);
 
     const { token, credentials, project } = checks;
     pairs('sign-in', [
@@ -315,15 +316,14 @@
 
     const results = ['hit', 'coalesced', 'miss', 'bypass'].map((result) => [result, labelled(metrics, 'cache_requests_total', { result })]);
     const all = results.reduce((sum, [, n]) => sum + n, 0);
-    if (all) {
-      const colours = { hit: 'teal', coalesced: 'blue', miss: 'amber', bypass: 'violet' };
-      const list = make('dl');
-      for (const [result, n] of results) {
-        list.append(make('dt', null, make('span', `dot ${colours[result]}`), result), make('dd', null, count(n)));
-      }
-      const share = (results[0][1] + results[1][1]) / all;
-      $('cache').replaceChildren(make('div', 'key', make('span', null, make('b', null, percent(share)), ' of repeatable requests')), list);
-    } else $('cache').replaceChildren(none('No repeatable request yet.'));
+    const colours = { hit: 'teal', coalesced: 'blue', miss: 'amber', bypass: 'violet' };
+    const list = make('dl');
+    for (const [result, n] of results) {
+      list.append(make('dt', null, make('span', `dot ${colours[result]}`), result), make('dd', null, count(n)));
+    }
+    const share = all ? (results[0][1] + results[1][1]) / all : null;
+    const said = all ? [make('b', null, percent(share)), ' of repeatable requests'] : ['No repeatable request yet'];
+    $('cache').replaceChildren(list, make('p', 'none', ...said));
 
     const reasons = samples(metrics, 'refusals_total').filter((sample) => sample.value).sort((a, b) => b.value - a.value).slice(0, 8);
     $('reasons').replaceChildren(
