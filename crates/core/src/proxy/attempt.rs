@@ -288,8 +288,9 @@ impl Proxy {
             let what = format!("it answered {}, which no API call should", head.status);
             return Refusal::UpstreamMalformed { what };
         }
-        let idle = self.settings.stream_idle_timeout;
-        let text = whole(platform, body, ERROR_LIMIT, idle).await.unwrap_or_default();
+        let text = whole(platform, body, ERROR_LIMIT, self.settings.stream_idle_timeout);
+        let text = within(platform, ERROR_PATIENCE, text).await.and_then(Result::ok);
+        let text = text.unwrap_or_default();
         Refusal::Upstream(Box::new(fault::read(head.status, &head.headers, &text)))
     }
 
@@ -397,6 +398,9 @@ fn timed_out(awaited: Awaited, after: Duration) -> Refusal {
 
 /// An error body is text for people; a megabyte is generous.
 const ERROR_LIMIT: usize = 1 << 20;
+
+/// The status has said the most important thing; the words may not hold it up for long.
+const ERROR_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a client that found no place is told to wait: places come free one at a time.
 const QUEUE_PAUSE: Duration = Duration::from_secs(1);
