@@ -85,6 +85,12 @@ impl Reply {
         reply
     }
 
+    /// The same, and then these things happen.
+    pub fn then(mut self, pieces: impl IntoIterator<Item = Piece>) -> Self {
+        self.pieces.extend(pieces);
+        self
+    }
+
     /// No answer at all.
     pub fn unreachable(why: Unreachable) -> Self {
         Self { delay: Duration::ZERO, head: Err(why), pieces: Vec::new() }
