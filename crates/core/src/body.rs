@@ -226,16 +226,11 @@ impl<P: Platform> Events<P> {
                 }
                 Poll::Ready(Some(Err(broken))) => {
                     // What came before the break is delivered, a half event is not.
-                    ledger.upstream_did(match broken {
-                        Broken::Disconnected(_) => breaker::Outcome::Failure,
-                        Broken::ShuttingDown => breaker::Outcome::Neutral,
-                    });
                     return Poll::Ready(Step::Failed(broken.into()));
                 }
                 Poll::Ready(None) => self.reader.finish(),
                 Poll::Pending => {
                     ready!(self.idle.poll(cx));
-                    ledger.upstream_did(breaker::Outcome::Failure);
                     let refusal = Refusal::UpstreamTimeout {
                         awaited: Awaited::NextChunk,
                         after: self.idle.limit,
@@ -312,6 +307,8 @@ impl<P: Platform> Events<P> {
 
     /// Something went wrong and the status line is long gone.
     fn fail(&mut self, refusal: &Refusal, ledger: &mut Ledger<P>) {
+        ledger.upstream_did(breaker::Outcome::of_refusal(refusal));
+        ledger.leave_line();
         ledger.entry.settle(Outcome::Cut);
         ledger.entry.reason = Some(refusal.label());
         let error = one_line(&refusal.body());
@@ -356,7 +353,10 @@ impl<P: Platform> PassedOn<P> {
                     Poll::Ready(Some(Ok(chunk)))
                 }
                 Poll::Ready(Some(Err(broken))) => {
-                    ledger.upstream_did(breaker::Outcome::Failure);
+                    ledger.upstream_did(match broken {
+                        Broken::Disconnected(_) => breaker::Outcome::Failure,
+                        Broken::ShuttingDown => breaker::Outcome::Neutral,
+                    });
                     ledger.entry.settle(Outcome::Cut);
                     Poll::Ready(Some(Err(broken)))
                 }

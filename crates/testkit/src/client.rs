@@ -1,11 +1,15 @@
 //! A client in a few words: requests to hand to a proxy, and its answers read to the end.
 
+use std::future::poll_fn;
 use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use code_assist_core::payload::Payload;
+use code_assist_core::platform::Platform as _;
 use code_assist_core::proxy::Proxy;
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use http_body::Body;
 
 use crate::script::Script;
@@ -61,27 +65,56 @@ pub async fn ask(proxy: &Proxy, script: &Script, request: Request<Payload>) -> A
     let response = proxy.handle(script, request).await;
     let (head, mut body) = response.into_parts();
     let mut pieces = Vec::new();
-    while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
         let Ok(frame) = frame else { break };
         pieces.extend(frame.into_data());
     }
     Answer { status: head.status, headers: head.headers, pieces }
 }
 
+/// The request with one more header.
+pub fn with(mut request: Request<Payload>, name: &str, value: &str) -> Request<Payload> {
+    let name = HeaderName::try_from(name).expect("a test names a valid header");
+    let value = HeaderValue::try_from(value).expect("a test names a valid value");
+    request.headers_mut().append(name, value);
+    request
+}
+
+/// The same, begun later.
+pub async fn later<F: Future>(script: &Script, how_long: Duration, future: F) -> F::Output {
+    script.timer(how_long).await;
+    future.await
+}
+
+/// The same, given up after a while: dropping it is the client's going away.
+pub async fn impatient<F: Future>(
+    script: &Script,
+    how_long: Duration,
+    future: F,
+) -> Option<F::Output> {
+    let mut future = Box::pin(future);
+    let mut timer = script.timer(how_long);
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => Pin::new(&mut timer).poll(cx).map(|()| None),
+    })
+    .await
+}
+
 /// All of these at once; their outputs in order.
 pub async fn all<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
     let mut running: Vec<_> = futures.into_iter().map(|it| (Box::pin(it), None)).collect();
-    std::future::poll_fn(|cx| {
+    poll_fn(|cx| {
         for (future, output) in &mut running {
             if output.is_none()
-                && let std::task::Poll::Ready(done) = future.as_mut().poll(cx)
+                && let Poll::Ready(done) = future.as_mut().poll(cx)
             {
                 *output = Some(done);
             }
         }
         match running.iter().all(|(_, output)| output.is_some()) {
-            true => std::task::Poll::Ready(()),
-            false => std::task::Poll::Pending,
+            true => Poll::Ready(()),
+            false => Poll::Pending,
         }
     })
     .await;

@@ -85,6 +85,12 @@ impl Reply {
         reply
     }
 
+    /// The same, and then these things happen.
+    pub fn then(mut self, pieces: impl IntoIterator<Item = Piece>) -> Self {
+        self.pieces.extend(pieces);
+        self
+    }
+
     /// No answer at all.
     pub fn unreachable(why: Unreachable) -> Self {
         Self { delay: Duration::ZERO, head: Err(why), pieces: Vec::new() }
@@ -118,11 +124,18 @@ struct World {
     saves: usize,
     login: Option<(u64, Bytes)>,
     random: u64,
+    /// What every draw gives, once a test has said so.
+    draw: Option<u64>,
     places: usize,
     tickets: u64,
     line: Vec<u64>,
+    /// How often a place has come free: whoever is next can go on without any timer.
+    freed: usize,
     /// Upstream bodies that were dropped before their end.
     cancelled: usize,
+    /// Exchanges with upstream that have not ended, and the most there have been.
+    exchanges: usize,
+    most_exchanges: usize,
 }
 
 impl fmt::Debug for World {
@@ -147,10 +160,14 @@ impl Script {
                 saves: 0,
                 login: None,
                 random: 0,
+                draw: None,
                 places: 100,
                 tickets: 0,
                 line: Vec::new(),
+                freed: 0,
                 cancelled: 0,
+                exchanges: 0,
+                most_exchanges: 0,
             })),
         }
     }
@@ -162,11 +179,13 @@ impl Script {
         let mut chores: Vec<Pin<Box<dyn Future<Output = ()> + '_>>> = Vec::new();
         loop {
             let mut context = Context::from_waker(Waker::noop());
+            let freed = self.world().freed;
             if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
                 self.finish(proxy, &mut chores);
                 return output;
             }
-            if !self.step(proxy, &mut chores) {
+            let moved = self.step(proxy, &mut chores);
+            if !moved && self.world().freed == freed {
                 self.turn_clock();
             }
         }
@@ -237,6 +256,27 @@ impl Script {
         self.world().cancelled
     }
 
+    /// How many exchanges with upstream have not ended: their bodies are still held.
+    pub fn exchanges(&self) -> usize {
+        self.world().exchanges
+    }
+
+    /// The most exchanges with upstream that there have been at one time.
+    pub fn most_exchanges(&self) -> usize {
+        self.world().most_exchanges
+    }
+
+    /// How many have a place or wait for one.
+    pub fn in_line(&self) -> usize {
+        self.world().line.len()
+    }
+
+    /// From now on every draw gives these bits: jitter at its least with 0, at its most with
+    /// `u64::MAX`.
+    pub fn draw(&self, bits: u64) {
+        self.world().draw = Some(bits);
+    }
+
     /// How often the store was written.
     pub fn saves(&self) -> usize {
         self.world().saves
@@ -293,6 +333,9 @@ impl Platform for Script {
 
     fn random(&self) -> u64 {
         let mut world = self.world();
+        if let Some(bits) = world.draw {
+            return bits;
+        }
         world.random = world.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         world.random
     }
@@ -335,12 +378,14 @@ impl Platform for Script {
             world.received.push(received.clone());
             (world.upstream)(&received)
         };
+        let exchange = Exchange::new(self);
         if !reply.delay.is_zero() {
             self.timer(reply.delay).await;
         }
         let (status, headers) = reply.head?;
         let pieces = reply.pieces.into_iter();
-        let body = ScriptBody { script: self.clone(), pieces, silence: None, ended: false };
+        let script = self.clone();
+        let body = ScriptBody { script, pieces, silence: None, ended: false, _exchange: exchange };
         let mut response = Response::new(body);
         *response.status_mut() = status;
         *response.headers_mut() = headers;
@@ -397,7 +442,30 @@ pub struct ScriptPlace {
 impl Drop for ScriptPlace {
     fn drop(&mut self) {
         let ticket = self.ticket;
-        self.script.world().line.retain(|other| *other != ticket);
+        let mut world = self.script.world();
+        world.freed += 1;
+        world.line.retain(|other| *other != ticket);
+    }
+}
+
+/// Counts a request as in flight until its body, or the future that waits for its head, is dropped.
+#[derive(Debug)]
+struct Exchange {
+    script: Script,
+}
+
+impl Exchange {
+    fn new(script: &Script) -> Self {
+        let mut world = script.world();
+        world.exchanges += 1;
+        world.most_exchanges = world.most_exchanges.max(world.exchanges);
+        Self { script: script.clone() }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.script.world().exchanges -= 1;
     }
 }
 
@@ -423,6 +491,7 @@ pub struct ScriptBody {
     pieces: std::vec::IntoIter<Piece>,
     silence: Option<ScriptTimer>,
     ended: bool,
+    _exchange: Exchange,
 }
 
 impl Body for ScriptBody {

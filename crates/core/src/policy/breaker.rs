@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::platform::Moment;
+use crate::refusal::Refusal;
 
 /// What a call does about its endpoint's breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +50,15 @@ impl Outcome {
     /// happened to meet a 429 would leave a healthy endpoint shut.
     pub fn of(status: StatusCode) -> Self {
         if status.is_server_error() { Self::Failure } else { Self::Success }
+    }
+
+    /// The outcome of a call that has failed, whether it got an answer or not.
+    pub fn of_refusal(refusal: &Refusal) -> Self {
+        match refusal {
+            Refusal::ShuttingDown => Self::Neutral,
+            Refusal::Upstream(fault) => Self::of(fault.http),
+            _ => Self::Failure,
+        }
     }
 }
 

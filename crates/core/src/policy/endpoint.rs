@@ -123,6 +123,11 @@ impl Endpoints {
         }
     }
 
+    /// How long nobody may be called; `None` when [`choose`](Self::choose) would find one.
+    pub fn rest(&self, now: Moment) -> Option<Resting> {
+        (!self.elsewhere(now, &[])).then(|| self.resting(now))
+    }
+
     /// Takes note of how a call ended.
     #[expect(clippy::needless_pass_by_value, reason = "a choice ends once")]
     pub fn end(&mut self, choice: Choice, outcome: Outcome, now: Moment) {

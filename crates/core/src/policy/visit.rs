@@ -17,6 +17,8 @@ pub struct Visit {
     pub index: usize,
     /// The endpoint's base URL.
     pub url: Arc<str>,
+    /// It is the probe of a breaker that has been open.
+    pub is_probe: bool,
 }
 
 impl Visit {
@@ -26,9 +28,15 @@ impl Visit {
         now: Moment,
         tried: &[usize],
     ) -> Result<Self, Resting> {
-        let choice = lock(endpoints).choose(now, tried)?;
+        let (choice, state) = {
+            let mut endpoints = lock(endpoints);
+            let choice = endpoints.choose(now, tried)?;
+            let state = endpoints.state(choice.index, now);
+            (choice, state)
+        };
         let (index, url) = (choice.index, Arc::clone(&choice.url));
-        Ok(Self { endpoints: Arc::clone(endpoints), choice: Some(choice), index, url })
+        let is_probe = state == State::HalfOpen;
+        Ok(Self { endpoints: Arc::clone(endpoints), choice: Some(choice), index, url, is_probe })
     }
 
     /// The answer has begun. Says what the endpoint's breaker does now.

@@ -79,6 +79,8 @@ impl Proxy {
         if let Some(fault) = lock(&self.quotas).ask(&asked.model, platform.clock()) {
             return Err(fault.into());
         }
+        // A project that must be looked for first is asked of the same endpoints.
+        self.somewhere_to_go(platform)?;
         let project = self.project(platform, ledger).await?;
         let prompt_id = prompt_id(platform);
         let payload = envelope::wrap_generate(&asked.model, &project, &prompt_id, asked.request);

@@ -18,6 +18,7 @@ use crate::gemini::route::Framing;
 use crate::payload::Payload;
 use crate::platform::Platform;
 use crate::policy::breaker;
+use crate::policy::endpoint::Resting;
 use crate::policy::retry::{self, Failure, Try};
 use crate::policy::visit::Visit;
 use crate::refusal::{Awaited, Refusal};
@@ -41,8 +42,7 @@ pub(super) struct Arrived<P: Platform> {
 }
 
 impl Proxy {
-    /// Sends a call until there is an answer for the client. The only loop that tries again, and
-    /// never once the client has received a byte.
+    /// Sends a call until there is an answer for the client.
     pub(super) async fn attempt<P: Platform>(
         &self,
         platform: &P,
@@ -50,41 +50,59 @@ impl Proxy {
         want: Want,
         ledger: &mut Ledger<P>,
     ) -> Result<Arrived<P>, Refusal> {
+        let arrived = self.try_and_try_again(platform, call, want, ledger).await;
+        if arrived.is_err() {
+            // However long the client takes to read of its failure, upstream is done with it.
+            ledger.leave_line();
+        }
+        arrived
+    }
+
+    /// The only loop that tries again, and never once the client has received a byte.
+    async fn try_and_try_again<P: Platform>(
+        &self,
+        platform: &P,
+        call: &Call,
+        want: Want,
+        ledger: &mut Ledger<P>,
+    ) -> Result<Arrived<P>, Refusal> {
+        // Nobody may be called: no token and no place is worth waiting for.
+        self.somewhere_to_go(platform)?;
         let mut tried = Vec::new();
         let (mut number, mut reauthorized) = (0, false);
-        let mut last = None;
+        let mut failed: Option<(Refusal, RetryReason)> = None;
         loop {
             let bearer = self.bearer(platform, ledger).await?;
-            self.wait_in_line(platform, ledger).await?;
-            let visit = match Visit::begin(&self.endpoints, platform.now(), &tried) {
+            let visit = match self.go(platform, &tried, ledger).await {
                 Ok(visit) => visit,
-                // The request that opened the last breaker tells what it met there.
-                Err(resting) => {
-                    return Err(match last {
-                        Some(refusal) => self.deliver(platform, refusal, reauthorized, ledger),
-                        None => Refusal::CircuitOpen { after: resting.after },
-                    });
+                // What it met before says more than that there is no way now. A 401 in it has had
+                // no replay.
+                Err(no_way) => {
+                    let refusal = failed.map_or(no_way, |(refusal, _)| refusal);
+                    return Err(self.deliver(platform, refusal, false, ledger));
                 }
             };
+            if let Some((_, reason)) = failed.take() {
+                ledger.retried(reason);
+            }
             let (index, request) = (visit.index, call.request(&visit.url, &bearer.header)?);
             ledger.visit(visit);
             let refusal = match self.one_try(platform, request, call, want, ledger).await {
                 Ok(arrived) => return Ok(arrived),
                 Err(refusal) => refusal,
             };
-            let elsewhere =
-                lock(&self.endpoints).elsewhere(platform.now(), &[&tried[..], &[index]].concat());
-            let failed = Try {
+            tried.push(index);
+            let attempt = Try {
                 number,
                 failure: match &refusal {
                     Refusal::Upstream(fault) => Failure::Fault(fault),
                     other => Failure::Refusal(other),
                 },
                 reauthorized,
-                more_endpoints: elsewhere,
+                more_endpoints: lock(&self.endpoints).elsewhere(platform.now(), &tried),
             };
             let left = ledger.entry.deadline.map(|at| at.since(platform.now()));
-            match retry::judge(&failed, &self.retries, platform.random(), left) {
+            match retry::judge(&attempt, &self.retries, platform.random(), left) {
                 retry::Verdict::Deliver => {
                     return Err(self.deliver(platform, refusal, reauthorized, ledger));
                 }
@@ -93,21 +111,50 @@ impl Proxy {
                         return Err(self.deliver(platform, refusal, false, ledger));
                     }
                     reauthorized = true;
-                    ledger.retried(RetryReason::Unauthorized);
+                    // It is not the endpoint that was wrong.
+                    tried.pop();
+                    failed = Some((refusal, RetryReason::Unauthorized));
                 }
-                retry::Verdict::Again { after, elsewhere } => {
-                    number += 1;
-                    if elsewhere {
-                        tried.push(index);
+                retry::Verdict::Again { after, .. } => {
+                    if lock(&self.endpoints).rest(platform.now() + after).is_some() {
+                        // This failure was the last that the breaker allowed.
+                        return Err(self.deliver(platform, refusal, reauthorized, ledger));
                     }
-                    ledger.retried(RetryReason::of(&refusal));
+                    number += 1;
+                    let reason = RetryReason::of(&refusal);
+                    failed = Some((refusal, reason));
                     if !after.is_zero() {
+                        // Who only waits for time to pass must not keep others from upstream.
+                        ledger.leave_line();
                         platform.timer(after).await;
                     }
-                    last = Some(refusal);
                 }
             }
         }
+    }
+
+    /// Refuses at once while every endpoint's breaker is open.
+    pub(super) fn somewhere_to_go<P: Platform>(&self, platform: &P) -> Result<(), Refusal> {
+        match lock(&self.endpoints).rest(platform.now()) {
+            Some(Resting { after }) => Err(Refusal::CircuitOpen { after }),
+            None => Ok(()),
+        }
+    }
+
+    /// A place in line, and then an endpoint that lets the call come.
+    async fn go<P: Platform>(
+        &self,
+        platform: &P,
+        tried: &[usize],
+        ledger: &mut Ledger<P>,
+    ) -> Result<Visit, Refusal> {
+        self.wait_in_line(platform, ledger).await?;
+        let visit = Visit::begin(&self.endpoints, platform.now(), tried)
+            .map_err(|Resting { after }| Refusal::CircuitOpen { after })?;
+        if visit.is_probe {
+            self.report.breaker(visit.index, breaker::State::HalfOpen);
+        }
+        Ok(visit)
     }
 
     /// One try at one endpoint. Whatever comes of it is told to the endpoint's breaker.
@@ -127,7 +174,7 @@ impl Proxy {
         let response = match sent {
             Ok(response) => response,
             Err(refusal) => {
-                ledger.upstream_did(learned(&refusal));
+                ledger.upstream_did(breaker::Outcome::of_refusal(&refusal));
                 return Err(refusal);
             }
         };
@@ -137,7 +184,7 @@ impl Proxy {
             let begun = platform.now();
             let refusal = self.read_error(platform, &head, body).await;
             ledger.entry.upstream += platform.now().since(begun);
-            ledger.upstream_did(breaker::Outcome::of(head.status));
+            ledger.upstream_did(breaker::Outcome::of_refusal(&refusal));
             return Err(refusal);
         }
         let idle = self.settings.stream_idle_timeout;
@@ -177,14 +224,14 @@ impl Proxy {
                 Ok(Arrived { head, content: Content::Whole(text) })
             }
             Err(refusal) => {
-                ledger.upstream_did(learned(&refusal));
+                ledger.upstream_did(breaker::Outcome::of_refusal(&refusal));
                 Err(refusal)
             }
         }
     }
 
-    /// A place among `MAX_CONCURRENT_REQUESTS`, within `QUEUE_TIMEOUT_MS`. It is kept through all
-    /// tries: who has waited once need not wait again.
+    /// A place among `MAX_CONCURRENT_REQUESTS`, within `QUEUE_TIMEOUT_MS`. A try that follows
+    /// another at once keeps the place it has.
     async fn wait_in_line<P: Platform>(
         &self,
         platform: &P,
@@ -214,9 +261,8 @@ impl Proxy {
         platform: &P,
         refusal: Refusal,
         reauthorized: bool,
-        ledger: &mut Ledger<P>,
+        ledger: &Ledger<P>,
     ) -> Refusal {
-        ledger.leave_line();
         let Refusal::Upstream(fault) = refusal else { return refusal };
         if fault.is_project_problem() {
             self.distrust_project();
@@ -242,8 +288,9 @@ impl Proxy {
             let what = format!("it answered {}, which no API call should", head.status);
             return Refusal::UpstreamMalformed { what };
         }
-        let idle = self.settings.stream_idle_timeout;
-        let text = whole(platform, body, ERROR_LIMIT, idle).await.unwrap_or_default();
+        let text = whole(platform, body, ERROR_LIMIT, self.settings.stream_idle_timeout);
+        let text = within(platform, ERROR_PATIENCE, text).await.and_then(Result::ok);
+        let text = text.unwrap_or_default();
         Refusal::Upstream(Box::new(fault::read(head.status, &head.headers, &text)))
     }
 
@@ -254,7 +301,9 @@ impl Proxy {
         call: &Call,
         ledger: &mut Ledger<P>,
     ) -> Result<Bytes, Refusal> {
-        match self.attempt(platform, call, Want::Whole, ledger).await?.content {
+        let arrived = self.attempt(platform, call, Want::Whole, ledger).await?;
+        ledger.leave_line();
+        match arrived.content {
             Content::Whole(text) => Ok(text),
             Content::Events(_) | Content::PassedOn(_) => Err(Refusal::Internal),
         }
@@ -271,15 +320,6 @@ impl Proxy {
 /// An error that a client of Code Assist's own protocol reads as it is; a 401 is ours to deal with.
 fn is_error_of_its_own(status: StatusCode) -> bool {
     (status.is_client_error() || status.is_server_error()) && status != StatusCode::UNAUTHORIZED
-}
-
-/// What a failure without an answer says of the endpoint.
-fn learned(refusal: &Refusal) -> breaker::Outcome {
-    match refusal {
-        Refusal::ShuttingDown => breaker::Outcome::Neutral,
-        Refusal::Upstream(fault) => breaker::Outcome::of(fault.http),
-        _ => breaker::Outcome::Failure,
-    }
 }
 
 /// Sends a request and waits for the head, but not longer than `limit`.
@@ -358,6 +398,9 @@ fn timed_out(awaited: Awaited, after: Duration) -> Refusal {
 
 /// An error body is text for people; a megabyte is generous.
 const ERROR_LIMIT: usize = 1 << 20;
+
+/// The status has said the most important thing; the words may not hold it up for long.
+const ERROR_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a client that found no place is told to wait: places come free one at a time.
 const QUEUE_PAUSE: Duration = Duration::from_secs(1);

@@ -1,0 +1,10 @@
+//! Whole lives in bad weather: tries, breakers, endpoints, the line, the limit, shared answers
+//! (`spec.md` 10 to 12). Each ends with a look at the gauges: nothing may be left behind.
+
+mod breaker;
+mod endpoints;
+mod life;
+mod limit;
+mod line;
+mod repeats;
+mod retry;
