@@ -87,8 +87,7 @@ fn requests_are_counted_by_method_model_and_status() {
         r#"requests_total{method="generateContent",model="gemini-2.5-flash",status="2xx"} 1"#,
         r#"requests_total{method="streamGenerateContent",model="gemini-2.5-flash",status="2xx"} 1"#,
         r#"requests_total{method="countTokens",model="gemini-2.5-flash",status="2xx"} 1"#,
-        r#"requests_total{method="generateContent",model="gemini-2.5-flash",status="4xx"} 1"#,
-        r#"requests_total{method="generateContent",model="none",status="4xx"} 1"#,
+        r#"requests_total{method="generateContent",model="gemini-2.5-flash",status="4xx"} 2"#,
         r#"requests_total{method="other",model="none",status="4xx"} 1"#,
         r#"refusals_total{reason="upstream_429"} 1"#,
         r#"refusals_total{reason="malformed_json"} 1"#,
@@ -147,7 +146,7 @@ fn an_open_stream_is_in_flight_until_its_client_is_gone() {
 }
 
 #[test]
-fn a_refresh_that_fails_and_a_401_are_counted() {
+fn a_refresh_that_fails_is_counted_and_the_retry_that_never_began_is_not() {
     let mut refused = false;
     let script = Script::new(google_but(move |request| {
         if request.is("/token") {
@@ -160,7 +159,7 @@ fn a_refresh_that_fails_and_a_401_are_counted() {
     run(&script, &proxy, post(GENERATE, HELLO));
     let text = run(&script, &proxy, get("/metrics")).text();
     for line in [
-        r#"retries_total{reason="unauthorized"} 1"#,
+        r#"retries_total{reason="unauthorized"} 0"#,
         r#"token_refreshes_total{result="failed"} 1"#,
         r#"token_refreshes_total{result="ok"} 0"#,
     ] {
