@@ -127,6 +127,7 @@ impl Proxy {
                         // Who only waits for time to pass must not keep others from upstream.
                         ledger.leave_line();
                         platform.timer(after).await;
+                        ledger.entry.upstream += after;
                     }
                 }
             }
