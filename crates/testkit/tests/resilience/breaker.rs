@@ -18,8 +18,9 @@ const THREE: [(&str, &str); 3] = [
 ];
 
 fn state(life: &Life) -> String {
-    let health: serde_json::Value = serde_json::from_str(&life.ask(get("/health")).text()).unwrap();
-    health["metrics"]["circuit_breaker_state"].as_str().unwrap().to_owned()
+    let health: serde_json::Value =
+        serde_json::from_str(&life.ask(get("/health")).text()).unwrap_or_default();
+    health["metrics"]["circuit_breaker_state"].as_str().unwrap_or_default().to_owned()
 }
 
 fn transitions(life: &Life) -> [f64; 3] {
@@ -286,4 +287,26 @@ fn a_stream_that_ends_well_forgives_the_failures_before_it() {
         life.ask(post(STREAM, HELLO));
     }
     assert_eq!((life.calls().len(), transitions(&life)), (12, [0.0; 3]));
+}
+
+#[test]
+fn a_failure_is_told_once() {
+    let failures = [
+        (GENERATE, error(500, "")),
+        (GENERATE, Reply::pieces([Piece::Break("reset".to_owned())])),
+        (STREAM, Reply::pieces([Piece::Break("reset".to_owned())])),
+        (STREAM, sse(&[&error_body(500, "")])),
+        (STREAM, sse(&[&event("Hel")]).then([Piece::Break("reset".to_owned())])),
+    ];
+    for (path, failure) in failures {
+        let settings = [THREE[0], ("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "100")];
+        let life = Life::new(&settings, always(failure.clone()));
+        for n in 1..=5 {
+            life.ask(post(path, HELLO));
+            let health = life.ask(get("/health")).text();
+            let expected = if n < 5 { "degraded" } else { "unhealthy" };
+            let expected = format!(r#""upstream_status":"{expected}""#);
+            assert!(health.contains(&expected), "{path} {failure:?} {n} {health}");
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Several endpoints.
 
 use code_assist_core::platform::Unreachable;
-use code_assist_testkit::client::{all, later, post};
+use code_assist_testkit::client::{all, get, impatient, later, post};
 use code_assist_testkit::google::{event, sse};
 use code_assist_testkit::script::{Piece, Received, Reply};
 
@@ -107,6 +107,23 @@ fn equal_endpoints_share_the_load() {
 }
 
 #[test]
+fn clients_that_leave_do_not_weigh_on_an_endpoint() {
+    for (path, reply) in [
+        (GENERATE, Reply::ok("").after(ms(100_000))),
+        (STREAM, sse(&[&event("Hel")]).then([Piece::Silence(ms(100_000))])),
+        ("/v1internal:x", Reply::pieces([Piece::Silence(ms(100_000))])),
+    ] {
+        let life = Life::new(&[TWO], one_does(reply));
+        for _ in 0..20 {
+            let asking = life.asking(post(path, HELLO));
+            life.run(impatient(&life.script, ms(1000), asking));
+        }
+        let hosts = life.hosts();
+        assert_eq!(hosts.iter().filter(|host| *host == "one.test").count(), 10, "{path} {hosts:?}");
+    }
+}
+
+#[test]
 fn in_flight_is_told_by_endpoint_while_it_lasts() {
     let life = Life::new(&[TWO], |request| {
         at(request, "one.test").then(|| Reply::ok(r#"{"response":{}}"#).after(ms(5000)))
@@ -117,7 +134,7 @@ fn in_flight_is_told_by_endpoint_while_it_lasts() {
             life.asking(post(GENERATE, HELLO)).await;
         }),
         Box::pin(async {
-            let asking = life.asking(code_assist_testkit::client::get("/metrics"));
+            let asking = life.asking(get("/metrics"));
             seen = later(&life.script, ms(1000), asking).await.text();
         }),
     ])));

@@ -58,8 +58,11 @@ impl Life {
         self.run(self.asking(request))
     }
 
-    pub(crate) fn asking(&self, request: Request<Payload>) -> impl Future<Output = Answer> {
-        ask(&self.proxy, &self.script, request)
+    pub(crate) fn asking(
+        &self,
+        request: Request<Payload>,
+    ) -> Pin<Box<dyn Future<Output = Answer> + '_>> {
+        Box::pin(ask(&self.proxy, &self.script, request))
     }
 
     /// The answer, and the time at which it had been read.

@@ -13,7 +13,7 @@ const THREE: [(&str, &str); 2] =
     [("RATE_LIMIT_MAX_REQUESTS", "3"), ("RATE_LIMIT_WINDOW_MS", "10000")];
 
 fn from(address: &str, mut request: Request<Payload>) -> Request<Payload> {
-    let address: IpAddr = address.parse().unwrap();
+    let address: IpAddr = address.parse().expect("a test names a valid address");
     request.extensions_mut().insert(Peer(address));
     request
 }

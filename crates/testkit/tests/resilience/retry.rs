@@ -262,3 +262,35 @@ fn the_words_of_an_error_are_waited_for_ten_seconds_at_most() {
     let answer = life.ask(post(GENERATE, HELLO));
     assert_eq!((answer.status.as_u16(), life.now()), (400, 10_000));
 }
+
+#[test]
+fn a_client_may_leave_at_any_moment_and_nothing_is_left_behind() {
+    // In line, at the first try, in the pause, at the second, before and within the stream.
+    for patience in (0..=8125).step_by(125) {
+        let stream = sse(&[&event("Hel")]).then([
+            Piece::Silence(ms(2000)),
+            Piece::Data(format!("data: {}\r\n\r\n", last_event("lo")).into()),
+        ]);
+        let life = Life::new(
+            &[("REQUEST_DEDUP_WINDOW_MS", "60000")],
+            in_turn([
+                Reply::ok("").after(ms(1000)),
+                error(500, "").after(ms(500)),
+                error(429, &retry_info("2s")).after(ms(500)),
+                stream.after(ms(1000)),
+            ]),
+        );
+        life.script.places(1);
+        life.script.draw(u64::MAX);
+        let answers = life.run(all(together([
+            Box::pin(async { Some(life.asking(post(PRO, HELLO)).await) }),
+            Box::pin(impatient(&life.script, ms(patience), life.asking(post(STREAM, HELLO)))),
+            Box::pin(async {
+                Some(later(&life.script, ms(20_000), life.asking(post(GENERATE, HELLO))).await)
+            }),
+        ])));
+        assert!(answers[2].is_some());
+        assert_eq!(answers[1].is_some(), patience >= 8000, "{patience} {:?}", answers[1]);
+        assert_eq!(life.script.most_exchanges(), 1);
+    }
+}
