@@ -146,14 +146,13 @@ impl Tokens {
     /// has been dealt with. False when another token is not to be had by asking: a moment ago
     /// upstream refused one that had just been renewed.
     pub fn condemn(&mut self, bearer: &Bearer, now: Moment) -> bool {
+        let refused =
+            self.current.as_mut().filter(|it| it.bearer.generation == bearer.generation);
+        let Some(current) = refused else { return true };
         if self.stubborn_until.is_some_and(|until| now < until) {
             return false;
         }
-        if let Some(current) = &mut self.current
-            && current.bearer.generation == bearer.generation
-        {
-            current.condemned = true;
-        }
+        current.condemned = true;
         true
     }
 
@@ -309,6 +308,19 @@ mod tests {
         assert!(!tokens.condemn(&bearer, Moment(1)));
         assert!(matches!(tokens.ask(NOW, Moment(1)), Verdict::Use(_)));
         assert!(tokens.condemn(&bearer, Moment(0) + STUBBORN));
+    }
+
+    #[test]
+    fn a_stubborn_upstream_is_still_shown_the_successor_of_an_old_token() {
+        let mut tokens = with(token(3599, Some(3599)));
+        let Verdict::Use(old) = tokens.ask(NOW, Moment(0)) else { panic!("warm") };
+        tokens.condemn(&old, Moment(0));
+        let Verdict::Renew(lease) = tokens.ask(NOW, Moment(0)) else { panic!("condemned") };
+        let got = Outcome::Got { token: token(7000, Some(7000)), renewable: true };
+        tokens.settle(lease, got, NOW, Moment(0));
+        tokens.refused_again(Moment(0));
+        assert!(tokens.condemn(&old, Moment(1)));
+        assert!(matches!(tokens.ask(NOW, Moment(1)), Verdict::Use(_)));
     }
 
     #[test]
