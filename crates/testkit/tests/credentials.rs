@@ -28,6 +28,31 @@ fn what_somebody_in_between_says_to_a_refresh_is_not_final() {
     assert_eq!(run(&script, &proxy, post(GENERATE, HELLO)).status, 200);
 }
 
+#[test]
+fn a_token_endpoint_that_issues_dead_tokens_is_not_hammered() {
+    let script = Script::new(google_but(|request| {
+        request.is("/token").then(|| Reply::ok(r#"{"access_token":"n","expires_in":0}"#))
+    }));
+    script.write_login(login("old", "A", -10));
+    let proxy = proxy_with(&script, &[("GEMINI_PROJECT_ID", "p")]);
+    for _ in 0..30 {
+        let answer = run(&script, &proxy, post(GENERATE, HELLO));
+        assert_eq!(answer.reason(), "CREDENTIALS_REJECTED");
+        script.pass(Duration::from_secs(1));
+    }
+    assert_eq!(script.received("/token").len(), 5, "after 0, 1, 3, 7 and 15 seconds");
+}
+
+#[test]
+fn an_access_token_that_no_header_may_carry_is_told() {
+    let script = Script::new(google());
+    let more = [("GOOGLE_CLOUD_ACCESS_TOKEN", "two\nlines"), ("GEMINI_PROJECT_ID", "p")];
+    let proxy = proxy_with(&script, &more);
+    let answer = run(&script, &proxy, post(GENERATE, HELLO));
+    assert_eq!(answer.reason(), "CREDENTIALS_REJECTED");
+    assert!(answer.text().contains("no header"), "{}", answer.text());
+}
+
 /// A proxy with these settings on top of the test's own.
 fn proxy_with(script: &Script, more: &[(&str, &str)]) -> Proxy {
     let ours = [

@@ -317,7 +317,7 @@ impl Proxy {
         let in_trouble = self.tokens().trouble().is_some();
         let news = in_trouble || !first && (other_account || newer);
         if news {
-            self.tokens().reopen(platform.clock());
+            self.tokens().reopen(platform.clock(), platform.now());
             lock(&self.projects).reopen();
         }
         news
