@@ -93,10 +93,11 @@ impl Projects {
         }
     }
 
-    /// The credentials are another account's, which has another project.
+    /// The credentials are another account's, which has another project than the one that is known
+    /// or just being found out.
     pub fn forget(&mut self) {
-        self.known = None;
-        self.reopen();
+        *self = Self { leases: std::mem::take(&mut self.leases), ..Self::default() };
+        self.leases.void();
     }
 
     /// The credentials have changed: what stood against them may stand no more.
@@ -146,6 +147,17 @@ mod tests {
         projects.settle(lease, refused, Moment(0));
         assert!(matches!(projects.ask(NOW, Moment(29_999_999)), Verdict::Refused(_)));
         assert!(matches!(projects.ask(NOW, Moment(30_000_000)), Verdict::Discover(_)));
+    }
+
+    #[test]
+    fn another_account_never_gets_the_last_ones_project() {
+        let mut projects = Projects::default();
+        let Verdict::Discover(lease) = projects.ask(NOW, Moment(0)) else { panic!("cold") };
+        projects.forget();
+        let Verdict::Discover(_) = projects.ask(NOW, Moment(1)) else { panic!("forgotten") };
+        let late = Outcome::Found("old".to_owned(), NOW + Duration::from_secs(3600));
+        projects.settle(lease, late, Moment(2));
+        assert!(matches!(projects.ask(NOW, Moment(2)), Verdict::Wait));
     }
 
     #[test]

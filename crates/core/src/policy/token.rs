@@ -47,6 +47,8 @@ pub enum Outcome {
     Rejected(Refusal),
     /// Not now.
     Failed(Refusal),
+    /// Nothing: the credentials changed in the meantime.
+    Stale,
 }
 
 /// The token in use, and what is known about getting another.
@@ -145,6 +147,7 @@ impl Tokens {
             },
             Outcome::Rejected(refusal) => self.trouble = Some(Trouble { refusal, until: None }),
             Outcome::Failed(refusal) => self.pause(refusal, now),
+            Outcome::Stale => self.reopen(clock, now),
         }
     }
 
@@ -152,8 +155,7 @@ impl Tokens {
     /// has been dealt with. False when another token is not to be had by asking: a moment ago
     /// upstream refused one that had just been renewed.
     pub fn condemn(&mut self, bearer: &Bearer, now: Moment) -> bool {
-        let refused =
-            self.current.as_mut().filter(|it| it.bearer.generation == bearer.generation);
+        let refused = self.current.as_mut().filter(|it| it.bearer.generation == bearer.generation);
         let Some(current) = refused else { return true };
         if self.stubborn_until.is_some_and(|until| now < until) {
             return false;
@@ -165,6 +167,14 @@ impl Tokens {
     /// Upstream refused the token that was renewed after its first refusal.
     pub fn refused_again(&mut self, now: Moment) {
         self.stubborn_until = Some(now + STUBBORN);
+    }
+
+    /// The credentials are another account's: nothing that is known holds for it.
+    pub fn forget(&mut self) {
+        self.current = None;
+        self.trouble = None;
+        self.failed = None;
+        self.stubborn_until = None;
     }
 
     /// The credentials have changed: what stood against them is forgotten, and it is time to look
@@ -423,6 +433,21 @@ mod tests {
         assert!(matches!(tokens.ask(clock, now), Verdict::Refused(_)));
         tokens.reopen(clock, now);
         assert!(matches!(tokens.ask(clock, now), Verdict::Renew(_)));
+    }
+
+    #[test]
+    fn work_on_credentials_that_changed_in_the_meantime_counts_for_nothing() {
+        let mut tokens = Tokens::new(BUFFER);
+        let Verdict::Renew(lease) = tokens.ask(NOW, Moment(0)) else { panic!("cold") };
+        tokens.settle(lease, Outcome::Stale, NOW, Moment(1));
+        assert!(matches!(tokens.ask(NOW, Moment(1)), Verdict::Renew(_)));
+    }
+
+    #[test]
+    fn another_account_never_gets_the_last_ones_token() {
+        let mut tokens = with(token(3599, Some(3599)));
+        tokens.forget();
+        assert!(matches!(tokens.ask(NOW, Moment(1)), Verdict::Renew(_)));
     }
 
     #[test]

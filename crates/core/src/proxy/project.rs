@@ -45,12 +45,15 @@ impl Proxy {
 
     /// Finds the account's project; the lease's work.
     pub(super) async fn discover<P: Platform>(&self, platform: &P, lease: Lease) {
-        let outcome = match self.stored_project(platform).await {
+        let account = self.account(platform).await;
+        let outcome = match self.stored_project(platform, &account).await {
             Some((project, until)) => Outcome::Found(project, until),
             None => match self.ask_for_project(platform, &mut self.own_ledger(platform)).await {
                 Ok(project) => {
                     let until = platform.clock() + self.settings.project_cache_ttl;
-                    self.store_project(platform, &project, until).await;
+                    if self.is_account(&account) {
+                        self.store_project(platform, &project, until, &account).await;
+                    }
                     Outcome::Found(project, until)
                 }
                 Err(refusal) => {
@@ -124,16 +127,18 @@ impl Proxy {
     }
 
     /// The discovery of an earlier time, in the seed's shape, unless it was another account's.
-    async fn stored_project<P: Platform>(&self, platform: &P) -> Option<(String, Millis)> {
+    async fn stored_project<P: Platform>(
+        &self,
+        platform: &P,
+        account: &str,
+    ) -> Option<(String, Millis)> {
         if !lock(&self.projects).trusts_store() {
             return None;
         }
         let text = self.recall(platform, PROJECT_KEY).await?;
         let value: Value = serde_json::from_slice(&text).ok()?;
         let owner = value.get("credential").and_then(Value::as_str);
-        if let Some(owner) = owner
-            && owner != self.credential_marker(platform).await
-        {
+        if owner.is_some_and(|owner| owner != account) {
             return None;
         }
         let project = value.get("project_id").and_then(Value::as_str)?;
@@ -143,7 +148,13 @@ impl Proxy {
             .then(|| (project.to_owned(), until.min(longest)))
     }
 
-    async fn store_project<P: Platform>(&self, platform: &P, project: &str, until: Millis) {
+    async fn store_project<P: Platform>(
+        &self,
+        platform: &P,
+        project: &str,
+        until: Millis,
+        account: &str,
+    ) {
         let clock = platform.clock();
         let value = json!({
             "project_id": project,
@@ -151,7 +162,7 @@ impl Proxy {
             "ttl": until.0,
             "source": "discovery",
             "validation_count": 1,
-            "credential": self.credential_marker(platform).await,
+            "credential": account,
         });
         let ttl = clock.until(until);
         self.remember(platform, PROJECT_KEY, Bytes::from(value.to_string()), ttl).await;
