@@ -149,6 +149,107 @@ fn a_rotated_refresh_token_outlives_a_store_that_fails_and_a_file_that_is_rewrit
 }
 
 #[test]
+fn one_stray_401_does_not_end_a_token_that_cannot_be_renewed() {
+    for (content, more) in [
+        (None, Some(("GOOGLE_CLOUD_ACCESS_TOKEN", "tok"))),
+        (Some(r#"{"access_token":"tok"}"#), None),
+        (Some(r#"{"access_token":"tok","expiry_date":1750003600000}"#), None),
+    ] {
+        let mut first = true;
+        let script = Script::new(google_but(move |request| {
+            (request.is(":generateContent") && std::mem::replace(&mut first, false))
+                .then(|| Reply::status(401, "{}"))
+        }));
+        if let Some(content) = content {
+            script.write_login(content);
+        }
+        let proxy = proxy_with(&script, more.as_slice());
+        assert_eq!(run(&script, &proxy, post(GENERATE, HELLO)).reason(), "CREDENTIALS_REJECTED");
+        script.pass(Duration::from_secs(1));
+        assert_eq!(run(&script, &proxy, post(GENERATE, HELLO)).status, 200, "{content:?}");
+    }
+}
+
+#[test]
+fn a_dead_token_that_cannot_be_renewed_is_not_hammered() {
+    let script = Script::new(google_but(|request| {
+        request.is(":generateContent").then(|| Reply::status(401, "{}"))
+    }));
+    let more = [("GOOGLE_CLOUD_ACCESS_TOKEN", "tok"), ("GEMINI_PROJECT_ID", "p")];
+    let proxy = proxy_with(&script, &more);
+    for _ in 0..600 {
+        let answer = run(&script, &proxy, post(GENERATE, HELLO));
+        assert_eq!(answer.reason(), "CREDENTIALS_REJECTED");
+        script.pass(Duration::from_secs(1));
+        script.run(&proxy, proxy.tend(&script));
+    }
+    let tries = script.received(":generateContent").len();
+    assert!((10..20).contains(&tries), "{tries} in ten minutes");
+}
+
+#[test]
+fn a_token_that_has_expired_and_cannot_be_renewed_is_dead_until_the_file_changes() {
+    let script = Script::new(google());
+    script.write_login(r#"{"access_token":"tok","expiry_date":1749999999000}"#);
+    let proxy = proxy_with(&script, &[("GEMINI_PROJECT_ID", "p")]);
+    for _ in 0..3 {
+        let answer = run(&script, &proxy, post(GENERATE, HELLO));
+        assert_eq!(answer.reason(), "CREDENTIALS_REJECTED");
+        script.pass(Duration::from_secs(100));
+    }
+    assert!(script.all_received().is_empty());
+    script.write_login(r#"{"access_token":"tok-2","expiry_date":1750003600000}"#);
+    script.run(&proxy, proxy.tend(&script));
+    assert_eq!(run(&script, &proxy, post(GENERATE, HELLO)).status, 200);
+}
+
+#[test]
+fn a_file_token_without_expiry_that_upstream_refused_does_not_come_back() {
+    let script = Script::new(google_but(|request| {
+        if request.is("/tokeninfo") {
+            return Some(Reply::status(503, "x"));
+        }
+        let dead = request.headers.get("authorization").is_some_and(|it| it == "Bearer dead");
+        dead.then(|| Reply::status(401, "{}"))
+    }));
+    script.write_login(r#"{"access_token":"dead","refresh_token":"A"}"#);
+    let proxy = proxy_with(&script, &[("GEMINI_PROJECT_ID", "p")]);
+    for _ in 0..3 {
+        assert_eq!(run(&script, &proxy, post(GENERATE, HELLO)).status, 200);
+        script.pass(Duration::from_secs(3400));
+        // The CLI writes its file anew, with nothing new about the token.
+        script.write_login(format!(
+            r#"{{"access_token":"dead","refresh_token":"A","id_token":"{:?}"}}"#,
+            script.now()
+        ));
+        script.run(&proxy, proxy.tend(&script));
+    }
+    let sent = script.received(":generateContent");
+    let dead = sent.iter().filter(|sent| sent.headers["authorization"] == "Bearer dead");
+    assert_eq!(dead.count(), 1);
+    assert_eq!(script.received("/token").len(), 4, "one for each hour, and none for the file");
+}
+
+#[test]
+fn a_file_that_is_only_touched_is_no_news() {
+    for content in [login("tok", "A", 3000), r#"{"access_token":"f","refresh_token":"A"}"#.into()] {
+        let script = Script::new(google());
+        script.write_login(content.clone());
+        let proxy = proxy_with(&script, &[("GEMINI_PROJECT_ID", "p")]);
+        run(&script, &proxy, post(GENERATE, HELLO));
+        script.pass(Duration::from_secs(1600));
+        script.run(&proxy, proxy.tend(&script));
+        let before = script.all_received().len();
+        for _ in 0..10 {
+            script.write_login(content.clone());
+            script.pass(Duration::from_secs(1));
+            script.run(&proxy, proxy.tend(&script));
+        }
+        assert_eq!(script.all_received().len(), before);
+    }
+}
+
+#[test]
 fn what_somebody_in_between_says_to_a_refresh_is_not_final() {
     let mut first = true;
     let script = Script::new(google_but(move |request| {

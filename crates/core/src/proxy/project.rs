@@ -58,9 +58,12 @@ impl Proxy {
                 }
                 Err(refusal) => {
                     tracing::warn!(reason = refusal.label(), "no project: {}", refusal.message());
-                    let pause = match refusal.blame() {
-                        Blame::Upstream | Blame::Proxy => SHORT_MEMORY,
-                        Blame::Client | Blame::Operator => LONG_MEMORY,
+                    let pause = match (&refusal, refusal.blame()) {
+                        // Of these the tokens keep a memory of their own.
+                        (Refusal::CredentialsMissing { .. }, _)
+                        | (Refusal::CredentialsRejected { .. }, _)
+                        | (_, Blame::Upstream | Blame::Proxy) => SHORT_MEMORY,
+                        (_, Blame::Client | Blame::Operator) => LONG_MEMORY,
                     };
                     Outcome::Refused(refusal, pause)
                 }

@@ -61,8 +61,7 @@ impl Source {
     fn adopt(&mut self, login: Login, stored: Option<SecretString>) {
         let marker = login.marker();
         if self.version.marker != marker {
-            self.newest = None;
-            self.spent = None;
+            self.reconsider();
         }
         let ours = self.rotated.as_ref().filter(|(owner, _)| *owner == marker);
         self.login = Some(match ours.map(|(_, token)| token.clone()).or(stored) {
@@ -76,6 +75,12 @@ impl Source {
     fn is_new(&self, token: &Token) -> bool {
         self.spent != Some(digest(token))
             && token.expires_at.is_none_or(|expiry| Some(expiry) > self.newest)
+    }
+
+    /// The tokens that have been tried may be tried again.
+    fn reconsider(&mut self) {
+        self.newest = None;
+        self.spent = None;
     }
 
     /// Takes note of a token from file or store that has been tried.
@@ -180,7 +185,15 @@ impl Proxy {
             let why = "the access token has expired or was revoked, and the credentials have no \
                        refresh_token to get another with"
                 .to_owned();
-            return Outcome::Rejected(Refusal::CredentialsRejected { why });
+            let refusal = Refusal::CredentialsRejected { why };
+            let own = credential.login.token();
+            if !own.is_some_and(|token| token.alive(platform.clock())) {
+                return Outcome::Rejected(refusal);
+            }
+            // One refusal may be a whim, and there is nothing else to be had: it gets another
+            // chance after the pause.
+            lock(&self.login).reconsider();
+            return Outcome::Failed(refusal);
         }
         self.refreshed(platform, credential).await
     }
