@@ -279,6 +279,58 @@ fn a_check_tells_why_the_refresh_failed() {
 }
 
 #[test]
+fn a_licence_that_is_missing_is_no_discovery_for_each_request() {
+    let script = Script::new(google_but(|request| {
+        request.is(":generateContent").then(|| refused_project("SUBSCRIPTION_REQUIRED"))
+    }));
+    script.write_login(login("tok", "A", 3000));
+    let proxy = proxy_with(&script, &[]);
+    for _ in 0..10 {
+        assert_eq!(run(&script, &proxy, post(GENERATE, HELLO)).status, 403);
+        script.pass(Duration::from_secs(1));
+    }
+    assert_eq!(script.received(":loadCodeAssist").len(), 2);
+}
+
+#[test]
+fn a_late_failure_with_the_old_project_is_nothing_to_the_new_one() {
+    let mut discoveries = 0;
+    let script = Script::new(google_but(move |request| {
+        if request.is(":loadCodeAssist") {
+            discoveries += 1;
+            return Some(Reply::ok(format!(
+                r#"{{"currentTier":{{"id":"s"}},"cloudaicompanionProject":"p{discoveries}"}}"#
+            )));
+        }
+        let old = request.is(":generateContent") && request.body.contains(r#""project":"p1""#);
+        let slow = if request.body.contains("slow") { 2000 } else { 10 };
+        old.then(|| refused_project("CONSUMER_INVALID").after(Duration::from_millis(slow)))
+    }));
+    script.write_login(login("tok", "A", 3000));
+    let proxy = proxy_with(&script, &[]);
+    let slow = Event::Post(GENERATE, r#"{"contents":"slow"}"#);
+    play(&script, &proxy, [(0, hello()), (0, slow), (1000, hello())]);
+    assert_eq!(run(&script, &proxy, post(GENERATE, HELLO)).status, 200);
+    assert_eq!(script.received(":loadCodeAssist").len(), 2);
+}
+
+#[test]
+fn a_call_that_was_passed_on_with_its_own_project_is_nothing_to_ours() {
+    let script = Script::new(google_but(|request| {
+        (request.is(":generateContent") && request.body.contains("mine"))
+            .then(|| refused_project("CONSUMER_INVALID"))
+    }));
+    script.write_login(login("tok", "A", 3000));
+    let proxy = proxy_with(&script, &[]);
+    for _ in 0..5 {
+        assert_eq!(run(&script, &proxy, post(GENERATE, HELLO)).status, 200);
+        let passed_on = post("/v1internal:generateContent", r#"{"project":"mine"}"#);
+        assert_eq!(run(&script, &proxy, passed_on).status, 403);
+    }
+    assert_eq!(script.received(":loadCodeAssist").len(), 1);
+}
+
+#[test]
 fn what_somebody_in_between_says_to_a_refresh_is_not_final() {
     let mut first = true;
     let script = Script::new(google_but(move |request| {
@@ -315,6 +367,15 @@ fn an_access_token_that_no_header_may_carry_is_told() {
     let answer = run(&script, &proxy, post(GENERATE, HELLO));
     assert_eq!(answer.reason(), "CREDENTIALS_REJECTED");
     assert!(answer.text().contains("no header"), "{}", answer.text());
+}
+
+fn refused_project(reason: &str) -> Reply {
+    Reply::status(
+        403,
+        format!(
+            r#"{{"error":{{"code":403,"message":"no","status":"PERMISSION_DENIED","details":[{{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"{reason}","domain":"googleapis.com"}}]}}}}"#
+        ),
+    )
 }
 
 /// Google, for whom `a…` and `A` are one account's tokens and `b…` and `B` another's.

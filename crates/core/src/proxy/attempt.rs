@@ -61,7 +61,9 @@ impl Proxy {
                 // The request that opened the last breaker tells what it met there.
                 Err(resting) => {
                     return Err(match last {
-                        Some(refusal) => self.deliver(platform, refusal, reauthorized, ledger),
+                        Some(refusal) => {
+                            self.deliver(platform, call, refusal, reauthorized, ledger)
+                        }
                         None => Refusal::CircuitOpen { after: resting.after },
                     });
                 }
@@ -86,11 +88,11 @@ impl Proxy {
             let left = ledger.entry.deadline.map(|at| at.since(platform.now()));
             match retry::judge(&failed, &self.retries, platform.random(), left) {
                 retry::Verdict::Deliver => {
-                    return Err(self.deliver(platform, refusal, reauthorized, ledger));
+                    return Err(self.deliver(platform, call, refusal, reauthorized, ledger));
                 }
                 retry::Verdict::Reauthorize => {
                     if !self.tokens().condemn(&bearer, platform.now()) {
-                        return Err(self.deliver(platform, refusal, false, ledger));
+                        return Err(self.deliver(platform, call, refusal, false, ledger));
                     }
                     reauthorized = true;
                     ledger.retried(RetryReason::Unauthorized);
@@ -212,14 +214,15 @@ impl Proxy {
     fn deliver<P: Platform>(
         &self,
         platform: &P,
+        call: &Call,
         refusal: Refusal,
         reauthorized: bool,
         ledger: &mut Ledger<P>,
     ) -> Refusal {
         ledger.leave_line();
         let Refusal::Upstream(fault) = refusal else { return refusal };
-        if fault.is_project_problem() {
-            self.distrust_project();
+        if let Some(project) = call.project().filter(|_| fault.is_project_problem()) {
+            self.distrust_project(project, platform.now());
         }
         if fault.is_unauthenticated() && reauthorized {
             self.tokens().refused_again(platform.now());

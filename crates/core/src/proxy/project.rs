@@ -10,7 +10,7 @@ use super::{Chore, Proxy, lock};
 use crate::assist::call::Call;
 use crate::assist::project::{self, Loaded, Onboarding, Operation};
 use crate::payload::Payload;
-use crate::platform::{Millis, Platform};
+use crate::platform::{Millis, Moment, Platform};
 use crate::policy::lease::Lease;
 use crate::policy::project::{Outcome, Verdict};
 use crate::refusal::{Blame, Refusal};
@@ -72,12 +72,9 @@ impl Proxy {
         lock(&self.projects).settle(lease, outcome, platform.now());
     }
 
-    /// Upstream would not have the project that was discovered.
-    pub(super) fn distrust_project(&self) {
-        let mut projects = lock(&self.projects);
-        if let Some(project) = projects.known() {
-            projects.drop_value(&project);
-        }
+    /// Upstream would not have this project, which a call of ours has carried.
+    pub(super) fn distrust_project(&self, project: &str, now: Moment) {
+        lock(&self.projects).drop_value(project, now);
     }
 
     /// `loadCodeAssist` and, if needed, `onboardUser` with a bounded poll (`protocol.md` 5.1).
@@ -184,6 +181,7 @@ impl Proxy {
             "retrieveUserQuota",
             Payload::from(Bytes::from(body)),
         );
+        let call = call.in_project(Arc::from(project));
         self.call_for_whole(platform, &call, ledger).await
     }
 }
