@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use code_assist_core::payload::Payload;
-use code_assist_core::platform::Platform;
+use code_assist_core::platform::{Moment, Platform};
 use code_assist_core::proxy::Proxy;
 use code_assist_core::settings::{Layer, Settings, Source};
 use code_assist_testkit::client::{Answer, all, ask, post};
@@ -327,6 +327,38 @@ fn a_call_that_was_passed_on_with_its_own_project_is_nothing_to_ours() {
         let passed_on = post("/v1internal:generateContent", r#"{"project":"mine"}"#);
         assert_eq!(run(&script, &proxy, passed_on).status, 403);
     }
+    assert_eq!(script.received(":loadCodeAssist").len(), 1);
+}
+
+#[test]
+fn a_discovery_that_google_keeps_waiting_ends_before_its_lease() {
+    let script = Script::new(google_but(|request| {
+        request.is(":loadCodeAssist").then(|| google()(request).after(Duration::from_secs(250)))
+    }));
+    script.write_login(login("tok", "A", 3000));
+    let proxy = proxy_with(&script, &[]);
+    let answer = run(&script, &proxy, post(GENERATE, HELLO));
+    assert_eq!(answer.reason(), "UPSTREAM_UNREACHABLE");
+    assert!(script.now() < Moment(31_000_000), "{:?}", script.now());
+    assert_eq!(script.received(":loadCodeAssist").len(), 1);
+}
+
+#[test]
+fn an_onboarding_of_slow_answers_ends_before_its_lease() {
+    let script = Script::new(google_but(|request| {
+        if request.is(":loadCodeAssist") {
+            return Some(Reply::ok(r#"{"allowedTiers":[{"id":"free-tier","isDefault":true}]}"#));
+        }
+        (request.is(":onboardUser") || request.is("operations/7")).then(|| {
+            let pending = Reply::ok(r#"{"name":"operations/7","done":false}"#);
+            pending.after(Duration::from_secs(29))
+        })
+    }));
+    script.write_login(login("tok", "A", 3000));
+    let proxy = proxy_with(&script, &[]);
+    let answer = run(&script, &proxy, post(GENERATE, HELLO));
+    assert_eq!(answer.reason(), "ACCOUNT_INELIGIBLE");
+    assert!(script.now() < Moment(151_000_000), "{:?}", script.now());
     assert_eq!(script.received(":loadCodeAssist").len(), 1);
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use super::attempt::within;
 use super::{Chore, Proxy, lock};
 use crate::assist::call::Call;
 use crate::assist::project::{self, Loaded, Onboarding, Operation};
@@ -84,7 +85,7 @@ impl Proxy {
         ledger: &mut Ledger<P>,
     ) -> Result<String, Refusal> {
         let call = Call::post(&self.settings.api_version, "loadCodeAssist", project::load_body());
-        let answer = match self.call_for_whole(platform, &call, ledger).await {
+        let answer = match self.call_for_project(platform, &call, ledger).await {
             // VPC Service Controls forbid the question, not the service: the CLI goes on with the
             // user's own project, and we have been given none.
             Err(Refusal::Upstream(fault)) if fault.has_reason("SECURITY_POLICY_VIOLATED") => {
@@ -95,7 +96,14 @@ impl Proxy {
         match project::read_loaded(&answer) {
             Loaded::Project(project) => Ok(project),
             Loaded::Refused(refusal) => Err(refusal),
-            Loaded::Onboard(onboarding) => self.onboard(platform, &onboarding, ledger).await,
+            Loaded::Onboard(onboarding) => {
+                let onboarded = self.onboard(platform, &onboarding, ledger);
+                within(platform, ONBOARDING_LIMIT, onboarded).await.unwrap_or_else(|| {
+                    let what = "onboarding did not end within two minutes".to_owned();
+                    let reasons = vec![("ONBOARDING_TIMEOUT".to_owned(), what)];
+                    Err(Refusal::AccountIneligible { reasons })
+                })
+            }
         }
     }
 
@@ -107,23 +115,36 @@ impl Proxy {
     ) -> Result<String, Refusal> {
         tracing::info!("the account is being onboarded to Code Assist; this takes up to a minute");
         let mut name: Option<String> = None;
-        for polls in 0..LONGEST_POLL {
-            if polls > 0 {
-                platform.timer(pause_before(polls)).await;
-            }
+        let mut pause = FIRST_POLL;
+        loop {
             let call = match &name {
                 Some(name) => Call::get(&self.settings.api_version, name),
                 None => Call::post(&self.settings.api_version, "onboardUser", onboarding.body()),
             };
-            let answer = self.call_for_whole(platform, &call, ledger).await?;
+            let answer = self.call_for_project(platform, &call, ledger).await?;
             match onboarding.read(&answer) {
                 Operation::Pending(operation) => name = operation.or(name),
                 Operation::Project(project) => return Ok(project),
                 Operation::Refused(refusal) => return Err(refusal),
             }
+            platform.timer(pause).await;
+            pause = (pause * 2).min(LAST_POLL);
         }
-        let what = "onboarding did not end within two minutes".to_owned();
-        Err(Refusal::AccountIneligible { reasons: vec![("ONBOARDING_TIMEOUT".to_owned(), what)] })
+    }
+
+    /// One call of a discovery. It ends long before the discovery's lease, even where
+    /// `FIRST_BYTE_TIMEOUT_MS` would let it wait for longer: that is meant for thinking models.
+    async fn call_for_project<P: Platform>(
+        &self,
+        platform: &P,
+        call: &Call,
+        ledger: &mut Ledger<P>,
+    ) -> Result<Bytes, Refusal> {
+        let answer = self.call_for_whole(platform, call, ledger);
+        within(platform, CALL_LIMIT, answer).await.unwrap_or_else(|| {
+            let why = format!("it was silent for {CALL_LIMIT:?} when asked about the project");
+            Err(Refusal::UpstreamUnreachable { why })
+        })
     }
 
     /// The discovery of an earlier time, in the seed's shape, unless it was another account's.
@@ -186,19 +207,19 @@ impl Proxy {
     }
 }
 
-/// The CLI polls every five seconds; the first looks are sooner, since most are done by then.
-fn pause_before(polls: u32) -> Duration {
-    Duration::from_millis(500).saturating_mul(1 << (polls - 1).min(4)).min(Duration::from_secs(5))
-}
-
 /// The seed's key for the project.
 const PROJECT_KEY: &str = "project_id_cache";
 
 const FIRST_LOOK: Duration = Duration::from_millis(2);
 const LAST_LOOK: Duration = Duration::from_millis(50);
 
-/// With the pauses above, about two minutes.
-const LONGEST_POLL: u32 = 27;
+/// The CLI polls every five seconds; the first looks are sooner, since most are done by then.
+const FIRST_POLL: Duration = Duration::from_millis(500);
+const LAST_POLL: Duration = Duration::from_secs(5);
+
+/// Together shorter than a discovery's lease.
+const CALL_LIMIT: Duration = Duration::from_secs(30);
+const ONBOARDING_LIMIT: Duration = Duration::from_secs(120);
 
 /// How long a failed discovery is remembered: one that may pass, and one that somebody must mend.
 const SHORT_MEMORY: Duration = Duration::from_secs(3);
