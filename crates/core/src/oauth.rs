@@ -288,12 +288,15 @@ pub fn read_refresh(
     // OAuth errors are flat: `error` is a string, unlike API errors.
     let error = value.get("error").and_then(Value::as_str);
     let description = value.get("error_description").and_then(Value::as_str).unwrap_or_default();
-    let Some(error) = error.filter(|_| status.is_client_error() && status.as_u16() != 429) else {
+    let Some(error) = error else {
         return Err(NotRefreshed::Transient(format!("the token endpoint answered {status}")));
     };
     let said =
         if description.is_empty() { error.to_owned() } else { format!("{error}: {description}") };
-    Err(NotRefreshed::Rejected(format!("Google's token endpoint said \"{}\"", clip(&said))))
+    let why = format!("Google's token endpoint said \"{}\"", clip(&said));
+    let is_final =
+        status.is_client_error() && status.as_u16() != 429 && FINAL_ERRORS.contains(&error);
+    Err(if is_final { NotRefreshed::Rejected(why) } else { NotRefreshed::Transient(why) })
 }
 
 /// An access token as it lies in the store, in the seed's shape plus two fields of ours.
@@ -413,6 +416,22 @@ fn clip(text: &str) -> String {
     text.chars().filter(|it| !it.is_control()).take(200).collect()
 }
 
+/// What the token endpoint says when asking again cannot help (RFC 6749, 5.2, and `protocol.md`
+/// 1.7). Whatever else it says may pass, and may even be somebody else's in between.
+const FINAL_ERRORS: &[&str] = &[
+    "access_denied",
+    "admin_policy_enforced",
+    "deleted_client",
+    "disabled_client",
+    "invalid_client",
+    "invalid_grant",
+    "invalid_request",
+    "invalid_scope",
+    "org_internal",
+    "unauthorized_client",
+    "unsupported_grant_type",
+];
+
 /// Kinds of Google credentials that are not a person's sign-in.
 const FOREIGN_KINDS: &[&str] = &[
     "service_account",
@@ -522,6 +541,9 @@ mod tests {
         }
         for (status, body) in [
             (429, r#"{"error":"rate_limit_exceeded"}"#),
+            (429, r#"{"error":"invalid_request"}"#),
+            (403, r#"{"error":"temporarily_unavailable"}"#),
+            (400, r#"{"error":"internal_failure","error_description":"Try again"}"#),
             (500, "<html>"),
             (503, r#"{"error":"internal_failure"}"#),
             (400, "<html>"),

@@ -1,5 +1,7 @@
 //! A method of Code Assist as an HTTP request (`protocol.md` 2.1, 2.2).
 
+use std::sync::Arc;
+
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderValue, Method, Request, Uri};
 
@@ -15,6 +17,7 @@ pub struct Call {
     payload: Payload,
     stream: bool,
     passed_on: bool,
+    project: Option<Arc<str>>,
 }
 
 /// The endpoint's base URL makes no valid address with this path.
@@ -52,6 +55,16 @@ impl Call {
         Self { stream: alt == Some("sse"), passed_on: true, ..call }
     }
 
+    /// The same call, which carries this project.
+    pub fn in_project(self, project: Arc<str>) -> Self {
+        Self { project: Some(project), ..self }
+    }
+
+    /// The project that we have put into it.
+    pub fn project(&self) -> Option<&str> {
+        self.project.as_deref()
+    }
+
     /// True for a call whose client wants upstream's errors byte for byte.
     pub fn passes_errors(&self) -> bool {
         self.passed_on
@@ -79,7 +92,7 @@ impl Call {
     }
 
     fn new(method: Method, path: String, payload: Payload) -> Self {
-        Self { method, path, payload, stream: false, passed_on: false }
+        Self { method, path, payload, stream: false, passed_on: false, project: None }
     }
 }
 

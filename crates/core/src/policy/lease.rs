@@ -34,8 +34,13 @@ impl Leases {
         self.held_until.is_some_and(|until| now < until)
     }
 
-    /// Takes a lease back. False for one that has been void for so long that another was handed
-    /// out: a late holder must not overwrite what the newer one found.
+    /// Voids the lease that is out: what its holder is about to find is of no use any more.
+    pub fn void(&mut self) {
+        self.held_until = None;
+    }
+
+    /// Takes a lease back. False for one that was voided, or has been void for so long that another
+    /// was handed out: a late holder must not overwrite what the newer one found.
     pub fn settle(&mut self, lease: Lease) -> bool {
         let current = lease.serial == self.serial && self.held_until.is_some();
         if current {
@@ -68,5 +73,16 @@ mod tests {
         assert!(!leases.settle(lost));
         assert!(leases.settle(second));
         assert!(!leases.settle(second), "a lease is settled once");
+    }
+
+    #[test]
+    fn a_voided_lease_is_worth_nothing() {
+        let mut leases = Leases::default();
+        let voided = leases.take(Moment(0), LONG).unwrap();
+        leases.void();
+        assert!(!leases.settle(voided));
+        let second = leases.take(Moment(1), LONG).unwrap();
+        assert!(!leases.settle(voided) && leases.out(Moment(2)));
+        assert!(leases.settle(second));
     }
 }

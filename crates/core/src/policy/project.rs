@@ -35,8 +35,10 @@ pub struct Projects {
     known: Option<(Arc<str>, Millis)>,
     refused: Option<(Refusal, Moment)>,
     leases: Leases,
-    /// Upstream has refused the stored one: look no more at the store, ask Google.
-    distrusted: bool,
+    /// Upstream has refused this one: look no more at the store, ask Google.
+    distrusted: Option<Arc<str>>,
+    /// Google was asked about a refused one and has named it again: until then it stays.
+    confirmed_until: Option<Moment>,
 }
 
 impl Projects {
@@ -74,9 +76,10 @@ impl Projects {
         }
         match outcome {
             Outcome::Found(project, until) => {
+                let again = self.distrusted.take().is_some_and(|refused| *refused == *project);
+                self.confirmed_until = again.then(|| now + CONFIRMED);
                 self.known = Some((project.into(), until));
                 self.refused = None;
-                self.distrusted = false;
             }
             Outcome::Refused(refusal, how_long) => {
                 self.known = None;
@@ -85,18 +88,23 @@ impl Projects {
         }
     }
 
-    /// Upstream would not have this project: it is discovered anew, and not from the store.
-    pub fn drop_value(&mut self, project: &str) {
-        if self.known.as_ref().is_some_and(|(known, _)| &**known == project) {
-            self.known = None;
-            self.distrusted = true;
+    /// Upstream would not have this project: it is discovered anew, and not from the store. One that
+    /// Google has just named again is kept for a while: the trouble lies elsewhere (a licence), and
+    /// asking for each request would not help.
+    pub fn drop_value(&mut self, project: &str, now: Moment) {
+        if self.confirmed_until.is_some_and(|until| now < until) {
+            return;
+        }
+        if let Some((known, _)) = self.known.take_if(|(known, _)| &**known == project) {
+            self.distrusted = Some(known);
         }
     }
 
-    /// The credentials are another account's, which has another project.
+    /// The credentials are another account's, which has another project than the one that is known
+    /// or just being found out.
     pub fn forget(&mut self) {
-        self.known = None;
-        self.reopen();
+        *self = Self { leases: std::mem::take(&mut self.leases), ..Self::default() };
+        self.leases.void();
     }
 
     /// The credentials have changed: what stood against them may stand no more.
@@ -106,17 +114,15 @@ impl Projects {
 
     /// False when the stored project has just been refused by upstream.
     pub fn trusts_store(&self) -> bool {
-        !self.distrusted
-    }
-
-    /// The project, if one is known.
-    pub fn known(&self) -> Option<Arc<str>> {
-        self.known.as_ref().map(|(project, _)| Arc::clone(project))
+        self.distrusted.is_none()
     }
 }
 
 /// Longer than a discovery with its bounded poll may take.
 const LEASE: Duration = Duration::from_secs(180);
+
+/// How long a project stays that Google has named again after upstream refused it.
+const CONFIRMED: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
@@ -149,15 +155,46 @@ mod tests {
     }
 
     #[test]
+    fn another_account_never_gets_the_last_ones_project() {
+        let mut projects = Projects::default();
+        let Verdict::Discover(lease) = projects.ask(NOW, Moment(0)) else { panic!("cold") };
+        projects.forget();
+        let Verdict::Discover(_) = projects.ask(NOW, Moment(1)) else { panic!("forgotten") };
+        let late = Outcome::Found("old".to_owned(), NOW + Duration::from_secs(3600));
+        projects.settle(lease, late, Moment(2));
+        assert!(matches!(projects.ask(NOW, Moment(2)), Verdict::Wait));
+    }
+
+    #[test]
     fn a_project_that_upstream_refuses_is_dropped_once() {
         let mut projects = Projects::default();
         let Verdict::Discover(lease) = projects.ask(NOW, Moment(0)) else { panic!("cold") };
         let found = Outcome::Found("old".to_owned(), NOW + Duration::from_secs(3600));
         projects.settle(lease, found, Moment(0));
-        projects.drop_value("another");
-        assert!(projects.known().is_some());
-        projects.drop_value("old");
+        projects.drop_value("another", Moment(1));
+        assert!(matches!(projects.ask(NOW, Moment(1)), Verdict::Use(_)));
+        projects.drop_value("old", Moment(1));
         assert!(!projects.trusts_store());
-        assert!(matches!(projects.ask(NOW, Moment(1)), Verdict::Discover(_)));
+        let Verdict::Discover(lease) = projects.ask(NOW, Moment(1)) else { panic!("dropped") };
+        let found = Outcome::Found("new".to_owned(), NOW + Duration::from_secs(3600));
+        projects.settle(lease, found, Moment(2));
+        projects.drop_value("old", Moment(3));
+        assert!(matches!(projects.ask(NOW, Moment(3)), Verdict::Use(it) if &*it == "new"));
+    }
+
+    #[test]
+    fn a_project_that_google_names_again_stays_for_a_while() {
+        let mut projects = Projects::default();
+        let mut discoveries = 0;
+        for second in 0..60 {
+            let now = Moment(0) + Duration::from_secs(second);
+            if let Verdict::Discover(lease) = projects.ask(NOW, now) {
+                discoveries += 1;
+                let found = Outcome::Found("p".to_owned(), NOW + Duration::from_secs(3600));
+                projects.settle(lease, found, now);
+            }
+            projects.drop_value("p", now);
+        }
+        assert_eq!(discoveries, 3, "the first, one to make sure, and one half a minute later");
     }
 }

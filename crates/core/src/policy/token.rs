@@ -47,6 +47,8 @@ pub enum Outcome {
     Rejected(Refusal),
     /// Not now.
     Failed(Refusal),
+    /// Nothing: the credentials changed in the meantime.
+    Stale,
 }
 
 /// The token in use, and what is known about getting another.
@@ -55,6 +57,9 @@ pub struct Tokens {
     current: Option<Current>,
     leases: Leases,
     trouble: Option<Trouble>,
+    /// How many failures in a row, and when the last one was, for the backing off. A token that was
+    /// got does not end the row: upstream may not take it.
+    failed: Option<(u32, Moment)>,
     generation: u64,
     buffer: Duration,
     /// Upstream has refused a token that was renewed for it: renewing more would not help.
@@ -66,7 +71,7 @@ struct Current {
     bearer: Bearer,
     expires_at: Option<Millis>,
     /// When to have the next one got. Never for one that cannot be renewed.
-    renew_at: Option<Millis>,
+    renew_at: Option<Due>,
     /// Upstream did not take it.
     condemned: bool,
 }
@@ -76,8 +81,6 @@ struct Trouble {
     refusal: Refusal,
     /// `None` lasts until the credentials change.
     until: Option<Moment>,
-    /// How many failures in a row, for the backing off.
-    failures: u32,
 }
 
 impl Tokens {
@@ -87,6 +90,7 @@ impl Tokens {
             current: None,
             leases: Leases::default(),
             trouble: None,
+            failed: None,
             generation: 0,
             stubborn_until: None,
             buffer,
@@ -102,7 +106,7 @@ impl Tokens {
         if let Some(current) = self.current.as_ref().filter(|current| current.alive(clock)) {
             let bearer = current.bearer.clone();
             if !quiet
-                && current.renew_at.is_some_and(|at| at <= clock)
+                && current.renew_at.is_some_and(|due| due.by(clock, now))
                 && let Some(lease) = self.leases.take(now, LEASE)
             {
                 return Verdict::UseAndRenew(bearer, lease);
@@ -127,18 +131,23 @@ impl Tokens {
             return;
         }
         match outcome {
-            Outcome::Got { token, renewable } => {
-                self.trouble = None;
-                self.adopt(&token, renewable, clock);
-            }
-            Outcome::Rejected(refusal) => {
-                self.trouble = Some(Trouble { refusal, until: None, failures: 0 });
-            }
-            Outcome::Failed(refusal) => {
-                let failures = self.trouble.as_ref().map_or(0, |trouble| trouble.failures) + 1;
-                let pause = FIRST_PAUSE.saturating_mul(1 << (failures - 1).min(6)).min(LAST_PAUSE);
-                self.trouble = Some(Trouble { refusal, until: Some(now + pause), failures });
-            }
+            Outcome::Got { token, renewable } => match token.header() {
+                Some(header) if token.alive(clock) => {
+                    self.trouble = None;
+                    self.adopt(header, &token, renewable, clock, now);
+                }
+                useless => {
+                    let why = match useless {
+                        Some(_) => "the access token was dead when it came",
+                        None => "the access token has characters that no header may have",
+                    };
+                    let why = why.to_owned();
+                    self.pause(Refusal::CredentialsRejected { why }, now);
+                }
+            },
+            Outcome::Rejected(refusal) => self.trouble = Some(Trouble { refusal, until: None }),
+            Outcome::Failed(refusal) => self.pause(refusal, now),
+            Outcome::Stale => self.reopen(clock, now),
         }
     }
 
@@ -146,14 +155,12 @@ impl Tokens {
     /// has been dealt with. False when another token is not to be had by asking: a moment ago
     /// upstream refused one that had just been renewed.
     pub fn condemn(&mut self, bearer: &Bearer, now: Moment) -> bool {
+        let refused = self.current.as_mut().filter(|it| it.bearer.generation == bearer.generation);
+        let Some(current) = refused else { return true };
         if self.stubborn_until.is_some_and(|until| now < until) {
             return false;
         }
-        if let Some(current) = &mut self.current
-            && current.bearer.generation == bearer.generation
-        {
-            current.condemned = true;
-        }
+        current.condemned = true;
         true
     }
 
@@ -162,19 +169,23 @@ impl Tokens {
         self.stubborn_until = Some(now + STUBBORN);
     }
 
-    /// The credentials have changed: what stood against them is forgotten, and it is time to look
-    /// for the token that may have come with them.
-    pub fn reopen(&mut self, clock: Millis) {
+    /// The credentials are another account's: nothing that is known holds for it.
+    pub fn forget(&mut self) {
+        self.current = None;
         self.trouble = None;
+        self.failed = None;
         self.stubborn_until = None;
-        if let Some(current) = &mut self.current {
-            current.renew_at = Some(clock);
-        }
     }
 
-    /// True when upstream has refused the current token.
-    pub fn condemned(&self) -> bool {
-        self.current.as_ref().is_some_and(|current| current.condemned)
+    /// The credentials have changed: what stood against them is forgotten, and it is time to look
+    /// for the token that may have come with them.
+    pub fn reopen(&mut self, clock: Millis, now: Moment) {
+        self.trouble = None;
+        self.failed = None;
+        self.stubborn_until = None;
+        if let Some(current) = &mut self.current {
+            current.renew_at = Some(Due::after(Duration::ZERO, clock, now));
+        }
     }
 
     /// When the current token expires: `None` without a token, `Some(None)` when it is not known.
@@ -187,15 +198,28 @@ impl Tokens {
         self.trouble.as_ref().map(|trouble| &trouble.refusal)
     }
 
-    fn adopt(&mut self, token: &Token, renewable: bool, clock: Millis) {
-        let Some(header) = token.header() else { return };
+    fn pause(&mut self, refusal: Refusal, now: Moment) {
+        let in_a_row = self.failed.filter(|(_, at)| now.since(*at) < IN_A_ROW);
+        let failures = in_a_row.map_or(0, |(failures, _)| failures) + 1;
+        let pause = FIRST_PAUSE.saturating_mul(1 << (failures - 1).min(6)).min(LAST_PAUSE);
+        self.failed = Some((failures, now));
+        self.trouble = Some(Trouble { refusal, until: Some(now + pause) });
+    }
+
+    fn adopt(
+        &mut self,
+        header: HeaderValue,
+        token: &Token,
+        renewable: bool,
+        clock: Millis,
+        now: Moment,
+    ) {
         self.generation += 1;
         let renew_at = token.expires_at.filter(|_| renewable).map(|expiry| {
             let left = token.lifetime.unwrap_or_else(|| self.buffer.saturating_mul(2));
             // A token that hardly outlives the buffer would be renewed over and over.
             let ahead = if left >= self.buffer.mul_f32(1.5) { self.buffer } else { left / 4 };
-            Millis(expiry.0.saturating_sub(u64::try_from(ahead.as_millis()).unwrap_or(u64::MAX)))
-                .max(clock)
+            Due::after(clock.until(expiry).saturating_sub(ahead), clock, now)
         });
         self.current = Some(Current {
             bearer: Bearer { header, generation: self.generation },
@@ -203,6 +227,24 @@ impl Tokens {
             renew_at,
             condemned: false,
         });
+    }
+}
+
+/// A time by both clocks, whichever comes first: the wall clock may be set back, and the monotonic
+/// one may stop while a laptop sleeps.
+#[derive(Debug, Clone, Copy)]
+struct Due {
+    clock: Millis,
+    now: Moment,
+}
+
+impl Due {
+    fn after(how_long: Duration, clock: Millis, now: Moment) -> Self {
+        Self { clock: clock + how_long, now: now + how_long }
+    }
+
+    fn by(self, clock: Millis, now: Moment) -> bool {
+        self.clock <= clock || self.now <= now
     }
 }
 
@@ -221,6 +263,9 @@ const STUBBORN: Duration = Duration::from_secs(30);
 /// After a failed refresh; doubled after each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LAST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Failures less than this apart are in a row: more than the last pause and a slow try take.
+const IN_A_ROW: Duration = Duration::from_secs(150);
 
 #[cfg(test)]
 mod tests {
@@ -312,6 +357,19 @@ mod tests {
     }
 
     #[test]
+    fn a_stubborn_upstream_is_still_shown_the_successor_of_an_old_token() {
+        let mut tokens = with(token(3599, Some(3599)));
+        let Verdict::Use(old) = tokens.ask(NOW, Moment(0)) else { panic!("warm") };
+        tokens.condemn(&old, Moment(0));
+        let Verdict::Renew(lease) = tokens.ask(NOW, Moment(0)) else { panic!("condemned") };
+        let got = Outcome::Got { token: token(7000, Some(7000)), renewable: true };
+        tokens.settle(lease, got, NOW, Moment(0));
+        tokens.refused_again(Moment(0));
+        assert!(tokens.condemn(&old, Moment(1)));
+        assert!(matches!(tokens.ask(NOW, Moment(1)), Verdict::Use(_)));
+    }
+
+    #[test]
     fn a_failed_renewal_is_tried_again_later_while_the_old_token_serves() {
         let mut tokens = with(token(200, None));
         let Verdict::UseAndRenew(_, lease) = tokens.ask(NOW, Moment(0)) else { panic!("due") };
@@ -328,6 +386,44 @@ mod tests {
     }
 
     #[test]
+    fn a_token_that_cannot_be_used_is_a_failure_and_backed_off_from() {
+        let dead = token(0, Some(0));
+        let unsendable = Token { access_token: "two\nlines".to_owned().into(), ..token(60, None) };
+        for useless in [dead, unsendable] {
+            let mut tokens = Tokens::new(BUFFER);
+            let mut renewals = 0;
+            for second in 0..100 {
+                let (_, now) = after(second);
+                if let Verdict::Renew(lease) = tokens.ask(NOW, now) {
+                    renewals += 1;
+                    let got = Outcome::Got { token: useless.clone(), renewable: true };
+                    tokens.settle(lease, got, NOW, now);
+                }
+                assert!(matches!(tokens.ask(NOW, now), Verdict::Refused(_)));
+            }
+            assert_eq!(renewals, 7, "after 0, 1, 3, 7, 15, 31 and 63 seconds");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_jumps_costs_one_renewal_at_most() {
+        let hours = Duration::from_secs(5 * 3600);
+        let mut tokens = with(token(3599, Some(3599)));
+        let back = Millis(NOW.0 - 18_000_000);
+        assert!(matches!(tokens.ask(back, Moment(1)), Verdict::Use(_)));
+        let (_, now) = after(3299);
+        assert!(
+            matches!(tokens.ask(back, now), Verdict::UseAndRenew(..)),
+            "it comes of age although the wall clock says it has hours to go"
+        );
+        let mut tokens = with(token(3599, Some(3599)));
+        assert!(matches!(tokens.ask(NOW + hours, Moment(1)), Verdict::Renew(_)));
+        for _ in 0..99 {
+            assert!(matches!(tokens.ask(NOW + hours, Moment(1)), Verdict::Wait));
+        }
+    }
+
+    #[test]
     fn a_rejection_lasts_until_the_credentials_change() {
         let mut tokens = Tokens::new(BUFFER);
         let Verdict::Renew(lease) = tokens.ask(NOW, Moment(0)) else { panic!("cold") };
@@ -335,8 +431,23 @@ mod tests {
         tokens.settle(lease, Outcome::Rejected(refusal), NOW, Moment(0));
         let (clock, now) = after(100_000);
         assert!(matches!(tokens.ask(clock, now), Verdict::Refused(_)));
-        tokens.reopen(clock);
+        tokens.reopen(clock, now);
         assert!(matches!(tokens.ask(clock, now), Verdict::Renew(_)));
+    }
+
+    #[test]
+    fn work_on_credentials_that_changed_in_the_meantime_counts_for_nothing() {
+        let mut tokens = Tokens::new(BUFFER);
+        let Verdict::Renew(lease) = tokens.ask(NOW, Moment(0)) else { panic!("cold") };
+        tokens.settle(lease, Outcome::Stale, NOW, Moment(1));
+        assert!(matches!(tokens.ask(NOW, Moment(1)), Verdict::Renew(_)));
+    }
+
+    #[test]
+    fn another_account_never_gets_the_last_ones_token() {
+        let mut tokens = with(token(3599, Some(3599)));
+        tokens.forget();
+        assert!(matches!(tokens.ask(NOW, Moment(1)), Verdict::Renew(_)));
     }
 
     #[test]

@@ -84,10 +84,11 @@ impl Proxy {
         let project = self.project(platform, ledger).await?;
         let prompt_id = prompt_id(platform);
         let payload = envelope::wrap_generate(&asked.model, &project, &prompt_id, asked.request);
-        Ok(match method {
+        let call = match method {
             Method::Stream => Call::stream(version, "streamGenerateContent", payload),
             Method::Count | Method::Generate => Call::post(version, "generateContent", payload),
-        })
+        };
+        Ok(call.in_project(project))
     }
 
     pub(super) async fn intake<P: Platform, B: Body<Data = Bytes>>(

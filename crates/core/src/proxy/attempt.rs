@@ -79,7 +79,7 @@ impl Proxy {
                 // no replay.
                 Err(no_way) => {
                     let refusal = failed.map_or(no_way, |(refusal, _)| refusal);
-                    return Err(self.deliver(platform, refusal, false, ledger));
+                    return Err(self.deliver(platform, call, refusal, false, ledger));
                 }
             };
             if let Some((_, reason)) = failed.take() {
@@ -104,11 +104,11 @@ impl Proxy {
             let left = ledger.entry.deadline.map(|at| at.since(platform.now()));
             match retry::judge(&attempt, &self.retries, platform.random(), left) {
                 retry::Verdict::Deliver => {
-                    return Err(self.deliver(platform, refusal, reauthorized, ledger));
+                    return Err(self.deliver(platform, call, refusal, reauthorized, ledger));
                 }
                 retry::Verdict::Reauthorize => {
                     if !self.tokens().condemn(&bearer, platform.now()) {
-                        return Err(self.deliver(platform, refusal, false, ledger));
+                        return Err(self.deliver(platform, call, refusal, false, ledger));
                     }
                     reauthorized = true;
                     // It is not the endpoint that was wrong.
@@ -118,7 +118,7 @@ impl Proxy {
                 retry::Verdict::Again { after, .. } => {
                     if lock(&self.endpoints).rest(platform.now() + after).is_some() {
                         // This failure was the last that the breaker allowed.
-                        return Err(self.deliver(platform, refusal, reauthorized, ledger));
+                        return Err(self.deliver(platform, call, refusal, reauthorized, ledger));
                     }
                     number += 1;
                     let reason = RetryReason::of(&refusal);
@@ -260,13 +260,14 @@ impl Proxy {
     fn deliver<P: Platform>(
         &self,
         platform: &P,
+        call: &Call,
         refusal: Refusal,
         reauthorized: bool,
         ledger: &Ledger<P>,
     ) -> Refusal {
         let Refusal::Upstream(fault) = refusal else { return refusal };
-        if fault.is_project_problem() {
-            self.distrust_project();
+        if let Some(project) = call.project().filter(|_| fault.is_project_problem()) {
+            self.distrust_project(project, platform.now());
         }
         if fault.is_unauthenticated() && reauthorized {
             self.tokens().refused_again(platform.now());

@@ -5,9 +5,8 @@ use http::StatusCode;
 use super::Proxy;
 use crate::assist::fault::Fault;
 use crate::gemini::models::{self, Model};
-use crate::oauth::NotRefreshed;
 use crate::platform::{Millis, Platform};
-use crate::policy::token::Outcome;
+use crate::policy::token::{Outcome, Verdict};
 use crate::refusal::Refusal;
 
 /// One step of the preflight.
@@ -77,13 +76,14 @@ impl Proxy {
     /// Google: one refresh, a discovery if no project is set, one `retrieveUserQuota`.
     pub async fn check<P: Platform>(&self, platform: &P) -> Vec<Step> {
         let mut steps = Vec::new();
-        let (login, marker) = match self.login(platform).await {
-            Ok(found) => found,
+        let credential = match self.login(platform).await {
+            Ok(credential) => credential,
             Err(Outcome::Rejected(refusal) | Outcome::Failed(refusal)) => {
                 return vec![Step::fail("credentials", &refusal)];
             }
-            Err(Outcome::Got { .. }) => return steps,
+            Err(Outcome::Got { .. } | Outcome::Stale) => return steps,
         };
+        let login = &credential.login;
         let age = match login.expires_at() {
             Some(expiry) => told(platform.clock(), expiry),
             None => "an access token of unknown age".to_owned(),
@@ -99,25 +99,29 @@ impl Proxy {
             )
         });
 
-        if login.can_refresh() {
-            match self.refresh(platform, &login).await {
-                Ok(refreshed) => {
-                    let expiry = refreshed.token.expires_at;
-                    self.keep(platform, refreshed, &marker).await;
-                    let left = expiry.map(|expiry| told(platform.clock(), expiry));
-                    steps.push(Step::ok(
-                        "token",
-                        format!("refreshed: {}", left.unwrap_or_default()),
-                    ));
+        let verdict = self.tokens().ask(platform.clock(), platform.now());
+        if let Verdict::Renew(lease) | Verdict::UseAndRenew(_, lease) = verdict
+            && login.can_refresh()
+        {
+            let outcome = self.refreshed(platform, &credential).await;
+            let step = match &outcome {
+                Outcome::Got { token, .. } => {
+                    let left = token.expires_at.map(|expiry| told(platform.clock(), expiry));
+                    Step::ok("token", format!("refreshed: {}", left.unwrap_or_default()))
                 }
-                Err(NotRefreshed::Rejected(why)) => {
-                    steps.push(Step::fail("token", &Refusal::CredentialsRejected { why }));
-                    return steps;
+                Outcome::Failed(refusal) | Outcome::Rejected(refusal) => {
+                    Step::fail("token", refusal)
                 }
-                Err(NotRefreshed::Transient(why)) => {
-                    steps.push(Step::fail("token", &Refusal::UpstreamUnreachable { why }));
-                    return steps;
-                }
+                Outcome::Stale => Step::warn(
+                    "token",
+                    "the credentials changed while they were looked at",
+                    "run `code-assist-proxy check` again",
+                ),
+            };
+            self.settle(platform, lease, &credential.version, outcome);
+            steps.push(step);
+            if steps.last().is_some_and(|step| step.result == StepResult::Fail) {
+                return steps;
             }
         }
 

@@ -175,7 +175,7 @@ impl Proxy {
         if cached && let Some(text) = self.recall(platform, CATALOGUE_KEY).await {
             let stored: Option<(String, Vec<String>)> = serde_json::from_slice(&text).ok();
             if let Some((owner, ids)) = stored
-                && owner == self.credential_marker(platform).await
+                && owner == self.account(platform).await
             {
                 return Ok(ids);
             }
@@ -186,7 +186,7 @@ impl Proxy {
             what: "retrieveUserQuota answered with something that is not JSON".to_owned(),
         })?;
         if cached {
-            let text = json!([self.credential_marker(platform).await, ids]).to_string();
+            let text = json!([self.account(platform).await, ids]).to_string();
             self.remember(platform, CATALOGUE_KEY, Bytes::from(text), CATALOGUE_TTL).await;
         }
         Ok(ids)

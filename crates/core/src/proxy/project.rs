@@ -6,11 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use super::attempt::within;
 use super::{Chore, Proxy, lock};
 use crate::assist::call::Call;
 use crate::assist::project::{self, Loaded, Onboarding, Operation};
 use crate::payload::Payload;
-use crate::platform::{Millis, Platform};
+use crate::platform::{Millis, Moment, Platform};
 use crate::policy::lease::Lease;
 use crate::policy::project::{Outcome, Verdict};
 use crate::refusal::{Blame, Refusal};
@@ -45,19 +46,25 @@ impl Proxy {
 
     /// Finds the account's project; the lease's work.
     pub(super) async fn discover<P: Platform>(&self, platform: &P, lease: Lease) {
-        let outcome = match self.stored_project(platform).await {
+        let account = self.account(platform).await;
+        let outcome = match self.stored_project(platform, &account).await {
             Some((project, until)) => Outcome::Found(project, until),
             None => match self.ask_for_project(platform, &mut self.own_ledger(platform)).await {
                 Ok(project) => {
                     let until = platform.clock() + self.settings.project_cache_ttl;
-                    self.store_project(platform, &project, until).await;
+                    if self.is_account(&account) {
+                        self.store_project(platform, &project, until, &account).await;
+                    }
                     Outcome::Found(project, until)
                 }
                 Err(refusal) => {
                     tracing::warn!(reason = refusal.label(), "no project: {}", refusal.message());
-                    let pause = match refusal.blame() {
-                        Blame::Upstream | Blame::Proxy => SHORT_MEMORY,
-                        Blame::Client | Blame::Operator => LONG_MEMORY,
+                    let pause = match (&refusal, refusal.blame()) {
+                        // Of these the tokens keep a memory of their own.
+                        (Refusal::CredentialsMissing { .. }, _)
+                        | (Refusal::CredentialsRejected { .. }, _)
+                        | (_, Blame::Upstream | Blame::Proxy) => SHORT_MEMORY,
+                        (_, Blame::Client | Blame::Operator) => LONG_MEMORY,
                     };
                     Outcome::Refused(refusal, pause)
                 }
@@ -66,12 +73,9 @@ impl Proxy {
         lock(&self.projects).settle(lease, outcome, platform.now());
     }
 
-    /// Upstream would not have the project that was discovered.
-    pub(super) fn distrust_project(&self) {
-        let mut projects = lock(&self.projects);
-        if let Some(project) = projects.known() {
-            projects.drop_value(&project);
-        }
+    /// Upstream would not have this project, which a call of ours has carried.
+    pub(super) fn distrust_project(&self, project: &str, now: Moment) {
+        lock(&self.projects).drop_value(project, now);
     }
 
     /// `loadCodeAssist` and, if needed, `onboardUser` with a bounded poll (`protocol.md` 5.1).
@@ -81,7 +85,7 @@ impl Proxy {
         ledger: &mut Ledger<P>,
     ) -> Result<String, Refusal> {
         let call = Call::post(&self.settings.api_version, "loadCodeAssist", project::load_body());
-        let answer = match self.call_for_whole(platform, &call, ledger).await {
+        let answer = match self.call_for_project(platform, &call, ledger).await {
             // VPC Service Controls forbid the question, not the service: the CLI goes on with the
             // user's own project, and we have been given none.
             Err(Refusal::Upstream(fault)) if fault.has_reason("SECURITY_POLICY_VIOLATED") => {
@@ -92,7 +96,14 @@ impl Proxy {
         match project::read_loaded(&answer) {
             Loaded::Project(project) => Ok(project),
             Loaded::Refused(refusal) => Err(refusal),
-            Loaded::Onboard(onboarding) => self.onboard(platform, &onboarding, ledger).await,
+            Loaded::Onboard(onboarding) => {
+                let onboarded = self.onboard(platform, &onboarding, ledger);
+                within(platform, ONBOARDING_LIMIT, onboarded).await.unwrap_or_else(|| {
+                    let what = "onboarding did not end within two minutes".to_owned();
+                    let reasons = vec![("ONBOARDING_TIMEOUT".to_owned(), what)];
+                    Err(Refusal::AccountIneligible { reasons })
+                })
+            }
         }
     }
 
@@ -104,36 +115,51 @@ impl Proxy {
     ) -> Result<String, Refusal> {
         tracing::info!("the account is being onboarded to Code Assist; this takes up to a minute");
         let mut name: Option<String> = None;
-        for polls in 0..LONGEST_POLL {
-            if polls > 0 {
-                platform.timer(pause_before(polls)).await;
-            }
+        let mut pause = FIRST_POLL;
+        loop {
             let call = match &name {
                 Some(name) => Call::get(&self.settings.api_version, name),
                 None => Call::post(&self.settings.api_version, "onboardUser", onboarding.body()),
             };
-            let answer = self.call_for_whole(platform, &call, ledger).await?;
+            let answer = self.call_for_project(platform, &call, ledger).await?;
             match onboarding.read(&answer) {
                 Operation::Pending(operation) => name = operation.or(name),
                 Operation::Project(project) => return Ok(project),
                 Operation::Refused(refusal) => return Err(refusal),
             }
+            platform.timer(pause).await;
+            pause = (pause * 2).min(LAST_POLL);
         }
-        let what = "onboarding did not end within two minutes".to_owned();
-        Err(Refusal::AccountIneligible { reasons: vec![("ONBOARDING_TIMEOUT".to_owned(), what)] })
+    }
+
+    /// One call of a discovery. It ends long before the discovery's lease, even where
+    /// `FIRST_BYTE_TIMEOUT_MS` would let it wait for longer: that is meant for thinking models.
+    async fn call_for_project<P: Platform>(
+        &self,
+        platform: &P,
+        call: &Call,
+        ledger: &mut Ledger<P>,
+    ) -> Result<Bytes, Refusal> {
+        let answer = self.call_for_whole(platform, call, ledger);
+        within(platform, CALL_LIMIT, answer).await.unwrap_or_else(|| {
+            let why = format!("it was silent for {CALL_LIMIT:?} when asked about the project");
+            Err(Refusal::UpstreamUnreachable { why })
+        })
     }
 
     /// The discovery of an earlier time, in the seed's shape, unless it was another account's.
-    async fn stored_project<P: Platform>(&self, platform: &P) -> Option<(String, Millis)> {
+    async fn stored_project<P: Platform>(
+        &self,
+        platform: &P,
+        account: &str,
+    ) -> Option<(String, Millis)> {
         if !lock(&self.projects).trusts_store() {
             return None;
         }
         let text = self.recall(platform, PROJECT_KEY).await?;
         let value: Value = serde_json::from_slice(&text).ok()?;
         let owner = value.get("credential").and_then(Value::as_str);
-        if let Some(owner) = owner
-            && owner != self.credential_marker(platform).await
-        {
+        if owner.is_some_and(|owner| owner != account) {
             return None;
         }
         let project = value.get("project_id").and_then(Value::as_str)?;
@@ -143,7 +169,13 @@ impl Proxy {
             .then(|| (project.to_owned(), until.min(longest)))
     }
 
-    async fn store_project<P: Platform>(&self, platform: &P, project: &str, until: Millis) {
+    async fn store_project<P: Platform>(
+        &self,
+        platform: &P,
+        project: &str,
+        until: Millis,
+        account: &str,
+    ) {
         let clock = platform.clock();
         let value = json!({
             "project_id": project,
@@ -151,7 +183,7 @@ impl Proxy {
             "ttl": until.0,
             "source": "discovery",
             "validation_count": 1,
-            "credential": self.credential_marker(platform).await,
+            "credential": account,
         });
         let ttl = clock.until(until);
         self.remember(platform, PROJECT_KEY, Bytes::from(value.to_string()), ttl).await;
@@ -170,13 +202,9 @@ impl Proxy {
             "retrieveUserQuota",
             Payload::from(Bytes::from(body)),
         );
+        let call = call.in_project(Arc::from(project));
         self.call_for_whole(platform, &call, ledger).await
     }
-}
-
-/// The CLI polls every five seconds; the first looks are sooner, since most are done by then.
-fn pause_before(polls: u32) -> Duration {
-    Duration::from_millis(500).saturating_mul(1 << (polls - 1).min(4)).min(Duration::from_secs(5))
 }
 
 /// The seed's key for the project.
@@ -185,8 +213,13 @@ const PROJECT_KEY: &str = "project_id_cache";
 const FIRST_LOOK: Duration = Duration::from_millis(2);
 const LAST_LOOK: Duration = Duration::from_millis(50);
 
-/// With the pauses above, about two minutes.
-const LONGEST_POLL: u32 = 27;
+/// The CLI polls every five seconds; the first looks are sooner, since most are done by then.
+const FIRST_POLL: Duration = Duration::from_millis(500);
+const LAST_POLL: Duration = Duration::from_secs(5);
+
+/// Together shorter than a discovery's lease.
+const CALL_LIMIT: Duration = Duration::from_secs(30);
+const ONBOARDING_LIMIT: Duration = Duration::from_secs(120);
 
 /// How long a failed discovery is remembered: one that may pass, and one that somebody must mend.
 const SHORT_MEMORY: Duration = Duration::from_secs(3);

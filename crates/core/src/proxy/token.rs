@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
-
-use secrecy::ExposeSecret;
 
 use super::{Chore, Proxy, attempt, lock};
 use crate::oauth::{
     self, Client, Login, NotRefreshed, Refreshed, StoredToken, Token, TokenInfo, Unusable,
 };
 use crate::platform::{LoginFile, Millis, Platform};
+use crate::policy::lease::Lease;
 use crate::policy::token::{Bearer, Outcome, Verdict};
 use crate::refusal::Refusal;
 use crate::report::Ledger;
@@ -21,12 +21,75 @@ use crate::report::Ledger;
 pub(super) struct Source {
     /// The version of the file that was read.
     stamp: Option<u64>,
+    /// What was in it, by digest: a file that was only touched is no news.
+    content: Option<[u8; 32]>,
     login: Option<Login>,
-    /// [`Login::marker`] of the credential as it was given to us, before any rotation.
-    marker: String,
-    /// The access token that was last put to use, by digest, and its expiry.
-    last: Option<([u8; 32], Option<Millis>)>,
+    version: Version,
+    /// The refresh token that Google has put in the place of this credential's own. The store may
+    /// have failed to keep it.
+    rotated: Option<(String, SecretString)>,
+    /// When the access token that was last put to use expires.
+    newest: Option<Millis>,
+    /// The credential's own access token, by digest, once it has been tried.
+    spent: Option<[u8; 32]>,
     refreshes: u64,
+}
+
+/// Tells credentials apart over time: work that began with one version may end under another.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Version {
+    /// Counts the changes of the credential.
+    epoch: u64,
+    /// [`Login::marker`] of the credential as it was given to us, before any rotation.
+    pub(super) marker: String,
+}
+
+/// The credential in use, as it was when somebody began to work with it.
+#[derive(Debug)]
+pub(super) struct Credential {
+    pub(super) login: Login,
+    pub(super) version: Version,
+}
+
+impl Source {
+    fn credential(&self) -> Option<Credential> {
+        let login = self.login.clone()?;
+        Some(Credential { login, version: self.version.clone() })
+    }
+
+    /// Puts a credential to use, with the refresh token that has taken its own one's place.
+    fn adopt(&mut self, login: Login, stored: Option<SecretString>) {
+        let marker = login.marker();
+        if self.version.marker != marker {
+            self.reconsider();
+        }
+        let ours = self.rotated.as_ref().filter(|(owner, _)| *owner == marker);
+        self.login = Some(match ours.map(|(_, token)| token.clone()).or(stored) {
+            Some(rotated) => login.rotated(rotated),
+            None => login,
+        });
+        self.version = Version { epoch: self.version.epoch + 1, marker };
+    }
+
+    /// True for a token that has not been tried, nor is older than the one in use.
+    fn is_new(&self, token: &Token) -> bool {
+        self.spent != Some(digest(token))
+            && token.expires_at.is_none_or(|expiry| Some(expiry) > self.newest)
+    }
+
+    /// The tokens that have been tried may be tried again.
+    fn reconsider(&mut self) {
+        self.newest = None;
+        self.spent = None;
+    }
+
+    /// Takes note of a token from file or store that has been tried.
+    fn tried(&mut self, token: &Token) {
+        let own = self.login.as_ref().and_then(Login::token);
+        if own.is_some_and(|own| digest(&own) == digest(token)) {
+            self.spent = Some(digest(token));
+        }
+    }
 }
 
 impl Proxy {
@@ -76,12 +139,36 @@ impl Proxy {
     }
 
     /// Gets the next access token; the lease's work.
-    pub(super) async fn renew<P: Platform>(
+    pub(super) async fn renew<P: Platform>(&self, platform: &P, lease: Lease) {
+        let begun = lock(&self.login).version.clone();
+        let (version, outcome) = match self.login(platform).await {
+            Ok(credential) => {
+                let outcome = self.next_token(platform, &credential).await;
+                (credential.version, outcome)
+            }
+            Err(outcome) => (begun, outcome),
+        };
+        self.settle(platform, lease, &version, outcome);
+    }
+
+    /// Ends a lease with what came of working on a version of the credential. What does not hold
+    /// for the version that is in use now counts for nothing: a token of another account's, or a
+    /// failure of an older file's.
+    pub(super) fn settle<P: Platform>(
         &self,
         platform: &P,
-        lease: crate::policy::lease::Lease,
+        lease: Lease,
+        version: &Version,
+        outcome: Outcome,
     ) {
-        let outcome = self.next_token(platform).await;
+        // Held until the end: between the look and the settling nothing may change.
+        let source = lock(&self.login);
+        let stale = match &outcome {
+            Outcome::Got { .. } => source.version.marker != version.marker,
+            Outcome::Failed(_) | Outcome::Rejected(_) => source.version.epoch != version.epoch,
+            Outcome::Stale => true,
+        };
+        let outcome = if stale { Outcome::Stale } else { outcome };
         if let Outcome::Rejected(refusal) | Outcome::Failed(refusal) = &outcome {
             tracing::warn!(reason = refusal.label(), "no access token: {}", refusal.message());
         }
@@ -89,37 +176,47 @@ impl Proxy {
     }
 
     /// The newest living token from file and store, else a refresh.
-    async fn next_token<P: Platform>(&self, platform: &P) -> Outcome {
-        let (login, marker) = match self.login(platform).await {
-            Ok(found) => found,
-            Err(outcome) => return outcome,
-        };
-        if let Some(token) = self.token_at_hand(platform, &login, &marker).await {
-            let renewable = login.can_refresh();
-            self.note_use(&token);
-            return Outcome::Got { token, renewable };
+    async fn next_token<P: Platform>(&self, platform: &P, credential: &Credential) -> Outcome {
+        if let Some(token) = self.token_at_hand(platform, credential).await {
+            self.note_use(&token, &credential.version);
+            return Outcome::Got { token, renewable: credential.login.can_refresh() };
         }
-        if !login.can_refresh() {
+        if !credential.login.can_refresh() {
             let why = "the access token has expired or was revoked, and the credentials have no \
                        refresh_token to get another with"
                 .to_owned();
-            return Outcome::Rejected(Refusal::CredentialsRejected { why });
+            let refusal = Refusal::CredentialsRejected { why };
+            let own = credential.login.token();
+            if !own.is_some_and(|token| token.alive(platform.clock())) {
+                return Outcome::Rejected(refusal);
+            }
+            // One refusal may be a whim, and there is nothing else to be had: it gets another
+            // chance after the pause.
+            lock(&self.login).reconsider();
+            return Outcome::Failed(refusal);
         }
-        let refreshed = self.refresh(platform, &login).await;
+        self.refreshed(platform, credential).await
+    }
+
+    /// A token that Google issues now.
+    pub(super) async fn refreshed<P: Platform>(
+        &self,
+        platform: &P,
+        credential: &Credential,
+    ) -> Outcome {
+        let refreshed = self.refresh(platform, &credential.login).await;
         if refreshed.is_err() {
             self.report.refresh_failed();
         }
         match refreshed {
-            Ok(refreshed) => self.keep(platform, refreshed, &marker).await,
+            Ok(refreshed) => self.keep(platform, refreshed, &credential.version).await,
             Err(NotRefreshed::Transient(why)) => {
                 Outcome::Failed(Refusal::UpstreamUnreachable { why })
             }
             Err(NotRefreshed::Rejected(why)) => {
-                // The CLI may have signed in again a moment ago (`protocol.md` 1.8).
-                if self.look_at_file(platform).await {
-                    let why = "the credential file has just changed".to_owned();
-                    return Outcome::Failed(Refusal::UpstreamUnreachable { why });
-                }
+                // The CLI may have signed in again a moment ago (`protocol.md` 1.8), and then this
+                // is nothing to the new login.
+                self.look_at_file(platform).await;
                 Outcome::Rejected(Refusal::CredentialsRejected { why })
             }
         }
@@ -130,9 +227,9 @@ impl Proxy {
     async fn token_at_hand<P: Platform>(
         &self,
         platform: &P,
-        login: &Login,
-        marker: &str,
+        credential: &Credential,
     ) -> Option<Token> {
+        let Credential { login, version: Version { marker, .. } } = credential;
         let clock = platform.clock();
         let stored = match self.recall(platform, TOKEN_KEY).await {
             Some(text) if login.can_refresh() => StoredToken::from_stored(&text, clock),
@@ -140,21 +237,20 @@ impl Proxy {
         };
         let stored =
             stored.filter(|stored| stored.credential.as_ref().is_none_or(|owner| owner == marker));
-        let (last, refreshes) = {
-            let source = lock(&self.login);
-            (source.last, source.refreshes)
+        let mut candidates: Vec<Token> = {
+            let mut source = lock(&self.login);
+            let count = stored.as_ref().map_or(0, |stored| stored.refresh_count);
+            source.refreshes = source.refreshes.max(count);
+            login
+                .token()
+                .into_iter()
+                .chain(stored.map(|stored| stored.token))
+                .filter(|token| token.alive(clock) && source.is_new(token))
+                .collect()
         };
-        if let Some(stored) = stored.as_ref().filter(|stored| stored.refresh_count > refreshes) {
-            lock(&self.login).refreshes = stored.refresh_count;
-        }
-        let mut candidates: Vec<Token> = login
-            .token()
-            .into_iter()
-            .chain(stored.map(|stored| stored.token))
-            .filter(|token| token.alive(clock) && newer(token, last))
-            .collect();
         candidates.sort_by_key(|token| std::cmp::Reverse(token.expires_at));
         for mut token in candidates {
+            lock(&self.login).tried(&token);
             if !self.settings.validate_tokens {
                 return Some(token);
             }
@@ -185,7 +281,7 @@ impl Proxy {
         }
     }
 
-    pub(super) async fn refresh<P: Platform>(
+    async fn refresh<P: Platform>(
         &self,
         platform: &P,
         login: &Login,
@@ -224,24 +320,29 @@ impl Proxy {
         client
     }
 
-    /// Takes a refresh's fruit into memory and store.
-    pub(super) async fn keep<P: Platform>(
+    /// Takes a refresh's fruit into memory and store, unless another account has come meanwhile.
+    async fn keep<P: Platform>(
         &self,
         platform: &P,
         refreshed: Refreshed,
-        marker: &str,
+        version: &Version,
     ) -> Outcome {
         self.report.refreshed();
         let Refreshed { token, refresh_token } = refreshed;
+        let marker = &version.marker;
         let refresh_count = {
             let mut source = lock(&self.login);
+            if source.version.marker != *marker {
+                return Outcome::Stale;
+            }
             source.refreshes += 1;
             if let Some(rotated) = &refresh_token {
                 source.login = source.login.take().map(|login| login.rotated(rotated.clone()));
+                source.rotated = Some((marker.clone(), rotated.clone()));
             }
             source.refreshes
         };
-        self.note_use(&token);
+        self.note_use(&token, version);
         let clock = platform.clock();
         if let Some(rotated) = &refresh_token {
             let text = oauth::rotated_to_stored(rotated, marker);
@@ -249,109 +350,101 @@ impl Proxy {
         }
         let left = token.expires_at.map_or(Duration::ZERO, |expiry| clock.until(expiry));
         let ttl = left.min(self.settings.token_cache_ttl);
-        let stored = StoredToken {
-            token: token.clone(),
-            refresh_count,
-            credential: Some(marker.to_owned()),
-        };
+        let stored =
+            StoredToken { token: token.clone(), refresh_count, credential: Some(marker.clone()) };
         self.remember(platform, TOKEN_KEY, stored.to_stored(clock), ttl).await;
         Outcome::Got { token, renewable: true }
     }
 
-    fn note_use(&self, token: &Token) {
-        lock(&self.login).last = Some((digest(token), token.expires_at));
+    fn note_use(&self, token: &Token, version: &Version) {
+        let mut source = lock(&self.login);
+        if source.version.marker == version.marker {
+            source.newest = token.expires_at;
+        }
     }
 
-    /// The credential in use, with its marker.
-    pub(super) async fn login<P: Platform>(
-        &self,
-        platform: &P,
-    ) -> Result<(Login, String), Outcome> {
-        if let Some(token) = &self.settings.access_token {
-            let login = Login::from_access_token(token.clone());
-            let marker = login.marker();
-            return Ok((login, marker));
-        }
+    /// The credential in use.
+    pub(super) async fn login<P: Platform>(&self, platform: &P) -> Result<Credential, Outcome> {
         self.look_at_file(platform).await;
-        {
-            let source = lock(&self.login);
-            if let Some(login) = &source.login {
-                return Ok((login.clone(), source.marker.clone()));
-            }
+        if let Some(credential) = lock(&self.login).credential() {
+            return Ok(credential);
         }
-        let login = if let Some(json) = &self.settings.credentials_json {
-            Login::parse(json.expose_secret().as_bytes()).map_err(|why| {
+        let login = match (&self.settings.access_token, &self.settings.credentials_json) {
+            (Some(token), _) => Login::from_access_token(token.clone()),
+            (None, Some(json)) => Login::parse(json.expose_secret().as_bytes()).map_err(|why| {
                 let why = format!("GCP_SERVICE_ACCOUNT cannot be used: {why}");
                 Outcome::Rejected(Refusal::CredentialsRejected { why })
-            })?
-        } else {
-            return Err(missing(platform.login_file(None).await));
+            })?,
+            (None, None) => return Err(missing(platform.login_file(None).await)),
         };
-        Ok(self.adopt(platform, login, None).await)
+        let rotated = self.stored_rotation(platform, &login.marker()).await;
+        let mut source = lock(&self.login);
+        if source.login.is_none() {
+            source.adopt(login, rotated);
+        }
+        source.credential().ok_or(Outcome::Stale)
     }
 
-    /// Reads the credential file if it is the source and has changed. True when there is news in it.
-    async fn look_at_file<P: Platform>(&self, platform: &P) -> bool {
+    /// Reads the credential file if it is the source and has changed.
+    async fn look_at_file<P: Platform>(&self, platform: &P) {
         if self.settings.access_token.is_some() || self.settings.credentials_json.is_some() {
-            return false;
+            return;
         }
         let seen = lock(&self.login).stamp;
-        let LoginFile::Read { stamp, content } = platform.login_file(seen).await else {
-            return false;
-        };
+        let LoginFile::Read { stamp, content } = platform.login_file(seen).await else { return };
         // A half-written file is read again at the next look: its stamp is not noted.
-        let Ok(login) = Login::parse(&content) else { return false };
-        let (first, other_account, newer) = {
-            let source = lock(&self.login);
-            (
-                source.login.is_none(),
-                source.login.is_some() && source.marker != login.marker(),
-                login.token().is_some_and(|token| newer(&token, source.last)),
-            )
-        };
-        self.adopt(platform, login, Some(stamp)).await;
-        if other_account {
-            lock(&self.projects).forget();
-            *lock(&self.catalogue) = None;
+        let Ok(login) = Login::parse(&content) else { return };
+        let content = Sha256::digest(&content).into();
+        let rotated = self.stored_rotation(platform, &login.marker()).await;
+
+        // Held until the end: nobody may find the new account with the old one's token or project.
+        let mut source = lock(&self.login);
+        if source.stamp != seen {
+            // Somebody else has looked at the same time.
+            return;
         }
+        source.stamp = Some(stamp);
         let in_trouble = self.tokens().trouble().is_some();
-        let news = in_trouble || !first && (other_account || newer);
-        if news {
-            self.tokens().reopen(platform.clock());
+        let (mut other_account, mut newer) = (false, false);
+        if source.content != Some(content) {
+            let known = source.login.is_some();
+            other_account = known && source.version.marker != login.marker();
+            newer = known && login.token().is_some_and(|token| source.is_new(&token));
+            source.content = Some(content);
+            source.adopt(login, rotated);
+        }
+        if other_account {
+            tracing::info!("the credential file is another login's now");
+            self.tokens().forget();
+            lock(&self.projects).forget();
+            lock(&self.quotas).forget();
+            *lock(&self.catalogue) = None;
+        } else if in_trouble || newer {
+            self.tokens().reopen(platform.clock(), platform.now());
             lock(&self.projects).reopen();
         }
-        news
     }
 
-    /// Puts a credential to use, with the refresh token that has taken its own one's place.
-    async fn adopt<P: Platform>(
+    /// The refresh token that Google has put in the place of this credential's own, as far as the
+    /// store knows.
+    async fn stored_rotation<P: Platform>(
         &self,
         platform: &P,
-        login: Login,
-        stamp: Option<u64>,
-    ) -> (Login, String) {
-        let marker = login.marker();
-        let rotated = match self.recall(platform, ROTATED_KEY).await {
-            Some(text) => oauth::rotated_from_stored(&text, &marker),
-            None => None,
-        };
-        let login = match rotated {
-            Some(rotated) => login.rotated(rotated),
-            None => login,
-        };
-        let mut source = lock(&self.login);
-        if source.marker != marker {
-            source.last = None;
-        }
-        source.stamp = stamp;
-        source.login = Some(login.clone());
-        source.marker.clone_from(&marker);
-        (login, marker)
+        marker: &str,
+    ) -> Option<SecretString> {
+        let text = self.recall(platform, ROTATED_KEY).await?;
+        oauth::rotated_from_stored(&text, marker)
     }
 
     /// [`Login::marker`] of the credential in use, empty when there is none.
-    pub(super) async fn credential_marker<P: Platform>(&self, platform: &P) -> String {
-        self.login(platform).await.map(|(_, marker)| marker).unwrap_or_default()
+    pub(super) async fn account<P: Platform>(&self, platform: &P) -> String {
+        let credential = self.login(platform).await;
+        credential.map(|credential| credential.version.marker).unwrap_or_default()
+    }
+
+    /// True while this is still the account in use.
+    pub(super) fn is_account(&self, marker: &str) -> bool {
+        lock(&self.login).version.marker == marker
     }
 
     /// Reads an entry; a store that fails never fails a request.
@@ -411,12 +504,6 @@ fn missing(file: LoginFile) -> Outcome {
             }),
         },
     }
-}
-
-/// True for a token that is not the one used last, nor older.
-fn newer(token: &Token, last: Option<([u8; 32], Option<Millis>)>) -> bool {
-    let Some((used, expiry)) = last else { return true };
-    digest(token) != used && (token.expires_at.is_none() || token.expires_at > expiry)
 }
 
 fn digest(token: &Token) -> [u8; 32] {

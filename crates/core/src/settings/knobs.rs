@@ -341,7 +341,7 @@ pub const KNOBS: &[Knob] = &[
         "CODE_ASSIST_ENDPOINT",
         "https://cloudcode-pa.googleapis.com",
         Kind::Text("http(s) base URLs without query or login, separated by commas"),
-        "Base URL of Code Assist. Of several, this version uses the first.",
+        "Base URL of Code Assist, or several separated by commas: each request goes to the one with the fewest in flight, a failed try to the next.",
     ),
     knob(
         Group::Upstream,
