@@ -238,34 +238,35 @@ impl Proxy {
         model: &str,
         method: Method,
     ) -> Result<Answer<P>, Refusal> {
-        let asked = self.read(platform, parts, body, ledger, model, method).await?;
-        match self.find(platform, &asked, ledger).await? {
-            Found::Answer(answer) => Ok(answer),
+        let mut asked = self.read(platform, parts, body, ledger, model, method).await?;
+        // Equal questions may have named the model differently.
+        let marks = std::mem::take(&mut asked.headers);
+        let mut answer = match self.find(platform, &asked, ledger).await? {
+            Found::Answer(answer) => answer,
             Found::Nothing(leading) => {
                 let answer = self.ask_upstream(platform, asked, method, ledger).await;
                 leading.tell(answer.as_ref());
-                answer
+                answer?
             }
-        }
+        };
+        answer.headers.extend(marks);
+        Ok(answer)
     }
 
     async fn ask_upstream<P: Platform>(
         &self,
         platform: &P,
-        mut asked: Asked,
+        asked: Asked,
         method: Method,
         ledger: &mut Ledger<P>,
     ) -> Result<Answer<P>, Refusal> {
-        let headers = std::mem::take(&mut asked.headers);
         let call = self.call(platform, asked, method, ledger).await?;
         let arrived = self.attempt(platform, &call, Want::Whole, ledger).await?;
         ledger.leave_line();
         let Content::Whole(text) = arrived.content else { return Err(Refusal::Internal) };
         match method {
-            Method::Count => answer::count(&arrived.head, text, headers, ledger),
-            Method::Generate | Method::Stream => {
-                answer::unary(&arrived.head, &text, headers, ledger)
-            }
+            Method::Count => answer::count(&arrived.head, text, ledger),
+            Method::Generate | Method::Stream => answer::unary(&arrived.head, &text, ledger),
         }
     }
 

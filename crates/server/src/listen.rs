@@ -179,7 +179,8 @@ impl Server {
         let reply = replies.open();
         request.extensions_mut().insert(peer);
         let version = request.version();
-        let mut response = self.proxy.handle(&self.native, request).await;
+        // On the heap, so that the connection stays small while it waits for a request.
+        let mut response = Box::pin(self.proxy.handle(&self.native, request)).await;
         if version < Version::HTTP_2 && self.proxy.report().shutting_down() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }

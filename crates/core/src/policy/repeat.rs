@@ -16,9 +16,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, PRAGMA};
 use http::{HeaderMap, StatusCode};
-use memchr::memmem;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
 use crate::payload::Payload;
@@ -41,36 +38,6 @@ pub fn repeatable(method: Method, zero_temperature: bool, idempotency_key: bool)
         Method::Count => true,
         Method::Generate => zero_temperature || idempotency_key,
         Method::Stream => false,
-    }
-}
-
-/// True when the request says `generationConfig.temperature` 0, in either spelling of the key.
-///
-/// Anything out of the ordinary (a string, a number that is only rounded to zero, a key that is
-/// there twice or escaped) is not zero: then the request is merely not shared.
-pub fn has_zero_temperature(body: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct Request<'a> {
-        #[serde(rename = "generationConfig", alias = "generation_config", borrow, default)]
-        config: Option<&'a RawValue>,
-    }
-    #[derive(Deserialize)]
-    struct Config<'a> {
-        #[serde(borrow, default)]
-        temperature: Option<&'a RawValue>,
-    }
-    // Most bodies that are long are so because of images, and name no temperature.
-    if memmem::find(body, b"temperature").is_none() {
-        return false;
-    }
-    let Ok(Request { config: Some(config) }) = serde_json::from_slice(body) else { return false };
-    // The derived reader would take a list for the members in order.
-    if !config.get().starts_with('{') {
-        return false;
-    }
-    match serde_json::from_str(config.get()) {
-        Ok(Config { temperature: Some(number) }) => is_zero(number.get()),
-        Ok(Config { temperature: None }) | Err(_) => false,
     }
 }
 
@@ -472,12 +439,6 @@ fn hash_client(hash: &mut Sha256, client: Option<&str>) {
 fn hash_field(hash: &mut Sha256, field: &[u8]) {
     hash.update((field.len() as u64).to_le_bytes());
     hash.update(field);
-}
-
-/// The text of a JSON number that is zero to the last digit, whatever its exponent.
-fn is_zero(number: &str) -> bool {
-    let digits = number.split(['e', 'E']).next().unwrap_or_default();
-    digits.starts_with(['-', '0']) && digits.bytes().all(|byte| b"-0.".contains(&byte))
 }
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";

@@ -107,21 +107,6 @@ pub fn client_patience(headers: &HeaderMap) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok().filter(|patience| !patience.is_zero())
 }
 
-impl Failure<'_> {
-    /// A short name for metrics: retries by reason.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Fault(fault) if fault.http == StatusCode::UNAUTHORIZED => "unauthenticated",
-            Self::Fault(fault) if is_capacity(fault) => "capacity",
-            Self::Fault(fault) if fault.http == StatusCode::TOO_MANY_REQUESTS => "rate_limited",
-            Self::Fault(fault) if fault.http == StatusCode::SERVICE_UNAVAILABLE => "unavailable",
-            Self::Fault(fault) if fault.http.is_server_error() => "server_error",
-            Self::Fault(_) => "refused",
-            Self::Refusal(refusal) => refusal.label(),
-        }
-    }
-}
-
 /// What may help against a failure.
 enum Remedy {
     None,

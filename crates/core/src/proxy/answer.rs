@@ -18,7 +18,6 @@ use crate::report::{Ledger, Outcome};
 pub(super) fn unary<P: Platform>(
     head: &Parts,
     text: &Bytes,
-    mut headers: HeaderMap,
     ledger: &mut Ledger<P>,
 ) -> Result<Answer<P>, Refusal> {
     let unwrapped = envelope::unwrap(text, Form::AsWritten, None)
@@ -26,6 +25,7 @@ pub(super) fn unary<P: Platform>(
     if let Some(error) = unwrapped.error {
         return Err(fault::from_event(&error).into());
     }
+    let mut headers = HeaderMap::new();
     note_trace(&mut headers, &head.headers, unwrapped.trace_id.as_deref(), ledger);
     ledger.entry.usage = unwrapped.usage.unwrap_or_default();
     let response = unwrapped.response.ok_or_else(|| Refusal::UpstreamMalformed {
@@ -39,13 +39,13 @@ pub(super) fn unary<P: Platform>(
 pub(super) fn count<P: Platform>(
     head: &Parts,
     text: Bytes,
-    mut headers: HeaderMap,
     ledger: &mut Ledger<P>,
 ) -> Result<Answer<P>, Refusal> {
     if serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&text).is_err() {
         let what = "the count is no JSON object".to_owned();
         return Err(Refusal::UpstreamMalformed { what });
     }
+    let mut headers = HeaderMap::new();
     note_trace(&mut headers, &head.headers, None, ledger);
     headers.insert(CONTENT_TYPE, JSON);
     Ok(Answer { status: StatusCode::OK, headers, body: Content::Whole(text) })

@@ -19,8 +19,6 @@ pub enum RetryReason {
     RateLimited,
     /// 5xx.
     ServerError,
-    /// No response head in `FIRST_BYTE_TIMEOUT_MS`.
-    Timeout,
     /// 401.
     Unauthorized,
 }
@@ -30,7 +28,6 @@ impl RetryReason {
     pub fn of(refusal: &Refusal) -> Self {
         match refusal {
             Refusal::UpstreamUnreachable { .. } => Self::Connect,
-            Refusal::UpstreamTimeout { .. } => Self::Timeout,
             Refusal::Upstream(fault) if fault.http == StatusCode::TOO_MANY_REQUESTS => {
                 Self::RateLimited
             }
@@ -134,8 +131,8 @@ impl<const N: usize> Counters<N> {
 }
 
 /// In the order of [`RetryReason`].
-pub(super) const RETRY_REASONS: [&str; 6] =
-    ["connect", "disconnected", "rate_limited", "server_error", "timeout", "unauthorized"];
+pub(super) const RETRY_REASONS: [&str; 5] =
+    ["connect", "disconnected", "rate_limited", "server_error", "unauthorized"];
 
 /// In the order of [`CacheResult`].
 pub(super) const CACHE_RESULTS: [&str; 4] = ["bypass", "coalesced", "hit", "miss"];

@@ -267,19 +267,3 @@ fn the_client_says_how_long_it_waits() {
     }
     assert_eq!(client_patience(&HeaderMap::new()), None);
 }
-
-#[test]
-fn every_failure_has_a_name_for_the_metrics() {
-    for (fault, label) in [
-        (fault(401, "m", ""), "unauthenticated"),
-        (fault(429, "m", ""), "rate_limited"),
-        (fault(429, "m", &reason("MODEL_CAPACITY_EXHAUSTED")), "capacity"),
-        (fault(503, "m", ""), "unavailable"),
-        (fault(500, "m", ""), "server_error"),
-        (fault(400, "m", ""), "refused"),
-    ] {
-        assert_eq!(Failure::Fault(&fault).label(), label);
-    }
-    let broken = Refusal::UpstreamDisconnected;
-    assert_eq!(Failure::Refusal(&broken).label(), broken.label());
-}
