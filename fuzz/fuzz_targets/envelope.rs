@@ -28,10 +28,7 @@ fuzz_target!(|data: &[u8]| {
     let Ok(object) = serde_json::from_slice::<Map<String, Value>>(data) else {
         return;
     };
-    let has_id = object
-        .get("responseId")
-        .and_then(Value::as_str)
-        .is_some_and(|id| !id.is_empty());
+    let has_id = object.get("responseId").and_then(Value::as_str).is_some_and(|id| !id.is_empty());
     if !has_id || is_edited(data) {
         return;
     }
