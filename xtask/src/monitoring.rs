@@ -102,7 +102,7 @@ fn dashboard_queries(dashboard: &Path) -> Result<PathBuf, Failure> {
 
 fn status_page(node: &Path, open: &Proxy, keyed: &Proxy) -> Result<Tally, Failure> {
     let mut test = Command::new(node.join("node"));
-    test.args(["--test", "--test-reporter=tap", "page/page.test.mjs"])
+    test.args(["--test", "--test-force-exit", "--test-reporter=tap", "page/page.test.mjs"])
         .current_dir(clients::folder())
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
