@@ -418,7 +418,7 @@ impl Proxy {
             self.tokens().forget();
             lock(&self.projects).forget();
             lock(&self.quotas).forget();
-            *lock(&self.catalogue) = None;
+            lock(&self.catalogue).forget();
         } else if in_trouble || newer {
             self.tokens().reopen(platform.clock(), platform.now());
             lock(&self.projects).reopen();
