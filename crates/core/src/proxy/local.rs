@@ -14,7 +14,7 @@ use super::attempt::within;
 use super::{Answer, Chore, Content, JSON, Proxy, lock, page};
 use crate::gemini::models::{self, Model};
 use crate::gemini::route::Route;
-use crate::platform::{Millis, Moment, Platform, Vitals};
+use crate::platform::{Moment, Platform, Vitals};
 use crate::policy::lease::{Lease, Leases};
 use crate::refusal::Refusal;
 use crate::report::{Credentials, Format, Ledger, Sight};
@@ -32,7 +32,7 @@ struct Known {
     /// When they were found out.
     since: Moment,
     /// How long they are good for requests that come later.
-    until: Millis,
+    until: Moment,
 }
 
 impl Catalogue {
@@ -159,7 +159,7 @@ impl Proxy {
             let lease = {
                 let mut catalogue = lock(&self.catalogue);
                 match &catalogue.known {
-                    Some(known) if platform.clock() < known.until || begun <= known.since => {
+                    Some(known) if begun < known.until || begun <= known.since => {
                         break Arc::clone(&known.models);
                     }
                     _ => catalogue.leases.take(platform.now(), LEASE),
@@ -199,8 +199,8 @@ impl Proxy {
         let models = models::catalogue(ids.iter().map(String::as_str)).into();
         let mut catalogue = lock(&self.catalogue);
         if catalogue.leases.settle(lease) {
-            let (since, until) = (platform.now(), platform.clock() + ttl);
-            catalogue.known = Some(Known { models, since, until });
+            let since = platform.now();
+            catalogue.known = Some(Known { models, since, until: since + ttl });
         }
     }
 
