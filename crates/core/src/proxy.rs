@@ -64,7 +64,7 @@ pub struct Proxy {
     login: Mutex<token::Source>,
     tokens: Mutex<Tokens>,
     projects: Mutex<Projects>,
-    catalogue: Mutex<Option<local::Catalogue>>,
+    catalogue: Mutex<local::Catalogue>,
     report: Arc<Report>,
 }
 
@@ -73,6 +73,8 @@ pub struct Proxy {
 pub enum Chore {
     /// Find out the account's project.
     Discover(Lease),
+    /// Find out the account's models.
+    List(Lease),
     /// Get the next access token.
     Renew(Lease),
 }
@@ -155,6 +157,7 @@ impl Proxy {
         let _in_flight = self.own_ledger(platform);
         match chore {
             Chore::Discover(lease) => self.discover(platform, lease).await,
+            Chore::List(lease) => self.list(platform, lease).await,
             Chore::Renew(lease) => self.renew(platform, lease).await,
         }
     }

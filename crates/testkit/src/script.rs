@@ -241,6 +241,12 @@ impl Script {
         world.now = world.now + how_long;
     }
 
+    /// Sets the wall clock forward or back. The monotonic one does not notice.
+    pub fn set_clock(&self, by_seconds: i64) {
+        let mut world = self.world();
+        world.epoch = Millis(world.epoch.0.saturating_add_signed(by_seconds * 1000));
+    }
+
     /// What upstream received whose line ends with this.
     pub fn received(&self, end: &str) -> Vec<Received> {
         self.world().received.iter().filter(|it| it.is(end)).cloned().collect()

@@ -1,13 +1,14 @@
 //! Credentials over time: files that change in the middle of things, accounts that follow each
 //! other, tokens that die, endpoints that say strange things.
 
+use std::future::Future;
 use std::time::Duration;
 
 use code_assist_core::payload::Payload;
 use code_assist_core::platform::{Moment, Platform};
 use code_assist_core::proxy::Proxy;
 use code_assist_core::settings::{Layer, Settings, Source};
-use code_assist_testkit::client::{Answer, all, ask, post};
+use code_assist_testkit::client::{Answer, all, ask, get, post};
 use code_assist_testkit::google::{google, google_but};
 use code_assist_testkit::script::{Received, Reply, Script};
 use http::Request;
@@ -363,6 +364,121 @@ fn an_onboarding_of_slow_answers_ends_before_its_lease() {
 }
 
 #[test]
+fn a_hundred_who_ask_for_the_models_cause_one_call() {
+    for cache in ["true", "false"] {
+        let script = Script::new(google_but(|request| {
+            request
+                .is(":retrieveUserQuota")
+                .then(|| google()(request).after(Duration::from_millis(300)))
+        }));
+        script.write_login(login("tok", "A", 3000));
+        let proxy = proxy_with(&script, &[("ENABLE_MODEL_NAME_CACHE", cache)]);
+        let answers = play(&script, &proxy, (0..100).map(|_| (0, Event::Get(MODELS))));
+        assert!(answers.iter().all(|answer| answer.text().contains("gemini-9-test")));
+        assert_eq!(script.received(":retrieveUserQuota").len(), 1);
+        run(&script, &proxy, get(MODELS));
+        let later = if cache == "true" { 1 } else { 2 };
+        assert_eq!(script.received(":retrieveUserQuota").len(), later);
+    }
+}
+
+#[test]
+fn the_models_do_not_wait_for_a_silent_google() {
+    let script = Script::new(google_but(|request| {
+        request.is(":retrieveUserQuota").then(|| google()(request).after(Duration::from_secs(9999)))
+    }));
+    script.write_login(login("tok", "A", 3000));
+    let proxy = proxy_with(&script, &[]);
+    for _ in 0..3 {
+        let answer = run(&script, &proxy, get("/v1beta/models/gemini-2.5-flash"));
+        assert_eq!(answer.status, 200, "a built-in one is known without Google");
+    }
+    assert!(script.now() < Moment(6_000_000), "they wait once: {:?}", script.now());
+    script.pass(Duration::from_secs(31));
+    run(&script, &proxy, get(MODELS));
+    assert_eq!(script.received(":retrieveUserQuota").len(), 2, "later Google gets another chance");
+}
+
+#[test]
+fn models_are_found_out_even_if_who_asked_first_has_gone() {
+    let script = Script::new(google_but(|request| {
+        request.is(":retrieveUserQuota").then(|| google()(request).after(Duration::from_secs(1)))
+    }));
+    script.write_login(login("tok", "A", 3000));
+    let proxy = proxy_with(&script, &[]);
+    script.run(&proxy, async {
+        let mut gone = Box::pin(proxy.handle(&script, get(MODELS)));
+        let patience = script.timer(Duration::from_millis(100));
+        let mut patience = Box::pin(patience);
+        std::future::poll_fn(|cx| {
+            assert!(gone.as_mut().poll(cx).is_pending());
+            patience.as_mut().poll(cx)
+        })
+        .await;
+    });
+    let answer = run(&script, &proxy, get(MODELS));
+    assert!(answer.text().contains("gemini-9-test"));
+    assert_eq!(script.received(":retrieveUserQuota").len(), 1);
+}
+
+#[test]
+fn only_clients_requests_count_for_the_cache_hit_rate_and_a_cold_one_is_no_hit() {
+    let script = Script::new(google());
+    script.write_login(login("tok", "A", -10));
+    let proxy = proxy_with(&script, &[]);
+    let rate = || run(&script, &proxy, get("/health")).text();
+    run(&script, &proxy, post(GENERATE, HELLO));
+    assert!(rate().contains(r#""cache_hit_rate":0.0"#), "{}", rate());
+    run(&script, &proxy, post(GENERATE, HELLO));
+    assert!(rate().contains(r#""cache_hit_rate":0.5"#), "{}", rate());
+}
+
+#[test]
+fn a_wall_clock_that_jumps_causes_no_stampede_and_kills_no_token() {
+    let hours = 5 * 3600;
+    for jump in [hours, -hours] {
+        let script = Script::new(google_but(|request| {
+            request.is("/token").then(|| google()(request).after(Duration::from_millis(300)))
+        }));
+        script.write_login(login("tok", "A", 3000));
+        let proxy = proxy_with(&script, &[]);
+        assert_eq!(run(&script, &proxy, post(GENERATE, HELLO)).status, 200);
+        for by in [jump, -jump] {
+            script.set_clock(by);
+            let answers = play(&script, &proxy, (0..100).map(|_| (0, hello())));
+            assert!(answers.iter().all(|answer| answer.status == 200), "{by}");
+        }
+        let refreshes = script.received("/token").len();
+        assert!(refreshes <= 2, "{refreshes} after two jumps");
+        // And life goes on: one refresh for each hour.
+        for _ in 0..3 * 3600 {
+            script.pass(Duration::from_secs(1));
+            script.run(&proxy, proxy.tend(&script));
+        }
+        assert_eq!(run(&script, &proxy, post(GENERATE, HELLO)).status, 200);
+        let later = script.received("/token").len() - refreshes;
+        assert!((3..=4).contains(&later), "{later} in three hours after {jump}");
+    }
+}
+
+#[test]
+fn a_token_that_died_unnoticed_because_the_clock_was_set_back_is_replaced_at_once() {
+    let script = Script::new(google_but(|request| {
+        let dead = request.headers.get("authorization").is_some_and(|it| it == "Bearer tok");
+        (dead && request.at > Moment(3_000_000_000)).then(|| Reply::status(401, "{}"))
+    }));
+    script.write_login(login("tok", "A", 3000));
+    let proxy = proxy_with(&script, &[]);
+    assert_eq!(run(&script, &proxy, post(GENERATE, HELLO)).status, 200);
+    script.set_clock(-5 * 3600);
+    // Nobody takes the regular look: a laptop slept.
+    script.pass(Duration::from_secs(3600));
+    let answers = play(&script, &proxy, (0..100).map(|_| (0, hello())));
+    assert!(answers.iter().all(|answer| answer.status == 200));
+    assert_eq!(script.received("/token").len(), 1);
+}
+
+#[test]
 fn what_somebody_in_between_says_to_a_refresh_is_not_final() {
     let mut first = true;
     let script = Script::new(google_but(move |request| {
@@ -430,6 +546,8 @@ fn by_account() -> impl FnMut(&Received) -> Reply + Send + 'static {
 
 /// Something that happens in a test's world.
 enum Event {
+    /// A client gets this path.
+    Get(&'static str),
     /// A client posts this body to this path.
     Post(&'static str, &'static str),
     /// The shell takes its regular look.
@@ -447,6 +565,7 @@ fn play(
     let happening = events.into_iter().map(|(after_ms, event)| async move {
         script.timer(Duration::from_millis(after_ms)).await;
         match event {
+            Event::Get(path) => return Some(ask(proxy, script, get(path)).await),
             Event::Post(path, body) => return Some(ask(proxy, script, post(path, body)).await),
             Event::Tend => proxy.tend(script).await,
             Event::Write(login) => script.write_login(login),
@@ -490,4 +609,5 @@ fn run(script: &Script, proxy: &Proxy, request: Request<Payload>) -> Answer {
 }
 
 const GENERATE: &str = "/v1beta/models/gemini-2.5-flash:generateContent";
+const MODELS: &str = "/v1beta/models?pageSize=1000";
 const HELLO: &str = r#"{"contents":[{"role":"user","parts":[{"text":"Hello"}]}]}"#;

@@ -1,5 +1,6 @@
 //! What the proxy answers by itself: its name, its health, the models.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,18 +10,37 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::json;
 
 use super::ask::marks;
-use super::{Answer, Content, JSON, Proxy, lock, page};
+use super::attempt::within;
+use super::{Answer, Chore, Content, JSON, Proxy, lock, page};
 use crate::gemini::models::{self, Model};
 use crate::gemini::route::Route;
-use crate::platform::{Millis, Platform, Vitals};
+use crate::platform::{Moment, Platform, Vitals};
+use crate::policy::lease::{Lease, Leases};
 use crate::refusal::Refusal;
 use crate::report::{Credentials, Format, Ledger, Sight};
 
-/// The account's models, good until then.
-#[derive(Debug)]
+/// The models that are listed, and whose turn it is to find out the account's own.
+#[derive(Debug, Default)]
 pub(super) struct Catalogue {
-    models: std::sync::Arc<[Model]>,
-    until: Millis,
+    known: Option<Known>,
+    leases: Leases,
+}
+
+#[derive(Debug)]
+struct Known {
+    models: Arc<[Model]>,
+    /// When they were found out.
+    since: Moment,
+    /// How long they are good for requests that come later.
+    until: Moment,
+}
+
+impl Catalogue {
+    /// The account is another one, which may have other models.
+    pub(super) fn forget(&mut self) {
+        self.known = None;
+        self.leases.void();
+    }
 }
 
 impl Proxy {
@@ -132,61 +152,80 @@ impl Proxy {
         }
     }
 
-    /// The built-in models and the account's own. Google's not answering costs the account's own,
-    /// not the list: pickers and constructors depend on it.
-    async fn catalogue<P: Platform>(
-        &self,
-        platform: &P,
-        ledger: &mut Ledger<P>,
-    ) -> std::sync::Arc<[Model]> {
-        let clock = platform.clock();
-        if let Some(known) = &*lock(&self.catalogue)
-            && clock < known.until
-        {
-            return std::sync::Arc::clone(&known.models);
-        }
-        let (ids, until) = match self.own_model_ids(platform, ledger).await {
-            Ok(ids) => {
-                let ttl = if self.settings.model_name_cache { CATALOGUE_TTL } else { NO_TTL };
-                (ids, clock + ttl)
+    /// The built-in models and the account's own. However many ask at once, one call finds out.
+    async fn catalogue<P: Platform>(&self, platform: &P, ledger: &mut Ledger<P>) -> Arc<[Model]> {
+        let begun = platform.now();
+        let mut pause = FIRST_LOOK;
+        let models = loop {
+            let lease = {
+                let mut catalogue = lock(&self.catalogue);
+                match &catalogue.known {
+                    Some(known) if begun < known.until || begun <= known.since => {
+                        break Arc::clone(&known.models);
+                    }
+                    _ => catalogue.leases.take(platform.now(), LEASE),
+                }
+            };
+            if let Some(lease) = lease {
+                platform.defer(Chore::List(lease));
             }
-            Err(refusal) => {
+            platform.timer(pause).await;
+            pause = (pause * 2).min(LAST_LOOK);
+        };
+        ledger.entry.upstream += platform.now().since(begun);
+        models
+    }
+
+    /// Finds out the account's models; the lease's work. Google's not answering costs the account's
+    /// own, not the list: pickers and constructors depend on it, and wait for it.
+    pub(super) async fn list<P: Platform>(&self, platform: &P, lease: Lease) {
+        let account = self.account(platform).await;
+        let asked = within(platform, PATIENCE, self.own_model_ids(platform, &account)).await;
+        let (ids, ttl) = match asked {
+            Some(Ok(ids)) if self.settings.model_name_cache => (ids, CATALOGUE_TTL),
+            Some(Ok(ids)) => (ids, NO_TTL),
+            Some(Err(refusal)) => {
                 tracing::warn!(
                     reason = refusal.label(),
                     "only the built-in models are listed: {}",
                     refusal.message()
                 );
-                (Vec::new(), clock + FAILED_TTL)
+                (Vec::new(), FAILED_TTL)
+            }
+            None => {
+                tracing::warn!("only the built-in models are listed: no answer in {PATIENCE:?}");
+                (Vec::new(), FAILED_TTL)
             }
         };
-        let models: std::sync::Arc<[Model]> =
-            models::catalogue(ids.iter().map(String::as_str)).into();
-        *lock(&self.catalogue) = Some(Catalogue { models: std::sync::Arc::clone(&models), until });
-        models
+        let models = models::catalogue(ids.iter().map(String::as_str)).into();
+        let mut catalogue = lock(&self.catalogue);
+        if catalogue.leases.settle(lease) {
+            let since = platform.now();
+            catalogue.known = Some(Known { models, since, until: since + ttl });
+        }
     }
 
     /// From the store, else from `retrieveUserQuota`.
     async fn own_model_ids<P: Platform>(
         &self,
         platform: &P,
-        ledger: &mut Ledger<P>,
+        account: &str,
     ) -> Result<Vec<String>, Refusal> {
         let cached = self.settings.model_name_cache;
         if cached && let Some(text) = self.recall(platform, CATALOGUE_KEY).await {
             let stored: Option<(String, Vec<String>)> = serde_json::from_slice(&text).ok();
-            if let Some((owner, ids)) = stored
-                && owner == self.account(platform).await
-            {
+            if let Some((_, ids)) = stored.filter(|(owner, _)| owner == account) {
                 return Ok(ids);
             }
         }
-        let project = self.project(platform, ledger).await?;
-        let answer = self.quota(platform, &project, ledger).await?;
+        let mut ledger = self.own_ledger(platform);
+        let project = self.project(platform, &mut ledger).await?;
+        let answer = self.quota(platform, &project, &mut ledger).await?;
         let ids = models::bucket_ids(&answer).ok_or_else(|| Refusal::UpstreamMalformed {
             what: "retrieveUserQuota answered with something that is not JSON".to_owned(),
         })?;
-        if cached {
-            let text = json!([self.account(platform).await, ids]).to_string();
+        if cached && self.is_account(account) {
+            let text = json!([account, ids]).to_string();
             self.remember(platform, CATALOGUE_KEY, Bytes::from(text), CATALOGUE_TTL).await;
         }
         Ok(ids)
@@ -219,6 +258,16 @@ fn root() -> String {
 }
 
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
+/// A waiting request looks again after this, then after twice as long, and so on.
+const FIRST_LOOK: Duration = Duration::from_millis(2);
+const LAST_LOOK: Duration = Duration::from_millis(50);
+
+/// A list is drawn up while somebody looks at it: later than this it comes without the account's
+/// own models.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Longer than that and what goes before it.
+const LEASE: Duration = Duration::from_secs(10);
 
 const CATALOGUE_KEY: &str = "model_catalogue";
 /// `ENABLE_MODEL_NAME_CACHE`: the catalogue is kept for a day.

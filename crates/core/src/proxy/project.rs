@@ -37,6 +37,10 @@ impl Proxy {
                 Verdict::Discover(lease) => platform.defer(Chore::Discover(lease)),
                 Verdict::Wait => {}
             }
+            if self.tokens().expiry(platform.clock()).is_none() {
+                // The discovery waits for a token, and this request with it.
+                self.note_token(ledger, false);
+            }
             platform.timer(pause).await;
             pause = (pause * 2).min(LAST_LOOK);
         };

@@ -119,12 +119,16 @@ impl Proxy {
             pause = (pause * 2).min(LAST_LOOK);
         };
         ledger.entry.auth += platform.now().since(begun);
-        if ledger.entry.token_at_hand.is_none() {
-            let at_hand = at_hand && bearer.is_ok();
+        self.note_token(ledger, at_hand && bearer.is_ok());
+        bearer
+    }
+
+    /// Takes note, once, of whether a client's request found its access token at hand.
+    pub(super) fn note_token<P: Platform>(&self, ledger: &mut Ledger<P>, at_hand: bool) {
+        if ledger.entry.counted && ledger.entry.token_at_hand.is_none() {
             ledger.entry.token_at_hand = Some(at_hand);
             self.report.token_asked(at_hand);
         }
-        bearer
     }
 
     /// The look that a shell must take about once a second: has the credential file changed, is it
@@ -418,7 +422,7 @@ impl Proxy {
             self.tokens().forget();
             lock(&self.projects).forget();
             lock(&self.quotas).forget();
-            *lock(&self.catalogue) = None;
+            lock(&self.catalogue).forget();
         } else if in_trouble || newer {
             self.tokens().reopen(platform.clock(), platform.now());
             lock(&self.projects).reopen();
