@@ -6,8 +6,8 @@ use code_assist_testkit::google::{event, last_event, sse};
 use code_assist_testkit::script::{Piece, Reply};
 
 use crate::life::{
-    GENERATE, HELLO, Life, PRO, STREAM, ZERO, always, error, error_body, in_turn, ms, retry_info,
-    together,
+    COUNT, GENERATE, HELLO, Life, PRO, STREAM, ZERO, always, error, error_body, in_turn, ms,
+    retry_info, together,
 };
 
 /// Opens after three failures for a minute; no retries, so that a call is a failure.
@@ -129,17 +129,48 @@ fn an_open_one_is_told_before_anybody_waits_in_line() {
             _ => error(500, ""),
         })
     });
-    let stream = Box::pin(life.timed(post(STREAM, HELLO)));
     let rest = async {
         for _ in 0..3 {
             life.asking(post(GENERATE, HELLO)).await;
         }
         // Every place is taken from now on.
         life.script.places(1);
-        life.timed(post(GENERATE, HELLO)).await
+        for path in [GENERATE, STREAM, COUNT, "/v1internal:x"] {
+            let (at, answer) = life.timed(post(path, HELLO)).await;
+            assert_eq!((at, answer.reason().as_str()), (0, "CIRCUIT_OPEN"), "{path}");
+        }
     };
-    let answers = life.run(all(together([stream, Box::pin(rest)])));
-    assert_eq!((answers[1].0, answers[1].1.reason().as_str()), (0, "CIRCUIT_OPEN"));
+    let stream = async {
+        life.asking(post(STREAM, HELLO)).await;
+    };
+    life.run(all(together([Box::pin(stream), Box::pin(rest)])));
+}
+
+#[test]
+fn an_open_one_is_told_before_a_project_is_looked_for_and_is_not_mistaken_for_its_lack() {
+    let settings =
+        [THREE[0], ("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "1"), ("GEMINI_PROJECT_ID", "")];
+    let life = Life::new(&settings, in_turn([error(500, "")]));
+    life.ask(post(COUNT, HELLO));
+    life.script.pass(ms(59_000));
+    let answer = life.ask(post(GENERATE, HELLO));
+    assert_eq!((answer.reason().as_str(), answer.header("retry-after")), ("CIRCUIT_OPEN", "1"));
+    assert_eq!(life.now(), 59_000);
+    life.script.pass(ms(1000));
+    assert_eq!(life.ask(post(GENERATE, HELLO)).status, 200);
+}
+
+#[test]
+fn who_pauses_while_others_open_it_is_told_the_failure_it_met() {
+    let life = Life::new(&[("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "2")], always(error(500, "")));
+    life.script.draw(u64::MAX);
+    let answers = life.run(all(together([
+        Box::pin(life.timed(post(GENERATE, HELLO))),
+        Box::pin(later(&life.script, ms(500), life.timed(post(GENERATE, HELLO)))),
+    ])));
+    let told: Vec<_> = answers.iter().map(|(at, answer)| (*at, answer.status.as_u16())).collect();
+    assert_eq!(told, [(1000, 500), (500, 500)]);
+    assert_eq!(life.calls(), [0, 500]);
 }
 
 #[test]

@@ -4,7 +4,9 @@ use code_assist_testkit::client::{all, get, impatient, later, post};
 use code_assist_testkit::google::{event, last_event, sse};
 use code_assist_testkit::script::{Piece, Reply};
 
-use crate::life::{GENERATE, HELLO, Life, STREAM, always, error, ms, sample_of, together};
+use crate::life::{
+    GENERATE, HELLO, Life, STREAM, always, error, ms, retry_info, sample_of, together,
+};
 
 fn numbered(n: usize) -> String {
     format!(r#"{{"contents":[{{"parts":[{{"text":"caller {n}."}}]}}]}}"#)
@@ -119,6 +121,38 @@ fn an_answer_that_is_whole_needs_no_place_while_the_client_reads_it() {
         });
         assert_eq!(life.calls(), [0, 0]);
     }
+}
+
+#[test]
+fn a_list_of_models_needs_no_place_while_the_client_reads_it() {
+    let life = Life::new(&[], |_| None);
+    life.script.places(1);
+    life.run(async {
+        let unread = life.proxy.handle(&life.script, get("/v1/models")).await;
+        life.asking(post(GENERATE, HELLO)).await;
+        drop(unread);
+    });
+    assert_eq!(life.calls(), [0, 0]);
+}
+
+#[test]
+fn who_finds_no_place_for_its_retry_is_told_the_failure_it_met() {
+    let mut n = 0;
+    let life = Life::new(&[], move |_| {
+        n += 1;
+        Some(match n {
+            1 => error(429, &retry_info("2s")),
+            _ => Reply::ok(r#"{"response":{}}"#).after(ms(100_000)),
+        })
+    });
+    life.script.places(1);
+    let answers = life.run(all(together([
+        Box::pin(life.timed(post(GENERATE, HELLO))),
+        Box::pin(later(&life.script, ms(1000), life.timed(post(GENERATE, HELLO)))),
+    ])));
+    let (at, answer) = &answers[0];
+    assert_eq!((*at, answer.status.as_u16(), answer.header("retry-after")), (12_000, 429, "2"));
+    assert_eq!(life.metric(r#"retries_total{reason="rate_limited"}"#), 0.0, "there was none");
 }
 
 #[test]
