@@ -11,6 +11,7 @@ use crate::bench::Bench;
 use crate::client::{events, post};
 use crate::google::Google;
 use crate::network::nowhere;
+use crate::process::Setup;
 use crate::tries::together;
 
 pub(crate) fn token_endpoint_down() -> Vec<Bench> {
@@ -46,8 +47,9 @@ pub(crate) fn token_endpoint_garbage() -> Vec<Bench> {
 
 pub(crate) fn invalid_grant() -> Vec<Bench> {
     let google = Google::new();
-    let bench = Bench::signed_out(google, &[]);
-    bench.google().state(json!({"revoke_refresh": true}));
+    let setup = Setup::on(&google).login(&google.expired_login());
+    google.state(json!({"revoke_refresh": true}));
+    let bench = Bench::of(setup, &[]).with(google);
     for _ in 0..5 {
         let answer = bench.post(GENERATE, HELLO);
         assert_eq!(answer.verdict(), (503, "CREDENTIALS_REJECTED".into()));
