@@ -7,7 +7,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{Request, Response, StatusCode};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
 
 use super::{Content, Proxy, lock};
@@ -188,6 +189,10 @@ impl Proxy {
             ledger.upstream_did(breaker::Outcome::of_refusal(&refusal));
             return Err(refusal);
         }
+        if let Some(refusal) = unreadable(&head.headers, want) {
+            ledger.upstream_did(breaker::Outcome::of_refusal(&refusal));
+            return Err(refusal);
+        }
         let idle = self.settings.stream_idle_timeout;
         let begun = platform.now();
         let content = match want {
@@ -324,6 +329,22 @@ fn is_error_of_its_own(status: StatusCode) -> bool {
     (status.is_client_error() || status.is_server_error()) && status != StatusCode::UNAUTHORIZED
 }
 
+/// The refusal for a good answer in a form that was not asked for. A stream would otherwise be taken
+/// for an empty one: lines that are no events mean nothing in it.
+fn unreadable(headers: &HeaderMap, want: Want) -> Option<Refusal> {
+    let said = |name| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let what = match (said(CONTENT_ENCODING), said(CONTENT_TYPE)) {
+        (Some(packed), _) if !matches!(packed.trim(), "" | "identity") => {
+            format!("the answer is packed ({packed}) though that was not asked for")
+        }
+        (_, Some(kind)) if matches!(want, Want::Events(_)) && kind.trim().starts_with(WEB_PAGE) => {
+            format!("a web page ({kind}) came in place of a stream")
+        }
+        _ => return None,
+    };
+    Some(Refusal::UpstreamMalformed { what })
+}
+
 /// Sends a request and waits for the head, but not longer than `limit`.
 pub(super) async fn send_within<P: Platform>(
     platform: &P,
@@ -397,6 +418,9 @@ pub(super) async fn whole<P: Platform>(
 fn timed_out(awaited: Awaited, after: Duration) -> Refusal {
     Refusal::UpstreamTimeout { awaited, after }
 }
+
+/// What a captive portal or a load balancer answers with.
+const WEB_PAGE: &str = "text/html";
 
 /// An error body is text for people; a megabyte is generous.
 const ERROR_LIMIT: usize = 1 << 20;

@@ -28,11 +28,15 @@
 
 mod access;
 mod bytes;
+#[path = "../harness/client.rs"]
 mod client;
 mod credentials;
 mod errors;
+#[path = "../harness/google.rs"]
 mod google;
 mod load;
+#[path = "../harness/process.rs"]
+#[expect(dead_code, reason = "shared with the fault suite")]
 mod process;
 mod project;
 mod routes;
@@ -40,6 +44,8 @@ mod secrets;
 mod shutdown;
 mod start;
 mod streams;
+#[path = "../harness/upstream.rs"]
+#[expect(dead_code, reason = "shared with the fault suite")]
 mod upstream;
 mod wiring;
 

@@ -21,6 +21,8 @@ pub(crate) struct Setup {
     home: Arc<TempDir>,
     env: BTreeMap<String, String>,
     arguments: Vec<String>,
+    /// The largest file that it may write, in blocks of 512 bytes.
+    file_limit: Option<u32>,
 }
 
 impl Setup {
@@ -47,7 +49,7 @@ impl Setup {
     pub(crate) fn bare() -> Self {
         let home = Arc::new(TempDir::new().expect("a temporary folder"));
         let nowhere = "http://127.0.0.1:9";
-        Self { home, env: BTreeMap::new(), arguments: vec!["serve".to_owned()] }
+        Self { home, env: BTreeMap::new(), arguments: vec!["serve".to_owned()], file_limit: None }
             .env("CODE_ASSIST_ENDPOINT", nowhere)
             .env("OAUTH_TOKEN_URL", nowhere)
             .env("OAUTH_TOKENINFO_URL", nowhere)
@@ -62,6 +64,12 @@ impl Setup {
 
     pub(crate) fn argument(mut self, argument: &str) -> Self {
         self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// With a limit on the size of files, in blocks of 512 bytes: writes fail as on a full disk.
+    pub(crate) fn file_limit(mut self, blocks: u32) -> Self {
+        self.file_limit = Some(blocks);
         self
     }
 
@@ -119,7 +127,16 @@ impl Setup {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_code-assist-proxy"));
+        let binary = env!("CARGO_BIN_EXE_code-assist-proxy");
+        let mut command = match self.file_limit {
+            None => Command::new(binary),
+            Some(blocks) => {
+                let mut shell = Command::new("/bin/sh");
+                let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+                shell.args(["-c", &script, binary]);
+                shell
+            }
+        };
         command
             .args(&self.arguments)
             .env_clear()
@@ -255,6 +272,11 @@ impl Proxy {
         let line = status.lines().find(|line| line.starts_with(what)).expect("a known line");
         let kilobytes = line.split_whitespace().nth(1).expect("a number");
         kilobytes.parse::<u64>().expect("a number") * 1024
+    }
+
+    /// How many file descriptors it has open.
+    pub(crate) fn open_files(&self) -> usize {
+        fs::read_dir(self.proc("fd")).expect("a Linux with /proc").count()
     }
 
     /// Makes `VmHWM` begin anew.

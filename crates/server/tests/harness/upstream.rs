@@ -46,6 +46,23 @@ impl Upstream {
         Self { address, received, connections }
     }
 
+    /// Hands over every connection as it is, nothing read. One that is dropped unread is reset: with
+    /// bytes waiting to be read, closing sends RST and not FIN (RFC 2525, 2.17).
+    pub(crate) fn raw(each: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("an address").to_string();
+        let connections = Arc::<AtomicUsize>::default();
+        let (each, count) = (Arc::new(each), Arc::clone(&connections));
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                count.fetch_add(1, Ordering::SeqCst);
+                let each = Arc::clone(&each);
+                thread::spawn(move || each(stream));
+            }
+        });
+        Self { address, received: Arc::default(), connections }
+    }
+
     /// The same whole answer for every request.
     pub(crate) fn answering(status: &str, headers: &str, body: &str) -> Self {
         let answer =

@@ -1,0 +1,271 @@
+//! What upstream answers.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::{Value, json};
+
+use crate::bench::Bench;
+use crate::client::{Answer, events, reason};
+use crate::google::Google;
+use crate::network::watching;
+use crate::upstream::Upstream;
+
+pub(crate) fn redirect() -> Vec<Bench> {
+    let elsewhere = Upstream::answering("200 OK", "", WHOLE);
+    let location = format!("Location: {}/v1internal:generateContent\r\n", elsewhere.url());
+    let upstream = Upstream::answering("307 Temporary Redirect", &location, "");
+    let bench = Bench::at(&upstream, &[]);
+    let answer = bench.post(GENERATE, HELLO);
+    assert_eq!(answer.verdict(), (502, "UPSTREAM_MALFORMED".into()));
+    assert_eq!((upstream.received().len(), elsewhere.connections()), (1, 0));
+    vec![bench]
+}
+
+pub(crate) fn wrong_content_type() -> Vec<Bench> {
+    let upstream = Upstream::answering("200 OK", "Content-Type: text/plain\r\n", WHOLE);
+    let bench = Bench::at(&upstream, &[]);
+    let answer = bench.post(GENERATE, HELLO);
+    assert_eq!((answer.status(), answer.text()), (200, bare(WHOLE)));
+    assert_eq!(answer.header("content-type"), "application/json; charset=UTF-8");
+    assert_eq!(upstream.received().len(), 1);
+    vec![bench]
+}
+
+pub(crate) fn web_page_for_an_answer() -> Vec<Bench> {
+    refused_once("Content-Type: text/html\r\n", PAGE.as_bytes(), GENERATE, "")
+}
+
+pub(crate) fn web_page_for_a_stream() -> Vec<Bench> {
+    refused_once("Content-Type: text/html; charset=UTF-8\r\n", PAGE.as_bytes(), STREAM, "text/html")
+}
+
+pub(crate) fn web_page_502() -> Vec<Bench> {
+    let upstream = Upstream::answering("502 Bad Gateway", "Content-Type: text/html\r\n", PAGE);
+    let bench = Bench::at(&upstream, &[]);
+    let answer = bench.post(GENERATE, HELLO);
+    assert_eq!(answer.status(), 502);
+    assert_eq!(answer.error()["code"], 502);
+    assert_eq!(answer.header("content-type"), "application/json; charset=UTF-8");
+    assert_eq!(upstream.received().len(), 3);
+    vec![bench]
+}
+
+pub(crate) fn gzip_whole() -> Vec<Bench> {
+    refused_once(PACKED, &gzip(WHOLE), GENERATE, "gzip")
+}
+
+pub(crate) fn gzip_stream() -> Vec<Bench> {
+    let google = Google::new();
+    google.script(json!({"match": {"rpc": "streamGenerateContent"}, "gzip": true}));
+    let bench = Bench::on(google, &[]);
+    let answer = bench.post(STREAM, HELLO);
+    assert_eq!(answer.verdict(), (502, "UPSTREAM_MALFORMED".into()));
+    assert!(answer.text().contains("gzip"), "{}", answer.text());
+    assert_eq!(bench.google().count("streamGenerateContent"), 1);
+    vec![bench]
+}
+
+pub(crate) fn gzip_truncated() -> Vec<Bench> {
+    let packed = gzip(WHOLE);
+    refused_once(PACKED, &packed[..packed.len() / 2], GENERATE, "gzip")
+}
+
+pub(crate) fn empty_answer() -> Vec<Bench> {
+    refused_once("", b"", GENERATE, "")
+}
+
+pub(crate) fn answer_without_response() -> Vec<Bench> {
+    refused_once("", br#"{"traceId":"t"}"#, GENERATE, "response")
+}
+
+pub(crate) fn answer_cut() -> Vec<Bench> {
+    let upstream = Upstream::new(|_, wire| {
+        wire.write("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"response\":{}");
+        wire.close();
+    });
+    let bench = Bench::at(&upstream, &[]);
+    let answer = bench.post(GENERATE, HELLO);
+    assert_eq!(answer.verdict(), (502, "UPSTREAM_DISCONNECTED".into()));
+    assert_eq!(upstream.received().len(), 3);
+    vec![bench]
+}
+
+pub(crate) fn empty_stream() -> Vec<Bench> {
+    let upstream = streaming(&[]);
+    let bench = Bench::at(&upstream, &[]);
+    let answer = bench.post(STREAM, HELLO);
+    assert_eq!((answer.status(), answer.text().as_str()), (200, ""));
+    assert_eq!(bench.post(ARRAY, HELLO).text(), "[]");
+    assert_eq!(upstream.received().len(), 2);
+    vec![bench]
+}
+
+pub(crate) fn error_as_first_event() -> Vec<Bench> {
+    let upstream = streaming(&[NO_MORE]);
+    let bench = Bench::at(&upstream, &[]);
+    for path in [STREAM, ARRAY] {
+        let answer = bench.post(path, HELLO);
+        assert_eq!(answer.status(), 403, "{}", answer.text());
+        assert_eq!(answer.error()["message"], "no more");
+    }
+    assert_eq!(upstream.received().len(), 2);
+    vec![bench]
+}
+
+pub(crate) fn error_mid_stream() -> Vec<Bench> {
+    let upstream = streaming(&[EVENT, EVENT, NO_MORE, LAST]);
+    let bench = Bench::at(&upstream, &[]);
+    let answer = bench.post(STREAM, HELLO);
+    assert_eq!(answer.status(), 200);
+    ends_in_error(&answer.text(), 2, 403, "");
+    let elements = bench.post(ARRAY, HELLO).json();
+    assert_eq!(elements.as_array().unwrap().len(), 3, "{elements}");
+    assert_eq!(elements[2]["error"]["message"], "no more");
+    assert_eq!(upstream.received().len(), 2);
+    vec![bench]
+}
+
+pub(crate) fn cut_anywhere() -> Vec<Bench> {
+    let one = format!("data: {EVENT}\r\n\r\n");
+    let all = format!("{one}{one}data: {LAST}\r\n\r\n");
+    let at = Arc::new(AtomicUsize::new(0));
+    let (cut, bytes) = (Arc::clone(&at), all.clone());
+    let upstream = Upstream::new(move |_, wire| {
+        wire.begin_stream();
+        wire.chunk(&bytes[..cut.load(Ordering::SeqCst)]);
+        wire.close();
+    });
+    let settings = [("MAX_RETRY_ATTEMPTS", "0"), ("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "100")];
+    let bench = Bench::at(&upstream, &settings);
+    let mut connection = bench.connect();
+    let mut asked = 0;
+    for cut in (1..all.len()).step_by(7) {
+        at.store(cut, Ordering::SeqCst);
+        let answer = connection.ask(crate::client::post(STREAM, &[], HELLO));
+        asked += 1;
+        // An event ends with the first byte of its blank line.
+        let whole =
+            (1..=3).filter(|n| cut >= all.len().min(n * one.len()).saturating_sub(1)).count();
+        let whole = if whole == 0 && answer.status() == 200 { 1 } else { whole };
+        if whole == 0 {
+            assert_eq!(answer.verdict(), (502, "UPSTREAM_DISCONNECTED".into()), "cut at {cut}");
+        } else {
+            let told = answer.text();
+            let complete = told.matches("\"candidates\"").count();
+            let most = all[..cut].matches("\r\n\r").count();
+            assert!(complete == most || complete + 1 == most, "cut at {cut}: {told}");
+            ends_in_error(&told, complete, 502, "UPSTREAM_DISCONNECTED");
+        }
+    }
+    assert_eq!(upstream.received().len(), asked);
+    vec![bench]
+}
+
+pub(crate) fn no_finish_reason() -> Vec<Bench> {
+    let upstream = streaming(&[EVENT, EVENT]);
+    let bench = Bench::at(&upstream, &[]);
+    let answer = bench.post(STREAM, HELLO);
+    let event = format!("data: {}\r\n\r\n", bare(EVENT));
+    assert_eq!(answer.text(), event.repeat(2));
+    assert_eq!(bench.last_line(1)["outcome"], "cut");
+    assert_eq!(upstream.received().len(), 1);
+    vec![bench]
+}
+
+pub(crate) fn event_too_long() -> Vec<Bench> {
+    let (closed, upstream) = watching(|wire| {
+        wire.begin_stream();
+        wire.chunk(format!("data: {EVENT}\r\n\r\n"));
+        wire.chunk(format!("data: {{\"response\":\"{}", "x".repeat(20_000)));
+    });
+    let bench = Bench::at(&upstream, &[("MAX_EVENT_BYTES", "10000")]);
+    let answer = bench.post(STREAM, HELLO);
+    assert_eq!(answer.status(), 200);
+    ends_in_error(&answer.text(), 1, 502, "UPSTREAM_MALFORMED");
+    bench.until("closed upstream", |_| closed.load(Ordering::SeqCst) == 1);
+    assert_eq!(upstream.received().len(), 1);
+    vec![bench]
+}
+
+pub(crate) fn event_is_no_json() -> Vec<Bench> {
+    let upstream = streaming(&[EVENT, r#"{"response":nonsense}"#, LAST]);
+    let bench = Bench::at(&upstream, &[]);
+    let answer = bench.post(STREAM, HELLO);
+    assert_eq!(answer.status(), 200);
+    ends_in_error(&answer.text(), 1, 502, "UPSTREAM_MALFORMED");
+    assert_eq!(upstream.received().len(), 1);
+    vec![bench]
+}
+
+/// A whole answer with a length.
+pub(crate) fn ok(body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+/// An upstream that streams these events and ends cleanly.
+pub(crate) fn streaming(events: &'static [&'static str]) -> Upstream {
+    Upstream::new(move |_, wire| {
+        wire.begin_stream();
+        for event in events {
+            wire.chunk(format!("data: {event}\r\n\r\n"));
+        }
+        wire.end();
+    })
+}
+
+/// What is in the wrapper.
+pub(crate) fn bare(wrapped: &str) -> String {
+    let inner = wrapped.strip_prefix(r#"{"response":"#).expect("a wrapper");
+    inner.strip_suffix('}').expect("a wrapper").to_owned()
+}
+
+/// So many good events, then one error as an event, and once more bare.
+#[track_caller]
+pub(crate) fn ends_in_error(text: &str, good: usize, code: u16, why: &str) {
+    let (framed, last) = text.rsplit_once("\r\n\r\n").expect("events");
+    let all = events(&format!("{framed}\r\n\r\n"));
+    assert_eq!(all.len(), good + 1, "{text}");
+    assert!(all[..good].iter().all(|event| event.get("error").is_none()), "{text}");
+    let error = &all[good]["error"];
+    assert_eq!((&error["code"], reason(error).as_str()), (&json!(code), why), "{text}");
+    let again: Value = serde_json::from_str(last).expect("a bare error");
+    assert_eq!(again, all[good], "{text}");
+}
+
+/// A 200 with this body is a 502 that says why, after one try.
+#[track_caller]
+fn refused_once(headers: &str, body: &[u8], path: &str, words: &str) -> Vec<Bench> {
+    let head = format!("HTTP/1.1 200 OK\r\n{headers}Content-Length: {}\r\n\r\n", body.len());
+    let bytes = [head.as_bytes(), body].concat();
+    let upstream = Upstream::new(move |_, wire| wire.write(&bytes));
+    let bench = Bench::at(&upstream, &[]);
+    let answer: Answer = bench.post(path, HELLO);
+    assert_eq!(answer.verdict(), (502, "UPSTREAM_MALFORMED".into()));
+    assert!(answer.text().contains(words), "{}", answer.text());
+    assert_eq!(upstream.received().len(), 1);
+    vec![bench]
+}
+
+fn gzip(text: &str) -> Vec<u8> {
+    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+    packed.write_all(text.as_bytes()).expect("a vector takes all");
+    packed.finish().expect("a vector takes all")
+}
+
+pub(crate) const GENERATE: &str = "/v1beta/models/gemini-2.5-flash:generateContent";
+pub(crate) const STREAM: &str = "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse";
+pub(crate) const ARRAY: &str = "/v1beta/models/gemini-2.5-flash:streamGenerateContent";
+pub(crate) const HELLO: &str = r#"{"contents":[{"role":"user","parts":[{"text":"Hello"}]}]}"#;
+
+pub(crate) const WHOLE: &str = r#"{"response":{"candidates":[{"content":{"role":"model","parts":[{"text":"all"}]},"finishReason":"STOP"}]}}"#;
+pub(crate) const EVENT: &str =
+    r#"{"response":{"candidates":[{"content":{"role":"model","parts":[{"text":"some"}]}}]}}"#;
+pub(crate) const LAST: &str = r#"{"response":{"candidates":[{"content":{"role":"model","parts":[{"text":"end"}]},"finishReason":"STOP"}]}}"#;
+const NO_MORE: &str = r#"{"error":{"code":403,"message":"no more","status":"PERMISSION_DENIED"}}"#;
+const PAGE: &str =
+    "<!DOCTYPE html>\n<html><title>Sign in to the network</title><p>Please sign in.</html>\n";
+const PACKED: &str = "Content-Type: application/json\r\nContent-Encoding: gzip\r\n";

@@ -1,0 +1,146 @@
+//! A proxy that is looked at before and after a fault.
+
+use std::ops::Deref;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::client::get;
+use crate::google::Google;
+use crate::process::{Proxy, Setup};
+use crate::upstream::Upstream;
+
+/// A running proxy, what is upstream of it, and how many files it had open at rest.
+pub(crate) struct Bench {
+    proxy: Proxy,
+    google: Option<Google>,
+    files: usize,
+    /// For the pages that need one where keys are set.
+    key: String,
+}
+
+impl Bench {
+    /// In front of an upstream whose bytes the row writes.
+    pub(crate) fn at(upstream: &Upstream, settings: &[(&str, &str)]) -> Self {
+        Self::of(Setup::at(upstream), settings)
+    }
+
+    /// In front of endpoints, in this order.
+    pub(crate) fn before(endpoints: &[String], settings: &[(&str, &str)]) -> Self {
+        let given = [
+            ("CODE_ASSIST_ENDPOINT", &*endpoints.join(",")),
+            ("GOOGLE_CLOUD_ACCESS_TOKEN", "ya29.given"),
+            ("GEMINI_PROJECT_ID", "given-project"),
+            ("VALIDATE_TOKENS_BEFORE_USE", "false"),
+        ];
+        Self::of(Setup::bare(), &[&given[..], settings].concat())
+    }
+
+    /// In front of the emulator.
+    pub(crate) fn on(google: Google, settings: &[(&str, &str)]) -> Self {
+        let setup = Setup::on(&google);
+        Self::of(setup, settings).with(google)
+    }
+
+    /// In front of the emulator, with an access token that has to be renewed first.
+    pub(crate) fn signed_out(google: Google, settings: &[(&str, &str)]) -> Self {
+        let setup = Setup::on(&google).login(&google.expired_login());
+        Self::of(setup, settings).with(google)
+    }
+
+    /// As it was set up, but quick: short pauses, and idle connections that soon go.
+    pub(crate) fn of(setup: Setup, settings: &[(&str, &str)]) -> Self {
+        let quick = [
+            ("KEEP_ALIVE_TIMEOUT_MS", "100"),
+            ("RETRY_BASE_DELAY_MS", "10"),
+            ("RETRY_MAX_DELAY_MS", "1000"),
+            ("MAX_RETRY_ATTEMPTS", "2"),
+        ];
+        let all = quick.iter().chain(settings);
+        let setup = all.fold(setup, |setup, (name, value)| setup.env(name, *value));
+        let proxy = setup.start();
+        let keys = settings.iter().find(|(name, _)| *name == "PROXY_API_KEYS");
+        let first = keys.and_then(|(_, keys)| keys.split([':', ',']).nth(1)).unwrap_or("none");
+        let key = format!("x-goog-api-key: {first}");
+        proxy.ask(get("/health/detailed", &[&key]));
+        // The last answer's connection may still be about to close: the least is what it rests at.
+        let looks = (0..10).map(|_| {
+            thread::sleep(Duration::from_millis(5));
+            proxy.open_files()
+        });
+        let files = looks.min().expect("ten looks");
+        Self { proxy, google: None, files, key }
+    }
+
+    /// Holds on to the emulator that it was set up with.
+    pub(crate) fn with(mut self, google: Google) -> Self {
+        self.google = Some(google);
+        self
+    }
+
+    /// The emulator, where there is one.
+    pub(crate) fn google(&self) -> &Google {
+        self.google.as_ref().expect("a row with an emulator")
+    }
+
+    /// The `checks` of `/health/detailed`.
+    pub(crate) fn checks(&self) -> Value {
+        self.proxy.ask(get("/health/detailed", &[&self.key])).json()["checks"].take()
+    }
+
+    /// The state of the breaker of the first endpoint.
+    pub(crate) fn breaker(&self) -> String {
+        self.checks()["endpoints"][0]["breaker"].as_str().expect("a state").to_owned()
+    }
+
+    /// The log line of the request that ended last, when there are `count`.
+    pub(crate) fn last_line(&self, count: usize) -> Value {
+        self.proxy.await_request_lines(count).pop().expect("at least one")
+    }
+
+    /// Waits until something holds.
+    #[track_caller]
+    pub(crate) fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+        let begun = Instant::now();
+        while !holds(self) {
+            let checks = self.checks();
+            assert!(begun.elapsed() < PATIENCE, "never {what}: {checks}");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Nothing is in flight or in line, no endpoint is busy, no file is open that was not open
+    /// before.
+    pub(crate) fn leaks_nothing(self) {
+        let begun = Instant::now();
+        loop {
+            let checks = self.checks();
+            let endpoints = checks["endpoints"].as_array().expect("a list").clone();
+            let busy = endpoints.iter().any(|endpoint| endpoint["in_flight"] != 0);
+            let rests = checks["queue"]["in_flight"] == 0 && checks["queue"]["waiting"] == 0;
+            let files = self.proxy.open_files();
+            if rests && !busy && files <= self.files {
+                return;
+            }
+            let before = self.files;
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "left behind: {files} files open, were {before}; {checks}\n{}",
+                self.proxy.stdout()
+            );
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Deref for Bench {
+    type Target = Proxy;
+
+    fn deref(&self) -> &Proxy {
+        &self.proxy
+    }
+}
+
+/// Generous: only a row that fails waits so long.
+const PATIENCE: Duration = Duration::from_secs(10);
