@@ -100,7 +100,8 @@ impl<P: Platform> Body for ProxyBody<P> {
 /// Upstream's event stream on its way to the client.
 #[derive(Debug)]
 pub struct Events<P: Platform> {
-    upstream: P::Body,
+    /// `None` once there is nothing more to come from it: whoever reads slowly keeps no call open.
+    upstream: Option<P::Body>,
     reader: Reader,
     framing: Framing,
     idle: Idle<P>,
@@ -144,7 +145,7 @@ impl<P: Platform> Events<P> {
         ledger: &Ledger<P>,
     ) -> Self {
         Self {
-            upstream,
+            upstream: Some(upstream),
             reader: Reader::new(limit),
             framing,
             idle: Idle::new(ledger, idle),
@@ -217,7 +218,11 @@ impl<P: Platform> Events<P> {
             if self.reader.finished() {
                 return Poll::Ready(Step::End);
             }
-            match Pin::new(&mut self.upstream).poll_frame(cx) {
+            let Some(upstream) = &mut self.upstream else {
+                self.reader.finish();
+                continue;
+            };
+            match Pin::new(upstream).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     self.idle.touch();
                     if let Ok(chunk) = frame.into_data() {
@@ -294,6 +299,7 @@ impl<P: Platform> Events<P> {
 
     /// Upstream ended cleanly. Nothing is invented when it did not say why.
     fn end(&mut self, ledger: &mut Ledger<P>) {
+        self.upstream = None;
         ledger.upstream_did(breaker::Outcome::Success);
         ledger.leave_line();
         let outcome = if self.finished { Outcome::Ok } else { Outcome::Cut };
@@ -307,6 +313,7 @@ impl<P: Platform> Events<P> {
 
     /// Something went wrong and the status line is long gone.
     fn fail(&mut self, refusal: &Refusal, ledger: &mut Ledger<P>) {
+        self.upstream = None;
         ledger.upstream_did(breaker::Outcome::of_refusal(refusal));
         ledger.leave_line();
         ledger.entry.settle(Outcome::Cut);

@@ -2,6 +2,7 @@
 //! (`spec.md` 10 to 12). Each ends with a look at the gauges: nothing may be left behind.
 
 mod breaker;
+mod chaos;
 mod endpoints;
 mod life;
 mod limit;
