@@ -5,3 +5,4 @@ pub mod client;
 pub mod contract;
 pub mod google;
 pub mod script;
+pub mod subject;

@@ -7,10 +7,10 @@ use std::time::Duration;
 use code_assist_core::payload::Payload;
 use code_assist_core::platform::{Moment, Platform};
 use code_assist_core::proxy::Proxy;
-use code_assist_core::settings::{Layer, Settings, Source};
 use code_assist_testkit::client::{Answer, all, ask, get, post};
 use code_assist_testkit::google::{google, google_but};
 use code_assist_testkit::script::{Received, Reply, Script};
+use code_assist_testkit::subject::{login, proxy_with};
 use http::Request;
 
 #[test]
@@ -577,31 +577,6 @@ fn play(
 
 fn hello() -> Event {
     Event::Post(GENERATE, HELLO)
-}
-
-/// A proxy with these settings on top of the test's own.
-fn proxy_with(script: &Script, more: &[(&str, &str)]) -> Proxy {
-    let ours = [
-        ("CODE_ASSIST_ENDPOINT", "http://127.0.0.1:1"),
-        ("OAUTH_TOKEN_URL", "http://127.0.0.1:2/token"),
-        ("OAUTH_TOKENINFO_URL", "http://127.0.0.1:2/tokeninfo"),
-        ("HOME", "/home/test"),
-    ];
-    let lookup = |name: &str| {
-        let found = more.iter().chain(&ours).find(|(known, _)| *known == name);
-        found.map(|(_, value)| (*value).to_owned())
-    };
-    let layers = [Layer { source: Source::Env, lookup: &lookup }];
-    let (settings, _) = Settings::read(&layers).expect("the test's settings are good");
-    Proxy::new(settings, script)
-}
-
-/// An `oauth_creds.json` whose access token lives for so many seconds.
-fn login(access: &str, refresh: &str, seconds: i64) -> String {
-    let expiry = 1_750_000_000_000_i64 + seconds * 1000;
-    format!(
-        r#"{{"access_token":"{access}","refresh_token":"{refresh}","expiry_date":{expiry},"token_type":"Bearer"}}"#
-    )
 }
 
 fn run(script: &Script, proxy: &Proxy, request: Request<Payload>) -> Answer {

@@ -5,34 +5,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use code_assist_core::platform::Unreachable;
 use code_assist_core::proxy::Proxy;
-use code_assist_core::settings::{Layer, Settings, Source};
 use code_assist_testkit::client::{Answer, all, ask, get, post};
 use code_assist_testkit::google::{event, google, google_but, last_event, sse};
 use code_assist_testkit::script::{Piece, Received, Reply, Script};
+use code_assist_testkit::subject::{self, proxy_with};
 
-/// A proxy with these settings on top of the test's own.
-fn proxy_with(script: &Script, more: &[(&str, &str)]) -> Proxy {
-    let ours = [
-        ("CODE_ASSIST_ENDPOINT", "http://127.0.0.1:1"),
-        ("OAUTH_TOKEN_URL", "http://127.0.0.1:2/token"),
-        ("OAUTH_TOKENINFO_URL", "http://127.0.0.1:2/tokeninfo"),
-        ("HOME", "/home/test"),
-    ];
-    let lookup = |name: &str| {
-        let found = more.iter().chain(&ours).find(|(known, _)| *known == name);
-        found.map(|(_, value)| (*value).to_owned())
-    };
-    let layers = [Layer { source: Source::Env, lookup: &lookup }];
-    let (settings, _) = Settings::read(&layers).expect("the test's settings are good");
-    Proxy::new(settings, script)
-}
-
-/// An `oauth_creds.json` whose access token lives for so many seconds.
+/// The usual login, with so many seconds to live.
 fn login(seconds: i64) -> String {
-    let expiry = 1_750_000_000_000_i64 + seconds * 1000;
-    format!(
-        r#"{{"access_token":"ya29.old","refresh_token":"1//refresh","expiry_date":{expiry},"token_type":"Bearer"}}"#
-    )
+    subject::login("ya29.old", "1//refresh", seconds)
 }
 
 fn signed_in(script: &Script, seconds: i64) -> Proxy {

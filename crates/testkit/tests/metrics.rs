@@ -4,28 +4,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use code_assist_core::proxy::Proxy;
-use code_assist_core::settings::{Layer, Settings, Source};
 use code_assist_testkit::client::{Answer, ask, get, post};
 use code_assist_testkit::google::{event, google, google_but, last_event, sse};
 use code_assist_testkit::script::{Reply, Script};
+use code_assist_testkit::subject::proxy_with;
 use http::Request;
 use serde_json::Value;
-
-fn proxy_with(script: &Script, more: &[(&str, &str)]) -> Proxy {
-    let ours = [
-        ("CODE_ASSIST_ENDPOINT", "http://127.0.0.1:1"),
-        ("OAUTH_TOKEN_URL", "http://127.0.0.1:2/token"),
-        ("OAUTH_TOKENINFO_URL", "http://127.0.0.1:2/tokeninfo"),
-        ("HOME", "/home/test"),
-    ];
-    let lookup = |name: &str| {
-        let found = more.iter().chain(&ours).find(|(known, _)| *known == name);
-        found.map(|(_, value)| (*value).to_owned())
-    };
-    let layers = [Layer { source: Source::Env, lookup: &lookup }];
-    let (settings, _) = Settings::read(&layers).expect("the test's settings are good");
-    Proxy::new(settings, script)
-}
 
 fn signed_in(script: &Script, more: &[(&str, &str)]) -> Proxy {
     script.write_login(

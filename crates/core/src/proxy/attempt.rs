@@ -277,7 +277,8 @@ impl Proxy {
         if fault.is_unauthenticated() && reauthorized {
             self.tokens().refused_again(platform.now());
         }
-        if !ledger.entry.model.is_empty() {
+        // Generations have a project and a quota of their own; counting does not use it up.
+        if call.project().is_some() {
             lock(&self.quotas).note(&ledger.entry.model, &fault, platform.clock());
         }
         // A 401 of upstream's is not the client's.

@@ -96,6 +96,10 @@ impl Proxy {
     /// system calls, and `/health` is asked for often.
     fn sight<P: Platform>(&self, platform: &P) -> Sight {
         let (clock, now) = (platform.clock(), platform.now());
+        // A breaker also changes with time alone.
+        for (index, health) in lock(&self.endpoints).health(now).enumerate() {
+            self.report.breaker(index, health.state);
+        }
         let (credentials, token) = {
             let tokens = self.tokens();
             let credentials = tokens.trouble().map_or(Credentials::Ok, |refusal| {

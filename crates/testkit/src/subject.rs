@@ -1,0 +1,31 @@
+//! The proxy under test: its settings, and the login it is given.
+
+use code_assist_core::proxy::Proxy;
+use code_assist_core::settings::{Layer, Settings, Source};
+
+use crate::script::Script;
+
+/// A proxy with these settings on top of the test's own.
+pub fn proxy_with(script: &Script, more: &[(&str, &str)]) -> Proxy {
+    let ours = [
+        ("CODE_ASSIST_ENDPOINT", "http://127.0.0.1:1"),
+        ("OAUTH_TOKEN_URL", "http://127.0.0.1:2/token"),
+        ("OAUTH_TOKENINFO_URL", "http://127.0.0.1:2/tokeninfo"),
+        ("HOME", "/home/test"),
+    ];
+    let lookup = |name: &str| {
+        let found = more.iter().chain(&ours).find(|(known, _)| *known == name);
+        found.map(|(_, value)| (*value).to_owned())
+    };
+    let layers = [Layer { source: Source::Env, lookup: &lookup }];
+    let (settings, _) = Settings::read(&layers).expect("the test's settings are good");
+    Proxy::new(settings, script)
+}
+
+/// An `oauth_creds.json` whose access token lives for so many seconds from the script's start.
+pub fn login(access: &str, refresh: &str, seconds: i64) -> String {
+    let expiry = 1_750_000_000_000_i64 + seconds * 1000;
+    format!(
+        r#"{{"access_token":"{access}","refresh_token":"{refresh}","expiry_date":{expiry},"token_type":"Bearer"}}"#
+    )
+}
