@@ -80,7 +80,7 @@ fn requests_are_counted_by_method_model_and_status() {
         r#"upstream_first_byte_seconds_count 4"#,
         r#"upstream_first_byte_seconds_bucket{le="0.25"} 3"#,
         r#"overhead_seconds_bucket{le="0.000025"} 6"#,
-        r#"token_requests_total{result="at_hand"} 4"#,
+        r#"token_requests_total{result="at_hand"} 3"#,
         r#"token_requests_total{result="waited"} 1"#,
         r#"breaker_state{endpoint="http://127.0.0.1:1",state="closed"} 1.0"#,
         "requests_in_flight 0.0",
