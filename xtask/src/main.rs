@@ -13,6 +13,7 @@ mod process;
 mod proxy;
 mod report;
 mod smoke;
+mod soak;
 mod tally;
 mod test;
 
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
 }
 
 /// What was asked for on the command line.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 enum Task {
     Ci,
     Clients,
@@ -47,6 +48,7 @@ enum Task {
     Help,
     Lint,
     Smoke,
+    Soak(soak::Plan),
     Test,
 }
 
@@ -67,6 +69,7 @@ impl Task {
             "help" | "--help" | "-h" => Self::Help,
             "lint" => Self::Lint,
             "smoke" => Self::Smoke,
+            "soak" => return soak::Plan::parse(rest).map(Self::Soak),
             "test" => Self::Test,
             other => return Err(format!("there is no task `{other}`")),
         };
@@ -86,6 +89,7 @@ fn run(task: &Task) -> ExitCode {
             lint::run(&mut report);
             deny::run(&mut report);
             fuzz::run(&mut report, &fuzz::Plan::default());
+            soak::run(&mut report, &soak::Plan::default());
         }
         Task::Clients => clients::run(&mut report),
         Task::Deny => deny::run(&mut report),
@@ -94,6 +98,7 @@ fn run(task: &Task) -> ExitCode {
         Task::Help => {}
         Task::Lint => lint::run(&mut report),
         Task::Smoke => smoke::run(&mut report),
+        Task::Soak(plan) => soak::run(&mut report, plan),
         Task::Test => test::run(&mut report),
     }
     report.close()
@@ -135,9 +140,13 @@ Usage: cargo xtask TASK
   fuzz [--seconds N] [TARGET..]
             Fuzzes each target of fuzz/ for N seconds (default 10) with libFuzzer, on
             stable Rust. What it finds is kept in fuzz/artifacts, with how to repeat it.
-  docs      Writes docs/CONFIG.md anew (`test` checks it), and builds the documentation of
-            all crates into target/doc, warnings as errors.
-  ci        smoke, test, lint, deny and fuzz: what .ci/run does.
+  soak [--minutes N] [--seed S]
+            Mixed traffic with faults at random against the real binary for N minutes
+            (default 3): no event may be corrupted, lost, repeated or out of order, and
+            memory and file descriptors have to stay flat. Prints the seed.
+  docs      Writes docs/CONFIG.md and docs/FAULTS.md anew (`test` checks them), and builds the
+            documentation of all crates into target/doc, warnings as errors.
+  ci        smoke, test, lint, deny, fuzz and soak: what .ci/run does.
 
 Everything that is downloaded or built stays in target/ and clients/node_modules.
 Exit code: 0 all well, 1 something failed, 2 bad usage.";
@@ -165,7 +174,7 @@ mod tests {
 
     #[test]
     fn every_task_in_the_help_can_be_parsed() {
-        for name in ["test", "clients", "smoke", "lint", "deny", "fuzz", "docs", "ci"] {
+        for name in ["test", "clients", "smoke", "lint", "deny", "fuzz", "soak", "docs", "ci"] {
             assert!(HELP.contains(&format!("\n  {name} ")), "{name} is not in the help");
             assert!(parse(name).is_ok(), "{name}");
         }
