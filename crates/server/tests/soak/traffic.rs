@@ -1,0 +1,344 @@
+//! The upstream that does what requests say, and the clients that know what they must get.
+
+use std::collections::{BTreeSet, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::client::{Connection, get, post};
+use crate::plan::{Fault, Plan, Random, read};
+use crate::process::Proxy;
+use crate::upstream::{Upstream, Wire};
+
+/// An upstream that answers each request as its text says, in chunks cut anywhere.
+pub(crate) fn upstream() -> Upstream {
+    let tries = Mutex::<HashMap<u64, ()>>::default();
+    Upstream::raw(move |stream| {
+        let mut wire = Wire::on(stream);
+        while wire.is_open() {
+            let Some(request) = wire.request() else { return };
+            let Some(plan) = Plan::find(request.text()) else {
+                wire.write(whole("200 OK", r#"{"buckets":[]}"#));
+                continue;
+            };
+            let again = if once(plan.fault) {
+                let mut tries = tries.lock().expect("no panic under the lock");
+                // Whoever has been here is not here a third time.
+                tries.remove(&plan.id).is_some() || tries.insert(plan.id, ()).is_some()
+            } else {
+                false
+            };
+            match plan.fault {
+                Fault::ClosedOnce if !again => wire.close(),
+                Fault::ErrorOnce if !again => {
+                    wire.write(whole("500 Internal Server Error", INTERNAL));
+                }
+                Fault::ThrottledOnce if !again => {
+                    wire.write(whole("429 Too Many Requests", THROTTLED));
+                }
+                Fault::Refused => wire.write(whole("400 Bad Request", REFUSED)),
+                _ if request.head.contains(":stream") => stream_out(&plan, &mut wire),
+                _ if request.head.contains(":count") => {
+                    wire.write(whole("200 OK", &json!({"totalTokens": plan.count()}).to_string()));
+                }
+                _ => wire.write(whole("200 OK", &event(&plan, 0, true))),
+            }
+        }
+    })
+}
+
+/// What all clients saw.
+#[derive(Debug, Default)]
+pub(crate) struct Sums {
+    pub(crate) requests: u64,
+    pub(crate) streams: u64,
+    pub(crate) events: u64,
+    pub(crate) answers: u64,
+    pub(crate) counts: u64,
+    pub(crate) lists: u64,
+    pub(crate) faults: u64,
+    pub(crate) gone: u64,
+    pub(crate) wrong: Vec<String>,
+    met: BTreeSet<Fault>,
+}
+
+impl Sums {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.requests += other.requests;
+        self.streams += other.streams;
+        self.events += other.events;
+        self.answers += other.answers;
+        self.counts += other.counts;
+        self.lists += other.lists;
+        self.faults += other.faults;
+        self.gone += other.gone;
+        self.wrong.extend(other.wrong);
+        self.met.extend(other.met);
+    }
+
+    pub(crate) fn all_faults(&self) -> bool {
+        Fault::ALL.iter().all(|fault| self.met.contains(fault))
+    }
+}
+
+/// One client: a request after the other, on kept connections and on new ones.
+pub(crate) struct Driver<'a> {
+    proxy: &'a Proxy,
+    random: Random,
+    next: u64,
+    connection: Option<Connection>,
+    pub(crate) sums: Sums,
+}
+
+impl<'a> Driver<'a> {
+    pub(crate) fn new(proxy: &'a Proxy, number: u64, random: Random) -> Self {
+        // Numbers that no two drivers share.
+        let next = (number + 1) * 1_000_000_000;
+        Self { proxy, random, next, connection: None, sums: Sums::default() }
+    }
+
+    pub(crate) fn run_until(&mut self, end: Instant) {
+        while Instant::now() < end {
+            self.sums.requests += 1;
+            let kind = self.random.below(20);
+            let (what, plan) = match kind {
+                0..12 => ("stream", self.plan(&Fault::ALL)),
+                12..16 => ("answer", self.plan(&Fault::OF_WHOLE)),
+                16..19 => ("count", self.plan(&[Fault::None])),
+                _ => ("list", self.plan(&[Fault::None])),
+            };
+            let connection = match self.connection.take() {
+                Some(kept) if self.random.below(3) > 0 => kept,
+                _ => self.proxy.connect(),
+            };
+            let asked = AssertUnwindSafe(|| match what {
+                "stream" => self.stream(connection, &plan),
+                "answer" => self.answer(connection, &plan),
+                "count" => self.count(connection, &plan),
+                _ => self.list(connection),
+            });
+            let wrong = match catch_unwind(asked) {
+                Ok(Ok(())) => continue,
+                Ok(Err(wrong)) => wrong,
+                Err(_) => "the answer could not be read".to_owned(),
+            };
+            let whose = if plan.fault == Fault::None { what } else { "fault" };
+            self.sums.wrong.push(format!("{whose}: {what} {plan:?}: {wrong}"));
+        }
+    }
+
+    fn plan(&mut self, faults: &[Fault]) -> Plan {
+        self.next += 1;
+        // Seven of eight go well.
+        let fault = match self.random.below(8) {
+            0 => faults[self.random.below(faults.len())],
+            _ => Fault::None,
+        };
+        let events = 1 + self.random.below(12) as u64;
+        let at = self.random.below(events as usize) as u64;
+        self.sums.faults += u64::from(fault != Fault::None);
+        self.sums.met.insert(fault);
+        Plan { id: self.next, events, fault, at }
+    }
+
+    fn stream(&mut self, mut connection: Connection, plan: &Plan) -> Result<(), String> {
+        let in_array = self.random.below(3) == 0;
+        let path = if in_array { ARRAY } else { STREAM };
+        connection.write(post(path, &[], body(plan, 1)));
+        self.sums.streams += 1;
+        let head = connection.head();
+        let broken = matches!(plan.fault, Fault::Cut | Fault::ErrorEvent | Fault::Silent);
+        // What breaks before the first event is an HTTP error.
+        let wanted = match (plan.fault, plan.at) {
+            (Fault::Refused, _) => 400,
+            (Fault::Cut, 0) => 502,
+            (Fault::ErrorEvent, 0) => 503,
+            (Fault::Silent, 0) => 504,
+            _ => 200,
+        };
+        if head.status != wanted {
+            return Err(format!("{} and not {wanted}", head.status));
+        }
+        if plan.fault == Fault::Gone {
+            self.sums.gone += 1;
+            return Ok(());
+        }
+        let text = String::from_utf8(connection.body(&head)).map_err(|why| why.to_string())?;
+        self.connection = Some(connection);
+        if wanted != 200 {
+            return if text.contains("\"error\"") { Ok(()) } else { Err(text) };
+        }
+        let (events, error) = if in_array { elements(&text)? } else { framed(&text)? };
+        let count = if broken { plan.at } else { plan.events };
+        for (place, event) in events.iter().enumerate() {
+            let said = said(event);
+            if read(said) != Some((plan.id, place as u64)) {
+                return Err(format!("at {place} came {said:.100}"));
+            }
+        }
+        if events.len() as u64 != count {
+            return Err(format!("{} events and not {count}", events.len()));
+        }
+        self.sums.events += count;
+        let code = match plan.fault {
+            Fault::Cut => json!(502),
+            Fault::ErrorEvent => json!(503),
+            Fault::Silent => json!(504),
+            _ => Value::Null,
+        };
+        if error["code"] == code { Ok(()) } else { Err(format!("it ended with {error}")) }
+    }
+
+    fn answer(&mut self, mut connection: Connection, plan: &Plan) -> Result<(), String> {
+        // Every other question is repeatable, and repeated.
+        let temperature = self.random.below(2);
+        self.sums.answers += 1;
+        for round in 0..2 - temperature {
+            let answer = connection.ask(post(GENERATE, &[], body(plan, temperature)));
+            if plan.fault == Fault::Refused {
+                if answer.status() != 400 {
+                    return Err(format!("{} and not 400", answer.status()));
+                }
+                continue;
+            }
+            if answer.status() != 200 || read(said(&answer.json())) != Some((plan.id, 0)) {
+                return Err(format!("{} {:.200}", answer.status(), answer.text()));
+            }
+            let wanted = match (temperature, round) {
+                (0, 0) => &["MISS"][..],
+                (0, _) => &["HIT", "COALESCED"],
+                _ => &["BYPASS"],
+            };
+            if !wanted.contains(&answer.header("x-cache")) {
+                return Err(format!("{} in round {round}", answer.header("x-cache")));
+            }
+        }
+        self.connection = Some(connection);
+        Ok(())
+    }
+
+    fn count(&mut self, mut connection: Connection, plan: &Plan) -> Result<(), String> {
+        let answer = connection.ask(post(COUNT, &[], body(plan, 1)));
+        self.connection = Some(connection);
+        self.sums.counts += 1;
+        let right = answer.status() == 200 && answer.json()["totalTokens"] == plan.count();
+        if right { Ok(()) } else { Err(format!("{} {}", answer.status(), answer.text())) }
+    }
+
+    fn list(&mut self, mut connection: Connection) -> Result<(), String> {
+        let answer = connection.ask(get("/v1beta/models", &[]));
+        self.connection = Some(connection);
+        self.sums.lists += 1;
+        let right = answer.status() == 200 && answer.text().contains("models/gemini-2.5-flash");
+        if right { Ok(()) } else { Err(format!("{} {}", answer.status(), answer.text())) }
+    }
+}
+
+/// Writes a plan's stream, cut into chunks anywhere.
+fn stream_out(plan: &Plan, wire: &mut Wire) {
+    let mut random = Random::new(plan.id);
+    wire.begin_stream();
+    for place in 0..plan.events {
+        let mut bytes = format!("data: {}\r\n\r\n", event(plan, place, place + 1 == plan.events));
+        let fault_now = place == plan.at;
+        match plan.fault {
+            Fault::Cut if fault_now => bytes.truncate(bytes.floor_char_boundary(bytes.len() / 2)),
+            Fault::ErrorEvent if fault_now => bytes = format!("data: {UNAVAILABLE}\r\n\r\n"),
+            _ => {}
+        }
+        if plan.fault == Fault::Silent && fault_now {
+            wire.is_closed_within(Duration::from_secs(20));
+            return wire.close();
+        }
+        let mut rest = bytes.as_bytes();
+        while !rest.is_empty() {
+            let size = 1 + random.below(rest.len().min(4000));
+            let (chunk, left) = rest.split_at(size);
+            wire.chunk(chunk);
+            rest = left;
+        }
+        if plan.fault == Fault::Cut && fault_now {
+            // So that what was whole has been read.
+            thread::sleep(Duration::from_millis(5));
+            return wire.close();
+        }
+        if random.below(4) == 0 {
+            thread::sleep(Duration::from_millis(random.below(8) as u64));
+        }
+    }
+    wire.end();
+}
+
+fn event(plan: &Plan, place: u64, last: bool) -> String {
+    let mut candidate =
+        json!({"content": {"role": "model", "parts": [{"text": plan.piece(place)}]}});
+    if last {
+        candidate["finishReason"] = json!("STOP");
+    }
+    json!({"response": {"candidates": [candidate]}, "traceId": plan.id.to_string()}).to_string()
+}
+
+fn said(event: &Value) -> &str {
+    event["candidates"][0]["content"]["parts"][0]["text"].as_str().unwrap_or("nothing")
+}
+
+/// The events of a stream, and the error that it ended with.
+fn framed(text: &str) -> Result<(Vec<Value>, Value), String> {
+    let mut events = Vec::new();
+    let mut error = Value::Null;
+    for block in text.split("\r\n\r\n") {
+        // After an error event comes the bare error, and nothing else.
+        let payload = match block.strip_prefix("data: ") {
+            Some(payload) if error.is_null() => payload,
+            None if block.is_empty() || !error.is_null() => continue,
+            _ => return Err(format!("no event: {block:.100}")),
+        };
+        let mut value: Value = serde_json::from_str(payload).map_err(|why| why.to_string())?;
+        match value.get("error") {
+            Some(_) => error = value["error"].take(),
+            None => events.push(value),
+        }
+    }
+    Ok((events, error))
+}
+
+fn elements(text: &str) -> Result<(Vec<Value>, Value), String> {
+    let mut all: Vec<Value> = serde_json::from_str(text).map_err(|why| why.to_string())?;
+    let error = match all.last_mut() {
+        Some(last) if last.get("error").is_some() => last["error"].take(),
+        _ => Value::Null,
+    };
+    if !error.is_null() {
+        all.pop();
+    }
+    Ok((all, error))
+}
+
+fn body(plan: &Plan, temperature: usize) -> String {
+    let contents = json!([{"role": "user", "parts": [{"text": plan.text()}]}]);
+    json!({"contents": contents, "generationConfig": {"temperature": temperature}}).to_string()
+}
+
+fn whole(status: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+/// Faults that only a first try meets.
+fn once(fault: Fault) -> bool {
+    matches!(fault, Fault::ClosedOnce | Fault::ErrorOnce | Fault::ThrottledOnce)
+}
+
+const GENERATE: &str = "/v1beta/models/gemini-2.5-flash:generateContent";
+const STREAM: &str = "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse";
+const ARRAY: &str = "/v1beta/models/gemini-2.5-flash:streamGenerateContent";
+const COUNT: &str = "/v1beta/models/gemini-2.5-flash:countTokens";
+
+const INTERNAL: &str =
+    r#"{"error":{"code":500,"message":"Internal error encountered.","status":"INTERNAL"}}"#;
+const REFUSED: &str =
+    r#"{"error":{"code":400,"message":"as planned","status":"INVALID_ARGUMENT"}}"#;
+const THROTTLED: &str = r#"{"error":{"code":429,"message":"Slow down.","status":"RESOURCE_EXHAUSTED","details":[{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"0.02s"}]}}"#;
+const UNAVAILABLE: &str = r#"{"error":{"code":503,"message":"as planned","status":"UNAVAILABLE"}}"#;
