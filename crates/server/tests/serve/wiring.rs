@@ -129,7 +129,7 @@ fn two_hundred_streams_that_are_left_in_the_middle_leave_nothing_behind() {
         }
         wire.close();
     });
-    let proxy = Setup::at(&upstream).start();
+    let proxy = Setup::at(&upstream).env("MAX_CONCURRENT_REQUESTS", "200").start();
     proxy.get("/health");
     let before = proxy.memory("VmRSS");
     let mut running: Vec<_> = (0..200)
