@@ -175,9 +175,9 @@ faults! {
     "The store" in store {
         store_damaged: "the store's file is nonsense", "200", "as ever";
         store_deleted: "the store's file is deleted while it runs", "200", "as ever";
-        store_in_use: "another process has the store", "200; `kv_status` says so or it works from memory", "as ever";
-        store_full: "the disk is full", "200", "as ever";
-        store_unwritable: "the store's folder cannot be made", "200", "as ever";
+        store_in_use: "another process has the store", "200, from memory; `kv_status` is `disconnected`", "as ever";
+        store_full: "the disk is full when it starts", "200, from memory; `kv_status` is `disconnected`", "as ever";
+        store_unwritable: "the store's file cannot be made", "200, from memory; `kv_status` is `disconnected`", "as ever";
     }
     "Clients" in callers {
         client_gone_before_head: "the client leaves before the answer begins", "—", "closed at once";

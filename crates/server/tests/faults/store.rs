@@ -34,6 +34,7 @@ pub(crate) fn store_in_use() -> Vec<Bench> {
     let setup = Setup::on(&google).env("KV_URL", "file:kv.redb");
     let first = setup.start();
     let bench = serves(google, setup);
+    works_from_memory(&bench);
     assert_eq!(first.post(GENERATE, HELLO).status(), 200);
     vec![bench]
 }
@@ -42,7 +43,7 @@ pub(crate) fn store_full() -> Vec<Bench> {
     let google = Google::new();
     let setup = Setup::on(&google).file_limit(4);
     let bench = serves(google, setup);
-    assert_ne!(bench.get("/health").json()["status"], "unhealthy");
+    works_from_memory(&bench);
     vec![bench]
 }
 
@@ -50,7 +51,19 @@ pub(crate) fn store_unwritable() -> Vec<Bench> {
     let google = Google::new();
     let setup = Setup::on(&google);
     setup.write("kv.redb/in-the-way", b"a folder where the file should be");
-    vec![serves(google, setup)]
+    let bench = serves(google, setup);
+    works_from_memory(&bench);
+    vec![bench]
+}
+
+/// It says that it does, and where: nobody should find out at the next start.
+#[track_caller]
+fn works_from_memory(bench: &Bench) {
+    let said = bench.stdout();
+    assert!(said.contains("kv.redb") && said.contains("memory"), "{said}");
+    let health = bench.get("/health").json();
+    assert_eq!(health["kv_status"], "disconnected", "{health}");
+    assert_eq!(health["status"], "degraded", "{health}");
 }
 
 /// A few requests with a token to renew and a project to find, each of which writes.
