@@ -138,7 +138,7 @@ impl Proxy {
         self.look_at_file(platform).await;
         let verdict = self.tokens().ask(platform.clock(), platform.now());
         if let Verdict::Renew(lease) | Verdict::UseAndRenew(_, lease) = verdict {
-            self.renew(platform, lease).await;
+            self.tidy(platform, Chore::Renew(lease)).await;
         }
     }
 
