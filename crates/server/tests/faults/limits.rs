@@ -1,7 +1,7 @@
 //! The waiting line and the rate limit.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -14,10 +14,15 @@ pub(crate) fn one_at_a_time() -> Vec<Bench> {
     let active = AtomicUsize::new(0);
     let most = Arc::new(AtomicUsize::new(0));
     let highest = Arc::clone(&most);
+    let everybody_is_here = Arc::new(AtomicBool::new(false));
+    let gate = Arc::clone(&everybody_is_here);
     let upstream = Upstream::new(move |_, wire| {
+        while !gate.load(Ordering::SeqCst) {
+            thread::sleep(Duration::from_millis(5));
+        }
         let now = active.fetch_add(1, Ordering::SeqCst) + 1;
         highest.fetch_max(now, Ordering::SeqCst);
-        thread::sleep(Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(10));
         active.fetch_sub(1, Ordering::SeqCst);
         wire.write(ok(WHOLE));
     });
@@ -29,9 +34,12 @@ pub(crate) fn one_at_a_time() -> Vec<Bench> {
             let mut connection = bench.connect();
             let body = text(n);
             asked.push(scope.spawn(move || connection.ask(post(GENERATE, &[], body)).status()));
-            // So that there is an order that they came in.
-            thread::sleep(Duration::from_millis(6));
+            match n {
+                0 => bench.until("asked upstream", |_| upstream.received().len() == 1),
+                _ => bench.until("in line", |bench| bench.checks()["queue"]["waiting"] == n),
+            }
         }
+        everybody_is_here.store(true, Ordering::SeqCst);
         assert!(asked.into_iter().all(|asked| asked.join().expect("no panic") == 200));
     });
     let order: Vec<String> =
