@@ -1,5 +1,6 @@
 //! How people and CI run everything: nothing to install first but Rust and Node.
 
+#![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a command-line tool talks to its user")]
 
 mod clients;

@@ -13,6 +13,8 @@
 //!
 //! See `ARCHITECTURE.md` for the map and the invariants.
 
+#![forbid(unsafe_code)]
+
 pub mod access;
 pub mod assist;
 pub mod body;

@@ -27,6 +27,8 @@
 //!
 //! `docs/EMULATOR.md` in the repository has every field of a rule and of the state.
 
+#![forbid(unsafe_code)]
+
 mod answer;
 mod assist;
 mod control;

@@ -15,6 +15,7 @@ mod signals;
 mod sources;
 mod store;
 mod telemetry;
+mod trim;
 mod upstream;
 
 use std::fmt::Display;

@@ -19,7 +19,7 @@ use crate::parts::Parts;
 use crate::signals::Reload;
 use crate::sources::Sources;
 use crate::store::Store;
-use crate::{Failure, listen, notify, print, signals, telemetry};
+use crate::{Failure, listen, notify, print, signals, telemetry, trim};
 
 /// Runs the proxy until it is told to stop.
 pub(crate) async fn run(
@@ -32,6 +32,7 @@ pub(crate) async fn run(
 }
 
 async fn serve(mut settings: Settings, sources: Sources, emulated: bool) -> io::Result<()> {
+    trim::hold_threshold();
     let (log, _lines) = telemetry::start(&settings.log_level, settings.log_format);
     let emulator = if emulated { Some(emulator(&mut settings).await?) } else { None };
     let listener = bind(&settings).await?;
@@ -49,10 +50,13 @@ async fn serve(mut settings: Settings, sources: Sources, emulated: bool) -> io::
     let (tended_proxy, tended_native) = (Arc::clone(&proxy), native.clone());
     let tending = tokio::spawn(async move {
         loop {
-            tended_proxy.tend(&tended_native).await;
+            Box::pin(tended_proxy.tend(&tended_native)).await;
             tokio::time::sleep(TEND_EVERY).await;
         }
     });
+
+    let trimmed = Arc::clone(&proxy);
+    let trimming = tokio::spawn(async move { trim::after_peaks(&trimmed).await });
 
     let reload = Reload { sources, host: told.host, proxy: Arc::clone(&proxy), log };
     let mut stop = signals::heed(reload)?;
@@ -66,6 +70,7 @@ async fn serve(mut settings: Settings, sources: Sources, emulated: bool) -> io::
     notify::ready();
     listen::serve(listener, proxy, native, shutdown, ending, patience).await;
     tending.abort();
+    trimming.abort();
     alive.abort();
     tracing::info!("stopped");
     Ok(())
