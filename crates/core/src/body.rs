@@ -195,6 +195,8 @@ impl<P: Platform> Events<P> {
                 Phase::Live => match ready!(self.poll_step(cx, ledger)) {
                     Step::Piece(piece) => self.ready.push_back(piece),
                     Step::End => self.end(ledger),
+                    // Too late for another try: a 401 of upstream's is not the client's.
+                    Step::Failed(Refusal::Upstream(fault)) => self.fail(&(*fault).into(), ledger),
                     Step::Failed(refusal) => self.fail(&refusal, ledger),
                 },
             }
@@ -270,7 +272,7 @@ impl<P: Platform> Events<P> {
             self.trace = Some(trace);
         }
         if let Some(error) = unwrapped.error {
-            return Some(Step::Failed(fault::from_event(&error).into()));
+            return Some(Step::Failed(Refusal::Upstream(Box::new(fault::from_event(&error)))));
         }
         self.ignored |= bare && unwrapped.response.is_none();
         self.finished |= unwrapped.finished;

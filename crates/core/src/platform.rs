@@ -6,7 +6,7 @@
 use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
-use std::ops::{Add, Sub};
+use std::ops::Add;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -150,14 +150,6 @@ impl Add<Duration> for Moment {
 
     fn add(self, how_long: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(how_long.as_micros()).unwrap_or(u64::MAX)))
-    }
-}
-
-impl Sub<Duration> for Moment {
-    type Output = Self;
-
-    fn sub(self, how_long: Duration) -> Self {
-        Self(self.0.saturating_sub(u64::try_from(how_long.as_micros()).unwrap_or(u64::MAX)))
     }
 }
 

@@ -775,3 +775,18 @@ fn a_single_json_answer_to_a_stream_is_read_all_the_same() {
     assert_eq!(answer.status, 200);
     assert!(answer.text().starts_with("data: {\"candidates\""), "{}", answer.text());
 }
+
+#[test]
+fn a_401_as_the_first_event_is_refreshed_and_replayed_like_any_other() {
+    let script = Script::new(google_but(|request| {
+        let refused =
+            request.is("?alt=sse") && request.headers["authorization"] == "Bearer ya29.old";
+        let error = r#"{"error":{"code":401,"message":"old","status":"UNAUTHENTICATED"}}"#;
+        refused.then(|| sse(&[error]))
+    }));
+    let proxy = signed_in(&script, 3000);
+    let answer = run(&script, &proxy, post(STREAM, HELLO));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(script.received("/token").len(), 1);
+    assert_eq!(script.received("?alt=sse").len(), 2);
+}
