@@ -12,4 +12,5 @@ pub mod quota;
 pub mod repeat;
 pub mod retry;
 pub mod token;
+pub mod turns;
 pub mod visit;
