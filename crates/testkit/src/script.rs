@@ -16,6 +16,7 @@ use code_assist_core::payload::Payload;
 use code_assist_core::platform::{
     Broken, Claim, Fence, LoginFile, Millis, Moment, Platform, StoreError, Unreachable,
 };
+use code_assist_core::policy::line::{Line, Ticket};
 use code_assist_core::policy::turns::Turns;
 use code_assist_core::proxy::{Chore, Proxy};
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -130,9 +131,7 @@ struct World {
     random: u64,
     /// What every draw gives, once a test has said so.
     draw: Option<u64>,
-    places: usize,
-    tickets: u64,
-    line: Vec<u64>,
+    line: Line,
     /// How often a place has come free: whoever is next can go on without any timer.
     freed: usize,
     /// Upstream bodies that were dropped before their end.
@@ -165,9 +164,7 @@ impl Script {
                 login: None,
                 random: 0,
                 draw: None,
-                places: 100,
-                tickets: 0,
-                line: Vec::new(),
+                line: Line::new(100),
                 freed: 0,
                 cancelled: 0,
                 exchanges: 0,
@@ -314,7 +311,7 @@ impl Script {
 
     /// How many places there are from now on.
     pub fn places(&self, places: usize) {
-        self.world().places = places;
+        self.world().line.set_places(places);
     }
 
     /// From now on the store fails, or works again.
@@ -369,18 +366,11 @@ impl Platform for Script {
     }
 
     async fn place(&self) -> ScriptPlace {
-        let ticket = {
-            let mut world = self.world();
-            world.tickets += 1;
-            let ticket = world.tickets;
-            world.line.push(ticket);
-            ticket
-        };
+        let ticket = self.world().line.join();
         let place = ScriptPlace { script: self.clone(), ticket };
         std::future::poll_fn(|_| {
-            let world = self.world();
-            let ahead = world.line.iter().take_while(|other| **other != ticket).count();
-            if ahead < world.places { Poll::Ready(()) } else { Poll::Pending }
+            let at_work = self.world().line.has_place(ticket);
+            if at_work { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
         place
@@ -482,7 +472,7 @@ impl Platform for Script {
 #[derive(Debug)]
 pub struct ScriptPlace {
     script: Script,
-    ticket: u64,
+    ticket: Ticket,
 }
 
 impl Drop for ScriptPlace {
@@ -490,7 +480,7 @@ impl Drop for ScriptPlace {
         let ticket = self.ticket;
         let mut world = self.script.world();
         world.freed += 1;
-        world.line.retain(|other| *other != ticket);
+        world.line.leave(ticket);
     }
 }
 

@@ -7,6 +7,7 @@ pub mod breaker;
 pub mod endpoint;
 pub mod lease;
 pub mod limit;
+pub mod line;
 pub mod project;
 pub mod quota;
 pub mod repeat;

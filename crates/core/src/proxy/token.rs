@@ -137,8 +137,10 @@ impl Proxy {
     /// and nowhere else.
     pub async fn tend<P: Platform>(&self, platform: &P) {
         self.look_at_file(platform).await;
-        let verdict = self.tokens().ask(platform.clock(), platform.now());
-        if let Verdict::Renew(lease) | Verdict::UseAndRenew(_, lease) = verdict {
+        // The store's token, which comes first, may itself be about to expire.
+        for _ in 0..2 {
+            let verdict = self.tokens().ask(platform.clock(), platform.now());
+            let (Verdict::Renew(lease) | Verdict::UseAndRenew(_, lease)) = verdict else { return };
             self.tidy(platform, Chore::Renew(lease)).await;
         }
     }
