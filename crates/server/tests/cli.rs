@@ -381,8 +381,8 @@ fn dev_vars_example_has_every_setting_of_the_worker() {
 fn is_generated(name: &str, content: &str, test: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(name);
     if std::env::var_os("UPDATE_DOCS").is_some() {
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, content).unwrap();
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a writable folder");
+        fs::write(&path, content).expect("a writable folder");
     }
     let committed = fs::read_to_string(&path).unwrap_or_default();
     assert!(

@@ -37,7 +37,7 @@ async fn fetch(mut request: HttpRequest, env: Env, context: Context) -> worker::
         request.extensions_mut().insert(peer);
     }
     let gone = request.extensions_mut().remove::<AbortSignal>();
-    reply::unless_gone(&edge, gone, proxy.handle(&edge, request)).await
+    reply::unless_gone(&edge, gone, Box::pin(proxy.handle(&edge, request))).await
 }
 
 /// Cron: the next access token is got before the old one expires, so that no request waits for it.
@@ -45,7 +45,7 @@ async fn fetch(mut request: HttpRequest, env: Env, context: Context) -> worker::
 async fn scheduled(_event: ScheduledEvent, env: Env, context: ScheduleContext) {
     let edge = Edge::new(env, Life::Schedule(context));
     if let Ok(proxy) = isolate::proxy(&edge) {
-        proxy.tend(&edge).await;
+        Box::pin(proxy.tend(&edge)).await;
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
+use std::sync::OnceLock;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -28,8 +29,8 @@ pub(crate) async fn unless_gone<B>(
 where
     B: Body<Data = Bytes> + 'static,
 {
-    match select(pin!(answer), pin!(gone(signal))).await {
-        Either::Left((response, _)) => whole_or_stream(edge, response).await,
+    match select(pin!(answer), gone(signal)).await {
+        Either::Left((response, gone)) => whole_or_stream(edge, gone, response).await,
         Either::Right(((), _)) => Ok(ResponseBuilder::new().with_status(CLIENT_GONE).empty()),
     }
 }
@@ -45,24 +46,32 @@ pub(crate) fn refused(refusal: &Refusal) -> Response {
 }
 
 /// Ends when the client has left.
-async fn gone(signal: Option<AbortSignal>) {
-    let Some(signal) = signal else { return std::future::pending().await };
-    let left = Promise::new(&mut |left, _| {
-        // Should it fail, nobody is seen to leave.
-        let _ = signal.add_event_listener_with_callback("abort", &left);
-    });
-    // It is never rejected.
-    let _ = JsFuture::from(left).await;
+type Gone = Pin<Box<dyn Future<Output = ()>>>;
+
+fn gone(signal: Option<AbortSignal>) -> Gone {
+    Box::pin(async move {
+        let Some(signal) = signal else { return std::future::pending().await };
+        let left = Promise::new(&mut |left, _| {
+            // Should it fail, nobody is seen to leave.
+            let _ = signal.add_event_listener_with_callback("abort", &left);
+        });
+        // It is never rejected.
+        let _ = JsFuture::from(left).await;
+    })
 }
 
 /// A body of known length is handed over as a whole, with its Content-Length: a stream would cost
 /// several calls between the two languages.
-async fn whole_or_stream<B>(edge: &Edge, response: http::Response<B>) -> worker::Result<Response>
+async fn whole_or_stream<B>(
+    edge: &Edge,
+    gone: Gone,
+    response: http::Response<B>,
+) -> worker::Result<Response>
 where
     B: Body<Data = Bytes> + 'static,
 {
     let Some(length) = response.body().size_hint().exact() else {
-        return response.map(|body| Attended::new(edge, body)).try_into();
+        return response.map(|body| Attended::new(edge, gone, body)).try_into();
     };
     let (head, body) = response.into_parts();
     let mut body = pin!(body);
@@ -78,29 +87,34 @@ where
 }
 
 /// A stream whose end is waited for, however it ends. When the client leaves, the runtime would else
-/// throw everything away that belongs to the request without telling anybody: no log line, and a
-/// place that never comes free.
-#[derive(Debug)]
+/// throw away all that belongs to the request without telling anybody: no log line, and a place
+/// that never comes free.
 struct Attended<B> {
-    body: Pin<Box<B>>,
-    ended: Function,
+    /// `None` when the client has left.
+    body: Option<Pin<Box<B>>>,
+    gone: Gone,
+    ended: Option<Function>,
 }
 
 impl<B> Attended<B> {
-    fn new(edge: &Edge, body: B) -> Self {
-        let mut ended = Function::default();
-        let end = Promise::new(&mut |end, _| ended = end);
+    fn new(edge: &Edge, gone: Gone, body: B) -> Self {
+        let ended = OnceLock::new();
+        let end = Promise::new(&mut |end, _| {
+            let _ = ended.set(end);
+        });
         edge.wait_until(async {
             // It is never rejected.
             let _ = JsFuture::from(end).await;
         });
-        Self { body: Box::pin(body), ended }
+        Self { body: Some(Box::pin(body)), gone, ended: ended.into_inner() }
     }
 }
 
 impl<B> Drop for Attended<B> {
     fn drop(&mut self) {
-        let _ = self.ended.call0(&JsValue::UNDEFINED);
+        if let Some(ended) = &self.ended {
+            let _ = ended.call0(&JsValue::UNDEFINED);
+        }
     }
 }
 
@@ -112,11 +126,17 @@ impl<B: Body<Data = Bytes>> Body for Attended<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        self.body.as_mut().poll_frame(cx)
+        if self.body.is_some() && self.gone.as_mut().poll(cx).is_ready() {
+            self.body = None;
+        }
+        match &mut self.body {
+            Some(body) => body.as_mut().poll_frame(cx),
+            None => Poll::Ready(None),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(|body| body.is_end_stream())
     }
 }
 

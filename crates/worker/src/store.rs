@@ -36,7 +36,7 @@ impl Store {
             }
         }
         let Some(kv) = &self.kv else { return Ok(None) };
-        let value = kv.get(key).bytes().await.map_err(failed)?;
+        let value = kv.get(key).bytes().await.map_err(|why| failed(&why))?;
         Ok(value.map(Bytes::from))
     }
 
@@ -58,8 +58,8 @@ impl Store {
         }
         let Some(kv) = &self.kv else { return Ok(()) };
         let seconds = ttl.as_secs().max(SHORTEST_TTL);
-        let put = kv.put_bytes(key, &value).map_err(failed)?;
-        put.expiration_ttl(seconds).execute().await.map_err(failed)
+        let put = kv.put_bytes(key, &value).map_err(|why| failed(&why))?;
+        put.expiration_ttl(seconds).execute().await.map_err(|why| failed(&why))
     }
 
     /// The register's word, else KV's: best effort, since two isolates may write at the same time,
@@ -99,7 +99,7 @@ impl Store {
     }
 }
 
-fn failed(error: KvError) -> StoreError {
+fn failed(error: &KvError) -> StoreError {
     StoreError(error.to_string())
 }
 
