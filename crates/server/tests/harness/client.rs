@@ -71,6 +71,19 @@ impl Connection {
         (size > 0).then_some(chunk)
     }
 
+    /// The chunks of a body until they have brought this text: where one ends is the runtime's.
+    #[track_caller]
+    pub(crate) fn chunks_until(&mut self, text: &str) -> String {
+        let mut all = Vec::new();
+        while find(&all, text.as_bytes()).is_none() {
+            let Some(chunk) = self.chunk() else {
+                panic!("no {text:?} in {:?}", String::from_utf8_lossy(&all));
+            };
+            all.extend_from_slice(&chunk);
+        }
+        String::from_utf8(all).expect("text, cut between characters")
+    }
+
     pub(crate) fn exactly(&mut self, count: usize) -> Vec<u8> {
         while self.ahead.len() < count {
             assert!(self.more(), "closed after {} of {count} bytes", self.ahead.len());

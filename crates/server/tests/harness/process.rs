@@ -1,4 +1,6 @@
-//! The real binary as a child, with nothing else in its environment.
+//! The proxy as a child, with nothing else in its environment: the real binary, or the Worker.
+
+mod subject;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,9 +17,11 @@ use tempfile::TempDir;
 use crate::client::{Answer, Connection, get, post};
 use crate::google::Google;
 use crate::upstream::Upstream;
+pub(crate) use subject::Subject;
 
 /// How a proxy is to be started.
 pub(crate) struct Setup {
+    subject: Subject,
     home: Arc<TempDir>,
     env: BTreeMap<String, String>,
     arguments: Vec<String>,
@@ -26,7 +30,7 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    /// Against the emulator, with a login file that works.
+    /// Against the emulator, with a login that works.
     pub(crate) fn on(google: &Google) -> Self {
         Self::bare()
             .env("CODE_ASSIST_ENDPOINT", google.url())
@@ -49,7 +53,8 @@ impl Setup {
     pub(crate) fn bare() -> Self {
         let home = Arc::new(TempDir::new().expect("a temporary folder"));
         let nowhere = "http://127.0.0.1:9";
-        Self { home, env: BTreeMap::new(), arguments: vec!["serve".to_owned()], file_limit: None }
+        let (subject, env) = (Subject::chosen(), BTreeMap::new());
+        Self { subject, home, env, arguments: Vec::new(), file_limit: None }
             .env("CODE_ASSIST_ENDPOINT", nowhere)
             .env("OAUTH_TOKEN_URL", nowhere)
             .env("OAUTH_TOKENINFO_URL", nowhere)
@@ -82,10 +87,15 @@ impl Setup {
         self.home.path().join(name)
     }
 
-    /// Writes the CLI's credential file.
+    /// Gives the CLI's login, as every subject can take it.
     pub(crate) fn login(self, content: &str) -> Self {
+        self.env("GCP_SERVICE_ACCOUNT", content)
+    }
+
+    /// Writes the CLI's credential file, and gives no login but that.
+    pub(crate) fn login_file(self, content: &str) -> Self {
         self.write(".gemini/oauth_creds.json", content);
-        self
+        self.without("GCP_SERVICE_ACCOUNT")
     }
 
     pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) {
@@ -97,20 +107,15 @@ impl Setup {
     /// Starts the proxy and waits until it listens. Can be called again, in the same home.
     #[track_caller]
     pub(crate) fn start(&self) -> Proxy {
-        let child = self.command().spawn().expect("the binary runs");
-        let mut proxy = Proxy::around(child, Arc::clone(&self.home));
+        let mut proxy = self.spawn();
         let begun = Instant::now();
         proxy.address = loop {
             let said = proxy.stdout();
-            let line =
-                said.lines().find_map(|line| line.trim().strip_prefix("listening on http://"));
-            if let Some(address) = line
-                && said.contains("  store  ")
-            {
-                break address.to_owned();
+            if let Some(address) = self.subject.address(&said) {
+                break address;
             }
             let ended = proxy.child.try_wait().expect("a child of ours");
-            let too_late = begun.elapsed() > Duration::from_secs(20);
+            let too_late = begun.elapsed() > Duration::from_secs(60);
             assert!(ended.is_none() && !too_late, "no proxy: {said} {}", proxy.stderr());
             thread::sleep(Duration::from_millis(2));
         };
@@ -119,40 +124,47 @@ impl Setup {
 
     /// Runs a proxy that is not going to start.
     pub(crate) fn refuse(&self) -> Output {
-        let child = self.command().spawn().expect("the binary runs");
-        let mut proxy = Proxy::around(child, Arc::clone(&self.home));
+        let mut proxy = self.spawn();
         let status = proxy.wait(Duration::from_secs(20));
         let (stdout, stderr) = proxy.all_output();
         Output { status, stdout: stdout.into_bytes(), stderr: stderr.into_bytes() }
     }
 
-    fn command(&self) -> Command {
-        let binary = env!("CARGO_BIN_EXE_code-assist-proxy");
-        let mut command = match self.file_limit {
-            None => Command::new(binary),
-            Some(blocks) => {
-                let mut shell = Command::new("/bin/sh");
-                let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
-                shell.args(["-c", &script, binary]);
-                shell
-            }
-        };
+    fn spawn(&self) -> Proxy {
+        let mut command = self.subject.command(self.home.path());
+        if self.subject.is_native() {
+            command.arg("serve").args(&self.arguments);
+        }
+        if let Some(blocks) = self.file_limit {
+            command = limited(&command, blocks);
+        }
         command
-            .args(&self.arguments)
-            .env_clear()
             .env("HOME", self.home.path())
             .envs(&self.env)
             .current_dir(self.home.path())
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        command
+        let mut child = command.spawn().expect("the binary runs");
+        let stdout = Pipe::drain(child.stdout.take().expect("a pipe"));
+        let stderr = Pipe::drain(child.stderr.take().expect("a pipe"));
+        let (subject, home) = (self.subject, Arc::clone(&self.home));
+        Proxy { address: String::new(), subject, child, stdout, stderr, home }
     }
+}
+
+/// The same command with a limit on the size of its files.
+fn limited(command: &Command, blocks: u32) -> Command {
+    let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", &script]).arg(command.get_program()).args(command.get_args());
+    shell.env_clear().stdin(Stdio::null());
+    shell
 }
 
 /// A running proxy; killed when dropped.
 pub(crate) struct Proxy {
     pub(crate) address: String,
+    subject: Subject,
     child: Child,
     stdout: Pipe,
     stderr: Pipe,
@@ -160,10 +172,9 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    fn around(mut child: Child, home: Arc<TempDir>) -> Self {
-        let stdout = Pipe::drain(child.stdout.take().expect("a pipe"));
-        let stderr = Pipe::drain(child.stderr.take().expect("a pipe"));
-        Self { address: String::new(), child, stdout, stderr, home }
+    /// Which of the two it is, for what only one of them promises.
+    pub(crate) fn subject(&self) -> Subject {
+        self.subject
     }
 
     pub(crate) fn connect(&self) -> Connection {
@@ -289,6 +300,17 @@ impl Proxy {
     }
 
     fn end(&mut self) {
+        // Node takes workerd with it when its input ends; killed, it would leave it behind.
+        if let Some(input) = self.child.stdin.take() {
+            drop(input);
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_secs(10) {
+                if matches!(self.child.try_wait(), Ok(Some(_))) {
+                    return;
+                }
+                thread::sleep(Duration::from_millis(5));
+            }
+        }
         // Both fail only when it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
