@@ -143,7 +143,7 @@ impl Deref for Bench {
 
 /// Those of the binary; workerd's are its own.
 fn open_files(proxy: &Proxy) -> Option<usize> {
-    proxy.subject().is_native().then(|| proxy.open_files())
+    proxy.is_native().then(|| proxy.open_files())
 }
 
 /// Generous: only a row that fails waits so long.

@@ -1,5 +1,7 @@
-//! The proxy as a child, with nothing else in its environment: the real binary, or the Worker.
+//! The proxy with nothing but its settings in its environment: the real binary as a child, or the
+//! Worker under workerd.
 
+mod host;
 mod subject;
 
 use std::collections::BTreeMap;
@@ -17,7 +19,8 @@ use tempfile::TempDir;
 use crate::client::{Answer, Connection, get, post};
 use crate::google::Google;
 use crate::upstream::Upstream;
-pub(crate) use subject::Subject;
+use host::Hosted;
+use subject::Subject;
 
 /// How a proxy is to be started.
 pub(crate) struct Setup {
@@ -107,18 +110,11 @@ impl Setup {
     /// Starts the proxy and waits until it listens. Can be called again, in the same home.
     #[track_caller]
     pub(crate) fn start(&self) -> Proxy {
-        let mut proxy = self.spawn();
-        let begun = Instant::now();
-        proxy.address = loop {
-            let said = proxy.stdout();
-            if let Some(address) = self.subject.address(&said) {
-                break address;
-            }
-            let ended = proxy.child.try_wait().expect("a child of ours");
-            let too_late = begun.elapsed() > Duration::from_secs(60);
-            assert!(ended.is_none() && !too_late, "no proxy: {said} {}", proxy.stderr());
-            thread::sleep(Duration::from_millis(2));
+        let mut proxy = match self.subject {
+            Subject::Native => self.spawn(),
+            Subject::Worker => self.host(),
         };
+        proxy.address = proxy.await_address();
         proxy
     }
 
@@ -131,50 +127,65 @@ impl Setup {
     }
 
     fn spawn(&self) -> Proxy {
-        let mut command = self.subject.command(self.home.path());
-        if self.subject.is_native() {
-            command.arg("serve").args(&self.arguments);
-        }
-        if let Some(blocks) = self.file_limit {
-            command = limited(&command, blocks);
-        }
-        command
+        let mut child = self
+            .command()
+            .arg("serve")
+            .args(&self.arguments)
+            .env_clear()
             .env("HOME", self.home.path())
             .envs(&self.env)
             .current_dir(self.home.path())
+            .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the binary runs");
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary runs");
         let stdout = Pipe::drain(child.stdout.take().expect("a pipe"));
         let stderr = Pipe::drain(child.stderr.take().expect("a pipe"));
-        let (subject, home) = (self.subject, Arc::clone(&self.home));
-        Proxy { address: String::new(), subject, child, stdout, stderr, home }
+        let (address, home) = (String::new(), Arc::clone(&self.home));
+        Proxy { address, running: Running::Native(child), stdout, stderr, home }
     }
-}
 
-/// The same command with a limit on the size of its files.
-fn limited(command: &Command, blocks: u32) -> Command {
-    let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
-    let mut shell = Command::new("/bin/sh");
-    shell.args(["-c", &script]).arg(command.get_program()).args(command.get_args());
-    shell.env_clear().stdin(Stdio::null());
-    shell
+    fn command(&self) -> Command {
+        let binary = env!("CARGO_BIN_EXE_code-assist-proxy");
+        match self.file_limit {
+            None => Command::new(binary),
+            Some(blocks) => {
+                let mut shell = Command::new("/bin/sh");
+                let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+                shell.args(["-c", &script, binary]);
+                shell
+            }
+        }
+    }
+
+    fn host(&self) -> Proxy {
+        let stdout = Pipe::default();
+        let worker = Hosted::start(&self.env, &self.path("kv"), Arc::clone(&stdout.so_far));
+        let (address, home) = (String::new(), Arc::clone(&self.home));
+        let running = Running::Worker(worker);
+        Proxy { address, running, stdout, stderr: Pipe::default(), home }
+    }
 }
 
 /// A running proxy; killed when dropped.
 pub(crate) struct Proxy {
     pub(crate) address: String,
-    subject: Subject,
-    child: Child,
+    running: Running,
     stdout: Pipe,
     stderr: Pipe,
     home: Arc<TempDir>,
 }
 
+enum Running {
+    Native(Child),
+    Worker(Hosted),
+}
+
 impl Proxy {
-    /// Which of the two it is, for what only one of them promises.
-    pub(crate) fn subject(&self) -> Subject {
-        self.subject
+    /// Whether it is the binary, for what only that promises.
+    pub(crate) fn is_native(&self) -> bool {
+        matches!(self.running, Running::Native(_))
     }
 
     pub(crate) fn connect(&self) -> Connection {
@@ -248,7 +259,7 @@ impl Proxy {
 
     /// Sends a signal by name, such as `TERM`.
     pub(crate) fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
+        let pid = self.pid();
         let status = Command::new("kill").args(["-s", name, &pid]).status().expect("kill runs");
         assert!(status.success());
     }
@@ -258,7 +269,7 @@ impl Proxy {
     pub(crate) fn wait(&mut self, patience: Duration) -> ExitStatus {
         let begun = Instant::now();
         loop {
-            if let Some(status) = self.child.try_wait().expect("a child of ours") {
+            if let Some(status) = self.try_wait() {
                 return status;
             }
             assert!(begun.elapsed() < patience, "still running: {}", self.stdout());
@@ -266,7 +277,7 @@ impl Proxy {
         }
     }
 
-    /// Kills it with -9.
+    /// Kills it with -9; a Worker is stopped.
     pub(crate) fn kill(mut self) {
         self.end();
     }
@@ -296,24 +307,50 @@ impl Proxy {
     }
 
     fn proc(&self, name: &str) -> PathBuf {
-        Path::new("/proc").join(self.child.id().to_string()).join(name)
+        Path::new("/proc").join(self.pid()).join(name)
+    }
+
+    fn pid(&self) -> String {
+        let Running::Native(child) = &self.running else { panic!("{OF_THE_BINARY}") };
+        child.id().to_string()
+    }
+
+    fn try_wait(&mut self) -> Option<ExitStatus> {
+        let Running::Native(child) = &mut self.running else { panic!("{OF_THE_BINARY}") };
+        child.try_wait().expect("a child of ours")
+    }
+
+    #[track_caller]
+    fn await_address(&mut self) -> String {
+        if let Running::Worker(worker) = &self.running {
+            return worker.address();
+        }
+        let begun = Instant::now();
+        loop {
+            let said = self.stdout();
+            let mut lines = said.lines().map(str::trim);
+            let address = lines.find_map(|line| line.strip_prefix("listening on http://"));
+            if let Some(address) = address
+                && said.contains("  store  ")
+            {
+                return address.to_owned();
+            }
+            let too_late = begun.elapsed() > Duration::from_secs(20);
+            let ended = self.try_wait().is_some();
+            assert!(!ended && !too_late, "no proxy: {said} {}", self.stderr());
+            thread::sleep(Duration::from_millis(2));
+        }
     }
 
     fn end(&mut self) {
-        // Node takes workerd with it when its input ends; killed, it would leave it behind.
-        if let Some(input) = self.child.stdin.take() {
-            drop(input);
-            let begun = Instant::now();
-            while begun.elapsed() < Duration::from_secs(10) {
-                if matches!(self.child.try_wait(), Ok(Some(_))) {
-                    return;
-                }
-                thread::sleep(Duration::from_millis(5));
+        match &mut self.running {
+            Running::Native(child) => {
+                // Both fail only when it has ended already.
+                let _ = child.kill();
+                let _ = child.wait();
             }
+            Running::Worker(worker) => worker.stop(),
         }
-        // Both fail only when it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -324,6 +361,7 @@ impl Drop for Proxy {
 }
 
 /// A child's output, read all the time: a full pipe would stop the child.
+#[derive(Default)]
 struct Pipe {
     so_far: Arc<Mutex<Vec<u8>>>,
     reader: Option<JoinHandle<()>>,
@@ -353,3 +391,6 @@ impl Pipe {
         self.text()
     }
 }
+
+/// Why a Worker cannot do it: it is no process of its own.
+const OF_THE_BINARY: &str = "only the binary has this: the case belongs to a native suite";
