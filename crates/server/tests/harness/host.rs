@@ -39,7 +39,7 @@ impl Hosted {
     pub(crate) fn address(&self) -> String {
         match self.told.wait(Duration::from_secs(60), |so_far| so_far.begun.clone()) {
             Some(Ok(address)) => address,
-            Some(Err(why)) => panic!("no Worker: {why}"),
+            Some(Err(why)) => panic!("no Worker: {why}\n{}", self.told.said()),
             None => panic!("no Worker after a minute"),
         }
     }
@@ -82,6 +82,10 @@ impl Told {
         }
         so_far.stopped |= message["stopped"] == true;
         self.more.notify_all();
+    }
+
+    fn said(&self) -> String {
+        String::from_utf8_lossy(&self.output.lock().expect("no panic under the lock")).into_owned()
     }
 
     fn wait<T>(&self, patience: Duration, is: impl Fn(&SoFar) -> Option<T>) -> Option<T> {

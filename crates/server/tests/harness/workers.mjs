@@ -3,20 +3,30 @@
 //   out  {"id":1,"address":"127.0.0.1:PORT"}  {"id":1,"line":".."}  {"id":1,"stopped":true}
 //        {"id":1,"failed":".."}
 // Ends with its standard input, and all Workers with it.
+import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
-import { serve } from "../../../worker/local.mjs";
+
+const dev = new URL("../../../worker/dev.mjs", import.meta.url);
+const { options } = await import(dev);
+// Where the Worker has it, not where this file lies.
+const { Miniflare } = createRequire(dev)("miniflare");
 
 const running = new Map();
 const tell = (message) => process.stdout.write(`${JSON.stringify(message)}\n`);
 
 async function start(id, { settings, state }) {
-  const worker = serve({ port: 0, state, settings, log: (line) => tell({ id, line }) });
-  running.set(id, worker);
+  const handleRuntimeStdio = (...outputs) => {
+    for (const input of outputs) {
+      createInterface({ input }).on("line", (line) => tell({ id, line }));
+    }
+  };
+  const given = options({ bindings: settings, host: "127.0.0.1", port: 0, state });
   try {
-    const { address } = await worker;
-    tell({ id, address });
+    const worker = new Miniflare({ ...given, handleRuntimeStdio });
+    running.set(id, worker);
+    await worker.ready;
+    tell({ id, address: (await worker.unsafeGetDirectURL()).host });
   } catch (why) {
-    running.delete(id);
     tell({ id, failed: String(why?.stack ?? why) });
   }
 }
@@ -25,7 +35,7 @@ async function stop(id) {
   const worker = running.get(id);
   running.delete(id);
   try {
-    await (await worker)?.stop();
+    await worker?.dispose();
   } finally {
     tell({ id, stopped: true });
   }
