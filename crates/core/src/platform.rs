@@ -53,7 +53,31 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
     async fn load(&self, key: &str) -> Result<Option<Bytes>, StoreError>;
 
     /// Writes one entry, gone after `ttl`.
-    async fn save(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), StoreError>;
+    ///
+    /// With a `fence` the write counts only if no younger one has written under the key: a holder
+    /// whose turn is long over must not undo what the next one did. A write that came too late is
+    /// no error.
+    async fn save(
+        &self,
+        key: &str,
+        value: Bytes,
+        ttl: Duration,
+        fence: Option<Fence>,
+    ) -> Result<(), StoreError>;
+
+    /// Asks for the turn to find out what belongs under `key`, among all that share the store. It
+    /// ends by itself after `how_long`, so that a holder that dies delays nobody for longer.
+    ///
+    /// A store that is nobody else's, or cannot tell, says [`Claim::Alone`].
+    async fn claim(&self, key: &str, how_long: Duration) -> Claim {
+        let _ = (key, how_long);
+        Claim::Alone
+    }
+
+    /// Ends a turn before its time.
+    async fn release(&self, key: &str, fence: Fence) {
+        let _ = (key, fence);
+    }
 
     /// False when the store is another one than was asked for (memory standing in for a file).
     fn store_connected(&self) -> bool;
@@ -103,6 +127,21 @@ pub enum LoginFile {
     /// This shell has no files.
     Unsupported,
 }
+
+/// What [`Platform::claim`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// Nobody to take turns with.
+    Alone,
+    /// It is ours.
+    Granted(Fence),
+    /// Somebody else is at it: look at the store again a little later.
+    Held,
+}
+
+/// Tells turns apart: a later one has a greater number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Fence(pub u64);
 
 /// What a process takes of its machine. A shell that cannot tell leaves it out.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]

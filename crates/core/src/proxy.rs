@@ -14,6 +14,7 @@ mod page;
 mod project;
 mod share;
 mod token;
+mod turn;
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -104,6 +104,11 @@ pub enum Refusal {
     },
     /// The client sent its request too slowly.
     RequestTimeout,
+    /// Nothing can be served with these settings.
+    SettingsInvalid {
+        /// Every problem, without the values of secrets.
+        problems: Vec<String>,
+    },
     /// The proxy is stopping.
     ShuttingDown,
     /// A `Content-Encoding` that is not read here, or a body that does not decode.
@@ -188,6 +193,7 @@ impl Refusal {
             | Self::CredentialsMissing { .. }
             | Self::CredentialsRejected { .. }
             | Self::QueueTimeout { .. }
+            | Self::SettingsInvalid { .. }
             | Self::ShuttingDown
             | Self::UpstreamUnreachable { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::UpstreamTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
@@ -227,6 +233,7 @@ impl Refusal {
             | Self::CredentialsMissing { .. }
             | Self::CredentialsRejected { .. }
             | Self::ProjectRequired
+            | Self::SettingsInvalid { .. }
             | Self::ValidationRequired { .. } => Blame::Operator,
             Self::Internal | Self::QueueTimeout { .. } | Self::ShuttingDown => Blame::Proxy,
             Self::CircuitOpen { .. }
@@ -327,6 +334,7 @@ impl Refusal {
             Self::ProjectRequired => (Some("PROJECT_REQUIRED"), "project_required"),
             Self::QueueTimeout { .. } => (Some("QUEUE_TIMEOUT"), "queue_timeout"),
             Self::RateLimited { .. } => (Some("RATE_LIMITED"), "rate_limited"),
+            Self::SettingsInvalid { .. } => (Some("SETTINGS_INVALID"), "settings_invalid"),
             Self::RequestTimeout => (Some("REQUEST_TIMEOUT"), "request_timeout"),
             Self::ShuttingDown => (Some("SHUTTING_DOWN"), "shutting_down"),
             Self::UnsupportedEncoding { .. } => {
@@ -466,6 +474,12 @@ impl fmt::Display for Refusal {
             Self::RequestTimeout => f.write_str(
                 "The request did not arrive in time: the client or the way here was too slow. \
                  Send it again.",
+            ),
+            Self::SettingsInvalid { problems } => write!(
+                f,
+                "The proxy's settings cannot be used, and nothing was sent to Google: {}. Its \
+                 operator has to mend them and deploy again.",
+                problems.join("; ")
             ),
             Self::ShuttingDown => {
                 f.write_str("The proxy is shutting down. Send the request again in a moment.")

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use code_assist_core::payload::Payload;
 use code_assist_core::platform::{
-    LoginFile, Millis, Moment, Platform, StoreError, Unreachable, Vitals,
+    Fence, LoginFile, Millis, Moment, Platform, StoreError, Unreachable, Vitals,
 };
 use code_assist_core::proxy::Chore;
 use http::{Request, Response};
@@ -91,7 +91,13 @@ impl Platform for Native {
         self.parts.store.load(key).await
     }
 
-    async fn save(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), StoreError> {
+    async fn save(
+        &self,
+        key: &str,
+        value: Bytes,
+        ttl: Duration,
+        _fence: Option<Fence>,
+    ) -> Result<(), StoreError> {
         self.parts.store.save(key, value, ttl).await
     }
 

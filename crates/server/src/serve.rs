@@ -171,7 +171,7 @@ async fn first_start(native: &Native) -> bool {
     if matches!(native.load(NOTICE_KEY).await, Ok(Some(_))) {
         return false;
     }
-    let _ = native.save(NOTICE_KEY, Bytes::from_static(b"true"), NOTICE_TTL).await;
+    let _ = native.save(NOTICE_KEY, Bytes::from_static(b"true"), NOTICE_TTL, None).await;
     true
 }
 

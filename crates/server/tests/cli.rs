@@ -365,19 +365,29 @@ fn a_process_killed_while_it_creates_the_store_leaves_no_damage() {
     assert!(!home.names().iter().any(|name| name.contains("damaged")));
 }
 
-/// `UPDATE_DOCS=1` writes the file anew.
 #[test]
 fn config_md_is_what_the_table_says() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/CONFIG.md");
-    let reference = code_assist_core::settings::reference();
+    is_generated("docs/CONFIG.md", &code_assist_core::settings::reference(), "config_md");
+}
+
+#[test]
+fn dev_vars_example_has_every_setting_of_the_worker() {
+    let example = code_assist_core::settings::worker_example();
+    is_generated("crates/worker/.dev.vars.example", &example, "dev_vars");
+}
+
+/// `UPDATE_DOCS=1` writes the file anew.
+#[track_caller]
+fn is_generated(name: &str, content: &str, test: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(name);
     if std::env::var_os("UPDATE_DOCS").is_some() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, &reference).unwrap();
+        fs::write(&path, content).unwrap();
     }
     let committed = fs::read_to_string(&path).unwrap_or_default();
     assert!(
-        committed == reference,
-        "docs/CONFIG.md is stale: UPDATE_DOCS=1 cargo test -p code-assist-proxy --test cli config_md"
+        committed == content,
+        "{name} is stale: UPDATE_DOCS=1 cargo test -p code-assist-proxy --test cli {test}"
     );
 }
 

@@ -14,8 +14,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use code_assist_core::payload::Payload;
 use code_assist_core::platform::{
-    Broken, LoginFile, Millis, Moment, Platform, StoreError, Unreachable,
+    Broken, Claim, Fence, LoginFile, Millis, Moment, Platform, StoreError, Unreachable,
 };
+use code_assist_core::policy::line::{Line, Ticket};
+use code_assist_core::policy::turns::Turns;
 use code_assist_core::proxy::{Chore, Proxy};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::{Body, Frame};
@@ -24,6 +26,8 @@ use http_body::{Body, Frame};
 #[derive(Debug, Clone)]
 pub struct Script {
     world: Arc<Mutex<World>>,
+    /// What this process's requests have left behind.
+    chores: Arc<Mutex<Vec<Chore>>>,
 }
 
 /// A request as upstream saw it.
@@ -116,19 +120,18 @@ struct World {
     /// The wall clock at `Moment(0)`.
     epoch: Millis,
     timers: Vec<Moment>,
-    chores: Vec<Chore>,
     received: Vec<Received>,
     upstream: Box<dyn FnMut(&Received) -> Reply + Send>,
     store: BTreeMap<String, (Bytes, Millis)>,
     store_broken: bool,
+    /// Whose turn it is, once there is somebody to take turns with.
+    turns: Option<BTreeMap<String, Turns>>,
     saves: usize,
     login: Option<(u64, Bytes)>,
     random: u64,
     /// What every draw gives, once a test has said so.
     draw: Option<u64>,
-    places: usize,
-    tickets: u64,
-    line: Vec<u64>,
+    line: Line,
     /// How often a place has come free: whoever is next can go on without any timer.
     freed: usize,
     /// Upstream bodies that were dropped before their end.
@@ -152,57 +155,62 @@ impl Script {
                 now: Moment(0),
                 epoch: START,
                 timers: Vec::new(),
-                chores: Vec::new(),
                 received: Vec::new(),
                 upstream: Box::new(upstream),
                 store: BTreeMap::new(),
                 store_broken: false,
+                turns: None,
                 saves: 0,
                 login: None,
                 random: 0,
                 draw: None,
-                places: 100,
-                tickets: 0,
-                line: Vec::new(),
+                line: Line::new(100),
                 freed: 0,
                 cancelled: 0,
                 exchanges: 0,
                 most_exchanges: 0,
             })),
+            chores: Arc::default(),
         }
+    }
+
+    /// Another process in the same world, which shares the store and takes turns over it.
+    pub fn another(&self) -> Self {
+        self.world().turns.get_or_insert_default();
+        Self { world: Arc::clone(&self.world), chores: Arc::default() }
     }
 
     /// Runs a future to its end, with every chore that comes up on the way and the clock turned as
     /// needed.
     pub fn run<F: Future>(&self, proxy: &Proxy, future: F) -> F::Output {
+        self.run_fleet(&[(self, proxy)], future)
+    }
+
+    /// The same for several processes of one world.
+    pub fn run_fleet<F: Future>(&self, fleet: &[(&Self, &Proxy)], future: F) -> F::Output {
         let mut future = pin!(future);
         let mut chores: Vec<Pin<Box<dyn Future<Output = ()> + '_>>> = Vec::new();
+        let mut output = None;
         loop {
             let mut context = Context::from_waker(Waker::noop());
             let freed = self.world().freed;
-            if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
-                self.finish(proxy, &mut chores);
+            if output.is_none()
+                && let Poll::Ready(ended) = future.as_mut().poll(&mut context)
+            {
+                output = Some(ended);
+            }
+            let mut moved = false;
+            for (script, proxy) in fleet {
+                moved |= script.step(proxy, &mut chores);
+            }
+            // What the future leaves behind is run to its end too.
+            if !moved
+                && chores.is_empty()
+                && let Some(output) = output
+            {
                 return output;
             }
-            let moved = self.step(proxy, &mut chores);
             if !moved && self.world().freed == freed {
-                self.turn_clock();
-            }
-        }
-    }
-
-    /// Runs the chores that are left.
-    fn finish<'a>(
-        &'a self,
-        proxy: &'a Proxy,
-        chores: &mut Vec<Pin<Box<dyn Future<Output = ()> + 'a>>>,
-    ) {
-        loop {
-            let moved = self.step(proxy, chores);
-            if chores.is_empty() && !moved {
-                return;
-            }
-            if !moved {
                 self.turn_clock();
             }
         }
@@ -214,7 +222,7 @@ impl Script {
         proxy: &'a Proxy,
         chores: &mut Vec<Pin<Box<dyn Future<Output = ()> + 'a>>>,
     ) -> bool {
-        let begun: Vec<Chore> = self.world().chores.drain(..).collect();
+        let begun: Vec<Chore> = lock(&self.chores).drain(..).collect();
         let before = chores.len();
         let mut moved = !begun.is_empty();
         for chore in begun {
@@ -303,7 +311,7 @@ impl Script {
 
     /// How many places there are from now on.
     pub fn places(&self, places: usize) {
-        self.world().places = places;
+        self.world().line.set_places(places);
     }
 
     /// From now on the store fails, or works again.
@@ -319,8 +327,12 @@ impl Script {
     }
 
     fn world(&self) -> MutexGuard<'_, World> {
-        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.world)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Platform for Script {
@@ -354,18 +366,11 @@ impl Platform for Script {
     }
 
     async fn place(&self) -> ScriptPlace {
-        let ticket = {
-            let mut world = self.world();
-            world.tickets += 1;
-            let ticket = world.tickets;
-            world.line.push(ticket);
-            ticket
-        };
+        let ticket = self.world().line.join();
         let place = ScriptPlace { script: self.clone(), ticket };
         std::future::poll_fn(|_| {
-            let world = self.world();
-            let ahead = world.line.iter().take_while(|other| **other != ticket).count();
-            if ahead < world.places { Poll::Ready(()) } else { Poll::Pending }
+            let at_work = self.world().line.has_place(ticket);
+            if at_work { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
         place
@@ -408,15 +413,40 @@ impl Platform for Script {
         Ok(found.map(|(value, _)| value.clone()))
     }
 
-    async fn save(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), StoreError> {
+    async fn save(
+        &self,
+        key: &str,
+        value: Bytes,
+        ttl: Duration,
+        fence: Option<Fence>,
+    ) -> Result<(), StoreError> {
         let until = self.clock() + ttl;
         let mut world = self.world();
         world.saves += 1;
         if world.store_broken {
             return Err(StoreError("the test broke the store".to_owned()));
         }
+        if let (Some(fence), Some(turns)) = (fence, &mut world.turns)
+            && !turns.entry(key.to_owned()).or_default().write(fence)
+        {
+            return Ok(());
+        }
         world.store.insert(key.to_owned(), (value, until));
         Ok(())
+    }
+
+    async fn claim(&self, key: &str, how_long: Duration) -> Claim {
+        let clock = self.clock();
+        match &mut self.world().turns {
+            Some(turns) => turns.entry(key.to_owned()).or_default().claim(clock, how_long),
+            None => Claim::Alone,
+        }
+    }
+
+    async fn release(&self, key: &str, fence: Fence) {
+        if let Some(turns) = &mut self.world().turns {
+            turns.entry(key.to_owned()).or_default().release(fence);
+        }
     }
 
     fn store_connected(&self) -> bool {
@@ -434,7 +464,7 @@ impl Platform for Script {
     }
 
     fn defer(&self, chore: Chore) {
-        self.world().chores.push(chore);
+        lock(&self.chores).push(chore);
     }
 }
 
@@ -442,7 +472,7 @@ impl Platform for Script {
 #[derive(Debug)]
 pub struct ScriptPlace {
     script: Script,
-    ticket: u64,
+    ticket: Ticket,
 }
 
 impl Drop for ScriptPlace {
@@ -450,7 +480,7 @@ impl Drop for ScriptPlace {
         let ticket = self.ticket;
         let mut world = self.script.world();
         world.freed += 1;
-        world.line.retain(|other| *other != ticket);
+        world.line.leave(ticket);
     }
 }
 

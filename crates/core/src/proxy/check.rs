@@ -103,7 +103,7 @@ impl Proxy {
         if let Verdict::Renew(lease) | Verdict::UseAndRenew(_, lease) = verdict
             && login.can_refresh()
         {
-            let outcome = self.refreshed(platform, &credential).await;
+            let outcome = self.refreshed(platform, &credential, None).await;
             let step = match &outcome {
                 Outcome::Got { token, .. } => {
                     let left = token.expires_at.map(|expiry| told(platform.clock(), expiry));

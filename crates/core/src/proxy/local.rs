@@ -230,7 +230,7 @@ impl Proxy {
         })?;
         if cached && self.is_account(account) {
             let text = json!([account, ids]).to_string();
-            self.remember(platform, CATALOGUE_KEY, Bytes::from(text), CATALOGUE_TTL).await;
+            self.remember(platform, CATALOGUE_KEY, Bytes::from(text), CATALOGUE_TTL, None).await;
         }
         Ok(ids)
     }

@@ -7,11 +7,12 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::attempt::within;
+use super::turn::{Queue, Turn};
 use super::{Chore, Proxy, lock};
 use crate::assist::call::Call;
 use crate::assist::project::{self, Loaded, Onboarding, Operation};
 use crate::payload::Payload;
-use crate::platform::{Millis, Moment, Platform};
+use crate::platform::{Fence, Millis, Moment, Platform};
 use crate::policy::lease::Lease;
 use crate::policy::project::{Outcome, Verdict};
 use crate::refusal::{Blame, Refusal};
@@ -51,30 +52,61 @@ impl Proxy {
     /// Finds the account's project; the lease's work.
     pub(super) async fn discover<P: Platform>(&self, platform: &P, lease: Lease) {
         let account = self.account(platform).await;
-        let outcome = match self.stored_project(platform, &account).await {
-            Some((project, until)) => Outcome::Found(project, until),
-            None => match self.ask_for_project(platform, &mut self.own_ledger(platform)).await {
-                Ok(project) => {
-                    let until = platform.clock() + self.settings.project_cache_ttl;
-                    if self.is_account(&account) {
-                        self.store_project(platform, &project, until, &account).await;
-                    }
-                    Outcome::Found(project, until)
-                }
-                Err(refusal) => {
-                    tracing::warn!(reason = refusal.label(), "no project: {}", refusal.message());
-                    let pause = match (&refusal, refusal.blame()) {
-                        // Of these the tokens keep a memory of their own.
-                        (Refusal::CredentialsMissing { .. }, _)
-                        | (Refusal::CredentialsRejected { .. }, _)
-                        | (_, Blame::Upstream | Blame::Proxy) => SHORT_MEMORY,
-                        (_, Blame::Client | Blame::Operator) => LONG_MEMORY,
-                    };
-                    Outcome::Refused(refusal, pause)
-                }
-            },
-        };
+        let outcome = self.stored_or_asked(platform, &account).await;
         lock(&self.projects).settle(lease, outcome, platform.now());
+    }
+
+    /// The project that the store knows, else the one that Google names. Of all that share the
+    /// store one asks Google, and the others find its answer there.
+    async fn stored_or_asked<P: Platform>(&self, platform: &P, account: &str) -> Outcome {
+        let mut queue = Queue::join(platform);
+        loop {
+            if let Some((project, until)) = self.stored_project(platform, account).await {
+                return Outcome::Found(project, until);
+            }
+            match queue.turn(platform, PROJECT_KEY, TURN).await {
+                Turn::Alone => return self.asked(platform, account, None).await,
+                Turn::Later => {}
+                Turn::Now(fence) => {
+                    // The last holder may have put it there between the look and the turn.
+                    let outcome = match self.stored_project(platform, account).await {
+                        Some((project, until)) => Outcome::Found(project, until),
+                        None => self.asked(platform, account, Some(fence)).await,
+                    };
+                    platform.release(PROJECT_KEY, fence).await;
+                    return outcome;
+                }
+            }
+        }
+    }
+
+    /// The project that Google names, into the store.
+    async fn asked<P: Platform>(
+        &self,
+        platform: &P,
+        account: &str,
+        fence: Option<Fence>,
+    ) -> Outcome {
+        match self.ask_for_project(platform, &mut self.own_ledger(platform)).await {
+            Ok(project) => {
+                let until = platform.clock() + self.settings.project_cache_ttl;
+                if self.is_account(account) {
+                    self.store_project(platform, &project, until, account, fence).await;
+                }
+                Outcome::Found(project, until)
+            }
+            Err(refusal) => {
+                tracing::warn!(reason = refusal.label(), "no project: {}", refusal.message());
+                let pause = match (&refusal, refusal.blame()) {
+                    // Of these the tokens keep a memory of their own.
+                    (Refusal::CredentialsMissing { .. }, _)
+                    | (Refusal::CredentialsRejected { .. }, _)
+                    | (_, Blame::Upstream | Blame::Proxy) => SHORT_MEMORY,
+                    (_, Blame::Client | Blame::Operator) => LONG_MEMORY,
+                };
+                Outcome::Refused(refusal, pause)
+            }
+        }
     }
 
     /// Upstream would not have this project, which a call of ours has carried.
@@ -179,6 +211,7 @@ impl Proxy {
         project: &str,
         until: Millis,
         account: &str,
+        fence: Option<Fence>,
     ) {
         let clock = platform.clock();
         let value = json!({
@@ -190,7 +223,7 @@ impl Proxy {
             "credential": account,
         });
         let ttl = clock.until(until);
-        self.remember(platform, PROJECT_KEY, Bytes::from(value.to_string()), ttl).await;
+        self.remember(platform, PROJECT_KEY, Bytes::from(value.to_string()), ttl, fence).await;
     }
 
     /// `retrieveUserQuota`: authenticated, and it spends no tokens.
@@ -224,6 +257,10 @@ const LAST_POLL: Duration = Duration::from_secs(5);
 /// Together shorter than a discovery's lease.
 const CALL_LIMIT: Duration = Duration::from_secs(30);
 const ONBOARDING_LIMIT: Duration = Duration::from_secs(120);
+
+/// As long as a process that dies in the middle of a discovery delays the others. One that onboards
+/// for longer is joined by the next: `onboardUser` goes on with the operation that is under way.
+const TURN: Duration = Duration::from_secs(45);
 
 /// How long a failed discovery is remembered: one that may pass, and one that somebody must mend.
 const SHORT_MEMORY: Duration = Duration::from_secs(3);

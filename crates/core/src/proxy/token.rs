@@ -6,11 +6,12 @@ use bytes::Bytes;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
+use super::turn::{Queue, Turn};
 use super::{Chore, Proxy, attempt, lock};
 use crate::oauth::{
     self, Client, Login, NotRefreshed, Refreshed, StoredToken, Token, TokenInfo, Unusable,
 };
-use crate::platform::{LoginFile, Millis, Platform};
+use crate::platform::{Fence, LoginFile, Millis, Platform};
 use crate::policy::lease::Lease;
 use crate::policy::token::{Bearer, Outcome, Verdict};
 use crate::refusal::Refusal;
@@ -136,8 +137,10 @@ impl Proxy {
     /// and nowhere else.
     pub async fn tend<P: Platform>(&self, platform: &P) {
         self.look_at_file(platform).await;
-        let verdict = self.tokens().ask(platform.clock(), platform.now());
-        if let Verdict::Renew(lease) | Verdict::UseAndRenew(_, lease) = verdict {
+        // The store's token, which comes first, may itself be about to expire.
+        for _ in 0..2 {
+            let verdict = self.tokens().ask(platform.clock(), platform.now());
+            let (Verdict::Renew(lease) | Verdict::UseAndRenew(_, lease)) = verdict else { return };
             self.tidy(platform, Chore::Renew(lease)).await;
         }
     }
@@ -179,27 +182,51 @@ impl Proxy {
         self.tokens().settle(lease, outcome, platform.clock(), platform.now());
     }
 
-    /// The newest living token from file and store, else a refresh.
+    /// The newest living token from file and store, else a refresh. Of all that share the store one
+    /// refreshes, and the others find its fruit there.
     async fn next_token<P: Platform>(&self, platform: &P, credential: &Credential) -> Outcome {
-        if let Some(token) = self.token_at_hand(platform, credential).await {
-            self.note_use(&token, &credential.version);
-            return Outcome::Got { token, renewable: credential.login.can_refresh() };
-        }
-        if !credential.login.can_refresh() {
-            let why = "the access token has expired or was revoked, and the credentials have no \
-                       refresh_token to get another with"
-                .to_owned();
-            let refusal = Refusal::CredentialsRejected { why };
-            let own = credential.login.token();
-            if !own.is_some_and(|token| token.alive(platform.clock())) {
-                return Outcome::Rejected(refusal);
+        let login = &credential.login;
+        let mut queue = Queue::join(platform);
+        loop {
+            if let Some(token) = self.token_at_hand(platform, credential).await {
+                self.note_use(&token, &credential.version);
+                return Outcome::Got { token, renewable: login.can_refresh() };
             }
-            // One refusal may be a whim, and there is nothing else to be had: it gets another
-            // chance after the pause.
-            lock(&self.login).reconsider();
-            return Outcome::Failed(refusal);
+            if !login.can_refresh() {
+                return self.no_other_token(platform, login);
+            }
+            match queue.turn(platform, TOKEN_KEY, TURN).await {
+                Turn::Alone => return self.refreshed(platform, credential, None).await,
+                Turn::Later => {}
+                Turn::Now(fence) => {
+                    // The last holder may have put it there between the look and the turn.
+                    let outcome = match self.token_at_hand(platform, credential).await {
+                        Some(token) => {
+                            self.note_use(&token, &credential.version);
+                            Outcome::Got { token, renewable: true }
+                        }
+                        None => self.refreshed(platform, credential, Some(fence)).await,
+                    };
+                    platform.release(TOKEN_KEY, fence).await;
+                    return outcome;
+                }
+            }
         }
-        self.refreshed(platform, credential).await
+    }
+
+    /// There is nothing to get another token with.
+    fn no_other_token<P: Platform>(&self, platform: &P, login: &Login) -> Outcome {
+        let why = "the access token has expired or was revoked, and the credentials have no \
+                   refresh_token to get another with"
+            .to_owned();
+        let refusal = Refusal::CredentialsRejected { why };
+        if !login.token().is_some_and(|token| token.alive(platform.clock())) {
+            return Outcome::Rejected(refusal);
+        }
+        // One refusal may be a whim, and there is nothing else to be had: it gets another chance
+        // after the pause.
+        lock(&self.login).reconsider();
+        Outcome::Failed(refusal)
     }
 
     /// A token that Google issues now.
@@ -207,13 +234,14 @@ impl Proxy {
         &self,
         platform: &P,
         credential: &Credential,
+        fence: Option<Fence>,
     ) -> Outcome {
         let refreshed = self.refresh(platform, &credential.login).await;
         if refreshed.is_err() {
             self.report.refresh_failed();
         }
         match refreshed {
-            Ok(refreshed) => self.keep(platform, refreshed, &credential.version).await,
+            Ok(refreshed) => self.keep(platform, refreshed, &credential.version, fence).await,
             Err(NotRefreshed::Transient(why)) => {
                 Outcome::Failed(Refusal::UpstreamUnreachable { why })
             }
@@ -330,6 +358,7 @@ impl Proxy {
         platform: &P,
         refreshed: Refreshed,
         version: &Version,
+        fence: Option<Fence>,
     ) -> Outcome {
         self.report.refreshed();
         let Refreshed { token, refresh_token } = refreshed;
@@ -350,13 +379,13 @@ impl Proxy {
         let clock = platform.clock();
         if let Some(rotated) = &refresh_token {
             let text = oauth::rotated_to_stored(rotated, marker);
-            self.remember(platform, ROTATED_KEY, text, ROTATED_TTL).await;
+            self.remember(platform, ROTATED_KEY, text, ROTATED_TTL, fence).await;
         }
         let left = token.expires_at.map_or(Duration::ZERO, |expiry| clock.until(expiry));
         let ttl = left.min(self.settings.token_cache_ttl);
         let stored =
             StoredToken { token: token.clone(), refresh_count, credential: Some(marker.clone()) };
-        self.remember(platform, TOKEN_KEY, stored.to_stored(clock), ttl).await;
+        self.remember(platform, TOKEN_KEY, stored.to_stored(clock), ttl, fence).await;
         Outcome::Got { token, renewable: true }
     }
 
@@ -468,11 +497,12 @@ impl Proxy {
         key: &str,
         value: Bytes,
         ttl: Duration,
+        fence: Option<Fence>,
     ) {
         if ttl.is_zero() {
             return;
         }
-        let saved = platform.save(key, value, ttl).await;
+        let saved = platform.save(key, value, ttl, fence).await;
         self.report.store(saved.is_ok());
         if let Err(why) = saved {
             tracing::warn!(key, "the key-value store cannot be written: {why}");
@@ -525,6 +555,9 @@ const ROTATED_TTL: Duration = Duration::from_secs(180 * 24 * 3600);
 const FIRST_LOOK: Duration = Duration::from_millis(2);
 const LAST_LOOK: Duration = Duration::from_millis(50);
 
-const TOKEN_TIMEOUT: Duration = Duration::from_secs(20);
+/// Longer than a refresh takes, and as long as a holder that dies delays the others.
+const TURN: Duration = Duration::from_secs(12);
+
+const TOKEN_TIMEOUT: Duration = Duration::from_secs(10);
 const TOKENINFO_TIMEOUT: Duration = Duration::from_secs(3);
 const OAUTH_LIMIT: usize = 1 << 18;

@@ -40,6 +40,9 @@ fn every_refusal() -> Vec<Refusal> {
         Refusal::QueueTimeout { after: Duration::from_secs(1) },
         Refusal::RateLimited { after: Duration::from_millis(1500) },
         Refusal::RequestTimeout,
+        Refusal::SettingsInvalid {
+            problems: vec![text("PORT is out of range"), text("HOST is empty")],
+        },
         Refusal::ShuttingDown,
         Refusal::UnsupportedEncoding { what: text("the encoding br is not known here") },
         Refusal::Upstream(Box::new(fault(429))),

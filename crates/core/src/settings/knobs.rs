@@ -58,6 +58,12 @@ impl Knob {
         }
     }
 
+    /// False for what only a process with sockets and files can do. `docs/WORKER.md` says of each
+    /// what the edge does instead.
+    pub fn is_for_worker(&self) -> bool {
+        !NATIVE_ONLY.contains(&self.name)
+    }
+
     const fn alias(mut self, aliases: &'static [&'static str]) -> Self {
         self.aliases = aliases;
         self
@@ -578,3 +584,18 @@ const MINUTE_MS: u64 = 60_000;
 const HOUR_MS: u64 = 60 * MINUTE_MS;
 const DAY_MS: u64 = 24 * HOUR_MS;
 const GIBIBYTE: u64 = 1 << 30;
+
+const NATIVE_ONLY: [&str; 12] = [
+    "CONNECTION_TIMEOUT_MS",
+    "ENABLE_CONNECTION_POOLING",
+    "GEMINI_OAUTH_CREDS_FILE",
+    "HOST",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "KEEP_ALIVE_TIMEOUT_MS",
+    "KV_URL",
+    "NO_PROXY",
+    "PORT",
+    "SHUTDOWN_GRACE_MS",
+    "SSL_CERT_FILE",
+];

@@ -17,7 +17,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 pub use knobs::{Group, KNOBS, Kind, Knob, Secrecy};
-pub use reference::reference;
+pub use reference::{reference, worker_example};
 
 /// Everything that can be set, parsed and within bounds.
 #[derive(Debug, Clone)]

@@ -1,4 +1,4 @@
-//! `docs/CONFIG.md`, written from the table.
+//! `docs/CONFIG.md` and the Worker's `.dev.vars.example`, written from the table.
 
 use std::fmt::Write as _;
 
@@ -14,6 +14,29 @@ pub fn reference() -> String {
         for knob in KNOBS.iter().filter(|knob| knob.group == *group) {
             // Writing to a string cannot fail.
             let _ = row(&mut page, knob);
+        }
+    }
+    page
+}
+
+/// The Worker's example of variables and secrets: every setting that means something at the edge,
+/// commented out, with its default.
+pub fn worker_example() -> String {
+    let mut page = String::from(WORKER_INTRODUCTION);
+    for group in Group::ALL {
+        let knobs: Vec<&Knob> =
+            KNOBS.iter().filter(|knob| knob.group == *group && knob.is_for_worker()).collect();
+        if knobs.is_empty() {
+            continue;
+        }
+        // Writing to a string cannot fail.
+        let _ = writeln!(page, "\n## {}", group.title());
+        for knob in knobs {
+            let secret = if knob.secrecy == Secrecy::Open { "" } else { " A secret." };
+            let _ = writeln!(page, "#\n## {}{secret}", knob.doc);
+            for name in knob.names() {
+                let _ = writeln!(page, "# {name}={}", knob.default);
+            }
         }
     }
     page
@@ -63,4 +86,14 @@ commas. Unknown keys are refused.
 - Secrets have no flag, because every user of the machine can see flags in `ps`.
 - Every bad value is reported, all at once, and nothing starts.
 - `code-assist-proxy config` prints what is in force and where each value came from.
+";
+
+const WORKER_INTRODUCTION: &str = "\
+## Generated from crates/core/src/settings/knobs.rs. Do not edit; write it anew with
+## UPDATE_DOCS=1 cargo test -p code-assist-proxy --test cli dev_vars
+##
+## Settings of the Worker for `wrangler dev`: copy this file to .dev.vars (which git ignores) and
+## take the # away from what you set. `cargo xtask worker dev` needs no file: it takes the same names
+## from the environment. Deployed, what is no secret belongs into [vars] of wrangler.toml, and
+## secrets are put with `npx wrangler secret put NAME`.
 ";

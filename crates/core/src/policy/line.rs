@@ -1,0 +1,70 @@
+//! The line for a place at work: who comes first is served first.
+
+/// So many at work, and the others behind them in the order they came.
+#[derive(Debug)]
+pub struct Line {
+    places: usize,
+    last: u64,
+    /// Those at work in front, then those who wait.
+    line: Vec<Ticket>,
+}
+
+/// A number in the line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket(u64);
+
+impl Line {
+    /// An empty line before so many places.
+    pub const fn new(places: usize) -> Self {
+        Self { places, last: 0, line: Vec::new() }
+    }
+
+    /// From now on there are so many places.
+    pub fn set_places(&mut self, places: usize) {
+        self.places = places;
+    }
+
+    /// The number of whoever comes last.
+    pub fn join(&mut self) -> Ticket {
+        self.last += 1;
+        let ticket = Ticket(self.last);
+        self.line.push(ticket);
+        ticket
+    }
+
+    /// True once it is this one's turn.
+    pub fn has_place(&self, ticket: Ticket) -> bool {
+        self.line.iter().take(self.places).any(|at_work| *at_work == ticket)
+    }
+
+    /// Gives up a place, or the wait for one.
+    pub fn leave(&mut self, ticket: Ticket) {
+        self.line.retain(|other| *other != ticket);
+    }
+
+    /// How many are at work or wait.
+    pub fn len(&self) -> usize {
+        self.line.len()
+    }
+
+    /// True when nobody is there.
+    pub fn is_empty(&self) -> bool {
+        self.line.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_given_in_the_order_of_coming() {
+        let mut line = Line::new(2);
+        let [first, second, third, fourth] = [(); 4].map(|()| line.join());
+        assert!(line.has_place(first) && line.has_place(second) && !line.has_place(third));
+        line.leave(third);
+        line.leave(first);
+        assert!(line.has_place(second) && line.has_place(fourth));
+        assert_eq!(line.len(), 2);
+    }
+}

@@ -1,0 +1,87 @@
+//! Whose turn it is among processes that share a store: what the store keeps for each piece of work.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::platform::{Claim, Fence, Millis};
+
+/// The turns of one piece of work. The store keeps it as it is, and takes the time from its own
+/// clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Turns {
+    /// The number of the last turn that was given.
+    last: u64,
+    /// The number of the turn that wrote last.
+    wrote: u64,
+    /// Until when the last turn lasts, unless it was released: Unix milliseconds.
+    until: Option<u64>,
+}
+
+impl Turns {
+    /// A turn of `how_long`, unless somebody has one.
+    pub fn claim(&mut self, clock: Millis, how_long: Duration) -> Claim {
+        if self.until.is_some_and(|until| clock.0 < until) {
+            return Claim::Held;
+        }
+        self.last += 1;
+        self.until = Some((clock + how_long).0);
+        Claim::Granted(Fence(self.last))
+    }
+
+    /// Ends a turn. One that is over already ends nobody else's.
+    pub fn release(&mut self, fence: Fence) {
+        if fence.0 == self.last {
+            self.until = None;
+        }
+    }
+
+    /// Whether the holder of this turn may still write: nobody who came after it has.
+    pub fn write(&mut self, fence: Fence) -> bool {
+        let may = fence.0 >= self.wrote;
+        if may {
+            self.wrote = fence.0;
+        }
+        may
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TURN: Duration = Duration::from_millis(10);
+
+    fn granted(claim: Claim) -> Fence {
+        let Claim::Granted(fence) = claim else { panic!("{claim:?}") };
+        fence
+    }
+
+    #[test]
+    fn there_is_one_turn_at_a_time_and_it_ends_by_itself() {
+        let mut turns = Turns::default();
+        let first = granted(turns.claim(Millis(0), TURN));
+        assert_eq!(turns.claim(Millis(9), TURN), Claim::Held);
+        let second = granted(turns.claim(Millis(10), TURN));
+        assert!(second > first);
+    }
+
+    #[test]
+    fn a_released_turn_is_free_at_once_and_a_late_release_frees_nothing() {
+        let mut turns = Turns::default();
+        let first = granted(turns.claim(Millis(0), TURN));
+        turns.release(first);
+        granted(turns.claim(Millis(1), TURN));
+        turns.release(first);
+        assert_eq!(turns.claim(Millis(2), TURN), Claim::Held);
+    }
+
+    #[test]
+    fn a_late_holder_does_not_undo_what_the_next_one_wrote() {
+        let mut turns = Turns::default();
+        let late = granted(turns.claim(Millis(0), TURN));
+        let next = granted(turns.claim(Millis(10), TURN));
+        assert!(turns.write(next) && turns.write(next), "a holder may write twice");
+        assert!(!turns.write(late));
+    }
+}

@@ -1,0 +1,57 @@
+//! What an isolate remembers from one request to the next: the proxy, made once from the Worker's
+//! variables and secrets. These cannot change: a deployment makes new isolates.
+
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use code_assist_core::policy::line::Line;
+use code_assist_core::proxy::Proxy;
+use code_assist_core::refusal::Refusal;
+use code_assist_core::settings::{Layer, Settings, Source};
+use worker::Env;
+use worker::js_sys::{JsString, Reflect};
+
+use crate::edge::Edge;
+use crate::log;
+
+/// The isolate's proxy, made by whichever event comes first.
+pub(crate) fn proxy(edge: &Edge) -> Result<&'static Proxy, &'static Refusal> {
+    static PROXY: OnceLock<Result<Proxy, Refusal>> = OnceLock::new();
+    PROXY.get_or_init(|| make(edge)).as_ref()
+}
+
+/// Those at work in this isolate, and those who wait for a place.
+pub(crate) fn line() -> MutexGuard<'static, Line> {
+    static LINE: Mutex<Line> = Mutex::new(Line::new(0));
+    LINE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn make(edge: &Edge) -> Result<Proxy, Refusal> {
+    let vars = |name: &str| variable(edge.env(), name);
+    // KV is bound, not named, and there is no home folder for a file.
+    let defaults = |name: &str| (name == "KV_URL").then(|| "memory:".to_owned());
+    let layers = [
+        Layer { source: Source::Env, lookup: &vars },
+        Layer { source: Source::Default, lookup: &defaults },
+    ];
+    let (mut settings, warnings) = Settings::read(&layers).map_err(|problems| {
+        let told = problems.iter().map(|problem| format!("{} {}", problem.name, problem.text));
+        Refusal::SettingsInvalid { problems: told.collect() }
+    })?;
+    log::start(&settings.log_level, settings.log_format);
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    if settings.allow_unauthenticated {
+        // Whoever is to be let in comes under the Worker's own name, which is no loopback name.
+        "0.0.0.0".clone_into(&mut settings.host);
+    }
+    line().set_places(settings.max_concurrent_requests);
+    Ok(Proxy::new(settings, edge))
+}
+
+/// A variable or secret as text: `wrangler.toml` may hold numbers and booleans too.
+fn variable(env: &Env, name: &str) -> Option<String> {
+    let value = Reflect::get(env, &name.into()).ok()?;
+    let is_plain = value.is_string() || value.as_f64().is_some() || value.as_bool().is_some();
+    is_plain.then(|| JsString::from(value).into())
+}

@@ -1,0 +1,65 @@
+//! Log lines go to the console, where `wrangler tail` and Workers Logs read them: the same lines as
+//! the native binary's (`docs/LOGGING.md`).
+
+use std::fmt;
+use std::io;
+
+use code_assist_core::settings::LogFormat;
+use jiff::Timestamp;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::{Layer, fmt::layer, registry};
+use worker::{Date, console_log};
+
+/// Starts logging, for as long as the isolate lives.
+pub(crate) fn start(level: &str, format: LogFormat) {
+    let level = level.parse().unwrap_or(LevelFilter::INFO);
+    let lines = layer().with_writer(Console).with_timer(Clock).with_ansi(false);
+    let lines = match format {
+        LogFormat::Json => {
+            let lines = lines.json().flatten_event(true);
+            lines.with_current_span(false).with_span_list(false).boxed()
+        }
+        LogFormat::Pretty => lines.compact().boxed(),
+    };
+    // It fails only where a log has been started already.
+    let _ = tracing::subscriber::set_global_default(registry().with(lines.with_filter(level)));
+}
+
+/// Each line in one call.
+#[derive(Debug, Clone, Copy)]
+struct Console;
+
+impl MakeWriter<'_> for Console {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        Self
+    }
+}
+
+impl io::Write for Console {
+    /// The layer writes each line as a whole.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        console_log!("{}", String::from_utf8_lossy(line.trim_ascii_end()));
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The runtime's clock; `std`'s is not there on this target.
+#[derive(Debug)]
+struct Clock;
+
+impl FormatTime for Clock {
+    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let millis = i64::try_from(Date::now().as_millis()).unwrap_or(i64::MAX);
+        write!(writer, "{:.6}", Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX))
+    }
+}

@@ -1,0 +1,110 @@
+//! The store: Workers KV for facts that may be a minute old, and, where it is bound, the register
+//! for those that must be agreed on.
+//!
+//! Both bindings are optional. Without KV the proxy keeps what it knows in its isolate, and says so
+//! in its health; without the register, isolates take turns over KV as well as that can be done.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use code_assist_core::platform::{Claim, Fence, Millis, StoreError};
+use worker::Env;
+use worker::kv::{KvError, KvStore};
+
+use crate::register::Register;
+
+/// The bindings of one event.
+#[derive(Debug)]
+pub(crate) struct Store {
+    kv: Option<KvStore>,
+    register: Option<Register>,
+}
+
+impl Store {
+    /// What `wrangler.toml` has bound.
+    pub(crate) fn bound(env: &Env) -> Self {
+        Self { kv: env.kv(KV_BINDING).ok(), register: Register::bound(env) }
+    }
+
+    /// The register's entry, which is never old, else KV's.
+    pub(crate) async fn load(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
+        if let Some(register) = &self.register {
+            match register.load(key).await {
+                Ok(Some(value)) => return Ok(Some(value)),
+                Ok(None) => {}
+                Err(why) => tracing::warn!(key, "the register cannot be read: {why}"),
+            }
+        }
+        let Some(kv) = &self.kv else { return Ok(None) };
+        let value = kv.get(key).bytes().await.map_err(failed)?;
+        Ok(value.map(Bytes::from))
+    }
+
+    /// Writes to both. KV keeps nothing for less than a minute: what it keeps for too long has its
+    /// own expiry inside.
+    pub(crate) async fn save(
+        &self,
+        key: &str,
+        value: Bytes,
+        ttl: Duration,
+        fence: Option<Fence>,
+    ) -> Result<(), StoreError> {
+        if let (Some(register), Some(fence)) = (&self.register, fence) {
+            match register.save(key, &value, ttl, fence).await {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                Err(why) => tracing::warn!(key, "the register cannot be written: {why}"),
+            }
+        }
+        let Some(kv) = &self.kv else { return Ok(()) };
+        let seconds = ttl.as_secs().max(SHORTEST_TTL);
+        let put = kv.put_bytes(key, &value).map_err(failed)?;
+        put.expiration_ttl(seconds).execute().await.map_err(failed)
+    }
+
+    /// The register's word, else KV's: best effort, since two isolates may write at the same time,
+    /// and one may not see the other's entry for a minute.
+    pub(crate) async fn claim(&self, key: &str, how_long: Duration, clock: Millis) -> Claim {
+        if let Some(register) = &self.register {
+            return register.claim(key, how_long).await.unwrap_or_else(|why| {
+                tracing::warn!(key, "the register gives no turns: {why}");
+                Claim::Alone
+            });
+        }
+        let Some(kv) = &self.kv else { return Claim::Alone };
+        let turn = format!("{key}:turn");
+        let until = kv.get(&turn).text().await.ok().flatten();
+        let until = until.and_then(|until| until.parse().ok()).map(Millis);
+        if until.is_some_and(|until| clock < until) {
+            return Claim::Held;
+        }
+        // KV takes one write a second for a key: the turn is not taken back, it ends by itself.
+        let until = (clock + how_long).0.to_string();
+        if let Ok(put) = kv.put(&turn, until) {
+            let _ = put.expiration_ttl(SHORTEST_TTL).execute().await;
+        }
+        Claim::Granted(Fence(clock.0))
+    }
+
+    pub(crate) async fn release(&self, key: &str, fence: Fence) {
+        if let Some(register) = &self.register
+            && let Err(why) = register.release(key, fence).await
+        {
+            tracing::warn!(key, "a turn ends later than it could: {why}");
+        }
+    }
+
+    pub(crate) fn connected(&self) -> bool {
+        self.kv.is_some()
+    }
+}
+
+fn failed(error: KvError) -> StoreError {
+    StoreError(error.to_string())
+}
+
+/// The seed's name for it.
+const KV_BINDING: &str = "GEMINI_CREDS_KV";
+
+/// In seconds; KV refuses less.
+const SHORTEST_TTL: u64 = 60;
