@@ -70,7 +70,7 @@ const PROOFS: &[(&str, &str, &str)] = &[
     (
         "CODE_ASSIST_ENDPOINT",
         "conformance/errors.rs",
-        "an_upstream_that_refuses_the_connection_is_a_503",
+        "an_upstream_that_refuses_the_connection_is_unavailable",
     ),
     (
         "CODE_ASSIST_API_VERSION",

@@ -20,7 +20,7 @@ fn an_unreachable_google_keeps_nothing_from_starting() {
     assert_eq!(proxy.get("/health").status(), 200);
     assert_eq!(proxy.get("/v1beta/models").status(), 200, "the built-in models are there");
     let answer = proxy.post(GENERATE, HELLO);
-    assert_eq!(answer.verdict(), (503, "UPSTREAM_UNREACHABLE".into()), "{}", answer.text());
+    answer.came_to_nothing(proxy.is_native(), (503, "UPSTREAM_UNREACHABLE"));
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn health_asks_nobody() {
         sorted.sort_unstable();
         let wanted = ["kv_status", "metrics", "status", "timestamp", "upstream_status", "version"];
         assert_eq!(sorted, wanted);
-        assert!(answer.head.timing("proxy") < 50.0);
+        assert!(!proxy.is_native() || answer.head.timing("proxy") < 50.0);
     }
     assert_eq!(google.log().len(), before);
     assert_eq!(google.count("generateContent") + google.count("loadCodeAssist"), 0);

@@ -40,7 +40,8 @@ faults! {
     "The way upstream" in network {
         both {
             connect_refused: "nobody listens at the endpoint",
-                "503 `UPSTREAM_UNREACHABLE` with what to look at", "nothing; 3 tries";
+                "503 `UPSTREAM_UNREACHABLE` with what to look at; from the Worker perhaps 502, since its runtime has one word for both",
+                "nothing; 3 tries";
             reset_before_head: "RST as soon as the request arrives",
                 "502 `UPSTREAM_DISCONNECTED`", "3 tries";
             reset_once_before_head: "RST for the first try only",
@@ -60,12 +61,13 @@ faults! {
                 "504 `UPSTREAM_TIMEOUT`", "1 try, closed by the proxy";
             trickle: "one byte at a time, in all slower than any time-out",
                 "every event whole", "1 try";
-            garbage_bytes: "bytes that are no HTTP", "502", "3 tries";
-            informational_heads: "100 and 103 before the answer", "200", "1 try";
+            garbage_bytes: "bytes that are no HTTP", "502; from the Worker perhaps 503", "3 tries";
             idle_connection_closed: "upstream closes each connection after its answer, unannounced",
                 "200, every time", "each request once";
         }
         native {
+            informational_heads: "100 and 103 before the answer", "200", "1 try",
+                because "the runtime takes no interim answers";
             connect_stalls: "TCP connects, the TLS handshake is never answered",
                 "503 `UPSTREAM_UNREACHABLE` after `CONNECTION_TIMEOUT_MS` a try", "3 connections",
                 because "the runtime connects, and bounds that itself";

@@ -233,6 +233,16 @@ impl Answer {
         (self.status(), self.reason())
     }
 
+    /// 502 or 503 for a call that has not come to an answer. The binary knows how far it came
+    /// (`exactly`); workerd has the same words for a connection refused and one that broke.
+    #[track_caller]
+    pub(crate) fn came_to_nothing(&self, is_native: bool, exactly: (u16, &str)) {
+        let (status, reason) = self.verdict();
+        let known = [exactly, (502, "UPSTREAM_DISCONNECTED"), (503, "UPSTREAM_UNREACHABLE")];
+        let allowed = if is_native { &known[..1] } else { &known[..] };
+        assert!(allowed.contains(&(status, &*reason)), "{}", self.text());
+    }
+
     /// The `data:` payloads of an event stream in the one form that it may have.
     #[track_caller]
     pub(crate) fn events(&self) -> Vec<Value> {

@@ -130,3 +130,13 @@ fn a_whole_answer_says_its_length_and_a_stream_comes_in_chunks() {
         assert_eq!(stream.head.find("content-length"), None, "{path}");
     }
 }
+
+#[test]
+fn a_body_beyond_the_limit_is_refused_before_it_is_sent() {
+    let google = Google::new();
+    let proxy = Setup::on(&google).env("MAX_REQUEST_BODY_BYTES", "1000").start();
+    // Announced and never sent: the refusal does not wait for it.
+    let head =
+        format!("POST {GENERATE} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\n");
+    assert_eq!(proxy.ask(head).verdict(), (413, "BODY_TOO_LARGE".into()));
+}
