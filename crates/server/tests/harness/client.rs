@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::process::Subject;
+
 /// One connection to the proxy.
 pub(crate) struct Connection {
     stream: TcpStream,
@@ -136,6 +138,17 @@ impl Connection {
 
     fn ahead_text(&self) -> String {
         String::from_utf8_lossy(&self.ahead[..self.ahead.len().min(500)]).into_owned()
+    }
+}
+
+/// Leaving is a FIN to the binary. workerd takes a polite end for a client that has nothing more to
+/// say, and sees only a reset.
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if Subject::chosen() == Subject::Worker {
+            // Fails only on a socket that has gone already.
+            let _ = rustix::net::sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO));
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use crate::client::{Answer, Connection, get, post};
 use crate::google::Google;
 use crate::upstream::Upstream;
 use host::Hosted;
-use subject::Subject;
+pub(crate) use subject::Subject;
 
 /// How a proxy is to be started.
 pub(crate) struct Setup {
