@@ -2,8 +2,7 @@
 // environment, KV and the register kept on disk, cron every minute, calls to loopback allowed.
 //
 // usage: node dev.mjs [--host ADDRESS] [--port N] [--state DIR]
-// Prints `listening on http://HOST:PORT`, then what the Worker logs. Ends on SIGTERM, on SIGINT, and
-// when its standard input is closed by whoever has started it with a pipe.
+// Prints `listening on http://HOST:PORT`, then what the Worker logs. Ends on SIGTERM and on SIGINT.
 
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -74,7 +73,6 @@ async function main() {
   let ending;
   const end = () => (ending ??= (clearInterval(cron), miniflare.dispose().then(() => process.exit(0))));
   for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, end);
-  if (!process.stdin.isTTY) process.stdin.on("end", end).resume();
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) await main();

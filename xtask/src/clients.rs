@@ -104,22 +104,25 @@ fn suite(
     });
 }
 
-/// `npm ci`, unless it was done with this very lock file before.
+/// The clients' packages. Without optional natives: they do not need them.
 pub(crate) fn npm_packages(node: &Path) -> Result<(), Failure> {
-    let lock = folder().join("package-lock.json");
-    let modules = folder().join("node_modules");
-    let stamp = modules.join(".xtask-installed");
+    npm_ci(node, &folder(), &["--omit=optional"])
+}
+
+/// `npm ci` in `folder`, unless it was done with this very lock file before. Without install
+/// scripts: a pinned archive is then all that runs.
+pub(crate) fn npm_ci(node: &Path, folder: &Path, more: &[&str]) -> Result<(), Failure> {
+    let lock = folder.join("package-lock.json");
+    let stamp = folder.join("node_modules/.xtask-installed");
     if is_fresh(&stamp, &lock) {
         return Ok(());
     }
     let mut npm = Command::new("npm");
-    // Without install scripts and optional natives: the clients do not need them, and a pinned
-    // archive is then all that runs.
-    npm.args(["ci", "--ignore-scripts", "--omit=optional", "--no-audit", "--no-fund"]);
+    npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).args(more);
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = [node.to_owned()].into_iter().chain(std::env::split_paths(&path));
     let path = std::env::join_paths(folders).map_err(|why| Failure::new(why.to_string()))?;
-    process::run(npm.env("PATH", path).current_dir(folder()))?;
+    process::run(npm.env("PATH", path).current_dir(folder))?;
     remember(&stamp, &lock)
 }
 

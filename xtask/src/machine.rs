@@ -67,11 +67,21 @@ pub(crate) fn ensure(needs: &[Need]) -> Result<(), Failure> {
     let packages: Vec<&str> =
         missing.iter().flat_map(|need| need.debian_packages().iter().copied()).collect();
     let names: Vec<&str> = missing.iter().map(|need| need.name()).collect();
-    let advice = format!(
-        "this machine lacks {}.\nOn Debian or Ubuntu: sudo apt-get install {}",
-        names.join(" and "),
-        packages.join(" "),
-    );
+    let advice = format!("this machine lacks {}.", names.join(" and "));
+    install(&packages, &advice, || unmet(needs).is_empty())
+}
+
+/// Sees to it that Debian packages are there whose presence `is_met` can tell.
+pub(crate) fn debian(packages: &[&str], is_met: impl Fn() -> bool) -> Result<(), Failure> {
+    match is_met() {
+        true => Ok(()),
+        false => install(packages, "this machine lacks what the step needs.", is_met),
+    }
+}
+
+fn install(packages: &[&str], lacks: &str, is_met: impl Fn() -> bool) -> Result<(), Failure> {
+    let advice =
+        format!("{lacks}\nOn Debian or Ubuntu: sudo apt-get install {}", packages.join(" "));
     if !is_root() || !answers(Command::new("apt-get").arg("--version")) {
         return Err(Failure::new(advice));
     }
@@ -82,8 +92,8 @@ pub(crate) fn ensure(needs: &[Need]) -> Result<(), Failure> {
         apt
     };
     run(apt().arg("update"))?;
-    run(apt().args(["install", "-y", "--no-install-recommends"]).args(&packages))?;
-    if unmet(needs).is_empty() { Ok(()) } else { Err(Failure::new(advice)) }
+    run(apt().args(["install", "-y", "--no-install-recommends"]).args(packages))?;
+    if is_met() { Ok(()) } else { Err(Failure::new(advice)) }
 }
 
 /// The folder of a `node` that is new enough for the clients: the machine's own, or, where Debian

@@ -19,6 +19,7 @@ mod smoke;
 mod soak;
 mod tally;
 mod test;
+mod worker;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -55,6 +56,7 @@ enum Task {
     Smoke,
     Soak(soak::Plan),
     Test,
+    Worker(worker::Plan),
 }
 
 impl Task {
@@ -78,6 +80,7 @@ impl Task {
             "smoke" => Self::Smoke,
             "soak" => return soak::Plan::parse(rest).map(Self::Soak),
             "test" => Self::Test,
+            "worker" => return worker::Plan::parse(rest).map(Self::Worker),
             other => return Err(format!("there is no task `{other}`")),
         };
         match rest.first() {
@@ -109,6 +112,7 @@ fn run(task: &Task) -> ExitCode {
         Task::Smoke => smoke::run(&mut report),
         Task::Soak(plan) => soak::run(&mut report, plan),
         Task::Test => test::run(&mut report),
+        Task::Worker(plan) => worker::run(&mut report, plan),
     }
     report.close()
 }
@@ -147,6 +151,17 @@ Usage: cargo xtask TASK
   monitoring
             Only the last part of `test`. SHOTS=FOLDER keeps screenshots, SECONDS=N loads the
             proxy for so long before they are taken.
+  worker build
+            Builds the Cloudflare Worker into crates/worker/build and says how large it is.
+            Takes rustup's compiler if that has its source (rust-src) or can get it, else
+            Debian's rustc-web; builds worker-build and wasm-bindgen into target/tools.
+  worker dev [--port N] [--host ADDRESS] [--state DIR]
+            Builds and runs it under workerd, on PORT or 8787, with the settings that the
+            environment has, and KV kept in crates/worker/.state.
+  worker measure
+            Size, start-up time, and processor time a request next to a trivial Worker's.
+  worker test
+            What only the Worker promises, under workerd.
   smoke     The README's first command, `cargo run --release -- serve --emulator`, and a
             few requests through it.
   lint      Formatting, clippy for each crate by itself with warnings as errors, what the

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context as Cx, Poll, ready};
+use std::task::{Context as Cx, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -61,7 +61,7 @@ impl Edge {
     }
 
     /// Runs on after the answer, and after the client has left.
-    fn wait_until(&self, work: impl Future<Output = ()> + 'static) {
+    pub(crate) fn wait_until(&self, work: impl Future<Output = ()> + 'static) {
         match &self.parts.life {
             Life::Request(context) => context.wait_until(work),
             Life::Schedule(context) => context.wait_until(work),
@@ -71,7 +71,7 @@ impl Edge {
 
 impl Platform for Edge {
     type Body = Incoming;
-    type Timer = Delay;
+    type Timer = Timer;
     type Place = Place;
 
     /// The runtime's clock stands still while it computes and moves with input and output, against
@@ -92,8 +92,8 @@ impl Platform for Edge {
         u64::from_ne_bytes(bytes)
     }
 
-    fn timer(&self, how_long: Duration) -> Delay {
-        Delay::from(how_long.min(LONGEST_TIMER))
+    fn timer(&self, how_long: Duration) -> Timer {
+        Timer { ends: self.clock() + how_long, waiting: None }
     }
 
     /// One request may not wake another, so each looks for itself.
@@ -229,6 +229,30 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         if let Some(controller) = self.0.take() {
             controller.abort();
+        }
+    }
+}
+
+/// A timer that may go from one task to another, as a body's does when it is handed over: `Delay`
+/// wakes for ever whoever has polled it first.
+#[derive(Debug)]
+pub(crate) struct Timer {
+    ends: Millis,
+    waiting: Option<(Delay, Waker)>,
+}
+
+impl Future for Timer {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Cx<'_>) -> Poll<()> {
+        if !self.waiting.as_ref().is_some_and(|(_, waker)| waker.will_wake(cx.waker())) {
+            let now = Millis(Date::now().as_millis());
+            let left = now.until(self.ends).min(LONGEST_TIMER);
+            self.waiting = Some((Delay::from(left), cx.waker().clone()));
+        }
+        match &mut self.waiting {
+            Some((delay, _)) => Pin::new(delay).poll(cx),
+            None => Poll::Pending,
         }
     }
 }

@@ -8,7 +8,7 @@ use code_assist_core::proxy::Proxy;
 use code_assist_core::refusal::Refusal;
 use code_assist_core::settings::{Layer, Settings, Source};
 use worker::Env;
-use worker::js_sys::{JsString, Reflect};
+use worker::js_sys::Reflect;
 
 use crate::edge::Edge;
 use crate::log;
@@ -52,6 +52,7 @@ fn make(edge: &Edge) -> Result<Proxy, Refusal> {
 /// A variable or secret as text: `wrangler.toml` may hold numbers and booleans too.
 fn variable(env: &Env, name: &str) -> Option<String> {
     let value = Reflect::get(env, &name.into()).ok()?;
-    let is_plain = value.is_string() || value.as_f64().is_some() || value.as_bool().is_some();
-    is_plain.then(|| JsString::from(value).into())
+    let number = || value.as_f64().map(|number| number.to_string());
+    let switch = || value.as_bool().map(|switch| switch.to_string());
+    value.as_string().or_else(number).or_else(switch)
 }

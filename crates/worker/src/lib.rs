@@ -37,7 +37,7 @@ async fn fetch(mut request: HttpRequest, env: Env, context: Context) -> worker::
         request.extensions_mut().insert(peer);
     }
     let gone = request.extensions_mut().remove::<AbortSignal>();
-    reply::unless_gone(gone, proxy.handle(&edge, request)).await
+    reply::unless_gone(&edge, gone, proxy.handle(&edge, request)).await
 }
 
 /// Cron: the next access token is got before the old one expires, so that no request waits for it.

@@ -1,22 +1,27 @@
 //! From the core's answers to the runtime's.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use code_assist_core::refusal::Refusal;
 use futures_util::future::{Either, select};
 use http::header::{CONTENT_TYPE, HeaderValue};
-use http_body::Body;
-use worker::js_sys::Promise;
+use http_body::{Body, Frame};
 use worker::js_sys::futures::JsFuture;
+use worker::js_sys::{Function, Promise};
+use worker::wasm_bindgen::JsValue;
 use worker::{AbortSignal, Headers, Response, ResponseBuilder};
+
+use crate::edge::Edge;
 
 /// The answer, unless the client leaves before it begins: then the work is dropped, and with it
 /// what is in flight upstream.
 ///
 /// Without the compatibility flag `enable_request_signal` nobody is ever seen to leave.
 pub(crate) async fn unless_gone<B>(
+    edge: &Edge,
     signal: Option<AbortSignal>,
     answer: impl Future<Output = http::Response<B>>,
 ) -> worker::Result<Response>
@@ -24,7 +29,7 @@ where
     B: Body<Data = Bytes> + 'static,
 {
     match select(pin!(answer), pin!(gone(signal))).await {
-        Either::Left((response, _)) => whole_or_stream(response).await,
+        Either::Left((response, _)) => whole_or_stream(edge, response).await,
         Either::Right(((), _)) => Ok(ResponseBuilder::new().with_status(CLIENT_GONE).empty()),
     }
 }
@@ -52,12 +57,12 @@ async fn gone(signal: Option<AbortSignal>) {
 
 /// A body of known length is handed over as a whole, with its Content-Length: a stream would cost
 /// several calls between the two languages.
-async fn whole_or_stream<B>(response: http::Response<B>) -> worker::Result<Response>
+async fn whole_or_stream<B>(edge: &Edge, response: http::Response<B>) -> worker::Result<Response>
 where
     B: Body<Data = Bytes> + 'static,
 {
     let Some(length) = response.body().size_hint().exact() else {
-        return response.try_into();
+        return response.map(|body| Attended::new(edge, body)).try_into();
     };
     let (head, body) = response.into_parts();
     let mut body = pin!(body);
@@ -70,6 +75,49 @@ where
     let builder =
         ResponseBuilder::new().with_status(head.status.as_u16()).with_headers(head.headers.into());
     Ok(if bytes.is_empty() { builder.empty() } else { builder.fixed(bytes) })
+}
+
+/// A stream whose end is waited for, however it ends. When the client leaves, the runtime would else
+/// throw everything away that belongs to the request without telling anybody: no log line, and a
+/// place that never comes free.
+#[derive(Debug)]
+struct Attended<B> {
+    body: Pin<Box<B>>,
+    ended: Function,
+}
+
+impl<B> Attended<B> {
+    fn new(edge: &Edge, body: B) -> Self {
+        let mut ended = Function::default();
+        let end = Promise::new(&mut |end, _| ended = end);
+        edge.wait_until(async {
+            // It is never rejected.
+            let _ = JsFuture::from(end).await;
+        });
+        Self { body: Box::pin(body), ended }
+    }
+}
+
+impl<B> Drop for Attended<B> {
+    fn drop(&mut self) {
+        let _ = self.ended.call0(&JsValue::UNDEFINED);
+    }
+}
+
+impl<B: Body<Data = Bytes>> Body for Attended<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        self.body.as_mut().poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
 }
 
 /// nginx's number for it; nobody sees it.

@@ -1,0 +1,141 @@
+// What the Worker costs: start-up, and processor time a request inside workerd, next to two trivial
+// JavaScript Workers: one that only forwards, and one that does what the seed does (parse, wrap,
+// forward, parse, unwrap). Everything is driven the same way, in turns, over several rounds.
+//
+// usage: node measure.mjs [--rounds N] [--requests N]
+
+import { execFileSync } from "node:child_process";
+import { readdirSync, readFileSync } from "node:fs";
+import { Agent, createServer, request } from "node:http";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { Miniflare } from "miniflare";
+import { options } from "./dev.mjs";
+
+const { values } = parseArgs({ options: { rounds: { type: "string", default: "3" }, requests: { type: "string", default: "3000" } } });
+const [rounds, requests] = [Number(values.rounds), Number(values.requests)];
+const events = 20;
+
+const FORWARD = `export default { fetch(request, env) {
+  const url = new URL(request.url);
+  return fetch(env.CODE_ASSIST_ENDPOINT + "/v1internal:" + url.pathname.split(":").pop() + url.search, request);
+} };`;
+
+const SEED = `const unwrap = (event) => event.startsWith("data: ") ? "data: " + JSON.stringify(JSON.parse(event.slice(6)).response) : event;
+export default { async fetch(request, env) {
+  const url = new URL(request.url);
+  const [, model, method] = url.pathname.match(/models\\/([^:]+):(\\w+)/);
+  const body = JSON.stringify({ model, project: "p", request: await request.json() });
+  const response = await fetch(env.CODE_ASSIST_ENDPOINT + "/v1internal:" + method + url.search, {
+    method: "POST", body, headers: { "content-type": "application/json", authorization: "Bearer " + env.GOOGLE_CLOUD_ACCESS_TOKEN },
+  });
+  if (method === "generateContent") return Response.json((await response.json()).response);
+  let rest = "";
+  const events = new TransformStream({ transform(chunk, out) {
+    const parts = (rest + chunk).split(/\\r?\\n\\r?\\n/);
+    rest = parts.pop();
+    for (const part of parts) out.enqueue(unwrap(part) + "\\n\\n");
+  } });
+  const stream = response.body.pipeThrough(new TextDecoderStream()).pipeThrough(events).pipeThrough(new TextEncoderStream());
+  return new Response(stream, { headers: { "content-type": "text/event-stream" } });
+} };`;
+
+const answer = { response: { candidates: [{ content: { role: "model", parts: [{ text: "word ".repeat(400) }] }, finishReason: "STOP" }], responseId: "r" }, traceId: "t" };
+const event = { response: { candidates: [{ content: { role: "model", parts: [{ text: "word ".repeat(8) }] } }], responseId: "r" }, traceId: "t" };
+const last = { ...event, response: { ...event.response, candidates: [{ ...event.response.candidates[0], finishReason: "STOP" }] } };
+
+/** Google, as quick as can be: two kibibytes at once, or a stream of events at once. */
+const upstream = createServer((asked, response) => {
+  asked.resume().on("end", () => {
+    if (asked.url.includes("stream")) {
+      response.writeHead(200, { "content-type": "text/event-stream" });
+      for (let n = 1; n <= events; n += 1) response.write(`data: ${JSON.stringify(n < events ? event : last)}\r\n\r\n`);
+      response.end();
+    } else {
+      response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(answer));
+    }
+  });
+});
+await new Promise((listening) => upstream.listen(0, "127.0.0.1", listening));
+
+const state = mkdtempSync(join(tmpdir(), "worker-measure-"));
+const bindings = {
+  CODE_ASSIST_ENDPOINT: `http://127.0.0.1:${upstream.address().port}`,
+  GOOGLE_CLOUD_ACCESS_TOKEN: "ya29.measured",
+  GEMINI_PROJECT_ID: "measured-project",
+  VALIDATE_TOKENS_BEFORE_USE: "false",
+};
+const ours = { ...options({ bindings, host: "127.0.0.1", port: 0, state }), handleRuntimeStdio: (out, err) => (out.resume(), err.pipe(process.stderr)) };
+const trivial = (script) => ({ ...ours, script, modules: true, modulesRoot: undefined, durableObjects: {}, kvNamespaces: [] });
+const subjects = { "forwards only (JavaScript)": trivial(FORWARD), "like the seed (JavaScript)": trivial(SEED), "code-assist-proxy": ours };
+
+const agent = new Agent({ keepAlive: true, maxSockets: 16 });
+const body = JSON.stringify({ contents: [{ role: "user", parts: [{ text: "word ".repeat(100) }] }] });
+const ask = (origin, method) => new Promise((done, failed) => {
+  const asked = request(`${origin}/v1beta/models/gemini-2.5-flash:${method}`, { agent, method: "POST", headers: { "content-type": "application/json", "content-length": body.length } });
+  asked.on("response", (response) => {
+    let length = 0;
+    response.on("data", (chunk) => (length += chunk.length)).on("end", () => {
+      if (response.statusCode === 200 && length > 1000) done();
+      else failed(new Error(`${response.statusCode}, ${length} bytes`));
+    });
+  }).on("error", failed).end(body);
+});
+
+/** User and system time of the workerd that this process has started, in microseconds (proc(5)). */
+const ticks = 1e6 / Number(execFileSync("getconf", ["CLK_TCK"], { encoding: "utf8" }));
+function cpu() {
+  for (const pid of readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {
+    try {
+      const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1].split(" ");
+      if (Number(fields[1]) === process.pid && readFileSync(`/proc/${pid}/comm`, "utf8").startsWith("workerd")) {
+        return (Number(fields[11]) + Number(fields[12])) * ticks;
+      }
+    } catch {
+      // It has ended meanwhile.
+    }
+  }
+  throw new Error("no workerd is there");
+}
+
+async function load(origin, method, count) {
+  let left = count;
+  const before = cpu();
+  await Promise.all(Array.from({ length: 8 }, async () => {
+    while (left-- > 0) await ask(origin, method);
+  }));
+  return (cpu() - before) / count;
+}
+
+const results = Object.fromEntries(Object.keys(subjects).map((name) => [name, { first: [], unary: [], stream: [] }]));
+for (let round = 0; round < rounds; round += 1) {
+  for (const [name, subject] of Object.entries(subjects)) {
+    const began = performance.now();
+    const miniflare = new Miniflare(subject);
+    await miniflare.ready;
+    const { origin } = await miniflare.unsafeGetDirectURL();
+    await ask(origin, "generateContent");
+    results[name].first.push(performance.now() - began);
+    await load(origin, "generateContent", requests / 4);
+    results[name].unary.push(await load(origin, "generateContent", requests));
+    await load(origin, "streamGenerateContent?alt=sse", requests / 16);
+    results[name].stream.push(await load(origin, "streamGenerateContent?alt=sse", requests / 4));
+    await miniflare.dispose();
+  }
+}
+upstream.close();
+agent.destroy();
+rmSync(state, { recursive: true, force: true });
+
+const median = (list) => list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)];
+const spread = (list) => `${Math.round(median(list))} (${Math.round(Math.min(...list))}-${Math.round(Math.max(...list))})`;
+const base = results["forwards only (JavaScript)"];
+const ratio = (name, what) => (median(results[name][what]) / median(base[what])).toFixed(2);
+console.log(`\n${rounds} rounds of ${requests} requests; median (least-most)\n`);
+console.log("| Worker | start to first answer, ms | CPU a request, µs | ratio | CPU a stream of 20 events, µs | ratio |");
+console.log("|---|---|---|---|---|---|");
+for (const [name, { first, unary, stream }] of Object.entries(results)) {
+  console.log(`| ${name} | ${spread(first)} | ${spread(unary)} | ${ratio(name, "unary")} | ${spread(stream)} | ${ratio(name, "stream")} |`);
+}

@@ -1,0 +1,198 @@
+// What only the Worker promises. What both builds promise is in crates/server/tests/conformance.
+
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { afterEach, test } from "node:test";
+import { ask, google, isolates, stream, wranglerToml } from "./world.mjs";
+
+const ended = [];
+/** Stopped when its test is over, however it ends. */
+const until = async (made) => {
+  const thing = await made;
+  ended.push(thing);
+  return thing;
+};
+afterEach(async () => {
+  while (ended.length) await ended.pop().stop();
+});
+
+test("events that upstream sends 200 ms apart arrive 200 ms apart", async () => {
+  const upstream = await until(google());
+  const { origins } = await until(isolates(1, upstream.env));
+  await (await ask(origins[0])).text();
+  await upstream.script([{ match: { rpc: "streamGenerateContent" }, event_interval_ms: 200 }]);
+  const response = await stream(origins[0], "one two three four five six seven");
+  const arrivals = [];
+  for await (const chunk of response.body) {
+    if (Buffer.from(chunk).includes("data: ")) arrivals.push(performance.now());
+  }
+  const gaps = arrivals.slice(1).map((at, index) => at - arrivals[index]);
+  assert.ok(gaps.length >= 3, `${gaps}`);
+  assert.ok(gaps.every((gap) => gap > 120 && gap < 320), `${gaps}`);
+});
+
+test("200 cold requests to 20 fresh isolates cause one refresh and one discovery", async () => {
+  const upstream = await until(google());
+  await upstream.state({ token_delay_ms: 300 });
+  const { origins } = await until(isolates(20, upstream.expired));
+  const answers = await Promise.all(Array.from({ length: 200 }, (_, n) => ask(origins[n % 20], `number ${n}`)));
+  assert.deepEqual(new Set(answers.map(({ status }) => status)), new Set([200]));
+  await Promise.all(answers.map((answer) => answer.arrayBuffer()));
+  const { token, loadCodeAssist, generateContent } = await upstream.counts();
+  assert.deepEqual({ token, loadCodeAssist, generateContent }, { token: 1, loadCodeAssist: 1, generateContent: 200 });
+});
+
+test("without the register a burst of cold isolates is answered all the same", async (t) => {
+  const upstream = await until(google());
+  await upstream.state({ token_delay_ms: 300 });
+  const { origins } = await until(isolates(10, upstream.expired, { register: false }));
+  const answers = await Promise.all(Array.from({ length: 100 }, (_, n) => ask(origins[n % 10], `number ${n}`)));
+  assert.deepEqual(new Set(answers.map(({ status }) => status)), new Set([200]));
+  const { token } = await upstream.counts();
+  t.diagnostic(`${token} refreshes by 10 isolates that take turns over KV`);
+  assert.ok(token >= 1 && token <= 10, `${token}`);
+});
+
+test("10,000 requests cost a handful of reads and writes of KV", async (t) => {
+  const upstream = await until(google());
+  const { origins: [origin], kv } = await until(isolates(1, upstream.expired, { register: false, counting: true }));
+  const one = async (n) => {
+    const answer = await ask(origin, `number ${n}`);
+    assert.equal(answer.status, 200);
+    await answer.arrayBuffer();
+  };
+  await one(0);
+  for (let begun = 1; begun < 10_000; ) {
+    const batch = Array.from({ length: Math.min(64, 10_000 - begun) }, () => one(begun++));
+    await Promise.all(batch);
+  }
+  for (let looks = 0; looks < 20; looks += 1) await (await fetch(`${origin}/health`)).arrayBuffer();
+  const counts = await (await fetch(`${origin}/__counts`)).json();
+  t.diagnostic(`10,000 requests and 20 health checks: ${JSON.stringify(counts)}`);
+  assert.ok(counts.get <= 10 && counts.put <= 4 && counts.list === 0 && counts.delete === 0, JSON.stringify(counts));
+  const names = (await kv.list()).keys.map(({ name }) => name).sort();
+  assert.deepEqual(names, ["oauth_token_cache", "oauth_token_cache:turn", "project_id_cache", "project_id_cache:turn"]);
+});
+
+test("the seed's own entries are used as they are", async () => {
+  const upstream = await until(google());
+  const { origins: [origin], kv } = await until(isolates(1, upstream.expired));
+  const { access_token } = JSON.parse(upstream.env.GCP_SERVICE_ACCOUNT);
+  const now = Date.now();
+  await kv.put("oauth_token_cache", JSON.stringify({
+    access_token, expiry_date: now + 3_000_000, refresh_count: 4, last_used: now, created_at: now,
+    token_type: "Bearer", scope: "https://www.googleapis.com/auth/cloud-platform",
+  }));
+  await kv.put("project_id_cache", JSON.stringify({
+    project_id: "emulator-project", discovered_at: now, ttl: now + 3_000_000, source: "discovery", validation_count: 1,
+  }));
+  assert.equal((await ask(origin)).status, 200);
+  const { token = 0, loadCodeAssist = 0 } = await upstream.counts();
+  assert.deepEqual({ token, loadCodeAssist }, { token: 0, loadCodeAssist: 0 });
+});
+
+test("cron gets the next token before the old one expires, and leaves a young one alone", async () => {
+  const upstream = await until(google("--token-lifetime", "240"));
+  const { origins: [origin], cron, kv } = await until(isolates(1, upstream.expired));
+  await cron();
+  assert.equal((await upstream.counts()).token, 1);
+  const stored = JSON.parse(await kv.get("oauth_token_cache"));
+  assert.ok(stored.expiry_date > Date.now());
+  await cron();
+  assert.equal((await upstream.counts()).token, 1, "it is young");
+  assert.equal((await ask(origin)).status, 200);
+  assert.equal((await upstream.counts()).token, 1, "no request had to wait for one");
+});
+
+test("a cron run in a cold isolate renews the stored token that is about to expire", async () => {
+  const upstream = await until(google());
+  const { cron, kv } = await until(isolates(1, upstream.expired));
+  const { access_token } = JSON.parse(upstream.env.GCP_SERVICE_ACCOUNT);
+  await kv.put("oauth_token_cache", JSON.stringify({ access_token, expiry_date: Date.now() + 90_000, refresh_count: 1 }));
+  await cron();
+  const stored = JSON.parse(await kv.get("oauth_token_cache"));
+  assert.equal((await upstream.counts()).token, 1);
+  assert.ok(stored.expiry_date > Date.now() + 3_000_000, JSON.stringify(stored));
+});
+
+test("without KV it serves from memory and says so", async () => {
+  const upstream = await until(google());
+  const { origins: [origin] } = await until(isolates(1, upstream.expired, { kv: false, register: false }));
+  assert.equal((await ask(origin)).status, 200);
+  assert.equal((await (await fetch(`${origin}/health`)).json()).kv_status, "disconnected");
+});
+
+test("settings that cannot be used are told, all of them, and nothing leaves", async () => {
+  const upstream = await until(google());
+  const bindings = { ...upstream.env, MAX_RETRY_ATTEMPTS: "many", LOG_LEVEL: "loud" };
+  const { origins: [origin] } = await until(isolates(1, bindings));
+  const answer = await ask(origin);
+  const { error } = await answer.json();
+  assert.equal(answer.status, 503);
+  assert.equal(error.details[0].reason, "SETTINGS_INVALID");
+  assert.match(error.message, /MAX_RETRY_ATTEMPTS.*LOG_LEVEL|LOG_LEVEL.*MAX_RETRY_ATTEMPTS/);
+  assert.equal((await upstream.counts()).generateContent ?? 0, 0);
+});
+
+test("numbers and booleans of wrangler.toml are settings too", async () => {
+  const upstream = await until(google());
+  const bindings = { ...upstream.env, MAX_REQUEST_BODY_BYTES: 1024, VALIDATE_TOKENS_BEFORE_USE: false };
+  const { origins: [origin] } = await until(isolates(1, bindings));
+  assert.equal((await ask(origin, "x".repeat(2000))).status, 413);
+  assert.equal((await ask(origin)).status, 200);
+  assert.equal((await upstream.counts()).tokeninfo ?? 0, 0);
+});
+
+test("without keys only loopback names are answered, with ALLOW_UNAUTHENTICATED every name", async () => {
+  const upstream = await until(google());
+  const bindings = { ...upstream.env, ALLOW_UNAUTHENTICATED: "true" };
+  const [closed] = (await until(isolates(1, upstream.env))).origins;
+  const [open] = (await until(isolates(1, bindings))).origins;
+  const { request } = await import("node:http");
+  const health = (origin) => new Promise((resolve, reject) => {
+    const asked = request(`${origin}/health/detailed`, { headers: { host: "proxy.example.workers.dev" } });
+    asked.on("response", (answer) => resolve(answer.resume().statusCode)).on("error", reject).end();
+  });
+  assert.equal(await health(closed), 403);
+  assert.equal(await health(open), 200);
+});
+
+test("a client that breaks off before the answer begins cancels the call upstream", async () => {
+  const upstream = await until(google());
+  const { origins: [origin], lines } = await until(isolates(1, upstream.env));
+  await (await ask(origin)).text();
+  await upstream.script([{ match: { rpc: "generateContent" }, times: 1, delay_ms: 5000 }]);
+  const { connect } = await import("node:net");
+  const { hostname, port } = new URL(origin);
+  const socket = connect(Number(port), hostname);
+  const body = JSON.stringify({ contents: [{ parts: [{ text: "Bye" }] }] });
+  socket.write(`POST /v1beta/models/gemini-2.5-flash:generateContent HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
+  await eventually(async () => (await upstream.counts()).generateContent === 2);
+  // A reset: workerd takes a connection's polite end for one that only has nothing more to say.
+  socket.resetAndDestroy();
+  await eventually(() => lines.some((line) => line.includes('"outcome":"client_gone"')));
+});
+
+test("wrangler would deploy it, to staging and to production", () => {
+  const folder = fileURLToPath(new URL("..", import.meta.url));
+  for (const environment of ["staging", "production"]) {
+    const out = spawnSync(
+      "node_modules/.bin/wrangler",
+      ["deploy", "--dry-run", "--env", environment, "--outdir", `build/dry-run-${environment}`],
+      { cwd: folder, encoding: "utf8", timeout: 60_000, env: { ...process.env, CI: "1", WRANGLER_SEND_METRICS: "false" } },
+    );
+    assert.equal(out.status, 0, out.stdout + out.stderr);
+    assert.match(out.stdout, /env\.GEMINI_CREDS_KV/);
+    assert.match(out.stdout, /env\.TURN_REGISTER/);
+  }
+  assert.doesNotMatch(wranglerToml, /account_id|[0-9a-f]{32}/, "no ids of anybody");
+});
+
+async function eventually(holds) {
+  for (let looks = 0; looks < 200; looks += 1) {
+    if (await holds()) return;
+    await new Promise((resolve) => setTimeout(resolve, 25));
+  }
+  assert.fail(`never: ${holds}`);
+}

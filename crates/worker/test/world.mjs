@@ -1,0 +1,119 @@
+// What the Worker's tests stand on: the emulator as Google, and isolates under workerd. Each "isolate"
+// is a Worker of its own in one workerd, all of them bound to the same KV and the same register.
+
+import { spawn } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { Miniflare } from "miniflare";
+import { options } from "../dev.mjs";
+
+const emulator = process.env.EMULATOR ?? fileURLToPath(new URL("../../../target/debug/code-assist-emulator", import.meta.url));
+
+/** The strict stand-in for Google, on a free port. */
+export async function google(...flags) {
+  const child = spawn(emulator, ["--port", "0", ...flags], { stdio: ["ignore", "pipe", "inherit"] });
+  const env = {};
+  for await (const line of createInterface({ input: child.stdout })) {
+    const [, name, value] = line.match(/^ {2}export (\w+)='?(.*?)'?$/) ?? [];
+    if (name) env[name] ??= value;
+    if (env.GCP_SERVICE_ACCOUNT) break;
+  }
+  child.stdout.resume();
+  const base = env.CODE_ASSIST_ENDPOINT;
+  const control = async (path, body) => {
+    const response = await fetch(`${base}/__emulator/${path}`, body && { method: "POST", body: JSON.stringify(body) });
+    if (!response.ok) throw new Error(`${path}: ${await response.text()}`);
+    return response.json();
+  };
+  return {
+    env,
+    /** The same login, with an access token that is dead. */
+    expired: { ...env, GCP_SERVICE_ACCOUNT: expired(env.GCP_SERVICE_ACCOUNT) },
+    counts: () => control("counts"),
+    script: (rules) => control("script", rules),
+    state: (change) => control("state", change),
+    stop: () => child.kill(),
+  };
+}
+
+function expired(login) {
+  return JSON.stringify({ ...JSON.parse(login), expiry_date: Date.now() - 60_000 });
+}
+
+/** So many isolates, cold. */
+export async function isolates(count, bindings, { register = true, kv = true, counting = false } = {}) {
+  const state = mkdtempSync(join(tmpdir(), "worker-test-"));
+  const host = "127.0.0.1";
+  const home = "isolate-0";
+  const { log, defaultPersistRoot, handleRuntimeStdio, cf, ...one } = options({ bindings, host, port: 0, state });
+  const lines = [];
+  const workers = Array.from({ length: count }, (_, index) => ({
+    ...one,
+    name: `isolate-${index}`,
+    kvNamespaces: kv ? one.kvNamespaces : [],
+    durableObjects: register
+      ? { TURN_REGISTER: { className: "TurnRegister", scriptName: home, useSQLite: true } }
+      : {},
+    ...(counting && { modules: [{ type: "ESModule", path: join(one.modulesRoot, "counting.js"), contents: COUNTING }, ...one.modules] }),
+  }));
+  const miniflare = new Miniflare({
+    defaultPersistRoot: state,
+    cf,
+    log,
+    handleRuntimeStdio(...outputs) {
+      for (const output of outputs) createInterface({ input: output }).on("line", (line) => lines.push(line));
+    },
+    workers,
+  });
+  await miniflare.ready;
+  const origins = await Promise.all(workers.map(async ({ name }) => (await miniflare.unsafeGetDirectURL(name)).origin));
+  return {
+    origins,
+    lines,
+    kv: kv && (await miniflare.getKVNamespace("GEMINI_CREDS_KV", home)),
+    cron: async () => (await miniflare.getWorker(home)).scheduled({ cron: "* * * * *" }),
+    stop: async () => {
+      await miniflare.dispose();
+      rmSync(state, { recursive: true, force: true });
+    },
+  };
+}
+
+/** One question, answered whole. */
+export function ask(origin, text = "Hello") {
+  return fetch(`${origin}/v1beta/models/gemini-2.5-flash:generateContent`, question(text));
+}
+
+/** The same as a stream. */
+export function stream(origin, text = "Hello") {
+  return fetch(`${origin}/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse`, question(text));
+}
+
+function question(text) {
+  const body = JSON.stringify({ contents: [{ role: "user", parts: [{ text }] }] });
+  return { method: "POST", headers: { "content-type": "application/json" }, body };
+}
+
+export const wranglerToml = readFileSync(new URL("../wrangler.toml", import.meta.url), "utf8");
+
+/** The built Worker, and before its KV somebody who counts. */
+const COUNTING = `
+import { WorkerEntrypoint } from "cloudflare:workers";
+import Built from "./index.js";
+export { TurnRegister } from "./index.js";
+const counts = { get: 0, put: 0, list: 0, delete: 0 };
+const counted = (kv) => Object.fromEntries(["get", "getWithMetadata", "put", "list", "delete"].map((name) => [
+  name,
+  (...words) => { counts[name === "getWithMetadata" ? "get" : name] += 1; return kv[name](...words); },
+]));
+export default class extends WorkerEntrypoint {
+  fetch(request) {
+    if (new URL(request.url).pathname === "/__counts") return Response.json(counts);
+    const env = { ...this.env, GEMINI_CREDS_KV: counted(this.env.GEMINI_CREDS_KV) };
+    return Built.prototype.fetch.call({ env, ctx: this.ctx }, request);
+  }
+}
+`;
