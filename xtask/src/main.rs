@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, reason = "a command-line tool talks to its user")]
 
 mod clients;
+mod conformance;
 mod deny;
 mod docs;
 mod fuzz;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
 enum Task {
     Ci,
     Clients,
+    Conformance,
     Deny,
     Docs,
     Fuzz(fuzz::Plan),
@@ -68,6 +70,7 @@ impl Task {
         let task = match name.as_str() {
             "ci" => Self::Ci,
             "clients" => Self::Clients,
+            "conformance" => Self::Conformance,
             "deny" => Self::Deny,
             "docs" => Self::Docs,
             "fuzz" => return fuzz::Plan::parse(rest).map(Self::Fuzz),
@@ -99,6 +102,7 @@ fn run(task: &Task) -> ExitCode {
             soak::run(&mut report, &soak::Plan::default());
         }
         Task::Clients => clients::run(&mut report),
+        Task::Conformance => conformance::run(&mut report),
         Task::Deny => deny::run(&mut report),
         Task::Docs => docs::run(&mut report),
         Task::Fuzz(plan) => fuzz::run(&mut report, plan),
@@ -141,6 +145,9 @@ Usage: cargo xtask TASK
             Needs Rust, Node, Python 3 with venv, promtool and Chromium; on Debian and Ubuntu,
             as root, what is missing is installed with apt-get. Closes with `N passed, N failed`.
   clients   Only the clients' part of `test`.
+  conformance
+            The cases that hold for the native binary and for the Worker, run for each and put
+            side by side. The Worker has to have been built.
   monitoring
             Only the last part of `test`. SHOTS=FOLDER keeps screenshots, SECONDS=N loads the
             proxy for so long before they are taken.
@@ -199,9 +206,19 @@ mod tests {
 
     #[test]
     fn every_task_in_the_help_can_be_parsed() {
-        for name in
-            ["test", "clients", "monitoring", "smoke", "lint", "deny", "fuzz", "soak", "docs", "ci"]
-        {
+        for name in [
+            "test",
+            "clients",
+            "conformance",
+            "monitoring",
+            "smoke",
+            "lint",
+            "deny",
+            "fuzz",
+            "soak",
+            "docs",
+            "ci",
+        ] {
             let listed = [' ', '\n'].map(|end| format!("\n  {name}{end}"));
             assert!(listed.iter().any(|line| HELP.contains(line)), "{name} is not in the help");
             assert!(parse(name).is_ok(), "{name}");

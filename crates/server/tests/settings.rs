@@ -18,41 +18,67 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use code_assist_core::settings::KNOBS;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::client::{Connection, get, post};
 use crate::google::Google;
 use crate::process::Setup;
-use crate::upstream::Upstream;
 
 /// Setting, file below `tests`, test. The test's text has to name the setting.
 const PROOFS: &[(&str, &str, &str)] = &[
     ("HOST", "settings.rs", "host_is_where_it_listens"),
     ("PORT", "serve/start.rs", "a_port_that_is_taken_is_told_and_ends_with_1"),
-    ("PROXY_API_KEYS", "serve/access.rs", "a_missing_or_wrong_key_is_a_401_and_nothing_leaves"),
+    (
+        "PROXY_API_KEYS",
+        "conformance/access.rs",
+        "a_missing_or_wrong_key_is_a_401_and_nothing_leaves",
+    ),
     ("ALLOW_UNAUTHENTICATED", "serve/start.rs", "a_public_address_without_keys_is_refused"),
-    ("ALLOWED_ORIGINS", "serve/access.rs", "web_pages_get_in_only_from_allowed_origins"),
+    ("ALLOWED_ORIGINS", "conformance/access.rs", "web_pages_get_in_only_from_allowed_origins"),
     ("TRUST_FORWARDED_FOR", "faults/limits.rs", "rate_limit_forged"),
     ("RATE_LIMIT_MAX_REQUESTS", "faults/limits.rs", "rate_limit"),
     ("RATE_LIMIT_WINDOW_MS", "faults/limits.rs", "rate_limit"),
-    ("GOOGLE_CLOUD_ACCESS_TOKEN", "serve/credentials.rs", "every_source_of_credentials_serves"),
-    ("GCP_SERVICE_ACCOUNT", "serve/credentials.rs", "every_source_of_credentials_serves"),
-    ("GEMINI_OAUTH_CREDS_FILE", "serve/credentials.rs", "every_source_of_credentials_serves"),
-    ("OAUTH_CLIENT_ID", "serve/wiring.rs", "version_aliases_and_oauth_client_are_settings"),
-    ("OAUTH_CLIENT_SECRET", "serve/wiring.rs", "version_aliases_and_oauth_client_are_settings"),
-    ("GEMINI_PROJECT_ID", "serve/project.rs", "a_project_that_is_set_is_used_without_asking"),
+    (
+        "GOOGLE_CLOUD_ACCESS_TOKEN",
+        "conformance/credentials.rs",
+        "every_variable_with_credentials_serves",
+    ),
+    ("GCP_SERVICE_ACCOUNT", "conformance/credentials.rs", "every_variable_with_credentials_serves"),
+    ("GEMINI_OAUTH_CREDS_FILE", "serve/credentials.rs", "a_file_serves_wherever_it_is_said_to_be"),
+    ("OAUTH_CLIENT_ID", "conformance/settings.rs", "version_aliases_and_oauth_client_are_settings"),
+    (
+        "OAUTH_CLIENT_SECRET",
+        "conformance/settings.rs",
+        "version_aliases_and_oauth_client_are_settings",
+    ),
+    ("GEMINI_PROJECT_ID", "conformance/project.rs", "a_project_that_is_set_is_used_without_asking"),
     ("PROJECT_ID_CACHE_TTL_HOURS", "settings.rs", "a_project_is_kept_as_long_as_was_set"),
-    ("TOKEN_REFRESH_BUFFER_MINUTES", "settings.rs", "a_token_is_renewed_as_early_as_was_set"),
+    (
+        "TOKEN_REFRESH_BUFFER_MINUTES",
+        "conformance/settings.rs",
+        "a_token_is_renewed_as_early_as_was_set",
+    ),
     ("TOKEN_CACHE_TTL_HOURS", "settings.rs", "a_token_is_stored_as_long_as_was_set"),
-    ("VALIDATE_TOKENS_BEFORE_USE", "serve/credentials.rs", "a_loaded_token_is_validated_once"),
+    (
+        "VALIDATE_TOKENS_BEFORE_USE",
+        "conformance/credentials.rs",
+        "a_loaded_token_is_validated_once",
+    ),
     ("KV_URL", "serve/start.rs", "a_killed_proxy_finds_token_and_project_again"),
-    ("CODE_ASSIST_ENDPOINT", "serve/errors.rs", "an_upstream_that_refuses_the_connection_is_a_503"),
-    ("CODE_ASSIST_API_VERSION", "serve/wiring.rs", "version_aliases_and_oauth_client_are_settings"),
+    (
+        "CODE_ASSIST_ENDPOINT",
+        "conformance/errors.rs",
+        "an_upstream_that_refuses_the_connection_is_unavailable",
+    ),
+    (
+        "CODE_ASSIST_API_VERSION",
+        "conformance/settings.rs",
+        "version_aliases_and_oauth_client_are_settings",
+    ),
     ("OAUTH_TOKEN_URL", "faults/credentials.rs", "token_endpoint_down"),
-    ("OAUTH_TOKENINFO_URL", "settings.rs", "tokens_are_validated_where_was_set"),
+    ("OAUTH_TOKENINFO_URL", "conformance/settings.rs", "tokens_are_validated_where_was_set"),
     (
         "ENABLE_CONNECTION_POOLING",
         "serve/wiring.rs",
@@ -66,22 +92,38 @@ const PROOFS: &[(&str, &str, &str)] = &[
         "serve/wiring.rs",
         "an_idle_upstream_connection_is_closed_after_its_time",
     ),
-    ("MODEL_ALIASES", "serve/wiring.rs", "version_aliases_and_oauth_client_are_settings"),
-    ("ENABLE_MODEL_NAME_CACHE", "settings.rs", "the_catalogue_is_kept_unless_told_otherwise"),
+    ("MODEL_ALIASES", "conformance/settings.rs", "version_aliases_and_oauth_client_are_settings"),
+    (
+        "ENABLE_MODEL_NAME_CACHE",
+        "conformance/settings.rs",
+        "the_catalogue_is_kept_unless_told_otherwise",
+    ),
     ("MAX_RETRY_ATTEMPTS", "faults/tries.rs", "error_500_always"),
-    ("RETRY_BASE_DELAY_MS", "settings.rs", "pauses_between_tries_are_as_long_as_was_set"),
-    ("RETRY_MAX_DELAY_MS", "settings.rs", "pauses_between_tries_are_as_long_as_was_set"),
+    (
+        "RETRY_BASE_DELAY_MS",
+        "conformance/settings.rs",
+        "pauses_between_tries_are_as_long_as_was_set",
+    ),
+    (
+        "RETRY_MAX_DELAY_MS",
+        "conformance/settings.rs",
+        "pauses_between_tries_are_as_long_as_was_set",
+    ),
     ("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "faults/sharing.rs", "cached_while_open"),
     ("CIRCUIT_BREAKER_TIMEOUT_MS", "faults/tries.rs", "recovery"),
     (
         "MAX_REQUEST_BODY_BYTES",
-        "serve/bytes.rs",
+        "conformance/bytes.rs",
         "a_body_beyond_the_limit_is_a_413_however_it_comes",
     ),
     ("MAX_EVENT_BYTES", "faults/answers.rs", "event_too_long"),
     ("MAX_CONCURRENT_REQUESTS", "faults/limits.rs", "one_at_a_time"),
     ("QUEUE_TIMEOUT_MS", "faults/limits.rs", "queue_timeout"),
-    ("REQUEST_DEDUP_WINDOW_MS", "settings.rs", "equal_requests_are_shared_as_long_as_was_set"),
+    (
+        "REQUEST_DEDUP_WINDOW_MS",
+        "conformance/settings.rs",
+        "equal_requests_are_shared_as_long_as_was_set",
+    ),
     ("RESPONSE_CACHE_TTL_SECONDS", "faults/sharing.rs", "cached_answer"),
     ("RESPONSE_CACHE_MAX_BYTES", "faults/sharing.rs", "cache_full"),
     (
@@ -146,90 +188,6 @@ fn a_token_is_stored_as_long_as_was_set() {
         let left = left - now();
         assert!((seconds - 20..=seconds).contains(&left), "{left} s left of {hours} h");
     }
-}
-
-#[test]
-fn a_token_is_renewed_as_early_as_was_set() {
-    for (minutes, refreshes) in [("5", 0), ("15", 1)] {
-        let google = Google::new();
-        let mut login: Value = serde_json::from_str(&google.login()).unwrap();
-        login["expiry_date"] = json!((now() + 600) * 1000);
-        let proxy = Setup::on(&google)
-            .login(&login.to_string())
-            .env("VALIDATE_TOKENS_BEFORE_USE", "false")
-            .env("TOKEN_REFRESH_BUFFER_MINUTES", minutes)
-            .start();
-        for _ in 0..3 {
-            assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
-            thread::sleep(Duration::from_millis(100));
-        }
-        assert_eq!(google.count("token"), refreshes, "{minutes} minutes before the end");
-    }
-}
-
-#[test]
-fn tokens_are_validated_where_was_set() {
-    let google = Google::new();
-    let tokeninfo = Upstream::answering("200 OK", "", r#"{"expires_in":"3000"}"#);
-    let address = format!("{}/some/info", tokeninfo.url());
-    let proxy = Setup::on(&google).env("OAUTH_TOKENINFO_URL", address).start();
-    assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
-    assert_eq!(google.count("tokeninfo"), 0);
-    let received = tokeninfo.received();
-    assert_eq!(received.len(), 1);
-    assert!(received[0].head.contains(" /some/info"), "{}", received[0].head);
-}
-
-#[test]
-fn the_catalogue_is_kept_unless_told_otherwise() {
-    for (keep, asked) in [("true", 1), ("false", 3)] {
-        let google = Google::new();
-        let proxy = Setup::on(&google).env("ENABLE_MODEL_NAME_CACHE", keep).start();
-        for _ in 0..3 {
-            assert_eq!(proxy.get("/v1beta/models").status(), 200);
-        }
-        assert_eq!(google.count("retrieveUserQuota"), asked, "ENABLE_MODEL_NAME_CACHE={keep}");
-    }
-}
-
-#[test]
-fn pauses_between_tries_are_as_long_as_was_set() {
-    let broken = r#"{"error":{"code":500,"message":"x","status":"INTERNAL"}}"#;
-    let upstream = Upstream::answering("500 Internal Server Error", "", broken);
-    let took = |base: &str, most: &str| {
-        let proxy = Setup::at(&upstream)
-            .env("MAX_RETRY_ATTEMPTS", "4")
-            .env("RETRY_BASE_DELAY_MS", base)
-            .env("RETRY_MAX_DELAY_MS", most)
-            .start();
-        let begun = Instant::now();
-        assert_eq!(proxy.post(GENERATE, HELLO).status(), 500);
-        begun.elapsed()
-    };
-    let none = took("0", "30000");
-    assert!(none < Duration::from_millis(500), "{none:?} without a pause");
-    let capped = took("60000", "50");
-    assert!(capped < Duration::from_millis(700), "{capped:?} with at most 50 ms four times");
-    // Four draws between 0 and 1 s: less than 0.1 s in all once in 240,000 runs.
-    let some = took("1000", "1000");
-    assert!(some > Duration::from_millis(100), "{some:?} with up to a second four times");
-}
-
-#[test]
-fn equal_requests_are_shared_as_long_as_was_set() {
-    let upstream = Upstream::answering("200 OK", "", r#"{"response":{}}"#);
-    let proxy = Setup::at(&upstream)
-        .env("RESPONSE_CACHE_TTL_SECONDS", "0")
-        .env("REQUEST_DEDUP_WINDOW_MS", "500")
-        .start();
-    let mut connection = Connection::to(&proxy.address);
-    let certain = HELLO.replace("}]}]}", "}]}],\"generationConfig\":{\"temperature\":0}}");
-    let mut ask = || connection.ask(post(GENERATE, &[], &certain)).header("x-cache").to_owned();
-    assert_eq!([ask(), ask(), ask()], ["MISS", "COALESCED", "COALESCED"]);
-    thread::sleep(Duration::from_millis(600));
-    assert_eq!(ask(), "MISS");
-    assert_eq!(upstream.received().len(), 2);
-    assert_eq!(proxy.ask(get("/health", &[])).status(), 200);
 }
 
 /// Serves a request from a store in a file, stops, and exports an entry of it.

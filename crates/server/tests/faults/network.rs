@@ -19,8 +19,9 @@ use crate::upstream::Upstream;
 pub(crate) fn connect_refused() -> Vec<Bench> {
     let bench = Bench::before(&[nowhere()], &[]);
     let answer = bench.post(GENERATE, HELLO);
-    assert_eq!(answer.verdict(), (503, "UPSTREAM_UNREACHABLE".into()));
-    assert!(answer.text().contains("CODE_ASSIST_ENDPOINT"), "{}", answer.text());
+    answer.came_to_nothing(bench.is_native(), (503, "UPSTREAM_UNREACHABLE"));
+    let told = answer.text().contains("CODE_ASSIST_ENDPOINT");
+    assert!(told || !bench.is_native(), "{}", answer.text());
     assert_eq!(bench.last_line(1)["retries"], 2);
     vec![bench]
 }
@@ -220,7 +221,8 @@ pub(crate) fn garbage_bytes() -> Vec<Bench> {
     });
     let bench = Bench::at(&upstream, &[]);
     let answer = bench.post(GENERATE, HELLO);
-    assert_eq!(answer.status(), 502, "{}", answer.text());
+    let told = answer.status();
+    assert!(told == 502 || told == 503 && !bench.is_native(), "{}", answer.text());
     assert_eq!(upstream.received().len(), 3);
     vec![bench]
 }

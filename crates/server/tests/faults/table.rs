@@ -4,33 +4,67 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-/// Makes a test of each row, named like it, and the table of all.
+use crate::bench::Bench;
+
+/// Makes a test of each row, named like it, and the table of all. Those below `both` run for either
+/// subject, as `both::NAME`; those below `native` only for the binary, as `native::NAME`.
 macro_rules! faults {
     ($($title:literal in $room:ident {
-        $($name:ident: $fault:literal, $client:literal, $upstream:literal;)*
+        both {
+            $($name:ident: $fault:literal, $client:literal, $upstream:literal;)*
+        }
+        native {
+            $($own:ident: $own_fault:literal, $own_client:literal, $own_upstream:literal,
+                because $reason:literal;)*
+        }
     })*) => {
-        $($(
-            #[test]
-            fn $name() {
-                let benches: Vec<$crate::bench::Bench> = $crate::$room::$name();
-                for bench in benches {
-                    bench.leaks_nothing();
+        mod both {
+            $($(
+                #[test]
+                fn $name() {
+                    $crate::table::run($crate::$room::$name);
                 }
-            }
-        )*)*
+            )*)*
+        }
+
+        mod native {
+            $($(
+                #[test]
+                fn $own() {
+                    $crate::table::run($crate::$room::$own);
+                }
+            )*)*
+        }
 
         const TABLE: &[$crate::table::Group] = &[$($crate::table::Group {
             title: $title,
-            rows: &[$($crate::table::Row {
-                name: stringify!($name),
-                fault: $fault,
-                client: $client,
-                upstream: $upstream,
-            },)*],
+            rows: &[
+                $($crate::table::Row {
+                    name: stringify!($name),
+                    fault: $fault,
+                    client: $client,
+                    upstream: $upstream,
+                    native: None,
+                },)*
+                $($crate::table::Row {
+                    name: stringify!($own),
+                    fault: $own_fault,
+                    client: $own_client,
+                    upstream: $own_upstream,
+                    native: Some($reason),
+                },)*
+            ],
         },)*];
     };
 }
 pub(crate) use faults;
+
+/// Runs a row, and looks at what it has left behind.
+pub(crate) fn run(row: fn() -> Vec<Bench>) {
+    for bench in row() {
+        bench.leaks_nothing();
+    }
+}
 
 /// Rows under one heading.
 pub(crate) struct Group {
@@ -44,6 +78,8 @@ pub(crate) struct Row {
     pub(crate) fault: &'static str,
     pub(crate) client: &'static str,
     pub(crate) upstream: &'static str,
+    /// Why it says nothing of the Worker.
+    pub(crate) native: Option<&'static str>,
 }
 
 #[test]
@@ -67,15 +103,17 @@ fn there_are_more_than_forty_faults() {
 
 fn page(table: &[Group]) -> String {
     let count: usize = table.iter().map(|group| group.rows.len()).sum();
-    let mut page = INTRODUCTION.replace("COUNT", &count.to_string());
+    let rows = table.iter().flat_map(|group| group.rows);
+    let native = rows.filter(|row| row.native.is_some()).count();
+    let mut page = INTRODUCTION
+        .replace("COUNT", &count.to_string())
+        .replace("BOTH", &(count - native).to_string());
     for group in table {
         let _ = write!(page, "\n## {}\n\n{HEADER}", group.title);
         for row in group.rows {
-            let _ = writeln!(
-                page,
-                "| `{}` | {} | {} | {} |",
-                row.name, row.fault, row.client, row.upstream
-            );
+            let Row { name, fault, client, upstream, native } = row;
+            let worker = native.map_or_else(|| "yes".to_owned(), |why| format!("no: {why}"));
+            let _ = writeln!(page, "| `{name}` | {fault} | {client} | {upstream} | {worker} |");
         }
     }
     page.push_str(CLOSING);
@@ -92,6 +130,9 @@ emulator or of an upstream whose every byte the row writes. A row asserts what t
 upstream saw, and that nothing is left behind: after it, nothing is in flight or in line, and no
 file descriptor is open that was not open before.
 
+BOTH of them run against the Cloudflare Worker too, under workerd (`cargo xtask conformance`), where
+nobody looks at file descriptors; the last column says why the others do not.
+
 All of them, or one by its name:
 
 ```sh
@@ -102,7 +143,8 @@ cargo test -p code-assist-proxy --test faults -- reset_before_head
 Unless a row says otherwise, `MAX_RETRY_ATTEMPTS` is 2: \"3 tries\" are all that are allowed.
 ";
 
-const HEADER: &str = "| Row | Fault | The client sees | Upstream sees |\n|---|---|---|---|\n";
+const HEADER: &str =
+    "| Row | Fault | The client sees | Upstream sees | Worker |\n|---|---|---|---|---|\n";
 
 const CLOSING: &str = "
 ## Not here

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::process::Subject;
+
 /// One connection to the proxy.
 pub(crate) struct Connection {
     stream: TcpStream,
@@ -71,6 +73,19 @@ impl Connection {
         (size > 0).then_some(chunk)
     }
 
+    /// The chunks of a body until they have brought this text: where one ends is the runtime's.
+    #[track_caller]
+    pub(crate) fn chunks_until(&mut self, text: &str) -> String {
+        let mut all = Vec::new();
+        while find(&all, text.as_bytes()).is_none() {
+            let Some(chunk) = self.chunk() else {
+                panic!("no {text:?} in {:?}", String::from_utf8_lossy(&all));
+            };
+            all.extend_from_slice(&chunk);
+        }
+        String::from_utf8(all).expect("text, cut between characters")
+    }
+
     pub(crate) fn exactly(&mut self, count: usize) -> Vec<u8> {
         while self.ahead.len() < count {
             assert!(self.more(), "closed after {} of {count} bytes", self.ahead.len());
@@ -123,6 +138,17 @@ impl Connection {
 
     fn ahead_text(&self) -> String {
         String::from_utf8_lossy(&self.ahead[..self.ahead.len().min(500)]).into_owned()
+    }
+}
+
+/// Leaving is a FIN to the binary. workerd takes a polite end for a client that has nothing more to
+/// say, and sees only a reset.
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if Subject::chosen() == Subject::Worker {
+            // Fails only on a socket that has gone already.
+            let _ = rustix::net::sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO));
+        }
     }
 }
 
@@ -218,6 +244,16 @@ impl Answer {
     #[track_caller]
     pub(crate) fn verdict(&self) -> (u16, String) {
         (self.status(), self.reason())
+    }
+
+    /// 502 or 503 for a call that has not come to an answer. The binary knows how far it came
+    /// (`exactly`); workerd has the same words for a connection refused and one that broke.
+    #[track_caller]
+    pub(crate) fn came_to_nothing(&self, is_native: bool, exactly: (u16, &str)) {
+        let (status, reason) = self.verdict();
+        let known = [exactly, (502, "UPSTREAM_DISCONNECTED"), (503, "UPSTREAM_UNREACHABLE")];
+        let allowed = if is_native { &known[..1] } else { &known[..] };
+        assert!(allowed.contains(&(status, &*reason)), "{}", self.text());
     }
 
     /// The `data:` payloads of an event stream in the one form that it may have.

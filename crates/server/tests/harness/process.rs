@@ -1,4 +1,8 @@
-//! The real binary as a child, with nothing else in its environment.
+//! The proxy with nothing but its settings in its environment: the real binary as a child, or the
+//! Worker under workerd.
+
+mod host;
+mod subject;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,9 +19,12 @@ use tempfile::TempDir;
 use crate::client::{Answer, Connection, get, post};
 use crate::google::Google;
 use crate::upstream::Upstream;
+use host::Hosted;
+pub(crate) use subject::Subject;
 
 /// How a proxy is to be started.
 pub(crate) struct Setup {
+    subject: Subject,
     home: Arc<TempDir>,
     env: BTreeMap<String, String>,
     arguments: Vec<String>,
@@ -26,7 +33,7 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    /// Against the emulator, with a login file that works.
+    /// Against the emulator, with a login that works.
     pub(crate) fn on(google: &Google) -> Self {
         Self::bare()
             .env("CODE_ASSIST_ENDPOINT", google.url())
@@ -49,7 +56,8 @@ impl Setup {
     pub(crate) fn bare() -> Self {
         let home = Arc::new(TempDir::new().expect("a temporary folder"));
         let nowhere = "http://127.0.0.1:9";
-        Self { home, env: BTreeMap::new(), arguments: vec!["serve".to_owned()], file_limit: None }
+        let (subject, env) = (Subject::chosen(), BTreeMap::new());
+        Self { subject, home, env, arguments: Vec::new(), file_limit: None }
             .env("CODE_ASSIST_ENDPOINT", nowhere)
             .env("OAUTH_TOKEN_URL", nowhere)
             .env("OAUTH_TOKENINFO_URL", nowhere)
@@ -82,10 +90,15 @@ impl Setup {
         self.home.path().join(name)
     }
 
-    /// Writes the CLI's credential file.
+    /// Gives the CLI's login, as every subject can take it.
     pub(crate) fn login(self, content: &str) -> Self {
+        self.env("GCP_SERVICE_ACCOUNT", content)
+    }
+
+    /// Writes the CLI's credential file, and gives no login but that.
+    pub(crate) fn login_file(self, content: &str) -> Self {
         self.write(".gemini/oauth_creds.json", content);
-        self
+        self.without("GCP_SERVICE_ACCOUNT")
     }
 
     pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) {
@@ -97,47 +110,26 @@ impl Setup {
     /// Starts the proxy and waits until it listens. Can be called again, in the same home.
     #[track_caller]
     pub(crate) fn start(&self) -> Proxy {
-        let child = self.command().spawn().expect("the binary runs");
-        let mut proxy = Proxy::around(child, Arc::clone(&self.home));
-        let begun = Instant::now();
-        proxy.address = loop {
-            let said = proxy.stdout();
-            let line =
-                said.lines().find_map(|line| line.trim().strip_prefix("listening on http://"));
-            if let Some(address) = line
-                && said.contains("  store  ")
-            {
-                break address.to_owned();
-            }
-            let ended = proxy.child.try_wait().expect("a child of ours");
-            let too_late = begun.elapsed() > Duration::from_secs(20);
-            assert!(ended.is_none() && !too_late, "no proxy: {said} {}", proxy.stderr());
-            thread::sleep(Duration::from_millis(2));
+        let mut proxy = match self.subject {
+            Subject::Native => self.spawn(),
+            Subject::Worker => self.host(),
         };
+        proxy.address = proxy.await_address();
         proxy
     }
 
     /// Runs a proxy that is not going to start.
     pub(crate) fn refuse(&self) -> Output {
-        let child = self.command().spawn().expect("the binary runs");
-        let mut proxy = Proxy::around(child, Arc::clone(&self.home));
+        let mut proxy = self.spawn();
         let status = proxy.wait(Duration::from_secs(20));
         let (stdout, stderr) = proxy.all_output();
         Output { status, stdout: stdout.into_bytes(), stderr: stderr.into_bytes() }
     }
 
-    fn command(&self) -> Command {
-        let binary = env!("CARGO_BIN_EXE_code-assist-proxy");
-        let mut command = match self.file_limit {
-            None => Command::new(binary),
-            Some(blocks) => {
-                let mut shell = Command::new("/bin/sh");
-                let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
-                shell.args(["-c", &script, binary]);
-                shell
-            }
-        };
-        command
+    fn spawn(&self) -> Proxy {
+        let mut child = self
+            .command()
+            .arg("serve")
             .args(&self.arguments)
             .env_clear()
             .env("HOME", self.home.path())
@@ -145,25 +137,55 @@ impl Setup {
             .current_dir(self.home.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        command
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary runs");
+        let stdout = Pipe::drain(child.stdout.take().expect("a pipe"));
+        let stderr = Pipe::drain(child.stderr.take().expect("a pipe"));
+        let (address, home) = (String::new(), Arc::clone(&self.home));
+        Proxy { address, running: Running::Native(child), stdout, stderr, home }
+    }
+
+    fn command(&self) -> Command {
+        let binary = env!("CARGO_BIN_EXE_code-assist-proxy");
+        match self.file_limit {
+            None => Command::new(binary),
+            Some(blocks) => {
+                let mut shell = Command::new("/bin/sh");
+                let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+                shell.args(["-c", &script, binary]);
+                shell
+            }
+        }
+    }
+
+    fn host(&self) -> Proxy {
+        let stdout = Pipe::default();
+        let worker = Hosted::start(&self.env, &self.path("kv"), Arc::clone(&stdout.so_far));
+        let (address, home) = (String::new(), Arc::clone(&self.home));
+        let running = Running::Worker(worker);
+        Proxy { address, running, stdout, stderr: Pipe::default(), home }
     }
 }
 
 /// A running proxy; killed when dropped.
 pub(crate) struct Proxy {
     pub(crate) address: String,
-    child: Child,
+    running: Running,
     stdout: Pipe,
     stderr: Pipe,
     home: Arc<TempDir>,
 }
 
+enum Running {
+    Native(Child),
+    Worker(Hosted),
+}
+
 impl Proxy {
-    fn around(mut child: Child, home: Arc<TempDir>) -> Self {
-        let stdout = Pipe::drain(child.stdout.take().expect("a pipe"));
-        let stderr = Pipe::drain(child.stderr.take().expect("a pipe"));
-        Self { address: String::new(), child, stdout, stderr, home }
+    /// Whether it is the binary, for what only that promises.
+    pub(crate) fn is_native(&self) -> bool {
+        matches!(self.running, Running::Native(_))
     }
 
     pub(crate) fn connect(&self) -> Connection {
@@ -237,7 +259,7 @@ impl Proxy {
 
     /// Sends a signal by name, such as `TERM`.
     pub(crate) fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
+        let pid = self.pid();
         let status = Command::new("kill").args(["-s", name, &pid]).status().expect("kill runs");
         assert!(status.success());
     }
@@ -247,7 +269,7 @@ impl Proxy {
     pub(crate) fn wait(&mut self, patience: Duration) -> ExitStatus {
         let begun = Instant::now();
         loop {
-            if let Some(status) = self.child.try_wait().expect("a child of ours") {
+            if let Some(status) = self.try_wait() {
                 return status;
             }
             assert!(begun.elapsed() < patience, "still running: {}", self.stdout());
@@ -255,7 +277,7 @@ impl Proxy {
         }
     }
 
-    /// Kills it with -9.
+    /// Kills it with -9; a Worker is stopped.
     pub(crate) fn kill(mut self) {
         self.end();
     }
@@ -285,13 +307,50 @@ impl Proxy {
     }
 
     fn proc(&self, name: &str) -> PathBuf {
-        Path::new("/proc").join(self.child.id().to_string()).join(name)
+        Path::new("/proc").join(self.pid()).join(name)
+    }
+
+    fn pid(&self) -> String {
+        let Running::Native(child) = &self.running else { panic!("{OF_THE_BINARY}") };
+        child.id().to_string()
+    }
+
+    fn try_wait(&mut self) -> Option<ExitStatus> {
+        let Running::Native(child) = &mut self.running else { panic!("{OF_THE_BINARY}") };
+        child.try_wait().expect("a child of ours")
+    }
+
+    #[track_caller]
+    fn await_address(&mut self) -> String {
+        if let Running::Worker(worker) = &self.running {
+            return worker.address();
+        }
+        let begun = Instant::now();
+        loop {
+            let said = self.stdout();
+            let mut lines = said.lines().map(str::trim);
+            let address = lines.find_map(|line| line.strip_prefix("listening on http://"));
+            if let Some(address) = address
+                && said.contains("  store  ")
+            {
+                return address.to_owned();
+            }
+            let too_late = begun.elapsed() > Duration::from_secs(20);
+            let ended = self.try_wait().is_some();
+            assert!(!ended && !too_late, "no proxy: {said} {}", self.stderr());
+            thread::sleep(Duration::from_millis(2));
+        }
     }
 
     fn end(&mut self) {
-        // Both fail only when it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        match &mut self.running {
+            Running::Native(child) => {
+                // Both fail only when it has ended already.
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+            Running::Worker(worker) => worker.stop(),
+        }
     }
 }
 
@@ -302,6 +361,7 @@ impl Drop for Proxy {
 }
 
 /// A child's output, read all the time: a full pipe would stop the child.
+#[derive(Default)]
 struct Pipe {
     so_far: Arc<Mutex<Vec<u8>>>,
     reader: Option<JoinHandle<()>>,
@@ -331,3 +391,6 @@ impl Pipe {
         self.text()
     }
 }
+
+/// Why a Worker cannot do it: it is no process of its own.
+const OF_THE_BINARY: &str = "only the binary has this: the case belongs to a native suite";

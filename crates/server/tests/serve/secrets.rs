@@ -1,101 +1,34 @@
-//! No secret in anything that the program says.
+//! No secret in what the binary says of its file, of nonsense on the wire and of its settings.
 
-use serde_json::{Value, json};
+use std::thread;
+use std::time::Duration;
 
-use crate::client::{get, post};
 use crate::google::Google;
 use crate::process::Setup;
-use crate::{ARRAY, COUNT, GENERATE, HELLO, STREAM};
+use crate::{GENERATE, HELLO};
 
 #[test]
-fn no_secret_is_in_any_log_error_or_answer() {
+fn no_secret_of_a_half_written_file_or_of_nonsense_is_told() {
     let google = Google::new();
-    google.state(json!({"client_id": "own-client", "client_secret": "GOCSPX-hush-client",
-        "rotate_refresh": true}));
-    let mut login: Value = serde_json::from_str(&google.expired_login()).unwrap();
-    login["client_id"] = json!("own-client");
-    login["client_secret"] = json!("GOCSPX-hush-client");
-    login["id_token"] = json!("eyJhush-id-token");
     let setup = Setup::on(&google)
-        .login(&login.to_string())
+        .login_file(&google.expired_login())
         .env("LOG_LEVEL", "trace")
-        .env("OAUTH_CLIENT_SECRET", "GOCSPX-hush-setting")
-        .env("PROXY_API_KEYS", "named:hush-key-one,hush-key-two")
-        .env("MAX_RETRY_ATTEMPTS", "0")
         .env("KV_URL", "file:kv.redb");
     let proxy = setup.start();
-    let mut said = String::new();
-    let mut ask = |request: Vec<u8>| {
-        let mut connection = proxy.connect();
-        connection.write(request);
-        // The heads too: a secret in a header is no better.
-        said.push_str(&String::from_utf8_lossy(&connection.until_closed()));
-    };
-    let close = "Connection: close";
-    let key = "x-goog-api-key: hush-key-one";
-    // base64 of named:hush-key-two
-    let basic = "Authorization: Basic bmFtZWQ6aHVzaC1rZXktdHdv";
-    let bodies = [HELLO, "[]", "{\"contents\":[{\"role\":\"user\",\"parts\":[{\"nope\":1}]}]}"];
-    let rounds = [
-        json!([]),
-        json!({"match": {"rpc": "generateContent"}, "status": 401, "times": 2}),
-        json!({"match": {"rpc": "streamGenerateContent"}, "status": 500, "times": 2}),
-        json!({"match": {"rpc": "streamGenerateContent"}, "cut_after_bytes": 50, "times": 2}),
-        json!({"match": {"rpc": "generateContent"}, "close_before_head": true}),
-        json!({"match": {"rpc": "countTokens"}, "body": "<html>"}),
-    ];
-    for rule in rounds {
-        google.script(rule);
-        for path in [GENERATE, STREAM, ARRAY, COUNT] {
-            let join = if path.contains('?') { '&' } else { '?' };
-            let query = format!(
-                "{path}{join}key=hush-key-two&access_token=hush-query-1&oauth_token=hush-query-2&x=hush-query-3"
-            );
-            for body in bodies {
-                ask(post(path, &[close, key], body));
-                ask(post(&query, &[close], body));
-                ask(post(path, &[close, basic], body));
-                ask(post(path, &[close, "Authorization: Bearer hush-wrong-key"], body));
-                ask(post(path, &[close, "x-api-key: hush-wrong-key"], body));
-            }
-        }
-        google.forget_script();
-    }
-    for path in ["/", "/health", "/health/detailed", "/metrics", "/nothing", "/v1beta/models"] {
-        ask(get(path, &[close, key]));
-        ask(get(&format!("{path}?key=hush-wrong-key&x=hush-query-3"), &[close]));
-        ask(get(&format!("{path}?key=hush-key-two&x=hush-query-3"), &[close]));
-    }
-    ask(b"POST /?key=hush-wrong-key HTTP/1.1\r\nnonsense\r\n\r\n".to_vec());
-    // A refresh that fails, in every way, and a login that is refused.
-    google.state(json!({"expire_tokens": true, "token_body": "{\"error\":\"server_error\"}", "token_status": 503}));
-    ask(post(GENERATE, &[close, key], HELLO));
-    google.state(json!({"token_body": null, "token_status": null, "revoke_refresh": true}));
-    std::thread::sleep(std::time::Duration::from_millis(2500));
-    ask(post(GENERATE, &[close, key], HELLO));
+    assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
+    let mut connection = proxy.connect();
+    connection.write("POST /?key=hush-wrong-key HTTP/1.1\r\nnonsense\r\n\r\n");
+    let mut said = String::from_utf8_lossy(&connection.until_closed()).into_owned();
     proxy.login("{\"access_token\": \"ya29.hush-half-written");
-    std::thread::sleep(std::time::Duration::from_millis(1200));
-    ask(post(GENERATE, &[close, key], HELLO));
+    thread::sleep(Duration::from_millis(1200));
+    said += &proxy.post(GENERATE, HELLO).text();
     proxy.signal("TERM");
     proxy.await_output("stopped");
-
-    let mut secrets: Vec<String> =
-        ["hush", "bmFtZWQ6aHVzaC1rZXktdHdv", "GOCSPX"].map(str::to_owned).into();
-    // Every token that was ever in play, by what they all begin with.
-    secrets.extend(["ya29.", "1//emulator-refresh"].map(str::to_owned));
-    let seen = google.log();
-    let sent = serde_json::to_string(&seen).unwrap();
-    assert!(sent.contains("ya29.") && sent.contains("GOCSPX-hush-client"), "they were in play");
-    assert!(sent.contains("1%2F%2Femulator-refresh"), "they were in play");
     let (stdout, stderr) = proxy.all_output();
-    assert!(stdout.contains("DEBUG") || stdout.contains("TRACE") || stdout.contains("\"request\""));
-    assert!(said.len() > 10_000 && stdout.len() > 10_000);
+    assert!(stdout.contains("DEBUG") || stdout.contains("TRACE"), "{stdout}");
     for (place, text) in [("an answer", &said), ("stdout", &stdout), ("stderr", &stderr)] {
-        for secret in &secrets {
-            if let Some(at) = text.find(secret.as_str()) {
-                let from = text[..at].char_indices().rev().nth(150).map_or(0, |(at, _)| at);
-                panic!("{secret} is in {place}: …{}…", &text[from..at + secret.len()]);
-            }
+        for secret in ["hush", "ya29.", "1//emulator-refresh"] {
+            assert!(!text.contains(secret), "{secret} is in {place}: {text}");
         }
     }
 }

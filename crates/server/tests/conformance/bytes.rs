@@ -72,7 +72,6 @@ fn an_answer_arrives_once_and_byte_for_byte() {
     let proxy = Setup::at(&upstream).start();
     let answer = proxy.post(GENERATE, HELLO);
     assert_eq!(answer.text(), response);
-    assert_eq!(answer.header("content-length"), response.len().to_string());
     assert_eq!(answer.header("content-type"), "application/json; charset=UTF-8");
     assert_eq!(answer.header("x-cloudaicompanion-trace-id"), "trace-1");
     assert_eq!((answer.head.find("set-cookie"), answer.head.find("x-own")), (None, None));
@@ -148,10 +147,6 @@ fn a_body_beyond_the_limit_is_a_413_however_it_comes() {
         assert!(answer.error()["message"].as_str().unwrap().contains("MAX_REQUEST_BODY_BYTES"));
     };
     refused(&proxy.post(GENERATE, &large));
-    // Announced and never sent: the refusal does not wait for it.
-    let head =
-        format!("POST {GENERATE} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\n");
-    refused(&proxy.ask(head));
     let chunked = format!(
         "POST {GENERATE} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{large}\r\n0\r\n\r\n",
         large.len()

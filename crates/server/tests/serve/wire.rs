@@ -1,0 +1,142 @@
+//! What is on the wire between a client and the binary: protocols, lengths, connections, nonsense.
+
+use std::time::{Duration, Instant};
+
+use hyper_util::rt::{TokioExecutor, TokioIo};
+
+use crate::client::{get, post};
+use crate::google::Google;
+use crate::process::Setup;
+use crate::upstream::Upstream;
+use crate::{ARRAY, GENERATE, HELLO, STREAM};
+
+#[test]
+fn a_client_that_waits_to_be_told_to_continue_is_told() {
+    let google = Google::new();
+    let proxy = Setup::on(&google).start();
+    let mut connection = proxy.connect();
+    let asked = post(GENERATE, &["Expect: 100-continue"], HELLO);
+    let (head, body) = asked.split_at(asked.len() - HELLO.len());
+    connection.write(head);
+    assert_eq!(connection.head().status, 100);
+    connection.write(body);
+    assert_eq!(connection.answer().status(), 200);
+}
+
+#[test]
+fn http_1_0_is_answered_in_full_and_closed() {
+    let google = Google::new();
+    let proxy = Setup::on(&google).start();
+    for path in [GENERATE, STREAM] {
+        let mut connection = proxy.connect();
+        let length = HELLO.len();
+        connection
+            .write(format!("POST {path} HTTP/1.0\r\nContent-Length: {length}\r\n\r\n{HELLO}"));
+        let head = connection.head();
+        assert_eq!(head.status, 200);
+        assert_eq!(head.version, "HTTP/1.0");
+        assert!(!head.is_chunked(), "HTTP/1.0 knows no chunks");
+        let body = String::from_utf8(connection.until_closed()).unwrap();
+        assert!(body.contains("Hello"), "{body}");
+        assert!(body.ends_with("}\r\n\r\n") || body.ends_with('}'), "whole: {body}");
+    }
+}
+
+#[test]
+fn http_2_without_tls_serves_on_the_same_port() {
+    let google = Google::new();
+    let proxy = Setup::on(&google).start();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(&proxy.address).await.unwrap();
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+                .await
+                .unwrap();
+        tokio::spawn(connection);
+        for path in [GENERATE, STREAM] {
+            let request = http::Request::post(format!("http://{}{path}", proxy.address))
+                .body(http_body_util::Full::new(bytes::Bytes::from_static(HELLO.as_bytes())))
+                .unwrap();
+            let response = sender.send_request(request).await.unwrap();
+            assert_eq!(response.status(), 200);
+            assert_eq!(response.version(), http::Version::HTTP_2);
+            let body = http_body_util::BodyExt::collect(response.into_body()).await.unwrap();
+            let text = String::from_utf8(body.to_bytes().to_vec()).unwrap();
+            assert!(text.contains("Hello"), "{text}");
+        }
+        let request = http::Request::get("http://evil.example/health")
+            .body(http_body_util::Full::default())
+            .unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        assert_eq!(response.status(), 403, ":authority is the Host of HTTP/2");
+    });
+}
+
+#[test]
+fn a_connection_is_used_again_in_both_directions() {
+    let upstream = Upstream::answering("200 OK", "", r#"{"response":{"candidates":[]}}"#);
+    let proxy = Setup::at(&upstream).start();
+    let mut connection = proxy.connect();
+    for _ in 0..20 {
+        assert_eq!(connection.ask(post(GENERATE, &[], HELLO)).status(), 200);
+    }
+    // Two at once: the second is answered after the first.
+    connection.write([post(GENERATE, &[], HELLO), get("/health", &[])].concat());
+    assert!(connection.answer().text().contains("candidates"));
+    assert!(connection.answer().text().contains("uptime"));
+    let answer = connection.ask(post(GENERATE, &["Connection: close"], HELLO));
+    assert_eq!(answer.status(), 200);
+    assert!(connection.until_closed().is_empty());
+}
+
+#[test]
+fn a_tls_hello_is_closed_at_once_without_a_byte() {
+    let google = Google::new();
+    let proxy = Setup::on(&google).start();
+    let mut connection = proxy.connect();
+    let begun = Instant::now();
+    connection.write([0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03]);
+    assert_eq!(connection.until_closed(), b"");
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn nonsense_on_the_wire_disturbs_nobody() {
+    let google = Google::new();
+    let proxy = Setup::on(&google).start();
+    let huge = format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(600_000));
+    for nonsense in ["nonsense\r\n\r\n", "GET /\0 HTTP/1.1\r\n\r\n", &huge] {
+        let mut connection = proxy.connect();
+        connection.try_write(nonsense);
+        connection.try_write("\r\n\r\n");
+        let answer = String::from_utf8_lossy(&connection.until_closed()).into_owned();
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
+    }
+    assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
+    assert_eq!(proxy.stderr(), "");
+}
+
+#[test]
+fn a_whole_answer_says_its_length_and_a_stream_comes_in_chunks() {
+    let google = Google::new();
+    let proxy = Setup::on(&google).start();
+    let whole = proxy.post(GENERATE, HELLO);
+    assert_eq!(whole.header("content-length"), whole.body.len().to_string());
+    assert!(!whole.head.is_chunked());
+    for path in [STREAM, ARRAY] {
+        let stream = proxy.post(path, HELLO);
+        assert!(stream.head.is_chunked(), "{path}");
+        assert_eq!(stream.head.find("content-length"), None, "{path}");
+    }
+}
+
+#[test]
+fn a_body_beyond_the_limit_is_refused_before_it_is_sent() {
+    let google = Google::new();
+    let proxy = Setup::on(&google).env("MAX_REQUEST_BODY_BYTES", "1000").start();
+    // Announced and never sent: the refusal does not wait for it.
+    let head =
+        format!("POST {GENERATE} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\n");
+    assert_eq!(proxy.ask(head).verdict(), (413, "BODY_TOO_LARGE".into()));
+}
