@@ -16,9 +16,13 @@ use answer::Answer;
 
 /// `{"model":M,"project":P,"user_prompt_id":I,"request":` + the client's bytes + `}`.
 pub fn wrap_generate(model: &str, project: &str, prompt_id: &str, request: Payload) -> Payload {
-    let [model, project, prompt_id] = [model, project, prompt_id].map(quoted);
-    let head =
-        format!(r#"{{"model":{model},"project":{project},"user_prompt_id":{prompt_id},"request":"#);
+    let mut head = Vec::with_capacity(HEAD + model.len() + project.len() + prompt_id.len());
+    let names = [r#"{"model":"#, r#","project":"#, r#","user_prompt_id":"#];
+    for (name, value) in names.into_iter().zip([model, project, prompt_id]) {
+        head.extend_from_slice(name.as_bytes());
+        quote(value, &mut head);
+    }
+    head.extend_from_slice(br#","request":"#);
     wrap(head, request)
 }
 
@@ -75,7 +79,11 @@ pub fn unwrap(wrapper: &Bytes, form: Form, trace: Option<&str>) -> Result<Unwrap
     let trace_text = opened.trace.as_ref().filter(|text| !text.value.is_empty());
     let trace_json = match (trace_text, trace) {
         (Some(text), _) => Cow::Borrowed(&wrapper[text.span.clone()]),
-        (None, Some(trace)) => Cow::Owned(quoted(trace).into_bytes()),
+        (None, Some(trace)) => {
+            let mut json = Vec::new();
+            quote(trace, &mut json);
+            Cow::Owned(json)
+        }
         (None, None) => Cow::Borrowed(&[][..]),
     };
     let trace_id = trace_text.filter(|text| Some(&*text.value) != trace);
@@ -137,14 +145,16 @@ impl<'a> Wrapper<'a> {
     }
 }
 
-fn wrap(head: impl Into<Bytes>, request: Payload) -> Payload {
-    let mut payload = Payload::default();
-    payload.push(head);
-    payload.append(request);
-    payload.push("}");
-    payload
+fn wrap(head: impl Into<Bytes>, mut request: Payload) -> Payload {
+    request.push_front(head);
+    request.push("}");
+    request
 }
 
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+/// Writes a JSON string.
+fn quote(text: &str, out: &mut Vec<u8>) {
+    serde_json::to_writer(out, text).expect("a string is written to memory");
 }
+
+/// The head of an envelope without its values, which have no escapes as a rule.
+const HEAD: usize = r#"{"model":"","project":"","user_prompt_id":"","request":"#.len();

@@ -44,9 +44,9 @@ impl Rewriting<'_> {
             if keep {
                 sieve.keep(&mut self.splice, member);
             } else {
-                let outside = self.enter(&key.value);
+                self.enter(&key.value);
                 self.drop_here();
-                self.leave(outside);
+                self.leave();
                 sieve.remove(&mut self.splice, member);
                 self.bound()?;
             }
