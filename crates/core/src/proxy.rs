@@ -30,7 +30,7 @@ use http_body::Body;
 
 use self::ask::Asked;
 use self::attempt::Want;
-use self::share::{Found, X_CACHE};
+use self::share::Found;
 use crate::access;
 use crate::assist::call::Call;
 use crate::body::{Events, ProxyBody};
@@ -48,7 +48,7 @@ use crate::policy::repeat::{self, Method, Repeats};
 use crate::policy::retry;
 use crate::policy::token::Tokens;
 use crate::refusal::Refusal;
-use crate::report::{Entry, Ledger, Outcome, Report};
+use crate::report::{CacheResult, Entry, Ledger, Outcome, Report};
 use crate::settings::Settings;
 
 /// Everything the proxy remembers: plain data, no connection, no file, no task.
@@ -198,7 +198,7 @@ impl Proxy {
             }
             Route::Stream { model, framing } => {
                 ledger.entry.stream = true;
-                ledger.headers.insert(X_CACHE, HeaderValue::from_static("BYPASS"));
+                ledger.x_cache = Some(CacheResult::Bypass.header());
                 let method = Method::Stream;
                 let mut asked = self.read(platform, parts, body, ledger, &model, method).await?;
                 let headers = std::mem::take(&mut asked.headers);
@@ -303,7 +303,11 @@ impl Proxy {
         ledger.entry.answered = Some(now);
         ledger.entry.status = answer.status.as_u16();
         let mut headers = answer.headers;
+        headers.reserve(MARKS);
         headers.extend(std::mem::take(&mut ledger.headers));
+        if let Some(x_cache) = ledger.x_cache {
+            headers.insert(X_CACHE, HeaderValue::from_static(x_cache));
+        }
         if parts.method != http::Method::OPTIONS {
             headers.extend(self.live().access.cors_headers(&parts.headers));
         }
@@ -311,8 +315,8 @@ impl Proxy {
             // Nobody will ask for the body.
             ledger.entry.settle(Outcome::Ok);
         }
-        put(&mut headers, "x-request-id", &ledger.entry.request_id);
-        put(&mut headers, "server-timing", &ledger.entry.server_timing(now));
+        put(&mut headers, REQUEST_ID, ledger.entry.request_id.as_str());
+        put(&mut headers, SERVER_TIMING, ledger.entry.server_timing(now));
         let body = match answer.body {
             Content::Events(events) => ProxyBody::events(events, ledger),
             Content::PassedOn(upstream) => {
@@ -359,9 +363,10 @@ fn refuse<P: Platform>(refusal: &Refusal, in_array: bool, ledger: &mut Ledger<P>
     Answer { status: refusal.status(), headers, body: Content::Whole(body) }
 }
 
-fn put(headers: &mut HeaderMap, name: &'static str, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
-        headers.insert(HeaderName::from_static(name), value);
+/// Adds a header; a value that none may have is left out.
+fn put(headers: &mut HeaderMap, name: HeaderName, value: impl TryInto<HeaderValue>) {
+    if let Ok(value) = value.try_into() {
+        headers.insert(name, value);
     }
 }
 
@@ -385,6 +390,13 @@ fn method_name(route: &Route) -> &'static str {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
+
+/// How many headers an answer gets on its way out, CORS left aside.
+const MARKS: usize = 4;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=UTF-8");
 
