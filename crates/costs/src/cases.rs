@@ -31,6 +31,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::JsonLine;
 use crate::desk::{Desk, Pieces, START};
 use crate::texts;
 
@@ -343,7 +344,7 @@ impl Table {
 /// The shell's log (`crates/server/src/telemetry.rs`), written to nowhere.
 fn log() {
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::sink);
-    let lines = lines.json().flatten_event(true).with_current_span(false).with_span_list(false);
+    let lines = lines.event_format(JsonLine);
     let filter = EnvFilter::new("info,hyper=warn,hyper_util=warn,h2=warn,rustls=warn,tower=warn");
     let (filter, _) = tracing_subscriber::reload::Layer::new(filter);
     tracing_subscriber::registry().with(filter).with(lines).init();

@@ -12,6 +12,8 @@
 
 mod cases;
 mod desk;
+#[path = "../../server/src/telemetry/line.rs"]
+mod line;
 mod texts;
 
 use std::alloc::System;
@@ -20,6 +22,7 @@ use std::process::ExitCode;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 use cases::{CASES, Case, SIZES};
+use line::JsonLine;
 
 /// Counts allocations with a few relaxed additions each, so that it hardly shows in the counts.
 #[global_allocator]
