@@ -17,7 +17,7 @@ mod token;
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::task::Poll;
 use std::time::Duration;
@@ -138,8 +138,9 @@ impl Proxy {
         let mut ledger = Ledger::open(platform, &self.report, Entry::new(id, platform.now()));
         let route = route::read(&parts.method, &parts.uri);
         let in_array = matches!(&route, Ok(Route::Stream { framing: Framing::Array, .. }));
-        let life = self.answer(platform, &parts, route, body.as_mut(), &mut ledger);
-        let answer = match caught(life).await {
+        let answered =
+            caught(pin!(self.answer(platform, &parts, route, body.as_mut(), &mut ledger))).await;
+        let answer = match answered {
             Ok(answer) => answer,
             Err(refusal) => {
                 if parts.version < Version::HTTP_2 {
@@ -336,8 +337,9 @@ impl Proxy {
 }
 
 /// A panic is a bug of ours: it costs its own request and no other.
-async fn caught<T>(life: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
-    let mut life = pin!(life);
+async fn caught<T>(
+    mut life: Pin<&mut impl Future<Output = Result<T, Refusal>>>,
+) -> Result<T, Refusal> {
     poll_fn(|cx| {
         catch_unwind(AssertUnwindSafe(|| life.as_mut().poll(cx))).unwrap_or_else(|panic| {
             let what = panic.downcast_ref::<&str>().copied();
