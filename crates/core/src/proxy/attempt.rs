@@ -335,15 +335,16 @@ fn is_error_of_its_own(status: StatusCode) -> bool {
 /// The refusal for a good answer in a form that was not asked for. A stream would otherwise be taken
 /// for an empty one: lines that are no events mean nothing in it.
 fn unreadable(headers: &HeaderMap, want: Want) -> Option<Refusal> {
-    let said = |name| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
-    let what = match (said(CONTENT_ENCODING), said(CONTENT_TYPE)) {
-        (Some(packed), _) if !matches!(packed.trim(), "" | "identity") => {
-            format!("the answer is packed ({packed}) though that was not asked for")
-        }
-        (_, Some(kind)) if matches!(want, Want::Events(_)) && kind.trim().starts_with(WEB_PAGE) => {
-            format!("a web page ({kind}) came in place of a stream")
-        }
-        _ => return None,
+    let said = |name| headers.get(name).map_or(&b""[..], |value| value.as_bytes().trim_ascii());
+    let (packed, kind) = (said(CONTENT_ENCODING), said(CONTENT_TYPE));
+    let what = if !matches!(packed, b"" | b"identity") {
+        let packed = String::from_utf8_lossy(packed);
+        format!("the answer is packed ({packed}) though that was not asked for")
+    } else if matches!(want, Want::Events(_)) && kind.starts_with(WEB_PAGE) {
+        let kind = String::from_utf8_lossy(kind);
+        format!("a web page ({kind}) came in place of a stream")
+    } else {
+        return None;
     };
     Some(Refusal::UpstreamMalformed { what })
 }
@@ -433,7 +434,7 @@ fn timed_out(awaited: Awaited, after: Duration) -> Refusal {
 }
 
 /// What a captive portal or a load balancer answers with.
-const WEB_PAGE: &str = "text/html";
+const WEB_PAGE: &[u8] = b"text/html";
 
 /// An error body is text for people; a megabyte is generous.
 const ERROR_LIMIT: usize = 1 << 20;

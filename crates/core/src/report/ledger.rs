@@ -1,7 +1,6 @@
 //! One request from its beginning to the end of its answer's body, and the log line that tells of
 //! it.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -136,8 +135,11 @@ impl Entry {
         ] {
             let micros = took.as_secs() * 1_000_000 + (u64::from(took.subsec_nanos()) + 500) / 1000;
             timing.push_str(name);
-            write!(timing, "{}.{:03}", micros / 1000, micros % 1000)
-                .expect("writing to a String does not fail");
+            push_number(&mut timing, micros / 1000);
+            timing.push('.');
+            for place in [100, 10, 1] {
+                push_number(&mut timing, micros / place % 10);
+            }
         }
         timing
     }
@@ -298,6 +300,15 @@ impl<P: Platform> Drop for Ledger<P> {
             "request"
         );
     }
+}
+
+/// Adds a whole number. Through `write!` the four times were a twentieth of the proxy's own work for
+/// a small request.
+fn push_number(text: &mut String, number: u64) {
+    if number >= 10 {
+        push_number(text, number / 10);
+    }
+    text.push(char::from(b'0' + (number % 10) as u8));
 }
 
 /// Room for four times of some minutes each.
