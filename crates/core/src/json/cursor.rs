@@ -102,7 +102,9 @@ impl<'a> Cursor<'a> {
         let start = self.at;
         match kind {
             Kind::Object | Kind::Array => self.container(kind)?,
-            Kind::String => drop(self.string()?),
+            Kind::String => {
+                self.string()?;
+            }
             Kind::Number => self.number()?,
             Kind::Bool | Kind::Null => self.word()?,
         }
@@ -140,7 +142,9 @@ impl<'a> Cursor<'a> {
                     }
                     self.close();
                 }
-                Kind::String => drop(self.string()?),
+                Kind::String => {
+                    self.string()?;
+                }
                 Kind::Number => self.number()?,
                 Kind::Bool | Kind::Null => self.word()?,
             }

@@ -59,7 +59,7 @@ impl Rewriting<'_> {
         let mut countable = Countable::default();
         let mut inside = self.cursor.object()?;
         while let Some(key) = self.cursor.key(&mut inside)? {
-            self.enter(&key.value);
+            self.enter(&key);
             let field = Root::named(&key.value);
             match field {
                 Root::Contents => countable.contents = Some(self.list(Self::content, false)?),

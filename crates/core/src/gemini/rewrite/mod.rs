@@ -17,7 +17,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::json::{Cursor, Kind, Malformed, Splice};
+use crate::json::{Cursor, Kind, Malformed, Splice, Text};
 use crate::payload::Payload;
 use fields::{Root, harm_category, is_data};
 use sieve::{Paths, Sieve};
@@ -106,7 +106,7 @@ impl<'a> Rewriting<'a> {
         let mut inside = self.cursor.object()?;
         let mut sieve = Sieve::default();
         while let Some(key) = self.cursor.key(&mut inside)? {
-            self.enter(&key.value);
+            self.enter(&key);
             let field = Root::named(&key.value);
             match field {
                 Root::Contents => {
@@ -199,7 +199,7 @@ impl<'a> Rewriting<'a> {
                     self.role()?;
                 }
                 "parts" => {
-                    self.parts(&key.value)?;
+                    self.parts(&key)?;
                 }
                 _ => {
                     self.cursor.skip()?;
@@ -228,7 +228,7 @@ impl<'a> Rewriting<'a> {
         }
     }
 
-    fn parts(&mut self, key: &Cow<'a, str>) -> Result<Listed, Malformed> {
+    fn parts(&mut self, key: &Text<'a>) -> Result<Listed, Malformed> {
         self.enter(key);
         let listed = self.list(Self::part, true)?;
         self.leave();
@@ -253,7 +253,7 @@ impl<'a> Rewriting<'a> {
             let member = key.span.start..value.end;
             if key.value == "thought" {
                 had_thought = true;
-                self.enter(&key.value);
+                self.enter(&key);
                 self.drop_here();
                 self.leave();
                 sieve.remove(&mut self.splice, member);
@@ -314,8 +314,8 @@ impl<'a> Rewriting<'a> {
     }
 
     /// Adds a key to the path; [`Self::leave`] takes it away again.
-    fn enter(&mut self, key: &Cow<'a, str>) {
-        self.path.0.push(Step::Key(key.clone()));
+    fn enter(&mut self, key: &Text<'a>) {
+        self.path.0.push(Step::Key(key.value.clone()));
     }
 
     fn enter_item(&mut self, index: usize) {
