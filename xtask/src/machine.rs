@@ -19,6 +19,8 @@ pub(crate) enum Need {
     Promtool,
     /// Python 3 with `venv` and `pip`.
     Python,
+    /// Counts instructions.
+    Valgrind,
 }
 
 impl Need {
@@ -33,6 +35,7 @@ impl Need {
             Self::Promtool => answers(Command::new("promtool").arg("--version")),
             // Debian splits ensurepip off into python3-venv, so `import venv` alone says nothing.
             Self::Python => answers(Command::new("python3").args(["-c", "import venv, ensurepip"])),
+            Self::Valgrind => answers(Command::new("valgrind").arg("--version")),
         }
     }
 
@@ -43,6 +46,8 @@ impl Need {
             Self::Node => &["nodejs", "npm"],
             Self::Promtool => &["prometheus"],
             Self::Python => &["python3", "python3-venv", "python3-pip"],
+            // It refuses to start without the symbols of the dynamic linker, which Debian has apart.
+            Self::Valgrind => &["valgrind", "libc6-dbg"],
         }
     }
 
@@ -53,6 +58,7 @@ impl Need {
             Self::Node => "Node with npm (`node`, `npm`)",
             Self::Promtool => "promtool",
             Self::Python => "Python 3 with venv and pip (`python3`)",
+            Self::Valgrind => "valgrind",
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod clients;
 mod conformance;
+mod costs;
 mod deny;
 mod docs;
 mod fuzz;
@@ -47,6 +48,7 @@ enum Task {
     Ci,
     Clients,
     Conformance,
+    Costs,
     Deny,
     Docs,
     Fuzz(fuzz::Plan),
@@ -71,6 +73,7 @@ impl Task {
             "ci" => Self::Ci,
             "clients" => Self::Clients,
             "conformance" => Self::Conformance,
+            "costs" => Self::Costs,
             "deny" => Self::Deny,
             "docs" => Self::Docs,
             "fuzz" => return fuzz::Plan::parse(rest).map(Self::Fuzz),
@@ -97,12 +100,14 @@ fn run(task: &Task) -> ExitCode {
             smoke::run(&mut report);
             test::run(&mut report);
             lint::run(&mut report);
+            costs::run(&mut report);
             deny::run(&mut report);
             fuzz::run(&mut report, &fuzz::Plan::default());
             soak::run(&mut report, &soak::Plan::default());
         }
         Task::Clients => clients::run(&mut report),
         Task::Conformance => conformance::run(&mut report),
+        Task::Costs => costs::run(&mut report),
         Task::Deny => deny::run(&mut report),
         Task::Docs => docs::run(&mut report),
         Task::Fuzz(plan) => fuzz::run(&mut report, plan),
@@ -167,6 +172,9 @@ Usage: cargo xtask TASK
   lint      Formatting, clippy for each crate by itself with warnings as errors, what the
             core may depend on, the core for wasm32 (if that target is installed), and
             the documentation with warnings as errors.
+  costs     What the hot paths cost, counted under valgrind (installed if it is missing): has
+            one moved by more than 3 % from crates/costs/budgets.txt? COSTS_WRITE=1 writes the
+            new budgets, and docs/COSTS.md.
   deny      Licences, banned and doubled crates, sources, security advisories. Builds a
             pinned cargo-deny into target/tools the first time (about 80 s on 2 cores).
   fuzz [--seconds N] [TARGET..]
@@ -178,7 +186,7 @@ Usage: cargo xtask TASK
             memory and file descriptors have to stay flat. Prints the seed.
   docs      Writes docs/CONFIG.md and docs/FAULTS.md anew (`test` checks them), and builds the
             documentation of all crates into target/doc, warnings as errors.
-  ci        smoke, test, lint, deny, fuzz and soak: what .ci/run does.
+  ci        smoke, test, lint, costs, deny, fuzz and soak: what .ci/run does.
 
 Everything that is downloaded or built stays in target/ and clients/node_modules.
 Exit code: 0 all well, 1 something failed, 2 bad usage.";
@@ -213,6 +221,7 @@ mod tests {
             "monitoring",
             "smoke",
             "lint",
+            "costs",
             "deny",
             "fuzz",
             "soak",

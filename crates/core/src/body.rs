@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 
-use crate::assist::envelope::{Form, unwrap};
+use crate::assist::envelope::open;
 use crate::assist::fault;
 use crate::gemini::route::Framing;
 use crate::platform::{Broken, Moment, Platform};
@@ -107,6 +107,8 @@ pub struct Events<P: Platform> {
     idle: Idle<P>,
     /// Pieces that are ready to be sent.
     ready: VecDeque<Bytes>,
+    /// Where pieces are written.
+    buffer: BytesMut,
     phase: Phase<P>,
     /// The first element of an array has been written.
     begun: bool,
@@ -150,6 +152,7 @@ impl<P: Platform> Events<P> {
             framing,
             idle: Idle::new(ledger, idle),
             ready: VecDeque::new(),
+            buffer: BytesMut::new(),
             phase: Phase::Live,
             begun: false,
             finished: false,
@@ -193,7 +196,7 @@ impl<P: Platform> Events<P> {
                     self.ready.push_back(bare);
                 }
                 Phase::Live => match ready!(self.poll_step(cx, ledger)) {
-                    Step::Piece(piece) => self.ready.push_back(piece),
+                    Step::Piece(piece) => return Poll::Ready(Some(piece)),
                     Step::End => self.end(ledger),
                     // Too late for another try: a 401 of upstream's is not the client's.
                     Step::Failed(Refusal::Upstream(fault)) => self.fail(&(*fault).into(), ledger),
@@ -254,8 +257,8 @@ impl<P: Platform> Events<P> {
             Event::Bare(text) => (text, true),
             Event::Data(text) => (text, false),
         };
-        let unwrapped = match unwrap(text, Form::Compact, self.trace.as_deref()) {
-            Ok(unwrapped) => unwrapped,
+        let opened = match open(text, self.trace.as_deref()) {
+            Ok(opened) => opened,
             // Lines that are neither SSE nor JSON mean nothing; neither does OpenAI's end mark.
             Err(_) if bare => {
                 self.ignored = true;
@@ -267,36 +270,43 @@ impl<P: Platform> Events<P> {
                 return Some(Step::Failed(Refusal::UpstreamMalformed { what }));
             }
         };
-        if let Some(trace) = unwrapped.trace_id {
+        let (finished, usage) = (opened.finished(), opened.usage());
+        if let Some(trace) = opened.trace_id {
             ledger.entry.trace_id.clone_from(&trace);
             self.trace = Some(trace);
         }
-        if let Some(error) = unwrapped.error {
+        if let Some(error) = opened.error {
             return Some(Step::Failed(Refusal::Upstream(Box::new(fault::from_event(&error)))));
         }
-        self.ignored |= bare && unwrapped.response.is_none();
-        self.finished |= unwrapped.finished;
-        if let Some(usage) = unwrapped.usage {
+        self.ignored |= bare && opened.response.is_none();
+        self.finished |= finished;
+        if let Some(usage) = usage {
             ledger.entry.usage = usage;
         }
         // A chunk with only a trace id or credits is none of the client's business.
-        let response = unwrapped.response?;
-        Some(Step::Piece(self.element(&response)))
+        let response = opened.response?;
+        Some(Step::Piece(self.element(text.len(), |out| response.write_line(out))))
     }
 
-    /// One element in the client's framing, as one piece.
-    fn element(&mut self, json: &[u8]) -> Bytes {
+    /// One element in the client's framing, as one piece; its JSON is about so long.
+    ///
+    /// Pieces share a buffer, which is used again once they have been sent: a client that takes
+    /// what there is costs no allocation an event.
+    fn element(&mut self, len: usize, write: impl FnOnce(&mut BytesMut)) -> Bytes {
         let (before, after): (&[u8], &[u8]) = match (self.framing, self.begun) {
             (Framing::Sse, _) => (b"data: ", b"\r\n\r\n"),
             (Framing::Array, false) => (b"[", b""),
             (Framing::Array, true) => (b"\n,\r\n", b""),
         };
         self.begun = true;
-        let mut piece = BytesMut::with_capacity(before.len() + json.len() + after.len());
-        piece.put_slice(before);
-        piece.put_slice(json);
-        piece.put_slice(after);
-        piece.freeze()
+        let needed = before.len() + len + after.len();
+        if self.buffer.capacity() < needed {
+            self.buffer.reserve(needed.max(BUFFER));
+        }
+        self.buffer.put_slice(before);
+        write(&mut self.buffer);
+        self.buffer.put_slice(after);
+        self.buffer.split().freeze()
     }
 
     /// Upstream ended cleanly. Nothing is invented when it did not say why.
@@ -321,7 +331,7 @@ impl<P: Platform> Events<P> {
         ledger.entry.settle(Outcome::Cut);
         ledger.entry.reason = Some(refusal.label());
         let error = one_line(&refusal.body());
-        let element = self.element(&error);
+        let element = self.element(error.len(), |out| out.put_slice(&error));
         self.ready.push_back(element);
         self.phase = match self.framing {
             Framing::Array => {
@@ -430,6 +440,9 @@ fn one_line(json: &Bytes) -> Bytes {
     }
     json.iter().filter(|byte| !matches!(byte, b'\n' | b'\r')).copied().collect()
 }
+
+/// Room for a few events of usual length.
+const BUFFER: usize = 1024;
 
 const SILENT: &str = "upstream fell silent";
 

@@ -35,6 +35,15 @@ impl Payload {
         }
     }
 
+    /// Adds a piece at the beginning; an empty one is not kept.
+    pub fn push_front(&mut self, piece: impl Into<Bytes>) {
+        let piece = piece.into();
+        if !piece.is_empty() {
+            self.len += piece.len() as u64;
+            self.pieces.push_front(piece);
+        }
+    }
+
     /// Adds all pieces of another payload at the end.
     pub fn append(&mut self, other: Self) {
         self.len += other.len;

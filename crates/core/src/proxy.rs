@@ -18,7 +18,7 @@ mod turn;
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::task::Poll;
 use std::time::Duration;
@@ -31,7 +31,7 @@ use http_body::Body;
 
 use self::ask::Asked;
 use self::attempt::Want;
-use self::share::{Found, X_CACHE};
+use self::share::Found;
 use crate::access;
 use crate::assist::call::Call;
 use crate::body::{Events, ProxyBody};
@@ -49,7 +49,7 @@ use crate::policy::repeat::{self, Method, Repeats};
 use crate::policy::retry;
 use crate::policy::token::Tokens;
 use crate::refusal::Refusal;
-use crate::report::{Entry, Ledger, Outcome, Report};
+use crate::report::{CacheResult, Entry, Ledger, Outcome, Report};
 use crate::settings::Settings;
 
 /// Everything the proxy remembers: plain data, no connection, no file, no task.
@@ -139,8 +139,9 @@ impl Proxy {
         let mut ledger = Ledger::open(platform, &self.report, Entry::new(id, platform.now()));
         let route = route::read(&parts.method, &parts.uri);
         let in_array = matches!(&route, Ok(Route::Stream { framing: Framing::Array, .. }));
-        let life = self.answer(platform, &parts, route, body.as_mut(), &mut ledger);
-        let answer = match caught(life).await {
+        let answered =
+            caught(pin!(self.answer(platform, &parts, route, body.as_mut(), &mut ledger))).await;
+        let answer = match answered {
             Ok(answer) => answer,
             Err(refusal) => {
                 if parts.version < Version::HTTP_2 {
@@ -199,7 +200,7 @@ impl Proxy {
             }
             Route::Stream { model, framing } => {
                 ledger.entry.stream = true;
-                ledger.headers.insert(X_CACHE, HeaderValue::from_static("BYPASS"));
+                ledger.x_cache = Some(CacheResult::Bypass.header());
                 let method = Method::Stream;
                 let mut asked = self.read(platform, parts, body, ledger, &model, method).await?;
                 let headers = std::mem::take(&mut asked.headers);
@@ -304,7 +305,11 @@ impl Proxy {
         ledger.entry.answered = Some(now);
         ledger.entry.status = answer.status.as_u16();
         let mut headers = answer.headers;
+        headers.reserve(MARKS);
         headers.extend(std::mem::take(&mut ledger.headers));
+        if let Some(x_cache) = ledger.x_cache {
+            headers.insert(X_CACHE, HeaderValue::from_static(x_cache));
+        }
         if parts.method != http::Method::OPTIONS {
             headers.extend(self.live().access.cors_headers(&parts.headers));
         }
@@ -312,8 +317,8 @@ impl Proxy {
             // Nobody will ask for the body.
             ledger.entry.settle(Outcome::Ok);
         }
-        put(&mut headers, "x-request-id", &ledger.entry.request_id);
-        put(&mut headers, "server-timing", &ledger.entry.server_timing(now));
+        put(&mut headers, REQUEST_ID, ledger.entry.request_id.as_str());
+        put(&mut headers, SERVER_TIMING, ledger.entry.server_timing(now));
         let body = match answer.body {
             Content::Events(events) => ProxyBody::events(events, ledger),
             Content::PassedOn(upstream) => {
@@ -333,8 +338,9 @@ impl Proxy {
 }
 
 /// A panic is a bug of ours: it costs its own request and no other.
-async fn caught<T>(life: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
-    let mut life = pin!(life);
+async fn caught<T>(
+    mut life: Pin<&mut impl Future<Output = Result<T, Refusal>>>,
+) -> Result<T, Refusal> {
     poll_fn(|cx| {
         catch_unwind(AssertUnwindSafe(|| life.as_mut().poll(cx))).unwrap_or_else(|panic| {
             let what = panic.downcast_ref::<&str>().copied();
@@ -360,9 +366,10 @@ fn refuse<P: Platform>(refusal: &Refusal, in_array: bool, ledger: &mut Ledger<P>
     Answer { status: refusal.status(), headers, body: Content::Whole(body) }
 }
 
-fn put(headers: &mut HeaderMap, name: &'static str, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
-        headers.insert(HeaderName::from_static(name), value);
+/// Adds a header; a value that none may have is left out.
+fn put(headers: &mut HeaderMap, name: HeaderName, value: impl TryInto<HeaderValue>) {
+    if let Ok(value) = value.try_into() {
+        headers.insert(name, value);
     }
 }
 
@@ -386,6 +393,13 @@ fn method_name(route: &Route) -> &'static str {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
+
+/// How many headers an answer gets on its way out, CORS left aside.
+const MARKS: usize = 4;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=UTF-8");
 

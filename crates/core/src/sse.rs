@@ -5,7 +5,7 @@
 //! are one event; the last event may lack its blank line; an error may come as bare JSON lines.
 //! Nothing but those three line ends splits: JSON strings may hold a raw U+2028.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use memchr::memchr2;
 
 /// One thing that upstream said.
@@ -82,7 +82,7 @@ impl Reader {
                     return Ok(Some(event));
                 }
             } else {
-                self.field(&line)?;
+                self.field(line)?;
             }
         }
         if self.finished {
@@ -96,7 +96,7 @@ impl Reader {
         if self.after_cr && !self.chunk.is_empty() {
             self.after_cr = false;
             if self.chunk[0] == b'\n' {
-                let _ = self.chunk.split_to(1);
+                self.chunk.advance(1);
             }
         }
         let Some(end) = memchr2(b'\n', b'\r', &self.chunk) else {
@@ -111,7 +111,7 @@ impl Reader {
         self.bounded((self.line.len() + end).saturating_sub(FIELD_NAME))?;
         let head = self.chunk.split_to(end);
         self.after_cr = self.chunk[0] == b'\r';
-        let _ = self.chunk.split_to(1);
+        self.chunk.advance(1);
         Ok(Some(self.line_from(head)))
     }
 
@@ -126,27 +126,26 @@ impl Reader {
         if self.at_start {
             self.at_start = false;
             if line.starts_with(BYTE_ORDER_MARK) {
-                let _ = line.split_to(BYTE_ORDER_MARK.len());
+                line.advance(BYTE_ORDER_MARK.len());
             }
         }
         line
     }
 
-    fn field(&mut self, line: &Bytes) -> Result<(), TooLong> {
-        let (name, value) = match memchr::memchr(b':', line) {
-            Some(colon) => (&line[..colon], line.slice(colon + 1..)),
-            None => (&line[..], Bytes::new()),
-        };
-        match name {
+    fn field(&mut self, mut line: Bytes) -> Result<(), TooLong> {
+        let colon = memchr::memchr(b':', &line);
+        match &line[..colon.unwrap_or(line.len())] {
             b"data" => {
-                let value = if value.first() == Some(&b' ') { value.slice(1..) } else { value };
-                self.bounded(self.data.len() + value.len())?;
-                self.data.add(value);
+                let name = colon.map_or(line.len(), |colon| colon + 1);
+                let space = usize::from(line.get(name) == Some(&b' '));
+                line.advance(name + space);
+                self.bounded(self.data.len() + line.len())?;
+                self.data.add(line);
             }
             b"" | b"event" | b"id" | b"retry" => {}
             _ => {
                 self.bounded(self.bare.len() + line.len())?;
-                self.bare.extend_from_slice(line);
+                self.bare.extend_from_slice(&line);
                 self.bare.extend_from_slice(b"\n");
             }
         }

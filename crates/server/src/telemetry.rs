@@ -1,5 +1,9 @@
 //! Where log lines go.
 
+mod line;
+#[cfg(test)]
+mod tests;
+
 use std::io::IsTerminal;
 
 use code_assist_core::settings::LogFormat;
@@ -29,9 +33,7 @@ pub(crate) fn start(level: &str, format: LogFormat) -> (Log, WorkerGuard) {
     let lines = fmt::layer().with_writer(writer);
     match format {
         LogFormat::Json => {
-            let lines = lines.json().flatten_event(true);
-            let lines = lines.with_current_span(false).with_span_list(false);
-            registry().with(filter).with(lines).init();
+            registry().with(filter).with(lines.event_format(line::JsonLine)).init();
         }
         LogFormat::Pretty => {
             let colours = std::io::stdout().is_terminal() && !no_colour();

@@ -164,7 +164,7 @@ impl Platform for Edge {
         // There is no chore without a proxy that left it.
         let Ok(proxy) = isolate::proxy(self) else { return };
         let edge = self.clone();
-        self.wait_until(Box::pin(async move { proxy.tidy(&edge, chore).await }));
+        self.wait_until(async move { Box::pin(proxy.tidy(&edge, chore)).await });
     }
 }
 

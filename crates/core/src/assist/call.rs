@@ -28,12 +28,13 @@ pub struct BadUrl;
 impl Call {
     /// `POST /version:rpc`.
     pub fn post(version: &str, rpc: &str, payload: Payload) -> Self {
-        Self::new(Method::POST, format!("/{version}:{rpc}"), payload)
+        Self::new(Method::POST, ["/", version, ":", rpc].concat(), payload)
     }
 
     /// `POST /version:rpc?alt=sse`.
     pub fn stream(version: &str, rpc: &str, payload: Payload) -> Self {
-        let call = Self::new(Method::POST, format!("/{version}:{rpc}?alt=sse"), payload);
+        let path = ["/", version, ":", rpc, "?alt=sse"].concat();
+        let call = Self::new(Method::POST, path, payload);
         Self { stream: true, ..call }
     }
 

@@ -132,8 +132,9 @@ pub fn read(method: &Method, uri: &Uri) -> Result<Route, NoRoute> {
         return Err(asked.not_found());
     }
     // A segment may hide a slash (`models%2Fgemini-2.5-pro`), so escapes come off first.
-    let Ok(decoded) = percent_decode_str(path).decode_utf8() else {
-        return Err(asked.not_found());
+    let decoded = match memchr::memchr(b'%', path.as_bytes()) {
+        None => Cow::Borrowed(path),
+        Some(_) => percent_decode_str(path).decode_utf8().map_err(|_| asked.not_found())?,
     };
     let segments: Vec<&str> = decoded.split('/').filter(|segment| !segment.is_empty()).collect();
     asked.by_segments(&segments)
@@ -152,7 +153,8 @@ impl Asked<'_> {
             [] => self.reading(Route::Root),
             ["health"] => self.reading(Route::Health),
             ["health", "detailed"] => self.reading(Route::HealthDetailed),
-            ["metrics"] => self.reading(Route::Metrics { format: self.parameter("format") }),
+            ["metrics"] => self
+                .reading(Route::Metrics { format: self.parameter("format").map(Cow::into_owned) }),
             [first, rest @ ..] if first.starts_with(ASSIST_VERSION) => self.assist(first, rest),
             _ => self.gemini(segments),
         }
@@ -204,7 +206,10 @@ impl Asked<'_> {
         match in_models {
             [] if says_models => self.reading(Route::Models {
                 page_size: self.either("pageSize", "page_size").and_then(|size| size.parse().ok()),
-                page_token: self.either("pageToken", "page_token").filter(|t| !t.is_empty()),
+                page_token: self
+                    .either("pageToken", "page_token")
+                    .map(Cow::into_owned)
+                    .filter(|t| !t.is_empty()),
             }),
             [last] => self.model(last, says_models, versioned.len() < segments.len()),
             // The poll of a long-running method that is not offered itself.
@@ -259,31 +264,27 @@ impl Asked<'_> {
     }
 
     fn framing(&self) -> Framing {
-        if self.alt().as_deref() == Some("sse") { Framing::Sse } else { Framing::Array }
-    }
-
-    /// `alt` without its options: `json;enum-encoding=int` is `json` (`clients.md` R10).
-    fn alt(&self) -> Option<String> {
-        let alt = self.either("alt", "$alt")?;
-        let kind = alt.split(';').next().unwrap_or_default().trim();
-        Some(kind.to_ascii_lowercase())
+        let alt = self.either("alt", "$alt");
+        let is_sse = alt.is_some_and(|alt| without_options(&alt).eq_ignore_ascii_case("sse"));
+        if is_sse { Framing::Sse } else { Framing::Array }
     }
 
     fn safe_alt(&self) -> Option<String> {
         let is_word = |alt: &String| {
             (1..=16).contains(&alt.len()) && alt.bytes().all(|byte| byte.is_ascii_lowercase())
         };
-        self.alt().filter(is_word)
+        let alt = self.either("alt", "$alt")?;
+        Some(without_options(&alt).to_ascii_lowercase()).filter(is_word)
     }
 
     /// The first of two spellings, wherever it stands.
-    fn either(&self, name: &str, other: &str) -> Option<String> {
+    fn either(&self, name: &str, other: &str) -> Option<Cow<'_, str>> {
         self.parameter(name).or_else(|| self.parameter(other))
     }
 
-    fn parameter(&self, name: &str) -> Option<String> {
+    fn parameter(&self, name: &str) -> Option<Cow<'_, str>> {
         let mut pairs = form_urlencoded::parse(self.query.as_bytes());
-        pairs.find(|(key, _)| key == name).map(|(_, value)| Cow::into_owned(value))
+        pairs.find(|(key, _)| key == name).map(|(_, value)| value)
     }
 
     fn not_found(&self) -> NoRoute {
@@ -292,6 +293,11 @@ impl Asked<'_> {
         let is_cut = path.len() < self.path.len();
         NoRoute::NotFound { path: if is_cut { path + "..." } else { path } }
     }
+}
+
+/// `alt` without its options: `json;enum-encoding=int` is `json` (`clients.md` R10).
+fn without_options(alt: &str) -> &str {
+    alt.split(';').next().unwrap_or_default().trim()
 }
 
 /// What is left after the first segments that `is_skipped`.

@@ -98,10 +98,23 @@ impl<'a> Cursor<'a> {
 
     /// Steps over the next value, whatever it is, and returns its span.
     pub fn skip(&mut self) -> Result<Range<usize>, Malformed> {
-        let outside = self.depth;
-        let mut containers = Containers::default();
         let kind = self.kind()?;
         let start = self.at;
+        match kind {
+            Kind::Object | Kind::Array => self.container(kind)?,
+            Kind::String => {
+                self.string()?;
+            }
+            Kind::Number => self.number()?,
+            Kind::Bool | Kind::Null => self.word()?,
+        }
+        Ok(start..self.at)
+    }
+
+    /// Steps over an object or array with all that is in it.
+    fn container(&mut self, kind: Kind) -> Result<(), Malformed> {
+        let outside = self.depth;
+        let mut containers = Containers::default();
         let mut next = Some(kind);
         loop {
             // A value, or the head of one: a container that is not empty leads on to its first.
@@ -129,7 +142,9 @@ impl<'a> Cursor<'a> {
                     }
                     self.close();
                 }
-                Kind::String => self.string()?,
+                Kind::String => {
+                    self.string()?;
+                }
                 Kind::Number => self.number()?,
                 Kind::Bool | Kind::Null => self.word()?,
             }
@@ -155,7 +170,7 @@ impl<'a> Cursor<'a> {
                 }
             }
             if self.depth == outside {
-                return Ok(start..self.at);
+                return Ok(());
             }
         }
     }
@@ -287,13 +302,13 @@ impl<'a> Cursor<'a> {
 
     fn read_string(&mut self) -> Result<Text<'a>, Malformed> {
         let start = self.at;
-        self.string()?;
+        let written = self.string()?;
         let span = start..self.at;
         let raw = &self.text[start + 1..self.at - 1];
         // A lone surrogate has no meaning in UTF-8, and no name that we look for contains one.
-        let value = match memchr::memchr(b'\\', raw.as_bytes()) {
-            None => Cow::Borrowed(raw),
-            Some(_) => {
+        let value = match written {
+            Written::Plainly => Cow::Borrowed(raw),
+            Written::WithEscapes => {
                 serde_json::from_str(self.text(span.clone())).map_or(Cow::Borrowed(raw), Cow::Owned)
             }
         };
@@ -301,25 +316,27 @@ impl<'a> Cursor<'a> {
     }
 
     /// Steps over a string, the cursor being at its opening quote.
-    fn string(&mut self) -> Result<(), Malformed> {
+    fn string(&mut self) -> Result<Written, Malformed> {
         let bytes = self.text.as_bytes();
         self.at += 1;
+        let mut written = Written::Plainly;
         loop {
-            let rest = &bytes[self.at..];
-            let Some(plain) = memchr::memchr2(b'"', b'\\', rest) else {
+            let Some(plain) = special(&bytes[self.at..]) else {
                 self.at = bytes.len();
                 return Err(self.malformed("unterminated string"));
             };
-            if has_control(&rest[..plain]) {
-                self.at += rest.iter().position(|&byte| byte < b' ').unwrap_or(0);
-                return Err(self.malformed("control character in a string"));
-            }
             self.at += plain;
-            if bytes[self.at] == b'"' {
-                self.at += 1;
-                return Ok(());
+            match bytes[self.at] {
+                b'"' => {
+                    self.at += 1;
+                    return Ok(written);
+                }
+                b'\\' => {
+                    written = Written::WithEscapes;
+                    self.escape()?;
+                }
+                _ => return Err(self.malformed("control character in a string")),
             }
-            self.escape()?;
         }
     }
 
@@ -394,11 +411,54 @@ impl Containers {
     }
 }
 
+/// How a string is written.
+enum Written {
+    Plainly,
+    WithEscapes,
+}
+
+/// Where a string cannot just go on: the first quote, backslash or control character.
+///
+/// Most strings are keys and other short ones, which are over in a few steps of eight bytes. Most
+/// bytes are in long ones, for which there is vector code.
+fn special(bytes: &[u8]) -> Option<usize> {
+    let mut rest = bytes;
+    while let Some((word, after)) = rest.split_first_chunk() {
+        if let Some(first) = special_in(u64::from_le_bytes(*word)) {
+            return Some(bytes.len() - rest.len() + first);
+        }
+        rest = after;
+        if bytes.len() - rest.len() == LONG {
+            let plain = memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
+            let control = has_control(&rest[..plain]);
+            let special = if control { rest.iter().position(|byte| *byte < b' ') } else { None };
+            let found = special.unwrap_or(plain);
+            return (found < rest.len()).then_some(LONG + found);
+        }
+    }
+    let first = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | ..b' '))?;
+    Some(bytes.len() - rest.len() + first)
+}
+
+/// The number of the first byte of eight, from the least significant on, that is special.
+///
+/// A subtraction's borrow can make a byte look special only above one that is: the first is right.
+fn special_in(word: u64) -> Option<usize> {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    let below = |word: u64, limit: u8| word.wrapping_sub(ONES * u64::from(limit)) & !word;
+    let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    let special = (is(b'"') | is(b'\\') | below(word, b' ')) & (ONES << 7);
+    (special != 0).then(|| special.trailing_zeros() as usize / 8)
+}
+
 /// Whether there is a byte below 0x20. Without an early exit inside a block, so that it is vector
 /// code: strings of base64 are most of a large body.
 fn has_control(bytes: &[u8]) -> bool {
     bytes.chunks(256).any(|block| block.iter().fold(false, |found, &byte| found | (byte < b' ')))
 }
+
+/// Beyond so many bytes (whole words) a string is long.
+const LONG: usize = 32;
 
 /// Google's own JSON reader stops near 100; this only keeps what a body can cost bounded.
 const DEEPEST: usize = 512;

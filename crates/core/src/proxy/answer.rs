@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::response::Parts;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::attempt::Arrived;
 use super::{Answer, Content, JSON, put};
@@ -61,7 +61,7 @@ pub(super) fn stream<P: Platform>(
     let trace = Some(ledger.entry.trace_id.clone()).filter(|trace| !trace.is_empty());
     note_trace(&mut headers, &arrived.head.headers, trace.as_deref(), ledger);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
     let kind = match framing {
         Framing::Array => JSON,
         Framing::Sse => HeaderValue::from_static("text/event-stream"),
@@ -93,11 +93,15 @@ fn note_trace<P: Platform>(
     in_body: Option<&str>,
     ledger: &mut Ledger<P>,
 ) {
-    let in_header = upstream.get(TRACE_ID).and_then(|value| value.to_str().ok());
-    if let Some(trace) = in_header.or(in_body) {
+    let in_header = upstream.get(&TRACE_ID);
+    if let Some((value, trace)) = in_header.and_then(|value| Some((value, value.to_str().ok()?))) {
+        headers.insert(TRACE_ID, value.clone());
+        ledger.entry.trace_id = trace.to_owned();
+    } else if let Some(trace) = in_body {
         put(headers, TRACE_ID, trace);
         ledger.entry.trace_id = trace.to_owned();
     }
 }
 
-const TRACE_ID: &str = "x-cloudaicompanion-trace-id";
+const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+const TRACE_ID: HeaderName = HeaderName::from_static("x-cloudaicompanion-trace-id");

@@ -1,8 +1,8 @@
 //! The client's request on its way up: its body read and rewritten, wrapped, made into a call.
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http::request::Parts;
+use http::{HeaderMap, HeaderName};
 use http_body::Body;
 
 use super::{Proxy, lock, put};
@@ -111,28 +111,42 @@ impl Proxy {
 pub(super) fn marks(asked: &str, model: &str, dropped: &[String]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     if asked != model {
-        put(&mut headers, "x-proxy-model", model);
+        put(&mut headers, MODEL, model);
     }
     if !dropped.is_empty() {
-        put(&mut headers, "x-proxy-dropped-fields", &dropped.join(", "));
+        put(&mut headers, DROPPED_FIELDS, dropped.join(", "));
     }
     headers
 }
 
 /// A fresh `x-request-id`.
 pub(super) fn request_id<P: Platform>(platform: &P) -> String {
-    format!("req_{:016x}", platform.random())
+    let mut id = String::with_capacity("req_".len() + 16);
+    id.push_str("req_");
+    id.extend(hex(platform.random()));
+    id
 }
 
 /// A fresh `user_prompt_id`, in the form of a random UUID as the CLI sends it (RFC 9562, version 4).
 pub(super) fn prompt_id<P: Platform>(platform: &P) -> String {
-    let (high, low) = (platform.random(), platform.random());
-    format!(
-        "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
-        high >> 32,
-        (high >> 16) & 0xffff,
-        high & 0xfff,
-        0x8000 | ((low >> 48) & 0x3fff),
-        low & 0xffff_ffff_ffff,
-    )
+    let high = platform.random() & !0xf000 | 0x4000;
+    let low = platform.random() & (u64::MAX >> 2) | 1 << 63;
+    let mut id = String::with_capacity(36);
+    for (number, digit) in hex(high).chain(hex(low)).enumerate() {
+        if let 8 | 12 | 16 | 20 = number {
+            id.push('-');
+        }
+        id.push(digit);
+    }
+    id
 }
+
+/// The sixteen hex digits of a number.
+fn hex(number: u64) -> impl Iterator<Item = char> {
+    let digit =
+        move |place| char::from(b"0123456789abcdef"[(number >> (place * 4)) as usize & 0xf]);
+    (0..16).rev().map(digit)
+}
+
+const MODEL: HeaderName = HeaderName::from_static("x-proxy-model");
+const DROPPED_FIELDS: HeaderName = HeaderName::from_static("x-proxy-dropped-fields");

@@ -17,7 +17,7 @@ use crate::assist::fault;
 use crate::body::{Beginning, Events};
 use crate::gemini::route::Framing;
 use crate::payload::Payload;
-use crate::platform::Platform;
+use crate::platform::{Platform, Unreachable};
 use crate::policy::breaker;
 use crate::policy::endpoint::Resting;
 use crate::policy::retry::{self, Failure, Try};
@@ -88,7 +88,9 @@ impl Proxy {
             }
             let (index, request) = (visit.index, call.request(&visit.url, &bearer.header)?);
             ledger.visit(visit);
-            let refusal = match self.one_try(platform, request, call, want, ledger).await {
+            let tried_once =
+                self.one_try(platform, pin!(platform.send(request)), call, want, ledger).await;
+            let refusal = match tried_once {
                 Ok(arrived) => return Ok(arrived),
                 Err(refusal) => refusal,
             };
@@ -163,13 +165,13 @@ impl Proxy {
     async fn one_try<P: Platform>(
         &self,
         platform: &P,
-        request: Request<Payload>,
+        sending: Pin<&mut impl Future<Output = Result<Response<P::Body>, Unreachable>>>,
         call: &Call,
         want: Want,
         ledger: &mut Ledger<P>,
     ) -> Result<Arrived<P>, Refusal> {
         let begun = platform.now();
-        let sent = send_within(platform, request, self.settings.first_byte_timeout).await;
+        let sent = sent_within(platform, self.settings.first_byte_timeout, sending).await;
         let waited = platform.now().since(begun);
         ledger.entry.upstream += waited;
         ledger.entry.first_byte = sent.is_ok().then_some(waited);
@@ -249,7 +251,7 @@ impl Proxy {
         let begun = platform.now();
         let place = {
             let _waiting = self.report.in_line();
-            within(platform, self.settings.queue_timeout, platform.place()).await
+            within(platform, self.settings.queue_timeout, pin!(platform.place())).await
         };
         ledger.entry.queue += platform.now().since(begun);
         match place {
@@ -297,7 +299,7 @@ impl Proxy {
             return Refusal::UpstreamMalformed { what };
         }
         let text = whole(platform, body, ERROR_LIMIT, self.settings.stream_idle_timeout);
-        let text = within(platform, ERROR_PATIENCE, text).await.and_then(Result::ok);
+        let text = within(platform, ERROR_PATIENCE, pin!(text)).await.and_then(Result::ok);
         let text = text.unwrap_or_default();
         Refusal::Upstream(Box::new(fault::read(head.status, &head.headers, &text)))
     }
@@ -333,15 +335,16 @@ fn is_error_of_its_own(status: StatusCode) -> bool {
 /// The refusal for a good answer in a form that was not asked for. A stream would otherwise be taken
 /// for an empty one: lines that are no events mean nothing in it.
 fn unreadable(headers: &HeaderMap, want: Want) -> Option<Refusal> {
-    let said = |name| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
-    let what = match (said(CONTENT_ENCODING), said(CONTENT_TYPE)) {
-        (Some(packed), _) if !matches!(packed.trim(), "" | "identity") => {
-            format!("the answer is packed ({packed}) though that was not asked for")
-        }
-        (_, Some(kind)) if matches!(want, Want::Events(_)) && kind.trim().starts_with(WEB_PAGE) => {
-            format!("a web page ({kind}) came in place of a stream")
-        }
-        _ => return None,
+    let said = |name| headers.get(name).map_or(&b""[..], |value| value.as_bytes().trim_ascii());
+    let (packed, kind) = (said(CONTENT_ENCODING), said(CONTENT_TYPE));
+    let what = if !matches!(packed, b"" | b"identity") {
+        let packed = String::from_utf8_lossy(packed);
+        format!("the answer is packed ({packed}) though that was not asked for")
+    } else if matches!(want, Want::Events(_)) && kind.starts_with(WEB_PAGE) {
+        let kind = String::from_utf8_lossy(kind);
+        format!("a web page ({kind}) came in place of a stream")
+    } else {
+        return None;
     };
     Some(Refusal::UpstreamMalformed { what })
 }
@@ -352,19 +355,29 @@ pub(super) async fn send_within<P: Platform>(
     request: Request<Payload>,
     limit: Duration,
 ) -> Result<Response<P::Body>, Refusal> {
-    match within(platform, limit, platform.send(request)).await {
+    sent_within(platform, limit, pin!(platform.send(request))).await
+}
+
+async fn sent_within<P: Platform>(
+    platform: &P,
+    limit: Duration,
+    sending: Pin<&mut impl Future<Output = Result<Response<P::Body>, Unreachable>>>,
+) -> Result<Response<P::Body>, Refusal> {
+    match within(platform, limit, sending).await {
         Some(sent) => sent.map_err(Refusal::from),
         None => Err(timed_out(Awaited::FirstByte, limit)),
     }
 }
 
 /// What a future gives, unless it takes longer than `limit`.
+///
+/// It is pinned where it was made: handed over by value, it would be there twice, as an argument
+/// and as what is polled, and each level of that doubles the size of a request's future.
 pub(super) async fn within<P: Platform, F: Future>(
     platform: &P,
     limit: Duration,
-    future: F,
+    mut future: Pin<&mut F>,
 ) -> Option<F::Output> {
-    let mut future = pin!(future);
     let mut timer = None;
     poll_fn(|cx| {
         if let Poll::Ready(output) = future.as_mut().poll(cx) {
@@ -388,7 +401,7 @@ pub(super) async fn whole<P: Platform>(
     let mut all = BytesMut::new();
     loop {
         let next = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
-        let Some(frame) = within(platform, idle, next).await else {
+        let Some(frame) = within(platform, idle, pin!(next)).await else {
             return Err(timed_out(Awaited::NextChunk, idle));
         };
         let chunk = match frame {
@@ -421,7 +434,7 @@ fn timed_out(awaited: Awaited, after: Duration) -> Refusal {
 }
 
 /// What a captive portal or a load balancer answers with.
-const WEB_PAGE: &str = "text/html";
+const WEB_PAGE: &[u8] = b"text/html";
 
 /// An error body is text for people; a megabyte is generous.
 const ERROR_LIMIT: usize = 1 << 20;

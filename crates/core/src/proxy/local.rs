@@ -1,5 +1,6 @@
 //! What the proxy answers by itself: its name, its health, the models.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -184,7 +185,7 @@ impl Proxy {
     /// own, not the list: pickers and constructors depend on it, and wait for it.
     pub(super) async fn list<P: Platform>(&self, platform: &P, lease: Lease) {
         let account = self.account(platform).await;
-        let asked = within(platform, PATIENCE, self.own_model_ids(platform, &account)).await;
+        let asked = within(platform, PATIENCE, pin!(self.own_model_ids(platform, &account))).await;
         let (ids, ttl) = match asked {
             Some(Ok(ids)) if self.settings.model_name_cache => (ids, CATALOGUE_TTL),
             Some(Ok(ids)) => (ids, NO_TTL),

@@ -1,5 +1,6 @@
 //! The project in a request's life, and how it is discovered (`spec.md` 9).
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -134,7 +135,7 @@ impl Proxy {
             Loaded::Refused(refusal) => Err(refusal),
             Loaded::Onboard(onboarding) => {
                 let onboarded = self.onboard(platform, &onboarding, ledger);
-                within(platform, ONBOARDING_LIMIT, onboarded).await.unwrap_or_else(|| {
+                within(platform, ONBOARDING_LIMIT, pin!(onboarded)).await.unwrap_or_else(|| {
                     let what = "onboarding did not end within two minutes".to_owned();
                     let reasons = vec![("ONBOARDING_TIMEOUT".to_owned(), what)];
                     Err(Refusal::AccountIneligible { reasons })
@@ -177,7 +178,7 @@ impl Proxy {
         ledger: &mut Ledger<P>,
     ) -> Result<Bytes, Refusal> {
         let answer = self.call_for_whole(platform, call, ledger);
-        within(platform, CALL_LIMIT, answer).await.unwrap_or_else(|| {
+        within(platform, CALL_LIMIT, pin!(answer)).await.unwrap_or_else(|| {
             let why = format!("it was silent for {CALL_LIMIT:?} when asked about the project");
             Err(Refusal::UpstreamUnreachable { why })
         })

@@ -4,8 +4,6 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use http::HeaderValue;
-
 use super::ask::Asked;
 use super::{Answer, Content, Proxy, lock};
 use crate::platform::Platform;
@@ -70,7 +68,7 @@ impl Proxy {
             lease,
         };
         let Some(question) = &asked.question else {
-            ledger.headers.insert(X_CACHE, HeaderValue::from_static("BYPASS"));
+            ledger.x_cache = Some(CacheResult::Bypass.header());
             return Ok(Found::Nothing(nobody(None)));
         };
         let arrived = platform.now();
@@ -97,7 +95,7 @@ impl Proxy {
         // Another request's upstream was what this one waited for.
         ledger.entry.upstream += platform.now().since(arrived);
         ledger.entry.x_cache = Some(result);
-        ledger.headers.insert(X_CACHE, HeaderValue::from_static(result.header()));
+        ledger.x_cache = Some(result.header());
         Ok(found)
     }
 }
@@ -106,8 +104,6 @@ fn kept<P: Platform>(answer: repeat::Answer) -> Found<P> {
     let repeat::Answer { status, headers, body } = answer;
     Found::Answer(Answer { status, headers, body: Content::Whole(body) })
 }
-
-pub(super) const X_CACHE: &str = "x-cache";
 
 const FIRST_LOOK: Duration = Duration::from_millis(2);
 const LAST_LOOK: Duration = Duration::from_millis(50);

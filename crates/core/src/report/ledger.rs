@@ -124,15 +124,24 @@ impl Entry {
         self.answered.unwrap_or(now).since(self.received).saturating_sub(spent)
     }
 
-    /// The value of `server-timing`.
+    /// The value of `server-timing`, in milliseconds.
     pub fn server_timing(&self, now: Moment) -> String {
-        format!(
-            "auth;dur={:.3}, queue;dur={:.3}, upstream;dur={:.3}, proxy;dur={:.3}",
-            millis(self.auth),
-            millis(self.queue),
-            millis(self.upstream),
-            millis(self.proxy(now)),
-        )
+        let mut timing = String::with_capacity(SERVER_TIMING);
+        for (name, took) in [
+            ("auth;dur=", self.auth),
+            (", queue;dur=", self.queue),
+            (", upstream;dur=", self.upstream),
+            (", proxy;dur=", self.proxy(now)),
+        ] {
+            let micros = took.as_secs() * 1_000_000 + (u64::from(took.subsec_nanos()) + 500) / 1000;
+            timing.push_str(name);
+            push_number(&mut timing, micros / 1000);
+            timing.push('.');
+            for place in [100, 10, 1] {
+                push_number(&mut timing, micros / place % 10);
+            }
+        }
+        timing
     }
 }
 
@@ -146,6 +155,8 @@ pub struct Ledger<P: Platform> {
     visit: Option<Visit>,
     /// Its place among `MAX_CONCURRENT_REQUESTS`.
     place: Option<P::Place>,
+    /// The value of `x-cache`, if its answer has one.
+    pub x_cache: Option<&'static str>,
     /// Headers that its answer carries, whatever it will be.
     pub headers: HeaderMap,
     /// The entry, to be filled in.
@@ -158,7 +169,15 @@ impl<P: Platform> Ledger<P> {
         report.in_flight.fetch_add(1, Relaxed);
         report.set_aside.fetch_add(u64::from(!entry.counted), Relaxed);
         let (platform, report) = (platform.clone(), Arc::clone(report));
-        Self { platform, report, visit: None, place: None, headers: HeaderMap::new(), entry }
+        Self {
+            platform,
+            report,
+            visit: None,
+            place: None,
+            x_cache: None,
+            headers: HeaderMap::new(),
+            entry,
+        }
     }
 
     /// The request is for the proxy itself (health, metrics, the status page): it is counted nowhere.
@@ -282,3 +301,15 @@ impl<P: Platform> Drop for Ledger<P> {
         );
     }
 }
+
+/// Adds a whole number. Through `write!` the four times were a twentieth of the proxy's own work for
+/// a small request.
+fn push_number(text: &mut String, number: u64) {
+    if number >= 10 {
+        push_number(text, number / 10);
+    }
+    text.push(char::from(b'0' + (number % 10) as u8));
+}
+
+/// Room for four times of some minutes each.
+const SERVER_TIMING: usize = 96;

@@ -101,6 +101,19 @@ fn expected(snapshot: &str) -> String {
 }
 
 #[test]
+fn server_timing_is_in_milliseconds_to_the_microsecond() {
+    let mut entry = entry("generateContent", "m", 200);
+    entry.auth = Duration::from_micros(7);
+    entry.queue = Duration::from_nanos(19_000_499);
+    entry.upstream = Duration::from_nanos(90_050_500);
+    let timing = entry.server_timing(Moment(0));
+    let expected = "auth;dur=0.007, queue;dur=19.000, upstream;dur=90.051, proxy;dur=90.942";
+    assert_eq!(timing, expected);
+    entry.queue = Duration::ZERO;
+    assert!(entry.server_timing(Moment(0)).contains("queue;dur=0.000, "));
+}
+
+#[test]
 fn prometheus_gets_its_text() {
     let text = written(Format::Prometheus);
     assert_eq!(text, expected(include_str!("snapshots/metrics.prom")), "{text}");

@@ -2,12 +2,13 @@
 
 use std::ops::Range;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::{Form, Usage, writing};
 use crate::json::{Cursor, Kind, Malformed, Part, Splice};
 
 /// A `GenerateContentResponse` as Vertex has it, walked through once.
+#[derive(Debug)]
 pub(super) struct Answer {
     pub(super) finished: bool,
     pub(super) usage: Option<Usage>,
@@ -19,6 +20,7 @@ pub(super) struct Answer {
 }
 
 /// Whether an answer has a `responseId`.
+#[derive(Debug)]
 enum Id {
     Given,
     Null(Range<usize>),
@@ -71,36 +73,54 @@ impl Answer {
 
     /// The answer as the client gets it: a slice of the wrapper, unless something has to change.
     /// `trace` is the JSON string to fill a missing `responseId` with, or empty.
-    pub(super) fn into_bytes(mut self, wrapper: &Bytes, form: Form, trace: &[u8]) -> Bytes {
-        if !trace.is_empty() {
-            let close = self.span.end - 1;
-            match self.id {
-                Id::Given => {}
-                Id::Null(span) => self.splice.replace(span, trace.to_vec()),
-                Id::Missing { only } => {
-                    let comma = if only { "" } else { "," };
-                    let member = [comma.as_bytes(), b"\"responseId\":", trace].concat();
-                    self.splice.insert(close, member);
-                }
-            }
-        }
-        let compact = form == Form::Compact && self.blanks;
-        let answer = &wrapper[self.span.clone()];
-        if self.splice.is_empty() && !compact && !writing::has_separators(answer) {
+    pub(super) fn into_bytes(self, wrapper: &Bytes, form: Form, trace: &[u8]) -> Bytes {
+        if self.stands(wrapper, form, trace) {
             return wrapper.slice(self.span);
         }
-        let mut out = Vec::with_capacity(answer.len() + ROOM_FOR_EDITS);
+        let mut out = BytesMut::with_capacity(self.span.len() + ROOM_FOR_EDITS);
+        self.write(wrapper, form, trace, &mut out);
+        out.freeze()
+    }
+
+    /// Adds to `out` what [`Self::into_bytes`] gives.
+    pub(super) fn write(mut self, wrapper: &Bytes, form: Form, trace: &[u8], out: &mut BytesMut) {
+        if self.stands(wrapper, form, trace) {
+            return out.extend_from_slice(&wrapper[self.span]);
+        }
+        let mut missing = None;
+        match &self.id {
+            _ if trace.is_empty() => {}
+            Id::Given => {}
+            Id::Null(span) => self.splice.replace(span.clone(), trace.to_vec()),
+            Id::Missing { only } => missing = Some(if *only { "" } else { "," }),
+        }
+        // The member that is missing goes before the closing brace.
+        let end = self.span.end - usize::from(missing.is_some());
+        let compact = form == Form::Compact && self.blanks;
         let mut in_string = false;
-        for part in self.splice.parts(self.span) {
+        for part in self.splice.parts(self.span.start..end) {
             match part {
                 Part::Kept(span) if compact => {
-                    writing::compact(&wrapper[span], &mut in_string, &mut out);
+                    writing::compact(&wrapper[span], &mut in_string, out);
                 }
-                Part::Kept(span) => writing::escape_separators(&wrapper[span], &mut out),
-                Part::New(new) => writing::escape_separators(new, &mut out),
+                Part::Kept(span) => writing::escape_separators(&wrapper[span], out),
+                Part::New(new) => writing::escape_separators(new, out),
             }
         }
-        out.into()
+        if let Some(comma) = missing {
+            out.extend_from_slice(comma.as_bytes());
+            out.extend_from_slice(br#""responseId":"#);
+            writing::escape_separators(trace, out);
+            out.extend_from_slice(b"}");
+        }
+    }
+
+    /// Whether nothing has to change.
+    fn stands(&self, wrapper: &[u8], form: Form, trace: &[u8]) -> bool {
+        let has_id = trace.is_empty() || matches!(self.id, Id::Given);
+        let is_compact = form == Form::AsWritten || !self.blanks;
+        let answer = &wrapper[self.span.clone()];
+        has_id && is_compact && self.splice.is_empty() && !writing::has_separators(answer)
     }
 
     fn candidate(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Malformed> {
@@ -170,7 +190,9 @@ fn usage(cursor: &mut Cursor<'_>) -> Result<Usage, Malformed> {
             _ => continue,
         };
         // Proto JSON allows an integer to be a string.
-        *count = cursor.text(value).trim_matches('"').parse().unwrap_or(0);
+        let number = cursor.text(value);
+        let quoted = number.strip_prefix('"').and_then(|number| number.strip_suffix('"'));
+        *count = quoted.unwrap_or(number).parse().unwrap_or(0);
     }
     Ok(usage)
 }

@@ -8,7 +8,7 @@ mod writing;
 use std::borrow::Cow;
 use std::ops::Range;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::json::{Cursor, Kind, Malformed, Text};
 use crate::payload::Payload;
@@ -16,9 +16,13 @@ use answer::Answer;
 
 /// `{"model":M,"project":P,"user_prompt_id":I,"request":` + the client's bytes + `}`.
 pub fn wrap_generate(model: &str, project: &str, prompt_id: &str, request: Payload) -> Payload {
-    let [model, project, prompt_id] = [model, project, prompt_id].map(quoted);
-    let head =
-        format!(r#"{{"model":{model},"project":{project},"user_prompt_id":{prompt_id},"request":"#);
+    let mut head = Vec::with_capacity(HEAD + model.len() + project.len() + prompt_id.len());
+    let names = [r#"{"model":"#, r#","project":"#, r#","user_prompt_id":"#];
+    for (name, value) in names.into_iter().zip([model, project, prompt_id]) {
+        head.extend_from_slice(name.as_bytes());
+        quote(value, &mut head);
+    }
+    head.extend_from_slice(br#","request":"#);
     wrap(head, request)
 }
 
@@ -71,25 +75,78 @@ pub enum Form {
 /// An array of one wrapper is read as that wrapper: errors come that way (`protocol.md` 4.3).
 /// Of a key that is there twice, the last one counts.
 pub fn unwrap(wrapper: &Bytes, form: Form, trace: Option<&str>) -> Result<Unwrapped, Malformed> {
+    let opened = open(wrapper, trace)?;
+    Ok(Unwrapped {
+        finished: opened.finished(),
+        usage: opened.usage(),
+        response: opened.response.map(|response| response.into_bytes(form)),
+        error: opened.error,
+        trace_id: opened.trace_id,
+    })
+}
+
+/// A wrapper that has been read, its `response` not yet written.
+#[derive(Debug)]
+pub struct Opened<'a> {
+    /// As in [`Unwrapped`].
+    pub error: Option<Bytes>,
+    /// As in [`Unwrapped`].
+    pub trace_id: Option<String>,
+    /// What is to be written.
+    pub response: Option<Response<'a>>,
+}
+
+impl Opened<'_> {
+    /// As in [`Unwrapped`].
+    pub fn finished(&self) -> bool {
+        self.response.as_ref().is_some_and(|response| response.answer.finished)
+    }
+
+    /// As in [`Unwrapped`].
+    pub fn usage(&self) -> Option<Usage> {
+        self.response.as_ref()?.answer.usage
+    }
+}
+
+/// A `response` in its wrapper, with what has to change about it.
+#[derive(Debug)]
+pub struct Response<'a> {
+    wrapper: &'a Bytes,
+    answer: Answer,
+    /// The JSON string to fill a missing `responseId` with, or empty.
+    trace: Cow<'a, [u8]>,
+}
+
+impl Response<'_> {
+    /// Adds it to `out`, on one line.
+    pub fn write_line(self, out: &mut BytesMut) {
+        self.answer.write(self.wrapper, Form::Compact, &self.trace, out);
+    }
+
+    fn into_bytes(self, form: Form) -> Bytes {
+        self.answer.into_bytes(self.wrapper, form, &self.trace)
+    }
+}
+
+/// What [`unwrap`] does, but for the writing.
+pub fn open<'a>(wrapper: &'a Bytes, trace: Option<&str>) -> Result<Opened<'a>, Malformed> {
     let opened = Wrapper::read(wrapper)?;
     let trace_text = opened.trace.as_ref().filter(|text| !text.value.is_empty());
     let trace_json = match (trace_text, trace) {
         (Some(text), _) => Cow::Borrowed(&wrapper[text.span.clone()]),
-        (None, Some(trace)) => Cow::Owned(quoted(trace).into_bytes()),
+        (None, Some(trace)) => {
+            let mut json = Vec::new();
+            quote(trace, &mut json);
+            Cow::Owned(json)
+        }
         (None, None) => Cow::Borrowed(&[][..]),
     };
     let trace_id = trace_text.filter(|text| Some(&*text.value) != trace);
-    let mut unwrapped = Unwrapped {
+    Ok(Opened {
         trace_id: trace_id.map(|text| text.value.clone().into_owned()),
         error: opened.error.map(|span| writing::error(&wrapper[span])),
-        ..Unwrapped::default()
-    };
-    if let Some(answer) = opened.response {
-        unwrapped.finished = answer.finished;
-        unwrapped.usage = answer.usage;
-        unwrapped.response = Some(answer.into_bytes(wrapper, form, &trace_json));
-    }
-    Ok(unwrapped)
+        response: opened.response.map(|answer| Response { wrapper, answer, trace: trace_json }),
+    })
 }
 
 /// The keys of a wrapper that mean something to us.
@@ -137,14 +194,16 @@ impl<'a> Wrapper<'a> {
     }
 }
 
-fn wrap(head: impl Into<Bytes>, request: Payload) -> Payload {
-    let mut payload = Payload::default();
-    payload.push(head);
-    payload.append(request);
-    payload.push("}");
-    payload
+fn wrap(head: impl Into<Bytes>, mut request: Payload) -> Payload {
+    request.push_front(head);
+    request.push("}");
+    request
 }
 
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+/// Writes a JSON string.
+fn quote(text: &str, out: &mut Vec<u8>) {
+    serde_json::to_writer(out, text).expect("a string is written to memory");
 }
+
+/// The head of an envelope without its values, which have no escapes as a rule.
+const HEAD: usize = r#"{"model":"","project":"","user_prompt_id":"","request":"#.len();

@@ -1,18 +1,18 @@
 //! How answers are written: on one line for every reader, whatever that reader calls a line.
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 
 /// `{"error":…}` around an error, on one line.
 pub(super) fn error(error: &[u8]) -> Bytes {
-    let mut out = br#"{"error":"#.to_vec();
+    let mut out = BytesMut::from(&br#"{"error":"#[..]);
     compact(error, &mut false, &mut out);
-    out.push(b'}');
-    out.into()
+    out.put_u8(b'}');
+    out.freeze()
 }
 
 /// Copies JSON without the white space between tokens, separators escaped. `in_string` is whether
 /// the place is inside a string; a text may come in parts, but not cut inside an escape.
-pub(super) fn compact(json: &[u8], in_string: &mut bool, out: &mut Vec<u8>) {
+pub(super) fn compact(json: &[u8], in_string: &mut bool, out: &mut BytesMut) {
     let mut rest = json;
     while !rest.is_empty() {
         if *in_string {
@@ -30,7 +30,7 @@ pub(super) fn compact(json: &[u8], in_string: &mut bool, out: &mut Vec<u8>) {
             out.extend_from_slice(&rest[..token]);
             rest = &rest[token..];
             if let Some((b'"', after)) = rest.split_first() {
-                out.push(b'"');
+                out.put_u8(b'"');
                 *in_string = true;
                 rest = after;
             } else {
@@ -42,7 +42,7 @@ pub(super) fn compact(json: &[u8], in_string: &mut bool, out: &mut Vec<u8>) {
 
 /// Copies JSON with raw U+2028, U+2029 and U+0085 written as escapes: each of them ends a line for
 /// some official SDK (`protocol.md` 4.5). Outside strings they cannot be.
-pub(super) fn escape_separators(json: &[u8], out: &mut Vec<u8>) {
+pub(super) fn escape_separators(json: &[u8], out: &mut BytesMut) {
     let mut rest = json;
     while let Some((at, len, escape)) = separator(rest) {
         out.extend_from_slice(&rest[..at]);

@@ -30,7 +30,7 @@ impl Rewriting<'_> {
                     };
                     has_schema = Some(true);
                     if !known {
-                        self.replace(key.span, r#""responseJsonSchema""#)?;
+                        self.replace(key.span.clone(), r#""responseJsonSchema""#)?;
                     }
                     !known
                 }
@@ -44,9 +44,9 @@ impl Rewriting<'_> {
             if keep {
                 sieve.keep(&mut self.splice, member);
             } else {
-                let outside = self.enter(&key.value);
+                self.enter(&key);
                 self.drop_here();
-                self.leave(outside);
+                self.leave();
                 sieve.remove(&mut self.splice, member);
                 self.bound()?;
             }

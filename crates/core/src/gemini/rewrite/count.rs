@@ -59,7 +59,7 @@ impl Rewriting<'_> {
         let mut countable = Countable::default();
         let mut inside = self.cursor.object()?;
         while let Some(key) = self.cursor.key(&mut inside)? {
-            let outside = self.enter(&key.value);
+            self.enter(&key);
             let field = Root::named(&key.value);
             match field {
                 Root::Contents => countable.contents = Some(self.list(Self::content, false)?),
@@ -81,9 +81,9 @@ impl Rewriting<'_> {
                 }
             }
             if let Root::Contents | Root::SystemInstruction | Root::Tools = field {
-                countable.used.push(self.path.clone());
+                countable.used.push(self.path.to_string());
             }
-            self.leave(outside);
+            self.leave();
         }
         Ok(countable)
     }

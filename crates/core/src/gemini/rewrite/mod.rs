@@ -11,12 +11,13 @@ mod system;
 #[cfg(test)]
 mod tests;
 
-use std::fmt::Write as _;
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
 use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::json::{Cursor, Kind, Malformed, Splice};
+use crate::json::{Cursor, Kind, Malformed, Splice, Text};
 use crate::payload::Payload;
 use fields::{Root, harm_category, is_data};
 use sieve::{Paths, Sieve};
@@ -74,8 +75,8 @@ struct Rewriting<'a> {
     counting: bool,
     splice: Splice,
     dropped: Paths,
-    /// The path of the value at the cursor, as the client spelled it.
-    path: String,
+    /// The path of the value at the cursor.
+    path: Path<'a>,
     /// Every temperature so far was zero.
     temperature_zero: Option<bool>,
 }
@@ -95,7 +96,7 @@ impl<'a> Rewriting<'a> {
             counting,
             splice: Splice::default(),
             dropped: Paths::default(),
-            path: String::new(),
+            path: Path::default(),
             temperature_zero: None,
         })
     }
@@ -105,7 +106,7 @@ impl<'a> Rewriting<'a> {
         let mut inside = self.cursor.object()?;
         let mut sieve = Sieve::default();
         while let Some(key) = self.cursor.key(&mut inside)? {
-            let outside = self.enter(&key.value);
+            self.enter(&key);
             let field = Root::named(&key.value);
             match field {
                 Root::Contents => {
@@ -136,7 +137,7 @@ impl<'a> Rewriting<'a> {
                 sieve.keep(&mut self.splice, member);
             }
             self.bound()?;
-            self.leave(outside);
+            self.leave();
         }
         sieve.close(&mut self.splice);
         Ok(())
@@ -155,9 +156,9 @@ impl<'a> Rewriting<'a> {
                 let mut inside = self.cursor.array()?;
                 let mut len = 0;
                 while self.cursor.item(&mut inside)? {
-                    let outside = self.enter_item(len);
+                    self.enter_item(len);
                     item(self)?;
-                    self.leave(outside);
+                    self.leave();
                     len += 1;
                 }
                 let span = start..self.cursor.at();
@@ -198,7 +199,7 @@ impl<'a> Rewriting<'a> {
                     self.role()?;
                 }
                 "parts" => {
-                    self.parts(&key.value)?;
+                    self.parts(&key)?;
                 }
                 _ => {
                     self.cursor.skip()?;
@@ -227,10 +228,10 @@ impl<'a> Rewriting<'a> {
         }
     }
 
-    fn parts(&mut self, key: &str) -> Result<Listed, Malformed> {
-        let outside = self.enter(key);
+    fn parts(&mut self, key: &Text<'a>) -> Result<Listed, Malformed> {
+        self.enter(key);
         let listed = self.list(Self::part, true)?;
-        self.leave(outside);
+        self.leave();
         Ok(listed)
     }
 
@@ -252,9 +253,9 @@ impl<'a> Rewriting<'a> {
             let member = key.span.start..value.end;
             if key.value == "thought" {
                 had_thought = true;
-                let outside = self.enter(&key.value);
+                self.enter(&key);
                 self.drop_here();
-                self.leave(outside);
+                self.leave();
                 sieve.remove(&mut self.splice, member);
                 self.bound()?;
                 continue;
@@ -313,26 +314,16 @@ impl<'a> Rewriting<'a> {
     }
 
     /// Adds a key to the path; [`Self::leave`] takes it away again.
-    fn enter(&mut self, key: &str) -> usize {
-        let outside = self.path.len();
-        if outside > 0 {
-            self.path.push('.');
-        }
-        let legible = |c: char| {
-            if c.is_ascii_graphic() && c != ',' { c } else { '?' }
-        };
-        self.path.extend(key.chars().take(LONGEST_KEY).map(legible));
-        outside
+    fn enter(&mut self, key: &Text<'a>) {
+        self.path.0.push(Step::Key(key.value.clone()));
     }
 
-    fn enter_item(&mut self, index: usize) -> usize {
-        let outside = self.path.len();
-        write!(self.path, "[{index}]").expect("writing to a String does not fail");
-        outside
+    fn enter_item(&mut self, index: usize) {
+        self.path.0.push(Step::Item(index));
     }
 
-    fn leave(&mut self, outside: usize) {
-        self.path.truncate(outside);
+    fn leave(&mut self) {
+        self.path.0.pop();
     }
 
     fn surround(
@@ -359,7 +350,32 @@ impl<'a> Rewriting<'a> {
     }
 
     fn drop_here(&mut self) {
-        self.dropped.push(self.path.clone());
+        self.dropped.push(self.path.to_string());
+    }
+}
+
+/// The way from the body to a value in it, as the client spelled it. It is seldom written out.
+#[derive(Default)]
+struct Path<'a>(Vec<Step<'a>>);
+
+enum Step<'a> {
+    Item(usize),
+    Key(Cow<'a, str>),
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let legible = |c: char| if c.is_ascii_graphic() && c != ',' { c } else { '?' };
+        for (number, step) in self.0.iter().enumerate() {
+            match step {
+                Step::Item(index) => write!(f, "[{index}]")?,
+                Step::Key(key) => {
+                    f.write_str(if number == 0 { "" } else { "." })?;
+                    key.chars().take(LONGEST_KEY).try_for_each(|c| f.write_char(legible(c)))?;
+                }
+            }
+        }
+        Ok(())
     }
 }
 

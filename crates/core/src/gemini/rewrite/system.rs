@@ -53,7 +53,7 @@ impl Rewriting<'_> {
         let mut folded = None;
         while let Some(key) = self.cursor.key(&mut inside)? {
             if key.value == "parts" {
-                let parts = self.parts(&key.value)?;
+                let parts = self.parts(&key)?;
                 folded = (parts.len > 0).then_some(Folded {
                     span: parts.span,
                     before: r#"{"role":"user","parts":"#,

@@ -1,0 +1,410 @@
+//! The cases: each names a hot path, makes its input, and runs it once.
+
+use std::future::poll_fn;
+use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use code_assist_core::access::Access;
+use code_assist_core::assist::envelope::{self, Form};
+use code_assist_core::body::{Events, ProxyBody};
+use code_assist_core::gemini::{models, rewrite, route};
+use code_assist_core::oauth::Token;
+use code_assist_core::payload::Payload;
+use code_assist_core::platform::Moment;
+use code_assist_core::policy::breaker;
+use code_assist_core::policy::endpoint::Endpoints;
+use code_assist_core::policy::limit::{Caller, Limiter};
+use code_assist_core::policy::quota::Quotas;
+use code_assist_core::policy::repeat::Question;
+use code_assist_core::policy::token::{self, Tokens};
+use code_assist_core::policy::visit::Visit;
+use code_assist_core::proxy::Proxy;
+use code_assist_core::report::{Entry, Ledger};
+use code_assist_core::settings::{Layer, Settings, Source};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
+use http_body::Body;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::JsonLine;
+use crate::desk::{Desk, Pieces, START};
+use crate::texts;
+
+/// One hot path.
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) what: &'static str,
+    pub(crate) set_up: fn() -> Rounds,
+}
+
+/// A hot path with its input, to be run again and again: what makes the input of one round is not
+/// what is counted.
+pub(crate) struct Rounds(Box<dyn FnMut() -> Box<dyn FnOnce()>>);
+
+/// How large a value is that lives as long as a request.
+pub(crate) struct Size {
+    pub(crate) name: &'static str,
+    pub(crate) what: &'static str,
+    pub(crate) bytes: fn() -> usize,
+}
+
+impl Rounds {
+    pub(crate) fn next(&mut self) -> Box<dyn FnOnce()> {
+        (self.0)()
+    }
+
+    /// The same work each time, with nothing to prepare.
+    fn again(mut work: impl FnMut() + Clone + 'static) -> Self {
+        Self(Box::new(move || {
+            work();
+            Box::new(work.clone())
+        }))
+    }
+
+    /// The same work each time on something shared.
+    fn on<T: 'static>(shared: T, work: fn(&T)) -> Self {
+        let shared = Arc::new(shared);
+        Self::again(move || work(&shared))
+    }
+}
+
+/// All of them, in the order of a request's life.
+pub(crate) const CASES: &[Case] = &[
+    Case { name: "route", what: "the route of a stream's path and query", set_up: routing },
+    Case { name: "model", what: "a model's name resolved", set_up: resolving },
+    Case { name: "admit", what: "host and origin looked at, no keys set", set_up: admitting },
+    Case { name: "admit_key", what: "a key recognised among ten", set_up: admitting_key },
+    Case { name: "wrap_1k", what: "a body of 1 KiB rewritten and wrapped", set_up: wrap_1k },
+    Case { name: "wrap_100k", what: "the same, 100 KiB in 120 turns", set_up: wrap_100k },
+    Case { name: "wrap_10m", what: "the same, an image of 10 MiB", set_up: wrap_10m },
+    Case { name: "question_1k", what: "1 KiB named by its digest, for sharing", set_up: naming },
+    Case { name: "token", what: "the access token asked for, one at hand", set_up: asking_token },
+    Case { name: "limit", what: "a caller's request counted", set_up: limiting },
+    Case { name: "quota", what: "a quota that nothing is known against", set_up: asking_quota },
+    Case { name: "endpoint", what: "a visit to an endpoint, and its end", set_up: visiting },
+    Case { name: "unwrap_event", what: "one event unwrapped", set_up: unwrapping },
+    Case { name: "unwrap_event_id", what: "the same, a responseId put in", set_up: unwrapping_id },
+    Case { name: "stream_1000", what: "a body of 1,000 events read to its end", set_up: streaming },
+    Case { name: "stream_1000_id", what: "the same, each with a new id", set_up: streaming_id },
+    Case { name: "unary", what: "a whole request, 1 KiB, no log", set_up: unary },
+    Case { name: "unary_log", what: "the same with its log line", set_up: unary_log },
+    Case { name: "unary_miss", what: "the same that may be shared, asked upstream", set_up: miss },
+    Case { name: "unary_hit", what: "the same, answered from the cache", set_up: hit },
+    Case { name: "unary_100k", what: "a whole request of 100 KiB", set_up: unary_100k },
+    Case { name: "streamed", what: "a whole streamed request, 20 events", set_up: streamed },
+    Case { name: "streamed_log", what: "the same with its log line", set_up: streamed_log },
+    Case { name: "refused", what: "a path that leads nowhere", set_up: refused },
+];
+
+/// Sizes, with the smallest platform there can be: the shell's own types come on top.
+pub(crate) const SIZES: &[Size] = &[
+    Size { name: "future", what: "the future of `Proxy::handle`", bytes: future_size },
+    Size { name: "body", what: "the answer's body", bytes: size_of::<ProxyBody<Desk>> },
+    Size { name: "events", what: "a stream's part of it, boxed", bytes: size_of::<Events<Desk>> },
+    Size { name: "ledger", what: "the ledger in it", bytes: size_of::<Ledger<Desk>> },
+    Size { name: "entry", what: "the entry in that", bytes: size_of::<Entry> },
+];
+
+fn routing() -> Rounds {
+    let uri = Uri::from_static("/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse");
+    Rounds::on(uri, |uri| {
+        let _ = black_box(route::read(&Method::POST, uri));
+    })
+}
+
+fn resolving() -> Rounds {
+    Rounds::on((), |()| {
+        black_box(models::resolve(black_box("gemini-2.5-flash"), &[]));
+    })
+}
+
+fn admitting() -> Rounds {
+    Rounds::on((Access::new(&settings(&[])), request_to("/")), |(access, request)| {
+        let _ = black_box(access.admit(request.headers(), request.uri(), true));
+    })
+}
+
+fn admitting_key() -> Rounds {
+    let keys: Vec<String> = (0..10).map(|n| format!("sk-{n}-secret-of-a-client")).collect();
+    let mut request = request_to("/");
+    request.headers_mut().insert("x-goog-api-key", HeaderValue::from_static(KEY));
+    let access = Access::new(&settings(&[("PROXY_API_KEYS", &keys.join(","))]));
+    Rounds::on((access, request), |(access, request)| {
+        assert!(black_box(access.admit(request.headers(), request.uri(), true)).is_ok());
+    })
+}
+
+fn wrap_1k() -> Rounds {
+    wrapping(texts::chat(1))
+}
+
+fn wrap_100k() -> Rounds {
+    wrapping(texts::chat(120))
+}
+
+fn wrap_10m() -> Rounds {
+    wrapping(texts::image(10 << 20))
+}
+
+fn wrapping(body: Bytes) -> Rounds {
+    Rounds::on(body, |body| {
+        let rewritten = rewrite::generate(body).expect("the body is JSON");
+        black_box(envelope::wrap_generate(MODEL, "p-1", PROMPT_ID, rewritten.request));
+    })
+}
+
+fn naming() -> Rounds {
+    Rounds::on(Payload::from(texts::chat(1)), |body| {
+        black_box(Question::new(None, "generateContent", MODEL, body, None));
+    })
+}
+
+fn asking_token() -> Rounds {
+    let mut tokens = Tokens::new(Duration::from_secs(300));
+    let token::Verdict::Renew(lease) = tokens.ask(START, Moment(0)) else {
+        unreachable!("there is no token at the start")
+    };
+    let hour = Duration::from_secs(3600);
+    let token = Token {
+        access_token: "ya29.costs".to_owned().into(),
+        expires_at: Some(START + hour),
+        lifetime: Some(hour),
+        scope: None,
+    };
+    let got = token::Outcome::Got { token, renewable: true };
+    tokens.settle(lease, got, START, Moment(0));
+    Rounds::on(Mutex::new(tokens), |tokens| {
+        let mut tokens = tokens.lock().expect("nothing panics");
+        black_box(tokens.ask(START, Moment(1)));
+    })
+}
+
+fn limiting() -> Rounds {
+    let limiter = Limiter::new(1000, Duration::from_secs(60)).expect("a limit above zero");
+    Rounds::on(Mutex::new(limiter), |limiter| {
+        let caller = Caller::new(None, Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))));
+        let standing = limiter.lock().expect("nothing panics").ask(&caller, Moment(1));
+        black_box(standing.headers());
+    })
+}
+
+fn asking_quota() -> Rounds {
+    Rounds::on(Mutex::new(Quotas::default()), |quotas| {
+        black_box(quotas.lock().expect("nothing panics").ask(MODEL, START));
+    })
+}
+
+fn visiting() -> Rounds {
+    let endpoints = Endpoints::new([ENDPOINT], 5, Duration::from_secs(30));
+    Rounds::on(Arc::new(Mutex::new(endpoints)), |endpoints| {
+        let visit = Visit::begin(endpoints, Moment(1), &[]).expect("a closed breaker");
+        black_box(visit.alive(Moment(2)));
+        black_box(visit.end(breaker::Outcome::Success, Moment(3)));
+    })
+}
+
+fn unwrapping() -> Rounds {
+    unwrapping_one(texts::event(1, true, false))
+}
+
+fn unwrapping_id() -> Rounds {
+    unwrapping_one(texts::event(1, false, false))
+}
+
+fn unwrapping_one(event: Bytes) -> Rounds {
+    Rounds::on(event, |event| {
+        let unwrapped = envelope::unwrap(event, Form::Compact, Some(TRACE));
+        assert!(black_box(unwrapped).is_ok_and(|it| it.response.is_some()));
+    })
+}
+
+fn streaming() -> Rounds {
+    streaming_of(true)
+}
+
+fn streaming_id() -> Rounds {
+    streaming_of(false)
+}
+
+fn streaming_of(with_id: bool) -> Rounds {
+    let table = Table::new();
+    Rounds(Box::new(move || {
+        table.desk.lay_out(answer("text/event-stream", texts::stream(1000, with_id)));
+        let request = post(STREAM, texts::chat(1));
+        let response = table.desk.run(&table.proxy, table.proxy.handle(&table.desk, request));
+        assert_eq!(response.status(), 200, "another answer than what is to be counted");
+        let table = table.clone();
+        Box::new(move || table.read(response.into_body()))
+    }))
+}
+
+fn unary() -> Rounds {
+    asking(UNARY, texts::chat(1), unary_answer)
+}
+
+fn unary_log() -> Rounds {
+    log();
+    unary()
+}
+
+fn miss() -> Rounds {
+    let mut fresh = request_to(UNARY);
+    fresh.headers_mut().insert("cache-control", HeaderValue::from_static("no-cache"));
+    let headers = fresh.headers().clone();
+    asking_with(UNARY, headers, texts::repeatable_chat(), unary_answer, 200)
+}
+
+fn hit() -> Rounds {
+    asking(UNARY, texts::repeatable_chat(), unary_answer)
+}
+
+fn unary_100k() -> Rounds {
+    asking(UNARY, texts::chat(120), unary_answer)
+}
+
+fn streamed() -> Rounds {
+    asking(STREAM, texts::chat(1), || answer("text/event-stream", texts::stream(20, true)))
+}
+
+fn streamed_log() -> Rounds {
+    log();
+    streamed()
+}
+
+fn refused() -> Rounds {
+    let path = "/v1beta/nowhere";
+    let headers = request_to(path).headers().clone();
+    asking_with(path, headers, Bytes::new(), unary_answer, 404)
+}
+
+fn asking(path: &'static str, body: Bytes, upstream: fn() -> Response<Pieces>) -> Rounds {
+    asking_with(path, request_to(path).headers().clone(), body, upstream, 200)
+}
+
+/// Whole requests through [`Proxy::handle`], their answers read to the end.
+fn asking_with(
+    path: &'static str,
+    headers: HeaderMap,
+    body: Bytes,
+    upstream: fn() -> Response<Pieces>,
+    status: u16,
+) -> Rounds {
+    let table = Table::new();
+    Rounds(Box::new(move || {
+        table.desk.lay_out(upstream());
+        let mut request = post(path, body.clone());
+        request.headers_mut().clone_from(&headers);
+        let table = table.clone();
+        Box::new(move || table.ask(request, status))
+    }))
+}
+
+fn future_size() -> usize {
+    let table = Table::new();
+    size_of_val(&table.proxy.handle(&table.desk, post(UNARY, Bytes::new())))
+}
+
+/// A proxy at its desk.
+#[derive(Clone)]
+struct Table {
+    proxy: Arc<Proxy>,
+    desk: Desk,
+}
+
+impl Table {
+    fn new() -> Self {
+        let desk = Desk::default();
+        let table = Self { proxy: Arc::new(Proxy::new(settings(&[]), &desk)), desk };
+        // The first look gets the access token, as it does when the shell starts.
+        table.desk.run(&table.proxy, table.proxy.tend(&table.desk));
+        table
+    }
+
+    /// Asks and reads the answer to its end.
+    fn ask(&self, request: Request<Payload>, status: u16) {
+        let response = self.desk.run(&self.proxy, self.proxy.handle(&self.desk, request));
+        assert_eq!(response.status(), status, "another answer than what is to be counted");
+        self.read(response.into_body());
+    }
+
+    fn read(&self, mut body: ProxyBody<Desk>) {
+        loop {
+            let next = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
+            let Some(frame) = self.desk.run(&self.proxy, next) else { return };
+            black_box(frame.is_ok());
+        }
+    }
+}
+
+/// The shell's log (`crates/server/src/telemetry.rs`), written to nowhere.
+fn log() {
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::sink);
+    let lines = lines.event_format(JsonLine);
+    let filter = EnvFilter::new("info,hyper=warn,hyper_util=warn,h2=warn,rustls=warn,tower=warn");
+    let (filter, _) = tracing_subscriber::reload::Layer::new(filter);
+    tracing_subscriber::registry().with(filter).with(lines).init();
+}
+
+fn settings(more: &[(&str, &str)]) -> Settings {
+    let ours = [("HOME", "/home/costs"), ("CODE_ASSIST_ENDPOINT", ENDPOINT)];
+    let ours = ours.iter().chain(&[("OAUTH_TOKENINFO_URL", "http://127.0.0.1:1/tokeninfo")]);
+    let lookup = |name: &str| {
+        let found = more.iter().chain(ours.clone()).find(|(known, _)| *known == name);
+        found.map(|(_, value)| (*value).to_owned())
+    };
+    let layers = [Layer { source: Source::Env, lookup: &lookup }];
+    let (settings, _) = Settings::read(&layers).expect("these settings are good");
+    settings
+}
+
+/// A request with the headers that Google's own SDK sends.
+fn request_to(path: &'static str) -> Request<()> {
+    Request::post(path)
+        .header("host", "127.0.0.1:8787")
+        .header("user-agent", "google-genai-sdk/1.50.0 gl-node/v22.0.0")
+        .header("x-goog-api-client", "google-genai-sdk/1.50.0 gl-node/v22.0.0")
+        .header("x-goog-api-key", KEY)
+        .header("content-type", "application/json")
+        .header("accept", "*/*")
+        .header("accept-encoding", "gzip, deflate")
+        .header("content-length", "1024")
+        .body(())
+        .expect("a good request")
+}
+
+fn post(path: &'static str, body: Bytes) -> Request<Payload> {
+    request_to(path).map(|()| Payload::from(body))
+}
+
+fn unary_answer() -> Response<Pieces> {
+    answer("application/json; charset=UTF-8", [texts::event(1, true, true)])
+}
+
+/// An answer with the headers that Google's front end sends.
+fn answer(kind: &'static str, pieces: impl IntoIterator<Item = Bytes>) -> Response<Pieces> {
+    Response::builder()
+        .header("content-type", kind)
+        .header("vary", "Origin, X-Origin, Referer")
+        .header("date", "Sun, 15 Jun 2025 15:06:40 GMT")
+        .header("server", "ESF")
+        .header("x-xss-protection", "0")
+        .header("x-frame-options", "SAMEORIGIN")
+        .header("x-content-type-options", "nosniff")
+        .header("server-timing", "gfet4t7; dur=512")
+        .header("x-cloudaicompanion-trace-id", TRACE)
+        .body(Pieces::of(pieces))
+        .expect("a good response")
+}
+
+const UNARY: &str = "/v1beta/models/gemini-2.5-flash:generateContent";
+const STREAM: &str = "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse";
+const MODEL: &str = "gemini-2.5-flash";
+const ENDPOINT: &str = "http://127.0.0.1:1";
+const PROMPT_ID: &str = "01234567-89ab-4def-8123-456789abcdef";
+const TRACE: &str = "5565a1b2c3d4e5f6";
+const KEY: &str = "sk-7-secret-of-a-client";

@@ -1,0 +1,73 @@
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tracing::subscriber::with_default;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::{fmt, registry};
+
+use super::line::JsonLine;
+
+#[test]
+fn a_line_is_what_the_librarys_own_json_would_be() {
+    let tell = || {
+        tracing::info!(
+            target: "request",
+            id = "q\"\\\u{1}ü\u{2028}",
+            millis = 87.342_f64,
+            whole = 3.0_f64,
+            small = 1e-7_f64,
+            none = f64::NAN,
+            status = 200_u16,
+            below = -3_i64,
+            long = u64::MAX,
+            stream = true,
+            shown = %"a b",
+            debugged = ?Some("c"),
+            "request"
+        );
+        tracing::warn!("no fields but {}", "words with \"quotes\"\n");
+        tracing::error!(why = &io::Error::other("it failed") as &(dyn std::error::Error + 'static));
+    };
+    let ours = Sink::default();
+    let sink = ours.clone();
+    let lines = fmt::layer().with_writer(move || sink.clone()).event_format(JsonLine);
+    with_default(registry().with(lines), tell);
+
+    let theirs = Sink::default();
+    let sink = theirs.clone();
+    let lines = fmt::layer().with_writer(move || sink.clone()).json().flatten_event(true);
+    let lines = lines.with_current_span(false).with_span_list(false);
+    with_default(registry().with(lines), tell);
+
+    assert_eq!(ours.untimed(), theirs.untimed());
+    assert_eq!(ours.untimed().len(), 3);
+}
+
+#[derive(Clone, Default)]
+struct Sink(Arc<Mutex<Vec<u8>>>);
+
+impl Sink {
+    /// The lines, each without its time, which is checked to be one.
+    fn untimed(&self) -> Vec<String> {
+        let text = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = String::from_utf8(text.clone()).expect("UTF-8");
+        let untimed = text.lines().map(|line| {
+            let rest = line.strip_prefix(r#"{"timestamp":"20"#).expect("a time");
+            let (time, rest) = rest.split_once("Z\"").expect("UTC");
+            assert_eq!(time.len(), "26-11-23T03:24:35.395232".len(), "{time}");
+            rest.to_owned()
+        });
+        untimed.collect()
+    }
+}
+
+impl io::Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
