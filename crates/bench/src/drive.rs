@@ -26,7 +26,7 @@ pub(crate) struct Load {
     /// Whose protocol
     #[arg(long, value_enum)]
     pub(crate) shape: Shape,
-    /// About how large request bodies are
+    /// How large request bodies are
     #[arg(long, default_value_t = 1024)]
     pub(crate) bytes: usize,
     /// How requests come
@@ -117,6 +117,16 @@ pub(crate) async fn run(load: &Load) -> Result<(), Failure> {
         }
     };
     say(&outcome)
+}
+
+/// One request and its answer, for those who are not in a runtime.
+pub(crate) fn once(to: &str, request: &[u8]) -> Result<Vec<u8>, String> {
+    let mut body = Vec::new();
+    let asked = crate::block_on(async {
+        let see = |piece: &[u8]| body.extend_from_slice(piece);
+        exchange(&mut None, to, request, see).await.map_err(Failure)
+    });
+    asked.map(|()| body).map_err(|failure| failure.0)
 }
 
 /// One line of JSON.

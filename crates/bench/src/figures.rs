@@ -63,6 +63,12 @@ impl Middle {
         Some(Self { median, least, most })
     }
 
+    /// The same in another unit.
+    pub(crate) fn times(self, factor: f64) -> Self {
+        let Self { median, least, most } = self;
+        Self { median: median * factor, least: least * factor, most: most * factor }
+    }
+
     /// The middle of the quotients, each of one round. A divisor that is not above zero has no
     /// quotient: what nginx adds may drown in noise.
     pub(crate) fn ratio(own: &[Option<f64>], other: &[Option<f64>]) -> Option<Self> {

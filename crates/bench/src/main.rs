@@ -5,7 +5,16 @@
 
 mod ask;
 mod clock;
+mod document;
 mod drive;
+mod figures;
+mod goals;
+mod growth;
+mod machine;
+mod process;
+mod run;
+mod subject;
+mod svg;
 mod upstream;
 mod wire;
 
@@ -13,9 +22,15 @@ use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Instant;
 
-use clap::Parser;
+use clap::{Args, Parser};
 use tokio::task::LocalSet;
+
+use growth::Growth;
+use machine::Machine;
+use run::{Findings, Rounds, Scale};
+use subject::{Programs, Rig};
 
 fn main() -> ExitCode {
     match perform(Task::parse()) {
@@ -33,6 +48,27 @@ fn main() -> ExitCode {
 enum Task {
     /// One load against one address; prints one line of JSON
     Drive(drive::Load),
+    /// Writes the document and the pictures of the last run anew
+    Render {
+        /// The folder that the run has written to
+        #[arg(long)]
+        work: PathBuf,
+        #[command(flatten)]
+        paper: Paper,
+    },
+    /// All rounds, then the document and the pictures
+    Run {
+        #[command(flatten)]
+        programs: Programs,
+        #[command(flatten)]
+        paper: Paper,
+        /// How often everything is measured
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+        /// Only to see that everything works
+        #[arg(long)]
+        quick: bool,
+    },
     /// The stand-in for Google; prints its ports as one line of JSON
     Upstream {
         /// Where the certificate goes that subjects must trust
@@ -41,11 +77,48 @@ enum Task {
     },
 }
 
+/// Where the document goes.
+#[derive(Debug, Args)]
+struct Paper {
+    /// The folder for the document and the pictures
+    #[arg(long)]
+    docs: PathBuf,
+    /// What people have to add to it
+    #[arg(long)]
+    notes: PathBuf,
+}
+
 fn perform(task: Task) -> Result<(), Failure> {
+    machine::raise_open_files();
     match task {
         Task::Drive(load) => block_on(async { drive::run(&load).await }),
+        Task::Render { work, paper } => {
+            document::write(&run::kept(&work)?, &paper.docs, &paper.notes)
+        }
+        Task::Run { programs, paper, rounds, quick } => {
+            let scale = if quick { Scale::quick(rounds) } else { Scale::full(rounds) };
+            measure(&programs, &paper, scale)
+        }
         Task::Upstream { authority } => block_on(async { upstream::serve(&authority).await }),
     }
+}
+
+fn measure(programs: &Programs, paper: &Paper, scale: Scale) -> Result<(), Failure> {
+    let began = Instant::now();
+    let mut machine = Machine::look();
+    let rig = Rig::new(programs, &machine::cores())?;
+    machine.programs = rig.versions();
+    let (figures, troubles) = Default::default();
+    let mut rounds = Rounds { rig: &rig, scale, figures, troubles };
+    rounds.run();
+    let Rounds { figures, mut troubles, .. } = rounds;
+    let growth = Growth::measure(&rig, scale, &mut troubles);
+    let minutes = began.elapsed().as_secs_f64() / 60.0;
+    let findings = Findings { machine, scale, figures, growth, troubles, minutes };
+    run::keep(&findings, &programs.work)?;
+    document::write(&findings, &paper.docs, &paper.notes)?;
+    println!("\n{}", document::tables(&findings));
+    Ok(())
 }
 
 /// Runs on one thread: driver and upstream share a core.

@@ -25,7 +25,8 @@ impl Running {
     pub(crate) fn server(command: &mut Command, complaints: &Path) -> Result<Self, Failure> {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(complaints)?);
         let name = name(command);
-        let child = command.spawn().map_err(|why| Failure(format!("cannot start {name}: {why}")))?;
+        let child =
+            command.spawn().map_err(|why| Failure(format!("cannot start {name}: {why}")))?;
         Ok(Self { name, child, lines: None })
     }
 
