@@ -52,7 +52,7 @@ fn text(findings: &Findings, notes: &str) -> String {
     let _ = write!(
         out,
         "```sh\ncargo xtask bench              # all of this, three rounds, well over half an hour\n\
-         cargo xtask bench --quick      # does everything work? about four minutes\n\
+         cargo xtask bench --quick      # does everything work? about two minutes\n\
          cargo xtask bench --rounds 5\n```\n\n\
          **Absolute figures move by tens of percent from run to run and from machine to machine. Only \
          ratios of figures from the same run count**, above all against nginx as a plain reverse \
@@ -80,16 +80,16 @@ fn text(findings: &Findings, notes: &str) -> String {
     if let (Some(cold), Some(living)) = (own("cold_refresh_tokens"), own("living_refresh_tokens")) {
         let _ = write!(
             out,
-            " A thousand callers without a token led to {} refresh{}; eight seconds with a token \
-             that is due after three to {}.",
+            " A thousand callers without a token led to {} refresh{}; nine seconds with tokens \
+             that come of age after six to {}.",
             cold.median,
             if cold.median == 1.0 { "" } else { "es" },
             living.median,
         );
     }
     out += "\n\n## How cost grows\n\n";
-    out += "Linear in the body and in the number of events, constant in what was served before, \
-            and all but constant in open streams.\n\n";
+    out += &growth(findings);
+    out.push('\n');
     for (name, words) in GROWTH {
         let _ = writeln!(out, "![{words}]({name})\n");
     }
@@ -175,6 +175,41 @@ fn memory(findings: &Findings) -> String {
         cells.push(own("open_5000_event_p99").map(|micros| micros.times(1e-3)));
         cells.extend(["open_errors", "after_mib", "large_body_ms", "large_body_peak"].map(own));
         row(&mut out, subject, &cells);
+    }
+    out
+}
+
+/// What the curves say in numbers: how many times the cost for how many times the cause.
+fn growth(findings: &Findings) -> String {
+    let growth = &findings.growth;
+    let mut out = "| | from | to | cause | cost: code-assist-proxy | cost: nginx | should be |\n\
+                   |---|---|---|---|---|---|---|\n"
+        .to_owned();
+    let rows = [
+        ("CPU a request, by bytes of its body", &growth.body, 1e6, "as the cause"),
+        ("CPU a stream, by its events", &growth.events, 1e2, "as the cause"),
+        ("CPU a request, by thousands served before", &growth.uptime, 0.001, "× 1"),
+        ("memory, by thousands served before", &growth.resident, 0.001, "× 1"),
+        ("CPU an event, by open streams", &growth.streams, 0.0, "× 1, and less for batches"),
+    ];
+    for (what, curves, from, wanted) in rows {
+        let times = |subject: Subject| {
+            let curve = curves.iter().find(|curve| curve.subject == subject.key())?;
+            curve.times(from)
+        };
+        let Some(((first, last), ours)) = times(Subject::Secure) else {
+            let _ = writeln!(out, "| {what} | - | - | - | not measured | - | {wanted} |");
+            continue;
+        };
+        let nginx =
+            times(Subject::Nginx).map_or_else(nothing, |(_, times)| format!("× {times:.2}"));
+        let _ = writeln!(
+            out,
+            "| {what} | {} | {} | × {} | × {ours:.2} | {nginx} | {wanted} |",
+            short(first),
+            short(last),
+            short(last / first),
+        );
     }
     out
 }
@@ -325,9 +360,9 @@ const METHOD: &str = "\
   times, highest `VmHWM` above idle.
 - **Start**: from starting `taskset` with the proxy to the first whole answer, asked for every
   200 µs, with a token in the store; median of ten.
-- **Refresh**: cold, 1,000 connections ask at once while the token endpoint takes 1 s. Under load, 500
-  requests a second while tokens come of age every three seconds and each renewal takes 1 s: had a
-  request waited for one, it would have taken longer than that.
+- **Refresh**: cold, 1,000 connections ask at once, and the token endpoint answers a second later.
+  Under load, 500 requests a second while tokens come of age after six seconds and each renewal takes
+  1 s: had a request waited for one, it would have taken up to that long.
 
 ## What is not comparable
 

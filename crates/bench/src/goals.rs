@@ -165,7 +165,7 @@ pub(crate) fn goals(figures: &Figures) -> Vec<Goal> {
             3.0,
         ),
         goal(
-            "1,000 callers without a token, longest wait (its endpoint takes 1 s)",
+            "1,000 callers without a token, longest wait (for its endpoint alone 1 s)",
             " s",
             own("cold_refresh_s"),
             Bound::Most,

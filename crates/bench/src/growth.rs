@@ -30,6 +30,16 @@ pub(crate) struct Curve {
     pub(crate) points: Vec<(f64, f64)>,
 }
 
+impl Curve {
+    /// From the first point at or beyond `from` to the last one: both causes, and how many times the
+    /// cost has become.
+    pub(crate) fn times(&self, from: f64) -> Option<((f64, f64), f64)> {
+        let first = self.points.iter().find(|(cause, _)| *cause >= from)?;
+        let last = self.points.last()?;
+        (last.0 > first.0).then_some(((first.0, last.0), last.1 / first.1))
+    }
+}
+
 impl Growth {
     /// Measures ours and nginx. What cannot be measured is left out and told.
     pub(crate) fn measure(rig: &Rig, scale: Scale, troubles: &mut Vec<String>) -> Self {
@@ -57,6 +67,7 @@ impl Growth {
             let each = cost(&site, || drive_sized(rig, &site, bytes, &kind))?;
             points.push((bytes as f64, each));
         }
+        told(&site, "by body", &points);
         self.body.push(curve(points));
         site.stop();
 
@@ -68,6 +79,7 @@ impl Growth {
                 ["closed", "--connections", "4", "--seconds", seconds, "--events", count.as_str()];
             points.push((f64::from(events), cost(&site, || drive(rig, &site, &kind))?));
         }
+        told(&site, "by events", &points);
         self.events.push(curve(points));
         site.stop();
 
@@ -86,6 +98,7 @@ impl Growth {
             let kib = site.family.as_ref().map_or(f64::NAN, |family| family.resident());
             resident.push((served / 1000.0, kib / 1024.0));
         }
+        told(&site, "by thousands served", &points);
         self.uptime.push(curve(points));
         self.resident.push(curve(resident));
         site.stop();
@@ -95,7 +108,7 @@ impl Growth {
         let counts: &[u32] = if scale.quick { &STREAMS[..3] } else { &STREAMS };
         for &streams in counts {
             let window = std::time::Duration::from_secs(if scale.quick { 1 } else { 4 });
-            let (spent, _) = hold(rig, &site, streams, scale.held_events, || {
+            let (spent, _) = hold(rig, &site, streams, scale.held_s, || {
                 let before = cpu_nanos(&site);
                 std::thread::sleep(window);
                 cpu_nanos(&site) - before
@@ -103,10 +116,17 @@ impl Growth {
             let events = f64::from(streams) * window.as_secs_f64();
             points.push((f64::from(streams), spent / 1000.0 / events));
         }
+        told(&site, "by open streams", &points);
         self.streams.push(curve(points));
         site.stop();
         Ok(())
     }
+}
+
+fn told(site: &Site, what: &str, points: &[(f64, f64)]) {
+    let points: Vec<String> =
+        points.iter().map(|(at, cost)| format!("{at:.0}: {cost:.1}")).collect();
+    println!("    {}: CPU µs {what}: {}", site.subject.key(), points.join(", "));
 }
 
 /// CPU microseconds for each that came to a good end.
@@ -128,3 +148,17 @@ const STREAMS: [u32; 5] = [100, 300, 1_000, 2_500, 5_000];
 
 /// Stretches of uptime.
 const WINDOWS: usize = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn growth_is_told_from_where_fixed_costs_no_longer_count() {
+        let points = vec![(1.0, 50.0), (100.0, 60.0), (1000.0, 600.0)];
+        let curve = Curve { subject: "ours".to_owned(), points };
+        assert_eq!(curve.times(100.0), Some(((100.0, 1000.0), 10.0)));
+        assert_eq!(curve.times(1000.0), None);
+        assert_eq!(curve.times(5000.0), None);
+    }
+}

@@ -151,7 +151,10 @@ impl Rig {
             (Subject::Worker, &programs.workerd),
             (Subject::Litellm, &programs.litellm),
         ];
-        let tools = tools.into_iter().filter_map(|(subject, tool)| Some((subject, tool.clone()?)));
+        // Not `canonicalize`: a virtual environment knows itself by the name it is called.
+        let tools = tools.into_iter().filter_map(|(subject, tool)| {
+            Some((subject, std::path::absolute(tool.as_ref()?).ok()?))
+        });
         Ok(Self {
             _upstream: upstream,
             ports,

@@ -8,11 +8,12 @@ mod http2;
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
+use tokio::time::sleep;
 
 use crate::Failure;
 use crate::ask::Plan;
@@ -60,6 +61,8 @@ struct Google {
     tokens: AtomicU64,
     token_delay_ms: AtomicU64,
     token_lifetime_s: AtomicU64,
+    /// Nobody gets a token until it is let go.
+    tokens_held: AtomicBool,
     answer: Answer,
 }
 
@@ -70,6 +73,7 @@ impl Default for Google {
             tokens: AtomicU64::new(0),
             token_delay_ms: AtomicU64::new(0),
             token_lifetime_s: AtomicU64::new(3599),
+            tokens_held: AtomicBool::new(false),
             answer: Answer::default(),
         }
     }
@@ -79,7 +83,7 @@ impl Default for Google {
 #[derive(Debug)]
 enum Reply {
     Stream { plan: Plan, wrapped: bool },
-    Whole { status: u16, body: bytes::Bytes, after: Duration },
+    Whole { status: u16, body: bytes::Bytes, wait: Option<Duration> },
 }
 
 impl Google {
@@ -96,14 +100,14 @@ impl Google {
         if path.ends_with(":generateContent") {
             self.answers.fetch_add(1, Relaxed);
             let body = self.answer.whole(wrapped);
-            return Reply::Whole { status: 200, body, after: Duration::ZERO };
+            return Reply::Whole { status: 200, body, wait: None };
         }
-        let mut after = Duration::ZERO;
+        let mut wait = None;
         let (status, text) = match path {
             "/token" => {
                 let serial = self.tokens.fetch_add(1, Relaxed) + 1;
                 let lifetime = self.token_lifetime_s.load(Relaxed);
-                after = Duration::from_millis(self.token_delay_ms.load(Relaxed));
+                wait = Some(Duration::from_millis(self.token_delay_ms.load(Relaxed)));
                 let token = serde_json::json!({
                     "access_token": format!("ya29.bench-{serial}"),
                     "expires_in": lifetime,
@@ -135,15 +139,25 @@ impl Google {
             }
             _ => (404, r#"{"error":{"code":404,"message":"no such thing","status":"NOT_FOUND"}}"#.to_owned()),
         };
-        Reply::Whole { status, body: text.into(), after }
+        Reply::Whole { status, body: text.into(), wait }
+    }
+
+    /// Waits as a token endpoint was told to.
+    async fn take_time(&self, wait: Option<Duration>) {
+        let Some(wait) = wait else { return };
+        sleep(wait).await;
+        while self.tokens_held.load(Relaxed) {
+            sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// `/bench/set?token_delay_ms=500&token_lifetime_s=303`.
     fn set(&self, target: &str) {
         let query = target.split_once('?').map_or("", |(_, query)| query);
         for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
-            let Ok(value) = value.parse() else { continue };
+            let Ok(value) = value.parse::<u64>() else { continue };
             match name {
+                "hold_tokens" => self.tokens_held.store(value == 1, Relaxed),
                 "token_delay_ms" => self.token_delay_ms.store(value, Relaxed),
                 "token_lifetime_s" => self.token_lifetime_s.store(value, Relaxed),
                 _ => {}

@@ -4,9 +4,10 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::task::{JoinSet, yield_now};
 
-use super::{Load, Outcome, Tally, exchange};
+use super::{Load, Outcome, Tally, exchange, say};
 use crate::ask::Plan;
 use crate::clock;
 use crate::wire::Connection;
@@ -38,13 +39,15 @@ pub(super) async fn run(load: &Load, connections: u32, time: Duration, events: u
     tally.replace(Tally::new()).outcome(None)
 }
 
-/// All connections are open before the first request is written.
+/// All connections are open, which is said, before the first request is written.
 pub(super) async fn burst(load: &Load, connections: u32) -> Outcome {
     let request = load.request(Plan::ONE);
     let mut open = Vec::new();
     for _ in 0..connections {
         open.push(Connection::open(&load.to).await);
     }
+    // Should nobody read it, nothing is lost.
+    let _ = say(&json!({ "open": connections }));
     let tally = Rc::new(RefCell::new(Tally::new()));
     let mut tasks = JoinSet::new();
     for connection in open {

@@ -37,10 +37,8 @@ async fn converse(stream: TcpStream, google: &Google) -> io::Result<()> {
         });
         let Some(head) = read.await? else { return Ok(()) };
         match google.reply(&head.target, &beginning) {
-            Reply::Whole { status, body, after } => {
-                if !after.is_zero() {
-                    sleep(after).await;
-                }
+            Reply::Whole { status, body, wait } => {
+                google.take_time(wait).await;
                 let mut answer = format!(
                     "HTTP/1.1 {status} OK\r\nContent-Type: application/json; charset=UTF-8\r\n\
                      Content-Length: {}\r\n\r\n",

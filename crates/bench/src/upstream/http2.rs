@@ -79,10 +79,8 @@ async fn answer(
     }
     let target = head.uri.path();
     match google.reply(target, &beginning) {
-        Reply::Whole { status, body, after } => {
-            if !after.is_zero() {
-                sleep(after).await;
-            }
+        Reply::Whole { status, body, wait } => {
+            google.take_time(wait).await;
             let response = Response::builder()
                 .status(status)
                 .header("content-type", "application/json; charset=UTF-8")
