@@ -161,7 +161,7 @@ Usage: cargo xtask TASK
   bench [--rounds N] [--quick] [--proxy FILE]
             Measures the release binary next to nginx and HAProxy (on Debian and Ubuntu, as root,
             installed with apt-get), a JavaScript Worker under workerd (npm) and LiteLLM (PyPI),
-            in N rounds (default 3, about 20 minutes each), and writes docs/BENCHMARKS.md with its
+            in N rounds (default 3, about 12 minutes each), and writes docs/BENCHMARKS.md with its
             pictures. A reference that cannot be had is left out. On a busy machine all figures
             are noise. --quick only tries everything (two minutes) and writes to target/bench.
             --proxy measures another binary instead of building one.

@@ -89,7 +89,7 @@ pub(crate) fn goals(figures: &Figures) -> Vec<Goal> {
         goal(
             "requests a second on one core",
             "× nginx",
-            ratio("rps", nginx),
+            ratio("rps_core", nginx),
             Bound::Least,
             0.9,
             0.6,
@@ -97,7 +97,7 @@ pub(crate) fn goals(figures: &Figures) -> Vec<Goal> {
         goal(
             "requests a second on one core",
             "× HAProxy",
-            ratio("rps", haproxy),
+            ratio("rps_core", haproxy),
             Bound::Least,
             1.25,
             1.0,

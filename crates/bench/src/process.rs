@@ -92,9 +92,11 @@ pub(crate) fn on_core(core: usize, program: &Path) -> Command {
     command
 }
 
+/// The program behind `taskset -c CORE`, without its folder: the report names no places.
 fn name(command: &Command) -> String {
-    let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy()).collect();
-    format!("`{} {}`", command.get_program().to_string_lossy(), words.join(" "))
+    let program = command.get_args().nth(2).unwrap_or_else(|| command.get_program());
+    let file = Path::new(program).file_name().unwrap_or(program);
+    format!("`{}`", file.to_string_lossy())
 }
 
 const STOP_LIMIT: Duration = Duration::from_secs(3);

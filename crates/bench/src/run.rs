@@ -134,8 +134,16 @@ impl Rounds<'_> {
         let done = outcome.done as f64;
         self.put(round, site, "rps", done / outcome.seconds);
         if site.family.is_some() {
+            let used = cpu / 1e9 / outcome.seconds;
             self.put(round, site, "cpu_us", cpu / 1000.0 / done);
-            self.put(round, site, "core_used", cpu / 1e9 / outcome.seconds);
+            self.put(round, site, "core_used", used);
+            let idle_left = used < SATURATED;
+            self.put(
+                round,
+                site,
+                "rps_core",
+                done / outcome.seconds / if idle_left { used } else { 1.0 },
+            );
         }
         Ok(())
     }
@@ -441,6 +449,9 @@ pub(crate) const OPEN_STREAMS: [u32; 3] = [100, 1000, 5000];
 
 /// Ours allows a hundred requests in flight by default. Others do not know the name.
 pub(crate) const MANY_STREAMS: &[(&str, &str)] = &[("MAX_CONCURRENT_REQUESTS", "10000")];
+
+/// A subject that used less of its core had to wait for its load.
+const SATURATED: f64 = 0.95;
 
 const KEPT: &str = "findings.json";
 

@@ -79,7 +79,7 @@ impl Default for Google {
     }
 }
 
-/// What a request is answered with.
+/// What a request is answered with. A `wait` is a token endpoint's.
 #[derive(Debug)]
 enum Reply {
     Stream { plan: Plan, wrapped: bool },
@@ -166,5 +166,5 @@ impl Google {
     }
 }
 
-/// As much of a request's body as is kept for looking at.
-const LOOKED_AT: usize = 4 << 10;
+/// As much of a request's body as is kept for looking at; allocations beyond a kilobyte are dear.
+const LOOKED_AT: usize = 1000;

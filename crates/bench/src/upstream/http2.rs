@@ -7,7 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
-use http::{Request, Response};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderValue, Request, Response, StatusCode};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -81,11 +82,12 @@ async fn answer(
     match google.reply(target, &beginning) {
         Reply::Whole { status, body, wait } => {
             google.take_time(wait).await;
-            let response = Response::builder()
-                .status(status)
-                .header("content-type", "application/json; charset=UTF-8")
-                .header("content-length", body.len())
-                .body(())?;
+            let mut response = Response::new(());
+            *response.status_mut() = StatusCode::from_u16(status)?;
+            let headers = response.headers_mut();
+            headers
+                .insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=UTF-8"));
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
             respond.send_response(response, false)?.send_data(body, true)?;
         }
         Reply::Stream { plan, wrapped } => stream_events(&mut respond, plan, wrapped).await?,
