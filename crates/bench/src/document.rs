@@ -24,7 +24,9 @@ pub(crate) fn write(findings: &Findings, docs: &Path, notes: &Path) -> Result<()
 
 /// The tables as text, for the terminal too.
 pub(crate) fn tables(findings: &Findings) -> String {
-    format!("{}\n{}\n{}", against_goals(findings), speed(findings), memory(findings))
+    let busy = findings.machine.busy * 100.0;
+    let (goals, speed, memory) = (against_goals(findings), speed(findings), memory(findings));
+    format!("{goals}\n{speed}\n{memory}\nUsed by others before or after the run: {busy:.0} %")
 }
 
 fn text(findings: &Findings, notes: &str) -> String {
@@ -49,6 +51,14 @@ fn text(findings: &Findings, notes: &str) -> String {
         machine.kernel,
         machine.programs.join("; "),
     );
+    if machine.busy > BUSY {
+        let _ = write!(
+            out,
+            "> **These figures are noise**: before or after the run, somebody else was using {:.0} % of \
+             the machine.\n\n",
+            machine.busy * 100.0
+        );
+    }
     let _ = write!(
         out,
         "```sh\ncargo xtask bench              # all of this, three rounds, well over half an hour\n\
@@ -325,6 +335,9 @@ const GROWTH: [(&str, &str); 4] = [
     ("growth-uptime.svg", "CPU a request by requests served before"),
     ("growth-streams.svg", "CPU an event by open streams"),
 ];
+
+/// As much of the machine as a quiet system uses.
+const BUSY: f64 = 0.1;
 
 const METHOD: &str = "\
 ## How it is measured

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::process::Command;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +17,8 @@ pub(crate) struct Machine {
     pub(crate) kernel: String,
     pub(crate) date: String,
     pub(crate) commit: String,
+    /// The share of the cores that somebody else was using, before the run or after it.
+    pub(crate) busy: f64,
     /// Programs and their versions.
     pub(crate) programs: Vec<String>,
 }
@@ -41,9 +44,21 @@ impl Machine {
                 .to_owned(),
             date: said("date", &["-u", "+%Y-%m-%d"]),
             commit: if changed { commit + " with changes" } else { commit },
+            busy: busy(),
             programs: Vec::new(),
         }
     }
+}
+
+/// The share of all cores that is in use, other than by us, who wait: what is measured next to
+/// others' work is noise.
+pub(crate) fn busy() -> f64 {
+    let look = || ticks(&fs::read_to_string("/proc/stat").unwrap_or_default()).unwrap_or_default();
+    let (idle, all) = look();
+    std::thread::sleep(Duration::from_secs(2));
+    let (idle_later, all_later) = look();
+    let all = all_later.saturating_sub(all).max(1);
+    1.0 - idle_later.saturating_sub(idle) as f64 / all as f64
 }
 
 /// The cores that we may use.
@@ -138,6 +153,16 @@ fn field(file: &str, name: &str) -> Option<u64> {
     value.split_ascii_whitespace().next()?.parse().ok()
 }
 
+/// Idle and all ticks of the first line of `/proc/stat`; waiting for a disk is idle, a neighbour's
+/// theft is not.
+fn ticks(stat: &str) -> Option<(u64, u64)> {
+    let line = stat.lines().next()?.strip_prefix("cpu ")?;
+    let ticks: Vec<u64> =
+        line.split_ascii_whitespace().filter_map(|tick| tick.parse().ok()).collect();
+    // Beyond the eighth are guests, who are counted as users already.
+    Some((ticks.get(3)? + ticks.get(4)?, ticks.iter().take(8).sum()))
+}
+
 /// `0,2-3` is three cores.
 fn parse_cores(list: &str) -> Vec<usize> {
     let ranges = list.trim().split(',').filter_map(|range| {
@@ -155,6 +180,13 @@ mod tests {
     fn lists_of_cores_are_read() {
         assert_eq!(parse_cores("\t0,2-4\n"), [0, 2, 3, 4]);
         assert_eq!(parse_cores(""), [0; 0]);
+    }
+
+    #[test]
+    fn idle_ticks_are_told_from_busy_ones() {
+        let stat = "cpu  10 1 20 300 5 2 3 4 99 0\ncpu0 1 2\n";
+        assert_eq!(ticks(stat), Some((305, 345)));
+        assert_eq!(ticks(""), None);
     }
 
     #[test]

@@ -114,6 +114,8 @@ fn measure(programs: &Programs, paper: &Paper, scale: Scale) -> Result<(), Failu
     let Rounds { figures, mut troubles, .. } = rounds;
     let growth = Growth::measure(&rig, scale, &mut troubles);
     let minutes = began.elapsed().as_secs_f64() / 60.0;
+    drop(rig);
+    machine.busy = machine.busy.max(machine::busy());
     let findings = Findings { machine, scale, figures, growth, troubles, minutes };
     run::keep(&findings, &programs.work)?;
     document::write(&findings, &paper.docs, &paper.notes)?;
