@@ -23,7 +23,12 @@ pub(crate) fn run(report: &mut Report) {
     let pythons: Vec<Option<PathBuf>> = GENERATIONS
         .iter()
         .map(|requirements| {
-            report.step(&format!("python packages ({requirements})"), || venv(requirements))
+            report.step(&format!("python packages ({requirements})"), || {
+                venv(
+                    &folder().join(requirements),
+                    &work().join(requirements.trim_end_matches(".txt")),
+                )
+            })
         })
         .collect();
     let built = report.step("build of the binary", || {
@@ -126,31 +131,29 @@ pub(crate) fn npm_ci(node: &Path, folder: &Path, more: &[&str]) -> Result<(), Fa
     remember(&stamp, &lock)
 }
 
-/// A virtual environment with exactly the pinned packages; its `python`.
-fn venv(requirements: &str) -> Result<PathBuf, Failure> {
-    let pinned = folder().join(requirements);
-    let venv = work().join(requirements.trim_end_matches(".txt"));
+/// A virtual environment `venv` with exactly the packages that `pinned` lists; its `python`.
+pub(crate) fn venv(pinned: &Path, venv: &Path) -> Result<PathBuf, Failure> {
     let python = venv.join("bin/python");
     let stamp = venv.join("xtask-installed");
-    if is_fresh(&stamp, &pinned) {
+    if is_fresh(&stamp, pinned) {
         return Ok(python);
     }
-    process::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
+    process::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(venv))?;
     process::run(
         Command::new(&python)
             .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"])
-            .arg(&pinned),
+            .arg(pinned),
     )?;
-    remember(&stamp, &pinned)?;
+    remember(&stamp, pinned)?;
     Ok(python)
 }
 
 /// Whether what was installed under `stamp` is what `pinned` asks for.
-fn is_fresh(stamp: &Path, pinned: &Path) -> bool {
+pub(crate) fn is_fresh(stamp: &Path, pinned: &Path) -> bool {
     fs::read(stamp).is_ok_and(|installed| read(pinned).is_ok_and(|asked| installed == asked))
 }
 
-fn remember(stamp: &Path, pinned: &Path) -> Result<(), Failure> {
+pub(crate) fn remember(stamp: &Path, pinned: &Path) -> Result<(), Failure> {
     fs::write(stamp, read(pinned)?)
         .map_err(|why| Failure::new(format!("cannot write {}: {why}", stamp.display())))
 }

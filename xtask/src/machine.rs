@@ -13,6 +13,10 @@ pub(crate) enum Need {
     Chromium,
     /// A C++ compiler: libFuzzer is built from source.
     Cxx,
+    /// HAProxy, to be measured next to.
+    Haproxy,
+    /// nginx, to be measured next to.
+    Nginx,
     /// Node and npm.
     Node,
     /// Prometheus's checker of metrics and rules.
@@ -28,6 +32,8 @@ impl Need {
         match self {
             Self::Chromium => answers(Command::new("/usr/bin/chromium").arg("--version")),
             Self::Cxx => answers(Command::new("c++").arg("--version")),
+            Self::Haproxy => program("haproxy", "-v").is_some(),
+            Self::Nginx => program("nginx", "-v").is_some(),
             Self::Node => {
                 answers(Command::new("node").arg("--version"))
                     && answers(Command::new("npm").arg("--version"))
@@ -43,6 +49,8 @@ impl Need {
         match self {
             Self::Chromium => &["chromium"],
             Self::Cxx => &["g++"],
+            Self::Haproxy => &["haproxy"],
+            Self::Nginx => &["nginx"],
             Self::Node => &["nodejs", "npm"],
             Self::Promtool => &["prometheus"],
             Self::Python => &["python3", "python3-venv", "python3-pip"],
@@ -55,6 +63,8 @@ impl Need {
         match self {
             Self::Chromium => "Chromium (`/usr/bin/chromium`)",
             Self::Cxx => "a C++ compiler (`c++`)",
+            Self::Haproxy => "HAProxy (`haproxy`)",
+            Self::Nginx => "nginx",
             Self::Node => "Node with npm (`node`, `npm`)",
             Self::Promtool => "promtool",
             Self::Python => "Python 3 with venv and pip (`python3`)",
@@ -130,6 +140,14 @@ pub(crate) fn node(work: &Path) -> Result<PathBuf, Failure> {
         run(npm.arg("--prefix").arg(&folder).arg(format!("{package}@{NODE_VERSION}")))?;
     }
     Ok(program)
+}
+
+/// Where a server's program is. Debian keeps them where only root looks.
+pub(crate) fn program(name: &str, version_flag: &str) -> Option<PathBuf> {
+    ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin"]
+        .into_iter()
+        .map(|folder| Path::new(folder).join(name))
+        .find(|path| answers(Command::new(path).arg(version_flag)))
 }
 
 /// The target triple of this machine, as rustc names it.

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a command-line tool talks to its user")]
 
+mod bench;
 mod clients;
 mod conformance;
 mod costs;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
 /// What was asked for on the command line.
 #[derive(Debug, PartialEq)]
 enum Task {
+    Bench(bench::Plan),
     Ci,
     Clients,
     Conformance,
@@ -70,6 +72,7 @@ impl Task {
             return Ok(Self::Help);
         }
         let task = match name.as_str() {
+            "bench" => return bench::Plan::parse(rest).map(Self::Bench),
             "ci" => Self::Ci,
             "clients" => Self::Clients,
             "conformance" => Self::Conformance,
@@ -96,6 +99,7 @@ impl Task {
 fn run(task: &Task) -> ExitCode {
     let mut report = Report::default();
     match task {
+        Task::Bench(plan) => bench::run(&mut report, plan),
         Task::Ci => {
             smoke::run(&mut report);
             test::run(&mut report);
@@ -184,6 +188,13 @@ Usage: cargo xtask TASK
             Mixed traffic with faults at random against the real binary for N minutes
             (default 3): no event may be corrupted, lost, repeated or out of order, and
             memory and file descriptors have to stay flat. Prints the seed.
+  bench [--rounds N] [--quick] [--proxy FILE]
+            Measures the release binary next to nginx and HAProxy (on Debian and Ubuntu, as root,
+            installed with apt-get), a JavaScript Worker under workerd (npm) and LiteLLM (PyPI),
+            in N rounds (default 3, about 12 minutes each), and writes docs/BENCHMARKS.md with its
+            pictures. A reference that cannot be had is left out. On a busy machine all figures
+            are noise. --quick only tries everything (two minutes) and writes to target/bench.
+            --proxy measures another binary instead of building one.
   docs      Writes docs/CONFIG.md and docs/FAULTS.md anew (`test` checks them), and builds the
             documentation of all crates into target/doc, warnings as errors.
   ci        smoke, test, lint, costs, deny, fuzz and soak: what .ci/run does.
@@ -226,6 +237,7 @@ mod tests {
             "fuzz",
             "soak",
             "docs",
+            "bench",
             "ci",
         ] {
             let listed = [' ', '\n'].map(|end| format!("\n  {name}{end}"));

@@ -3,21 +3,24 @@
 use std::time::Duration;
 
 use crate::clients;
+use crate::conformance;
 use crate::machine::cargo;
 use crate::monitoring;
 use crate::process::tee;
 use crate::report::{Failure, Report};
 use crate::tally::{Runner, Tally};
+use crate::worker;
 
-/// The Rust tests of all crates, then the client suites against the real binary, then what people
-/// watch it with.
+/// The Rust tests of all crates, then the Worker under workerd and both builds side by side, then the
+/// client suites against both, then what people watch it with.
 pub(crate) fn run(report: &mut Report) {
-    report.suite("cargo test --workspace", || {
+    report.suite("cargo test", || {
         // Unit, integration and documentation tests; one that fails does not hide the others.
-        let (output, status) =
-            tee(cargo("test").args(["--workspace", "--no-fail-fast"]), CARGO_LIMIT)?;
+        let (output, status) = tee(cargo("test").arg("--no-fail-fast"), CARGO_LIMIT)?;
         judged(Runner::Cargo.count(&output), status.success(), "cargo test")
     });
+    worker::test(report);
+    conformance::run(report);
     clients::run(report);
     monitoring::run(report);
 }

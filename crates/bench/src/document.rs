@@ -1,0 +1,395 @@
+//! `docs/BENCHMARKS.md` and its pictures, written from what a run has found.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use crate::Failure;
+use crate::figures::Middle;
+use crate::goals::{Goal, Verdict, goals};
+use crate::growth::Curve;
+use crate::run::{Findings, OPEN_STREAMS, RATES};
+use crate::subject::Subject;
+use crate::svg::{Axis, Bars, Plot, short};
+
+/// Writes the document and the pictures into `docs`.
+pub(crate) fn write(findings: &Findings, docs: &Path, notes: &Path) -> Result<(), Failure> {
+    fs::create_dir_all(docs)?;
+    for (name, picture) in pictures(findings) {
+        fs::write(docs.join(name), picture)?;
+    }
+    let notes = fs::read_to_string(notes)?;
+    Ok(fs::write(docs.join("BENCHMARKS.md"), text(findings, &notes))?)
+}
+
+/// The tables as text, for the terminal too.
+pub(crate) fn tables(findings: &Findings) -> String {
+    let busy = findings.machine.busy * 100.0;
+    let (goals, speed, memory) = (against_goals(findings), speed(findings), memory(findings));
+    format!("{goals}\n{speed}\n{memory}\nUsed by others before or after the run: {busy:.0} %")
+}
+
+fn text(findings: &Findings, notes: &str) -> String {
+    let machine = &findings.machine;
+    let scale = &findings.scale;
+    let mut out = String::new();
+    let _ = write!(
+        out,
+        "# Benchmarks\n\n\
+         Written by `cargo xtask bench`; do not edit. This run: {}, commit {}, {} round{} in {:.0} \
+         minutes{}, on {} with {} core{}, {:.0} GiB of memory, Linux {}. Programs: {}.\n\n",
+        machine.date,
+        machine.commit,
+        scale.rounds,
+        if scale.rounds == 1 { "" } else { "s" },
+        findings.minutes,
+        if scale.quick { " (`--quick`: a smoke test, its figures mean nothing)" } else { "" },
+        machine.processor,
+        machine.cores,
+        if machine.cores == 1 { "" } else { "s" },
+        machine.memory_gib,
+        machine.kernel,
+        machine.programs.join("; "),
+    );
+    if machine.busy > BUSY {
+        let _ = write!(
+            out,
+            "> **These figures are noise**: before or after the run, somebody else was using {:.0} % of \
+             the machine.\n\n",
+            machine.busy * 100.0
+        );
+    }
+    let _ = write!(
+        out,
+        "```sh\ncargo xtask bench              # all of this, three rounds, well over half an hour\n\
+         cargo xtask bench --quick      # does everything work? about two minutes\n\
+         cargo xtask bench --rounds 5\n```\n\n\
+         **Absolute figures move by tens of percent from run to run and from machine to machine. Only \
+         ratios of figures from the same run count**, above all against nginx as a plain reverse \
+         proxy, which does none of our work. Every figure is the median of the rounds, with the \
+         least and the most in brackets where there are several.\n\n\
+         ![Requests a second and CPU a request, next to others](benchmark.svg)\n\n"
+    );
+    out += "## Against the goals\n\n";
+    out += "The proxy with every feature at its default, HTTP/2 with TLS to upstream, on one core. \
+            *near*: the goal is missed, the bound that must not be missed is not.\n\n";
+    out += &against_goals(findings);
+    out += "\n## Speed\n\nAdded is over talking to upstream directly, in the same round; \
+            microseconds.\n\n";
+    out += &speed(findings);
+    out += "\n## Streams and memory\n\n";
+    out += &memory(findings);
+    let own = |measure: &str| findings.figures.middle(Subject::Secure.key(), measure);
+    if let Some(size) = own("binary_mib") {
+        let _ = write!(
+            out,
+            "\nThe binary has {:.1} MiB, debug lines included (`[profile.release]`).",
+            size.median
+        );
+    }
+    if let (Some(cold), Some(living)) = (own("cold_refresh_tokens"), own("living_refresh_tokens")) {
+        let _ = write!(
+            out,
+            " A thousand callers without a token led to {} refresh{}; nine seconds with tokens \
+             that come of age after six to {}.",
+            cold.median,
+            if cold.median == 1.0 { "" } else { "es" },
+            living.median,
+        );
+    }
+    out += "\n\n## How cost grows\n\n";
+    out += &growth(findings);
+    out.push('\n');
+    for (name, words) in GROWTH {
+        let _ = writeln!(out, "![{words}]({name})\n");
+    }
+    out += METHOD;
+    out += "\n## What was tried\n\n";
+    out += notes;
+    if !findings.troubles.is_empty() {
+        out += "\n## What went wrong in this run\n\n";
+        for trouble in &findings.troubles {
+            let _ = writeln!(out, "- {trouble}");
+        }
+    }
+    out
+}
+
+fn against_goals(findings: &Findings) -> String {
+    let mut out = "| | found | goal | must not miss | |\n|---|---|---|---|---|\n".to_owned();
+    let row = |goal: &Goal| {
+        let verdict = match goal.verdict() {
+            Verdict::Met => "met",
+            Verdict::Missed => "**missed**",
+            Verdict::Near => "near",
+            Verdict::Unknown => "not measured",
+        };
+        let found = goal.found.map_or_else(nothing, |found| spread(found) + goal.unit);
+        format!("| {} | {found} | {} | {} | {verdict} |\n", goal.what, goal.goal(), goal.must())
+    };
+    out.extend(goals(&findings.figures).iter().map(row));
+    out += "| the Worker, CPU a request in workerd | - | ≤ 1.5× one that only forwards | ≤ 2.5× | not \
+            measured: there is no Worker yet |\n";
+    out
+}
+
+fn speed(findings: &Findings) -> String {
+    let mut out = "| |".to_owned();
+    for rate in RATES {
+        let _ = write!(out, " added at {rate}/s: p50 | p99 | p99.9 |");
+    }
+    out += " requests/s | core used | requests/s of a whole core | CPU µs a request | first byte added: p50 | event added: p50 | p99 |\n|---";
+    out += &"|---".repeat(RATES.len() * 3 + 7);
+    out += "|\n";
+    let direct = Subject::Direct.key();
+    for subject in Subject::ALL {
+        let mut cells = Vec::new();
+        let added = |measure: &str| {
+            let values = findings.figures.added(subject.key(), direct, measure);
+            Middle::of(values.into_iter().flatten())
+        };
+        // Nobody adds nothing: there, the whole is shown.
+        let over = |measure: &str| match subject {
+            Subject::Direct => findings.figures.middle(direct, measure),
+            _ => added(measure),
+        };
+        for rate in RATES {
+            cells.extend(["p50", "p99", "p999"].map(|at| over(&format!("open_{rate}_{at}"))));
+        }
+        let own = |measure: &str| findings.figures.middle(subject.key(), measure);
+        cells.extend([own("rps"), own("core_used"), own("rps_core"), own("cpu_us")]);
+        cells.extend([over("first_p50"), over("event_p50"), over("event_p99")]);
+        row(&mut out, subject, &cells);
+    }
+    out += "\nThe first row is not added but all there is. Where less than 0.95 of the core was used, \
+            the load was the limit (or somebody else was on the core), and the rate of a whole core is \
+            what was measured, divided by the share that was used.\n";
+    out
+}
+
+fn memory(findings: &Findings) -> String {
+    let mut out = "| | idle, MiB |".to_owned();
+    for streams in OPEN_STREAMS {
+        let _ = write!(out, " KiB a stream at {streams} |");
+    }
+    out +=
+        " event p99 at 5,000, ms | errors | MiB after | 20 MB body, ms | its peak, × body |\n|---";
+    out += &"|---".repeat(OPEN_STREAMS.len() + 6);
+    out += "|\n";
+    for subject in Subject::ALL {
+        if subject == Subject::Direct {
+            continue;
+        }
+        let own = |measure: &str| findings.figures.middle(subject.key(), measure);
+        let mut cells = vec![own("idle_mib")];
+        cells.extend(OPEN_STREAMS.map(|streams| own(&format!("open_{streams}_kib"))));
+        cells.push(own("open_5000_event_p99").map(|micros| micros.times(1e-3)));
+        cells.extend(["open_errors", "after_mib", "large_body_ms", "large_body_peak"].map(own));
+        row(&mut out, subject, &cells);
+    }
+    out
+}
+
+/// What the curves say in numbers: how many times the cost for how many times the cause.
+fn growth(findings: &Findings) -> String {
+    let growth = &findings.growth;
+    let mut out = "| | from | to | cause | cost: code-assist-proxy | cost: nginx | should be |\n\
+                   |---|---|---|---|---|---|---|\n"
+        .to_owned();
+    let rows = [
+        ("CPU a request, by bytes of its body", &growth.body, 1e6, "as the cause"),
+        ("CPU a stream, by its events", &growth.events, 1e2, "as the cause"),
+        ("CPU a request, by thousands served before", &growth.uptime, 0.001, "× 1"),
+        ("memory, by thousands served before", &growth.resident, 0.001, "× 1"),
+        ("CPU an event, by open streams", &growth.streams, 0.0, "× 1, and less for batches"),
+    ];
+    for (what, curves, from, wanted) in rows {
+        let times = |subject: Subject| {
+            let curve = curves.iter().find(|curve| curve.subject == subject.key())?;
+            curve.times(from)
+        };
+        let Some(((first, last), ours)) = times(Subject::Secure) else {
+            let _ = writeln!(out, "| {what} | - | - | - | not measured | - | {wanted} |");
+            continue;
+        };
+        let nginx =
+            times(Subject::Nginx).map_or_else(nothing, |(_, times)| format!("× {times:.2}"));
+        let _ = writeln!(
+            out,
+            "| {what} | {} | {} | × {} | × {ours:.2} | {nginx} | {wanted} |",
+            short(first),
+            short(last),
+            short(last / first),
+        );
+    }
+    out
+}
+
+fn row(out: &mut String, subject: Subject, cells: &[Option<Middle>]) {
+    if cells.iter().all(Option::is_none) {
+        let _ = writeln!(out, "| {} |{}", subject.title(), " not there |".repeat(cells.len()));
+        return;
+    }
+    let _ = write!(out, "| {} |", subject.title());
+    for cell in cells {
+        let _ = write!(out, " {} |", cell.map_or_else(nothing, spread));
+    }
+    out.push('\n');
+}
+
+fn nothing() -> String {
+    "-".to_owned()
+}
+
+fn spread(middle: Middle) -> String {
+    let [median, least, most] = [middle.median, middle.least, middle.most].map(short);
+    if least == most { median } else { format!("{median} ({least} to {most})") }
+}
+
+fn pictures(findings: &Findings) -> Vec<(&'static str, String)> {
+    let growth = &findings.growth;
+    let [body, events, uptime, streams] = GROWTH.map(|(name, _)| name);
+    let (log, even) = (true, false);
+    let mut pictures = vec![
+        plot(
+            body,
+            "CPU a request by size of its body",
+            ("bytes of the body", log),
+            ("CPU µs a request", log),
+            &growth.body,
+        ),
+        plot(
+            events,
+            "CPU a stream by its events",
+            ("events of the stream", log),
+            ("CPU µs a stream", log),
+            &growth.events,
+        ),
+        plot(
+            uptime,
+            "CPU a request by requests served before",
+            ("thousands of requests served before", even),
+            ("CPU µs a request", even),
+            &growth.uptime,
+        ),
+        plot(
+            streams,
+            "CPU an event by open streams",
+            ("open streams, one event a second each", log),
+            ("CPU µs an event", even),
+            &growth.streams,
+        ),
+    ];
+    let shown =
+        [Subject::Secure, Subject::Nginx, Subject::Haproxy, Subject::Worker, Subject::Litellm];
+    let values = |measure: &str| {
+        let value = |subject: Subject| findings.figures.middle(subject.key(), measure);
+        shown.map(|subject| value(subject).map(|middle| middle.median)).to_vec()
+    };
+    let names = [
+        "code-assist-proxy",
+        "nginx, plain",
+        "HAProxy, HTTP/2 + TLS",
+        "a forwarding JS Worker",
+        "LiteLLM",
+    ];
+    let bars = Bars {
+        title: "One core, 2 KiB answers: more is better on the left, less on the right",
+        names: names.map(str::to_owned).to_vec(),
+        groups: vec![
+            ("requests a second", values("rps_core")),
+            ("CPU µs a request", values("cpu_us")),
+        ],
+    };
+    pictures.push(("benchmark.svg", bars.draw()));
+    pictures
+}
+
+fn plot(
+    name: &'static str,
+    title: &str,
+    across: (&str, bool),
+    up: (&str, bool),
+    curves: &[Curve],
+) -> (&'static str, String) {
+    let points = || curves.iter().flat_map(|curve| curve.points.iter());
+    let axis = |log: bool, values: Vec<f64>| match log {
+        true => Axis::powers(values.into_iter()),
+        false => Axis::even(values.into_iter()),
+    };
+    let across_axis = axis(across.1, points().map(|point| point.0).collect());
+    let up_axis = axis(up.1, points().map(|point| point.1).collect());
+    let name_of = |curve: &Curve| match curve.subject.as_str() {
+        "ours" => "code-assist-proxy".to_owned(),
+        other => other.to_owned(),
+    };
+    let lines = curves.iter().map(|curve| (name_of(curve), curve.points.clone())).collect();
+    let plot = Plot { title, across: (across.0, across_axis), up: (up.0, up_axis), lines };
+    (name, plot.draw())
+}
+
+/// The growth pictures and what they show.
+const GROWTH: [(&str, &str); 4] = [
+    ("growth-body.svg", "CPU a request by size of its body"),
+    ("growth-events.svg", "CPU a stream by its events"),
+    ("growth-uptime.svg", "CPU a request by requests served before"),
+    ("growth-streams.svg", "CPU an event by open streams"),
+];
+
+/// As much of the machine as a quiet system uses.
+const BUSY: f64 = 0.1;
+
+const METHOD: &str = "\
+## How it is measured
+
+- **The rig.** Driver and upstream share the last core, each subject has the first one for itself
+  (`taskset`), with as many threads as it chooses to start there. All is loopback. The subjects of a
+  round are all up while each load goes to one after the other; the Worker and LiteLLM, whose
+  runtimes are busy when idle, come by themselves. Memory, large bodies and starts have a fresh
+  process each.
+- **Upstream** is a part of `crates/bench`. It answers 2 KiB at once, or events at an interval, over
+  HTTP/1.1, and over HTTP/2 with TLS and 100 streams a connection. It checks nothing: the emulator,
+  which does, would be the slowest part.
+- **The proxy** runs as `serve` does: a store in a file, a refresh token, one log line a request
+  (written to nowhere), all features at their defaults; only for open streams is
+  `MAX_CONCURRENT_REQUESTS` raised. Clients speak the Gemini API to it over HTTP/1.1 without TLS.
+- **nginx**: `access_log off`, connections to upstream kept, buffering off in both directions, one
+  worker. **HAProxy**: one thread, `http-reuse always`, certificate verified. **The Worker**: one
+  line of JavaScript on workerd. These translate nothing and are given Code Assist's own bodies and
+  answers, so that the same bytes go to upstream. **LiteLLM**: its pass-through for Gemini, one
+  worker process. The configurations are in `crates/bench/references`.
+- **Added latency.** Open loop: each request has a moment at which it is due (a timer in
+  nanoseconds), over 64 kept connections, and its latency counts from that moment, whenever it was
+  sent: a stall is felt by all that were due meanwhile. Bodies of 1 KiB. From each percentile that of
+  talking to upstream directly, in the same round, is taken away. A rate above 0.8 of what a subject
+  can do is left out.
+- **Requests a second.** Closed loop, 64 connections. That as many requests came out as went in is
+  checked at upstream.
+- **CPU** is what the kernel has charged to all threads of the subject (`schedstat`) during the
+  closed loop, divided by requests. Work on the loopback device is charged to whoever sends.
+- **Streams.** 30 new ones a second with 20 events each, 50 ms apart. First byte: from the last byte
+  of the request to the first of the body. Upstream writes its clock into each event (monotonic, the
+  same for all processes), the driver takes the difference when it has read it.
+- **Memory** is `VmRSS` of all the subject's processes; pages that they share count for each. Open
+  streams have an event a second; a stream's share is what they all have added to the idle process,
+  its connections on both sides included. *After* is some seconds after the last stream has ended.
+- **A body of 20 MB**: three requests, one after the other, on fresh connections; median of the
+  times, highest `VmHWM` above idle.
+- **Start**: from starting `taskset` with the proxy to the first whole answer, asked for every
+  200 µs, with a token in the store; median of ten.
+- **Refresh**: cold, 1,000 connections ask at once, and the token endpoint answers a second later.
+  Under load, 500 requests a second while tokens come of age after six seconds and each renewal takes
+  1 s: had a request waited for one, it would have taken up to that long.
+
+## What is not comparable
+
+- p99.9 of a few thousand requests is a handful of requests; on a shared machine it shows the
+  neighbours.
+- nginx and HAProxy do no work on bodies, know nothing of tokens, and log nothing here. Ours to
+  HTTP/1.1 upstream is the fairer neighbour of nginx, ours to HTTP/2 + TLS of HAProxy; the goals ask
+  more than that on purpose.
+- The Worker and LiteLLM run on runtimes with a garbage collector: their memory after a load is not
+  a leak, and their first seconds are slower than their hours.
+- LiteLLM is tried with 100 open streams and the Worker with 1,000; more fails or takes minutes.
+- Loopback has no loss and no distance. What is added here is added to tens of milliseconds there.
+";

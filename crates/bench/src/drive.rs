@@ -1,0 +1,253 @@
+//! The load: one run of one kind against one address, its result as one line of JSON.
+
+mod closed;
+mod open;
+mod streams;
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use bytes::Bytes;
+use clap::{Args, Subcommand};
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+use crate::Failure;
+use crate::ask::{self, Plan, Shape};
+use crate::clock::{self, MICRO};
+use crate::wire::Connection;
+
+/// Where to, and what is sent.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Load {
+    /// `127.0.0.1:PORT`
+    #[arg(long)]
+    pub(crate) to: String,
+    /// Whose protocol
+    #[arg(long, value_enum)]
+    pub(crate) shape: Shape,
+    /// How large request bodies are
+    #[arg(long, default_value_t = 1024)]
+    pub(crate) bytes: usize,
+    /// How requests come
+    #[command(subcommand)]
+    pub(crate) kind: Kind,
+}
+
+/// How requests come.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(crate) enum Kind {
+    /// Each of N connections asks once, all at the same moment
+    Burst {
+        #[arg(long)]
+        connections: u32,
+    },
+    /// Each of N connections asks again as soon as it has been answered
+    Closed {
+        #[arg(long)]
+        connections: u32,
+        #[arg(long)]
+        seconds: f64,
+        /// Events of a stream; 0 asks for whole answers
+        #[arg(long, default_value_t = 0)]
+        events: u32,
+    },
+    /// So many requests a second, whether or not the ones before have been answered
+    Open {
+        #[arg(long)]
+        rate: f64,
+        #[arg(long)]
+        seconds: f64,
+    },
+    /// N streams at once, opened at a rate; says when all are open
+    Streams {
+        #[arg(long)]
+        streams: u32,
+        #[arg(long)]
+        events: u32,
+        #[arg(long)]
+        interval_ms: u32,
+        /// New streams a second
+        #[arg(long, default_value_t = 1000.0)]
+        rate: f64,
+    },
+}
+
+/// What came of a run. Times are microseconds.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Outcome {
+    /// Requests or streams that came to a good end.
+    pub(crate) done: u64,
+    /// Those that did not.
+    pub(crate) errors: u64,
+    /// The first error in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) first_error: Option<String>,
+    /// How long the run took.
+    pub(crate) seconds: f64,
+    /// Until an answer was complete, or a stream had begun.
+    pub(crate) latency: Spread,
+    /// From an event's stamp to its receipt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) events: Option<Spread>,
+}
+
+/// A distribution, in microseconds.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub(crate) struct Spread {
+    pub(crate) count: u64,
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+    pub(crate) p999: f64,
+    pub(crate) max: f64,
+}
+
+/// Runs the load and prints its outcome.
+pub(crate) async fn run(load: &Load) -> Result<(), Failure> {
+    let outcome = match load.kind {
+        Kind::Burst { connections } => closed::burst(load, connections).await,
+        Kind::Closed { connections, seconds, events } => {
+            closed::run(load, connections, Duration::from_secs_f64(seconds), events).await
+        }
+        Kind::Open { rate, seconds } => {
+            open::run(load, rate, Duration::from_secs_f64(seconds)).await?
+        }
+        Kind::Streams { streams, events, interval_ms, rate } => {
+            streams::run(load, streams, Plan { events, interval_ms }, rate).await
+        }
+    };
+    say(&outcome)
+}
+
+/// One request and its answer, for those who are not in a runtime.
+pub(crate) fn once(to: &str, request: &[u8]) -> Result<Vec<u8>, String> {
+    let mut body = Vec::new();
+    let asked = crate::block_on(async {
+        let see = |piece: &[u8]| body.extend_from_slice(piece);
+        exchange(&mut None, to, request, see).await.map_err(Failure)
+    });
+    asked.map(|()| body).map_err(|failure| failure.0)
+}
+
+/// One line of JSON.
+fn say(what: &impl Serialize) -> Result<(), Failure> {
+    let mut out = std::io::stdout();
+    writeln!(out, "{}", serde_json::to_string(what)?)?;
+    out.flush()?;
+    Ok(())
+}
+
+impl Load {
+    fn request(&self, plan: Plan) -> Bytes {
+        ask::request(self.shape, plan, self.bytes, &self.to)
+    }
+}
+
+/// One request and its whole answer. The error is in words.
+async fn exchange(
+    connection: &mut Option<Connection>,
+    to: &str,
+    request: &[u8],
+    see: impl FnMut(&[u8]),
+) -> Result<(), String> {
+    let mut open = match connection.take() {
+        Some(open) => open,
+        None => Connection::open(to).await.map_err(|why| format!("cannot connect: {why}"))?,
+    };
+    let answered = async {
+        open.write(request).await?;
+        open.read(see).await
+    };
+    let limit = tokio::time::timeout(PATIENCE, answered).await;
+    let answered = limit.map_err(|_| format!("no answer within {} s", PATIENCE.as_secs()))?;
+    let head = answered.map_err(|why| format!("the connection broke: {why}"))?;
+    match head {
+        Some(head) if head.status == Some(200) => {
+            *connection = (!head.close).then_some(open);
+            Ok(())
+        }
+        Some(head) => Err(format!("status {}", head.status.unwrap_or_default())),
+        None => Err("closed before the answer".to_owned()),
+    }
+}
+
+/// Counts what has come to an end.
+#[derive(Debug)]
+struct Tally {
+    done: u64,
+    errors: u64,
+    first_error: Option<String>,
+    latency: Histogram<u64>,
+    began: u64,
+}
+
+impl Tally {
+    fn new() -> Self {
+        Self { done: 0, errors: 0, first_error: None, latency: histogram(), began: clock::now() }
+    }
+
+    fn count(&mut self, ended: Result<(), String>, nanos: u64) {
+        match ended {
+            Ok(()) => {
+                self.done += 1;
+                self.latency.saturating_record(nanos);
+            }
+            Err(why) => {
+                self.errors += 1;
+                self.first_error.get_or_insert(why);
+            }
+        }
+    }
+
+    fn outcome(self, events: Option<&Histogram<u64>>) -> Outcome {
+        Outcome {
+            done: self.done,
+            errors: self.errors,
+            first_error: self.first_error,
+            seconds: (clock::now() - self.began) as f64 / clock::SECOND as f64,
+            latency: Spread::of(&self.latency),
+            events: events.map(Spread::of),
+        }
+    }
+}
+
+impl Spread {
+    fn of(histogram: &Histogram<u64>) -> Self {
+        let at = |quantile| histogram.value_at_quantile(quantile) as f64 / MICRO;
+        Self {
+            count: histogram.len(),
+            p50: at(0.5),
+            p99: at(0.99),
+            p999: at(0.999),
+            max: histogram.max() as f64 / MICRO,
+        }
+    }
+}
+
+/// A microsecond to two minutes in nanoseconds, to three digits.
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1000, 120 * clock::SECOND, 3).expect("bounds in order")
+}
+
+/// Longer than anything that is worth measuring.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_those_of_what_was_counted() {
+        let mut tally = Tally::new();
+        for micros in 1..=1000 {
+            tally.count(Ok(()), micros * 1000);
+        }
+        tally.count(Err("lost".to_owned()), 0);
+        let outcome = tally.outcome(None);
+        assert_eq!((outcome.done, outcome.errors), (1000, 1));
+        let Spread { p50, p99, p999, max, .. } = outcome.latency;
+        for (found, expected) in [(p50, 500.0), (p99, 990.0), (p999, 999.0), (max, 1000.0)] {
+            assert!((found - expected).abs() < expected / 100.0, "{found}, not {expected}");
+        }
+    }
+}

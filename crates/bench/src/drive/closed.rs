@@ -1,0 +1,67 @@
+//! As many requests as N connections can carry.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::task::{JoinSet, yield_now};
+
+use super::{Load, Outcome, Tally, exchange, say};
+use crate::ask::Plan;
+use crate::clock;
+use crate::wire::Connection;
+
+pub(super) async fn run(load: &Load, connections: u32, time: Duration, events: u32) -> Outcome {
+    let tally = Rc::new(RefCell::new(Tally::new()));
+    let request = load.request(Plan { events, interval_ms: 0 });
+    let end = clock::now() + u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    let mut tasks = JoinSet::new();
+    for _ in 0..connections {
+        let (tally, request, to) = (Rc::clone(&tally), request.clone(), load.to.clone());
+        tasks.spawn_local(async move {
+            let mut connection = None;
+            let mut began = clock::now();
+            while began < end {
+                let ended = exchange(&mut connection, &to, &request, |_| ()).await;
+                let now = clock::now();
+                let failed = ended.is_err();
+                tally.borrow_mut().count(ended, now - began);
+                if failed {
+                    // A subject that refuses at once must not be asked a million times.
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                began = now;
+            }
+        });
+    }
+    tasks.join_all().await;
+    tally.replace(Tally::new()).outcome(None)
+}
+
+/// All connections are open, which is said, before the first request is written.
+pub(super) async fn burst(load: &Load, connections: u32) -> Outcome {
+    let request = load.request(Plan::ONE);
+    let mut open = Vec::new();
+    for _ in 0..connections {
+        open.push(Connection::open(&load.to).await);
+    }
+    // Should nobody read it, nothing is lost.
+    let _ = say(&json!({ "open": connections }));
+    let tally = Rc::new(RefCell::new(Tally::new()));
+    let mut tasks = JoinSet::new();
+    for connection in open {
+        let (tally, request, to) = (Rc::clone(&tally), request.clone(), load.to.clone());
+        tasks.spawn_local(async move {
+            yield_now().await;
+            let began = clock::now();
+            let ended = match connection {
+                Ok(open) => exchange(&mut Some(open), &to, &request, |_| ()).await,
+                Err(why) => Err(format!("cannot connect: {why}")),
+            };
+            tally.borrow_mut().count(ended, clock::now() - began);
+        });
+    }
+    tasks.join_all().await;
+    tally.replace(Tally::new()).outcome(None)
+}

@@ -1,0 +1,149 @@
+//! A rate that does not give way: each request has a moment at which it is due, and its latency
+//! counts from there, so that one stall is felt by all requests that were due meanwhile
+//! (coordinated omission).
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+    timerfd_settime,
+};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::{Load, Outcome, Tally, exchange};
+use crate::Failure;
+use crate::ask::Plan;
+use crate::clock::{self, SECOND};
+
+pub(super) async fn run(load: &Load, rate: f64, time: Duration) -> Result<Outcome, Failure> {
+    let alarm = Alarm::new()?;
+    let shared = Rc::new(Shared {
+        tally: RefCell::new(Tally::new()),
+        due: RefCell::default(),
+        ready: Semaphore::new(0),
+    });
+    let request = load.request(Plan::ONE);
+    let mut tasks = JoinSet::new();
+    for _ in 0..CONNECTIONS {
+        let (shared, request, to) = (Rc::clone(&shared), request.clone(), load.to.clone());
+        tasks.spawn_local(async move {
+            // Dialling is not what is measured.
+            let mut connection = crate::wire::Connection::open(&to).await.ok();
+            while let Ok(permit) = shared.ready.acquire().await {
+                permit.forget();
+                let Some(due) = shared.due.borrow_mut().pop_front() else { continue };
+                let ended = exchange(&mut connection, &to, &request, |_| ()).await;
+                let took = clock::now().saturating_sub(due);
+                shared.tally.borrow_mut().count(ended, took);
+            }
+        });
+    }
+    let schedule = Schedule { began: clock::now() + SETTLING, rate };
+    for index in 0..schedule.requests(time) {
+        let due = schedule.due(index);
+        alarm.at(due).await?;
+        shared.due.borrow_mut().push_back(due);
+        shared.ready.add_permits(1);
+    }
+    // Those that are due and were not sent yet are sent; then nobody waits any more.
+    while !shared.due.borrow().is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    shared.ready.close();
+    tasks.join_all().await;
+    Ok(shared.tally.replace(Tally::new()).outcome(None))
+}
+
+struct Shared {
+    tally: RefCell<Tally>,
+    due: RefCell<VecDeque<u64>>,
+    ready: Semaphore,
+}
+
+/// When which request is due.
+#[derive(Debug, Clone, Copy)]
+struct Schedule {
+    began: u64,
+    rate: f64,
+}
+
+impl Schedule {
+    fn requests(self, time: Duration) -> u64 {
+        (time.as_secs_f64() * self.rate) as u64
+    }
+
+    fn due(self, index: u64) -> u64 {
+        self.began + (index as f64 / self.rate * SECOND as f64) as u64
+    }
+}
+
+/// A timer to the nanosecond: tokio's knows milliseconds only.
+struct Alarm(AsyncFd<OwnedFd>);
+
+impl Alarm {
+    #[expect(deprecated, reason = "what replaces it is unsafe; this descriptor is ours alone")]
+    fn new() -> Result<Self, Failure> {
+        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+        let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+        Ok(Self(AsyncFd::with_interest(timer, Interest::READABLE)?))
+    }
+
+    async fn at(&self, due: u64) -> Result<(), Failure> {
+        if clock::now() >= due {
+            return Ok(());
+        }
+        let value = Timespec {
+            tv_sec: i64::try_from(due / SECOND).unwrap_or(i64::MAX),
+            tv_nsec: i64::try_from(due % SECOND).unwrap_or_default(),
+        };
+        let once = Itimerspec { it_interval: Timespec::default(), it_value: value };
+        timerfd_settime(self.0.get_ref(), TimerfdTimerFlags::ABSTIME, &once)?;
+        loop {
+            let mut readable = self.0.readable().await?;
+            let read = readable.try_io(|timer| {
+                let mut expirations = [0; 8];
+                Ok(rustix::io::read(timer.get_ref(), &mut expirations)?)
+            });
+            if let Ok(read) = read {
+                read?;
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// More than are ever busy, unless the subject falls behind.
+const CONNECTIONS: usize = 64;
+
+/// Nanoseconds for all connections to be open before the first request is due.
+const SETTLING: u64 = SECOND / 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_due_at_even_distances_however_late_others_are() {
+        let schedule = Schedule { began: 1000, rate: 2000.0 };
+        assert_eq!(schedule.requests(Duration::from_secs(3)), 6000);
+        assert_eq!(schedule.due(0), 1000);
+        assert_eq!(schedule.due(1), 1000 + 500_000);
+        assert_eq!(schedule.due(6000), 1000 + 3 * SECOND);
+    }
+
+    #[tokio::test]
+    async fn the_alarm_rings_when_it_is_due_and_at_once_when_it_was() {
+        let alarm = Alarm::new().unwrap();
+        let due = clock::now() + 3_000_000;
+        alarm.at(due).await.unwrap();
+        assert!(clock::now() >= due);
+        alarm.at(due - 1).await.unwrap();
+    }
+}

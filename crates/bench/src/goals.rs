@@ -1,0 +1,219 @@
+//! What the figures shall be: a goal to reach and a bound that must not be missed, each compared
+//! with what others did in the same round.
+
+use crate::figures::{Figures, Middle};
+use crate::run::RATES;
+use crate::subject::Subject;
+
+/// One thing that was promised.
+#[derive(Debug)]
+pub(crate) struct Goal {
+    pub(crate) what: String,
+    /// How it is told: `×` nginx's, or a unit.
+    pub(crate) unit: &'static str,
+    pub(crate) found: Option<Middle>,
+    bound: Bound,
+    goal: f64,
+    must: f64,
+}
+
+/// On which side of a bound the good values are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bound {
+    Least,
+    Most,
+}
+
+/// How a goal was met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Met,
+    /// Not the goal, but what must not be missed.
+    Near,
+    Missed,
+    Unknown,
+}
+
+impl Goal {
+    /// Judged by the median.
+    pub(crate) fn verdict(&self) -> Verdict {
+        let Some(found) = self.found else { return Verdict::Unknown };
+        let holds = |bound: f64| match self.bound {
+            Bound::Least => found.median >= bound,
+            Bound::Most => found.median <= bound,
+        };
+        match (holds(self.goal), holds(self.must)) {
+            (true, _) => Verdict::Met,
+            (false, true) => Verdict::Near,
+            (false, false) => Verdict::Missed,
+        }
+    }
+
+    pub(crate) fn goal(&self) -> String {
+        self.side(self.goal)
+    }
+
+    pub(crate) fn must(&self) -> String {
+        self.side(self.must)
+    }
+
+    fn side(&self, bound: f64) -> String {
+        if bound.is_infinite() {
+            return "-".to_owned();
+        }
+        let sign = if self.bound == Bound::Least { "≥" } else { "≤" };
+        format!("{sign} {bound}{}", self.unit)
+    }
+}
+
+/// All goals, for the proxy as it speaks to Google.
+pub(crate) fn goals(figures: &Figures) -> Vec<Goal> {
+    let (ours, nginx) = (Subject::Secure.key(), Subject::Nginx.key());
+    let (haproxy, direct) = (Subject::Haproxy.key(), Subject::Direct.key());
+    let ratio = |measure: &str, other: &str| {
+        Middle::ratio(figures.rounds(ours, measure), figures.rounds(other, measure))
+    };
+    let added = |measure: &str| {
+        Middle::ratio(&figures.added(ours, direct, measure), &figures.added(nginx, direct, measure))
+    };
+    let own = |measure: &str| figures.middle(ours, measure);
+    let goal = |what: &str, unit, found, bound, goal, must| Goal {
+        what: what.to_owned(),
+        unit,
+        found,
+        bound,
+        goal,
+        must,
+    };
+    let mut goals = vec![
+        goal(
+            "requests a second on one core",
+            "× nginx",
+            ratio("rps_core", nginx),
+            Bound::Least,
+            0.9,
+            0.6,
+        ),
+        goal(
+            "requests a second on one core",
+            "× HAProxy",
+            ratio("rps_core", haproxy),
+            Bound::Least,
+            1.25,
+            1.0,
+        ),
+        goal("CPU a request", "× nginx", ratio("cpu_us", nginx), Bound::Most, 1.3, 1.8),
+    ];
+    for rate in RATES {
+        for quantile in ["p50", "p99"] {
+            let found = added(&format!("open_{rate}_{quantile}"));
+            let what = format!("added {quantile} at {rate} a second");
+            goals.push(goal(&what, "× nginx", found, Bound::Most, 1.0, 1.6));
+        }
+    }
+    goals.extend([
+        goal(
+            "first byte of a stream, added p50",
+            "× nginx",
+            added("first_p50"),
+            Bound::Most,
+            1.1,
+            1.8,
+        ),
+        goal("one event, added p50", "× nginx", added("event_p50"), Bound::Most, 1.5, 4.0),
+        goal("one event, added p99", "× nginx", added("event_p99"), Bound::Most, 1.5, 4.0),
+        goal("memory, idle", " MiB", own("idle_mib"), Bound::Most, 12.0, 20.0),
+        goal(
+            "memory an open stream, at 1,000",
+            " KiB",
+            own("open_1000_kib"),
+            Bound::Most,
+            36.0,
+            56.0,
+        ),
+        goal(
+            "memory an open stream, at 5,000",
+            " KiB",
+            own("open_5000_kib"),
+            Bound::Most,
+            36.0,
+            56.0,
+        ),
+        goal("errors with 5,000 open streams", "", own("open_5000_errors"), Bound::Most, 0.0, 0.0),
+        goal(
+            "one event, p99, with 5,000 open streams",
+            "× nginx",
+            ratio("open_5000_event_p99", nginx),
+            Bound::Most,
+            2.0,
+            f64::INFINITY,
+        ),
+        goal(
+            "a body of 20 MB, peak above idle",
+            "× the body",
+            own("large_body_peak"),
+            Bound::Most,
+            2.2,
+            3.0,
+        ),
+        goal(
+            "a body of 20 MB, time",
+            "× nginx",
+            ratio("large_body_ms", nginx),
+            Bound::Most,
+            2.0,
+            3.0,
+        ),
+        goal(
+            "1,000 callers without a token, longest wait (for its endpoint alone 1 s)",
+            " s",
+            own("cold_refresh_s"),
+            Bound::Most,
+            2.0,
+            2.0,
+        ),
+        goal(
+            "renewal under load, longest answer (its endpoint takes 1,000 ms)",
+            " ms",
+            own("living_refresh_ms"),
+            Bound::Most,
+            500.0,
+            999.0,
+        ),
+        goal(
+            "exec to first answer, stored token",
+            " ms",
+            own("start_ms"),
+            Bound::Most,
+            50.0,
+            200.0,
+        ),
+    ]);
+    goals
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(bound: Bound, median: f64) -> Verdict {
+        let found = Some(Middle { median, least: median, most: median });
+        let (goal, must) = if bound == Bound::Least { (0.9, 0.6) } else { (1.3, 1.8) };
+        Goal { what: String::new(), unit: "", found, bound, goal, must }.verdict()
+    }
+
+    #[test]
+    fn goals_are_judged_from_their_good_side() {
+        assert_eq!(verdict(Bound::Least, 0.9), Verdict::Met);
+        assert_eq!(verdict(Bound::Least, 0.7), Verdict::Near);
+        assert_eq!(verdict(Bound::Least, 0.5), Verdict::Missed);
+        assert_eq!(verdict(Bound::Most, 1.0), Verdict::Met);
+        assert_eq!(verdict(Bound::Most, 1.5), Verdict::Near);
+        assert_eq!(verdict(Bound::Most, 2.0), Verdict::Missed);
+    }
+
+    #[test]
+    fn what_was_not_measured_is_not_called_met() {
+        assert!(goals(&Figures::default()).iter().all(|goal| goal.verdict() == Verdict::Unknown));
+    }
+}

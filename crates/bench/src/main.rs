@@ -1,0 +1,146 @@
+//! Measures the proxy next to others, side by side on one machine: `cargo xtask bench`.
+
+#![forbid(unsafe_code)]
+#![expect(clippy::print_stdout, reason = "a command-line tool talks to its user")]
+
+mod ask;
+mod clock;
+mod document;
+mod drive;
+mod figures;
+mod goals;
+mod growth;
+mod machine;
+mod process;
+mod run;
+mod subject;
+mod svg;
+mod upstream;
+mod wire;
+
+use std::fmt;
+use std::future::Future;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::{Args, Parser};
+use tokio::task::LocalSet;
+
+use growth::Growth;
+use machine::Machine;
+use run::{Findings, Rounds, Scale};
+use subject::{Programs, Rig};
+
+fn main() -> ExitCode {
+    match perform(Task::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            println!("{failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What to do. People call `cargo xtask bench`.
+#[derive(Debug, Parser)]
+#[command(version)]
+enum Task {
+    /// One load against one address; prints one line of JSON
+    Drive(drive::Load),
+    /// Writes the document and the pictures of the last run anew
+    Render {
+        /// The folder that the run has written to
+        #[arg(long)]
+        work: PathBuf,
+        #[command(flatten)]
+        paper: Paper,
+    },
+    /// All rounds, then the document and the pictures
+    Run {
+        #[command(flatten)]
+        programs: Programs,
+        #[command(flatten)]
+        paper: Paper,
+        /// How often everything is measured
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+        /// Only to see that everything works
+        #[arg(long)]
+        quick: bool,
+    },
+    /// The stand-in for Google; prints its ports as one line of JSON
+    Upstream {
+        /// Where the certificate goes that subjects must trust
+        #[arg(long)]
+        authority: PathBuf,
+    },
+}
+
+/// Where the document goes.
+#[derive(Debug, Args)]
+struct Paper {
+    /// The folder for the document and the pictures
+    #[arg(long)]
+    docs: PathBuf,
+    /// What people have to add to it
+    #[arg(long)]
+    notes: PathBuf,
+}
+
+fn perform(task: Task) -> Result<(), Failure> {
+    machine::raise_open_files();
+    match task {
+        Task::Drive(load) => block_on(async { drive::run(&load).await }),
+        Task::Render { work, paper } => {
+            document::write(&run::kept(&work)?, &paper.docs, &paper.notes)
+        }
+        Task::Run { programs, paper, rounds, quick } => {
+            let scale = if quick { Scale::quick(rounds) } else { Scale::full(rounds) };
+            measure(&programs, &paper, scale)
+        }
+        Task::Upstream { authority } => block_on(async { upstream::serve(&authority).await }),
+    }
+}
+
+fn measure(programs: &Programs, paper: &Paper, scale: Scale) -> Result<(), Failure> {
+    let began = Instant::now();
+    let mut machine = Machine::look();
+    let rig = Rig::new(programs, &machine::cores())?;
+    machine.programs = rig.versions();
+    let (figures, troubles) = Default::default();
+    let mut rounds = Rounds { rig: &rig, scale, figures, troubles };
+    rounds.run();
+    let Rounds { figures, mut troubles, .. } = rounds;
+    let growth = Growth::measure(&rig, scale, &mut troubles);
+    let minutes = began.elapsed().as_secs_f64() / 60.0;
+    drop(rig);
+    machine.busy = machine.busy.max(machine::busy());
+    let findings = Findings { machine, scale, figures, growth, troubles, minutes };
+    run::keep(&findings, &programs.work)?;
+    document::write(&findings, &paper.docs, &paper.notes)?;
+    println!("\n{}", document::tables(&findings));
+    Ok(())
+}
+
+/// Runs on one thread: driver and upstream share a core.
+fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(LocalSet::new().run_until(work))
+}
+
+/// Why something could not be done, in words.
+#[derive(Debug)]
+struct Failure(String);
+
+impl fmt::Display for Failure {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(error.to_string())
+    }
+}

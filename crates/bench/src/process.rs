@@ -1,0 +1,102 @@
+//! Child processes: on a core of their own, bounded in time, stopped by their id.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::Failure;
+
+/// A running child. Killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Running {
+    name: String,
+    child: Child,
+    lines: Option<Receiver<String>>,
+}
+
+impl Running {
+    /// Starts a server. What it complains of goes to `complaints`; its log lines go nowhere, but
+    /// are written.
+    pub(crate) fn server(command: &mut Command, complaints: &Path) -> Result<Self, Failure> {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(complaints)?);
+        let name = name(command);
+        let child =
+            command.spawn().map_err(|why| Failure(format!("cannot start {name}: {why}")))?;
+        Ok(Self { name, child, lines: None })
+    }
+
+    /// Starts a program whose lines are read.
+    pub(crate) fn speaker(command: &mut Command) -> Result<Self, Failure> {
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let name = name(command);
+        let mut child =
+            command.spawn().map_err(|why| Failure(format!("cannot start {name}: {why}")))?;
+        let (sender, lines) = channel();
+        if let Some(output) = child.stdout.take() {
+            std::thread::spawn(move || {
+                for line in BufReader::new(output).lines().map_while(Result::ok) {
+                    if sender.send(line).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        Ok(Self { name, child, lines: Some(lines) })
+    }
+
+    /// The next line, unless it takes too long or there is none.
+    pub(crate) fn line(&mut self, limit: Duration) -> Result<String, Failure> {
+        let line = self.lines.as_ref().and_then(|lines| lines.recv_timeout(limit).ok());
+        line.ok_or_else(|| Failure(format!("{} said nothing within {limit:?}", self.name)))
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// True when it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Asks it to stop, and ends it when it does not.
+    pub(crate) fn stop(mut self) {
+        if let Some(id) = i32::try_from(self.id()).ok().and_then(Pid::from_raw) {
+            // It fails when the child is gone, which is what is wanted.
+            let _ = kill_process(id, Signal::TERM);
+        }
+        let deadline = Instant::now() + STOP_LIMIT;
+        while Instant::now() < deadline && !self.has_ended() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both fail only when the child is already gone.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// `program`, which will run on this core and no other. `taskset` becomes it, so the id is its own.
+pub(crate) fn on_core(core: usize, program: &Path) -> Command {
+    let mut command = Command::new("taskset");
+    command.arg("-c").arg(core.to_string()).arg(program);
+    command
+}
+
+/// The program behind `taskset -c CORE`, without its folder: the report names no places.
+fn name(command: &Command) -> String {
+    let program = command.get_args().nth(2).unwrap_or_else(|| command.get_program());
+    let file = Path::new(program).file_name().unwrap_or(program);
+    format!("`{}`", file.to_string_lossy())
+}
+
+const STOP_LIMIT: Duration = Duration::from_secs(3);

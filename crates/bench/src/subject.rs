@@ -1,0 +1,387 @@
+//! What is measured: our proxy, those that do less, one that does about the same, and nobody.
+
+use std::fs;
+use std::io;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::Failure;
+use crate::ask::{self, KEY, Plan, Shape};
+use crate::drive;
+use crate::machine::{Family, said};
+use crate::process::{Running, on_core};
+use crate::upstream::Ports;
+
+/// One of those that are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Subject {
+    /// The driver speaks to upstream itself.
+    Direct,
+    /// Our proxy, HTTP/2 with TLS to upstream, as it speaks to Google.
+    Secure,
+    /// Our proxy, HTTP/1.1 to upstream.
+    Plain,
+    Nginx,
+    Haproxy,
+    Worker,
+    Litellm,
+}
+
+impl Subject {
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Direct,
+        Self::Secure,
+        Self::Plain,
+        Self::Nginx,
+        Self::Haproxy,
+        Self::Worker,
+        Self::Litellm,
+    ];
+
+    /// Its key in the figures.
+    pub(crate) fn key(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Secure => "ours",
+            Self::Plain => "ours-http1",
+            Self::Nginx => "nginx",
+            Self::Haproxy => "haproxy",
+            Self::Worker => "worker",
+            Self::Litellm => "litellm",
+        }
+    }
+
+    /// Its name in the tables.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Direct => "nothing in between",
+            Self::Secure => "**code-assist-proxy**, HTTP/2 + TLS to upstream",
+            Self::Plain => "code-assist-proxy, HTTP/1.1 to upstream",
+            Self::Nginx => "nginx, plain HTTP/1.1",
+            Self::Haproxy => "HAProxy, HTTP/2 + TLS to upstream",
+            Self::Worker => "a JavaScript Worker that only forwards (workerd)",
+            Self::Litellm => "LiteLLM, Gemini pass-through",
+        }
+    }
+
+    pub(crate) fn shape(self) -> Shape {
+        match self {
+            Self::Secure | Self::Plain => Shape::Gemini,
+            Self::Litellm => Shape::Litellm,
+            Self::Direct | Self::Haproxy | Self::Nginx | Self::Worker => Shape::Assist,
+        }
+    }
+
+    /// Shares the core with no other subject, not even an idle one: its runtime has a life of its
+    /// own.
+    pub(crate) fn wants_to_be_alone(self) -> bool {
+        matches!(self, Self::Litellm | Self::Worker)
+    }
+
+    /// As many streams as it is tried with.
+    pub(crate) fn most_streams(self) -> u32 {
+        match self {
+            Self::Litellm => 100,
+            Self::Worker => 1000,
+            _ => 5000,
+        }
+    }
+}
+
+/// What is needed to start subjects.
+#[derive(Debug)]
+pub(crate) struct Rig {
+    /// Upstream, for as long as the rig lives.
+    _upstream: Running,
+    pub(crate) ports: Ports,
+    /// For subjects.
+    pub(crate) core: usize,
+    /// For driver and upstream.
+    pub(crate) load_core: usize,
+    pub(crate) proxy: PathBuf,
+    tools: Vec<(Subject, PathBuf)>,
+    work: PathBuf,
+    references: PathBuf,
+}
+
+/// Where the programs are.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Programs {
+    /// The proxy's binary, as it is released
+    #[arg(long)]
+    pub(crate) proxy: PathBuf,
+    /// A folder for what the run writes
+    #[arg(long)]
+    pub(crate) work: PathBuf,
+    /// This crate's folder `references`
+    #[arg(long)]
+    pub(crate) references: PathBuf,
+    /// Left out, nginx is left out
+    #[arg(long)]
+    pub(crate) nginx: Option<PathBuf>,
+    /// Left out, HAProxy is left out
+    #[arg(long)]
+    pub(crate) haproxy: Option<PathBuf>,
+    /// Left out, the Worker is left out
+    #[arg(long)]
+    pub(crate) workerd: Option<PathBuf>,
+    /// Left out, LiteLLM is left out
+    #[arg(long)]
+    pub(crate) litellm: Option<PathBuf>,
+}
+
+impl Rig {
+    /// Starts upstream.
+    pub(crate) fn new(programs: &Programs, cores: &[usize]) -> Result<Self, Failure> {
+        fs::create_dir_all(&programs.work)?;
+        let work = programs.work.canonicalize()?;
+        let core = cores.first().copied().unwrap_or_default();
+        let load_core = cores.last().copied().unwrap_or_default();
+        let mut upstream = Running::speaker(
+            on_core(load_core, &std::env::current_exe()?)
+                .args(["upstream", "--authority"])
+                .arg(work.join("authority.pem")),
+        )?;
+        let ports = serde_json::from_str(&upstream.line(START_LIMIT)?)?;
+        let tools = [
+            (Subject::Nginx, &programs.nginx),
+            (Subject::Haproxy, &programs.haproxy),
+            (Subject::Worker, &programs.workerd),
+            (Subject::Litellm, &programs.litellm),
+        ];
+        // Not `canonicalize`: a virtual environment knows itself by the name it is called.
+        let tools = tools.into_iter().filter_map(|(subject, tool)| {
+            Some((subject, std::path::absolute(tool.as_ref()?).ok()?))
+        });
+        Ok(Self {
+            _upstream: upstream,
+            ports,
+            core,
+            load_core,
+            proxy: programs.proxy.canonicalize()?,
+            tools: tools.collect(),
+            work,
+            references: programs.references.canonicalize()?,
+        })
+    }
+
+    /// Those that there are programs for.
+    pub(crate) fn subjects(&self) -> Vec<Subject> {
+        let has_program = |subject: &Subject| {
+            matches!(subject, Subject::Direct | Subject::Plain | Subject::Secure)
+                || self.tool(*subject).is_some()
+        };
+        Subject::ALL.into_iter().filter(has_program).collect()
+    }
+
+    /// The versions of the programs, for the report.
+    pub(crate) fn versions(&self) -> Vec<String> {
+        let first_line = |text: String| text.lines().next().unwrap_or_default().to_owned();
+        let mut versions = vec![first_line(said(&self.proxy.to_string_lossy(), &["--version"]))];
+        for (subject, tool) in &self.tools {
+            let tool = tool.to_string_lossy();
+            versions.push(match subject {
+                // nginx says it on standard error.
+                Subject::Nginx => first_line(said("sh", &["-c", &format!("'{tool}' -v 2>&1")]))
+                    .replace("nginx version: ", ""),
+                Subject::Litellm => {
+                    let pinned = fs::read_to_string(self.references.join("litellm.txt"));
+                    pinned.unwrap_or_default().trim().to_owned()
+                }
+                Subject::Haproxy => {
+                    first_line(said(&tool, &["-v"])).replace(" - https://haproxy.org/", "")
+                }
+                _ => first_line(said(&tool, &["--version"])),
+            });
+        }
+        versions
+    }
+
+    /// Starts a subject and waits for its first answer.
+    pub(crate) fn start(&self, subject: Subject) -> Result<Site, Failure> {
+        self.start_with(subject, &[])
+    }
+
+    /// The same, with settings other than the defaults.
+    pub(crate) fn start_with(
+        &self,
+        subject: Subject,
+        settings: &[(&str, &str)],
+    ) -> Result<Site, Failure> {
+        let mut site = self.launch(subject, settings)?;
+        site.wait_for_an_answer()?;
+        // What starts late (helpers, pools) has started now.
+        std::thread::sleep(Duration::from_millis(300));
+        site.family = site.running.as_ref().map(|running| Family::of(running.id()));
+        Ok(site)
+    }
+
+    /// Starts a subject and waits for nothing.
+    pub(crate) fn launch(
+        &self,
+        subject: Subject,
+        settings: &[(&str, &str)],
+    ) -> Result<Site, Failure> {
+        let port = if subject == Subject::Direct { self.ports.plain } else { free_port()? };
+        let command = self.command(subject, port)?;
+        let running = match command {
+            None => None,
+            Some(mut command) => {
+                command.envs(settings.iter().copied());
+                Some(Running::server(&mut command, &self.complaints(subject))?)
+            }
+        };
+        let family = running.as_ref().map(|running| Family::of(running.id()));
+        Ok(Site { subject, address: format!("127.0.0.1:{port}"), running, family })
+    }
+
+    /// Forgets what the proxy has stored.
+    pub(crate) fn forget_store(&self) {
+        // It fails when there is none.
+        let _ = fs::remove_file(self.work.join("kv.redb"));
+    }
+
+    /// A subject's standard error.
+    pub(crate) fn complaints(&self, subject: Subject) -> PathBuf {
+        self.work.join(format!("{}.log", subject.key()))
+    }
+
+    fn command(&self, subject: Subject, port: u16) -> Result<Option<Command>, Failure> {
+        let command = match subject {
+            Subject::Direct => return Ok(None),
+            Subject::Plain => self.ours(port, &format!("http://127.0.0.1:{}", self.ports.plain)),
+            Subject::Secure => self.ours(port, &format!("https://127.0.0.1:{}", self.ports.secure)),
+            Subject::Nginx => {
+                let config = self.filled("nginx.conf", port)?;
+                let mut nginx = on_core(self.core, self.needed(subject)?);
+                nginx.arg("-p").arg(&self.work).arg("-c").arg(config).args(["-e", "stderr"]);
+                nginx
+            }
+            Subject::Haproxy => {
+                let config = self.filled("haproxy.cfg", port)?;
+                let mut haproxy = on_core(self.core, self.needed(subject)?);
+                haproxy.arg("-db").arg("-f").arg(config);
+                haproxy
+            }
+            Subject::Worker => {
+                let script = self.references.join("worker/forward.mjs");
+                fs::copy(script, self.work.join("forward.mjs"))?;
+                let config = self.filled("worker/config.capnp", port)?;
+                let mut workerd = on_core(self.core, self.needed(subject)?);
+                workerd.arg("serve").arg(config);
+                workerd
+            }
+            Subject::Litellm => {
+                let mut litellm = on_core(self.core, self.needed(subject)?);
+                litellm
+                    .args(["--host", "127.0.0.1", "--num_workers", "1", "--telemetry", "False"])
+                    .arg("--port")
+                    .arg(port.to_string())
+                    .current_dir(&self.work)
+                    .env_clear()
+                    .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+                    .env("HOME", &self.work)
+                    .env("LITELLM_MASTER_KEY", KEY)
+                    .env("LITELLM_LOG", "ERROR")
+                    .env("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+                    .env("GEMINI_API_BASE", format!("http://127.0.0.1:{}", self.ports.plain))
+                    .env("GEMINI_API_KEY", KEY);
+                litellm
+            }
+        };
+        Ok(Some(command))
+    }
+
+    /// The proxy as a person would run it: every feature at its default, a store in a file, a
+    /// credential with a refresh token. Nothing of this machine's accounts and settings.
+    fn ours(&self, port: u16, endpoint: &str) -> Command {
+        let oauth = format!("http://127.0.0.1:{}", self.ports.plain);
+        let mut proxy = on_core(self.core, &self.proxy);
+        proxy
+            .arg("serve")
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", &self.work)
+            .env("PORT", port.to_string())
+            .env("KV_URL", format!("file:{}", self.work.join("kv.redb").display()))
+            .env("CODE_ASSIST_ENDPOINT", endpoint)
+            .env("OAUTH_TOKEN_URL", format!("{oauth}/token"))
+            .env("OAUTH_TOKENINFO_URL", format!("{oauth}/tokeninfo"))
+            .env("SSL_CERT_FILE", self.work.join("authority.pem"))
+            .env("GCP_SERVICE_ACCOUNT", CREDENTIAL);
+        proxy
+    }
+
+    /// A configuration with the places filled in.
+    fn filled(&self, name: &str, port: u16) -> Result<PathBuf, Failure> {
+        let template = fs::read_to_string(self.references.join(name))?;
+        let work = self.work.to_string_lossy();
+        // As root, nginx would hand its worker to a user who may not enter our folder.
+        let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
+        let text = template
+            .replace("@WORK@", &work)
+            .replace("@USER@", user)
+            .replace("@PORT@", &port.to_string())
+            .replace("@PLAIN@", &self.ports.plain.to_string())
+            .replace("@SECURE@", &self.ports.secure.to_string())
+            .replace("@AUTHORITY@", &self.work.join("authority.pem").to_string_lossy());
+        let file = Path::new(name).file_name().unwrap_or_default();
+        let path = self.work.join(file);
+        fs::write(&path, text)?;
+        Ok(path)
+    }
+
+    fn tool(&self, subject: Subject) -> Option<&Path> {
+        self.tools.iter().find(|(of, _)| *of == subject).map(|(_, tool)| tool.as_path())
+    }
+
+    fn needed(&self, subject: Subject) -> Result<&Path, Failure> {
+        let tool = self.tool(subject);
+        tool.ok_or_else(|| Failure(format!("there is no program for {}", subject.key())))
+    }
+}
+
+/// A subject that runs.
+#[derive(Debug)]
+pub(crate) struct Site {
+    pub(crate) subject: Subject,
+    pub(crate) address: String,
+    running: Option<Running>,
+    /// `None` for nobody.
+    pub(crate) family: Option<Family>,
+}
+
+impl Site {
+    /// Stops it.
+    pub(crate) fn stop(self) {
+        if let Some(running) = self.running {
+            running.stop();
+        }
+    }
+
+    /// Asks until it is answered. Returns how long that took.
+    pub(crate) fn wait_for_an_answer(&mut self) -> Result<Duration, Failure> {
+        let began = Instant::now();
+        let request = ask::request(self.subject.shape(), Plan::ONE, 1024, &self.address);
+        loop {
+            let Err(why) = drive::once(&self.address, &request) else { return Ok(began.elapsed()) };
+            let ended = self.running.as_mut().is_some_and(Running::has_ended);
+            if ended || began.elapsed() > START_LIMIT {
+                return Err(Failure(format!("{} does not answer: {why}", self.subject.key())));
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    }
+}
+
+fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+const CREDENTIAL: &str =
+    r#"{"refresh_token":"1//bench","client_id":"bench.example","client_secret":"bench"}"#;
+
+/// LiteLLM takes its time.
+const START_LIMIT: Duration = Duration::from_secs(90);

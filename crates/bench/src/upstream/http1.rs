@@ -1,0 +1,79 @@
+//! Upstream over HTTP/1.1.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::answer::event;
+use super::{Google, LOOKED_AT, Reply};
+use crate::ask::Plan;
+use crate::wire::Connection;
+
+pub(super) async fn accept(listener: TcpListener, google: Arc<Google>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let google = Arc::clone(&google);
+                // Whoever goes away in the middle has counted that himself.
+                tokio::spawn(async move { drop(converse(stream, &google).await) });
+            }
+            // Out of descriptors: others will be closed.
+            Err(_) => sleep(Duration::from_millis(10)).await,
+        }
+    }
+}
+
+async fn converse(stream: TcpStream, google: &Google) -> io::Result<()> {
+    let mut connection = Connection::on(stream)?;
+    let mut beginning = Vec::with_capacity(LOOKED_AT);
+    loop {
+        beginning.clear();
+        let read = connection.read(|piece| {
+            let room = LOOKED_AT - beginning.len();
+            beginning.extend_from_slice(&piece[..piece.len().min(room)]);
+        });
+        let Some(head) = read.await? else { return Ok(()) };
+        match google.reply(&head.target, &beginning) {
+            Reply::Whole { status, body, wait } => {
+                google.take_time(wait).await;
+                let mut answer = format!(
+                    "HTTP/1.1 {status} OK\r\nContent-Type: application/json; charset=UTF-8\r\n\
+                     Content-Length: {}\r\n\r\n",
+                    body.len()
+                )
+                .into_bytes();
+                answer.extend_from_slice(&body);
+                connection.write(&answer).await?;
+            }
+            Reply::Stream { plan, wrapped } => {
+                stream_events(&mut connection, plan, wrapped).await?
+            }
+        }
+        if head.close {
+            return Ok(());
+        }
+    }
+}
+
+async fn stream_events(connection: &mut Connection, plan: Plan, wrapped: bool) -> io::Result<()> {
+    let began = Instant::now();
+    for index in 0..plan.events {
+        if plan.interval_ms > 0 && index > 0 {
+            let after = Duration::from_millis(u64::from(index) * u64::from(plan.interval_ms));
+            sleep_until(began + after).await;
+        }
+        let event = event(wrapped, index + 1 == plan.events, true);
+        if index > 0 {
+            connection.write(&event).await?;
+        } else {
+            connection.write(&[HEAD, &event].concat()).await?;
+        }
+    }
+    connection.write(b"0\r\n\r\n").await
+}
+
+const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
+                      Transfer-Encoding: chunked\r\n\r\n";
