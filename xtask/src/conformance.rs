@@ -44,7 +44,7 @@ struct Suite {
 impl Suite {
     fn command(&self, subject: &str) -> Command {
         let mut command = cargo("test");
-        command.args(["-p", "code-assist-proxy", "--no-fail-fast", "--test", self.target, "--"]);
+        command.args(["--no-fail-fast", "--test", self.target, "--"]);
         if !self.filter.is_empty() {
             command.arg(self.filter);
         }
