@@ -11,8 +11,9 @@ use crate::proxy::Proxy;
 use crate::report::{Failure, Report};
 use crate::tally::{Runner, Tally};
 use crate::test::judged;
+use crate::worker;
 
-/// Sets up the clients, starts `serve --emulator`, runs every suite, stops it.
+/// Sets up the clients, and runs every suite against both builds. The Worker has to have been built.
 pub(crate) fn run(report: &mut Report) {
     let tools = report.step("Node and Python", || {
         ensure(&[Need::Node, Need::Python])?;
@@ -31,51 +32,59 @@ pub(crate) fn run(report: &mut Report) {
             })
         })
         .collect();
-    let built = report.step("build of the binary", || {
-        // Without `-p`: the crates that `cargo test --workspace` has built serve again.
-        process::run(cargo("build").args(["--bin", "code-assist-proxy"]))
+    let built = report.step("build of the binaries", || {
+        // Without `-p`: the crates that `cargo test` has built serve again.
+        process::run(cargo("build").args(["--bins"]))
     });
     if built.is_none() {
         return;
     }
+    let suites = Suites { node, has_scripts: scripts.is_some(), pythons };
     let binary = crate::target().join("debug/code-assist-proxy");
-    let Some(mut proxy) = report.step("serve --emulator", || {
-        Proxy::start(Command::new(binary).args(["serve", "--emulator"]))
-    }) else {
-        return;
-    };
-    for (requirements, python) in GENERATIONS.iter().zip(pythons) {
-        let Some(python) = python else { continue };
-        suite(
-            report,
-            &mut proxy,
-            &format!("python-genai ({requirements})"),
-            Runner::Pytest,
-            || {
+    suites.run(report, "native", Command::new(binary).args(["serve", "--emulator"]), &SCRIPTS);
+    let mut worker = Command::new(suites.node.join("node"));
+    worker.arg("test/emulated.mjs").current_dir(worker::folder());
+    suites.run(report, "Worker", &mut worker, &SCRIPTS[..2]);
+}
+
+/// The clients, set up.
+struct Suites {
+    node: PathBuf,
+    has_scripts: bool,
+    pythons: Vec<Option<PathBuf>>,
+}
+
+impl Suites {
+    /// Starts one of the builds in front of the emulator, and points every client at it.
+    fn run(
+        &self,
+        report: &mut Report,
+        build: &str,
+        command: &mut Command,
+        scripts: &[(&str, &str)],
+    ) {
+        let started =
+            report.step(&format!("the {build} build and the emulator"), || Proxy::start(command));
+        let Some(mut proxy) = started else { return };
+        for (requirements, python) in GENERATIONS.iter().zip(&self.pythons) {
+            let Some(python) = python else { continue };
+            let title = format!("{build}: python-genai ({requirements})");
+            suite(report, &mut proxy, &title, Runner::Pytest, || {
                 let mut pytest = Command::new(python);
-                pytest.args([
-                    "-m",
-                    "pytest",
-                    "-v",
-                    "--color=no",
-                    "-p",
-                    "no:cacheprovider",
-                    "python",
-                ]);
+                pytest.args(["-m", "pytest", "-v", "--color=no", "-p", "no:cacheprovider"]);
+                pytest.arg("python");
                 pytest
-            },
-        );
-    }
-    if scripts.is_some() {
-        for (title, file) in SCRIPTS {
-            suite(report, &mut proxy, title, Runner::Node, || {
-                let mut test = Command::new(node.join("node"));
+            });
+        }
+        for (title, file) in scripts.iter().filter(|_| self.has_scripts) {
+            suite(report, &mut proxy, &format!("{build}: {title}"), Runner::Node, || {
+                let mut test = Command::new(self.node.join("node"));
                 test.args(["--test", "--test-reporter=tap", file]);
                 test
             });
         }
+        report.step(&format!("stop of the {build} build"), || proxy.stop());
     }
-    report.step("stop of the proxy", || proxy.stop());
 }
 
 /// Runs one suite in `clients/`. When tests fail, the proxy's own words are shown too.

@@ -109,7 +109,10 @@ fn run(task: &Task) -> ExitCode {
             fuzz::run(&mut report, &fuzz::Plan::default());
             soak::run(&mut report, &soak::Plan::default());
         }
-        Task::Clients => clients::run(&mut report),
+        Task::Clients => {
+            worker::build(&mut report);
+            clients::run(&mut report);
+        }
         Task::Conformance => conformance::run(&mut report),
         Task::Costs => costs::run(&mut report),
         Task::Deny => deny::run(&mut report),

@@ -1,0 +1,23 @@
+// The Worker in front of the emulator, for clients: prints both addresses as `code-assist-proxy serve
+// --emulator` does, and ends like it, on SIGTERM.
+
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Miniflare } from "miniflare";
+import { options } from "../dev.mjs";
+import { google } from "./world.mjs";
+
+const upstream = await google();
+const state = mkdtempSync(join(tmpdir(), "worker-clients-"));
+const worker = new Miniflare(options({ bindings: upstream.env, host: "127.0.0.1", port: 0, state }));
+await worker.ready;
+console.log(`listening on ${(await worker.unsafeGetDirectURL()).origin}`);
+console.log(`emulator on ${upstream.env.CODE_ASSIST_ENDPOINT}`);
+
+process.on("SIGTERM", async () => {
+  await worker.dispose();
+  upstream.stop();
+  rmSync(state, { recursive: true, force: true });
+  process.exit(0);
+});
