@@ -70,9 +70,19 @@ async function main() {
 
   const worker = await miniflare.getWorker();
   const cron = setInterval(() => worker.scheduled({ cron: "* * * * *" }).catch(() => {}), 60_000);
+  endOnSignal(async () => {
+    clearInterval(cron);
+    await miniflare.dispose();
+  });
+}
+
+/** Tidies up and ends well when it is told to stop. Miniflare's own hook would end with an error. */
+export function endOnSignal(tidy) {
   let ending;
-  const end = () => (ending ??= (clearInterval(cron), miniflare.dispose().then(() => process.exit(0))));
-  for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, end);
+  for (const signal of ["SIGINT", "SIGTERM"]) {
+    process.removeAllListeners(signal);
+    process.on(signal, () => (ending ??= tidy().then(() => process.exit(0))));
+  }
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) await main();

@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Miniflare } from "miniflare";
-import { options } from "../dev.mjs";
+import { endOnSignal, options } from "../dev.mjs";
 import { google } from "./world.mjs";
 
 const upstream = await google();
@@ -15,9 +15,8 @@ await worker.ready;
 console.log(`listening on ${(await worker.unsafeGetDirectURL()).origin}`);
 console.log(`emulator on ${upstream.env.CODE_ASSIST_ENDPOINT}`);
 
-process.on("SIGTERM", async () => {
+endOnSignal(async () => {
   await worker.dispose();
   upstream.stop();
   rmSync(state, { recursive: true, force: true });
-  process.exit(0);
 });
