@@ -13,17 +13,16 @@ use code_assist_core::platform::{
 };
 use code_assist_core::policy::line::Ticket;
 use code_assist_core::proxy::Chore;
-use futures_util::Stream;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body::Frame;
-use wasm_bindgen::prelude::wasm_bindgen;
-use worker::js_sys::Uint8Array;
-use worker::{
-    AbortController, ByteStream, Context, Date, Delay, Env, Fetch, Headers, Method, RequestInit,
-    RequestRedirect, ScheduleContext,
-};
+use wasm_bindgen::{JsCast, JsValue};
+use web_sys::AbortController;
+use worker::js_sys::futures::JsFuture;
+use worker::js_sys::{Date, Object, Uint8Array};
+use worker::{Context, Delay, Env, ScheduleContext};
 
 use crate::isolate;
+use crate::runtime::{self, Chunks};
 use crate::store::Store;
 
 /// Hands on Cloudflare, for one event. Cheap to clone.
@@ -81,15 +80,11 @@ impl Platform for Edge {
     }
 
     fn clock(&self) -> Millis {
-        Millis(Date::now().as_millis())
+        clock()
     }
 
     fn random(&self) -> u64 {
-        let array = Uint8Array::new_with_length(8);
-        fill_with_random(&array);
-        let mut bytes = [0; 8];
-        array.copy_to(&mut bytes);
-        u64::from_ne_bytes(bytes)
+        runtime::random()
     }
 
     fn timer(&self, how_long: Duration) -> Timer {
@@ -107,27 +102,25 @@ impl Platform for Edge {
 
     async fn send(&self, request: Request<Payload>) -> Result<Response<Incoming>, Unreachable> {
         let (head, payload) = request.into_parts();
-        let mut init = RequestInit::new();
-        init.with_method(Method::from(head.method.as_str().to_owned()))
-            .with_headers(Headers::from(&head.headers))
-            .with_redirect(RequestRedirect::Manual);
-        if !payload.is_empty() {
-            // An array and not a stream: the request has a Content-Length.
-            init.with_body(Some(array_of(&payload)?.into()));
-        }
-        let request = worker::Request::new_with_init(&head.uri.to_string(), &init);
-        let request = request.map_err(|error| Unreachable::Connect(error.to_string()))?;
-        let controller = AbortController::default();
+        // An array and not a stream: the request has a Content-Length.
+        let body = match payload.is_empty() {
+            true => JsValue::UNDEFINED,
+            false => array_of(&payload)?.into(),
+        };
+        let controller = AbortController::new().map_err(|why| unreachable(&why))?;
         let signal = controller.signal();
         let exchange = Exchange(Some(controller));
-        let answer = Fetch::Request(request).send_with_signal(&signal).await;
-        let mut answer = answer.map_err(|error| unreachable(&error))?;
-        let mut response = Response::builder().status(answer.status_code());
-        if let Some(headers) = response.headers_mut() {
-            *headers = answer.headers().into();
-        }
-        let body = Incoming { stream: answer.stream().ok(), exchange };
-        response.body(body).map_err(|error| Unreachable::Disconnected(error.to_string()))
+        let url = head.uri.to_string();
+        let headers = runtime::headers_to(&head.headers);
+        let answer = runtime::send(&url, head.method.as_str(), &headers, &body, &signal);
+        let answer = JsFuture::from(answer).await.map_err(|why| unreachable(&why))?;
+        let answer: web_sys::Response = answer.unchecked_into();
+        let mut response =
+            Response::new(Incoming { chunks: Chunks::from(answer.body()), exchange });
+        *response.status_mut() = StatusCode::from_u16(answer.status())
+            .map_err(|why| Unreachable::Disconnected(why.to_string()))?;
+        *response.headers_mut() = runtime::headers_from(&answer.headers());
+        Ok(response)
     }
 
     async fn load(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
@@ -168,6 +161,15 @@ impl Platform for Edge {
     }
 }
 
+fn clock() -> Millis {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "whole, after 1970"
+    )]
+    Millis(Date::now() as u64)
+}
+
 /// The payload in JavaScript's memory, copied once.
 fn array_of(payload: &Payload) -> Result<Uint8Array, Unreachable> {
     let length = u32::try_from(payload.len())
@@ -185,18 +187,22 @@ fn array_of(payload: &Payload) -> Result<Uint8Array, Unreachable> {
 
 /// `fetch` has one kind of error, and says in words what happened. These are workerd's for a
 /// connection that was there and broke; everything else is one that did not come about.
-fn unreachable(error: &worker::Error) -> Unreachable {
-    let why = error.to_string();
+fn unreachable(error: &JsValue) -> Unreachable {
+    let why = told(error);
     match BROKEN.iter().any(|words| why.contains(words)) {
         true => Unreachable::Disconnected(why),
         false => Unreachable::Connect(why),
     }
 }
 
+fn told(error: &JsValue) -> String {
+    String::from(Object::from(error.clone()).to_string())
+}
+
 /// An upstream answer's body.
 #[derive(Debug)]
 pub(crate) struct Incoming {
-    stream: Option<ByteStream>,
+    chunks: Chunks,
     exchange: Exchange,
 }
 
@@ -208,16 +214,11 @@ impl http_body::Body for Incoming {
         mut self: Pin<&mut Self>,
         cx: &mut Cx<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let Some(stream) = &mut self.stream else { return Poll::Ready(None) };
-        let next = ready!(Pin::new(stream).poll_next(cx));
-        if !matches!(next, Some(Ok(_))) {
-            self.stream = None;
+        let next = ready!(Pin::new(&mut self.chunks).poll_frame(cx));
+        if self.chunks.ended() {
             self.exchange.0 = None;
         }
-        Poll::Ready(next.map(|chunk| match chunk {
-            Ok(chunk) => Ok(Frame::data(Bytes::from(chunk))),
-            Err(error) => Err(Broken::Disconnected(error.to_string())),
-        }))
+        Poll::Ready(next.map(|next| next.map_err(|why| Broken::Disconnected(told(&why)))))
     }
 }
 
@@ -246,8 +247,7 @@ impl Future for Timer {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Cx<'_>) -> Poll<()> {
         if !self.waiting.as_ref().is_some_and(|(_, waker)| waker.will_wake(cx.waker())) {
-            let now = Millis(Date::now().as_millis());
-            let left = now.until(self.ends).min(LONGEST_TIMER);
+            let left = clock().until(self.ends).min(LONGEST_TIMER);
             self.waiting = Some((Delay::from(left), cx.waker().clone()));
         }
         match &mut self.waiting {
@@ -265,12 +265,6 @@ impl Drop for Place {
     fn drop(&mut self) {
         isolate::line().leave(self.0);
     }
-}
-
-#[wasm_bindgen]
-extern "C" {
-    #[wasm_bindgen(js_namespace = crypto, js_name = getRandomValues)]
-    fn fill_with_random(array: &Uint8Array);
 }
 
 /// `setTimeout` counts in 32 bits.
