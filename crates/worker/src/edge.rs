@@ -115,11 +115,12 @@ impl Platform for Edge {
         let answer = runtime::send(&url, head.method.as_str(), &headers, &body, &signal);
         let answer = JsFuture::from(answer).await.map_err(|why| unreachable(&why))?;
         let answer: web_sys::Response = answer.unchecked_into();
-        let mut response =
-            Response::new(Incoming { chunks: Chunks::from(answer.body()), exchange });
+        let headers = runtime::headers_from(&answer.headers());
+        let chunks = Chunks::of(&answer, answer.body(), &headers);
+        let mut response = Response::new(Incoming { chunks, exchange });
         *response.status_mut() = StatusCode::from_u16(answer.status())
             .map_err(|why| Unreachable::Disconnected(why.to_string()))?;
-        *response.headers_mut() = runtime::headers_from(&answer.headers());
+        *response.headers_mut() = headers;
         Ok(response)
     }
 

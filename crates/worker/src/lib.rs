@@ -55,11 +55,12 @@ async fn scheduled(_event: ScheduledEvent, env: Env, context: ScheduleContext) {
 
 /// The runtime's request as the core has it.
 fn asked(request: &web_sys::Request) -> Result<Request<Chunks>, Refusal> {
-    let mut asked = Request::new(Chunks::from(request.body()));
+    let headers = runtime::headers_from(&request.headers());
+    let mut asked = Request::new(Chunks::of(request, request.body(), &headers));
     let unreadable = || Refusal::NotFound { what: "this path".to_owned() };
     *asked.method_mut() = request.method().parse().map_err(|_| unreadable())?;
     *asked.uri_mut() = request.url().parse().map_err(|_| unreadable())?;
-    *asked.headers_mut() = runtime::headers_from(&request.headers());
+    *asked.headers_mut() = headers;
     // What is left of a refused request's body is read by the runtime, not by us as on a socket.
     *asked.version_mut() = Version::HTTP_2;
     if let Some(peer) = peer(&asked) {

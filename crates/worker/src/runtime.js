@@ -16,6 +16,8 @@ export const listed = (headers) => {
 export const send = (url, method, headers, body, signal) =>
   fetch(url, { method, headers: pairs(headers), body, signal, redirect: "manual" });
 
+export const whole = async (source) => new Uint8Array(await source.arrayBuffer());
+
 export const answer = (status, headers, body) => new Response(body, { status, headers: pairs(headers) });
 
 export const left = (signal) =>

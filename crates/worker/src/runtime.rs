@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::Frame;
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -31,6 +32,8 @@ extern "C" {
         signal: &AbortSignal,
     ) -> Promise;
     fn listed(headers: &Headers) -> String;
+    /// Fulfilled with all of a request's or a response's body, as a [`Uint8Array`].
+    fn whole(source: &JsValue) -> Promise;
 }
 
 /// The runtime's headers as the core has them.
@@ -74,27 +77,41 @@ pub(crate) fn headers_to(map: &HeaderMap) -> String {
     text
 }
 
-/// A body that the runtime reads, chunk by chunk.
+/// A body that the runtime reads: a small one of known length in one go, which is much cheaper, any
+/// other chunk by chunk.
 ///
-/// Its reader is never given back: that would have the runtime write out an error with its stack,
-/// for nobody.
-#[derive(Debug, Default)]
-pub(crate) struct Chunks {
-    reader: Option<ReadableStreamDefaultReader>,
-    awaited: Option<JsFuture>,
-}
-
-impl From<Option<ReadableStream>> for Chunks {
-    fn from(stream: Option<ReadableStream>) -> Self {
-        let reader = stream.map(|stream| stream.get_reader().unchecked_into());
-        Self { reader, awaited: None }
-    }
+/// A reader is never given back: that would have the runtime write out an error with its stack, for
+/// nobody.
+#[derive(Debug)]
+pub(crate) enum Chunks {
+    Ended,
+    Stream { reader: ReadableStreamDefaultReader, awaited: Option<JsFuture> },
+    Whole { source: JsValue, awaited: Option<JsFuture> },
 }
 
 impl Chunks {
+    /// The body of a request or response (`source`) with these headers.
+    pub(crate) fn of(
+        source: &impl AsRef<JsValue>,
+        stream: Option<ReadableStream>,
+        headers: &HeaderMap,
+    ) -> Self {
+        let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+        let length = length.and_then(|length| length.parse().ok());
+        match stream {
+            None => Self::Ended,
+            Some(_) if length.is_some_and(|length: u64| length <= SMALL) => {
+                Self::Whole { source: source.as_ref().clone(), awaited: None }
+            }
+            Some(stream) => {
+                Self::Stream { reader: stream.get_reader().unchecked_into(), awaited: None }
+            }
+        }
+    }
+
     /// True when there is nothing to wait for any more.
     pub(crate) fn ended(&self) -> bool {
-        self.reader.is_none()
+        matches!(self, Self::Ended)
     }
 }
 
@@ -106,13 +123,22 @@ impl http_body::Body for Chunks {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, JsValue>>> {
-        let Self { reader: Some(reader), awaited } = &mut *self else { return Poll::Ready(None) };
-        let read = awaited.get_or_insert_with(|| JsFuture::from(reader.read()));
-        let result = ready!(Pin::new(read).poll(cx));
-        self.awaited = None;
-        let chunk = result.map(|result| result.unchecked_into::<ReadResult>().value());
-        if !matches!(chunk, Ok(Some(_))) {
-            self.reader = None;
+        let (chunk, is_last) = match &mut *self {
+            Self::Ended => return Poll::Ready(None),
+            Self::Stream { reader, awaited } => {
+                let read = awaited.get_or_insert_with(|| JsFuture::from(reader.read()));
+                let result = ready!(Pin::new(read).poll(cx));
+                *awaited = None;
+                (result.map(|result| result.unchecked_into::<ReadResult>().value()), false)
+            }
+            Self::Whole { source, awaited } => {
+                let read = awaited.get_or_insert_with(|| JsFuture::from(whole(source)));
+                let result = ready!(Pin::new(read).poll(cx));
+                (result.map(|all| Some(all.unchecked_into())), true)
+            }
+        };
+        if is_last || !matches!(chunk, Ok(Some(_))) {
+            *self = Self::Ended;
         }
         let frame = |chunk: Uint8Array| Frame::data(Bytes::from(chunk.to_vec()));
         Poll::Ready(chunk.transpose().map(|chunk| chunk.map(frame)))
@@ -132,3 +158,6 @@ extern "C" {
     #[wasm_bindgen(method, getter)]
     fn value(this: &ReadResult) -> Option<Uint8Array>;
 }
+
+/// Short enough to arrive within any patience.
+const SMALL: u64 = 64 * 1024;
