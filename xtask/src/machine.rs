@@ -13,12 +13,16 @@ pub(crate) enum Need {
     Chromium,
     /// A C++ compiler: libFuzzer is built from source.
     Cxx,
+    /// A load balancer, for a fleet of proxies.
+    Haproxy,
     /// Node and npm.
     Node,
     /// Prometheus's checker of metrics and rules.
     Promtool,
     /// Python 3 with `venv` and `pip`.
     Python,
+    /// A Redis server and its client, for what processes share.
+    Redis,
 }
 
 impl Need {
@@ -26,6 +30,7 @@ impl Need {
         match self {
             Self::Chromium => answers(Command::new("/usr/bin/chromium").arg("--version")),
             Self::Cxx => answers(Command::new("c++").arg("--version")),
+            Self::Haproxy => answers(Command::new("haproxy").arg("-v")),
             Self::Node => {
                 answers(Command::new("node").arg("--version"))
                     && answers(Command::new("npm").arg("--version"))
@@ -33,6 +38,10 @@ impl Need {
             Self::Promtool => answers(Command::new("promtool").arg("--version")),
             // Debian splits ensurepip off into python3-venv, so `import venv` alone says nothing.
             Self::Python => answers(Command::new("python3").args(["-c", "import venv, ensurepip"])),
+            Self::Redis => {
+                answers(Command::new("redis-server").arg("--version"))
+                    && answers(Command::new("redis-cli").arg("--version"))
+            }
         }
     }
 
@@ -40,9 +49,11 @@ impl Need {
         match self {
             Self::Chromium => &["chromium"],
             Self::Cxx => &["g++"],
+            Self::Haproxy => &["haproxy"],
             Self::Node => &["nodejs", "npm"],
             Self::Promtool => &["prometheus"],
             Self::Python => &["python3", "python3-venv", "python3-pip"],
+            Self::Redis => &["redis-server", "redis-tools"],
         }
     }
 
@@ -50,9 +61,11 @@ impl Need {
         match self {
             Self::Chromium => "Chromium (`/usr/bin/chromium`)",
             Self::Cxx => "a C++ compiler (`c++`)",
+            Self::Haproxy => "HAProxy (`haproxy`)",
             Self::Node => "Node with npm (`node`, `npm`)",
             Self::Promtool => "promtool",
             Self::Python => "Python 3 with venv and pip (`python3`)",
+            Self::Redis => "Redis (`redis-server`, `redis-cli`)",
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::clients;
-use crate::machine::cargo;
+use crate::machine::{Need, cargo, ensure};
 use crate::monitoring;
 use crate::process::tee;
 use crate::report::{Failure, Report};
@@ -13,6 +13,7 @@ use crate::tally::{Runner, Tally};
 /// watch it with.
 pub(crate) fn run(report: &mut Report) {
     report.suite("cargo test --workspace", || {
+        ensure(&[Need::Redis, Need::Haproxy])?;
         // Unit, integration and documentation tests; one that fails does not hide the others.
         let (output, status) =
             tee(cargo("test").args(["--workspace", "--no-fail-fast"]), CARGO_LIMIT)?;

@@ -188,7 +188,9 @@ impl Proxy {
         if route.asks_upstream() {
             ledger.entry.deadline = retry::client_patience(&parts.headers)
                 .map(|patience| ledger.entry.received + patience);
-            self.limit(platform, parts, ledger)?;
+            if let Some(limiter) = &self.limiter {
+                self.limit(platform, limiter, parts, ledger).await?;
+            }
         }
         match route {
             Route::Generate { model } => {
@@ -274,17 +276,30 @@ impl Proxy {
         }
     }
 
-    /// The proxy's own limit, where there is one.
-    fn limit<P: Platform>(
+    /// The proxy's own limit. Where the store is shared its count holds; this process's own goes
+    /// along with it, for when the store is gone.
+    async fn limit<P: Platform>(
         &self,
         platform: &P,
+        limiter: &Mutex<Limiter>,
         parts: &Parts,
         ledger: &mut Ledger<P>,
     ) -> Result<(), Refusal> {
-        let Some(limiter) = &self.limiter else { return Ok(()) };
         let address = access::address(parts, self.settings.trust_forwarded_for);
         let caller = Caller::new(ledger.entry.client.clone(), address);
-        let standing = lock(limiter).ask(&caller, platform.now());
+        let of_all = if platform.shares() {
+            let rate = lock(limiter).rate();
+            platform.count(&caller, rate).await
+        } else {
+            None
+        };
+        let standing = match of_all {
+            Some(standing) if standing.refused.is_some() => standing,
+            of_all => {
+                let own = lock(limiter).ask(&caller, platform.now());
+                of_all.unwrap_or(own)
+            }
+        };
         ledger.headers.extend(standing.headers());
         match standing.refused {
             Some(after) => Err(Refusal::RateLimited { after }),
