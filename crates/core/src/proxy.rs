@@ -39,13 +39,13 @@ use crate::gemini::route::{self, Framing, NoRoute, Route};
 use crate::gemini::status;
 use crate::intake;
 use crate::payload::Payload;
-use crate::platform::Platform;
+use crate::platform::{Fence, Platform};
 use crate::policy::endpoint::Endpoints;
 use crate::policy::lease::Lease;
 use crate::policy::limit::{Caller, Limiter};
 use crate::policy::project::Projects;
 use crate::policy::quota::Quotas;
-use crate::policy::repeat::{self, Method, Repeats};
+use crate::policy::repeat::{self, Method, Question, Repeats};
 use crate::policy::retry;
 use crate::policy::token::Tokens;
 use crate::refusal::Refusal;
@@ -78,6 +78,17 @@ pub enum Chore {
     List(Lease),
     /// Get the next access token.
     Renew(Lease),
+    /// Tell those who share the store what came of a question that only one of them should ask.
+    Share {
+        /// The question.
+        question: Question,
+        /// Its answer, if there is one.
+        answer: Option<repeat::Answer>,
+        /// The turn that is over.
+        turn: Option<Fence>,
+    },
+    /// Tell those who share the store which quotas are used up.
+    Warn,
 }
 
 /// What a request is answered with, before the marks that every answer carries.
@@ -160,6 +171,10 @@ impl Proxy {
             Chore::Discover(lease) => self.discover(platform, lease).await,
             Chore::List(lease) => self.list(platform, lease).await,
             Chore::Renew(lease) => self.renew(platform, lease).await,
+            Chore::Share { question, answer, turn } => {
+                self.share(platform, &question, answer, turn).await;
+            }
+            Chore::Warn => self.warn_others(platform).await,
         }
     }
 
@@ -289,7 +304,8 @@ impl Proxy {
         let caller = Caller::new(ledger.entry.client.clone(), address);
         let of_all = if platform.shares() {
             let rate = lock(limiter).rate();
-            platform.count(&caller, rate).await
+            // Boxed, so that it takes no room in the requests of a process alone.
+            Box::pin(platform.count(&caller, rate)).await
         } else {
             None
         };
