@@ -83,7 +83,7 @@ pub enum Chore {
         /// The question.
         question: Question,
         /// Its answer, if there is one.
-        answer: Option<repeat::Answer>,
+        answer: Option<Box<repeat::Answer>>,
         /// The turn that is over.
         turn: Option<Fence>,
     },

@@ -53,7 +53,7 @@ impl<P: Platform> Leading<P> {
                     body: body.clone(),
                 };
                 if let Some(Abroad { question, turn }) = self.abroad.take() {
-                    let answer = Some(answer.clone());
+                    let answer = Some(Box::new(answer.clone()));
                     self.platform.defer(Chore::Share { question, answer, turn });
                 }
                 repeats.settle(lease, answer, now);
@@ -180,7 +180,7 @@ impl Proxy {
         &self,
         platform: &P,
         question: &Question,
-        answer: Option<repeat::Answer>,
+        answer: Option<Box<repeat::Answer>>,
         turn: Option<Fence>,
     ) {
         let key = question.key(&self.marker(platform).await);
