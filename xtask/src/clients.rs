@@ -23,7 +23,10 @@ pub(crate) fn run(report: &mut Report) {
     let pythons: Vec<Option<PathBuf>> = GENERATIONS
         .iter()
         .map(|requirements| {
-            report.step(&format!("python packages ({requirements})"), || venv(requirements))
+            report.step(&format!("python packages ({requirements})"), || {
+                let own = work().join(requirements.trim_end_matches(".txt"));
+                venv(&folder().join(requirements), &own)
+            })
         })
         .collect();
     let built = report.step("build of the binary", || {
@@ -124,21 +127,19 @@ pub(crate) fn npm_packages(node: &Path) -> Result<(), Failure> {
 }
 
 /// A virtual environment with exactly the pinned packages; its `python`.
-fn venv(requirements: &str) -> Result<PathBuf, Failure> {
-    let pinned = folder().join(requirements);
-    let venv = work().join(requirements.trim_end_matches(".txt"));
+pub(crate) fn venv(pinned: &Path, venv: &Path) -> Result<PathBuf, Failure> {
     let python = venv.join("bin/python");
     let stamp = venv.join("xtask-installed");
-    if is_fresh(&stamp, &pinned) {
+    if is_fresh(&stamp, pinned) {
         return Ok(python);
     }
-    process::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
+    process::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(venv))?;
     process::run(
         Command::new(&python)
             .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"])
-            .arg(&pinned),
+            .arg(pinned),
     )?;
-    remember(&stamp, &pinned)?;
+    remember(&stamp, pinned)?;
     Ok(python)
 }
 

@@ -5,12 +5,13 @@ use std::time::Duration;
 use crate::clients;
 use crate::machine::{Need, cargo, ensure};
 use crate::monitoring;
+use crate::packaging;
 use crate::process::tee;
 use crate::report::{Failure, Report};
 use crate::tally::{Runner, Tally};
 
 /// The Rust tests of all crates, then the client suites against the real binary, then what people
-/// watch it with.
+/// watch it and deploy it with.
 pub(crate) fn run(report: &mut Report) {
     report.suite("cargo test --workspace", || {
         ensure(&[Need::Redis, Need::Haproxy])?;
@@ -21,6 +22,7 @@ pub(crate) fn run(report: &mut Report) {
     });
     clients::run(report);
     monitoring::run(report);
+    packaging::run(report);
 }
 
 /// A runner's count, checked against its exit code: red without a failed test means that

@@ -1,7 +1,7 @@
-//! HAProxy in front of the fleet, as `docs/SCALING.md` says to set it up.
+//! HAProxy in front of the fleet, set up by the file that ships.
 
-use std::fmt::Write;
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,37 +23,7 @@ impl Balancer {
     pub(crate) fn before(ports: &[u16]) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         let (port, statistics) = (free_port(), free_port());
-        let mut config = format!(
-            "global
-    maxconn 4000
-defaults
-    mode http
-    timeout connect 1s
-    timeout client 60s
-    timeout server 60s
-    timeout queue 10s
-    timeout check 2s
-frontend statistics
-    bind 127.0.0.1:{statistics}
-    stats enable
-    stats uri /
-frontend in
-    bind 127.0.0.1:{port}
-    default_backend fleet
-backend fleet
-    balance roundrobin
-    option httpchk GET /health
-    http-reuse never
-    retries 3
-    option redispatch 1
-    # Whoever is being stopped says 503 to what it has not begun; the next one takes it.
-    retry-on conn-failure empty-response 503
-    default-server check inter 200ms fall 2 rise 1
-"
-        );
-        for port in ports {
-            let _ = writeln!(config, "    server p{port} 127.0.0.1:{port}");
-        }
+        let config = shipped(port, statistics, ports);
         let path = folder.path().join("haproxy.cfg");
         std::fs::write(&path, config).expect("a writable folder");
         let child = Command::new("haproxy")
@@ -101,6 +71,26 @@ backend fleet
             thread::sleep(Duration::from_millis(50));
         }
     }
+}
+
+/// `packaging/haproxy.cfg` with the test's addresses, and looks at the processes' health as often as
+/// a test has time for.
+fn shipped(port: u16, statistics: u16, ports: &[u16]) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/haproxy.cfg");
+    let mut config = std::fs::read_to_string(path).expect("a file of ours");
+    let servers: String =
+        ports.iter().map(|port| format!("server p{port} 127.0.0.1:{port}\n")).collect();
+    for (theirs, ours) in [
+        ("maxconn 20000", "maxconn 4000".to_owned()),
+        ("bind :8787", format!("bind 127.0.0.1:{port}")),
+        ("bind 127.0.0.1:8404", format!("bind 127.0.0.1:{statistics}")),
+        ("inter 500ms", "inter 200ms".to_owned()),
+        ("server-template proxy 3 proxy:8787 resolvers system init-addr last,libc,none\n", servers),
+    ] {
+        assert_eq!(config.matches(theirs).count(), 1, "{theirs}");
+        config = config.replace(theirs, &ours);
+    }
+    config
 }
 
 impl Drop for Balancer {
