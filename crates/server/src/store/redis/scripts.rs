@@ -185,8 +185,12 @@ redis.call('PEXPIRE', KEYS[1], string.format('%.0f', ARGV[1] + 86400000))
 return fence
 ";
 
+/// Where nothing was written with a fence there is nothing to remember: of every question that was
+/// ever asked a turn would stay behind.
 const RELEASE: &str = "
-if redis.call('HGET', KEYS[1], 'last') == ARGV[1] then redis.call('HDEL', KEYS[1], 'until') end
+local turn = redis.call('HMGET', KEYS[1], 'last', 'wrote')
+if turn[1] ~= ARGV[1] then return end
+if turn[2] then redis.call('HDEL', KEYS[1], 'until') else redis.call('DEL', KEYS[1]) end
 ";
 
 /// A holder that comes more than a day late is not known any more.

@@ -54,7 +54,11 @@ async fn there_is_one_turn_at_a_time_among_all_and_a_late_holder_undoes_nothing(
     assert_eq!(a.claim("token", HOUR).await, Claim::Held, "a late release frees nothing");
     b.release("token", next).await;
     assert!(granted(a.claim("token", HOUR).await) > next);
-    assert!(matches!(a.claim("project", HOUR).await, Claim::Granted(_)), "each has its own");
+    let other = granted(a.claim("project", HOUR).await);
+    assert_eq!(server.cli(&["EXISTS", "code-assist-proxy:turn:project"]), "1", "each has its own");
+    a.release("project", other).await;
+    assert_eq!(server.cli(&["EXISTS", "code-assist-proxy:turn:project"]), "0", "nothing is left");
+    assert!(granted(a.claim("project", HOUR).await) > other);
 }
 
 #[tokio::test]
