@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use code_assist_core::platform::{Claim, Platform};
 use code_assist_core::proxy::Proxy;
-use code_assist_testkit::client::{Answer, all, ask, post};
+use code_assist_testkit::client::{Answer, all, ask, impatient, later, post};
 use code_assist_testkit::google::{google, google_but};
 use code_assist_testkit::script::{Received, Reply, Script};
 use code_assist_testkit::subject::{login, proxy_with};
@@ -151,6 +151,34 @@ fn a_failure_is_not_shared_and_frees_the_turn_at_once() {
     let second = fleet.ask_of(1, SAME);
     assert_eq!((second.status.as_u16(), second.header("x-cache")), (200, "MISS"));
     assert!(script.now().since(begun) < Duration::from_secs(1));
+}
+
+#[test]
+fn a_client_that_goes_away_leaves_its_question_to_another_process() {
+    let script = Script::new(slow_google());
+    script.write_login(login("living", "refresh", 3000));
+    let fleet = Fleet::of(2, &script);
+    fleet.ask(1);
+    let begun = script.now();
+    let [(one, first), (other, second)] = &fleet.0[..] else { panic!("there are two") };
+    let answer = fleet.run(async {
+        let patience = Duration::from_millis(100);
+        let gives_up = impatient(one, patience, ask(first, one, post(GENERATE, SAME)));
+        let waits = later(one, patience / 2, ask(second, other, post(GENERATE, SAME)));
+        let (mut gives_up, mut waits) = (Box::pin(gives_up), Box::pin(waits));
+        let mut gone = false;
+        std::future::poll_fn(move |cx| {
+            if !gone && let std::task::Poll::Ready(answer) = gives_up.as_mut().poll(cx) {
+                assert!(answer.is_none(), "it was answered in time");
+                gone = true;
+            }
+            waits.as_mut().poll(cx)
+        })
+        .await
+    });
+    assert_eq!((answer.status.as_u16(), answer.header("x-cache")), (200, "MISS"));
+    let waited = script.now().since(begun);
+    assert!(waited < Duration::from_secs(1), "it did not wait for the turn's end: {waited:?}");
 }
 
 #[test]

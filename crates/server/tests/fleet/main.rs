@@ -20,6 +20,7 @@ mod process;
 mod upstream;
 
 use std::collections::BTreeSet;
+use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -206,6 +207,48 @@ fn a_refresh_token_that_google_has_rotated_is_everybodys() {
     let late = fleet.setups[1].env_of("PORT", "0").start();
     assert_eq!(late.post(GENERATE, HELLO).status(), 200);
     assert_eq!(google.count("token"), 2);
+}
+
+#[test]
+fn the_commands_on_the_store_work_on_a_redis_too() {
+    let redis = RedisServer::start(&[]);
+    let url = redis.url();
+    let google = Google::new();
+    let setup = Setup::on(&google)
+        .login(&google.expired_login())
+        .env("KV_URL", &url)
+        .env("KV_ENCRYPTION_KEY", "0f".repeat(32));
+    let proxy = setup.start();
+    assert_eq!(proxy.post(GENERATE, SAME).status(), 200);
+    let file = setup.path("all.json").display().to_string();
+    let kv = |words: &[&str]| {
+        let mut kv = Command::new(env!("CARGO_BIN_EXE_code-assist-proxy"));
+        kv.env_clear().env("HOME", setup.path(".")).env("KV_URL", &url);
+        let output = kv.arg("kv").args(words).output().expect("it runs");
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&text).into_owned())
+    };
+    let begun = Instant::now();
+    while !kv(&["list"]).1.contains("project_id_cache") {
+        assert!(begun.elapsed() < Duration::from_secs(5), "{}", kv(&["list"]).1);
+    }
+    let (_, listed) = kv(&["list"]);
+    assert!(listed.contains("oauth_token_cache") && !listed.contains("answer/"), "{listed}");
+    assert!(kv(&["export", &file]).0);
+    let sealed = redis.cli(&["GET", "code-assist-proxy:kv:oauth_token_cache"]);
+    assert!(!sealed.contains("ya29"), "it is sealed there");
+    assert!(kv(&["clear"]).0);
+    // The proxy is still there, and looks once a second which quotas are used up.
+    assert_eq!(redis.cli(&["EXISTS", "code-assist-proxy:kv:oauth_token_cache"]), "0");
+    assert!(kv(&["import", &file]).0);
+    assert_eq!(kv(&["list"]).1.lines().count(), listed.lines().count());
+    drop(proxy);
+    assert_eq!(setup.start().post(GENERATE, SAME).status(), 200);
+    assert_eq!(google.count("token"), 1, "what was restored is what was there");
+
+    drop(redis);
+    let (done, told) = kv(&["list"]);
+    assert!(!done && told.contains("cannot be used"), "{told}");
 }
 
 /// Processes that share a Redis, and the way in to all of them.
