@@ -51,9 +51,10 @@ impl Knob {
         let mut line: String =
             value.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         // Other programs take a password in the query.
+        let is_ours = |part: &str| ["prefix=", "sentinel="].iter().any(|it| part.starts_with(it));
         if self.secrecy == Secrecy::Login
             && let Some((before, query)) = line.split_once('?')
-            && (!query.starts_with("prefix=") || query.contains(['&', ';']))
+            && !query.split('&').all(is_ours)
         {
             line = format!("{before}?{MASK}");
         }
@@ -341,7 +342,8 @@ pub const KNOBS: &[Knob] = &[
         "file:${XDG_DATA_HOME:-~/.local/share}/code-assist-proxy/kv.redb",
         Kind::Text(
             "`file:PATH`, `memory:`, or `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE][?prefix=…]` \
-             (`rediss` for TLS)",
+             (`rediss` for TLS; with `sentinel=NAME` in the query, HOSTs are Sentinels, separated \
+             by commas)",
         ),
         "Where tokens and the project outlive the process. Processes that share a Redis act as one.",
     )

@@ -186,10 +186,11 @@ impl fmt::Display for KvUrl {
 pub struct RedisUrl {
     /// `rediss`: TLS.
     pub tls: bool,
-    /// Its name or address, without the brackets of an IPv6 one.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
+    /// Name or address, without the brackets of an IPv6 one, and port: the server's, or those of
+    /// its Sentinels.
+    pub hosts: Vec<(String, u16)>,
+    /// The name under which Sentinels know the server.
+    pub sentinel: Option<String>,
     /// Of an ACL user; the server's default one, when there is only a password.
     pub user: Option<String>,
     /// The password.
@@ -203,9 +204,17 @@ pub struct RedisUrl {
 impl fmt::Display for RedisUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.tls { "rediss" } else { "redis" };
-        let host = &self.host;
-        let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
-        write!(f, "{scheme}://{open}{host}{close}:{}/{}", self.port, self.database)
+        write!(f, "{scheme}://")?;
+        for (index, (host, port)) in self.hosts.iter().enumerate() {
+            let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
+            let comma = if index == 0 { "" } else { "," };
+            write!(f, "{comma}{open}{host}{close}:{port}")?;
+        }
+        write!(f, "/{}", self.database)?;
+        match &self.sentinel {
+            Some(name) => write!(f, "?sentinel={name}"),
+            None => Ok(()),
+        }
     }
 }
 

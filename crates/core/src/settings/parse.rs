@@ -141,36 +141,53 @@ fn redis_url(tls: bool, rest: &str) -> Result<RedisUrl, String> {
     if login.is_some() && password.is_empty() {
         return Err("has a login without a password".into());
     }
-    let uri: Uri = format!("redis://{server}/").parse().map_err(|_| "has no proper host")?;
-    let authority = uri.authority().ok_or("has no host")?;
-    let bare = authority.host().trim_start_matches('[').trim_end_matches(']');
-    if bare.is_empty() || (authority.as_str() != authority.host() && authority.port_u16().is_none())
-    {
-        return Err("has no proper host and port".into());
-    }
     let database = match path.trim_end_matches('/') {
         "" => 0,
         number => number.parse().map_err(|_| "has a path that is no database number")?,
     };
-    let mut prefix = DEFAULT_PREFIX.to_owned();
+    let (mut prefix, mut sentinel) = (DEFAULT_PREFIX.to_owned(), None);
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         match &*name {
             "prefix" if value.is_empty() || value.chars().any(char::is_control) => {
                 return Err("has a prefix that is empty or not printable".into());
             }
             "prefix" => prefix = value.into_owned(),
-            _ => return Err("has an unknown query parameter (there is `prefix`)".into()),
+            "sentinel" if value.is_empty() || !value.bytes().all(is_name_byte) => {
+                return Err("has a name for Sentinels that is empty or has odd characters".into());
+            }
+            "sentinel" => sentinel = Some(value.into_owned()),
+            _ => {
+                let known = "has an unknown query parameter (there are `prefix` and `sentinel`)";
+                return Err(known.into());
+            }
         }
+    }
+    let usual = if sentinel.is_some() { SENTINEL_PORT } else { REDIS_PORT };
+    let hosts = server.split(',').map(|one| redis_host(one, usual));
+    let hosts = hosts.collect::<Result<Vec<_>, String>>()?;
+    if hosts.len() > 1 && sentinel.is_none() {
+        return Err("has several hosts, which only Sentinels may (`?sentinel=NAME`)".into());
     }
     Ok(RedisUrl {
         tls,
-        host: bare.to_ascii_lowercase(),
-        port: authority.port_u16().unwrap_or(REDIS_PORT),
+        hosts,
+        sentinel,
         user: Some(user).filter(|user| !user.is_empty()),
         password: Some(password).filter(|it| !it.is_empty()).map(SecretString::from),
         database,
         prefix,
     })
+}
+
+fn redis_host(text: &str, usual_port: u16) -> Result<(String, u16), String> {
+    let uri: Uri = format!("redis://{text}/").parse().map_err(|_| "has no proper host")?;
+    let authority = uri.authority().ok_or("has no host")?;
+    let bare = authority.host().trim_start_matches('[').trim_end_matches(']');
+    if bare.is_empty() || (authority.as_str() != authority.host() && authority.port_u16().is_none())
+    {
+        return Err("has no proper host and port".into());
+    }
+    Ok((bare.to_ascii_lowercase(), authority.port_u16().unwrap_or(usual_port)))
 }
 
 /// One key, or two: the one in use and the one before.
@@ -315,5 +332,6 @@ fn is_name_byte(b: u8) -> bool {
 const DEFAULT_PREFIX: &str = "code-assist-proxy:";
 
 const REDIS_PORT: u16 = 6379;
+const SENTINEL_PORT: u16 = 26379;
 
 const BASE64: [GeneralPurpose; 4] = [STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD];

@@ -221,9 +221,9 @@ impl<'a> Reader<'a> {
         }
         if let Some(KvUrl::Redis(url)) = &parsed
             && !url.tls
-            && !parse::is_loopback(&url.host)
+            && let Some((host, _)) = url.hosts.iter().find(|(host, _)| !parse::is_loopback(host))
         {
-            let text = format!("tokens travel to {} in the clear; use rediss", url.host);
+            let text = format!("tokens travel to {host} in the clear; use rediss");
             self.warn("KV_URL", text);
         }
         parsed.unwrap_or(KvUrl::Memory)

@@ -238,10 +238,14 @@ fn the_store_is_a_file_memory_or_a_server() {
     assert_eq!((plain.tls, plain.user, plain.prefix.as_str()), (false, None, "code-assist-proxy:"));
     let whole = redis("rediss://ada:p%40ss@[::1]:7000/3?prefix=team-a%3A");
     assert_eq!(whole.to_string(), "rediss://[::1]:7000/3");
-    assert_eq!((whole.host.as_str(), whole.port, whole.database), ("::1", 7000, 3));
+    assert_eq!((&whole.hosts[..], whole.database), (&[("::1".to_owned(), 7000)][..], 3));
     assert_eq!((whole.user.as_deref(), whole.prefix.as_str()), (Some("ada"), "team-a:"));
     assert_eq!(whole.password.as_ref().unwrap().expose_secret(), "p@ss");
     assert!(!format!("{whole:?}").contains("p@ss"), "{whole:?}");
+    let watched = redis("redis://u:p@a,b:7/1?sentinel=main&prefix=x:");
+    assert_eq!(watched.hosts, [("a".to_owned(), 26379), ("b".to_owned(), 7)]);
+    assert_eq!(watched.to_string(), "redis://a:26379,b:7/1?sentinel=main");
+    assert_eq!((watched.sentinel.as_deref(), watched.prefix.as_str()), (Some("main"), "x:"));
     assert_eq!(redis("redis://:old@r/").password.unwrap().expose_secret(), "old");
     for bad in ["kv.redb", "file:", "file:dir/", "memory:x"] {
         kv(bad).unwrap_err();
@@ -250,6 +254,9 @@ fn the_store_is_a_file_memory_or_a_server() {
         "redis:r",
         "redis://",
         "redis://r:x",
+        "redis://a,b",
+        "redis://a,/?sentinel=main",
+        "redis://a/?sentinel=",
         "redis://r:99999",
         "redis://u:geheim@",
         "redis://geheim@r",

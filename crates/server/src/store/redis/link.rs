@@ -14,8 +14,8 @@ use code_assist_core::settings::RedisUrl;
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo,
-    RedisError, RedisResult, TlsCertificates,
+    AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, IntoConnectionInfo,
+    RedisConnectionInfo, RedisError, RedisResult, TlsCertificates,
 };
 use secrecy::ExposeSecret;
 use tokio::sync::Notify;
@@ -31,7 +31,7 @@ pub(super) struct Link {
 }
 
 struct Shared {
-    client: Client,
+    servers: Servers,
     shown: String,
     ready: Ready,
     line: Mutex<Line>,
@@ -66,7 +66,7 @@ impl Link {
         ready: Ready,
     ) -> Result<Self, StoreError> {
         let shared = Shared {
-            client: client(url, authorities).map_err(|error| {
+            servers: Servers::new(url, authorities).map_err(|error| {
                 StoreError(format!("the key-value store {url} cannot be used: {error}"))
             })?,
             shown: url.to_string(),
@@ -176,8 +176,7 @@ impl Shared {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_PATIENCE))
             .set_response_timeout(Some(PATIENCE));
-        let mut connection =
-            self.client.get_multiplexed_async_connection_with_config(&config).await?;
+        let mut connection = self.servers.connect(&config).await?;
         let mut begin = redis::pipe();
         begin.cmd("SET").arg(names.probe()).arg("1").arg("PX").arg(60_000).ignore();
         scripts.load(&mut begin);
@@ -272,32 +271,96 @@ impl Line {
     }
 }
 
-fn client(url: &RedisUrl, authorities: Option<Vec<u8>>) -> RedisResult<Client> {
-    let mut login = RedisConnectionInfo::default()
-        .set_db(i64::from(url.database))
-        .set_lib_name("code-assist-proxy", env!("CARGO_PKG_VERSION"));
-    if let Some(user) = &url.user {
-        login = login.set_username(user);
-    }
-    if let Some(password) = &url.password {
-        login = login.set_password(password.expose_secret());
-    }
-    let (host, port) = (url.host.clone(), url.port);
-    let address = if url.tls {
-        ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None }
-    } else {
-        ConnectionAddr::Tcp(host, port)
-    };
-    let info = address
-        .into_connection_info()?
-        .set_redis_settings(login)
-        .set_tcp_settings(TcpSettings::default().set_nodelay(true));
-    match authorities.filter(|_| url.tls) {
-        Some(root_cert) => {
-            let certificates = TlsCertificates { client_tls: None, root_cert: Some(root_cert) };
-            Client::build_with_tls(info, certificates)
+/// How to get to the server.
+struct Servers {
+    url: RedisUrl,
+    authorities: Option<Vec<u8>>,
+    /// The server itself, or those who know where it is.
+    clients: Vec<Client>,
+}
+
+impl Servers {
+    fn new(url: &RedisUrl, authorities: Option<Vec<u8>>) -> RedisResult<Self> {
+        let mut servers = Self { url: url.clone(), authorities, clients: Vec::new() };
+        for (host, port) in &url.hosts {
+            // The login is the server's. Sentinels are asked without one.
+            let login = match url.sentinel {
+                Some(_) => RedisConnectionInfo::default(),
+                None => servers.login(),
+            };
+            let client = servers.client(host, *port, login)?;
+            servers.clients.push(client);
         }
-        None => Client::open(info),
+        Ok(servers)
+    }
+
+    async fn connect(&self, config: &AsyncConnectionConfig) -> RedisResult<MultiplexedConnection> {
+        let mut failed = None;
+        for client in &self.clients {
+            let connected = match &self.url.sentinel {
+                None => client.get_multiplexed_async_connection_with_config(config).await,
+                Some(name) => self.primary(client, name, config).await,
+            };
+            match connected {
+                Ok(connection) => return Ok(connection),
+                Err(error) => failed = Some(error),
+            }
+        }
+        Err(failed.unwrap_or_else(|| (ErrorKind::InvalidClientConfig, "no host").into()))
+    }
+
+    /// A connection to where a Sentinel says that the server is now.
+    async fn primary(
+        &self,
+        sentinel: &Client,
+        name: &str,
+        config: &AsyncConnectionConfig,
+    ) -> RedisResult<MultiplexedConnection> {
+        // One that is silent must leave time to ask the next.
+        let config = config.clone().set_connection_timeout(Some(SENTINEL_PATIENCE));
+        let mut sentinel = sentinel.get_multiplexed_async_connection_with_config(&config).await?;
+        let mut ask = redis::cmd("SENTINEL");
+        ask.arg("get-master-addr-by-name").arg(name);
+        let found: Option<(String, u16)> = ask.query_async(&mut sentinel).await?;
+        let Some((host, port)) = found else {
+            return Err((ErrorKind::MasterNameNotFoundBySentinel, "no such name").into());
+        };
+        let client = self.client(&host, port, self.login())?;
+        client.get_multiplexed_async_connection_with_config(&config).await
+    }
+
+    fn login(&self) -> RedisConnectionInfo {
+        let login = RedisConnectionInfo::default()
+            .set_db(i64::from(self.url.database))
+            .set_lib_name("code-assist-proxy", env!("CARGO_PKG_VERSION"));
+        let login = match &self.url.user {
+            Some(user) => login.set_username(user),
+            None => login,
+        };
+        match &self.url.password {
+            Some(password) => login.set_password(password.expose_secret()),
+            None => login,
+        }
+    }
+
+    fn client(&self, host: &str, port: u16, login: RedisConnectionInfo) -> RedisResult<Client> {
+        let host = host.to_owned();
+        let address = if self.url.tls {
+            ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None }
+        } else {
+            ConnectionAddr::Tcp(host, port)
+        };
+        let info = address
+            .into_connection_info()?
+            .set_redis_settings(login)
+            .set_tcp_settings(TcpSettings::default().set_nodelay(true));
+        match self.authorities.clone().filter(|_| self.url.tls) {
+            Some(root_cert) => {
+                let certificates = TlsCertificates { client_tls: None, root_cert: Some(root_cert) };
+                Client::build_with_tls(info, certificates)
+            }
+            None => Client::open(info),
+        }
     }
 }
 
@@ -314,6 +377,9 @@ pub(super) const PATIENCE: Duration = Duration::from_millis(500);
 pub(super) const ADMIN_PATIENCE: Duration = Duration::from_secs(10);
 
 const CONNECT_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Three silent ones may be passed over within that.
+const SENTINEL_PATIENCE: Duration = Duration::from_millis(250);
 
 /// How often an idle connection is asked whether it lives.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

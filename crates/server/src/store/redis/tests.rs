@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use code_assist_core::settings::KvUrl;
 use code_assist_testkit::contract::store_contract;
-use code_assist_testkit::redis::RedisServer;
+use code_assist_testkit::redis::{RedisServer, free_port};
 
 use super::*;
 use crate::store::hand::Hand;
@@ -274,6 +274,46 @@ async fn a_server_that_comes_later_is_taken_up() {
 }
 
 #[tokio::test]
+async fn after_a_failover_sentinels_lead_to_the_new_primary() {
+    let mut old = RedisServer::start(&[]);
+    let new = RedisServer::start(&["--replicaof", &format!("127.0.0.1 {}", old.port())]);
+    let folder = tempfile::tempdir().unwrap();
+    let (port, config) = (free_port(), folder.path().join("sentinel.conf"));
+    let lines = [
+        format!("port {port}"),
+        format!("sentinel monitor main 127.0.0.1 {} 1", old.port()),
+        "sentinel down-after-milliseconds main 300".to_owned(),
+        "sentinel failover-timeout main 2000".to_owned(),
+    ];
+    std::fs::write(&config, lines.join("\n")).unwrap();
+    let mut sentinel = std::process::Command::new("redis-server");
+    sentinel.arg(&config).arg("--sentinel").stdout(std::process::Stdio::null());
+    let mut sentinel = sentinel.spawn().unwrap();
+    let url = parsed(&format!("redis://127.0.0.1:9,127.0.0.1:{port}?sentinel=main"));
+    let store = wait_for(async || RedisStore::open_only(&url, None, now()).await.ok()).await;
+    drop(store);
+    let store = open_with(&url, now()).await;
+    store.save("token", Bytes::from_static(b"one"), HOUR, None).await.unwrap();
+    let ask = || new.cli(&["GET", "code-assist-proxy:kv:token"]);
+    until(|| ask() == "one").await;
+    // It has to know of the replica before it can make anything of it.
+    let replicas = || {
+        let port = port.to_string();
+        let words = ["-p", &port, "SENTINEL", "replicas", "main"];
+        let out = std::process::Command::new("redis-cli").args(words).output().unwrap();
+        String::from_utf8_lossy(&out.stdout).contains(&new.port().to_string())
+    };
+    wait_longer(Duration::from_secs(20), replicas).await;
+    old.kill();
+    until(|| !store.connected()).await;
+    store.save("token", Bytes::from_static(b"two"), HOUR, None).await.unwrap();
+    wait_longer(Duration::from_secs(30), || store.connected()).await;
+    assert_eq!(ask(), "two");
+    sentinel.kill().unwrap();
+    sentinel.wait().unwrap();
+}
+
+#[tokio::test]
 async fn answers_are_shared_but_neither_listed_nor_kept_near() {
     let mut server = RedisServer::start(&[]);
     let (a, b) = (open(&server).await, open(&server).await);
@@ -332,6 +372,14 @@ fn age(server: &RedisServer, by: Duration) {
 
 async fn until(holds: impl Fn() -> bool) {
     wait_for(async || holds().then_some(())).await;
+}
+
+async fn wait_longer(limit: Duration, holds: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < limit, "it never came");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 async fn wait_for<T>(look: impl AsyncFn() -> Option<T>) -> T {
