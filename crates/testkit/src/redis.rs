@@ -1,7 +1,9 @@
 //! A real `redis-server` on a port of its own, which tests may stop, kill and restart.
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -92,22 +94,42 @@ impl Drop for RedisServer {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let _ = std::fs::remove_file(file(self.port));
     }
 }
 
-/// A port that nobody listened on a moment ago.
+/// A port that nobody listens on, and that no other test of this process is given: a server that is
+/// killed gets its own port again, and a Sentinel must not find another test's server on it. Below
+/// what the system gives to outgoing connections.
 ///
 /// # Panics
 ///
 /// There is none.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    listener.local_addr().expect("an address").port()
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    for _ in 0..PORTS {
+        let turn =
+            std::process::id().wrapping_mul(97).wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed));
+        let port = FIRST_PORT + u16::try_from(turn % PORTS).expect("a small number");
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port is free");
+}
+
+fn file(port: u16) -> PathBuf {
+    std::env::temp_dir().join(format!("redis-{}-{port}.rdb", std::process::id()))
 }
 
 fn spawn(port: u16, options: &[String]) -> Option<Child> {
     let mut command = Command::new("redis-server");
-    command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", "/tmp"]);
+    command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+    // A primary writes a file for its replica all the same, and a server that finds one reads it.
+    let file = file(port);
+    let _ = std::fs::remove_file(&file);
+    command.arg("--dir").arg(std::env::temp_dir());
+    command.arg("--dbfilename").args(file.file_name());
     if !options.iter().any(|option| option == "--port") {
         command.args(["--port", &port.to_string()]);
     }
@@ -130,3 +152,6 @@ fn spawn(port: u16, options: &[String]) -> Option<Child> {
     let _ = child.wait();
     None
 }
+
+const FIRST_PORT: u16 = 12_000;
+const PORTS: u32 = 18_000;

@@ -169,17 +169,19 @@ fn micros(span: Duration) -> u64 {
 /// A century. In microseconds, and added to the time, Lua's numbers still hold it exactly (2^53).
 const LONGEST_MS: u64 = 100 * 365 * 24 * 3600 * 1000;
 
-/// The number of a turn is the server's time in microseconds, or one more than the last. So it
-/// grows even when the server has lost everything. An end that is further away than a turn is long
+/// The number of a turn is the server's time in microseconds, or one more than the last or than
+/// what wrote last (a process whose clock is ahead may have, without the server). So it grows even
+/// when the server has lost everything. An end that is further away than a turn is long
 /// was set by a clock that has been put back since.
 const CLAIM: &str = "
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local length = ARGV[1] * 1000
-local turn = redis.call('HMGET', KEYS[1], 'last', 'until')
+local turn = redis.call('HMGET', KEYS[1], 'last', 'until', 'wrote')
 local ends = tonumber(turn[2] or '0')
 if now < ends and ends <= now + length then return false end
-local fence = string.format('%.0f', math.max(tonumber(turn[1] or '0') + 1, now))
+local past = math.max(tonumber(turn[1] or '0'), tonumber(turn[3] or '0'))
+local fence = string.format('%.0f', math.max(past + 1, now))
 redis.call('HSET', KEYS[1], 'last', fence, 'until', string.format('%.0f', now + length))
 redis.call('PEXPIRE', KEYS[1], string.format('%.0f', ARGV[1] + 86400000))
 return fence

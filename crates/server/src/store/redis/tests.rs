@@ -180,6 +180,22 @@ async fn of_what_several_wrote_without_the_server_the_newest_stays() {
 }
 
 #[tokio::test]
+async fn a_clock_that_is_ahead_keeps_nobody_from_writing_afterwards() {
+    let mut server = RedisServer::start(&[]);
+    let ahead = Clock::new(|| Clock::system().now() + 2 * HOUR);
+    let (a, b) = (open_with(&url(&server), ahead).await, open(&server).await);
+    server.kill();
+    until(|| !a.connected()).await;
+    a.save("token", Bytes::from_static(b"ahead"), HOUR, None).await.unwrap();
+    server.restart();
+    until(|| a.connected() && b.connected()).await;
+    assert_eq!(b.load("token").await.as_deref(), Some(&b"ahead"[..]));
+    let fence = granted(b.claim("token", HOUR).await);
+    b.save("token", Bytes::from_static(b"next"), HOUR, Some(fence)).await.unwrap();
+    assert_eq!(a.load("token").await.as_deref(), Some(&b"next"[..]));
+}
+
+#[tokio::test]
 async fn a_server_that_may_not_be_written_to_is_as_good_as_gone() {
     let server = RedisServer::start(&[]);
     let spoil_and_mend: [([&str; 4], [&str; 4]); 2] = [
