@@ -25,10 +25,8 @@ pub(crate) fn run(report: &mut Report) {
         .iter()
         .map(|requirements| {
             report.step(&format!("python packages ({requirements})"), || {
-                venv(
-                    &folder().join(requirements),
-                    &work().join(requirements.trim_end_matches(".txt")),
-                )
+                let own = work().join(requirements.trim_end_matches(".txt"));
+                venv(&folder().join(requirements), &own)
             })
         })
         .collect();

@@ -13,9 +13,9 @@ pub(crate) enum Need {
     Chromium,
     /// A C++ compiler: libFuzzer is built from source.
     Cxx,
-    /// HAProxy, to be measured next to.
+    /// HAProxy: a load balancer for a fleet, and a reference for the bench.
     Haproxy,
-    /// nginx, to be measured next to.
+    /// nginx, a reference for the bench.
     Nginx,
     /// Node and npm.
     Node,
@@ -25,6 +25,8 @@ pub(crate) enum Need {
     Python,
     /// Counts instructions.
     Valgrind,
+    /// A Redis server and its client, for what processes share.
+    Redis,
 }
 
 impl Need {
@@ -42,6 +44,10 @@ impl Need {
             // Debian splits ensurepip off into python3-venv, so `import venv` alone says nothing.
             Self::Python => answers(Command::new("python3").args(["-c", "import venv, ensurepip"])),
             Self::Valgrind => answers(Command::new("valgrind").arg("--version")),
+            Self::Redis => {
+                answers(Command::new("redis-server").arg("--version"))
+                    && answers(Command::new("redis-cli").arg("--version"))
+            }
         }
     }
 
@@ -56,6 +62,7 @@ impl Need {
             Self::Python => &["python3", "python3-venv", "python3-pip"],
             // It refuses to start without the symbols of the dynamic linker, which Debian has apart.
             Self::Valgrind => &["valgrind", "libc6-dbg"],
+            Self::Redis => &["redis-server", "redis-tools"],
         }
     }
 
@@ -69,6 +76,7 @@ impl Need {
             Self::Promtool => "promtool",
             Self::Python => "Python 3 with venv and pip (`python3`)",
             Self::Valgrind => "valgrind",
+            Self::Redis => "Redis (`redis-server`, `redis-cli`)",
         }
     }
 }

@@ -14,6 +14,7 @@ mod http;
 mod lint;
 mod machine;
 mod monitoring;
+mod packaging;
 mod process;
 mod proxy;
 mod report;
@@ -57,6 +58,7 @@ enum Task {
     Help,
     Lint,
     Monitoring,
+    Packaging,
     Smoke,
     Soak(soak::Plan),
     Test,
@@ -83,6 +85,7 @@ impl Task {
             "help" | "--help" | "-h" => Self::Help,
             "lint" => Self::Lint,
             "monitoring" => Self::Monitoring,
+            "packaging" => Self::Packaging,
             "smoke" => Self::Smoke,
             "soak" => return soak::Plan::parse(rest).map(Self::Soak),
             "test" => Self::Test,
@@ -121,6 +124,7 @@ fn run(task: &Task) -> ExitCode {
         Task::Help => {}
         Task::Lint => lint::run(&mut report),
         Task::Monitoring => monitoring::run(&mut report),
+        Task::Packaging => packaging::run(&mut report),
         Task::Smoke => smoke::run(&mut report),
         Task::Soak(plan) => soak::run(&mut report, plan),
         Task::Test => test::run(&mut report),
@@ -153,15 +157,16 @@ Usage: cargo xtask TASK
             proxy binary in front of the emulator, driven by Google's own clients:
             python-genai (two generations), js-genai, the legacy JS SDK, the Gemini CLI.
             Then what people watch it with: promtool on metrics, rules and dashboard, and
-            the status page in headless Chromium.
-            Needs Rust, Node, Python 3 with venv, promtool and Chromium; on Debian and Ubuntu,
-            as root, what is missing is installed with apt-get. Closes with `N passed, N failed`.
+            the status page in headless Chromium; and what deploys it, held to its schemas.
+            Needs Rust, Node, Python 3 with venv, redis-server, HAProxy, promtool and Chromium;
+            on Debian and Ubuntu, as root, what is missing is installed with apt-get. Closes
+            with `N passed, N failed`.
   clients   Only the clients' part of `test`.
   conformance
             The cases that hold for the native binary and for the Worker, run for each and put
             side by side. The Worker has to have been built.
   monitoring
-            Only the last part of `test`. SHOTS=FOLDER keeps screenshots, SECONDS=N loads the
+            Only that part of `test`. SHOTS=FOLDER keeps screenshots, SECONDS=N loads the
             proxy for so long before they are taken.
   worker build
             Builds the Cloudflare Worker into crates/worker/build and says how large it is.
@@ -174,6 +179,8 @@ Usage: cargo xtask TASK
             Size, start-up time, and processor time a request next to a trivial Worker's.
   worker test
             What only the Worker promises, under workerd.
+  packaging Only the last part of `test`: Dockerfile, Compose file, Kubernetes manifests,
+            HAProxy's and Prometheus's settings.
   smoke     The README's first command, `cargo run --release -- serve --emulator`, and a
             few requests through it.
   lint      Formatting, clippy for each crate by itself with warnings as errors, what the
@@ -228,21 +235,9 @@ mod tests {
 
     #[test]
     fn every_task_in_the_help_can_be_parsed() {
-        for name in [
-            "test",
-            "clients",
-            "conformance",
-            "monitoring",
-            "smoke",
-            "lint",
-            "costs",
-            "deny",
-            "fuzz",
-            "soak",
-            "docs",
-            "bench",
-            "ci",
-        ] {
+        let names = "test clients conformance monitoring packaging smoke lint costs deny fuzz soak \
+                     docs bench ci";
+        for name in names.split_ascii_whitespace() {
             let listed = [' ', '\n'].map(|end| format!("\n  {name}{end}"));
             assert!(listed.iter().any(|line| HELP.contains(line)), "{name} is not in the help");
             assert!(parse(name).is_ok(), "{name}");

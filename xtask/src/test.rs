@@ -4,17 +4,19 @@ use std::time::Duration;
 
 use crate::clients;
 use crate::conformance;
-use crate::machine::cargo;
+use crate::machine::{Need, cargo, ensure};
 use crate::monitoring;
+use crate::packaging;
 use crate::process::tee;
 use crate::report::{Failure, Report};
 use crate::tally::{Runner, Tally};
 use crate::worker;
 
 /// The Rust tests of all crates, then the Worker under workerd and both builds side by side, then the
-/// client suites against both, then what people watch it with.
+/// client suites against both, then what people watch it and deploy it with.
 pub(crate) fn run(report: &mut Report) {
     report.suite("cargo test", || {
+        ensure(&[Need::Redis, Need::Haproxy])?;
         // Unit, integration and documentation tests; one that fails does not hide the others.
         let (output, status) = tee(cargo("test").arg("--no-fail-fast"), CARGO_LIMIT)?;
         judged(Runner::Cargo.count(&output), status.success(), "cargo test")
@@ -23,6 +25,7 @@ pub(crate) fn run(report: &mut Report) {
     conformance::run(report);
     clients::run(report);
     monitoring::run(report);
+    packaging::run(report);
 }
 
 /// A runner's count, checked against its exit code: red without a failed test means that

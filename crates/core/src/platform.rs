@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 
 use crate::payload::Payload;
+use crate::policy::limit::{Caller, Rate, Standing};
 use crate::proxy::Chore;
 
 /// What a shell can do for one request.
@@ -79,6 +80,19 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
         let _ = (key, fence);
     }
 
+    /// True when the store is shared with other processes, so that it is worth asking for what only
+    /// they can know: counts, and answers that were given elsewhere.
+    fn shares(&self) -> bool {
+        false
+    }
+
+    /// Counts a caller's request among all that share the store, if it is let through. `None` when
+    /// that cannot be done: then the process's own count is what there is.
+    async fn count(&self, caller: &Caller, rate: Rate) -> Option<Standing> {
+        let _ = (caller, rate);
+        None
+    }
+
     /// False when the store is another one than was asked for (memory standing in for a file).
     fn store_connected(&self) -> bool;
 
@@ -96,6 +110,10 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
     /// Runs `proxy.tidy(platform, chore)` soon, whether or not the current request lives on.
     fn defer(&self, chore: Chore);
 }
+
+/// What the keys of kept answers begin with. Such entries are many, large and soon gone: a shell
+/// need neither list nor export them.
+pub const ANSWERS: &str = "answer/";
 
 /// The address of the client's end of the connection, as a shell that knows it tells it among the
 /// request's extensions.

@@ -39,13 +39,13 @@ use crate::gemini::route::{self, Framing, NoRoute, Route};
 use crate::gemini::status;
 use crate::intake;
 use crate::payload::Payload;
-use crate::platform::Platform;
+use crate::platform::{Fence, Platform};
 use crate::policy::endpoint::Endpoints;
 use crate::policy::lease::Lease;
 use crate::policy::limit::{Caller, Limiter};
 use crate::policy::project::Projects;
 use crate::policy::quota::Quotas;
-use crate::policy::repeat::{self, Method, Repeats};
+use crate::policy::repeat::{self, Method, Question, Repeats};
 use crate::policy::retry;
 use crate::policy::token::Tokens;
 use crate::refusal::Refusal;
@@ -78,6 +78,17 @@ pub enum Chore {
     List(Lease),
     /// Get the next access token.
     Renew(Lease),
+    /// Tell those who share the store what came of a question that only one of them should ask.
+    Share {
+        /// The question.
+        question: Question,
+        /// Its answer, if there is one.
+        answer: Option<Box<repeat::Answer>>,
+        /// The turn that is over.
+        turn: Option<Fence>,
+    },
+    /// Tell those who share the store which quotas are used up.
+    Warn,
 }
 
 /// What a request is answered with, before the marks that every answer carries.
@@ -161,6 +172,10 @@ impl Proxy {
             Chore::Discover(lease) => self.discover(platform, lease).await,
             Chore::List(lease) => self.list(platform, lease).await,
             Chore::Renew(lease) => self.renew(platform, lease).await,
+            Chore::Share { question, answer, turn } => {
+                self.share(platform, &question, answer, turn).await;
+            }
+            Chore::Warn => self.warn_others(platform).await,
         }
     }
 
@@ -189,7 +204,9 @@ impl Proxy {
         if route.asks_upstream() {
             ledger.entry.deadline = retry::client_patience(&parts.headers)
                 .map(|patience| ledger.entry.received + patience);
-            self.limit(platform, parts, ledger)?;
+            if let Some(limiter) = &self.limiter {
+                self.limit(platform, limiter, parts, ledger).await?;
+            }
         }
         match route {
             Route::Generate { model } => {
@@ -275,17 +292,31 @@ impl Proxy {
         }
     }
 
-    /// The proxy's own limit, where there is one.
-    fn limit<P: Platform>(
+    /// The proxy's own limit. Where the store is shared its count holds; this process's own goes
+    /// along with it, for when the store is gone.
+    async fn limit<P: Platform>(
         &self,
         platform: &P,
+        limiter: &Mutex<Limiter>,
         parts: &Parts,
         ledger: &mut Ledger<P>,
     ) -> Result<(), Refusal> {
-        let Some(limiter) = &self.limiter else { return Ok(()) };
         let address = access::address(parts, self.settings.trust_forwarded_for);
         let caller = Caller::new(ledger.entry.client.clone(), address);
-        let standing = lock(limiter).ask(&caller, platform.now());
+        let of_all = if platform.shares() {
+            let rate = lock(limiter).rate();
+            // Boxed, so that it takes no room in the requests of a process alone.
+            Box::pin(platform.count(&caller, rate)).await
+        } else {
+            None
+        };
+        let standing = match of_all {
+            Some(standing) if standing.refused.is_some() => standing,
+            of_all => {
+                let own = lock(limiter).ask(&caller, platform.now());
+                of_all.unwrap_or(own)
+            }
+        };
         ledger.headers.extend(standing.headers());
         match standing.refused {
             Some(after) => Err(Refusal::RateLimited { after }),

@@ -42,7 +42,7 @@ async fn look(settings: Settings, warnings: &[Warning]) -> Result<Vec<Step>, Fai
     if steps.is_empty() {
         steps.push(Step::ok("settings", "all within their bounds"));
     }
-    let (store, notice) = Store::open(&settings.kv_url);
+    let (store, notice) = Store::open(&settings).await;
     let store_step = match notice {
         Some(notice) => Step::warn("store", notice.to_string(), ""),
         None => Step::ok("store", store.describe()),

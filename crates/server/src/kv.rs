@@ -32,9 +32,7 @@ pub(crate) async fn run(task: KvTask, settings: &Settings) -> Result<(), Failure
         KvTask::Import { file } => Some(read_import(file, now)?),
         KvTask::Clear | KvTask::Export { .. } | KvTask::List => None,
     };
-    let url = settings.kv_url.clone();
-    let opened = tokio::task::spawn_blocking(move || Store::open_only(&url)).await;
-    let opened = opened.map_err(|_| Failure::Runtime("interrupted".into()))?;
+    let opened = Store::open_only(settings).await;
     let (store, notice) = opened.map_err(|error| Failure::Runtime(error.to_string()))?;
     if let Some(notice) = notice {
         crate::warn(&notice);

@@ -9,7 +9,7 @@ use crate::{Failure, print};
 
 /// Prints the models of this account.
 pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
-    let (store, notice) = Store::open(&settings.kv_url);
+    let (store, notice) = Store::open(&settings).await;
     if let Some(notice) = notice {
         crate::warn(&notice);
     }

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use code_assist_core::payload::Payload;
 use code_assist_core::platform::{
-    Fence, LoginFile, Millis, Moment, Platform, StoreError, Unreachable, Vitals,
+    Claim, Fence, LoginFile, Millis, Moment, Platform, StoreError, Unreachable, Vitals,
 };
+use code_assist_core::policy::limit::{Caller, Rate, Standing};
 use code_assist_core::proxy::Chore;
 use http::{Request, Response};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -96,9 +97,25 @@ impl Platform for Native {
         key: &str,
         value: Bytes,
         ttl: Duration,
-        _fence: Option<Fence>,
+        fence: Option<Fence>,
     ) -> Result<(), StoreError> {
-        self.parts.store.save(key, value, ttl).await
+        self.parts.store.save(key, value, ttl, fence).await
+    }
+
+    async fn claim(&self, key: &str, how_long: Duration) -> Claim {
+        self.parts.store.claim(key, how_long).await
+    }
+
+    async fn release(&self, key: &str, fence: Fence) {
+        self.parts.store.release(key, fence).await;
+    }
+
+    fn shares(&self) -> bool {
+        self.parts.store.shares()
+    }
+
+    async fn count(&self, caller: &Caller, rate: Rate) -> Option<Standing> {
+        self.parts.store.count(caller, rate).await
     }
 
     fn store_connected(&self) -> bool {

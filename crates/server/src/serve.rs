@@ -38,7 +38,7 @@ async fn serve(mut settings: Settings, sources: Sources, emulated: bool) -> io::
     let listener = bind(&settings).await?;
     let address = listener.local_addr()?;
     let (ending, ended) = watch::channel(false);
-    let (store, notice) = Store::open(&settings.kv_url);
+    let (store, notice) = Store::open(&settings).await;
     if let Some(notice) = notice {
         tracing::warn!("{notice}");
     }

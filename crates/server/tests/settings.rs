@@ -67,6 +67,7 @@ const PROOFS: &[(&str, &str, &str)] = &[
         "a_loaded_token_is_validated_once",
     ),
     ("KV_URL", "serve/start.rs", "a_killed_proxy_finds_token_and_project_again"),
+    ("KV_ENCRYPTION_KEY", "settings.rs", "entries_are_sealed_with_the_key_that_was_set"),
     (
         "CODE_ASSIST_ENDPOINT",
         "conformance/errors.rs",
@@ -176,6 +177,57 @@ fn a_project_is_kept_as_long_as_was_set() {
         let left = value["ttl"].as_u64().expect("a time") / 1000 - now();
         assert!((seconds - 20..=seconds).contains(&left), "{left} s left of {hours} h");
     }
+}
+
+#[test]
+fn entries_are_sealed_with_the_key_that_was_set() {
+    let (old, new) = ("0f".repeat(32), "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=".to_owned());
+    let google = Google::new();
+    let setup = Setup::on(&google).login(&google.expired_login());
+    let url = format!("file:{}", setup.path("kv.redb").display());
+    let setup = setup.env("KV_URL", &url).env("KV_ENCRYPTION_KEY", &old);
+    let kv = |words: &[&str], key: &str| {
+        let mut kv = Command::new(env!("CARGO_BIN_EXE_code-assist-proxy"));
+        kv.env_clear().env("HOME", setup.path(".")).env("KV_URL", &url);
+        kv.args(["kv"]).args(words).env("KV_ENCRYPTION_KEY", key).output().expect("it runs")
+    };
+    let export = |key: &str| -> Vec<Value> {
+        serde_json::from_slice(&kv(&["export"], key).stdout).expect("an export")
+    };
+    let asked = |key: &str| {
+        let proxy = setup.env_of("KV_ENCRYPTION_KEY", key).start();
+        assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
+        // Written after the answer.
+        thread::sleep(Duration::from_millis(300));
+        let (stdout, stderr) = proxy.all_output();
+        format!("{stdout}{stderr}")
+    };
+
+    asked(&old);
+    let sealed = export(&old);
+    assert!(sealed.iter().any(|entry| entry["key"] == "oauth_token_cache"), "{sealed:?}");
+    assert!(sealed.iter().all(|entry| entry["base64"] == true), "all are sealed: {sealed:?}");
+    let bytes = fs::read(setup.path("kv.redb")).expect("the store");
+    for secret in [&b"ya29"[..], b"\"access_token\"", b"\"project_id\""] {
+        assert!(!bytes.windows(secret.len()).any(|part| part == secret), "in the clear");
+    }
+    assert_eq!(google.count("token"), 1);
+
+    // The old key still opens; what an import rewrites is the new one's.
+    asked(&format!("{new},{old}"));
+    assert_eq!(google.count("token"), 1);
+    let file = setup.path("all.json").display().to_string();
+    assert!(kv(&["export", &file], &old).status.success());
+    assert!(!kv(&["import", &file], &new).status.success(), "that key opens none of it");
+    assert!(kv(&["import", &file], &format!("{new},{old}")).status.success());
+    asked(&new);
+    assert_eq!(google.count("token"), 1);
+
+    // With another key it is as if nothing were there, and that is told once.
+    let said = asked(&old);
+    assert_eq!(google.count("token"), 2);
+    assert_eq!(said.matches("is left alone").count(), 1, "{said}");
+    assert!(!said.contains(&old) && !said.contains(&new), "{said}");
 }
 
 #[test]

@@ -6,5 +6,6 @@
 pub mod client;
 pub mod contract;
 pub mod google;
+pub mod redis;
 pub mod script;
 pub mod subject;

@@ -16,6 +16,7 @@ use code_assist_core::payload::Payload;
 use code_assist_core::platform::{
     Broken, Claim, Fence, LoginFile, Millis, Moment, Platform, StoreError, Unreachable,
 };
+use code_assist_core::policy::limit::{Caller, Limiter, Rate, Standing};
 use code_assist_core::policy::line::{Line, Ticket};
 use code_assist_core::policy::turns::Turns;
 use code_assist_core::proxy::{Chore, Proxy};
@@ -126,6 +127,8 @@ struct World {
     store_broken: bool,
     /// Whose turn it is, once there is somebody to take turns with.
     turns: Option<BTreeMap<String, Turns>>,
+    /// What all processes count together.
+    limiter: Option<Limiter>,
     saves: usize,
     login: Option<(u64, Bytes)>,
     random: u64,
@@ -160,6 +163,7 @@ impl Script {
                 store: BTreeMap::new(),
                 store_broken: false,
                 turns: None,
+                limiter: None,
                 saves: 0,
                 login: None,
                 random: 0,
@@ -447,6 +451,22 @@ impl Platform for Script {
         if let Some(turns) = &mut self.world().turns {
             turns.entry(key.to_owned()).or_default().release(fence);
         }
+    }
+
+    fn shares(&self) -> bool {
+        self.world().turns.is_some()
+    }
+
+    async fn count(&self, caller: &Caller, rate: Rate) -> Option<Standing> {
+        let now = self.now();
+        let world = &mut *self.world();
+        if world.turns.is_none() || world.store_broken {
+            return None;
+        }
+        if world.limiter.is_none() {
+            world.limiter = Limiter::new(rate.limit, rate.window);
+        }
+        world.limiter.as_mut().map(|limiter| limiter.ask(caller, now))
     }
 
     fn store_connected(&self) -> bool {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use code_assist_core::platform::{Claim, Platform};
 use code_assist_core::proxy::Proxy;
-use code_assist_testkit::client::{Answer, all, ask, post};
+use code_assist_testkit::client::{Answer, all, ask, impatient, later, post};
 use code_assist_testkit::google::{google, google_but};
 use code_assist_testkit::script::{Received, Reply, Script};
 use code_assist_testkit::subject::{login, proxy_with};
@@ -101,17 +101,160 @@ fn a_late_holders_token_does_not_replace_the_next_ones() {
     assert_eq!(script.stored(key).as_deref(), Some("next"));
 }
 
+#[test]
+fn an_answer_that_one_process_has_is_anothers_too() {
+    let script = Script::new(google());
+    script.write_login(login("living", "refresh", 3000));
+    let fleet = Fleet::of(2, &script);
+    let first = fleet.ask_of(0, SAME);
+    assert_eq!((first.status.as_u16(), first.header("x-cache")), (200, "MISS"));
+    let second = fleet.ask_of(1, SAME);
+    assert_eq!((second.status.as_u16(), second.header("x-cache")), (200, "HIT"));
+    assert_eq!(second.text(), first.text());
+    assert_eq!(second.headers["content-type"], first.headers["content-type"]);
+    assert_eq!(script.received(":generateContent").len(), 1);
+
+    // It is no younger for having been found late: five minutes count from when it was given.
+    script.pass(Duration::from_secs(200));
+    assert_eq!(fleet.ask_of(1, SAME).header("x-cache"), "HIT");
+    script.pass(Duration::from_secs(101));
+    assert_eq!(fleet.ask_of(1, SAME).header("x-cache"), "MISS");
+}
+
+#[test]
+fn equal_questions_to_several_processes_at_once_are_one_call() {
+    let script = Script::new(slow_google());
+    script.write_login(login("living", "refresh", 3000));
+    let fleet = Fleet::of(3, &script);
+    let asked = fleet
+        .0
+        .iter()
+        .flat_map(|(script, proxy)| (0..2).map(move |_| ask(proxy, script, post(GENERATE, SAME))));
+    let answers = fleet.run(all(asked.collect()));
+    assert!(answers.iter().all(|answer| answer.status == 200), "{answers:?}");
+    assert_eq!(script.received(":generateContent").len(), 1);
+    let count = |result| answers.iter().filter(|it| it.header("x-cache") == result).count();
+    assert_eq!((count("MISS"), count("COALESCED")), (1, 5), "{answers:?}");
+}
+
+#[test]
+fn a_failure_is_not_shared_and_frees_the_turn_at_once() {
+    let mut failed = false;
+    let script = Script::new(google_but(move |request| {
+        let first = request.is(":generateContent") && !std::mem::replace(&mut failed, true);
+        first.then(|| Reply::status(400, r#"{"error":{"code":400,"message":"no"}}"#))
+    }));
+    script.write_login(login("living", "refresh", 3000));
+    let fleet = Fleet::of(2, &script);
+    assert_eq!(fleet.ask_of(0, SAME).status, 400);
+    let begun = script.now();
+    let second = fleet.ask_of(1, SAME);
+    assert_eq!((second.status.as_u16(), second.header("x-cache")), (200, "MISS"));
+    assert!(script.now().since(begun) < Duration::from_secs(1));
+}
+
+#[test]
+fn a_client_that_goes_away_leaves_its_question_to_another_process() {
+    let script = Script::new(slow_google());
+    script.write_login(login("living", "refresh", 3000));
+    let fleet = Fleet::of(2, &script);
+    fleet.ask(1);
+    let begun = script.now();
+    let [(one, first), (other, second)] = &fleet.0[..] else { panic!("there are two") };
+    let answer = fleet.run(async {
+        let patience = Duration::from_millis(100);
+        let gives_up = impatient(one, patience, ask(first, one, post(GENERATE, SAME)));
+        let waits = later(one, patience / 2, ask(second, other, post(GENERATE, SAME)));
+        let (mut gives_up, mut waits) = (Box::pin(gives_up), Box::pin(waits));
+        let mut gone = false;
+        std::future::poll_fn(move |cx| {
+            if !gone && let std::task::Poll::Ready(answer) = gives_up.as_mut().poll(cx) {
+                assert!(answer.is_none(), "it was answered in time");
+                gone = true;
+            }
+            waits.as_mut().poll(cx)
+        })
+        .await
+    });
+    assert_eq!((answer.status.as_u16(), answer.header("x-cache")), (200, "MISS"));
+    let waited = script.now().since(begun);
+    assert!(waited < Duration::from_secs(1), "it did not wait for the turn's end: {waited:?}");
+}
+
+#[test]
+fn an_idempotency_key_stands_for_one_question_in_all_processes() {
+    let script = Script::new(google());
+    script.write_login(login("living", "refresh", 3000));
+    let fleet = Fleet::of(2, &script);
+    let ask_of = |index: usize, body: &str| {
+        let mut request = post(GENERATE, body);
+        request.headers_mut().insert("idempotency-key", "k".parse().unwrap());
+        fleet.run(ask(&fleet.0[index].1, &fleet.0[index].0, request))
+    };
+    assert_eq!(ask_of(0, HELLO).status, 200);
+    assert_eq!(ask_of(1, HELLO).header("x-cache"), "HIT");
+    let other = ask_of(1, HELLO.replace("Hello", "Bye").as_str());
+    assert_eq!(other.status, 409);
+    assert_eq!(script.received(":generateContent").len(), 1);
+}
+
+#[test]
+fn a_limit_is_the_limit_of_all_processes_and_each_ones_own_without_the_store() {
+    let script = Script::new(google());
+    script.write_login(login("living", "refresh", 3000));
+    let fleet = Fleet::with(4, &script, &[("RATE_LIMIT_MAX_REQUESTS", "100")]);
+    let answers = fleet.ask(40);
+    let passed = answers.iter().filter(|answer| answer.status == 200).count();
+    assert_eq!((passed, answers.len()), (100, 160));
+    assert!(answers.iter().all(|it| it.header("x-ratelimit-limit") == "100"));
+    assert!(answers.iter().any(|it| it.reason() == "RATE_LIMITED"));
+
+    // Each goes on from what it has let through itself.
+    script.break_store(true);
+    let answers = fleet.ask(100);
+    let passed = answers.iter().filter(|answer| answer.status == 200).count();
+    assert_eq!(passed, 300);
+}
+
+#[test]
+fn a_quota_that_one_process_found_used_up_is_known_to_all() {
+    let spent = r#"{"error":{"code":429,"message":"Resets in 2h.","status":"RESOURCE_EXHAUSTED",
+        "details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"QUOTA_EXHAUSTED"}]}}"#;
+    let script = Script::new(google_but(move |request| {
+        request.is(":generateContent").then(|| Reply::status(429, spent))
+    }));
+    script.write_login(login("living", "refresh", 3000));
+    let fleet = Fleet::of(2, &script);
+    assert_eq!(fleet.ask_of(0, HELLO).status, 429);
+    let (other, proxy) = &fleet.0[1];
+    fleet.run(proxy.tend(other));
+    let answer = fleet.ask_of(1, HELLO);
+    assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (429, "7200"));
+    assert_eq!(script.received(":generateContent").len(), 1);
+}
+
 /// Processes with their proxies.
 struct Fleet(Vec<(Script, Proxy)>);
 
 impl Fleet {
     fn of(count: usize, script: &Script) -> Self {
+        Self::with(count, script, &[])
+    }
+
+    fn with(count: usize, script: &Script, more: &[(&str, &str)]) -> Self {
+        let settings = [&[("VALIDATE_TOKENS_BEFORE_USE", "false")], more].concat();
         let member = || {
             let script = script.another();
-            let proxy = proxy_with(&script, &[("VALIDATE_TOKENS_BEFORE_USE", "false")]);
+            let proxy = proxy_with(&script, &settings);
             (script, proxy)
         };
         Self((0..count).map(|_| member()).collect())
+    }
+
+    /// One request to one of them.
+    fn ask_of(&self, index: usize, body: &str) -> Answer {
+        let (script, proxy) = &self.0[index];
+        self.run(ask(proxy, script, post(GENERATE, body)))
     }
 
     /// So many requests to each of them at once.
@@ -135,3 +278,6 @@ fn slow_google() -> impl FnMut(&Received) -> Reply + Send + 'static {
 
 const GENERATE: &str = "/v1beta/models/gemini-2.5-flash:generateContent";
 const HELLO: &str = r#"{"contents":[{"parts":[{"text":"Hello"}]}]}"#;
+/// A question that is bound to mean the same when it is asked again.
+const SAME: &str =
+    r#"{"contents":[{"parts":[{"text":"Hello"}]}],"generationConfig":{"temperature":0}}"#;

@@ -5,6 +5,7 @@
 //! minute, and one that does not refuses the second of two quick requests.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +38,27 @@ impl Caller {
             (None, None) => Self::Anybody,
         }
     }
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Anybody => f.write_str("anybody"),
+            Self::Address(address) => write!(f, "address {address}"),
+            Self::Key(label) => write!(f, "key {label}"),
+        }
+    }
+}
+
+/// How many requests in which time, for whoever counts for several processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// `RATE_LIMIT_MAX_REQUESTS`.
+    pub limit: u32,
+    /// `RATE_LIMIT_WINDOW_MS`.
+    pub window: Duration,
+    /// Requests closer together than this may share an entry.
+    pub grain: Duration,
 }
 
 /// Where a caller stands, for the `x-ratelimit-…` headers of its answer.
@@ -112,6 +134,11 @@ impl Limiter {
             crowd: Log::default(),
             sweep: Moment(0),
         })
+    }
+
+    /// What it lets through.
+    pub fn rate(&self) -> Rate {
+        Rate { limit: self.limit, window: self.window, grain: self.grain }
     }
 
     /// Counts a request, if it is let through. A refused one costs nothing: who keeps asking is

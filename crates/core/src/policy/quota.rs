@@ -4,7 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::assist::fault::Fault;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use serde::{Deserialize, Serialize};
+
+use crate::assist::fault::{self, Fault};
 use crate::platform::Millis;
 
 /// The models whose quota is used up. Asked for every request: empty, it costs next to nothing.
@@ -57,6 +61,50 @@ impl Quotas {
         true
     }
 
+    /// What others may learn from: every quota of this account that is used up, and how long any of
+    /// it holds.
+    pub fn to_stored(&self, account: &str, clock: Millis) -> Option<(Bytes, Duration)> {
+        let held = self.spent.iter().filter(|(_, spent)| spent.holds(clock));
+        let rows: Vec<Row> = held
+            .filter_map(|(model, spent)| {
+                Some(Row {
+                    model: model.clone(),
+                    status: spent.fault.http.as_u16(),
+                    body: String::from_utf8(spent.fault.body.to_vec()).ok()?,
+                    since: spent.since.0,
+                    reset: spent.reset.0,
+                    until: spent.until.0,
+                })
+            })
+            .collect();
+        let ttl = rows.iter().map(|row| clock.until(Millis(row.until))).max()?;
+        let text = serde_json::to_vec(&(account, rows)).ok()?;
+        Some((Bytes::from(text), ttl))
+    }
+
+    /// Takes note of what another process has learned about the same account.
+    pub fn learn(&mut self, stored: &Bytes, account: &str, clock: Millis) {
+        let read: Option<(String, Vec<Row>)> = serde_json::from_slice(stored).ok();
+        let Some((_, rows)) = read.filter(|(owner, _)| owner == account) else { return };
+        for row in rows.into_iter().filter(|row| row.model.len() <= LONGEST_NAME) {
+            let Ok(http) = StatusCode::from_u16(row.status) else { continue };
+            let spent = Spent {
+                fault: fault::read(http, &HeaderMap::new(), &Bytes::from(row.body)),
+                since: Millis(row.since),
+                reset: Millis(row.reset),
+                until: Millis(row.until).min(clock + LONGEST),
+            };
+            let known = self.spent.get(&row.model).is_some_and(|own| own.since >= spent.since);
+            if known || !spent.holds(clock) {
+                continue;
+            }
+            if !self.spent.contains_key(&row.model) {
+                self.make_room(clock);
+            }
+            self.spent.insert(row.model, spent);
+        }
+    }
+
     /// The account is another one, or the quota has been raised: nothing is known any more.
     pub fn forget(&mut self) {
         self.spent.clear();
@@ -82,6 +130,16 @@ impl Quotas {
     }
 }
 
+#[derive(Serialize, Deserialize)]
+struct Row {
+    model: String,
+    status: u16,
+    body: String,
+    since: u64,
+    reset: u64,
+    until: u64,
+}
+
 impl Spent {
     fn holds(&self, clock: Millis) -> bool {
         self.since <= clock && clock < self.until
@@ -103,11 +161,7 @@ const LONGEST_NAME: usize = 256;
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-    use http::{HeaderMap, StatusCode};
-
     use super::*;
-    use crate::assist::fault;
     use crate::refusal::Refusal;
 
     const NOW: Millis = Millis(1_750_000_000_000);
@@ -191,6 +245,28 @@ mod tests {
         quotas.note("pro", &fault("QUOTA_EXHAUSTED", Some("2h")), NOW);
         quotas.note("pro", &fault("QUOTA_EXHAUSTED", Some("400s")), NOW);
         assert_eq!(quotas.ask("pro", NOW).unwrap().retry_delay, Some(Duration::from_secs(400)));
+    }
+
+    #[test]
+    fn what_one_process_has_learned_another_knows() {
+        let (mut one, mut other) = (Quotas::default(), Quotas::default());
+        let fault = fault("QUOTA_EXHAUSTED", Some("100s"));
+        one.note("pro", &fault, NOW);
+        let (stored, ttl) = one.to_stored("ada", after(10)).unwrap();
+        assert_eq!(ttl, Duration::from_secs(90));
+        other.learn(&stored, "bob", after(10));
+        assert!(other.ask("pro", after(10)).is_none(), "it is another account's");
+        other.learn(&stored, "ada", after(10));
+        let told = other.ask("pro", after(40)).unwrap();
+        assert_eq!((told.body, told.retry_delay), (fault.body, Some(Duration::from_secs(60))));
+        assert!(other.ask("pro", after(100)).is_none());
+        other.learn(&stored, "ada", after(100));
+        assert_eq!(other.count(after(100)), 0, "it holds no more");
+        assert!(one.to_stored("ada", after(100)).is_none());
+        for bad in ["", "{}", "[]", r#"["ada",[{"model":"pro"}]]"#] {
+            other.learn(&Bytes::from(bad), "ada", NOW);
+        }
+        assert_eq!(other.count(NOW), 0);
     }
 
     #[test]

@@ -15,11 +15,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, PRAGMA};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::payload::Payload;
-use crate::platform::Moment;
+use crate::platform::{ANSWERS, Millis, Moment};
 
 /// What a request does, as far as repeating it goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,6 +115,13 @@ impl Question {
     }
 }
 
+impl Question {
+    /// Its name where answers are kept for several processes: those of one account.
+    pub fn key(&self, account: &str) -> String {
+        format!("{ANSWERS}{account}/{}", self.name.hex())
+    }
+}
+
 /// A whole answer, as it may be given to several clients. Printing it does not show the body.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Answer {
@@ -123,6 +131,67 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
+}
+
+impl Answer {
+    /// The answer to `question` as other processes find it: what it is about and when it was given
+    /// on one line of JSON, and then its body.
+    pub fn to_stored(&self, question: &Question, clock: Millis) -> Option<Bytes> {
+        let header = |(name, value): (&HeaderName, &HeaderValue)| {
+            Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
+        };
+        let headers = self.headers.iter().map(header).collect::<Option<Vec<_>>>()?;
+        let head = Head {
+            content: question.content.hex(),
+            at: clock.0,
+            status: self.status.as_u16(),
+            headers,
+        };
+        let mut stored = serde_json::to_vec(&head).ok()?;
+        stored.push(b'\n');
+        stored.extend_from_slice(&self.body);
+        Some(Bytes::from(stored))
+    }
+}
+
+/// An answer that another process has given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// What it was.
+    pub answer: Answer,
+    /// When it was given.
+    pub at: Millis,
+    /// False when the `Idempotency-Key` stood for another question there.
+    pub is_about_this: bool,
+}
+
+impl Elsewhere {
+    /// Reads what [`Answer::to_stored`] has written.
+    pub fn from_stored(stored: &Bytes, question: &Question) -> Option<Self> {
+        let end = memchr::memchr(b'\n', stored)?;
+        let head: Head = serde_json::from_slice(&stored[..end]).ok()?;
+        let mut headers = HeaderMap::new();
+        for (name, value) in head.headers {
+            headers.append(HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?);
+        }
+        Some(Self {
+            answer: Answer {
+                status: StatusCode::from_u16(head.status).ok()?,
+                headers,
+                body: stored.slice(end + 1..),
+            },
+            at: Millis(head.at),
+            is_about_this: head.content == question.content.hex(),
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Head {
+    content: String,
+    at: u64,
+    status: u16,
+    headers: Vec<(String, String)>,
 }
 
 /// What a repeatable request does.
@@ -307,6 +376,12 @@ impl Repeats {
     /// A late one, whose lease is void, is as good as any. One that would take more than an eighth
     /// of the budget is not kept, and who waited for it asks for itself.
     pub fn settle(&mut self, lease: Lease, answer: Answer, now: Moment) {
+        self.settle_aged(lease, answer, Duration::ZERO, now);
+    }
+
+    /// The same for an answer that was given elsewhere, some time ago: it is kept for that much
+    /// less.
+    pub fn settle_aged(&mut self, lease: Lease, answer: Answer, age: Duration, now: Moment) {
         self.expire(now);
         let size = answer.size();
         if size > self.limits.bytes / 8 {
@@ -318,8 +393,9 @@ impl Repeats {
         if taken {
             return;
         }
-        let lifetime = self.limits.ttl.max(self.limits.window).max(LINGER);
-        let state = State::Answered { answer, at: now, size };
+        let lifetime = self.limits.ttl.max(self.limits.window).saturating_sub(age).max(LINGER);
+        let at = Moment(now.0.saturating_sub(u64::try_from(age.as_micros()).unwrap_or(u64::MAX)));
+        let state = State::Answered { answer, at, size };
         let serial = self.put(&lease.question, state, now + lifetime);
         self.answers.insert(serial, lease.question.name);
         self.bytes += size;
@@ -347,6 +423,11 @@ impl Repeats {
             }
             None => self.remove(&lease.question.name),
         }
+    }
+
+    /// How long an answer is of use to anybody.
+    pub fn lifetime(&self) -> Duration {
+        self.limits.ttl.max(self.limits.window)
     }
 
     /// What is remembered.
@@ -419,6 +500,12 @@ impl fmt::Debug for Answer {
 /// SHA-256.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Digest([u8; 32]);
+
+impl Digest {
+    fn hex(&self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
 
 impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -11,7 +11,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
 
-use super::{Content, Proxy, lock};
+use super::{Chore, Content, Proxy, lock};
 use crate::assist::call::Call;
 use crate::assist::fault;
 use crate::body::{Beginning, Events};
@@ -281,7 +281,10 @@ impl Proxy {
         }
         // Generations have a project and a quota of their own; counting does not use it up.
         if call.project().is_some() {
-            lock(&self.quotas).note(&ledger.entry.model, &fault, platform.clock());
+            let news = lock(&self.quotas).note(&ledger.entry.model, &fault, platform.clock());
+            if news && platform.shares() {
+                platform.defer(Chore::Warn);
+            }
         }
         // A 401 of upstream's is not the client's.
         Refusal::from(*fault)

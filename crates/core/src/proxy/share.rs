@@ -1,13 +1,14 @@
 //! One answer for equal questions (`spec.md` 11): looked for before upstream is asked, told when
-//! upstream has answered.
+//! upstream has answered. First in this process, then among all that share the store.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::ask::Asked;
-use super::{Answer, Content, Proxy, lock};
-use crate::platform::Platform;
-use crate::policy::repeat::{self, Lease, Loss, Repeats, Verdict};
+use super::turn::{Queue, Turn};
+use super::{Answer, Chore, Content, Proxy, lock};
+use crate::platform::{Fence, Platform};
+use crate::policy::repeat::{self, Elsewhere, Lease, Loss, Question, Repeats, Verdict};
 use crate::refusal::Refusal;
 use crate::report::{CacheResult, Ledger};
 
@@ -24,6 +25,16 @@ pub(super) struct Leading<P: Platform> {
     platform: P,
     repeats: Arc<Mutex<Repeats>>,
     lease: Option<Lease>,
+    /// There is one when the store is shared.
+    abroad: Option<Abroad>,
+}
+
+/// What there is to tell those who share the store.
+#[derive(Debug)]
+struct Abroad {
+    question: Question,
+    /// Whose turn it is to ask.
+    turn: Option<Fence>,
 }
 
 impl<P: Platform> Leading<P> {
@@ -39,6 +50,10 @@ impl<P: Platform> Leading<P> {
                     headers: headers.clone(),
                     body: body.clone(),
                 };
+                if let Some(Abroad { question, turn }) = self.abroad.take() {
+                    let answer = Some(Box::new(answer.clone()));
+                    self.platform.defer(Chore::Share { question, answer, turn });
+                }
                 repeats.settle(lease, answer, now);
             }
             Ok(_) | Err(_) => repeats.give_up(lease, Loss::Failed, now),
@@ -50,6 +65,10 @@ impl<P: Platform> Drop for Leading<P> {
     fn drop(&mut self) {
         if let Some(lease) = self.lease.take() {
             lock(&self.repeats).give_up(lease, Loss::Gone, self.platform.now());
+        }
+        // There is no answer; somebody else may ask.
+        if let Some(Abroad { question, turn: turn @ Some(_) }) = self.abroad.take() {
+            self.platform.defer(Chore::Share { question, answer: None, turn });
         }
     }
 }
@@ -66,6 +85,7 @@ impl Proxy {
             platform: platform.clone(),
             repeats: Arc::clone(&self.repeats),
             lease,
+            abroad: None,
         };
         let Some(question) = &asked.question else {
             ledger.x_cache = Some(CacheResult::Bypass.header());
@@ -73,16 +93,31 @@ impl Proxy {
         };
         let arrived = platform.now();
         let mut pause = FIRST_LOOK;
+        let mut looked = Duration::ZERO;
         let (result, found) = loop {
             let now = platform.now();
             let verdict = lock(&self.repeats).ask(question, asked.freshness, arrived, now);
             match verdict {
                 Verdict::Bypass => break (CacheResult::Bypass, Found::Nothing(nobody(None))),
                 Verdict::Refresh(lease) => {
-                    break (CacheResult::Bypass, Found::Nothing(nobody(Some(lease))));
+                    let mut leading = nobody(Some(lease));
+                    if platform.shares() {
+                        leading.abroad = Some(Abroad { question: *question, turn: None });
+                    }
+                    break (CacheResult::Bypass, Found::Nothing(leading));
                 }
                 Verdict::Lead(lease) => {
-                    break (CacheResult::Miss, Found::Nothing(nobody(Some(lease))));
+                    let mut leading = nobody(Some(lease));
+                    if platform.shares() {
+                        let begun = platform.now();
+                        // Boxed, so that it takes no room in the requests of a process alone.
+                        let elsewhere = Box::pin(self.elsewhere(question, &mut leading)).await?;
+                        if let Some(found) = elsewhere {
+                            break found;
+                        }
+                        looked = platform.now().since(begun);
+                    }
+                    break (CacheResult::Miss, Found::Nothing(leading));
                 }
                 Verdict::Coalesced(answer) => break (CacheResult::Coalesced, kept(answer)),
                 Verdict::Hit(answer) => break (CacheResult::Hit, kept(answer)),
@@ -93,10 +128,74 @@ impl Proxy {
             pause = (pause * 2).min(LAST_LOOK);
         };
         // Another request's upstream was what this one waited for.
-        ledger.entry.upstream += platform.now().since(arrived);
+        ledger.entry.upstream += platform.now().since(arrived).saturating_sub(looked);
         ledger.entry.x_cache = Some(result);
         ledger.x_cache = Some(result.header());
         Ok(found)
+    }
+}
+
+impl Proxy {
+    /// The answer that another process has given, or gives while we wait for it. `None` when it is
+    /// ours to ask.
+    async fn elsewhere<P: Platform>(
+        &self,
+        question: &Question,
+        leading: &mut Leading<P>,
+    ) -> Result<Option<(CacheResult, Found<P>)>, Refusal> {
+        let platform = leading.platform.clone();
+        let key = question.key(&self.marker(&platform).await);
+        let mut queue = Queue::join(&platform);
+        let mut result = CacheResult::Hit;
+        loop {
+            let stored = self.recall(&platform, &key).await;
+            if let Some(it) = stored.and_then(|it| Elsewhere::from_stored(&it, question)) {
+                if !it.is_about_this {
+                    return Err(Refusal::Conflict);
+                }
+                let age = it.at.until(platform.clock());
+                if let Some(lease) = leading.lease.take() {
+                    let now = platform.now();
+                    lock(&self.repeats).settle_aged(lease, it.answer.clone(), age, now);
+                }
+                return Ok(Some((result, kept(it.answer))));
+            }
+            let turn = match queue.turn(&platform, &key, TURN).await {
+                Turn::Alone => None,
+                Turn::Later => {
+                    result = CacheResult::Coalesced;
+                    continue;
+                }
+                Turn::Now(fence) => Some(fence),
+            };
+            leading.abroad = Some(Abroad { question: *question, turn });
+            return Ok(None);
+        }
+    }
+
+    /// Tells those who share the store what came of a question; the chore's work.
+    pub(super) async fn share<P: Platform>(
+        &self,
+        platform: &P,
+        question: &Question,
+        answer: Option<Box<repeat::Answer>>,
+        turn: Option<Fence>,
+    ) {
+        let key = question.key(&self.marker(platform).await);
+        let stored = answer.and_then(|answer| answer.to_stored(question, platform.clock()));
+        if let Some(stored) = stored {
+            let ttl = lock(&self.repeats).lifetime();
+            self.remember(platform, &key, stored, ttl, None).await;
+        }
+        if let Some(fence) = turn {
+            platform.release(&key, fence).await;
+        }
+    }
+
+    /// [`Proxy::account`], without a look at the file for every question.
+    async fn marker<P: Platform>(&self, platform: &P) -> String {
+        let known = self.known_marker();
+        if known.is_empty() { self.account(platform).await } else { known }
     }
 }
 
@@ -107,3 +206,7 @@ fn kept<P: Platform>(answer: repeat::Answer) -> Found<P> {
 
 const FIRST_LOOK: Duration = Duration::from_millis(2);
 const LAST_LOOK: Duration = Duration::from_millis(50);
+
+/// How long others wait for an answer that one process is getting. It may take longer; then the
+/// next one asks too, which costs a call and no more.
+const TURN: Duration = Duration::from_secs(10);

@@ -143,6 +143,28 @@ impl Proxy {
             let (Verdict::Renew(lease) | Verdict::UseAndRenew(_, lease)) = verdict else { return };
             self.tidy(platform, Chore::Renew(lease)).await;
         }
+        if platform.shares() {
+            self.learn_from_others(platform).await;
+        }
+    }
+
+    /// Which quotas the others have found used up. A second late at most.
+    async fn learn_from_others<P: Platform>(&self, platform: &P) {
+        let account = self.known_marker();
+        if let Some(stored) = self.recall(platform, QUOTAS_KEY).await {
+            lock(&self.quotas).learn(&stored, &account, platform.clock());
+        }
+    }
+
+    /// Tells the others which quotas are used up. Of two who do so at the same time one may not be
+    /// heard; then it costs the others a call to learn the same.
+    pub(super) async fn warn_others<P: Platform>(&self, platform: &P) {
+        self.learn_from_others(platform).await;
+        let account = self.known_marker();
+        let stored = lock(&self.quotas).to_stored(&account, platform.clock());
+        if let Some((stored, ttl)) = stored {
+            self.remember(platform, QUOTAS_KEY, stored, ttl, None).await;
+        }
     }
 
     /// Gets the next access token; the lease's work.
@@ -475,6 +497,11 @@ impl Proxy {
         credential.map(|credential| credential.version.marker).unwrap_or_default()
     }
 
+    /// The same as far as it is known already.
+    pub(super) fn known_marker(&self) -> String {
+        lock(&self.login).version.marker.clone()
+    }
+
     /// True while this is still the account in use.
     pub(super) fn is_account(&self, marker: &str) -> bool {
         lock(&self.login).version.marker == marker
@@ -548,6 +575,8 @@ fn digest(token: &Token) -> [u8; 32] {
 const TOKEN_KEY: &str = "oauth_token_cache";
 /// A refresh token that Google has put in the place of the credential's own.
 const ROTATED_KEY: &str = "oauth_refresh_token";
+/// The models whose quota is used up.
+const QUOTAS_KEY: &str = "spent_quotas";
 /// Google's refresh tokens die after six months without use.
 const ROTATED_TTL: Duration = Duration::from_secs(180 * 24 * 3600);
 

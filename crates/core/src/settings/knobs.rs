@@ -48,7 +48,16 @@ impl Knob {
         if self.secrecy == Secrecy::Secret || value.trim_start().starts_with('{') {
             return MASK.into();
         }
-        let line: String = value.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let mut line: String =
+            value.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        // Other programs take a password in the query.
+        let is_ours = |part: &str| ["prefix=", "sentinel="].iter().any(|it| part.starts_with(it));
+        if self.secrecy == Secrecy::Login
+            && let Some((before, query)) = line.split_once('?')
+            && !query.split('&').all(is_ours)
+        {
+            line = format!("{before}?{MASK}");
+        }
         match (self.secrecy, line.find("://"), line.rfind('@')) {
             (Secrecy::Login, Some(scheme), Some(at)) if at > scheme => {
                 format!("{}{MASK}{}", &line[..scheme + 3], &line[at..])
@@ -337,10 +346,22 @@ pub const KNOBS: &[Knob] = &[
         Group::Store,
         "KV_URL",
         "file:${XDG_DATA_HOME:-~/.local/share}/code-assist-proxy/kv.redb",
-        Kind::Text("`file:PATH` or `memory:`"),
-        "Where tokens and the project outlive the process.",
+        Kind::Text(
+            "`file:PATH`, `memory:`, or `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE][?prefix=…]` \
+             (`rediss` for TLS; with `sentinel=NAME` in the query, HOSTs are Sentinels, separated \
+             by commas)",
+        ),
+        "Where tokens and the project outlive the process. Processes that share a Redis act as one.",
     )
     .login(),
+    knob(
+        Group::Store,
+        "KV_ENCRYPTION_KEY",
+        "",
+        Kind::Text("32 bytes in base64 or hex, or two such keys separated by a comma"),
+        "Entries are stored sealed with the first key; the second, if any, only opens old ones.",
+    )
+    .secret(),
     // Upstream
     knob(
         Group::Upstream,

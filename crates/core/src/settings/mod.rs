@@ -12,9 +12,10 @@ mod reference;
 mod tests;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretBox, SecretString};
 
 pub use knobs::{Group, KNOBS, Kind, Knob, Secrecy};
 pub use reference::{reference, worker_example};
@@ -48,6 +49,8 @@ pub struct Settings {
     pub oauth_client_secret: Option<SecretString>,
     /// `KV_URL`.
     pub kv_url: KvUrl,
+    /// `KV_ENCRYPTION_KEY`: unset, entries are stored as they are.
+    pub kv_encryption_key: Option<SealKeys>,
     /// `ENABLE_CONNECTION_POOLING`.
     pub connection_pooling: bool,
     /// `MAX_CONCURRENT_REQUESTS`.
@@ -164,6 +167,8 @@ pub enum KvUrl {
     File(String),
     /// `memory:`: gone with the process.
     Memory,
+    /// `redis://…` or `rediss://…`: a server that several processes share.
+    Redis(Box<RedisUrl>),
 }
 
 impl fmt::Display for KvUrl {
@@ -171,7 +176,71 @@ impl fmt::Display for KvUrl {
         match self {
             Self::File(path) => write!(f, "file:{path}"),
             Self::Memory => f.write_str("memory:"),
+            Self::Redis(url) => url.fmt(f),
         }
+    }
+}
+
+/// Where a Redis-compatible server is, and what is ours in it. Printing it shows no login.
+#[derive(Debug, Clone)]
+pub struct RedisUrl {
+    /// `rediss`: TLS.
+    pub tls: bool,
+    /// Name or address, without the brackets of an IPv6 one, and port: the server's, or those of
+    /// its Sentinels.
+    pub hosts: Vec<(String, u16)>,
+    /// The name under which Sentinels know the server.
+    pub sentinel: Option<String>,
+    /// Of an ACL user; the server's default one, when there is only a password.
+    pub user: Option<String>,
+    /// The password.
+    pub password: Option<SecretString>,
+    /// The number of the database.
+    pub database: u32,
+    /// What every key of ours begins with.
+    pub prefix: String,
+}
+
+impl fmt::Display for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls { "rediss" } else { "redis" };
+        write!(f, "{scheme}://")?;
+        for (index, (host, port)) in self.hosts.iter().enumerate() {
+            let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
+            let comma = if index == 0 { "" } else { "," };
+            write!(f, "{comma}{open}{host}{close}:{port}")?;
+        }
+        write!(f, "/{}", self.database)?;
+        match &self.sentinel {
+            Some(name) => write!(f, "?sentinel={name}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl PartialEq for RedisUrl {
+    fn eq(&self, other: &Self) -> bool {
+        let password = |url: &Self| url.password.as_ref().map(|it| it.expose_secret().to_owned());
+        self.to_string() == other.to_string()
+            && (&self.user, &self.prefix) == (&other.user, &other.prefix)
+            && password(self) == password(other)
+    }
+}
+
+impl Eq for RedisUrl {}
+
+/// The keys that stored secrets are sealed with.
+#[derive(Clone)]
+pub struct SealKeys {
+    /// Seals, and opens.
+    pub first: Arc<SecretBox<[u8; 32]>>,
+    /// Only opens: the key of the time before.
+    pub second: Option<Arc<SecretBox<[u8; 32]>>>,
+}
+
+impl fmt::Debug for SealKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SealKeys").field("second", &self.second.is_some()).finish_non_exhaustive()
     }
 }
 

@@ -1,12 +1,17 @@
 //! The texts that need more than a number to be read: each function takes one value and returns it
 //! parsed, or says what is wrong with it without quoting it.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::GeneralPurpose;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use http::Uri;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::{ExposeSecret, SecretBox, SecretString};
 
-use super::KvUrl;
+use super::{KvUrl, RedisUrl, SealKeys};
 
 /// `HOST`, without the brackets of an IPv6 address.
 pub(super) fn host(text: &str) -> Result<String, String> {
@@ -107,13 +112,106 @@ pub(super) fn kv_url(text: &str, home: Option<&str>) -> Result<KvUrl, String> {
         }
         "memory" if rest.is_empty() => Ok(KvUrl::Memory),
         "memory" => Err("is `memory:` with something behind it".into()),
-        // The one place to lift when the Redis back end arrives.
-        "redis" | "rediss" => {
-            Err("comes with the Redis back end, which this version does not have; use file: or \
-                 memory:"
-                .into())
-        }
+        "redis" | "rediss" => Ok(KvUrl::Redis(Box::new(redis_url(scheme == "rediss", rest)?))),
         _ => Err("has an unknown scheme".into()),
+    }
+}
+
+/// What follows `redis:` or `rediss:`.
+fn redis_url(tls: bool, rest: &str) -> Result<RedisUrl, String> {
+    let rest = rest.strip_prefix("//").ok_or("has no `//` behind its scheme")?;
+    if rest.contains('#') {
+        return Err("holds a fragment (`#` in a password is written %23)".into());
+    }
+    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let (login, server) = match authority.rsplit_once('@') {
+        Some((login, server)) => (Some(login), server),
+        None => (None, authority),
+    };
+    let decoded = |text: &str| {
+        let text = percent_encoding::percent_decode_str(text).decode_utf8();
+        text.map(Cow::into_owned).map_err(|_| String::from("has a login that is not UTF-8"))
+    };
+    let (user, password) = match login.map(|login| login.split_once(':').unwrap_or((login, ""))) {
+        // `redis://:password@host` is how the time before ACLs wrote it.
+        Some((user, password)) => (decoded(user)?, decoded(password)?),
+        None => (String::new(), String::new()),
+    };
+    if login.is_some() && password.is_empty() {
+        return Err("has a login without a password".into());
+    }
+    let database = match path.trim_end_matches('/') {
+        "" => 0,
+        number => number.parse().map_err(|_| "has a path that is no database number")?,
+    };
+    let (mut prefix, mut sentinel) = (DEFAULT_PREFIX.to_owned(), None);
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        match &*name {
+            "prefix" if value.is_empty() || value.chars().any(char::is_control) => {
+                return Err("has a prefix that is empty or not printable".into());
+            }
+            "prefix" => prefix = value.into_owned(),
+            "sentinel" if value.is_empty() || !value.bytes().all(is_name_byte) => {
+                return Err("has a name for Sentinels that is empty or has odd characters".into());
+            }
+            "sentinel" => sentinel = Some(value.into_owned()),
+            _ => {
+                let known = "has an unknown query parameter (there are `prefix` and `sentinel`)";
+                return Err(known.into());
+            }
+        }
+    }
+    let usual = if sentinel.is_some() { SENTINEL_PORT } else { REDIS_PORT };
+    let hosts = server.split(',').map(|one| redis_host(one, usual));
+    let hosts = hosts.collect::<Result<Vec<_>, String>>()?;
+    if hosts.len() > 1 && sentinel.is_none() {
+        return Err("has several hosts, which only Sentinels may (`?sentinel=NAME`)".into());
+    }
+    Ok(RedisUrl {
+        tls,
+        hosts,
+        sentinel,
+        user: Some(user).filter(|user| !user.is_empty()),
+        password: Some(password).filter(|it| !it.is_empty()).map(SecretString::from),
+        database,
+        prefix,
+    })
+}
+
+fn redis_host(text: &str, usual_port: u16) -> Result<(String, u16), String> {
+    let uri: Uri = format!("redis://{text}/").parse().map_err(|_| "has no proper host")?;
+    let authority = uri.authority().ok_or("has no host")?;
+    let bare = authority.host().trim_start_matches('[').trim_end_matches(']');
+    if bare.is_empty() || (authority.as_str() != authority.host() && authority.port_u16().is_none())
+    {
+        return Err("has no proper host and port".into());
+    }
+    Ok((bare.to_ascii_lowercase(), authority.port_u16().unwrap_or(usual_port)))
+}
+
+/// One key, or two: the one in use and the one before.
+pub(super) fn seal_keys(text: &str) -> Result<SealKeys, String> {
+    let keys = list(text).map(seal_key).collect::<Result<Vec<_>, String>>()?;
+    let mut keys = keys.into_iter();
+    match (keys.next(), keys.next(), keys.next()) {
+        (Some(first), second, None) => Ok(SealKeys { first, second }),
+        _ => Err("holds neither one key nor two".into()),
+    }
+}
+
+fn seal_key(text: &str) -> Result<Arc<SecretBox<[u8; 32]>>, String> {
+    let hex = |digits: &[u8]| {
+        let nibble =
+            |digit: u8| char::from(digit).to_digit(16).and_then(|it| u8::try_from(it).ok());
+        digits.chunks(2).map(|two| Some(nibble(two[0])? << 4 | nibble(*two.get(1)?)?)).collect()
+    };
+    let base64 = || BASE64.iter().find_map(|alphabet| alphabet.decode(text).ok());
+    let bytes: Option<Vec<u8>> = if text.len() == 64 { hex(text.as_bytes()) } else { base64() };
+    let key: Option<[u8; 32]> = bytes.and_then(|bytes| bytes.try_into().ok());
+    match key {
+        Some(key) => Ok(Arc::new(SecretBox::new(Box::new(key)))),
+        None => Err("has a key that is not 32 bytes (`openssl rand -base64 32` makes one)".into()),
     }
 }
 
@@ -229,3 +327,11 @@ fn expand_home(path: &str, home: Option<&str>) -> Result<String, String> {
 fn is_name_byte(b: u8) -> bool {
     b.is_ascii_alphanumeric() || b"_.-".contains(&b)
 }
+
+/// What keys begin with, unless the URL says otherwise.
+const DEFAULT_PREFIX: &str = "code-assist-proxy:";
+
+const REDIS_PORT: u16 = 6379;
+const SENTINEL_PORT: u16 = 26379;
+
+const BASE64: [GeneralPurpose; 4] = [STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD];

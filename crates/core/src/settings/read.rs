@@ -24,6 +24,7 @@ pub(super) fn settings(layers: &[Layer<'_>]) -> Result<(Settings, Vec<Warning>),
         oauth_client_id: reader.text("OAUTH_CLIENT_ID", |id| Ok(id.into())),
         oauth_client_secret: reader.secret("OAUTH_CLIENT_SECRET"),
         kv_url: reader.kv_url(),
+        kv_encryption_key: reader.text("KV_ENCRYPTION_KEY", parse::seal_keys),
         connection_pooling: reader.switch("ENABLE_CONNECTION_POOLING"),
         max_concurrent_requests: size(reader.whole("MAX_CONCURRENT_REQUESTS")),
         queue_timeout: Duration::from_millis(reader.whole("QUEUE_TIMEOUT_MS")),
@@ -217,6 +218,13 @@ impl<'a> Reader<'a> {
             let text = "there is no home folder (HOME) for the default file, so tokens are kept \
                         in memory only; set KV_URL to a file";
             self.warn("KV_URL", text.into());
+        }
+        if let Some(KvUrl::Redis(url)) = &parsed
+            && !url.tls
+            && let Some((host, _)) = url.hosts.iter().find(|(host, _)| !parse::is_loopback(host))
+        {
+            let text = format!("tokens travel to {host} in the clear; use rediss");
+            self.warn("KV_URL", text);
         }
         parsed.unwrap_or(KvUrl::Memory)
     }

@@ -223,26 +223,80 @@ fn urls_are_bases_without_login_and_the_clear_is_told() {
 }
 
 #[test]
-fn the_store_is_a_file_or_memory_and_redis_is_told_to_come() {
+fn the_store_is_a_file_memory_or_a_server() {
     let kv = |url: &str| read(&[("KV_URL", url)], &[("HOME", "/h")], &[]).map(|(s, _)| s.kv_url);
     assert_eq!(kv("memory:").unwrap(), KvUrl::Memory);
     assert_eq!(kv("file:kv").unwrap(), KvUrl::File("kv".into()));
     assert_eq!(kv("file:///var/kv").unwrap(), KvUrl::File("/var/kv".into()));
     assert_eq!(kv("file:~/kv").unwrap(), KvUrl::File("/h/kv".into()));
-    for redis in ["redis://:geheim@r:6379", "rediss://r"] {
-        let problem = kv(redis).unwrap_err().remove(0).to_string();
-        assert!(problem.contains("comes with the Redis back end"), "{problem}");
-        assert!(!problem.contains("geheim"));
-    }
+    let redis = |url: &str| match kv(url).unwrap() {
+        KvUrl::Redis(url) => *url,
+        other => panic!("{other:?}"),
+    };
+    let plain = redis("redis://R.example");
+    assert_eq!(plain.to_string(), "redis://r.example:6379/0");
+    assert_eq!((plain.tls, plain.user, plain.prefix.as_str()), (false, None, "code-assist-proxy:"));
+    let whole = redis("rediss://ada:p%40ss@[::1]:7000/3?prefix=team-a%3A");
+    assert_eq!(whole.to_string(), "rediss://[::1]:7000/3");
+    assert_eq!((&whole.hosts[..], whole.database), (&[("::1".to_owned(), 7000)][..], 3));
+    assert_eq!((whole.user.as_deref(), whole.prefix.as_str()), (Some("ada"), "team-a:"));
+    assert_eq!(whole.password.as_ref().unwrap().expose_secret(), "p@ss");
+    assert!(!format!("{whole:?}").contains("p@ss"), "{whole:?}");
+    let watched = redis("redis://u:p@a,b:7/1?sentinel=main&prefix=x:");
+    assert_eq!(watched.hosts, [("a".to_owned(), 26379), ("b".to_owned(), 7)]);
+    assert_eq!(watched.to_string(), "redis://a:26379,b:7/1?sentinel=main");
+    assert_eq!((watched.sentinel.as_deref(), watched.prefix.as_str()), (Some("main"), "x:"));
+    assert_eq!(redis("redis://:old@r/").password.unwrap().expose_secret(), "old");
     for bad in ["kv.redb", "file:", "file:dir/", "memory:x"] {
         kv(bad).unwrap_err();
     }
+    for bad in [
+        "redis:r",
+        "redis://",
+        "redis://r:x",
+        "redis://a,b",
+        "redis://a,/?sentinel=main",
+        "redis://a/?sentinel=",
+        "redis://r:99999",
+        "redis://u:geheim@",
+        "redis://geheim@r",
+        "redis://u:geheim@r/zero",
+        "redis://r?password=geheim",
+        "redis://u:geheim@r?prefix=",
+        "redis://u:geheim@r#x",
+    ] {
+        let problem = kv(bad).unwrap_err().remove(0).to_string();
+        assert!(!problem.contains("geheim"), "{problem}");
+    }
+    let warned = |url: &str| read(&[("KV_URL", url)], &[], &[]).unwrap().1.len();
+    assert_eq!([warned("redis://r"), warned("rediss://r"), warned("redis://[::1]:7")], [1, 0, 0]);
     let (settings, warnings) = read(&[], &[], &[]).unwrap();
     assert_eq!((settings.kv_url, warnings.len()), (KvUrl::Memory, 1), "no HOME, no file");
     let env = [("XDG_DATA_HOME", "/d"), ("GEMINI_CLI_HOME", "/g")];
     let (settings, _) = read(&[], &env, &[]).unwrap();
     assert_eq!(settings.kv_url, KvUrl::File("/d/code-assist-proxy/kv.redb".into()));
     assert_eq!(settings.credentials_file.as_deref(), Some("/g/.gemini/oauth_creds.json"));
+}
+
+#[test]
+fn the_stores_key_is_32_bytes_and_there_may_be_the_one_before() {
+    let keys = |text: &str| {
+        let (settings, _) = read(&[], &[("KV_ENCRYPTION_KEY", text), ("HOME", "/h")], &[]).ok()?;
+        let keys = settings.kv_encryption_key?;
+        Some((*keys.first.expose_secret(), keys.second.map(|it| *it.expose_secret())))
+    };
+    let (hex, base64) = ("0f".repeat(32), format!("{}=", "Dw8P".repeat(11).split_at(43).0));
+    let key = Some(([15; 32], None));
+    assert_eq!(keys(&hex), key);
+    assert_eq!(keys(&hex.to_uppercase()), key);
+    assert_eq!(keys(&format!("{}8=", &base64[..42])), key);
+    assert_eq!(keys(&format!("{hex}, {}", "00".repeat(32))), Some(([15; 32], Some([0; 32]))));
+    for bad in ["hush", "0f", &"0g".repeat(32), &format!("{hex},{hex},{hex}"), ",", &"é".repeat(32)]
+    {
+        assert_eq!(keys(bad), None, "{bad}");
+    }
+    let told = read(&[], &[("KV_ENCRYPTION_KEY", "hush"), ("HOME", "/h")], &[]).unwrap_err();
+    assert!(!told[0].to_string().contains("hush"), "{told:?}");
 }
 
 #[test]
@@ -282,7 +336,8 @@ fn no_secret_is_in_any_problem_warning_listing_or_debug() {
         for bad_ones in [true, false] {
             if !bad_ones {
                 env.retain(|(name, _)| {
-                    !["KV_URL", "HTTP_PROXY", "GEMINI_OAUTH_CREDS_FILE"].contains(name)
+                    !["KV_URL", "KV_ENCRYPTION_KEY", "HTTP_PROXY", "GEMINI_OAUTH_CREDS_FILE"]
+                        .contains(name)
                         && (value == "hush-9f3" || *name != "PROXY_API_KEYS")
                 });
             }

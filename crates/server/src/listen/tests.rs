@@ -1,7 +1,7 @@
 //! Clients that hold a connection for nothing, over real sockets. Where a minute has to pass, the
 //! clock is tokio's and jumps.
 
-use code_assist_core::settings::{KvUrl, Layer, Settings, Source};
+use code_assist_core::settings::{Layer, Settings, Source};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
@@ -147,6 +147,7 @@ impl Listening {
             ("GEMINI_PROJECT_ID", "test-project"),
             ("VALIDATE_TOKENS_BEFORE_USE", "false"),
             ("HOME", "/nowhere"),
+            ("KV_URL", "memory:"),
         ];
         let lookup = |name: &str| {
             let found = more.iter().chain(&ours).find(|(known, _)| *known == name);
@@ -157,7 +158,7 @@ impl Listening {
         let patience =
             Patience { grace: settings.shutdown_grace, stall: settings.stream_idle_timeout };
         let (ending, ended) = watch::channel(false);
-        let (store, _) = Store::open(&KvUrl::Memory);
+        let (store, _) = Store::open(&settings).await;
         let Parts { proxy, native } = Parts::assemble(settings, store, ended).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

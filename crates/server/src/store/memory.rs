@@ -100,18 +100,18 @@ mod tests {
     use code_assist_testkit::contract::store_contract;
 
     use super::*;
-    use crate::store::Store;
     use crate::store::hand::Hand;
+    use crate::store::{Back, Store};
 
     #[tokio::test]
     async fn memory_keeps_the_contract() {
         let hand = Hand::at(1_700_000_000_000);
-        let store = Store::Memory(MemoryStore::new(hand.clock()));
+        let store = Store::of(Back::Memory(MemoryStore::new(hand.clock())));
         store_contract(
             &store,
             async |how_long| hand.advance(how_long),
             Store::load,
-            Store::save,
+            async |store, key, value, ttl| store.save(key, value, ttl, None).await,
             async |store: &Store| {
                 let entries = store.entries().await?;
                 Ok(entries.into_iter().map(|entry| (entry.key, entry.value)).collect())

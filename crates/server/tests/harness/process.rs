@@ -70,6 +70,14 @@ impl Setup {
         self
     }
 
+    /// The same home with another setting.
+    pub(crate) fn env_of(&self, name: &str, value: impl Into<String>) -> Self {
+        let mut env = self.env.clone();
+        env.insert(name.to_owned(), value.into());
+        let (home, arguments) = (Arc::clone(&self.home), self.arguments.clone());
+        Self { home, env, arguments, ..*self }
+    }
+
     pub(crate) fn argument(mut self, argument: &str) -> Self {
         self.arguments.push(argument.to_owned());
         self

@@ -1,13 +1,12 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
-use code_assist_core::settings::KvUrl;
 use code_assist_testkit::contract::store_contract;
 use tempfile::TempDir;
 
 use super::*;
-use crate::store::Store;
 use crate::store::hand::Hand;
+use crate::store::{Back, Store, settings};
 
 #[tokio::test]
 async fn the_file_keeps_the_contract() {
@@ -16,10 +15,10 @@ async fn the_file_keeps_the_contract() {
     let (store, notice) = FileStore::open(&folder.path().join("kv.redb"), hand.clock()).unwrap();
     assert_eq!(notice, None);
     store_contract(
-        &Store::File(store),
+        &Store::of(Back::File(store)),
         async |how_long| hand.advance(how_long),
         Store::load,
-        Store::save,
+        async |store, key, value, ttl| store.save(key, value, ttl, None).await,
         async |store: &Store| {
             let entries = store.entries().await?;
             Ok(entries.into_iter().map(|entry| (entry.key, entry.value)).collect())
@@ -223,8 +222,8 @@ async fn writes_until_killed() {
     }
 }
 
-#[test]
-fn a_second_owner_is_told_and_gets_memory() {
+#[tokio::test]
+async fn a_second_owner_is_told_and_gets_memory() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("kv.redb");
     let (first, _) = FileStore::open(&path, Hand::at(NOON).clock()).unwrap();
@@ -232,26 +231,26 @@ fn a_second_owner_is_told_and_gets_memory() {
     assert!(refused.contains("in use by another process"), "{refused}");
     assert!(refused.contains(path.to_str().unwrap()), "{refused}");
 
-    let url = KvUrl::File(path.to_str().unwrap().into());
-    let (second, notice) = Store::open(&url);
-    assert!(matches!(second, Store::Memory(_)) && !second.connected());
+    let url = settings(&format!("file:{}", path.display()));
+    let (second, notice) = Store::open(&url).await;
+    assert!(matches!(second.back, Back::Memory(_)) && !second.connected());
     assert!(notice.unwrap().to_string().contains("in memory only"));
-    Store::open_only(&url).unwrap_err();
+    Store::open_only(&url).await.unwrap_err();
 
     drop(first);
-    let (third, notice) = Store::open(&url);
+    let (third, notice) = Store::open(&url).await;
     assert!(third.connected() && notice.is_none());
     assert_eq!(third.describe(), format!("file {}", path.display()));
 }
 
-#[test]
-fn what_cannot_be_a_file_falls_back_to_memory() {
+#[tokio::test]
+async fn what_cannot_be_a_file_falls_back_to_memory() {
     let folder = TempDir::new().unwrap();
     let occupied = folder.path().join("file");
     fs::write(&occupied, "").unwrap();
     for path in [folder.path().to_path_buf(), occupied.join("kv.redb"), "/proc/nowhere/kv".into()] {
-        let (store, notice) = Store::open(&KvUrl::File(path.to_str().unwrap().into()));
-        assert!(matches!(store, Store::Memory(_)), "{path:?}");
+        let (store, notice) = Store::open(&settings(&format!("file:{}", path.display()))).await;
+        assert!(matches!(store.back, Back::Memory(_)), "{path:?}");
         assert!(notice.unwrap().to_string().contains("cannot be used"), "{path:?}");
     }
 }
