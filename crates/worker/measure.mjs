@@ -23,6 +23,8 @@ const FORWARD = `export default { fetch(request, env) {
   return fetch(env.CODE_ASSIST_ENDPOINT + "/v1internal:" + url.pathname.split(":").pop() + url.search, request);
 } };`;
 
+const LOG = FORWARD.replace("return fetch", "console.log(JSON.stringify({ url: request.url, at: Date.now(), what: 'x'.repeat(400) }));\n  return fetch");
+
 const SEED = `const unwrap = (event) => event.startsWith("data: ") ? "data: " + JSON.stringify(JSON.parse(event.slice(6)).response) : event;
 export default { async fetch(request, env) {
   const url = new URL(request.url);
@@ -69,7 +71,14 @@ const bindings = {
 };
 const ours = { ...options({ bindings, host: "127.0.0.1", port: 0, state }), handleRuntimeStdio: (out, err) => (out.resume(), err.pipe(process.stderr)) };
 const trivial = (script) => ({ ...ours, script, modules: true, modulesRoot: undefined, durableObjects: {}, kvNamespaces: [] });
-const subjects = { "forwards only (JavaScript)": trivial(FORWARD), "like the seed (JavaScript)": trivial(SEED), "code-assist-proxy": ours };
+const silent = { ...ours, bindings: { ...bindings, LOG_LEVEL: "error" } };
+const subjects = {
+  "forwards only (JavaScript)": trivial(FORWARD),
+  "forwards and logs a line (JavaScript)": trivial(LOG),
+  "like the seed (JavaScript)": trivial(SEED),
+  "code-assist-proxy": ours,
+  "code-assist-proxy, LOG_LEVEL=error": silent,
+};
 
 const agent = new Agent({ keepAlive: true, maxSockets: 16 });
 const body = JSON.stringify({ contents: [{ role: "user", parts: [{ text: "word ".repeat(100) }] }] });

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context as Cx, Poll, Waker, ready};
+use std::task::{Context as Cx, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,9 +18,10 @@ use http_body::Frame;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::AbortController;
 use worker::js_sys::futures::JsFuture;
-use worker::js_sys::{Date, Object, Uint8Array};
-use worker::{Context, Delay, Env, ScheduleContext};
+use worker::js_sys::{Object, Uint8Array};
+use worker::{Context, Env, ScheduleContext};
 
+use crate::alarm::{Alarm, Timer, clock};
 use crate::isolate;
 use crate::runtime::{self, Chunks};
 use crate::store::Store;
@@ -38,6 +39,7 @@ struct Parts {
     env: Env,
     life: Life,
     store: Store,
+    alarm: Rc<Alarm>,
 }
 
 /// What keeps an event alive beyond its answer.
@@ -52,7 +54,7 @@ pub(crate) enum Life {
 impl Edge {
     pub(crate) fn new(env: Env, life: Life) -> Self {
         let store = Store::bound(&env);
-        Self { parts: Rc::new(Parts { env, life, store }) }
+        Self { parts: Rc::new(Parts { env, life, store, alarm: Alarm::new() }) }
     }
 
     pub(crate) fn env(&self) -> &Env {
@@ -88,14 +90,14 @@ impl Platform for Edge {
     }
 
     fn timer(&self, how_long: Duration) -> Timer {
-        Timer { ends: self.clock() + how_long, waiting: None }
+        self.parts.alarm.timer(how_long)
     }
 
     /// One request may not wake another, so each looks for itself.
     async fn place(&self) -> Place {
         let place = Place(isolate::line().join());
         while !isolate::line().has_place(place.0) {
-            Delay::from(LOOK_FOR_A_PLACE).await;
+            self.timer(LOOK_FOR_A_PLACE).await;
         }
         place
     }
@@ -116,7 +118,7 @@ impl Platform for Edge {
         let answer = JsFuture::from(answer).await.map_err(|why| unreachable(&why))?;
         let answer: web_sys::Response = answer.unchecked_into();
         let headers = runtime::headers_from(&answer.headers());
-        let chunks = Chunks::of(&answer, answer.body(), &headers);
+        let chunks = Chunks::of_response(&answer, &headers);
         let mut response = Response::new(Incoming { chunks, exchange });
         *response.status_mut() = StatusCode::from_u16(answer.status())
             .map_err(|why| Unreachable::Disconnected(why.to_string()))?;
@@ -160,15 +162,6 @@ impl Platform for Edge {
         let edge = self.clone();
         self.wait_until(async move { Box::pin(proxy.tidy(&edge, chore)).await });
     }
-}
-
-fn clock() -> Millis {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "whole, after 1970"
-    )]
-    Millis(Date::now() as u64)
 }
 
 /// The payload in JavaScript's memory, copied once.
@@ -235,29 +228,6 @@ impl Drop for Exchange {
     }
 }
 
-/// A timer that may go from one task to another, as a body's does when it is handed over: `Delay`
-/// wakes for ever whoever has polled it first.
-#[derive(Debug)]
-pub(crate) struct Timer {
-    ends: Millis,
-    waiting: Option<(Delay, Waker)>,
-}
-
-impl Future for Timer {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Cx<'_>) -> Poll<()> {
-        if !self.waiting.as_ref().is_some_and(|(_, waker)| waker.will_wake(cx.waker())) {
-            let left = clock().until(self.ends).min(LONGEST_TIMER);
-            self.waiting = Some((Delay::from(left), cx.waker().clone()));
-        }
-        match &mut self.waiting {
-            Some((delay, _)) => Pin::new(delay).poll(cx),
-            None => Poll::Pending,
-        }
-    }
-}
-
 /// A place at work.
 #[derive(Debug)]
 pub(crate) struct Place(Ticket);
@@ -267,9 +237,6 @@ impl Drop for Place {
         isolate::line().leave(self.0);
     }
 }
-
-/// `setTimeout` counts in 32 bits.
-const LONGEST_TIMER: Duration = Duration::from_millis(i32::MAX as u64);
 
 const LOOK_FOR_A_PLACE: Duration = Duration::from_millis(5);
 

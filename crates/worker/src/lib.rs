@@ -1,11 +1,13 @@
 //! `code-assist-proxy` at the edge: hands on Cloudflare.
 //!
-//! In scope: the events of a Worker, the platform over its runtime (`edge`), the store over Workers
+//! In scope: the events of a Worker, the platform over its runtime (`edge`, `alarm`), the
+//! store over Workers
 //! KV (`store`) with a Durable Object for what must be done once (`register`), answers (`reply`),
 //! what is asked of the runtime (`runtime`), and log lines (`log`). Out of scope: everything that the proxy knows, which is `code-assist-core`'s.
 
 #![forbid(unsafe_code)]
 
+mod alarm;
 mod edge;
 mod isolate;
 mod log;
@@ -56,7 +58,7 @@ async fn scheduled(_event: ScheduledEvent, env: Env, context: ScheduleContext) {
 /// The runtime's request as the core has it.
 fn asked(request: &web_sys::Request) -> Result<Request<Chunks>, Refusal> {
     let headers = runtime::headers_from(&request.headers());
-    let mut asked = Request::new(Chunks::of(request, request.body(), &headers));
+    let mut asked = Request::new(Chunks::of_request(request, &headers));
     let unreadable = || Refusal::NotFound { what: "this path".to_owned() };
     *asked.method_mut() = request.method().parse().map_err(|_| unreadable())?;
     *asked.uri_mut() = request.url().parse().map_err(|_| unreadable())?;

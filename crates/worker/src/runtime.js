@@ -18,9 +18,18 @@ export const send = (url, method, headers, body, signal) =>
 
 export const whole = async (source) => new Uint8Array(await source.arrayBuffer());
 
+export const largeReader = (stream) => stream.getReader({ mode: "byob" });
+
+// With workerd's own `readAtLeast` all of a smaller body comes with the first read.
+export const largeChunk = async (reader, size) => (await reader.readAtLeast(size, new Uint8Array(size))).value;
+
 export const answer = (status, headers, body) => new Response(body, { status, headers: pairs(headers) });
 
 export const left = (signal) =>
   new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+
+export const setAlarm = (rings, milliseconds) => setTimeout(rings, milliseconds);
+
+export const takeBackAlarm = (id) => clearTimeout(id);
 
 export const random = () => crypto.getRandomValues(new BigUint64Array(1))[0];

@@ -6,9 +6,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::Frame;
+use wasm_bindgen::closure::Closure;
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{AbortSignal, Headers, ReadableStream, ReadableStreamDefaultReader, Response};
@@ -31,7 +32,17 @@ extern "C" {
         body: &JsValue,
         signal: &AbortSignal,
     ) -> Promise;
+    /// Rings after so many milliseconds. The number is for taking it back.
+    #[wasm_bindgen(js_name = setAlarm)]
+    pub(crate) fn set_alarm(rings: &Closure<dyn Fn()>, milliseconds: i32) -> i32;
+    #[wasm_bindgen(js_name = takeBackAlarm)]
+    pub(crate) fn take_back_alarm(id: i32);
     fn listed(headers: &Headers) -> String;
+    #[wasm_bindgen(js_name = largeReader)]
+    fn large_reader(stream: &ReadableStream) -> JsValue;
+    /// Fulfilled with so many bytes, less at the end, and `undefined` or none after it.
+    #[wasm_bindgen(js_name = largeChunk)]
+    fn large_chunk(reader: &JsValue, size: u32) -> Promise;
     /// Fulfilled with all of a request's or a response's body, as a [`Uint8Array`].
     fn whole(source: &JsValue) -> Promise;
 }
@@ -77,36 +88,44 @@ pub(crate) fn headers_to(map: &HeaderMap) -> String {
     text
 }
 
-/// A body that the runtime reads: a small one of known length in one go, which is much cheaper, any
-/// other chunk by chunk.
+/// A body that the runtime reads: a small one of known length in one go; events as they come; all
+/// else in large chunks. Each read costs as much as the rest of a small request's work.
 ///
 /// A reader is never given back: that would have the runtime write out an error with its stack, for
 /// nobody.
 #[derive(Debug)]
 pub(crate) enum Chunks {
+    AsTheyCome { reader: ReadableStreamDefaultReader, awaited: Option<JsFuture> },
     Ended,
-    Stream { reader: ReadableStreamDefaultReader, awaited: Option<JsFuture> },
+    Large { reader: JsValue, awaited: Option<JsFuture> },
     Whole { source: JsValue, awaited: Option<JsFuture> },
 }
 
 impl Chunks {
-    /// The body of a request or response (`source`) with these headers.
-    pub(crate) fn of(
-        source: &impl AsRef<JsValue>,
-        stream: Option<ReadableStream>,
-        headers: &HeaderMap,
-    ) -> Self {
-        let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-        let length = length.and_then(|length| length.parse().ok());
-        match stream {
+    /// The body of a request, whose client may be slow, and a slow one is to be noticed.
+    pub(crate) fn of_request(request: &web_sys::Request, headers: &HeaderMap) -> Self {
+        match request.body() {
             None => Self::Ended,
-            Some(_) if length.is_some_and(|length: u64| length <= SMALL) => {
-                Self::Whole { source: source.as_ref().clone(), awaited: None }
-            }
-            Some(stream) => {
-                Self::Stream { reader: stream.get_reader().unchecked_into(), awaited: None }
-            }
+            Some(_) if is_small(headers) => Self::Whole { source: request.into(), awaited: None },
+            Some(stream) => Self::as_they_come(&stream),
         }
+    }
+
+    /// The body of a response.
+    pub(crate) fn of_response(response: &Response, headers: &HeaderMap) -> Self {
+        let kind = headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+        match response.body() {
+            None => Self::Ended,
+            Some(_) if is_small(headers) => Self::Whole { source: response.into(), awaited: None },
+            Some(stream) if kind.starts_with(b"application/json") => {
+                Self::Large { reader: large_reader(&stream), awaited: None }
+            }
+            Some(stream) => Self::as_they_come(&stream),
+        }
+    }
+
+    fn as_they_come(stream: &ReadableStream) -> Self {
+        Self::AsTheyCome { reader: stream.get_reader().unchecked_into(), awaited: None }
     }
 
     /// True when there is nothing to wait for any more.
@@ -125,15 +144,19 @@ impl http_body::Body for Chunks {
     ) -> Poll<Option<Result<Frame<Bytes>, JsValue>>> {
         let (chunk, is_last) = match &mut *self {
             Self::Ended => return Poll::Ready(None),
-            Self::Stream { reader, awaited } => {
-                let read = awaited.get_or_insert_with(|| JsFuture::from(reader.read()));
-                let result = ready!(Pin::new(read).poll(cx));
-                *awaited = None;
+            Self::AsTheyCome { reader, awaited } => {
+                let result = ready!(read(awaited, || reader.read(), cx));
                 (result.map(|result| result.unchecked_into::<ReadResult>().value()), false)
             }
+            Self::Large { reader, awaited } => {
+                let result = ready!(read(awaited, || large_chunk(reader, LARGE), cx));
+                let chunk = result.map(|chunk| chunk.dyn_into::<Uint8Array>().ok());
+                let is_last = |chunk: &Uint8Array| chunk.length() < LARGE;
+                let last = chunk.as_ref().is_ok_and(|chunk| chunk.as_ref().is_none_or(is_last));
+                (chunk, last)
+            }
             Self::Whole { source, awaited } => {
-                let read = awaited.get_or_insert_with(|| JsFuture::from(whole(source)));
-                let result = ready!(Pin::new(read).poll(cx));
+                let result = ready!(read(awaited, || whole(source), cx));
                 (result.map(|all| Some(all.unchecked_into())), true)
             }
         };
@@ -149,6 +172,23 @@ impl http_body::Body for Chunks {
     }
 }
 
+/// What a read gives, which is begun if none is under way.
+fn read(
+    awaited: &mut Option<JsFuture>,
+    begin: impl FnOnce() -> Promise,
+    cx: &mut Context<'_>,
+) -> Poll<Result<JsValue, JsValue>> {
+    let under_way = awaited.get_or_insert_with(|| JsFuture::from(begin()));
+    let result = ready!(Pin::new(under_way).poll(cx));
+    *awaited = None;
+    Poll::Ready(result)
+}
+
+fn is_small(headers: &HeaderMap) -> bool {
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    length.and_then(|length| length.parse::<u64>().ok()).is_some_and(|length| length <= SMALL)
+}
+
 #[wasm_bindgen]
 extern "C" {
     /// <https://streams.spec.whatwg.org/#dictdef-readablestreamreadresult>
@@ -161,3 +201,5 @@ extern "C" {
 
 /// Short enough to arrive within any patience.
 const SMALL: u64 = 64 * 1024;
+
+const LARGE: u32 = 64 * 1024;

@@ -606,7 +606,7 @@ const HOUR_MS: u64 = 60 * MINUTE_MS;
 const DAY_MS: u64 = 24 * HOUR_MS;
 const GIBIBYTE: u64 = 1 << 30;
 
-const NATIVE_ONLY: [&str; 12] = [
+const NATIVE_ONLY: [&str; 13] = [
     "CONNECTION_TIMEOUT_MS",
     "ENABLE_CONNECTION_POOLING",
     "GEMINI_OAUTH_CREDS_FILE",
@@ -614,6 +614,7 @@ const NATIVE_ONLY: [&str; 12] = [
     "HTTPS_PROXY",
     "HTTP_PROXY",
     "KEEP_ALIVE_TIMEOUT_MS",
+    "KV_ENCRYPTION_KEY",
     "KV_URL",
     "NO_PROXY",
     "PORT",
