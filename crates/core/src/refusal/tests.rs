@@ -113,6 +113,7 @@ fn the_reasons_are_those_of_the_contract() {
                 "CIRCUIT_OPEN",
                 "QUEUE_TIMEOUT",
                 "UPSTREAM_UNREACHABLE",
+                "SETTINGS_INVALID",
                 "SHUTTING_DOWN",
             ],
         ),
