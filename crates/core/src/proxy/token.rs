@@ -140,7 +140,7 @@ impl Proxy {
         // The store's token, which comes first, may itself be about to expire.
         for _ in 0..2 {
             let verdict = self.tokens().ask(platform.clock(), platform.now());
-            let (Verdict::Renew(lease) | Verdict::UseAndRenew(_, lease)) = verdict else { return };
+            let (Verdict::Renew(lease) | Verdict::UseAndRenew(_, lease)) = verdict else { break };
             self.tidy(platform, Chore::Renew(lease)).await;
         }
         if platform.shares() {
