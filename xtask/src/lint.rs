@@ -1,7 +1,7 @@
 //! Formatting, lints, and the fence around the core.
 
 use crate::docs;
-use crate::machine::{cargo, has_target};
+use crate::machine::cargo;
 use crate::process::{captured, run as shown};
 use crate::report::{Failure, Report};
 
@@ -27,16 +27,6 @@ pub(crate) fn run(report: &mut Report) {
         });
     }
     report.step("what the core depends on", fence);
-    if has_target(WASM) {
-        report.step("the core for wasm32", || {
-            shown(cargo("check").args(["-p", CORE, "--target", WASM]))
-        });
-    } else {
-        report.note(format!(
-            "the core was NOT compiled for {WASM}: that target is not installed \
-             (rustup target add {WASM})"
-        ));
-    }
     report.step("rustdoc, warnings as errors", docs::rustdoc);
 }
 

@@ -168,12 +168,6 @@ pub(crate) fn host() -> Result<String, Failure> {
         .ok_or_else(|| Failure::new("`rustc -vV` names no host"))
 }
 
-/// Whether the standard library for `target` is installed.
-pub(crate) fn has_target(target: &str) -> bool {
-    captured(Command::new("rustc").args(["--print", "target-libdir", "--target", target]))
-        .is_ok_and(|folder| PathBuf::from(folder.trim()).is_dir())
-}
-
 /// `cargo`, the one that runs this program, in the repository's top folder and as if called from
 /// a shell: what `cargo run` has told this program about itself would make build scripts that look
 /// at such variables run again, and half of the tree be built twice.

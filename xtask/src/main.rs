@@ -184,8 +184,7 @@ Usage: cargo xtask TASK
   smoke     The README's first command, `cargo run --release -- serve --emulator`, and a
             few requests through it.
   lint      Formatting, clippy for each crate by itself with warnings as errors, what the
-            core may depend on, the core for wasm32 (if that target is installed), and
-            the documentation with warnings as errors.
+            core may depend on, and the documentation with warnings as errors.
   costs     What the hot paths cost, counted under valgrind (installed if it is missing): has
             one moved by more than 3 % from crates/costs/budgets.txt? COSTS_WRITE=1 writes the
             new budgets, and docs/COSTS.md.
