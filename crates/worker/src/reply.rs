@@ -2,24 +2,21 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::OnceLock;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use code_assist_core::platform::Broken;
 use code_assist_core::refusal::Refusal;
 use futures_util::future::{Either, select};
-use futures_util::stream::Stream;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http_body::Body;
 use wasm_bindgen::JsValue;
-use wasm_streams::ReadableStream;
 use web_sys::{AbortSignal, Response};
+use worker::js_sys::Uint8Array;
 use worker::js_sys::futures::JsFuture;
-use worker::js_sys::{Error, Function, Promise, Uint8Array};
 
 use crate::edge::Edge;
-use crate::runtime;
+use crate::runtime::{self, Pipe};
 
 /// The answer, unless the client leaves before it begins: then the work is dropped, and with it
 /// what is in flight upstream.
@@ -47,16 +44,14 @@ pub(crate) fn refused(refusal: &Refusal) -> Response {
     runtime::answer(refusal.status().as_u16(), &runtime::headers_to(&headers), &body)
 }
 
-/// A body of known length is handed over as a whole, with its Content-Length: a stream would cost
-/// several calls between the two languages.
+/// A body of known length is handed over as a whole, with its Content-Length; a stream is piped.
 async fn whole_or_stream<B>(edge: &Edge, gone: JsFuture, response: http::Response<B>) -> Response
 where
     B: Body<Data = Bytes, Error = Broken> + 'static,
 {
     let (head, body) = response.into_parts();
-    let is_whole = body.size_hint().exact().is_some();
-    let body = if is_whole {
-        let mut body = pin!(body);
+    let mut body = Box::pin(body);
+    let body = if body.size_hint().exact().is_some() {
         match poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
             Some(Ok(frame)) => {
                 frame.into_data().map_or(JsValue::UNDEFINED, |all| Uint8Array::from(&*all).into())
@@ -64,71 +59,66 @@ where
             Some(Err(_)) | None => JsValue::UNDEFINED,
         }
     } else {
-        ReadableStream::from_stream(Attended::new(edge, gone, body)).into_raw().into()
+        let pipe = runtime::pipe();
+        let readable = pipe.readable();
+        // Waited for, however it ends. When the client leaves, the runtime would else throw away all
+        // that belongs to the request without telling anybody: no log line, and a place that never
+        // comes free.
+        edge.wait_until(async move {
+            let lost = JsFuture::from(pipe.lost());
+            select(pin!(write(body, &pipe)), select(gone, lost)).await;
+        });
+        readable
     };
     runtime::answer(head.status.as_u16(), &runtime::headers_to(&head.headers), &body)
 }
 
-/// A stream whose end is waited for, however it ends. When the client leaves, the runtime would else
-/// throw away all that belongs to the request without telling anybody: no log line, and a place
-/// that never comes free.
-struct Attended<B> {
-    /// `None` when the client has left.
-    body: Option<Pin<Box<B>>>,
-    gone: JsFuture,
-    ended: Option<Function>,
-}
-
-impl<B> Attended<B> {
-    fn new(edge: &Edge, gone: JsFuture, body: B) -> Self {
-        let ended = OnceLock::new();
-        let end = Promise::new(&mut |end, _| {
-            let _ = ended.set(end);
-        });
-        edge.wait_until(async {
-            // It is never rejected.
-            let _ = JsFuture::from(end).await;
-        });
-        Self { body: Some(Box::pin(body)), gone, ended: ended.into_inner() }
-    }
-}
-
-impl<B> Drop for Attended<B> {
-    fn drop(&mut self) {
-        if let Some(ended) = &self.ended {
-            let _ = ended.call0(&JsValue::UNDEFINED);
-        }
-    }
-}
-
-impl<B: Body<Data = Bytes, Error = Broken>> Stream for Attended<B> {
-    type Item = Result<JsValue, JsValue>;
-
-    /// All that is ready goes over in one piece.
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if Pin::new(&mut self.gone).poll(cx).is_ready() {
-            self.body = None;
-        }
-        let mut ready = Bytes::new();
-        while let Some(body) = &mut self.body {
-            match body.as_mut().poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => {
-                    ready = joined(ready, frame.into_data().unwrap_or_default());
-                    if ready.len() >= LARGE {
-                        break;
-                    }
+/// Writes a stream as it comes, as fast as the client takes it.
+async fn write<B: Body<Data = Bytes, Error = Broken>>(mut body: Pin<Box<B>>, pipe: &Pipe) {
+    let mut end = None;
+    loop {
+        match poll_fn(|cx| poll_ready(body.as_mut(), &mut end, cx)).await {
+            Some(Ok(piece)) => {
+                if JsFuture::from(pipe.write(&Uint8Array::from(&*piece))).await.is_err() {
+                    return;
                 }
-                Poll::Ready(Some(Err(broken))) => {
-                    self.body = None;
-                    return Poll::Ready(Some(Err(Error::new(&broken.to_string()).into())));
-                }
-                Poll::Ready(None) => self.body = None,
-                Poll::Pending if ready.is_empty() => return Poll::Pending,
-                Poll::Pending => break,
+            }
+            // Neither is ever rejected.
+            Some(Err(broken)) => {
+                let _ = JsFuture::from(pipe.abort(&broken.to_string())).await;
+                return;
+            }
+            None => {
+                let _ = JsFuture::from(pipe.close()).await;
+                return;
             }
         }
-        Poll::Ready((!ready.is_empty()).then(|| Ok(Uint8Array::from(&*ready).into())))
     }
+}
+
+/// All that is ready, as one piece: each piece that goes over costs several calls. An end that comes
+/// with it is kept for the next time.
+fn poll_ready<B: Body<Data = Bytes, Error = Broken>>(
+    mut body: Pin<&mut B>,
+    end: &mut Option<Result<(), Broken>>,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Bytes, Broken>>> {
+    let mut ready = Bytes::new();
+    while end.is_none() && ready.len() < LARGE {
+        match body.as_mut().poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                ready = joined(ready, frame.into_data().unwrap_or_default());
+            }
+            Poll::Ready(Some(Err(broken))) => *end = Some(Err(broken)),
+            Poll::Ready(None) => *end = Some(Ok(())),
+            Poll::Pending if ready.is_empty() => return Poll::Pending,
+            Poll::Pending => break,
+        }
+    }
+    if !ready.is_empty() {
+        return Poll::Ready(Some(Ok(ready)));
+    }
+    Poll::Ready(end.take().and_then(Result::err).map(Err))
 }
 
 fn joined(first: Bytes, second: Bytes) -> Bytes {

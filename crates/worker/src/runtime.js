@@ -25,6 +25,21 @@ export const largeChunk = async (reader, size) => (await reader.readAtLeast(size
 
 export const answer = (status, headers, body) => new Response(body, { status, headers: pairs(headers) });
 
+// What is written goes to whoever reads, as it comes. `lost` is fulfilled when nobody reads any more:
+// the runtime's own pipe is the only one that tells of it, also when nothing is being written.
+export const pipe = () => {
+  const { readable, writable } = new IdentityTransformStream();
+  const writer = writable.getWriter();
+  const nothing = () => {};
+  return {
+    readable,
+    lost: writer.closed.then(nothing, nothing),
+    write: (chunk) => writer.write(chunk),
+    close: () => writer.close().catch(nothing),
+    abort: (why) => writer.abort(new Error(why)).catch(nothing),
+  };
+};
+
 export const left = (signal) =>
   new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
 

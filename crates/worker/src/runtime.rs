@@ -22,6 +22,8 @@ extern "C" {
     pub(crate) fn answer(status: u16, headers: &str, body: &JsValue) -> Response;
     /// Fulfilled when the client has left.
     pub(crate) fn left(signal: &AbortSignal) -> Promise;
+    /// A body that is written as it comes.
+    pub(crate) fn pipe() -> Pipe;
     /// From the runtime's cryptographic source.
     pub(crate) fn random() -> u64;
     /// `fetch`, which follows no redirect. Fulfilled with a [`Response`] when its head is there.
@@ -37,6 +39,22 @@ extern "C" {
     pub(crate) fn set_alarm(rings: &Closure<dyn Fn()>, milliseconds: i32) -> i32;
     #[wasm_bindgen(js_name = takeBackAlarm)]
     pub(crate) fn take_back_alarm(id: i32);
+    pub(crate) type Pipe;
+    /// For [`answer`].
+    #[wasm_bindgen(method, getter)]
+    pub(crate) fn readable(this: &Pipe) -> JsValue;
+    /// Fulfilled when nobody reads any more.
+    #[wasm_bindgen(method, getter)]
+    pub(crate) fn lost(this: &Pipe) -> Promise;
+    /// Fulfilled when the reader has taken the chunk, rejected when there is none.
+    #[wasm_bindgen(method)]
+    pub(crate) fn write(this: &Pipe, chunk: &Uint8Array) -> Promise;
+    /// Ends the body well.
+    #[wasm_bindgen(method)]
+    pub(crate) fn close(this: &Pipe) -> Promise;
+    /// Breaks it off.
+    #[wasm_bindgen(method)]
+    pub(crate) fn abort(this: &Pipe, why: &str) -> Promise;
     fn listed(headers: &Headers) -> String;
     #[wasm_bindgen(js_name = largeReader)]
     fn large_reader(stream: &ReadableStream) -> JsValue;
