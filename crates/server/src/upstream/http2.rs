@@ -274,7 +274,7 @@ impl Lease {
     /// Sends a request. Dropping the future, or the body, resets the stream.
     pub(super) async fn send(
         mut self,
-        request: Request<Payload>,
+        request: Box<Request<Payload>>,
     ) -> Result<Response<Incoming>, Failed> {
         let (mut head, payload) = request.into_parts();
         head.version = Version::HTTP_2;

@@ -97,7 +97,10 @@ impl Lease {
     }
 
     /// Sends the request.
-    pub(super) async fn send(self, request: Request<Payload>) -> Result<Response<Source>, Failed> {
+    pub(super) async fn send(
+        self,
+        request: Box<Request<Payload>>,
+    ) -> Result<Response<Source>, Failed> {
         match self {
             Self::Http1 { connection, origin, .. } => {
                 let response = connection.send(request, origin).await?;
