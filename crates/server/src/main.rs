@@ -20,12 +20,9 @@ mod upstream;
 
 use std::fmt::Display;
 use std::io::{self, Write};
-use std::num::NonZero;
 use std::process::ExitCode;
-use std::thread;
 
 use code_assist_core::settings::{Layer, Problem, Settings};
-use tokio::runtime::{Builder, Runtime};
 
 use cli::{Invocation, Task};
 use sources::Sources;
@@ -114,11 +111,7 @@ fn listing(layers: &[Layer<'_>]) -> String {
     lines.iter().map(|(line, source)| format!("{line:width$}  # from {source}\n")).collect()
 }
 
-/// On one core everything runs on one thread: nothing has to be handed over between threads.
-fn runtime() -> Result<Runtime, Failure> {
-    let mut builder = match thread::available_parallelism().map_or(1, NonZero::get) {
-        1 => Builder::new_current_thread(),
-        _ => Builder::new_multi_thread(),
-    };
-    builder.enable_all().build().map_err(|error| Failure::Runtime(format!("no runtime: {error}")))
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let built = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    built.map_err(|error| Failure::Runtime(format!("no runtime: {error}")))
 }
