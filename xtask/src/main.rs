@@ -195,7 +195,7 @@ Usage: cargo xtask TASK
             stable Rust. What it finds is kept in fuzz/artifacts, with how to repeat it.
   soak [--minutes N] [--seed S]
             Mixed traffic with faults at random against the real binary for N minutes
-            (default 3): no event may be corrupted, lost, repeated or out of order, and
+            (default 1): no event may be corrupted, lost, repeated or out of order, and
             memory and file descriptors have to stay flat. Prints the seed.
   bench [--rounds N] [--quick] [--proxy FILE]
             Measures the release binary next to nginx and HAProxy (on Debian and Ubuntu, as root,

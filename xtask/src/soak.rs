@@ -17,7 +17,7 @@ pub(crate) struct Plan {
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { minutes: 3.0, seed: None }
+        Self { minutes: 1.0, seed: None }
     }
 }
 

@@ -33,7 +33,7 @@ pub(crate) async fn run(
 
 async fn serve(mut settings: Settings, sources: Sources, emulated: bool) -> io::Result<()> {
     trim::hold_threshold();
-    let (log, _lines) = telemetry::start(&settings.log_level, settings.log_format);
+    let (log, _last_lines) = telemetry::start(&settings.log_level, settings.log_format)?;
     let emulator = if emulated { Some(emulator(&mut settings).await?) } else { None };
     let listener = bind(&settings).await?;
     let address = listener.local_addr()?;

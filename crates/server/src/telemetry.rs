@@ -1,17 +1,19 @@
 //! Where log lines go.
 
 mod line;
+mod lines;
 #[cfg(test)]
 mod tests;
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 
 use code_assist_core::settings::LogFormat;
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt, registry};
+
+pub(crate) use lines::LastLines;
 
 /// The log that runs, for changing its level.
 #[derive(Debug)]
@@ -26,9 +28,10 @@ impl Log {
 }
 
 /// Starts logging to standard output. Lines are written by a thread of its own and, when nobody
-/// reads them, lost rather than waited for. The guard writes out what is left when it is dropped.
-pub(crate) fn start(level: &str, format: LogFormat) -> (Log, WorkerGuard) {
-    let (writer, guard) = NonBlockingBuilder::default().lossy(true).finish(std::io::stdout());
+/// reads them, lost rather than waited for. Those that are left are written when `LastLines` is
+/// dropped.
+pub(crate) fn start(level: &str, format: LogFormat) -> io::Result<(Log, LastLines)> {
+    let (writer, last) = lines::start(io::stdout())?;
     let (filter, handle) = reload::Layer::new(filter(level));
     let lines = fmt::layer().with_writer(writer);
     match format {
@@ -36,11 +39,11 @@ pub(crate) fn start(level: &str, format: LogFormat) -> (Log, WorkerGuard) {
             registry().with(filter).with(lines.event_format(line::JsonLine)).init();
         }
         LogFormat::Pretty => {
-            let colours = std::io::stdout().is_terminal() && !no_colour();
+            let colours = io::stdout().is_terminal() && !no_colour();
             registry().with(filter).with(lines.compact().with_ansi(colours)).init();
         }
     }
-    (Log(handle), guard)
+    Ok((Log(handle), last))
 }
 
 fn filter(level: &str) -> EnvFilter {

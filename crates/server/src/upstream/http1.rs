@@ -53,14 +53,14 @@ impl Connection {
     /// end; without one it is closed then.
     pub(super) async fn send(
         mut self,
-        mut request: Request<Payload>,
+        mut request: Box<Request<Payload>>,
         origin: Option<Arc<Origin>>,
     ) -> Result<Response<Incoming>, Failed> {
         self.address(&mut request);
         if origin.is_none() {
             request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        match self.requests.try_send_request(request).await {
+        match self.requests.try_send_request(*request).await {
             Ok(response) => Ok(response.map(|body| Incoming::new(body, self, origin))),
             Err(mut error) => {
                 let unsent = error.take_message().is_some();

@@ -4,9 +4,10 @@
 //! for each request.
 
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::io;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -17,10 +18,11 @@ use h2::{Ping, PingPong, Reason, RecvStream};
 use http::header::{CONTENT_LENGTH, HOST};
 use http::{HeaderValue, Method, Request, Response, Version};
 use http_body::{Body, Frame, SizeHint};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::pool::{Origin, Rules};
+use super::pool::{Origin, Rules, lock};
 use super::way::Wire;
 use super::{Failed, chain};
 
@@ -82,13 +84,14 @@ pub(super) async fn start(
     origin: Option<Arc<Origin>>,
 ) -> Result<(SendRequest<Bytes>, Arc<Line>, impl Future<Output = ()> + Send), String> {
     let heard = wire.heard();
+    let wire = Arc::new(Mutex::new(wire));
     let (requests, mut connection) = h2::client::Builder::new()
         .initial_max_send_streams(NOT_SETTLED)
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(LARGEST_HEAD)
         .enable_push(false)
-        .handshake(wire)
+        .handshake(Unflushed(Arc::clone(&wire)))
         .await
         .map_err(|error| chain(&error))?;
     let line = Arc::new(Line {
@@ -105,7 +108,7 @@ pub(super) async fn start(
     };
     let driven = Arc::clone(&line);
     let driver = async move {
-        let why = drive(connection, pings, heard, &driven, rules, origin.as_ref()).await;
+        let why = drive(connection, wire, pings, heard, &driven, rules, origin.as_ref()).await;
         driven.ended.store(true, Ordering::Relaxed);
         tracing::debug!("an upstream connection ended: {why}");
         if let Some(origin) = origin {
@@ -117,7 +120,8 @@ pub(super) async fn start(
 
 /// Drives a connection to its end, and says why it ended.
 async fn drive(
-    mut connection: h2::client::Connection<Wire, Bytes>,
+    mut connection: h2::client::Connection<Unflushed, Bytes>,
+    wire: Arc<Mutex<Wire>>,
     mut pings: PingPong,
     heard: Arc<AtomicBool>,
     line: &Arc<Line>,
@@ -126,18 +130,28 @@ async fn drive(
 ) -> String {
     let mut asked = false;
     let mut look = Instant::now() + rules.settings_timeout;
+    let mut others_first = true;
+    let mut drive = |cx: &mut Context<'_>| {
+        // Requests that are ready to be sent right now shall go out with the same write.
+        if std::mem::take(&mut others_first) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        others_first = true;
+        let polled = Pin::new(&mut connection).poll(cx);
+        learn_limit(connection.max_concurrent_send_streams(), line, origin);
+        if let Poll::Ready(ended) = polled {
+            return Poll::Ready(ended.map_or_else(|error| chain(&error), |()| "closed".to_owned()));
+        }
+        match Pin::new(&mut *lock(&wire)).poll_flush(cx) {
+            Poll::Ready(Err(error)) => Poll::Ready(chain(&error)),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+        }
+    };
     loop {
-        let driving = poll_fn(|cx| {
-            let polled = Pin::new(&mut connection).poll(cx);
-            learn_limit(connection.max_concurrent_send_streams(), line, origin);
-            polled
-        });
         tokio::select! {
             biased;
-            ended = driving => return match ended {
-                Ok(()) => "closed".to_owned(),
-                Err(error) => chain(&error),
-            },
+            why = poll_fn(&mut drive) => return why,
             pong = poll_fn(|cx| pings.poll_pong(cx)), if asked => {
                 if let Err(error) = pong {
                     return chain(&error);
@@ -148,7 +162,7 @@ async fn drive(
             () = line.nudge.notified() => {
                 if line.closing.load(Ordering::Relaxed) {
                     // All handles are gone or going: h2 says GOAWAY and closes.
-                    let _ = timeout(FAREWELL, pin!(connection)).await;
+                    let _ = timeout(FAREWELL, poll_fn(&mut drive)).await;
                     return "not needed any more".to_owned();
                 }
                 if !asked && pings.send_ping(Ping::opaque()).is_ok() {
@@ -178,6 +192,51 @@ async fn drive(
                 }
             }
         }
+    }
+}
+
+/// A wire as h2 has it. h2 flushes after every frame; what is written in one go is flushed once,
+/// by whoever drives.
+#[derive(Debug)]
+struct Unflushed(Arc<Mutex<Wire>>);
+
+impl AsyncRead for Unflushed {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut *lock(&self.0)).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Unflushed {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *lock(&self.0)).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *lock(&self.0)).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        lock(&self.0).is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *lock(&self.0)).poll_shutdown(cx)
     }
 }
 
@@ -215,7 +274,7 @@ impl Lease {
     /// Sends a request. Dropping the future, or the body, resets the stream.
     pub(super) async fn send(
         mut self,
-        request: Request<Payload>,
+        request: Box<Request<Payload>>,
     ) -> Result<Response<Incoming>, Failed> {
         let (mut head, payload) = request.into_parts();
         head.version = Version::HTTP_2;

@@ -53,6 +53,8 @@ impl Upstream {
         request: Request<Payload>,
     ) -> Result<Response<Body>, Unreachable> {
         let mut ending = self.ending.clone();
+        // On the heap: it goes through many hands, and each would keep room for it.
+        let request = Box::new(request);
         let response = tokio::select! {
             biased;
             response = self.send_somewhere(request) => response?,
@@ -65,7 +67,7 @@ impl Upstream {
     /// request goes to another one. Whatever may have reached upstream is for the core to decide.
     async fn send_somewhere(
         &self,
-        mut request: Request<Payload>,
+        mut request: Box<Request<Payload>>,
     ) -> Result<Response<Source>, Unreachable> {
         let mut tries = 1;
         loop {

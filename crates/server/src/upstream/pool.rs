@@ -53,7 +53,11 @@ impl Pool {
     /// The right to send one request to where `uri` points. The error says why there is none.
     pub(super) async fn lease(&self, uri: &Uri) -> Result<Lease, String> {
         let origin = self.origin(uri)?;
-        if self.rules.pooling { origin.lease().await } else { origin.dial_for_one().await }
+        match self.rules.pooling {
+            true => origin.lease().await,
+            // On the heap, like every dial: a request that finds a connection stays small.
+            false => Box::pin(origin.dial_for_one()).await,
+        }
     }
 
     fn origin(&self, uri: &Uri) -> Result<Arc<Origin>, String> {
@@ -93,7 +97,10 @@ impl Lease {
     }
 
     /// Sends the request.
-    pub(super) async fn send(self, request: Request<Payload>) -> Result<Response<Source>, Failed> {
+    pub(super) async fn send(
+        self,
+        request: Box<Request<Payload>>,
+    ) -> Result<Response<Source>, Failed> {
         match self {
             Self::Http1 { connection, origin, .. } => {
                 let response = connection.send(request, origin).await?;
@@ -203,7 +210,7 @@ impl Origin {
             // From here on no change is missed.
             changed.as_mut().enable();
             match waiter.ask() {
-                Verdict::Dial => return Arc::clone(&self).dial_http1().await,
+                Verdict::Dial => return Box::pin(Arc::clone(&self).dial_http1()).await,
                 Verdict::Failed(why) => return Err(why),
                 Verdict::Http1(connection) => {
                     let origin = Some(Arc::clone(&self));
@@ -460,7 +467,7 @@ impl Drop for Waiter {
 }
 
 /// A panic elsewhere must not take the lock's data with it: it is plain data, and still good.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use code_assist_core::settings::Settings;
@@ -111,7 +111,7 @@ impl Way {
         let host = to.host().unwrap_or_default();
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         let name = ServerName::try_from(host.to_owned())?;
-        let stream = self.tls.connect(name, stream).await?;
+        let stream = self.tls.connect(name, Gathered::new(stream)).await?;
         let spoken = match stream.get_ref().1.alpn_protocol() {
             Some(b"h2") => Spoken::Http2,
             _ => Spoken::Http1,
@@ -137,7 +137,7 @@ pub(super) struct Wire {
 #[derive(Debug)]
 enum Line {
     Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Gathered>>),
 }
 
 impl Wire {
@@ -210,6 +210,72 @@ impl AsyncWrite for Wire {
     }
 }
 
+/// A TCP connection that is written to when it is flushed, or when there is much to write: TLS by
+/// itself makes a system call of each record.
+#[derive(Debug)]
+struct Gathered {
+    stream: TcpStream,
+    waiting: Vec<u8>,
+    /// How much of `waiting` is on its way already.
+    sent: usize,
+}
+
+impl Gathered {
+    fn new(stream: TcpStream) -> Self {
+        Self { stream, waiting: Vec::new(), sent: 0 }
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.sent < self.waiting.len() {
+            let rest = &self.waiting[self.sent..];
+            match ready!(Pin::new(&mut self.stream).poll_write(cx, rest))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                sent => self.sent += sent,
+            }
+        }
+        self.waiting.clear();
+        self.sent = 0;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncRead for Gathered {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Gathered {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.waiting.len() + buf.len() > MOST_GATHERED {
+            ready!(self.poll_send(cx))?;
+        }
+        if buf.len() > MOST_GATHERED {
+            return Pin::new(&mut self.stream).poll_write(cx, buf);
+        }
+        self.waiting.extend_from_slice(buf);
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_send(cx))?;
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_send(cx))?;
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
 /// Which proxy is for which address.
 fn matcher(settings: &Settings) -> Matcher {
     let mut builder = Matcher::builder();
@@ -260,3 +326,6 @@ fn system_roots() -> RootCertStore {
     }
     roots
 }
+
+/// A full TLS record is larger, and goes out by itself.
+const MOST_GATHERED: usize = 16 * 1024;
