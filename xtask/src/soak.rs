@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn minutes_and_seed_are_read_and_nonsense_is_told() {
-        assert_eq!(parse("").unwrap().minutes, 3.0);
+        assert_eq!(parse("").unwrap().minutes, 1.0);
         let plan = Plan { minutes: 0.2, seed: Some(7) };
         assert_eq!(parse("--minutes 0.2 --seed 7"), Ok(plan));
         assert_eq!(parse("--minutes soon"), Err("`soon` is no number of minutes".to_owned()));
