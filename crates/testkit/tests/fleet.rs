@@ -233,6 +233,33 @@ fn a_quota_that_one_process_found_used_up_is_known_to_all() {
     assert_eq!(script.received(":generateContent").len(), 1);
 }
 
+#[test]
+fn a_running_process_learns_of_the_refresh_token_that_another_one_was_given() {
+    let mut serial = 0;
+    let script = Script::new(google_but(move |request| {
+        if !request.is("/token") {
+            return None;
+        }
+        // Google takes the newest refresh token and no other.
+        if !request.body.contains(&format!("refresh_token=r{serial}&")) {
+            return Some(Reply::status(400, r#"{"error":"invalid_grant"}"#));
+        }
+        serial += 1;
+        Some(Reply::ok(format!(
+            r#"{{"access_token":"t{serial}","expires_in":3599,"refresh_token":"r{serial}"}}"#
+        )))
+    }));
+    script.write_login(login("dead", "r0", -10));
+    let fleet = Fleet::of(2, &script);
+    for turn in 0..6 {
+        let answer = fleet.ask_of(turn % 2, HELLO);
+        assert_eq!(answer.status, 200, "{turn}: {}", answer.text());
+        script.pass(Duration::from_secs(3700));
+    }
+    let sent = script.received(":generateContent");
+    assert_eq!(sent.last().unwrap().headers["authorization"].as_bytes(), b"Bearer t6");
+}
+
 /// Processes with their proxies.
 struct Fleet(Vec<(Script, Proxy)>);
 

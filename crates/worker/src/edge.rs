@@ -13,6 +13,7 @@ use code_assist_core::platform::{
 };
 use code_assist_core::policy::line::Ticket;
 use code_assist_core::proxy::Chore;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use http::{Request, Response, StatusCode};
 use http_body::Frame;
 use wasm_bindgen::{JsCast, JsValue};
@@ -117,8 +118,16 @@ impl Platform for Edge {
         let answer = runtime::send(&url, head.method.as_str(), &headers, &body, &signal);
         let answer = JsFuture::from(answer).await.map_err(|why| unreachable(&why))?;
         let answer: web_sys::Response = answer.unchecked_into();
-        let headers = runtime::headers_from(&answer.headers());
-        let chunks = Chunks::of_response(&answer, &headers);
+        let mut headers = runtime::headers_from(&answer.headers());
+        // The runtime has asked for a packed answer on its own account, and unpacks what it reads.
+        let is_packed = headers
+            .get(CONTENT_ENCODING)
+            .is_some_and(|it| UNPACKED.iter().any(|known| it == known));
+        if is_packed {
+            headers.remove(CONTENT_ENCODING);
+            headers.remove(CONTENT_LENGTH);
+        }
+        let chunks = Chunks::of(&answer, answer.body(), &headers);
         let mut response = Response::new(Incoming { chunks, exchange });
         *response.status_mut() = StatusCode::from_u16(answer.status())
             .map_err(|why| Unreachable::Disconnected(why.to_string()))?;
@@ -239,5 +248,8 @@ impl Drop for Place {
 }
 
 const LOOK_FOR_A_PLACE: Duration = Duration::from_millis(5);
+
+/// What the runtime unpacks (its compatibility flag `brotli_content_encoding` is on since 2024).
+const UNPACKED: [&str; 2] = ["br", "gzip"];
 
 const BROKEN: [&str; 2] = ["Network connection lost", "disconnected"];

@@ -58,7 +58,7 @@ async fn scheduled(_event: ScheduledEvent, env: Env, context: ScheduleContext) {
 /// The runtime's request as the core has it.
 fn asked(request: &web_sys::Request) -> Result<Request<Chunks>, Refusal> {
     let headers = runtime::headers_from(&request.headers());
-    let mut asked = Request::new(Chunks::of_request(request, &headers));
+    let mut asked = Request::new(Chunks::of(request, request.body(), &headers));
     let unreadable = || Refusal::NotFound { what: "this path".to_owned() };
     *asked.method_mut() = request.method().parse().map_err(|_| unreadable())?;
     *asked.uri_mut() = request.url().parse().map_err(|_| unreadable())?;

@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 use code_assist_core::platform::Broken;
 use code_assist_core::refusal::Refusal;
 use futures_util::future::{Either, select};
+use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http_body::Body;
 use wasm_bindgen::JsValue;
@@ -51,7 +52,9 @@ where
 {
     let (head, body) = response.into_parts();
     let mut body = Box::pin(body);
-    let body = if body.size_hint().exact().is_some() {
+    let body = if BODILESS.contains(&head.status) {
+        JsValue::UNDEFINED
+    } else if body.size_hint().exact().is_some() {
         match poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
             Some(Ok(frame)) => {
                 frame.into_data().map_or(JsValue::UNDEFINED, |all| Uint8Array::from(&*all).into())
@@ -132,6 +135,10 @@ fn joined(first: Bytes, second: Bytes) -> Bytes {
 
 /// Enough for one piece.
 const LARGE: usize = 1 << 16;
+
+/// These have no body, whatever upstream may send (Fetch Standard, "null body status").
+const BODILESS: [StatusCode; 3] =
+    [StatusCode::NO_CONTENT, StatusCode::RESET_CONTENT, StatusCode::NOT_MODIFIED];
 
 /// nginx's number for it; nobody sees it.
 const CLIENT_GONE: u16 = 499;

@@ -18,11 +18,6 @@ export const send = (url, method, headers, body, signal) =>
 
 export const whole = async (source) => new Uint8Array(await source.arrayBuffer());
 
-export const largeReader = (stream) => stream.getReader({ mode: "byob" });
-
-// With workerd's own `readAtLeast` all of a smaller body comes with the first read.
-export const largeChunk = async (reader, size) => (await reader.readAtLeast(size, new Uint8Array(size))).value;
-
 export const answer = (status, headers, body) => new Response(body, { status, headers: pairs(headers) });
 
 // What is written goes to whoever reads, as it comes. `lost` is fulfilled when nobody reads any more:

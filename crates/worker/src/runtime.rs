@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::Frame;
 use wasm_bindgen::closure::Closure;
@@ -56,11 +56,6 @@ extern "C" {
     #[wasm_bindgen(method)]
     pub(crate) fn abort(this: &Pipe, why: &str) -> Promise;
     fn listed(headers: &Headers) -> String;
-    #[wasm_bindgen(js_name = largeReader)]
-    fn large_reader(stream: &ReadableStream) -> JsValue;
-    /// Fulfilled with so many bytes, less at the end, and `undefined` or none after it.
-    #[wasm_bindgen(js_name = largeChunk)]
-    fn large_chunk(reader: &JsValue, size: u32) -> Promise;
     /// Fulfilled with all of a request's or a response's body, as a [`Uint8Array`].
     fn whole(source: &JsValue) -> Promise;
 }
@@ -106,8 +101,8 @@ pub(crate) fn headers_to(map: &HeaderMap) -> String {
     text
 }
 
-/// A body that the runtime reads: a small one of known length in one go; events as they come; all
-/// else in large chunks. Each read costs as much as the rest of a small request's work.
+/// A body that the runtime reads: a small one of known length in one go, which is much cheaper, any
+/// other chunk by chunk.
 ///
 /// A reader is never given back: that would have the runtime write out an error with its stack, for
 /// nobody.
@@ -115,35 +110,26 @@ pub(crate) fn headers_to(map: &HeaderMap) -> String {
 pub(crate) enum Chunks {
     AsTheyCome { reader: ReadableStreamDefaultReader, awaited: Option<JsFuture> },
     Ended,
-    Large { reader: JsValue, awaited: Option<JsFuture> },
     Whole { source: JsValue, awaited: Option<JsFuture> },
 }
 
 impl Chunks {
-    /// The body of a request, whose client may be slow, and a slow one is to be noticed.
-    pub(crate) fn of_request(request: &web_sys::Request, headers: &HeaderMap) -> Self {
-        match request.body() {
+    /// The body of a request or response (`source`) with these headers.
+    pub(crate) fn of(
+        source: &impl AsRef<JsValue>,
+        stream: Option<ReadableStream>,
+        headers: &HeaderMap,
+    ) -> Self {
+        match stream {
             None => Self::Ended,
-            Some(_) if is_small(headers) => Self::Whole { source: request.into(), awaited: None },
-            Some(stream) => Self::as_they_come(&stream),
-        }
-    }
-
-    /// The body of a response.
-    pub(crate) fn of_response(response: &Response, headers: &HeaderMap) -> Self {
-        let kind = headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
-        match response.body() {
-            None => Self::Ended,
-            Some(_) if is_small(headers) => Self::Whole { source: response.into(), awaited: None },
-            Some(stream) if kind.starts_with(b"application/json") => {
-                Self::Large { reader: large_reader(&stream), awaited: None }
+            Some(_) if is_small(headers) => {
+                Self::Whole { source: source.as_ref().clone(), awaited: None }
             }
-            Some(stream) => Self::as_they_come(&stream),
+            Some(stream) => {
+                let reader = stream.get_reader().unchecked_into();
+                Self::AsTheyCome { reader, awaited: None }
+            }
         }
-    }
-
-    fn as_they_come(stream: &ReadableStream) -> Self {
-        Self::AsTheyCome { reader: stream.get_reader().unchecked_into(), awaited: None }
     }
 
     /// True when there is nothing to wait for any more.
@@ -165,13 +151,6 @@ impl http_body::Body for Chunks {
             Self::AsTheyCome { reader, awaited } => {
                 let result = ready!(read(awaited, || reader.read(), cx));
                 (result.map(|result| result.unchecked_into::<ReadResult>().value()), false)
-            }
-            Self::Large { reader, awaited } => {
-                let result = ready!(read(awaited, || large_chunk(reader, LARGE), cx));
-                let chunk = result.map(|chunk| chunk.dyn_into::<Uint8Array>().ok());
-                let is_last = |chunk: &Uint8Array| chunk.length() < LARGE;
-                let last = chunk.as_ref().is_ok_and(|chunk| chunk.as_ref().is_none_or(is_last));
-                (chunk, last)
             }
             Self::Whole { source, awaited } => {
                 let result = ready!(read(awaited, || whole(source), cx));
@@ -219,5 +198,3 @@ extern "C" {
 
 /// Short enough to arrive within any patience.
 const SMALL: u64 = 64 * 1024;
-
-const LARGE: u32 = 64 * 1024;

@@ -4,6 +4,8 @@
 //! Both bindings are optional. Without KV the proxy keeps what it knows in its isolate, and says so
 //! in its health; without the register, isolates take turns over KV as well as that can be done.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -75,28 +77,44 @@ impl Store {
         let turn = format!("{key}:turn");
         let until = kv.get(&turn).text().await.ok().flatten();
         let until = until.and_then(|until| until.parse().ok()).map(Millis);
-        if until.is_some_and(|until| clock < until) {
+        if until.is_some_and(|until| clock < until && !is_over(key, until)) {
             return Claim::Held;
         }
-        // KV takes one write a second for a key: the turn is not taken back, it ends by itself.
-        let until = (clock + how_long).0.to_string();
-        if let Ok(put) = kv.put(&turn, until) {
+        let until = clock + how_long;
+        if let Ok(put) = kv.put(&turn, until.0.to_string()) {
             let _ = put.expiration_ttl(SHORTEST_TTL).execute().await;
         }
-        Claim::Granted(Fence(clock.0))
+        Claim::Granted(Fence(until.0))
     }
 
+    /// KV takes one write a second for a key, so a turn over KV is not taken back: only this isolate
+    /// knows that its own is over, and need not wait for it.
     pub(crate) async fn release(&self, key: &str, fence: Fence) {
-        if let Some(register) = &self.register
-            && let Err(why) = register.release(key, fence).await
-        {
-            tracing::warn!(key, "a turn ends later than it could: {why}");
+        match &self.register {
+            Some(register) => {
+                if let Err(why) = register.release(key, fence).await {
+                    tracing::warn!(key, "a turn ends later than it could: {why}");
+                }
+            }
+            None => {
+                over().insert(key.to_owned(), Millis(fence.0));
+            }
         }
     }
 
     pub(crate) fn connected(&self) -> bool {
         self.kv.is_some()
     }
+}
+
+/// Until when this isolate's last turns over KV would have lasted.
+fn over() -> MutexGuard<'static, BTreeMap<String, Millis>> {
+    static OVER: Mutex<BTreeMap<String, Millis>> = Mutex::new(BTreeMap::new());
+    OVER.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn is_over(key: &str, until: Millis) -> bool {
+    over().get(key) == Some(&until)
 }
 
 fn failed(error: &KvError) -> StoreError {

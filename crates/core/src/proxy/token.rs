@@ -258,7 +258,12 @@ impl Proxy {
         credential: &Credential,
         fence: Option<Fence>,
     ) -> Outcome {
-        let refreshed = self.refresh(platform, &credential.login).await;
+        let mut refreshed = self.refresh(platform, &credential.login).await;
+        if let Err(NotRefreshed::Rejected(_)) = &refreshed
+            && let Some(login) = self.rotated_elsewhere(platform, credential).await
+        {
+            refreshed = self.refresh(platform, &login).await;
+        }
         if refreshed.is_err() {
             self.report.refresh_failed();
         }
@@ -274,6 +279,27 @@ impl Proxy {
                 Outcome::Rejected(Refusal::CredentialsRejected { why })
             }
         }
+    }
+
+    /// The login with the refresh token that another process has got for it meanwhile, if there is
+    /// one in the store that has not been tried. From now on it is this process's too.
+    async fn rotated_elsewhere<P: Platform>(
+        &self,
+        platform: &P,
+        credential: &Credential,
+    ) -> Option<Login> {
+        let marker = &credential.version.marker;
+        let login = credential.login.clone().rotated(self.stored_rotation(platform, marker).await?);
+        if login.marker() == credential.login.marker() {
+            return None;
+        }
+        let mut source = lock(&self.login);
+        if source.version.marker == *marker {
+            source.login = Some(login.clone());
+            // The store's is the newer one: what was kept here in its place is dead.
+            source.rotated = None;
+        }
+        Some(login)
     }
 
     /// A token that need not be asked for: the best of those that came with the credential and from

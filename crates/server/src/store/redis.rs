@@ -102,15 +102,11 @@ impl RedisStore {
             .await;
         match loaded {
             Ok((value, _)) if is_passing(key) => value.map(Bytes::from),
+            // It has expired between the two questions.
+            Ok((Some(_), NO_SUCH_KEY)) | Ok((None, _)) => near.read(key, None),
             Ok((Some(value), left)) => {
-                let value = Bytes::from(value);
                 let ttl = u64::try_from(left).ok().map(Duration::from_millis);
-                near.seen(key, value.clone(), ttl);
-                Some(value)
-            }
-            Ok((None, _)) => {
-                near.gone(key);
-                None
+                near.read(key, Some((Bytes::from(value), ttl)))
             }
             Err(_) => near.load(key),
         }
@@ -144,7 +140,7 @@ impl RedisStore {
             Ok(true) => near.seen(key, value, Some(ttl)),
             // Somebody has written since this turn was over: what is here counts no more.
             Ok(false) => near.gone(key),
-            Err(_) => near.owed(key, value, ttl),
+            Err(_) => near.owed(key, value, ttl, fence),
         }
         Ok(())
     }
@@ -203,7 +199,7 @@ impl RedisStore {
                     continue; // It has expired since.
                 };
                 let key = String::from_utf8_lossy(&key[names.entry("").len()..]).into_owned();
-                if is_passing(&key) {
+                if is_passing(&key) || *left == NO_SUCH_KEY {
                     continue;
                 }
                 let left = u64::try_from(*left).ok();
@@ -295,6 +291,9 @@ fn is_passing(key: &str) -> bool {
 
 /// A larger one would hold up the turns and counts that share its connection.
 const LARGEST_ANSWER: usize = 1 << 20;
+
+/// What PTTL says of a key that is gone.
+const NO_SUCH_KEY: i64 = -2;
 
 /// Keys in one command.
 const CHUNK: usize = 500;

@@ -98,11 +98,6 @@ faults! {
                 "502 `UPSTREAM_MALFORMED`, not an empty 200", "1 try";
             web_page_502: "502 with a load balancer's web page",
                 "502 in Google's form", "3 tries";
-            gzip_whole: "a gzip answer though `identity` was asked for",
-                "502 `UPSTREAM_MALFORMED` naming gzip", "1 try";
-            gzip_stream: "a gzip stream though `identity` was asked for",
-                "502 `UPSTREAM_MALFORMED` naming gzip, not an empty 200", "1 try";
-            gzip_truncated: "half a gzip answer", "502 `UPSTREAM_MALFORMED` naming gzip", "1 try";
             empty_answer: "200 with no body", "502 `UPSTREAM_MALFORMED`", "1 try";
             answer_without_response: "200 with JSON that has no `response`",
                 "502 `UPSTREAM_MALFORMED`", "1 try";

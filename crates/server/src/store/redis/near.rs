@@ -43,10 +43,34 @@ impl Near {
         self.put(key, Fact { value, expires_at, owed: None });
     }
 
-    /// The server could not be told.
-    pub(super) fn owed(&self, key: &str, value: Bytes, ttl: Duration) {
+    /// The server has this, or nothing, by what it has just said: what it is still owed is newer.
+    pub(super) fn read(
+        &self,
+        key: &str,
+        found: Option<(Bytes, Option<Duration>)>,
+    ) -> Option<Bytes> {
         let now = self.clock.now();
-        let fence = Fence(now.0.saturating_mul(1000));
+        let owed =
+            self.lock().get(key).filter(|fact| fact.lives(now) && fact.owed.is_some()).cloned();
+        if let Some(owed) = owed {
+            return Some(owed.value);
+        }
+        match found {
+            Some((value, ttl)) => {
+                self.seen(key, value.clone(), ttl);
+                Some(value)
+            }
+            None => {
+                self.gone(key);
+                None
+            }
+        }
+    }
+
+    /// The server could not be told. Without a turn the time of the write is its fence.
+    pub(super) fn owed(&self, key: &str, value: Bytes, ttl: Duration, fence: Option<Fence>) {
+        let now = self.clock.now();
+        let fence = fence.unwrap_or(Fence(now.0.saturating_mul(1000)));
         self.put(key, Fact { value, expires_at: Some(now + ttl), owed: Some(fence) });
     }
 
