@@ -370,7 +370,11 @@ impl Platform for Script {
     }
 
     async fn place(&self) -> ScriptPlace {
-        let ticket = self.world().line.join();
+        let ticket = {
+            let mut world = self.world();
+            let now = world.now;
+            world.line.join(now)
+        };
         let place = ScriptPlace { script: self.clone(), ticket };
         std::future::poll_fn(|_| {
             let at_work = self.world().line.has_place(ticket);

@@ -96,7 +96,7 @@ impl Platform for Edge {
 
     /// One request may not wake another, so each looks for itself.
     async fn place(&self) -> Place {
-        let place = Place(isolate::line().join());
+        let place = Place(isolate::line().join(self.now()));
         while !isolate::line().has_place(place.0) {
             self.timer(LOOK_FOR_A_PLACE).await;
         }

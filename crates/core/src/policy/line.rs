@@ -1,12 +1,16 @@
 //! The line for a place at work: who comes first is served first.
 
+use std::time::Duration;
+
+use crate::platform::Moment;
+
 /// So many at work, and the others behind them in the order they came.
 #[derive(Debug)]
 pub struct Line {
     places: usize,
     last: u64,
-    /// Those at work in front, then those who wait.
-    line: Vec<Ticket>,
+    /// Those at work in front, then those who wait, with the time at which each came.
+    line: Vec<(Ticket, Moment)>,
 }
 
 /// A number in the line.
@@ -24,22 +28,24 @@ impl Line {
         self.places = places;
     }
 
-    /// The number of whoever comes last.
-    pub fn join(&mut self) -> Ticket {
+    /// The number of whoever comes last. Those who came very long ago will not leave any more: a
+    /// Worker's runtime throws work away without telling anybody.
+    pub fn join(&mut self, now: Moment) -> Ticket {
+        self.line.retain(|(_, came)| now.since(*came) < LONGEST);
         self.last += 1;
         let ticket = Ticket(self.last);
-        self.line.push(ticket);
+        self.line.push((ticket, now));
         ticket
     }
 
     /// True once it is this one's turn.
     pub fn has_place(&self, ticket: Ticket) -> bool {
-        self.line.iter().take(self.places).any(|at_work| *at_work == ticket)
+        self.line.iter().take(self.places).any(|(at_work, _)| *at_work == ticket)
     }
 
     /// Gives up a place, or the wait for one.
     pub fn leave(&mut self, ticket: Ticket) {
-        self.line.retain(|other| *other != ticket);
+        self.line.retain(|(other, _)| *other != ticket);
     }
 
     /// How many are at work or wait.
@@ -53,6 +59,9 @@ impl Line {
     }
 }
 
+/// Longer than any answer takes.
+const LONGEST: Duration = Duration::from_secs(3600);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,11 +69,19 @@ mod tests {
     #[test]
     fn places_are_given_in_the_order_of_coming() {
         let mut line = Line::new(2);
-        let [first, second, third, fourth] = [(); 4].map(|()| line.join());
+        let [first, second, third, fourth] = [(); 4].map(|()| line.join(Moment(0)));
         assert!(line.has_place(first) && line.has_place(second) && !line.has_place(third));
         line.leave(third);
         line.leave(first);
         assert!(line.has_place(second) && line.has_place(fourth));
         assert_eq!(line.len(), 2);
+    }
+
+    #[test]
+    fn a_place_that_nobody_gave_back_is_free_again_after_an_hour() {
+        let mut line = Line::new(1);
+        line.join(Moment(0));
+        let next = line.join(Moment(0) + LONGEST);
+        assert!(line.has_place(next));
     }
 }

@@ -1,5 +1,6 @@
 //! Access tokens in a request's life, and how the next one is got (`spec.md` 8).
 
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,7 +15,7 @@ use crate::oauth::{
 use crate::platform::{Fence, LoginFile, Millis, Platform};
 use crate::policy::lease::Lease;
 use crate::policy::token::{Bearer, Outcome, Verdict};
-use crate::refusal::Refusal;
+use crate::refusal::{Awaited, Refusal};
 use crate::report::Ledger;
 
 /// Where access tokens come from: the credential in use, and what was last made of it.
@@ -380,12 +381,18 @@ impl Proxy {
         };
         // A token lives from when it is issued, which may be any time from now on.
         let clock = platform.clock();
-        let response =
-            attempt::send_within(platform, request, TOKEN_TIMEOUT).await.map_err(unreachable)?;
-        let status = response.status();
-        let text = attempt::whole(platform, response.into_body(), OAUTH_LIMIT, TOKEN_TIMEOUT)
-            .await
-            .map_err(unreachable)?;
+        let asked = pin!(async {
+            let response = attempt::send_within(platform, request, TOKEN_TIMEOUT).await?;
+            let status = response.status();
+            let body = response.into_body();
+            let text = attempt::whole(platform, body, OAUTH_LIMIT, TOKEN_TIMEOUT).await?;
+            Ok((status, text))
+        });
+        // Head and body together, so that a turn outlasts them.
+        let late =
+            || Err(Refusal::UpstreamTimeout { awaited: Awaited::NextChunk, after: TOKEN_TIMEOUT });
+        let answered = attempt::within(platform, TOKEN_TIMEOUT, asked).await;
+        let (status, text) = answered.unwrap_or_else(late).map_err(unreachable)?;
         oauth::read_refresh(status, &text, clock)
     }
 
