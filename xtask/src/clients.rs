@@ -32,7 +32,12 @@ pub(crate) fn run(report: &mut Report) {
         .collect();
     let built = report.step("build of the binaries", || {
         // Without `-p`: the crates that `cargo test` has built serve again.
-        process::run(cargo("build").args(["--bins"]))
+        process::run(cargo("build").args([
+            "--bin",
+            "code-assist-proxy",
+            "--bin",
+            "code-assist-emulator",
+        ]))
     });
     if built.is_none() {
         return;
