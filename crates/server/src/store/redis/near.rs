@@ -70,7 +70,7 @@ impl Near {
     /// The server could not be told. Without a turn the time of the write is its fence.
     pub(super) fn owed(&self, key: &str, value: Bytes, ttl: Duration, fence: Option<Fence>) {
         let now = self.clock.now();
-        let fence = fence.unwrap_or(Fence(now.0.saturating_mul(1000)));
+        let fence = fence.unwrap_or_else(|| Fence(now.0.saturating_mul(1000)));
         self.put(key, Fact { value, expires_at: Some(now + ttl), owed: Some(fence) });
     }
 
