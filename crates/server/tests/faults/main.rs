@@ -115,7 +115,16 @@ faults! {
                 "what came before, then `UPSTREAM_MALFORMED`", "1 try, closed by the proxy";
             event_is_no_json: "an event that is no JSON", "what came before, then `UPSTREAM_MALFORMED`", "1 try";
         }
-        native {}
+        native {
+            gzip_whole: "a gzip answer though `identity` was asked for",
+                "502 `UPSTREAM_MALFORMED` naming gzip", "1 try",
+                because "the runtime unpacks answers";
+            gzip_stream: "a gzip stream though `identity` was asked for",
+                "502 `UPSTREAM_MALFORMED` naming gzip, not an empty 200", "1 try",
+                because "the runtime unpacks answers";
+            gzip_truncated: "half a gzip answer", "502 `UPSTREAM_MALFORMED` naming gzip", "1 try",
+                because "the runtime unpacks answers";
+        }
     }
     "Trying again and leaving alone" in tries {
         both {
