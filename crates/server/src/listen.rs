@@ -120,9 +120,10 @@ struct Server {
 async fn accept(listener: &TcpListener, places: &Arc<Semaphore>, server: &Arc<Server>) {
     let Ok(place) = Arc::clone(places).acquire_owned().await else { return };
     match listener.accept().await {
-        Ok((stream, _)) => {
+        Ok((stream, address)) => {
             let phase = server.phase.subscribe();
-            tokio::spawn(Arc::clone(server).converse(stream, phase, place));
+            let peer = Peer(address.ip());
+            tokio::spawn(Arc::clone(server).converse(stream, peer, phase, place));
         }
         Err(error) => {
             // Out of file descriptors, as a rule: turning at full speed would not bring any back.
@@ -137,11 +138,11 @@ impl Server {
     async fn converse(
         self: Arc<Self>,
         stream: TcpStream,
+        peer: Peer,
         mut phase: watch::Receiver<Phase>,
         _place: OwnedSemaphorePermit,
     ) {
         let _ = stream.set_nodelay(true);
-        let Ok(peer) = stream.peer_addr().map(|address| Peer(address.ip())) else { return };
         let sniffed = tokio::select! {
             sniffed = timeout(HEAD_TIMEOUT, Wire::sniff(stream)) => sniffed,
             _ = phase.wait_for(|phase| *phase == Phase::Finishing) => return,

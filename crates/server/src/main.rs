@@ -97,7 +97,10 @@ fn run(invocation: Invocation) -> Result<(), Failure> {
         Task::Check(_) | Task::Completions { .. } | Task::Config => Ok(()),
         Task::Kv(kv) => runtime()?.block_on(kv::run(kv.task, &settings)),
         Task::Models => runtime()?.block_on(models::run(settings)),
-        Task::Serve(serve) => runtime()?.block_on(serve::run(settings, sources, serve.emulator)),
+        Task::Serve(serve) => {
+            let served = serve::run(settings, sources, serve.emulator);
+            runtime()?.block_on(among_workers(served))
+        }
     }
 }
 
@@ -109,6 +112,17 @@ fn listing(layers: &[Layer<'_>]) -> String {
     let width = lines.iter().map(|(line, _)| line.len()).filter(|width| *width <= 60).max();
     let width = width.unwrap_or(0);
     lines.iter().map(|(line, source)| format!("{line:width$}  # from {source}\n")).collect()
+}
+
+/// Runs it in a task. What `block_on` itself runs has a thread of its own, which would be woken for
+/// each connection only to wake a worker for it.
+async fn among_workers(
+    work: impl Future<Output = Result<(), Failure>> + Send + 'static,
+) -> Result<(), Failure> {
+    match tokio::spawn(work).await {
+        Ok(done) => done,
+        Err(broken) => std::panic::resume_unwind(broken.into_panic()),
+    }
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {

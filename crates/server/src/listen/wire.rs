@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -22,9 +23,7 @@ pub(super) enum Spoken {
 pub(super) struct Wire {
     stream: TcpStream,
     /// What was looked at and not yet read.
-    first: [u8; PREFACE.len()],
-    next: usize,
-    end: usize,
+    first: Bytes,
     writing: Arc<Writing>,
 }
 
@@ -32,23 +31,23 @@ impl Wire {
     /// Reads until it is clear what the client speaks. None if it is TLS, or gone: live-API clients
     /// try TLS on any port, and answering them in plain text helps nobody.
     pub(super) async fn sniff(mut stream: TcpStream) -> Option<(Self, Spoken)> {
-        let mut first = [0; PREFACE.len()];
-        let mut end = 0;
+        // Nothing is kept for a connection that does not say anything.
+        stream.readable().await.ok()?;
+        let mut first = BytesMut::with_capacity(FIRST);
         let spoken = loop {
-            let read = stream.read(&mut first[end..]).await.ok().filter(|read| *read > 0)?;
-            end += read;
-            if first[0] == TLS_HANDSHAKE {
+            stream.read_buf(&mut first).await.ok().filter(|read| *read > 0)?;
+            if first.first() == Some(&TLS_HANDSHAKE) {
                 return None;
             }
-            if first[..end] != PREFACE[..end] {
+            let seen = first.len().min(PREFACE.len());
+            if first[..seen] != PREFACE[..seen] {
                 break Spoken::Http1;
             }
-            if end == PREFACE.len() {
+            if seen == PREFACE.len() {
                 break Spoken::Http2;
             }
         };
-        let writing = Arc::default();
-        Some((Self { stream, first, next: 0, end, writing }, spoken))
+        Some((Self { stream, first: first.freeze(), writing: Arc::default() }, spoken))
     }
 
     /// Tells for how long nothing could be written.
@@ -97,11 +96,13 @@ impl AsyncRead for Wire {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.next < self.end {
-            let left = &self.first[self.next..self.end];
-            let taken = left.len().min(buf.remaining());
-            buf.put_slice(&left[..taken]);
-            self.next += taken;
+        if !self.first.is_empty() {
+            let taken = self.first.len().min(buf.remaining());
+            buf.put_slice(&self.first.split_to(taken));
+            if self.first.is_empty() {
+                // The memory goes with it.
+                self.first = Bytes::new();
+            }
             return Poll::Ready(Ok(()));
         }
         Pin::new(&mut self.stream).poll_read(cx, buf)
@@ -142,6 +143,10 @@ impl AsyncWrite for Wire {
 
 /// How every HTTP/2 connection begins (RFC 9113 3.4).
 pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How much is looked at: as a rule a request's head and, of a small one, all of its body, so that it is
+/// read with one system call.
+const FIRST: usize = 2048;
 
 /// The first byte of a TLS ClientHello's record.
 const TLS_HANDSHAKE: u8 = 0x16;
