@@ -50,6 +50,11 @@ impl Native {
         (Self { parts: Arc::new(parts) }, left_behind)
     }
 
+    /// Upstream, to be got ready.
+    pub(crate) fn upstream(&self) -> &Upstream {
+        &self.parts.upstream
+    }
+
     /// The store, for the start-up lines.
     pub(crate) fn store(&self) -> &Store {
         &self.parts.store

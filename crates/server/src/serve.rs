@@ -45,6 +45,8 @@ async fn serve(mut settings: Settings, sources: Sources, emulated: bool) -> io::
     let patience = Patience { grace: settings.shutdown_grace, stall: settings.stream_idle_timeout };
     let told = settings.clone();
     let Parts { proxy, native } = Parts::assemble(settings, store, ended)?;
+    let (upstream, endpoint) = (native.upstream().clone(), told.endpoints.first().cloned());
+    tokio::spawn(async move { upstream.warm(&endpoint.unwrap_or_default()).await });
     introduce(&told, &native, address, emulator.as_ref()).await;
 
     let (tended_proxy, tended_native) = (Arc::clone(&proxy), native.clone());

@@ -132,6 +132,18 @@ async fn an_upstream_whose_certificate_is_not_trusted_is_unreachable() {
     assert!(told.starts_with("HTTP/1.1 503") && told.contains("certificate"), "{told}");
 }
 
+#[tokio::test]
+async fn upstream_is_connected_to_before_the_first_request() {
+    let upstream = Upstream::start(100).await;
+    let proxy = Running::start(&upstream, &[]).await;
+    upstream.until(|| upstream.open() == 1).await;
+    upstream.finish.send_replace(true);
+    let mut client = TcpStream::connect(proxy.address).await.unwrap();
+    client.write_all(STREAM.as_bytes()).await.unwrap();
+    said(&mut client, "the end").await;
+    assert_eq!(upstream.opened(), 1);
+}
+
 /// Reads until this has been said.
 async fn said(client: &mut TcpStream, text: &str) -> String {
     let mut heard = String::new();

@@ -19,7 +19,8 @@ use bytes::Bytes;
 use code_assist_core::payload::Payload;
 use code_assist_core::platform::{Broken, Unreachable};
 use code_assist_core::settings::Settings;
-use http::{Request, Response};
+use http::uri::Scheme;
+use http::{Request, Response, Uri};
 use http_body::{Frame, SizeHint};
 use tokio::sync::watch;
 
@@ -61,6 +62,17 @@ impl Upstream {
             _ = ending.wait_for(|ending| *ending) => return Err(Unreachable::ShuttingDown),
         };
         Ok(response.map(|source| Body { source, ending: Ending::Quiet(self.ending.clone()) }))
+    }
+
+    /// Opens a connection to an endpoint with TLS, whose handshake the first request would wait for.
+    /// Nobody has to know of a failure: that request will meet it again, and tell.
+    pub(crate) async fn warm(&self, endpoint: &str) {
+        let Ok(endpoint) = endpoint.parse::<Uri>() else { return };
+        if endpoint.scheme() == Some(&Scheme::HTTPS)
+            && let Err(why) = self.pool.warm(&endpoint).await
+        {
+            tracing::debug!("no connection ahead of the first request: {why}");
+        }
     }
 
     /// A connection that turns out to be dead before it took the request does not count: the

@@ -60,6 +60,18 @@ impl Pool {
         }
     }
 
+    /// Opens a connection to where `uri` points, for a request that has yet to come. The error says
+    /// why there is none.
+    pub(super) async fn warm(&self, uri: &Uri) -> Result<(), String> {
+        if !self.rules.pooling {
+            return Ok(());
+        }
+        if let Lease::Http1 { connection, origin: Some(origin), .. } = self.lease(uri).await? {
+            origin.keep(connection);
+        }
+        Ok(())
+    }
+
     fn origin(&self, uri: &Uri) -> Result<Arc<Origin>, String> {
         let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
             return Err("an address without scheme and host".to_owned());

@@ -112,6 +112,23 @@ async fn connections_are_kept_or_not_as_the_setting_says() {
 }
 
 #[tokio::test]
+async fn a_connection_with_tls_that_was_opened_ahead_serves_the_first_request() {
+    for (tls, pooling, opened) in [
+        (Tls::Http2 { streams: 100 }, "true", 1),
+        (Tls::Http1, "true", 1),
+        (Tls::Http2 { streams: 100 }, "false", 0),
+        (Tls::None, "true", 0),
+    ] {
+        let server = Server::start(tls, |_| async { Response::new(full("ok")) }).await;
+        let upstream = server.upstream(&[("ENABLE_CONNECTION_POOLING", pooling)]);
+        upstream.warm(&server.url("")).await;
+        assert_eq!(server.opened(), opened, "{tls:?} {pooling}");
+        assert_eq!(text(upstream.send(server.get("/")).await.unwrap()).await, "ok");
+        assert_eq!(server.opened(), 1, "{tls:?} {pooling}");
+    }
+}
+
+#[tokio::test]
 async fn idle_connections_are_closed_after_the_keep_alive_timeout() {
     for tls in [Tls::Http2 { streams: 100 }, Tls::None] {
         let server = Server::start(tls, |_| async { Response::new(full("ok")) }).await;
