@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::Failure;
+use crate::edge::Edge;
 use crate::figures::Middle;
 use crate::goals::{Goal, Verdict, goals};
 use crate::growth::Curve;
@@ -20,6 +21,19 @@ pub(crate) fn write(findings: &Findings, docs: &Path, notes: &Path) -> Result<()
     }
     let notes = fs::read_to_string(notes)?;
     Ok(fs::write(docs.join("BENCHMARKS.md"), text(findings, &notes))?)
+}
+
+/// Puts the few figures that a reader of the README wants between its two marks.
+pub(crate) fn write_brief(findings: &Findings, readme: &Path) -> Result<(), Failure> {
+    let text = fs::read_to_string(readme)?;
+    let marked = text.split_once(BEGIN).and_then(|(before, rest)| {
+        let (_, after) = rest.split_once(END)?;
+        Some(format!("{before}{BEGIN}\n{}{END}{after}", brief(findings)))
+    });
+    let marked = marked.ok_or_else(|| {
+        Failure(format!("{}: there is no {BEGIN} with its {END}", readme.display()))
+    })?;
+    Ok(fs::write(readme, marked)?)
 }
 
 /// The tables as text, for the terminal too.
@@ -77,6 +91,11 @@ fn text(findings: &Findings, notes: &str) -> String {
     out += "\n## Speed\n\nAdded is over talking to upstream directly, in the same round; \
             microseconds.\n\n";
     out += &speed(findings);
+    out += "\nTLS and HTTP/2 cost upstream too, and a client that speaks them itself. Over that, \
+            microseconds are added by:\n\n";
+    out += &over_tls(findings);
+    out += "\n## The Worker\n\nProcessor time of a whole workerd process, warm, in turns.\n\n";
+    out += &at_the_edge(findings);
     out += "\n## Streams and memory\n\n";
     out += &memory(findings);
     let own = |measure: &str| findings.figures.middle(Subject::Secure.key(), measure);
@@ -115,6 +134,36 @@ fn text(findings: &Findings, notes: &str) -> String {
     out
 }
 
+fn brief(findings: &Findings) -> String {
+    let mut out = "| | requests/s on one core | CPU µs a request | added at 200/s, p50 µs | idle, MiB | KiB an open stream |\n\
+                   |---|---|---|---|---|---|\n"
+        .to_owned();
+    for subject in [Subject::Secure, Subject::Nginx, Subject::Haproxy, Subject::Litellm] {
+        let own = |measure: &str| findings.figures.middle(subject.key(), measure);
+        let added = findings.figures.added(subject.key(), Subject::Direct.key(), "open_200_p50");
+        let fullest = OPEN_STREAMS.iter().rev();
+        let cells = [
+            own("rps_core"),
+            own("cpu_us"),
+            Middle::of(added.into_iter().flatten()),
+            own("idle_mib"),
+            fullest.filter_map(|streams| own(&format!("open_{streams}_kib"))).next(),
+        ];
+        let _ = write!(out, "| {} |", subject.title());
+        for cell in cells {
+            let _ = write!(out, " {} |", cell.map_or_else(nothing, |cell| short(cell.median)));
+        }
+        out.push('\n');
+    }
+    let machine = &findings.machine;
+    let _ = write!(
+        out,
+        "\nMedians of the run of {} on {} ([all of it](docs/BENCHMARKS.md)).\n",
+        machine.date, machine.processor
+    );
+    out
+}
+
 fn against_goals(findings: &Findings) -> String {
     let mut out = "| | found | goal | must not miss | |\n|---|---|---|---|---|\n".to_owned();
     let row = |goal: &Goal| {
@@ -128,8 +177,63 @@ fn against_goals(findings: &Findings) -> String {
         format!("| {} | {found} | {} | {} | {verdict} |\n", goal.what, goal.goal(), goal.must())
     };
     out.extend(goals(&findings.figures).iter().map(row));
-    out += "| the Worker, CPU a request in workerd | - | ≤ 1.5× one that only forwards | ≤ 2.5× | not \
-            measured: there is no Worker yet |\n";
+    out
+}
+
+/// What is added to the way that a client without a proxy goes, TLS included.
+fn over_tls(findings: &Findings) -> String {
+    let mut out = "| |".to_owned();
+    for rate in RATES {
+        let _ = write!(out, " {rate}/s: p50 | p99 |");
+    }
+    out += " first byte: p50 | event: p50 | p99 |\n|---";
+    out += &"|---".repeat(RATES.len() * 2 + 3);
+    out += "|\n";
+    let measures =
+        RATES.iter().flat_map(|rate| ["p50", "p99"].map(|at| format!("open_{rate}_{at}")));
+    let measures: Vec<_> =
+        measures.chain(["first_p50", "event_p50", "event_p99"].map(str::to_owned)).collect();
+    let base = Subject::DirectSecure.key();
+    for subject in [Subject::Secure, Subject::Haproxy] {
+        let cells: Vec<_> = measures
+            .iter()
+            .map(|measure| findings.figures.added(subject.key(), base, measure))
+            .map(|added| Middle::of(added.into_iter().flatten()))
+            .collect();
+        row(&mut out, subject, &cells);
+    }
+    out
+}
+
+/// The Worker next to others of its kind.
+fn at_the_edge(findings: &Findings) -> String {
+    let mut out =
+        "| | start to first answer, ms | CPU µs a request | ratio | CPU µs a stream of 20 \
+                   events | ratio |\n|---|---|---|---|---|---|\n"
+            .to_owned();
+    let rounds = |edge: Edge, measure: &str| findings.figures.rounds(edge.key(), measure).to_vec();
+    for edge in Edge::ALL {
+        let own = |measure: &str| findings.figures.middle(edge.key(), measure);
+        let ratio =
+            |measure: &str| Middle::ratio(&rounds(edge, measure), &rounds(Edge::Forward, measure));
+        let cells = [
+            own("first_ms"),
+            own("unary_us"),
+            ratio("unary_us"),
+            own("stream_us"),
+            ratio("stream_us"),
+        ];
+        let _ = write!(out, "| {} |", edge.title());
+        for cell in cells {
+            let _ = write!(out, " {} |", cell.map_or_else(nothing, spread));
+        }
+        out.push('\n');
+    }
+    let size = |measure: &str| findings.figures.middle(Edge::Ours.key(), measure);
+    if let (Some(raw), Some(packed)) = (size("wasm_bytes"), size("wasm_gzip_bytes")) {
+        let [raw, packed] = [raw, packed].map(|bytes| bytes.median / 1024.0);
+        let _ = write!(out, "\nIts WebAssembly has {raw:.0} KiB, {packed:.0} KiB compressed.\n");
+    }
     out
 }
 
@@ -150,7 +254,9 @@ fn speed(findings: &Findings) -> String {
         };
         // Nobody adds nothing: there, the whole is shown.
         let over = |measure: &str| match subject {
-            Subject::Direct => findings.figures.middle(direct, measure),
+            Subject::Direct | Subject::DirectSecure => {
+                findings.figures.middle(subject.key(), measure)
+            }
             _ => added(measure),
         };
         for rate in RATES {
@@ -161,7 +267,7 @@ fn speed(findings: &Findings) -> String {
         cells.extend([over("first_p50"), over("event_p50"), over("event_p99")]);
         row(&mut out, subject, &cells);
     }
-    out += "\nThe first row is not added but all there is. Where less than 0.95 of the core was used, \
+    out += "\nThe first two rows are not added but all there is. Where less than 0.95 of the core was used, \
             the load was the limit (or somebody else was on the core), and the rate of a whole core is \
             what was measured, divided by the share that was used.\n";
     out
@@ -177,7 +283,7 @@ fn memory(findings: &Findings) -> String {
     out += &"|---".repeat(OPEN_STREAMS.len() + 6);
     out += "|\n";
     for subject in Subject::ALL {
-        if subject == Subject::Direct {
+        if subject.is_nobody() {
             continue;
         }
         let own = |measure: &str| findings.figures.middle(subject.key(), measure);
@@ -336,6 +442,10 @@ const GROWTH: [(&str, &str); 4] = [
     ("growth-streams.svg", "CPU an event by open streams"),
 ];
 
+/// Between these the README has its figures.
+const BEGIN: &str = "<!-- bench -->";
+const END: &str = "<!-- /bench -->";
+
 /// As much of the machine as a quiet system uses.
 const BUSY: f64 = 0.1;
 
@@ -346,7 +456,8 @@ const METHOD: &str = "\
   (`taskset`), with as many threads as it chooses to start there. All is loopback. The subjects of a
   round are all up while each load goes to one after the other; the Worker and LiteLLM, whose
   runtimes are busy when idle, come by themselves. Memory, large bodies and starts have a fresh
-  process each.
+  process each. Loads come in short turns, three a round, each subject after the other, and each
+  turn has a value of its own: a machine's speed changes from one minute to the next.
 - **Upstream** is a part of `crates/bench`. It answers 2 KiB at once, or events at an interval, over
   HTTP/1.1, and over HTTP/2 with TLS and 100 streams a connection. It checks nothing: the emulator,
   which does, would be the slowest part.

@@ -2,9 +2,11 @@
 
 mod closed;
 mod open;
+mod road;
 mod streams;
 
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::Failure;
 use crate::ask::{self, Plan, Shape};
 use crate::clock::{self, MICRO};
-use crate::wire::Connection;
+use road::Road;
 
 /// Where to, and what is sent.
 #[derive(Debug, Clone, Args)]
@@ -26,6 +28,9 @@ pub(crate) struct Load {
     /// Whose protocol
     #[arg(long, value_enum)]
     pub(crate) shape: Shape,
+    /// Goes to upstream itself over HTTP/2 with TLS, which this certificate proves
+    #[arg(long)]
+    pub(crate) authority: Option<PathBuf>,
     /// How large request bodies are
     #[arg(long, default_value_t = 1024)]
     pub(crate) bytes: usize,
@@ -104,16 +109,17 @@ pub(crate) struct Spread {
 
 /// Runs the load and prints its outcome.
 pub(crate) async fn run(load: &Load) -> Result<(), Failure> {
+    let road = Road::to(&load.to, load.authority.as_deref()).await?;
     let outcome = match load.kind {
-        Kind::Burst { connections } => closed::burst(load, connections).await,
+        Kind::Burst { connections } => closed::burst(load, &road, connections).await,
         Kind::Closed { connections, seconds, events } => {
-            closed::run(load, connections, Duration::from_secs_f64(seconds), events).await
+            closed::run(load, &road, connections, Duration::from_secs_f64(seconds), events).await
         }
         Kind::Open { rate, seconds } => {
-            open::run(load, rate, Duration::from_secs_f64(seconds)).await?
+            open::run(load, &road, rate, Duration::from_secs_f64(seconds)).await?
         }
         Kind::Streams { streams, events, interval_ms, rate } => {
-            streams::run(load, streams, Plan { events, interval_ms }, rate).await
+            streams::run(load, &road, streams, Plan { events, interval_ms }, rate).await
         }
     };
     say(&outcome)
@@ -124,7 +130,7 @@ pub(crate) fn once(to: &str, request: &[u8]) -> Result<Vec<u8>, String> {
     let mut body = Vec::new();
     let asked = crate::block_on(async {
         let see = |piece: &[u8]| body.extend_from_slice(piece);
-        exchange(&mut None, to, request, see).await.map_err(Failure)
+        Road::Plain(to.into()).exchange(&mut None, request, see).await.map_err(Failure)
     });
     asked.map(|()| body).map_err(|failure| failure.0)
 }
@@ -140,34 +146,6 @@ fn say(what: &impl Serialize) -> Result<(), Failure> {
 impl Load {
     fn request(&self, plan: Plan) -> Bytes {
         ask::request(self.shape, plan, self.bytes, &self.to)
-    }
-}
-
-/// One request and its whole answer. The error is in words.
-async fn exchange(
-    connection: &mut Option<Connection>,
-    to: &str,
-    request: &[u8],
-    see: impl FnMut(&[u8]),
-) -> Result<(), String> {
-    let mut open = match connection.take() {
-        Some(open) => open,
-        None => Connection::open(to).await.map_err(|why| format!("cannot connect: {why}"))?,
-    };
-    let answered = async {
-        open.write(request).await?;
-        open.read(see).await
-    };
-    let limit = tokio::time::timeout(PATIENCE, answered).await;
-    let answered = limit.map_err(|_| format!("no answer within {} s", PATIENCE.as_secs()))?;
-    let head = answered.map_err(|why| format!("the connection broke: {why}"))?;
-    match head {
-        Some(head) if head.status == Some(200) => {
-            *connection = (!head.close).then_some(open);
-            Ok(())
-        }
-        Some(head) => Err(format!("status {}", head.status.unwrap_or_default())),
-        None => Err("closed before the answer".to_owned()),
     }
 }
 
@@ -228,9 +206,6 @@ impl Spread {
 fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1000, 120 * clock::SECOND, 3).expect("bounds in order")
 }
-
-/// Longer than anything that is worth measuring.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,7 @@
 //! What the figures shall be: a goal to reach and a bound that must not be missed, each compared
 //! with what others did in the same round.
 
+use crate::edge::Edge;
 use crate::figures::{Figures, Middle};
 use crate::run::RATES;
 use crate::subject::Subject;
@@ -77,6 +78,10 @@ pub(crate) fn goals(figures: &Figures) -> Vec<Goal> {
         Middle::ratio(&figures.added(ours, direct, measure), &figures.added(nginx, direct, measure))
     };
     let own = |measure: &str| figures.middle(ours, measure);
+    let edge = |measure: &str| {
+        let rounds = |edge: Edge| figures.rounds(edge.key(), measure);
+        Middle::ratio(rounds(Edge::Ours), rounds(Edge::Forward))
+    };
     let goal = |what: &str, unit, found, bound, goal, must| Goal {
         what: what.to_owned(),
         unit,
@@ -187,6 +192,14 @@ pub(crate) fn goals(figures: &Figures) -> Vec<Goal> {
             Bound::Most,
             50.0,
             200.0,
+        ),
+        goal(
+            "the Worker, CPU a request in workerd",
+            "× one that only forwards",
+            edge("unary_us"),
+            Bound::Most,
+            1.5,
+            2.5,
         ),
     ]);
     goals

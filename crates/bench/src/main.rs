@@ -7,6 +7,7 @@ mod ask;
 mod clock;
 mod document;
 mod drive;
+mod edge;
 mod figures;
 mod goals;
 mod growth;
@@ -20,7 +21,7 @@ mod wire;
 
 use std::fmt;
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -68,6 +69,9 @@ enum Task {
         /// Only to see that everything works
         #[arg(long)]
         quick: bool,
+        /// What `crates/worker/measure.mjs --json` has written; left out, the Worker is left out
+        #[arg(long)]
+        edge: Option<PathBuf>,
     },
     /// The stand-in for Google; prints its ports as one line of JSON
     Upstream {
@@ -86,29 +90,45 @@ struct Paper {
     /// What people have to add to it
     #[arg(long)]
     notes: PathBuf,
+    /// The README that is given the most important figures
+    #[arg(long)]
+    readme: Option<PathBuf>,
+}
+
+impl Paper {
+    fn write(&self, findings: &Findings) -> Result<(), Failure> {
+        document::write(findings, &self.docs, &self.notes)?;
+        self.readme.as_deref().map_or(Ok(()), |readme| document::write_brief(findings, readme))
+    }
 }
 
 fn perform(task: Task) -> Result<(), Failure> {
     machine::raise_open_files();
     match task {
         Task::Drive(load) => block_on(async { drive::run(&load).await }),
-        Task::Render { work, paper } => {
-            document::write(&run::kept(&work)?, &paper.docs, &paper.notes)
-        }
-        Task::Run { programs, paper, rounds, quick } => {
+        Task::Render { work, paper } => paper.write(&run::kept(&work)?),
+        Task::Run { programs, paper, rounds, quick, edge } => {
             let scale = if quick { Scale::quick(rounds) } else { Scale::full(rounds) };
-            measure(&programs, &paper, scale)
+            measure(&programs, &paper, scale, edge.as_deref())
         }
         Task::Upstream { authority } => block_on(async { upstream::serve(&authority).await }),
     }
 }
 
-fn measure(programs: &Programs, paper: &Paper, scale: Scale) -> Result<(), Failure> {
+fn measure(
+    programs: &Programs,
+    paper: &Paper,
+    scale: Scale,
+    edge: Option<&Path>,
+) -> Result<(), Failure> {
     let began = Instant::now();
     let mut machine = Machine::look();
     let rig = Rig::new(programs, &machine::cores())?;
     machine.programs = rig.versions();
-    let (figures, troubles) = Default::default();
+    let (mut figures, troubles) = Default::default();
+    if let Some(edge) = edge {
+        edge::read(edge, &mut figures)?;
+    }
     let mut rounds = Rounds { rig: &rig, scale, figures, troubles };
     rounds.run();
     let Rounds { figures, mut troubles, .. } = rounds;
@@ -118,7 +138,7 @@ fn measure(programs: &Programs, paper: &Paper, scale: Scale) -> Result<(), Failu
     machine.busy = machine.busy.max(machine::busy());
     let findings = Findings { machine, scale, figures, growth, troubles, minutes };
     run::keep(&findings, &programs.work)?;
-    document::write(&findings, &paper.docs, &paper.notes)?;
+    paper.write(&findings)?;
     println!("\n{}", document::tables(&findings));
     Ok(())
 }

@@ -34,9 +34,9 @@ pub(crate) struct Findings {
 pub(crate) struct Scale {
     pub(crate) rounds: usize,
     pub(crate) quick: bool,
-    /// Of an open loop.
+    /// Of one turn of an open loop.
     pub(crate) open_s: f64,
-    /// Of a closed loop.
+    /// Of one turn of a closed loop.
     pub(crate) closed_s: f64,
     /// Of holding streams open.
     pub(crate) held_s: u32,
@@ -47,12 +47,12 @@ pub(crate) struct Scale {
 impl Scale {
     /// The real thing.
     pub(crate) fn full(rounds: usize) -> Self {
-        Self { rounds, quick: false, open_s: 10.0, closed_s: 6.0, held_s: 10, starts: 10 }
+        Self { rounds, quick: false, open_s: 3.0, closed_s: 2.0, held_s: 10, starts: 10 }
     }
 
     /// Enough to see that everything works.
     pub(crate) fn quick(rounds: usize) -> Self {
-        Self { rounds, quick: true, open_s: 1.0, closed_s: 1.0, held_s: 2, starts: 3 }
+        Self { rounds, quick: true, open_s: 1.0, closed_s: 0.5, held_s: 2, starts: 3 }
     }
 }
 
@@ -76,7 +76,7 @@ impl Rounds<'_> {
                 self.side_by_side(round, &[subject]);
             }
             for subject in self.rig.subjects() {
-                if subject != Subject::Direct {
+                if !subject.is_nobody() {
                     self.attempt(subject, |rounds| rounds.memory(round, subject));
                     self.attempt(subject, |rounds| rounds.large_body(round, subject));
                 }
@@ -102,21 +102,30 @@ impl Rounds<'_> {
             let warm = ["closed", "--connections", "64", "--seconds", "1"];
             self.attempt(site.subject, |rounds| drive(rounds.rig, site, &warm));
         }
-        for site in &sites {
-            self.attempt(site.subject, |rounds| rounds.saturation(round, site));
-        }
+        // Short turns: a machine's speed changes from one minute to the next.
+        self.turns(round, &sites, Self::saturation);
         for rate in RATES {
-            for site in &sites {
-                self.attempt(site.subject, |rounds| rounds.open(round, site, rate));
-            }
+            self.turns(round, &sites, |rounds, turn, site| rounds.open(turn, site, rate));
         }
-        for site in &sites {
-            self.attempt(site.subject, |rounds| rounds.streams(round, site));
-        }
+        self.turns(round, &sites, Self::streams);
         sites.into_iter().for_each(Site::stop);
     }
 
-    fn saturation(&mut self, round: usize, site: &Site) -> Result<(), Failure> {
+    /// One kind of load goes to each subject, and again.
+    fn turns(
+        &mut self,
+        round: usize,
+        sites: &[Site],
+        load: impl Fn(&mut Self, usize, &Site) -> Result<(), Failure>,
+    ) {
+        for turn in round * TURNS..(round + 1) * TURNS {
+            for site in sites {
+                self.attempt(site.subject, |rounds| load(rounds, turn, site));
+            }
+        }
+    }
+
+    fn saturation(&mut self, turn: usize, site: &Site) -> Result<(), Failure> {
         let seconds = self.scale.closed_s.to_string();
         let before = count(self.rig)?;
         let cpu = cpu_nanos(site);
@@ -130,16 +139,16 @@ impl Rounds<'_> {
             let told = format!("{key}: {} answers, {asked} of them upstream's", outcome.done);
             self.troubles.push(told);
         }
-        self.errors(round, site, "saturation", &outcome);
+        self.errors(turn, site, "saturation", &outcome);
         let done = outcome.done as f64;
-        self.put(round, site, "rps", done / outcome.seconds);
+        self.put(turn, site, "rps", done / outcome.seconds);
         if site.family.is_some() {
             let used = cpu / 1e9 / outcome.seconds;
-            self.put(round, site, "cpu_us", cpu / 1000.0 / done);
-            self.put(round, site, "core_used", used);
+            self.put(turn, site, "cpu_us", cpu / 1000.0 / done);
+            self.put(turn, site, "core_used", used);
             let idle_left = used < SATURATED;
             self.put(
-                round,
+                turn,
                 site,
                 "rps_core",
                 done / outcome.seconds / if idle_left { used } else { 1.0 },
@@ -148,8 +157,8 @@ impl Rounds<'_> {
         Ok(())
     }
 
-    fn open(&mut self, round: usize, site: &Site, rate: u32) -> Result<(), Failure> {
-        let most = self.figures.rounds(site.subject.key(), "rps").get(round).copied().flatten();
+    fn open(&mut self, turn: usize, site: &Site, rate: u32) -> Result<(), Failure> {
+        let most = self.figures.rounds(site.subject.key(), "rps").get(turn).copied().flatten();
         if most.is_none_or(|most| f64::from(rate) > 0.8 * most) {
             println!("    {}: {rate} a second is beyond it", site.subject.key());
             return Ok(());
@@ -157,15 +166,15 @@ impl Rounds<'_> {
         let (rate_text, seconds) = (rate.to_string(), self.scale.open_s.to_string());
         let outcome =
             drive(self.rig, site, &["open", "--rate", &rate_text, "--seconds", &seconds])?;
-        self.errors(round, site, &format!("open_{rate}"), &outcome);
-        self.put(round, site, &format!("open_{rate}_p50"), outcome.latency.p50);
-        self.put(round, site, &format!("open_{rate}_p99"), outcome.latency.p99);
-        self.put(round, site, &format!("open_{rate}_p999"), outcome.latency.p999);
+        self.errors(turn, site, &format!("open_{rate}"), &outcome);
+        self.put(turn, site, &format!("open_{rate}_p50"), outcome.latency.p50);
+        self.put(turn, site, &format!("open_{rate}_p99"), outcome.latency.p99);
+        self.put(turn, site, &format!("open_{rate}_p999"), outcome.latency.p999);
         Ok(())
     }
 
     /// Few enough streams for nobody to be busy: what is measured is the way of one event.
-    fn streams(&mut self, round: usize, site: &Site) -> Result<(), Failure> {
+    fn streams(&mut self, turn: usize, site: &Site) -> Result<(), Failure> {
         let streams = (self.scale.open_s * 30.0).to_string();
         let outcome = drive(
             self.rig,
@@ -177,12 +186,12 @@ impl Rounds<'_> {
             ]
             .concat(),
         )?;
-        self.errors(round, site, "sse", &outcome);
+        self.errors(turn, site, "sse", &outcome);
         let Some(events) = outcome.events else { return Ok(()) };
-        self.put(round, site, "first_p50", outcome.latency.p50);
-        self.put(round, site, "first_p99", outcome.latency.p99);
-        self.put(round, site, "event_p50", events.p50);
-        self.put(round, site, "event_p99", events.p99);
+        self.put(turn, site, "first_p50", outcome.latency.p50);
+        self.put(turn, site, "first_p99", outcome.latency.p99);
+        self.put(turn, site, "event_p50", events.p50);
+        self.put(turn, site, "event_p99", events.p99);
         Ok(())
     }
 
@@ -395,12 +404,13 @@ fn driver(rig: &Rig, site: &Site, bytes: usize, kind: &[&str]) -> Result<Running
         crate::ask::Shape::Gemini => "gemini",
         crate::ask::Shape::Litellm => "litellm",
     };
-    Running::speaker(
-        on_core(rig.load_core, &std::env::current_exe()?)
-            .args(["drive", "--to", &site.address, "--shape", shape])
-            .args(["--bytes", &bytes.to_string()])
-            .args(kind),
-    )
+    let mut driver = on_core(rig.load_core, &std::env::current_exe()?);
+    driver.args(["drive", "--to", &site.address, "--shape", shape]);
+    driver.args(["--bytes", &bytes.to_string()]);
+    if site.subject == Subject::DirectSecure {
+        driver.arg("--authority").arg(rig.authority());
+    }
+    Running::speaker(driver.args(kind))
 }
 
 fn count(rig: &Rig) -> Result<Count, Failure> {
@@ -440,6 +450,9 @@ pub(crate) fn kept(work: &Path) -> Result<Findings, Failure> {
         .map_err(|why| Failure(format!("there is no run to render ({}): {why}", path.display())))?;
     Ok(serde_json::from_slice(&text)?)
 }
+
+/// How often each load comes back to each subject in a round.
+pub(crate) const TURNS: usize = 3;
 
 /// Requests a second of the open loops.
 pub(crate) const RATES: [u32; 2] = [200, 2000];

@@ -19,6 +19,8 @@ use crate::upstream::Ports;
 pub(crate) enum Subject {
     /// The driver speaks to upstream itself.
     Direct,
+    /// The same over HTTP/2 with TLS, as a client speaks to Google.
+    DirectSecure,
     /// Our proxy, HTTP/2 with TLS to upstream, as it speaks to Google.
     Secure,
     /// Our proxy, HTTP/1.1 to upstream.
@@ -30,8 +32,9 @@ pub(crate) enum Subject {
 }
 
 impl Subject {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Direct,
+        Self::DirectSecure,
         Self::Secure,
         Self::Plain,
         Self::Nginx,
@@ -44,6 +47,7 @@ impl Subject {
     pub(crate) fn key(self) -> &'static str {
         match self {
             Self::Direct => "direct",
+            Self::DirectSecure => "direct-secure",
             Self::Secure => "ours",
             Self::Plain => "ours-http1",
             Self::Nginx => "nginx",
@@ -57,6 +61,7 @@ impl Subject {
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Direct => "nothing in between",
+            Self::DirectSecure => "nothing in between, HTTP/2 + TLS",
             Self::Secure => "**code-assist-proxy**, HTTP/2 + TLS to upstream",
             Self::Plain => "code-assist-proxy, HTTP/1.1 to upstream",
             Self::Nginx => "nginx, plain HTTP/1.1",
@@ -66,11 +71,18 @@ impl Subject {
         }
     }
 
+    /// Nobody: the driver and upstream alone.
+    pub(crate) fn is_nobody(self) -> bool {
+        matches!(self, Self::Direct | Self::DirectSecure)
+    }
+
     pub(crate) fn shape(self) -> Shape {
         match self {
             Self::Secure | Self::Plain => Shape::Gemini,
             Self::Litellm => Shape::Litellm,
-            Self::Direct | Self::Haproxy | Self::Nginx | Self::Worker => Shape::Assist,
+            Self::Direct | Self::DirectSecure | Self::Haproxy | Self::Nginx | Self::Worker => {
+                Shape::Assist
+            }
         }
     }
 
@@ -170,7 +182,8 @@ impl Rig {
     /// Those that there are programs for.
     pub(crate) fn subjects(&self) -> Vec<Subject> {
         let has_program = |subject: &Subject| {
-            matches!(subject, Subject::Direct | Subject::Plain | Subject::Secure)
+            subject.is_nobody()
+                || matches!(subject, Subject::Plain | Subject::Secure)
                 || self.tool(*subject).is_some()
         };
         Subject::ALL.into_iter().filter(has_program).collect()
@@ -224,7 +237,11 @@ impl Rig {
         subject: Subject,
         settings: &[(&str, &str)],
     ) -> Result<Site, Failure> {
-        let port = if subject == Subject::Direct { self.ports.plain } else { free_port()? };
+        let port = match subject {
+            Subject::Direct => self.ports.plain,
+            Subject::DirectSecure => self.ports.secure,
+            _ => free_port()?,
+        };
         let command = self.command(subject, port)?;
         let running = match command {
             None => None,
@@ -243,6 +260,11 @@ impl Rig {
         let _ = fs::remove_file(self.work.join("kv.redb"));
     }
 
+    /// The certificate that upstream shows.
+    pub(crate) fn authority(&self) -> PathBuf {
+        self.work.join("authority.pem")
+    }
+
     /// A subject's standard error.
     pub(crate) fn complaints(&self, subject: Subject) -> PathBuf {
         self.work.join(format!("{}.log", subject.key()))
@@ -250,7 +272,7 @@ impl Rig {
 
     fn command(&self, subject: Subject, port: u16) -> Result<Option<Command>, Failure> {
         let command = match subject {
-            Subject::Direct => return Ok(None),
+            Subject::Direct | Subject::DirectSecure => return Ok(None),
             Subject::Plain => self.ours(port, &format!("http://127.0.0.1:{}", self.ports.plain)),
             Subject::Secure => self.ours(port, &format!("https://127.0.0.1:{}", self.ports.secure)),
             Subject::Nginx => {
@@ -309,7 +331,7 @@ impl Rig {
             .env("CODE_ASSIST_ENDPOINT", endpoint)
             .env("OAUTH_TOKEN_URL", format!("{oauth}/token"))
             .env("OAUTH_TOKENINFO_URL", format!("{oauth}/tokeninfo"))
-            .env("SSL_CERT_FILE", self.work.join("authority.pem"))
+            .env("SSL_CERT_FILE", self.authority())
             .env("GCP_SERVICE_ACCOUNT", CREDENTIAL);
         proxy
     }
@@ -326,7 +348,7 @@ impl Rig {
             .replace("@PORT@", &port.to_string())
             .replace("@PLAIN@", &self.ports.plain.to_string())
             .replace("@SECURE@", &self.ports.secure.to_string())
-            .replace("@AUTHORITY@", &self.work.join("authority.pem").to_string_lossy());
+            .replace("@AUTHORITY@", &self.authority().to_string_lossy());
         let file = Path::new(name).file_name().unwrap_or_default();
         let path = self.work.join(file);
         fs::write(&path, text)?;
@@ -364,6 +386,9 @@ impl Site {
     /// Asks until it is answered. Returns how long that took.
     pub(crate) fn wait_for_an_answer(&mut self) -> Result<Duration, Failure> {
         let began = Instant::now();
+        if self.subject.is_nobody() {
+            return Ok(began.elapsed());
+        }
         let request = ask::request(self.subject.shape(), Plan::ONE, 1024, &self.address);
         loop {
             let Err(why) = drive::once(&self.address, &request) else { return Ok(began.elapsed()) };

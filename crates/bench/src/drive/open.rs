@@ -17,12 +17,17 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::{Load, Outcome, Tally, exchange};
+use super::{Load, Outcome, Road, Tally};
 use crate::Failure;
 use crate::ask::Plan;
 use crate::clock::{self, SECOND};
 
-pub(super) async fn run(load: &Load, rate: f64, time: Duration) -> Result<Outcome, Failure> {
+pub(super) async fn run(
+    load: &Load,
+    road: &Road,
+    rate: f64,
+    time: Duration,
+) -> Result<Outcome, Failure> {
     let alarm = Alarm::new()?;
     let shared = Rc::new(Shared {
         tally: RefCell::new(Tally::new()),
@@ -32,14 +37,14 @@ pub(super) async fn run(load: &Load, rate: f64, time: Duration) -> Result<Outcom
     let request = load.request(Plan::ONE);
     let mut tasks = JoinSet::new();
     for _ in 0..CONNECTIONS {
-        let (shared, request, to) = (Rc::clone(&shared), request.clone(), load.to.clone());
+        let (shared, request, road) = (Rc::clone(&shared), request.clone(), road.clone());
         tasks.spawn_local(async move {
             // Dialling is not what is measured.
-            let mut connection = crate::wire::Connection::open(&to).await.ok();
+            let mut connection = road.open().await;
             while let Ok(permit) = shared.ready.acquire().await {
                 permit.forget();
                 let Some(due) = shared.due.borrow_mut().pop_front() else { continue };
-                let ended = exchange(&mut connection, &to, &request, |_| ()).await;
+                let ended = road.exchange(&mut connection, &request, |_| ()).await;
                 let took = clock::now().saturating_sub(due);
                 shared.tally.borrow_mut().count(ended, took);
             }

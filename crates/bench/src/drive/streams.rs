@@ -9,11 +9,11 @@ use serde_json::json;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use super::{Load, Outcome, Tally, exchange, histogram, say};
+use super::{Load, Outcome, Road, Tally, histogram, say};
 use crate::ask::Plan;
 use crate::clock::{self, Stamps};
 
-pub(super) async fn run(load: &Load, streams: u32, plan: Plan, rate: f64) -> Outcome {
+pub(super) async fn run(load: &Load, road: &Road, streams: u32, plan: Plan, rate: f64) -> Outcome {
     let shared = Rc::new(Shared {
         tally: RefCell::new(Tally::new()),
         events: RefCell::new(histogram()),
@@ -24,14 +24,14 @@ pub(super) async fn run(load: &Load, streams: u32, plan: Plan, rate: f64) -> Out
     let began = tokio::time::Instant::now();
     let mut tasks = JoinSet::new();
     for index in 0..streams {
-        let (shared, request, to) = (Rc::clone(&shared), request.clone(), load.to.clone());
+        let (shared, request, road) = (Rc::clone(&shared), request.clone(), road.clone());
         tasks.spawn_local(async move {
             tokio::time::sleep_until(began + Duration::from_secs_f64(f64::from(index) / rate))
                 .await;
-            let mut connection = crate::wire::Connection::open(&to).await.ok();
+            let mut connection = road.open().await;
             let (mut stamps, mut seen, mut first) = (Stamps::default(), 0, None);
             let asked = clock::now();
-            let ended = exchange(&mut connection, &to, &request, |piece| {
+            let ended = road.exchange(&mut connection, &request, |piece| {
                 let now = clock::now();
                 if first.is_none() {
                     first = Some(now - asked);

@@ -1,0 +1,179 @@
+//! The road that a load takes: HTTP/1.1 to a subject, or HTTP/2 with TLS straight to upstream, as a
+//! client goes that has no proxy.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use http::{Request, StatusCode};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use crate::Failure;
+use crate::wire::Connection;
+
+/// Where requests go, and how. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) enum Road {
+    /// HTTP/1.1, a connection for each that asks.
+    Plain(Arc<str>),
+    /// One connection, which all share.
+    Secure(SendRequest<Bytes>),
+}
+
+impl Road {
+    /// With the certificate of an `authority`, it leads over HTTP/2 and TLS.
+    pub(super) async fn to(address: &str, authority: Option<&Path>) -> Result<Self, Failure> {
+        match authority {
+            None => Ok(Self::Plain(address.into())),
+            Some(authority) => Ok(Self::Secure(secure(address, authority).await?)),
+        }
+    }
+
+    /// A connection for whoever wants one of its own.
+    pub(super) async fn open(&self) -> Option<Connection> {
+        match self {
+            Self::Plain(to) => Connection::open(to).await.ok(),
+            Self::Secure(_) => None,
+        }
+    }
+
+    /// One request and its whole answer. The error is in words.
+    pub(super) async fn exchange(
+        &self,
+        connection: &mut Option<Connection>,
+        request: &[u8],
+        see: impl FnMut(&[u8]),
+    ) -> Result<(), String> {
+        let answered = async {
+            match self {
+                Self::Plain(to) => exchange(connection, to, request, see).await,
+                Self::Secure(requests) => exchange_securely(requests.clone(), request, see).await,
+            }
+        };
+        let limit = timeout(PATIENCE, answered).await;
+        limit.map_err(|_| format!("no answer within {} s", PATIENCE.as_secs()))?
+    }
+}
+
+async fn exchange(
+    connection: &mut Option<Connection>,
+    to: &str,
+    request: &[u8],
+    see: impl FnMut(&[u8]),
+) -> Result<(), String> {
+    let mut open = match connection.take() {
+        Some(open) => open,
+        None => Connection::open(to).await.map_err(|why| format!("cannot connect: {why}"))?,
+    };
+    let answered = async {
+        open.write(request).await?;
+        open.read(see).await
+    };
+    let head = answered.await.map_err(|why| format!("the connection broke: {why}"))?;
+    match head {
+        Some(head) if head.status == Some(200) => {
+            *connection = (!head.close).then_some(open);
+            Ok(())
+        }
+        Some(head) => Err(format!("status {}", head.status.unwrap_or_default())),
+        None => Err("closed before the answer".to_owned()),
+    }
+}
+
+async fn exchange_securely(
+    requests: SendRequest<Bytes>,
+    request: &[u8],
+    mut see: impl FnMut(&[u8]),
+) -> Result<(), String> {
+    let (request, body) = translated(request).ok_or("not a request of ours")?;
+    let answered = async {
+        let (response, mut send) = requests.ready().await?.send_request(request, false)?;
+        send.send_data(body, true)?;
+        let (head, mut body) = response.await?.into_parts();
+        while let Some(piece) = body.data().await {
+            let piece = piece?;
+            see(&piece);
+            body.flow_control().release_capacity(piece.len())?;
+        }
+        Ok::<_, h2::Error>(head.status)
+    };
+    match answered.await {
+        Ok(StatusCode::OK) => Ok(()),
+        Ok(status) => Err(format!("status {}", status.as_u16())),
+        Err(why) => Err(format!("the connection broke: {why}")),
+    }
+}
+
+/// A request as [`crate::ask::request`] writes it, in HTTP/2's terms.
+fn translated(request: &[u8]) -> Option<(Request<()>, Bytes)> {
+    let end = memchr::memmem::find(request, b"\r\n\r\n")?;
+    let mut lines = std::str::from_utf8(&request[..end]).ok()?.split("\r\n");
+    let target = lines.next()?.split(' ').nth(1)?;
+    let mut host = "";
+    let mut translated = Request::post(target);
+    for line in lines {
+        match line.split_once(": ")? {
+            ("Host", value) => host = value,
+            (name, value) => translated = translated.header(name, value),
+        }
+    }
+    let translated = translated.uri(format!("https://{host}{target}")).body(()).ok()?;
+    Some((translated, Bytes::copy_from_slice(&request[end + 4..])))
+}
+
+async fn secure(address: &str, authority: &Path) -> Result<SendRequest<Bytes>, Failure> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(authority).map_err(told)? {
+        roots.add(certificate.map_err(told)?)?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let name = ServerName::try_from("localhost").map_err(told)?;
+    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+    let (requests, connection) = h2::client::Builder::new()
+        .initial_window_size(WINDOW)
+        .initial_connection_window_size(64 * WINDOW)
+        .handshake(stream)
+        .await?;
+    tokio::task::spawn_local(async move {
+        // Requests that are under way tell how it ended.
+        let _ = connection.await;
+    });
+    Ok(requests)
+}
+
+fn told(why: impl std::fmt::Display) -> Failure {
+    Failure(why.to_string())
+}
+
+const WINDOW: u32 = 1 << 20;
+
+/// Longer than anything that is worth measuring.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use crate::ask::{Plan, Shape, request};
+
+    #[test]
+    fn a_request_is_the_same_over_either_version() {
+        let asked = request(Shape::Assist, Plan::ONE, 1024, "127.0.0.1:1");
+        let (head, body) = super::translated(&asked).unwrap();
+        assert_eq!(head.uri(), "https://127.0.0.1:1/v1internal:generateContent");
+        assert_eq!((head.method().as_str(), head.headers().len()), ("POST", 6));
+        assert!(asked.ends_with(&body) && body.len() == 1024);
+    }
+}
