@@ -18,7 +18,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use secrecy::ExposeSecret;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -210,11 +210,12 @@ impl AsyncWrite for Wire {
     }
 }
 
-/// A TCP connection that is written to when it is flushed, or when there is much to write: TLS by
-/// itself makes a system call of each record.
+/// A TCP connection that is written to when it is flushed, or when there is much to write, and read
+/// as far as there is something: TLS by itself makes a system call of each record, and of every 4 KiB
+/// that it reads.
 #[derive(Debug)]
 struct Gathered {
-    stream: TcpStream,
+    stream: BufReader<TcpStream>,
     waiting: Vec<u8>,
     /// How much of `waiting` is on its way already.
     sent: usize,
@@ -222,6 +223,7 @@ struct Gathered {
 
 impl Gathered {
     fn new(stream: TcpStream) -> Self {
+        let stream = BufReader::with_capacity(MOST_READ, stream);
         Self { stream, waiting: Vec::new(), sent: 0 }
     }
 
@@ -326,6 +328,9 @@ fn system_roots() -> RootCertStore {
     }
     roots
 }
+
+/// A few answers of a busy connection.
+const MOST_READ: usize = 32 * 1024;
 
 /// A full TLS record is larger, and goes out by itself.
 const MOST_GATHERED: usize = 16 * 1024;
