@@ -100,11 +100,12 @@ fn text(findings: &Findings, notes: &str) -> String {
     out += &memory(findings);
     let own = |measure: &str| findings.figures.middle(Subject::Secure.key(), measure);
     if let Some(size) = own("binary_mib") {
-        let _ = write!(
-            out,
-            "\nThe binary has {:.1} MiB, debug lines included (`[profile.release]`).",
-            size.median
-        );
+        let _ =
+            write!(out, "\nThe binary has {:.1} MiB, lines for backtraces included", size.median);
+        if let Some(loaded) = own("loaded_mib") {
+            let _ = write!(out, ", of which {:.1} MiB are code and data", loaded.median);
+        }
+        out.push('.');
     }
     if let (Some(cold), Some(living)) = (own("cold_refresh_tokens"), own("living_refresh_tokens")) {
         let _ = write!(

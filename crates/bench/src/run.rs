@@ -12,7 +12,7 @@ use crate::ask::KEY;
 use crate::drive::Outcome;
 use crate::figures::{Figures, Middle};
 use crate::growth::Growth;
-use crate::machine::Machine;
+use crate::machine::{Machine, said};
 use crate::process::{Running, on_core};
 use crate::subject::{Rig, Site, Subject};
 use crate::upstream::Count;
@@ -87,6 +87,13 @@ impl Rounds<'_> {
         }
         let size = fs::metadata(&self.rig.proxy).map(|binary| binary.len() as f64);
         self.figures.put(0, Subject::Secure.key(), "binary_mib", size.unwrap_or(f64::NAN) / MIB);
+        // binutils, which come with the linker: a heading, then code, data, zeroes.
+        let sizes = said("size", &[&self.rig.proxy.to_string_lossy()]);
+        let mut fields = sizes.lines().nth(1).unwrap_or_default().split_ascii_whitespace();
+        let mut next = || fields.next().and_then(|bytes| bytes.parse::<f64>().ok());
+        if let (Some(code), Some(data)) = (next(), next()) {
+            self.figures.put(0, Subject::Secure.key(), "loaded_mib", (code + data) / MIB);
+        }
     }
 
     /// The subjects are all up, and each load goes to one after the other.
