@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -35,8 +36,9 @@ pub(crate) fn connect_stalls() -> Vec<Bench> {
     let begun = Instant::now();
     let answer = bench.post(GENERATE, HELLO);
     assert_eq!(answer.verdict(), (503, "UPSTREAM_UNREACHABLE".into()));
-    assert!((600..3000).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
-    assert_eq!(silent.connections(), 3);
+    // The first try may join the connection that was begun at the start.
+    assert!((400..3000).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+    assert!(TRIES_AND_AHEAD.contains(&silent.connections()), "{}", silent.connections());
     vec![bench]
 }
 
@@ -49,7 +51,7 @@ pub(crate) fn tls_to_a_plain_server() -> Vec<Bench> {
     let bench = Bench::before(&[plain.url().replace("http://", "https://")], &[]);
     let answer = bench.post(GENERATE, HELLO);
     assert_eq!(answer.verdict(), (503, "UPSTREAM_UNREACHABLE".into()));
-    assert_eq!(plain.connections(), 3);
+    assert!(TRIES_AND_AHEAD.contains(&plain.connections()), "{}", plain.connections());
     vec![bench]
 }
 
@@ -77,7 +79,7 @@ pub(crate) fn corporate_proxy_refuses() -> Vec<Bench> {
     assert_eq!(answer.verdict(), (503, "UPSTREAM_UNREACHABLE".into()));
     assert!(!answer.text().contains("hush"), "{}", answer.text());
     let received = corporate.received();
-    assert_eq!(received.len(), 3);
+    assert!(TRIES_AND_AHEAD.contains(&received.len()), "{}", received.len());
     let head = received[0].head.to_ascii_lowercase();
     assert!(head.starts_with("connect code-assist.invalid:443 http/1.1\r\n"), "{head}");
     assert!(head.contains("\r\nproxy-authorization: basic c29tzw9uztpodxno\r\n"), "{head}");
@@ -354,3 +356,6 @@ const STREAM_HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\
 
 /// So that what was written is read before the reset discards it.
 const SETTLE: Duration = Duration::from_millis(50);
+
+/// The connections of a request with two retries, and one opened ahead of it, which it may join.
+const TRIES_AND_AHEAD: RangeInclusive<usize> = 3..=4;
