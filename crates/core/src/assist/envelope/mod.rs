@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::json::{Cursor, Kind, Malformed, Text};
+use crate::json::{Cursor, Kind, Malformed, Text, quote};
 use crate::payload::Payload;
 use answer::Answer;
 
@@ -141,9 +141,9 @@ pub fn open<'a>(wrapper: &'a Bytes, trace: Option<&str>) -> Result<Opened<'a>, M
         }
         (None, None) => Cow::Borrowed(&[][..]),
     };
-    let trace_id = trace_text.filter(|text| Some(&*text.value) != trace);
+    let trace_id = trace_text.filter(|text| Some(&*text.value) != trace.map(str::as_bytes));
     Ok(Opened {
-        trace_id: trace_id.map(|text| text.value.clone().into_owned()),
+        trace_id: trace_id.map(|text| String::from_utf8_lossy(&text.value).into_owned()),
         error: opened.error.map(|span| writing::error(&wrapper[span])),
         response: opened.response.map(|answer| Response { wrapper, answer, trace: trace_json }),
     })
@@ -182,9 +182,9 @@ impl<'a> Wrapper<'a> {
         while let Some(key) = cursor.key(&mut inside)? {
             let absent = cursor.kind()? == Kind::Null;
             match &*key.value {
-                "response" if !absent => self.response = Some(Answer::read(cursor)?),
-                "error" if !absent => self.error = Some(cursor.skip()?),
-                "traceId" | "trace_id" => self.trace = cursor.string_or_skip()?,
+                b"response" if !absent => self.response = Some(Answer::read(cursor)?),
+                b"error" if !absent => self.error = Some(cursor.skip()?),
+                b"traceId" | b"trace_id" => self.trace = cursor.string_or_skip()?,
                 _ => {
                     cursor.skip()?;
                 }
@@ -198,11 +198,6 @@ fn wrap(head: impl Into<Bytes>, mut request: Payload) -> Payload {
     request.push_front(head);
     request.push("}");
     request
-}
-
-/// Writes a JSON string.
-fn quote(text: &str, out: &mut Vec<u8>) {
-    serde_json::to_writer(out, text).expect("a string is written to memory");
 }
 
 /// The head of an envelope without its values, which have no escapes as a rule.
