@@ -54,12 +54,13 @@ impl Proxy {
             let client = ledger.entry.client.as_deref();
             Question::new(client, ledger.entry.method, model, &Payload::from(body.clone()), key)
         });
+        let freshness = if repeats { Freshness::of(&parts.headers) } else { Freshness::Any };
         Ok(Asked {
             model: model.to_owned(),
             request: rewritten.request,
             headers: marks(asked, model, &rewritten.dropped),
             question,
-            freshness: Freshness::of(&parts.headers),
+            freshness,
         })
     }
 
@@ -71,10 +72,9 @@ impl Proxy {
         method: Method,
         ledger: &mut Ledger<P>,
     ) -> Result<Call, Refusal> {
-        let version = &self.settings.api_version;
         if method == Method::Count {
             let payload = envelope::wrap_count(asked.request);
-            return Ok(Call::post(version, "countTokens", payload));
+            return Ok(Call::post(&self.settings.api_version, "countTokens", payload));
         }
         if let Some(fault) = lock(&self.quotas).ask(&asked.model, platform.clock()) {
             return Err(fault.into());
@@ -85,8 +85,8 @@ impl Proxy {
         let prompt_id = prompt_id(platform);
         let payload = envelope::wrap_generate(&asked.model, &project, &prompt_id, asked.request);
         let call = match method {
-            Method::Stream => Call::stream(version, "streamGenerateContent", payload),
-            Method::Count | Method::Generate => Call::post(version, "generateContent", payload),
+            Method::Stream => Call::stream(&self.paths, payload),
+            Method::Count | Method::Generate => Call::generate(&self.paths, payload),
         };
         Ok(call.in_project(project))
     }
@@ -121,31 +121,31 @@ pub(super) fn marks(asked: &str, model: &str, dropped: &[String]) -> HeaderMap {
 
 /// A fresh `x-request-id`.
 pub(super) fn request_id<P: Platform>(platform: &P) -> String {
-    let mut id = String::with_capacity("req_".len() + 16);
-    id.push_str("req_");
-    id.extend(hex(platform.random()));
-    id
+    let mut id = *b"req_0000000000000000";
+    id[4..].copy_from_slice(&hex(platform.random()));
+    text(&id)
 }
 
 /// A fresh `user_prompt_id`, in the form of a random UUID as the CLI sends it (RFC 9562, version 4).
 pub(super) fn prompt_id<P: Platform>(platform: &P) -> String {
-    let high = platform.random() & !0xf000 | 0x4000;
-    let low = platform.random() & (u64::MAX >> 2) | 1 << 63;
-    let mut id = String::with_capacity(36);
-    for (number, digit) in hex(high).chain(hex(low)).enumerate() {
-        if let 8 | 12 | 16 | 20 = number {
-            id.push('-');
-        }
-        id.push(digit);
-    }
-    id
+    let high = hex(platform.random() & !0xf000 | 0x4000);
+    let low = hex(platform.random() & (u64::MAX >> 2) | 1 << 63);
+    let mut id = [b'-'; 36];
+    id[..8].copy_from_slice(&high[..8]);
+    id[9..13].copy_from_slice(&high[8..12]);
+    id[14..18].copy_from_slice(&high[12..]);
+    id[19..23].copy_from_slice(&low[..4]);
+    id[24..].copy_from_slice(&low[4..]);
+    text(&id)
 }
 
-/// The sixteen hex digits of a number.
-fn hex(number: u64) -> impl Iterator<Item = char> {
-    let digit =
-        move |place| char::from(b"0123456789abcdef"[(number >> (place * 4)) as usize & 0xf]);
-    (0..16).rev().map(digit)
+/// The hex digits of a number.
+fn hex(number: u64) -> [u8; 16] {
+    std::array::from_fn(|place| b"0123456789abcdef"[(number >> (60 - place * 4)) as usize & 0xf])
+}
+
+fn text(ascii: &[u8]) -> String {
+    std::str::from_utf8(ascii).expect("hex digits are ASCII").to_owned()
 }
 
 const MODEL: HeaderName = HeaderName::from_static("x-proxy-model");
