@@ -50,18 +50,24 @@ pub struct Inside {
     first: bool,
 }
 
+impl<'a> Text<'a> {
+    /// [`Self::value`] as the text that it is.
+    pub fn into_str(self) -> Cow<'a, str> {
+        match self.value {
+            Cow::Borrowed(value) => Cow::Borrowed(std::str::from_utf8(value).unwrap_or_default()),
+            Cow::Owned(value) => Cow::Owned(String::from_utf8(value).unwrap_or_default()),
+        }
+    }
+}
+
 impl<'a> Cursor<'a> {
     /// A cursor at the start of `text`, which has to be UTF-8 without a byte order mark.
     pub fn new(text: &'a [u8]) -> Result<Self, Malformed> {
-        // Without an early exit, so that it is vector code.
-        let is_ascii = text.iter().fold(0, |all, byte| all | byte) < 0x80;
-        if !is_ascii {
-            if text.starts_with("\u{feff}".as_bytes()) {
-                return Err(Malformed::at(text, 0, "byte order mark"));
-            }
-            std::str::from_utf8(text)
-                .map_err(|error| Malformed::at(text, error.valid_up_to(), "invalid UTF-8"))?;
+        if text.starts_with("\u{feff}".as_bytes()) {
+            return Err(Malformed::at(text, 0, "byte order mark"));
         }
+        let is_ascii =
+            decode(text).map_err(|offset| Malformed::at(text, offset, "invalid UTF-8"))?;
         Ok(Self { text, at: 0, depth: 0, blanks: 0, is_ascii })
     }
 
@@ -314,7 +320,7 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn read_string(&mut self) -> Result<Text<'a>, Malformed> {
         let start = self.at;
         let escapes = self.string()?;
@@ -434,6 +440,30 @@ impl Containers {
     }
 }
 
+/// Whether a text is ASCII throughout, or else where it is no UTF-8.
+///
+/// Most of most texts is ASCII, for which there is vector code; what lies between goes through the
+/// library's check piece by piece.
+fn decode(text: &[u8]) -> Result<bool, usize> {
+    let mut is_ascii = true;
+    let mut at = 0;
+    while at < text.len() {
+        let (blocks, _) = text[at..].as_chunks::<PIECE>();
+        at += PIECE * blocks.iter().take_while(|block| block.is_ascii()).count();
+        let rest = &text[at..];
+        // A character that begins in the piece ends in it.
+        let is_cut = |end: usize| rest[end] & 0xc0 == 0x80;
+        let end = (rest.len().min(PIECE)..rest.len()).find(|&end| !is_cut(end));
+        let piece = &rest[..end.unwrap_or(rest.len())];
+        if !piece.is_ascii() {
+            is_ascii = false;
+            std::str::from_utf8(piece).map_err(|error| at + error.valid_up_to())?;
+        }
+        at += piece.len();
+    }
+    Ok(is_ascii)
+}
+
 /// What a string with escapes means. A lone surrogate has no meaning in UTF-8, and no name that we
 /// look for contains one.
 #[cold]
@@ -496,7 +526,11 @@ fn special_in(word: [u8; 8]) -> Option<usize> {
 /// Of up to so many words of eight bytes a string is short.
 const SHORT: usize = 4;
 
+/// So much of a long string is looked at in one.
 const BLOCK: usize = 32;
+
+/// So much of a text is decoded in one.
+const PIECE: usize = 64;
 
 /// Google's own JSON reader stops near 100; this only keeps what a body can cost bounded.
 const DEEPEST: usize = 512;

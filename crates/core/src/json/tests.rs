@@ -70,6 +70,30 @@ fn what_is_not_json_is_refused_with_its_place() {
 }
 
 #[test]
+fn utf_8_is_checked_wherever_it_stands() {
+    for len in 0..200 {
+        let before = "é".repeat(len % 7) + &"x".repeat(len);
+        for after in ["", "x", "ü", &"y".repeat(90), &"漢字".repeat(40)] {
+            let good = format!("\"{before}😀{after}\"").into_bytes();
+            assert_eq!(check(&good), Ok(()), "{len} {after}");
+            assert!(!Cursor::new(&good).unwrap().is_ascii());
+            let offset = 1 + before.len();
+            let ends = [&b"\xff"[..], b"\x80", b"\xf0\x9f\x98", b"\xed\xa0\x80", b"\xc0\xaf"];
+            for bad in ends {
+                let text = [&good[..offset], bad, after.as_bytes()].concat();
+                let wrong = std::str::from_utf8(&text).unwrap_err().valid_up_to();
+                let malformed = check(&text).unwrap_err();
+                assert_eq!(
+                    (malformed.what(), malformed.place()),
+                    ("invalid UTF-8", (1, wrong + 1))
+                );
+            }
+        }
+        assert!(Cursor::new("x".repeat(len).as_bytes()).unwrap().is_ascii());
+    }
+}
+
+#[test]
 fn a_string_ends_where_it_ends_at_every_length() {
     for len in 0..300 {
         let plain = "\u{7f}é!#[] ".repeat(len).chars().take(len).collect::<String>();

@@ -196,9 +196,16 @@ fn usage(cursor: &mut Cursor<'_>) -> Result<Usage, Malformed> {
             [b'"', quoted @ .., b'"'] => quoted,
             number => number,
         };
-        *count = std::str::from_utf8(number).ok().and_then(|it| it.parse().ok()).unwrap_or(0);
+        *count = whole_number(number).unwrap_or(0);
     }
     Ok(usage)
+}
+
+fn whole_number(digits: &[u8]) -> Option<u64> {
+    digits.iter().try_fold(0_u64, |number, digit| match digit {
+        b'0'..=b'9' => number.checked_mul(10)?.checked_add(u64::from(digit - b'0')),
+        _ => None,
+    })
 }
 
 /// A `responseId` and a few escapes fit without growing the buffer.
