@@ -100,6 +100,7 @@ impl Reader {
             }
         }
         let end = match self.chunk.first() {
+            None if !self.finished => return Ok(None),
             // The blank line that ends an event.
             Some(b'\n' | b'\r') => Some(0),
             _ => memchr2(b'\n', b'\r', &self.chunk),
