@@ -1,10 +1,10 @@
 //! A method of Code Assist as an HTTP request (`protocol.md` 2.1, 2.2).
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::uri::{self, Authority, PathAndQuery, Scheme, Uri};
-use http::{HeaderValue, Method, Request};
+use http::{HeaderMap, HeaderValue, Method, Request};
 
 use crate::payload::Payload;
 
@@ -135,14 +135,9 @@ impl Call {
         let mut request = Request::new(self.payload.clone());
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = uri;
-        let headers = request.headers_mut();
-        headers.insert(AUTHORIZATION, bearer.clone());
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let accept = if self.stream { "*/*" } else { "application/json" };
-        headers.insert(ACCEPT, HeaderValue::from_static(accept));
-        // Compression would delay events; whether the server would use it is not established.
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        let headers = if self.stream { &STREAM_HEADERS } else { &HEADERS };
+        request.headers_mut().clone_from(headers);
+        request.headers_mut().insert(AUTHORIZATION, bearer.clone());
         Ok(request)
     }
 
@@ -151,9 +146,24 @@ impl Call {
     }
 }
 
+/// The headers of a call, with room for its token: to clone them costs a third of inserting them.
+fn headers(accept: &'static str) -> HeaderMap {
+    HeaderMap::from_iter([
+        (AUTHORIZATION, HeaderValue::from_static("")),
+        (CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (ACCEPT, HeaderValue::from_static(accept)),
+        // Compression would delay events; whether the server would use it is not established.
+        (ACCEPT_ENCODING, HeaderValue::from_static("identity")),
+        (USER_AGENT, HeaderValue::from_static(AGENT)),
+    ])
+}
+
 fn path(text: String) -> Result<PathAndQuery, BadUrl> {
     PathAndQuery::try_from(text).map_err(|_| BadUrl)
 }
+
+static HEADERS: LazyLock<HeaderMap> = LazyLock::new(|| headers("application/json"));
+static STREAM_HEADERS: LazyLock<HeaderMap> = LazyLock::new(|| headers("*/*"));
 
 /// Our own name: the proxy does not pretend to be another product (`spec.md` 18).
 pub const AGENT: &str = concat!("code-assist-proxy/", env!("CARGO_PKG_VERSION"));

@@ -323,7 +323,8 @@ fn absent_collection(segment: &str) -> Option<&'static str> {
 
 /// A segment as a model's name: letters, digits and `._@-`, the first one a letter or digit.
 fn model_name(segment: &str) -> Option<&str> {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._@-".contains(&byte);
+    let is_plain =
+        |byte| matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'_' | b'@' | b'-');
     let is_name = segment.len() <= LONGEST_NAME
         && segment.bytes().all(is_plain)
         && segment.starts_with(|c: char| c.is_ascii_alphanumeric());
