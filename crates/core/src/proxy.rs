@@ -215,16 +215,16 @@ impl Proxy {
         }
         match route {
             Route::Generate { model } => {
-                self.whole(platform, parts, body, ledger, &model, Method::Generate).await
+                self.whole(platform, parts, body, ledger, model, Method::Generate).await
             }
             Route::Count { model } => {
-                self.whole(platform, parts, body, ledger, &model, Method::Count).await
+                self.whole(platform, parts, body, ledger, model, Method::Count).await
             }
             Route::Stream { model, framing } => {
                 ledger.entry.stream = true;
                 ledger.x_cache = Some(CacheResult::Bypass.header());
                 let method = Method::Stream;
-                let mut asked = self.read(platform, parts, body, ledger, &model, method).await?;
+                let mut asked = self.read(platform, parts, body, ledger, model, method).await?;
                 let headers = std::mem::take(&mut asked.headers);
                 let call = self.call(platform, asked, method, ledger).await?;
                 let want = Want::Events(framing);
@@ -262,7 +262,7 @@ impl Proxy {
         parts: &Parts,
         body: B,
         ledger: &mut Ledger<P>,
-        model: &str,
+        model: String,
         method: Method,
     ) -> Result<Answer<P>, Refusal> {
         let mut asked = self.read(platform, parts, body, ledger, model, method).await?;
@@ -358,7 +358,7 @@ impl Proxy {
             ledger.entry.settle(Outcome::Ok);
         }
         put(&mut headers, REQUEST_ID, ledger.entry.request_id.as_str());
-        put(&mut headers, SERVER_TIMING, ledger.entry.server_timing(now));
+        headers.insert(SERVER_TIMING, ledger.entry.server_timing(now));
         let body = match answer.body {
             Content::Events(events) => ProxyBody::events(events, ledger),
             Content::PassedOn(upstream) => {

@@ -18,8 +18,6 @@ use crate::report::Ledger;
 
 /// What the client asked, read and made fit for Code Assist.
 pub(super) struct Asked {
-    /// The model as it will be sent.
-    model: String,
     request: Payload,
     /// What the answer will say about the changes.
     pub(super) headers: HeaderMap,
@@ -36,13 +34,15 @@ impl Proxy {
         parts: &Parts,
         body: B,
         ledger: &mut Ledger<P>,
-        asked: &str,
+        asked: String,
         method: Method,
     ) -> Result<Asked, Refusal> {
         let body = self.intake(platform, parts, body, ledger).await?;
         let live = self.live();
-        let model = models::resolve(asked, &live.model_aliases);
-        ledger.entry.model = model.to_owned();
+        let model = models::resolve(&asked, &live.model_aliases);
+        let renamed = (model != asked).then(|| model.to_owned());
+        ledger.entry.model = renamed.clone().unwrap_or(asked);
+        let model = &ledger.entry.model;
         let rewritten = match method {
             Method::Count => rewrite::count(&body, model)?,
             Method::Generate | Method::Stream => rewrite::generate(&body)?,
@@ -56,15 +56,15 @@ impl Proxy {
         });
         let freshness = if repeats { Freshness::of(&parts.headers) } else { Freshness::Any };
         Ok(Asked {
-            model: model.to_owned(),
             request: rewritten.request,
-            headers: marks(asked, model, &rewritten.dropped),
+            headers: marks(renamed.as_deref(), &rewritten.dropped),
             question,
             freshness,
         })
     }
 
-    /// The call that asks Code Assist. countTokens has an envelope of its own, and no project.
+    /// The call that asks the model of the ledger. countTokens has an envelope of its own, and no
+    /// project.
     pub(super) async fn call<P: Platform>(
         &self,
         platform: &P,
@@ -76,14 +76,14 @@ impl Proxy {
             let payload = envelope::wrap_count(asked.request);
             return Ok(Call::post(&self.settings.api_version, "countTokens", payload));
         }
-        if let Some(fault) = lock(&self.quotas).ask(&asked.model, platform.clock()) {
+        if let Some(fault) = lock(&self.quotas).ask(&ledger.entry.model, platform.clock()) {
             return Err(fault.into());
         }
         // A project that must be looked for first is asked of the same endpoints.
         self.somewhere_to_go(platform)?;
         let project = self.project(platform, ledger).await?;
-        let prompt_id = prompt_id(platform);
-        let payload = envelope::wrap_generate(&asked.model, &project, &prompt_id, asked.request);
+        let (model, prompt_id) = (&ledger.entry.model, prompt_id(platform));
+        let payload = envelope::wrap_generate(model, &project, text(&prompt_id), asked.request);
         let call = match method {
             Method::Stream => Call::stream(&self.paths, payload),
             Method::Count | Method::Generate => Call::generate(&self.paths, payload),
@@ -108,9 +108,9 @@ impl Proxy {
 }
 
 /// What was changed about the request, for the client to see.
-pub(super) fn marks(asked: &str, model: &str, dropped: &[String]) -> HeaderMap {
+pub(super) fn marks(renamed: Option<&str>, dropped: &[String]) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    if asked != model {
+    if let Some(model) = renamed {
         put(&mut headers, MODEL, model);
     }
     if !dropped.is_empty() {
@@ -123,11 +123,11 @@ pub(super) fn marks(asked: &str, model: &str, dropped: &[String]) -> HeaderMap {
 pub(super) fn request_id<P: Platform>(platform: &P) -> String {
     let mut id = *b"req_0000000000000000";
     id[4..].copy_from_slice(&hex(platform.random()));
-    text(&id)
+    text(&id).to_owned()
 }
 
 /// A fresh `user_prompt_id`, in the form of a random UUID as the CLI sends it (RFC 9562, version 4).
-pub(super) fn prompt_id<P: Platform>(platform: &P) -> String {
+fn prompt_id<P: Platform>(platform: &P) -> [u8; 36] {
     let high = hex(platform.random() & !0xf000 | 0x4000);
     let low = hex(platform.random() & (u64::MAX >> 2) | 1 << 63);
     let mut id = [b'-'; 36];
@@ -136,7 +136,7 @@ pub(super) fn prompt_id<P: Platform>(platform: &P) -> String {
     id[14..18].copy_from_slice(&high[12..]);
     id[19..23].copy_from_slice(&low[..4]);
     id[24..].copy_from_slice(&low[4..]);
-    text(&id)
+    id
 }
 
 /// The hex digits of a number.
@@ -144,8 +144,8 @@ fn hex(number: u64) -> [u8; 16] {
     std::array::from_fn(|place| b"0123456789abcdef"[(number >> (60 - place * 4)) as usize & 0xf])
 }
 
-fn text(ascii: &[u8]) -> String {
-    std::str::from_utf8(ascii).expect("hex digits are ASCII").to_owned()
+fn text(id: &[u8]) -> &str {
+    std::str::from_utf8(id).expect("hex digits are ASCII")
 }
 
 const MODEL: HeaderName = HeaderName::from_static("x-proxy-model");
