@@ -67,7 +67,7 @@ impl<'a> Cursor<'a> {
             return Err(Malformed::at(text, 0, "byte order mark"));
         }
         let is_ascii =
-            decode(text).map_err(|offset| Malformed::at(text, offset, "invalid UTF-8"))?;
+            check_utf8(text).map_err(|offset| Malformed::at(text, offset, "invalid UTF-8"))?;
         Ok(Self { text, at: 0, depth: 0, blanks: 0, is_ascii })
     }
 
@@ -440,11 +440,11 @@ impl Containers {
     }
 }
 
-/// Whether a text is ASCII throughout, or else where it is no UTF-8.
+/// Tells whether a text is ASCII throughout; the error is where it is no UTF-8.
 ///
 /// Most of most texts is ASCII, for which there is vector code; what lies between goes through the
 /// library's check piece by piece.
-fn decode(text: &[u8]) -> Result<bool, usize> {
+fn check_utf8(text: &[u8]) -> Result<bool, usize> {
     let mut is_ascii = true;
     let mut at = 0;
     while at < text.len() {
@@ -529,7 +529,7 @@ const SHORT: usize = 4;
 /// So much of a long string is looked at in one.
 const BLOCK: usize = 32;
 
-/// So much of a text is decoded in one.
+/// So much of a text is checked in one.
 const PIECE: usize = 64;
 
 /// Google's own JSON reader stops near 100; this only keeps what a body can cost bounded.

@@ -136,10 +136,8 @@ impl Entry {
             let micros = took.as_secs() * 1_000_000 + (u64::from(took.subsec_nanos()) + 500) / 1000;
             timing.push(name.as_bytes());
             timing.push_number(micros / 1000);
-            timing.push(b".");
-            for place in [100, 10, 1] {
-                timing.push_number(micros / place % 10);
-            }
+            let digit = |place| b'0' + (micros / place % 10) as u8;
+            timing.push(&[b'.', digit(100), digit(10), digit(1)]);
         }
         HeaderValue::from_bytes(&timing.text[..timing.len]).expect("letters, digits and signs")
     }
