@@ -51,12 +51,11 @@ impl Access {
         }
     }
 
-    /// The CORS headers of an actual answer, errors and streams included. Empty unless the request
-    /// came from an allowed origin; `Vary` is there as soon as the answer could differ.
-    pub fn cors_headers(&self, request: &HeaderMap) -> HeaderMap {
-        let mut answer = HeaderMap::new();
+    /// Adds the CORS headers of an actual answer, errors and streams included: none unless the
+    /// request came from an allowed origin; `Vary` is there as soon as the answer could differ.
+    pub fn add_cors_headers(&self, request: &HeaderMap, answer: &mut HeaderMap) {
         if self.origins.is_empty() {
-            return answer;
+            return;
         }
         answer.insert(header::VARY, HeaderValue::from_static("Origin"));
         if let Some(origin) = self.allowed_origin(request) {
@@ -64,7 +63,6 @@ impl Access {
             let exposed = HeaderValue::from_static(EXPOSED_HEADERS);
             answer.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
         }
-        answer
     }
 
     /// The headers of a 204 to `OPTIONS`: a preflight from an allowed origin gets its permissions,
@@ -308,6 +306,10 @@ fn host_name(authority: &str) -> Option<&str> {
 
 /// `localhost`, `*.localhost`, 127.0.0.0/8, and `::1`, also as an IPv4 address in IPv6.
 fn is_loopback(host: &str) -> bool {
+    // What nearly every client says, without any parsing.
+    if matches!(host, "127.0.0.1" | "localhost") {
+        return true;
+    }
     if let Ok(address) = host.parse::<Ipv4Addr>() {
         return address.is_loopback();
     }

@@ -272,8 +272,8 @@ impl<P: Platform> Events<P> {
         };
         let (finished, usage) = (opened.finished(), opened.usage());
         if let Some(trace) = opened.trace_id {
-            ledger.entry.trace_id.clone_from(&trace);
-            self.trace = Some(trace);
+            trace.as_ref().clone_into(&mut ledger.entry.trace_id);
+            self.trace = Some(trace.into_owned());
         }
         if let Some(error) = opened.error {
             return Some(Step::Failed(Refusal::Upstream(Box::new(fault::from_event(&error)))));

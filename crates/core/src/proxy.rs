@@ -33,7 +33,7 @@ use self::ask::Asked;
 use self::attempt::Want;
 use self::share::Found;
 use crate::access;
-use crate::assist::call::Call;
+use crate::assist::call::{BadUrl, Base, Call, Paths};
 use crate::body::{Events, ProxyBody};
 use crate::gemini::route::{self, Framing, NoRoute, Route};
 use crate::gemini::status;
@@ -58,6 +58,9 @@ pub struct Proxy {
     settings: Settings,
     live: RwLock<Arc<live::Live>>,
     endpoints: Arc<Mutex<Endpoints>>,
+    /// The base URLs of the endpoints, in order.
+    bases: Vec<Result<Base, BadUrl>>,
+    paths: Paths,
     retries: retry::Limits,
     quotas: Mutex<Quotas>,
     limiter: Option<Mutex<Limiter>>,
@@ -115,6 +118,8 @@ impl Proxy {
                 settings.breaker_threshold,
                 settings.breaker_timeout,
             ))),
+            bases: settings.endpoints.iter().map(|url| Base::new(url)).collect(),
+            paths: Paths::new(&settings.api_version),
             retries: retry::Limits {
                 max_retries: settings.max_retries,
                 base: settings.retry_base_delay,
@@ -210,16 +215,16 @@ impl Proxy {
         }
         match route {
             Route::Generate { model } => {
-                self.whole(platform, parts, body, ledger, &model, Method::Generate).await
+                self.whole(platform, parts, body, ledger, model, Method::Generate).await
             }
             Route::Count { model } => {
-                self.whole(platform, parts, body, ledger, &model, Method::Count).await
+                self.whole(platform, parts, body, ledger, model, Method::Count).await
             }
             Route::Stream { model, framing } => {
                 ledger.entry.stream = true;
                 ledger.x_cache = Some(CacheResult::Bypass.header());
                 let method = Method::Stream;
-                let mut asked = self.read(platform, parts, body, ledger, &model, method).await?;
+                let mut asked = self.read(platform, parts, body, ledger, model, method).await?;
                 let headers = std::mem::take(&mut asked.headers);
                 let call = self.call(platform, asked, method, ledger).await?;
                 let want = Want::Events(framing);
@@ -257,7 +262,7 @@ impl Proxy {
         parts: &Parts,
         body: B,
         ledger: &mut Ledger<P>,
-        model: &str,
+        model: String,
         method: Method,
     ) -> Result<Answer<P>, Refusal> {
         let mut asked = self.read(platform, parts, body, ledger, model, method).await?;
@@ -271,7 +276,9 @@ impl Proxy {
                 answer?
             }
         };
-        answer.headers.extend(marks);
+        if !marks.is_empty() {
+            answer.headers.extend(marks);
+        }
         Ok(answer)
     }
 
@@ -337,19 +344,21 @@ impl Proxy {
         ledger.entry.status = answer.status.as_u16();
         let mut headers = answer.headers;
         headers.reserve(MARKS);
-        headers.extend(std::mem::take(&mut ledger.headers));
+        if !ledger.headers.is_empty() {
+            headers.extend(std::mem::take(&mut ledger.headers));
+        }
         if let Some(x_cache) = ledger.x_cache {
             headers.insert(X_CACHE, HeaderValue::from_static(x_cache));
         }
         if parts.method != http::Method::OPTIONS {
-            headers.extend(self.live().access.cors_headers(&parts.headers));
+            self.live().access.add_cors_headers(&parts.headers, &mut headers);
         }
         if parts.method == http::Method::HEAD {
             // Nobody will ask for the body.
             ledger.entry.settle(Outcome::Ok);
         }
         put(&mut headers, REQUEST_ID, ledger.entry.request_id.as_str());
-        put(&mut headers, SERVER_TIMING, ledger.entry.server_timing(now));
+        headers.insert(SERVER_TIMING, ledger.entry.server_timing(now));
         let body = match answer.body {
             Content::Events(events) => ProxyBody::events(events, ledger),
             Content::PassedOn(upstream) => {

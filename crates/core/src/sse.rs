@@ -99,7 +99,13 @@ impl Reader {
                 self.chunk.advance(1);
             }
         }
-        let Some(end) = memchr2(b'\n', b'\r', &self.chunk) else {
+        let end = match self.chunk.first() {
+            None if !self.finished => return Ok(None),
+            // The blank line that ends an event.
+            Some(b'\n' | b'\r') => Some(0),
+            _ => memchr2(b'\n', b'\r', &self.chunk),
+        };
+        let Some(end) = end else {
             self.bounded((self.line.len() + self.chunk.len()).saturating_sub(FIELD_NAME))?;
             self.line.extend_from_slice(&self.chunk);
             self.chunk = Bytes::new();
@@ -133,17 +139,21 @@ impl Reader {
     }
 
     fn field(&mut self, mut line: Bytes) -> Result<(), TooLong> {
-        let colon = memchr::memchr(b':', &line);
-        match &line[..colon.unwrap_or(line.len())] {
-            b"data" => {
-                let name = colon.map_or(line.len(), |colon| colon + 1);
-                let space = usize::from(line.get(name) == Some(&b' '));
-                line.advance(name + space);
-                self.bounded(self.data.len() + line.len())?;
-                self.data.add(line);
-            }
-            b"" | b"event" | b"id" | b"retry" => {}
-            _ => {
+        let value = match &line[..] {
+            [b'd', b'a', b't', b'a', b':', b' ', ..] => Some(6),
+            [b'd', b'a', b't', b'a', b':', ..] => Some(5),
+            b"data" => Some(4),
+            _ => None,
+        };
+        if let Some(value) = value {
+            line.advance(value);
+            self.bounded(self.data.len() + line.len())?;
+            self.data.add(line);
+            return Ok(());
+        }
+        match line.split(|byte| *byte == b':').next() {
+            None | Some(b"" | b"event" | b"id" | b"retry") => {}
+            Some(_) => {
                 self.bounded(self.bare.len() + line.len())?;
                 self.bare.extend_from_slice(&line);
                 self.bare.extend_from_slice(b"\n");

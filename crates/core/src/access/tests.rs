@@ -20,6 +20,14 @@ fn keyed() -> Access {
     access("0.0.0.0", &[("alice", "secret-a"), ("", "secret-b")], &[])
 }
 
+impl Access {
+    fn cors(&self, request: &HeaderMap) -> HeaderMap {
+        let mut answer = HeaderMap::new();
+        self.add_cors_headers(request, &mut answer);
+        answer
+    }
+}
+
 fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
     let line = |(name, value): &(&'static str, &str)| {
         (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
@@ -112,7 +120,7 @@ fn with_keys_neither_host_nor_origin_is_checked() {
     let lines =
         [("host", "evil.example"), ("origin", "https://evil.example"), ("x-api-key", "secret-a")];
     assert_eq!(admit(&access, &lines, "/"), alice());
-    assert!(access.cors_headers(&headers(&lines)).is_empty());
+    assert!(access.cors(&headers(&lines)).is_empty());
 }
 
 #[test]
@@ -235,18 +243,18 @@ fn without_keys_no_foreign_page_gets_in() {
 #[test]
 fn an_allowed_page_may_read_our_headers() {
     let listed = access("127.0.0.1", &[], &["https://app.example"]);
-    let cors = listed.cors_headers(&headers(&[("origin", "https://app.example")]));
+    let cors = listed.cors(&headers(&[("origin", "https://app.example")]));
     assert_eq!(cors["access-control-allow-origin"], "https://app.example");
     assert_eq!(cors["vary"], "Origin");
     let exposed = cors["access-control-expose-headers"].to_str().unwrap();
     for name in ["x-request-id", "x-proxy-model", "retry-after", "server-timing", "x-cache"] {
         assert!(exposed.split(", ").any(|own| own == name), "{name}");
     }
-    let other = listed.cors_headers(&headers(&[("origin", "https://evil.example")]));
+    let other = listed.cors(&headers(&[("origin", "https://evil.example")]));
     assert_eq!(other, headers(&[("vary", "Origin")]));
-    assert_eq!(listed.cors_headers(&HeaderMap::new()), headers(&[("vary", "Origin")]));
-    assert!(local().cors_headers(&headers(&[("origin", "https://app.example")])).is_empty());
-    let all = access("127.0.0.1", &[], &["*"]).cors_headers(&headers(&[("origin", "null")]));
+    assert_eq!(listed.cors(&HeaderMap::new()), headers(&[("vary", "Origin")]));
+    assert!(local().cors(&headers(&[("origin", "https://app.example")])).is_empty());
+    let all = access("127.0.0.1", &[], &["*"]).cors(&headers(&[("origin", "null")]));
     assert_eq!(all["access-control-allow-origin"], "null");
 }
 

@@ -131,6 +131,13 @@ pub fn read(method: &Method, uri: &Uri) -> Result<Route, NoRoute> {
     if path.len() > LONGEST_PATH {
         return Err(asked.not_found());
     }
+    if let Some(last) = path.strip_prefix(USUAL_PREFIX)
+        && last.contains(':')
+        && memchr::memchr2(b'/', b'%', last.as_bytes()).is_none()
+    {
+        // What nearly every request has: the way below would come to the same.
+        return asked.model(last, true, true);
+    }
     // A segment may hide a slash (`models%2Fgemini-2.5-pro`), so escapes come off first.
     let decoded = match memchr::memchr(b'%', path.as_bytes()) {
         None => Cow::Borrowed(path),
@@ -235,16 +242,15 @@ impl Asked<'_> {
         // `/v1beta/v1internal:generateContent` is a wrong base URL, not a model of that name.
         let is_assist = !says_models && model.starts_with(ASSIST_VERSION);
         let model = model_name(model).filter(|_| !is_assist).map(str::to_owned);
-        if ABSENT_METHODS.contains(&verb) {
-            return Err(NoRoute::NotOffered { what: verb.to_owned(), model });
-        }
-        let Some(model) = model else {
-            return Err(self.not_found());
-        };
-        let route = match verb {
-            "generateContent" => Route::Generate { model },
-            "streamGenerateContent" => Route::Stream { model, framing: self.framing() },
-            "countTokens" => Route::Count { model },
+        let route = match (verb, model) {
+            ("generateContent", Some(model)) => Route::Generate { model },
+            ("streamGenerateContent", Some(model)) => {
+                Route::Stream { model, framing: self.framing() }
+            }
+            ("countTokens", Some(model)) => Route::Count { model },
+            (verb, model) if ABSENT_METHODS.contains(&verb) => {
+                return Err(NoRoute::NotOffered { what: verb.to_owned(), model });
+            }
             _ => return Err(self.not_found()),
         };
         if self.method == Method::POST {
@@ -317,7 +323,8 @@ fn absent_collection(segment: &str) -> Option<&'static str> {
 
 /// A segment as a model's name: letters, digits and `._@-`, the first one a letter or digit.
 fn model_name(segment: &str) -> Option<&str> {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._@-".contains(&byte);
+    let is_plain =
+        |byte| matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'_' | b'@' | b'-');
     let is_name = segment.len() <= LONGEST_NAME
         && segment.bytes().all(is_plain)
         && segment.starts_with(|c: char| c.is_ascii_alphanumeric());
@@ -326,6 +333,9 @@ fn model_name(segment: &str) -> Option<&str> {
 
 /// The path prefix of Code Assist's own protocol, whatever version is spoken upstream.
 const ASSIST_VERSION: &str = "v1internal";
+
+/// What all SDKs put before a model and its method.
+const USUAL_PREFIX: &str = "/v1beta/models/";
 
 /// `v1beta1` is Vertex's, in express mode.
 const VERSIONS: [&str; 4] = ["v1", "v1alpha", "v1beta", "v1beta1"];

@@ -11,10 +11,11 @@ use super::Malformed;
 /// is cheap: a clone is how one looks ahead.
 #[derive(Debug, Clone)]
 pub struct Cursor<'a> {
-    text: &'a str,
+    text: &'a [u8],
     at: usize,
     depth: usize,
     blanks: usize,
+    is_ascii: bool,
 }
 
 /// What a value is, told by its first byte.
@@ -38,7 +39,7 @@ pub enum Kind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Text<'a> {
     /// What it means, escapes resolved. One with a lone surrogate is given as it is written.
-    pub value: Cow<'a, str>,
+    pub value: Cow<'a, [u8]>,
     /// Where it is written, quotes included.
     pub span: Range<usize>,
 }
@@ -49,16 +50,25 @@ pub struct Inside {
     first: bool,
 }
 
+impl<'a> Text<'a> {
+    /// [`Self::value`] as the text that it is.
+    pub fn into_str(self) -> Cow<'a, str> {
+        match self.value {
+            Cow::Borrowed(value) => Cow::Borrowed(std::str::from_utf8(value).unwrap_or_default()),
+            Cow::Owned(value) => Cow::Owned(String::from_utf8(value).unwrap_or_default()),
+        }
+    }
+}
+
 impl<'a> Cursor<'a> {
     /// A cursor at the start of `text`, which has to be UTF-8 without a byte order mark.
     pub fn new(text: &'a [u8]) -> Result<Self, Malformed> {
-        match std::str::from_utf8(text) {
-            Ok(valid) if valid.starts_with('\u{feff}') => {
-                Err(Malformed::at(text, 0, "byte order mark"))
-            }
-            Ok(valid) => Ok(Self { text: valid, at: 0, depth: 0, blanks: 0 }),
-            Err(error) => Err(Malformed::at(text, error.valid_up_to(), "invalid UTF-8")),
+        if text.starts_with("\u{feff}".as_bytes()) {
+            return Err(Malformed::at(text, 0, "byte order mark"));
         }
+        let is_ascii =
+            check_utf8(text).map_err(|offset| Malformed::at(text, offset, "invalid UTF-8"))?;
+        Ok(Self { text, at: 0, depth: 0, blanks: 0, is_ascii })
     }
 
     /// The offset of the cursor.
@@ -71,21 +81,26 @@ impl<'a> Cursor<'a> {
         self.blanks
     }
 
+    /// True when the text has no character but those of ASCII.
+    pub fn is_ascii(&self) -> bool {
+        self.is_ascii
+    }
+
     /// The text at a span.
-    pub fn text(&self, span: Range<usize>) -> &'a str {
+    pub fn text(&self, span: Range<usize>) -> &'a [u8] {
         &self.text[span]
     }
 
     /// `what` is wrong where the cursor is.
     #[cold]
     pub fn malformed(&self, what: &'static str) -> Malformed {
-        Malformed::at(self.text.as_bytes(), self.at, what)
+        Malformed::at(self.text, self.at, what)
     }
 
     /// The kind of the value that comes next.
+    #[inline]
     pub fn kind(&mut self) -> Result<Kind, Malformed> {
-        self.white();
-        match self.peek() {
+        match self.token() {
             Some(b'{') => Ok(Kind::Object),
             Some(b'[') => Ok(Kind::Array),
             Some(b'"') => Ok(Kind::String),
@@ -125,8 +140,7 @@ impl<'a> Cursor<'a> {
             match kind {
                 Kind::Object => {
                     self.open()?;
-                    self.white();
-                    if self.peek() != Some(b'}') {
+                    if self.token() != Some(b'}') {
                         self.name()?;
                         containers.set(self.depth, true);
                         continue;
@@ -135,8 +149,7 @@ impl<'a> Cursor<'a> {
                 }
                 Kind::Array => {
                     self.open()?;
-                    self.white();
-                    if self.peek() != Some(b']') {
+                    if self.token() != Some(b']') {
                         containers.set(self.depth, false);
                         continue;
                     }
@@ -151,11 +164,10 @@ impl<'a> Cursor<'a> {
             // What follows a value: a comma and the next one, or ends of containers.
             while self.depth > outside {
                 let in_object = containers.is_object(self.depth);
-                self.white();
-                match self.peek() {
+                match self.token() {
                     Some(b',') if in_object => {
                         self.at += 1;
-                        self.white();
+                        self.token();
                         self.name()?;
                         break;
                     }
@@ -186,8 +198,7 @@ impl<'a> Cursor<'a> {
 
     /// Enters an object: [`Self::key`] walks through it.
     pub fn object(&mut self) -> Result<Inside, Malformed> {
-        self.white();
-        if self.peek() != Some(b'{') {
+        if self.token() != Some(b'{') {
             return Err(self.malformed("expected an object"));
         }
         self.open()?;
@@ -198,20 +209,19 @@ impl<'a> Cursor<'a> {
     /// the cursor behind the object. The value has to be read or skipped before the next call.
     pub fn key(&mut self, inside: &mut Inside) -> Result<Option<Text<'a>>, Malformed> {
         let first = std::mem::replace(&mut inside.first, false);
-        self.white();
-        match self.peek() {
-            Some(b'}') => {
-                self.close();
-                return Ok(None);
-            }
-            Some(b',') if !first => {
-                self.at += 1;
-                self.white();
-            }
-            _ if !first => return Err(self.malformed("expected `,` or `}`")),
-            _ => {}
+        let mut next = self.token();
+        if next == Some(b'}') {
+            self.close();
+            return Ok(None);
         }
-        if self.peek() != Some(b'"') {
+        if !first {
+            if next != Some(b',') {
+                return Err(self.malformed("expected `,` or `}`"));
+            }
+            self.at += 1;
+            next = self.token();
+        }
+        if next != Some(b'"') {
             return Err(self.malformed("expected a key"));
         }
         let key = self.read_string()?;
@@ -221,8 +231,7 @@ impl<'a> Cursor<'a> {
 
     /// Enters an array: [`Self::item`] walks through it.
     pub fn array(&mut self) -> Result<Inside, Malformed> {
-        self.white();
-        if self.peek() != Some(b'[') {
+        if self.token() != Some(b'[') {
             return Err(self.malformed("expected an array"));
         }
         self.open()?;
@@ -233,8 +242,7 @@ impl<'a> Cursor<'a> {
     /// behind the array. The item has to be read or skipped before the next call.
     pub fn item(&mut self, inside: &mut Inside) -> Result<bool, Malformed> {
         let first = std::mem::replace(&mut inside.first, false);
-        self.white();
-        match self.peek() {
+        match self.token() {
             Some(b']') => {
                 self.close();
                 Ok(false)
@@ -250,22 +258,35 @@ impl<'a> Cursor<'a> {
 
     /// Checks that nothing but white space is left.
     pub fn end(&mut self) -> Result<(), Malformed> {
-        self.white();
-        match self.peek() {
+        match self.token() {
             None => Ok(()),
             Some(_) => Err(self.malformed("trailing characters")),
         }
     }
 
+    #[inline]
     fn peek(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
+        self.text.get(self.at).copied()
     }
 
-    fn white(&mut self) {
-        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
-            self.at += 1;
-            self.blanks += 1;
+    /// The byte that the next token begins with, the cursor being moved to it.
+    #[inline]
+    fn token(&mut self) -> Option<u8> {
+        match self.peek() {
+            next @ Some(b'!'..) => next,
+            _ => self.token_after_blanks(),
         }
+    }
+
+    /// On its own, so that what nearly every token needs stays small enough to be inlined.
+    #[inline(never)]
+    fn token_after_blanks(&mut self) -> Option<u8> {
+        let rest = &self.text[self.at..];
+        let blank = |byte: &&u8| matches!(byte, b' ' | b'\n' | b'\r' | b'\t');
+        let blanks = rest.iter().take_while(blank).count();
+        self.at += blanks;
+        self.blanks += blanks;
+        self.peek()
     }
 
     fn open(&mut self) -> Result<(), Malformed> {
@@ -292,58 +313,64 @@ impl<'a> Cursor<'a> {
     }
 
     fn colon(&mut self) -> Result<(), Malformed> {
-        self.white();
-        if self.peek() != Some(b':') {
+        if self.token() != Some(b':') {
             return Err(self.malformed("expected `:`"));
         }
         self.at += 1;
         Ok(())
     }
 
+    #[inline(always)]
     fn read_string(&mut self) -> Result<Text<'a>, Malformed> {
         let start = self.at;
-        let written = self.string()?;
+        let escapes = self.string()?;
         let span = start..self.at;
-        let raw = &self.text[start + 1..self.at - 1];
-        // A lone surrogate has no meaning in UTF-8, and no name that we look for contains one.
-        let value = match written {
-            Written::Plainly => Cow::Borrowed(raw),
-            Written::WithEscapes => {
-                serde_json::from_str(self.text(span.clone())).map_or(Cow::Borrowed(raw), Cow::Owned)
-            }
+        let value = match escapes {
+            0 => Cow::Borrowed(&self.text[start + 1..self.at - 1]),
+            _ => meaning(&self.text[span.clone()]),
         };
         Ok(Text { value, span })
     }
 
-    /// Steps over a string, the cursor being at its opening quote.
-    fn string(&mut self) -> Result<Written, Malformed> {
-        let bytes = self.text.as_bytes();
+    /// Steps over a string, the cursor being at its opening quote. Tells how many escapes it has.
+    #[inline(always)]
+    fn string(&mut self) -> Result<usize, Malformed> {
         self.at += 1;
-        let mut written = Written::Plainly;
+        // Most strings are keys and other short ones: a call would cost half of what they do.
+        match short(&self.text[self.at..]) {
+            Some(len) if self.text.get(self.at + len) == Some(&b'"') => {
+                self.at += len + 1;
+                Ok(0)
+            }
+            _ => self.long_string(),
+        }
+    }
+
+    /// Steps over the rest of a string, be it as long and have as many escapes as it may. Not
+    /// inlined, since most strings are not like that.
+    #[inline(never)]
+    fn long_string(&mut self) -> Result<usize, Malformed> {
+        let mut escapes = 0;
         loop {
-            let Some(plain) = special(&bytes[self.at..]) else {
-                self.at = bytes.len();
-                return Err(self.malformed("unterminated string"));
-            };
-            self.at += plain;
-            match bytes[self.at] {
-                b'"' => {
+            self.at += plain(&self.text[self.at..]);
+            match self.peek() {
+                Some(b'"') => {
                     self.at += 1;
-                    return Ok(written);
+                    return Ok(escapes);
                 }
-                b'\\' => {
-                    written = Written::WithEscapes;
+                Some(b'\\') => {
+                    escapes += 1;
                     self.escape()?;
                 }
-                _ => return Err(self.malformed("control character in a string")),
+                Some(_) => return Err(self.malformed("control character in a string")),
+                None => return Err(self.malformed("unterminated string")),
             }
         }
     }
 
     /// Steps over an escape, the cursor being at its backslash. Lone surrogates pass.
     fn escape(&mut self) -> Result<(), Malformed> {
-        let rest = &self.text.as_bytes()[self.at + 1..];
-        let len = match rest {
+        let len = match &self.text[self.at + 1..] {
             [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => 1,
             [b'u', hex @ ..] if hex.len() >= 4 && hex[..4].iter().all(u8::is_ascii_hexdigit) => 5,
             _ => return Err(self.malformed("invalid escape")),
@@ -377,17 +404,19 @@ impl<'a> Cursor<'a> {
 
     /// At least one digit.
     fn digits(&mut self) -> Result<(), Malformed> {
-        let start = self.at;
-        while let Some(b'0'..=b'9') = self.peek() {
-            self.at += 1;
+        let rest = &self.text[self.at..];
+        let len = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        if len == 0 {
+            return Err(self.malformed("invalid number"));
         }
-        if self.at == start { Err(self.malformed("invalid number")) } else { Ok(()) }
+        self.at += len;
+        Ok(())
     }
 
     fn word(&mut self) -> Result<(), Malformed> {
-        let rest = &self.text.as_bytes()[self.at..];
-        let Some(word) = ["true", "false", "null"].iter().find(|w| rest.starts_with(w.as_bytes()))
-        else {
+        let rest = &self.text[self.at..];
+        let words = [&b"true"[..], b"false", b"null"];
+        let Some(word) = words.into_iter().find(|word| rest.starts_with(word)) else {
             return Err(self.malformed("expected a value"));
         };
         self.at += word.len();
@@ -411,54 +440,97 @@ impl Containers {
     }
 }
 
-/// How a string is written.
-enum Written {
-    Plainly,
-    WithEscapes,
+/// Tells whether a text is ASCII throughout; the error is where it is no UTF-8.
+///
+/// Most of most texts is ASCII, for which there is vector code; what lies between goes through the
+/// library's check piece by piece.
+fn check_utf8(text: &[u8]) -> Result<bool, usize> {
+    let mut is_ascii = true;
+    let mut at = 0;
+    while at < text.len() {
+        let (blocks, _) = text[at..].as_chunks::<PIECE>();
+        at += PIECE * blocks.iter().take_while(|block| block.is_ascii()).count();
+        let rest = &text[at..];
+        // A character that begins in the piece ends in it.
+        let is_cut = |end: usize| rest[end] & 0xc0 == 0x80;
+        let end = (rest.len().min(PIECE)..rest.len()).find(|&end| !is_cut(end));
+        let piece = &rest[..end.unwrap_or(rest.len())];
+        if !piece.is_ascii() {
+            is_ascii = false;
+            std::str::from_utf8(piece).map_err(|error| at + error.valid_up_to())?;
+        }
+        at += piece.len();
+    }
+    Ok(is_ascii)
 }
 
-/// Where a string cannot just go on: the first quote, backslash or control character.
-///
-/// Most strings are keys and other short ones, which are over in a few steps of eight bytes. Most
-/// bytes are in long ones, for which there is vector code.
-fn special(bytes: &[u8]) -> Option<usize> {
-    let mut rest = bytes;
-    while let Some((word, after)) = rest.split_first_chunk() {
-        if let Some(first) = special_in(u64::from_le_bytes(*word)) {
-            return Some(bytes.len() - rest.len() + first);
-        }
-        rest = after;
-        if bytes.len() - rest.len() == LONG {
-            let plain = memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
-            let control = has_control(&rest[..plain]);
-            let special = if control { rest.iter().position(|byte| *byte < b' ') } else { None };
-            let found = special.unwrap_or(plain);
-            return (found < rest.len()).then_some(LONG + found);
-        }
+/// What a string with escapes means. A lone surrogate has no meaning in UTF-8, and no name that we
+/// look for contains one.
+#[cold]
+fn meaning(written: &[u8]) -> Cow<'_, [u8]> {
+    match serde_json::from_slice::<String>(written) {
+        Ok(meaning) => Cow::Owned(meaning.into_bytes()),
+        Err(_) => Cow::Borrowed(&written[1..written.len() - 1]),
     }
-    let first = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | ..b' '))?;
-    Some(bytes.len() - rest.len() + first)
+}
+
+/// Where a string cannot just go on: its first quote, backslash or control character, if that is
+/// among the first bytes.
+#[inline(always)]
+fn short(bytes: &[u8]) -> Option<usize> {
+    let (words, _) = bytes.as_chunks();
+    let mut words = words.iter().take(SHORT).enumerate();
+    words.find_map(|(number, word)| Some(8 * number + special_in(*word)?))
+}
+
+/// How many bytes a string just goes on for. Most bytes are in long ones: in blocks, for which there
+/// is vector code.
+#[inline(never)]
+pub(super) fn plain(bytes: &[u8]) -> usize {
+    let (blocks, _) = bytes.as_chunks();
+    let mut len = BLOCK * blocks.iter().take_while(|block| !has_special(block)).count();
+    let (words, _) = bytes[len..].as_chunks();
+    for word in words {
+        if let Some(first) = special_in(*word) {
+            return len + first;
+        }
+        len += 8;
+    }
+    len + bytes[len..].iter().take_while(|byte| !is_special(**byte)).count()
+}
+
+/// A quote or a control character is below 0x21 once the bit is turned that `"` has and a blank has
+/// not: one comparison for both.
+fn is_special(byte: u8) -> bool {
+    byte ^ 0x02 < 0x21 || byte == b'\\'
+}
+
+/// Without an early exit, so that it is vector code.
+fn has_special(block: &[u8; BLOCK]) -> bool {
+    block.iter().fold(false, |found, &byte| found | is_special(byte))
 }
 
 /// The number of the first byte of eight, from the least significant on, that is special.
 ///
 /// A subtraction's borrow can make a byte look special only above one that is: the first is right.
-fn special_in(word: u64) -> Option<usize> {
+fn special_in(word: [u8; 8]) -> Option<usize> {
     const ONES: u64 = u64::from_le_bytes([1; 8]);
-    let below = |word: u64, limit: u8| word.wrapping_sub(ONES * u64::from(limit)) & !word;
-    let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
-    let special = (is(b'"') | is(b'\\') | below(word, b' ')) & (ONES << 7);
+    let word = u64::from_le_bytes(word);
+    let quote_or_control = (word ^ (ONES * 0x02)).wrapping_sub(ONES * 0x21);
+    let backslash = (word ^ (ONES * 0x5c)).wrapping_sub(ONES);
+    // No byte from 0x80 on is special.
+    let special = (quote_or_control | backslash) & !word & (ONES << 7);
     (special != 0).then(|| special.trailing_zeros() as usize / 8)
 }
 
-/// Whether there is a byte below 0x20. Without an early exit inside a block, so that it is vector
-/// code: strings of base64 are most of a large body.
-fn has_control(bytes: &[u8]) -> bool {
-    bytes.chunks(256).any(|block| block.iter().fold(false, |found, &byte| found | (byte < b' ')))
-}
+/// Of up to so many words of eight bytes a string is short.
+const SHORT: usize = 4;
 
-/// Beyond so many bytes (whole words) a string is long.
-const LONG: usize = 32;
+/// So much of a long string is looked at in one.
+const BLOCK: usize = 32;
+
+/// So much of a text is checked in one.
+const PIECE: usize = 64;
 
 /// Google's own JSON reader stops near 100; this only keeps what a body can cost bounded.
 const DEEPEST: usize = 512;

@@ -18,16 +18,29 @@ pub fn check(text: &[u8]) -> Result<(), Malformed> {
     cursor.end()
 }
 
+/// Adds a JSON string to `out`.
+pub fn quote(text: &str, out: &mut Vec<u8>) {
+    if cursor::plain(text.as_bytes()) == text.len() {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+    } else {
+        serde_json::to_writer(out, text).expect("a string is written to memory");
+    }
+}
+
 /// Not exactly one JSON value of the expected kind.
+///
+/// Boxed, since every step of a scan returns one or else its result: a pointer fits in a register.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what} at line {line} column {column}")]
-pub struct Malformed {
-    /// What is wrong, such as `expected a value` or `trailing characters`.
-    pub what: &'static str,
-    /// Line, from 1.
-    pub line: usize,
-    /// Column in bytes, from 1.
-    pub column: usize,
+#[error("{} at line {} column {}", .0.what, .0.line, .0.column)]
+pub struct Malformed(Box<Fault>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Fault {
+    what: &'static str,
+    line: usize,
+    column: usize,
 }
 
 impl Malformed {
@@ -37,6 +50,16 @@ impl Malformed {
         let before = &text[..offset.min(text.len())];
         let line = memchr::memchr_iter(b'\n', before).count() + 1;
         let line_start = memchr::memrchr(b'\n', before).map_or(0, |newline| newline + 1);
-        Self { what, line, column: before.len() - line_start + 1 }
+        Self(Box::new(Fault { what, line, column: before.len() - line_start + 1 }))
+    }
+
+    /// What is wrong, such as `expected a value` or `trailing characters`.
+    pub fn what(&self) -> &'static str {
+        self.0.what
+    }
+
+    /// Where it is wrong: line and column, in bytes, both from 1.
+    pub fn place(&self) -> (usize, usize) {
+        (self.0.line, self.0.column)
     }
 }

@@ -528,7 +528,7 @@ fn hash_field(hash: &mut Sha256, field: &[u8]) {
     hash.update(field);
 }
 
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// How long an answer stays for those who waited for it to come and get it, however short the
 /// window; longer than anybody sleeps between two looks.

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 
 use crate::assist::fault::Fault;
 use crate::refusal::Refusal;
@@ -214,7 +214,7 @@ const CAPACITY_REASONS: [&str; 2] = ["MODEL_CAPACITY_EXHAUSTED", "MODEL_CAPACITY
 /// No call to Google ends sooner, so none is begun with less time left.
 const SHORTEST_CALL: Duration = Duration::from_millis(50);
 
-const SERVER_TIMEOUT: &str = "x-server-timeout";
+const SERVER_TIMEOUT: HeaderName = HeaderName::from_static("x-server-timeout");
 
 #[cfg(test)]
 mod tests;

@@ -15,8 +15,6 @@ pub struct Visit {
     choice: Option<Choice>,
     /// The endpoint's number.
     pub index: usize,
-    /// The endpoint's base URL.
-    pub url: Arc<str>,
     /// It is the probe of a breaker that has been open.
     pub is_probe: bool,
 }
@@ -34,9 +32,9 @@ impl Visit {
             let state = endpoints.state(choice.index, now);
             (choice, state)
         };
-        let (index, url) = (choice.index, Arc::clone(&choice.url));
+        let index = choice.index;
         let is_probe = state == State::HalfOpen;
-        Ok(Self { endpoints: Arc::clone(endpoints), choice: Some(choice), index, url, is_probe })
+        Ok(Self { endpoints: Arc::clone(endpoints), choice: Some(choice), index, is_probe })
     }
 
     /// The answer has begun. Says what the endpoint's breaker does now.

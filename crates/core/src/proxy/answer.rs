@@ -20,19 +20,20 @@ pub(super) fn unary<P: Platform>(
     text: &Bytes,
     ledger: &mut Ledger<P>,
 ) -> Result<Answer<P>, Refusal> {
-    let unwrapped = envelope::unwrap(text, Form::AsWritten, None)
+    let opened = envelope::open(text, None)
         .map_err(|why| Refusal::UpstreamMalformed { what: format!("no JSON: {why}") })?;
-    if let Some(error) = unwrapped.error {
+    if let Some(error) = opened.error {
         return Err(fault::from_event(&error).into());
     }
     let mut headers = HeaderMap::new();
-    note_trace(&mut headers, &head.headers, unwrapped.trace_id.as_deref(), ledger);
-    ledger.entry.usage = unwrapped.usage.unwrap_or_default();
-    let response = unwrapped.response.ok_or_else(|| Refusal::UpstreamMalformed {
+    note_trace(&mut headers, &head.headers, opened.trace_id.as_deref(), ledger);
+    ledger.entry.usage = opened.usage().unwrap_or_default();
+    let response = opened.response.ok_or_else(|| Refusal::UpstreamMalformed {
         what: "the answer has no `response`".to_owned(),
     })?;
+    let body = Content::Whole(response.into_bytes(Form::AsWritten));
     headers.insert(CONTENT_TYPE, JSON);
-    Ok(Answer { status: StatusCode::OK, headers, body: Content::Whole(response) })
+    Ok(Answer { status: StatusCode::OK, headers, body })
 }
 
 /// An answer to `countTokens`, which has no wrapper.
@@ -96,10 +97,10 @@ fn note_trace<P: Platform>(
     let in_header = upstream.get(&TRACE_ID);
     if let Some((value, trace)) = in_header.and_then(|value| Some((value, value.to_str().ok()?))) {
         headers.insert(TRACE_ID, value.clone());
-        ledger.entry.trace_id = trace.to_owned();
+        trace.clone_into(&mut ledger.entry.trace_id);
     } else if let Some(trace) = in_body {
         put(headers, TRACE_ID, trace);
-        ledger.entry.trace_id = trace.to_owned();
+        trace.clone_into(&mut ledger.entry.trace_id);
     }
 }
 

@@ -18,8 +18,6 @@ use crate::report::Ledger;
 
 /// What the client asked, read and made fit for Code Assist.
 pub(super) struct Asked {
-    /// The model as it will be sent.
-    model: String,
     request: Payload,
     /// What the answer will say about the changes.
     pub(super) headers: HeaderMap,
@@ -36,13 +34,15 @@ impl Proxy {
         parts: &Parts,
         body: B,
         ledger: &mut Ledger<P>,
-        asked: &str,
+        asked: String,
         method: Method,
     ) -> Result<Asked, Refusal> {
         let body = self.intake(platform, parts, body, ledger).await?;
         let live = self.live();
-        let model = models::resolve(asked, &live.model_aliases);
-        ledger.entry.model = model.to_owned();
+        let model = models::resolve(&asked, &live.model_aliases);
+        let renamed = (model != asked).then(|| model.to_owned());
+        ledger.entry.model = renamed.clone().unwrap_or(asked);
+        let model = &ledger.entry.model;
         let rewritten = match method {
             Method::Count => rewrite::count(&body, model)?,
             Method::Generate | Method::Stream => rewrite::generate(&body)?,
@@ -54,16 +54,17 @@ impl Proxy {
             let client = ledger.entry.client.as_deref();
             Question::new(client, ledger.entry.method, model, &Payload::from(body.clone()), key)
         });
+        let freshness = if repeats { Freshness::of(&parts.headers) } else { Freshness::Any };
         Ok(Asked {
-            model: model.to_owned(),
             request: rewritten.request,
-            headers: marks(asked, model, &rewritten.dropped),
+            headers: marks(renamed.as_deref(), &rewritten.dropped),
             question,
-            freshness: Freshness::of(&parts.headers),
+            freshness,
         })
     }
 
-    /// The call that asks Code Assist. countTokens has an envelope of its own, and no project.
+    /// The call that asks the model of the ledger. countTokens has an envelope of its own, and no
+    /// project.
     pub(super) async fn call<P: Platform>(
         &self,
         platform: &P,
@@ -71,22 +72,21 @@ impl Proxy {
         method: Method,
         ledger: &mut Ledger<P>,
     ) -> Result<Call, Refusal> {
-        let version = &self.settings.api_version;
         if method == Method::Count {
             let payload = envelope::wrap_count(asked.request);
-            return Ok(Call::post(version, "countTokens", payload));
+            return Ok(Call::post(&self.settings.api_version, "countTokens", payload));
         }
-        if let Some(fault) = lock(&self.quotas).ask(&asked.model, platform.clock()) {
+        if let Some(fault) = lock(&self.quotas).ask(&ledger.entry.model, platform.clock()) {
             return Err(fault.into());
         }
         // A project that must be looked for first is asked of the same endpoints.
         self.somewhere_to_go(platform)?;
         let project = self.project(platform, ledger).await?;
-        let prompt_id = prompt_id(platform);
-        let payload = envelope::wrap_generate(&asked.model, &project, &prompt_id, asked.request);
+        let (model, prompt_id) = (&ledger.entry.model, prompt_id(platform));
+        let payload = envelope::wrap_generate(model, &project, text(&prompt_id), asked.request);
         let call = match method {
-            Method::Stream => Call::stream(version, "streamGenerateContent", payload),
-            Method::Count | Method::Generate => Call::post(version, "generateContent", payload),
+            Method::Stream => Call::stream(&self.paths, payload),
+            Method::Count | Method::Generate => Call::generate(&self.paths, payload),
         };
         Ok(call.in_project(project))
     }
@@ -108,9 +108,9 @@ impl Proxy {
 }
 
 /// What was changed about the request, for the client to see.
-pub(super) fn marks(asked: &str, model: &str, dropped: &[String]) -> HeaderMap {
+pub(super) fn marks(renamed: Option<&str>, dropped: &[String]) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    if asked != model {
+    if let Some(model) = renamed {
         put(&mut headers, MODEL, model);
     }
     if !dropped.is_empty() {
@@ -121,31 +121,31 @@ pub(super) fn marks(asked: &str, model: &str, dropped: &[String]) -> HeaderMap {
 
 /// A fresh `x-request-id`.
 pub(super) fn request_id<P: Platform>(platform: &P) -> String {
-    let mut id = String::with_capacity("req_".len() + 16);
-    id.push_str("req_");
-    id.extend(hex(platform.random()));
-    id
+    let mut id = *b"req_0000000000000000";
+    id[4..].copy_from_slice(&hex(platform.random()));
+    text(&id).to_owned()
 }
 
 /// A fresh `user_prompt_id`, in the form of a random UUID as the CLI sends it (RFC 9562, version 4).
-pub(super) fn prompt_id<P: Platform>(platform: &P) -> String {
-    let high = platform.random() & !0xf000 | 0x4000;
-    let low = platform.random() & (u64::MAX >> 2) | 1 << 63;
-    let mut id = String::with_capacity(36);
-    for (number, digit) in hex(high).chain(hex(low)).enumerate() {
-        if let 8 | 12 | 16 | 20 = number {
-            id.push('-');
-        }
-        id.push(digit);
-    }
+fn prompt_id<P: Platform>(platform: &P) -> [u8; 36] {
+    let high = hex(platform.random() & !0xf000 | 0x4000);
+    let low = hex(platform.random() & (u64::MAX >> 2) | 1 << 63);
+    let mut id = [b'-'; 36];
+    id[..8].copy_from_slice(&high[..8]);
+    id[9..13].copy_from_slice(&high[8..12]);
+    id[14..18].copy_from_slice(&high[12..]);
+    id[19..23].copy_from_slice(&low[..4]);
+    id[24..].copy_from_slice(&low[4..]);
     id
 }
 
-/// The sixteen hex digits of a number.
-fn hex(number: u64) -> impl Iterator<Item = char> {
-    let digit =
-        move |place| char::from(b"0123456789abcdef"[(number >> (place * 4)) as usize & 0xf]);
-    (0..16).rev().map(digit)
+/// The hex digits of a number.
+fn hex(number: u64) -> [u8; 16] {
+    std::array::from_fn(|place| b"0123456789abcdef"[(number >> (60 - place * 4)) as usize & 0xf])
+}
+
+fn text(id: &[u8]) -> &str {
+    std::str::from_utf8(id).expect("hex digits are ASCII")
 }
 
 const MODEL: HeaderName = HeaderName::from_static("x-proxy-model");

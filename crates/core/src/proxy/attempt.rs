@@ -86,7 +86,9 @@ impl Proxy {
             if let Some((_, reason)) = failed.take() {
                 ledger.retried(reason);
             }
-            let (index, request) = (visit.index, call.request(&visit.url, &bearer.header)?);
+            let index = visit.index;
+            let base = self.bases.get(index).ok_or(Refusal::Internal)?.as_ref();
+            let request = call.request(base.map_err(|bad| *bad)?, &bearer.header)?;
             ledger.visit(visit);
             let tried_once =
                 self.one_try(platform, pin!(platform.send(request)), call, want, ledger).await;

@@ -152,7 +152,9 @@ impl Proxy {
         let live = self.live();
         let model = models::resolve(asked, &live.model_aliases);
         match models::one(&models, model) {
-            Some(body) => Ok(json_answer(marks(asked, model, &[]), body)),
+            Some(body) => {
+                Ok(json_answer(marks(Some(model).filter(|model| *model != asked), &[]), body))
+            }
             None => Err(Refusal::NotFound { what: format!("models/{asked}") }),
         }
     }

@@ -170,7 +170,7 @@ fn the_blame_for_upstreams_errors_follows_their_status() {
 #[test]
 fn each_rooms_error_becomes_a_refusal() {
     let text = str::to_owned;
-    let malformed = Malformed { what: "expected a value", line: 2, column: 7 };
+    let malformed = Malformed::at(b"\n      x", 7, "expected a value");
     for (refusal, label) in [
         (Refusal::from(malformed), "malformed_json"),
         (Refusal::from(NoRoute::NotFound { path: text("/x") }), "not_found"),
@@ -187,7 +187,7 @@ fn each_rooms_error_becomes_a_refusal() {
     ] {
         assert_eq!(refusal.label(), label);
     }
-    let malformed = Malformed { what: "expected a value", line: 2, column: 7 };
+    let malformed = Malformed::at(b"\n      x", 7, "expected a value");
     assert!(Refusal::from(malformed).message().contains("expected a value at line 2 column 7."));
 }
 

@@ -282,11 +282,13 @@ fn without_login(url: &str) -> String {
     format!("{scheme}://{host}{path}")
 }
 
+/// To three decimals: microseconds are what the clock knows.
 fn millis(duration: Duration) -> f64 {
-    rounded(duration.as_secs_f64() * 1000.0)
+    let micros = duration.as_secs() * 1_000_000 + (u64::from(duration.subsec_nanos()) + 500) / 1000;
+    micros as f64 / 1000.0
 }
 
-/// To three decimals: microseconds are what the clock knows.
+/// To three decimals.
 fn rounded(number: f64) -> f64 {
     (number * 1000.0).round() / 1000.0
 }

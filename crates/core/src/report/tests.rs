@@ -110,7 +110,10 @@ fn server_timing_is_in_milliseconds_to_the_microsecond() {
     let expected = "auth;dur=0.007, queue;dur=19.000, upstream;dur=90.051, proxy;dur=90.942";
     assert_eq!(timing, expected);
     entry.queue = Duration::ZERO;
-    assert!(entry.server_timing(Moment(0)).contains("queue;dur=0.000, "));
+    let timing = entry.server_timing(Moment(0));
+    assert!(timing.to_str().unwrap().contains("queue;dur=0.000, "));
+    entry.upstream = Duration::from_secs(u64::MAX / 1_000_000_000);
+    assert!(entry.server_timing(Moment(0)).to_str().is_ok());
 }
 
 #[test]

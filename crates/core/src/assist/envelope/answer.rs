@@ -16,6 +16,7 @@ pub(super) struct Answer {
     id: Id,
     /// There is white space between its tokens.
     blanks: bool,
+    is_ascii: bool,
     splice: Splice,
 }
 
@@ -36,6 +37,7 @@ impl Answer {
             span: cursor.at() - 1..cursor.at(),
             id: Id::Missing { only: true },
             blanks: false,
+            is_ascii: cursor.is_ascii(),
             splice: Splice::default(),
         };
         let blanks = cursor.blanks();
@@ -45,20 +47,20 @@ impl Answer {
             }
             let kind = cursor.kind()?;
             match &*key.value {
-                "responseId" | "response_id" => {
+                b"responseId" | b"response_id" => {
                     let span = cursor.skip()?;
                     answer.id = if kind == Kind::Null { Id::Null(span) } else { Id::Given };
                 }
-                "candidates" if kind == Kind::Array => {
+                b"candidates" if kind == Kind::Array => {
                     let mut candidates = cursor.array()?;
                     while cursor.item(&mut candidates)? {
                         answer.candidate(cursor)?;
                     }
                 }
-                "promptFeedback" | "prompt_feedback" if kind == Kind::Object => {
+                b"promptFeedback" | b"prompt_feedback" if kind == Kind::Object => {
                     answer.prompt_feedback(cursor)?;
                 }
-                "usageMetadata" | "usage_metadata" if kind == Kind::Object => {
+                b"usageMetadata" | b"usage_metadata" if kind == Kind::Object => {
                     answer.usage = Some(usage(cursor)?);
                 }
                 _ => {
@@ -119,8 +121,8 @@ impl Answer {
     fn stands(&self, wrapper: &[u8], form: Form, trace: &[u8]) -> bool {
         let has_id = trace.is_empty() || matches!(self.id, Id::Given);
         let is_compact = form == Form::AsWritten || !self.blanks;
-        let answer = &wrapper[self.span.clone()];
-        has_id && is_compact && self.splice.is_empty() && !writing::has_separators(answer)
+        let has_separators = || writing::has_separators(&wrapper[self.span.clone()]);
+        has_id && is_compact && self.splice.is_empty() && (self.is_ascii || !has_separators())
     }
 
     fn candidate(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Malformed> {
@@ -132,10 +134,10 @@ impl Answer {
         while let Some(key) = cursor.key(&mut inside)? {
             let kind = cursor.kind()?;
             match &*key.value {
-                "citationMetadata" | "citation_metadata" if kind == Kind::Object => {
+                b"citationMetadata" | b"citation_metadata" if kind == Kind::Object => {
                     self.citations(cursor)?;
                 }
-                "finishReason" | "finish_reason" => {
+                b"finishReason" | b"finish_reason" => {
                     cursor.skip()?;
                     self.finished |= kind != Kind::Null;
                 }
@@ -155,8 +157,8 @@ impl Answer {
         while let Some(key) = cursor.key(&mut inside)? {
             cursor.skip()?;
             match &*key.value {
-                "citations" => vertex = Some(key.span),
-                "citationSources" | "citation_sources" => public = true,
+                b"citations" => vertex = Some(key.span),
+                b"citationSources" | b"citation_sources" => public = true,
                 _ => {}
             }
         }
@@ -171,7 +173,7 @@ impl Answer {
         while let Some(key) = cursor.key(&mut inside)? {
             let given = cursor.kind()? != Kind::Null;
             cursor.skip()?;
-            self.finished |= given && matches!(&*key.value, "blockReason" | "block_reason");
+            self.finished |= given && matches!(&*key.value, b"blockReason" | b"block_reason");
         }
         Ok(())
     }
@@ -183,18 +185,27 @@ fn usage(cursor: &mut Cursor<'_>) -> Result<Usage, Malformed> {
     while let Some(key) = cursor.key(&mut inside)? {
         let value = cursor.skip()?;
         let count = match &*key.value {
-            "promptTokenCount" | "prompt_token_count" => &mut usage.prompt,
-            "candidatesTokenCount" | "candidates_token_count" => &mut usage.output,
-            "thoughtsTokenCount" | "thoughts_token_count" => &mut usage.thoughts,
-            "cachedContentTokenCount" | "cached_content_token_count" => &mut usage.cached,
+            b"promptTokenCount" | b"prompt_token_count" => &mut usage.prompt,
+            b"candidatesTokenCount" | b"candidates_token_count" => &mut usage.output,
+            b"thoughtsTokenCount" | b"thoughts_token_count" => &mut usage.thoughts,
+            b"cachedContentTokenCount" | b"cached_content_token_count" => &mut usage.cached,
             _ => continue,
         };
         // Proto JSON allows an integer to be a string.
-        let number = cursor.text(value);
-        let quoted = number.strip_prefix('"').and_then(|number| number.strip_suffix('"'));
-        *count = quoted.unwrap_or(number).parse().unwrap_or(0);
+        let number = match cursor.text(value) {
+            [b'"', quoted @ .., b'"'] => quoted,
+            number => number,
+        };
+        *count = whole_number(number).unwrap_or(0);
     }
     Ok(usage)
+}
+
+fn whole_number(digits: &[u8]) -> Option<u64> {
+    digits.iter().try_fold(0_u64, |number, digit| match digit {
+        b'0'..=b'9' => number.checked_mul(10)?.checked_add(u64::from(digit - b'0')),
+        _ => None,
+    })
 }
 
 /// A `responseId` and a few escapes fit without growing the buffer.

@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::json::{Cursor, Kind, Malformed, Text};
+use crate::json::{Cursor, Kind, Malformed, Text, quote};
 use crate::payload::Payload;
 use answer::Answer;
 
@@ -81,7 +81,7 @@ pub fn unwrap(wrapper: &Bytes, form: Form, trace: Option<&str>) -> Result<Unwrap
         usage: opened.usage(),
         response: opened.response.map(|response| response.into_bytes(form)),
         error: opened.error,
-        trace_id: opened.trace_id,
+        trace_id: opened.trace_id.map(Cow::into_owned),
     })
 }
 
@@ -91,7 +91,7 @@ pub struct Opened<'a> {
     /// As in [`Unwrapped`].
     pub error: Option<Bytes>,
     /// As in [`Unwrapped`].
-    pub trace_id: Option<String>,
+    pub trace_id: Option<Cow<'a, str>>,
     /// What is to be written.
     pub response: Option<Response<'a>>,
 }
@@ -123,7 +123,8 @@ impl Response<'_> {
         self.answer.write(self.wrapper, Form::Compact, &self.trace, out);
     }
 
-    fn into_bytes(self, form: Form) -> Bytes {
+    /// It by itself, in this form: a slice of the wrapper unless something has to change.
+    pub fn into_bytes(self, form: Form) -> Bytes {
         self.answer.into_bytes(self.wrapper, form, &self.trace)
     }
 }
@@ -131,8 +132,8 @@ impl Response<'_> {
 /// What [`unwrap`] does, but for the writing.
 pub fn open<'a>(wrapper: &'a Bytes, trace: Option<&str>) -> Result<Opened<'a>, Malformed> {
     let opened = Wrapper::read(wrapper)?;
-    let trace_text = opened.trace.as_ref().filter(|text| !text.value.is_empty());
-    let trace_json = match (trace_text, trace) {
+    let written = opened.trace.filter(|text| !text.value.is_empty());
+    let trace_json = match (&written, trace) {
         (Some(text), _) => Cow::Borrowed(&wrapper[text.span.clone()]),
         (None, Some(trace)) => {
             let mut json = Vec::new();
@@ -141,9 +142,10 @@ pub fn open<'a>(wrapper: &'a Bytes, trace: Option<&str>) -> Result<Opened<'a>, M
         }
         (None, None) => Cow::Borrowed(&[][..]),
     };
-    let trace_id = trace_text.filter(|text| Some(&*text.value) != trace);
     Ok(Opened {
-        trace_id: trace_id.map(|text| text.value.clone().into_owned()),
+        trace_id: written
+            .filter(|text| Some(&*text.value) != trace.map(str::as_bytes))
+            .map(Text::into_str),
         error: opened.error.map(|span| writing::error(&wrapper[span])),
         response: opened.response.map(|answer| Response { wrapper, answer, trace: trace_json }),
     })
@@ -182,9 +184,9 @@ impl<'a> Wrapper<'a> {
         while let Some(key) = cursor.key(&mut inside)? {
             let absent = cursor.kind()? == Kind::Null;
             match &*key.value {
-                "response" if !absent => self.response = Some(Answer::read(cursor)?),
-                "error" if !absent => self.error = Some(cursor.skip()?),
-                "traceId" | "trace_id" => self.trace = cursor.string_or_skip()?,
+                b"response" if !absent => self.response = Some(Answer::read(cursor)?),
+                b"error" if !absent => self.error = Some(cursor.skip()?),
+                b"traceId" | b"trace_id" => self.trace = cursor.string_or_skip()?,
                 _ => {
                     cursor.skip()?;
                 }
@@ -198,11 +200,6 @@ fn wrap(head: impl Into<Bytes>, mut request: Payload) -> Payload {
     request.push_front(head);
     request.push("}");
     request
-}
-
-/// Writes a JSON string.
-fn quote(text: &str, out: &mut Vec<u8>) {
-    serde_json::to_writer(out, text).expect("a string is written to memory");
 }
 
 /// The head of an envelope without its values, which have no escapes as a rule.

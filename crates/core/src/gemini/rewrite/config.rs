@@ -59,7 +59,7 @@ impl Rewriting<'_> {
 fn has_json_schema(mut ahead: Cursor<'_>) -> Result<bool, Malformed> {
     let mut inside = ahead.object()?;
     while let Some(key) = ahead.key(&mut inside)? {
-        if let "responseJsonSchema" | "response_json_schema" = &*key.value {
+        if let b"responseJsonSchema" | b"response_json_schema" = &*key.value {
             return Ok(true);
         }
         ahead.skip()?;
@@ -68,7 +68,7 @@ fn has_json_schema(mut ahead: Cursor<'_>) -> Result<bool, Malformed> {
 }
 
 /// Whether a JSON number is zero: `0`, `0.0`, `-0`, `0e5`.
-fn is_zero(number: &str) -> bool {
-    let mantissa = number.split(['e', 'E']).next().unwrap_or(number);
-    mantissa.chars().all(|c| matches!(c, '-' | '0' | '.'))
+fn is_zero(number: &[u8]) -> bool {
+    let mut mantissa = number.iter().take_while(|byte| !matches!(byte, b'e' | b'E'));
+    mantissa.all(|byte| matches!(byte, b'-' | b'0' | b'.'))
 }

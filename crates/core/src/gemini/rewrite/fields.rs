@@ -15,15 +15,15 @@ pub(super) enum Root {
 }
 
 impl Root {
-    pub(super) fn named(key: &str) -> Self {
+    pub(super) fn named(key: &[u8]) -> Self {
         match key {
-            "contents" => Self::Contents,
-            "systemInstruction" | "system_instruction" => Self::SystemInstruction,
-            "tools" => Self::Tools,
-            "safetySettings" | "safety_settings" => Self::SafetySettings,
-            "generationConfig" | "generation_config" => Self::GenerationConfig,
-            "generateContentRequest" | "generate_content_request" => Self::GenerateContentRequest,
-            "model" | "serviceTier" | "service_tier" | "store" => Self::NotTaken,
+            b"contents" => Self::Contents,
+            b"systemInstruction" | b"system_instruction" => Self::SystemInstruction,
+            b"tools" => Self::Tools,
+            b"safetySettings" | b"safety_settings" => Self::SafetySettings,
+            b"generationConfig" | b"generation_config" => Self::GenerationConfig,
+            b"generateContentRequest" | b"generate_content_request" => Self::GenerateContentRequest,
+            b"model" | b"serviceTier" | b"service_tier" | b"store" => Self::NotTaken,
             _ => Self::Other,
         }
     }
@@ -41,24 +41,24 @@ pub(super) enum Config {
 }
 
 impl Config {
-    pub(super) fn named(key: &str) -> Self {
+    pub(super) fn named(key: &[u8]) -> Self {
         match key {
-            "temperature" => Self::Temperature,
-            "_responseJsonSchema" | "_response_json_schema" => Self::PrivateJsonSchema,
+            b"temperature" => Self::Temperature,
+            b"_responseJsonSchema" | b"_response_json_schema" => Self::PrivateJsonSchema,
             // `imageConfig`: one peer forwarded it for image models, so the backend may know it.
             // Unproven, and an unknown name fails the whole request: strict on the way out.
-            "imageConfig" | "image_config" => Self::NotTaken,
-            "enableEnhancedCivicAnswers" | "enable_enhanced_civic_answers" => Self::NotTaken,
-            "responseFormat" | "response_format" => Self::NotTaken,
-            "translationConfig" | "translation_config" => Self::NotTaken,
-            "enableAffectiveDialog" | "enable_affective_dialog" => Self::NotTaken,
-            "audioTranscriptionConfig" | "audio_transcription_config" => Self::NotTaken,
+            b"imageConfig" | b"image_config" => Self::NotTaken,
+            b"enableEnhancedCivicAnswers" | b"enable_enhanced_civic_answers" => Self::NotTaken,
+            b"responseFormat" | b"response_format" => Self::NotTaken,
+            b"translationConfig" | b"translation_config" => Self::NotTaken,
+            b"enableAffectiveDialog" | b"enable_affective_dialog" => Self::NotTaken,
+            b"audioTranscriptionConfig" | b"audio_transcription_config" => Self::NotTaken,
             // Settings of SDKs that some let slip onto the wire.
-            "httpOptions" | "http_options" => Self::NotTaken,
-            "abortSignal" | "abort_signal" => Self::NotTaken,
-            "automaticFunctionCalling" | "automatic_function_calling" => Self::NotTaken,
-            "modelArmorConfig" | "model_armor_config" => Self::NotTaken,
-            "serviceTier" | "service_tier" => Self::NotTaken,
+            b"httpOptions" | b"http_options" => Self::NotTaken,
+            b"abortSignal" | b"abort_signal" => Self::NotTaken,
+            b"automaticFunctionCalling" | b"automatic_function_calling" => Self::NotTaken,
+            b"modelArmorConfig" | b"model_armor_config" => Self::NotTaken,
+            b"serviceTier" | b"service_tier" => Self::NotTaken,
             _ => Self::Other,
         }
     }
@@ -66,36 +66,36 @@ impl Config {
 
 /// Whether a member of a part is what the part holds, rather than a remark on it. A kind of part
 /// that is not known yet holds something.
-pub(super) fn is_data(key: &str) -> bool {
+pub(super) fn is_data(key: &[u8]) -> bool {
     !matches!(
         key,
-        "thoughtSignature"
-            | "thought_signature"
-            | "partMetadata"
-            | "part_metadata"
-            | "videoMetadata"
-            | "video_metadata"
-            | "mediaResolution"
-            | "media_resolution"
+        b"thoughtSignature"
+            | b"thought_signature"
+            | b"partMetadata"
+            | b"part_metadata"
+            | b"videoMetadata"
+            | b"video_metadata"
+            | b"mediaResolution"
+            | b"media_resolution"
     )
 }
 
 /// The JSON string that names a `HarmCategory` which the client wrote as a number of the public
 /// API (`google.ai.generativelanguage.v1beta.HarmCategory`).
-pub(super) fn harm_category(number: &str) -> Option<&'static str> {
+pub(super) fn harm_category(number: &[u8]) -> Option<&'static str> {
     Some(match number {
-        "0" => r#""HARM_CATEGORY_UNSPECIFIED""#,
-        "1" => r#""HARM_CATEGORY_DEROGATORY""#,
-        "2" => r#""HARM_CATEGORY_TOXICITY""#,
-        "3" => r#""HARM_CATEGORY_VIOLENCE""#,
-        "4" => r#""HARM_CATEGORY_SEXUAL""#,
-        "5" => r#""HARM_CATEGORY_MEDICAL""#,
-        "6" => r#""HARM_CATEGORY_DANGEROUS""#,
-        "7" => r#""HARM_CATEGORY_HARASSMENT""#,
-        "8" => r#""HARM_CATEGORY_HATE_SPEECH""#,
-        "9" => r#""HARM_CATEGORY_SEXUALLY_EXPLICIT""#,
-        "10" => r#""HARM_CATEGORY_DANGEROUS_CONTENT""#,
-        "11" => r#""HARM_CATEGORY_CIVIC_INTEGRITY""#,
+        b"0" => r#""HARM_CATEGORY_UNSPECIFIED""#,
+        b"1" => r#""HARM_CATEGORY_DEROGATORY""#,
+        b"2" => r#""HARM_CATEGORY_TOXICITY""#,
+        b"3" => r#""HARM_CATEGORY_VIOLENCE""#,
+        b"4" => r#""HARM_CATEGORY_SEXUAL""#,
+        b"5" => r#""HARM_CATEGORY_MEDICAL""#,
+        b"6" => r#""HARM_CATEGORY_DANGEROUS""#,
+        b"7" => r#""HARM_CATEGORY_HARASSMENT""#,
+        b"8" => r#""HARM_CATEGORY_HATE_SPEECH""#,
+        b"9" => r#""HARM_CATEGORY_SEXUALLY_EXPLICIT""#,
+        b"10" => r#""HARM_CATEGORY_DANGEROUS_CONTENT""#,
+        b"11" => r#""HARM_CATEGORY_CIVIC_INTEGRITY""#,
         _ => return None,
     })
 }

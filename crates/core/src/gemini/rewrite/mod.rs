@@ -194,11 +194,11 @@ impl<'a> Rewriting<'a> {
         while let Some(key) = self.cursor.key(&mut inside)? {
             empty = false;
             match &*key.value {
-                "role" => {
+                b"role" => {
                     has_role = true;
                     self.role()?;
                 }
-                "parts" => {
+                b"parts" => {
                     self.parts(&key)?;
                 }
                 _ => {
@@ -219,7 +219,7 @@ impl<'a> Rewriting<'a> {
             _ => self
                 .cursor
                 .string_or_skip()?
-                .filter(|role| matches!(&*role.value, "function" | "tool"))
+                .filter(|role| matches!(&*role.value, b"function" | b"tool"))
                 .map(|role| role.span),
         };
         match span {
@@ -251,7 +251,7 @@ impl<'a> Rewriting<'a> {
             let kind = self.cursor.kind()?;
             let value = self.cursor.skip()?;
             let member = key.span.start..value.end;
-            if key.value == "thought" {
+            if *key.value == *b"thought" {
                 had_thought = true;
                 self.enter(&key);
                 self.drop_here();
@@ -262,7 +262,7 @@ impl<'a> Rewriting<'a> {
             }
             sieve.keep(&mut self.splice, member);
             match kind {
-                Kind::Null if key.value == "text" => empty_text = Some(value),
+                Kind::Null if *key.value == *b"text" => empty_text = Some(value),
                 Kind::Null => {}
                 _ => has_data |= is_data(&key.value),
             }
@@ -285,7 +285,7 @@ impl<'a> Rewriting<'a> {
         let mut inside = self.cursor.object()?;
         while let Some(key) = self.cursor.key(&mut inside)? {
             match &*key.value {
-                "functionDeclarations" | "function_declarations" => {
+                b"functionDeclarations" | b"function_declarations" => {
                     self.list(|this| this.cursor.skip().map(drop), true)?;
                 }
                 _ => {
@@ -306,7 +306,7 @@ impl<'a> Rewriting<'a> {
         while let Some(key) = self.cursor.key(&mut inside)? {
             let value = self.cursor.skip()?;
             let name = harm_category(self.cursor.text(value.clone()));
-            if let (true, Some(name)) = (key.value == "category", name) {
+            if let (true, Some(name)) = (*key.value == *b"category", name) {
                 self.replace(value, name)?;
             }
         }
@@ -360,7 +360,7 @@ struct Path<'a>(Vec<Step<'a>>);
 
 enum Step<'a> {
     Item(usize),
-    Key(Cow<'a, str>),
+    Key(Cow<'a, [u8]>),
 }
 
 impl fmt::Display for Path<'_> {
@@ -371,7 +371,10 @@ impl fmt::Display for Path<'_> {
                 Step::Item(index) => write!(f, "[{index}]")?,
                 Step::Key(key) => {
                     f.write_str(if number == 0 { "" } else { "." })?;
-                    key.chars().take(LONGEST_KEY).try_for_each(|c| f.write_char(legible(c)))?;
+                    String::from_utf8_lossy(key)
+                        .chars()
+                        .take(LONGEST_KEY)
+                        .try_for_each(|c| f.write_char(legible(c)))?;
                 }
             }
         }

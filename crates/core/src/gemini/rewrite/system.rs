@@ -52,7 +52,7 @@ impl Rewriting<'_> {
         let mut inside = self.cursor.object()?;
         let mut folded = None;
         while let Some(key) = self.cursor.key(&mut inside)? {
-            if key.value == "parts" {
+            if *key.value == *b"parts" {
                 let parts = self.parts(&key)?;
                 folded = (parts.len > 0).then_some(Folded {
                     span: parts.span,
@@ -80,7 +80,7 @@ fn is_content(mut ahead: Cursor<'_>, empty: bool) -> Result<bool, Malformed> {
     let mut inside = ahead.object()?;
     let mut content = empty;
     while let Some(key) = ahead.key(&mut inside)? {
-        if let "parts" | "role" = &*key.value {
+        if let b"parts" | b"role" = &*key.value {
             return Ok(true);
         }
         content = false;

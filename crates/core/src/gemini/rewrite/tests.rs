@@ -202,7 +202,7 @@ fn corrections_and_reports_are_bounded() {
     let bounded = format!(r#"{{"contents":[{}{{}}]}}"#, "{},".repeat(200_000));
     assert!(generate(&bounded.into()).is_ok());
     let excessive = format!(r#"{{"contents":[{}{{}}]}}"#, "{},".repeat(300_000));
-    assert_eq!(generate(&excessive.into()).unwrap_err().what, "too many fields to correct");
+    assert_eq!(generate(&excessive.into()).unwrap_err().what(), "too many fields to correct");
     let many = format!(r#"{{{}"x":1}}"#, r#""store":1,"#.repeat(1000));
     let rewritten = rewrite(&many);
     assert_eq!(rewritten.request.to_bytes(), r#"{"x":1}"#);
