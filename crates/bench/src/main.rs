@@ -15,6 +15,7 @@ mod process;
 mod run;
 mod subject;
 mod svg;
+mod train;
 mod upstream;
 mod wire;
 
@@ -69,6 +70,11 @@ enum Task {
         #[arg(long)]
         quick: bool,
     },
+    /// A bit of everything for a proxy that counts what it does; no figures
+    Train {
+        #[command(flatten)]
+        programs: Programs,
+    },
     /// The stand-in for Google; prints its ports as one line of JSON
     Upstream {
         /// Where the certificate goes that subjects must trust
@@ -99,6 +105,7 @@ fn perform(task: Task) -> Result<(), Failure> {
             let scale = if quick { Scale::quick(rounds) } else { Scale::full(rounds) };
             measure(&programs, &paper, scale)
         }
+        Task::Train { programs } => train::run(&Rig::new(&programs, &machine::cores())?),
         Task::Upstream { authority } => block_on(async { upstream::serve(&authority).await }),
     }
 }

@@ -455,7 +455,7 @@ const SATURATED: f64 = 0.95;
 
 const KEPT: &str = "findings.json";
 
-const LARGE_BODY: usize = 20_000_000;
+pub(crate) const LARGE_BODY: usize = 20_000_000;
 
 const MIB: f64 = (1 << 20) as f64;
 
