@@ -113,7 +113,9 @@ impl Rounds<'_> {
         for site in &sites {
             self.attempt(site.subject, |rounds| rounds.streams(round, site));
         }
-        sites.into_iter().for_each(Site::stop);
+        for site in sites {
+            site.stop();
+        }
     }
 
     fn saturation(&mut self, round: usize, site: &Site) -> Result<(), Failure> {

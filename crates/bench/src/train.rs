@@ -7,7 +7,7 @@ use crate::drive::once;
 use crate::run::{LARGE_BODY, drive_sized};
 use crate::subject::{Rig, Site, Subject};
 
-/// Runs the loads. Each proxy is stopped politely: it writes down its counts as it ends.
+/// Runs the loads. A proxy writes its counts down as it ends.
 pub(crate) fn run(rig: &Rig) -> Result<(), Failure> {
     rig.forget_store();
     for (subject, settings) in DAYS {
@@ -22,7 +22,11 @@ pub(crate) fn run(rig: &Rig) -> Result<(), Failure> {
             }
         }
         seldom(&site)?;
-        site.stop();
+        if !site.stop() {
+            return Err(Failure(
+                "the proxy was killed before it had written its counts".to_owned(),
+            ));
+        }
     }
     Ok(())
 }
