@@ -15,6 +15,7 @@ mod lint;
 mod machine;
 mod monitoring;
 mod packaging;
+mod pgo;
 mod process;
 mod proxy;
 mod report;
@@ -59,6 +60,7 @@ enum Task {
     Lint,
     Monitoring,
     Packaging,
+    Pgo,
     Smoke,
     Soak(soak::Plan),
     Test,
@@ -86,6 +88,7 @@ impl Task {
             "lint" => Self::Lint,
             "monitoring" => Self::Monitoring,
             "packaging" => Self::Packaging,
+            "pgo" => Self::Pgo,
             "smoke" => Self::Smoke,
             "soak" => return soak::Plan::parse(rest).map(Self::Soak),
             "test" => Self::Test,
@@ -125,6 +128,7 @@ fn run(task: &Task) -> ExitCode {
         Task::Lint => lint::run(&mut report),
         Task::Monitoring => monitoring::run(&mut report),
         Task::Packaging => packaging::run(&mut report),
+        Task::Pgo => pgo::run(&mut report),
         Task::Smoke => smoke::run(&mut report),
         Task::Soak(plan) => soak::run(&mut report, plan),
         Task::Test => test::run(&mut report),
@@ -204,6 +208,10 @@ Usage: cargo xtask TASK
             pictures. A reference that cannot be had is left out. On a busy machine all figures
             are noise. --quick only tries everything (two minutes) and writes to target/bench.
             --proxy measures another binary instead of building one.
+  pgo       Builds the release binary optimised for its work (profile-guided): one that counts,
+            a minute's work for it, and one that knows the counts, in
+            target/release-pgo/code-assist-proxy. Needs rustup, which gets llvm-tools, or the
+            llvm-profdata of the compiler's LLVM; and Linux. On 2 cores about 10 minutes.
   docs      Writes docs/CONFIG.md and docs/FAULTS.md anew (`test` checks them), and builds the
             documentation of all crates into target/doc, warnings as errors.
   ci        smoke, test, lint, costs, deny, fuzz and soak: what .ci/run does.
@@ -235,7 +243,7 @@ mod tests {
     #[test]
     fn every_task_in_the_help_can_be_parsed() {
         let names = "test clients conformance monitoring packaging smoke lint costs deny fuzz soak \
-                     docs bench ci";
+                     docs bench pgo ci";
         for name in names.split_ascii_whitespace() {
             let listed = [' ', '\n'].map(|end| format!("\n  {name}{end}"));
             assert!(listed.iter().any(|line| HELP.contains(line)), "{name} is not in the help");

@@ -16,6 +16,7 @@ mod process;
 mod run;
 mod subject;
 mod svg;
+mod train;
 mod upstream;
 mod wire;
 
@@ -73,6 +74,11 @@ enum Task {
         #[arg(long)]
         edge: Option<PathBuf>,
     },
+    /// A bit of everything for a proxy that counts what it does; no figures
+    Train {
+        #[command(flatten)]
+        programs: Programs,
+    },
     /// The stand-in for Google; prints its ports as one line of JSON
     Upstream {
         /// Where the certificate goes that subjects must trust
@@ -111,6 +117,7 @@ fn perform(task: Task) -> Result<(), Failure> {
             let scale = if quick { Scale::quick(rounds) } else { Scale::full(rounds) };
             measure(&programs, &paper, scale, edge.as_deref())
         }
+        Task::Train { programs } => train::run(&Rig::new(&programs, &machine::cores())?),
         Task::Upstream { authority } => block_on(async { upstream::serve(&authority).await }),
     }
 }

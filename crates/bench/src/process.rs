@@ -64,16 +64,20 @@ impl Running {
         !matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Asks it to stop, and ends it when it does not.
-    pub(crate) fn stop(mut self) {
+    /// Asks it to stop, and ends it when it does not. True when it did.
+    pub(crate) fn stop(mut self) -> bool {
         if let Some(id) = i32::try_from(self.id()).ok().and_then(Pid::from_raw) {
             // It fails when the child is gone, which is what is wanted.
             let _ = kill_process(id, Signal::TERM);
         }
         let deadline = Instant::now() + STOP_LIMIT;
-        while Instant::now() < deadline && !self.has_ended() {
+        while Instant::now() < deadline {
+            if self.has_ended() {
+                return true;
+            }
             std::thread::sleep(Duration::from_millis(5));
         }
+        false
     }
 }
 

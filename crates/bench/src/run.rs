@@ -115,7 +115,9 @@ impl Rounds<'_> {
             self.turns(round, &sites, |rounds, turn, site| rounds.open(turn, site, rate));
         }
         self.turns(round, &sites, Self::streams);
-        sites.into_iter().for_each(Site::stop);
+        for site in sites {
+            site.stop();
+        }
     }
 
     /// One kind of load goes to each subject, and again.
@@ -475,7 +477,7 @@ const SATURATED: f64 = 0.95;
 
 const KEPT: &str = "findings.json";
 
-const LARGE_BODY: usize = 20_000_000;
+pub(crate) const LARGE_BODY: usize = 20_000_000;
 
 const MIB: f64 = (1 << 20) as f64;
 

@@ -376,11 +376,9 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// Stops it.
-    pub(crate) fn stop(self) {
-        if let Some(running) = self.running {
-            running.stop();
-        }
+    /// Stops it. True when it has ended by itself.
+    pub(crate) fn stop(self) -> bool {
+        self.running.is_none_or(Running::stop)
     }
 
     /// Asks until it is answered. Returns how long that took.

@@ -1,0 +1,78 @@
+//! The proxy's day in a minute, for a compiler to learn from: `cargo xtask pgo`. What is not done
+//! here is taken to be rare and built for size, so everything that may come often is.
+
+use crate::Failure;
+use crate::ask::MODEL;
+use crate::drive::once;
+use crate::run::{LARGE_BODY, drive_sized};
+use crate::subject::{Rig, Site, Subject};
+
+/// Runs the loads. A proxy writes its counts down as it ends.
+pub(crate) fn run(rig: &Rig) -> Result<(), Failure> {
+    rig.forget_store();
+    for (subject, settings) in DAYS {
+        println!("    {} {settings:?}", subject.key());
+        let site = rig.start_with(*subject, settings)?;
+        for (bytes, load) in LOADS {
+            let words: Vec<&str> = load.split(' ').collect();
+            let outcome = drive_sized(rig, &site, *bytes, &words)?;
+            println!("        {load}: {} done, {} failed", outcome.done, outcome.errors);
+            if let Some(why) = outcome.first_error {
+                return Err(Failure(format!("{load}: {why}")));
+            }
+        }
+        seldom(&site)?;
+        if !site.stop() {
+            return Err(Failure(
+                "the proxy was killed before it had written its counts".to_owned(),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// What people and probes ask, and what is refused.
+fn seldom(site: &Site) -> Result<(), Failure> {
+    let to = &site.address;
+    let malformed = "Content-Length: 2\r\n\r\n{]";
+    let asked = [
+        (200, "GET /health", "\r\n"),
+        (200, "GET /metrics", "\r\n"),
+        (200, "GET /v1beta/models", "\r\n"),
+        (404, "GET /v1beta/nothing", "\r\n"),
+        (400, &format!("POST /v1beta/models/{MODEL}:generateContent"), malformed),
+    ];
+    for (status, line, rest) in asked {
+        let request = format!("{line} HTTP/1.1\r\nHost: {to}\r\n{rest}");
+        for _ in 0..SELDOM {
+            let seen =
+                once(to, request.as_bytes()).map_or_else(|why| why, |_| STATUS_OK.to_owned());
+            if seen != format!("status {status}") {
+                return Err(Failure(format!("{line}: {seen}, not {status}")));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// As Google is spoken to, with either kind of log lines, and as a relay is.
+const DAYS: &[(Subject, &[(&str, &str)])] = &[
+    (Subject::Secure, &[("LOG_FORMAT", "pretty")]),
+    (Subject::Secure, &[("LOG_FORMAT", "json")]),
+    (Subject::Plain, &[("LOG_FORMAT", "json")]),
+];
+
+/// Sizes of bodies, and how they come.
+const LOADS: &[(usize, &str)] = &[
+    (1024, "closed --connections 64 --seconds 3"),
+    (1024, "open --rate 200 --seconds 2"),
+    (1024, "open --rate 1000 --seconds 2"),
+    (1024, "closed --connections 4 --seconds 2 --events 1000"),
+    (1024, "streams --streams 60 --events 20 --interval-ms 50 --rate 30"),
+    (100_000, "closed --connections 4 --seconds 1"),
+    (LARGE_BODY, "burst --connections 1"),
+];
+
+const SELDOM: usize = 50;
+
+const STATUS_OK: &str = "status 200";
