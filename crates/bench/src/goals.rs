@@ -67,9 +67,9 @@ impl Goal {
     }
 }
 
-/// All goals, for the proxy as it speaks to Google.
-pub(crate) fn goals(figures: &Figures) -> Vec<Goal> {
-    let (ours, nginx) = (Subject::Secure.key(), Subject::Nginx.key());
+/// All goals, for one of the builds of the proxy as it speaks to Google.
+pub(crate) fn goals(figures: &Figures, build: Subject) -> Vec<Goal> {
+    let (ours, nginx) = (build.key(), Subject::Nginx.key());
     let (haproxy, direct) = (Subject::Haproxy.key(), Subject::Direct.key());
     let ratio = |measure: &str, other: &str| {
         Middle::ratio(figures.rounds(ours, measure), figures.rounds(other, measure))
@@ -227,6 +227,10 @@ mod tests {
 
     #[test]
     fn what_was_not_measured_is_not_called_met() {
-        assert!(goals(&Figures::default()).iter().all(|goal| goal.verdict() == Verdict::Unknown));
+        assert!(
+            goals(&Figures::default(), Subject::Secure)
+                .iter()
+                .all(|goal| goal.verdict() == Verdict::Unknown)
+        );
     }
 }

@@ -23,6 +23,8 @@ pub(crate) enum Subject {
     DirectSecure,
     /// Our proxy, HTTP/2 with TLS to upstream, as it speaks to Google.
     Secure,
+    /// The same from a build that knows its work (`cargo xtask pgo`).
+    Profiled,
     /// Our proxy, HTTP/1.1 to upstream.
     Plain,
     Nginx,
@@ -32,10 +34,11 @@ pub(crate) enum Subject {
 }
 
 impl Subject {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Direct,
         Self::DirectSecure,
         Self::Secure,
+        Self::Profiled,
         Self::Plain,
         Self::Nginx,
         Self::Haproxy,
@@ -49,6 +52,7 @@ impl Subject {
             Self::Direct => "direct",
             Self::DirectSecure => "direct-secure",
             Self::Secure => "ours",
+            Self::Profiled => "ours-pgo",
             Self::Plain => "ours-http1",
             Self::Nginx => "nginx",
             Self::Haproxy => "haproxy",
@@ -63,6 +67,7 @@ impl Subject {
             Self::Direct => "nothing in between",
             Self::DirectSecure => "nothing in between, HTTP/2 + TLS",
             Self::Secure => "**code-assist-proxy**, HTTP/2 + TLS to upstream",
+            Self::Profiled => "code-assist-proxy, the same, from `cargo xtask pgo`",
             Self::Plain => "code-assist-proxy, HTTP/1.1 to upstream",
             Self::Nginx => "nginx, plain HTTP/1.1",
             Self::Haproxy => "HAProxy, HTTP/2 + TLS to upstream",
@@ -78,7 +83,7 @@ impl Subject {
 
     pub(crate) fn shape(self) -> Shape {
         match self {
-            Self::Secure | Self::Plain => Shape::Gemini,
+            Self::Secure | Self::Profiled | Self::Plain => Shape::Gemini,
             Self::Litellm => Shape::Litellm,
             Self::Direct | Self::DirectSecure | Self::Haproxy | Self::Nginx | Self::Worker => {
                 Shape::Assist
@@ -130,6 +135,9 @@ pub(crate) struct Programs {
     /// This crate's folder `references`
     #[arg(long)]
     pub(crate) references: PathBuf,
+    /// The proxy's binary from `cargo xtask pgo`; left out, it is left out
+    #[arg(long)]
+    pub(crate) profiled: Option<PathBuf>,
     /// Left out, nginx is left out
     #[arg(long)]
     pub(crate) nginx: Option<PathBuf>,
@@ -158,6 +166,7 @@ impl Rig {
         )?;
         let ports = serde_json::from_str(&upstream.line(START_LIMIT)?)?;
         let tools = [
+            (Subject::Profiled, &programs.profiled),
             (Subject::Nginx, &programs.nginx),
             (Subject::Haproxy, &programs.haproxy),
             (Subject::Worker, &programs.workerd),
@@ -193,7 +202,8 @@ impl Rig {
     pub(crate) fn versions(&self) -> Vec<String> {
         let first_line = |text: String| text.lines().next().unwrap_or_default().to_owned();
         let mut versions = vec![first_line(said(&self.proxy.to_string_lossy(), &["--version"]))];
-        for (subject, tool) in &self.tools {
+        let others = self.tools.iter().filter(|(subject, _)| *subject != Subject::Profiled);
+        for (subject, tool) in others {
             let tool = tool.to_string_lossy();
             versions.push(match subject {
                 // nginx says it on standard error.
@@ -273,8 +283,13 @@ impl Rig {
     fn command(&self, subject: Subject, port: u16) -> Result<Option<Command>, Failure> {
         let command = match subject {
             Subject::Direct | Subject::DirectSecure => return Ok(None),
-            Subject::Plain => self.ours(port, &format!("http://127.0.0.1:{}", self.ports.plain)),
-            Subject::Secure => self.ours(port, &format!("https://127.0.0.1:{}", self.ports.secure)),
+            Subject::Plain => {
+                self.ours(&self.proxy, port, &format!("http://127.0.0.1:{}", self.ports.plain))
+            }
+            Subject::Secure | Subject::Profiled => {
+                let binary = self.tool(subject).unwrap_or(&self.proxy);
+                self.ours(binary, port, &format!("https://127.0.0.1:{}", self.ports.secure))
+            }
             Subject::Nginx => {
                 let config = self.filled("nginx.conf", port)?;
                 let mut nginx = on_core(self.core, self.needed(subject)?);
@@ -318,9 +333,9 @@ impl Rig {
 
     /// The proxy as a person would run it: every feature at its default, a store in a file, a
     /// credential with a refresh token. Nothing of this machine's accounts and settings.
-    fn ours(&self, port: u16, endpoint: &str) -> Command {
+    fn ours(&self, binary: &Path, port: u16, endpoint: &str) -> Command {
         let oauth = format!("http://127.0.0.1:{}", self.ports.plain);
-        let mut proxy = on_core(self.core, &self.proxy);
+        let mut proxy = on_core(self.core, binary);
         proxy
             .arg("serve")
             .env_clear()
