@@ -59,7 +59,8 @@ const joined = (chunks, size) => {
 };
 
 // A body on its way to the shell, as `op` of `task`. It is read when it is wanted, and what comes
-// at once goes over at once: a chunk costs little here, and much there.
+// together goes over together: a chunk costs little here, and much there. Of a body that is no
+// stream nothing is lost by waiting a little for its end.
 //
 // A reader is never given back: that would have the runtime write out an error with its stack, for
 // nobody.
@@ -71,6 +72,7 @@ class Source {
     this.isLive = isLive;
     this.chunks = [];
     this.size = 0;
+    this.part = 0;
     this.last = 0;
     this.end = MORE;
     this.why = NOTHING;
@@ -97,14 +99,18 @@ class Source {
     this.isReading = false;
     if (done) return this.stop(ENDED, NOTHING);
     const now = Date.now();
-    // Of a stream, a chunk by itself goes over as it comes, and those that come on its heels when
-    // there are no more. Of anything else nothing is lost by waiting a little for the end.
-    const isDue = now - this.last > (this.isLive ? APART : PATIENCE) && (this.isLive || this.size > 0);
-    if (this.isLive || this.size === 0) this.last = now;
+    const since = now - this.last;
+    const isLine = this.isLive && value[value.length - 1] === LINE_FEED;
+    if (isLine || (!this.isLive && this.size === 0)) this.last = now;
     this.chunks.push(value);
     this.size += value.length;
-    if (isDue || this.size >= LARGE) return this.give();
-    if (this.isLive && !this.isWaiting) {
+    // Lines go over as they come, and those that come on the heels of others when there are no more.
+    // The runtime hands out many a line in two parts: the first by itself is of no use, unless it
+    // is so long that the line may be too long.
+    this.part = isLine ? 0 : this.part + value.length;
+    const isDue = isLine ? since > APART : since > PATIENCE && this.size > value.length;
+    if (isDue || this.size >= LARGE || (this.isLive && this.part >= PART)) return this.give();
+    if (isLine && !this.isWaiting) {
       this.isWaiting = true;
       setTimeout(() => {
         this.isWaiting = false;
@@ -294,8 +300,13 @@ export const fill = (bytes) => crypto.getRandomValues(bytes);
 // Enough for one piece.
 const LARGE = 65536;
 
-// In milliseconds: chunks that come closer together are one piece.
+// In milliseconds: lines that come closer together are one piece.
 const APART = 1;
 
-// In milliseconds.
+// In milliseconds: so much of a body that is read by and by is not kept back for longer.
 const PATIENCE = 100;
+
+// Of a line, in bytes.
+const PART = 2048;
+
+const LINE_FEED = 10;
