@@ -179,10 +179,12 @@ Usage: cargo xtask TASK
   worker dev [--port N] [--host ADDRESS] [--state DIR]
             Builds and runs it under workerd, on PORT or 8787, with the settings that the
             environment has, and KV kept in crates/worker/.state.
-  worker measure
+  worker measure [--json FILE]
             Size, start-up time, and processor time a request next to a trivial Worker's.
   worker test
-            What only the Worker promises, under workerd.
+            What only the Worker promises, under workerd; and what a request and an event cost
+            it, counted: has one moved by more than 3 % from crates/worker/costs.json?
+            COSTS_WRITE=1 writes that anew.
   packaging Only the last part of `test`: Dockerfile, Compose file, Kubernetes manifests,
             HAProxy's and Prometheus's settings.
   smoke     The README's first command, `cargo run --release -- serve --emulator`, and a

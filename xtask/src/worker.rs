@@ -28,7 +28,10 @@ pub(crate) enum Plan {
         arguments: Vec<String>,
     },
     /// Size, start-up time, processor time a request.
-    Measure,
+    Measure {
+        /// Where the figures are written to as well.
+        json: Option<PathBuf>,
+    },
     /// What only the Worker promises.
     Test,
 }
@@ -41,7 +44,10 @@ impl Plan {
         match (name.as_str(), rest) {
             ("build", []) => Ok(Self::Build),
             ("dev", arguments) => Self::dev(arguments),
-            ("measure", []) => Ok(Self::Measure),
+            ("measure", []) => Ok(Self::Measure { json: None }),
+            ("measure", [flag, file]) if flag == "--json" => {
+                Ok(Self::Measure { json: Some(file.into()) })
+            }
             ("test", []) => Ok(Self::Test),
             ("build" | "measure" | "test", [extra, ..]) => {
                 Err(format!("`worker {name}` takes no `{extra}`"))
@@ -75,7 +81,7 @@ pub(crate) fn run(report: &mut Report, plan: &Plan) {
             build(report);
         }
         Plan::Dev { arguments } => dev(report, arguments),
-        Plan::Measure => measure(report),
+        Plan::Measure { json } => measure(report, json.as_deref()),
         Plan::Test => test(report),
     }
 }
@@ -105,10 +111,15 @@ fn dev(report: &mut Report, arguments: &[String]) {
     });
 }
 
-fn measure(report: &mut Report) {
+fn measure(report: &mut Report, json: Option<&Path>) {
     let Some(node) = build(report) else { return };
     report.step("size, start-up and processor time", || {
-        process::run(&mut node_script(&node, "measure.mjs"))
+        let mut command = node_script(&node, "measure.mjs");
+        if let Some(file) = json {
+            let file = std::path::absolute(file).map_err(|why| Failure::new(why.to_string()))?;
+            command.arg("--json").arg(file);
+        }
+        process::run(&mut command)
     });
 }
 
@@ -127,6 +138,7 @@ pub(crate) fn test(report: &mut Report) {
                 "--test",
                 "--test-reporter=tap",
                 "--test-timeout=240000",
+                "test/costs.test.mjs",
                 "test/worker.test.mjs",
             ])
             .current_dir(folder())
@@ -186,6 +198,9 @@ mod tests {
     #[test]
     fn a_worker_task_is_named() {
         assert!(parse("").is_err());
+        let json = Some(PathBuf::from("here.json"));
+        assert_eq!(parse("measure --json here.json"), Ok(Plan::Measure { json }));
+        assert_eq!(parse("measure --json"), Err("`worker measure` takes no `--json`".to_owned()));
         assert_eq!(parse("run"), Err("there is no task `worker run`".to_owned()));
     }
 

@@ -1,6 +1,6 @@
 //! The platform on Cloudflare's runtime: fetch, timers, clocks, randomness, deferred work.
 
-use std::future::Future;
+use std::cell::OnceCell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context as Cx, Poll, ready};
@@ -16,16 +16,14 @@ use code_assist_core::proxy::Chore;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use http::{Request, Response, StatusCode};
 use http_body::Frame;
-use wasm_bindgen::{JsCast, JsValue};
-use web_sys::AbortController;
-use worker::js_sys::futures::JsFuture;
-use worker::js_sys::{Object, Uint8Array};
-use worker::{Context, Env, ScheduleContext};
+use wasm_bindgen::JsValue;
+use worker::Env;
+use worker::js_sys::Uint8Array;
 
-use crate::alarm::{Alarm, Timer, clock};
 use crate::isolate;
 use crate::runtime::{self, Chunks};
 use crate::store::Store;
+use crate::task::{Task, Timer, clock};
 
 /// Hands on Cloudflare, for one event. Cheap to clone.
 ///
@@ -38,36 +36,30 @@ pub(crate) struct Edge {
 #[derive(Debug)]
 struct Parts {
     env: Env,
-    life: Life,
-    store: Store,
-    alarm: Rc<Alarm>,
-}
-
-/// What keeps an event alive beyond its answer.
-#[derive(Debug)]
-pub(crate) enum Life {
-    /// A request's.
-    Request(Context),
-    /// A cron trigger's.
-    Schedule(ScheduleContext),
+    /// What keeps the event alive beyond its answer.
+    life: JsValue,
+    task: Rc<Task>,
+    /// Looked for when it is needed, which is seldom.
+    store: OnceCell<Store>,
 }
 
 impl Edge {
-    pub(crate) fn new(env: Env, life: Life) -> Self {
-        let store = Store::bound(&env);
-        Self { parts: Rc::new(Parts { env, life, store, alarm: Alarm::new() }) }
+    /// For the event with this request, if it has one.
+    pub(crate) fn new(request: &JsValue, env: Env, life: JsValue) -> Self {
+        let task = Task::new(request, &life);
+        Self { parts: Rc::new(Parts { env, life, task, store: OnceCell::new() }) }
     }
 
     pub(crate) fn env(&self) -> &Env {
         &self.parts.env
     }
 
-    /// Runs on after the answer, and after the client has left.
-    pub(crate) fn wait_until(&self, work: impl Future<Output = ()> + 'static) {
-        match &self.parts.life {
-            Life::Request(context) => context.wait_until(work),
-            Life::Schedule(context) => context.wait_until(work),
-        }
+    pub(crate) fn task(&self) -> &Rc<Task> {
+        &self.parts.task
+    }
+
+    fn store(&self) -> &Store {
+        self.parts.store.get_or_init(|| Store::bound(&self.parts.env))
     }
 }
 
@@ -91,7 +83,7 @@ impl Platform for Edge {
     }
 
     fn timer(&self, how_long: Duration) -> Timer {
-        self.parts.alarm.timer(how_long)
+        self.task().timer(how_long)
     }
 
     /// One request may not wake another, so each looks for itself.
@@ -110,15 +102,23 @@ impl Platform for Edge {
             true => JsValue::UNDEFINED,
             false => array_of(&payload)?.into(),
         };
-        let controller = AbortController::new().map_err(|why| unreachable(&why))?;
-        let signal = controller.signal();
-        let exchange = Exchange(Some(controller));
-        let url = head.uri.to_string();
-        let headers = runtime::headers_to(&head.headers);
-        let answer = runtime::send(&url, head.method.as_str(), &headers, &body, &signal);
-        let answer = JsFuture::from(answer).await.map_err(|why| unreachable(&why))?;
-        let answer: web_sys::Response = answer.unchecked_into();
-        let mut headers = runtime::headers_from(&answer.headers());
+        // Events go over one by one, as they come; a whole answer need not.
+        let is_live = head.uri.query().is_some_and(|query| query.contains("alt=sse"));
+        let mut call = format!("{}\n{}\n", head.method, head.uri);
+        runtime::add_headers(&mut call, &head.headers);
+        let task = self.task();
+        let awaited = task.awaited();
+        // Dropped before the head is there, it has the runtime cancel what comes.
+        let chunks = Chunks::of_answer(task, &awaited);
+        task.event().send(awaited.number, &call, &body, is_live);
+        let answer = awaited.head().await.map_err(unreachable)?;
+        let mut lines = answer.split('\n');
+        let status = lines.next().and_then(|status| status.parse::<u16>().ok());
+        let status = status.and_then(|status| StatusCode::from_u16(status).ok());
+        if lines.next() == Some("0") {
+            awaited.end();
+        }
+        let mut headers = runtime::headers_from(lines);
         // The runtime has asked for a packed answer on its own account, and unpacks what it reads.
         let is_packed = headers
             .get(CONTENT_ENCODING)
@@ -127,16 +127,15 @@ impl Platform for Edge {
             headers.remove(CONTENT_ENCODING);
             headers.remove(CONTENT_LENGTH);
         }
-        let chunks = Chunks::of(&answer, answer.body(), &headers);
-        let mut response = Response::new(Incoming { chunks, exchange });
-        *response.status_mut() = StatusCode::from_u16(answer.status())
-            .map_err(|why| Unreachable::Disconnected(why.to_string()))?;
+        let mut response = Response::new(Incoming(chunks));
+        *response.status_mut() =
+            status.ok_or_else(|| Unreachable::Disconnected("a status that is none".to_owned()))?;
         *response.headers_mut() = headers;
         Ok(response)
     }
 
     async fn load(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
-        self.parts.store.load(key).await
+        self.store().load(key).await
     }
 
     async fn save(
@@ -146,19 +145,19 @@ impl Platform for Edge {
         ttl: Duration,
         fence: Option<Fence>,
     ) -> Result<(), StoreError> {
-        self.parts.store.save(key, value, ttl, fence).await
+        self.store().save(key, value, ttl, fence).await
     }
 
     async fn claim(&self, key: &str, how_long: Duration) -> Claim {
-        self.parts.store.claim(key, how_long, self.clock()).await
+        self.store().claim(key, how_long, self.clock()).await
     }
 
     async fn release(&self, key: &str, fence: Fence) {
-        self.parts.store.release(key, fence).await;
+        self.store().release(key, fence).await;
     }
 
     fn store_connected(&self) -> bool {
-        self.parts.store.connected()
+        self.store().connected()
     }
 
     async fn login_file(&self, _seen: Option<u64>) -> LoginFile {
@@ -168,8 +167,14 @@ impl Platform for Edge {
     fn defer(&self, chore: Chore) {
         // There is no chore without a proxy that left it.
         let Ok(proxy) = isolate::proxy(self) else { return };
-        let edge = self.clone();
-        self.wait_until(async move { Box::pin(proxy.tidy(&edge, chore)).await });
+        let parts = &self.parts;
+        let edge = Self::new(&JsValue::UNDEFINED, parts.env.clone(), parts.life.clone());
+        let task = Rc::clone(edge.task());
+        task.event().keep();
+        task.begin(async move {
+            Box::pin(proxy.tidy(&edge, chore)).await;
+            edge.task().event().done();
+        });
     }
 }
 
@@ -190,24 +195,16 @@ fn array_of(payload: &Payload) -> Result<Uint8Array, Unreachable> {
 
 /// `fetch` has one kind of error, and says in words what happened. These are workerd's for a
 /// connection that was there and broke; everything else is one that did not come about.
-fn unreachable(error: &JsValue) -> Unreachable {
-    let why = told(error);
+fn unreachable(why: String) -> Unreachable {
     match BROKEN.iter().any(|words| why.contains(words)) {
         true => Unreachable::Disconnected(why),
         false => Unreachable::Connect(why),
     }
 }
 
-fn told(error: &JsValue) -> String {
-    String::from(Object::from(error.clone()).to_string())
-}
-
 /// An upstream answer's body.
 #[derive(Debug)]
-pub(crate) struct Incoming {
-    chunks: Chunks,
-    exchange: Exchange,
-}
+pub(crate) struct Incoming(Chunks);
 
 impl http_body::Body for Incoming {
     type Data = Bytes;
@@ -217,23 +214,8 @@ impl http_body::Body for Incoming {
         mut self: Pin<&mut Self>,
         cx: &mut Cx<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let next = ready!(Pin::new(&mut self.chunks).poll_frame(cx));
-        if self.chunks.ended() {
-            self.exchange.0 = None;
-        }
-        Poll::Ready(next.map(|next| next.map_err(|why| Broken::Disconnected(told(&why)))))
-    }
-}
-
-/// Cancels what is in flight when it is dropped before its end.
-#[derive(Debug)]
-struct Exchange(Option<AbortController>);
-
-impl Drop for Exchange {
-    fn drop(&mut self) {
-        if let Some(controller) = self.0.take() {
-            controller.abort();
-        }
+        let next = ready!(Pin::new(&mut self.0).poll_frame(cx));
+        Poll::Ready(next.map(|next| next.map_err(Broken::Disconnected)))
     }
 }
 

@@ -1,13 +1,12 @@
 //! `code-assist-proxy` at the edge: hands on Cloudflare.
 //!
-//! In scope: the events of a Worker, the platform over its runtime (`edge`, `alarm`), the
-//! store over Workers
-//! KV (`store`) with a Durable Object for what must be done once (`register`), answers (`reply`),
-//! what is asked of the runtime (`runtime`), and log lines (`log`). Out of scope: everything that the proxy knows, which is `code-assist-core`'s.
+//! In scope: the events of a Worker, each with its work (`task`), the platform over its runtime
+//! (`edge`), the store over Workers KV (`store`) with a Durable Object for what must be done once
+//! (`register`), answers (`reply`), what is asked of the runtime (`runtime`), and log lines (`log`).
+//! Out of scope: everything that the proxy knows, which is `code-assist-core`'s.
 
 #![forbid(unsafe_code)]
 
-mod alarm;
 mod edge;
 mod isolate;
 mod log;
@@ -15,53 +14,68 @@ mod register;
 mod reply;
 mod runtime;
 mod store;
+mod task;
 
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use code_assist_core::platform::Peer;
 use code_assist_core::refusal::Refusal;
 use http::{Request, Version};
-use worker::{Context, Env, ScheduleContext, ScheduledEvent, event};
+use wasm_bindgen::JsValue;
+use wasm_bindgen::prelude::wasm_bindgen;
+use worker::Env;
+use worker::js_sys::Promise;
 
-use crate::edge::{Edge, Life};
+use crate::edge::Edge;
 use crate::runtime::Chunks;
 
 /// Answers one request.
-#[event(fetch)]
-async fn fetch(
-    request: web_sys::Request,
-    env: Env,
-    context: Context,
-) -> worker::Result<web_sys::Response> {
-    let edge = Edge::new(env, Life::Request(context));
-    let proxy = match isolate::proxy(&edge) {
-        Ok(proxy) => proxy,
-        Err(refusal) => return Ok(reply::refused(refusal)),
-    };
-    let asked = match asked(&request) {
-        Ok(asked) => asked,
-        Err(refusal) => return Ok(reply::refused(&refusal)),
-    };
-    let answer = Box::pin(proxy.handle(&edge, asked));
-    Ok(reply::unless_gone(&edge, &request.signal(), answer).await)
+#[wasm_bindgen]
+pub fn fetch(request: &JsValue, env: Env, life: JsValue) -> Promise {
+    let edge = Edge::new(request, env, life);
+    let task = Rc::clone(edge.task());
+    let promise = task.event().promise();
+    task.begin(answer(edge));
+    promise
 }
 
 /// Cron: the next access token is got before the old one expires, so that no request waits for it.
-#[event(scheduled)]
-async fn scheduled(_event: ScheduledEvent, env: Env, context: ScheduleContext) {
-    let edge = Edge::new(env, Life::Schedule(context));
-    if let Ok(proxy) = isolate::proxy(&edge) {
-        Box::pin(proxy.tend(&edge)).await;
+#[wasm_bindgen]
+pub fn scheduled(_event: &JsValue, env: Env, life: JsValue) -> Promise {
+    let edge = Edge::new(&JsValue::UNDEFINED, env, life);
+    let task = Rc::clone(edge.task());
+    let promise = task.event().promise();
+    task.begin(async move {
+        if let Ok(proxy) = isolate::proxy(&edge) {
+            Box::pin(proxy.tend(&edge)).await;
+        }
+        edge.task().event().done();
+    });
+    promise
+}
+
+async fn answer(edge: Edge) {
+    let proxy = match isolate::proxy(&edge) {
+        Ok(proxy) => proxy,
+        Err(refusal) => return reply::refused(&edge, refusal),
+    };
+    match asked(&edge) {
+        Ok(asked) => reply::unless_gone(&edge, Box::pin(proxy.handle(&edge, asked))).await,
+        Err(refusal) => reply::refused(&edge, &refusal),
     }
 }
 
 /// The runtime's request as the core has it.
-fn asked(request: &web_sys::Request) -> Result<Request<Chunks>, Refusal> {
-    let headers = runtime::headers_from(&request.headers());
-    let mut asked = Request::new(Chunks::of(request, request.body(), &headers));
+fn asked(edge: &Edge) -> Result<Request<Chunks>, Refusal> {
+    let text = edge.task().event().asked();
+    let mut lines = text.split('\n');
+    let [method, url] = [lines.next(), lines.next()].map(Option::unwrap_or_default);
+    let headers = runtime::headers_from(lines);
     let unreadable = || Refusal::NotFound { what: "this path".to_owned() };
-    *asked.method_mut() = request.method().parse().map_err(|_| unreadable())?;
-    *asked.uri_mut() = request.url().parse().map_err(|_| unreadable())?;
+    let mut asked = Request::new(Chunks::of_request(edge.task(), &headers));
+    *asked.method_mut() = method.parse().map_err(|_| unreadable())?;
+    *asked.uri_mut() = url.parse().map_err(|_| unreadable())?;
     *asked.headers_mut() = headers;
     // What is left of a refused request's body is read by the runtime, not by us as on a socket.
     *asked.version_mut() = Version::HTTP_2;

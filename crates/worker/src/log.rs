@@ -12,7 +12,9 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, fmt::layer, registry};
-use worker::{Date, console_log};
+
+use crate::runtime;
+use crate::task::clock;
 
 /// Starts logging, for as long as the isolate lives.
 pub(crate) fn start(level: &str, format: LogFormat) {
@@ -44,7 +46,7 @@ impl MakeWriter<'_> for Console {
 impl io::Write for Console {
     /// The layer writes each line as a whole.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        console_log!("{}", String::from_utf8_lossy(line.trim_ascii_end()));
+        runtime::log(&String::from_utf8_lossy(line.trim_ascii_end()));
         Ok(line.len())
     }
 
@@ -59,7 +61,7 @@ struct Clock;
 
 impl FormatTime for Clock {
     fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
-        let millis = i64::try_from(Date::now().as_millis()).unwrap_or(i64::MAX);
+        let millis = i64::try_from(clock().0).unwrap_or(i64::MAX);
         write!(writer, "{:.6}", Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX))
     }
 }

@@ -7,94 +7,83 @@ use std::task::{Context, Poll};
 use bytes::{Bytes, BytesMut};
 use code_assist_core::platform::Broken;
 use code_assist_core::refusal::Refusal;
-use futures_util::future::{Either, select};
-use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{HeaderMap, StatusCode};
 use http_body::Body;
-use wasm_bindgen::JsValue;
-use web_sys::{AbortSignal, Response};
-use worker::js_sys::Uint8Array;
-use worker::js_sys::futures::JsFuture;
 
 use crate::edge::Edge;
-use crate::runtime::{self, Pipe};
+use crate::runtime;
+use crate::task::Task;
 
-/// The answer, unless the client leaves before it begins: then the work is dropped, and with it
-/// what is in flight upstream.
-///
-/// Without the compatibility flag `enable_request_signal` nobody is ever seen to leave.
+/// Answers, unless the client leaves before the answer begins: then the work is dropped, and with
+/// it what is in flight upstream.
 pub(crate) async fn unless_gone<B>(
     edge: &Edge,
-    signal: &AbortSignal,
-    answer: impl Future<Output = http::Response<B>>,
-) -> Response
-where
-    B: Body<Data = Bytes, Error = Broken> + 'static,
+    answer: Pin<Box<impl Future<Output = http::Response<B>>>>,
+) where
+    B: Body<Data = Bytes, Error = Broken>,
 {
-    match select(pin!(answer), JsFuture::from(runtime::left(signal))).await {
-        Either::Left((response, gone)) => whole_or_stream(edge, gone, response).await,
-        Either::Right((_, _)) => runtime::answer(CLIENT_GONE, "", &JsValue::UNDEFINED),
+    match while_here(edge.task(), answer).await {
+        Some(response) => whole_or_stream(edge.task(), response).await,
+        None => edge.task().event().answer(CLIENT_GONE, "", None),
     }
 }
 
 /// The answer of a Worker that has no proxy, or to a request that none can read.
-pub(crate) fn refused(refusal: &Refusal) -> Response {
+pub(crate) fn refused(edge: &Edge, refusal: &Refusal) {
     let mut headers = refusal.headers();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=UTF-8"));
-    let body = Uint8Array::from(&*refusal.body());
-    runtime::answer(refusal.status().as_u16(), &runtime::headers_to(&headers), &body)
+    let (status, headers) = (refusal.status().as_u16(), lines(&headers));
+    edge.task().event().answer(status, &headers, Some(&refusal.body()));
+}
+
+/// What a future gives, `None` when the client leaves before.
+async fn while_here<F: Future>(task: &Task, mut future: Pin<Box<F>>) -> Option<F::Output> {
+    poll_fn(|cx| {
+        if task.has_left() {
+            return Poll::Ready(None);
+        }
+        match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending if task.has_left() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
 }
 
 /// A body of known length is handed over as a whole, with its Content-Length; a stream is piped.
-async fn whole_or_stream<B>(edge: &Edge, gone: JsFuture, response: http::Response<B>) -> Response
+async fn whole_or_stream<B>(task: &Task, response: http::Response<B>)
 where
-    B: Body<Data = Bytes, Error = Broken> + 'static,
+    B: Body<Data = Bytes, Error = Broken>,
 {
     let (head, body) = response.into_parts();
-    let mut body = Box::pin(body);
-    let body = if BODILESS.contains(&head.status) {
-        JsValue::UNDEFINED
+    let (status, headers) = (head.status.as_u16(), lines(&head.headers));
+    if BODILESS.contains(&head.status) {
+        task.event().answer(status, &headers, None);
     } else if body.size_hint().exact().is_some() {
-        match poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
-            Some(Ok(frame)) => {
-                frame.into_data().map_or(JsValue::UNDEFINED, |all| Uint8Array::from(&*all).into())
-            }
-            Some(Err(_)) | None => JsValue::UNDEFINED,
-        }
+        let mut body = pin!(body);
+        let all = match poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+            Some(Ok(frame)) => frame.into_data().ok(),
+            Some(Err(_)) | None => None,
+        };
+        task.event().answer(status, &headers, all.as_deref());
     } else {
-        let pipe = runtime::pipe();
-        let readable = pipe.readable();
-        // Waited for, however it ends. When the client leaves, the runtime would else throw away all
-        // that belongs to the request without telling anybody: no log line, and a place that never
-        // comes free.
-        edge.wait_until(async move {
-            let lost = JsFuture::from(pipe.lost());
-            select(pin!(write(body, &pipe)), select(gone, lost)).await;
-        });
-        readable
-    };
-    runtime::answer(head.status.as_u16(), &runtime::headers_to(&head.headers), &body)
+        task.event().stream(status, &headers);
+        if while_here(task, Box::pin(write(task, body))).await.is_none() {
+            task.event().leave();
+        }
+    }
 }
 
 /// Writes a stream as it comes, as fast as the client takes it.
-async fn write<B: Body<Data = Bytes, Error = Broken>>(mut body: Pin<Box<B>>, pipe: &Pipe) {
-    let mut end = None;
+async fn write<B: Body<Data = Bytes, Error = Broken>>(task: &Task, body: B) {
+    let (mut body, mut end) = (pin!(body), None);
     loop {
         match poll_fn(|cx| poll_ready(body.as_mut(), &mut end, cx)).await {
-            Some(Ok(piece)) => {
-                if JsFuture::from(pipe.write(&Uint8Array::from(&*piece))).await.is_err() {
-                    return;
-                }
-            }
-            // Neither is ever rejected.
-            Some(Err(broken)) => {
-                let _ = JsFuture::from(pipe.abort(&broken.to_string())).await;
-                return;
-            }
-            None => {
-                let _ = JsFuture::from(pipe.close()).await;
-                return;
-            }
+            Some(Ok(piece)) => task.write(&piece).await,
+            Some(Err(broken)) => return task.event().finish(Some(&broken.to_string())),
+            None => return task.event().finish(None),
         }
     }
 }
@@ -131,6 +120,12 @@ fn joined(first: Bytes, second: Bytes) -> Bytes {
     let mut both = BytesMut::from(first);
     both.extend_from_slice(&second);
     both.freeze()
+}
+
+fn lines(headers: &HeaderMap) -> String {
+    let mut text = String::new();
+    runtime::add_headers(&mut text, headers);
+    text
 }
 
 /// Enough for one piece.

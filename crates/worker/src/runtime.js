@@ -1,45 +1,312 @@
-// What the shell asks of the runtime, each with one call: calls between the two languages, and
-// objects that only carry arguments, are most of what a small request costs. Headers go over as
-// one text, names and values line by line: neither can hold a line break.
+// What the shell asks of the runtime, each with one call, and what the runtime has to tell: calls
+// between the two languages, promises, and objects that only carry arguments are most of what a
+// small request costs. Headers go over as one text, names and values line by line: neither can
+// hold a line break.
+//
+// Promises stay on this side. Whatever is fulfilled here is told to the shell with one call, by the
+// number of the work and of the thing awaited (`task.rs`).
 
-const pairs = (text) => {
-  const lines = text.split("\n");
-  return Array.from({ length: lines.length >> 1 }, (_, at) => [lines[2 * at], lines[2 * at + 1]]);
+// What is told, and what comes back for it; `task.rs` has the same numbers.
+const MORE = 0, ENDED = 1, BROKEN = 2;
+const RANG = 0, LEFT = 1, ROOM = 2;
+const UNWANTED = 0, WANTED = 2;
+const WORK_ITSELF = 0;
+
+let hear, hearHead;
+
+// The shell's ears, for as long as the isolate lives.
+export const lend = (ears, earsForHeads) => {
+  hear = ears;
+  hearHead = earsForHeads;
 };
 
-export const listed = (headers) => {
+const NOTHING = new Uint8Array(0);
+const nothing = () => {};
+const tell = (task, what) => hear(task, WORK_ITSELF, what, Date.now(), NOTHING);
+const encoder = new TextEncoder();
+
+const listed = (headers) => {
   let text = "";
   for (const [name, value] of headers) text += `${name}\n${value}\n`;
   return text;
 };
 
-export const send = (url, method, headers, body, signal) =>
-  fetch(url, { method, headers: pairs(headers), body, signal, redirect: "manual" });
-
-export const whole = async (source) => new Uint8Array(await source.arrayBuffer());
-
-export const answer = (status, headers, body) => new Response(body, { status, headers: pairs(headers) });
-
-// What is written goes to whoever reads, as it comes. `lost` is fulfilled when nobody reads any more:
-// the runtime's own pipe is the only one that tells of it, also when nothing is being written.
-export const pipe = () => {
-  const { readable, writable } = new IdentityTransformStream();
-  const writer = writable.getWriter();
-  const nothing = () => {};
-  return {
-    readable,
-    lost: writer.closed.then(nothing, nothing),
-    write: (chunk) => writer.write(chunk),
-    close: () => writer.close().catch(nothing),
-    abort: (why) => writer.abort(new Error(why)).catch(nothing),
-  };
+// An object, which the runtime reads faster than pairs, unless a name is there twice.
+const record = (lines, at) => {
+  const headers = {};
+  for (let n = at; n + 1 < lines.length; n += 2) {
+    if (lines[n] in headers) return pairs(lines, at);
+    headers[lines[n]] = lines[n + 1];
+  }
+  return headers;
 };
 
-export const left = (signal) =>
-  new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+const pairs = (lines, at) => {
+  const headers = [];
+  for (let n = at; n + 1 < lines.length; n += 2) headers.push([lines[n], lines[n + 1]]);
+  return headers;
+};
 
-export const setAlarm = (rings, milliseconds) => setTimeout(rings, milliseconds);
+const joined = (chunks, size) => {
+  if (chunks.length === 1) return chunks[0];
+  const all = new Uint8Array(size);
+  let at = 0;
+  for (const chunk of chunks) {
+    all.set(chunk, at);
+    at += chunk.length;
+  }
+  return all;
+};
 
-export const takeBackAlarm = (id) => clearTimeout(id);
+// A body on its way to the shell, as `op` of `task`. It is read when it is wanted, and what comes
+// together goes over together: a chunk costs little here, and much there. Of a body that is no
+// stream nothing is lost by waiting a little for its end.
+//
+// A reader is never given back: that would have the runtime write out an error with its stack, for
+// nobody.
+class Source {
+  constructor(task, op, stream, isLive) {
+    this.task = task;
+    this.op = op;
+    this.reader = stream.getReader();
+    this.isLive = isLive;
+    this.chunks = [];
+    this.size = 0;
+    this.part = 0;
+    this.last = 0;
+    this.end = MORE;
+    this.why = NOTHING;
+    this.isWanted = false;
+    this.isReading = false;
+    this.isWaiting = false;
+    this.took = (result) => this.take(result);
+    this.broke = (why) => this.stop(BROKEN, encoder.encode(String(why)));
+  }
 
-export const random = () => crypto.getRandomValues(new BigUint64Array(1))[0];
+  want() {
+    this.isWanted = true;
+    if (this.size || this.end !== MORE) this.give();
+    else this.read();
+  }
+
+  read() {
+    if (this.isReading || this.end !== MORE) return;
+    this.isReading = true;
+    this.reader.read().then(this.took, this.broke);
+  }
+
+  take({ value, done }) {
+    this.isReading = false;
+    if (done) return this.stop(ENDED, NOTHING);
+    const now = Date.now();
+    const since = now - this.last;
+    const isLine = this.isLive && value[value.length - 1] === LINE_FEED;
+    if (isLine || (!this.isLive && this.size === 0)) this.last = now;
+    this.chunks.push(value);
+    this.size += value.length;
+    // Lines go over as they come, and those that come on the heels of others when there are no more.
+    // The runtime hands out many a line in two parts: the first by itself is of no use, unless it
+    // is so long that the line may be too long.
+    this.part = isLine ? 0 : this.part + value.length;
+    const isDue = isLine ? since > APART : since > PATIENCE && this.size > value.length;
+    if (isDue || this.size >= LARGE || (this.isLive && this.part >= PART)) return this.give();
+    if (isLine && !this.isWaiting) {
+      this.isWaiting = true;
+      setTimeout(() => {
+        this.isWaiting = false;
+        if (this.size) this.give();
+      }, 0);
+    }
+    if (this.isWanted) this.read();
+  }
+
+  stop(end, why) {
+    this.isReading = false;
+    this.end = end;
+    this.why = why;
+    this.give();
+  }
+
+  give() {
+    while (this.isWanted && (this.size || this.end !== MORE)) {
+      this.isWanted = false;
+      let [what, bytes] = [this.end, this.why];
+      if (this.size) {
+        // A break is told after what came before it.
+        what = this.end === ENDED ? ENDED : MORE;
+        bytes = joined(this.chunks, this.size);
+        this.chunks = [];
+        this.size = 0;
+      }
+      const back = hear(this.task, this.op, what, Date.now(), bytes);
+      if (what !== MORE) return;
+      if (back === UNWANTED) return this.cancel();
+      if (back === WANTED) this.isWanted = true;
+    }
+    if (this.isWanted) this.read();
+  }
+
+  cancel() {
+    this.isWanted = false;
+    if (this.end !== MORE) return;
+    this.end = ENDED;
+    this.reader.cancel().catch(nothing);
+  }
+}
+
+// One event of the runtime's, or a chore that one has left behind.
+class Event {
+  constructor(task, request, life) {
+    this.task = task;
+    this.request = request;
+    this.life = life;
+    this.sources = [];
+    this.unread = 0;
+    this.isFull = false;
+    this.rings = () => tell(task, RANG);
+  }
+
+  // What the runtime is answered with: a promise of it.
+  promise() {
+    return new Promise((resolve, reject) => {
+      this.resolve = resolve;
+      this.reject = reject;
+    });
+  }
+
+  // A chore is waited for.
+  keep() {
+    this.life.waitUntil(this.promise());
+  }
+
+  done() {
+    this.resolve();
+  }
+
+  fail() {
+    this.reject?.(new Error("a bug in the proxy: please report it"));
+    this.over?.();
+  }
+
+  // From now on it is told when the client leaves, which also cancels what is being fetched for it.
+  // Without the compatibility flag `enable_request_signal` nobody is ever seen to leave.
+  asked() {
+    const { method, url, headers, signal } = this.request;
+    this.signal = signal;
+    signal.addEventListener("abort", () => tell(this.task, LEFT), { once: true });
+    return `${method}\n${url}\n${listed(headers)}`;
+  }
+
+  // The request's body: a small one in one go, which is cheaper.
+  read(op, isSmall) {
+    const { task, request } = this;
+    if (isSmall) {
+      request.arrayBuffer().then(
+        (all) => hear(task, op, ENDED, Date.now(), new Uint8Array(all)),
+        (why) => hear(task, op, BROKEN, Date.now(), encoder.encode(String(why))),
+      );
+    } else if (request.body) {
+      this.sources[op] = new Source(task, op, request.body, false);
+      this.sources[op].want();
+    } else {
+      queueMicrotask(() => hear(task, op, ENDED, Date.now(), NOTHING));
+    }
+  }
+
+  send(op, call, body, isLive) {
+    const { task } = this;
+    const lines = call.split("\n");
+    const [method, url] = lines;
+    fetch(url, { method, headers: record(lines, 2), body, signal: this.signal, redirect: "manual" }).then(
+      ({ status, headers, body }) => {
+        const source = body && new Source(task, op, body, isLive);
+        this.sources[op] = source;
+        const back = hearHead(task, op, Date.now(), `${status}\n${body ? 1 : 0}\n${listed(headers)}`);
+        if (back === UNWANTED) source?.cancel();
+        else if (back === WANTED) source?.want();
+      },
+      (why) => hear(task, op, BROKEN, Date.now(), encoder.encode(String(why))),
+    );
+  }
+
+  // More of a body. The shell is at work, and is told later.
+  want(op) {
+    queueMicrotask(() => this.sources[op]?.want());
+  }
+
+  cancel(op) {
+    try {
+      this.sources[op]?.cancel();
+    } catch {
+      // The event is long over.
+    }
+  }
+
+  answer(status, headers, body) {
+    this.resolve(new Response(body?.slice(), { status, headers: record(headers.split("\n"), 0) }));
+  }
+
+  // An answer that is written as it comes. The runtime's own pipe is the only one that tells when
+  // nobody reads any more, also when nothing is being written.
+  //
+  // The end is waited for, however it comes. When the client leaves, the runtime would else throw
+  // away all that belongs to the request without telling anybody: no log line, and a place that
+  // never comes free.
+  stream(status, headers) {
+    const { readable, writable } = new IdentityTransformStream();
+    this.writer = writable.getWriter();
+    this.writer.closed.catch(() => tell(this.task, LEFT));
+    this.life.waitUntil(new Promise((resolve) => (this.over = resolve)));
+    this.resolve(new Response(readable, { status, headers: record(headers.split("\n"), 0) }));
+  }
+
+  // True when there is enough for now: it is told when there is room again.
+  write(bytes) {
+    const size = bytes.length;
+    this.unread += size;
+    this.writer.write(bytes.slice()).then(() => {
+      this.unread -= size;
+      if (this.isFull && this.unread < LARGE) {
+        this.isFull = false;
+        tell(this.task, ROOM);
+      }
+    }, nothing);
+    return (this.isFull = this.unread >= LARGE);
+  }
+
+  // Ends the answer well, or breaks it off.
+  finish(why) {
+    const ended = why === undefined ? this.writer.close() : this.writer.abort(new Error(why));
+    ended.catch(nothing).then(this.over);
+  }
+
+  // Nobody reads any more.
+  leave() {
+    this.over?.();
+  }
+
+  // One timer for the whole event. It is not taken back: it ends with the event.
+  setAlarm(milliseconds) {
+    setTimeout(this.rings, milliseconds);
+  }
+}
+
+export const event = (task, request, life) => new Event(task, request, life);
+
+export const log = (line) => console.log(line);
+
+export const fill = (bytes) => crypto.getRandomValues(bytes);
+
+// Enough for one piece.
+const LARGE = 65536;
+
+// In milliseconds: lines that come closer together are one piece.
+const APART = 1;
+
+// In milliseconds: so much of a body that is read by and by is not kept back for longer.
+const PATIENCE = 100;
+
+// Of a line, in bytes.
+const PART = 2048;
+
+const LINE_FEED = 10;

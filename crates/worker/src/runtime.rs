@@ -1,70 +1,101 @@
 //! The runtime's part: what is asked of it (`runtime.js`), headers in its form, bodies that it reads.
 
-use std::fmt::Write;
-use std::future::Future;
+use std::cell::RefCell;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::Frame;
+use wasm_bindgen::JsValue;
 use wasm_bindgen::closure::Closure;
 use wasm_bindgen::prelude::wasm_bindgen;
-use wasm_bindgen::{JsCast, JsValue};
-use web_sys::{AbortSignal, Headers, ReadableStream, ReadableStreamDefaultReader, Response};
-use worker::js_sys::futures::JsFuture;
-use worker::js_sys::{Promise, Uint8Array};
+use worker::js_sys::Promise;
+
+use crate::task::{Awaited, Task};
 
 #[wasm_bindgen(module = "/src/runtime.js")]
 extern "C" {
-    /// A response to the client.
-    pub(crate) fn answer(status: u16, headers: &str, body: &JsValue) -> Response;
-    /// Fulfilled when the client has left.
-    pub(crate) fn left(signal: &AbortSignal) -> Promise;
-    /// A body that is written as it comes.
-    pub(crate) fn pipe() -> Pipe;
-    /// From the runtime's cryptographic source.
-    pub(crate) fn random() -> u64;
-    /// `fetch`, which follows no redirect. Fulfilled with a [`Response`] when its head is there.
-    pub(crate) fn send(
-        url: &str,
-        method: &str,
-        headers: &str,
-        body: &JsValue,
-        signal: &AbortSignal,
-    ) -> Promise;
-    /// Rings after so many milliseconds. The number is for taking it back.
-    #[wasm_bindgen(js_name = setAlarm)]
-    pub(crate) fn set_alarm(rings: &Closure<dyn Fn()>, milliseconds: i32) -> i32;
-    #[wasm_bindgen(js_name = takeBackAlarm)]
-    pub(crate) fn take_back_alarm(id: i32);
-    pub(crate) type Pipe;
-    /// For [`answer`].
-    #[wasm_bindgen(method, getter)]
-    pub(crate) fn readable(this: &Pipe) -> JsValue;
-    /// Fulfilled when nobody reads any more.
-    #[wasm_bindgen(method, getter)]
-    pub(crate) fn lost(this: &Pipe) -> Promise;
-    /// Fulfilled when the reader has taken the chunk, rejected when there is none.
+    /// Gives the runtime the shell's ears.
+    pub(crate) fn lend(
+        ears: &Closure<dyn Fn(u32, u32, u32, f64, Vec<u8>) -> u32>,
+        ears_for_heads: &Closure<dyn Fn(u32, u32, f64, String) -> u32>,
+    );
+    /// The runtime's side of some work.
+    pub(crate) fn event(task: u32, request: &JsValue, life: &JsValue) -> Event;
+    /// A line to the console.
+    pub(crate) fn log(line: &str);
+    fn fill(bytes: &mut [u8]);
+
+    pub(crate) type Event;
+    /// What the runtime waits for.
     #[wasm_bindgen(method)]
-    pub(crate) fn write(this: &Pipe, chunk: &Uint8Array) -> Promise;
-    /// Ends the body well.
+    pub(crate) fn promise(this: &Event) -> Promise;
+    /// Has the runtime wait, also after the event is over.
     #[wasm_bindgen(method)]
-    pub(crate) fn close(this: &Pipe) -> Promise;
-    /// Breaks it off.
+    pub(crate) fn keep(this: &Event);
+    /// There is nothing to wait for any more.
     #[wasm_bindgen(method)]
-    pub(crate) fn abort(this: &Pipe, why: &str) -> Promise;
-    fn listed(headers: &Headers) -> String;
-    /// Fulfilled with all of a request's or a response's body, as a [`Uint8Array`].
-    fn whole(source: &JsValue) -> Promise;
+    pub(crate) fn done(this: &Event);
+    /// There never will be an answer.
+    #[wasm_bindgen(method)]
+    pub(crate) fn fail(this: &Event);
+    /// Method, URL and headers of the request, line by line.
+    #[wasm_bindgen(method)]
+    pub(crate) fn asked(this: &Event) -> String;
+    /// Begins to read the request's body.
+    #[wasm_bindgen(method)]
+    fn read(this: &Event, awaited: u32, is_small: bool);
+    /// `fetch`, which follows no redirect, with method, URL and headers line by line.
+    #[wasm_bindgen(method)]
+    pub(crate) fn send(this: &Event, awaited: u32, call: &str, body: &JsValue, is_live: bool);
+    /// Reads on in a body.
+    #[wasm_bindgen(method)]
+    fn want(this: &Event, awaited: u32);
+    /// Reads no further.
+    #[wasm_bindgen(method)]
+    fn cancel(this: &Event, awaited: u32);
+    /// Answers the client.
+    #[wasm_bindgen(method)]
+    pub(crate) fn answer(this: &Event, status: u16, headers: &str, body: Option<&[u8]>);
+    /// Answers the client with a body that is written as it comes.
+    #[wasm_bindgen(method)]
+    pub(crate) fn stream(this: &Event, status: u16, headers: &str);
+    /// Writes a piece of it. True when that is enough for now.
+    #[wasm_bindgen(method)]
+    pub(crate) fn write(this: &Event, piece: &[u8]) -> bool;
+    /// Ends it well, or breaks it off.
+    #[wasm_bindgen(method)]
+    pub(crate) fn finish(this: &Event, why: Option<&str>);
+    /// Leaves it as it is.
+    #[wasm_bindgen(method)]
+    pub(crate) fn leave(this: &Event);
+    /// Rings after so many milliseconds.
+    #[wasm_bindgen(method, js_name = setAlarm)]
+    pub(crate) fn set_alarm(this: &Event, milliseconds: i32);
 }
 
-/// The runtime's headers as the core has them.
-pub(crate) fn headers_from(headers: &Headers) -> HeaderMap {
-    let listed = listed(headers);
-    let mut lines = listed.split('\n');
-    let mut map = HeaderMap::new();
+/// From the runtime's cryptographic source, many at a time.
+pub(crate) fn random() -> u64 {
+    thread_local! {
+        static POOL: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    POOL.with_borrow_mut(|pool| {
+        if pool.len() < size_of::<u64>() {
+            pool.resize(POOL_SIZE, 0);
+            fill(pool);
+        }
+        let mut number = [0; size_of::<u64>()];
+        number.copy_from_slice(&pool.split_off(pool.len() - size_of::<u64>()));
+        u64::from_le_bytes(number)
+    })
+}
+
+/// Headers from lines, names and values in turns.
+pub(crate) fn headers_from<'a>(mut lines: impl Iterator<Item = &'a str>) -> HeaderMap {
+    let mut map = HeaderMap::with_capacity(USUAL_HEADERS);
     while let (Some(name), Some(value)) = (lines.next(), lines.next()) {
         // The runtime has let nothing through that is no header.
         let name = HeaderName::from_bytes(name.as_bytes());
@@ -84,117 +115,97 @@ fn value_from(text: &str) -> Result<HeaderValue, http::header::InvalidHeaderValu
     HeaderValue::from_bytes(&bytes)
 }
 
-/// The core's headers as the runtime takes them.
-pub(crate) fn headers_to(map: &HeaderMap) -> String {
-    let mut text = String::with_capacity(32 * map.len());
+/// Adds the core's headers as the runtime takes them, line by line.
+pub(crate) fn add_headers(text: &mut String, map: &HeaderMap) {
+    text.reserve(LINE * map.len());
     for (name, value) in map {
+        text.push_str(name.as_str());
+        text.push('\n');
         let value = value.as_bytes();
-        // Writing to a string cannot fail.
-        let _ = match std::str::from_utf8(value).ok().filter(|value| value.is_ascii()) {
-            Some(value) => writeln!(text, "{name}\n{value}"),
-            None => {
-                let value: String = value.iter().copied().map(char::from).collect();
-                writeln!(text, "{name}\n{value}")
-            }
-        };
+        match std::str::from_utf8(value).ok().filter(|value| value.is_ascii()) {
+            Some(value) => text.push_str(value),
+            None => text.extend(value.iter().copied().map(char::from)),
+        }
+        text.push('\n');
     }
-    text
 }
 
-/// A body that the runtime reads: a small one of known length in one go, which is much cheaper, any
-/// other chunk by chunk.
-///
-/// A reader is never given back: that would have the runtime write out an error with its stack, for
-/// nobody.
+/// A body that the runtime reads.
 #[derive(Debug)]
-pub(crate) enum Chunks {
-    AsTheyCome { reader: ReadableStreamDefaultReader, awaited: Option<JsFuture> },
-    Ended,
-    Whole { source: JsValue, awaited: Option<JsFuture> },
+pub(crate) struct Chunks {
+    task: Rc<Task>,
+    awaited: Rc<Awaited>,
+    way: Way,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Way {
+    /// The client's: what is left of it is the runtime's affair.
+    In { is_begun: bool, is_small: bool },
+    /// Upstream's, which is being read.
+    Out,
 }
 
 impl Chunks {
-    /// The body of a request or response (`source`) with these headers.
-    pub(crate) fn of(
-        source: &impl AsRef<JsValue>,
-        stream: Option<ReadableStream>,
-        headers: &HeaderMap,
-    ) -> Self {
-        match stream {
-            None => Self::Ended,
-            Some(_) if is_small(headers) => {
-                Self::Whole { source: source.as_ref().clone(), awaited: None }
-            }
-            Some(stream) => {
-                let reader = stream.get_reader().unchecked_into();
-                Self::AsTheyCome { reader, awaited: None }
-            }
+    /// The body of the client's request with these headers.
+    pub(crate) fn of_request(task: &Rc<Task>, headers: &HeaderMap) -> Self {
+        let length = length(headers);
+        let is_small = length.is_some_and(|length| length <= SMALL);
+        let awaited = task.awaited();
+        if length == Some(0) {
+            awaited.end();
         }
+        Self { task: Rc::clone(task), awaited, way: Way::In { is_begun: false, is_small } }
     }
 
-    /// True when there is nothing to wait for any more.
-    pub(crate) fn ended(&self) -> bool {
-        matches!(self, Self::Ended)
+    /// The body of an answer whose head has been told.
+    pub(crate) fn of_answer(task: &Rc<Task>, awaited: &Rc<Awaited>) -> Self {
+        Self { task: Rc::clone(task), awaited: Rc::clone(awaited), way: Way::Out }
     }
 }
 
 impl http_body::Body for Chunks {
     type Data = Bytes;
-    type Error = JsValue;
+    type Error = String;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, JsValue>>> {
-        let (chunk, is_last) = match &mut *self {
-            Self::Ended => return Poll::Ready(None),
-            Self::AsTheyCome { reader, awaited } => {
-                let result = ready!(read(awaited, || reader.read(), cx));
-                (result.map(|result| result.unchecked_into::<ReadResult>().value()), false)
+        _cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, String>>> {
+        let Self { task, awaited, way } = &mut *self;
+        let piece = ready!(awaited.poll_piece(|| match way {
+            Way::In { is_begun: begun @ false, is_small } => {
+                *begun = true;
+                task.event().read(awaited.number, *is_small);
             }
-            Self::Whole { source, awaited } => {
-                let result = ready!(read(awaited, || whole(source), cx));
-                (result.map(|all| Some(all.unchecked_into())), true)
-            }
-        };
-        if is_last || !matches!(chunk, Ok(Some(_))) {
-            *self = Self::Ended;
-        }
-        let frame = |chunk: Uint8Array| Frame::data(Bytes::from(chunk.to_vec()));
-        Poll::Ready(chunk.transpose().map(|chunk| chunk.map(frame)))
+            Way::In { .. } | Way::Out => task.event().want(awaited.number),
+        }));
+        Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ended()
+        self.awaited.is_over()
     }
 }
 
-/// What a read gives, which is begun if none is under way.
-fn read(
-    awaited: &mut Option<JsFuture>,
-    begin: impl FnOnce() -> Promise,
-    cx: &mut Context<'_>,
-) -> Poll<Result<JsValue, JsValue>> {
-    let under_way = awaited.get_or_insert_with(|| JsFuture::from(begin()));
-    let result = ready!(Pin::new(under_way).poll(cx));
-    *awaited = None;
-    Poll::Ready(result)
+impl Drop for Chunks {
+    fn drop(&mut self) {
+        if self.awaited.leave() && self.way == Way::Out {
+            self.task.event().cancel(self.awaited.number);
+        }
+    }
 }
 
-fn is_small(headers: &HeaderMap) -> bool {
-    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-    length.and_then(|length| length.parse::<u64>().ok()).is_some_and(|length| length <= SMALL)
-}
-
-#[wasm_bindgen]
-extern "C" {
-    /// <https://streams.spec.whatwg.org/#dictdef-readablestreamreadresult>
-    type ReadResult;
-
-    /// Missing at the end.
-    #[wasm_bindgen(method, getter)]
-    fn value(this: &ReadResult) -> Option<Uint8Array>;
+fn length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// Short enough to arrive within any patience.
 const SMALL: u64 = 64 * 1024;
+
+/// Of a header, about.
+const LINE: usize = 48;
+
+const USUAL_HEADERS: usize = 16;
+
+const POOL_SIZE: usize = 64 * size_of::<u64>();

@@ -43,13 +43,14 @@ function expired(login) {
   return JSON.stringify({ ...JSON.parse(login), expiry_date: Date.now() - 60_000 });
 }
 
-/** So many isolates, cold. */
-export async function isolates(count, bindings, { register = true, kv = true, counting = false } = {}) {
+/** So many isolates, cold. The last module of `before` is the Worker that the runtime calls. */
+export async function isolates(count, bindings, { register = true, kv = true, counting = false, before = {} } = {}) {
   const state = mkdtempSync(join(tmpdir(), "worker-test-"));
   const host = "127.0.0.1";
   const home = "isolate-0";
   const { log, defaultPersistRoot, handleRuntimeStdio, cf, ...one } = options({ bindings, host, port: 0, state });
   const lines = [];
+  const module = ([name, contents]) => ({ type: "ESModule", path: join(one.modulesRoot, name), contents });
   const workers = Array.from({ length: count }, (_, index) => ({
     ...one,
     name: `isolate-${index}`,
@@ -57,7 +58,7 @@ export async function isolates(count, bindings, { register = true, kv = true, co
     durableObjects: register
       ? { TURN_REGISTER: { className: "TurnRegister", scriptName: home, useSQLite: true } }
       : {},
-    ...(counting && { modules: [{ type: "ESModule", path: join(one.modulesRoot, "counting.js"), contents: COUNTING }, ...one.modules] }),
+    modules: [...Object.entries(counting ? { "counting.js": COUNTING } : before).map(module).reverse(), ...one.modules],
   }));
   const miniflare = new Miniflare({
     defaultPersistRoot: state,

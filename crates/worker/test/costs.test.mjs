@@ -1,0 +1,141 @@
+// What a request and an event cost, counted, and how large the Worker is: held to `costs.json`.
+//
+// Time cannot be held in CI, so what is counted is what the time goes into: calls over the border
+// between WebAssembly and JavaScript, promises that are waited for, and timers. One machine counts
+// as the other does. `COSTS_WRITE=1 cargo xtask worker test` writes the budgets anew.
+
+import assert from "node:assert/strict";
+import { readFileSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { test } from "node:test";
+import { setTimeout as pause } from "node:timers/promises";
+import { sizes } from "../size.mjs";
+import { ask, isolates, stream } from "./world.mjs";
+
+const file = new URL("../costs.json", import.meta.url);
+const budgets = JSON.parse(readFileSync(file, "utf8"));
+const writes = process.env.COSTS_WRITE === "1";
+
+test("a request and an event cost what they did", async (t) => {
+  const upstream = await google();
+  const bindings = {
+    CODE_ASSIST_ENDPOINT: `http://127.0.0.1:${upstream.address().port}`,
+    GOOGLE_CLOUD_ACCESS_TOKEN: "ya29.counted",
+    GEMINI_PROJECT_ID: "counted-project",
+    VALIDATE_TOKENS_BEFORE_USE: "false",
+  };
+  const { origins: [origin], stop } = await isolates(1, bindings, { before: COUNTED });
+  try {
+    const counts = async () => (await fetch(`${origin}/__counts`)).json();
+    const cost = async (times, one) => {
+      await one();
+      await one();
+      const before = await counts();
+      for (let n = 0; n < times; n += 1) await one();
+      const after = await counts();
+      return Object.fromEntries(Object.keys(after).map((name) => [name, (after[name] - before[name]) / times]));
+    };
+    // As many as use up random numbers to the last that were taken at a time.
+    const request = await cost(64, async () => (await ask(origin)).arrayBuffer());
+    const long = await cost(2, async () => (await stream(origin, "20")).arrayBuffer());
+    const short = await cost(2, async () => (await stream(origin, "4")).arrayBuffer());
+    const event = Object.fromEntries(Object.keys(long).map((name) => [name, (long[name] - short[name]) / 16]));
+    const rounded = (cost) => Object.fromEntries(Object.entries(cost).map(([name, count]) => [name, Math.round(count * 100) / 100]));
+    held("request", rounded(request), t);
+    held("event", rounded(event), t);
+  } finally {
+    await stop();
+    upstream.close();
+    upstream.closeAllConnections();
+  }
+});
+
+test("the Worker is no larger than it was", (t) => {
+  const { wasm, packed } = sizes();
+  t.diagnostic(`${wasm} bytes of wasm, ${packed} compressed with the JavaScript`);
+  if (writes) {
+    // Compilers differ by some percent.
+    const room = (bytes) => Math.ceil((bytes * 1.05) / 1024) * 1024;
+    budgets.bytes = { wasm: room(wasm), packed: room(packed) };
+    save();
+  }
+  assert.ok(wasm <= budgets.bytes.wasm, `${wasm} bytes of wasm, of ${budgets.bytes.wasm}`);
+  assert.ok(packed <= budgets.bytes.packed, `${packed} bytes compressed, of ${budgets.bytes.packed}`);
+});
+
+/** Neither dearer nor, unsaid, cheaper: a budget with room in it is none. */
+function held(what, cost, t) {
+  t.diagnostic(`one ${what}: ${JSON.stringify(cost)}`);
+  if (writes) {
+    budgets[what] = cost;
+    save();
+  }
+  for (const [name, budget] of Object.entries(budgets[what])) {
+    const most = 0.03 * budget + 0.01;
+    assert.ok(
+      Math.abs(cost[name] - budget) <= most,
+      `${name} of one ${what}: ${cost[name]}, and the budget is ${budget}. \`COSTS_WRITE=1 cargo xtask worker test\` writes it anew`,
+    );
+  }
+}
+
+function save() {
+  writeFileSync(file, `${JSON.stringify(budgets, null, 2)}\n`);
+}
+
+/** Upstream: a whole answer, or as many events as the question's text says, each by itself. */
+async function google() {
+  const part = (text, finishReason) => ({ response: { candidates: [{ content: { role: "model", parts: [{ text }] }, finishReason }] } });
+  const server = createServer(async (asked, response) => {
+    let body = "";
+    for await (const chunk of asked) body += chunk;
+    if (!asked.url.includes("stream")) {
+      response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(part("Hello", "STOP")));
+      return;
+    }
+    const events = Number(JSON.parse(body).request.contents[0].parts[0].text);
+    response.writeHead(200, { "content-type": "text/event-stream" });
+    for (let n = 1; n <= events; n += 1) {
+      response.write(`data: ${JSON.stringify(part("word", n === events ? "STOP" : undefined))}\r\n\r\n`);
+      await pause(APART);
+    }
+    response.end();
+  });
+  await new Promise((listening) => server.listen(0, "127.0.0.1", listening));
+  return server;
+}
+
+/** In milliseconds: far enough that no two are ever read together. */
+const APART = 40;
+
+/** Before the built Worker: everything that goes over the border is counted. */
+const COUNTED = {
+  "counting.js": `
+    const counts = (globalThis.counts = { calls_out: 0, calls_in: 0, promises: 0, timers: 0 });
+    const counted = (of, name) => Object.fromEntries(Object.entries(of).map(([key, it]) => [
+      key,
+      typeof it === "function" ? function (...words) { counts[name] += 1; return it.apply(this, words); } : it,
+    ]));
+    const { Instance } = WebAssembly;
+    WebAssembly.Instance = function (module, imports) {
+      const out = Object.fromEntries(Object.entries(imports).map(([from, all]) => [from, counted(all, "calls_out")]));
+      return { exports: counted(new Instance(module, out).exports, "calls_in") };
+    };
+    const { then } = Promise.prototype;
+    Promise.prototype.then = function (...words) { counts.promises += 1; return then.apply(this, words); };
+    const { setTimeout } = globalThis;
+    globalThis.setTimeout = (...words) => { counts.timers += 1; return setTimeout(...words); };
+  `,
+  "counted.js": `
+    import "./counting.js";
+    import { WorkerEntrypoint } from "cloudflare:workers";
+    import Built from "./index.js";
+    export { TurnRegister } from "./index.js";
+    export default class extends WorkerEntrypoint {
+      fetch(request) {
+        if (new URL(request.url).pathname === "/__counts") return Response.json(globalThis.counts);
+        return Built.prototype.fetch.call({ env: this.env, ctx: this.ctx }, request);
+      }
+    }
+  `,
+};
