@@ -9,6 +9,7 @@ use crate::clients::{is_fresh, remember, venv};
 use crate::machine::{Need, cargo, ensure, program};
 use crate::process::{run as shown, tee};
 use crate::report::{Failure, Report};
+use crate::{pgo, worker};
 
 /// How much of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +67,14 @@ pub(crate) fn run(report: &mut Report, plan: &Plan) {
     if built.is_none() {
         return;
     }
+    // A build with a profile takes minutes; an old one will do to see that everything works.
+    let profiled = optional(report, "a build with a profile", pgo::tool);
+    if profiled.is_some() && !plan.quick {
+        pgo::run(report);
+    }
+    let profiled = Some(pgo::wanted()).filter(|built| profiled.is_some() && built.is_file());
+    let edge = crate::target().join("bench/edge.json");
+    let edge = worker::measure(report, Some(&edge), plan.quick).map(|()| edge);
     report.step("measuring", || {
         let release = crate::target().join("release");
         let work = crate::target().join("bench");
@@ -87,8 +96,12 @@ pub(crate) fn run(report: &mut Report, plan: &Plan) {
             .args(["--rounds", &plan.rounds.to_string()]);
         if plan.quick {
             bench.arg("--quick");
+        } else {
+            bench.arg("--readme").arg(crate::root().join("README.md"));
         }
         let tools = [
+            ("--edge", edge),
+            ("--profiled", profiled),
             ("--nginx", nginx),
             ("--haproxy", haproxy),
             ("--workerd", workerd),

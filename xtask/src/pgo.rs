@@ -12,7 +12,7 @@ use crate::report::{Failure, Report};
 
 /// Does all of it.
 pub(crate) fn run(report: &mut Report) {
-    let Some(profdata) = report.step("llvm-profdata", profdata) else { return };
+    let Some(profdata) = report.step("llvm-profdata", tool) else { return };
     let built = report.step("a build that counts", || {
         clear(&folder("counts"))?;
         let mut flag = String::from("-Cprofile-generate=");
@@ -39,16 +39,24 @@ pub(crate) fn run(report: &mut Report) {
         // Cargo does not see that a profile has changed.
         clear(&folder("profiled"))?;
         let built = build("profiled", &format!("-Cprofile-use={}", utf8(&profile)?))?;
-        let release = crate::target().join("release-pgo");
+        let wanted = wanted();
         // A program that runs cannot be written over, but removed.
-        clear(&release)?;
-        let wanted = release.join("code-assist-proxy");
-        fs::create_dir_all(&release)
+        clear(&release())?;
+        fs::create_dir_all(release())
             .and_then(|()| fs::copy(&built, &wanted))
             .map_err(|why| Failure::new(format!("cannot write {}: {why}", wanted.display())))?;
         println!("    written: {}", wanted.display());
         Ok(())
     });
+}
+
+/// Where the binary is when it has been built.
+pub(crate) fn wanted() -> PathBuf {
+    release().join("code-assist-proxy")
+}
+
+fn release() -> PathBuf {
+    crate::target().join("release-pgo")
 }
 
 /// The release binary, compiled with one more flag, in a folder of its own. For a target by name,
@@ -78,7 +86,7 @@ fn flags(flag: &str) -> String {
 
 /// The program that reads what the compiler's counters have written: rustup's for the compiler in
 /// use, else one of the same LLVM, since the format changes with each.
-fn profdata() -> Result<PathBuf, Failure> {
+pub(crate) fn tool() -> Result<PathBuf, Failure> {
     let sysroot = captured(Command::new("rustc").args(["--print", "sysroot"]))?;
     let rustlib = Path::new(sysroot.trim()).join("lib/rustlib").join(host()?);
     let own = rustlib.join("bin/llvm-profdata");

@@ -81,7 +81,9 @@ pub(crate) fn run(report: &mut Report, plan: &Plan) {
             build(report);
         }
         Plan::Dev { arguments } => dev(report, arguments),
-        Plan::Measure { json } => measure(report, json.as_deref()),
+        Plan::Measure { json } => {
+            measure(report, json.as_deref(), false);
+        }
         Plan::Test => test(report),
     }
 }
@@ -111,16 +113,20 @@ fn dev(report: &mut Report, arguments: &[String]) {
     });
 }
 
-fn measure(report: &mut Report, json: Option<&Path>) {
-    let Some(node) = build(report) else { return };
+/// Builds the Worker and measures it next to trivial ones; `quick` only tries whether that works.
+pub(crate) fn measure(report: &mut Report, json: Option<&Path>, quick: bool) -> Option<()> {
+    let node = build(report)?;
     report.step("size, start-up and processor time", || {
         let mut command = node_script(&node, "measure.mjs");
         if let Some(file) = json {
             let file = std::path::absolute(file).map_err(|why| Failure::new(why.to_string()))?;
             command.arg("--json").arg(file);
         }
+        if quick {
+            command.args(["--rounds", "1", "--requests", "320"]);
+        }
         process::run(&mut command)
-    });
+    })
 }
 
 /// What only the Worker promises, under real workerd.
