@@ -2,8 +2,8 @@
 //!
 //! In scope: the events of a Worker, each with its work (`task`), the platform over its runtime
 //! (`edge`), the store over Workers KV (`store`) with a Durable Object for what must be done once
-//! (`register`), answers (`reply`), what is asked of the runtime (`runtime`), and log lines (`log`).
-//! Out of scope: everything that the proxy knows, which is `code-assist-core`'s.
+//! (`register`), answers (`reply`), what is asked of the runtime (`runtime`), and log lines
+//! (`log`). Out of scope: everything that the proxy knows, which is `code-assist-core`'s.
 
 #![forbid(unsafe_code)]
 
