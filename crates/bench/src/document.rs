@@ -82,7 +82,7 @@ fn text(findings: &Findings, notes: &str) -> String {
          ratios of figures from the same run count**, above all against nginx as a plain reverse \
          proxy, which does none of our work. Every figure is the median of the rounds, with the \
          least and the most in brackets where there are several.\n\n\
-         ![Requests a second and CPU a request, next to others](benchmark.svg)\n\n"
+         ![Requests a second and memory at rest, next to others](benchmark.svg)\n\n"
     );
     out += "## Against the goals\n\n";
     out += "The proxy with every feature at its default, HTTP/2 with TLS to upstream, on one core. \
@@ -398,25 +398,25 @@ fn pictures(findings: &Findings) -> Vec<(&'static str, String)> {
             &growth.streams,
         ),
     ];
-    let shown =
-        [Subject::Secure, Subject::Nginx, Subject::Haproxy, Subject::Worker, Subject::Litellm];
+    let shown = [
+        (Subject::Secure, "code-assist-proxy"),
+        (Subject::Profiled, "the same, with a profile"),
+        (Subject::Nginx, "nginx, plain"),
+        (Subject::Haproxy, "HAProxy, HTTP/2 + TLS"),
+        (Subject::Worker, "a forwarding JS Worker"),
+        (Subject::Litellm, "LiteLLM"),
+    ];
     let values = |measure: &str| {
         let value = |subject: Subject| findings.figures.middle(subject.key(), measure);
-        shown.map(|subject| value(subject).map(|middle| middle.median)).to_vec()
+        shown.map(|(subject, _)| value(subject).map(|middle| middle.median)).to_vec()
     };
-    let names = [
-        "code-assist-proxy",
-        "nginx, plain",
-        "HAProxy, HTTP/2 + TLS",
-        "a forwarding JS Worker",
-        "LiteLLM",
-    ];
     let bars = Bars {
         title: "One core, 2 KiB answers: more is better on the left, less on the right",
-        names: names.map(str::to_owned).to_vec(),
+        ours: 2,
+        names: shown.map(|(_, name)| name.to_owned()).to_vec(),
         groups: vec![
             ("requests a second", values("rps_core")),
-            ("CPU µs a request", values("cpu_us")),
+            ("memory at rest, MiB", values("idle_mib")),
         ],
     };
     pictures.push(("benchmark.svg", bars.draw()));

@@ -113,6 +113,8 @@ impl Plot<'_> {
 #[derive(Debug)]
 pub(crate) struct Bars<'a> {
     pub(crate) title: &'a str,
+    /// How many of the first bars stand out.
+    pub(crate) ours: usize,
     /// The names of the bars.
     pub(crate) names: Vec<String>,
     /// Titles and values; a bar without a value is told to have none.
@@ -143,7 +145,7 @@ impl Bars<'_> {
                 };
                 // Room for the number behind the longest bar.
                 let length = (value.max(0.0) / most * (group - 60.0)).max(1.0);
-                let class = COLOURS[usize::from(index > 0)];
+                let class = COLOURS[usize::from(index >= self.ours)];
                 let _ = writeln!(
                     svg,
                     r#"<rect class="{class} fill" x="{left}" y="{at}" width="{length:.1}" height="20" rx="2"/>"#
@@ -252,6 +254,7 @@ mod tests {
     #[test]
     fn a_title_cannot_break_the_picture() {
         let bars = Bars {
+            ours: 1,
             title: "a < b & \"c\"",
             names: vec!["ours".to_owned()],
             groups: vec![("rps", vec![None])],
