@@ -19,6 +19,7 @@ use http_body::Frame;
 use wasm_bindgen::JsValue;
 use worker::Env;
 use worker::js_sys::Uint8Array;
+use worker::wasm_bindgen_futures::spawn_local;
 
 use crate::isolate;
 use crate::runtime::{self, Chunks};
@@ -108,7 +109,7 @@ impl Platform for Edge {
         runtime::add_headers(&mut call, &head.headers);
         let task = self.task();
         let awaited = task.awaited();
-        // Dropped before the head is there, it has the runtime cancel what comes.
+        // Dropped before its end, it has the runtime cancel the call.
         let chunks = Chunks::of_answer(task, &awaited);
         task.event().send(awaited.number, &call, &body, is_live);
         let answer = awaited.head().await.map_err(unreachable)?;
@@ -171,9 +172,12 @@ impl Platform for Edge {
         let edge = Self::new(&JsValue::UNDEFINED, parts.env.clone(), parts.life.clone());
         let task = Rc::clone(edge.task());
         task.event().keep();
-        task.begin(async move {
-            Box::pin(proxy.tidy(&edge, chore)).await;
-            edge.task().event().done();
+        // Not at once: whoever leaves it behind is at work.
+        spawn_local(async move {
+            task.begin(async move {
+                Box::pin(proxy.tidy(&edge, chore)).await;
+                edge.task().event().done();
+            });
         });
     }
 }

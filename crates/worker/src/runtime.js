@@ -22,7 +22,6 @@ export const lend = (ears, earsForHeads) => {
 
 const NOTHING = new Uint8Array(0);
 const nothing = () => {};
-const tell = (task, what) => hear(task, WORK_ITSELF, what, Date.now(), NOTHING);
 const encoder = new TextEncoder();
 
 const listed = (headers) => {
@@ -60,13 +59,13 @@ const joined = (chunks, size) => {
 
 // A body on its way to the shell, as `op` of `task`. It is read when it is wanted, and what comes
 // together goes over together: a chunk costs little here, and much there. Of a body that is no
-// stream nothing is lost by waiting a little for its end.
+// stream nothing is lost by waiting a little for what follows.
 //
 // A reader is never given back: that would have the runtime write out an error with its stack, for
 // nobody.
 class Source {
-  constructor(task, op, stream, isLive) {
-    this.task = task;
+  constructor(event, op, stream, isLive) {
+    this.event = event;
     this.op = op;
     this.reader = stream.getReader();
     this.isLive = isLive;
@@ -74,6 +73,7 @@ class Source {
     this.size = 0;
     this.part = 0;
     this.last = 0;
+    this.given = 0;
     this.end = MORE;
     this.why = NOTHING;
     this.isWanted = false;
@@ -99,23 +99,23 @@ class Source {
     this.isReading = false;
     if (done) return this.stop(ENDED, NOTHING);
     const now = Date.now();
-    const since = now - this.last;
     const isLine = this.isLive && value[value.length - 1] === LINE_FEED;
-    if (isLine || (!this.isLive && this.size === 0)) this.last = now;
+    // One that comes in dribs and drabs is not to be taken for silence.
+    const isDue = isLine ? now - this.last > APART : this.isLive && now - this.given > PATIENCE;
+    if (isLine) this.last = now;
     this.chunks.push(value);
     this.size += value.length;
     // Lines go over as they come, and those that come on the heels of others when there are no more.
     // The runtime hands out many a line in two parts: the first by itself is of no use, unless it
     // is so long that the line may be too long.
     this.part = isLine ? 0 : this.part + value.length;
-    const isDue = isLine ? since > APART : since > PATIENCE && this.size > value.length;
     if (isDue || this.size >= LARGE || (this.isLive && this.part >= PART)) return this.give();
-    if (isLine && !this.isWaiting) {
+    if ((isLine || !this.isLive) && !this.isWaiting) {
       this.isWaiting = true;
       setTimeout(() => {
         this.isWaiting = false;
         if (this.size) this.give();
-      }, 0);
+      }, this.isLive ? 0 : PATIENCE);
     }
     if (this.isWanted) this.read();
   }
@@ -132,13 +132,14 @@ class Source {
       this.isWanted = false;
       let [what, bytes] = [this.end, this.why];
       if (this.size) {
+        this.given = Date.now();
         // A break is told after what came before it.
         what = this.end === ENDED ? ENDED : MORE;
         bytes = joined(this.chunks, this.size);
         this.chunks = [];
         this.size = 0;
       }
-      const back = hear(this.task, this.op, what, Date.now(), bytes);
+      const back = this.event.tell(this.op, what, bytes);
       if (what !== MORE) return;
       if (back === UNWANTED) return this.cancel();
       if (back === WANTED) this.isWanted = true;
@@ -160,10 +161,37 @@ class Event {
     this.task = task;
     this.request = request;
     this.life = life;
+    // Should WebAssembly have to be started anew, numbers begin anew too: this one's ears do not
+    // hear any more, which is told by an exception, and nobody else's hear for it.
+    this.hear = hear;
+    this.hearHead = hearHead;
     this.sources = [];
+    this.flights = [];
     this.unread = 0;
     this.isFull = false;
-    this.rings = () => tell(task, RANG);
+    this.rings = () => this.tellItself(RANG);
+  }
+
+  tell(op, what, bytes) {
+    try {
+      return this.hear(this.task, op, what, Date.now(), bytes);
+    } catch {
+      this.fail();
+      return UNWANTED;
+    }
+  }
+
+  tellHead(op, head) {
+    try {
+      return this.hearHead(this.task, op, Date.now(), head);
+    } catch {
+      this.fail();
+      return UNWANTED;
+    }
+  }
+
+  tellItself(what) {
+    this.tell(WORK_ITSELF, what, NOTHING);
   }
 
   // What the runtime is answered with: a promise of it.
@@ -184,48 +212,51 @@ class Event {
   }
 
   fail() {
-    this.reject?.(new Error("a bug in the proxy: please report it"));
+    const why = new Error("a bug in the proxy: please report it");
+    this.reject?.(why);
+    this.writer?.abort(why).catch(nothing);
     this.over?.();
   }
 
-  // From now on it is told when the client leaves, which also cancels what is being fetched for it.
-  // Without the compatibility flag `enable_request_signal` nobody is ever seen to leave.
+  // From now on it is told when the client leaves. Without the compatibility flag
+  // `enable_request_signal` nobody is ever seen to leave.
   asked() {
     const { method, url, headers, signal } = this.request;
-    this.signal = signal;
-    signal.addEventListener("abort", () => tell(this.task, LEFT), { once: true });
+    const left = () => this.tellItself(LEFT);
+    if (signal.aborted) queueMicrotask(left);
+    else signal.addEventListener("abort", left, { once: true });
     return `${method}\n${url}\n${listed(headers)}`;
   }
 
   // The request's body: a small one in one go, which is cheaper.
   read(op, isSmall) {
-    const { task, request } = this;
+    const { request } = this;
     if (isSmall) {
       request.arrayBuffer().then(
-        (all) => hear(task, op, ENDED, Date.now(), new Uint8Array(all)),
-        (why) => hear(task, op, BROKEN, Date.now(), encoder.encode(String(why))),
+        (all) => this.tell(op, ENDED, new Uint8Array(all)),
+        (why) => this.tell(op, BROKEN, encoder.encode(String(why))),
       );
     } else if (request.body) {
-      this.sources[op] = new Source(task, op, request.body, false);
+      this.sources[op] = new Source(this, op, request.body, false);
       this.sources[op].want();
     } else {
-      queueMicrotask(() => hear(task, op, ENDED, Date.now(), NOTHING));
+      queueMicrotask(() => this.tell(op, ENDED, NOTHING));
     }
   }
 
   send(op, call, body, isLive) {
-    const { task } = this;
     const lines = call.split("\n");
     const [method, url] = lines;
-    fetch(url, { method, headers: record(lines, 2), body, signal: this.signal, redirect: "manual" }).then(
+    const flight = (this.flights[op] = new AbortController());
+    fetch(url, { method, headers: record(lines, 2), body, signal: flight.signal, redirect: "manual" }).then(
       ({ status, headers, body }) => {
-        const source = body && new Source(task, op, body, isLive);
+        const source = body && new Source(this, op, body, isLive);
         this.sources[op] = source;
-        const back = hearHead(task, op, Date.now(), `${status}\n${body ? 1 : 0}\n${listed(headers)}`);
-        if (back === UNWANTED) source?.cancel();
+        const back = this.tellHead(op, `${status}\n${body ? 1 : 0}\n${listed(headers)}`);
+        if (back === UNWANTED) this.cancel(op);
         else if (back === WANTED) source?.want();
       },
-      (why) => hear(task, op, BROKEN, Date.now(), encoder.encode(String(why))),
+      (why) => this.tell(op, BROKEN, encoder.encode(String(why))),
     );
   }
 
@@ -237,6 +268,7 @@ class Event {
   cancel(op) {
     try {
       this.sources[op]?.cancel();
+      this.flights[op]?.abort();
     } catch {
       // The event is long over.
     }
@@ -255,7 +287,7 @@ class Event {
   stream(status, headers) {
     const { readable, writable } = new IdentityTransformStream();
     this.writer = writable.getWriter();
-    this.writer.closed.catch(() => tell(this.task, LEFT));
+    this.writer.closed.catch(() => this.tellItself(LEFT));
     this.life.waitUntil(new Promise((resolve) => (this.over = resolve)));
     this.resolve(new Response(readable, { status, headers: record(headers.split("\n"), 0) }));
   }
@@ -268,7 +300,7 @@ class Event {
       this.unread -= size;
       if (this.isFull && this.unread < LARGE) {
         this.isFull = false;
-        tell(this.task, ROOM);
+        this.tellItself(ROOM);
       }
     }, nothing);
     return (this.isFull = this.unread >= LARGE);
