@@ -14,11 +14,12 @@ use http_body::{Body, Frame, SizeHint};
 use crate::assist::envelope::open;
 use crate::assist::fault;
 use crate::gemini::route::Framing;
-use crate::platform::{Broken, Moment, Platform};
+use crate::platform::{Broken, Platform};
 use crate::policy::breaker;
 use crate::refusal::{Awaited, Refusal};
 use crate::report::{Ledger, Outcome};
 use crate::sse::{Event, Reader};
+use crate::time::Moment;
 
 /// Every body that a client gets, with the ledger that is written down when it ends.
 #[derive(Debug)]

@@ -18,8 +18,10 @@
 pub mod access;
 pub mod assist;
 pub mod body;
+pub mod caller;
 pub mod gemini;
 pub mod intake;
+pub mod job;
 pub mod json;
 pub mod oauth;
 pub mod payload;
@@ -30,3 +32,4 @@ pub mod refusal;
 pub mod report;
 pub mod settings;
 pub mod sse;
+pub mod time;

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::assist::call::AGENT;
 use crate::payload::Payload;
-use crate::platform::Millis;
+use crate::time::Millis;
 
 /// The content of an `oauth_creds.json` in any of its variants (`protocol.md` 1.8).
 #[derive(Debug, Clone)]

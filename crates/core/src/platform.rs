@@ -6,15 +6,16 @@
 use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
-use std::ops::Add;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
 
+use crate::caller::{Caller, Rate, Standing};
+use crate::job::Chore;
 use crate::payload::Payload;
-use crate::policy::limit::{Caller, Rate, Standing};
-use crate::proxy::Chore;
+use crate::policy::turns::{Claim, Fence};
+use crate::time::{Millis, Moment};
 
 /// What a shell can do for one request.
 ///
@@ -111,10 +112,6 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
     fn defer(&self, chore: Chore);
 }
 
-/// What the keys of kept answers begin with. Such entries are many, large and soon gone: a shell
-/// need neither list nor export them.
-pub const ANSWERS: &str = "answer/";
-
 /// The address of the client's end of the connection, as a shell that knows it tells it among the
 /// request's extensions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,21 +143,6 @@ pub enum LoginFile {
     Unsupported,
 }
 
-/// What [`Platform::claim`] found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Claim {
-    /// Nobody to take turns with.
-    Alone,
-    /// It is ours.
-    Granted(Fence),
-    /// Somebody else is at it: look at the store again a little later.
-    Held,
-}
-
-/// Tells turns apart: a later one has a greater number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Fence(pub u64);
-
 /// What a process takes of its machine. A shell that cannot tell leaves it out.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Vitals {
@@ -170,44 +152,6 @@ pub struct Vitals {
     pub open_fds: Option<u64>,
     /// Processor time since the start, user and system.
     pub cpu_seconds: Option<f64>,
-}
-
-/// Milliseconds since the Unix epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
-pub struct Millis(pub u64);
-
-impl Millis {
-    /// How long until `later`, zero if it has passed.
-    pub fn until(self, later: Self) -> Duration {
-        Duration::from_millis(later.0.saturating_sub(self.0))
-    }
-}
-
-impl Add<Duration> for Millis {
-    type Output = Self;
-
-    fn add(self, how_long: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(how_long.as_millis()).unwrap_or(u64::MAX)))
-    }
-}
-
-/// A point on the platform's monotonic clock, in microseconds from an arbitrary zero.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
-pub struct Moment(pub u64);
-
-impl Moment {
-    /// The time since `earlier`, zero if the clock did not advance.
-    pub fn since(self, earlier: Self) -> Duration {
-        Duration::from_micros(self.0.saturating_sub(earlier.0))
-    }
-}
-
-impl Add<Duration> for Moment {
-    type Output = Self;
-
-    fn add(self, how_long: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(how_long.as_micros()).unwrap_or(u64::MAX)))
-    }
 }
 
 /// No response head came from upstream.

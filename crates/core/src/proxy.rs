@@ -35,17 +35,18 @@ use self::share::Found;
 use crate::access;
 use crate::assist::call::{BadUrl, Base, Call, Paths};
 use crate::body::{Events, ProxyBody};
+use crate::caller::Caller;
 use crate::gemini::route::{self, Framing, NoRoute, Route};
 use crate::gemini::status;
 use crate::intake;
+use crate::job::Chore;
 use crate::payload::Payload;
-use crate::platform::{Fence, Platform};
+use crate::platform::Platform;
 use crate::policy::endpoint::Endpoints;
-use crate::policy::lease::Lease;
-use crate::policy::limit::{Caller, Limiter};
+use crate::policy::limit::Limiter;
 use crate::policy::project::Projects;
 use crate::policy::quota::Quotas;
-use crate::policy::repeat::{self, Method, Question, Repeats};
+use crate::policy::repeat::{self, Method, Repeats};
 use crate::policy::retry;
 use crate::policy::token::Tokens;
 use crate::refusal::Refusal;
@@ -70,28 +71,6 @@ pub struct Proxy {
     projects: Mutex<Projects>,
     catalogue: Mutex<local::Catalogue>,
     report: Arc<Report>,
-}
-
-/// Work that a request leaves behind for the shell to run: `proxy.tidy(platform, chore)`.
-#[derive(Debug)]
-pub enum Chore {
-    /// Find out the account's project.
-    Discover(Lease),
-    /// Find out the account's models.
-    List(Lease),
-    /// Get the next access token.
-    Renew(Lease),
-    /// Tell those who share the store what came of a question that only one of them should ask.
-    Share {
-        /// The question.
-        question: Question,
-        /// Its answer, if there is one.
-        answer: Option<Box<repeat::Answer>>,
-        /// The turn that is over.
-        turn: Option<Fence>,
-    },
-    /// Tell those who share the store which quotas are used up.
-    Warn,
 }
 
 /// What a request is answered with, before the marks that every answer carries.

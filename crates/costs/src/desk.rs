@@ -8,11 +8,12 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use code_assist_core::job::Chore;
 use code_assist_core::payload::Payload;
-use code_assist_core::platform::{
-    Broken, Fence, LoginFile, Millis, Moment, Platform, StoreError, Unreachable,
-};
-use code_assist_core::proxy::{Chore, Proxy};
+use code_assist_core::platform::{Broken, LoginFile, Platform, StoreError, Unreachable};
+use code_assist_core::policy::turns::Fence;
+use code_assist_core::proxy::Proxy;
+use code_assist_core::time::{Millis, Moment};
 use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame};
 

@@ -12,8 +12,8 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use code_assist_core::platform::Millis;
 use code_assist_core::settings::{KvUrl, Settings};
+use code_assist_core::time::Millis;
 use serde_json::{Map, Value, json};
 
 use crate::cli::KvTask;

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use code_assist_core::caller::{Caller, Rate, Standing};
+use code_assist_core::job::Chore;
 use code_assist_core::payload::Payload;
-use code_assist_core::platform::{
-    Claim, Fence, LoginFile, Millis, Moment, Platform, StoreError, Unreachable, Vitals,
-};
-use code_assist_core::policy::limit::{Caller, Rate, Standing};
-use code_assist_core::proxy::Chore;
+use code_assist_core::platform::{LoginFile, Platform, StoreError, Unreachable, Vitals};
+use code_assist_core::policy::turns::{Claim, Fence};
+use code_assist_core::time::{Millis, Moment};
 use http::{Request, Response};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Sleep;

@@ -14,9 +14,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use code_assist_core::platform::{Claim, Fence, Millis, StoreError};
-use code_assist_core::policy::limit::{Caller, Rate, Standing};
+use code_assist_core::caller::{Caller, Rate, Standing};
+use code_assist_core::platform::StoreError;
+use code_assist_core::policy::turns::{Claim, Fence};
 use code_assist_core::settings::{KvUrl, Settings};
+use code_assist_core::time::Millis;
 
 use self::file::FileStore;
 use self::memory::MemoryStore;

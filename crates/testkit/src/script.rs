@@ -12,14 +12,15 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use code_assist_core::caller::{Caller, Rate, Standing};
+use code_assist_core::job::Chore;
 use code_assist_core::payload::Payload;
-use code_assist_core::platform::{
-    Broken, Claim, Fence, LoginFile, Millis, Moment, Platform, StoreError, Unreachable,
-};
-use code_assist_core::policy::limit::{Caller, Limiter, Rate, Standing};
+use code_assist_core::platform::{Broken, LoginFile, Platform, StoreError, Unreachable};
+use code_assist_core::policy::limit::Limiter;
 use code_assist_core::policy::line::{Line, Ticket};
-use code_assist_core::policy::turns::Turns;
-use code_assist_core::proxy::{Chore, Proxy};
+use code_assist_core::policy::turns::{Claim, Fence, Turns};
+use code_assist_core::proxy::Proxy;
+use code_assist_core::time::{Millis, Moment};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::{Body, Frame};
 

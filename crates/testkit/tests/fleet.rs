@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use code_assist_core::platform::{Claim, Platform};
+use code_assist_core::platform::Platform;
+use code_assist_core::policy::turns::Claim;
 use code_assist_core::proxy::Proxy;
 use code_assist_testkit::client::{Answer, all, ask, impatient, later, post};
 use code_assist_testkit::google::{google, google_but};

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use code_assist_core::caller::Caller;
 use code_assist_core::payload::Payload;
-use code_assist_core::platform::Moment;
 use code_assist_core::policy::breaker::{Breaker, Outcome, State, Verdict};
-use code_assist_core::policy::limit::{Caller, Limiter};
+use code_assist_core::policy::limit::Limiter;
 use code_assist_core::policy::repeat::{self, Freshness, Lease, Limits, Loss, Question, Repeats};
+use code_assist_core::time::Moment;
 use http::{HeaderMap, StatusCode};
 use proptest::prelude::*;
 use proptest::sample::select;

@@ -7,12 +7,12 @@ use std::task::{Context as Cx, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use code_assist_core::job::Chore;
 use code_assist_core::payload::Payload;
-use code_assist_core::platform::{
-    Broken, Claim, Fence, LoginFile, Millis, Moment, Platform, StoreError, Unreachable,
-};
+use code_assist_core::platform::{Broken, LoginFile, Platform, StoreError, Unreachable};
 use code_assist_core::policy::line::Ticket;
-use code_assist_core::proxy::Chore;
+use code_assist_core::policy::turns::{Claim, Fence};
+use code_assist_core::time::{Millis, Moment};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use http::{Request, Response, StatusCode};
 use http_body::Frame;

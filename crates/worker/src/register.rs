@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use code_assist_core::platform::{Claim, Fence, Millis};
-use code_assist_core::policy::turns::Turns;
+use code_assist_core::policy::turns::{Claim, Fence, Turns};
+use code_assist_core::time::Millis;
 use serde::{Deserialize, Serialize};
 use worker::wasm_bindgen::JsValue;
 use worker::{

@@ -9,7 +9,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use code_assist_core::platform::{Claim, Fence, Millis, StoreError};
+use code_assist_core::platform::StoreError;
+use code_assist_core::policy::turns::{Claim, Fence};
+use code_assist_core::time::Millis;
 use worker::Env;
 use worker::kv::{KvError, KvStore};
 

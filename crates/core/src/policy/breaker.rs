@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::platform::Moment;
 use crate::refusal::Refusal;
+use crate::time::Moment;
 
 /// What a call does about its endpoint's breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::breaker::{self, Breaker, Outcome, Permit, State, Transitions};
-use crate::platform::Moment;
+use crate::time::Moment;
 
 /// An endpoint to call, counted as in flight until [`Endpoints::end`] or [`Endpoints::leave`].
 ///

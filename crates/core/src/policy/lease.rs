@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::platform::Moment;
+use crate::time::Moment;
 
 /// Proof that its holder is the one who works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::platform::Moment;
+use crate::time::Moment;
 
 /// So many at work, and the others behind them in the order they came.
 #[derive(Debug)]

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::lease::{Lease, Leases};
-use crate::platform::{Millis, Moment};
 use crate::refusal::Refusal;
+use crate::time::{Millis, Moment};
 
 /// What a request does about its project.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use crate::assist::fault::{self, Fault};
-use crate::platform::Millis;
+use crate::time::Millis;
 
 /// The models whose quota is used up. Asked for every request: empty, it costs next to nothing.
 #[derive(Debug, Default)]

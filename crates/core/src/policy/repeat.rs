@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::payload::Payload;
-use crate::platform::{ANSWERS, Millis, Moment};
+use crate::time::{Millis, Moment};
 
 /// What a request does, as far as repeating it goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -527,6 +527,10 @@ fn hash_field(hash: &mut Sha256, field: &[u8]) {
     hash.update((field.len() as u64).to_le_bytes());
     hash.update(field);
 }
+
+/// What the keys of kept answers begin with. Such entries are many, large and soon gone: a shell
+/// need neither list nor export them.
+pub const ANSWERS: &str = "answer/";
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 

@@ -6,8 +6,8 @@ use http::HeaderValue;
 
 use super::lease::{Lease, Leases};
 use crate::oauth::Token;
-use crate::platform::{Millis, Moment};
 use crate::refusal::Refusal;
+use crate::time::{Millis, Moment};
 
 /// An access token ready to send. Cloning is by reference count; printing it says `Sensitive`.
 #[derive(Debug, Clone)]

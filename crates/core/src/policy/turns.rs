@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::platform::{Claim, Fence, Millis};
+use crate::time::Millis;
 
 /// The turns of one piece of work. The store keeps it as it is, and takes the time from its own
 /// clock.
@@ -45,6 +45,21 @@ impl Turns {
         may
     }
 }
+
+/// What [`Turns::claim`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// Nobody to take turns with.
+    Alone,
+    /// It is ours.
+    Granted(Fence),
+    /// Somebody else is at it: look at the store again a little later.
+    Held,
+}
+
+/// Tells turns apart: a later one has a greater number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Fence(pub u64);
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::breaker::{Outcome, State};
 use super::endpoint::{Choice, Endpoints, Resting};
-use crate::platform::Moment;
+use crate::time::Moment;
 
 /// A call that is in flight at an endpoint.
 #[derive(Debug)]

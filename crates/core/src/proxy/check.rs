@@ -5,9 +5,10 @@ use http::StatusCode;
 use super::Proxy;
 use crate::assist::fault::Fault;
 use crate::gemini::models::{self, Model};
-use crate::platform::{Millis, Platform};
+use crate::platform::Platform;
 use crate::policy::token::{Outcome, Verdict};
 use crate::refusal::Refusal;
+use crate::time::Millis;
 
 /// One step of the preflight.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -15,10 +15,11 @@ use super::attempt::within;
 use super::{Answer, Chore, Content, JSON, Proxy, lock, page};
 use crate::gemini::models::{self, Model};
 use crate::gemini::route::Route;
-use crate::platform::{Moment, Platform, Vitals};
+use crate::platform::{Platform, Vitals};
 use crate::policy::lease::{Lease, Leases};
 use crate::refusal::Refusal;
 use crate::report::{Credentials, Format, Ledger, Sight};
+use crate::time::Moment;
 
 /// The models that are listed, and whose turn it is to find out the account's own.
 #[derive(Debug, Default)]

@@ -13,11 +13,13 @@ use super::{Chore, Proxy, lock};
 use crate::assist::call::Call;
 use crate::assist::project::{self, Loaded, Onboarding, Operation};
 use crate::payload::Payload;
-use crate::platform::{Fence, Millis, Moment, Platform};
+use crate::platform::Platform;
 use crate::policy::lease::Lease;
 use crate::policy::project::{Outcome, Verdict};
+use crate::policy::turns::Fence;
 use crate::refusal::{Blame, Refusal};
 use crate::report::Ledger;
+use crate::time::{Millis, Moment};
 
 impl Proxy {
     /// The project for the envelope: the operator's, else the account's own.

@@ -7,8 +7,9 @@ use std::time::Duration;
 use super::ask::Asked;
 use super::turn::{Queue, Turn};
 use super::{Answer, Chore, Content, Proxy, lock};
-use crate::platform::{Fence, Platform};
+use crate::platform::Platform;
 use crate::policy::repeat::{self, Elsewhere, Lease, Loss, Question, Repeats, Verdict};
+use crate::policy::turns::Fence;
 use crate::refusal::Refusal;
 use crate::report::{CacheResult, Ledger};
 

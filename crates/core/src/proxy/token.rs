@@ -12,11 +12,13 @@ use super::{Chore, Proxy, attempt, lock};
 use crate::oauth::{
     self, Client, Login, NotRefreshed, Refreshed, StoredToken, Token, TokenInfo, Unusable,
 };
-use crate::platform::{Fence, LoginFile, Millis, Platform};
+use crate::platform::{LoginFile, Platform};
 use crate::policy::lease::Lease;
 use crate::policy::token::{Bearer, Outcome, Verdict};
+use crate::policy::turns::Fence;
 use crate::refusal::{Awaited, Refusal};
 use crate::report::Ledger;
+use crate::time::Millis;
 
 /// Where access tokens come from: the credential in use, and what was last made of it.
 #[derive(Debug, Default)]

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::platform::{Claim, Fence, Moment, Platform};
+use crate::platform::Platform;
+use crate::policy::turns::{Claim, Fence};
+use crate::time::Moment;
 
 /// One that waits to do what must be done once.
 #[derive(Debug)]

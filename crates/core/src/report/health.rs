@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::histogram::{Histogram, RECENT_SECONDS};
 use super::{BreakerState, Endpoint, Report, ratio, rounded};
-use crate::platform::{Millis, Moment, Vitals};
+use crate::platform::Vitals;
+use crate::time::{Millis, Moment};
 
 /// What the proxy sees of itself at this moment, besides what was counted.
 #[derive(Debug, Clone)]

@@ -6,7 +6,7 @@ use std::array;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use crate::platform::Moment;
+use crate::time::Moment;
 
 /// Counts of durations, by upper bounds in microseconds.
 #[derive(Debug)]

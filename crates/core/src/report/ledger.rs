@@ -9,9 +9,10 @@ use http::{HeaderMap, HeaderValue};
 
 use super::{CacheResult, Report, RetryReason, millis};
 use crate::assist::envelope::Usage;
-use crate::platform::{Moment, Platform};
+use crate::platform::Platform;
 use crate::policy::breaker;
 use crate::policy::visit::Visit;
+use crate::time::Moment;
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

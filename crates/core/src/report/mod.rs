@@ -17,7 +17,7 @@ mod tests;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use crate::platform::{Millis, Moment};
+use crate::time::{Millis, Moment};
 
 pub use exposition::Format;
 pub use health::{Credentials, Sight};

@@ -14,7 +14,8 @@ use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use code_assist_core::platform::{Millis, StoreError};
+use code_assist_core::platform::StoreError;
+use code_assist_core::time::Millis;
 use redb::{Database, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
 
 use super::{Clock, Entry, Notice};

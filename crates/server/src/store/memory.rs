@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use code_assist_core::platform::Millis;
+use code_assist_core::time::Millis;
 
 use super::{Clock, Entry};
 

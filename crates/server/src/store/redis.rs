@@ -16,8 +16,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use code_assist_core::platform::{ANSWERS, Claim, Fence, StoreError};
-use code_assist_core::policy::limit::{Caller, Rate, Standing};
+use code_assist_core::caller::{Caller, Rate, Standing};
+use code_assist_core::platform::StoreError;
+use code_assist_core::policy::repeat::ANSWERS;
+use code_assist_core::policy::turns::{Claim, Fence};
 use code_assist_core::settings::RedisUrl;
 
 use self::link::{ADMIN_PATIENCE, Link, PATIENCE};

@@ -5,7 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use code_assist_core::platform::{Fence, Millis};
+use code_assist_core::policy::turns::Fence;
+use code_assist_core::time::Millis;
 
 use crate::store::Clock;
 

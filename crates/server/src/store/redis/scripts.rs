@@ -4,8 +4,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use code_assist_core::platform::Fence;
-use code_assist_core::policy::limit::{Caller, Rate, Standing};
+use code_assist_core::caller::{Caller, Rate, Standing};
+use code_assist_core::policy::turns::Fence;
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, RedisResult, Script};
 

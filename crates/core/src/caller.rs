@@ -1,0 +1,85 @@
+//! Who sends requests, as limits and caches tell callers apart, and what a rate limit says of one.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// Whose requests are counted together.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Caller {
+    /// All without a key whose address the shell does not know.
+    Anybody,
+    /// An address without a key. An IPv6 host owns its whole /64, so that is what counts.
+    Address(IpAddr),
+    /// The label of a valid key (`Client::label`).
+    Key(Arc<str>),
+}
+
+impl Caller {
+    /// The key if there is one, else the address.
+    pub fn new(label: Option<Arc<str>>, address: Option<IpAddr>) -> Self {
+        match (label, address.map(|address| address.to_canonical())) {
+            (Some(label), _) => Self::Key(label),
+            (None, Some(IpAddr::V6(address))) => {
+                let network = address.to_bits() & (u128::MAX << 64);
+                Self::Address(Ipv6Addr::from_bits(network).into())
+            }
+            (None, Some(address)) => Self::Address(address),
+            (None, None) => Self::Anybody,
+        }
+    }
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Anybody => f.write_str("anybody"),
+            Self::Address(address) => write!(f, "address {address}"),
+            Self::Key(label) => write!(f, "key {label}"),
+        }
+    }
+}
+
+/// How many requests in which time, for whoever counts for several processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// `RATE_LIMIT_MAX_REQUESTS`.
+    pub limit: u32,
+    /// `RATE_LIMIT_WINDOW_MS`.
+    pub window: Duration,
+    /// Requests closer together than this may share an entry.
+    pub grain: Duration,
+}
+
+/// Where a caller stands, for the `x-ratelimit-…` headers of its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// `RATE_LIMIT_MAX_REQUESTS`.
+    pub limit: u32,
+    /// How many more requests would be let through now.
+    pub remaining: u32,
+    /// How long until all of them would be, if none came before.
+    pub reset: Duration,
+    /// How long until the next one is; `None` when it is let through.
+    pub refused: Option<Duration>,
+}
+
+impl Standing {
+    /// `x-ratelimit-limit`, `-remaining` and `-reset`, the last in whole seconds rounded up. The
+    /// `Retry-After` of a refusal is the refusal's own.
+    pub fn headers(&self) -> HeaderMap {
+        let reset = self.reset.as_secs() + u64::from(self.reset.subsec_nanos() > 0);
+        HeaderMap::from_iter([
+            (LIMIT, HeaderValue::from(self.limit)),
+            (REMAINING, HeaderValue::from(self.remaining)),
+            (RESET, HeaderValue::from(reset)),
+        ])
+    }
+}
+
+const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");

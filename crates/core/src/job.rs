@@ -1,0 +1,28 @@
+//! Work that a request starts and does not wait for, as plain data: the core cannot spawn, so the
+//! shell runs it.
+
+use crate::policy::lease::Lease;
+use crate::policy::repeat::{self, Question};
+use crate::policy::turns::Fence;
+
+/// Work that a request leaves behind for the shell to run: `proxy.tidy(platform, chore)`.
+#[derive(Debug)]
+pub enum Chore {
+    /// Find out the account's project.
+    Discover(Lease),
+    /// Find out the account's models.
+    List(Lease),
+    /// Get the next access token.
+    Renew(Lease),
+    /// Tell those who share the store what came of a question that only one of them should ask.
+    Share {
+        /// The question.
+        question: Question,
+        /// Its answer, if there is one.
+        answer: Option<Box<repeat::Answer>>,
+        /// The turn that is over.
+        turn: Option<Fence>,
+    },
+    /// Tell those who share the store which quotas are used up.
+    Warn,
+}

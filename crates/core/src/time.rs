@@ -1,0 +1,43 @@
+//! The two clocks, as values. The core reads neither: every function that needs the time takes it as an
+//! argument.
+
+use std::ops::Add;
+use std::time::Duration;
+
+/// Milliseconds since the Unix epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
+pub struct Millis(pub u64);
+
+impl Millis {
+    /// How long until `later`, zero if it has passed.
+    pub fn until(self, later: Self) -> Duration {
+        Duration::from_millis(later.0.saturating_sub(self.0))
+    }
+}
+
+impl Add<Duration> for Millis {
+    type Output = Self;
+
+    fn add(self, how_long: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(how_long.as_millis()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// A point on the platform's monotonic clock, in microseconds from an arbitrary zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
+pub struct Moment(pub u64);
+
+impl Moment {
+    /// The time since `earlier`, zero if the clock did not advance.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for Moment {
+    type Output = Self;
+
+    fn add(self, how_long: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(how_long.as_micros()).unwrap_or(u64::MAX)))
+    }
+}
