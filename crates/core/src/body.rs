@@ -19,7 +19,7 @@ use crate::policy::breaker;
 use crate::refusal::{Awaited, Refusal};
 use crate::report::{Ledger, Outcome};
 use crate::sse::{Event, Reader};
-use crate::time::Moment;
+use crate::time::Monotonic;
 
 /// Every body that a client gets, with the ledger that is written down when it ends.
 #[derive(Debug)]
@@ -405,7 +405,7 @@ struct Idle<P: Platform> {
     limit: Duration,
     /// Since when upstream has been waited for: a client that is slow to take what there is does
     /// not make upstream silent.
-    since: Option<Moment>,
+    since: Option<Monotonic>,
     timer: Option<P::Timer>,
 }
 

@@ -13,13 +13,13 @@ use sha2::{Digest, Sha256};
 
 use crate::assist::call::AGENT;
 use crate::payload::Payload;
-use crate::time::Millis;
+use crate::time::Timestamp;
 
 /// The content of an `oauth_creds.json` in any of its variants (`protocol.md` 1.8).
 #[derive(Debug, Clone)]
 pub struct Login {
     access_token: Option<SecretString>,
-    expires_at: Option<Millis>,
+    expires_at: Option<Timestamp>,
     refresh_token: Option<SecretString>,
     client: Option<Client>,
     scope: Option<String>,
@@ -104,7 +104,7 @@ impl Login {
     }
 
     /// When the access token that came with the credential expires, if that is known.
-    pub fn expires_at(&self) -> Option<Millis> {
+    pub fn expires_at(&self) -> Option<Timestamp> {
         self.expires_at
     }
 
@@ -174,7 +174,7 @@ pub struct Token {
     /// The token itself.
     pub access_token: SecretString,
     /// When it dies; unknown for a token that came without.
-    pub expires_at: Option<Millis>,
+    pub expires_at: Option<Timestamp>,
     /// How long it lived when it was issued; known only for tokens that were issued to us.
     pub lifetime: Option<Duration>,
     /// Its scopes, for the stored form.
@@ -192,7 +192,7 @@ impl Token {
     }
 
     /// True while the token has not reached its expiry, as far as is known.
-    pub fn alive(&self, clock: Millis) -> bool {
+    pub fn alive(&self, clock: Timestamp) -> bool {
         self.expires_at.is_none_or(|expiry| clock < expiry)
     }
 
@@ -264,7 +264,7 @@ impl fmt::Display for NotRefreshed {
 pub fn read_refresh(
     status: StatusCode,
     body: &[u8],
-    clock: Millis,
+    clock: Timestamp,
 ) -> Result<Refreshed, NotRefreshed> {
     let value: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
     if status.is_success() {
@@ -312,7 +312,7 @@ pub struct StoredToken {
 
 impl StoredToken {
     /// The JSON text for the store.
-    pub fn to_stored(&self, clock: Millis) -> Bytes {
+    pub fn to_stored(&self, clock: Timestamp) -> Bytes {
         let value = json!({
             "access_token": self.token.access_token.expose_secret(),
             "expiry_date": self.token.expires_at.map(|expiry| expiry.0),
@@ -328,7 +328,7 @@ impl StoredToken {
 
     /// Reads a stored entry. `None` for one that is broken, or whose expiry is absurd: the seed
     /// could write it a thousand times too large, and then used a dead token for ever.
-    pub fn from_stored(text: &[u8], clock: Millis) -> Option<Self> {
+    pub fn from_stored(text: &[u8], clock: Timestamp) -> Option<Self> {
         let value: Value = serde_json::from_slice(text).ok()?;
         let object = value.as_object()?;
         let expires_at = object.get("expiry_date").and_then(expiry)?;
@@ -370,7 +370,7 @@ fn secret(object: &Map<String, Value>, names: &[&str]) -> Option<SecretString> {
 }
 
 /// Milliseconds, seconds, a numeric string or RFC 3339: tools differ (`protocol.md` 1.8).
-fn expiry(value: &Value) -> Option<Millis> {
+fn expiry(value: &Value) -> Option<Timestamp> {
     match value {
         Value::Number(number) => number.as_f64().and_then(instant),
         Value::String(text) => match text.trim().parse::<f64>() {
@@ -387,18 +387,18 @@ fn expiry(value: &Value) -> Option<Millis> {
     clippy::cast_sign_loss,
     reason = "checked to be a positive number of a sane size"
 )]
-fn instant(number: f64) -> Option<Millis> {
+fn instant(number: f64) -> Option<Timestamp> {
     let millis = if number < 1e11 { number * 1000.0 } else { number };
-    (millis.is_finite() && millis > 0.0 && millis < 9e18).then_some(Millis(millis as u64))
+    (millis.is_finite() && millis > 0.0 && millis < 9e18).then_some(Timestamp(millis as u64))
 }
 
-fn rfc3339(text: &str) -> Option<Millis> {
+fn rfc3339(text: &str) -> Option<Timestamp> {
     let stamp = text.parse::<jiff::Timestamp>().ok().or_else(|| {
         // Python's google-auth writes UTC without saying so.
         let civil = text.parse::<jiff::civil::DateTime>().ok()?;
         jiff::tz::Offset::UTC.to_timestamp(civil).ok()
     })?;
-    u64::try_from(stamp.as_millisecond()).ok().map(Millis)
+    u64::try_from(stamp.as_millisecond()).ok().map(Timestamp)
 }
 
 /// `expires_in`: a number, or a string with one.
@@ -458,7 +458,7 @@ const GEMINI_CLI_PUBLIC: [&str; 3] = ["GOC", "SPX", "-4uHgMPm-1o7Sk-geV6Cu5clXFs
 mod tests {
     use super::*;
 
-    const NOW: Millis = Millis(1_750_000_000_000);
+    const NOW: Timestamp = Timestamp(1_750_000_000_000);
 
     fn login(text: &str) -> Login {
         Login::parse(text.as_bytes()).unwrap()
@@ -470,7 +470,7 @@ mod tests {
             r#"{"access_token":"ya29.a","refresh_token":"1//r","scope":"s","token_type":"Bearer",
                 "id_token":"e","expiry_date":1750927763467}"#,
         );
-        assert_eq!(login.expires_at(), Some(Millis(1_750_927_763_467)));
+        assert_eq!(login.expires_at(), Some(Timestamp(1_750_927_763_467)));
         assert!(login.can_refresh());
         assert_eq!(login.token().unwrap().access_token.expose_secret(), "ya29.a");
     }
@@ -487,7 +487,7 @@ mod tests {
             r#"{"refresh_token":"r","expires_at":1750927763}"#,
             r#"{"token":{"refreshToken":"r","expiresAt":1750927763000}}"#,
         ] {
-            assert_eq!(login(text).expires_at(), Some(Millis(1_750_927_763_000)), "{text}");
+            assert_eq!(login(text).expires_at(), Some(Timestamp(1_750_927_763_000)), "{text}");
         }
         for text in ["null", "-5", "\"soon\"", "{}", "1e300"] {
             let text = format!(r#"{{"refresh_token":"r","expiry_date":{text}}}"#);
@@ -557,7 +557,7 @@ mod tests {
     fn a_new_token_expires_when_its_lifetime_is_over() {
         let body = br#"{"access_token":"ya29.b","expires_in":3599,"refresh_token":"1//new"}"#;
         let refreshed = read_refresh(StatusCode::OK, body, NOW).unwrap();
-        assert_eq!(refreshed.token.expires_at, Some(Millis(NOW.0 + 3_599_000)));
+        assert_eq!(refreshed.token.expires_at, Some(Timestamp(NOW.0 + 3_599_000)));
         assert_eq!(refreshed.refresh_token.unwrap().expose_secret(), "1//new");
     }
 
@@ -580,7 +580,7 @@ mod tests {
     fn stored_tokens_come_back_as_they_went() {
         let token = Token {
             access_token: "ya29.x".to_owned().into(),
-            expires_at: Some(Millis(NOW.0 + 1000)),
+            expires_at: Some(Timestamp(NOW.0 + 1000)),
             lifetime: None,
             scope: Some("a b".to_owned()),
         };

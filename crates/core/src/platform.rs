@@ -15,7 +15,7 @@ use crate::caller::{Caller, Rate, Standing};
 use crate::job::Chore;
 use crate::payload::Payload;
 use crate::policy::turns::{Claim, Fence};
-use crate::time::{Millis, Moment};
+use crate::time::{Monotonic, Timestamp};
 
 /// What a shell can do for one request.
 ///
@@ -31,10 +31,10 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
     type Place: fmt::Debug + Unpin;
 
     /// Monotonic time, for policies and measuring. The zero is arbitrary.
-    fn now(&self) -> Moment;
+    fn now(&self) -> Monotonic;
 
     /// The wall clock, for expiry dates and time stamps.
-    fn clock(&self) -> Millis;
+    fn clock(&self) -> Timestamp;
 
     /// 64 random bits, good enough for ids and jitter.
     fn random(&self) -> u64;

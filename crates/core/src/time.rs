@@ -6,16 +6,16 @@ use std::time::Duration;
 
 /// Milliseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
-pub struct Millis(pub u64);
+pub struct Timestamp(pub u64);
 
-impl Millis {
+impl Timestamp {
     /// How long until `later`, zero if it has passed.
     pub fn until(self, later: Self) -> Duration {
         Duration::from_millis(later.0.saturating_sub(self.0))
     }
 }
 
-impl Add<Duration> for Millis {
+impl Add<Duration> for Timestamp {
     type Output = Self;
 
     fn add(self, how_long: Duration) -> Self {
@@ -25,16 +25,16 @@ impl Add<Duration> for Millis {
 
 /// A point on the platform's monotonic clock, in microseconds from an arbitrary zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
-pub struct Moment(pub u64);
+pub struct Monotonic(pub u64);
 
-impl Moment {
+impl Monotonic {
     /// The time since `earlier`, zero if the clock did not advance.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
 }
 
-impl Add<Duration> for Moment {
+impl Add<Duration> for Monotonic {
     type Output = Self;
 
     fn add(self, how_long: Duration) -> Self {

@@ -25,7 +25,7 @@ use code_assist_core::policy::visit::Visit;
 use code_assist_core::proxy::Proxy;
 use code_assist_core::report::{Entry, Ledger};
 use code_assist_core::settings::{Layer, Settings, Source};
-use code_assist_core::time::Moment;
+use code_assist_core::time::Monotonic;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
 use http_body::Body;
 use tracing_subscriber::EnvFilter;
@@ -167,7 +167,7 @@ fn naming() -> Rounds {
 
 fn asking_token() -> Rounds {
     let mut tokens = Tokens::new(Duration::from_secs(300));
-    let token::Verdict::Renew(lease) = tokens.ask(START, Moment(0)) else {
+    let token::Verdict::Renew(lease) = tokens.ask(START, Monotonic(0)) else {
         unreachable!("there is no token at the start")
     };
     let hour = Duration::from_secs(3600);
@@ -178,10 +178,10 @@ fn asking_token() -> Rounds {
         scope: None,
     };
     let got = token::Outcome::Got { token, renewable: true };
-    tokens.settle(lease, got, START, Moment(0));
+    tokens.settle(lease, got, START, Monotonic(0));
     Rounds::on(Mutex::new(tokens), |tokens| {
         let mut tokens = tokens.lock().expect("nothing panics");
-        black_box(tokens.ask(START, Moment(1)));
+        black_box(tokens.ask(START, Monotonic(1)));
     })
 }
 
@@ -189,7 +189,7 @@ fn limiting() -> Rounds {
     let limiter = Limiter::new(1000, Duration::from_secs(60)).expect("a limit above zero");
     Rounds::on(Mutex::new(limiter), |limiter| {
         let caller = Caller::new(None, Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))));
-        let standing = limiter.lock().expect("nothing panics").ask(&caller, Moment(1));
+        let standing = limiter.lock().expect("nothing panics").ask(&caller, Monotonic(1));
         black_box(standing.headers());
     })
 }
@@ -203,9 +203,9 @@ fn asking_quota() -> Rounds {
 fn visiting() -> Rounds {
     let endpoints = Endpoints::new([ENDPOINT], 5, Duration::from_secs(30));
     Rounds::on(Arc::new(Mutex::new(endpoints)), |endpoints| {
-        let visit = Visit::begin(endpoints, Moment(1), &[]).expect("a closed breaker");
-        black_box(visit.alive(Moment(2)));
-        black_box(visit.end(breaker::Outcome::Success, Moment(3)));
+        let visit = Visit::begin(endpoints, Monotonic(1), &[]).expect("a closed breaker");
+        black_box(visit.alive(Monotonic(2)));
+        black_box(visit.end(breaker::Outcome::Success, Monotonic(3)));
     })
 }
 

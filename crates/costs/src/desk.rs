@@ -13,7 +13,7 @@ use code_assist_core::payload::Payload;
 use code_assist_core::platform::{Broken, LoginFile, Platform, StoreError, Unreachable};
 use code_assist_core::policy::turns::Fence;
 use code_assist_core::proxy::Proxy;
-use code_assist_core::time::{Millis, Moment};
+use code_assist_core::time::{Monotonic, Timestamp};
 use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame};
 
@@ -66,11 +66,11 @@ impl Platform for Desk {
     type Timer = Nap;
     type Place = ();
 
-    fn now(&self) -> Moment {
-        Moment(self.0.micros.fetch_add(1, Relaxed))
+    fn now(&self) -> Monotonic {
+        Monotonic(self.0.micros.fetch_add(1, Relaxed))
     }
 
-    fn clock(&self) -> Millis {
+    fn clock(&self) -> Timestamp {
         START
     }
 
@@ -145,7 +145,7 @@ impl Platform for Desk {
 #[derive(Debug)]
 pub(crate) struct Nap {
     desk: Desk,
-    at: Moment,
+    at: Monotonic,
 }
 
 impl Future for Nap {
@@ -190,7 +190,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// 2025-06-15T15:06:40Z.
-pub(crate) const START: Millis = Millis(1_750_000_000_000);
+pub(crate) const START: Timestamp = Timestamp(1_750_000_000_000);
 
 const STAMP: u64 = 1;
 /// Lives for an hour from [`START`].

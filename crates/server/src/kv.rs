@@ -13,7 +13,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use code_assist_core::settings::{KvUrl, Settings};
-use code_assist_core::time::Millis;
+use code_assist_core::time::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::cli::KvTask;
@@ -72,7 +72,7 @@ async fn restore(store: &Store, import: Import, file: &Path) -> Result<(), Strin
     Ok(())
 }
 
-async fn list(store: &Store, now: Millis) -> Result<(), String> {
+async fn list(store: &Store, now: Timestamp) -> Result<(), String> {
     let entries = store.entries().await.map_err(|error| error.to_string())?;
     let keys: Vec<String> = entries.iter().map(|entry| printable(&entry.key)).collect();
     let width = keys.iter().map(|key| key.chars().count()).max().unwrap_or(0).max("KEY".len());
@@ -117,7 +117,7 @@ struct Import {
     expired: usize,
 }
 
-fn read_import(file: &Path, now: Millis) -> Result<Import, Failure> {
+fn read_import(file: &Path, now: Timestamp) -> Result<Import, Failure> {
     let in_file = |wrong: String| Failure::Runtime(format!("{}: {wrong}", file.display()));
     let mut text = Vec::new();
     let read = if file == Path::new("-") {
@@ -130,7 +130,7 @@ fn read_import(file: &Path, now: Millis) -> Result<Import, Failure> {
 }
 
 /// Reads all of the file, or says everything that is wrong with it, without a value.
-fn parse(text: &[u8], now: Millis) -> Result<Import, Vec<String>> {
+fn parse(text: &[u8], now: Timestamp) -> Result<Import, Vec<String>> {
     let rows: Vec<Value> = match serde_json::from_slice(text) {
         Ok(rows) => rows,
         Err(error) => {
@@ -163,7 +163,7 @@ fn parse(text: &[u8], now: Millis) -> Result<Import, Vec<String>> {
     if problems.is_empty() { Ok(import) } else { Err(problems) }
 }
 
-fn entry(row: Value, now: Millis) -> Result<Entry, String> {
+fn entry(row: Value, now: Timestamp) -> Result<Entry, String> {
     let Value::Object(mut row) = row else {
         return Err("is not an object".into());
     };
@@ -188,7 +188,7 @@ fn entry(row: Value, now: Millis) -> Result<Entry, String> {
         },
     };
     let expires_at = match (seconds("expiration")?, seconds("expiration_ttl")?) {
-        (Some(at), _) => Some(Millis(0) + at),
+        (Some(at), _) => Some(Timestamp(0) + at),
         (None, Some(ttl)) => Some(now + ttl),
         (None, None) => None,
     };
@@ -255,7 +255,7 @@ mod tests {
             Entry {
                 key: "a\"\n".into(),
                 value: Bytes::from_static(b"{\"x\":\"\xC3\xA9\"}"),
-                expires_at: Some(Millis(NOW.0 + 5000)),
+                expires_at: Some(Timestamp(NOW.0 + 5000)),
             },
             Entry { key: "b".into(), value: Bytes::from_static(b"\xFF\x00"), expires_at: None },
         ];
@@ -293,8 +293,8 @@ mod tests {
         ]);
         let import = parse(text.to_string().as_bytes(), NOW).unwrap();
         assert_eq!((import.expired, import.entries.len()), (1, 1));
-        assert_eq!(import.entries[0].expires_at, Some(Millis(NOW.0 + 60_000)));
+        assert_eq!(import.entries[0].expires_at, Some(Timestamp(NOW.0 + 60_000)));
     }
 
-    const NOW: Millis = Millis(1_700_000_000_000);
+    const NOW: Timestamp = Timestamp(1_700_000_000_000);
 }

@@ -11,7 +11,7 @@ use code_assist_core::job::Chore;
 use code_assist_core::payload::Payload;
 use code_assist_core::platform::{LoginFile, Platform, StoreError, Unreachable, Vitals};
 use code_assist_core::policy::turns::{Claim, Fence};
-use code_assist_core::time::{Millis, Moment};
+use code_assist_core::time::{Monotonic, Timestamp};
 use http::{Request, Response};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Sleep;
@@ -66,14 +66,14 @@ impl Platform for Native {
     type Timer = Pin<Box<Sleep>>;
     type Place = OwnedSemaphorePermit;
 
-    fn now(&self) -> Moment {
+    fn now(&self) -> Monotonic {
         let since = self.parts.started.elapsed().as_micros();
-        Moment(u64::try_from(since).unwrap_or(u64::MAX))
+        Monotonic(u64::try_from(since).unwrap_or(u64::MAX))
     }
 
-    fn clock(&self) -> Millis {
+    fn clock(&self) -> Timestamp {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+        Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 
     fn random(&self) -> u64 {

@@ -18,7 +18,7 @@ use code_assist_core::caller::{Caller, Rate, Standing};
 use code_assist_core::platform::StoreError;
 use code_assist_core::policy::turns::{Claim, Fence};
 use code_assist_core::settings::{KvUrl, Settings};
-use code_assist_core::time::Millis;
+use code_assist_core::time::Timestamp;
 
 use self::file::FileStore;
 use self::memory::MemoryStore;
@@ -237,7 +237,7 @@ pub(crate) struct Entry {
     /// Its content, often a secret.
     pub(crate) value: Bytes,
     /// When it is gone; an imported entry may stay for ever.
-    pub(crate) expires_at: Option<Millis>,
+    pub(crate) expires_at: Option<Timestamp>,
 }
 
 impl fmt::Debug for Entry {
@@ -262,11 +262,11 @@ impl fmt::Display for Notice {
 
 /// Where a store takes the time from.
 #[derive(Clone)]
-pub(crate) struct Clock(Arc<dyn Fn() -> Millis + Send + Sync>);
+pub(crate) struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
 impl Clock {
     /// Any source of time; tests turn it by hand.
-    pub(crate) fn new(now: impl Fn() -> Millis + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }
 
@@ -274,12 +274,12 @@ impl Clock {
     pub(crate) fn system() -> Self {
         Self::new(|| {
             let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-            Millis(u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX))
+            Timestamp(u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX))
         })
     }
 
     /// The time.
-    pub(crate) fn now(&self) -> Millis {
+    pub(crate) fn now(&self) -> Timestamp {
         (self.0)()
     }
 }
@@ -303,7 +303,7 @@ fn settings(kv_url: &str) -> Settings {
 pub(crate) mod hand {
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    use super::{Arc, Clock, Duration, Millis};
+    use super::{Arc, Clock, Duration, Timestamp};
 
     #[derive(Debug, Clone)]
     pub(crate) struct Hand(Arc<AtomicU64>);
@@ -315,7 +315,7 @@ pub(crate) mod hand {
 
         pub(crate) fn clock(&self) -> Clock {
             let hand = Arc::clone(&self.0);
-            Clock::new(move || Millis(hand.load(Ordering::SeqCst)))
+            Clock::new(move || Timestamp(hand.load(Ordering::SeqCst)))
         }
 
         pub(crate) fn advance(&self, how_long: Duration) {

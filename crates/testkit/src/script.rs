@@ -20,7 +20,7 @@ use code_assist_core::policy::limit::Limiter;
 use code_assist_core::policy::line::{Line, Ticket};
 use code_assist_core::policy::turns::{Claim, Fence, Turns};
 use code_assist_core::proxy::Proxy;
-use code_assist_core::time::{Millis, Moment};
+use code_assist_core::time::{Monotonic, Timestamp};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::{Body, Frame};
 
@@ -42,7 +42,7 @@ pub struct Received {
     /// Its body.
     pub body: String,
     /// When it came.
-    pub at: Moment,
+    pub at: Monotonic,
 }
 
 impl Received {
@@ -118,13 +118,13 @@ impl Reply {
 }
 
 struct World {
-    now: Moment,
-    /// The wall clock at `Moment(0)`.
-    epoch: Millis,
-    timers: Vec<Moment>,
+    now: Monotonic,
+    /// The wall clock at `Monotonic(0)`.
+    epoch: Timestamp,
+    timers: Vec<Monotonic>,
     received: Vec<Received>,
     upstream: Box<dyn FnMut(&Received) -> Reply + Send>,
-    store: BTreeMap<String, (Bytes, Millis)>,
+    store: BTreeMap<String, (Bytes, Timestamp)>,
     store_broken: bool,
     /// Whose turn it is, once there is somebody to take turns with.
     turns: Option<BTreeMap<String, Turns>>,
@@ -156,7 +156,7 @@ impl Script {
     pub fn new(upstream: impl FnMut(&Received) -> Reply + Send + 'static) -> Self {
         Self {
             world: Arc::new(Mutex::new(World {
-                now: Moment(0),
+                now: Monotonic(0),
                 epoch: START,
                 timers: Vec::new(),
                 received: Vec::new(),
@@ -257,7 +257,7 @@ impl Script {
     /// Sets the wall clock forward or back. The monotonic one does not notice.
     pub fn set_clock(&self, by_seconds: i64) {
         let mut world = self.world();
-        world.epoch = Millis(world.epoch.0.saturating_add_signed(by_seconds * 1000));
+        world.epoch = Timestamp(world.epoch.0.saturating_add_signed(by_seconds * 1000));
     }
 
     /// What upstream received whose line ends with this.
@@ -303,7 +303,7 @@ impl Script {
 
     /// Puts an entry into the store.
     pub fn put(&self, key: &str, value: impl Into<Bytes>) {
-        let until = Millis(u64::MAX);
+        let until = Timestamp(u64::MAX);
         self.world().store.insert(key.to_owned(), (value.into(), until));
     }
 
@@ -345,13 +345,13 @@ impl Platform for Script {
     type Timer = ScriptTimer;
     type Place = ScriptPlace;
 
-    fn now(&self) -> Moment {
+    fn now(&self) -> Monotonic {
         self.world().now
     }
 
-    fn clock(&self) -> Millis {
+    fn clock(&self) -> Timestamp {
         let world = self.world();
-        world.epoch + world.now.since(Moment(0))
+        world.epoch + world.now.since(Monotonic(0))
     }
 
     fn random(&self) -> u64 {
@@ -534,7 +534,7 @@ impl Drop for Exchange {
 #[derive(Debug)]
 pub struct ScriptTimer {
     script: Script,
-    at: Moment,
+    at: Monotonic,
 }
 
 impl Future for ScriptTimer {
@@ -599,4 +599,4 @@ impl Drop for ScriptBody {
 }
 
 /// 2025-06-15T15:06:40Z.
-const START: Millis = Millis(1_750_000_000_000);
+const START: Timestamp = Timestamp(1_750_000_000_000);

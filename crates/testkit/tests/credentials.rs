@@ -7,7 +7,7 @@ use std::time::Duration;
 use code_assist_core::payload::Payload;
 use code_assist_core::platform::Platform;
 use code_assist_core::proxy::Proxy;
-use code_assist_core::time::Moment;
+use code_assist_core::time::Monotonic;
 use code_assist_testkit::client::{Answer, all, ask, get, post};
 use code_assist_testkit::google::{google, google_but};
 use code_assist_testkit::script::{Received, Reply, Script};
@@ -341,7 +341,7 @@ fn a_discovery_that_google_keeps_waiting_ends_before_its_lease() {
     let proxy = proxy_with(&script, &[]);
     let answer = run(&script, &proxy, post(GENERATE, HELLO));
     assert_eq!(answer.reason(), "UPSTREAM_UNREACHABLE");
-    assert!(script.now() < Moment(31_000_000), "{:?}", script.now());
+    assert!(script.now() < Monotonic(31_000_000), "{:?}", script.now());
     assert_eq!(script.received(":loadCodeAssist").len(), 1);
 }
 
@@ -360,7 +360,7 @@ fn an_onboarding_of_slow_answers_ends_before_its_lease() {
     let proxy = proxy_with(&script, &[]);
     let answer = run(&script, &proxy, post(GENERATE, HELLO));
     assert_eq!(answer.reason(), "ACCOUNT_INELIGIBLE");
-    assert!(script.now() < Moment(151_000_000), "{:?}", script.now());
+    assert!(script.now() < Monotonic(151_000_000), "{:?}", script.now());
     assert_eq!(script.received(":loadCodeAssist").len(), 1);
 }
 
@@ -394,7 +394,7 @@ fn the_models_do_not_wait_for_a_silent_google() {
         let answer = run(&script, &proxy, get("/v1beta/models/gemini-2.5-flash"));
         assert_eq!(answer.status, 200, "a built-in one is known without Google");
     }
-    assert!(script.now() < Moment(6_000_000), "they wait once: {:?}", script.now());
+    assert!(script.now() < Monotonic(6_000_000), "they wait once: {:?}", script.now());
     script.pass(Duration::from_secs(31));
     run(&script, &proxy, get(MODELS));
     assert_eq!(script.received(":retrieveUserQuota").len(), 2, "later Google gets another chance");
@@ -466,7 +466,7 @@ fn a_wall_clock_that_jumps_causes_no_stampede_and_kills_no_token() {
 fn a_token_that_died_unnoticed_because_the_clock_was_set_back_is_replaced_at_once() {
     let script = Script::new(google_but(|request| {
         let dead = request.headers.get("authorization").is_some_and(|it| it == "Bearer tok");
-        (dead && request.at > Moment(3_000_000_000)).then(|| Reply::status(401, "{}"))
+        (dead && request.at > Monotonic(3_000_000_000)).then(|| Reply::status(401, "{}"))
     }));
     script.write_login(login("tok", "A", 3000));
     let proxy = proxy_with(&script, &[]);

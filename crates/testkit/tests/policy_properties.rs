@@ -8,7 +8,7 @@ use code_assist_core::payload::Payload;
 use code_assist_core::policy::breaker::{Breaker, Outcome, State, Verdict};
 use code_assist_core::policy::limit::Limiter;
 use code_assist_core::policy::repeat::{self, Freshness, Lease, Limits, Loss, Question, Repeats};
-use code_assist_core::time::Moment;
+use code_assist_core::time::Monotonic;
 use http::{HeaderMap, StatusCode};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -33,7 +33,7 @@ proptest! {
         happenings in prop::collection::vec(happening(), 0..200),
     ) {
         let mut breaker = Breaker::new(threshold, REST);
-        let (mut now, mut under_way, mut last_probe) = (Moment(1), Vec::new(), None);
+        let (mut now, mut under_way, mut last_probe) = (Monotonic(1), Vec::new(), None);
         for happening in happenings {
             match happening {
                 Happening::Ask => {
@@ -90,7 +90,7 @@ proptest! {
         waits in prop::collection::vec(0_u64..30_000, 1..300),
     ) {
         let mut breaker = Breaker::new(threshold, REST);
-        let (mut now, mut sent) = (Moment(0), 0_u64);
+        let (mut now, mut sent) = (Monotonic(0), 0_u64);
         for wait in waits {
             now = now + Duration::from_micros(wait);
             if let Verdict::Permit(permit) = breaker.ask(now) {
@@ -114,8 +114,8 @@ proptest! {
             Caller::new(None, Some([192, 0, 2, 1].into())),
             Caller::new(None, None),
         ];
-        let mut passed: [Vec<Moment>; 3] = Default::default();
-        let mut now = Moment(0);
+        let mut passed: [Vec<Monotonic>; 3] = Default::default();
+        let mut now = Monotonic(0);
         for (who, wait) in asks {
             now = now + Duration::from_micros(wait);
             let recent: Vec<_> =
@@ -141,7 +141,7 @@ proptest! {
         let window = Duration::from_micros(100_000);
         let mut limiter = Limiter::new(limit, window).unwrap();
         let who = Caller::new(None, None);
-        let (mut passed, mut now): (Vec<Moment>, _) = (Vec::new(), Moment(0));
+        let (mut passed, mut now): (Vec<Monotonic>, _) = (Vec::new(), Monotonic(0));
         for (count, wait, pace) in bursts {
             now = now + Duration::from_micros(wait);
             for _ in 0..count {
@@ -210,7 +210,7 @@ enum Step {
 enum Client {
     Answered,
     Leading { question: usize, lease: Lease },
-    Waiting { question: usize, arrived: Moment },
+    Waiting { question: usize, arrived: Monotonic },
 }
 
 /// The repeats and what is known about them from outside.
@@ -218,13 +218,13 @@ struct Room {
     repeats: Repeats,
     limits: Limits,
     clients: Vec<Client>,
-    now: Moment,
+    now: Monotonic,
     /// When each question was last settled.
-    settled: [Option<Moment>; 3],
+    settled: [Option<Monotonic>; 3],
     /// When each question's leader began; `None` as soon as it may not be the only one.
-    leader: [Option<Moment>; 3],
+    leader: [Option<Monotonic>; 3],
     /// When an answer last failed to come: whoever is of before asks for itself.
-    failed: [Option<Moment>; 3],
+    failed: [Option<Monotonic>; 3],
 }
 
 impl Room {
@@ -233,7 +233,7 @@ impl Room {
             repeats: Repeats::new(limits),
             limits,
             clients: Vec::new(),
-            now: Moment(1),
+            now: Monotonic(1),
             settled: [None; 3],
             leader: [None; 3],
             failed: [None; 3],
@@ -277,7 +277,7 @@ impl Room {
         Ok(())
     }
 
-    fn ask(&mut self, question: usize, arrived: Moment) -> Result<Client, TestCaseError> {
+    fn ask(&mut self, question: usize, arrived: Monotonic) -> Result<Client, TestCaseError> {
         let sharing = !self.limits.window.is_zero();
         let alone = self.failed[question].is_some_and(|failed| arrived <= failed);
         let led = self.leader[question].is_some_and(|since| self.now < since + LEASE);

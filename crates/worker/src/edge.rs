@@ -12,7 +12,7 @@ use code_assist_core::payload::Payload;
 use code_assist_core::platform::{Broken, LoginFile, Platform, StoreError, Unreachable};
 use code_assist_core::policy::line::Ticket;
 use code_assist_core::policy::turns::{Claim, Fence};
-use code_assist_core::time::{Millis, Moment};
+use code_assist_core::time::{Monotonic, Timestamp};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use http::{Request, Response, StatusCode};
 use http_body::Frame;
@@ -71,11 +71,11 @@ impl Platform for Edge {
 
     /// The runtime's clock stands still while it computes and moves with input and output, against
     /// attacks that measure time: what the proxy itself takes shows as next to nothing.
-    fn now(&self) -> Moment {
-        Moment(self.clock().0 * 1000)
+    fn now(&self) -> Monotonic {
+        Monotonic(self.clock().0 * 1000)
     }
 
-    fn clock(&self) -> Millis {
+    fn clock(&self) -> Timestamp {
         clock()
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use code_assist_core::policy::turns::{Claim, Fence, Turns};
-use code_assist_core::time::Millis;
+use code_assist_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use worker::wasm_bindgen::JsValue;
 use worker::{
@@ -82,7 +82,7 @@ impl DurableObject for TurnRegister {
 
 impl TurnRegister {
     async fn answer(&self, ask: Ask) -> Result<Answer> {
-        let clock = Millis(Date::now().as_millis());
+        let clock = Timestamp(Date::now().as_millis());
         let mut turns: Turns = self.kept(TURNS).await?.unwrap_or_default();
         let before = turns;
         let mut answer = Answer::default();

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use code_assist_core::platform::StoreError;
 use code_assist_core::policy::turns::{Claim, Fence};
-use code_assist_core::time::Millis;
+use code_assist_core::time::Timestamp;
 use worker::Env;
 use worker::kv::{KvError, KvStore};
 
@@ -68,7 +68,7 @@ impl Store {
 
     /// The register's word, else KV's: best effort, since two isolates may write at the same time,
     /// and one may not see the other's entry for a minute.
-    pub(crate) async fn claim(&self, key: &str, how_long: Duration, clock: Millis) -> Claim {
+    pub(crate) async fn claim(&self, key: &str, how_long: Duration, clock: Timestamp) -> Claim {
         if let Some(register) = &self.register {
             return register.claim(key, how_long).await.unwrap_or_else(|why| {
                 tracing::warn!(key, "the register gives no turns: {why}");
@@ -78,7 +78,7 @@ impl Store {
         let Some(kv) = &self.kv else { return Claim::Alone };
         let turn = format!("{key}:turn");
         let until = kv.get(&turn).text().await.ok().flatten();
-        let until = until.and_then(|until| until.parse().ok()).map(Millis);
+        let until = until.and_then(|until| until.parse().ok()).map(Timestamp);
         if until.is_some_and(|until| clock < until && !is_over(key, until)) {
             return Claim::Held;
         }
@@ -99,7 +99,7 @@ impl Store {
                 }
             }
             None => {
-                over().insert(key.to_owned(), Millis(fence.0));
+                over().insert(key.to_owned(), Timestamp(fence.0));
             }
         }
     }
@@ -110,12 +110,12 @@ impl Store {
 }
 
 /// Until when this isolate's last turns over KV would have lasted.
-fn over() -> MutexGuard<'static, BTreeMap<String, Millis>> {
-    static OVER: Mutex<BTreeMap<String, Millis>> = Mutex::new(BTreeMap::new());
+fn over() -> MutexGuard<'static, BTreeMap<String, Timestamp>> {
+    static OVER: Mutex<BTreeMap<String, Timestamp>> = Mutex::new(BTreeMap::new());
     OVER.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn is_over(key: &str, until: Millis) -> bool {
+fn is_over(key: &str, until: Timestamp) -> bool {
     over().get(key) == Some(&until)
 }
 

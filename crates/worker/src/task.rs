@@ -17,7 +17,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use code_assist_core::time::Millis;
+use code_assist_core::time::Timestamp;
 use wasm_bindgen::JsValue;
 use wasm_bindgen::closure::Closure;
 use worker::js_sys::Date;
@@ -27,7 +27,7 @@ use crate::runtime::{self, Event};
 
 /// The wall clock. The runtime lets it move only with input and output, so it is read when
 /// something is told.
-pub(crate) fn clock() -> Millis {
+pub(crate) fn clock() -> Timestamp {
     TASKS.with(|tasks| tasks.clock.get())
 }
 
@@ -42,8 +42,8 @@ pub(crate) struct Task {
     has_left: Cell<bool>,
     is_full: Cell<bool>,
     /// When the runtime will ring.
-    alarm: Cell<Option<Millis>>,
-    began: Millis,
+    alarm: Cell<Option<Timestamp>>,
+    began: Timestamp,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -127,7 +127,7 @@ impl Task {
     }
 
     /// Sees to it that the runtime rings at that time, or before.
-    fn set_alarm(&self, at: Millis) {
+    fn set_alarm(&self, at: Timestamp) {
         if self.alarm.get().is_none_or(|set| at < set) {
             let left = clock().until(at).as_millis();
             self.event.set_alarm(i32::try_from(left).unwrap_or(i32::MAX));
@@ -263,7 +263,7 @@ impl Awaited {
 #[derive(Debug)]
 pub(crate) struct Timer {
     task: Rc<Task>,
-    ends: Millis,
+    ends: Timestamp,
 }
 
 impl Future for Timer {
@@ -300,7 +300,7 @@ impl Wake for Wakes {
 struct Tasks {
     all: RefCell<BTreeMap<u32, Rc<Task>>>,
     last: Cell<u32>,
-    clock: Cell<Millis>,
+    clock: Cell<Timestamp>,
     is_heard: Cell<bool>,
 }
 
@@ -381,8 +381,8 @@ fn told(number: u32, awaited: u32, clock: f64, what: impl FnOnce(&Task, &Awaited
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole, after 1970")]
-fn millis(clock: f64) -> Millis {
-    Millis(clock as u64)
+fn millis(clock: f64) -> Timestamp {
+    Timestamp(clock as u64)
 }
 
 thread_local! {
@@ -390,7 +390,7 @@ thread_local! {
         Tasks {
             all: RefCell::new(BTreeMap::new()),
             last: Cell::new(0),
-            clock: Cell::new(Millis(0)),
+            clock: Cell::new(Timestamp(0)),
             is_heard: Cell::new(false),
         }
     };

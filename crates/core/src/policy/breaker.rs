@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::refusal::Refusal;
-use crate::time::Moment;
+use crate::time::Monotonic;
 
 /// What a call does about its endpoint's breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,7 +118,7 @@ enum Phase {
         /// The serial at the opening: probes carry greater ones.
         serial: u64,
         /// When the next probe may go: after the rest, or when the probe under way is given up.
-        until: Moment,
+        until: Monotonic,
         /// The latest probe, while its result is awaited.
         probe: Option<u64>,
     },
@@ -139,7 +139,7 @@ impl Breaker {
 
     /// What a call does. Half-open, this hands out the one probe; a probe that is not heard of for
     /// the length of the time-out is given up, and another is let through.
-    pub fn ask(&mut self, now: Moment) -> Verdict {
+    pub fn ask(&mut self, now: Monotonic) -> Verdict {
         let (until, probe) = match &mut self.phase {
             Phase::Closed { serial, .. } => return Verdict::Permit(Permit { serial: *serial }),
             Phase::Open { until, probe, .. } => (until, probe),
@@ -159,7 +159,7 @@ impl Breaker {
     /// What was permitted before the opening does not matter after it. The success of a probe that
     /// had been given up does: the endpoint may be slower than the time-out. Its failure does not:
     /// a newer probe is under way.
-    pub fn record(&mut self, permit: Permit, outcome: Outcome, now: Moment) {
+    pub fn record(&mut self, permit: Permit, outcome: Outcome, now: Monotonic) {
         match &mut self.phase {
             Phase::Closed { failures, serial } if *serial == permit.serial => match outcome {
                 Outcome::Failure => {
@@ -184,7 +184,7 @@ impl Breaker {
     }
 
     /// How long calls have to wait; `None` when [`ask`](Self::ask) would permit one.
-    pub fn resting(&self, now: Moment) -> Option<Duration> {
+    pub fn resting(&self, now: Monotonic) -> Option<Duration> {
         match &self.phase {
             Phase::Open { until, .. } if now < *until => Some(until.since(now)),
             Phase::Closed { .. } | Phase::Open { .. } => None,
@@ -192,7 +192,7 @@ impl Breaker {
     }
 
     /// The state, for health and metrics.
-    pub fn state(&self, now: Moment) -> State {
+    pub fn state(&self, now: Monotonic) -> State {
         match &self.phase {
             Phase::Closed { .. } => State::Closed,
             Phase::Open { until, probe: None, .. } if now < *until => State::Open,
@@ -213,7 +213,7 @@ impl Breaker {
         self.transitions
     }
 
-    fn open(&mut self, now: Moment) {
+    fn open(&mut self, now: Monotonic) {
         self.serial += 1;
         self.transitions.opened += 1;
         self.phase = Phase::Open { serial: self.serial, until: now + self.timeout, probe: None };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::breaker::{self, Breaker, Outcome, Permit, State, Transitions};
-use crate::time::Moment;
+use crate::time::Monotonic;
 
 /// An endpoint to call, counted as in flight until [`Endpoints::end`] or [`Endpoints::leave`].
 ///
@@ -43,7 +43,7 @@ pub struct Health<'a> {
     /// Failures in a row.
     pub failures: u32,
     /// The last result that taught something, and when it came. `None` before any traffic.
-    pub last: Option<(Outcome, Moment)>,
+    pub last: Option<(Outcome, Monotonic)>,
 }
 
 /// All endpoints, each with its breaker.
@@ -61,7 +61,7 @@ struct Endpoint {
     url: Arc<str>,
     breaker: Breaker,
     in_flight: usize,
-    last: Option<(Outcome, Moment)>,
+    last: Option<(Outcome, Monotonic)>,
 }
 
 impl Endpoints {
@@ -83,7 +83,7 @@ impl Endpoints {
     /// Where to send a call that has been sent to `tried` before: of the endpoints whose breakers
     /// let it, the untried ones first, and among those the one with the fewest calls in flight.
     /// When only tried ones are left, it goes back to one of them.
-    pub fn choose(&mut self, now: Moment, tried: &[usize]) -> Result<Choice, Resting> {
+    pub fn choose(&mut self, now: Monotonic, tried: &[usize]) -> Result<Choice, Resting> {
         let count = self.all.len();
         let mut best: Option<(bool, usize, usize)> = None;
         for step in 0..count {
@@ -110,13 +110,13 @@ impl Endpoints {
     }
 
     /// True when a call that has failed at `tried` could go somewhere else at once.
-    pub fn elsewhere(&self, now: Moment, tried: &[usize]) -> bool {
+    pub fn elsewhere(&self, now: Monotonic, tried: &[usize]) -> bool {
         let mut others = (0..).zip(&self.all).filter(|(index, _)| !tried.contains(index));
         others.any(|(_, endpoint)| endpoint.breaker.resting(now).is_none())
     }
 
     /// The answer has begun: see [`Outcome::Alive`]. The call stays in flight.
-    pub fn alive(&mut self, choice: &Choice, now: Moment) {
+    pub fn alive(&mut self, choice: &Choice, now: Monotonic) {
         if let Some(endpoint) = self.all.get_mut(choice.index) {
             endpoint.breaker.record(choice.permit, Outcome::Alive, now);
             endpoint.last = Some((Outcome::Alive, now));
@@ -124,13 +124,13 @@ impl Endpoints {
     }
 
     /// How long nobody may be called; `None` when [`choose`](Self::choose) would find one.
-    pub fn rest(&self, now: Moment) -> Option<Resting> {
+    pub fn rest(&self, now: Monotonic) -> Option<Resting> {
         (!self.elsewhere(now, &[])).then(|| self.resting(now))
     }
 
     /// Takes note of how a call ended.
     #[expect(clippy::needless_pass_by_value, reason = "a choice ends once")]
-    pub fn end(&mut self, choice: Choice, outcome: Outcome, now: Moment) {
+    pub fn end(&mut self, choice: Choice, outcome: Outcome, now: Monotonic) {
         if let Some(endpoint) = self.all.get_mut(choice.index) {
             endpoint.in_flight = endpoint.in_flight.saturating_sub(1);
             endpoint.breaker.record(choice.permit, outcome, now);
@@ -150,7 +150,7 @@ impl Endpoints {
     }
 
     /// All of them as they are now, in the order of the settings.
-    pub fn health(&self, now: Moment) -> impl Iterator<Item = Health<'_>> {
+    pub fn health(&self, now: Monotonic) -> impl Iterator<Item = Health<'_>> {
         self.all.iter().map(move |endpoint| Health {
             url: &endpoint.url,
             state: endpoint.breaker.state(now),
@@ -163,17 +163,17 @@ impl Endpoints {
     }
 
     /// What an endpoint's breaker does.
-    pub fn state(&self, index: usize, now: Moment) -> State {
+    pub fn state(&self, index: usize, now: Monotonic) -> State {
         self.all.get(index).map_or(State::Closed, |endpoint| endpoint.breaker.state(now))
     }
 
     /// The worst breaker's state, for `/health`.
-    pub fn worst(&self, now: Moment) -> State {
+    pub fn worst(&self, now: Monotonic) -> State {
         let states = self.all.iter().map(|endpoint| endpoint.breaker.state(now));
         states.max().unwrap_or(State::Closed)
     }
 
-    fn resting(&self, now: Moment) -> Resting {
+    fn resting(&self, now: Monotonic) -> Resting {
         let rests = self.all.iter().filter_map(|endpoint| endpoint.breaker.resting(now));
         Resting { after: rests.min().unwrap_or(self.timeout) }
     }

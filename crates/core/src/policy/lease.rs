@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::time::Moment;
+use crate::time::Monotonic;
 
 /// Proof that its holder is the one who works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,12 +15,12 @@ pub struct Lease {
 #[derive(Debug, Default)]
 pub struct Leases {
     serial: u64,
-    held_until: Option<Moment>,
+    held_until: Option<Monotonic>,
 }
 
 impl Leases {
     /// A lease for `how_long`, unless one is out.
-    pub fn take(&mut self, now: Moment, how_long: Duration) -> Option<Lease> {
+    pub fn take(&mut self, now: Monotonic, how_long: Duration) -> Option<Lease> {
         if self.out(now) {
             return None;
         }
@@ -30,7 +30,7 @@ impl Leases {
     }
 
     /// True while somebody works.
-    pub fn out(&self, now: Moment) -> bool {
+    pub fn out(&self, now: Monotonic) -> bool {
         self.held_until.is_some_and(|until| now < until)
     }
 
@@ -59,17 +59,17 @@ mod tests {
     #[test]
     fn there_is_one_lease_at_a_time() {
         let mut leases = Leases::default();
-        let first = leases.take(Moment(0), LONG).unwrap();
-        assert_eq!(leases.take(Moment(1), LONG), None);
+        let first = leases.take(Monotonic(0), LONG).unwrap();
+        assert_eq!(leases.take(Monotonic(1), LONG), None);
         assert!(leases.settle(first));
-        assert!(leases.take(Moment(2), LONG).is_some());
+        assert!(leases.take(Monotonic(2), LONG).is_some());
     }
 
     #[test]
     fn a_lost_lease_is_void_after_its_time_and_its_late_holder_is_told() {
         let mut leases = Leases::default();
-        let lost = leases.take(Moment(0), LONG).unwrap();
-        let second = leases.take(Moment(0) + LONG, LONG).unwrap();
+        let lost = leases.take(Monotonic(0), LONG).unwrap();
+        let second = leases.take(Monotonic(0) + LONG, LONG).unwrap();
         assert!(!leases.settle(lost));
         assert!(leases.settle(second));
         assert!(!leases.settle(second), "a lease is settled once");
@@ -78,11 +78,11 @@ mod tests {
     #[test]
     fn a_voided_lease_is_worth_nothing() {
         let mut leases = Leases::default();
-        let voided = leases.take(Moment(0), LONG).unwrap();
+        let voided = leases.take(Monotonic(0), LONG).unwrap();
         leases.void();
         assert!(!leases.settle(voided));
-        let second = leases.take(Moment(1), LONG).unwrap();
-        assert!(!leases.settle(voided) && leases.out(Moment(2)));
+        let second = leases.take(Monotonic(1), LONG).unwrap();
+        assert!(!leases.settle(voided) && leases.out(Monotonic(2)));
         assert!(leases.settle(second));
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::caller::{Caller, Rate, Standing};
-use crate::time::Moment;
+use crate::time::Monotonic;
 
 /// Counts everybody's requests.
 ///
@@ -36,7 +36,7 @@ pub struct Limiter {
     /// That of the addresses without a place.
     crowd: Log,
     /// When it is worth looking again for places that have come free.
-    sweep: Moment,
+    sweep: Monotonic,
 }
 
 impl Limiter {
@@ -57,7 +57,7 @@ impl Limiter {
             places: (ENTRIES_OF_ALL / entries).min(MOST_ADDRESSES),
             anybody: Log::default(),
             crowd: Log::default(),
-            sweep: Moment(0),
+            sweep: Monotonic(0),
         })
     }
 
@@ -68,13 +68,13 @@ impl Limiter {
 
     /// Counts a request, if it is let through. A refused one costs nothing: who keeps asking is
     /// let through no later than who waits.
-    pub fn ask(&mut self, caller: &Caller, now: Moment) -> Standing {
+    pub fn ask(&mut self, caller: &Caller, now: Monotonic) -> Standing {
         let (limit, window, grain) = (self.limit, self.window, self.grain);
         self.log(caller, now).ask(limit, window, grain, now)
     }
 
     /// The caller's own log, made if there is room; else the crowd's.
-    fn log(&mut self, caller: &Caller, now: Moment) -> &mut Log {
+    fn log(&mut self, caller: &Caller, now: Monotonic) -> &mut Log {
         let address = match caller {
             Caller::Key(label) => return self.keys.entry(Arc::clone(label)).or_default(),
             Caller::Anybody => return &mut self.anybody,
@@ -105,19 +105,19 @@ struct Log {
     /// How many requests the entries stand for.
     total: u32,
     /// When the last entry was begun.
-    begun: Moment,
+    begun: Monotonic,
 }
 
 /// Requests that are counted as if all had come when the last of them did: so there may be too few
 /// in a window, never too many.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
-    at: Moment,
+    at: Monotonic,
     count: u32,
 }
 
 impl Log {
-    fn ask(&mut self, limit: u32, window: Duration, grain: Duration, now: Moment) -> Standing {
+    fn ask(&mut self, limit: u32, window: Duration, grain: Duration, now: Monotonic) -> Standing {
         // Callers read the clock before they take the lock; time does not go back in a log.
         let now = self.newest().map_or(now, |newest| newest.max(now));
         self.expire(window, now);
@@ -137,7 +137,7 @@ impl Log {
     }
 
     /// Forgets what has left the window: a request at second 0 leaves a minute at second 60.
-    fn expire(&mut self, window: Duration, now: Moment) {
+    fn expire(&mut self, window: Duration, now: Monotonic) {
         while let Some(oldest) = self.entries.front().filter(|oldest| oldest.at + window <= now) {
             self.total -= oldest.count;
             self.entries.pop_front();
@@ -148,7 +148,7 @@ impl Log {
         }
     }
 
-    fn push(&mut self, grain: Duration, now: Moment) {
+    fn push(&mut self, grain: Duration, now: Monotonic) {
         self.total += 1;
         match self.entries.back_mut() {
             Some(last) if now.since(self.begun) < grain || now == last.at => {
@@ -162,7 +162,7 @@ impl Log {
         }
     }
 
-    fn newest(&self) -> Option<Moment> {
+    fn newest(&self) -> Option<Monotonic> {
         self.entries.back().map(|newest| newest.at)
     }
 }

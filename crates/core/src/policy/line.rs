@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::time::Moment;
+use crate::time::Monotonic;
 
 /// So many at work, and the others behind them in the order they came.
 #[derive(Debug)]
@@ -10,7 +10,7 @@ pub struct Line {
     places: usize,
     last: u64,
     /// Those at work in front, then those who wait, with the time at which each came.
-    line: Vec<(Ticket, Moment)>,
+    line: Vec<(Ticket, Monotonic)>,
 }
 
 /// A number in the line.
@@ -30,7 +30,7 @@ impl Line {
 
     /// The number of whoever comes last. Those who came very long ago will not leave any more: a
     /// Worker's runtime throws work away without telling anybody.
-    pub fn join(&mut self, now: Moment) -> Ticket {
+    pub fn join(&mut self, now: Monotonic) -> Ticket {
         self.line.retain(|(_, came)| now.since(*came) < LONGEST);
         self.last += 1;
         let ticket = Ticket(self.last);
@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn places_are_given_in_the_order_of_coming() {
         let mut line = Line::new(2);
-        let [first, second, third, fourth] = [(); 4].map(|()| line.join(Moment(0)));
+        let [first, second, third, fourth] = [(); 4].map(|()| line.join(Monotonic(0)));
         assert!(line.has_place(first) && line.has_place(second) && !line.has_place(third));
         line.leave(third);
         line.leave(first);
@@ -80,8 +80,8 @@ mod tests {
     #[test]
     fn a_place_that_nobody_gave_back_is_free_again_after_an_hour() {
         let mut line = Line::new(1);
-        line.join(Moment(0));
-        let next = line.join(Moment(0) + LONGEST);
+        line.join(Monotonic(0));
+        let next = line.join(Monotonic(0) + LONGEST);
         assert!(line.has_place(next));
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::lease::{Lease, Leases};
 use crate::refusal::Refusal;
-use crate::time::{Millis, Moment};
+use crate::time::{Monotonic, Timestamp};
 
 /// What a request does about its project.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub enum Verdict {
 #[derive(Debug)]
 pub enum Outcome {
     /// The account's project, good until then.
-    Found(String, Millis),
+    Found(String, Timestamp),
     /// None, remembered for so long that a broken account is not hammered.
     Refused(Refusal, Duration),
 }
@@ -32,18 +32,18 @@ pub enum Outcome {
 /// The project in use.
 #[derive(Debug, Default)]
 pub struct Projects {
-    known: Option<(Arc<str>, Millis)>,
-    refused: Option<(Refusal, Moment)>,
+    known: Option<(Arc<str>, Timestamp)>,
+    refused: Option<(Refusal, Monotonic)>,
     leases: Leases,
     /// Upstream has refused this one: look no more at the store, ask Google.
     distrusted: Option<Arc<str>>,
     /// Google was asked about a refused one and has named it again: until then it stays.
-    confirmed_until: Option<Moment>,
+    confirmed_until: Option<Monotonic>,
 }
 
 impl Projects {
     /// What to do for a request.
-    pub fn ask(&mut self, clock: Millis, now: Moment) -> Verdict {
+    pub fn ask(&mut self, clock: Timestamp, now: Monotonic) -> Verdict {
         if let Some((project, _)) = self.known.as_ref().filter(|(_, until)| clock < *until) {
             return Verdict::Use(Arc::clone(project));
         }
@@ -60,7 +60,7 @@ impl Projects {
     }
 
     /// How it stands, in a word: `known`, `unknown` or `refused`.
-    pub fn standing(&self, clock: Millis, now: Moment) -> &'static str {
+    pub fn standing(&self, clock: Timestamp, now: Monotonic) -> &'static str {
         let known = self.known.as_ref().is_some_and(|(_, until)| clock < *until);
         match self.refused.as_ref().is_some_and(|(_, until)| now < *until) {
             _ if known => "known",
@@ -70,7 +70,7 @@ impl Projects {
     }
 
     /// Takes note of how a lease's work ended.
-    pub fn settle(&mut self, lease: Lease, outcome: Outcome, now: Moment) {
+    pub fn settle(&mut self, lease: Lease, outcome: Outcome, now: Monotonic) {
         if !self.leases.settle(lease) {
             return;
         }
@@ -91,7 +91,7 @@ impl Projects {
     /// Upstream would not have this project: it is discovered anew, and not from the store. One that
     /// Google has just named again is kept for a while: the trouble lies elsewhere (a licence), and
     /// asking for each request would not help.
-    pub fn drop_value(&mut self, project: &str, now: Moment) {
+    pub fn drop_value(&mut self, project: &str, now: Monotonic) {
         if self.confirmed_until.is_some_and(|until| now < until) {
             return;
         }
@@ -128,58 +128,58 @@ const CONFIRMED: Duration = Duration::from_secs(30);
 mod tests {
     use super::*;
 
-    const NOW: Millis = Millis(1_750_000_000_000);
+    const NOW: Timestamp = Timestamp(1_750_000_000_000);
 
     #[test]
     fn of_a_hundred_cold_callers_one_discovers() {
         let mut projects = Projects::default();
-        let Verdict::Discover(lease) = projects.ask(NOW, Moment(0)) else { panic!("cold") };
+        let Verdict::Discover(lease) = projects.ask(NOW, Monotonic(0)) else { panic!("cold") };
         for _ in 0..99 {
-            assert!(matches!(projects.ask(NOW, Moment(1)), Verdict::Wait));
+            assert!(matches!(projects.ask(NOW, Monotonic(1)), Verdict::Wait));
         }
         let found = Outcome::Found("p".to_owned(), NOW + Duration::from_secs(3600));
-        projects.settle(lease, found, Moment(2));
-        assert!(matches!(projects.ask(NOW, Moment(3)), Verdict::Use(it) if &*it == "p"));
+        projects.settle(lease, found, Monotonic(2));
+        assert!(matches!(projects.ask(NOW, Monotonic(3)), Verdict::Use(it) if &*it == "p"));
         let later = NOW + Duration::from_secs(3600);
-        assert!(matches!(projects.ask(later, Moment(4)), Verdict::Discover(_)));
+        assert!(matches!(projects.ask(later, Monotonic(4)), Verdict::Discover(_)));
     }
 
     #[test]
     fn a_failure_is_remembered_briefly() {
         let mut projects = Projects::default();
-        let Verdict::Discover(lease) = projects.ask(NOW, Moment(0)) else { panic!("cold") };
+        let Verdict::Discover(lease) = projects.ask(NOW, Monotonic(0)) else { panic!("cold") };
         let refused = Outcome::Refused(Refusal::ProjectRequired, Duration::from_secs(30));
-        projects.settle(lease, refused, Moment(0));
-        assert!(matches!(projects.ask(NOW, Moment(29_999_999)), Verdict::Refused(_)));
-        assert!(matches!(projects.ask(NOW, Moment(30_000_000)), Verdict::Discover(_)));
+        projects.settle(lease, refused, Monotonic(0));
+        assert!(matches!(projects.ask(NOW, Monotonic(29_999_999)), Verdict::Refused(_)));
+        assert!(matches!(projects.ask(NOW, Monotonic(30_000_000)), Verdict::Discover(_)));
     }
 
     #[test]
     fn another_account_never_gets_the_last_ones_project() {
         let mut projects = Projects::default();
-        let Verdict::Discover(lease) = projects.ask(NOW, Moment(0)) else { panic!("cold") };
+        let Verdict::Discover(lease) = projects.ask(NOW, Monotonic(0)) else { panic!("cold") };
         projects.forget();
-        let Verdict::Discover(_) = projects.ask(NOW, Moment(1)) else { panic!("forgotten") };
+        let Verdict::Discover(_) = projects.ask(NOW, Monotonic(1)) else { panic!("forgotten") };
         let late = Outcome::Found("old".to_owned(), NOW + Duration::from_secs(3600));
-        projects.settle(lease, late, Moment(2));
-        assert!(matches!(projects.ask(NOW, Moment(2)), Verdict::Wait));
+        projects.settle(lease, late, Monotonic(2));
+        assert!(matches!(projects.ask(NOW, Monotonic(2)), Verdict::Wait));
     }
 
     #[test]
     fn a_project_that_upstream_refuses_is_dropped_once() {
         let mut projects = Projects::default();
-        let Verdict::Discover(lease) = projects.ask(NOW, Moment(0)) else { panic!("cold") };
+        let Verdict::Discover(lease) = projects.ask(NOW, Monotonic(0)) else { panic!("cold") };
         let found = Outcome::Found("old".to_owned(), NOW + Duration::from_secs(3600));
-        projects.settle(lease, found, Moment(0));
-        projects.drop_value("another", Moment(1));
-        assert!(matches!(projects.ask(NOW, Moment(1)), Verdict::Use(_)));
-        projects.drop_value("old", Moment(1));
+        projects.settle(lease, found, Monotonic(0));
+        projects.drop_value("another", Monotonic(1));
+        assert!(matches!(projects.ask(NOW, Monotonic(1)), Verdict::Use(_)));
+        projects.drop_value("old", Monotonic(1));
         assert!(!projects.trusts_store());
-        let Verdict::Discover(lease) = projects.ask(NOW, Moment(1)) else { panic!("dropped") };
+        let Verdict::Discover(lease) = projects.ask(NOW, Monotonic(1)) else { panic!("dropped") };
         let found = Outcome::Found("new".to_owned(), NOW + Duration::from_secs(3600));
-        projects.settle(lease, found, Moment(2));
-        projects.drop_value("old", Moment(3));
-        assert!(matches!(projects.ask(NOW, Moment(3)), Verdict::Use(it) if &*it == "new"));
+        projects.settle(lease, found, Monotonic(2));
+        projects.drop_value("old", Monotonic(3));
+        assert!(matches!(projects.ask(NOW, Monotonic(3)), Verdict::Use(it) if &*it == "new"));
     }
 
     #[test]
@@ -187,7 +187,7 @@ mod tests {
         let mut projects = Projects::default();
         let mut discoveries = 0;
         for second in 0..60 {
-            let now = Moment(0) + Duration::from_secs(second);
+            let now = Monotonic(0) + Duration::from_secs(second);
             if let Verdict::Discover(lease) = projects.ask(NOW, now) {
                 discoveries += 1;
                 let found = Outcome::Found("p".to_owned(), NOW + Duration::from_secs(3600));

@@ -9,7 +9,7 @@ use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use crate::assist::fault::{self, Fault};
-use crate::time::Millis;
+use crate::time::Timestamp;
 
 /// The models whose quota is used up. Asked for every request: empty, it costs next to nothing.
 #[derive(Debug, Default)]
@@ -22,18 +22,18 @@ struct Spent {
     fault: Fault,
     /// When upstream said it. A wall clock that is behind this has been set back, and then there
     /// is no telling how far the reset is.
-    since: Millis,
+    since: Timestamp,
     /// When the quota comes back, for `Retry-After`.
-    reset: Millis,
+    reset: Timestamp,
     /// When upstream is asked again, whatever it said.
-    until: Millis,
+    until: Timestamp,
 }
 
 impl Quotas {
     /// What upstream has said about this model and would say again: its own bytes, with what is
     /// left of the delay. It is the wall clock that counts, since resets are hours away and a
     /// monotonic clock may stop while a laptop sleeps.
-    pub fn ask(&mut self, model: &str, clock: Millis) -> Option<Fault> {
+    pub fn ask(&mut self, model: &str, clock: Timestamp) -> Option<Fault> {
         let spent = self.spent.get(model)?;
         if !spent.holds(clock) {
             self.spent.remove(model);
@@ -47,7 +47,7 @@ impl Quotas {
     /// Takes note of an answer, if it is one that holds until a quota's reset. True if so.
     ///
     /// An answer that states no delay is remembered for a minute, and none for longer than a day.
-    pub fn note(&mut self, model: &str, fault: &Fault, clock: Millis) -> bool {
+    pub fn note(&mut self, model: &str, fault: &Fault, clock: Timestamp) -> bool {
         let delay = fault.retry_delay.unwrap_or(UNSTATED);
         if !fault.is_terminal_quota() || delay.is_zero() || model.len() > LONGEST_NAME {
             return false;
@@ -63,7 +63,7 @@ impl Quotas {
 
     /// What others may learn from: every quota of this account that is used up, and how long any of
     /// it holds.
-    pub fn to_stored(&self, account: &str, clock: Millis) -> Option<(Bytes, Duration)> {
+    pub fn to_stored(&self, account: &str, clock: Timestamp) -> Option<(Bytes, Duration)> {
         let held = self.spent.iter().filter(|(_, spent)| spent.holds(clock));
         let rows: Vec<Row> = held
             .filter_map(|(model, spent)| {
@@ -77,22 +77,22 @@ impl Quotas {
                 })
             })
             .collect();
-        let ttl = rows.iter().map(|row| clock.until(Millis(row.until))).max()?;
+        let ttl = rows.iter().map(|row| clock.until(Timestamp(row.until))).max()?;
         let text = serde_json::to_vec(&(account, rows)).ok()?;
         Some((Bytes::from(text), ttl))
     }
 
     /// Takes note of what another process has learned about the same account.
-    pub fn learn(&mut self, stored: &Bytes, account: &str, clock: Millis) {
+    pub fn learn(&mut self, stored: &Bytes, account: &str, clock: Timestamp) {
         let read: Option<(String, Vec<Row>)> = serde_json::from_slice(stored).ok();
         let Some((_, rows)) = read.filter(|(owner, _)| owner == account) else { return };
         for row in rows.into_iter().filter(|row| row.model.len() <= LONGEST_NAME) {
             let Ok(http) = StatusCode::from_u16(row.status) else { continue };
             let spent = Spent {
                 fault: fault::read(http, &HeaderMap::new(), &Bytes::from(row.body)),
-                since: Millis(row.since),
-                reset: Millis(row.reset),
-                until: Millis(row.until).min(clock + LONGEST),
+                since: Timestamp(row.since),
+                reset: Timestamp(row.reset),
+                until: Timestamp(row.until).min(clock + LONGEST),
             };
             let known = self.spent.get(&row.model).is_some_and(|own| own.since >= spent.since);
             if known || !spent.holds(clock) {
@@ -111,12 +111,12 @@ impl Quotas {
     }
 
     /// How many models have used up their quota, for health.
-    pub fn count(&self, clock: Millis) -> usize {
+    pub fn count(&self, clock: Timestamp) -> usize {
         self.spent.values().filter(|spent| spent.holds(clock)).count()
     }
 
     /// Drops what no longer holds, and the one that would be forgotten first if all do.
-    fn make_room(&mut self, clock: Millis) {
+    fn make_room(&mut self, clock: Timestamp) {
         if self.spent.len() < MOST_MODELS {
             return;
         }
@@ -141,7 +141,7 @@ struct Row {
 }
 
 impl Spent {
-    fn holds(&self, clock: Millis) -> bool {
+    fn holds(&self, clock: Timestamp) -> bool {
         self.since <= clock && clock < self.until
     }
 }
@@ -164,7 +164,7 @@ mod tests {
     use super::*;
     use crate::refusal::Refusal;
 
-    const NOW: Millis = Millis(1_750_000_000_000);
+    const NOW: Timestamp = Timestamp(1_750_000_000_000);
 
     fn fault(reason: &str, delay: Option<&str>) -> Fault {
         let delay = delay.map_or_else(String::new, |delay| format!("Resets in {delay}."));
@@ -174,7 +174,7 @@ mod tests {
         fault::read(StatusCode::TOO_MANY_REQUESTS, &HeaderMap::new(), &Bytes::from(body))
     }
 
-    fn after(secs: u64) -> Millis {
+    fn after(secs: u64) -> Timestamp {
         NOW + Duration::from_secs(secs)
     }
 
@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_was_set_back_or_ahead_does_not_lock_a_model() {
-        for clock in [Millis(NOW.0 - 1), after(1_000_000)] {
+        for clock in [Timestamp(NOW.0 - 1), after(1_000_000)] {
             let mut quotas = Quotas::default();
             quotas.note("pro", &fault("QUOTA_EXHAUSTED", Some("2h")), NOW);
             assert!(quotas.ask("pro", clock).is_none());

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::payload::Payload;
-use crate::time::{Millis, Moment};
+use crate::time::{Monotonic, Timestamp};
 
 /// What a request does, as far as repeating it goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,7 +136,7 @@ pub struct Answer {
 impl Answer {
     /// The answer to `question` as other processes find it: what it is about and when it was given
     /// on one line of JSON, and then its body.
-    pub fn to_stored(&self, question: &Question, clock: Millis) -> Option<Bytes> {
+    pub fn to_stored(&self, question: &Question, clock: Timestamp) -> Option<Bytes> {
         let header = |(name, value): (&HeaderName, &HeaderValue)| {
             Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
         };
@@ -160,7 +160,7 @@ pub struct Elsewhere {
     /// What it was.
     pub answer: Answer,
     /// When it was given.
-    pub at: Millis,
+    pub at: Timestamp,
     /// False when the `Idempotency-Key` stood for another question there.
     pub is_about_this: bool,
 }
@@ -180,7 +180,7 @@ impl Elsewhere {
                 headers,
                 body: stored.slice(end + 1..),
             },
-            at: Millis(head.at),
+            at: Timestamp(head.at),
             is_about_this: head.content == question.content.hex(),
         })
     }
@@ -273,7 +273,7 @@ pub struct Repeats {
     limits: Limits,
     slots: BTreeMap<Digest, Slot>,
     /// When each slot is to be forgotten.
-    expiries: BTreeMap<(Moment, u64), Digest>,
+    expiries: BTreeMap<(Monotonic, u64), Digest>,
     /// The answers, oldest first. All live equally long, so the oldest is the next to go anyway.
     answers: BTreeMap<u64, Digest>,
     bytes: usize,
@@ -285,23 +285,23 @@ struct Slot {
     content: Digest,
     state: State,
     serial: u64,
-    expires: Moment,
+    expires: Monotonic,
 }
 
 #[derive(Debug)]
 enum State {
     Answered {
         answer: Answer,
-        at: Moment,
+        at: Monotonic,
         size: usize,
     },
     /// Whoever came before this failure asks for itself.
     Failed {
-        at: Moment,
+        at: Monotonic,
     },
     InFlight {
         /// An earlier leader failed.
-        failed: Option<Moment>,
+        failed: Option<Monotonic>,
     },
 }
 
@@ -328,8 +328,8 @@ impl Repeats {
         &mut self,
         question: &Question,
         freshness: Freshness,
-        arrived: Moment,
-        now: Moment,
+        arrived: Monotonic,
+        now: Monotonic,
     ) -> Verdict {
         if !self.is_on() {
             return Verdict::Bypass;
@@ -375,13 +375,13 @@ impl Repeats {
     ///
     /// A late one, whose lease is void, is as good as any. One that would take more than an eighth
     /// of the budget is not kept, and who waited for it asks for itself.
-    pub fn settle(&mut self, lease: Lease, answer: Answer, now: Moment) {
+    pub fn settle(&mut self, lease: Lease, answer: Answer, now: Monotonic) {
         self.settle_aged(lease, answer, Duration::ZERO, now);
     }
 
     /// The same for an answer that was given elsewhere, some time ago: it is kept for that much
     /// less.
-    pub fn settle_aged(&mut self, lease: Lease, answer: Answer, age: Duration, now: Moment) {
+    pub fn settle_aged(&mut self, lease: Lease, answer: Answer, age: Duration, now: Monotonic) {
         self.expire(now);
         let size = answer.size();
         if size > self.limits.bytes / 8 {
@@ -394,7 +394,8 @@ impl Repeats {
             return;
         }
         let lifetime = self.limits.ttl.max(self.limits.window).saturating_sub(age).max(LINGER);
-        let at = Moment(now.0.saturating_sub(u64::try_from(age.as_micros()).unwrap_or(u64::MAX)));
+        let at =
+            Monotonic(now.0.saturating_sub(u64::try_from(age.as_micros()).unwrap_or(u64::MAX)));
         let state = State::Answered { answer, at, size };
         let serial = self.put(&lease.question, state, now + lifetime);
         self.answers.insert(serial, lease.question.name);
@@ -407,7 +408,7 @@ impl Repeats {
 
     /// Takes note that there is no answer to share.
     #[expect(clippy::needless_pass_by_value, reason = "a lease is given up once")]
-    pub fn give_up(&mut self, lease: Lease, loss: Loss, now: Moment) {
+    pub fn give_up(&mut self, lease: Lease, loss: Loss, now: Monotonic) {
         let Some(slot) = self.slots.get(&lease.question.name) else { return };
         let State::InFlight { failed } = slot.state else { return };
         if lease.serial != Some(slot.serial) {
@@ -437,7 +438,7 @@ impl Repeats {
 
     /// Forgets what has had its time. Whoever asks does this; a shell may do it regularly, so that
     /// an idle proxy holds no old answers.
-    pub fn expire(&mut self, now: Moment) {
+    pub fn expire(&mut self, now: Monotonic) {
         while let Some((&(at, _), name)) = self.expiries.first_key_value() {
             if now < at {
                 break;
@@ -447,7 +448,7 @@ impl Repeats {
         }
     }
 
-    fn put(&mut self, question: &Question, state: State, expires: Moment) -> u64 {
+    fn put(&mut self, question: &Question, state: State, expires: Monotonic) -> u64 {
         self.remove(&question.name);
         self.serial += 1;
         let serial = self.serial;
@@ -469,7 +470,7 @@ impl Repeats {
 
 impl State {
     /// True while an `Idempotency-Key` stands for what it was first used for.
-    fn binds(&self, limits: &Limits, arrived: Moment, now: Moment) -> bool {
+    fn binds(&self, limits: &Limits, arrived: Monotonic, now: Monotonic) -> bool {
         match self {
             Self::Answered { at, .. } => arrived < *at || now < *at + limits.ttl.max(limits.window),
             Self::Failed { .. } => false,

@@ -7,7 +7,7 @@ use http::HeaderValue;
 use super::lease::{Lease, Leases};
 use crate::oauth::Token;
 use crate::refusal::Refusal;
-use crate::time::{Millis, Moment};
+use crate::time::{Monotonic, Timestamp};
 
 /// An access token ready to send. Cloning is by reference count; printing it says `Sensitive`.
 #[derive(Debug, Clone)]
@@ -59,17 +59,17 @@ pub struct Tokens {
     trouble: Option<Trouble>,
     /// How many failures in a row, and when the last one was, for the backing off. A token that was
     /// got does not end the row: upstream may not take it.
-    failed: Option<(u32, Moment)>,
+    failed: Option<(u32, Monotonic)>,
     generation: u64,
     buffer: Duration,
     /// Upstream has refused a token that was renewed for it: renewing more would not help.
-    stubborn_until: Option<Moment>,
+    stubborn_until: Option<Monotonic>,
 }
 
 #[derive(Debug)]
 struct Current {
     bearer: Bearer,
-    expires_at: Option<Millis>,
+    expires_at: Option<Timestamp>,
     /// When to have the next one got. Never for one that cannot be renewed.
     renew_at: Option<Due>,
     /// Upstream did not take it.
@@ -80,7 +80,7 @@ struct Current {
 struct Trouble {
     refusal: Refusal,
     /// `None` lasts until the credentials change.
-    until: Option<Moment>,
+    until: Option<Monotonic>,
 }
 
 impl Tokens {
@@ -98,7 +98,7 @@ impl Tokens {
     }
 
     /// What to do for a request, or for nobody in particular (the shell's regular look).
-    pub fn ask(&mut self, clock: Millis, now: Moment) -> Verdict {
+    pub fn ask(&mut self, clock: Timestamp, now: Monotonic) -> Verdict {
         let quiet = match &self.trouble {
             Some(trouble) => trouble.until.is_none_or(|until| now < until),
             None => false,
@@ -126,7 +126,7 @@ impl Tokens {
     }
 
     /// Takes note of how a lease's work ended.
-    pub fn settle(&mut self, lease: Lease, outcome: Outcome, clock: Millis, now: Moment) {
+    pub fn settle(&mut self, lease: Lease, outcome: Outcome, clock: Timestamp, now: Monotonic) {
         if !self.leases.settle(lease) {
             return;
         }
@@ -154,7 +154,7 @@ impl Tokens {
     /// Upstream answered 401 to this token. Whoever hears it first condemns it; for the others it
     /// has been dealt with. False when another token is not to be had by asking: a moment ago
     /// upstream refused one that had just been renewed.
-    pub fn condemn(&mut self, bearer: &Bearer, now: Moment) -> bool {
+    pub fn condemn(&mut self, bearer: &Bearer, now: Monotonic) -> bool {
         let refused = self.current.as_mut().filter(|it| it.bearer.generation == bearer.generation);
         let Some(current) = refused else { return true };
         if self.stubborn_until.is_some_and(|until| now < until) {
@@ -165,7 +165,7 @@ impl Tokens {
     }
 
     /// Upstream refused the token that was renewed after its first refusal.
-    pub fn refused_again(&mut self, now: Moment) {
+    pub fn refused_again(&mut self, now: Monotonic) {
         self.stubborn_until = Some(now + STUBBORN);
     }
 
@@ -179,7 +179,7 @@ impl Tokens {
 
     /// The credentials have changed: what stood against them is forgotten, and it is time to look
     /// for the token that may have come with them.
-    pub fn reopen(&mut self, clock: Millis, now: Moment) {
+    pub fn reopen(&mut self, clock: Timestamp, now: Monotonic) {
         self.trouble = None;
         self.failed = None;
         self.stubborn_until = None;
@@ -189,7 +189,7 @@ impl Tokens {
     }
 
     /// When the current token expires: `None` without a token, `Some(None)` when it is not known.
-    pub fn expiry(&self, clock: Millis) -> Option<Option<Millis>> {
+    pub fn expiry(&self, clock: Timestamp) -> Option<Option<Timestamp>> {
         self.current.as_ref().filter(|current| current.alive(clock)).map(|it| it.expires_at)
     }
 
@@ -198,7 +198,7 @@ impl Tokens {
         self.trouble.as_ref().map(|trouble| &trouble.refusal)
     }
 
-    fn pause(&mut self, refusal: Refusal, now: Moment) {
+    fn pause(&mut self, refusal: Refusal, now: Monotonic) {
         let in_a_row = self.failed.filter(|(_, at)| now.since(*at) < IN_A_ROW);
         let failures = in_a_row.map_or(0, |(failures, _)| failures) + 1;
         let pause = FIRST_PAUSE.saturating_mul(1 << (failures - 1).min(6)).min(LAST_PAUSE);
@@ -211,8 +211,8 @@ impl Tokens {
         header: HeaderValue,
         token: &Token,
         renewable: bool,
-        clock: Millis,
-        now: Moment,
+        clock: Timestamp,
+        now: Monotonic,
     ) {
         self.generation += 1;
         let renew_at = token.expires_at.filter(|_| renewable).map(|expiry| {
@@ -234,22 +234,22 @@ impl Tokens {
 /// one may stop while a laptop sleeps.
 #[derive(Debug, Clone, Copy)]
 struct Due {
-    clock: Millis,
-    now: Moment,
+    clock: Timestamp,
+    now: Monotonic,
 }
 
 impl Due {
-    fn after(how_long: Duration, clock: Millis, now: Moment) -> Self {
+    fn after(how_long: Duration, clock: Timestamp, now: Monotonic) -> Self {
         Self { clock: clock + how_long, now: now + how_long }
     }
 
-    fn by(self, clock: Millis, now: Moment) -> bool {
+    fn by(self, clock: Timestamp, now: Monotonic) -> bool {
         self.clock <= clock || self.now <= now
     }
 }
 
 impl Current {
-    fn alive(&self, clock: Millis) -> bool {
+    fn alive(&self, clock: Timestamp) -> bool {
         !self.condemned && self.expires_at.is_none_or(|expiry| clock < expiry)
     }
 }
@@ -272,7 +272,7 @@ mod tests {
     use super::*;
 
     const BUFFER: Duration = Duration::from_secs(300);
-    const NOW: Millis = Millis(1_750_000_000_000);
+    const NOW: Timestamp = Timestamp(1_750_000_000_000);
 
     fn token(lives: u64, lifetime: Option<u64>) -> Token {
         Token {
@@ -285,21 +285,21 @@ mod tests {
 
     fn with(token: Token) -> Tokens {
         let mut tokens = Tokens::new(BUFFER);
-        let Verdict::Renew(lease) = tokens.ask(NOW, Moment(0)) else { panic!("cold") };
-        tokens.settle(lease, Outcome::Got { token, renewable: true }, NOW, Moment(0));
+        let Verdict::Renew(lease) = tokens.ask(NOW, Monotonic(0)) else { panic!("cold") };
+        tokens.settle(lease, Outcome::Got { token, renewable: true }, NOW, Monotonic(0));
         tokens
     }
 
-    fn after(secs: u64) -> (Millis, Moment) {
-        (NOW + Duration::from_secs(secs), Moment(0) + Duration::from_secs(secs))
+    fn after(secs: u64) -> (Timestamp, Monotonic) {
+        (NOW + Duration::from_secs(secs), Monotonic(0) + Duration::from_secs(secs))
     }
 
     #[test]
     fn of_a_hundred_cold_callers_one_renews_and_the_rest_wait() {
         let mut tokens = Tokens::new(BUFFER);
-        assert!(matches!(tokens.ask(NOW, Moment(0)), Verdict::Renew(_)));
+        assert!(matches!(tokens.ask(NOW, Monotonic(0)), Verdict::Renew(_)));
         for _ in 0..99 {
-            assert!(matches!(tokens.ask(NOW, Moment(1)), Verdict::Wait));
+            assert!(matches!(tokens.ask(NOW, Monotonic(1)), Verdict::Wait));
         }
     }
 
@@ -329,53 +329,53 @@ mod tests {
     #[test]
     fn a_loaded_token_within_the_buffer_is_renewed_at_once() {
         let mut tokens = with(token(200, None));
-        assert!(matches!(tokens.ask(NOW, Moment(0)), Verdict::UseAndRenew(..)));
+        assert!(matches!(tokens.ask(NOW, Monotonic(0)), Verdict::UseAndRenew(..)));
     }
 
     #[test]
     fn a_hundred_401s_condemn_one_token_once() {
         let mut tokens = with(token(3599, Some(3599)));
-        let Verdict::Use(bearer) = tokens.ask(NOW, Moment(0)) else { panic!("warm") };
-        assert!(tokens.condemn(&bearer, Moment(1)));
-        let Verdict::Renew(lease) = tokens.ask(NOW, Moment(1)) else { panic!("condemned") };
+        let Verdict::Use(bearer) = tokens.ask(NOW, Monotonic(0)) else { panic!("warm") };
+        assert!(tokens.condemn(&bearer, Monotonic(1)));
+        let Verdict::Renew(lease) = tokens.ask(NOW, Monotonic(1)) else { panic!("condemned") };
         let got = Outcome::Got { token: token(7000, Some(7000)), renewable: true };
-        tokens.settle(lease, got, NOW, Moment(2));
+        tokens.settle(lease, got, NOW, Monotonic(2));
         for _ in 0..99 {
-            assert!(tokens.condemn(&bearer, Moment(1)));
+            assert!(tokens.condemn(&bearer, Monotonic(1)));
         }
-        assert!(matches!(tokens.ask(NOW, Moment(3)), Verdict::Use(_)));
+        assert!(matches!(tokens.ask(NOW, Monotonic(3)), Verdict::Use(_)));
     }
 
     #[test]
     fn an_upstream_that_refuses_every_token_costs_one_renewal_in_a_while() {
         let mut tokens = with(token(3599, Some(3599)));
-        let Verdict::Use(bearer) = tokens.ask(NOW, Moment(0)) else { panic!("warm") };
-        tokens.refused_again(Moment(0));
-        assert!(!tokens.condemn(&bearer, Moment(1)));
-        assert!(matches!(tokens.ask(NOW, Moment(1)), Verdict::Use(_)));
-        assert!(tokens.condemn(&bearer, Moment(0) + STUBBORN));
+        let Verdict::Use(bearer) = tokens.ask(NOW, Monotonic(0)) else { panic!("warm") };
+        tokens.refused_again(Monotonic(0));
+        assert!(!tokens.condemn(&bearer, Monotonic(1)));
+        assert!(matches!(tokens.ask(NOW, Monotonic(1)), Verdict::Use(_)));
+        assert!(tokens.condemn(&bearer, Monotonic(0) + STUBBORN));
     }
 
     #[test]
     fn a_stubborn_upstream_is_still_shown_the_successor_of_an_old_token() {
         let mut tokens = with(token(3599, Some(3599)));
-        let Verdict::Use(old) = tokens.ask(NOW, Moment(0)) else { panic!("warm") };
-        tokens.condemn(&old, Moment(0));
-        let Verdict::Renew(lease) = tokens.ask(NOW, Moment(0)) else { panic!("condemned") };
+        let Verdict::Use(old) = tokens.ask(NOW, Monotonic(0)) else { panic!("warm") };
+        tokens.condemn(&old, Monotonic(0));
+        let Verdict::Renew(lease) = tokens.ask(NOW, Monotonic(0)) else { panic!("condemned") };
         let got = Outcome::Got { token: token(7000, Some(7000)), renewable: true };
-        tokens.settle(lease, got, NOW, Moment(0));
-        tokens.refused_again(Moment(0));
-        assert!(tokens.condemn(&old, Moment(1)));
-        assert!(matches!(tokens.ask(NOW, Moment(1)), Verdict::Use(_)));
+        tokens.settle(lease, got, NOW, Monotonic(0));
+        tokens.refused_again(Monotonic(0));
+        assert!(tokens.condemn(&old, Monotonic(1)));
+        assert!(matches!(tokens.ask(NOW, Monotonic(1)), Verdict::Use(_)));
     }
 
     #[test]
     fn a_failed_renewal_is_tried_again_later_while_the_old_token_serves() {
         let mut tokens = with(token(200, None));
-        let Verdict::UseAndRenew(_, lease) = tokens.ask(NOW, Moment(0)) else { panic!("due") };
+        let Verdict::UseAndRenew(_, lease) = tokens.ask(NOW, Monotonic(0)) else { panic!("due") };
         let refusal = || Refusal::CredentialsRejected { why: String::new() };
-        tokens.settle(lease, Outcome::Failed(refusal()), NOW, Moment(0));
-        assert!(matches!(tokens.ask(NOW, Moment(0)), Verdict::Use(_)));
+        tokens.settle(lease, Outcome::Failed(refusal()), NOW, Monotonic(0));
+        assert!(matches!(tokens.ask(NOW, Monotonic(0)), Verdict::Use(_)));
         let (clock, now) = after(1);
         let Verdict::UseAndRenew(_, lease) = tokens.ask(clock, now) else { panic!("again") };
         tokens.settle(lease, Outcome::Failed(refusal()), clock, now);
@@ -409,26 +409,26 @@ mod tests {
     fn a_clock_that_jumps_costs_one_renewal_at_most() {
         let hours = Duration::from_secs(5 * 3600);
         let mut tokens = with(token(3599, Some(3599)));
-        let back = Millis(NOW.0 - 18_000_000);
-        assert!(matches!(tokens.ask(back, Moment(1)), Verdict::Use(_)));
+        let back = Timestamp(NOW.0 - 18_000_000);
+        assert!(matches!(tokens.ask(back, Monotonic(1)), Verdict::Use(_)));
         let (_, now) = after(3299);
         assert!(
             matches!(tokens.ask(back, now), Verdict::UseAndRenew(..)),
             "it comes of age although the wall clock says it has hours to go"
         );
         let mut tokens = with(token(3599, Some(3599)));
-        assert!(matches!(tokens.ask(NOW + hours, Moment(1)), Verdict::Renew(_)));
+        assert!(matches!(tokens.ask(NOW + hours, Monotonic(1)), Verdict::Renew(_)));
         for _ in 0..99 {
-            assert!(matches!(tokens.ask(NOW + hours, Moment(1)), Verdict::Wait));
+            assert!(matches!(tokens.ask(NOW + hours, Monotonic(1)), Verdict::Wait));
         }
     }
 
     #[test]
     fn a_rejection_lasts_until_the_credentials_change() {
         let mut tokens = Tokens::new(BUFFER);
-        let Verdict::Renew(lease) = tokens.ask(NOW, Moment(0)) else { panic!("cold") };
+        let Verdict::Renew(lease) = tokens.ask(NOW, Monotonic(0)) else { panic!("cold") };
         let refusal = Refusal::CredentialsRejected { why: "revoked".to_owned() };
-        tokens.settle(lease, Outcome::Rejected(refusal), NOW, Moment(0));
+        tokens.settle(lease, Outcome::Rejected(refusal), NOW, Monotonic(0));
         let (clock, now) = after(100_000);
         assert!(matches!(tokens.ask(clock, now), Verdict::Refused(_)));
         tokens.reopen(clock, now);
@@ -438,22 +438,22 @@ mod tests {
     #[test]
     fn work_on_credentials_that_changed_in_the_meantime_counts_for_nothing() {
         let mut tokens = Tokens::new(BUFFER);
-        let Verdict::Renew(lease) = tokens.ask(NOW, Moment(0)) else { panic!("cold") };
-        tokens.settle(lease, Outcome::Stale, NOW, Moment(1));
-        assert!(matches!(tokens.ask(NOW, Moment(1)), Verdict::Renew(_)));
+        let Verdict::Renew(lease) = tokens.ask(NOW, Monotonic(0)) else { panic!("cold") };
+        tokens.settle(lease, Outcome::Stale, NOW, Monotonic(1));
+        assert!(matches!(tokens.ask(NOW, Monotonic(1)), Verdict::Renew(_)));
     }
 
     #[test]
     fn another_account_never_gets_the_last_ones_token() {
         let mut tokens = with(token(3599, Some(3599)));
         tokens.forget();
-        assert!(matches!(tokens.ask(NOW, Moment(1)), Verdict::Renew(_)));
+        assert!(matches!(tokens.ask(NOW, Monotonic(1)), Verdict::Renew(_)));
     }
 
     #[test]
     fn work_that_was_lost_is_taken_up_again() {
         let mut tokens = Tokens::new(BUFFER);
-        let Verdict::Renew(lost) = tokens.ask(NOW, Moment(0)) else { panic!("cold") };
+        let Verdict::Renew(lost) = tokens.ask(NOW, Monotonic(0)) else { panic!("cold") };
         let (clock, now) = after(60);
         assert!(matches!(tokens.ask(clock, now), Verdict::Renew(_)));
         let late = Outcome::Got { token: token(10, Some(10)), renewable: true };

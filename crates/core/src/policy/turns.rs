@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::time::Millis;
+use crate::time::Timestamp;
 
 /// The turns of one piece of work. The store keeps it as it is, and takes the time from its own
 /// clock.
@@ -20,7 +20,7 @@ pub struct Turns {
 
 impl Turns {
     /// A turn of `how_long`, unless somebody has one.
-    pub fn claim(&mut self, clock: Millis, how_long: Duration) -> Claim {
+    pub fn claim(&mut self, clock: Timestamp, how_long: Duration) -> Claim {
         if self.until.is_some_and(|until| clock.0 < until) {
             return Claim::Held;
         }
@@ -75,27 +75,27 @@ mod tests {
     #[test]
     fn there_is_one_turn_at_a_time_and_it_ends_by_itself() {
         let mut turns = Turns::default();
-        let first = granted(turns.claim(Millis(0), TURN));
-        assert_eq!(turns.claim(Millis(9), TURN), Claim::Held);
-        let second = granted(turns.claim(Millis(10), TURN));
+        let first = granted(turns.claim(Timestamp(0), TURN));
+        assert_eq!(turns.claim(Timestamp(9), TURN), Claim::Held);
+        let second = granted(turns.claim(Timestamp(10), TURN));
         assert!(second > first);
     }
 
     #[test]
     fn a_released_turn_is_free_at_once_and_a_late_release_frees_nothing() {
         let mut turns = Turns::default();
-        let first = granted(turns.claim(Millis(0), TURN));
+        let first = granted(turns.claim(Timestamp(0), TURN));
         turns.release(first);
-        granted(turns.claim(Millis(1), TURN));
+        granted(turns.claim(Timestamp(1), TURN));
         turns.release(first);
-        assert_eq!(turns.claim(Millis(2), TURN), Claim::Held);
+        assert_eq!(turns.claim(Timestamp(2), TURN), Claim::Held);
     }
 
     #[test]
     fn a_late_holder_does_not_undo_what_the_next_one_wrote() {
         let mut turns = Turns::default();
-        let late = granted(turns.claim(Millis(0), TURN));
-        let next = granted(turns.claim(Millis(10), TURN));
+        let late = granted(turns.claim(Timestamp(0), TURN));
+        let next = granted(turns.claim(Timestamp(10), TURN));
         assert!(turns.write(next) && turns.write(next), "a holder may write twice");
         assert!(!turns.write(late));
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::breaker::{Outcome, State};
 use super::endpoint::{Choice, Endpoints, Resting};
-use crate::time::Moment;
+use crate::time::Monotonic;
 
 /// A call that is in flight at an endpoint.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ impl Visit {
     /// Goes to the best endpoint there is for a call that has been at `tried` before.
     pub fn begin(
         endpoints: &Arc<Mutex<Endpoints>>,
-        now: Moment,
+        now: Monotonic,
         tried: &[usize],
     ) -> Result<Self, Resting> {
         let (choice, state) = {
@@ -38,7 +38,7 @@ impl Visit {
     }
 
     /// The answer has begun. Says what the endpoint's breaker does now.
-    pub fn alive(&self, now: Moment) -> State {
+    pub fn alive(&self, now: Monotonic) -> State {
         let mut endpoints = lock(&self.endpoints);
         if let Some(choice) = &self.choice {
             endpoints.alive(choice, now);
@@ -47,7 +47,7 @@ impl Visit {
     }
 
     /// The call is over. Says what the endpoint's breaker does now.
-    pub fn end(mut self, outcome: Outcome, now: Moment) -> State {
+    pub fn end(mut self, outcome: Outcome, now: Monotonic) -> State {
         let mut endpoints = lock(&self.endpoints);
         if let Some(choice) = self.choice.take() {
             endpoints.end(choice, outcome, now);

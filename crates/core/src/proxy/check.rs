@@ -8,7 +8,7 @@ use crate::gemini::models::{self, Model};
 use crate::platform::Platform;
 use crate::policy::token::{Outcome, Verdict};
 use crate::refusal::Refusal;
-use crate::time::Millis;
+use crate::time::Timestamp;
 
 /// One step of the preflight.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -167,7 +167,7 @@ impl Proxy {
 }
 
 /// `an access token that expires in 43 min`.
-fn told(clock: Millis, expiry: Millis) -> String {
+fn told(clock: Timestamp, expiry: Timestamp) -> String {
     if expiry <= clock {
         return "an access token that has expired".to_owned();
     }

@@ -19,7 +19,7 @@ use crate::platform::{Platform, Vitals};
 use crate::policy::lease::{Lease, Leases};
 use crate::refusal::Refusal;
 use crate::report::{Credentials, Format, Ledger, Sight};
-use crate::time::Moment;
+use crate::time::Monotonic;
 
 /// The models that are listed, and whose turn it is to find out the account's own.
 #[derive(Debug, Default)]
@@ -32,9 +32,9 @@ pub(super) struct Catalogue {
 struct Known {
     models: Arc<[Model]>,
     /// When they were found out.
-    since: Moment,
+    since: Monotonic,
     /// How long they are good for requests that come later.
-    until: Moment,
+    until: Monotonic,
 }
 
 impl Catalogue {

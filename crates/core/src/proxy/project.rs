@@ -19,7 +19,7 @@ use crate::policy::project::{Outcome, Verdict};
 use crate::policy::turns::Fence;
 use crate::refusal::{Blame, Refusal};
 use crate::report::Ledger;
-use crate::time::{Millis, Moment};
+use crate::time::{Monotonic, Timestamp};
 
 impl Proxy {
     /// The project for the envelope: the operator's, else the account's own.
@@ -113,7 +113,7 @@ impl Proxy {
     }
 
     /// Upstream would not have this project, which a call of ours has carried.
-    pub(super) fn distrust_project(&self, project: &str, now: Moment) {
+    pub(super) fn distrust_project(&self, project: &str, now: Monotonic) {
         lock(&self.projects).drop_value(project, now);
     }
 
@@ -191,7 +191,7 @@ impl Proxy {
         &self,
         platform: &P,
         account: &str,
-    ) -> Option<(String, Millis)> {
+    ) -> Option<(String, Timestamp)> {
         if !lock(&self.projects).trusts_store() {
             return None;
         }
@@ -202,7 +202,7 @@ impl Proxy {
             return None;
         }
         let project = value.get("project_id").and_then(Value::as_str)?;
-        let until = Millis(value.get("ttl").and_then(Value::as_u64)?);
+        let until = Timestamp(value.get("ttl").and_then(Value::as_u64)?);
         let longest = platform.clock() + self.settings.project_cache_ttl;
         (!project.is_empty() && platform.clock() < until)
             .then(|| (project.to_owned(), until.min(longest)))
@@ -212,7 +212,7 @@ impl Proxy {
         &self,
         platform: &P,
         project: &str,
-        until: Millis,
+        until: Timestamp,
         account: &str,
         fence: Option<Fence>,
     ) {

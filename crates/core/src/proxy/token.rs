@@ -18,7 +18,7 @@ use crate::policy::token::{Bearer, Outcome, Verdict};
 use crate::policy::turns::Fence;
 use crate::refusal::{Awaited, Refusal};
 use crate::report::Ledger;
-use crate::time::Millis;
+use crate::time::Timestamp;
 
 /// Where access tokens come from: the credential in use, and what was last made of it.
 #[derive(Debug, Default)]
@@ -33,7 +33,7 @@ pub(super) struct Source {
     /// have failed to keep it.
     rotated: Option<(String, SecretString)>,
     /// When the access token that was last put to use expires.
-    newest: Option<Millis>,
+    newest: Option<Timestamp>,
     /// The credential's own access token, by digest, once it has been tried.
     spent: Option<[u8; 32]>,
     refreshes: u64,

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use crate::platform::Platform;
 use crate::policy::turns::{Claim, Fence};
-use crate::time::Moment;
+use crate::time::Monotonic;
 
 /// One that waits to do what must be done once.
 #[derive(Debug)]
 pub(super) struct Queue {
-    joined: Moment,
+    joined: Monotonic,
     pause: Duration,
 }
 

@@ -8,21 +8,21 @@ use serde_json::{Value, json};
 use super::histogram::{Histogram, RECENT_SECONDS};
 use super::{BreakerState, Endpoint, Report, ratio, rounded};
 use crate::platform::Vitals;
-use crate::time::{Millis, Moment};
+use crate::time::{Monotonic, Timestamp};
 
 /// What the proxy sees of itself at this moment, besides what was counted.
 #[derive(Debug, Clone)]
 pub struct Sight {
     /// The wall clock.
-    pub clock: Millis,
+    pub clock: Timestamp,
     /// Monotonic time.
-    pub now: Moment,
+    pub now: Monotonic,
     /// `Platform::store_connected`.
     pub store_connected: bool,
     /// How it stands with what we sign in with.
     pub credentials: Credentials,
     /// When the access token expires: `None` without a living token, `Some(None)` when not known.
-    pub token: Option<Option<Millis>>,
+    pub token: Option<Option<Timestamp>>,
     /// `known`, `unknown` or `refused`. Not the project's id, which is nobody's business.
     pub project: &'static str,
     /// `MAX_CONCURRENT_REQUESTS`.
@@ -127,7 +127,7 @@ impl Report {
     }
 
     /// Quantiles of about the last minute.
-    fn latency(&self, now: Moment) -> Value {
+    fn latency(&self, now: Monotonic) -> Value {
         let shown = |histogram: &Histogram| {
             let recent = histogram.recent(now);
             let at = |q: f64| recent.millis(q).map(rounded);
@@ -168,7 +168,7 @@ impl Endpoint {
 }
 
 /// `2024-01-15T10:30:00Z`.
-fn seconds_stamp(clock: Millis) -> String {
+fn seconds_stamp(clock: Timestamp) -> String {
     let seconds = i64::try_from(clock.0 / 1000).unwrap_or(i64::MAX);
     jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::MAX).to_string()
 }

@@ -6,7 +6,7 @@ use std::array;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use crate::time::Moment;
+use crate::time::Monotonic;
 
 /// Counts of durations, by upper bounds in microseconds.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl Histogram {
     }
 
     /// Takes note of one duration.
-    pub(super) fn record(&self, took: Duration, now: Moment) {
+    pub(super) fn record(&self, took: Duration, now: Monotonic) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let bucket = self.bounds.partition_point(|bound| *bound < micros);
         self.all.add(bucket);
@@ -64,7 +64,7 @@ impl Histogram {
     }
 
     /// The quantiles of the last minute.
-    pub(super) fn recent(&self, now: Moment) -> Quantiles {
+    pub(super) fn recent(&self, now: Monotonic) -> Quantiles {
         let turn = now.0 / SLICE_MICROS;
         let mut counts = [0; MOST_BOUNDS + 1];
         for back in 0..SLICES as u64 {
@@ -207,7 +207,7 @@ mod tests {
     fn with(millis: &[f64]) -> Histogram {
         let histogram = Histogram::new(BOUNDS);
         for millis in millis {
-            histogram.record(Duration::from_secs_f64(millis / 1000.0), Moment(0));
+            histogram.record(Duration::from_secs_f64(millis / 1000.0), Monotonic(0));
         }
         histogram
     }
@@ -226,17 +226,17 @@ mod tests {
 
     #[test]
     fn quantiles_are_interpolated_within_their_bucket() {
-        let quantiles = with(&[1.5, 1.5, 1.5, 1.5]).recent(Moment(0));
+        let quantiles = with(&[1.5, 1.5, 1.5, 1.5]).recent(Monotonic(0));
         assert_eq!(quantiles.millis(0.5), Some(1.5));
         assert_eq!(quantiles.millis(0.99), Some(1.99));
-        assert_eq!(with(&[9.0]).recent(Moment(0)).millis(0.9), Some(4.0));
-        assert_eq!(with(&[]).recent(Moment(0)).millis(0.9), None);
+        assert_eq!(with(&[9.0]).recent(Monotonic(0)).millis(0.9), Some(4.0));
+        assert_eq!(with(&[]).recent(Monotonic(0)).millis(0.9), None);
     }
 
     #[test]
     fn quantiles_forget_what_is_a_minute_old_and_counts_never_do() {
         let histogram = with(&[3.0]);
-        let after = |seconds: u64| Moment(seconds * 1_000_000);
+        let after = |seconds: u64| Monotonic(seconds * 1_000_000);
         assert_eq!(histogram.recent(after(59)).count(), 1);
         assert_eq!(histogram.recent(after(60)).count(), 0);
         histogram.record(Duration::ZERO, after(60));

@@ -12,7 +12,7 @@ use crate::assist::envelope::Usage;
 use crate::platform::Platform;
 use crate::policy::breaker;
 use crate::policy::visit::Visit;
-use crate::time::Moment;
+use crate::time::Monotonic;
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,9 +61,9 @@ pub struct Entry {
     /// Token counts, the last ones seen.
     pub usage: Usage,
     /// When the request came.
-    pub received: Moment,
+    pub received: Monotonic,
     /// When the client will have lost its patience, if it named a time.
-    pub deadline: Option<Moment>,
+    pub deadline: Option<Monotonic>,
     /// Time spent on reading the client's body.
     pub intake: Duration,
     /// Time spent waiting for a token and a project.
@@ -76,14 +76,14 @@ pub struct Entry {
     /// when upstream was not asked or did not answer.
     pub first_byte: Option<Duration>,
     /// When the answer's head was ready.
-    pub answered: Option<Moment>,
+    pub answered: Option<Monotonic>,
     /// How it ended.
     pub outcome: Outcome,
 }
 
 impl Entry {
     /// A request that has just come.
-    pub fn new(request_id: String, received: Moment) -> Self {
+    pub fn new(request_id: String, received: Monotonic) -> Self {
         Self {
             request_id,
             method: "",
@@ -120,13 +120,13 @@ impl Entry {
     }
 
     /// The proxy's own share of the time until the answer's head.
-    pub fn proxy(&self, now: Moment) -> Duration {
+    pub fn proxy(&self, now: Monotonic) -> Duration {
         let spent = self.intake + self.auth + self.queue + self.upstream;
         self.answered.unwrap_or(now).since(self.received).saturating_sub(spent)
     }
 
     /// The value of `server-timing`, in milliseconds.
-    pub fn server_timing(&self, now: Moment) -> HeaderValue {
+    pub fn server_timing(&self, now: Monotonic) -> HeaderValue {
         let mut timing = Timing { text: [0; SERVER_TIMING], len: 0 };
         for (name, took) in [
             ("auth;dur=", self.auth),

@@ -17,7 +17,7 @@ mod tests;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use crate::time::{Millis, Moment};
+use crate::time::{Monotonic, Timestamp};
 
 pub use exposition::Format;
 pub use health::{Credentials, Sight};
@@ -32,8 +32,8 @@ use names::{CLIENTS, MODELS, Names, WORDS, Words};
 /// What happened in one process (or one isolate) since its start.
 #[derive(Debug)]
 pub struct Report {
-    started: Moment,
-    started_clock: Millis,
+    started: Monotonic,
+    started_clock: Timestamp,
     requests: AtomicU64,
     in_flight: AtomicU64,
     /// Those in flight that are for the proxy itself.
@@ -87,7 +87,7 @@ struct Endpoint {
 impl Report {
     /// Counters at zero, their time beginning now. `endpoints` are the base URLs of
     /// `CODE_ASSIST_ENDPOINT`, in order.
-    pub fn new(endpoints: &[String], clock: Millis, now: Moment) -> Self {
+    pub fn new(endpoints: &[String], clock: Timestamp, now: Monotonic) -> Self {
         let endpoint = |url: &String| Endpoint {
             url: without_login(url),
             breaker: AtomicU8::default(),
@@ -214,11 +214,11 @@ impl Report {
         self.in_flight().saturating_sub(self.set_aside.load(Relaxed))
     }
 
-    fn uptime(&self, now: Moment) -> Duration {
+    fn uptime(&self, now: Monotonic) -> Duration {
         now.since(self.started)
     }
 
-    fn request_ended(&self, entry: &Entry, proxy: Duration, now: Moment) {
+    fn request_ended(&self, entry: &Entry, proxy: Duration, now: Monotonic) {
         self.requests.fetch_add(1, Relaxed);
         let micros = u64::try_from(proxy.as_micros()).unwrap_or(u64::MAX);
         self.overhead_micros.fetch_add(micros, Relaxed);

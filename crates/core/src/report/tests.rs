@@ -6,14 +6,14 @@ use super::*;
 use crate::assist::envelope::Usage;
 use crate::platform::Vitals;
 
-const NOON: Millis = Millis(1_705_314_600_000);
+const NOON: Timestamp = Timestamp(1_705_314_600_000);
 
 fn report() -> Report {
     let endpoints = ["https://one.example", "https://user:pass@two.example/base"];
-    Report::new(&endpoints.map(str::to_owned), NOON, Moment(0))
+    Report::new(&endpoints.map(str::to_owned), NOON, Monotonic(0))
 }
 
-fn sight(now: Moment) -> Sight {
+fn sight(now: Monotonic) -> Sight {
     Sight {
         clock: NOON,
         now,
@@ -33,11 +33,11 @@ fn sight(now: Moment) -> Sight {
 
 /// A request that took 300 ms, 200 µs of them the proxy's own.
 fn entry(method: &'static str, model: &str, status: u16) -> Entry {
-    let mut entry = Entry::new("req_1".to_owned(), Moment(0));
+    let mut entry = Entry::new("req_1".to_owned(), Monotonic(0));
     entry.method = method;
     model.clone_into(&mut entry.model);
     entry.status = status;
-    entry.answered = Some(Moment(200_000));
+    entry.answered = Some(Monotonic(200_000));
     entry.first_byte = Some(Duration::from_micros(199_800));
     entry.outcome = if status < 400 { Outcome::Ok } else { Outcome::Refused };
     (entry.bytes_in, entry.bytes_out) = (100, 1000);
@@ -45,7 +45,7 @@ fn entry(method: &'static str, model: &str, status: u16) -> Entry {
 }
 
 fn end(report: &Report, entry: &Entry) {
-    report.request_ended(entry, Duration::from_micros(200), Moment(300_000));
+    report.request_ended(entry, Duration::from_micros(200), Monotonic(300_000));
 }
 
 /// One of everything.
@@ -71,7 +71,7 @@ fn fed() -> Report {
     let mut gone = entry("countTokens", "gemini-2.5-flash", 0);
     (gone.outcome, gone.answered) = (Outcome::ClientGone, None);
     end(&report, &gone);
-    (gone.answered, gone.status) = (Some(Moment(1)), 200);
+    (gone.answered, gone.status) = (Some(Monotonic(1)), 200);
     end(&report, &gone);
     end(&report, &entry("", "", 404));
 
@@ -93,7 +93,7 @@ fn fed() -> Report {
 fn written(format: Format) -> String {
     let report = fed();
     let _waiting = report.in_line();
-    report.metrics(&sight(Moment(3_600_000_000)), format)
+    report.metrics(&sight(Monotonic(3_600_000_000)), format)
 }
 
 fn expected(snapshot: &str) -> String {
@@ -106,14 +106,14 @@ fn server_timing_is_in_milliseconds_to_the_microsecond() {
     entry.auth = Duration::from_micros(7);
     entry.queue = Duration::from_nanos(19_000_499);
     entry.upstream = Duration::from_nanos(90_050_500);
-    let timing = entry.server_timing(Moment(0));
+    let timing = entry.server_timing(Monotonic(0));
     let expected = "auth;dur=0.007, queue;dur=19.000, upstream;dur=90.051, proxy;dur=90.942";
     assert_eq!(timing, expected);
     entry.queue = Duration::ZERO;
-    let timing = entry.server_timing(Moment(0));
+    let timing = entry.server_timing(Monotonic(0));
     assert!(timing.to_str().unwrap().contains("queue;dur=0.000, "));
     entry.upstream = Duration::from_secs(u64::MAX / 1_000_000_000);
-    assert!(entry.server_timing(Moment(0)).to_str().is_ok());
+    assert!(entry.server_timing(Monotonic(0)).to_str().is_ok());
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn a_flood_of_made_up_models_clients_and_methods_makes_no_flood_of_series() {
         entry.usage.prompt = 1;
         end(&report, &entry);
     }
-    let text = report.metrics(&sight(Moment(1)), Format::Prometheus);
+    let text = report.metrics(&sight(Monotonic(1)), Format::Prometheus);
     let series = |name: &str| text.lines().filter(|line| line.starts_with(name)).count();
     assert!(series("code_assist_proxy_requests_total{") <= MODELS + 2);
     assert!(series("code_assist_proxy_tokens_total{") <= MODELS + 2);
@@ -180,7 +180,7 @@ fn a_label_cannot_break_out_of_its_quotes() {
     let mut entry = entry("generateContent", "", 200);
     entry.client = Some(Arc::from("a\"b\\c\nd"));
     end(&report, &entry);
-    let text = report.metrics(&sight(Moment(1)), Format::Prometheus);
+    let text = report.metrics(&sight(Monotonic(1)), Format::Prometheus);
     assert!(text.contains(r#"client_requests_total{client="a\"b\\c\nd"} 1"#), "{text}");
 }
 
@@ -213,7 +213,7 @@ fn health_has_exactly_the_documented_shape() {
     report.token_asked(false);
     report.refreshed();
     report.upstream(true);
-    let (ok, body) = report.health(&sight(Moment(3_600_000_000)));
+    let (ok, body) = report.health(&sight(Monotonic(3_600_000_000)));
     assert!(ok);
     assert_eq!(
         body,
@@ -233,7 +233,7 @@ fn health_has_exactly_the_documented_shape() {
 #[test]
 fn health_tells_of_store_upstream_and_shutdown() {
     let report = report();
-    let health = |report: &Report| report.health(&sight(Moment(1)));
+    let health = |report: &Report| report.health(&sight(Monotonic(1)));
     assert!(health(&report).1.contains(r#""upstream_status":"unknown""#));
     report.store(false);
     let (ok, body) = health(&report);
@@ -257,7 +257,7 @@ fn health_tells_of_store_upstream_and_shutdown() {
 fn health_shows_the_worst_breaker() {
     let report = report();
     let shown = |state: &str| {
-        let body = report.health(&sight(Moment(1))).1;
+        let body = report.health(&sight(Monotonic(1))).1;
         assert!(body.contains(&format!(r#""circuit_breaker_state":"{state}""#)), "{body}");
         body.contains(r#""status":"degraded""#)
     };
@@ -275,7 +275,7 @@ fn health_shows_the_worst_breaker() {
 #[test]
 fn detailed_health_is_health_and_checks_and_latency() {
     let report = fed();
-    let sight = sight(Moment(1_000_000));
+    let sight = sight(Monotonic(1_000_000));
     let (_, plain) = report.health(&sight);
     let (_, detailed) = report.health_detailed(&sight);
     assert!(detailed.starts_with(plain.trim_end_matches('}')), "{detailed}");
@@ -314,7 +314,7 @@ fn detailed_health_is_health_and_checks_and_latency() {
 #[test]
 fn refused_credentials_are_told_with_their_reason() {
     let refused = Credentials::Refused("credentials_missing", "sign in".to_owned());
-    let sight = Sight { credentials: refused, token: None, ..sight(Moment(1)) };
+    let sight = Sight { credentials: refused, token: None, ..sight(Monotonic(1)) };
     let (_, body) = report().health_detailed(&sight);
     assert!(body.contains(r#"{"message":"sign in","status":"credentials_missing"}"#), "{body}");
     assert!(body.contains(r#""expires_at":null"#) && body.contains(r#""status":"degraded""#));

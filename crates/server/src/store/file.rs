@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use code_assist_core::platform::StoreError;
-use code_assist_core::time::Millis;
+use code_assist_core::time::Timestamp;
 use redb::{Database, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
 
 use super::{Clock, Entry, Notice};
@@ -176,7 +176,7 @@ struct Opened {
     next_expiry: u64,
 }
 
-fn open(path: &Path, now: Millis) -> Result<(Opened, Option<Notice>), StoreError> {
+fn open(path: &Path, now: Timestamp) -> Result<(Opened, Option<Notice>), StoreError> {
     let cannot = |why: &dyn std::fmt::Display| {
         StoreError(format!("the key-value store {} cannot be used: {why}", path.display()))
     };
@@ -239,7 +239,7 @@ impl From<redb::Error> for Unusable {
     }
 }
 
-fn open_database(mut file: File, now: Millis) -> Result<Opened, Unusable> {
+fn open_database(mut file: File, now: Timestamp) -> Result<Opened, Unusable> {
     if has_no_magic(&mut file).map_err(|error| Unusable::Broken(error.to_string()))? {
         discard_unfinished(&mut file)?;
     }
@@ -277,7 +277,7 @@ fn discard_unfinished(file: &mut File) -> Result<(), Unusable> {
     emptied.and_then(|()| file.unlock()).map_err(|error| Unusable::Broken(error.to_string()))
 }
 
-fn sweep_all(database: &Database, now: Millis) -> Result<u64, redb::Error> {
+fn sweep_all(database: &Database, now: Timestamp) -> Result<u64, redb::Error> {
     let writing = database.begin_write()?;
     let next_expiry = sweep(&mut writing.open_table(TABLE)?, now)?;
     writing.commit()?;
@@ -287,7 +287,7 @@ fn sweep_all(database: &Database, now: Millis) -> Result<u64, redb::Error> {
 /// Removes what has expired and what is no entry, and returns when the next one expires.
 fn sweep(
     table: &mut redb::Table<'_, &'static str, &'static [u8]>,
-    now: Millis,
+    now: Timestamp,
 ) -> Result<u64, StorageError> {
     let mut next_expiry = NEVER;
     table.retain(|_, bytes| match Stored::read(bytes) {
@@ -302,7 +302,7 @@ fn sweep(
 
 /// Renames the damaged `file`, unless `path` no longer leads to it. Holds its lock meanwhile, so
 /// that of two processes only one does.
-fn set_aside(path: &Path, file: &File, why: &str, now: Millis) -> io::Result<Option<Notice>> {
+fn set_aside(path: &Path, file: &File, why: &str, now: Timestamp) -> io::Result<Option<Notice>> {
     if file.try_lock().is_err() || !leads_to(path, file)? {
         return Ok(None);
     }
@@ -421,11 +421,11 @@ impl<'a> Stored<'a> {
         Entry {
             key: key.into(),
             value: Bytes::copy_from_slice(self.value),
-            expires_at: (self.expires_at != NEVER).then_some(Millis(self.expires_at)),
+            expires_at: (self.expires_at != NEVER).then_some(Timestamp(self.expires_at)),
         }
     }
 
-    fn is_expired(&self, now: Millis) -> bool {
+    fn is_expired(&self, now: Timestamp) -> bool {
         self.expires_at <= now.0
     }
 }

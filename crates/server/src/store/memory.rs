@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use code_assist_core::time::Millis;
+use code_assist_core::time::Timestamp;
 
 use super::{Clock, Entry};
 
@@ -86,11 +86,11 @@ impl MemoryStore {
 #[derive(Debug)]
 struct Kept {
     value: Bytes,
-    expires_at: Option<Millis>,
+    expires_at: Option<Timestamp>,
 }
 
 impl Kept {
-    fn is_expired(&self, now: Millis) -> bool {
+    fn is_expired(&self, now: Timestamp) -> bool {
         self.expires_at.is_some_and(|at| at <= now)
     }
 }

@@ -2,18 +2,18 @@ use super::*;
 
 const REST: Duration = Duration::from_secs(60);
 
-fn at(secs: u64) -> Moment {
-    Moment(0) + Duration::from_secs(secs)
+fn at(secs: u64) -> Monotonic {
+    Monotonic(0) + Duration::from_secs(secs)
 }
 
-fn permit(breaker: &mut Breaker, now: Moment) -> Permit {
+fn permit(breaker: &mut Breaker, now: Monotonic) -> Permit {
     match breaker.ask(now) {
         Verdict::Permit(permit) => permit,
         Verdict::Resting { after } => panic!("resting for {after:?}"),
     }
 }
 
-fn run(breaker: &mut Breaker, outcome: Outcome, now: Moment) {
+fn run(breaker: &mut Breaker, outcome: Outcome, now: Monotonic) {
     let permit = permit(breaker, now);
     breaker.record(permit, outcome, now);
 }

@@ -2,20 +2,20 @@ use super::*;
 
 const REST: Duration = Duration::from_secs(60);
 
-fn at(secs: u64) -> Moment {
-    Moment(0) + Duration::from_secs(secs)
+fn at(secs: u64) -> Monotonic {
+    Monotonic(0) + Duration::from_secs(secs)
 }
 
 fn endpoints(count: usize) -> Endpoints {
     Endpoints::new((0..count).map(|n| format!("https://{n}.example")), 2, REST)
 }
 
-fn choose(endpoints: &mut Endpoints, now: Moment, tried: &[usize]) -> Choice {
+fn choose(endpoints: &mut Endpoints, now: Monotonic, tried: &[usize]) -> Choice {
     endpoints.choose(now, tried).unwrap()
 }
 
 /// Two failures open the breaker of this one.
-fn open(endpoints: &mut Endpoints, index: usize, now: Moment) {
+fn open(endpoints: &mut Endpoints, index: usize, now: Monotonic) {
     let others: Vec<_> = (0..endpoints.all.len()).filter(|other| *other != index).collect();
     for _ in 0..2 {
         let choice = choose(endpoints, now, &others);

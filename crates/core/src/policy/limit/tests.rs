@@ -2,8 +2,8 @@ use super::*;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-fn at(secs: u64) -> Moment {
-    Moment(0) + Duration::from_secs(secs)
+fn at(secs: u64) -> Monotonic {
+    Monotonic(0) + Duration::from_secs(secs)
 }
 
 fn key(label: &str) -> Caller {
@@ -18,7 +18,7 @@ fn nth_address(n: u32) -> Caller {
     Caller::Address(IpAddr::from(n.to_be_bytes()))
 }
 
-fn passes(limiter: &mut Limiter, caller: &Caller, now: Moment) -> bool {
+fn passes(limiter: &mut Limiter, caller: &Caller, now: Monotonic) -> bool {
     limiter.ask(caller, now).refused.is_none()
 }
 
@@ -58,10 +58,10 @@ fn the_wait_is_until_the_oldest_leaves_and_a_refusal_does_not_lengthen_it() {
 fn who_waits_as_long_as_told_is_let_through_to_the_microsecond() {
     let mut limiter = Limiter::new(1, MINUTE).unwrap();
     let who = key("alice");
-    assert!(passes(&mut limiter, &who, Moment(7)));
-    let after = limiter.ask(&who, Moment(1_000_003)).refused.unwrap();
-    assert!(!passes(&mut limiter, &who, Moment(1_000_002) + after));
-    assert!(passes(&mut limiter, &who, Moment(1_000_003) + after));
+    assert!(passes(&mut limiter, &who, Monotonic(7)));
+    let after = limiter.ask(&who, Monotonic(1_000_003)).refused.unwrap();
+    assert!(!passes(&mut limiter, &who, Monotonic(1_000_002) + after));
+    assert!(passes(&mut limiter, &who, Monotonic(1_000_003) + after));
 }
 
 #[test]
@@ -149,9 +149,9 @@ fn a_great_limit_is_kept_with_few_entries() {
     let mut limiter = Limiter::new(100_000, MINUTE).unwrap();
     let who = key("alice");
     for n in 0..100_000 {
-        assert!(passes(&mut limiter, &who, Moment(n * 500)), "{n}");
+        assert!(passes(&mut limiter, &who, Monotonic(n * 500)), "{n}");
     }
-    let now = Moment(50_000_000);
+    let now = Monotonic(50_000_000);
     let after = limiter.ask(&who, now).refused.unwrap();
     let exact = Duration::from_secs(10);
     assert!(exact <= after && after <= exact + MINUTE / GRAINS, "{after:?}");
@@ -165,7 +165,7 @@ fn a_quiet_caller_holds_no_memory_but_its_place() {
     let mut limiter = Limiter::new(1000, MINUTE).unwrap();
     let who = address("192.0.2.1");
     for n in 0..1000 {
-        assert!(passes(&mut limiter, &who, Moment(n)));
+        assert!(passes(&mut limiter, &who, Monotonic(n)));
     }
     assert!(passes(&mut limiter, &who, at(100)));
     let log = limiter.addresses.values().next().unwrap();

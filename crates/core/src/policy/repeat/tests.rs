@@ -11,8 +11,8 @@ const LIMITS: Limits = Limits {
 const NO_KEEPING: Limits = Limits { ttl: Duration::ZERO, ..LIMITS };
 const NO_SHARING: Limits = Limits { window: Duration::ZERO, ..LIMITS };
 
-fn at(millis: u64) -> Moment {
-    Moment(0) + Duration::from_millis(millis)
+fn at(millis: u64) -> Monotonic {
+    Monotonic(0) + Duration::from_millis(millis)
 }
 
 fn question(body: &str) -> Question {
@@ -34,11 +34,11 @@ fn answer(body: &str) -> Answer {
 }
 
 /// Asks for the first time.
-fn ask(repeats: &mut Repeats, question: &Question, now: Moment) -> Verdict {
+fn ask(repeats: &mut Repeats, question: &Question, now: Monotonic) -> Verdict {
     repeats.ask(question, Freshness::Any, now, now)
 }
 
-fn lead(repeats: &mut Repeats, question: &Question, now: Moment) -> Lease {
+fn lead(repeats: &mut Repeats, question: &Question, now: Monotonic) -> Lease {
     match ask(repeats, question, now) {
         Verdict::Lead(lease) => lease,
         other => panic!("{other:?}"),

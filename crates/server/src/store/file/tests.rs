@@ -47,7 +47,7 @@ async fn entries_and_their_time_to_live_outlive_the_process() {
     let long = Entry {
         key: "long".into(),
         value: Bytes::from_static(b"l"),
-        expires_at: Some(Millis(NOON + 3_600_000)),
+        expires_at: Some(Timestamp(NOON + 3_600_000)),
     };
     assert_eq!(store.entries().await.unwrap(), [forever, long]);
 }

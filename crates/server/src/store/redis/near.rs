@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use code_assist_core::policy::turns::Fence;
-use code_assist_core::time::Millis;
+use code_assist_core::time::Timestamp;
 
 use crate::store::Clock;
 
@@ -22,7 +22,7 @@ pub(super) struct Near {
 pub(super) struct Fact {
     pub(super) value: Bytes,
     /// Some entries stay for ever.
-    pub(super) expires_at: Option<Millis>,
+    pub(super) expires_at: Option<Timestamp>,
     /// When it was written without the server, as a fence: those that the server gives are times
     /// too, so the newest of all processes' writes wins.
     pub(super) owed: Option<Fence>,
@@ -100,7 +100,7 @@ impl Near {
         self.lock().clear();
     }
 
-    pub(super) fn now(&self) -> Millis {
+    pub(super) fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
@@ -118,7 +118,7 @@ impl Near {
 }
 
 impl Fact {
-    fn lives(&self, now: Millis) -> bool {
+    fn lives(&self, now: Timestamp) -> bool {
         self.expires_at.is_none_or(|at| now < at)
     }
 }
