@@ -34,7 +34,7 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
     fn now(&self) -> Monotonic;
 
     /// The wall clock, for expiry dates and time stamps.
-    fn clock(&self) -> Timestamp;
+    fn wall_clock(&self) -> Timestamp;
 
     /// 64 random bits, good enough for ids and jitter.
     fn random(&self) -> u64;

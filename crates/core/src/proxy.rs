@@ -116,7 +116,11 @@ impl Proxy {
             tokens: Mutex::new(Tokens::new(settings.token_refresh_buffer)),
             projects: Mutex::default(),
             catalogue: Mutex::default(),
-            report: Arc::new(Report::new(&settings.endpoints, platform.clock(), platform.now())),
+            report: Arc::new(Report::new(
+                &settings.endpoints,
+                platform.wall_clock(),
+                platform.now(),
+            )),
             settings,
         }
     }

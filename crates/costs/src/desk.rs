@@ -70,7 +70,7 @@ impl Platform for Desk {
         Monotonic(self.0.micros.fetch_add(1, Relaxed))
     }
 
-    fn clock(&self) -> Timestamp {
+    fn wall_clock(&self) -> Timestamp {
         START
     }
 

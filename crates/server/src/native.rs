@@ -71,7 +71,7 @@ impl Platform for Native {
         Monotonic(u64::try_from(since).unwrap_or(u64::MAX))
     }
 
-    fn clock(&self) -> Timestamp {
+    fn wall_clock(&self) -> Timestamp {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }

@@ -349,7 +349,7 @@ impl Platform for Script {
         self.world().now
     }
 
-    fn clock(&self) -> Timestamp {
+    fn wall_clock(&self) -> Timestamp {
         let world = self.world();
         world.epoch + world.now.since(Monotonic(0))
     }
@@ -413,7 +413,7 @@ impl Platform for Script {
     }
 
     async fn load(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
-        let clock = self.clock();
+        let clock = self.wall_clock();
         let world = self.world();
         if world.store_broken {
             return Err(StoreError("the test broke the store".to_owned()));
@@ -429,7 +429,7 @@ impl Platform for Script {
         ttl: Duration,
         fence: Option<Fence>,
     ) -> Result<(), StoreError> {
-        let until = self.clock() + ttl;
+        let until = self.wall_clock() + ttl;
         let mut world = self.world();
         world.saves += 1;
         if world.store_broken {
@@ -445,7 +445,7 @@ impl Platform for Script {
     }
 
     async fn claim(&self, key: &str, how_long: Duration) -> Claim {
-        let clock = self.clock();
+        let clock = self.wall_clock();
         match &mut self.world().turns {
             Some(turns) => turns.entry(key.to_owned()).or_default().claim(clock, how_long),
             None => Claim::Alone,

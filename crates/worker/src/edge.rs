@@ -72,10 +72,10 @@ impl Platform for Edge {
     /// The runtime's clock stands still while it computes and moves with input and output, against
     /// attacks that measure time: what the proxy itself takes shows as next to nothing.
     fn now(&self) -> Monotonic {
-        Monotonic(self.clock().0 * 1000)
+        Monotonic(self.wall_clock().0 * 1000)
     }
 
-    fn clock(&self) -> Timestamp {
+    fn wall_clock(&self) -> Timestamp {
         clock()
     }
 
@@ -150,7 +150,7 @@ impl Platform for Edge {
     }
 
     async fn claim(&self, key: &str, how_long: Duration) -> Claim {
-        self.store().claim(key, how_long, self.clock()).await
+        self.store().claim(key, how_long, self.wall_clock()).await
     }
 
     async fn release(&self, key: &str, fence: Fence) {

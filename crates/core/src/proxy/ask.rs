@@ -76,7 +76,7 @@ impl Proxy {
             let payload = envelope::wrap_count(asked.request);
             return Ok(Call::post(&self.settings.api_version, "countTokens", payload));
         }
-        if let Some(fault) = lock(&self.quotas).ask(&ledger.entry.model, platform.clock()) {
+        if let Some(fault) = lock(&self.quotas).ask(&ledger.entry.model, platform.wall_clock()) {
             return Err(fault.into());
         }
         // A project that must be looked for first is asked of the same endpoints.

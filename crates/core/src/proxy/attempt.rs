@@ -283,7 +283,7 @@ impl Proxy {
         }
         // Generations have a project and a quota of their own; counting does not use it up.
         if call.project().is_some() {
-            let news = lock(&self.quotas).note(&ledger.entry.model, &fault, platform.clock());
+            let news = lock(&self.quotas).note(&ledger.entry.model, &fault, platform.wall_clock());
             if news && platform.shares() {
                 platform.defer(Chore::Warn);
             }

@@ -86,7 +86,7 @@ impl Proxy {
         };
         let login = &credential.login;
         let age = match login.expires_at() {
-            Some(expiry) => told(platform.clock(), expiry),
+            Some(expiry) => told(platform.wall_clock(), expiry),
             None => "an access token of unknown age".to_owned(),
         };
         steps.push(if login.can_refresh() {
@@ -100,14 +100,14 @@ impl Proxy {
             )
         });
 
-        let verdict = self.tokens().ask(platform.clock(), platform.now());
+        let verdict = self.tokens().ask(platform.wall_clock(), platform.now());
         if let Verdict::Renew(lease) | Verdict::UseAndRenew(_, lease) = verdict
             && login.can_refresh()
         {
             let outcome = self.refreshed(platform, &credential, None).await;
             let step = match &outcome {
                 Outcome::Got { token, .. } => {
-                    let left = token.expires_at.map(|expiry| told(platform.clock(), expiry));
+                    let left = token.expires_at.map(|expiry| told(platform.wall_clock(), expiry));
                     Step::ok("token", format!("refreshed: {}", left.unwrap_or_default()))
                 }
                 Outcome::Failed(refusal) | Outcome::Rejected(refusal) => {

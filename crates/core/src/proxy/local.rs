@@ -97,7 +97,7 @@ impl Proxy {
     /// What is to be seen of the proxy at this moment. The vitals are left out: they cost a few
     /// system calls, and `/health` is asked for often.
     fn sight<P: Platform>(&self, platform: &P) -> Sight {
-        let (clock, now) = (platform.clock(), platform.now());
+        let (clock, now) = (platform.wall_clock(), platform.now());
         // A breaker also changes with time alone.
         for (index, health) in lock(&self.endpoints).health(now).enumerate() {
             self.report.breaker(index, health.state);

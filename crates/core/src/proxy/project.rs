@@ -34,14 +34,14 @@ impl Proxy {
         let begun = platform.now();
         let mut pause = FIRST_LOOK;
         let project = loop {
-            let verdict = lock(&self.projects).ask(platform.clock(), platform.now());
+            let verdict = lock(&self.projects).ask(platform.wall_clock(), platform.now());
             match verdict {
                 Verdict::Refused(refusal) => break Err(refusal),
                 Verdict::Use(project) => break Ok(project),
                 Verdict::Discover(lease) => platform.defer(Chore::Discover(lease)),
                 Verdict::Wait => {}
             }
-            if self.tokens().expiry(platform.clock()).is_none() {
+            if self.tokens().expiry(platform.wall_clock()).is_none() {
                 // The discovery waits for a token, and this request with it.
                 self.note_token(ledger, false);
             }
@@ -92,7 +92,7 @@ impl Proxy {
     ) -> Outcome {
         match self.ask_for_project(platform, &mut self.own_ledger(platform)).await {
             Ok(project) => {
-                let until = platform.clock() + self.settings.project_cache_ttl;
+                let until = platform.wall_clock() + self.settings.project_cache_ttl;
                 if self.is_account(account) {
                     self.store_project(platform, &project, until, account, fence).await;
                 }
@@ -203,8 +203,8 @@ impl Proxy {
         }
         let project = value.get("project_id").and_then(Value::as_str)?;
         let until = Timestamp(value.get("ttl").and_then(Value::as_u64)?);
-        let longest = platform.clock() + self.settings.project_cache_ttl;
-        (!project.is_empty() && platform.clock() < until)
+        let longest = platform.wall_clock() + self.settings.project_cache_ttl;
+        (!project.is_empty() && platform.wall_clock() < until)
             .then(|| (project.to_owned(), until.min(longest)))
     }
 
@@ -216,7 +216,7 @@ impl Proxy {
         account: &str,
         fence: Option<Fence>,
     ) {
-        let clock = platform.clock();
+        let clock = platform.wall_clock();
         let value = json!({
             "project_id": project,
             "discovered_at": clock.0,

@@ -154,7 +154,7 @@ impl Proxy {
                 if !it.is_about_this {
                     return Err(Refusal::Conflict);
                 }
-                let age = it.at.until(platform.clock());
+                let age = it.at.until(platform.wall_clock());
                 if let Some(lease) = leading.lease.take() {
                     let now = platform.now();
                     lock(&self.repeats).settle_aged(lease, it.answer.clone(), age, now);
@@ -183,7 +183,7 @@ impl Proxy {
         turn: Option<Fence>,
     ) {
         let key = question.key(&self.marker(platform).await);
-        let stored = answer.and_then(|answer| answer.to_stored(question, platform.clock()));
+        let stored = answer.and_then(|answer| answer.to_stored(question, platform.wall_clock()));
         if let Some(stored) = stored {
             let ttl = lock(&self.repeats).lifetime();
             self.remember(platform, &key, stored, ttl, None).await;

@@ -107,7 +107,7 @@ impl Proxy {
         let mut pause = FIRST_LOOK;
         let mut at_hand = true;
         let bearer = loop {
-            let verdict = self.tokens().ask(platform.clock(), platform.now());
+            let verdict = self.tokens().ask(platform.wall_clock(), platform.now());
             match verdict {
                 Verdict::Refused(refusal) => break Err(refusal),
                 Verdict::Use(bearer) => break Ok(bearer),
@@ -142,7 +142,7 @@ impl Proxy {
         self.look_at_file(platform).await;
         // The store's token, which comes first, may itself be about to expire.
         for _ in 0..2 {
-            let verdict = self.tokens().ask(platform.clock(), platform.now());
+            let verdict = self.tokens().ask(platform.wall_clock(), platform.now());
             let (Verdict::Renew(lease) | Verdict::UseAndRenew(_, lease)) = verdict else { break };
             self.tidy(platform, Chore::Renew(lease)).await;
         }
@@ -155,7 +155,7 @@ impl Proxy {
     async fn learn_from_others<P: Platform>(&self, platform: &P) {
         let account = self.known_marker();
         if let Some(stored) = self.recall(platform, QUOTAS_KEY).await {
-            lock(&self.quotas).learn(&stored, &account, platform.clock());
+            lock(&self.quotas).learn(&stored, &account, platform.wall_clock());
         }
     }
 
@@ -164,7 +164,7 @@ impl Proxy {
     pub(super) async fn warn_others<P: Platform>(&self, platform: &P) {
         self.learn_from_others(platform).await;
         let account = self.known_marker();
-        let stored = lock(&self.quotas).to_stored(&account, platform.clock());
+        let stored = lock(&self.quotas).to_stored(&account, platform.wall_clock());
         if let Some((stored, ttl)) = stored {
             self.remember(platform, QUOTAS_KEY, stored, ttl, None).await;
         }
@@ -204,7 +204,7 @@ impl Proxy {
         if let Outcome::Rejected(refusal) | Outcome::Failed(refusal) = &outcome {
             tracing::warn!(reason = refusal.label(), "no access token: {}", refusal.message());
         }
-        self.tokens().settle(lease, outcome, platform.clock(), platform.now());
+        self.tokens().settle(lease, outcome, platform.wall_clock(), platform.now());
     }
 
     /// The newest living token from file and store, else a refresh. Of all that share the store one
@@ -245,7 +245,7 @@ impl Proxy {
                    refresh_token to get another with"
             .to_owned();
         let refusal = Refusal::CredentialsRejected { why };
-        if !login.token().is_some_and(|token| token.alive(platform.clock())) {
+        if !login.token().is_some_and(|token| token.alive(platform.wall_clock())) {
             return Outcome::Rejected(refusal);
         }
         // One refusal may be a whim, and there is nothing else to be had: it gets another chance
@@ -313,7 +313,7 @@ impl Proxy {
         credential: &Credential,
     ) -> Option<Token> {
         let Credential { login, version: Version { marker, .. } } = credential;
-        let clock = platform.clock();
+        let clock = platform.wall_clock();
         let stored = match self.recall(platform, TOKEN_KEY).await {
             Some(text) if login.can_refresh() => StoredToken::from_stored(&text, clock),
             _ => None,
@@ -382,7 +382,7 @@ impl Proxy {
             NotRefreshed::Transient(format!("no answer from the token endpoint: {why}"))
         };
         // A token lives from when it is issued, which may be any time from now on.
-        let clock = platform.clock();
+        let clock = platform.wall_clock();
         let asked = pin!(async {
             let response = attempt::send_within(platform, request, TOKEN_TIMEOUT).await?;
             let status = response.status();
@@ -433,7 +433,7 @@ impl Proxy {
             source.refreshes
         };
         self.note_use(&token, version);
-        let clock = platform.clock();
+        let clock = platform.wall_clock();
         if let Some(rotated) = &refresh_token {
             let text = oauth::rotated_to_stored(rotated, marker);
             self.remember(platform, ROTATED_KEY, text, ROTATED_TTL, fence).await;
@@ -510,7 +510,7 @@ impl Proxy {
             lock(&self.quotas).forget();
             lock(&self.catalogue).forget();
         } else if in_trouble || newer {
-            self.tokens().reopen(platform.clock(), platform.now());
+            self.tokens().reopen(platform.wall_clock(), platform.now());
             lock(&self.projects).reopen();
         }
     }
