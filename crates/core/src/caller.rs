@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Caller {
     /// All without a key whose address the shell does not know.
-    Anybody,
+    Unknown,
     /// An address without a key. An IPv6 host owns its whole /64, so that is what counts.
     Address(IpAddr),
     /// The label of a valid key (`Client::label`).
@@ -28,7 +28,7 @@ impl Caller {
                 Self::Address(Ipv6Addr::from_bits(network).into())
             }
             (None, Some(address)) => Self::Address(address),
-            (None, None) => Self::Anybody,
+            (None, None) => Self::Unknown,
         }
     }
 }
@@ -36,7 +36,7 @@ impl Caller {
 impl fmt::Display for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Anybody => f.write_str("anybody"),
+            Self::Unknown => f.write_str("anybody"),
             Self::Address(address) => write!(f, "address {address}"),
             Self::Key(label) => write!(f, "key {label}"),
         }
@@ -56,7 +56,7 @@ pub struct Rate {
 
 /// Where a caller stands, for the `x-ratelimit-…` headers of its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
+pub struct RateStanding {
     /// `RATE_LIMIT_MAX_REQUESTS`.
     pub limit: u32,
     /// How many more requests would be let through now.
@@ -67,7 +67,7 @@ pub struct Standing {
     pub refused: Option<Duration>,
 }
 
-impl Standing {
+impl RateStanding {
     /// `x-ratelimit-limit`, `-remaining` and `-reset`, the last in whole seconds rounded up. The
     /// `Retry-After` of a refusal is the refusal's own.
     pub fn headers(&self) -> HeaderMap {

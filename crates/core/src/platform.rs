@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 
-use crate::caller::{Caller, Rate, Standing};
+use crate::caller::{Caller, Rate, RateStanding};
 use crate::job::Chore;
 use crate::payload::Payload;
 use crate::policy::turns::{Claim, Fence};
@@ -89,7 +89,7 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
 
     /// Counts a caller's request among all that share the store, if it is let through. `None` when
     /// that cannot be done: then the process's own count is what there is.
-    async fn count(&self, caller: &Caller, rate: Rate) -> Option<Standing> {
+    async fn count(&self, caller: &Caller, rate: Rate) -> Option<RateStanding> {
         let _ = (caller, rate);
         None
     }

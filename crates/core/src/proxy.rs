@@ -43,9 +43,9 @@ use crate::job::Chore;
 use crate::payload::Payload;
 use crate::platform::Platform;
 use crate::policy::endpoint::Endpoints;
-use crate::policy::limit::Limiter;
 use crate::policy::project::Projects;
 use crate::policy::quota::Quotas;
+use crate::policy::rate_limit::RateLimiter;
 use crate::policy::repeat::{self, Method, Repeats};
 use crate::policy::retry;
 use crate::policy::token::Tokens;
@@ -64,7 +64,7 @@ pub struct Proxy {
     paths: Paths,
     retries: retry::Limits,
     quotas: Mutex<Quotas>,
-    limiter: Option<Mutex<Limiter>>,
+    limiter: Option<Mutex<RateLimiter>>,
     repeats: Arc<Mutex<Repeats>>,
     login: Mutex<token::Source>,
     tokens: Mutex<Tokens>,
@@ -105,7 +105,8 @@ impl Proxy {
                 max: settings.retry_max_delay,
             },
             quotas: Mutex::default(),
-            limiter: Limiter::new(settings.rate_limit, settings.rate_limit_window).map(Mutex::new),
+            limiter: RateLimiter::new(settings.rate_limit, settings.rate_limit_window)
+                .map(Mutex::new),
             repeats: Arc::new(Mutex::new(Repeats::new(repeat::Limits {
                 window: settings.dedup_window,
                 ttl: settings.response_cache_ttl,
@@ -287,7 +288,7 @@ impl Proxy {
     async fn limit<P: Platform>(
         &self,
         platform: &P,
-        limiter: &Mutex<Limiter>,
+        limiter: &Mutex<RateLimiter>,
         parts: &Parts,
         ledger: &mut Ledger<P>,
     ) -> Result<(), Refusal> {

@@ -17,8 +17,8 @@ use code_assist_core::oauth::Token;
 use code_assist_core::payload::Payload;
 use code_assist_core::policy::breaker;
 use code_assist_core::policy::endpoint::Endpoints;
-use code_assist_core::policy::limit::Limiter;
 use code_assist_core::policy::quota::Quotas;
+use code_assist_core::policy::rate_limit::RateLimiter;
 use code_assist_core::policy::repeat::Question;
 use code_assist_core::policy::token::{self, Tokens};
 use code_assist_core::policy::visit::Visit;
@@ -186,7 +186,7 @@ fn asking_token() -> Rounds {
 }
 
 fn limiting() -> Rounds {
-    let limiter = Limiter::new(1000, Duration::from_secs(60)).expect("a limit above zero");
+    let limiter = RateLimiter::new(1000, Duration::from_secs(60)).expect("a limit above zero");
     Rounds::on(Mutex::new(limiter), |limiter| {
         let caller = Caller::new(None, Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))));
         let standing = limiter.lock().expect("nothing panics").ask(&caller, Monotonic(1));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use code_assist_core::caller::{Caller, Rate, Standing};
+use code_assist_core::caller::{Caller, Rate, RateStanding};
 use code_assist_core::job::Chore;
 use code_assist_core::payload::Payload;
 use code_assist_core::platform::{LoginFile, Platform, StoreError, Unreachable, Vitals};
@@ -119,7 +119,7 @@ impl Platform for Native {
         self.parts.store.shares()
     }
 
-    async fn count(&self, caller: &Caller, rate: Rate) -> Option<Standing> {
+    async fn count(&self, caller: &Caller, rate: Rate) -> Option<RateStanding> {
         self.parts.store.count(caller, rate).await
     }
 

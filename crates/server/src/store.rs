@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use code_assist_core::caller::{Caller, Rate, Standing};
+use code_assist_core::caller::{Caller, Rate, RateStanding};
 use code_assist_core::platform::StoreError;
 use code_assist_core::policy::turns::{Claim, Fence};
 use code_assist_core::settings::{KvUrl, Settings};
@@ -138,7 +138,7 @@ impl Store {
     }
 
     /// Counts a caller's request among all who share the store.
-    pub(crate) async fn count(&self, caller: &Caller, rate: Rate) -> Option<Standing> {
+    pub(crate) async fn count(&self, caller: &Caller, rate: Rate) -> Option<RateStanding> {
         match &self.back {
             Back::File(_) | Back::Memory(_) => None,
             Back::Redis(store) => store.count(caller, rate).await,

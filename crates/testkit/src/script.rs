@@ -12,12 +12,12 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use code_assist_core::caller::{Caller, Rate, Standing};
+use code_assist_core::caller::{Caller, Rate, RateStanding};
 use code_assist_core::job::Chore;
 use code_assist_core::payload::Payload;
 use code_assist_core::platform::{Broken, LoginFile, Platform, StoreError, Unreachable};
-use code_assist_core::policy::limit::Limiter;
 use code_assist_core::policy::line::{Line, Ticket};
+use code_assist_core::policy::rate_limit::RateLimiter;
 use code_assist_core::policy::turns::{Claim, Fence, Turns};
 use code_assist_core::proxy::Proxy;
 use code_assist_core::time::{Monotonic, Timestamp};
@@ -129,7 +129,7 @@ struct World {
     /// Whose turn it is, once there is somebody to take turns with.
     turns: Option<BTreeMap<String, Turns>>,
     /// What all processes count together.
-    limiter: Option<Limiter>,
+    limiter: Option<RateLimiter>,
     saves: usize,
     login: Option<(u64, Bytes)>,
     random: u64,
@@ -462,14 +462,14 @@ impl Platform for Script {
         self.world().turns.is_some()
     }
 
-    async fn count(&self, caller: &Caller, rate: Rate) -> Option<Standing> {
+    async fn count(&self, caller: &Caller, rate: Rate) -> Option<RateStanding> {
         let now = self.now();
         let world = &mut *self.world();
         if world.turns.is_none() || world.store_broken {
             return None;
         }
         if world.limiter.is_none() {
-            world.limiter = Limiter::new(rate.limit, rate.window);
+            world.limiter = RateLimiter::new(rate.limit, rate.window);
         }
         world.limiter.as_mut().map(|limiter| limiter.ask(caller, now))
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use code_assist_core::caller::Caller;
 use code_assist_core::payload::Payload;
 use code_assist_core::policy::breaker::{Breaker, Outcome, State, Verdict};
-use code_assist_core::policy::limit::Limiter;
+use code_assist_core::policy::rate_limit::RateLimiter;
 use code_assist_core::policy::repeat::{self, Freshness, Lease, Limits, Loss, Question, Repeats};
 use code_assist_core::time::Monotonic;
 use http::{HeaderMap, StatusCode};
@@ -108,7 +108,7 @@ proptest! {
         asks in prop::collection::vec((0_usize..3, select(vec![0, 1, 7, 20, 50, 99, 100, 250])), 0..300),
     ) {
         let window = Duration::from_micros(100);
-        let mut limiter = Limiter::new(limit, window).unwrap();
+        let mut limiter = RateLimiter::new(limit, window).unwrap();
         let callers = [
             Caller::new(Some("alice".into()), None),
             Caller::new(None, Some([192, 0, 2, 1].into())),
@@ -139,7 +139,7 @@ proptest! {
         bursts in prop::collection::vec((1_u32..900, 0_u64..60_000, 0_u64..60), 1..20),
     ) {
         let window = Duration::from_micros(100_000);
-        let mut limiter = Limiter::new(limit, window).unwrap();
+        let mut limiter = RateLimiter::new(limit, window).unwrap();
         let who = Caller::new(None, None);
         let (mut passed, mut now): (Vec<Monotonic>, _) = (Vec::new(), Monotonic(0));
         for (count, wait, pace) in bursts {

@@ -6,10 +6,10 @@
 pub mod breaker;
 pub mod endpoint;
 pub mod lease;
-pub mod limit;
 pub mod line;
 pub mod project;
 pub mod quota;
+pub mod rate_limit;
 pub mod repeat;
 pub mod retry;
 pub mod token;

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use code_assist_core::caller::{Caller, Rate, Standing};
+use code_assist_core::caller::{Caller, Rate, RateStanding};
 use code_assist_core::platform::StoreError;
 use code_assist_core::policy::repeat::ANSWERS;
 use code_assist_core::policy::turns::{Claim, Fence};
@@ -173,7 +173,7 @@ impl RedisStore {
             .await;
     }
 
-    pub(super) async fn count(&self, caller: &Caller, rate: Rate) -> Option<Standing> {
+    pub(super) async fn count(&self, caller: &Caller, rate: Rate) -> Option<RateStanding> {
         let Parts { link, names, scripts, .. } = &*self.parts;
         let (log, total) = names.count(caller);
         link.run(PATIENCE, async |mut connection| {

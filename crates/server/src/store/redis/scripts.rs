@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use code_assist_core::caller::{Caller, Rate, Standing};
+use code_assist_core::caller::{Caller, Rate, RateStanding};
 use code_assist_core::policy::turns::Fence;
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, RedisResult, Script};
@@ -117,11 +117,11 @@ impl Scripts {
         total: &[u8],
         rate: Rate,
         connection: &mut MultiplexedConnection,
-    ) -> RedisResult<Standing> {
+    ) -> RedisResult<RateStanding> {
         let mut call = self.count.key(log);
         call.key(total).arg(rate.limit).arg(micros(rate.window)).arg(micros(rate.grain));
         let (refused, remaining, reset): (i64, u32, u64) = call.invoke_async(connection).await?;
-        Ok(Standing {
+        Ok(RateStanding {
             limit: rate.limit,
             remaining,
             reset: Duration::from_micros(reset),

@@ -77,7 +77,7 @@ async fn a_hundred_is_a_hundred_however_many_processes_ask() {
     assert_eq!(standings.iter().filter(|standing| standing.refused.is_none()).count(), 100);
     let refused: Vec<_> = standings.iter().filter_map(|standing| standing.refused).collect();
     assert!(refused.iter().all(|after| *after <= rate.window && !after.is_zero()), "{refused:?}");
-    let other = open(&server).await.count(&Caller::Anybody, rate).await.unwrap();
+    let other = open(&server).await.count(&Caller::Unknown, rate).await.unwrap();
     assert_eq!((other.refused, other.remaining, other.limit), (None, 99, 100));
 }
 
@@ -133,7 +133,7 @@ async fn a_server_that_hangs_costs_one_short_wait_and_memory_stands_in() {
     server.resume();
     until(|| store.connected()).await;
     assert_eq!(server.cli(&["GET", "code-assist-proxy:kv:token"]), "two", "it is written back");
-    assert!(matches!(store.count(&caller(), RATE).await, Some(Standing { refused: None, .. })));
+    assert!(matches!(store.count(&caller(), RATE).await, Some(RateStanding { refused: None, .. })));
 }
 
 #[tokio::test]
@@ -239,7 +239,7 @@ async fn user_password_database_and_prefix_are_the_urls() {
     let store = open_with(&right, now()).await;
     store.save("token", Bytes::from_static(b"one"), HOUR, None).await.unwrap();
     assert!(granted(store.claim("token", HOUR).await) > Fence(0));
-    assert!(matches!(store.count(&caller(), RATE).await, Some(Standing { refused: None, .. })));
+    assert!(matches!(store.count(&caller(), RATE).await, Some(RateStanding { refused: None, .. })));
     assert_eq!(store.entries().await.unwrap().len(), 1);
     assert_eq!(server.cli(&["-n", "2", "GET", "team:kv:token"]), "one");
     assert!(!store.describe().contains("hush"), "{}", store.describe());

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::caller::{Caller, Rate, Standing};
+use crate::caller::{Caller, Rate, RateStanding};
 use crate::time::Monotonic;
 
 /// Counts everybody's requests.
@@ -22,7 +22,7 @@ use crate::time::Monotonic;
 /// anybody's count, nor touch those who have a place or a key. Giving way the other way round (the
 /// oldest log for a new one) would lift the limit for whoever has enough addresses.
 #[derive(Debug)]
-pub struct Limiter {
+pub struct RateLimiter {
     limit: u32,
     window: Duration,
     /// Requests closer together than this may share an entry. Zero up to a limit of
@@ -31,7 +31,7 @@ pub struct Limiter {
     keys: BTreeMap<Arc<str>, Log>,
     addresses: BTreeMap<IpAddr, Log>,
     places: usize,
-    /// [`Caller::Anybody`]'s.
+    /// [`Caller::Unknown`]'s.
     anybody: Log,
     /// That of the addresses without a place.
     crowd: Log,
@@ -39,7 +39,7 @@ pub struct Limiter {
     sweep: Monotonic,
 }
 
-impl Limiter {
+impl RateLimiter {
     /// Lets `limit` requests of each caller through in any `window`. `None` when `limit` is 0,
     /// which is how the limit is turned off.
     pub fn new(limit: u32, window: Duration) -> Option<Self> {
@@ -68,7 +68,7 @@ impl Limiter {
 
     /// Counts a request, if it is let through. A refused one costs nothing: who keeps asking is
     /// let through no later than who waits.
-    pub fn ask(&mut self, caller: &Caller, now: Monotonic) -> Standing {
+    pub fn ask(&mut self, caller: &Caller, now: Monotonic) -> RateStanding {
         let (limit, window, grain) = (self.limit, self.window, self.grain);
         self.log(caller, now).ask(limit, window, grain, now)
     }
@@ -77,7 +77,7 @@ impl Limiter {
     fn log(&mut self, caller: &Caller, now: Monotonic) -> &mut Log {
         let address = match caller {
             Caller::Key(label) => return self.keys.entry(Arc::clone(label)).or_default(),
-            Caller::Anybody => return &mut self.anybody,
+            Caller::Unknown => return &mut self.anybody,
             Caller::Address(address) => *address,
         };
         if !self.addresses.contains_key(&address) {
@@ -117,7 +117,13 @@ struct Entry {
 }
 
 impl Log {
-    fn ask(&mut self, limit: u32, window: Duration, grain: Duration, now: Monotonic) -> Standing {
+    fn ask(
+        &mut self,
+        limit: u32,
+        window: Duration,
+        grain: Duration,
+        now: Monotonic,
+    ) -> RateStanding {
         // Callers read the clock before they take the lock; time does not go back in a log.
         let now = self.newest().map_or(now, |newest| newest.max(now));
         self.expire(window, now);
@@ -128,7 +134,7 @@ impl Log {
         if refused.is_none() {
             self.push(grain, now);
         }
-        Standing {
+        RateStanding {
             limit,
             remaining: limit.saturating_sub(self.total),
             reset: self.newest().map_or(Duration::ZERO, |newest| (newest + window).since(now)),

@@ -18,18 +18,19 @@ fn nth_address(n: u32) -> Caller {
     Caller::Address(IpAddr::from(n.to_be_bytes()))
 }
 
-fn passes(limiter: &mut Limiter, caller: &Caller, now: Monotonic) -> bool {
+fn passes(limiter: &mut RateLimiter, caller: &Caller, now: Monotonic) -> bool {
     limiter.ask(caller, now).refused.is_none()
 }
 
 #[test]
 fn a_hundred_pass_the_next_does_not_and_after_the_window_a_hundred_pass_again() {
-    let mut limiter = Limiter::new(100, MINUTE).unwrap();
+    let mut limiter = RateLimiter::new(100, MINUTE).unwrap();
     let who = key("alice");
     for round in [0, 60, 120] {
         for n in 0..100 {
             let standing = limiter.ask(&who, at(round));
-            let expected = Standing { limit: 100, remaining: 99 - n, reset: MINUTE, refused: None };
+            let expected =
+                RateStanding { limit: 100, remaining: 99 - n, reset: MINUTE, refused: None };
             assert_eq!(standing, expected);
         }
         assert_eq!(limiter.ask(&who, at(round)).refused, Some(MINUTE));
@@ -40,7 +41,7 @@ fn a_hundred_pass_the_next_does_not_and_after_the_window_a_hundred_pass_again() 
 
 #[test]
 fn the_wait_is_until_the_oldest_leaves_and_a_refusal_does_not_lengthen_it() {
-    let mut limiter = Limiter::new(3, MINUTE).unwrap();
+    let mut limiter = RateLimiter::new(3, MINUTE).unwrap();
     let who = key("alice");
     for second in [0, 10, 20] {
         assert!(passes(&mut limiter, &who, at(second)));
@@ -56,7 +57,7 @@ fn the_wait_is_until_the_oldest_leaves_and_a_refusal_does_not_lengthen_it() {
 
 #[test]
 fn who_waits_as_long_as_told_is_let_through_to_the_microsecond() {
-    let mut limiter = Limiter::new(1, MINUTE).unwrap();
+    let mut limiter = RateLimiter::new(1, MINUTE).unwrap();
     let who = key("alice");
     assert!(passes(&mut limiter, &who, Monotonic(7)));
     let after = limiter.ask(&who, Monotonic(1_000_003)).refused.unwrap();
@@ -66,12 +67,12 @@ fn who_waits_as_long_as_told_is_let_through_to_the_microsecond() {
 
 #[test]
 fn zero_turns_it_off() {
-    assert!(Limiter::new(0, MINUTE).is_none());
+    assert!(RateLimiter::new(0, MINUTE).is_none());
 }
 
 #[test]
 fn each_key_and_each_address_has_its_own_allowance() {
-    let mut limiter = Limiter::new(1, MINUTE).unwrap();
+    let mut limiter = RateLimiter::new(1, MINUTE).unwrap();
     let callers = [
         key("alice"),
         key("bob"),
@@ -98,8 +99,12 @@ fn the_other_addresses_of_an_ipv6_host_and_of_a_mapped_one_are_the_same_caller()
 
 #[test]
 fn the_headers_are_whole_numbers() {
-    let standing =
-        Standing { limit: 100, remaining: 7, reset: Duration::from_millis(1001), refused: None };
+    let standing = RateStanding {
+        limit: 100,
+        remaining: 7,
+        reset: Duration::from_millis(1001),
+        refused: None,
+    };
     let headers = standing.headers();
     assert_eq!(headers["x-ratelimit-limit"], "100");
     assert_eq!(headers["x-ratelimit-remaining"], "7");
@@ -108,7 +113,7 @@ fn the_headers_are_whole_numbers() {
 
 #[test]
 fn addresses_beyond_the_places_share_one_allowance_and_disturb_nobody() {
-    let mut limiter = Limiter::new(2, MINUTE).unwrap();
+    let mut limiter = RateLimiter::new(2, MINUTE).unwrap();
     let (alice, first) = (key("alice"), nth_address(0));
     assert!(passes(&mut limiter, &alice, at(0)));
     assert!(passes(&mut limiter, &first, at(0)));
@@ -128,7 +133,7 @@ fn addresses_beyond_the_places_share_one_allowance_and_disturb_nobody() {
 
 #[test]
 fn who_leaves_the_crowd_for_a_place_has_no_allowance_twice() {
-    let mut limiter = Limiter::new(2, MINUTE).unwrap();
+    let mut limiter = RateLimiter::new(2, MINUTE).unwrap();
     let places = u32::try_from(MOST_ADDRESSES).unwrap();
     for n in 0..places {
         assert!(passes(&mut limiter, &nth_address(n), at(0)));
@@ -146,7 +151,7 @@ fn who_leaves_the_crowd_for_a_place_has_no_allowance_twice() {
 
 #[test]
 fn a_great_limit_is_kept_with_few_entries() {
-    let mut limiter = Limiter::new(100_000, MINUTE).unwrap();
+    let mut limiter = RateLimiter::new(100_000, MINUTE).unwrap();
     let who = key("alice");
     for n in 0..100_000 {
         assert!(passes(&mut limiter, &who, Monotonic(n * 500)), "{n}");
@@ -162,7 +167,7 @@ fn a_great_limit_is_kept_with_few_entries() {
 
 #[test]
 fn a_quiet_caller_holds_no_memory_but_its_place() {
-    let mut limiter = Limiter::new(1000, MINUTE).unwrap();
+    let mut limiter = RateLimiter::new(1000, MINUTE).unwrap();
     let who = address("192.0.2.1");
     for n in 0..1000 {
         assert!(passes(&mut limiter, &who, Monotonic(n)));
@@ -174,7 +179,7 @@ fn a_quiet_caller_holds_no_memory_but_its_place() {
 
 #[test]
 fn a_clock_read_out_of_order_does_no_harm() {
-    let mut limiter = Limiter::new(2, MINUTE).unwrap();
+    let mut limiter = RateLimiter::new(2, MINUTE).unwrap();
     let who = key("alice");
     assert!(passes(&mut limiter, &who, at(10)));
     assert!(passes(&mut limiter, &who, at(9)));
