@@ -2,8 +2,8 @@
 //! shell runs it.
 
 use crate::policy::lease::Lease;
+use crate::policy::lock::FencingToken;
 use crate::policy::repeat::{self, Question};
-use crate::policy::turns::Fence;
 
 /// Work that a request leaves behind for the shell to run: `proxy.tidy(platform, chore)`.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub enum Chore {
         /// Its answer, if there is one.
         answer: Option<Box<repeat::Answer>>,
         /// The turn that is over.
-        turn: Option<Fence>,
+        turn: Option<FencingToken>,
     },
     /// Tell those who share the store which quotas are used up.
     Warn,

@@ -14,7 +14,7 @@ use http::{Request, Response};
 use crate::caller::{Caller, Rate, RateStanding};
 use crate::job::Chore;
 use crate::payload::Payload;
-use crate::policy::turns::{Claim, Fence};
+use crate::policy::lock::{FencingToken, LockResult};
 use crate::time::{Monotonic, Timestamp};
 
 /// What a shell can do for one request.
@@ -64,20 +64,20 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
         key: &str,
         value: Bytes,
         ttl: Duration,
-        fence: Option<Fence>,
+        fence: Option<FencingToken>,
     ) -> Result<(), StoreError>;
 
     /// Asks for the turn to find out what belongs under `key`, among all that share the store. It
     /// ends by itself after `how_long`, so that a holder that dies delays nobody for longer.
     ///
-    /// A store that is nobody else's, or cannot tell, says [`Claim::Alone`].
-    async fn claim(&self, key: &str, how_long: Duration) -> Claim {
+    /// A store that is nobody else's, or cannot tell, says [`LockResult::NotShared`].
+    async fn claim(&self, key: &str, how_long: Duration) -> LockResult {
         let _ = (key, how_long);
-        Claim::Alone
+        LockResult::NotShared
     }
 
     /// Ends a turn before its time.
-    async fn release(&self, key: &str, fence: Fence) {
+    async fn release(&self, key: &str, fence: FencingToken) {
         let _ = (key, fence);
     }
 

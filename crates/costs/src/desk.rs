@@ -11,7 +11,7 @@ use bytes::Bytes;
 use code_assist_core::job::Chore;
 use code_assist_core::payload::Payload;
 use code_assist_core::platform::{Broken, LoginFile, Platform, StoreError, Unreachable};
-use code_assist_core::policy::turns::Fence;
+use code_assist_core::policy::lock::FencingToken;
 use code_assist_core::proxy::Proxy;
 use code_assist_core::time::{Monotonic, Timestamp};
 use http::{Request, Response, StatusCode};
@@ -120,7 +120,7 @@ impl Platform for Desk {
         _: &str,
         _: Bytes,
         _: Duration,
-        _: Option<Fence>,
+        _: Option<FencingToken>,
     ) -> Result<(), StoreError> {
         Ok(())
     }

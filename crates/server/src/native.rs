@@ -10,7 +10,7 @@ use code_assist_core::caller::{Caller, Rate, RateStanding};
 use code_assist_core::job::Chore;
 use code_assist_core::payload::Payload;
 use code_assist_core::platform::{LoginFile, Platform, StoreError, Unreachable, Vitals};
-use code_assist_core::policy::turns::{Claim, Fence};
+use code_assist_core::policy::lock::{FencingToken, LockResult};
 use code_assist_core::time::{Monotonic, Timestamp};
 use http::{Request, Response};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -102,16 +102,16 @@ impl Platform for Native {
         key: &str,
         value: Bytes,
         ttl: Duration,
-        fence: Option<Fence>,
+        fence: Option<FencingToken>,
     ) -> Result<(), StoreError> {
         self.parts.store.save(key, value, ttl, fence).await
     }
 
-    async fn claim(&self, key: &str, how_long: Duration) -> Claim {
+    async fn claim(&self, key: &str, how_long: Duration) -> LockResult {
         self.parts.store.claim(key, how_long).await
     }
 
-    async fn release(&self, key: &str, fence: Fence) {
+    async fn release(&self, key: &str, fence: FencingToken) {
         self.parts.store.release(key, fence).await;
     }
 

@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use code_assist_core::caller::{Caller, Rate, RateStanding};
 use code_assist_core::platform::StoreError;
-use code_assist_core::policy::turns::{Claim, Fence};
+use code_assist_core::policy::lock::{FencingToken, LockResult};
 use code_assist_core::settings::{KvUrl, Settings};
 use code_assist_core::time::Timestamp;
 
@@ -103,7 +103,7 @@ impl Store {
         key: &str,
         value: Bytes,
         ttl: Duration,
-        fence: Option<Fence>,
+        fence: Option<FencingToken>,
     ) -> Result<(), StoreError> {
         let value = self.seal.seal(key, value);
         match &self.back {
@@ -122,15 +122,15 @@ impl Store {
     }
 
     /// Asks for the turn to find out what belongs under `key`.
-    pub(crate) async fn claim(&self, key: &str, how_long: Duration) -> Claim {
+    pub(crate) async fn claim(&self, key: &str, how_long: Duration) -> LockResult {
         match &self.back {
-            Back::File(_) | Back::Memory(_) => Claim::Alone,
+            Back::File(_) | Back::Memory(_) => LockResult::NotShared,
             Back::Redis(store) => store.claim(key, how_long).await,
         }
     }
 
     /// Ends a turn before its time.
-    pub(crate) async fn release(&self, key: &str, fence: Fence) {
+    pub(crate) async fn release(&self, key: &str, fence: FencingToken) {
         match &self.back {
             Back::File(_) | Back::Memory(_) => {}
             Back::Redis(store) => store.release(key, fence).await,

@@ -17,8 +17,8 @@ use code_assist_core::job::Chore;
 use code_assist_core::payload::Payload;
 use code_assist_core::platform::{Broken, LoginFile, Platform, StoreError, Unreachable};
 use code_assist_core::policy::line::{Line, Ticket};
+use code_assist_core::policy::lock::{FencingToken, LockRecord, LockResult};
 use code_assist_core::policy::rate_limit::RateLimiter;
-use code_assist_core::policy::turns::{Claim, Fence, Turns};
 use code_assist_core::proxy::Proxy;
 use code_assist_core::time::{Monotonic, Timestamp};
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -127,7 +127,7 @@ struct World {
     store: BTreeMap<String, (Bytes, Timestamp)>,
     store_broken: bool,
     /// Whose turn it is, once there is somebody to take turns with.
-    turns: Option<BTreeMap<String, Turns>>,
+    turns: Option<BTreeMap<String, LockRecord>>,
     /// What all processes count together.
     limiter: Option<RateLimiter>,
     saves: usize,
@@ -427,7 +427,7 @@ impl Platform for Script {
         key: &str,
         value: Bytes,
         ttl: Duration,
-        fence: Option<Fence>,
+        fence: Option<FencingToken>,
     ) -> Result<(), StoreError> {
         let until = self.wall_clock() + ttl;
         let mut world = self.world();
@@ -444,15 +444,15 @@ impl Platform for Script {
         Ok(())
     }
 
-    async fn claim(&self, key: &str, how_long: Duration) -> Claim {
+    async fn claim(&self, key: &str, how_long: Duration) -> LockResult {
         let clock = self.wall_clock();
         match &mut self.world().turns {
             Some(turns) => turns.entry(key.to_owned()).or_default().claim(clock, how_long),
-            None => Claim::Alone,
+            None => LockResult::NotShared,
         }
     }
 
-    async fn release(&self, key: &str, fence: Fence) {
+    async fn release(&self, key: &str, fence: FencingToken) {
         if let Some(turns) = &mut self.world().turns {
             turns.entry(key.to_owned()).or_default().release(fence);
         }

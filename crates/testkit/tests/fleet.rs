@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use code_assist_core::platform::Platform;
-use code_assist_core::policy::turns::Claim;
+use code_assist_core::policy::lock::LockResult;
 use code_assist_core::proxy::Proxy;
 use code_assist_testkit::client::{Answer, all, ask, impatient, later, post};
 use code_assist_testkit::google::{google, google_but};
@@ -43,7 +43,7 @@ fn a_holder_that_died_delays_the_others_by_its_turn_and_no_longer() {
     let fleet = Fleet::of(2, &script);
     let dead = script.another();
     let claim = fleet.run(dead.claim("oauth_token_cache", Duration::from_secs(12)));
-    assert!(matches!(claim, Claim::Granted(_)));
+    assert!(matches!(claim, LockResult::Acquired(_)));
     let begun = script.now();
     let answers = fleet.ask(1);
     assert!(answers.iter().all(|answer| answer.status == 200), "{answers:?}");
@@ -89,11 +89,11 @@ fn a_late_holders_token_does_not_replace_the_next_ones() {
     let fleet = Fleet::of(1, &script);
     let (other, key, hour) = (script.another(), "oauth_token_cache", Duration::from_secs(3600));
     fleet.run(async {
-        let Claim::Granted(late) = other.claim(key, Duration::from_secs(1)).await else {
+        let LockResult::Acquired(late) = other.claim(key, Duration::from_secs(1)).await else {
             panic!("nobody has it")
         };
         other.timer(Duration::from_secs(2)).await;
-        let Claim::Granted(next) = other.claim(key, Duration::from_secs(1)).await else {
+        let LockResult::Acquired(next) = other.claim(key, Duration::from_secs(1)).await else {
             panic!("it is over")
         };
         other.save(key, "next".into(), hour, Some(next)).await.unwrap();

@@ -11,7 +11,7 @@ use code_assist_core::job::Chore;
 use code_assist_core::payload::Payload;
 use code_assist_core::platform::{Broken, LoginFile, Platform, StoreError, Unreachable};
 use code_assist_core::policy::line::Ticket;
-use code_assist_core::policy::turns::{Claim, Fence};
+use code_assist_core::policy::lock::{FencingToken, LockResult};
 use code_assist_core::time::{Monotonic, Timestamp};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use http::{Request, Response, StatusCode};
@@ -144,16 +144,16 @@ impl Platform for Edge {
         key: &str,
         value: Bytes,
         ttl: Duration,
-        fence: Option<Fence>,
+        fence: Option<FencingToken>,
     ) -> Result<(), StoreError> {
         self.store().save(key, value, ttl, fence).await
     }
 
-    async fn claim(&self, key: &str, how_long: Duration) -> Claim {
+    async fn claim(&self, key: &str, how_long: Duration) -> LockResult {
         self.store().claim(key, how_long, self.wall_clock()).await
     }
 
-    async fn release(&self, key: &str, fence: Fence) {
+    async fn release(&self, key: &str, fence: FencingToken) {
         self.store().release(key, fence).await;
     }
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use code_assist_core::policy::turns::{Claim, Fence, Turns};
+use code_assist_core::policy::lock::{FencingToken, LockRecord, LockResult};
 use code_assist_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use worker::wasm_bindgen::JsValue;
@@ -33,19 +33,19 @@ impl Register {
         key: &str,
         value: &[u8],
         ttl: Duration,
-        fence: Fence,
+        fence: FencingToken,
     ) -> Result<bool> {
         let value = std::str::from_utf8(value).map_err(|_| "a value that is no text")?;
         let ask = Ask::Save { value: value.to_owned(), ttl: millis(ttl), fence: fence.0 };
         Ok(self.ask(key, &ask).await?.written)
     }
 
-    pub(crate) async fn claim(&self, key: &str, how_long: Duration) -> Result<Claim> {
-        let answer = self.ask(key, &Ask::Claim { how_long: millis(how_long) }).await?;
-        Ok(answer.fence.map_or(Claim::Held, |fence| Claim::Granted(Fence(fence))))
+    pub(crate) async fn claim(&self, key: &str, how_long: Duration) -> Result<LockResult> {
+        let answer = self.ask(key, &Ask::LockResult { how_long: millis(how_long) }).await?;
+        Ok(answer.fence.map_or(LockResult::Held, |fence| LockResult::Acquired(FencingToken(fence))))
     }
 
-    pub(crate) async fn release(&self, key: &str, fence: Fence) -> Result<()> {
+    pub(crate) async fn release(&self, key: &str, fence: FencingToken) -> Result<()> {
         self.ask(key, &Ask::Release { fence: fence.0 }).await.map(drop)
     }
 
@@ -83,7 +83,7 @@ impl DurableObject for TurnRegister {
 impl TurnRegister {
     async fn answer(&self, ask: Ask) -> Result<Answer> {
         let clock = Timestamp(Date::now().as_millis());
-        let mut turns: Turns = self.kept(TURNS).await?.unwrap_or_default();
+        let mut turns: LockRecord = self.kept(TURNS).await?.unwrap_or_default();
         let before = turns;
         let mut answer = Answer::default();
         match ask {
@@ -93,19 +93,19 @@ impl TurnRegister {
                 answer.value = alive.map(|entry| entry.value);
             }
             Ask::Save { value, ttl, fence } => {
-                answer.written = turns.write(Fence(fence));
+                answer.written = turns.write(FencingToken(fence));
                 if answer.written {
                     self.keep(ENTRY, &Entry { value, until: clock.0.saturating_add(ttl) }).await?;
                 }
             }
-            Ask::Claim { how_long } => {
+            Ask::LockResult { how_long } => {
                 let claim = turns.claim(clock, Duration::from_millis(how_long));
                 answer.fence = match claim {
-                    Claim::Granted(fence) => Some(fence.0),
-                    Claim::Alone | Claim::Held => None,
+                    LockResult::Acquired(fence) => Some(fence.0),
+                    LockResult::NotShared | LockResult::Held => None,
                 };
             }
-            Ask::Release { fence } => turns.release(Fence(fence)),
+            Ask::Release { fence } => turns.release(FencingToken(fence)),
         }
         if turns != before {
             self.keep(TURNS, &turns).await?;
@@ -125,7 +125,7 @@ impl TurnRegister {
 
 #[derive(Debug, Serialize, Deserialize)]
 enum Ask {
-    Claim { how_long: u64 },
+    LockResult { how_long: u64 },
     Load,
     Release { fence: u64 },
     Save { value: String, ttl: u64, fence: u64 },

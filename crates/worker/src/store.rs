@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use code_assist_core::platform::StoreError;
-use code_assist_core::policy::turns::{Claim, Fence};
+use code_assist_core::policy::lock::{FencingToken, LockResult};
 use code_assist_core::time::Timestamp;
 use worker::Env;
 use worker::kv::{KvError, KvStore};
@@ -51,7 +51,7 @@ impl Store {
         key: &str,
         value: Bytes,
         ttl: Duration,
-        fence: Option<Fence>,
+        fence: Option<FencingToken>,
     ) -> Result<(), StoreError> {
         if let (Some(register), Some(fence)) = (&self.register, fence) {
             match register.save(key, &value, ttl, fence).await {
@@ -68,30 +68,35 @@ impl Store {
 
     /// The register's word, else KV's: best effort, since two isolates may write at the same time,
     /// and one may not see the other's entry for a minute.
-    pub(crate) async fn claim(&self, key: &str, how_long: Duration, clock: Timestamp) -> Claim {
+    pub(crate) async fn claim(
+        &self,
+        key: &str,
+        how_long: Duration,
+        clock: Timestamp,
+    ) -> LockResult {
         if let Some(register) = &self.register {
             return register.claim(key, how_long).await.unwrap_or_else(|why| {
                 tracing::warn!(key, "the register gives no turns: {why}");
-                Claim::Alone
+                LockResult::NotShared
             });
         }
-        let Some(kv) = &self.kv else { return Claim::Alone };
+        let Some(kv) = &self.kv else { return LockResult::NotShared };
         let turn = format!("{key}:turn");
         let until = kv.get(&turn).text().await.ok().flatten();
         let until = until.and_then(|until| until.parse().ok()).map(Timestamp);
         if until.is_some_and(|until| clock < until && !is_over(key, until)) {
-            return Claim::Held;
+            return LockResult::Held;
         }
         let until = clock + how_long;
         if let Ok(put) = kv.put(&turn, until.0.to_string()) {
             let _ = put.expiration_ttl(SHORTEST_TTL).execute().await;
         }
-        Claim::Granted(Fence(until.0))
+        LockResult::Acquired(FencingToken(until.0))
     }
 
     /// KV takes one write a second for a key, so a turn over KV is not taken back: only this isolate
     /// knows that its own is over, and need not wait for it.
-    pub(crate) async fn release(&self, key: &str, fence: Fence) {
+    pub(crate) async fn release(&self, key: &str, fence: FencingToken) {
         match &self.register {
             Some(register) => {
                 if let Err(why) = register.release(key, fence).await {

@@ -15,8 +15,8 @@ use crate::assist::project::{self, Loaded, Onboarding, Operation};
 use crate::payload::Payload;
 use crate::platform::Platform;
 use crate::policy::lease::Lease;
+use crate::policy::lock::FencingToken;
 use crate::policy::project::{Outcome, Verdict};
-use crate::policy::turns::Fence;
 use crate::refusal::{Blame, Refusal};
 use crate::report::Ledger;
 use crate::time::{Monotonic, Timestamp};
@@ -88,7 +88,7 @@ impl Proxy {
         &self,
         platform: &P,
         account: &str,
-        fence: Option<Fence>,
+        fence: Option<FencingToken>,
     ) -> Outcome {
         match self.ask_for_project(platform, &mut self.own_ledger(platform)).await {
             Ok(project) => {
@@ -214,7 +214,7 @@ impl Proxy {
         project: &str,
         until: Timestamp,
         account: &str,
-        fence: Option<Fence>,
+        fence: Option<FencingToken>,
     ) {
         let clock = platform.wall_clock();
         let value = json!({

@@ -8,8 +8,8 @@ use super::ask::Asked;
 use super::turn::{Queue, Turn};
 use super::{Answer, Chore, Content, Proxy, lock};
 use crate::platform::Platform;
+use crate::policy::lock::FencingToken;
 use crate::policy::repeat::{self, Elsewhere, Lease, Loss, Question, Repeats, Verdict};
-use crate::policy::turns::Fence;
 use crate::refusal::Refusal;
 use crate::report::{CacheResult, Ledger};
 
@@ -35,7 +35,7 @@ pub(super) struct Leading<P: Platform> {
 struct Abroad {
     question: Question,
     /// Whose turn it is to ask.
-    turn: Option<Fence>,
+    turn: Option<FencingToken>,
 }
 
 impl<P: Platform> Leading<P> {
@@ -180,7 +180,7 @@ impl Proxy {
         platform: &P,
         question: &Question,
         answer: Option<Box<repeat::Answer>>,
-        turn: Option<Fence>,
+        turn: Option<FencingToken>,
     ) {
         let key = question.key(&self.marker(platform).await);
         let stored = answer.and_then(|answer| answer.to_stored(question, platform.wall_clock()));

@@ -14,8 +14,8 @@ use crate::oauth::{
 };
 use crate::platform::{LoginFile, Platform};
 use crate::policy::lease::Lease;
+use crate::policy::lock::FencingToken;
 use crate::policy::token::{Bearer, Outcome, Verdict};
-use crate::policy::turns::Fence;
 use crate::refusal::{Awaited, Refusal};
 use crate::report::Ledger;
 use crate::time::Timestamp;
@@ -259,7 +259,7 @@ impl Proxy {
         &self,
         platform: &P,
         credential: &Credential,
-        fence: Option<Fence>,
+        fence: Option<FencingToken>,
     ) -> Outcome {
         let mut refreshed = self.refresh(platform, &credential.login).await;
         if let Err(NotRefreshed::Rejected(_)) = &refreshed
@@ -415,7 +415,7 @@ impl Proxy {
         platform: &P,
         refreshed: Refreshed,
         version: &Version,
-        fence: Option<Fence>,
+        fence: Option<FencingToken>,
     ) -> Outcome {
         self.report.refreshed();
         let Refreshed { token, refresh_token } = refreshed;
@@ -559,7 +559,7 @@ impl Proxy {
         key: &str,
         value: Bytes,
         ttl: Duration,
-        fence: Option<Fence>,
+        fence: Option<FencingToken>,
     ) {
         if ttl.is_zero() {
             return;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::platform::Platform;
-use crate::policy::turns::{Claim, Fence};
+use crate::policy::lock::{FencingToken, LockResult};
 use crate::time::Monotonic;
 
 /// One that waits to do what must be done once.
@@ -21,7 +21,7 @@ pub(super) enum Turn {
     /// Some time has passed: see whether it has been done.
     Later,
     /// Do it, and release the turn.
-    Now(Fence),
+    Now(FencingToken),
 }
 
 impl Queue {
@@ -39,10 +39,10 @@ impl Queue {
         how_long: Duration,
     ) -> Turn {
         match platform.claim(key, how_long).await {
-            Claim::Alone => Turn::Alone,
-            Claim::Granted(fence) => Turn::Now(fence),
-            Claim::Held if platform.now().since(self.joined) > 2 * how_long => Turn::Alone,
-            Claim::Held => {
+            LockResult::NotShared => Turn::Alone,
+            LockResult::Acquired(fence) => Turn::Now(fence),
+            LockResult::Held if platform.now().since(self.joined) > 2 * how_long => Turn::Alone,
+            LockResult::Held => {
                 platform.timer(self.pause).await;
                 self.pause = (self.pause * 2).min(LAST_LOOK);
                 Turn::Later

@@ -18,8 +18,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use code_assist_core::caller::{Caller, Rate, RateStanding};
 use code_assist_core::platform::StoreError;
+use code_assist_core::policy::lock::{FencingToken, LockResult};
 use code_assist_core::policy::repeat::ANSWERS;
-use code_assist_core::policy::turns::{Claim, Fence};
 use code_assist_core::settings::RedisUrl;
 
 use self::link::{ADMIN_PATIENCE, Link, PATIENCE};
@@ -119,7 +119,7 @@ impl RedisStore {
         key: &str,
         value: Bytes,
         ttl: Duration,
-        fence: Option<Fence>,
+        fence: Option<FencingToken>,
     ) -> Result<(), StoreError> {
         let Parts { link, near, names, scripts, .. } = &*self.parts;
         let (turn, entry) = (names.turn(key), names.entry(key));
@@ -147,7 +147,7 @@ impl RedisStore {
         Ok(())
     }
 
-    pub(super) async fn claim(&self, key: &str, how_long: Duration) -> Claim {
+    pub(super) async fn claim(&self, key: &str, how_long: Duration) -> LockResult {
         let Parts { link, names, scripts, .. } = &*self.parts;
         let turn = names.turn(key);
         let claimed = link
@@ -156,13 +156,13 @@ impl RedisStore {
             })
             .await;
         match claimed {
-            Ok(Some(fence)) => Claim::Granted(fence),
-            Ok(None) => Claim::Held,
-            Err(_) => Claim::Alone,
+            Ok(Some(fence)) => LockResult::Acquired(fence),
+            Ok(None) => LockResult::Held,
+            Err(_) => LockResult::NotShared,
         }
     }
 
-    pub(super) async fn release(&self, key: &str, fence: Fence) {
+    pub(super) async fn release(&self, key: &str, fence: FencingToken) {
         let Parts { link, names, scripts, .. } = &*self.parts;
         let turn = names.turn(key);
         // One that is not released ends by itself.

@@ -141,7 +141,7 @@ enum Line {
 }
 
 impl Wire {
-    /// Turns true whenever bytes come in; the reader turns it back.
+    /// LockRecord true whenever bytes come in; the reader turns it back.
     pub(super) fn heard(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.heard)
     }

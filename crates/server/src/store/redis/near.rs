@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use code_assist_core::policy::turns::Fence;
+use code_assist_core::policy::lock::FencingToken;
 use code_assist_core::time::Timestamp;
 
 use crate::store::Clock;
@@ -25,7 +25,7 @@ pub(super) struct Fact {
     pub(super) expires_at: Option<Timestamp>,
     /// When it was written without the server, as a fence: those that the server gives are times
     /// too, so the newest of all processes' writes wins.
-    pub(super) owed: Option<Fence>,
+    pub(super) owed: Option<FencingToken>,
 }
 
 impl Near {
@@ -69,9 +69,9 @@ impl Near {
     }
 
     /// The server could not be told. Without a turn the time of the write is its fence.
-    pub(super) fn owed(&self, key: &str, value: Bytes, ttl: Duration, fence: Option<Fence>) {
+    pub(super) fn owed(&self, key: &str, value: Bytes, ttl: Duration, fence: Option<FencingToken>) {
         let now = self.clock.now();
-        let fence = fence.unwrap_or_else(|| Fence(now.0.saturating_mul(1000)));
+        let fence = fence.unwrap_or_else(|| FencingToken(now.0.saturating_mul(1000)));
         self.put(key, Fact { value, expires_at: Some(now + ttl), owed: Some(fence) });
     }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use code_assist_core::caller::{Caller, Rate, RateStanding};
-use code_assist_core::policy::turns::Fence;
+use code_assist_core::policy::lock::FencingToken;
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, RedisResult, Script};
 
@@ -79,17 +79,17 @@ impl Scripts {
         turn: &[u8],
         how_long: Duration,
         connection: &mut MultiplexedConnection,
-    ) -> RedisResult<Option<Fence>> {
+    ) -> RedisResult<Option<FencingToken>> {
         let fence: Option<u64> =
             self.claim.key(turn).arg(ttl_ms(how_long)).invoke_async(connection).await?;
-        Ok(fence.map(Fence))
+        Ok(fence.map(FencingToken))
     }
 
     /// Ends a turn.
     pub(super) async fn release(
         &self,
         turn: &[u8],
-        fence: Fence,
+        fence: FencingToken,
         connection: &mut MultiplexedConnection,
     ) -> RedisResult<()> {
         self.release.key(turn).arg(fence.0).invoke_async(connection).await
@@ -100,7 +100,7 @@ impl Scripts {
         &self,
         turn: &[u8],
         entry: &[u8],
-        fence: Fence,
+        fence: FencingToken,
         value: &[u8],
         ttl: Duration,
         connection: &mut MultiplexedConnection,

@@ -40,9 +40,9 @@ async fn there_is_one_turn_at_a_time_among_all_and_a_late_holder_undoes_nothing(
     let server = RedisServer::start(&[]);
     let (a, b) = (open(&server).await, open(&server).await);
     let late = granted(a.claim("token", Duration::from_millis(80)).await);
-    assert_eq!(b.claim("token", Duration::from_millis(80)).await, Claim::Held);
+    assert_eq!(b.claim("token", Duration::from_millis(80)).await, LockResult::Held);
     let next = wait_for(async || match b.claim("token", HOUR).await {
-        Claim::Granted(fence) => Some(fence),
+        LockResult::Acquired(fence) => Some(fence),
         _ => None,
     })
     .await;
@@ -51,7 +51,7 @@ async fn there_is_one_turn_at_a_time_among_all_and_a_late_holder_undoes_nothing(
     a.save("token", Bytes::from_static(b"old"), HOUR, Some(late)).await.unwrap();
     assert_eq!(a.load("token").await.as_deref(), Some(&b"new"[..]));
     a.release("token", late).await;
-    assert_eq!(a.claim("token", HOUR).await, Claim::Held, "a late release frees nothing");
+    assert_eq!(a.claim("token", HOUR).await, LockResult::Held, "a late release frees nothing");
     b.release("token", next).await;
     assert!(granted(a.claim("token", HOUR).await) > next);
     let other = granted(a.claim("project", HOUR).await);
@@ -127,7 +127,7 @@ async fn a_server_that_hangs_costs_one_short_wait_and_memory_stands_in() {
     let begun = Instant::now();
     store.save("token", Bytes::from_static(b"two"), HOUR, None).await.unwrap();
     assert_eq!(store.load("token").await.as_deref(), Some(&b"two"[..]));
-    assert_eq!(store.claim("token", HOUR).await, Claim::Alone);
+    assert_eq!(store.claim("token", HOUR).await, LockResult::NotShared);
     assert_eq!(store.count(&caller(), RATE).await, None);
     assert!(begun.elapsed() < Duration::from_millis(50), "{:?}", begun.elapsed());
     server.resume();
@@ -238,7 +238,7 @@ async fn user_password_database_and_prefix_are_the_urls() {
     let right = parsed(&format!("redis://ada:hush-pass@{at}/2?prefix=team:"));
     let store = open_with(&right, now()).await;
     store.save("token", Bytes::from_static(b"one"), HOUR, None).await.unwrap();
-    assert!(granted(store.claim("token", HOUR).await) > Fence(0));
+    assert!(granted(store.claim("token", HOUR).await) > FencingToken(0));
     assert!(matches!(store.count(&caller(), RATE).await, Some(RateStanding { refused: None, .. })));
     assert_eq!(store.entries().await.unwrap().len(), 1);
     assert_eq!(server.cli(&["-n", "2", "GET", "team:kv:token"]), "one");
@@ -374,8 +374,8 @@ fn caller() -> Caller {
     Caller::Key("ada".into())
 }
 
-fn granted(claim: Claim) -> Fence {
-    let Claim::Granted(fence) = claim else { panic!("{claim:?}") };
+fn granted(claim: LockResult) -> FencingToken {
+    let LockResult::Acquired(fence) = claim else { panic!("{claim:?}") };
     fence
 }
 
