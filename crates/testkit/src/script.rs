@@ -16,9 +16,9 @@ use code_assist_core::caller::{Caller, Rate, RateStanding};
 use code_assist_core::job::Chore;
 use code_assist_core::payload::Payload;
 use code_assist_core::platform::{Broken, LoginFile, Platform, StoreError, Unreachable};
-use code_assist_core::policy::line::{Line, Ticket};
 use code_assist_core::policy::lock::{FencingToken, LockRecord, LockResult};
 use code_assist_core::policy::rate_limit::RateLimiter;
+use code_assist_core::policy::wait_queue::{Ticket, WaitQueue};
 use code_assist_core::proxy::Proxy;
 use code_assist_core::time::{Monotonic, Timestamp};
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -135,7 +135,7 @@ struct World {
     random: u64,
     /// What every draw gives, once a test has said so.
     draw: Option<u64>,
-    line: Line,
+    line: WaitQueue,
     /// How often a place has come free: whoever is next can go on without any timer.
     freed: usize,
     /// Upstream bodies that were dropped before their end.
@@ -169,7 +169,7 @@ impl Script {
                 login: None,
                 random: 0,
                 draw: None,
-                line: Line::new(100),
+                line: WaitQueue::new(100),
                 freed: 0,
                 cancelled: 0,
                 exchanges: 0,

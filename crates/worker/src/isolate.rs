@@ -3,7 +3,7 @@
 
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use code_assist_core::policy::line::Line;
+use code_assist_core::policy::wait_queue::WaitQueue;
 use code_assist_core::proxy::Proxy;
 use code_assist_core::refusal::Refusal;
 use code_assist_core::settings::{Layer, Settings, Source};
@@ -20,8 +20,8 @@ pub(crate) fn proxy(edge: &Edge) -> Result<&'static Proxy, &'static Refusal> {
 }
 
 /// Those at work in this isolate, and those who wait for a place.
-pub(crate) fn line() -> MutexGuard<'static, Line> {
-    static LINE: Mutex<Line> = Mutex::new(Line::new(0));
+pub(crate) fn line() -> MutexGuard<'static, WaitQueue> {
+    static LINE: Mutex<WaitQueue> = Mutex::new(WaitQueue::new(0));
     LINE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

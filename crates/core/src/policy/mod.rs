@@ -6,7 +6,6 @@
 pub mod breaker;
 pub mod endpoint;
 pub mod lease;
-pub mod line;
 pub mod lock;
 pub mod project;
 pub mod quota;
@@ -15,3 +14,4 @@ pub mod repeat;
 pub mod retry;
 pub mod token;
 pub mod visit;
+pub mod wait_queue;

@@ -6,7 +6,7 @@ use crate::time::Monotonic;
 
 /// So many at work, and the others behind them in the order they came.
 #[derive(Debug)]
-pub struct Line {
+pub struct WaitQueue {
     places: usize,
     last: u64,
     /// Those at work in front, then those who wait, with the time at which each came.
@@ -17,7 +17,7 @@ pub struct Line {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ticket(u64);
 
-impl Line {
+impl WaitQueue {
     /// An empty line before so many places.
     pub const fn new(places: usize) -> Self {
         Self { places, last: 0, line: Vec::new() }
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn places_are_given_in_the_order_of_coming() {
-        let mut line = Line::new(2);
+        let mut line = WaitQueue::new(2);
         let [first, second, third, fourth] = [(); 4].map(|()| line.join(Monotonic(0)));
         assert!(line.has_place(first) && line.has_place(second) && !line.has_place(third));
         line.leave(third);
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn a_place_that_nobody_gave_back_is_free_again_after_an_hour() {
-        let mut line = Line::new(1);
+        let mut line = WaitQueue::new(1);
         line.join(Monotonic(0));
         let next = line.join(Monotonic(0) + LONGEST);
         assert!(line.has_place(next));
