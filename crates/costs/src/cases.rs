@@ -17,11 +17,11 @@ use code_assist_core::oauth::Token;
 use code_assist_core::payload::Payload;
 use code_assist_core::policy::breaker;
 use code_assist_core::policy::endpoint::Endpoints;
+use code_assist_core::policy::in_flight::InFlightGuard;
 use code_assist_core::policy::quota::Quotas;
 use code_assist_core::policy::rate_limit::RateLimiter;
 use code_assist_core::policy::repeat::Question;
 use code_assist_core::policy::token::{self, Tokens};
-use code_assist_core::policy::visit::Visit;
 use code_assist_core::proxy::Proxy;
 use code_assist_core::report::{Entry, Ledger};
 use code_assist_core::settings::{Layer, Settings, Source};
@@ -203,7 +203,7 @@ fn asking_quota() -> Rounds {
 fn visiting() -> Rounds {
     let endpoints = Endpoints::new([ENDPOINT], 5, Duration::from_secs(30));
     Rounds::on(Arc::new(Mutex::new(endpoints)), |endpoints| {
-        let visit = Visit::begin(endpoints, Monotonic(1), &[]).expect("a closed breaker");
+        let visit = InFlightGuard::begin(endpoints, Monotonic(1), &[]).expect("a closed breaker");
         black_box(visit.alive(Monotonic(2)));
         black_box(visit.end(breaker::Outcome::Success, Monotonic(3)));
     })

@@ -49,7 +49,7 @@ proptest! {
                             }
                             under_way.push(permit);
                         }
-                        Verdict::Resting { after } => {
+                        Verdict::Open { after } => {
                             prop_assert!(before != State::Closed);
                             prop_assert_eq!(resting, Some(after));
                             prop_assert!(!after.is_zero() && after <= REST);

@@ -13,7 +13,7 @@ pub enum Verdict {
     /// Call, and [`record`](Breaker::record) how it went.
     Permit(Permit),
     /// Leave the endpoint alone for so long, never zero.
-    Resting {
+    Open {
         /// What is left until the next probe may go.
         after: Duration,
     },
@@ -145,7 +145,7 @@ impl Breaker {
             Phase::Open { until, probe, .. } => (until, probe),
         };
         if now < *until {
-            return Verdict::Resting { after: until.since(now) };
+            return Verdict::Open { after: until.since(now) };
         }
         self.serial += 1;
         self.transitions.half_opened += 1;

@@ -12,7 +12,7 @@ use crate::time::Monotonic;
 /// when its future is dropped.
 #[derive(Debug)]
 #[must_use = "it counts as in flight until it is ended"]
-pub struct Choice {
+pub struct EndpointChoice {
     /// Its number, to say which have been tried.
     pub index: usize,
     /// Its base URL, as it was given to [`Endpoints::new`].
@@ -22,7 +22,7 @@ pub struct Choice {
 
 /// No endpoint may be called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Resting {
+pub struct NoEndpointError {
     /// How long until the first of them may be.
     pub after: Duration,
 }
@@ -83,7 +83,11 @@ impl Endpoints {
     /// Where to send a call that has been sent to `tried` before: of the endpoints whose breakers
     /// let it, the untried ones first, and among those the one with the fewest calls in flight.
     /// When only tried ones are left, it goes back to one of them.
-    pub fn choose(&mut self, now: Monotonic, tried: &[usize]) -> Result<Choice, Resting> {
+    pub fn choose(
+        &mut self,
+        now: Monotonic,
+        tried: &[usize],
+    ) -> Result<EndpointChoice, NoEndpointError> {
         let count = self.all.len();
         let mut best: Option<(bool, usize, usize)> = None;
         for step in 0..count {
@@ -103,9 +107,9 @@ impl Endpoints {
         match endpoint.breaker.ask(now) {
             breaker::Verdict::Permit(permit) => {
                 endpoint.in_flight += 1;
-                Ok(Choice { index, url: Arc::clone(&endpoint.url), permit })
+                Ok(EndpointChoice { index, url: Arc::clone(&endpoint.url), permit })
             }
-            breaker::Verdict::Resting { after } => Err(Resting { after }),
+            breaker::Verdict::Open { after } => Err(NoEndpointError { after }),
         }
     }
 
@@ -116,7 +120,7 @@ impl Endpoints {
     }
 
     /// The answer has begun: see [`Outcome::Alive`]. The call stays in flight.
-    pub fn alive(&mut self, choice: &Choice, now: Monotonic) {
+    pub fn alive(&mut self, choice: &EndpointChoice, now: Monotonic) {
         if let Some(endpoint) = self.all.get_mut(choice.index) {
             endpoint.breaker.record(choice.permit, Outcome::Alive, now);
             endpoint.last = Some((Outcome::Alive, now));
@@ -124,13 +128,13 @@ impl Endpoints {
     }
 
     /// How long nobody may be called; `None` when [`choose`](Self::choose) would find one.
-    pub fn rest(&self, now: Monotonic) -> Option<Resting> {
+    pub fn rest(&self, now: Monotonic) -> Option<NoEndpointError> {
         (!self.elsewhere(now, &[])).then(|| self.resting(now))
     }
 
     /// Takes note of how a call ended.
     #[expect(clippy::needless_pass_by_value, reason = "a choice ends once")]
-    pub fn end(&mut self, choice: Choice, outcome: Outcome, now: Monotonic) {
+    pub fn end(&mut self, choice: EndpointChoice, outcome: Outcome, now: Monotonic) {
         if let Some(endpoint) = self.all.get_mut(choice.index) {
             endpoint.in_flight = endpoint.in_flight.saturating_sub(1);
             endpoint.breaker.record(choice.permit, outcome, now);
@@ -142,7 +146,7 @@ impl Endpoints {
 
     /// The call is over and nothing was learned: what a `Drop` can say without a clock.
     #[expect(clippy::needless_pass_by_value, reason = "a choice ends once")]
-    pub fn leave(&mut self, choice: Choice) {
+    pub fn leave(&mut self, choice: EndpointChoice) {
         // A neutral outcome changes nothing about the breaker at any time.
         if let Some(endpoint) = self.all.get_mut(choice.index) {
             endpoint.in_flight = endpoint.in_flight.saturating_sub(1);
@@ -173,9 +177,9 @@ impl Endpoints {
         states.max().unwrap_or(State::Closed)
     }
 
-    fn resting(&self, now: Monotonic) -> Resting {
+    fn resting(&self, now: Monotonic) -> NoEndpointError {
         let rests = self.all.iter().filter_map(|endpoint| endpoint.breaker.resting(now));
-        Resting { after: rests.min().unwrap_or(self.timeout) }
+        NoEndpointError { after: rests.min().unwrap_or(self.timeout) }
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod breaker;
 pub mod endpoint;
+pub mod in_flight;
 pub mod lease;
 pub mod lock;
 pub mod project;
@@ -13,5 +14,4 @@ pub mod rate_limit;
 pub mod repeat;
 pub mod retry;
 pub mod token;
-pub mod visit;
 pub mod wait_queue;

@@ -19,9 +19,9 @@ use crate::gemini::route::Framing;
 use crate::payload::Payload;
 use crate::platform::{Platform, Unreachable};
 use crate::policy::breaker;
-use crate::policy::endpoint::Resting;
+use crate::policy::endpoint::NoEndpointError;
+use crate::policy::in_flight::InFlightGuard;
 use crate::policy::retry::{self, Failure, Try};
-use crate::policy::visit::Visit;
 use crate::refusal::{Awaited, Refusal};
 use crate::report::{Entry, Ledger, RetryReason};
 
@@ -142,7 +142,7 @@ impl Proxy {
     /// Refuses at once while every endpoint's breaker is open.
     pub(super) fn somewhere_to_go<P: Platform>(&self, platform: &P) -> Result<(), Refusal> {
         match lock(&self.endpoints).rest(platform.now()) {
-            Some(Resting { after }) => Err(Refusal::CircuitOpen { after }),
+            Some(NoEndpointError { after }) => Err(Refusal::CircuitOpen { after }),
             None => Ok(()),
         }
     }
@@ -153,10 +153,10 @@ impl Proxy {
         platform: &P,
         tried: &[usize],
         ledger: &mut Ledger<P>,
-    ) -> Result<Visit, Refusal> {
+    ) -> Result<InFlightGuard, Refusal> {
         self.wait_in_line(platform, ledger).await?;
-        let visit = Visit::begin(&self.endpoints, platform.now(), tried)
-            .map_err(|Resting { after }| Refusal::CircuitOpen { after })?;
+        let visit = InFlightGuard::begin(&self.endpoints, platform.now(), tried)
+            .map_err(|NoEndpointError { after }| Refusal::CircuitOpen { after })?;
         if visit.is_probe {
             self.report.breaker(visit.index, breaker::State::HalfOpen);
         }

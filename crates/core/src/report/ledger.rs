@@ -11,7 +11,7 @@ use super::{CacheResult, Report, RetryReason, millis};
 use crate::assist::envelope::Usage;
 use crate::platform::Platform;
 use crate::policy::breaker;
-use crate::policy::visit::Visit;
+use crate::policy::in_flight::InFlightGuard;
 use crate::time::Monotonic;
 
 /// How a request ended.
@@ -151,7 +151,7 @@ pub struct Ledger<P: Platform> {
     platform: P,
     report: Arc<Report>,
     /// The endpoint that works on it.
-    visit: Option<Visit>,
+    visit: Option<InFlightGuard>,
     /// Its place among `MAX_CONCURRENT_REQUESTS`.
     place: Option<P::Place>,
     /// The value of `x-cache`, if its answer has one.
@@ -204,7 +204,7 @@ impl<P: Platform> Ledger<P> {
     }
 
     /// A call goes to an endpoint. It is in flight there until upstream has been heard out.
-    pub fn visit(&mut self, visit: Visit) {
+    pub fn visit(&mut self, visit: InFlightGuard) {
         self.leave();
         self.report.endpoint_in_flight(visit.index, true);
         self.visit = Some(visit);

@@ -9,7 +9,7 @@ fn at(secs: u64) -> Monotonic {
 fn permit(breaker: &mut Breaker, now: Monotonic) -> Permit {
     match breaker.ask(now) {
         Verdict::Permit(permit) => permit,
-        Verdict::Resting { after } => panic!("resting for {after:?}"),
+        Verdict::Open { after } => panic!("resting for {after:?}"),
     }
 }
 
@@ -35,8 +35,8 @@ fn failures_in_a_row_open_it_for_the_timeout() {
         run(&mut breaker, Outcome::Failure, at(0));
     }
     assert_eq!(breaker.state(at(0)), State::Open);
-    assert_eq!(breaker.ask(at(0)), Verdict::Resting { after: REST });
-    assert_eq!(breaker.ask(at(59)), Verdict::Resting { after: Duration::from_secs(1) });
+    assert_eq!(breaker.ask(at(0)), Verdict::Open { after: REST });
+    assert_eq!(breaker.ask(at(59)), Verdict::Open { after: Duration::from_secs(1) });
     assert_eq!(breaker.resting(at(59)), Some(Duration::from_secs(1)));
     assert_eq!(breaker.resting(at(60)), None);
     assert_eq!(breaker.state(at(60)), State::HalfOpen);
@@ -83,7 +83,7 @@ fn half_open_one_of_a_hundred_callers_is_let_through() {
     let mut breaker = open();
     permit(&mut breaker, at(60));
     for _ in 0..99 {
-        assert_eq!(breaker.ask(at(60)), Verdict::Resting { after: REST });
+        assert_eq!(breaker.ask(at(60)), Verdict::Open { after: REST });
     }
     assert_eq!(breaker.state(at(60)), State::HalfOpen);
 }
@@ -106,7 +106,7 @@ fn the_probes_failure_opens_it_again_from_then_on() {
     let probe = permit(&mut breaker, at(60));
     breaker.record(probe, Outcome::Failure, at(70));
     assert_eq!(breaker.state(at(70)), State::Open);
-    assert_eq!(breaker.ask(at(71)), Verdict::Resting { after: Duration::from_secs(59) });
+    assert_eq!(breaker.ask(at(71)), Verdict::Open { after: Duration::from_secs(59) });
     permit(&mut breaker, at(130));
 }
 
@@ -114,16 +114,16 @@ fn the_probes_failure_opens_it_again_from_then_on() {
 fn a_probe_that_is_never_heard_of_does_not_wedge_it() {
     let mut breaker = open();
     permit(&mut breaker, at(60));
-    assert_eq!(breaker.ask(at(119)), Verdict::Resting { after: Duration::from_secs(1) });
+    assert_eq!(breaker.ask(at(119)), Verdict::Open { after: Duration::from_secs(1) });
     permit(&mut breaker, at(120));
-    assert_eq!(breaker.ask(at(120)), Verdict::Resting { after: REST });
+    assert_eq!(breaker.ask(at(120)), Verdict::Open { after: REST });
 }
 
 #[test]
 fn a_probe_whose_client_left_is_followed_by_another_a_timeout_later() {
     let mut breaker = open();
     run(&mut breaker, Outcome::Neutral, at(60));
-    assert_eq!(breaker.ask(at(61)), Verdict::Resting { after: Duration::from_secs(59) });
+    assert_eq!(breaker.ask(at(61)), Verdict::Open { after: Duration::from_secs(59) });
     permit(&mut breaker, at(120));
 }
 
@@ -156,7 +156,7 @@ fn what_was_permitted_before_the_opening_does_not_matter_after_it() {
     assert_eq!(breaker.state(at(1)), State::Open);
     breaker.record(early[3], Outcome::Failure, at(30));
     breaker.record(early[4], Outcome::Success, at(30));
-    assert_eq!(breaker.ask(at(30)), Verdict::Resting { after: Duration::from_secs(31) });
+    assert_eq!(breaker.ask(at(30)), Verdict::Open { after: Duration::from_secs(31) });
     let probe = permit(&mut breaker, at(61));
     breaker.record(early[5], Outcome::Success, at(62));
     breaker.record(early[6], Outcome::Failure, at(62));

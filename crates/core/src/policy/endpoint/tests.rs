@@ -10,7 +10,7 @@ fn endpoints(count: usize) -> Endpoints {
     Endpoints::new((0..count).map(|n| format!("https://{n}.example")), 2, REST)
 }
 
-fn choose(endpoints: &mut Endpoints, now: Monotonic, tried: &[usize]) -> Choice {
+fn choose(endpoints: &mut Endpoints, now: Monotonic, tried: &[usize]) -> EndpointChoice {
     endpoints.choose(now, tried).unwrap()
 }
 
@@ -100,7 +100,7 @@ fn a_resting_one_is_passed_over_and_when_all_rest_the_shortest_rest_is_told() {
     let last = choose(&mut endpoints, at(2), &[]);
     endpoints.end(last, Outcome::Failure, at(20));
     let resting = endpoints.choose(at(30), &[]).unwrap_err();
-    assert_eq!(resting, Resting { after: Duration::from_secs(30) });
+    assert_eq!(resting, NoEndpointError { after: Duration::from_secs(30) });
     assert_eq!(in_flight(&endpoints), [0, 0]);
 }
 
@@ -163,5 +163,5 @@ fn health_tells_each_one_apart() {
 #[test]
 fn no_endpoint_at_all_is_like_all_resting() {
     let mut none = Endpoints::new(Vec::<String>::new(), 2, REST);
-    assert_eq!(none.choose(at(0), &[]).unwrap_err(), Resting { after: REST });
+    assert_eq!(none.choose(at(0), &[]).unwrap_err(), NoEndpointError { after: REST });
 }

@@ -5,27 +5,27 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::breaker::{Outcome, State};
-use super::endpoint::{Choice, Endpoints, Resting};
+use super::endpoint::{EndpointChoice, Endpoints, NoEndpointError};
 use crate::time::Monotonic;
 
 /// A call that is in flight at an endpoint.
 #[derive(Debug)]
-pub struct Visit {
+pub struct InFlightGuard {
     endpoints: Arc<Mutex<Endpoints>>,
-    choice: Option<Choice>,
+    choice: Option<EndpointChoice>,
     /// The endpoint's number.
     pub index: usize,
     /// It is the probe of a breaker that has been open.
     pub is_probe: bool,
 }
 
-impl Visit {
+impl InFlightGuard {
     /// Goes to the best endpoint there is for a call that has been at `tried` before.
     pub fn begin(
         endpoints: &Arc<Mutex<Endpoints>>,
         now: Monotonic,
         tried: &[usize],
-    ) -> Result<Self, Resting> {
+    ) -> Result<Self, NoEndpointError> {
         let (choice, state) = {
             let mut endpoints = lock(endpoints);
             let choice = endpoints.choose(now, tried)?;
@@ -56,7 +56,7 @@ impl Visit {
     }
 }
 
-impl Drop for Visit {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
         if let Some(choice) = self.choice.take() {
             lock(&self.endpoints).leave(choice);
