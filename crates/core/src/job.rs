@@ -5,17 +5,17 @@ use crate::policy::lease::Lease;
 use crate::policy::lock::FencingToken;
 use crate::policy::repeat::{self, Question};
 
-/// Work that a request leaves behind for the shell to run: `proxy.tidy(platform, chore)`.
+/// Work that a request leaves behind for the shell to run: `proxy.run_job(platform, chore)`.
 #[derive(Debug)]
-pub enum Chore {
+pub enum BackgroundJob {
     /// Find out the account's project.
-    Discover(Lease),
+    DiscoverProject(Lease),
     /// Find out the account's models.
-    List(Lease),
+    ListModels(Lease),
     /// Get the next access token.
-    Renew(Lease),
+    RefreshToken(Lease),
     /// Tell those who share the store what came of a question that only one of them should ask.
-    Share {
+    PublishAnswer {
         /// The question.
         question: Question,
         /// Its answer, if there is one.
@@ -24,5 +24,5 @@ pub enum Chore {
         turn: Option<FencingToken>,
     },
     /// Tell those who share the store which quotas are used up.
-    Warn,
+    PublishQuotas,
 }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 
 use crate::caller::{Caller, Rate, RateStanding};
-use crate::job::Chore;
+use crate::job::BackgroundJob;
 use crate::payload::Payload;
 use crate::policy::lock::{FencingToken, LockResult};
 use crate::time::{Monotonic, Timestamp};
@@ -108,8 +108,8 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
         Vitals::default()
     }
 
-    /// Runs `proxy.tidy(platform, chore)` soon, whether or not the current request lives on.
-    fn defer(&self, chore: Chore);
+    /// Runs `proxy.run_job(platform, chore)` soon, whether or not the current request lives on.
+    fn spawn_job(&self, chore: BackgroundJob);
 }
 
 /// The address of the client's end of the connection, as a shell that knows it tells it among the

@@ -39,7 +39,7 @@ use crate::caller::Caller;
 use crate::gemini::route::{self, Framing, NoRoute, Route};
 use crate::gemini::status;
 use crate::intake;
-use crate::job::Chore;
+use crate::job::BackgroundJob;
 use crate::payload::Payload;
 use crate::platform::Platform;
 use crate::policy::endpoint::Endpoints;
@@ -154,17 +154,17 @@ impl Proxy {
     }
 
     /// Runs what a request left behind.
-    pub async fn tidy<P: Platform>(&self, platform: &P, chore: Chore) {
+    pub async fn run_job<P: Platform>(&self, platform: &P, chore: BackgroundJob) {
         // A renewal that is cut off at shutdown could cost the login, if Google has rotated it.
         let _in_flight = self.own_ledger(platform);
         match chore {
-            Chore::Discover(lease) => self.discover(platform, lease).await,
-            Chore::List(lease) => self.list(platform, lease).await,
-            Chore::Renew(lease) => self.renew(platform, lease).await,
-            Chore::Share { question, answer, turn } => {
+            BackgroundJob::DiscoverProject(lease) => self.discover(platform, lease).await,
+            BackgroundJob::ListModels(lease) => self.list(platform, lease).await,
+            BackgroundJob::RefreshToken(lease) => self.renew(platform, lease).await,
+            BackgroundJob::PublishAnswer { question, answer, turn } => {
                 self.share(platform, &question, answer, turn).await;
             }
-            Chore::Warn => self.warn_others(platform).await,
+            BackgroundJob::PublishQuotas => self.warn_others(platform).await,
         }
     }
 

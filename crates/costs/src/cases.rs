@@ -322,7 +322,7 @@ impl Table {
         let desk = Desk::default();
         let table = Self { proxy: Arc::new(Proxy::new(settings(&[]), &desk)), desk };
         // The first look gets the access token, as it does when the shell starts.
-        table.desk.run(&table.proxy, table.proxy.tend(&table.desk));
+        table.desk.run(&table.proxy, table.proxy.tick(&table.desk));
         table
     }
 

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use code_assist_core::job::Chore;
+use code_assist_core::job::BackgroundJob;
 use code_assist_core::payload::Payload;
 use code_assist_core::platform::{Broken, LoginFile, Platform, StoreError, Unreachable};
 use code_assist_core::policy::lock::FencingToken;
@@ -24,7 +24,7 @@ pub(crate) struct Desk(Arc<Drawers>);
 #[derive(Debug, Default)]
 struct Drawers {
     micros: AtomicU64,
-    chores: Mutex<Vec<Chore>>,
+    chores: Mutex<Vec<BackgroundJob>>,
     answer: Mutex<Option<Response<Pieces>>>,
 }
 
@@ -43,18 +43,18 @@ impl Desk {
             if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
                 return output;
             }
-            self.tidy(proxy);
+            self.run_job(proxy);
         }
     }
 
-    fn tidy(&self, proxy: &Proxy) {
+    fn run_job(&self, proxy: &Proxy) {
         let mut context = Context::from_waker(Waker::noop());
         let chores = std::mem::take(&mut *lock(&self.0.chores));
         if chores.is_empty() {
             return;
         }
         for chore in chores {
-            let mut work = pin!(proxy.tidy(self, chore));
+            let mut work = pin!(proxy.run_job(self, chore));
             while work.as_mut().poll(&mut context).is_pending() {}
         }
         self.0.micros.fetch_add(MICROS_OF_A_CHORE, Relaxed);
@@ -136,7 +136,7 @@ impl Platform for Desk {
         }
     }
 
-    fn defer(&self, chore: Chore) {
+    fn spawn_job(&self, chore: BackgroundJob) {
         lock(&self.0.chores).push(chore);
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use code_assist_core::caller::{Caller, Rate, RateStanding};
-use code_assist_core::job::Chore;
+use code_assist_core::job::BackgroundJob;
 use code_assist_core::payload::Payload;
 use code_assist_core::platform::{LoginFile, Platform, StoreError, Unreachable, Vitals};
 use code_assist_core::policy::lock::{FencingToken, LockResult};
@@ -32,7 +32,7 @@ struct Parts {
     login_file: Option<PathBuf>,
     /// Fair: whoever has waited longest is next.
     places: Arc<Semaphore>,
-    chores: mpsc::UnboundedSender<Chore>,
+    chores: mpsc::UnboundedSender<BackgroundJob>,
     started: Instant,
 }
 
@@ -43,7 +43,7 @@ impl Native {
         store: Store,
         login_file: Option<PathBuf>,
         places: usize,
-    ) -> (Self, mpsc::UnboundedReceiver<Chore>) {
+    ) -> (Self, mpsc::UnboundedReceiver<BackgroundJob>) {
         let (chores, left_behind) = mpsc::unbounded_channel();
         let places = Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
         let parts = Parts { upstream, store, login_file, places, chores, started: Instant::now() };
@@ -141,7 +141,7 @@ impl Platform for Native {
         vitals()
     }
 
-    fn defer(&self, chore: Chore) {
+    fn spawn_job(&self, chore: BackgroundJob) {
         // The receiver lives as long as the server: a chore that is not taken any more has nobody
         // who waits for it.
         let _ = self.parts.chores.send(chore);

@@ -40,7 +40,7 @@ impl Parts {
         tokio::spawn(async move {
             while let Some(chore) = left_behind.recv().await {
                 let (proxy, native) = (Arc::clone(&proxy), native.clone());
-                tokio::spawn(async move { Box::pin(proxy.tidy(&native, chore)).await });
+                tokio::spawn(async move { Box::pin(proxy.run_job(&native, chore)).await });
             }
         });
         Ok(parts)

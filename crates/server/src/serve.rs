@@ -52,7 +52,7 @@ async fn serve(mut settings: Settings, sources: Sources, emulated: bool) -> io::
     let (tended_proxy, tended_native) = (Arc::clone(&proxy), native.clone());
     let tending = tokio::spawn(async move {
         loop {
-            Box::pin(tended_proxy.tend(&tended_native)).await;
+            Box::pin(tended_proxy.tick(&tended_native)).await;
             tokio::time::sleep(TEND_EVERY).await;
         }
     });

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use code_assist_core::caller::{Caller, Rate, RateStanding};
-use code_assist_core::job::Chore;
+use code_assist_core::job::BackgroundJob;
 use code_assist_core::payload::Payload;
 use code_assist_core::platform::{Broken, LoginFile, Platform, StoreError, Unreachable};
 use code_assist_core::policy::lock::{FencingToken, LockRecord, LockResult};
@@ -29,7 +29,7 @@ use http_body::{Body, Frame};
 pub struct Script {
     world: Arc<Mutex<World>>,
     /// What this process's requests have left behind.
-    chores: Arc<Mutex<Vec<Chore>>>,
+    chores: Arc<Mutex<Vec<BackgroundJob>>>,
 }
 
 /// A request as upstream saw it.
@@ -227,11 +227,11 @@ impl Script {
         proxy: &'a Proxy,
         chores: &mut Vec<Pin<Box<dyn Future<Output = ()> + 'a>>>,
     ) -> bool {
-        let begun: Vec<Chore> = lock(&self.chores).drain(..).collect();
+        let begun: Vec<BackgroundJob> = lock(&self.chores).drain(..).collect();
         let before = chores.len();
         let mut moved = !begun.is_empty();
         for chore in begun {
-            chores.push(Box::pin(proxy.tidy(self, chore)));
+            chores.push(Box::pin(proxy.run_job(self, chore)));
         }
         let count = chores.len();
         let mut context = Context::from_waker(Waker::noop());
@@ -488,7 +488,7 @@ impl Platform for Script {
         }
     }
 
-    fn defer(&self, chore: Chore) {
+    fn spawn_job(&self, chore: BackgroundJob) {
         lock(&self.chores).push(chore);
     }
 }

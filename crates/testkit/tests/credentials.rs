@@ -127,7 +127,7 @@ fn a_refresh_that_ends_after_the_cli_wrote_a_newer_token_still_counts() {
         [(0, hello()), (100, Event::Write(login("from-the-cli", "A", 3000))), (200, Event::Tend)],
     );
     script.pass(Duration::from_secs(3400));
-    script.run(&proxy, proxy.tend(&script));
+    script.run(&proxy, proxy.tick(&script));
     let refreshes = script.received("/token");
     assert!(refreshes.last().unwrap().body.contains("refresh_token=rotated&"));
 }
@@ -144,7 +144,7 @@ fn a_rotated_refresh_token_outlives_a_store_that_fails_and_a_file_that_is_rewrit
     script.break_store(true);
     run(&script, &proxy, post(GENERATE, HELLO));
     script.write_login(login("a-tok", "A", -9));
-    script.run(&proxy, proxy.tend(&script));
+    script.run(&proxy, proxy.tick(&script));
     script.pass(Duration::from_secs(3700));
     run(&script, &proxy, post(GENERATE, HELLO));
     assert!(script.received("/token").pop().unwrap().body.contains("refresh_token=rotated&"));
@@ -183,7 +183,7 @@ fn a_dead_token_that_cannot_be_renewed_is_not_hammered() {
         let answer = run(&script, &proxy, post(GENERATE, HELLO));
         assert_eq!(answer.reason(), "CREDENTIALS_REJECTED");
         script.pass(Duration::from_secs(1));
-        script.run(&proxy, proxy.tend(&script));
+        script.run(&proxy, proxy.tick(&script));
     }
     let tries = script.received(":generateContent").len();
     assert!((10..20).contains(&tries), "{tries} in ten minutes");
@@ -201,7 +201,7 @@ fn a_token_that_has_expired_and_cannot_be_renewed_is_dead_until_the_file_changes
     }
     assert!(script.all_received().is_empty());
     script.write_login(r#"{"access_token":"tok-2","expiry_date":1750003600000}"#);
-    script.run(&proxy, proxy.tend(&script));
+    script.run(&proxy, proxy.tick(&script));
     assert_eq!(run(&script, &proxy, post(GENERATE, HELLO)).status, 200);
 }
 
@@ -224,7 +224,7 @@ fn a_file_token_without_expiry_that_upstream_refused_does_not_come_back() {
             r#"{{"access_token":"dead","refresh_token":"A","id_token":"{:?}"}}"#,
             script.now()
         ));
-        script.run(&proxy, proxy.tend(&script));
+        script.run(&proxy, proxy.tick(&script));
     }
     let sent = script.received(":generateContent");
     let dead = sent.iter().filter(|sent| sent.headers["authorization"] == "Bearer dead");
@@ -240,12 +240,12 @@ fn a_file_that_is_only_touched_is_no_news() {
         let proxy = proxy_with(&script, &[("GEMINI_PROJECT_ID", "p")]);
         run(&script, &proxy, post(GENERATE, HELLO));
         script.pass(Duration::from_secs(1600));
-        script.run(&proxy, proxy.tend(&script));
+        script.run(&proxy, proxy.tick(&script));
         let before = script.all_received().len();
         for _ in 0..10 {
             script.write_login(content.clone());
             script.pass(Duration::from_secs(1));
-            script.run(&proxy, proxy.tend(&script));
+            script.run(&proxy, proxy.tick(&script));
         }
         assert_eq!(script.all_received().len(), before);
     }
@@ -454,7 +454,7 @@ fn a_wall_clock_that_jumps_causes_no_stampede_and_kills_no_token() {
         // And life goes on: one refresh for each hour.
         for _ in 0..3 * 3600 {
             script.pass(Duration::from_secs(1));
-            script.run(&proxy, proxy.tend(&script));
+            script.run(&proxy, proxy.tick(&script));
         }
         assert_eq!(run(&script, &proxy, post(GENERATE, HELLO)).status, 200);
         let later = script.received("/token").len() - refreshes;
@@ -568,7 +568,7 @@ fn play(
         match event {
             Event::Get(path) => return Some(ask(proxy, script, get(path)).await),
             Event::Post(path, body) => return Some(ask(proxy, script, post(path, body)).await),
-            Event::Tend => proxy.tend(script).await,
+            Event::Tend => proxy.tick(script).await,
             Event::Write(login) => script.write_login(login),
         }
         None

@@ -228,7 +228,7 @@ fn a_quota_that_one_process_found_used_up_is_known_to_all() {
     let fleet = Fleet::of(2, &script);
     assert_eq!(fleet.ask_of(0, HELLO).status, 429);
     let (other, proxy) = &fleet.0[1];
-    fleet.run(proxy.tend(other));
+    fleet.run(proxy.tick(other));
     let answer = fleet.ask_of(1, HELLO);
     assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (429, "7200"));
     assert_eq!(script.received(":generateContent").len(), 1);

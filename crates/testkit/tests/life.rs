@@ -141,7 +141,7 @@ fn invalid_grant_is_final_until_the_credentials_change() {
     }
     assert_eq!(script.received("/token").len(), 1, "a dead login is not hammered");
     script.write_login(login(-10).replace("1//refresh", "1//signed-in-again"));
-    script.run(&proxy, proxy.tend(&script));
+    script.run(&proxy, proxy.tick(&script));
     assert_eq!(run(&script, &proxy, post(GENERATE, HELLO)).status, 200);
 }
 
@@ -172,9 +172,9 @@ fn a_newer_token_in_the_file_is_adopted_without_a_refresh() {
     let proxy = signed_in(&script, 1000);
     run(&script, &proxy, post(GENERATE, HELLO));
     script.write_login("{\"access_token\":\"ya29.half-writ");
-    script.run(&proxy, proxy.tend(&script));
+    script.run(&proxy, proxy.tick(&script));
     script.write_login(login(3000).replace("ya29.old", "ya29.from-the-cli"));
-    script.run(&proxy, proxy.tend(&script));
+    script.run(&proxy, proxy.tick(&script));
     run(&script, &proxy, post(GENERATE, HELLO));
     let sent = script.received(":generateContent");
     assert_eq!(sent[1].headers["authorization"], "Bearer ya29.from-the-cli");
@@ -190,7 +190,7 @@ fn missing_credentials_are_told_with_where_they_were_looked_for() {
     assert!(answer.text().contains("oauth_creds.json"));
     assert!(script.all_received().is_empty(), "nothing goes to Google without a token");
     script.write_login(login(3000));
-    script.run(&proxy, proxy.tend(&script));
+    script.run(&proxy, proxy.tick(&script));
     let answer = run(&script, &proxy, post(GENERATE, HELLO));
     assert_eq!(answer.status, 200, "no restart is needed: {}", answer.text());
 }

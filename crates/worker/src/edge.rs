@@ -7,7 +7,7 @@ use std::task::{Context as Cx, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use code_assist_core::job::Chore;
+use code_assist_core::job::BackgroundJob;
 use code_assist_core::payload::Payload;
 use code_assist_core::platform::{Broken, LoginFile, Platform, StoreError, Unreachable};
 use code_assist_core::policy::lock::{FencingToken, LockResult};
@@ -165,7 +165,7 @@ impl Platform for Edge {
         LoginFile::Unsupported
     }
 
-    fn defer(&self, chore: Chore) {
+    fn spawn_job(&self, chore: BackgroundJob) {
         // There is no chore without a proxy that left it.
         let Ok(proxy) = isolate::proxy(self) else { return };
         let parts = &self.parts;
@@ -175,7 +175,7 @@ impl Platform for Edge {
         // Not at once: whoever leaves it behind is at work.
         spawn_local(async move {
             task.begin(async move {
-                Box::pin(proxy.tidy(&edge, chore)).await;
+                Box::pin(proxy.run_job(&edge, chore)).await;
                 edge.task().event().done();
             });
         });

@@ -48,7 +48,7 @@ pub fn scheduled(_event: &JsValue, env: Env, life: JsValue) -> Promise {
     let promise = task.event().promise();
     task.begin(async move {
         if let Ok(proxy) = isolate::proxy(&edge) {
-            Box::pin(proxy.tend(&edge)).await;
+            Box::pin(proxy.tick(&edge)).await;
         }
         edge.task().event().done();
     });

@@ -11,7 +11,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
 
-use super::{Chore, Content, Proxy, lock};
+use super::{BackgroundJob, Content, Proxy, lock};
 use crate::assist::call::Call;
 use crate::assist::fault;
 use crate::body::{Beginning, Events};
@@ -285,7 +285,7 @@ impl Proxy {
         if call.project().is_some() {
             let news = lock(&self.quotas).note(&ledger.entry.model, &fault, platform.wall_clock());
             if news && platform.shares() {
-                platform.defer(Chore::Warn);
+                platform.spawn_job(BackgroundJob::PublishQuotas);
             }
         }
         // A 401 of upstream's is not the client's.

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::ask::marks;
 use super::attempt::within;
-use super::{Answer, Chore, Content, JSON, Proxy, lock, page};
+use super::{Answer, BackgroundJob, Content, JSON, Proxy, lock, page};
 use crate::gemini::models::{self, Model};
 use crate::gemini::route::Route;
 use crate::platform::{Platform, Vitals};
@@ -175,7 +175,7 @@ impl Proxy {
                 }
             };
             if let Some(lease) = lease {
-                platform.defer(Chore::List(lease));
+                platform.spawn_job(BackgroundJob::ListModels(lease));
             }
             platform.timer(pause).await;
             pause = (pause * 2).min(LAST_LOOK);

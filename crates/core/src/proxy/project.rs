@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::attempt::within;
 use super::turn::{Queue, Turn};
-use super::{Chore, Proxy, lock};
+use super::{BackgroundJob, Proxy, lock};
 use crate::assist::call::Call;
 use crate::assist::project::{self, Loaded, Onboarding, Operation};
 use crate::payload::Payload;
@@ -38,7 +38,9 @@ impl Proxy {
             match verdict {
                 Verdict::Refused(refusal) => break Err(refusal),
                 Verdict::Use(project) => break Ok(project),
-                Verdict::Discover(lease) => platform.defer(Chore::Discover(lease)),
+                Verdict::Discover(lease) => {
+                    platform.spawn_job(BackgroundJob::DiscoverProject(lease))
+                }
                 Verdict::Wait => {}
             }
             if self.tokens().expiry(platform.wall_clock()).is_none() {

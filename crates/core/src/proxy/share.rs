@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::ask::Asked;
 use super::turn::{Queue, Turn};
-use super::{Answer, Chore, Content, Proxy, lock};
+use super::{Answer, BackgroundJob, Content, Proxy, lock};
 use crate::platform::Platform;
 use crate::policy::lock::FencingToken;
 use crate::policy::repeat::{self, Elsewhere, Lease, Loss, Question, Repeats, Verdict};
@@ -53,7 +53,11 @@ impl<P: Platform> Leading<P> {
                 };
                 if let Some(Abroad { question, turn }) = self.abroad.take() {
                     let answer = Some(Box::new(answer.clone()));
-                    self.platform.defer(Chore::Share { question, answer, turn });
+                    self.platform.spawn_job(BackgroundJob::PublishAnswer {
+                        question,
+                        answer,
+                        turn,
+                    });
                 }
                 repeats.settle(lease, answer, now);
             }
@@ -69,7 +73,7 @@ impl<P: Platform> Drop for Leading<P> {
         }
         // There is no answer; somebody else may ask.
         if let Some(Abroad { question, turn: turn @ Some(_) }) = self.abroad.take() {
-            self.platform.defer(Chore::Share { question, answer: None, turn });
+            self.platform.spawn_job(BackgroundJob::PublishAnswer { question, answer: None, turn });
         }
     }
 }

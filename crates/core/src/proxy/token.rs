@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
 use super::turn::{Queue, Turn};
-use super::{Chore, Proxy, attempt, lock};
+use super::{BackgroundJob, Proxy, attempt, lock};
 use crate::oauth::{
     self, Client, Login, NotRefreshed, Refreshed, StoredToken, Token, TokenInfo, Unusable,
 };
@@ -112,10 +112,10 @@ impl Proxy {
                 Verdict::Refused(refusal) => break Err(refusal),
                 Verdict::Use(bearer) => break Ok(bearer),
                 Verdict::UseAndRenew(bearer, lease) => {
-                    platform.defer(Chore::Renew(lease));
+                    platform.spawn_job(BackgroundJob::RefreshToken(lease));
                     break Ok(bearer);
                 }
-                Verdict::Renew(lease) => platform.defer(Chore::Renew(lease)),
+                Verdict::Renew(lease) => platform.spawn_job(BackgroundJob::RefreshToken(lease)),
                 Verdict::Wait => {}
             }
             at_hand = false;
@@ -138,13 +138,13 @@ impl Proxy {
     /// The look that a shell must take about once a second: has the credential file changed, is it
     /// time for the next access token? Credentials that Google has rejected come back to life here
     /// and nowhere else.
-    pub async fn tend<P: Platform>(&self, platform: &P) {
+    pub async fn tick<P: Platform>(&self, platform: &P) {
         self.look_at_file(platform).await;
         // The store's token, which comes first, may itself be about to expire.
         for _ in 0..2 {
             let verdict = self.tokens().ask(platform.wall_clock(), platform.now());
             let (Verdict::Renew(lease) | Verdict::UseAndRenew(_, lease)) = verdict else { break };
-            self.tidy(platform, Chore::Renew(lease)).await;
+            self.run_job(platform, BackgroundJob::RefreshToken(lease)).await;
         }
         if platform.shares() {
             self.learn_from_others(platform).await;

@@ -41,13 +41,13 @@ impl Life {
         let layers = [Layer { source: Source::Env, lookup: &lookup }];
         let (settings, _) = Settings::read(&layers).expect("the test's settings are good");
         let life = Self { proxy: Proxy::new(settings, &script), script };
-        life.tend();
+        life.tick();
         life
     }
 
     /// The shell's look at the credentials, after which the token is at hand.
-    pub(crate) fn tend(&self) {
-        self.run(self.proxy.tend(&self.script));
+    pub(crate) fn tick(&self) {
+        self.run(self.proxy.tick(&self.script));
     }
 
     pub(crate) fn run<F: Future>(&self, future: F) -> F::Output {

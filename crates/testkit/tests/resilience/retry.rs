@@ -83,7 +83,7 @@ fn with_no_retry_attempts_the_first_answer_counts_but_an_old_token_is_still_repl
     life.script.write_login(
         r#"{"access_token":"ya29.old","refresh_token":"1//r","expiry_date":1750003000000}"#,
     );
-    life.tend();
+    life.tick();
     assert_eq!(life.ask(post(GENERATE, HELLO)).status, 200);
     assert_eq!(life.metric(r#"retries_total{reason="unauthorized"}"#), 1.0);
     assert_eq!(
