@@ -14,7 +14,7 @@ use http_body::{Body, Frame, SizeHint};
 use crate::assist::envelope::open;
 use crate::assist::fault;
 use crate::gemini::route::Framing;
-use crate::platform::{Broken, Platform};
+use crate::platform::{BodyError, Platform};
 use crate::policy::breaker;
 use crate::refusal::{Awaited, Refusal};
 use crate::report::{Ledger, Outcome};
@@ -63,12 +63,12 @@ impl<P: Platform> ProxyBody<P> {
 
 impl<P: Platform> Body for ProxyBody<P> {
     type Data = Bytes;
-    type Error = Broken;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Self { state, ledger } = &mut *self;
         let next = match state {
             State::Whole(bytes) => {
@@ -364,7 +364,7 @@ impl<P: Platform> PassedOn<P> {
         &mut self,
         cx: &mut Context<'_>,
         ledger: &mut Ledger<P>,
-    ) -> Poll<Option<Result<Bytes, Broken>>> {
+    ) -> Poll<Option<Result<Bytes, BodyError>>> {
         loop {
             return match Pin::new(&mut self.upstream).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
@@ -374,8 +374,8 @@ impl<P: Platform> PassedOn<P> {
                 }
                 Poll::Ready(Some(Err(broken))) => {
                     ledger.upstream_did(match broken {
-                        Broken::Disconnected(_) => breaker::Outcome::Failure,
-                        Broken::ShuttingDown => breaker::Outcome::Neutral,
+                        BodyError::Disconnected(_) => breaker::Outcome::Failure,
+                        BodyError::ShuttingDown => breaker::Outcome::Neutral,
                     });
                     ledger.entry.settle(Outcome::Cut);
                     Poll::Ready(Some(Err(broken)))
@@ -390,7 +390,7 @@ impl<P: Platform> PassedOn<P> {
                     ready!(self.idle.poll(cx));
                     ledger.upstream_did(breaker::Outcome::Failure);
                     ledger.entry.settle(Outcome::Cut);
-                    Poll::Ready(Some(Err(Broken::Disconnected(SILENT.to_owned()))))
+                    Poll::Ready(Some(Err(BodyError::Disconnected(SILENT.to_owned()))))
                 }
             };
         }

@@ -23,7 +23,7 @@ use crate::time::{Monotonic, Timestamp};
 #[expect(async_fn_in_trait, reason = "the shell decides Send; auto traits leak through the type")]
 pub trait Platform: Clone + fmt::Debug + Unpin {
     /// An upstream response body. Dropping it cancels the upstream request.
-    type Body: http_body::Body<Data = Bytes, Error = Broken> + fmt::Debug + Unpin;
+    type Body: http_body::Body<Data = Bytes, Error = BodyError> + fmt::Debug + Unpin;
     /// A future that ends after some time.
     type Timer: Future<Output = ()> + fmt::Debug + Unpin;
 
@@ -49,7 +49,7 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
     ///
     /// The shell connects within its connection timeout; every other timeout is the core's.
     /// Redirects are not followed.
-    async fn send(&self, request: Request<Payload>) -> Result<Response<Self::Body>, Unreachable>;
+    async fn send(&self, request: Request<Payload>) -> Result<Response<Self::Body>, SendError>;
 
     /// Reads one entry of the key-value store. An expired entry is `None`.
     async fn load(&self, key: &str) -> Result<Option<Bytes>, StoreError>;
@@ -100,12 +100,12 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
     /// The credential file as it is now.
     ///
     /// `seen` is the stamp of the version that the core has read; the same version again is
-    /// [`LoginFile::Unchanged`].
-    async fn login_file(&self, seen: Option<u64>) -> LoginFile;
+    /// [`CredentialFile::Unchanged`].
+    async fn credential_file(&self, seen: Option<u64>) -> CredentialFile;
 
     /// What the process takes of the machine, as far as the shell can tell.
-    fn vitals(&self) -> Vitals {
-        Vitals::default()
+    fn process_stats(&self) -> ProcessStats {
+        ProcessStats::default()
     }
 
     /// Runs `proxy.run_job(platform, chore)` soon, whether or not the current request lives on.
@@ -117,9 +117,9 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub IpAddr);
 
-/// What [`Platform::login_file`] found.
+/// What [`Platform::credential_file`] found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LoginFile {
+pub enum CredentialFile {
     /// No file. `encrypted_store` is true when the CLI's encrypted store lies next to its place
     /// (`protocol.md` 1.9).
     Absent {
@@ -145,7 +145,7 @@ pub enum LoginFile {
 
 /// What a process takes of its machine. A shell that cannot tell leaves it out.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Vitals {
+pub struct ProcessStats {
     /// Memory that is in use.
     pub resident_bytes: Option<u64>,
     /// Open file descriptors.
@@ -156,7 +156,7 @@ pub struct Vitals {
 
 /// No response head came from upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Unreachable {
+pub enum SendError {
     /// No connection: refused, no such host, TLS failure, or the connection timeout.
     Connect(String),
     /// The connection broke after the request was (at least partly) sent.
@@ -165,7 +165,7 @@ pub enum Unreachable {
     ShuttingDown,
 }
 
-impl fmt::Display for Unreachable {
+impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connect(why) => write!(f, "no connection: {why}"),
@@ -177,7 +177,7 @@ impl fmt::Display for Unreachable {
 
 /// The upstream body ended in the middle.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Broken {
+pub enum BodyError {
     /// The connection or the stream broke. The text says how, without secrets.
     #[error("{0}")]
     Disconnected(String),

@@ -18,7 +18,7 @@ use crate::gemini::models::BadPageToken;
 use crate::gemini::route::NoRoute;
 use crate::gemini::status::{Detail, Link, Status};
 use crate::json::Malformed;
-use crate::platform::{Broken, Unreachable};
+use crate::platform::{BodyError, SendError};
 
 /// A no, with its reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -542,11 +542,11 @@ impl From<BadPageToken> for Refusal {
     }
 }
 
-impl From<Broken> for Refusal {
-    fn from(broken: Broken) -> Self {
+impl From<BodyError> for Refusal {
+    fn from(broken: BodyError) -> Self {
         match broken {
-            Broken::Disconnected(_) => Self::UpstreamDisconnected,
-            Broken::ShuttingDown => Self::ShuttingDown,
+            BodyError::Disconnected(_) => Self::UpstreamDisconnected,
+            BodyError::ShuttingDown => Self::ShuttingDown,
         }
     }
 }
@@ -597,12 +597,12 @@ impl From<NoRoute> for Refusal {
     }
 }
 
-impl From<Unreachable> for Refusal {
-    fn from(unreachable: Unreachable) -> Self {
+impl From<SendError> for Refusal {
+    fn from(unreachable: SendError) -> Self {
         match unreachable {
-            Unreachable::Connect(why) => Self::UpstreamUnreachable { why },
-            Unreachable::Disconnected(_) => Self::UpstreamDisconnected,
-            Unreachable::ShuttingDown => Self::ShuttingDown,
+            SendError::Connect(why) => Self::UpstreamUnreachable { why },
+            SendError::Disconnected(_) => Self::UpstreamDisconnected,
+            SendError::ShuttingDown => Self::ShuttingDown,
         }
     }
 }

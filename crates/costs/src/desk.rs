@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use code_assist_core::job::BackgroundJob;
 use code_assist_core::payload::Payload;
-use code_assist_core::platform::{Broken, LoginFile, Platform, StoreError, Unreachable};
+use code_assist_core::platform::{BodyError, CredentialFile, Platform, SendError, StoreError};
 use code_assist_core::policy::lock::FencingToken;
 use code_assist_core::proxy::Proxy;
 use code_assist_core::time::{Monotonic, Timestamp};
@@ -85,7 +85,7 @@ impl Platform for Desk {
     async fn place(&self) {}
 
     /// Answers at the second look, as a network would.
-    async fn send(&self, request: Request<Payload>) -> Result<Response<Pieces>, Unreachable> {
+    async fn send(&self, request: Request<Payload>) -> Result<Response<Pieces>, SendError> {
         let path = request.uri().path();
         let aside = match path {
             "/tokeninfo" => Some(r#"{"expires_in":"3500"}"#),
@@ -129,10 +129,12 @@ impl Platform for Desk {
         true
     }
 
-    async fn login_file(&self, seen: Option<u64>) -> LoginFile {
+    async fn credential_file(&self, seen: Option<u64>) -> CredentialFile {
         match seen {
-            Some(STAMP) => LoginFile::Unchanged,
-            _ => LoginFile::Read { stamp: STAMP, content: Bytes::from_static(LOGIN.as_bytes()) },
+            Some(STAMP) => CredentialFile::Unchanged,
+            _ => {
+                CredentialFile::Read { stamp: STAMP, content: Bytes::from_static(LOGIN.as_bytes()) }
+            }
         }
     }
 
@@ -171,12 +173,12 @@ impl Pieces {
 
 impl Body for Pieces {
     type Data = Bytes;
-    type Error = Broken;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.asked = !self.asked;
         if self.asked {
             return Poll::Pending;

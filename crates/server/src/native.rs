@@ -9,7 +9,7 @@ use bytes::Bytes;
 use code_assist_core::caller::{Caller, Rate, RateStanding};
 use code_assist_core::job::BackgroundJob;
 use code_assist_core::payload::Payload;
-use code_assist_core::platform::{LoginFile, Platform, StoreError, Unreachable, Vitals};
+use code_assist_core::platform::{CredentialFile, Platform, ProcessStats, SendError, StoreError};
 use code_assist_core::policy::lock::{FencingToken, LockResult};
 use code_assist_core::time::{Monotonic, Timestamp};
 use http::{Request, Response};
@@ -29,7 +29,7 @@ pub(crate) struct Native {
 struct Parts {
     upstream: Upstream,
     store: Store,
-    login_file: Option<PathBuf>,
+    credential_file: Option<PathBuf>,
     /// Fair: whoever has waited longest is next.
     places: Arc<Semaphore>,
     chores: mpsc::UnboundedSender<BackgroundJob>,
@@ -41,12 +41,13 @@ impl Native {
     pub(crate) fn new(
         upstream: Upstream,
         store: Store,
-        login_file: Option<PathBuf>,
+        credential_file: Option<PathBuf>,
         places: usize,
     ) -> (Self, mpsc::UnboundedReceiver<BackgroundJob>) {
         let (chores, left_behind) = mpsc::unbounded_channel();
         let places = Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
-        let parts = Parts { upstream, store, login_file, places, chores, started: Instant::now() };
+        let parts =
+            Parts { upstream, store, credential_file, places, chores, started: Instant::now() };
         (Self { parts: Arc::new(parts) }, left_behind)
     }
 
@@ -89,7 +90,7 @@ impl Platform for Native {
         places.acquire_owned().await.expect("nobody closes the semaphore")
     }
 
-    async fn send(&self, request: Request<Payload>) -> Result<Response<Self::Body>, Unreachable> {
+    async fn send(&self, request: Request<Payload>) -> Result<Response<Self::Body>, SendError> {
         self.parts.upstream.send(request).await
     }
 
@@ -127,18 +128,18 @@ impl Platform for Native {
         self.parts.store.connected()
     }
 
-    async fn login_file(&self, seen: Option<u64>) -> LoginFile {
-        match &self.parts.login_file {
+    async fn credential_file(&self, seen: Option<u64>) -> CredentialFile {
+        match &self.parts.credential_file {
             Some(path) => read_login(path, seen).await,
-            None => LoginFile::Absent {
+            None => CredentialFile::Absent {
                 path: "~/.gemini/oauth_creds.json (there is no home folder)".to_owned(),
                 encrypted_store: false,
             },
         }
     }
 
-    fn vitals(&self) -> Vitals {
-        vitals()
+    fn process_stats(&self) -> ProcessStats {
+        process_stats()
     }
 
     fn spawn_job(&self, chore: BackgroundJob) {
@@ -148,28 +149,28 @@ impl Platform for Native {
     }
 }
 
-async fn read_login(path: &Path, seen: Option<u64>) -> LoginFile {
+async fn read_login(path: &Path, seen: Option<u64>) -> CredentialFile {
     let meta = match tokio::fs::metadata(path).await {
         Ok(meta) => meta,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let encrypted = path.with_file_name(ENCRYPTED_STORE);
-            return LoginFile::Absent {
+            return CredentialFile::Absent {
                 path: path.display().to_string(),
                 encrypted_store: tokio::fs::try_exists(&encrypted).await.unwrap_or(false),
             };
         }
-        Err(error) => return LoginFile::Unreadable(format!("{}: {error}", path.display())),
+        Err(error) => return CredentialFile::Unreadable(format!("{}: {error}", path.display())),
     };
     if meta.len() > LARGEST_LOGIN {
-        return LoginFile::Unreadable(format!("{}: too large", path.display()));
+        return CredentialFile::Unreadable(format!("{}: too large", path.display()));
     }
     let stamp = stamp(&meta);
     if seen == Some(stamp) {
-        return LoginFile::Unchanged;
+        return CredentialFile::Unchanged;
     }
     match tokio::fs::read(path).await {
-        Ok(content) => LoginFile::Read { stamp, content: Bytes::from(content) },
-        Err(error) => LoginFile::Unreadable(format!("{}: {error}", path.display())),
+        Ok(content) => CredentialFile::Read { stamp, content: Bytes::from(content) },
+        Err(error) => CredentialFile::Unreadable(format!("{}: {error}", path.display())),
     }
 }
 
@@ -183,7 +184,7 @@ fn stamp(meta: &std::fs::Metadata) -> u64 {
 }
 
 /// From Linux's `/proc` (proc(5)); nothing where there is none.
-fn vitals() -> Vitals {
+fn process_stats() -> ProcessStats {
     let read = |name: &str| std::fs::read_to_string(format!("/proc/self/{name}")).ok();
     let kibibytes = |status: String| -> Option<u64> {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
@@ -195,7 +196,7 @@ fn vitals() -> Vitals {
         let mut next = || fields.next()?.parse::<u64>().ok();
         Some(next()? + next()?)
     };
-    Vitals {
+    ProcessStats {
         resident_bytes: read("status").and_then(kibibytes).map(|size| size * 1024),
         // The folder is open itself while it is read.
         open_fds: std::fs::read_dir("/proc/self/fd")

@@ -30,9 +30,9 @@ impl Parts {
         ending: watch::Receiver<bool>,
     ) -> io::Result<Self> {
         let upstream = Upstream::new(&settings, ending)?;
-        let login_file = settings.credentials_file.clone().map(PathBuf::from);
+        let credential_file = settings.credentials_file.clone().map(PathBuf::from);
         let (native, mut left_behind) =
-            Native::new(upstream, store, login_file, settings.max_concurrent_requests);
+            Native::new(upstream, store, credential_file, settings.max_concurrent_requests);
         let proxy = Arc::new(Proxy::new(settings, &native));
         let parts = Self { proxy, native };
         let (proxy, native) = (Arc::clone(&parts.proxy), parts.native.clone());

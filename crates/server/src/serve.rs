@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use code_assist_core::platform::{LoginFile, Platform};
+use code_assist_core::platform::{CredentialFile, Platform};
 use code_assist_core::settings::{KvUrl, Settings};
 use code_assist_emulator::Emulator;
 use tokio::net::TcpListener;
@@ -151,20 +151,20 @@ async fn credentials(settings: &Settings, native: &Native, emulator: Option<&Emu
     if settings.credentials_json.is_some() {
         return "GCP_SERVICE_ACCOUNT".to_owned();
     }
-    match native.login_file(None).await {
-        LoginFile::Read { .. } | LoginFile::Unchanged => {
+    match native.credential_file(None).await {
+        CredentialFile::Read { .. } | CredentialFile::Unchanged => {
             settings.credentials_file.clone().unwrap_or_default()
         }
-        LoginFile::Absent { path, encrypted_store: true } => format!(
+        CredentialFile::Absent { path, encrypted_store: true } => format!(
             "MISSING: {path} is not there, only the CLI's encrypted store is; unset \
              GEMINI_FORCE_ENCRYPTED_FILE_STORAGE and sign in again with `gemini`"
         ),
-        LoginFile::Absent { path, .. } => format!(
+        CredentialFile::Absent { path, .. } => format!(
             "MISSING: {path} is not there; sign in with `gemini`, or set GCP_SERVICE_ACCOUNT \
              (no restart is needed once the file is there)"
         ),
-        LoginFile::Unreadable(why) => format!("UNREADABLE: {why}"),
-        LoginFile::Unsupported => "none".to_owned(),
+        CredentialFile::Unreadable(why) => format!("UNREADABLE: {why}"),
+        CredentialFile::Unsupported => "none".to_owned(),
     }
 }
 

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use code_assist_core::caller::{Caller, Rate, RateStanding};
 use code_assist_core::job::BackgroundJob;
 use code_assist_core::payload::Payload;
-use code_assist_core::platform::{Broken, LoginFile, Platform, StoreError, Unreachable};
+use code_assist_core::platform::{BodyError, CredentialFile, Platform, SendError, StoreError};
 use code_assist_core::policy::lock::{FencingToken, LockRecord, LockResult};
 use code_assist_core::policy::rate_limit::RateLimiter;
 use code_assist_core::policy::wait_queue::{Ticket, WaitQueue};
@@ -56,7 +56,7 @@ impl Received {
 #[derive(Debug, Clone)]
 pub struct Reply {
     delay: Duration,
-    head: Result<(StatusCode, HeaderMap), Unreachable>,
+    head: Result<(StatusCode, HeaderMap), SendError>,
     pieces: Vec<Piece>,
 }
 
@@ -98,7 +98,7 @@ impl Reply {
     }
 
     /// No answer at all.
-    pub fn unreachable(why: Unreachable) -> Self {
+    pub fn unreachable(why: SendError) -> Self {
         Self { delay: Duration::ZERO, head: Err(why), pieces: Vec::new() }
     }
 
@@ -385,7 +385,7 @@ impl Platform for Script {
         place
     }
 
-    async fn send(&self, request: Request<Payload>) -> Result<Response<ScriptBody>, Unreachable> {
+    async fn send(&self, request: Request<Payload>) -> Result<Response<ScriptBody>, SendError> {
         let (head, payload) = request.into_parts();
         let reply = {
             let mut world = self.world();
@@ -478,13 +478,16 @@ impl Platform for Script {
         true
     }
 
-    async fn login_file(&self, seen: Option<u64>) -> LoginFile {
+    async fn credential_file(&self, seen: Option<u64>) -> CredentialFile {
         match &self.world().login {
-            None => {
-                LoginFile::Absent { path: "oauth_creds.json".to_owned(), encrypted_store: false }
+            None => CredentialFile::Absent {
+                path: "oauth_creds.json".to_owned(),
+                encrypted_store: false,
+            },
+            Some((stamp, _)) if seen == Some(*stamp) => CredentialFile::Unchanged,
+            Some((stamp, content)) => {
+                CredentialFile::Read { stamp: *stamp, content: content.clone() }
             }
-            Some((stamp, _)) if seen == Some(*stamp) => LoginFile::Unchanged,
-            Some((stamp, content)) => LoginFile::Read { stamp: *stamp, content: content.clone() },
         }
     }
 
@@ -557,12 +560,12 @@ pub struct ScriptBody {
 
 impl Body for ScriptBody {
     type Data = Bytes;
-    type Error = Broken;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         loop {
             if let Some(silence) = &mut self.silence {
                 if Pin::new(silence).poll(cx).is_pending() {
@@ -577,7 +580,7 @@ impl Body for ScriptBody {
                 }
                 Some(Piece::Break(why)) => {
                     self.ended = true;
-                    return Poll::Ready(Some(Err(Broken::Disconnected(why))));
+                    return Poll::Ready(Some(Err(BodyError::Disconnected(why))));
                 }
                 Some(Piece::Data(data)) if data.is_empty() => {}
                 Some(Piece::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use code_assist_core::platform::Unreachable;
+use code_assist_core::platform::SendError;
 use code_assist_core::proxy::Proxy;
 use code_assist_testkit::client::{Answer, all, ask, get, post};
 use code_assist_testkit::google::{event, google, google_but, last_event, sse};
@@ -153,7 +153,7 @@ fn a_token_endpoint_that_is_down_is_asked_again_later() {
             return None;
         }
         tries += 1;
-        (tries < 3).then(|| Reply::unreachable(Unreachable::Connect("refused".to_owned())))
+        (tries < 3).then(|| Reply::unreachable(SendError::Connect("refused".to_owned())))
     }));
     let proxy = signed_in(&script, -10);
     let answer = run(&script, &proxy, post(GENERATE, HELLO));
@@ -212,7 +212,7 @@ fn a_loaded_token_is_validated_once_and_a_dead_one_is_refreshed() {
 #[test]
 fn an_unreachable_tokeninfo_condemns_no_token() {
     let script = Script::new(google_but(|request| {
-        request.is("/tokeninfo").then(|| Reply::unreachable(Unreachable::Connect(String::new())))
+        request.is("/tokeninfo").then(|| Reply::unreachable(SendError::Connect(String::new())))
     }));
     let proxy = signed_in(&script, 3000);
     assert_eq!(run(&script, &proxy, post(GENERATE, HELLO)).status, 200);

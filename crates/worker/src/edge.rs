@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use code_assist_core::job::BackgroundJob;
 use code_assist_core::payload::Payload;
-use code_assist_core::platform::{Broken, LoginFile, Platform, StoreError, Unreachable};
+use code_assist_core::platform::{BodyError, CredentialFile, Platform, SendError, StoreError};
 use code_assist_core::policy::lock::{FencingToken, LockResult};
 use code_assist_core::policy::wait_queue::Ticket;
 use code_assist_core::time::{Monotonic, Timestamp};
@@ -96,7 +96,7 @@ impl Platform for Edge {
         place
     }
 
-    async fn send(&self, request: Request<Payload>) -> Result<Response<Incoming>, Unreachable> {
+    async fn send(&self, request: Request<Payload>) -> Result<Response<Incoming>, SendError> {
         let (head, payload) = request.into_parts();
         // An array and not a stream: the request has a Content-Length.
         let body = match payload.is_empty() {
@@ -130,7 +130,7 @@ impl Platform for Edge {
         }
         let mut response = Response::new(Incoming(chunks));
         *response.status_mut() =
-            status.ok_or_else(|| Unreachable::Disconnected("a status that is none".to_owned()))?;
+            status.ok_or_else(|| SendError::Disconnected("a status that is none".to_owned()))?;
         *response.headers_mut() = headers;
         Ok(response)
     }
@@ -161,8 +161,8 @@ impl Platform for Edge {
         self.store().connected()
     }
 
-    async fn login_file(&self, _seen: Option<u64>) -> LoginFile {
-        LoginFile::Unsupported
+    async fn credential_file(&self, _seen: Option<u64>) -> CredentialFile {
+        CredentialFile::Unsupported
     }
 
     fn spawn_job(&self, chore: BackgroundJob) {
@@ -183,9 +183,9 @@ impl Platform for Edge {
 }
 
 /// The payload in JavaScript's memory, copied once.
-fn array_of(payload: &Payload) -> Result<Uint8Array, Unreachable> {
+fn array_of(payload: &Payload) -> Result<Uint8Array, SendError> {
     let length = u32::try_from(payload.len())
-        .map_err(|_| Unreachable::Connect("the request has more than 4 GiB".to_owned()))?;
+        .map_err(|_| SendError::Connect("the request has more than 4 GiB".to_owned()))?;
     let array = Uint8Array::new_with_length(length);
     let mut at = 0;
     for piece in payload.pieces() {
@@ -199,10 +199,10 @@ fn array_of(payload: &Payload) -> Result<Uint8Array, Unreachable> {
 
 /// `fetch` has one kind of error, and says in words what happened. These are workerd's for a
 /// connection that was there and broke; everything else is one that did not come about.
-fn unreachable(why: String) -> Unreachable {
+fn unreachable(why: String) -> SendError {
     match BROKEN.iter().any(|words| why.contains(words)) {
-        true => Unreachable::Disconnected(why),
-        false => Unreachable::Connect(why),
+        true => SendError::Disconnected(why),
+        false => SendError::Connect(why),
     }
 }
 
@@ -212,14 +212,14 @@ pub(crate) struct Incoming(Chunks);
 
 impl http_body::Body for Incoming {
     type Data = Bytes;
-    type Error = Broken;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Cx<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let next = ready!(Pin::new(&mut self.0).poll_frame(cx));
-        Poll::Ready(next.map(|next| next.map_err(Broken::Disconnected)))
+        Poll::Ready(next.map(|next| next.map_err(BodyError::Disconnected)))
     }
 }
 

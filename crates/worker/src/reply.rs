@@ -5,7 +5,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
-use code_assist_core::platform::Broken;
+use code_assist_core::platform::BodyError;
 use code_assist_core::refusal::Refusal;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, StatusCode};
@@ -21,7 +21,7 @@ pub(crate) async fn unless_gone<B>(
     edge: &Edge,
     answer: Pin<Box<impl Future<Output = http::Response<B>>>>,
 ) where
-    B: Body<Data = Bytes, Error = Broken>,
+    B: Body<Data = Bytes, Error = BodyError>,
 {
     match while_here(edge.task(), answer).await {
         Some(response) => whole_or_stream(edge.task(), response).await,
@@ -55,7 +55,7 @@ async fn while_here<F: Future>(task: &Task, mut future: Pin<Box<F>>) -> Option<F
 /// A body of known length is handed over as a whole, with its Content-Length; a stream is piped.
 async fn whole_or_stream<B>(task: &Task, response: http::Response<B>)
 where
-    B: Body<Data = Bytes, Error = Broken>,
+    B: Body<Data = Bytes, Error = BodyError>,
 {
     let (head, body) = response.into_parts();
     let (status, headers) = (head.status.as_u16(), lines(&head.headers));
@@ -77,7 +77,7 @@ where
 }
 
 /// Writes a stream as it comes, as fast as the client takes it.
-async fn write<B: Body<Data = Bytes, Error = Broken>>(task: &Task, body: B) {
+async fn write<B: Body<Data = Bytes, Error = BodyError>>(task: &Task, body: B) {
     let (mut body, mut end) = (pin!(body), None);
     loop {
         match poll_fn(|cx| poll_ready(body.as_mut(), &mut end, cx)).await {
@@ -90,11 +90,11 @@ async fn write<B: Body<Data = Bytes, Error = Broken>>(task: &Task, body: B) {
 
 /// All that is ready, as one piece: each piece that goes over costs several calls. An end that comes
 /// with it is kept for the next time.
-fn poll_ready<B: Body<Data = Bytes, Error = Broken>>(
+fn poll_ready<B: Body<Data = Bytes, Error = BodyError>>(
     mut body: Pin<&mut B>,
-    end: &mut Option<Result<(), Broken>>,
+    end: &mut Option<Result<(), BodyError>>,
     cx: &mut Context<'_>,
-) -> Poll<Option<Result<Bytes, Broken>>> {
+) -> Poll<Option<Result<Bytes, BodyError>>> {
     let mut ready = Bytes::new();
     while end.is_none() && ready.len() < LARGE {
         match body.as_mut().poll_frame(cx) {

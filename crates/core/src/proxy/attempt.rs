@@ -17,7 +17,7 @@ use crate::assist::fault;
 use crate::body::{Beginning, Events};
 use crate::gemini::route::Framing;
 use crate::payload::Payload;
-use crate::platform::{Platform, Unreachable};
+use crate::platform::{Platform, SendError};
 use crate::policy::breaker;
 use crate::policy::endpoint::NoEndpointError;
 use crate::policy::in_flight::InFlightGuard;
@@ -167,7 +167,7 @@ impl Proxy {
     async fn one_try<P: Platform>(
         &self,
         platform: &P,
-        sending: Pin<&mut impl Future<Output = Result<Response<P::Body>, Unreachable>>>,
+        sending: Pin<&mut impl Future<Output = Result<Response<P::Body>, SendError>>>,
         call: &Call,
         want: Want,
         ledger: &mut Ledger<P>,
@@ -366,7 +366,7 @@ pub(super) async fn send_within<P: Platform>(
 async fn sent_within<P: Platform>(
     platform: &P,
     limit: Duration,
-    sending: Pin<&mut impl Future<Output = Result<Response<P::Body>, Unreachable>>>,
+    sending: Pin<&mut impl Future<Output = Result<Response<P::Body>, SendError>>>,
 ) -> Result<Response<P::Body>, Refusal> {
     match within(platform, limit, sending).await {
         Some(sent) => sent.map_err(Refusal::from),

@@ -15,7 +15,7 @@ use super::attempt::within;
 use super::{Answer, BackgroundJob, Content, JSON, Proxy, lock, page};
 use crate::gemini::models::{self, Model};
 use crate::gemini::route::Route;
-use crate::platform::{Platform, Vitals};
+use crate::platform::{Platform, ProcessStats};
 use crate::policy::lease::{Lease, Leases};
 use crate::refusal::Refusal;
 use crate::report::{Credentials, Format, Ledger, Sight};
@@ -78,7 +78,8 @@ impl Proxy {
                 headers.insert(CONTENT_TYPE, format.content_type());
                 headers.insert(CACHE_CONTROL, NO_STORE);
                 headers.insert(VARY, HeaderValue::from_static("Accept"));
-                let sight = Sight { vitals: platform.vitals(), ..self.sight(platform) };
+                let sight =
+                    Sight { process_stats: platform.process_stats(), ..self.sight(platform) };
                 (StatusCode::OK, Bytes::from(self.report.metrics(&sight, format)))
             }
             _ if accept.contains("text/html") => {
@@ -94,7 +95,7 @@ impl Proxy {
         Answer { status, headers, body: Content::Whole(body) }
     }
 
-    /// What is to be seen of the proxy at this moment. The vitals are left out: they cost a few
+    /// What is to be seen of the proxy at this moment. The process_stats are left out: they cost a few
     /// system calls, and `/health` is asked for often.
     fn sight<P: Platform>(&self, platform: &P) -> Sight {
         let (clock, now) = (platform.wall_clock(), platform.now());
@@ -122,7 +123,7 @@ impl Proxy {
             project,
             most_requests: self.settings.max_concurrent_requests,
             queue_timeout: self.settings.queue_timeout,
-            vitals: Vitals::default(),
+            process_stats: ProcessStats::default(),
         }
     }
 

@@ -12,7 +12,7 @@ use super::{BackgroundJob, Proxy, attempt, lock};
 use crate::oauth::{
     self, Client, Login, NotRefreshed, Refreshed, StoredToken, Token, TokenInfo, Unusable,
 };
-use crate::platform::{LoginFile, Platform};
+use crate::platform::{CredentialFile, Platform};
 use crate::policy::lease::Lease;
 use crate::policy::lock::FencingToken;
 use crate::policy::token::{Bearer, Outcome, Verdict};
@@ -465,7 +465,7 @@ impl Proxy {
                 let why = format!("GCP_SERVICE_ACCOUNT cannot be used: {why}");
                 Outcome::Rejected(Refusal::CredentialsRejected { why })
             })?,
-            (None, None) => return Err(missing(platform.login_file(None).await)),
+            (None, None) => return Err(missing(platform.credential_file(None).await)),
         };
         let rotated = self.stored_rotation(platform, &login.marker()).await;
         let mut source = lock(&self.login);
@@ -481,7 +481,9 @@ impl Proxy {
             return;
         }
         let seen = lock(&self.login).stamp;
-        let LoginFile::Read { stamp, content } = platform.login_file(seen).await else { return };
+        let CredentialFile::Read { stamp, content } = platform.credential_file(seen).await else {
+            return;
+        };
         // A half-written file is read again at the next look: its stamp is not noted.
         let Ok(login) = Login::parse(&content) else { return };
         let content = Sha256::digest(&content).into();
@@ -573,21 +575,23 @@ impl Proxy {
 }
 
 /// Why there is no credential at all.
-fn missing(file: LoginFile) -> Outcome {
+fn missing(file: CredentialFile) -> Outcome {
     let missing = |why: String| Outcome::Rejected(Refusal::CredentialsMissing { why });
     match file {
-        LoginFile::Absent { path, encrypted_store: true } => missing(format!(
+        CredentialFile::Absent { path, encrypted_store: true } => missing(format!(
             "{path} does not exist, but the Gemini CLI's encrypted credential store lies next to \
              it, which only the CLI can read: unset GEMINI_FORCE_ENCRYPTED_FILE_STORAGE and sign in \
              again with `gemini`"
         )),
-        LoginFile::Absent { path, encrypted_store: false } => {
+        CredentialFile::Absent { path, encrypted_store: false } => {
             missing(format!("{path} does not exist"))
         }
-        LoginFile::Unreadable(why) => missing(format!("the credential file cannot be read: {why}")),
-        LoginFile::Unsupported => missing("GCP_SERVICE_ACCOUNT is not set".to_owned()),
-        LoginFile::Unchanged => missing("the credential file could not be read".to_owned()),
-        LoginFile::Read { content, .. } => match Login::parse(&content) {
+        CredentialFile::Unreadable(why) => {
+            missing(format!("the credential file cannot be read: {why}"))
+        }
+        CredentialFile::Unsupported => missing("GCP_SERVICE_ACCOUNT is not set".to_owned()),
+        CredentialFile::Unchanged => missing("the credential file could not be read".to_owned()),
+        CredentialFile::Read { content, .. } => match Login::parse(&content) {
             // Perhaps in the middle of being written.
             Err(why @ Unusable::NotJson(_)) => Outcome::Failed(Refusal::CredentialsRejected {
                 why: format!("the credential file cannot be used: {why}"),

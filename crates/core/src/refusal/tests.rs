@@ -181,9 +181,9 @@ fn each_rooms_error_becomes_a_refusal() {
         (Refusal::from(Denied::HostNotAllowed { host: text("h") }), "host_not_allowed"),
         (Refusal::from(Denied::OriginNotAllowed { origin: text("o") }), "origin_not_allowed"),
         (Refusal::from(BadPageToken), "bad_page_token"),
-        (Refusal::from(Broken::Disconnected(text("reset"))), "upstream_disconnected"),
-        (Refusal::from(Unreachable::Connect(text("refused"))), "upstream_unreachable"),
-        (Refusal::from(Unreachable::Disconnected(text("reset"))), "upstream_disconnected"),
+        (Refusal::from(BodyError::Disconnected(text("reset"))), "upstream_disconnected"),
+        (Refusal::from(SendError::Connect(text("refused"))), "upstream_unreachable"),
+        (Refusal::from(SendError::Disconnected(text("reset"))), "upstream_disconnected"),
     ] {
         assert_eq!(refusal.label(), label);
     }

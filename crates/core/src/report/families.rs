@@ -229,9 +229,9 @@ impl Report {
             kind: Kind::Gauge,
             samples: number.map(|number| sample(number, &[])).into_iter().collect(),
         };
-        let vitals = &sight.vitals;
+        let process_stats = &sight.process_stats;
         let started = self.started_clock.0 as f64 / 1000.0;
-        let cpu = vitals.cpu_seconds.map(|seconds| sample(seconds, &[]));
+        let cpu = process_stats.cpu_seconds.map(|seconds| sample(seconds, &[]));
         vec![
             family(
                 Kind::Info,
@@ -254,12 +254,12 @@ impl Report {
             optional(
                 "process_resident_memory_bytes",
                 "Memory that is in use.",
-                vitals.resident_bytes.map(|bytes| bytes as f64),
+                process_stats.resident_bytes.map(|bytes| bytes as f64),
             ),
             optional(
                 "process_open_fds",
                 "Open file descriptors.",
-                vitals.open_fds.map(|count| count as f64),
+                process_stats.open_fds.map(|count| count as f64),
             ),
         ]
     }

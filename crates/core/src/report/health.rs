@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::histogram::{Histogram, RECENT_SECONDS};
 use super::{BreakerState, Endpoint, Report, ratio, rounded};
-use crate::platform::Vitals;
+use crate::platform::ProcessStats;
 use crate::time::{Monotonic, Timestamp};
 
 /// What the proxy sees of itself at this moment, besides what was counted.
@@ -30,7 +30,7 @@ pub struct Sight {
     /// `QUEUE_TIMEOUT_MS`.
     pub queue_timeout: Duration,
     /// Memory, file descriptors, processor time.
-    pub vitals: Vitals,
+    pub process_stats: ProcessStats,
 }
 
 /// How it stands with what we sign in with.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::assist::envelope::Usage;
-use crate::platform::Vitals;
+use crate::platform::ProcessStats;
 
 const NOON: Timestamp = Timestamp(1_705_314_600_000);
 
@@ -23,7 +23,7 @@ fn sight(now: Monotonic) -> Sight {
         project: "known",
         most_requests: 100,
         queue_timeout: Duration::from_secs(10),
-        vitals: Vitals {
+        process_stats: ProcessStats {
             resident_bytes: Some(12_582_912),
             open_fds: Some(17),
             cpu_seconds: Some(1.25),

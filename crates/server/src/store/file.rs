@@ -198,7 +198,7 @@ fn open(path: &Path, now: Timestamp) -> Result<(Opened, Option<Notice>), StoreEr
                     path.display()
                 )));
             }
-            Err(Unusable::Broken(why)) => return Err(cannot(&why)),
+            Err(Unusable::BodyError(why)) => return Err(cannot(&why)),
             Err(Unusable::Damaged(why)) => {
                 let told = set_aside(path, &file, &why, now).map_err(|error| cannot(&error))?;
                 notice = told.or(notice);
@@ -213,7 +213,7 @@ enum Unusable {
     /// Another process has it.
     Busy,
     /// The disk or its permissions are at fault.
-    Broken(String),
+    BodyError(String),
     /// The content is.
     Damaged(String),
 }
@@ -234,13 +234,13 @@ impl From<redb::Error> for Unusable {
             redb::Error::TableTypeMismatch { .. } | redb::Error::TableIsMultimap(_) => {
                 Self::Damaged("it belongs to another program".into())
             }
-            other => Self::Broken(other.to_string()),
+            other => Self::BodyError(other.to_string()),
         }
     }
 }
 
 fn open_database(mut file: File, now: Timestamp) -> Result<Opened, Unusable> {
-    if has_no_magic(&mut file).map_err(|error| Unusable::Broken(error.to_string()))? {
+    if has_no_magic(&mut file).map_err(|error| Unusable::BodyError(error.to_string()))? {
         discard_unfinished(&mut file)?;
     }
     let mut database = Database::builder()
@@ -274,7 +274,7 @@ fn discard_unfinished(file: &mut File) -> Result<(), Unusable> {
         Ok(false) => Ok(()),
         Err(error) => Err(error),
     };
-    emptied.and_then(|()| file.unlock()).map_err(|error| Unusable::Broken(error.to_string()))
+    emptied.and_then(|()| file.unlock()).map_err(|error| Unusable::BodyError(error.to_string()))
 }
 
 fn sweep_all(database: &Database, now: Timestamp) -> Result<u64, redb::Error> {

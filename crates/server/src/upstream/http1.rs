@@ -65,7 +65,7 @@ impl Connection {
             Err(mut error) => {
                 let unsent = error.take_message().is_some();
                 let why = chain(error.error());
-                Err(if unsent { Failed::Unsent(why) } else { Failed::Broken(why) })
+                Err(if unsent { Failed::Unsent(why) } else { Failed::BodyError(why) })
             }
         }
     }

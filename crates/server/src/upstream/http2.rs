@@ -308,7 +308,7 @@ impl Lease {
                 }
                 Err(Failed::Unsent(self.line.why(&error)))
             }
-            Err(error) => Err(Failed::Broken(self.line.why(&error))),
+            Err(error) => Err(Failed::BodyError(self.line.why(&error))),
         }
     }
 

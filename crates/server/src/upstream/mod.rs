@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use code_assist_core::payload::Payload;
-use code_assist_core::platform::{Broken, Unreachable};
+use code_assist_core::platform::{BodyError, SendError};
 use code_assist_core::settings::Settings;
 use http::uri::Scheme;
 use http::{Request, Response, Uri};
@@ -52,14 +52,14 @@ impl Upstream {
     pub(crate) async fn send(
         &self,
         request: Request<Payload>,
-    ) -> Result<Response<Body>, Unreachable> {
+    ) -> Result<Response<Body>, SendError> {
         let mut ending = self.ending.clone();
         // On the heap: it goes through many hands, and each would keep room for it.
         let request = Box::new(request);
         let response = tokio::select! {
             biased;
             response = self.send_somewhere(request) => response?,
-            _ = ending.wait_for(|ending| *ending) => return Err(Unreachable::ShuttingDown),
+            _ = ending.wait_for(|ending| *ending) => return Err(SendError::ShuttingDown),
         };
         Ok(response.map(|source| Body { source, ending: Ending::Quiet(self.ending.clone()) }))
     }
@@ -80,16 +80,16 @@ impl Upstream {
     async fn send_somewhere(
         &self,
         mut request: Box<Request<Payload>>,
-    ) -> Result<Response<Source>, Unreachable> {
+    ) -> Result<Response<Source>, SendError> {
         let mut tries = 1;
         loop {
-            let lease = self.pool.lease(request.uri()).await.map_err(Unreachable::Connect)?;
+            let lease = self.pool.lease(request.uri()).await.map_err(SendError::Connect)?;
             let spare = (tries < MOST_TRIES && lease.is_reused()).then(|| request.clone());
             match (lease.send(request).await, spare) {
                 (Ok(response), _) => return Ok(response),
                 (Err(Failed::Unsent(_)), Some(again)) => request = again,
-                (Err(Failed::Broken(why) | Failed::Unsent(why)), _) => {
-                    return Err(Unreachable::Disconnected(why));
+                (Err(Failed::BodyError(why) | Failed::Unsent(why)), _) => {
+                    return Err(SendError::Disconnected(why));
                 }
             }
             tries += 1;
@@ -101,7 +101,7 @@ impl Upstream {
 #[derive(Debug)]
 enum Failed {
     /// It broke after the request may have reached upstream.
-    Broken(String),
+    BodyError(String),
     /// Upstream has done nothing about the request, and never will.
     Unsent(String),
 }
@@ -133,18 +133,18 @@ impl std::fmt::Debug for Ending {
 
 impl http_body::Body for Body {
     type Data = Bytes;
-    type Error = Broken;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let polled = match &mut self.source {
             Source::Http1(incoming) => Pin::new(incoming).poll_frame(cx),
             Source::Http2(incoming) => Pin::new(incoming).poll_frame(cx),
         };
         if let Poll::Ready(frame) = polled {
-            return Poll::Ready(frame.map(|frame| frame.map_err(Broken::Disconnected)));
+            return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Disconnected)));
         }
         loop {
             match &mut self.ending {
@@ -156,7 +156,7 @@ impl http_body::Body for Body {
                     }));
                 }
                 Ending::Watched(watched) => {
-                    return watched.as_mut().poll(cx).map(|()| Some(Err(Broken::ShuttingDown)));
+                    return watched.as_mut().poll(cx).map(|()| Some(Err(BodyError::ShuttingDown)));
                 }
             }
         }

@@ -352,7 +352,7 @@ async fn a_connection_that_is_not_made_in_time_is_given_up() {
     let begun = Instant::now();
     let request = Request::get(format!("https://{address}/")).body(Payload::default()).unwrap();
     let error = upstream.send(request).await.unwrap_err();
-    assert!(matches!(&error, Unreachable::Connect(why) if why.contains("within 200 ms")));
+    assert!(matches!(&error, SendError::Connect(why) if why.contains("within 200 ms")));
     assert!(begun.elapsed() < Duration::from_secs(2));
 }
 
@@ -378,7 +378,7 @@ async fn nobody_there_is_told_at_once_to_everybody_who_waits() {
         };
         for sent in <[_; 3]>::from(tokio::join!(ask(), ask(), ask())) {
             let error = sent.unwrap_err();
-            assert!(matches!(&error, Unreachable::Connect(why) if why.contains("refused")));
+            assert!(matches!(&error, SendError::Connect(why) if why.contains("refused")));
         }
     }
 }
@@ -392,7 +392,7 @@ async fn only_certificates_of_the_named_file_are_trusted() {
     assert_eq!(text(upstream.send(server.get("/")).await.unwrap()).await, "ok");
     let error = upstream.send(other.get("/")).await.unwrap_err();
     assert!(
-        matches!(&error, Unreachable::Connect(why) if why.contains("invalid peer certificate")),
+        matches!(&error, SendError::Connect(why) if why.contains("invalid peer certificate")),
         "{error}"
     );
 
@@ -433,7 +433,7 @@ async fn a_proxy_that_wants_another_login_is_no_connection() {
     let upstream = plain(&[("HTTPS_PROXY", &url)]);
     let request = Request::get("https://localhost:1/").body(Payload::default()).unwrap();
     let error = upstream.send(request).await.unwrap_err();
-    assert!(matches!(&error, Unreachable::Connect(_)), "{error}");
+    assert!(matches!(&error, SendError::Connect(_)), "{error}");
     assert!(error.to_string().contains("proxy auth"), "{error}");
     assert!(!error.to_string().contains("hush"), "{error}");
 }
@@ -475,11 +475,11 @@ async fn what_is_in_flight_ends_when_the_shell_gives_up() {
     loop {
         match endless.body_mut().frame().await.unwrap() {
             Ok(_) => {}
-            Err(error) => break assert_eq!(error, Broken::ShuttingDown),
+            Err(error) => break assert_eq!(error, BodyError::ShuttingDown),
         }
     }
     let error = upstream.send(server.get("/endless")).await;
-    assert!(error.is_ok() || error.unwrap_err() == Unreachable::ShuttingDown);
+    assert!(error.is_ok() || error.unwrap_err() == SendError::ShuttingDown);
 }
 
 /// What a server speaks.

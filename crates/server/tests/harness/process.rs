@@ -104,7 +104,7 @@ impl Setup {
     }
 
     /// Writes the CLI's credential file, and gives no login but that.
-    pub(crate) fn login_file(self, content: &str) -> Self {
+    pub(crate) fn credential_file(self, content: &str) -> Self {
         self.write(".gemini/oauth_creds.json", content);
         self.without("GCP_SERVICE_ACCOUNT")
     }

@@ -12,14 +12,14 @@ use crate::{GENERATE, HELLO};
 #[test]
 fn a_file_serves_wherever_it_is_said_to_be() {
     let google = Google::new();
-    let elsewhere = Setup::on(&google).login_file("{}");
+    let elsewhere = Setup::on(&google).credential_file("{}");
     elsewhere.write("elsewhere/creds.json", google.login());
     let path = elsewhere.path("elsewhere/creds.json").display().to_string();
-    let cli_home = Setup::on(&google).login_file("{}");
+    let cli_home = Setup::on(&google).credential_file("{}");
     cli_home.write("cli/.gemini/oauth_creds.json", google.login());
     let home = cli_home.path("cli").display().to_string();
     for (what, setup) in [
-        ("the CLI's file", Setup::on(&google).login_file(&google.login())),
+        ("the CLI's file", Setup::on(&google).credential_file(&google.login())),
         ("GEMINI_OAUTH_CREDS_FILE", elsewhere.env("GEMINI_OAUTH_CREDS_FILE", path)),
         ("GEMINI_CLI_HOME", cli_home.env("GEMINI_CLI_HOME", home)),
     ] {
@@ -33,7 +33,7 @@ fn a_file_serves_wherever_it_is_said_to_be() {
 #[test]
 fn a_newer_token_in_the_rewritten_file_is_adopted_within_three_seconds() {
     let google = Google::new();
-    let proxy = Setup::on(&google).login_file(&google.login()).start();
+    let proxy = Setup::on(&google).credential_file(&google.login()).start();
     assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
     let first = bearer(&google);
     // The CLI does not write atomically: half a file is passed over.
@@ -94,7 +94,7 @@ fn an_encrypted_store_next_to_a_missing_file_is_said_to_be_one() {
 #[test]
 fn a_revoked_login_serves_again_when_somebody_has_signed_in() {
     let google = Google::new();
-    let setup = Setup::on(&google).login_file(&google.expired_login());
+    let setup = Setup::on(&google).credential_file(&google.expired_login());
     google.state(json!({"revoke_refresh": true}));
     let proxy = setup.start();
     assert_eq!(proxy.post(GENERATE, HELLO).verdict(), (503, "CREDENTIALS_REJECTED".into()));
@@ -111,7 +111,7 @@ fn the_clis_file_is_never_written() {
     let google = Google::new();
     google.state(json!({"rotate_refresh": true}));
     let login = google.expired_login();
-    let setup = Setup::on(&google).login_file(&login);
+    let setup = Setup::on(&google).credential_file(&login);
     let proxy = setup.start();
     assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
     google.state(json!({"expire_tokens": true}));
@@ -126,7 +126,7 @@ fn a_service_account_in_the_file_is_refused_and_its_key_is_never_told() {
     let google = Google::new();
     let key = json!({"type": "service_account", "project_id": "p", "private_key_id": "hush-id",
         "private_key": "-----BEGIN PRIVATE KEY-----\nhush-key\n", "client_email": "a@b.c"});
-    let proxy = Setup::on(&google).login_file(&key.to_string()).start();
+    let proxy = Setup::on(&google).credential_file(&key.to_string()).start();
     let answer = proxy.post(GENERATE, HELLO);
     assert_eq!(answer.verdict(), (503, "CREDENTIALS_REJECTED".into()));
     let message = answer.error()["message"].as_str().unwrap().to_owned();

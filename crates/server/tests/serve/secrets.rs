@@ -11,7 +11,7 @@ use crate::{GENERATE, HELLO};
 fn no_secret_of_a_half_written_file_or_of_nonsense_is_told() {
     let google = Google::new();
     let setup = Setup::on(&google)
-        .login_file(&google.expired_login())
+        .credential_file(&google.expired_login())
         .env("LOG_LEVEL", "trace")
         .env("KV_URL", "file:kv.redb");
     let proxy = setup.start();

@@ -13,7 +13,7 @@ use crate::{GENERATE, HELLO};
 #[test]
 fn the_first_lines_say_all_that_is_needed() {
     let google = Google::new();
-    let setup = Setup::on(&google).login_file(&google.login()).env("KV_URL", "file:kv.redb");
+    let setup = Setup::on(&google).credential_file(&google.login()).env("KV_URL", "file:kv.redb");
     let proxy = setup.start();
     let said = proxy.stdout();
     for part in [

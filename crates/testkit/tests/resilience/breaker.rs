@@ -1,6 +1,6 @@
 //! Leaving an endpoint alone for a while.
 
-use code_assist_core::platform::Unreachable;
+use code_assist_core::platform::SendError;
 use code_assist_testkit::client::{all, get, impatient, later, post, with};
 use code_assist_testkit::google::{event, last_event, sse};
 use code_assist_testkit::script::{Piece, Reply};
@@ -195,8 +195,8 @@ fn every_failure_of_the_endpoint_counts() {
     let begun = || Piece::Data(format!("data: {}\r\n\r\n", event("Hel")).into());
     let fault = format!("data: {}\r\n\r\n", error_body(500, ""));
     let failures = [
-        (GENERATE, Reply::unreachable(Unreachable::Connect("refused".to_owned()))),
-        (GENERATE, Reply::unreachable(Unreachable::Disconnected("reset".to_owned()))),
+        (GENERATE, Reply::unreachable(SendError::Connect("refused".to_owned()))),
+        (GENERATE, Reply::unreachable(SendError::Disconnected("reset".to_owned()))),
         (GENERATE, Reply::ok("").after(ms(300_001))),
         (GENERATE, Reply::pieces([Piece::Break("reset".to_owned())])),
         (GENERATE, Reply::status(302, "").with_header("location", "http://evil.test/")),

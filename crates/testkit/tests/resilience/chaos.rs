@@ -1,7 +1,7 @@
 //! Whatever upstream and the clients do, and in whatever order: everybody who stays is answered,
 //! upstream never has more to do than there are places, and nothing is left behind.
 
-use code_assist_core::platform::Unreachable;
+use code_assist_core::platform::SendError;
 use code_assist_testkit::client::{all, impatient, later, post};
 use code_assist_testkit::google::{event, last_event, sse};
 use code_assist_testkit::script::{Piece, Reply};
@@ -35,8 +35,8 @@ fn client() -> impl Strategy<Value = Client> {
 fn reply() -> impl Strategy<Value = Reply> {
     let begun = || sse(&[&event("Hel")]);
     let reply = prop_oneof![
-        Just(Reply::unreachable(Unreachable::Connect("refused".to_owned()))),
-        Just(Reply::unreachable(Unreachable::Disconnected("reset".to_owned()))),
+        Just(Reply::unreachable(SendError::Connect("refused".to_owned()))),
+        Just(Reply::unreachable(SendError::Disconnected("reset".to_owned()))),
         Just(error(400, "")),
         Just(error(429, &retry_info("3s"))),
         Just(error(429, &reason("QUOTA_EXHAUSTED"))),

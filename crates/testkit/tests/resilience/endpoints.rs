@@ -1,6 +1,6 @@
 //! Several endpoints.
 
-use code_assist_core::platform::Unreachable;
+use code_assist_core::platform::SendError;
 use code_assist_testkit::client::{all, get, impatient, later, post};
 use code_assist_testkit::google::{event, sse};
 use code_assist_testkit::script::{Piece, Received, Reply};
@@ -29,8 +29,8 @@ fn open_breakers(life: &Life) -> Vec<bool> {
 #[test]
 fn a_failed_try_moves_to_the_other_endpoint_at_once() {
     let failures = [
-        Reply::unreachable(Unreachable::Connect("refused".to_owned())),
-        Reply::unreachable(Unreachable::Disconnected("reset".to_owned())),
+        Reply::unreachable(SendError::Connect("refused".to_owned())),
+        Reply::unreachable(SendError::Disconnected("reset".to_owned())),
         error(500, ""),
         error(503, ""),
         Reply::pieces([Piece::Break("reset".to_owned())]),

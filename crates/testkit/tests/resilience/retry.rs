@@ -1,6 +1,6 @@
 //! Trying again.
 
-use code_assist_core::platform::Unreachable;
+use code_assist_core::platform::SendError;
 use code_assist_testkit::client::{all, impatient, later, post, with};
 use code_assist_testkit::google::{event, last_event, sse};
 use code_assist_testkit::script::{Piece, Reply};
@@ -23,8 +23,8 @@ fn a_500_and_then_a_200_is_one_200_for_the_client_and_two_tries() {
 
 #[test]
 fn every_passing_failure_is_tried_again_and_counted_by_its_reason() {
-    let refused = || Reply::unreachable(Unreachable::Connect("refused".to_owned()));
-    let broken = || Reply::unreachable(Unreachable::Disconnected("reset".to_owned()));
+    let refused = || Reply::unreachable(SendError::Connect("refused".to_owned()));
+    let broken = || Reply::unreachable(SendError::Disconnected("reset".to_owned()));
     let half = || Reply::pieces([Piece::Data("{\"resp".into()), Piece::Break("reset".to_owned())]);
     let faults = [
         ("server_error", error(502, "")),
