@@ -36,7 +36,12 @@ impl Access {
     /// With keys set, a request that `needs_key` must carry a valid one; the web page it comes from
     /// does not matter. Without keys, no foreign web page gets in: not under a name of its own
     /// (`Host`, on a loopback address) and not across origins (`Origin`).
-    pub fn admit(&self, headers: &HeaderMap, uri: &Uri, needs_key: bool) -> Result<Client, Denied> {
+    pub fn admit(
+        &self,
+        headers: &HeaderMap,
+        uri: &Uri,
+        needs_key: bool,
+    ) -> Result<Client, AccessError> {
         if self.keys.is_empty() {
             self.check_host(headers, uri)?;
             self.check_origin(headers, uri)?;
@@ -46,8 +51,8 @@ impl Access {
         match known {
             Some(Some(client)) => Ok(client),
             _ if !needs_key => Ok(Client::default()),
-            Some(None) => Err(Denied::KeyInvalid),
-            None => Err(Denied::KeyMissing),
+            Some(None) => Err(AccessError::KeyInvalid),
+            None => Err(AccessError::KeyMissing),
         }
     }
 
@@ -111,7 +116,7 @@ impl Access {
 
     /// On a loopback address the only honest names are loopback names; any other means that a web
     /// page has had its own name resolved to us (DNS rebinding).
-    fn check_host(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), Denied> {
+    fn check_host(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), AccessError> {
         if !self.is_local {
             return Ok(());
         }
@@ -121,13 +126,13 @@ impl Access {
         for host in named.chain(authority) {
             let text = std::str::from_utf8(host).ok();
             if !text.and_then(host_name).is_some_and(is_loopback) {
-                return Err(Denied::HostNotAllowed { host: shown(host) });
+                return Err(AccessError::HostNotAllowed { host: shown(host) });
             }
         }
         Ok(())
     }
 
-    fn check_origin(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), Denied> {
+    fn check_origin(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), AccessError> {
         let Some(origin) = headers.get(header::ORIGIN) else {
             return Ok(());
         };
@@ -137,7 +142,7 @@ impl Access {
         if is_own || self.origins.allow(origin) {
             return Ok(());
         }
-        Err(Denied::OriginNotAllowed { origin: shown(origin.as_bytes()) })
+        Err(AccessError::OriginNotAllowed { origin: shown(origin.as_bytes()) })
     }
 
     fn allowed_origin<'a>(&self, request: &'a HeaderMap) -> Option<&'a HeaderValue> {
@@ -165,7 +170,7 @@ pub struct Client {
 
 /// Why a request may not go on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Denied {
+pub enum AccessError {
     /// The `Host` is no loopback name.
     #[error("the host {host:?} is not a loopback name")]
     HostNotAllowed {

@@ -27,7 +27,7 @@ pub struct Login {
 
 /// A credential that cannot be used, and what can be done about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unusable {
+pub enum CredentialError {
     /// Not JSON, or cut in the middle: the CLI does not write atomically.
     #[error("it is not complete JSON ({0}); sign in again with the Gemini CLI if it stays so")]
     NotJson(String),
@@ -49,16 +49,16 @@ pub enum Unusable {
 
 impl Login {
     /// Reads a credential JSON.
-    pub fn parse(text: &[u8]) -> Result<Self, Unusable> {
-        let value: Value =
-            serde_json::from_slice(text).map_err(|error| Unusable::NotJson(place(&error)))?;
-        let Value::Object(outer) = &value else { return Err(Unusable::NoToken) };
+    pub fn parse(text: &[u8]) -> Result<Self, CredentialError> {
+        let value: Value = serde_json::from_slice(text)
+            .map_err(|error| CredentialError::NotJson(place(&error)))?;
+        let Value::Object(outer) = &value else { return Err(CredentialError::NoToken) };
         if outer.contains_key("private_key") {
-            return Err(Unusable::WrongKind("service_account".to_owned()));
+            return Err(CredentialError::WrongKind("service_account".to_owned()));
         }
         let kind = outer.get("type").and_then(Value::as_str);
         if let Some(kind) = kind.filter(|kind| FOREIGN_KINDS.contains(kind)) {
-            return Err(Unusable::WrongKind(kind.to_owned()));
+            return Err(CredentialError::WrongKind(kind.to_owned()));
         }
         let inner = outer.get("token").and_then(Value::as_object).unwrap_or(outer);
         let login = Self {
@@ -71,7 +71,7 @@ impl Login {
             scope: inner.get("scope").and_then(Value::as_str).map(str::to_owned),
         };
         if login.access_token.is_none() && login.refresh_token.is_none() {
-            return Err(Unusable::NoToken);
+            return Err(CredentialError::NoToken);
         }
         Ok(login)
     }
@@ -245,14 +245,14 @@ pub struct Refreshed {
 
 /// A refresh that gave no token (`protocol.md` 1.7).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NotRefreshed {
+pub enum RefreshError {
     /// It will not work until somebody signs in again or mends the settings.
     Rejected(String),
     /// Try again later.
     Transient(String),
 }
 
-impl fmt::Display for NotRefreshed {
+impl fmt::Display for RefreshError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Rejected(why) | Self::Transient(why) => f.write_str(why),
@@ -265,12 +265,12 @@ pub fn read_refresh(
     status: StatusCode,
     body: &[u8],
     clock: Timestamp,
-) -> Result<Refreshed, NotRefreshed> {
+) -> Result<Refreshed, RefreshError> {
     let value: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
     if status.is_success() {
         let Some(access_token) = value.as_object().and_then(|it| secret(it, &["access_token"]))
         else {
-            return Err(NotRefreshed::Transient(
+            return Err(RefreshError::Transient(
                 "the token endpoint answered without an access_token".to_owned(),
             ));
         };
@@ -289,14 +289,14 @@ pub fn read_refresh(
     let error = value.get("error").and_then(Value::as_str);
     let description = value.get("error_description").and_then(Value::as_str).unwrap_or_default();
     let Some(error) = error else {
-        return Err(NotRefreshed::Transient(format!("the token endpoint answered {status}")));
+        return Err(RefreshError::Transient(format!("the token endpoint answered {status}")));
     };
     let said =
         if description.is_empty() { error.to_owned() } else { format!("{error}: {description}") };
     let why = format!("Google's token endpoint said \"{}\"", clip(&said));
     let is_final =
         status.is_client_error() && status.as_u16() != 429 && FINAL_ERRORS.contains(&error);
-    Err(if is_final { NotRefreshed::Rejected(why) } else { NotRefreshed::Transient(why) })
+    Err(if is_final { RefreshError::Rejected(why) } else { RefreshError::Transient(why) })
 }
 
 /// An access token as it lies in the store, in the seed's shape plus two fields of ours.
@@ -500,15 +500,15 @@ mod tests {
         let parse = |text: &str| Login::parse(text.as_bytes()).unwrap_err();
         assert_eq!(
             parse(r#"{"type":"service_account","private_key":"k"}"#),
-            Unusable::WrongKind("service_account".to_owned())
+            CredentialError::WrongKind("service_account".to_owned())
         );
         assert_eq!(
             parse(r#"{"type":"external_account"}"#),
-            Unusable::WrongKind("external_account".to_owned())
+            CredentialError::WrongKind("external_account".to_owned())
         );
-        assert_eq!(parse("{}"), Unusable::NoToken);
-        assert_eq!(parse(r#"{"access_token":""}"#), Unusable::NoToken);
-        assert!(matches!(parse(r#"{"access_token":"secret-"#), Unusable::NotJson(_)));
+        assert_eq!(parse("{}"), CredentialError::NoToken);
+        assert_eq!(parse(r#"{"access_token":""}"#), CredentialError::NoToken);
+        assert!(matches!(parse(r#"{"access_token":"secret-"#), CredentialError::NotJson(_)));
         assert!(!parse(r#"{"access_token":"secret-"#).to_string().contains("secret-"));
     }
 
@@ -537,7 +537,7 @@ mod tests {
             (401, r#"{"error":"invalid_client"}"#),
             (403, r#"{"error":"access_denied"}"#),
         ] {
-            assert!(matches!(read(status, body), NotRefreshed::Rejected(_)), "{body}");
+            assert!(matches!(read(status, body), RefreshError::Rejected(_)), "{body}");
         }
         for (status, body) in [
             (429, r#"{"error":"rate_limit_exceeded"}"#),
@@ -549,7 +549,7 @@ mod tests {
             (400, "<html>"),
             (200, "{}"),
         ] {
-            assert!(matches!(read(status, body), NotRefreshed::Transient(_)), "{status} {body}");
+            assert!(matches!(read(status, body), RefreshError::Transient(_)), "{status} {body}");
         }
     }
 

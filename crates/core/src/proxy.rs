@@ -33,10 +33,10 @@ use self::ask::Asked;
 use self::attempt::Want;
 use self::share::Found;
 use crate::access;
-use crate::assist::call::{BadUrl, Base, Call, Paths};
+use crate::assist::call::{Base, Call, Paths, UrlError};
 use crate::body::{Events, ProxyBody};
 use crate::caller::Caller;
-use crate::gemini::route::{self, Framing, NoRoute, Route};
+use crate::gemini::route::{self, Framing, Route, RouteError};
 use crate::gemini::status;
 use crate::intake;
 use crate::job::BackgroundJob;
@@ -60,7 +60,7 @@ pub struct Proxy {
     live: RwLock<Arc<live::Live>>,
     endpoints: Arc<Mutex<Endpoints>>,
     /// The base URLs of the endpoints, in order.
-    bases: Vec<Result<Base, BadUrl>>,
+    bases: Vec<Result<Base, UrlError>>,
     paths: Paths,
     retries: retry::Limits,
     quotas: Mutex<Quotas>,
@@ -178,7 +178,7 @@ impl Proxy {
         &self,
         platform: &P,
         parts: &Parts,
-        route: Result<Route, NoRoute>,
+        route: Result<Route, RouteError>,
         body: B,
         ledger: &mut Ledger<P>,
     ) -> Result<Answer<P>, Refusal> {

@@ -11,13 +11,13 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderValue};
 
-use crate::access::Denied;
-use crate::assist::call::BadUrl;
+use crate::access::AccessError;
+use crate::assist::call::UrlError;
 use crate::assist::fault::Fault;
-use crate::gemini::models::BadPageToken;
-use crate::gemini::route::NoRoute;
+use crate::gemini::models::PageTokenError;
+use crate::gemini::route::RouteError;
 use crate::gemini::status::{Detail, Link, Status};
-use crate::json::Malformed;
+use crate::json::JsonError;
 use crate::platform::{BodyError, SendError};
 
 /// A no, with its reason.
@@ -536,8 +536,8 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-impl From<BadPageToken> for Refusal {
-    fn from(_: BadPageToken) -> Self {
+impl From<PageTokenError> for Refusal {
+    fn from(_: PageTokenError) -> Self {
         Self::BadPageToken
     }
 }
@@ -551,13 +551,13 @@ impl From<BodyError> for Refusal {
     }
 }
 
-impl From<Denied> for Refusal {
-    fn from(denied: Denied) -> Self {
+impl From<AccessError> for Refusal {
+    fn from(denied: AccessError) -> Self {
         match denied {
-            Denied::HostNotAllowed { host } => Self::HostNotAllowed { host },
-            Denied::KeyInvalid => Self::ApiKeyInvalid,
-            Denied::KeyMissing => Self::ApiKeyMissing,
-            Denied::OriginNotAllowed { origin } => Self::OriginNotAllowed { origin },
+            AccessError::HostNotAllowed { host } => Self::HostNotAllowed { host },
+            AccessError::KeyInvalid => Self::ApiKeyInvalid,
+            AccessError::KeyMissing => Self::ApiKeyMissing,
+            AccessError::OriginNotAllowed { origin } => Self::OriginNotAllowed { origin },
         }
     }
 }
@@ -574,25 +574,25 @@ impl From<Fault> for Refusal {
 }
 
 /// For a client's body. Upstream's is [`Refusal::UpstreamMalformed`].
-impl From<Malformed> for Refusal {
-    fn from(malformed: Malformed) -> Self {
+impl From<JsonError> for Refusal {
+    fn from(malformed: JsonError) -> Self {
         Self::MalformedJson { detail: malformed.to_string() }
     }
 }
 
-impl From<BadUrl> for Refusal {
+impl From<UrlError> for Refusal {
     /// The settings check the endpoint and the route checks the path: this cannot be.
-    fn from(_: BadUrl) -> Self {
+    fn from(_: UrlError) -> Self {
         Self::Internal
     }
 }
 
-impl From<NoRoute> for Refusal {
-    fn from(no: NoRoute) -> Self {
+impl From<RouteError> for Refusal {
+    fn from(no: RouteError) -> Self {
         match no {
-            NoRoute::NotFound { path } => Self::NotFound { what: path },
-            NoRoute::NotOffered { what, model } => Self::NotOffered { what, model },
-            NoRoute::WrongMethod { allow } => Self::MethodNotAllowed { allow },
+            RouteError::NotFound { path } => Self::NotFound { what: path },
+            RouteError::NotOffered { what, model } => Self::NotOffered { what, model },
+            RouteError::WrongMethod { allow } => Self::MethodNotAllowed { allow },
         }
     }
 }

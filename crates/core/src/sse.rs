@@ -21,7 +21,7 @@ pub enum Event {
 /// An event is longer than the reader's bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a stream event is longer than {limit} bytes")]
-pub struct TooLong {
+pub struct EventTooLongError {
     /// The bound, `MAX_EVENT_BYTES`.
     pub limit: usize,
 }
@@ -75,7 +75,7 @@ impl Reader {
     }
 
     /// The next complete event, or `None` when more bytes are needed.
-    pub fn event(&mut self) -> Result<Option<Event>, TooLong> {
+    pub fn event(&mut self) -> Result<Option<Event>, EventTooLongError> {
         while let Some(line) = self.line()? {
             if line.is_empty() {
                 if let Some(event) = self.dispatch() {
@@ -92,7 +92,7 @@ impl Reader {
     }
 
     /// The next complete line without its end.
-    fn line(&mut self) -> Result<Option<Bytes>, TooLong> {
+    fn line(&mut self) -> Result<Option<Bytes>, EventTooLongError> {
         if self.after_cr && !self.chunk.is_empty() {
             self.after_cr = false;
             if self.chunk[0] == b'\n' {
@@ -138,7 +138,7 @@ impl Reader {
         line
     }
 
-    fn field(&mut self, mut line: Bytes) -> Result<(), TooLong> {
+    fn field(&mut self, mut line: Bytes) -> Result<(), EventTooLongError> {
         let value = match &line[..] {
             [b'd', b'a', b't', b'a', b':', b' ', ..] => Some(6),
             [b'd', b'a', b't', b'a', b':', ..] => Some(5),
@@ -171,8 +171,8 @@ impl Reader {
         (!self.bare.is_empty()).then(|| Event::Bare(self.bare.split().freeze()))
     }
 
-    fn bounded(&self, len: usize) -> Result<(), TooLong> {
-        if len > self.limit { Err(TooLong { limit: self.limit }) } else { Ok(()) }
+    fn bounded(&self, len: usize) -> Result<(), EventTooLongError> {
+        if len > self.limit { Err(EventTooLongError { limit: self.limit }) } else { Ok(()) }
     }
 }
 
@@ -323,7 +323,7 @@ mod tests {
             for chunk in text.as_bytes().chunks(size) {
                 reader.push(Bytes::copy_from_slice(chunk));
                 match reader.event() {
-                    Err(TooLong { limit: 8 }) => {
+                    Err(EventTooLongError { limit: 8 }) => {
                         refused = true;
                         break;
                     }

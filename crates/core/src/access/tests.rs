@@ -39,12 +39,12 @@ fn admit(
     access: &Access,
     lines: &[(&'static str, &str)],
     target: &str,
-) -> Result<Option<String>, Denied> {
+) -> Result<Option<String>, AccessError> {
     let client = access.admit(&headers(lines), &target.parse().unwrap(), true)?;
     Ok(client.label.as_deref().map(str::to_owned))
 }
 
-fn alice() -> Result<Option<String>, Denied> {
+fn alice() -> Result<Option<String>, AccessError> {
     Ok(Some("alice".to_owned()))
 }
 
@@ -74,7 +74,7 @@ fn every_carrier_brings_the_key() {
 #[test]
 fn a_wrong_key_in_an_earlier_carrier_is_not_mended_by_a_later_one() {
     let lines = [("x-goog-api-key", "wrong"), ("authorization", "Bearer secret-a")];
-    assert_eq!(admit(&keyed(), &lines, "/?key=secret-a"), Err(Denied::KeyInvalid));
+    assert_eq!(admit(&keyed(), &lines, "/?key=secret-a"), Err(AccessError::KeyInvalid));
 }
 
 #[test]
@@ -88,11 +88,15 @@ fn no_key_and_a_wrong_key_are_told_apart() {
         &[("authorization", "Basic !!!")],
         &[("authorization", "Basic c2VjcmV0LWE=")],
     ] {
-        assert_eq!(admit(&keyed(), lines, "/?key="), Err(Denied::KeyMissing), "{lines:?}");
+        assert_eq!(admit(&keyed(), lines, "/?key="), Err(AccessError::KeyMissing), "{lines:?}");
     }
     for key in ["wrong", "secret-", "secret-aa", "SECRET-A", "secret-a,secret-b", "alice:secret-a"]
     {
-        assert_eq!(admit(&keyed(), &[("x-api-key", key)], "/"), Err(Denied::KeyInvalid), "{key}");
+        assert_eq!(
+            admit(&keyed(), &[("x-api-key", key)], "/"),
+            Err(AccessError::KeyInvalid),
+            "{key}"
+        );
     }
 }
 
@@ -171,14 +175,14 @@ fn on_loopback_only_loopback_names_reach_us() {
         "localhost/evil",
         "evil.example/.localhost",
     ] {
-        let denied = Err(Denied::HostNotAllowed { host: host.to_owned() });
+        let denied = Err(AccessError::HostNotAllowed { host: host.to_owned() });
         assert_eq!(admit(&local(), &[("host", host)], "/"), denied, "{host}");
     }
 }
 
 #[test]
 fn every_name_a_request_calls_us_by_is_checked() {
-    let denied = Err(Denied::HostNotAllowed { host: "evil.example".to_owned() });
+    let denied = Err(AccessError::HostNotAllowed { host: "evil.example".to_owned() });
     let good = ("host", "localhost");
     assert_eq!(admit(&local(), &[good], "http://evil.example/"), denied);
     assert_eq!(admit(&local(), &[good, ("host", "evil.example")], "/"), denied);
@@ -227,7 +231,7 @@ fn without_keys_no_foreign_page_gets_in() {
         "http://localhost:8787.evil.example",
         "http://localhost:8787/",
     ] {
-        let denied = Err(Denied::OriginNotAllowed { origin: origin.to_owned() });
+        let denied = Err(AccessError::OriginNotAllowed { origin: origin.to_owned() });
         let lines = [("host", "localhost:8787"), ("origin", origin)];
         assert_eq!(admit(&local(), &lines, "/"), denied, "{origin}");
         assert!(from(&access("127.0.0.1", &[], &["*"]), "localhost:8787", origin), "{origin}");

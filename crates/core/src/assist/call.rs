@@ -14,7 +14,7 @@ use crate::payload::Payload;
 pub struct Call {
     method: Method,
     /// What follows the endpoint's base URL.
-    path: Result<PathAndQuery, BadUrl>,
+    path: Result<PathAndQuery, UrlError>,
     payload: Payload,
     stream: bool,
     passed_on: bool,
@@ -24,8 +24,8 @@ pub struct Call {
 /// The paths of the methods that nearly every request is for: built once, for one version.
 #[derive(Debug)]
 pub struct Paths {
-    generate: Result<PathAndQuery, BadUrl>,
-    stream: Result<PathAndQuery, BadUrl>,
+    generate: Result<PathAndQuery, UrlError>,
+    stream: Result<PathAndQuery, UrlError>,
 }
 
 /// An endpoint's base URL, taken apart once: no call has to read a URL again.
@@ -40,7 +40,7 @@ pub struct Base {
 /// The endpoint's base URL makes no valid address with this path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the endpoint and the path make no valid URL")]
-pub struct BadUrl;
+pub struct UrlError;
 
 impl Paths {
     /// The paths of this version.
@@ -54,25 +54,25 @@ impl Paths {
 
 impl Base {
     /// A base URL without a query.
-    pub fn new(url: &str) -> Result<Self, BadUrl> {
-        let parts = url.parse::<Uri>().map_err(|_| BadUrl)?.into_parts();
+    pub fn new(url: &str) -> Result<Self, UrlError> {
+        let parts = url.parse::<Uri>().map_err(|_| UrlError)?.into_parts();
         let path = parts.path_and_query.as_ref().map_or("", PathAndQuery::path);
         let prefix = path.trim_end_matches('/').to_owned();
         let (Some(scheme), Some(authority)) = (parts.scheme, parts.authority) else {
-            return Err(BadUrl);
+            return Err(UrlError);
         };
         Ok(Self { scheme, authority, prefix })
     }
 
-    fn with(&self, path: &PathAndQuery) -> Result<Uri, BadUrl> {
+    fn with(&self, path: &PathAndQuery) -> Result<Uri, UrlError> {
         let mut parts = uri::Parts::default();
         parts.scheme = Some(self.scheme.clone());
         parts.authority = Some(self.authority.clone());
         parts.path_and_query = Some(match &*self.prefix {
             "" => path.clone(),
-            prefix => [prefix, path.as_str()].concat().try_into().map_err(|_| BadUrl)?,
+            prefix => [prefix, path.as_str()].concat().try_into().map_err(|_| UrlError)?,
         });
-        Uri::from_parts(parts).map_err(|_| BadUrl)
+        Uri::from_parts(parts).map_err(|_| UrlError)
     }
 }
 
@@ -130,7 +130,7 @@ impl Call {
         &self,
         endpoint: &Base,
         bearer: &HeaderValue,
-    ) -> Result<Request<Payload>, BadUrl> {
+    ) -> Result<Request<Payload>, UrlError> {
         let uri = endpoint.with(self.path.as_ref().map_err(|bad| *bad)?)?;
         let mut request = Request::new(self.payload.clone());
         *request.method_mut() = self.method.clone();
@@ -141,7 +141,7 @@ impl Call {
         Ok(request)
     }
 
-    fn new(method: Method, path: Result<PathAndQuery, BadUrl>, payload: Payload) -> Self {
+    fn new(method: Method, path: Result<PathAndQuery, UrlError>, payload: Payload) -> Self {
         Self { method, path, payload, stream: false, passed_on: false, project: None }
     }
 }
@@ -158,8 +158,8 @@ fn headers(accept: &'static str) -> HeaderMap {
     ])
 }
 
-fn path(text: String) -> Result<PathAndQuery, BadUrl> {
-    PathAndQuery::try_from(text).map_err(|_| BadUrl)
+fn path(text: String) -> Result<PathAndQuery, UrlError> {
+    PathAndQuery::try_from(text).map_err(|_| UrlError)
 }
 
 static HEADERS: LazyLock<HeaderMap> = LazyLock::new(|| headers("application/json"));
@@ -192,7 +192,7 @@ mod tests {
         let get = Call::get("v1internal", "operations/x");
         assert_eq!(address(base, &get), Ok("https://a.example/v1internal/operations/x".to_owned()));
         let bad = Call::get("v1internal", "a b");
-        assert_eq!(address(base, &bad), Err(BadUrl));
-        assert_eq!(address("/no/host", &get), Err(BadUrl));
+        assert_eq!(address(base, &bad), Err(UrlError));
+        assert_eq!(address("/no/host", &get), Err(UrlError));
     }
 }

@@ -69,7 +69,7 @@ pub fn list(
     models: &[Model],
     page_size: Option<usize>,
     page_token: Option<&str>,
-) -> Result<Bytes, BadPageToken> {
+) -> Result<Bytes, PageTokenError> {
     let page_size = page_size.filter(|&size| size > 0).unwrap_or(DEFAULT_PAGE).min(LONGEST_PAGE);
     let start = page_token.map_or(Ok(0), |token| after(models, token))?;
     let rest = &models[start..];
@@ -100,7 +100,7 @@ pub fn bucket_ids(answer: &[u8]) -> Option<Vec<String>> {
 /// A `pageToken` that did not come from this list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the page token is not one of this list")]
-pub struct BadPageToken;
+pub struct PageTokenError;
 
 impl Model {
     /// A model of which only the account's quota tells.
@@ -117,9 +117,9 @@ impl Model {
 
 /// Where the page begins that a token asks for. The token is the last id of the page before, so it
 /// keeps its meaning when models are added meanwhile.
-fn after(models: &[Model], token: &str) -> Result<usize, BadPageToken> {
-    let last = URL_SAFE_NO_PAD.decode(token).map_err(|_| BadPageToken)?;
-    let at = models.iter().position(|model| model.id.as_bytes() == last).ok_or(BadPageToken)?;
+fn after(models: &[Model], token: &str) -> Result<usize, PageTokenError> {
+    let last = URL_SAFE_NO_PAD.decode(token).map_err(|_| PageTokenError)?;
+    let at = models.iter().position(|model| model.id.as_bytes() == last).ok_or(PageTokenError)?;
     Ok(at + 1)
 }
 

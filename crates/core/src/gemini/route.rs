@@ -95,7 +95,7 @@ pub enum Framing {
 
 /// The path leads nowhere here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NoRoute {
+pub enum RouteError {
     /// Nothing has this path.
     #[error("no such path: {path}")]
     NotFound {
@@ -122,7 +122,7 @@ pub enum NoRoute {
 ///
 /// Tolerated, since real clients send them (`clients.md` R9): doubled and trailing slashes, escapes,
 /// a version that is repeated or missing, `models/` repeated or missing.
-pub fn read(method: &Method, uri: &Uri) -> Result<Route, NoRoute> {
+pub fn read(method: &Method, uri: &Uri) -> Result<Route, RouteError> {
     if method == Method::OPTIONS {
         return Ok(Route::Options);
     }
@@ -155,7 +155,7 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    fn by_segments(&self, segments: &[&str]) -> Result<Route, NoRoute> {
+    fn by_segments(&self, segments: &[&str]) -> Result<Route, RouteError> {
         match segments {
             [] => self.reading(Route::Root),
             ["health"] => self.reading(Route::Health),
@@ -169,7 +169,7 @@ impl Asked<'_> {
 
     /// `/v1internal:{method}` and `/v1internal/{name…}`. The suffix is put into an upstream URL, so
     /// only what cannot change that URL's meaning gets through.
-    fn assist(&self, first: &str, rest: &[&str]) -> Result<Route, NoRoute> {
+    fn assist(&self, first: &str, rest: &[&str]) -> Result<Route, RouteError> {
         let after_version = &first[ASSIST_VERSION.len()..];
         if let Some(name) = after_version.strip_prefix(':') {
             let is_method = name.len() <= LONGEST_NAME
@@ -179,7 +179,7 @@ impl Asked<'_> {
                 return Err(self.not_found());
             }
             if !self.is_reading() && self.method != Method::POST {
-                return Err(NoRoute::WrongMethod { allow: "GET, HEAD, POST" });
+                return Err(RouteError::WrongMethod { allow: "GET, HEAD, POST" });
             }
             return Ok(Route::Assist { suffix: format!(":{name}"), alt: self.safe_alt() });
         }
@@ -196,13 +196,13 @@ impl Asked<'_> {
         self.reading(Route::Assist { suffix, alt: self.safe_alt() })
     }
 
-    fn gemini(&self, segments: &[&str]) -> Result<Route, NoRoute> {
+    fn gemini(&self, segments: &[&str]) -> Result<Route, RouteError> {
         if let Some(collection) = absent_collection(segments[0]) {
-            return Err(NoRoute::NotOffered { what: collection.to_owned(), model: None });
+            return Err(RouteError::NotOffered { what: collection.to_owned(), model: None });
         }
         let versioned = skip(segments, |segment| VERSIONS.contains(&segment));
         if let Some(collection) = versioned.first().and_then(|first| absent_collection(first)) {
-            return Err(NoRoute::NotOffered { what: collection.to_owned(), model: None });
+            return Err(RouteError::NotOffered { what: collection.to_owned(), model: None });
         }
         let published = match versioned {
             ["publishers", "google", rest @ ..] => rest,
@@ -220,7 +220,7 @@ impl Asked<'_> {
             }),
             [last] => self.model(last, says_models, versioned.len() < segments.len()),
             // The poll of a long-running method that is not offered itself.
-            [model, "operations", ..] if says_models => Err(NoRoute::NotOffered {
+            [model, "operations", ..] if says_models => Err(RouteError::NotOffered {
                 what: "operations".to_owned(),
                 model: model_name(model).map(str::to_owned),
             }),
@@ -229,7 +229,7 @@ impl Asked<'_> {
     }
 
     /// `{m}:{method}`, or `{m}` alone.
-    fn model(&self, last: &str, says_models: bool, has_version: bool) -> Result<Route, NoRoute> {
+    fn model(&self, last: &str, says_models: bool, has_version: bool) -> Result<Route, RouteError> {
         let Some((model, verb)) = last.split_once(':') else {
             // Without `models/` only what can be nothing else is taken for a model.
             let is_obvious = has_version && OBVIOUS_MODELS.iter().any(|m| last.starts_with(m));
@@ -249,20 +249,24 @@ impl Asked<'_> {
             }
             ("countTokens", Some(model)) => Route::Count { model },
             (verb, model) if ABSENT_METHODS.contains(&verb) => {
-                return Err(NoRoute::NotOffered { what: verb.to_owned(), model });
+                return Err(RouteError::NotOffered { what: verb.to_owned(), model });
             }
             _ => return Err(self.not_found()),
         };
         if self.method == Method::POST {
             Ok(route)
         } else {
-            Err(NoRoute::WrongMethod { allow: "POST" })
+            Err(RouteError::WrongMethod { allow: "POST" })
         }
     }
 
     /// A route that is read: GET, and HEAD which counts as GET.
-    fn reading(&self, route: Route) -> Result<Route, NoRoute> {
-        if self.is_reading() { Ok(route) } else { Err(NoRoute::WrongMethod { allow: "GET, HEAD" }) }
+    fn reading(&self, route: Route) -> Result<Route, RouteError> {
+        if self.is_reading() {
+            Ok(route)
+        } else {
+            Err(RouteError::WrongMethod { allow: "GET, HEAD" })
+        }
     }
 
     fn is_reading(&self) -> bool {
@@ -293,11 +297,11 @@ impl Asked<'_> {
         pairs.find(|(key, _)| key == name).map(|(_, value)| value)
     }
 
-    fn not_found(&self) -> NoRoute {
+    fn not_found(&self) -> RouteError {
         let shown = self.path.chars().filter(char::is_ascii_graphic).take(SHOWN_PATH);
         let path: String = shown.collect();
         let is_cut = path.len() < self.path.len();
-        NoRoute::NotFound { path: if is_cut { path + "..." } else { path } }
+        RouteError::NotFound { path: if is_cut { path + "..." } else { path } }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::Malformed;
+use super::JsonError;
 
 /// A place in a JSON text that moves on value by value. Nothing is allocated and nothing recurses.
 ///
@@ -62,12 +62,12 @@ impl<'a> Text<'a> {
 
 impl<'a> Cursor<'a> {
     /// A cursor at the start of `text`, which has to be UTF-8 without a byte order mark.
-    pub fn new(text: &'a [u8]) -> Result<Self, Malformed> {
+    pub fn new(text: &'a [u8]) -> Result<Self, JsonError> {
         if text.starts_with("\u{feff}".as_bytes()) {
-            return Err(Malformed::at(text, 0, "byte order mark"));
+            return Err(JsonError::at(text, 0, "byte order mark"));
         }
         let is_ascii =
-            check_utf8(text).map_err(|offset| Malformed::at(text, offset, "invalid UTF-8"))?;
+            check_utf8(text).map_err(|offset| JsonError::at(text, offset, "invalid UTF-8"))?;
         Ok(Self { text, at: 0, depth: 0, blanks: 0, is_ascii })
     }
 
@@ -93,13 +93,13 @@ impl<'a> Cursor<'a> {
 
     /// `what` is wrong where the cursor is.
     #[cold]
-    pub fn malformed(&self, what: &'static str) -> Malformed {
-        Malformed::at(self.text, self.at, what)
+    pub fn malformed(&self, what: &'static str) -> JsonError {
+        JsonError::at(self.text, self.at, what)
     }
 
     /// The kind of the value that comes next.
     #[inline]
-    pub fn kind(&mut self) -> Result<Kind, Malformed> {
+    pub fn kind(&mut self) -> Result<Kind, JsonError> {
         match self.token() {
             Some(b'{') => Ok(Kind::Object),
             Some(b'[') => Ok(Kind::Array),
@@ -112,7 +112,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Steps over the next value, whatever it is, and returns its span.
-    pub fn skip(&mut self) -> Result<Range<usize>, Malformed> {
+    pub fn skip(&mut self) -> Result<Range<usize>, JsonError> {
         let kind = self.kind()?;
         let start = self.at;
         match kind {
@@ -127,7 +127,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Steps over an object or array with all that is in it.
-    fn container(&mut self, kind: Kind) -> Result<(), Malformed> {
+    fn container(&mut self, kind: Kind) -> Result<(), JsonError> {
         let outside = self.depth;
         let mut containers = Containers::default();
         let mut next = Some(kind);
@@ -188,7 +188,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Reads the next value if it is a string, and else steps over it.
-    pub fn string_or_skip(&mut self) -> Result<Option<Text<'a>>, Malformed> {
+    pub fn string_or_skip(&mut self) -> Result<Option<Text<'a>>, JsonError> {
         if self.kind()? != Kind::String {
             self.skip()?;
             return Ok(None);
@@ -197,7 +197,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Enters an object: [`Self::key`] walks through it.
-    pub fn object(&mut self) -> Result<Inside, Malformed> {
+    pub fn object(&mut self) -> Result<Inside, JsonError> {
         if self.token() != Some(b'{') {
             return Err(self.malformed("expected an object"));
         }
@@ -207,7 +207,7 @@ impl<'a> Cursor<'a> {
 
     /// The next key of the object, with the cursor before its value, or `None` at the end, with
     /// the cursor behind the object. The value has to be read or skipped before the next call.
-    pub fn key(&mut self, inside: &mut Inside) -> Result<Option<Text<'a>>, Malformed> {
+    pub fn key(&mut self, inside: &mut Inside) -> Result<Option<Text<'a>>, JsonError> {
         let first = std::mem::replace(&mut inside.first, false);
         let mut next = self.token();
         if next == Some(b'}') {
@@ -230,7 +230,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Enters an array: [`Self::item`] walks through it.
-    pub fn array(&mut self) -> Result<Inside, Malformed> {
+    pub fn array(&mut self) -> Result<Inside, JsonError> {
         if self.token() != Some(b'[') {
             return Err(self.malformed("expected an array"));
         }
@@ -240,7 +240,7 @@ impl<'a> Cursor<'a> {
 
     /// Whether the array has a next item, with the cursor before it; at the end the cursor is
     /// behind the array. The item has to be read or skipped before the next call.
-    pub fn item(&mut self, inside: &mut Inside) -> Result<bool, Malformed> {
+    pub fn item(&mut self, inside: &mut Inside) -> Result<bool, JsonError> {
         let first = std::mem::replace(&mut inside.first, false);
         match self.token() {
             Some(b']') => {
@@ -257,7 +257,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Checks that nothing but white space is left.
-    pub fn end(&mut self) -> Result<(), Malformed> {
+    pub fn end(&mut self) -> Result<(), JsonError> {
         match self.token() {
             None => Ok(()),
             Some(_) => Err(self.malformed("trailing characters")),
@@ -289,7 +289,7 @@ impl<'a> Cursor<'a> {
         self.peek()
     }
 
-    fn open(&mut self) -> Result<(), Malformed> {
+    fn open(&mut self) -> Result<(), JsonError> {
         if self.depth == DEEPEST {
             return Err(self.malformed("nested too deeply"));
         }
@@ -304,7 +304,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// A key and its colon, not decoded.
-    fn name(&mut self) -> Result<(), Malformed> {
+    fn name(&mut self) -> Result<(), JsonError> {
         if self.peek() != Some(b'"') {
             return Err(self.malformed("expected a key"));
         }
@@ -312,7 +312,7 @@ impl<'a> Cursor<'a> {
         self.colon()
     }
 
-    fn colon(&mut self) -> Result<(), Malformed> {
+    fn colon(&mut self) -> Result<(), JsonError> {
         if self.token() != Some(b':') {
             return Err(self.malformed("expected `:`"));
         }
@@ -321,7 +321,7 @@ impl<'a> Cursor<'a> {
     }
 
     #[inline(always)]
-    fn read_string(&mut self) -> Result<Text<'a>, Malformed> {
+    fn read_string(&mut self) -> Result<Text<'a>, JsonError> {
         let start = self.at;
         let escapes = self.string()?;
         let span = start..self.at;
@@ -334,7 +334,7 @@ impl<'a> Cursor<'a> {
 
     /// Steps over a string, the cursor being at its opening quote. Tells how many escapes it has.
     #[inline(always)]
-    fn string(&mut self) -> Result<usize, Malformed> {
+    fn string(&mut self) -> Result<usize, JsonError> {
         self.at += 1;
         // Most strings are keys and other short ones: a call would cost half of what they do.
         match short(&self.text[self.at..]) {
@@ -349,7 +349,7 @@ impl<'a> Cursor<'a> {
     /// Steps over the rest of a string, be it as long and have as many escapes as it may. Not
     /// inlined, since most strings are not like that.
     #[inline(never)]
-    fn long_string(&mut self) -> Result<usize, Malformed> {
+    fn long_string(&mut self) -> Result<usize, JsonError> {
         let mut escapes = 0;
         loop {
             self.at += plain(&self.text[self.at..]);
@@ -369,7 +369,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Steps over an escape, the cursor being at its backslash. Lone surrogates pass.
-    fn escape(&mut self) -> Result<(), Malformed> {
+    fn escape(&mut self) -> Result<(), JsonError> {
         let len = match &self.text[self.at + 1..] {
             [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => 1,
             [b'u', hex @ ..] if hex.len() >= 4 && hex[..4].iter().all(u8::is_ascii_hexdigit) => 5,
@@ -379,7 +379,7 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    fn number(&mut self) -> Result<(), Malformed> {
+    fn number(&mut self) -> Result<(), JsonError> {
         if self.peek() == Some(b'-') {
             self.at += 1;
         }
@@ -403,7 +403,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// At least one digit.
-    fn digits(&mut self) -> Result<(), Malformed> {
+    fn digits(&mut self) -> Result<(), JsonError> {
         let rest = &self.text[self.at..];
         let len = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
         if len == 0 {
@@ -413,7 +413,7 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    fn word(&mut self) -> Result<(), Malformed> {
+    fn word(&mut self) -> Result<(), JsonError> {
         let rest = &self.text[self.at..];
         let words = [&b"true"[..], b"false", b"null"];
         let Some(word) = words.into_iter().find(|word| rest.starts_with(word)) else {

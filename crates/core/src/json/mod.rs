@@ -12,7 +12,7 @@ pub use cursor::{Cursor, Inside, Kind, Text};
 pub use splice::{Part, Splice};
 
 /// Checks that `text` is exactly one JSON value.
-pub fn check(text: &[u8]) -> Result<(), Malformed> {
+pub fn check(text: &[u8]) -> Result<(), JsonError> {
     let mut cursor = Cursor::new(text)?;
     cursor.skip()?;
     cursor.end()
@@ -34,7 +34,7 @@ pub fn quote(text: &str, out: &mut Vec<u8>) {
 /// Boxed, since every step of a scan returns one or else its result: a pointer fits in a register.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{} at line {} column {}", .0.what, .0.line, .0.column)]
-pub struct Malformed(Box<Fault>);
+pub struct JsonError(Box<Fault>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Fault {
@@ -43,7 +43,7 @@ struct Fault {
     column: usize,
 }
 
-impl Malformed {
+impl JsonError {
     /// `what` is wrong at the byte `offset` of `text`.
     #[cold]
     pub fn at(text: &[u8], offset: usize, what: &'static str) -> Self {

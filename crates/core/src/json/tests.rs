@@ -1,6 +1,6 @@
 use bytes::Bytes;
 
-use super::{Cursor, Kind, Malformed, Splice, check};
+use super::{Cursor, JsonError, Kind, Splice, check};
 
 #[test]
 fn every_kind_of_value_is_accepted() {
@@ -118,7 +118,7 @@ fn a_string_ends_where_it_ends_at_every_length() {
 
 #[test]
 fn the_walk_by_hand_is_as_strict_as_the_skip() {
-    fn walk(cursor: &mut Cursor<'_>) -> Result<(), Malformed> {
+    fn walk(cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
         match cursor.kind()? {
             Kind::Object => {
                 let mut inside = cursor.object()?;

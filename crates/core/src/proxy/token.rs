@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::turn::{Queue, Turn};
 use super::{BackgroundJob, Proxy, attempt, lock};
 use crate::oauth::{
-    self, Client, Login, NotRefreshed, Refreshed, StoredToken, Token, TokenInfo, Unusable,
+    self, Client, CredentialError, Login, RefreshError, Refreshed, StoredToken, Token, TokenInfo,
 };
 use crate::platform::{CredentialFile, Platform};
 use crate::policy::lease::Lease;
@@ -262,7 +262,7 @@ impl Proxy {
         fence: Option<FencingToken>,
     ) -> Outcome {
         let mut refreshed = self.refresh(platform, &credential.login).await;
-        if let Err(NotRefreshed::Rejected(_)) = &refreshed
+        if let Err(RefreshError::Rejected(_)) = &refreshed
             && let Some(login) = self.rotated_elsewhere(platform, credential).await
         {
             refreshed = self.refresh(platform, &login).await;
@@ -272,10 +272,10 @@ impl Proxy {
         }
         match refreshed {
             Ok(refreshed) => self.keep(platform, refreshed, &credential.version, fence).await,
-            Err(NotRefreshed::Transient(why)) => {
+            Err(RefreshError::Transient(why)) => {
                 Outcome::Failed(Refusal::UpstreamUnreachable { why })
             }
-            Err(NotRefreshed::Rejected(why)) => {
+            Err(RefreshError::Rejected(why)) => {
                 // The CLI may have signed in again a moment ago (`protocol.md` 1.8), and then this
                 // is nothing to the new login.
                 self.look_at_file(platform).await;
@@ -368,10 +368,10 @@ impl Proxy {
         &self,
         platform: &P,
         login: &Login,
-    ) -> Result<Refreshed, NotRefreshed> {
+    ) -> Result<Refreshed, RefreshError> {
         let client = self.oauth_client();
         let Some(request) = login.refresh_request(&self.settings.token_url, &client) else {
-            return Err(NotRefreshed::Rejected("OAUTH_TOKEN_URL is no valid URL".to_owned()));
+            return Err(RefreshError::Rejected("OAUTH_TOKEN_URL is no valid URL".to_owned()));
         };
         let unreachable = |refusal: Refusal| {
             let why = match refusal {
@@ -379,7 +379,7 @@ impl Proxy {
                 Refusal::UpstreamTimeout { after, .. } => format!("silent for {after:?}"),
                 other => other.label().to_owned(),
             };
-            NotRefreshed::Transient(format!("no answer from the token endpoint: {why}"))
+            RefreshError::Transient(format!("no answer from the token endpoint: {why}"))
         };
         // A token lives from when it is issued, which may be any time from now on.
         let clock = platform.wall_clock();
@@ -593,9 +593,11 @@ fn missing(file: CredentialFile) -> Outcome {
         CredentialFile::Unchanged => missing("the credential file could not be read".to_owned()),
         CredentialFile::Read { content, .. } => match Login::parse(&content) {
             // Perhaps in the middle of being written.
-            Err(why @ Unusable::NotJson(_)) => Outcome::Failed(Refusal::CredentialsRejected {
-                why: format!("the credential file cannot be used: {why}"),
-            }),
+            Err(why @ CredentialError::NotJson(_)) => {
+                Outcome::Failed(Refusal::CredentialsRejected {
+                    why: format!("the credential file cannot be used: {why}"),
+                })
+            }
             Err(why) => Outcome::Rejected(Refusal::CredentialsRejected {
                 why: format!("the credential file cannot be used: {why}"),
             }),

@@ -170,24 +170,24 @@ fn the_blame_for_upstreams_errors_follows_their_status() {
 #[test]
 fn each_rooms_error_becomes_a_refusal() {
     let text = str::to_owned;
-    let malformed = Malformed::at(b"\n      x", 7, "expected a value");
+    let malformed = JsonError::at(b"\n      x", 7, "expected a value");
     for (refusal, label) in [
         (Refusal::from(malformed), "malformed_json"),
-        (Refusal::from(NoRoute::NotFound { path: text("/x") }), "not_found"),
-        (Refusal::from(NoRoute::NotOffered { what: text("files"), model: None }), "not_offered"),
-        (Refusal::from(NoRoute::WrongMethod { allow: "POST" }), "method_not_allowed"),
-        (Refusal::from(Denied::KeyMissing), "api_key_missing"),
-        (Refusal::from(Denied::KeyInvalid), "api_key_invalid"),
-        (Refusal::from(Denied::HostNotAllowed { host: text("h") }), "host_not_allowed"),
-        (Refusal::from(Denied::OriginNotAllowed { origin: text("o") }), "origin_not_allowed"),
-        (Refusal::from(BadPageToken), "bad_page_token"),
+        (Refusal::from(RouteError::NotFound { path: text("/x") }), "not_found"),
+        (Refusal::from(RouteError::NotOffered { what: text("files"), model: None }), "not_offered"),
+        (Refusal::from(RouteError::WrongMethod { allow: "POST" }), "method_not_allowed"),
+        (Refusal::from(AccessError::KeyMissing), "api_key_missing"),
+        (Refusal::from(AccessError::KeyInvalid), "api_key_invalid"),
+        (Refusal::from(AccessError::HostNotAllowed { host: text("h") }), "host_not_allowed"),
+        (Refusal::from(AccessError::OriginNotAllowed { origin: text("o") }), "origin_not_allowed"),
+        (Refusal::from(PageTokenError), "bad_page_token"),
         (Refusal::from(BodyError::Disconnected(text("reset"))), "upstream_disconnected"),
         (Refusal::from(SendError::Connect(text("refused"))), "upstream_unreachable"),
         (Refusal::from(SendError::Disconnected(text("reset"))), "upstream_disconnected"),
     ] {
         assert_eq!(refusal.label(), label);
     }
-    let malformed = Malformed::at(b"\n      x", 7, "expected a value");
+    let malformed = JsonError::at(b"\n      x", 7, "expected a value");
     assert!(Refusal::from(malformed).message().contains("expected a value at line 2 column 7."));
 }
 

@@ -151,9 +151,7 @@ fn bounds_are_inclusive_and_what_lies_beyond_is_refused() {
                 vec![min.to_string(), max.to_string(), "1.5".into()],
                 vec![(max + 0.01).to_string(), (min - 0.01).to_string(), "inf".into()],
             ),
-            Kind::Choice(words) => {
-                (words.iter().map(|w| w.to_uppercase()).collect(), vec![])
-            }
+            Kind::Choice(words) => (words.iter().map(|w| w.to_uppercase()).collect(), vec![]),
             Kind::Switch => (
                 ["true", "FALSE", "1", "0", "Yes", "no"].map(str::to_owned).into(),
                 vec!["2".into(), "on".into()],

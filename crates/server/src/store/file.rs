@@ -188,18 +188,18 @@ fn open(path: &Path, now: Timestamp) -> Result<(Opened, Option<Notice>), StoreEr
         let file = open_file(path).map_err(|error| cannot(&error))?;
         let handle = file.try_clone().map_err(|error| cannot(&error))?;
         match quietly(|| open_database(handle, now))
-            .unwrap_or(Err(Unusable::Damaged("it fails an internal check".into())))
+            .unwrap_or(Err(CredentialError::Damaged("it fails an internal check".into())))
         {
             Ok(opened) => return Ok((opened, notice)),
-            Err(Unusable::Busy) => {
+            Err(CredentialError::Busy) => {
                 return Err(StoreError(format!(
                     "the key-value store {} is in use by another process (one process owns the \
                      file at a time; give this one a KV_URL of its own)",
                     path.display()
                 )));
             }
-            Err(Unusable::BodyError(why)) => return Err(cannot(&why)),
-            Err(Unusable::Damaged(why)) => {
+            Err(CredentialError::BodyError(why)) => return Err(cannot(&why)),
+            Err(CredentialError::Damaged(why)) => {
                 let told = set_aside(path, &file, &why, now).map_err(|error| cannot(&error))?;
                 notice = told.or(notice);
             }
@@ -209,7 +209,7 @@ fn open(path: &Path, now: Timestamp) -> Result<(Opened, Option<Notice>), StoreEr
 }
 
 /// Why a file does not open.
-enum Unusable {
+enum CredentialError {
     /// Another process has it.
     Busy,
     /// The disk or its permissions are at fault.
@@ -218,7 +218,7 @@ enum Unusable {
     Damaged(String),
 }
 
-impl From<redb::Error> for Unusable {
+impl From<redb::Error> for CredentialError {
     fn from(error: redb::Error) -> Self {
         use io::ErrorKind::{InvalidData, UnexpectedEof};
         match error {
@@ -239,8 +239,8 @@ impl From<redb::Error> for Unusable {
     }
 }
 
-fn open_database(mut file: File, now: Timestamp) -> Result<Opened, Unusable> {
-    if has_no_magic(&mut file).map_err(|error| Unusable::BodyError(error.to_string()))? {
+fn open_database(mut file: File, now: Timestamp) -> Result<Opened, CredentialError> {
+    if has_no_magic(&mut file).map_err(|error| CredentialError::BodyError(error.to_string()))? {
         discard_unfinished(&mut file)?;
     }
     let mut database = Database::builder()
@@ -265,16 +265,18 @@ fn has_no_magic(file: &mut File) -> io::Result<bool> {
 }
 
 /// Empties a file whose creation was cut short, unless another process is just creating it.
-fn discard_unfinished(file: &mut File) -> Result<(), Unusable> {
+fn discard_unfinished(file: &mut File) -> Result<(), CredentialError> {
     if file.try_lock().is_err() {
-        return Err(Unusable::Busy);
+        return Err(CredentialError::Busy);
     }
     let emptied = match has_no_magic(file) {
         Ok(true) => file.set_len(0),
         Ok(false) => Ok(()),
         Err(error) => Err(error),
     };
-    emptied.and_then(|()| file.unlock()).map_err(|error| Unusable::BodyError(error.to_string()))
+    emptied
+        .and_then(|()| file.unlock())
+        .map_err(|error| CredentialError::BodyError(error.to_string()))
 }
 
 fn sweep_all(database: &Database, now: Timestamp) -> Result<u64, redb::Error> {

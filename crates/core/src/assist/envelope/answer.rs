@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::{Bytes, BytesMut};
 
 use super::{Form, Usage, writing};
-use crate::json::{Cursor, Kind, Malformed, Part, Splice};
+use crate::json::{Cursor, JsonError, Kind, Part, Splice};
 
 /// A `GenerateContentResponse` as Vertex has it, walked through once.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ enum Id {
 }
 
 impl Answer {
-    pub(super) fn read(cursor: &mut Cursor<'_>) -> Result<Self, Malformed> {
+    pub(super) fn read(cursor: &mut Cursor<'_>) -> Result<Self, JsonError> {
         let mut inside = cursor.object()?;
         let mut answer = Self {
             finished: false,
@@ -125,7 +125,7 @@ impl Answer {
         has_id && is_compact && self.splice.is_empty() && (self.is_ascii || !has_separators())
     }
 
-    fn candidate(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Malformed> {
+    fn candidate(&mut self, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
         if cursor.kind()? != Kind::Object {
             cursor.skip()?;
             return Ok(());
@@ -150,7 +150,7 @@ impl Answer {
     }
 
     /// Vertex says `citations`, the public API `citationSources`; with both, both stay.
-    fn citations(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Malformed> {
+    fn citations(&mut self, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
         let mut inside = cursor.object()?;
         let mut vertex = None;
         let mut public = false;
@@ -168,7 +168,7 @@ impl Answer {
         Ok(())
     }
 
-    fn prompt_feedback(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Malformed> {
+    fn prompt_feedback(&mut self, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
         let mut inside = cursor.object()?;
         while let Some(key) = cursor.key(&mut inside)? {
             let given = cursor.kind()? != Kind::Null;
@@ -179,7 +179,7 @@ impl Answer {
     }
 }
 
-fn usage(cursor: &mut Cursor<'_>) -> Result<Usage, Malformed> {
+fn usage(cursor: &mut Cursor<'_>) -> Result<Usage, JsonError> {
     let mut usage = Usage::default();
     let mut inside = cursor.object()?;
     while let Some(key) = cursor.key(&mut inside)? {

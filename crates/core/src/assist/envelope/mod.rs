@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::json::{Cursor, Kind, Malformed, Text, quote};
+use crate::json::{Cursor, JsonError, Kind, Text, quote};
 use crate::payload::Payload;
 use answer::Answer;
 
@@ -74,7 +74,7 @@ pub enum Form {
 ///
 /// An array of one wrapper is read as that wrapper: errors come that way (`protocol.md` 4.3).
 /// Of a key that is there twice, the last one counts.
-pub fn unwrap(wrapper: &Bytes, form: Form, trace: Option<&str>) -> Result<Unwrapped, Malformed> {
+pub fn unwrap(wrapper: &Bytes, form: Form, trace: Option<&str>) -> Result<Unwrapped, JsonError> {
     let opened = open(wrapper, trace)?;
     Ok(Unwrapped {
         finished: opened.finished(),
@@ -130,7 +130,7 @@ impl Response<'_> {
 }
 
 /// What [`unwrap`] does, but for the writing.
-pub fn open<'a>(wrapper: &'a Bytes, trace: Option<&str>) -> Result<Opened<'a>, Malformed> {
+pub fn open<'a>(wrapper: &'a Bytes, trace: Option<&str>) -> Result<Opened<'a>, JsonError> {
     let opened = Wrapper::read(wrapper)?;
     let written = opened.trace.filter(|text| !text.value.is_empty());
     let trace_json = match (&written, trace) {
@@ -160,7 +160,7 @@ struct Wrapper<'a> {
 }
 
 impl<'a> Wrapper<'a> {
-    fn read(text: &'a [u8]) -> Result<Self, Malformed> {
+    fn read(text: &'a [u8]) -> Result<Self, JsonError> {
         let mut cursor = Cursor::new(text)?;
         let mut wrapper = Self::default();
         if cursor.kind()? == Kind::Array {
@@ -179,7 +179,7 @@ impl<'a> Wrapper<'a> {
         Ok(wrapper)
     }
 
-    fn object(&mut self, cursor: &mut Cursor<'a>) -> Result<(), Malformed> {
+    fn object(&mut self, cursor: &mut Cursor<'a>) -> Result<(), JsonError> {
         let mut inside = cursor.object()?;
         while let Some(key) = cursor.key(&mut inside)? {
             let absent = cursor.kind()? == Kind::Null;

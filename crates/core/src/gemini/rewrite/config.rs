@@ -3,11 +3,11 @@
 use super::Rewriting;
 use super::fields::Config;
 use super::sieve::Sieve;
-use crate::json::{Cursor, Kind, Malformed};
+use crate::json::{Cursor, JsonError, Kind};
 
 impl Rewriting<'_> {
     /// A `GenerationConfig`.
-    pub(super) fn generation_config(&mut self) -> Result<(), Malformed> {
+    pub(super) fn generation_config(&mut self) -> Result<(), JsonError> {
         if self.cursor.kind()? != Kind::Object {
             self.cursor.skip()?;
             return Ok(());
@@ -56,7 +56,7 @@ impl Rewriting<'_> {
     }
 }
 
-fn has_json_schema(mut ahead: Cursor<'_>) -> Result<bool, Malformed> {
+fn has_json_schema(mut ahead: Cursor<'_>) -> Result<bool, JsonError> {
     let mut inside = ahead.object()?;
     while let Some(key) = ahead.key(&mut inside)? {
         if let b"responseJsonSchema" | b"response_json_schema" = &*key.value {

@@ -8,7 +8,7 @@ use super::fields::Root;
 use super::sieve::Paths;
 use super::system::Folded;
 use super::{Listed, Rewriting};
-use crate::json::{Kind, Malformed, Splice};
+use crate::json::{JsonError, Kind, Splice};
 use crate::payload::Payload;
 
 /// What there is to count in one object.
@@ -55,7 +55,7 @@ impl Countable {
 impl Rewriting<'_> {
     /// A body of countTokens, or with `outermost` false its `generateContentRequest`. Of a field
     /// that is there twice the last one counts.
-    pub(super) fn countable(&mut self, outermost: bool) -> Result<Countable, Malformed> {
+    pub(super) fn countable(&mut self, outermost: bool) -> Result<Countable, JsonError> {
         let mut countable = Countable::default();
         let mut inside = self.cursor.object()?;
         while let Some(key) = self.cursor.key(&mut inside)? {

@@ -17,7 +17,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::json::{Cursor, Kind, Malformed, Splice, Text};
+use crate::json::{Cursor, JsonError, Kind, Splice, Text};
 use crate::payload::Payload;
 use fields::{Root, harm_category, is_data};
 use sieve::{Paths, Sieve};
@@ -36,7 +36,7 @@ pub struct Rewritten {
 }
 
 /// Rewrites the body of `generateContent` and `streamGenerateContent`.
-pub fn generate(body: &Bytes) -> Result<Rewritten, Malformed> {
+pub fn generate(body: &Bytes) -> Result<Rewritten, JsonError> {
     let mut rewriting = Rewriting::new(body, false)?;
     rewriting.request()?;
     rewriting.cursor.end()?;
@@ -51,7 +51,7 @@ pub fn generate(body: &Bytes) -> Result<Rewritten, Malformed> {
 ///
 /// The public API calls the two forms mutually exclusive. A body with both is read as a
 /// `generateContentRequest`, and the rest is reported as dropped.
-pub fn count(body: &Bytes, model: &str) -> Result<Rewritten, Malformed> {
+pub fn count(body: &Bytes, model: &str) -> Result<Rewritten, JsonError> {
     let mut rewriting = Rewriting::new(body, true)?;
     let outer = rewriting.countable(true)?;
     rewriting.cursor.end()?;
@@ -90,7 +90,7 @@ struct Listed {
 }
 
 impl<'a> Rewriting<'a> {
-    fn new(body: &'a [u8], counting: bool) -> Result<Self, Malformed> {
+    fn new(body: &'a [u8], counting: bool) -> Result<Self, JsonError> {
         Ok(Self {
             cursor: Cursor::new(body)?,
             counting,
@@ -102,7 +102,7 @@ impl<'a> Rewriting<'a> {
     }
 
     /// A `GenerateContentRequest`.
-    fn request(&mut self) -> Result<(), Malformed> {
+    fn request(&mut self) -> Result<(), JsonError> {
         let mut inside = self.cursor.object()?;
         let mut sieve = Sieve::default();
         while let Some(key) = self.cursor.key(&mut inside)? {
@@ -147,9 +147,9 @@ impl<'a> Rewriting<'a> {
     /// with `brackets` becomes a list. Anything else is left for upstream to judge.
     fn list(
         &mut self,
-        item: fn(&mut Self) -> Result<(), Malformed>,
+        item: fn(&mut Self) -> Result<(), JsonError>,
         brackets: bool,
-    ) -> Result<Listed, Malformed> {
+    ) -> Result<Listed, JsonError> {
         match self.cursor.kind()? {
             Kind::Array => {
                 let start = self.cursor.at();
@@ -182,7 +182,7 @@ impl<'a> Rewriting<'a> {
     }
 
     /// A `Content`: a turn without a role is the user's, and so are the answers of functions.
-    fn content(&mut self) -> Result<(), Malformed> {
+    fn content(&mut self) -> Result<(), JsonError> {
         if self.cursor.kind()? != Kind::Object {
             self.cursor.skip()?;
             return Ok(());
@@ -213,7 +213,7 @@ impl<'a> Rewriting<'a> {
         Ok(())
     }
 
-    fn role(&mut self) -> Result<(), Malformed> {
+    fn role(&mut self) -> Result<(), JsonError> {
         let span = match self.cursor.kind()? {
             Kind::Null => Some(self.cursor.skip()?),
             _ => self
@@ -228,7 +228,7 @@ impl<'a> Rewriting<'a> {
         }
     }
 
-    fn parts(&mut self, key: &Text<'a>) -> Result<Listed, Malformed> {
+    fn parts(&mut self, key: &Text<'a>) -> Result<Listed, JsonError> {
         self.enter(key);
         let listed = self.list(Self::part, true)?;
         self.leave();
@@ -237,7 +237,7 @@ impl<'a> Rewriting<'a> {
 
     /// A `Part`: countTokens fails on `thought`, and on a part that holds nothing else
     /// (`protocol.md` 2.5, 3.3).
-    fn part(&mut self) -> Result<(), Malformed> {
+    fn part(&mut self) -> Result<(), JsonError> {
         if !self.counting || self.cursor.kind()? != Kind::Object {
             self.cursor.skip()?;
             return Ok(());
@@ -277,7 +277,7 @@ impl<'a> Rewriting<'a> {
         }
     }
 
-    fn tool(&mut self) -> Result<(), Malformed> {
+    fn tool(&mut self) -> Result<(), JsonError> {
         if self.cursor.kind()? != Kind::Object {
             self.cursor.skip()?;
             return Ok(());
@@ -297,7 +297,7 @@ impl<'a> Rewriting<'a> {
     }
 
     /// The public API's numbers of harm categories mean others on Vertex (`clients.md` R6).
-    fn safety_setting(&mut self) -> Result<(), Malformed> {
+    fn safety_setting(&mut self) -> Result<(), JsonError> {
         if self.cursor.kind()? != Kind::Object {
             self.cursor.skip()?;
             return Ok(());
@@ -331,18 +331,18 @@ impl<'a> Rewriting<'a> {
         span: Range<usize>,
         before: &'static str,
         after: &'static str,
-    ) -> Result<(), Malformed> {
+    ) -> Result<(), JsonError> {
         self.replace(span.start..span.start, before)?;
         self.replace(span.end..span.end, after)
     }
 
-    fn replace(&mut self, span: Range<usize>, by: &'static str) -> Result<(), Malformed> {
+    fn replace(&mut self, span: Range<usize>, by: &'static str) -> Result<(), JsonError> {
         self.splice.replace(span, by);
         self.bound()
     }
 
     /// Keeps the memory that corrections take in proportion.
-    fn bound(&self) -> Result<(), Malformed> {
+    fn bound(&self) -> Result<(), JsonError> {
         if self.splice.len() > MOST_EDITS {
             return Err(self.cursor.malformed("too many fields to correct"));
         }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::Rewriting;
-use crate::json::{Cursor, Kind, Malformed};
+use crate::json::{Cursor, JsonError, Kind};
 
 /// A system instruction as a content: a span, and what has to stand around it.
 pub(super) struct Folded {
@@ -15,7 +15,7 @@ pub(super) struct Folded {
 impl Rewriting<'_> {
     /// A system instruction in any form becomes a `Content`. Returns how to fold it into the
     /// contents, for a method that takes no system instruction; `None` if it says nothing.
-    pub(super) fn system_instruction(&mut self) -> Result<Option<Folded>, Malformed> {
+    pub(super) fn system_instruction(&mut self) -> Result<Option<Folded>, JsonError> {
         let kind = self.cursor.kind()?;
         let start = self.cursor.at();
         let (before, after) = match kind {
@@ -48,7 +48,7 @@ impl Rewriting<'_> {
         Ok(Some(Folded { span, before: "", after: "" }))
     }
 
-    fn system_content(&mut self) -> Result<Option<Folded>, Malformed> {
+    fn system_content(&mut self) -> Result<Option<Folded>, JsonError> {
         let mut inside = self.cursor.object()?;
         let mut folded = None;
         while let Some(key) = self.cursor.key(&mut inside)? {
@@ -66,7 +66,7 @@ impl Rewriting<'_> {
         Ok(folded)
     }
 
-    fn part_or_string(&mut self) -> Result<(), Malformed> {
+    fn part_or_string(&mut self) -> Result<(), JsonError> {
         if self.cursor.kind()? != Kind::String {
             return self.part();
         }
@@ -76,7 +76,7 @@ impl Rewriting<'_> {
 }
 
 /// Whether the object is a `Content` rather than a `Part`; `empty` is what one without members is.
-fn is_content(mut ahead: Cursor<'_>, empty: bool) -> Result<bool, Malformed> {
+fn is_content(mut ahead: Cursor<'_>, empty: bool) -> Result<bool, JsonError> {
     let mut inside = ahead.object()?;
     let mut content = empty;
     while let Some(key) = ahead.key(&mut inside)? {
@@ -89,7 +89,7 @@ fn is_content(mut ahead: Cursor<'_>, empty: bool) -> Result<bool, Malformed> {
     Ok(content)
 }
 
-fn any_content(mut ahead: Cursor<'_>) -> Result<bool, Malformed> {
+fn any_content(mut ahead: Cursor<'_>) -> Result<bool, JsonError> {
     let mut inside = ahead.array()?;
     while ahead.item(&mut inside)? {
         if ahead.kind()? == Kind::Object && is_content(ahead.clone(), false)? {

@@ -1,30 +1,30 @@
 use super::*;
 
-fn ask(method: &Method, target: &str) -> Result<Route, NoRoute> {
+fn ask(method: &Method, target: &str) -> Result<Route, RouteError> {
     read(method, &target.parse().unwrap())
 }
 
-fn get(target: &str) -> Result<Route, NoRoute> {
+fn get(target: &str) -> Result<Route, RouteError> {
     ask(&Method::GET, target)
 }
 
-fn post(target: &str) -> Result<Route, NoRoute> {
+fn post(target: &str) -> Result<Route, RouteError> {
     ask(&Method::POST, target)
 }
 
-fn generate(model: &str) -> Result<Route, NoRoute> {
+fn generate(model: &str) -> Result<Route, RouteError> {
     Ok(Route::Generate { model: model.to_owned() })
 }
 
-fn stream(framing: Framing) -> Result<Route, NoRoute> {
+fn stream(framing: Framing) -> Result<Route, RouteError> {
     Ok(Route::Stream { model: "M".to_owned(), framing })
 }
 
-fn not_offered(what: &str, model: Option<&str>) -> Result<Route, NoRoute> {
-    Err(NoRoute::NotOffered { what: what.to_owned(), model: model.map(str::to_owned) })
+fn not_offered(what: &str, model: Option<&str>) -> Result<Route, RouteError> {
+    Err(RouteError::NotOffered { what: what.to_owned(), model: model.map(str::to_owned) })
 }
 
-fn assist(suffix: &str, alt: Option<&str>) -> Result<Route, NoRoute> {
+fn assist(suffix: &str, alt: Option<&str>) -> Result<Route, RouteError> {
     Ok(Route::Assist { suffix: suffix.to_owned(), alt: alt.map(str::to_owned) })
 }
 
@@ -145,7 +145,7 @@ fn the_proxys_own_pages_are_read() {
     ] {
         assert_eq!(get(path), Ok(route.clone()), "{path}");
         assert_eq!(ask(&Method::HEAD, path), Ok(route), "{path}");
-        assert_eq!(post(path), Err(NoRoute::WrongMethod { allow: "GET, HEAD" }), "{path}");
+        assert_eq!(post(path), Err(RouteError::WrongMethod { allow: "GET, HEAD" }), "{path}");
     }
 }
 
@@ -167,7 +167,7 @@ fn a_wrong_method_is_told_the_right_ones() {
         (Method::POST, "/v1internal/operations/x", "GET, HEAD"),
         (Method::PUT, "/v1internal:loadCodeAssist", "GET, HEAD, POST"),
     ] {
-        assert_eq!(ask(&method, path), Err(NoRoute::WrongMethod { allow }), "{path}");
+        assert_eq!(ask(&method, path), Err(RouteError::WrongMethod { allow }), "{path}");
     }
 }
 
@@ -270,7 +270,7 @@ fn the_assist_suffix_cannot_lead_elsewhere() {
     ] {
         for method in [Method::GET, Method::POST] {
             let answer = ask(&method, path);
-            assert!(matches!(answer, Err(NoRoute::NotFound { .. })), "{path}: {answer:?}");
+            assert!(matches!(answer, Err(RouteError::NotFound { .. })), "{path}: {answer:?}");
         }
     }
 }
@@ -311,16 +311,16 @@ fn anything_else_is_not_found() {
     ] {
         for method in [Method::GET, Method::POST] {
             let answer = ask(&method, path);
-            assert!(matches!(answer, Err(NoRoute::NotFound { .. })), "{path}: {answer:?}");
+            assert!(matches!(answer, Err(RouteError::NotFound { .. })), "{path}: {answer:?}");
         }
     }
 }
 
 #[test]
 fn an_unknown_path_is_shown_short_and_without_its_query() {
-    let Err(NoRoute::NotFound { path }) = get("/a%0ab?key=secret") else { panic!("found") };
+    let Err(RouteError::NotFound { path }) = get("/a%0ab?key=secret") else { panic!("found") };
     assert_eq!(path, "/a%0ab");
-    let Err(NoRoute::NotFound { path }) = get(&format!("/{}", "a".repeat(3000))) else {
+    let Err(RouteError::NotFound { path }) = get(&format!("/{}", "a".repeat(3000))) else {
         panic!("found")
     };
     assert_eq!(path, format!("/{}...", "a".repeat(119)));
