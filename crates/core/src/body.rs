@@ -13,10 +13,10 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::assist::envelope::open;
 use crate::assist::fault;
+use crate::error::{Awaited, Error};
 use crate::gemini::route::Framing;
 use crate::platform::{BodyError, Platform};
 use crate::policy::breaker;
-use crate::refusal::{Awaited, Refusal};
 use crate::report::{Ledger, Outcome};
 use crate::sse::{Event, Reader};
 use crate::time::Monotonic;
@@ -135,7 +135,7 @@ pub enum Beginning {
     /// An event, or a clean end without any.
     Good,
     /// An error, for which an HTTP status is still to be had.
-    Bad(Refusal),
+    Bad(Error),
 }
 
 impl<P: Platform> Events<P> {
@@ -170,7 +170,7 @@ impl<P: Platform> Events<P> {
                 // A page, say, with the status of a stream.
                 Step::End if self.ignored => {
                     let what = "the answer is no event stream".to_owned();
-                    return Poll::Ready(Beginning::Bad(Refusal::UpstreamMalformed { what }));
+                    return Poll::Ready(Beginning::Bad(Error::UpstreamMalformed { what }));
                 }
                 Step::End => self.end(ledger),
                 Step::Failed(refusal) => return Poll::Ready(Beginning::Bad(refusal)),
@@ -200,7 +200,7 @@ impl<P: Platform> Events<P> {
                     Step::Piece(piece) => return Poll::Ready(Some(piece)),
                     Step::End => self.end(ledger),
                     // Too late for another try: a 401 of upstream's is not the client's.
-                    Step::Failed(Refusal::Upstream(fault)) => self.fail(&(*fault).into(), ledger),
+                    Step::Failed(Error::Upstream(fault)) => self.fail(&(*fault).into(), ledger),
                     Step::Failed(refusal) => self.fail(&refusal, ledger),
                 },
             }
@@ -218,7 +218,7 @@ impl<P: Platform> Events<P> {
                 Ok(None) => {}
                 Err(too_long) => {
                     let what = too_long.to_string();
-                    return Poll::Ready(Step::Failed(Refusal::UpstreamMalformed { what }));
+                    return Poll::Ready(Step::Failed(Error::UpstreamMalformed { what }));
                 }
             }
             if self.reader.finished() {
@@ -242,7 +242,7 @@ impl<P: Platform> Events<P> {
                 Poll::Ready(None) => self.reader.finish(),
                 Poll::Pending => {
                     ready!(self.idle.poll(cx));
-                    let refusal = Refusal::UpstreamTimeout {
+                    let refusal = Error::UpstreamTimeout {
                         awaited: Awaited::NextChunk,
                         after: self.idle.limit,
                     };
@@ -268,7 +268,7 @@ impl<P: Platform> Events<P> {
             Err(_) if text.trim_ascii() == b"[DONE]" => return None,
             Err(malformed) => {
                 let what = format!("a stream event is no JSON: {malformed}");
-                return Some(Step::Failed(Refusal::UpstreamMalformed { what }));
+                return Some(Step::Failed(Error::UpstreamMalformed { what }));
             }
         };
         let (finished, usage) = (opened.finished(), opened.usage());
@@ -277,7 +277,7 @@ impl<P: Platform> Events<P> {
             self.trace = Some(trace.into_owned());
         }
         if let Some(error) = opened.error {
-            return Some(Step::Failed(Refusal::Upstream(Box::new(fault::from_event(&error)))));
+            return Some(Step::Failed(Error::Upstream(Box::new(fault::from_event(&error)))));
         }
         self.ignored |= bare && opened.response.is_none();
         self.finished |= finished;
@@ -325,7 +325,7 @@ impl<P: Platform> Events<P> {
     }
 
     /// Something went wrong and the status line is long gone.
-    fn fail(&mut self, refusal: &Refusal, ledger: &mut Ledger<P>) {
+    fn fail(&mut self, refusal: &Error, ledger: &mut Ledger<P>) {
         self.upstream = None;
         ledger.upstream_did(breaker::Outcome::of_refusal(refusal));
         ledger.leave_line();
@@ -348,7 +348,7 @@ impl<P: Platform> Events<P> {
 
 enum Step {
     End,
-    Failed(Refusal),
+    Failed(Error),
     Piece(Bytes),
 }
 

@@ -12,8 +12,8 @@ use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, EXPECT};
 use http_body::{Body, Frame};
 
+use crate::error::Error;
 use crate::platform::Platform;
-use crate::refusal::Refusal;
 
 /// Reads a request body to its end.
 ///
@@ -25,11 +25,11 @@ pub async fn collect<P: Platform, B: Body<Data = Bytes>>(
     headers: &HeaderMap,
     body: B,
     limit: usize,
-) -> Result<Bytes, Refusal> {
+) -> Result<Bytes, Error> {
     let encoding = Encoding::of(headers)?;
     let announced = body.size_hint().lower();
     if announced > limit as u64 {
-        return Err(Refusal::BodyTooLarge { limit });
+        return Err(Error::BodyTooLarge { limit });
     }
     let begun = platform.now();
     let mut body = pin!(body);
@@ -39,10 +39,10 @@ pub async fn collect<P: Platform, B: Body<Data = Bytes>>(
         let Ok(chunk) = frame.into_data() else { continue };
         let received = first.len() + all.len() + chunk.len();
         if received > limit {
-            return Err(Refusal::BodyTooLarge { limit });
+            return Err(Error::BodyTooLarge { limit });
         }
         if platform.now().since(begun) > longest_time(received) {
-            return Err(Refusal::RequestTimeout);
+            return Err(Error::RequestTimeout);
         }
         if first.is_empty() && all.is_empty() {
             first = chunk;
@@ -101,7 +101,7 @@ pub async fn drain<P: Platform, B: Body<Data = Bytes>>(
 async fn next<P: Platform, B: Body<Data = Bytes>>(
     platform: &P,
     mut body: Pin<&mut B>,
-) -> Result<Option<Frame<Bytes>>, Refusal> {
+) -> Result<Option<Frame<Bytes>>, Error> {
     let mut timer = None;
     poll_fn(|cx| {
         if let Poll::Ready(frame) = body.as_mut().poll_frame(cx) {
@@ -109,11 +109,11 @@ async fn next<P: Platform, B: Body<Data = Bytes>>(
                 None => Ok(None),
                 Some(Ok(frame)) => Ok(Some(frame)),
                 // The connection broke: nobody will read this.
-                Some(Err(_)) => Err(Refusal::RequestTimeout),
+                Some(Err(_)) => Err(Error::RequestTimeout),
             });
         }
         let timer = timer.get_or_insert_with(|| platform.timer(LONGEST_SILENCE));
-        Pin::new(timer).poll(cx).map(|()| Err(Refusal::RequestTimeout))
+        Pin::new(timer).poll(cx).map(|()| Err(Error::RequestTimeout))
     })
     .await
 }
@@ -124,30 +124,30 @@ enum Encoding {
 }
 
 impl Encoding {
-    fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
+    fn of(headers: &HeaderMap) -> Result<Self, Error> {
         let Some(value) = headers.get(CONTENT_ENCODING) else { return Ok(Self::Identity) };
         match value.to_str().map(|value| value.trim().to_ascii_lowercase()).as_deref() {
             Ok("" | "identity") => Ok(Self::Identity),
             Ok("gzip" | "x-gzip") => Ok(Self::Gzip),
-            Ok(other) => Err(Refusal::UnsupportedEncoding { what: other.to_owned() }),
-            Err(_) => Err(Refusal::UnsupportedEncoding { what: "unreadable".to_owned() }),
+            Ok(other) => Err(Error::UnsupportedEncoding { what: other.to_owned() }),
+            Err(_) => Err(Error::UnsupportedEncoding { what: "unreadable".to_owned() }),
         }
     }
 }
 
-fn gunzip(packed: &[u8], limit: usize) -> Result<Bytes, Refusal> {
-    let corrupt = |_| Refusal::UnsupportedEncoding { what: "gzip that does not unpack".to_owned() };
+fn gunzip(packed: &[u8], limit: usize) -> Result<Bytes, Error> {
+    let corrupt = |_| Error::UnsupportedEncoding { what: "gzip that does not unpack".to_owned() };
     let mut decoder = MultiGzDecoder::new(Bounded { out: Vec::new(), limit, over: false });
     for piece in packed.chunks(PIECE) {
         let written = decoder.write_all(piece);
         if decoder.get_ref().over {
-            return Err(Refusal::BodyTooLarge { limit });
+            return Err(Error::BodyTooLarge { limit });
         }
         written.map_err(corrupt)?;
     }
     let tried = decoder.try_finish();
     if decoder.get_ref().over {
-        return Err(Refusal::BodyTooLarge { limit });
+        return Err(Error::BodyTooLarge { limit });
     }
     tried.map_err(corrupt)?;
     Ok(Bytes::from(decoder.finish().map_err(corrupt)?.out))

@@ -36,6 +36,7 @@ use crate::access;
 use crate::assist::call::{Base, Call, Paths, UrlError};
 use crate::body::{Events, ProxyBody};
 use crate::caller::Caller;
+use crate::error::Error;
 use crate::gemini::route::{self, Framing, Route, RouteError};
 use crate::gemini::status;
 use crate::intake;
@@ -49,7 +50,6 @@ use crate::policy::rate_limit::RateLimiter;
 use crate::policy::repeat::{self, Method, Repeats};
 use crate::policy::retry;
 use crate::policy::token::Tokens;
-use crate::refusal::Refusal;
 use crate::report::{CacheResult, Entry, Ledger, Outcome, Report};
 use crate::settings::Settings;
 
@@ -181,14 +181,14 @@ impl Proxy {
         route: Result<Route, RouteError>,
         body: B,
         ledger: &mut Ledger<P>,
-    ) -> Result<Answer<P>, Refusal> {
+    ) -> Result<Answer<P>, Error> {
         let needs_key = route.as_ref().map_or(true, Route::needs_key);
         let client = self.live().access.admit(&parts.headers, &parts.uri, needs_key)?;
         ledger.entry.client = client.label;
         let route = route?;
         ledger.entry.method = method_name(&route);
         if self.report.shutting_down() && !matches!(route, Route::Health) {
-            return Err(Refusal::ShuttingDown);
+            return Err(Error::ShuttingDown);
         }
         if route.asks_upstream() {
             ledger.entry.deadline = retry::client_patience(&parts.headers)
@@ -248,7 +248,7 @@ impl Proxy {
         ledger: &mut Ledger<P>,
         model: String,
         method: Method,
-    ) -> Result<Answer<P>, Refusal> {
+    ) -> Result<Answer<P>, Error> {
         let mut asked = self.read(platform, parts, body, ledger, model, method).await?;
         // Equal questions may have named the model differently.
         let marks = std::mem::take(&mut asked.headers);
@@ -272,11 +272,11 @@ impl Proxy {
         asked: Asked,
         method: Method,
         ledger: &mut Ledger<P>,
-    ) -> Result<Answer<P>, Refusal> {
+    ) -> Result<Answer<P>, Error> {
         let call = self.call(platform, asked, method, ledger).await?;
         let arrived = self.attempt(platform, &call, Want::Whole, ledger).await?;
         ledger.leave_line();
-        let Content::Whole(text) = arrived.content else { return Err(Refusal::Internal) };
+        let Content::Whole(text) = arrived.content else { return Err(Error::Internal) };
         match method {
             Method::Count => answer::count(&arrived.head, text, ledger),
             Method::Generate | Method::Stream => answer::unary(&arrived.head, &text, ledger),
@@ -291,7 +291,7 @@ impl Proxy {
         limiter: &Mutex<RateLimiter>,
         parts: &Parts,
         ledger: &mut Ledger<P>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Error> {
         let address = access::address(parts, self.settings.trust_forwarded_for);
         let caller = Caller::new(ledger.entry.client.clone(), address);
         let of_all = if platform.shares() {
@@ -310,7 +310,7 @@ impl Proxy {
         };
         ledger.headers.extend(standing.headers());
         match standing.refused {
-            Some(after) => Err(Refusal::RateLimited { after }),
+            Some(after) => Err(Error::RateLimited { after }),
             None => Ok(()),
         }
     }
@@ -362,9 +362,7 @@ impl Proxy {
 }
 
 /// A panic is a bug of ours: it costs its own request and no other.
-async fn caught<T>(
-    mut life: Pin<&mut impl Future<Output = Result<T, Refusal>>>,
-) -> Result<T, Refusal> {
+async fn caught<T>(mut life: Pin<&mut impl Future<Output = Result<T, Error>>>) -> Result<T, Error> {
     poll_fn(|cx| {
         catch_unwind(AssertUnwindSafe(|| life.as_mut().poll(cx))).unwrap_or_else(|panic| {
             let what = panic.downcast_ref::<&str>().copied();
@@ -373,14 +371,14 @@ async fn caught<T>(
                 panic = what.unwrap_or_default(),
                 "a bug in the proxy: please report it"
             );
-            Poll::Ready(Err(Refusal::Internal))
+            Poll::Ready(Err(Error::Internal))
         })
     })
     .await
 }
 
 /// The one place where a refusal becomes an answer.
-fn refuse<P: Platform>(refusal: &Refusal, in_array: bool, ledger: &mut Ledger<P>) -> Answer<P> {
+fn refuse<P: Platform>(refusal: &Error, in_array: bool, ledger: &mut Ledger<P>) -> Answer<P> {
     ledger.entry.reason = Some(refusal.label());
     ledger.entry.settle(Outcome::Refused);
     let mut headers = refusal.headers();

@@ -6,8 +6,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use code_assist_core::error::Error;
 use code_assist_core::intake;
-use code_assist_core::refusal::Refusal;
 use code_assist_testkit::google::google;
 use code_assist_testkit::script::Script;
 use http::HeaderMap;
@@ -16,7 +16,7 @@ use http_body::{Body, Frame};
 #[test]
 fn a_body_that_comes_byte_by_byte_ends_some_day() {
     let (taken, result) = collected(1, Duration::from_secs(29), 100_000_000);
-    assert_eq!(result, Err(Refusal::RequestTimeout));
+    assert_eq!(result, Err(Error::RequestTimeout));
     assert_eq!(taken, 3, "the slow start is over after 60 seconds");
 }
 
@@ -35,7 +35,7 @@ fn a_small_body_may_take_its_time_at_the_start() {
 
 /// Collects a body of so many pieces, with a pause before each: the pieces that were taken, and how
 /// many bytes they held.
-fn collected(size: usize, pause: Duration, pieces: usize) -> (usize, Result<usize, Refusal>) {
+fn collected(size: usize, pause: Duration, pieces: usize) -> (usize, Result<usize, Error>) {
     let script = Script::new(google());
     let mut body = Trickle { script: script.clone(), size, pause, pieces };
     let headers = HeaderMap::new();

@@ -3,9 +3,9 @@
 
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use code_assist_core::error::Error;
 use code_assist_core::policy::wait_queue::WaitQueue;
 use code_assist_core::proxy::Proxy;
-use code_assist_core::refusal::Refusal;
 use code_assist_core::settings::{Layer, Settings, Source};
 use worker::Env;
 use worker::js_sys::Reflect;
@@ -14,8 +14,8 @@ use crate::edge::Edge;
 use crate::log;
 
 /// The isolate's proxy, made by whichever event comes first.
-pub(crate) fn proxy(edge: &Edge) -> Result<&'static Proxy, &'static Refusal> {
-    static PROXY: OnceLock<Result<Proxy, Refusal>> = OnceLock::new();
+pub(crate) fn proxy(edge: &Edge) -> Result<&'static Proxy, &'static Error> {
+    static PROXY: OnceLock<Result<Proxy, Error>> = OnceLock::new();
     PROXY.get_or_init(|| make(edge)).as_ref()
 }
 
@@ -25,7 +25,7 @@ pub(crate) fn line() -> MutexGuard<'static, WaitQueue> {
     LINE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn make(edge: &Edge) -> Result<Proxy, Refusal> {
+fn make(edge: &Edge) -> Result<Proxy, Error> {
     let vars = |name: &str| variable(edge.env(), name);
     // KV is bound, not named, and there is no home folder for a file.
     let defaults = |name: &str| (name == "KV_URL").then(|| "memory:".to_owned());
@@ -35,7 +35,7 @@ fn make(edge: &Edge) -> Result<Proxy, Refusal> {
     ];
     let (mut settings, warnings) = Settings::read(&layers).map_err(|problems| {
         let told = problems.iter().map(|problem| format!("{} {}", problem.name, problem.text));
-        Refusal::SettingsInvalid { problems: told.collect() }
+        Error::SettingsInvalid { problems: told.collect() }
     })?;
     log::start(&settings.log_level, settings.log_format);
     for warning in warnings {

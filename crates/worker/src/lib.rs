@@ -19,8 +19,8 @@ mod task;
 use std::net::IpAddr;
 use std::rc::Rc;
 
+use code_assist_core::error::Error;
 use code_assist_core::platform::Peer;
-use code_assist_core::refusal::Refusal;
 use http::{Request, Version};
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -67,12 +67,12 @@ async fn answer(edge: Edge) {
 }
 
 /// The runtime's request as the core has it.
-fn asked(edge: &Edge) -> Result<Request<Chunks>, Refusal> {
+fn asked(edge: &Edge) -> Result<Request<Chunks>, Error> {
     let text = edge.task().event().asked();
     let mut lines = text.split('\n');
     let [method, url] = [lines.next(), lines.next()].map(Option::unwrap_or_default);
     let headers = runtime::headers_from(lines);
-    let unreadable = || Refusal::NotFound { what: "this path".to_owned() };
+    let unreadable = || Error::NotFound { what: "this path".to_owned() };
     let mut asked = Request::new(Chunks::of_request(edge.task(), &headers));
     *asked.method_mut() = method.parse().map_err(|_| unreadable())?;
     *asked.uri_mut() = url.parse().map_err(|_| unreadable())?;

@@ -5,8 +5,8 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
+use code_assist_core::error::Error;
 use code_assist_core::platform::BodyError;
-use code_assist_core::refusal::Refusal;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use http_body::Body;
@@ -30,7 +30,7 @@ pub(crate) async fn unless_gone<B>(
 }
 
 /// The answer of a Worker that has no proxy, or to a request that none can read.
-pub(crate) fn refused(edge: &Edge, refusal: &Refusal) {
+pub(crate) fn refused(edge: &Edge, refusal: &Error) {
     let mut headers = refusal.headers();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=UTF-8"));
     let (status, headers) = (refusal.status().as_u16(), lines(&headers));

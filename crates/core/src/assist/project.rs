@@ -6,8 +6,8 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use crate::error::Error;
 use crate::payload::Payload;
-use crate::refusal::Refusal;
 
 /// What `loadCodeAssist` leads to.
 #[derive(Debug, Clone)]
@@ -17,7 +17,7 @@ pub enum Loaded {
     /// The account has this project.
     Project(String),
     /// The account gets none; say so.
-    Refused(Refusal),
+    Refused(Error),
 }
 
 /// An onboarding that has been decided on.
@@ -36,7 +36,7 @@ pub enum Operation {
     /// Done, with this project.
     Project(String),
     /// Done or failed, without a project.
-    Refused(Refusal),
+    Refused(Error),
 }
 
 /// The body of `loadCodeAssist`. No platform is claimed: we are not the CLI.
@@ -47,7 +47,7 @@ pub fn load_body() -> Payload {
 /// Reads a successful answer of `loadCodeAssist`.
 pub fn read_loaded(body: &[u8]) -> Loaded {
     let Ok(answer) = serde_json::from_slice::<Value>(body) else {
-        return Loaded::Refused(Refusal::UpstreamMalformed {
+        return Loaded::Refused(Error::UpstreamMalformed {
             what: "loadCodeAssist answered with something that is not JSON".to_owned(),
         });
     };
@@ -73,7 +73,7 @@ pub fn read_loaded(body: &[u8]) -> Loaded {
     // The CLI onboards first and tells of the ineligibility when that has failed. A tier that wants
     // a project we do not have would only be hammered.
     if !ineligible.is_empty() && (own_project || closed) {
-        return Loaded::Refused(Refusal::AccountIneligible { reasons: ineligible });
+        return Loaded::Refused(Error::AccountIneligible { reasons: ineligible });
     }
     Loaded::Onboard(Onboarding { tier, ineligible })
 }
@@ -89,7 +89,7 @@ impl Onboarding {
     /// Reads a successful answer of `onboardUser` or of the operation's poll.
     pub fn read(&self, body: &[u8]) -> Operation {
         let Ok(answer) = serde_json::from_slice::<Value>(body) else {
-            return Operation::Refused(Refusal::UpstreamMalformed {
+            return Operation::Refused(Error::UpstreamMalformed {
                 what: "onboardUser answered with something that is not JSON".to_owned(),
             });
         };
@@ -98,7 +98,7 @@ impl Onboarding {
             let message = text(error, "message").unwrap_or("no reason given").to_owned();
             let mut reasons = vec![("ONBOARDING_FAILED".to_owned(), message)];
             reasons.extend(self.ineligible.iter().cloned());
-            return Operation::Refused(Refusal::AccountIneligible { reasons });
+            return Operation::Refused(Error::AccountIneligible { reasons });
         }
         if !flag(&answer, "done") {
             let name = text(&answer, "name").filter(|name| is_operation(name)).map(str::to_owned);
@@ -143,7 +143,7 @@ fn ineligible(answer: &Value) -> Vec<(String, String)> {
 }
 
 /// `VALIDATION_REQUIRED` with a link that a person can follow.
-fn validation(answer: &Value) -> Option<Refusal> {
+fn validation(answer: &Value) -> Option<Error> {
     let tiers = answer.get("ineligibleTiers").and_then(Value::as_array)?;
     let tier = tiers.iter().find(|tier| {
         text(tier, "reasonCode") == Some("VALIDATION_REQUIRED")
@@ -153,17 +153,17 @@ fn validation(answer: &Value) -> Option<Refusal> {
         .or_else(|| text(tier, "reasonMessage"))
         .unwrap_or("The account must be verified.")
         .to_owned();
-    Some(Refusal::ValidationRequired {
+    Some(Error::ValidationRequired {
         message,
         link: text(tier, "validationUrl").map(str::to_owned),
     })
 }
 
-fn without_project(ineligible: Vec<(String, String)>) -> Refusal {
+fn without_project(ineligible: Vec<(String, String)>) -> Error {
     if ineligible.is_empty() {
-        Refusal::ProjectRequired
+        Error::ProjectRequired
     } else {
-        Refusal::AccountIneligible { reasons: ineligible }
+        Error::AccountIneligible { reasons: ineligible }
     }
 }
 
@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn an_onboarded_account_without_a_project_must_name_one() {
         let answer = json!({ "currentTier": { "id": "standard-tier" } });
-        assert!(matches!(loaded(&answer), Loaded::Refused(Refusal::ProjectRequired)));
+        assert!(matches!(loaded(&answer), Loaded::Refused(Error::ProjectRequired)));
     }
 
     #[test]
@@ -224,7 +224,7 @@ mod tests {
             "ineligibleTiers": [{ "reasonCode": "UNSUPPORTED_CLIENT", "reasonMessage": "migrate",
                 "tierId": "free-tier" }],
         });
-        let Loaded::Refused(Refusal::AccountIneligible { reasons }) = loaded(&answer) else {
+        let Loaded::Refused(Error::AccountIneligible { reasons }) = loaded(&answer) else {
             panic!("ineligible")
         };
         assert_eq!(reasons, [("UNSUPPORTED_CLIENT".to_owned(), "migrate".to_owned())]);
@@ -234,7 +234,7 @@ mod tests {
     fn a_validation_comes_with_its_link() {
         let answer = json!({ "ineligibleTiers": [{ "reasonCode": "VALIDATION_REQUIRED",
             "validationUrl": "https://accounts.google.com/x", "validationErrorMessage": "verify" }] });
-        let Loaded::Refused(Refusal::ValidationRequired { message, link }) = loaded(&answer) else {
+        let Loaded::Refused(Error::ValidationRequired { message, link }) = loaded(&answer) else {
             panic!("validation")
         };
         assert_eq!(
@@ -263,10 +263,10 @@ mod tests {
             Operation::Project(it) if it == "p"));
         assert!(matches!(
             read(json!({ "done": true })),
-            Operation::Refused(Refusal::ProjectRequired)
+            Operation::Refused(Error::ProjectRequired)
         ));
         let failed = read(json!({ "done": true, "error": { "code": 9, "message": "no seat" } }));
-        assert!(matches!(failed, Operation::Refused(Refusal::AccountIneligible { reasons })
+        assert!(matches!(failed, Operation::Refused(Error::AccountIneligible { reasons })
             if reasons == [("ONBOARDING_FAILED".to_owned(), "no seat".to_owned())]));
     }
 

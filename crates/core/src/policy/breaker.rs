@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::refusal::Refusal;
+use crate::error::Error;
 use crate::time::Monotonic;
 
 /// What a call does about its endpoint's breaker.
@@ -53,10 +53,10 @@ impl Outcome {
     }
 
     /// The outcome of a call that has failed, whether it got an answer or not.
-    pub fn of_refusal(refusal: &Refusal) -> Self {
+    pub fn of_refusal(refusal: &Error) -> Self {
         match refusal {
-            Refusal::ShuttingDown => Self::Neutral,
-            Refusal::Upstream(fault) => Self::of(fault.http),
+            Error::ShuttingDown => Self::Neutral,
+            Error::Upstream(fault) => Self::of(fault.http),
             _ => Self::Failure,
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::lease::{Lease, Leases};
-use crate::refusal::Refusal;
+use crate::error::Error;
 use crate::time::{Monotonic, Timestamp};
 
 /// What a request does about its project.
@@ -13,7 +13,7 @@ pub enum Verdict {
     /// Have it discovered in the background, then ask again.
     Discover(Lease),
     /// There is none; this was found out a moment ago.
-    Refused(Refusal),
+    Refused(Error),
     /// Put it into the envelope.
     Use(Arc<str>),
     /// Somebody is discovering it: ask again a little later.
@@ -26,14 +26,14 @@ pub enum Outcome {
     /// The account's project, good until then.
     Found(String, Timestamp),
     /// None, remembered for so long that a broken account is not hammered.
-    Refused(Refusal, Duration),
+    Refused(Error, Duration),
 }
 
 /// The project in use.
 #[derive(Debug, Default)]
 pub struct Projects {
     known: Option<(Arc<str>, Timestamp)>,
-    refused: Option<(Refusal, Monotonic)>,
+    refused: Option<(Error, Monotonic)>,
     leases: Leases,
     /// Upstream has refused this one: look no more at the store, ask Google.
     distrusted: Option<Arc<str>>,
@@ -148,7 +148,7 @@ mod tests {
     fn a_failure_is_remembered_briefly() {
         let mut projects = Projects::default();
         let Verdict::Discover(lease) = projects.ask(NOW, Monotonic(0)) else { panic!("cold") };
-        let refused = Outcome::Refused(Refusal::ProjectRequired, Duration::from_secs(30));
+        let refused = Outcome::Refused(Error::ProjectRequired, Duration::from_secs(30));
         projects.settle(lease, refused, Monotonic(0));
         assert!(matches!(projects.ask(NOW, Monotonic(29_999_999)), Verdict::Refused(_)));
         assert!(matches!(projects.ask(NOW, Monotonic(30_000_000)), Verdict::Discover(_)));

@@ -162,7 +162,7 @@ const LONGEST_NAME: usize = 256;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::refusal::Refusal;
+    use crate::error::Error;
 
     const NOW: Timestamp = Timestamp(1_750_000_000_000);
 
@@ -186,7 +186,7 @@ mod tests {
         let told = quotas.ask("pro", after(3599)).unwrap();
         assert_eq!(told.body, fault.body);
         assert_eq!(told.retry_delay, Some(Duration::from_secs(3601)));
-        let refusal = Refusal::from(told);
+        let refusal = Error::from(told);
         assert_eq!(refusal.headers()["retry-after"], "3601");
         assert_eq!(refusal.body(), fault.body);
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, StatusCode};
 
 use crate::assist::fault::Fault;
-use crate::refusal::Refusal;
+use crate::error::Error;
 
 /// A try that failed while the client had received nothing.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +30,7 @@ pub enum Failure<'a> {
     /// Upstream said no.
     Fault(&'a Fault),
     /// There was no answer to read.
-    Refusal(&'a Refusal),
+    Error(&'a Error),
 }
 
 /// What the settings allow.
@@ -133,14 +133,14 @@ enum Stated {
 fn remedy(failure: Failure<'_>) -> Remedy {
     match failure {
         Failure::Fault(fault) => remedy_for_fault(fault),
-        Failure::Refusal(Refusal::UpstreamUnreachable { .. } | Refusal::UpstreamDisconnected) => {
+        Failure::Error(Error::UpstreamUnreachable { .. } | Error::UpstreamDisconnected) => {
             Remedy::Time {
                 elsewhere: true,
                 stated: Stated::AtLeast(Duration::ZERO),
                 tries: u32::MAX,
             }
         }
-        Failure::Refusal(_) => Remedy::None,
+        Failure::Error(_) => Remedy::None,
     }
 }
 

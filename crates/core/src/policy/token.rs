@@ -5,8 +5,8 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use super::lease::{Lease, Leases};
+use crate::error::Error;
 use crate::oauth::Token;
-use crate::refusal::Refusal;
 use crate::time::{Monotonic, Timestamp};
 
 /// An access token ready to send. Cloning is by reference count; printing it says `Sensitive`.
@@ -22,7 +22,7 @@ pub struct Bearer {
 #[derive(Debug)]
 pub enum Verdict {
     /// There is none, and there is no use in waiting.
-    Refused(Refusal),
+    Refused(Error),
     /// Send it.
     Use(Bearer),
     /// Send it; and it is time that somebody got the next one, in the background.
@@ -44,9 +44,9 @@ pub enum Outcome {
         renewable: bool,
     },
     /// Not until the credentials change.
-    Rejected(Refusal),
+    Rejected(Error),
     /// Not now.
-    Failed(Refusal),
+    Failed(Error),
     /// Nothing: the credentials changed in the meantime.
     Stale,
 }
@@ -78,7 +78,7 @@ struct Current {
 
 #[derive(Debug)]
 struct Trouble {
-    refusal: Refusal,
+    refusal: Error,
     /// `None` lasts until the credentials change.
     until: Option<Monotonic>,
 }
@@ -142,7 +142,7 @@ impl Tokens {
                         None => "the access token has characters that no header may have",
                     };
                     let why = why.to_owned();
-                    self.pause(Refusal::CredentialsRejected { why }, now);
+                    self.pause(Error::CredentialsRejected { why }, now);
                 }
             },
             Outcome::Rejected(refusal) => self.trouble = Some(Trouble { refusal, until: None }),
@@ -194,11 +194,11 @@ impl Tokens {
     }
 
     /// What stands against the credentials, if anything.
-    pub fn trouble(&self) -> Option<&Refusal> {
+    pub fn trouble(&self) -> Option<&Error> {
         self.trouble.as_ref().map(|trouble| &trouble.refusal)
     }
 
-    fn pause(&mut self, refusal: Refusal, now: Monotonic) {
+    fn pause(&mut self, refusal: Error, now: Monotonic) {
         let in_a_row = self.failed.filter(|(_, at)| now.since(*at) < IN_A_ROW);
         let failures = in_a_row.map_or(0, |(failures, _)| failures) + 1;
         let pause = FIRST_PAUSE.saturating_mul(1 << (failures - 1).min(6)).min(LAST_PAUSE);
@@ -373,7 +373,7 @@ mod tests {
     fn a_failed_renewal_is_tried_again_later_while_the_old_token_serves() {
         let mut tokens = with(token(200, None));
         let Verdict::UseAndRenew(_, lease) = tokens.ask(NOW, Monotonic(0)) else { panic!("due") };
-        let refusal = || Refusal::CredentialsRejected { why: String::new() };
+        let refusal = || Error::CredentialsRejected { why: String::new() };
         tokens.settle(lease, Outcome::Failed(refusal()), NOW, Monotonic(0));
         assert!(matches!(tokens.ask(NOW, Monotonic(0)), Verdict::Use(_)));
         let (clock, now) = after(1);
@@ -427,7 +427,7 @@ mod tests {
     fn a_rejection_lasts_until_the_credentials_change() {
         let mut tokens = Tokens::new(BUFFER);
         let Verdict::Renew(lease) = tokens.ask(NOW, Monotonic(0)) else { panic!("cold") };
-        let refusal = Refusal::CredentialsRejected { why: "revoked".to_owned() };
+        let refusal = Error::CredentialsRejected { why: "revoked".to_owned() };
         tokens.settle(lease, Outcome::Rejected(refusal), NOW, Monotonic(0));
         let (clock, now) = after(100_000);
         assert!(matches!(tokens.ask(clock, now), Verdict::Refused(_)));

@@ -9,9 +9,9 @@ use super::attempt::Arrived;
 use super::{Answer, Content, JSON, put};
 use crate::assist::envelope::{self, Form};
 use crate::assist::fault;
+use crate::error::Error;
 use crate::gemini::route::Framing;
 use crate::platform::Platform;
-use crate::refusal::Refusal;
 use crate::report::{Ledger, Outcome};
 
 /// An answer to `generateContent`: taken out of its wrapper.
@@ -19,16 +19,16 @@ pub(super) fn unary<P: Platform>(
     head: &Parts,
     text: &Bytes,
     ledger: &mut Ledger<P>,
-) -> Result<Answer<P>, Refusal> {
+) -> Result<Answer<P>, Error> {
     let opened = envelope::open(text, None)
-        .map_err(|why| Refusal::UpstreamMalformed { what: format!("no JSON: {why}") })?;
+        .map_err(|why| Error::UpstreamMalformed { what: format!("no JSON: {why}") })?;
     if let Some(error) = opened.error {
         return Err(fault::from_event(&error).into());
     }
     let mut headers = HeaderMap::new();
     note_trace(&mut headers, &head.headers, opened.trace_id.as_deref(), ledger);
     ledger.entry.usage = opened.usage().unwrap_or_default();
-    let response = opened.response.ok_or_else(|| Refusal::UpstreamMalformed {
+    let response = opened.response.ok_or_else(|| Error::UpstreamMalformed {
         what: "the answer has no `response`".to_owned(),
     })?;
     let body = Content::Whole(response.into_bytes(Form::AsWritten));
@@ -41,10 +41,10 @@ pub(super) fn count<P: Platform>(
     head: &Parts,
     text: Bytes,
     ledger: &mut Ledger<P>,
-) -> Result<Answer<P>, Refusal> {
+) -> Result<Answer<P>, Error> {
     if serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&text).is_err() {
         let what = "the count is no JSON object".to_owned();
-        return Err(Refusal::UpstreamMalformed { what });
+        return Err(Error::UpstreamMalformed { what });
     }
     let mut headers = HeaderMap::new();
     note_trace(&mut headers, &head.headers, None, ledger);

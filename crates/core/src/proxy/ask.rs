@@ -8,12 +8,12 @@ use http_body::Body;
 use super::{Proxy, lock, put};
 use crate::assist::call::Call;
 use crate::assist::envelope;
+use crate::error::Error;
 use crate::gemini::{models, rewrite};
 use crate::intake;
 use crate::payload::Payload;
 use crate::platform::Platform;
 use crate::policy::repeat::{self, Freshness, Method, Question};
-use crate::refusal::Refusal;
 use crate::report::Ledger;
 
 /// What the client asked, read and made fit for Code Assist.
@@ -36,7 +36,7 @@ impl Proxy {
         ledger: &mut Ledger<P>,
         asked: String,
         method: Method,
-    ) -> Result<Asked, Refusal> {
+    ) -> Result<Asked, Error> {
         let body = self.intake(platform, parts, body, ledger).await?;
         let live = self.live();
         let model = models::resolve(&asked, &live.model_aliases);
@@ -71,7 +71,7 @@ impl Proxy {
         asked: Asked,
         method: Method,
         ledger: &mut Ledger<P>,
-    ) -> Result<Call, Refusal> {
+    ) -> Result<Call, Error> {
         if method == Method::Count {
             let payload = envelope::wrap_count(asked.request);
             return Ok(Call::post(&self.settings.api_version, "countTokens", payload));
@@ -97,7 +97,7 @@ impl Proxy {
         parts: &Parts,
         body: B,
         ledger: &mut Ledger<P>,
-    ) -> Result<Bytes, Refusal> {
+    ) -> Result<Bytes, Error> {
         let begun = platform.now();
         let limit = self.settings.max_request_body_bytes;
         let body = intake::collect(platform, &parts.headers, body, limit).await?;

@@ -15,6 +15,7 @@ use super::{BackgroundJob, Content, Proxy, lock};
 use crate::assist::call::Call;
 use crate::assist::fault;
 use crate::body::{Beginning, Events};
+use crate::error::{Awaited, Error};
 use crate::gemini::route::Framing;
 use crate::payload::Payload;
 use crate::platform::{Platform, SendError};
@@ -22,7 +23,6 @@ use crate::policy::breaker;
 use crate::policy::endpoint::NoEndpointError;
 use crate::policy::in_flight::InFlightGuard;
 use crate::policy::retry::{self, Failure, Try};
-use crate::refusal::{Awaited, Refusal};
 use crate::report::{Entry, Ledger, RetryReason};
 
 /// How much of upstream's answer a call waits for, before it counts as answered.
@@ -50,7 +50,7 @@ impl Proxy {
         call: &Call,
         want: Want,
         ledger: &mut Ledger<P>,
-    ) -> Result<Arrived<P>, Refusal> {
+    ) -> Result<Arrived<P>, Error> {
         let arrived = self.try_and_try_again(platform, call, want, ledger).await;
         if arrived.is_err() {
             // However long the client takes to read of its failure, upstream is done with it.
@@ -66,12 +66,12 @@ impl Proxy {
         call: &Call,
         want: Want,
         ledger: &mut Ledger<P>,
-    ) -> Result<Arrived<P>, Refusal> {
+    ) -> Result<Arrived<P>, Error> {
         // Nobody may be called: no token and no place is worth waiting for.
         self.somewhere_to_go(platform)?;
         let mut tried = Vec::new();
         let (mut number, mut reauthorized) = (0, false);
-        let mut failed: Option<(Refusal, RetryReason)> = None;
+        let mut failed: Option<(Error, RetryReason)> = None;
         loop {
             let bearer = self.bearer(platform, ledger).await?;
             let visit = match self.go(platform, &tried, ledger).await {
@@ -87,7 +87,7 @@ impl Proxy {
                 ledger.retried(reason);
             }
             let index = visit.index;
-            let base = self.bases.get(index).ok_or(Refusal::Internal)?.as_ref();
+            let base = self.bases.get(index).ok_or(Error::Internal)?.as_ref();
             let request = call.request(base.map_err(|bad| *bad)?, &bearer.header)?;
             ledger.visit(visit);
             let tried_once =
@@ -100,8 +100,8 @@ impl Proxy {
             let attempt = Try {
                 number,
                 failure: match &refusal {
-                    Refusal::Upstream(fault) => Failure::Fault(fault),
-                    other => Failure::Refusal(other),
+                    Error::Upstream(fault) => Failure::Fault(fault),
+                    other => Failure::Error(other),
                 },
                 reauthorized,
                 more_endpoints: lock(&self.endpoints).elsewhere(platform.now(), &tried),
@@ -140,9 +140,9 @@ impl Proxy {
     }
 
     /// Refuses at once while every endpoint's breaker is open.
-    pub(super) fn somewhere_to_go<P: Platform>(&self, platform: &P) -> Result<(), Refusal> {
+    pub(super) fn somewhere_to_go<P: Platform>(&self, platform: &P) -> Result<(), Error> {
         match lock(&self.endpoints).rest(platform.now()) {
-            Some(NoEndpointError { after }) => Err(Refusal::CircuitOpen { after }),
+            Some(NoEndpointError { after }) => Err(Error::CircuitOpen { after }),
             None => Ok(()),
         }
     }
@@ -153,10 +153,10 @@ impl Proxy {
         platform: &P,
         tried: &[usize],
         ledger: &mut Ledger<P>,
-    ) -> Result<InFlightGuard, Refusal> {
+    ) -> Result<InFlightGuard, Error> {
         self.wait_in_line(platform, ledger).await?;
         let visit = InFlightGuard::begin(&self.endpoints, platform.now(), tried)
-            .map_err(|NoEndpointError { after }| Refusal::CircuitOpen { after })?;
+            .map_err(|NoEndpointError { after }| Error::CircuitOpen { after })?;
         if visit.is_probe {
             self.report.breaker(visit.index, breaker::State::HalfOpen);
         }
@@ -171,7 +171,7 @@ impl Proxy {
         call: &Call,
         want: Want,
         ledger: &mut Ledger<P>,
-    ) -> Result<Arrived<P>, Refusal> {
+    ) -> Result<Arrived<P>, Error> {
         let begun = platform.now();
         let sent = sent_within(platform, self.settings.first_byte_timeout, sending).await;
         let waited = platform.now().since(begun);
@@ -246,7 +246,7 @@ impl Proxy {
         &self,
         platform: &P,
         ledger: &mut Ledger<P>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Error> {
         if ledger.has_place() {
             return Ok(());
         }
@@ -261,7 +261,7 @@ impl Proxy {
                 ledger.keep(place);
                 Ok(())
             }
-            None => Err(Refusal::QueueTimeout { after: QUEUE_PAUSE }),
+            None => Err(Error::QueueTimeout { after: QUEUE_PAUSE }),
         }
     }
 
@@ -270,11 +270,11 @@ impl Proxy {
         &self,
         platform: &P,
         call: &Call,
-        refusal: Refusal,
+        refusal: Error,
         reauthorized: bool,
         ledger: &Ledger<P>,
-    ) -> Refusal {
-        let Refusal::Upstream(fault) = refusal else { return refusal };
+    ) -> Error {
+        let Error::Upstream(fault) = refusal else { return refusal };
         if let Some(project) = call.project().filter(|_| fault.is_project_problem()) {
             self.distrust_project(project, platform.now());
         }
@@ -289,7 +289,7 @@ impl Proxy {
             }
         }
         // A 401 of upstream's is not the client's.
-        Refusal::from(*fault)
+        Error::from(*fault)
     }
 
     /// Upstream's own error, with everything it said.
@@ -298,15 +298,15 @@ impl Proxy {
         platform: &P,
         head: &http::response::Parts,
         body: P::Body,
-    ) -> Refusal {
+    ) -> Error {
         if head.status.is_redirection() || head.status.is_informational() {
             let what = format!("it answered {}, which no API call should", head.status);
-            return Refusal::UpstreamMalformed { what };
+            return Error::UpstreamMalformed { what };
         }
         let text = whole(platform, body, ERROR_LIMIT, self.settings.stream_idle_timeout);
         let text = within(platform, ERROR_PATIENCE, pin!(text)).await.and_then(Result::ok);
         let text = text.unwrap_or_default();
-        Refusal::Upstream(Box::new(fault::read(head.status, &head.headers, &text)))
+        Error::Upstream(Box::new(fault::read(head.status, &head.headers, &text)))
     }
 
     /// A call of the proxy's own: same token, same tries.
@@ -315,12 +315,12 @@ impl Proxy {
         platform: &P,
         call: &Call,
         ledger: &mut Ledger<P>,
-    ) -> Result<Bytes, Refusal> {
+    ) -> Result<Bytes, Error> {
         let arrived = self.attempt(platform, call, Want::Whole, ledger).await?;
         ledger.leave_line();
         match arrived.content {
             Content::Whole(text) => Ok(text),
-            Content::Events(_) | Content::PassedOn(_) => Err(Refusal::Internal),
+            Content::Events(_) | Content::PassedOn(_) => Err(Error::Internal),
         }
     }
 
@@ -339,7 +339,7 @@ fn is_error_of_its_own(status: StatusCode) -> bool {
 
 /// The refusal for a good answer in a form that was not asked for. A stream would otherwise be taken
 /// for an empty one: lines that are no events mean nothing in it.
-fn unreadable(headers: &HeaderMap, want: Want) -> Option<Refusal> {
+fn unreadable(headers: &HeaderMap, want: Want) -> Option<Error> {
     let said = |name| headers.get(name).map_or(&b""[..], |value| value.as_bytes().trim_ascii());
     let (packed, kind) = (said(CONTENT_ENCODING), said(CONTENT_TYPE));
     let what = if !matches!(packed, b"" | b"identity") {
@@ -351,7 +351,7 @@ fn unreadable(headers: &HeaderMap, want: Want) -> Option<Refusal> {
     } else {
         return None;
     };
-    Some(Refusal::UpstreamMalformed { what })
+    Some(Error::UpstreamMalformed { what })
 }
 
 /// Sends a request and waits for the head, but not longer than `limit`.
@@ -359,7 +359,7 @@ pub(super) async fn send_within<P: Platform>(
     platform: &P,
     request: Request<Payload>,
     limit: Duration,
-) -> Result<Response<P::Body>, Refusal> {
+) -> Result<Response<P::Body>, Error> {
     sent_within(platform, limit, pin!(platform.send(request))).await
 }
 
@@ -367,9 +367,9 @@ async fn sent_within<P: Platform>(
     platform: &P,
     limit: Duration,
     sending: Pin<&mut impl Future<Output = Result<Response<P::Body>, SendError>>>,
-) -> Result<Response<P::Body>, Refusal> {
+) -> Result<Response<P::Body>, Error> {
     match within(platform, limit, sending).await {
-        Some(sent) => sent.map_err(Refusal::from),
+        Some(sent) => sent.map_err(Error::from),
         None => Err(timed_out(Awaited::FirstByte, limit)),
     }
 }
@@ -400,7 +400,7 @@ pub(super) async fn whole<P: Platform>(
     mut body: P::Body,
     limit: usize,
     idle: Duration,
-) -> Result<Bytes, Refusal> {
+) -> Result<Bytes, Error> {
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX).min(limit);
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
@@ -419,7 +419,7 @@ pub(super) async fn whole<P: Platform>(
         };
         if first.len() + all.len() + chunk.len() > limit {
             let what = format!("the answer is longer than {limit} bytes");
-            return Err(Refusal::UpstreamMalformed { what });
+            return Err(Error::UpstreamMalformed { what });
         }
         if first.is_empty() && all.is_empty() {
             first = chunk;
@@ -434,8 +434,8 @@ pub(super) async fn whole<P: Platform>(
     }
 }
 
-fn timed_out(awaited: Awaited, after: Duration) -> Refusal {
-    Refusal::UpstreamTimeout { awaited, after }
+fn timed_out(awaited: Awaited, after: Duration) -> Error {
+    Error::UpstreamTimeout { awaited, after }
 }
 
 /// What a captive portal or a load balancer answers with.

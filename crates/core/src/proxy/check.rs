@@ -4,10 +4,10 @@ use http::StatusCode;
 
 use super::Proxy;
 use crate::assist::fault::Fault;
+use crate::error::Error;
 use crate::gemini::models::{self, Model};
 use crate::platform::Platform;
 use crate::policy::token::{Outcome, Verdict};
-use crate::refusal::Refusal;
 use crate::time::Timestamp;
 
 /// One step of the preflight.
@@ -58,14 +58,14 @@ impl Step {
     }
 
     /// A step that failed, in the refusal's own words.
-    pub fn fail(name: &'static str, refusal: &Refusal) -> Self {
+    pub fn fail(name: &'static str, refusal: &Error) -> Self {
         Self {
             name,
             result: StepResult::Fail,
             detail: refusal.message(),
             // The proxy's own refusals say what to do; Google's do not always.
             remedy: match refusal {
-                Refusal::Upstream(fault) => remedy(fault),
+                Error::Upstream(fault) => remedy(fault),
                 _ => None,
             },
         }
@@ -157,7 +157,7 @@ impl Proxy {
     pub async fn models<P: Platform>(
         &self,
         platform: &P,
-    ) -> Result<(Vec<Model>, Vec<String>), Refusal> {
+    ) -> Result<(Vec<Model>, Vec<String>), Error> {
         let mut ledger = self.own_ledger(platform);
         let project = self.project(platform, &mut ledger).await?;
         let answer = self.quota(platform, &project, &mut ledger).await?;

@@ -13,11 +13,11 @@ use serde_json::json;
 use super::ask::marks;
 use super::attempt::within;
 use super::{Answer, BackgroundJob, Content, JSON, Proxy, lock, page};
+use crate::error::Error;
 use crate::gemini::models::{self, Model};
 use crate::gemini::route::Route;
 use crate::platform::{Platform, ProcessStats};
 use crate::policy::lease::{Lease, Leases};
-use crate::refusal::Refusal;
 use crate::report::{Credentials, Format, Ledger, Sight};
 use crate::time::Monotonic;
 
@@ -134,7 +134,7 @@ impl Proxy {
         page_size: Option<usize>,
         page_token: Option<&str>,
         ledger: &mut Ledger<P>,
-    ) -> Result<Answer<P>, Refusal> {
+    ) -> Result<Answer<P>, Error> {
         let models = self.catalogue(platform, ledger).await;
         let body = models::list(&models, page_size, page_token)?;
         Ok(json_answer(HeaderMap::new(), body))
@@ -146,7 +146,7 @@ impl Proxy {
         platform: &P,
         asked: &str,
         ledger: &mut Ledger<P>,
-    ) -> Result<Answer<P>, Refusal> {
+    ) -> Result<Answer<P>, Error> {
         let models = self.catalogue(platform, ledger).await;
         if let Some(body) = models::one(&models, asked) {
             return Ok(json_answer(HeaderMap::new(), body));
@@ -157,7 +157,7 @@ impl Proxy {
             Some(body) => {
                 Ok(json_answer(marks(Some(model).filter(|model| *model != asked), &[]), body))
             }
-            None => Err(Refusal::NotFound { what: format!("models/{asked}") }),
+            None => Err(Error::NotFound { what: format!("models/{asked}") }),
         }
     }
 
@@ -219,7 +219,7 @@ impl Proxy {
         &self,
         platform: &P,
         account: &str,
-    ) -> Result<Vec<String>, Refusal> {
+    ) -> Result<Vec<String>, Error> {
         let cached = self.settings.model_name_cache;
         if cached && let Some(text) = self.recall(platform, CATALOGUE_KEY).await {
             let stored: Option<(String, Vec<String>)> = serde_json::from_slice(&text).ok();
@@ -230,7 +230,7 @@ impl Proxy {
         let mut ledger = self.own_ledger(platform);
         let project = self.project(platform, &mut ledger).await?;
         let answer = self.quota(platform, &project, &mut ledger).await?;
-        let ids = models::bucket_ids(&answer).ok_or_else(|| Refusal::UpstreamMalformed {
+        let ids = models::bucket_ids(&answer).ok_or_else(|| Error::UpstreamMalformed {
             what: "retrieveUserQuota answered with something that is not JSON".to_owned(),
         })?;
         if cached && self.is_account(account) {

@@ -12,12 +12,12 @@ use super::turn::{Queue, Turn};
 use super::{BackgroundJob, Proxy, lock};
 use crate::assist::call::Call;
 use crate::assist::project::{self, Loaded, Onboarding, Operation};
+use crate::error::{Error, ErrorSource};
 use crate::payload::Payload;
 use crate::platform::Platform;
 use crate::policy::lease::Lease;
 use crate::policy::lock::FencingToken;
 use crate::policy::project::{Outcome, Verdict};
-use crate::refusal::{Blame, Refusal};
 use crate::report::Ledger;
 use crate::time::{Monotonic, Timestamp};
 
@@ -27,7 +27,7 @@ impl Proxy {
         &self,
         platform: &P,
         ledger: &mut Ledger<P>,
-    ) -> Result<Arc<str>, Refusal> {
+    ) -> Result<Arc<str>, Error> {
         if let Some(project) = &self.settings.project_id {
             return Ok(Arc::from(project.as_str()));
         }
@@ -102,12 +102,12 @@ impl Proxy {
             }
             Err(refusal) => {
                 tracing::warn!(reason = refusal.label(), "no project: {}", refusal.message());
-                let pause = match (&refusal, refusal.blame()) {
+                let pause = match (&refusal, refusal.source()) {
                     // Of these the tokens keep a memory of their own.
-                    (Refusal::CredentialsMissing { .. }, _)
-                    | (Refusal::CredentialsRejected { .. }, _)
-                    | (_, Blame::Upstream | Blame::Proxy) => SHORT_MEMORY,
-                    (_, Blame::Client | Blame::Operator) => LONG_MEMORY,
+                    (Error::CredentialsMissing { .. }, _)
+                    | (Error::CredentialsRejected { .. }, _)
+                    | (_, ErrorSource::Upstream | ErrorSource::Proxy) => SHORT_MEMORY,
+                    (_, ErrorSource::Client | ErrorSource::Operator) => LONG_MEMORY,
                 };
                 Outcome::Refused(refusal, pause)
             }
@@ -124,13 +124,13 @@ impl Proxy {
         &self,
         platform: &P,
         ledger: &mut Ledger<P>,
-    ) -> Result<String, Refusal> {
+    ) -> Result<String, Error> {
         let call = Call::post(&self.settings.api_version, "loadCodeAssist", project::load_body());
         let answer = match self.call_for_project(platform, &call, ledger).await {
             // VPC Service Controls forbid the question, not the service: the CLI goes on with the
             // user's own project, and we have been given none.
-            Err(Refusal::Upstream(fault)) if fault.has_reason("SECURITY_POLICY_VIOLATED") => {
-                return Err(Refusal::ProjectRequired);
+            Err(Error::Upstream(fault)) if fault.has_reason("SECURITY_POLICY_VIOLATED") => {
+                return Err(Error::ProjectRequired);
             }
             answered => answered?,
         };
@@ -142,7 +142,7 @@ impl Proxy {
                 within(platform, ONBOARDING_LIMIT, pin!(onboarded)).await.unwrap_or_else(|| {
                     let what = "onboarding did not end within two minutes".to_owned();
                     let reasons = vec![("ONBOARDING_TIMEOUT".to_owned(), what)];
-                    Err(Refusal::AccountIneligible { reasons })
+                    Err(Error::AccountIneligible { reasons })
                 })
             }
         }
@@ -153,7 +153,7 @@ impl Proxy {
         platform: &P,
         onboarding: &Onboarding,
         ledger: &mut Ledger<P>,
-    ) -> Result<String, Refusal> {
+    ) -> Result<String, Error> {
         tracing::info!("the account is being onboarded to Code Assist; this takes up to a minute");
         let mut name: Option<String> = None;
         let mut pause = FIRST_POLL;
@@ -180,11 +180,11 @@ impl Proxy {
         platform: &P,
         call: &Call,
         ledger: &mut Ledger<P>,
-    ) -> Result<Bytes, Refusal> {
+    ) -> Result<Bytes, Error> {
         let answer = self.call_for_whole(platform, call, ledger);
         within(platform, CALL_LIMIT, pin!(answer)).await.unwrap_or_else(|| {
             let why = format!("it was silent for {CALL_LIMIT:?} when asked about the project");
-            Err(Refusal::UpstreamUnreachable { why })
+            Err(Error::UpstreamUnreachable { why })
         })
     }
 
@@ -237,7 +237,7 @@ impl Proxy {
         platform: &P,
         project: &str,
         ledger: &mut Ledger<P>,
-    ) -> Result<Bytes, Refusal> {
+    ) -> Result<Bytes, Error> {
         let body = json!({ "project": project }).to_string();
         let call = Call::post(
             &self.settings.api_version,

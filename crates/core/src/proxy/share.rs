@@ -7,10 +7,10 @@ use std::time::Duration;
 use super::ask::Asked;
 use super::turn::{Queue, Turn};
 use super::{Answer, BackgroundJob, Content, Proxy, lock};
+use crate::error::Error;
 use crate::platform::Platform;
 use crate::policy::lock::FencingToken;
 use crate::policy::repeat::{self, Elsewhere, Lease, Loss, Question, Repeats, Verdict};
-use crate::refusal::Refusal;
 use crate::report::{CacheResult, Ledger};
 
 /// What a repeatable request finds.
@@ -40,7 +40,7 @@ struct Abroad {
 
 impl<P: Platform> Leading<P> {
     /// Tells how it went.
-    pub(super) fn tell(mut self, answer: Result<&Answer<P>, &Refusal>) {
+    pub(super) fn tell(mut self, answer: Result<&Answer<P>, &Error>) {
         let Some(lease) = self.lease.take() else { return };
         let now = self.platform.now();
         let mut repeats = lock(&self.repeats);
@@ -85,7 +85,7 @@ impl Proxy {
         platform: &P,
         asked: &Asked,
         ledger: &mut Ledger<P>,
-    ) -> Result<Found<P>, Refusal> {
+    ) -> Result<Found<P>, Error> {
         let nobody = |lease| Leading {
             platform: platform.clone(),
             repeats: Arc::clone(&self.repeats),
@@ -126,7 +126,7 @@ impl Proxy {
                 }
                 Verdict::Coalesced(answer) => break (CacheResult::Coalesced, kept(answer)),
                 Verdict::Hit(answer) => break (CacheResult::Hit, kept(answer)),
-                Verdict::Conflict => return Err(Refusal::Conflict),
+                Verdict::Conflict => return Err(Error::Conflict),
                 Verdict::Wait => {}
             }
             platform.timer(pause).await;
@@ -147,7 +147,7 @@ impl Proxy {
         &self,
         question: &Question,
         leading: &mut Leading<P>,
-    ) -> Result<Option<(CacheResult, Found<P>)>, Refusal> {
+    ) -> Result<Option<(CacheResult, Found<P>)>, Error> {
         let platform = leading.platform.clone();
         let key = question.key(&self.marker(&platform).await);
         let mut queue = Queue::join(&platform);
@@ -156,7 +156,7 @@ impl Proxy {
             let stored = self.recall(&platform, &key).await;
             if let Some(it) = stored.and_then(|it| Elsewhere::from_stored(&it, question)) {
                 if !it.is_about_this {
-                    return Err(Refusal::Conflict);
+                    return Err(Error::Conflict);
                 }
                 let age = it.at.until(platform.wall_clock());
                 if let Some(lease) = leading.lease.take() {

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::turn::{Queue, Turn};
 use super::{BackgroundJob, Proxy, attempt, lock};
+use crate::error::{Awaited, Error};
 use crate::oauth::{
     self, Client, CredentialError, Login, RefreshError, Refreshed, StoredToken, Token, TokenInfo,
 };
@@ -16,7 +17,6 @@ use crate::platform::{CredentialFile, Platform};
 use crate::policy::lease::Lease;
 use crate::policy::lock::FencingToken;
 use crate::policy::token::{Bearer, Outcome, Verdict};
-use crate::refusal::{Awaited, Refusal};
 use crate::report::Ledger;
 use crate::time::Timestamp;
 
@@ -102,7 +102,7 @@ impl Proxy {
         &self,
         platform: &P,
         ledger: &mut Ledger<P>,
-    ) -> Result<Bearer, Refusal> {
+    ) -> Result<Bearer, Error> {
         let begun = platform.now();
         let mut pause = FIRST_LOOK;
         let mut at_hand = true;
@@ -244,7 +244,7 @@ impl Proxy {
         let why = "the access token has expired or was revoked, and the credentials have no \
                    refresh_token to get another with"
             .to_owned();
-        let refusal = Refusal::CredentialsRejected { why };
+        let refusal = Error::CredentialsRejected { why };
         if !login.token().is_some_and(|token| token.alive(platform.wall_clock())) {
             return Outcome::Rejected(refusal);
         }
@@ -273,13 +273,13 @@ impl Proxy {
         match refreshed {
             Ok(refreshed) => self.keep(platform, refreshed, &credential.version, fence).await,
             Err(RefreshError::Transient(why)) => {
-                Outcome::Failed(Refusal::UpstreamUnreachable { why })
+                Outcome::Failed(Error::UpstreamUnreachable { why })
             }
             Err(RefreshError::Rejected(why)) => {
                 // The CLI may have signed in again a moment ago (`protocol.md` 1.8), and then this
                 // is nothing to the new login.
                 self.look_at_file(platform).await;
-                Outcome::Rejected(Refusal::CredentialsRejected { why })
+                Outcome::Rejected(Error::CredentialsRejected { why })
             }
         }
     }
@@ -373,10 +373,10 @@ impl Proxy {
         let Some(request) = login.refresh_request(&self.settings.token_url, &client) else {
             return Err(RefreshError::Rejected("OAUTH_TOKEN_URL is no valid URL".to_owned()));
         };
-        let unreachable = |refusal: Refusal| {
+        let unreachable = |refusal: Error| {
             let why = match refusal {
-                Refusal::UpstreamUnreachable { why } => why,
-                Refusal::UpstreamTimeout { after, .. } => format!("silent for {after:?}"),
+                Error::UpstreamUnreachable { why } => why,
+                Error::UpstreamTimeout { after, .. } => format!("silent for {after:?}"),
                 other => other.label().to_owned(),
             };
             RefreshError::Transient(format!("no answer from the token endpoint: {why}"))
@@ -392,7 +392,7 @@ impl Proxy {
         });
         // Head and body together, so that a turn outlasts them.
         let late =
-            || Err(Refusal::UpstreamTimeout { awaited: Awaited::NextChunk, after: TOKEN_TIMEOUT });
+            || Err(Error::UpstreamTimeout { awaited: Awaited::NextChunk, after: TOKEN_TIMEOUT });
         let answered = attempt::within(platform, TOKEN_TIMEOUT, asked).await;
         let (status, text) = answered.unwrap_or_else(late).map_err(unreachable)?;
         oauth::read_refresh(status, &text, clock)
@@ -463,7 +463,7 @@ impl Proxy {
             (Some(token), _) => Login::from_access_token(token.clone()),
             (None, Some(json)) => Login::parse(json.expose_secret().as_bytes()).map_err(|why| {
                 let why = format!("GCP_SERVICE_ACCOUNT cannot be used: {why}");
-                Outcome::Rejected(Refusal::CredentialsRejected { why })
+                Outcome::Rejected(Error::CredentialsRejected { why })
             })?,
             (None, None) => return Err(missing(platform.credential_file(None).await)),
         };
@@ -576,7 +576,7 @@ impl Proxy {
 
 /// Why there is no credential at all.
 fn missing(file: CredentialFile) -> Outcome {
-    let missing = |why: String| Outcome::Rejected(Refusal::CredentialsMissing { why });
+    let missing = |why: String| Outcome::Rejected(Error::CredentialsMissing { why });
     match file {
         CredentialFile::Absent { path, encrypted_store: true } => missing(format!(
             "{path} does not exist, but the Gemini CLI's encrypted credential store lies next to \
@@ -593,15 +593,13 @@ fn missing(file: CredentialFile) -> Outcome {
         CredentialFile::Unchanged => missing("the credential file could not be read".to_owned()),
         CredentialFile::Read { content, .. } => match Login::parse(&content) {
             // Perhaps in the middle of being written.
-            Err(why @ CredentialError::NotJson(_)) => {
-                Outcome::Failed(Refusal::CredentialsRejected {
-                    why: format!("the credential file cannot be used: {why}"),
-                })
-            }
-            Err(why) => Outcome::Rejected(Refusal::CredentialsRejected {
+            Err(why @ CredentialError::NotJson(_)) => Outcome::Failed(Error::CredentialsRejected {
                 why: format!("the credential file cannot be used: {why}"),
             }),
-            Ok(_) => Outcome::Failed(Refusal::CredentialsMissing {
+            Err(why) => Outcome::Rejected(Error::CredentialsRejected {
+                why: format!("the credential file cannot be used: {why}"),
+            }),
+            Ok(_) => Outcome::Failed(Error::CredentialsMissing {
                 why: "the credential file appeared a moment ago".to_owned(),
             }),
         },

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use http::StatusCode;
 
+use crate::error::Error;
 use crate::policy::breaker::State;
-use crate::refusal::Refusal;
 
 /// Why a try was followed by another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,13 +25,13 @@ pub enum RetryReason {
 
 impl RetryReason {
     /// What a failed try that is followed by another counts as.
-    pub fn of(refusal: &Refusal) -> Self {
+    pub fn of(refusal: &Error) -> Self {
         match refusal {
-            Refusal::UpstreamUnreachable { .. } => Self::Connect,
-            Refusal::Upstream(fault) if fault.http == StatusCode::TOO_MANY_REQUESTS => {
+            Error::UpstreamUnreachable { .. } => Self::Connect,
+            Error::Upstream(fault) if fault.http == StatusCode::TOO_MANY_REQUESTS => {
                 Self::RateLimited
             }
-            Refusal::Upstream(_) => Self::ServerError,
+            Error::Upstream(_) => Self::ServerError,
             _ => Self::Disconnected,
         }
     }
@@ -175,7 +175,7 @@ pub(super) fn status_index(status: u16) -> usize {
 
 /// The name under which a refusal is counted. Upstream's own errors are told apart by their status:
 /// a quota that is used up asks for something else than an outage.
-pub(super) fn refusal_label(reason: &'static str, status: u16) -> &'static str {
+pub(super) fn error_label(reason: &'static str, status: u16) -> &'static str {
     if reason != "upstream_error" {
         return reason;
     }

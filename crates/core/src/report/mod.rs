@@ -26,7 +26,7 @@ pub use ledger::{Entry, Ledger, Outcome};
 
 use histogram::Histogram;
 use labels::{CACHE_RESULTS, Counters, METHODS, RETRY_REASONS, STATUS_CLASSES, TOKEN_KINDS};
-use labels::{method_index, refusal_label, status_index};
+use labels::{error_label, method_index, status_index};
 use names::{CLIENTS, MODELS, Names, WORDS, Words};
 
 /// What happened in one process (or one isolate) since its start.
@@ -242,7 +242,7 @@ impl Report {
         }
         self.by_client.add(self.clients.index(entry.client.as_deref().unwrap_or(""), true), 1);
         if let Some(reason) = entry.reason {
-            self.by_reason.add(self.reasons.index(refusal_label(reason, entry.status)), 1);
+            self.by_reason.add(self.reasons.index(error_label(reason, entry.status)), 1);
         }
         if let Some(result) = entry.x_cache {
             self.cache.add(result as usize, 1);

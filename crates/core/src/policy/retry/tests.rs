@@ -5,7 +5,7 @@ use http::HeaderValue;
 
 use super::*;
 use crate::assist::fault;
-use crate::refusal::Awaited;
+use crate::error::Awaited;
 
 const LIMITS: Limits =
     Limits { max_retries: 3, base: Duration::from_secs(1), max: Duration::from_secs(30) };
@@ -120,10 +120,10 @@ fn exhausted_capacity_gets_a_few_short_retries() {
 #[test]
 fn server_errors_and_connection_errors_back_off() {
     let faults = [500, 502, 503].map(|http| fault(http, "m", ""));
-    let unreachable = Refusal::UpstreamUnreachable { why: "refused".to_owned() };
+    let unreachable = Error::UpstreamUnreachable { why: "refused".to_owned() };
     let mut failures: Vec<_> = faults.iter().map(Failure::Fault).collect();
-    failures.push(Failure::Refusal(&unreachable));
-    failures.push(Failure::Refusal(&Refusal::UpstreamDisconnected));
+    failures.push(Failure::Error(&unreachable));
+    failures.push(Failure::Error(&Error::UpstreamDisconnected));
     for failure in failures {
         for (number, ceiling) in [(0, 1.0), (1, 2.0), (2, 4.0)] {
             assert_eq!(nth(number, failure), again(ceiling), "{failure:?}");
@@ -190,8 +190,8 @@ fn what_waiting_cannot_mend_is_delivered_whatever_endpoints_there_are() {
 #[test]
 fn a_slow_answer_is_never_started_again() {
     for awaited in [Awaited::FirstByte, Awaited::NextChunk] {
-        let late = Refusal::UpstreamTimeout { awaited, after: Duration::from_secs(300) };
-        let attempt = Try { more_endpoints: true, ..first(Failure::Refusal(&late)) };
+        let late = Error::UpstreamTimeout { awaited, after: Duration::from_secs(300) };
+        let attempt = Try { more_endpoints: true, ..first(Failure::Error(&late)) };
         assert_eq!(judge(&attempt, &LIMITS, 0, None), Verdict::Deliver);
     }
 }
@@ -199,17 +199,17 @@ fn a_slow_answer_is_never_started_again() {
 #[test]
 fn our_own_refusals_are_not_retried() {
     let after = Duration::from_secs(1);
-    let malformed = Refusal::UpstreamMalformed { what: String::new() };
-    for refusal in [Refusal::ShuttingDown, Refusal::CircuitOpen { after }, malformed] {
-        assert_eq!(nth(0, Failure::Refusal(&refusal)), Verdict::Deliver);
+    let malformed = Error::UpstreamMalformed { what: String::new() };
+    for refusal in [Error::ShuttingDown, Error::CircuitOpen { after }, malformed] {
+        assert_eq!(nth(0, Failure::Error(&refusal)), Verdict::Deliver);
     }
 }
 
 #[test]
 fn a_failed_endpoint_is_left_at_once_for_one_that_is_untried() {
-    let broken = Refusal::UpstreamDisconnected;
+    let broken = Error::UpstreamDisconnected;
     let faults = [fault(500, "m", ""), fault(503, "m", &delay("3600s")), fault(504, "m", "")];
-    let failures = faults.iter().map(Failure::Fault).chain([Failure::Refusal(&broken)]);
+    let failures = faults.iter().map(Failure::Fault).chain([Failure::Error(&broken)]);
     for failure in failures {
         let attempt = Try { more_endpoints: true, ..first(failure) };
         assert_eq!(judge(&attempt, &LIMITS, u64::MAX, None), ELSEWHERE, "{failure:?}");

@@ -22,7 +22,7 @@ use crate::platform::{BodyError, SendError};
 
 /// A no, with its reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
+pub enum Error {
     /// Google does not let this account use Code Assist.
     AccountIneligible {
         /// Each upstream reason code with its message, such as `UNSUPPORTED_CLIENT`.
@@ -157,7 +157,7 @@ pub enum Awaited {
 
 /// Whose turn it is to mend things.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Blame {
+pub enum ErrorSource {
     /// The program that sent the request.
     Client,
     /// Who runs the proxy: credentials, project, licence.
@@ -168,7 +168,7 @@ pub enum Blame {
     Upstream,
 }
 
-impl Refusal {
+impl Error {
     /// The HTTP status.
     pub fn status(&self) -> StatusCode {
         match self {
@@ -213,7 +213,7 @@ impl Refusal {
     }
 
     /// Whose turn it is to mend things.
-    pub fn blame(&self) -> Blame {
+    pub fn source(&self) -> ErrorSource {
         match self {
             Self::ApiKeyInvalid
             | Self::ApiKeyMissing
@@ -228,24 +228,24 @@ impl Refusal {
             | Self::OriginNotAllowed { .. }
             | Self::RateLimited { .. }
             | Self::RequestTimeout
-            | Self::UnsupportedEncoding { .. } => Blame::Client,
+            | Self::UnsupportedEncoding { .. } => ErrorSource::Client,
             Self::AccountIneligible { .. }
             | Self::CredentialsMissing { .. }
             | Self::CredentialsRejected { .. }
             | Self::ProjectRequired
             | Self::SettingsInvalid { .. }
-            | Self::ValidationRequired { .. } => Blame::Operator,
-            Self::Internal | Self::QueueTimeout { .. } | Self::ShuttingDown => Blame::Proxy,
+            | Self::ValidationRequired { .. } => ErrorSource::Operator,
+            Self::Internal | Self::QueueTimeout { .. } | Self::ShuttingDown => ErrorSource::Proxy,
             Self::CircuitOpen { .. }
             | Self::UpstreamDisconnected
             | Self::UpstreamMalformed { .. }
             | Self::UpstreamTimeout { .. }
-            | Self::UpstreamUnreachable { .. } => Blame::Upstream,
+            | Self::UpstreamUnreachable { .. } => ErrorSource::Upstream,
             Self::Upstream(fault) => match fault.http {
-                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Blame::Operator,
-                StatusCode::TOO_MANY_REQUESTS => Blame::Upstream,
-                status if status.is_client_error() => Blame::Client,
-                _ => Blame::Upstream,
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => ErrorSource::Operator,
+                StatusCode::TOO_MANY_REQUESTS => ErrorSource::Upstream,
+                status if status.is_client_error() => ErrorSource::Client,
+                _ => ErrorSource::Upstream,
             },
         }
     }
@@ -381,7 +381,7 @@ impl Refusal {
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AccountIneligible { reasons } => write_ineligible(f, reasons),
@@ -534,15 +534,15 @@ impl fmt::Display for Refusal {
     }
 }
 
-impl std::error::Error for Refusal {}
+impl std::error::Error for Error {}
 
-impl From<PageTokenError> for Refusal {
+impl From<PageTokenError> for Error {
     fn from(_: PageTokenError) -> Self {
         Self::BadPageToken
     }
 }
 
-impl From<BodyError> for Refusal {
+impl From<BodyError> for Error {
     fn from(broken: BodyError) -> Self {
         match broken {
             BodyError::Disconnected(_) => Self::UpstreamDisconnected,
@@ -551,7 +551,7 @@ impl From<BodyError> for Refusal {
     }
 }
 
-impl From<AccessError> for Refusal {
+impl From<AccessError> for Error {
     fn from(denied: AccessError) -> Self {
         match denied {
             AccessError::HostNotAllowed { host } => Self::HostNotAllowed { host },
@@ -564,7 +564,7 @@ impl From<AccessError> for Refusal {
 
 /// Upstream's own error, except that a 401 of Google's is never shown as one of ours: clients would
 /// read it as their key being wrong (`spec.md` 7).
-impl From<Fault> for Refusal {
+impl From<Fault> for Error {
     fn from(fault: Fault) -> Self {
         if fault.http == StatusCode::UNAUTHORIZED {
             return Self::CredentialsRejected { why: fault.message };
@@ -573,21 +573,21 @@ impl From<Fault> for Refusal {
     }
 }
 
-/// For a client's body. Upstream's is [`Refusal::UpstreamMalformed`].
-impl From<JsonError> for Refusal {
+/// For a client's body. Upstream's is [`Error::UpstreamMalformed`].
+impl From<JsonError> for Error {
     fn from(malformed: JsonError) -> Self {
         Self::MalformedJson { detail: malformed.to_string() }
     }
 }
 
-impl From<UrlError> for Refusal {
+impl From<UrlError> for Error {
     /// The settings check the endpoint and the route checks the path: this cannot be.
     fn from(_: UrlError) -> Self {
         Self::Internal
     }
 }
 
-impl From<RouteError> for Refusal {
+impl From<RouteError> for Error {
     fn from(no: RouteError) -> Self {
         match no {
             RouteError::NotFound { path } => Self::NotFound { what: path },
@@ -597,7 +597,7 @@ impl From<RouteError> for Refusal {
     }
 }
 
-impl From<SendError> for Refusal {
+impl From<SendError> for Error {
     fn from(unreachable: SendError) -> Self {
         match unreachable {
             SendError::Connect(why) => Self::UpstreamUnreachable { why },

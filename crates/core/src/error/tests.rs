@@ -3,59 +3,59 @@ use std::fmt::Write;
 use super::*;
 
 /// One of each variant, and of each form that a message can take.
-fn every_refusal() -> Vec<Refusal> {
+fn every_refusal() -> Vec<Error> {
     let text = str::to_owned;
-    let not_offered = |what, model: Option<&str>| Refusal::NotOffered {
+    let not_offered = |what, model: Option<&str>| Error::NotOffered {
         what: text(what),
         model: model.map(str::to_owned),
     };
     vec![
-        Refusal::AccountIneligible {
+        Error::AccountIneligible {
             reasons: vec![
                 (text("UNSUPPORTED_CLIENT"), text("This client is no longer supported")),
                 (text("RESTRICTED_AGE"), text("Your account is too young.")),
             ],
         },
-        Refusal::AccountIneligible { reasons: vec![] },
-        Refusal::ApiKeyInvalid,
-        Refusal::ApiKeyMissing,
-        Refusal::BadPageToken,
-        Refusal::BodyTooLarge { limit: 104_857_600 },
-        Refusal::CircuitOpen { after: Duration::from_millis(41_001) },
-        Refusal::Conflict,
-        Refusal::CredentialsMissing { why: text("there is no file ~/.gemini/oauth_creds.json") },
-        Refusal::CredentialsRejected { why: text("Token has been expired or revoked.") },
-        Refusal::HostNotAllowed { host: text("evil.example") },
-        Refusal::Internal,
-        Refusal::MalformedJson { detail: text("trailing characters at line 1 column 4") },
-        Refusal::MethodNotAllowed { allow: "GET, HEAD" },
-        Refusal::NotFound { what: text("/v1/nothing") },
+        Error::AccountIneligible { reasons: vec![] },
+        Error::ApiKeyInvalid,
+        Error::ApiKeyMissing,
+        Error::BadPageToken,
+        Error::BodyTooLarge { limit: 104_857_600 },
+        Error::CircuitOpen { after: Duration::from_millis(41_001) },
+        Error::Conflict,
+        Error::CredentialsMissing { why: text("there is no file ~/.gemini/oauth_creds.json") },
+        Error::CredentialsRejected { why: text("Token has been expired or revoked.") },
+        Error::HostNotAllowed { host: text("evil.example") },
+        Error::Internal,
+        Error::MalformedJson { detail: text("trailing characters at line 1 column 4") },
+        Error::MethodNotAllowed { allow: "GET, HEAD" },
+        Error::NotFound { what: text("/v1/nothing") },
         not_offered("embedContent", Some("text-embedding-004")),
         not_offered("files", None),
         not_offered("cachedContents", None),
         not_offered("openai", None),
         not_offered("bidiGenerateContent", None),
-        Refusal::OriginNotAllowed { origin: text("https://evil.example") },
-        Refusal::ProjectRequired,
-        Refusal::QueueTimeout { after: Duration::from_secs(1) },
-        Refusal::RateLimited { after: Duration::from_millis(1500) },
-        Refusal::RequestTimeout,
-        Refusal::SettingsInvalid {
+        Error::OriginNotAllowed { origin: text("https://evil.example") },
+        Error::ProjectRequired,
+        Error::QueueTimeout { after: Duration::from_secs(1) },
+        Error::RateLimited { after: Duration::from_millis(1500) },
+        Error::RequestTimeout,
+        Error::SettingsInvalid {
             problems: vec![text("PORT is out of range"), text("HOST is empty")],
         },
-        Refusal::ShuttingDown,
-        Refusal::UnsupportedEncoding { what: text("the encoding br is not known here") },
-        Refusal::Upstream(Box::new(fault(429))),
-        Refusal::UpstreamDisconnected,
-        Refusal::UpstreamMalformed { what: text("expected a value at line 1 column 1") },
-        Refusal::UpstreamTimeout { awaited: Awaited::FirstByte, after: Duration::from_secs(300) },
-        Refusal::UpstreamTimeout { awaited: Awaited::NextChunk, after: Duration::from_millis(250) },
-        Refusal::UpstreamUnreachable { why: text("connection refused") },
-        Refusal::ValidationRequired {
+        Error::ShuttingDown,
+        Error::UnsupportedEncoding { what: text("the encoding br is not known here") },
+        Error::Upstream(Box::new(fault(429))),
+        Error::UpstreamDisconnected,
+        Error::UpstreamMalformed { what: text("expected a value at line 1 column 1") },
+        Error::UpstreamTimeout { awaited: Awaited::FirstByte, after: Duration::from_secs(300) },
+        Error::UpstreamTimeout { awaited: Awaited::NextChunk, after: Duration::from_millis(250) },
+        Error::UpstreamUnreachable { why: text("connection refused") },
+        Error::ValidationRequired {
             message: text("Verify your account to continue."),
             link: Some(text("https://accounts.google.com/signin/continue?sarp=1")),
         },
-        Refusal::ValidationRequired { message: text("Verify your account"), link: None },
+        Error::ValidationRequired { message: text("Verify your account"), link: None },
     ]
 }
 
@@ -69,7 +69,7 @@ fn fault(http: u16) -> Fault {
 fn every_refusal_reads_as_it_was_agreed() {
     let mut seen = String::new();
     for refusal in every_refusal() {
-        writeln!(seen, "{} {} {:?}", refusal.label(), refusal.status().as_u16(), refusal.blame())
+        writeln!(seen, "{} {} {:?}", refusal.label(), refusal.status().as_u16(), refusal.source())
             .unwrap();
         for (name, value) in &refusal.headers() {
             writeln!(seen, "{name}: {}", value.to_str().unwrap()).unwrap();
@@ -140,7 +140,7 @@ fn the_reasons_are_those_of_the_contract() {
 
 #[test]
 fn upstreams_own_error_is_passed_on_byte_for_byte() {
-    let refusal = Refusal::from(fault(429));
+    let refusal = Error::from(fault(429));
     assert_eq!(refusal.body(), fault(429).body);
     assert_eq!(refusal.headers()["retry-after"], "57");
     assert_eq!(refusal.reason(), None);
@@ -148,7 +148,7 @@ fn upstreams_own_error_is_passed_on_byte_for_byte() {
 
 #[test]
 fn an_upstream_401_is_never_shown_as_the_clients() {
-    let refusal = Refusal::from(fault(401));
+    let refusal = Error::from(fault(401));
     assert_eq!(refusal.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(refusal.reason(), Some("CREDENTIALS_REJECTED"));
 }
@@ -156,14 +156,14 @@ fn an_upstream_401_is_never_shown_as_the_clients() {
 #[test]
 fn the_blame_for_upstreams_errors_follows_their_status() {
     for (http, blame) in [
-        (400, Blame::Client),
-        (404, Blame::Client),
-        (403, Blame::Operator),
-        (429, Blame::Upstream),
-        (500, Blame::Upstream),
-        (503, Blame::Upstream),
+        (400, ErrorSource::Client),
+        (404, ErrorSource::Client),
+        (403, ErrorSource::Operator),
+        (429, ErrorSource::Upstream),
+        (500, ErrorSource::Upstream),
+        (503, ErrorSource::Upstream),
     ] {
-        assert_eq!(Refusal::from(fault(http)).blame(), blame, "{http}");
+        assert_eq!(Error::from(fault(http)).source(), blame, "{http}");
     }
 }
 
@@ -172,28 +172,28 @@ fn each_rooms_error_becomes_a_refusal() {
     let text = str::to_owned;
     let malformed = JsonError::at(b"\n      x", 7, "expected a value");
     for (refusal, label) in [
-        (Refusal::from(malformed), "malformed_json"),
-        (Refusal::from(RouteError::NotFound { path: text("/x") }), "not_found"),
-        (Refusal::from(RouteError::NotOffered { what: text("files"), model: None }), "not_offered"),
-        (Refusal::from(RouteError::WrongMethod { allow: "POST" }), "method_not_allowed"),
-        (Refusal::from(AccessError::KeyMissing), "api_key_missing"),
-        (Refusal::from(AccessError::KeyInvalid), "api_key_invalid"),
-        (Refusal::from(AccessError::HostNotAllowed { host: text("h") }), "host_not_allowed"),
-        (Refusal::from(AccessError::OriginNotAllowed { origin: text("o") }), "origin_not_allowed"),
-        (Refusal::from(PageTokenError), "bad_page_token"),
-        (Refusal::from(BodyError::Disconnected(text("reset"))), "upstream_disconnected"),
-        (Refusal::from(SendError::Connect(text("refused"))), "upstream_unreachable"),
-        (Refusal::from(SendError::Disconnected(text("reset"))), "upstream_disconnected"),
+        (Error::from(malformed), "malformed_json"),
+        (Error::from(RouteError::NotFound { path: text("/x") }), "not_found"),
+        (Error::from(RouteError::NotOffered { what: text("files"), model: None }), "not_offered"),
+        (Error::from(RouteError::WrongMethod { allow: "POST" }), "method_not_allowed"),
+        (Error::from(AccessError::KeyMissing), "api_key_missing"),
+        (Error::from(AccessError::KeyInvalid), "api_key_invalid"),
+        (Error::from(AccessError::HostNotAllowed { host: text("h") }), "host_not_allowed"),
+        (Error::from(AccessError::OriginNotAllowed { origin: text("o") }), "origin_not_allowed"),
+        (Error::from(PageTokenError), "bad_page_token"),
+        (Error::from(BodyError::Disconnected(text("reset"))), "upstream_disconnected"),
+        (Error::from(SendError::Connect(text("refused"))), "upstream_unreachable"),
+        (Error::from(SendError::Disconnected(text("reset"))), "upstream_disconnected"),
     ] {
         assert_eq!(refusal.label(), label);
     }
     let malformed = JsonError::at(b"\n      x", 7, "expected a value");
-    assert!(Refusal::from(malformed).message().contains("expected a value at line 2 column 7."));
+    assert!(Error::from(malformed).message().contains("expected a value at line 2 column 7."));
 }
 
 #[test]
 fn labels_are_one_word_for_each_variant() {
-    let mut labels: Vec<&str> = every_refusal().iter().map(Refusal::label).collect();
+    let mut labels: Vec<&str> = every_refusal().iter().map(Error::label).collect();
     labels.dedup();
     let count = labels.len();
     labels.sort_unstable();
@@ -206,10 +206,10 @@ fn labels_are_one_word_for_each_variant() {
 fn waiting_times_are_read_back_by_our_own_reader() {
     for millis in [0, 1, 250, 1500, 56_180, 60_000] {
         let after = Duration::from_millis(millis);
-        let body = Refusal::RateLimited { after }.body();
+        let body = Error::RateLimited { after }.body();
         let fault = crate::assist::fault::from_event(&body);
         assert_eq!(fault.retry_delay, Some(after));
-        let message = Refusal::RateLimited { after }.message();
+        let message = Error::RateLimited { after }.message();
         assert!(message.ends_with(&format!("retry in {}.", Plain(after))), "{message}");
     }
 }
