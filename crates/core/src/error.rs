@@ -13,7 +13,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 
 use crate::access::AccessError;
 use crate::assist::call::UrlError;
-use crate::assist::fault::Fault;
+use crate::assist::fault::UpstreamError;
 use crate::gemini::models::PageTokenError;
 use crate::gemini::route::RouteError;
 use crate::gemini::status::{Detail, Link, Status};
@@ -117,7 +117,7 @@ pub enum Error {
         what: String,
     },
     /// Upstream's own error, passed on.
-    Upstream(Box<Fault>),
+    Upstream(Box<UpstreamError>),
     /// The connection broke before the answer was complete.
     UpstreamDisconnected,
     /// Upstream's answer is not what the protocol says.
@@ -564,8 +564,8 @@ impl From<AccessError> for Error {
 
 /// Upstream's own error, except that a 401 of Google's is never shown as one of ours: clients would
 /// read it as their key being wrong (`spec.md` 7).
-impl From<Fault> for Error {
-    fn from(fault: Fault) -> Self {
+impl From<UpstreamError> for Error {
+    fn from(fault: UpstreamError) -> Self {
         if fault.http == StatusCode::UNAUTHORIZED {
             return Self::CredentialsRejected { why: fault.message };
         }

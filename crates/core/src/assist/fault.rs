@@ -14,7 +14,7 @@ use crate::gemini::status::{Detail, Status, canonical};
 
 /// What upstream said instead of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
+pub struct UpstreamError {
     /// The HTTP status for the client, always 4xx or 5xx.
     pub http: StatusCode,
     /// `{"error":{…}}`: upstream's own bytes where they are well-formed, else synthesised.
@@ -35,7 +35,7 @@ pub struct Fault {
     link: Option<String>,
 }
 
-impl Fault {
+impl UpstreamError {
     /// The value for `Retry-After`: the delay in whole seconds, rounded up.
     pub fn retry_after_seconds(&self) -> Option<u64> {
         self.retry_delay.map(|delay| delay.as_secs() + u64::from(delay.subsec_nanos() > 0))
@@ -90,7 +90,7 @@ impl Fault {
 }
 
 /// Reads the answer to a failed request: an object, an array of one, a page, or nothing.
-pub fn read(http: StatusCode, headers: &HeaderMap, body: &Bytes) -> Fault {
+pub fn read(http: StatusCode, headers: &HeaderMap, body: &Bytes) -> UpstreamError {
     let mut fault = match find_error(body) {
         Some(found) => understand(http, body, &found),
         None => from_text(http, body),
@@ -101,7 +101,7 @@ pub fn read(http: StatusCode, headers: &HeaderMap, body: &Bytes) -> Fault {
 
 /// Reads an error that came in the middle of a stream: `{"error":{…}}`, whose own code is the
 /// status.
-pub fn from_event(error: &Bytes) -> Fault {
+pub fn from_event(error: &Bytes) -> UpstreamError {
     read(StatusCode::OK, &HeaderMap::new(), error)
 }
 
@@ -128,7 +128,7 @@ fn find_error(body: &[u8]) -> Option<Found<'_>> {
     None
 }
 
-fn understand(http: StatusCode, body: &Bytes, found: &Found<'_>) -> Fault {
+fn understand(http: StatusCode, body: &Bytes, found: &Found<'_>) -> UpstreamError {
     let code = field::<u16>(&found.error, "code");
     let upstream_message = field::<String>(&found.error, "message").filter(|text| !text.is_empty());
     let upstream_status = field::<String>(&found.error, "status").filter(|text| !text.is_empty());
@@ -147,7 +147,7 @@ fn understand(http: StatusCode, body: &Bytes, found: &Found<'_>) -> Fault {
         Status { code: http, status, message: message.clone(), details: raw }.to_json()
     };
 
-    let mut fault = Fault::bare(http, body, status, message);
+    let mut fault = UpstreamError::bare(http, body, status, message);
     let mut delays = Delays::default();
     let mut metadata_link = None;
     for detail in details {
@@ -173,7 +173,7 @@ struct Delays {
     quota_reset: Option<Duration>,
 }
 
-impl Fault {
+impl UpstreamError {
     fn bare(http: StatusCode, body: Bytes, status: String, message: String) -> Self {
         Self {
             http,
@@ -232,11 +232,12 @@ impl Fault {
 }
 
 /// A page, a flat error, corrupted JSON or nothing at all, told in Google's shape.
-fn from_text(http: StatusCode, body: &Bytes) -> Fault {
+fn from_text(http: StatusCode, body: &Bytes) -> UpstreamError {
     let http = failure(http, None);
     let message = plain(body).unwrap_or_else(|| said_nothing(http));
     let status = Status::new(http, message.clone());
-    let mut fault = Fault::bare(http, status.to_json(), canonical(http).to_owned(), message);
+    let mut fault =
+        UpstreamError::bare(http, status.to_json(), canonical(http).to_owned(), message);
     fault.retry_delay = delay_in(&fault.message);
     fault
 }

@@ -59,7 +59,7 @@ fn every_refusal() -> Vec<Error> {
     ]
 }
 
-fn fault(http: u16) -> Fault {
+fn fault(http: u16) -> UpstreamError {
     let body = r#"{ "error": {"code":429,"message":"Please retry in 56.18s.","status":"RESOURCE_EXHAUSTED"}}"#;
     let http = StatusCode::from_u16(http).unwrap();
     crate::assist::fault::read(http, &HeaderMap::new(), &Bytes::from_static(body.as_bytes()))

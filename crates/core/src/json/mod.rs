@@ -34,10 +34,10 @@ pub fn quote(text: &str, out: &mut Vec<u8>) {
 /// Boxed, since every step of a scan returns one or else its result: a pointer fits in a register.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{} at line {} column {}", .0.what, .0.line, .0.column)]
-pub struct JsonError(Box<Fault>);
+pub struct JsonError(Box<UpstreamError>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Fault {
+struct UpstreamError {
     what: &'static str,
     line: usize,
     column: usize,
@@ -50,7 +50,7 @@ impl JsonError {
         let before = &text[..offset.min(text.len())];
         let line = memchr::memchr_iter(b'\n', before).count() + 1;
         let line_start = memchr::memrchr(b'\n', before).map_or(0, |newline| newline + 1);
-        Self(Box::new(Fault { what, line, column: before.len() - line_start + 1 }))
+        Self(Box::new(UpstreamError { what, line, column: before.len() - line_start + 1 }))
     }
 
     /// What is wrong, such as `expected a value` or `trailing characters`.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 
-use crate::assist::fault::{self, Fault};
+use crate::assist::fault::{self, UpstreamError};
 use crate::time::Timestamp;
 
 /// The models whose quota is used up. Asked for every request: empty, it costs next to nothing.
@@ -19,7 +19,7 @@ pub struct Quotas {
 
 #[derive(Debug)]
 struct Spent {
-    fault: Fault,
+    fault: UpstreamError,
     /// When upstream said it. A wall clock that is behind this has been set back, and then there
     /// is no telling how far the reset is.
     since: Timestamp,
@@ -33,7 +33,7 @@ impl Quotas {
     /// What upstream has said about this model and would say again: its own bytes, with what is
     /// left of the delay. It is the wall clock that counts, since resets are hours away and a
     /// monotonic clock may stop while a laptop sleeps.
-    pub fn ask(&mut self, model: &str, clock: Timestamp) -> Option<Fault> {
+    pub fn ask(&mut self, model: &str, clock: Timestamp) -> Option<UpstreamError> {
         let spent = self.spent.get(model)?;
         if !spent.holds(clock) {
             self.spent.remove(model);
@@ -47,7 +47,7 @@ impl Quotas {
     /// Takes note of an answer, if it is one that holds until a quota's reset. True if so.
     ///
     /// An answer that states no delay is remembered for a minute, and none for longer than a day.
-    pub fn note(&mut self, model: &str, fault: &Fault, clock: Timestamp) -> bool {
+    pub fn note(&mut self, model: &str, fault: &UpstreamError, clock: Timestamp) -> bool {
         let delay = fault.retry_delay.unwrap_or(UNSTATED);
         if !fault.is_terminal_quota() || delay.is_zero() || model.len() > LONGEST_NAME {
             return false;
@@ -166,7 +166,7 @@ mod tests {
 
     const NOW: Timestamp = Timestamp(1_750_000_000_000);
 
-    fn fault(reason: &str, delay: Option<&str>) -> Fault {
+    fn fault(reason: &str, delay: Option<&str>) -> UpstreamError {
         let delay = delay.map_or_else(String::new, |delay| format!("Resets in {delay}."));
         let body = format!(
             r#"{{"error":{{"code":429,"message":"Exhausted. {delay}","status":"RESOURCE_EXHAUSTED", "details":[{{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"{reason}"}}]}}}}"#

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, StatusCode};
 
-use crate::assist::fault::Fault;
+use crate::assist::fault::UpstreamError;
 use crate::error::Error;
 
 /// A try that failed while the client had received nothing.
@@ -28,7 +28,7 @@ pub struct Try<'a> {
 #[derive(Debug, Clone, Copy)]
 pub enum Failure<'a> {
     /// Upstream said no.
-    Fault(&'a Fault),
+    Fault(&'a UpstreamError),
     /// There was no answer to read.
     Error(&'a Error),
 }
@@ -144,7 +144,7 @@ fn remedy(failure: Failure<'_>) -> Remedy {
     }
 }
 
-fn remedy_for_fault(fault: &Fault) -> Remedy {
+fn remedy_for_fault(fault: &UpstreamError) -> Remedy {
     if fault.http == StatusCode::UNAUTHORIZED {
         return Remedy::Token;
     }
@@ -177,7 +177,7 @@ fn remedy_for_fault(fault: &Fault) -> Remedy {
 }
 
 /// The backend has no room for this model, whoever asks.
-fn is_capacity(fault: &Fault) -> bool {
+fn is_capacity(fault: &UpstreamError) -> bool {
     CAPACITY_REASONS.iter().any(|reason| fault.has_reason(reason))
 }
 

@@ -3,7 +3,7 @@
 use http::StatusCode;
 
 use super::Proxy;
-use crate::assist::fault::Fault;
+use crate::assist::fault::UpstreamError;
 use crate::error::Error;
 use crate::gemini::models::{self, Model};
 use crate::platform::Platform;
@@ -175,7 +175,7 @@ fn told(clock: Timestamp, expiry: Timestamp) -> String {
 }
 
 /// What to do about an upstream error (`protocol.md` 7.2), beyond what Google itself says.
-fn remedy(fault: &Fault) -> Option<String> {
+fn remedy(fault: &UpstreamError) -> Option<String> {
     let advice = if fault.is_suspended() {
         "Google has suspended this account for this service: do not retry; appeal at \
          https://support.google.com/accounts/answer/40695"

@@ -144,7 +144,7 @@ Unless a row says otherwise, `MAX_RETRY_ATTEMPTS` is 2: \"3 tries\" are all that
 ";
 
 const HEADER: &str =
-    "| Row | Fault | The client sees | Upstream sees | Worker |\n|---|---|---|---|---|\n";
+    "| Row | UpstreamError | The client sees | Upstream sees | Worker |\n|---|---|---|---|---|\n";
 
 const CLOSING: &str = "
 ## Not here

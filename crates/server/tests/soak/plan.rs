@@ -7,14 +7,14 @@ pub(crate) struct Plan {
     pub(crate) id: u64,
     /// How many events, the last included.
     pub(crate) events: u64,
-    pub(crate) fault: Fault,
+    pub(crate) fault: UpstreamError,
     /// After so many events.
     pub(crate) at: u64,
 }
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Fault {
+pub(crate) enum UpstreamError {
     None,
     /// The first try's connection is closed before the head.
     ClosedOnce,
@@ -34,7 +34,7 @@ pub(crate) enum Fault {
     Gone,
 }
 
-impl Fault {
+impl UpstreamError {
     pub(crate) const ALL: [Self; 9] = [
         Self::None,
         Self::ClosedOnce,
@@ -55,7 +55,8 @@ impl Fault {
 impl Plan {
     /// The text that a request carries.
     pub(crate) fn text(&self) -> String {
-        let fault = Fault::ALL.iter().position(|fault| *fault == self.fault).expect("one of all");
+        let fault =
+            UpstreamError::ALL.iter().position(|fault| *fault == self.fault).expect("one of all");
         format!("plan {} {} {fault} {} end", self.id, self.events, self.at)
     }
 
@@ -64,7 +65,7 @@ impl Plan {
         let (_, rest) = body.split_once("plan ")?;
         let mut words = rest.split(' ').map_while(|word| word.parse::<u64>().ok());
         let (id, events) = (words.next()?, words.next()?);
-        let fault = *Fault::ALL.get(usize::try_from(words.next()?).ok()?)?;
+        let fault = *UpstreamError::ALL.get(usize::try_from(words.next()?).ok()?)?;
         Some(Self { id, events, fault, at: words.next()? })
     }
 
@@ -131,7 +132,7 @@ const ALPHABET: [char; 12] =
 
 #[test]
 fn a_plan_survives_its_text_and_a_piece_its_checksum() {
-    let plan = Plan { id: 77, events: 5, fault: Fault::Cut, at: 2 };
+    let plan = Plan { id: 77, events: 5, fault: UpstreamError::Cut, at: 2 };
     assert_eq!(Plan::find(&format!("{{\"text\":\"{}\"}}", plan.text())), Some(plan.clone()));
     let piece = plan.piece(3);
     assert_eq!(read(&piece), Some((77, 3)));

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::client::{Connection, get, post};
-use crate::plan::{Fault, Plan, Random, read};
+use crate::plan::{Plan, Random, UpstreamError, read};
 use crate::process::Proxy;
 use crate::upstream::{Upstream, Wire};
 
@@ -32,14 +32,14 @@ pub(crate) fn upstream() -> Upstream {
                 false
             };
             match plan.fault {
-                Fault::ClosedOnce if !again => wire.close(),
-                Fault::ErrorOnce if !again => {
+                UpstreamError::ClosedOnce if !again => wire.close(),
+                UpstreamError::ErrorOnce if !again => {
                     wire.write(whole("500 Internal Server Error", INTERNAL));
                 }
-                Fault::ThrottledOnce if !again => {
+                UpstreamError::ThrottledOnce if !again => {
                     wire.write(whole("429 Too Many Requests", THROTTLED));
                 }
-                Fault::Refused => wire.write(whole("400 Bad Request", REFUSED)),
+                UpstreamError::Refused => wire.write(whole("400 Bad Request", REFUSED)),
                 _ if request.head.contains(":stream") => stream_out(&plan, &mut wire),
                 _ if request.head.contains(":count") => {
                     wire.write(whole("200 OK", &json!({"totalTokens": plan.count()}).to_string()));
@@ -62,7 +62,7 @@ pub(crate) struct Sums {
     pub(crate) faults: u64,
     pub(crate) gone: u64,
     pub(crate) wrong: Vec<String>,
-    met: BTreeSet<Fault>,
+    met: BTreeSet<UpstreamError>,
 }
 
 impl Sums {
@@ -80,7 +80,7 @@ impl Sums {
     }
 
     pub(crate) fn all_faults(&self) -> bool {
-        Fault::ALL.iter().all(|fault| self.met.contains(fault))
+        UpstreamError::ALL.iter().all(|fault| self.met.contains(fault))
     }
 }
 
@@ -105,10 +105,10 @@ impl<'a> Driver<'a> {
             self.sums.requests += 1;
             let kind = self.random.below(20);
             let (what, plan) = match kind {
-                0..12 => ("stream", self.plan(&Fault::ALL)),
-                12..16 => ("answer", self.plan(&Fault::OF_WHOLE)),
-                16..19 => ("count", self.plan(&[Fault::None])),
-                _ => ("list", self.plan(&[Fault::None])),
+                0..12 => ("stream", self.plan(&UpstreamError::ALL)),
+                12..16 => ("answer", self.plan(&UpstreamError::OF_WHOLE)),
+                16..19 => ("count", self.plan(&[UpstreamError::None])),
+                _ => ("list", self.plan(&[UpstreamError::None])),
             };
             let connection = match self.connection.take() {
                 Some(kept) if self.random.below(3) > 0 => kept,
@@ -125,21 +125,21 @@ impl<'a> Driver<'a> {
                 Ok(Err(wrong)) => wrong,
                 Err(_) => "the answer could not be read".to_owned(),
             };
-            let whose = if plan.fault == Fault::None { what } else { "fault" };
+            let whose = if plan.fault == UpstreamError::None { what } else { "fault" };
             self.sums.wrong.push(format!("{whose}: {what} {plan:?}: {wrong}"));
         }
     }
 
-    fn plan(&mut self, faults: &[Fault]) -> Plan {
+    fn plan(&mut self, faults: &[UpstreamError]) -> Plan {
         self.next += 1;
         // Seven of eight go well.
         let fault = match self.random.below(8) {
             0 => faults[self.random.below(faults.len())],
-            _ => Fault::None,
+            _ => UpstreamError::None,
         };
         let events = 1 + self.random.below(12) as u64;
         let at = self.random.below(events as usize) as u64;
-        self.sums.faults += u64::from(fault != Fault::None);
+        self.sums.faults += u64::from(fault != UpstreamError::None);
         self.sums.met.insert(fault);
         Plan { id: self.next, events, fault, at }
     }
@@ -150,19 +150,22 @@ impl<'a> Driver<'a> {
         connection.write(post(path, &[], body(plan, 1)));
         self.sums.streams += 1;
         let head = connection.head();
-        let broken = matches!(plan.fault, Fault::Cut | Fault::ErrorEvent | Fault::Silent);
+        let broken = matches!(
+            plan.fault,
+            UpstreamError::Cut | UpstreamError::ErrorEvent | UpstreamError::Silent
+        );
         // What breaks before the first event is an HTTP error.
         let wanted = match (plan.fault, plan.at) {
-            (Fault::Refused, _) => 400,
-            (Fault::Cut, 0) => 502,
-            (Fault::ErrorEvent, 0) => 503,
-            (Fault::Silent, 0) => 504,
+            (UpstreamError::Refused, _) => 400,
+            (UpstreamError::Cut, 0) => 502,
+            (UpstreamError::ErrorEvent, 0) => 503,
+            (UpstreamError::Silent, 0) => 504,
             _ => 200,
         };
         if head.status != wanted {
             return Err(format!("{} and not {wanted}", head.status));
         }
-        if plan.fault == Fault::Gone {
+        if plan.fault == UpstreamError::Gone {
             self.sums.gone += 1;
             return Ok(());
         }
@@ -184,9 +187,9 @@ impl<'a> Driver<'a> {
         }
         self.sums.events += count;
         let code = match plan.fault {
-            Fault::Cut => json!(502),
-            Fault::ErrorEvent => json!(503),
-            Fault::Silent => json!(504),
+            UpstreamError::Cut => json!(502),
+            UpstreamError::ErrorEvent => json!(503),
+            UpstreamError::Silent => json!(504),
             _ => Value::Null,
         };
         if error["code"] == code { Ok(()) } else { Err(format!("it ended with {error}")) }
@@ -198,7 +201,7 @@ impl<'a> Driver<'a> {
         self.sums.answers += 1;
         for round in 0..2 - temperature {
             let answer = connection.ask(post(GENERATE, &[], body(plan, temperature)));
-            if plan.fault == Fault::Refused {
+            if plan.fault == UpstreamError::Refused {
                 if answer.status() != 400 {
                     return Err(format!("{} and not 400", answer.status()));
                 }
@@ -245,11 +248,15 @@ fn stream_out(plan: &Plan, wire: &mut Wire) {
         let mut bytes = format!("data: {}\r\n\r\n", event(plan, place, place + 1 == plan.events));
         let fault_now = place == plan.at;
         match plan.fault {
-            Fault::Cut if fault_now => bytes.truncate(bytes.floor_char_boundary(bytes.len() / 2)),
-            Fault::ErrorEvent if fault_now => bytes = format!("data: {UNAVAILABLE}\r\n\r\n"),
+            UpstreamError::Cut if fault_now => {
+                bytes.truncate(bytes.floor_char_boundary(bytes.len() / 2))
+            }
+            UpstreamError::ErrorEvent if fault_now => {
+                bytes = format!("data: {UNAVAILABLE}\r\n\r\n")
+            }
             _ => {}
         }
-        if plan.fault == Fault::Silent && fault_now {
+        if plan.fault == UpstreamError::Silent && fault_now {
             wire.is_closed_within(Duration::from_secs(20));
             return wire.close();
         }
@@ -260,7 +267,7 @@ fn stream_out(plan: &Plan, wire: &mut Wire) {
             wire.chunk(chunk);
             rest = left;
         }
-        if plan.fault == Fault::Cut && fault_now {
+        if plan.fault == UpstreamError::Cut && fault_now {
             // So that what was whole has been read.
             thread::sleep(Duration::from_millis(5));
             return wire.close();
@@ -327,8 +334,11 @@ fn whole(status: &str, body: &str) -> String {
 }
 
 /// Faults that only a first try meets.
-fn once(fault: Fault) -> bool {
-    matches!(fault, Fault::ClosedOnce | Fault::ErrorOnce | Fault::ThrottledOnce)
+fn once(fault: UpstreamError) -> bool {
+    matches!(
+        fault,
+        UpstreamError::ClosedOnce | UpstreamError::ErrorOnce | UpstreamError::ThrottledOnce
+    )
 }
 
 const GENERATE: &str = "/v1beta/models/gemini-2.5-flash:generateContent";

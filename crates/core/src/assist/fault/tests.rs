@@ -25,7 +25,7 @@ const SERVICE_DISABLED: &str = r#"{"error":{"code":403,"message":"Cloud Code Pri
 const EXPIRED: &str = r#"{"error":{"code":401,"message":"Request had invalid authentication credentials.","status":"UNAUTHENTICATED","details":[
  {"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"ACCESS_TOKEN_EXPIRED","domain":"googleapis.com"}]}}"#;
 
-fn fault(http: u16, body: &str) -> Fault {
+fn fault(http: u16, body: &str) -> UpstreamError {
     let body = Bytes::copy_from_slice(body.as_bytes());
     read(StatusCode::from_u16(http).unwrap(), &HeaderMap::new(), &body)
 }

@@ -12,7 +12,7 @@ const LIMITS: Limits =
 const AT_ONCE: Verdict = Verdict::Again { after: Duration::ZERO, elsewhere: false };
 const ELSEWHERE: Verdict = Verdict::Again { after: Duration::ZERO, elsewhere: true };
 
-fn fault(http: u16, message: &str, details: &str) -> Fault {
+fn fault(http: u16, message: &str, details: &str) -> UpstreamError {
     let body = format!(
         r#"{{"error":{{"code":{http},"message":"{message}","status":"X","details":[{details}]}}}}"#
     );
