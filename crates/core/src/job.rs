@@ -1,9 +1,9 @@
 //! Work that a request starts and does not wait for, as plain data: the core cannot spawn, so the
 //! shell runs it.
 
+use crate::policy::cache::{self, CacheKey};
 use crate::policy::lease::Lease;
 use crate::policy::lock::FencingToken;
-use crate::policy::repeat::{self, Question};
 
 /// Work that a request leaves behind for the shell to run: `proxy.run_job(platform, chore)`.
 #[derive(Debug)]
@@ -17,9 +17,9 @@ pub enum BackgroundJob {
     /// Tell those who share the store what came of a question that only one of them should ask.
     PublishAnswer {
         /// The question.
-        question: Question,
+        question: CacheKey,
         /// Its answer, if there is one.
-        answer: Option<Box<repeat::Answer>>,
+        answer: Option<Box<cache::Answer>>,
         /// The turn that is over.
         turn: Option<FencingToken>,
     },

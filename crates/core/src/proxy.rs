@@ -43,11 +43,11 @@ use crate::intake;
 use crate::job::BackgroundJob;
 use crate::payload::Payload;
 use crate::platform::Platform;
+use crate::policy::cache::{self, Operation, ResponseCache};
 use crate::policy::endpoint::Endpoints;
 use crate::policy::project::Projects;
 use crate::policy::quota::Quotas;
 use crate::policy::rate_limit::RateLimiter;
-use crate::policy::repeat::{self, Method, Repeats};
 use crate::policy::retry;
 use crate::policy::token::Tokens;
 use crate::report::{CacheResult, Entry, Ledger, Outcome, Report};
@@ -65,7 +65,7 @@ pub struct Proxy {
     retries: retry::Limits,
     quotas: Mutex<Quotas>,
     limiter: Option<Mutex<RateLimiter>>,
-    repeats: Arc<Mutex<Repeats>>,
+    repeats: Arc<Mutex<ResponseCache>>,
     login: Mutex<token::Source>,
     tokens: Mutex<Tokens>,
     projects: Mutex<Projects>,
@@ -107,7 +107,7 @@ impl Proxy {
             quotas: Mutex::default(),
             limiter: RateLimiter::new(settings.rate_limit, settings.rate_limit_window)
                 .map(Mutex::new),
-            repeats: Arc::new(Mutex::new(Repeats::new(repeat::Limits {
+            repeats: Arc::new(Mutex::new(ResponseCache::new(cache::Limits {
                 window: settings.dedup_window,
                 ttl: settings.response_cache_ttl,
                 bytes: settings.response_cache_max_bytes,
@@ -199,18 +199,18 @@ impl Proxy {
         }
         match route {
             Route::Generate { model } => {
-                self.whole(platform, parts, body, ledger, model, Method::Generate).await
+                self.whole(platform, parts, body, ledger, model, Operation::Generate).await
             }
             Route::Count { model } => {
-                self.whole(platform, parts, body, ledger, model, Method::Count).await
+                self.whole(platform, parts, body, ledger, model, Operation::Count).await
             }
             Route::Stream { model, framing } => {
                 ledger.entry.stream = true;
                 ledger.x_cache = Some(CacheResult::Bypass.header());
-                let method = Method::Stream;
-                let mut asked = self.read(platform, parts, body, ledger, model, method).await?;
+                let operation = Operation::Stream;
+                let mut asked = self.read(platform, parts, body, ledger, model, operation).await?;
                 let headers = std::mem::take(&mut asked.headers);
-                let call = self.call(platform, asked, method, ledger).await?;
+                let call = self.call(platform, asked, operation, ledger).await?;
                 let want = Want::Events(framing);
                 let arrived = self.attempt(platform, &call, want, ledger).await?;
                 Ok(answer::stream(arrived, framing, headers, ledger))
@@ -247,15 +247,15 @@ impl Proxy {
         body: B,
         ledger: &mut Ledger<P>,
         model: String,
-        method: Method,
+        operation: Operation,
     ) -> Result<Answer<P>, Error> {
-        let mut asked = self.read(platform, parts, body, ledger, model, method).await?;
+        let mut asked = self.read(platform, parts, body, ledger, model, operation).await?;
         // Equal questions may have named the model differently.
         let marks = std::mem::take(&mut asked.headers);
         let mut answer = match self.find(platform, &asked, ledger).await? {
             Found::Answer(answer) => answer,
             Found::Nothing(leading) => {
-                let answer = self.ask_upstream(platform, asked, method, ledger).await;
+                let answer = self.ask_upstream(platform, asked, operation, ledger).await;
                 leading.tell(answer.as_ref());
                 answer?
             }
@@ -270,16 +270,16 @@ impl Proxy {
         &self,
         platform: &P,
         asked: Asked,
-        method: Method,
+        operation: Operation,
         ledger: &mut Ledger<P>,
     ) -> Result<Answer<P>, Error> {
-        let call = self.call(platform, asked, method, ledger).await?;
+        let call = self.call(platform, asked, operation, ledger).await?;
         let arrived = self.attempt(platform, &call, Want::Whole, ledger).await?;
         ledger.leave_line();
         let Content::Whole(text) = arrived.content else { return Err(Error::Internal) };
-        match method {
-            Method::Count => answer::count(&arrived.head, text, ledger),
-            Method::Generate | Method::Stream => answer::unary(&arrived.head, &text, ledger),
+        match operation {
+            Operation::Count => answer::count(&arrived.head, text, ledger),
+            Operation::Generate | Operation::Stream => answer::unary(&arrived.head, &text, ledger),
         }
     }
 

@@ -16,11 +16,11 @@ use code_assist_core::gemini::{models, rewrite, route};
 use code_assist_core::oauth::Token;
 use code_assist_core::payload::Payload;
 use code_assist_core::policy::breaker;
+use code_assist_core::policy::cache::CacheKey;
 use code_assist_core::policy::endpoint::Endpoints;
 use code_assist_core::policy::in_flight::InFlightGuard;
 use code_assist_core::policy::quota::Quotas;
 use code_assist_core::policy::rate_limit::RateLimiter;
-use code_assist_core::policy::repeat::Question;
 use code_assist_core::policy::token::{self, Tokens};
 use code_assist_core::proxy::Proxy;
 use code_assist_core::report::{Entry, Ledger};
@@ -161,7 +161,7 @@ fn wrapping(body: Bytes) -> Rounds {
 
 fn naming() -> Rounds {
     Rounds::on(Payload::from(texts::chat(1)), |body| {
-        black_box(Question::new(None, "generateContent", MODEL, body, None));
+        black_box(CacheKey::new(None, "generateContent", MODEL, body, None));
     })
 }
 

@@ -6,8 +6,10 @@ use bytes::Bytes;
 use code_assist_core::caller::Caller;
 use code_assist_core::payload::Payload;
 use code_assist_core::policy::breaker::{Breaker, Outcome, State, Verdict};
+use code_assist_core::policy::cache::{
+    self, Abandoned, CacheDirective, CacheKey, Lease, Limits, ResponseCache,
+};
 use code_assist_core::policy::rate_limit::RateLimiter;
-use code_assist_core::policy::repeat::{self, Freshness, Lease, Limits, Loss, Question, Repeats};
 use code_assist_core::time::Monotonic;
 use http::{HeaderMap, StatusCode};
 use proptest::prelude::*;
@@ -215,7 +217,7 @@ enum Client {
 
 /// The repeats and what is known about them from outside.
 struct Room {
-    repeats: Repeats,
+    repeats: ResponseCache,
     limits: Limits,
     clients: Vec<Client>,
     now: Monotonic,
@@ -230,7 +232,7 @@ struct Room {
 impl Room {
     fn new(limits: Limits) -> Self {
         Self {
-            repeats: Repeats::new(limits),
+            repeats: ResponseCache::new(limits),
             limits,
             clients: Vec::new(),
             now: Monotonic(1),
@@ -262,13 +264,13 @@ impl Room {
                 if let Some((question, lease)) = self.leading(which % count) {
                     self.leader[question] = None;
                     self.failed[question] = Some(self.now);
-                    self.repeats.give_up(lease, Loss::Failed, self.now);
+                    self.repeats.give_up(lease, Abandoned::Failed, self.now);
                 }
             }
             Step::Leave(which) => {
                 if let Some((question, lease)) = self.leading(which % count) {
                     self.leader[question] = None;
-                    self.repeats.give_up(lease, Loss::Gone, self.now);
+                    self.repeats.give_up(lease, Abandoned::Gone, self.now);
                 }
             }
             Step::Wait(millis) => self.now = self.now + Duration::from_millis(millis),
@@ -281,31 +283,31 @@ impl Room {
         let sharing = !self.limits.window.is_zero();
         let alone = self.failed[question].is_some_and(|failed| arrived <= failed);
         let led = self.leader[question].is_some_and(|since| self.now < since + LEASE);
-        match self.repeats.ask(&named(question), Freshness::Any, arrived, self.now) {
-            repeat::Verdict::Lead(lease) => {
+        match self.repeats.ask(&named(question), CacheDirective::Any, arrived, self.now) {
+            cache::Verdict::Lead(lease) => {
                 prop_assert!(alone || !(sharing && led), "two leaders though none has failed");
                 if !alone {
                     self.leader[question] = Some(self.now);
                 }
                 Ok(Client::Leading { question, lease })
             }
-            repeat::Verdict::Wait => {
+            cache::Verdict::Wait => {
                 prop_assert!(sharing);
                 Ok(Client::Waiting { question, arrived })
             }
-            repeat::Verdict::Hit(answer) => {
+            cache::Verdict::Hit(answer) => {
                 prop_assert_eq!(usize::from(answer.body[0]), question);
                 let fresh = |at| at <= arrived && self.now < at + self.limits.ttl;
                 prop_assert!(self.settled[question].is_some_and(fresh));
                 Ok(Client::Answered)
             }
-            repeat::Verdict::Coalesced(answer) => {
+            cache::Verdict::Coalesced(answer) => {
                 prop_assert_eq!(usize::from(answer.body[0]), question);
                 let fresh = |at| arrived < at || self.now < at + self.limits.window;
                 prop_assert!(sharing && self.settled[question].is_some_and(fresh));
                 Ok(Client::Answered)
             }
-            repeat::Verdict::Bypass => {
+            cache::Verdict::Bypass => {
                 prop_assert!(!self.repeats.is_on());
                 Ok(Client::Answered)
             }
@@ -315,7 +317,7 @@ impl Room {
 
     fn settle(&mut self, question: usize, lease: Lease, size: usize) {
         let body = Bytes::from(vec![question.to_le_bytes()[0]; size]);
-        let answer = repeat::Answer { status: StatusCode::OK, headers: HeaderMap::new(), body };
+        let answer = cache::Answer { status: StatusCode::OK, headers: HeaderMap::new(), body };
         self.leader[question] = None;
         if size < self.limits.bytes / 16 {
             self.settled[question] = Some(self.now);
@@ -337,9 +339,9 @@ impl Room {
     }
 }
 
-fn named(question: usize) -> Question {
+fn named(question: usize) -> CacheKey {
     let body = Payload::from(Bytes::from(question.to_string()));
-    Question::new(None, "countTokens", "m", &body, None)
+    CacheKey::new(None, "countTokens", "m", &body, None)
 }
 
 fn happening() -> impl Strategy<Value = Happening> {

@@ -4,6 +4,7 @@
 //! timer of its own, since a Worker's request cannot be woken by another one (`design.md` 5.1).
 
 pub mod breaker;
+pub mod cache;
 pub mod endpoint;
 pub mod in_flight;
 pub mod lease;
@@ -11,7 +12,6 @@ pub mod lock;
 pub mod project;
 pub mod quota;
 pub mod rate_limit;
-pub mod repeat;
 pub mod retry;
 pub mod token;
 pub mod wait_queue;

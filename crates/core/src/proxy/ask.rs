@@ -13,7 +13,7 @@ use crate::gemini::{models, rewrite};
 use crate::intake;
 use crate::payload::Payload;
 use crate::platform::Platform;
-use crate::policy::repeat::{self, Freshness, Method, Question};
+use crate::policy::cache::{self, CacheDirective, CacheKey, Operation};
 use crate::report::Ledger;
 
 /// What the client asked, read and made fit for Code Assist.
@@ -22,8 +22,8 @@ pub(super) struct Asked {
     /// What the answer will say about the changes.
     pub(super) headers: HeaderMap,
     /// The question, if equal ones may share its answer.
-    pub(super) question: Option<Question>,
-    pub(super) freshness: Freshness,
+    pub(super) question: Option<CacheKey>,
+    pub(super) freshness: CacheDirective,
 }
 
 impl Proxy {
@@ -35,7 +35,7 @@ impl Proxy {
         body: B,
         ledger: &mut Ledger<P>,
         asked: String,
-        method: Method,
+        operation: Operation,
     ) -> Result<Asked, Error> {
         let body = self.intake(platform, parts, body, ledger).await?;
         let live = self.live();
@@ -43,18 +43,19 @@ impl Proxy {
         let renamed = (model != asked).then(|| model.to_owned());
         ledger.entry.model = renamed.clone().unwrap_or(asked);
         let model = &ledger.entry.model;
-        let rewritten = match method {
-            Method::Count => rewrite::count(&body, model)?,
-            Method::Generate | Method::Stream => rewrite::generate(&body)?,
+        let rewritten = match operation {
+            Operation::Count => rewrite::count(&body, model)?,
+            Operation::Generate | Operation::Stream => rewrite::generate(&body)?,
         };
-        let key = repeat::idempotency_key(&parts.headers);
-        let repeats = repeat::repeatable(method, rewritten.temperature_zero, key.is_some())
+        let key = cache::idempotency_key(&parts.headers);
+        let repeats = cache::repeatable(operation, rewritten.temperature_zero, key.is_some())
             && lock(&self.repeats).is_on();
         let question = repeats.then(|| {
             let client = ledger.entry.client.as_deref();
-            Question::new(client, ledger.entry.method, model, &Payload::from(body.clone()), key)
+            CacheKey::new(client, ledger.entry.method, model, &Payload::from(body.clone()), key)
         });
-        let freshness = if repeats { Freshness::of(&parts.headers) } else { Freshness::Any };
+        let freshness =
+            if repeats { CacheDirective::of(&parts.headers) } else { CacheDirective::Any };
         Ok(Asked {
             request: rewritten.request,
             headers: marks(renamed.as_deref(), &rewritten.dropped),
@@ -69,10 +70,10 @@ impl Proxy {
         &self,
         platform: &P,
         asked: Asked,
-        method: Method,
+        operation: Operation,
         ledger: &mut Ledger<P>,
     ) -> Result<Call, Error> {
-        if method == Method::Count {
+        if operation == Operation::Count {
             let payload = envelope::wrap_count(asked.request);
             return Ok(Call::post(&self.settings.api_version, "countTokens", payload));
         }
@@ -84,9 +85,9 @@ impl Proxy {
         let project = self.project(platform, ledger).await?;
         let (model, prompt_id) = (&ledger.entry.model, prompt_id(platform));
         let payload = envelope::wrap_generate(model, &project, text(&prompt_id), asked.request);
-        let call = match method {
-            Method::Stream => Call::stream(&self.paths, payload),
-            Method::Count | Method::Generate => Call::generate(&self.paths, payload),
+        let call = match operation {
+            Operation::Stream => Call::stream(&self.paths, payload),
+            Operation::Count | Operation::Generate => Call::generate(&self.paths, payload),
         };
         Ok(call.in_project(project))
     }

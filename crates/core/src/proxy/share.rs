@@ -9,8 +9,10 @@ use super::turn::{Queue, Turn};
 use super::{Answer, BackgroundJob, Content, Proxy, lock};
 use crate::error::Error;
 use crate::platform::Platform;
+use crate::policy::cache::{
+    self, Abandoned, CacheKey, Lease, ResponseCache, StoredAnswer, Verdict,
+};
 use crate::policy::lock::FencingToken;
-use crate::policy::repeat::{self, Elsewhere, Lease, Loss, Question, Repeats, Verdict};
 use crate::report::{CacheResult, Ledger};
 
 /// What a repeatable request finds.
@@ -24,7 +26,7 @@ pub(super) enum Found<P: Platform> {
 /// The duty to tell those who wait. A client that goes away leaves it to the next of them.
 pub(super) struct Leading<P: Platform> {
     platform: P,
-    repeats: Arc<Mutex<Repeats>>,
+    repeats: Arc<Mutex<ResponseCache>>,
     lease: Option<Lease>,
     /// There is one when the store is shared.
     abroad: Option<Abroad>,
@@ -33,7 +35,7 @@ pub(super) struct Leading<P: Platform> {
 /// What there is to tell those who share the store.
 #[derive(Debug)]
 struct Abroad {
-    question: Question,
+    question: CacheKey,
     /// Whose turn it is to ask.
     turn: Option<FencingToken>,
 }
@@ -46,11 +48,8 @@ impl<P: Platform> Leading<P> {
         let mut repeats = lock(&self.repeats);
         match answer {
             Ok(Answer { status, headers, body: Content::Whole(body) }) => {
-                let answer = repeat::Answer {
-                    status: *status,
-                    headers: headers.clone(),
-                    body: body.clone(),
-                };
+                let answer =
+                    cache::Answer { status: *status, headers: headers.clone(), body: body.clone() };
                 if let Some(Abroad { question, turn }) = self.abroad.take() {
                     let answer = Some(Box::new(answer.clone()));
                     self.platform.spawn_job(BackgroundJob::PublishAnswer {
@@ -61,7 +60,7 @@ impl<P: Platform> Leading<P> {
                 }
                 repeats.settle(lease, answer, now);
             }
-            Ok(_) | Err(_) => repeats.give_up(lease, Loss::Failed, now),
+            Ok(_) | Err(_) => repeats.give_up(lease, Abandoned::Failed, now),
         }
     }
 }
@@ -69,7 +68,7 @@ impl<P: Platform> Leading<P> {
 impl<P: Platform> Drop for Leading<P> {
     fn drop(&mut self) {
         if let Some(lease) = self.lease.take() {
-            lock(&self.repeats).give_up(lease, Loss::Gone, self.platform.now());
+            lock(&self.repeats).give_up(lease, Abandoned::Gone, self.platform.now());
         }
         // There is no answer; somebody else may ask.
         if let Some(Abroad { question, turn: turn @ Some(_) }) = self.abroad.take() {
@@ -145,7 +144,7 @@ impl Proxy {
     /// ours to ask.
     async fn elsewhere<P: Platform>(
         &self,
-        question: &Question,
+        question: &CacheKey,
         leading: &mut Leading<P>,
     ) -> Result<Option<(CacheResult, Found<P>)>, Error> {
         let platform = leading.platform.clone();
@@ -154,7 +153,7 @@ impl Proxy {
         let mut result = CacheResult::Hit;
         loop {
             let stored = self.recall(&platform, &key).await;
-            if let Some(it) = stored.and_then(|it| Elsewhere::from_stored(&it, question)) {
+            if let Some(it) = stored.and_then(|it| StoredAnswer::from_stored(&it, question)) {
                 if !it.is_about_this {
                     return Err(Error::Conflict);
                 }
@@ -182,8 +181,8 @@ impl Proxy {
     pub(super) async fn share<P: Platform>(
         &self,
         platform: &P,
-        question: &Question,
-        answer: Option<Box<repeat::Answer>>,
+        question: &CacheKey,
+        answer: Option<Box<cache::Answer>>,
         turn: Option<FencingToken>,
     ) {
         let key = question.key(&self.marker(platform).await);
@@ -204,8 +203,8 @@ impl Proxy {
     }
 }
 
-fn kept<P: Platform>(answer: repeat::Answer) -> Found<P> {
-    let repeat::Answer { status, headers, body } = answer;
+fn kept<P: Platform>(answer: cache::Answer) -> Found<P> {
+    let cache::Answer { status, headers, body } = answer;
     Found::Answer(Answer { status, headers, body: Content::Whole(body) })
 }
 

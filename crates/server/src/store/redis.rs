@@ -18,8 +18,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use code_assist_core::caller::{Caller, Rate, RateStanding};
 use code_assist_core::platform::StoreError;
+use code_assist_core::policy::cache::ANSWER_PREFIX;
 use code_assist_core::policy::lock::{FencingToken, LockResult};
-use code_assist_core::policy::repeat::ANSWERS;
 use code_assist_core::settings::RedisUrl;
 
 use self::link::{ADMIN_PATIENCE, Link, PATIENCE};
@@ -229,7 +229,7 @@ impl RedisStore {
         let Parts { link, names, near, .. } = &*self.parts;
         let keys = self.scan(&names.all()).await?;
         let entry = names.entry("");
-        let answer = names.entry(ANSWERS);
+        let answer = names.entry(ANSWER_PREFIX);
         let count = keys.iter().filter(|key| key.starts_with(&entry) && !key.starts_with(&answer));
         let count = count.count();
         for chunk in keys.iter().collect::<Vec<_>>().chunks(CHUNK) {
@@ -288,7 +288,7 @@ impl RedisStore {
 /// Kept answers are many, large and soon gone: they are neither listed nor kept in memory here,
 /// where the core keeps its own.
 fn is_passing(key: &str) -> bool {
-    key.starts_with(ANSWERS)
+    key.starts_with(ANSWER_PREFIX)
 }
 
 /// A larger one would hold up the turns and counts that share its connection.

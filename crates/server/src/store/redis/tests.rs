@@ -335,13 +335,13 @@ async fn after_a_failover_sentinels_lead_to_the_new_primary() {
 async fn answers_are_shared_but_neither_listed_nor_kept_near() {
     let mut server = RedisServer::start(&[]);
     let (a, b) = (open(&server).await, open(&server).await);
-    let key = format!("{ANSWERS}1");
+    let key = format!("{ANSWER_PREFIX}1");
     a.save(&key, Bytes::from_static(b"42"), HOUR, None).await.unwrap();
     assert_eq!(b.load(&key).await.as_deref(), Some(&b"42"[..]));
     assert_eq!(a.entries().await.unwrap(), []);
     let large = Bytes::from(vec![b'x'; LARGEST_ANSWER + 1]);
-    a.save(&format!("{ANSWERS}2"), large, HOUR, None).await.unwrap();
-    assert_eq!(b.load(&format!("{ANSWERS}2")).await, None);
+    a.save(&format!("{ANSWER_PREFIX}2"), large, HOUR, None).await.unwrap();
+    assert_eq!(b.load(&format!("{ANSWER_PREFIX}2")).await, None);
     server.kill();
     assert_eq!(b.load(&key).await, None);
 }

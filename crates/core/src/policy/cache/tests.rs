@@ -15,14 +15,14 @@ fn at(millis: u64) -> Monotonic {
     Monotonic(0) + Duration::from_millis(millis)
 }
 
-fn question(body: &str) -> Question {
+fn question(body: &str) -> CacheKey {
     let body = Payload::from(Bytes::copy_from_slice(body.as_bytes()));
-    Question::new(Some("alice"), "generateContent", "pro", &body, None)
+    CacheKey::new(Some("alice"), "generateContent", "pro", &body, None)
 }
 
-fn keyed(key: &str, body: &str) -> Question {
+fn keyed(key: &str, body: &str) -> CacheKey {
     let body = Payload::from(Bytes::copy_from_slice(body.as_bytes()));
-    Question::new(Some("alice"), "generateContent", "pro", &body, Some(key.as_bytes()))
+    CacheKey::new(Some("alice"), "generateContent", "pro", &body, Some(key.as_bytes()))
 }
 
 fn answer(body: &str) -> Answer {
@@ -34,11 +34,11 @@ fn answer(body: &str) -> Answer {
 }
 
 /// Asks for the first time.
-fn ask(repeats: &mut Repeats, question: &Question, now: Monotonic) -> Verdict {
-    repeats.ask(question, Freshness::Any, now, now)
+fn ask(repeats: &mut ResponseCache, question: &CacheKey, now: Monotonic) -> Verdict {
+    repeats.ask(question, CacheDirective::Any, now, now)
 }
 
-fn lead(repeats: &mut Repeats, question: &Question, now: Monotonic) -> Lease {
+fn lead(repeats: &mut ResponseCache, question: &CacheKey, now: Monotonic) -> Lease {
     match ask(repeats, question, now) {
         Verdict::Lead(lease) => lease,
         other => panic!("{other:?}"),
@@ -62,8 +62,8 @@ fn body(verdict: Verdict) -> Bytes {
 }
 
 /// A room that has this answer since second zero.
-fn knowing(limits: Limits) -> (Repeats, Question) {
-    let (mut repeats, question) = (Repeats::new(limits), question("q"));
+fn knowing(limits: Limits) -> (ResponseCache, CacheKey) {
+    let (mut repeats, question) = (ResponseCache::new(limits), question("q"));
     let lease = lead(&mut repeats, &question, at(0));
     repeats.settle(lease, answer("a"), at(0));
     (repeats, question)
@@ -71,14 +71,14 @@ fn knowing(limits: Limits) -> (Repeats, Question) {
 
 #[test]
 fn of_equal_requests_one_leads_and_the_others_get_its_answer() {
-    let (mut repeats, q) = (Repeats::new(LIMITS), question("q"));
+    let (mut repeats, q) = (ResponseCache::new(LIMITS), question("q"));
     let lease = lead(&mut repeats, &q, at(0));
     for _ in 0..99 {
         assert_eq!(x_cache(&ask(&mut repeats, &q, at(10))), "wait");
     }
     repeats.settle(lease, answer("a"), at(500));
     for _ in 0..99 {
-        let verdict = repeats.ask(&q, Freshness::Any, at(10), at(510));
+        let verdict = repeats.ask(&q, CacheDirective::Any, at(10), at(510));
         assert_eq!(x_cache(&verdict), "COALESCED");
         assert_eq!(body(verdict), "a");
     }
@@ -104,17 +104,17 @@ fn without_a_cache_an_answer_is_shared_for_the_window() {
 #[test]
 fn however_short_the_window_who_waited_gets_the_answer() {
     let limits = Limits { window: Duration::from_millis(1), ..NO_KEEPING };
-    let (mut repeats, q) = (Repeats::new(limits), question("q"));
+    let (mut repeats, q) = (ResponseCache::new(limits), question("q"));
     let lease = lead(&mut repeats, &q, at(0));
     assert_eq!(x_cache(&ask(&mut repeats, &q, at(1))), "wait");
     repeats.settle(lease, answer("a"), at(100));
-    assert_eq!(body(repeats.ask(&q, Freshness::Any, at(1), at(600))), "a");
+    assert_eq!(body(repeats.ask(&q, CacheDirective::Any, at(1), at(600))), "a");
     assert_eq!(x_cache(&ask(&mut repeats, &q, at(600))), "MISS");
 }
 
 #[test]
 fn without_sharing_everybody_leads_until_there_is_an_answer_to_keep() {
-    let (mut repeats, q) = (Repeats::new(NO_SHARING), question("q"));
+    let (mut repeats, q) = (ResponseCache::new(NO_SHARING), question("q"));
     let leases: Vec<_> = (0..3).map(|_| lead(&mut repeats, &q, at(0))).collect();
     for lease in leases {
         repeats.settle(lease, answer("a"), at(1));
@@ -127,11 +127,11 @@ fn without_sharing_everybody_leads_until_there_is_an_answer_to_keep() {
 fn with_both_off_or_no_bytes_nothing_happens_here() {
     let none = Limits { window: Duration::ZERO, ..NO_KEEPING };
     for limits in [none, Limits { bytes: 0, ..LIMITS }] {
-        let mut repeats = Repeats::new(limits);
+        let mut repeats = ResponseCache::new(limits);
         assert!(!repeats.is_on());
         assert_eq!(x_cache(&ask(&mut repeats, &question("q"), at(0))), "BYPASS");
     }
-    assert!(Repeats::new(NO_KEEPING).is_on() && Repeats::new(NO_SHARING).is_on());
+    assert!(ResponseCache::new(NO_KEEPING).is_on() && ResponseCache::new(NO_SHARING).is_on());
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn equal_means_client_method_model_and_every_byte() {
         payload
     };
     let plain = |client, method, model, body: &[&'static str]| {
-        Question::new(client, method, model, &payload(body), None)
+        CacheKey::new(client, method, model, &payload(body), None)
     };
     let q = plain(Some("alice"), "countTokens", "pro", &["{}"]);
     assert_eq!(q, plain(Some("alice"), "countTokens", "pro", &["{", "}"]), "however it is cut");
@@ -154,7 +154,7 @@ fn equal_means_client_method_model_and_every_byte() {
         plain(Some("alice"), "countTokens", "flash", &["{}"]),
         plain(Some("alice"), "countTokens", "pro", &["{} "]),
         plain(Some("alice"), "countTokensp", "ro", &["{}"]),
-        Question::new(Some("alice"), "countTokens", "pro", &payload(&["{}"]), Some(b"k")),
+        CacheKey::new(Some("alice"), "countTokens", "pro", &payload(&["{}"]), Some(b"k")),
     ] {
         assert_ne!(q.name, other.name, "{other:?}");
     }
@@ -164,13 +164,13 @@ fn equal_means_client_method_model_and_every_byte() {
 
 #[test]
 fn an_idempotency_key_stands_for_one_request() {
-    let mut repeats = Repeats::new(LIMITS);
+    let mut repeats = ResponseCache::new(LIMITS);
     let lease = lead(&mut repeats, &keyed("k", "q"), at(0));
     assert_eq!(x_cache(&ask(&mut repeats, &keyed("k", "other"), at(1))), "conflict");
     assert_eq!(x_cache(&ask(&mut repeats, &keyed("k", "q"), at(1))), "wait");
     assert_eq!(x_cache(&ask(&mut repeats, &keyed("k2", "q"), at(1))), "MISS");
     repeats.settle(lease, answer("a"), at(2));
-    for freshness in [Freshness::Any, Freshness::NoCache, Freshness::NoStore] {
+    for freshness in [CacheDirective::Any, CacheDirective::NoCache, CacheDirective::NoStore] {
         let verdict = repeats.ask(&keyed("k", "other"), freshness, at(3), at(3));
         assert_eq!(x_cache(&verdict), "conflict");
     }
@@ -180,35 +180,35 @@ fn an_idempotency_key_stands_for_one_request() {
 
 #[test]
 fn a_key_whose_request_failed_is_free_again() {
-    let mut repeats = Repeats::new(LIMITS);
+    let mut repeats = ResponseCache::new(LIMITS);
     let lease = lead(&mut repeats, &keyed("k", "q"), at(0));
-    repeats.give_up(lease, Loss::Failed, at(1));
+    repeats.give_up(lease, Abandoned::Failed, at(1));
     assert_eq!(x_cache(&ask(&mut repeats, &keyed("k", "corrected"), at(2))), "MISS");
     assert_eq!(x_cache(&ask(&mut repeats, &keyed("k", "q"), at(2))), "conflict");
 }
 
 #[test]
 fn when_the_leaders_client_goes_the_next_leads_and_the_others_still_get_an_answer() {
-    let (mut repeats, q) = (Repeats::new(LIMITS), question("q"));
+    let (mut repeats, q) = (ResponseCache::new(LIMITS), question("q"));
     let first = lead(&mut repeats, &q, at(0));
     assert_eq!(x_cache(&ask(&mut repeats, &q, at(1))), "wait");
-    repeats.give_up(first, Loss::Gone, at(10));
-    let Verdict::Lead(second) = repeats.ask(&q, Freshness::Any, at(1), at(11)) else {
+    repeats.give_up(first, Abandoned::Gone, at(10));
+    let Verdict::Lead(second) = repeats.ask(&q, CacheDirective::Any, at(1), at(11)) else {
         panic!("nobody leads")
     };
-    assert_eq!(x_cache(&repeats.ask(&q, Freshness::Any, at(2), at(12))), "wait");
+    assert_eq!(x_cache(&repeats.ask(&q, CacheDirective::Any, at(2), at(12))), "wait");
     repeats.settle(second, answer("a"), at(20));
-    assert_eq!(body(repeats.ask(&q, Freshness::Any, at(2), at(21))), "a");
+    assert_eq!(body(repeats.ask(&q, CacheDirective::Any, at(2), at(21))), "a");
 }
 
 #[test]
 fn when_the_leader_fails_those_who_waited_ask_for_themselves_at_once() {
-    let (mut repeats, q) = (Repeats::new(LIMITS), question("q"));
+    let (mut repeats, q) = (ResponseCache::new(LIMITS), question("q"));
     let first = lead(&mut repeats, &q, at(0));
-    repeats.give_up(first, Loss::Failed, at(10));
+    repeats.give_up(first, Abandoned::Failed, at(10));
     let mut leases = Vec::new();
     for _ in 0..19 {
-        match repeats.ask(&q, Freshness::Any, at(1), at(11)) {
+        match repeats.ask(&q, CacheDirective::Any, at(1), at(11)) {
             Verdict::Lead(lease) => leases.push(lease),
             other => panic!("{other:?}"),
         }
@@ -216,41 +216,41 @@ fn when_the_leader_fails_those_who_waited_ask_for_themselves_at_once() {
     // A newcomer leads as ever, and other newcomers wait for it; those of before still do not.
     let new = lead(&mut repeats, &q, at(12));
     assert_eq!(x_cache(&ask(&mut repeats, &q, at(13))), "wait");
-    assert_eq!(x_cache(&repeats.ask(&q, Freshness::Any, at(1), at(13))), "MISS");
+    assert_eq!(x_cache(&repeats.ask(&q, CacheDirective::Any, at(1), at(13))), "MISS");
     // Their failures are nobody's business but their own.
-    repeats.give_up(leases.pop().unwrap(), Loss::Failed, at(14));
+    repeats.give_up(leases.pop().unwrap(), Abandoned::Failed, at(14));
     assert_eq!(x_cache(&ask(&mut repeats, &q, at(14))), "wait");
     // Their success is everybody's.
     repeats.settle(leases.pop().unwrap(), answer("a"), at(15));
-    assert_eq!(body(repeats.ask(&q, Freshness::Any, at(13), at(16))), "a");
-    repeats.give_up(new, Loss::Failed, at(17));
+    assert_eq!(body(repeats.ask(&q, CacheDirective::Any, at(13), at(16))), "a");
+    repeats.give_up(new, Abandoned::Failed, at(17));
     assert_eq!(x_cache(&ask(&mut repeats, &q, at(18))), "HIT");
 }
 
 #[test]
 fn a_leader_that_leaves_after_a_failure_does_not_make_those_of_before_wait() {
-    let (mut repeats, q) = (Repeats::new(LIMITS), question("q"));
+    let (mut repeats, q) = (ResponseCache::new(LIMITS), question("q"));
     let first = lead(&mut repeats, &q, at(0));
-    repeats.give_up(first, Loss::Failed, at(10));
+    repeats.give_up(first, Abandoned::Failed, at(10));
     let second = lead(&mut repeats, &q, at(11));
-    repeats.give_up(second, Loss::Gone, at(12));
+    repeats.give_up(second, Abandoned::Gone, at(12));
     let third = lead(&mut repeats, &q, at(13));
     assert_eq!(x_cache(&ask(&mut repeats, &q, at(14))), "wait");
-    assert_eq!(x_cache(&repeats.ask(&q, Freshness::Any, at(1), at(14))), "MISS");
+    assert_eq!(x_cache(&repeats.ask(&q, CacheDirective::Any, at(1), at(14))), "MISS");
     drop(third);
 }
 
 #[test]
 fn a_lost_leader_is_replaced_and_its_late_answer_is_as_good_as_any() {
-    let (mut repeats, q) = (Repeats::new(LIMITS), question("q"));
+    let (mut repeats, q) = (ResponseCache::new(LIMITS), question("q"));
     let lost = lead(&mut repeats, &q, at(0));
-    assert_eq!(x_cache(&repeats.ask(&q, Freshness::Any, at(1), at(599_999))), "wait");
-    let Verdict::Lead(second) = repeats.ask(&q, Freshness::Any, at(1), at(600_000)) else {
+    assert_eq!(x_cache(&repeats.ask(&q, CacheDirective::Any, at(1), at(599_999))), "wait");
+    let Verdict::Lead(second) = repeats.ask(&q, CacheDirective::Any, at(1), at(600_000)) else {
         panic!("wedged")
     };
     assert_eq!(x_cache(&ask(&mut repeats, &q, at(600_001))), "wait");
     repeats.settle(lost, answer("late"), at(600_002));
-    let waited = repeats.ask(&q, Freshness::Any, at(600_001), at(600_003));
+    let waited = repeats.ask(&q, CacheDirective::Any, at(600_001), at(600_003));
     assert_eq!(body(waited), "late");
     repeats.settle(second, answer("newer"), at(600_004));
     assert_eq!(body(ask(&mut repeats, &q, at(600_005))), "newer");
@@ -259,19 +259,19 @@ fn a_lost_leader_is_replaced_and_its_late_answer_is_as_good_as_any() {
 
 #[test]
 fn a_lost_leader_does_not_give_up_what_is_anothers() {
-    let (mut repeats, q) = (Repeats::new(LIMITS), question("q"));
+    let (mut repeats, q) = (ResponseCache::new(LIMITS), question("q"));
     let lost = lead(&mut repeats, &q, at(0));
     let second = lead(&mut repeats, &q, at(600_000));
-    repeats.give_up(lost, Loss::Gone, at(600_001));
+    repeats.give_up(lost, Abandoned::Gone, at(600_001));
     assert_eq!(x_cache(&ask(&mut repeats, &q, at(600_002))), "wait");
-    repeats.give_up(second, Loss::Gone, at(600_003));
+    repeats.give_up(second, Abandoned::Gone, at(600_003));
     assert_eq!(x_cache(&ask(&mut repeats, &q, at(600_004))), "MISS");
 }
 
 #[test]
 fn no_cache_asks_anew_and_keeps_the_answer() {
     let (mut repeats, q) = knowing(LIMITS);
-    let verdict = repeats.ask(&q, Freshness::NoCache, at(1), at(1));
+    let verdict = repeats.ask(&q, CacheDirective::NoCache, at(1), at(1));
     assert_eq!(x_cache(&verdict), "BYPASS");
     let Verdict::Refresh(lease) = verdict else { panic!("nothing to keep it by") };
     assert_eq!(body(ask(&mut repeats, &q, at(2))), "a", "until then the old one serves");
@@ -281,15 +281,15 @@ fn no_cache_asks_anew_and_keeps_the_answer() {
 
 #[test]
 fn no_store_leaves_no_trace() {
-    let (mut repeats, q) = (Repeats::new(LIMITS), question("q"));
-    assert!(matches!(repeats.ask(&q, Freshness::NoStore, at(0), at(0)), Verdict::Bypass));
+    let (mut repeats, q) = (ResponseCache::new(LIMITS), question("q"));
+    assert!(matches!(repeats.ask(&q, CacheDirective::NoStore, at(0), at(0)), Verdict::Bypass));
     assert_eq!(x_cache(&ask(&mut repeats, &q, at(1))), "MISS");
 }
 
 #[test]
 fn answers_stay_within_the_budget_and_the_oldest_goes_first() {
     let limits = Limits { bytes: 100_000, ..LIMITS };
-    let mut repeats = Repeats::new(limits);
+    let mut repeats = ResponseCache::new(limits);
     let text = "x".repeat(10_000);
     for n in 0..50 {
         let lease = lead(&mut repeats, &question(&n.to_string()), at(n));
@@ -307,13 +307,13 @@ fn answers_stay_within_the_budget_and_the_oldest_goes_first() {
 #[test]
 fn an_answer_that_is_too_great_is_not_kept_and_nobody_waits_in_vain() {
     let limits = Limits { bytes: 8000, ..LIMITS };
-    let (mut repeats, q) = (Repeats::new(limits), question("q"));
+    let (mut repeats, q) = (ResponseCache::new(limits), question("q"));
     let lease = lead(&mut repeats, &q, at(0));
     assert_eq!(x_cache(&ask(&mut repeats, &q, at(1))), "wait");
     repeats.settle(lease, answer(&"x".repeat(1000)), at(10));
     assert_eq!(repeats.usage(), Usage { answers: 0, bytes: 0 });
     for _ in 0..3 {
-        assert_eq!(x_cache(&repeats.ask(&q, Freshness::Any, at(1), at(11))), "MISS");
+        assert_eq!(x_cache(&repeats.ask(&q, CacheDirective::Any, at(1), at(11))), "MISS");
     }
 }
 
@@ -322,7 +322,7 @@ fn everything_is_forgotten_in_its_time() {
     let (mut repeats, _) = knowing(LIMITS);
     drop(lead(&mut repeats, &question("lost"), at(0)));
     let failed = lead(&mut repeats, &question("failed"), at(0));
-    repeats.give_up(failed, Loss::Failed, at(0));
+    repeats.give_up(failed, Abandoned::Failed, at(0));
     let usage = repeats.usage();
     assert_eq!((usage.answers, repeats.slots.len()), (1, 3));
     for (millis, left) in [(1999, 3), (2000, 2), (299_999, 2), (300_000, 1), (600_000, 0)] {
@@ -342,37 +342,37 @@ fn an_answer_counts_with_its_headers_and_prints_without_its_body() {
 
 #[test]
 fn only_what_is_bound_to_mean_the_same_is_repeatable() {
-    assert!(repeatable(Method::Count, false, false));
-    assert!(repeatable(Method::Generate, true, false));
-    assert!(repeatable(Method::Generate, false, true));
-    assert!(!repeatable(Method::Generate, false, false));
+    assert!(repeatable(Operation::Count, false, false));
+    assert!(repeatable(Operation::Generate, true, false));
+    assert!(repeatable(Operation::Generate, false, true));
+    assert!(!repeatable(Operation::Generate, false, false));
     for (zero, key) in [(false, false), (false, true), (true, false), (true, true)] {
-        assert!(!repeatable(Method::Stream, zero, key));
+        assert!(!repeatable(Operation::Stream, zero, key));
     }
 }
 
 #[test]
 fn cache_control_is_read_leniently_and_the_strictest_word_counts() {
     for (name, values, freshness) in [
-        ("cache-control", &[][..], Freshness::Any),
-        ("cache-control", &["max-age=60, private", ""], Freshness::Any),
-        ("cache-control", &["no-cache"], Freshness::NoCache),
-        ("cache-control", &["private ,\tNo-Cache"], Freshness::NoCache),
-        ("cache-control", &["max-age=0"], Freshness::NoCache),
-        ("cache-control", &["no-cache, NO-STORE"], Freshness::NoStore),
-        ("cache-control", &["no-store", "no-cache"], Freshness::NoStore),
-        ("pragma", &["no-cache"], Freshness::NoCache),
+        ("cache-control", &[][..], CacheDirective::Any),
+        ("cache-control", &["max-age=60, private", ""], CacheDirective::Any),
+        ("cache-control", &["no-cache"], CacheDirective::NoCache),
+        ("cache-control", &["private ,\tNo-Cache"], CacheDirective::NoCache),
+        ("cache-control", &["max-age=0"], CacheDirective::NoCache),
+        ("cache-control", &["no-cache, NO-STORE"], CacheDirective::NoStore),
+        ("cache-control", &["no-store", "no-cache"], CacheDirective::NoStore),
+        ("pragma", &["no-cache"], CacheDirective::NoCache),
     ] {
         let mut headers = HeaderMap::new();
         for value in values {
             headers.append(name, HeaderValue::from_static(value));
         }
-        assert_eq!(Freshness::of(&headers), freshness, "{values:?}");
+        assert_eq!(CacheDirective::of(&headers), freshness, "{values:?}");
     }
     let mut both = HeaderMap::new();
     both.insert("pragma", HeaderValue::from_static("no-cache"));
     both.insert("cache-control", HeaderValue::from_static("max-age=60"));
-    assert_eq!(Freshness::of(&both), Freshness::Any);
+    assert_eq!(CacheDirective::of(&both), CacheDirective::Any);
 }
 
 #[test]

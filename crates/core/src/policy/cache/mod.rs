@@ -24,7 +24,7 @@ use crate::time::{Monotonic, Timestamp};
 
 /// What a request does, as far as repeating it goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Method {
+pub enum Operation {
     /// `countTokens`.
     Count,
     /// `generateContent`.
@@ -34,11 +34,11 @@ pub enum Method {
 }
 
 /// True when asking again is bound to mean the same.
-pub fn repeatable(method: Method, zero_temperature: bool, idempotency_key: bool) -> bool {
-    match method {
-        Method::Count => true,
-        Method::Generate => zero_temperature || idempotency_key,
-        Method::Stream => false,
+pub fn repeatable(operation: Operation, zero_temperature: bool, idempotency_key: bool) -> bool {
+    match operation {
+        Operation::Count => true,
+        Operation::Generate => zero_temperature || idempotency_key,
+        Operation::Stream => false,
     }
 }
 
@@ -50,7 +50,7 @@ pub fn idempotency_key(headers: &HeaderMap) -> Option<&[u8]> {
 
 /// What the client's `Cache-Control` lets us do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Freshness {
+pub enum CacheDirective {
     /// Share and keep.
     Any,
     /// `no-cache`: ask upstream, and keep what it says. So does `max-age=0`, which means the same
@@ -60,7 +60,7 @@ pub enum Freshness {
     NoStore,
 }
 
-impl Freshness {
+impl CacheDirective {
     /// The strictest of all directives.
     pub fn of(headers: &HeaderMap) -> Self {
         let name = if headers.contains_key(CACHE_CONTROL) { &CACHE_CONTROL } else { &PRAGMA };
@@ -81,14 +81,14 @@ impl Freshness {
 
 /// What is asked and under which name: equal questions have one answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Question {
+pub struct CacheKey {
     /// Where its answer is found.
     name: Digest,
     /// Everything that is asked.
     content: Digest,
 }
 
-impl Question {
+impl CacheKey {
     /// The question of a client (the label of its key), a method, the resolved model, and the body
     /// as the client sent it. An `Idempotency-Key` names it; else its content does.
     pub fn new(
@@ -115,10 +115,10 @@ impl Question {
     }
 }
 
-impl Question {
+impl CacheKey {
     /// Its name where answers are kept for several processes: those of one account.
     pub fn key(&self, account: &str) -> String {
-        format!("{ANSWERS}{account}/{}", self.name.hex())
+        format!("{ANSWER_PREFIX}{account}/{}", self.name.hex())
     }
 }
 
@@ -136,7 +136,7 @@ pub struct Answer {
 impl Answer {
     /// The answer to `question` as other processes find it: what it is about and when it was given
     /// on one line of JSON, and then its body.
-    pub fn to_stored(&self, question: &Question, clock: Timestamp) -> Option<Bytes> {
+    pub fn to_stored(&self, question: &CacheKey, clock: Timestamp) -> Option<Bytes> {
         let header = |(name, value): (&HeaderName, &HeaderValue)| {
             Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
         };
@@ -156,7 +156,7 @@ impl Answer {
 
 /// An answer that another process has given.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Elsewhere {
+pub struct StoredAnswer {
     /// What it was.
     pub answer: Answer,
     /// When it was given.
@@ -165,9 +165,9 @@ pub struct Elsewhere {
     pub is_about_this: bool,
 }
 
-impl Elsewhere {
+impl StoredAnswer {
     /// Reads what [`Answer::to_stored`] has written.
-    pub fn from_stored(stored: &Bytes, question: &Question) -> Option<Self> {
+    pub fn from_stored(stored: &Bytes, question: &CacheKey) -> Option<Self> {
         let end = memchr::memchr(b'\n', stored)?;
         let head: Head = serde_json::from_slice(&stored[..end]).ok()?;
         let mut headers = HeaderMap::new();
@@ -205,7 +205,7 @@ pub enum Verdict {
     Conflict,
     /// Here is an answer that was kept.
     Hit(Answer),
-    /// Ask upstream, then [`settle`](Repeats::settle) or [`give_up`](Repeats::give_up).
+    /// Ask upstream, then [`settle`](ResponseCache::settle) or [`give_up`](ResponseCache::give_up).
     Lead(Lease),
     /// The same, because the client wants no answer that was there before it asked.
     Refresh(Lease),
@@ -230,14 +230,14 @@ impl Verdict {
 #[derive(Debug)]
 #[must_use = "others may wait for it"]
 pub struct Lease {
-    question: Question,
+    question: CacheKey,
     /// `None` when nobody waits for it.
     serial: Option<u64>,
 }
 
 /// Why there is no answer to share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Loss {
+pub enum Abandoned {
     /// There was an error.
     Failed,
     /// The client went away before there was an answer.
@@ -269,7 +269,7 @@ pub struct Limits {
 
 /// Questions in flight and answers kept.
 #[derive(Debug)]
-pub struct Repeats {
+pub struct ResponseCache {
     limits: Limits,
     slots: BTreeMap<Digest, Slot>,
     /// When each slot is to be forgotten.
@@ -305,7 +305,7 @@ enum State {
     },
 }
 
-impl Repeats {
+impl ResponseCache {
     /// Nothing has been asked yet.
     pub fn new(limits: Limits) -> Self {
         Self {
@@ -326,8 +326,8 @@ impl Repeats {
     /// What a request does that first asked at `arrived` (at `now`, the first time).
     pub fn ask(
         &mut self,
-        question: &Question,
-        freshness: Freshness,
+        question: &CacheKey,
+        freshness: CacheDirective,
         arrived: Monotonic,
         now: Monotonic,
     ) -> Verdict {
@@ -341,9 +341,9 @@ impl Repeats {
             return Verdict::Conflict;
         }
         match freshness {
-            Freshness::NoStore => return Verdict::Bypass,
-            Freshness::NoCache => return Verdict::Refresh(alone(question)),
-            Freshness::Any => {}
+            CacheDirective::NoStore => return Verdict::Bypass,
+            CacheDirective::NoCache => return Verdict::Refresh(alone(question)),
+            CacheDirective::Any => {}
         }
         let mut failed = None;
         match found.filter(|slot| slot.content == question.content).map(|slot| &slot.state) {
@@ -385,7 +385,7 @@ impl Repeats {
         self.expire(now);
         let size = answer.size();
         if size > self.limits.bytes / 8 {
-            return self.give_up(lease, Loss::Failed, now);
+            return self.give_up(lease, Abandoned::Failed, now);
         }
         let taken = self.slots.get(&lease.question.name).is_some_and(|slot| {
             slot.content != lease.question.content && slot.state.binds(&self.limits, now, now)
@@ -408,15 +408,15 @@ impl Repeats {
 
     /// Takes note that there is no answer to share.
     #[expect(clippy::needless_pass_by_value, reason = "a lease is given up once")]
-    pub fn give_up(&mut self, lease: Lease, loss: Loss, now: Monotonic) {
+    pub fn give_up(&mut self, lease: Lease, loss: Abandoned, now: Monotonic) {
         let Some(slot) = self.slots.get(&lease.question.name) else { return };
         let State::InFlight { failed } = slot.state else { return };
         if lease.serial != Some(slot.serial) {
             return;
         }
         let failed = match loss {
-            Loss::Failed => Some(now),
-            Loss::Gone => failed,
+            Abandoned::Failed => Some(now),
+            Abandoned::Gone => failed,
         };
         match failed {
             Some(at) => {
@@ -448,7 +448,7 @@ impl Repeats {
         }
     }
 
-    fn put(&mut self, question: &Question, state: State, expires: Monotonic) -> u64 {
+    fn put(&mut self, question: &CacheKey, state: State, expires: Monotonic) -> u64 {
         self.remove(&question.name);
         self.serial += 1;
         let serial = self.serial;
@@ -514,7 +514,7 @@ impl fmt::Debug for Digest {
     }
 }
 
-fn alone(question: &Question) -> Lease {
+fn alone(question: &CacheKey) -> Lease {
     Lease { question: *question, serial: None }
 }
 
@@ -531,7 +531,7 @@ fn hash_field(hash: &mut Sha256, field: &[u8]) {
 
 /// What the keys of kept answers begin with. Such entries are many, large and soon gone: a shell
 /// need neither list nor export them.
-pub const ANSWERS: &str = "answer/";
+pub const ANSWER_PREFIX: &str = "answer/";
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
