@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
-use code_assist_core::settings::{KNOBS, Kind, Knob};
+use code_assist_core::settings::{Kind, SETTINGS, SettingSpec};
 
 /// What was asked for on the command line.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl Invocation {
         // Flags may stand before the command or behind it; behind wins.
         let mut level = Some(matches);
         while let Some(at) = level {
-            for knob in KNOBS {
+            for knob in SETTINGS {
                 if !at.try_contains_id(knob.name).unwrap_or(false) {
                     continue;
                 }
@@ -165,7 +165,7 @@ pub(crate) enum KvTask {
 /// Adds the flags of all settings, also to the commands below. Only the top and `serve` list them.
 fn with_settings(command: Command) -> Command {
     let shown = ["code-assist-proxy", "serve"].contains(&command.get_name());
-    let command = KNOBS.iter().fold(command, |command, knob| command.arg(flag(knob, shown)));
+    let command = SETTINGS.iter().fold(command, |command, knob| command.arg(flag(knob, shown)));
     let command = if command.get_after_help().is_some() || command.has_subcommands() {
         command
     } else {
@@ -174,7 +174,7 @@ fn with_settings(command: Command) -> Command {
     command.mut_subcommands(with_settings)
 }
 
-fn flag(knob: &'static Knob, shown: bool) -> Arg {
+fn flag(knob: &'static SettingSpec, shown: bool) -> Arg {
     let Some(long) = knob.flag() else {
         // Known only to be refused with the reason.
         let long = knob.name.to_lowercase().replace('_', "-");
@@ -200,7 +200,7 @@ fn flag(knob: &'static Knob, shown: bool) -> Arg {
     }
 }
 
-fn help(knob: &Knob) -> String {
+fn help(knob: &SettingSpec) -> String {
     let mut help = knob.doc.replace('`', "");
     match knob.default {
         "" => help += " [default: unset",
@@ -209,7 +209,7 @@ fn help(knob: &Knob) -> String {
     help + &format!("; env: {}]", knob.name)
 }
 
-fn no_flag(knob: &Knob) -> String {
+fn no_flag(knob: &SettingSpec) -> String {
     format!(
         "{} is a secret and has no flag, since every user of this machine can see flags (`ps`); \
          set it in the environment or in the TOML file",
@@ -318,7 +318,7 @@ mod tests {
 
     #[test]
     fn every_setting_has_a_flag_but_for_secrets() {
-        for knob in KNOBS {
+        for knob in SETTINGS {
             let long = format!("--{}", knob.name.to_lowercase().replace('_', "-"));
             let matches =
                 command().try_get_matches_from(["x", "check", &format!("{long}=hush")]).unwrap();

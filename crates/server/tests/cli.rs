@@ -154,7 +154,7 @@ fn bad_usage_is_2_and_help_and_version_are_0() {
 fn help_says_where_settings_come_from_and_names_every_flag() {
     let home = Home::new();
     let help = stdout(&home.run_with(&["serve", "--help"], &[]));
-    for knob in code_assist_core::settings::KNOBS {
+    for knob in code_assist_core::settings::SETTINGS {
         match knob.flag() {
             Some(flag) => assert!(help.contains(&format!("--{flag}")), "{flag}"),
             None => assert!(help.contains(knob.name), "{} is told to have no flag", knob.name),

@@ -20,7 +20,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use code_assist_core::settings::KNOBS;
+use code_assist_core::settings::SETTINGS;
 use serde_json::Value;
 
 use crate::google::Google;
@@ -143,7 +143,7 @@ const PROOFS: &[(&str, &str, &str)] = &[
 #[test]
 fn every_setting_has_a_test_that_names_it() {
     let proven: BTreeSet<&str> = PROOFS.iter().map(|(name, ..)| *name).collect();
-    let known: BTreeSet<&str> = KNOBS.iter().map(|knob| knob.name).collect();
+    let known: BTreeSet<&str> = SETTINGS.iter().map(|knob| knob.name).collect();
     let missing: Vec<_> = known.difference(&proven).collect();
     assert!(missing.is_empty(), "without a test that shows their effect: {missing:?}");
     let gone: Vec<_> = proven.difference(&known).collect();

@@ -1,13 +1,13 @@
-//! The knobs: every name of `spec.md` 3 with its default, its bounds and its meaning.
+//! The specs: every name of `spec.md` 3 with its default, its bounds and its meaning.
 //! Strings in, [`Settings`] out, every problem at once.
 //!
 //! The strings come in layers, strongest first: flags, environment, file. What no layer has takes
 //! its default. Core reads none of them itself; a shell lends one lookup for each.
 
-mod knobs;
 mod parse;
 mod read;
 mod reference;
+mod table;
 #[cfg(test)]
 mod tests;
 
@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretBox, SecretString};
 
-pub use knobs::{Group, KNOBS, Kind, Knob, Secrecy};
 pub use reference::{reference, worker_example};
+pub use table::{Group, Kind, SETTINGS, Secrecy, SettingSpec};
 
 /// Everything that can be set, parsed and within bounds.
 #[derive(Debug, Clone)]

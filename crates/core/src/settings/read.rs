@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Uri;
 use secrecy::SecretString;
 
-use super::knobs::{KNOBS, Kind, Knob};
+use super::table::{Kind, SETTINGS, SettingSpec};
 use super::{Effective, KvUrl, Layer, LogFormat, Problem, Settings, Source, Warning, parse};
 
 pub(super) fn settings(layers: &[Layer<'_>]) -> Result<(Settings, Vec<Warning>), Vec<Problem>> {
@@ -73,7 +73,7 @@ pub(super) fn settings(layers: &[Layer<'_>]) -> Result<(Settings, Vec<Warning>),
 
 pub(super) fn effective(layers: &[Layer<'_>]) -> Vec<Effective> {
     let reader = Reader::new(layers);
-    KNOBS
+    SETTINGS
         .iter()
         .map(|knob| {
             let (value, source) = match reader.find(knob) {
@@ -86,7 +86,7 @@ pub(super) fn effective(layers: &[Layer<'_>]) -> Vec<Effective> {
         .collect()
 }
 
-/// Looks knobs up, and remembers what was wrong with them.
+/// Looks specs up, and remembers what was wrong with them.
 struct Reader<'a> {
     layers: &'a [Layer<'a>],
     home: Option<String>,
@@ -264,7 +264,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The value in force, the default included, and the knob it belongs to.
-    fn value(&mut self, name: &'static str) -> (&'static Knob, Option<Found>) {
+    fn value(&mut self, name: &'static str) -> (&'static SettingSpec, Option<Found>) {
         let knob = the(name);
         if let Some(found) = self.find(knob) {
             self.warn_of_the_set(knob, &found);
@@ -276,7 +276,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The strongest layer that has the knob, by its first name or else an alias.
-    fn find(&self, knob: &Knob) -> Option<Found> {
+    fn find(&self, knob: &SettingSpec) -> Option<Found> {
         self.layers.iter().find_map(|layer| {
             knob.names().find_map(|name| {
                 let value = look_up(layer, name)?;
@@ -286,7 +286,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The default with its variables replaced; `None` when there is none.
-    fn default_of(&self, knob: &Knob) -> Option<String> {
+    fn default_of(&self, knob: &SettingSpec) -> Option<String> {
         let in_home = |path: &str| self.home.as_ref().map(|home| format!("{home}{path}"));
         match knob.name {
             "GEMINI_OAUTH_CREDS_FILE" => {
@@ -306,9 +306,9 @@ impl<'a> Reader<'a> {
         env.find_map(|layer| look_up(layer, name))
     }
 
-    fn refuse(&mut self, knob: &Knob, found: &Found, wrong: &str) {
+    fn refuse(&mut self, knob: &SettingSpec, found: &Found, wrong: &str) {
         let shown = match knob.shown(&found.value) {
-            hidden if hidden.contains(super::knobs::MASK) => "the value".into(),
+            hidden if hidden.contains(super::table::MASK) => "the value".into(),
             shown => format!("{shown:?}"),
         };
         let text = format!("{shown} (from {}) {wrong}; wanted: {}", found.source, knob.kind);
@@ -330,8 +330,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Two names that disagree, and knobs that do nothing yet.
-    fn warn_of_the_set(&mut self, knob: &'static Knob, found: &Found) {
+    /// Two names that disagree, and specs that do nothing yet.
+    fn warn_of_the_set(&mut self, knob: &'static SettingSpec, found: &Found) {
         if found.source == Source::Default {
             return;
         }
@@ -356,8 +356,8 @@ fn look_up(layer: &Layer<'_>, name: &str) -> Option<String> {
     (!trimmed.is_empty()).then(|| trimmed.to_owned())
 }
 
-fn the(name: &'static str) -> &'static Knob {
-    KNOBS.iter().find(|knob| knob.name == name).expect("every name that is read is in the table")
+fn the(name: &'static str) -> &'static SettingSpec {
+    SETTINGS.iter().find(|knob| knob.name == name).expect("every name that is read is in the table")
 }
 
 fn size(number: u64) -> usize {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::knobs::{Group, KNOBS, Knob, Secrecy};
+use super::table::{Group, SETTINGS, Secrecy, SettingSpec};
 
 /// The reference of all settings in Markdown.
 pub fn reference() -> String {
@@ -11,7 +11,7 @@ pub fn reference() -> String {
         page.push_str("\n## ");
         page.push_str(group.title());
         page.push_str("\n\n| Name | Default | Accepts | Meaning |\n|---|---|---|---|\n");
-        for knob in KNOBS.iter().filter(|knob| knob.group == *group) {
+        for knob in SETTINGS.iter().filter(|knob| knob.group == *group) {
             // Writing to a string cannot fail.
             let _ = row(&mut page, knob);
         }
@@ -24,14 +24,14 @@ pub fn reference() -> String {
 pub fn worker_example() -> String {
     let mut page = String::from(WORKER_INTRODUCTION);
     for group in Group::ALL {
-        let knobs: Vec<&Knob> =
-            KNOBS.iter().filter(|knob| knob.group == *group && knob.is_for_worker()).collect();
-        if knobs.is_empty() {
+        let specs: Vec<&SettingSpec> =
+            SETTINGS.iter().filter(|knob| knob.group == *group && knob.is_for_worker()).collect();
+        if specs.is_empty() {
             continue;
         }
         // Writing to a string cannot fail.
         let _ = writeln!(page, "\n## {}", group.title());
-        for knob in knobs {
+        for knob in specs {
             let secret = if knob.secrecy == Secrecy::Open { "" } else { " A secret." };
             let _ = writeln!(page, "#\n## {}{secret}", knob.doc);
             for name in knob.names() {
@@ -42,7 +42,7 @@ pub fn worker_example() -> String {
     page
 }
 
-fn row(page: &mut String, knob: &Knob) -> std::fmt::Result {
+fn row(page: &mut String, knob: &SettingSpec) -> std::fmt::Result {
     write!(page, "| `{}`", knob.name)?;
     for (index, alias) in knob.aliases.iter().enumerate() {
         write!(page, "{}`{alias}`", if index == 0 { " or " } else { ", " })?;
@@ -65,7 +65,7 @@ fn cell(text: &str) -> String {
 }
 
 const INTRODUCTION: &str = "\
-<!-- Generated from crates/core/src/settings/knobs.rs. Do not edit; write it anew with
+<!-- Generated from crates/core/src/settings/specs.rs. Do not edit; write it anew with
      UPDATE_DOCS=1 cargo test -p code-assist-proxy --test cli config_md -->
 # Settings
 
@@ -89,7 +89,7 @@ commas. Unknown keys are refused.
 ";
 
 const WORKER_INTRODUCTION: &str = "\
-## Generated from crates/core/src/settings/knobs.rs. Do not edit; write it anew with
+## Generated from crates/core/src/settings/specs.rs. Do not edit; write it anew with
 ## UPDATE_DOCS=1 cargo test -p code-assist-proxy --test cli dev_vars
 ##
 ## Settings of the Worker for `wrangler dev`: copy this file to .dev.vars (which git ignores) and

@@ -60,7 +60,7 @@ fn a_layer_of_defaults_replaces_the_default_and_nothing_else() {
 
 #[test]
 fn every_alias_works_when_the_first_name_is_unset() {
-    for knob in KNOBS.iter().filter(|knob| !knob.aliases.is_empty()) {
+    for knob in SETTINGS.iter().filter(|knob| !knob.aliases.is_empty()) {
         let value = match knob.kind {
             Kind::Switch => "false",
             Kind::Whole { .. } | Kind::Decimal { .. } => "7",
@@ -141,7 +141,7 @@ fn every_problem_is_reported_at_once_by_name_with_the_range() {
 
 #[test]
 fn bounds_are_inclusive_and_what_lies_beyond_is_refused() {
-    for knob in KNOBS {
+    for knob in SETTINGS {
         let (inside, outside): (Vec<String>, Vec<String>) = match knob.kind {
             Kind::Whole { min, max } => (
                 vec![min.to_string(), max.to_string()],
@@ -330,7 +330,7 @@ fn no_secret_is_in_any_problem_warning_listing_or_debug() {
             ("HTTP_PROXY", "ftp://ada:hush-9f3@p:1".into()),
             ("GEMINI_OAUTH_CREDS_FILE", "{\"refresh_token\":\"hush-9f3\"}".into()),
         ];
-        for knob in KNOBS.iter().filter(|knob| knob.secrecy == Secrecy::Secret) {
+        for knob in SETTINGS.iter().filter(|knob| knob.secrecy == Secrecy::Secret) {
             env.extend(knob.names().enumerate().map(|(i, n)| (n, format!("{value}{i}"))));
         }
         for bad_ones in [true, false] {
@@ -359,13 +359,13 @@ fn no_secret_is_in_any_problem_warning_listing_or_debug() {
 
 #[test]
 fn the_table_is_consistent() {
-    let mut names: Vec<&str> = KNOBS.iter().flat_map(Knob::names).collect();
+    let mut names: Vec<&str> = SETTINGS.iter().flat_map(SettingSpec::names).collect();
     let total = names.len();
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), total, "no name twice");
-    for knob in KNOBS {
-        assert_eq!(Knob::find(&knob.key()).unwrap().name, knob.name);
+    for knob in SETTINGS {
+        assert_eq!(SettingSpec::find(&knob.key()).unwrap().name, knob.name);
         assert!(knob.doc.ends_with('.'), "{}", knob.name);
         assert!(Group::ALL.contains(&knob.group));
     }

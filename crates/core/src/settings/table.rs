@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Something that can be set, under one name everywhere.
 #[derive(Debug, Clone, Copy)]
-pub struct Knob {
+pub struct SettingSpec {
     /// The environment variable. The TOML key is its lower case, the flag its kebab case.
     pub name: &'static str,
     /// Older names, which work when `name` is unset in the same source.
@@ -21,7 +21,7 @@ pub struct Knob {
     pub secrecy: Secrecy,
 }
 
-impl Knob {
+impl SettingSpec {
     /// The name as a command-line flag, without the dashes. Secrets have none: `ps` shows flags.
     pub fn flag(&self) -> Option<String> {
         (self.secrecy != Secrecy::Secret).then(|| self.name.to_lowercase().replace('_', "-"))
@@ -34,7 +34,7 @@ impl Knob {
 
     /// Finds a knob by its first name or an alias, in upper or lower case.
     pub fn find(name: &str) -> Option<&'static Self> {
-        KNOBS.iter().find(|knob| knob.names().any(|known| known.eq_ignore_ascii_case(name)))
+        SETTINGS.iter().find(|knob| knob.names().any(|known| known.eq_ignore_ascii_case(name)))
     }
 
     /// The first name, then the aliases.
@@ -195,7 +195,7 @@ impl Group {
 }
 
 /// Every setting, in the order of the reference.
-pub const KNOBS: &[Knob] = &[
+pub const SETTINGS: &[SettingSpec] = &[
     // Listening and access
     knob(
         Group::Access,
@@ -594,8 +594,8 @@ const fn knob(
     default: &'static str,
     kind: Kind,
     doc: &'static str,
-) -> Knob {
-    Knob { name, aliases: &[], default, kind, doc, group, secrecy: Secrecy::Open }
+) -> SettingSpec {
+    SettingSpec { name, aliases: &[], default, kind, doc, group, secrecy: Secrecy::Open }
 }
 
 /// What stands for a secret.
