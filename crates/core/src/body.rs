@@ -15,9 +15,9 @@ use crate::assist::envelope::open;
 use crate::assist::fault;
 use crate::error::{Awaited, Error};
 use crate::gemini::route::Framing;
+use crate::metrics::{Ledger, Outcome};
 use crate::platform::{BodyError, Platform};
 use crate::policy::breaker;
-use crate::report::{Ledger, Outcome};
 use crate::sse::{Event, Reader};
 use crate::time::Monotonic;
 

@@ -41,6 +41,7 @@ use crate::gemini::route::{self, Framing, Route, RouteError};
 use crate::gemini::status;
 use crate::intake;
 use crate::job::BackgroundJob;
+use crate::metrics::{CacheResult, Entry, Ledger, Metrics, Outcome};
 use crate::payload::Payload;
 use crate::platform::Platform;
 use crate::policy::cache::{self, Operation, ResponseCache};
@@ -50,7 +51,6 @@ use crate::policy::quota::Quotas;
 use crate::policy::rate_limit::RateLimiter;
 use crate::policy::retry;
 use crate::policy::token::Tokens;
-use crate::report::{CacheResult, Entry, Ledger, Outcome, Report};
 use crate::settings::Settings;
 
 /// Everything the proxy remembers: plain data, no connection, no file, no task.
@@ -70,7 +70,7 @@ pub struct Proxy {
     tokens: Mutex<Tokens>,
     projects: Mutex<Projects>,
     catalogue: Mutex<local::Catalogue>,
-    report: Arc<Report>,
+    report: Arc<Metrics>,
 }
 
 /// What a request is answered with, before the marks that every answer carries.
@@ -117,7 +117,7 @@ impl Proxy {
             tokens: Mutex::new(Tokens::new(settings.token_refresh_buffer)),
             projects: Mutex::default(),
             catalogue: Mutex::default(),
-            report: Arc::new(Report::new(
+            report: Arc::new(Metrics::new(
                 &settings.endpoints,
                 platform.wall_clock(),
                 platform.now(),
@@ -169,7 +169,7 @@ impl Proxy {
     }
 
     /// The counters, for the shell's part of the story (shutdown).
-    pub fn report(&self) -> &Report {
+    pub fn report(&self) -> &Metrics {
         &self.report
     }
 

@@ -11,8 +11,8 @@ use crate::assist::envelope::{self, Form};
 use crate::assist::fault;
 use crate::error::Error;
 use crate::gemini::route::Framing;
+use crate::metrics::{Ledger, Outcome};
 use crate::platform::Platform;
-use crate::report::{Ledger, Outcome};
 
 /// An answer to `generateContent`: taken out of its wrapper.
 pub(super) fn unary<P: Platform>(

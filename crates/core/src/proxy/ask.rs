@@ -11,10 +11,10 @@ use crate::assist::envelope;
 use crate::error::Error;
 use crate::gemini::{models, rewrite};
 use crate::intake;
+use crate::metrics::Ledger;
 use crate::payload::Payload;
 use crate::platform::Platform;
 use crate::policy::cache::{self, CacheDirective, CacheKey, Operation};
-use crate::report::Ledger;
 
 /// What the client asked, read and made fit for Code Assist.
 pub(super) struct Asked {

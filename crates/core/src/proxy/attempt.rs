@@ -17,13 +17,13 @@ use crate::assist::fault;
 use crate::body::{Beginning, Events};
 use crate::error::{Awaited, Error};
 use crate::gemini::route::Framing;
+use crate::metrics::{Entry, Ledger, RetryReason};
 use crate::payload::Payload;
 use crate::platform::{Platform, SendError};
 use crate::policy::breaker;
 use crate::policy::endpoint::NoEndpointError;
 use crate::policy::in_flight::InFlightGuard;
 use crate::policy::retry::{self, Failure, Try};
-use crate::report::{Entry, Ledger, RetryReason};
 
 /// How much of upstream's answer a call waits for, before it counts as answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -16,9 +16,9 @@ use super::{Answer, BackgroundJob, Content, JSON, Proxy, lock, page};
 use crate::error::Error;
 use crate::gemini::models::{self, Model};
 use crate::gemini::route::Route;
+use crate::metrics::{Credentials, Format, HealthInput, Ledger};
 use crate::platform::{Platform, ProcessStats};
 use crate::policy::lease::{Lease, Leases};
-use crate::report::{Credentials, Format, Ledger, Sight};
 use crate::time::Monotonic;
 
 /// The models that are listed, and whose turn it is to find out the account's own.
@@ -79,7 +79,7 @@ impl Proxy {
                 headers.insert(CACHE_CONTROL, NO_STORE);
                 headers.insert(VARY, HeaderValue::from_static("Accept"));
                 let sight =
-                    Sight { process_stats: platform.process_stats(), ..self.sight(platform) };
+                    HealthInput { process_stats: platform.process_stats(), ..self.sight(platform) };
                 (StatusCode::OK, Bytes::from(self.report.metrics(&sight, format)))
             }
             _ if accept.contains("text/html") => {
@@ -97,7 +97,7 @@ impl Proxy {
 
     /// What is to be seen of the proxy at this moment. The process_stats are left out: they cost a few
     /// system calls, and `/health` is asked for often.
-    fn sight<P: Platform>(&self, platform: &P) -> Sight {
+    fn sight<P: Platform>(&self, platform: &P) -> HealthInput {
         let (clock, now) = (platform.wall_clock(), platform.now());
         // A breaker also changes with time alone.
         for (index, health) in lock(&self.endpoints).health(now).enumerate() {
@@ -114,7 +114,7 @@ impl Proxy {
             Some(_) => "known",
             None => lock(&self.projects).standing(clock, now),
         };
-        Sight {
+        HealthInput {
             clock,
             now,
             store_connected: platform.store_connected(),

@@ -13,12 +13,12 @@ use super::{BackgroundJob, Proxy, lock};
 use crate::assist::call::Call;
 use crate::assist::project::{self, Loaded, Onboarding, Operation};
 use crate::error::{Error, ErrorSource};
+use crate::metrics::Ledger;
 use crate::payload::Payload;
 use crate::platform::Platform;
 use crate::policy::lease::Lease;
 use crate::policy::lock::FencingToken;
 use crate::policy::project::{Outcome, Verdict};
-use crate::report::Ledger;
 use crate::time::{Monotonic, Timestamp};
 
 impl Proxy {

@@ -8,12 +8,12 @@ use super::ask::Asked;
 use super::turn::{Queue, Turn};
 use super::{Answer, BackgroundJob, Content, Proxy, lock};
 use crate::error::Error;
+use crate::metrics::{CacheResult, Ledger};
 use crate::platform::Platform;
 use crate::policy::cache::{
     self, Abandoned, CacheKey, Lease, ResponseCache, StoredAnswer, Verdict,
 };
 use crate::policy::lock::FencingToken;
-use crate::report::{CacheResult, Ledger};
 
 /// What a repeatable request finds.
 pub(super) enum Found<P: Platform> {

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use super::turn::{Queue, Turn};
 use super::{BackgroundJob, Proxy, attempt, lock};
 use crate::error::{Awaited, Error};
+use crate::metrics::Ledger;
 use crate::oauth::{
     self, Client, CredentialError, Login, RefreshError, Refreshed, StoredToken, Token, TokenInfo,
 };
@@ -17,7 +18,6 @@ use crate::platform::{CredentialFile, Platform};
 use crate::policy::lease::Lease;
 use crate::policy::lock::FencingToken;
 use crate::policy::token::{Bearer, Outcome, Verdict};
-use crate::report::Ledger;
 use crate::time::Timestamp;
 
 /// Where access tokens come from: the credential in use, and what was last made of it.

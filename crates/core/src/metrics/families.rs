@@ -8,15 +8,15 @@ use super::labels::{
     BreakerState, CACHE_RESULTS, METHODS, RETRY_REASONS, STATUS_CLASSES, TOKEN_KINDS,
 };
 use super::names::WORDS;
-use super::{Credentials, Report, Sight};
+use super::{Credentials, HealthInput, Metrics};
 
-impl Report {
+impl Metrics {
     /// The body of `GET /metrics`.
-    pub fn metrics(&self, sight: &Sight, format: Format) -> String {
+    pub fn metrics(&self, sight: &HealthInput, format: Format) -> String {
         format.write(&self.families(sight))
     }
 
-    fn families(&self, sight: &Sight) -> Vec<Family> {
+    fn families(&self, sight: &HealthInput) -> Vec<Family> {
         let mut families = self.of_requests();
         families.extend(self.of_upstream());
         families.extend(self.of_sign_in(sight));
@@ -180,7 +180,7 @@ impl Report {
         ]
     }
 
-    fn of_sign_in(&self, sight: &Sight) -> Vec<Family> {
+    fn of_sign_in(&self, sight: &HealthInput) -> Vec<Family> {
         let at_hand = self.token_at_hand.load(Relaxed);
         let waited = self.token_asked.load(Relaxed).saturating_sub(at_hand);
         let expiry = sight.token.flatten().map(|at| sample(at.0 as f64 / 1000.0, &[]));
@@ -222,7 +222,7 @@ impl Report {
     }
 
     /// The names of `process_…` are those of Prometheus's own client libraries.
-    fn of_process(&self, sight: &Sight) -> Vec<Family> {
+    fn of_process(&self, sight: &HealthInput) -> Vec<Family> {
         let optional = |name: &str, help: &'static str, number: Option<f64>| Family {
             name: name.to_owned(),
             help,

@@ -20,7 +20,7 @@ use std::time::Duration;
 use crate::time::{Monotonic, Timestamp};
 
 pub use exposition::Format;
-pub use health::{Credentials, Sight};
+pub use health::{Credentials, HealthInput};
 pub use labels::{BreakerState, CacheResult, RetryReason};
 pub use ledger::{Entry, Ledger, Outcome};
 
@@ -31,7 +31,7 @@ use names::{CLIENTS, MODELS, Names, WORDS, Words};
 
 /// What happened in one process (or one isolate) since its start.
 #[derive(Debug)]
-pub struct Report {
+pub struct Metrics {
     started: Monotonic,
     started_clock: Timestamp,
     requests: AtomicU64,
@@ -84,7 +84,7 @@ struct Endpoint {
     transitions: Counters<{ BreakerState::ALL.len() }>,
 }
 
-impl Report {
+impl Metrics {
     /// Counters at zero, their time beginning now. `endpoints` are the base URLs of
     /// `CODE_ASSIST_ENDPOINT`, in order.
     pub fn new(endpoints: &[String], clock: Timestamp, now: Monotonic) -> Self {
@@ -265,7 +265,7 @@ impl Endpoint {
 
 /// A request's place in the line, as far as the gauge goes.
 #[derive(Debug)]
-pub struct InLine<'a>(&'a Report);
+pub struct InLine<'a>(&'a Metrics);
 
 impl Drop for InLine<'_> {
     fn drop(&mut self) {

@@ -6,13 +6,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::histogram::{Histogram, RECENT_SECONDS};
-use super::{BreakerState, Endpoint, Report, ratio, rounded};
+use super::{BreakerState, Endpoint, Metrics, ratio, rounded};
 use crate::platform::ProcessStats;
 use crate::time::{Monotonic, Timestamp};
 
 /// What the proxy sees of itself at this moment, besides what was counted.
 #[derive(Debug, Clone)]
-pub struct Sight {
+pub struct HealthInput {
     /// The wall clock.
     pub clock: Timestamp,
     /// Monotonic time.
@@ -42,16 +42,16 @@ pub enum Credentials {
     Refused(&'static str, String),
 }
 
-impl Report {
+impl Metrics {
     /// The body of `GET /health`, and whether its status is 200.
-    pub fn health(&self, sight: &Sight) -> (bool, String) {
+    pub fn health(&self, sight: &HealthInput) -> (bool, String) {
         let (ok, mut body) = self.summary(sight);
         body.push('}');
         (ok, body)
     }
 
     /// The body of `GET /health/detailed`, and whether its status is 200.
-    pub fn health_detailed(&self, sight: &Sight) -> (bool, String) {
+    pub fn health_detailed(&self, sight: &HealthInput) -> (bool, String) {
         let (ok, mut body) = self.summary(sight);
         body.push_str(r#","checks":"#);
         body.push_str(&self.checks(sight).to_string());
@@ -62,7 +62,7 @@ impl Report {
     }
 
     /// `/health` but for its closing brace.
-    fn summary(&self, sight: &Sight) -> (bool, String) {
+    fn summary(&self, sight: &HealthInput) -> (bool, String) {
         let upstream = self.upstream_status();
         let store_ok = self.store_ok(sight);
         let degraded = !store_ok
@@ -99,7 +99,7 @@ impl Report {
         (status != "unhealthy", body)
     }
 
-    fn checks(&self, sight: &Sight) -> Value {
+    fn checks(&self, sight: &HealthInput) -> Value {
         let credentials = match &sight.credentials {
             Credentials::Ok => json!({ "status": "ok" }),
             Credentials::Refused(label, message) => json!({ "status": label, "message": message }),
@@ -152,7 +152,7 @@ impl Report {
         }
     }
 
-    pub(super) fn store_ok(&self, sight: &Sight) -> bool {
+    pub(super) fn store_ok(&self, sight: &HealthInput) -> bool {
         sight.store_connected && !self.store_failed.load(Relaxed)
     }
 }

@@ -8,13 +8,13 @@ use crate::platform::ProcessStats;
 
 const NOON: Timestamp = Timestamp(1_705_314_600_000);
 
-fn report() -> Report {
+fn report() -> Metrics {
     let endpoints = ["https://one.example", "https://user:pass@two.example/base"];
-    Report::new(&endpoints.map(str::to_owned), NOON, Monotonic(0))
+    Metrics::new(&endpoints.map(str::to_owned), NOON, Monotonic(0))
 }
 
-fn sight(now: Monotonic) -> Sight {
-    Sight {
+fn sight(now: Monotonic) -> HealthInput {
+    HealthInput {
         clock: NOON,
         now,
         store_connected: true,
@@ -44,12 +44,12 @@ fn entry(method: &'static str, model: &str, status: u16) -> Entry {
     entry
 }
 
-fn end(report: &Report, entry: &Entry) {
+fn end(report: &Metrics, entry: &Entry) {
     report.request_ended(entry, Duration::from_micros(200), Monotonic(300_000));
 }
 
 /// One of everything.
-fn fed() -> Report {
+fn fed() -> Metrics {
     let report = report();
     let mut answered = entry("generateContent", "gemini-2.5-flash", 200);
     answered.usage = Usage { prompt: 10, output: 20, thoughts: 30, cached: 5 };
@@ -233,7 +233,7 @@ fn health_has_exactly_the_documented_shape() {
 #[test]
 fn health_tells_of_store_upstream_and_shutdown() {
     let report = report();
-    let health = |report: &Report| report.health(&sight(Monotonic(1)));
+    let health = |report: &Metrics| report.health(&sight(Monotonic(1)));
     assert!(health(&report).1.contains(r#""upstream_status":"unknown""#));
     report.store(false);
     let (ok, body) = health(&report);
@@ -314,7 +314,7 @@ fn detailed_health_is_health_and_checks_and_latency() {
 #[test]
 fn refused_credentials_are_told_with_their_reason() {
     let refused = Credentials::Refused("credentials_missing", "sign in".to_owned());
-    let sight = Sight { credentials: refused, token: None, ..sight(Monotonic(1)) };
+    let sight = HealthInput { credentials: refused, token: None, ..sight(Monotonic(1)) };
     let (_, body) = report().health_detailed(&sight);
     assert!(body.contains(r#"{"message":"sign in","status":"credentials_missing"}"#), "{body}");
     assert!(body.contains(r#""expires_at":null"#) && body.contains(r#""status":"degraded""#));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
 
-use super::{CacheResult, Report, RetryReason, millis};
+use super::{CacheResult, Metrics, RetryReason, millis};
 use crate::assist::envelope::Usage;
 use crate::platform::Platform;
 use crate::policy::breaker;
@@ -149,7 +149,7 @@ impl Entry {
 #[derive(Debug)]
 pub struct Ledger<P: Platform> {
     platform: P,
-    report: Arc<Report>,
+    report: Arc<Metrics>,
     /// The endpoint that works on it.
     visit: Option<InFlightGuard>,
     /// Its place among `MAX_CONCURRENT_REQUESTS`.
@@ -164,7 +164,7 @@ pub struct Ledger<P: Platform> {
 
 impl<P: Platform> Ledger<P> {
     /// Opens a ledger for one request.
-    pub fn open(platform: &P, report: &Arc<Report>, entry: Entry) -> Self {
+    pub fn open(platform: &P, report: &Arc<Metrics>, entry: Entry) -> Self {
         report.in_flight.fetch_add(1, Relaxed);
         report.set_aside.fetch_add(u64::from(!entry.counted), Relaxed);
         let (platform, report) = (platform.clone(), Arc::clone(report));
@@ -250,7 +250,7 @@ impl<P: Platform> Ledger<P> {
     }
 
     /// The counters that the entry goes into.
-    pub fn report(&self) -> &Report {
+    pub fn report(&self) -> &Metrics {
         &self.report
     }
 }
