@@ -2,7 +2,7 @@
 #![no_main]
 
 use bytes::Bytes;
-use code_assist_core::assist::envelope::{Form, unwrap};
+use code_assist_core::provider::code_assist::envelope::{Form, unwrap};
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, Value};
 

@@ -2,8 +2,8 @@
 #![no_main]
 
 use bytes::Bytes;
-use code_assist_core::assist::envelope::{wrap_count, wrap_generate};
-use code_assist_core::gemini::rewrite::{count, generate};
+use code_assist_core::provider::code_assist::envelope::{wrap_count, wrap_generate};
+use code_assist_core::provider::code_assist::adapt::{count, generate};
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, Value};
 

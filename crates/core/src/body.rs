@@ -11,13 +11,13 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 
-use crate::assist::envelope::open;
-use crate::assist::fault;
+use crate::dialect::gemini::route::Framing;
 use crate::error::{Awaited, Error};
-use crate::gemini::route::Framing;
+use crate::google::error;
 use crate::metrics::{Ledger, Outcome};
 use crate::platform::{BodyError, Platform};
 use crate::policy::breaker;
+use crate::provider::code_assist::envelope::open;
 use crate::sse::{Event, Reader};
 use crate::time::Monotonic;
 
@@ -277,7 +277,7 @@ impl<P: Platform> Events<P> {
             self.trace = Some(trace.into_owned());
         }
         if let Some(error) = opened.error {
-            return Some(Step::Failed(Error::Upstream(Box::new(fault::from_event(&error)))));
+            return Some(Step::Failed(Error::Upstream(Box::new(error::from_event(&error)))));
         }
         self.ignored |= bare && opened.response.is_none();
         self.finished |= finished;

@@ -16,19 +16,19 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
-pub mod assist;
 pub mod body;
 pub mod caller;
+pub mod dialect;
 pub mod error;
-pub mod gemini;
+pub mod google;
 pub mod intake;
 pub mod job;
 pub mod json;
 pub mod metrics;
-pub mod oauth;
 pub mod payload;
 pub mod platform;
 pub mod policy;
+pub mod provider;
 pub mod proxy;
 pub mod settings;
 pub mod sse;

@@ -9,12 +9,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use code_assist_core::access::Access;
-use code_assist_core::assist::envelope::{self, Form};
 use code_assist_core::body::{Events, ProxyBody};
 use code_assist_core::caller::Caller;
-use code_assist_core::gemini::{models, rewrite, route};
+use code_assist_core::dialect::gemini::route;
+use code_assist_core::google::credentials::Token;
 use code_assist_core::metrics::{Entry, Ledger};
-use code_assist_core::oauth::Token;
 use code_assist_core::payload::Payload;
 use code_assist_core::policy::breaker;
 use code_assist_core::policy::cache::CacheKey;
@@ -23,6 +22,9 @@ use code_assist_core::policy::in_flight::InFlightGuard;
 use code_assist_core::policy::quota::Quotas;
 use code_assist_core::policy::rate_limit::RateLimiter;
 use code_assist_core::policy::token::{self, Tokens};
+use code_assist_core::provider::code_assist::adapt;
+use code_assist_core::provider::code_assist::envelope::{self, Form};
+use code_assist_core::provider::code_assist::models;
 use code_assist_core::proxy::Proxy;
 use code_assist_core::settings::{Layer, Settings, Source};
 use code_assist_core::time::Monotonic;
@@ -154,7 +156,7 @@ fn wrap_10m() -> Rounds {
 
 fn wrapping(body: Bytes) -> Rounds {
     Rounds::on(body, |body| {
-        let rewritten = rewrite::generate(body).expect("the body is JSON");
+        let rewritten = adapt::generate(body).expect("the body is JSON");
         black_box(envelope::wrap_generate(MODEL, "p-1", PROMPT_ID, rewritten.request));
     })
 }

@@ -13,8 +13,8 @@ use std::fs;
 use std::path::Path;
 
 use bytes::Bytes;
-use code_assist_core::assist::envelope::{Form, unwrap, wrap_count, wrap_generate};
-use code_assist_core::gemini::rewrite;
+use code_assist_core::provider::code_assist::adapt;
+use code_assist_core::provider::code_assist::envelope::{Form, unwrap, wrap_count, wrap_generate};
 
 #[test]
 fn every_golden_case_holds() {
@@ -52,12 +52,12 @@ fn outcome(folder: &Path) -> Vec<(&'static str, Bytes)> {
         )];
     }
     let (wrapped, dropped) = if let Some(body) = given("request.json") {
-        let rewritten = rewrite::generate(&body).expect("a request");
+        let rewritten = adapt::generate(&body).expect("a request");
         let wrapped = wrap_generate("gemini-2.5-pro", "my-project", "prompt-1", rewritten.request);
         (wrapped, rewritten.dropped)
     } else {
         let body = given("count.request.json").expect("a case has a given file");
-        let rewritten = rewrite::count(&body, "gemini-2.5-pro").expect("a request");
+        let rewritten = adapt::count(&body, "gemini-2.5-pro").expect("a request");
         (wrap_count(rewritten.request), rewritten.dropped)
     };
     let mut files = vec![("wrapped.json", wrapped.to_bytes())];

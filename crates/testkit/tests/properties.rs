@@ -1,9 +1,9 @@
 //! What holds for every text, not only for those that somebody thought of.
 
 use bytes::Bytes;
-use code_assist_core::assist::envelope::{Form, unwrap, wrap_count, wrap_generate};
-use code_assist_core::gemini::rewrite;
 use code_assist_core::json;
+use code_assist_core::provider::code_assist::adapt;
+use code_assist_core::provider::code_assist::envelope::{Form, unwrap, wrap_count, wrap_generate};
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde::de::IgnoredAny;
@@ -15,7 +15,7 @@ proptest! {
     #[test]
     fn an_object_with_nothing_to_correct_passes_byte_for_byte(body in object(plain_key())) {
         let body = Bytes::from(body);
-        let rewritten = rewrite::generate(&body).unwrap();
+        let rewritten = adapt::generate(&body).unwrap();
         prop_assert_eq!(rewritten.request.pieces().collect::<Vec<_>>(), [&body]);
         prop_assert!(rewritten.dropped.is_empty());
     }
@@ -24,10 +24,10 @@ proptest! {
     fn whatever_is_corrected_the_result_is_json(body in object(any_key())) {
         let body = Bytes::from(body);
         prop_assert!(json::check(&body).is_ok(), "the generator makes JSON");
-        let generated = rewrite::generate(&body).unwrap().request.to_bytes();
+        let generated = adapt::generate(&body).unwrap().request.to_bytes();
         prop_assert!(is_object(&generated), "{:?}", generated);
         // A generateContentRequest that is no object is the one thing that cannot be counted.
-        if let Ok(counted) = rewrite::count(&body, "m") {
+        if let Ok(counted) = adapt::count(&body, "m") {
             let counted = wrap_count(counted.request).to_bytes();
             prop_assert!(is_object(&counted), "{:?}", counted);
         }
@@ -36,9 +36,9 @@ proptest! {
     #[test]
     fn a_request_of_known_fields_stays_json(body in request()) {
         let body = Bytes::from(body);
-        let generated = rewrite::generate(&body).unwrap().request.to_bytes();
+        let generated = adapt::generate(&body).unwrap().request.to_bytes();
         prop_assert!(is_object(&generated), "{:?}", generated);
-        let Ok(counted) = rewrite::count(&body, "m") else { return Ok(()) };
+        let Ok(counted) = adapt::count(&body, "m") else { return Ok(()) };
         let counted = counted.request.to_bytes();
         prop_assert!(is_object(&counted), "{:?}", counted);
         let read: Value = serde_json::from_slice(&counted).unwrap();
@@ -48,8 +48,8 @@ proptest! {
 
     #[test]
     fn what_is_corrected_needs_no_correction(body in prop_oneof![object(any_key()), request()]) {
-        let once = rewrite::generate(&Bytes::from(body)).unwrap().request.to_bytes();
-        let twice = rewrite::generate(&once).unwrap();
+        let once = adapt::generate(&Bytes::from(body)).unwrap().request.to_bytes();
+        let twice = adapt::generate(&once).unwrap();
         prop_assert_eq!(twice.request.to_bytes(), once);
         prop_assert!(twice.dropped.is_empty());
     }
@@ -108,7 +108,7 @@ proptest! {
     ]) {
         let text = Bytes::from(text);
         let json = is_json(&text);
-        for result in [rewrite::generate(&text).is_ok(), rewrite::count(&text, "m").is_ok()] {
+        for result in [adapt::generate(&text).is_ok(), adapt::count(&text, "m").is_ok()] {
             prop_assert!(json || !result);
         }
         for form in [Form::AsWritten, Form::Compact] {

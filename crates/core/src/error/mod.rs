@@ -12,13 +12,13 @@ use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderValue};
 
 use crate::access::AccessError;
-use crate::assist::call::UrlError;
-use crate::assist::fault::UpstreamError;
-use crate::gemini::models::PageTokenError;
-use crate::gemini::route::RouteError;
-use crate::gemini::status::{Detail, Link, Status};
+use crate::dialect::gemini::route::RouteError;
+use crate::google::error::UpstreamError;
+use crate::google::status::{Detail, Link, Status};
 use crate::json::JsonError;
 use crate::platform::{BodyError, SendError};
+use crate::provider::code_assist::models::PageTokenError;
+use crate::provider::request::UrlError;
 
 /// A no, with its reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -661,7 +661,7 @@ impl fmt::Display for Sentence<'_> {
     }
 }
 
-/// A duration as [`crate::assist::fault`] and Google's clients read it in prose: `1.5s`.
+/// A duration as [`crate::google::error`] and Google's clients read it in prose: `1.5s`.
 struct Plain(Duration);
 
 impl fmt::Display for Plain {

@@ -62,7 +62,7 @@ fn every_refusal() -> Vec<Error> {
 fn fault(http: u16) -> UpstreamError {
     let body = r#"{ "error": {"code":429,"message":"Please retry in 56.18s.","status":"RESOURCE_EXHAUSTED"}}"#;
     let http = StatusCode::from_u16(http).unwrap();
-    crate::assist::fault::read(http, &HeaderMap::new(), &Bytes::from_static(body.as_bytes()))
+    crate::google::error::read(http, &HeaderMap::new(), &Bytes::from_static(body.as_bytes()))
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn waiting_times_are_read_back_by_our_own_reader() {
     for millis in [0, 1, 250, 1500, 56_180, 60_000] {
         let after = Duration::from_millis(millis);
         let body = Error::RateLimited { after }.body();
-        let fault = crate::assist::fault::from_event(&body);
+        let fault = crate::google::error::from_event(&body);
         assert_eq!(fault.retry_delay, Some(after));
         let message = Error::RateLimited { after }.message();
         assert!(message.ends_with(&format!("retry in {}.", Plain(after))), "{message}");

@@ -8,10 +8,10 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue};
 
 use super::{CacheResult, Metrics, RetryReason, millis};
-use crate::assist::envelope::Usage;
 use crate::platform::Platform;
 use crate::policy::breaker;
 use crate::policy::in_flight::InFlightGuard;
+use crate::provider::code_assist::envelope::Usage;
 use crate::time::Monotonic;
 
 /// How a request ended.

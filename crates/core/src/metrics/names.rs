@@ -5,7 +5,7 @@
 
 use std::sync::OnceLock;
 
-use crate::gemini::models;
+use crate::provider::code_assist::models;
 
 /// Names with an index each: those that are known beforehand, then what is learned, up to `N` in
 /// all. The two indices behind them stand for all other names and for no name.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::assist::envelope::Usage;
 use crate::platform::ProcessStats;
+use crate::provider::code_assist::envelope::Usage;
 
 const NOON: Timestamp = Timestamp(1_705_314_600_000);
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 
-use crate::assist::fault::{self, UpstreamError};
+use crate::google::error::{self, UpstreamError};
 use crate::time::Timestamp;
 
 /// The models whose quota is used up. Asked for every request: empty, it costs next to nothing.
@@ -89,7 +89,7 @@ impl Quotas {
         for row in rows.into_iter().filter(|row| row.model.len() <= LONGEST_NAME) {
             let Ok(http) = StatusCode::from_u16(row.status) else { continue };
             let spent = Spent {
-                fault: fault::read(http, &HeaderMap::new(), &Bytes::from(row.body)),
+                fault: error::read(http, &HeaderMap::new(), &Bytes::from(row.body)),
                 since: Timestamp(row.since),
                 reset: Timestamp(row.reset),
                 until: Timestamp(row.until).min(clock + LONGEST),
@@ -171,7 +171,7 @@ mod tests {
         let body = format!(
             r#"{{"error":{{"code":429,"message":"Exhausted. {delay}","status":"RESOURCE_EXHAUSTED", "details":[{{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"{reason}"}}]}}}}"#
         );
-        fault::read(StatusCode::TOO_MANY_REQUESTS, &HeaderMap::new(), &Bytes::from(body))
+        error::read(StatusCode::TOO_MANY_REQUESTS, &HeaderMap::new(), &Bytes::from(body))
     }
 
     fn after(secs: u64) -> Timestamp {

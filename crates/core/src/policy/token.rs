@@ -6,7 +6,7 @@ use http::HeaderValue;
 
 use super::lease::{Lease, Leases};
 use crate::error::Error;
-use crate::oauth::Token;
+use crate::google::credentials::Token;
 use crate::time::{Monotonic, Timestamp};
 
 /// An access token ready to send. Cloning is by reference count; printing it says `Sensitive`.

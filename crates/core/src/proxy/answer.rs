@@ -7,12 +7,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::attempt::Arrived;
 use super::{Answer, Content, JSON, put};
-use crate::assist::envelope::{self, Form};
-use crate::assist::fault;
+use crate::dialect::gemini::route::Framing;
 use crate::error::Error;
-use crate::gemini::route::Framing;
+use crate::google::error;
 use crate::metrics::{Ledger, Outcome};
 use crate::platform::Platform;
+use crate::provider::code_assist::envelope::{self, Form};
 
 /// An answer to `generateContent`: taken out of its wrapper.
 pub(super) fn unary<P: Platform>(
@@ -23,7 +23,7 @@ pub(super) fn unary<P: Platform>(
     let opened = envelope::open(text, None)
         .map_err(|why| Error::UpstreamMalformed { what: format!("no JSON: {why}") })?;
     if let Some(error) = opened.error {
-        return Err(fault::from_event(&error).into());
+        return Err(error::from_event(&error).into());
     }
     let mut headers = HeaderMap::new();
     note_trace(&mut headers, &head.headers, opened.trace_id.as_deref(), ledger);

@@ -6,15 +6,16 @@ use http::{HeaderMap, HeaderName};
 use http_body::Body;
 
 use super::{Proxy, lock, put};
-use crate::assist::call::Call;
-use crate::assist::envelope;
 use crate::error::Error;
-use crate::gemini::{models, rewrite};
 use crate::intake;
 use crate::metrics::Ledger;
 use crate::payload::Payload;
 use crate::platform::Platform;
 use crate::policy::cache::{self, CacheDirective, CacheKey, Operation};
+use crate::provider::code_assist::adapt;
+use crate::provider::code_assist::envelope;
+use crate::provider::code_assist::models;
+use crate::provider::request::Call;
 
 /// What the client asked, read and made fit for Code Assist.
 pub(super) struct Asked {
@@ -44,8 +45,8 @@ impl Proxy {
         ledger.entry.model = renamed.clone().unwrap_or(asked);
         let model = &ledger.entry.model;
         let rewritten = match operation {
-            Operation::Count => rewrite::count(&body, model)?,
-            Operation::Generate | Operation::Stream => rewrite::generate(&body)?,
+            Operation::Count => adapt::count(&body, model)?,
+            Operation::Generate | Operation::Stream => adapt::generate(&body)?,
         };
         let key = cache::idempotency_key(&parts.headers);
         let repeats = cache::repeatable(operation, rewritten.temperature_zero, key.is_some())

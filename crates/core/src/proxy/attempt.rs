@@ -12,11 +12,10 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
 
 use super::{BackgroundJob, Content, Proxy, lock};
-use crate::assist::call::Call;
-use crate::assist::fault;
 use crate::body::{Beginning, Events};
+use crate::dialect::gemini::route::Framing;
 use crate::error::{Awaited, Error};
-use crate::gemini::route::Framing;
+use crate::google::error;
 use crate::metrics::{Entry, Ledger, RetryReason};
 use crate::payload::Payload;
 use crate::platform::{Platform, SendError};
@@ -24,6 +23,7 @@ use crate::policy::breaker;
 use crate::policy::endpoint::NoEndpointError;
 use crate::policy::in_flight::InFlightGuard;
 use crate::policy::retry::{self, Failure, Try};
+use crate::provider::request::Call;
 
 /// How much of upstream's answer a call waits for, before it counts as answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -306,7 +306,7 @@ impl Proxy {
         let text = whole(platform, body, ERROR_LIMIT, self.settings.stream_idle_timeout);
         let text = within(platform, ERROR_PATIENCE, pin!(text)).await.and_then(Result::ok);
         let text = text.unwrap_or_default();
-        Error::Upstream(Box::new(fault::read(head.status, &head.headers, &text)))
+        Error::Upstream(Box::new(error::read(head.status, &head.headers, &text)))
     }
 
     /// A call of the proxy's own: same token, same tries.

@@ -3,11 +3,11 @@
 use http::StatusCode;
 
 use super::Proxy;
-use crate::assist::fault::UpstreamError;
 use crate::error::Error;
-use crate::gemini::models::{self, Model};
+use crate::google::error::UpstreamError;
 use crate::platform::Platform;
 use crate::policy::token::{Outcome, Verdict};
+use crate::provider::code_assist::models::{self, Model};
 use crate::time::Timestamp;
 
 /// One step of the preflight.

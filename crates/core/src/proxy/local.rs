@@ -13,12 +13,12 @@ use serde_json::json;
 use super::ask::marks;
 use super::attempt::within;
 use super::{Answer, BackgroundJob, Content, JSON, Proxy, lock, page};
+use crate::dialect::gemini::route::Route;
 use crate::error::Error;
-use crate::gemini::models::{self, Model};
-use crate::gemini::route::Route;
 use crate::metrics::{Credentials, Format, HealthInput, Ledger};
 use crate::platform::{Platform, ProcessStats};
 use crate::policy::lease::{Lease, Leases};
+use crate::provider::code_assist::models::{self, Model};
 use crate::time::Monotonic;
 
 /// The models that are listed, and whose turn it is to find out the account's own.

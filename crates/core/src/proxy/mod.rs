@@ -33,12 +33,11 @@ use self::ask::Asked;
 use self::attempt::Want;
 use self::share::Found;
 use crate::access;
-use crate::assist::call::{Base, Call, Paths, UrlError};
 use crate::body::{Events, ProxyBody};
 use crate::caller::Caller;
+use crate::dialect::gemini::route::{self, Framing, Route, RouteError};
 use crate::error::Error;
-use crate::gemini::route::{self, Framing, Route, RouteError};
-use crate::gemini::status;
+use crate::google::status;
 use crate::intake;
 use crate::job::BackgroundJob;
 use crate::metrics::{CacheResult, Entry, Ledger, Metrics, Outcome};
@@ -51,6 +50,7 @@ use crate::policy::quota::Quotas;
 use crate::policy::rate_limit::RateLimiter;
 use crate::policy::retry;
 use crate::policy::token::Tokens;
+use crate::provider::request::{Base, Call, Paths, UrlError};
 use crate::settings::Settings;
 
 /// Everything the proxy remembers: plain data, no connection, no file, no task.

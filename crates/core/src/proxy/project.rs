@@ -10,8 +10,6 @@ use serde_json::{Value, json};
 use super::attempt::within;
 use super::turn::{Queue, Turn};
 use super::{BackgroundJob, Proxy, lock};
-use crate::assist::call::Call;
-use crate::assist::project::{self, Loaded, Onboarding, Operation};
 use crate::error::{Error, ErrorSource};
 use crate::metrics::Ledger;
 use crate::payload::Payload;
@@ -19,6 +17,8 @@ use crate::platform::Platform;
 use crate::policy::lease::Lease;
 use crate::policy::lock::FencingToken;
 use crate::policy::project::{Outcome, Verdict};
+use crate::provider::code_assist::project::{self, Loaded, Onboarding, Operation};
+use crate::provider::request::Call;
 use crate::time::{Monotonic, Timestamp};
 
 impl Proxy {

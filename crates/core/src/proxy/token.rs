@@ -10,10 +10,10 @@ use sha2::{Digest, Sha256};
 use super::turn::{Queue, Turn};
 use super::{BackgroundJob, Proxy, attempt, lock};
 use crate::error::{Awaited, Error};
-use crate::metrics::Ledger;
-use crate::oauth::{
+use crate::google::credentials::{
     self, Client, CredentialError, Login, RefreshError, Refreshed, StoredToken, Token, TokenInfo,
 };
+use crate::metrics::Ledger;
 use crate::platform::{CredentialFile, Platform};
 use crate::policy::lease::Lease;
 use crate::policy::lock::FencingToken;
@@ -359,7 +359,7 @@ impl Proxy {
         let status = response.status();
         let body = response.into_body();
         match attempt::whole(platform, body, OAUTH_LIMIT, TOKENINFO_TIMEOUT).await {
-            Ok(text) => oauth::read_tokeninfo(status, &text),
+            Ok(text) => credentials::read_tokeninfo(status, &text),
             Err(_) => TokenInfo::Unknown,
         }
     }
@@ -395,7 +395,7 @@ impl Proxy {
             || Err(Error::UpstreamTimeout { awaited: Awaited::NextChunk, after: TOKEN_TIMEOUT });
         let answered = attempt::within(platform, TOKEN_TIMEOUT, asked).await;
         let (status, text) = answered.unwrap_or_else(late).map_err(unreachable)?;
-        oauth::read_refresh(status, &text, clock)
+        credentials::read_refresh(status, &text, clock)
     }
 
     fn oauth_client(&self) -> Client {
@@ -435,7 +435,7 @@ impl Proxy {
         self.note_use(&token, version);
         let clock = platform.wall_clock();
         if let Some(rotated) = &refresh_token {
-            let text = oauth::rotated_to_stored(rotated, marker);
+            let text = credentials::rotated_to_stored(rotated, marker);
             self.remember(platform, ROTATED_KEY, text, ROTATED_TTL, fence).await;
         }
         let left = token.expires_at.map_or(Duration::ZERO, |expiry| clock.until(expiry));
@@ -525,7 +525,7 @@ impl Proxy {
         marker: &str,
     ) -> Option<SecretString> {
         let text = self.recall(platform, ROTATED_KEY).await?;
-        oauth::rotated_from_stored(&text, marker)
+        credentials::rotated_from_stored(&text, marker)
     }
 
     /// [`Login::marker`] of the credential in use, empty when there is none.

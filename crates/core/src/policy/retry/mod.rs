@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, StatusCode};
 
-use crate::assist::fault::UpstreamError;
 use crate::error::Error;
+use crate::google::error::UpstreamError;
 
 /// A try that failed while the client had received nothing.
 #[derive(Debug, Clone, Copy)]

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use http::HeaderValue;
 
 use super::*;
-use crate::assist::fault;
 use crate::error::Awaited;
+use crate::google::error;
 
 const LIMITS: Limits =
     Limits { max_retries: 3, base: Duration::from_secs(1), max: Duration::from_secs(30) };
@@ -17,7 +17,7 @@ fn fault(http: u16, message: &str, details: &str) -> UpstreamError {
         r#"{{"error":{{"code":{http},"message":"{message}","status":"X","details":[{details}]}}}}"#
     );
     let http = StatusCode::from_u16(http).unwrap();
-    fault::read(http, &HeaderMap::new(), &Bytes::from(body))
+    error::read(http, &HeaderMap::new(), &Bytes::from(body))
 }
 
 fn reason(reason: &str) -> String {

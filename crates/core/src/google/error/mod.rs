@@ -10,7 +10,7 @@ use http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use crate::gemini::status::{Detail, Status, canonical};
+use crate::google::status::{Detail, Status, canonical};
 
 /// What upstream said instead of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Code Assist, as Google speaks it (`protocol.md` 2 to 7).
 
-pub mod call;
+pub mod adapt;
 pub mod envelope;
-pub mod fault;
+pub mod models;
 pub mod project;

@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::fields::Root;
-use super::sieve::Paths;
+use super::member_filter::Paths;
 use super::system::Folded;
 use super::{Listed, Rewriting};
 use crate::json::{JsonError, Kind, Splice};

@@ -12,13 +12,13 @@ use sha2::{Digest, Sha256};
 
 /// The whole page.
 pub(super) const HTML: &str = concat!(
-    include_str!("page/head.html"),
+    include_str!("head.html"),
     "<style>",
-    include_str!("page/style.css"),
+    include_str!("style.css"),
     "</style>\n",
-    include_str!("page/body.html"),
+    include_str!("body.html"),
     "<script>",
-    include_str!("page/script.js"),
+    include_str!("script.js"),
     "</script>\n</body>\n</html>\n",
 );
 
@@ -45,8 +45,8 @@ static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
     let policy = format!(
         "default-src 'none'; script-src {}; style-src {}; connect-src 'self'; img-src data:; \
          base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-        hash(include_str!("page/script.js")),
-        hash(include_str!("page/style.css")),
+        hash(include_str!("script.js")),
+        hash(include_str!("style.css")),
     );
     HeaderValue::from_str(&policy).expect("a policy of visible ASCII characters")
 });

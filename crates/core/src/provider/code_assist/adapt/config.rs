@@ -2,7 +2,7 @@
 
 use super::Rewriting;
 use super::fields::Config;
-use super::sieve::Sieve;
+use super::member_filter::Sieve;
 use crate::json::{Cursor, JsonError, Kind};
 
 impl Rewriting<'_> {

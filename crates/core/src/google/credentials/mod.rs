@@ -11,8 +11,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::assist::call::AGENT;
 use crate::payload::Payload;
+use crate::provider::request::AGENT;
 use crate::time::Timestamp;
 
 /// The content of an `oauth_creds.json` in any of its variants (`protocol.md` 1.8).

@@ -6,7 +6,7 @@
 mod config;
 mod count;
 mod fields;
-mod sieve;
+mod member_filter;
 mod system;
 #[cfg(test)]
 mod tests;
@@ -20,7 +20,7 @@ use bytes::Bytes;
 use crate::json::{Cursor, JsonError, Kind, Splice, Text};
 use crate::payload::Payload;
 use fields::{Root, harm_category, is_data};
-use sieve::{Paths, Sieve};
+use member_filter::{Paths, Sieve};
 
 /// A client's body, made fit for Code Assist.
 #[derive(Debug, Clone, PartialEq, Eq)]
