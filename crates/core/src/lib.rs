@@ -18,8 +18,10 @@
 pub mod access;
 pub mod body;
 pub mod caller;
+pub(crate) mod context;
 pub mod dialect;
 pub mod error;
+pub mod failure;
 pub mod google;
 pub mod intake;
 pub mod job;
@@ -32,4 +34,7 @@ pub mod provider;
 pub mod proxy;
 pub mod settings;
 pub mod sse;
+pub(crate) mod sync;
 pub mod time;
+pub(crate) mod upstream;
+pub(crate) mod wait;

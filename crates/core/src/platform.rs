@@ -1,4 +1,4 @@
-//! The one trait of the workspace: the hands that a shell lends to the core.
+//! The port between core and shell: all that the core may ask of the world.
 //!
 //! No method asks for `Send`: the native shell's futures are `Send` because its types are, the
 //! edge's are not because JavaScript's are not. Auto traits leak through the concrete platform.
@@ -17,7 +17,7 @@ use crate::payload::Payload;
 use crate::policy::lock::{FencingToken, LockResult};
 use crate::time::{Monotonic, Timestamp};
 
-/// What a shell can do for one request.
+/// What a shell provides for one request.
 ///
 /// A platform is cheap to clone: response bodies keep one for their timers.
 #[expect(async_fn_in_trait, reason = "the shell decides Send; auto traits leak through the type")]
@@ -27,8 +27,8 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
     /// A future that ends after some time.
     type Timer: Future<Output = ()> + fmt::Debug + Unpin;
 
-    /// One of `MAX_CONCURRENT_REQUESTS` places, free again when it is dropped.
-    type Place: fmt::Debug + Unpin;
+    /// One of `MAX_CONCURRENT_REQUESTS` concurrency permits, free again when it is dropped.
+    type Permit: fmt::Debug + Unpin;
 
     /// Monotonic time, for policies and measuring. The zero is arbitrary.
     fn now(&self) -> Monotonic;
@@ -42,8 +42,8 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
     /// A timer that ends after `how_long`.
     fn timer(&self, how_long: Duration) -> Self::Timer;
 
-    /// Waits in line for a place, first come first served. Dropping the future leaves the line.
-    async fn place(&self) -> Self::Place;
+    /// Waits for a concurrency permit, first come first served. Dropping the future leaves the queue.
+    async fn acquire_permit(&self) -> Self::Permit;
 
     /// Sends one request upstream and returns when the response head is there.
     ///
@@ -56,63 +56,63 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
 
     /// Writes one entry, gone after `ttl`.
     ///
-    /// With a `fence` the write counts only if no younger one has written under the key: a holder
-    /// whose turn is long over must not undo what the next one did. A write that came too late is
-    /// no error.
+    /// With a fencing token the write counts only if no later holder of the lock has written under
+    /// the key: a holder whose lock has expired must not undo what the next one did. A write that came
+    /// too late is no error.
     async fn save(
         &self,
         key: &str,
         value: Bytes,
         ttl: Duration,
-        fence: Option<FencingToken>,
+        token: Option<FencingToken>,
     ) -> Result<(), StoreError>;
 
-    /// Asks for the turn to find out what belongs under `key`, among all that share the store. It
-    /// ends by itself after `how_long`, so that a holder that dies delays nobody for longer.
+    /// Tries to lock the work behind `key` among all processes that share the store. The lock expires
+    /// by itself after `ttl`, so that a holder that dies delays the others for no longer.
     ///
-    /// A store that is nobody else's, or cannot tell, says [`LockResult::NotShared`].
-    async fn claim(&self, key: &str, how_long: Duration) -> LockResult {
-        let _ = (key, how_long);
+    /// A store that is not shared, or that cannot tell, answers [`LockResult::NotShared`].
+    async fn lock(&self, key: &str, ttl: Duration) -> LockResult {
+        let _ = (key, ttl);
         LockResult::NotShared
     }
 
-    /// Ends a turn before its time.
-    async fn release(&self, key: &str, fence: FencingToken) {
-        let _ = (key, fence);
+    /// Releases a lock before it expires.
+    async fn unlock(&self, key: &str, token: FencingToken) {
+        let _ = (key, token);
     }
 
-    /// True when the store is shared with other processes, so that it is worth asking for what only
-    /// they can know: counts, and answers that were given elsewhere.
-    fn shares(&self) -> bool {
+    /// True when other processes share the store, so that it is worth asking for what only they can
+    /// know: counts, and answers that were given elsewhere.
+    fn has_shared_store(&self) -> bool {
         false
     }
 
-    /// Counts a caller's request among all that share the store, if it is let through. `None` when
-    /// that cannot be done: then the process's own count is what there is.
-    async fn count(&self, caller: &Caller, rate: Rate) -> Option<RateStanding> {
+    /// Counts a caller's request among all processes that share the store, if it is let through.
+    /// `None` when that cannot be done: then the process's own count holds.
+    async fn count_request(&self, caller: &Caller, rate: Rate) -> Option<RateStanding> {
         let _ = (caller, rate);
         None
     }
 
-    /// False when the store is another one than was asked for (memory standing in for a file).
+    /// False when the store is another one than the settings name (memory in place of a file).
     fn store_connected(&self) -> bool;
 
     /// The credential file as it is now.
     ///
-    /// `seen` is the stamp of the version that the core has read; the same version again is
+    /// `seen` is the stamp of the version that the core has read; for the same version the answer is
     /// [`CredentialFile::Unchanged`].
     async fn credential_file(&self, seen: Option<u64>) -> CredentialFile;
 
-    /// What the process takes of the machine, as far as the shell can tell.
+    /// What the process uses of the machine, as far as the shell can tell.
     fn process_stats(&self) -> ProcessStats {
         ProcessStats::default()
     }
 
-    /// Runs `proxy.run_job(platform, chore)` soon, whether or not the current request lives on.
-    fn spawn_job(&self, chore: BackgroundJob);
+    /// Runs `proxy.run_job(platform, job)` soon, whether or not the current request lives on.
+    fn spawn_job(&self, job: BackgroundJob);
 }
 
-/// The address of the client's end of the connection, as a shell that knows it tells it among the
+/// The address of the client's end of the connection. A shell that knows it puts it into the
 /// request's extensions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub IpAddr);
@@ -143,7 +143,7 @@ pub enum CredentialFile {
     Unsupported,
 }
 
-/// What a process takes of its machine. A shell that cannot tell leaves it out.
+/// What a process uses of its machine. What a shell cannot tell is left out.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct ProcessStats {
     /// Memory that is in use.
@@ -161,7 +161,7 @@ pub enum SendError {
     Connect(String),
     /// The connection broke after the request was (at least partly) sent.
     Disconnected(String),
-    /// The shell has waited for answers for as long as it was told to.
+    /// The shell's grace time for answers is over.
     ShuttingDown,
 }
 
@@ -181,12 +181,12 @@ pub enum BodyError {
     /// The connection or the stream broke. The text says how, without secrets.
     #[error("{0}")]
     Disconnected(String),
-    /// The shell has let streams finish for as long as it was told to.
+    /// The shell's grace time for streams is over.
     #[error("the proxy is shutting down")]
     ShuttingDown,
 }
 
-/// The key-value store did not do what it was asked. The text says why, without secrets.
+/// The key-value store has failed. The text says why, without secrets.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct StoreError(pub String);

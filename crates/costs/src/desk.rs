@@ -64,7 +64,7 @@ impl Desk {
 impl Platform for Desk {
     type Body = Pieces;
     type Timer = Nap;
-    type Place = ();
+    type Permit = ();
 
     fn now(&self) -> Monotonic {
         Monotonic(self.0.micros.fetch_add(1, Relaxed))
@@ -82,7 +82,7 @@ impl Platform for Desk {
         Nap { desk: self.clone(), at: self.now() + how_long }
     }
 
-    async fn place(&self) {}
+    async fn acquire_permit(&self) {}
 
     /// Answers at the second look, as a network would.
     async fn send(&self, request: Request<Payload>) -> Result<Response<Pieces>, SendError> {

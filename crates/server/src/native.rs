@@ -65,7 +65,7 @@ impl Native {
 impl Platform for Native {
     type Body = upstream::Body;
     type Timer = Pin<Box<Sleep>>;
-    type Place = OwnedSemaphorePermit;
+    type Permit = OwnedSemaphorePermit;
 
     fn now(&self) -> Monotonic {
         let since = self.parts.started.elapsed().as_micros();
@@ -85,7 +85,7 @@ impl Platform for Native {
         Box::pin(tokio::time::sleep(how_long))
     }
 
-    async fn place(&self) -> OwnedSemaphorePermit {
+    async fn acquire_permit(&self) -> OwnedSemaphorePermit {
         let places = Arc::clone(&self.parts.places);
         places.acquire_owned().await.expect("nobody closes the semaphore")
     }
@@ -108,19 +108,19 @@ impl Platform for Native {
         self.parts.store.save(key, value, ttl, fence).await
     }
 
-    async fn claim(&self, key: &str, how_long: Duration) -> LockResult {
+    async fn lock(&self, key: &str, ttl: Duration) -> LockResult {
         self.parts.store.claim(key, how_long).await
     }
 
-    async fn release(&self, key: &str, fence: FencingToken) {
+    async fn unlock(&self, key: &str, token: FencingToken) {
         self.parts.store.release(key, fence).await;
     }
 
-    fn shares(&self) -> bool {
+    fn has_shared_store(&self) -> bool {
         self.parts.store.shares()
     }
 
-    async fn count(&self, caller: &Caller, rate: Rate) -> Option<RateStanding> {
+    async fn count_request(&self, caller: &Caller, rate: Rate) -> Option<RateStanding> {
         self.parts.store.count(caller, rate).await
     }
 

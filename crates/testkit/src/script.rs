@@ -343,7 +343,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Platform for Script {
     type Body = ScriptBody;
     type Timer = ScriptTimer;
-    type Place = ScriptPlace;
+    type Permit = ScriptPlace;
 
     fn now(&self) -> Monotonic {
         self.world().now
@@ -370,7 +370,7 @@ impl Platform for Script {
         ScriptTimer { script: self.clone(), at }
     }
 
-    async fn place(&self) -> ScriptPlace {
+    async fn acquire_permit(&self) -> ScriptPlace {
         let ticket = {
             let mut world = self.world();
             let now = world.now;
@@ -444,7 +444,7 @@ impl Platform for Script {
         Ok(())
     }
 
-    async fn claim(&self, key: &str, how_long: Duration) -> LockResult {
+    async fn lock(&self, key: &str, ttl: Duration) -> LockResult {
         let clock = self.wall_clock();
         match &mut self.world().turns {
             Some(turns) => turns.entry(key.to_owned()).or_default().claim(clock, how_long),
@@ -452,17 +452,17 @@ impl Platform for Script {
         }
     }
 
-    async fn release(&self, key: &str, fence: FencingToken) {
+    async fn unlock(&self, key: &str, token: FencingToken) {
         if let Some(turns) = &mut self.world().turns {
             turns.entry(key.to_owned()).or_default().release(fence);
         }
     }
 
-    fn shares(&self) -> bool {
+    fn has_shared_store(&self) -> bool {
         self.world().turns.is_some()
     }
 
-    async fn count(&self, caller: &Caller, rate: Rate) -> Option<RateStanding> {
+    async fn count_request(&self, caller: &Caller, rate: Rate) -> Option<RateStanding> {
         let now = self.now();
         let world = &mut *self.world();
         if world.turns.is_none() || world.store_broken {

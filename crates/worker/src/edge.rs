@@ -67,7 +67,7 @@ impl Edge {
 impl Platform for Edge {
     type Body = Incoming;
     type Timer = Timer;
-    type Place = Place;
+    type Permit = Place;
 
     /// The runtime's clock stands still while it computes and moves with input and output, against
     /// attacks that measure time: what the proxy itself takes shows as next to nothing.
@@ -88,7 +88,7 @@ impl Platform for Edge {
     }
 
     /// One request may not wake another, so each looks for itself.
-    async fn place(&self) -> Place {
+    async fn acquire_permit(&self) -> Place {
         let place = Place(isolate::line().join(self.now()));
         while !isolate::line().has_place(place.0) {
             self.timer(LOOK_FOR_A_PLACE).await;
@@ -149,11 +149,11 @@ impl Platform for Edge {
         self.store().save(key, value, ttl, fence).await
     }
 
-    async fn claim(&self, key: &str, how_long: Duration) -> LockResult {
+    async fn lock(&self, key: &str, ttl: Duration) -> LockResult {
         self.store().claim(key, how_long, self.wall_clock()).await
     }
 
-    async fn release(&self, key: &str, fence: FencingToken) {
+    async fn unlock(&self, key: &str, token: FencingToken) {
         self.store().release(key, fence).await;
     }
 

@@ -13,6 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 
+use crate::error::Error;
 use crate::platform::Peer;
 use crate::settings::Settings;
 
@@ -191,6 +192,17 @@ pub enum AccessError {
     },
 }
 
+impl From<AccessError> for Error {
+    fn from(denied: AccessError) -> Self {
+        match denied {
+            AccessError::HostNotAllowed { host } => Self::HostNotAllowed { host },
+            AccessError::KeyInvalid => Self::ApiKeyInvalid,
+            AccessError::KeyMissing => Self::ApiKeyMissing,
+            AccessError::OriginNotAllowed { origin } => Self::OriginNotAllowed { origin },
+        }
+    }
+}
+
 /// The client's address: that of its connection, or, from a trusted proxy in front, the last one
 /// in `X-Forwarded-For`. Whatever stands before it there, a client may have written itself.
 pub fn address(parts: &Parts, trust_forwarded_for: bool) -> Option<IpAddr> {
@@ -211,10 +223,10 @@ fn forwarded(text: &str) -> Option<IpAddr> {
 }
 
 /// The client's own `x-request-id`, if it is sane: 1 to 128 letters, digits, `.`, `_` and `-`.
-pub fn forwardable_request_id(headers: &HeaderMap) -> Option<&str> {
-    let id = headers.get(REQUEST_ID)?.to_str().ok()?;
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    ((1..=128).contains(&id.len()) && id.bytes().all(is_plain)).then_some(id)
+pub fn forwardable_request_id(headers: &HeaderMap) -> Option<&HeaderValue> {
+    let id = headers.get(REQUEST_ID)?;
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
+    ((1..=128).contains(&id.len()) && id.as_bytes().iter().all(is_plain)).then_some(id)
 }
 
 /// One of `PROXY_API_KEYS`.

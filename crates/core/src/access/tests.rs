@@ -316,7 +316,11 @@ fn no_secret_is_printed() {
 fn only_a_sane_request_id_is_kept() {
     let longest = "a".repeat(128);
     for id in ["a", "7f3c-AB_1.2", &longest] {
-        assert_eq!(forwardable_request_id(&headers(&[("x-request-id", id)])), Some(id));
+        let headers = headers(&[("x-request-id", id)]);
+        assert_eq!(
+            forwardable_request_id(&headers).map(HeaderValue::as_bytes),
+            Some(id.as_bytes())
+        );
     }
     for id in ["", " ", "a b", "a\tb", "é", "a;b", "{}", &"a".repeat(129)] {
         assert_eq!(forwardable_request_id(&headers(&[("x-request-id", id)])), None, "{id}");

@@ -1,4 +1,61 @@
-//! What clients speak. The middle of the proxy is the Gemini API itself: other dialects translate to
-//! and from it.
+//! What clients speak. The Gemini API is the middle of the proxy: other dialects translate to it and
+//! from it, and every provider answers in it.
 
+pub(crate) mod event;
 pub mod gemini;
+pub mod operation;
+
+use bytes::Bytes;
+
+use crate::error::Error;
+use event::{GeminiEvent, StreamFailure};
+pub use operation::Operation;
+pub(crate) use operation::{ModelCall, WholeCall};
+
+/// How a stream is to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StreamFormat {
+    /// For a client that speaks the Gemini API.
+    Gemini(gemini::route::Framing),
+}
+
+impl StreamFormat {
+    /// What writes such a stream.
+    pub(crate) fn encoder(self) -> StreamEncoder {
+        match self {
+            Self::Gemini(framing) => {
+                StreamEncoder::Gemini(gemini::stream::StreamEncoder::new(framing))
+            }
+        }
+    }
+}
+
+/// Writes the events of a stream for a client.
+#[derive(Debug)]
+pub(crate) enum StreamEncoder {
+    /// For a client that speaks the Gemini API.
+    Gemini(gemini::stream::StreamEncoder),
+}
+
+impl StreamEncoder {
+    /// The bytes of one event, to be sent as one piece.
+    pub(crate) fn event(&mut self, event: impl GeminiEvent) -> Bytes {
+        match self {
+            Self::Gemini(encoder) => encoder.event(event),
+        }
+    }
+
+    /// What follows the last event of a stream that ended well, if anything does.
+    pub(crate) fn end(&mut self) -> Option<Bytes> {
+        match self {
+            Self::Gemini(encoder) => encoder.end(),
+        }
+    }
+
+    /// What tells the client that the stream has failed.
+    pub(crate) fn error(&mut self, error: &Error) -> StreamFailure {
+        match self {
+            Self::Gemini(encoder) => encoder.error(error),
+        }
+    }
+}

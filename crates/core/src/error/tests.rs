@@ -1,9 +1,18 @@
 use std::fmt::Write;
 
+use bytes::Bytes;
+
+use super::message::Plain;
 use super::*;
+use crate::access::AccessError;
+use crate::dialect::gemini::error::body;
+use crate::dialect::gemini::models::PageTokenError;
+use crate::dialect::gemini::route::RouteError;
+use crate::json::JsonError;
+use crate::platform::{BodyError, SendError};
 
 /// One of each variant, and of each form that a message can take.
-fn every_refusal() -> Vec<Error> {
+fn every_error() -> Vec<Error> {
     let text = str::to_owned;
     let not_offered = |what, model: Option<&str>| Error::NotOffered {
         what: text(what),
@@ -48,6 +57,7 @@ fn every_refusal() -> Vec<Error> {
         Error::Upstream(Box::new(fault(429))),
         Error::UpstreamDisconnected,
         Error::UpstreamMalformed { what: text("expected a value at line 1 column 1") },
+        Error::UpstreamTimeout { awaited: Awaited::ClientDeadline, after: Duration::from_secs(5) },
         Error::UpstreamTimeout { awaited: Awaited::FirstByte, after: Duration::from_secs(300) },
         Error::UpstreamTimeout { awaited: Awaited::NextChunk, after: Duration::from_millis(250) },
         Error::UpstreamUnreachable { why: text("connection refused") },
@@ -66,18 +76,18 @@ fn fault(http: u16) -> UpstreamError {
 }
 
 #[test]
-fn every_refusal_reads_as_it_was_agreed() {
+fn every_error_reads_as_it_was_agreed() {
     let mut seen = String::new();
-    for refusal in every_refusal() {
-        writeln!(seen, "{} {} {:?}", refusal.label(), refusal.status().as_u16(), refusal.source())
+    for error in every_error() {
+        writeln!(seen, "{} {} {:?}", error.label(), error.status().as_u16(), error.source())
             .unwrap();
-        for (name, value) in &refusal.headers() {
+        for (name, value) in &error.headers() {
             writeln!(seen, "{name}: {}", value.to_str().unwrap()).unwrap();
         }
-        writeln!(seen, "{}", std::str::from_utf8(&refusal.body()).unwrap()).unwrap();
+        writeln!(seen, "{}", std::str::from_utf8(&body(&error)).unwrap()).unwrap();
     }
-    let agreed = include_str!("every_refusal.txt");
-    assert!(seen == agreed, "every_refusal.txt should be:\n{seen}");
+    let agreed = include_str!("every_error.txt");
+    assert!(seen == agreed, "every_error.txt should be:\n{seen}");
 }
 
 #[test]
@@ -120,37 +130,37 @@ fn the_reasons_are_those_of_the_contract() {
         (504, "DEADLINE_EXCEEDED", &["UPSTREAM_TIMEOUT"]),
     ];
     let mut unseen: Vec<&str> = rows.iter().flat_map(|(_, _, reasons)| *reasons).copied().collect();
-    for refusal in every_refusal() {
-        let Some(reason) = refusal.reason() else {
+    for error in every_error() {
+        let Some(reason) = error.reason() else {
             continue;
         };
         let row = rows.iter().find(|(_, _, reasons)| reasons.contains(&reason)).unwrap();
         unseen.retain(|other| *other != reason);
-        let body: serde_json::Value = serde_json::from_slice(&refusal.body()).unwrap();
-        let error = &body["error"];
-        assert_eq!(refusal.status().as_u16(), row.0, "{reason}");
-        assert_eq!(error["code"], row.0, "{reason}");
-        assert_eq!(error["status"], row.1, "{reason}");
-        assert_eq!(error["message"], refusal.to_string(), "{reason}");
-        assert_eq!(error["details"][0]["reason"], reason);
-        assert_eq!(error["details"][0]["domain"], "code-assist-proxy");
+        let written: serde_json::Value = serde_json::from_slice(&body(&error)).unwrap();
+        assert_eq!(error.status().as_u16(), row.0, "{reason}");
+        let written = &written["error"];
+        assert_eq!(written["code"], row.0, "{reason}");
+        assert_eq!(written["status"], row.1, "{reason}");
+        assert_eq!(written["message"], error.to_string(), "{reason}");
+        assert_eq!(written["details"][0]["reason"], reason);
+        assert_eq!(written["details"][0]["domain"], "code-assist-proxy");
     }
     assert!(unseen.is_empty(), "{unseen:?}");
 }
 
 #[test]
 fn upstreams_own_error_is_passed_on_byte_for_byte() {
-    let refusal = Error::from(fault(429));
-    assert_eq!(refusal.body(), fault(429).body);
-    assert_eq!(refusal.headers()["retry-after"], "57");
-    assert_eq!(refusal.reason(), None);
+    let error = Error::from(fault(429));
+    assert_eq!(body(&error), fault(429).body);
+    assert_eq!(error.headers()["retry-after"], "57");
+    assert_eq!(error.reason(), None);
 }
 
 #[test]
 fn an_upstream_401_is_never_shown_as_the_clients() {
-    let refusal = Error::from(fault(401));
-    assert_eq!(refusal.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(refusal.reason(), Some("CREDENTIALS_REJECTED"));
+    let error = Error::from(fault(401));
+    assert_eq!(error.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(error.reason(), Some("CREDENTIALS_REJECTED"));
 }
 
 #[test]
@@ -168,10 +178,10 @@ fn the_blame_for_upstreams_errors_follows_their_status() {
 }
 
 #[test]
-fn each_rooms_error_becomes_a_refusal() {
+fn each_rooms_error_becomes_a_error() {
     let text = str::to_owned;
     let malformed = JsonError::at(b"\n      x", 7, "expected a value");
-    for (refusal, label) in [
+    for (error, label) in [
         (Error::from(malformed), "malformed_json"),
         (Error::from(RouteError::NotFound { path: text("/x") }), "not_found"),
         (Error::from(RouteError::NotOffered { what: text("files"), model: None }), "not_offered"),
@@ -185,7 +195,7 @@ fn each_rooms_error_becomes_a_refusal() {
         (Error::from(SendError::Connect(text("refused"))), "upstream_unreachable"),
         (Error::from(SendError::Disconnected(text("reset"))), "upstream_disconnected"),
     ] {
-        assert_eq!(refusal.label(), label);
+        assert_eq!(error.label(), label);
     }
     let malformed = JsonError::at(b"\n      x", 7, "expected a value");
     assert!(Error::from(malformed).message().contains("expected a value at line 2 column 7."));
@@ -193,7 +203,7 @@ fn each_rooms_error_becomes_a_refusal() {
 
 #[test]
 fn labels_are_one_word_for_each_variant() {
-    let mut labels: Vec<&str> = every_refusal().iter().map(Error::label).collect();
+    let mut labels: Vec<&str> = every_error().iter().map(Error::label).collect();
     labels.dedup();
     let count = labels.len();
     labels.sort_unstable();
@@ -206,7 +216,7 @@ fn labels_are_one_word_for_each_variant() {
 fn waiting_times_are_read_back_by_our_own_reader() {
     for millis in [0, 1, 250, 1500, 56_180, 60_000] {
         let after = Duration::from_millis(millis);
-        let body = Error::RateLimited { after }.body();
+        let body = body(&Error::RateLimited { after });
         let fault = crate::google::error::from_event(&body);
         assert_eq!(fault.retry_delay, Some(after));
         let message = Error::RateLimited { after }.message();

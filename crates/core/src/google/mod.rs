@@ -3,3 +3,7 @@
 pub mod credentials;
 pub mod error;
 pub mod status;
+pub mod usage;
+
+/// The proxy's own `User-Agent`: it does not pretend to be another product (`spec.md` 18).
+pub const USER_AGENT: &str = concat!("code-assist-proxy/", env!("CARGO_PKG_VERSION"));

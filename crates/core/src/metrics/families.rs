@@ -8,7 +8,7 @@ use super::labels::{
     BreakerState, CACHE_RESULTS, METHODS, RETRY_REASONS, STATUS_CLASSES, TOKEN_KINDS,
 };
 use super::names::WORDS;
-use super::{Credentials, HealthInput, Metrics};
+use super::{CredentialStatus, HealthInput, Metrics};
 
 impl Metrics {
     /// The body of `GET /metrics`.
@@ -184,7 +184,7 @@ impl Metrics {
         let at_hand = self.token_at_hand.load(Relaxed);
         let waited = self.token_asked.load(Relaxed).saturating_sub(at_hand);
         let expiry = sight.token.flatten().map(|at| sample(at.0 as f64 / 1000.0, &[]));
-        let credentials_ok = sight.credentials == Credentials::Ok;
+        let credentials_ok = sight.credentials == CredentialStatus::Ok;
         vec![
             counter(
                 "token_requests",

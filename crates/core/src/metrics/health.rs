@@ -20,7 +20,7 @@ pub struct HealthInput {
     /// `Platform::store_connected`.
     pub store_connected: bool,
     /// How it stands with what we sign in with.
-    pub credentials: Credentials,
+    pub credentials: CredentialStatus,
     /// When the access token expires: `None` without a living token, `Some(None)` when not known.
     pub token: Option<Option<Timestamp>>,
     /// `known`, `unknown` or `refused`. Not the project's id, which is nobody's business.
@@ -35,11 +35,11 @@ pub struct HealthInput {
 
 /// How it stands with what we sign in with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Credentials {
-    /// Nothing stands against them.
+pub enum CredentialStatus {
+    /// No token can be got: the label and the message of the error that clients get.
+    Failed(&'static str, String),
+    /// They give tokens, as far as is known.
     Ok,
-    /// No token can be got; the label and the words of the refusal that clients get.
-    Refused(&'static str, String),
 }
 
 impl Metrics {
@@ -66,7 +66,7 @@ impl Metrics {
         let upstream = self.upstream_status();
         let store_ok = self.store_ok(sight);
         let degraded = !store_ok
-            || sight.credentials != Credentials::Ok
+            || sight.credentials != CredentialStatus::Ok
             || self.worst_breaker() != BreakerState::Closed
             || matches!(upstream, "degraded" | "unhealthy");
         let status = match (self.shutting_down(), degraded) {
@@ -101,8 +101,10 @@ impl Metrics {
 
     fn checks(&self, sight: &HealthInput) -> Value {
         let credentials = match &sight.credentials {
-            Credentials::Ok => json!({ "status": "ok" }),
-            Credentials::Refused(label, message) => json!({ "status": label, "message": message }),
+            CredentialStatus::Ok => json!({ "status": "ok" }),
+            CredentialStatus::Failed(label, message) => {
+                json!({ "status": label, "message": message })
+            }
         };
         let expiry = sight.token.flatten();
         json!({

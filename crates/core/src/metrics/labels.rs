@@ -3,9 +3,8 @@
 use std::array;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use http::StatusCode;
-
-use crate::error::Error;
+use crate::dialect::Operation;
+use crate::failure::FailureClass;
 use crate::policy::breaker::State;
 
 /// Why a try was followed by another one.
@@ -24,15 +23,16 @@ pub enum RetryReason {
 }
 
 impl RetryReason {
-    /// What a failed try that is followed by another counts as.
-    pub fn of(refusal: &Error) -> Self {
-        match refusal {
-            Error::UpstreamUnreachable { .. } => Self::Connect,
-            Error::Upstream(fault) if fault.http == StatusCode::TOO_MANY_REQUESTS => {
-                Self::RateLimited
+    /// What a failed try counts as that is followed by another one.
+    pub fn of(class: FailureClass) -> Self {
+        match class {
+            FailureClass::Unreachable => Self::Connect,
+            FailureClass::RateLimited | FailureClass::Throttled => Self::RateLimited,
+            FailureClass::Unauthenticated => Self::Unauthorized,
+            FailureClass::Disconnected | FailureClass::Malformed | FailureClass::TimedOut => {
+                Self::Disconnected
             }
-            Error::Upstream(_) => Self::ServerError,
-            _ => Self::Disconnected,
+            _ => Self::ServerError,
         }
     }
 
@@ -140,7 +140,7 @@ pub(super) const CACHE_RESULTS: [&str; 4] = ["bypass", "coalesced", "hit", "miss
 /// In the order of [`BreakerState`].
 pub(super) const BREAKER_STATES: [&str; 3] = ["closed", "half_open", "open"];
 
-/// The methods of the API as [`super::Entry::method`] has them; the last one stands for all else.
+/// The operations that have a label; the last label stands for all others.
 pub(super) const METHODS: [&str; 7] = [
     "countTokens",
     "generateContent",
@@ -157,9 +157,24 @@ pub(super) const STATUS_CLASSES: [&str; 5] = ["2xx", "3xx", "4xx", "5xx", "none"
 /// Kinds of tokens, as `usageMetadata` counts them.
 pub(super) const TOKEN_KINDS: [&str; 4] = ["prompt", "output", "thoughts", "cached"];
 
-/// The place of `method` in [`METHODS`].
-pub(super) fn method_index(method: &str) -> usize {
-    METHODS.iter().position(|known| *known == method).unwrap_or(METHODS.len() - 1)
+/// The place of an operation in [`METHODS`].
+pub(super) fn method_index(operation: Option<Operation>) -> usize {
+    match operation {
+        Some(Operation::CountTokens) => 0,
+        Some(Operation::Generate) => 1,
+        Some(Operation::GetModel) => 2,
+        Some(Operation::ListModels) => 3,
+        Some(Operation::Stream) => 4,
+        Some(Operation::PassThrough) => 5,
+        Some(
+            Operation::Health
+            | Operation::HealthDetailed
+            | Operation::Metrics
+            | Operation::Options
+            | Operation::Root,
+        )
+        | None => 6,
+    }
 }
 
 /// The place of `status` in [`STATUS_CLASSES`].

@@ -4,12 +4,12 @@
 //! Nothing here holds a secret: no body, no token, no query string. Recording takes relaxed atomic
 //! operations only, no lock and no allocation; what costs something is done when somebody reads.
 
+mod access_log;
 mod exposition;
 mod families;
 mod health;
 mod histogram;
 mod labels;
-mod ledger;
 mod names;
 #[cfg(test)]
 mod tests;
@@ -19,10 +19,10 @@ use std::time::Duration;
 
 use crate::time::{Monotonic, Timestamp};
 
+pub use access_log::{AccessLogRecord, RequestOutcome};
 pub use exposition::Format;
-pub use health::{Credentials, HealthInput};
+pub use health::{CredentialStatus, HealthInput};
 pub use labels::{BreakerState, CacheResult, RetryReason};
-pub use ledger::{Entry, Ledger, Outcome};
 
 use histogram::Histogram;
 use labels::{CACHE_RESULTS, Counters, METHODS, RETRY_REASONS, STATUS_CLASSES, TOKEN_KINDS};
@@ -161,7 +161,7 @@ impl Metrics {
         self.store_failed.store(!ok, Relaxed);
     }
 
-    /// A further try begins. [`Ledger::retried`] says it here and in the request's entry.
+    /// A further try begins.
     pub fn retried(&self, reason: RetryReason) {
         self.retries.add(reason as usize, 1);
     }
@@ -181,9 +181,9 @@ impl Metrics {
     }
 
     /// A request waits in line until the guard is dropped, for whatever reason.
-    pub fn in_line(&self) -> InLine<'_> {
+    pub fn queued(&self) -> QueuedGuard<'_> {
         self.queued.fetch_add(1, Relaxed);
-        InLine(self)
+        QueuedGuard(self)
     }
 
     /// Requests whose answer has not ended, those for the proxy itself included.
@@ -201,7 +201,8 @@ impl Metrics {
         self.shutting_down.load(Relaxed)
     }
 
-    fn endpoint_in_flight(&self, endpoint: usize, begins: bool) {
+    /// A call to an endpoint begins or ends.
+    pub(crate) fn endpoint_in_flight(&self, endpoint: usize, begins: bool) {
         match self.endpoints.get(endpoint) {
             Some(endpoint) if begins => endpoint.in_flight.fetch_add(1, Relaxed),
             Some(endpoint) => endpoint.in_flight.fetch_sub(1, Relaxed),
@@ -218,40 +219,58 @@ impl Metrics {
         now.since(self.started)
     }
 
-    fn request_ended(&self, entry: &Entry, proxy: Duration, now: Monotonic) {
+    /// A request begins; one that is not `counted` is for the proxy itself.
+    pub(crate) fn request_began(&self, counted: bool) {
+        self.in_flight.fetch_add(1, Relaxed);
+        self.set_aside.fetch_add(u64::from(!counted), Relaxed);
+    }
+
+    /// A request that has begun turns out to be for the proxy itself.
+    pub(crate) fn request_set_aside(&self) {
+        self.set_aside.fetch_add(1, Relaxed);
+    }
+
+    /// A request is over.
+    pub(crate) fn request_over(&self, counted: bool) {
+        self.in_flight.fetch_sub(1, Relaxed);
+        self.set_aside.fetch_sub(u64::from(!counted), Relaxed);
+    }
+
+    /// Counts a request that has ended.
+    pub(crate) fn request_ended(&self, record: &AccessLogRecord<'_>, now: Monotonic) {
         self.requests.fetch_add(1, Relaxed);
-        let micros = u64::try_from(proxy.as_micros()).unwrap_or(u64::MAX);
+        let micros = u64::try_from(record.overhead.as_micros()).unwrap_or(u64::MAX);
         self.overhead_micros.fetch_add(micros, Relaxed);
-        self.total.record(now.since(entry.received), now);
-        self.overhead.record(proxy, now);
-        if let Some(first_byte) = entry.first_byte {
+        self.total.record(record.total, now);
+        self.overhead.record(record.overhead, now);
+        if let Some(first_byte) = record.first_byte {
             self.first_byte.record(first_byte, now);
         }
-        self.bytes_in.fetch_add(entry.bytes_in, Relaxed);
-        self.bytes_out.fetch_add(entry.bytes_out, Relaxed);
+        self.bytes_in.fetch_add(record.bytes_in, Relaxed);
+        self.bytes_out.fetch_add(record.bytes_out, Relaxed);
 
-        let class = status_index(entry.status);
-        let counts = &self.by_model[self.models.index(&entry.model, class == 0)];
-        counts.requests.add(method_index(entry.method) * STATUS_CLASSES.len() + class, 1);
-        if entry.x_cache.is_none_or(CacheResult::asks_upstream) {
-            let usage = &entry.usage;
+        let class = status_index(record.status);
+        let counts = &self.by_model[self.models.index(record.model, class == 0)];
+        counts.requests.add(method_index(record.operation) * STATUS_CLASSES.len() + class, 1);
+        if record.cache.is_none_or(CacheResult::asks_upstream) {
+            let usage = &record.usage;
             let tokens = [usage.prompt, usage.output, usage.thoughts, usage.cached];
             for (kind, count) in tokens.into_iter().enumerate().filter(|(_, count)| *count > 0) {
                 counts.tokens.add(kind, count);
             }
         }
-        self.by_client.add(self.clients.index(entry.client.as_deref().unwrap_or(""), true), 1);
-        if let Some(reason) = entry.reason {
-            self.by_reason.add(self.reasons.index(error_label(reason, entry.status)), 1);
+        self.by_client.add(self.clients.index(record.caller.unwrap_or_default(), true), 1);
+        if let Some(error) = record.error {
+            self.by_reason.add(self.reasons.index(error_label(error, record.status)), 1);
         }
-        if let Some(result) = entry.x_cache {
+        if let Some(result) = record.cache {
             self.cache.add(result as usize, 1);
         }
-        match entry.outcome {
-            Outcome::ClientGone if entry.answered.is_none() => &self.gone_before_answer,
-            Outcome::ClientGone => &self.gone_during_answer,
-            Outcome::Cut => &self.cut,
-            Outcome::Ok | Outcome::Refused => return,
+        match record.outcome {
+            RequestOutcome::ClientGone if record.answered.is_none() => &self.gone_before_answer,
+            RequestOutcome::ClientGone => &self.gone_during_answer,
+            RequestOutcome::Cut => &self.cut,
+            RequestOutcome::Ok | RequestOutcome::Refused => return,
         }
         .fetch_add(1, Relaxed);
     }
@@ -265,9 +284,9 @@ impl Endpoint {
 
 /// A request's place in the line, as far as the gauge goes.
 #[derive(Debug)]
-pub struct InLine<'a>(&'a Metrics);
+pub struct QueuedGuard<'a>(&'a Metrics);
 
-impl Drop for InLine<'_> {
+impl Drop for QueuedGuard<'_> {
     fn drop(&mut self) {
         self.0.queued.fetch_sub(1, Relaxed);
     }

@@ -1,10 +1,9 @@
 //! Expositions of a report that was fed by hand, and the shape of health.
 
-use std::sync::Arc;
-
 use super::*;
+use crate::dialect::Operation;
+use crate::google::usage::TokenUsage;
 use crate::platform::ProcessStats;
-use crate::provider::code_assist::envelope::Usage;
 
 const NOON: Timestamp = Timestamp(1_705_314_600_000);
 
@@ -18,7 +17,7 @@ fn sight(now: Monotonic) -> HealthInput {
         clock: NOON,
         now,
         store_connected: true,
-        credentials: Credentials::Ok,
+        credentials: CredentialStatus::Ok,
         token: Some(Some(NOON + Duration::from_secs(1800))),
         project: "known",
         most_requests: 100,
@@ -32,48 +31,63 @@ fn sight(now: Monotonic) -> HealthInput {
 }
 
 /// A request that took 300 ms, 200 µs of them the proxy's own.
-fn entry(method: &'static str, model: &str, status: u16) -> Entry {
-    let mut entry = Entry::new("req_1".to_owned(), Monotonic(0));
-    entry.method = method;
-    model.clone_into(&mut entry.model);
-    entry.status = status;
-    entry.answered = Some(Monotonic(200_000));
-    entry.first_byte = Some(Duration::from_micros(199_800));
-    entry.outcome = if status < 400 { Outcome::Ok } else { Outcome::Refused };
-    (entry.bytes_in, entry.bytes_out) = (100, 1000);
-    entry
+fn record(operation: Option<Operation>, model: &str, status: u16) -> AccessLogRecord<'_> {
+    AccessLogRecord {
+        request_id: "req_1",
+        operation,
+        model,
+        stream: false,
+        caller: None,
+        status,
+        error: None,
+        token_at_hand: None,
+        retries: 0,
+        cache: None,
+        trace_id: "",
+        bytes_in: 100,
+        bytes_out: 1000,
+        usage: TokenUsage::default(),
+        total: Duration::from_millis(300),
+        upstream: Duration::from_millis(199),
+        overhead: Duration::from_micros(200),
+        first_byte: Some(Duration::from_micros(199_800)),
+        answered: Some(Duration::from_millis(200)),
+        outcome: if status < 400 { RequestOutcome::Ok } else { RequestOutcome::Refused },
+    }
 }
 
-fn end(report: &Metrics, entry: &Entry) {
-    report.request_ended(entry, Duration::from_micros(200), Monotonic(300_000));
+const GENERATE: Option<Operation> = Some(Operation::Generate);
+
+fn end(report: &Metrics, record: &AccessLogRecord<'_>) {
+    report.request_ended(record, Monotonic(300_000));
 }
 
 /// One of everything.
 fn fed() -> Metrics {
     let report = report();
-    let mut answered = entry("generateContent", "gemini-2.5-flash", 200);
-    answered.usage = Usage { prompt: 10, output: 20, thoughts: 30, cached: 5 };
-    answered.client = Some(Arc::from("ada"));
-    answered.x_cache = Some(CacheResult::Miss);
+    let mut answered = record(GENERATE, "gemini-2.5-flash", 200);
+    answered.usage = TokenUsage { prompt: 10, output: 20, thoughts: 30, cached: 5 };
+    answered.caller = Some("ada");
+    answered.cache = Some(CacheResult::Miss);
     end(&report, &answered);
-    answered.x_cache = Some(CacheResult::Hit);
+    answered.cache = Some(CacheResult::Hit);
     answered.first_byte = None;
     end(&report, &answered);
-    let mut cut = entry("streamGenerateContent", "gemini-2.5-pro", 200);
-    cut.outcome = Outcome::Cut;
+    let mut cut = record(Some(Operation::Stream), "gemini-2.5-pro", 200);
+    cut.outcome = RequestOutcome::Cut;
     end(&report, &cut);
-    let mut limited = entry("generateContent", "", 429);
-    (limited.reason, limited.first_byte) = (Some("rate_limited"), None);
+    let mut limited = record(GENERATE, "", 429);
+    (limited.error, limited.first_byte) = (Some("rate_limited"), None);
     end(&report, &limited);
-    let mut quota = entry("generateContent", "made-up", 429);
-    quota.reason = Some("upstream_error");
+    let mut quota = record(GENERATE, "made-up", 429);
+    quota.error = Some("upstream_error");
     end(&report, &quota);
-    let mut gone = entry("countTokens", "gemini-2.5-flash", 0);
-    (gone.outcome, gone.answered) = (Outcome::ClientGone, None);
+    let mut gone = record(Some(Operation::CountTokens), "gemini-2.5-flash", 0);
+    (gone.outcome, gone.answered) = (RequestOutcome::ClientGone, None);
     end(&report, &gone);
-    (gone.answered, gone.status) = (Some(Monotonic(1)), 200);
+    (gone.answered, gone.status) = (Some(Duration::from_micros(1)), 200);
     end(&report, &gone);
-    end(&report, &entry("", "", 404));
+    end(&report, &record(None, "", 404));
 
     report.token_asked(true);
     report.token_asked(true);
@@ -92,28 +106,12 @@ fn fed() -> Metrics {
 
 fn written(format: Format) -> String {
     let report = fed();
-    let _waiting = report.in_line();
+    let _waiting = report.queued();
     report.metrics(&sight(Monotonic(3_600_000_000)), format)
 }
 
 fn expected(snapshot: &str) -> String {
     snapshot.replace("VERSION", env!("CARGO_PKG_VERSION"))
-}
-
-#[test]
-fn server_timing_is_in_milliseconds_to_the_microsecond() {
-    let mut entry = entry("generateContent", "m", 200);
-    entry.auth = Duration::from_micros(7);
-    entry.queue = Duration::from_nanos(19_000_499);
-    entry.upstream = Duration::from_nanos(90_050_500);
-    let timing = entry.server_timing(Monotonic(0));
-    let expected = "auth;dur=0.007, queue;dur=19.000, upstream;dur=90.051, proxy;dur=90.942";
-    assert_eq!(timing, expected);
-    entry.queue = Duration::ZERO;
-    let timing = entry.server_timing(Monotonic(0));
-    assert!(timing.to_str().unwrap().contains("queue;dur=0.000, "));
-    entry.upstream = Duration::from_secs(u64::MAX / 1_000_000_000);
-    assert!(entry.server_timing(Monotonic(0)).to_str().is_ok());
 }
 
 #[test]
@@ -156,8 +154,9 @@ fn json_tells_the_same_numbers() {
 fn a_flood_of_made_up_models_clients_and_methods_makes_no_flood_of_series() {
     let report = report();
     for n in 0..2000 {
-        let mut entry = entry("generateContent", &format!("model-{n}"), 404);
-        entry.client = Some(Arc::from(format!("client-{n}")));
+        let (model, caller) = (format!("model-{n}"), format!("client-{n}"));
+        let mut entry = record(GENERATE, &model, 404);
+        entry.caller = Some(&caller);
         end(&report, &entry);
         // Even if upstream answered them all.
         entry.status = 200;
@@ -177,8 +176,8 @@ fn a_flood_of_made_up_models_clients_and_methods_makes_no_flood_of_series() {
 #[test]
 fn a_label_cannot_break_out_of_its_quotes() {
     let report = report();
-    let mut entry = entry("generateContent", "", 200);
-    entry.client = Some(Arc::from("a\"b\\c\nd"));
+    let mut entry = record(GENERATE, "", 200);
+    entry.caller = Some("a\"b\\c\nd");
     end(&report, &entry);
     let text = report.metrics(&sight(Monotonic(1)), Format::Prometheus);
     assert!(text.contains(r#"client_requests_total{client="a\"b\\c\nd"} 1"#), "{text}");
@@ -313,7 +312,7 @@ fn detailed_health_is_health_and_checks_and_latency() {
 
 #[test]
 fn refused_credentials_are_told_with_their_reason() {
-    let refused = Credentials::Refused("credentials_missing", "sign in".to_owned());
+    let refused = CredentialStatus::Failed("credentials_missing", "sign in".to_owned());
     let sight = HealthInput { credentials: refused, token: None, ..sight(Monotonic(1)) };
     let (_, body) = report().health_detailed(&sight);
     assert!(body.contains(r#"{"message":"sign in","status":"credentials_missing"}"#), "{body}");

@@ -1,58 +1,50 @@
-//! A call's stay at an endpoint, which ends by itself when it is dropped.
+//! A call in flight at an endpoint, which ends by itself when it is dropped.
 //!
-//! The one room of this folder that holds a lock: a dropped future cannot be asked to tidy up.
+//! The only policy that holds a lock: a dropped future runs no code but its destructors.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::breaker::{Outcome, State};
-use super::endpoint::{EndpointChoice, Endpoints, NoEndpointError};
+use super::endpoint::{AfterCall, EndpointChoice, Endpoints, NoEndpointError};
 use crate::time::Monotonic;
 
 /// A call that is in flight at an endpoint.
 #[derive(Debug)]
+#[must_use = "the call is over when the guard is dropped"]
 pub struct InFlightGuard {
     endpoints: Arc<Mutex<Endpoints>>,
     choice: Option<EndpointChoice>,
     /// The endpoint's number.
     pub index: usize,
-    /// It is the probe of a breaker that has been open.
+    /// The call is the probe of a breaker that has been open.
     pub is_probe: bool,
 }
 
 impl InFlightGuard {
-    /// Goes to the best endpoint there is for a call that has been at `tried` before.
+    /// Asks the breakers for the best endpoint for a request that has been at `tried` before. The
+    /// breakers are asked here and nowhere else in a try.
     pub fn begin(
         endpoints: &Arc<Mutex<Endpoints>>,
         now: Monotonic,
         tried: &[usize],
     ) -> Result<Self, NoEndpointError> {
-        let (choice, state) = {
-            let mut endpoints = lock(endpoints);
-            let choice = endpoints.choose(now, tried)?;
-            let state = endpoints.state(choice.index, now);
-            (choice, state)
-        };
-        let index = choice.index;
-        let is_probe = state == State::HalfOpen;
+        let choice = lock(endpoints).choose(now, tried)?;
+        let (index, is_probe) = (choice.index, choice.is_probe);
         Ok(Self { endpoints: Arc::clone(endpoints), choice: Some(choice), index, is_probe })
     }
 
-    /// The answer has begun. Says what the endpoint's breaker does now.
+    /// Records that the answer has begun. Returns what the endpoint's breaker does now.
     pub fn alive(&self, now: Monotonic) -> State {
-        let mut endpoints = lock(&self.endpoints);
-        if let Some(choice) = &self.choice {
-            endpoints.alive(choice, now);
+        match &self.choice {
+            Some(choice) => lock(&self.endpoints).alive(choice, now),
+            None => State::Closed,
         }
-        endpoints.state(self.index, now)
     }
 
-    /// The call is over. Says what the endpoint's breaker does now.
-    pub fn end(mut self, outcome: Outcome, now: Monotonic) -> State {
-        let mut endpoints = lock(&self.endpoints);
-        if let Some(choice) = self.choice.take() {
-            endpoints.end(choice, outcome, now);
-        }
-        endpoints.state(self.index, now)
+    /// Ends the call, of a request that has been at `tried`, this endpoint included.
+    pub fn end(mut self, outcome: Outcome, tried: &[usize], now: Monotonic) -> AfterCall {
+        let choice = self.choice.take().expect("only `end`, which consumes the guard, takes it");
+        lock(&self.endpoints).end(choice, outcome, tried, now)
     }
 }
 

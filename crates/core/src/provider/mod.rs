@@ -1,5 +1,176 @@
-//! What upstreams speak: how a Gemini request becomes an upstream request, and how the answer comes
-//! back.
+//! What upstreams speak: how a Gemini request becomes an upstream request, and how the answer becomes a
+//! Gemini answer again.
 
+pub(crate) mod answer;
 pub mod code_assist;
+pub(crate) mod event;
 pub mod request;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderName, Method};
+
+use crate::dialect::{ModelCall, WholeCall};
+use crate::error::Error;
+use crate::json::JsonError;
+use crate::payload::Payload;
+use crate::sse::Event;
+use answer::GeminiAnswer;
+use code_assist::CodeAssist;
+use code_assist::adapt::Adapted;
+use code_assist::envelope::Envelope;
+use code_assist::project::Onboarding;
+use event::Decoded;
+use request::UpstreamRequest;
+
+/// A kind of Google API that serves Gemini models.
+#[derive(Debug)]
+pub(crate) enum Provider {
+    /// Code Assist, with the sign-in of the Gemini CLI.
+    CodeAssist(CodeAssist),
+}
+
+impl Provider {
+    /// Code Assist in this version of its protocol, such as `v1internal`.
+    pub(crate) fn code_assist(version: &str) -> Self {
+        Self::CodeAssist(CodeAssist::new(version))
+    }
+
+    /// Makes a client's body acceptable to the provider, for `model` (a bare id).
+    pub(crate) fn adapt(
+        &self,
+        call: ModelCall,
+        body: &Bytes,
+        model: &str,
+    ) -> Result<Adapted, JsonError> {
+        match self {
+            Self::CodeAssist(provider) => provider.adapt(call, body, model),
+        }
+    }
+
+    /// The request that counts the tokens of an adapted body.
+    pub(crate) fn count_tokens(&self, body: Payload) -> UpstreamRequest {
+        match self {
+            Self::CodeAssist(provider) => provider.count_tokens(body),
+        }
+    }
+
+    /// The request that generates a whole answer to an adapted body.
+    pub(crate) fn generate(&self, body: Payload, envelope: &Envelope<'_>) -> UpstreamRequest {
+        match self {
+            Self::CodeAssist(provider) => provider.generate(body, envelope),
+        }
+    }
+
+    /// The request that generates a stream of events for an adapted body.
+    pub(crate) fn stream(&self, body: Payload, envelope: &Envelope<'_>) -> UpstreamRequest {
+        match self {
+            Self::CodeAssist(provider) => provider.stream(body, envelope),
+        }
+    }
+
+    /// A request of the provider's own protocol, as the client sent it.
+    pub(crate) fn pass_through(
+        &self,
+        method: Method,
+        suffix: &str,
+        alt: Option<&str>,
+        body: Payload,
+    ) -> UpstreamRequest {
+        match self {
+            Self::CodeAssist(provider) => provider.pass_through(method, suffix, alt, body),
+        }
+    }
+
+    /// `loadCodeAssist`: does the account have a project?
+    pub(crate) fn load_code_assist(&self) -> UpstreamRequest {
+        match self {
+            Self::CodeAssist(provider) => provider.load_code_assist(),
+        }
+    }
+
+    /// `onboardUser`, which creates the account's project.
+    pub(crate) fn onboard_user(&self, onboarding: &Onboarding) -> UpstreamRequest {
+        match self {
+            Self::CodeAssist(provider) => provider.onboard_user(onboarding),
+        }
+    }
+
+    /// A poll of a long-running operation.
+    pub(crate) fn operation(&self, name: &str) -> UpstreamRequest {
+        match self {
+            Self::CodeAssist(provider) => provider.operation(name),
+        }
+    }
+
+    /// `retrieveUserQuota` for a project.
+    pub(crate) fn user_quota(&self, project: &Arc<str>) -> UpstreamRequest {
+        match self {
+            Self::CodeAssist(provider) => provider.user_quota(project),
+        }
+    }
+
+    /// Takes a whole answer out of the provider's form.
+    pub(crate) fn read_answer(&self, call: WholeCall, text: Bytes) -> Result<GeminiAnswer, Error> {
+        match self {
+            Self::CodeAssist(_) => match call {
+                WholeCall::CountTokens => code_assist::answer::count(text),
+                WholeCall::Generate => code_assist::answer::generated(&text),
+            },
+        }
+    }
+
+    /// What reads a stream of the provider's.
+    pub(crate) fn stream_decoder(&self) -> StreamDecoder {
+        match self {
+            Self::CodeAssist(_) => {
+                StreamDecoder::CodeAssist(code_assist::stream::StreamDecoder::default())
+            }
+        }
+    }
+
+    /// The header with the provider's id for a request.
+    pub(crate) fn trace_header(&self) -> HeaderName {
+        match self {
+            Self::CodeAssist(_) => code_assist::TRACE_ID,
+        }
+    }
+}
+
+/// Reads the events of an upstream's stream.
+#[derive(Debug)]
+pub(crate) enum StreamDecoder {
+    /// Code Assist wraps each event.
+    CodeAssist(code_assist::stream::StreamDecoder),
+}
+
+impl StreamDecoder {
+    /// Reads one upstream event. `Ok(None)` for lines that mean nothing.
+    pub(crate) fn decode<'a>(&mut self, event: &'a Event) -> Result<Option<Decoded<'a>>, Error> {
+        match self {
+            Self::CodeAssist(decoder) => decoder.decode(event),
+        }
+    }
+
+    /// True once an event said why the answer ended.
+    pub(crate) fn finished(&self) -> bool {
+        match self {
+            Self::CodeAssist(decoder) => decoder.finished(),
+        }
+    }
+
+    /// True when there were lines that are no events.
+    pub(crate) fn ignored_lines(&self) -> bool {
+        match self {
+            Self::CodeAssist(decoder) => decoder.ignored_lines(),
+        }
+    }
+
+    /// Upstream's id for the request, as the events carry it.
+    pub(crate) fn trace(&self) -> Option<&str> {
+        match self {
+            Self::CodeAssist(decoder) => decoder.trace(),
+        }
+    }
+}

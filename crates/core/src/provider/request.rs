@@ -1,4 +1,4 @@
-//! A method of Code Assist as an HTTP request (`protocol.md` 2.1, 2.2).
+//! A method of a Google API as an HTTP request (`protocol.md` 2.1, 2.2).
 
 use std::sync::{Arc, LazyLock};
 
@@ -6,31 +6,33 @@ use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, USER_AG
 use http::uri::{self, Authority, PathAndQuery, Scheme, Uri};
 use http::{HeaderMap, HeaderValue, Method, Request};
 
+use crate::error::Error;
+use crate::google;
 use crate::payload::Payload;
 
-/// One call, ready to be sent as often as needed and to any endpoint: cloning the payload is by
-/// reference count.
+/// One request, ready to be sent as often as needed and to any endpoint of its upstream: cloning the
+/// body counts references.
 #[derive(Debug, Clone)]
-pub struct Call {
+pub(crate) struct UpstreamRequest {
     method: Method,
     /// What follows the endpoint's base URL.
     path: Result<PathAndQuery, UrlError>,
-    payload: Payload,
+    body: Payload,
     stream: bool,
-    passed_on: bool,
+    passes_errors: bool,
     project: Option<Arc<str>>,
 }
 
-/// The paths of the methods that nearly every request is for: built once, for one version.
+/// How a request shows that it may be made.
 #[derive(Debug)]
-pub struct Paths {
-    generate: Result<PathAndQuery, UrlError>,
-    stream: Result<PathAndQuery, UrlError>,
+pub(crate) enum Auth<'a> {
+    /// `Authorization`, with this value.
+    Bearer(&'a HeaderValue),
 }
 
-/// An endpoint's base URL, taken apart once: no call has to read a URL again.
+/// An endpoint's base URL, parsed once.
 #[derive(Debug)]
-pub struct Base {
+pub struct BaseUrl {
     scheme: Scheme,
     authority: Authority,
     /// What comes before every path, without a slash at its end.
@@ -42,17 +44,7 @@ pub struct Base {
 #[error("the endpoint and the path make no valid URL")]
 pub struct UrlError;
 
-impl Paths {
-    /// The paths of this version.
-    pub fn new(version: &str) -> Self {
-        Self {
-            generate: path(format!("/{version}:generateContent")),
-            stream: path(format!("/{version}:streamGenerateContent?alt=sse")),
-        }
-    }
-}
-
-impl Base {
+impl BaseUrl {
     /// A base URL without a query.
     pub fn new(url: &str) -> Result<Self, UrlError> {
         let parts = url.parse::<Uri>().map_err(|_| UrlError)?.into_parts();
@@ -76,77 +68,60 @@ impl Base {
     }
 }
 
-impl Call {
-    /// `POST /version:generateContent`.
-    pub fn generate(paths: &Paths, payload: Payload) -> Self {
-        Self::new(Method::POST, paths.generate.clone(), payload)
+impl UpstreamRequest {
+    pub(crate) fn new(method: Method, path: Result<PathAndQuery, UrlError>, body: Payload) -> Self {
+        Self { method, path, body, stream: false, passes_errors: false, project: None }
     }
 
-    /// `POST /version:streamGenerateContent?alt=sse`.
-    pub fn stream(paths: &Paths, payload: Payload) -> Self {
-        Self { stream: true, ..Self::new(Method::POST, paths.stream.clone(), payload) }
+    pub(crate) fn post(path: Result<PathAndQuery, UrlError>, body: Payload) -> Self {
+        Self::new(Method::POST, path, body)
     }
 
-    /// `POST /version:rpc`.
-    pub fn post(version: &str, rpc: &str, payload: Payload) -> Self {
-        Self::new(Method::POST, path(format!("/{version}:{rpc}")), payload)
+    /// The same request, whose answer is a stream of events.
+    pub(crate) fn streamed(self) -> Self {
+        Self { stream: true, ..self }
     }
 
-    /// `GET /version/name`, for operations.
-    pub fn get(version: &str, name: &str) -> Self {
-        Self::new(Method::GET, path(format!("/{version}/{name}")), Payload::default())
+    /// The same request, whose client wants upstream's errors byte for byte.
+    pub(crate) fn passed_through(self) -> Self {
+        Self { passes_errors: true, ..self }
     }
 
-    /// Whatever the client asked Code Assist's own protocol for: `suffix` starts with `:` or `/`.
-    pub fn pass_on(
-        method: Method,
-        version: &str,
-        suffix: &str,
-        alt: Option<&str>,
-        payload: Payload,
-    ) -> Self {
-        let query = alt.map(|alt| format!("?alt={alt}")).unwrap_or_default();
-        let call = Self::new(method, path(format!("/{version}{suffix}{query}")), payload);
-        Self { stream: alt == Some("sse"), passed_on: true, ..call }
-    }
-
-    /// The same call, which carries this project.
-    pub fn in_project(self, project: Arc<str>) -> Self {
+    /// The same request, which carries this project.
+    pub(crate) fn in_project(self, project: Arc<str>) -> Self {
         Self { project: Some(project), ..self }
     }
 
-    /// The project that we have put into it.
-    pub fn project(&self) -> Option<&str> {
+    /// The project that the proxy has put into the request.
+    pub(crate) fn project(&self) -> Option<&str> {
         self.project.as_deref()
     }
 
-    /// True for a call whose client wants upstream's errors byte for byte.
-    pub fn passes_errors(&self) -> bool {
-        self.passed_on
+    /// True for a request whose client wants upstream's errors byte for byte.
+    pub(crate) fn passes_errors(&self) -> bool {
+        self.passes_errors
     }
 
-    /// The request to an endpoint, with this access token.
-    pub fn request(
+    /// The request to an endpoint.
+    pub(crate) fn to_http(
         &self,
-        endpoint: &Base,
-        bearer: &HeaderValue,
+        endpoint: &BaseUrl,
+        auth: &Auth<'_>,
     ) -> Result<Request<Payload>, UrlError> {
-        let uri = endpoint.with(self.path.as_ref().map_err(|bad| *bad)?)?;
-        let mut request = Request::new(self.payload.clone());
+        let uri = endpoint.with(self.path.as_ref().map_err(|error| *error)?)?;
+        let mut request = Request::new(self.body.clone());
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = uri;
         let headers = if self.stream { &STREAM_HEADERS } else { &HEADERS };
         request.headers_mut().clone_from(headers);
-        request.headers_mut().insert(AUTHORIZATION, bearer.clone());
+        match auth {
+            Auth::Bearer(value) => request.headers_mut().insert(AUTHORIZATION, (*value).clone()),
+        };
         Ok(request)
-    }
-
-    fn new(method: Method, path: Result<PathAndQuery, UrlError>, payload: Payload) -> Self {
-        Self { method, path, payload, stream: false, passed_on: false, project: None }
     }
 }
 
-/// The headers of a call, with room for its token: to clone them costs a third of inserting them.
+/// The headers of a request, with room for its token: cloning them costs a third of inserting them.
 fn headers(accept: &'static str) -> HeaderMap {
     HeaderMap::from_iter([
         (AUTHORIZATION, HeaderValue::from_static("")),
@@ -154,45 +129,53 @@ fn headers(accept: &'static str) -> HeaderMap {
         (ACCEPT, HeaderValue::from_static(accept)),
         // Compression would delay events; whether the server would use it is not established.
         (ACCEPT_ENCODING, HeaderValue::from_static("identity")),
-        (USER_AGENT, HeaderValue::from_static(AGENT)),
+        (USER_AGENT, HeaderValue::from_static(google::USER_AGENT)),
     ])
 }
 
-fn path(text: String) -> Result<PathAndQuery, UrlError> {
+/// The path of a request, with its query.
+pub(crate) fn path(text: String) -> Result<PathAndQuery, UrlError> {
     PathAndQuery::try_from(text).map_err(|_| UrlError)
+}
+
+impl From<UrlError> for Error {
+    fn from(error: UrlError) -> Self {
+        Self::UpstreamUnreachable { why: error.to_string() }
+    }
 }
 
 static HEADERS: LazyLock<HeaderMap> = LazyLock::new(|| headers("application/json"));
 static STREAM_HEADERS: LazyLock<HeaderMap> = LazyLock::new(|| headers("*/*"));
 
-/// Our own name: the proxy does not pretend to be another product (`spec.md` 18).
-pub const AGENT: &str = concat!("code-assist-proxy/", env!("CARGO_PKG_VERSION"));
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn address(base: &str, request: &UpstreamRequest) -> Result<String, UrlError> {
+        let bearer = HeaderValue::from_static("Bearer x");
+        let request = request.to_http(&BaseUrl::new(base)?, &Auth::Bearer(&bearer))?;
+        Ok(request.uri().to_string())
+    }
+
+    fn get(text: &str) -> UpstreamRequest {
+        UpstreamRequest::new(Method::GET, path(text.to_owned()), Payload::default())
+    }
+
     #[test]
     fn an_address_is_the_base_and_then_the_path() {
-        let paths = Paths::new("v1internal");
-        let bearer = HeaderValue::from_static("Bearer x");
-        let address = |base: &str, call: &Call| {
-            call.request(&Base::new(base)?, &bearer).map(|request| request.uri().to_string())
-        };
-        let payload = Payload::default;
-        let stream = Call::stream(&paths, payload());
+        let stream = get("/v1internal:streamGenerateContent?alt=sse").streamed();
         for base in ["https://a.example", "https://a.example:8443", "http://127.0.0.1:1/in/front"] {
             let text = format!("{base}/v1internal:streamGenerateContent?alt=sse");
             assert_eq!(address(base, &stream), Ok(text));
         }
-        let generate = Call::generate(&paths, payload());
-        let by_name = Call::post("v1internal", "generateContent", payload());
-        let base = "https://a.example/";
-        assert_eq!(address(base, &generate), address(base, &by_name));
-        let get = Call::get("v1internal", "operations/x");
-        assert_eq!(address(base, &get), Ok("https://a.example/v1internal/operations/x".to_owned()));
-        let bad = Call::get("v1internal", "a b");
-        assert_eq!(address(base, &bad), Err(UrlError));
-        assert_eq!(address("/no/host", &get), Err(UrlError));
+        let operation = get("/v1internal/operations/x");
+        let text = "https://a.example/v1internal/operations/x".to_owned();
+        assert_eq!(address("https://a.example/", &operation), Ok(text));
+    }
+
+    #[test]
+    fn what_makes_no_address_is_an_error() {
+        assert_eq!(address("https://a.example", &get("/v1internal/a b")), Err(UrlError));
+        assert_eq!(address("/no/host", &get("/v1internal")), Err(UrlError));
     }
 }

@@ -3,12 +3,14 @@
 use http::StatusCode;
 
 use super::Proxy;
+use crate::context::RequestContext;
+use crate::dialect::gemini::models::Model;
 use crate::error::Error;
 use crate::google::error::UpstreamError;
 use crate::platform::Platform;
-use crate::policy::token::{Outcome, Verdict};
-use crate::provider::code_assist::models::{self, Model};
+use crate::provider::code_assist::models;
 use crate::time::Timestamp;
+use crate::upstream::Refresh;
 
 /// One step of the preflight.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,19 +79,16 @@ impl Proxy {
     /// Google: one refresh, a discovery if no project is set, one `retrieveUserQuota`.
     pub async fn check<P: Platform>(&self, platform: &P) -> Vec<Step> {
         let mut steps = Vec::new();
-        let credential = match self.login(platform).await {
-            Ok(credential) => credential,
-            Err(Outcome::Rejected(refusal) | Outcome::Failed(refusal)) => {
-                return vec![Step::fail("credentials", &refusal)];
-            }
-            Err(Outcome::Got { .. } | Outcome::Stale) => return steps,
+        let credentials = &self.upstream.calls.credentials;
+        let (summary, refreshed) = match credentials.check(platform).await {
+            Ok(checked) => checked,
+            Err(error) => return vec![Step::fail("credentials", &error)],
         };
-        let login = &credential.login;
-        let age = match login.expires_at() {
-            Some(expiry) => told(platform.wall_clock(), expiry),
+        let age = match summary.expires_at {
+            Some(expiry) => described(platform.wall_clock(), expiry),
             None => "an access token of unknown age".to_owned(),
         };
-        steps.push(if login.can_refresh() {
+        steps.push(if summary.can_refresh {
             Step::ok("credentials", format!("a refresh token and {age}"))
         } else {
             Step::warn(
@@ -99,56 +98,47 @@ impl Proxy {
                  stay signed in",
             )
         });
-
-        let verdict = self.tokens().ask(platform.wall_clock(), platform.now());
-        if let Verdict::Renew(lease) | Verdict::UseAndRenew(_, lease) = verdict
-            && login.can_refresh()
-        {
-            let outcome = self.refreshed(platform, &credential, None).await;
-            let step = match &outcome {
-                Outcome::Got { token, .. } => {
-                    let left = token.expires_at.map(|expiry| told(platform.wall_clock(), expiry));
-                    Step::ok("token", format!("refreshed: {}", left.unwrap_or_default()))
-                }
-                Outcome::Failed(refusal) | Outcome::Rejected(refusal) => {
-                    Step::fail("token", refusal)
-                }
-                Outcome::Stale => Step::warn(
-                    "token",
-                    "the credentials changed while they were looked at",
-                    "run `code-assist-proxy check` again",
-                ),
-            };
-            self.settle(platform, lease, &credential.version, outcome);
-            steps.push(step);
-            if steps.last().is_some_and(|step| step.result == StepResult::Fail) {
+        match refreshed {
+            None => {}
+            Some(Refresh::Done { expires_at }) => {
+                let left = expires_at.map(|expiry| described(platform.wall_clock(), expiry));
+                steps.push(Step::ok("token", format!("refreshed: {}", left.unwrap_or_default())));
+            }
+            Some(Refresh::Stale) => steps.push(Step::warn(
+                "token",
+                "the credentials changed while they were looked at",
+                "run `code-assist-proxy check` again",
+            )),
+            Some(Refresh::Failed(error)) => {
+                steps.push(Step::fail("token", &error));
                 return steps;
             }
         }
 
-        let mut ledger = self.own_ledger(platform);
-        let project = match self.project(platform, &mut ledger).await {
+        let now = platform.now();
+        let mut context = RequestContext::own(platform, &self.metrics, now);
+        let calls = &self.upstream.calls;
+        let (project, _) = self.upstream.projects.project(calls, &mut context, now).await;
+        let project = match project {
             Ok(project) => project,
-            Err(refusal) => {
-                steps.push(Step::fail("project", &refusal));
+            Err(error) => {
+                steps.push(Step::fail("project", &error));
                 return steps;
             }
         };
         let source = if self.settings.project_id.is_some() { "set" } else { "discovered" };
         steps.push(Step::ok("project", format!("{project} ({source})")));
 
-        steps.push(match self.quota(platform, &project, &mut ledger).await {
-            Ok(answer) => match models::bucket_ids(&answer) {
-                Some(ids) if !ids.is_empty() => {
-                    Step::ok("quota", format!("Code Assist answers, for {}", ids.join(", ")))
-                }
-                _ => Step::warn(
-                    "quota",
-                    "Code Assist answers, but names no model for this account",
-                    "requests may be refused: look at the licence and the release channel",
-                ),
-            },
-            Err(refusal) => Step::fail("quota", &refusal),
+        steps.push(match self.upstream.models.ask_google(calls, &mut context, &project).await {
+            Ok(Some(ids)) if !ids.is_empty() => {
+                Step::ok("quota", format!("Code Assist answers, for {}", ids.join(", ")))
+            }
+            Ok(_) => Step::warn(
+                "quota",
+                "Code Assist answers, but names no model for this account",
+                "requests may be refused: look at the licence and the release channel",
+            ),
+            Err(error) => Step::fail("quota", &error),
         });
         steps
     }
@@ -158,16 +148,18 @@ impl Proxy {
         &self,
         platform: &P,
     ) -> Result<(Vec<Model>, Vec<String>), Error> {
-        let mut ledger = self.own_ledger(platform);
-        let project = self.project(platform, &mut ledger).await?;
-        let answer = self.quota(platform, &project, &mut ledger).await?;
-        let own = models::bucket_ids(&answer).unwrap_or_default();
+        let now = platform.now();
+        let mut context = RequestContext::own(platform, &self.metrics, now);
+        let calls = &self.upstream.calls;
+        let (project, _) = self.upstream.projects.project(calls, &mut context, now).await;
+        let own = self.upstream.models.ask_google(calls, &mut context, &project?).await?;
+        let own = own.unwrap_or_default();
         Ok((models::catalogue(own.iter().map(String::as_str)), own))
     }
 }
 
 /// `an access token that expires in 43 min`.
-fn told(clock: Timestamp, expiry: Timestamp) -> String {
+fn described(clock: Timestamp, expiry: Timestamp) -> String {
     if expiry <= clock {
         return "an access token that has expired".to_owned();
     }

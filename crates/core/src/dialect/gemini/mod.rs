@@ -1,3 +1,6 @@
-//! The standard Gemini API, as clients speak it.
+//! The Gemini API, as clients speak it.
 
+pub mod error;
+pub mod models;
 pub mod route;
+pub(crate) mod stream;

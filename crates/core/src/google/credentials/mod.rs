@@ -11,8 +11,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::google;
 use crate::payload::Payload;
-use crate::provider::request::AGENT;
 use crate::time::Timestamp;
 
 /// The content of an `oauth_creds.json` in any of its variants (`protocol.md` 1.8).
@@ -138,7 +138,7 @@ impl Login {
             .uri(url)
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .header(ACCEPT, "application/json")
-            .header(USER_AGENT, AGENT)
+            .header(USER_AGENT, google::USER_AGENT)
             .body(Payload::from(Bytes::from(form)))
             .ok()
     }
@@ -204,7 +204,7 @@ impl Token {
             .header(AUTHORIZATION, self.header()?)
             .header(CONTENT_LENGTH, "0")
             .header(ACCEPT, "application/json")
-            .header(USER_AGENT, AGENT)
+            .header(USER_AGENT, google::USER_AGENT)
             .body(Payload::default())
             .ok()
     }

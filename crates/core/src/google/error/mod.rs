@@ -1,6 +1,8 @@
 //! An upstream error, read leniently: what it says, and how long it asks one to wait
 //! (`protocol.md` 7).
 
+mod class;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
-
-use crate::error::Error;
+use crate::failure::FailureClass;
 use crate::time::Monotonic;
 
 /// What a call does about its endpoint's breaker.
@@ -42,22 +40,30 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The outcome of an answer with this status.
+    /// The outcome of a call that has failed.
     ///
-    /// A 4xx and a 429 are no failures of the endpoint (`spec.md` 10); more than that, they are
-    /// answers of a living one, so they interrupt a row of failures and close a half-open breaker.
-    /// If they did neither, five 500s spread over a day of 400s would open it, and a probe that
-    /// happened to meet a 429 would leave a healthy endpoint shut.
-    pub fn of(status: StatusCode) -> Self {
-        if status.is_server_error() { Self::Failure } else { Self::Success }
-    }
-
-    /// The outcome of a call that has failed, whether it got an answer or not.
-    pub fn of_refusal(refusal: &Error) -> Self {
-        match refusal {
-            Error::ShuttingDown => Self::Neutral,
-            Error::Upstream(fault) => Self::of(fault.http),
-            _ => Self::Failure,
+    /// A 4xx is no failure of the endpoint (`spec.md` 10). It is an answer of a working endpoint, so
+    /// it interrupts a row of failures and closes a half-open breaker. Otherwise five 500s spread
+    /// over a day of 400s would open the breaker, and a probe that met a 429 would leave a healthy
+    /// endpoint shut.
+    pub fn of(class: FailureClass) -> Self {
+        match class {
+            FailureClass::Account
+            | FailureClass::Project
+            | FailureClass::Quota
+            | FailureClass::RateLimited
+            | FailureClass::Request
+            | FailureClass::Throttled
+            | FailureClass::Unauthenticated => Self::Success,
+            FailureClass::Disconnected
+            | FailureClass::GatewayTimeout
+            | FailureClass::Malformed
+            | FailureClass::ServerError
+            | FailureClass::TimedOut
+            | FailureClass::Unavailable
+            | FailureClass::UnknownServerError
+            | FailureClass::Unreachable => Self::Failure,
+            FailureClass::Local | FailureClass::ShuttingDown => Self::Neutral,
         }
     }
 }
@@ -84,17 +90,6 @@ impl State {
     }
 }
 
-/// How often the breaker has changed its state.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Transitions {
-    /// To closed, from half-open.
-    pub closed: u64,
-    /// To half-open: probes let through.
-    pub half_opened: u64,
-    /// To open, from closed and from half-open.
-    pub opened: u64,
-}
-
 /// The breaker of one endpoint.
 #[derive(Debug)]
 pub struct Breaker {
@@ -103,7 +98,6 @@ pub struct Breaker {
     phase: Phase,
     /// Grows with each opening and each probe, so that results find out whether they still matter.
     serial: u64,
-    transitions: Transitions,
 }
 
 #[derive(Debug)]
@@ -133,7 +127,6 @@ impl Breaker {
             timeout: timeout.max(Duration::from_micros(1)),
             phase: Phase::Closed { failures: 0, serial: 0 },
             serial: 0,
-            transitions: Transitions::default(),
         }
     }
 
@@ -148,7 +141,6 @@ impl Breaker {
             return Verdict::Open { after: until.since(now) };
         }
         self.serial += 1;
-        self.transitions.half_opened += 1;
         *until = now + self.timeout;
         *probe = Some(self.serial);
         Verdict::Permit(Permit { serial: self.serial })
@@ -174,7 +166,6 @@ impl Breaker {
             Phase::Open { serial, probe, .. } if *serial < permit.serial => match outcome {
                 Outcome::Alive | Outcome::Success => {
                     self.phase = Phase::Closed { failures: 0, serial: permit.serial };
-                    self.transitions.closed += 1;
                 }
                 Outcome::Failure if *probe == Some(permit.serial) => self.open(now),
                 Outcome::Failure | Outcome::Neutral => {}
@@ -200,22 +191,8 @@ impl Breaker {
         }
     }
 
-    /// Failures in a row; the threshold while it is open.
-    pub fn failures(&self) -> u32 {
-        match &self.phase {
-            Phase::Closed { failures, .. } => *failures,
-            Phase::Open { .. } => self.threshold,
-        }
-    }
-
-    /// How often it has changed its state.
-    pub fn transitions(&self) -> Transitions {
-        self.transitions
-    }
-
     fn open(&mut self, now: Monotonic) {
         self.serial += 1;
-        self.transitions.opened += 1;
         self.phase = Phase::Open { serial: self.serial, until: now + self.timeout, probe: None };
     }
 }

@@ -22,26 +22,6 @@ use sha2::{Digest as _, Sha256};
 use crate::payload::Payload;
 use crate::time::{Monotonic, Timestamp};
 
-/// What a request does, as far as repeating it goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Operation {
-    /// `countTokens`.
-    Count,
-    /// `generateContent`.
-    Generate,
-    /// `streamGenerateContent`.
-    Stream,
-}
-
-/// True when asking again is bound to mean the same.
-pub fn repeatable(operation: Operation, zero_temperature: bool, idempotency_key: bool) -> bool {
-    match operation {
-        Operation::Count => true,
-        Operation::Generate => zero_temperature || idempotency_key,
-        Operation::Stream => false,
-    }
-}
-
 /// The client's `Idempotency-Key`, unless it is empty.
 pub fn idempotency_key(headers: &HeaderMap) -> Option<&[u8]> {
     let key = headers.get(IDEMPOTENCY_KEY)?.as_bytes().trim_ascii();
@@ -89,18 +69,19 @@ pub struct CacheKey {
 }
 
 impl CacheKey {
-    /// The question of a client (the label of its key), a method, the resolved model, and the body
-    /// as the client sent it. An `Idempotency-Key` names it; else its content does.
+    /// The key of a request: who asks (the label of the client's key), for what (a name of the
+    /// operation that is unique and never changes), the resolved model, and the body as the client
+    /// sent it. An `Idempotency-Key` names the request; else its content does.
     pub fn new(
         client: Option<&str>,
-        method: &str,
+        operation: &'static str,
         model: &str,
         body: &Payload,
         idempotency_key: Option<&[u8]>,
     ) -> Self {
         let mut hash = Sha256::new();
         hash_client(&mut hash, client);
-        hash_field(&mut hash, method.as_bytes());
+        hash_field(&mut hash, operation.as_bytes());
         hash_field(&mut hash, model.as_bytes());
         for piece in body.pieces() {
             hash.update(piece);
@@ -124,7 +105,7 @@ impl CacheKey {
 
 /// A whole answer, as it may be given to several clients. Printing it does not show the body.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct CachedAnswer {
     /// The status.
     pub status: StatusCode,
     /// The headers that are the answer's, not the request's.
@@ -133,7 +114,7 @@ pub struct Answer {
     pub body: Bytes,
 }
 
-impl Answer {
+impl CachedAnswer {
     /// The answer to `question` as other processes find it: what it is about and when it was given
     /// on one line of JSON, and then its body.
     pub fn to_stored(&self, question: &CacheKey, clock: Timestamp) -> Option<Bytes> {
@@ -158,7 +139,7 @@ impl Answer {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredAnswer {
     /// What it was.
-    pub answer: Answer,
+    pub answer: CachedAnswer,
     /// When it was given.
     pub at: Timestamp,
     /// False when the `Idempotency-Key` stood for another question there.
@@ -166,7 +147,7 @@ pub struct StoredAnswer {
 }
 
 impl StoredAnswer {
-    /// Reads what [`Answer::to_stored`] has written.
+    /// Reads what [`CachedAnswer::to_stored`] has written.
     pub fn from_stored(stored: &Bytes, question: &CacheKey) -> Option<Self> {
         let end = memchr::memchr(b'\n', stored)?;
         let head: Head = serde_json::from_slice(&stored[..end]).ok()?;
@@ -175,7 +156,7 @@ impl StoredAnswer {
             headers.append(HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?);
         }
         Some(Self {
-            answer: Answer {
+            answer: CachedAnswer {
                 status: StatusCode::from_u16(head.status).ok()?,
                 headers,
                 body: stored.slice(end + 1..),
@@ -200,36 +181,21 @@ pub enum Verdict {
     /// Ask upstream, and leave no trace here.
     Bypass,
     /// Here is the answer that an equal request got while this one waited, or a moment ago.
-    Coalesced(Answer),
+    Coalesced(CachedAnswer),
     /// The `Idempotency-Key` stands for another request.
     Conflict,
     /// Here is an answer that was kept.
-    Hit(Answer),
+    Hit(CachedAnswer),
     /// Ask upstream, then [`settle`](ResponseCache::settle) or [`give_up`](ResponseCache::give_up).
-    Lead(Lease),
+    Lead(FlightLease),
     /// The same, because the client wants no answer that was there before it asked.
-    Refresh(Lease),
-    /// An equal request is being answered: ask again a little later.
-    Wait,
-}
-
-impl Verdict {
-    /// The value for `x-cache`, where the verdict leads to an answer.
-    pub fn x_cache(&self) -> Option<&'static str> {
-        match self {
-            Self::Bypass | Self::Refresh(_) => Some("BYPASS"),
-            Self::Coalesced(_) => Some("COALESCED"),
-            Self::Hit(_) => Some("HIT"),
-            Self::Lead(_) => Some("MISS"),
-            Self::Conflict | Self::Wait => None,
-        }
-    }
+    Refresh(FlightLease),
 }
 
 /// The duty to tell how asking upstream went. One that is never settled is void after a while.
 #[derive(Debug)]
 #[must_use = "others may wait for it"]
-pub struct Lease {
+pub struct FlightLease {
     question: CacheKey,
     /// `None` when nobody waits for it.
     serial: Option<u64>,
@@ -242,15 +208,6 @@ pub enum Abandoned {
     Failed,
     /// The client went away before there was an answer.
     Gone,
-}
-
-/// What is remembered, for metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Usage {
-    /// Answers kept.
-    pub answers: usize,
-    /// The memory they take, within `RESPONSE_CACHE_MAX_BYTES`.
-    pub bytes: usize,
 }
 
 /// What the settings allow.
@@ -291,7 +248,7 @@ struct Slot {
 #[derive(Debug)]
 enum State {
     Answered {
-        answer: Answer,
+        answer: CachedAnswer,
         at: Monotonic,
         size: usize,
     },
@@ -323,65 +280,72 @@ impl ResponseCache {
         self.limits.bytes > 0 && !(self.limits.window.is_zero() && self.limits.ttl.is_zero())
     }
 
-    /// What a request does that first asked at `arrived` (at `now`, the first time).
+    /// What a request does that first asked at `arrived` (at `now`, the first time). `None` while an
+    /// equal request is being answered: ask again a little later.
     pub fn ask(
         &mut self,
         question: &CacheKey,
         freshness: CacheDirective,
         arrived: Monotonic,
         now: Monotonic,
-    ) -> Verdict {
+    ) -> Option<Verdict> {
         if !self.is_on() {
-            return Verdict::Bypass;
+            return Some(Verdict::Bypass);
         }
         self.expire(now);
         let found = self.slots.get(&question.name);
         let bound = found.is_some_and(|slot| slot.state.binds(&self.limits, arrived, now));
         if bound && found.is_some_and(|slot| slot.content != question.content) {
-            return Verdict::Conflict;
+            return Some(Verdict::Conflict);
         }
         match freshness {
-            CacheDirective::NoStore => return Verdict::Bypass,
-            CacheDirective::NoCache => return Verdict::Refresh(alone(question)),
+            CacheDirective::NoStore => return Some(Verdict::Bypass),
+            CacheDirective::NoCache => return Some(Verdict::Refresh(alone(question))),
             CacheDirective::Any => {}
         }
         let mut failed = None;
         match found.filter(|slot| slot.content == question.content).map(|slot| &slot.state) {
             Some(State::Answered { answer, at, .. }) => {
                 if arrived < *at {
-                    return Verdict::Coalesced(answer.clone());
+                    return Some(Verdict::Coalesced(answer.clone()));
                 }
                 if now < *at + self.limits.ttl {
-                    return Verdict::Hit(answer.clone());
+                    return Some(Verdict::Hit(answer.clone()));
                 }
                 if now < *at + self.limits.window {
-                    return Verdict::Coalesced(answer.clone());
+                    return Some(Verdict::Coalesced(answer.clone()));
                 }
             }
             Some(State::Failed { at }) => failed = Some(*at),
             Some(State::InFlight { failed: Some(at) }) if arrived <= *at => failed = Some(*at),
-            Some(State::InFlight { .. }) => return Verdict::Wait,
+            Some(State::InFlight { .. }) => return None,
             None => {}
         }
         if self.limits.window.is_zero() || failed.is_some_and(|at| arrived <= at) {
-            return Verdict::Lead(alone(question));
+            return Some(Verdict::Lead(alone(question)));
         }
         let expires = now + self.limits.lease;
         let serial = self.put(question, State::InFlight { failed }, expires);
-        Verdict::Lead(Lease { question: *question, serial: Some(serial) })
+        Some(Verdict::Lead(FlightLease { question: *question, serial: Some(serial) }))
     }
 
     /// Takes note of a successful answer, for those who wait and those who will ask.
     ///
     /// A late one, whose lease is void, is as good as any. One that would take more than an eighth
     /// of the budget is not kept, and who waited for it asks for itself.
-    pub fn settle(&mut self, lease: Lease, answer: Answer, now: Monotonic) {
+    pub fn settle(&mut self, lease: FlightLease, answer: CachedAnswer, now: Monotonic) {
         self.settle_aged(lease, answer, Duration::ZERO, now);
     }
 
     /// The same for an answer that was given elsewhere, some time ago: it is kept for that much
     /// less.
-    pub fn settle_aged(&mut self, lease: Lease, answer: Answer, age: Duration, now: Monotonic) {
+    pub fn settle_aged(
+        &mut self,
+        lease: FlightLease,
+        answer: CachedAnswer,
+        age: Duration,
+        now: Monotonic,
+    ) {
         self.expire(now);
         let size = answer.size();
         if size > self.limits.bytes / 8 {
@@ -408,7 +372,7 @@ impl ResponseCache {
 
     /// Takes note that there is no answer to share.
     #[expect(clippy::needless_pass_by_value, reason = "a lease is given up once")]
-    pub fn give_up(&mut self, lease: Lease, loss: Abandoned, now: Monotonic) {
+    pub fn give_up(&mut self, lease: FlightLease, loss: Abandoned, now: Monotonic) {
         let Some(slot) = self.slots.get(&lease.question.name) else { return };
         let State::InFlight { failed } = slot.state else { return };
         if lease.serial != Some(slot.serial) {
@@ -429,11 +393,6 @@ impl ResponseCache {
     /// How long an answer is of use to anybody.
     pub fn lifetime(&self) -> Duration {
         self.limits.ttl.max(self.limits.window)
-    }
-
-    /// What is remembered.
-    pub fn usage(&self) -> Usage {
-        Usage { answers: self.answers.len(), bytes: self.bytes }
     }
 
     /// Forgets what has had its time. Whoever asks does this; a shell may do it regularly, so that
@@ -479,7 +438,7 @@ impl State {
     }
 }
 
-impl Answer {
+impl CachedAnswer {
     /// The memory it takes, about.
     fn size(&self) -> usize {
         let headers = self.headers.iter();
@@ -489,9 +448,9 @@ impl Answer {
     }
 }
 
-impl fmt::Debug for Answer {
+impl fmt::Debug for CachedAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Answer")
+        f.debug_struct("CachedAnswer")
             .field("status", &self.status)
             .field("bytes", &self.body.len())
             .finish_non_exhaustive()
@@ -514,8 +473,8 @@ impl fmt::Debug for Digest {
     }
 }
 
-fn alone(question: &CacheKey) -> Lease {
-    Lease { question: *question, serial: None }
+fn alone(question: &CacheKey) -> FlightLease {
+    FlightLease { question: *question, serial: None }
 }
 
 fn hash_client(hash: &mut Sha256, client: Option<&str>) {

@@ -1,22 +1,21 @@
 //! Which of several endpoints a call goes to (`spec.md` 10).
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::breaker::{self, Breaker, Outcome, Permit, State, Transitions};
+use super::breaker::{self, Breaker, Outcome, Permit, State};
 use crate::time::Monotonic;
 
 /// An endpoint to call, counted as in flight until [`Endpoints::end`] or [`Endpoints::leave`].
 ///
-/// It cannot be cloned, so that it ends once; whoever holds it must see to it that it does, also
-/// when its future is dropped.
+/// A choice cannot be cloned, so that it ends once. Its holder must end it, also when its own future
+/// is dropped: [`super::in_flight::InFlightGuard`] does.
 #[derive(Debug)]
 #[must_use = "it counts as in flight until it is ended"]
 pub struct EndpointChoice {
     /// Its number, to say which have been tried.
     pub index: usize,
-    /// Its base URL, as it was given to [`Endpoints::new`].
-    pub url: Arc<str>,
+    /// The call is the probe of a breaker that has been open.
+    pub is_probe: bool,
     permit: Permit,
 }
 
@@ -27,57 +26,38 @@ pub struct NoEndpointError {
     pub after: Duration,
 }
 
-/// One endpoint, for health and metrics.
+/// What the end of a call says about the next try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Health<'a> {
-    /// Its base URL.
-    pub url: &'a str,
-    /// Its breaker.
+pub struct AfterCall {
+    /// What the endpoint's breaker does now.
     pub state: State,
-    /// Its breaker's changes.
-    pub transitions: Transitions,
-    /// What is left of its rest.
-    pub resting: Option<Duration>,
-    /// Calls that have not ended.
-    pub in_flight: usize,
-    /// Failures in a row.
-    pub failures: u32,
-    /// The last result that taught something, and when it came. `None` before any traffic.
-    pub last: Option<(Outcome, Monotonic)>,
+    /// An endpoint that this request has not tried would take a call at once.
+    pub more_endpoints: bool,
+    /// How long no endpoint takes a call; zero when one does.
+    pub all_open_for: Duration,
 }
 
 /// All endpoints, each with its breaker.
 #[derive(Debug)]
 pub struct Endpoints {
     all: Vec<Endpoint>,
-    /// Where the next choice begins to look, so that equals take turns.
-    turn: usize,
+    /// Where the next choice begins to look, so that equal endpoints are used round robin.
+    next: usize,
     /// For the answer when there is none at all.
     timeout: Duration,
 }
 
 #[derive(Debug)]
 struct Endpoint {
-    url: Arc<str>,
     breaker: Breaker,
     in_flight: usize,
-    last: Option<(Outcome, Monotonic)>,
 }
 
 impl Endpoints {
-    /// Endpoints nobody has called yet; `threshold` and `timeout` are each breaker's.
-    pub fn new(
-        urls: impl IntoIterator<Item = impl Into<Arc<str>>>,
-        threshold: u32,
-        timeout: Duration,
-    ) -> Self {
-        let endpoint = |url: Arc<str>| Endpoint {
-            url,
-            breaker: Breaker::new(threshold, timeout),
-            in_flight: 0,
-            last: None,
-        };
-        Self { all: urls.into_iter().map(Into::into).map(endpoint).collect(), turn: 0, timeout }
+    /// `count` endpoints without any calls yet; `threshold` and `timeout` are each breaker's.
+    pub fn new(count: usize, threshold: u32, timeout: Duration) -> Self {
+        let endpoint = || Endpoint { breaker: Breaker::new(threshold, timeout), in_flight: 0 };
+        Self { all: (0..count).map(|_| endpoint()).collect(), next: 0, timeout }
     }
 
     /// Where to send a call that has been sent to `tried` before: of the endpoints whose breakers
@@ -91,7 +71,7 @@ impl Endpoints {
         let count = self.all.len();
         let mut best: Option<(bool, usize, usize)> = None;
         for step in 0..count {
-            let index = if count == 1 { 0 } else { (self.turn + step) % count };
+            let index = if count == 1 { 0 } else { (self.next + step) % count };
             let endpoint = &self.all[index];
             if endpoint.breaker.resting(now).is_some() {
                 continue;
@@ -101,46 +81,52 @@ impl Endpoints {
                 best = Some(candidate);
             }
         }
-        let Some((_, _, index)) = best else { return Err(self.resting(now)) };
-        self.turn = index + 1;
+        let Some((_, _, index)) = best else { return Err(self.shortest_wait(now)) };
+        self.next = index + 1;
         let endpoint = &mut self.all[index];
         match endpoint.breaker.ask(now) {
             breaker::Verdict::Permit(permit) => {
                 endpoint.in_flight += 1;
-                Ok(EndpointChoice { index, url: Arc::clone(&endpoint.url), permit })
+                let is_probe = endpoint.breaker.state(now) == State::HalfOpen;
+                Ok(EndpointChoice { index, is_probe, permit })
             }
             breaker::Verdict::Open { after } => Err(NoEndpointError { after }),
         }
     }
 
-    /// True when a call that has failed at `tried` could go somewhere else at once.
-    pub fn elsewhere(&self, now: Monotonic, tried: &[usize]) -> bool {
-        let mut others = (0..).zip(&self.all).filter(|(index, _)| !tried.contains(index));
-        others.any(|(_, endpoint)| endpoint.breaker.resting(now).is_none())
+    /// The answer has begun: see [`Outcome::Alive`]. The call stays in flight. Returns what the
+    /// endpoint's breaker does now.
+    pub fn alive(&mut self, choice: &EndpointChoice, now: Monotonic) -> State {
+        let Some(endpoint) = self.all.get_mut(choice.index) else { return State::Closed };
+        endpoint.breaker.record(choice.permit, Outcome::Alive, now);
+        endpoint.breaker.state(now)
     }
 
-    /// The answer has begun: see [`Outcome::Alive`]. The call stays in flight.
-    pub fn alive(&mut self, choice: &EndpointChoice, now: Monotonic) {
-        if let Some(endpoint) = self.all.get_mut(choice.index) {
-            endpoint.breaker.record(choice.permit, Outcome::Alive, now);
-            endpoint.last = Some((Outcome::Alive, now));
-        }
+    /// How long no endpoint takes a call; `None` when [`choose`](Self::choose) would find one.
+    pub fn all_open(&self, now: Monotonic) -> Option<NoEndpointError> {
+        (!self.takes_calls(now, &[])).then(|| self.shortest_wait(now))
     }
 
-    /// How long nobody may be called; `None` when [`choose`](Self::choose) would find one.
-    pub fn rest(&self, now: Monotonic) -> Option<NoEndpointError> {
-        (!self.elsewhere(now, &[])).then(|| self.resting(now))
-    }
-
-    /// Takes note of how a call ended.
+    /// Records how a call of a request ended that has been at `tried`, this endpoint included.
     #[expect(clippy::needless_pass_by_value, reason = "a choice ends once")]
-    pub fn end(&mut self, choice: EndpointChoice, outcome: Outcome, now: Monotonic) {
+    pub fn end(
+        &mut self,
+        choice: EndpointChoice,
+        outcome: Outcome,
+        tried: &[usize],
+        now: Monotonic,
+    ) -> AfterCall {
+        let mut state = State::Closed;
         if let Some(endpoint) = self.all.get_mut(choice.index) {
             endpoint.in_flight = endpoint.in_flight.saturating_sub(1);
             endpoint.breaker.record(choice.permit, outcome, now);
-            if outcome != Outcome::Neutral {
-                endpoint.last = Some((outcome, now));
-            }
+            state = endpoint.breaker.state(now);
+        }
+        let all_open = self.all_open(now);
+        AfterCall {
+            state,
+            more_endpoints: self.takes_calls(now, tried),
+            all_open_for: all_open.map_or(Duration::ZERO, |all_open| all_open.after),
         }
     }
 
@@ -153,33 +139,20 @@ impl Endpoints {
         }
     }
 
-    /// All of them as they are now, in the order of the settings.
-    pub fn health(&self, now: Monotonic) -> impl Iterator<Item = Health<'_>> {
-        self.all.iter().map(move |endpoint| Health {
-            url: &endpoint.url,
-            state: endpoint.breaker.state(now),
-            transitions: endpoint.breaker.transitions(),
-            resting: endpoint.breaker.resting(now),
-            in_flight: endpoint.in_flight,
-            failures: endpoint.breaker.failures(),
-            last: endpoint.last,
-        })
+    /// What each breaker does, in the order of the settings.
+    pub fn states(&self, now: Monotonic) -> impl Iterator<Item = State> {
+        self.all.iter().map(move |endpoint| endpoint.breaker.state(now))
     }
 
-    /// What an endpoint's breaker does.
-    pub fn state(&self, index: usize, now: Monotonic) -> State {
-        self.all.get(index).map_or(State::Closed, |endpoint| endpoint.breaker.state(now))
+    /// True when an endpoint that is not among `tried` would take a call at once.
+    fn takes_calls(&self, now: Monotonic, tried: &[usize]) -> bool {
+        let mut others = (0..).zip(&self.all).filter(|(index, _)| !tried.contains(index));
+        others.any(|(_, endpoint)| endpoint.breaker.resting(now).is_none())
     }
 
-    /// The worst breaker's state, for `/health`.
-    pub fn worst(&self, now: Monotonic) -> State {
-        let states = self.all.iter().map(|endpoint| endpoint.breaker.state(now));
-        states.max().unwrap_or(State::Closed)
-    }
-
-    fn resting(&self, now: Monotonic) -> NoEndpointError {
-        let rests = self.all.iter().filter_map(|endpoint| endpoint.breaker.resting(now));
-        NoEndpointError { after: rests.min().unwrap_or(self.timeout) }
+    fn shortest_wait(&self, now: Monotonic) -> NoEndpointError {
+        let waits = self.all.iter().filter_map(|endpoint| endpoint.breaker.resting(now));
+        NoEndpointError { after: waits.min().unwrap_or(self.timeout) }
     }
 }
 

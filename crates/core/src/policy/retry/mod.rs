@@ -5,32 +5,20 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, StatusCode};
-
-use crate::error::Error;
-use crate::google::error::UpstreamError;
+use crate::failure::{Failure, FailureClass};
 
 /// A try that failed while the client had received nothing.
 #[derive(Debug, Clone, Copy)]
-pub struct Try<'a> {
+pub struct Try {
     /// How many [`Verdict::Again`]s there were before: 0 for the first try. A replay after
     /// [`Verdict::Reauthorize`] is not counted.
     pub number: u32,
     /// Why it failed.
-    pub failure: Failure<'a>,
+    pub failure: Failure,
     /// This request has had its [`Verdict::Reauthorize`].
     pub reauthorized: bool,
     /// An endpoint that this request has not tried would take it (`Endpoints::elsewhere`).
     pub more_endpoints: bool,
-}
-
-/// Why a try failed.
-#[derive(Debug, Clone, Copy)]
-pub enum Failure<'a> {
-    /// Upstream said no.
-    Fault(&'a UpstreamError),
-    /// There was no answer to read.
-    Error(&'a Error),
 }
 
 /// What the settings allow.
@@ -49,10 +37,8 @@ pub struct Limits {
 pub enum Verdict {
     /// Try again.
     Again {
-        /// After so long.
+        /// After this pause; zero where another endpoint takes the next try.
         after: Duration,
-        /// At an endpoint that has not been tried.
-        elsewhere: bool,
     },
     /// Give the failure to the client.
     Deliver,
@@ -73,7 +59,7 @@ pub enum Verdict {
 ///   callers best (AWS Architecture Blog, "Exponential Backoff And Jitter").
 /// - A time-out is final: generations take minutes, and a slow answer must not be started again.
 /// - A retry that could not end within `left` is not begun.
-pub fn judge(attempt: &Try<'_>, limits: &Limits, random: u64, left: Option<Duration>) -> Verdict {
+pub fn judge(attempt: &Try, limits: &Limits, random: u64, left: Option<Duration>) -> Verdict {
     let remedy = remedy(attempt.failure);
     let verdict = match remedy {
         Remedy::None => Verdict::Deliver,
@@ -81,30 +67,22 @@ pub fn judge(attempt: &Try<'_>, limits: &Limits, random: u64, left: Option<Durat
         Remedy::Token => Verdict::Reauthorize,
         _ if attempt.number >= limits.max_retries => Verdict::Deliver,
         Remedy::Time { elsewhere: true, .. } if attempt.more_endpoints => {
-            Verdict::Again { after: Duration::ZERO, elsewhere: true }
+            Verdict::Again { after: Duration::ZERO }
         }
         Remedy::Time { tries, .. } if attempt.number >= tries => Verdict::Deliver,
         Remedy::Time { stated, .. } => match wait(attempt.number, stated, limits, random) {
-            Some(after) => Verdict::Again { after, elsewhere: false },
+            Some(after) => Verdict::Again { after },
             None => Verdict::Deliver,
         },
     };
     let begins_after = match verdict {
-        Verdict::Again { after, .. } => after,
+        Verdict::Again { after } => after,
         Verdict::Deliver | Verdict::Reauthorize => Duration::ZERO,
     };
     match left {
         Some(left) if begins_after.saturating_add(SHORTEST_CALL) > left => Verdict::Deliver,
         _ => verdict,
     }
-}
-
-/// How long the client is willing to wait for its answer: `X-Server-Timeout` in seconds, which the
-/// google-genai SDKs send.
-pub fn client_patience(headers: &HeaderMap) -> Option<Duration> {
-    let seconds: f64 = headers.get(SERVER_TIMEOUT)?.to_str().ok()?.trim().parse().ok()?;
-    // Zero, like nonsense, is no deadline that anybody means.
-    Duration::try_from_secs_f64(seconds).ok().filter(|patience| !patience.is_zero())
 }
 
 /// What may help against a failure.
@@ -130,55 +108,38 @@ enum Stated {
     AtLeast(Duration),
 }
 
-fn remedy(failure: Failure<'_>) -> Remedy {
-    match failure {
-        Failure::Fault(fault) => remedy_for_fault(fault),
-        Failure::Error(Error::UpstreamUnreachable { .. } | Error::UpstreamDisconnected) => {
-            Remedy::Time {
-                elsewhere: true,
-                stated: Stated::AtLeast(Duration::ZERO),
-                tries: u32::MAX,
-            }
+fn remedy(failure: Failure) -> Remedy {
+    let exactly = failure.retry_delay.map(Stated::Exactly);
+    let at_least = Stated::AtLeast(failure.retry_delay.unwrap_or_default());
+    let tries = if failure.no_capacity { FEW } else { u32::MAX };
+    match failure.class {
+        FailureClass::Unauthenticated => Remedy::Token,
+        FailureClass::Unreachable | FailureClass::Disconnected | FailureClass::ServerError => {
+            Remedy::Time { elsewhere: true, stated: at_least, tries }
         }
-        Failure::Error(_) => Remedy::None,
-    }
-}
-
-fn remedy_for_fault(fault: &UpstreamError) -> Remedy {
-    if fault.http == StatusCode::UNAUTHORIZED {
-        return Remedy::Token;
-    }
-    if fault.is_terminal_quota() || fault.is_suspended() || fault.is_validation_required() {
-        return Remedy::None;
-    }
-    let exactly = fault.retry_delay.map(Stated::Exactly);
-    let at_least = Stated::AtLeast(fault.retry_delay.unwrap_or_default());
-    let few = if is_capacity(fault) { FEW } else { u32::MAX };
-    match fault.http {
-        StatusCode::TOO_MANY_REQUESTS => match exactly {
-            Some(stated) => Remedy::Time { elsewhere: false, stated, tries: few },
-            // A throttle that does not say for how long is one of a minute (`protocol.md` 7.4).
-            None if fault.has_reason("RATE_LIMIT_EXCEEDED") => Remedy::None,
-            // Shared capacity, or blocking in disguise: `Resource has been exhausted`.
-            None => Remedy::Time { elsewhere: false, stated: at_least, tries: FEW },
-        },
-        StatusCode::SERVICE_UNAVAILABLE => {
-            Remedy::Time { elsewhere: true, stated: exactly.unwrap_or(at_least), tries: few }
-        }
-        StatusCode::INTERNAL_SERVER_ERROR | StatusCode::BAD_GATEWAY => {
-            Remedy::Time { elsewhere: true, stated: at_least, tries: few }
+        FailureClass::Unavailable => {
+            Remedy::Time { elsewhere: true, stated: exactly.unwrap_or(at_least), tries }
         }
         // Each such try may take minutes: "once or twice" (`protocol.md` 7.2).
-        StatusCode::GATEWAY_TIMEOUT => {
+        FailureClass::GatewayTimeout => {
             Remedy::Time { elsewhere: true, stated: at_least, tries: FEW }
         }
-        _ => Remedy::None,
+        FailureClass::RateLimited | FailureClass::Throttled => match exactly {
+            Some(stated) => Remedy::Time { elsewhere: false, stated, tries },
+            // A rate limit that names no delay is one of a minute (`protocol.md` 7.4).
+            None if failure.class == FailureClass::RateLimited => Remedy::None,
+            None => Remedy::Time { elsewhere: false, stated: at_least, tries: FEW },
+        },
+        FailureClass::Account
+        | FailureClass::Local
+        | FailureClass::Malformed
+        | FailureClass::Project
+        | FailureClass::Quota
+        | FailureClass::Request
+        | FailureClass::ShuttingDown
+        | FailureClass::TimedOut
+        | FailureClass::UnknownServerError => Remedy::None,
     }
-}
-
-/// The backend has no room for this model, whoever asks.
-fn is_capacity(fault: &UpstreamError) -> bool {
-    CAPACITY_REASONS.iter().any(|reason| fault.has_reason(reason))
 }
 
 /// How long to wait before the next try; `None` for longer than is worth waiting.
@@ -205,16 +166,11 @@ fn jittered(ceiling: Duration, random: u64) -> Duration {
     Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
 }
 
-/// Retries of what time seldom mends (`protocol.md` 7.2: "few").
+/// Retries of what a pause seldom helps (`protocol.md` 7.2: "few").
 const FEW: u32 = 2;
-
-/// `protocol.md` 7.4, rule 6.
-const CAPACITY_REASONS: [&str; 2] = ["MODEL_CAPACITY_EXHAUSTED", "MODEL_CAPACITY_EXCEEDED"];
 
 /// No call to Google ends sooner, so none is begun with less time left.
 const SHORTEST_CALL: Duration = Duration::from_millis(50);
-
-const SERVER_TIMEOUT: HeaderName = HeaderName::from_static("x-server-timeout");
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,108 @@
 //! Code Assist, as Google speaks it (`protocol.md` 2 to 7).
 
 pub mod adapt;
+pub(crate) mod answer;
 pub mod envelope;
 pub mod models;
 pub mod project;
+pub(crate) mod stream;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use http::{HeaderName, Method};
+use serde_json::json;
+
+use super::request::{UpstreamRequest, UrlError, path};
+use crate::dialect::{ModelCall, WholeCall};
+use crate::json::JsonError;
+use crate::payload::Payload;
+use adapt::Adapted;
+use envelope::Envelope;
+use project::Onboarding;
+
+/// Code Assist in one version of its protocol.
+#[derive(Debug)]
+pub(crate) struct CodeAssist {
+    version: String,
+    /// The paths of the methods that nearly every request is for, built once.
+    generate: Result<PathAndQuery, UrlError>,
+    stream: Result<PathAndQuery, UrlError>,
+}
+
+impl CodeAssist {
+    pub(crate) fn new(version: &str) -> Self {
+        Self {
+            version: version.to_owned(),
+            generate: path(format!("/{version}:generateContent")),
+            stream: path(format!("/{version}:streamGenerateContent?alt=sse")),
+        }
+    }
+
+    pub(crate) fn adapt(
+        &self,
+        call: ModelCall,
+        body: &Bytes,
+        model: &str,
+    ) -> Result<Adapted, JsonError> {
+        match call {
+            ModelCall::Whole(WholeCall::CountTokens) => adapt::count(body, model),
+            ModelCall::Stream | ModelCall::Whole(WholeCall::Generate) => adapt::generate(body),
+        }
+    }
+
+    /// countTokens has an envelope of its own, and no project.
+    pub(crate) fn count_tokens(&self, body: Payload) -> UpstreamRequest {
+        self.post("countTokens", envelope::wrap_count(body))
+    }
+
+    pub(crate) fn generate(&self, body: Payload, envelope: &Envelope<'_>) -> UpstreamRequest {
+        let request = UpstreamRequest::post(self.generate.clone(), envelope.wrap(body));
+        request.in_project(Arc::clone(envelope.project))
+    }
+
+    pub(crate) fn stream(&self, body: Payload, envelope: &Envelope<'_>) -> UpstreamRequest {
+        let request = UpstreamRequest::post(self.stream.clone(), envelope.wrap(body));
+        request.in_project(Arc::clone(envelope.project)).streamed()
+    }
+
+    /// `suffix` begins with `:` or `/`.
+    pub(crate) fn pass_through(
+        &self,
+        method: Method,
+        suffix: &str,
+        alt: Option<&str>,
+        body: Payload,
+    ) -> UpstreamRequest {
+        let query = alt.map(|alt| format!("?alt={alt}")).unwrap_or_default();
+        let path = path(format!("/{}{suffix}{query}", self.version));
+        let request = UpstreamRequest::new(method, path, body).passed_through();
+        if alt == Some("sse") { request.streamed() } else { request }
+    }
+
+    pub(crate) fn load_code_assist(&self) -> UpstreamRequest {
+        self.post("loadCodeAssist", project::load_body())
+    }
+
+    pub(crate) fn onboard_user(&self, onboarding: &Onboarding) -> UpstreamRequest {
+        self.post("onboardUser", onboarding.body())
+    }
+
+    pub(crate) fn operation(&self, name: &str) -> UpstreamRequest {
+        let path = path(format!("/{}/{name}", self.version));
+        UpstreamRequest::new(Method::GET, path, Payload::default())
+    }
+
+    pub(crate) fn user_quota(&self, project: &Arc<str>) -> UpstreamRequest {
+        let body = Bytes::from(json!({ "project": **project }).to_string());
+        self.post("retrieveUserQuota", Payload::from(body)).in_project(Arc::clone(project))
+    }
+
+    fn post(&self, rpc: &str, body: Payload) -> UpstreamRequest {
+        UpstreamRequest::post(path(format!("/{}:{rpc}", self.version)), body)
+    }
+}
+
+/// Code Assist's id for a request.
+pub(crate) const TRACE_ID: HeaderName = HeaderName::from_static("x-cloudaicompanion-trace-id");

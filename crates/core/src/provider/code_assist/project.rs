@@ -16,8 +16,8 @@ pub enum Loaded {
     Onboard(Onboarding),
     /// The account has this project.
     Project(String),
-    /// The account gets none; say so.
-    Refused(Error),
+    /// The account gets none.
+    Failed(Error),
 }
 
 /// An onboarding that has been decided on.
@@ -30,13 +30,13 @@ pub struct Onboarding {
 
 /// What an answer to `onboardUser`, or to a poll of its operation, means.
 #[derive(Debug, Clone)]
-pub enum Operation {
+pub enum OnboardingStatus {
     /// Not done: ask for this operation again, or call `onboardUser` again when it has no name.
     Pending(Option<String>),
     /// Done, with this project.
     Project(String),
     /// Done or failed, without a project.
-    Refused(Error),
+    Failed(Error),
 }
 
 /// The body of `loadCodeAssist`. No platform is claimed: we are not the CLI.
@@ -44,38 +44,42 @@ pub fn load_body() -> Payload {
     Payload::from(Bytes::from(json!({ "metadata": metadata() }).to_string()))
 }
 
-/// Reads a successful answer of `loadCodeAssist`.
-pub fn read_loaded(body: &[u8]) -> Loaded {
-    let Ok(answer) = serde_json::from_slice::<Value>(body) else {
-        return Loaded::Refused(Error::UpstreamMalformed {
-            what: "loadCodeAssist answered with something that is not JSON".to_owned(),
-        });
-    };
-    let ineligible = ineligible(&answer);
-    let onboarded = answer.get("currentTier").is_some_and(|tier| !tier.is_null());
-    if onboarded {
-        return match project(&answer) {
-            Some(project) => Loaded::Project(project),
-            None => Loaded::Refused(without_project(ineligible)),
+impl Loaded {
+    /// Reads a successful answer of `loadCodeAssist`.
+    pub fn read(body: &[u8]) -> Self {
+        let Ok(answer) = serde_json::from_slice::<Value>(body) else {
+            return Self::Failed(Error::UpstreamMalformed {
+                what: "loadCodeAssist answered with something that is not JSON".to_owned(),
+            });
         };
+        let ineligible = ineligible(&answer);
+        let onboarded = answer.get("currentTier").is_some_and(|tier| !tier.is_null());
+        if onboarded {
+            return match project(&answer) {
+                Some(project) => Self::Project(project),
+                None => Self::Failed(without_project(ineligible)),
+            };
+        }
+        if let Some(refusal) = validation(&answer) {
+            return Self::Failed(refusal);
+        }
+        let tiers =
+            answer.get("allowedTiers").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let default = tiers.iter().find(|tier| flag(tier, "isDefault"));
+        let own_project =
+            default.is_none_or(|tier| flag(tier, "userDefinedCloudaicompanionProject"));
+        let tier = default.and_then(|tier| text(tier, "id")).unwrap_or(FALLBACK_TIER).to_owned();
+        let closed = answer
+            .get("ineligibleTiers")
+            .and_then(Value::as_array)
+            .is_some_and(|tiers| tiers.iter().any(|it| text(it, "tierId") == Some(&*tier)));
+        // The CLI onboards first and tells of the ineligibility when that has failed. A tier that wants
+        // a project we do not have would only be hammered.
+        if !ineligible.is_empty() && (own_project || closed) {
+            return Self::Failed(Error::AccountIneligible { reasons: ineligible });
+        }
+        Self::Onboard(Onboarding { tier, ineligible })
     }
-    if let Some(refusal) = validation(&answer) {
-        return Loaded::Refused(refusal);
-    }
-    let tiers = answer.get("allowedTiers").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    let default = tiers.iter().find(|tier| flag(tier, "isDefault"));
-    let own_project = default.is_none_or(|tier| flag(tier, "userDefinedCloudaicompanionProject"));
-    let tier = default.and_then(|tier| text(tier, "id")).unwrap_or(FALLBACK_TIER).to_owned();
-    let closed = answer
-        .get("ineligibleTiers")
-        .and_then(Value::as_array)
-        .is_some_and(|tiers| tiers.iter().any(|it| text(it, "tierId") == Some(&*tier)));
-    // The CLI onboards first and tells of the ineligibility when that has failed. A tier that wants
-    // a project we do not have would only be hammered.
-    if !ineligible.is_empty() && (own_project || closed) {
-        return Loaded::Refused(Error::AccountIneligible { reasons: ineligible });
-    }
-    Loaded::Onboard(Onboarding { tier, ineligible })
 }
 
 impl Onboarding {
@@ -87,9 +91,9 @@ impl Onboarding {
     }
 
     /// Reads a successful answer of `onboardUser` or of the operation's poll.
-    pub fn read(&self, body: &[u8]) -> Operation {
+    pub fn read(&self, body: &[u8]) -> OnboardingStatus {
         let Ok(answer) = serde_json::from_slice::<Value>(body) else {
-            return Operation::Refused(Error::UpstreamMalformed {
+            return OnboardingStatus::Failed(Error::UpstreamMalformed {
                 what: "onboardUser answered with something that is not JSON".to_owned(),
             });
         };
@@ -98,15 +102,15 @@ impl Onboarding {
             let message = text(error, "message").unwrap_or("no reason given").to_owned();
             let mut reasons = vec![("ONBOARDING_FAILED".to_owned(), message)];
             reasons.extend(self.ineligible.iter().cloned());
-            return Operation::Refused(Error::AccountIneligible { reasons });
+            return OnboardingStatus::Failed(Error::AccountIneligible { reasons });
         }
         if !flag(&answer, "done") {
             let name = text(&answer, "name").filter(|name| is_operation(name)).map(str::to_owned);
-            return Operation::Pending(name);
+            return OnboardingStatus::Pending(name);
         }
         match answer.get("response").and_then(project) {
-            Some(project) => Operation::Project(project),
-            None => Operation::Refused(without_project(self.ineligible.clone())),
+            Some(project) => OnboardingStatus::Project(project),
+            None => OnboardingStatus::Failed(without_project(self.ineligible.clone())),
         }
     }
 }
@@ -190,7 +194,7 @@ mod tests {
     use super::*;
 
     fn loaded(answer: &Value) -> Loaded {
-        read_loaded(answer.to_string().as_bytes())
+        Loaded::read(answer.to_string().as_bytes())
     }
 
     fn onboarding() -> Onboarding {
@@ -213,7 +217,7 @@ mod tests {
     #[test]
     fn an_onboarded_account_without_a_project_must_name_one() {
         let answer = json!({ "currentTier": { "id": "standard-tier" } });
-        assert!(matches!(loaded(&answer), Loaded::Refused(Error::ProjectRequired)));
+        assert!(matches!(loaded(&answer), Loaded::Failed(Error::ProjectRequired)));
     }
 
     #[test]
@@ -224,7 +228,7 @@ mod tests {
             "ineligibleTiers": [{ "reasonCode": "UNSUPPORTED_CLIENT", "reasonMessage": "migrate",
                 "tierId": "free-tier" }],
         });
-        let Loaded::Refused(Error::AccountIneligible { reasons }) = loaded(&answer) else {
+        let Loaded::Failed(Error::AccountIneligible { reasons }) = loaded(&answer) else {
             panic!("ineligible")
         };
         assert_eq!(reasons, [("UNSUPPORTED_CLIENT".to_owned(), "migrate".to_owned())]);
@@ -234,7 +238,7 @@ mod tests {
     fn a_validation_comes_with_its_link() {
         let answer = json!({ "ineligibleTiers": [{ "reasonCode": "VALIDATION_REQUIRED",
             "validationUrl": "https://accounts.google.com/x", "validationErrorMessage": "verify" }] });
-        let Loaded::Refused(Error::ValidationRequired { message, link }) = loaded(&answer) else {
+        let Loaded::Failed(Error::ValidationRequired { message, link }) = loaded(&answer) else {
             panic!("validation")
         };
         assert_eq!(
@@ -256,17 +260,17 @@ mod tests {
     fn an_operation_is_pending_done_or_failed() {
         let read = |answer: Value| onboarding().read(answer.to_string().as_bytes());
         assert!(matches!(read(json!({ "name": "operations/1", "done": false })),
-            Operation::Pending(Some(name)) if name == "operations/1"));
-        assert!(matches!(read(json!({ "name": "../../evil" })), Operation::Pending(None)));
+            OnboardingStatus::Pending(Some(name)) if name == "operations/1"));
+        assert!(matches!(read(json!({ "name": "../../evil" })), OnboardingStatus::Pending(None)));
         assert!(matches!(
             read(json!({ "done": true, "response": { "cloudaicompanionProject": { "id": "p" } } })),
-            Operation::Project(it) if it == "p"));
+            OnboardingStatus::Project(it) if it == "p"));
         assert!(matches!(
             read(json!({ "done": true })),
-            Operation::Refused(Error::ProjectRequired)
+            OnboardingStatus::Failed(Error::ProjectRequired)
         ));
         let failed = read(json!({ "done": true, "error": { "code": 9, "message": "no seat" } }));
-        assert!(matches!(failed, Operation::Refused(Error::AccountIneligible { reasons })
+        assert!(matches!(failed, OnboardingStatus::Failed(Error::AccountIneligible { reasons })
             if reasons == [("ONBOARDING_FAILED".to_owned(), "no seat".to_owned())]));
     }
 
@@ -274,7 +278,7 @@ mod tests {
     fn whatever_google_answers_does_not_panic() {
         for body in ["", "null", "[]", "7", "{\"allowedTiers\":{}}", "{\"ineligibleTiers\":[null]}"]
         {
-            let _ = read_loaded(body.as_bytes());
+            let _ = Loaded::read(body.as_bytes());
             let _ = onboarding().read(body.as_bytes());
         }
     }

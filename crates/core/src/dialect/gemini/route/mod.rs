@@ -5,6 +5,9 @@ use std::borrow::Cow;
 use http::{Method, Uri};
 use percent_encoding::percent_decode_str;
 
+use crate::dialect::operation::Operation;
+use crate::error::Error;
+
 /// What the client asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
@@ -61,26 +64,21 @@ pub enum Route {
 }
 
 impl Route {
-    /// False for what the proxy answers about itself.
-    pub fn asks_upstream(&self) -> bool {
+    /// What the request does.
+    pub fn operation(&self) -> Operation {
         match self {
-            Self::Assist { .. }
-            | Self::Count { .. }
-            | Self::Generate { .. }
-            | Self::Model { .. }
-            | Self::Models { .. }
-            | Self::Stream { .. } => true,
-            Self::Health
-            | Self::HealthDetailed
-            | Self::Metrics { .. }
-            | Self::Options
-            | Self::Root => false,
+            Self::Assist { .. } => Operation::PassThrough,
+            Self::Count { .. } => Operation::CountTokens,
+            Self::Generate { .. } => Operation::Generate,
+            Self::Health => Operation::Health,
+            Self::HealthDetailed => Operation::HealthDetailed,
+            Self::Metrics { .. } => Operation::Metrics,
+            Self::Model { .. } => Operation::GetModel,
+            Self::Models { .. } => Operation::ListModels,
+            Self::Options => Operation::Options,
+            Self::Root => Operation::Root,
+            Self::Stream { .. } => Operation::Stream,
         }
-    }
-
-    /// True when a client must show a key, if keys are set (`spec.md` 12).
-    pub fn needs_key(&self) -> bool {
-        !matches!(self, Self::Root | Self::Health | Self::Options)
     }
 }
 
@@ -116,6 +114,16 @@ pub enum RouteError {
         /// The value for `Allow`.
         allow: &'static str,
     },
+}
+
+impl From<RouteError> for Error {
+    fn from(no: RouteError) -> Self {
+        match no {
+            RouteError::NotFound { path } => Self::NotFound { what: path },
+            RouteError::NotOffered { what, model } => Self::NotOffered { what, model },
+            RouteError::WrongMethod { allow } => Self::MethodNotAllowed { allow },
+        }
+    }
 }
 
 /// Reads method, path and query.

@@ -24,7 +24,7 @@ use member_filter::{Paths, Sieve};
 
 /// A client's body, made fit for Code Assist.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rewritten {
+pub struct Adapted {
     /// The inner `request` object (for countTokens: what goes between `"request":` and `}`).
     pub request: Payload,
     /// The paths of fields that were removed, such as `generationConfig.imageConfig`, in order.
@@ -36,11 +36,11 @@ pub struct Rewritten {
 }
 
 /// Rewrites the body of `generateContent` and `streamGenerateContent`.
-pub fn generate(body: &Bytes) -> Result<Rewritten, JsonError> {
+pub fn generate(body: &Bytes) -> Result<Adapted, JsonError> {
     let mut rewriting = Rewriting::new(body, false)?;
     rewriting.request()?;
     rewriting.cursor.end()?;
-    Ok(Rewritten {
+    Ok(Adapted {
         request: rewriting.splice.pieces(body, 0..body.len()),
         dropped: rewriting.dropped.0,
         temperature_zero: rewriting.temperature_zero == Some(true),
@@ -51,7 +51,7 @@ pub fn generate(body: &Bytes) -> Result<Rewritten, JsonError> {
 ///
 /// The public API calls the two forms mutually exclusive. A body with both is read as a
 /// `generateContentRequest`, and the rest is reported as dropped.
-pub fn count(body: &Bytes, model: &str) -> Result<Rewritten, JsonError> {
+pub fn count(body: &Bytes, model: &str) -> Result<Adapted, JsonError> {
     let mut rewriting = Rewriting::new(body, true)?;
     let outer = rewriting.countable(true)?;
     rewriting.cursor.end()?;
@@ -65,7 +65,7 @@ pub fn count(body: &Bytes, model: &str) -> Result<Rewritten, JsonError> {
         None => outer,
     };
     let request = countable.into_request(body, &mut rewriting.splice, model);
-    Ok(Rewritten { request, dropped: rewriting.dropped.0, temperature_zero: false })
+    Ok(Adapted { request, dropped: rewriting.dropped.0, temperature_zero: false })
 }
 
 /// The walk through one body, and what it found.

@@ -1,6 +1,6 @@
 use bytes::Bytes;
 
-use super::{Rewritten, count, generate};
+use super::{Adapted, count, generate};
 
 #[test]
 fn a_body_with_nothing_to_correct_is_not_copied() {
@@ -279,7 +279,7 @@ fn thoughts_are_counted_without_their_marker() {
     }
 }
 
-fn rewrite(body: &str) -> Rewritten {
+fn rewrite(body: &str) -> Adapted {
     generate(&Bytes::copy_from_slice(body.as_bytes())).unwrap()
 }
 

@@ -4,14 +4,15 @@ use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Form, Usage, writing};
+use super::{Form, writing};
+use crate::google::usage::TokenUsage;
 use crate::json::{Cursor, JsonError, Kind, Part, Splice};
 
 /// A `GenerateContentResponse` as Vertex has it, walked through once.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) finished: bool,
-    pub(super) usage: Option<Usage>,
+    pub(super) usage: Option<TokenUsage>,
     span: Range<usize>,
     id: Id,
     /// There is white space between its tokens.
@@ -179,8 +180,8 @@ impl Answer {
     }
 }
 
-fn usage(cursor: &mut Cursor<'_>) -> Result<Usage, JsonError> {
-    let mut usage = Usage::default();
+fn usage(cursor: &mut Cursor<'_>) -> Result<TokenUsage, JsonError> {
+    let mut usage = TokenUsage::default();
     let mut inside = cursor.object()?;
     while let Some(key) = cursor.key(&mut inside)? {
         let value = cursor.skip()?;

@@ -7,23 +7,39 @@ mod writing;
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::google::usage::TokenUsage;
 use crate::json::{Cursor, JsonError, Kind, Text, quote};
 use crate::payload::Payload;
 use answer::Answer;
 
-/// `{"model":M,"project":P,"user_prompt_id":I,"request":` + the client's bytes + `}`.
-pub fn wrap_generate(model: &str, project: &str, prompt_id: &str, request: Payload) -> Payload {
-    let mut head = Vec::with_capacity(HEAD + model.len() + project.len() + prompt_id.len());
-    let names = [r#"{"model":"#, r#","project":"#, r#","user_prompt_id":"#];
-    for (name, value) in names.into_iter().zip([model, project, prompt_id]) {
-        head.extend_from_slice(name.as_bytes());
-        quote(value, &mut head);
+/// What Code Assist's envelope says besides the request itself.
+#[derive(Debug)]
+pub struct Envelope<'a> {
+    /// The bare id of the model.
+    pub model: &'a str,
+    /// The project that pays.
+    pub project: &'a Arc<str>,
+    /// A random id, as the CLI sends it.
+    pub prompt_id: &'a str,
+}
+
+impl Envelope<'_> {
+    /// `{"model":M,"project":P,"user_prompt_id":I,"request":` + the client's bytes + `}`.
+    pub fn wrap(&self, request: Payload) -> Payload {
+        let Self { model, project, prompt_id } = *self;
+        let mut head = Vec::with_capacity(HEAD + model.len() + project.len() + prompt_id.len());
+        let names = [r#"{"model":"#, r#","project":"#, r#","user_prompt_id":"#];
+        for (name, value) in names.into_iter().zip([model, project, prompt_id]) {
+            head.extend_from_slice(name.as_bytes());
+            quote(value, &mut head);
+        }
+        head.extend_from_slice(br#","request":"#);
+        wrap(head, request)
     }
-    head.extend_from_slice(br#","request":"#);
-    wrap(head, request)
 }
 
 /// `{"request":` + the rewritten bytes + `}`: countTokens has an envelope of its own.
@@ -45,20 +61,7 @@ pub struct Unwrapped {
     /// A candidate has a `finishReason`, or `promptFeedback` has a `blockReason`.
     pub finished: bool,
     /// Token counts of `usageMetadata`, when there.
-    pub usage: Option<Usage>,
-}
-
-/// `usageMetadata` in numbers. Cumulative: the last one of a stream counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Usage {
-    /// `promptTokenCount`.
-    pub prompt: u64,
-    /// `candidatesTokenCount`.
-    pub output: u64,
-    /// `thoughtsTokenCount`.
-    pub thoughts: u64,
-    /// `cachedContentTokenCount`.
-    pub cached: u64,
+    pub usage: Option<TokenUsage>,
 }
 
 /// How the bytes of the answer are written.
@@ -103,7 +106,7 @@ impl Opened<'_> {
     }
 
     /// As in [`Unwrapped`].
-    pub fn usage(&self) -> Option<Usage> {
+    pub fn usage(&self) -> Option<TokenUsage> {
         self.response.as_ref()?.answer.usage
     }
 }

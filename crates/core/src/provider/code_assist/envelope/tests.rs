@@ -1,11 +1,12 @@
 use bytes::Bytes;
 
-use super::{Form, Unwrapped, Usage, unwrap, wrap_count, wrap_generate};
+use super::{Envelope, Form, Unwrapped, unwrap, wrap_count};
 
 #[test]
 fn a_request_is_wrapped_without_being_touched() {
     let request = Bytes::from_static(b" {\"contents\": []}\n");
-    let wrapped = wrap_generate("m", "p\"\n", "i", request.clone().into());
+    let wrapped = Envelope { model: "m", project: &"p\"\n".into(), prompt_id: "i" }
+        .wrap(request.clone().into());
     assert_eq!(
         wrapped.to_bytes(),
         "{\"model\":\"m\",\"project\":\"p\\\"\\n\",\"user_prompt_id\":\"i\",\"request\": {\"contents\": []}\n}"
@@ -132,7 +133,8 @@ fn the_end_and_the_usage_are_noticed() {
         assert_eq!(taken(&wrapper, Form::Compact, None).finished, finished, "{response}");
     }
     let wrapper = r#"{"response":{"usageMetadata":{"promptTokenCount":10,"candidatesTokenCount":"33","thoughtsTokenCount":769,"x":{},"cachedContentTokenCount":null}}}"#;
-    let usage = Usage { prompt: 10, output: 33, thoughts: 769, cached: 0 };
+    let usage =
+        crate::google::usage::TokenUsage { prompt: 10, output: 33, thoughts: 769, cached: 0 };
     assert_eq!(taken(wrapper, Form::Compact, None).usage, Some(usage));
 }
 

@@ -1,13 +1,11 @@
-//! Model names and the model list (`protocol.md` 6).
+//! The models of Code Assist: names, and the built-in table (`protocol.md` 6).
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bytes::Bytes;
-use serde::{Serialize, Serializer};
 use serde_json::Value;
+
+use crate::dialect::gemini::models::{Model, bare};
 
 /// The name that is sent upstream for the one that was asked for.
 ///
@@ -20,37 +18,6 @@ pub fn resolve<'a>(asked: &'a str, aliases: &'a [(String, String)]) -> &'a str {
     alias.map_or_else(|| resolve_built_in(asked), |(_, to)| bare(to))
 }
 
-/// One entry of the model list, as the public API shows it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Model {
-    /// The bare id; written as `name` with `models/` before it.
-    #[serde(rename = "name", serialize_with = "with_prefix")]
-    pub id: Cow<'static, str>,
-    /// The generation, such as `2.5`.
-    pub version: Cow<'static, str>,
-    /// What pickers show.
-    pub display_name: Cow<'static, str>,
-    /// One sentence.
-    pub description: Cow<'static, str>,
-    /// Tokens in.
-    pub input_token_limit: u32,
-    /// Tokens out.
-    pub output_token_limit: u32,
-    /// The method names that SillyTavern and others filter on (`clients.md` R12).
-    pub supported_generation_methods: [&'static str; 2],
-    /// The default.
-    pub temperature: u8,
-    /// The default.
-    pub top_p: f32,
-    /// The default.
-    pub top_k: u8,
-    /// The highest `temperature` allowed.
-    pub max_temperature: u8,
-    /// The model can think.
-    pub thinking: bool,
-}
-
 /// The built-in table, then what else the account has (`bucket_ids`), sorted.
 pub fn catalogue<'a>(bucket_ids: impl Iterator<Item = &'a str>) -> Vec<Model> {
     let mut models: Vec<Model> = BUILT_IN.to_vec();
@@ -58,31 +25,8 @@ pub fn catalogue<'a>(bucket_ids: impl Iterator<Item = &'a str>) -> Vec<Model> {
         .map(|id| id.strip_suffix("_vertex").unwrap_or(id))
         .filter(|id| is_plausible(id) && !models.iter().any(|model| model.id == *id))
         .collect();
-    models.extend(own.into_iter().map(Model::unheard_of));
+    models.extend(own.into_iter().map(from_quota));
     models
-}
-
-/// `ListModelsResponse`: one page.
-///
-/// Without a `page_size`, or with zero, it holds 50 models; at most 1000.
-pub fn list(
-    models: &[Model],
-    page_size: Option<usize>,
-    page_token: Option<&str>,
-) -> Result<Bytes, PageTokenError> {
-    let page_size = page_size.filter(|&size| size > 0).unwrap_or(DEFAULT_PAGE).min(LONGEST_PAGE);
-    let start = page_token.map_or(Ok(0), |token| after(models, token))?;
-    let rest = &models[start..];
-    let page = &rest[..rest.len().min(page_size)];
-    let last = page.last().filter(|_| page.len() < rest.len());
-    let next_page_token = last.map(|model| URL_SAFE_NO_PAD.encode(model.id.as_bytes()));
-    Ok(json(&Page { models: page, next_page_token }))
-}
-
-/// One model as the public API shows it, by its exact id.
-pub fn one(models: &[Model], id: &str) -> Option<Bytes> {
-    let id = bare(id);
-    models.iter().find(|model| model.id == id).map(json)
 }
 
 /// The model ids in an answer of `retrieveUserQuota`, or `None` if it is no such answer.
@@ -97,51 +41,15 @@ pub fn bucket_ids(answer: &[u8]) -> Option<Vec<String>> {
     Some(buckets.as_array()?.iter().filter_map(id).collect())
 }
 
-/// A `pageToken` that did not come from this list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the page token is not one of this list")]
-pub struct PageTokenError;
-
-impl Model {
-    /// A model of which only the account's quota tells.
-    fn unheard_of(id: &str) -> Self {
-        Self {
-            id: Cow::Owned(id.to_owned()),
-            version: Cow::Owned(version(id)),
-            display_name: Cow::Owned(title(id)),
-            description: Cow::Borrowed("Known from this account's Code Assist quota."),
-            ..DEFAULTS
-        }
+/// A model that only the account's quota names.
+fn from_quota(id: &str) -> Model {
+    Model {
+        id: Cow::Owned(id.to_owned()),
+        version: Cow::Owned(version(id)),
+        display_name: Cow::Owned(title(id)),
+        description: Cow::Borrowed("Known from this account's Code Assist quota."),
+        ..Model::DEFAULTS
     }
-}
-
-/// Where the page begins that a token asks for. The token is the last id of the page before, so it
-/// keeps its meaning when models are added meanwhile.
-fn after(models: &[Model], token: &str) -> Result<usize, PageTokenError> {
-    let last = URL_SAFE_NO_PAD.decode(token).map_err(|_| PageTokenError)?;
-    let at = models.iter().position(|model| model.id.as_bytes() == last).ok_or(PageTokenError)?;
-    Ok(at + 1)
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Page<'a> {
-    models: &'a [Model],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next_page_token: Option<String>,
-}
-
-fn json<T: Serialize>(value: &T) -> Bytes {
-    // Strings and numbers: there is nothing that could fail.
-    Bytes::from(serde_json::to_vec(value).unwrap_or_default())
-}
-
-fn with_prefix<S: Serializer>(id: &str, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&format_args!("models/{id}"))
-}
-
-fn bare(name: &str) -> &str {
-    name.strip_prefix("models/").unwrap_or(name)
 }
 
 fn resolve_built_in(asked: &str) -> &str {
@@ -217,21 +125,21 @@ const BUILT_IN: [Model; 8] = [
         version: Cow::Borrowed("2.5"),
         display_name: Cow::Borrowed("Gemini 2.5 Pro"),
         description: Cow::Borrowed("Stable release of Gemini 2.5 Pro, through Code Assist."),
-        ..DEFAULTS
+        ..Model::DEFAULTS
     },
     Model {
         id: Cow::Borrowed("gemini-2.5-flash"),
         version: Cow::Borrowed("2.5"),
         display_name: Cow::Borrowed("Gemini 2.5 Flash"),
         description: Cow::Borrowed("Stable release of Gemini 2.5 Flash, through Code Assist."),
-        ..DEFAULTS
+        ..Model::DEFAULTS
     },
     Model {
         id: Cow::Borrowed("gemini-2.5-flash-lite"),
         version: Cow::Borrowed("2.5"),
         display_name: Cow::Borrowed("Gemini 2.5 Flash-Lite"),
         description: Cow::Borrowed("Stable release of Gemini 2.5 Flash-Lite, through Code Assist."),
-        ..DEFAULTS
+        ..Model::DEFAULTS
     },
     Model {
         id: Cow::Borrowed("gemini-3-flash"),
@@ -240,53 +148,37 @@ const BUILT_IN: [Model; 8] = [
         description: Cow::Borrowed(
             "Gemini 3.5 Flash under the name that Code Assist has for it, where it is rolled out.",
         ),
-        ..DEFAULTS
+        ..Model::DEFAULTS
     },
     Model {
         id: Cow::Borrowed("gemini-3-flash-preview"),
         version: Cow::Borrowed("3"),
         display_name: Cow::Borrowed("Gemini 3 Flash Preview"),
         description: Cow::Borrowed("Through Code Assist, for accounts with preview access."),
-        ..DEFAULTS
+        ..Model::DEFAULTS
     },
     Model {
         id: Cow::Borrowed("gemini-3-pro-preview"),
         version: Cow::Borrowed("3"),
         display_name: Cow::Borrowed("Gemini 3 Pro Preview"),
         description: Cow::Borrowed("Through Code Assist, for accounts with preview access."),
-        ..DEFAULTS
+        ..Model::DEFAULTS
     },
     Model {
         id: Cow::Borrowed("gemini-3.1-flash-lite"),
         version: Cow::Borrowed("3.1"),
         display_name: Cow::Borrowed("Gemini 3.1 Flash-Lite"),
         description: Cow::Borrowed("Stable release of Gemini 3.1 Flash-Lite, through Code Assist."),
-        ..DEFAULTS
+        ..Model::DEFAULTS
     },
     Model {
         id: Cow::Borrowed("gemini-3.1-pro-preview"),
         version: Cow::Borrowed("3.1"),
         display_name: Cow::Borrowed("Gemini 3.1 Pro Preview"),
         description: Cow::Borrowed("Through Code Assist, for accounts with preview access."),
-        ..DEFAULTS
+        ..Model::DEFAULTS
     },
 ];
-
-/// `protocol.md` 6.6: the form and the numbers of the public API's list.
-const DEFAULTS: Model = Model {
-    id: Cow::Borrowed(""),
-    version: Cow::Borrowed(""),
-    display_name: Cow::Borrowed(""),
-    description: Cow::Borrowed(""),
-    input_token_limit: 1_048_576,
-    output_token_limit: 65_536,
-    supported_generation_methods: ["generateContent", "countTokens"],
-    temperature: 1,
-    top_p: 0.95,
-    top_k: 64,
-    max_temperature: 2,
-    thinking: true,
-};
 
 /// Living besides [`BUILT_IN`], though Code Assist may not serve them (`protocol.md` 6.1).
 const LIVING: [&str; 5] = [
@@ -330,10 +222,6 @@ const RENAMED: [(&str, &str); 30] = [
     ("gemini-2.5-pro-exp", "gemini-2.5-pro"),
     ("gemini-2.5-pro-preview", "gemini-2.5-pro"),
 ];
-
-/// The public API's.
-const DEFAULT_PAGE: usize = 50;
-const LONGEST_PAGE: usize = 1000;
 
 #[cfg(test)]
 mod tests;

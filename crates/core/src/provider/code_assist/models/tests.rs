@@ -1,4 +1,8 @@
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 use super::*;
+use crate::dialect::gemini::models::{PageTokenError, list, one};
 
 #[test]
 fn retired_and_renamed_models_become_living_ones() {

@@ -1,0 +1,221 @@
+//! Upstream's event stream on its way to the client: a provider's decoder under a dialect's encoder.
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::Body;
+
+use super::idle::IdleTimer;
+use crate::context::RequestContext;
+use crate::dialect::StreamEncoder;
+use crate::error::{Awaited, Error};
+use crate::metrics::RequestOutcome;
+use crate::platform::Platform;
+use crate::policy::breaker;
+use crate::provider::StreamDecoder;
+use crate::provider::event::Content;
+use crate::sse::{Event, Reader};
+
+/// A stream of events.
+#[derive(Debug)]
+pub(crate) struct Events<P: Platform> {
+    /// `None` once nothing more is needed of it: a client that reads slowly keeps no call open.
+    upstream: Option<P::Body>,
+    reader: Reader,
+    decoder: StreamDecoder,
+    encoder: StreamEncoder,
+    idle: IdleTimer<P>,
+    /// Pieces that are ready to be sent.
+    ready: VecDeque<Bytes>,
+    phase: Phase<P>,
+}
+
+/// The bounds of a stream.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EventLimits {
+    /// `MAX_EVENT_BYTES`.
+    pub(crate) event_bytes: usize,
+    /// `STREAM_IDLE_TIMEOUT_MS`.
+    pub(crate) idle: Duration,
+}
+
+#[derive(Debug)]
+enum Phase<P: Platform> {
+    /// Upstream goes on.
+    Live,
+    Over,
+    /// The error event is out; after a pause a last piece follows in a chunk of its own.
+    Pause(P::Timer, Bytes),
+}
+
+/// What upstream had for the client.
+enum Step {
+    End,
+    Failed(Error),
+    Piece(Bytes),
+}
+
+impl<P: Platform> Events<P> {
+    /// Reads `upstream` with `decoder` and writes it with `encoder`.
+    pub(crate) fn new(
+        upstream: P::Body,
+        decoder: StreamDecoder,
+        encoder: StreamEncoder,
+        limits: EventLimits,
+        platform: &P,
+    ) -> Self {
+        Self {
+            upstream: Some(upstream),
+            reader: Reader::new(limits.event_bytes),
+            decoder,
+            encoder,
+            idle: IdleTimer::new(platform, limits.idle),
+            ready: VecDeque::new(),
+            phase: Phase::Live,
+        }
+    }
+
+    /// Waits for the first event: the client's status line depends on it. An error still becomes an
+    /// HTTP error; a stream that ends well without any event is fine.
+    pub(crate) async fn peek_first(
+        &mut self,
+        context: &mut RequestContext<P>,
+    ) -> Result<(), Error> {
+        poll_fn(|cx| {
+            match ready!(self.poll_step(cx, context)) {
+                Step::Piece(piece) => self.ready.push_front(piece),
+                // A page, say, with the status of a stream.
+                Step::End if self.decoder.ignored_lines() => {
+                    let what = "the answer is no event stream".to_owned();
+                    return Poll::Ready(Err(Error::UpstreamMalformed { what }));
+                }
+                Step::End => self.end(context),
+                Step::Failed(error) => return Poll::Ready(Err(error)),
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await
+    }
+
+    /// The next piece for the client, `None` at the end.
+    pub(super) fn poll_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+        context: &mut RequestContext<P>,
+    ) -> Poll<Option<Bytes>> {
+        loop {
+            if let Some(piece) = self.ready.pop_front() {
+                return Poll::Ready(Some(piece));
+            }
+            match &mut self.phase {
+                Phase::Over => return Poll::Ready(None),
+                Phase::Pause(timer, last) => {
+                    ready!(Pin::new(timer).poll(cx));
+                    let last = std::mem::take(last);
+                    self.phase = Phase::Over;
+                    return Poll::Ready(Some(last));
+                }
+                Phase::Live => match ready!(self.poll_step(cx, context)) {
+                    Step::Piece(piece) => return Poll::Ready(Some(piece)),
+                    Step::End => self.end(context),
+                    // Too late for another try: a 401 of upstream's is not the client's.
+                    Step::Failed(Error::Upstream(error)) => self.fail(&(*error).into(), context),
+                    Step::Failed(error) => self.fail(&error, context),
+                },
+            }
+        }
+    }
+
+    /// Reads on until there is something for the client.
+    fn poll_step(&mut self, cx: &mut Context<'_>, context: &mut RequestContext<P>) -> Poll<Step> {
+        loop {
+            match self.reader.event() {
+                Ok(Some(event)) => match self.read(&event, context) {
+                    Some(step) => return Poll::Ready(step),
+                    None => continue,
+                },
+                Ok(None) => {}
+                Err(too_long) => {
+                    let what = too_long.to_string();
+                    return Poll::Ready(Step::Failed(Error::UpstreamMalformed { what }));
+                }
+            }
+            if self.reader.finished() {
+                return Poll::Ready(Step::End);
+            }
+            let Some(upstream) = &mut self.upstream else {
+                self.reader.finish();
+                continue;
+            };
+            match Pin::new(upstream).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    self.idle.reset();
+                    if let Ok(chunk) = frame.into_data() {
+                        self.reader.push(chunk);
+                    }
+                }
+                // What came before the break is delivered, half an event is not.
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Step::Failed(error.into())),
+                Poll::Ready(None) => self.reader.finish(),
+                Poll::Pending => {
+                    ready!(self.idle.poll(cx));
+                    let (awaited, after) = (Awaited::NextChunk, self.idle.limit);
+                    return Poll::Ready(Step::Failed(Error::UpstreamTimeout { awaited, after }));
+                }
+            }
+        }
+    }
+
+    /// Reads one upstream event. `None` if there is nothing in it for the client.
+    fn read(&mut self, event: &Event, context: &mut RequestContext<P>) -> Option<Step> {
+        let decoded = match self.decoder.decode(event) {
+            Ok(decoded) => decoded?,
+            Err(error) => return Some(Step::Failed(error)),
+        };
+        if decoded.new_trace
+            && let Some(trace) = self.decoder.trace()
+        {
+            trace.clone_into(&mut context.trace_id);
+        }
+        if let Some(usage) = decoded.usage {
+            context.usage = usage;
+        }
+        match decoded.content {
+            Content::Error(error) => Some(Step::Failed(Error::Upstream(error))),
+            Content::Event(event) => Some(Step::Piece(self.encoder.event(event))),
+            Content::Nothing => None,
+        }
+    }
+
+    /// Upstream ended cleanly. Where it did not say why, nothing is invented.
+    fn end(&mut self, context: &mut RequestContext<P>) {
+        self.upstream = None;
+        context.upstream_ended(breaker::Outcome::Success);
+        let finished = self.decoder.finished();
+        context.settle(if finished { RequestOutcome::Ok } else { RequestOutcome::Cut });
+        self.phase = Phase::Over;
+        self.ready.extend(self.encoder.end());
+    }
+
+    /// The stream has failed after the client got its status line.
+    fn fail(&mut self, error: &Error, context: &mut RequestContext<P>) {
+        self.upstream = None;
+        context.upstream_ended(breaker::Outcome::of(error.failure().class));
+        context.settle(RequestOutcome::Cut);
+        context.error = Some(error.label());
+        let failure = self.encoder.error(error);
+        self.ready.push_back(failure.event);
+        self.ready.extend(failure.close);
+        self.phase = match failure.after_pause {
+            Some(last) => Phase::Pause(self.idle.platform().timer(OWN_CHUNK), last),
+            None => Phase::Over,
+        };
+    }
+}
+
+/// Long enough that the error event and the bare error do not arrive as one chunk.
+const OWN_CHUNK: Duration = Duration::from_millis(20);

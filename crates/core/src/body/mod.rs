@@ -1,0 +1,97 @@
+//! The answer's body: an `http_body::Body` over upstream's, written anew event by event as it is
+//! polled. Nothing is read ahead, so a slow client slows upstream down; dropping the body drops
+//! upstream's, which cancels the call.
+
+mod events;
+mod idle;
+mod passthrough;
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use crate::context::RequestContext;
+use crate::metrics::RequestOutcome;
+use crate::platform::{BodyError, Platform};
+
+pub(crate) use events::{EventLimits, Events};
+use passthrough::PassThrough;
+
+/// Every body that a client gets. The request's context ends with it.
+#[derive(Debug)]
+pub struct ProxyBody<P: Platform> {
+    content: Content<P>,
+    context: RequestContext<P>,
+}
+
+#[derive(Debug)]
+enum Content<P: Platform> {
+    /// Upstream's events, written for the client.
+    Events(Box<Events<P>>),
+    /// Upstream's bytes as they are.
+    PassThrough(Box<PassThrough<P>>),
+    /// The whole body, until it is taken.
+    Whole(Option<Bytes>),
+}
+
+impl<P: Platform> ProxyBody<P> {
+    /// A body that is complete.
+    pub(crate) fn whole(bytes: Bytes, context: RequestContext<P>) -> Self {
+        Self { content: Content::Whole(Some(bytes)), context }
+    }
+
+    /// A stream whose first event has arrived.
+    pub(crate) fn events(events: Box<Events<P>>, context: RequestContext<P>) -> Self {
+        Self { content: Content::Events(events), context }
+    }
+
+    /// Upstream's own bytes, with at most `idle` between two chunks.
+    pub(crate) fn pass_through(
+        upstream: P::Body,
+        context: RequestContext<P>,
+        idle: Duration,
+    ) -> Self {
+        let body = PassThrough::new(upstream, context.platform(), idle);
+        Self { content: Content::PassThrough(Box::new(body)), context }
+    }
+}
+
+impl<P: Platform> Body for ProxyBody<P> {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Self { content, context } = &mut *self;
+        let next = match content {
+            Content::Events(events) => ready!(events.poll_piece(cx, context)).map(Ok),
+            Content::PassThrough(body) => ready!(body.poll_piece(cx, context)),
+            Content::Whole(bytes) => {
+                context.settle(RequestOutcome::Ok);
+                bytes.take().filter(|bytes| !bytes.is_empty()).map(Ok)
+            }
+        };
+        if let Some(Ok(piece)) = &next {
+            context.bytes_out += piece.len() as u64;
+        }
+        Poll::Ready(next.map(|piece| piece.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(&self.content, Content::Whole(bytes) if bytes.as_ref().is_none_or(Bytes::is_empty))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            Content::Events(_) | Content::PassThrough(_) => SizeHint::default(),
+        }
+    }
+}

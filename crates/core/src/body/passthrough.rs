@@ -1,0 +1,64 @@
+//! The provider's own protocol: bytes in, bytes out, with the idle timeout.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::Body;
+
+use super::idle::IdleTimer;
+use crate::context::RequestContext;
+use crate::metrics::RequestOutcome;
+use crate::platform::{BodyError, Platform};
+use crate::policy::breaker;
+
+#[derive(Debug)]
+pub(super) struct PassThrough<P: Platform> {
+    upstream: P::Body,
+    idle: IdleTimer<P>,
+}
+
+impl<P: Platform> PassThrough<P> {
+    pub(super) fn new(upstream: P::Body, platform: &P, idle: Duration) -> Self {
+        Self { upstream, idle: IdleTimer::new(platform, idle) }
+    }
+
+    pub(super) fn poll_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+        context: &mut RequestContext<P>,
+    ) -> Poll<Option<Result<Bytes, BodyError>>> {
+        loop {
+            return match Pin::new(&mut self.upstream).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    self.idle.reset();
+                    let Ok(chunk) = frame.into_data() else { continue };
+                    Poll::Ready(Some(Ok(chunk)))
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    let outcome = match error {
+                        BodyError::Disconnected(_) => breaker::Outcome::Failure,
+                        BodyError::ShuttingDown => breaker::Outcome::Neutral,
+                    };
+                    context.upstream_ended(outcome);
+                    context.settle(RequestOutcome::Cut);
+                    Poll::Ready(Some(Err(error)))
+                }
+                Poll::Ready(None) => {
+                    context.upstream_ended(breaker::Outcome::Success);
+                    context.settle(RequestOutcome::Ok);
+                    Poll::Ready(None)
+                }
+                Poll::Pending => {
+                    ready!(self.idle.poll(cx));
+                    context.upstream_ended(breaker::Outcome::Failure);
+                    context.settle(RequestOutcome::Cut);
+                    Poll::Ready(Some(Err(BodyError::Disconnected(SILENT.to_owned()))))
+                }
+            };
+        }
+    }
+}
+
+const SILENT: &str = "upstream sent nothing within the idle timeout";

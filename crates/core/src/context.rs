@@ -1,0 +1,450 @@
+//! All that is known of one request while it lives.
+//!
+//! The context is the request's state and nothing else. It ends with the answer's body, or when the
+//! client goes away at any moment before: then its access log line is derived from it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::dialect::Operation;
+use crate::error::{Awaited, Error};
+use crate::google::usage::TokenUsage;
+use crate::metrics::{AccessLogRecord, CacheResult, Metrics, RequestOutcome, RetryReason};
+use crate::platform::Platform;
+use crate::policy::breaker;
+use crate::policy::endpoint::AfterCall;
+use crate::policy::in_flight::InFlightGuard;
+use crate::time::Monotonic;
+
+/// One request, or one piece of the proxy's own work that calls upstream.
+#[derive(Debug)]
+pub(crate) struct RequestContext<P: Platform> {
+    platform: P,
+    metrics: Arc<Metrics>,
+    /// `x-request-id`: visible ASCII.
+    pub(crate) id: HeaderValue,
+    /// When the request came.
+    pub(crate) received: Monotonic,
+    /// `None` until the route is known, and for a path that leads nowhere.
+    pub(crate) operation: Option<Operation>,
+    /// The model as it is sent upstream; empty where there is none.
+    pub(crate) model: String,
+    /// The name or short hash of the client's key.
+    pub(crate) caller: Option<Arc<str>>,
+    /// When the client stops waiting, if it has said so.
+    pub(crate) deadline: Option<Deadline>,
+    /// Headers that the answer carries, whatever it will be.
+    pub(crate) headers: HeaderMap,
+    pub(crate) timings: Timings,
+    pub(crate) cache: CacheUse,
+    /// The answer is a stream.
+    pub(crate) stream: bool,
+    /// An access token was at hand; `None` when none was needed.
+    pub(crate) token_at_hand: Option<bool>,
+    /// Upstream's trace id.
+    pub(crate) trace_id: String,
+    /// The last token counts.
+    pub(crate) usage: TokenUsage,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    /// HTTP status of the answer, 0 as long as there is none.
+    pub(crate) status: u16,
+    /// The label of the error, if it is one.
+    pub(crate) error: Option<&'static str>,
+    retries: u32,
+    outcome: RequestOutcome,
+    /// False for health checks and the like, and for the proxy's own work: these are counted nowhere.
+    counted: bool,
+    /// A place among `MAX_CONCURRENT_REQUESTS`.
+    permit: Option<P::Permit>,
+    /// The call that is in flight.
+    call: Option<InFlightGuard>,
+}
+
+/// When the client stops waiting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Deadline {
+    /// How long the client waits in all.
+    pub(crate) allowed: Duration,
+    pub(crate) at: Monotonic,
+}
+
+impl Deadline {
+    /// The deadline of a request that came at `received`, from `X-Server-Timeout` in seconds, which
+    /// the google-genai SDKs send.
+    pub(crate) fn of(headers: &HeaderMap, received: Monotonic) -> Option<Self> {
+        let seconds: f64 = headers.get(SERVER_TIMEOUT)?.to_str().ok()?.trim().parse().ok()?;
+        // Zero is no deadline, and neither is a value that is no number.
+        let allowed = Duration::try_from_secs_f64(seconds).ok().filter(|it| !it.is_zero())?;
+        Some(Self { allowed, at: received + allowed })
+    }
+
+    /// What is left of it.
+    pub(crate) fn left(self, now: Monotonic) -> Duration {
+        self.at.since(now)
+    }
+
+    /// What the client gets when it is over.
+    pub(crate) fn error(self) -> Error {
+        Error::UpstreamTimeout { awaited: Awaited::ClientDeadline, after: self.allowed }
+    }
+}
+
+/// Where a request's time went.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Timings {
+    /// Reading the client's body.
+    pub(crate) intake: Duration,
+    /// Waiting for a token and a project.
+    pub(crate) auth: Duration,
+    /// Waiting for a concurrency permit.
+    pub(crate) queue: Duration,
+    /// Waiting for upstream's head and first event, and between tries.
+    pub(crate) upstream: Duration,
+    /// From the last try's sending to upstream's head, and of a stream to its first event.
+    pub(crate) first_byte: Option<Duration>,
+    /// When the answer's head was ready.
+    pub(crate) answered: Option<Monotonic>,
+}
+
+impl Timings {
+    /// The proxy's own share of the time until the answer's head.
+    fn overhead(&self, received: Monotonic, now: Monotonic) -> Duration {
+        let spent = self.intake + self.auth + self.queue + self.upstream;
+        self.answered.unwrap_or(now).since(received).saturating_sub(spent)
+    }
+}
+
+/// What coalescing and response cache had to do with a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CacheUse {
+    /// They have looked for an answer.
+    Asked(CacheResult),
+    /// The request is not repeatable.
+    NotRepeatable,
+    /// The request did not come that far, or they have nothing to do with its operation.
+    Untouched,
+}
+
+impl<P: Platform> RequestContext<P> {
+    /// The context of a client's request.
+    pub(crate) fn new(
+        platform: &P,
+        metrics: &Arc<Metrics>,
+        id: HeaderValue,
+        received: Monotonic,
+    ) -> Self {
+        metrics.request_began(true);
+        Self::of(platform, metrics, id, received, true)
+    }
+
+    /// The context of the proxy's own work, which is counted nowhere.
+    pub(crate) fn own(platform: &P, metrics: &Arc<Metrics>, now: Monotonic) -> Self {
+        metrics.request_began(false);
+        Self::of(platform, metrics, HeaderValue::from_static(""), now, false)
+    }
+
+    fn of(
+        platform: &P,
+        metrics: &Arc<Metrics>,
+        id: HeaderValue,
+        received: Monotonic,
+        counted: bool,
+    ) -> Self {
+        Self {
+            platform: platform.clone(),
+            metrics: Arc::clone(metrics),
+            id,
+            received,
+            operation: None,
+            model: String::new(),
+            caller: None,
+            deadline: None,
+            headers: HeaderMap::new(),
+            timings: Timings::default(),
+            cache: CacheUse::Untouched,
+            stream: false,
+            token_at_hand: None,
+            trace_id: String::new(),
+            usage: TokenUsage::default(),
+            bytes_in: 0,
+            bytes_out: 0,
+            status: 0,
+            error: None,
+            retries: 0,
+            outcome: RequestOutcome::ClientGone,
+            counted,
+            permit: None,
+            call: None,
+        }
+    }
+
+    /// The platform that the request runs on.
+    pub(crate) fn platform(&self) -> &P {
+        &self.platform
+    }
+
+    /// The request is for the proxy itself (health, metrics, the status page): it is counted nowhere.
+    pub(crate) fn set_aside(&mut self) {
+        if self.counted {
+            self.counted = false;
+            self.metrics.request_set_aside();
+        }
+    }
+
+    /// How long a wait may take that has a limit of its own, and the error when it takes longer. The
+    /// client's deadline holds where it comes first.
+    pub(crate) fn wait_limit(
+        &self,
+        own: Duration,
+        error: impl FnOnce(Duration) -> Error,
+        now: Monotonic,
+    ) -> (Duration, Error) {
+        match self.deadline {
+            Some(deadline) if deadline.left(now) < own => (deadline.left(now), deadline.error()),
+            _ => (own, error(own)),
+        }
+    }
+
+    /// What the client's deadline leaves; `None` without one.
+    pub(crate) fn time_left(&self, now: Monotonic) -> Option<Duration> {
+        self.deadline.map(|deadline| deadline.left(now))
+    }
+
+    /// Records, once, whether a client's request found its access token at hand.
+    pub(crate) fn note_token(&mut self, at_hand: bool) {
+        if self.counted && self.token_at_hand.is_none() {
+            self.token_at_hand = Some(at_hand);
+            self.metrics.token_asked(at_hand);
+        }
+    }
+
+    /// The next try begins, for this reason.
+    pub(crate) fn retried(&mut self, reason: RetryReason) {
+        self.retries += 1;
+        self.metrics.retried(reason);
+    }
+
+    /// Keeps a concurrency permit until upstream's answer has ended.
+    pub(crate) fn keep_permit(&mut self, permit: P::Permit) {
+        self.permit = Some(permit);
+    }
+
+    /// True while the request has a concurrency permit.
+    pub(crate) fn has_permit(&self) -> bool {
+        self.permit.is_some()
+    }
+
+    /// Gives the permit back: upstream is needed no more, or not for a while.
+    pub(crate) fn release_permit(&mut self) {
+        self.permit = None;
+    }
+
+    /// A call goes to an endpoint. It is in flight there until upstream's answer has ended.
+    pub(crate) fn begin_call(&mut self, call: InFlightGuard) {
+        self.drop_call();
+        self.metrics.endpoint_in_flight(call.index, true);
+        self.call = Some(call);
+    }
+
+    /// Upstream's answer has begun.
+    pub(crate) fn call_alive(&self, now: Monotonic) {
+        if let Some(call) = &self.call {
+            self.metrics.breaker(call.index, call.alive(now));
+        }
+    }
+
+    /// The call has ended, of a request that has been at `tried`, this endpoint included. The permit
+    /// stays, since a failed try may be followed by another one.
+    pub(crate) fn end_call(
+        &mut self,
+        outcome: breaker::Outcome,
+        tried: &[usize],
+        now: Monotonic,
+    ) -> Option<AfterCall> {
+        match outcome {
+            breaker::Outcome::Failure => self.metrics.upstream(false),
+            breaker::Outcome::Alive | breaker::Outcome::Success => self.metrics.upstream(true),
+            breaker::Outcome::Neutral => {}
+        }
+        let call = self.call.take()?;
+        let index = call.index;
+        self.metrics.endpoint_in_flight(index, false);
+        let after = call.end(outcome, tried, now);
+        self.metrics.breaker(index, after.state);
+        Some(after)
+    }
+
+    /// Upstream's answer has ended, and with it the request's use of upstream.
+    pub(crate) fn upstream_ended(&mut self, outcome: breaker::Outcome) {
+        self.end_call(outcome, &[], self.platform.now());
+        self.release_permit();
+    }
+
+    /// Records how the request ended. The first call counts: what follows an error is not the end.
+    pub(crate) fn settle(&mut self, outcome: RequestOutcome) {
+        if self.outcome == RequestOutcome::ClientGone {
+            self.outcome = outcome;
+        }
+    }
+
+    /// The value of `server-timing`.
+    pub(crate) fn server_timing(&self, now: Monotonic) -> HeaderValue {
+        server_timing(&self.timings, self.timings.overhead(self.received, now))
+    }
+
+    fn access_log(&self, now: Monotonic) -> AccessLogRecord<'_> {
+        AccessLogRecord {
+            request_id: self.id.to_str().unwrap_or_default(),
+            operation: self.operation,
+            model: &self.model,
+            stream: self.stream,
+            caller: self.caller.as_deref(),
+            status: self.status,
+            error: self.error,
+            token_at_hand: self.token_at_hand,
+            retries: self.retries,
+            cache: match self.cache {
+                CacheUse::Asked(result) => Some(result),
+                CacheUse::NotRepeatable | CacheUse::Untouched => None,
+            },
+            trace_id: &self.trace_id,
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+            usage: self.usage,
+            total: now.since(self.received),
+            upstream: self.timings.upstream,
+            overhead: self.timings.overhead(self.received, now),
+            first_byte: self.timings.first_byte,
+            answered: self.timings.answered.map(|at| at.since(self.received)),
+            outcome: self.outcome,
+        }
+    }
+
+    fn drop_call(&mut self) {
+        if let Some(call) = self.call.take() {
+            self.metrics.endpoint_in_flight(call.index, false);
+        }
+    }
+}
+
+impl<P: Platform> Drop for RequestContext<P> {
+    fn drop(&mut self) {
+        self.drop_call();
+        self.metrics.request_over(self.counted);
+        if !self.counted {
+            return;
+        }
+        let now = self.platform.now();
+        let record = self.access_log(now);
+        self.metrics.request_ended(&record, now);
+        record.emit();
+    }
+}
+
+impl CacheUse {
+    /// The value of `x-cache`, where the answer has one.
+    pub(crate) fn header(self) -> Option<&'static str> {
+        match self {
+            Self::Asked(result) => Some(result.header()),
+            Self::NotRepeatable => Some(CacheResult::Bypass.header()),
+            Self::Untouched => None,
+        }
+    }
+}
+
+/// The value of `server-timing`, in milliseconds.
+fn server_timing(timings: &Timings, overhead: Duration) -> HeaderValue {
+    let mut timing = ServerTiming { text: [0; SERVER_TIMING], len: 0 };
+    for (name, took) in [
+        ("auth;dur=", timings.auth),
+        (", queue;dur=", timings.queue),
+        (", upstream;dur=", timings.upstream),
+        (", proxy;dur=", overhead),
+    ] {
+        timing.push_millis(name, took);
+    }
+    HeaderValue::from_bytes(&timing.text[..timing.len]).expect("letters, digits and signs")
+}
+
+/// The value of `server-timing` while it is written. Written with `write!` into a `String`, the four
+/// times were a twentieth of the proxy's own work for a small request.
+struct ServerTiming {
+    text: [u8; SERVER_TIMING],
+    len: usize,
+}
+
+impl ServerTiming {
+    fn push_millis(&mut self, name: &str, took: Duration) {
+        let micros = took.as_secs() * 1_000_000 + (u64::from(took.subsec_nanos()) + 500) / 1000;
+        self.push(name.as_bytes());
+        self.push_number(micros / 1000);
+        let digit = |place| b'0' + (micros / place % 10) as u8;
+        self.push(&[b'.', digit(100), digit(10), digit(1)]);
+    }
+
+    fn push(&mut self, more: &[u8]) {
+        self.text[self.len..][..more.len()].copy_from_slice(more);
+        self.len += more.len();
+    }
+
+    fn push_number(&mut self, number: u64) {
+        if number >= 10 {
+            self.push_number(number / 10);
+        }
+        self.push(&[b'0' + (number % 10) as u8]);
+    }
+}
+
+/// Room for four times of twenty digits each, longer than any there can be.
+const SERVER_TIMING: usize = 160;
+
+const SERVER_TIMEOUT: HeaderName = HeaderName::from_static("x-server-timeout");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn server_timing_is_in_milliseconds_to_the_microsecond() {
+        let timings = Timings {
+            auth: Duration::from_micros(7),
+            queue: Duration::from_nanos(19_000_499),
+            upstream: Duration::from_nanos(90_050_500),
+            answered: Some(Monotonic(200_000)),
+            ..Timings::default()
+        };
+        let written = |timings: Timings| {
+            server_timing(&timings, timings.overhead(Monotonic(0), Monotonic(0)))
+        };
+        let expected = "auth;dur=0.007, queue;dur=19.000, upstream;dur=90.051, proxy;dur=90.942";
+        assert_eq!(written(timings), expected);
+        let timing = written(Timings { queue: Duration::ZERO, ..timings });
+        assert!(timing.to_str().unwrap().contains("queue;dur=0.000, "));
+        let longest = Duration::from_secs(u64::MAX / 1_000_000_000);
+        assert!(written(Timings { upstream: longest, ..timings }).to_str().is_ok());
+    }
+
+    #[test]
+    fn the_client_says_how_long_it_waits() {
+        for (text, allowed) in [
+            ("60", Some(60.0)),
+            (" 2.5 ", Some(2.5)),
+            ("0", None),
+            ("-1", None),
+            ("NaN", None),
+            ("inf", None),
+            ("1e300", None),
+            ("soon", None),
+            ("", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert("X-Server-Timeout", HeaderValue::from_static(text));
+            let deadline = Deadline::of(&headers, Monotonic(0)).map(|deadline| deadline.allowed);
+            assert_eq!(deadline, allowed.map(Duration::from_secs_f64), "{text:?}");
+        }
+        assert_eq!(Deadline::of(&HeaderMap::new(), Monotonic(0)), None);
+    }
+}

@@ -1,0 +1,34 @@
+//! How an error is written for a client that speaks the Gemini API: `google.rpc.Status` as JSON.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+
+use crate::error::Error;
+use crate::google::status::{Detail, Status};
+
+/// The body, `{"error":{…}}`. The proxy's own errors are one line; upstream's are upstream's bytes.
+pub fn body(error: &Error) -> Bytes {
+    if let Error::Upstream(upstream) = error {
+        return upstream.body.clone();
+    }
+    let mut status = Status::new(error.status(), error.message());
+    if let Some(reason) = error.reason() {
+        status = status.with(Detail::ErrorInfo {
+            reason: Cow::Borrowed(reason),
+            domain: Cow::Borrowed(DOMAIN),
+            metadata: error.metadata(),
+        });
+    }
+    if let Some(after) = error.retry_after() {
+        status = status.with(Detail::RetryInfo(after));
+    }
+    let links = error.links();
+    if !links.is_empty() {
+        status = status.with(Detail::Help { links });
+    }
+    status.to_json()
+}
+
+/// The domain of the proxy's `ErrorInfo` details.
+const DOMAIN: &str = "code-assist-proxy";

@@ -1,0 +1,85 @@
+//! What requests do, whatever the client speaks.
+
+/// What a request does, whatever the client speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// Counts the tokens of a request.
+    CountTokens,
+    /// Generates an answer that comes whole.
+    Generate,
+    /// Describes one model.
+    GetModel,
+    /// `GET /health`.
+    Health,
+    /// `GET /health/detailed`.
+    HealthDetailed,
+    /// Lists the models.
+    ListModels,
+    /// `GET /metrics`.
+    Metrics,
+    /// `OPTIONS` on any path.
+    Options,
+    /// A method of the provider's own protocol, passed through.
+    PassThrough,
+    /// `GET /`.
+    Root,
+    /// Generates an answer that comes as a stream of events.
+    Stream,
+}
+
+impl Operation {
+    /// The name in logs and metrics, which is the Gemini API's where it has one.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::CountTokens => "countTokens",
+            Self::Generate => "generateContent",
+            Self::GetModel => "models.get",
+            Self::Health => "health",
+            Self::HealthDetailed => "health/detailed",
+            Self::ListModels => "models.list",
+            Self::Metrics => "metrics",
+            Self::Options => "options",
+            Self::PassThrough => "v1internal",
+            Self::Root => "root",
+            Self::Stream => "streamGenerateContent",
+        }
+    }
+
+    /// False for what the proxy answers about itself.
+    pub fn asks_upstream(self) -> bool {
+        match self {
+            Self::CountTokens
+            | Self::Generate
+            | Self::GetModel
+            | Self::ListModels
+            | Self::PassThrough
+            | Self::Stream => true,
+            Self::Health | Self::HealthDetailed | Self::Metrics | Self::Options | Self::Root => {
+                false
+            }
+        }
+    }
+
+    /// True when a client must send a key, if keys are set (`spec.md` 12).
+    pub fn needs_key(self) -> bool {
+        !matches!(self, Self::Root | Self::Health | Self::Options)
+    }
+}
+
+/// The operations that send a body to a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ModelCall {
+    /// The answer comes as a stream of events.
+    Stream,
+    /// The answer comes whole.
+    Whole(WholeCall),
+}
+
+/// The operations that send a body to a model and get a whole answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WholeCall {
+    /// Counts the tokens of a request.
+    CountTokens,
+    /// Generates an answer.
+    Generate,
+}

@@ -1,0 +1,238 @@
+//! What people read: what happened, who has to act, and what to do.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::{Awaited, Error};
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AccountIneligible { reasons } => write_ineligible(f, reasons),
+            Self::ApiKeyInvalid => f.write_str(
+                "The API key is not one of this proxy's keys. The proxy does not take Google API \
+                 keys: ask its operator for a key of PROXY_API_KEYS.",
+            ),
+            Self::ApiKeyMissing => f.write_str(
+                "This proxy needs an API key. Send one of its PROXY_API_KEYS in the header \
+                 x-goog-api-key (or Authorization: Bearer, x-api-key, ?key=).",
+            ),
+            Self::BadPageToken => f.write_str(
+                "Invalid pageToken. Use the nextPageToken of the page before, or leave it out to \
+                 start again.",
+            ),
+            Self::BodyTooLarge { limit } => write!(
+                f,
+                "The request body is larger than the {limit} bytes that this proxy accepts. Send \
+                 less, or have its operator raise MAX_REQUEST_BODY_BYTES."
+            ),
+            Self::CircuitOpen { after } => write!(
+                f,
+                "Google's API has failed several times in a row, so no request is sent to it now. \
+                 The next one is let through in {}; try again then.",
+                Plain(*after)
+            ),
+            Self::Conflict => f.write_str(
+                "This Idempotency-Key was used before with a different body. Use a new key for a \
+                 new request.",
+            ),
+            Self::CredentialsMissing { why } => write!(
+                f,
+                "The proxy has no Google credentials: {} Sign in with the official Gemini CLI on \
+                 the proxy's machine, or set GCP_SERVICE_ACCOUNT to the JSON of its \
+                 oauth_creds.json, then run `code-assist-proxy check`.",
+                Sentence(why)
+            ),
+            Self::CredentialsRejected { why } => write!(
+                f,
+                "Google does not accept the proxy's credentials: {} This is not about your API \
+                 key. Sign in again with the official Gemini CLI, then run `code-assist-proxy \
+                 check`.",
+                Sentence(why)
+            ),
+            Self::HostNotAllowed { host } => write!(
+                f,
+                "This proxy listens on a loopback address without keys, so it answers only under \
+                 loopback names, not as {host:?}. Use http://127.0.0.1 or http://localhost, or \
+                 have its operator set PROXY_API_KEYS."
+            ),
+            Self::Internal => f.write_str(
+                "The proxy has run into a bug of its own; your request may be fine. Please report \
+                 it with the x-request-id of this answer.",
+            ),
+            Self::MalformedJson { detail } => write!(
+                f,
+                "The request body is not exactly one JSON object: {} Nothing was sent to Google.",
+                Sentence(detail)
+            ),
+            Self::MethodNotAllowed { allow } => {
+                write!(f, "This path does not take this HTTP method. It takes: {allow}.")
+            }
+            Self::NotFound { what } => write!(
+                f,
+                "{what} is not found. This proxy offers {OFFERED}; GET / lists all its paths."
+            ),
+            Self::NotOffered { what, model } => write_not_offered(f, what, model.as_deref()),
+            Self::OriginNotAllowed { origin } => write!(
+                f,
+                "Web pages from {origin:?} may not use this proxy, because it has no keys set. \
+                 Have its operator add the origin to ALLOWED_ORIGINS, or set PROXY_API_KEYS."
+            ),
+            Self::ProjectRequired => f.write_str(
+                "This Google account uses Code Assist through an organisation's licence, and that \
+                 needs a Google Cloud project. Set GEMINI_PROJECT_ID to the id (not the number) of \
+                 the project that holds the licence, then run `code-assist-proxy check`.",
+            ),
+            Self::QueueTimeout { after } => write!(
+                f,
+                "The proxy is at its concurrency limit and no slot became free in time. Try again \
+                 in {}, or have its operator raise MAX_CONCURRENT_REQUESTS.",
+                Plain(*after)
+            ),
+            Self::RateLimited { after } => write!(
+                f,
+                "You have reached this proxy's own rate limit (RATE_LIMIT_MAX_REQUESTS), not \
+                 Google's. Please retry in {}.",
+                Plain(*after)
+            ),
+            Self::RequestTimeout => f.write_str(
+                "The request did not arrive in time: the client or the way here was too slow. \
+                 Send it again.",
+            ),
+            Self::SettingsInvalid { problems } => write!(
+                f,
+                "The proxy's settings cannot be used, and nothing was sent to Google: {}. The \
+                 operator must fix them and redeploy.",
+                problems.join("; ")
+            ),
+            Self::ShuttingDown => {
+                f.write_str("The proxy is shutting down. Send the request again in a moment.")
+            }
+            Self::UnsupportedEncoding { what } => write!(
+                f,
+                "The request body cannot be decoded: {} Send it plain or with Content-Encoding: \
+                 gzip.",
+                Sentence(what)
+            ),
+            Self::Upstream(fault) => f.write_str(&fault.message),
+            Self::UpstreamDisconnected => f.write_str(
+                "The connection to Google's API broke before the answer was complete. The request \
+                 may have been carried out; send it again if that does no harm.",
+            ),
+            Self::UpstreamMalformed { what } => write!(
+                f,
+                "Google's API answered something that is not its protocol: {} If it goes on, \
+                 please report it with the x-request-id of this answer.",
+                Sentence(what)
+            ),
+            Self::UpstreamTimeout { awaited: Awaited::ClientDeadline, after } => write!(
+                f,
+                "There was no answer within the {} that the client allows (X-Server-Timeout). Try \
+                 again, or let the client wait longer.",
+                Plain(*after)
+            ),
+            Self::UpstreamTimeout { awaited: Awaited::FirstByte, after } => write!(
+                f,
+                "Google's API did not begin to answer within {}. Try again, or have the operator \
+                 raise FIRST_BYTE_TIMEOUT_MS.",
+                Plain(*after)
+            ),
+            Self::UpstreamTimeout { awaited: Awaited::NextChunk, after } => write!(
+                f,
+                "Google's API sent nothing for {} in the middle of its answer. Try again, or have \
+                 the operator raise STREAM_IDLE_TIMEOUT_MS.",
+                Plain(*after)
+            ),
+            Self::UpstreamUnreachable { why } => write!(
+                f,
+                "Google's API cannot be reached: {} Check the network, HTTPS_PROXY and \
+                 CODE_ASSIST_ENDPOINT of the proxy, then run `code-assist-proxy check`.",
+                Sentence(why)
+            ),
+            Self::ValidationRequired { message, link } => {
+                write!(
+                    f,
+                    "Google wants the owner of the proxy's account to verify it first: {}",
+                    Sentence(message)
+                )?;
+                match link {
+                    Some(link) => write!(f, " Open {link} in a browser, then try again."),
+                    None => f.write_str(" Sign in with the official Gemini CLI to be led there."),
+                }
+            }
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+fn write_ineligible(f: &mut fmt::Formatter<'_>, reasons: &[(String, String)]) -> fmt::Result {
+    f.write_str("Google does not let this account use Code Assist.")?;
+    for (code, message) in reasons {
+        write!(f, " {code}: {}", Sentence(message))?;
+    }
+    if reasons.iter().any(|(code, _)| code == "UNSUPPORTED_CLIENT") {
+        f.write_str(
+            " Individual accounts (free, Pro, Ultra) have not worked with the Gemini CLI's sign-in \
+             since 2026-06-18.",
+        )?;
+    }
+    f.write_str(
+        " Use an account with a Code Assist Standard or Enterprise licence and set \
+         GEMINI_PROJECT_ID to its project, or use the Gemini API with an API key of its own.",
+    )
+}
+
+/// Writes Google's own sentence first, since some clients look for it.
+fn write_not_offered(f: &mut fmt::Formatter<'_>, what: &str, model: Option<&str>) -> fmt::Result {
+    match model {
+        Some(model) => write!(
+            f,
+            "models/{model} is not found for API version v1beta, or is not supported for {what}. \
+             Call ListModels to see the list of available models and their supported methods."
+        )?,
+        None => write!(f, "{what} is not found for API version v1beta, or is not supported.")?,
+    }
+    write!(f, " Code Assist, which this proxy speaks to, offers {OFFERED}.")?;
+    let instead = match what {
+        "cachedContents" => {
+            " Send the whole prompt with each request; Google caches it implicitly."
+        }
+        "files" | "media" | "upload" => " Send the data inline, as inlineData, instead.",
+        "bidiGenerateContent" => " Use streamGenerateContent instead of the Live API.",
+        "openai" => " Point the client at the Gemini API, at /v1beta, instead.",
+        _ => " For anything else use the Gemini API with an API key of its own.",
+    };
+    f.write_str(instead)
+}
+
+/// A quoted text, made to end like a sentence.
+struct Sentence<'a>(&'a str);
+
+impl fmt::Display for Sentence<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.0.trim();
+        if text.is_empty() {
+            return f.write_str("it does not say why.");
+        }
+        f.write_str(text)?;
+        if text.ends_with(['.', '!', '?', '…']) { Ok(()) } else { f.write_str(".") }
+    }
+}
+
+/// A duration as [`crate::google::error`] and Google's clients read it in prose: `1.5s`.
+pub(super) struct Plain(pub(super) Duration);
+
+impl fmt::Display for Plain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = self.0.as_millis();
+        if millis.is_multiple_of(1000) {
+            return write!(f, "{}s", millis / 1000);
+        }
+        let text = format!("{}.{:03}", millis / 1000, millis % 1000);
+        write!(f, "{}s", text.trim_end_matches('0'))
+    }
+}
+
+const OFFERED: &str = "generateContent, streamGenerateContent and countTokens on models/{model}, \
+                       and the list of models";

@@ -1,0 +1,78 @@
+//! Why a try failed, classified once: the breaker, the retry policy, the quota memory, the metrics and
+//! the answer all read the same class.
+
+use std::time::Duration;
+
+use http::StatusCode;
+
+/// A failed try, as policies see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failure {
+    /// What kind of failure it is.
+    pub class: FailureClass,
+    /// The delay that upstream asks for. Zero is a delay, `None` is none.
+    pub retry_delay: Option<Duration>,
+    /// Upstream says that the model has no capacity left, for any account.
+    pub no_capacity: bool,
+}
+
+impl Failure {
+    /// A failure about which nothing but the class is known.
+    pub fn new(class: FailureClass) -> Self {
+        Self { class, retry_delay: None, no_capacity: false }
+    }
+}
+
+/// The kinds of failures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureClass {
+    /// The account's owner has to act first: the account is suspended, or must be verified.
+    Account,
+    /// The connection broke after the request was (at least partly) sent.
+    Disconnected,
+    /// 504: upstream's own backend did not answer in time.
+    GatewayTimeout,
+    /// The proxy itself has refused the request, without asking upstream.
+    Local,
+    /// The answer is not what the protocol says.
+    Malformed,
+    /// The project cannot be used with this account.
+    Project,
+    /// A quota is used up until its reset.
+    Quota,
+    /// 429 that names a rate limit: a throttle of seconds, or of a minute.
+    RateLimited,
+    /// Any other 4xx: the request itself is at fault.
+    Request,
+    /// 500 or 502.
+    ServerError,
+    /// The proxy is stopping.
+    ShuttingDown,
+    /// 429 without a reason: shared capacity, or a block.
+    Throttled,
+    /// Upstream did not answer within the proxy's own time limit.
+    TimedOut,
+    /// 401: the access token was not accepted.
+    Unauthenticated,
+    /// 503.
+    Unavailable,
+    /// No connection could be made.
+    Unreachable,
+    /// A 5xx that no policy knows.
+    UnknownServerError,
+}
+
+impl FailureClass {
+    /// The class that the status alone tells.
+    pub fn of_status(status: StatusCode) -> Self {
+        match status {
+            StatusCode::UNAUTHORIZED => Self::Unauthenticated,
+            StatusCode::TOO_MANY_REQUESTS => Self::Throttled,
+            StatusCode::INTERNAL_SERVER_ERROR | StatusCode::BAD_GATEWAY => Self::ServerError,
+            StatusCode::SERVICE_UNAVAILABLE => Self::Unavailable,
+            StatusCode::GATEWAY_TIMEOUT => Self::GatewayTimeout,
+            status if status.is_server_error() => Self::UnknownServerError,
+            _ => Self::Request,
+        }
+    }
+}

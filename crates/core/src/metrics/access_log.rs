@@ -1,0 +1,109 @@
+//! The log line of a request, written when the answer's body has ended.
+
+use std::time::Duration;
+
+use super::{CacheResult, millis};
+use crate::dialect::Operation;
+use crate::google::usage::TokenUsage;
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestOutcome {
+    /// The client went away before the end.
+    ClientGone,
+    /// Upstream broke off, or ended a stream without a `finishReason`.
+    Cut,
+    /// The whole answer was delivered.
+    Ok,
+    /// An error was the answer.
+    Refused,
+}
+
+impl RequestOutcome {
+    fn label(self) -> &'static str {
+        match self {
+            Self::ClientGone => "client_gone",
+            Self::Cut => "cut",
+            Self::Ok => "ok",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// What the log and the metrics say about one request. It is derived from the request's context at
+/// the end, and nothing reads it back.
+#[derive(Debug, Clone)]
+pub struct AccessLogRecord<'a> {
+    /// `x-request-id`.
+    pub request_id: &'a str,
+    /// `None` for a path that leads nowhere.
+    pub operation: Option<Operation>,
+    /// The model as it was sent upstream.
+    pub model: &'a str,
+    /// The answer is a stream.
+    pub stream: bool,
+    /// The name or short hash of the client's key.
+    pub caller: Option<&'a str>,
+    /// HTTP status of the answer, 0 when there was none.
+    pub status: u16,
+    /// The label of the error, if it was one.
+    pub error: Option<&'static str>,
+    /// An access token was at hand; `None` when none was needed.
+    pub token_at_hand: Option<bool>,
+    /// Further tries after the first one.
+    pub retries: u32,
+    /// What coalescing and response cache did, for a request that they apply to.
+    pub cache: Option<CacheResult>,
+    /// Upstream's trace id.
+    pub trace_id: &'a str,
+    /// Bytes of the request's body.
+    pub bytes_in: u64,
+    /// Bytes of the answer's body.
+    pub bytes_out: u64,
+    /// The last token counts.
+    pub usage: TokenUsage,
+    /// From the request's arrival to the end of the answer's body.
+    pub total: Duration,
+    /// Time spent waiting for upstream's head and first event.
+    pub upstream: Duration,
+    /// The proxy's own share of the time until the answer's head.
+    pub overhead: Duration,
+    /// From the last try's sending to upstream's head, and of a stream to its first event. `None`
+    /// when upstream was not asked or did not answer.
+    pub first_byte: Option<Duration>,
+    /// From the request's arrival to the answer's head; `None` when there was none.
+    pub answered: Option<Duration>,
+    /// How it ended.
+    pub outcome: RequestOutcome,
+}
+
+impl AccessLogRecord<'_> {
+    /// Writes the line.
+    pub fn emit(&self) {
+        tracing::info!(
+            target: "request",
+            // As a field of its own: a literal would go through `fmt`.
+            message = "request",
+            request_id = self.request_id,
+            duration_ms = millis(self.total),
+            cache_hit = self.token_at_hand.unwrap_or(false),
+            model = self.model,
+            status = self.status,
+            x_cache = self.cache.map_or("", CacheResult::header),
+            method = self.operation.map_or("", Operation::label),
+            stream = self.stream,
+            upstream_ms = millis(self.upstream),
+            overhead_ms = millis(self.overhead),
+            ttfb_ms = self.answered.map_or(0.0, millis),
+            retries = self.retries,
+            trace_id = self.trace_id,
+            client = self.caller.unwrap_or_default(),
+            bytes_in = self.bytes_in,
+            bytes_out = self.bytes_out,
+            prompt_tokens = self.usage.prompt,
+            output_tokens = self.usage.output,
+            reason = self.error.unwrap_or_default(),
+            outcome = self.outcome.label(),
+        );
+    }
+}

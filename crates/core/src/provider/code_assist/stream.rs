@@ -1,0 +1,73 @@
+//! Code Assist's events on their way to Gemini's: each is taken out of its wrapper.
+
+use super::envelope;
+use crate::error::Error;
+use crate::google::error;
+use crate::provider::event::{Content, Decoded, DecodedEvent};
+use crate::sse::Event;
+
+/// Reads one stream.
+#[derive(Debug, Default)]
+pub(crate) struct StreamDecoder {
+    /// The trace id that the events carry.
+    trace: Option<String>,
+    /// An event said why the answer ended.
+    finished: bool,
+    /// There were lines that are no events.
+    ignored: bool,
+}
+
+impl StreamDecoder {
+    /// Reads one upstream event. `Ok(None)` for lines that mean nothing.
+    pub(crate) fn decode<'a>(&mut self, event: &'a Event) -> Result<Option<Decoded<'a>>, Error> {
+        let (text, bare) = match event {
+            Event::Bare(text) => (text, true),
+            Event::Data(text) => (text, false),
+        };
+        let opened = match envelope::open(text, self.trace.as_deref()) {
+            Ok(opened) => opened,
+            // Lines that are neither SSE nor JSON mean nothing; neither does OpenAI's end mark.
+            Err(_) if bare => {
+                self.ignored = true;
+                return Ok(None);
+            }
+            Err(_) if text.trim_ascii() == b"[DONE]" => return Ok(None),
+            Err(malformed) => {
+                let what = format!("a stream event is no JSON: {malformed}");
+                return Err(Error::UpstreamMalformed { what });
+            }
+        };
+        let (finished, usage) = (opened.finished(), opened.usage());
+        let new_trace = opened.trace_id.is_some();
+        if let Some(trace) = opened.trace_id {
+            self.trace = Some(trace.into_owned());
+        }
+        let content = match (opened.error, opened.response) {
+            (Some(error), _) => Content::Error(Box::new(error::from_event(&error))),
+            (None, Some(response)) => {
+                self.finished |= finished;
+                Content::Event(DecodedEvent::CodeAssist { response, wrapper_len: text.len() })
+            }
+            (None, None) => {
+                self.ignored |= bare;
+                Content::Nothing
+            }
+        };
+        Ok(Some(Decoded { usage, new_trace, content }))
+    }
+
+    /// True once an event said why the answer ended.
+    pub(crate) fn finished(&self) -> bool {
+        self.finished
+    }
+
+    /// True when there were lines that are no events: a web page, say, with the status of a stream.
+    pub(crate) fn ignored_lines(&self) -> bool {
+        self.ignored
+    }
+
+    /// The trace id that the events carry.
+    pub(crate) fn trace(&self) -> Option<&str> {
+        self.trace.as_deref()
+    }
+}

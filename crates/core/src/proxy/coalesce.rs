@@ -1,0 +1,233 @@
+//! One answer for equal requests (`spec.md` 11): looked for before upstream is asked, given to the
+//! waiters when upstream has answered. First in this process, then among all that share the store.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::context::{CacheUse, RequestContext};
+use crate::error::Error;
+use crate::job::BackgroundJob;
+use crate::metrics::{CacheResult, Metrics};
+use crate::platform::Platform;
+use crate::policy::cache::{
+    Abandoned, CacheDirective, CacheKey, CachedAnswer, FlightLease, Limits, ResponseCache,
+    StoredAnswer, Verdict,
+};
+use crate::policy::lock::FencingToken;
+use crate::settings::Settings;
+use crate::sync::lock;
+use crate::upstream::{Credentials, store};
+use crate::wait::{Flight, poll_until, single_flight};
+
+/// What a request asks of the cache.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CacheRequest {
+    /// `None` for a request that is not repeatable.
+    pub(super) key: Option<CacheKey>,
+    pub(super) directive: CacheDirective,
+}
+
+impl CacheRequest {
+    pub(super) const NONE: Self = Self { key: None, directive: CacheDirective::Any };
+}
+
+/// What a request finds.
+pub(super) enum Lookup<P: Platform> {
+    /// An answer.
+    Found(CachedAnswer),
+    /// There is none: ask upstream, then [`Leader::complete`].
+    Lead(Leader<P>),
+}
+
+/// Leader guard: publishes the result to the waiters; on drop a waiter takes over.
+pub(super) struct Leader<P: Platform> {
+    platform: P,
+    cache: Arc<Mutex<ResponseCache>>,
+    lease: Option<FlightLease>,
+    /// The same among the processes that share the store, where there is one.
+    remote: Option<RemoteFlight>,
+}
+
+/// What to publish to the processes that share the store.
+#[derive(Debug)]
+struct RemoteFlight {
+    key: CacheKey,
+    lock: Option<FencingToken>,
+}
+
+impl<P: Platform> Leader<P> {
+    /// Gives the result to the waiters.
+    pub(super) fn complete(mut self, answer: Result<&CachedAnswer, &Error>) {
+        let Some(lease) = self.lease.take() else { return };
+        let now = self.platform.now();
+        match answer {
+            Ok(answer) => {
+                if let Some(RemoteFlight { key, lock }) = self.remote.take() {
+                    let answer = Some(Box::new(answer.clone()));
+                    self.platform.spawn_job(BackgroundJob::PublishAnswer { key, answer, lock });
+                }
+                lock(&self.cache).settle(lease, answer.clone(), now);
+            }
+            Err(_) => lock(&self.cache).give_up(lease, Abandoned::Failed, now),
+        }
+    }
+}
+
+impl<P: Platform> Drop for Leader<P> {
+    fn drop(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            lock(&self.cache).give_up(lease, Abandoned::Gone, self.platform.now());
+        }
+        // There is no answer: another process may ask.
+        if let Some(RemoteFlight { key, lock: lock @ Some(_) }) = self.remote.take() {
+            self.platform.spawn_job(BackgroundJob::PublishAnswer { key, answer: None, lock });
+        }
+    }
+}
+
+/// Finds answers to repeatable requests.
+#[derive(Debug)]
+pub(super) struct Coalescer {
+    metrics: Arc<Metrics>,
+    /// Shared with the leaders, which end by themselves.
+    cache: Arc<Mutex<ResponseCache>>,
+    is_on: bool,
+}
+
+impl Coalescer {
+    pub(super) fn new(settings: &Settings, metrics: &Arc<Metrics>) -> Self {
+        let cache = ResponseCache::new(Limits {
+            window: settings.dedup_window,
+            ttl: settings.response_cache_ttl,
+            bytes: settings.response_cache_max_bytes,
+            lease: LONGEST_FLIGHT,
+        });
+        let is_on = cache.is_on();
+        Self { metrics: Arc::clone(metrics), cache: Arc::new(Mutex::new(cache)), is_on }
+    }
+
+    /// False when nothing would ever be shared or kept: no need to make a key then.
+    pub(super) fn is_on(&self) -> bool {
+        self.is_on
+    }
+
+    /// Looks for the answer to an equal request, and waits for one that is under way.
+    pub(super) async fn find<P: Platform>(
+        &self,
+        credentials: &Credentials,
+        request: &CacheRequest,
+        context: &mut RequestContext<P>,
+    ) -> Result<Lookup<P>, Error> {
+        let Some(key) = &request.key else {
+            context.cache = CacheUse::NotRepeatable;
+            return Ok(Lookup::Lead(self.leader(context.platform(), None)));
+        };
+        let platform = context.platform().clone();
+        let arrived = platform.now();
+        let (verdict, now) = poll_until(&platform, context.deadline, arrived, |now| {
+            lock(&self.cache).ask(key, request.directive, arrived, now).map(Ok)
+        })
+        .await;
+        // Another request's upstream was what this one waited for.
+        context.timings.upstream += now.since(arrived);
+        let (result, lookup) = match verdict? {
+            Verdict::Bypass => (CacheResult::Bypass, Lookup::Lead(self.leader(&platform, None))),
+            Verdict::Coalesced(answer) => (CacheResult::Coalesced, Lookup::Found(answer)),
+            Verdict::Conflict => return Err(Error::Conflict),
+            Verdict::Hit(answer) => (CacheResult::Hit, Lookup::Found(answer)),
+            Verdict::Lead(lease) => {
+                let leader = self.leader(&platform, Some(lease));
+                if platform.has_shared_store() {
+                    // Boxed to keep the future small when there is no shared store.
+                    Box::pin(self.find_remote(credentials, key, leader, context)).await?
+                } else {
+                    (CacheResult::Miss, Lookup::Lead(leader))
+                }
+            }
+            Verdict::Refresh(lease) => {
+                let mut leader = self.leader(&platform, Some(lease));
+                if platform.has_shared_store() {
+                    leader.remote = Some(RemoteFlight { key: *key, lock: None });
+                }
+                (CacheResult::Bypass, Lookup::Lead(leader))
+            }
+        };
+        context.cache = CacheUse::Asked(result);
+        Ok(lookup)
+    }
+
+    /// Looks for the answer that another process has given, or gives meanwhile.
+    async fn find_remote<P: Platform>(
+        &self,
+        credentials: &Credentials,
+        key: &CacheKey,
+        mut leader: Leader<P>,
+        context: &mut RequestContext<P>,
+    ) -> Result<(CacheResult, Lookup<P>), Error> {
+        let platform = context.platform().clone();
+        let began = platform.now();
+        let store_key = key.key(&account(&platform, credentials).await);
+        let recall = async || {
+            let stored = store::recall(&platform, &self.metrics, &store_key).await?;
+            StoredAnswer::from_stored(&stored, key)
+        };
+        let deadline = context.deadline;
+        match single_flight(&platform, deadline, &store_key, LOCK_TTL, recall).await? {
+            Flight::Done { result: stored, waited } => {
+                if !stored.is_about_this {
+                    return Err(Error::Conflict);
+                }
+                let age = stored.at.until(platform.wall_clock());
+                let now = platform.now();
+                if let Some(lease) = leader.lease.take() {
+                    lock(&self.cache).settle_aged(lease, stored.answer.clone(), age, now);
+                }
+                context.timings.upstream += now.since(began);
+                let result = if waited { CacheResult::Coalesced } else { CacheResult::Hit };
+                Ok((result, Lookup::Found(stored.answer)))
+            }
+            Flight::Lead(lock) => {
+                leader.remote = Some(RemoteFlight { key: *key, lock });
+                Ok((CacheResult::Miss, Lookup::Lead(leader)))
+            }
+        }
+    }
+
+    /// Puts an answer into the store, and releases the lock; the background job's work.
+    pub(super) async fn publish<P: Platform>(
+        &self,
+        platform: &P,
+        credentials: &Credentials,
+        key: &CacheKey,
+        answer: Option<Box<CachedAnswer>>,
+        lock_token: Option<FencingToken>,
+    ) {
+        let store_key = key.key(&account(platform, credentials).await);
+        let stored = answer.and_then(|answer| answer.to_stored(key, platform.wall_clock()));
+        if let Some(stored) = stored {
+            let ttl = lock(&self.cache).lifetime();
+            store::remember(platform, &self.metrics, &store_key, stored, ttl, None).await;
+        }
+        if let Some(token) = lock_token {
+            platform.unlock(&store_key, token).await;
+        }
+    }
+
+    fn leader<P: Platform>(&self, platform: &P, lease: Option<FlightLease>) -> Leader<P> {
+        let (platform, cache) = (platform.clone(), Arc::clone(&self.cache));
+        Leader { platform, cache, lease, remote: None }
+    }
+}
+
+/// The account in use, without reading the credential file for every request.
+async fn account<P: Platform>(platform: &P, credentials: &Credentials) -> String {
+    let known = credentials.fingerprint();
+    if known.is_empty() { credentials.read_fingerprint(platform).await } else { known }
+}
+
+/// How long other processes wait for an answer that one of them is getting. An answer may take
+/// longer; then the next process asks too, which costs a call and no more.
+const LOCK_TTL: Duration = Duration::from_secs(10);
+
+/// Longer than an answer may take with all its tries; after that the next waiter asks upstream.
+const LONGEST_FLIGHT: Duration = Duration::from_secs(900);

@@ -1,0 +1,61 @@
+//! The proxy's own rate limit (`spec.md` 12).
+
+use std::sync::Mutex;
+
+use http::request::Parts;
+
+use crate::access;
+use crate::caller::Caller;
+use crate::context::RequestContext;
+use crate::error::Error;
+use crate::platform::Platform;
+use crate::policy::rate_limit::RateLimiter;
+use crate::settings::Settings;
+use crate::sync::lock;
+
+/// How much each caller may ask.
+#[derive(Debug)]
+pub(super) struct CallerLimits {
+    /// `None` when the limit is off.
+    rate: Option<Mutex<RateLimiter>>,
+    trust_forwarded_for: bool,
+}
+
+impl CallerLimits {
+    pub(super) fn new(settings: &Settings) -> Self {
+        let rate = RateLimiter::new(settings.rate_limit, settings.rate_limit_window);
+        Self { rate: rate.map(Mutex::new), trust_forwarded_for: settings.trust_forwarded_for }
+    }
+
+    /// Counts the request, and refuses it if its caller has reached the limit. Where the store is
+    /// shared the common count holds; the process's own goes along, for when the store is gone.
+    pub(super) async fn admit<P: Platform>(
+        &self,
+        parts: &Parts,
+        context: &mut RequestContext<P>,
+    ) -> Result<(), Error> {
+        let Some(limiter) = &self.rate else { return Ok(()) };
+        let platform = context.platform();
+        let address = access::address(parts, self.trust_forwarded_for);
+        let caller = Caller::new(context.caller.clone(), address);
+        let common = if platform.has_shared_store() {
+            let rate = lock(limiter).rate();
+            // Boxed to keep the future small when there is no shared store.
+            Box::pin(platform.count_request(&caller, rate)).await
+        } else {
+            None
+        };
+        let standing = match common {
+            Some(standing) if standing.refused.is_some() => standing,
+            common => {
+                let own = lock(limiter).ask(&caller, platform.now());
+                common.unwrap_or(own)
+            }
+        };
+        context.headers.extend(standing.headers());
+        match standing.refused {
+            Some(after) => Err(Error::RateLimited { after }),
+            None => Ok(()),
+        }
+    }
+}

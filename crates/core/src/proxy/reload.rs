@@ -1,0 +1,36 @@
+//! The settings that a running proxy can replace: keys, allowed origins and model aliases.
+
+use std::sync::{Arc, PoisonError};
+
+use super::Proxy;
+use crate::access::Access;
+use crate::settings::Settings;
+
+/// What [`Proxy::reload`] replaces. A request goes on with what it began with.
+#[derive(Debug)]
+pub(super) struct ReloadableSettings {
+    /// `PROXY_API_KEYS` and `ALLOWED_ORIGINS`.
+    pub(super) access: Access,
+    /// `MODEL_ALIASES`.
+    pub(super) model_aliases: Vec<(String, String)>,
+}
+
+impl ReloadableSettings {
+    pub(super) fn new(settings: &Settings) -> Arc<Self> {
+        let model_aliases = settings.model_aliases.clone();
+        Arc::new(Self { access: Access::new(settings), model_aliases })
+    }
+}
+
+impl Proxy {
+    /// Replaces keys, allowed origins and model aliases. Nothing else changes, and no request under way
+    /// is affected.
+    pub fn reload(&self, settings: &Settings) {
+        *self.reloadable.write().unwrap_or_else(PoisonError::into_inner) =
+            ReloadableSettings::new(settings);
+    }
+
+    pub(super) fn reloadable(&self) -> Arc<ReloadableSettings> {
+        Arc::clone(&self.reloadable.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}

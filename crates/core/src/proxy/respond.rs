@@ -1,0 +1,194 @@
+//! The answer on its way to the client.
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+
+use super::Proxy;
+use crate::body::{Events, ProxyBody};
+use crate::context::RequestContext;
+use crate::dialect::gemini;
+use crate::dialect::gemini::route::Framing;
+use crate::error::Error;
+use crate::google::status;
+use crate::metrics::RequestOutcome;
+use crate::platform::Platform;
+use crate::policy::cache::CachedAnswer;
+use crate::provider::Provider;
+use crate::provider::answer::GeminiAnswer;
+use crate::upstream::{EventStream, HeadAnswer};
+
+/// What a request is answered with, before the headers that every answer carries.
+pub(super) struct Answer<P: Platform> {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: AnswerBody<P>,
+}
+
+pub(super) enum AnswerBody<P: Platform> {
+    Events(Box<Events<P>>),
+    PassThrough(P::Body),
+    Whole(Bytes),
+}
+
+impl<P: Platform> From<CachedAnswer> for Answer<P> {
+    fn from(answer: CachedAnswer) -> Self {
+        let CachedAnswer { status, headers, body } = answer;
+        Self { status, headers, body: AnswerBody::Whole(body) }
+    }
+}
+
+impl Proxy {
+    /// Adds what every answer carries. The request's context goes on with the body.
+    pub(super) fn respond<P: Platform>(
+        &self,
+        parts: &Parts,
+        answer: Answer<P>,
+        mut context: RequestContext<P>,
+    ) -> Response<ProxyBody<P>> {
+        let now = context.platform().now();
+        context.timings.answered = Some(now);
+        context.status = answer.status.as_u16();
+        let mut headers = answer.headers;
+        headers.reserve(USUAL_HEADERS);
+        if !context.headers.is_empty() {
+            headers.extend(std::mem::take(&mut context.headers));
+        }
+        if let Some(x_cache) = context.cache.header() {
+            headers.insert(X_CACHE, HeaderValue::from_static(x_cache));
+        }
+        if parts.method != Method::OPTIONS {
+            self.reloadable().access.add_cors_headers(&parts.headers, &mut headers);
+        }
+        if parts.method == Method::HEAD {
+            // The body is not sent.
+            context.settle(RequestOutcome::Ok);
+        }
+        headers.insert(REQUEST_ID, context.id.clone());
+        headers.insert(SERVER_TIMING, context.server_timing(now));
+        let body = match answer.body {
+            AnswerBody::Events(events) => ProxyBody::events(events, context),
+            AnswerBody::PassThrough(upstream) => {
+                ProxyBody::pass_through(upstream, context, self.settings.stream_idle_timeout)
+            }
+            AnswerBody::Whole(bytes) => ProxyBody::whole(bytes, context),
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = answer.status;
+        *response.headers_mut() = headers;
+        response
+    }
+}
+
+/// The one place where an error becomes an answer.
+pub(super) fn error<P: Platform>(
+    error: &Error,
+    in_array: bool,
+    context: &mut RequestContext<P>,
+) -> Answer<P> {
+    context.error = Some(error.label());
+    context.settle(RequestOutcome::Refused);
+    let mut headers = error.headers();
+    headers.insert(CONTENT_TYPE, JSON);
+    let body = gemini::error::body(error);
+    let body = if in_array { status::as_array(&body) } else { body };
+    Answer { status: error.status(), headers, body: AnswerBody::Whole(body) }
+}
+
+/// A whole answer of a model's.
+pub(super) fn whole<P: Platform>(
+    provider: &Provider,
+    upstream: &HeaderMap,
+    answer: GeminiAnswer,
+    context: &mut RequestContext<P>,
+) -> CachedAnswer {
+    let mut headers = HeaderMap::new();
+    context.usage = answer.usage;
+    note_trace(provider, &mut headers, upstream, answer.trace_id.as_deref(), context);
+    headers.insert(CONTENT_TYPE, JSON);
+    CachedAnswer { status: StatusCode::OK, headers, body: answer.body }
+}
+
+/// A stream whose first event has come.
+pub(super) fn stream<P: Platform>(
+    provider: &Provider,
+    stream: EventStream<P>,
+    framing: Framing,
+    mut headers: HeaderMap,
+    context: &mut RequestContext<P>,
+) -> Answer<P> {
+    let in_events = std::mem::take(&mut context.trace_id);
+    let in_events = Some(&*in_events).filter(|trace| !trace.is_empty());
+    note_trace(provider, &mut headers, &stream.head.headers, in_events, context);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    let kind = match framing {
+        Framing::Array => JSON,
+        Framing::Sse => HeaderValue::from_static("text/event-stream"),
+    };
+    headers.insert(CONTENT_TYPE, kind);
+    Answer { status: StatusCode::OK, headers, body: AnswerBody::Events(stream.events) }
+}
+
+/// An answer in the provider's own protocol, untouched.
+pub(super) fn passed_through<P: Platform>(
+    provider: &Provider,
+    answer: HeadAnswer<P>,
+    context: &mut RequestContext<P>,
+) -> Answer<P> {
+    let HeadAnswer { head, body } = answer;
+    if !head.status.is_success() {
+        context.settle(RequestOutcome::Refused);
+    }
+    let mut headers = HeaderMap::new();
+    for name in [CONTENT_TYPE, CACHE_CONTROL, RETRY_AFTER] {
+        if let Some(value) = head.headers.get(&name) {
+            headers.insert(name, value.clone());
+        }
+    }
+    note_trace(provider, &mut headers, &head.headers, None, context);
+    Answer { status: head.status, headers, body: AnswerBody::PassThrough(body) }
+}
+
+/// A JSON answer of the proxy's own.
+pub(super) fn json<P: Platform>(mut headers: HeaderMap, body: Bytes) -> Answer<P> {
+    headers.insert(CONTENT_TYPE, JSON);
+    Answer { status: StatusCode::OK, headers, body: AnswerBody::Whole(body) }
+}
+
+/// Upstream's trace id, from its header or else from its body.
+fn note_trace<P: Platform>(
+    provider: &Provider,
+    headers: &mut HeaderMap,
+    upstream: &HeaderMap,
+    in_body: Option<&str>,
+    context: &mut RequestContext<P>,
+) {
+    let name = provider.trace_header();
+    let in_header = upstream.get(&name);
+    if let Some((value, trace)) = in_header.and_then(|value| Some((value, value.to_str().ok()?))) {
+        headers.insert(name, value.clone());
+        trace.clone_into(&mut context.trace_id);
+    } else if let Some(trace) = in_body {
+        put(headers, name, trace);
+        trace.clone_into(&mut context.trace_id);
+    }
+}
+
+/// Adds a header; a value that no header may have is left out.
+pub(super) fn put(headers: &mut HeaderMap, name: HeaderName, value: impl TryInto<HeaderValue>) {
+    if let Ok(value) = value.try_into() {
+        headers.insert(name, value);
+    }
+}
+
+pub(super) const JSON: HeaderValue = HeaderValue::from_static(status::CONTENT_TYPE);
+
+const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
+
+/// How many headers an answer gets on its way out, CORS left aside.
+const USUAL_HEADERS: usize = 4;

@@ -1,0 +1,520 @@
+//! Calling upstream: the one loop that tries again.
+//!
+//! A try is: a token, a concurrency permit, an endpoint whose breaker takes the call, one exchange, and
+//! a verdict. The loop ends before the client has received a byte.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::response::Parts;
+use http::{HeaderMap, Response, StatusCode};
+
+use super::account::AccountData;
+use super::credentials::Credentials;
+use super::io::{read_whole, sent_within};
+use super::quota::Quotas;
+use crate::body::{EventLimits, Events};
+use crate::context::RequestContext;
+use crate::dialect::StreamFormat;
+use crate::error::{Awaited, Error};
+use crate::failure::FailureClass;
+use crate::google::error;
+use crate::metrics::{Metrics, RetryReason};
+use crate::platform::{Platform, SendError};
+use crate::policy::breaker::{Outcome, State};
+use crate::policy::endpoint::Endpoints;
+use crate::policy::in_flight::InFlightGuard;
+use crate::policy::retry::{self, Try};
+use crate::provider::Provider;
+use crate::provider::request::{Auth, BaseUrl, UpstreamRequest, UrlError};
+use crate::settings::Settings;
+use crate::sync::lock;
+use crate::time::Monotonic;
+use crate::wait::{until_deadline, within};
+
+/// Calls to one upstream: its endpoints with their breakers, and what a call needs to know.
+#[derive(Debug)]
+pub(crate) struct Calls {
+    pub(crate) provider: Provider,
+    pub(crate) credentials: Credentials,
+    pub(crate) quotas: Quotas,
+    account: Arc<AccountData>,
+    /// Shared with the guards of calls in flight, which end by themselves.
+    endpoints: Arc<Mutex<Endpoints>>,
+    /// The base URLs of the endpoints, in order.
+    bases: Vec<Result<BaseUrl, UrlError>>,
+    retries: retry::Limits,
+    limits: Limits,
+    metrics: Arc<Metrics>,
+}
+
+/// The bounds of a call.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// `FIRST_BYTE_TIMEOUT_MS`.
+    first_byte: Duration,
+    /// `QUEUE_TIMEOUT_MS`.
+    queue: Duration,
+    /// `STREAM_IDLE_TIMEOUT_MS`.
+    idle: Duration,
+    /// `MAX_EVENT_BYTES`.
+    event_bytes: usize,
+}
+
+/// How much of upstream's answer a request waits for, before a try counts as answered.
+pub(crate) trait Want<P: Platform> {
+    /// What there is then.
+    type Answer;
+
+    /// The answer is a stream of events: its first byte is its first event.
+    const IS_STREAM: bool = false;
+
+    /// Reads that much of a good answer.
+    async fn read(
+        self,
+        calls: &Calls,
+        head: Parts,
+        body: P::Body,
+        context: &mut RequestContext<P>,
+    ) -> Result<Self::Answer, Error>;
+
+    /// Tells the breaker what the answer says about the endpoint.
+    fn record(answer: &Self::Answer, context: &mut RequestContext<P>, now: Monotonic);
+}
+
+/// All of the answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Whole;
+
+/// A whole answer.
+#[derive(Debug)]
+pub(crate) struct WholeAnswer {
+    pub(crate) head: Parts,
+    pub(crate) text: Bytes,
+}
+
+impl<P: Platform> Want<P> for Whole {
+    type Answer = WholeAnswer;
+
+    async fn read(
+        self,
+        calls: &Calls,
+        head: Parts,
+        body: P::Body,
+        context: &mut RequestContext<P>,
+    ) -> Result<WholeAnswer, Error> {
+        let limits = &calls.limits;
+        let text = read_whole(context.platform(), body, limits.event_bytes, limits.idle).await?;
+        Ok(WholeAnswer { head, text })
+    }
+
+    fn record(_: &WholeAnswer, context: &mut RequestContext<P>, now: Monotonic) {
+        context.end_call(Outcome::Success, &[], now);
+        context.release_permit();
+    }
+}
+
+/// The first event of a stream, which the client's status line depends on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FirstEvent(pub(crate) StreamFormat);
+
+/// A stream whose first event has come.
+#[derive(Debug)]
+pub(crate) struct EventStream<P: Platform> {
+    pub(crate) head: Parts,
+    pub(crate) events: Box<Events<P>>,
+}
+
+impl<P: Platform> Want<P> for FirstEvent {
+    type Answer = EventStream<P>;
+
+    const IS_STREAM: bool = true;
+
+    async fn read(
+        self,
+        calls: &Calls,
+        head: Parts,
+        body: P::Body,
+        context: &mut RequestContext<P>,
+    ) -> Result<EventStream<P>, Error> {
+        let limits = EventLimits { event_bytes: calls.limits.event_bytes, idle: calls.limits.idle };
+        let (decoder, encoder) = (calls.provider.stream_decoder(), self.0.encoder());
+        let mut events = Box::new(Events::new(body, decoder, encoder, limits, context.platform()));
+        events.peek_first(context).await?;
+        Ok(EventStream { head, events })
+    }
+
+    fn record(_: &EventStream<P>, context: &mut RequestContext<P>, now: Monotonic) {
+        context.call_alive(now);
+    }
+}
+
+/// The head; the rest is passed on as it comes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Head;
+
+/// An answer of which nothing but the head has been read.
+#[derive(Debug)]
+pub(crate) struct HeadAnswer<P: Platform> {
+    pub(crate) head: Parts,
+    pub(crate) body: P::Body,
+}
+
+impl<P: Platform> Want<P> for Head {
+    type Answer = HeadAnswer<P>;
+
+    async fn read(
+        self,
+        _: &Calls,
+        head: Parts,
+        body: P::Body,
+        _: &mut RequestContext<P>,
+    ) -> Result<HeadAnswer<P>, Error> {
+        Ok(HeadAnswer { head, body })
+    }
+
+    fn record(answer: &HeadAnswer<P>, context: &mut RequestContext<P>, now: Monotonic) {
+        let status = answer.head.status;
+        if is_failure(status) {
+            let outcome = Outcome::of(FailureClass::of_status(status));
+            context.end_call(outcome, &[], now);
+        } else {
+            context.call_alive(now);
+        }
+    }
+}
+
+impl Calls {
+    pub(super) fn new(
+        settings: &Arc<Settings>,
+        metrics: &Arc<Metrics>,
+        account: &Arc<AccountData>,
+    ) -> Self {
+        Self {
+            provider: Provider::code_assist(&settings.api_version),
+            credentials: Credentials::new(settings, metrics, account),
+            quotas: Quotas::new(metrics, account),
+            account: Arc::clone(account),
+            endpoints: Arc::new(Mutex::new(Endpoints::new(
+                settings.endpoints.len(),
+                settings.breaker_threshold,
+                settings.breaker_timeout,
+            ))),
+            bases: settings.endpoints.iter().map(|url| BaseUrl::new(url)).collect(),
+            retries: retry::Limits {
+                max_retries: settings.max_retries,
+                base: settings.retry_base_delay,
+                max: settings.retry_max_delay,
+            },
+            limits: Limits {
+                first_byte: settings.first_byte_timeout,
+                queue: settings.queue_timeout,
+                idle: settings.stream_idle_timeout,
+                event_bytes: settings.max_event_bytes,
+            },
+            metrics: Arc::clone(metrics),
+        }
+    }
+
+    /// Fails at once while every endpoint's breaker is open. Asked before a request waits for a token,
+    /// a project or a permit that it could not use.
+    pub(crate) fn check_breakers(&self, now: Monotonic) -> Result<(), Error> {
+        match lock(&self.endpoints).all_open(now) {
+            Some(all_open) => Err(all_open.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Brings the metrics' view of the breakers up to date, which also changes with time alone.
+    pub(crate) fn report_breakers(&self, now: Monotonic) {
+        for (index, state) in lock(&self.endpoints).states(now).enumerate() {
+            self.metrics.breaker(index, state);
+        }
+    }
+
+    /// Calls upstream until there is an answer for the client, or a failure.
+    pub(crate) async fn attempt<P: Platform, W: Want<P> + Copy>(
+        &self,
+        request: &UpstreamRequest,
+        want: W,
+        context: &mut RequestContext<P>,
+        now: Monotonic,
+    ) -> Result<W::Answer, Error> {
+        let answer = self.try_until_answered(request, want, context, now).await;
+        if answer.is_err() {
+            // However long the client takes to read the error, upstream is needed no more.
+            context.release_permit();
+        }
+        answer
+    }
+
+    /// The only loop that tries again.
+    async fn try_until_answered<P: Platform, W: Want<P> + Copy>(
+        &self,
+        request: &UpstreamRequest,
+        want: W,
+        context: &mut RequestContext<P>,
+        mut now: Monotonic,
+    ) -> Result<W::Answer, Error> {
+        let mut tried = Vec::new();
+        let (mut number, mut reauthorized) = (0, false);
+        let mut failed: Option<(Error, RetryReason)> = None;
+        loop {
+            let bearer;
+            (bearer, now) = self.credentials.bearer(context, now).await;
+            let bearer = bearer?;
+            let call;
+            (call, now) = self.begin_call(&tried, context, now).await;
+            let call = match call {
+                Ok(call) => call,
+                // The earlier failure says more than "no endpoint". A 401 there was never replayed.
+                Err(error) => {
+                    let error = failed.map_or(error, |(earlier, _)| earlier);
+                    return Err(self.deliver(request, error, false, context, now));
+                }
+            };
+            if let Some((_, reason)) = failed.take() {
+                context.retried(reason);
+            }
+            let index = call.index;
+            let base = self.bases[index].as_ref().map_err(|error| *error)?;
+            let http_request = request.to_http(base, &Auth::Bearer(&bearer.header))?;
+            context.begin_call(call);
+            let platform = context.platform().clone();
+            let sending = pin!(platform.send(http_request));
+            let answer;
+            (answer, now) = self.try_once(sending, request, want, context, now).await;
+            let error = match answer {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            tried.push(index);
+            let failure = error.failure();
+            let after = context.end_call(Outcome::of(failure.class), &tried, now);
+            let verdict = retry::judge(
+                &Try {
+                    number,
+                    failure,
+                    reauthorized,
+                    more_endpoints: after.is_some_and(|after| after.more_endpoints),
+                },
+                &self.retries,
+                platform.random(),
+                context.time_left(now),
+            );
+            match verdict {
+                retry::Verdict::Deliver => {
+                    return Err(self.deliver(request, error, reauthorized, context, now));
+                }
+                retry::Verdict::Reauthorize => {
+                    if !self.credentials.invalidate(&bearer, now) {
+                        return Err(self.deliver(request, error, false, context, now));
+                    }
+                    reauthorized = true;
+                    // The endpoint is not at fault.
+                    tried.pop();
+                    failed = Some((error, RetryReason::Unauthorized));
+                }
+                retry::Verdict::Again { after: pause } => {
+                    if after.is_some_and(|after| after.all_open_for > pause) {
+                        // This failure was the last one that the breakers allowed.
+                        return Err(self.deliver(request, error, reauthorized, context, now));
+                    }
+                    number += 1;
+                    failed = Some((error, RetryReason::of(failure.class)));
+                    if !pause.is_zero() {
+                        // A request that only waits must not keep others from upstream.
+                        context.release_permit();
+                        platform.timer(pause).await;
+                        context.timings.upstream += pause;
+                        now = platform.now();
+                    }
+                }
+            }
+        }
+    }
+
+    /// A concurrency permit, and then an endpoint whose breaker takes the call.
+    async fn begin_call<P: Platform>(
+        &self,
+        tried: &[usize],
+        context: &mut RequestContext<P>,
+        mut now: Monotonic,
+    ) -> (Result<InFlightGuard, Error>, Monotonic) {
+        let permitted;
+        (permitted, now) = self.acquire_permit(context, now).await;
+        if let Err(error) = permitted {
+            return (Err(error), now);
+        }
+        let call = InFlightGuard::begin(&self.endpoints, now, tried).map_err(Error::from);
+        if let Ok(call) = &call
+            && call.is_probe
+        {
+            self.metrics.breaker(call.index, State::HalfOpen);
+        }
+        (call, now)
+    }
+
+    /// A place among `MAX_CONCURRENT_REQUESTS`, within `QUEUE_TIMEOUT_MS`. A try that follows another
+    /// one at once keeps the permit it has.
+    async fn acquire_permit<P: Platform>(
+        &self,
+        context: &mut RequestContext<P>,
+        now: Monotonic,
+    ) -> (Result<(), Error>, Monotonic) {
+        if context.has_permit() {
+            return (Ok(()), now);
+        }
+        let full = |_| Error::QueueTimeout { after: QUEUE_PAUSE };
+        let (limit, late) = context.wait_limit(self.limits.queue, full, now);
+        let permit = {
+            let _waiting = self.metrics.queued();
+            let platform = context.platform();
+            within(platform, limit, pin!(platform.acquire_permit())).await
+        };
+        let then = context.platform().now();
+        context.timings.queue += then.since(now);
+        let permitted = permit.ok_or(late).map(|permit| context.keep_permit(permit));
+        (permitted, then)
+    }
+
+    /// One exchange with one endpoint.
+    async fn try_once<P: Platform, W: Want<P>>(
+        &self,
+        sending: Pin<&mut impl Future<Output = Result<Response<P::Body>, SendError>>>,
+        request: &UpstreamRequest,
+        want: W,
+        context: &mut RequestContext<P>,
+        began: Monotonic,
+    ) -> (Result<W::Answer, Error>, Monotonic) {
+        let late = |after| Error::UpstreamTimeout { awaited: Awaited::FirstByte, after };
+        let limit = context.wait_limit(self.limits.first_byte, late, began);
+        let sent = sent_within(context.platform(), limit, sending).await;
+        let mut now = context.platform().now();
+        let waited = now.since(began);
+        context.timings.upstream += waited;
+        context.timings.first_byte = sent.is_ok().then_some(waited);
+        let (head, body) = match sent {
+            Ok(response) => response.into_parts(),
+            Err(error) => return (Err(error), now),
+        };
+        let passes = request.passes_errors() && is_error_of_its_own(head.status);
+        let answer = if !head.status.is_success() && !passes {
+            Err(self.read_error(&head, body, context).await)
+        } else if let Some(error) = unreadable(&head.headers, W::IS_STREAM) {
+            Err(error)
+        } else {
+            let (platform, deadline) = (context.platform().clone(), context.deadline);
+            let reading = pin!(want.read(self, head, body, context));
+            until_deadline(&platform, deadline, now, reading).await
+        };
+        let then = context.platform().now();
+        let waited = then.since(now);
+        now = then;
+        context.timings.upstream += waited;
+        if let Ok(answer) = &answer {
+            if W::IS_STREAM {
+                context.timings.first_byte = context.timings.first_byte.map(|head| head + waited);
+            }
+            W::record(answer, context, now);
+        }
+        (answer, now)
+    }
+
+    /// Records what the failure says about project, token and quota, and gives it back as the
+    /// client's.
+    fn deliver<P: Platform>(
+        &self,
+        request: &UpstreamRequest,
+        error: Error,
+        reauthorized: bool,
+        context: &RequestContext<P>,
+        now: Monotonic,
+    ) -> Error {
+        let Error::Upstream(error) = error else { return error };
+        let class = error.class();
+        if class == FailureClass::Unauthenticated && reauthorized {
+            self.credentials.rejected_again(now);
+        }
+        // Generations have a project and a quota of their own; counting does not use it up.
+        if let Some(project) = request.project() {
+            if class == FailureClass::Project {
+                lock(&self.account.project).invalidate(project, now);
+            }
+            self.quotas.note(context.platform(), &context.model, &error);
+        }
+        // A 401 of upstream's is not the client's.
+        Error::from(*error)
+    }
+
+    /// Upstream's own error, with everything it said.
+    async fn read_error<P: Platform>(
+        &self,
+        head: &Parts,
+        body: P::Body,
+        context: &RequestContext<P>,
+    ) -> Error {
+        if head.status.is_redirection() || head.status.is_informational() {
+            let what = format!("it answered {}, which no API call should", head.status);
+            return Error::UpstreamMalformed { what };
+        }
+        let platform = context.platform();
+        let text = pin!(read_whole(platform, body, ERROR_LIMIT, self.limits.idle));
+        let text = within(platform, ERROR_TIMEOUT, text).await.and_then(Result::ok);
+        let text = text.unwrap_or_default();
+        Error::Upstream(Box::new(error::read(head.status, &head.headers, &text)))
+    }
+
+    /// A call of the proxy's own: same token, same tries.
+    pub(super) async fn call<P: Platform>(
+        &self,
+        request: &UpstreamRequest,
+        context: &mut RequestContext<P>,
+    ) -> Result<Bytes, Error> {
+        let now = context.platform().now();
+        Ok(self.attempt(request, Whole, context, now).await?.text)
+    }
+}
+
+fn is_failure(status: StatusCode) -> bool {
+    status.is_client_error() || status.is_server_error()
+}
+
+/// An error that a client of the provider's own protocol reads as it is. A 401 is the proxy's to deal
+/// with.
+fn is_error_of_its_own(status: StatusCode) -> bool {
+    is_failure(status) && status != StatusCode::UNAUTHORIZED
+}
+
+/// The error for a good answer in a form that was not asked for. A web page would otherwise be taken
+/// for an empty stream, since lines that are no events mean nothing in one.
+fn unreadable(headers: &HeaderMap, is_stream: bool) -> Option<Error> {
+    let said = |name| headers.get(name).map_or(&b""[..], |value| value.as_bytes().trim_ascii());
+    let (encoding, kind) = (said(CONTENT_ENCODING), said(CONTENT_TYPE));
+    let what = if !matches!(encoding, b"" | b"identity") {
+        let encoding = String::from_utf8_lossy(encoding);
+        format!("the answer is packed ({encoding}) though that was not asked for")
+    } else if is_stream && kind.starts_with(WEB_PAGE) {
+        let kind = String::from_utf8_lossy(kind);
+        format!("a web page ({kind}) came in place of a stream")
+    } else {
+        return None;
+    };
+    Some(Error::UpstreamMalformed { what })
+}
+
+/// What a captive portal or a load balancer answers with.
+const WEB_PAGE: &[u8] = b"text/html";
+
+/// An error body is text for people; a megabyte is generous.
+const ERROR_LIMIT: usize = 1 << 20;
+
+/// The status has said the most important thing; the body may not delay it for long.
+const ERROR_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a client that got no permit is told to wait: permits come free one at a time.
+const QUEUE_PAUSE: Duration = Duration::from_secs(1);

@@ -1,0 +1,472 @@
+//! The account's access token: where it comes from, and how the next one is got in time (`spec.md` 8).
+
+mod refresh;
+mod source;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+
+use super::account::AccountData;
+use super::store;
+use crate::context::RequestContext;
+use crate::error::Error;
+use crate::google::credentials::{self, CredentialError, Login, StoredToken, Token, TokenInfo};
+use crate::job::BackgroundJob;
+use crate::metrics::Metrics;
+use crate::platform::{CredentialFile, Platform};
+use crate::policy::lease::Lease;
+use crate::policy::lock::FencingToken;
+use crate::policy::token::{self, Bearer, IssuedToken, TokenState, Verdict};
+use crate::settings::Settings;
+use crate::sync::lock;
+use crate::time::{Monotonic, Timestamp};
+use crate::wait::{Flight, poll_until, single_flight};
+
+use source::{Credential, Source, Version};
+
+/// How getting a token ended.
+type Outcome = token::Outcome<Error>;
+
+/// The credentials of an account, and its access token.
+#[derive(Debug)]
+pub(crate) struct Credentials {
+    settings: Arc<Settings>,
+    metrics: Arc<Metrics>,
+    /// Cleared when the credentials become another account's.
+    account: Arc<AccountData>,
+    /// Lock order: this first, then `tokens` or any of `account`.
+    source: Mutex<Source>,
+    tokens: Mutex<TokenState<Error>>,
+}
+
+/// What the credentials are good for, for health.
+#[derive(Debug)]
+pub(crate) struct TokenStatus {
+    /// The failure that keeps the credentials from giving a token.
+    pub(crate) trouble: Option<Error>,
+    /// When the token expires: `None` without a token, `Some(None)` when it is not known.
+    pub(crate) expiry: Option<Option<Timestamp>>,
+}
+
+/// What `check` says about the credentials.
+#[derive(Debug)]
+pub(crate) struct CredentialSummary {
+    pub(crate) can_refresh: bool,
+    pub(crate) expires_at: Option<Timestamp>,
+}
+
+/// How the refresh of a check ended.
+#[derive(Debug)]
+pub(crate) enum Refresh {
+    Done {
+        expires_at: Option<Timestamp>,
+    },
+    Failed(Error),
+    /// The credentials changed meanwhile.
+    Stale,
+}
+
+impl Credentials {
+    pub(super) fn new(
+        settings: &Arc<Settings>,
+        metrics: &Arc<Metrics>,
+        account: &Arc<AccountData>,
+    ) -> Self {
+        Self {
+            settings: Arc::clone(settings),
+            metrics: Arc::clone(metrics),
+            account: Arc::clone(account),
+            source: Mutex::default(),
+            tokens: Mutex::new(TokenState::new(settings.token_refresh_buffer)),
+        }
+    }
+
+    /// The access token for this try. Waits only when there is none that is alive.
+    pub(super) async fn bearer<P: Platform>(
+        &self,
+        context: &mut RequestContext<P>,
+        now: Monotonic,
+    ) -> (Result<Bearer, Error>, Monotonic) {
+        let platform = context.platform().clone();
+        let mut at_hand = true;
+        let (bearer, then) = poll_until(&platform, context.deadline, now, |now| {
+            match lock(&self.tokens).ask(platform.wall_clock(), now) {
+                Verdict::Failed(error) => return Some(Err(error)),
+                Verdict::Use(bearer) => return Some(Ok(bearer)),
+                Verdict::UseAndRefresh(bearer, lease) => {
+                    platform.spawn_job(BackgroundJob::RefreshToken(lease));
+                    return Some(Ok(bearer));
+                }
+                Verdict::Refresh(lease) => platform.spawn_job(BackgroundJob::RefreshToken(lease)),
+                Verdict::Wait => {}
+            }
+            at_hand = false;
+            None
+        })
+        .await;
+        context.timings.auth += then.since(now);
+        context.note_token(at_hand && bearer.is_ok());
+        (bearer, then)
+    }
+
+    /// Records that upstream answered 401 to this token. False when a refresh would not help.
+    pub(super) fn invalidate(&self, bearer: &Bearer, now: Monotonic) -> bool {
+        lock(&self.tokens).invalidate(bearer, now)
+    }
+
+    /// Records that upstream rejected the token that was refreshed because of a 401.
+    pub(super) fn rejected_again(&self, now: Monotonic) {
+        lock(&self.tokens).rejected_again(now);
+    }
+
+    /// True when a token is alive.
+    pub(super) fn has_token(&self, clock: Timestamp) -> bool {
+        lock(&self.tokens).expiry(clock).is_some()
+    }
+
+    /// What the credentials are good for.
+    pub(crate) fn status(&self, clock: Timestamp) -> TokenStatus {
+        let tokens = lock(&self.tokens);
+        TokenStatus { trouble: tokens.trouble().cloned(), expiry: tokens.expiry(clock) }
+    }
+
+    /// Looks whether the credential file has changed, and whether it is time for the next token.
+    /// Credentials that Google has rejected are tried again here, once their file has changed, and
+    /// nowhere else.
+    pub(super) async fn tick<P: Platform>(&self, platform: &P) {
+        self.read_file(platform).await;
+        // The store's token, which comes first, may itself be about to expire.
+        for _ in 0..2 {
+            let verdict = lock(&self.tokens).ask(platform.wall_clock(), platform.now());
+            let (Verdict::Refresh(lease) | Verdict::UseAndRefresh(_, lease)) = verdict else {
+                break;
+            };
+            self.renew(platform, lease).await;
+        }
+    }
+
+    /// Gets the next access token; the lease's work.
+    pub(super) async fn renew<P: Platform>(&self, platform: &P, lease: Lease) {
+        let before = lock(&self.source).version.clone();
+        let (version, outcome) = match self.credential(platform).await {
+            Ok(credential) => {
+                let outcome = self.next_token(platform, &credential).await;
+                (credential.version, outcome)
+            }
+            Err(outcome) => (before, outcome),
+        };
+        self.settle(platform, lease, &version, outcome);
+    }
+
+    /// Reads the credentials, and refreshes the token if it is time to. For `check`.
+    pub(crate) async fn check<P: Platform>(
+        &self,
+        platform: &P,
+    ) -> Result<(CredentialSummary, Option<Refresh>), Error> {
+        let credential = match self.credential(platform).await {
+            Ok(credential) => credential,
+            Err(Outcome::Rejected(error) | Outcome::Failed(error)) => return Err(error),
+            Err(Outcome::Got { .. } | Outcome::Stale) => return Err(changed_meanwhile()),
+        };
+        let summary = CredentialSummary {
+            can_refresh: credential.login.can_refresh(),
+            expires_at: credential.login.expires_at(),
+        };
+        let verdict = lock(&self.tokens).ask(platform.wall_clock(), platform.now());
+        let (Verdict::Refresh(lease) | Verdict::UseAndRefresh(_, lease)) = verdict else {
+            return Ok((summary, None));
+        };
+        if !summary.can_refresh {
+            // A request does this work later; the lease ends by itself.
+            return Ok((summary, None));
+        }
+        let refreshed = self.refresh(platform, &credential, None).await;
+        let result = match &refreshed {
+            Ok(token) => Refresh::Done { expires_at: token.expires_at },
+            Err(Outcome::Failed(error) | Outcome::Rejected(error)) => {
+                Refresh::Failed(error.clone())
+            }
+            Err(Outcome::Got { .. } | Outcome::Stale) => Refresh::Stale,
+        };
+        let outcome = self.outcome(platform, refreshed, true);
+        self.settle(platform, lease, &credential.version, outcome);
+        Ok((summary, Some(result)))
+    }
+
+    /// Ends a lease with the outcome of work on a version of the credential. An outcome that does not
+    /// hold for the version in use counts for nothing: a token of another account, or a failure of an
+    /// older file.
+    fn settle<P: Platform>(&self, platform: &P, lease: Lease, version: &Version, outcome: Outcome) {
+        // Held until the end: between the comparison and the settling nothing may change.
+        let source = lock(&self.source);
+        let stale = match &outcome {
+            Outcome::Got { .. } => source.version.fingerprint != version.fingerprint,
+            Outcome::Failed(_) | Outcome::Rejected(_) => {
+                source.version.generation != version.generation
+            }
+            Outcome::Stale => true,
+        };
+        let outcome = if stale { Outcome::Stale } else { outcome };
+        if let Outcome::Rejected(error) | Outcome::Failed(error) = &outcome {
+            tracing::warn!(reason = error.label(), "no access token: {}", error.message());
+        }
+        lock(&self.tokens).settle(lease, outcome, platform.wall_clock(), platform.now());
+    }
+
+    /// The newest token alive from file and store, else a refresh. One process refreshes; the others
+    /// read the new token from the store that they share.
+    async fn next_token<P: Platform>(&self, platform: &P, credential: &Credential) -> Outcome {
+        if !credential.login.can_refresh() {
+            return match self.token_at_hand(platform, credential).await {
+                Some(token) => self.outcome(platform, Ok(token), false),
+                None => self.no_other_token(platform, &credential.login),
+            };
+        }
+        let recall = || self.token_at_hand(platform, credential);
+        let flight = single_flight(platform, None, TOKEN_KEY, LOCK_TTL, recall).await;
+        let refreshed = match flight {
+            Err(error) => Err(Outcome::Failed(error)),
+            Ok(Flight::Done { result, .. }) => Ok(result),
+            Ok(Flight::Lead(lock)) => {
+                let refreshed = self.refresh(platform, credential, lock).await;
+                if let Some(lock) = lock {
+                    platform.unlock(TOKEN_KEY, lock).await;
+                }
+                refreshed
+            }
+        };
+        self.outcome(platform, refreshed, true)
+    }
+
+    /// What a token that was got means for the policy: a token that is dead already or that no header
+    /// may carry is a failure.
+    fn outcome<P: Platform>(
+        &self,
+        platform: &P,
+        got: Result<Token, Outcome>,
+        renewable: bool,
+    ) -> Outcome {
+        let token = match got {
+            Ok(token) => token,
+            Err(outcome) => return outcome,
+        };
+        let unusable =
+            |why: &str| Outcome::Failed(Error::CredentialsRejected { why: why.to_owned() });
+        if !token.alive(platform.wall_clock()) {
+            return unusable("the access token had already expired when it was received");
+        }
+        let Some(header) = token.header() else {
+            return unusable("the access token has characters that no header may have");
+        };
+        let (expires_at, lifetime) = (token.expires_at, token.lifetime);
+        Outcome::Got { token: IssuedToken { header, expires_at, lifetime }, renewable }
+    }
+
+    /// There is nothing to get another token with.
+    fn no_other_token<P: Platform>(&self, platform: &P, login: &Login) -> Outcome {
+        let why = "the access token has expired or was revoked, and the credentials have no \
+                   refresh_token to get another with"
+            .to_owned();
+        let error = Error::CredentialsRejected { why };
+        if !login.token().is_some_and(|token| token.alive(platform.wall_clock())) {
+            return Outcome::Rejected(error);
+        }
+        // A single 401 may be a mistake of upstream's, and there is no other token: this one is tried
+        // again after the pause.
+        lock(&self.source).retry_tokens();
+        Outcome::Failed(error)
+    }
+
+    /// A token that costs no refresh: the best of the credential's own and the store's, unless it is
+    /// the one that was used last.
+    async fn token_at_hand<P: Platform>(
+        &self,
+        platform: &P,
+        credential: &Credential,
+    ) -> Option<Token> {
+        let Credential { login, version } = credential;
+        let fingerprint = &version.fingerprint;
+        let clock = platform.wall_clock();
+        let stored = match store::recall(platform, &self.metrics, TOKEN_KEY).await {
+            Some(text) if login.can_refresh() => StoredToken::from_stored(&text, clock),
+            _ => None,
+        };
+        let stored = stored
+            .filter(|stored| stored.credential.as_ref().is_none_or(|owner| owner == fingerprint));
+        let mut candidates: Vec<Token> = {
+            let mut source = lock(&self.source);
+            let count = stored.as_ref().map_or(0, |stored| stored.refresh_count);
+            source.refreshes = source.refreshes.max(count);
+            login
+                .token()
+                .into_iter()
+                .chain(stored.map(|stored| stored.token))
+                .filter(|token| token.alive(clock) && source.is_new(token))
+                .collect()
+        };
+        candidates.sort_by_key(|token| std::cmp::Reverse(token.expires_at));
+        for mut token in candidates {
+            lock(&self.source).note_tried(&token);
+            let info = if self.settings.validate_tokens {
+                self.tokeninfo(platform, &token).await
+            } else {
+                TokenInfo::Unknown
+            };
+            match info {
+                TokenInfo::Invalid => continue,
+                TokenInfo::Unknown => {}
+                TokenInfo::Valid(left) => {
+                    token.expires_at = token.expires_at.or_else(|| left.map(|left| clock + left));
+                }
+            }
+            lock(&self.source).note_use(&token, version);
+            return Some(token);
+        }
+        None
+    }
+
+    /// The credential in use.
+    async fn credential<P: Platform>(&self, platform: &P) -> Result<Credential, Outcome> {
+        self.read_file(platform).await;
+        if let Some(credential) = lock(&self.source).credential() {
+            return Ok(credential);
+        }
+        let login = match (&self.settings.access_token, &self.settings.credentials_json) {
+            (Some(token), _) => Login::from_access_token(token.clone()),
+            (None, Some(json)) => Login::parse(json.expose_secret().as_bytes()).map_err(|why| {
+                let why = format!("GCP_SERVICE_ACCOUNT cannot be used: {why}");
+                Outcome::Rejected(Error::CredentialsRejected { why })
+            })?,
+            (None, None) => return Err(missing(platform.credential_file(None).await)),
+        };
+        let rotated = self.stored_rotation(platform, &login.marker()).await;
+        let mut source = lock(&self.source);
+        if source.login.is_none() {
+            source.adopt(login, rotated);
+        }
+        source.credential().ok_or(Outcome::Stale)
+    }
+
+    /// Reads the credential file if it is the source and has changed.
+    async fn read_file<P: Platform>(&self, platform: &P) {
+        if self.settings.access_token.is_some() || self.settings.credentials_json.is_some() {
+            return;
+        }
+        let seen = lock(&self.source).stamp;
+        let CredentialFile::Read { stamp, content } = platform.credential_file(seen).await else {
+            return;
+        };
+        // A half-written file is read again the next time: its stamp is not kept.
+        let Ok(login) = Login::parse(&content) else { return };
+        let content = Sha256::digest(&content).into();
+        let rotated = self.stored_rotation(platform, &login.marker()).await;
+
+        // Held until the end: no request may find the new account with the old one's token or project.
+        let mut source = lock(&self.source);
+        if source.stamp != seen {
+            // Another task has read the file at the same time.
+            return;
+        }
+        source.stamp = Some(stamp);
+        let in_trouble = lock(&self.tokens).trouble().is_some();
+        let (mut other_account, mut newer) = (false, false);
+        if source.content != Some(content) {
+            let known = source.login.is_some();
+            other_account = known && source.version.fingerprint != login.marker();
+            newer = known && login.token().is_some_and(|token| source.is_new(&token));
+            source.content = Some(content);
+            source.adopt(login, rotated);
+        }
+        if other_account {
+            tracing::info!("the credential file is another login's now");
+            lock(&self.tokens).clear();
+            self.account.clear();
+        } else if in_trouble || newer {
+            lock(&self.tokens).retry_now(platform.wall_clock(), platform.now());
+            self.account.retry_now();
+        }
+    }
+
+    /// The refresh token with which Google has replaced this credential's own, as far as the store
+    /// knows.
+    async fn stored_rotation<P: Platform>(
+        &self,
+        platform: &P,
+        fingerprint: &str,
+    ) -> Option<SecretString> {
+        let text = store::recall(platform, &self.metrics, ROTATED_KEY).await?;
+        credentials::rotated_from_stored(&text, fingerprint)
+    }
+
+    /// [`Login::marker`] of the credential in use, empty when there is none.
+    pub(crate) async fn read_fingerprint<P: Platform>(&self, platform: &P) -> String {
+        let credential = self.credential(platform).await;
+        credential.map(|credential| credential.version.fingerprint).unwrap_or_default()
+    }
+
+    /// The same as far as it is known already.
+    pub(crate) fn fingerprint(&self) -> String {
+        lock(&self.source).version.fingerprint.clone()
+    }
+
+    /// True while this is still the account in use.
+    pub(super) fn is_account(&self, fingerprint: &str) -> bool {
+        lock(&self.source).version.fingerprint == fingerprint
+    }
+
+    async fn store<P: Platform>(
+        &self,
+        platform: &P,
+        key: &str,
+        value: Bytes,
+        ttl: Duration,
+        token: Option<FencingToken>,
+    ) {
+        store::remember(platform, &self.metrics, key, value, ttl, token).await;
+    }
+}
+
+fn changed_meanwhile() -> Error {
+    Error::CredentialsMissing { why: "the credential file appeared a moment ago".to_owned() }
+}
+
+/// Why there is no credential at all.
+fn missing(file: CredentialFile) -> Outcome {
+    let missing = |why: String| Outcome::Rejected(Error::CredentialsMissing { why });
+    let unusable = |why: CredentialError| Error::CredentialsRejected {
+        why: format!("the credential file cannot be used: {why}"),
+    };
+    match file {
+        CredentialFile::Absent { path, encrypted_store: true } => missing(format!(
+            "{path} does not exist, but the Gemini CLI's encrypted credential store lies next to \
+             it, which only the CLI can read: unset GEMINI_FORCE_ENCRYPTED_FILE_STORAGE and sign in \
+             again with `gemini`"
+        )),
+        CredentialFile::Absent { path, encrypted_store: false } => {
+            missing(format!("{path} does not exist"))
+        }
+        CredentialFile::Unreadable(why) => {
+            missing(format!("the credential file cannot be read: {why}"))
+        }
+        CredentialFile::Unsupported => missing("GCP_SERVICE_ACCOUNT is not set".to_owned()),
+        CredentialFile::Unchanged => missing("the credential file could not be read".to_owned()),
+        CredentialFile::Read { content, .. } => match Login::parse(&content) {
+            // Perhaps in the middle of being written.
+            Err(why @ CredentialError::NotJson(_)) => Outcome::Failed(unusable(why)),
+            Err(why) => Outcome::Rejected(unusable(why)),
+            Ok(_) => Outcome::Failed(changed_meanwhile()),
+        },
+    }
+}
+
+/// The store's key for the access token.
+const TOKEN_KEY: &str = "oauth_token_cache";
+/// The store's key for a refresh token with which Google has replaced the credential's own.
+const ROTATED_KEY: &str = "oauth_refresh_token";
+
+/// Longer than a refresh takes, and as long as a holder that dies delays the other processes.
+const LOCK_TTL: Duration = Duration::from_secs(12);

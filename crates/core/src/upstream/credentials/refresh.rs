@@ -1,0 +1,179 @@
+//! The two requests to Google's OAuth servers: refresh and tokeninfo.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use super::source::{Credential, Version};
+use super::{Credentials, Outcome, ROTATED_KEY, TOKEN_KEY};
+use crate::error::{Awaited, Error};
+use crate::google::credentials::{
+    self, Client, Login, RefreshError, Refreshed, StoredToken, Token, TokenInfo,
+};
+use crate::platform::Platform;
+use crate::policy::lock::FencingToken;
+use crate::sync::lock;
+use crate::upstream::io::{read_whole, send_within};
+use crate::wait::within;
+
+impl Credentials {
+    /// A token that Google issues now.
+    pub(super) async fn refresh<P: Platform>(
+        &self,
+        platform: &P,
+        credential: &Credential,
+        token: Option<FencingToken>,
+    ) -> Result<Token, Outcome> {
+        let mut refreshed = self.ask_for_token(platform, &credential.login).await;
+        if let Err(RefreshError::Rejected(_)) = &refreshed
+            && let Some(login) = self.rotated_elsewhere(platform, credential).await
+        {
+            refreshed = self.ask_for_token(platform, &login).await;
+        }
+        if refreshed.is_err() {
+            self.metrics.refresh_failed();
+        }
+        match refreshed {
+            Ok(refreshed) => self.keep(platform, refreshed, &credential.version, token).await,
+            Err(RefreshError::Transient(why)) => {
+                Err(Outcome::Failed(Error::UpstreamUnreachable { why }))
+            }
+            Err(RefreshError::Rejected(why)) => {
+                // The CLI may have signed in again a moment ago (`protocol.md` 1.8), in which case
+                // this rejection does not apply to the new credentials.
+                self.read_file(platform).await;
+                Err(Outcome::Rejected(Error::CredentialsRejected { why }))
+            }
+        }
+    }
+
+    /// The login with the refresh token that another process has got for it meanwhile, if the store
+    /// has one that has not been tried. From now on it is this process's too.
+    async fn rotated_elsewhere<P: Platform>(
+        &self,
+        platform: &P,
+        credential: &Credential,
+    ) -> Option<Login> {
+        let fingerprint = &credential.version.fingerprint;
+        let rotated = self.stored_rotation(platform, fingerprint).await?;
+        let login = credential.login.clone().rotated(rotated);
+        if login.marker() == credential.login.marker() {
+            return None;
+        }
+        let mut source = lock(&self.source);
+        if source.version.fingerprint == *fingerprint {
+            source.login = Some(login.clone());
+            // The store's token is the newer one: the one kept here is dead.
+            source.rotated = None;
+        }
+        Some(login)
+    }
+
+    /// Asks tokeninfo whether a token works. No answer is no verdict.
+    pub(super) async fn tokeninfo<P: Platform>(&self, platform: &P, token: &Token) -> TokenInfo {
+        let Some(request) = token.tokeninfo_request(&self.settings.tokeninfo_url) else {
+            return TokenInfo::Unknown;
+        };
+        let Ok(response) = send_within(platform, request, TOKENINFO_TIMEOUT).await else {
+            return TokenInfo::Unknown;
+        };
+        let status = response.status();
+        let body = response.into_body();
+        match read_whole(platform, body, OAUTH_LIMIT, TOKENINFO_TIMEOUT).await {
+            Ok(text) => credentials::read_tokeninfo(status, &text),
+            Err(_) => TokenInfo::Unknown,
+        }
+    }
+
+    async fn ask_for_token<P: Platform>(
+        &self,
+        platform: &P,
+        login: &Login,
+    ) -> Result<Refreshed, RefreshError> {
+        let client = self.oauth_client();
+        let Some(request) = login.refresh_request(&self.settings.token_url, &client) else {
+            return Err(RefreshError::Rejected("OAUTH_TOKEN_URL is no valid URL".to_owned()));
+        };
+        let unreachable = |error: Error| {
+            let why = match error {
+                Error::UpstreamUnreachable { why } => why,
+                Error::UpstreamTimeout { after, .. } => format!("silent for {after:?}"),
+                other => other.label().to_owned(),
+            };
+            RefreshError::Transient(format!("no answer from the token endpoint: {why}"))
+        };
+        // A token's life begins when it is issued, which may be any time from now on.
+        let clock = platform.wall_clock();
+        let asked = pin!(async {
+            let response = send_within(platform, request, TOKEN_TIMEOUT).await?;
+            let status = response.status();
+            let body = response.into_body();
+            let text = read_whole(platform, body, OAUTH_LIMIT, TOKEN_TIMEOUT).await?;
+            Ok((status, text))
+        });
+        // Head and body together, so that a lock outlasts them.
+        let late =
+            || Err(Error::UpstreamTimeout { awaited: Awaited::NextChunk, after: TOKEN_TIMEOUT });
+        let answered = within(platform, TOKEN_TIMEOUT, asked).await;
+        let (status, text) = answered.unwrap_or_else(late).map_err(unreachable)?;
+        credentials::read_refresh(status, &text, clock)
+    }
+
+    fn oauth_client(&self) -> Client {
+        let mut client = Client::gemini_cli();
+        if let Some(id) = &self.settings.oauth_client_id {
+            client.id.clone_from(id);
+        }
+        if let Some(secret) = &self.settings.oauth_client_secret {
+            client.secret = secret.clone();
+        }
+        client
+    }
+
+    /// Keeps a refreshed token in memory and store, unless another account has come meanwhile.
+    async fn keep<P: Platform>(
+        &self,
+        platform: &P,
+        refreshed: Refreshed,
+        version: &Version,
+        fencing: Option<FencingToken>,
+    ) -> Result<Token, Outcome> {
+        self.metrics.refreshed();
+        let Refreshed { token, refresh_token } = refreshed;
+        let fingerprint = &version.fingerprint;
+        let refresh_count = {
+            let mut source = lock(&self.source);
+            if source.version.fingerprint != *fingerprint {
+                return Err(Outcome::Stale);
+            }
+            source.refreshes += 1;
+            if let Some(rotated) = &refresh_token {
+                source.login = source.login.take().map(|login| login.rotated(rotated.clone()));
+                source.rotated = Some((fingerprint.clone(), rotated.clone()));
+            }
+            source.note_use(&token, version);
+            source.refreshes
+        };
+        let clock = platform.wall_clock();
+        if let Some(rotated) = &refresh_token {
+            let text = credentials::rotated_to_stored(rotated, fingerprint);
+            self.store(platform, ROTATED_KEY, text, ROTATED_TTL, fencing).await;
+        }
+        let left = token.expires_at.map_or(Duration::ZERO, |expiry| clock.until(expiry));
+        let ttl = left.min(self.settings.token_cache_ttl);
+        let stored = StoredToken {
+            token: token.clone(),
+            refresh_count,
+            credential: Some(fingerprint.clone()),
+        };
+        self.store(platform, TOKEN_KEY, stored.to_stored(clock), ttl, fencing).await;
+        Ok(token)
+    }
+}
+
+/// Google's refresh tokens die after six months without use.
+const ROTATED_TTL: Duration = Duration::from_secs(180 * 24 * 3600);
+
+const TOKEN_TIMEOUT: Duration = Duration::from_secs(10);
+const TOKENINFO_TIMEOUT: Duration = Duration::from_secs(3);
+/// More than any OAuth answer has.
+const OAUTH_LIMIT: usize = 1 << 18;

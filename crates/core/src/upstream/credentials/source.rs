@@ -1,0 +1,94 @@
+//! The credential in use, and what was last made of it: a plain value without clock or lock.
+
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+
+use crate::google::credentials::{Login, Token};
+use crate::time::Timestamp;
+
+/// Where access tokens come from.
+#[derive(Debug, Default)]
+pub(super) struct Source {
+    /// The version of the file that was read.
+    pub(super) stamp: Option<u64>,
+    /// The file's content, by digest: a file that was only touched is no change.
+    pub(super) content: Option<[u8; 32]>,
+    pub(super) login: Option<Login>,
+    pub(super) version: Version,
+    /// The refresh token with which Google has replaced this credential's own, and the credential's
+    /// fingerprint. It is kept here too, since the store may have failed to keep it.
+    pub(super) rotated: Option<(String, SecretString)>,
+    /// When the access token expires that was used last.
+    pub(super) newest: Option<Timestamp>,
+    /// The credential's own access token, by digest, once it has been tried.
+    tried: Option<[u8; 32]>,
+    pub(super) refreshes: u64,
+}
+
+/// Tells credentials apart over time: work that began with one version may end under another.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Version {
+    /// Counts the changes of the credential.
+    pub(super) generation: u64,
+    /// [`Login::marker`] of the credential as it was given to the proxy, before any rotation.
+    pub(super) fingerprint: String,
+}
+
+/// The credential in use, as it was when a piece of work began.
+#[derive(Debug)]
+pub(super) struct Credential {
+    pub(super) login: Login,
+    pub(super) version: Version,
+}
+
+impl Source {
+    pub(super) fn credential(&self) -> Option<Credential> {
+        let login = self.login.clone()?;
+        Some(Credential { login, version: self.version.clone() })
+    }
+
+    /// Puts a credential to use, with the refresh token that has replaced its own one.
+    pub(super) fn adopt(&mut self, login: Login, stored: Option<SecretString>) {
+        let fingerprint = login.marker();
+        if self.version.fingerprint != fingerprint {
+            self.retry_tokens();
+        }
+        let ours = self.rotated.as_ref().filter(|(owner, _)| *owner == fingerprint);
+        self.login = Some(match ours.map(|(_, token)| token.clone()).or(stored) {
+            Some(rotated) => login.rotated(rotated),
+            None => login,
+        });
+        self.version = Version { generation: self.version.generation + 1, fingerprint };
+    }
+
+    /// True for a token that has not been tried and is not older than the one in use.
+    pub(super) fn is_new(&self, token: &Token) -> bool {
+        self.tried != Some(digest(token))
+            && token.expires_at.is_none_or(|expiry| Some(expiry) > self.newest)
+    }
+
+    /// Tokens that have been tried may be tried again.
+    pub(super) fn retry_tokens(&mut self) {
+        self.newest = None;
+        self.tried = None;
+    }
+
+    /// Records that a token from file or store has been tried.
+    pub(super) fn note_tried(&mut self, token: &Token) {
+        let own = self.login.as_ref().and_then(Login::token);
+        if own.is_some_and(|own| digest(&own) == digest(token)) {
+            self.tried = Some(digest(token));
+        }
+    }
+
+    /// Records that a token is in use, unless the credential has changed since this version.
+    pub(super) fn note_use(&mut self, token: &Token, version: &Version) {
+        if self.version.fingerprint == version.fingerprint {
+            self.newest = token.expires_at;
+        }
+    }
+}
+
+fn digest(token: &Token) -> [u8; 32] {
+    Sha256::digest(token.access_token.expose_secret()).into()
+}

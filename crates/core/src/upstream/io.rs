@@ -1,0 +1,76 @@
+//! Sending a request within a limit, and reading an answer to its end.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{Request, Response};
+use http_body::Body;
+
+use crate::error::{Awaited, Error};
+use crate::payload::Payload;
+use crate::platform::{Platform, SendError};
+use crate::wait::within;
+
+/// Sends a request and waits for the head, but not longer than `limit`.
+pub(super) async fn send_within<P: Platform>(
+    platform: &P,
+    request: Request<Payload>,
+    limit: Duration,
+) -> Result<Response<P::Body>, Error> {
+    let late = Error::UpstreamTimeout { awaited: Awaited::FirstByte, after: limit };
+    sent_within(platform, (limit, late), pin!(platform.send(request))).await
+}
+
+/// Waits for the head of a request that is being sent, for so long, with this error after it.
+pub(super) async fn sent_within<P: Platform>(
+    platform: &P,
+    (limit, late): (Duration, Error),
+    sending: Pin<&mut impl Future<Output = Result<Response<P::Body>, SendError>>>,
+) -> Result<Response<P::Body>, Error> {
+    match within(platform, limit, sending).await {
+        Some(sent) => sent.map_err(Error::from),
+        None => Err(late),
+    }
+}
+
+/// Reads a body to its end: at most `limit` bytes, with at most `idle` between two chunks.
+pub(super) async fn read_whole<P: Platform>(
+    platform: &P,
+    mut body: P::Body,
+    limit: usize,
+    idle: Duration,
+) -> Result<Bytes, Error> {
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX).min(limit);
+    let mut first = Bytes::new();
+    let mut all = BytesMut::new();
+    loop {
+        let next = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
+        let Some(frame) = within(platform, idle, pin!(next)).await else {
+            return Err(Error::UpstreamTimeout { awaited: Awaited::NextChunk, after: idle });
+        };
+        let chunk = match frame {
+            None => return Ok(if all.is_empty() { first } else { all.freeze() }),
+            Some(Err(error)) => return Err(error.into()),
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(chunk) => chunk,
+                Err(_) => continue,
+            },
+        };
+        if first.len() + all.len() + chunk.len() > limit {
+            let what = format!("the answer is longer than {limit} bytes");
+            return Err(Error::UpstreamMalformed { what });
+        }
+        if first.is_empty() && all.is_empty() {
+            first = chunk;
+            continue;
+        }
+        if all.is_empty() {
+            all.reserve(announced.max(first.len() + chunk.len()));
+            all.extend_from_slice(&first);
+            first = Bytes::new();
+        }
+        all.extend_from_slice(&chunk);
+    }
+}

@@ -1,0 +1,76 @@
+//! One configured upstream: an account at a provider, with everything that belongs to it. Credentials,
+//! tokens, project, endpoints, breakers, quotas and models are here and nowhere else.
+
+mod account;
+mod calls;
+mod catalog;
+mod credentials;
+mod io;
+mod models;
+mod project;
+mod quota;
+pub(crate) mod store;
+
+use std::sync::Arc;
+
+use crate::metrics::Metrics;
+use crate::platform::Platform;
+use crate::policy::lease::Lease;
+use crate::settings::Settings;
+
+use account::AccountData;
+pub(crate) use calls::{Calls, EventStream, FirstEvent, Head, HeadAnswer, Whole};
+pub(crate) use credentials::{Credentials, Refresh};
+pub(crate) use models::ModelCatalog;
+pub(crate) use project::ProjectDiscovery;
+
+/// An account at a provider.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    pub(crate) calls: Calls,
+    pub(crate) projects: ProjectDiscovery,
+    pub(crate) models: ModelCatalog,
+}
+
+impl Upstream {
+    /// The upstream of these settings, of which nothing is known yet.
+    pub(crate) fn new(settings: &Arc<Settings>, metrics: &Arc<Metrics>) -> Self {
+        let account = Arc::new(AccountData::default());
+        Self {
+            calls: Calls::new(settings, metrics, &account),
+            projects: ProjectDiscovery::new(settings, metrics, &account),
+            models: ModelCatalog::new(settings, metrics, &account),
+        }
+    }
+
+    /// Looks after the account, about once a second: a changed credential file, a token that is about
+    /// to expire, and what other processes have found out.
+    pub(crate) async fn tick<P: Platform>(&self, platform: &P) {
+        self.calls.credentials.tick(platform).await;
+        if platform.has_shared_store() {
+            let account = self.calls.credentials.fingerprint();
+            self.calls.quotas.learn_from_others(platform, &account).await;
+        }
+    }
+
+    /// Tells other processes which quotas are used up.
+    pub(crate) async fn publish_quotas<P: Platform>(&self, platform: &P) {
+        let account = self.calls.credentials.fingerprint();
+        self.calls.quotas.publish(platform, &account).await;
+    }
+
+    /// Gets the next access token; the lease's work.
+    pub(crate) async fn refresh_token<P: Platform>(&self, platform: &P, lease: Lease) {
+        self.calls.credentials.renew(platform, lease).await;
+    }
+
+    /// Finds the account's project; the lease's work.
+    pub(crate) async fn discover_project<P: Platform>(&self, platform: &P, lease: Lease) {
+        self.projects.discover(&self.calls, platform, lease).await;
+    }
+
+    /// Finds the account's models; the lease's work.
+    pub(crate) async fn list_models<P: Platform>(&self, platform: &P, lease: Lease) {
+        self.models.discover(&self.calls, &self.projects, platform, lease).await;
+    }
+}

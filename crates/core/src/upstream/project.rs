@@ -1,0 +1,284 @@
+//! The account's project, and how it is discovered (`spec.md` 9).
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::account::AccountData;
+use super::calls::Calls;
+use super::store;
+use crate::context::RequestContext;
+use crate::error::{Error, ErrorSource};
+use crate::job::BackgroundJob;
+use crate::metrics::Metrics;
+use crate::platform::Platform;
+use crate::policy::lease::Lease;
+use crate::policy::lock::FencingToken;
+use crate::policy::project::{self, Verdict};
+use crate::provider::code_assist::project::{Loaded, Onboarding, OnboardingStatus};
+use crate::provider::request::UpstreamRequest;
+use crate::settings::Settings;
+use crate::sync::lock;
+use crate::time::{Monotonic, Timestamp};
+use crate::wait::{Flight, poll_until, single_flight, within};
+
+/// How a discovery ended.
+type Outcome = project::Outcome<Error>;
+
+/// The project of an account.
+#[derive(Debug)]
+pub(crate) struct ProjectDiscovery {
+    settings: Arc<Settings>,
+    metrics: Arc<Metrics>,
+    account: Arc<AccountData>,
+}
+
+impl ProjectDiscovery {
+    pub(super) fn new(
+        settings: &Arc<Settings>,
+        metrics: &Arc<Metrics>,
+        account: &Arc<AccountData>,
+    ) -> Self {
+        Self {
+            settings: Arc::clone(settings),
+            metrics: Arc::clone(metrics),
+            account: Arc::clone(account),
+        }
+    }
+
+    /// The project for the envelope: the operator's, else the account's own.
+    pub(crate) async fn project<P: Platform>(
+        &self,
+        calls: &Calls,
+        context: &mut RequestContext<P>,
+        now: Monotonic,
+    ) -> (Result<Arc<str>, Error>, Monotonic) {
+        if let Some(project) = &self.settings.project_id {
+            return (Ok(Arc::from(project.as_str())), now);
+        }
+        let platform = context.platform().clone();
+        let mut waits_for_token = false;
+        let (project, then) = poll_until(&platform, context.deadline, now, |now| {
+            let clock = platform.wall_clock();
+            match lock(&self.account.project).ask(clock, now) {
+                Verdict::Failed(error) => return Some(Err(error)),
+                Verdict::Use(project) => return Some(Ok(project)),
+                Verdict::Discover(lease) => {
+                    platform.spawn_job(BackgroundJob::DiscoverProject(lease));
+                }
+                Verdict::Wait => {}
+            }
+            // The discovery waits for a token, and this request with it.
+            waits_for_token |= !calls.credentials.has_token(clock);
+            None
+        })
+        .await;
+        if waits_for_token {
+            context.note_token(false);
+        }
+        context.timings.auth += then.since(now);
+        (project, then)
+    }
+
+    /// The state for health: `known`, `unknown` or `refused`.
+    pub(crate) fn state(&self, clock: Timestamp, now: Monotonic) -> &'static str {
+        match &self.settings.project_id {
+            Some(_) => "known",
+            None => lock(&self.account.project).standing(clock, now),
+        }
+    }
+
+    /// Finds the account's project; the lease's work.
+    pub(super) async fn discover<P: Platform>(&self, calls: &Calls, platform: &P, lease: Lease) {
+        let account = calls.credentials.read_fingerprint(platform).await;
+        let outcome = self.stored_or_discovered(calls, platform, &account).await;
+        lock(&self.account.project).settle(lease, outcome, platform.now());
+    }
+
+    /// The project that the store knows, else the one that Google names. One process asks Google; the
+    /// others read its answer from the store that they share.
+    async fn stored_or_discovered<P: Platform>(
+        &self,
+        calls: &Calls,
+        platform: &P,
+        account: &str,
+    ) -> Outcome {
+        let recall = || self.stored(platform, account);
+        match single_flight(platform, None, KEY, LOCK_TTL, recall).await {
+            Err(error) => Outcome::Failed(error, SHORT_MEMORY),
+            Ok(Flight::Done { result: (project, until), .. }) => Outcome::Found(project, until),
+            Ok(Flight::Lead(lock)) => {
+                let outcome = self.ask_google(calls, platform, account, lock).await;
+                if let Some(lock) = lock {
+                    platform.unlock(KEY, lock).await;
+                }
+                outcome
+            }
+        }
+    }
+
+    /// The project that Google names, into the store.
+    async fn ask_google<P: Platform>(
+        &self,
+        calls: &Calls,
+        platform: &P,
+        account: &str,
+        token: Option<FencingToken>,
+    ) -> Outcome {
+        let mut context = RequestContext::own(platform, &self.metrics, platform.now());
+        match self.load_or_onboard(calls, &mut context).await {
+            Ok(project) => {
+                let until = platform.wall_clock() + self.settings.project_cache_ttl;
+                if calls.credentials.is_account(account) {
+                    self.store(platform, &project, until, account, token).await;
+                }
+                Outcome::Found(project, until)
+            }
+            Err(error) => {
+                tracing::warn!(reason = error.label(), "no project: {}", error.message());
+                let memory = match (&error, error.source()) {
+                    // The token policy remembers these by itself.
+                    (Error::CredentialsMissing { .. } | Error::CredentialsRejected { .. }, _)
+                    | (_, ErrorSource::Upstream | ErrorSource::Proxy) => SHORT_MEMORY,
+                    (_, ErrorSource::Client | ErrorSource::Operator) => LONG_MEMORY,
+                };
+                Outcome::Failed(error, memory)
+            }
+        }
+    }
+
+    /// `loadCodeAssist` and, if needed, `onboardUser` with a bounded poll (`protocol.md` 5.1).
+    async fn load_or_onboard<P: Platform>(
+        &self,
+        calls: &Calls,
+        context: &mut RequestContext<P>,
+    ) -> Result<String, Error> {
+        let request = calls.provider.load_code_assist();
+        let answer = match bounded_call(calls, &request, context).await {
+            // VPC Service Controls forbid the question, not the service: the CLI goes on with the
+            // user's own project, and the proxy has been given none.
+            Err(Error::Upstream(error)) if error.has_reason("SECURITY_POLICY_VIOLATED") => {
+                return Err(Error::ProjectRequired);
+            }
+            answer => answer?,
+        };
+        match Loaded::read(&answer) {
+            Loaded::Project(project) => Ok(project),
+            Loaded::Failed(error) => Err(error),
+            Loaded::Onboard(onboarding) => {
+                let platform = context.platform().clone();
+                let onboarded = pin!(onboard(calls, &onboarding, context));
+                within(&platform, ONBOARDING_LIMIT, onboarded).await.unwrap_or_else(|| {
+                    let what = "onboarding did not end within two minutes".to_owned();
+                    let reasons = vec![("ONBOARDING_TIMEOUT".to_owned(), what)];
+                    Err(Error::AccountIneligible { reasons })
+                })
+            }
+        }
+    }
+
+    /// An earlier discovery of the same account.
+    async fn stored<P: Platform>(
+        &self,
+        platform: &P,
+        account: &str,
+    ) -> Option<(String, Timestamp)> {
+        if !lock(&self.account.project).trusts_store() {
+            return None;
+        }
+        let text = store::recall(platform, &self.metrics, KEY).await?;
+        let value: Value = serde_json::from_slice(&text).ok()?;
+        let owner = value.get("credential").and_then(Value::as_str);
+        if owner.is_some_and(|owner| owner != account) {
+            return None;
+        }
+        let project = value.get("project_id").and_then(Value::as_str)?;
+        let until = Timestamp(value.get("ttl").and_then(Value::as_u64)?);
+        let clock = platform.wall_clock();
+        let longest = clock + self.settings.project_cache_ttl;
+        (!project.is_empty() && clock < until).then(|| (project.to_owned(), until.min(longest)))
+    }
+
+    async fn store<P: Platform>(
+        &self,
+        platform: &P,
+        project: &str,
+        until: Timestamp,
+        account: &str,
+        token: Option<FencingToken>,
+    ) {
+        let clock = platform.wall_clock();
+        let value = json!({
+            "project_id": project,
+            "discovered_at": clock.0,
+            "ttl": until.0,
+            "source": "discovery",
+            "validation_count": 1,
+            "credential": account,
+        });
+        let value = Bytes::from(value.to_string());
+        store::remember(platform, &self.metrics, KEY, value, clock.until(until), token).await;
+    }
+}
+
+async fn onboard<P: Platform>(
+    calls: &Calls,
+    onboarding: &Onboarding,
+    context: &mut RequestContext<P>,
+) -> Result<String, Error> {
+    tracing::info!("the account is being onboarded to Code Assist; this takes up to a minute");
+    let mut operation: Option<String> = None;
+    let mut pause = FIRST_POLL;
+    loop {
+        let request = match &operation {
+            Some(name) => calls.provider.operation(name),
+            None => calls.provider.onboard_user(onboarding),
+        };
+        let answer = bounded_call(calls, &request, context).await?;
+        match onboarding.read(&answer) {
+            OnboardingStatus::Pending(name) => operation = name.or(operation),
+            OnboardingStatus::Project(project) => return Ok(project),
+            OnboardingStatus::Failed(error) => return Err(error),
+        }
+        context.platform().timer(pause).await;
+        pause = (pause * 2).min(LAST_POLL);
+    }
+}
+
+/// One call of a discovery. It ends long before the discovery's lease, even where
+/// `FIRST_BYTE_TIMEOUT_MS` would let it wait for longer: that is meant for models that think.
+async fn bounded_call<P: Platform>(
+    calls: &Calls,
+    request: &UpstreamRequest,
+    context: &mut RequestContext<P>,
+) -> Result<Bytes, Error> {
+    let platform = context.platform().clone();
+    let answer = pin!(calls.call(request, context));
+    within(&platform, CALL_LIMIT, answer).await.unwrap_or_else(|| {
+        let why = format!("it was silent for {CALL_LIMIT:?} when asked about the project");
+        Err(Error::UpstreamUnreachable { why })
+    })
+}
+
+/// The store's key for the project.
+const KEY: &str = "project_id_cache";
+
+/// The CLI polls every five seconds; the first polls are sooner, since most operations are done then.
+const FIRST_POLL: Duration = Duration::from_millis(500);
+const LAST_POLL: Duration = Duration::from_secs(5);
+
+/// Together shorter than a discovery's lease.
+const CALL_LIMIT: Duration = Duration::from_secs(30);
+const ONBOARDING_LIMIT: Duration = Duration::from_secs(120);
+
+/// How long a process that dies in the middle of a discovery delays the others. An onboarding that
+/// takes longer is joined by the next process: `onboardUser` continues the operation under way.
+const LOCK_TTL: Duration = Duration::from_secs(45);
+
+/// How long a failed discovery is remembered: one that may pass by itself, and one that a person has
+/// to do something about.
+const SHORT_MEMORY: Duration = Duration::from_secs(3);
+const LONG_MEMORY: Duration = Duration::from_secs(30);

@@ -1,0 +1,165 @@
+//! The quotas of the account that are used up, shared with the other processes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use serde::{Deserialize, Serialize};
+
+use super::account::AccountData;
+use super::store;
+use crate::failure::FailureClass;
+use crate::google::error::{self, UpstreamError};
+use crate::job::BackgroundJob;
+use crate::metrics::Metrics;
+use crate::platform::Platform;
+use crate::policy::quota::{Exhausted, QuotaMemory};
+use crate::sync::lock;
+use crate::time::Timestamp;
+
+/// The quotas of the account.
+#[derive(Debug)]
+pub(crate) struct Quotas {
+    metrics: Arc<Metrics>,
+    account: Arc<AccountData>,
+}
+
+impl Quotas {
+    pub(super) fn new(metrics: &Arc<Metrics>, account: &Arc<AccountData>) -> Self {
+        Self { metrics: Arc::clone(metrics), account: Arc::clone(account) }
+    }
+
+    /// Upstream's error for this model, if its quota is known to be used up: its own bytes, with what
+    /// is left of the delay.
+    pub(crate) fn check(&self, model: &str, clock: Timestamp) -> Result<(), Box<UpstreamError>> {
+        match lock(&self.account.quotas).ask(model, clock) {
+            None => Ok(()),
+            Some((mut error, left)) => {
+                error.retry_delay = Some(left);
+                Err(Box::new(error))
+            }
+        }
+    }
+
+    /// Remembers an error that says that a quota is used up.
+    pub(super) fn note<P: Platform>(&self, platform: &P, model: &str, error: &UpstreamError) {
+        if error.class() != FailureClass::Quota {
+            return;
+        }
+        let clock = platform.wall_clock();
+        let delay = error.retry_delay;
+        let noted = lock(&self.account.quotas).note(model, error.clone(), delay, clock);
+        if noted && platform.has_shared_store() {
+            platform.spawn_job(BackgroundJob::PublishQuotas);
+        }
+    }
+
+    /// Learns which quotas the other processes have found used up, a second late at most.
+    pub(super) async fn learn_from_others<P: Platform>(&self, platform: &P, account: &str) {
+        if let Some(stored) = store::recall(platform, &self.metrics, KEY).await {
+            let clock = platform.wall_clock();
+            let mut quotas = lock(&self.account.quotas);
+            for (model, exhausted) in from_stored(&stored, account) {
+                quotas.learn(model, exhausted, clock);
+            }
+        }
+    }
+
+    /// Tells the other processes which quotas are used up. Of two that do so at the same time the
+    /// earlier write may be lost; then the others learn the same by a call of their own.
+    pub(crate) async fn publish<P: Platform>(&self, platform: &P, account: &str) {
+        self.learn_from_others(platform, account).await;
+        let clock = platform.wall_clock();
+        let stored = to_stored(&lock(&self.account.quotas), account, clock);
+        if let Some((stored, ttl)) = stored {
+            store::remember(platform, &self.metrics, KEY, stored, ttl, None).await;
+        }
+    }
+}
+
+/// One quota as it is stored.
+#[derive(Serialize, Deserialize)]
+struct Row {
+    model: String,
+    status: u16,
+    body: String,
+    since: u64,
+    reset: u64,
+    until: u64,
+}
+
+/// The stored form, and how long any of it holds. `None` when no quota is used up.
+fn to_stored(
+    quotas: &QuotaMemory<UpstreamError>,
+    account: &str,
+    clock: Timestamp,
+) -> Option<(Bytes, Duration)> {
+    let row = |(model, exhausted): (&str, &Exhausted<UpstreamError>)| {
+        Some(Row {
+            model: model.to_owned(),
+            status: exhausted.answer.http.as_u16(),
+            body: String::from_utf8(exhausted.answer.body.to_vec()).ok()?,
+            since: exhausted.since.0,
+            reset: exhausted.reset.0,
+            until: exhausted.until.0,
+        })
+    };
+    let rows: Vec<Row> = quotas.entries(clock).filter_map(row).collect();
+    let ttl = rows.iter().map(|row| clock.until(Timestamp(row.until))).max()?;
+    let text = serde_json::to_vec(&(account, rows)).ok()?;
+    Some((Bytes::from(text), ttl))
+}
+
+/// Reads the stored form. Nothing, if it is another account's or damaged.
+fn from_stored(stored: &Bytes, account: &str) -> Vec<(String, Exhausted<UpstreamError>)> {
+    let read: Option<(String, Vec<Row>)> = serde_json::from_slice(stored).ok();
+    let rows = read.filter(|(owner, _)| owner == account).map(|(_, rows)| rows);
+    let entry = |row: Row| {
+        let status = StatusCode::from_u16(row.status).ok()?;
+        let exhausted = Exhausted {
+            answer: error::read(status, &HeaderMap::new(), &Bytes::from(row.body)),
+            since: Timestamp(row.since),
+            reset: Timestamp(row.reset),
+            until: Timestamp(row.until),
+        };
+        Some((row.model, exhausted))
+    };
+    rows.into_iter().flatten().filter_map(entry).collect()
+}
+
+/// The store's key. The name is older than the type's.
+const KEY: &str = "spent_quotas";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_750_000_000_000);
+
+    fn exhausted() -> UpstreamError {
+        let body = r#"{"error":{"code":429,"message":"Resets in 100s.","status":"RESOURCE_EXHAUSTED", "details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"QUOTA_EXHAUSTED"}]}}"#;
+        error::read(StatusCode::TOO_MANY_REQUESTS, &HeaderMap::new(), &Bytes::from(body))
+    }
+
+    #[test]
+    fn the_stored_form_is_read_back_by_the_same_account_only() {
+        let error = exhausted();
+        let mut quotas = QuotaMemory::default();
+        quotas.note("pro", error.clone(), error.retry_delay, NOW);
+        let clock = NOW + Duration::from_secs(10);
+        let (stored, ttl) = to_stored(&quotas, "ada", clock).unwrap();
+        assert_eq!(ttl, Duration::from_secs(90));
+        let [(model, entry)] = &from_stored(&stored, "ada")[..] else { panic!("one entry") };
+        assert_eq!((&**model, &entry.answer), ("pro", &error));
+        assert!(from_stored(&stored, "bob").is_empty());
+        assert!(to_stored(&quotas, "ada", NOW + Duration::from_secs(100)).is_none());
+    }
+
+    #[test]
+    fn a_damaged_entry_is_nothing() {
+        for bad in ["", "{}", "[]", r#"["ada",[{"model":"pro"}]]"#] {
+            assert!(from_stored(&Bytes::from(bad), "ada").is_empty(), "{bad}");
+        }
+    }
+}

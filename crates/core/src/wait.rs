@@ -1,0 +1,145 @@
+//! How a request waits: always on a timer of its own, and never longer than its client does.
+//!
+//! No request waits for another request's future: a Worker's runtime forbids it (`design.md` 6). Where
+//! others do the work, a request asks again and again whether it is done.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use crate::context::Deadline;
+use crate::error::Error;
+use crate::platform::Platform;
+use crate::policy::lock::{FencingToken, LockResult};
+use crate::time::Monotonic;
+
+/// Asks until there is an answer: at once, then after pauses that double. Returns the answer and the
+/// time at which it came; the deadline's error when the client stops waiting before.
+pub(crate) async fn poll_until<P: Platform, T>(
+    platform: &P,
+    deadline: Option<Deadline>,
+    mut now: Monotonic,
+    mut ask: impl FnMut(Monotonic) -> Option<Result<T, Error>>,
+) -> (Result<T, Error>, Monotonic) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        if let Some(answer) = ask(now) {
+            return (answer, now);
+        }
+        let mut wait = pause;
+        if let Some(deadline) = deadline {
+            if deadline.at <= now {
+                return (Err(deadline.error()), now);
+            }
+            wait = wait.min(deadline.left(now));
+        }
+        platform.timer(wait).await;
+        pause = (pause * 2).min(LAST_PAUSE);
+        now = platform.now();
+    }
+}
+
+/// Who does a piece of work that is to be done once among the processes that share the store.
+#[derive(Debug)]
+pub(crate) enum Flight<T> {
+    /// Another process has done it.
+    Done {
+        /// From the store.
+        result: T,
+        /// It was not there at the first look.
+        waited: bool,
+    },
+    /// This process does it, and then releases the lock with this token. `None` without a lock:
+    /// there is nobody to share with, or the lock's holder has taken too long.
+    Lead(Option<FencingToken>),
+}
+
+/// Decides who does a piece of work that is to be done once among the processes that share the store.
+///
+/// `recall` reads the result from the store. It is asked before the lock, after each pause, and once
+/// more with the lock, since the last holder may have written between the two.
+///
+/// A process that has waited for longer than two holders may take works without the lock: doing the
+/// work twice is better than not doing it.
+pub(crate) async fn single_flight<P: Platform, T, F: Future<Output = Option<T>>>(
+    platform: &P,
+    deadline: Option<Deadline>,
+    key: &str,
+    ttl: Duration,
+    recall: impl Fn() -> F,
+) -> Result<Flight<T>, Error> {
+    let began = platform.now();
+    let (mut pause, mut waited) = (FIRST_LOCK_PAUSE, false);
+    loop {
+        if let Some(result) = recall().await {
+            return Ok(Flight::Done { result, waited });
+        }
+        match platform.lock(key, ttl).await {
+            LockResult::NotShared => return Ok(Flight::Lead(None)),
+            LockResult::Acquired(token) => {
+                if let Some(result) = recall().await {
+                    platform.unlock(key, token).await;
+                    return Ok(Flight::Done { result, waited: true });
+                }
+                return Ok(Flight::Lead(Some(token)));
+            }
+            LockResult::Held => {}
+        }
+        let now = platform.now();
+        if now.since(began) > 2 * ttl {
+            return Ok(Flight::Lead(None));
+        }
+        let mut wait = pause;
+        if let Some(deadline) = deadline {
+            if deadline.at <= now {
+                return Err(deadline.error());
+            }
+            wait = wait.min(deadline.left(now));
+        }
+        platform.timer(wait).await;
+        (pause, waited) = ((pause * 2).min(LAST_LOCK_PAUSE), true);
+    }
+}
+
+/// The output of a future, or the deadline's error when the client stops waiting before.
+pub(crate) async fn until_deadline<P: Platform, T, F: Future<Output = Result<T, Error>>>(
+    platform: &P,
+    deadline: Option<Deadline>,
+    now: Monotonic,
+    future: Pin<&mut F>,
+) -> Result<T, Error> {
+    match deadline {
+        None => future.await,
+        Some(deadline) => within(platform, deadline.left(now), future)
+            .await
+            .unwrap_or_else(|| Err(deadline.error())),
+    }
+}
+
+/// The output of a future, unless it takes longer than `limit`.
+///
+/// The future is pinned where it was made: passed by value it would exist twice, as an argument and as
+/// what is polled, and each level of that doubles the size of a request's future.
+pub(crate) async fn within<P: Platform, F: Future>(
+    platform: &P,
+    limit: Duration,
+    mut future: Pin<&mut F>,
+) -> Option<F::Output> {
+    let mut timer = None;
+    poll_fn(|cx| {
+        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+            return Poll::Ready(Some(output));
+        }
+        let timer = timer.get_or_insert_with(|| platform.timer(limit));
+        Pin::new(timer).poll(cx).map(|()| None)
+    })
+    .await
+}
+
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
+const LAST_PAUSE: Duration = Duration::from_millis(50);
+
+/// A refresh takes a quarter of a second.
+const FIRST_LOCK_PAUSE: Duration = Duration::from_millis(20);
+const LAST_LOCK_PAUSE: Duration = Duration::from_millis(500);
