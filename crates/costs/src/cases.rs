@@ -12,7 +12,7 @@ use code_assist_core::access::Access;
 use code_assist_core::body::{Events, ProxyBody};
 use code_assist_core::caller::Caller;
 use code_assist_core::dialect::gemini::route;
-use code_assist_core::google::credentials::Token;
+use code_assist_core::google::credentials::AccessToken;
 use code_assist_core::metrics::{Entry, Ledger};
 use code_assist_core::payload::Payload;
 use code_assist_core::policy::breaker;
@@ -173,7 +173,7 @@ fn asking_token() -> Rounds {
         unreachable!("there is no token at the start")
     };
     let hour = Duration::from_secs(3600);
-    let token = Token {
+    let token = AccessToken {
         access_token: "ya29.costs".to_owned().into(),
         expires_at: Some(START + hour),
         lifetime: Some(hour),

@@ -6,7 +6,7 @@ use http::HeaderValue;
 
 use super::lease::{Lease, Leases};
 use crate::error::Error;
-use crate::google::credentials::Token;
+use crate::google::credentials::AccessToken;
 use crate::time::{Monotonic, Timestamp};
 
 /// An access token ready to send. Cloning is by reference count; printing it says `Sensitive`.
@@ -39,7 +39,7 @@ pub enum Outcome {
     /// Here it is.
     Got {
         /// The token.
-        token: Token,
+        token: AccessToken,
         /// Another one can be got when this one comes of age.
         renewable: bool,
     },
@@ -209,7 +209,7 @@ impl Tokens {
     fn adopt(
         &mut self,
         header: HeaderValue,
-        token: &Token,
+        token: &AccessToken,
         renewable: bool,
         clock: Timestamp,
         now: Monotonic,
@@ -274,8 +274,8 @@ mod tests {
     const BUFFER: Duration = Duration::from_secs(300);
     const NOW: Timestamp = Timestamp(1_750_000_000_000);
 
-    fn token(lives: u64, lifetime: Option<u64>) -> Token {
-        Token {
+    fn token(lives: u64, lifetime: Option<u64>) -> AccessToken {
+        AccessToken {
             access_token: format!("ya29.{lives}").into(),
             expires_at: Some(NOW + Duration::from_secs(lives)),
             lifetime: lifetime.map(Duration::from_secs),
@@ -283,7 +283,7 @@ mod tests {
         }
     }
 
-    fn with(token: Token) -> Tokens {
+    fn with(token: AccessToken) -> Tokens {
         let mut tokens = Tokens::new(BUFFER);
         let Verdict::Renew(lease) = tokens.ask(NOW, Monotonic(0)) else { panic!("cold") };
         tokens.settle(lease, Outcome::Got { token, renewable: true }, NOW, Monotonic(0));
@@ -388,7 +388,8 @@ mod tests {
     #[test]
     fn a_token_that_cannot_be_used_is_a_failure_and_backed_off_from() {
         let dead = token(0, Some(0));
-        let unsendable = Token { access_token: "two\nlines".to_owned().into(), ..token(60, None) };
+        let unsendable =
+            AccessToken { access_token: "two\nlines".to_owned().into(), ..token(60, None) };
         for useless in [dead, unsendable] {
             let mut tokens = Tokens::new(BUFFER);
             let mut renewals = 0;

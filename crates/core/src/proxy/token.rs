@@ -11,7 +11,8 @@ use super::turn::{Queue, Turn};
 use super::{BackgroundJob, Proxy, attempt, lock};
 use crate::error::{Awaited, Error};
 use crate::google::credentials::{
-    self, Client, CredentialError, Login, RefreshError, Refreshed, StoredToken, Token, TokenInfo,
+    self, AccessToken, CredentialError, Login, OAuthClient, RefreshError, RefreshedToken,
+    StoredToken, TokenInfo,
 };
 use crate::metrics::Ledger;
 use crate::platform::{CredentialFile, Platform};
@@ -44,7 +45,7 @@ pub(super) struct Source {
 pub(super) struct Version {
     /// Counts the changes of the credential.
     epoch: u64,
-    /// [`Login::marker`] of the credential as it was given to us, before any rotation.
+    /// [`Login::fingerprint`] of the credential as it was given to us, before any rotation.
     pub(super) marker: String,
 }
 
@@ -63,7 +64,7 @@ impl Source {
 
     /// Puts a credential to use, with the refresh token that has taken its own one's place.
     fn adopt(&mut self, login: Login, stored: Option<SecretString>) {
-        let marker = login.marker();
+        let marker = login.fingerprint();
         if self.version.marker != marker {
             self.reconsider();
         }
@@ -76,7 +77,7 @@ impl Source {
     }
 
     /// True for a token that has not been tried, nor is older than the one in use.
-    fn is_new(&self, token: &Token) -> bool {
+    fn is_new(&self, token: &AccessToken) -> bool {
         self.spent != Some(digest(token))
             && token.expires_at.is_none_or(|expiry| Some(expiry) > self.newest)
     }
@@ -88,7 +89,7 @@ impl Source {
     }
 
     /// Takes note of a token from file or store that has been tried.
-    fn tried(&mut self, token: &Token) {
+    fn tried(&mut self, token: &AccessToken) {
         let own = self.login.as_ref().and_then(Login::token);
         if own.is_some_and(|own| digest(&own) == digest(token)) {
             self.spent = Some(digest(token));
@@ -293,7 +294,7 @@ impl Proxy {
     ) -> Option<Login> {
         let marker = &credential.version.marker;
         let login = credential.login.clone().rotated(self.stored_rotation(platform, marker).await?);
-        if login.marker() == credential.login.marker() {
+        if login.fingerprint() == credential.login.fingerprint() {
             return None;
         }
         let mut source = lock(&self.login);
@@ -311,7 +312,7 @@ impl Proxy {
         &self,
         platform: &P,
         credential: &Credential,
-    ) -> Option<Token> {
+    ) -> Option<AccessToken> {
         let Credential { login, version: Version { marker, .. } } = credential;
         let clock = platform.wall_clock();
         let stored = match self.recall(platform, TOKEN_KEY).await {
@@ -320,7 +321,7 @@ impl Proxy {
         };
         let stored =
             stored.filter(|stored| stored.credential.as_ref().is_none_or(|owner| owner == marker));
-        let mut candidates: Vec<Token> = {
+        let mut candidates: Vec<AccessToken> = {
             let mut source = lock(&self.login);
             let count = stored.as_ref().map_or(0, |stored| stored.refresh_count);
             source.refreshes = source.refreshes.max(count);
@@ -349,7 +350,7 @@ impl Proxy {
         None
     }
 
-    async fn tokeninfo<P: Platform>(&self, platform: &P, token: &Token) -> TokenInfo {
+    async fn tokeninfo<P: Platform>(&self, platform: &P, token: &AccessToken) -> TokenInfo {
         let Some(request) = token.tokeninfo_request(&self.settings.tokeninfo_url) else {
             return TokenInfo::Unknown;
         };
@@ -368,7 +369,7 @@ impl Proxy {
         &self,
         platform: &P,
         login: &Login,
-    ) -> Result<Refreshed, RefreshError> {
+    ) -> Result<RefreshedToken, RefreshError> {
         let client = self.oauth_client();
         let Some(request) = login.refresh_request(&self.settings.token_url, &client) else {
             return Err(RefreshError::Rejected("OAUTH_TOKEN_URL is no valid URL".to_owned()));
@@ -398,8 +399,8 @@ impl Proxy {
         credentials::read_refresh(status, &text, clock)
     }
 
-    fn oauth_client(&self) -> Client {
-        let mut client = Client::gemini_cli();
+    fn oauth_client(&self) -> OAuthClient {
+        let mut client = OAuthClient::gemini_cli();
         if let Some(id) = &self.settings.oauth_client_id {
             client.id.clone_from(id);
         }
@@ -413,12 +414,12 @@ impl Proxy {
     async fn keep<P: Platform>(
         &self,
         platform: &P,
-        refreshed: Refreshed,
+        refreshed: RefreshedToken,
         version: &Version,
         fence: Option<FencingToken>,
     ) -> Outcome {
         self.report.refreshed();
-        let Refreshed { token, refresh_token } = refreshed;
+        let RefreshedToken { token, refresh_token } = refreshed;
         let marker = &version.marker;
         let refresh_count = {
             let mut source = lock(&self.login);
@@ -446,7 +447,7 @@ impl Proxy {
         Outcome::Got { token, renewable: true }
     }
 
-    fn note_use(&self, token: &Token, version: &Version) {
+    fn note_use(&self, token: &AccessToken, version: &Version) {
         let mut source = lock(&self.login);
         if source.version.marker == version.marker {
             source.newest = token.expires_at;
@@ -467,7 +468,7 @@ impl Proxy {
             })?,
             (None, None) => return Err(missing(platform.credential_file(None).await)),
         };
-        let rotated = self.stored_rotation(platform, &login.marker()).await;
+        let rotated = self.stored_rotation(platform, &login.fingerprint()).await;
         let mut source = lock(&self.login);
         if source.login.is_none() {
             source.adopt(login, rotated);
@@ -487,7 +488,7 @@ impl Proxy {
         // A half-written file is read again at the next look: its stamp is not noted.
         let Ok(login) = Login::parse(&content) else { return };
         let content = Sha256::digest(&content).into();
-        let rotated = self.stored_rotation(platform, &login.marker()).await;
+        let rotated = self.stored_rotation(platform, &login.fingerprint()).await;
 
         // Held until the end: nobody may find the new account with the old one's token or project.
         let mut source = lock(&self.login);
@@ -500,7 +501,7 @@ impl Proxy {
         let (mut other_account, mut newer) = (false, false);
         if source.content != Some(content) {
             let known = source.login.is_some();
-            other_account = known && source.version.marker != login.marker();
+            other_account = known && source.version.marker != login.fingerprint();
             newer = known && login.token().is_some_and(|token| source.is_new(&token));
             source.content = Some(content);
             source.adopt(login, rotated);
@@ -528,7 +529,7 @@ impl Proxy {
         credentials::rotated_from_stored(&text, marker)
     }
 
-    /// [`Login::marker`] of the credential in use, empty when there is none.
+    /// [`Login::fingerprint`] of the credential in use, empty when there is none.
     pub(super) async fn account<P: Platform>(&self, platform: &P) -> String {
         let credential = self.login(platform).await;
         credential.map(|credential| credential.version.marker).unwrap_or_default()
@@ -606,7 +607,7 @@ fn missing(file: CredentialFile) -> Outcome {
     }
 }
 
-fn digest(token: &Token) -> [u8; 32] {
+fn digest(token: &AccessToken) -> [u8; 32] {
     Sha256::digest(token.access_token.expose_secret()).into()
 }
 
