@@ -1,6 +1,6 @@
 use bytes::Bytes;
 
-use super::{Cursor, JsonError, Kind, Splice, check};
+use super::{Cursor, JsonError, Splice, ValueKind, check};
 
 #[test]
 fn every_kind_of_value_is_accepted() {
@@ -120,19 +120,19 @@ fn a_string_ends_where_it_ends_at_every_length() {
 fn the_walk_by_hand_is_as_strict_as_the_skip() {
     fn walk(cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
         match cursor.kind()? {
-            Kind::Object => {
+            ValueKind::Object => {
                 let mut inside = cursor.object()?;
                 while cursor.key(&mut inside)?.is_some() {
                     walk(cursor)?;
                 }
             }
-            Kind::Array => {
+            ValueKind::Array => {
                 let mut inside = cursor.array()?;
                 while cursor.item(&mut inside)? {
                     walk(cursor)?;
                 }
             }
-            Kind::String | Kind::Number | Kind::Bool | Kind::Null => {
+            ValueKind::String | ValueKind::Number | ValueKind::Bool | ValueKind::Null => {
                 cursor.skip()?;
             }
         }

@@ -3,12 +3,12 @@
 use super::Rewriting;
 use super::fields::Config;
 use super::member_filter::Sieve;
-use crate::json::{Cursor, JsonError, Kind};
+use crate::json::{Cursor, JsonError, ValueKind};
 
 impl Rewriting<'_> {
     /// A `GenerationConfig`.
     pub(super) fn generation_config(&mut self) -> Result<(), JsonError> {
-        if self.cursor.kind()? != Kind::Object {
+        if self.cursor.kind()? != ValueKind::Object {
             self.cursor.skip()?;
             return Ok(());
         }
@@ -35,7 +35,7 @@ impl Rewriting<'_> {
                     !known
                 }
                 Config::Temperature => {
-                    let zero = kind == Kind::Number && is_zero(self.cursor.text(value));
+                    let zero = kind == ValueKind::Number && is_zero(self.cursor.text(value));
                     self.temperature_zero = Some(zero && self.temperature_zero != Some(false));
                     true
                 }

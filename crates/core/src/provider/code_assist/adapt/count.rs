@@ -8,7 +8,7 @@ use super::fields::Root;
 use super::member_filter::Paths;
 use super::system::Folded;
 use super::{Listed, Rewriting};
-use crate::json::{JsonError, Kind, Splice};
+use crate::json::{JsonError, Splice, ValueKind};
 use crate::payload::Payload;
 
 /// What there is to count in one object.
@@ -69,7 +69,7 @@ impl Rewriting<'_> {
                     countable.tools = (tools.len > 0).then_some(tools.span);
                 }
                 Root::GenerateContentRequest if outermost => {
-                    if self.cursor.kind()? == Kind::Null {
+                    if self.cursor.kind()? == ValueKind::Null {
                         self.cursor.skip()?;
                     } else {
                         countable.inner = Some(Box::new(self.countable(false)?));

@@ -17,7 +17,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::json::{Cursor, JsonError, Kind, Splice, Text};
+use crate::json::{Cursor, JsonError, JsonString, Splice, ValueKind};
 use crate::payload::Payload;
 use fields::{Root, harm_category, is_data};
 use member_filter::{Paths, Sieve};
@@ -151,7 +151,7 @@ impl<'a> Rewriting<'a> {
         brackets: bool,
     ) -> Result<Listed, JsonError> {
         match self.cursor.kind()? {
-            Kind::Array => {
+            ValueKind::Array => {
                 let start = self.cursor.at();
                 let mut inside = self.cursor.array()?;
                 let mut len = 0;
@@ -164,7 +164,7 @@ impl<'a> Rewriting<'a> {
                 let span = start..self.cursor.at();
                 Ok(Listed { inner: span.start + 1..span.end - 1, span, len })
             }
-            Kind::Object => {
+            ValueKind::Object => {
                 let start = self.cursor.at();
                 item(self)?;
                 let span = start..self.cursor.at();
@@ -175,7 +175,7 @@ impl<'a> Rewriting<'a> {
             }
             kind => {
                 let span = self.cursor.skip()?;
-                let len = usize::from(kind != Kind::Null);
+                let len = usize::from(kind != ValueKind::Null);
                 Ok(Listed { inner: span.clone(), span, len })
             }
         }
@@ -183,7 +183,7 @@ impl<'a> Rewriting<'a> {
 
     /// A `Content`: a turn without a role is the user's, and so are the answers of functions.
     fn content(&mut self) -> Result<(), JsonError> {
-        if self.cursor.kind()? != Kind::Object {
+        if self.cursor.kind()? != ValueKind::Object {
             self.cursor.skip()?;
             return Ok(());
         }
@@ -215,7 +215,7 @@ impl<'a> Rewriting<'a> {
 
     fn role(&mut self) -> Result<(), JsonError> {
         let span = match self.cursor.kind()? {
-            Kind::Null => Some(self.cursor.skip()?),
+            ValueKind::Null => Some(self.cursor.skip()?),
             _ => self
                 .cursor
                 .string_or_skip()?
@@ -228,7 +228,7 @@ impl<'a> Rewriting<'a> {
         }
     }
 
-    fn parts(&mut self, key: &Text<'a>) -> Result<Listed, JsonError> {
+    fn parts(&mut self, key: &JsonString<'a>) -> Result<Listed, JsonError> {
         self.enter(key);
         let listed = self.list(Self::part, true)?;
         self.leave();
@@ -238,7 +238,7 @@ impl<'a> Rewriting<'a> {
     /// A `Part`: countTokens fails on `thought`, and on a part that holds nothing else
     /// (`protocol.md` 2.5, 3.3).
     fn part(&mut self) -> Result<(), JsonError> {
-        if !self.counting || self.cursor.kind()? != Kind::Object {
+        if !self.counting || self.cursor.kind()? != ValueKind::Object {
             self.cursor.skip()?;
             return Ok(());
         }
@@ -262,8 +262,8 @@ impl<'a> Rewriting<'a> {
             }
             sieve.keep(&mut self.splice, member);
             match kind {
-                Kind::Null if *key.value == *b"text" => empty_text = Some(value),
-                Kind::Null => {}
+                ValueKind::Null if *key.value == *b"text" => empty_text = Some(value),
+                ValueKind::Null => {}
                 _ => has_data |= is_data(&key.value),
             }
         }
@@ -278,7 +278,7 @@ impl<'a> Rewriting<'a> {
     }
 
     fn tool(&mut self) -> Result<(), JsonError> {
-        if self.cursor.kind()? != Kind::Object {
+        if self.cursor.kind()? != ValueKind::Object {
             self.cursor.skip()?;
             return Ok(());
         }
@@ -298,7 +298,7 @@ impl<'a> Rewriting<'a> {
 
     /// The public API's numbers of harm categories mean others on Vertex (`clients.md` R6).
     fn safety_setting(&mut self) -> Result<(), JsonError> {
-        if self.cursor.kind()? != Kind::Object {
+        if self.cursor.kind()? != ValueKind::Object {
             self.cursor.skip()?;
             return Ok(());
         }
@@ -314,7 +314,7 @@ impl<'a> Rewriting<'a> {
     }
 
     /// Adds a key to the path; [`Self::leave`] takes it away again.
-    fn enter(&mut self, key: &Text<'a>) {
+    fn enter(&mut self, key: &JsonString<'a>) {
         self.path.0.push(Step::Key(key.value.clone()));
     }
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::Rewriting;
-use crate::json::{Cursor, JsonError, Kind};
+use crate::json::{Cursor, JsonError, ValueKind};
 
 /// A system instruction as a content: a span, and what has to stand around it.
 pub(super) struct Folded {
@@ -19,26 +19,28 @@ impl Rewriting<'_> {
         let kind = self.cursor.kind()?;
         let start = self.cursor.at();
         let (before, after) = match kind {
-            Kind::String => {
+            ValueKind::String => {
                 self.cursor.skip()?;
                 (r#"{"role":"user","parts":[{"text":"#, "}]}")
             }
-            Kind::Object if is_content(self.cursor.clone(), true)? => return self.system_content(),
-            Kind::Object => {
+            ValueKind::Object if is_content(self.cursor.clone(), true)? => {
+                return self.system_content();
+            }
+            ValueKind::Object => {
                 self.part()?;
                 (r#"{"role":"user","parts":["#, "]}")
             }
-            Kind::Array if any_content(self.cursor.clone())? => {
+            ValueKind::Array if any_content(self.cursor.clone())? => {
                 // Not a form that any API has: for upstream to judge.
                 let span = self.cursor.skip()?;
                 return Ok(Some(Folded { span, before: "", after: "" }));
             }
-            Kind::Array => {
+            ValueKind::Array => {
                 self.list(Self::part_or_string, false)?;
                 (r#"{"role":"user","parts":"#, "}")
             }
-            Kind::Null => return self.cursor.skip().map(|_| None),
-            Kind::Number | Kind::Bool => {
+            ValueKind::Null => return self.cursor.skip().map(|_| None),
+            ValueKind::Number | ValueKind::Bool => {
                 let span = self.cursor.skip()?;
                 return Ok(Some(Folded { span, before: "", after: "" }));
             }
@@ -67,7 +69,7 @@ impl Rewriting<'_> {
     }
 
     fn part_or_string(&mut self) -> Result<(), JsonError> {
-        if self.cursor.kind()? != Kind::String {
+        if self.cursor.kind()? != ValueKind::String {
             return self.part();
         }
         let span = self.cursor.skip()?;
@@ -92,7 +94,7 @@ fn is_content(mut ahead: Cursor<'_>, empty: bool) -> Result<bool, JsonError> {
 fn any_content(mut ahead: Cursor<'_>) -> Result<bool, JsonError> {
     let mut inside = ahead.array()?;
     while ahead.item(&mut inside)? {
-        if ahead.kind()? == Kind::Object && is_content(ahead.clone(), false)? {
+        if ahead.kind()? == ValueKind::Object && is_content(ahead.clone(), false)? {
             return Ok(true);
         }
         ahead.skip()?;

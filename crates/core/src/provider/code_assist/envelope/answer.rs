@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::{Bytes, BytesMut};
 
 use super::{Form, Usage, writing};
-use crate::json::{Cursor, JsonError, Kind, Part, Splice};
+use crate::json::{Cursor, JsonError, Splice, SplicePart, ValueKind};
 
 /// A `GenerateContentResponse` as Vertex has it, walked through once.
 #[derive(Debug)]
@@ -49,18 +49,18 @@ impl Answer {
             match &*key.value {
                 b"responseId" | b"response_id" => {
                     let span = cursor.skip()?;
-                    answer.id = if kind == Kind::Null { Id::Null(span) } else { Id::Given };
+                    answer.id = if kind == ValueKind::Null { Id::Null(span) } else { Id::Given };
                 }
-                b"candidates" if kind == Kind::Array => {
+                b"candidates" if kind == ValueKind::Array => {
                     let mut candidates = cursor.array()?;
                     while cursor.item(&mut candidates)? {
                         answer.candidate(cursor)?;
                     }
                 }
-                b"promptFeedback" | b"prompt_feedback" if kind == Kind::Object => {
+                b"promptFeedback" | b"prompt_feedback" if kind == ValueKind::Object => {
                     answer.prompt_feedback(cursor)?;
                 }
-                b"usageMetadata" | b"usage_metadata" if kind == Kind::Object => {
+                b"usageMetadata" | b"usage_metadata" if kind == ValueKind::Object => {
                     answer.usage = Some(usage(cursor)?);
                 }
                 _ => {
@@ -102,11 +102,11 @@ impl Answer {
         let mut in_string = false;
         for part in self.splice.parts(self.span.start..end) {
             match part {
-                Part::Kept(span) if compact => {
+                SplicePart::Kept(span) if compact => {
                     writing::compact(&wrapper[span], &mut in_string, out);
                 }
-                Part::Kept(span) => writing::escape_separators(&wrapper[span], out),
-                Part::New(new) => writing::escape_separators(new, out),
+                SplicePart::Kept(span) => writing::escape_separators(&wrapper[span], out),
+                SplicePart::New(new) => writing::escape_separators(new, out),
             }
         }
         if let Some(comma) = missing {
@@ -126,7 +126,7 @@ impl Answer {
     }
 
     fn candidate(&mut self, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
-        if cursor.kind()? != Kind::Object {
+        if cursor.kind()? != ValueKind::Object {
             cursor.skip()?;
             return Ok(());
         }
@@ -134,12 +134,12 @@ impl Answer {
         while let Some(key) = cursor.key(&mut inside)? {
             let kind = cursor.kind()?;
             match &*key.value {
-                b"citationMetadata" | b"citation_metadata" if kind == Kind::Object => {
+                b"citationMetadata" | b"citation_metadata" if kind == ValueKind::Object => {
                     self.citations(cursor)?;
                 }
                 b"finishReason" | b"finish_reason" => {
                     cursor.skip()?;
-                    self.finished |= kind != Kind::Null;
+                    self.finished |= kind != ValueKind::Null;
                 }
                 _ => {
                     cursor.skip()?;
@@ -171,7 +171,7 @@ impl Answer {
     fn prompt_feedback(&mut self, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
         let mut inside = cursor.object()?;
         while let Some(key) = cursor.key(&mut inside)? {
-            let given = cursor.kind()? != Kind::Null;
+            let given = cursor.kind()? != ValueKind::Null;
             cursor.skip()?;
             self.finished |= given && matches!(&*key.value, b"blockReason" | b"block_reason");
         }

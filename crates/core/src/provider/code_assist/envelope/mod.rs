@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::json::{Cursor, JsonError, Kind, Text, quote};
+use crate::json::{Cursor, JsonError, JsonString, ValueKind, quote};
 use crate::payload::Payload;
 use answer::Answer;
 
@@ -145,7 +145,7 @@ pub fn open<'a>(wrapper: &'a Bytes, trace: Option<&str>) -> Result<Opened<'a>, J
     Ok(Opened {
         trace_id: written
             .filter(|text| Some(&*text.value) != trace.map(str::as_bytes))
-            .map(Text::into_str),
+            .map(JsonString::into_str),
         error: opened.error.map(|span| writing::error(&wrapper[span])),
         response: opened.response.map(|answer| Response { wrapper, answer, trace: trace_json }),
     })
@@ -156,14 +156,14 @@ pub fn open<'a>(wrapper: &'a Bytes, trace: Option<&str>) -> Result<Opened<'a>, J
 struct Wrapper<'a> {
     response: Option<Answer>,
     error: Option<Range<usize>>,
-    trace: Option<Text<'a>>,
+    trace: Option<JsonString<'a>>,
 }
 
 impl<'a> Wrapper<'a> {
     fn read(text: &'a [u8]) -> Result<Self, JsonError> {
         let mut cursor = Cursor::new(text)?;
         let mut wrapper = Self::default();
-        if cursor.kind()? == Kind::Array {
+        if cursor.kind()? == ValueKind::Array {
             let mut inside = cursor.array()?;
             if !cursor.item(&mut inside)? {
                 return Err(cursor.malformed("expected one element"));
@@ -182,7 +182,7 @@ impl<'a> Wrapper<'a> {
     fn object(&mut self, cursor: &mut Cursor<'a>) -> Result<(), JsonError> {
         let mut inside = cursor.object()?;
         while let Some(key) = cursor.key(&mut inside)? {
-            let absent = cursor.kind()? == Kind::Null;
+            let absent = cursor.kind()? == ValueKind::Null;
             match &*key.value {
                 b"response" if !absent => self.response = Some(Answer::read(cursor)?),
                 b"error" if !absent => self.error = Some(cursor.skip()?),
