@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::table::{Group, SETTINGS, Secrecy, SettingSpec};
+use super::spec::{Group, Secrecy, SettingSpec};
+use super::table::SETTINGS;
 
 /// The reference of all settings in Markdown.
 pub fn reference() -> String {
@@ -11,48 +12,48 @@ pub fn reference() -> String {
         page.push_str("\n## ");
         page.push_str(group.title());
         page.push_str("\n\n| Name | Default | Accepts | Meaning |\n|---|---|---|---|\n");
-        for knob in SETTINGS.iter().filter(|knob| knob.group == *group) {
+        for spec in SETTINGS.iter().filter(|spec| spec.group == *group) {
             // Writing to a string cannot fail.
-            let _ = row(&mut page, knob);
+            let _ = row(&mut page, spec);
         }
     }
     page
 }
 
-/// The Worker's example of variables and secrets: every setting that means something at the edge,
-/// commented out, with its default.
+/// The Worker's example of variables and secrets: every setting that a Worker has, commented out,
+/// with its default.
 pub fn worker_example() -> String {
     let mut page = String::from(WORKER_INTRODUCTION);
     for group in Group::ALL {
         let specs: Vec<&SettingSpec> =
-            SETTINGS.iter().filter(|knob| knob.group == *group && knob.is_for_worker()).collect();
+            SETTINGS.iter().filter(|spec| spec.group == *group && spec.is_for_worker()).collect();
         if specs.is_empty() {
             continue;
         }
         // Writing to a string cannot fail.
         let _ = writeln!(page, "\n## {}", group.title());
-        for knob in specs {
-            let secret = if knob.secrecy == Secrecy::Open { "" } else { " A secret." };
-            let _ = writeln!(page, "#\n## {}{secret}", knob.doc);
-            for name in knob.names() {
-                let _ = writeln!(page, "# {name}={}", knob.default);
+        for spec in specs {
+            let secret = if spec.secrecy == Secrecy::Open { "" } else { " A secret." };
+            let _ = writeln!(page, "#\n## {}{secret}", spec.doc);
+            for name in spec.names() {
+                let _ = writeln!(page, "# {name}={}", spec.default);
             }
         }
     }
     page
 }
 
-fn row(page: &mut String, knob: &SettingSpec) -> std::fmt::Result {
-    write!(page, "| `{}`", knob.name)?;
-    for (index, alias) in knob.aliases.iter().enumerate() {
+fn row(page: &mut String, spec: &SettingSpec) -> std::fmt::Result {
+    write!(page, "| `{}`", spec.name)?;
+    for (index, alias) in spec.aliases.iter().enumerate() {
         write!(page, "{}`{alias}`", if index == 0 { " or " } else { ", " })?;
     }
-    match knob.default {
+    match spec.default {
         "" => write!(page, " | unset")?,
         default => write!(page, " | `{default}`")?,
     }
-    write!(page, " | {} | {}", cell(&knob.kind.to_string()), cell(knob.doc))?;
-    match knob.secrecy {
+    write!(page, " | {} | {}", cell(&spec.kind.to_string()), cell(spec.doc))?;
+    match spec.secrecy {
         Secrecy::Open => {}
         Secrecy::Login => write!(page, " A login in the URL is never shown.")?,
         Secrecy::Secret => write!(page, " Secret: never shown, and no flag.")?,
@@ -65,7 +66,7 @@ fn cell(text: &str) -> String {
 }
 
 const INTRODUCTION: &str = "\
-<!-- Generated from crates/core/src/settings/specs.rs. Do not edit; write it anew with
+<!-- Generated from crates/core/src/settings/table.rs. Do not edit; write it anew with
      UPDATE_DOCS=1 cargo test -p code-assist-proxy --test cli config_md -->
 # Settings
 
@@ -89,7 +90,7 @@ commas. Unknown keys are refused.
 ";
 
 const WORKER_INTRODUCTION: &str = "\
-## Generated from crates/core/src/settings/specs.rs. Do not edit; write it anew with
+## Generated from crates/core/src/settings/table.rs. Do not edit; write it anew with
 ## UPDATE_DOCS=1 cargo test -p code-assist-proxy --test cli dev_vars
 ##
 ## Settings of the Worker for `wrangler dev`: copy this file to .dev.vars (which git ignores) and
