@@ -62,10 +62,10 @@ fn every_carrier_brings_the_key() {
         (&[], "/?key=secret-a"),
         (&[], "/?alt=sse&key=&key=secret%2Da"),
         (&[("authorization", &basic)], "/"),
-        // Present but empty is not present (`clients.md` R2).
+        // An empty key counts as absent (`clients.md` R2).
         (&[("x-goog-api-key", ""), ("authorization", "Bearer secret-a")], "/"),
         (&[("authorization", "Bearer "), ("x-api-key", "secret-a")], "/"),
-        // The first found wins.
+        // The first place with a key wins.
         (&[("x-goog-api-key", "secret-a"), ("authorization", "Bearer wrong")], "/?key=wrong"),
         (&[("authorization", &basic), ("authorization", "Bearer secret-a")], "/?x=1"),
     ] {
