@@ -135,7 +135,8 @@ impl BodyEncoding {
 }
 
 fn gunzip(packed: &[u8], limit: usize) -> Result<Bytes, Error> {
-    let corrupt = |_| Error::UnsupportedEncoding { what: "gzip that cannot be decompressed".to_owned() };
+    let corrupt =
+        |_| Error::UnsupportedEncoding { what: "gzip that cannot be decompressed".to_owned() };
     let mut decoder = MultiGzDecoder::new(BoundedWriter { out: Vec::new(), limit, over: false });
     for piece in packed.chunks(PIECE) {
         let written = decoder.write_all(piece);
