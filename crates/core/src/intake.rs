@@ -17,9 +17,9 @@ use crate::platform::Platform;
 
 /// Reads a request body to its end.
 ///
-/// The buffer has the announced length and grows only when none was announced; a body in one chunk is
-/// not copied. `limit` holds before and after decompression. A body that comes too slowly is refused.
-/// `Content-Type` is ignored: every body is read as JSON (`clients.md` R13).
+/// The buffer has the announced length and grows only when none was announced; a body in one chunk
+/// is not copied. `limit` holds before and after decompression. A body that comes too slowly is
+/// refused. `Content-Type` is ignored: every body is read as JSON (`clients.md` R13).
 pub async fn collect<P: Platform, B: Body<Data = Bytes>>(
     platform: &P,
     headers: &HeaderMap,
@@ -75,7 +75,8 @@ pub async fn drain<P: Platform, B: Body<Data = Bytes>>(
     headers: &HeaderMap,
     mut body: Pin<&mut B>,
 ) {
-    // A client that waits for a 100 has sent nothing, and reading would make the server send the 100.
+    // A client that waits for a 100 has sent nothing, and reading would make the server send the
+    // 100.
     if body.is_end_stream() || headers.contains_key(EXPECT) {
         return;
     }
@@ -178,8 +179,8 @@ impl Write for BoundedWriter {
 /// The longest pause between two chunks of a body.
 const LONGEST_SILENCE: Duration = Duration::from_secs(30);
 
-/// The lowest average speed after [`SLOW_START`], a tenth of the slowest mobile network. It bounds the
-/// time that a client can hold a connection with single bytes.
+/// The lowest average speed after [`SLOW_START`], a tenth of the slowest mobile network. It bounds
+/// the time that a client can hold a connection with single bytes.
 const LEAST_BYTES_PER_SECOND: u64 = 2 * 1024;
 
 /// The time in which a body may come at any speed.

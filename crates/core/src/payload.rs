@@ -1,4 +1,5 @@
-//! A request body in pieces, such as an envelope's head, the client's own bytes, the envelope's tail.
+//! A request body in pieces, such as an envelope's head, the client's own bytes, the envelope's
+//! tail.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;

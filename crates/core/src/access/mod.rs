@@ -33,9 +33,9 @@ impl Access {
 
     /// Decides whether a request is admitted.
     ///
-    /// With keys set, a request that `needs_key` must carry a valid one; its origin does not matter.
-    /// Without keys, requests of foreign web pages are refused: by `Host` on a loopback address (DNS
-    /// rebinding), and by `Origin`.
+    /// With keys set, a request that `needs_key` must carry a valid one; its origin does not
+    /// matter. Without keys, requests of foreign web pages are refused: by `Host` on a loopback
+    /// address (DNS rebinding), and by `Origin`.
     pub fn admit(
         &self,
         headers: &HeaderMap,
@@ -70,8 +70,8 @@ impl Access {
         }
     }
 
-    /// The headers of a 204 to `OPTIONS`: the permissions for a preflight from an allowed origin, the
-    /// list of methods for any other request.
+    /// The headers of a 204 to `OPTIONS`: the permissions for a preflight from an allowed origin,
+    /// the list of methods for any other request.
     pub fn preflight(&self, request: &HeaderMap) -> HeaderMap {
         let mut answer = HeaderMap::new();
         answer.insert(header::ALLOW, HeaderValue::from_static(METHODS));
@@ -102,8 +102,8 @@ impl Access {
         }
     }
 
-    /// Compares with every key, each in constant time. The time taken shows neither how much of a key
-    /// is right nor which key it is.
+    /// Compares with every key, each in constant time. The time taken shows neither how much of a
+    /// key is right nor which key it is.
     fn recognise(&self, presented: &str) -> Option<Client> {
         let digest = Sha256::digest(presented.as_bytes());
         let mut found = 0_u64;
@@ -114,8 +114,8 @@ impl Access {
         self.keys.get(index).map(|key| Client { label: Some(Arc::clone(&key.label)) })
     }
 
-    /// Admits only loopback names on a loopback address. Any other name means that a web page had its
-    /// own name resolved to this machine (DNS rebinding).
+    /// Admits only loopback names on a loopback address. Any other name means that a web page had
+    /// its own name resolved to this machine (DNS rebinding).
     fn check_host(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), AccessError> {
         if !self.is_local {
             return Ok(());
@@ -366,8 +366,8 @@ const ALLOW_PRIVATE_NETWORK: HeaderName =
 /// The methods of all routes.
 const METHODS: &str = "GET, HEAD, POST, OPTIONS";
 
-/// The headers that Gemini clients send from browsers (`clients.md` R14), for a preflight that names
-/// none.
+/// The headers that Gemini clients send from browsers (`clients.md` R14), for a preflight that
+/// names none.
 const CLIENT_HEADERS: &str = "x-goog-api-key, x-goog-api-client, content-type, authorization, \
     x-api-key, x-goog-request-params, x-server-timeout, x-request-id, x-session-id, \
     anthropic-version, anthropic-beta, idempotency-key, cache-control";

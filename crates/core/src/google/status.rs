@@ -179,8 +179,8 @@ fn proto_duration(delay: Duration) -> String {
     format!("{seconds}.{}s", fraction.trim_end_matches('0'))
 }
 
-/// Escapes raw U+2028, U+2029 and U+0085, each of which breaks an official SDK (`clients.md` R3). JSON
-/// allows them only inside strings, where the escape has the same meaning.
+/// Escapes raw U+2028, U+2029 and U+0085, each of which breaks an official SDK (`clients.md` R3).
+/// JSON allows them only inside strings, where the escape has the same meaning.
 fn escape_separators(text: String) -> String {
     if !text.contains(['\u{85}', '\u{2028}', '\u{2029}']) {
         return text;

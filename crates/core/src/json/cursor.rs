@@ -39,8 +39,8 @@ pub enum ValueKind {
 /// A string in the text, either a key or a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JsonString<'a> {
-    /// The content with escapes resolved. A string with a lone surrogate keeps its escapes, since it
-    /// has no form in UTF-8.
+    /// The content with escapes resolved. A string with a lone surrogate keeps its escapes, since
+    /// it has no form in UTF-8.
     pub value: Cow<'a, [u8]>,
     /// The place in the text, quotes included.
     pub span: Range<usize>,
@@ -207,8 +207,8 @@ impl<'a> Cursor<'a> {
         Ok(ContainerWalk { first: true })
     }
 
-    /// The next key of the object, or `None` at its end. The cursor is then before the key's value, or
-    /// behind the object. The value must be read or skipped before the next call.
+    /// The next key of the object, or `None` at its end. The cursor is then before the key's value,
+    /// or behind the object. The value must be read or skipped before the next call.
     pub fn key(&mut self, inside: &mut ContainerWalk) -> Result<Option<JsonString<'a>>, JsonError> {
         let first = std::mem::replace(&mut inside.first, false);
         let mut next = self.token();
@@ -240,8 +240,8 @@ impl<'a> Cursor<'a> {
         Ok(ContainerWalk { first: true })
     }
 
-    /// Whether the array has another item. The cursor is then before that item, or behind the array.
-    /// The item must be read or skipped before the next call.
+    /// Whether the array has another item. The cursor is then before that item, or behind the
+    /// array. The item must be read or skipped before the next call.
     pub fn item(&mut self, inside: &mut ContainerWalk) -> Result<bool, JsonError> {
         let first = std::mem::replace(&mut inside.first, false);
         match self.token() {
@@ -280,7 +280,8 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// A separate function, so that the usual path of [`Self::token`] is small enough to be inlined.
+    /// A separate function, so that the usual path of [`Self::token`] is small enough to be
+    /// inlined.
     #[inline(never)]
     fn token_after_blanks(&mut self) -> Option<u8> {
         let rest = &self.text[self.at..];

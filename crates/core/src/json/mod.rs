@@ -1,7 +1,7 @@
 //! JSON as bytes: one strict scan (RFC 8259) without a tree.
 //!
-//! [`Cursor`] walks through a text and returns the spans of its values. [`Splice`] collects changes to
-//! spans, and joins old and new bytes without copying the old ones.
+//! [`Cursor`] walks through a text and returns the spans of its values. [`Splice`] collects changes
+//! to spans, and joins old and new bytes without copying the old ones.
 
 mod cursor;
 mod scan;
@@ -32,7 +32,8 @@ pub fn quote(text: &str, out: &mut Vec<u8>) {
 
 /// A text is not exactly one JSON value of the expected kind.
 ///
-/// The content is boxed because every step of a scan returns a `Result`: a pointer fits in a register.
+/// The content is boxed because every step of a scan returns a `Result`: a pointer fits in a
+/// register.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{} at line {} column {}", .0.what, .0.line, .0.column)]
 pub struct JsonError(Box<JsonErrorData>);

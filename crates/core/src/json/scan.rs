@@ -1,7 +1,8 @@
 //! Strings, numbers, literals and UTF-8: the part of the scan that is tuned by measurement.
 //!
-//! Most bytes of a body are in long strings, and most strings are short keys. Both paths are counted
-//! in instructions by `crates/costs`; the `#[inline]` attributes below are part of the result.
+//! Most bytes of a body are in long strings, and most strings are short keys. Both paths are
+//! counted in instructions by `crates/costs`; the `#[inline]` attributes below are part of the
+//! result.
 
 use std::borrow::Cow;
 
@@ -183,7 +184,8 @@ fn has_special(block: &[u8; BLOCK]) -> bool {
 
 /// The index of the first special byte of eight, counted from the least significant byte.
 ///
-/// The borrow of a subtraction can mark a wrong byte only above a special one, so the first is right.
+/// The borrow of a subtraction can mark a wrong byte only above a special one, so the first is
+/// right.
 fn special_in(word: [u8; 8]) -> Option<usize> {
     const ONES: u64 = u64::from_le_bytes([1; 8]);
     let word = u64::from_le_bytes(word);

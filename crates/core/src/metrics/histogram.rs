@@ -96,8 +96,8 @@ impl Quantiles {
         self.counts.iter().sum()
     }
 
-    /// The quantile `q` in milliseconds, interpolated within its bucket as Prometheus does. Above the
-    /// last bound it is that bound. `None` without durations.
+    /// The quantile `q` in milliseconds, interpolated within its bucket as Prometheus does. Above
+    /// the last bound it is that bound. `None` without durations.
     pub(super) fn millis(&self, q: f64) -> Option<f64> {
         let rank = q * self.count() as f64;
         let mut below = 0.0;
@@ -123,8 +123,8 @@ struct TimeSlice {
 }
 
 impl TimeSlice {
-    /// The first caller in a new period clears the slice. Counts of other threads at that moment may be
-    /// lost or kept: quantiles tolerate this error, so no lock is needed.
+    /// The first caller in a new period clears the slice. Counts of other threads at that moment
+    /// may be lost or kept: quantiles tolerate this error, so no lock is needed.
     fn add(&self, bucket: usize, period: u64) {
         let seen = self.period.load(Relaxed);
         if seen != period && self.period.compare_exchange(seen, period, Relaxed, Relaxed).is_ok() {

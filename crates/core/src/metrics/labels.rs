@@ -173,8 +173,8 @@ pub(super) fn status_index(status: u16) -> usize {
     }
 }
 
-/// The label of an error. Upstream's own errors are counted by status: a used-up quota needs another
-/// reaction of the operator than an outage.
+/// The label of an error. Upstream's own errors are counted by status: a used-up quota needs
+/// another reaction of the operator than an outage.
 pub(super) fn error_label(reason: &'static str, status: u16) -> &'static str {
     if reason != "upstream_error" {
         return reason;

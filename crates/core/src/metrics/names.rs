@@ -58,8 +58,8 @@ impl<const N: usize> Names<N> {
 }
 
 impl Names<MODELS> {
-    /// The models of the built-in table. Clients can write any name, so callers should learn another
-    /// name only when upstream has answered a request for it with success.
+    /// The models of the built-in table. Clients can write any name, so callers should learn
+    /// another name only when upstream has answered a request for it with success.
     pub(super) fn of_models() -> Self {
         let names = Self::default();
         for model in models::catalogue(std::iter::empty()).iter().take(MODELS - MODELS / 4) {

@@ -1,8 +1,8 @@
 //! All settings of `spec.md` 3, each with its default, its range and its meaning.
 //!
-//! [`Settings`] are read from strings in layers, strongest first: flags, environment, file. A setting
-//! that no layer has takes its default. Core does no IO: a shell provides one lookup for each layer.
-//! All problems are reported at once.
+//! [`Settings`] are read from strings in layers, strongest first: flags, environment, file. A
+//! setting that no layer has takes its default. Core does no IO: a shell provides one lookup for
+//! each layer. All problems are reported at once.
 
 mod error;
 mod parse;
@@ -134,8 +134,8 @@ pub struct Settings {
 impl Settings {
     /// Reads every setting from `layers`, strongest first.
     ///
-    /// A last layer of [`Source::Default`] replaces defaults of the table: the native shell does this
-    /// for `LOG_FORMAT` on a terminal.
+    /// A last layer of [`Source::Default`] replaces defaults of the table: the native shell does
+    /// this for `LOG_FORMAT` on a terminal.
     ///
     /// # Errors
     ///
@@ -273,8 +273,8 @@ impl fmt::Debug for SealKeys {
 pub struct Layer<'a> {
     /// The name of the source in messages.
     pub source: Source,
-    /// Looks up the first name or an alias of a setting, in upper case. The environment is also asked
-    /// for variables that defaults refer to, such as `HOME`. An empty value counts as unset.
+    /// Looks up the first name or an alias of a setting, in upper case. The environment is also
+    /// asked for variables that defaults refer to, such as `HOME`. An empty value counts as unset.
     pub lookup: &'a dyn Fn(&str) -> Option<String>,
 }
 

@@ -1,4 +1,5 @@
-//! Parsers of the values that are more than a number. No error quotes the value, which may be secret.
+//! Parsers of the values that are more than a number. No error quotes the value, which may be
+//! secret.
 
 use std::borrow::Cow;
 use std::net::IpAddr;

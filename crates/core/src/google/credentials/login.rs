@@ -8,7 +8,8 @@ use super::fields::{expiry, secret};
 use super::{AccessToken, OAuthClient};
 use crate::time::Timestamp;
 
-/// The content of an `oauth_creds.json`, in the form of any tool that writes one (`protocol.md` 1.8).
+/// The content of an `oauth_creds.json`, in the form of any tool that writes one
+/// (`protocol.md` 1.8).
 #[derive(Debug, Clone)]
 pub struct Login {
     access_token: Option<SecretString>,

@@ -125,8 +125,9 @@ fn clip(text: &str) -> String {
     text.chars().filter(|it| !it.is_control()).take(200).collect()
 }
 
-/// Errors of the token endpoint after which a retry cannot help (RFC 6749, 5.2, and `protocol.md`
-/// 1.7). Any other error may be temporary, or may come from a proxy between Google and us.
+/// Errors of the token endpoint after which a retry cannot help (RFC 6749, 5.2, and
+/// `protocol.md` 1.7). Any other error may be temporary, or may come from a proxy between Google
+/// and us.
 const FINAL_ERRORS: &[&str] = &[
     "access_denied",
     "admin_policy_enforced",

@@ -20,8 +20,8 @@ pub struct StoredToken {
     pub token: AccessToken,
     /// How many refreshes have led to this token.
     pub refresh_count: u64,
-    /// [`Login::fingerprint`](super::Login::fingerprint) of the credential that the token belongs to;
-    /// entries of other tools have none.
+    /// [`Login::fingerprint`](super::Login::fingerprint) of the credential that the token belongs
+    /// to; entries of other tools have none.
     pub credential: Option<String>,
 }
 
@@ -42,8 +42,8 @@ impl StoredToken {
     }
 
     /// Reads a stored entry. `None` when the entry is broken, or when its expiry is too far away to
-    /// be true: some tools write seconds a thousand times too large, and such an entry would keep an
-    /// expired token in use for years.
+    /// be true: some tools write seconds a thousand times too large, and such an entry would keep
+    /// an expired token in use for years.
     pub fn from_stored(text: &[u8], clock: Timestamp) -> Option<Self> {
         let value: Value = serde_json::from_slice(text).ok()?;
         let object = value.as_object()?;

@@ -26,8 +26,8 @@ pub struct AccessToken {
 }
 
 impl AccessToken {
-    /// `Bearer …` as a header value that is marked as sensitive. `None` for a token with bytes that a
-    /// header may not hold.
+    /// `Bearer …` as a header value that is marked as sensitive. `None` for a token with bytes that
+    /// a header may not hold.
     pub fn header(&self) -> Option<HeaderValue> {
         let text = format!("Bearer {}", self.access_token.expose_secret());
         let mut value = HeaderValue::try_from(text).ok()?;

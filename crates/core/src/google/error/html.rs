@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use super::find_ignoring_case;
 
-/// The text of a body, without tags and with each run of white space as one space, cut to a readable
-/// length. `None` when there is no text.
+/// The text of a body, without tags and with each run of white space as one space, cut to a
+/// readable length. `None` when there is no text.
 pub(super) fn readable_text(body: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(&body[..body.len().min(EXAMINED_BYTES)]);
     let is_page = text.trim_start().starts_with('<');

@@ -43,8 +43,8 @@ pub struct UpstreamError {
 }
 
 impl UpstreamError {
-    /// True when the project is at fault, so that a cached one must be discarded (`protocol.md` 5.4).
-    /// A 404 on a known model may mean the same; the caller decides that.
+    /// True when the project is at fault, so that a cached one must be discarded
+    /// (`protocol.md` 5.4). A 404 on a known model may mean the same; the caller decides that.
     pub fn is_project_problem(&self) -> bool {
         let named = |reason: &String| PROJECT_REASONS.contains(&reason.as_str());
         self.reasons.iter().any(named)
@@ -91,7 +91,8 @@ impl UpstreamError {
     }
 }
 
-/// Reads the answer to a failed request: an error object, an array of one, an HTML page, or nothing.
+/// Reads the answer to a failed request: an error object, an array of one, an HTML page, or
+/// nothing.
 pub fn read(http: StatusCode, headers: &HeaderMap, body: &Bytes) -> UpstreamError {
     let mut error = match find_error(body) {
         Some(found) => from_object(http, body, &found),
@@ -300,5 +301,6 @@ const TERMINAL_REASONS: [&str; 2] = ["INSUFFICIENT_G1_CREDITS_BALANCE", "QUOTA_E
 /// `activationUrl` comes with `SERVICE_DISABLED` (`protocol.md` 7.3).
 const METADATA_LINKS: [&str; 3] = ["validation_url", "validation_link", "activationUrl"];
 
-/// A longer delay does not come from a throttle but from a quota (`protocol.md` 7.4, rules 7 and 8).
+/// A longer delay does not come from a throttle but from a quota (`protocol.md` 7.4, rules 7 and
+/// 8).
 const LONGEST_RETRIABLE: Duration = Duration::from_secs(300);

@@ -41,8 +41,8 @@ pub enum Route {
     Assist {
         /// What follows the version: `:loadCodeAssist` or `/operations/x`.
         suffix: String,
-        /// The value of `alt`, such as `sse`: lower-case letters only. It is the only parameter that is
-        /// passed on.
+        /// The value of `alt`, such as `sse`: lower-case letters only. It is the only parameter
+        /// that is passed on.
         alt: Option<String>,
     },
     /// `GET /`.
@@ -120,8 +120,8 @@ pub enum RouteError {
 
 /// Reads method, path and query.
 ///
-/// Tolerated, since real clients send them (`clients.md` R9): doubled and trailing slashes, escapes,
-/// a version that is repeated or missing, `models/` repeated or missing.
+/// Tolerated, since real clients send them (`clients.md` R9): doubled and trailing slashes,
+/// escapes, a version that is repeated or missing, `models/` repeated or missing.
 pub fn read(method: &Method, uri: &Uri) -> Result<Route, RouteError> {
     if method == Method::OPTIONS {
         return Ok(Route::Options);
@@ -167,8 +167,8 @@ impl RequestLine<'_> {
         }
     }
 
-    /// `/v1internal:{method}` and `/v1internal/{name…}`. The suffix becomes part of an upstream URL:
-    /// characters that could change the URL's meaning are refused.
+    /// `/v1internal:{method}` and `/v1internal/{name…}`. The suffix becomes part of an upstream
+    /// URL: characters that could change the URL's meaning are refused.
     fn assist(&self, first: &str, rest: &[&str]) -> Result<Route, RouteError> {
         let after_version = &first[ASSIST_VERSION.len()..];
         if let Some(name) = after_version.strip_prefix(':') {

@@ -25,7 +25,8 @@ pub(super) struct Countable {
 }
 
 impl Countable {
-    /// `{"model":…,"contents":[…]}`, the only fields of Code Assist's countTokens (`protocol.md` 2.5).
+    /// `{"model":…,"contents":[…]}`, the only fields of Code Assist's countTokens
+    /// (`protocol.md` 2.5).
     ///
     /// The system instruction and the tools become contents too, so that the count includes them.
     pub(super) fn into_request(self, body: &Bytes, splice: &mut Splice, model: &str) -> Payload {
@@ -53,8 +54,8 @@ impl Countable {
 }
 
 impl Adapter<'_> {
-    /// The body of countTokens, or with `outermost` false its `generateContentRequest`. Of duplicate
-    /// fields the last one counts.
+    /// The body of countTokens, or with `outermost` false its `generateContentRequest`. Of
+    /// duplicate fields the last one counts.
     pub(super) fn countable(&mut self, outermost: bool) -> Result<Countable, JsonError> {
         let mut countable = Countable::default();
         let mut inside = self.cursor.object()?;

@@ -45,8 +45,8 @@ impl ConfigField {
         match key {
             b"temperature" => Self::Temperature,
             b"_responseJsonSchema" | b"_response_json_schema" => Self::PrivateJsonSchema,
-            // Another proxy forwards `imageConfig` for image models, so upstream may accept it. This
-            // is not proven, and an unknown name fails the whole request.
+            // Another proxy forwards `imageConfig` for image models, so upstream may accept it.
+            // This is not proven, and an unknown name fails the whole request.
             b"imageConfig" | b"image_config" => Self::NotTaken,
             b"enableEnhancedCivicAnswers" | b"enable_enhanced_civic_answers" => Self::NotTaken,
             b"responseFormat" | b"response_format" => Self::NotTaken,

@@ -144,8 +144,9 @@ impl<'a> Adapter<'a> {
         Ok(())
     }
 
-    /// Reads a list with `item` for each of its items. A single object in place of a list is one item;
-    /// with `brackets` it becomes a list. Any other value is passed on for upstream to refuse.
+    /// Reads a list with `item` for each of its items. A single object in place of a list is one
+    /// item; with `brackets` it becomes a list. Any other value is passed on for upstream to
+    /// refuse.
     fn list(
         &mut self,
         item: fn(&mut Self) -> Result<(), JsonError>,
@@ -182,7 +183,8 @@ impl<'a> Adapter<'a> {
         }
     }
 
-    /// A `Content`. The role `user` is set where there is none, and in place of `function` and `tool`.
+    /// A `Content`. The role `user` is set where there is none, and in place of `function` and
+    /// `tool`.
     fn content(&mut self) -> Result<(), JsonError> {
         if self.cursor.kind()? != ValueKind::Object {
             self.cursor.skip()?;

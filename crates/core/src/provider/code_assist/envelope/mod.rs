@@ -33,7 +33,8 @@ pub fn wrap_count(request: Payload) -> Payload {
     wrap(r#"{"request":"#, request)
 }
 
-/// The token counts of `usageMetadata`. They are cumulative: the last event of a stream has the totals.
+/// The token counts of `usageMetadata`. They are cumulative: the last event of a stream has the
+/// totals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
     /// `promptTokenCount`.

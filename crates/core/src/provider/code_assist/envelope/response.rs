@@ -80,8 +80,8 @@ impl ScannedResponse {
         Ok(response)
     }
 
-    /// The response as the client gets it: a slice of the envelope, unless an edit is needed. `trace`
-    /// is the JSON string for a missing `responseId`, or empty.
+    /// The response as the client gets it: a slice of the envelope, unless an edit is needed.
+    /// `trace` is the JSON string for a missing `responseId`, or empty.
     pub(super) fn into_bytes(self, envelope: &Bytes, form: Form, trace: &[u8]) -> Bytes {
         if self.is_unchanged(envelope, form, trace) {
             return envelope.slice(self.span);

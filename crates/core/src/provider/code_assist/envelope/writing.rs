@@ -1,4 +1,5 @@
-//! The writing of answers: on one line, also for readers to which U+2028, U+2029 or U+0085 end a line.
+//! The writing of answers: on one line, also for readers to which U+2028, U+2029 or U+0085 end a
+//! line.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -11,8 +12,8 @@ pub(super) fn error(error: &[u8]) -> Bytes {
 }
 
 /// Copies JSON without the white space between tokens, and with separators escaped. `in_string`
-/// tells whether `json` begins inside a string: a text may come in parts, but no part may end within
-/// an escape.
+/// tells whether `json` begins inside a string: a text may come in parts, but no part may end
+/// within an escape.
 pub(super) fn compact(json: &[u8], in_string: &mut bool, out: &mut BytesMut) {
     let mut rest = json;
     while !rest.is_empty() {
