@@ -12,14 +12,7 @@ mod tests;
 pub use cursor::{ContainerWalk, Cursor, JsonString, ValueKind};
 pub use splice::{Splice, SplicePart};
 
-/// Checks that `text` is exactly one JSON value.
-pub fn check(text: &[u8]) -> Result<(), JsonError> {
-    let mut cursor = Cursor::new(text)?;
-    cursor.skip()?;
-    cursor.end()
-}
-
-/// Adds a JSON string to `out`.
+/// Appends `text` to `out` as a JSON string.
 pub fn quote(text: &str, out: &mut Vec<u8>) {
     if scan::plain(text.as_bytes()) == text.len() {
         out.push(b'"');
@@ -52,16 +45,12 @@ impl JsonError {
         let before = &text[..offset.min(text.len())];
         let line = memchr::memchr_iter(b'\n', before).count() + 1;
         let line_start = memchr::memrchr(b'\n', before).map_or(0, |newline| newline + 1);
-        Self(Box::new(JsonErrorData { what, line, column: before.len() - line_start + 1 }))
+        Self::new(what, line, before.len() - line_start + 1)
     }
 
-    /// The kind of error, such as `expected a value` or `trailing characters`.
-    pub fn what(&self) -> &'static str {
-        self.0.what
-    }
-
-    /// The place of the error: line and column in bytes, both counted from 1.
-    pub fn place(&self) -> (usize, usize) {
-        (self.0.line, self.0.column)
+    /// An error at this line and column, in bytes, both counted from 1.
+    #[cold]
+    fn new(what: &'static str, line: usize, column: usize) -> Self {
+        Self(Box::new(JsonErrorData { what, line, column }))
     }
 }

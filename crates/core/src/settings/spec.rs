@@ -29,11 +29,6 @@ impl SettingSpec {
         (self.secrecy != Secrecy::Secret).then(|| self.name.to_lowercase().replace('_', "-"))
     }
 
-    /// The name as a key of the TOML file.
-    pub fn key(&self) -> String {
-        self.name.to_lowercase()
-    }
-
     /// Finds a setting by its first name or an alias, in upper or lower case.
     pub fn find(name: &str) -> Option<&'static Self> {
         SETTINGS.iter().find(|spec| spec.names().any(|known| known.eq_ignore_ascii_case(name)))

@@ -56,6 +56,7 @@ impl AccessToken {
 
 /// What tokeninfo says of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
 pub enum TokenInfo {
     /// The token is expired or revoked.
     Invalid,

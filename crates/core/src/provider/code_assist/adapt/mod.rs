@@ -25,6 +25,7 @@ use member_filter::{BoundedPaths, MemberFilter};
 
 /// A client's body after the edits for Code Assist.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
 pub struct AdaptedRequest {
     /// The inner `request` object (for countTokens: what goes between `"request":` and `}`).
     pub request: Payload,

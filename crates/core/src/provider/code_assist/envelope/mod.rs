@@ -17,6 +17,7 @@ use response::ScannedResponse;
 
 /// The envelope of generateContent: `{"model":M,"project":P,"user_prompt_id":I,"request":`, the
 /// client's bytes, `}`.
+#[must_use]
 pub fn wrap_generate(model: &str, project: &str, prompt_id: &str, request: Payload) -> Payload {
     let mut head = Vec::with_capacity(HEAD + model.len() + project.len() + prompt_id.len());
     let names = [r#"{"model":"#, r#","project":"#, r#","user_prompt_id":"#];
@@ -29,6 +30,7 @@ pub fn wrap_generate(model: &str, project: &str, prompt_id: &str, request: Paylo
 }
 
 /// The envelope of countTokens: `{"request":`, the adapted bytes, `}`.
+#[must_use]
 pub fn wrap_count(request: Payload) -> Payload {
     wrap(r#"{"request":"#, request)
 }
