@@ -80,7 +80,7 @@ fn a_wrong_key_in_an_earlier_carrier_is_not_corrected_by_a_later_one() {
 }
 
 #[test]
-fn no_key_and_a_wrong_key_are_told_apart() {
+fn no_key_and_a_wrong_key_are_different_errors() {
     for lines in [
         &[][..],
         &[("x-goog-api-key", "")],
@@ -208,7 +208,7 @@ fn the_loopback_settings_are_recognised() {
 }
 
 #[test]
-fn without_keys_no_foreign_page_gets_in() {
+fn without_keys_no_foreign_page_is_admitted() {
     let from = |access: &Access, host: &str, origin: &str| {
         admit(access, &[("host", host), ("origin", origin)], "/").is_ok()
     };

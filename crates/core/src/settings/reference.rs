@@ -66,7 +66,7 @@ fn cell(text: &str) -> String {
 }
 
 const INTRODUCTION: &str = "\
-<!-- Generated from crates/core/src/settings/table.rs. Do not edit; write it anew with
+<!-- Generated from crates/core/src/settings/table.rs. Do not edit; regenerate it with
      UPDATE_DOCS=1 cargo test -p code-assist-proxy --test cli config_md -->
 # Settings
 
@@ -79,22 +79,22 @@ Every setting has one name. `MAX_EVENT_BYTES` is set, strongest first, by
 
 The TOML file is the one that `--config PATH` names, else `CODE_ASSIST_PROXY_CONFIG`, else
 `${XDG_CONFIG_HOME:-~/.config}/code-assist-proxy/config.toml` if it is there. Its keys are the names
-in lower case; values are strings, numbers, booleans, or lists of strings for what is separated by
-commas. Unknown keys are refused.
+in lower case; values are strings, numbers or booleans, or lists of strings for settings that are
+separated by commas. Unknown keys are refused.
 
 - Empty counts as unset. White space around a value is dropped.
 - Names after \"or\" are aliases: they work when the first name is unset in the same source.
 - Secrets have no flag, because every user of the machine can see flags in `ps`.
-- Every bad value is reported, all at once, and nothing starts.
-- `code-assist-proxy config` prints what is in force and where each value came from.
+- All bad values are reported at once, and the proxy does not start.
+- `code-assist-proxy config` prints every value in force and where it comes from.
 ";
 
 const WORKER_INTRODUCTION: &str = "\
-## Generated from crates/core/src/settings/table.rs. Do not edit; write it anew with
+## Generated from crates/core/src/settings/table.rs. Do not edit; regenerate it with
 ## UPDATE_DOCS=1 cargo test -p code-assist-proxy --test cli dev_vars
 ##
 ## Settings of the Worker for `wrangler dev`: copy this file to .dev.vars (which git ignores) and
-## take the # away from what you set. `cargo xtask worker dev` needs no file: it takes the same names
-## from the environment. Deployed, what is no secret belongs into [vars] of wrangler.toml, and
-## secrets are put with `npx wrangler secret put NAME`.
+## remove the # from the settings that you set. `cargo xtask worker dev` needs no file: it takes the
+## same names from the environment. For deployment, secrets are set with `npx wrangler secret put
+## NAME`, and other settings in [vars] of wrangler.toml.
 ";

@@ -117,13 +117,13 @@ fn every_problem_is_reported_at_once_by_name_with_the_range() {
         ("HOST", "0.0.0.0"),
     ];
     let problems = read(&[], &env, &[]).unwrap_err();
-    let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
     for (name, _) in env {
-        let of_it = told.iter().filter(|line| line.starts_with(&format!("{name}: "))).count();
-        assert_eq!(of_it, 1, "{name} in {told:#?}");
+        let of_it = lines.iter().filter(|line| line.starts_with(&format!("{name}: "))).count();
+        assert_eq!(of_it, 1, "{name} in {lines:#?}");
     }
-    assert_eq!(told.len(), env.len());
-    let all = told.join("\n");
+    assert_eq!(lines.len(), env.len());
+    let all = lines.join("\n");
     for words in [
         "\"65536\" (from env) is out of range; wanted: a whole number from 0 to 65535",
         "from 1 to 100",
@@ -295,8 +295,8 @@ fn the_stores_key_is_32_bytes_and_may_be_followed_by_the_previous_one() {
     {
         assert_eq!(keys(bad), None, "{bad}");
     }
-    let told = read(&[], &[("KV_ENCRYPTION_KEY", "hush"), ("HOME", "/h")], &[]).unwrap_err();
-    assert!(!told[0].to_string().contains("hush"), "{told:?}");
+    let problems = read(&[], &[("KV_ENCRYPTION_KEY", "hush"), ("HOME", "/h")], &[]).unwrap_err();
+    assert!(!problems[0].to_string().contains("hush"), "{problems:?}");
 }
 
 #[test]

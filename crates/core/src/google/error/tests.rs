@@ -64,7 +64,7 @@ fn a_malformed_error_is_put_into_googles_shape() {
     let page = "<!DOCTYPE html><html><head><title>Error 404 (Not Found)!!1</title>\
                 <style>a{b:c}</style></head><body><p>The requested URL <code>/x</code> was not\n \
                 found.</p></body></html>";
-    for (http, body, told) in [
+    for (http, body, expected) in [
         (
             404,
             page,
@@ -103,7 +103,7 @@ fn a_malformed_error_is_put_into_googles_shape() {
             r#"{"error":{"code":503,"message":"busy","status":"UNAVAILABLE","details":[{"b": 1.0,"a":2}]}}"#,
         ),
     ] {
-        assert_eq!(upstream_error(http, body).body, told, "{body}");
+        assert_eq!(upstream_error(http, body).body, expected, "{body}");
     }
 }
 

@@ -117,7 +117,7 @@ fn an_error_is_written_on_one_line_also_from_an_array() {
 }
 
 #[test]
-fn the_end_and_the_usage_are_noticed() {
+fn the_end_and_the_usage_of_an_answer_are_read() {
     for (response, finished) in [
         (r#"{"candidates":[{"finishReason":"STOP"}]}"#, true),
         (r#"{"candidates":[{},{"finish_reason":"MAX_TOKENS"}]}"#, true),
