@@ -1,4 +1,5 @@
-//! Any answer of upstream is either refused or opened into JSON; a wrapped object comes out unchanged.
+//! Any answer of upstream is either refused or opened into JSON. An object that was wrapped
+//! comes out unchanged.
 #![no_main]
 
 use bytes::{Bytes, BytesMut};
