@@ -1,4 +1,4 @@
-//! The client's body: collected within its bounds, unpacked when it came compressed.
+//! The client's body: collected within its limits, and decompressed.
 
 use std::future::{Future, poll_fn};
 use std::io::Write;
@@ -17,16 +17,16 @@ use crate::platform::Platform;
 
 /// Reads a request body to its end.
 ///
-/// One buffer of the announced length, grown only when the length was not announced; a body that
-/// comes in one piece is not copied at all. `limit` holds for what comes in and for what it unpacks
-/// to. A body that comes too slowly to be meant is given up. The JSON is read as such whatever `Content-Type` says (`clients.md` R13).
+/// The buffer has the announced length and grows only when none was announced; a body in one chunk
+/// is not copied. `limit` holds before and after decompression. A body that comes too slowly is
+/// refused. `Content-Type` is ignored: every body is read as JSON (`clients.md` R13).
 pub async fn collect<P: Platform, B: Body<Data = Bytes>>(
     platform: &P,
     headers: &HeaderMap,
     body: B,
     limit: usize,
 ) -> Result<Bytes, Error> {
-    let encoding = Encoding::of(headers)?;
+    let encoding = BodyEncoding::of(headers)?;
     let announced = body.size_hint().lower();
     if announced > limit as u64 {
         return Err(Error::BodyTooLarge { limit });
@@ -58,25 +58,25 @@ pub async fn collect<P: Platform, B: Body<Data = Bytes>>(
     }
     let whole = if all.is_empty() { first } else { all.freeze() };
     match encoding {
-        Encoding::Gzip => gunzip(&whole, limit),
-        Encoding::Identity => Ok(whole),
+        BodyEncoding::Gzip => gunzip(&whole, limit),
+        BodyEncoding::Identity => Ok(whole),
     }
 }
 
-/// How long so many bytes may have taken.
+/// The longest time that so many bytes may take.
 fn longest_time(received: usize) -> Duration {
     SLOW_START + Duration::from_secs(received as u64 / LEAST_BYTES_PER_SECOND)
 }
 
-/// Reads and drops what is left of a body whose request has been refused. A client that is still
-/// sending would not read the answer: it would see its connection reset (HTTP/1 has no other way
-/// to say "enough").
+/// Reads and drops the rest of a body whose request was refused. HTTP/1 has no other way to stop a
+/// client that is still sending: it would see a reset connection instead of the answer.
 pub async fn drain<P: Platform, B: Body<Data = Bytes>>(
     platform: &P,
     headers: &HeaderMap,
     mut body: Pin<&mut B>,
 ) {
-    // Who waits for a 100 has sent nothing, and reading would ask for it.
+    // A client that waits for a 100 has sent nothing, and reading would make the server send the
+    // 100.
     if body.is_end_stream() || headers.contains_key(EXPECT) {
         return;
     }
@@ -97,7 +97,7 @@ pub async fn drain<P: Platform, B: Body<Data = Bytes>>(
     .await;
 }
 
-/// The next frame, or the refusal for a client that has fallen silent or gone.
+/// The next frame, or the error for a client that is silent or gone.
 async fn next<P: Platform, B: Body<Data = Bytes>>(
     platform: &P,
     mut body: Pin<&mut B>,
@@ -108,7 +108,7 @@ async fn next<P: Platform, B: Body<Data = Bytes>>(
             return Poll::Ready(match frame {
                 None => Ok(None),
                 Some(Ok(frame)) => Ok(Some(frame)),
-                // The connection broke: nobody will read this.
+                // The connection broke: no client will read this error.
                 Some(Err(_)) => Err(Error::RequestTimeout),
             });
         }
@@ -118,12 +118,12 @@ async fn next<P: Platform, B: Body<Data = Bytes>>(
     .await
 }
 
-enum Encoding {
+enum BodyEncoding {
     Gzip,
     Identity,
 }
 
-impl Encoding {
+impl BodyEncoding {
     fn of(headers: &HeaderMap) -> Result<Self, Error> {
         let Some(value) = headers.get(CONTENT_ENCODING) else { return Ok(Self::Identity) };
         match value.to_str().map(|value| value.trim().to_ascii_lowercase()).as_deref() {
@@ -136,8 +136,9 @@ impl Encoding {
 }
 
 fn gunzip(packed: &[u8], limit: usize) -> Result<Bytes, Error> {
-    let corrupt = |_| Error::UnsupportedEncoding { what: "gzip that does not unpack".to_owned() };
-    let mut decoder = MultiGzDecoder::new(Bounded { out: Vec::new(), limit, over: false });
+    let corrupt =
+        |_| Error::UnsupportedEncoding { what: "gzip that cannot be decompressed".to_owned() };
+    let mut decoder = MultiGzDecoder::new(BoundedWriter { out: Vec::new(), limit, over: false });
     for piece in packed.chunks(PIECE) {
         let written = decoder.write_all(piece);
         if decoder.get_ref().over {
@@ -153,14 +154,14 @@ fn gunzip(packed: &[u8], limit: usize) -> Result<Bytes, Error> {
     Ok(Bytes::from(decoder.finish().map_err(corrupt)?.out))
 }
 
-/// A writer that takes so much and no more: a kilobyte can unpack to a gigabyte.
-struct Bounded {
+/// A writer with a limit: a compressed kilobyte can become a gigabyte.
+struct BoundedWriter {
     out: Vec<u8>,
     limit: usize,
     over: bool,
 }
 
-impl Write for Bounded {
+impl Write for BoundedWriter {
     fn write(&mut self, piece: &[u8]) -> std::io::Result<usize> {
         if self.out.len() + piece.len() > self.limit {
             self.over = true;
@@ -175,16 +176,20 @@ impl Write for Bounded {
     }
 }
 
-/// A client that sends nothing for so long is not sending any more.
+/// The longest pause between two chunks of a body.
 const LONGEST_SILENCE: Duration = Duration::from_secs(30);
 
-/// A byte now and then is no way to send a prompt: over any minute and more, a tenth of the slowest
-/// mobile network is asked for.
+/// The lowest average speed after [`SLOW_START`], a tenth of the slowest mobile network. It bounds
+/// the time that a client can hold a connection with single bytes.
 const LEAST_BYTES_PER_SECOND: u64 = 2 * 1024;
+
+/// The time in which a body may come at any speed.
 const SLOW_START: Duration = Duration::from_secs(60);
 
-/// Further than this a refused body is not read: the client is sending blindly.
+/// The most bytes that are read of a refused body.
 const LARGEST_DRAIN: usize = 32 << 20;
+
+/// The longest time for which a refused body is read.
 const LONGEST_DRAIN: Duration = Duration::from_secs(2);
 
 const PIECE: usize = 64 * 1024;

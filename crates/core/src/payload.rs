@@ -1,4 +1,5 @@
-//! A request body in pieces: the envelope's head, the client's own bytes, the envelope's tail.
+//! A request body in pieces, such as an envelope's head, the client's own bytes, the envelope's
+//! tail.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -8,7 +9,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-/// Bytes in a row, none of them copied. Cloning is by reference count, so a retry costs nothing.
+/// A sequence of byte buffers, which are not copied. A clone, as a retry makes it, only counts
+/// references.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Payload {
     pieces: VecDeque<Bytes>,
@@ -16,17 +18,17 @@ pub struct Payload {
 }
 
 impl Payload {
-    /// The length of all pieces together.
+    /// The length of all pieces in bytes.
     pub fn len(&self) -> u64 {
         self.len
     }
 
-    /// True when there is not one byte.
+    /// True when there is no byte.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Adds a piece at the end; an empty one is not kept.
+    /// Adds a piece at the end. An empty piece is dropped.
     pub fn push(&mut self, piece: impl Into<Bytes>) {
         let piece = piece.into();
         if !piece.is_empty() {
@@ -35,7 +37,7 @@ impl Payload {
         }
     }
 
-    /// Adds a piece at the beginning; an empty one is not kept.
+    /// Adds a piece at the beginning. An empty piece is dropped.
     pub fn push_front(&mut self, piece: impl Into<Bytes>) {
         let piece = piece.into();
         if !piece.is_empty() {
@@ -55,8 +57,7 @@ impl Payload {
         self.pieces.iter()
     }
 
-    /// One buffer with everything. Copies unless there is just one piece: for tests and keys, not
-    /// for the hot path.
+    /// All bytes in one buffer. Copies unless there is one piece only: not for the hot path.
     pub fn to_bytes(&self) -> Bytes {
         match self.pieces.len() {
             0 => Bytes::new(),

@@ -1,43 +1,58 @@
-//! Server-sent events: bytes in, events out, wherever the network cut the bytes.
+//! Server-sent events, read from chunks of any size.
 //!
-//! Tolerant on the way in (`protocol.md` 4.1, 4.3; the exact line ends of Google's side are not
-//! established): lines end with CRLF, LF or CR; `data:` may lack its space; several `data:` lines
-//! are one event; the last event may lack its blank line; an error may come as bare JSON lines.
-//! Nothing but those three line ends splits: JSON strings may hold a raw U+2028.
+//! The reader is tolerant (`protocol.md` 4.1, 4.3; which line ends Google sends is not documented):
+//! lines end with CRLF, LF or CR; `data:` may lack its space; several `data:` lines are one event;
+//! the last event may lack its blank line; an error may come as bare JSON lines. No other character
+//! ends a line: JSON strings may hold a raw U+2028.
 
 use bytes::{Buf, Bytes, BytesMut};
 use memchr::memchr2;
 
-/// One thing that upstream said.
+/// An event of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// Lines that are no SSE field, up to a blank line or the end: how Google's front ends write an
-    /// error into a stream that has begun (`protocol.md` 4.3).
+    /// Lines that are not SSE fields, up to a blank line or the end. Google's front ends write an
+    /// error into a running stream in this form (`protocol.md` 4.3).
     Bare(Bytes),
-    /// The data of an event, several `data:` lines joined by a line feed.
+    /// The data of an event. Several `data:` lines are joined by line feeds.
     Data(Bytes),
 }
 
-/// An event is longer than the reader's bound.
+/// An event is longer than the reader allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a stream event is longer than {limit} bytes")]
 pub struct EventTooLongError {
-    /// The bound, `MAX_EVENT_BYTES`.
+    /// The longest event allowed, `MAX_EVENT_BYTES`.
     pub limit: usize,
 }
 
-/// Cuts a byte stream into events. An event that lies within one chunk is sliced, not copied.
+/// Splits a byte stream into events. An event within one chunk is sliced, not copied.
+///
+/// ```
+/// use bytes::Bytes;
+/// use code_assist_core::sse::{Event, Reader};
+///
+/// let mut reader = Reader::new(1024);
+/// reader.push(Bytes::from_static(b"data: {\"a\":1}\r\n\r\ndata: {\"b\""));
+/// assert_eq!(reader.event()?, Some(Event::Data(Bytes::from_static(b"{\"a\":1}"))));
+/// assert_eq!(reader.event()?, None, "the second event is not complete");
+///
+/// reader.push(Bytes::from_static(b":2}\r\n"));
+/// reader.finish();
+/// assert_eq!(reader.event()?, Some(Event::Data(Bytes::from_static(b"{\"b\":2}"))));
+/// # Ok::<(), code_assist_core::sse::EventTooLongError>(())
+/// ```
 #[derive(Debug)]
 pub struct Reader {
-    /// What is unread of the newest chunk.
+    /// The unread rest of the newest chunk.
     chunk: Bytes,
-    /// The beginning of a line whose end has not come yet.
+    /// The beginning of a line that is not complete yet.
     line: BytesMut,
-    data: Data,
+    data: EventData,
     bare: BytesMut,
-    /// A line ended with CR: a LF that follows belongs to it.
+    /// The last line ended with CR: a LF that follows belongs to that line end.
     after_cr: bool,
-    /// No line has been read: a byte order mark may come.
+    /// No line has been read yet: a byte order mark may follow.
     at_start: bool,
     finished: bool,
     limit: usize,
@@ -45,11 +60,12 @@ pub struct Reader {
 
 impl Reader {
     /// A reader that refuses events longer than `limit` bytes.
+    #[must_use]
     pub fn new(limit: usize) -> Self {
         Self {
             chunk: Bytes::new(),
             line: BytesMut::new(),
-            data: Data::None,
+            data: EventData::None,
             bare: BytesMut::new(),
             after_cr: false,
             at_start: true,
@@ -58,18 +74,18 @@ impl Reader {
         }
     }
 
-    /// Hands over the next chunk. [`Reader::event`] must have returned `None` before.
+    /// Adds the next chunk. [`Reader::event`] must have returned `None` before.
     pub fn push(&mut self, chunk: Bytes) {
         debug_assert!(self.chunk.is_empty(), "events of the last chunk were not taken");
         self.chunk = chunk;
     }
 
-    /// Says that no more bytes will come: what has been read so far becomes the last event.
+    /// Ends the stream: the lines read so far become the last event.
     pub fn finish(&mut self) {
         self.finished = true;
     }
 
-    /// True once [`Reader::finish`] was called.
+    /// True after [`Reader::finish`].
     pub fn finished(&self) -> bool {
         self.finished
     }
@@ -91,7 +107,7 @@ impl Reader {
         Ok(None)
     }
 
-    /// The next complete line without its end.
+    /// The next complete line without its line end.
     fn line(&mut self) -> Result<Option<Bytes>, EventTooLongError> {
         if self.after_cr && !self.chunk.is_empty() {
             self.after_cr = false;
@@ -121,7 +137,7 @@ impl Reader {
         Ok(Some(self.line_from(head)))
     }
 
-    /// The carried beginning of a line and its rest, as one.
+    /// The beginning of a line from earlier chunks, joined with its rest.
     fn line_from(&mut self, rest: Bytes) -> Bytes {
         let mut line = if self.line.is_empty() {
             rest
@@ -162,7 +178,7 @@ impl Reader {
         Ok(())
     }
 
-    /// What the lines since the last blank line amount to.
+    /// The event that the lines since the last blank line form.
     fn dispatch(&mut self) -> Option<Event> {
         let data = self.data.take();
         if !data.is_empty() {
@@ -176,15 +192,15 @@ impl Reader {
     }
 }
 
-/// The `data:` lines of the event that is being read. One line, the usual case, is not copied.
+/// The `data:` lines of the current event. A single line, the usual case, is not copied.
 #[derive(Debug)]
-enum Data {
+enum EventData {
     None,
     One(Bytes),
     Several(BytesMut),
 }
 
-impl Data {
+impl EventData {
     fn add(&mut self, line: Bytes) {
         *self = match std::mem::replace(self, Self::None) {
             Self::None => Self::One(line),
@@ -220,7 +236,7 @@ impl Data {
     }
 }
 
-/// The bound is on an event's data; its line has `data: ` before that.
+/// The length of `data: `, which does not count towards the limit of an event.
 const FIELD_NAME: usize = 6;
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
@@ -258,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn where_the_network_cuts_does_not_matter() {
+    fn events_do_not_depend_on_the_chunks() {
         let text = "\u{feff}data: {\"t\":\"grüße \u{2028} 🦀\"}\r\n\r\n: note\r\nevent: x\r\n\
                     data:{\"n\":1,\r\ndata: \"m\":2}\r\n\r\ndata: last";
         let whole = events(text.as_bytes(), text.len());
@@ -288,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_out_as_soon_as_its_blank_line_is_in() {
+    fn an_event_is_complete_as_soon_as_its_blank_line_is_read() {
         let mut reader = Reader::new(100);
         reader.push(Bytes::from_static(b"data: 1\r\n\r"));
         assert_eq!(reader.event(), Ok(Some(data("1"))), "the CR ends the line, its LF may be late");
@@ -307,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn bare_lines_are_kept_apart() {
+    fn bare_lines_are_an_event_of_their_own() {
         let text = b"data: {\"a\":1}\n\n[{\n  \"error\": {\n    \"code\": 503\n  }\n}]\n";
         let bare = Bytes::from_static(b"[{\n  \"error\": {\n    \"code\": 503\n  }\n}]\n");
         for size in 1..text.len() {
@@ -316,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_beyond_the_bound_is_refused_however_it_comes() {
+    fn an_event_beyond_the_limit_is_refused_in_one_line_or_several() {
         for (text, size) in [("data: 0123456789\n\n", 3), ("data: 01234\ndata: 6789\n\n", 99)] {
             let mut reader = Reader::new(8);
             let mut refused = false;

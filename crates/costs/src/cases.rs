@@ -7,12 +7,12 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use code_assist_core::access::Access;
 use code_assist_core::body::{Events, ProxyBody};
 use code_assist_core::caller::Caller;
 use code_assist_core::dialect::gemini::route;
-use code_assist_core::google::credentials::Token;
+use code_assist_core::google::credentials::AccessToken;
 use code_assist_core::metrics::{Entry, Ledger};
 use code_assist_core::payload::Payload;
 use code_assist_core::policy::breaker;
@@ -23,7 +23,7 @@ use code_assist_core::policy::quota::Quotas;
 use code_assist_core::policy::rate_limit::RateLimiter;
 use code_assist_core::policy::token::{self, Tokens};
 use code_assist_core::provider::code_assist::adapt;
-use code_assist_core::provider::code_assist::envelope::{self, Form};
+use code_assist_core::provider::code_assist::envelope;
 use code_assist_core::provider::code_assist::models;
 use code_assist_core::proxy::Proxy;
 use code_assist_core::settings::{Layer, Settings, Source};
@@ -173,7 +173,7 @@ fn asking_token() -> Rounds {
         unreachable!("there is no token at the start")
     };
     let hour = Duration::from_secs(3600);
-    let token = Token {
+    let token = AccessToken {
         access_token: "ya29.costs".to_owned().into(),
         expires_at: Some(START + hour),
         lifetime: Some(hour),
@@ -220,9 +220,13 @@ fn unwrapping_id() -> Rounds {
 }
 
 fn unwrapping_one(event: Bytes) -> Rounds {
-    Rounds::on(event, |event| {
-        let unwrapped = envelope::unwrap(event, Form::Compact, Some(TRACE));
-        assert!(black_box(unwrapped).is_ok_and(|it| it.response.is_some()));
+    // One buffer for all events, as in a stream.
+    let buffer = Mutex::new(BytesMut::with_capacity(8192));
+    Rounds::on((event, buffer), |(event, buffer)| {
+        let mut buffer = buffer.lock().expect("nothing panics");
+        let opened = envelope::open(event, Some(TRACE)).expect("an envelope");
+        opened.response.expect("a response").write_line(&mut buffer);
+        black_box(buffer.split().freeze());
     })
 }
 

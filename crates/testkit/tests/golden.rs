@@ -12,9 +12,9 @@
 use std::fs;
 use std::path::Path;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use code_assist_core::provider::code_assist::adapt;
-use code_assist_core::provider::code_assist::envelope::{Form, unwrap, wrap_count, wrap_generate};
+use code_assist_core::provider::code_assist::envelope::{open, wrap_count, wrap_generate};
 
 #[test]
 fn every_golden_case_holds() {
@@ -45,11 +45,13 @@ fn every_golden_case_holds() {
 fn outcome(folder: &Path) -> Vec<(&'static str, Bytes)> {
     let given = |name: &str| fs::read(folder.join(name)).ok().map(Bytes::from);
     if let Some(event) = given("event.json") {
-        let unwrapped = unwrap(&event, Form::Compact, None).expect("an event");
-        return vec![(
-            "client.json",
-            unwrapped.response.or(unwrapped.error).expect("an answer or an error"),
-        )];
+        let opened = open(&event, None).expect("an event");
+        let line = opened.response.map(|response| {
+            let mut line = BytesMut::new();
+            response.write_line(&mut line);
+            line.freeze()
+        });
+        return vec![("client.json", line.or(opened.error).expect("an answer or an error"))];
     }
     let (wrapped, dropped) = if let Some(body) = given("request.json") {
         let rewritten = adapt::generate(&body).expect("a request");

@@ -1,4 +1,4 @@
-//! Who may use this proxy: client keys, the `Host` and `Origin` of web pages, CORS (`spec.md` 12).
+//! Admission of clients: keys, the `Host` and `Origin` of web pages, CORS (`spec.md` 12).
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -9,34 +9,34 @@ use base64::engine::general_purpose::STANDARD;
 use http::Uri;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 
 use crate::error::Error;
 use crate::platform::Peer;
-use crate::settings::Settings;
+use crate::settings::{ApiKey, Settings};
 
-/// Who gets in, as the operator has set it. Knows keys by their digests only.
+/// The operator's rules of admission. Keys are held as digests only.
 #[derive(Clone)]
 pub struct Access {
-    keys: Vec<Key>,
-    origins: Origins,
-    /// `HOST` is a loopback name or address, so only local programs can reach us.
+    keys: Vec<KnownKey>,
+    origins: AllowedOrigins,
+    /// `HOST` is a loopback name or address, so that only local programs can connect.
     is_local: bool,
 }
 
 impl Access {
-    /// Access as these settings have it.
+    /// The rules of these settings.
     pub fn new(settings: &Settings) -> Self {
         Self::of(&settings.host, &settings.api_keys, &settings.allowed_origins)
     }
 
-    /// Decides whether a request may go on.
+    /// Decides whether a request is admitted.
     ///
-    /// With keys set, a request that `needs_key` must carry a valid one; the web page it comes from
-    /// does not matter. Without keys, no foreign web page gets in: not under a name of its own
-    /// (`Host`, on a loopback address) and not across origins (`Origin`).
+    /// With keys set, a request that `needs_key` must carry a valid one; its origin does not
+    /// matter. Without keys, requests of foreign web pages are refused: by `Host` on a loopback
+    /// address (DNS rebinding), and by `Origin`.
     pub fn admit(
         &self,
         headers: &HeaderMap,
@@ -57,8 +57,8 @@ impl Access {
         }
     }
 
-    /// Adds the CORS headers of an actual answer, errors and streams included: none unless the
-    /// request came from an allowed origin; `Vary` is there as soon as the answer could differ.
+    /// Adds the CORS headers to an answer, errors and streams included. An answer to a request from
+    /// another than an allowed origin gets only `Vary`, and no header when no origin is allowed.
     pub fn add_cors_headers(&self, request: &HeaderMap, answer: &mut HeaderMap) {
         if self.origins.is_empty() {
             return;
@@ -71,8 +71,8 @@ impl Access {
         }
     }
 
-    /// The headers of a 204 to `OPTIONS`: a preflight from an allowed origin gets its permissions,
-    /// anybody else only learns the methods.
+    /// The headers of a 204 to `OPTIONS`: the permissions for a preflight from an allowed origin,
+    /// the list of methods for any other request.
     pub fn preflight(&self, request: &HeaderMap) -> HeaderMap {
         let mut answer = HeaderMap::new();
         answer.insert(header::ALLOW, HeaderValue::from_static(METHODS));
@@ -84,7 +84,7 @@ impl Access {
         answer.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
         answer.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(METHODS));
         let asked = request.get(header::ACCESS_CONTROL_REQUEST_HEADERS);
-        let echo = asked.filter(|names| is_sane_header_list(names)).cloned();
+        let echo = asked.filter(|names| is_header_list(names)).cloned();
         let names = echo.unwrap_or_else(|| HeaderValue::from_static(CLIENT_HEADERS));
         answer.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, names);
         answer.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(MAX_AGE_SECONDS));
@@ -94,17 +94,17 @@ impl Access {
         answer
     }
 
-    fn of(host: &str, keys: &[(Option<String>, SecretString)], origins: &[String]) -> Self {
+    fn of(host: &str, keys: &[ApiKey], origins: &[String]) -> Self {
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         Self {
-            keys: keys.iter().map(|(name, key)| Key::new(name.as_deref(), key)).collect(),
-            origins: Origins::new(origins),
+            keys: keys.iter().map(KnownKey::new).collect(),
+            origins: AllowedOrigins::new(origins),
             is_local: is_loopback(host),
         }
     }
 
-    /// Compares with every key, and each in constant time, so that timing tells neither how much of
-    /// a key was right nor which one it was.
+    /// Compares with every key, each in constant time. The time taken shows neither how much of a
+    /// key is right nor which key it is.
     fn recognise(&self, presented: &str) -> Option<Client> {
         let digest = Sha256::digest(presented.as_bytes());
         let mut found = 0_u64;
@@ -115,8 +115,8 @@ impl Access {
         self.keys.get(index).map(|key| Client { label: Some(Arc::clone(&key.label)) })
     }
 
-    /// On a loopback address the only honest names are loopback names; any other means that a web
-    /// page has had its own name resolved to us (DNS rebinding).
+    /// Admits only loopback names on a loopback address. Any other name means that a web page had
+    /// its own name resolved to this machine (DNS rebinding).
     fn check_host(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), AccessError> {
         if !self.is_local {
             return Ok(());
@@ -162,26 +162,26 @@ impl fmt::Debug for Access {
     }
 }
 
-/// Who sent the request, as far as logs, limits and caches may know.
+/// The client of a request, as logs, limits and caches know it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Client {
     /// The key's name, else the first eight hex digits of its SHA-256; `None` without a valid key.
     pub label: Option<Arc<str>>,
 }
 
-/// Why a request may not go on.
+/// Why a request is not admitted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AccessError {
-    /// The `Host` is no loopback name.
+    /// The `Host` is not a loopback name.
     #[error("the host {host:?} is not a loopback name")]
     HostNotAllowed {
-        /// What the client called us, shortened.
+        /// The name that the client used, shortened.
         host: String,
     },
-    /// The key is not one of ours.
+    /// The key is not one of `PROXY_API_KEYS`.
     #[error("the key is not valid")]
     KeyInvalid,
-    /// There is no key in any of the carriers.
+    /// The request carries no key.
     #[error("there is no key")]
     KeyMissing,
     /// The request comes from a web page of another origin.
@@ -203,8 +203,8 @@ impl From<AccessError> for Error {
     }
 }
 
-/// The client's address: that of its connection, or, from a trusted proxy in front, the last one
-/// in `X-Forwarded-For`. Whatever stands before it there, a client may have written itself.
+/// The client's address: that of its connection, or behind a trusted proxy the last one in
+/// `X-Forwarded-For`. The client itself may have written the addresses before the last one.
 pub fn address(parts: &Parts, trust_forwarded_for: bool) -> Option<IpAddr> {
     let peer = || parts.extensions.get::<Peer>().map(|peer| peer.0);
     if !trust_forwarded_for {
@@ -222,38 +222,38 @@ fn forwarded(text: &str) -> Option<IpAddr> {
     bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }
 
-/// The client's own `x-request-id`, if it is sane: 1 to 128 letters, digits, `.`, `_` and `-`.
+/// The client's own `x-request-id`, if it is well-formed: 1 to 128 letters, digits, `.`, `_` and `-`.
 pub fn forwardable_request_id(headers: &HeaderMap) -> Option<&HeaderValue> {
     let id = headers.get(REQUEST_ID)?;
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
     ((1..=128).contains(&id.len()) && id.as_bytes().iter().all(is_plain)).then_some(id)
 }
 
-/// One of `PROXY_API_KEYS`.
+/// One of `PROXY_API_KEYS`, as a digest.
 #[derive(Clone)]
-struct Key {
+struct KnownKey {
     digest: [u8; 32],
     label: Arc<str>,
 }
 
-impl Key {
-    fn new(name: Option<&str>, key: &SecretString) -> Self {
-        let digest: [u8; 32] = Sha256::digest(key.expose_secret().as_bytes()).into();
+impl KnownKey {
+    fn new(key: &ApiKey) -> Self {
+        let digest: [u8; 32] = Sha256::digest(key.key.expose_secret().as_bytes()).into();
         let hash = || digest[..4].iter().map(|byte| format!("{byte:02x}")).collect();
-        let label: String = name.map_or_else(hash, str::to_owned);
+        let label: String = key.name.clone().unwrap_or_else(hash);
         Self { digest, label: label.into() }
     }
 }
 
 /// `ALLOWED_ORIGINS`.
 #[derive(Debug, Clone)]
-enum Origins {
+enum AllowedOrigins {
     All,
     /// In lower case, without a trailing slash.
     Listed(Vec<String>),
 }
 
-impl Origins {
+impl AllowedOrigins {
     fn new(origins: &[String]) -> Self {
         if origins.iter().any(|origin| origin == "*") {
             return Self::All;
@@ -276,7 +276,7 @@ impl Origins {
     }
 }
 
-/// The key that the client shows: the first carrier that is present and not empty (`spec.md` 4).
+/// The key that the client presents, from the first of its places that is not empty (`spec.md` 4).
 fn presented(headers: &HeaderMap, uri: &Uri) -> Option<String> {
     let plain = |name: HeaderName| {
         let values = headers.get_all(name).into_iter();
@@ -323,7 +323,7 @@ fn host_name(authority: &str) -> Option<&str> {
 
 /// `localhost`, `*.localhost`, 127.0.0.0/8, and `::1`, also as an IPv4 address in IPv6.
 fn is_loopback(host: &str) -> bool {
-    // What nearly every client says, without any parsing.
+    // The names that nearly every client uses need no parsing.
     if matches!(host, "127.0.0.1" | "localhost") {
         return true;
     }
@@ -339,8 +339,8 @@ fn is_loopback(host: &str) -> bool {
     name == "localhost" || name.ends_with(".localhost") && name.bytes().all(is_label)
 }
 
-/// True when a page of this origin was served under the name and port that it now talks to. The
-/// scheme is not known here: TLS may end in front of us.
+/// True when `origin` has the name and port of `host`. The scheme is not compared: TLS may end at a
+/// proxy in front of this one.
 fn is_same_host(origin: &[u8], host: &str) -> bool {
     let Ok(origin) = std::str::from_utf8(origin) else {
         return false;
@@ -354,13 +354,13 @@ fn is_same_host(origin: &[u8], host: &str) -> bool {
     !authority.is_empty() && without_default(authority).eq_ignore_ascii_case(&without_default(host))
 }
 
-/// A list of header names and nothing else, so that it can be echoed.
-fn is_sane_header_list(names: &HeaderValue) -> bool {
+/// True for a list of header names and nothing else, which is safe to echo.
+fn is_header_list(names: &HeaderValue) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_, ".contains(&byte);
     (1..=2048).contains(&names.len()) && names.as_bytes().iter().copied().all(is_plain)
 }
 
-/// A header's value for an error message: printable, and not for ever.
+/// A header's value for an error message: printable and shortened.
 fn shown(value: &[u8]) -> String {
     let printable = value.iter().filter(|byte| byte.is_ascii_graphic());
     printable.take(100).map(|&byte| char::from(byte)).collect()
@@ -375,20 +375,21 @@ const REQUEST_PRIVATE_NETWORK: HeaderName =
 const ALLOW_PRIVATE_NETWORK: HeaderName =
     HeaderName::from_static("access-control-allow-private-network");
 
-/// Every method that some route has.
+/// The methods of all routes.
 const METHODS: &str = "GET, HEAD, POST, OPTIONS";
 
-/// What Gemini clients send from browsers (`clients.md` R14), for a preflight that does not ask.
+/// The headers that Gemini clients send from browsers (`clients.md` R14), for a preflight that
+/// names none.
 const CLIENT_HEADERS: &str = "x-goog-api-key, x-goog-api-client, content-type, authorization, \
     x-api-key, x-goog-request-params, x-server-timeout, x-request-id, x-session-id, \
     anthropic-version, anthropic-beta, idempotency-key, cache-control";
 
-/// What a page may read beyond the few headers that every page may.
+/// The headers that a page may read besides those that are always readable.
 const EXPOSED_HEADERS: &str = "x-request-id, x-proxy-model, x-proxy-dropped-fields, x-cache, \
     x-cloudaicompanion-trace-id, x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset, \
     retry-after, server-timing";
 
-/// Two hours, the most that Chromium keeps.
+/// Two hours, the longest time that Chromium keeps a preflight's answer.
 const MAX_AGE_SECONDS: &str = "7200";
 
 #[cfg(test)]

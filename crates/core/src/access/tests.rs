@@ -1,3 +1,5 @@
+use secrecy::SecretString;
+
 use super::*;
 
 fn access(host: &str, keys: &[(&str, &str)], origins: &[&str]) -> Access {
@@ -5,7 +7,7 @@ fn access(host: &str, keys: &[(&str, &str)], origins: &[&str]) -> Access {
         .iter()
         .map(|(name, key)| {
             let name = (!name.is_empty()).then(|| (*name).to_owned());
-            (name, SecretString::from(*key))
+            ApiKey { name, key: SecretString::from(*key) }
         })
         .collect();
     let origins: Vec<String> = origins.iter().map(|origin| (*origin).to_owned()).collect();
@@ -60,10 +62,10 @@ fn every_carrier_brings_the_key() {
         (&[], "/?key=secret-a"),
         (&[], "/?alt=sse&key=&key=secret%2Da"),
         (&[("authorization", &basic)], "/"),
-        // Present but empty is not present (`clients.md` R2).
+        // An empty key counts as absent (`clients.md` R2).
         (&[("x-goog-api-key", ""), ("authorization", "Bearer secret-a")], "/"),
         (&[("authorization", "Bearer "), ("x-api-key", "secret-a")], "/"),
-        // The first found wins.
+        // The first place with a key wins.
         (&[("x-goog-api-key", "secret-a"), ("authorization", "Bearer wrong")], "/?key=wrong"),
         (&[("authorization", &basic), ("authorization", "Bearer secret-a")], "/?x=1"),
     ] {
@@ -72,13 +74,13 @@ fn every_carrier_brings_the_key() {
 }
 
 #[test]
-fn a_wrong_key_in_an_earlier_carrier_is_not_mended_by_a_later_one() {
+fn a_wrong_key_in_an_earlier_carrier_is_not_corrected_by_a_later_one() {
     let lines = [("x-goog-api-key", "wrong"), ("authorization", "Bearer secret-a")];
     assert_eq!(admit(&keyed(), &lines, "/?key=secret-a"), Err(AccessError::KeyInvalid));
 }
 
 #[test]
-fn no_key_and_a_wrong_key_are_told_apart() {
+fn no_key_and_a_wrong_key_are_different_errors() {
     for lines in [
         &[][..],
         &[("x-goog-api-key", "")],
@@ -109,7 +111,7 @@ fn an_unnamed_key_is_known_by_a_short_hash() {
 }
 
 #[test]
-fn what_needs_no_key_is_open_and_still_recognises_one() {
+fn a_route_that_needs_no_key_is_open_and_still_recognises_one() {
     let open = |lines: &[(&'static str, &str)]| {
         keyed().admit(&headers(lines), &Uri::from_static("/health"), false).unwrap()
     };
@@ -133,7 +135,7 @@ fn without_keys_a_presented_key_means_nothing() {
 }
 
 #[test]
-fn on_loopback_only_loopback_names_reach_us() {
+fn on_a_loopback_address_only_loopback_names_are_admitted() {
     for host in [
         "localhost",
         "localhost:8787",
@@ -181,12 +183,12 @@ fn on_loopback_only_loopback_names_reach_us() {
 }
 
 #[test]
-fn every_name_a_request_calls_us_by_is_checked() {
+fn every_host_that_a_request_names_is_checked() {
     let denied = Err(AccessError::HostNotAllowed { host: "evil.example".to_owned() });
     let good = ("host", "localhost");
     assert_eq!(admit(&local(), &[good], "http://evil.example/"), denied);
     assert_eq!(admit(&local(), &[good, ("host", "evil.example")], "/"), denied);
-    assert_eq!(admit(&local(), &[], "/"), Ok(None), "HTTP/1.0 names nobody");
+    assert_eq!(admit(&local(), &[], "/"), Ok(None), "HTTP/1.0 names no host");
 }
 
 #[test]
@@ -206,7 +208,7 @@ fn the_loopback_settings_are_recognised() {
 }
 
 #[test]
-fn without_keys_no_foreign_page_gets_in() {
+fn without_keys_no_foreign_page_is_admitted() {
     let from = |access: &Access, host: &str, origin: &str| {
         admit(access, &[("host", host), ("origin", origin)], "/").is_ok()
     };
@@ -245,7 +247,7 @@ fn without_keys_no_foreign_page_gets_in() {
 }
 
 #[test]
-fn an_allowed_page_may_read_our_headers() {
+fn an_allowed_page_may_read_the_proxys_headers() {
     let listed = access("127.0.0.1", &[], &["https://app.example"]);
     let cors = listed.cors(&headers(&[("origin", "https://app.example")]));
     assert_eq!(cors["access-control-allow-origin"], "https://app.example");
@@ -281,7 +283,7 @@ fn a_preflight_is_allowed_what_it_asks_for() {
 }
 
 #[test]
-fn a_preflight_that_asks_for_nothing_sane_gets_the_fixed_list() {
+fn a_preflight_without_a_valid_header_list_gets_the_fixed_list() {
     let all = access("127.0.0.1", &[], &["*"]);
     let long = "x".repeat(2049);
     for asked in ["", "a\tb", "x:y", "(x)", &long] {
@@ -306,14 +308,14 @@ fn a_preflight_from_elsewhere_gets_no_permission() {
 }
 
 #[test]
-fn no_secret_is_printed() {
+fn access_prints_no_secret() {
     let printed = format!("{:?} {:#?}", keyed(), keyed());
     assert!(printed.contains("alice"));
     assert!(!printed.contains("secret"), "{printed}");
 }
 
 #[test]
-fn only_a_sane_request_id_is_kept() {
+fn only_a_well_formed_request_id_is_kept() {
     let longest = "a".repeat(128);
     for id in ["a", "7f3c-AB_1.2", &longest] {
         let headers = headers(&[("x-request-id", id)]);

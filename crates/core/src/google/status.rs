@@ -1,4 +1,4 @@
-//! `google.rpc.Status` JSON: the one shape of every error that a client sees.
+//! `google.rpc.Status` in JSON, the shape of every error that a Gemini client gets.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 /// The `Content-Type` of every error. google-api-core needs the charset (`clients.md` R4).
 pub const CONTENT_TYPE: &str = "application/json; charset=UTF-8";
 
-/// An error in Google's shape, before it is bytes.
+/// An error in Google's shape, not yet encoded.
 #[derive(Debug, Clone)]
 pub struct Status {
     /// `code`, which is the HTTP status.
@@ -36,7 +36,7 @@ impl Status {
         }
     }
 
-    /// The same with one more detail.
+    /// Adds a detail.
     #[must_use]
     pub fn with(mut self, detail: Detail) -> Self {
         self.details.push(detail);
@@ -45,8 +45,8 @@ impl Status {
 
     /// `{"error":{"code":…,"message":…,"status":…,"details":[…]}}`, on one line, in this order.
     pub fn to_json(&self) -> Bytes {
-        // Strings, numbers and already valid raw JSON: there is nothing that could fail.
-        let text = serde_json::to_string(&Envelope { error: self }).unwrap_or_default();
+        // Strings, numbers and valid raw JSON only: this cannot fail.
+        let text = serde_json::to_string(&ErrorBody { error: self }).unwrap_or_default();
         Bytes::from(escape_separators(text))
     }
 }
@@ -67,23 +67,23 @@ impl Serialize for Status {
 /// One entry of `details`.
 #[derive(Debug, Clone)]
 pub enum Detail {
-    /// `ErrorInfo`: a reason that programs can compare.
+    /// `ErrorInfo`: a reason for programs.
     ErrorInfo {
         /// `reason`, in upper case.
         reason: Cow<'static, str>,
-        /// `domain`, which says whose reason it is.
+        /// `domain`: the service that defines the reason.
         domain: Cow<'static, str>,
         /// `metadata`, left out when there is none.
         metadata: Vec<(Cow<'static, str>, String)>,
     },
-    /// `Help`: where to read on.
+    /// `Help`: links to documentation.
     Help {
         /// `links`.
         links: Vec<Link>,
     },
-    /// `RetryInfo`: how long to wait.
+    /// `RetryInfo`: the time to wait before a retry.
     RetryInfo(Duration),
-    /// The whole `details` array's element as somebody else wrote it.
+    /// An element of `details` as upstream wrote it.
     Raw(Box<RawValue>),
 }
 
@@ -99,7 +99,7 @@ impl Serialize for Detail {
                 map.serialize_entry("reason", reason)?;
                 map.serialize_entry("domain", domain)?;
                 if !metadata.is_empty() {
-                    map.serialize_entry("metadata", &Metadata(metadata))?;
+                    map.serialize_entry("metadata", &MetadataMap(metadata))?;
                 }
             }
             Self::Help { links } => {
@@ -119,15 +119,15 @@ impl Serialize for Detail {
 /// One link of a `Help` detail.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Link {
-    /// What is behind it.
+    /// The subject of the page.
     pub description: Cow<'static, str>,
-    /// Where it leads.
+    /// The address.
     pub url: Cow<'static, str>,
 }
 
 /// The name of `google.rpc.Code` that goes with an HTTP status (`spec.md` 7).
 ///
-/// 405 and 413 have none of their own: the nearest in meaning stand in.
+/// 405 and 413 have no code of their own and take the nearest one.
 pub fn canonical(code: StatusCode) -> &'static str {
     match code.as_u16() {
         401 => "UNAUTHENTICATED",
@@ -157,13 +157,13 @@ pub fn as_array(error: &Bytes) -> Bytes {
 }
 
 #[derive(Serialize)]
-struct Envelope<'a> {
+struct ErrorBody<'a> {
     error: &'a Status,
 }
 
-struct Metadata<'a>(&'a [(Cow<'static, str>, String)]);
+struct MetadataMap<'a>(&'a [(Cow<'static, str>, String)]);
 
-impl Serialize for Metadata<'_> {
+impl Serialize for MetadataMap<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.0.iter().map(|(key, value)| (key, value)))
     }
@@ -179,8 +179,8 @@ fn proto_duration(delay: Duration) -> String {
     format!("{seconds}.{}s", fraction.trim_end_matches('0'))
 }
 
-/// Raw U+2028, U+2029 and U+0085 each break an official SDK (`clients.md` R3). In JSON they can
-/// only stand inside strings, where the escape means the same.
+/// Escapes raw U+2028, U+2029 and U+0085, each of which breaks an official SDK (`clients.md` R3).
+/// JSON allows them only inside strings, where the escape has the same meaning.
 fn escape_separators(text: String) -> String {
     if !text.contains(['\u{85}', '\u{2028}', '\u{2029}']) {
         return text;

@@ -1,6 +1,7 @@
 //! Token counts, as all three APIs report them.
 
-/// `usageMetadata` in numbers. Cumulative: the last one of a stream counts.
+/// The token counts of `usageMetadata`. They are cumulative: the last event of a stream has the
+/// totals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TokenUsage {
     /// `promptTokenCount`.

@@ -1,26 +1,27 @@
-//! A place in a JSON text, and the ways to move it on.
+//! The walk through a JSON text, value by value.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 use super::JsonError;
+use super::scan::check_utf8;
 
-/// A place in a JSON text that moves on value by value. Nothing is allocated and nothing recurses.
+/// A position in a JSON text that moves from value to value. It neither allocates nor recurses.
 ///
-/// Every method that returns a kind or enters a container first steps over white space. Cloning
-/// is cheap: a clone is how one looks ahead.
+/// Every method that returns a kind or enters a container first steps over white space. A clone is
+/// cheap and serves to look ahead.
 #[derive(Debug, Clone)]
 pub struct Cursor<'a> {
-    text: &'a [u8],
-    at: usize,
+    pub(super) text: &'a [u8],
+    pub(super) at: usize,
     depth: usize,
     blanks: usize,
     is_ascii: bool,
 }
 
-/// What a value is, told by its first byte.
+/// The type of a value, as its first byte shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ValueKind {
     /// `{…}`
     Object,
     /// `[…]`
@@ -35,23 +36,24 @@ pub enum Kind {
     Null,
 }
 
-/// A string of the text: a key or a value.
+/// A string in the text, either a key or a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Text<'a> {
-    /// What it means, escapes resolved. One with a lone surrogate is given as it is written.
+pub struct JsonString<'a> {
+    /// The content with escapes resolved. A string with a lone surrogate keeps its escapes, since
+    /// it has no form in UTF-8.
     pub value: Cow<'a, [u8]>,
-    /// Where it is written, quotes included.
+    /// The place in the text, quotes included.
     pub span: Range<usize>,
 }
 
-/// How far the walk through one object or array has come.
+/// The state of a walk through one object or array.
 #[derive(Debug)]
-pub struct Inside {
+pub struct ContainerWalk {
     first: bool,
 }
 
-impl<'a> Text<'a> {
-    /// [`Self::value`] as the text that it is.
+impl<'a> JsonString<'a> {
+    /// [`Self::value`] as a string.
     pub fn into_str(self) -> Cow<'a, str> {
         match self.value {
             Cow::Borrowed(value) => Cow::Borrowed(std::str::from_utf8(value).unwrap_or_default()),
@@ -61,7 +63,7 @@ impl<'a> Text<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    /// A cursor at the start of `text`, which has to be UTF-8 without a byte order mark.
+    /// A cursor at the start of `text`, which must be UTF-8 without a byte order mark.
     pub fn new(text: &'a [u8]) -> Result<Self, JsonError> {
         if text.starts_with("\u{feff}".as_bytes()) {
             return Err(JsonError::at(text, 0, "byte order mark"));
@@ -71,17 +73,17 @@ impl<'a> Cursor<'a> {
         Ok(Self { text, at: 0, depth: 0, blanks: 0, is_ascii })
     }
 
-    /// The offset of the cursor.
+    /// The offset in the text.
     pub fn at(&self) -> usize {
         self.at
     }
 
-    /// How many bytes of white space between tokens it has passed.
+    /// How many bytes of white space between tokens the cursor has passed.
     pub fn blanks(&self) -> usize {
         self.blanks
     }
 
-    /// True when the text has no character but those of ASCII.
+    /// True when the whole text is ASCII.
     pub fn is_ascii(&self) -> bool {
         self.is_ascii
     }
@@ -91,54 +93,54 @@ impl<'a> Cursor<'a> {
         &self.text[span]
     }
 
-    /// `what` is wrong where the cursor is.
+    /// An error at the cursor's offset.
     #[cold]
     pub fn malformed(&self, what: &'static str) -> JsonError {
         JsonError::at(self.text, self.at, what)
     }
 
-    /// The kind of the value that comes next.
+    /// The kind of the next value.
     #[inline]
-    pub fn kind(&mut self) -> Result<Kind, JsonError> {
+    pub fn kind(&mut self) -> Result<ValueKind, JsonError> {
         match self.token() {
-            Some(b'{') => Ok(Kind::Object),
-            Some(b'[') => Ok(Kind::Array),
-            Some(b'"') => Ok(Kind::String),
-            Some(b'-' | b'0'..=b'9') => Ok(Kind::Number),
-            Some(b't' | b'f') => Ok(Kind::Bool),
-            Some(b'n') => Ok(Kind::Null),
+            Some(b'{') => Ok(ValueKind::Object),
+            Some(b'[') => Ok(ValueKind::Array),
+            Some(b'"') => Ok(ValueKind::String),
+            Some(b'-' | b'0'..=b'9') => Ok(ValueKind::Number),
+            Some(b't' | b'f') => Ok(ValueKind::Bool),
+            Some(b'n') => Ok(ValueKind::Null),
             _ => Err(self.malformed("expected a value")),
         }
     }
 
-    /// Steps over the next value, whatever it is, and returns its span.
+    /// Steps over the next value of any kind and returns its span.
     pub fn skip(&mut self) -> Result<Range<usize>, JsonError> {
         let kind = self.kind()?;
         let start = self.at;
         match kind {
-            Kind::Object | Kind::Array => self.container(kind)?,
-            Kind::String => {
+            ValueKind::Object | ValueKind::Array => self.container(kind)?,
+            ValueKind::String => {
                 self.string()?;
             }
-            Kind::Number => self.number()?,
-            Kind::Bool | Kind::Null => self.word()?,
+            ValueKind::Number => self.number()?,
+            ValueKind::Bool | ValueKind::Null => self.word()?,
         }
         Ok(start..self.at)
     }
 
-    /// Steps over an object or array with all that is in it.
-    fn container(&mut self, kind: Kind) -> Result<(), JsonError> {
+    /// Steps over an object or array and its content.
+    fn container(&mut self, kind: ValueKind) -> Result<(), JsonError> {
         let outside = self.depth;
         let mut containers = Containers::default();
         let mut next = Some(kind);
         loop {
-            // A value, or the head of one: a container that is not empty leads on to its first.
+            // A value; of a container that is not empty, only its head.
             let kind = match next.take() {
                 Some(kind) => kind,
                 None => self.kind()?,
             };
             match kind {
-                Kind::Object => {
+                ValueKind::Object => {
                     self.open()?;
                     if self.token() != Some(b'}') {
                         self.name()?;
@@ -147,7 +149,7 @@ impl<'a> Cursor<'a> {
                     }
                     self.close();
                 }
-                Kind::Array => {
+                ValueKind::Array => {
                     self.open()?;
                     if self.token() != Some(b']') {
                         containers.set(self.depth, false);
@@ -155,13 +157,13 @@ impl<'a> Cursor<'a> {
                     }
                     self.close();
                 }
-                Kind::String => {
+                ValueKind::String => {
                     self.string()?;
                 }
-                Kind::Number => self.number()?,
-                Kind::Bool | Kind::Null => self.word()?,
+                ValueKind::Number => self.number()?,
+                ValueKind::Bool | ValueKind::Null => self.word()?,
             }
-            // What follows a value: a comma and the next one, or ends of containers.
+            // After a value: a comma and the next value, or ends of containers.
             while self.depth > outside {
                 let in_object = containers.is_object(self.depth);
                 match self.token() {
@@ -187,9 +189,9 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Reads the next value if it is a string, and else steps over it.
-    pub fn string_or_skip(&mut self) -> Result<Option<Text<'a>>, JsonError> {
-        if self.kind()? != Kind::String {
+    /// Reads the next value if it is a string; steps over any other value and returns `None`.
+    pub fn string_or_skip(&mut self) -> Result<Option<JsonString<'a>>, JsonError> {
+        if self.kind()? != ValueKind::String {
             self.skip()?;
             return Ok(None);
         }
@@ -197,17 +199,17 @@ impl<'a> Cursor<'a> {
     }
 
     /// Enters an object: [`Self::key`] walks through it.
-    pub fn object(&mut self) -> Result<Inside, JsonError> {
+    pub fn object(&mut self) -> Result<ContainerWalk, JsonError> {
         if self.token() != Some(b'{') {
             return Err(self.malformed("expected an object"));
         }
         self.open()?;
-        Ok(Inside { first: true })
+        Ok(ContainerWalk { first: true })
     }
 
-    /// The next key of the object, with the cursor before its value, or `None` at the end, with
-    /// the cursor behind the object. The value has to be read or skipped before the next call.
-    pub fn key(&mut self, inside: &mut Inside) -> Result<Option<Text<'a>>, JsonError> {
+    /// The next key of the object, or `None` at its end. The cursor is then before the key's value,
+    /// or behind the object. The value must be read or skipped before the next call.
+    pub fn key(&mut self, inside: &mut ContainerWalk) -> Result<Option<JsonString<'a>>, JsonError> {
         let first = std::mem::replace(&mut inside.first, false);
         let mut next = self.token();
         if next == Some(b'}') {
@@ -230,17 +232,17 @@ impl<'a> Cursor<'a> {
     }
 
     /// Enters an array: [`Self::item`] walks through it.
-    pub fn array(&mut self) -> Result<Inside, JsonError> {
+    pub fn array(&mut self) -> Result<ContainerWalk, JsonError> {
         if self.token() != Some(b'[') {
             return Err(self.malformed("expected an array"));
         }
         self.open()?;
-        Ok(Inside { first: true })
+        Ok(ContainerWalk { first: true })
     }
 
-    /// Whether the array has a next item, with the cursor before it; at the end the cursor is
-    /// behind the array. The item has to be read or skipped before the next call.
-    pub fn item(&mut self, inside: &mut Inside) -> Result<bool, JsonError> {
+    /// Whether the array has another item. The cursor is then before that item, or behind the
+    /// array. The item must be read or skipped before the next call.
+    pub fn item(&mut self, inside: &mut ContainerWalk) -> Result<bool, JsonError> {
         let first = std::mem::replace(&mut inside.first, false);
         match self.token() {
             Some(b']') => {
@@ -256,7 +258,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Checks that nothing but white space is left.
+    /// Checks that only white space is left.
     pub fn end(&mut self) -> Result<(), JsonError> {
         match self.token() {
             None => Ok(()),
@@ -265,11 +267,11 @@ impl<'a> Cursor<'a> {
     }
 
     #[inline]
-    fn peek(&self) -> Option<u8> {
+    pub(super) fn peek(&self) -> Option<u8> {
         self.text.get(self.at).copied()
     }
 
-    /// The byte that the next token begins with, the cursor being moved to it.
+    /// Moves to the next token and returns its first byte.
     #[inline]
     fn token(&mut self) -> Option<u8> {
         match self.peek() {
@@ -278,7 +280,8 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// On its own, so that what nearly every token needs stays small enough to be inlined.
+    /// A separate function, so that the usual path of [`Self::token`] is small enough to be
+    /// inlined.
     #[inline(never)]
     fn token_after_blanks(&mut self) -> Option<u8> {
         let rest = &self.text[self.at..];
@@ -303,7 +306,7 @@ impl<'a> Cursor<'a> {
         self.at += 1;
     }
 
-    /// A key and its colon, not decoded.
+    /// Steps over a key and its colon.
     fn name(&mut self) -> Result<(), JsonError> {
         if self.peek() != Some(b'"') {
             return Err(self.malformed("expected a key"));
@@ -319,112 +322,9 @@ impl<'a> Cursor<'a> {
         self.at += 1;
         Ok(())
     }
-
-    #[inline(always)]
-    fn read_string(&mut self) -> Result<Text<'a>, JsonError> {
-        let start = self.at;
-        let escapes = self.string()?;
-        let span = start..self.at;
-        let value = match escapes {
-            0 => Cow::Borrowed(&self.text[start + 1..self.at - 1]),
-            _ => meaning(&self.text[span.clone()]),
-        };
-        Ok(Text { value, span })
-    }
-
-    /// Steps over a string, the cursor being at its opening quote. Tells how many escapes it has.
-    #[inline(always)]
-    fn string(&mut self) -> Result<usize, JsonError> {
-        self.at += 1;
-        // Most strings are keys and other short ones: a call would cost half of what they do.
-        match short(&self.text[self.at..]) {
-            Some(len) if self.text.get(self.at + len) == Some(&b'"') => {
-                self.at += len + 1;
-                Ok(0)
-            }
-            _ => self.long_string(),
-        }
-    }
-
-    /// Steps over the rest of a string, be it as long and have as many escapes as it may. Not
-    /// inlined, since most strings are not like that.
-    #[inline(never)]
-    fn long_string(&mut self) -> Result<usize, JsonError> {
-        let mut escapes = 0;
-        loop {
-            self.at += plain(&self.text[self.at..]);
-            match self.peek() {
-                Some(b'"') => {
-                    self.at += 1;
-                    return Ok(escapes);
-                }
-                Some(b'\\') => {
-                    escapes += 1;
-                    self.escape()?;
-                }
-                Some(_) => return Err(self.malformed("control character in a string")),
-                None => return Err(self.malformed("unterminated string")),
-            }
-        }
-    }
-
-    /// Steps over an escape, the cursor being at its backslash. Lone surrogates pass.
-    fn escape(&mut self) -> Result<(), JsonError> {
-        let len = match &self.text[self.at + 1..] {
-            [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => 1,
-            [b'u', hex @ ..] if hex.len() >= 4 && hex[..4].iter().all(u8::is_ascii_hexdigit) => 5,
-            _ => return Err(self.malformed("invalid escape")),
-        };
-        self.at += 1 + len;
-        Ok(())
-    }
-
-    fn number(&mut self) -> Result<(), JsonError> {
-        if self.peek() == Some(b'-') {
-            self.at += 1;
-        }
-        if self.peek() == Some(b'0') {
-            self.at += 1;
-        } else {
-            self.digits()?;
-        }
-        if self.peek() == Some(b'.') {
-            self.at += 1;
-            self.digits()?;
-        }
-        if let Some(b'e' | b'E') = self.peek() {
-            self.at += 1;
-            if let Some(b'+' | b'-') = self.peek() {
-                self.at += 1;
-            }
-            self.digits()?;
-        }
-        Ok(())
-    }
-
-    /// At least one digit.
-    fn digits(&mut self) -> Result<(), JsonError> {
-        let rest = &self.text[self.at..];
-        let len = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        if len == 0 {
-            return Err(self.malformed("invalid number"));
-        }
-        self.at += len;
-        Ok(())
-    }
-
-    fn word(&mut self) -> Result<(), JsonError> {
-        let rest = &self.text[self.at..];
-        let words = [&b"true"[..], b"false", b"null"];
-        let Some(word) = words.into_iter().find(|word| rest.starts_with(word)) else {
-            return Err(self.malformed("expected a value"));
-        };
-        self.at += word.len();
-        Ok(())
-    }
 }
 
-/// Which of the containers around a value are objects: a bit for each depth.
+/// A bit for each depth: whether the container at that depth is an object.
 #[derive(Default)]
 struct Containers([u64; DEEPEST / 64 + 1]);
 
@@ -440,97 +340,5 @@ impl Containers {
     }
 }
 
-/// Tells whether a text is ASCII throughout; the error is where it is no UTF-8.
-///
-/// Most of most texts is ASCII, for which there is vector code; what lies between goes through the
-/// library's check piece by piece.
-fn check_utf8(text: &[u8]) -> Result<bool, usize> {
-    let mut is_ascii = true;
-    let mut at = 0;
-    while at < text.len() {
-        let (blocks, _) = text[at..].as_chunks::<PIECE>();
-        at += PIECE * blocks.iter().take_while(|block| block.is_ascii()).count();
-        let rest = &text[at..];
-        // A character that begins in the piece ends in it.
-        let is_cut = |end: usize| rest[end] & 0xc0 == 0x80;
-        let end = (rest.len().min(PIECE)..rest.len()).find(|&end| !is_cut(end));
-        let piece = &rest[..end.unwrap_or(rest.len())];
-        if !piece.is_ascii() {
-            is_ascii = false;
-            std::str::from_utf8(piece).map_err(|error| at + error.valid_up_to())?;
-        }
-        at += piece.len();
-    }
-    Ok(is_ascii)
-}
-
-/// What a string with escapes means. A lone surrogate has no meaning in UTF-8, and no name that we
-/// look for contains one.
-#[cold]
-fn meaning(written: &[u8]) -> Cow<'_, [u8]> {
-    match serde_json::from_slice::<String>(written) {
-        Ok(meaning) => Cow::Owned(meaning.into_bytes()),
-        Err(_) => Cow::Borrowed(&written[1..written.len() - 1]),
-    }
-}
-
-/// Where a string cannot just go on: its first quote, backslash or control character, if that is
-/// among the first bytes.
-#[inline(always)]
-fn short(bytes: &[u8]) -> Option<usize> {
-    let (words, _) = bytes.as_chunks();
-    let mut words = words.iter().take(SHORT).enumerate();
-    words.find_map(|(number, word)| Some(8 * number + special_in(*word)?))
-}
-
-/// How many bytes a string just goes on for. Most bytes are in long ones: in blocks, for which there
-/// is vector code.
-#[inline(never)]
-pub(super) fn plain(bytes: &[u8]) -> usize {
-    let (blocks, _) = bytes.as_chunks();
-    let mut len = BLOCK * blocks.iter().take_while(|block| !has_special(block)).count();
-    let (words, _) = bytes[len..].as_chunks();
-    for word in words {
-        if let Some(first) = special_in(*word) {
-            return len + first;
-        }
-        len += 8;
-    }
-    len + bytes[len..].iter().take_while(|byte| !is_special(**byte)).count()
-}
-
-/// A quote or a control character is below 0x21 once the bit is turned that `"` has and a blank has
-/// not: one comparison for both.
-fn is_special(byte: u8) -> bool {
-    byte ^ 0x02 < 0x21 || byte == b'\\'
-}
-
-/// Without an early exit, so that it is vector code.
-fn has_special(block: &[u8; BLOCK]) -> bool {
-    block.iter().fold(false, |found, &byte| found | is_special(byte))
-}
-
-/// The number of the first byte of eight, from the least significant on, that is special.
-///
-/// A subtraction's borrow can make a byte look special only above one that is: the first is right.
-fn special_in(word: [u8; 8]) -> Option<usize> {
-    const ONES: u64 = u64::from_le_bytes([1; 8]);
-    let word = u64::from_le_bytes(word);
-    let quote_or_control = (word ^ (ONES * 0x02)).wrapping_sub(ONES * 0x21);
-    let backslash = (word ^ (ONES * 0x5c)).wrapping_sub(ONES);
-    // No byte from 0x80 on is special.
-    let special = (quote_or_control | backslash) & !word & (ONES << 7);
-    (special != 0).then(|| special.trailing_zeros() as usize / 8)
-}
-
-/// Of up to so many words of eight bytes a string is short.
-const SHORT: usize = 4;
-
-/// So much of a long string is looked at in one.
-const BLOCK: usize = 32;
-
-/// So much of a text is checked in one.
-const PIECE: usize = 64;
-
-/// Google's own JSON reader stops near 100; this only keeps what a body can cost bounded.
+/// Bounds the cost of a hostile body. Google's own JSON reader refuses a depth of about 100.
 const DEEPEST: usize = 512;

@@ -1,26 +1,20 @@
-//! JSON as bytes: one strict scan, no tree.
+//! JSON as bytes: one strict scan (RFC 8259) without a tree.
 //!
-//! [`Cursor`] walks a text by RFC 8259 and hands out spans; [`Splice`] collects what is to change
-//! at which span, and puts old and new bytes together without copying the old ones.
+//! [`Cursor`] walks through a text and returns the spans of its values. [`Splice`] collects changes
+//! to spans, and joins old and new bytes without copying the old ones.
 
 mod cursor;
+mod scan;
 mod splice;
 #[cfg(test)]
 mod tests;
 
-pub use cursor::{Cursor, Inside, Kind, Text};
-pub use splice::{Part, Splice};
+pub use cursor::{ContainerWalk, Cursor, JsonString, ValueKind};
+pub use splice::{Splice, SplicePart};
 
-/// Checks that `text` is exactly one JSON value.
-pub fn check(text: &[u8]) -> Result<(), JsonError> {
-    let mut cursor = Cursor::new(text)?;
-    cursor.skip()?;
-    cursor.end()
-}
-
-/// Adds a JSON string to `out`.
+/// Appends `text` to `out` as a JSON string.
 pub fn quote(text: &str, out: &mut Vec<u8>) {
-    if cursor::plain(text.as_bytes()) == text.len() {
+    if scan::plain(text.as_bytes()) == text.len() {
         out.push(b'"');
         out.extend_from_slice(text.as_bytes());
         out.push(b'"');
@@ -29,37 +23,34 @@ pub fn quote(text: &str, out: &mut Vec<u8>) {
     }
 }
 
-/// Not exactly one JSON value of the expected kind.
+/// A text is not exactly one JSON value of the expected kind.
 ///
-/// Boxed, since every step of a scan returns one or else its result: a pointer fits in a register.
+/// The content is boxed because every step of a scan returns a `Result`: a pointer fits in a
+/// register.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{} at line {} column {}", .0.what, .0.line, .0.column)]
-pub struct JsonError(Box<UpstreamError>);
+pub struct JsonError(Box<JsonErrorData>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct UpstreamError {
+struct JsonErrorData {
     what: &'static str,
     line: usize,
     column: usize,
 }
 
 impl JsonError {
-    /// `what` is wrong at the byte `offset` of `text`.
+    /// An error at the byte `offset` of `text`.
     #[cold]
     pub fn at(text: &[u8], offset: usize, what: &'static str) -> Self {
         let before = &text[..offset.min(text.len())];
         let line = memchr::memchr_iter(b'\n', before).count() + 1;
         let line_start = memchr::memrchr(b'\n', before).map_or(0, |newline| newline + 1);
-        Self(Box::new(UpstreamError { what, line, column: before.len() - line_start + 1 }))
+        Self::new(what, line, before.len() - line_start + 1)
     }
 
-    /// What is wrong, such as `expected a value` or `trailing characters`.
-    pub fn what(&self) -> &'static str {
-        self.0.what
-    }
-
-    /// Where it is wrong: line and column, in bytes, both from 1.
-    pub fn place(&self) -> (usize, usize) {
-        (self.0.line, self.0.column)
+    /// An error at this line and column, in bytes, both counted from 1.
+    #[cold]
+    fn new(what: &'static str, line: usize, column: usize) -> Self {
+        Self(Box::new(JsonErrorData { what, line, column }))
     }
 }

@@ -1,4 +1,4 @@
-//! Old bytes and new ones, put together.
+//! Changes to a text, and the join of old and new bytes.
 
 use std::ops::Range;
 
@@ -6,15 +6,26 @@ use bytes::Bytes;
 
 use crate::payload::Payload;
 
-/// What is to change in a text: spans, and what takes their place. Spans do not overlap.
+/// Changes to a text: spans, each with the bytes that replace it. Spans must not overlap.
+///
+/// ```
+/// use bytes::Bytes;
+/// use code_assist_core::json::Splice;
+///
+/// let text = Bytes::from_static(br#"{"role":"tool"}"#);
+/// let mut splice = Splice::default();
+/// splice.replace(8..14, r#""user""#);
+/// splice.insert(14, r#","parts":[]"#);
+/// assert_eq!(splice.pieces(&text, 0..text.len()).to_bytes(), r#"{"role":"user","parts":[]}"#);
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Splice {
     edits: Vec<Edit>,
 }
 
-/// A stretch of the text that a [`Splice`] makes.
+/// A piece of the new text.
 #[derive(Debug)]
-pub enum Part<'a> {
+pub enum SplicePart<'a> {
     /// A span of the old text.
     Kept(Range<usize>),
     /// New bytes.
@@ -28,17 +39,17 @@ struct Edit {
 }
 
 impl Splice {
-    /// Puts `by` in the place of `span`.
+    /// Replaces `span` by `by`.
     pub fn replace(&mut self, span: Range<usize>, by: impl Into<Bytes>) {
         self.edits.push(Edit { span, by: by.into() });
     }
 
-    /// Puts `new` before the byte at `offset`.
+    /// Inserts `new` before the byte at `offset`.
     pub fn insert(&mut self, offset: usize, new: impl Into<Bytes>) {
         self.replace(offset..offset, new);
     }
 
-    /// Takes `span` out.
+    /// Removes `span`.
     pub fn remove(&mut self, span: Range<usize>) {
         self.replace(span, Bytes::new());
     }
@@ -48,14 +59,14 @@ impl Splice {
         self.edits.len()
     }
 
-    /// True when nothing is to change.
+    /// True when there is no edit.
     pub fn is_empty(&self) -> bool {
         self.edits.is_empty()
     }
 
-    /// The new form of one span of the text, in order. Edits at its two edges belong to it.
-    pub fn parts(&mut self, span: Range<usize>) -> impl Iterator<Item = Part<'_>> {
-        // An insertion before the text that is removed at the same place.
+    /// The new form of `span`, in order. Edits at its two edges are included.
+    pub fn parts(&mut self, span: Range<usize>) -> impl Iterator<Item = SplicePart<'_>> {
+        // At one place an insertion comes before a removal.
         self.edits.sort_by_key(|edit| (edit.span.start, edit.span.end));
         let first = self.edits.partition_point(|edit| edit.span.start < span.start);
         let within = self.edits[first..]
@@ -73,15 +84,16 @@ impl Splice {
                 };
                 let kept = at..until.max(at);
                 at = next.max(at);
-                let new = edit.filter(|edit| !edit.by.is_empty()).map(|edit| Part::New(&edit.by));
-                [(!kept.is_empty()).then_some(Part::Kept(kept)), new]
+                let new =
+                    edit.filter(|edit| !edit.by.is_empty()).map(|edit| SplicePart::New(&edit.by));
+                [(!kept.is_empty()).then_some(SplicePart::Kept(kept)), new]
             })
             .flatten()
     }
 
-    /// The new form of one span of `text`: slices of it, and new bytes between them.
+    /// The new form of `span` of `text`: slices of `text`, with new bytes between them.
     ///
-    /// Short stretches are copied together: a piece costs more than it saves.
+    /// Short pieces are copied and joined: a piece of its own would cost more than the copy.
     pub fn pieces(&mut self, text: &Bytes, span: Range<usize>) -> Payload {
         if self.is_empty() {
             return text.slice(span).into();
@@ -90,8 +102,8 @@ impl Splice {
         let mut short = Vec::new();
         for part in self.parts(span) {
             let bytes = match &part {
-                Part::Kept(kept) => &text[kept.clone()],
-                Part::New(new) => new,
+                SplicePart::Kept(kept) => &text[kept.clone()],
+                SplicePart::New(new) => new,
             };
             if bytes.len() < SHORT {
                 short.extend_from_slice(bytes);
@@ -99,8 +111,8 @@ impl Splice {
             }
             payload.push(std::mem::take(&mut short));
             payload.push(match part {
-                Part::Kept(kept) => text.slice(kept),
-                Part::New(new) => new.clone(),
+                SplicePart::Kept(kept) => text.slice(kept),
+                SplicePart::New(new) => new.clone(),
             });
         }
         payload.push(short);
@@ -108,5 +120,5 @@ impl Splice {
     }
 }
 
-/// Below this many bytes a copy is cheaper than a piece of its own.
+/// Below this number of bytes a copy is cheaper than a piece of its own.
 const SHORT: usize = 256;

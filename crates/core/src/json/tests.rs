@@ -1,6 +1,6 @@
 use bytes::Bytes;
 
-use super::{Cursor, JsonError, Kind, Splice, check};
+use super::{Cursor, JsonError, Splice, ValueKind};
 
 #[test]
 fn every_kind_of_value_is_accepted() {
@@ -20,14 +20,14 @@ fn every_kind_of_value_is_accepted() {
         " \t\r\n[ 1 , {\"a\" : [ ] , \"b\":{ }} ]\n",
         "\"\\u00e9\\n\\/\\\\\\\"\"",
         "\"\u{7f}é\u{2028}\"",
-        "\"\\ud800\"", // a lone surrogate: for upstream to judge
+        "\"\\ud800\"", // a lone surrogate is passed on
     ] {
         assert_eq!(check(text.as_bytes()), Ok(()), "{text}");
     }
 }
 
 #[test]
-fn what_is_not_json_is_refused_with_its_place() {
+fn a_text_that_is_not_json_is_refused_with_its_place() {
     for (text, what, line, column) in [
         ("", "expected a value", 1, 1),
         ("{}, \"project\": \"x\"", "trailing characters", 1, 3),
@@ -63,14 +63,14 @@ fn what_is_not_json_is_refused_with_its_place() {
         ("\u{a0}{}", "expected a value", 1, 1),
     ] {
         let malformed = check(text.as_bytes()).unwrap_err();
-        assert_eq!((malformed.what(), malformed.place()), (what, (line, column)), "{text:?}");
+        assert_eq!(malformed, JsonError::new(what, line, column), "{text:?}");
     }
     let malformed = check(b"[\n\"\xff\"]").unwrap_err();
-    assert_eq!((malformed.what(), malformed.place()), ("invalid UTF-8", (2, 2)));
+    assert_eq!(malformed, JsonError::new("invalid UTF-8", 2, 2));
 }
 
 #[test]
-fn utf_8_is_checked_wherever_it_stands() {
+fn utf_8_is_checked_at_every_offset() {
     for len in 0..200 {
         let before = "é".repeat(len % 7) + &"x".repeat(len);
         for after in ["", "x", "ü", &"y".repeat(90), &"漢字".repeat(40)] {
@@ -83,10 +83,7 @@ fn utf_8_is_checked_wherever_it_stands() {
                 let text = [&good[..offset], bad, after.as_bytes()].concat();
                 let wrong = std::str::from_utf8(&text).unwrap_err().valid_up_to();
                 let malformed = check(&text).unwrap_err();
-                assert_eq!(
-                    (malformed.what(), malformed.place()),
-                    ("invalid UTF-8", (1, wrong + 1))
-                );
+                assert_eq!(malformed, JsonError::new("invalid UTF-8", 1, wrong + 1));
             }
         }
         assert!(Cursor::new("x".repeat(len).as_bytes()).unwrap().is_ascii());
@@ -94,7 +91,7 @@ fn utf_8_is_checked_wherever_it_stands() {
 }
 
 #[test]
-fn a_string_ends_where_it_ends_at_every_length() {
+fn a_string_of_every_length_ends_at_its_quote() {
     for len in 0..300 {
         let plain = "\u{7f}é!#[] ".repeat(len).chars().take(len).collect::<String>();
         let after = " ü\"\\\n".repeat(len);
@@ -111,28 +108,28 @@ fn a_string_ends_where_it_ends_at_every_length() {
             let text = format!("\"{plain}{end}");
             let malformed = check(text.as_bytes()).unwrap_err();
             let column = 1 + plain.len() + 1;
-            assert_eq!((malformed.what(), malformed.place()), (what, (1, column)), "{text:?}");
+            assert_eq!(malformed, JsonError::new(what, 1, column), "{text:?}");
         }
     }
 }
 
 #[test]
-fn the_walk_by_hand_is_as_strict_as_the_skip() {
+fn a_walk_by_hand_is_as_strict_as_skip() {
     fn walk(cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
         match cursor.kind()? {
-            Kind::Object => {
+            ValueKind::Object => {
                 let mut inside = cursor.object()?;
                 while cursor.key(&mut inside)?.is_some() {
                     walk(cursor)?;
                 }
             }
-            Kind::Array => {
+            ValueKind::Array => {
                 let mut inside = cursor.array()?;
                 while cursor.item(&mut inside)? {
                     walk(cursor)?;
                 }
             }
-            Kind::String | Kind::Number | Kind::Bool | Kind::Null => {
+            ValueKind::String | ValueKind::Number | ValueKind::Bool | ValueKind::Null => {
                 cursor.skip()?;
             }
         }
@@ -174,14 +171,14 @@ fn nesting_is_bounded_and_costs_no_stack() {
     assert_eq!(check(nested(512).as_bytes()), Ok(()));
     for too_deep in [nested(513), "[".repeat(1_000_000)] {
         let malformed = check(too_deep.as_bytes()).unwrap_err();
-        assert_eq!((malformed.what(), malformed.place()), ("nested too deeply", (1, 513)));
+        assert_eq!(malformed, JsonError::new("nested too deeply", 1, 513));
     }
     let mixed = "{\"a\":[".repeat(256) + "1" + &"]}".repeat(256);
     assert_eq!(check(mixed.as_bytes()), Ok(()));
 }
 
 #[test]
-fn a_key_with_escapes_is_what_it_means() {
+fn a_key_with_escapes_is_decoded() {
     let mut cursor = Cursor::new(br#"{ "r\u006fle" : 1, "\ud800" :2 }"#).unwrap();
     let mut inside = cursor.object().unwrap();
     let key = cursor.key(&mut inside).unwrap().unwrap();
@@ -212,4 +209,11 @@ fn a_splice_slices_what_is_long_and_copies_what_is_short() {
     assert_eq!(pieces[4], ">");
     assert_eq!(splice.pieces(&text, 1000..1003).to_bytes(), "bXd");
     assert_eq!(splice.pieces(&text, 1000..1001).to_bytes(), "bX");
+}
+
+/// Checks that `text` is exactly one JSON value.
+fn check(text: &[u8]) -> Result<(), JsonError> {
+    let mut cursor = Cursor::new(text)?;
+    cursor.skip()?;
+    cursor.end()
 }

@@ -1,11 +1,11 @@
-//! Metrics as text: Prometheus 0.0.4, OpenMetrics 1.0, and JSON of our own with the same content.
+//! Metrics as text: Prometheus 0.0.4, OpenMetrics 1.0, and a JSON form with the same content.
 
 use std::fmt::{self, Write};
 
 use http::HeaderValue;
 use serde_json::{Map, Value, json};
 
-/// How metrics are written.
+/// A format of metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// JSON, for programs without a Prometheus parser, such as the status page.
@@ -17,7 +17,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// `?format=` has the first word, then `Accept`; Prometheus's own format is for everybody else.
+    /// The format that `?format=` names, else the one that `Accept` prefers, else Prometheus.
     pub fn choose(asked: Option<&str>, accept: &str) -> Self {
         match asked {
             Some("json") => return Self::Json,
@@ -37,7 +37,7 @@ impl Format {
             };
             let q = parts.find_map(|part| part.strip_prefix("q=")).map_or(Ok(1.0), str::parse);
             let q: f32 = q.unwrap_or(0.0);
-            // Of equal ones the first one counts.
+            // Of equal weights the first one counts.
             if q > weight {
                 (best, weight) = (offered, q);
             }
@@ -54,8 +54,8 @@ impl Format {
         })
     }
 
-    /// Writes the families out.
-    pub(super) fn write(self, families: &[Family]) -> String {
+    /// Writes all families.
+    pub(super) fn write(self, families: &[MetricFamily]) -> String {
         let mut out = String::with_capacity(16 * 1024);
         // Writing to a string cannot fail.
         let _ = match self {
@@ -74,21 +74,21 @@ impl Format {
 
 /// All samples of one metric.
 #[derive(Debug)]
-pub(super) struct Family {
+pub(super) struct MetricFamily {
     /// The name with its unit; a counter's without `_total`, an info's without `_info`.
     pub(super) name: String,
     pub(super) help: &'static str,
-    pub(super) kind: Kind,
+    pub(super) kind: MetricKind,
     pub(super) samples: Vec<Sample>,
 }
 
-/// What a family's numbers mean.
+/// The type of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum MetricKind {
     Counter,
     Gauge,
     Histogram,
-    /// Always 1: its labels are what it tells.
+    /// Always 1: the labels are the information.
     Info,
 }
 
@@ -99,26 +99,26 @@ pub(super) struct Sample {
     pub(super) value: Reading,
 }
 
-/// What a sample holds.
+/// The value of a sample.
 #[derive(Debug)]
 pub(super) enum Reading {
     Count(u64),
     Number(f64),
     Buckets {
-        /// Upper bound and how many lie at or below it.
+        /// Each upper bound with the number of values at or below it.
         below: Vec<(f64, u64)>,
         count: u64,
         sum: f64,
     },
 }
 
-impl Family {
-    /// The name of the samples, which Prometheus's format has for the family's name too.
+impl MetricFamily {
+    /// The name of the samples. In Prometheus's format it is the name of the family too.
     fn full_name(&self) -> String {
         let suffix = match self.kind {
-            Kind::Counter => "_total",
-            Kind::Info => "_info",
-            Kind::Gauge | Kind::Histogram => "",
+            MetricKind::Counter => "_total",
+            MetricKind::Info => "_info",
+            MetricKind::Gauge | MetricKind::Histogram => "",
         };
         format!("{}{suffix}", self.name)
     }
@@ -127,10 +127,10 @@ impl Family {
         let full = self.full_name();
         let named = if open_metrics { &self.name } else { &full };
         let kind = match (self.kind, open_metrics) {
-            (Kind::Counter, _) => "counter",
-            (Kind::Gauge, _) | (Kind::Info, false) => "gauge",
-            (Kind::Histogram, _) => "histogram",
-            (Kind::Info, true) => "info",
+            (MetricKind::Counter, _) => "counter",
+            (MetricKind::Gauge, _) | (MetricKind::Info, false) => "gauge",
+            (MetricKind::Histogram, _) => "histogram",
+            (MetricKind::Info, true) => "info",
         };
         writeln!(out, "# HELP {named} {}", self.help)?;
         writeln!(out, "# TYPE {named} {kind}")?;
@@ -138,19 +138,19 @@ impl Family {
             let labels = &sample.labels;
             match &sample.value {
                 Reading::Count(count) => {
-                    writeln!(out, "{full}{} {count}", Labels(labels, None))?;
+                    writeln!(out, "{full}{} {count}", LabelSet(labels, None))?;
                 }
                 Reading::Number(number) => {
-                    writeln!(out, "{full}{} {}", Labels(labels, None), Decimal(*number))?;
+                    writeln!(out, "{full}{} {}", LabelSet(labels, None), Decimal(*number))?;
                 }
                 Reading::Buckets { below, count, sum } => {
                     for (bound, below) in below {
                         let bound = Decimal(*bound).to_string();
-                        writeln!(out, "{full}_bucket{} {below}", Labels(labels, Some(&bound)))?;
+                        writeln!(out, "{full}_bucket{} {below}", LabelSet(labels, Some(&bound)))?;
                     }
-                    writeln!(out, "{full}_bucket{} {count}", Labels(labels, Some("+Inf")))?;
-                    writeln!(out, "{full}_sum{} {}", Labels(labels, None), Decimal(*sum))?;
-                    writeln!(out, "{full}_count{} {count}", Labels(labels, None))?;
+                    writeln!(out, "{full}_bucket{} {count}", LabelSet(labels, Some("+Inf")))?;
+                    writeln!(out, "{full}_sum{} {}", LabelSet(labels, None), Decimal(*sum))?;
+                    writeln!(out, "{full}_count{} {count}", LabelSet(labels, None))?;
                 }
             }
         }
@@ -158,7 +158,8 @@ impl Family {
     }
 }
 
-/// A number with a decimal point and no exponent: OpenMetrics' canonical form, at our magnitudes.
+/// A number with a decimal point and without exponent, which is OpenMetrics' canonical form for
+/// numbers of the size that occurs here.
 struct Decimal(f64);
 
 impl fmt::Display for Decimal {
@@ -168,10 +169,10 @@ impl fmt::Display for Decimal {
     }
 }
 
-/// `{name="value",le="0.1"}`, or nothing.
-struct Labels<'a>(&'a [(&'static str, String)], Option<&'a str>);
+/// `{name="value",le="0.1"}`, or nothing without labels.
+struct LabelSet<'a>(&'a [(&'static str, String)], Option<&'a str>);
 
-impl fmt::Display for Labels<'_> {
+impl fmt::Display for LabelSet<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let own = self.0.iter().map(|(name, value)| (*name, value.as_str()));
         let all = own.chain(self.1.map(|bound| ("le", bound)));
@@ -195,15 +196,15 @@ impl fmt::Display for Labels<'_> {
 }
 
 /// `{"metrics":{NAME:{"type":…,"help":…,"samples":[{"labels":{…},"value":…}]}}}`.
-fn as_json(families: &[Family]) -> Value {
+fn as_json(families: &[MetricFamily]) -> Value {
     let metrics: Map<String, Value> = families
         .iter()
         .map(|family| {
             let kind = match family.kind {
-                Kind::Counter => "counter",
-                Kind::Gauge => "gauge",
-                Kind::Histogram => "histogram",
-                Kind::Info => "info",
+                MetricKind::Counter => "counter",
+                MetricKind::Gauge => "gauge",
+                MetricKind::Histogram => "histogram",
+                MetricKind::Info => "info",
             };
             let samples: Vec<Value> = family.samples.iter().map(Sample::as_json).collect();
             let shown = json!({ "type": kind, "help": family.help, "samples": samples });

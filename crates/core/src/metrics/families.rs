@@ -1,8 +1,8 @@
-//! Every metric with its name, its help and its numbers. `docs/METRICS.md` lists them.
+//! All metrics with their names, help texts and values. `docs/METRICS.md` lists them.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::exposition::{Family, Format, Kind, Reading, Sample};
+use super::exposition::{Format, MetricFamily, MetricKind, Reading, Sample};
 use super::histogram::Histogram;
 use super::labels::{
     BreakerState, CACHE_RESULTS, METHODS, RETRY_REASONS, STATUS_CLASSES, TOKEN_KINDS,
@@ -12,19 +12,19 @@ use super::{CredentialStatus, HealthInput, Metrics};
 
 impl Metrics {
     /// The body of `GET /metrics`.
-    pub fn metrics(&self, sight: &HealthInput, format: Format) -> String {
-        format.write(&self.families(sight))
+    pub fn metrics(&self, health: &HealthInput, format: Format) -> String {
+        format.write(&self.families(health))
     }
 
-    fn families(&self, sight: &HealthInput) -> Vec<Family> {
+    fn families(&self, health: &HealthInput) -> Vec<MetricFamily> {
         let mut families = self.of_requests();
         families.extend(self.of_upstream());
-        families.extend(self.of_sign_in(sight));
-        families.extend(self.of_process(sight));
+        families.extend(self.of_credentials(health));
+        families.extend(self.of_process(health));
         families
     }
 
-    fn of_requests(&self) -> Vec<Family> {
+    fn of_requests(&self) -> Vec<MetricFamily> {
         let mut requests = Vec::new();
         let mut tokens = Vec::new();
         for (index, model) in self.models.labels() {
@@ -88,7 +88,7 @@ impl Metrics {
             ),
             counter(
                 "refusals",
-                "Errors given to clients, by reason; upstream's own by their status.",
+                "Errors sent to clients, by reason; upstream's own errors by status.",
                 refusals.collect(),
             ),
             counter(
@@ -98,7 +98,7 @@ impl Metrics {
             ),
             counter(
                 "client_disconnects",
-                "Clients that went away before their answer had ended.",
+                "Clients that disconnected before their answer had ended.",
                 vec![
                     counted(self.gone_before_answer.load(Relaxed), &[("phase", "before_answer")]),
                     counted(self.gone_during_answer.load(Relaxed), &[("phase", "during_answer")]),
@@ -106,12 +106,12 @@ impl Metrics {
             ),
             counter(
                 "streams_cut",
-                "Answers that upstream broke off, or ended without a finishReason.",
+                "Answers that upstream cut off, or ended without a finishReason.",
                 one(&self.cut),
             ),
             counter(
                 "cache_requests",
-                "Repeatable requests by what dedup and response cache did.",
+                "Repeatable requests by the result of coalescing and response cache.",
                 cache.collect(),
             ),
             counter("tokens", "Model tokens that upstream has counted, by kind.", tokens),
@@ -124,13 +124,13 @@ impl Metrics {
             ),
             gauge(
                 "requests_queued",
-                "Requests that wait in line for one of MAX_CONCURRENT_REQUESTS.",
+                "Requests that wait for one of MAX_CONCURRENT_REQUESTS.",
                 self.queued.load(Relaxed) as f64,
             ),
         ]
     }
 
-    fn of_upstream(&self) -> Vec<Family> {
+    fn of_upstream(&self) -> Vec<MetricFamily> {
         let retries = RETRY_REASONS.into_iter().enumerate();
         let retries =
             retries.map(|(at, reason)| counted(self.retries.of(at), &[("reason", reason)]));
@@ -149,46 +149,46 @@ impl Metrics {
             in_flight.push(sample(open, &[("endpoint", url)]));
         }
         let upstream = self.upstream_status();
-        let health = ["healthy", "degraded", "unhealthy", "unknown"];
-        let health = health
+        let statuses = ["healthy", "degraded", "unhealthy", "unknown"];
+        let statuses = statuses
             .map(|status| sample(f64::from(u8::from(status == upstream)), &[("status", status)]));
         vec![
-            counter("retries", "Further tries after the first one.", retries.collect()),
+            counter("retries", "Tries after the first one.", retries.collect()),
             counter(
                 "breaker_transitions",
-                "Changes of an endpoint's circuit breaker, by the state it came to.",
+                "Changes of an endpoint's circuit breaker, by the new state.",
                 transitions,
             ),
             family(
-                Kind::Gauge,
+                MetricKind::Gauge,
                 "breaker_state",
-                "1 for the state that an endpoint's circuit breaker is in, else 0.",
+                "1 for the state of an endpoint's circuit breaker, else 0.",
                 states,
             ),
             family(
-                Kind::Gauge,
+                MetricKind::Gauge,
                 "upstream_requests_in_flight",
                 "Requests in flight at an endpoint.",
                 in_flight,
             ),
             family(
-                Kind::Gauge,
+                MetricKind::Gauge,
                 "upstream_status",
-                "1 for what the last real traffic says of upstream, else 0.",
-                health.into(),
+                "1 for the state of upstream by its latest answers, else 0.",
+                statuses.into(),
             ),
         ]
     }
 
-    fn of_sign_in(&self, sight: &HealthInput) -> Vec<Family> {
+    fn of_credentials(&self, health: &HealthInput) -> Vec<MetricFamily> {
         let at_hand = self.token_at_hand.load(Relaxed);
         let waited = self.token_asked.load(Relaxed).saturating_sub(at_hand);
-        let expiry = sight.token.flatten().map(|at| sample(at.0 as f64 / 1000.0, &[]));
-        let credentials_ok = sight.credentials == CredentialStatus::Ok;
+        let expiry = health.token.flatten().map(|at| sample(at.0 as f64 / 1000.0, &[]));
+        let credentials_ok = health.credentials == CredentialStatus::Ok;
         vec![
             counter(
                 "token_requests",
-                "Requests that asked for an access token: one was at hand, or they waited.",
+                "Requests that needed an access token: one was at hand, or they waited.",
                 vec![
                     counted(at_hand, &[("result", "at_hand")]),
                     counted(waited, &[("result", "waited")]),
@@ -203,57 +203,57 @@ impl Metrics {
                 ],
             ),
             family(
-                Kind::Gauge,
+                MetricKind::Gauge,
                 "token_expiry_timestamp_seconds",
-                "When the access token in use expires; absent when there is none or it is not known.",
+                "Expiry of the access token in use; absent without a token or when it is not known.",
                 expiry.into_iter().collect(),
             ),
             gauge(
                 "credentials_ok",
-                "1 unless no access token can be got.",
+                "1 unless no access token can be obtained.",
                 f64::from(u8::from(credentials_ok)),
             ),
             gauge(
                 "store_connected",
-                "1 when the key-value store that was asked for is in use and works.",
-                f64::from(u8::from(self.store_ok(sight))),
+                "1 when the configured key-value store is in use and works.",
+                f64::from(u8::from(self.store_ok(health))),
             ),
         ]
     }
 
-    /// The names of `process_…` are those of Prometheus's own client libraries.
-    fn of_process(&self, sight: &HealthInput) -> Vec<Family> {
-        let optional = |name: &str, help: &'static str, number: Option<f64>| Family {
+    /// `process_…` have the names that Prometheus's own client libraries use.
+    fn of_process(&self, health: &HealthInput) -> Vec<MetricFamily> {
+        let optional = |name: &str, help: &'static str, number: Option<f64>| MetricFamily {
             name: name.to_owned(),
             help,
-            kind: Kind::Gauge,
+            kind: MetricKind::Gauge,
             samples: number.map(|number| sample(number, &[])).into_iter().collect(),
         };
-        let process_stats = &sight.process_stats;
+        let process_stats = &health.process_stats;
         let started = self.started_clock.0 as f64 / 1000.0;
         let cpu = process_stats.cpu_seconds.map(|seconds| sample(seconds, &[]));
         vec![
             family(
-                Kind::Info,
+                MetricKind::Info,
                 "build",
                 "The program's version.",
                 vec![sample(1.0, &[("version", env!("CARGO_PKG_VERSION"))])],
             ),
-            gauge("uptime_seconds", "Time since the start.", self.uptime(sight.now).as_secs_f64()),
+            gauge("uptime_seconds", "Time since the start.", self.uptime(health.now).as_secs_f64()),
             optional(
                 "process_start_time_seconds",
                 "Start of the process, in seconds since the Unix epoch.",
                 Some(started),
             ),
-            Family {
+            MetricFamily {
                 name: "process_cpu_seconds".to_owned(),
                 help: "Processor time, user and system.",
-                kind: Kind::Counter,
+                kind: MetricKind::Counter,
                 samples: cpu.into_iter().collect(),
             },
             optional(
                 "process_resident_memory_bytes",
-                "Memory that is in use.",
+                "Resident memory.",
                 process_stats.resident_bytes.map(|bytes| bytes as f64),
             ),
             optional(
@@ -265,24 +265,24 @@ impl Metrics {
     }
 }
 
-fn family(kind: Kind, name: &str, help: &'static str, samples: Vec<Sample>) -> Family {
-    Family { name: format!("{PREFIX}{name}"), help, kind, samples }
+fn family(kind: MetricKind, name: &str, help: &'static str, samples: Vec<Sample>) -> MetricFamily {
+    MetricFamily { name: format!("{PREFIX}{name}"), help, kind, samples }
 }
 
-fn counter(name: &str, help: &'static str, samples: Vec<Sample>) -> Family {
-    family(Kind::Counter, name, help, samples)
+fn counter(name: &str, help: &'static str, samples: Vec<Sample>) -> MetricFamily {
+    family(MetricKind::Counter, name, help, samples)
 }
 
-fn gauge(name: &str, help: &'static str, number: f64) -> Family {
-    family(Kind::Gauge, name, help, vec![sample(number, &[])])
+fn gauge(name: &str, help: &'static str, number: f64) -> MetricFamily {
+    family(MetricKind::Gauge, name, help, vec![sample(number, &[])])
 }
 
-fn histogram(name: &str, help: &'static str, histogram: &Histogram) -> Family {
+fn histogram(name: &str, help: &'static str, histogram: &Histogram) -> MetricFamily {
     let cumulative = histogram.cumulative();
     let count = cumulative.last().copied().unwrap_or(0);
     let below = histogram.bounds_seconds().zip(cumulative).collect();
     let value = Reading::Buckets { below, count, sum: histogram.sum_seconds() };
-    family(Kind::Histogram, name, help, vec![Sample { labels: Vec::new(), value }])
+    family(MetricKind::Histogram, name, help, vec![Sample { labels: Vec::new(), value }])
 }
 
 fn one(counter: &AtomicU64) -> Vec<Sample> {

@@ -1,6 +1,6 @@
-//! How long things take: counts by fixed bounds, for all time and for about the last minute.
+//! Histograms of durations: counts by fixed bounds, since the start and for about the last minute.
 //!
-//! Recording takes a handful of relaxed atomic additions: no lock, no allocation.
+//! Recording takes a few relaxed atomic additions, without a lock and without allocation.
 
 use std::array;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -8,45 +8,48 @@ use std::time::Duration;
 
 use crate::time::Monotonic;
 
-/// Counts of durations, by upper bounds in microseconds.
+/// Counts of durations by upper bounds in microseconds.
 #[derive(Debug)]
 pub(super) struct Histogram {
     bounds: &'static [u64],
     /// Since the start.
-    all: Counts,
+    all: BucketCounts,
     sum_micros: AtomicU64,
-    /// The last minute in pieces, used in turn.
-    recent: [Slice; SLICES],
+    /// The last minute in slices, which are reused in rotation.
+    recent: [TimeSlice; SLICES],
 }
 
 impl Histogram {
-    /// No counts yet. There are at most [`MOST_BOUNDS`] bounds, in ascending order.
+    /// An empty histogram. `bounds` are ascending, at most [`MOST_BOUNDS`].
     pub(super) fn new(bounds: &'static [u64]) -> Self {
-        debug_assert!(bounds.len() <= MOST_BOUNDS && bounds.is_sorted(), "bounds of our own");
+        debug_assert!(
+            bounds.len() <= MOST_BOUNDS && bounds.is_sorted(),
+            "a constant of this module"
+        );
         Self {
             bounds,
-            all: Counts::default(),
+            all: BucketCounts::default(),
             sum_micros: AtomicU64::new(0),
-            recent: array::from_fn(|_| Slice::default()),
+            recent: array::from_fn(|_| TimeSlice::default()),
         }
     }
 
-    /// Takes note of one duration.
+    /// Counts one duration.
     pub(super) fn record(&self, took: Duration, now: Monotonic) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let bucket = self.bounds.partition_point(|bound| *bound < micros);
         self.all.add(bucket);
         self.sum_micros.fetch_add(micros, Relaxed);
-        let turn = now.0 / SLICE_MICROS;
-        self.recent[slice_of(turn)].add(bucket, turn);
+        let period = now.0 / SLICE_MICROS;
+        self.recent[slice_of(period)].add(bucket, period);
     }
 
-    /// The upper bounds in seconds, the last one (infinity) left out.
+    /// The upper bounds in seconds, without the last one, infinity.
     pub(super) fn bounds_seconds(&self) -> impl Iterator<Item = f64> {
         self.bounds.iter().map(|micros| *micros as f64 / 1e6)
     }
 
-    /// How many durations lie at or below each bound, the last number being all of them.
+    /// The number of durations at or below each bound. The last number is the total.
     pub(super) fn cumulative(&self) -> Vec<u64> {
         let mut sum = 0;
         let counts = self.all.read().into_iter().take(self.bounds.len() + 1);
@@ -65,12 +68,12 @@ impl Histogram {
 
     /// The quantiles of the last minute.
     pub(super) fn recent(&self, now: Monotonic) -> Quantiles {
-        let turn = now.0 / SLICE_MICROS;
+        let period = now.0 / SLICE_MICROS;
         let mut counts = [0; MOST_BOUNDS + 1];
         for back in 0..SLICES as u64 {
-            let Some(turn) = turn.checked_sub(back) else { break };
-            let slice = &self.recent[slice_of(turn)];
-            if slice.turn.load(Relaxed) == turn {
+            let Some(period) = period.checked_sub(back) else { break };
+            let slice = &self.recent[slice_of(period)];
+            if slice.period.load(Relaxed) == period {
                 for (sum, count) in counts.iter_mut().zip(slice.counts.read()) {
                     *sum += count;
                 }
@@ -80,7 +83,7 @@ impl Histogram {
     }
 }
 
-/// A reading of the counts, to be asked for quantiles.
+/// A snapshot of the counts, from which quantiles are computed.
 #[derive(Debug)]
 pub(super) struct Quantiles {
     bounds: &'static [u64],
@@ -88,13 +91,13 @@ pub(super) struct Quantiles {
 }
 
 impl Quantiles {
-    /// How many durations there are.
+    /// The number of durations.
     pub(super) fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// The duration below which the share `q` of all lies, in milliseconds; interpolated within its
-    /// bucket as Prometheus does. Above the last bound it is that bound. `None` without any.
+    /// The quantile `q` in milliseconds, interpolated within its bucket as Prometheus does. Above
+    /// the last bound it is that bound. `None` without durations.
     pub(super) fn millis(&self, q: f64) -> Option<f64> {
         let rank = q * self.count() as f64;
         let mut below = 0.0;
@@ -111,20 +114,20 @@ impl Quantiles {
     }
 }
 
-/// One piece of the last minute.
+/// One slice of the last minute.
 #[derive(Debug, Default)]
-struct Slice {
-    /// Which piece of time the counts belong to.
-    turn: AtomicU64,
-    counts: Counts,
+struct TimeSlice {
+    /// The period of time that the counts belong to: the clock divided by the length of a slice.
+    period: AtomicU64,
+    counts: BucketCounts,
 }
 
-impl Slice {
-    /// Whoever comes first in a new turn empties the slice. A count of that very moment may be lost
-    /// or be carried over: quantiles bear that, and no lock is needed.
-    fn add(&self, bucket: usize, turn: u64) {
-        let seen = self.turn.load(Relaxed);
-        if seen != turn && self.turn.compare_exchange(seen, turn, Relaxed, Relaxed).is_ok() {
+impl TimeSlice {
+    /// The first caller in a new period clears the slice. Counts of other threads at that moment
+    /// may be lost or kept: quantiles tolerate this error, so no lock is needed.
+    fn add(&self, bucket: usize, period: u64) {
+        let seen = self.period.load(Relaxed);
+        if seen != period && self.period.compare_exchange(seen, period, Relaxed, Relaxed).is_ok() {
             self.counts.clear();
         }
         self.counts.add(bucket);
@@ -132,15 +135,15 @@ impl Slice {
 }
 
 #[derive(Debug)]
-struct Counts([AtomicU64; MOST_BOUNDS + 1]);
+struct BucketCounts([AtomicU64; MOST_BOUNDS + 1]);
 
-impl Default for Counts {
+impl Default for BucketCounts {
     fn default() -> Self {
         Self(array::from_fn(|_| AtomicU64::new(0)))
     }
 }
 
-impl Counts {
+impl BucketCounts {
     fn add(&self, bucket: usize) {
         if let Some(count) = self.0.get(bucket) {
             count.fetch_add(1, Relaxed);
@@ -158,14 +161,14 @@ impl Counts {
     }
 }
 
-fn slice_of(turn: u64) -> usize {
-    usize::try_from(turn % SLICES as u64).unwrap_or(0)
+fn slice_of(period: u64) -> usize {
+    usize::try_from(period % SLICES as u64).unwrap_or(0)
 }
 
-/// What [`Histogram::recent`] looks back on, in seconds: five whole slices and the current one.
+/// The time that [`Histogram::recent`] covers, in seconds: five whole slices and the current one.
 pub(super) const RECENT_SECONDS: u64 = SLICES as u64 * SLICE_MICROS / 1_000_000;
 
-/// Bounds for whole requests and for upstream: 1 ms to 10 minutes.
+/// Bounds for whole requests and for upstream, from 1 ms to 10 minutes.
 pub(super) const LONG: &[u64] = &[
     1_000,
     2_500,
@@ -188,7 +191,7 @@ pub(super) const LONG: &[u64] = &[
     600_000_000,
 ];
 
-/// Bounds for the proxy's own time: 25 µs to 1 s.
+/// Bounds for the proxy's own time, from 25 µs to 1 s.
 pub(super) const SHORT: &[u64] = &[
     25, 50, 75, 100, 150, 200, 300, 500, 750, 1_000, 1_500, 2_500, 5_000, 10_000, 25_000, 50_000,
     100_000, 250_000, 1_000_000,

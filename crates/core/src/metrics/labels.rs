@@ -1,4 +1,4 @@
-//! The values of metric labels that are known beforehand: closed lists, one counter for each.
+//! Label values from closed lists, with one counter for each value.
 
 use std::array;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -7,10 +7,10 @@ use crate::dialect::Operation;
 use crate::failure::FailureClass;
 use crate::policy::breaker::State;
 
-/// Why a try was followed by another one.
+/// Why a request was retried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetryReason {
-    /// There was no connection.
+    /// No connection could be made.
     Connect,
     /// The connection broke before the response head.
     Disconnected,
@@ -36,22 +36,22 @@ impl RetryReason {
         }
     }
 
-    /// As metrics show it.
+    /// The label's value.
     pub fn label(self) -> &'static str {
         RETRY_REASONS[self as usize]
     }
 }
 
-/// What dedup and response cache did for a request (`spec.md` 11).
+/// The result of coalescing and response cache for a request (`spec.md` 11).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CacheResult {
-    /// A repeatable request that was told not to look.
+    /// A repeatable request that asked not to be answered from the cache.
     Bypass,
-    /// It shares the answer of one that was in flight.
+    /// Answered together with an equal request in flight.
     Coalesced,
     /// Answered from memory.
     Hit,
-    /// Asked upstream.
+    /// Sent upstream.
     Miss,
 }
 
@@ -66,21 +66,21 @@ impl CacheResult {
         }
     }
 
-    /// True when the answer came from upstream for this request alone, so that its tokens were used.
+    /// True when the request itself was sent upstream, so that its tokens count as used.
     pub(super) fn asks_upstream(self) -> bool {
         matches!(self, Self::Bypass | Self::Miss)
     }
 }
 
-/// What an endpoint's breaker does, worst last.
+/// The state of an endpoint's circuit breaker, in ascending order of severity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum BreakerState {
-    /// Traffic flows.
+    /// All requests pass.
     #[default]
     Closed,
-    /// One probe is on its way.
+    /// One request is let through as a probe.
     HalfOpen,
-    /// Nothing is let through.
+    /// No request passes.
     Open,
 }
 
@@ -151,10 +151,10 @@ pub(super) const METHODS: [&str; 7] = [
     "other",
 ];
 
-/// The last one is for clients that went away before there was an answer.
+/// Classes of HTTP status; the last one is for clients that disconnected before the answer.
 pub(super) const STATUS_CLASSES: [&str; 5] = ["2xx", "3xx", "4xx", "5xx", "none"];
 
-/// Kinds of tokens, as `usageMetadata` counts them.
+/// The kinds of tokens in `usageMetadata`.
 pub(super) const TOKEN_KINDS: [&str; 4] = ["prompt", "output", "thoughts", "cached"];
 
 /// The place of an operation in [`METHODS`].
@@ -188,8 +188,8 @@ pub(super) fn status_index(status: u16) -> usize {
     }
 }
 
-/// The name under which a refusal is counted. Upstream's own errors are told apart by their status:
-/// a quota that is used up asks for something else than an outage.
+/// The label of an error. Upstream's own errors are counted by status: a used-up quota needs
+/// another reaction of the operator than an outage.
 pub(super) fn error_label(reason: &'static str, status: u16) -> &'static str {
     if reason != "upstream_error" {
         return reason;

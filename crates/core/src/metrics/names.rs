@@ -1,14 +1,13 @@
-//! Names that are only learned as they come, and never more than so many of them.
+//! Label values that are learned from requests, up to a bound.
 //!
-//! A name is found by looking through the list from its beginning: a slot that has been filled
-//! never changes, so nothing needs a lock.
+//! A slot that is filled never changes, so that a search from the first slot needs no lock.
 
 use std::sync::OnceLock;
 
 use crate::provider::code_assist::models;
 
-/// Names with an index each: those that are known beforehand, then what is learned, up to `N` in
-/// all. The two indices behind them stand for all other names and for no name.
+/// At most `N` names, each with an index: first known ones, then learned ones. Two further indices
+/// stand for every other name and for no name.
 #[derive(Debug)]
 pub(super) struct Names<const N: usize> {
     slots: [OnceLock<Box<str>>; N],
@@ -24,7 +23,7 @@ impl<const N: usize> Names<N> {
     const OTHER: usize = N;
     const NONE: usize = N + 1;
 
-    /// The index of `name`. `learn` puts a new one on the list while there is room.
+    /// The index of `name`. With `learn`, a new name is added while there is a free slot.
     pub(super) fn index(&self, name: &str, learn: bool) -> usize {
         if name.is_empty() {
             return Self::NONE;
@@ -32,7 +31,7 @@ impl<const N: usize> Names<N> {
         for (index, slot) in self.slots.iter().enumerate() {
             let known = match slot.get() {
                 Some(known) => known,
-                // Another thread may be as quick, with another name: its name stands then.
+                // Another thread may fill the slot first, with another name.
                 None if learn && name.len() <= LONGEST_NAME => slot.get_or_init(|| name.into()),
                 None => return Self::OTHER,
             };
@@ -52,15 +51,15 @@ impl<const N: usize> Names<N> {
         }
     }
 
-    /// Every index that has a label by now.
+    /// Every index that has a label, with the label.
     pub(super) fn labels(&self) -> impl Iterator<Item = (usize, &str)> {
         (0..N + 2).filter_map(|index| Some((index, self.label(index)?)))
     }
 }
 
 impl Names<MODELS> {
-    /// The models of the built-in table. A client can write any name it likes, so another one
-    /// should only be learned when upstream has answered it well.
+    /// The models of the built-in table. Clients can write any name, so callers should learn
+    /// another name only when upstream has answered a request for it with success.
     pub(super) fn of_models() -> Self {
         let names = Self::default();
         for model in models::catalogue(std::iter::empty()).iter().take(MODELS - MODELS / 4) {
@@ -70,7 +69,7 @@ impl Names<MODELS> {
     }
 }
 
-/// Words of the program's own, each with an index. They are bounded by the program's text.
+/// Reasons of errors, each with an index. They are constants of the program and therefore bounded.
 #[derive(Debug)]
 pub(super) struct Words {
     slots: [OnceLock<&'static str>; WORDS],
@@ -83,7 +82,7 @@ impl Default for Words {
 }
 
 impl Words {
-    /// The index of `word`, which is put on the list if it is new.
+    /// The index of `word`, which is added if it is new.
     pub(super) fn index(&self, word: &'static str) -> usize {
         let same = |slot: &OnceLock<&'static str>| *slot.get_or_init(|| word) == word;
         self.slots.iter().position(same).unwrap_or(WORDS - 1)
@@ -95,11 +94,11 @@ impl Words {
     }
 }
 
-/// How many models have a label of their own.
+/// The number of models with a label of their own.
 pub(super) const MODELS: usize = 32;
-/// How many keys of `PROXY_API_KEYS` have a label of their own.
+/// The number of keys of `PROXY_API_KEYS` with a label of their own.
 pub(super) const CLIENTS: usize = 64;
-/// How many [`Words`] there can be: the refusals, and upstream's errors by status.
+/// The greatest number of [`Words`]: the reasons of errors, and upstream's errors by status.
 pub(super) const WORDS: usize = 64;
 
 const LONGEST_NAME: usize = 64;
@@ -111,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thousand_made_up_names_make_no_label() {
+    fn made_up_names_get_no_label_of_their_own() {
         let models = Names::of_models();
         for n in 0..1000 {
             assert_eq!(models.label(models.index(&format!("made-up-{n}"), false)), Some("other"));

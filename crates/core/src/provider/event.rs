@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 
-use super::code_assist::envelope::Response;
+use super::code_assist::envelope::OpenedResponse;
 use crate::dialect::event::GeminiEvent;
 use crate::google::error::UpstreamError;
 use crate::google::usage::TokenUsage;
@@ -33,7 +33,7 @@ pub(crate) enum Content<'a> {
 pub(crate) enum DecodedEvent<'a> {
     /// Taken out of Code Assist's wrapper.
     CodeAssist {
-        response: Response<'a>,
+        response: OpenedResponse<'a>,
         /// The length of the event in its wrapper.
         wrapper_len: usize,
     },

@@ -18,7 +18,7 @@ use crate::payload::Payload;
 use crate::sse::Event;
 use answer::GeminiAnswer;
 use code_assist::CodeAssist;
-use code_assist::adapt::Adapted;
+use code_assist::adapt::AdaptedRequest;
 use code_assist::envelope::Envelope;
 use code_assist::project::Onboarding;
 use event::Decoded;
@@ -43,7 +43,7 @@ impl Provider {
         call: ModelCall,
         body: &Bytes,
         model: &str,
-    ) -> Result<Adapted, JsonError> {
+    ) -> Result<AdaptedRequest, JsonError> {
         match self {
             Self::CodeAssist(provider) => provider.adapt(call, body, model),
         }

@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 
 use super::Proxy;
 use crate::access::Access;
-use crate::settings::Settings;
+use crate::settings::{ModelAlias, Settings};
 
 /// What [`Proxy::reload`] replaces. A request goes on with what it began with.
 #[derive(Debug)]
@@ -12,7 +12,7 @@ pub(super) struct ReloadableSettings {
     /// `PROXY_API_KEYS` and `ALLOWED_ORIGINS`.
     pub(super) access: Access,
     /// `MODEL_ALIASES`.
-    pub(super) model_aliases: Vec<(String, String)>,
+    pub(super) model_aliases: Vec<ModelAlias>,
 }
 
 impl ReloadableSettings {

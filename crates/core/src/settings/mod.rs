@@ -1,12 +1,15 @@
-//! The specs: every name of `spec.md` 3 with its default, its bounds and its meaning.
-//! Strings in, [`Settings`] out, every problem at once.
+//! All settings of `spec.md` 3, each with its default, its range and its meaning.
 //!
-//! The strings come in layers, strongest first: flags, environment, file. What no layer has takes
-//! its default. Core reads none of them itself; a shell lends one lookup for each.
+//! [`Settings`] are read from strings in layers, strongest first: flags, environment, file. A
+//! setting that no layer has takes its default. Core does no IO: a shell provides one lookup for
+//! each layer. All problems are reported at once.
 
+mod error;
 mod parse;
 mod read;
+mod redact;
 mod reference;
+mod spec;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -18,9 +21,12 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretBox, SecretString};
 
 pub use reference::{reference, worker_example};
-pub use table::{Group, Kind, SETTINGS, Secrecy, SettingSpec};
+pub use spec::{Group, Kind, Secrecy, SettingSpec};
+pub use table::SETTINGS;
 
-/// Everything that can be set, parsed and within bounds.
+use error::SettingError;
+
+/// All settings, parsed and within their ranges.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// `HOST`: the listen address.
@@ -29,7 +35,7 @@ pub struct Settings {
     pub port: u16,
     /// `GCP_SERVICE_ACCOUNT`: the JSON of the CLI's `oauth_creds.json`.
     pub credentials_json: Option<SecretString>,
-    /// `GEMINI_OAUTH_CREDS_FILE`, or its default place (needs a home folder).
+    /// `GEMINI_OAUTH_CREDS_FILE`, or its default path (needs a home folder).
     pub credentials_file: Option<String>,
     /// `GOOGLE_CLOUD_ACCESS_TOKEN`: used as it is, never refreshed.
     pub access_token: Option<SecretString>,
@@ -76,7 +82,7 @@ pub struct Settings {
     /// `ENABLE_MODEL_NAME_CACHE`.
     pub model_name_cache: bool,
     /// `MODEL_ALIASES`, in order.
-    pub model_aliases: Vec<(String, String)>,
+    pub model_aliases: Vec<ModelAlias>,
     /// `REQUEST_DEDUP_WINDOW_MS`.
     pub dedup_window: Duration,
     /// `RESPONSE_CACHE_TTL_SECONDS`.
@@ -95,8 +101,8 @@ pub struct Settings {
     pub rate_limit: u32,
     /// `RATE_LIMIT_WINDOW_MS`.
     pub rate_limit_window: Duration,
-    /// `PROXY_API_KEYS` as (name, key); an unnamed key has no name.
-    pub api_keys: Vec<(Option<String>, SecretString)>,
+    /// `PROXY_API_KEYS`.
+    pub api_keys: Vec<ApiKey>,
     /// `ALLOW_UNAUTHENTICATED`.
     pub allow_unauthenticated: bool,
     /// `ALLOWED_ORIGINS`.
@@ -126,10 +132,10 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads every knob from `layers`, strongest first.
+    /// Reads every setting from `layers`, strongest first.
     ///
-    /// A layer of [`Source::Default`] at the end replaces defaults of the table, as the native
-    /// shell does with `LOG_FORMAT` on a terminal.
+    /// A last layer of [`Source::Default`] replaces defaults of the table: the native shell does
+    /// this for `LOG_FORMAT` on a terminal.
     ///
     /// # Errors
     ///
@@ -138,9 +144,9 @@ impl Settings {
         read::settings(layers)
     }
 
-    /// Every knob as it is in force, in the order of the table, with values that may be printed.
+    /// Every setting as it is in force, in the order of the table, with values that may be printed.
     ///
-    /// Nothing is checked: bad values are listed too, for [`Settings::read`] to complain about.
+    /// Nothing is checked: bad values, which [`Settings::read`] refuses, are listed too.
     pub fn effective(layers: &[Layer<'_>]) -> Vec<Effective> {
         read::effective(layers)
     }
@@ -151,21 +157,39 @@ impl Settings {
     }
 }
 
-/// How log lines are written.
+/// One of `PROXY_API_KEYS`.
+#[derive(Debug, Clone)]
+pub struct ApiKey {
+    /// The name that stands for the key in logs and metrics.
+    pub name: Option<String>,
+    /// The key that clients present.
+    pub key: SecretString,
+}
+
+/// One of `MODEL_ALIASES`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelAlias {
+    /// The name that a client writes.
+    pub from: String,
+    /// The model that is meant.
+    pub to: String,
+}
+
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
     /// One JSON object a line.
     Json,
-    /// For a person at a terminal.
+    /// Text for a terminal.
     Pretty,
 }
 
-/// Where the key-value store is.
+/// The location of the key-value store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KvUrl {
     /// `file:PATH`: an embedded file database, with `~` expanded.
     File(String),
-    /// `memory:`: gone with the process.
+    /// `memory:`: lost when the process ends.
     Memory,
     /// `redis://…` or `rediss://…`: a server that several processes share.
     Redis(Box<RedisUrl>),
@@ -181,23 +205,23 @@ impl fmt::Display for KvUrl {
     }
 }
 
-/// Where a Redis-compatible server is, and what is ours in it. Printing it shows no login.
+/// The address of a Redis-compatible server, and the part of it that the proxy uses. `Display` and
+/// `Debug` show no password.
 #[derive(Debug, Clone)]
 pub struct RedisUrl {
     /// `rediss`: TLS.
     pub tls: bool,
-    /// Name or address, without the brackets of an IPv6 one, and port: the server's, or those of
-    /// its Sentinels.
+    /// Name or address (IPv6 without brackets) and port of the server, or of its Sentinels.
     pub hosts: Vec<(String, u16)>,
     /// The name under which Sentinels know the server.
     pub sentinel: Option<String>,
-    /// Of an ACL user; the server's default one, when there is only a password.
+    /// The ACL user; `None` is the server's default user.
     pub user: Option<String>,
     /// The password.
     pub password: Option<SecretString>,
     /// The number of the database.
     pub database: u32,
-    /// What every key of ours begins with.
+    /// The prefix of every key that the proxy writes.
     pub prefix: String,
 }
 
@@ -229,12 +253,12 @@ impl PartialEq for RedisUrl {
 
 impl Eq for RedisUrl {}
 
-/// The keys that stored secrets are sealed with.
+/// The keys with which stored secrets are sealed.
 #[derive(Clone)]
 pub struct SealKeys {
-    /// Seals, and opens.
+    /// Seals and opens entries.
     pub first: Arc<SecretBox<[u8; 32]>>,
-    /// Only opens: the key of the time before.
+    /// Only opens entries: the previous key.
     pub second: Option<Arc<SecretBox<[u8; 32]>>>,
 }
 
@@ -244,13 +268,13 @@ impl fmt::Debug for SealKeys {
     }
 }
 
-/// One source of strings.
+/// One source of values.
 #[derive(Clone, Copy)]
 pub struct Layer<'a> {
-    /// What it is called in messages.
+    /// The name of the source in messages.
     pub source: Source,
-    /// Looks up the first name or an alias of a knob, in upper case; the environment is also asked
-    /// for the variables that defaults are built from, such as `HOME`. Empty counts as unset.
+    /// Looks up the first name or an alias of a setting, in upper case. The environment is also
+    /// asked for variables that defaults refer to, such as `HOME`. An empty value counts as unset.
     pub lookup: &'a dyn Fn(&str) -> Option<String>,
 }
 
@@ -260,7 +284,7 @@ impl fmt::Debug for Layer<'_> {
     }
 }
 
-/// Where a value came from.
+/// Where a value comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     /// A command-line flag.
@@ -269,7 +293,7 @@ pub enum Source {
     Env,
     /// The TOML file.
     File,
-    /// Nobody set it.
+    /// The value is the default.
     Default,
 }
 
@@ -284,33 +308,33 @@ impl fmt::Display for Source {
     }
 }
 
-/// One knob as it is in force.
+/// One setting as it is in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Effective {
-    /// The knob's first name.
+    /// The first name of the setting.
     pub name: &'static str,
-    /// Its value as it may be printed, on one line; empty when unset.
+    /// The value as it may be printed, on one line; empty when unset.
     pub value: String,
-    /// Where it came from.
+    /// Where the value comes from.
     pub source: Source,
 }
 
-/// Why nothing starts. Never holds a secret.
+/// A bad setting, which keeps the proxy from starting. Never holds a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{name}: {text}")]
 pub struct Problem {
-    /// What was set, as the operator wrote the name.
+    /// The name as the operator wrote it.
     pub name: String,
-    /// What is wrong, with the accepted range.
+    /// The error, with the accepted range.
     pub text: String,
 }
 
-/// What the operator should know, though it keeps nothing from starting. Never holds a secret.
+/// A risky setting; the proxy starts nevertheless. Never holds a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
-    /// What was set, as the operator wrote the name.
+    /// The name as the operator wrote it.
     pub name: String,
-    /// What to know about it.
+    /// The risk.
     pub text: String,
 }
 

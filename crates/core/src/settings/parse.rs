@@ -1,5 +1,5 @@
-//! The texts that need more than a number to be read: each function takes one value and returns it
-//! parsed, or says what is wrong with it without quoting it.
+//! Parsers of the values that are more than a number. No error quotes the value, which may be
+//! secret.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -11,10 +11,10 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_S
 use http::Uri;
 use secrecy::{ExposeSecret, SecretBox, SecretString};
 
-use super::{KvUrl, RedisUrl, SealKeys};
+use super::{ApiKey, KvUrl, ModelAlias, RedisUrl, SealKeys, SettingError};
 
 /// `HOST`, without the brackets of an IPv6 address.
-pub(super) fn host(text: &str) -> Result<String, String> {
+pub(super) fn host(text: &str) -> Result<String, SettingError> {
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     if bare.parse::<IpAddr>().is_ok() {
         return Ok(bare.into());
@@ -24,7 +24,7 @@ pub(super) fn host(text: &str) -> Result<String, String> {
             (1..=63).contains(&label.len())
                 && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
         });
-    // `127.1` or `300.1.1.1`: an address that is none, not a name.
+    // `127.1` and `300.1.1.1` are malformed addresses, not names.
     let looks_like_an_address =
         text.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
     if labels_are_sane && !looks_like_an_address {
@@ -34,7 +34,7 @@ pub(super) fn host(text: &str) -> Result<String, String> {
     }
 }
 
-/// Whether `host` is only reachable from the machine itself.
+/// Whether `host` is reachable from this machine only.
 pub(super) fn is_loopback(host: &str) -> bool {
     match host.parse::<IpAddr>() {
         Ok(address) => address.to_canonical().is_loopback(),
@@ -43,7 +43,7 @@ pub(super) fn is_loopback(host: &str) -> bool {
 }
 
 /// A project id; a number is refused.
-pub(super) fn project(text: &str) -> Result<String, String> {
+pub(super) fn project(text: &str) -> Result<String, SettingError> {
     if text.bytes().all(|b| b.is_ascii_digit()) {
         return Err("is a project number; Code Assist wants the project id, the one with letters \
                     (`gcloud projects describe NUMBER --format='value(projectId)'` prints it)"
@@ -58,8 +58,8 @@ pub(super) fn project(text: &str) -> Result<String, String> {
 }
 
 /// An http(s) URL without login, query or fragment.
-pub(super) fn url(text: &str) -> Result<Uri, String> {
-    let uri: Uri = text.parse().map_err(|_| String::from("is not a URL"))?;
+pub(super) fn url(text: &str) -> Result<Uri, SettingError> {
+    let uri: Uri = text.parse().map_err(|_| SettingError::from("is not a URL"))?;
     let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
         return Err("is not a URL that starts with https:// or http://".into());
     };
@@ -79,17 +79,17 @@ pub(super) fn url(text: &str) -> Result<Uri, String> {
     Ok(uri)
 }
 
-/// Whether what is sent to `uri` crosses a network in the clear.
-pub(super) fn is_in_the_clear(uri: &Uri) -> bool {
+/// Whether requests to `uri` cross a network without encryption.
+pub(super) fn is_unencrypted(uri: &Uri) -> bool {
     let host = uri.host().unwrap_or_default();
     uri.scheme_str() == Some("http")
         && !is_loopback(host.trim_start_matches('[').trim_end_matches(']'))
 }
 
 /// The URL of an outgoing proxy: plain http, with or without the scheme.
-pub(super) fn outgoing_proxy(text: &str) -> Result<SecretString, String> {
+pub(super) fn outgoing_proxy(text: &str) -> Result<SecretString, SettingError> {
     let whole = if text.contains("://") { text.into() } else { format!("http://{text}") };
-    let uri: Uri = whole.parse().map_err(|_| String::from("is not a URL"))?;
+    let uri: Uri = whole.parse().map_err(|_| SettingError::from("is not a URL"))?;
     if uri.scheme_str() != Some("http") || uri.host().is_none_or(str::is_empty) {
         return Err("is not the http:// URL of a proxy".into());
     }
@@ -97,7 +97,7 @@ pub(super) fn outgoing_proxy(text: &str) -> Result<SecretString, String> {
 }
 
 /// `KV_URL`. `home` is for a path that starts with `~`.
-pub(super) fn kv_url(text: &str, home: Option<&str>) -> Result<KvUrl, String> {
+pub(super) fn kv_url(text: &str, home: Option<&str>) -> Result<KvUrl, SettingError> {
     let Some((scheme, rest)) = text.split_once(':') else {
         return Err("has no scheme".into());
     };
@@ -118,7 +118,7 @@ pub(super) fn kv_url(text: &str, home: Option<&str>) -> Result<KvUrl, String> {
 }
 
 /// What follows `redis:` or `rediss:`.
-fn redis_url(tls: bool, rest: &str) -> Result<RedisUrl, String> {
+fn redis_url(tls: bool, rest: &str) -> Result<RedisUrl, SettingError> {
     let rest = rest.strip_prefix("//").ok_or("has no `//` behind its scheme")?;
     if rest.contains('#') {
         return Err("holds a fragment (`#` in a password is written %23)".into());
@@ -131,10 +131,10 @@ fn redis_url(tls: bool, rest: &str) -> Result<RedisUrl, String> {
     };
     let decoded = |text: &str| {
         let text = percent_encoding::percent_decode_str(text).decode_utf8();
-        text.map(Cow::into_owned).map_err(|_| String::from("has a login that is not UTF-8"))
+        text.map(Cow::into_owned).map_err(|_| SettingError::from("has a login that is not UTF-8"))
     };
     let (user, password) = match login.map(|login| login.split_once(':').unwrap_or((login, ""))) {
-        // `redis://:password@host` is how the time before ACLs wrote it.
+        // `redis://:password@host`: the form for servers without ACLs.
         Some((user, password)) => (decoded(user)?, decoded(password)?),
         None => (String::new(), String::new()),
     };
@@ -164,7 +164,7 @@ fn redis_url(tls: bool, rest: &str) -> Result<RedisUrl, String> {
     }
     let usual = if sentinel.is_some() { SENTINEL_PORT } else { REDIS_PORT };
     let hosts = server.split(',').map(|one| redis_host(one, usual));
-    let hosts = hosts.collect::<Result<Vec<_>, String>>()?;
+    let hosts = hosts.collect::<Result<Vec<_>, SettingError>>()?;
     if hosts.len() > 1 && sentinel.is_none() {
         return Err("has several hosts, which only Sentinels may (`?sentinel=NAME`)".into());
     }
@@ -179,7 +179,7 @@ fn redis_url(tls: bool, rest: &str) -> Result<RedisUrl, String> {
     })
 }
 
-fn redis_host(text: &str, usual_port: u16) -> Result<(String, u16), String> {
+fn redis_host(text: &str, usual_port: u16) -> Result<(String, u16), SettingError> {
     let uri: Uri = format!("redis://{text}/").parse().map_err(|_| "has no proper host")?;
     let authority = uri.authority().ok_or("has no host")?;
     let bare = authority.host().trim_start_matches('[').trim_end_matches(']');
@@ -190,9 +190,9 @@ fn redis_host(text: &str, usual_port: u16) -> Result<(String, u16), String> {
     Ok((bare.to_ascii_lowercase(), authority.port_u16().unwrap_or(usual_port)))
 }
 
-/// One key, or two: the one in use and the one before.
-pub(super) fn seal_keys(text: &str) -> Result<SealKeys, String> {
-    let keys = list(text).map(seal_key).collect::<Result<Vec<_>, String>>()?;
+/// One key, or two: the current and the previous one.
+pub(super) fn seal_keys(text: &str) -> Result<SealKeys, SettingError> {
+    let keys = list(text).map(seal_key).collect::<Result<Vec<_>, SettingError>>()?;
     let mut keys = keys.into_iter();
     match (keys.next(), keys.next(), keys.next()) {
         (Some(first), second, None) => Ok(SealKeys { first, second }),
@@ -200,7 +200,7 @@ pub(super) fn seal_keys(text: &str) -> Result<SealKeys, String> {
     }
 }
 
-fn seal_key(text: &str) -> Result<Arc<SecretBox<[u8; 32]>>, String> {
+fn seal_key(text: &str) -> Result<Arc<SecretBox<[u8; 32]>>, SettingError> {
     let hex = |digits: &[u8]| {
         let nibble =
             |digit: u8| char::from(digit).to_digit(16).and_then(|it| u8::try_from(it).ok());
@@ -216,7 +216,7 @@ fn seal_key(text: &str) -> Result<Arc<SecretBox<[u8; 32]>>, String> {
 }
 
 /// A path, with `~` expanded.
-pub(super) fn path(text: &str, home: Option<&str>) -> Result<String, String> {
+pub(super) fn path(text: &str, home: Option<&str>) -> Result<String, SettingError> {
     if text.starts_with('{') {
         return Err("looks like JSON; this is for the path of a file".into());
     }
@@ -224,36 +224,40 @@ pub(super) fn path(text: &str, home: Option<&str>) -> Result<String, String> {
 }
 
 /// `name:key` or `key`, separated by commas.
-pub(super) fn api_keys(text: &str) -> Result<Vec<(Option<String>, SecretString)>, String> {
-    let mut keys: Vec<(Option<String>, SecretString)> = Vec::new();
+pub(super) fn api_keys(text: &str) -> Result<Vec<ApiKey>, SettingError> {
+    let mut keys: Vec<ApiKey> = Vec::new();
     for (index, entry) in list(text).enumerate() {
         let number = index + 1;
         let (name, key) = match entry.split_once(':') {
             Some((name, key)) => (Some(name.trim()), key.trim()),
             None => (None, entry),
         };
-        // No name is quoted: it may be the first half of a key that holds a colon.
+        // The name is not quoted: it may be the first half of a key that holds a colon.
         if name.is_some_and(|name| name.is_empty() || !name.bytes().all(is_name_byte)) {
-            return Err(format!("entry {number} has a name that is empty or has odd characters"));
+            return Err(
+                format!("entry {number} has a name that is empty or has odd characters").into()
+            );
         }
         if key.is_empty() || !key.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(format!("entry {number} has a key that is empty or not visible ASCII"));
+            return Err(
+                format!("entry {number} has a key that is empty or not visible ASCII").into()
+            );
         }
-        if name.is_some() && keys.iter().any(|(known, _)| known.as_deref() == name) {
-            return Err(format!("entry {number} has a name that another entry has"));
+        if name.is_some() && keys.iter().any(|known| known.name.as_deref() == name) {
+            return Err(format!("entry {number} has a name that another entry has").into());
         }
-        if keys.iter().any(|(_, known)| known.expose_secret() == key) {
-            return Err(format!("entry {number} is a key that another entry has"));
+        if keys.iter().any(|known| known.key.expose_secret() == key) {
+            return Err(format!("entry {number} is a key that another entry has").into());
         }
-        keys.push((name.map(str::to_owned), SecretString::from(key)));
+        keys.push(ApiKey { name: name.map(str::to_owned), key: SecretString::from(key) });
     }
-    // Somebody who sets it wants the door shut.
+    // An operator who sets it wants keys to be required.
     if keys.is_empty() { Err("holds no key".into()) } else { Ok(keys) }
 }
 
-/// `from=to`, separated by commas, without the `models/` that either may have in front.
-pub(super) fn model_aliases(text: &str) -> Result<Vec<(String, String)>, String> {
-    let mut aliases: Vec<(String, String)> = Vec::new();
+/// `from=to`, separated by commas. A leading `models/` of either name is removed.
+pub(super) fn model_aliases(text: &str) -> Result<Vec<ModelAlias>, SettingError> {
+    let mut aliases: Vec<ModelAlias> = Vec::new();
     for entry in list(text) {
         let Some((from, to)) = entry.split_once('=') else {
             return Err("has an entry without `=`".into());
@@ -267,20 +271,20 @@ pub(super) fn model_aliases(text: &str) -> Result<Vec<(String, String)>, String>
         }) {
             return Err("has an entry that is not two model names".into());
         }
-        if aliases.iter().any(|(known, _)| known == from) {
+        if aliases.iter().any(|known| known.from == from) {
             return Err("maps the same name twice".into());
         }
-        aliases.push((from.into(), to.into()));
+        aliases.push(ModelAlias { from: from.into(), to: to.into() });
     }
     Ok(aliases)
 }
 
 /// Browser origins, as browsers write them.
-pub(super) fn origins(text: &str) -> Result<Vec<String>, String> {
+pub(super) fn origins(text: &str) -> Result<Vec<String>, SettingError> {
     list(text).map(origin).collect()
 }
 
-fn origin(text: &str) -> Result<String, String> {
+fn origin(text: &str) -> Result<String, SettingError> {
     if text == "*" {
         return Ok(text.into());
     }
@@ -299,7 +303,7 @@ fn origin(text: &str) -> Result<String, String> {
 }
 
 /// The version in Code Assist's paths.
-pub(super) fn api_version(text: &str) -> Result<String, String> {
+pub(super) fn api_version(text: &str) -> Result<String, SettingError> {
     if text.bytes().all(is_name_byte) {
         Ok(text.into())
     } else {
@@ -312,7 +316,7 @@ pub(super) fn list(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|entry| !entry.is_empty())
 }
 
-fn expand_home(path: &str, home: Option<&str>) -> Result<String, String> {
+fn expand_home(path: &str, home: Option<&str>) -> Result<String, SettingError> {
     match (path.strip_prefix('~'), home) {
         (Some(rest), Some(home)) if rest.is_empty() || rest.starts_with('/') => {
             Ok(format!("{home}{rest}"))
@@ -328,7 +332,7 @@ fn is_name_byte(b: u8) -> bool {
     b.is_ascii_alphanumeric() || b"_.-".contains(&b)
 }
 
-/// What keys begin with, unless the URL says otherwise.
+/// The prefix of store keys, unless the URL has another.
 const DEFAULT_PREFIX: &str = "code-assist-proxy:";
 
 const REDIS_PORT: u16 = 6379;

@@ -1,15 +1,19 @@
-//! From layers of strings to [`Settings`], collecting every problem on the way.
+//! The reading of [`Settings`] from layers of strings. All problems are collected.
 
 use std::time::Duration;
 
 use http::Uri;
 use secrecy::SecretString;
 
-use super::table::{Kind, SETTINGS, SettingSpec};
-use super::{Effective, KvUrl, Layer, LogFormat, Problem, Settings, Source, Warning, parse};
+use super::redact::MASK;
+use super::spec::{Kind, SettingSpec};
+use super::table::SETTINGS;
+use super::{
+    Effective, KvUrl, Layer, LogFormat, Problem, SettingError, Settings, Source, Warning, parse,
+};
 
 pub(super) fn settings(layers: &[Layer<'_>]) -> Result<(Settings, Vec<Warning>), Vec<Problem>> {
-    let mut reader = Reader::new(layers);
+    let mut reader = SettingsReader::new(layers);
     let settings = Settings {
         host: reader.text("HOST", parse::host).unwrap_or_default(),
         port: u16::try_from(reader.whole("PORT")).unwrap_or(0),
@@ -72,55 +76,55 @@ pub(super) fn settings(layers: &[Layer<'_>]) -> Result<(Settings, Vec<Warning>),
 }
 
 pub(super) fn effective(layers: &[Layer<'_>]) -> Vec<Effective> {
-    let reader = Reader::new(layers);
+    let reader = SettingsReader::new(layers);
     SETTINGS
         .iter()
-        .map(|knob| {
-            let (value, source) = match reader.find(knob) {
+        .map(|spec| {
+            let (value, source) = match reader.find(spec) {
                 Some(found) => (found.value, found.source),
-                None => (reader.default_of(knob).unwrap_or_default(), Source::Default),
+                None => (reader.default_of(spec).unwrap_or_default(), Source::Default),
             };
-            let value = if value.is_empty() { value } else { knob.shown(&value) };
-            Effective { name: knob.name, value, source }
+            let value = if value.is_empty() { value } else { spec.redacted(&value) };
+            Effective { name: spec.name, value, source }
         })
         .collect()
 }
 
-/// Looks specs up, and remembers what was wrong with them.
-struct Reader<'a> {
+/// Looks settings up and collects problems and warnings.
+struct SettingsReader<'a> {
     layers: &'a [Layer<'a>],
     home: Option<String>,
     problems: Vec<Problem>,
     warnings: Vec<Warning>,
 }
 
-/// A value that somebody set.
-struct Found {
+/// A value with its origin.
+struct FoundValue {
     /// The name under which it was set.
     name: &'static str,
     value: String,
     source: Source,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> SettingsReader<'a> {
     fn new(layers: &'a [Layer<'a>]) -> Self {
         let mut reader = Self { layers, home: None, problems: Vec::new(), warnings: Vec::new() };
         reader.home = reader.env("HOME").or_else(|| reader.env("USERPROFILE"));
         reader
     }
 
-    /// A text that `parse` understands; `None` when unset or bad.
+    /// The parsed value; `None` when it is unset or bad.
     fn text<T>(
         &mut self,
         name: &'static str,
-        parse: impl FnOnce(&str) -> Result<T, String>,
+        parse: impl FnOnce(&str) -> Result<T, SettingError>,
     ) -> Option<T> {
-        let (knob, found) = self.value(name);
+        let (spec, found) = self.value(name);
         let found = found?;
         match parse(&found.value) {
             Ok(parsed) => Some(parsed),
             Err(wrong) => {
-                self.refuse(knob, &found, &wrong);
+                self.refuse(spec, &found, &wrong);
                 None
             }
         }
@@ -136,7 +140,7 @@ impl<'a> Reader<'a> {
     }
 
     fn whole(&mut self, name: &'static str) -> u64 {
-        let Kind::Whole { min, max } = the(name).kind else {
+        let Kind::Whole { min, max } = spec_of(name).kind else {
             return 0;
         };
         self.text(name, |text| match text.parse::<u64>() {
@@ -147,7 +151,7 @@ impl<'a> Reader<'a> {
     }
 
     fn hours(&mut self, name: &'static str) -> Duration {
-        let Kind::Decimal { min, max } = the(name).kind else {
+        let Kind::Decimal { min, max } = spec_of(name).kind else {
             return Duration::ZERO;
         };
         let hours = self
@@ -169,7 +173,7 @@ impl<'a> Reader<'a> {
     }
 
     fn choice(&mut self, name: &'static str) -> &'static str {
-        let Kind::Choice(words) = the(name).kind else {
+        let Kind::Choice(words) = spec_of(name).kind else {
             return "";
         };
         self.text(name, |text| {
@@ -187,22 +191,22 @@ impl<'a> Reader<'a> {
         else {
             return String::new();
         };
-        self.warn_of_the_clear(name, &uri);
+        self.warn_if_unencrypted(name, &uri);
         text
     }
 
     fn endpoints(&mut self) -> Vec<String> {
-        let knob = the("CODE_ASSIST_ENDPOINT");
-        let parsed = self.text(knob.name, |text| {
-            // Only commas: as good as unset.
-            let text = if parse::list(text).next().is_none() { knob.default } else { text };
+        let spec = spec_of("CODE_ASSIST_ENDPOINT");
+        let parsed = self.text(spec.name, |text| {
+            // A list of commas only counts as unset.
+            let text = if parse::list(text).next().is_none() { spec.default } else { text };
             parse::list(text)
                 .map(|url| Ok((url.trim_end_matches('/').to_owned(), parse::url(url)?)))
-                .collect::<Result<Vec<_>, String>>()
+                .collect::<Result<Vec<_>, SettingError>>()
         });
         let mut endpoints: Vec<String> = Vec::new();
         for (base, uri) in parsed.unwrap_or_default() {
-            self.warn_of_the_clear(knob.name, &uri);
+            self.warn_if_unencrypted(spec.name, &uri);
             if !endpoints.contains(&base) {
                 endpoints.push(base);
             }
@@ -212,9 +216,9 @@ impl<'a> Reader<'a> {
 
     fn kv_url(&mut self) -> KvUrl {
         let home = self.home.clone();
-        let was_fine = self.problems.len();
+        let problems_before = self.problems.len();
         let parsed = self.text("KV_URL", |url| parse::kv_url(url, home.as_deref()));
-        if parsed.is_none() && self.problems.len() == was_fine {
+        if parsed.is_none() && self.problems.len() == problems_before {
             let text = "there is no home folder (HOME) for the default file, so tokens are kept \
                         in memory only; set KV_URL to a file";
             self.warn("KV_URL", text.into());
@@ -229,18 +233,18 @@ impl<'a> Reader<'a> {
         parsed.unwrap_or(KvUrl::Memory)
     }
 
-    /// What is only wrong, or only risky, in combination.
+    /// Problems and risks that only a combination of settings has.
     fn check_together(&mut self, settings: &Settings) {
-        // Bad keys are a problem of their own.
+        // Bad keys are already reported.
         let has_keys = !settings.api_keys.is_empty()
             || self.problems.iter().any(|problem| problem.name == "PROXY_API_KEYS");
         if !settings.host.is_empty() && !settings.is_loopback() && !has_keys {
             if settings.allow_unauthenticated {
-                let text = "the port is open to everybody who reaches it: they use your account";
+                let text = "the port is open to everyone who reaches it: they use your account";
                 self.warn("ALLOW_UNAUTHENTICATED", text.into());
             } else {
                 let text = format!(
-                    "refuses to listen on {} without keys, since everybody who reaches it could \
+                    "refuses to listen on {} without keys, since everyone who reaches it could \
                      use your account; set PROXY_API_KEYS, or listen on 127.0.0.1, or (behind a \
                      gateway that authenticates) set ALLOW_UNAUTHENTICATED=true",
                     settings.host
@@ -263,32 +267,33 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The value in force, the default included, and the knob it belongs to.
-    fn value(&mut self, name: &'static str) -> (&'static SettingSpec, Option<Found>) {
-        let knob = the(name);
-        if let Some(found) = self.find(knob) {
-            self.warn_of_the_set(knob, &found);
-            return (knob, Some(found));
+    /// The spec and the value in force, which may be the default.
+    fn value(&mut self, name: &'static str) -> (&'static SettingSpec, Option<FoundValue>) {
+        let spec = spec_of(name);
+        if let Some(found) = self.find(spec) {
+            self.warn_of_disagreement(spec, &found);
+            return (spec, Some(found));
         }
-        let default = self.default_of(knob);
-        let found = default.map(|value| Found { name: knob.name, value, source: Source::Default });
-        (knob, found)
+        let default = self.default_of(spec);
+        let found =
+            default.map(|value| FoundValue { name: spec.name, value, source: Source::Default });
+        (spec, found)
     }
 
-    /// The strongest layer that has the knob, by its first name or else an alias.
-    fn find(&self, knob: &SettingSpec) -> Option<Found> {
+    /// The value of the strongest layer that has the setting, by its first name or else an alias.
+    fn find(&self, spec: &SettingSpec) -> Option<FoundValue> {
         self.layers.iter().find_map(|layer| {
-            knob.names().find_map(|name| {
+            spec.names().find_map(|name| {
                 let value = look_up(layer, name)?;
-                Some(Found { name, value, source: layer.source })
+                Some(FoundValue { name, value, source: layer.source })
             })
         })
     }
 
-    /// The default with its variables replaced; `None` when there is none.
-    fn default_of(&self, knob: &SettingSpec) -> Option<String> {
+    /// The default with its variables replaced; `None` when there is no default.
+    fn default_of(&self, spec: &SettingSpec) -> Option<String> {
         let in_home = |path: &str| self.home.as_ref().map(|home| format!("{home}{path}"));
-        match knob.name {
+        match spec.name {
             "GEMINI_OAUTH_CREDS_FILE" => {
                 let root = self.env("GEMINI_CLI_HOME").or_else(|| self.home.clone())?;
                 Some(format!("{root}/.gemini/oauth_creds.json"))
@@ -297,7 +302,7 @@ impl<'a> Reader<'a> {
                 let root = self.env("XDG_DATA_HOME").or_else(|| in_home("/.local/share"))?;
                 Some(format!("file:{root}/code-assist-proxy/kv.redb"))
             }
-            _ => Some(knob.default).filter(|text| !text.is_empty()).map(str::to_owned),
+            _ => Some(spec.default).filter(|text| !text.is_empty()).map(str::to_owned),
         }
     }
 
@@ -306,12 +311,12 @@ impl<'a> Reader<'a> {
         env.find_map(|layer| look_up(layer, name))
     }
 
-    fn refuse(&mut self, knob: &SettingSpec, found: &Found, wrong: &str) {
-        let shown = match knob.shown(&found.value) {
-            hidden if hidden.contains(super::table::MASK) => "the value".into(),
+    fn refuse(&mut self, spec: &SettingSpec, found: &FoundValue, wrong: &SettingError) {
+        let shown = match spec.redacted(&found.value) {
+            hidden if hidden.contains(MASK) => "the value".into(),
             shown => format!("{shown:?}"),
         };
-        let text = format!("{shown} (from {}) {wrong}; wanted: {}", found.source, knob.kind);
+        let text = format!("{shown} (from {}) {wrong}; wanted: {}", found.source, spec.kind);
         self.problems.push(Problem { name: found.name.into(), text });
     }
 
@@ -322,22 +327,22 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn warn_of_the_clear(&mut self, name: &str, uri: &Uri) {
-        if parse::is_in_the_clear(uri) {
+    fn warn_if_unencrypted(&mut self, name: &str, uri: &Uri) {
+        if parse::is_unencrypted(uri) {
             let host = uri.host().unwrap_or_default();
             let text = format!("tokens travel to {host} in the clear; use https");
             self.warn(name, text);
         }
     }
 
-    /// Two names that disagree, and specs that do nothing yet.
-    fn warn_of_the_set(&mut self, knob: &'static SettingSpec, found: &Found) {
+    /// Warns when another name of the same setting has another value in the same source.
+    fn warn_of_disagreement(&mut self, spec: &'static SettingSpec, found: &FoundValue) {
         if found.source == Source::Default {
             return;
         }
         let layers = self.layers;
         for layer in layers.iter().filter(|layer| layer.source == found.source) {
-            for name in knob.names().filter(|name| *name != found.name) {
+            for name in spec.names().filter(|name| *name != found.name) {
                 if look_up(layer, name).is_some_and(|other| other != found.value) {
                     let text = format!(
                         "{name} is set too, to something else (both in {}); {} is used",
@@ -356,8 +361,8 @@ fn look_up(layer: &Layer<'_>, name: &str) -> Option<String> {
     (!trimmed.is_empty()).then(|| trimmed.to_owned())
 }
 
-fn the(name: &'static str) -> &'static SettingSpec {
-    SETTINGS.iter().find(|knob| knob.name == name).expect("every name that is read is in the table")
+fn spec_of(name: &'static str) -> &'static SettingSpec {
+    SETTINGS.iter().find(|spec| spec.name == name).expect("every name that is read is in the table")
 }
 
 fn size(number: u64) -> usize {

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::table::{Group, SETTINGS, Secrecy, SettingSpec};
+use super::spec::{Group, Secrecy, SettingSpec};
+use super::table::SETTINGS;
 
 /// The reference of all settings in Markdown.
 pub fn reference() -> String {
@@ -11,48 +12,48 @@ pub fn reference() -> String {
         page.push_str("\n## ");
         page.push_str(group.title());
         page.push_str("\n\n| Name | Default | Accepts | Meaning |\n|---|---|---|---|\n");
-        for knob in SETTINGS.iter().filter(|knob| knob.group == *group) {
+        for spec in SETTINGS.iter().filter(|spec| spec.group == *group) {
             // Writing to a string cannot fail.
-            let _ = row(&mut page, knob);
+            let _ = row(&mut page, spec);
         }
     }
     page
 }
 
-/// The Worker's example of variables and secrets: every setting that means something at the edge,
-/// commented out, with its default.
+/// The Worker's example of variables and secrets: every setting that a Worker has, commented out,
+/// with its default.
 pub fn worker_example() -> String {
     let mut page = String::from(WORKER_INTRODUCTION);
     for group in Group::ALL {
         let specs: Vec<&SettingSpec> =
-            SETTINGS.iter().filter(|knob| knob.group == *group && knob.is_for_worker()).collect();
+            SETTINGS.iter().filter(|spec| spec.group == *group && spec.is_for_worker()).collect();
         if specs.is_empty() {
             continue;
         }
         // Writing to a string cannot fail.
         let _ = writeln!(page, "\n## {}", group.title());
-        for knob in specs {
-            let secret = if knob.secrecy == Secrecy::Open { "" } else { " A secret." };
-            let _ = writeln!(page, "#\n## {}{secret}", knob.doc);
-            for name in knob.names() {
-                let _ = writeln!(page, "# {name}={}", knob.default);
+        for spec in specs {
+            let secret = if spec.secrecy == Secrecy::Open { "" } else { " A secret." };
+            let _ = writeln!(page, "#\n## {}{secret}", spec.doc);
+            for name in spec.names() {
+                let _ = writeln!(page, "# {name}={}", spec.default);
             }
         }
     }
     page
 }
 
-fn row(page: &mut String, knob: &SettingSpec) -> std::fmt::Result {
-    write!(page, "| `{}`", knob.name)?;
-    for (index, alias) in knob.aliases.iter().enumerate() {
+fn row(page: &mut String, spec: &SettingSpec) -> std::fmt::Result {
+    write!(page, "| `{}`", spec.name)?;
+    for (index, alias) in spec.aliases.iter().enumerate() {
         write!(page, "{}`{alias}`", if index == 0 { " or " } else { ", " })?;
     }
-    match knob.default {
+    match spec.default {
         "" => write!(page, " | unset")?,
         default => write!(page, " | `{default}`")?,
     }
-    write!(page, " | {} | {}", cell(&knob.kind.to_string()), cell(knob.doc))?;
-    match knob.secrecy {
+    write!(page, " | {} | {}", cell(&spec.kind.to_string()), cell(spec.doc))?;
+    match spec.secrecy {
         Secrecy::Open => {}
         Secrecy::Login => write!(page, " A login in the URL is never shown.")?,
         Secrecy::Secret => write!(page, " Secret: never shown, and no flag.")?,
@@ -65,7 +66,7 @@ fn cell(text: &str) -> String {
 }
 
 const INTRODUCTION: &str = "\
-<!-- Generated from crates/core/src/settings/specs.rs. Do not edit; write it anew with
+<!-- Generated from crates/core/src/settings/table.rs. Do not edit; regenerate it with
      UPDATE_DOCS=1 cargo test -p code-assist-proxy --test cli config_md -->
 # Settings
 
@@ -78,22 +79,22 @@ Every setting has one name. `MAX_EVENT_BYTES` is set, strongest first, by
 
 The TOML file is the one that `--config PATH` names, else `CODE_ASSIST_PROXY_CONFIG`, else
 `${XDG_CONFIG_HOME:-~/.config}/code-assist-proxy/config.toml` if it is there. Its keys are the names
-in lower case; values are strings, numbers, booleans, or lists of strings for what is separated by
-commas. Unknown keys are refused.
+in lower case; values are strings, numbers or booleans, or lists of strings for settings that are
+separated by commas. Unknown keys are refused.
 
 - Empty counts as unset. White space around a value is dropped.
 - Names after \"or\" are aliases: they work when the first name is unset in the same source.
 - Secrets have no flag, because every user of the machine can see flags in `ps`.
-- Every bad value is reported, all at once, and nothing starts.
-- `code-assist-proxy config` prints what is in force and where each value came from.
+- All bad values are reported at once, and the proxy does not start.
+- `code-assist-proxy config` prints every value in force and where it comes from.
 ";
 
 const WORKER_INTRODUCTION: &str = "\
-## Generated from crates/core/src/settings/specs.rs. Do not edit; write it anew with
+## Generated from crates/core/src/settings/table.rs. Do not edit; regenerate it with
 ## UPDATE_DOCS=1 cargo test -p code-assist-proxy --test cli dev_vars
 ##
 ## Settings of the Worker for `wrangler dev`: copy this file to .dev.vars (which git ignores) and
-## take the # away from what you set. `cargo xtask worker dev` needs no file: it takes the same names
-## from the environment. Deployed, what is no secret belongs into [vars] of wrangler.toml, and
-## secrets are put with `npx wrangler secret put NAME`.
+## remove the # from the settings that you set. `cargo xtask worker dev` needs no file: it takes the
+## same names from the environment. For deployment, secrets are set with `npx wrangler secret put
+## NAME`, and other settings in [vars] of wrangler.toml.
 ";

@@ -1,217 +1,25 @@
-//! The one table of names: parsing, `--help`, `docs/CONFIG.md` and the settings' own tests read it.
+//! The table of all settings. Parsing, `--help`, `docs/CONFIG.md` and the tests read it.
 
-use std::fmt;
-
-/// Something that can be set, under one name everywhere.
-#[derive(Debug, Clone, Copy)]
-pub struct SettingSpec {
-    /// The environment variable. The TOML key is its lower case, the flag its kebab case.
-    pub name: &'static str,
-    /// Older names, which work when `name` is unset in the same source.
-    pub aliases: &'static [&'static str],
-    /// The default as one would write it; empty where there is none.
-    pub default: &'static str,
-    /// What is accepted.
-    pub kind: Kind,
-    /// What it does, in one line.
-    pub doc: &'static str,
-    /// The heading under which it is listed.
-    pub group: Group,
-    /// How much of its value may be shown.
-    pub secrecy: Secrecy,
-}
-
-impl SettingSpec {
-    /// The name as a command-line flag, without the dashes. Secrets have none: `ps` shows flags.
-    pub fn flag(&self) -> Option<String> {
-        (self.secrecy != Secrecy::Secret).then(|| self.name.to_lowercase().replace('_', "-"))
-    }
-
-    /// The name as a key of the TOML file.
-    pub fn key(&self) -> String {
-        self.name.to_lowercase()
-    }
-
-    /// Finds a knob by its first name or an alias, in upper or lower case.
-    pub fn find(name: &str) -> Option<&'static Self> {
-        SETTINGS.iter().find(|knob| knob.names().any(|known| known.eq_ignore_ascii_case(name)))
-    }
-
-    /// The first name, then the aliases.
-    pub fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
-        std::iter::once(self.name).chain(self.aliases.iter().copied())
-    }
-
-    /// `value` as it may be printed: whole, without a login in a URL, or not at all.
-    pub fn shown(&self, value: &str) -> String {
-        // A credential JSON put into the wrong setting is still a secret.
-        if self.secrecy == Secrecy::Secret || value.trim_start().starts_with('{') {
-            return MASK.into();
-        }
-        let mut line: String =
-            value.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        // Other programs take a password in the query.
-        let is_ours = |part: &str| ["prefix=", "sentinel="].iter().any(|it| part.starts_with(it));
-        if self.secrecy == Secrecy::Login
-            && let Some((before, query)) = line.split_once('?')
-            && !query.split('&').all(is_ours)
-        {
-            line = format!("{before}?{MASK}");
-        }
-        match (self.secrecy, line.find("://"), line.rfind('@')) {
-            (Secrecy::Login, Some(scheme), Some(at)) if at > scheme => {
-                format!("{}{MASK}{}", &line[..scheme + 3], &line[at..])
-            }
-            (Secrecy::Login, None, Some(at)) => format!("{MASK}{}", &line[at..]),
-            _ => line,
-        }
-    }
-
-    /// False for what only a process with sockets and files can do. `docs/WORKER.md` says of each
-    /// what the edge does instead.
-    pub fn is_for_worker(&self) -> bool {
-        !NATIVE_ONLY.contains(&self.name)
-    }
-
-    const fn alias(mut self, aliases: &'static [&'static str]) -> Self {
-        self.aliases = aliases;
-        self
-    }
-
-    const fn login(mut self) -> Self {
-        self.secrecy = Secrecy::Login;
-        self
-    }
-
-    const fn secret(mut self) -> Self {
-        self.secrecy = Secrecy::Secret;
-        self
-    }
-}
-
-/// What a knob accepts. Its `Display` is the range that problems and documentation name.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Kind {
-    /// One of a few words, in any case.
-    Choice(&'static [&'static str]),
-    /// A number with or without a fraction, bounds included.
-    Decimal {
-        /// The least.
-        min: f64,
-        /// The most.
-        max: f64,
-    },
-    /// Yes or no.
-    Switch,
-    /// A text of the form that is described.
-    Text(&'static str),
-    /// A whole number, bounds included.
-    Whole {
-        /// The least.
-        min: u64,
-        /// The most.
-        max: u64,
-    },
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Choice(words) => write!(f, "one of {}", words.join(", ")),
-            Self::Decimal { min, max } => write!(f, "a number from {min} to {max}"),
-            Self::Switch => write!(f, "true or false (also 1/0, yes/no)"),
-            Self::Text(form) => f.write_str(form),
-            Self::Whole { min, max } => write!(f, "a whole number from {min} to {max}"),
-        }
-    }
-}
-
-/// How much of a value may be shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Secrecy {
-    /// All of it.
-    Open,
-    /// All but the login in a URL.
-    Login,
-    /// Nothing.
-    Secret,
-}
-
-/// A heading of the reference.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Group {
-    /// Where the proxy listens and whom it lets in.
-    Access,
-    /// Whose account is used.
-    Credentials,
-    /// Sizes, waiting line, repeated requests.
-    Limits,
-    /// Log lines.
-    Logging,
-    /// Names of models.
-    Models,
-    /// The way out of a corporate network.
-    Network,
-    /// Retries and circuit breaker.
-    Resilience,
-    /// What outlives the process.
-    Store,
-    /// Tokens and project.
-    Tokens,
-    /// Google's side and how long to wait for it.
-    Upstream,
-}
-
-impl Group {
-    /// The headings in the order of the reference.
-    pub const ALL: &'static [Self] = &[
-        Self::Access,
-        Self::Credentials,
-        Self::Tokens,
-        Self::Store,
-        Self::Upstream,
-        Self::Models,
-        Self::Resilience,
-        Self::Limits,
-        Self::Logging,
-        Self::Network,
-    ];
-
-    /// The heading in words.
-    pub fn title(self) -> &'static str {
-        match self {
-            Self::Access => "Listening and access",
-            Self::Credentials => "Credentials",
-            Self::Limits => "Limits, repeated requests and shutdown",
-            Self::Logging => "Logging",
-            Self::Models => "Models",
-            Self::Network => "Outgoing network",
-            Self::Resilience => "Retries and circuit breaker",
-            Self::Store => "Key-value store",
-            Self::Tokens => "Tokens and project",
-            Self::Upstream => "Upstream",
-        }
-    }
-}
+use super::spec::{Group, Kind, Secrecy, SettingSpec};
 
 /// Every setting, in the order of the reference.
 pub const SETTINGS: &[SettingSpec] = &[
     // Listening and access
-    knob(
+    setting(
         Group::Access,
         "HOST",
         "127.0.0.1",
         Kind::Text("an IP address, `localhost` or a host name"),
         "Listen address. Anything but loopback needs `PROXY_API_KEYS` or `ALLOW_UNAUTHENTICATED`.",
     ),
-    knob(
+    setting(
         Group::Access,
         "PORT",
         "8787",
         Kind::Whole { min: 0, max: 65_535 },
         "Listen port; 0 picks a free one and prints it.",
     ),
-    knob(
+    setting(
         Group::Access,
         "PROXY_API_KEYS",
         "",
@@ -223,36 +31,36 @@ pub const SETTINGS: &[SettingSpec] = &[
         "Keys that clients must present; a name stands for its key in logs and metrics.",
     )
     .secret(),
-    knob(
+    setting(
         Group::Access,
         "ALLOW_UNAUTHENTICATED",
         "false",
         Kind::Switch,
-        "Allow a `HOST` that is not loopback without `PROXY_API_KEYS`: everybody who reaches the \
-         port uses the account.",
+        "Allow a `HOST` that is not loopback without `PROXY_API_KEYS`: everyone who reaches \
+         the port uses the account.",
     ),
-    knob(
+    setting(
         Group::Access,
         "ALLOWED_ORIGINS",
         "",
         Kind::Text("`scheme://host[:port]` separated by commas, or `*` for all"),
         "Browser origins that may use the proxy.",
     ),
-    knob(
+    setting(
         Group::Access,
         "TRUST_FORWARDED_FOR",
         "false",
         Kind::Switch,
         "Take the client's address from `X-Forwarded-For` (only behind a proxy that sets it).",
     ),
-    knob(
+    setting(
         Group::Access,
         "RATE_LIMIT_MAX_REQUESTS",
         "0",
         Kind::Whole { min: 0, max: 1_000_000 },
         "Requests per window and client key (else client address); 0 is no limit.",
     ),
-    knob(
+    setting(
         Group::Access,
         "RATE_LIMIT_WINDOW_MS",
         "60000",
@@ -260,33 +68,33 @@ pub const SETTINGS: &[SettingSpec] = &[
         "The window of `RATE_LIMIT_MAX_REQUESTS`.",
     ),
     // Credentials
-    knob(
+    setting(
         Group::Credentials,
         "GOOGLE_CLOUD_ACCESS_TOKEN",
         "",
         Kind::Text("an access token"),
-        "Used as it is and never refreshed; first in line of the credential sources.",
+        "Used as it is and never refreshed; the first of the three credential sources.",
     )
     .secret(),
-    knob(
+    setting(
         Group::Credentials,
         "GCP_SERVICE_ACCOUNT",
         "",
         Kind::Text("a JSON object"),
-        "The whole JSON of the Gemini CLI's `oauth_creds.json`; second in line. Despite its \
-         historic name not the key of a service account.",
+        "The whole JSON of the Gemini CLI's `oauth_creds.json`; the second source. Despite \
+         the name, not the key of a service account.",
     )
     .alias(&["GEMINI_CREDENTIALS", "CLOUDCODE_OAUTH_CREDS"])
     .secret(),
-    knob(
+    setting(
         Group::Credentials,
         "GEMINI_OAUTH_CREDS_FILE",
         "${GEMINI_CLI_HOME:-~}/.gemini/oauth_creds.json",
         Kind::Text("a path"),
-        "The Gemini CLI's own file, read again when it changes and never written; last in line.",
+        "The Gemini CLI's own file, read again when it changes and never written; the third source.",
     )
     .alias(&["CLOUDCODE_OAUTH_CREDS_PATH"]),
-    knob(
+    setting(
         Group::Credentials,
         "OAUTH_CLIENT_ID",
         "",
@@ -294,16 +102,16 @@ pub const SETTINGS: &[SettingSpec] = &[
         "The OAuth client that the refresh token belongs to. Default: the installed-application \
          client that the Gemini CLI publishes; a credential JSON's own `client_id` wins over that.",
     ),
-    knob(
+    setting(
         Group::Credentials,
         "OAUTH_CLIENT_SECRET",
         "",
         Kind::Text("an OAuth client secret"),
-        "Belongs to `OAUTH_CLIENT_ID`.",
+        "The secret of `OAUTH_CLIENT_ID`.",
     )
     .secret(),
     // Tokens and project
-    knob(
+    setting(
         Group::Tokens,
         "GEMINI_PROJECT_ID",
         "",
@@ -311,29 +119,29 @@ pub const SETTINGS: &[SettingSpec] = &[
         "The project that is used and billed. Default: discovered from the account.",
     )
     .alias(&["GOOGLE_CLOUD_PROJECT", "GOOGLE_CLOUD_PROJECT_ID", "CLOUDCODE_GCP_PROJECT_ID"]),
-    knob(
+    setting(
         Group::Tokens,
         "PROJECT_ID_CACHE_TTL_HOURS",
         "1",
         Kind::Decimal { min: 0.1, max: 168.0 },
-        "How long a discovered project is believed.",
+        "How long a discovered project is used before it is discovered again.",
     )
     .alias(&["CACHE_PROJECT_ID_TTL_HOURS"]),
-    knob(
+    setting(
         Group::Tokens,
         "TOKEN_REFRESH_BUFFER_MINUTES",
         "5",
         Kind::Whole { min: 1, max: 30 },
         "Refresh the access token this long before it expires.",
     ),
-    knob(
+    setting(
         Group::Tokens,
         "TOKEN_CACHE_TTL_HOURS",
         "1",
         Kind::Decimal { min: 0.1, max: 168.0 },
         "Longest time a token stays in the key-value store; never beyond its own expiry.",
     ),
-    knob(
+    setting(
         Group::Tokens,
         "VALIDATE_TOKENS_BEFORE_USE",
         "true",
@@ -342,7 +150,7 @@ pub const SETTINGS: &[SettingSpec] = &[
          `OAUTH_TOKENINFO_URL`. That address being unreachable is not a failure.",
     ),
     // Key-value store
-    knob(
+    setting(
         Group::Store,
         "KV_URL",
         "file:${XDG_DATA_HOME:-~/.local/share}/code-assist-proxy/kv.redb",
@@ -351,10 +159,10 @@ pub const SETTINGS: &[SettingSpec] = &[
              (`rediss` for TLS; with `sentinel=NAME` in the query, HOSTs are Sentinels, separated \
              by commas)",
         ),
-        "Where tokens and the project outlive the process. Processes that share a Redis act as one.",
+        "Where tokens and the project are kept between runs. Processes with the same Redis share them.",
     )
     .login(),
-    knob(
+    setting(
         Group::Store,
         "KV_ENCRYPTION_KEY",
         "",
@@ -363,64 +171,64 @@ pub const SETTINGS: &[SettingSpec] = &[
     )
     .secret(),
     // Upstream
-    knob(
+    setting(
         Group::Upstream,
         "CODE_ASSIST_ENDPOINT",
         "https://cloudcode-pa.googleapis.com",
         Kind::Text("http(s) base URLs without query or login, separated by commas"),
         "Base URL of Code Assist, or several separated by commas: each request goes to the one with the fewest in flight, a failed try to the next.",
     ),
-    knob(
+    setting(
         Group::Upstream,
         "CODE_ASSIST_API_VERSION",
         "v1internal",
         Kind::Text("letters, digits, `_`, `.`, `-`"),
         "The version in Code Assist's paths.",
     ),
-    knob(
+    setting(
         Group::Upstream,
         "OAUTH_TOKEN_URL",
         "https://oauth2.googleapis.com/token",
         Kind::Text("an http(s) URL without query or login"),
         "Where access tokens are refreshed.",
     ),
-    knob(
+    setting(
         Group::Upstream,
         "OAUTH_TOKENINFO_URL",
         "https://oauth2.googleapis.com/tokeninfo",
         Kind::Text("an http(s) URL without query or login"),
         "Where access tokens are validated.",
     ),
-    knob(
+    setting(
         Group::Upstream,
         "ENABLE_CONNECTION_POOLING",
         "true",
         Kind::Switch,
-        "Keep upstream connections; false opens a new one for each request.",
+        "Keep upstream connections open; false opens a new one for each request.",
     ),
-    knob(
+    setting(
         Group::Upstream,
         "CONNECTION_TIMEOUT_MS",
         "30000",
         Kind::Whole { min: 1, max: 10 * MINUTE_MS },
-        "Longest time for TCP and TLS to be set up, only that.",
+        "Longest time for the TCP and TLS handshakes.",
     ),
-    knob(
+    setting(
         Group::Upstream,
         "FIRST_BYTE_TIMEOUT_MS",
         "300000",
         Kind::Whole { min: 1, max: HOUR_MS },
-        "Longest time from request sent to response head.",
+        "Longest time from the request sent to the response head.",
     ),
-    knob(
+    setting(
         Group::Upstream,
         "STREAM_IDLE_TIMEOUT_MS",
         "300000",
         Kind::Whole { min: 1, max: HOUR_MS },
         "Longest silence between two chunks; a client that takes nothing of its answer for as long is \
-         given up. A stream that is alive has no time limit.",
+         disconnected. A stream that keeps sending has no time limit.",
     ),
-    knob(
+    setting(
         Group::Upstream,
         "KEEP_ALIVE_TIMEOUT_MS",
         "60000",
@@ -428,14 +236,14 @@ pub const SETTINGS: &[SettingSpec] = &[
         "Idle pooled upstream connections are closed after this.",
     ),
     // Models
-    knob(
+    setting(
         Group::Models,
         "MODEL_ALIASES",
         "",
         Kind::Text("`from=to` separated by commas, each `from` once"),
         "Names for models, tried before the built-in table.",
     ),
-    knob(
+    setting(
         Group::Models,
         "ENABLE_MODEL_NAME_CACHE",
         "true",
@@ -444,28 +252,28 @@ pub const SETTINGS: &[SettingSpec] = &[
     )
     .alias(&["ENABLE_MODEL_NAME_CACHING"]),
     // Retries and circuit breaker
-    knob(
+    setting(
         Group::Resilience,
         "MAX_RETRY_ATTEMPTS",
         "3",
         Kind::Whole { min: 0, max: 10 },
         "Retries after the first try.",
     ),
-    knob(
+    setting(
         Group::Resilience,
         "RETRY_BASE_DELAY_MS",
         "1000",
         Kind::Whole { min: 0, max: MINUTE_MS },
         "First delay; it doubles with each retry, with full jitter.",
     ),
-    knob(
+    setting(
         Group::Resilience,
         "RETRY_MAX_DELAY_MS",
         "30000",
         Kind::Whole { min: 0, max: 10 * MINUTE_MS },
         "Longest delay, and the longest that upstream may ask for and still be retried.",
     ),
-    knob(
+    setting(
         Group::Resilience,
         "CIRCUIT_BREAKER_FAILURE_THRESHOLD",
         "5",
@@ -473,79 +281,79 @@ pub const SETTINGS: &[SettingSpec] = &[
         "Consecutive failures of one endpoint that open its circuit breaker.",
     )
     .alias(&["CIRCUIT_BREAKER_THRESHOLD"]),
-    knob(
+    setting(
         Group::Resilience,
         "CIRCUIT_BREAKER_TIMEOUT_MS",
         "60000",
         Kind::Whole { min: 1000, max: 5 * MINUTE_MS },
-        "How long it stays open before one probe is let through.",
+        "How long an open circuit breaker rejects requests before it lets one probe through.",
     ),
     // Limits, repeated requests and shutdown
-    knob(
+    setting(
         Group::Limits,
         "MAX_REQUEST_BODY_BYTES",
         "104857600",
         Kind::Whole { min: 1, max: GIBIBYTE },
         "A larger request body is answered with 413.",
     ),
-    knob(
+    setting(
         Group::Limits,
         "MAX_EVENT_BYTES",
         "67108864",
         Kind::Whole { min: 1, max: GIBIBYTE },
         "A larger stream event ends its stream with an error.",
     ),
-    knob(
+    setting(
         Group::Limits,
         "MAX_CONCURRENT_REQUESTS",
         "100",
         Kind::Whole { min: 1, max: 100_000 },
-        "Upstream requests in flight, a stream until it ends; more wait in line.",
+        "Upstream requests in flight, a stream until it ends; further requests wait in a queue.",
     ),
-    knob(
+    setting(
         Group::Limits,
         "QUEUE_TIMEOUT_MS",
         "10000",
         Kind::Whole { min: 0, max: 10 * MINUTE_MS },
-        "Longest wait in that line, then 503 with `Retry-After`.",
+        "Longest wait in that queue, then 503 with `Retry-After`.",
     ),
-    knob(
+    setting(
         Group::Limits,
         "REQUEST_DEDUP_WINDOW_MS",
         "1000",
         Kind::Whole { min: 0, max: 10 * MINUTE_MS },
         "Equal repeatable requests within this time share one answer; 0 turns it off.",
     ),
-    knob(
+    setting(
         Group::Limits,
         "RESPONSE_CACHE_TTL_SECONDS",
         "300",
         Kind::Whole { min: 0, max: DAY_MS / 1000 },
         "How long answers of repeatable requests are kept; 0 turns it off.",
     ),
-    knob(
+    setting(
         Group::Limits,
         "RESPONSE_CACHE_MAX_BYTES",
         "67108864",
         Kind::Whole { min: 0, max: 4 * GIBIBYTE - 1 },
         "Memory for those answers.",
     ),
-    knob(
+    setting(
         Group::Limits,
         "SHUTDOWN_GRACE_MS",
         "30000",
         Kind::Whole { min: 0, max: HOUR_MS },
-        "How long streams may finish on shutdown.",
+        "How long running requests and streams may take to finish on shutdown.",
     ),
     // Logging
-    knob(
+    setting(
         Group::Logging,
         "LOG_LEVEL",
         "info",
         Kind::Choice(&["error", "warn", "info", "debug", "trace"]),
         "How much is logged.",
     ),
-    knob(
+    setting(
         Group::Logging,
         "LOG_FORMAT",
         "json",
@@ -553,7 +361,7 @@ pub const SETTINGS: &[SettingSpec] = &[
         "One JSON object a line, or lines for a person. On a terminal the default is `pretty`.",
     ),
     // Outgoing network
-    knob(
+    setting(
         Group::Network,
         "HTTPS_PROXY",
         "",
@@ -562,7 +370,7 @@ pub const SETTINGS: &[SettingSpec] = &[
     )
     .alias(&["https_proxy"])
     .login(),
-    knob(
+    setting(
         Group::Network,
         "HTTP_PROXY",
         "",
@@ -571,7 +379,7 @@ pub const SETTINGS: &[SettingSpec] = &[
     )
     .alias(&["http_proxy"])
     .login(),
-    knob(
+    setting(
         Group::Network,
         "NO_PROXY",
         "",
@@ -579,7 +387,7 @@ pub const SETTINGS: &[SettingSpec] = &[
         "Where no proxy is used.",
     )
     .alias(&["no_proxy"]),
-    knob(
+    setting(
         Group::Network,
         "SSL_CERT_FILE",
         "",
@@ -588,7 +396,7 @@ pub const SETTINGS: &[SettingSpec] = &[
     ),
 ];
 
-const fn knob(
+const fn setting(
     group: Group,
     name: &'static str,
     default: &'static str,
@@ -598,15 +406,13 @@ const fn knob(
     SettingSpec { name, aliases: &[], default, kind, doc, group, secrecy: Secrecy::Open }
 }
 
-/// What stands for a secret.
-pub(super) const MASK: &str = "***";
-
 const MINUTE_MS: u64 = 60_000;
 const HOUR_MS: u64 = 60 * MINUTE_MS;
 const DAY_MS: u64 = 24 * HOUR_MS;
 const GIBIBYTE: u64 = 1 << 30;
 
-const NATIVE_ONLY: [&str; 13] = [
+/// Settings of sockets and files.
+pub(super) const NATIVE_ONLY: [&str; 13] = [
     "CONNECTION_TIMEOUT_MS",
     "ENABLE_CONNECTION_POOLING",
     "GEMINI_OAUTH_CREDS_FILE",

@@ -60,19 +60,19 @@ fn a_layer_of_defaults_replaces_the_default_and_nothing_else() {
 
 #[test]
 fn every_alias_works_when_the_first_name_is_unset() {
-    for knob in SETTINGS.iter().filter(|knob| !knob.aliases.is_empty()) {
-        let value = match knob.kind {
+    for spec in SETTINGS.iter().filter(|spec| !spec.aliases.is_empty()) {
+        let value = match spec.kind {
             Kind::Switch => "false",
             Kind::Whole { .. } | Kind::Decimal { .. } => "7",
             Kind::Choice(_) | Kind::Text(_) => "some-value",
         };
-        for alias in knob.aliases {
+        for alias in spec.aliases {
             let env = HashMap::from([((*alias).to_owned(), value.to_owned())]);
             let lookup = |name: &str| env.get(name).cloned();
             let layers = [Layer { source: Source::Env, lookup: &lookup }];
             let effective = Settings::effective(&layers);
-            let line = effective.iter().find(|line| line.name == knob.name).unwrap();
-            assert_eq!((line.source, line.value.as_str()), (Source::Env, &*knob.shown(value)));
+            let line = effective.iter().find(|line| line.name == spec.name).unwrap();
+            assert_eq!((line.source, line.value.as_str()), (Source::Env, &*spec.redacted(value)));
             Settings::read(&layers).unwrap();
         }
     }
@@ -81,7 +81,7 @@ fn every_alias_works_when_the_first_name_is_unset() {
 }
 
 #[test]
-fn the_first_name_wins_over_an_alias_and_a_disagreement_is_told() {
+fn the_first_name_wins_over_an_alias_and_a_disagreement_is_a_warning() {
     let env = [("GEMINI_PROJECT_ID", "mine"), ("GOOGLE_CLOUD_PROJECT", "other"), HOME];
     let (settings, warnings) = read(&[], &env, &[]).unwrap();
     assert_eq!(settings.project_id.as_deref(), Some("mine"));
@@ -117,13 +117,13 @@ fn every_problem_is_reported_at_once_by_name_with_the_range() {
         ("HOST", "0.0.0.0"),
     ];
     let problems = read(&[], &env, &[]).unwrap_err();
-    let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
     for (name, _) in env {
-        let of_it = told.iter().filter(|line| line.starts_with(&format!("{name}: "))).count();
-        assert_eq!(of_it, 1, "{name} in {told:#?}");
+        let of_it = lines.iter().filter(|line| line.starts_with(&format!("{name}: "))).count();
+        assert_eq!(of_it, 1, "{name} in {lines:#?}");
     }
-    assert_eq!(told.len(), env.len());
-    let all = told.join("\n");
+    assert_eq!(lines.len(), env.len());
+    let all = lines.join("\n");
     for words in [
         "\"65536\" (from env) is out of range; wanted: a whole number from 0 to 65535",
         "from 1 to 100",
@@ -140,9 +140,9 @@ fn every_problem_is_reported_at_once_by_name_with_the_range() {
 }
 
 #[test]
-fn bounds_are_inclusive_and_what_lies_beyond_is_refused() {
-    for knob in SETTINGS {
-        let (inside, outside): (Vec<String>, Vec<String>) = match knob.kind {
+fn bounds_are_inclusive_and_values_beyond_them_are_refused() {
+    for spec in SETTINGS {
+        let (inside, outside): (Vec<String>, Vec<String>) = match spec.kind {
             Kind::Whole { min, max } => (
                 vec![min.to_string(), max.to_string()],
                 vec![(max + 1).to_string(), (i128::from(min) - 1).to_string(), "1.5".into()],
@@ -159,11 +159,11 @@ fn bounds_are_inclusive_and_what_lies_beyond_is_refused() {
             Kind::Text(_) => continue,
         };
         for value in inside {
-            read(&[(knob.name, &value)], &[], &[]).unwrap_or_else(|e| panic!("{value}: {e:?}"));
+            read(&[(spec.name, &value)], &[], &[]).unwrap_or_else(|e| panic!("{value}: {e:?}"));
         }
         for value in outside {
-            let problems = read(&[(knob.name, &value)], &[], &[]).unwrap_err();
-            assert_eq!(problems[0].name, knob.name, "{value}");
+            let problems = read(&[(spec.name, &value)], &[], &[]).unwrap_err();
+            assert_eq!(problems[0].name, spec.name, "{value}");
         }
     }
 }
@@ -192,7 +192,7 @@ fn keys_are_split_at_the_first_colon() {
     let keys = |text: &str| {
         read(&[], &[("PROXY_API_KEYS", text)], &[]).map(|(settings, _)| {
             let shown = settings.api_keys.into_iter();
-            shown.map(|(name, key)| (name, key.expose_secret().to_owned())).collect::<Vec<_>>()
+            shown.map(|it| (it.name, it.key.expose_secret().to_owned())).collect::<Vec<_>>()
         })
     };
     let named = |name: &str, key: &str| (Some(name.to_owned()), key.to_owned());
@@ -207,7 +207,7 @@ fn keys_are_split_at_the_first_colon() {
 }
 
 #[test]
-fn urls_are_bases_without_login_and_the_clear_is_told() {
+fn urls_are_bases_without_login_and_plain_http_is_a_warning() {
     let endpoints = |text: &str| read(&[("CODE_ASSIST_ENDPOINT", text)], &[HOME], &[]);
     let (settings, warnings) = endpoints("https://a.example/x//, https://b.example/").unwrap();
     assert_eq!(settings.endpoints, ["https://a.example/x", "https://b.example"]);
@@ -279,7 +279,7 @@ fn the_store_is_a_file_memory_or_a_server() {
 }
 
 #[test]
-fn the_stores_key_is_32_bytes_and_there_may_be_the_one_before() {
+fn the_stores_key_is_32_bytes_and_may_be_followed_by_the_previous_one() {
     let keys = |text: &str| {
         let (settings, _) = read(&[], &[("KV_ENCRYPTION_KEY", text), ("HOME", "/h")], &[]).ok()?;
         let keys = settings.kv_encryption_key?;
@@ -295,8 +295,8 @@ fn the_stores_key_is_32_bytes_and_there_may_be_the_one_before() {
     {
         assert_eq!(keys(bad), None, "{bad}");
     }
-    let told = read(&[], &[("KV_ENCRYPTION_KEY", "hush"), ("HOME", "/h")], &[]).unwrap_err();
-    assert!(!told[0].to_string().contains("hush"), "{told:?}");
+    let problems = read(&[], &[("KV_ENCRYPTION_KEY", "hush"), ("HOME", "/h")], &[]).unwrap_err();
+    assert!(!problems[0].to_string().contains("hush"), "{problems:?}");
 }
 
 #[test]
@@ -306,8 +306,8 @@ fn aliases_and_origins_are_lists() {
         ("ALLOWED_ORIGINS", "https://App.example/, chrome-extension://abc,http://localhost:3000"),
     ];
     let (settings, _) = read(&flags, &[], &[]).unwrap();
-    let pair = |from: &str, to: &str| (from.to_owned(), to.to_owned());
-    assert_eq!(settings.model_aliases, [pair("gpt-4", "gemini-3-pro"), pair("a", "b")]);
+    let alias = |from: &str, to: &str| ModelAlias { from: from.to_owned(), to: to.to_owned() };
+    assert_eq!(settings.model_aliases, [alias("gpt-4", "gemini-3-pro"), alias("a", "b")]);
     assert_eq!(
         settings.allowed_origins,
         ["https://app.example", "chrome-extension://abc", "http://localhost:3000"]
@@ -330,8 +330,8 @@ fn no_secret_is_in_any_problem_warning_listing_or_debug() {
             ("HTTP_PROXY", "ftp://ada:hush-9f3@p:1".into()),
             ("GEMINI_OAUTH_CREDS_FILE", "{\"refresh_token\":\"hush-9f3\"}".into()),
         ];
-        for knob in SETTINGS.iter().filter(|knob| knob.secrecy == Secrecy::Secret) {
-            env.extend(knob.names().enumerate().map(|(i, n)| (n, format!("{value}{i}"))));
+        for spec in SETTINGS.iter().filter(|spec| spec.secrecy == Secrecy::Secret) {
+            env.extend(spec.names().enumerate().map(|(i, n)| (n, format!("{value}{i}"))));
         }
         for bad_ones in [true, false] {
             if !bad_ones {
@@ -364,10 +364,10 @@ fn the_table_is_consistent() {
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), total, "no name twice");
-    for knob in SETTINGS {
-        assert_eq!(SettingSpec::find(&knob.key()).unwrap().name, knob.name);
-        assert!(knob.doc.ends_with('.'), "{}", knob.name);
-        assert!(Group::ALL.contains(&knob.group));
+    for spec in SETTINGS {
+        assert_eq!(SettingSpec::find(&spec.name.to_lowercase()).unwrap().name, spec.name);
+        assert!(spec.doc.ends_with('.'), "{}", spec.name);
+        assert!(Group::ALL.contains(&spec.group));
     }
 }
 

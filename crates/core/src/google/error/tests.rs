@@ -1,7 +1,8 @@
-//! The samples are those of `protocol.md` 7.3, and what captures show besides.
+//! The samples are those of `protocol.md` 7.3 and of captures.
 
-use http::HeaderValue;
+use http::{HeaderValue, header};
 
+use super::delay::LONGEST_DELAY;
 use super::*;
 
 const PER_MINUTE: &str = r#"{"error":{"code":429,"message":"You have exhausted your capacity on this model. Your quota will reset after 0s.","status":"RESOURCE_EXHAUSTED","details":[
@@ -25,7 +26,7 @@ const SERVICE_DISABLED: &str = r#"{"error":{"code":403,"message":"Cloud Code Pri
 const EXPIRED: &str = r#"{"error":{"code":401,"message":"Request had invalid authentication credentials.","status":"UNAUTHENTICATED","details":[
  {"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"ACCESS_TOKEN_EXPIRED","domain":"googleapis.com"}]}}"#;
 
-fn fault(http: u16, body: &str) -> UpstreamError {
+fn upstream_error(http: u16, body: &str) -> UpstreamError {
     let body = Bytes::copy_from_slice(body.as_bytes());
     read(StatusCode::from_u16(http).unwrap(), &HeaderMap::new(), &body)
 }
@@ -33,38 +34,37 @@ fn fault(http: u16, body: &str) -> UpstreamError {
 #[test]
 fn a_well_formed_error_keeps_its_own_bytes() {
     for sample in [PER_MINUTE, DAILY, VALIDATION, SERVICE_DISABLED, EXPIRED] {
-        assert_eq!(fault(429, sample).body, sample);
+        assert_eq!(upstream_error(429, sample).body, sample);
         // The streaming form is an array of one, pretty printed, with white space around.
-        assert_eq!(fault(429, &format!(" [\r\n{sample}\n]\n\n")).body, sample);
-        assert_eq!(fault(429, &format!("\u{feff}[{sample}\n,\r\n{{}}]")).body, sample);
-        assert_eq!(fault(429, &format!("[{sample}")).body, sample, "a cut array");
+        assert_eq!(upstream_error(429, &format!(" [\r\n{sample}\n]\n\n")).body, sample);
+        assert_eq!(upstream_error(429, &format!("\u{feff}[{sample}\n,\r\n{{}}]")).body, sample);
+        assert_eq!(upstream_error(429, &format!("[{sample}")).body, sample, "a cut array");
     }
 }
 
 #[test]
 fn a_well_formed_error_is_not_copied() {
     let body = Bytes::from(format!("[{DAILY}]"));
-    let fault = read(StatusCode::TOO_MANY_REQUESTS, &HeaderMap::new(), &body);
-    assert_eq!(fault.body.as_ptr(), body[1..].as_ptr());
+    let error = read(StatusCode::TOO_MANY_REQUESTS, &HeaderMap::new(), &body);
+    assert_eq!(error.body.as_ptr(), body[1..].as_ptr());
 }
 
 #[test]
 fn the_parts_of_an_error_are_read() {
-    let fault = fault(429, DAILY);
-    assert_eq!(fault.http, StatusCode::TOO_MANY_REQUESTS);
-    assert_eq!(fault.status, "RESOURCE_EXHAUSTED");
-    assert!(fault.message.ends_with("reset after 19h14m47s."));
-    assert_eq!(fault.reasons, ["QUOTA_EXHAUSTED"]);
-    assert_eq!(fault.retry_delay, Some(Duration::from_millis(69_287_200)));
-    assert_eq!(fault.retry_after_seconds(), Some(69_288));
+    let error = upstream_error(429, DAILY);
+    assert_eq!(error.http, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(error.status, "RESOURCE_EXHAUSTED");
+    assert!(error.message.ends_with("reset after 19h14m47s."));
+    assert_eq!(error.reasons, ["QUOTA_EXHAUSTED"]);
+    assert_eq!(error.retry_delay, Some(Duration::from_millis(69_287_200)));
 }
 
 #[test]
-fn what_is_not_well_formed_is_told_in_googles_shape() {
+fn a_malformed_error_is_put_into_googles_shape() {
     let page = "<!DOCTYPE html><html><head><title>Error 404 (Not Found)!!1</title>\
                 <style>a{b:c}</style></head><body><p>The requested URL <code>/x</code> was not\n \
                 found.</p></body></html>";
-    for (http, body, told) in [
+    for (http, body, expected) in [
         (
             404,
             page,
@@ -103,21 +103,22 @@ fn what_is_not_well_formed_is_told_in_googles_shape() {
             r#"{"error":{"code":503,"message":"busy","status":"UNAVAILABLE","details":[{"b": 1.0,"a":2}]}}"#,
         ),
     ] {
-        assert_eq!(fault(http, body).body, told, "{body}");
+        assert_eq!(upstream_error(http, body).body, expected, "{body}");
     }
 }
 
 #[test]
 fn stray_commas_fall_back_to_the_status_and_keep_the_delay() {
     // Old captures of `protocol.md` 4.3.
-    let fault = fault(429, "{\"error\":{\"code\":429,\n ,\"message\":\"reset after 7s.\"}}");
-    assert_eq!(fault.status, "RESOURCE_EXHAUSTED");
-    assert_eq!(fault.retry_delay, Some(Duration::from_secs(7)));
+    let error =
+        upstream_error(429, "{\"error\":{\"code\":429,\n ,\"message\":\"reset after 7s.\"}}");
+    assert_eq!(error.status, "RESOURCE_EXHAUSTED");
+    assert_eq!(error.retry_delay, Some(Duration::from_secs(7)));
 }
 
 #[test]
 fn a_long_page_is_cut_to_a_readable_length() {
-    let message = fault(502, &"é".repeat(100_000)).message;
+    let message = upstream_error(502, &"é".repeat(100_000)).message;
     assert_eq!(message.chars().count(), 151);
     assert!(message.ends_with('…'));
 }
@@ -128,10 +129,10 @@ fn stray_spaces_in_a_type_do_not_hide_it() {
       {" @type ":"type.googleapis.com/ google.rpc.RetryInfo","retryDelay":"3s"},
       {"@type":" type.googleapis.com/google.rpc.ErrorInfo","reason ":"A"},
       {"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"B"}, 7, null]}}"#;
-    let fault = fault(429, body);
-    assert_eq!(fault.retry_delay, Some(Duration::from_secs(3)));
-    assert_eq!(fault.reasons, ["A", "B"]);
-    assert_eq!(fault.body, body);
+    let error = upstream_error(429, body);
+    assert_eq!(error.retry_delay, Some(Duration::from_secs(3)));
+    assert_eq!(error.reasons, ["A", "B"]);
+    assert_eq!(error.body, body);
 }
 
 #[test]
@@ -145,9 +146,9 @@ fn an_event_brings_its_own_status() {
 
 #[test]
 fn a_redirect_is_never_a_clients_status() {
-    assert_eq!(fault(302, "<a href=x>moved</a>").http, StatusCode::BAD_GATEWAY);
-    assert_eq!(fault(200, PER_MINUTE).http, StatusCode::TOO_MANY_REQUESTS);
-    assert_eq!(fault(503, PER_MINUTE).http, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(upstream_error(302, "<a href=x>moved</a>").http, StatusCode::BAD_GATEWAY);
+    assert_eq!(upstream_error(200, PER_MINUTE).http, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(upstream_error(503, PER_MINUTE).http, StatusCode::SERVICE_UNAVAILABLE);
 }
 
 #[test]
@@ -177,10 +178,10 @@ fn the_delay_comes_from_the_most_exact_source() {
         ("no word of it", "", 120_000),
     ] {
         let body = Bytes::from(body(message, details));
-        let fault = read(StatusCode::TOO_MANY_REQUESTS, &headers, &body);
-        assert_eq!(fault.retry_delay, Some(Duration::from_millis(millis)), "{message} {details}");
+        let error = read(StatusCode::TOO_MANY_REQUESTS, &headers, &body);
+        assert_eq!(error.retry_delay, Some(Duration::from_millis(millis)), "{message} {details}");
     }
-    assert_eq!(fault(429, &body("no word of it", "")).retry_delay, None);
+    assert_eq!(upstream_error(429, &body("no word of it", "")).retry_delay, None);
 }
 
 #[test]
@@ -213,8 +214,7 @@ fn durations_in_both_syntaxes_are_read_and_bounded() {
 }
 
 #[test]
-fn retry_after_is_rounded_up_and_dates_are_left_alone() {
-    assert_eq!(fault(429, PER_MINUTE).retry_after_seconds(), Some(1));
+fn retry_after_is_read_in_seconds_and_a_date_is_ignored() {
     for (value, seconds) in [
         ("0", Some(0)),
         (" 7 ", Some(7)),
@@ -225,48 +225,54 @@ fn retry_after_is_rounded_up_and_dates_are_left_alone() {
     ] {
         let mut headers = HeaderMap::new();
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static(value));
-        let fault = read(StatusCode::SERVICE_UNAVAILABLE, &headers, &Bytes::new());
-        assert_eq!(fault.retry_after_seconds(), seconds, "{value}");
+        let error = read(StatusCode::SERVICE_UNAVAILABLE, &headers, &Bytes::new());
+        assert_eq!(error.retry_delay, seconds.map(Duration::from_secs), "{value}");
     }
 }
 
 #[test]
-fn predicates_tell_the_cases_apart() {
-    let project = |body: &str| fault(403, body).is_project_problem();
+fn each_predicate_holds_for_its_own_errors_only() {
+    let project = |body: &str| upstream_error(403, body).is_project_problem();
     assert!(project(SERVICE_DISABLED));
     assert!(project(&SERVICE_DISABLED.replace("SERVICE_DISABLED", "X")), "by the older shape");
     assert!(project(&SERVICE_DISABLED.replace("SERVICE_DISABLED", "CONSUMER_INVALID")));
     assert!(!project(VALIDATION));
     assert!(!project(""));
 
-    assert!(fault(401, EXPIRED).is_unauthenticated());
-    assert!(fault(401, "").is_unauthenticated());
-    assert!(!fault(403, VALIDATION).is_unauthenticated());
+    assert!(upstream_error(401, EXPIRED).is_unauthenticated());
+    assert!(upstream_error(401, "").is_unauthenticated());
+    assert!(!upstream_error(403, VALIDATION).is_unauthenticated());
 
-    assert!(fault(403, VALIDATION).is_validation_required());
-    assert!(!fault(403, SERVICE_DISABLED).is_validation_required());
+    assert!(upstream_error(403, VALIDATION).is_validation_required());
+    assert!(!upstream_error(403, SERVICE_DISABLED).is_validation_required());
 
     let suspended = r#"{"error":{"code":403,"message":"This service has been disabled in this account for violation of Terms of Service. x","status":"PERMISSION_DENIED"}}"#;
-    assert!(fault(403, suspended).is_suspended());
-    assert!(!fault(403, SERVICE_DISABLED).is_suspended());
+    assert!(upstream_error(403, suspended).is_suspended());
+    assert!(!upstream_error(403, SERVICE_DISABLED).is_suspended());
 }
 
 #[test]
-fn the_link_is_helps_first_else_metadatas() {
+fn the_link_comes_from_help_else_from_metadata() {
     let signin = "https://accounts.google.com/signin/continue?sarp=1&scc=1";
-    assert_eq!(fault(403, VALIDATION).link(), Some(signin));
+    assert_eq!(upstream_error(403, VALIDATION).link(), Some(signin));
     let without_help = VALIDATION.replace("rpc.Help", "rpc.Other");
-    assert_eq!(fault(403, &without_help).link(), Some("https://accounts.google.com/from-metadata"));
+    assert_eq!(
+        upstream_error(403, &without_help).link(),
+        Some("https://accounts.google.com/from-metadata")
+    );
     let other_key = without_help.replace("validation_url\"", "validation_link\"");
-    assert_eq!(fault(403, &other_key).link(), Some("https://accounts.google.com/from-metadata"));
-    assert!(fault(403, SERVICE_DISABLED).link().unwrap().starts_with("https://console."));
+    assert_eq!(
+        upstream_error(403, &other_key).link(),
+        Some("https://accounts.google.com/from-metadata")
+    );
+    assert!(upstream_error(403, SERVICE_DISABLED).link().unwrap().starts_with("https://console."));
     let script = VALIDATION.replace("https://", "javascript:");
-    assert_eq!(fault(403, &script).link(), None);
-    assert_eq!(fault(401, EXPIRED).link(), None);
+    assert_eq!(upstream_error(403, &script).link(), None);
+    assert_eq!(upstream_error(401, EXPIRED).link(), None);
 }
 
 #[test]
-fn only_what_waiting_cannot_mend_is_terminal() {
+fn a_quota_is_terminal_only_when_a_short_wait_cannot_help() {
     let with = |reason: &str, delay: &str| {
         PER_MINUTE.replace("RATE_LIMIT_EXCEEDED", reason).replace("0.539477544s", delay)
     };
@@ -296,20 +302,20 @@ fn only_what_waiting_cannot_mend_is_terminal() {
         (says("Resource has been exhausted (e.g. check quota)."), false),
         (String::new(), false),
     ] {
-        assert_eq!(fault(429, &body).is_terminal_quota(), terminal, "{body}");
+        assert_eq!(upstream_error(429, &body).is_terminal_quota(), terminal, "{body}");
     }
 }
 
 #[test]
-fn nothing_that_upstream_sends_is_a_panic() {
+fn no_body_of_upstream_causes_a_panic() {
     let samples =
         [PER_MINUTE, DAILY, VALIDATION, SERVICE_DISABLED, "[[[[", "{\"error\":{\"code\":1e99}}"];
     for sample in samples {
         for end in 0..sample.len() {
             let body = Bytes::copy_from_slice(&sample.as_bytes()[..end]);
-            let fault = read(StatusCode::BAD_GATEWAY, &HeaderMap::new(), &body);
-            assert!(serde_json::from_slice::<serde_json::Value>(&fault.body).is_ok());
-            assert!(!fault.message.is_empty());
+            let error = read(StatusCode::BAD_GATEWAY, &HeaderMap::new(), &body);
+            assert!(serde_json::from_slice::<serde_json::Value>(&error.body).is_ok());
+            assert!(!error.message.is_empty());
         }
     }
     for body in [&b"\xff\xfe\xef\xbb\xbf<"[..], b"<style", b"<script>", b"<", &[b'['; 70_000]] {

@@ -18,7 +18,7 @@ use super::request::{UpstreamRequest, UrlError, path};
 use crate::dialect::{ModelCall, WholeCall};
 use crate::json::JsonError;
 use crate::payload::Payload;
-use adapt::Adapted;
+use adapt::AdaptedRequest;
 use envelope::Envelope;
 use project::Onboarding;
 
@@ -45,7 +45,7 @@ impl CodeAssist {
         call: ModelCall,
         body: &Bytes,
         model: &str,
-    ) -> Result<Adapted, JsonError> {
+    ) -> Result<AdaptedRequest, JsonError> {
         match call {
             ModelCall::Whole(WholeCall::CountTokens) => adapt::count(body, model),
             ModelCall::Stream | ModelCall::Whole(WholeCall::Generate) => adapt::generate(body),

@@ -14,7 +14,9 @@ use super::account::AccountData;
 use super::store;
 use crate::context::RequestContext;
 use crate::error::Error;
-use crate::google::credentials::{self, CredentialError, Login, StoredToken, Token, TokenInfo};
+use crate::google::credentials::{
+    self, AccessToken, CredentialError, Login, StoredToken, TokenInfo,
+};
 use crate::job::BackgroundJob;
 use crate::metrics::Metrics;
 use crate::platform::{CredentialFile, Platform};
@@ -247,7 +249,7 @@ impl Credentials {
     fn outcome<P: Platform>(
         &self,
         platform: &P,
-        got: Result<Token, Outcome>,
+        got: Result<AccessToken, Outcome>,
         renewable: bool,
     ) -> Outcome {
         let token = match got {
@@ -287,7 +289,7 @@ impl Credentials {
         &self,
         platform: &P,
         credential: &Credential,
-    ) -> Option<Token> {
+    ) -> Option<AccessToken> {
         let Credential { login, version } = credential;
         let fingerprint = &version.fingerprint;
         let clock = platform.wall_clock();
@@ -297,7 +299,7 @@ impl Credentials {
         };
         let stored = stored
             .filter(|stored| stored.credential.as_ref().is_none_or(|owner| owner == fingerprint));
-        let mut candidates: Vec<Token> = {
+        let mut candidates: Vec<AccessToken> = {
             let mut source = lock(&self.source);
             let count = stored.as_ref().map_or(0, |stored| stored.refresh_count);
             source.refreshes = source.refreshes.max(count);
@@ -343,7 +345,7 @@ impl Credentials {
             })?,
             (None, None) => return Err(missing(platform.credential_file(None).await)),
         };
-        let rotated = self.stored_rotation(platform, &login.marker()).await;
+        let rotated = self.stored_rotation(platform, &login.fingerprint()).await;
         let mut source = lock(&self.source);
         if source.login.is_none() {
             source.adopt(login, rotated);
@@ -363,7 +365,7 @@ impl Credentials {
         // A half-written file is read again the next time: its stamp is not kept.
         let Ok(login) = Login::parse(&content) else { return };
         let content = Sha256::digest(&content).into();
-        let rotated = self.stored_rotation(platform, &login.marker()).await;
+        let rotated = self.stored_rotation(platform, &login.fingerprint()).await;
 
         // Held until the end: no request may find the new account with the old one's token or project.
         let mut source = lock(&self.source);
@@ -376,7 +378,7 @@ impl Credentials {
         let (mut other_account, mut newer) = (false, false);
         if source.content != Some(content) {
             let known = source.login.is_some();
-            other_account = known && source.version.fingerprint != login.marker();
+            other_account = known && source.version.fingerprint != login.fingerprint();
             newer = known && login.token().is_some_and(|token| source.is_new(&token));
             source.content = Some(content);
             source.adopt(login, rotated);
@@ -402,7 +404,7 @@ impl Credentials {
         credentials::rotated_from_stored(&text, fingerprint)
     }
 
-    /// [`Login::marker`] of the credential in use, empty when there is none.
+    /// [`Login::fingerprint`] of the credential in use, empty when there is none.
     pub(crate) async fn read_fingerprint<P: Platform>(&self, platform: &P) -> String {
         let credential = self.credential(platform).await;
         credential.map(|credential| credential.version.fingerprint).unwrap_or_default()

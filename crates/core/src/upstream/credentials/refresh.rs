@@ -7,7 +7,7 @@ use super::source::{Credential, Version};
 use super::{Credentials, Outcome, ROTATED_KEY, TOKEN_KEY};
 use crate::error::{Awaited, Error};
 use crate::google::credentials::{
-    self, Client, Login, RefreshError, Refreshed, StoredToken, Token, TokenInfo,
+    self, AccessToken, Login, OAuthClient, RefreshError, RefreshedToken, StoredToken, TokenInfo,
 };
 use crate::platform::Platform;
 use crate::policy::lock::FencingToken;
@@ -22,7 +22,7 @@ impl Credentials {
         platform: &P,
         credential: &Credential,
         token: Option<FencingToken>,
-    ) -> Result<Token, Outcome> {
+    ) -> Result<AccessToken, Outcome> {
         let mut refreshed = self.ask_for_token(platform, &credential.login).await;
         if let Err(RefreshError::Rejected(_)) = &refreshed
             && let Some(login) = self.rotated_elsewhere(platform, credential).await
@@ -56,7 +56,7 @@ impl Credentials {
         let fingerprint = &credential.version.fingerprint;
         let rotated = self.stored_rotation(platform, fingerprint).await?;
         let login = credential.login.clone().rotated(rotated);
-        if login.marker() == credential.login.marker() {
+        if login.fingerprint() == credential.login.fingerprint() {
             return None;
         }
         let mut source = lock(&self.source);
@@ -69,7 +69,11 @@ impl Credentials {
     }
 
     /// Asks tokeninfo whether a token works. No answer is no verdict.
-    pub(super) async fn tokeninfo<P: Platform>(&self, platform: &P, token: &Token) -> TokenInfo {
+    pub(super) async fn tokeninfo<P: Platform>(
+        &self,
+        platform: &P,
+        token: &AccessToken,
+    ) -> TokenInfo {
         let Some(request) = token.tokeninfo_request(&self.settings.tokeninfo_url) else {
             return TokenInfo::Unknown;
         };
@@ -88,7 +92,7 @@ impl Credentials {
         &self,
         platform: &P,
         login: &Login,
-    ) -> Result<Refreshed, RefreshError> {
+    ) -> Result<RefreshedToken, RefreshError> {
         let client = self.oauth_client();
         let Some(request) = login.refresh_request(&self.settings.token_url, &client) else {
             return Err(RefreshError::Rejected("OAUTH_TOKEN_URL is no valid URL".to_owned()));
@@ -118,8 +122,8 @@ impl Credentials {
         credentials::read_refresh(status, &text, clock)
     }
 
-    fn oauth_client(&self) -> Client {
-        let mut client = Client::gemini_cli();
+    fn oauth_client(&self) -> OAuthClient {
+        let mut client = OAuthClient::gemini_cli();
         if let Some(id) = &self.settings.oauth_client_id {
             client.id.clone_from(id);
         }
@@ -133,12 +137,12 @@ impl Credentials {
     async fn keep<P: Platform>(
         &self,
         platform: &P,
-        refreshed: Refreshed,
+        refreshed: RefreshedToken,
         version: &Version,
         fencing: Option<FencingToken>,
-    ) -> Result<Token, Outcome> {
+    ) -> Result<AccessToken, Outcome> {
         self.metrics.refreshed();
-        let Refreshed { token, refresh_token } = refreshed;
+        let RefreshedToken { token, refresh_token } = refreshed;
         let fingerprint = &version.fingerprint;
         let refresh_count = {
             let mut source = lock(&self.source);

@@ -3,7 +3,7 @@
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
-use crate::google::credentials::{Login, Token};
+use crate::google::credentials::{AccessToken, Login};
 use crate::time::Timestamp;
 
 /// Where access tokens come from.
@@ -30,7 +30,7 @@ pub(super) struct Source {
 pub(super) struct Version {
     /// Counts the changes of the credential.
     pub(super) generation: u64,
-    /// [`Login::marker`] of the credential as it was given to the proxy, before any rotation.
+    /// [`Login::fingerprint`] of the credential as it was given to the proxy, before any rotation.
     pub(super) fingerprint: String,
 }
 
@@ -49,7 +49,7 @@ impl Source {
 
     /// Puts a credential to use, with the refresh token that has replaced its own one.
     pub(super) fn adopt(&mut self, login: Login, stored: Option<SecretString>) {
-        let fingerprint = login.marker();
+        let fingerprint = login.fingerprint();
         if self.version.fingerprint != fingerprint {
             self.retry_tokens();
         }
@@ -62,7 +62,7 @@ impl Source {
     }
 
     /// True for a token that has not been tried and is not older than the one in use.
-    pub(super) fn is_new(&self, token: &Token) -> bool {
+    pub(super) fn is_new(&self, token: &AccessToken) -> bool {
         self.tried != Some(digest(token))
             && token.expires_at.is_none_or(|expiry| Some(expiry) > self.newest)
     }
@@ -74,7 +74,7 @@ impl Source {
     }
 
     /// Records that a token from file or store has been tried.
-    pub(super) fn note_tried(&mut self, token: &Token) {
+    pub(super) fn note_tried(&mut self, token: &AccessToken) {
         let own = self.login.as_ref().and_then(Login::token);
         if own.is_some_and(|own| digest(&own) == digest(token)) {
             self.tried = Some(digest(token));
@@ -82,13 +82,13 @@ impl Source {
     }
 
     /// Records that a token is in use, unless the credential has changed since this version.
-    pub(super) fn note_use(&mut self, token: &Token, version: &Version) {
+    pub(super) fn note_use(&mut self, token: &AccessToken, version: &Version) {
         if self.version.fingerprint == version.fingerprint {
             self.newest = token.expires_at;
         }
     }
 }
 
-fn digest(token: &Token) -> [u8; 32] {
+fn digest(token: &AccessToken) -> [u8; 32] {
     Sha256::digest(token.access_token.expose_secret()).into()
 }

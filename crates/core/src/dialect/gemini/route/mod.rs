@@ -1,4 +1,4 @@
-//! Path and query to what the client wants (`spec.md` 4).
+//! The routes of the proxy: HTTP method, path and query (`spec.md` 4).
 
 use std::borrow::Cow;
 
@@ -8,24 +8,24 @@ use percent_encoding::percent_decode_str;
 use crate::dialect::operation::Operation;
 use crate::error::Error;
 
-/// What the client asked for.
+/// The target of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
     /// `POST …:generateContent`.
     Generate {
-        /// The model as the client wrote it, prefixes stripped.
+        /// The model as the client wrote it, without prefixes.
         model: String,
     },
     /// `POST …:streamGenerateContent`.
     Stream {
-        /// The model as the client wrote it, prefixes stripped.
+        /// The model as the client wrote it, without prefixes.
         model: String,
-        /// The framing the client asked for.
+        /// The framing that the client asks for.
         framing: Framing,
     },
     /// `POST …:countTokens`.
     Count {
-        /// The model as the client wrote it, prefixes stripped.
+        /// The model as the client wrote it, without prefixes.
         model: String,
     },
     /// `GET …/models`.
@@ -37,15 +37,15 @@ pub enum Route {
     },
     /// `GET …/models/{m}`.
     Model {
-        /// The model as the client wrote it, prefixes stripped.
+        /// The model as the client wrote it, without prefixes.
         model: String,
     },
-    /// `/v1internal…`: Code Assist's own protocol, passed on.
+    /// `/v1internal…`: a request in Code Assist's own protocol, which is passed on.
     Assist {
         /// What follows the version: `:loadCodeAssist` or `/operations/x`.
         suffix: String,
-        /// The value of `alt` that goes upstream, such as `sse`: lower-case letters only. No other
-        /// parameter does.
+        /// The value of `alt`, such as `sse`: lower-case letters only. It is the only parameter
+        /// that is passed on.
         alt: Option<String>,
     },
     /// `GET /`.
@@ -56,10 +56,10 @@ pub enum Route {
     HealthDetailed,
     /// `GET /metrics`.
     Metrics {
-        /// `?format=`, if it was there.
+        /// The value of `?format=`.
         format: Option<String>,
     },
-    /// `OPTIONS` on anything.
+    /// `OPTIONS` on any path.
     Options,
 }
 
@@ -82,7 +82,7 @@ impl Route {
     }
 }
 
-/// How a stream is written to the client.
+/// The framing of a stream to the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
     /// A JSON array, element by element.
@@ -91,24 +91,24 @@ pub enum Framing {
     Sse,
 }
 
-/// The path leads nowhere here.
+/// Why a request has no route.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RouteError {
-    /// Nothing has this path.
+    /// The path is unknown.
     #[error("no such path: {path}")]
     NotFound {
         /// The path, shortened and without its query.
         path: String,
     },
-    /// The public API has it, Code Assist has not.
+    /// The public API has this method or collection, Code Assist has not.
     #[error("Code Assist does not offer {what}")]
     NotOffered {
-        /// The public method or collection, such as `embedContent` or `files`.
+        /// The method or collection, such as `embedContent` or `files`.
         what: String,
-        /// The model in the path, if there was one.
+        /// The model in the path, if there is one.
         model: Option<String>,
     },
-    /// The path is known, the HTTP method is not one of its own.
+    /// The path is known, but not with this HTTP method.
     #[error("this path allows {allow}")]
     WrongMethod {
         /// The value for `Allow`.
@@ -128,41 +128,41 @@ impl From<RouteError> for Error {
 
 /// Reads method, path and query.
 ///
-/// Tolerated, since real clients send them (`clients.md` R9): doubled and trailing slashes, escapes,
-/// a version that is repeated or missing, `models/` repeated or missing.
+/// Tolerated, since real clients send them (`clients.md` R9): doubled and trailing slashes,
+/// escapes, a version that is repeated or missing, `models/` repeated or missing.
 pub fn read(method: &Method, uri: &Uri) -> Result<Route, RouteError> {
     if method == Method::OPTIONS {
         return Ok(Route::Options);
     }
     let path = uri.path();
-    let asked = Asked { method, path, query: uri.query().unwrap_or_default() };
+    let line = RequestLine { method, path, query: uri.query().unwrap_or_default() };
     if path.len() > LONGEST_PATH {
-        return Err(asked.not_found());
+        return Err(line.not_found());
     }
     if let Some(last) = path.strip_prefix(USUAL_PREFIX)
         && last.contains(':')
         && memchr::memchr2(b'/', b'%', last.as_bytes()).is_none()
     {
-        // What nearly every request has: the way below would come to the same.
-        return asked.model(last, true, true);
+        // The path of nearly every request. The way below has the same result.
+        return line.model(last, true, true);
     }
     // A segment may hide a slash (`models%2Fgemini-2.5-pro`), so escapes come off first.
     let decoded = match memchr::memchr(b'%', path.as_bytes()) {
         None => Cow::Borrowed(path),
-        Some(_) => percent_decode_str(path).decode_utf8().map_err(|_| asked.not_found())?,
+        Some(_) => percent_decode_str(path).decode_utf8().map_err(|_| line.not_found())?,
     };
     let segments: Vec<&str> = decoded.split('/').filter(|segment| !segment.is_empty()).collect();
-    asked.by_segments(&segments)
+    line.by_segments(&segments)
 }
 
-/// One request line, for the steps of [`read`].
-struct Asked<'a> {
+/// A request line, for the steps of [`read`].
+struct RequestLine<'a> {
     method: &'a Method,
     path: &'a str,
     query: &'a str,
 }
 
-impl Asked<'_> {
+impl RequestLine<'_> {
     fn by_segments(&self, segments: &[&str]) -> Result<Route, RouteError> {
         match segments {
             [] => self.reading(Route::Root),
@@ -175,8 +175,8 @@ impl Asked<'_> {
         }
     }
 
-    /// `/v1internal:{method}` and `/v1internal/{name…}`. The suffix is put into an upstream URL, so
-    /// only what cannot change that URL's meaning gets through.
+    /// `/v1internal:{method}` and `/v1internal/{name…}`. The suffix becomes part of an upstream
+    /// URL: characters that could change the URL's meaning are refused.
     fn assist(&self, first: &str, rest: &[&str]) -> Result<Route, RouteError> {
         let after_version = &first[ASSIST_VERSION.len()..];
         if let Some(name) = after_version.strip_prefix(':') {
@@ -227,7 +227,7 @@ impl Asked<'_> {
                     .filter(|t| !t.is_empty()),
             }),
             [last] => self.model(last, says_models, versioned.len() < segments.len()),
-            // The poll of a long-running method that is not offered itself.
+            // The poll of a long-running method, none of which is offered.
             [model, "operations", ..] if says_models => Err(RouteError::NotOffered {
                 what: "operations".to_owned(),
                 model: model_name(model).map(str::to_owned),
@@ -239,7 +239,7 @@ impl Asked<'_> {
     /// `{m}:{method}`, or `{m}` alone.
     fn model(&self, last: &str, says_models: bool, has_version: bool) -> Result<Route, RouteError> {
         let Some((model, verb)) = last.split_once(':') else {
-            // Without `models/` only what can be nothing else is taken for a model.
+            // Without `models/` only an unmistakable name is read as a model.
             let is_obvious = has_version && OBVIOUS_MODELS.iter().any(|m| last.starts_with(m));
             let model = model_name(last).filter(|_| says_models || is_obvious);
             let Some(model) = model else {
@@ -268,7 +268,7 @@ impl Asked<'_> {
         }
     }
 
-    /// A route that is read: GET, and HEAD which counts as GET.
+    /// A route for GET, and for HEAD, which counts as GET.
     fn reading(&self, route: Route) -> Result<Route, RouteError> {
         if self.is_reading() {
             Ok(route)
@@ -295,7 +295,7 @@ impl Asked<'_> {
         Some(without_options(&alt).to_ascii_lowercase()).filter(is_word)
     }
 
-    /// The first of two spellings, wherever it stands.
+    /// The parameter in its first or second spelling.
     fn either(&self, name: &str, other: &str) -> Option<Cow<'_, str>> {
         self.parameter(name).or_else(|| self.parameter(other))
     }
@@ -318,7 +318,7 @@ fn without_options(alt: &str) -> &str {
     alt.split(';').next().unwrap_or_default().trim()
 }
 
-/// What is left after the first segments that `is_skipped`.
+/// The segments after those at the start that `is_skipped` accepts.
 fn skip<'a, 'b>(segments: &'a [&'b str], is_skipped: impl Fn(&str) -> bool) -> &'a [&'b str] {
     let skipped = segments.iter().take_while(|segment| is_skipped(segment)).count();
     &segments[skipped..]
@@ -343,20 +343,20 @@ fn model_name(segment: &str) -> Option<&str> {
     is_name.then_some(segment)
 }
 
-/// The path prefix of Code Assist's own protocol, whatever version is spoken upstream.
+/// The path prefix of Code Assist's own protocol, independent of `CODE_ASSIST_API_VERSION`.
 const ASSIST_VERSION: &str = "v1internal";
 
-/// What all SDKs put before a model and its method.
+/// The path prefix of models in all SDKs.
 const USUAL_PREFIX: &str = "/v1beta/models/";
 
 /// `v1beta1` is Vertex's, in express mode.
 const VERSIONS: [&str; 4] = ["v1", "v1alpha", "v1beta", "v1beta1"];
 
-/// Names that start so are models, also where `models/` is missing and no method follows.
+/// A name with this prefix is a model, also without `models/` before it and a method after it.
 const OBVIOUS_MODELS: [&str; 2] = ["gemini-", "gemma-"];
 
-/// Methods on models that the public APIs (Gemini, PaLM before it, Vertex) have and Code Assist has
-/// not. No HTTP method makes a difference.
+/// Methods on models that the public APIs (Gemini, the older PaLM, Vertex) have and Code Assist has
+/// not. They are not offered with any HTTP method.
 const ABSENT_METHODS: [&str; 17] = [
     "asyncBatchEmbedContent",
     "batchEmbedContents",
@@ -377,7 +377,7 @@ const ABSENT_METHODS: [&str; 17] = [
     "streamRawPredict",
 ];
 
-/// Collections and dialects of the public API that Code Assist has not (`spec.md` 4).
+/// Collections of the public API that Code Assist has not (`spec.md` 4).
 const ABSENT_COLLECTIONS: [&str; 16] = [
     "agents",
     "auth_tokens",
@@ -397,10 +397,11 @@ const ABSENT_COLLECTIONS: [&str; 16] = [
     "upload",
 ];
 
-/// Longer than any path that means something here; bounds the work on hostile ones.
+/// Longer than any known path: bounds the work for a hostile one.
 const LONGEST_PATH: usize = 2048;
 
-/// For models, methods and the parts of operation names. Google's longest are below 64.
+/// For models, methods and the segments of operation names. Google's longest have fewer than 64
+/// characters.
 const LONGEST_NAME: usize = 128;
 
 /// How many characters of an unknown path an error shows.

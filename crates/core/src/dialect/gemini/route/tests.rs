@@ -150,14 +150,14 @@ fn the_proxys_own_pages_are_read() {
 }
 
 #[test]
-fn options_is_answered_everywhere() {
+fn options_is_a_route_on_every_path() {
     for target in ["*", "/", "/v1beta/models/M:generateContent", "/v1beta/files", "/%ff"] {
         assert_eq!(ask(&Method::OPTIONS, target), Ok(Route::Options), "{target}");
     }
 }
 
 #[test]
-fn a_wrong_method_is_told_the_right_ones() {
+fn an_error_for_a_wrong_method_names_the_right_ones() {
     for (method, path, allow) in [
         (Method::GET, "/v1beta/models/M:generateContent", "POST"),
         (Method::HEAD, "/v1beta/models/M:countTokens", "POST"),
@@ -172,7 +172,7 @@ fn a_wrong_method_is_told_the_right_ones() {
 }
 
 #[test]
-fn what_code_assist_has_not_is_said_whatever_the_method() {
+fn a_method_that_code_assist_has_not_is_not_offered_with_any_http_method() {
     for method in [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::PATCH] {
         for verb in ABSENT_METHODS {
             let path = format!("/v1beta/models/M:{verb}");
@@ -207,7 +207,7 @@ fn what_code_assist_has_not_is_said_whatever_the_method() {
 }
 
 #[test]
-fn the_assist_protocol_is_passed_on_with_nothing_but_alt() {
+fn code_assists_own_protocol_is_passed_on_with_alt_only() {
     for (target, suffix, alt) in [
         ("/v1internal:loadCodeAssist", ":loadCodeAssist", None),
         ("//v1internal:loadCodeAssist/", ":loadCodeAssist", None),
@@ -237,7 +237,7 @@ fn the_assist_protocol_is_passed_on_with_nothing_but_alt() {
 }
 
 #[test]
-fn the_assist_suffix_cannot_lead_elsewhere() {
+fn the_suffix_of_code_assists_protocol_cannot_change_the_url() {
     for path in [
         "/v1internal",
         "/v1internal:",
@@ -276,7 +276,7 @@ fn the_assist_suffix_cannot_lead_elsewhere() {
 }
 
 #[test]
-fn anything_else_is_not_found() {
+fn an_unknown_path_is_not_found() {
     for path in [
         "/favicon.ico",
         "/v1",
@@ -327,8 +327,8 @@ fn an_unknown_path_is_shown_short_and_without_its_query() {
 }
 
 #[test]
-fn nothing_that_is_a_uri_is_a_panic() {
-    // Every string of up to four of the pieces that mean something to the parser.
+fn no_uri_causes_a_panic() {
+    // Every string of up to four pieces that the parser distinguishes.
     let pieces =
         ["/", "v1", "v1internal", ":", "%3A", "%2F", "%", "models", "M", "..", "?", "alt=sse", "é"];
     let mut round = vec![String::from("/")];

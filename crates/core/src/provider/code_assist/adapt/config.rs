@@ -1,29 +1,29 @@
-//! `generationConfig`, the part of a request where the two APIs differ most.
+//! `generationConfig`, in which the public API and Code Assist differ most.
 
-use super::Rewriting;
-use super::fields::Config;
-use super::member_filter::Sieve;
-use crate::json::{Cursor, JsonError, Kind};
+use super::Adapter;
+use super::fields::ConfigField;
+use super::member_filter::MemberFilter;
+use crate::json::{Cursor, JsonError, ValueKind};
 
-impl Rewriting<'_> {
+impl Adapter<'_> {
     /// A `GenerationConfig`.
     pub(super) fn generation_config(&mut self) -> Result<(), JsonError> {
-        if self.cursor.kind()? != Kind::Object {
+        if self.cursor.kind()? != ValueKind::Object {
             self.cursor.skip()?;
             return Ok(());
         }
         let whole = self.cursor.clone();
         let mut inside = self.cursor.object()?;
-        let mut sieve = Sieve::default();
-        // Whether `responseJsonSchema` is there, once somebody asked.
+        let mut members = MemberFilter::default();
+        // Whether `responseJsonSchema` is there; `None` until it matters.
         let mut has_schema = None;
         while let Some(key) = self.cursor.key(&mut inside)? {
             let kind = self.cursor.kind()?;
             let value = self.cursor.skip()?;
             let member = key.span.start..value.end;
-            let keep = match Config::named(&key.value) {
-                Config::NotTaken => false,
-                Config::PrivateJsonSchema => {
+            let keep = match ConfigField::named(&key.value) {
+                ConfigField::NotTaken => false,
+                ConfigField::PrivateJsonSchema => {
                     let known = match has_schema {
                         Some(known) => known,
                         None => has_json_schema(whole.clone())?,
@@ -34,24 +34,24 @@ impl Rewriting<'_> {
                     }
                     !known
                 }
-                Config::Temperature => {
-                    let zero = kind == Kind::Number && is_zero(self.cursor.text(value));
+                ConfigField::Temperature => {
+                    let zero = kind == ValueKind::Number && is_zero(self.cursor.text(value));
                     self.temperature_zero = Some(zero && self.temperature_zero != Some(false));
                     true
                 }
-                Config::Other => true,
+                ConfigField::Other => true,
             };
             if keep {
-                sieve.keep(&mut self.splice, member);
+                members.keep(&mut self.splice, member);
             } else {
                 self.enter(&key);
                 self.drop_here();
                 self.leave();
-                sieve.remove(&mut self.splice, member);
+                members.remove(&mut self.splice, member);
                 self.bound()?;
             }
         }
-        sieve.close(&mut self.splice);
+        members.close(&mut self.splice);
         Ok(())
     }
 }

@@ -1,33 +1,34 @@
-//! What upstream's countTokens takes, and how the rest is folded into it.
+//! The request of Code Assist's countTokens, which has contents only: system instruction and tools
+//! are folded into them.
 
 use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::fields::Root;
-use super::member_filter::Paths;
-use super::system::Folded;
-use super::{Listed, Rewriting};
-use crate::json::{JsonError, Kind, Splice};
+use super::fields::RequestField;
+use super::member_filter::BoundedPaths;
+use super::system::FoldedSystem;
+use super::{Adapter, ListSpan};
+use crate::json::{JsonError, Splice, ValueKind};
 use crate::payload::Payload;
 
-/// What there is to count in one object.
+/// The countable fields of one object.
 #[derive(Default)]
 pub(super) struct Countable {
-    contents: Option<Listed>,
-    system: Option<Folded>,
+    contents: Option<ListSpan>,
+    system: Option<FoldedSystem>,
     tools: Option<Range<usize>>,
-    /// Where the three were found.
-    pub(super) used: Paths,
+    /// The paths of these three fields.
+    pub(super) used: BoundedPaths,
     /// The `generateContentRequest`.
     pub(super) inner: Option<Box<Self>>,
 }
 
 impl Countable {
-    /// `{"model":…,"contents":[…]}`: all that upstream's countTokens takes (`protocol.md` 2.5).
+    /// `{"model":…,"contents":[…]}`, the only fields of Code Assist's countTokens
+    /// (`protocol.md` 2.5).
     ///
-    /// The system instruction and the tools follow as contents of their own, so that the count is
-    /// not silently too low.
+    /// The system instruction and the tools become contents too, so that the count includes them.
     pub(super) fn into_request(self, body: &Bytes, splice: &mut Splice, model: &str) -> Payload {
         let model = quoted(&format!("models/{model}"));
         let mut request = Payload::default();
@@ -52,24 +53,26 @@ impl Countable {
     }
 }
 
-impl Rewriting<'_> {
-    /// A body of countTokens, or with `outermost` false its `generateContentRequest`. Of a field
-    /// that is there twice the last one counts.
+impl Adapter<'_> {
+    /// The body of countTokens, or with `outermost` false its `generateContentRequest`. Of
+    /// duplicate fields the last one counts.
     pub(super) fn countable(&mut self, outermost: bool) -> Result<Countable, JsonError> {
         let mut countable = Countable::default();
         let mut inside = self.cursor.object()?;
         while let Some(key) = self.cursor.key(&mut inside)? {
             self.enter(&key);
-            let field = Root::named(&key.value);
+            let field = RequestField::named(&key.value);
             match field {
-                Root::Contents => countable.contents = Some(self.list(Self::content, false)?),
-                Root::SystemInstruction => countable.system = self.system_instruction()?,
-                Root::Tools => {
+                RequestField::Contents => {
+                    countable.contents = Some(self.list(Self::content, false)?)
+                }
+                RequestField::SystemInstruction => countable.system = self.system_instruction()?,
+                RequestField::Tools => {
                     let tools = self.list(|this| this.cursor.skip().map(drop), false)?;
                     countable.tools = (tools.len > 0).then_some(tools.span);
                 }
-                Root::GenerateContentRequest if outermost => {
-                    if self.cursor.kind()? == Kind::Null {
+                RequestField::GenerateContentRequest if outermost => {
+                    if self.cursor.kind()? == ValueKind::Null {
                         self.cursor.skip()?;
                     } else {
                         countable.inner = Some(Box::new(self.countable(false)?));
@@ -80,7 +83,9 @@ impl Rewriting<'_> {
                     self.drop_here();
                 }
             }
-            if let Root::Contents | Root::SystemInstruction | Root::Tools = field {
+            if let RequestField::Contents | RequestField::SystemInstruction | RequestField::Tools =
+                field
+            {
                 countable.used.push(self.path.to_string());
             }
             self.leave();

@@ -1,20 +1,20 @@
-//! The fields of a request that are not just passed on, by name.
+//! The fields of a request that are edited or removed, by name.
 
 /// A member of the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Root {
+pub(super) enum RequestField {
     Contents,
     SystemInstruction,
     Tools,
     SafetySettings,
     GenerationConfig,
     GenerateContentRequest,
-    /// Known to the public API only (`protocol.md` 3.2).
+    /// Fields that only the public API has (`protocol.md` 3.2).
     NotTaken,
     Other,
 }
 
-impl Root {
+impl RequestField {
     pub(super) fn named(key: &[u8]) -> Self {
         match key {
             b"contents" => Self::Contents,
@@ -31,29 +31,29 @@ impl Root {
 
 /// A member of `generationConfig`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Config {
+pub(super) enum ConfigField {
     Temperature,
-    /// An older SDK's name of `responseJsonSchema`.
+    /// The name of `responseJsonSchema` in an older SDK.
     PrivateJsonSchema,
-    /// Not forwarded by the official client (`protocol.md` 3.2).
+    /// Fields that the official client does not forward (`protocol.md` 3.2).
     NotTaken,
     Other,
 }
 
-impl Config {
+impl ConfigField {
     pub(super) fn named(key: &[u8]) -> Self {
         match key {
             b"temperature" => Self::Temperature,
             b"_responseJsonSchema" | b"_response_json_schema" => Self::PrivateJsonSchema,
-            // `imageConfig`: one peer forwarded it for image models, so the backend may know it.
-            // Unproven, and an unknown name fails the whole request: strict on the way out.
+            // Another proxy forwards `imageConfig` for image models, so upstream may accept it.
+            // This is not proven, and an unknown name fails the whole request.
             b"imageConfig" | b"image_config" => Self::NotTaken,
             b"enableEnhancedCivicAnswers" | b"enable_enhanced_civic_answers" => Self::NotTaken,
             b"responseFormat" | b"response_format" => Self::NotTaken,
             b"translationConfig" | b"translation_config" => Self::NotTaken,
             b"enableAffectiveDialog" | b"enable_affective_dialog" => Self::NotTaken,
             b"audioTranscriptionConfig" | b"audio_transcription_config" => Self::NotTaken,
-            // Settings of SDKs that some let slip onto the wire.
+            // Settings of SDKs that some of them send by mistake.
             b"httpOptions" | b"http_options" => Self::NotTaken,
             b"abortSignal" | b"abort_signal" => Self::NotTaken,
             b"automaticFunctionCalling" | b"automatic_function_calling" => Self::NotTaken,
@@ -64,8 +64,7 @@ impl Config {
     }
 }
 
-/// Whether a member of a part is what the part holds, rather than a remark on it. A kind of part
-/// that is not known yet holds something.
+/// Whether a member of a part is data, rather than metadata about it. An unknown member is data.
 pub(super) fn is_data(key: &[u8]) -> bool {
     !matches!(
         key,
@@ -80,7 +79,7 @@ pub(super) fn is_data(key: &[u8]) -> bool {
     )
 }
 
-/// The JSON string that names a `HarmCategory` which the client wrote as a number of the public
+/// The name, as a JSON string, of a `HarmCategory` that the client wrote as a number of the public
 /// API (`google.ai.generativelanguage.v1beta.HarmCategory`).
 pub(super) fn harm_category(number: &[u8]) -> Option<&'static str> {
     Some(match number {

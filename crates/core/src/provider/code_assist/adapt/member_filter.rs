@@ -1,20 +1,20 @@
-//! Members that go, and the record of them.
+//! The removal of members from an object, and the paths of what was removed.
 
 use std::ops::Range;
 
 use crate::json::Splice;
 
-/// The members of one object, some of which go. Whichever they are, the commas come out right.
+/// Removes members from one object so that the commas stay correct, whichever members are removed.
 #[derive(Default)]
-pub(super) struct Sieve {
+pub(super) struct MemberFilter {
     kept: bool,
     /// The end of the latest member.
     end: usize,
-    /// The start of the first member, as long as all of them went.
+    /// The start of the first member while all members so far are removed.
     leading: Option<usize>,
 }
 
-impl Sieve {
+impl MemberFilter {
     pub(super) fn keep(&mut self, splice: &mut Splice, member: Range<usize>) {
         if let Some(start) = self.leading.take() {
             splice.remove(start..member.start);
@@ -32,7 +32,7 @@ impl Sieve {
         self.end = member.end;
     }
 
-    /// Ends the object, and says whether a member was kept.
+    /// Ends the object and returns whether a member was kept.
     pub(super) fn close(self, splice: &mut Splice) -> bool {
         if let Some(start) = self.leading {
             splice.remove(start..self.end);
@@ -41,11 +41,11 @@ impl Sieve {
     }
 }
 
-/// Paths, up to a bound.
+/// A list of paths of at most [`MOST_PATHS`] entries and `...`.
 #[derive(Default)]
-pub(super) struct Paths(pub(super) Vec<String>);
+pub(super) struct BoundedPaths(pub(super) Vec<String>);
 
-impl Paths {
+impl BoundedPaths {
     pub(super) fn push(&mut self, path: String) {
         match self.0.len() {
             ..MOST_PATHS => self.0.push(path),
@@ -55,5 +55,5 @@ impl Paths {
     }
 }
 
-/// More paths than this are not reported, only that there are more.
+/// The number of paths that are listed; `...` stands for all others.
 const MOST_PATHS: usize = 64;

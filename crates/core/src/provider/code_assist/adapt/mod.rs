@@ -1,7 +1,8 @@
-//! The short list of `spec.md` 5, as splices over the client's own bytes: one pass, no tree.
+//! The edits that make a Gemini request acceptable to Code Assist (`spec.md` 5): splices over the
+//! client's own bytes, in one pass and without a tree.
 //!
-//! A field is known in both of its spellings, and whatever escapes its name is written with. What
-//! belongs to the user (arguments, answers of functions, schemas) is stepped over unseen.
+//! A field is recognised in both of its spellings (camel and snake case), also when its name is
+//! written with escapes. The user's own data (arguments, results of functions, schemas) is skipped.
 
 mod config;
 mod count;
@@ -17,86 +18,87 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::json::{Cursor, JsonError, Kind, Splice, Text};
+use crate::json::{Cursor, JsonError, JsonString, Splice, ValueKind};
 use crate::payload::Payload;
-use fields::{Root, harm_category, is_data};
-use member_filter::{Paths, Sieve};
+use fields::{RequestField, harm_category, is_data};
+use member_filter::{BoundedPaths, MemberFilter};
 
-/// A client's body, made fit for Code Assist.
+/// A client's body after the edits for Code Assist.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Adapted {
+#[must_use]
+pub struct AdaptedRequest {
     /// The inner `request` object (for countTokens: what goes between `"request":` and `}`).
     pub request: Payload,
     /// The paths of fields that were removed, such as `generationConfig.imageConfig`, in order.
     ///
-    /// Each is visible ASCII without commas, fit for a header; after 64 of them comes `...`.
+    /// Each path is visible ASCII without commas, as a header needs it. After 64 paths comes `...`.
     pub dropped: Vec<String>,
-    /// `generationConfig.temperature` is there and exactly zero.
+    /// True when `generationConfig.temperature` is there and exactly zero.
     pub temperature_zero: bool,
 }
 
-/// Rewrites the body of `generateContent` and `streamGenerateContent`.
-pub fn generate(body: &Bytes) -> Result<Adapted, JsonError> {
-    let mut rewriting = Rewriting::new(body, false)?;
-    rewriting.request()?;
-    rewriting.cursor.end()?;
-    Ok(Adapted {
-        request: rewriting.splice.pieces(body, 0..body.len()),
-        dropped: rewriting.dropped.0,
-        temperature_zero: rewriting.temperature_zero == Some(true),
+/// Adapts the body of `generateContent` or `streamGenerateContent`.
+pub fn generate(body: &Bytes) -> Result<AdaptedRequest, JsonError> {
+    let mut adapter = Adapter::new(body, false)?;
+    adapter.request()?;
+    adapter.cursor.end()?;
+    Ok(AdaptedRequest {
+        request: adapter.splice.pieces(body, 0..body.len()),
+        dropped: adapter.dropped.0,
+        temperature_zero: adapter.temperature_zero == Some(true),
     })
 }
 
-/// Rewrites the body of `countTokens`, in both of its forms, for `model` (a bare id).
+/// Adapts the body of `countTokens`, in either of its two forms, for `model` (a bare id).
 ///
-/// The public API calls the two forms mutually exclusive. A body with both is read as a
-/// `generateContentRequest`, and the rest is reported as dropped.
-pub fn count(body: &Bytes, model: &str) -> Result<Adapted, JsonError> {
-    let mut rewriting = Rewriting::new(body, true)?;
-    let outer = rewriting.countable(true)?;
-    rewriting.cursor.end()?;
+/// In the public API the two forms exclude each other. Of a body with both only the
+/// `generateContentRequest` is used, and the other fields are reported as dropped.
+pub fn count(body: &Bytes, model: &str) -> Result<AdaptedRequest, JsonError> {
+    let mut adapter = Adapter::new(body, true)?;
+    let outer = adapter.countable(true)?;
+    adapter.cursor.end()?;
     let countable = match outer.inner {
         Some(inner) => {
             for path in outer.used.0 {
-                rewriting.dropped.push(path);
+                adapter.dropped.push(path);
             }
             *inner
         }
         None => outer,
     };
-    let request = countable.into_request(body, &mut rewriting.splice, model);
-    Ok(Adapted { request, dropped: rewriting.dropped.0, temperature_zero: false })
+    let request = countable.into_request(body, &mut adapter.splice, model);
+    Ok(AdaptedRequest { request, dropped: adapter.dropped.0, temperature_zero: false })
 }
 
-/// The walk through one body, and what it found.
-struct Rewriting<'a> {
+/// The walk through one body, with the edits found so far.
+struct Adapter<'a> {
     cursor: Cursor<'a>,
-    /// Whether the body is for countTokens, which does not take `thought`.
+    /// Whether the body is for countTokens, which refuses `thought`.
     counting: bool,
     splice: Splice,
-    dropped: Paths,
+    dropped: BoundedPaths,
     /// The path of the value at the cursor.
-    path: Path<'a>,
-    /// Every temperature so far was zero.
+    path: FieldPath<'a>,
+    /// Whether every temperature so far was zero; `None` before the first.
     temperature_zero: Option<bool>,
 }
 
-/// A list, or a single object in its place.
-struct Listed {
+/// The place of a list, or of a single object in place of a list.
+struct ListSpan {
     span: Range<usize>,
     /// The items, without the brackets.
     inner: Range<usize>,
     len: usize,
 }
 
-impl<'a> Rewriting<'a> {
+impl<'a> Adapter<'a> {
     fn new(body: &'a [u8], counting: bool) -> Result<Self, JsonError> {
         Ok(Self {
             cursor: Cursor::new(body)?,
             counting,
             splice: Splice::default(),
-            dropped: Paths::default(),
-            path: Path::default(),
+            dropped: BoundedPaths::default(),
+            path: FieldPath::default(),
             temperature_zero: None,
         })
     }
@@ -104,54 +106,55 @@ impl<'a> Rewriting<'a> {
     /// A `GenerateContentRequest`.
     fn request(&mut self) -> Result<(), JsonError> {
         let mut inside = self.cursor.object()?;
-        let mut sieve = Sieve::default();
+        let mut members = MemberFilter::default();
         while let Some(key) = self.cursor.key(&mut inside)? {
             self.enter(&key);
-            let field = Root::named(&key.value);
+            let field = RequestField::named(&key.value);
             match field {
-                Root::Contents => {
+                RequestField::Contents => {
                     self.list(Self::content, true)?;
                 }
-                Root::SystemInstruction => {
+                RequestField::SystemInstruction => {
                     self.system_instruction()?;
                 }
-                Root::Tools => {
+                RequestField::Tools => {
                     self.list(Self::tool, true)?;
                 }
-                Root::SafetySettings => {
+                RequestField::SafetySettings => {
                     self.list(Self::safety_setting, true)?;
                 }
-                Root::GenerationConfig => self.generation_config()?,
-                Root::NotTaken => {
+                RequestField::GenerationConfig => self.generation_config()?,
+                RequestField::NotTaken => {
                     self.cursor.skip()?;
                     self.drop_here();
                 }
-                Root::GenerateContentRequest | Root::Other => {
+                RequestField::GenerateContentRequest | RequestField::Other => {
                     self.cursor.skip()?;
                 }
             }
             let member = key.span.start..self.cursor.at();
-            if field == Root::NotTaken {
-                sieve.remove(&mut self.splice, member);
+            if field == RequestField::NotTaken {
+                members.remove(&mut self.splice, member);
             } else {
-                sieve.keep(&mut self.splice, member);
+                members.keep(&mut self.splice, member);
             }
             self.bound()?;
             self.leave();
         }
-        sieve.close(&mut self.splice);
+        members.close(&mut self.splice);
         Ok(())
     }
 
-    /// Reads a list, each of its items with `item`. A single object in its place is one item, and
-    /// with `brackets` becomes a list. Anything else is left for upstream to judge.
+    /// Reads a list with `item` for each of its items. A single object in place of a list is one
+    /// item; with `brackets` it becomes a list. Any other value is passed on for upstream to
+    /// refuse.
     fn list(
         &mut self,
         item: fn(&mut Self) -> Result<(), JsonError>,
         brackets: bool,
-    ) -> Result<Listed, JsonError> {
+    ) -> Result<ListSpan, JsonError> {
         match self.cursor.kind()? {
-            Kind::Array => {
+            ValueKind::Array => {
                 let start = self.cursor.at();
                 let mut inside = self.cursor.array()?;
                 let mut len = 0;
@@ -162,28 +165,29 @@ impl<'a> Rewriting<'a> {
                     len += 1;
                 }
                 let span = start..self.cursor.at();
-                Ok(Listed { inner: span.start + 1..span.end - 1, span, len })
+                Ok(ListSpan { inner: span.start + 1..span.end - 1, span, len })
             }
-            Kind::Object => {
+            ValueKind::Object => {
                 let start = self.cursor.at();
                 item(self)?;
                 let span = start..self.cursor.at();
                 if brackets {
                     self.surround(span.clone(), "[", "]")?;
                 }
-                Ok(Listed { inner: span.clone(), span, len: 1 })
+                Ok(ListSpan { inner: span.clone(), span, len: 1 })
             }
             kind => {
                 let span = self.cursor.skip()?;
-                let len = usize::from(kind != Kind::Null);
-                Ok(Listed { inner: span.clone(), span, len })
+                let len = usize::from(kind != ValueKind::Null);
+                Ok(ListSpan { inner: span.clone(), span, len })
             }
         }
     }
 
-    /// A `Content`: a turn without a role is the user's, and so are the answers of functions.
+    /// A `Content`. The role `user` is set where there is none, and in place of `function` and
+    /// `tool`.
     fn content(&mut self) -> Result<(), JsonError> {
-        if self.cursor.kind()? != Kind::Object {
+        if self.cursor.kind()? != ValueKind::Object {
             self.cursor.skip()?;
             return Ok(());
         }
@@ -215,7 +219,7 @@ impl<'a> Rewriting<'a> {
 
     fn role(&mut self) -> Result<(), JsonError> {
         let span = match self.cursor.kind()? {
-            Kind::Null => Some(self.cursor.skip()?),
+            ValueKind::Null => Some(self.cursor.skip()?),
             _ => self
                 .cursor
                 .string_or_skip()?
@@ -228,22 +232,22 @@ impl<'a> Rewriting<'a> {
         }
     }
 
-    fn parts(&mut self, key: &Text<'a>) -> Result<Listed, JsonError> {
+    fn parts(&mut self, key: &JsonString<'a>) -> Result<ListSpan, JsonError> {
         self.enter(key);
-        let listed = self.list(Self::part, true)?;
+        let list = self.list(Self::part, true)?;
         self.leave();
-        Ok(listed)
+        Ok(list)
     }
 
-    /// A `Part`: countTokens fails on `thought`, and on a part that holds nothing else
-    /// (`protocol.md` 2.5, 3.3).
+    /// A `Part`. countTokens refuses `thought`, and refuses a part without data (`protocol.md` 2.5,
+    /// 3.3): `thought` is removed, and an empty text added where nothing else is left.
     fn part(&mut self) -> Result<(), JsonError> {
-        if !self.counting || self.cursor.kind()? != Kind::Object {
+        if !self.counting || self.cursor.kind()? != ValueKind::Object {
             self.cursor.skip()?;
             return Ok(());
         }
         let mut inside = self.cursor.object()?;
-        let mut sieve = Sieve::default();
+        let mut members = MemberFilter::default();
         let mut had_thought = false;
         let mut has_data = false;
         let mut empty_text = None;
@@ -256,18 +260,18 @@ impl<'a> Rewriting<'a> {
                 self.enter(&key);
                 self.drop_here();
                 self.leave();
-                sieve.remove(&mut self.splice, member);
+                members.remove(&mut self.splice, member);
                 self.bound()?;
                 continue;
             }
-            sieve.keep(&mut self.splice, member);
+            members.keep(&mut self.splice, member);
             match kind {
-                Kind::Null if *key.value == *b"text" => empty_text = Some(value),
-                Kind::Null => {}
+                ValueKind::Null if *key.value == *b"text" => empty_text = Some(value),
+                ValueKind::Null => {}
                 _ => has_data |= is_data(&key.value),
             }
         }
-        let kept = sieve.close(&mut self.splice);
+        let kept = members.close(&mut self.splice);
         let end = self.cursor.at() - 1;
         match empty_text {
             _ if !had_thought || has_data => Ok(()),
@@ -278,7 +282,7 @@ impl<'a> Rewriting<'a> {
     }
 
     fn tool(&mut self) -> Result<(), JsonError> {
-        if self.cursor.kind()? != Kind::Object {
+        if self.cursor.kind()? != ValueKind::Object {
             self.cursor.skip()?;
             return Ok(());
         }
@@ -296,9 +300,9 @@ impl<'a> Rewriting<'a> {
         Ok(())
     }
 
-    /// The public API's numbers of harm categories mean others on Vertex (`clients.md` R6).
+    /// Numbers of harm categories become names: Vertex has other numbers (`clients.md` R6).
     fn safety_setting(&mut self) -> Result<(), JsonError> {
-        if self.cursor.kind()? != Kind::Object {
+        if self.cursor.kind()? != ValueKind::Object {
             self.cursor.skip()?;
             return Ok(());
         }
@@ -313,13 +317,13 @@ impl<'a> Rewriting<'a> {
         Ok(())
     }
 
-    /// Adds a key to the path; [`Self::leave`] takes it away again.
-    fn enter(&mut self, key: &Text<'a>) {
-        self.path.0.push(Step::Key(key.value.clone()));
+    /// Adds a key to the path; [`Self::leave`] removes it.
+    fn enter(&mut self, key: &JsonString<'a>) {
+        self.path.0.push(PathStep::Key(key.value.clone()));
     }
 
     fn enter_item(&mut self, index: usize) {
-        self.path.0.push(Step::Item(index));
+        self.path.0.push(PathStep::Item(index));
     }
 
     fn leave(&mut self) {
@@ -341,7 +345,7 @@ impl<'a> Rewriting<'a> {
         self.bound()
     }
 
-    /// Keeps the memory that corrections take in proportion.
+    /// Bounds the memory for edits.
     fn bound(&self) -> Result<(), JsonError> {
         if self.splice.len() > MOST_EDITS {
             return Err(self.cursor.malformed("too many fields to correct"));
@@ -354,22 +358,22 @@ impl<'a> Rewriting<'a> {
     }
 }
 
-/// The way from the body to a value in it, as the client spelled it. It is seldom written out.
+/// The path of a value in the body, in the client's spelling. It is seldom written out.
 #[derive(Default)]
-struct Path<'a>(Vec<Step<'a>>);
+struct FieldPath<'a>(Vec<PathStep<'a>>);
 
-enum Step<'a> {
+enum PathStep<'a> {
     Item(usize),
     Key(Cow<'a, [u8]>),
 }
 
-impl fmt::Display for Path<'_> {
+impl fmt::Display for FieldPath<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let legible = |c: char| if c.is_ascii_graphic() && c != ',' { c } else { '?' };
         for (number, step) in self.0.iter().enumerate() {
             match step {
-                Step::Item(index) => write!(f, "[{index}]")?,
-                Step::Key(key) => {
+                PathStep::Item(index) => write!(f, "[{index}]")?,
+                PathStep::Key(key) => {
                     f.write_str(if number == 0 { "" } else { "." })?;
                     String::from_utf8_lossy(key)
                         .chars()
@@ -382,8 +386,8 @@ impl fmt::Display for Path<'_> {
     }
 }
 
-/// A longer key is cut in a path.
+/// The longest key in a path; a longer key is cut.
 const LONGEST_KEY: usize = 64;
 
-/// Ten times what the longest conversation needs; an edit costs about 50 bytes of memory.
+/// Ten times the need of the longest conversations. One edit takes about 50 bytes of memory.
 const MOST_EDITS: usize = 1 << 18;

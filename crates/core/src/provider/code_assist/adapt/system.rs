@@ -1,60 +1,62 @@
-//! The system instruction, in all the forms that clients give it.
+//! The system instruction, in every form that clients send.
 
 use std::ops::Range;
 
-use super::Rewriting;
-use crate::json::{Cursor, JsonError, Kind};
+use super::Adapter;
+use crate::json::{Cursor, JsonError, ValueKind};
 
-/// A system instruction as a content: a span, and what has to stand around it.
-pub(super) struct Folded {
+/// A system instruction as a content: a span, and the bytes before and after it.
+pub(super) struct FoldedSystem {
     pub(super) span: Range<usize>,
     pub(super) before: &'static str,
     pub(super) after: &'static str,
 }
 
-impl Rewriting<'_> {
-    /// A system instruction in any form becomes a `Content`. Returns how to fold it into the
-    /// contents, for a method that takes no system instruction; `None` if it says nothing.
-    pub(super) fn system_instruction(&mut self) -> Result<Option<Folded>, JsonError> {
+impl Adapter<'_> {
+    /// Turns a system instruction of any form into a `Content`. Returns the way to fold it into the
+    /// contents, for a method without system instruction; `None` if the instruction is empty.
+    pub(super) fn system_instruction(&mut self) -> Result<Option<FoldedSystem>, JsonError> {
         let kind = self.cursor.kind()?;
         let start = self.cursor.at();
         let (before, after) = match kind {
-            Kind::String => {
+            ValueKind::String => {
                 self.cursor.skip()?;
                 (r#"{"role":"user","parts":[{"text":"#, "}]}")
             }
-            Kind::Object if is_content(self.cursor.clone(), true)? => return self.system_content(),
-            Kind::Object => {
+            ValueKind::Object if is_content(self.cursor.clone(), true)? => {
+                return self.system_content();
+            }
+            ValueKind::Object => {
                 self.part()?;
                 (r#"{"role":"user","parts":["#, "]}")
             }
-            Kind::Array if any_content(self.cursor.clone())? => {
-                // Not a form that any API has: for upstream to judge.
+            ValueKind::Array if any_content(self.cursor.clone())? => {
+                // A form that no API has: upstream refuses it.
                 let span = self.cursor.skip()?;
-                return Ok(Some(Folded { span, before: "", after: "" }));
+                return Ok(Some(FoldedSystem { span, before: "", after: "" }));
             }
-            Kind::Array => {
+            ValueKind::Array => {
                 self.list(Self::part_or_string, false)?;
                 (r#"{"role":"user","parts":"#, "}")
             }
-            Kind::Null => return self.cursor.skip().map(|_| None),
-            Kind::Number | Kind::Bool => {
+            ValueKind::Null => return self.cursor.skip().map(|_| None),
+            ValueKind::Number | ValueKind::Bool => {
                 let span = self.cursor.skip()?;
-                return Ok(Some(Folded { span, before: "", after: "" }));
+                return Ok(Some(FoldedSystem { span, before: "", after: "" }));
             }
         };
         let span = start..self.cursor.at();
         self.surround(span.clone(), before, after)?;
-        Ok(Some(Folded { span, before: "", after: "" }))
+        Ok(Some(FoldedSystem { span, before: "", after: "" }))
     }
 
-    fn system_content(&mut self) -> Result<Option<Folded>, JsonError> {
+    fn system_content(&mut self) -> Result<Option<FoldedSystem>, JsonError> {
         let mut inside = self.cursor.object()?;
         let mut folded = None;
         while let Some(key) = self.cursor.key(&mut inside)? {
             if *key.value == *b"parts" {
                 let parts = self.parts(&key)?;
-                folded = (parts.len > 0).then_some(Folded {
+                folded = (parts.len > 0).then_some(FoldedSystem {
                     span: parts.span,
                     before: r#"{"role":"user","parts":"#,
                     after: "}",
@@ -67,7 +69,7 @@ impl Rewriting<'_> {
     }
 
     fn part_or_string(&mut self) -> Result<(), JsonError> {
-        if self.cursor.kind()? != Kind::String {
+        if self.cursor.kind()? != ValueKind::String {
             return self.part();
         }
         let span = self.cursor.skip()?;
@@ -75,7 +77,7 @@ impl Rewriting<'_> {
     }
 }
 
-/// Whether the object is a `Content` rather than a `Part`; `empty` is what one without members is.
+/// Whether the object is a `Content` rather than a `Part`; `empty` is the result for `{}`.
 fn is_content(mut ahead: Cursor<'_>, empty: bool) -> Result<bool, JsonError> {
     let mut inside = ahead.object()?;
     let mut content = empty;
@@ -92,7 +94,7 @@ fn is_content(mut ahead: Cursor<'_>, empty: bool) -> Result<bool, JsonError> {
 fn any_content(mut ahead: Cursor<'_>) -> Result<bool, JsonError> {
     let mut inside = ahead.array()?;
     while ahead.item(&mut inside)? {
-        if ahead.kind()? == Kind::Object && is_content(ahead.clone(), false)? {
+        if ahead.kind()? == ValueKind::Object && is_content(ahead.clone(), false)? {
             return Ok(true);
         }
         ahead.skip()?;

@@ -1,6 +1,6 @@
 use bytes::Bytes;
 
-use super::{Adapted, count, generate};
+use super::{AdaptedRequest, count, generate};
 
 #[test]
 fn a_body_with_nothing_to_correct_is_not_copied() {
@@ -9,11 +9,11 @@ fn a_body_with_nothing_to_correct_is_not_copied() {
          \"generationConfig\":{\"temperature\":0.10,\"seed\":12345678901234567890,\"topK\":7.0},\
          \"unknown\":[ ] , \"role\":null}\n",
     );
-    let rewritten = generate(&body).unwrap();
-    let pieces: Vec<_> = rewritten.request.pieces().collect();
+    let adapted = generate(&body).unwrap();
+    let pieces: Vec<_> = adapted.request.pieces().collect();
     assert_eq!(pieces, [&body]);
     assert_eq!(pieces[0].as_ptr(), body.as_ptr());
-    assert_eq!((rewritten.dropped.len(), rewritten.temperature_zero), (0, false));
+    assert_eq!((adapted.dropped.len(), adapted.temperature_zero), (0, false));
 }
 
 #[test]
@@ -30,7 +30,7 @@ fn large_values_are_sliced_on_both_sides_of_an_edit() {
 }
 
 #[test]
-fn roles_are_filled_in_and_those_of_functions_become_the_users() {
+fn a_missing_role_and_the_role_of_a_function_become_user() {
     for (body, expected) in [
         (r#"{"contents":[{"parts":[]}]}"#, r#"{"contents":[{"role":"user","parts":[]}]}"#),
         (r#"{"contents":[{}, { }]}"#, r#"{"contents":[{"role":"user"}, {"role":"user" }]}"#),
@@ -52,7 +52,7 @@ fn roles_are_filled_in_and_those_of_functions_become_the_users() {
 }
 
 #[test]
-fn a_single_object_becomes_the_list_that_belongs_there() {
+fn a_single_object_in_place_of_a_list_becomes_a_list() {
     for (body, expected) in [
         (
             r#"{"contents":{"parts":{"text":"hi"}}}"#,
@@ -83,7 +83,7 @@ fn a_system_instruction_in_any_form_becomes_a_content() {
         (r#"{"parts":[]}"#, ""),
         (r#"{ }"#, ""),
         (r#"null"#, ""),
-        (r#"[{"parts":[{"text":"a"}]},"b"]"#, ""), // two contents: for upstream to judge
+        (r#"[{"parts":[{"text":"a"}]},"b"]"#, ""), // two contents, which upstream refuses
     ] {
         let expected = if expected.is_empty() { given } else { expected };
         for name in ["systemInstruction", "system_instruction"] {
@@ -94,7 +94,7 @@ fn a_system_instruction_in_any_form_becomes_a_content() {
 }
 
 #[test]
-fn fields_of_the_public_api_alone_go_and_are_reported() {
+fn fields_that_only_the_public_api_has_are_removed_and_reported() {
     for (body, expected, dropped) in [
         (r#"{"model":"m"}"#, "{}", &["model"][..]),
         (r#"{ "model" : "m" , "x" : 1 }"#, r#"{ "x" : 1 }"#, &["model"]),
@@ -119,10 +119,10 @@ fn fields_of_the_public_api_alone_go_and_are_reported() {
         ),
         (r#"{"contents":[],"x":{"model":1,"store":2}}"#, "", &[]),
     ] {
-        let rewritten = rewrite(body);
+        let adapted = adapt(body);
         let expected = if expected.is_empty() { body } else { expected };
-        assert_eq!(rewritten.request.to_bytes(), expected, "{body}");
-        assert_eq!(rewritten.dropped, dropped, "{body}");
+        assert_eq!(adapted.request.to_bytes(), expected, "{body}");
+        assert_eq!(adapted.dropped, dropped, "{body}");
     }
 }
 
@@ -145,9 +145,9 @@ fn the_private_name_of_the_json_schema_is_renamed_unless_the_proper_one_is_there
             &["generationConfig._responseJsonSchema"],
         ),
     ] {
-        let rewritten = rewrite(body);
-        assert_eq!(rewritten.request.to_bytes(), expected, "{body}");
-        assert_eq!(rewritten.dropped, dropped, "{body}");
+        let adapted = adapt(body);
+        assert_eq!(adapted.request.to_bytes(), expected, "{body}");
+        assert_eq!(adapted.dropped, dropped, "{body}");
     }
 }
 
@@ -182,13 +182,13 @@ fn a_temperature_of_zero_is_zero_however_it_is_written() {
         ("1,\"temperature\":0", false),
     ] {
         let body = format!(r#"{{"generation_config":{{"temperature":{value}}}}}"#);
-        assert_eq!(rewrite(&body).temperature_zero, zero, "{value}");
+        assert_eq!(adapt(&body).temperature_zero, zero, "{value}");
     }
-    assert!(!rewrite(r#"{"temperature":0}"#).temperature_zero);
+    assert!(!adapt(r#"{"temperature":0}"#).temperature_zero);
 }
 
 #[test]
-fn what_is_not_one_object_is_refused() {
+fn a_body_that_is_not_one_object_is_refused() {
     for body in
         ["", "[]", "1", "null", "{}x", "{}, \"project\": \"x\"", "{\"contents\":[}", "{\"a\":1"]
     {
@@ -198,20 +198,21 @@ fn what_is_not_one_object_is_refused() {
 }
 
 #[test]
-fn corrections_and_reports_are_bounded() {
+fn edits_and_reported_paths_are_bounded() {
     let bounded = format!(r#"{{"contents":[{}{{}}]}}"#, "{},".repeat(200_000));
     assert!(generate(&bounded.into()).is_ok());
     let excessive = format!(r#"{{"contents":[{}{{}}]}}"#, "{},".repeat(300_000));
-    assert_eq!(generate(&excessive.into()).unwrap_err().what(), "too many fields to correct");
+    let error = generate(&excessive.into()).unwrap_err().to_string();
+    assert!(error.starts_with("too many fields to correct at "), "{error}");
     let many = format!(r#"{{{}"x":1}}"#, r#""store":1,"#.repeat(1000));
-    let rewritten = rewrite(&many);
-    assert_eq!(rewritten.request.to_bytes(), r#"{"x":1}"#);
-    assert_eq!(rewritten.dropped.len(), 65);
-    assert_eq!(rewritten.dropped[64], "...");
+    let adapted = adapt(&many);
+    assert_eq!(adapted.request.to_bytes(), r#"{"x":1}"#);
+    assert_eq!(adapted.dropped.len(), 65);
+    assert_eq!(adapted.dropped[64], "...");
 }
 
 #[test]
-fn a_count_takes_the_contents_and_folds_in_what_else_costs_tokens() {
+fn a_count_folds_system_instruction_and_tools_into_the_contents() {
     for (body, contents, dropped) in [
         (
             r#"{"contents":[{"parts":[{"text":"hi"}]}]}"#,
@@ -255,7 +256,7 @@ fn a_count_takes_the_contents_and_folds_in_what_else_costs_tokens() {
 }
 
 #[test]
-fn thoughts_are_counted_without_their_marker() {
+fn thoughts_are_counted_without_the_field_thought() {
     for (part, expected) in [
         (r#"{"text":"a","thought":true}"#, r#"{"text":"a"}"#),
         (r#"{"thought":true, "text":"a"}"#, r#"{"text":"a"}"#),
@@ -279,10 +280,10 @@ fn thoughts_are_counted_without_their_marker() {
     }
 }
 
-fn rewrite(body: &str) -> Adapted {
+fn adapt(body: &str) -> AdaptedRequest {
     generate(&Bytes::copy_from_slice(body.as_bytes())).unwrap()
 }
 
 fn generated(body: &str) -> Bytes {
-    rewrite(body).request.to_bytes()
+    adapt(body).request.to_bytes()
 }

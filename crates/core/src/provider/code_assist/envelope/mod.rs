@@ -1,6 +1,7 @@
-//! Code Assist's wrapper: put on by splicing, taken off by slicing (`protocol.md` 2.4, 2.5).
+//! Code Assist's envelope around requests and answers (`protocol.md` 2.4, 2.5): added by splicing,
+//! removed by slicing.
 
-mod answer;
+mod response;
 #[cfg(test)]
 mod tests;
 mod writing;
@@ -12,9 +13,9 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use crate::google::usage::TokenUsage;
-use crate::json::{Cursor, JsonError, Kind, Text, quote};
+use crate::json::{Cursor, JsonError, JsonString, ValueKind, quote};
 use crate::payload::Payload;
-use answer::Answer;
+use response::ScannedResponse;
 
 /// What Code Assist's envelope says besides the request itself.
 #[derive(Debug)]
@@ -28,7 +29,9 @@ pub struct Envelope<'a> {
 }
 
 impl Envelope<'_> {
-    /// `{"model":M,"project":P,"user_prompt_id":I,"request":` + the client's bytes + `}`.
+    /// The envelope of generateContent: `{"model":M,"project":P,"user_prompt_id":I,"request":`, the
+    /// adapted bytes, `}`.
+    #[must_use]
     pub fn wrap(&self, request: Payload) -> Payload {
         let Self { model, project, prompt_id } = *self;
         let mut head = Vec::with_capacity(HEAD + model.len() + project.len() + prompt_id.len());
@@ -42,102 +45,77 @@ impl Envelope<'_> {
     }
 }
 
-/// `{"request":` + the rewritten bytes + `}`: countTokens has an envelope of its own.
+/// The envelope of countTokens: `{"request":`, the adapted bytes, `}`.
+#[must_use]
 pub fn wrap_count(request: Payload) -> Payload {
     wrap(r#"{"request":"#, request)
 }
 
-/// One unary answer or one stream event, taken out of its wrapper.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Unwrapped {
-    /// The `response` object as the client gets it; `None` when the wrapper has none.
-    pub response: Option<Bytes>,
-    /// The whole `error` object's holder, `{"error":{…}}`, on one line, when the wrapper is an
-    /// error.
-    pub error: Option<Bytes>,
-    /// `traceId`, unescaped, when it is another than the one that was seen earlier: the events of
-    /// a stream all carry the same.
-    pub trace_id: Option<String>,
-    /// A candidate has a `finishReason`, or `promptFeedback` has a `blockReason`.
-    pub finished: bool,
-    /// Token counts of `usageMetadata`, when there.
-    pub usage: Option<TokenUsage>,
-}
-
-/// How the bytes of the answer are written.
+/// How an answer is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     /// As upstream wrote it: for unary answers.
     AsWritten,
-    /// Insignificant white space removed, so that it is one line: for stream events.
+    /// On one line, without white space between tokens: for stream events.
     Compact,
 }
 
-/// Takes `wrapper` apart. `trace` is a trace id seen earlier on the same stream.
-///
-/// An array of one wrapper is read as that wrapper: errors come that way (`protocol.md` 4.3).
-/// Of a key that is there twice, the last one counts.
-pub fn unwrap(wrapper: &Bytes, form: Form, trace: Option<&str>) -> Result<Unwrapped, JsonError> {
-    let opened = open(wrapper, trace)?;
-    Ok(Unwrapped {
-        finished: opened.finished(),
-        usage: opened.usage(),
-        response: opened.response.map(|response| response.into_bytes(form)),
-        error: opened.error,
-        trace_id: opened.trace_id.map(Cow::into_owned),
-    })
-}
-
-/// A wrapper that has been read, its `response` not yet written.
+/// An envelope that has been read: one unary answer or one stream event.
 #[derive(Debug)]
+#[must_use]
 pub struct Opened<'a> {
-    /// As in [`Unwrapped`].
+    /// `{"error":{…}}` on one line, when the envelope holds an error.
     pub error: Option<Bytes>,
-    /// As in [`Unwrapped`].
+    /// `traceId` without escapes, when it differs from the one seen earlier. All events of a stream
+    /// carry the same.
     pub trace_id: Option<Cow<'a, str>>,
-    /// What is to be written.
-    pub response: Option<Response<'a>>,
+    /// The `response` object, when the envelope holds one.
+    pub response: Option<OpenedResponse<'a>>,
 }
 
 impl Opened<'_> {
-    /// As in [`Unwrapped`].
+    /// True when a candidate has a `finishReason`, or `promptFeedback` a `blockReason`.
     pub fn finished(&self) -> bool {
-        self.response.as_ref().is_some_and(|response| response.answer.finished)
+        self.response.as_ref().is_some_and(|response| response.scanned.finished)
     }
 
-    /// As in [`Unwrapped`].
+    /// The token counts of `usageMetadata`.
     pub fn usage(&self) -> Option<TokenUsage> {
-        self.response.as_ref()?.answer.usage
+        self.response.as_ref()?.scanned.usage
     }
 }
 
-/// A `response` in its wrapper, with what has to change about it.
+/// A `response` in its envelope, with the edits it needs.
 #[derive(Debug)]
-pub struct Response<'a> {
-    wrapper: &'a Bytes,
-    answer: Answer,
+#[must_use]
+pub struct OpenedResponse<'a> {
+    envelope: &'a Bytes,
+    scanned: ScannedResponse,
     /// The JSON string to fill a missing `responseId` with, or empty.
     trace: Cow<'a, [u8]>,
 }
 
-impl Response<'_> {
-    /// Adds it to `out`, on one line.
+impl OpenedResponse<'_> {
+    /// Appends the response to `out`, on one line.
     pub fn write_line(self, out: &mut BytesMut) {
-        self.answer.write(self.wrapper, Form::Compact, &self.trace, out);
+        self.scanned.write(self.envelope, Form::Compact, &self.trace, out);
     }
 
-    /// It by itself, in this form: a slice of the wrapper unless something has to change.
+    /// The response in this form: a slice of the envelope, unless an edit is needed.
     pub fn into_bytes(self, form: Form) -> Bytes {
-        self.answer.into_bytes(self.wrapper, form, &self.trace)
+        self.scanned.into_bytes(self.envelope, form, &self.trace)
     }
 }
 
-/// What [`unwrap`] does, but for the writing.
-pub fn open<'a>(wrapper: &'a Bytes, trace: Option<&str>) -> Result<Opened<'a>, JsonError> {
-    let opened = Wrapper::read(wrapper)?;
+/// Reads `envelope`. `trace` is a trace id seen earlier on the same stream.
+///
+/// An array of one envelope is read as that envelope: errors come in this form (`protocol.md` 4.3).
+/// Of duplicate keys the last one counts.
+pub fn open<'a>(envelope: &'a Bytes, trace: Option<&str>) -> Result<Opened<'a>, JsonError> {
+    let opened = EnvelopeMembers::read(envelope)?;
     let written = opened.trace.filter(|text| !text.value.is_empty());
     let trace_json = match (&written, trace) {
-        (Some(text), _) => Cow::Borrowed(&wrapper[text.span.clone()]),
+        (Some(text), _) => Cow::Borrowed(&envelope[text.span.clone()]),
         (None, Some(trace)) => {
             let mut json = Vec::new();
             quote(trace, &mut json);
@@ -148,46 +126,50 @@ pub fn open<'a>(wrapper: &'a Bytes, trace: Option<&str>) -> Result<Opened<'a>, J
     Ok(Opened {
         trace_id: written
             .filter(|text| Some(&*text.value) != trace.map(str::as_bytes))
-            .map(Text::into_str),
-        error: opened.error.map(|span| writing::error(&wrapper[span])),
-        response: opened.response.map(|answer| Response { wrapper, answer, trace: trace_json }),
+            .map(JsonString::into_str),
+        error: opened.error.map(|span| writing::error(&envelope[span])),
+        response: opened.response.map(|scanned| OpenedResponse {
+            envelope,
+            scanned,
+            trace: trace_json,
+        }),
     })
 }
 
-/// The keys of a wrapper that mean something to us.
+/// The members of an envelope that the proxy uses.
 #[derive(Default)]
-struct Wrapper<'a> {
-    response: Option<Answer>,
+struct EnvelopeMembers<'a> {
+    response: Option<ScannedResponse>,
     error: Option<Range<usize>>,
-    trace: Option<Text<'a>>,
+    trace: Option<JsonString<'a>>,
 }
 
-impl<'a> Wrapper<'a> {
+impl<'a> EnvelopeMembers<'a> {
     fn read(text: &'a [u8]) -> Result<Self, JsonError> {
         let mut cursor = Cursor::new(text)?;
-        let mut wrapper = Self::default();
-        if cursor.kind()? == Kind::Array {
+        let mut members = Self::default();
+        if cursor.kind()? == ValueKind::Array {
             let mut inside = cursor.array()?;
             if !cursor.item(&mut inside)? {
                 return Err(cursor.malformed("expected one element"));
             }
-            wrapper.object(&mut cursor)?;
+            members.object(&mut cursor)?;
             if cursor.item(&mut inside)? {
                 return Err(cursor.malformed("expected one element"));
             }
         } else {
-            wrapper.object(&mut cursor)?;
+            members.object(&mut cursor)?;
         }
         cursor.end()?;
-        Ok(wrapper)
+        Ok(members)
     }
 
     fn object(&mut self, cursor: &mut Cursor<'a>) -> Result<(), JsonError> {
         let mut inside = cursor.object()?;
         while let Some(key) = cursor.key(&mut inside)? {
-            let absent = cursor.kind()? == Kind::Null;
+            let absent = cursor.kind()? == ValueKind::Null;
             match &*key.value {
-                b"response" if !absent => self.response = Some(Answer::read(cursor)?),
+                b"response" if !absent => self.response = Some(ScannedResponse::read(cursor)?),
                 b"error" if !absent => self.error = Some(cursor.skip()?),
                 b"traceId" | b"trace_id" => self.trace = cursor.string_or_skip()?,
                 _ => {
@@ -205,5 +187,5 @@ fn wrap(head: impl Into<Bytes>, mut request: Payload) -> Payload {
     request
 }
 
-/// The head of an envelope without its values, which have no escapes as a rule.
+/// The length of an envelope's head without its values. The values rarely need escapes.
 const HEAD: usize = r#"{"model":"","project":"","user_prompt_id":"","request":"#.len();

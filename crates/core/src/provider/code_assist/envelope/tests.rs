@@ -1,6 +1,7 @@
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
-use super::{Envelope, Form, Unwrapped, unwrap, wrap_count};
+use super::{Envelope, Form, OpenedResponse, open, wrap_count};
+use crate::google::usage::TokenUsage;
 
 #[test]
 fn a_request_is_wrapped_without_being_touched() {
@@ -16,23 +17,23 @@ fn a_request_is_wrapped_without_being_touched() {
 }
 
 #[test]
-fn an_answer_is_sliced_out_and_the_wrappers_keys_stay_behind() {
-    let wrapper = Bytes::from_static(
+fn a_response_is_sliced_out_and_the_other_keys_of_the_envelope_are_left() {
+    let envelope = Bytes::from_static(
         br#"{"remainingCredits":[{"response":1}],"response":{"candidates":[],"responseId":"r"},"traceId":"t"}"#,
     );
     for form in [Form::AsWritten, Form::Compact] {
-        let unwrapped = unwrap(&wrapper, form, None).unwrap();
-        let response = unwrapped.response.unwrap();
+        let opened = open(&envelope, None).unwrap();
+        let response = opened.response.unwrap().into_bytes(form);
         assert_eq!(response, r#"{"candidates":[],"responseId":"r"}"#);
-        assert!(wrapper.as_ptr_range().contains(&response.as_ptr()));
-        assert_eq!(unwrapped.trace_id.as_deref(), Some("t"));
+        assert!(envelope.as_ptr_range().contains(&response.as_ptr()));
+        assert_eq!(opened.trace_id.as_deref(), Some("t"));
     }
-    assert_eq!(unwrap(&wrapper, Form::Compact, Some("t")).unwrap().trace_id, None);
+    assert_eq!(open(&envelope, Some("t")).unwrap().trace_id, None);
 }
 
 #[test]
 fn a_missing_response_id_is_filled_from_the_trace() {
-    for (wrapper, earlier, expected) in [
+    for (envelope, earlier, expected) in [
         (r#"{"response":{"a":1},"traceId":"t"}"#, None, r#"{"a":1,"responseId":"t"}"#),
         (r#"{"trace_id":"t","response":{ }}"#, None, r#"{"responseId":"t"}"#),
         (
@@ -56,7 +57,7 @@ fn a_missing_response_id_is_filled_from_the_trace() {
             r#"{"a":1,"responseId":"\u2028"}"#,
         ),
     ] {
-        assert_eq!(taken(wrapper, Form::Compact, earlier).response.unwrap(), expected, "{wrapper}");
+        assert_eq!(line(envelope, earlier), expected, "{envelope}");
     }
 }
 
@@ -74,18 +75,18 @@ fn citations_have_the_public_name() {
         r#"{"citation_metadata":{"citationSources":[]}},"#,
         r#"{"citationMetadata":{"citations":[],"citationSources":[]}},null]}"#
     );
-    assert_eq!(taken(given, Form::AsWritten, None).response.unwrap(), expected);
+    assert_eq!(as_written(given), expected);
 }
 
 #[test]
 fn line_separators_are_escaped_in_both_forms() {
     let given = "{\"response\":{ \"responseId\":\"r\",\"\u{2028}\":\"a\u{2029}b\u{85}é“\u{2027}\u{a0}\\\" \"}}";
     assert_eq!(
-        taken(given, Form::AsWritten, None).response.unwrap(),
+        as_written(given),
         "{ \"responseId\":\"r\",\"\\u2028\":\"a\\u2029b\\u0085é“\u{2027}\u{a0}\\\" \"}"
     );
     assert_eq!(
-        taken(given, Form::Compact, None).response.unwrap(),
+        line(given, None),
         "{\"responseId\":\"r\",\"\\u2028\":\"a\\u2029b\\u0085é“\u{2027}\u{a0}\\\" \"}"
     );
 }
@@ -93,35 +94,32 @@ fn line_separators_are_escaped_in_both_forms() {
 #[test]
 fn an_event_over_several_lines_becomes_one() {
     let given = "{\n  \"response\": {\n    \"text\": \"a  b\\\\\",\n\t\"n\": [ 1.0, {} ],\r\n \"responseId\": \"r\"\n  }\n}\n";
+    assert_eq!(line(given, None), r#"{"text":"a  b\\","n":[1.0,{}],"responseId":"r"}"#);
     assert_eq!(
-        taken(given, Form::Compact, None).response.unwrap(),
-        r#"{"text":"a  b\\","n":[1.0,{}],"responseId":"r"}"#
-    );
-    assert_eq!(
-        taken(given, Form::AsWritten, None).response.unwrap(),
+        as_written(given),
         "{\n    \"text\": \"a  b\\\\\",\n\t\"n\": [ 1.0, {} ],\r\n \"responseId\": \"r\"\n  }"
     );
 }
 
 #[test]
-fn errors_come_out_on_one_line_also_from_an_array() {
+fn an_error_is_written_on_one_line_also_from_an_array() {
     let error = r#"{"error":{"code":429,"message":"a b"}}"#;
     for given in [
         "{\"error\": {\n \"code\": 429, \"message\": \"a b\" }}",
         "[{\n  \"error\": {\n    \"code\": 429,\n    \"message\": \"a b\"\n  }\n}\n]\n",
     ] {
-        let unwrapped = taken(given, Form::AsWritten, None);
-        assert_eq!(unwrapped.error.unwrap(), error);
-        assert_eq!(unwrapped.response, None);
+        let given = Bytes::from_static(given.as_bytes());
+        let opened = open(&given, None).unwrap();
+        assert_eq!(opened.error.unwrap(), error);
+        assert!(opened.response.is_none());
     }
-    assert_eq!(
-        taken(r#"{"error":null,"response":null}"#, Form::Compact, None),
-        Unwrapped::default()
-    );
+    let neither = Bytes::from_static(br#"{"error":null,"response":null}"#);
+    let opened = open(&neither, None).unwrap();
+    assert!(opened.error.is_none() && opened.response.is_none() && opened.trace_id.is_none());
 }
 
 #[test]
-fn the_end_and_the_usage_are_noticed() {
+fn the_end_and_the_usage_of_an_answer_are_read() {
     for (response, finished) in [
         (r#"{"candidates":[{"finishReason":"STOP"}]}"#, true),
         (r#"{"candidates":[{},{"finish_reason":"MAX_TOKENS"}]}"#, true),
@@ -129,24 +127,35 @@ fn the_end_and_the_usage_are_noticed() {
         (r#"{"candidates":[{"finishReason":null,"content":{"finishReason":"STOP"}}]}"#, false),
         (r#"{"promptFeedback":{"safetyRatings":[]},"finishReason":"STOP"}"#, false),
     ] {
-        let wrapper = format!(r#"{{"response":{response}}}"#);
-        assert_eq!(taken(&wrapper, Form::Compact, None).finished, finished, "{response}");
+        let envelope = Bytes::from(format!(r#"{{"response":{response}}}"#));
+        assert_eq!(open(&envelope, None).unwrap().finished(), finished, "{response}");
     }
-    let wrapper = r#"{"response":{"usageMetadata":{"promptTokenCount":10,"candidatesTokenCount":"33","thoughtsTokenCount":769,"x":{},"cachedContentTokenCount":null}}}"#;
-    let usage =
-        crate::google::usage::TokenUsage { prompt: 10, output: 33, thoughts: 769, cached: 0 };
-    assert_eq!(taken(wrapper, Form::Compact, None).usage, Some(usage));
+    let envelope = r#"{"response":{"usageMetadata":{"promptTokenCount":10,"candidatesTokenCount":"33","thoughtsTokenCount":769,"x":{},"cachedContentTokenCount":null}}}"#;
+    let usage = TokenUsage { prompt: 10, output: 33, thoughts: 769, cached: 0 };
+    assert_eq!(open(&Bytes::from_static(envelope.as_bytes()), None).unwrap().usage(), Some(usage));
 }
 
 #[test]
-fn what_is_not_a_wrapper_is_refused() {
+fn what_is_not_an_envelope_is_refused() {
     for given in
         ["", "[]", "1", "[{},{}]", "{\"response\":[]}", "{\"response\":{}", "{} {}", "[[{}]]"]
     {
-        assert!(unwrap(&Bytes::from(given), Form::Compact, None).is_err(), "{given}");
+        assert!(open(&Bytes::from(given), None).is_err(), "{given}");
     }
 }
 
-fn taken(wrapper: &str, form: Form, trace: Option<&str>) -> Unwrapped {
-    unwrap(&Bytes::copy_from_slice(wrapper.as_bytes()), form, trace).unwrap()
+/// The response as a unary answer has it.
+fn as_written(envelope: &str) -> Bytes {
+    let envelope = Bytes::copy_from_slice(envelope.as_bytes());
+    open(&envelope, None).unwrap().response.unwrap().into_bytes(Form::AsWritten)
+}
+
+/// The response as a stream event has it: the two ways to write it agree.
+fn line(envelope: &str, trace: Option<&str>) -> Bytes {
+    let envelope = Bytes::copy_from_slice(envelope.as_bytes());
+    let response = || -> OpenedResponse<'_> { open(&envelope, trace).unwrap().response.unwrap() };
+    let mut line = BytesMut::new();
+    response().write_line(&mut line);
+    assert_eq!(response().into_bytes(Form::Compact), line);
+    line.freeze()
 }

@@ -1,8 +1,9 @@
-//! How answers are written: on one line for every reader, whatever that reader calls a line.
+//! The writing of answers: on one line, also for readers to which U+2028, U+2029 or U+0085 end a
+//! line.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// `{"error":…}` around an error, on one line.
+/// `{"error":…}` with this error, on one line.
 pub(super) fn error(error: &[u8]) -> Bytes {
     let mut out = BytesMut::from(&br#"{"error":"#[..]);
     compact(error, &mut false, &mut out);
@@ -10,8 +11,9 @@ pub(super) fn error(error: &[u8]) -> Bytes {
     out.freeze()
 }
 
-/// Copies JSON without the white space between tokens, separators escaped. `in_string` is whether
-/// the place is inside a string; a text may come in parts, but not cut inside an escape.
+/// Copies JSON without the white space between tokens, and with separators escaped. `in_string`
+/// tells whether `json` begins inside a string: a text may come in parts, but no part may end
+/// within an escape.
 pub(super) fn compact(json: &[u8], in_string: &mut bool, out: &mut BytesMut) {
     let mut rest = json;
     while !rest.is_empty() {
@@ -41,7 +43,7 @@ pub(super) fn compact(json: &[u8], in_string: &mut bool, out: &mut BytesMut) {
 }
 
 /// Copies JSON with raw U+2028, U+2029 and U+0085 written as escapes: each of them ends a line for
-/// some official SDK (`protocol.md` 4.5). Outside strings they cannot be.
+/// some official SDK (`protocol.md` 4.5). JSON allows them only inside strings.
 pub(super) fn escape_separators(json: &[u8], out: &mut BytesMut) {
     let mut rest = json;
     while let Some((at, len, escape)) = separator(rest) {

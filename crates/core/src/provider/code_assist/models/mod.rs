@@ -6,16 +6,17 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::dialect::gemini::models::{Model, bare};
+use crate::settings::ModelAlias;
 
 /// The name that is sent upstream for the one that was asked for.
 ///
 /// `aliases` (`MODEL_ALIASES`) have the first word, and it is final. Then names that Code Assist does
 /// not know under their public spelling, or that are retired, become their living successors. A
 /// living model and a name that nobody here knows stay what they are.
-pub fn resolve<'a>(asked: &'a str, aliases: &'a [(String, String)]) -> &'a str {
+pub fn resolve<'a>(asked: &'a str, aliases: &'a [ModelAlias]) -> &'a str {
     let asked = bare(asked);
-    let alias = aliases.iter().find(|(from, _)| bare(from) == asked);
-    alias.map_or_else(|| resolve_built_in(asked), |(_, to)| bare(to))
+    let alias = aliases.iter().find(|alias| bare(&alias.from) == asked);
+    alias.map_or_else(|| resolve_built_in(asked), |alias| bare(&alias.to))
 }
 
 /// The built-in table, then what else the account has (`bucket_ids`), sorted.

@@ -84,7 +84,7 @@ fn what_the_table_sends_is_living() {
 #[test]
 fn the_operators_aliases_have_the_first_and_last_word() {
     let aliases = [("gpt-4", "gemini-1.5-pro"), ("gemini-2.5-pro", "models/x"), ("models/a", "b")]
-        .map(|(from, to)| (from.to_owned(), to.to_owned()));
+        .map(|(from, to)| ModelAlias { from: from.to_owned(), to: to.to_owned() });
     assert_eq!(resolve("gpt-4", &aliases), "gemini-1.5-pro");
     assert_eq!(resolve("gemini-2.5-pro", &aliases), "x");
     assert_eq!(resolve("a", &aliases), "b");

@@ -1,4 +1,4 @@
-//! The `response` inside a wrapper: what is read of it, and what is changed (`spec.md` 5).
+//! The `response` inside an envelope: what the proxy reads of it and what it edits (`spec.md` 5).
 
 use std::ops::Range;
 
@@ -6,108 +6,115 @@ use bytes::{Bytes, BytesMut};
 
 use super::{Form, writing};
 use crate::google::usage::TokenUsage;
-use crate::json::{Cursor, JsonError, Kind, Part, Splice};
+use crate::json::{Cursor, JsonError, Splice, SplicePart, ValueKind};
 
-/// A `GenerateContentResponse` as Vertex has it, walked through once.
+/// A `GenerateContentResponse` of Vertex, scanned once.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct ScannedResponse {
     pub(super) finished: bool,
     pub(super) usage: Option<TokenUsage>,
     span: Range<usize>,
-    id: Id,
-    /// There is white space between its tokens.
+    id: ResponseId,
+    /// There is white space between the tokens.
     blanks: bool,
     is_ascii: bool,
     splice: Splice,
 }
 
-/// Whether an answer has a `responseId`.
+/// Whether a response has a `responseId`.
 #[derive(Debug)]
-enum Id {
+enum ResponseId {
     Given,
     Null(Range<usize>),
-    Missing { only: bool },
+    /// `only`: the object has no member at all.
+    Missing {
+        only: bool,
+    },
 }
 
-impl Answer {
+impl ScannedResponse {
     pub(super) fn read(cursor: &mut Cursor<'_>) -> Result<Self, JsonError> {
         let mut inside = cursor.object()?;
-        let mut answer = Self {
+        let mut response = Self {
             finished: false,
             usage: None,
             span: cursor.at() - 1..cursor.at(),
-            id: Id::Missing { only: true },
+            id: ResponseId::Missing { only: true },
             blanks: false,
             is_ascii: cursor.is_ascii(),
             splice: Splice::default(),
         };
         let blanks = cursor.blanks();
         while let Some(key) = cursor.key(&mut inside)? {
-            if let Id::Missing { only } = &mut answer.id {
+            if let ResponseId::Missing { only } = &mut response.id {
                 *only = false;
             }
             let kind = cursor.kind()?;
             match &*key.value {
                 b"responseId" | b"response_id" => {
                     let span = cursor.skip()?;
-                    answer.id = if kind == Kind::Null { Id::Null(span) } else { Id::Given };
+                    response.id = if kind == ValueKind::Null {
+                        ResponseId::Null(span)
+                    } else {
+                        ResponseId::Given
+                    };
                 }
-                b"candidates" if kind == Kind::Array => {
+                b"candidates" if kind == ValueKind::Array => {
                     let mut candidates = cursor.array()?;
                     while cursor.item(&mut candidates)? {
-                        answer.candidate(cursor)?;
+                        response.candidate(cursor)?;
                     }
                 }
-                b"promptFeedback" | b"prompt_feedback" if kind == Kind::Object => {
-                    answer.prompt_feedback(cursor)?;
+                b"promptFeedback" | b"prompt_feedback" if kind == ValueKind::Object => {
+                    response.prompt_feedback(cursor)?;
                 }
-                b"usageMetadata" | b"usage_metadata" if kind == Kind::Object => {
-                    answer.usage = Some(usage(cursor)?);
+                b"usageMetadata" | b"usage_metadata" if kind == ValueKind::Object => {
+                    response.usage = Some(usage(cursor)?);
                 }
                 _ => {
                     cursor.skip()?;
                 }
             }
         }
-        answer.span.end = cursor.at();
-        answer.blanks = cursor.blanks() > blanks;
-        Ok(answer)
+        response.span.end = cursor.at();
+        response.blanks = cursor.blanks() > blanks;
+        Ok(response)
     }
 
-    /// The answer as the client gets it: a slice of the wrapper, unless something has to change.
-    /// `trace` is the JSON string to fill a missing `responseId` with, or empty.
-    pub(super) fn into_bytes(self, wrapper: &Bytes, form: Form, trace: &[u8]) -> Bytes {
-        if self.stands(wrapper, form, trace) {
-            return wrapper.slice(self.span);
+    /// The response as the client gets it: a slice of the envelope, unless an edit is needed.
+    /// `trace` is the JSON string for a missing `responseId`, or empty.
+    pub(super) fn into_bytes(self, envelope: &Bytes, form: Form, trace: &[u8]) -> Bytes {
+        if self.is_unchanged(envelope, form, trace) {
+            return envelope.slice(self.span);
         }
-        let mut out = BytesMut::with_capacity(self.span.len() + ROOM_FOR_EDITS);
-        self.write(wrapper, form, trace, &mut out);
+        let mut out = BytesMut::with_capacity(self.span.len() + SPACE_FOR_EDITS);
+        self.write(envelope, form, trace, &mut out);
         out.freeze()
     }
 
-    /// Adds to `out` what [`Self::into_bytes`] gives.
-    pub(super) fn write(mut self, wrapper: &Bytes, form: Form, trace: &[u8], out: &mut BytesMut) {
-        if self.stands(wrapper, form, trace) {
-            return out.extend_from_slice(&wrapper[self.span]);
+    /// Appends to `out` what [`Self::into_bytes`] returns.
+    pub(super) fn write(mut self, envelope: &Bytes, form: Form, trace: &[u8], out: &mut BytesMut) {
+        if self.is_unchanged(envelope, form, trace) {
+            return out.extend_from_slice(&envelope[self.span]);
         }
         let mut missing = None;
         match &self.id {
             _ if trace.is_empty() => {}
-            Id::Given => {}
-            Id::Null(span) => self.splice.replace(span.clone(), trace.to_vec()),
-            Id::Missing { only } => missing = Some(if *only { "" } else { "," }),
+            ResponseId::Given => {}
+            ResponseId::Null(span) => self.splice.replace(span.clone(), trace.to_vec()),
+            ResponseId::Missing { only } => missing = Some(if *only { "" } else { "," }),
         }
-        // The member that is missing goes before the closing brace.
+        // A missing member is added before the closing brace.
         let end = self.span.end - usize::from(missing.is_some());
         let compact = form == Form::Compact && self.blanks;
         let mut in_string = false;
         for part in self.splice.parts(self.span.start..end) {
             match part {
-                Part::Kept(span) if compact => {
-                    writing::compact(&wrapper[span], &mut in_string, out);
+                SplicePart::Kept(span) if compact => {
+                    writing::compact(&envelope[span], &mut in_string, out);
                 }
-                Part::Kept(span) => writing::escape_separators(&wrapper[span], out),
-                Part::New(new) => writing::escape_separators(new, out),
+                SplicePart::Kept(span) => writing::escape_separators(&envelope[span], out),
+                SplicePart::New(new) => writing::escape_separators(new, out),
             }
         }
         if let Some(comma) = missing {
@@ -118,16 +125,16 @@ impl Answer {
         }
     }
 
-    /// Whether nothing has to change.
-    fn stands(&self, wrapper: &[u8], form: Form, trace: &[u8]) -> bool {
-        let has_id = trace.is_empty() || matches!(self.id, Id::Given);
+    /// True when no edit is needed.
+    fn is_unchanged(&self, envelope: &[u8], form: Form, trace: &[u8]) -> bool {
+        let has_id = trace.is_empty() || matches!(self.id, ResponseId::Given);
         let is_compact = form == Form::AsWritten || !self.blanks;
-        let has_separators = || writing::has_separators(&wrapper[self.span.clone()]);
+        let has_separators = || writing::has_separators(&envelope[self.span.clone()]);
         has_id && is_compact && self.splice.is_empty() && (self.is_ascii || !has_separators())
     }
 
     fn candidate(&mut self, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
-        if cursor.kind()? != Kind::Object {
+        if cursor.kind()? != ValueKind::Object {
             cursor.skip()?;
             return Ok(());
         }
@@ -135,12 +142,12 @@ impl Answer {
         while let Some(key) = cursor.key(&mut inside)? {
             let kind = cursor.kind()?;
             match &*key.value {
-                b"citationMetadata" | b"citation_metadata" if kind == Kind::Object => {
+                b"citationMetadata" | b"citation_metadata" if kind == ValueKind::Object => {
                     self.citations(cursor)?;
                 }
                 b"finishReason" | b"finish_reason" => {
                     cursor.skip()?;
-                    self.finished |= kind != Kind::Null;
+                    self.finished |= kind != ValueKind::Null;
                 }
                 _ => {
                     cursor.skip()?;
@@ -150,7 +157,7 @@ impl Answer {
         Ok(())
     }
 
-    /// Vertex says `citations`, the public API `citationSources`; with both, both stay.
+    /// Vertex writes `citations`, the public API `citationSources`. If both are there, both stay.
     fn citations(&mut self, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
         let mut inside = cursor.object()?;
         let mut vertex = None;
@@ -172,7 +179,7 @@ impl Answer {
     fn prompt_feedback(&mut self, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
         let mut inside = cursor.object()?;
         while let Some(key) = cursor.key(&mut inside)? {
-            let given = cursor.kind()? != Kind::Null;
+            let given = cursor.kind()? != ValueKind::Null;
             cursor.skip()?;
             self.finished |= given && matches!(&*key.value, b"blockReason" | b"block_reason");
         }
@@ -209,5 +216,5 @@ fn whole_number(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// A `responseId` and a few escapes fit without growing the buffer.
-const ROOM_FOR_EDITS: usize = 128;
+/// Space for a `responseId` and a few escapes, so that the buffer need not grow.
+const SPACE_FOR_EDITS: usize = 128;

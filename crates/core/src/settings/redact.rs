@@ -1,0 +1,33 @@
+//! How much of a setting's value may be shown.
+
+use super::spec::{Secrecy, SettingSpec};
+
+impl SettingSpec {
+    /// `value` as it may be printed, on one line: whole, without the login in a URL, or not at all.
+    pub(super) fn redacted(&self, value: &str) -> String {
+        // A credential JSON in the wrong setting is still a secret.
+        if self.secrecy == Secrecy::Secret || value.trim_start().starts_with('{') {
+            return MASK.into();
+        }
+        let mut line: String =
+            value.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        // Only known parameters are shown: other programs put a password into the query.
+        let is_known = |part: &str| ["prefix=", "sentinel="].iter().any(|it| part.starts_with(it));
+        if self.secrecy == Secrecy::Login
+            && let Some((before, query)) = line.split_once('?')
+            && !query.split('&').all(is_known)
+        {
+            line = format!("{before}?{MASK}");
+        }
+        match (self.secrecy, line.find("://"), line.rfind('@')) {
+            (Secrecy::Login, Some(scheme), Some(at)) if at > scheme => {
+                format!("{}{MASK}{}", &line[..scheme + 3], &line[at..])
+            }
+            (Secrecy::Login, None, Some(at)) => format!("{MASK}{}", &line[at..]),
+            _ => line,
+        }
+    }
+}
+
+/// Stands for a secret.
+pub(super) const MASK: &str = "***";

@@ -1,0 +1,167 @@
+//! What is known of a setting: its names, its default, its range and its secrecy.
+
+use std::fmt;
+
+use super::table::{NATIVE_ONLY, SETTINGS};
+
+/// One setting. It has the same name as environment variable, as flag and as key of the file.
+#[derive(Debug, Clone, Copy)]
+pub struct SettingSpec {
+    /// The name of the environment variable. The TOML key is in lower case, the flag in kebab case.
+    pub name: &'static str,
+    /// Other names, which are used when `name` is unset in the same source.
+    pub aliases: &'static [&'static str],
+    /// The default as an operator would write it; empty where there is none.
+    pub default: &'static str,
+    /// The values that are accepted.
+    pub kind: Kind,
+    /// The meaning, in one line.
+    pub doc: &'static str,
+    /// The heading in the reference.
+    pub group: Group,
+    /// How much of the value may be shown.
+    pub secrecy: Secrecy,
+}
+
+impl SettingSpec {
+    /// The name as a command-line flag, without the dashes. Secrets have no flag: `ps` shows flags.
+    pub fn flag(&self) -> Option<String> {
+        (self.secrecy != Secrecy::Secret).then(|| self.name.to_lowercase().replace('_', "-"))
+    }
+
+    /// Finds a setting by its first name or an alias, in upper or lower case.
+    pub fn find(name: &str) -> Option<&'static Self> {
+        SETTINGS.iter().find(|spec| spec.names().any(|known| known.eq_ignore_ascii_case(name)))
+    }
+
+    /// The first name, then the aliases.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
+        std::iter::once(self.name).chain(self.aliases.iter().copied())
+    }
+
+    /// False for settings of sockets and files, which a Worker does not have. `docs/WORKER.md` says
+    /// what the Worker does instead.
+    pub fn is_for_worker(&self) -> bool {
+        !NATIVE_ONLY.contains(&self.name)
+    }
+
+    pub(super) const fn alias(mut self, aliases: &'static [&'static str]) -> Self {
+        self.aliases = aliases;
+        self
+    }
+
+    pub(super) const fn login(mut self) -> Self {
+        self.secrecy = Secrecy::Login;
+        self
+    }
+
+    pub(super) const fn secret(mut self) -> Self {
+        self.secrecy = Secrecy::Secret;
+        self
+    }
+}
+
+/// The values that a setting accepts. `Display` is the range as problems and documentation name it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Kind {
+    /// One of a few words, in any case.
+    Choice(&'static [&'static str]),
+    /// A number with or without a fraction, bounds included.
+    Decimal {
+        /// The lowest value.
+        min: f64,
+        /// The highest value.
+        max: f64,
+    },
+    /// True or false.
+    Switch,
+    /// A text of the described form.
+    Text(&'static str),
+    /// A whole number, bounds included.
+    Whole {
+        /// The lowest value.
+        min: u64,
+        /// The highest value.
+        max: u64,
+    },
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Choice(words) => write!(f, "one of {}", words.join(", ")),
+            Self::Decimal { min, max } => write!(f, "a number from {min} to {max}"),
+            Self::Switch => write!(f, "true or false (also 1/0, yes/no)"),
+            Self::Text(form) => f.write_str(form),
+            Self::Whole { min, max } => write!(f, "a whole number from {min} to {max}"),
+        }
+    }
+}
+
+/// How much of a value may be shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Secrecy {
+    /// All of it.
+    Open,
+    /// All but the login in a URL.
+    Login,
+    /// Nothing.
+    Secret,
+}
+
+/// A heading of the reference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Group {
+    /// Listen address, keys and origins.
+    Access,
+    /// The Google account.
+    Credentials,
+    /// Sizes, wait queue, repeated requests, shutdown.
+    Limits,
+    /// Log lines.
+    Logging,
+    /// Model names.
+    Models,
+    /// Outgoing proxies and certificate authorities.
+    Network,
+    /// Retries and circuit breaker.
+    Resilience,
+    /// The key-value store.
+    Store,
+    /// Tokens and project.
+    Tokens,
+    /// Google's endpoints and the timeouts.
+    Upstream,
+}
+
+impl Group {
+    /// The headings in the order of the reference.
+    pub const ALL: &'static [Self] = &[
+        Self::Access,
+        Self::Credentials,
+        Self::Tokens,
+        Self::Store,
+        Self::Upstream,
+        Self::Models,
+        Self::Resilience,
+        Self::Limits,
+        Self::Logging,
+        Self::Network,
+    ];
+
+    /// The heading in words.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Access => "Listening and access",
+            Self::Credentials => "Credentials",
+            Self::Limits => "Limits, repeated requests and shutdown",
+            Self::Logging => "Logging",
+            Self::Models => "Models",
+            Self::Network => "Outgoing network",
+            Self::Resilience => "Retries and circuit breaker",
+            Self::Store => "Key-value store",
+            Self::Tokens => "Tokens and project",
+            Self::Upstream => "Upstream",
+        }
+    }
+}
