@@ -6,7 +6,7 @@ use code_assist_core::settings::{Problem, Settings, Warning};
 use serde_json::json;
 use tokio::sync::watch;
 
-use crate::parts::Parts;
+use crate::app::Parts;
 use crate::store::Store;
 use crate::{Failure, print};
 

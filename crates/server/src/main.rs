@@ -1,22 +1,22 @@
 //! The native shell of `code-assist-proxy`: arguments and settings in, one command run, an exit
 //! code out.
 
+mod app;
 mod check;
 mod cli;
 mod config;
+mod http_client;
 mod kv;
 mod listen;
 mod models;
-mod native;
 mod notify;
-mod parts;
+mod platform;
 mod serve;
 mod signals;
 mod sources;
 mod store;
 mod telemetry;
 mod trim;
-mod upstream;
 
 use std::fmt::Display;
 use std::io::{self, Write};

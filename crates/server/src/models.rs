@@ -3,7 +3,7 @@
 use code_assist_core::settings::Settings;
 use tokio::sync::watch;
 
-use crate::parts::Parts;
+use crate::app::Parts;
 use crate::store::Store;
 use crate::{Failure, print};
 

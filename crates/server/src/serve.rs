@@ -13,9 +13,9 @@ use code_assist_emulator::Emulator;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::app::Parts;
 use crate::listen::Patience;
-use crate::native::Native;
-use crate::parts::Parts;
+use crate::platform::Native;
 use crate::signals::Reload;
 use crate::sources::Sources;
 use crate::store::Store;

@@ -5,7 +5,7 @@ use code_assist_core::settings::{Layer, Settings, Source};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
-use crate::parts::Parts;
+use crate::app::Parts;
 use crate::store::Store;
 
 #[tokio::test(start_paused = true)]
@@ -28,7 +28,7 @@ async fn an_idle_connection_is_closed_in_either_version() {
     assert!(said.starts_with("HTTP/1.1 200"), "{said}");
     assert!(begun.elapsed() >= HEAD_TIMEOUT, "{:?}", begun.elapsed());
 
-    let mut hello = wire::PREFACE.to_vec();
+    let mut hello = client_stream::PREFACE.to_vec();
     hello.extend([0, 0, 0, 4, 0, 0, 0, 0, 0]);
     let begun = Instant::now();
     listening.converse(&hello).await;

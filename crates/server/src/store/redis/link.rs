@@ -21,8 +21,8 @@ use secrecy::ExposeSecret;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::near::{Fact, Near};
 use super::scripts::{self, Names, Scripts};
+use super::write_back::{Fact, Near};
 
 /// A connection, or why there is none. Cheap to clone.
 #[derive(Clone)]

@@ -1,7 +1,7 @@
 //! Where log lines go.
 
 mod line;
-mod lines;
+mod log_buffer;
 #[cfg(test)]
 mod tests;
 
@@ -13,7 +13,7 @@ use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt, registry};
 
-pub(crate) use lines::LastLines;
+pub(crate) use log_buffer::LastLines;
 
 /// The log that runs, for changing its level.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ impl Log {
 /// reads them, lost rather than waited for. Those that are left are written when `LastLines` is
 /// dropped.
 pub(crate) fn start(level: &str, format: LogFormat) -> io::Result<(Log, LastLines)> {
-    let (writer, last) = lines::start(io::stdout())?;
+    let (writer, last) = log_buffer::start(io::stdout())?;
     let (filter, handle) = reload::Layer::new(filter(level));
     let lines = fmt::layer().with_writer(writer);
     match format {

@@ -22,8 +22,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::connector::Wire;
 use super::pool::{Origin, Rules, lock};
-use super::way::Wire;
 use super::{Failed, chain};
 
 /// What the pool and the task that drives a connection tell each other.

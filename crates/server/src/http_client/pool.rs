@@ -17,7 +17,7 @@ use http::{Request, Response, Uri};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use super::way::{Opened, Spoken, Way};
+use super::connector::{Opened, Spoken, Way};
 use super::{Failed, Source, http1, http2};
 
 /// All connections.

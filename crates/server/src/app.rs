@@ -9,9 +9,9 @@ use code_assist_core::proxy::Proxy;
 use code_assist_core::settings::Settings;
 use tokio::sync::watch;
 
-use crate::native::Native;
+use crate::http_client::Upstream;
+use crate::platform::Native;
 use crate::store::Store;
-use crate::upstream::Upstream;
 
 /// A proxy with hands, ready to answer.
 #[derive(Debug, Clone)]

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use code_assist_core::body::ProxyBody;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::native::Native;
+use crate::platform::Native;
 
 /// The answers of one connection that are not through.
 #[derive(Debug, Default)]

@@ -3,10 +3,10 @@
 //! Nobody can hold a connection for nothing: not by sending a head slowly, not by being idle, not by
 //! taking an answer so slowly that nothing of it moves.
 
-mod reply;
+mod client_stream;
+mod response;
 #[cfg(test)]
 mod tests;
-mod wire;
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -26,9 +26,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::native::Native;
-use reply::{Replies, Reply};
-use wire::{Spoken, Wire};
+use crate::platform::Native;
+use client_stream::{Spoken, Wire};
+use response::{Replies, Reply};
 
 /// How long clients may take.
 #[derive(Debug, Clone, Copy)]
@@ -192,7 +192,7 @@ impl Server {
 /// A connection, and what tells that it has come to a standstill.
 struct Watched<'a> {
     replies: &'a Replies,
-    blocked: wire::Blocked,
+    blocked: client_stream::Blocked,
     stall: Duration,
     spoken: Spoken,
 }

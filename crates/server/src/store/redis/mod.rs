@@ -6,10 +6,10 @@
 //! (turns, counts, kept answers) is not there for so long, and everybody is alone.
 
 mod link;
-mod near;
 mod scripts;
 #[cfg(test)]
 mod tests;
+mod write_back;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,8 +23,8 @@ use code_assist_core::policy::lock::{FencingToken, LockResult};
 use code_assist_core::settings::RedisUrl;
 
 use self::link::{ADMIN_PATIENCE, Link, PATIENCE};
-use self::near::Near;
 use self::scripts::{Names, Scripts};
+use self::write_back::Near;
 use super::{Clock, Entry, Notice};
 
 /// Entries in a server that others share. Cheap to clone.

@@ -1,11 +1,11 @@
 //! The way upstream: pooled connections, TLS, and the corporate proxy where there is one.
 
+mod connector;
 mod http1;
 mod http2;
 mod pool;
 #[cfg(test)]
 mod tests;
-mod way;
 
 use std::error::Error;
 use std::future::Future;
@@ -24,8 +24,8 @@ use http::{Request, Response, Uri};
 use http_body::{Frame, SizeHint};
 use tokio::sync::watch;
 
+use connector::Way;
 use pool::{Pool, Rules};
-use way::Way;
 
 /// Sends requests upstream over pooled connections. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -14,8 +14,8 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::task::AbortHandle;
 
+use super::connector::{Via, Wire};
 use super::pool::Origin;
-use super::way::{Via, Wire};
 use super::{Failed, chain};
 
 /// An open connection that nobody else uses. Dropping it closes it.

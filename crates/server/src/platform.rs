@@ -16,8 +16,8 @@ use http::{Request, Response};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Sleep;
 
+use crate::http_client::{self, Upstream};
 use crate::store::Store;
-use crate::upstream::{self, Upstream};
 
 /// Hands on tokio. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -63,7 +63,7 @@ impl Native {
 }
 
 impl Platform for Native {
-    type Body = upstream::Body;
+    type Body = http_client::Body;
     type Timer = Pin<Box<Sleep>>;
     type Place = OwnedSemaphorePermit;
 
