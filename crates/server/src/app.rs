@@ -1,5 +1,4 @@
-//! The parts of a proxy put together: upstream, store, platform, memory, and the task that runs
-//! what requests leave behind.
+//! The application: proxy, platform and the task that runs the proxy's background jobs.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,40 +8,43 @@ use code_assist_core::proxy::Proxy;
 use code_assist_core::settings::Settings;
 use tokio::sync::watch;
 
-use crate::http_client::Upstream;
-use crate::platform::Native;
+use crate::http_client::HttpClient;
+use crate::platform::TokioPlatform;
 use crate::store::Store;
 
-/// A proxy with hands, ready to answer.
+/// The proxy and its platform.
 #[derive(Debug, Clone)]
-pub(crate) struct Parts {
-    /// What it remembers.
+pub(crate) struct App {
     pub(crate) proxy: Arc<Proxy>,
-    /// What it does it with.
-    pub(crate) native: Native,
+    pub(crate) platform: TokioPlatform,
 }
 
-impl Parts {
-    /// Puts them together. `ending` turns true when what is still in flight is given up.
+impl App {
+    /// Connects the parts and starts the task that runs background jobs. `abort` turns true when a
+    /// shutdown ends what is still in flight.
     pub(crate) fn assemble(
         settings: Settings,
         store: Store,
-        ending: watch::Receiver<bool>,
+        abort: watch::Receiver<bool>,
     ) -> io::Result<Self> {
-        let upstream = Upstream::new(&settings, ending)?;
+        let http_client = HttpClient::new(&settings, abort)?;
         let credential_file = settings.credentials_file.clone().map(PathBuf::from);
-        let (native, mut left_behind) =
-            Native::new(upstream, store, credential_file, settings.max_concurrent_requests);
-        let proxy = Arc::new(Proxy::new(settings, &native));
-        let parts = Self { proxy, native };
-        let (proxy, native) = (Arc::clone(&parts.proxy), parts.native.clone());
-        // Ends with the runtime: the platform in it keeps its own channel open.
+        let (platform, mut jobs) = TokioPlatform::new(
+            http_client,
+            store,
+            credential_file,
+            settings.max_concurrent_requests,
+        );
+        let proxy = Arc::new(Proxy::new(settings, &platform));
+        let app = Self { proxy, platform };
+        let Self { proxy, platform } = app.clone();
+        // Ends with the runtime: the platform that it holds keeps the channel open.
         tokio::spawn(async move {
-            while let Some(chore) = left_behind.recv().await {
-                let (proxy, native) = (Arc::clone(&proxy), native.clone());
-                tokio::spawn(async move { Box::pin(proxy.run_job(&native, chore)).await });
+            while let Some(job) = jobs.recv().await {
+                let (proxy, platform) = (Arc::clone(&proxy), platform.clone());
+                tokio::spawn(async move { Box::pin(proxy.run_job(&platform, job)).await });
             }
         });
-        Ok(parts)
+        Ok(app)
     }
 }

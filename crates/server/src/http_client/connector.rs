@@ -1,11 +1,11 @@
-//! The way to an open connection: TCP, the corporate proxy where there is one, TLS.
+//! Opens connections: TCP, the corporate proxy if one is set, TLS.
 
 use std::error::Error;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use code_assist_core::settings::Settings;
@@ -18,50 +18,43 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use secrecy::ExposeSecret;
-use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tower_service::Service;
 
-use super::chain;
+use super::buffered::BufferedTcp;
+use super::error::ConnectError;
+use crate::http_version::HttpVersion;
 
-/// How connections are made. Cheap to clone.
+/// Opens connections. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Way {
+pub(super) struct Connector {
     tcp: HttpConnector,
     tls: TlsConnector,
     matcher: Arc<Matcher>,
-    limit: Duration,
+    timeout: Duration,
 }
 
 /// An open connection, ready for its first request.
 #[derive(Debug)]
-pub(super) struct Opened {
-    /// What is written to and read from.
-    pub(super) wire: Wire,
-    /// What both sides have agreed to speak.
-    pub(super) spoken: Spoken,
-    /// There when requests on it are meant for a proxy (plain HTTP, without a tunnel).
-    pub(super) via: Option<Via>,
+pub(super) struct Connected {
+    pub(super) stream: IoStream,
+    /// What ALPN agreed on; HTTP/1.1 without TLS.
+    pub(super) version: HttpVersion,
+    /// Set when the peer is a forward proxy that relays plain HTTP without a tunnel.
+    pub(super) proxy: Option<ForwardProxy>,
 }
 
-/// A version of HTTP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Spoken {
-    Http1,
-    Http2,
-}
-
-/// The other end is a proxy that wants whole addresses, and perhaps a login.
+/// A proxy that wants requests in absolute form, and perhaps credentials.
 #[derive(Debug, Clone)]
-pub(super) struct Via {
-    /// For `Proxy-Authorization`.
-    pub(super) login: Option<HeaderValue>,
+pub(super) struct ForwardProxy {
+    /// The value of `Proxy-Authorization`.
+    pub(super) authorization: Option<HeaderValue>,
 }
 
-impl Way {
-    /// The way that the settings describe.
+impl Connector {
     pub(super) fn new(settings: &Settings) -> io::Result<Self> {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
@@ -71,109 +64,109 @@ impl Way {
             tcp,
             tls: TlsConnector::from(Arc::new(tls(settings.ssl_cert_file.as_deref())?)),
             matcher: Arc::new(matcher(settings)),
-            limit: settings.connection_timeout,
+            timeout: settings.connection_timeout,
         })
     }
 
-    /// Opens a connection to where `to` points, within `CONNECTION_TIMEOUT_MS` all in all. The
-    /// error says why there is none, without secrets.
-    pub(super) async fn open(&self, to: &Uri) -> Result<Opened, String> {
-        match tokio::time::timeout(self.limit, self.connect(to)).await {
-            Ok(connected) => connected.map_err(|error| chain(error.as_ref())),
-            Err(_) => Err(format!("no connection within {} ms", self.limit.as_millis())),
+    /// Opens a connection to the origin of `to`. `CONNECTION_TIMEOUT_MS` limits name lookup, TCP,
+    /// tunnel and TLS together.
+    pub(super) async fn open(&self, to: &Uri) -> Result<Connected, ConnectError> {
+        match tokio::time::timeout(self.timeout, self.connect(to)).await {
+            Ok(connected) => connected.map_err(|error| ConnectError::Dial(Arc::from(error))),
+            Err(_) => Err(ConnectError::Timeout(self.timeout)),
         }
     }
 
-    async fn connect(&self, to: &Uri) -> Result<Opened, Box<dyn Error + Send + Sync>> {
+    async fn connect(&self, to: &Uri) -> Result<Connected, Box<dyn Error + Send + Sync>> {
         let secure = to.scheme() == Some(&Scheme::HTTPS);
         let mut tcp = self.tcp.clone();
-        let mut via = None;
+        let mut forward_proxy = None;
         let stream = match self.matcher.intercept(to) {
             None => tcp.call(to.clone()).await?,
             Some(proxy) if secure => {
                 let mut tunnel = Tunnel::new(proxy.uri().clone(), tcp);
-                if let Some(login) = proxy.basic_auth() {
-                    tunnel = tunnel.with_auth(login.clone());
+                if let Some(authorization) = proxy.basic_auth() {
+                    tunnel = tunnel.with_auth(authorization.clone());
                 }
                 tunnel.call(to.clone()).await?
             }
             Some(proxy) => {
-                via = Some(Via { login: proxy.basic_auth().cloned() });
+                forward_proxy = Some(ForwardProxy { authorization: proxy.basic_auth().cloned() });
                 tcp.call(proxy.uri().clone()).await?
             }
         };
         let stream = stream.into_inner();
-        let heard = Arc::new(AtomicBool::new(false));
+        let received = Arc::new(AtomicBool::new(false));
         if !secure {
-            let wire = Wire { line: Line::Plain(stream), heard };
-            return Ok(Opened { wire, spoken: Spoken::Http1, via });
+            let stream = IoStream { transport: Transport::Plain(stream), received };
+            return Ok(Connected { stream, version: HttpVersion::Http1, proxy: forward_proxy });
         }
         let host = to.host().unwrap_or_default();
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         let name = ServerName::try_from(host.to_owned())?;
-        let stream = self.tls.connect(name, Gathered::new(stream)).await?;
-        let spoken = match stream.get_ref().1.alpn_protocol() {
-            Some(b"h2") => Spoken::Http2,
-            _ => Spoken::Http1,
+        let stream = self.tls.connect(name, BufferedTcp::new(stream)).await?;
+        let version = match stream.get_ref().1.alpn_protocol() {
+            Some(b"h2") => HttpVersion::Http2,
+            _ => HttpVersion::Http1,
         };
-        let wire = Wire { line: Line::Tls(Box::new(stream)), heard };
-        Ok(Opened { wire, spoken, via: None })
+        let stream = IoStream { transport: Transport::Tls(Box::new(stream)), received };
+        Ok(Connected { stream, version, proxy: None })
     }
 }
 
-impl std::fmt::Debug for Way {
+impl std::fmt::Debug for Connector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Way").field("limit", &self.limit).finish_non_exhaustive()
+        f.debug_struct("Connector").field("timeout", &self.timeout).finish_non_exhaustive()
     }
 }
 
-/// A TCP connection with or without TLS, which tells whether anything was heard on it.
+/// A TCP connection with or without TLS, which records that bytes came in.
 #[derive(Debug)]
-pub(super) struct Wire {
-    line: Line,
-    heard: Arc<AtomicBool>,
+pub(super) struct IoStream {
+    transport: Transport,
+    received: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
-enum Line {
+enum Transport {
     Plain(TcpStream),
-    Tls(Box<TlsStream<Gathered>>),
+    Tls(Box<TlsStream<BufferedTcp>>),
 }
 
-impl Wire {
-    /// LockRecord true whenever bytes come in; the reader turns it back.
-    pub(super) fn heard(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.heard)
+impl IoStream {
+    /// A flag that is set whenever bytes come in. The caller resets it.
+    pub(super) fn received(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.received)
     }
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for IoStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let polled = match &mut self.line {
-            Line::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Line::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        let polled = match &mut self.transport {
+            Transport::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Transport::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         };
         if buf.filled().len() > before {
-            self.heard.store(true, Ordering::Relaxed);
+            self.received.store(true, Ordering::Relaxed);
         }
         polled
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for IoStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.line {
-            Line::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
-            Line::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        match &mut self.transport {
+            Transport::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Transport::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
@@ -182,103 +175,35 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.line {
-            Line::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Line::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        match &mut self.transport {
+            Transport::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Transport::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
-        match &self.line {
-            Line::Plain(stream) => stream.is_write_vectored(),
-            Line::Tls(stream) => stream.is_write_vectored(),
+        match &self.transport {
+            Transport::Plain(stream) => stream.is_write_vectored(),
+            Transport::Tls(stream) => stream.is_write_vectored(),
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.line {
-            Line::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Line::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        match &mut self.transport {
+            Transport::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Transport::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.line {
-            Line::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Line::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        match &mut self.transport {
+            Transport::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Transport::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }
 
-/// A TCP connection that is written to when it is flushed, or when there is much to write, and read
-/// as far as there is something: TLS by itself makes a system call of each record, and of every 4 KiB
-/// that it reads.
-#[derive(Debug)]
-struct Gathered {
-    stream: BufReader<TcpStream>,
-    waiting: Vec<u8>,
-    /// How much of `waiting` is on its way already.
-    sent: usize,
-}
-
-impl Gathered {
-    fn new(stream: TcpStream) -> Self {
-        let stream = BufReader::with_capacity(MOST_READ, stream);
-        Self { stream, waiting: Vec::new(), sent: 0 }
-    }
-
-    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.sent < self.waiting.len() {
-            let rest = &self.waiting[self.sent..];
-            match ready!(Pin::new(&mut self.stream).poll_write(cx, rest))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                sent => self.sent += sent,
-            }
-        }
-        self.waiting.clear();
-        self.sent = 0;
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncRead for Gathered {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Gathered {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        if self.waiting.len() + buf.len() > MOST_GATHERED {
-            ready!(self.poll_send(cx))?;
-        }
-        if buf.len() > MOST_GATHERED {
-            return Pin::new(&mut self.stream).poll_write(cx, buf);
-        }
-        self.waiting.extend_from_slice(buf);
-        Poll::Ready(Ok(buf.len()))
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_send(cx))?;
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_send(cx))?;
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-/// Which proxy is for which address.
+/// Decides which addresses are reached through which proxy.
 fn matcher(settings: &Settings) -> Matcher {
     let mut builder = Matcher::builder();
     if let Some(proxy) = &settings.http_proxy {
@@ -293,11 +218,11 @@ fn matcher(settings: &Settings) -> Matcher {
     builder.build()
 }
 
-/// `SSL_CERT_FILE`, else the system's certificates, else Mozilla's for a machine that has none.
+/// Trusts `SSL_CERT_FILE`, else the system's certificates, else Mozilla's list if the system has none.
 fn tls(cert_file: Option<&str>) -> io::Result<ClientConfig> {
     let roots = match cert_file {
-        Some(path) => named_roots(path).map_err(|why| {
-            io::Error::other(format!("SSL_CERT_FILE={path} holds no usable certificates: {why}"))
+        Some(path) => roots_from_file(path).map_err(|error| {
+            io::Error::other(format!("SSL_CERT_FILE={path} holds no usable certificates: {error}"))
         })?,
         None => system_roots(),
     };
@@ -311,7 +236,7 @@ fn tls(cert_file: Option<&str>) -> io::Result<ClientConfig> {
     Ok(config)
 }
 
-fn named_roots(path: &str) -> Result<RootCertStore, Box<dyn Error + Send + Sync>> {
+fn roots_from_file(path: &str) -> Result<RootCertStore, Box<dyn Error + Send + Sync>> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(path)? {
         roots.add(certificate?)?;
@@ -328,9 +253,3 @@ fn system_roots() -> RootCertStore {
     }
     roots
 }
-
-/// A few answers of a busy connection.
-const MOST_READ: usize = 32 * 1024;
-
-/// A full TLS record is larger, and goes out by itself.
-const MOST_GATHERED: usize = 16 * 1024;

@@ -1,17 +1,20 @@
-//! The way upstream: pooled connections, TLS, and the corporate proxy where there is one.
+//! The HTTP client for calls to Google: pooled connections, TLS, and the corporate proxy if one is
+//! set.
 
+mod buffered;
 mod connector;
+mod error;
 mod http1;
 mod http2;
+mod origin;
 mod pool;
 #[cfg(test)]
 mod tests;
 
-use std::error::Error;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -24,110 +27,103 @@ use http::{Request, Response, Uri};
 use http_body::{Frame, SizeHint};
 use tokio::sync::watch;
 
-use connector::Way;
-use pool::{Pool, Rules};
+use connector::Connector;
+use error::{ConnectionError, RequestError, with_causes};
+use pool::{Pool, PoolOptions};
 
-/// Sends requests upstream over pooled connections. Cheap to clone.
+/// Sends requests over pooled connections. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(crate) struct Upstream {
+pub(crate) struct HttpClient {
     pool: Arc<Pool>,
-    ending: watch::Receiver<bool>,
+    abort: watch::Receiver<bool>,
 }
 
-impl Upstream {
-    /// Connections as the settings want them. `ending` turns true when the shell gives up on what
-    /// is still in flight.
-    pub(crate) fn new(settings: &Settings, ending: watch::Receiver<bool>) -> io::Result<Self> {
-        let rules = Rules {
+impl HttpClient {
+    /// Creates a client as the settings want it. `abort` turns true when a shutdown ends what is
+    /// still in flight.
+    pub(crate) fn new(settings: &Settings, abort: watch::Receiver<bool>) -> io::Result<Self> {
+        let options = PoolOptions {
             pooling: settings.connection_pooling,
             keep_alive: settings.keep_alive_timeout,
-            ping_every: PING_EVERY,
+            ping_interval: PING_INTERVAL,
             ping_timeout: PING_TIMEOUT,
             settings_timeout: SETTINGS_TIMEOUT,
         };
-        Ok(Self { pool: Arc::new(Pool::new(Way::new(settings)?, rules)), ending })
+        Ok(Self { pool: Arc::new(Pool::new(Connector::new(settings)?, options)), abort })
     }
 
-    /// Sends one request; redirects are answers like any other.
+    /// Sends one request. Redirects are not followed.
     pub(crate) async fn send(
         &self,
         request: Request<Payload>,
     ) -> Result<Response<Body>, SendError> {
-        let mut ending = self.ending.clone();
-        // On the heap: it goes through many hands, and each would keep room for it.
+        let mut abort = self.abort.clone();
+        // Boxed to keep the future small: every function below would reserve space for it.
         let request = Box::new(request);
         let response = tokio::select! {
             biased;
-            response = self.send_somewhere(request) => response?,
-            _ = ending.wait_for(|ending| *ending) => return Err(SendError::ShuttingDown),
+            response = self.send_with_retries(request) => response?,
+            _ = abort.wait_for(|abort| *abort) => return Err(SendError::ShuttingDown),
         };
-        Ok(response.map(|source| Body { source, ending: Ending::Quiet(self.ending.clone()) }))
+        Ok(response.map(|source| Body { source, abort: AbortSignal::Idle(self.abort.clone()) }))
     }
 
-    /// Opens a connection to an endpoint with TLS, whose handshake the first request would wait for.
-    /// Nobody has to know of a failure: that request will meet it again, and tell.
+    /// Opens a connection to an endpoint with TLS ahead of the first request, which would otherwise
+    /// wait for the handshake. A failure is only logged: the first request meets it again and
+    /// reports it.
     pub(crate) async fn warm(&self, endpoint: &str) {
         let Ok(endpoint) = endpoint.parse::<Uri>() else { return };
         if endpoint.scheme() == Some(&Scheme::HTTPS)
-            && let Err(why) = self.pool.warm(&endpoint).await
+            && let Err(error) = self.pool.warm(&endpoint).await
         {
-            tracing::debug!("no connection ahead of the first request: {why}");
+            tracing::debug!("no connection ahead of the first request: {}", with_causes(&error));
         }
     }
 
-    /// A connection that turns out to be dead before it took the request does not count: the
-    /// request goes to another one. Whatever may have reached upstream is for the core to decide.
-    async fn send_somewhere(
+    /// Repeats a request on another connection when a pooled one turns out to be dead before it took
+    /// the request. A request that may have reached the peer is not repeated: the core decides that.
+    async fn send_with_retries(
         &self,
         mut request: Box<Request<Payload>>,
-    ) -> Result<Response<Source>, SendError> {
+    ) -> Result<Response<BodySource>, SendError> {
         let mut tries = 1;
         loop {
-            let lease = self.pool.lease(request.uri()).await.map_err(SendError::Connect)?;
-            let spare = (tries < MOST_TRIES && lease.is_reused()).then(|| request.clone());
+            let lease = self.pool.lease(request.uri()).await;
+            let lease = lease.map_err(|error| SendError::Connect(with_causes(&error)))?;
+            let spare = (tries < MAX_TRIES && lease.is_reused()).then(|| request.clone());
             match (lease.send(request).await, spare) {
                 (Ok(response), _) => return Ok(response),
-                (Err(Failed::Unsent(_)), Some(again)) => request = again,
-                (Err(Failed::BodyError(why) | Failed::Unsent(why)), _) => {
-                    return Err(SendError::Disconnected(why));
-                }
+                (Err(RequestError::Unprocessed(_)), Some(again)) => request = again,
+                (Err(error), _) => return Err(SendError::Disconnected(with_causes(&error))),
             }
             tries += 1;
         }
     }
 }
 
-/// Why a connection gave no response. The texts hold no secrets.
-#[derive(Debug)]
-enum Failed {
-    /// It broke after the request may have reached upstream.
-    BodyError(String),
-    /// Upstream has done nothing about the request, and never will.
-    Unsent(String),
-}
-
-/// An upstream response body. Dropping it resets the stream, or closes the HTTP/1 connection.
+/// A response body. Dropping it resets the stream, or closes the HTTP/1.1 connection.
 #[derive(Debug)]
 pub(crate) struct Body {
-    source: Source,
-    ending: Ending,
+    source: BodySource,
+    abort: AbortSignal,
 }
 
 #[derive(Debug)]
-enum Source {
+enum BodySource {
     Http1(http1::Incoming),
     Http2(http2::Incoming),
 }
 
-/// Watches for the end of the shell's patience; the future is made only by a body that waits.
-enum Ending {
-    Quiet(watch::Receiver<bool>),
-    Watched(Pin<Box<dyn Future<Output = ()> + Send>>),
+/// Resolves when a shutdown ends what is in flight. The future is allocated only when a body has
+/// to wait.
+enum AbortSignal {
+    Idle(watch::Receiver<bool>),
+    Waiting(Pin<Box<dyn Future<Output = ()> + Send>>),
 }
 
-impl std::fmt::Debug for Ending {
+impl std::fmt::Debug for AbortSignal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Ending")
+        f.write_str("AbortSignal")
     }
 }
 
@@ -140,23 +136,25 @@ impl http_body::Body for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let polled = match &mut self.source {
-            Source::Http1(incoming) => Pin::new(incoming).poll_frame(cx),
-            Source::Http2(incoming) => Pin::new(incoming).poll_frame(cx),
+            BodySource::Http1(incoming) => Pin::new(incoming).poll_frame(cx),
+            BodySource::Http2(incoming) => Pin::new(incoming).poll_frame(cx),
         };
         if let Poll::Ready(frame) = polled {
-            return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Disconnected)));
+            let disconnected =
+                |error: ConnectionError| BodyError::Disconnected(with_causes(&error));
+            return Poll::Ready(frame.map(|frame| frame.map_err(disconnected)));
         }
         loop {
-            match &mut self.ending {
-                Ending::Quiet(ending) => {
-                    let mut ending = ending.clone();
-                    self.ending = Ending::Watched(Box::pin(async move {
-                        // An error means that the sender is gone, and with it the process.
-                        let _ = ending.wait_for(|ending| *ending).await;
+            match &mut self.abort {
+                AbortSignal::Idle(abort) => {
+                    let mut abort = abort.clone();
+                    self.abort = AbortSignal::Waiting(Box::pin(async move {
+                        // An error means that the sender was dropped: the process is ending.
+                        let _ = abort.wait_for(|abort| *abort).await;
                     }));
                 }
-                Ending::Watched(watched) => {
-                    return watched.as_mut().poll(cx).map(|()| Some(Err(BodyError::ShuttingDown)));
+                AbortSignal::Waiting(aborted) => {
+                    return aborted.as_mut().poll(cx).map(|()| Some(Err(BodyError::ShuttingDown)));
                 }
             }
         }
@@ -164,40 +162,29 @@ impl http_body::Body for Body {
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
-            Source::Http1(incoming) => incoming.is_end_stream(),
-            Source::Http2(incoming) => incoming.is_end_stream(),
+            BodySource::Http1(incoming) => incoming.is_end_stream(),
+            BodySource::Http2(incoming) => incoming.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
-            Source::Http1(incoming) => incoming.size_hint(),
-            Source::Http2(incoming) => incoming.size_hint(),
+            BodySource::Http1(incoming) => incoming.size_hint(),
+            BodySource::Http2(incoming) => incoming.size_hint(),
         }
     }
 }
 
-/// An error with its causes: the first one alone says "client error (Connect)".
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        let said = next.to_string();
-        if !text.ends_with(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        cause = next.source();
-    }
-    text
+/// Locks a mutex, ignoring poison: the pool's data stays valid when a task panics.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How long a connection with open streams may be silent before it is asked for a sign of life,
-/// and how long it may take to answer.
-const PING_EVERY: Duration = Duration::from_secs(20);
+/// Silence after which a connection with open streams gets a PING.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 const SETTINGS_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A pool may hold several connections that have died, but a peer that refuses one stream after
-/// the other means it.
-const MOST_TRIES: u32 = 3;
+/// Several pooled connections may be dead at once, but a peer that refuses stream after stream does
+/// so on purpose.
+const MAX_TRIES: u32 = 3;

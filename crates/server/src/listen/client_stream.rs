@@ -13,46 +13,46 @@ use tokio::net::TcpStream;
 
 /// A version of HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Spoken {
+pub(super) enum HttpVersion {
     Http1,
     Http2,
 }
 
 /// A connection whose first bytes have been looked at.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub(super) struct ClientStream {
     stream: TcpStream,
     /// What was looked at and not yet read.
     first: Bytes,
     writing: Arc<Writing>,
 }
 
-impl Wire {
+impl ClientStream {
     /// Reads until it is clear what the client speaks. None if it is TLS, or gone: live-API clients
     /// try TLS on any port, and answering them in plain text helps nobody.
-    pub(super) async fn sniff(mut stream: TcpStream) -> Option<(Self, Spoken)> {
+    pub(super) async fn sniff(mut stream: TcpStream) -> Option<(Self, HttpVersion)> {
         // Nothing is kept for a connection that does not say anything.
         stream.readable().await.ok()?;
         let mut first = BytesMut::with_capacity(FIRST);
-        let spoken = loop {
+        let version = loop {
             stream.read_buf(&mut first).await.ok().filter(|read| *read > 0)?;
             if first.first() == Some(&TLS_HANDSHAKE) {
                 return None;
             }
             let seen = first.len().min(PREFACE.len());
             if first[..seen] != PREFACE[..seen] {
-                break Spoken::Http1;
+                break HttpVersion::Http1;
             }
             if seen == PREFACE.len() {
-                break Spoken::Http2;
+                break HttpVersion::Http2;
             }
         };
-        Some((Self { stream, first: first.freeze(), writing: Arc::default() }, spoken))
+        Some((Self { stream, first: first.freeze(), writing: Arc::default() }, version))
     }
 
     /// Tells for how long nothing could be written.
-    pub(super) fn blocked(&self) -> Blocked {
-        Blocked { writing: Arc::clone(&self.writing), seen: 0, since: Duration::ZERO }
+    pub(super) fn blocked(&self) -> StallDetector {
+        StallDetector { writing: Arc::clone(&self.writing), seen: 0, since: Duration::ZERO }
     }
 
     /// Notes whether the client takes bytes.
@@ -73,13 +73,13 @@ struct Writing {
 
 /// Looks now and then whether a wire is written to. No clock is read where bytes are moved.
 #[derive(Debug)]
-pub(super) struct Blocked {
+pub(super) struct StallDetector {
     writing: Arc<Writing>,
     seen: u32,
     since: Duration,
 }
 
-impl Blocked {
+impl StallDetector {
     /// For how long nothing could be written, as seen every so often.
     pub(super) fn look(&mut self, every: Duration) -> Duration {
         let done = self.writing.done.load(Ordering::Relaxed);
@@ -90,7 +90,7 @@ impl Blocked {
     }
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for ClientStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -109,7 +109,7 @@ impl AsyncRead for Wire {
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for ClientStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -26,13 +26,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::platform::Native;
-use client_stream::{Spoken, Wire};
-use response::{Replies, Reply};
+use crate::platform::TokioPlatform;
+use client_stream::{ClientStream, HttpVersion};
+use response::{ResponseTracker, TrackedBody};
 
 /// How long clients may take.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Patience {
+pub(crate) struct Timeouts {
     /// `SHUTDOWN_GRACE_MS`.
     pub(crate) grace: Duration,
     /// `STREAM_IDLE_TIMEOUT_MS`: a client that takes nothing of its answer for so long is given up.
@@ -46,33 +46,33 @@ pub(crate) struct Patience {
 pub(crate) async fn serve(
     listener: TcpListener,
     proxy: Arc<Proxy>,
-    native: Native,
+    platform: TokioPlatform,
     mut shutdown: watch::Receiver<bool>,
     ending: watch::Sender<bool>,
-    patience: Patience,
+    timeouts: Timeouts,
 ) {
     let (phase, _) = watch::channel(Phase::Serving);
     let server = Arc::new(Server {
         proxy: Arc::clone(&proxy),
-        native,
+        platform,
         http1: http1_server(),
         http2: http2_server(),
         phase,
-        stall: patience.stall,
+        stall: timeouts.stall,
     });
-    let places = Arc::new(Semaphore::new(most_connections()));
+    let permits = Arc::new(Semaphore::new(most_connections()));
     loop {
         tokio::select! {
-            () = accept(&listener, &places, &server) => {}
+            () = accept(&listener, &permits, &server) => {}
             _ = shutdown.wait_for(|shutdown| *shutdown) => break,
         }
     }
     proxy.report().shut_down();
     server.phase.send_replace(Phase::Draining);
     let in_flight = proxy.report().in_flight();
-    let grace_ms = patience.grace.as_secs_f64() * 1000.0;
+    let grace_ms = timeouts.grace.as_secs_f64() * 1000.0;
     tracing::info!(in_flight, grace_ms, "shutting down");
-    let mut end = Instant::now() + patience.grace;
+    let mut end = Instant::now() + timeouts.grace;
     let mut ended = false;
     while proxy.report().in_flight() > 0 {
         if Instant::now() >= end {
@@ -82,17 +82,17 @@ pub(crate) async fn serve(
             // Streams get an error as their last event, and a moment to get it out.
             ended = true;
             let _ = ending.send(true);
-            end = Instant::now() + LAST_WORDS;
+            end = Instant::now() + DRAIN_FLUSH;
         }
         tokio::select! {
-            () = accept(&listener, &places, &server) => {}
+            () = accept(&listener, &permits, &server) => {}
             () = sleep(LOOK) => {}
         }
     }
     server.phase.send_replace(Phase::Finishing);
     // Answers have ended when they were handed over; their bytes may still be on their way.
     let left = end.saturating_duration_since(Instant::now());
-    let _ = timeout(left.max(LAST_WORDS), server.phase.closed()).await;
+    let _ = timeout(left.max(DRAIN_FLUSH), server.phase.closed()).await;
 }
 
 /// How far the shutdown has come.
@@ -107,7 +107,7 @@ enum Phase {
 /// What every connection needs.
 struct Server {
     proxy: Arc<Proxy>,
-    native: Native,
+    platform: TokioPlatform,
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
     /// Each connection keeps a receiver for as long as it lives.
@@ -115,15 +115,15 @@ struct Server {
     stall: Duration,
 }
 
-/// Takes one connection as soon as there is a place for it; until then clients wait in the
+/// Takes one connection as soon as there is a permit for it; until then clients wait in the
 /// kernel's line.
-async fn accept(listener: &TcpListener, places: &Arc<Semaphore>, server: &Arc<Server>) {
-    let Ok(place) = Arc::clone(places).acquire_owned().await else { return };
+async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>, server: &Arc<Server>) {
+    let Ok(permit) = Arc::clone(permits).acquire_owned().await else { return };
     match listener.accept().await {
         Ok((stream, address)) => {
             let phase = server.phase.subscribe();
             let peer = Peer(address.ip());
-            tokio::spawn(Arc::clone(server).converse(stream, peer, phase, place));
+            tokio::spawn(Arc::clone(server).converse(stream, peer, phase, permit));
         }
         Err(error) => {
             // Out of file descriptors, as a rule: turning at full speed would not bring any back.
@@ -144,26 +144,27 @@ impl Server {
     ) {
         let _ = stream.set_nodelay(true);
         let sniffed = tokio::select! {
-            sniffed = timeout(HEAD_TIMEOUT, Wire::sniff(stream)) => sniffed,
+            sniffed = timeout(HEAD_TIMEOUT, ClientStream::sniff(stream)) => sniffed,
             _ = phase.wait_for(|phase| *phase == Phase::Finishing) => return,
         };
-        let Ok(Some((wire, spoken))) = sniffed else { return };
-        let replies = Arc::new(Replies::default());
+        let Ok(Some((wire, version))) = sniffed else { return };
+        let responses = Arc::new(ResponseTracker::default());
         let blocked = wire.blocked();
-        let service = service_fn(|request| self.answer(request, peer, &replies));
+        let service = service_fn(|request| self.answer(request, peer, &responses));
         let wire = TokioIo::new(wire);
-        let watched = Watched { replies: &replies, blocked, stall: self.stall, spoken };
-        match spoken {
-            Spoken::Http1 => {
+        let watched =
+            WatchedConnection { responses: &responses, blocked, stall: self.stall, version };
+        match version {
+            HttpVersion::Http1 => {
                 let connection = self.http1.serve_connection(wire, service);
                 watched.run(connection, phase).await;
             }
-            Spoken::Http2 => {
+            HttpVersion::Http2 => {
                 // Requests run in tasks of their own here, and cannot borrow.
-                let (server, replies) = (Arc::clone(&self), Arc::clone(&replies));
+                let (server, responses) = (Arc::clone(&self), Arc::clone(&responses));
                 let service = service_fn(move |request| {
-                    let (server, replies) = (Arc::clone(&server), Arc::clone(&replies));
-                    async move { server.answer(request, peer, &replies).await }
+                    let (server, responses) = (Arc::clone(&server), Arc::clone(&responses));
+                    async move { server.answer(request, peer, &responses).await }
                 });
                 let connection = self.http2.serve_connection(wire, service);
                 watched.run(connection, phase).await;
@@ -175,13 +176,13 @@ impl Server {
         &self,
         mut request: Request<Incoming>,
         peer: Peer,
-        replies: &Arc<Replies>,
-    ) -> Result<http::Response<Reply>, Infallible> {
-        let reply = replies.open();
+        responses: &Arc<ResponseTracker>,
+    ) -> Result<http::Response<TrackedBody>, Infallible> {
+        let reply = responses.open();
         request.extensions_mut().insert(peer);
         let version = request.version();
         // On the heap, so that the connection stays small while it waits for a request.
-        let mut response = Box::pin(self.proxy.handle(&self.native, request)).await;
+        let mut response = Box::pin(self.proxy.handle(&self.platform, request)).await;
         if version < Version::HTTP_2 && self.proxy.report().shutting_down() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -190,14 +191,14 @@ impl Server {
 }
 
 /// A connection, and what tells that it has come to a standstill.
-struct Watched<'a> {
-    replies: &'a Replies,
-    blocked: client_stream::Blocked,
+struct WatchedConnection<'a> {
+    responses: &'a ResponseTracker,
+    blocked: client_stream::StallDetector,
     stall: Duration,
-    spoken: Spoken,
+    version: HttpVersion,
 }
 
-impl Watched<'_> {
+impl WatchedConnection<'_> {
     /// Runs a connection to its end, which may be ours to decide.
     async fn run<C>(mut self, connection: C, mut phase: watch::Receiver<Phase>)
     where
@@ -218,20 +219,20 @@ impl Watched<'_> {
                 }
                 changed = phase.changed() => {
                     let phase = *phase.borrow_and_update();
-                    let at_once = self.spoken == Spoken::Http2 || phase == Phase::Finishing;
+                    let at_once = self.version == HttpVersion::Http2 || phase == Phase::Finishing;
                     if changed.is_err() || (at_once && !told) {
                         told = true;
                         connection.as_mut().graceful_shutdown();
                     }
                 }
                 () = sleep(every) => {
-                    if self.blocked.look(every).max(self.replies.look(every)) >= self.stall {
+                    if self.blocked.look(every).max(self.responses.look(every)) >= self.stall {
                         tracing::debug!("a client takes nothing of its answer: given up");
                         return;
                     }
-                    idle = if self.replies.are_none() { idle + every } else { Duration::ZERO };
+                    idle = if self.responses.are_none() { idle + every } else { Duration::ZERO };
                     // hyper's own timer sees to HTTP/1.1.
-                    if idle >= HEAD_TIMEOUT && self.spoken == Spoken::Http2 {
+                    if idle >= HEAD_TIMEOUT && self.version == HttpVersion::Http2 {
                         if told {
                             return;
                         }
@@ -292,11 +293,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// An idle connection costs some ten kilobytes.
 const MOST_CONNECTIONS: usize = 100_000;
 
-/// A standstill is noticed with this precision: a share of the patience, between these bounds.
+/// A standstill is noticed with this precision: a share of the timeouts, between these bounds.
 const LOOKS: u32 = 8;
 const SHORTEST_LOOK: Duration = Duration::from_millis(50);
 const LONGEST_LOOK: Duration = Duration::from_secs(15);
 
 /// How often the drain looks whether everything has ended.
 const LOOK: Duration = Duration::from_millis(20);
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const DRAIN_FLUSH: Duration = Duration::from_secs(1);

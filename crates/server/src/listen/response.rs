@@ -10,11 +10,11 @@ use bytes::Bytes;
 use code_assist_core::body::ProxyBody;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::platform::Native;
+use crate::platform::TokioPlatform;
 
 /// The answers of one connection that are not through.
 #[derive(Debug, Default)]
-pub(super) struct Replies {
+pub(super) struct ResponseTracker {
     open: Mutex<Vec<Open>>,
 }
 
@@ -34,13 +34,13 @@ struct Progress {
     unread: AtomicBool,
 }
 
-impl Replies {
+impl ResponseTracker {
     /// An answer that is to come.
-    pub(super) fn open(self: &Arc<Self>) -> Owed {
+    pub(super) fn open(self: &Arc<Self>) -> PendingResponse {
         let progress = Arc::new(Progress::default());
         let open = Open { progress: Arc::clone(&progress), seen: 0, still: Duration::ZERO };
         self.list().push(open);
-        Owed { replies: Arc::clone(self), progress }
+        PendingResponse { responses: Arc::clone(self), progress }
     }
 
     /// True when no answer is owed.
@@ -68,21 +68,21 @@ impl Replies {
 
 /// One answer that is owed until this is dropped.
 #[derive(Debug)]
-pub(super) struct Owed {
-    replies: Arc<Replies>,
+pub(super) struct PendingResponse {
+    responses: Arc<ResponseTracker>,
     progress: Arc<Progress>,
 }
 
-impl Owed {
+impl PendingResponse {
     /// The answer with its body.
-    pub(super) fn with(self, body: ProxyBody<Native>) -> Reply {
-        Reply { body, owed: self }
+    pub(super) fn with(self, body: ProxyBody<TokioPlatform>) -> TrackedBody {
+        TrackedBody { body, owed: self }
     }
 }
 
-impl Drop for Owed {
+impl Drop for PendingResponse {
     fn drop(&mut self) {
-        let mut list = self.replies.list();
+        let mut list = self.responses.list();
         if let Some(at) = list.iter().position(|open| Arc::ptr_eq(&open.progress, &self.progress)) {
             list.swap_remove(at);
         }
@@ -91,14 +91,14 @@ impl Drop for Owed {
 
 /// A body on its way to the client.
 #[derive(Debug)]
-pub(super) struct Reply {
-    body: ProxyBody<Native>,
-    owed: Owed,
+pub(super) struct TrackedBody {
+    body: ProxyBody<TokioPlatform>,
+    owed: PendingResponse,
 }
 
-impl Body for Reply {
+impl Body for TrackedBody {
     type Data = Bytes;
-    type Error = <ProxyBody<Native> as Body>::Error;
+    type Error = <ProxyBody<TokioPlatform> as Body>::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,

@@ -5,7 +5,7 @@ use code_assist_core::settings::{Layer, Settings, Source};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
-use crate::app::Parts;
+use crate::app::App;
 use crate::store::Store;
 
 #[tokio::test(start_paused = true)]
@@ -155,16 +155,16 @@ impl Listening {
         };
         let layers = [Layer { source: Source::Env, lookup: &lookup }];
         let (settings, _) = Settings::read(&layers).unwrap();
-        let patience =
-            Patience { grace: settings.shutdown_grace, stall: settings.stream_idle_timeout };
+        let timeouts =
+            Timeouts { grace: settings.shutdown_grace, stall: settings.stream_idle_timeout };
         let (ending, ended) = watch::channel(false);
         let (store, _) = Store::open(&settings).await;
-        let Parts { proxy, native } = Parts::assemble(settings, store, ended).unwrap();
+        let App { proxy, platform } = App::assemble(settings, store, ended).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);
         let served = Arc::clone(&proxy);
-        tokio::spawn(serve(listener, served, native, stopped.clone(), ending, patience));
+        tokio::spawn(serve(listener, served, platform, stopped.clone(), ending, timeouts));
         Self { address, proxy, _stop: (stop, stopped) }
     }
 

@@ -34,7 +34,7 @@ where
         text.push_str(r#"","level":""#);
         text.push_str(event.metadata().level().as_str());
         text.push('"');
-        let mut line = Line { json: text.into_bytes() };
+        let mut line = JsonVisitor { json: text.into_bytes() };
         event.record(&mut line);
         line.member("target", event.metadata().target());
         line.json.extend_from_slice(b"}\n");
@@ -42,11 +42,11 @@ where
     }
 }
 
-struct Line {
+struct JsonVisitor {
     json: Vec<u8>,
 }
 
-impl Line {
+impl JsonVisitor {
     fn member(&mut self, name: &str, value: impl Serialize) {
         self.json.extend_from_slice(b",\"");
         // A Rust identifier: nothing in it needs an escape.
@@ -56,7 +56,7 @@ impl Line {
     }
 }
 
-impl Visit for Line {
+impl Visit for JsonVisitor {
     fn record_bool(&mut self, field: &Field, value: bool) {
         self.member(field.name(), value);
     }

@@ -14,25 +14,25 @@ use tracing_subscriber::fmt::MakeWriter;
 
 /// Where lines are put. Never blocks for longer than a copy: what nobody reads is lost.
 #[derive(Debug, Clone)]
-pub(super) struct Lines {
-    desk: Arc<Desk>,
+pub(super) struct LogWriter {
+    buffer: Arc<LogBuffer>,
 }
 
 /// Writes out what is left when it is dropped, if somebody reads it.
 #[derive(Debug)]
-pub(crate) struct LastLines {
-    desk: Arc<Desk>,
+pub(crate) struct LogGuard {
+    buffer: Arc<LogBuffer>,
 }
 
 /// Starts the thread that writes lines to `out`.
-pub(super) fn start(out: impl Write + Send + 'static) -> io::Result<(Lines, LastLines)> {
-    let desk = Arc::new(Desk::default());
-    let worked = Arc::clone(&desk);
+pub(super) fn start(out: impl Write + Send + 'static) -> io::Result<(LogWriter, LogGuard)> {
+    let buffer = Arc::new(LogBuffer::default());
+    let worked = Arc::clone(&buffer);
     thread::Builder::new().name("log".to_owned()).spawn(move || worked.work(out))?;
-    Ok((Lines { desk: Arc::clone(&desk) }, LastLines { desk }))
+    Ok((LogWriter { buffer: Arc::clone(&buffer) }, LogGuard { buffer }))
 }
 
-impl<'a> MakeWriter<'a> for Lines {
+impl<'a> MakeWriter<'a> for LogWriter {
     type Writer = &'a Self;
 
     fn make_writer(&'a self) -> &'a Self {
@@ -40,17 +40,17 @@ impl<'a> MakeWriter<'a> for Lines {
     }
 }
 
-impl Write for &Lines {
+impl Write for &LogWriter {
     /// Takes a whole line, or loses it.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let mut tray = self.desk.tray();
-        if tray.text.len() + line.len() <= MOST_WAITING {
-            tray.text.extend_from_slice(line);
+        let mut state = self.buffer.state();
+        if state.text.len() + line.len() <= MOST_WAITING {
+            state.text.extend_from_slice(line);
         }
-        let asleep = std::mem::take(&mut tray.asleep);
-        drop(tray);
+        let asleep = std::mem::take(&mut state.asleep);
+        drop(state);
         if asleep {
-            self.desk.news.notify_one();
+            self.buffer.news.notify_one();
         }
         Ok(line.len())
     }
@@ -60,18 +60,18 @@ impl Write for &Lines {
     }
 }
 
-impl Drop for LastLines {
+impl Drop for LogGuard {
     fn drop(&mut self) {
-        self.desk.tray().ending = true;
-        self.desk.news.notify_all();
-        let tray = self.desk.tray();
-        let _ = self.desk.ended.wait_timeout_while(tray, LAST_WORDS, |tray| !tray.ended);
+        self.buffer.state().ending = true;
+        self.buffer.news.notify_all();
+        let state = self.buffer.state();
+        let _ = self.buffer.ended.wait_timeout_while(state, FLUSH_TIMEOUT, |state| !state.ended);
     }
 }
 
 #[derive(Debug, Default)]
-struct Desk {
-    tray: Mutex<Tray>,
+struct LogBuffer {
+    state: Mutex<BufferState>,
     /// For the thread: lines after a silence, or the end.
     news: Condvar,
     /// For whoever waits for the last lines.
@@ -79,7 +79,7 @@ struct Desk {
 }
 
 #[derive(Debug, Default)]
-struct Tray {
+struct BufferState {
     /// Whole lines.
     text: Vec<u8>,
     /// The thread waits for a line. Whoever wakes it takes this back.
@@ -88,55 +88,55 @@ struct Tray {
     ended: bool,
 }
 
-impl Desk {
+impl LogBuffer {
     fn work(&self, mut out: impl Write) {
         let mut batch = Vec::new();
         let mut quiet_looks = QUIET_LOOKS;
         loop {
-            let mut tray = self.tray();
-            if tray.text.is_empty() && !tray.ending && quiet_looks < QUIET_LOOKS {
+            let mut state = self.state();
+            if state.text.is_empty() && !state.ending && quiet_looks < QUIET_LOOKS {
                 quiet_looks += 1;
-                self.pause(tray);
+                self.pause(state);
                 continue;
             }
-            while tray.text.is_empty() && !tray.ending {
-                tray.asleep = true;
-                tray = self.news.wait(tray).unwrap_or_else(PoisonError::into_inner);
+            while state.text.is_empty() && !state.ending {
+                state.asleep = true;
+                state = self.news.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
-            tray.asleep = false;
+            state.asleep = false;
             quiet_looks = 0;
-            std::mem::swap(&mut tray.text, &mut batch);
-            drop(tray);
+            std::mem::swap(&mut state.text, &mut batch);
+            drop(state);
             // Nobody can be told of a failure: this is where one would tell.
             let _ = out.write_all(&batch).and_then(|()| out.flush());
             batch.clear();
             batch.shrink_to(KEPT);
-            let mut tray = self.tray();
-            if tray.ending && tray.text.is_empty() {
-                tray.ended = true;
+            let mut state = self.state();
+            if state.ending && state.text.is_empty() {
+                state.ended = true;
                 self.ended.notify_all();
                 return;
             }
-            if !tray.ending {
-                self.pause(tray);
+            if !state.ending {
+                self.pause(state);
             }
         }
     }
 
     /// Only the end shortens this: `asleep` is false, lines wake nobody.
-    fn pause(&self, tray: MutexGuard<'_, Tray>) {
-        drop(self.news.wait_timeout_while(tray, PAUSE, |tray| !tray.ending));
+    fn pause(&self, state: MutexGuard<'_, BufferState>) {
+        drop(self.news.wait_timeout_while(state, PAUSE, |state| !state.ending));
     }
 
-    fn tray(&self) -> MutexGuard<'_, Tray> {
-        self.tray.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, BufferState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// What may wait for a reader: several thousand lines.
 const MOST_WAITING: usize = 4 << 20;
 
-/// Lines that come faster than this are written together. Nobody reads a log more closely.
+/// LogWriter that come faster than this are written together. Nobody reads a log more closely.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// A second without lines is a silence.
@@ -146,7 +146,7 @@ const QUIET_LOOKS: u32 = 100;
 const KEPT: usize = 128 << 10;
 
 /// What a reader gets at the end. One that has stopped reading shall not hold up the process.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -188,7 +188,7 @@ mod tests {
         for _ in 0..2 * MOST_WAITING / line.len() {
             (&lines).write_all(&line).expect("it never fails");
         }
-        assert_eq!(lines.desk.tray().text.len(), MOST_WAITING);
+        assert_eq!(lines.buffer.state().text.len(), MOST_WAITING);
         drop(let_go);
         let rest = thread::spawn(move || written.recv().map(|rest| rest.len()));
         drop(last);

@@ -13,7 +13,7 @@ use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt, registry};
 
-pub(crate) use log_buffer::LastLines;
+pub(crate) use log_buffer::LogGuard;
 
 /// The log that runs, for changing its level.
 #[derive(Debug)]
@@ -28,9 +28,9 @@ impl Log {
 }
 
 /// Starts logging to standard output. Lines are written by a thread of its own and, when nobody
-/// reads them, lost rather than waited for. Those that are left are written when `LastLines` is
+/// reads them, lost rather than waited for. Those that are left are written when `LogGuard` is
 /// dropped.
-pub(crate) fn start(level: &str, format: LogFormat) -> io::Result<(Log, LastLines)> {
+pub(crate) fn start(level: &str, format: LogFormat) -> io::Result<(Log, LogGuard)> {
     let (writer, last) = log_buffer::start(io::stdout())?;
     let (filter, handle) = reload::Layer::new(filter(level));
     let lines = fmt::layer().with_writer(writer);

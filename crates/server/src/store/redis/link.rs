@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::scripts::{self, Names, Scripts};
-use super::write_back::{Fact, Near};
+use super::write_back::{CachedEntry, WriteBackCache};
 
 /// A connection, or why there is none. Cheap to clone.
 #[derive(Clone)]
@@ -34,7 +34,7 @@ struct Shared {
     servers: Servers,
     shown: String,
     ready: Ready,
-    line: Mutex<Line>,
+    line: Mutex<LinkState>,
     lost: Notify,
 }
 
@@ -43,10 +43,10 @@ struct Shared {
 pub(super) struct Ready {
     pub(super) names: Arc<Names>,
     pub(super) scripts: Arc<Scripts>,
-    pub(super) near: Arc<Near>,
+    pub(super) near: Arc<WriteBackCache>,
 }
 
-enum Line {
+enum LinkState {
     Up {
         connection: MultiplexedConnection,
         /// Tells connections apart: an old one's failure is nothing to the new one.
@@ -71,7 +71,7 @@ impl Link {
             })?,
             shown: url.to_string(),
             ready,
-            line: Mutex::new(Line::Down { why: "not connected yet".into(), serial: 0 }),
+            line: Mutex::new(LinkState::Down { why: "not connected yet".into(), serial: 0 }),
             lost: Notify::new(),
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -110,8 +110,8 @@ impl Link {
     /// Why there is no connection, if there is none.
     pub(super) fn trouble(&self) -> Option<String> {
         match &*self.shared.line() {
-            Line::Up { .. } => None,
-            Line::Down { why, .. } => Some(why.clone()),
+            LinkState::Up { .. } => None,
+            LinkState::Down { why, .. } => Some(why.clone()),
         }
     }
 
@@ -126,8 +126,8 @@ impl Link {
             StoreError(format!("the key-value store {} does not work: {why}", shared.shown))
         };
         let (mut connection, serial) = match &*shared.line() {
-            Line::Up { connection, serial } => (connection.clone(), *serial),
-            Line::Down { why, .. } => return Err(failed(why.clone())),
+            LinkState::Up { connection, serial } => (connection.clone(), *serial),
+            LinkState::Down { why, .. } => return Err(failed(why.clone())),
         };
         connection.set_response_timeout(limit);
         let why = match timeout(limit, work(connection)).await {
@@ -157,7 +157,7 @@ impl Shared {
                 let serial = {
                     let mut line = self.line();
                     let serial = line.serial() + 1;
-                    *line = Line::Up { connection: connection.clone(), serial };
+                    *line = LinkState::Up { connection: connection.clone(), serial };
                     serial
                 };
                 // What was written while the connection was being made.
@@ -194,7 +194,7 @@ impl Shared {
         let Ready { names, scripts, near } = &self.ready;
         for (key, fact) in near.facts() {
             let (turn, entry) = (names.turn(&key), names.entry(&key));
-            let Fact { value, expires_at, owed } = &fact;
+            let CachedEntry { value, expires_at, owed } = &fact;
             let ttl = expires_at.map(|at| near.now().until(at));
             match (owed, ttl) {
                 (Some(fence), ttl) => {
@@ -219,8 +219,8 @@ impl Shared {
             let pause = LOOK_EVERY.mul_f64(0.75 + 0.5 * fastrand::f64());
             let _ = timeout(pause, self.lost.notified()).await;
             let (mut connection, serial) = match &*self.line() {
-                Line::Up { connection, serial } => (connection.clone(), *serial),
-                Line::Down { .. } => return,
+                LinkState::Up { connection, serial } => (connection.clone(), *serial),
+                LinkState::Down { .. } => return,
             };
             let ping = redis::cmd("PING");
             match timeout(PATIENCE, ping.exec_async(&mut connection)).await {
@@ -232,16 +232,16 @@ impl Shared {
     }
 
     fn is_up(&self) -> bool {
-        matches!(*self.line(), Line::Up { .. })
+        matches!(*self.line(), LinkState::Up { .. })
     }
 
     /// The connection of this number is of no use any more.
     fn lose(&self, serial: u64, why: &str) {
         let mut line = self.line();
-        if !matches!(*line, Line::Up { serial: current, .. } if current == serial) {
+        if !matches!(*line, LinkState::Up { serial: current, .. } if current == serial) {
             return;
         }
-        *line = Line::Down { why: why.to_owned(), serial };
+        *line = LinkState::Down { why: why.to_owned(), serial };
         drop(line);
         tracing::warn!(
             "the key-value store {} is lost: {why}; this process goes on from its memory",
@@ -251,19 +251,19 @@ impl Shared {
     }
 
     fn stays_down(&self, reason: String) -> String {
-        if let Line::Down { why, .. } = &mut *self.line() {
+        if let LinkState::Down { why, .. } = &mut *self.line() {
             why.clone_from(&reason);
         }
         reason
     }
 
-    fn line(&self) -> MutexGuard<'_, Line> {
+    fn line(&self) -> MutexGuard<'_, LinkState> {
         // No code that can panic runs under this lock.
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Line {
+impl LinkState {
     fn serial(&self) -> u64 {
         match self {
             Self::Up { serial, .. } | Self::Down { serial, .. } => *serial,

@@ -24,19 +24,19 @@ use code_assist_core::settings::RedisUrl;
 
 use self::link::{ADMIN_PATIENCE, Link, PATIENCE};
 use self::scripts::{Names, Scripts};
-use self::write_back::Near;
+use self::write_back::WriteBackCache;
 use super::{Clock, Entry, Notice};
 
 /// Entries in a server that others share. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct RedisStore {
-    parts: Arc<Parts>,
+    inner: Arc<Inner>,
 }
 
 #[derive(Debug)]
-struct Parts {
+struct Inner {
     link: Link,
-    near: Arc<Near>,
+    near: Arc<WriteBackCache>,
     names: Arc<Names>,
     scripts: Arc<Scripts>,
     clock: Clock,
@@ -56,7 +56,7 @@ impl RedisStore {
         clock: Clock,
     ) -> Result<(Self, Option<Notice>), StoreError> {
         let store = Self::new(url, authorities, clock)?;
-        let begun = store.parts.link.begin().await;
+        let begun = store.inner.link.begin().await;
         let notice = begun.err().map(|why| {
             Notice(format!("{why}; this process goes on from its memory and tries again"))
         });
@@ -74,14 +74,14 @@ impl RedisStore {
         clock: Clock,
     ) -> Result<Self, StoreError> {
         let store = Self::new(url, authorities, clock)?;
-        store.parts.link.connect_once().await?;
+        store.inner.link.connect_once().await?;
         Ok(store)
     }
 
     fn new(url: &RedisUrl, authorities: Option<Vec<u8>>, clock: Clock) -> Result<Self, StoreError> {
         let names = Arc::new(Names::new(&url.prefix));
         let scripts = Arc::new(Scripts::new());
-        let near = Arc::new(Near::new(clock.clone()));
+        let near = Arc::new(WriteBackCache::new(clock.clone()));
         let ready = link::Ready {
             names: Arc::clone(&names),
             scripts: Arc::clone(&scripts),
@@ -89,11 +89,11 @@ impl RedisStore {
         };
         let link = Link::new(url, authorities, ready)?;
         let shown = format!("{url}, keys {}*", url.prefix);
-        Ok(Self { parts: Arc::new(Parts { link, near, names, scripts, clock, shown }) })
+        Ok(Self { inner: Arc::new(Inner { link, near, names, scripts, clock, shown }) })
     }
 
     pub(super) async fn load(&self, key: &str) -> Option<Bytes> {
-        let Parts { link, near, names, .. } = &*self.parts;
+        let Inner { link, near, names, .. } = &*self.inner;
         let entry = names.entry(key);
         let loaded = link
             .run(PATIENCE, async |mut connection| {
@@ -121,7 +121,7 @@ impl RedisStore {
         ttl: Duration,
         fence: Option<FencingToken>,
     ) -> Result<(), StoreError> {
-        let Parts { link, near, names, scripts, .. } = &*self.parts;
+        let Inner { link, near, names, scripts, .. } = &*self.inner;
         let (turn, entry) = (names.turn(key), names.entry(key));
         if is_passing(key) && value.len() > LARGEST_ANSWER {
             return Ok(());
@@ -148,7 +148,7 @@ impl RedisStore {
     }
 
     pub(super) async fn claim(&self, key: &str, how_long: Duration) -> LockResult {
-        let Parts { link, names, scripts, .. } = &*self.parts;
+        let Inner { link, names, scripts, .. } = &*self.inner;
         let turn = names.turn(key);
         let claimed = link
             .run(PATIENCE, async |mut connection| {
@@ -163,7 +163,7 @@ impl RedisStore {
     }
 
     pub(super) async fn release(&self, key: &str, fence: FencingToken) {
-        let Parts { link, names, scripts, .. } = &*self.parts;
+        let Inner { link, names, scripts, .. } = &*self.inner;
         let turn = names.turn(key);
         // One that is not released ends by itself.
         let _ = link
@@ -174,7 +174,7 @@ impl RedisStore {
     }
 
     pub(super) async fn count(&self, caller: &Caller, rate: Rate) -> Option<RateStanding> {
-        let Parts { link, names, scripts, .. } = &*self.parts;
+        let Inner { link, names, scripts, .. } = &*self.inner;
         let (log, total) = names.count(caller);
         link.run(PATIENCE, async |mut connection| {
             scripts.count(&log, &total, rate, &mut connection).await
@@ -184,7 +184,7 @@ impl RedisStore {
     }
 
     pub(super) async fn entries(&self) -> Result<Vec<Entry>, StoreError> {
-        let Parts { link, names, clock, .. } = &*self.parts;
+        let Inner { link, names, clock, .. } = &*self.inner;
         let keys = self.scan(&names.entry("")).await?;
         let mut entries = Vec::new();
         for chunk in keys.iter().collect::<Vec<_>>().chunks(CHUNK) {
@@ -214,7 +214,7 @@ impl RedisStore {
     }
 
     pub(super) async fn restore(&self, entries: Vec<Entry>) -> Result<(), StoreError> {
-        let Parts { link, names, clock, .. } = &*self.parts;
+        let Inner { link, names, clock, .. } = &*self.inner;
         let now = clock.now();
         let mut all = redis::pipe();
         all.atomic();
@@ -226,7 +226,7 @@ impl RedisStore {
     }
 
     pub(super) async fn clear(&self) -> Result<usize, StoreError> {
-        let Parts { link, names, near, .. } = &*self.parts;
+        let Inner { link, names, near, .. } = &*self.inner;
         let keys = self.scan(&names.all()).await?;
         let entry = names.entry("");
         let answer = names.entry(ANSWER_PREFIX);
@@ -247,14 +247,14 @@ impl RedisStore {
     }
 
     pub(super) fn describe(&self) -> String {
-        match self.parts.link.trouble() {
-            None => format!("Redis {}", self.parts.shown),
-            Some(why) => format!("Redis {} (memory stands in: {why})", self.parts.shown),
+        match self.inner.link.trouble() {
+            None => format!("Redis {}", self.inner.shown),
+            Some(why) => format!("Redis {} (memory stands in: {why})", self.inner.shown),
         }
     }
 
     pub(super) fn connected(&self) -> bool {
-        self.parts.link.trouble().is_none()
+        self.inner.link.trouble().is_none()
     }
 
     /// Every key that begins like this.
@@ -272,7 +272,7 @@ impl RedisStore {
             let mut scan = redis::cmd("SCAN");
             scan.arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(CHUNK);
             let (next, found): (u64, Vec<Vec<u8>>) = self
-                .parts
+                .inner
                 .link
                 .run(ADMIN_PATIENCE, async |mut connection| scan.query_async(&mut connection).await)
                 .await?;

@@ -12,14 +12,14 @@ use crate::store::Clock;
 
 /// Facts as they were last read or written. There are few of them: their keys are the core's.
 #[derive(Debug)]
-pub(super) struct Near {
+pub(super) struct WriteBackCache {
     clock: Clock,
-    facts: Mutex<BTreeMap<String, Fact>>,
+    facts: Mutex<BTreeMap<String, CachedEntry>>,
 }
 
 /// One of them, on its way back into the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Fact {
+pub(super) struct CachedEntry {
     pub(super) value: Bytes,
     /// Some entries stay for ever.
     pub(super) expires_at: Option<Timestamp>,
@@ -28,7 +28,7 @@ pub(super) struct Fact {
     pub(super) owed: Option<FencingToken>,
 }
 
-impl Near {
+impl WriteBackCache {
     pub(super) fn new(clock: Clock) -> Self {
         Self { clock, facts: Mutex::default() }
     }
@@ -41,7 +41,7 @@ impl Near {
     /// The server has it so.
     pub(super) fn seen(&self, key: &str, value: Bytes, ttl: Option<Duration>) {
         let expires_at = ttl.map(|ttl| self.clock.now() + ttl);
-        self.put(key, Fact { value, expires_at, owed: None });
+        self.put(key, CachedEntry { value, expires_at, owed: None });
     }
 
     /// The server has this, or nothing, by what it has just said: what it is still owed is newer.
@@ -72,7 +72,7 @@ impl Near {
     pub(super) fn owed(&self, key: &str, value: Bytes, ttl: Duration, fence: Option<FencingToken>) {
         let now = self.clock.now();
         let fence = fence.unwrap_or_else(|| FencingToken(now.0.saturating_mul(1000)));
-        self.put(key, Fact { value, expires_at: Some(now + ttl), owed: Some(fence) });
+        self.put(key, CachedEntry { value, expires_at: Some(now + ttl), owed: Some(fence) });
     }
 
     /// The server has it no more.
@@ -81,7 +81,7 @@ impl Near {
     }
 
     /// What the server may lack.
-    pub(super) fn facts(&self) -> Vec<(String, Fact)> {
+    pub(super) fn facts(&self) -> Vec<(String, CachedEntry)> {
         let now = self.clock.now();
         let mut facts = self.lock();
         facts.retain(|_, fact| fact.lives(now));
@@ -89,7 +89,7 @@ impl Near {
     }
 
     /// The server has been told this, unless it has changed since.
-    pub(super) fn paid(&self, key: &str, told: &Fact) {
+    pub(super) fn paid(&self, key: &str, told: &CachedEntry) {
         let mut facts = self.lock();
         if let Some(fact) = facts.get_mut(key).filter(|fact| *fact == told) {
             fact.owed = None;
@@ -104,20 +104,20 @@ impl Near {
         self.clock.now()
     }
 
-    fn put(&self, key: &str, fact: Fact) {
+    fn put(&self, key: &str, fact: CachedEntry) {
         let now = self.clock.now();
         let mut facts = self.lock();
         facts.retain(|_, fact| fact.lives(now));
         facts.insert(key.to_owned(), fact);
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Fact>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, CachedEntry>> {
         // No code that can panic runs under this lock.
         self.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Fact {
+impl CachedEntry {
     fn lives(&self, now: Timestamp) -> bool {
         self.expires_at.is_none_or(|at| now < at)
     }
