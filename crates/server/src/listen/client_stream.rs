@@ -1,4 +1,4 @@
-//! The client's TCP connection: which HTTP it speaks, and whether it takes what it is sent.
+//! A client's TCP connection: detects its HTTP version, and records whether the client reads.
 
 use std::io;
 use std::pin::Pin;
@@ -11,82 +11,78 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// A version of HTTP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum HttpVersion {
-    Http1,
-    Http2,
-}
+use crate::http_version::HttpVersion;
 
-/// A connection whose first bytes have been looked at.
+/// A connection whose first bytes have been read to detect the HTTP version.
 #[derive(Debug)]
 pub(super) struct ClientStream {
     stream: TcpStream,
-    /// What was looked at and not yet read.
-    first: Bytes,
-    writing: Arc<Writing>,
+    /// Bytes that detection has read and hyper has not.
+    prefix: Bytes,
+    writes: Arc<WriteProgress>,
 }
 
 impl ClientStream {
-    /// Reads until it is clear what the client speaks. None if it is TLS, or gone: live-API clients
-    /// try TLS on any port, and answering them in plain text helps nobody.
-    pub(super) async fn sniff(mut stream: TcpStream) -> Option<(Self, HttpVersion)> {
-        // Nothing is kept for a connection that does not say anything.
+    /// Reads until the HTTP version is clear. Returns None if the client has gone or speaks TLS: live
+    /// API clients try TLS on any port, and cannot read an answer in plain text.
+    pub(super) async fn detect(mut stream: TcpStream) -> Option<(Self, HttpVersion)> {
+        // The buffer is allocated only when the client has sent something.
         stream.readable().await.ok()?;
-        let mut first = BytesMut::with_capacity(FIRST);
+        let mut prefix = BytesMut::with_capacity(PREFIX);
         let version = loop {
-            stream.read_buf(&mut first).await.ok().filter(|read| *read > 0)?;
-            if first.first() == Some(&TLS_HANDSHAKE) {
+            stream.read_buf(&mut prefix).await.ok().filter(|read| *read > 0)?;
+            if prefix.first() == Some(&TLS_HANDSHAKE) {
                 return None;
             }
-            let seen = first.len().min(PREFACE.len());
-            if first[..seen] != PREFACE[..seen] {
+            let seen = prefix.len().min(PREFACE.len());
+            if prefix[..seen] != PREFACE[..seen] {
                 break HttpVersion::Http1;
             }
             if seen == PREFACE.len() {
                 break HttpVersion::Http2;
             }
         };
-        Some((Self { stream, first: first.freeze(), writing: Arc::default() }, version))
+        Some((Self { stream, prefix: prefix.freeze(), writes: Arc::default() }, version))
     }
 
-    /// Tells for how long nothing could be written.
-    pub(super) fn blocked(&self) -> StallDetector {
-        StallDetector { writing: Arc::clone(&self.writing), seen: 0, since: Duration::ZERO }
+    /// A detector for a client that does not read.
+    pub(super) fn stall_detector(&self) -> StallDetector {
+        StallDetector { writes: Arc::clone(&self.writes), seen: 0, stalled: Duration::ZERO }
     }
 
-    /// Notes whether the client takes bytes.
-    fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        self.writing.blocked.store(written.is_pending(), Ordering::Relaxed);
+    fn record(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.writes.blocked.store(written.is_pending(), Ordering::Relaxed);
         if written.is_ready() {
-            self.writing.done.fetch_add(1, Ordering::Relaxed);
+            self.writes.done.fetch_add(1, Ordering::Relaxed);
         }
         written
     }
 }
 
 #[derive(Debug, Default)]
-struct Writing {
+struct WriteProgress {
+    /// The last write found the socket's buffer full.
     blocked: AtomicBool,
     done: AtomicU32,
 }
 
-/// Looks now and then whether a wire is written to. No clock is read where bytes are moved.
+/// Measures how long writes have been blocked. It is polled at intervals, so that the write path reads
+/// no clock.
 #[derive(Debug)]
 pub(super) struct StallDetector {
-    writing: Arc<Writing>,
+    writes: Arc<WriteProgress>,
     seen: u32,
-    since: Duration,
+    stalled: Duration,
 }
 
 impl StallDetector {
-    /// For how long nothing could be written, as seen every so often.
-    pub(super) fn look(&mut self, every: Duration) -> Duration {
-        let done = self.writing.done.load(Ordering::Relaxed);
-        let still = self.writing.blocked.load(Ordering::Relaxed) && done == self.seen;
-        self.since = if still { self.since + every } else { Duration::ZERO };
+    /// Returns for how long nothing could be written. `interval` is the time since the last call.
+    pub(super) fn check(&mut self, interval: Duration) -> Duration {
+        let done = self.writes.done.load(Ordering::Relaxed);
+        let stalled = self.writes.blocked.load(Ordering::Relaxed) && done == self.seen;
+        self.stalled = if stalled { self.stalled + interval } else { Duration::ZERO };
         self.seen = done;
-        self.since
+        self.stalled
     }
 }
 
@@ -96,12 +92,12 @@ impl AsyncRead for ClientStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.first.is_empty() {
-            let taken = self.first.len().min(buf.remaining());
-            buf.put_slice(&self.first.split_to(taken));
-            if self.first.is_empty() {
-                // The memory goes with it.
-                self.first = Bytes::new();
+        if !self.prefix.is_empty() {
+            let taken = self.prefix.len().min(buf.remaining());
+            buf.put_slice(&self.prefix.split_to(taken));
+            if self.prefix.is_empty() {
+                // Frees the buffer, which an empty slice of it would keep.
+                self.prefix = Bytes::new();
             }
             return Poll::Ready(Ok(()));
         }
@@ -116,7 +112,7 @@ impl AsyncWrite for ClientStream {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.note(written)
+        self.record(written)
     }
 
     fn poll_write_vectored(
@@ -125,7 +121,7 @@ impl AsyncWrite for ClientStream {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.note(written)
+        self.record(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -144,9 +140,9 @@ impl AsyncWrite for ClientStream {
 /// How every HTTP/2 connection begins (RFC 9113 3.4).
 pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// How much is looked at: as a rule a request's head and, of a small one, all of its body, so that it is
-/// read with one system call.
-const FIRST: usize = 2048;
+/// Enough for the head of most requests and the whole of a small one, so that one system call reads
+/// it.
+const PREFIX: usize = 2048;
 
-/// The first byte of a TLS ClientHello's record.
+/// The first byte of the TLS record that holds a ClientHello.
 const TLS_HANDSHAKE: u8 = 0x16;

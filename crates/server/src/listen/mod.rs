@@ -1,7 +1,7 @@
-//! The listening side: accept, speak HTTP/1.1 or cleartext HTTP/2, drain on shutdown.
+//! The listening side: accepts connections, speaks HTTP/1.1 or cleartext HTTP/2, drains on shutdown.
 //!
-//! Nobody can hold a connection for nothing: not by sending a head slowly, not by being idle, not by
-//! taking an answer so slowly that nothing of it moves.
+//! No client can hold a connection without using it: a slow head, an idle connection and a response
+//! that is not read are all limited in time.
 
 mod client_stream;
 mod response;
@@ -26,29 +26,31 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::http_version::HttpVersion;
 use crate::platform::TokioPlatform;
-use client_stream::{ClientStream, HttpVersion};
+use client_stream::{ClientStream, StallDetector};
 use response::{ResponseTracker, TrackedBody};
 
-/// How long clients may take.
+/// Limits on how long clients may take.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timeouts {
-    /// `SHUTDOWN_GRACE_MS`.
+    /// `SHUTDOWN_GRACE_MS`: how long responses may go on after a shutdown has begun.
     pub(crate) grace: Duration,
-    /// `STREAM_IDLE_TIMEOUT_MS`: a client that takes nothing of its answer for so long is given up.
+    /// `STREAM_IDLE_TIMEOUT_MS`: how long a client may read nothing of its response.
     pub(crate) stall: Duration,
 }
 
-/// Serves until `shutdown` turns true, then lets answers finish for the grace, then ends them.
+/// Serves until `shutdown` turns true, lets responses finish within the grace period, then ends them
+/// through `abort`.
 ///
-/// While it drains it still accepts, so that a load balancer's look at `/health` gets its 503;
-/// everything else is refused with `SHUTTING_DOWN`.
+/// New connections are still accepted while the server drains, so that a load balancer's check of
+/// `/health` gets its 503. Every other request is refused with `SHUTTING_DOWN`.
 pub(crate) async fn serve(
     listener: TcpListener,
     proxy: Arc<Proxy>,
     platform: TokioPlatform,
     mut shutdown: watch::Receiver<bool>,
-    ending: watch::Sender<bool>,
+    abort: watch::Sender<bool>,
     timeouts: Timeouts,
 ) {
     let (phase, _) = watch::channel(Phase::Serving);
@@ -58,9 +60,9 @@ pub(crate) async fn serve(
         http1: http1_server(),
         http2: http2_server(),
         phase,
-        stall: timeouts.stall,
+        stall_timeout: timeouts.stall,
     });
-    let permits = Arc::new(Semaphore::new(most_connections()));
+    let permits = Arc::new(Semaphore::new(max_connections()));
     loop {
         tokio::select! {
             () = accept(&listener, &permits, &server) => {}
@@ -72,26 +74,26 @@ pub(crate) async fn serve(
     let in_flight = proxy.report().in_flight();
     let grace_ms = timeouts.grace.as_secs_f64() * 1000.0;
     tracing::info!(in_flight, grace_ms, "shutting down");
-    let mut end = Instant::now() + timeouts.grace;
-    let mut ended = false;
+    let mut deadline = Instant::now() + timeouts.grace;
+    let mut aborted = false;
     while proxy.report().in_flight() > 0 {
-        if Instant::now() >= end {
-            if ended {
+        if Instant::now() >= deadline {
+            if aborted {
                 break;
             }
-            // Streams get an error as their last event, and a moment to get it out.
-            ended = true;
-            let _ = ending.send(true);
-            end = Instant::now() + DRAIN_FLUSH;
+            // Streams get an error as their last event, and time to send it.
+            aborted = true;
+            let _ = abort.send(true);
+            deadline = Instant::now() + DRAIN_FLUSH;
         }
         tokio::select! {
             () = accept(&listener, &permits, &server) => {}
-            () = sleep(LOOK) => {}
+            () = sleep(DRAIN_CHECK) => {}
         }
     }
     server.phase.send_replace(Phase::Finishing);
-    // Answers have ended when they were handed over; their bytes may still be on their way.
-    let left = end.saturating_duration_since(Instant::now());
+    // A response counts as ended when hyper has its last frame. The client may not have it yet.
+    let left = deadline.saturating_duration_since(Instant::now());
     let _ = timeout(left.max(DRAIN_FLUSH), server.phase.closed()).await;
 }
 
@@ -99,34 +101,34 @@ pub(crate) async fn serve(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Serving,
-    /// HTTP/2 clients are told by GOAWAY, HTTP/1.1 clients with their next answer.
+    /// HTTP/2 clients get a GOAWAY, HTTP/1.1 clients `connection: close` with their next response.
     Draining,
+    /// Every connection closes as soon as it is idle.
     Finishing,
 }
 
-/// What every connection needs.
+/// What all connections share.
 struct Server {
     proxy: Arc<Proxy>,
     platform: TokioPlatform,
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
-    /// Each connection keeps a receiver for as long as it lives.
+    /// Each connection holds a receiver, so that the channel closes after the last connection.
     phase: watch::Sender<Phase>,
-    stall: Duration,
+    stall_timeout: Duration,
 }
 
-/// Takes one connection as soon as there is a permit for it; until then clients wait in the
-/// kernel's line.
+/// Accepts one connection when a permit is free. Until then clients wait in the kernel's backlog.
 async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>, server: &Arc<Server>) {
     let Ok(permit) = Arc::clone(permits).acquire_owned().await else { return };
     match listener.accept().await {
         Ok((stream, address)) => {
             let phase = server.phase.subscribe();
             let peer = Peer(address.ip());
-            tokio::spawn(Arc::clone(server).converse(stream, peer, phase, permit));
+            tokio::spawn(Arc::clone(server).serve_connection(stream, peer, phase, permit));
         }
         Err(error) => {
-            // Out of file descriptors, as a rule: turning at full speed would not bring any back.
+            // Usually the process is out of file descriptors, and an immediate retry fails too.
             tracing::warn!("a connection could not be accepted: {error}");
             sleep(ACCEPT_PAUSE).await;
         }
@@ -134,80 +136,79 @@ async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>, server: &Arc<S
 }
 
 impl Server {
-    /// One connection from its first byte to its end.
-    async fn converse(
+    async fn serve_connection(
         self: Arc<Self>,
         stream: TcpStream,
         peer: Peer,
         mut phase: watch::Receiver<Phase>,
-        _place: OwnedSemaphorePermit,
+        _permit: OwnedSemaphorePermit,
     ) {
         let _ = stream.set_nodelay(true);
-        let sniffed = tokio::select! {
-            sniffed = timeout(HEAD_TIMEOUT, ClientStream::sniff(stream)) => sniffed,
+        let detected = tokio::select! {
+            detected = timeout(HEAD_TIMEOUT, ClientStream::detect(stream)) => detected,
             _ = phase.wait_for(|phase| *phase == Phase::Finishing) => return,
         };
-        let Ok(Some((wire, version))) = sniffed else { return };
+        let Ok(Some((stream, version))) = detected else { return };
         let responses = Arc::new(ResponseTracker::default());
-        let blocked = wire.blocked();
-        let service = service_fn(|request| self.answer(request, peer, &responses));
-        let wire = TokioIo::new(wire);
-        let watched =
-            WatchedConnection { responses: &responses, blocked, stall: self.stall, version };
+        let writes = stream.stall_detector();
+        let service = service_fn(|request| self.respond(request, peer, &responses));
+        let stream = TokioIo::new(stream);
+        let stall_timeout = self.stall_timeout;
+        let watched = WatchedConnection { responses: &responses, writes, stall_timeout, version };
         match version {
             HttpVersion::Http1 => {
-                let connection = self.http1.serve_connection(wire, service);
+                let connection = self.http1.serve_connection(stream, service);
                 watched.run(connection, phase).await;
             }
             HttpVersion::Http2 => {
-                // Requests run in tasks of their own here, and cannot borrow.
+                // hyper spawns a task for each HTTP/2 request, so that the service cannot borrow.
                 let (server, responses) = (Arc::clone(&self), Arc::clone(&responses));
                 let service = service_fn(move |request| {
                     let (server, responses) = (Arc::clone(&server), Arc::clone(&responses));
-                    async move { server.answer(request, peer, &responses).await }
+                    async move { server.respond(request, peer, &responses).await }
                 });
-                let connection = self.http2.serve_connection(wire, service);
+                let connection = self.http2.serve_connection(stream, service);
                 watched.run(connection, phase).await;
             }
         }
     }
 
-    async fn answer(
+    async fn respond(
         &self,
         mut request: Request<Incoming>,
         peer: Peer,
         responses: &Arc<ResponseTracker>,
     ) -> Result<http::Response<TrackedBody>, Infallible> {
-        let reply = responses.open();
+        let pending = responses.register();
         request.extensions_mut().insert(peer);
         let version = request.version();
-        // On the heap, so that the connection stays small while it waits for a request.
+        // Boxed, so that an idle connection does not reserve space for a request.
         let mut response = Box::pin(self.proxy.handle(&self.platform, request)).await;
         if version < Version::HTTP_2 && self.proxy.report().shutting_down() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        Ok(response.map(|body| reply.with(body)))
+        Ok(response.map(|body| pending.with_body(body)))
     }
 }
 
-/// A connection, and what tells that it has come to a standstill.
+/// A connection and its stall detectors.
 struct WatchedConnection<'a> {
     responses: &'a ResponseTracker,
-    blocked: client_stream::StallDetector,
-    stall: Duration,
+    writes: StallDetector,
+    stall_timeout: Duration,
     version: HttpVersion,
 }
 
 impl WatchedConnection<'_> {
-    /// Runs a connection to its end, which may be ours to decide.
+    /// Runs a connection until it ends, stalls, or stays idle for too long.
     async fn run<C>(mut self, connection: C, mut phase: watch::Receiver<Phase>)
     where
         C: GracefulConnection<Error = hyper::Error>,
     {
         let mut connection = pin!(connection);
-        let every = (self.stall / LOOKS).clamp(SHORTEST_LOOK, LONGEST_LOOK);
+        let interval = (self.stall_timeout / STALL_CHECKS).clamp(MIN_STALL_CHECK, MAX_STALL_CHECK);
         let mut idle = Duration::ZERO;
-        let mut told = *phase.borrow() == Phase::Finishing;
+        let mut closing = *phase.borrow() == Phase::Finishing;
         loop {
             tokio::select! {
                 biased;
@@ -219,24 +220,25 @@ impl WatchedConnection<'_> {
                 }
                 changed = phase.changed() => {
                     let phase = *phase.borrow_and_update();
-                    let at_once = self.version == HttpVersion::Http2 || phase == Phase::Finishing;
-                    if changed.is_err() || (at_once && !told) {
-                        told = true;
+                    let close = self.version == HttpVersion::Http2 || phase == Phase::Finishing;
+                    if changed.is_err() || (close && !closing) {
+                        closing = true;
                         connection.as_mut().graceful_shutdown();
                     }
                 }
-                () = sleep(every) => {
-                    if self.blocked.look(every).max(self.responses.look(every)) >= self.stall {
+                () = sleep(interval) => {
+                    let stalled = self.writes.check(interval).max(self.responses.check(interval));
+                    if stalled >= self.stall_timeout {
                         tracing::debug!("a client takes nothing of its answer: given up");
                         return;
                     }
-                    idle = if self.responses.are_none() { idle + every } else { Duration::ZERO };
-                    // hyper's own timer sees to HTTP/1.1.
+                    idle = if self.responses.is_idle() { idle + interval } else { Duration::ZERO };
+                    // hyper's header timeout closes idle HTTP/1.1 connections.
                     if idle >= HEAD_TIMEOUT && self.version == HttpVersion::Http2 {
-                        if told {
+                        if closing {
                             return;
                         }
-                        told = true;
+                        closing = true;
                         connection.as_mut().graceful_shutdown();
                         idle = Duration::ZERO;
                     }
@@ -248,7 +250,7 @@ impl WatchedConnection<'_> {
 
 fn http1_server() -> http1::Builder {
     let mut server = http1::Builder::new();
-    server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(LARGEST_HEAD);
+    server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(MAX_HEAD);
     server
 }
 
@@ -256,16 +258,16 @@ fn http2_server() -> http2::Builder<TokioExecutor> {
     let mut server = http2::Builder::new(TokioExecutor::new());
     server
         .timer(TokioTimer::new())
-        .keep_alive_interval(PING_EVERY)
-        .max_header_list_size(LARGEST_HEAD as u32)
-        .max_concurrent_streams(STREAMS)
-        .max_send_buf_size(UNSENT);
+        .keep_alive_interval(PING_INTERVAL)
+        .max_header_list_size(MAX_HEAD as u32)
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_send_buf_size(SEND_BUFFER);
     server
 }
 
-/// Half of the files that this process may open: the other half is for upstream, the store and
-/// whatever else. The limit that a shell starts with is raised to what the system allows.
-fn most_connections() -> usize {
+/// Returns half of the number of files that this process may open, since calls to Google, the store
+/// and logs need descriptors too. Raises the soft limit to the hard limit first.
+fn max_connections() -> usize {
     #[cfg(unix)]
     {
         use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -273,31 +275,32 @@ fn most_connections() -> usize {
         let limit = getrlimit(Resource::Nofile);
         let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
         let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        usize::try_from(files / 2).unwrap_or(usize::MAX).clamp(16, MOST_CONNECTIONS)
+        usize::try_from(files / 2).unwrap_or(usize::MAX).clamp(16, MAX_CONNECTIONS)
     }
     #[cfg(not(unix))]
-    MOST_CONNECTIONS
+    MAX_CONNECTIONS
 }
 
-/// A client that has not sent its headers by then is not going to; the same bound holds for an idle
-/// connection.
+/// Limits the time for a request's head, and how long a connection may be idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
-const LARGEST_HEAD: usize = 256 * 1024;
-const STREAMS: u32 = 1024;
+const MAX_HEAD: usize = 256 * 1024;
+const MAX_STREAMS: u32 = 1024;
 
-/// What one stream may have waiting for a client that reads slowly.
-const UNSENT: usize = 128 * 1024;
-const PING_EVERY: Duration = Duration::from_secs(30);
+/// Bytes of one stream that may wait for a client that reads slowly.
+const SEND_BUFFER: usize = 128 * 1024;
+const PING_INTERVAL: Duration = Duration::from_secs(30);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// An idle connection costs some ten kilobytes.
-const MOST_CONNECTIONS: usize = 100_000;
+/// A bound on memory: an idle connection costs some ten kilobytes.
+const MAX_CONNECTIONS: usize = 100_000;
 
-/// A standstill is noticed with this precision: a share of the timeouts, between these bounds.
-const LOOKS: u32 = 8;
-const SHORTEST_LOOK: Duration = Duration::from_millis(50);
-const LONGEST_LOOK: Duration = Duration::from_secs(15);
+/// A stall is checked for this many times within its timeout, at intervals between these bounds.
+const STALL_CHECKS: u32 = 8;
+const MIN_STALL_CHECK: Duration = Duration::from_millis(50);
+const MAX_STALL_CHECK: Duration = Duration::from_secs(15);
 
-/// How often the drain looks whether everything has ended.
-const LOOK: Duration = Duration::from_millis(20);
+/// How often the drain checks whether all requests have ended.
+const DRAIN_CHECK: Duration = Duration::from_millis(20);
+
+/// How long clients have to read the last bytes of their responses.
 const DRAIN_FLUSH: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! The answers that a connection owes, and whether the client takes them.
+//! Tracks the responses of a connection, and whether the client reads them.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -12,88 +12,91 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::platform::TokioPlatform;
 
-/// The answers of one connection that are not through.
+/// The responses of one connection that have not ended.
 #[derive(Debug, Default)]
 pub(super) struct ResponseTracker {
-    open: Mutex<Vec<Open>>,
+    open: Mutex<Vec<OpenResponse>>,
 }
 
 #[derive(Debug)]
-struct Open {
-    progress: Arc<Progress>,
-    /// As it was at the last look.
+struct OpenResponse {
+    progress: Arc<BodyProgress>,
+    /// The count of polls at the last check.
     seen: u32,
-    still: Duration,
+    stalled: Duration,
 }
 
-/// How an answer goes out. No clock is read where bytes are moved.
+/// How far hyper has read a body. Polling a body updates it without reading a clock.
 #[derive(Debug, Default)]
-struct Progress {
-    asked: AtomicU32,
-    /// There was something to send, and nobody has asked for more since.
+struct BodyProgress {
+    polls: AtomicU32,
+    /// The last poll returned a frame, and hyper has not polled again: it waits for the client.
     unread: AtomicBool,
 }
 
 impl ResponseTracker {
-    /// An answer that is to come.
-    pub(super) fn open(self: &Arc<Self>) -> PendingResponse {
-        let progress = Arc::new(Progress::default());
-        let open = Open { progress: Arc::clone(&progress), seen: 0, still: Duration::ZERO };
-        self.list().push(open);
-        PendingResponse { responses: Arc::clone(self), progress }
+    /// Registers a response, from the request's arrival until the guard is dropped.
+    pub(super) fn register(self: &Arc<Self>) -> PendingResponse {
+        let progress = Arc::new(BodyProgress::default());
+        let open =
+            OpenResponse { progress: Arc::clone(&progress), seen: 0, stalled: Duration::ZERO };
+        self.open().push(open);
+        PendingResponse { tracker: Arc::clone(self), progress }
     }
 
-    /// True when no answer is owed.
-    pub(super) fn are_none(&self) -> bool {
-        self.list().is_empty()
+    pub(super) fn is_idle(&self) -> bool {
+        self.open().is_empty()
     }
 
-    /// For how long the slowest client of them has taken nothing, as seen every so often.
-    pub(super) fn look(&self, every: Duration) -> Duration {
-        let mut list = self.list();
-        let looked = list.iter_mut().map(|open| {
-            let asked = open.progress.asked.load(Ordering::Relaxed);
-            let still = open.progress.unread.load(Ordering::Relaxed) && asked == open.seen;
-            open.still = if still { open.still + every } else { Duration::ZERO };
-            open.seen = asked;
-            open.still
+    /// Returns for how long the client has read nothing of the slowest response. `interval` is the
+    /// time since the last call.
+    pub(super) fn check(&self, interval: Duration) -> Duration {
+        let mut open = self.open();
+        let stalls = open.iter_mut().map(|response| {
+            let polls = response.progress.polls.load(Ordering::Relaxed);
+            let unread = response.progress.unread.load(Ordering::Relaxed);
+            let stalled = unread && polls == response.seen;
+            response.stalled = if stalled { response.stalled + interval } else { Duration::ZERO };
+            response.seen = polls;
+            response.stalled
         });
-        looked.max().unwrap_or_default()
+        stalls.max().unwrap_or_default()
     }
 
-    fn list(&self) -> MutexGuard<'_, Vec<Open>> {
+    fn open(&self) -> MutexGuard<'_, Vec<OpenResponse>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// One answer that is owed until this is dropped.
+/// Keeps a response registered until it is dropped.
 #[derive(Debug)]
+#[must_use]
 pub(super) struct PendingResponse {
-    responses: Arc<ResponseTracker>,
-    progress: Arc<Progress>,
+    tracker: Arc<ResponseTracker>,
+    progress: Arc<BodyProgress>,
 }
 
 impl PendingResponse {
-    /// The answer with its body.
-    pub(super) fn with(self, body: ProxyBody<TokioPlatform>) -> TrackedBody {
-        TrackedBody { body, owed: self }
+    pub(super) fn with_body(self, body: ProxyBody<TokioPlatform>) -> TrackedBody {
+        TrackedBody { body, pending: self }
     }
 }
 
 impl Drop for PendingResponse {
     fn drop(&mut self) {
-        let mut list = self.responses.list();
-        if let Some(at) = list.iter().position(|open| Arc::ptr_eq(&open.progress, &self.progress)) {
-            list.swap_remove(at);
+        let mut open = self.tracker.open();
+        let same = |response: &OpenResponse| Arc::ptr_eq(&response.progress, &self.progress);
+        if let Some(at) = open.iter().position(same) {
+            open.swap_remove(at);
         }
     }
 }
 
-/// A body on its way to the client.
+/// A response body that records how far it has been read.
 #[derive(Debug)]
 pub(super) struct TrackedBody {
     body: ProxyBody<TokioPlatform>,
-    owed: PendingResponse,
+    pending: PendingResponse,
 }
 
 impl Body for TrackedBody {
@@ -105,8 +108,8 @@ impl Body for TrackedBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let frame = Pin::new(&mut self.body).poll_frame(cx);
-        self.owed.progress.asked.fetch_add(1, Ordering::Relaxed);
-        self.owed.progress.unread.store(frame.is_ready(), Ordering::Relaxed);
+        self.pending.progress.polls.fetch_add(1, Ordering::Relaxed);
+        self.pending.progress.unread.store(frame.is_ready(), Ordering::Relaxed);
         frame
     }
 
