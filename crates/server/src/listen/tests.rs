@@ -13,9 +13,12 @@ async fn a_client_that_does_not_finish_its_head_is_disconnected_wherever_it_stop
     let listening = Listening::start(&[]).await;
     for sent in ["", "G", "PRI * HTT", "GET / HTTP/1.1\r\nhost: a", "GET / HTTP/1.1\r\nx: y\r\n"] {
         let begun = Instant::now();
-        let said = listening.exchange(sent.as_bytes()).await;
+        let received = listening.exchange(sent.as_bytes()).await;
         let took = begun.elapsed();
-        assert!(said.is_empty() || said.starts_with("HTTP/1.1 408"), "{sent:?}: {said}");
+        assert!(
+            received.is_empty() || received.starts_with("HTTP/1.1 408"),
+            "{sent:?}: {received}"
+        );
         assert!(took >= HEAD_TIMEOUT && took < HEAD_TIMEOUT * 3, "{sent:?}: {took:?}");
     }
 }
@@ -24,8 +27,8 @@ async fn a_client_that_does_not_finish_its_head_is_disconnected_wherever_it_stop
 async fn an_idle_connection_is_closed_in_both_http_versions() {
     let listening = Listening::start(&[]).await;
     let begun = Instant::now();
-    let said = listening.exchange(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
-    assert!(said.starts_with("HTTP/1.1 200"), "{said}");
+    let received = listening.exchange(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+    assert!(received.starts_with("HTTP/1.1 200"), "{received}");
     assert!(begun.elapsed() >= HEAD_TIMEOUT, "{:?}", begun.elapsed());
 
     let mut hello = client_stream::PREFACE.to_vec();
@@ -53,11 +56,11 @@ async fn a_huge_head_is_refused_and_not_buffered() {
         let mut stream = TcpStream::connect(listening.address).await.unwrap();
         // It may close before it has read everything.
         let sent = stream.write_all(head.as_bytes()).await;
-        let mut said = Vec::new();
-        let read = stream.read_to_end(&mut said).await;
-        let said = String::from_utf8_lossy(&said);
-        let refused = said.starts_with("HTTP/1.1 431");
-        assert!(refused || sent.is_err() || read.is_err(), "{said}");
+        let mut received = Vec::new();
+        let read = stream.read_to_end(&mut received).await;
+        let received = String::from_utf8_lossy(&received);
+        let refused = received.starts_with("HTTP/1.1 431");
+        assert!(refused || sent.is_err() || read.is_err(), "{received}");
     }
 }
 
@@ -187,9 +190,9 @@ impl Listening {
     async fn exchange(&self, sent: &[u8]) -> String {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(sent).await.unwrap();
-        let mut said = Vec::new();
-        let _ = stream.read_to_end(&mut said).await;
-        String::from_utf8_lossy(&said).into_owned()
+        let mut received = Vec::new();
+        let _ = stream.read_to_end(&mut received).await;
+        String::from_utf8_lossy(&received).into_owned()
     }
 }
 

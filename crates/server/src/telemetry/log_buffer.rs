@@ -1,9 +1,11 @@
-//! Log lines on their way out: gathered in memory, written by a thread of their own.
+//! A buffer between requests and standard output, and the thread that writes it.
 //!
-//! A request only copies its line into a buffer, and wakes the thread only after a silence: a line
-//! that comes alone goes out at once; where there is traffic, the thread looks a hundred times a
-//! second by itself. A thread woken for each line, and a write for each, were a tenth of what a
-//! request cost; and where there is one core, the thread went first, and the client waited for it.
+//! A request copies its line into the buffer. It wakes the thread only after a silence, so that a
+//! single line is written at once. Under traffic the thread wakes up by itself a hundred times a
+//! second. With one wake-up and one write per line, logging took a tenth of a request's time; on one
+//! core the thread ran first, and the client waited.
+//!
+//! Its own, and not `tracing-appender`: that wakes its thread for each line.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,14 +14,16 @@ use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Where lines are put. Never blocks for longer than a copy: what nobody reads is lost.
+/// Appends lines to the buffer. Never blocks for longer than a copy: a line that does not fit is
+/// dropped.
 #[derive(Debug, Clone)]
 pub(super) struct LogWriter {
     buffer: Arc<LogBuffer>,
 }
 
-/// Writes out what is left when it is dropped, if somebody reads it.
+/// Flushes the buffer when it is dropped, and waits up to a second for the reader.
 #[derive(Debug)]
+#[must_use]
 pub(crate) struct LogGuard {
     buffer: Arc<LogBuffer>,
 }
@@ -27,8 +31,8 @@ pub(crate) struct LogGuard {
 /// Starts the thread that writes lines to `out`.
 pub(super) fn start(out: impl Write + Send + 'static) -> io::Result<(LogWriter, LogGuard)> {
     let buffer = Arc::new(LogBuffer::default());
-    let worked = Arc::clone(&buffer);
-    thread::Builder::new().name("log".to_owned()).spawn(move || worked.work(out))?;
+    let written = Arc::clone(&buffer);
+    thread::Builder::new().name("log".to_owned()).spawn(move || written.write_to(out))?;
     Ok((LogWriter { buffer: Arc::clone(&buffer) }, LogGuard { buffer }))
 }
 
@@ -41,16 +45,16 @@ impl<'a> MakeWriter<'a> for LogWriter {
 }
 
 impl Write for &LogWriter {
-    /// Takes a whole line, or loses it.
+    /// Appends a whole line or drops it.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let mut state = self.buffer.state();
-        if state.text.len() + line.len() <= MOST_WAITING {
+        if state.text.len() + line.len() <= MAX_BUFFERED {
             state.text.extend_from_slice(line);
         }
         let asleep = std::mem::take(&mut state.asleep);
         drop(state);
         if asleep {
-            self.buffer.news.notify_one();
+            self.buffer.wake.notify_one();
         }
         Ok(line.len())
     }
@@ -62,70 +66,71 @@ impl Write for &LogWriter {
 
 impl Drop for LogGuard {
     fn drop(&mut self) {
-        self.buffer.state().ending = true;
-        self.buffer.news.notify_all();
+        self.buffer.state().closing = true;
+        self.buffer.wake.notify_all();
         let state = self.buffer.state();
-        let _ = self.buffer.ended.wait_timeout_while(state, FLUSH_TIMEOUT, |state| !state.ended);
+        let _ = self.buffer.closed.wait_timeout_while(state, FLUSH_TIMEOUT, |state| !state.closed);
     }
 }
 
 #[derive(Debug, Default)]
 struct LogBuffer {
     state: Mutex<BufferState>,
-    /// For the thread: lines after a silence, or the end.
-    news: Condvar,
-    /// For whoever waits for the last lines.
-    ended: Condvar,
+    /// Wakes the thread: for a line after a silence, or for the end.
+    wake: Condvar,
+    /// Wakes the guard when the last line is written.
+    closed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct BufferState {
     /// Whole lines.
     text: Vec<u8>,
-    /// The thread waits for a line. Whoever wakes it takes this back.
+    /// The thread waits for a line. The writer that wakes it resets this.
     asleep: bool,
-    ending: bool,
-    ended: bool,
+    closing: bool,
+    closed: bool,
 }
 
 impl LogBuffer {
-    fn work(&self, mut out: impl Write) {
+    /// Writes lines until the buffer is closed.
+    fn write_to(&self, mut out: impl Write) {
         let mut batch = Vec::new();
-        let mut quiet_looks = QUIET_LOOKS;
+        let mut quiet_pauses = QUIET_PAUSES;
         loop {
             let mut state = self.state();
-            if state.text.is_empty() && !state.ending && quiet_looks < QUIET_LOOKS {
-                quiet_looks += 1;
+            if state.text.is_empty() && !state.closing && quiet_pauses < QUIET_PAUSES {
+                quiet_pauses += 1;
                 self.pause(state);
                 continue;
             }
-            while state.text.is_empty() && !state.ending {
+            while state.text.is_empty() && !state.closing {
                 state.asleep = true;
-                state = self.news.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
             state.asleep = false;
-            quiet_looks = 0;
+            quiet_pauses = 0;
             std::mem::swap(&mut state.text, &mut batch);
             drop(state);
-            // Nobody can be told of a failure: this is where one would tell.
+            // A failure is ignored: the log itself is the place to report it.
             let _ = out.write_all(&batch).and_then(|()| out.flush());
             batch.clear();
-            batch.shrink_to(KEPT);
+            batch.shrink_to(KEPT_CAPACITY);
             let mut state = self.state();
-            if state.ending && state.text.is_empty() {
-                state.ended = true;
-                self.ended.notify_all();
+            if state.closing && state.text.is_empty() {
+                state.closed = true;
+                self.closed.notify_all();
                 return;
             }
-            if !state.ending {
+            if !state.closing {
                 self.pause(state);
             }
         }
     }
 
-    /// Only the end shortens this: `asleep` is false, lines wake nobody.
+    /// Waits for more lines. Only the end interrupts it: while `asleep` is false, lines wake no thread.
     fn pause(&self, state: MutexGuard<'_, BufferState>) {
-        drop(self.news.wait_timeout_while(state, PAUSE, |state| !state.ending));
+        drop(self.wake.wait_timeout_while(state, PAUSE, |state| !state.closing));
     }
 
     fn state(&self) -> MutexGuard<'_, BufferState> {
@@ -133,19 +138,19 @@ impl LogBuffer {
     }
 }
 
-/// What may wait for a reader: several thousand lines.
-const MOST_WAITING: usize = 4 << 20;
+/// Enough for several thousand lines, while the reader is slow.
+const MAX_BUFFERED: usize = 4 << 20;
 
-/// LogWriter that come faster than this are written together. Nobody reads a log more closely.
+/// Lines within this time are written together. A reader does not notice the delay.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// A second without lines is a silence.
-const QUIET_LOOKS: u32 = 100;
+/// After a second of pauses without a line the thread sleeps.
+const QUIET_PAUSES: u32 = 100;
 
-/// Room that the buffers keep between batches.
-const KEPT: usize = 128 << 10;
+/// What the buffers keep between batches.
+const KEPT_CAPACITY: usize = 128 << 10;
 
-/// What a reader gets at the end. One that has stopped reading shall not hold up the process.
+/// How long a slow reader may delay the end of the process.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
@@ -155,44 +160,44 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_come_out_whole_and_in_order_and_the_last_ones_before_the_end() {
+    fn lines_are_written_whole_in_order_and_before_the_end() {
         let out = Sink::default();
-        let (lines, last) = start(out.clone()).expect("a thread");
-        let told: String = (0..10_000).map(|number| format!("line {number}\n")).collect();
-        for line in told.split_inclusive('\n') {
-            (&lines).write_all(line.as_bytes()).expect("it never fails");
+        let (writer, guard) = start(out.clone()).expect("a thread");
+        let text: String = (0..10_000).map(|number| format!("line {number}\n")).collect();
+        for line in text.split_inclusive('\n') {
+            (&writer).write_all(line.as_bytes()).expect("it never fails");
         }
-        drop(last);
-        assert_eq!(*out.0.lock().expect("no panic"), told.as_bytes());
+        drop(guard);
+        assert_eq!(*out.0.lock().expect("no panic"), text.as_bytes());
     }
 
     #[test]
-    fn a_line_that_comes_alone_needs_no_other_to_push_it_out() {
+    fn a_single_line_is_written_at_once() {
         let (wrote, written) = sync_channel(1);
-        let (lines, _last) = start(Gate { wrote, go_on: None }).expect("a thread");
+        let (writer, _guard) = start(Gate { wrote, go_on: None }).expect("a thread");
         for line in ["one\n", "two\n"] {
-            (&lines).write_all(line.as_bytes()).expect("it never fails");
+            (&writer).write_all(line.as_bytes()).expect("it never fails");
             assert_eq!(written.recv().expect("the thread lives"), line.as_bytes());
         }
     }
 
     #[test]
-    fn lines_that_nobody_reads_are_lost_and_delay_nobody() {
+    fn lines_that_do_not_fit_are_dropped_without_delay() {
         let (wrote, written) = sync_channel(0);
-        let (let_go, go_on) = sync_channel(0);
-        let (lines, last) = start(Gate { wrote, go_on: Some(go_on) }).expect("a thread");
-        (&lines).write_all(b"first\n").expect("it never fails");
+        let (permit, go_on) = sync_channel(0);
+        let (writer, guard) = start(Gate { wrote, go_on: Some(go_on) }).expect("a thread");
+        (&writer).write_all(b"first\n").expect("it never fails");
         assert_eq!(written.recv().expect("the thread lives"), b"first\n");
-        // The thread is in the middle of a write. More than there is room for:
+        // The thread is blocked in a write. Writes more than the buffer holds:
         let line = [b'x'; 1 << 10];
-        for _ in 0..2 * MOST_WAITING / line.len() {
-            (&lines).write_all(&line).expect("it never fails");
+        for _ in 0..2 * MAX_BUFFERED / line.len() {
+            (&writer).write_all(&line).expect("it never fails");
         }
-        assert_eq!(lines.buffer.state().text.len(), MOST_WAITING);
-        drop(let_go);
+        assert_eq!(writer.buffer.state().text.len(), MAX_BUFFERED);
+        drop(permit);
         let rest = thread::spawn(move || written.recv().map(|rest| rest.len()));
-        drop(last);
-        assert_eq!(rest.join().expect("no panic"), Ok(MOST_WAITING));
+        drop(guard);
+        assert_eq!(rest.join().expect("no panic"), Ok(MAX_BUFFERED));
     }
 
     #[derive(Clone, Default)]
@@ -209,7 +214,7 @@ mod tests {
         }
     }
 
-    /// Tells of each write, and goes on when it is let.
+    /// Reports each write, and waits for permission to go on.
     struct Gate {
         wrote: SyncSender<Vec<u8>>,
         go_on: Option<Receiver<()>>,
