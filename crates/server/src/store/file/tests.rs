@@ -1,6 +1,8 @@
-use std::io::{BufRead, BufReader, Write};
+use std::fs;
+use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
+use code_assist_core::time::Timestamp;
 use code_assist_testkit::contract::store_contract;
 use tempfile::TempDir;
 
