@@ -1,9 +1,9 @@
 //! The connections to one origin: shared, dialled when needed, closed when idle.
 //!
 //! HTTP/2 connections are filled one after the other up to the peer's stream limit. When all are
-//! full, the origin dials as many as the waiters will fill. The first dial is a single one whatever
-//! the number of waiters, since it learns the limit. An HTTP/1.1 connection is dialled by the request
-//! that needs it.
+//! full, the origin dials as many as the waiters will fill. The first dial is a single one for any
+//! number of waiters, since it learns the limit. An HTTP/1.1 connection is dialled by the request that
+//! needs it.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -148,7 +148,7 @@ struct Listening {
 
 impl Listening {
     async fn start(more: &[(&str, &str)]) -> Self {
-        let ours = [
+        let defaults = [
             ("GOOGLE_CLOUD_ACCESS_TOKEN", "ya29.test"),
             ("GEMINI_PROJECT_ID", "test-project"),
             ("VALIDATE_TOKENS_BEFORE_USE", "false"),
@@ -156,7 +156,7 @@ impl Listening {
             ("KV_URL", "memory:"),
         ];
         let lookup = |name: &str| {
-            let found = more.iter().chain(&ours).find(|(known, _)| *known == name);
+            let found = more.iter().chain(&defaults).find(|(known, _)| *known == name);
             found.map(|(_, value)| (*value).to_owned())
         };
         let layers = [Layer { source: Source::Env, lookup: &lookup }];

@@ -1,7 +1,7 @@
-//! The key-value store: what outlives a request, and with a file the process.
+//! The key-value store: a file, a Redis server or memory.
 //!
-//! It holds cached facts (tokens, the project), so losing it costs a refresh and a discovery, and
-//! whatever is wrong with it keeps nothing from starting: [`Store::open`] falls back to memory.
+//! It caches tokens, the project and similar data, so that its loss costs a refresh and a discovery.
+//! A broken store never prevents a start: [`Store::open`] falls back to memory.
 
 mod file;
 mod memory;
@@ -25,7 +25,7 @@ use self::memory::MemoryStore;
 use self::redis::RedisStore;
 use self::seal::Seal;
 
-/// One of the back ends, chosen by `KV_URL`, with its values sealed if there is a key.
+/// The back end that `KV_URL` chooses. Values are encrypted if a key is set.
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
     back: Back,
@@ -34,19 +34,16 @@ pub(crate) struct Store {
 
 #[derive(Debug, Clone)]
 enum Back {
-    /// An embedded file database.
     File(FileStore),
-    /// Gone with the process.
     Memory(MemoryStore),
-    /// Shared with other processes.
     Redis(RedisStore),
 }
 
 impl Store {
-    /// Opens the store, or memory in its stead. The notice is for the operator: a damaged file was
-    /// set aside, or memory stands in.
+    /// Opens the store, or memory if that fails. The notice tells the operator that memory is used, or
+    /// that a damaged file was set aside.
     ///
-    /// Blocks on the disk: for the start of a process.
+    /// Blocks on the disk, so call it only when the process starts.
     pub(crate) async fn open(settings: &Settings) -> (Self, Option<Notice>) {
         let opened = match &settings.kv_url {
             KvUrl::Redis(url) => match authorities(settings) {
@@ -58,7 +55,7 @@ impl Store {
             url => open_local(url),
         };
         let (back, notice) = opened.unwrap_or_else(|why| {
-            let notice = format!("{why}; tokens are kept in memory only until this is mended");
+            let notice = format!("{why}; tokens are kept in memory only until this is fixed");
             let url = settings.kv_url.to_string();
             let stand_in = MemoryStore::standing_in(Clock::system(), url);
             (Back::Memory(stand_in), Some(Notice(notice)))
@@ -66,7 +63,7 @@ impl Store {
         (Self { back, seal: Seal::new(settings.kv_encryption_key.as_ref()) }, notice)
     }
 
-    /// Opens the store and nothing else, for commands that are about its content.
+    /// Opens the store without a fallback, for commands about its content.
     ///
     /// # Errors
     ///
@@ -85,7 +82,7 @@ impl Store {
         Ok((Self { back, seal: Seal::new(settings.kv_encryption_key.as_ref()) }, notice))
     }
 
-    /// The value of `key`, unless it has expired or is sealed with another key.
+    /// Returns the value of `key`, unless it has expired or is encrypted with another key.
     pub(crate) async fn load(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
         let stored = match &self.back {
             Back::File(store) => store.load(key).await?,
@@ -95,9 +92,9 @@ impl Store {
         Ok(stored.and_then(|stored| self.seal.open_if_ours(key, stored)))
     }
 
-    /// Writes one entry, gone after `ttl`. It is on disk when this returns, or at the server; or in
-    /// memory, until the server is back. With a `fence` it counts only if no younger one has
-    /// written; without others there are no turns.
+    /// Writes one entry that expires after `ttl`. When this returns, the entry is on disk or at the
+    /// server, or in memory until the server is back. With a `fence`, a shared store ignores the write
+    /// if a holder of a newer lock has written.
     pub(crate) async fn save(
         &self,
         key: &str,
@@ -116,12 +113,12 @@ impl Store {
         }
     }
 
-    /// Whether other processes share it.
+    /// True if other processes may share the store.
     pub(crate) fn shares(&self) -> bool {
         matches!(self.back, Back::Redis(_))
     }
 
-    /// Asks for the turn to find out what belongs under `key`.
+    /// Tries to take the distributed lock of `key`.
     pub(crate) async fn claim(&self, key: &str, how_long: Duration) -> LockResult {
         match &self.back {
             Back::File(_) | Back::Memory(_) => LockResult::NotShared,
@@ -129,7 +126,7 @@ impl Store {
         }
     }
 
-    /// Ends a turn before its time.
+    /// Releases a lock before it expires.
     pub(crate) async fn release(&self, key: &str, fence: FencingToken) {
         match &self.back {
             Back::File(_) | Back::Memory(_) => {}
@@ -137,7 +134,7 @@ impl Store {
         }
     }
 
-    /// Counts a caller's request among all who share the store.
+    /// Counts a caller's request across all processes that share the store.
     pub(crate) async fn count(&self, caller: &Caller, rate: Rate) -> Option<RateStanding> {
         match &self.back {
             Back::File(_) | Back::Memory(_) => None,
@@ -145,8 +142,8 @@ impl Store {
         }
     }
 
-    /// Everything that has not expired, in the order of the keys' bytes, as it is stored: sealed if
-    /// it is.
+    /// Returns all entries that have not expired, in the byte order of their keys, as they are stored:
+    /// encrypted values stay so.
     pub(crate) async fn entries(&self) -> Result<Vec<Entry>, StoreError> {
         match &self.back {
             Back::File(store) => store.entries().await,
@@ -155,17 +152,17 @@ impl Store {
         }
     }
 
-    /// Writes entries, all of them or none. Those in the clear are sealed, and sealed ones sealed
-    /// anew, if there is a key.
+    /// Writes all entries or none. If a key is set, plain values are encrypted, and encrypted ones are
+    /// encrypted anew.
     ///
     /// # Errors
     ///
-    /// One is sealed with another key; or the store does not work.
+    /// An entry is encrypted with another key; or the store does not work.
     pub(crate) async fn restore(&self, mut entries: Vec<Entry>) -> Result<(), StoreError> {
         for entry in &mut entries {
-            let value = self.seal.anew(&entry.key, entry.value.clone());
+            let value = self.seal.reseal(&entry.key, entry.value.clone());
             entry.value =
-                value.map_err(|why| StoreError(format!("entry {:?}: {why}", entry.key)))?;
+                value.map_err(|error| StoreError(format!("entry {:?}: {error}", entry.key)))?;
         }
         match &self.back {
             Back::File(store) => store.restore(entries).await,
@@ -177,7 +174,7 @@ impl Store {
         }
     }
 
-    /// Removes everything and says how many entries that were.
+    /// Removes all entries and returns their number.
     pub(crate) async fn clear(&self) -> Result<usize, StoreError> {
         match &self.back {
             Back::File(store) => store.clear().await,
@@ -186,7 +183,7 @@ impl Store {
         }
     }
 
-    /// The store in words, for the start-up lines and `check`.
+    /// Describes the store for the start-up lines and `check`.
     pub(crate) fn describe(&self) -> String {
         match &self.back {
             Back::File(store) => store.describe(),
@@ -195,7 +192,7 @@ impl Store {
         }
     }
 
-    /// Whether the store that was asked for is in use and its last operation worked.
+    /// True if the store of `KV_URL` is in use and its last operation succeeded.
     pub(crate) fn connected(&self) -> bool {
         match &self.back {
             Back::File(store) => store.connected(),
@@ -204,7 +201,7 @@ impl Store {
         }
     }
 
-    /// A back end of the tests' own making, without a key.
+    /// Wraps a back end without a key.
     #[cfg(test)]
     fn of(back: Back) -> Self {
         Self { back, seal: Seal::new(None) }
@@ -222,21 +219,20 @@ fn open_local(url: &KvUrl) -> Result<(Back, Option<Notice>), StoreError> {
     }
 }
 
-/// `SSL_CERT_FILE`, for a server that is reached over TLS.
+/// Reads `SSL_CERT_FILE`, for a server that is reached over TLS.
 fn authorities(settings: &Settings) -> Result<Option<Vec<u8>>, StoreError> {
     let Some(path) = &settings.ssl_cert_file else { return Ok(None) };
     let pem = std::fs::read(path);
-    pem.map(Some).map_err(|why| StoreError(format!("SSL_CERT_FILE={path} cannot be read: {why}")))
+    pem.map(Some)
+        .map_err(|error| StoreError(format!("SSL_CERT_FILE={path} cannot be read: {error}")))
 }
 
-/// One entry.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
-    /// Its name.
     pub(crate) key: String,
-    /// Its content, often a secret.
+    /// Often a secret, so that `Debug` shows only its length.
     pub(crate) value: Bytes,
-    /// When it is gone; an imported entry may stay for ever.
+    /// None for an imported entry that does not expire.
     pub(crate) expires_at: Option<Timestamp>,
 }
 
@@ -250,7 +246,7 @@ impl fmt::Debug for Entry {
     }
 }
 
-/// What the operator should know about the store, in one sentence.
+/// One sentence about the store for the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Notice(pub(crate) String);
 
@@ -260,17 +256,15 @@ impl fmt::Display for Notice {
     }
 }
 
-/// Where a store takes the time from.
+/// The clock of a store.
 #[derive(Clone)]
 pub(crate) struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
 impl Clock {
-    /// Any source of time; tests turn it by hand.
     pub(crate) fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }
 
-    /// The wall clock.
     pub(crate) fn system() -> Self {
         Self::new(|| {
             let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
@@ -278,7 +272,6 @@ impl Clock {
         })
     }
 
-    /// The time.
     pub(crate) fn now(&self) -> Timestamp {
         (self.0)()
     }
@@ -290,7 +283,7 @@ impl fmt::Debug for Clock {
     }
 }
 
-/// Settings of which only `KV_URL` matters.
+/// Reads settings with only `KV_URL` set.
 #[cfg(test)]
 fn settings(kv_url: &str) -> Settings {
     use code_assist_core::settings::{Layer, Source};
@@ -298,24 +291,24 @@ fn settings(kv_url: &str) -> Settings {
     Settings::read(&[Layer { source: Source::Env, lookup: &lookup }]).expect("good settings").0
 }
 
-/// A clock that is turned by hand.
+/// A clock that tests advance.
 #[cfg(test)]
-pub(crate) mod hand {
+pub(crate) mod manual_clock {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::{Arc, Clock, Duration, Timestamp};
 
     #[derive(Debug, Clone)]
-    pub(crate) struct Hand(Arc<AtomicU64>);
+    pub(crate) struct ManualClock(Arc<AtomicU64>);
 
-    impl Hand {
+    impl ManualClock {
         pub(crate) fn at(now: u64) -> Self {
             Self(Arc::new(AtomicU64::new(now)))
         }
 
         pub(crate) fn clock(&self) -> Clock {
-            let hand = Arc::clone(&self.0);
-            Clock::new(move || Timestamp(hand.load(Ordering::SeqCst)))
+            let now = Arc::clone(&self.0);
+            Clock::new(move || Timestamp(now.load(Ordering::SeqCst)))
         }
 
         pub(crate) fn advance(&self, how_long: Duration) {

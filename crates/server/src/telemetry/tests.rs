@@ -28,19 +28,19 @@ fn a_json_line_equals_that_of_tracing_subscriber() {
         tracing::warn!("no fields but {}", "words with \"quotes\"\n");
         tracing::error!(why = &io::Error::other("it failed") as &(dyn std::error::Error + 'static));
     };
-    let ours = Sink::default();
-    let sink = ours.clone();
+    let actual = Sink::default();
+    let sink = actual.clone();
     let lines = fmt::layer().with_writer(move || sink.clone()).event_format(JsonLine);
     with_default(registry().with(lines), log_events);
 
-    let theirs = Sink::default();
-    let sink = theirs.clone();
+    let expected = Sink::default();
+    let sink = expected.clone();
     let lines = fmt::layer().with_writer(move || sink.clone()).json().flatten_event(true);
     let lines = lines.with_current_span(false).with_span_list(false);
     with_default(registry().with(lines), log_events);
 
-    assert_eq!(ours.untimed(), theirs.untimed());
-    assert_eq!(ours.untimed().len(), 3);
+    assert_eq!(actual.untimed(), expected.untimed());
+    assert_eq!(actual.untimed().len(), 3);
 }
 
 #[derive(Clone, Default)]

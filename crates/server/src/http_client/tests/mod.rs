@@ -115,8 +115,8 @@ impl Server {
 
     fn settings(&self, more: &[(&str, &str)]) -> Settings {
         let file = self.certificate.path().join("ca.pem");
-        let ours = [("SSL_CERT_FILE", file.to_str().unwrap())];
-        settings(&[more, &ours].concat())
+        let defaults = [("SSL_CERT_FILE", file.to_str().unwrap())];
+        settings(&[more, &defaults].concat())
     }
 
     fn client(&self, more: &[(&str, &str)]) -> HttpClient {

@@ -1,4 +1,4 @@
-//! What this process knows of the facts in the server, for when the server is gone.
+//! A write-back cache of the server's entries, which serves while the server is gone.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,89 +10,95 @@ use code_assist_core::time::Timestamp;
 
 use crate::store::Clock;
 
-/// Facts as they were last read or written. There are few of them: their keys are the core's.
+/// Entries as they were last read or written. Bounded, since only the core names keys.
 #[derive(Debug)]
 pub(super) struct WriteBackCache {
     clock: Clock,
-    facts: Mutex<BTreeMap<String, CachedEntry>>,
+    entries: Mutex<BTreeMap<String, CachedEntry>>,
 }
 
-/// One of them, on its way back into the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct CachedEntry {
     pub(super) value: Bytes,
-    /// Some entries stay for ever.
+    /// None for an entry that does not expire.
     pub(super) expires_at: Option<Timestamp>,
-    /// When it was written without the server, as a fence: those that the server gives are times
-    /// too, so the newest of all processes' writes wins.
-    pub(super) owed: Option<FencingToken>,
+    /// Set if the entry was written while the server was gone: the time of the write as a fencing
+    /// token. The server's tokens are times too, so that the newest write of all processes wins.
+    pub(super) dirty_since: Option<FencingToken>,
 }
 
 impl WriteBackCache {
     pub(super) fn new(clock: Clock) -> Self {
-        Self { clock, facts: Mutex::default() }
+        Self { clock, entries: Mutex::default() }
     }
 
     pub(super) fn load(&self, key: &str) -> Option<Bytes> {
         let now = self.clock.now();
-        self.lock().get(key).filter(|fact| fact.lives(now)).map(|fact| fact.value.clone())
+        self.lock().get(key).filter(|entry| entry.is_live(now)).map(|entry| entry.value.clone())
     }
 
-    /// The server has it so.
-    pub(super) fn seen(&self, key: &str, value: Bytes, ttl: Option<Duration>) {
+    /// Caches a value that the server has confirmed.
+    pub(super) fn insert(&self, key: &str, value: Bytes, ttl: Option<Duration>) {
         let expires_at = ttl.map(|ttl| self.clock.now() + ttl);
-        self.put(key, CachedEntry { value, expires_at, owed: None });
+        self.put(key, CachedEntry { value, expires_at, dirty_since: None });
     }
 
-    /// The server has this, or nothing, by what it has just said: what it is still owed is newer.
-    pub(super) fn read(
+    /// Applies what the server answered to a read, unless a newer local write has not been flushed.
+    /// Returns the value that counts.
+    pub(super) fn apply_read(
         &self,
         key: &str,
         found: Option<(Bytes, Option<Duration>)>,
     ) -> Option<Bytes> {
         let now = self.clock.now();
-        let owed =
-            self.lock().get(key).filter(|fact| fact.lives(now) && fact.owed.is_some()).cloned();
-        if let Some(owed) = owed {
-            return Some(owed.value);
+        let is_dirty = |entry: &&CachedEntry| entry.is_live(now) && entry.dirty_since.is_some();
+        let dirty = self.lock().get(key).filter(is_dirty).cloned();
+        if let Some(dirty) = dirty {
+            return Some(dirty.value);
         }
         match found {
             Some((value, ttl)) => {
-                self.seen(key, value.clone(), ttl);
+                self.insert(key, value.clone(), ttl);
                 Some(value)
             }
             None => {
-                self.gone(key);
+                self.remove(key);
                 None
             }
         }
     }
 
-    /// The server could not be told. Without a turn the time of the write is its fence.
-    pub(super) fn owed(&self, key: &str, value: Bytes, ttl: Duration, fence: Option<FencingToken>) {
+    /// Caches a write that has not reached the server. Without a lock, the time of the write is its
+    /// fencing token.
+    pub(super) fn insert_dirty(
+        &self,
+        key: &str,
+        value: Bytes,
+        ttl: Duration,
+        fence: Option<FencingToken>,
+    ) {
         let now = self.clock.now();
         let fence = fence.unwrap_or_else(|| FencingToken(now.0.saturating_mul(1000)));
-        self.put(key, CachedEntry { value, expires_at: Some(now + ttl), owed: Some(fence) });
+        self.put(key, CachedEntry { value, expires_at: Some(now + ttl), dirty_since: Some(fence) });
     }
 
-    /// The server has it no more.
-    pub(super) fn gone(&self, key: &str) {
+    pub(super) fn remove(&self, key: &str) {
         self.lock().remove(key);
     }
 
-    /// What the server may lack.
-    pub(super) fn facts(&self) -> Vec<(String, CachedEntry)> {
+    /// Returns all live entries, any of which the server may lack.
+    pub(super) fn entries(&self) -> Vec<(String, CachedEntry)> {
         let now = self.clock.now();
-        let mut facts = self.lock();
-        facts.retain(|_, fact| fact.lives(now));
-        facts.iter().map(|(key, fact)| (key.clone(), fact.clone())).collect()
+        let mut entries = self.lock();
+        entries.retain(|_, entry| entry.is_live(now));
+        entries.iter().map(|(key, entry)| (key.clone(), entry.clone())).collect()
     }
 
-    /// The server has been told this, unless it has changed since.
-    pub(super) fn paid(&self, key: &str, told: &CachedEntry) {
-        let mut facts = self.lock();
-        if let Some(fact) = facts.get_mut(key).filter(|fact| *fact == told) {
-            fact.owed = None;
+    /// Marks an entry as flushed, unless it has changed since `flushed` was read.
+    pub(super) fn mark_flushed(&self, key: &str, flushed: &CachedEntry) {
+        let mut entries = self.lock();
+        if let Some(entry) = entries.get_mut(key).filter(|entry| *entry == flushed) {
+            entry.dirty_since = None;
         }
     }
 
@@ -104,21 +110,21 @@ impl WriteBackCache {
         self.clock.now()
     }
 
-    fn put(&self, key: &str, fact: CachedEntry) {
+    fn put(&self, key: &str, entry: CachedEntry) {
         let now = self.clock.now();
-        let mut facts = self.lock();
-        facts.retain(|_, fact| fact.lives(now));
-        facts.insert(key.to_owned(), fact);
+        let mut entries = self.lock();
+        entries.retain(|_, entry| entry.is_live(now));
+        entries.insert(key.to_owned(), entry);
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, CachedEntry>> {
-        // No code that can panic runs under this lock.
-        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+        // No code under this lock can panic.
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl CachedEntry {
-    fn lives(&self, now: Timestamp) -> bool {
+    fn is_live(&self, now: Timestamp) -> bool {
         self.expires_at.is_none_or(|at| now < at)
     }
 }
