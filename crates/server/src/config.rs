@@ -85,7 +85,7 @@ impl ConfigFile {
                 Ok(text) => {
                     self.values.0.insert(key, text);
                 }
-                Err(problem) => self.complain(&name, problem.into()),
+                Err(error) => self.complain(&name, error.to_string()),
             }
         }
         if holds_a_secret && is_readable_by_others(path) {
@@ -109,27 +109,36 @@ impl std::fmt::Debug for Values {
     }
 }
 
-fn text_of(value: Value) -> Result<String, &'static str> {
+/// Why a value cannot be a setting.
+#[derive(Debug, thiserror::Error)]
+enum ValueError {
+    #[error("must be a string, a number, a boolean or a list of strings")]
+    NotAScalarOrList,
+    #[error("must be a list of strings")]
+    NotAListOfStrings,
+    #[error("has a list entry with a comma in it")]
+    Comma,
+}
+
+fn text_of(value: Value) -> Result<String, ValueError> {
     match value {
         Value::Array(list) => {
             let entries: Result<Vec<String>, _> = list.into_iter().map(entry_of).collect();
             Ok(entries?.join(","))
         }
         Value::Boolean(value) => Ok(value.to_string()),
-        Value::Datetime(_) | Value::Table(_) => {
-            Err("must be a string, a number, a boolean or a list of strings")
-        }
+        Value::Datetime(_) | Value::Table(_) => Err(ValueError::NotAScalarOrList),
         Value::Float(value) => Ok(value.to_string()),
         Value::Integer(value) => Ok(value.to_string()),
         Value::String(value) => Ok(value),
     }
 }
 
-fn entry_of(value: Value) -> Result<String, &'static str> {
+fn entry_of(value: Value) -> Result<String, ValueError> {
     match value {
-        Value::String(entry) if entry.contains(',') => Err("has a list entry with a comma in it"),
+        Value::String(entry) if entry.contains(',') => Err(ValueError::Comma),
         Value::String(entry) => Ok(entry),
-        _ => Err("must be a list of strings"),
+        _ => Err(ValueError::NotAListOfStrings),
     }
 }
 

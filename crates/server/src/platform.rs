@@ -23,11 +23,11 @@ use crate::store::Store;
 /// The platform on tokio. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct TokioPlatform {
-    inner: Arc<Inner>,
+    inner: Arc<PlatformInner>,
 }
 
 #[derive(Debug)]
-struct Inner {
+struct PlatformInner {
     http_client: HttpClient,
     store: Store,
     credential_file: Option<PathBuf>,
@@ -48,7 +48,7 @@ impl TokioPlatform {
         let (jobs, spawned) = mpsc::unbounded_channel();
         let permits = Arc::new(Semaphore::new(max_concurrent_requests.min(Semaphore::MAX_PERMITS)));
         let started = Instant::now();
-        let inner = Inner { http_client, store, credential_file, permits, jobs, started };
+        let inner = PlatformInner { http_client, store, credential_file, permits, jobs, started };
         (Self { inner: Arc::new(inner) }, spawned)
     }
 

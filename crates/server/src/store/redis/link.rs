@@ -27,10 +27,10 @@ use super::write_back::{CachedEntry, WriteBackCache};
 /// A connection that is reopened when it is lost. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Link {
-    inner: Arc<Inner>,
+    inner: Arc<LinkInner>,
 }
 
-struct Inner {
+struct LinkInner {
     servers: Servers,
     shown: String,
     setup: Setup,
@@ -76,7 +76,7 @@ impl Link {
         authorities: Option<Vec<u8>>,
         setup: Setup,
     ) -> Result<Self, StoreError> {
-        let inner = Inner {
+        let inner = LinkInner {
             servers: Servers::new(url, authorities).map_err(|error| {
                 StoreError(format!("the key-value store {url} cannot be used: {error}"))
             })?,
@@ -159,7 +159,7 @@ impl fmt::Debug for Link {
     }
 }
 
-impl Inner {
+impl LinkInner {
     /// Opens a connection and writes over it, which fails if the server is a replica or full.
     async fn connect(&self) -> Result<(), LinkError> {
         let opened = timeout(CONNECT_TIMEOUT, self.open()).await;

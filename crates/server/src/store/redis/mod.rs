@@ -30,11 +30,11 @@ use super::{Clock, Entry, Notice};
 /// Entries in a server that several processes share. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct RedisStore {
-    inner: Arc<Inner>,
+    inner: Arc<RedisInner>,
 }
 
 #[derive(Debug)]
-struct Inner {
+struct RedisInner {
     link: Link,
     cache: Arc<WriteBackCache>,
     names: Arc<KeyNames>,
@@ -89,11 +89,11 @@ impl RedisStore {
         };
         let link = Link::new(url, authorities, setup)?;
         let shown = format!("{url}, keys {}*", url.prefix);
-        Ok(Self { inner: Arc::new(Inner { link, cache, names, scripts, clock, shown }) })
+        Ok(Self { inner: Arc::new(RedisInner { link, cache, names, scripts, clock, shown }) })
     }
 
     pub(super) async fn load(&self, key: &str) -> Option<Bytes> {
-        let Inner { link, cache, names, .. } = &*self.inner;
+        let RedisInner { link, cache, names, .. } = &*self.inner;
         let entry = names.entry(key);
         let loaded = link
             .run(COMMAND_TIMEOUT, async |mut connection| {
@@ -121,7 +121,7 @@ impl RedisStore {
         ttl: Duration,
         fence: Option<FencingToken>,
     ) -> Result<(), StoreError> {
-        let Inner { link, cache, names, scripts, .. } = &*self.inner;
+        let RedisInner { link, cache, names, scripts, .. } = &*self.inner;
         let (lock, entry) = (names.lock(key), names.entry(key));
         if is_answer(key) && value.len() > MAX_ANSWER {
             return Ok(());
@@ -148,7 +148,7 @@ impl RedisStore {
     }
 
     pub(super) async fn claim(&self, key: &str, how_long: Duration) -> LockResult {
-        let Inner { link, names, scripts, .. } = &*self.inner;
+        let RedisInner { link, names, scripts, .. } = &*self.inner;
         let lock = names.lock(key);
         let claimed = link
             .run(COMMAND_TIMEOUT, async |mut connection| {
@@ -163,7 +163,7 @@ impl RedisStore {
     }
 
     pub(super) async fn release(&self, key: &str, fence: FencingToken) {
-        let Inner { link, names, scripts, .. } = &*self.inner;
+        let RedisInner { link, names, scripts, .. } = &*self.inner;
         let lock = names.lock(key);
         // A lock that is not released expires.
         let _ = link
@@ -174,7 +174,7 @@ impl RedisStore {
     }
 
     pub(super) async fn count(&self, caller: &Caller, rate: Rate) -> Option<RateStanding> {
-        let Inner { link, names, scripts, .. } = &*self.inner;
+        let RedisInner { link, names, scripts, .. } = &*self.inner;
         let (log, total) = names.count(caller);
         link.run(COMMAND_TIMEOUT, async |mut connection| {
             scripts.count(&log, &total, rate, &mut connection).await
@@ -184,7 +184,7 @@ impl RedisStore {
     }
 
     pub(super) async fn entries(&self) -> Result<Vec<Entry>, StoreError> {
-        let Inner { link, names, clock, .. } = &*self.inner;
+        let RedisInner { link, names, clock, .. } = &*self.inner;
         let keys = self.scan(&names.entry("")).await?;
         let mut entries = Vec::new();
         for chunk in keys.iter().collect::<Vec<_>>().chunks(CHUNK) {
@@ -214,7 +214,7 @@ impl RedisStore {
     }
 
     pub(super) async fn restore(&self, entries: Vec<Entry>) -> Result<(), StoreError> {
-        let Inner { link, names, clock, .. } = &*self.inner;
+        let RedisInner { link, names, clock, .. } = &*self.inner;
         let now = clock.now();
         let mut all = redis::pipe();
         all.atomic();
@@ -226,7 +226,7 @@ impl RedisStore {
     }
 
     pub(super) async fn clear(&self) -> Result<usize, StoreError> {
-        let Inner { link, names, cache, .. } = &*self.inner;
+        let RedisInner { link, names, cache, .. } = &*self.inner;
         let keys = self.scan(&names.all()).await?;
         let entry = names.entry("");
         let answer = names.entry(ANSWER_PREFIX);
