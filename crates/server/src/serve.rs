@@ -1,4 +1,4 @@
-//! `serve`: starts the proxy, prints the start-up lines and heeds signals.
+//! `serve`: starts the proxy, prints the start-up lines and handles signals.
 
 use std::fmt::Write;
 use std::io;
@@ -172,7 +172,7 @@ async fn credentials(
     }
 }
 
-/// True once for a store, since the terms notice is for the first start.
+/// Returns true once for each store, since the terms notice is for the first start.
 async fn first_start(platform: &TokioPlatform) -> bool {
     if matches!(platform.load(NOTICE_KEY).await, Ok(Some(_))) {
         return false;

@@ -69,19 +69,19 @@ impl Seal {
     /// Decrypts a stored value, or returns None if that fails. The first failure is logged.
     pub(crate) fn open_if_ours(&self, name: &str, stored: Bytes) -> Option<Bytes> {
         self.open(name, stored)
-            .inspect_err(|why| {
+            .inspect_err(|error| {
                 if !self.warned.swap(true, Ordering::Relaxed) {
                     tracing::warn!(
                         key = name,
-                        "an entry of the key-value store is left alone: {why}"
+                        "an entry of the key-value store is left alone: {error}"
                     );
                 }
             })
             .ok()
     }
 
-    /// What an import writes: an entry in the clear sealed, a sealed one sealed anew with the first
-    /// key. Without a key all stay as they are.
+    /// Encrypts a plain value for an import, and encrypts an encrypted one anew with the first key.
+    /// Without a key, the value stays as it is.
     pub(crate) fn reseal(&self, name: &str, value: Bytes) -> Result<Bytes, UnsealError> {
         if self.keys.is_empty() {
             return Ok(value);
@@ -89,7 +89,7 @@ impl Seal {
         match self.open(name, value.clone()) {
             Ok(opened) => Ok(self.seal(name, opened)),
             Err(UnsealError::NotSealed) => Ok(self.seal(name, value)),
-            Err(why) => Err(why),
+            Err(error) => Err(error),
         }
     }
 }
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sealed_opens_under_its_own_name_with_either_key() {
+    fn a_sealed_value_opens_under_its_own_name_with_either_key() {
         let old = seal(&[1]).seal("token", value());
         assert!(!old.windows(4).any(|four| four == b"hush"));
         assert_eq!(seal(&[1]).open("token", old.clone()), Ok(value()));
@@ -142,24 +142,24 @@ mod tests {
     }
 
     #[test]
-    fn no_two_seals_are_alike() {
+    fn two_encryptions_of_a_value_differ() {
         let seal = seal(&[1]);
         assert_ne!(seal.seal("token", value()), seal.seal("token", value()));
     }
 
     #[test]
-    fn without_a_key_values_are_left_alone_and_with_one_clear_ones_do_not_count() {
+    fn without_a_key_values_pass_and_with_one_plain_values_are_errors() {
         assert_eq!(seal(&[]).seal("token", value()), value());
         assert_eq!(seal(&[]).open("token", value()), Ok(value()));
         assert_eq!(seal(&[1]).open("token", value()), Err(UnsealError::NotSealed));
     }
 
     #[test]
-    fn an_import_seals_anew_with_the_first_key() {
+    fn an_import_reseals_with_the_first_key() {
         let rotated = seal(&[2, 1]);
         for stored in [value(), seal(&[1]).seal("token", value())] {
-            let anew = rotated.reseal("token", stored).unwrap();
-            assert_eq!(seal(&[2]).open("token", anew), Ok(value()));
+            let resealed = rotated.reseal("token", stored).unwrap();
+            assert_eq!(seal(&[2]).open("token", resealed), Ok(value()));
         }
         let foreign = seal(&[3]).seal("token", value());
         assert_eq!(rotated.reseal("token", foreign.clone()), Err(UnsealError::Foreign));

@@ -193,8 +193,8 @@ if lock[1] ~= ARGV[1] then return end
 if lock[2] then redis.call('HDEL', KEYS[1], 'until') else redis.call('DEL', KEYS[1]) end
 ";
 
-/// Writes an entry under a fencing token. The last token is kept for two days, after which a late
-/// holder is not recognised.
+/// Writes an entry under a fencing token. The last token is kept for at least a day, after which a
+/// late holder is not recognised.
 const SAVE: &str = "
 local wrote = tonumber(redis.call('HGET', KEYS[1], 'wrote') or '0')
 if tonumber(ARGV[1]) < wrote then return 0 end
