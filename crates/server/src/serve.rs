@@ -94,7 +94,7 @@ async fn bind(settings: &Settings) -> io::Result<TcpListener> {
     })
 }
 
-/// Starts the bundled emulator and points the settings at it, with credentials that only it accepts.
+/// The bundled emulator as upstream, with credentials that are good nowhere else.
 async fn emulator(settings: &mut Settings) -> io::Result<Emulator> {
     let emulator = code_assist_emulator::start(code_assist_emulator::Options::default()).await?;
     settings.endpoints = vec![emulator.url()];
@@ -103,7 +103,7 @@ async fn emulator(settings: &mut Settings) -> io::Result<Emulator> {
     settings.access_token = None;
     settings.project_id = None;
     settings.credentials_json = Some(emulator.credentials().into());
-    // Keeps throw-away tokens out of the store of a real account.
+    // Throw-away facts do not belong into the store of a real account.
     settings.kv_url = KvUrl::Memory;
     (settings.http_proxy, settings.https_proxy) = (None, None);
     Ok(emulator)

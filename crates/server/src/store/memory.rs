@@ -102,12 +102,12 @@ mod tests {
 
     use super::*;
     use crate::store::manual_clock::ManualClock;
-    use crate::store::{Back, Store};
+    use crate::store::{Backend, Store};
 
     #[tokio::test]
     async fn the_memory_store_fulfils_the_contract() {
         let clock = ManualClock::at(1_700_000_000_000);
-        let store = Store::of(Back::Memory(MemoryStore::new(clock.clock())));
+        let store = Store::of(Backend::Memory(MemoryStore::new(clock.clock())));
         store_contract(
             &store,
             async |how_long| clock.advance(how_long),

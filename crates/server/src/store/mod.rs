@@ -28,12 +28,12 @@ use self::seal::Seal;
 /// The back end that `KV_URL` chooses. Values are encrypted if a key is set.
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
-    back: Back,
+    backend: Backend,
     seal: Seal,
 }
 
 #[derive(Debug, Clone)]
-enum Back {
+enum Backend {
     File(FileStore),
     Memory(MemoryStore),
     Redis(RedisStore),
@@ -49,18 +49,18 @@ impl Store {
             KvUrl::Redis(url) => match authorities(settings) {
                 Ok(pem) => RedisStore::open(url, pem, Clock::system())
                     .await
-                    .map(|(store, notice)| (Back::Redis(store), notice)),
+                    .map(|(store, notice)| (Backend::Redis(store), notice)),
                 Err(why) => Err(why),
             },
             url => open_local(url),
         };
-        let (back, notice) = opened.unwrap_or_else(|why| {
+        let (backend, notice) = opened.unwrap_or_else(|why| {
             let notice = format!("{why}; tokens are kept in memory only until this is fixed");
             let url = settings.kv_url.to_string();
             let stand_in = MemoryStore::standing_in(Clock::system(), url);
-            (Back::Memory(stand_in), Some(Notice(notice)))
+            (Backend::Memory(stand_in), Some(Notice(notice)))
         });
-        (Self { back, seal: Seal::new(settings.kv_encryption_key.as_ref()) }, notice)
+        (Self { backend, seal: Seal::new(settings.kv_encryption_key.as_ref()) }, notice)
     }
 
     /// Opens the store without a fallback, for commands about its content.
@@ -72,22 +72,22 @@ impl Store {
     pub(crate) async fn open_only(
         settings: &Settings,
     ) -> Result<(Self, Option<Notice>), StoreError> {
-        let (back, notice) = match &settings.kv_url {
+        let (backend, notice) = match &settings.kv_url {
             KvUrl::Redis(url) => {
                 let pem = authorities(settings)?;
-                (Back::Redis(RedisStore::open_only(url, pem, Clock::system()).await?), None)
+                (Backend::Redis(RedisStore::open_only(url, pem, Clock::system()).await?), None)
             }
             url => open_local(url)?,
         };
-        Ok((Self { back, seal: Seal::new(settings.kv_encryption_key.as_ref()) }, notice))
+        Ok((Self { backend, seal: Seal::new(settings.kv_encryption_key.as_ref()) }, notice))
     }
 
     /// Returns the value of `key`, unless it has expired or is encrypted with another key.
     pub(crate) async fn load(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
-        let stored = match &self.back {
-            Back::File(store) => store.load(key).await?,
-            Back::Memory(store) => store.load(key),
-            Back::Redis(store) => store.load(key).await,
+        let stored = match &self.backend {
+            Backend::File(store) => store.load(key).await?,
+            Backend::Memory(store) => store.load(key),
+            Backend::Redis(store) => store.load(key).await,
         };
         Ok(stored.and_then(|stored| self.seal.open_if_ours(key, stored)))
     }
@@ -103,52 +103,52 @@ impl Store {
         fence: Option<FencingToken>,
     ) -> Result<(), StoreError> {
         let value = self.seal.seal(key, value);
-        match &self.back {
-            Back::File(store) => store.save(key, value, ttl).await,
-            Back::Memory(store) => {
+        match &self.backend {
+            Backend::File(store) => store.save(key, value, ttl).await,
+            Backend::Memory(store) => {
                 store.save(key, value, ttl);
                 Ok(())
             }
-            Back::Redis(store) => store.save(key, value, ttl, fence).await,
+            Backend::Redis(store) => store.save(key, value, ttl, fence).await,
         }
     }
 
     /// True if other processes may share the store.
     pub(crate) fn shares(&self) -> bool {
-        matches!(self.back, Back::Redis(_))
+        matches!(self.backend, Backend::Redis(_))
     }
 
     /// Tries to take the distributed lock of `key`.
     pub(crate) async fn claim(&self, key: &str, how_long: Duration) -> LockResult {
-        match &self.back {
-            Back::File(_) | Back::Memory(_) => LockResult::NotShared,
-            Back::Redis(store) => store.claim(key, how_long).await,
+        match &self.backend {
+            Backend::File(_) | Backend::Memory(_) => LockResult::NotShared,
+            Backend::Redis(store) => store.claim(key, how_long).await,
         }
     }
 
     /// Releases a lock before it expires.
     pub(crate) async fn release(&self, key: &str, fence: FencingToken) {
-        match &self.back {
-            Back::File(_) | Back::Memory(_) => {}
-            Back::Redis(store) => store.release(key, fence).await,
+        match &self.backend {
+            Backend::File(_) | Backend::Memory(_) => {}
+            Backend::Redis(store) => store.release(key, fence).await,
         }
     }
 
     /// Counts a caller's request across all processes that share the store.
     pub(crate) async fn count(&self, caller: &Caller, rate: Rate) -> Option<RateStanding> {
-        match &self.back {
-            Back::File(_) | Back::Memory(_) => None,
-            Back::Redis(store) => store.count(caller, rate).await,
+        match &self.backend {
+            Backend::File(_) | Backend::Memory(_) => None,
+            Backend::Redis(store) => store.count(caller, rate).await,
         }
     }
 
     /// Returns all entries that have not expired, in the byte order of their keys, as they are stored:
     /// encrypted values stay so.
     pub(crate) async fn entries(&self) -> Result<Vec<Entry>, StoreError> {
-        match &self.back {
-            Back::File(store) => store.entries().await,
-            Back::Memory(store) => Ok(store.entries()),
-            Back::Redis(store) => store.entries().await,
+        match &self.backend {
+            Backend::File(store) => store.entries().await,
+            Backend::Memory(store) => Ok(store.entries()),
+            Backend::Redis(store) => store.entries().await,
         }
     }
 
@@ -164,57 +164,57 @@ impl Store {
             entry.value =
                 value.map_err(|error| StoreError(format!("entry {:?}: {error}", entry.key)))?;
         }
-        match &self.back {
-            Back::File(store) => store.restore(entries).await,
-            Back::Memory(store) => {
+        match &self.backend {
+            Backend::File(store) => store.restore(entries).await,
+            Backend::Memory(store) => {
                 store.restore(entries);
                 Ok(())
             }
-            Back::Redis(store) => store.restore(entries).await,
+            Backend::Redis(store) => store.restore(entries).await,
         }
     }
 
     /// Removes all entries and returns their number.
     pub(crate) async fn clear(&self) -> Result<usize, StoreError> {
-        match &self.back {
-            Back::File(store) => store.clear().await,
-            Back::Memory(store) => Ok(store.clear()),
-            Back::Redis(store) => store.clear().await,
+        match &self.backend {
+            Backend::File(store) => store.clear().await,
+            Backend::Memory(store) => Ok(store.clear()),
+            Backend::Redis(store) => store.clear().await,
         }
     }
 
     /// Describes the store for the start-up lines and `check`.
     pub(crate) fn describe(&self) -> String {
-        match &self.back {
-            Back::File(store) => store.describe(),
-            Back::Memory(store) => store.describe(),
-            Back::Redis(store) => store.describe(),
+        match &self.backend {
+            Backend::File(store) => store.describe(),
+            Backend::Memory(store) => store.describe(),
+            Backend::Redis(store) => store.describe(),
         }
     }
 
     /// True if the store of `KV_URL` is in use and its last operation succeeded.
     pub(crate) fn connected(&self) -> bool {
-        match &self.back {
-            Back::File(store) => store.connected(),
-            Back::Memory(store) => store.connected(),
-            Back::Redis(store) => store.connected(),
+        match &self.backend {
+            Backend::File(store) => store.connected(),
+            Backend::Memory(store) => store.connected(),
+            Backend::Redis(store) => store.connected(),
         }
     }
 
     /// Wraps a back end without a key.
     #[cfg(test)]
-    fn of(back: Back) -> Self {
-        Self { back, seal: Seal::new(None) }
+    fn of(backend: Backend) -> Self {
+        Self { backend, seal: Seal::new(None) }
     }
 }
 
-fn open_local(url: &KvUrl) -> Result<(Back, Option<Notice>), StoreError> {
+fn open_local(url: &KvUrl) -> Result<(Backend, Option<Notice>), StoreError> {
     match url {
         KvUrl::File(path) => {
             let (store, notice) = FileStore::open(Path::new(path), Clock::system())?;
-            Ok((Back::File(store), notice))
+            Ok((Backend::File(store), notice))
         }
-        KvUrl::Memory => Ok((Back::Memory(MemoryStore::new(Clock::system())), None)),
+        KvUrl::Memory => Ok((Backend::Memory(MemoryStore::new(Clock::system())), None)),
         KvUrl::Redis(url) => Err(StoreError(format!("{url} is not on this machine"))),
     }
 }

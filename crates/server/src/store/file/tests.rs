@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::store::manual_clock::ManualClock;
-use crate::store::{Back, Store, settings};
+use crate::store::{Backend, Store, settings};
 
 #[tokio::test]
 async fn the_file_store_fulfils_the_contract() {
@@ -17,7 +17,7 @@ async fn the_file_store_fulfils_the_contract() {
     let (store, notice) = FileStore::open(&folder.path().join("kv.redb"), clock.clock()).unwrap();
     assert_eq!(notice, None);
     store_contract(
-        &Store::of(Back::File(store)),
+        &Store::of(Backend::File(store)),
         async |how_long| clock.advance(how_long),
         Store::load,
         async |store, key, value, ttl| store.save(key, value, ttl, None).await,
@@ -235,7 +235,7 @@ async fn a_second_owner_gets_an_error_and_memory() {
 
     let url = settings(&format!("file:{}", path.display()));
     let (second, notice) = Store::open(&url).await;
-    assert!(matches!(second.back, Back::Memory(_)) && !second.connected());
+    assert!(matches!(second.backend, Backend::Memory(_)) && !second.connected());
     assert!(notice.unwrap().to_string().contains("in memory only"));
     Store::open_only(&url).await.unwrap_err();
 
@@ -252,7 +252,7 @@ async fn an_unusable_path_falls_back_to_memory() {
     fs::write(&occupied, "").unwrap();
     for path in [folder.path().to_path_buf(), occupied.join("kv.redb"), "/proc/nowhere/kv".into()] {
         let (store, notice) = Store::open(&settings(&format!("file:{}", path.display()))).await;
-        assert!(matches!(store.back, Back::Memory(_)), "{path:?}");
+        assert!(matches!(store.backend, Backend::Memory(_)), "{path:?}");
         assert!(notice.unwrap().to_string().contains("cannot be used"), "{path:?}");
     }
 }

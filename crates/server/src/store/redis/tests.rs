@@ -8,13 +8,13 @@ use code_assist_testkit::redis::{RedisServer, free_port};
 
 use super::*;
 use crate::store::manual_clock::ManualClock;
-use crate::store::{Back, Store, settings};
+use crate::store::{Backend, Store, settings};
 
 #[tokio::test]
 async fn the_redis_store_fulfils_the_contract() {
     let server = RedisServer::start(&[]);
     let clock = ManualClock::at(NOON);
-    let store = Store::of(Back::Redis(open_with(&url(&server), clock.clock()).await));
+    let store = Store::of(Backend::Redis(open_with(&url(&server), clock.clock()).await));
     // Keys of other programs in the same server are left alone.
     server.cli(&["SET", "other", "theirs"]);
     store_contract(
