@@ -2,7 +2,7 @@
 //! can be printed.
 #![no_main]
 
-use code_assist_core::google::credentials::Login;
+use code_assist_core::internals::google::credentials::Login;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 

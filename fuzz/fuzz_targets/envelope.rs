@@ -3,7 +3,7 @@
 #![no_main]
 
 use bytes::{Bytes, BytesMut};
-use code_assist_core::provider::code_assist::envelope::{Form, OpenedResponse, open};
+use code_assist_core::internals::provider::code_assist::envelope::{Form, OpenedResponse, open};
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, Value};
 

@@ -2,8 +2,8 @@
 #![no_main]
 
 use bytes::Bytes;
-use code_assist_core::provider::code_assist::envelope::{wrap_count, wrap_generate};
-use code_assist_core::provider::code_assist::adapt::{count, generate};
+use code_assist_core::internals::provider::code_assist::envelope::{wrap_count, Envelope};
+use code_assist_core::internals::provider::code_assist::adapt::{count, generate};
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, Value};
 
@@ -17,7 +17,7 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(again.request.to_bytes(), rewritten.request.to_bytes(), "a second pass edits");
         assert!(again.dropped.is_empty(), "a second pass drops {:?}", again.dropped);
         if valid {
-            let sent = wrap_generate("m", "p", "i", rewritten.request).to_bytes();
+            let sent = Envelope { model: "m", project: &"p".into(), prompt_id: "i" }.wrap(rewritten.request).to_bytes();
             let sent: Map<String, Value> = serde_json::from_slice(&sent).expect("is JSON");
             let keys: Vec<&str> = sent.keys().map(String::as_str).collect();
             assert_eq!(keys, ["model", "project", "user_prompt_id", "request"]);

@@ -1,7 +1,7 @@
 //! Any path and query is a route or a polite no, and a model never brings a separator along.
 #![no_main]
 
-use code_assist_core::dialect::gemini::route::{Route, read};
+use code_assist_core::internals::dialect::gemini::route::{Route, read};
 use http::{Method, Uri};
 use libfuzzer_sys::fuzz_target;
 

@@ -2,7 +2,7 @@
 #![no_main]
 
 use bytes::Bytes;
-use code_assist_core::sse::{Event, Reader};
+use code_assist_core::internals::sse::{Event, Reader};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

@@ -7,7 +7,12 @@ use crate::policy::lock::FencingToken;
 
 /// Work for the shell to run: `proxy.run_job(platform, job)`.
 #[derive(Debug)]
-pub enum BackgroundJob {
+#[must_use = "the work is lost when it is dropped"]
+pub struct BackgroundJob(pub(crate) Job);
+
+/// The kinds of work.
+#[derive(Debug)]
+pub(crate) enum Job {
     /// Find the account's project.
     DiscoverProject(Lease),
     /// Find the account's models.

@@ -1,40 +1,72 @@
-//! What `code-assist-proxy` knows, and nothing that it touches.
+//! The core of `code-assist-proxy`: logic without IO.
 //!
 //! In scope:
-//! - the standard Gemini API as clients speak it ([`gemini`]), and Code Assist as Google speaks it
-//!   ([`assist`], [`oauth`], [`sse`]);
-//! - the policies, each a plain value that is told the time and returns a verdict ([`policy`],
-//!   [`access`]);
-//! - the life of a request, top to bottom ([`proxy`]), and every way to say no ([`refusal`]).
+//! - what clients speak (`dialect`) and what upstreams speak (`provider`, `google`);
+//! - the policies, plain values that take the time as an argument and return verdicts (`policy`);
+//! - one upstream's state (`upstream`) and the life of a request (`proxy`).
 //!
-//! Out of scope, and lent by a shell through [`platform::Platform`]:
+//! Out of scope, and provided by a shell through [`Platform`]:
 //! - sockets, files, stores, environment variables;
 //! - clocks, timers, randomness, tasks.
 //!
-//! See `ARCHITECTURE.md` for the map and the invariants.
+//! A shell makes [`settings::Settings`], a [`Proxy`] from them, and calls:
+//!
+//! - [`Proxy::handle`] for each request, whose answer has a [`ProxyBody`];
+//! - [`Proxy::run_job`] for each [`BackgroundJob`] that [`Platform::spawn_job`] was given;
+//! - [`Proxy::tick`] about once a second;
+//! - [`Proxy::reload`] when keys or aliases have changed.
+//!
+//! The modules are private, so that the compiler sees what is not used. See `ARCHITECTURE.md` for the
+//! map and the invariants.
 
 #![forbid(unsafe_code)]
+#![expect(
+    unnameable_types,
+    unreachable_pub,
+    reason = "the `pub use` list below is what is public; inside a private module `pub` is `pub(crate)`"
+)]
 
-pub mod access;
-pub mod body;
-pub mod caller;
-pub(crate) mod context;
-pub mod dialect;
-pub mod error;
-pub mod failure;
-pub mod google;
-pub mod intake;
-pub mod job;
-pub mod json;
-pub mod metrics;
-pub mod payload;
-pub mod platform;
-pub mod policy;
-pub mod provider;
-pub mod proxy;
+mod access;
+mod body;
+mod caller;
+mod context;
+mod dialect;
+mod error;
+mod failure;
+mod google;
+mod intake;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod internals;
+mod job;
+mod json;
+mod metrics;
+mod payload;
+mod platform;
+mod policy;
+mod provider;
+mod proxy;
 pub mod settings;
-pub mod sse;
-pub(crate) mod sync;
-pub mod time;
-pub(crate) mod upstream;
-pub(crate) mod wait;
+mod sse;
+mod sync;
+mod time;
+mod upstream;
+mod wait;
+
+pub use body::ProxyBody;
+pub use caller::{Caller, Rate, RateStanding};
+pub use dialect::gemini::models::Model;
+pub use error::{Awaited, Error, ErrorSource};
+pub use google::error::UpstreamError;
+pub use job::BackgroundJob;
+pub use metrics::Metrics;
+pub use payload::Payload;
+pub use platform::{
+    BodyError, CredentialFile, Peer, Platform, ProcessStats, SendError, StoreError,
+};
+pub use policy::cache::ANSWER_PREFIX;
+pub use policy::lock::{FencingToken, LockRecord, LockResult};
+pub use policy::wait_queue::{Ticket, WaitQueue};
+pub use proxy::Proxy;
+pub use proxy::check::{Step, StepResult};
+pub use time::{Monotonic, Timestamp};

@@ -29,8 +29,9 @@ pub struct EventTooLongError {
 /// Splits a byte stream into events. An event within one chunk is sliced, not copied.
 ///
 /// ```
+/// # #[cfg(feature = "internals")] {
 /// use bytes::Bytes;
-/// use code_assist_core::sse::{Event, Reader};
+/// use code_assist_core::internals::sse::{Event, Reader};
 ///
 /// let mut reader = Reader::new(1024);
 /// reader.push(Bytes::from_static(b"data: {\"a\":1}\r\n\r\ndata: {\"b\""));
@@ -40,7 +41,9 @@ pub struct EventTooLongError {
 /// reader.push(Bytes::from_static(b":2}\r\n"));
 /// reader.finish();
 /// assert_eq!(reader.event()?, Some(Event::Data(Bytes::from_static(b"{\"b\":2}"))));
-/// # Ok::<(), code_assist_core::sse::EventTooLongError>(())
+/// # }
+/// # #[cfg(feature = "internals")]
+/// # Ok::<(), code_assist_core::internals::sse::EventTooLongError>(())
 /// ```
 #[derive(Debug)]
 pub struct Reader {

@@ -8,26 +8,21 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use code_assist_core::access::Access;
-use code_assist_core::body::{Events, ProxyBody};
-use code_assist_core::caller::Caller;
-use code_assist_core::dialect::gemini::route;
-use code_assist_core::google::credentials::AccessToken;
-use code_assist_core::metrics::{Entry, Ledger};
-use code_assist_core::payload::Payload;
-use code_assist_core::policy::breaker;
-use code_assist_core::policy::cache::CacheKey;
-use code_assist_core::policy::endpoint::Endpoints;
-use code_assist_core::policy::in_flight::InFlightGuard;
-use code_assist_core::policy::quota::Quotas;
-use code_assist_core::policy::rate_limit::RateLimiter;
-use code_assist_core::policy::token::{self, Tokens};
-use code_assist_core::provider::code_assist::adapt;
-use code_assist_core::provider::code_assist::envelope;
-use code_assist_core::provider::code_assist::models;
-use code_assist_core::proxy::Proxy;
+use code_assist_core::internals::access::Access;
+use code_assist_core::internals::dialect::gemini::route;
+use code_assist_core::internals::policy::breaker;
+use code_assist_core::internals::policy::cache::CacheKey;
+use code_assist_core::internals::policy::endpoint::Endpoints;
+use code_assist_core::internals::policy::in_flight::InFlightGuard;
+use code_assist_core::internals::policy::quota::QuotaMemory;
+use code_assist_core::internals::policy::rate_limit::RateLimiter;
+use code_assist_core::internals::policy::token::{self, IssuedToken, TokenState};
+use code_assist_core::internals::provider::code_assist::adapt;
+use code_assist_core::internals::provider::code_assist::envelope::{self, Envelope};
+use code_assist_core::internals::provider::code_assist::models;
+use code_assist_core::internals::sizes;
 use code_assist_core::settings::{Layer, Settings, Source};
-use code_assist_core::time::Monotonic;
+use code_assist_core::{Caller, Monotonic, Payload, Proxy, ProxyBody};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
 use http_body::Body;
 use tracing_subscriber::EnvFilter;
@@ -35,7 +30,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::JsonLine;
-use crate::desk::{Desk, Pieces, START};
+use crate::null_platform::{NullPlatform, Pieces, START};
 use crate::texts;
 
 /// One hot path.
@@ -82,35 +77,42 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "model", what: "a model's name resolved", set_up: resolving },
     Case { name: "admit", what: "host and origin looked at, no keys set", set_up: admitting },
     Case { name: "admit_key", what: "a key recognised among ten", set_up: admitting_key },
-    Case { name: "wrap_1k", what: "a body of 1 KiB rewritten and wrapped", set_up: wrap_1k },
+    Case { name: "wrap_1k", what: "a body of 1 KiB adapted and wrapped", set_up: wrap_1k },
     Case { name: "wrap_100k", what: "the same, 100 KiB in 120 turns", set_up: wrap_100k },
     Case { name: "wrap_10m", what: "the same, an image of 10 MiB", set_up: wrap_10m },
-    Case { name: "question_1k", what: "1 KiB named by its digest, for sharing", set_up: naming },
+    Case { name: "cache_key_1k", what: "the cache key of a body of 1 KiB", set_up: naming },
     Case { name: "token", what: "the access token asked for, one at hand", set_up: asking_token },
     Case { name: "limit", what: "a caller's request counted", set_up: limiting },
     Case { name: "quota", what: "a quota that nothing is known against", set_up: asking_quota },
-    Case { name: "endpoint", what: "a visit to an endpoint, and its end", set_up: visiting },
+    Case { name: "endpoint", what: "a call to an endpoint, and its end", set_up: calling_endpoint },
     Case { name: "unwrap_event", what: "one event unwrapped", set_up: unwrapping },
     Case { name: "unwrap_event_id", what: "the same, a responseId put in", set_up: unwrapping_id },
     Case { name: "stream_1000", what: "a body of 1,000 events read to its end", set_up: streaming },
     Case { name: "stream_1000_id", what: "the same, each with a new id", set_up: streaming_id },
     Case { name: "unary", what: "a whole request, 1 KiB, no log", set_up: unary },
     Case { name: "unary_log", what: "the same with its log line", set_up: unary_log },
-    Case { name: "unary_miss", what: "the same that may be shared, asked upstream", set_up: miss },
+    Case { name: "unary_miss", what: "the same, repeatable, asked upstream", set_up: miss },
     Case { name: "unary_hit", what: "the same, answered from the cache", set_up: hit },
     Case { name: "unary_100k", what: "a whole request of 100 KiB", set_up: unary_100k },
     Case { name: "streamed", what: "a whole streamed request, 20 events", set_up: streamed },
     Case { name: "streamed_log", what: "the same with its log line", set_up: streamed_log },
-    Case { name: "refused", what: "a path that leads nowhere", set_up: refused },
+    Case { name: "refused", what: "a path that does not exist", set_up: refused },
 ];
 
 /// Sizes, with the smallest platform there can be: the shell's own types come on top.
 pub(crate) const SIZES: &[Size] = &[
     Size { name: "future", what: "the future of `Proxy::handle`", bytes: future_size },
-    Size { name: "body", what: "the answer's body", bytes: size_of::<ProxyBody<Desk>> },
-    Size { name: "events", what: "a stream's part of it, boxed", bytes: size_of::<Events<Desk>> },
-    Size { name: "ledger", what: "the ledger in it", bytes: size_of::<Ledger<Desk>> },
-    Size { name: "entry", what: "the entry in that", bytes: size_of::<Entry> },
+    Size { name: "body", what: "the answer's body", bytes: size_of::<ProxyBody<NullPlatform>> },
+    Size {
+        name: "events",
+        what: "a stream's part of it, boxed",
+        bytes: sizes::events::<NullPlatform>,
+    },
+    Size {
+        name: "context",
+        what: "the request's context in it",
+        bytes: sizes::context::<NullPlatform>,
+    },
 ];
 
 fn routing() -> Rounds {
@@ -155,9 +157,11 @@ fn wrap_10m() -> Rounds {
 }
 
 fn wrapping(body: Bytes) -> Rounds {
-    Rounds::on(body, |body| {
-        let rewritten = adapt::generate(body).expect("the body is JSON");
-        black_box(envelope::wrap_generate(MODEL, "p-1", PROMPT_ID, rewritten.request));
+    let project: Arc<str> = Arc::from("p-1");
+    Rounds::on((body, project), |(body, project)| {
+        let adapted = adapt::generate(body).expect("the body is JSON");
+        let envelope = Envelope { model: MODEL, project, prompt_id: PROMPT_ID };
+        black_box(envelope.wrap(adapted.request));
     })
 }
 
@@ -168,22 +172,21 @@ fn naming() -> Rounds {
 }
 
 fn asking_token() -> Rounds {
-    let mut tokens = Tokens::new(Duration::from_secs(300));
-    let token::Verdict::Renew(lease) = tokens.ask(START, Monotonic(0)) else {
+    let mut tokens = TokenState::<()>::new(Duration::from_secs(300));
+    let token::Verdict::Refresh(lease) = tokens.ask(START, Monotonic(0)) else {
         unreachable!("there is no token at the start")
     };
     let hour = Duration::from_secs(3600);
-    let token = AccessToken {
-        access_token: "ya29.costs".to_owned().into(),
+    let token = IssuedToken {
+        header: HeaderValue::from_static("Bearer ya29.costs"),
         expires_at: Some(START + hour),
         lifetime: Some(hour),
-        scope: None,
     };
     let got = token::Outcome::Got { token, renewable: true };
     tokens.settle(lease, got, START, Monotonic(0));
     Rounds::on(Mutex::new(tokens), |tokens| {
         let mut tokens = tokens.lock().expect("nothing panics");
-        black_box(tokens.ask(START, Monotonic(1)));
+        let _ = black_box(tokens.ask(START, Monotonic(1)));
     })
 }
 
@@ -197,17 +200,17 @@ fn limiting() -> Rounds {
 }
 
 fn asking_quota() -> Rounds {
-    Rounds::on(Mutex::new(Quotas::default()), |quotas| {
+    Rounds::on(Mutex::new(QuotaMemory::<()>::default()), |quotas| {
         black_box(quotas.lock().expect("nothing panics").ask(MODEL, START));
     })
 }
 
-fn visiting() -> Rounds {
-    let endpoints = Endpoints::new([ENDPOINT], 5, Duration::from_secs(30));
+fn calling_endpoint() -> Rounds {
+    let endpoints = Endpoints::new(1, 5, Duration::from_secs(30));
     Rounds::on(Arc::new(Mutex::new(endpoints)), |endpoints| {
-        let visit = InFlightGuard::begin(endpoints, Monotonic(1), &[]).expect("a closed breaker");
-        black_box(visit.alive(Monotonic(2)));
-        black_box(visit.end(breaker::Outcome::Success, Monotonic(3)));
+        let call = InFlightGuard::begin(endpoints, Monotonic(1), &[]).expect("a closed breaker");
+        black_box(call.alive(Monotonic(2)));
+        black_box(call.end(breaker::Outcome::Success, &[], Monotonic(3)));
     })
 }
 
@@ -239,14 +242,15 @@ fn streaming_id() -> Rounds {
 }
 
 fn streaming_of(with_id: bool) -> Rounds {
-    let table = Table::new();
+    let subject = Subject::new();
     Rounds(Box::new(move || {
-        table.desk.lay_out(answer("text/event-stream", texts::stream(1000, with_id)));
+        subject.platform.set_answer(answer("text/event-stream", texts::stream(1000, with_id)));
         let request = post(STREAM, texts::chat(1));
-        let response = table.desk.run(&table.proxy, table.proxy.handle(&table.desk, request));
+        let response =
+            subject.platform.run(&subject.proxy, subject.proxy.handle(&subject.platform, request));
         assert_eq!(response.status(), 200, "another answer than what is to be counted");
-        let table = table.clone();
-        Box::new(move || table.read(response.into_body()))
+        let subject = subject.clone();
+        Box::new(move || subject.read(response.into_body()))
     }))
 }
 
@@ -301,48 +305,48 @@ fn asking_with(
     upstream: fn() -> Response<Pieces>,
     status: u16,
 ) -> Rounds {
-    let table = Table::new();
+    let subject = Subject::new();
     Rounds(Box::new(move || {
-        table.desk.lay_out(upstream());
+        subject.platform.set_answer(upstream());
         let mut request = post(path, body.clone());
         request.headers_mut().clone_from(&headers);
-        let table = table.clone();
-        Box::new(move || table.ask(request, status))
+        let subject = subject.clone();
+        Box::new(move || subject.ask(request, status))
     }))
 }
 
 fn future_size() -> usize {
-    let table = Table::new();
-    size_of_val(&table.proxy.handle(&table.desk, post(UNARY, Bytes::new())))
+    let subject = Subject::new();
+    size_of_val(&subject.proxy.handle(&subject.platform, post(UNARY, Bytes::new())))
 }
 
-/// A proxy at its desk.
+/// A proxy on a platform that costs nothing.
 #[derive(Clone)]
-struct Table {
+struct Subject {
     proxy: Arc<Proxy>,
-    desk: Desk,
+    platform: NullPlatform,
 }
 
-impl Table {
+impl Subject {
     fn new() -> Self {
-        let desk = Desk::default();
-        let table = Self { proxy: Arc::new(Proxy::new(settings(&[]), &desk)), desk };
+        let platform = NullPlatform::default();
+        let subject = Self { proxy: Arc::new(Proxy::new(settings(&[]), &platform)), platform };
         // The first look gets the access token, as it does when the shell starts.
-        table.desk.run(&table.proxy, table.proxy.tick(&table.desk));
-        table
+        subject.platform.run(&subject.proxy, subject.proxy.tick(&subject.platform));
+        subject
     }
 
     /// Asks and reads the answer to its end.
     fn ask(&self, request: Request<Payload>, status: u16) {
-        let response = self.desk.run(&self.proxy, self.proxy.handle(&self.desk, request));
+        let response = self.platform.run(&self.proxy, self.proxy.handle(&self.platform, request));
         assert_eq!(response.status(), status, "another answer than what is to be counted");
         self.read(response.into_body());
     }
 
-    fn read(&self, mut body: ProxyBody<Desk>) {
+    fn read(&self, mut body: ProxyBody<NullPlatform>) {
         loop {
             let next = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
-            let Some(frame) = self.desk.run(&self.proxy, next) else { return };
+            let Some(frame) = self.platform.run(&self.proxy, next) else { return };
             black_box(frame.is_ok());
         }
     }

@@ -11,9 +11,9 @@
 #![expect(clippy::print_stdout, reason = "a command-line tool talks to its user")]
 
 mod cases;
-mod desk;
 #[path = "../../server/src/telemetry/line.rs"]
 mod line;
+mod null_platform;
 mod texts;
 
 use std::alloc::System;

@@ -1,22 +1,21 @@
-//! `check`: the preflight, one line a step.
+//! `check`: tests step by step whether the proxy would work.
 
-use code_assist_core::platform::Platform;
-use code_assist_core::proxy::check::{Step, StepResult};
 use code_assist_core::settings::{Problem, Settings, Warning};
+use code_assist_core::{Platform, Step, StepResult};
 use serde_json::json;
 use tokio::sync::watch;
 
-use crate::parts::Parts;
+use crate::app::App;
 use crate::store::Store;
-use crate::{Failure, print};
+use crate::{CommandError, print};
 
-/// Tells step by step whether the proxy would work. The settings are the first step.
+/// Runs all steps and prints their results. The first step is reading the settings.
 pub(crate) async fn run(
     settings: Result<(Settings, Vec<Warning>), Vec<Problem>>,
     json: bool,
-) -> Result<(), Failure> {
+) -> Result<(), CommandError> {
     let (steps, settings_are_bad) = match settings {
-        Ok((settings, warnings)) => (look(settings, &warnings).await?, false),
+        Ok((settings, warnings)) => (run_steps(settings, &warnings).await?, false),
         Err(problems) => {
             let steps = problems.iter().map(|problem| Step {
                 name: "settings",
@@ -31,12 +30,12 @@ pub(crate) async fn run(
     print(&if json { as_json(&steps, usable) } else { as_lines(&steps) });
     match (usable, settings_are_bad) {
         (true, _) => Ok(()),
-        (false, true) => Err(Failure::Settings(Vec::new())),
-        (false, false) => Err(Failure::Told),
+        (false, true) => Err(CommandError::Settings(Vec::new())),
+        (false, false) => Err(CommandError::Reported),
     }
 }
 
-async fn look(settings: Settings, warnings: &[Warning]) -> Result<Vec<Step>, Failure> {
+async fn run_steps(settings: Settings, warnings: &[Warning]) -> Result<Vec<Step>, CommandError> {
     let mut steps: Vec<Step> =
         warnings.iter().map(|warning| Step::warn("settings", warning.to_string(), "")).collect();
     if steps.is_empty() {
@@ -47,16 +46,17 @@ async fn look(settings: Settings, warnings: &[Warning]) -> Result<Vec<Step>, Fai
         Some(notice) => Step::warn("store", notice.to_string(), ""),
         None => Step::ok("store", store.describe()),
     };
-    let (_keep, never) = watch::channel(false);
-    let parts = Parts::assemble(settings, store, never)
-        .map_err(|error| Failure::Runtime(error.to_string()))?;
-    steps.push(match parts.native.load("check").await {
+    let (_sender, abort) = watch::channel(false);
+    let App { proxy, platform } =
+        App::assemble(settings, store, abort).map_err(CommandError::runtime)?;
+    steps.push(match platform.load("check").await {
         Ok(_) => store_step,
-        Err(why) => {
-            Step::warn("store", why.to_string(), "the proxy goes on with memory only; mend KV_URL")
+        Err(error) => {
+            let remedy = "the proxy goes on with memory only; change KV_URL";
+            Step::warn("store", error.to_string(), remedy)
         }
     });
-    steps.extend(parts.proxy.check(&parts.native).await);
+    steps.extend(proxy.check(&platform).await);
     Ok(steps)
 }
 

@@ -1,4 +1,4 @@
-//! The command line: commands typed out, one flag for each setting from the table.
+//! The command line: the commands, and one flag for each setting of the settings table.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -8,39 +8,38 @@ use clap::{Arg, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parse
 use clap_complete::Shell;
 use code_assist_core::settings::{Kind, SETTINGS, SettingSpec};
 
-/// What was asked for on the command line.
+/// The parsed command line.
 #[derive(Debug)]
 pub(crate) struct Invocation {
-    /// What to do.
     pub(crate) task: Task,
     /// `--config`.
     pub(crate) config: Option<PathBuf>,
-    /// The settings that were given as flags, by name. Secrets have no flags.
+    /// The values of flags by the names of their settings. Secrets have no flags.
     pub(crate) flags: HashMap<&'static str, String>,
 }
 
 impl Invocation {
-    /// Reads the process's arguments. Help and mistakes end the process, with 0 and 2.
+    /// Reads the process's arguments. Help exits with 0, and a mistake with 2.
     pub(crate) fn read() -> Self {
         let matches = command().get_matches();
-        Self::from_matches(&matches).unwrap_or_else(|wrong| wrong.exit())
+        Self::from_matches(&matches).unwrap_or_else(|error| error.exit())
     }
 
     fn from_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let cli = Cli::from_arg_matches(matches)?;
         let mut flags = HashMap::new();
-        // Flags may stand before the command or behind it; behind wins.
+        // Flags may stand before or after the command. Those after it win.
         let mut level = Some(matches);
         while let Some(at) = level {
-            for knob in SETTINGS {
-                if !at.try_contains_id(knob.name).unwrap_or(false) {
+            for spec in SETTINGS {
+                if !at.try_contains_id(spec.name).unwrap_or(false) {
                     continue;
                 }
-                let Some(_) = knob.flag() else {
-                    return Err(command().error(ErrorKind::UnknownArgument, no_flag(knob)));
+                let Some(_) = spec.flag() else {
+                    return Err(command().error(ErrorKind::UnknownArgument, no_flag(spec)));
                 };
-                if let Some(value) = at.get_one::<String>(knob.name) {
-                    flags.insert(knob.name, value.clone());
+                if let Some(value) = at.get_one::<String>(spec.name) {
+                    flags.insert(spec.name, value.clone());
                 }
             }
             level = at.subcommand().map(|(_, deeper)| deeper);
@@ -50,7 +49,7 @@ impl Invocation {
     }
 }
 
-/// The whole command line, for completions too.
+/// Builds the whole command line, which completions are generated from too.
 pub(crate) fn command() -> Command {
     with_settings(Cli::command())
 }
@@ -70,7 +69,6 @@ struct Cli {
     task: Option<Task>,
 }
 
-/// What the program can do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Task {
     /// Run the proxy (the default)
@@ -108,7 +106,6 @@ pub(crate) enum Task {
     },
 }
 
-/// `serve`.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
     /// Use the bundled Code Assist emulator as upstream, with throw-away credentials
@@ -118,7 +115,6 @@ pub(crate) struct Serve {
     pub(crate) emulator: bool,
 }
 
-/// `check`.
 #[derive(Debug, Args)]
 pub(crate) struct Check {
     /// Print one JSON object instead of lines
@@ -126,14 +122,12 @@ pub(crate) struct Check {
     pub(crate) json: bool,
 }
 
-/// `kv`.
 #[derive(Debug, Args)]
 pub(crate) struct Kv {
     #[command(subcommand)]
     pub(crate) task: KvTask,
 }
 
-/// What can be done with the key-value store.
 #[derive(Debug, Subcommand)]
 pub(crate) enum KvTask {
     /// Write every entry as JSON to FILE (mode 0600) or standard output
@@ -162,10 +156,11 @@ pub(crate) enum KvTask {
     Clear,
 }
 
-/// Adds the flags of all settings, also to the commands below. Only the top and `serve` list them.
+/// Adds the flags of all settings to a command and its subcommands. Only the top level and `serve`
+/// list them in their help.
 fn with_settings(command: Command) -> Command {
     let shown = ["code-assist-proxy", "serve"].contains(&command.get_name());
-    let command = SETTINGS.iter().fold(command, |command, knob| command.arg(flag(knob, shown)));
+    let command = SETTINGS.iter().fold(command, |command, spec| command.arg(flag(spec, shown)));
     let command = if command.get_after_help().is_some() || command.has_subcommands() {
         command
     } else {
@@ -174,21 +169,21 @@ fn with_settings(command: Command) -> Command {
     command.mut_subcommands(with_settings)
 }
 
-fn flag(knob: &'static SettingSpec, shown: bool) -> Arg {
-    let Some(long) = knob.flag() else {
-        // Known only to be refused with the reason.
-        let long = knob.name.to_lowercase().replace('_', "-");
-        return Arg::new(knob.name).long(long).num_args(0..=1).hide(true);
+fn flag(spec: &'static SettingSpec, shown: bool) -> Arg {
+    let Some(long) = spec.flag() else {
+        // A hidden flag, so that its use can be refused with the reason.
+        let long = spec.name.to_lowercase().replace('_', "-");
+        return Arg::new(spec.name).long(long).num_args(0..=1).hide(true);
     };
-    let everyday = ["HOST", "PORT", "KV_URL", "LOG_LEVEL"].contains(&knob.name);
-    let arg = Arg::new(knob.name)
+    let everyday = ["HOST", "PORT", "KV_URL", "LOG_LEVEL"].contains(&spec.name);
+    let arg = Arg::new(spec.name)
         .long(long)
-        .help(help(knob))
-        .help_heading(knob.group.title())
+        .help(help(spec))
+        .help_heading(spec.group.title())
         .hide(!shown)
         .hide_short_help(!everyday)
         .allow_hyphen_values(true);
-    match knob.kind {
+    match spec.kind {
         Kind::Switch => arg
             .value_name("BOOL")
             .num_args(0..=1)
@@ -200,20 +195,20 @@ fn flag(knob: &'static SettingSpec, shown: bool) -> Arg {
     }
 }
 
-fn help(knob: &SettingSpec) -> String {
-    let mut help = knob.doc.replace('`', "");
-    match knob.default {
+fn help(spec: &SettingSpec) -> String {
+    let mut help = spec.doc.replace('`', "");
+    match spec.default {
         "" => help += " [default: unset",
         default => help += &format!(" [default: {default}"),
     }
-    help + &format!("; env: {}]", knob.name)
+    help + &format!("; env: {}]", spec.name)
 }
 
-fn no_flag(knob: &SettingSpec) -> String {
+fn no_flag(spec: &SettingSpec) -> String {
     format!(
         "{} is a secret and has no flag, since every user of this machine can see flags (`ps`); \
          set it in the environment or in the TOML file",
-        knob.name
+        spec.name
     )
 }
 
@@ -298,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_stand_before_or_behind_the_command_and_behind_wins() {
+    fn flags_stand_before_or_after_the_command_and_those_after_win() {
         let read = |line: &str| {
             let matches = command().try_get_matches_from(line.split(' ')).unwrap();
             Invocation::from_matches(&matches).unwrap()
@@ -317,19 +312,19 @@ mod tests {
     }
 
     #[test]
-    fn every_setting_has_a_flag_but_for_secrets() {
-        for knob in SETTINGS {
-            let long = format!("--{}", knob.name.to_lowercase().replace('_', "-"));
+    fn every_setting_except_secrets_has_a_flag() {
+        for spec in SETTINGS {
+            let long = format!("--{}", spec.name.to_lowercase().replace('_', "-"));
             let matches =
                 command().try_get_matches_from(["x", "check", &format!("{long}=hush")]).unwrap();
-            match (knob.flag(), Invocation::from_matches(&matches)) {
-                (Some(_), Ok(invocation)) => assert_eq!(invocation.flags[knob.name], "hush"),
-                (None, Err(wrong)) => {
-                    let told = wrong.to_string();
-                    assert!(told.contains("is a secret and has no flag"), "{told}");
-                    assert!(!told.contains("hush"), "{told}");
+            match (spec.flag(), Invocation::from_matches(&matches)) {
+                (Some(_), Ok(invocation)) => assert_eq!(invocation.flags[spec.name], "hush"),
+                (None, Err(error)) => {
+                    let message = error.to_string();
+                    assert!(message.contains("is a secret and has no flag"), "{message}");
+                    assert!(!message.contains("hush"), "{message}");
                 }
-                (flag, read) => panic!("{}: {flag:?} {read:?}", knob.name),
+                (flag, read) => panic!("{}: {flag:?} {read:?}", spec.name),
             }
         }
     }

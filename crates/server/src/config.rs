@@ -1,4 +1,4 @@
-//! The TOML file, as one layer of strings for the settings.
+//! The TOML file, read as one layer of strings for the settings.
 
 use std::collections::HashMap;
 use std::fs;
@@ -8,20 +8,19 @@ use std::path::{Path, PathBuf};
 use code_assist_core::settings::{Problem, SETTINGS, Secrecy, SettingSpec, Warning};
 use toml::{Table, Value};
 
-/// What the file says, and what is wrong with it.
+/// The values in the file, and the problems with it.
 #[derive(Debug, Default)]
 pub(crate) struct ConfigFile {
-    /// By the keys of the file, which are lower case. May hold secrets: not `Debug`-printed.
+    /// By the keys of the file, which are in lower case. May hold secrets, so `Debug` omits them.
     values: Values,
-    /// Why nothing starts.
+    /// What prevents a start.
     pub(crate) problems: Vec<Problem>,
-    /// What the operator should know.
     pub(crate) warnings: Vec<Warning>,
 }
 
 impl ConfigFile {
-    /// Reads the file that `flag` names, else `CODE_ASSIST_PROXY_CONFIG`, else the one at its
-    /// default place, which need not exist.
+    /// Reads the file that `flag` names, else `CODE_ASSIST_PROXY_CONFIG`, else the one at the
+    /// default path, which need not exist.
     pub(crate) fn read(flag: Option<&Path>, env: impl Fn(&str) -> Option<String>) -> Self {
         let env = |name: &str| env(name).filter(|value| !value.trim().is_empty());
         let named = flag.map(Path::to_path_buf).or_else(|| env(CONFIG_VARIABLE).map(PathBuf::from));
@@ -38,7 +37,7 @@ impl ConfigFile {
         }
     }
 
-    /// The value of a name in any case.
+    /// Finds a value by its name in any case.
     pub(crate) fn look_up(&self, name: &str) -> Option<String> {
         self.values.0.get(&name.to_lowercase()).cloned()
     }
@@ -47,12 +46,12 @@ impl ConfigFile {
         let mut file = Self::default();
         match fs::read_to_string(path) {
             Ok(text) => file.parse(path, &text),
-            // Service accounts have homes such as /dev/null, or ones they may not look into.
+            // The home of a service account may be /dev/null, or a folder it must not read.
             Err(error) if !must_exist => match error.kind() {
                 ErrorKind::NotFound | ErrorKind::NotADirectory => {}
                 ErrorKind::PermissionDenied => file.warnings.push(Warning {
                     name: path.display().to_string(),
-                    text: "cannot be read, and nothing in it counts: permission denied".into(),
+                    text: "cannot be read, so its settings are ignored: permission denied".into(),
                 }),
                 _ => file.complain(&path.display().to_string(), format!("{error}")),
             },
@@ -69,24 +68,24 @@ impl ConfigFile {
                 let error: toml::de::Error = error;
                 let before = error.span().and_then(|span| text.get(..span.start));
                 let line = before.map_or(1, |before| before.matches('\n').count() + 1);
-                let wrong = format!("line {line} is not TOML: {}", error.message());
-                return self.complain(&path.display().to_string(), wrong);
+                let problem = format!("line {line} is not TOML: {}", error.message());
+                return self.complain(&path.display().to_string(), problem);
             }
         };
         let mut holds_a_secret = false;
         for (key, value) in table {
             let name = format!("{key} in {}", path.display());
             let known = SettingSpec::find(&key).filter(|_| key == key.to_lowercase());
-            let Some(knob) = known else {
+            let Some(spec) = known else {
                 self.complain(&name, unknown(&key, &value));
                 continue;
             };
-            holds_a_secret |= knob.secrecy == Secrecy::Secret;
+            holds_a_secret |= spec.secrecy == Secrecy::Secret;
             match text_of(value) {
                 Ok(text) => {
                     self.values.0.insert(key, text);
                 }
-                Err(wrong) => self.complain(&name, wrong.into()),
+                Err(error) => self.complain(&name, error.to_string()),
             }
         }
         if holds_a_secret && is_readable_by_others(path) {
@@ -100,7 +99,7 @@ impl ConfigFile {
     }
 }
 
-/// Texts by key, unprintable.
+/// Texts by key. `Debug` shows only the keys.
 #[derive(Default)]
 struct Values(HashMap<String, String>);
 
@@ -110,27 +109,36 @@ impl std::fmt::Debug for Values {
     }
 }
 
-fn text_of(value: Value) -> Result<String, &'static str> {
+/// Why a value cannot be a setting.
+#[derive(Debug, thiserror::Error)]
+enum ValueError {
+    #[error("must be a string, a number, a boolean or a list of strings")]
+    NotAScalarOrList,
+    #[error("must be a list of strings")]
+    NotAListOfStrings,
+    #[error("has a list entry with a comma in it")]
+    Comma,
+}
+
+fn text_of(value: Value) -> Result<String, ValueError> {
     match value {
         Value::Array(list) => {
             let entries: Result<Vec<String>, _> = list.into_iter().map(entry_of).collect();
             Ok(entries?.join(","))
         }
         Value::Boolean(value) => Ok(value.to_string()),
-        Value::Datetime(_) | Value::Table(_) => {
-            Err("must be a string, a number, a boolean or a list of strings")
-        }
+        Value::Datetime(_) | Value::Table(_) => Err(ValueError::NotAScalarOrList),
         Value::Float(value) => Ok(value.to_string()),
         Value::Integer(value) => Ok(value.to_string()),
         Value::String(value) => Ok(value),
     }
 }
 
-fn entry_of(value: Value) -> Result<String, &'static str> {
+fn entry_of(value: Value) -> Result<String, ValueError> {
     match value {
-        Value::String(entry) if entry.contains(',') => Err("has a list entry with a comma in it"),
+        Value::String(entry) if entry.contains(',') => Err(ValueError::Comma),
         Value::String(entry) => Ok(entry),
-        _ => Err("must be a list of strings"),
+        _ => Err(ValueError::NotAListOfStrings),
     }
 }
 
@@ -152,7 +160,7 @@ fn unknown(key: &str, value: &Value) -> String {
     }
 }
 
-/// The edit distance (Levenshtein), by bytes.
+/// The Levenshtein distance, by bytes.
 fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, from) in a.bytes().enumerate() {
@@ -202,14 +210,14 @@ mod tests {
     }
 
     #[test]
-    fn every_wrong_key_is_told_with_the_likely_right_one() {
+    fn every_unknown_key_is_reported_with_the_likely_right_one() {
         let file = parsed(
             "prot = 1\nPORT = 1\ntoken_refresh_buffer = 5\nxyzzy = 1\nlog_level = {}\n\
              proxy_api_keys = [\"hush,hush\"]\n[server]\nport = 1\n",
         );
-        let told: Vec<String> = file.problems.iter().map(ToString::to_string).collect();
-        assert_eq!(told.len(), 7, "{told:#?}");
-        let all = told.join("\n");
+        let reported: Vec<String> = file.problems.iter().map(ToString::to_string).collect();
+        assert_eq!(reported.len(), 7, "{reported:#?}");
+        let all = reported.join("\n");
         assert!(all.contains("prot in c.toml: is not a setting; did you mean port?"), "{all}");
         assert!(all.contains("PORT in c.toml: is not a setting; keys are in lower case: port"));
         assert!(all.contains("did you mean token_refresh_buffer_minutes?"), "{all}");
@@ -221,9 +229,9 @@ mod tests {
     #[test]
     fn a_syntax_error_names_the_line_and_not_its_content() {
         let file = parsed("port = 1\nproxy_api_keys = \"hush\" \"hush\"\n");
-        let told = format!("{} {file:?}", file.problems[0]);
-        assert!(told.contains("line 2 is not TOML"), "{told}");
-        assert!(!told.contains("hush"), "{told}");
+        let reported = format!("{} {file:?}", file.problems[0]);
+        assert!(reported.contains("line 2 is not TOML"), "{reported}");
+        assert!(!reported.contains("hush"), "{reported}");
         let fine = parsed("proxy_api_keys = \"hush\"");
         assert!(!format!("{fine:?}").contains("hush"));
     }

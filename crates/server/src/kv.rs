@@ -1,6 +1,6 @@
 //! `kv`: backup and restore of the key-value store.
 //!
-//! The file form is that of Workers KV bulk files, so that a store can move to the edge and back:
+//! The file format is that of Workers KV bulk files, so that a store can move to the edge and back:
 //! `[{"key":…,"value":…,"expiration":…}]`, with `"base64":true` where the value is not text.
 
 use std::collections::HashSet;
@@ -13,41 +13,90 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use code_assist_core::settings::{KvUrl, Settings};
-use code_assist_core::time::Timestamp;
+use code_assist_core::{StoreError, Timestamp};
 use serde_json::{Map, Value, json};
 
 use crate::cli::KvTask;
 use crate::store::{Clock, Entry, Store};
-use crate::{Failure, print};
+use crate::{CommandError, print};
 
 /// Runs one of the commands.
-pub(crate) async fn run(task: KvTask, settings: &Settings) -> Result<(), Failure> {
+pub(crate) async fn run(task: KvTask, settings: &Settings) -> Result<(), CommandError> {
+    run_task(task, settings).await.map_err(CommandError::runtime)
+}
+
+/// Why a command failed. The texts show no value of an entry.
+#[derive(Debug, thiserror::Error)]
+enum KvError {
+    #[error("KV_URL is memory:, so there is nothing outside a running proxy; set KV_URL")]
+    MemoryOnly,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("{}: {source}", path.display())]
+    File { path: PathBuf, source: io::Error },
+    #[error("{}: {source}", path.display())]
+    Import { path: PathBuf, source: ImportError },
+}
+
+/// Why a file cannot be imported.
+#[derive(Debug, PartialEq, thiserror::Error)]
+enum ImportError {
+    /// serde's own message is left out, since it quotes what it found.
+    #[error("is not a JSON array (line {line}, column {column})")]
+    NotAnArray { line: usize, column: usize },
+    #[error("{}", in_lines(.0))]
+    Entries(Vec<(usize, EntryError)>),
+}
+
+/// What is wrong with one entry of a file.
+#[derive(Debug, PartialEq, thiserror::Error)]
+enum EntryError {
+    #[error("its key is there already")]
+    Duplicate,
+    #[error("is not an object")]
+    NotAnObject,
+    #[error("has no {0:?} that is a string")]
+    NotAString(&'static str),
+    #[error("has a bad base64 \"value\"")]
+    BadBase64,
+    #[error("has a \"base64\" that is not a boolean")]
+    NotABoolean,
+    #[error("has an {0:?} that is not a whole number of seconds")]
+    NotSeconds(&'static str),
+    #[error("has an unknown field {0:?}")]
+    UnknownField(String),
+}
+
+fn in_lines(problems: &[(usize, EntryError)]) -> String {
+    let lines: Vec<_> =
+        problems.iter().map(|(number, problem)| format!("entry {number}: {problem}")).collect();
+    lines.join("\n  ")
+}
+
+async fn run_task(task: KvTask, settings: &Settings) -> Result<(), KvError> {
     if settings.kv_url == KvUrl::Memory {
-        let told = "KV_URL is memory:, so there is nothing outside a running proxy; set KV_URL";
-        return Err(Failure::Runtime(told.into()));
+        return Err(KvError::MemoryOnly);
     }
-    // What is wrong with a file to import is told before the store is touched.
+    // A file to import is checked before the store is opened.
     let now = Clock::system().now();
     let import = match &task {
         KvTask::Import { file } => Some(read_import(file, now)?),
         KvTask::Clear | KvTask::Export { .. } | KvTask::List => None,
     };
-    let opened = Store::open_only(settings).await;
-    let (store, notice) = opened.map_err(|error| Failure::Runtime(error.to_string()))?;
+    let (store, notice) = Store::open_only(settings).await?;
     if let Some(notice) = notice {
         crate::warn(&notice);
     }
-    let done = match task {
+    match task {
         KvTask::Export { file } => export(&store, file.as_deref()).await,
         KvTask::Import { file } => restore(&store, import.unwrap_or_default(), &file).await,
         KvTask::List => list(&store, now).await,
         KvTask::Clear => clear(&store).await,
-    };
-    done.map_err(Failure::Runtime)
+    }
 }
 
-async fn export(store: &Store, file: Option<&Path>) -> Result<(), String> {
-    let entries = store.entries().await.map_err(|error| error.to_string())?;
+async fn export(store: &Store, file: Option<&Path>) -> Result<(), KvError> {
+    let entries = store.entries().await?;
     let count = entries.len();
     let rows: Vec<Value> = entries.iter().map(row).collect();
     let mut text = format!("{:#}", Value::Array(rows));
@@ -56,14 +105,15 @@ async fn export(store: &Store, file: Option<&Path>) -> Result<(), String> {
         print(&text);
         return Ok(());
     };
-    replace(path, text.as_bytes()).map_err(|error| format!("{}: {error}", path.display()))?;
+    replace_file(path, text.as_bytes())
+        .map_err(|source| KvError::File { path: path.to_path_buf(), source })?;
     print(&format!("{count} entries written to {}\n", path.display()));
     Ok(())
 }
 
-async fn restore(store: &Store, import: Import, file: &Path) -> Result<(), String> {
+async fn restore(store: &Store, import: Import, file: &Path) -> Result<(), KvError> {
     let count = import.entries.len();
-    store.restore(import.entries).await.map_err(|error| error.to_string())?;
+    store.restore(import.entries).await?;
     let expired = match import.expired {
         0 => String::new(),
         left_out => format!(", {left_out} left out because they have expired"),
@@ -72,8 +122,8 @@ async fn restore(store: &Store, import: Import, file: &Path) -> Result<(), Strin
     Ok(())
 }
 
-async fn list(store: &Store, now: Timestamp) -> Result<(), String> {
-    let entries = store.entries().await.map_err(|error| error.to_string())?;
+async fn list(store: &Store, now: Timestamp) -> Result<(), KvError> {
+    let entries = store.entries().await?;
     let keys: Vec<String> = entries.iter().map(|entry| printable(&entry.key)).collect();
     let width = keys.iter().map(|key| key.chars().count()).max().unwrap_or(0).max("KEY".len());
     let mut text = format!("{:width$}  {:>10}  EXPIRES IN\n", "KEY", "BYTES");
@@ -85,8 +135,8 @@ async fn list(store: &Store, now: Timestamp) -> Result<(), String> {
     Ok(())
 }
 
-async fn clear(store: &Store) -> Result<(), String> {
-    let count = store.clear().await.map_err(|error| error.to_string())?;
+async fn clear(store: &Store) -> Result<(), KvError> {
+    let count = store.clear().await?;
     print(&format!("{count} entries removed\n"));
     Ok(())
 }
@@ -109,36 +159,30 @@ fn row(entry: &Entry) -> Value {
     Value::Object(row)
 }
 
-/// What an import file holds.
+/// The content of an import file.
 #[derive(Debug, Default, PartialEq)]
 struct Import {
     entries: Vec<Entry>,
-    /// How many others have expired.
+    /// How many other entries have expired.
     expired: usize,
 }
 
-fn read_import(file: &Path, now: Timestamp) -> Result<Import, Failure> {
-    let in_file = |wrong: String| Failure::Runtime(format!("{}: {wrong}", file.display()));
+fn read_import(file: &Path, now: Timestamp) -> Result<Import, KvError> {
     let mut text = Vec::new();
     let read = if file == Path::new("-") {
         io::stdin().lock().read_to_end(&mut text).map(|_| ())
     } else {
         fs::read(file).map(|bytes| text = bytes)
     };
-    read.map_err(|error| in_file(error.to_string()))?;
-    parse(&text, now).map_err(|problems| in_file(problems.join("\n  ")))
+    let path = || file.to_path_buf();
+    read.map_err(|source| KvError::File { path: path(), source })?;
+    parse(&text, now).map_err(|source| KvError::Import { path: path(), source })
 }
 
-/// Reads all of the file, or says everything that is wrong with it, without a value.
-fn parse(text: &[u8], now: Timestamp) -> Result<Import, Vec<String>> {
-    let rows: Vec<Value> = match serde_json::from_slice(text) {
-        Ok(rows) => rows,
-        Err(error) => {
-            // The message of a type error quotes what it found.
-            let place = format!("line {}, column {}", error.line(), error.column());
-            return Err(vec![format!("is not a JSON array ({place})")]);
-        }
-    };
+/// Parses the whole file, or returns all problems with it.
+fn parse(text: &[u8], now: Timestamp) -> Result<Import, ImportError> {
+    let rows: Vec<Value> = serde_json::from_slice(text)
+        .map_err(|error| ImportError::NotAnArray { line: error.line(), column: error.column() })?;
     let mut import = Import::default();
     let mut problems = Vec::new();
     let mut seen = HashSet::new();
@@ -146,11 +190,11 @@ fn parse(text: &[u8], now: Timestamp) -> Result<Import, Vec<String>> {
         let entry = match entry(row, now) {
             Ok(entry) if seen.insert(entry.key.clone()) => entry,
             Ok(_) => {
-                problems.push(format!("entry {}: its key is there already", index + 1));
+                problems.push((index + 1, EntryError::Duplicate));
                 continue;
             }
-            Err(wrong) => {
-                problems.push(format!("entry {}: {wrong}", index + 1));
+            Err(problem) => {
+                problems.push((index + 1, problem));
                 continue;
             }
         };
@@ -160,31 +204,31 @@ fn parse(text: &[u8], now: Timestamp) -> Result<Import, Vec<String>> {
             import.entries.push(entry);
         }
     }
-    if problems.is_empty() { Ok(import) } else { Err(problems) }
+    if problems.is_empty() { Ok(import) } else { Err(ImportError::Entries(problems)) }
 }
 
-fn entry(row: Value, now: Timestamp) -> Result<Entry, String> {
+fn entry(row: Value, now: Timestamp) -> Result<Entry, EntryError> {
     let Value::Object(mut row) = row else {
-        return Err("is not an object".into());
+        return Err(EntryError::NotAnObject);
     };
     let Some(Value::String(key)) = row.remove("key") else {
-        return Err("has no \"key\" that is a string".into());
+        return Err(EntryError::NotAString("key"));
     };
     let Some(Value::String(value)) = row.remove("value") else {
-        return Err("has no \"value\" that is a string".into());
+        return Err(EntryError::NotAString("value"));
     };
     let value = match row.remove("base64") {
         None | Some(Value::Null | Value::Bool(false)) => Bytes::from(value),
         Some(Value::Bool(true)) => {
-            STANDARD.decode(value).map(Bytes::from).map_err(|_| "has a bad base64 \"value\"")?
+            STANDARD.decode(value).map(Bytes::from).map_err(|_| EntryError::BadBase64)?
         }
-        Some(_) => return Err("has a \"base64\" that is not a boolean".into()),
+        Some(_) => return Err(EntryError::NotABoolean),
     };
-    let mut seconds = |name: &str| match row.remove(name) {
+    let mut seconds = |name: &'static str| match row.remove(name) {
         None | Some(Value::Null) => Ok(None),
         Some(number) => match number.as_u64() {
             Some(seconds) => Ok(Some(Duration::from_secs(seconds))),
-            None => Err(format!("has an {name:?} that is not a whole number of seconds")),
+            None => Err(EntryError::NotSeconds(name)),
         },
     };
     let expires_at = match (seconds("expiration")?, seconds("expiration_ttl")?) {
@@ -192,16 +236,16 @@ fn entry(row: Value, now: Timestamp) -> Result<Entry, String> {
         (None, Some(ttl)) => Some(now + ttl),
         (None, None) => None,
     };
-    // Workers KV has metadata on entries; we have no use for it.
+    // Entries of Workers KV may have metadata, which this store does not keep.
     row.remove("metadata");
     match row.keys().next() {
         None => Ok(Entry { key, value, expires_at }),
-        Some(unknown) => Err(format!("has an unknown field {unknown:?}")),
+        Some(unknown) => Err(EntryError::UnknownField(unknown.clone())),
     }
 }
 
-/// Writes a file of mode 0600 in one step: whoever reads it sees the old content or the new.
-fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+/// Replaces a file in one step, with mode 0600. A reader sees the old content or the new.
+fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
     let Some(name) = path.file_name() else {
         return Err(io::Error::other("is not the name of a file"));
     };
@@ -224,7 +268,7 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     replaced
 }
 
-/// A key on one line of a terminal.
+/// Escapes control characters, so that a key fits on one line of a terminal.
 fn printable(key: &str) -> String {
     if key.is_empty() {
         return "\"\"".into();
@@ -267,20 +311,19 @@ mod tests {
     }
 
     #[test]
-    fn every_bad_entry_is_told_and_no_value() {
+    fn every_bad_entry_is_reported_without_its_value() {
         let text = br#"[{"key":"fine","value":"hush"}, 7, {"value":"hush"}, {"key":"a","value":7},
             {"key":"b","value":"hush!","base64":true}, {"key":"c","value":"hush","expiration":-1},
             {"key":"fine","value":"hush"}, {"key":"d","value":"hush","hint":1}]"#;
-        let problems = parse(text, NOW).unwrap_err();
-        assert_eq!(problems.len(), 7, "{problems:#?}");
-        let all = problems.join("\n");
+        let all = parse(text, NOW).unwrap_err().to_string();
+        assert_eq!(all.lines().count(), 7, "{all}");
         assert!(all.starts_with("entry 2: is not an object"), "{all}");
         assert!(all.contains("entry 7: its key is there already"), "{all}");
         assert!(all.contains("entry 8: has an unknown field \"hint\""), "{all}");
         assert!(!all.contains("hush"), "{all}");
         for bad in [&b"\"hush\""[..], b"[\"hush", b"", b"{\"hush\":1}"] {
-            let told = parse(bad, NOW).unwrap_err().join("\n");
-            assert!(told.contains("is not a JSON array") && !told.contains("hush"), "{told}");
+            let error = parse(bad, NOW).unwrap_err().to_string();
+            assert!(error.contains("is not a JSON array") && !error.contains("hush"), "{error}");
         }
     }
 

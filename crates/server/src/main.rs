@@ -1,23 +1,25 @@
-//! The native shell of `code-assist-proxy`: arguments and settings in, one command run, an exit
-//! code out.
+//! The native shell of `code-assist-proxy`: reads arguments and settings, runs one command, and
+//! returns an exit code.
 
+mod app;
 mod check;
 mod cli;
 mod config;
+mod http_client;
+mod http_version;
 mod kv;
 mod listen;
 mod models;
-mod native;
 mod notify;
-mod parts;
+mod platform;
 mod serve;
 mod signals;
 mod sources;
 mod store;
 mod telemetry;
 mod trim;
-mod upstream;
 
+use std::error::Error;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -31,51 +33,54 @@ fn main() -> ExitCode {
     let invocation = Invocation::read();
     match run(invocation) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.tell(),
+        Err(error) => error.report(),
     }
 }
 
-/// Why the process ends with something else than 0.
+/// Why a command failed, and with it the exit code.
 #[derive(Debug)]
-pub(crate) enum Failure {
-    /// It did not work: 1.
-    Runtime(String),
-    /// It did not work, and the command itself has said why: 1.
-    Told,
-    /// Bad settings: 2.
+pub(crate) enum CommandError {
+    /// Exit code 1.
+    Runtime(Box<dyn Error + Send + Sync>),
+    /// Exit code 1. The command has printed the reason already.
+    Reported,
+    /// Exit code 2: bad settings.
     Settings(Vec<Problem>),
 }
 
-impl Failure {
-    fn tell(&self) -> ExitCode {
+impl CommandError {
+    pub(crate) fn runtime(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Runtime(error.into())
+    }
+
+    fn report(&self) -> ExitCode {
         let mut standard_error = io::stderr().lock();
-        // Nobody is left to tell when standard error is closed.
+        // When standard error is closed, there is no other place to report to.
         let _ = match self {
-            Self::Runtime(why) => writeln!(standard_error, "error: {why}"),
-            Self::Told => Ok(()),
+            Self::Runtime(error) => writeln!(standard_error, "error: {error}"),
+            Self::Reported => Ok(()),
             Self::Settings(problems) => {
                 problems.iter().try_for_each(|wrong| writeln!(standard_error, "error: {wrong}"))
             }
         };
         match self {
-            Self::Runtime(_) | Self::Told => ExitCode::from(1),
+            Self::Runtime(_) | Self::Reported => ExitCode::from(1),
             Self::Settings(_) => ExitCode::from(2),
         }
     }
 }
 
-/// Writes to standard output. A reader that has seen enough (`| head`) is no failure.
+/// Writes to standard output. A closed pipe (`| head`) is not an error.
 pub(crate) fn print(text: &str) {
     let mut standard_output = io::stdout().lock();
     let _ = standard_output.write_all(text.as_bytes()).and_then(|()| standard_output.flush());
 }
 
-/// Writes a warning to standard error.
-pub(crate) fn warn(what: &impl Display) {
-    let _ = writeln!(io::stderr().lock(), "warning: {what}");
+pub(crate) fn warn(warning: &impl Display) {
+    let _ = writeln!(io::stderr().lock(), "warning: {warning}");
 }
 
-fn run(invocation: Invocation) -> Result<(), Failure> {
+fn run(invocation: Invocation) -> Result<(), CommandError> {
     if let Task::Completions { shell } = invocation.task {
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut cli::command(), "code-assist-proxy", &mut script);
@@ -91,7 +96,7 @@ fn run(invocation: Invocation) -> Result<(), Failure> {
     if let Task::Check(check) = invocation.task {
         return runtime()?.block_on(check::run(settings, check.json));
     }
-    let (settings, warnings) = settings.map_err(Failure::Settings)?;
+    let (settings, warnings) = settings.map_err(CommandError::Settings)?;
     warnings.iter().for_each(warn);
     match invocation.task {
         Task::Check(_) | Task::Completions { .. } | Task::Config => Ok(()),
@@ -99,7 +104,7 @@ fn run(invocation: Invocation) -> Result<(), Failure> {
         Task::Models => runtime()?.block_on(models::run(settings)),
         Task::Serve(serve) => {
             let served = serve::run(settings, sources, serve.emulator);
-            runtime()?.block_on(among_workers(served))
+            runtime()?.block_on(run_on_worker(served))
         }
     }
 }
@@ -108,24 +113,24 @@ fn listing(layers: &[Layer<'_>]) -> String {
     let lines = Settings::effective(layers).into_iter();
     let lines: Vec<_> =
         lines.map(|line| (format!("{}={}", line.name, line.value), line.source)).collect();
-    // One long value shall not push all sources out of sight.
+    // A long value must not push the column of sources off the screen.
     let width = lines.iter().map(|(line, _)| line.len()).filter(|width| *width <= 60).max();
     let width = width.unwrap_or(0);
     lines.iter().map(|(line, source)| format!("{line:width$}  # from {source}\n")).collect()
 }
 
-/// Runs it in a task. What `block_on` itself runs has a thread of its own, which would be woken for
-/// each connection only to wake a worker for it.
-async fn among_workers(
-    work: impl Future<Output = Result<(), Failure>> + Send + 'static,
-) -> Result<(), Failure> {
+/// Runs a future in a task. `block_on` polls its own future on the main thread, which would wake up
+/// for each connection only to wake a worker.
+async fn run_on_worker(
+    work: impl Future<Output = Result<(), CommandError>> + Send + 'static,
+) -> Result<(), CommandError> {
     match tokio::spawn(work).await {
         Ok(done) => done,
-        Err(broken) => std::panic::resume_unwind(broken.into_panic()),
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+fn runtime() -> Result<tokio::runtime::Runtime, CommandError> {
     let built = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    built.map_err(|error| Failure::Runtime(format!("no runtime: {error}")))
+    built.map_err(|error| CommandError::runtime(format!("cannot start the runtime: {error}")))
 }

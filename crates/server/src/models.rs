@@ -1,26 +1,22 @@
-//! `models`: what this account can use, as a table.
+//! `models`: lists the models that this account can use.
 
 use code_assist_core::settings::Settings;
 use tokio::sync::watch;
 
-use crate::parts::Parts;
+use crate::app::App;
 use crate::store::Store;
-use crate::{Failure, print};
+use crate::{CommandError, print};
 
-/// Prints the models of this account.
-pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
+pub(crate) async fn run(settings: Settings) -> Result<(), CommandError> {
     let (store, notice) = Store::open(&settings).await;
     if let Some(notice) = notice {
         crate::warn(&notice);
     }
-    let (_keep, never) = watch::channel(false);
-    let parts = Parts::assemble(settings, store, never)
-        .map_err(|error| Failure::Runtime(error.to_string()))?;
-    let (models, own) = parts
-        .proxy
-        .models(&parts.native)
-        .await
-        .map_err(|refusal| Failure::Runtime(refusal.message()))?;
+    let (_sender, abort) = watch::channel(false);
+    let App { proxy, platform } =
+        App::assemble(settings, store, abort).map_err(CommandError::runtime)?;
+    let (models, own) =
+        proxy.models(&platform).await.map_err(|error| CommandError::runtime(error.message()))?;
 
     let width = models.iter().map(|model| model.id.len()).max().unwrap_or(0).max("MODEL".len());
     let mut table = format!("{:width$}  {:>9}  {:>7}  {}\n", "MODEL", "INPUT", "OUTPUT", "QUOTA");

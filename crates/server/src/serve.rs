@@ -1,4 +1,4 @@
-//! `serve`: the parts put together, the start-up lines, signals.
+//! `serve`: starts the proxy, prints the start-up lines and handles signals.
 
 use std::fmt::Write;
 use std::io;
@@ -7,73 +7,73 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use code_assist_core::platform::{CredentialFile, Platform};
 use code_assist_core::settings::{KvUrl, Settings};
+use code_assist_core::{CredentialFile, Platform};
 use code_assist_emulator::Emulator;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::listen::Patience;
-use crate::native::Native;
-use crate::parts::Parts;
+use crate::app::App;
+use crate::listen::Timeouts;
+use crate::platform::TokioPlatform;
 use crate::signals::Reload;
 use crate::sources::Sources;
 use crate::store::Store;
-use crate::{Failure, listen, notify, print, signals, telemetry, trim};
+use crate::{CommandError, listen, notify, print, signals, telemetry, trim};
 
-/// Runs the proxy until it is told to stop.
+/// Runs the proxy until a signal stops it.
 pub(crate) async fn run(
     settings: Settings,
     sources: Sources,
     emulated: bool,
-) -> Result<(), Failure> {
+) -> Result<(), CommandError> {
     let served = serve(settings, sources, emulated).await;
-    served.map_err(|error| Failure::Runtime(error.to_string()))
+    served.map_err(CommandError::runtime)
 }
 
 async fn serve(mut settings: Settings, sources: Sources, emulated: bool) -> io::Result<()> {
     trim::hold_threshold();
-    let (log, _last_lines) = telemetry::start(&settings.log_level, settings.log_format)?;
+    let (log, _log_guard) = telemetry::start(&settings.log_level, settings.log_format)?;
     let emulator = if emulated { Some(emulator(&mut settings).await?) } else { None };
     let listener = bind(&settings).await?;
     let address = listener.local_addr()?;
-    let (ending, ended) = watch::channel(false);
+    let (abort, aborted) = watch::channel(false);
     let (store, notice) = Store::open(&settings).await;
     if let Some(notice) = notice {
         tracing::warn!("{notice}");
     }
-    let patience = Patience { grace: settings.shutdown_grace, stall: settings.stream_idle_timeout };
-    let told = settings.clone();
-    let Parts { proxy, native } = Parts::assemble(settings, store, ended)?;
-    let (upstream, endpoint) = (native.upstream().clone(), told.endpoints.first().cloned());
-    tokio::spawn(async move { upstream.warm(&endpoint.unwrap_or_default()).await });
-    introduce(&told, &native, address, emulator.as_ref()).await;
+    let timeouts = Timeouts { grace: settings.shutdown_grace, stall: settings.stream_idle_timeout };
+    let initial = settings.clone();
+    let App { proxy, platform } = App::assemble(settings, store, aborted)?;
+    let (client, endpoint) = (platform.http_client().clone(), initial.endpoints.first().cloned());
+    tokio::spawn(async move { client.warm(&endpoint.unwrap_or_default()).await });
+    introduce(&initial, &platform, address, emulator.as_ref()).await;
 
-    let (tended_proxy, tended_native) = (Arc::clone(&proxy), native.clone());
-    let tending = tokio::spawn(async move {
+    let (tick_proxy, tick_platform) = (Arc::clone(&proxy), platform.clone());
+    let ticking = tokio::spawn(async move {
         loop {
-            Box::pin(tended_proxy.tick(&tended_native)).await;
-            tokio::time::sleep(TEND_EVERY).await;
+            Box::pin(tick_proxy.tick(&tick_platform)).await;
+            tokio::time::sleep(TICK).await;
         }
     });
 
-    let trimmed = Arc::clone(&proxy);
-    let trimming = tokio::spawn(async move { trim::after_peaks(&trimmed).await });
+    let trim_proxy = Arc::clone(&proxy);
+    let trimming = tokio::spawn(async move { trim::after_peaks(&trim_proxy).await });
 
-    let reload = Reload { sources, host: told.host, proxy: Arc::clone(&proxy), log };
-    let mut stop = signals::heed(reload)?;
+    let reload = Reload { sources, host: initial.host, proxy: Arc::clone(&proxy), log };
+    let mut stop = signals::listen(reload)?;
     let shutdown = stop.clone();
     tokio::spawn(async move {
         if stop.wait_for(|stop| *stop).await.is_ok() {
             notify::stopping();
         }
     });
-    let alive = tokio::spawn(notify::stay_alive());
+    let watchdog = tokio::spawn(notify::feed_watchdog());
     notify::ready();
-    listen::serve(listener, proxy, native, shutdown, ending, patience).await;
-    tending.abort();
+    listen::serve(listener, proxy, platform, shutdown, abort, timeouts).await;
+    ticking.abort();
     trimming.abort();
-    alive.abort();
+    watchdog.abort();
     tracing::info!("stopped");
     Ok(())
 }
@@ -86,7 +86,7 @@ async fn bind(settings: &Settings) -> io::Result<TcpListener> {
                 "; another program listens there: stop it, or choose another PORT (0 picks a free one)"
             }
             io::ErrorKind::PermissionDenied => "; ports below 1024 need privileges: choose another PORT",
-            io::ErrorKind::AddrNotAvailable => "; this machine has no such address: mend HOST",
+            io::ErrorKind::AddrNotAvailable => "; this machine has no such address: change HOST",
             _ => "",
         };
         let text = format!("cannot listen on {}:{}: {error}{hint}", settings.host, settings.port);
@@ -109,10 +109,10 @@ async fn emulator(settings: &mut Settings) -> io::Result<Emulator> {
     Ok(emulator)
 }
 
-/// What a person wants to know at the start.
+/// Prints the start-up lines: addresses, credentials, store and a command to try.
 async fn introduce(
     settings: &Settings,
-    native: &Native,
+    platform: &TokioPlatform,
     address: SocketAddr,
     emulator: Option<&Emulator>,
 ) {
@@ -128,20 +128,24 @@ async fn introduce(
     } else {
         let _ = writeln!(out, "  upstream     {}", settings.endpoints.join(", "));
     }
-    let _ = writeln!(out, "  credentials  {}", credentials(settings, native, emulator).await);
-    let _ = writeln!(out, "  store        {}", native.store().describe());
+    let _ = writeln!(out, "  credentials  {}", credentials(settings, platform, emulator).await);
+    let _ = writeln!(out, "  store        {}", platform.store().describe());
     let _ = writeln!(
         out,
         "  try          curl -s http://{address}/v1beta/models/gemini-2.5-flash:generateContent \
          -H 'content-type: application/json'{key} -d '{{\"contents\":[{{\"parts\":[{{\"text\":\"Hello\"}}]}}]}}'"
     );
-    if emulator.is_none() && first_start(native).await {
+    if emulator.is_none() && first_start(platform).await {
         let _ = writeln!(out, "\n{TERMS}");
     }
     print(&out);
 }
 
-async fn credentials(settings: &Settings, native: &Native, emulator: Option<&Emulator>) -> String {
+async fn credentials(
+    settings: &Settings,
+    platform: &TokioPlatform,
+    emulator: Option<&Emulator>,
+) -> String {
     if emulator.is_some() {
         return "thrown away when the emulator stops".to_owned();
     }
@@ -151,7 +155,7 @@ async fn credentials(settings: &Settings, native: &Native, emulator: Option<&Emu
     if settings.credentials_json.is_some() {
         return "GCP_SERVICE_ACCOUNT".to_owned();
     }
-    match native.credential_file(None).await {
+    match platform.credential_file(None).await {
         CredentialFile::Read { .. } | CredentialFile::Unchanged => {
             settings.credentials_file.clone().unwrap_or_default()
         }
@@ -168,16 +172,17 @@ async fn credentials(settings: &Settings, native: &Native, emulator: Option<&Emu
     }
 }
 
-/// True once for a store: the terms notice is for the first start.
-async fn first_start(native: &Native) -> bool {
-    if matches!(native.load(NOTICE_KEY).await, Ok(Some(_))) {
+/// Returns true once for each store, since the terms notice is for the first start.
+async fn first_start(platform: &TokioPlatform) -> bool {
+    if matches!(platform.load(NOTICE_KEY).await, Ok(Some(_))) {
         return false;
     }
-    let _ = native.save(NOTICE_KEY, Bytes::from_static(b"true"), NOTICE_TTL, None).await;
+    let _ = platform.save(NOTICE_KEY, Bytes::from_static(b"true"), NOTICE_TTL, None).await;
     true
 }
 
-const TEND_EVERY: Duration = Duration::from_secs(1);
+/// How often the core does its regular work.
+const TICK: Duration = Duration::from_secs(1);
 
 const NOTICE_KEY: &str = "terms_notice_shown";
 const NOTICE_TTL: Duration = Duration::from_secs(10 * 365 * 24 * 3600);

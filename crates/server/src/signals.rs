@@ -1,31 +1,28 @@
-//! Signals: SIGTERM and SIGINT stop, a second one at once; SIGHUP reads the settings again.
+//! Signals: SIGTERM and SIGINT shut down, a second one exits at once, SIGHUP reloads the settings.
 
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
 
-use code_assist_core::proxy::Proxy;
+use code_assist_core::Proxy;
 use tokio::sync::watch;
 
 use crate::notify;
 use crate::sources::Sources;
 use crate::telemetry::Log;
 
-/// What SIGHUP changes.
+/// What a reload of the settings reads and changes.
 #[derive(Debug)]
 pub(crate) struct Reload {
-    /// Where settings are read.
     pub(crate) sources: Sources,
-    /// Where we listen; that does not change.
+    /// The address that the process listens on, which a reload cannot change.
     pub(crate) host: String,
-    /// Takes keys and aliases.
     pub(crate) proxy: Arc<Proxy>,
-    /// Takes the level.
     pub(crate) log: Log,
 }
 
 impl Reload {
-    /// Reads the settings again and puts those in force that can change. Bad ones are told, and
-    /// nothing changes.
+    /// Reads the settings again and applies those that can change while the process runs. Invalid
+    /// settings are logged, and none of them is applied.
     fn run(&self) {
         match self.sources.read_again(&self.host) {
             Ok((settings, warnings)) => {
@@ -52,8 +49,8 @@ impl Reload {
     }
 }
 
-/// Listens to signals from now on. The receiver turns true when it is time to stop.
-pub(crate) fn heed(reload: Reload) -> io::Result<watch::Receiver<bool>> {
+/// Handles signals from now on. The receiver turns true when the process has to shut down.
+pub(crate) fn listen(reload: Reload) -> io::Result<watch::Receiver<bool>> {
     let (stop, stopped) = watch::channel(false);
     #[cfg(unix)]
     {
@@ -70,9 +67,9 @@ pub(crate) fn heed(reload: Reload) -> io::Result<watch::Receiver<bool>> {
                     _ = terminate.recv() => false,
                     _ = hang_up.recv() => true,
                 };
-                // Somebody who closes the window wants no proxy left behind.
-                let window_gone = at_terminal && !io::stdin().is_terminal();
-                if hung_up && !window_gone {
+                // A closed terminal window sends SIGHUP too, and means that the process shall end.
+                let terminal_closed = at_terminal && !io::stdin().is_terminal();
+                if hung_up && !terminal_closed {
                     notify::reloading();
                     reload.run();
                     notify::ready();

@@ -1,4 +1,4 @@
-//! Where the settings come from, to be read at the start and again on SIGHUP.
+//! The sources of settings, which are read at the start and again on SIGHUP.
 
 use std::collections::HashMap;
 use std::io::{self, IsTerminal};
@@ -8,7 +8,7 @@ use code_assist_core::settings::{Layer, Problem, Settings, Source, Warning};
 
 use crate::config::ConfigFile;
 
-/// Flags, environment and the TOML file. Only the file can say something else the next time.
+/// Flags, environment and the TOML file. Only the file can have changed at a reload.
 #[derive(Debug, Clone)]
 pub(crate) struct Sources {
     /// `--config`.
@@ -18,7 +18,7 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    /// The settings, or all that is wrong with them.
+    /// Reads the settings, or returns all problems with them.
     pub(crate) fn read(&self) -> Result<(Settings, Vec<Warning>), Vec<Problem>> {
         self.layered(|layers, file| match Settings::read(layers) {
             Ok((settings, more)) if file.problems.is_empty() => {
@@ -30,16 +30,16 @@ impl Sources {
         })
     }
 
-    /// The same for a process that listens on `host` already: whatever the file says of that now,
-    /// the new settings must be safe there.
+    /// Reads the settings for a process that listens on `host`. The address in the file is ignored,
+    /// and the new settings must be safe for `host`.
     pub(crate) fn read_again(&self, host: &str) -> Result<(Settings, Vec<Warning>), Vec<Problem>> {
         let mut pinned = self.clone();
         pinned.flags.insert("HOST", host.to_owned());
         pinned.read()
     }
 
-    /// Hands all layers, strongest first, and the file among them to `use_them`.
-    pub(crate) fn layered<T>(&self, use_them: impl FnOnce(&[Layer<'_>], &ConfigFile) -> T) -> T {
+    /// Calls `read` with all layers, the strongest first, and the file among them.
+    pub(crate) fn layered<T>(&self, read: impl FnOnce(&[Layer<'_>], &ConfigFile) -> T) -> T {
         let env =
             |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
         let file = ConfigFile::read(self.config.as_deref(), env);
@@ -49,11 +49,11 @@ impl Sources {
             Layer { source: Source::File, lookup: &|name| file.look_up(name) },
             Layer { source: Source::Default, lookup: &terminal_default },
         ];
-        use_them(&layers, &file)
+        read(&layers, &file)
     }
 }
 
-/// Log lines are for a person when a person reads them.
+/// Defaults to readable log lines on a terminal.
 fn terminal_default(name: &str) -> Option<String> {
     (name == "LOG_FORMAT" && io::stdout().is_terminal()).then(|| "pretty".into())
 }

@@ -6,9 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use code_assist_core::payload::Payload;
-use code_assist_core::platform::Platform as _;
-use code_assist_core::proxy::Proxy;
+use code_assist_core::{Payload, Platform as _, Proxy};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use http_body::Body;
 

@@ -12,15 +12,12 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use code_assist_core::caller::{Caller, Rate, RateStanding};
-use code_assist_core::job::BackgroundJob;
-use code_assist_core::payload::Payload;
-use code_assist_core::platform::{BodyError, CredentialFile, Platform, SendError, StoreError};
-use code_assist_core::policy::lock::{FencingToken, LockRecord, LockResult};
-use code_assist_core::policy::rate_limit::RateLimiter;
-use code_assist_core::policy::wait_queue::{Ticket, WaitQueue};
-use code_assist_core::proxy::Proxy;
-use code_assist_core::time::{Monotonic, Timestamp};
+use code_assist_core::internals::policy::rate_limit::RateLimiter;
+use code_assist_core::{
+    BackgroundJob, BodyError, Caller, CredentialFile, FencingToken, LockRecord, LockResult,
+    Monotonic, Payload, Platform, Proxy, Rate, RateStanding, SendError, StoreError, Ticket,
+    Timestamp, WaitQueue,
+};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::{Body, Frame};
 
@@ -447,14 +444,14 @@ impl Platform for Script {
     async fn lock(&self, key: &str, ttl: Duration) -> LockResult {
         let clock = self.wall_clock();
         match &mut self.world().turns {
-            Some(turns) => turns.entry(key.to_owned()).or_default().claim(clock, how_long),
+            Some(turns) => turns.entry(key.to_owned()).or_default().claim(clock, ttl),
             None => LockResult::NotShared,
         }
     }
 
     async fn unlock(&self, key: &str, token: FencingToken) {
         if let Some(turns) = &mut self.world().turns {
-            turns.entry(key.to_owned()).or_default().release(fence);
+            turns.entry(key.to_owned()).or_default().release(token);
         }
     }
 

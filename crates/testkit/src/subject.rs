@@ -1,6 +1,6 @@
 //! The proxy under test: its settings, and the login it is given.
 
-use code_assist_core::proxy::Proxy;
+use code_assist_core::Proxy;
 use code_assist_core::settings::{Layer, Settings, Source};
 
 use crate::script::Script;

@@ -4,10 +4,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use code_assist_core::payload::Payload;
-use code_assist_core::platform::Platform;
-use code_assist_core::proxy::Proxy;
-use code_assist_core::time::Monotonic;
+use code_assist_core::{Monotonic, Payload, Platform, Proxy};
 use code_assist_testkit::client::{Answer, all, ask, get, post};
 use code_assist_testkit::google::{google, google_but};
 use code_assist_testkit::script::{Received, Reply, Script};

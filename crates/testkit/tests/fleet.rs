@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use code_assist_core::platform::Platform;
-use code_assist_core::policy::lock::LockResult;
-use code_assist_core::proxy::Proxy;
+use code_assist_core::{LockResult, Platform, Proxy};
 use code_assist_testkit::client::{Answer, all, ask, impatient, later, post};
 use code_assist_testkit::google::{google, google_but};
 use code_assist_testkit::script::{Received, Reply, Script};
@@ -42,7 +40,7 @@ fn a_holder_that_died_delays_the_others_by_its_turn_and_no_longer() {
     script.write_login(login("dead", "refresh", -10));
     let fleet = Fleet::of(2, &script);
     let dead = script.another();
-    let claim = fleet.run(dead.claim("oauth_token_cache", Duration::from_secs(12)));
+    let claim = fleet.run(dead.lock("oauth_token_cache", Duration::from_secs(12)));
     assert!(matches!(claim, LockResult::Acquired(_)));
     let begun = script.now();
     let answers = fleet.ask(1);
@@ -58,7 +56,7 @@ fn a_token_that_lives_is_used_while_another_process_gets_the_next() {
     script.write_login(login("living", "refresh", 200));
     let fleet = Fleet::of(2, &script);
     let other = script.another();
-    fleet.run(other.claim("oauth_token_cache", Duration::from_secs(12)));
+    fleet.run(other.lock("oauth_token_cache", Duration::from_secs(12)));
     let begun = script.now();
     let answered = fleet.run(async {
         let answer = ask(&fleet.0[0].1, &fleet.0[0].0, post(GENERATE, HELLO)).await;
@@ -89,11 +87,11 @@ fn a_late_holders_token_does_not_replace_the_next_ones() {
     let fleet = Fleet::of(1, &script);
     let (other, key, hour) = (script.another(), "oauth_token_cache", Duration::from_secs(3600));
     fleet.run(async {
-        let LockResult::Acquired(late) = other.claim(key, Duration::from_secs(1)).await else {
+        let LockResult::Acquired(late) = other.lock(key, Duration::from_secs(1)).await else {
             panic!("nobody has it")
         };
         other.timer(Duration::from_secs(2)).await;
-        let LockResult::Acquired(next) = other.claim(key, Duration::from_secs(1)).await else {
+        let LockResult::Acquired(next) = other.lock(key, Duration::from_secs(1)).await else {
             panic!("it is over")
         };
         other.save(key, "next".into(), hour, Some(next)).await.unwrap();

@@ -6,8 +6,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use code_assist_core::error::Error;
-use code_assist_core::intake;
+use code_assist_core::Error;
+use code_assist_core::internals::intake;
 use code_assist_testkit::google::google;
 use code_assist_testkit::script::Script;
 use http::HeaderMap;

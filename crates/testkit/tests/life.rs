@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use code_assist_core::platform::SendError;
-use code_assist_core::proxy::Proxy;
+use code_assist_core::{Proxy, SendError};
 use code_assist_testkit::client::{Answer, all, ask, get, post};
 use code_assist_testkit::google::{event, google, google_but, last_event, sse};
 use code_assist_testkit::script::{Piece, Received, Reply, Script};
@@ -23,7 +22,7 @@ fn signed_in(script: &Script, seconds: i64) -> Proxy {
 fn run(
     script: &Script,
     proxy: &Proxy,
-    request: http::Request<code_assist_core::payload::Payload>,
+    request: http::Request<code_assist_core::Payload>,
 ) -> Answer {
     script.run(proxy, ask(proxy, script, request))
 }
@@ -481,7 +480,7 @@ fn a_client_that_goes_away_cancels_upstream() {
         drop(response);
     });
     assert_eq!(script.cancelled(), 1);
-    assert_eq!(proxy.report().in_flight(), 0);
+    assert_eq!(proxy.metrics().in_flight(), 0);
 }
 
 #[test]
@@ -750,7 +749,7 @@ fn a_bug_costs_its_own_request_and_no_other() {
     assert_eq!((answer.status.as_u16(), answer.reason().as_str()), (500, "INTERNAL"));
     assert!(!answer.text().contains("own bug"), "what went wrong is for the log");
     assert_eq!(run(&script, &proxy, post(GENERATE, HELLO)).status, 200);
-    assert_eq!(proxy.report().in_flight(), 0);
+    assert_eq!(proxy.metrics().in_flight(), 0);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
-use code_assist_core::proxy::Proxy;
+use code_assist_core::Proxy;
 use code_assist_core::settings::{Layer, Settings, Source};
 use code_assist_testkit::client::{ask, get, post};
 use code_assist_testkit::google::google_but;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use code_assist_core::proxy::Proxy;
+use code_assist_core::Proxy;
 use code_assist_testkit::client::{Answer, ask, get, post};
 use code_assist_testkit::google::{event, google, google_but, last_event, sse};
 use code_assist_testkit::script::{Reply, Script};
@@ -18,15 +18,11 @@ fn signed_in(script: &Script, more: &[(&str, &str)]) -> Proxy {
     proxy_with(script, more)
 }
 
-fn run(
-    script: &Script,
-    proxy: &Proxy,
-    request: Request<code_assist_core::payload::Payload>,
-) -> Answer {
+fn run(script: &Script, proxy: &Proxy, request: Request<code_assist_core::Payload>) -> Answer {
     script.run(proxy, ask(proxy, script, request))
 }
 
-fn with(path: &str, name: &str, value: &str) -> Request<code_assist_core::payload::Payload> {
+fn with(path: &str, name: &str, value: &str) -> Request<code_assist_core::Payload> {
     let mut request = get(path);
     let name: http::HeaderName = name.parse().expect("a test names a valid header");
     request.headers_mut().insert(name, value.parse().expect("a test has a valid value"));

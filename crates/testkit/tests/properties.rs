@@ -1,9 +1,11 @@
 //! Properties that hold for every text, checked with generated ones.
 
 use bytes::{Bytes, BytesMut};
-use code_assist_core::json::Cursor;
-use code_assist_core::provider::code_assist::adapt;
-use code_assist_core::provider::code_assist::envelope::{Form, open, wrap_count, wrap_generate};
+use code_assist_core::internals::json::Cursor;
+use code_assist_core::internals::provider::code_assist::adapt;
+use code_assist_core::internals::provider::code_assist::envelope::{
+    Envelope, Form, open, wrap_count,
+};
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde::de::IgnoredAny;
@@ -70,7 +72,8 @@ proptest! {
 
     #[test]
     fn a_wrapped_request_holds_the_clients_bytes(body in object(plain_key()), name in ".*") {
-        let wrapped = wrap_generate(&name, &name, &name, Bytes::from(body.clone()).into());
+        let wrapped = Envelope { model: &name, project: &name.as_str().into(), prompt_id: &name }
+            .wrap(Bytes::from(body.clone()).into());
         let wrapped = wrapped.to_bytes();
         let ending = format!("\"request\":{body}}}");
         prop_assert!(wrapped.ends_with(ending.as_bytes()));

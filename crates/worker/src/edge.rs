@@ -7,12 +7,10 @@ use std::task::{Context as Cx, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use code_assist_core::job::BackgroundJob;
-use code_assist_core::payload::Payload;
-use code_assist_core::platform::{BodyError, CredentialFile, Platform, SendError, StoreError};
-use code_assist_core::policy::lock::{FencingToken, LockResult};
-use code_assist_core::policy::wait_queue::Ticket;
-use code_assist_core::time::{Monotonic, Timestamp};
+use code_assist_core::{
+    BackgroundJob, BodyError, CredentialFile, FencingToken, LockResult, Monotonic, Payload,
+    Platform, SendError, StoreError, Ticket, Timestamp,
+};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use http::{Request, Response, StatusCode};
 use http_body::Frame;
@@ -150,11 +148,11 @@ impl Platform for Edge {
     }
 
     async fn lock(&self, key: &str, ttl: Duration) -> LockResult {
-        self.store().claim(key, how_long, self.wall_clock()).await
+        self.store().claim(key, ttl, self.wall_clock()).await
     }
 
     async fn unlock(&self, key: &str, token: FencingToken) {
-        self.store().release(key, fence).await;
+        self.store().release(key, token).await;
     }
 
     fn store_connected(&self) -> bool {

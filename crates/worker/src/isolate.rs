@@ -3,10 +3,8 @@
 
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use code_assist_core::error::Error;
-use code_assist_core::policy::wait_queue::WaitQueue;
-use code_assist_core::proxy::Proxy;
 use code_assist_core::settings::{Layer, Settings, Source};
+use code_assist_core::{Error, Proxy, WaitQueue};
 use worker::Env;
 use worker::js_sys::Reflect;
 

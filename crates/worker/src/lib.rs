@@ -19,8 +19,7 @@ mod task;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use code_assist_core::error::Error;
-use code_assist_core::platform::Peer;
+use code_assist_core::{Error, Peer};
 use http::{Request, Version};
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;

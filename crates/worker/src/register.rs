@@ -4,8 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use code_assist_core::policy::lock::{FencingToken, LockRecord, LockResult};
-use code_assist_core::time::Timestamp;
+use code_assist_core::{FencingToken, LockRecord, LockResult, Timestamp};
 use serde::{Deserialize, Serialize};
 use worker::wasm_bindgen::JsValue;
 use worker::{

@@ -5,8 +5,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
-use code_assist_core::error::Error;
-use code_assist_core::platform::BodyError;
+use code_assist_core::{BodyError, Error};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use http_body::Body;

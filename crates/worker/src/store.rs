@@ -9,9 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use code_assist_core::platform::StoreError;
-use code_assist_core::policy::lock::{FencingToken, LockResult};
-use code_assist_core::time::Timestamp;
+use code_assist_core::{FencingToken, LockResult, StoreError, Timestamp};
 use worker::Env;
 use worker::kv::{KvError, KvStore};
 

@@ -17,7 +17,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use code_assist_core::time::Timestamp;
+use code_assist_core::Timestamp;
 use wasm_bindgen::JsValue;
 use wasm_bindgen::closure::Closure;
 use worker::js_sys::Date;

@@ -9,7 +9,7 @@ mod splice;
 #[cfg(test)]
 mod tests;
 
-pub use cursor::{ContainerWalk, Cursor, JsonString, ValueKind};
+pub use cursor::{Cursor, JsonString, ValueKind};
 pub use splice::{Splice, SplicePart};
 
 /// Appends `text` to `out` as a JSON string.

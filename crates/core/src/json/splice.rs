@@ -9,14 +9,16 @@ use crate::payload::Payload;
 /// Changes to a text: spans, each with the bytes that replace it. Spans must not overlap.
 ///
 /// ```
+/// # #[cfg(feature = "internals")] {
 /// use bytes::Bytes;
-/// use code_assist_core::json::Splice;
+/// use code_assist_core::internals::json::Splice;
 ///
 /// let text = Bytes::from_static(br#"{"role":"tool"}"#);
 /// let mut splice = Splice::default();
 /// splice.replace(8..14, r#""user""#);
-/// splice.insert(14, r#","parts":[]"#);
+/// splice.replace(14..14, r#","parts":[]"#);
 /// assert_eq!(splice.pieces(&text, 0..text.len()).to_bytes(), r#"{"role":"user","parts":[]}"#);
+/// # }
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct Splice {
@@ -43,12 +45,6 @@ impl Splice {
     pub fn replace(&mut self, span: Range<usize>, by: impl Into<Bytes>) {
         self.edits.push(Edit { span, by: by.into() });
     }
-
-    /// Inserts `new` before the byte at `offset`.
-    pub fn insert(&mut self, offset: usize, new: impl Into<Bytes>) {
-        self.replace(offset..offset, new);
-    }
-
     /// Removes `span`.
     pub fn remove(&mut self, span: Range<usize>) {
         self.replace(span, Bytes::new());

@@ -196,9 +196,9 @@ fn a_splice_slices_what_is_long_and_copies_what_is_short() {
     let text = Bytes::from("a".repeat(1000) + "bcd" + &"e".repeat(1000));
     let mut splice = Splice::default();
     splice.remove(1001..1002);
-    splice.insert(1001, "X");
-    splice.insert(0, "<");
-    splice.insert(2003, ">");
+    splice.replace(1001..1001, "X");
+    splice.replace(0..0, "<");
+    splice.replace(2003..2003, ">");
     let payload = splice.pieces(&text, 0..text.len());
     let pieces: Vec<_> = payload.pieces().cloned().collect();
     assert_eq!(pieces.len(), 5);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::context::{CacheUse, RequestContext};
 use crate::error::Error;
-use crate::job::BackgroundJob;
+use crate::job::{BackgroundJob, Job};
 use crate::metrics::{CacheResult, Metrics};
 use crate::platform::Platform;
 use crate::policy::cache::{
@@ -64,7 +64,11 @@ impl<P: Platform> Leader<P> {
             Ok(answer) => {
                 if let Some(RemoteFlight { key, lock }) = self.remote.take() {
                     let answer = Some(Box::new(answer.clone()));
-                    self.platform.spawn_job(BackgroundJob::PublishAnswer { key, answer, lock });
+                    self.platform.spawn_job(BackgroundJob(Job::PublishAnswer {
+                        key,
+                        answer,
+                        lock,
+                    }));
                 }
                 lock(&self.cache).settle(lease, answer.clone(), now);
             }
@@ -80,7 +84,7 @@ impl<P: Platform> Drop for Leader<P> {
         }
         // There is no answer: another process may ask.
         if let Some(RemoteFlight { key, lock: lock @ Some(_) }) = self.remote.take() {
-            self.platform.spawn_job(BackgroundJob::PublishAnswer { key, answer: None, lock });
+            self.platform.spawn_job(BackgroundJob(Job::PublishAnswer { key, answer: None, lock }));
         }
     }
 }

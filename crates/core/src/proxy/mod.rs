@@ -32,7 +32,7 @@ use crate::dialect::gemini::route::{self, Framing, Route, RouteError};
 use crate::dialect::{ModelCall, Operation, StreamFormat, WholeCall};
 use crate::error::Error;
 use crate::intake;
-use crate::job::BackgroundJob;
+use crate::job::{BackgroundJob, Job};
 use crate::metrics::Metrics;
 use crate::payload::Payload;
 use crate::platform::Platform;
@@ -106,17 +106,17 @@ impl Proxy {
         // Shutdown waits for it: a refresh that is cut off could lose the refresh token that Google
         // has just rotated.
         let _in_flight = RequestContext::own(platform, &self.metrics, platform.now());
-        match job {
-            BackgroundJob::DiscoverProject(lease) => {
+        match job.0 {
+            Job::DiscoverProject(lease) => {
                 self.upstream.discover_project(platform, lease).await;
             }
-            BackgroundJob::ListModels(lease) => self.upstream.list_models(platform, lease).await,
-            BackgroundJob::PublishAnswer { key, answer, lock } => {
+            Job::ListModels(lease) => self.upstream.list_models(platform, lease).await,
+            Job::PublishAnswer { key, answer, lock } => {
                 let credentials = &self.upstream.calls.credentials;
                 self.coalescer.publish(platform, credentials, &key, answer, lock).await;
             }
-            BackgroundJob::PublishQuotas => self.upstream.publish_quotas(platform).await,
-            BackgroundJob::RefreshToken(lease) => {
+            Job::PublishQuotas => self.upstream.publish_quotas(platform).await,
+            Job::RefreshToken(lease) => {
                 self.upstream.refresh_token(platform, lease).await;
             }
         }

@@ -15,7 +15,7 @@ use super::store;
 use crate::context::RequestContext;
 use crate::dialect::gemini::models::Model;
 use crate::error::Error;
-use crate::job::BackgroundJob;
+use crate::job::{BackgroundJob, Job};
 use crate::metrics::Metrics;
 use crate::platform::Platform;
 use crate::policy::lease::Lease;
@@ -62,7 +62,7 @@ impl ModelCatalog {
                 _ => {}
             }
             if let Some(lease) = catalog.leases.take(now, LEASE) {
-                platform.spawn_job(BackgroundJob::ListModels(lease));
+                platform.spawn_job(BackgroundJob(Job::ListModels(lease)));
             }
             None
         })

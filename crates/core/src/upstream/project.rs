@@ -12,7 +12,7 @@ use super::calls::Calls;
 use super::store;
 use crate::context::RequestContext;
 use crate::error::{Error, ErrorSource};
-use crate::job::BackgroundJob;
+use crate::job::{BackgroundJob, Job};
 use crate::metrics::Metrics;
 use crate::platform::Platform;
 use crate::policy::lease::Lease;
@@ -67,7 +67,7 @@ impl ProjectDiscovery {
                 Verdict::Failed(error) => return Some(Err(error)),
                 Verdict::Use(project) => return Some(Ok(project)),
                 Verdict::Discover(lease) => {
-                    platform.spawn_job(BackgroundJob::DiscoverProject(lease));
+                    platform.spawn_job(BackgroundJob(Job::DiscoverProject(lease)));
                 }
                 Verdict::Wait => {}
             }

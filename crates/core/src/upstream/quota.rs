@@ -11,7 +11,7 @@ use super::account::AccountData;
 use super::store;
 use crate::failure::FailureClass;
 use crate::google::error::{self, UpstreamError};
-use crate::job::BackgroundJob;
+use crate::job::{BackgroundJob, Job};
 use crate::metrics::Metrics;
 use crate::platform::Platform;
 use crate::policy::quota::{Exhausted, QuotaMemory};
@@ -51,7 +51,7 @@ impl Quotas {
         let delay = error.retry_delay;
         let noted = lock(&self.account.quotas).note(model, error.clone(), delay, clock);
         if noted && platform.has_shared_store() {
-            platform.spawn_job(BackgroundJob::PublishQuotas);
+            platform.spawn_job(BackgroundJob(Job::PublishQuotas));
         }
     }
 

@@ -1,37 +1,40 @@
-//! Clients that hold a connection for nothing, over real sockets. Where a minute has to pass, the
-//! clock is tokio's and jumps.
+//! Clients that hold a connection without using it, over real sockets. Tests of timeouts of a minute
+//! run on tokio's paused clock.
 
 use code_assist_core::settings::{Layer, Settings, Source};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
-use crate::parts::Parts;
+use crate::app::App;
 use crate::store::Store;
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_does_not_finish_its_head_is_given_up_wherever_it_stops() {
+async fn a_client_that_does_not_finish_its_head_is_disconnected_wherever_it_stops() {
     let listening = Listening::start(&[]).await;
     for sent in ["", "G", "PRI * HTT", "GET / HTTP/1.1\r\nhost: a", "GET / HTTP/1.1\r\nx: y\r\n"] {
         let begun = Instant::now();
-        let said = listening.converse(sent.as_bytes()).await;
+        let received = listening.exchange(sent.as_bytes()).await;
         let took = begun.elapsed();
-        assert!(said.is_empty() || said.starts_with("HTTP/1.1 408"), "{sent:?}: {said}");
+        assert!(
+            received.is_empty() || received.starts_with("HTTP/1.1 408"),
+            "{sent:?}: {received}"
+        );
         assert!(took >= HEAD_TIMEOUT && took < HEAD_TIMEOUT * 3, "{sent:?}: {took:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_connection_is_closed_in_either_version() {
+async fn an_idle_connection_is_closed_in_both_http_versions() {
     let listening = Listening::start(&[]).await;
     let begun = Instant::now();
-    let said = listening.converse(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
-    assert!(said.starts_with("HTTP/1.1 200"), "{said}");
+    let received = listening.exchange(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+    assert!(received.starts_with("HTTP/1.1 200"), "{received}");
     assert!(begun.elapsed() >= HEAD_TIMEOUT, "{:?}", begun.elapsed());
 
-    let mut hello = wire::PREFACE.to_vec();
+    let mut hello = client_stream::PREFACE.to_vec();
     hello.extend([0, 0, 0, 4, 0, 0, 0, 0, 0]);
     let begun = Instant::now();
-    listening.converse(&hello).await;
+    listening.exchange(&hello).await;
     let took = begun.elapsed();
     assert!(took >= Duration::from_secs(20) && took < HEAD_TIMEOUT * 4, "{took:?}");
 }
@@ -40,12 +43,12 @@ async fn an_idle_connection_is_closed_in_either_version() {
 async fn a_tls_hello_is_closed_at_once() {
     let listening = Listening::start(&[]).await;
     let begun = std::time::Instant::now();
-    assert_eq!(listening.converse(&[0x16, 3, 1, 2, 0]).await, "");
+    assert_eq!(listening.exchange(&[0x16, 3, 1, 2, 0]).await, "");
     assert!(begun.elapsed() < Duration::from_secs(2));
 }
 
 #[tokio::test]
-async fn a_huge_head_is_refused_and_not_collected() {
+async fn a_huge_head_is_refused_and_not_buffered() {
     let listening = Listening::start(&[]).await;
     let huge = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(10_000_000));
     let many = format!("GET / HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(1000));
@@ -53,16 +56,16 @@ async fn a_huge_head_is_refused_and_not_collected() {
         let mut stream = TcpStream::connect(listening.address).await.unwrap();
         // It may close before it has read everything.
         let sent = stream.write_all(head.as_bytes()).await;
-        let mut said = Vec::new();
-        let read = stream.read_to_end(&mut said).await;
-        let said = String::from_utf8_lossy(&said);
-        let refused = said.starts_with("HTTP/1.1 431");
-        assert!(refused || sent.is_err() || read.is_err(), "{said}");
+        let mut received = Vec::new();
+        let read = stream.read_to_end(&mut received).await;
+        let received = String::from_utf8_lossy(&received);
+        let refused = received.starts_with("HTTP/1.1 431");
+        assert!(refused || sent.is_err() || read.is_err(), "{received}");
     }
 }
 
 #[tokio::test]
-async fn a_client_that_takes_nothing_of_its_answer_is_given_up_and_upstream_is_let_go() {
+async fn a_client_that_reads_nothing_is_disconnected_and_its_upstream_request_cancelled() {
     let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", upstream.local_addr().unwrap());
     let flood = tokio::spawn(async move {
@@ -83,7 +86,7 @@ async fn a_client_that_takes_nothing_of_its_answer_is_given_up_and_upstream_is_l
 
     let mut http1 = TcpStream::connect(listening.address).await.unwrap();
     http1.write_all(STREAM_REQUEST.as_bytes()).await.unwrap();
-    listening.until_given_up().await;
+    listening.await_disconnect().await;
 
     let stream = TcpStream::connect(listening.address).await.unwrap();
     let (mut requests, connection) = h2::client::handshake(stream).await.unwrap();
@@ -93,16 +96,19 @@ async fn a_client_that_takes_nothing_of_its_answer_is_given_up_and_upstream_is_l
     let (response, mut body) = requests.send_request(request, false).unwrap();
     body.send_data("{\"contents\":[]}".into(), true).unwrap();
     let response = response.await.unwrap();
-    listening.until_given_up().await;
+    listening.await_disconnect().await;
     let _ = timeout(Duration::from_secs(5), connection).await.expect("the connection is closed");
     drop((response, http1));
 
-    let sent = timeout(Duration::from_secs(5), flood).await.expect("upstream is let go").unwrap();
+    let sent = timeout(Duration::from_secs(5), flood)
+        .await
+        .expect("the upstream request is cancelled")
+        .unwrap();
     assert!(sent < 40_000_000, "bounded by the sockets' own buffers: {sent}");
 }
 
 #[tokio::test]
-async fn a_client_that_reads_slowly_but_reads_gets_everything() {
+async fn a_client_that_reads_slowly_gets_everything() {
     let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", upstream.local_addr().unwrap());
     tokio::spawn(async move {
@@ -133,7 +139,7 @@ async fn a_client_that_reads_slowly_but_reads_gets_everything() {
     assert!(taken > 6_000_000, "{taken}");
 }
 
-/// A proxy that listens.
+/// A proxy on a port of its own.
 struct Listening {
     address: std::net::SocketAddr,
     proxy: Arc<Proxy>,
@@ -142,7 +148,7 @@ struct Listening {
 
 impl Listening {
     async fn start(more: &[(&str, &str)]) -> Self {
-        let ours = [
+        let defaults = [
             ("GOOGLE_CLOUD_ACCESS_TOKEN", "ya29.test"),
             ("GEMINI_PROJECT_ID", "test-project"),
             ("VALIDATE_TOKENS_BEFORE_USE", "false"),
@@ -150,29 +156,29 @@ impl Listening {
             ("KV_URL", "memory:"),
         ];
         let lookup = |name: &str| {
-            let found = more.iter().chain(&ours).find(|(known, _)| *known == name);
+            let found = more.iter().chain(&defaults).find(|(known, _)| *known == name);
             found.map(|(_, value)| (*value).to_owned())
         };
         let layers = [Layer { source: Source::Env, lookup: &lookup }];
         let (settings, _) = Settings::read(&layers).unwrap();
-        let patience =
-            Patience { grace: settings.shutdown_grace, stall: settings.stream_idle_timeout };
-        let (ending, ended) = watch::channel(false);
+        let timeouts =
+            Timeouts { grace: settings.shutdown_grace, stall: settings.stream_idle_timeout };
+        let (abort, aborted) = watch::channel(false);
         let (store, _) = Store::open(&settings).await;
-        let Parts { proxy, native } = Parts::assemble(settings, store, ended).unwrap();
+        let App { proxy, platform } = App::assemble(settings, store, aborted).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);
         let served = Arc::clone(&proxy);
-        tokio::spawn(serve(listener, served, native, stopped.clone(), ending, patience));
+        tokio::spawn(serve(listener, served, platform, stopped.clone(), abort, timeouts));
         Self { address, proxy, _stop: (stop, stopped) }
     }
 
-    /// Waits until a request is in flight, and then until it is not: not before its time.
-    async fn until_given_up(&self) {
+    /// Waits until a request is in flight and until it has ended, which is not before the timeout.
+    async fn await_disconnect(&self) {
         let begun = std::time::Instant::now();
         for wanted in [1, 0] {
-            while self.proxy.report().in_flight() != wanted {
+            while self.proxy.metrics().in_flight() != wanted {
                 assert!(begun.elapsed() < Duration::from_secs(10), "never {wanted} in flight");
                 sleep(Duration::from_millis(5)).await;
             }
@@ -180,13 +186,13 @@ impl Listening {
         assert!(begun.elapsed() >= Duration::from_millis(700), "{:?}", begun.elapsed());
     }
 
-    /// Sends this, and returns what is said until the connection ends.
-    async fn converse(&self, sent: &[u8]) -> String {
+    /// Sends some bytes, and returns what comes back until the connection ends.
+    async fn exchange(&self, sent: &[u8]) -> String {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(sent).await.unwrap();
-        let mut said = Vec::new();
-        let _ = stream.read_to_end(&mut said).await;
-        String::from_utf8_lossy(&said).into_owned()
+        let mut received = Vec::new();
+        let _ = stream.read_to_end(&mut received).await;
+        String::from_utf8_lossy(&received).into_owned()
     }
 }
 

@@ -1,37 +1,38 @@
-//! The store of a process that keeps nothing.
+//! The store in memory, which ends with the process.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use code_assist_core::time::Timestamp;
+use code_assist_core::Timestamp;
 
 use super::{Clock, Entry};
 
-/// Entries in memory.
 #[derive(Debug, Clone)]
 pub(crate) struct MemoryStore {
     clock: Clock,
-    entries: Arc<Mutex<BTreeMap<String, Kept>>>,
-    /// The `KV_URL` that could not be opened.
+    entries: Arc<Mutex<BTreeMap<String, StoredValue>>>,
+    /// The `KV_URL` that could not be opened and that this store replaces.
     stands_in_for: Option<Arc<str>>,
 }
 
 impl MemoryStore {
-    /// An empty store.
     pub(crate) fn new(clock: Clock) -> Self {
         Self { clock, entries: Arc::default(), stands_in_for: None }
     }
 
-    /// An empty store instead of the one at `url`, and counted as disconnected.
+    /// Creates a replacement for the store at `url`, which counts as disconnected.
     pub(crate) fn standing_in(clock: Clock, url: String) -> Self {
         Self { stands_in_for: Some(url.into()), ..Self::new(clock) }
     }
 
     pub(super) fn load(&self, key: &str) -> Option<Bytes> {
         let now = self.clock.now();
-        self.lock().get(key).filter(|kept| !kept.is_expired(now)).map(|kept| kept.value.clone())
+        self.lock()
+            .get(key)
+            .filter(|stored| !stored.is_expired(now))
+            .map(|stored| stored.value.clone())
     }
 
     pub(super) fn save(&self, key: &str, value: Bytes, ttl: Duration) {
@@ -42,11 +43,11 @@ impl MemoryStore {
     pub(super) fn entries(&self) -> Vec<Entry> {
         let now = self.clock.now();
         let entries = self.lock();
-        let live = entries.iter().filter(|(_, kept)| !kept.is_expired(now));
-        live.map(|(key, kept)| Entry {
+        let live = entries.iter().filter(|(_, stored)| !stored.is_expired(now));
+        live.map(|(key, stored)| Entry {
             key: key.clone(),
-            value: kept.value.clone(),
-            expires_at: kept.expires_at,
+            value: stored.value.clone(),
+            expires_at: stored.expires_at,
         })
         .collect()
     }
@@ -55,9 +56,9 @@ impl MemoryStore {
         let now = self.clock.now();
         let mut entries = self.lock();
         for Entry { key, value, expires_at } in restored {
-            entries.insert(key, Kept { value, expires_at });
+            entries.insert(key, StoredValue { value, expires_at });
         }
-        entries.retain(|_, kept| !kept.is_expired(now));
+        entries.retain(|_, stored| !stored.is_expired(now));
     }
 
     pub(super) fn clear(&self) -> usize {
@@ -77,19 +78,19 @@ impl MemoryStore {
         self.stands_in_for.is_none()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Kept>> {
-        // No code that can panic runs under this lock, so what a poisoned one guards is whole.
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, StoredValue>> {
+        // No code under this lock can panic, so that its data is valid.
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[derive(Debug)]
-struct Kept {
+struct StoredValue {
     value: Bytes,
     expires_at: Option<Timestamp>,
 }
 
-impl Kept {
+impl StoredValue {
     fn is_expired(&self, now: Timestamp) -> bool {
         self.expires_at.is_some_and(|at| at <= now)
     }
@@ -100,16 +101,16 @@ mod tests {
     use code_assist_testkit::contract::store_contract;
 
     use super::*;
-    use crate::store::hand::Hand;
-    use crate::store::{Back, Store};
+    use crate::store::manual_clock::ManualClock;
+    use crate::store::{Backend, Store};
 
     #[tokio::test]
-    async fn memory_keeps_the_contract() {
-        let hand = Hand::at(1_700_000_000_000);
-        let store = Store::of(Back::Memory(MemoryStore::new(hand.clock())));
+    async fn the_memory_store_fulfils_the_contract() {
+        let clock = ManualClock::at(1_700_000_000_000);
+        let store = Store::of(Backend::Memory(MemoryStore::new(clock.clock())));
         store_contract(
             &store,
-            async |how_long| hand.advance(how_long),
+            async |how_long| clock.advance(how_long),
             Store::load,
             async |store, key, value, ttl| store.save(key, value, ttl, None).await,
             async |store: &Store| {
@@ -122,20 +123,20 @@ mod tests {
     }
 
     #[test]
-    fn expired_entries_do_not_pile_up() {
-        let hand = Hand::at(0);
-        let store = MemoryStore::new(hand.clock());
+    fn expired_entries_do_not_accumulate() {
+        let clock = ManualClock::at(0);
+        let store = MemoryStore::new(clock.clock());
         store.save("a", Bytes::from_static(b"1"), Duration::from_secs(1));
-        hand.advance(Duration::from_secs(1));
+        clock.advance(Duration::from_secs(1));
         store.save("b", Bytes::from_static(b"2"), Duration::from_secs(1));
         assert_eq!(store.lock().len(), 1);
     }
 
     #[test]
-    fn a_stand_in_is_not_connected() {
-        let hand = Hand::at(0);
-        assert!(MemoryStore::new(hand.clock()).connected());
-        let stand_in = MemoryStore::standing_in(hand.clock(), "file:/x/kv.redb".into());
+    fn a_replacement_is_not_connected() {
+        let clock = ManualClock::at(0);
+        assert!(MemoryStore::new(clock.clock()).connected());
+        let stand_in = MemoryStore::standing_in(clock.clock(), "file:/x/kv.redb".into());
         assert!(!stand_in.connected());
         assert_eq!(stand_in.describe(), "memory, standing in for file:/x/kv.redb");
     }

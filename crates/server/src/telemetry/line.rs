@@ -1,7 +1,8 @@
-//! An event as a line of JSON.
+//! Formats an event as a line of JSON.
 //!
-//! `tracing-subscriber`'s own JSON, byte for byte, written into one buffer: there every scrap of
-//! every value goes through `fmt`, which made the log line the dearest part of a request.
+//! The output equals that of `tracing-subscriber`'s JSON format byte for byte, but is written into one
+//! buffer. The library's format passes each value through `fmt` in pieces, which made the log line the
+//! most expensive part of a request.
 
 use std::fmt;
 
@@ -13,7 +14,7 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// One object a line: time and level, the event's own fields, its target. Spans are not told of.
+/// One JSON object per line: time, level, the event's fields, target. Spans are left out.
 #[derive(Debug)]
 pub(crate) struct JsonLine;
 
@@ -28,35 +29,36 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let mut text = String::with_capacity(LINE);
+        let mut text = String::with_capacity(LINE_CAPACITY);
         text.push_str(r#"{"timestamp":""#);
         SystemTime.format_time(&mut Writer::new(&mut text))?;
         text.push_str(r#"","level":""#);
         text.push_str(event.metadata().level().as_str());
         text.push('"');
-        let mut line = Line { json: text.into_bytes() };
-        event.record(&mut line);
-        line.member("target", event.metadata().target());
-        line.json.extend_from_slice(b"}\n");
-        writer.write_str(std::str::from_utf8(&line.json).map_err(|_| fmt::Error)?)
+        let mut visitor = JsonVisitor { json: text.into_bytes() };
+        event.record(&mut visitor);
+        visitor.member("target", event.metadata().target());
+        visitor.json.extend_from_slice(b"}\n");
+        writer.write_str(std::str::from_utf8(&visitor.json).map_err(|_| fmt::Error)?)
     }
 }
 
-struct Line {
+/// Appends each field as a member of the object.
+struct JsonVisitor {
     json: Vec<u8>,
 }
 
-impl Line {
+impl JsonVisitor {
     fn member(&mut self, name: &str, value: impl Serialize) {
         self.json.extend_from_slice(b",\"");
-        // A Rust identifier: nothing in it needs an escape.
+        // A Rust identifier needs no escapes.
         self.json.extend_from_slice(name.as_bytes());
         self.json.extend_from_slice(b"\":");
         serde_json::to_writer(&mut self.json, &value).expect("scalars are written to memory");
     }
 }
 
-impl Visit for Line {
+impl Visit for JsonVisitor {
     fn record_bool(&mut self, field: &Field, value: bool) {
         self.member(field.name(), value);
     }
@@ -82,5 +84,5 @@ impl Visit for Line {
     }
 }
 
-/// Room for the line of a request.
-const LINE: usize = 1024;
+/// Enough for the access log line of a request.
+const LINE_CAPACITY: usize = 1024;

@@ -8,8 +8,8 @@ use tracing_subscriber::{fmt, registry};
 use super::line::JsonLine;
 
 #[test]
-fn a_line_is_what_the_librarys_own_json_would_be() {
-    let tell = || {
+fn a_json_line_equals_that_of_tracing_subscriber() {
+    let log_events = || {
         tracing::info!(
             target: "request",
             id = "q\"\\\u{1}ü\u{2028}",
@@ -28,26 +28,26 @@ fn a_line_is_what_the_librarys_own_json_would_be() {
         tracing::warn!("no fields but {}", "words with \"quotes\"\n");
         tracing::error!(why = &io::Error::other("it failed") as &(dyn std::error::Error + 'static));
     };
-    let ours = Sink::default();
-    let sink = ours.clone();
+    let actual = Sink::default();
+    let sink = actual.clone();
     let lines = fmt::layer().with_writer(move || sink.clone()).event_format(JsonLine);
-    with_default(registry().with(lines), tell);
+    with_default(registry().with(lines), log_events);
 
-    let theirs = Sink::default();
-    let sink = theirs.clone();
+    let expected = Sink::default();
+    let sink = expected.clone();
     let lines = fmt::layer().with_writer(move || sink.clone()).json().flatten_event(true);
     let lines = lines.with_current_span(false).with_span_list(false);
-    with_default(registry().with(lines), tell);
+    with_default(registry().with(lines), log_events);
 
-    assert_eq!(ours.untimed(), theirs.untimed());
-    assert_eq!(ours.untimed().len(), 3);
+    assert_eq!(actual.untimed(), expected.untimed());
+    assert_eq!(actual.untimed().len(), 3);
 }
 
 #[derive(Clone, Default)]
 struct Sink(Arc<Mutex<Vec<u8>>>);
 
 impl Sink {
-    /// The lines, each without its time, which is checked to be one.
+    /// Checks the time of each line, and returns the lines without it.
     fn untimed(&self) -> Vec<String> {
         let text = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let text = String::from_utf8(text.clone()).expect("UTF-8");

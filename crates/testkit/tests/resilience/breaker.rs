@@ -1,6 +1,6 @@
 //! Leaving an endpoint alone for a while.
 
-use code_assist_core::platform::SendError;
+use code_assist_core::SendError;
 use code_assist_testkit::client::{all, get, impatient, later, post, with};
 use code_assist_testkit::google::{event, last_event, sse};
 use code_assist_testkit::script::{Piece, Reply};

@@ -1,7 +1,7 @@
 //! Whatever upstream and the clients do, and in whatever order: everybody who stays is answered,
 //! upstream never has more to do than there are places, and nothing is left behind.
 
-use code_assist_core::platform::SendError;
+use code_assist_core::SendError;
 use code_assist_testkit::client::{all, impatient, later, post};
 use code_assist_testkit::google::{event, last_event, sse};
 use code_assist_testkit::script::{Piece, Reply};

@@ -1,6 +1,6 @@
 //! Several endpoints.
 
-use code_assist_core::platform::SendError;
+use code_assist_core::SendError;
 use code_assist_testkit::client::{all, get, impatient, later, post};
 use code_assist_testkit::google::{event, sse};
 use code_assist_testkit::script::{Piece, Received, Reply};

@@ -4,10 +4,8 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::time::Duration;
 
-use code_assist_core::payload::Payload;
-use code_assist_core::platform::Platform as _;
-use code_assist_core::proxy::Proxy;
 use code_assist_core::settings::{Layer, Settings, Source};
+use code_assist_core::{Payload, Platform as _, Proxy};
 use code_assist_testkit::client::{Answer, ask, get, with};
 use code_assist_testkit::google::google_but;
 use code_assist_testkit::script::{Received, Reply, Script};
@@ -102,7 +100,7 @@ impl Drop for Life {
         if std::thread::panicking() {
             return;
         }
-        assert_eq!(self.proxy.report().in_flight(), 0, "requests in flight");
+        assert_eq!(self.proxy.metrics().in_flight(), 0, "requests in flight");
         assert_eq!(self.script.in_line(), 0, "places taken or waited for");
         assert_eq!(self.script.exchanges(), 0, "exchanges with upstream");
         let metrics = self.metrics();

@@ -2,8 +2,7 @@
 
 use std::net::IpAddr;
 
-use code_assist_core::payload::Payload;
-use code_assist_core::platform::Peer;
+use code_assist_core::{Payload, Peer};
 use code_assist_testkit::client::{Answer, all, get, post, with};
 use http::Request;
 

@@ -25,7 +25,7 @@ fn x_caches(answers: &[Answer]) -> Vec<&str> {
     answers.iter().map(|answer| answer.header("x-cache")).collect()
 }
 
-fn x_cache(life: &Life, request: http::Request<code_assist_core::payload::Payload>) -> String {
+fn x_cache(life: &Life, request: http::Request<code_assist_core::Payload>) -> String {
     life.ask(request).header("x-cache").to_owned()
 }
 

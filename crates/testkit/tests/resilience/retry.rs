@@ -1,6 +1,6 @@
 //! Trying again.
 
-use code_assist_core::platform::SendError;
+use code_assist_core::SendError;
 use code_assist_testkit::client::{all, impatient, later, post, with};
 use code_assist_testkit::google::{event, last_event, sse};
 use code_assist_testkit::script::{Piece, Reply};

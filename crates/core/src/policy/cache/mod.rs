@@ -368,6 +368,7 @@ impl ResponseCache {
             let Some((_, oldest)) = self.answers.pop_first() else { break };
             self.remove(&oldest);
         }
+        debug_assert!(self.bytes <= self.limits.bytes, "the cache is over its budget");
     }
 
     /// Takes note that there is no answer to share.

@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::google::credentials::{
     self, AccessToken, CredentialError, Login, StoredToken, TokenInfo,
 };
-use crate::job::BackgroundJob;
+use crate::job::{BackgroundJob, Job};
 use crate::metrics::Metrics;
 use crate::platform::{CredentialFile, Platform};
 use crate::policy::lease::Lease;
@@ -100,10 +100,12 @@ impl Credentials {
                 Verdict::Failed(error) => return Some(Err(error)),
                 Verdict::Use(bearer) => return Some(Ok(bearer)),
                 Verdict::UseAndRefresh(bearer, lease) => {
-                    platform.spawn_job(BackgroundJob::RefreshToken(lease));
+                    platform.spawn_job(BackgroundJob(Job::RefreshToken(lease)));
                     return Some(Ok(bearer));
                 }
-                Verdict::Refresh(lease) => platform.spawn_job(BackgroundJob::RefreshToken(lease)),
+                Verdict::Refresh(lease) => {
+                    platform.spawn_job(BackgroundJob(Job::RefreshToken(lease)))
+                }
                 Verdict::Wait => {}
             }
             at_hand = false;

@@ -1,22 +1,24 @@
-use std::io::{BufRead, BufReader, Write};
+use std::fs;
+use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
+use code_assist_core::Timestamp;
 use code_assist_testkit::contract::store_contract;
 use tempfile::TempDir;
 
 use super::*;
-use crate::store::hand::Hand;
-use crate::store::{Back, Store, settings};
+use crate::store::manual_clock::ManualClock;
+use crate::store::{Backend, Store, settings};
 
 #[tokio::test]
-async fn the_file_keeps_the_contract() {
+async fn the_file_store_fulfils_the_contract() {
     let folder = TempDir::new().unwrap();
-    let hand = Hand::at(NOON);
-    let (store, notice) = FileStore::open(&folder.path().join("kv.redb"), hand.clock()).unwrap();
+    let clock = ManualClock::at(NOON);
+    let (store, notice) = FileStore::open(&folder.path().join("kv.redb"), clock.clock()).unwrap();
     assert_eq!(notice, None);
     store_contract(
-        &Store::of(Back::File(store)),
-        async |how_long| hand.advance(how_long),
+        &Store::of(Backend::File(store)),
+        async |how_long| clock.advance(how_long),
         Store::load,
         async |store, key, value, ttl| store.save(key, value, ttl, None).await,
         async |store: &Store| {
@@ -29,19 +31,19 @@ async fn the_file_keeps_the_contract() {
 }
 
 #[tokio::test]
-async fn entries_and_their_time_to_live_outlive_the_process() {
+async fn entries_and_their_time_to_live_survive_the_process() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("kv.redb");
-    let hand = Hand::at(NOON);
-    let (store, _) = FileStore::open(&path, hand.clock()).unwrap();
+    let clock = ManualClock::at(NOON);
+    let (store, _) = FileStore::open(&path, clock.clock()).unwrap();
     store.save("short", Bytes::from_static(b"s"), Duration::from_secs(60)).await.unwrap();
     store.save("long", Bytes::from_static(b"l"), Duration::from_secs(3600)).await.unwrap();
     let forever = Entry { key: "ever".into(), value: Bytes::from_static(b"e"), expires_at: None };
     store.restore(vec![forever.clone()]).await.unwrap();
     drop(store);
 
-    hand.advance(Duration::from_secs(60));
-    let (store, notice) = FileStore::open(&path, hand.clock()).unwrap();
+    clock.advance(Duration::from_secs(60));
+    let (store, notice) = FileStore::open(&path, clock.clock()).unwrap();
     assert_eq!(notice, None);
     assert_eq!(store.load("short").await.unwrap(), None);
     let long = Entry {
@@ -56,31 +58,31 @@ async fn entries_and_their_time_to_live_outlive_the_process() {
 async fn expired_entries_are_swept_by_opening_and_by_writing() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("kv.redb");
-    let hand = Hand::at(NOON);
+    let clock = ManualClock::at(NOON);
     let rows = |store: &FileStore| {
         let opened = store.database.lock().unwrap();
         let reading = opened.as_ref().unwrap().database.begin_read().unwrap();
         reading.open_table(TABLE).unwrap().iter().unwrap().count()
     };
-    let (store, _) = FileStore::open(&path, hand.clock()).unwrap();
+    let (store, _) = FileStore::open(&path, clock.clock()).unwrap();
     store.save("a", Bytes::new(), Duration::from_secs(1)).await.unwrap();
     store.save("b", Bytes::new(), Duration::from_secs(9)).await.unwrap();
     assert_eq!(rows(&store), 2);
-    hand.advance(Duration::from_secs(1));
+    clock.advance(Duration::from_secs(1));
     store.save("c", Bytes::new(), Duration::from_secs(9)).await.unwrap();
     assert_eq!(rows(&store), 2, "a is swept");
     drop(store);
-    hand.advance(Duration::from_secs(9));
-    let (store, _) = FileStore::open(&path, hand.clock()).unwrap();
+    clock.advance(Duration::from_secs(9));
+    let (store, _) = FileStore::open(&path, clock.clock()).unwrap();
     assert_eq!(rows(&store), 0);
 }
 
 #[tokio::test]
-async fn a_damaged_file_is_set_aside_and_told() {
+async fn a_damaged_file_is_set_aside_and_reported() {
     let fine = {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("kv.redb");
-        let (store, _) = FileStore::open(&path, Hand::at(NOON).clock()).unwrap();
+        let (store, _) = FileStore::open(&path, ManualClock::at(NOON).clock()).unwrap();
         for n in 0..50 {
             let value = Bytes::from(vec![n; 500]);
             store.save(&format!("key {n}"), value, Duration::from_secs(60)).await.unwrap();
@@ -109,7 +111,7 @@ async fn a_damaged_file_is_set_aside_and_told() {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("kv.redb");
         fs::write(&path, &bytes).unwrap();
-        let (store, notice) = FileStore::open(&path, Hand::at(NOON).clock()).unwrap();
+        let (store, notice) = FileStore::open(&path, ManualClock::at(NOON).clock()).unwrap();
         let aside = folder.path().join(format!("kv.redb.damaged-{NOON}"));
         let notice = notice.unwrap_or_else(|| panic!("{what}: no notice")).to_string();
         assert!(
@@ -124,25 +126,25 @@ async fn a_damaged_file_is_set_aside_and_told() {
 }
 
 #[tokio::test]
-async fn damage_at_any_byte_never_panics_and_never_stops_a_start() {
+async fn damage_at_any_byte_neither_panics_nor_prevents_a_start() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("kv.redb");
-    let (store, _) = FileStore::open(&path, Hand::at(NOON).clock()).unwrap();
+    let (store, _) = FileStore::open(&path, ManualClock::at(NOON).clock()).unwrap();
     store.save("token", Bytes::from_static(b"right"), Duration::from_secs(60)).await.unwrap();
     drop(store);
     let fine = fs::read(&path).unwrap();
     let (mut aside, mut survived) = (0, 0);
-    // The header densely, the pages behind it here and there.
-    let places = (0..400).chain((400..fine.len()).step_by(40_009));
-    for place in places {
+    // All of the header, and samples of the pages behind it.
+    let offsets = (0..400).chain((400..fine.len()).step_by(40_009));
+    for offset in offsets {
         let mut bytes = fine.clone();
-        bytes[place] ^= 0x55;
+        bytes[offset] ^= 0x55;
         fs::write(&path, &bytes).unwrap();
-        let (store, notice) = FileStore::open(&path, Hand::at(NOON).clock()).unwrap();
+        let (store, notice) = FileStore::open(&path, ManualClock::at(NOON).clock()).unwrap();
         match store.load("token").await {
-            Ok(None) => assert!(notice.is_some(), "byte {place}: lost without a word"),
-            Ok(Some(value)) => assert_eq!(value, "right", "byte {place}"),
-            Err(error) => panic!("byte {place}: {error}"),
+            Ok(None) => assert!(notice.is_some(), "byte {offset}: lost without a notice"),
+            Ok(Some(value)) => assert_eq!(value, "right", "byte {offset}"),
+            Err(error) => panic!("byte {offset}: {error}"),
         }
         *(if notice.is_some() { &mut aside } else { &mut survived }) += 1;
     }
@@ -150,19 +152,19 @@ async fn damage_at_any_byte_never_panics_and_never_stops_a_start() {
 }
 
 #[tokio::test]
-async fn a_creation_cut_short_is_begun_again_without_a_word() {
+async fn an_interrupted_creation_is_restarted_without_a_notice() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("kv.redb");
     for bytes in [vec![], vec![0; 4096], vec![0; 1 << 20]] {
         fs::write(&path, bytes).unwrap();
-        let (store, notice) = FileStore::open(&path, Hand::at(NOON).clock()).unwrap();
+        let (store, notice) = FileStore::open(&path, ManualClock::at(NOON).clock()).unwrap();
         assert_eq!(notice, None);
         assert_eq!(store.entries().await.unwrap(), []);
     }
 }
 
 #[tokio::test]
-async fn a_process_killed_in_the_middle_of_its_writes_loses_at_most_the_last() {
+async fn a_process_killed_while_it_writes_loses_at_most_the_last_write() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("kv.redb");
     let mut before = 0;
@@ -174,11 +176,11 @@ async fn a_process_killed_in_the_middle_of_its_writes_loses_at_most_the_last() {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut told = BufReader::new(child.stdout.take().unwrap()).lines();
-        // Killed after some acknowledged writes, at a moment within the next that differs.
+        let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
+        // Killed after some acknowledged writes, at a different point of the next write each time.
         let number = |line: &str| line.strip_prefix("saved ").and_then(|n| n.parse::<u64>().ok());
         let mut acknowledged = 0;
-        for line in told.by_ref().map_while(Result::ok).filter_map(|line| number(&line)) {
+        for line in output.by_ref().map_while(Result::ok).filter_map(|line| number(&line)) {
             acknowledged = line;
             if acknowledged >= before + round {
                 break;
@@ -187,7 +189,7 @@ async fn a_process_killed_in_the_middle_of_its_writes_loses_at_most_the_last() {
         std::thread::sleep(Duration::from_micros(137 * round));
         child.kill().unwrap();
         child.wait().unwrap();
-        let more = told.map_while(Result::ok).filter_map(|line| number(&line)).last();
+        let more = output.map_while(Result::ok).filter_map(|line| number(&line)).last();
         let acknowledged = more.unwrap_or(acknowledged);
         assert!(acknowledged >= before + round, "the writer wrote");
 
@@ -204,7 +206,7 @@ async fn a_process_killed_in_the_middle_of_its_writes_loses_at_most_the_last() {
 }
 
 #[tokio::test]
-#[ignore = "the process that the test above kills"]
+#[ignore = "the process that the previous test kills"]
 async fn writes_until_killed() {
     let Some(path) = std::env::var_os(PATH_OF_WRITER) else {
         return;
@@ -217,23 +219,23 @@ async fn writes_until_killed() {
         // Long enough for several pages.
         let value = Bytes::from(format!("{counter:>20000}"));
         store.save("counter", value, Duration::from_secs(3600)).await.unwrap();
-        // Straight to the pipe, past the test harness's capture.
+        // Written to the pipe directly, since the test harness captures `println!`.
         writeln!(io::stdout().lock(), "saved {counter}").unwrap();
     }
 }
 
 #[tokio::test]
-async fn a_second_owner_is_told_and_gets_memory() {
+async fn a_second_owner_gets_an_error_and_memory() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("kv.redb");
-    let (first, _) = FileStore::open(&path, Hand::at(NOON).clock()).unwrap();
-    let refused = FileStore::open(&path, Hand::at(NOON).clock()).unwrap_err().to_string();
+    let (first, _) = FileStore::open(&path, ManualClock::at(NOON).clock()).unwrap();
+    let refused = FileStore::open(&path, ManualClock::at(NOON).clock()).unwrap_err().to_string();
     assert!(refused.contains("in use by another process"), "{refused}");
     assert!(refused.contains(path.to_str().unwrap()), "{refused}");
 
     let url = settings(&format!("file:{}", path.display()));
     let (second, notice) = Store::open(&url).await;
-    assert!(matches!(second.back, Back::Memory(_)) && !second.connected());
+    assert!(matches!(second.backend, Backend::Memory(_)) && !second.connected());
     assert!(notice.unwrap().to_string().contains("in memory only"));
     Store::open_only(&url).await.unwrap_err();
 
@@ -244,24 +246,24 @@ async fn a_second_owner_is_told_and_gets_memory() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_a_file_falls_back_to_memory() {
+async fn an_unusable_path_falls_back_to_memory() {
     let folder = TempDir::new().unwrap();
     let occupied = folder.path().join("file");
     fs::write(&occupied, "").unwrap();
     for path in [folder.path().to_path_buf(), occupied.join("kv.redb"), "/proc/nowhere/kv".into()] {
         let (store, notice) = Store::open(&settings(&format!("file:{}", path.display()))).await;
-        assert!(matches!(store.back, Back::Memory(_)), "{path:?}");
+        assert!(matches!(store.backend, Backend::Memory(_)), "{path:?}");
         assert!(notice.unwrap().to_string().contains("cannot be used"), "{path:?}");
     }
 }
 
 #[tokio::test]
-async fn after_a_panic_the_database_is_opened_again() {
+async fn after_a_panic_the_database_is_reopened() {
     let folder = TempDir::new().unwrap();
     let (store, _) =
-        FileStore::open(&folder.path().join("kv.redb"), Hand::at(NOON).clock()).unwrap();
+        FileStore::open(&folder.path().join("kv.redb"), ManualClock::at(NOON).clock()).unwrap();
     store.save("a", Bytes::from_static(b"1"), Duration::from_secs(60)).await.unwrap();
-    let failed: Result<(), StoreError> = store.run(|_| panic!("as redb does")).await;
+    let failed: Result<(), StoreError> = store.run(|_| panic!("like redb")).await;
     assert!(failed.unwrap_err().to_string().contains("internal check"));
     assert!(!store.connected());
     assert_eq!(store.load("a").await.unwrap(), Some(Bytes::from_static(b"1")));
@@ -270,7 +272,7 @@ async fn after_a_panic_the_database_is_opened_again() {
 
 #[cfg(unix)]
 #[test]
-fn file_and_folder_are_for_the_owner_only() {
+fn file_and_folder_are_private_to_the_owner() {
     use std::os::unix::fs::PermissionsExt;
 
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
@@ -278,7 +280,7 @@ fn file_and_folder_are_for_the_owner_only() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("new/code-assist-proxy/kv.redb");
     let parent = path.parent().unwrap();
-    let open = |path: &Path| drop(FileStore::open(path, Hand::at(NOON).clock()).unwrap());
+    let open = |path: &Path| drop(FileStore::open(path, ManualClock::at(NOON).clock()).unwrap());
     open(&path);
     assert_eq!((mode(&path), mode(parent)), (0o600, 0o700));
 
@@ -287,7 +289,7 @@ fn file_and_folder_are_for_the_owner_only() {
     open(&path);
     assert_eq!((mode(&path), mode(parent)), (0o600, 0o700), "tightened");
 
-    // A folder with other things in it belongs to somebody else.
+    // A folder that holds other files stays as it is.
     let home = folder.path().join("home");
     fs::create_dir(&home).unwrap();
     fs::write(home.join("thesis.txt"), "").unwrap();

@@ -1,15 +1,15 @@
-//! The one connection to the server: kept, watched, and made anew when it is lost.
+//! The connection to the server: checked at intervals and reopened when it is lost.
 //!
-//! Commands of all tasks go over it without waiting for one another's answers. The first that goes
-//! unanswered, or that the server refuses because it may not or cannot write, costs the connection;
-//! from then on nobody waits until a new one has been made and has written.
+//! Commands of all tasks share the connection without waiting for each other's replies. The first
+//! command that times out, or that the server refuses because it cannot write, closes the connection.
+//! From then on commands fail at once, until a new connection has been opened and has written.
 
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use code_assist_core::platform::StoreError;
+use code_assist_core::StoreError;
 use code_assist_core::settings::RedisUrl;
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
@@ -21,189 +21,200 @@ use secrecy::ExposeSecret;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::near::{Fact, Near};
-use super::scripts::{self, Names, Scripts};
+use super::scripts::{self, KeyNames, Scripts};
+use super::write_back::{CachedEntry, WriteBackCache};
 
-/// A connection, or why there is none. Cheap to clone.
+/// A connection that is reopened when it is lost. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Link {
-    shared: Arc<Shared>,
+    inner: Arc<LinkInner>,
 }
 
-struct Shared {
+struct LinkInner {
     servers: Servers,
     shown: String,
-    ready: Ready,
-    line: Mutex<Line>,
+    setup: Setup,
+    state: Mutex<LinkState>,
     lost: Notify,
 }
 
-/// What a new connection is made ready with.
+/// What a new connection needs before it can be used.
 #[derive(Debug)]
-pub(super) struct Ready {
-    pub(super) names: Arc<Names>,
+pub(super) struct Setup {
+    pub(super) names: Arc<KeyNames>,
     pub(super) scripts: Arc<Scripts>,
-    pub(super) near: Arc<Near>,
+    pub(super) cache: Arc<WriteBackCache>,
 }
 
-enum Line {
+enum LinkState {
     Up {
         connection: MultiplexedConnection,
-        /// Tells connections apart: an old one's failure is nothing to the new one.
+        /// Numbers connections, so that a late failure of an old one does not close the new one.
         serial: u64,
     },
     Down {
-        why: String,
+        error: LinkError,
         serial: u64,
     },
 }
 
+/// Why there is no connection.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(super) enum LinkError {
+    #[error("not connected yet")]
+    NotConnected,
+    #[error("no answer in {0:?}")]
+    Timeout(Duration),
+    #[error(transparent)]
+    Redis(#[from] RedisError),
+}
+
 impl Link {
-    /// A link that is not connected yet.
+    /// Creates a link without connecting.
     pub(super) fn new(
         url: &RedisUrl,
         authorities: Option<Vec<u8>>,
-        ready: Ready,
+        setup: Setup,
     ) -> Result<Self, StoreError> {
-        let shared = Shared {
+        let inner = LinkInner {
             servers: Servers::new(url, authorities).map_err(|error| {
                 StoreError(format!("the key-value store {url} cannot be used: {error}"))
             })?,
             shown: url.to_string(),
-            ready,
-            line: Mutex::new(Line::Down { why: "not connected yet".into(), serial: 0 }),
+            setup,
+            state: Mutex::new(LinkState::Down { error: LinkError::NotConnected, serial: 0 }),
             lost: Notify::new(),
         };
-        Ok(Self { shared: Arc::new(shared) })
+        Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Connects, and leaves a task behind that keeps it connected for as long as anybody has it.
-    pub(super) async fn begin(&self) -> Result<(), StoreError> {
-        let begun = self.connect_once().await;
-        let shared = Arc::downgrade(&self.shared);
+    /// Connects, and spawns a task that reconnects until the last clone of the link is dropped.
+    pub(super) async fn keep_connected(&self) -> Result<(), StoreError> {
+        let connected = self.connect_once().await;
+        let inner = Arc::downgrade(&self.inner);
         tokio::spawn(async move {
-            let mut pause = FIRST_PAUSE;
-            while let Some(shared) = shared.upgrade() {
-                if shared.is_up() {
-                    shared.watch().await;
-                    pause = FIRST_PAUSE;
+            let mut backoff = MIN_BACKOFF;
+            while let Some(inner) = inner.upgrade() {
+                if inner.is_up() {
+                    inner.watch().await;
+                    backoff = MIN_BACKOFF;
                     continue;
                 }
-                tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
-                pause = (pause * 2).min(LAST_PAUSE);
-                if shared.connect().await.is_ok() {
-                    tracing::info!("the key-value store {} is back", shared.shown);
+                tokio::time::sleep(backoff.mul_f64(0.5 + fastrand::f64())).await;
+                backoff = (backoff * 2).min(MAX_BACKOFF);
+                if inner.connect().await.is_ok() {
+                    tracing::info!("the key-value store {} is back", inner.shown);
                 }
             }
         });
-        begun
+        connected
     }
 
-    /// Connects now, or says why not.
     pub(super) async fn connect_once(&self) -> Result<(), StoreError> {
-        let shared = &self.shared;
-        shared.connect().await.map_err(|why| {
-            StoreError(format!("the key-value store {} cannot be used: {why}", shared.shown))
+        let inner = &self.inner;
+        inner.connect().await.map_err(|error| {
+            StoreError(format!("the key-value store {} cannot be used: {error}", inner.shown))
         })
     }
 
-    /// Why there is no connection, if there is none.
-    pub(super) fn trouble(&self) -> Option<String> {
-        match &*self.shared.line() {
-            Line::Up { .. } => None,
-            Line::Down { why, .. } => Some(why.clone()),
+    /// Returns why there is no connection, or None if there is one.
+    pub(super) fn error(&self) -> Option<LinkError> {
+        match &*self.inner.state() {
+            LinkState::Up { .. } => None,
+            LinkState::Down { error, .. } => Some(error.clone()),
         }
     }
 
-    /// Does something over the connection, within `limit`. Without one it fails at once.
+    /// Runs commands within `limit`. Fails at once if there is no connection.
     pub(super) async fn run<T, F: Future<Output = RedisResult<T>>>(
         &self,
         limit: Duration,
         work: impl FnOnce(MultiplexedConnection) -> F,
     ) -> Result<T, StoreError> {
-        let shared = &self.shared;
-        let failed = |why: String| {
-            StoreError(format!("the key-value store {} does not work: {why}", shared.shown))
+        let inner = &self.inner;
+        let failed = |error: &LinkError| {
+            StoreError(format!("the key-value store {} does not work: {error}", inner.shown))
         };
-        let (mut connection, serial) = match &*shared.line() {
-            Line::Up { connection, serial } => (connection.clone(), *serial),
-            Line::Down { why, .. } => return Err(failed(why.clone())),
+        let (mut connection, serial) = match &*inner.state() {
+            LinkState::Up { connection, serial } => (connection.clone(), *serial),
+            LinkState::Down { error, .. } => return Err(failed(error)),
         };
         connection.set_response_timeout(limit);
-        let why = match timeout(limit, work(connection)).await {
+        let error = match timeout(limit, work(connection)).await {
             Ok(Ok(done)) => return Ok(done),
-            Ok(Err(error)) if is_about_the_key(&error) => return Err(failed(error.to_string())),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("no answer in {limit:?}"),
+            Ok(Err(error)) if is_about_the_key(&error) => return Err(failed(&error.into())),
+            Ok(Err(error)) => error.into(),
+            Err(_) => LinkError::Timeout(limit),
         };
-        shared.lose(serial, &why);
-        Err(failed(why))
+        let failure = failed(&error);
+        inner.lose(serial, &error);
+        Err(failure)
     }
 }
 
 impl fmt::Debug for Link {
-    // The client's own shows the password.
+    // The `Debug` of redis' client shows the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Link").field(&self.shared.shown).finish()
+        f.debug_tuple("Link").field(&self.inner.shown).finish()
     }
 }
 
-impl Shared {
-    /// A new connection that has written: its server is neither a replica nor full.
-    async fn connect(&self) -> Result<(), String> {
-        let made = timeout(CONNECT_PATIENCE, self.made()).await;
-        match made.map_err(|_| format!("no answer in {CONNECT_PATIENCE:?}")) {
+impl LinkInner {
+    /// Opens a connection and writes over it, which fails if the server is a replica or full.
+    async fn connect(&self) -> Result<(), LinkError> {
+        let opened = timeout(CONNECT_TIMEOUT, self.open()).await;
+        match opened {
             Ok(Ok(mut connection)) => {
                 let serial = {
-                    let mut line = self.line();
-                    let serial = line.serial() + 1;
-                    *line = Line::Up { connection: connection.clone(), serial };
+                    let mut state = self.state();
+                    let serial = state.serial() + 1;
+                    *state = LinkState::Up { connection: connection.clone(), serial };
                     serial
                 };
-                // What was written while the connection was being made.
-                if let Err(error) = self.pay(true, &mut connection).await {
-                    self.lose(serial, &error.to_string());
+                // Flushes what was written while the connection was being opened.
+                if let Err(error) = self.flush(true, &mut connection).await {
+                    self.lose(serial, &error.into());
                 }
                 Ok(())
             }
-            Ok(Err(error)) => Err(self.stays_down(error.to_string())),
-            Err(why) => Err(self.stays_down(why)),
+            Ok(Err(error)) => Err(self.stay_down(error.into())),
+            Err(_) => Err(self.stay_down(LinkError::Timeout(CONNECT_TIMEOUT))),
         }
     }
 
-    async fn made(&self) -> RedisResult<MultiplexedConnection> {
-        let Ready { names, scripts, .. } = &self.ready;
+    async fn open(&self) -> RedisResult<MultiplexedConnection> {
+        let Setup { names, scripts, .. } = &self.setup;
         let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_PATIENCE))
-            .set_response_timeout(Some(PATIENCE));
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(COMMAND_TIMEOUT));
         let mut connection = self.servers.connect(&config).await?;
-        let mut begin = redis::pipe();
-        begin.cmd("SET").arg(names.probe()).arg("1").arg("PX").arg(60_000).ignore();
-        scripts.load(&mut begin);
-        begin.exec_async(&mut connection).await?;
-        self.pay(false, &mut connection).await?;
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("SET").arg(names.probe()).arg("1").arg("PX").arg(60_000).ignore();
+        scripts.load(&mut pipeline);
+        pipeline.exec_async(&mut connection).await?;
+        self.flush(false, &mut connection).await?;
         Ok(connection)
     }
 
-    /// Writes back what the server lacks: what it could not be told, and what it may have lost.
-    async fn pay(
+    /// Writes back the dirty entries, and unless `only_dirty` also those that the server may have lost.
+    async fn flush(
         &self,
-        only_owed: bool,
+        only_dirty: bool,
         connection: &mut MultiplexedConnection,
     ) -> RedisResult<()> {
-        let Ready { names, scripts, near } = &self.ready;
-        for (key, fact) in near.facts() {
-            let (turn, entry) = (names.turn(&key), names.entry(&key));
-            let Fact { value, expires_at, owed } = &fact;
-            let ttl = expires_at.map(|at| near.now().until(at));
-            match (owed, ttl) {
+        let Setup { names, scripts, cache } = &self.setup;
+        for (key, cached) in cache.entries() {
+            let (lock, entry) = (names.lock(&key), names.entry(&key));
+            let CachedEntry { value, expires_at, dirty_since } = &cached;
+            let ttl = expires_at.map(|at| cache.now().until(at));
+            match (dirty_since, ttl) {
                 (Some(fence), ttl) => {
                     let ttl = ttl.unwrap_or(Duration::MAX);
-                    scripts.save(&turn, &entry, *fence, value, ttl, connection).await?;
-                    near.paid(&key, &fact);
+                    scripts.save(&lock, &entry, *fence, value, ttl, connection).await?;
+                    cache.mark_flushed(&key, &cached);
                 }
                 (None, Some(Duration::ZERO)) => {}
-                (None, _) if only_owed => {}
+                (None, _) if only_dirty => {}
                 (None, ttl) => {
                     let mut set = scripts::set(&entry, value, ttl);
                     set.arg("NX").exec_async(connection).await?;
@@ -213,57 +224,57 @@ impl Shared {
         Ok(())
     }
 
-    /// Returns when the connection is lost.
+    /// Sends a PING at intervals, and returns when the connection is lost.
     async fn watch(&self) {
         loop {
-            let pause = LOOK_EVERY.mul_f64(0.75 + 0.5 * fastrand::f64());
+            let pause = PING_INTERVAL.mul_f64(0.75 + 0.5 * fastrand::f64());
             let _ = timeout(pause, self.lost.notified()).await;
-            let (mut connection, serial) = match &*self.line() {
-                Line::Up { connection, serial } => (connection.clone(), *serial),
-                Line::Down { .. } => return,
+            let (mut connection, serial) = match &*self.state() {
+                LinkState::Up { connection, serial } => (connection.clone(), *serial),
+                LinkState::Down { .. } => return,
             };
             let ping = redis::cmd("PING");
-            match timeout(PATIENCE, ping.exec_async(&mut connection)).await {
+            match timeout(COMMAND_TIMEOUT, ping.exec_async(&mut connection)).await {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => return self.lose(serial, &error.to_string()),
-                Err(_) => return self.lose(serial, &format!("no answer in {PATIENCE:?}")),
+                Ok(Err(error)) => return self.lose(serial, &error.into()),
+                Err(_) => return self.lose(serial, &LinkError::Timeout(COMMAND_TIMEOUT)),
             }
         }
     }
 
     fn is_up(&self) -> bool {
-        matches!(*self.line(), Line::Up { .. })
+        matches!(*self.state(), LinkState::Up { .. })
     }
 
-    /// The connection of this number is of no use any more.
-    fn lose(&self, serial: u64, why: &str) {
-        let mut line = self.line();
-        if !matches!(*line, Line::Up { serial: current, .. } if current == serial) {
+    /// Closes the connection with this number.
+    fn lose(&self, serial: u64, error: &LinkError) {
+        let mut state = self.state();
+        if !matches!(*state, LinkState::Up { serial: current, .. } if current == serial) {
             return;
         }
-        *line = Line::Down { why: why.to_owned(), serial };
-        drop(line);
+        *state = LinkState::Down { error: error.clone(), serial };
+        drop(state);
         tracing::warn!(
-            "the key-value store {} is lost: {why}; this process goes on from its memory",
+            "the key-value store {} is lost: {error}; this process goes on from its memory",
             self.shown
         );
         self.lost.notify_one();
     }
 
-    fn stays_down(&self, reason: String) -> String {
-        if let Line::Down { why, .. } = &mut *self.line() {
-            why.clone_from(&reason);
+    fn stay_down(&self, reason: LinkError) -> LinkError {
+        if let LinkState::Down { error, .. } = &mut *self.state() {
+            error.clone_from(&reason);
         }
         reason
     }
 
-    fn line(&self) -> MutexGuard<'_, Line> {
-        // No code that can panic runs under this lock.
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, LinkState> {
+        // No code under this lock can panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Line {
+impl LinkState {
     fn serial(&self) -> u64 {
         match self {
             Self::Up { serial, .. } | Self::Down { serial, .. } => *serial,
@@ -271,11 +282,11 @@ impl Line {
     }
 }
 
-/// How to get to the server.
+/// The address of the server, or of the Sentinels that know it.
 struct Servers {
     url: RedisUrl,
     authorities: Option<Vec<u8>>,
-    /// The server itself, or those who know where it is.
+    /// One client for each host of the URL: servers or Sentinels.
     clients: Vec<Client>,
 }
 
@@ -283,7 +294,7 @@ impl Servers {
     fn new(url: &RedisUrl, authorities: Option<Vec<u8>>) -> RedisResult<Self> {
         let mut servers = Self { url: url.clone(), authorities, clients: Vec::new() };
         for (host, port) in &url.hosts {
-            // The login is the server's. Sentinels are asked without one.
+            // The credentials are for the server. Sentinels are asked without any.
             let login = match url.sentinel {
                 Some(_) => RedisConnectionInfo::default(),
                 None => servers.login(),
@@ -309,15 +320,15 @@ impl Servers {
         Err(failed.unwrap_or_else(|| (ErrorKind::InvalidClientConfig, "no host").into()))
     }
 
-    /// A connection to where a Sentinel says that the server is now.
+    /// Connects to the primary that a Sentinel names.
     async fn primary(
         &self,
         sentinel: &Client,
         name: &str,
         config: &AsyncConnectionConfig,
     ) -> RedisResult<MultiplexedConnection> {
-        // One that is silent must leave time to ask the next.
-        let config = config.clone().set_connection_timeout(Some(SENTINEL_PATIENCE));
+        // A short timeout leaves time to ask the next Sentinel.
+        let config = config.clone().set_connection_timeout(Some(SENTINEL_TIMEOUT));
         let mut sentinel = sentinel.get_multiplexed_async_connection_with_config(&config).await?;
         let mut ask = redis::cmd("SENTINEL");
         ask.arg("get-master-addr-by-name").arg(name);
@@ -364,26 +375,26 @@ impl Servers {
     }
 }
 
-/// True for an error that says something of one key (another program's list in the place of our
-/// entry) and nothing of the server.
+/// True for an error that concerns one key and not the server, such as a list of another program
+/// under the key.
 fn is_about_the_key(error: &RedisError) -> bool {
     error.code() == Some("WRONGTYPE") || error.to_string().contains("WRONGTYPE")
 }
 
-/// How long one command of a request's may take.
-pub(super) const PATIENCE: Duration = Duration::from_millis(500);
+/// How long a command of a request may take.
+pub(super) const COMMAND_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How long one of an operator's may.
-pub(super) const ADMIN_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a command of an operator may take.
+pub(super) const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-const CONNECT_PATIENCE: Duration = Duration::from_secs(1);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Three silent ones may be passed over within that.
-const SENTINEL_PATIENCE: Duration = Duration::from_millis(250);
+/// Short enough to pass over three silent Sentinels within `CONNECT_TIMEOUT`.
+const SENTINEL_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// How often an idle connection is asked whether it lives.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const PING_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Between two tries to connect, give or take a half, so that a fleet does not come back as one.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LAST_PAUSE: Duration = Duration::from_secs(2);
+/// The pause between two tries to connect. It varies by half, so that a fleet does not reconnect at
+/// once.
+const MIN_BACKOFF: Duration = Duration::from_millis(100);
+const MAX_BACKOFF: Duration = Duration::from_secs(2);

@@ -1,54 +1,53 @@
-//! What is one round trip: names of keys, and the scripts that the server runs as one step, by its
-//! own clock.
+//! Key names, and the scripts that the server runs as one step with its own clock. Each script is one
+//! round trip.
 
 use std::fmt;
 use std::time::Duration;
 
-use code_assist_core::caller::{Caller, Rate, RateStanding};
-use code_assist_core::policy::lock::FencingToken;
+use code_assist_core::{Caller, FencingToken, Rate, RateStanding};
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, RedisResult, Script};
 
-/// What things are called in the server. Names are bytes: a prefix and a key.
+/// The names of keys in the server, each a prefix and a key, as bytes.
 #[derive(Debug)]
-pub(super) struct Names {
+pub(super) struct KeyNames {
     prefix: String,
 }
 
-impl Names {
+impl KeyNames {
     pub(super) fn new(prefix: &str) -> Self {
         Self { prefix: prefix.to_owned() }
     }
 
-    /// What all of them begin with.
+    /// The prefix of all names.
     pub(super) fn all(&self) -> Vec<u8> {
         self.prefix.clone().into_bytes()
     }
 
-    /// An entry.
     pub(super) fn entry(&self, key: &str) -> Vec<u8> {
         format!("{}kv:{key}", self.prefix).into_bytes()
     }
 
-    /// Whose turn an entry is.
-    pub(super) fn turn(&self, key: &str) -> Vec<u8> {
+    /// The lock of an entry. The server's name for it stays `turn`, so that processes of different
+    /// versions share locks.
+    pub(super) fn lock(&self, key: &str) -> Vec<u8> {
         format!("{}turn:{key}", self.prefix).into_bytes()
     }
 
-    /// A caller's requests, and how many they are.
+    /// The log of a caller's requests, and their total.
     pub(super) fn count(&self, caller: &Caller) -> (Vec<u8>, Vec<u8>) {
         let prefix = &self.prefix;
         let name = |what| format!("{prefix}{what}:{caller}").into_bytes();
         (name("rate"), name("rate-total"))
     }
 
-    /// What a new connection writes to learn whether it may.
+    /// The key that a new connection writes to find out whether the server accepts writes.
     pub(super) fn probe(&self) -> Vec<u8> {
         format!("{}probe", self.prefix).into_bytes()
     }
 }
 
-/// The scripts. Each is sent by its digest; the server gets its text once.
+/// The scripts. Each is called by its digest, since the server has its text.
 pub(super) struct Scripts {
     claim: Script,
     count: Script,
@@ -66,51 +65,49 @@ impl Scripts {
         }
     }
 
-    /// Makes the server know all of them, so that none costs a second round trip later.
+    /// Loads all scripts into the server, so that no call needs a second round trip.
     pub(super) fn load(&self, pipeline: &mut Pipeline) {
         for text in [CLAIM, COUNT, RELEASE, SAVE] {
             pipeline.cmd("SCRIPT").arg("LOAD").arg(text).ignore();
         }
     }
 
-    /// A turn of `how_long`, unless somebody has one.
+    /// Takes the lock for `ttl`, unless another process holds it.
     pub(super) async fn claim(
         &self,
-        turn: &[u8],
-        how_long: Duration,
+        lock: &[u8],
+        ttl: Duration,
         connection: &mut MultiplexedConnection,
     ) -> RedisResult<Option<FencingToken>> {
         let fence: Option<u64> =
-            self.claim.key(turn).arg(ttl_ms(how_long)).invoke_async(connection).await?;
+            self.claim.key(lock).arg(ttl_ms(ttl)).invoke_async(connection).await?;
         Ok(fence.map(FencingToken))
     }
 
-    /// Ends a turn.
     pub(super) async fn release(
         &self,
-        turn: &[u8],
+        lock: &[u8],
         fence: FencingToken,
         connection: &mut MultiplexedConnection,
     ) -> RedisResult<()> {
-        self.release.key(turn).arg(fence.0).invoke_async(connection).await
+        self.release.key(lock).arg(fence.0).invoke_async(connection).await
     }
 
-    /// Writes, if no younger turn has. True if so.
+    /// Writes an entry, unless the holder of a newer lock has. Returns whether it wrote.
     pub(super) async fn save(
         &self,
-        turn: &[u8],
+        lock: &[u8],
         entry: &[u8],
         fence: FencingToken,
         value: &[u8],
         ttl: Duration,
         connection: &mut MultiplexedConnection,
     ) -> RedisResult<bool> {
-        let mut call = self.save.key(turn);
+        let mut call = self.save.key(lock);
         call.key(entry).arg(fence.0).arg(value).arg(ttl_ms(ttl));
         call.invoke_async(connection).await
     }
 
-    /// Counts a request.
     pub(super) async fn count(
         &self,
         log: &[u8],
@@ -136,7 +133,7 @@ impl fmt::Debug for Scripts {
     }
 }
 
-/// Writes an entry as it is. `SET` knows no time to live of nothing.
+/// Writes an entry without a lock. An entry without time left is deleted, since `SET` refuses it.
 pub(super) fn set(entry: &[u8], value: &[u8], ttl: Option<Duration>) -> Cmd {
     match ttl.map(ttl_ms) {
         Some(0) => {
@@ -157,45 +154,46 @@ pub(super) fn set(entry: &[u8], value: &[u8], ttl: Option<Duration>) -> Cmd {
     }
 }
 
-/// A time to live as the server takes it. It refuses what ends after the end of its own time.
+/// A time to live in the range that the server accepts.
 pub(super) fn ttl_ms(ttl: Duration) -> u64 {
-    u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).min(LONGEST_MS)
+    u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).min(MAX_TTL_MS)
 }
 
 fn micros(span: Duration) -> u64 {
-    u64::try_from(span.as_micros()).unwrap_or(u64::MAX).min(LONGEST_MS * 1000)
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX).min(MAX_TTL_MS * 1000)
 }
 
-/// A century. In microseconds, and added to the time, Lua's numbers still hold it exactly (2^53).
-const LONGEST_MS: u64 = 100 * 365 * 24 * 3600 * 1000;
+/// A century. Added to the current time in microseconds, it is still exact in Lua's numbers (2^53).
+const MAX_TTL_MS: u64 = 100 * 365 * 24 * 3600 * 1000;
 
-/// The number of a turn is the server's time in microseconds, or one more than the last or than
-/// what wrote last (a process whose clock is ahead may have, without the server). So it grows even
-/// when the server has lost everything. An end that is further away than a turn is long
-/// was set by a clock that has been put back since.
+/// Takes a lock. Its fencing token is the server's time in microseconds, or one more than the last
+/// token or than the token of the last write, which a process with a clock ahead may have chosen. So
+/// tokens grow even if the server has lost all data. An expiry that is further away than the lock's
+/// time to live was set before the server's clock was put back, and is ignored.
 const CLAIM: &str = "
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local length = ARGV[1] * 1000
-local turn = redis.call('HMGET', KEYS[1], 'last', 'until', 'wrote')
-local ends = tonumber(turn[2] or '0')
+local lock = redis.call('HMGET', KEYS[1], 'last', 'until', 'wrote')
+local ends = tonumber(lock[2] or '0')
 if now < ends and ends <= now + length then return false end
-local past = math.max(tonumber(turn[1] or '0'), tonumber(turn[3] or '0'))
+local past = math.max(tonumber(lock[1] or '0'), tonumber(lock[3] or '0'))
 local fence = string.format('%.0f', math.max(past + 1, now))
 redis.call('HSET', KEYS[1], 'last', fence, 'until', string.format('%.0f', now + length))
 redis.call('PEXPIRE', KEYS[1], string.format('%.0f', ARGV[1] + 86400000))
 return fence
 ";
 
-/// Where nothing was written with a fence there is nothing to remember: of every question that was
-/// ever asked a turn would stay behind.
+/// Releases a lock. If no write has used its token, the whole key is deleted, so that cached answers
+/// leave no locks behind.
 const RELEASE: &str = "
-local turn = redis.call('HMGET', KEYS[1], 'last', 'wrote')
-if turn[1] ~= ARGV[1] then return end
-if turn[2] then redis.call('HDEL', KEYS[1], 'until') else redis.call('DEL', KEYS[1]) end
+local lock = redis.call('HMGET', KEYS[1], 'last', 'wrote')
+if lock[1] ~= ARGV[1] then return end
+if lock[2] then redis.call('HDEL', KEYS[1], 'until') else redis.call('DEL', KEYS[1]) end
 ";
 
-/// A holder that comes more than a day late is not known any more.
+/// Writes an entry under a fencing token. The last token is kept for at least a day, after which a
+/// late holder is not recognised.
 const SAVE: &str = "
 local wrote = tonumber(redis.call('HGET', KEYS[1], 'wrote') or '0')
 if tonumber(ARGV[1]) < wrote then return 0 end
@@ -206,7 +204,8 @@ else redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3]) end
 return 1
 ";
 
-/// `policy/limit.rs`, line for line: a log of entries `begun at count`, oldest first.
+/// Counts a request in a sliding window, with the algorithm of the core's rate limit: a log of entries
+/// `begun at count`, oldest first.
 const COUNT: &str = "
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]

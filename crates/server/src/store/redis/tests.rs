@@ -1,4 +1,4 @@
-//! Against a real server: what it promises, and what is left when it is gone.
+//! The store against a real server, and what remains when that is gone.
 
 use std::time::Instant;
 
@@ -7,20 +7,20 @@ use code_assist_testkit::contract::store_contract;
 use code_assist_testkit::redis::{RedisServer, free_port};
 
 use super::*;
-use crate::store::hand::Hand;
-use crate::store::{Back, Store, settings};
+use crate::store::manual_clock::ManualClock;
+use crate::store::{Backend, Store, settings};
 
 #[tokio::test]
-async fn a_redis_keeps_the_contract() {
+async fn the_redis_store_fulfils_the_contract() {
     let server = RedisServer::start(&[]);
-    let hand = Hand::at(NOON);
-    let store = Store::of(Back::Redis(open_with(&url(&server), hand.clock()).await));
-    // What is others' in the same server is none of ours.
+    let clock = ManualClock::at(NOON);
+    let store = Store::of(Backend::Redis(open_with(&url(&server), clock.clock()).await));
+    // Keys of other programs in the same server are left alone.
     server.cli(&["SET", "other", "theirs"]);
     store_contract(
         &store,
         async |how_long| {
-            hand.advance(how_long);
+            clock.advance(how_long);
             age(&server, how_long);
         },
         Store::load,
@@ -36,7 +36,7 @@ async fn a_redis_keeps_the_contract() {
 }
 
 #[tokio::test]
-async fn there_is_one_turn_at_a_time_among_all_and_a_late_holder_undoes_nothing() {
+async fn one_process_holds_a_lock_and_a_late_holder_overwrites_nothing() {
     let server = RedisServer::start(&[]);
     let (a, b) = (open(&server).await, open(&server).await);
     let late = granted(a.claim("token", Duration::from_millis(80)).await);
@@ -62,7 +62,7 @@ async fn there_is_one_turn_at_a_time_among_all_and_a_late_holder_undoes_nothing(
 }
 
 #[tokio::test]
-async fn a_hundred_is_a_hundred_however_many_processes_ask() {
+async fn a_rate_limit_holds_across_processes() {
     let server = RedisServer::start(&[]);
     let rate = Rate { limit: 100, window: Duration::from_secs(60), grain: Duration::ZERO };
     let mut asking = tokio::task::JoinSet::new();
@@ -82,7 +82,7 @@ async fn a_hundred_is_a_hundred_however_many_processes_ask() {
 }
 
 #[tokio::test]
-async fn a_window_slides_and_many_quick_requests_share_an_entry() {
+async fn a_window_slides_and_quick_requests_share_a_log_entry() {
     let server = RedisServer::start(&[]);
     let store = open(&server).await;
     let rate = Rate { limit: 2, window: Duration::from_millis(300), grain: Duration::ZERO };
@@ -102,13 +102,13 @@ async fn a_window_slides_and_many_quick_requests_share_an_entry() {
     assert!(store.count(&caller, rate).await.unwrap().refused.is_some());
     let entries: u32 = server.cli(&["LLEN", "code-assist-proxy:rate:key many"]).parse().unwrap();
     assert!(entries < 10, "{entries}");
-    // What an eviction has taken is counted anew.
+    // A total that was evicted is counted again from the log.
     server.cli(&["DEL", "code-assist-proxy:rate-total:key many"]);
     assert!(store.count(&caller, rate).await.unwrap().refused.is_some());
 }
 
 #[tokio::test]
-async fn a_server_that_hangs_costs_one_short_wait_and_memory_stands_in() {
+async fn a_server_that_hangs_costs_one_timeout_and_memory_stands_in() {
     let server = RedisServer::start(&[]);
     let store = open(&server).await;
     store.save("token", Bytes::from_static(b"one"), HOUR, None).await.unwrap();
@@ -122,7 +122,7 @@ async fn a_server_that_hangs_costs_one_short_wait_and_memory_stands_in() {
     for loaded in loading.join_all().await {
         assert_eq!(loaded.as_deref(), Some(&b"one"[..]));
     }
-    assert!(begun.elapsed() < PATIENCE * 3, "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < COMMAND_TIMEOUT * 3, "{:?}", begun.elapsed());
     assert!(!store.connected());
     let begun = Instant::now();
     store.save("token", Bytes::from_static(b"two"), HOUR, None).await.unwrap();
@@ -137,7 +137,7 @@ async fn a_server_that_hangs_costs_one_short_wait_and_memory_stands_in() {
 }
 
 #[tokio::test]
-async fn an_idle_process_notices_too() {
+async fn an_idle_process_notices_a_lost_server() {
     let mut server = RedisServer::start(&[]);
     let store = open(&server).await;
     assert!(store.describe().starts_with("Redis redis://127.0.0.1:"), "{}", store.describe());
@@ -149,7 +149,7 @@ async fn an_idle_process_notices_too() {
 }
 
 #[tokio::test]
-async fn a_server_that_lost_everything_gets_its_facts_back_and_fences_go_on() {
+async fn a_server_that_lost_its_data_is_refilled_and_fences_keep_growing() {
     let mut server = RedisServer::start(&[]);
     let store = open(&server).await;
     let fence = granted(store.claim("token", HOUR).await);
@@ -161,11 +161,11 @@ async fn a_server_that_lost_everything_gets_its_facts_back_and_fences_go_on() {
     let ttl: u64 = server.cli(&["TTL", "code-assist-proxy:kv:token"]).parse().unwrap();
     assert!((3500..=3600).contains(&ttl), "{ttl}");
     let next = granted(store.claim("token", HOUR).await);
-    assert!(next > fence, "the one of the time before is still an old one");
+    assert!(next > fence, "a token from before the loss stays older");
 }
 
 #[tokio::test]
-async fn of_what_several_wrote_without_the_server_the_newest_stays() {
+async fn of_writes_while_the_server_was_gone_the_newest_wins() {
     let mut server = RedisServer::start(&[]);
     let (a, b) = (open(&server).await, open(&server).await);
     server.kill();
@@ -180,7 +180,7 @@ async fn of_what_several_wrote_without_the_server_the_newest_stays() {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_ahead_keeps_nobody_from_writing_afterwards() {
+async fn a_clock_that_is_ahead_does_not_block_later_writes() {
     let mut server = RedisServer::start(&[]);
     let ahead = Clock::new(|| Clock::system().now() + 2 * HOUR);
     let (a, b) = (open_with(&url(&server), ahead).await, open(&server).await);
@@ -189,7 +189,7 @@ async fn a_clock_that_is_ahead_keeps_nobody_from_writing_afterwards() {
     a.save("token", Bytes::from_static(b"ahead"), HOUR, None).await.unwrap();
     server.restart();
     until(|| a.connected()).await;
-    // The other one may find out only now that its connection is gone.
+    // The other process may notice only now that its connection is lost.
     wait_for(async || b.load("token").await.filter(|found| found == "ahead")).await;
     until(|| b.connected()).await;
     let fence = granted(b.claim("token", HOUR).await);
@@ -198,22 +198,22 @@ async fn a_clock_that_is_ahead_keeps_nobody_from_writing_afterwards() {
 }
 
 #[tokio::test]
-async fn a_server_that_may_not_be_written_to_is_as_good_as_gone() {
+async fn a_server_that_refuses_writes_counts_as_gone() {
     let server = RedisServer::start(&[]);
-    let spoil_and_mend: [([&str; 4], [&str; 4]); 2] = [
+    let break_and_repair: [([&str; 4], [&str; 4]); 2] = [
         (["REPLICAOF", "127.0.0.1", "1", ""], ["REPLICAOF", "NO", "ONE", ""]),
         (["CONFIG", "SET", "maxmemory", "1"], ["CONFIG", "SET", "maxmemory", "0"]),
     ];
-    for (spoil, mend) in spoil_and_mend {
+    for (broken, repair) in break_and_repair {
         let words = |words: [&'static str; 4]| words.into_iter().filter(|word| !word.is_empty());
         let store = open(&server).await;
-        server.cli(&words(spoil).collect::<Vec<_>>());
+        server.cli(&words(broken).collect::<Vec<_>>());
         store.save("token", Bytes::from_static(b"one"), HOUR, None).await.unwrap();
-        assert!(!store.connected(), "{spoil:?}");
+        assert!(!store.connected(), "{broken:?}");
         assert_eq!(store.load("token").await.as_deref(), Some(&b"one"[..]));
         tokio::time::sleep(Duration::from_millis(400)).await;
-        assert!(!store.connected(), "it still may not: {spoil:?}");
-        server.cli(&words(mend).collect::<Vec<_>>());
+        assert!(!store.connected(), "still refuses writes: {broken:?}");
+        server.cli(&words(repair).collect::<Vec<_>>());
         until(|| store.connected()).await;
         assert_eq!(server.cli(&["GET", "code-assist-proxy:kv:token"]), "one");
         server.cli(&["FLUSHALL"]);
@@ -221,7 +221,7 @@ async fn a_server_that_may_not_be_written_to_is_as_good_as_gone() {
 }
 
 #[tokio::test]
-async fn a_key_of_another_program_costs_nothing_but_itself() {
+async fn a_key_of_another_program_does_not_close_the_connection() {
     let server = RedisServer::start(&[]);
     server.cli(&["RPUSH", "code-assist-proxy:kv:token", "theirs"]);
     let store = open(&server).await;
@@ -230,7 +230,7 @@ async fn a_key_of_another_program_costs_nothing_but_itself() {
 }
 
 #[tokio::test]
-async fn user_password_database_and_prefix_are_the_urls() {
+async fn user_password_database_and_prefix_come_from_the_url() {
     let server = RedisServer::start(&[]);
     let rights = ["on", ">hush-pass", "~team:*", "+@all", "-@dangerous"];
     server.cli(&[&["ACL", "SETUSER", "ada"][..], &rights].concat());
@@ -247,27 +247,27 @@ async fn user_password_database_and_prefix_are_the_urls() {
 
     let wrong = parsed(&format!("redis://ada:hush-wrong@{at}/2?prefix=team:"));
     let (store, notice) = RedisStore::open(&wrong, None, now()).await.unwrap();
-    let told = notice.expect("it cannot be used").to_string();
-    assert!(told.contains("goes on from its memory") && !told.contains("hush"), "{told}");
+    let message = notice.expect("it cannot be used").to_string();
+    assert!(message.contains("goes on from its memory") && !message.contains("hush"), "{message}");
     assert!(!store.connected() && !store.describe().contains("hush"), "{}", store.describe());
     let elsewhere = parsed(&format!("redis://ada:hush-pass@{at}/2?prefix=other:"));
-    let told = RedisStore::open_only(&elsewhere, None, now()).await.unwrap_err().to_string();
-    assert!(told.contains("NOPERM") || told.contains("permission"), "{told}");
+    let message = RedisStore::open_only(&elsewhere, None, now()).await.unwrap_err().to_string();
+    assert!(message.contains("NOPERM") || message.contains("permission"), "{message}");
 }
 
 #[tokio::test]
-async fn over_tls_only_a_certificate_that_is_trusted_will_do() {
+async fn over_tls_only_a_trusted_certificate_is_accepted() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| folder.path().join(name).display().to_string();
-    let ours = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    std::fs::write(file("cert.pem"), ours.cert.pem()).unwrap();
-    std::fs::write(file("key.pem"), ours.signing_key.serialize_pem()).unwrap();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(file("cert.pem"), made.cert.pem()).unwrap();
+    std::fs::write(file("key.pem"), made.signing_key.serialize_pem()).unwrap();
     let (cert, key) = (file("cert.pem"), file("key.pem"));
     let mut options = vec!["--port", "0", "--tls-port", "{port}", "--tls-auth-clients", "no"];
     options.extend(["--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-ca-cert-file", &cert]);
     let server = RedisServer::start(&options);
     let url = parsed(&format!("rediss://localhost:{}", server.port()));
-    let pem = Some(ours.cert.pem().into_bytes());
+    let pem = Some(made.cert.pem().into_bytes());
     let store = RedisStore::open_only(&url, pem.clone(), now()).await.unwrap();
     store.save("token", Bytes::from_static(b"one"), HOUR, None).await.unwrap();
     assert_eq!(store.entries().await.unwrap().len(), 1);
@@ -277,7 +277,7 @@ async fn over_tls_only_a_certificate_that_is_trusted_will_do() {
 }
 
 #[tokio::test]
-async fn a_server_that_comes_later_is_taken_up() {
+async fn a_server_that_starts_later_is_used() {
     let mut server = RedisServer::start(&[]);
     let url = url(&server);
     server.kill();
@@ -292,7 +292,7 @@ async fn a_server_that_comes_later_is_taken_up() {
 }
 
 #[tokio::test]
-async fn after_a_failover_sentinels_lead_to_the_new_primary() {
+async fn after_a_failover_sentinels_name_the_new_primary() {
     let mut old = RedisServer::start(&[]);
     let new = RedisServer::start(&["--replicaof", &format!("127.0.0.1 {}", old.port())]);
     let folder = tempfile::tempdir().unwrap();
@@ -314,7 +314,7 @@ async fn after_a_failover_sentinels_lead_to_the_new_primary() {
     store.save("token", Bytes::from_static(b"one"), HOUR, None).await.unwrap();
     let ask = || new.cli(&["GET", "code-assist-proxy:kv:token"]);
     until(|| ask() == "one").await;
-    // It has to know of the replica before it can make anything of it.
+    // The Sentinel must know the replica before it can promote it.
     let replicas = || {
         let port = port.to_string();
         let words = ["-p", &port, "SENTINEL", "replicas", "main"];
@@ -332,14 +332,14 @@ async fn after_a_failover_sentinels_lead_to_the_new_primary() {
 }
 
 #[tokio::test]
-async fn answers_are_shared_but_neither_listed_nor_kept_near() {
+async fn cached_answers_are_shared_but_neither_listed_nor_kept_in_memory() {
     let mut server = RedisServer::start(&[]);
     let (a, b) = (open(&server).await, open(&server).await);
     let key = format!("{ANSWER_PREFIX}1");
     a.save(&key, Bytes::from_static(b"42"), HOUR, None).await.unwrap();
     assert_eq!(b.load(&key).await.as_deref(), Some(&b"42"[..]));
     assert_eq!(a.entries().await.unwrap(), []);
-    let large = Bytes::from(vec![b'x'; LARGEST_ANSWER + 1]);
+    let large = Bytes::from(vec![b'x'; MAX_ANSWER + 1]);
     a.save(&format!("{ANSWER_PREFIX}2"), large, HOUR, None).await.unwrap();
     assert_eq!(b.load(&format!("{ANSWER_PREFIX}2")).await, None);
     server.kill();
@@ -379,7 +379,7 @@ fn granted(claim: LockResult) -> FencingToken {
     fence
 }
 
-/// Lets time pass for what is in the server, as far as it is a matter of times to live.
+/// Shortens the time to live of all keys in the server.
 fn age(server: &RedisServer, by: Duration) {
     let script = "for _, key in ipairs(redis.call('KEYS', '*')) do
             local left = redis.call('PTTL', key)
@@ -395,7 +395,7 @@ async fn until(holds: impl Fn() -> bool) {
 async fn wait_longer(limit: Duration, holds: impl Fn() -> bool) {
     let begun = Instant::now();
     while !holds() {
-        assert!(begun.elapsed() < limit, "it never came");
+        assert!(begun.elapsed() < limit, "the condition holds in time");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -406,7 +406,7 @@ async fn wait_for<T>(look: impl AsyncFn() -> Option<T>) -> T {
         if let Some(found) = look().await {
             return found;
         }
-        assert!(begun.elapsed() < Duration::from_secs(10), "it never came");
+        assert!(begun.elapsed() < Duration::from_secs(10), "the condition holds in time");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -8,34 +8,32 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use code_assist_core::job::BackgroundJob;
-use code_assist_core::payload::Payload;
-use code_assist_core::platform::{BodyError, CredentialFile, Platform, SendError, StoreError};
-use code_assist_core::policy::lock::FencingToken;
-use code_assist_core::proxy::Proxy;
-use code_assist_core::time::{Monotonic, Timestamp};
+use code_assist_core::{
+    BackgroundJob, BodyError, CredentialFile, FencingToken, Monotonic, Payload, Platform, Proxy,
+    SendError, StoreError, Timestamp,
+};
 use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame};
 
-/// A clock that ticks when it is looked at, and answers that have been laid out beforehand.
+/// A clock that advances with each reading, and one prepared answer.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Desk(Arc<Drawers>);
+pub(crate) struct NullPlatform(Arc<State>);
 
 #[derive(Debug, Default)]
-struct Drawers {
+struct State {
     micros: AtomicU64,
-    chores: Mutex<Vec<BackgroundJob>>,
+    jobs: Mutex<Vec<BackgroundJob>>,
     answer: Mutex<Option<Response<Pieces>>>,
 }
 
-impl Desk {
-    /// Lays out the answer to the next call that is not about credentials, in place of any that
-    /// nobody has asked for.
-    pub(crate) fn lay_out(&self, answer: Response<Pieces>) {
+impl NullPlatform {
+    /// Prepares the answer to the next call that is not about credentials. An earlier answer that was
+    /// not used is replaced.
+    pub(crate) fn set_answer(&self, answer: Response<Pieces>) {
         *lock(&self.0.answer) = Some(answer);
     }
 
-    /// Runs a future to its end, and the chores that it leaves behind.
+    /// Runs a future to its end, and the jobs that it leaves behind.
     pub(crate) fn run<F: Future>(&self, proxy: &Proxy, future: F) -> F::Output {
         let mut future = pin!(future);
         let mut context = Context::from_waker(Waker::noop());
@@ -49,19 +47,19 @@ impl Desk {
 
     fn run_job(&self, proxy: &Proxy) {
         let mut context = Context::from_waker(Waker::noop());
-        let chores = std::mem::take(&mut *lock(&self.0.chores));
-        if chores.is_empty() {
+        let jobs = std::mem::take(&mut *lock(&self.0.jobs));
+        if jobs.is_empty() {
             return;
         }
-        for chore in chores {
-            let mut work = pin!(proxy.run_job(self, chore));
+        for job in jobs {
+            let mut work = pin!(proxy.run_job(self, job));
             while work.as_mut().poll(&mut context).is_pending() {}
         }
-        self.0.micros.fetch_add(MICROS_OF_A_CHORE, Relaxed);
+        self.0.micros.fetch_add(MICROS_OF_A_JOB, Relaxed);
     }
 }
 
-impl Platform for Desk {
+impl Platform for NullPlatform {
     type Body = Pieces;
     type Timer = Nap;
     type Permit = ();
@@ -79,7 +77,7 @@ impl Platform for Desk {
     }
 
     fn timer(&self, how_long: Duration) -> Nap {
-        Nap { desk: self.clone(), at: self.now() + how_long }
+        Nap { platform: self.clone(), at: self.now() + how_long }
     }
 
     async fn acquire_permit(&self) {}
@@ -138,15 +136,15 @@ impl Platform for Desk {
         }
     }
 
-    fn spawn_job(&self, chore: BackgroundJob) {
-        lock(&self.0.chores).push(chore);
+    fn spawn_job(&self, job: BackgroundJob) {
+        lock(&self.0.jobs).push(job);
     }
 }
 
-/// A timer of the desk's clock.
+/// A timer on the platform's clock.
 #[derive(Debug)]
 pub(crate) struct Nap {
-    desk: Desk,
+    platform: NullPlatform,
     at: Monotonic,
 }
 
@@ -154,7 +152,7 @@ impl Future for Nap {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
-        if self.desk.now() >= self.at { Poll::Ready(()) } else { Poll::Pending }
+        if self.platform.now() >= self.at { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
@@ -199,4 +197,4 @@ const STAMP: u64 = 1;
 const LOGIN: &str = r#"{"access_token":"ya29.costs","refresh_token":"1//costs","expiry_date":1750003600000,"token_type":"Bearer"}"#;
 
 /// Longer than a request waits between two looks at whether its token has come.
-const MICROS_OF_A_CHORE: u64 = 100_000;
+const MICROS_OF_A_JOB: u64 = 100_000;

@@ -1,7 +1,7 @@
-//! Where log lines go.
+//! The log: format, level and output.
 
 mod line;
-mod lines;
+mod log_buffer;
 #[cfg(test)]
 mod tests;
 
@@ -13,25 +13,23 @@ use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt, registry};
 
-pub(crate) use lines::LastLines;
+pub(crate) use log_buffer::LogGuard;
 
-/// The log that runs, for changing its level.
+/// A handle to the running log.
 #[derive(Debug)]
 pub(crate) struct Log(Handle<EnvFilter, Registry>);
 
 impl Log {
-    /// Logs this much from now on.
     pub(crate) fn set_level(&self, level: &str) {
-        // It fails only when the log is gone, and nobody would read of it.
+        // Fails only when the log no longer exists.
         let _ = self.0.reload(filter(level));
     }
 }
 
-/// Starts logging to standard output. Lines are written by a thread of its own and, when nobody
-/// reads them, lost rather than waited for. Those that are left are written when `LastLines` is
-/// dropped.
-pub(crate) fn start(level: &str, format: LogFormat) -> io::Result<(Log, LastLines)> {
-    let (writer, last) = lines::start(io::stdout())?;
+/// Starts logging to standard output. A thread writes the lines. When the reader is too slow, lines
+/// are dropped, so that requests never wait. Dropping the guard flushes the buffer.
+pub(crate) fn start(level: &str, format: LogFormat) -> io::Result<(Log, LogGuard)> {
+    let (writer, guard) = log_buffer::start(io::stdout())?;
     let (filter, handle) = reload::Layer::new(filter(level));
     let lines = fmt::layer().with_writer(writer);
     match format {
@@ -43,11 +41,11 @@ pub(crate) fn start(level: &str, format: LogFormat) -> io::Result<(Log, LastLine
             registry().with(filter).with(lines.compact().with_ansi(colours)).init();
         }
     }
-    Ok((Log(handle), last))
+    Ok((Log(handle), guard))
 }
 
 fn filter(level: &str) -> EnvFilter {
-    // Others' debug lines tell of headers and addresses that nobody asked about.
+    // Debug lines of the libraries show headers and addresses, and are never logged.
     EnvFilter::new(format!("{level},hyper=warn,hyper_util=warn,h2=warn,rustls=warn,tower=warn"))
 }
 

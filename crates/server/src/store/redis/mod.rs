@@ -1,116 +1,115 @@
 //! A Redis-compatible server that several processes share (`spec.md` 16).
 //!
-//! Facts (tokens, the project, models) are kept in this process's memory too, as they were last
-//! read or written. While the server is gone, slow, full or read-only, that memory is the store;
-//! when it is back, what it lacks is written back. What only several processes together can know
-//! (turns, counts, kept answers) is not there for so long, and everybody is alone.
+//! Entries (tokens, the project, models) are also cached in memory as they were last read or
+//! written. While the server is gone, slow, full or read-only, the cache is the store; when the server
+//! is back, the cache is written back. Locks, request counts and cached answers are not available
+//! meanwhile, so that each process works alone.
 
 mod link;
-mod near;
 mod scripts;
 #[cfg(test)]
 mod tests;
+mod write_back;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use code_assist_core::caller::{Caller, Rate, RateStanding};
-use code_assist_core::platform::StoreError;
-use code_assist_core::policy::cache::ANSWER_PREFIX;
-use code_assist_core::policy::lock::{FencingToken, LockResult};
 use code_assist_core::settings::RedisUrl;
+use code_assist_core::{
+    ANSWER_PREFIX, Caller, FencingToken, LockResult, Rate, RateStanding, StoreError,
+};
 
-use self::link::{ADMIN_PATIENCE, Link, PATIENCE};
-use self::near::Near;
-use self::scripts::{Names, Scripts};
+use self::link::{ADMIN_TIMEOUT, COMMAND_TIMEOUT, Link};
+use self::scripts::{KeyNames, Scripts};
+use self::write_back::WriteBackCache;
 use super::{Clock, Entry, Notice};
 
-/// Entries in a server that others share. Cheap to clone.
+/// Entries in a server that several processes share. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct RedisStore {
-    parts: Arc<Parts>,
+    inner: Arc<RedisInner>,
 }
 
 #[derive(Debug)]
-struct Parts {
+struct RedisInner {
     link: Link,
-    near: Arc<Near>,
-    names: Arc<Names>,
+    cache: Arc<WriteBackCache>,
+    names: Arc<KeyNames>,
     scripts: Arc<Scripts>,
     clock: Clock,
+    /// The server and the prefix, for `describe`.
     shown: String,
 }
 
 impl RedisStore {
-    /// Connects, and keeps connected from then on. The notice says that the server is not there
-    /// yet.
+    /// Connects, and reconnects from then on. The notice says that the server cannot be reached yet.
     ///
     /// # Errors
     ///
-    /// There is no way to such a server: unusable certificates.
+    /// The certificates are unusable.
     pub(crate) async fn open(
         url: &RedisUrl,
         authorities: Option<Vec<u8>>,
         clock: Clock,
     ) -> Result<(Self, Option<Notice>), StoreError> {
         let store = Self::new(url, authorities, clock)?;
-        let begun = store.parts.link.begin().await;
-        let notice = begun.err().map(|why| {
-            Notice(format!("{why}; this process goes on from its memory and tries again"))
+        let connected = store.inner.link.keep_connected().await;
+        let notice = connected.err().map(|error| {
+            Notice(format!("{error}; this process goes on from its memory and tries again"))
         });
         Ok((store, notice))
     }
 
-    /// Connects once, for commands that are about the content.
+    /// Connects once, for commands about the content.
     ///
     /// # Errors
     ///
-    /// The server cannot be reached, or may not be written to.
+    /// The server cannot be reached, or refuses writes.
     pub(crate) async fn open_only(
         url: &RedisUrl,
         authorities: Option<Vec<u8>>,
         clock: Clock,
     ) -> Result<Self, StoreError> {
         let store = Self::new(url, authorities, clock)?;
-        store.parts.link.connect_once().await?;
+        store.inner.link.connect_once().await?;
         Ok(store)
     }
 
     fn new(url: &RedisUrl, authorities: Option<Vec<u8>>, clock: Clock) -> Result<Self, StoreError> {
-        let names = Arc::new(Names::new(&url.prefix));
+        let names = Arc::new(KeyNames::new(&url.prefix));
         let scripts = Arc::new(Scripts::new());
-        let near = Arc::new(Near::new(clock.clone()));
-        let ready = link::Ready {
+        let cache = Arc::new(WriteBackCache::new(clock.clone()));
+        let setup = link::Setup {
             names: Arc::clone(&names),
             scripts: Arc::clone(&scripts),
-            near: Arc::clone(&near),
+            cache: Arc::clone(&cache),
         };
-        let link = Link::new(url, authorities, ready)?;
+        let link = Link::new(url, authorities, setup)?;
         let shown = format!("{url}, keys {}*", url.prefix);
-        Ok(Self { parts: Arc::new(Parts { link, near, names, scripts, clock, shown }) })
+        Ok(Self { inner: Arc::new(RedisInner { link, cache, names, scripts, clock, shown }) })
     }
 
     pub(super) async fn load(&self, key: &str) -> Option<Bytes> {
-        let Parts { link, near, names, .. } = &*self.parts;
+        let RedisInner { link, cache, names, .. } = &*self.inner;
         let entry = names.entry(key);
         let loaded = link
-            .run(PATIENCE, async |mut connection| {
+            .run(COMMAND_TIMEOUT, async |mut connection| {
                 let mut both = redis::pipe();
                 both.cmd("GET").arg(&entry).cmd("PTTL").arg(&entry);
                 both.query_async::<(Option<Vec<u8>>, i64)>(&mut connection).await
             })
             .await;
         match loaded {
-            Ok((value, _)) if is_passing(key) => value.map(Bytes::from),
-            // It has expired between the two questions.
-            Ok((Some(_), NO_SUCH_KEY)) | Ok((None, _)) => near.read(key, None),
+            Ok((value, _)) if is_answer(key) => value.map(Bytes::from),
+            // The entry expired between GET and PTTL.
+            Ok((Some(_), NO_SUCH_KEY)) | Ok((None, _)) => cache.apply_read(key, None),
             Ok((Some(value), left)) => {
                 let ttl = u64::try_from(left).ok().map(Duration::from_millis);
-                near.read(key, Some((Bytes::from(value), ttl)))
+                cache.apply_read(key, Some((Bytes::from(value), ttl)))
             }
-            Err(_) => near.load(key),
+            Err(_) => cache.load(key),
         }
     }
 
@@ -121,15 +120,15 @@ impl RedisStore {
         ttl: Duration,
         fence: Option<FencingToken>,
     ) -> Result<(), StoreError> {
-        let Parts { link, near, names, scripts, .. } = &*self.parts;
-        let (turn, entry) = (names.turn(key), names.entry(key));
-        if is_passing(key) && value.len() > LARGEST_ANSWER {
+        let RedisInner { link, cache, names, scripts, .. } = &*self.inner;
+        let (lock, entry) = (names.lock(key), names.entry(key));
+        if is_answer(key) && value.len() > MAX_ANSWER {
             return Ok(());
         }
         let saved = link
-            .run(PATIENCE, async |mut connection| match fence {
+            .run(COMMAND_TIMEOUT, async |mut connection| match fence {
                 Some(fence) => {
-                    scripts.save(&turn, &entry, fence, &value, ttl, &mut connection).await
+                    scripts.save(&lock, &entry, fence, &value, ttl, &mut connection).await
                 }
                 None => {
                     scripts::set(&entry, &value, Some(ttl)).exec_async(&mut connection).await?;
@@ -138,21 +137,21 @@ impl RedisStore {
             })
             .await;
         match saved {
-            _ if is_passing(key) => {}
-            Ok(true) => near.seen(key, value, Some(ttl)),
-            // Somebody has written since this turn was over: what is here counts no more.
-            Ok(false) => near.gone(key),
-            Err(_) => near.owed(key, value, ttl, fence),
+            _ if is_answer(key) => {}
+            Ok(true) => cache.insert(key, value, Some(ttl)),
+            // Another process has written since this lock expired, so that the cached entry is old.
+            Ok(false) => cache.remove(key),
+            Err(_) => cache.insert_dirty(key, value, ttl, fence),
         }
         Ok(())
     }
 
     pub(super) async fn claim(&self, key: &str, how_long: Duration) -> LockResult {
-        let Parts { link, names, scripts, .. } = &*self.parts;
-        let turn = names.turn(key);
+        let RedisInner { link, names, scripts, .. } = &*self.inner;
+        let lock = names.lock(key);
         let claimed = link
-            .run(PATIENCE, async |mut connection| {
-                scripts.claim(&turn, how_long, &mut connection).await
+            .run(COMMAND_TIMEOUT, async |mut connection| {
+                scripts.claim(&lock, how_long, &mut connection).await
             })
             .await;
         match claimed {
@@ -163,20 +162,20 @@ impl RedisStore {
     }
 
     pub(super) async fn release(&self, key: &str, fence: FencingToken) {
-        let Parts { link, names, scripts, .. } = &*self.parts;
-        let turn = names.turn(key);
-        // One that is not released ends by itself.
+        let RedisInner { link, names, scripts, .. } = &*self.inner;
+        let lock = names.lock(key);
+        // A lock that is not released expires.
         let _ = link
-            .run(PATIENCE, async |mut connection| {
-                scripts.release(&turn, fence, &mut connection).await
+            .run(COMMAND_TIMEOUT, async |mut connection| {
+                scripts.release(&lock, fence, &mut connection).await
             })
             .await;
     }
 
     pub(super) async fn count(&self, caller: &Caller, rate: Rate) -> Option<RateStanding> {
-        let Parts { link, names, scripts, .. } = &*self.parts;
+        let RedisInner { link, names, scripts, .. } = &*self.inner;
         let (log, total) = names.count(caller);
-        link.run(PATIENCE, async |mut connection| {
+        link.run(COMMAND_TIMEOUT, async |mut connection| {
             scripts.count(&log, &total, rate, &mut connection).await
         })
         .await
@@ -184,7 +183,7 @@ impl RedisStore {
     }
 
     pub(super) async fn entries(&self) -> Result<Vec<Entry>, StoreError> {
-        let Parts { link, names, clock, .. } = &*self.parts;
+        let RedisInner { link, names, clock, .. } = &*self.inner;
         let keys = self.scan(&names.entry("")).await?;
         let mut entries = Vec::new();
         for chunk in keys.iter().collect::<Vec<_>>().chunks(CHUNK) {
@@ -193,15 +192,15 @@ impl RedisStore {
                 both.cmd("GET").arg(key).cmd("PTTL").arg(key);
             }
             let rows: Vec<redis::Value> = link
-                .run(ADMIN_PATIENCE, async |mut connection| both.query_async(&mut connection).await)
+                .run(ADMIN_TIMEOUT, async |mut connection| both.query_async(&mut connection).await)
                 .await?;
             let now = clock.now();
             for (key, row) in chunk.iter().zip(rows.chunks(2)) {
                 let [redis::Value::BulkString(value), redis::Value::Int(left)] = row else {
-                    continue; // It has expired since.
+                    continue; // The entry has expired since the scan.
                 };
                 let key = String::from_utf8_lossy(&key[names.entry("").len()..]).into_owned();
-                if is_passing(&key) || *left == NO_SUCH_KEY {
+                if is_answer(&key) || *left == NO_SUCH_KEY {
                     continue;
                 }
                 let left = u64::try_from(*left).ok();
@@ -214,7 +213,7 @@ impl RedisStore {
     }
 
     pub(super) async fn restore(&self, entries: Vec<Entry>) -> Result<(), StoreError> {
-        let Parts { link, names, clock, .. } = &*self.parts;
+        let RedisInner { link, names, clock, .. } = &*self.inner;
         let now = clock.now();
         let mut all = redis::pipe();
         all.atomic();
@@ -222,11 +221,11 @@ impl RedisStore {
             let ttl = expires_at.map(|at| now.until(at));
             all.add_command(scripts::set(&names.entry(key), value, ttl)).ignore();
         }
-        link.run(ADMIN_PATIENCE, async |mut connection| all.exec_async(&mut connection).await).await
+        link.run(ADMIN_TIMEOUT, async |mut connection| all.exec_async(&mut connection).await).await
     }
 
     pub(super) async fn clear(&self) -> Result<usize, StoreError> {
-        let Parts { link, names, near, .. } = &*self.parts;
+        let RedisInner { link, names, cache, .. } = &*self.inner;
         let keys = self.scan(&names.all()).await?;
         let entry = names.entry("");
         let answer = names.entry(ANSWER_PREFIX);
@@ -237,30 +236,30 @@ impl RedisStore {
             chunk.iter().for_each(|key| {
                 unlink.arg(key);
             });
-            link.run(ADMIN_PATIENCE, async |mut connection| {
+            link.run(ADMIN_TIMEOUT, async |mut connection| {
                 unlink.exec_async(&mut connection).await
             })
             .await?;
         }
-        near.clear();
+        cache.clear();
         Ok(count)
     }
 
     pub(super) fn describe(&self) -> String {
-        match self.parts.link.trouble() {
-            None => format!("Redis {}", self.parts.shown),
-            Some(why) => format!("Redis {} (memory stands in: {why})", self.parts.shown),
+        match self.inner.link.error() {
+            None => format!("Redis {}", self.inner.shown),
+            Some(error) => format!("Redis {} (memory stands in: {error})", self.inner.shown),
         }
     }
 
     pub(super) fn connected(&self) -> bool {
-        self.parts.link.trouble().is_none()
+        self.inner.link.error().is_none()
     }
 
-    /// Every key that begins like this.
-    async fn scan(&self, beginning: &[u8]) -> Result<BTreeSet<Vec<u8>>, StoreError> {
-        let mut pattern = Vec::with_capacity(beginning.len() + 1);
-        for byte in beginning {
+    /// Finds all keys with this prefix.
+    async fn scan(&self, prefix: &[u8]) -> Result<BTreeSet<Vec<u8>>, StoreError> {
+        let mut pattern = Vec::with_capacity(prefix.len() + 1);
+        for byte in prefix {
             if b"*?[]\\^".contains(byte) {
                 pattern.push(b'\\');
             }
@@ -272,9 +271,9 @@ impl RedisStore {
             let mut scan = redis::cmd("SCAN");
             scan.arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(CHUNK);
             let (next, found): (u64, Vec<Vec<u8>>) = self
-                .parts
+                .inner
                 .link
-                .run(ADMIN_PATIENCE, async |mut connection| scan.query_async(&mut connection).await)
+                .run(ADMIN_TIMEOUT, async |mut connection| scan.query_async(&mut connection).await)
                 .await?;
             keys.extend(found);
             if next == 0 {
@@ -285,17 +284,17 @@ impl RedisStore {
     }
 }
 
-/// Kept answers are many, large and soon gone: they are neither listed nor kept in memory here,
-/// where the core keeps its own.
-fn is_passing(key: &str) -> bool {
+/// True for a cached answer. Answers are many, large and short-lived, and the core caches its own, so
+/// that this store neither lists nor caches them.
+fn is_answer(key: &str) -> bool {
     key.starts_with(ANSWER_PREFIX)
 }
 
-/// A larger one would hold up the turns and counts that share its connection.
-const LARGEST_ANSWER: usize = 1 << 20;
+/// A larger answer would delay the locks and counts on the same connection.
+const MAX_ANSWER: usize = 1 << 20;
 
-/// What PTTL says of a key that is gone.
+/// What PTTL returns for a key that does not exist.
 const NO_SUCH_KEY: i64 = -2;
 
-/// Keys in one command.
+/// Keys per command.
 const CHUNK: usize = 500;

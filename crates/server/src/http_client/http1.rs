@@ -2,10 +2,10 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use code_assist_core::payload::Payload;
+use code_assist_core::Payload;
 use http::header::{CONNECTION, HOST, PROXY_AUTHORIZATION};
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Response, Uri};
@@ -14,71 +14,77 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::task::AbortHandle;
 
-use super::pool::Origin;
-use super::way::{Via, Wire};
-use super::{Failed, chain};
+use super::connector::{ForwardProxy, IoStream};
+use super::error::{ConnectionError, RequestError, with_causes};
+use super::origin::Origin;
 
-/// An open connection that nobody else uses. Dropping it closes it.
+/// An open connection with a single owner. Dropping it closes it.
 #[derive(Debug)]
 pub(super) struct Connection {
     requests: SendRequest<Payload>,
     task: AbortHandle,
-    via: Option<Via>,
+    proxy: Option<ForwardProxy>,
 }
 
 impl Connection {
-    /// Starts to speak on a wire.
-    pub(super) async fn start(wire: Wire, via: Option<Via>) -> Result<Self, String> {
-        let (requests, connection) =
-            http1::handshake(TokioIo::new(wire)).await.map_err(|error| chain(&error))?;
+    pub(super) async fn start(
+        stream: IoStream,
+        proxy: Option<ForwardProxy>,
+    ) -> Result<Self, ConnectionError> {
+        let (requests, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let task = tokio::spawn(async move {
             if let Err(error) = connection.await {
-                tracing::debug!("an upstream connection ended: {}", chain(&error));
+                tracing::debug!("an upstream connection ended: {}", with_causes(&error));
             }
         });
-        Ok(Self { requests, task: task.abort_handle(), via })
+        Ok(Self { requests, task: task.abort_handle(), proxy })
     }
 
-    /// True when it can take a request right now.
+    /// True if it can take a request right now.
     pub(super) fn is_ready(&self) -> bool {
         self.requests.is_ready()
     }
 
-    /// True when it will never take a request again.
+    /// True if it will never take a request again.
     pub(super) fn is_closed(&self) -> bool {
         self.requests.is_closed()
     }
 
-    /// Sends a request. `origin` is where the connection goes when the answer has been read to its
-    /// end; without one it is closed then.
+    /// Sends a request. When the response has been read to its end, the connection returns to
+    /// `origin`; without an origin it is closed.
     pub(super) async fn send(
         mut self,
         mut request: Box<Request<Payload>>,
         origin: Option<Arc<Origin>>,
-    ) -> Result<Response<Incoming>, Failed> {
-        self.address(&mut request);
+    ) -> Result<Response<Incoming>, RequestError> {
+        self.set_target(&mut request);
         if origin.is_none() {
             request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         match self.requests.try_send_request(*request).await {
             Ok(response) => Ok(response.map(|body| Incoming::new(body, self, origin))),
-            Err(mut error) => {
-                let unsent = error.take_message().is_some();
-                let why = chain(error.error());
-                Err(if unsent { Failed::Unsent(why) } else { Failed::BodyError(why) })
+            Err(mut failed) => {
+                let unprocessed = failed.take_message().is_some();
+                let error = failed.into_error().into();
+                Err(if unprocessed {
+                    RequestError::Unprocessed(error)
+                } else {
+                    RequestError::Interrupted(error)
+                })
             }
         }
     }
 
-    /// The request line and `Host` as RFC 9112 3.2 wants them, and what a proxy wants on top.
-    fn address(&self, request: &mut Request<Payload>) {
+    /// Sets the request target and `Host` as RFC 9112 3.2 wants them. A forward proxy gets the
+    /// absolute form and its credentials.
+    fn set_target(&self, request: &mut Request<Payload>) {
         if let Some(host) = host(request.uri()) {
             request.headers_mut().insert(HOST, host);
         }
-        match &self.via {
-            Some(via) => {
-                if let Some(login) = &via.login {
-                    request.headers_mut().insert(PROXY_AUTHORIZATION, login.clone());
+        match &self.proxy {
+            Some(proxy) => {
+                if let Some(authorization) = &proxy.authorization {
+                    request.headers_mut().insert(PROXY_AUTHORIZATION, authorization.clone());
                 }
             }
             None => {
@@ -96,7 +102,7 @@ impl Drop for Connection {
     }
 }
 
-/// A response body. Dropped before its end, it takes the connection with it.
+/// A response body. Dropped before its end, it closes the connection.
 #[derive(Debug)]
 pub(super) struct Incoming {
     body: hyper::body::Incoming,
@@ -111,12 +117,12 @@ impl Incoming {
     ) -> Self {
         let mut incoming = Self { body, connection: Some((connection, origin)) };
         if incoming.body.is_end_stream() {
-            incoming.give_back();
+            incoming.return_connection();
         }
         incoming
     }
 
-    fn give_back(&mut self) {
+    fn return_connection(&mut self) {
         if let Some((connection, Some(origin))) = self.connection.take() {
             origin.keep(connection);
         }
@@ -125,19 +131,19 @@ impl Incoming {
 
 impl Body for Incoming {
     type Data = Bytes;
-    type Error = String;
+    type Error = ConnectionError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, String>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
+    ) -> Poll<Option<Result<Frame<Bytes>, ConnectionError>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         match &frame {
             Some(Err(_)) => self.connection = None,
             Some(Ok(_)) if !self.body.is_end_stream() => {}
-            None | Some(Ok(_)) => self.give_back(),
+            None | Some(Ok(_)) => self.return_connection(),
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(|error| chain(&error))))
+        Poll::Ready(frame.map(|frame| frame.map_err(ConnectionError::from)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -149,7 +155,7 @@ impl Body for Incoming {
     }
 }
 
-/// The `Host` of an address: a default port is not named.
+/// The `Host` of a URL, without a default port.
 fn host(uri: &Uri) -> Option<HeaderValue> {
     let host = uri.host()?;
     let default = if uri.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 };

@@ -1,4 +1,5 @@
-//! The platform on tokio: clocks, timers, upstream, store, the credential file.
+//! The core's `Platform` on tokio: clocks, timers, the HTTP client, the store and the credential
+//! file.
 
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -6,69 +7,61 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use code_assist_core::caller::{Caller, Rate, RateStanding};
-use code_assist_core::job::BackgroundJob;
-use code_assist_core::payload::Payload;
-use code_assist_core::platform::{CredentialFile, Platform, ProcessStats, SendError, StoreError};
-use code_assist_core::policy::lock::{FencingToken, LockResult};
-use code_assist_core::time::{Monotonic, Timestamp};
 use http::{Request, Response};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Sleep;
 
+use crate::http_client::{self, HttpClient};
 use crate::store::Store;
-use crate::upstream::{self, Upstream};
 
-/// Hands on tokio. Cheap to clone.
+/// The platform on tokio. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(crate) struct Native {
-    parts: Arc<Parts>,
+pub(crate) struct TokioPlatform {
+    inner: Arc<PlatformInner>,
 }
 
 #[derive(Debug)]
-struct Parts {
-    upstream: Upstream,
+struct PlatformInner {
+    http_client: HttpClient,
     store: Store,
     credential_file: Option<PathBuf>,
-    /// Fair: whoever has waited longest is next.
-    places: Arc<Semaphore>,
-    chores: mpsc::UnboundedSender<BackgroundJob>,
+    /// Concurrency permits. Tokio's semaphore is fair, so that waiting requests are served in order.
+    permits: Arc<Semaphore>,
+    jobs: mpsc::UnboundedSender<BackgroundJob>,
     started: Instant,
 }
 
-impl Native {
-    /// A platform, and the chores that requests will leave behind.
+impl TokioPlatform {
+    /// Creates the platform, and the receiver of the background jobs that requests will spawn.
     pub(crate) fn new(
-        upstream: Upstream,
+        http_client: HttpClient,
         store: Store,
         credential_file: Option<PathBuf>,
-        places: usize,
+        max_concurrent_requests: usize,
     ) -> (Self, mpsc::UnboundedReceiver<BackgroundJob>) {
-        let (chores, left_behind) = mpsc::unbounded_channel();
-        let places = Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
-        let parts =
-            Parts { upstream, store, credential_file, places, chores, started: Instant::now() };
-        (Self { parts: Arc::new(parts) }, left_behind)
+        let (jobs, spawned) = mpsc::unbounded_channel();
+        let permits = Arc::new(Semaphore::new(max_concurrent_requests.min(Semaphore::MAX_PERMITS)));
+        let started = Instant::now();
+        let inner = PlatformInner { http_client, store, credential_file, permits, jobs, started };
+        (Self { inner: Arc::new(inner) }, spawned)
     }
 
-    /// Upstream, to be got ready.
-    pub(crate) fn upstream(&self) -> &Upstream {
-        &self.parts.upstream
+    pub(crate) fn http_client(&self) -> &HttpClient {
+        &self.inner.http_client
     }
 
-    /// The store, for the start-up lines.
     pub(crate) fn store(&self) -> &Store {
-        &self.parts.store
+        &self.inner.store
     }
 }
 
-impl Platform for Native {
-    type Body = upstream::Body;
+impl Platform for TokioPlatform {
+    type Body = http_client::Body;
     type Timer = Pin<Box<Sleep>>;
     type Permit = OwnedSemaphorePermit;
 
     fn now(&self) -> Monotonic {
-        let since = self.parts.started.elapsed().as_micros();
+        let since = self.inner.started.elapsed().as_micros();
         Monotonic(u64::try_from(since).unwrap_or(u64::MAX))
     }
 
@@ -86,16 +79,16 @@ impl Platform for Native {
     }
 
     async fn acquire_permit(&self) -> OwnedSemaphorePermit {
-        let places = Arc::clone(&self.parts.places);
-        places.acquire_owned().await.expect("nobody closes the semaphore")
+        let permits = Arc::clone(&self.inner.permits);
+        permits.acquire_owned().await.expect("the semaphore is never closed")
     }
 
     async fn send(&self, request: Request<Payload>) -> Result<Response<Self::Body>, SendError> {
-        self.parts.upstream.send(request).await
+        self.inner.http_client.send(request).await
     }
 
     async fn load(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
-        self.parts.store.load(key).await
+        self.inner.store.load(key).await
     }
 
     async fn save(
@@ -105,32 +98,32 @@ impl Platform for Native {
         ttl: Duration,
         fence: Option<FencingToken>,
     ) -> Result<(), StoreError> {
-        self.parts.store.save(key, value, ttl, fence).await
+        self.inner.store.save(key, value, ttl, fence).await
     }
 
     async fn lock(&self, key: &str, ttl: Duration) -> LockResult {
-        self.parts.store.claim(key, how_long).await
+        self.inner.store.claim(key, ttl).await
     }
 
     async fn unlock(&self, key: &str, token: FencingToken) {
-        self.parts.store.release(key, fence).await;
+        self.inner.store.release(key, token).await;
     }
 
     fn has_shared_store(&self) -> bool {
-        self.parts.store.shares()
+        self.inner.store.shares()
     }
 
     async fn count_request(&self, caller: &Caller, rate: Rate) -> Option<RateStanding> {
-        self.parts.store.count(caller, rate).await
+        self.inner.store.count(caller, rate).await
     }
 
     fn store_connected(&self) -> bool {
-        self.parts.store.connected()
+        self.inner.store.connected()
     }
 
     async fn credential_file(&self, seen: Option<u64>) -> CredentialFile {
-        match &self.parts.credential_file {
-            Some(path) => read_login(path, seen).await,
+        match &self.inner.credential_file {
+            Some(path) => read_credentials(path, seen).await,
             None => CredentialFile::Absent {
                 path: "~/.gemini/oauth_creds.json (there is no home folder)".to_owned(),
                 encrypted_store: false,
@@ -142,14 +135,13 @@ impl Platform for Native {
         process_stats()
     }
 
-    fn spawn_job(&self, chore: BackgroundJob) {
-        // The receiver lives as long as the server: a chore that is not taken any more has nobody
-        // who waits for it.
-        let _ = self.parts.chores.send(chore);
+    fn spawn_job(&self, job: BackgroundJob) {
+        // The receiver lives as long as the runtime, so that no request waits for a job that is lost.
+        let _ = self.inner.jobs.send(job);
     }
 }
 
-async fn read_login(path: &Path, seen: Option<u64>) -> CredentialFile {
+async fn read_credentials(path: &Path, seen: Option<u64>) -> CredentialFile {
     let meta = match tokio::fs::metadata(path).await {
         Ok(meta) => meta,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -161,7 +153,7 @@ async fn read_login(path: &Path, seen: Option<u64>) -> CredentialFile {
         }
         Err(error) => return CredentialFile::Unreadable(format!("{}: {error}", path.display())),
     };
-    if meta.len() > LARGEST_LOGIN {
+    if meta.len() > MAX_CREDENTIAL_FILE {
         return CredentialFile::Unreadable(format!("{}: too large", path.display()));
     }
     let stamp = stamp(&meta);
@@ -174,7 +166,7 @@ async fn read_login(path: &Path, seen: Option<u64>) -> CredentialFile {
     }
 }
 
-/// Modification time and length, folded: only "the same or not" is asked of it.
+/// A file's modification time and length, folded into one number that is only compared for equality.
 fn stamp(meta: &std::fs::Metadata) -> u64 {
     let since = meta.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
     let nanos = since.unwrap_or_default().as_nanos();
@@ -183,14 +175,14 @@ fn stamp(meta: &std::fs::Metadata) -> u64 {
     folded.rotate_left(17) ^ meta.len()
 }
 
-/// From Linux's `/proc` (proc(5)); nothing where there is none.
+/// Reads `/proc` (proc(5)). The fields stay empty on systems without it.
 fn process_stats() -> ProcessStats {
     let read = |name: &str| std::fs::read_to_string(format!("/proc/self/{name}")).ok();
     let kibibytes = |status: String| -> Option<u64> {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
         line.trim().strip_suffix("kB")?.trim().parse().ok()
     };
-    // The program's name, in brackets, may hold spaces and brackets of its own.
+    // The fields follow the program's name, which is in brackets and may hold brackets itself.
     let ticks = |stat: String| -> Option<u64> {
         let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
         let mut next = || fields.next()?.parse::<u64>().ok();
@@ -198,19 +190,19 @@ fn process_stats() -> ProcessStats {
     };
     ProcessStats {
         resident_bytes: read("status").and_then(kibibytes).map(|size| size * 1024),
-        // The folder is open itself while it is read.
+        // Reading the folder opens one descriptor itself.
         open_fds: std::fs::read_dir("/proc/self/fd")
             .ok()
             .map(|fds| (fds.count() as u64).saturating_sub(1)),
-        cpu_seconds: read("stat").and_then(ticks).map(|ticks| ticks as f64 / TICKS_A_SECOND),
+        cpu_seconds: read("stat").and_then(ticks).map(|ticks| ticks as f64 / TICKS_PER_SECOND),
     }
 }
 
-/// `USER_HZ`, which is 100 on every Linux since 2.4.
-const TICKS_A_SECOND: f64 = 100.0;
+/// `USER_HZ`: 100 on every Linux since 2.4.
+const TICKS_PER_SECOND: f64 = 100.0;
 
-/// The CLI's encrypted store (`protocol.md` 1.9).
+/// The file name of the Gemini CLI's encrypted store (`protocol.md` 1.9).
 const ENCRYPTED_STORE: &str = "gemini-credentials.json";
 
-/// An `oauth_creds.json` has two kilobytes.
-const LARGEST_LOGIN: u64 = 1 << 20;
+/// A bound on what is read into memory. An `oauth_creds.json` has two kilobytes.
+const MAX_CREDENTIAL_FILE: u64 = 1 << 20;

@@ -1,0 +1,50 @@
+//! The application: proxy, platform and the task that runs the proxy's background jobs.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use code_assist_core::Proxy;
+use code_assist_core::settings::Settings;
+use tokio::sync::watch;
+
+use crate::http_client::HttpClient;
+use crate::platform::TokioPlatform;
+use crate::store::Store;
+
+/// The proxy and its platform.
+#[derive(Debug, Clone)]
+pub(crate) struct App {
+    pub(crate) proxy: Arc<Proxy>,
+    pub(crate) platform: TokioPlatform,
+}
+
+impl App {
+    /// Connects the parts and starts the task that runs background jobs. `abort` turns true when a
+    /// shutdown ends what is still in flight.
+    pub(crate) fn assemble(
+        settings: Settings,
+        store: Store,
+        abort: watch::Receiver<bool>,
+    ) -> io::Result<Self> {
+        let http_client = HttpClient::new(&settings, abort)?;
+        let credential_file = settings.credentials_file.clone().map(PathBuf::from);
+        let (platform, mut jobs) = TokioPlatform::new(
+            http_client,
+            store,
+            credential_file,
+            settings.max_concurrent_requests,
+        );
+        let proxy = Arc::new(Proxy::new(settings, &platform));
+        let app = Self { proxy, platform };
+        let Self { proxy, platform } = app.clone();
+        // Ends with the runtime: the platform that it holds keeps the channel open.
+        tokio::spawn(async move {
+            while let Some(job) = jobs.recv().await {
+                let (proxy, platform) = (Arc::clone(&proxy), platform.clone());
+                tokio::spawn(async move { Box::pin(proxy.run_job(&platform, job)).await });
+            }
+        });
+        Ok(app)
+    }
+}

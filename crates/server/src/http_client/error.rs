@@ -1,0 +1,90 @@
+//! Why a request got no connection, no response, or not all of its body. No text holds a secret.
+
+use std::error::Error;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Why no connection could be opened. Cheap to clone, since one failed dial fails every waiter.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(super) enum ConnectError {
+    #[error("no connection within {} ms", .0.as_millis())]
+    Timeout(Duration),
+    #[error("an address without scheme and host")]
+    IncompleteAddress,
+    #[error(transparent)]
+    InvalidAddress(Arc<http::Error>),
+    /// The name, the TCP connection, the corporate proxy or TLS failed.
+    #[error(transparent)]
+    Dial(Arc<dyn Error + Send + Sync>),
+    /// The connection was open, and HTTP failed on it before the first request.
+    #[error(transparent)]
+    Connection(#[from] ConnectionError),
+}
+
+/// Why an open connection ended, or a request or a body on it did.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(super) enum ConnectionError {
+    #[error(transparent)]
+    Http1(Arc<hyper::Error>),
+    #[error(transparent)]
+    Http2(Arc<h2::Error>),
+    #[error(transparent)]
+    Io(Arc<io::Error>),
+    #[error("no SETTINGS within {} ms", .0.as_millis())]
+    NoSettings(Duration),
+    #[error("no answer to a PING within {} ms", .0.as_millis())]
+    NoPong(Duration),
+    #[error("the connection has no PING handle")]
+    NoPingHandle,
+    #[error("the peer allows no streams")]
+    NoStreams,
+    #[error("closed")]
+    Closed,
+    #[error("no longer needed")]
+    Unneeded,
+}
+
+impl From<hyper::Error> for ConnectionError {
+    fn from(error: hyper::Error) -> Self {
+        Self::Http1(Arc::new(error))
+    }
+}
+
+impl From<h2::Error> for ConnectionError {
+    fn from(error: h2::Error) -> Self {
+        Self::Http2(Arc::new(error))
+    }
+}
+
+impl From<io::Error> for ConnectionError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(Arc::new(error))
+    }
+}
+
+/// Why a request on an open connection got no response.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RequestError {
+    /// The request may have reached the peer.
+    #[error(transparent)]
+    Interrupted(ConnectionError),
+    /// The peer has not processed the request and never will, so that it can be sent again.
+    #[error(transparent)]
+    Unprocessed(ConnectionError),
+}
+
+/// Formats an error with its causes: the outermost one alone says "client error (Connect)".
+pub(super) fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let message = next.to_string();
+        if !text.ends_with(&message) {
+            text.push_str(": ");
+            text.push_str(&message);
+        }
+        cause = next.source();
+    }
+    text
+}

@@ -1,0 +1,236 @@
+//! Opens a connection and drives it to its end.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use h2::{Ping, PingPong};
+use tokio::io::AsyncWrite;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::unflushed::Unflushed;
+use crate::http_client::connector::IoStream;
+use crate::http_client::error::{ConnectionError, with_causes};
+use crate::http_client::lock;
+use crate::http_client::origin::Origin;
+use crate::http_client::pool::PoolOptions;
+
+/// What the pool, the streams and the task that drives a connection share.
+#[derive(Debug)]
+pub(in crate::http_client) struct ConnectionState {
+    /// Streams that the peer allows at once. One until its SETTINGS have come, since any peer allows
+    /// that many.
+    limit: AtomicUsize,
+    /// Streams in use. Changed under the origin's lock.
+    pub(in crate::http_client) streams: AtomicUsize,
+    /// The peer's SETTINGS have come.
+    settled: AtomicBool,
+    closing: AtomicBool,
+    /// Wakes the driver for a PING or for `closing`.
+    wake: Notify,
+    ended: AtomicBool,
+    /// Why the connection ended, if the driver knows better than the stream.
+    reason: OnceLock<ConnectionError>,
+}
+
+impl ConnectionState {
+    fn new(streams: usize) -> Self {
+        Self {
+            limit: AtomicUsize::new(1),
+            streams: AtomicUsize::new(streams),
+            settled: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+            wake: Notify::new(),
+            ended: AtomicBool::new(false),
+            reason: OnceLock::new(),
+        }
+    }
+
+    /// How many more streams the peer allows now.
+    pub(in crate::http_client) fn free_streams(&self) -> usize {
+        self.limit().saturating_sub(self.streams.load(Ordering::Relaxed))
+    }
+
+    /// How many streams the peer allows at once.
+    pub(in crate::http_client) fn limit(&self) -> usize {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// Sends a PING, whose answer the driver awaits.
+    pub(in crate::http_client) fn probe(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Ends the connection when its last stream has ended.
+    pub(in crate::http_client) fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+        self.wake.notify_one();
+    }
+
+    pub(in crate::http_client) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+
+    /// The reason why a stream failed: the driver's, if it has one.
+    pub(super) fn error(&self, error: h2::Error) -> ConnectionError {
+        self.reason.get().cloned().unwrap_or_else(|| error.into())
+    }
+
+    fn is_settled(&self) -> bool {
+        self.settled.load(Ordering::Relaxed)
+    }
+
+    /// Takes over the peer's stream limit when its SETTINGS have come or changed.
+    fn update_limit(self: &Arc<Self>, allowed: usize, origin: Option<&Arc<Origin>>) {
+        if allowed == NOT_SETTLED || self.limit() == allowed && self.is_settled() {
+            return;
+        }
+        let first = !self.settled.swap(true, Ordering::Relaxed);
+        self.limit.store(allowed, Ordering::Relaxed);
+        if let Some(origin) = origin {
+            origin.limit_changed(self, first);
+        }
+    }
+}
+
+/// Sends the HTTP/2 preface. `streams` permits count as taken from the start. The future drives the
+/// connection and reports its limit and its end to `origin`.
+pub(in crate::http_client) async fn start(
+    stream: IoStream,
+    options: PoolOptions,
+    streams: usize,
+    origin: Option<Arc<Origin>>,
+) -> Result<
+    (SendRequest<Bytes>, Arc<ConnectionState>, impl Future<Output = ()> + Send),
+    ConnectionError,
+> {
+    let received = stream.received();
+    let stream = Arc::new(Mutex::new(stream));
+    let (requests, mut connection) = h2::client::Builder::new()
+        .initial_max_send_streams(NOT_SETTLED)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(MAX_HEADER_LIST)
+        .enable_push(false)
+        .handshake(Unflushed(Arc::clone(&stream)))
+        .await?;
+    let pings = connection.ping_pong().ok_or(ConnectionError::NoPingHandle)?;
+    let state = Arc::new(ConnectionState::new(streams));
+    let driver =
+        Driver { connection, stream, pings, received, state: Arc::clone(&state), options, origin };
+    Ok((requests, state, driver.run()))
+}
+
+/// All that the task of a connection owns.
+struct Driver {
+    connection: h2::client::Connection<Unflushed, Bytes>,
+    stream: Arc<Mutex<IoStream>>,
+    pings: PingPong,
+    /// Set whenever bytes come in.
+    received: Arc<AtomicBool>,
+    state: Arc<ConnectionState>,
+    options: PoolOptions,
+    origin: Option<Arc<Origin>>,
+}
+
+impl Driver {
+    async fn run(self) {
+        let (state, origin) = (Arc::clone(&self.state), self.origin.clone());
+        let error = self.drive().await;
+        state.ended.store(true, Ordering::Relaxed);
+        tracing::debug!("an upstream connection ended: {}", with_causes(&error));
+        if let Some(origin) = origin {
+            origin.connection_ended(&state, state.is_settled(), error);
+        }
+    }
+
+    /// Drives the connection to its end, and returns why it ended.
+    async fn drive(self) -> ConnectionError {
+        let Self { mut connection, stream, mut pings, received, state, options, origin } = self;
+        let mut ping_sent = false;
+        let mut check_at = Instant::now() + options.settings_timeout;
+        let mut yield_first = true;
+        let mut drive = |cx: &mut Context<'_>| {
+            // Yields once, so that requests that are ready now go out with the same write.
+            if std::mem::take(&mut yield_first) {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            yield_first = true;
+            let polled = Pin::new(&mut connection).poll(cx);
+            state.update_limit(connection.max_concurrent_send_streams(), origin.as_ref());
+            if let Poll::Ready(ended) = polled {
+                return Poll::Ready(ended.map_or_else(Into::into, |()| ConnectionError::Closed));
+            }
+            match Pin::new(&mut *lock(&stream)).poll_flush(cx) {
+                Poll::Ready(Err(error)) => Poll::Ready(error.into()),
+                Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+            }
+        };
+        loop {
+            tokio::select! {
+                biased;
+                error = poll_fn(&mut drive) => return error,
+                pong = poll_fn(|cx| pings.poll_pong(cx)), if ping_sent => {
+                    if let Err(error) = pong {
+                        return error.into();
+                    }
+                    ping_sent = false;
+                    check_at = Instant::now() + options.ping_interval;
+                }
+                () = state.wake.notified() => {
+                    if state.closing.load(Ordering::Relaxed) {
+                        // No request handle is left, so h2 sends GOAWAY and closes.
+                        let _ = timeout(GOAWAY_TIMEOUT, poll_fn(&mut drive)).await;
+                        return ConnectionError::Unneeded;
+                    }
+                    if !ping_sent && pings.send_ping(Ping::opaque()).is_ok() {
+                        ping_sent = true;
+                        check_at = Instant::now() + options.ping_timeout;
+                    }
+                }
+                () = sleep_until(check_at) => {
+                    let silent = !received.swap(false, Ordering::Relaxed);
+                    let failed = if !state.is_settled() {
+                        Some(ConnectionError::NoSettings(options.settings_timeout))
+                    } else if ping_sent && silent {
+                        Some(ConnectionError::NoPong(options.ping_timeout))
+                    } else {
+                        None
+                    };
+                    if let Some(error) = failed {
+                        let _ = state.reason.set(error.clone());
+                        return error;
+                    }
+                    let busy = state.streams.load(Ordering::Relaxed) > 0;
+                    check_at = Instant::now() + options.ping_interval;
+                    // No PING on an idle connection: servers count PINGs without traffic as abuse.
+                    if silent && busy && !ping_sent && pings.send_ping(Ping::opaque()).is_ok() {
+                        ping_sent = true;
+                        check_at = Instant::now() + options.ping_timeout;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A stream limit that no SETTINGS can name: the peer's have not come yet.
+const NOT_SETTLED: usize = usize::MAX - 1;
+
+/// Bytes that may be under way on one stream to a client that does not read.
+const STREAM_WINDOW: u32 = 256 * 1024;
+
+/// Room for a thousand such streams, so that clients that do not read cannot block the other streams
+/// of their connection.
+const CONNECTION_WINDOW: u32 = 1024 * STREAM_WINDOW;
+
+const MAX_HEADER_LIST: u32 = 64 * 1024;
+
+const GOAWAY_TIMEOUT: Duration = Duration::from_secs(1);

@@ -1,0 +1,189 @@
+//! The HTTP client for calls to Google: pooled connections, TLS, and the corporate proxy if one is
+//! set.
+
+mod buffered;
+mod connector;
+mod error;
+mod http1;
+mod http2;
+mod origin;
+mod pool;
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use code_assist_core::settings::Settings;
+use code_assist_core::{BodyError, Payload, SendError};
+use http::uri::Scheme;
+use http::{Request, Response, Uri};
+use http_body::{Frame, SizeHint};
+use tokio::sync::watch;
+
+use connector::Connector;
+use error::{ConnectionError, RequestError, with_causes};
+use pool::{Pool, PoolOptions};
+
+/// Sends requests over pooled connections. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct HttpClient {
+    pool: Arc<Pool>,
+    abort: watch::Receiver<bool>,
+}
+
+impl HttpClient {
+    /// Creates a client as the settings want it. `abort` turns true when a shutdown ends what is
+    /// still in flight.
+    pub(crate) fn new(settings: &Settings, abort: watch::Receiver<bool>) -> io::Result<Self> {
+        let options = PoolOptions {
+            pooling: settings.connection_pooling,
+            keep_alive: settings.keep_alive_timeout,
+            ping_interval: PING_INTERVAL,
+            ping_timeout: PING_TIMEOUT,
+            settings_timeout: SETTINGS_TIMEOUT,
+        };
+        Ok(Self { pool: Arc::new(Pool::new(Connector::new(settings)?, options)), abort })
+    }
+
+    /// Sends one request. Redirects are not followed.
+    pub(crate) async fn send(
+        &self,
+        request: Request<Payload>,
+    ) -> Result<Response<Body>, SendError> {
+        let mut abort = self.abort.clone();
+        // Boxed to keep the future small: every function below would reserve space for it.
+        let request = Box::new(request);
+        let response = tokio::select! {
+            biased;
+            response = self.send_with_retries(request) => response?,
+            _ = abort.wait_for(|abort| *abort) => return Err(SendError::ShuttingDown),
+        };
+        Ok(response.map(|source| Body { source, abort: AbortSignal::Idle(self.abort.clone()) }))
+    }
+
+    /// Opens a connection to an endpoint with TLS ahead of the first request, which would otherwise
+    /// wait for the handshake. A failure is only logged: the first request meets it again and
+    /// reports it.
+    pub(crate) async fn warm(&self, endpoint: &str) {
+        let Ok(endpoint) = endpoint.parse::<Uri>() else { return };
+        if endpoint.scheme() == Some(&Scheme::HTTPS)
+            && let Err(error) = self.pool.warm(&endpoint).await
+        {
+            tracing::debug!("no connection ahead of the first request: {}", with_causes(&error));
+        }
+    }
+
+    /// Repeats a request on another connection when a pooled one turns out to be dead before it took
+    /// the request. A request that may have reached the peer is not repeated: the core decides that.
+    async fn send_with_retries(
+        &self,
+        mut request: Box<Request<Payload>>,
+    ) -> Result<Response<BodySource>, SendError> {
+        let mut tries = 1;
+        loop {
+            let lease = self.pool.lease(request.uri()).await;
+            let lease = lease.map_err(|error| SendError::Connect(with_causes(&error)))?;
+            let spare = (tries < MAX_TRIES && lease.is_reused()).then(|| request.clone());
+            match (lease.send(request).await, spare) {
+                (Ok(response), _) => return Ok(response),
+                (Err(RequestError::Unprocessed(_)), Some(again)) => request = again,
+                (Err(error), _) => return Err(SendError::Disconnected(with_causes(&error))),
+            }
+            tries += 1;
+        }
+    }
+}
+
+/// A response body. Dropping it resets the stream, or closes the HTTP/1.1 connection.
+#[derive(Debug)]
+pub(crate) struct Body {
+    source: BodySource,
+    abort: AbortSignal,
+}
+
+#[derive(Debug)]
+enum BodySource {
+    Http1(http1::Incoming),
+    Http2(http2::Incoming),
+}
+
+/// Resolves when a shutdown ends what is in flight. The future is allocated only when a body has
+/// to wait.
+enum AbortSignal {
+    Idle(watch::Receiver<bool>),
+    Waiting(Pin<Box<dyn Future<Output = ()> + Send>>),
+}
+
+impl std::fmt::Debug for AbortSignal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AbortSignal")
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let polled = match &mut self.source {
+            BodySource::Http1(incoming) => Pin::new(incoming).poll_frame(cx),
+            BodySource::Http2(incoming) => Pin::new(incoming).poll_frame(cx),
+        };
+        if let Poll::Ready(frame) = polled {
+            let disconnected =
+                |error: ConnectionError| BodyError::Disconnected(with_causes(&error));
+            return Poll::Ready(frame.map(|frame| frame.map_err(disconnected)));
+        }
+        loop {
+            match &mut self.abort {
+                AbortSignal::Idle(abort) => {
+                    let mut abort = abort.clone();
+                    self.abort = AbortSignal::Waiting(Box::pin(async move {
+                        // An error means that the sender was dropped: the process is ending.
+                        let _ = abort.wait_for(|abort| *abort).await;
+                    }));
+                }
+                AbortSignal::Waiting(aborted) => {
+                    return aborted.as_mut().poll(cx).map(|()| Some(Err(BodyError::ShuttingDown)));
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            BodySource::Http1(incoming) => incoming.is_end_stream(),
+            BodySource::Http2(incoming) => incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            BodySource::Http1(incoming) => incoming.size_hint(),
+            BodySource::Http2(incoming) => incoming.size_hint(),
+        }
+    }
+}
+
+/// Locks a mutex, ignoring poison: the pool's data stays valid when a task panics.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Silence after which a connection with open streams gets a PING.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+const SETTINGS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Several pooled connections may be dead at once, but a peer that refuses stream after stream does
+/// so on purpose.
+const MAX_TRIES: u32 = 3;

@@ -1,0 +1,407 @@
+//! The connections to one origin: shared, dialled when needed, closed when idle.
+//!
+//! HTTP/2 connections are filled one after the other up to the peer's stream limit. When all are
+//! full, the origin dials as many as the waiters will fill. The first dial is a single one for any
+//! number of waiters, since it learns the limit. An HTTP/1.1 connection is dialled by the request that
+//! needs it.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use http::Uri;
+use http::uri::{Authority, Scheme};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use super::connector::{Connected, Connector};
+use super::error::{ConnectError, ConnectionError};
+use super::pool::{ConnectionLease, PoolOptions};
+use super::{http1, http2, lock};
+use crate::http_version::HttpVersion;
+
+/// One scheme, host and port, and the connections to it.
+#[derive(Debug)]
+pub(super) struct Origin {
+    scheme: Scheme,
+    authority: Authority,
+    uri: Uri,
+    connector: Connector,
+    options: PoolOptions,
+    state: Mutex<OriginState>,
+    /// Wakes all waiters, which look at the state again.
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct OriginState {
+    /// What the last dial agreed on.
+    version: HttpVersion,
+    /// HTTP/1.1 connections without a request, the one used last at the end.
+    idle: Vec<(http1::Connection, Instant)>,
+    /// HTTP/2 connections, the oldest first.
+    shared: Vec<SharedConnection>,
+    /// Dials under way, and fresh connections whose stream limit is not known yet.
+    dialing: usize,
+    /// How many streams the next connection is expected to take.
+    expected_streams: usize,
+    waiting: usize,
+    /// Counts the times that all dials under way had failed.
+    failures: u64,
+    last_failure: Option<ConnectError>,
+    /// A task runs that closes idle connections.
+    reaping: bool,
+}
+
+#[derive(Debug)]
+struct SharedConnection {
+    requests: SendRequest<Bytes>,
+    state: Arc<http2::ConnectionState>,
+    idle_since: Instant,
+}
+
+/// What a waiter has to do next.
+enum NextStep {
+    DialHttp1,
+    Fail(ConnectError),
+    UseHttp1(http1::Connection),
+    UseHttp2(SendRequest<Bytes>, Arc<http2::ConnectionState>),
+    Wait { dial: bool },
+}
+
+impl Origin {
+    pub(super) fn new(
+        scheme: &Scheme,
+        authority: &Authority,
+        connector: Connector,
+        options: PoolOptions,
+    ) -> Result<Self, ConnectError> {
+        let uri = Uri::builder().scheme(scheme.clone()).authority(authority.clone());
+        let uri = uri.path_and_query("/").build();
+        let uri = uri.map_err(|error| ConnectError::InvalidAddress(Arc::new(error)))?;
+        let secure = *scheme == Scheme::HTTPS;
+        Ok(Self {
+            scheme: scheme.clone(),
+            authority: authority.clone(),
+            uri,
+            connector,
+            options,
+            state: Mutex::new(OriginState {
+                version: if secure { HttpVersion::Http2 } else { HttpVersion::Http1 },
+                idle: Vec::new(),
+                shared: Vec::new(),
+                dialing: 0,
+                expected_streams: usize::MAX,
+                waiting: 0,
+                failures: 0,
+                last_failure: None,
+                reaping: false,
+            }),
+            changed: Notify::new(),
+        })
+    }
+
+    pub(super) fn matches(&self, scheme: &Scheme, authority: &Authority) -> bool {
+        self.scheme == *scheme && self.authority == *authority
+    }
+
+    /// Dials a connection for one request, which is closed afterwards.
+    pub(super) async fn dial_unpooled(&self) -> Result<ConnectionLease, ConnectError> {
+        let Connected { stream, version, proxy } = self.connector.open(&self.uri).await?;
+        match version {
+            HttpVersion::Http1 => {
+                let connection = http1::Connection::start(stream, proxy).await?;
+                Ok(ConnectionLease::Http1 { connection, origin: None, reused: false })
+            }
+            HttpVersion::Http2 => {
+                let (requests, state, driver) = http2::start(stream, self.options, 1, None).await?;
+                tokio::spawn(driver);
+                Ok(ConnectionLease::Http2(http2::StreamPermit::new(requests, state, None)))
+            }
+        }
+    }
+
+    /// Leases a pooled connection, and dials one if all are in use.
+    pub(super) async fn lease(self: Arc<Self>) -> Result<ConnectionLease, ConnectError> {
+        let mut waiter = Waiter { origin: Arc::clone(&self), seen_failures: None };
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            // Subscribes before the state is read, so that no change is missed.
+            changed.as_mut().enable();
+            match waiter.next_step() {
+                NextStep::DialHttp1 => return Box::pin(Arc::clone(&self).dial_http1()).await,
+                NextStep::Fail(error) => return Err(error),
+                NextStep::UseHttp1(connection) => {
+                    let origin = Some(Arc::clone(&self));
+                    return Ok(ConnectionLease::Http1 { connection, origin, reused: true });
+                }
+                NextStep::UseHttp2(requests, state) => {
+                    let permit = http2::StreamPermit::new(requests, state, Some(Arc::clone(&self)));
+                    return Ok(ConnectionLease::Http2(permit));
+                }
+                NextStep::Wait { dial: true } => {
+                    // A task, since other waiters need this dial too when this client disconnects.
+                    tokio::spawn(Arc::clone(&self).dial_http2());
+                }
+                NextStep::Wait { dial: false } => {}
+            }
+            changed.await;
+        }
+    }
+
+    /// Dials for the calling request. If the peer speaks HTTP/2 by now, the connection is shared.
+    async fn dial_http1(self: Arc<Self>) -> Result<ConnectionLease, ConnectError> {
+        let Connected { stream, version, proxy } = self.connector.open(&self.uri).await?;
+        match version {
+            HttpVersion::Http1 => {
+                let connection = http1::Connection::start(stream, proxy).await?;
+                Ok(ConnectionLease::Http1 { connection, origin: Some(self), reused: false })
+            }
+            HttpVersion::Http2 => {
+                let origin = Some(Arc::clone(&self));
+                let (requests, state, driver) =
+                    http2::start(stream, self.options, 1, origin.clone()).await?;
+                self.state().dialing += 1;
+                self.share(requests.clone(), Arc::clone(&state));
+                tokio::spawn(driver);
+                Ok(ConnectionLease::Http2(http2::StreamPermit::new(requests, state, origin)))
+            }
+        }
+    }
+
+    /// Dials for all waiters.
+    async fn dial_http2(self: Arc<Self>) {
+        let connected = match self.connector.open(&self.uri).await {
+            Ok(connected) => connected,
+            Err(error) => return self.dial_failed(error),
+        };
+        let Connected { stream, version, proxy } = connected;
+        if version == HttpVersion::Http1 {
+            match http1::Connection::start(stream, proxy).await {
+                Ok(connection) => {
+                    let mut state = self.state();
+                    state.dialing -= 1;
+                    state.version = HttpVersion::Http1;
+                    state.expected_streams = 1;
+                    drop(state);
+                    self.keep(connection);
+                    self.changed.notify_waiters();
+                }
+                Err(error) => self.dial_failed(error.into()),
+            }
+            return;
+        }
+        match http2::start(stream, self.options, 0, Some(Arc::clone(&self))).await {
+            Ok((requests, state, driver)) => {
+                self.share(requests, state);
+                tokio::spawn(driver);
+            }
+            Err(error) => self.dial_failed(error.into()),
+        }
+    }
+
+    fn share(
+        self: &Arc<Self>,
+        requests: SendRequest<Bytes>,
+        connection: Arc<http2::ConnectionState>,
+    ) {
+        let mut state = self.state();
+        state.version = HttpVersion::Http2;
+        let idle_since = Instant::now();
+        state.shared.push(SharedConnection { requests, state: connection, idle_since });
+        self.start_reaping(&mut state);
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    fn dial_failed(&self, error: ConnectError) {
+        let mut state = self.state();
+        state.dialing -= 1;
+        state.fail_waiters_if_none_dials(error);
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// Takes over a connection's stream limit; `first` says that it was not known before.
+    pub(super) fn limit_changed(&self, connection: &http2::ConnectionState, first: bool) {
+        let mut state = self.state();
+        state.expected_streams = connection.limit().max(1);
+        if first {
+            state.dialing = state.dialing.saturating_sub(1);
+            if connection.limit() == 0 {
+                state.fail_waiters_if_none_dials(ConnectionError::NoStreams.into());
+            }
+        }
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// Forgets a connection that has ended. `settled` says that its stream limit was known.
+    pub(super) fn connection_ended(
+        &self,
+        connection: &Arc<http2::ConnectionState>,
+        settled: bool,
+        error: ConnectionError,
+    ) {
+        let mut state = self.state();
+        state.shared.retain(|shared| !Arc::ptr_eq(&shared.state, connection));
+        if !settled {
+            state.dialing = state.dialing.saturating_sub(1);
+            state.fail_waiters_if_none_dials(error.into());
+        }
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// Opens no more streams on a connection. Its open streams go on.
+    pub(super) fn retire(&self, connection: &Arc<http2::ConnectionState>) {
+        let mut state = self.state();
+        state.shared.retain(|shared| !Arc::ptr_eq(&shared.state, connection));
+    }
+
+    /// Counts the end of a stream.
+    pub(super) fn release(self: &Arc<Self>, connection: &Arc<http2::ConnectionState>) {
+        let mut state = self.state();
+        let left = connection.streams.fetch_sub(1, Ordering::Relaxed) - 1;
+        let has_waiters = state.waiting > 0;
+        let known = state.shared.iter_mut().find(|shared| Arc::ptr_eq(&shared.state, connection));
+        match known {
+            Some(shared) if left == 0 => {
+                shared.idle_since = Instant::now();
+                self.start_reaping(&mut state);
+            }
+            None if left == 0 => connection.close(),
+            Some(_) | None => {}
+        }
+        drop(state);
+        if has_waiters {
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// Takes back an HTTP/1.1 connection whose request has ended.
+    pub(super) fn keep(self: &Arc<Self>, connection: http1::Connection) {
+        if connection.is_closed() {
+            return;
+        }
+        let mut state = self.state();
+        state.idle.push((connection, Instant::now()));
+        self.start_reaping(&mut state);
+    }
+
+    fn start_reaping(self: &Arc<Self>, state: &mut OriginState) {
+        if !state.reaping {
+            state.reaping = true;
+            tokio::spawn(Arc::clone(self).reap());
+        }
+    }
+
+    /// Closes connections that have been idle for too long, until none is idle.
+    async fn reap(self: Arc<Self>) {
+        loop {
+            let next = self.state().reap(Instant::now(), self.options.keep_alive);
+            let Some(next) = next else { return };
+            sleep_until(next).await;
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, OriginState> {
+        lock(&self.state)
+    }
+}
+
+impl OriginState {
+    /// Finds a connection for one request, or says how to get one. `seen_failures` is the count of
+    /// failures when the waiting began.
+    fn next_step(&mut self, seen_failures: u64) -> NextStep {
+        self.shared.retain(|shared| !shared.state.has_ended());
+        if let Some(shared) = self.shared.iter().find(|shared| shared.state.free_streams() > 0) {
+            let before = shared.state.streams.fetch_add(1, Ordering::Relaxed);
+            if before == 0 && shared.idle_since.elapsed() > PROBE_AFTER {
+                shared.state.probe();
+            }
+            return NextStep::UseHttp2(shared.requests.clone(), Arc::clone(&shared.state));
+        }
+        self.idle.retain(|(connection, _)| !connection.is_closed());
+        if let Some(at) = self.idle.iter().rposition(|(connection, _)| connection.is_ready()) {
+            return NextStep::UseHttp1(self.idle.remove(at).0);
+        }
+        if self.version == HttpVersion::Http1 {
+            return NextStep::DialHttp1;
+        }
+        if self.failures != seen_failures
+            && let Some(error) = &self.last_failure
+        {
+            return NextStep::Fail(error.clone());
+        }
+        let dial = self.waiting > self.dialing.saturating_mul(self.expected_streams);
+        self.dialing += usize::from(dial);
+        NextStep::Wait { dial }
+    }
+
+    /// Fails those who wait, unless a dial under way may still serve them.
+    fn fail_waiters_if_none_dials(&mut self, error: ConnectError) {
+        if self.dialing == 0 {
+            self.failures += 1;
+            self.last_failure = Some(error);
+        }
+    }
+
+    /// Closes connections that have been idle for too long. Returns when the next one will be.
+    fn reap(&mut self, now: Instant, keep_alive: Duration) -> Option<Instant> {
+        self.idle
+            .retain(|(connection, since)| !connection.is_closed() && now < *since + keep_alive);
+        self.shared.retain(|shared| {
+            let idle = shared.state.streams.load(Ordering::Relaxed) == 0;
+            let expired = idle && now >= shared.idle_since + keep_alive;
+            if expired {
+                shared.state.close();
+            }
+            !expired
+        });
+        let shared = self.shared.iter().map(|shared| (shared.idle_since, &shared.state.streams));
+        let shared = shared.filter(|(_, streams)| streams.load(Ordering::Relaxed) == 0);
+        let idle = self.idle.iter().map(|(_, since)| *since);
+        let next = idle.chain(shared.map(|(since, _)| since)).min();
+        self.reaping = next.is_some();
+        next.map(|since| since + keep_alive)
+    }
+}
+
+/// A request that waits for a connection. Dropping it ends the waiting.
+struct Waiter {
+    origin: Arc<Origin>,
+    /// The count of failures when the waiting began; None while it does not wait.
+    seen_failures: Option<u64>,
+}
+
+impl Waiter {
+    fn next_step(&mut self) -> NextStep {
+        let mut state = self.origin.state();
+        let seen_failures = *self.seen_failures.get_or_insert_with(|| {
+            state.waiting += 1;
+            state.failures
+        });
+        let step = state.next_step(seen_failures);
+        if !matches!(step, NextStep::Wait { .. }) {
+            self.seen_failures = None;
+            state.waiting -= 1;
+        }
+        step
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        if self.seen_failures.is_some() {
+            self.origin.state().waiting -= 1;
+        }
+    }
+}
+
+/// A connection that was idle for longer gets a PING when it is used again, since firewalls drop idle
+/// connections silently.
+const PROBE_AFTER: Duration = Duration::from_secs(10);

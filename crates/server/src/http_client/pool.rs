@@ -1,0 +1,118 @@
+//! The pool: origins by scheme and authority, and the lease of a connection for one request.
+//!
+//! Its own, and not hyper-util's: that one shares an HTTP/2 connection without regard to the peer's
+//! stream limit, so that requests past the limit wait behind others' streams.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use code_assist_core::Payload;
+use http::{Request, Response, Uri};
+
+use super::connector::Connector;
+use super::error::{ConnectError, RequestError};
+use super::origin::Origin;
+use super::{BodySource, http1, http2, lock};
+
+/// All connections, by origin.
+#[derive(Debug)]
+pub(super) struct Pool {
+    connector: Connector,
+    options: PoolOptions,
+    /// A list, since there are few: endpoints and token URLs.
+    origins: Mutex<Vec<Arc<Origin>>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PoolOptions {
+    /// False: each request gets a connection of its own.
+    pub(super) pooling: bool,
+    /// An idle connection is closed after this.
+    pub(super) keep_alive: Duration,
+    /// Silence after which a connection with open streams gets a PING.
+    pub(super) ping_interval: Duration,
+    /// How long the peer may take to answer a PING.
+    pub(super) ping_timeout: Duration,
+    /// How long an HTTP/2 peer may take to send its SETTINGS, with the stream limit in them.
+    pub(super) settings_timeout: Duration,
+}
+
+impl Pool {
+    pub(super) fn new(connector: Connector, options: PoolOptions) -> Self {
+        Self { connector, options, origins: Mutex::default() }
+    }
+
+    /// Leases a connection to the origin of `uri` for one request.
+    pub(super) async fn lease(&self, uri: &Uri) -> Result<ConnectionLease, ConnectError> {
+        let origin = self.origin(uri)?;
+        if self.options.pooling {
+            origin.lease().await
+        } else {
+            // Boxed, like every dial: the future of a request that finds a connection stays small.
+            Box::pin(origin.dial_unpooled()).await
+        }
+    }
+
+    /// Opens a connection to the origin of `uri` ahead of the first request.
+    pub(super) async fn warm(&self, uri: &Uri) -> Result<(), ConnectError> {
+        if !self.options.pooling {
+            return Ok(());
+        }
+        let lease = self.lease(uri).await?;
+        if let ConnectionLease::Http1 { connection, origin: Some(origin), .. } = lease {
+            origin.keep(connection);
+        }
+        Ok(())
+    }
+
+    fn origin(&self, uri: &Uri) -> Result<Arc<Origin>, ConnectError> {
+        let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
+            return Err(ConnectError::IncompleteAddress);
+        };
+        let mut origins = lock(&self.origins);
+        let known = origins.iter().find(|known| known.matches(scheme, authority));
+        if let Some(known) = known {
+            return Ok(Arc::clone(known));
+        }
+        let origin = Origin::new(scheme, authority, self.connector.clone(), self.options)?;
+        let origin = Arc::new(origin);
+        origins.push(Arc::clone(&origin));
+        Ok(origin)
+    }
+}
+
+/// The right to send one request on one connection.
+#[derive(Debug)]
+#[must_use]
+pub(super) enum ConnectionLease {
+    Http1 {
+        connection: http1::Connection,
+        /// Where the connection returns to. None closes it.
+        origin: Option<Arc<Origin>>,
+        reused: bool,
+    },
+    Http2(http2::StreamPermit),
+}
+
+impl ConnectionLease {
+    /// True if the connection may have died since it was last used.
+    pub(super) fn is_reused(&self) -> bool {
+        match self {
+            Self::Http1 { reused, .. } => *reused,
+            Self::Http2(_) => true,
+        }
+    }
+
+    pub(super) async fn send(
+        self,
+        request: Box<Request<Payload>>,
+    ) -> Result<Response<BodySource>, RequestError> {
+        match self {
+            Self::Http1 { connection, origin, .. } => {
+                let response = connection.send(request, origin).await?;
+                Ok(response.map(BodySource::Http1))
+            }
+            Self::Http2(permit) => Ok(permit.send(request).await?.map(BodySource::Http2)),
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! A client's TCP connection: detects its HTTP version, and records whether the client reads.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::http_version::HttpVersion;
+
+/// A connection whose first bytes have been read to detect the HTTP version.
+#[derive(Debug)]
+pub(super) struct ClientStream {
+    stream: TcpStream,
+    /// Bytes that detection has read and hyper has not.
+    prefix: Bytes,
+    writes: Arc<WriteProgress>,
+}
+
+impl ClientStream {
+    /// Reads until the HTTP version is clear. Returns None if the client has gone or speaks TLS: live
+    /// API clients try TLS on any port, and cannot read an answer in plain text.
+    pub(super) async fn detect(mut stream: TcpStream) -> Option<(Self, HttpVersion)> {
+        // The buffer is allocated only when the client has sent something.
+        stream.readable().await.ok()?;
+        let mut prefix = BytesMut::with_capacity(PREFIX);
+        let version = loop {
+            stream.read_buf(&mut prefix).await.ok().filter(|read| *read > 0)?;
+            if prefix.first() == Some(&TLS_HANDSHAKE) {
+                return None;
+            }
+            let seen = prefix.len().min(PREFACE.len());
+            if prefix[..seen] != PREFACE[..seen] {
+                break HttpVersion::Http1;
+            }
+            if seen == PREFACE.len() {
+                break HttpVersion::Http2;
+            }
+        };
+        Some((Self { stream, prefix: prefix.freeze(), writes: Arc::default() }, version))
+    }
+
+    /// A detector for a client that does not read.
+    pub(super) fn stall_detector(&self) -> StallDetector {
+        StallDetector { writes: Arc::clone(&self.writes), seen: 0, stalled: Duration::ZERO }
+    }
+
+    fn record(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.writes.blocked.store(written.is_pending(), Ordering::Relaxed);
+        if written.is_ready() {
+            self.writes.done.fetch_add(1, Ordering::Relaxed);
+        }
+        written
+    }
+}
+
+#[derive(Debug, Default)]
+struct WriteProgress {
+    /// The last write found the socket's buffer full.
+    blocked: AtomicBool,
+    done: AtomicU32,
+}
+
+/// Measures how long writes have been blocked. It is polled at intervals, so that the write path reads
+/// no clock.
+#[derive(Debug)]
+pub(super) struct StallDetector {
+    writes: Arc<WriteProgress>,
+    seen: u32,
+    stalled: Duration,
+}
+
+impl StallDetector {
+    /// Returns for how long nothing could be written. `interval` is the time since the last call.
+    pub(super) fn check(&mut self, interval: Duration) -> Duration {
+        let done = self.writes.done.load(Ordering::Relaxed);
+        let stalled = self.writes.blocked.load(Ordering::Relaxed) && done == self.seen;
+        self.stalled = if stalled { self.stalled + interval } else { Duration::ZERO };
+        self.seen = done;
+        self.stalled
+    }
+}
+
+impl AsyncRead for ClientStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.prefix.is_empty() {
+            let taken = self.prefix.len().min(buf.remaining());
+            buf.put_slice(&self.prefix.split_to(taken));
+            if self.prefix.is_empty() {
+                // Frees the buffer, which an empty slice of it would keep.
+                self.prefix = Bytes::new();
+            }
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for ClientStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.record(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.record(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// How every HTTP/2 connection begins (RFC 9113 3.4).
+pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Enough for the head of most requests and the whole of a small one, so that one system call reads
+/// it.
+const PREFIX: usize = 2048;
+
+/// The first byte of the TLS record that holds a ClientHello.
+const TLS_HANDSHAKE: u8 = 0x16;
