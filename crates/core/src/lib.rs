@@ -55,6 +55,7 @@ mod wait;
 
 pub use body::ProxyBody;
 pub use caller::{Caller, Rate, RateStanding};
+pub use dialect::gemini::error::body as gemini_error_body;
 pub use dialect::gemini::models::Model;
 pub use error::{Awaited, Error, ErrorSource};
 pub use google::error::UpstreamError;
