@@ -3,7 +3,7 @@
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::google::Google;
+use crate::backend::Google;
 use crate::reply::Reply;
 use crate::script::Rule;
 use crate::state::Change;

@@ -29,23 +29,18 @@
 
 #![forbid(unsafe_code)]
 
-mod answer;
-mod assist;
+mod backend;
+mod code_assist;
 mod control;
-mod fields;
-mod google;
-mod listen;
 mod log;
-mod node;
+mod model;
 mod oauth;
+mod proto;
 mod reply;
-mod rules;
 mod script;
-mod socket;
+mod server;
 mod state;
 mod status;
-mod stream;
-mod strict;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -55,7 +50,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 
-use crate::google::Google;
+use crate::backend::Google;
 use crate::state::State;
 
 /// How an emulator starts.
@@ -91,7 +86,7 @@ pub async fn start(options: Options) -> io::Result<Emulator> {
     let listener = TcpListener::bind((options.host, options.port)).await?;
     let address = listener.local_addr()?;
     let google = Arc::new(Google::new(State::new(options.token_lifetime, options.onboarded)));
-    let task = tokio::spawn(listen::accept(listener, Arc::clone(&google))).abort_handle();
+    let task = tokio::spawn(server::accept(listener, Arc::clone(&google))).abort_handle();
     Ok(Emulator { address, google, task })
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 
-use crate::answer;
+use crate::model::answer;
 use crate::reply::{Content, Event, Reply};
 use crate::status::{Failure, status};
 

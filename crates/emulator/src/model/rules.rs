@@ -1,6 +1,6 @@
 //! What the service refuses beyond its parser: roles, empty lists, thinking, signatures.
 
-use crate::node::Node;
+use crate::proto::Node;
 use crate::status::Failure;
 
 /// The rules of generateContent and streamGenerateContent.

@@ -3,15 +3,15 @@
 use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 
-use crate::answer::{self, Answer, Stamp};
-use crate::fields::{self, Message};
-use crate::google::Google;
-use crate::node::Node;
+use crate::backend::Google;
+use crate::model::answer::{self, Answer, Stamp};
+use crate::model::rules;
+use crate::proto;
+use crate::proto::Node;
+use crate::proto::fields::{self, Message};
 use crate::reply::{Event, Reply};
-use crate::rules;
 use crate::state::{Account, Operation, Pace, Standing, State};
 use crate::status::{Failure, PREDICTION, VALIDATION_HELP, VALIDATION_MESSAGE, VALIDATION_URL};
-use crate::strict;
 
 /// The calls that the service knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,7 +100,7 @@ impl Rpc {
         let body = Node::read(call.body)?;
         let is_strict = google.state().strict;
         if let Some(message) = self.message().filter(|_| is_strict) {
-            strict::check(&body, message)?;
+            proto::check(&body, message)?;
         }
         match self {
             Self::CountTokens => count_tokens(&body),

@@ -1,5 +1,8 @@
 //! The listening port: connections, and one request from its head to its framed answer.
 
+mod body;
+mod socket;
+
 use std::io::Read as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,16 +20,17 @@ use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::answer::Stamp;
-use crate::assist::{self, Rpc};
+use crate::backend::Google;
+use crate::code_assist::rpc::{self, Rpc};
 use crate::control;
-use crate::google::Google;
+use crate::model::answer::Stamp;
 use crate::oauth::{self, Endpoint};
 use crate::reply::Reply;
 use crate::script::Asked;
-use crate::socket::Socket;
 use crate::status::{Failure, page_not_found};
-use crate::stream::{Link, Playback, Severed};
+
+use self::body::{Link, Playback, Severed};
+use self::socket::Socket;
 
 /// Accepts connections until the task is aborted; they end with it.
 pub(crate) async fn accept(listener: TcpListener, google: Arc<Google>) {
@@ -170,7 +174,7 @@ impl Target {
         let bearer = bearer(&parts.headers);
         match self {
             Self::Assist(rpc) => {
-                let call = assist::Call {
+                let call = rpc::Call {
                     query,
                     headers: &parts.headers,
                     body,

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::node::Node;
+use crate::proto::Node;
 
 /// The answer to one generate call, before it is cut into events.
 #[derive(Debug)]

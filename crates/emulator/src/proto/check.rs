@@ -4,8 +4,8 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-use crate::fields::{Enumeration, Kind, Message};
-use crate::node::{Node, is_spelling_of};
+use crate::proto::fields::{Enumeration, Kind, Message};
+use crate::proto::{Node, is_spelling_of};
 use crate::status::{Failure, Violation};
 
 /// Refuses a body that the real parser would refuse, naming everything wrong at once.

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::stream::Link;
+use crate::server::body::Link;
 
 /// A connection's stream, reset instead of closed once its [`Link`] says so.
 #[derive(Debug)]

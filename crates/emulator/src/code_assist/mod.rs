@@ -1,0 +1,3 @@
+//! `cloudcode-pa.googleapis.com`, the Code Assist API.
+
+pub(crate) mod rpc;
