@@ -8,13 +8,13 @@ use crate::state::State;
 
 /// Everything behind the port, shared by all connections.
 #[derive(Debug)]
-pub(crate) struct Google {
+pub(crate) struct Backend {
     pub(crate) log: Arc<Log>,
     state: Mutex<State>,
     script: Mutex<Script>,
 }
 
-impl Google {
+impl Backend {
     pub(crate) fn new(state: State) -> Self {
         Self {
             log: Arc::new(Log::new()),

@@ -3,13 +3,13 @@
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::backend::Google;
+use crate::backend::Backend;
 use crate::reply::Reply;
 use crate::script::Rule;
-use crate::state::Change;
+use crate::state::StateChange;
 
 /// Answers a control request; mistakes in it are 400 with a sentence.
-pub(crate) fn answer(google: &Google, method: &Method, path: &str, body: &[u8]) -> Reply {
+pub(crate) fn answer(google: &Backend, method: &Method, path: &str, body: &[u8]) -> Reply {
     match (method.as_str(), path) {
         ("GET", "counts") => Reply::ok(&google.log.counts()),
         ("GET", "log") => Reply::json(StatusCode::OK, google.log.json()),
@@ -24,7 +24,7 @@ pub(crate) fn answer(google: &Google, method: &Method, path: &str, body: &[u8]) 
             done()
         }
         ("GET", "state") => Reply::ok(&*google.state()),
-        ("POST", "state") => match serde_json::from_slice::<Change>(body) {
+        ("POST", "state") => match serde_json::from_slice::<StateChange>(body) {
             Ok(change) => {
                 let mut state = google.state();
                 state.change(change);
@@ -46,7 +46,7 @@ pub(crate) fn answer(google: &Google, method: &Method, path: &str, body: &[u8]) 
     }
 }
 
-fn script(google: &Google, body: &[u8]) -> Reply {
+fn script(google: &Backend, body: &[u8]) -> Reply {
     let rules = match serde_json::from_slice::<Value>(body) {
         Ok(Value::Array(rules)) => rules,
         Ok(rule) => vec![rule],

@@ -50,7 +50,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 
-use crate::backend::Google;
+use crate::backend::Backend;
 use crate::state::State;
 
 /// How an emulator starts.
@@ -85,7 +85,7 @@ impl Default for Options {
 pub async fn start(options: Options) -> io::Result<Emulator> {
     let listener = TcpListener::bind((options.host, options.port)).await?;
     let address = listener.local_addr()?;
-    let google = Arc::new(Google::new(State::new(options.token_lifetime, options.onboarded)));
+    let google = Arc::new(Backend::new(State::new(options.token_lifetime, options.onboarded)));
     let task = tokio::spawn(server::accept(listener, Arc::clone(&google))).abort_handle();
     Ok(Emulator { address, google, task })
 }
@@ -94,7 +94,7 @@ pub async fn start(options: Options) -> io::Result<Emulator> {
 #[derive(Debug)]
 pub struct Emulator {
     address: SocketAddr,
-    google: Arc<Google>,
+    google: Arc<Backend>,
     task: AbortHandle,
 }
 

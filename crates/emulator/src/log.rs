@@ -15,7 +15,7 @@ use sha2::Digest as _;
 #[derive(Debug)]
 pub(crate) struct Log {
     started: Instant,
-    inner: Mutex<Inner>,
+    inner: Mutex<Records>,
 }
 
 impl Log {
@@ -24,7 +24,7 @@ impl Log {
     }
 
     /// Records a request's head; the entry is marked cancelled unless it is told otherwise.
-    pub(crate) fn open(self: &Arc<Self>, rpc: &str, parts: &Parts) -> Entry {
+    pub(crate) fn open(self: &Arc<Self>, rpc: &str, parts: &Parts) -> LogEntry {
         let mut headers = BTreeMap::<String, String>::new();
         for (name, value) in &parts.headers {
             let value = String::from_utf8_lossy(value.as_bytes());
@@ -39,7 +39,7 @@ impl Log {
         inner.next += 1;
         let seq = inner.next;
         *inner.counts.entry(rpc.to_owned()).or_default() += 1;
-        inner.records.push_back(Record {
+        inner.records.push_back(RequestRecord {
             seq,
             at_ms,
             rpc: rpc.to_owned(),
@@ -54,13 +54,13 @@ impl Log {
             cancelled: false,
         });
         inner.trim();
-        Entry { log: Arc::clone(self), seq, settled: false }
+        LogEntry { log: Arc::clone(self), seq, settled: false }
     }
 
     /// The log as a JSON array, oldest first.
     pub(crate) fn json(&self) -> String {
-        let records: Vec<Record> = self.lock().records.iter().cloned().collect();
-        let shown: Vec<Shown> = records.into_iter().map(Shown::from).collect();
+        let records: Vec<RequestRecord> = self.lock().records.iter().cloned().collect();
+        let shown: Vec<RecordJson> = records.into_iter().map(RecordJson::from).collect();
         serde_json::to_string(&shown).expect("a tree of strings and numbers always prints")
     }
 
@@ -77,20 +77,20 @@ impl Log {
         inner.bytes = 0;
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, Records> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// One request in the log, alive as long as its answer.
 #[derive(Debug)]
-pub(crate) struct Entry {
+pub(crate) struct LogEntry {
     log: Arc<Log>,
     seq: u64,
     settled: bool,
 }
 
-impl Entry {
+impl LogEntry {
     pub(crate) fn seq(&self) -> u64 {
         self.seq
     }
@@ -121,7 +121,7 @@ impl Entry {
     }
 }
 
-impl Drop for Entry {
+impl Drop for LogEntry {
     fn drop(&mut self) {
         if self.settled {
             return;
@@ -134,15 +134,15 @@ impl Drop for Entry {
 }
 
 #[derive(Debug, Default)]
-struct Inner {
+struct Records {
     next: u64,
     bytes: usize,
     counts: BTreeMap<String, u64>,
-    records: VecDeque<Record>,
+    records: VecDeque<RequestRecord>,
 }
 
-impl Inner {
-    fn find(&mut self, seq: u64) -> Option<&mut Record> {
+impl Records {
+    fn find(&mut self, seq: u64) -> Option<&mut RequestRecord> {
         let first = self.records.front()?.seq;
         let place = usize::try_from(seq.checked_sub(first)?).ok()?;
         self.records.get_mut(place)
@@ -159,7 +159,7 @@ impl Inner {
 }
 
 #[derive(Clone, Debug)]
-struct Record {
+struct RequestRecord {
     seq: u64,
     at_ms: u64,
     rpc: String,
@@ -174,9 +174,9 @@ struct Record {
     cancelled: bool,
 }
 
-/// The JSON form of a [`Record`].
+/// The JSON form of a [`RequestRecord`].
 #[derive(Serialize)]
-struct Shown {
+struct RecordJson {
     seq: u64,
     at_ms: u64,
     rpc: String,
@@ -197,8 +197,8 @@ struct Shown {
     cancelled: bool,
 }
 
-impl From<Record> for Shown {
-    fn from(record: Record) -> Self {
+impl From<RequestRecord> for RecordJson {
+    fn from(record: RequestRecord) -> Self {
         let bytes = record.body;
         let (mut body, mut body_base64, mut body_sha256) = (None, None, None);
         if bytes.len() > BODY_SHOWN {

@@ -8,7 +8,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
-    pub(crate) content: Content,
+    pub(crate) content: ReplyContent,
 }
 
 impl Reply {
@@ -16,7 +16,7 @@ impl Reply {
         Self {
             status,
             headers: vec![(http::header::CONTENT_TYPE, HeaderValue::from_static(media))],
-            content: Content::Whole(body),
+            content: ReplyContent::Whole(body),
         }
     }
 
@@ -29,21 +29,21 @@ impl Reply {
     }
 
     /// An `alt=sse` stream.
-    pub(crate) fn events(events: Vec<Event>) -> Self {
+    pub(crate) fn events(events: Vec<StreamEvent>) -> Self {
         let media = HeaderValue::from_static("text/event-stream");
         Self {
             status: StatusCode::OK,
             headers: vec![(http::header::CONTENT_TYPE, media)],
-            content: Content::Events(events),
+            content: ReplyContent::Events(events),
         }
     }
 
     /// A streamed JSON array, what Google sends without `alt`.
-    pub(crate) fn array(events: Vec<Event>) -> Self {
+    pub(crate) fn array(events: Vec<StreamEvent>) -> Self {
         Self {
             status: StatusCode::OK,
             headers: vec![(http::header::CONTENT_TYPE, HeaderValue::from_static(JSON))],
-            content: Content::Array(events),
+            content: ReplyContent::Array(events),
         }
     }
 
@@ -62,15 +62,15 @@ impl Reply {
 
 /// The body of a [`Reply`].
 #[derive(Debug)]
-pub(crate) enum Content {
-    Array(Vec<Event>),
-    Events(Vec<Event>),
+pub(crate) enum ReplyContent {
+    Array(Vec<StreamEvent>),
+    Events(Vec<StreamEvent>),
     Whole(Bytes),
 }
 
 /// One element of a stream.
 #[derive(Clone, Debug)]
-pub(crate) enum Event {
+pub(crate) enum StreamEvent {
     /// A payload that gets the framing of the stream.
     Payload(String),
     /// Bytes that are written exactly so, whatever the framing.

@@ -9,8 +9,8 @@ use http::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 
 use crate::model::answer;
-use crate::reply::{Content, Event, Reply};
-use crate::status::{Failure, status};
+use crate::reply::{Reply, ReplyContent, StreamEvent};
+use crate::status::{ApiError, status};
 
 /// The rules that wait, first come first used.
 #[derive(Debug, Default)]
@@ -32,7 +32,7 @@ impl Script {
     }
 
     /// The first rule for this request, used up by one.
-    pub(crate) fn take(&mut self, asked: &Asked<'_>) -> Option<Rule> {
+    pub(crate) fn take(&mut self, asked: &MatchedRequest<'_>) -> Option<Rule> {
         let mut at = 0;
         while let Some(rule) = self.rules.get_mut(at) {
             if !rule.filter.matches(asked) {
@@ -61,7 +61,7 @@ impl Script {
 
 /// What rules are matched against.
 #[derive(Debug)]
-pub(crate) struct Asked<'a> {
+pub(crate) struct MatchedRequest<'a> {
     pub(crate) rpc: &'a str,
     pub(crate) path: &'a str,
     pub(crate) body: &'a [u8],
@@ -72,7 +72,7 @@ pub(crate) struct Asked<'a> {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Rule {
     #[serde(rename = "match")]
-    pub(crate) filter: Filter,
+    pub(crate) filter: RequestFilter,
     #[serde(default = "once")]
     pub(crate) times: u32,
     pub(crate) skip: u32,
@@ -81,10 +81,10 @@ pub(crate) struct Rule {
     pub(crate) headers: BTreeMap<String, String>,
     pub(crate) body: Option<String>,
     pub(crate) body_base64: Option<String>,
-    pub(crate) events: Option<Vec<Item>>,
+    pub(crate) events: Option<Vec<ScriptedEvent>>,
     pub(crate) event_bytes: Option<usize>,
     pub(crate) keep_events: Option<usize>,
-    pub(crate) append: Vec<Item>,
+    pub(crate) append: Vec<ScriptedEvent>,
 
     pub(crate) delay_ms: u64,
     pub(crate) body_delay_ms: u64,
@@ -93,7 +93,7 @@ pub(crate) struct Rule {
     pub(crate) chunk_size: Option<usize>,
     pub(crate) chunk_interval_ms: u64,
     pub(crate) cut_after_bytes: Option<u64>,
-    pub(crate) cut: Cut,
+    pub(crate) cut: CutMode,
     pub(crate) hang: bool,
 
     pub(crate) line_ending: LineEnding,
@@ -136,13 +136,13 @@ impl Rule {
     /// The rule's own answer.
     pub(crate) fn own_reply(&self, streams: bool) -> Reply {
         let mut reply = if let Some(items) = &self.events {
-            Reply::events(items.iter().map(Item::event).collect())
+            Reply::events(items.iter().map(ScriptedEvent::event).collect())
         } else if let Some(bytes) = self.event_bytes {
-            Reply::events(vec![Event::Payload(answer::image("gemini-2.5-flash", bytes))])
+            Reply::events(vec![StreamEvent::Payload(answer::image("gemini-2.5-flash", bytes))])
         } else if let Some(body) = self.own_body() {
             Reply::new(http::StatusCode::OK, "application/json; charset=UTF-8", body)
         } else {
-            Failure::usual(self.status.unwrap_or(500)).reply(streams)
+            ApiError::standard(self.status.unwrap_or(500)).reply(streams)
         };
         if let Some(code) = self.status {
             reply.status = status(code);
@@ -152,11 +152,11 @@ impl Rule {
 
     /// Changes an answer, its own or the ordinary one, as the rule says.
     pub(crate) fn change(&self, reply: &mut Reply) {
-        if let Content::Events(events) | Content::Array(events) = &mut reply.content {
+        if let ReplyContent::Events(events) | ReplyContent::Array(events) = &mut reply.content {
             if let Some(kept) = self.keep_events {
                 events.truncate(kept);
             }
-            events.extend(self.append.iter().map(Item::event));
+            events.extend(self.append.iter().map(ScriptedEvent::event));
         }
         for (name, value) in &self.headers {
             let name = HeaderName::try_from(name.as_str());
@@ -179,15 +179,15 @@ impl Rule {
 /// Which requests a rule is for; every condition given has to hold.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Filter {
+pub(crate) struct RequestFilter {
     pub(crate) rpc: Option<String>,
     pub(crate) path: Option<String>,
     pub(crate) model: Option<String>,
     pub(crate) body_contains: Option<String>,
 }
 
-impl Filter {
-    fn matches(&self, asked: &Asked<'_>) -> bool {
+impl RequestFilter {
+    fn matches(&self, asked: &MatchedRequest<'_>) -> bool {
         self.rpc.as_ref().is_none_or(|rpc| rpc == asked.rpc)
             && self.path.as_ref().is_none_or(|path| path == asked.path)
             && self.body_contains.as_ref().is_none_or(|text| contains(asked.body, text))
@@ -196,15 +196,15 @@ impl Filter {
 
     fn model(body: &[u8]) -> String {
         #[derive(Deserialize)]
-        struct Named {
+        struct Envelope {
             model: Option<String>,
-            request: Option<Inner>,
+            request: Option<InnerRequest>,
         }
         #[derive(Deserialize)]
-        struct Inner {
+        struct InnerRequest {
             model: Option<String>,
         }
-        let Ok(named) = serde_json::from_slice::<Named>(body) else {
+        let Ok(named) = serde_json::from_slice::<Envelope>(body) else {
             return String::new();
         };
         let inner = || named.request.and_then(|request| request.model);
@@ -216,16 +216,16 @@ impl Filter {
 /// One event of a script: a payload to be framed, or raw bytes.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(untagged)]
-pub(crate) enum Item {
+pub(crate) enum ScriptedEvent {
     Payload(String),
     Raw { raw: String },
 }
 
-impl Item {
-    fn event(&self) -> Event {
+impl ScriptedEvent {
+    fn event(&self) -> StreamEvent {
         match self {
-            Self::Payload(text) => Event::Payload(text.clone()),
-            Self::Raw { raw } => Event::Raw(raw.clone()),
+            Self::Payload(text) => StreamEvent::Payload(text.clone()),
+            Self::Raw { raw } => StreamEvent::Raw(raw.clone()),
         }
     }
 }
@@ -233,7 +233,7 @@ impl Item {
 /// How a connection is cut.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Cut {
+pub(crate) enum CutMode {
     /// FIN without the end of the body.
     #[default]
     Close,

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 /// The one account that the emulator knows, and how the emulator behaves.
 #[derive(Debug, Serialize)]
 pub(crate) struct State {
-    pub(crate) account: Account,
+    pub(crate) account: AccountStatus,
     pub(crate) project: String,
     pub(crate) models: Vec<String>,
     pub(crate) quota: Vec<Value>,
@@ -29,15 +29,19 @@ pub(crate) struct State {
     /// Whether unknown fields and values of the wrong kind are refused.
     pub(crate) strict: bool,
     #[serde(skip)]
-    pub(crate) tokens: Tokens,
+    pub(crate) tokens: TokenStore,
     #[serde(skip)]
-    pub(crate) operations: HashMap<String, Operation>,
+    pub(crate) operations: HashMap<String, OnboardingOperation>,
 }
 
 impl State {
     pub(crate) fn new(token_lifetime: Duration, onboarded: bool) -> Self {
         Self {
-            account: if onboarded { Account::Onboarded } else { Account::NeedsOnboarding },
+            account: if onboarded {
+                AccountStatus::Onboarded
+            } else {
+                AccountStatus::NeedsOnboarding
+            },
             project: PROJECT.to_owned(),
             models: MODELS.iter().map(|model| (*model).to_owned()).collect(),
             quota: MODELS.iter().map(|model| bucket(model)).collect(),
@@ -55,7 +59,7 @@ impl State {
             usage_chunk: true,
             metadata_chunk: true,
             strict: true,
-            tokens: Tokens::new(),
+            tokens: TokenStore::new(),
             operations: HashMap::new(),
         }
     }
@@ -64,8 +68,8 @@ impl State {
         Duration::from_millis(self.token_lifetime_ms)
     }
 
-    pub(crate) fn pace(&self) -> Pace {
-        Pace {
+    pub(crate) fn pace(&self) -> StreamPacing {
+        StreamPacing {
             events: self.stream_events,
             interval: Duration::from_millis(self.stream_interval_ms),
             usage_chunk: self.usage_chunk,
@@ -79,8 +83,8 @@ impl State {
     }
 
     /// Takes over what a control request asks for.
-    pub(crate) fn change(&mut self, change: Change) {
-        let Change {
+    pub(crate) fn change(&mut self, change: StateChange) {
+        let StateChange {
             account,
             project,
             models,
@@ -131,7 +135,7 @@ impl State {
 
 /// How ordinary streams are cut into events.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Pace {
+pub(crate) struct StreamPacing {
     pub(crate) events: usize,
     pub(crate) interval: Duration,
     pub(crate) usage_chunk: bool,
@@ -141,8 +145,8 @@ pub(crate) struct Pace {
 /// A change of state: every field of [`State`] that may be set, and two deeds.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Change {
-    account: Option<Account>,
+pub(crate) struct StateChange {
+    account: Option<AccountStatus>,
     project: Option<String>,
     models: Option<Vec<String>>,
     quota: Option<Vec<Value>>,
@@ -173,7 +177,7 @@ pub(crate) struct Change {
 /// The account's standing with Code Assist (protocol.md 2.6).
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Account {
+pub(crate) enum AccountStatus {
     /// No tier, and none to be had (`INELIGIBLE_ACCOUNT`).
     Ineligible,
     /// A tier may be had through `onboardUser`.
@@ -189,14 +193,14 @@ pub(crate) enum Account {
 
 /// An onboarding that takes its time.
 #[derive(Debug)]
-pub(crate) struct Operation {
+pub(crate) struct OnboardingOperation {
     pub(crate) polls_left: u32,
     pub(crate) project: Option<String>,
 }
 
 /// The access and refresh tokens that were issued.
 #[derive(Debug)]
-pub(crate) struct Tokens {
+pub(crate) struct TokenStore {
     next: u64,
     access: HashMap<String, Option<Instant>>,
     refresh: HashSet<String>,
@@ -204,13 +208,13 @@ pub(crate) struct Tokens {
 
 /// What is known of an access token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum TokenStatus {
     Expired,
     Unknown,
     Valid { seconds_left: u64 },
 }
 
-impl Tokens {
+impl TokenStore {
     fn new() -> Self {
         let mut tokens = Self { next: 0, access: HashMap::new(), refresh: HashSet::new() };
         tokens.access.insert(ACCESS_TOKEN.to_owned(), None);
@@ -252,23 +256,23 @@ impl Tokens {
         self.new_refresh_token()
     }
 
-    pub(crate) fn standing(&self, token: &str) -> Standing {
+    pub(crate) fn standing(&self, token: &str) -> TokenStatus {
         let Some(until) = self.access.get(token) else {
-            return Standing::Unknown;
+            return TokenStatus::Unknown;
         };
         let Some(until) = until else {
-            return Standing::Valid { seconds_left: 3599 };
+            return TokenStatus::Valid { seconds_left: 3599 };
         };
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Standing::Expired;
+            return TokenStatus::Expired;
         }
-        Standing::Valid { seconds_left: left.as_secs() }
+        TokenStatus::Valid { seconds_left: left.as_secs() }
     }
 
     /// Ends a grant by either of its tokens; false if the token is not known.
     pub(crate) fn revoke(&mut self, token: &str) -> bool {
-        let known = self.refresh.contains(token) || self.standing(token) != Standing::Unknown;
+        let known = self.refresh.contains(token) || self.standing(token) != TokenStatus::Unknown;
         if known {
             self.refresh.clear();
             self.access.clear();

@@ -7,14 +7,14 @@ use crate::reply::Reply;
 
 /// A no from the API, before it is known whether a unary or a streaming call asked.
 #[derive(Debug)]
-pub(crate) struct Failure {
+pub(crate) struct ApiError {
     code: u16,
     status: &'static str,
     message: String,
     details: Vec<Value>,
 }
 
-impl Failure {
+impl ApiError {
     pub(crate) fn new(code: u16, message: impl Into<String>) -> Self {
         Self { code, status: canonical(code), message: message.into(), details: Vec::new() }
     }
@@ -41,7 +41,7 @@ impl Failure {
     }
 
     /// A body that the proto parser refuses, one violation for each thing wrong (protocol.md 3.4).
-    pub(crate) fn bad_request(violations: &[Violation]) -> Self {
+    pub(crate) fn bad_request(violations: &[FieldViolation]) -> Self {
         let message: Vec<&str> = violations.iter().map(|one| one.description.as_str()).collect();
         let list: Vec<Value> = violations
             .iter()
@@ -150,7 +150,7 @@ impl Failure {
     }
 
     /// The usual sentence for a status that a script asks for without a body.
-    pub(crate) fn usual(code: u16) -> Self {
+    pub(crate) fn standard(code: u16) -> Self {
         match code {
             400 => Self::invalid_argument(),
             401 => Self::unauthenticated("ACCESS_TOKEN_EXPIRED", PREDICTION),
@@ -178,9 +178,9 @@ impl Failure {
         reply
     }
 
-    fn json(self) -> Whole {
-        Whole {
-            error: Body {
+    fn json(self) -> ErrorBody {
+        ErrorBody {
+            error: StatusBody {
                 code: self.code,
                 message: self.message,
                 status: self.status,
@@ -192,7 +192,7 @@ impl Failure {
 
 /// One thing wrong with a body: where, in proto spelling, and the sentence about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Violation {
+pub(crate) struct FieldViolation {
     pub(crate) field: String,
     pub(crate) description: String,
 }
@@ -260,12 +260,12 @@ fn error_info(reason: &str, domain: &str, metadata: Value) -> Value {
 }
 
 #[derive(serde::Serialize)]
-struct Whole {
-    error: Body,
+struct ErrorBody {
+    error: StatusBody,
 }
 
 #[derive(serde::Serialize)]
-struct Body {
+struct StatusBody {
     code: u16,
     message: String,
     status: &'static str,

@@ -3,15 +3,15 @@
 use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 
-use crate::backend::Google;
-use crate::model::answer::{self, Answer, Stamp};
+use crate::backend::Backend;
+use crate::model::answer::{self, ModelAnswer, ResponseStamp};
 use crate::model::rules;
 use crate::proto;
 use crate::proto::Node;
-use crate::proto::fields::{self, Message};
-use crate::reply::{Event, Reply};
-use crate::state::{Account, Operation, Pace, Standing, State};
-use crate::status::{Failure, PREDICTION, VALIDATION_HELP, VALIDATION_MESSAGE, VALIDATION_URL};
+use crate::proto::fields::{self, MessageSpec};
+use crate::reply::{Reply, StreamEvent};
+use crate::state::{AccountStatus, OnboardingOperation, State, StreamPacing, TokenStatus};
+use crate::status::{ApiError, PREDICTION, VALIDATION_HELP, VALIDATION_MESSAGE, VALIDATION_URL};
 
 /// The calls that the service knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,7 +95,11 @@ impl Rpc {
     }
 
     /// Checks the caller and the body as the service does, and answers.
-    pub(crate) fn answer(&self, call: &Call<'_>, google: &Google) -> Result<Reply, Failure> {
+    pub(crate) fn answer(
+        &self,
+        call: &RpcRequest<'_>,
+        google: &Backend,
+    ) -> Result<Reply, ApiError> {
         self.caller(call, &google.state())?;
         let body = Node::read(call.body)?;
         let is_strict = google.state().strict;
@@ -144,7 +148,7 @@ impl Rpc {
     }
 
     /// The message that the body has to be; none for what is only fetched.
-    fn message(&self) -> Option<&'static Message> {
+    fn message(&self) -> Option<&'static MessageSpec> {
         match self {
             Self::CountTokens => Some(&fields::COUNT),
             Self::FetchAdminControls => Some(&fields::ADMIN_CONTROLS),
@@ -159,9 +163,9 @@ impl Rpc {
         }
     }
 
-    fn caller(&self, call: &Call<'_>, state: &State) -> Result<(), Failure> {
+    fn caller(&self, call: &RpcRequest<'_>, state: &State) -> Result<(), ApiError> {
         if let Some(name) = call.unknown_query_parameter() {
-            return Err(Failure::new(
+            return Err(ApiError::new(
                 400,
                 format!(
                     "Invalid JSON payload received. Unknown name \"{name}\": Cannot bind query \
@@ -171,24 +175,24 @@ impl Rpc {
         }
         if call.headers.contains_key("x-goog-api-key") || call.query("key").is_some() {
             // A client's key for the proxy is no key of Google's.
-            return Err(Failure::new(400, "API key not valid. Please pass a valid API key."));
+            return Err(ApiError::new(400, "API key not valid. Please pass a valid API key."));
         }
         let Some(token) = call.bearer else {
-            return Err(Failure::unauthenticated("CREDENTIALS_MISSING", &self.method()));
+            return Err(ApiError::unauthenticated("CREDENTIALS_MISSING", &self.method()));
         };
         match state.tokens.standing(token) {
-            Standing::Valid { .. } => {}
-            Standing::Expired => {
-                return Err(Failure::unauthenticated("ACCESS_TOKEN_EXPIRED", &self.method()));
+            TokenStatus::Valid { .. } => {}
+            TokenStatus::Expired => {
+                return Err(ApiError::unauthenticated("ACCESS_TOKEN_EXPIRED", &self.method()));
             }
-            Standing::Unknown => {
+            TokenStatus::Unknown => {
                 let reason = "ACCESS_TOKEN_TYPE_UNSUPPORTED";
-                return Err(Failure::unauthenticated(reason, &self.method()));
+                return Err(ApiError::unauthenticated(reason, &self.method()));
             }
         }
         match call.headers.get("x-goog-user-project") {
             Some(project) => {
-                Err(Failure::service_disabled(&String::from_utf8_lossy(project.as_bytes())))
+                Err(ApiError::service_disabled(&String::from_utf8_lossy(project.as_bytes())))
             }
             None => Ok(()),
         }
@@ -197,17 +201,17 @@ impl Rpc {
 
 /// What an RPC looks at.
 #[derive(Debug)]
-pub(crate) struct Call<'a> {
+pub(crate) struct RpcRequest<'a> {
     pub(crate) query: &'a str,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) body: &'a [u8],
     pub(crate) bearer: Option<&'a str>,
     pub(crate) seq: u64,
-    pub(crate) stamp: Stamp,
+    pub(crate) stamp: ResponseStamp,
     pub(crate) trace_id: String,
 }
 
-impl Call<'_> {
+impl RpcRequest<'_> {
     fn query(&self, name: &str) -> Option<String> {
         form_urlencoded::parse(self.query.as_bytes())
             .find(|(key, _)| key == name)
@@ -226,26 +230,34 @@ impl Call<'_> {
     }
 }
 
-fn generate(body: &Node<'_>, call: &Call<'_>, google: &Google) -> Result<Answer, Failure> {
+fn generate(
+    body: &Node<'_>,
+    call: &RpcRequest<'_>,
+    google: &Backend,
+) -> Result<ModelAnswer, ApiError> {
     let Some(request) = body.field("request") else {
-        return Err(Failure::invalid_argument());
+        return Err(ApiError::invalid_argument());
     };
     let Some(model) = body.text("model") else {
-        return Err(Failure::invalid_argument());
+        return Err(ApiError::invalid_argument());
     };
     entitled(body, model, &google.state())?;
     rules::generation(model, request)?;
-    Ok(Answer::to(model, request, call.seq))
+    Ok(ModelAnswer::to(model, request, call.seq))
 }
 
 /// Whether this account may use this model in the project it names.
-fn entitled(body: &Node<'_>, model: &str, state: &State) -> Result<(), Failure> {
+fn entitled(body: &Node<'_>, model: &str, state: &State) -> Result<(), ApiError> {
     licence(state)?;
     project(body, state)?;
-    if state.models.iter().any(|known| known == model) { Ok(()) } else { Err(Failure::not_found()) }
+    if state.models.iter().any(|known| known == model) {
+        Ok(())
+    } else {
+        Err(ApiError::not_found())
+    }
 }
 
-fn stream(answer: &Answer, call: &Call<'_>, pace: Pace) -> Reply {
+fn stream(answer: &ModelAnswer, call: &RpcRequest<'_>, pace: StreamPacing) -> Reply {
     let wrapped = |response: Value| json!({"response": response, "traceId": call.trace_id});
     let mut chunks: Vec<Value> =
         answer.pieces(pace.events, &call.stamp).into_iter().map(wrapped).collect();
@@ -259,61 +271,65 @@ fn stream(answer: &Answer, call: &Call<'_>, pace: Pace) -> Reply {
         }));
     }
     if call.wants_events() {
-        Reply::events(chunks.iter().map(|chunk| Event::Payload(chunk.to_string())).collect())
+        Reply::events(chunks.iter().map(|chunk| StreamEvent::Payload(chunk.to_string())).collect())
     } else {
-        let printed = chunks.iter().map(|chunk| Event::Payload(crate::status::pretty(chunk)));
+        let printed = chunks.iter().map(|chunk| StreamEvent::Payload(crate::status::pretty(chunk)));
         Reply::array(printed.collect())
     }
 }
 
-fn count_tokens(body: &Node<'_>) -> Result<Reply, Failure> {
+fn count_tokens(body: &Node<'_>) -> Result<Reply, ApiError> {
     let Some(request) = body.field("request") else {
-        return Err(Failure::invalid_argument());
+        return Err(ApiError::invalid_argument());
     };
     let model = request.text("model").unwrap_or_default();
     if !model.starts_with("models/") {
-        return Err(Failure::invalid_argument());
+        return Err(ApiError::invalid_argument());
     }
     rules::counting(request)?;
     Ok(Reply::ok(&json!({"totalTokens": answer::tokens(request)})))
 }
 
 /// Model calls of an account that has no licence.
-fn licence(state: &State) -> Result<(), Failure> {
+fn licence(state: &State) -> Result<(), ApiError> {
     match state.account {
-        Account::Onboarded | Account::NoProject => Ok(()),
-        Account::NeedsOnboarding => Err(Failure::new(403, "The caller does not have permission")),
-        Account::Ineligible | Account::UnsupportedClient => Err(Failure::subscription_required()),
-        Account::ValidationRequired => Err(Failure::validation_required()),
+        AccountStatus::Onboarded | AccountStatus::NoProject => Ok(()),
+        AccountStatus::NeedsOnboarding => {
+            Err(ApiError::new(403, "The caller does not have permission"))
+        }
+        AccountStatus::Ineligible | AccountStatus::UnsupportedClient => {
+            Err(ApiError::subscription_required())
+        }
+        AccountStatus::ValidationRequired => Err(ApiError::validation_required()),
     }
 }
 
-fn project(body: &Node<'_>, state: &State) -> Result<(), Failure> {
+fn project(body: &Node<'_>, state: &State) -> Result<(), ApiError> {
     let named = body.text("project").unwrap_or_default();
-    if named == state.project { Ok(()) } else { Err(Failure::consumer_invalid(named)) }
+    if named == state.project { Ok(()) } else { Err(ApiError::consumer_invalid(named)) }
 }
 
 fn load(state: &State) -> Value {
     match state.account {
-        Account::Onboarded => json!({
+        AccountStatus::Onboarded => json!({
             "currentTier": standard_tier(),
             "allowedTiers": [standard_tier()],
             "cloudaicompanionProject": state.project,
             "gcpManaged": true,
         }),
-        Account::NoProject => json!({
+        AccountStatus::NoProject => json!({
             "currentTier": standard_tier(),
             "allowedTiers": [standard_tier()],
             "gcpManaged": false,
         }),
-        Account::NeedsOnboarding => json!({
+        AccountStatus::NeedsOnboarding => json!({
             "allowedTiers": [free_tier(), {
                 "id": "standard-tier",
                 "name": "Gemini Code Assist",
                 "userDefinedCloudaicompanionProject": true,
             }],
         }),
-        Account::Ineligible => json!({
+        AccountStatus::Ineligible => json!({
             "allowedTiers": [standard_tier()],
             "ineligibleTiers": [{
                 "reasonCode": "INELIGIBLE_ACCOUNT",
@@ -323,7 +339,7 @@ fn load(state: &State) -> Value {
                 "tierName": "Gemini Code Assist for individuals",
             }],
         }),
-        Account::UnsupportedClient => json!({
+        AccountStatus::UnsupportedClient => json!({
             "allowedTiers": [standard_tier()],
             "ineligibleTiers": [{
                 "reasonCode": "UNSUPPORTED_CLIENT",
@@ -334,7 +350,7 @@ fn load(state: &State) -> Value {
                 "tierName": "Gemini Code Assist for individuals",
             }],
         }),
-        Account::ValidationRequired => json!({
+        AccountStatus::ValidationRequired => json!({
             "allowedTiers": [standard_tier()],
             "ineligibleTiers": [{
                 "reasonCode": "VALIDATION_REQUIRED",
@@ -351,38 +367,38 @@ fn load(state: &State) -> Value {
     }
 }
 
-fn onboard(body: &Node<'_>, call: &Call<'_>, state: &mut State) -> Result<Reply, Failure> {
+fn onboard(body: &Node<'_>, call: &RpcRequest<'_>, state: &mut State) -> Result<Reply, ApiError> {
     let project = body.text("cloudaicompanion_project").map(str::to_owned);
     match body.text("tier_id") {
         // The free tier never takes a project (protocol.md 2.7).
         Some("free-tier") if project.is_some() => {
-            return Err(Failure::new(400, "Precondition check failed.").precondition());
+            return Err(ApiError::new(400, "Precondition check failed.").precondition());
         }
         Some("free-tier") => {}
         // Onboarding a licensed tier without a project is a 500 there (protocol.md 7.2).
         Some("standard-tier" | "legacy-tier") if project.is_none() => {
-            return Err(Failure::usual(500));
+            return Err(ApiError::standard(500));
         }
         Some("standard-tier" | "legacy-tier") => {}
-        _ => return Err(Failure::invalid_argument()),
+        _ => return Err(ApiError::invalid_argument()),
     }
     match state.account {
-        Account::Onboarded | Account::NeedsOnboarding | Account::NoProject => {}
-        Account::ValidationRequired => return Err(Failure::validation_required()),
-        Account::Ineligible | Account::UnsupportedClient => {
-            return Err(Failure::subscription_required());
+        AccountStatus::Onboarded | AccountStatus::NeedsOnboarding | AccountStatus::NoProject => {}
+        AccountStatus::ValidationRequired => return Err(ApiError::validation_required()),
+        AccountStatus::Ineligible | AccountStatus::UnsupportedClient => {
+            return Err(ApiError::subscription_required());
         }
     }
     let name = format!("operations/emulator-{:06}", call.seq);
-    let operation = Operation { polls_left: state.onboarding_polls, project };
+    let operation = OnboardingOperation { polls_left: state.onboarding_polls, project };
     let reply = progress(&name, &operation, state);
     state.operations.insert(name, operation);
     Ok(Reply::ok(&reply))
 }
 
-fn poll(name: &str, state: &mut State) -> Result<Reply, Failure> {
+fn poll(name: &str, state: &mut State) -> Result<Reply, ApiError> {
     let Some(mut operation) = state.operations.remove(name) else {
-        return Err(Failure::not_found());
+        return Err(ApiError::not_found());
     };
     operation.polls_left = operation.polls_left.saturating_sub(1);
     let reply = progress(name, &operation, state);
@@ -390,7 +406,7 @@ fn poll(name: &str, state: &mut State) -> Result<Reply, Failure> {
     Ok(Reply::ok(&reply))
 }
 
-fn progress(name: &str, operation: &Operation, state: &mut State) -> Value {
+fn progress(name: &str, operation: &OnboardingOperation, state: &mut State) -> Value {
     if operation.polls_left > 0 {
         return json!({"name": name, "done": false});
     }
@@ -400,7 +416,7 @@ fn progress(name: &str, operation: &Operation, state: &mut State) -> Value {
     if let Some(project) = &operation.project {
         state.project.clone_from(project);
     }
-    state.account = Account::Onboarded;
+    state.account = AccountStatus::Onboarded;
     json!({
         "name": name,
         "done": true,

@@ -6,7 +6,7 @@ use crate::proto::Node;
 
 /// The answer to one generate call, before it is cut into events.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct ModelAnswer {
     thoughts: Option<String>,
     parts: Vec<Value>,
     finish: &'static str,
@@ -17,7 +17,7 @@ pub(crate) struct Answer {
     signed: bool,
 }
 
-impl Answer {
+impl ModelAnswer {
     /// Makes up an answer; `seq` numbers calls so that ids differ.
     pub(crate) fn to(model: &str, request: &Node<'_>, seq: u64) -> Self {
         let prompt = Prompt::of(request);
@@ -62,7 +62,7 @@ impl Answer {
     }
 
     /// The `response` of a unary call.
-    pub(crate) fn whole(&self, stamp: &Stamp) -> Value {
+    pub(crate) fn whole(&self, stamp: &ResponseStamp) -> Value {
         if self.blocked {
             return stamp.on(self.blocked_response(), &self.model);
         }
@@ -77,7 +77,7 @@ impl Answer {
     }
 
     /// The `response`s of a stream: thoughts, the text in `pieces` pieces, the end.
-    pub(crate) fn pieces(&self, pieces: usize, stamp: &Stamp) -> Vec<Value> {
+    pub(crate) fn pieces(&self, pieces: usize, stamp: &ResponseStamp) -> Vec<Value> {
         if self.blocked {
             return vec![stamp.on(self.blocked_response(), &self.model)];
         }
@@ -110,7 +110,7 @@ impl Answer {
     }
 
     /// A tail without candidates that only repeats the totals (protocol.md 2.4).
-    pub(crate) fn usage_only(&self, stamp: &Stamp) -> Value {
+    pub(crate) fn usage_only(&self, stamp: &ResponseStamp) -> Value {
         stamp.on(json!({"usageMetadata": self.usage(usize::MAX)}), &self.model)
     }
 
@@ -196,12 +196,12 @@ impl Answer {
 
 /// What marks one answer: when it was made and the id it goes by.
 #[derive(Debug)]
-pub(crate) struct Stamp {
+pub(crate) struct ResponseStamp {
     pub(crate) create_time: String,
     pub(crate) response_id: String,
 }
 
-impl Stamp {
+impl ResponseStamp {
     fn on(&self, mut response: Value, model: &str) -> Value {
         response["modelVersion"] = model.into();
         response["createTime"] = self.create_time.as_str().into();

@@ -9,19 +9,19 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::reply::Reply;
-use crate::state::{Standing, State};
-use crate::status::{self, Failure, oauth};
+use crate::state::{State, TokenStatus};
+use crate::status::{self, ApiError, oauth};
 
 /// The endpoints that live beside Code Assist.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Endpoint {
+pub(crate) enum OAuthEndpoint {
     Revoke,
     Token,
     TokenInfo,
     UserInfo,
 }
 
-impl Endpoint {
+impl OAuthEndpoint {
     /// The endpoint of a path, if the method is one it has.
     pub(crate) fn of(method: &Method, path: &str) -> Option<Self> {
         let post = method == Method::POST;
@@ -45,7 +45,7 @@ impl Endpoint {
     }
 
     /// Answers, and says how long to hold the answer back.
-    pub(crate) fn answer(self, call: &Call<'_>, state: &mut State) -> (Reply, Duration) {
+    pub(crate) fn answer(self, call: &OAuthRequest<'_>, state: &mut State) -> (Reply, Duration) {
         match self {
             Self::Revoke => (revoke(call, state), Duration::ZERO),
             Self::Token => {
@@ -60,14 +60,14 @@ impl Endpoint {
 
 /// What an OAuth endpoint looks at.
 #[derive(Debug)]
-pub(crate) struct Call<'a> {
+pub(crate) struct OAuthRequest<'a> {
     pub(crate) query: &'a str,
     pub(crate) form: bool,
     pub(crate) body: &'a [u8],
     pub(crate) bearer: Option<&'a str>,
 }
 
-impl Call<'_> {
+impl OAuthRequest<'_> {
     fn form_field(&self, name: &str) -> Option<String> {
         self.form.then(|| field(self.body, name)).flatten()
     }
@@ -81,7 +81,7 @@ impl Call<'_> {
 
 /// The text of an `oauth_creds.json` for these tokens (protocol.md 1.8).
 pub(crate) fn credentials(access: &str, refresh: &str, expiry_date: i64) -> String {
-    status::pretty(&Credentials {
+    status::pretty(&CredentialsFile {
         access_token: access,
         refresh_token: refresh,
         scope: SCOPE,
@@ -97,7 +97,7 @@ pub(crate) fn now_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn token(call: &Call<'_>, state: &mut State) -> Reply {
+fn token(call: &OAuthRequest<'_>, state: &mut State) -> Reply {
     if state.token_status.is_some() || state.token_body.is_some() {
         let code = state.token_status.unwrap_or(200);
         let body = state.token_body.clone().unwrap_or_else(|| {
@@ -133,7 +133,7 @@ fn token(call: &Call<'_>, state: &mut State) -> Reply {
         return oauth(400, "invalid_grant", why);
     }
     let refresh_token = state.rotate_refresh.then(|| state.tokens.rotate(&refresh));
-    let answer = Grant {
+    let answer = TokenResponse {
         access_token: state.issue(),
         expires_in: state.token_lifetime_ms / 1000,
         refresh_token,
@@ -145,12 +145,12 @@ fn token(call: &Call<'_>, state: &mut State) -> Reply {
         .header("cache-control", "no-cache, no-store, max-age=0, must-revalidate")
 }
 
-fn token_info(call: &Call<'_>, state: &State) -> Reply {
+fn token_info(call: &OAuthRequest<'_>, state: &State) -> Reply {
     let Some(token) = call.access_token() else {
         let why = "either access_token, id_token, or token_handle required";
         return oauth(400, "invalid_request", why);
     };
-    let Standing::Valid { seconds_left } = state.tokens.standing(&token) else {
+    let TokenStatus::Valid { seconds_left } = state.tokens.standing(&token) else {
         return oauth(400, "invalid_token", "Invalid Value");
     };
     let exp = now_ms() / 1000 + i64::try_from(seconds_left).unwrap_or_default();
@@ -171,10 +171,10 @@ fn token_info(call: &Call<'_>, state: &State) -> Reply {
     )
 }
 
-fn user_info(call: &Call<'_>, state: &State) -> Reply {
+fn user_info(call: &OAuthRequest<'_>, state: &State) -> Reply {
     let standing = call.access_token().map(|token| state.tokens.standing(&token));
     match standing {
-        Some(Standing::Valid { .. }) => Reply::ok(&json!({
+        Some(TokenStatus::Valid { .. }) => Reply::ok(&json!({
             "id": SUBJECT,
             "email": EMAIL,
             "verified_email": true,
@@ -183,12 +183,12 @@ fn user_info(call: &Call<'_>, state: &State) -> Reply {
             "family_name": "User",
             "picture": "https://lh3.googleusercontent.com/a/emulator",
         })),
-        Some(_) => Failure::unauthenticated("ACCESS_TOKEN_EXPIRED", USER_INFO).reply(false),
-        None => Failure::unauthenticated("CREDENTIALS_MISSING", USER_INFO).reply(false),
+        Some(_) => ApiError::unauthenticated("ACCESS_TOKEN_EXPIRED", USER_INFO).reply(false),
+        None => ApiError::unauthenticated("CREDENTIALS_MISSING", USER_INFO).reply(false),
     }
 }
 
-fn revoke(call: &Call<'_>, state: &mut State) -> Reply {
+fn revoke(call: &OAuthRequest<'_>, state: &mut State) -> Reply {
     let token = field(call.query.as_bytes(), "token").or_else(|| call.form_field("token"));
     let Some(token) = token else {
         return oauth(400, "invalid_request", "Missing required parameter: token");
@@ -222,7 +222,7 @@ fn id_token() -> String {
 }
 
 #[derive(Serialize)]
-struct Grant {
+struct TokenResponse {
     access_token: String,
     expires_in: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -233,7 +233,7 @@ struct Grant {
 }
 
 #[derive(Serialize)]
-struct Credentials<'a> {
+struct CredentialsFile<'a> {
     access_token: &'a str,
     refresh_token: &'a str,
     scope: &'a str,

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use crate::status::{Failure, Violation};
+use crate::status::{ApiError, FieldViolation};
 
 /// One JSON value, borrowing its strings from the body where it can.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,7 +21,7 @@ pub(crate) enum Node<'a> {
 
 impl<'a> Node<'a> {
     /// Reads a body that must be exactly one JSON object; an empty body is an empty message.
-    pub(crate) fn read(body: &'a [u8]) -> Result<Self, Failure> {
+    pub(crate) fn read(body: &'a [u8]) -> Result<Self, ApiError> {
         if body.is_empty() {
             return Ok(Self::Object(Vec::new()));
         }
@@ -35,7 +35,7 @@ impl<'a> Node<'a> {
             };
             let near = excerpt(body, error.line(), error.column());
             let description = format!("Invalid JSON payload received. {what}\n{near}\n^");
-            Failure::bad_request(&[Violation { field: String::new(), description }])
+            ApiError::bad_request(&[FieldViolation { field: String::new(), description }])
         })?;
         match node {
             Self::Object(_) => Ok(node),
@@ -43,7 +43,7 @@ impl<'a> Node<'a> {
                 let description = "Invalid JSON payload received. Unknown name \"\": Root \
                                    element must be a message."
                     .to_owned();
-                Err(Failure::bad_request(&[Violation { field: String::new(), description }]))
+                Err(ApiError::bad_request(&[FieldViolation { field: String::new(), description }]))
             }
         }
     }
@@ -127,13 +127,13 @@ pub(crate) fn is_spelling_of(written: &str, proto_name: &str) -> bool {
 
 impl<'de: 'a, 'a> Deserialize<'de> for Node<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Tree)
+        deserializer.deserialize_any(NodeVisitor)
     }
 }
 
-struct Tree;
+struct NodeVisitor;
 
-impl<'de> Visitor<'de> for Tree {
+impl<'de> Visitor<'de> for NodeVisitor {
     type Value = Node<'de>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -178,16 +178,16 @@ impl<'de> Visitor<'de> for Tree {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut members = Vec::new();
-        while let Some(Key(name)) = map.next_key()? {
+        while let Some(MemberName(name)) = map.next_key()? {
             members.push((name, map.next_value()?));
         }
         Ok(Node::Object(members))
     }
 }
 
-struct Key<'a>(Cow<'a, str>);
+struct MemberName<'a>(Cow<'a, str>);
 
-impl<'de: 'a, 'a> Deserialize<'de> for Key<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for MemberName<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Node::deserialize(deserializer)? {
             Node::Text(text) => Ok(Self(text)),

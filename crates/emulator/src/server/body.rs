@@ -14,13 +14,13 @@ use flate2::write::GzEncoder;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 
-use crate::log::Entry;
-use crate::reply::{Content, Event};
-use crate::script::{Cut, Rule};
+use crate::log::LogEntry;
+use crate::reply::{ReplyContent, StreamEvent};
+use crate::script::{CutMode, Rule};
 
 /// The body of an answer, played step by step.
 #[derive(Debug)]
-pub(crate) struct Playback {
+pub(crate) struct ReplyBody {
     steps: VecDeque<Step>,
     /// Set when the length is to be promised in the head.
     length: Option<u64>,
@@ -28,18 +28,18 @@ pub(crate) struct Playback {
     chunk_interval: Duration,
     hang: bool,
     pause: Option<Pin<Box<Sleep>>>,
-    entry: Option<Entry>,
-    link: Link,
+    entry: Option<LogEntry>,
+    link: ResetSwitch,
 }
 
-impl Playback {
+impl ReplyBody {
     /// Frames an answer; with no rule it is plain CRLF events with `interval` between them.
     pub(crate) fn new(
-        content: Content,
+        content: ReplyContent,
         rule: Option<&Rule>,
         interval: Duration,
-        entry: Option<Entry>,
-        link: Link,
+        entry: Option<LogEntry>,
+        link: ResetSwitch,
     ) -> Self {
         let plain = Rule::default();
         let rule = rule.unwrap_or(&plain);
@@ -85,14 +85,14 @@ impl Playback {
     }
 }
 
-impl Body for Playback {
+impl Body for ReplyBody {
     type Data = Bytes;
-    type Error = Severed;
+    type Error = ConnectionCutError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Severed>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, ConnectionCutError>>> {
         loop {
             if let Some(pause) = self.pause.as_mut() {
                 std::task::ready!(pause.as_mut().poll(context));
@@ -119,10 +119,10 @@ impl Body for Playback {
                 }
                 Some(Step::Cut(how)) => {
                     self.settle();
-                    if how == Cut::Reset {
+                    if how == CutMode::Reset {
                         self.link.reset();
                     }
-                    return Poll::Ready(Some(Err(Severed)));
+                    return Poll::Ready(Some(Err(ConnectionCutError)));
                 }
                 None if self.hang => return Poll::Pending,
                 None => {
@@ -142,7 +142,7 @@ impl Body for Playback {
     }
 }
 
-impl Drop for Playback {
+impl Drop for ReplyBody {
     fn drop(&mut self) {
         // A body of known length is dropped after its last byte without being polled again.
         if self.is_end_stream() {
@@ -153,9 +153,9 @@ impl Drop for Playback {
 
 /// A connection's own switch: once thrown, it ends with RST instead of FIN.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Link(Arc<AtomicBool>);
+pub(crate) struct ResetSwitch(Arc<AtomicBool>);
 
-impl Link {
+impl ResetSwitch {
     pub(crate) fn reset(&self) {
         self.0.store(true, Ordering::Release);
     }
@@ -167,19 +167,19 @@ impl Link {
 
 /// The connection was cut because a script said so.
 #[derive(Debug)]
-pub(crate) struct Severed;
+pub(crate) struct ConnectionCutError;
 
-impl std::fmt::Display for Severed {
+impl std::fmt::Display for ConnectionCutError {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("the script cut the connection here")
     }
 }
 
-impl std::error::Error for Severed {}
+impl std::error::Error for ConnectionCutError {}
 
 #[derive(Debug)]
 enum Step {
-    Cut(Cut),
+    Cut(CutMode),
     Pause(Duration),
     Write(Bytes),
 }
@@ -189,11 +189,11 @@ enum Frames {
     Single(Bytes),
 }
 
-fn frames(content: Content, rule: &Rule) -> Frames {
+fn frames(content: ReplyContent, rule: &Rule) -> Frames {
     let (mut frames, single) = match content {
-        Content::Array(events) => (array(&events), false),
-        Content::Events(events) => (sse(&events, rule), false),
-        Content::Whole(body) => (vec![body], true),
+        ReplyContent::Array(events) => (array(&events), false),
+        ReplyContent::Events(events) => (sse(&events, rule), false),
+        ReplyContent::Whole(body) => (vec![body], true),
     };
     if rule.gzip {
         frames = gzip(&frames);
@@ -208,14 +208,14 @@ fn frames(content: Content, rule: &Rule) -> Frames {
     }
 }
 
-fn sse(events: &[Event], rule: &Rule) -> Vec<Bytes> {
+fn sse(events: &[StreamEvent], rule: &Rule) -> Vec<Bytes> {
     let end = rule.line_ending.text();
     let prefix = rule.data_prefix.as_deref().unwrap_or("data: ");
     let last = events.len().saturating_sub(1);
-    let frame = |(at, event): (usize, &Event)| {
+    let frame = |(at, event): (usize, &StreamEvent)| {
         let payload = match event {
-            Event::Raw(text) => return Bytes::from(text.clone()),
-            Event::Payload(payload) => payload,
+            StreamEvent::Raw(text) => return Bytes::from(text.clone()),
+            StreamEvent::Payload(payload) => payload,
         };
         let mut text = String::with_capacity(payload.len() + 16);
         if rule.multi_line {
@@ -242,13 +242,13 @@ fn sse(events: &[Event], rule: &Rule) -> Vec<Bytes> {
 }
 
 /// Google's framing of a stream without `alt` (protocol.md 4.4).
-fn array(events: &[Event]) -> Vec<Bytes> {
+fn array(events: &[StreamEvent]) -> Vec<Bytes> {
     if events.is_empty() {
         return vec![Bytes::from_static(b"[]")];
     }
     let mut frames = Vec::new();
     for (at, event) in events.iter().enumerate() {
-        let (Event::Payload(text) | Event::Raw(text)) = event;
+        let (StreamEvent::Payload(text) | StreamEvent::Raw(text)) = event;
         let before = if at == 0 { "[" } else { "\n,\r\n" };
         frames.push(Bytes::from(format!("{before}{text}")));
     }
@@ -278,7 +278,7 @@ fn gzip(frames: &[Bytes]) -> Vec<Bytes> {
 }
 
 /// Keeps the first `most` bytes, and cuts there or, if there are fewer, where the end would be.
-fn cut(steps: &mut VecDeque<Step>, most: u64, how: Cut) {
+fn cut(steps: &mut VecDeque<Step>, most: u64, how: CutMode) {
     let mut left = usize::try_from(most).unwrap_or(usize::MAX);
     let mut kept = VecDeque::new();
     while let Some(step) = steps.pop_front() {
@@ -307,21 +307,22 @@ mod tests {
     use super::*;
     use crate::script::LineEnding;
 
-    fn written(events: &[Event], rule: &Rule) -> String {
+    fn written(events: &[StreamEvent], rule: &Rule) -> String {
         let frames = sse(events, rule);
         frames.iter().map(|frame| String::from_utf8(frame.to_vec()).unwrap()).collect()
     }
 
     #[test]
     fn an_ordinary_stream_has_crlf_and_a_blank_line_after_each_event() {
-        let events = [Event::Payload("{\"a\":1}".into()), Event::Payload("{}".into())];
+        let events = [StreamEvent::Payload("{\"a\":1}".into()), StreamEvent::Payload("{}".into())];
         let text = written(&events, &Rule::default());
         assert_eq!(text, "data: {\"a\":1}\r\n\r\ndata: {}\r\n\r\n");
     }
 
     #[test]
     fn every_quirk_of_framing_can_be_had() {
-        let events = [Event::Payload("{\"a\":1}".into()), Event::Raw("{\"error\"}\n".into())];
+        let events =
+            [StreamEvent::Payload("{\"a\":1}".into()), StreamEvent::Raw("{\"error\"}\n".into())];
         let rule = Rule {
             line_ending: LineEnding::Cr,
             data_prefix: Some("data:".into()),
@@ -337,7 +338,7 @@ mod tests {
 
     #[test]
     fn an_array_is_framed_as_google_does() {
-        let events = [Event::Payload("{}".into()), Event::Payload("{}".into())];
+        let events = [StreamEvent::Payload("{}".into()), StreamEvent::Payload("{}".into())];
         let all: Vec<u8> = array(&events).concat();
         assert_eq!(all, b"[{}\n,\r\n{}\n]\n");
         assert_eq!(array(&[]).concat(), b"[]");
@@ -346,9 +347,9 @@ mod tests {
     #[test]
     fn each_chunk_is_offered_alone_so_that_it_is_written_alone() {
         let rule = Rule { chunk_size: Some(2), ..Rule::default() };
-        let content = Content::Whole(Bytes::from_static(b"abcde"));
-        let link = Link::default();
-        let mut body = Playback::new(content, Some(&rule), Duration::ZERO, None, link);
+        let content = ReplyContent::Whole(Bytes::from_static(b"abcde"));
+        let link = ResetSwitch::default();
+        let mut body = ReplyBody::new(content, Some(&rule), Duration::ZERO, None, link);
         let mut context = Context::from_waker(std::task::Waker::noop());
         let mut played = Vec::new();
         loop {

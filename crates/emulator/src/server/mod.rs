@@ -20,20 +20,20 @@ use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::backend::Google;
-use crate::code_assist::rpc::{self, Rpc};
+use crate::backend::Backend;
+use crate::code_assist::rpc::{Rpc, RpcRequest};
 use crate::control;
-use crate::model::answer::Stamp;
-use crate::oauth::{self, Endpoint};
+use crate::model::answer::ResponseStamp;
+use crate::oauth::{self, OAuthEndpoint, OAuthRequest};
 use crate::reply::Reply;
-use crate::script::Asked;
-use crate::status::{Failure, page_not_found};
+use crate::script::MatchedRequest;
+use crate::status::{ApiError, page_not_found};
 
-use self::body::{Link, Playback, Severed};
-use self::socket::Socket;
+use self::body::{ConnectionCutError, ReplyBody, ResetSwitch};
+use self::socket::ResettableStream;
 
 /// Accepts connections until the task is aborted; they end with it.
-pub(crate) async fn accept(listener: TcpListener, google: Arc<Google>) {
+pub(crate) async fn accept(listener: TcpListener, google: Arc<Backend>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -49,12 +49,12 @@ pub(crate) async fn accept(listener: TcpListener, google: Arc<Google>) {
     }
 }
 
-async fn connection(stream: tokio::net::TcpStream, google: Arc<Google>) {
+async fn connection(stream: tokio::net::TcpStream, google: Arc<Backend>) {
     if stream.set_nodelay(true).is_err() {
         return; // gone already
     }
-    let link = Link::default();
-    let socket = Socket::new(stream, link.clone());
+    let link = ResetSwitch::default();
+    let socket = ResettableStream::new(stream, link.clone());
     let service = service_fn(move |request| answer(Arc::clone(&google), link.clone(), request));
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http2().max_concurrent_streams(STREAMS_PER_CONNECTION);
@@ -63,24 +63,27 @@ async fn connection(stream: tokio::net::TcpStream, google: Arc<Google>) {
 }
 
 async fn answer(
-    google: Arc<Google>,
-    link: Link,
+    google: Arc<Backend>,
+    link: ResetSwitch,
     request: Request<Incoming>,
-) -> Result<Response<Playback>, Severed> {
+) -> Result<Response<ReplyBody>, ConnectionCutError> {
     let (parts, body) = request.into_parts();
     if let Some(below) = parts.uri.path().strip_prefix("/__emulator/") {
-        let body = body.collect().await.map_err(|_| Severed)?.to_bytes();
+        let body = body.collect().await.map_err(|_| ConnectionCutError)?.to_bytes();
         let reply = control::answer(&google, &parts.method, below, &body);
         return Ok(respond(reply.status, reply, None, Duration::ZERO, None, link));
     }
-    let asked = Target::of(&parts);
+    let asked = Route::of(&parts);
     let mut entry = google.log.open(asked.name(), &parts);
-    let body = body.collect().await.map_err(|_| Severed)?.to_bytes();
+    let body = body.collect().await.map_err(|_| ConnectionCutError)?.to_bytes();
     entry.body(&body);
     let body = decoded(&parts.headers, body);
 
-    let rule =
-        google.script().take(&Asked { rpc: asked.name(), path: parts.uri.path(), body: &body });
+    let rule = google.script().take(&MatchedRequest {
+        rpc: asked.name(),
+        path: parts.uri.path(),
+        body: &body,
+    });
     let mut delay =
         rule.as_ref().map_or(Duration::ZERO, |rule| Duration::from_millis(rule.delay_ms));
     let trace_id = trace_id(entry.seq());
@@ -92,7 +95,7 @@ async fn answer(
             reply
         }
     };
-    if matches!(asked, Target::Assist(_)) {
+    if matches!(asked, Route::Assist(_)) {
         reply = reply.header("x-cloudaicompanion-trace-id", &trace_id);
     }
     if let Some(rule) = &rule {
@@ -106,7 +109,7 @@ async fn answer(
     }
     if rule.as_ref().is_some_and(|rule| rule.close_before_head) {
         entry.end();
-        return Err(Severed);
+        return Err(ConnectionCutError);
     }
     entry.status(reply.status.as_u16());
     let interval = google.state().pace().interval;
@@ -118,9 +121,9 @@ fn respond(
     reply: Reply,
     rule: Option<&crate::script::Rule>,
     interval: Duration,
-    entry: Option<crate::log::Entry>,
-    link: Link,
-) -> Response<Playback> {
+    entry: Option<crate::log::LogEntry>,
+    link: ResetSwitch,
+) -> Response<ReplyBody> {
     let mut headers = HeaderMap::with_capacity(8);
     for (name, value) in FRONT_END {
         headers.insert(name, HeaderValue::from_static(value));
@@ -128,23 +131,23 @@ fn respond(
     for (name, value) in reply.headers {
         headers.insert(name, value);
     }
-    let mut response = Response::new(Playback::new(reply.content, rule, interval, entry, link));
+    let mut response = Response::new(ReplyBody::new(reply.content, rule, interval, entry, link));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response
 }
 
 /// What a request is for.
-enum Target {
+enum Route {
     Assist(Rpc),
     Nothing,
-    OAuth(Endpoint),
+    OAuth(OAuthEndpoint),
 }
 
-impl Target {
+impl Route {
     fn of(parts: &Parts) -> Self {
         let path = parts.uri.path();
-        if let Some(endpoint) = Endpoint::of(&parts.method, path) {
+        if let Some(endpoint) = OAuthEndpoint::of(&parts.method, path) {
             return Self::OAuth(endpoint);
         }
         Rpc::of(&parts.method, path).map_or(Self::Nothing, Self::Assist)
@@ -164,7 +167,7 @@ impl Target {
 
     fn answer(
         &self,
-        google: &Google,
+        google: &Backend,
         parts: &Parts,
         body: &Bytes,
         seq: u64,
@@ -174,7 +177,7 @@ impl Target {
         let bearer = bearer(&parts.headers);
         match self {
             Self::Assist(rpc) => {
-                let call = rpc::Call {
+                let call = RpcRequest {
                     query,
                     headers: &parts.headers,
                     body,
@@ -185,7 +188,7 @@ impl Target {
                 };
                 let answered = rpc.answer(&call, google);
                 let reply =
-                    answered.unwrap_or_else(|failure: Failure| failure.reply(rpc.streams()));
+                    answered.unwrap_or_else(|failure: ApiError| failure.reply(rpc.streams()));
                 (reply, Duration::ZERO)
             }
             Self::Nothing => (page_not_found(parts.uri.path()), Duration::ZERO),
@@ -194,7 +197,7 @@ impl Target {
                     .headers
                     .get(header::CONTENT_TYPE)
                     .is_some_and(|media| media.as_bytes().starts_with(FORM));
-                let call = oauth::Call { query, form, body, bearer };
+                let call = OAuthRequest { query, form, body, bearer };
                 endpoint.answer(&call, &mut google.state())
             }
         }
@@ -219,9 +222,9 @@ fn decoded(headers: &HeaderMap, body: Bytes) -> Bytes {
     }
 }
 
-fn stamp(trace_id: &str) -> Stamp {
+fn stamp(trace_id: &str) -> ResponseStamp {
     let now = Timestamp::from_millisecond(oauth::now_ms()).unwrap_or(Timestamp::UNIX_EPOCH);
-    Stamp { create_time: format!("{now:.6}"), response_id: format!("emulator-{trace_id}") }
+    ResponseStamp { create_time: format!("{now:.6}"), response_id: format!("emulator-{trace_id}") }
 }
 
 /// 16 hex digits that look random and depend only on the request's number (splitmix64).

@@ -7,22 +7,22 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::server::body::Link;
+use crate::server::body::ResetSwitch;
 
-/// A connection's stream, reset instead of closed once its [`Link`] says so.
+/// A connection's stream, reset instead of closed once its [`ResetSwitch`] says so.
 #[derive(Debug)]
-pub(crate) struct Socket {
+pub(crate) struct ResettableStream {
     stream: TcpStream,
-    link: Link,
+    link: ResetSwitch,
 }
 
-impl Socket {
-    pub(crate) fn new(stream: TcpStream, link: Link) -> Self {
+impl ResettableStream {
+    pub(crate) fn new(stream: TcpStream, link: ResetSwitch) -> Self {
         Self { stream, link }
     }
 }
 
-impl AsyncRead for Socket {
+impl AsyncRead for ResettableStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -32,7 +32,7 @@ impl AsyncRead for Socket {
     }
 }
 
-impl AsyncWrite for Socket {
+impl AsyncWrite for ResettableStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -66,7 +66,7 @@ impl AsyncWrite for Socket {
     }
 }
 
-impl Drop for Socket {
+impl Drop for ResettableStream {
     fn drop(&mut self) {
         if self.link.is_reset() {
             // Fails only on a connection that is gone already.
