@@ -1,4 +1,4 @@
-//! What the emulator received: every request with headers and body, and how each ended.
+//! The log: every received request with its headers and body, and how its answer ended.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use http::request::Parts;
 use serde::Serialize;
 use sha2::Digest as _;
 
-/// The record of requests, bounded in number and in bytes: the oldest go first.
+/// The received requests, bounded in number and in bytes. The oldest are dropped first.
 #[derive(Debug)]
 pub(crate) struct Log {
     started: Instant,
@@ -23,7 +23,7 @@ impl Log {
         Self { started: Instant::now(), inner: Mutex::default() }
     }
 
-    /// Records a request's head; the entry is marked cancelled unless it is told otherwise.
+    /// Records the head of a request. The request counts as cancelled unless [`LogEntry::end`] is called.
     pub(crate) fn open(self: &Arc<Self>, rpc: &str, parts: &Parts) -> LogEntry {
         let mut headers = BTreeMap::<String, String>::new();
         for (name, value) in &parts.headers {
@@ -54,7 +54,7 @@ impl Log {
             cancelled: false,
         });
         inner.trim();
-        LogEntry { log: Arc::clone(self), seq, settled: false }
+        LogEntry { log: Arc::clone(self), seq, is_complete: false }
     }
 
     /// The log as a JSON array, oldest first.
@@ -64,12 +64,12 @@ impl Log {
         serde_json::to_string(&shown).expect("a tree of strings and numbers always prints")
     }
 
-    /// How many requests came, by RPC.
+    /// The number of requests by RPC.
     pub(crate) fn counts(&self) -> BTreeMap<String, u64> {
         self.lock().counts.clone()
     }
 
-    /// Forgets records and counts; sequence numbers go on.
+    /// Deletes records and counts. Sequence numbers continue.
     pub(crate) fn clear(&self) {
         let mut inner = self.lock();
         inner.records.clear();
@@ -82,12 +82,12 @@ impl Log {
     }
 }
 
-/// One request in the log, alive as long as its answer.
+/// The log's handle of one request. It lives as long as the answer.
 #[derive(Debug)]
 pub(crate) struct LogEntry {
     log: Arc<Log>,
     seq: u64,
-    settled: bool,
+    is_complete: bool,
 }
 
 impl LogEntry {
@@ -97,7 +97,7 @@ impl LogEntry {
 
     pub(crate) fn body(&self, body: &Bytes) {
         let mut inner = self.log.lock();
-        // Not found: the log was emptied meanwhile.
+        // Not found if the log was cleared meanwhile.
         let Some(record) = inner.find(self.seq) else {
             return;
         };
@@ -112,9 +112,9 @@ impl LogEntry {
         }
     }
 
-    /// The answer, or the fault that a script asked for, has been given whole.
+    /// Marks the answer, or the fault that a rule asked for, as complete.
     pub(crate) fn end(&mut self) {
-        self.settled = true;
+        self.is_complete = true;
         if let Some(record) = self.log.lock().find(self.seq) {
             record.ended = true;
         }
@@ -123,7 +123,7 @@ impl LogEntry {
 
 impl Drop for LogEntry {
     fn drop(&mut self) {
-        if self.settled {
+        if self.is_complete {
             return;
         }
         if let Some(record) = self.log.lock().find(self.seq) {
@@ -232,6 +232,8 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Bounds of the log; `docs/EMULATOR.md` states them.
 const RECORDS_KEPT: usize = 10_000;
 const BYTES_KEPT: usize = 256 << 20;
+/// A longer body is shown as its digest.
 const BODY_SHOWN: usize = 1 << 20;

@@ -1,9 +1,9 @@
-//! An answer before it is framed: head, and either a whole body or a list of events.
+//! An answer before it is framed: its head, and a whole body or a list of events.
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 
-/// What the emulator wants to say, not yet cut into network writes.
+/// An answer, not yet cut into network writes.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
@@ -28,7 +28,7 @@ impl Reply {
         Self::json(StatusCode::OK, crate::status::pretty(value) + "\n")
     }
 
-    /// An `alt=sse` stream.
+    /// A stream of server-sent events, which Google sends with `alt=sse`.
     pub(crate) fn events(events: Vec<StreamEvent>) -> Self {
         let media = HeaderValue::from_static("text/event-stream");
         Self {
@@ -38,7 +38,7 @@ impl Reply {
         }
     }
 
-    /// A streamed JSON array, what Google sends without `alt`.
+    /// A streamed JSON array, which Google sends without `alt=sse`.
     pub(crate) fn array(events: Vec<StreamEvent>) -> Self {
         Self {
             status: StatusCode::OK,
@@ -47,6 +47,7 @@ impl Reply {
         }
     }
 
+    /// Sets a header, unless the value cannot be one.
     pub(crate) fn header(mut self, name: &'static str, value: &str) -> Self {
         if let Ok(value) = HeaderValue::from_str(value) {
             self.set(HeaderName::from_static(name), value);
@@ -68,12 +69,12 @@ pub(crate) enum ReplyContent {
     Whole(Bytes),
 }
 
-/// One element of a stream.
+/// An element of a stream.
 #[derive(Clone, Debug)]
 pub(crate) enum StreamEvent {
-    /// A payload that gets the framing of the stream.
+    /// A payload, to be framed as the stream is.
     Payload(String),
-    /// Bytes that are written exactly so, whatever the framing.
+    /// Text that is written without framing.
     Raw(String),
 }
 

@@ -1,4 +1,4 @@
-//! Scripted faults: rules that a test pushes, and that each change some of the next answers.
+//! The script: rules that a test adds, each of which changes some of the next answers.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -8,11 +8,11 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 
-use crate::model::answer;
+use crate::code_assist;
 use crate::reply::{Reply, ReplyContent, StreamEvent};
-use crate::status::{ApiError, status};
+use crate::status::{ApiError, ServiceMethod, http_status};
 
-/// The rules that wait, first come first used.
+/// The rules that are not used up, oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Script {
     rules: VecDeque<Rule>,
@@ -27,15 +27,15 @@ impl Script {
         self.rules.clear();
     }
 
-    pub(crate) fn waiting(&self) -> Vec<&Rule> {
+    pub(crate) fn rules(&self) -> Vec<&Rule> {
         self.rules.iter().collect()
     }
 
-    /// The first rule for this request, used up by one.
-    pub(crate) fn take(&mut self, asked: &MatchedRequest<'_>) -> Option<Rule> {
+    /// The first rule that matches the request. It is used once by this call.
+    pub(crate) fn take(&mut self, request: &MatchedRequest<'_>) -> Option<Rule> {
         let mut at = 0;
         while let Some(rule) = self.rules.get_mut(at) {
-            if !rule.filter.matches(asked) {
+            if !rule.filter.matches(request) {
                 at += 1;
                 continue;
             }
@@ -45,7 +45,7 @@ impl Script {
                 continue;
             }
             let taken = rule.clone();
-            // 0 stands for "until deleted".
+            // 0 means "until deleted".
             match rule.times {
                 0 => {}
                 1 => {
@@ -59,7 +59,7 @@ impl Script {
     }
 }
 
-/// What rules are matched against.
+/// What a rule is matched against.
 #[derive(Debug)]
 pub(crate) struct MatchedRequest<'a> {
     pub(crate) rpc: &'a str,
@@ -67,7 +67,7 @@ pub(crate) struct MatchedRequest<'a> {
     pub(crate) body: &'a [u8],
 }
 
-/// One rule of the script; `docs/EMULATOR.md` explains every field.
+/// A rule of the script. `docs/EMULATOR.md` describes every field.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Rule {
@@ -104,7 +104,7 @@ pub(crate) struct Rule {
 }
 
 impl Rule {
-    /// A rule from JSON, with what is wrong with it said in words.
+    /// Reads a rule from JSON.
     pub(crate) fn read(value: serde_json::Value) -> Result<Self, String> {
         let rule: Self = serde_json::from_value(value).map_err(|error| error.to_string())?;
         if rule.chunk_size == Some(0) {
@@ -123,7 +123,7 @@ impl Rule {
         Ok(rule)
     }
 
-    /// Whether the rule brings its own answer, so that the ordinary one is not worked out.
+    /// Whether the rule has an answer of its own, which replaces the ordinary one.
     pub(crate) fn answers(&self) -> bool {
         self.status.is_some()
             || self.body.is_some()
@@ -133,24 +133,24 @@ impl Rule {
             || self.close_before_head
     }
 
-    /// The rule's own answer.
-    pub(crate) fn own_reply(&self, streams: bool) -> Reply {
+    /// The rule's own answer to a call of `called`.
+    pub(crate) fn own_reply(&self, streams: bool, called: ServiceMethod<'_>) -> Reply {
         let mut reply = if let Some(items) = &self.events {
             Reply::events(items.iter().map(ScriptedEvent::event).collect())
         } else if let Some(bytes) = self.event_bytes {
-            Reply::events(vec![StreamEvent::Payload(answer::image("gemini-2.5-flash", bytes))])
+            Reply::events(vec![code_assist::image_event(bytes)])
         } else if let Some(body) = self.own_body() {
             Reply::new(http::StatusCode::OK, "application/json; charset=UTF-8", body)
         } else {
-            ApiError::standard(self.status.unwrap_or(500)).reply(streams)
+            ApiError::standard(self.status.unwrap_or(500), called).reply(streams)
         };
         if let Some(code) = self.status {
-            reply.status = status(code);
+            reply.status = http_status(code);
         }
         reply
     }
 
-    /// Changes an answer, its own or the ordinary one, as the rule says.
+    /// Changes the answer, the rule's own or the ordinary one.
     pub(crate) fn change(&self, reply: &mut Reply) {
         if let ReplyContent::Events(events) | ReplyContent::Array(events) = &mut reply.content {
             if let Some(kept) = self.keep_events {
@@ -176,7 +176,7 @@ impl Rule {
     }
 }
 
-/// Which requests a rule is for; every condition given has to hold.
+/// The requests that a rule matches: those for which every given condition holds.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RequestFilter {
@@ -187,11 +187,11 @@ pub(crate) struct RequestFilter {
 }
 
 impl RequestFilter {
-    fn matches(&self, asked: &MatchedRequest<'_>) -> bool {
-        self.rpc.as_ref().is_none_or(|rpc| rpc == asked.rpc)
-            && self.path.as_ref().is_none_or(|path| path == asked.path)
-            && self.body_contains.as_ref().is_none_or(|text| contains(asked.body, text))
-            && self.model.as_ref().is_none_or(|model| *model == Self::model(asked.body))
+    fn matches(&self, request: &MatchedRequest<'_>) -> bool {
+        self.rpc.as_ref().is_none_or(|rpc| rpc == request.rpc)
+            && self.path.as_ref().is_none_or(|path| path == request.path)
+            && self.body_contains.as_ref().is_none_or(|text| contains(request.body, text))
+            && self.model.as_ref().is_none_or(|model| *model == Self::model(request.body))
     }
 
     fn model(body: &[u8]) -> String {
@@ -213,7 +213,7 @@ impl RequestFilter {
     }
 }
 
-/// One event of a script: a payload to be framed, or raw bytes.
+/// An event of a rule: a payload to be framed, or raw bytes.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(untagged)]
 pub(crate) enum ScriptedEvent {
@@ -234,14 +234,14 @@ impl ScriptedEvent {
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum CutMode {
-    /// FIN without the end of the body.
+    /// FIN before the end of the body.
     #[default]
     Close,
     /// RST.
     Reset,
 }
 
-/// What ends a line of an event stream.
+/// The end of a line in an event stream.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum LineEnding {

@@ -1,4 +1,8 @@
 //! The model that answers generate calls, whatever provider carries them.
 
-pub(crate) mod answer;
+mod answer;
+mod prompt;
 pub(crate) mod rules;
+mod synthesis;
+
+pub(crate) use answer::{ModelAnswer, ResponseStamp, count_tokens, image_response};

@@ -1,12 +1,13 @@
-//! What the service refuses beyond its parser: roles, empty lists, thinking, signatures.
+//! The rules that a request has to obey beyond its proto message: roles, empty lists, thinking,
+//! signatures.
 
 use crate::proto::Node;
 use crate::status::ApiError;
 
-/// The rules of generateContent and streamGenerateContent.
+/// The rules of `generateContent` and `streamGenerateContent`.
 pub(crate) fn generation(model: &str, request: &Node<'_>) -> Result<(), ApiError> {
     contents(request)?;
-    turns(request)?;
+    function_responses(request)?;
     let family = ModelFamily::of(model);
     if let Some(config) = request.field("generation_config") {
         response_format(config, request, family)?;
@@ -23,13 +24,13 @@ pub(crate) fn generation(model: &str, request: &Node<'_>) -> Result<(), ApiError
         signatures(request)?;
     }
     if request.field("cached_content").is_some() {
-        // Caches of the public API do not exist here (protocol.md 3.2).
+        // The caches of the public API are unknown to Code Assist (protocol.md 3.2).
         return Err(ApiError::not_found());
     }
     Ok(())
 }
 
-/// The rules of countTokens (protocol.md 2.5).
+/// The rules of `countTokens` (protocol.md 2.5).
 pub(crate) fn counting(request: &Node<'_>) -> Result<(), ApiError> {
     contents(request)?;
     for (at, content) in request.list("contents").iter().enumerate() {
@@ -48,7 +49,7 @@ pub(crate) fn counting(request: &Node<'_>) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// The models' families as far as their rules differ (protocol.md 6.4).
+/// The families of models whose rules differ (protocol.md 6.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ModelFamily {
     Flash25,
@@ -88,13 +89,13 @@ impl ModelFamily {
         }
     }
 
-    /// Smallest and greatest budget, and whether 0 turns thinking off.
+    /// The smallest and the greatest thinking budget, and whether 0 turns thinking off.
     fn budget(self) -> (i64, i64, bool) {
         match self {
             Self::Flash25 | Self::Flash3 => (0, 24_576, true),
             Self::FlashLite25 => (512, 24_576, true),
             Self::Pro25 => (128, 32_768, false),
-            Self::Pro3 | Self::Pro31 => (0, 32_768, true), // tolerated for compatibility
+            Self::Pro3 | Self::Pro31 => (0, 32_768, true), // accepted for compatibility
         }
     }
 }
@@ -111,7 +112,7 @@ fn contents(request: &Node<'_>) -> Result<(), ApiError> {
         parts(content)?;
     }
     match request.field("system_instruction") {
-        // Its role may be anything or absent (protocol.md 3.2).
+        // Its role is not checked (protocol.md 3.2).
         Some(instruction) => parts(instruction),
         None => Ok(()),
     }
@@ -136,8 +137,8 @@ fn parts(content: &Node<'_>) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// A turn of function responses answers the turn of calls before it, one for one.
-fn turns(request: &Node<'_>) -> Result<(), ApiError> {
+/// A content with function responses has one for each call of the content before it.
+fn function_responses(request: &Node<'_>) -> Result<(), ApiError> {
     let contents = request.list("contents");
     for (at, content) in contents.iter().enumerate() {
         let responses = count(content, "function_response");
@@ -161,11 +162,12 @@ fn count(content: &Node<'_>, kind: &str) -> usize {
 
 fn function(declaration: &Node<'_>) -> Result<(), ApiError> {
     let name = declaration.text("name").unwrap_or_default();
-    let starts_well = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
-    let goes_on_well = name
+    let has_valid_start =
+        name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
+    let has_valid_rest = name
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b'-'));
-    if !starts_well || !goes_on_well || name.len() > 128 {
+    if !has_valid_start || !has_valid_rest || name.len() > 128 {
         return Err(ApiError::new(
             400,
             format!(
@@ -272,7 +274,8 @@ fn thinking(config: &Node<'_>, family: ModelFamily) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Gemini 3: the first call of each model turn since the last user text is signed (protocol.md 6.5).
+/// Gemini 3 requires a signature on the first call of each model content since the last user text
+/// (protocol.md 6.5).
 fn signatures(request: &Node<'_>) -> Result<(), ApiError> {
     let contents = request.list("contents");
     let opened = contents.iter().rposition(|content| {

@@ -1,4 +1,4 @@
-//! The proto parser's view of a body: every name must be a field, every value of its kind.
+//! The check of a body against its proto message: every name is a field, every value of its type.
 
 use base64::Engine as _;
 use base64::alphabet;
@@ -8,7 +8,7 @@ use crate::proto::fields::{EnumSpec, FieldKind, MessageSpec};
 use crate::proto::{Node, is_spelling_of};
 use crate::status::{ApiError, FieldViolation};
 
-/// Refuses a body that the real parser would refuse, naming everything wrong at once.
+/// Refuses a body that the real parser refuses, and names all violations at once.
 pub(crate) fn check(body: &Node<'_>, message: &'static MessageSpec) -> Result<(), ApiError> {
     let mut found = Vec::new();
     walk(body, message, "", &mut found);
@@ -36,14 +36,14 @@ fn walk(
             continue;
         }
         if set.contains(name) {
-            found.push(doubled(name, written, path));
+            found.push(already_set(name, written, path));
             continue;
         }
         if let Some((oneof, choices)) = message.oneof
             && choices.contains(name)
             && set.iter().any(|earlier| choices.contains(earlier))
         {
-            found.push(doubled(oneof, written, path));
+            found.push(already_set(oneof, written, path));
             continue;
         }
         set.push(name);
@@ -108,8 +108,8 @@ fn each(
     one: impl Fn(&Node<'_>, &str, &mut Vec<FieldViolation>),
 ) {
     let Node::List(items) = value else {
-        // The public API takes a lone object for a list of one; whether this backend does is not
-        // known, so a client that relies on it is told here.
+        // The public API accepts an object in place of a list of one. It is not known whether Code
+        // Assist does, so the emulator refuses it.
         found.push(invalid(path, "repeated field, expected a list", value));
         return;
     };
@@ -164,7 +164,7 @@ fn unknown(written: &str, path: &str, why: &str) -> FieldViolation {
     FieldViolation { field: path.to_owned(), description }
 }
 
-fn doubled(field: &str, written: &str, path: &str) -> FieldViolation {
+fn already_set(field: &str, written: &str, path: &str) -> FieldViolation {
     let at = if path.is_empty() { "root" } else { path };
     let description = format!(
         "Invalid value at '{at}' (oneof), oneof field '{field}' is already set. Cannot set \

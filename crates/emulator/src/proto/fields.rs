@@ -1,6 +1,6 @@
-//! The fields that each message of the service has: the table behind the strictness.
+//! The messages of the services and their fields, which the check of a body uses.
 //!
-//! Names are proto names; the JSON names follow from them. Sources: protocol.md 2.4 to 2.9 and
+//! Names are proto names. JSON names follow from them. Sources: protocol.md 2.4 to 2.9 and
 //! 3.2, and the Vertex AI message of the same name for what is inside `request`.
 
 use FieldKind::{
@@ -8,7 +8,8 @@ use FieldKind::{
     Text, Texts,
 };
 
-/// A proto message: its name as errors print it, its fields, and which of them exclude each other.
+/// A proto message: its name as errors print it, its fields, and the fields of which only one may
+/// be set.
 #[derive(Debug)]
 pub(crate) struct MessageSpec {
     pub(crate) name: &'static str,
@@ -16,33 +17,33 @@ pub(crate) struct MessageSpec {
     pub(crate) oneof: Option<(&'static str, &'static [&'static str])>,
 }
 
-/// What a field holds.
+/// The type of a field.
 #[derive(Debug)]
 pub(crate) enum FieldKind {
-    /// base64 text, either alphabet.
+    /// base64 text of either alphabet.
     Bytes,
     Choice(&'static EnumSpec),
     Choices(&'static EnumSpec),
     Flag,
-    /// Any JSON at all, not looked into.
+    /// Any JSON value, unchecked.
     Free,
     /// A map from any key to a message.
     Map(&'static MessageSpec),
     Message(&'static MessageSpec),
     Messages(&'static MessageSpec),
     Number,
-    /// Any JSON object, not looked into.
+    /// Any JSON object, unchecked.
     Struct,
     Text,
     Texts,
 }
 
-/// A proto enum; a value's number is its place in the list.
+/// A proto enum. The number of a value is its index in the list.
 #[derive(Debug)]
 pub(crate) struct EnumSpec {
     pub(crate) name: &'static str,
     pub(crate) values: &'static [&'static str],
-    /// Lower case is let through as well (protocol.md 6.4; Schema types are commonly lower case).
+    /// Whether lower case is accepted too (protocol.md 6.4; clients often write schema types so).
     pub(crate) any_case: bool,
 }
 

@@ -1,6 +1,7 @@
-//! The listening port: connections, and one request from its head to its framed answer.
+//! The HTTP server: it accepts connections and takes each request from its head to its framed answer.
 
-mod body;
+pub(crate) mod body;
+mod framing;
 mod socket;
 
 use std::io::Read as _;
@@ -9,8 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
-use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -21,27 +21,28 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::backend::Backend;
-use crate::code_assist::rpc::{Rpc, RpcRequest};
 use crate::control;
-use crate::model::answer::ResponseStamp;
-use crate::oauth::{self, OAuthEndpoint, OAuthRequest};
+use crate::log::LogEntry;
+use crate::model::ResponseStamp;
+use crate::oauth;
 use crate::reply::Reply;
-use crate::script::MatchedRequest;
-use crate::status::{ApiError, page_not_found};
+use crate::request::{ApiRequest, bearer};
+use crate::route::Route;
+use crate::script::{MatchedRequest, Rule};
 
 use self::body::{ConnectionCutError, ReplyBody, ResetSwitch};
 use self::socket::ResettableStream;
 
-/// Accepts connections until the task is aborted; they end with it.
-pub(crate) async fn accept(listener: TcpListener, google: Arc<Backend>) {
+/// Accepts connections until the task is aborted; the connections end with it.
+pub(crate) async fn accept(listener: TcpListener, backend: Arc<Backend>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(connection(stream, Arc::clone(&google)));
+                    connections.spawn(connection(stream, Arc::clone(&backend)));
                 }
-                // Out of file descriptors, say: others may end meanwhile.
+                // Likely out of file descriptors: wait until other connections have ended.
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             },
             Some(_) = connections.join_next() => {}
@@ -49,54 +50,60 @@ pub(crate) async fn accept(listener: TcpListener, google: Arc<Backend>) {
     }
 }
 
-async fn connection(stream: tokio::net::TcpStream, google: Arc<Backend>) {
+async fn connection(stream: tokio::net::TcpStream, backend: Arc<Backend>) {
     if stream.set_nodelay(true).is_err() {
-        return; // gone already
+        return; // the client has closed it already
     }
-    let link = ResetSwitch::default();
-    let socket = ResettableStream::new(stream, link.clone());
-    let service = service_fn(move |request| answer(Arc::clone(&google), link.clone(), request));
+    let reset = ResetSwitch::default();
+    let socket = ResettableStream::new(stream, reset.clone());
+    let service = service_fn(move |request| answer(Arc::clone(&backend), reset.clone(), request));
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http2().max_concurrent_streams(STREAMS_PER_CONNECTION);
-    // An error here is a client that left or a cut that was asked for.
+    // An error means that the client left, or that a rule cut the connection.
     let _ended = builder.serve_connection(TokioIo::new(socket), service).await;
 }
 
 async fn answer(
-    google: Arc<Backend>,
-    link: ResetSwitch,
+    backend: Arc<Backend>,
+    reset: ResetSwitch,
     request: Request<Incoming>,
 ) -> Result<Response<ReplyBody>, ConnectionCutError> {
     let (parts, body) = request.into_parts();
-    if let Some(below) = parts.uri.path().strip_prefix("/__emulator/") {
+    let path = parts.uri.path();
+    if let Some(name) = path.strip_prefix("/__emulator/") {
         let body = body.collect().await.map_err(|_| ConnectionCutError)?.to_bytes();
-        let reply = control::answer(&google, &parts.method, below, &body);
-        return Ok(respond(reply.status, reply, None, Duration::ZERO, None, link));
+        let reply = control::answer(&backend, &parts.method, name, &body);
+        return Ok(respond(reply, None, Duration::ZERO, None, reset));
     }
-    let asked = Route::of(&parts);
-    let mut entry = google.log.open(asked.name(), &parts);
+    let route = Route::of(&parts);
+    let mut entry = backend.log.open(route.name(), &parts);
     let body = body.collect().await.map_err(|_| ConnectionCutError)?.to_bytes();
     entry.body(&body);
-    let body = decoded(&parts.headers, body);
+    let body = unpacked(&parts.headers, body);
 
-    let rule = google.script().take(&MatchedRequest {
-        rpc: asked.name(),
-        path: parts.uri.path(),
-        body: &body,
-    });
+    let rule = backend.script().take(&MatchedRequest { rpc: route.name(), path, body: &body });
     let mut delay =
         rule.as_ref().map_or(Duration::ZERO, |rule| Duration::from_millis(rule.delay_ms));
     let trace_id = trace_id(entry.seq());
     let mut reply = match &rule {
-        Some(rule) if rule.answers() => rule.own_reply(asked.streams()),
+        Some(rule) if rule.answers() => rule.own_reply(route.streams(), route.error_method()),
         _ => {
-            let (reply, wait) = asked.answer(&google, &parts, &body, entry.seq(), &trace_id);
-            delay = delay.max(wait);
+            let request = ApiRequest {
+                query: parts.uri.query().unwrap_or_default(),
+                headers: &parts.headers,
+                body: &body,
+                bearer: bearer(&parts.headers),
+                seq: entry.seq(),
+                stamp: stamp(&trace_id),
+                trace_id: trace_id.clone(),
+            };
+            let (reply, route_delay) = route.answer(path, &request, &backend);
+            delay = delay.max(route_delay);
             reply
         }
     };
-    if matches!(asked, Route::Assist(_)) {
-        reply = reply.header("x-cloudaicompanion-trace-id", &trace_id);
+    if let Some(name) = route.trace_header() {
+        reply = reply.header(name, &trace_id);
     }
     if let Some(rule) = &rule {
         rule.change(&mut reply);
@@ -112,17 +119,16 @@ async fn answer(
         return Err(ConnectionCutError);
     }
     entry.status(reply.status.as_u16());
-    let interval = google.state().pace().interval;
-    Ok(respond(reply.status, reply, rule.as_ref(), interval, Some(entry), link))
+    let interval = backend.state().pacing().interval;
+    Ok(respond(reply, rule.as_ref(), interval, Some(entry), reset))
 }
 
 fn respond(
-    status: StatusCode,
     reply: Reply,
-    rule: Option<&crate::script::Rule>,
+    rule: Option<&Rule>,
     interval: Duration,
-    entry: Option<crate::log::LogEntry>,
-    link: ResetSwitch,
+    entry: Option<LogEntry>,
+    reset: ResetSwitch,
 ) -> Response<ReplyBody> {
     let mut headers = HeaderMap::with_capacity(8);
     for (name, value) in FRONT_END {
@@ -131,94 +137,21 @@ fn respond(
     for (name, value) in reply.headers {
         headers.insert(name, value);
     }
-    let mut response = Response::new(ReplyBody::new(reply.content, rule, interval, entry, link));
-    *response.status_mut() = status;
+    let mut response = Response::new(ReplyBody::new(reply.content, rule, interval, entry, reset));
+    *response.status_mut() = reply.status;
     *response.headers_mut() = headers;
     response
 }
 
-/// What a request is for.
-enum Route {
-    Assist(Rpc),
-    Nothing,
-    OAuth(OAuthEndpoint),
-}
-
-impl Route {
-    fn of(parts: &Parts) -> Self {
-        let path = parts.uri.path();
-        if let Some(endpoint) = OAuthEndpoint::of(&parts.method, path) {
-            return Self::OAuth(endpoint);
-        }
-        Rpc::of(&parts.method, path).map_or(Self::Nothing, Self::Assist)
-    }
-
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Assist(rpc) => rpc.name(),
-            Self::Nothing => "unknown",
-            Self::OAuth(endpoint) => endpoint.name(),
-        }
-    }
-
-    fn streams(&self) -> bool {
-        matches!(self, Self::Assist(rpc) if rpc.streams())
-    }
-
-    fn answer(
-        &self,
-        google: &Backend,
-        parts: &Parts,
-        body: &Bytes,
-        seq: u64,
-        trace_id: &str,
-    ) -> (Reply, Duration) {
-        let query = parts.uri.query().unwrap_or_default();
-        let bearer = bearer(&parts.headers);
-        match self {
-            Self::Assist(rpc) => {
-                let call = RpcRequest {
-                    query,
-                    headers: &parts.headers,
-                    body,
-                    bearer,
-                    seq,
-                    stamp: stamp(trace_id),
-                    trace_id: trace_id.to_owned(),
-                };
-                let answered = rpc.answer(&call, google);
-                let reply =
-                    answered.unwrap_or_else(|failure: ApiError| failure.reply(rpc.streams()));
-                (reply, Duration::ZERO)
-            }
-            Self::Nothing => (page_not_found(parts.uri.path()), Duration::ZERO),
-            Self::OAuth(endpoint) => {
-                let form = parts
-                    .headers
-                    .get(header::CONTENT_TYPE)
-                    .is_some_and(|media| media.as_bytes().starts_with(FORM));
-                let call = OAuthRequest { query, form, body, bearer };
-                endpoint.answer(&call, &mut google.state())
-            }
-        }
-    }
-}
-
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-}
-
-/// The body as the service reads it: Google takes gzip.
-fn decoded(headers: &HeaderMap, body: Bytes) -> Bytes {
+/// The body without its gzip coding, which Google accepts.
+fn unpacked(headers: &HeaderMap, body: Bytes) -> Bytes {
     if headers.get(header::CONTENT_ENCODING).is_none_or(|coding| coding != "gzip") {
         return body;
     }
     let mut plain = Vec::new();
     match MultiGzDecoder::new(&*body).read_to_end(&mut plain) {
         Ok(_) => plain.into(),
-        Err(_) => body, // not gzip after all: the JSON reader will say so
+        Err(_) => body, // not gzip: the JSON parser refuses it
     }
 }
 
@@ -227,7 +160,7 @@ fn stamp(trace_id: &str) -> ResponseStamp {
     ResponseStamp { create_time: format!("{now:.6}"), response_id: format!("emulator-{trace_id}") }
 }
 
-/// 16 hex digits that look random and depend only on the request's number (splitmix64).
+/// 16 hex digits that look random and depend on the request's number only (splitmix64).
 fn trace_id(seq: u64) -> String {
     let mut mixed = seq.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -235,7 +168,7 @@ fn trace_id(seq: u64) -> String {
     format!("{:016x}", mixed ^ (mixed >> 31))
 }
 
-/// What Google's front end adds to every answer (protocol.md 2.2).
+/// The headers that Google's front end adds to every answer (protocol.md 2.2).
 const FRONT_END: [(&str, &str); 6] = [
     ("server", "ESF"),
     ("server-timing", "gfet4t7; dur=12"),
@@ -244,6 +177,5 @@ const FRONT_END: [(&str, &str); 6] = [
     ("x-frame-options", "SAMEORIGIN"),
     ("x-xss-protection", "0"),
 ];
-const FORM: &[u8] = b"application/x-www-form-urlencoded";
-/// As Google announces it; the 101st stream needs a second connection.
+/// What Google announces; the 101st concurrent stream needs a second connection.
 const STREAMS_PER_CONNECTION: u32 = 100;

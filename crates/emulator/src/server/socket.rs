@@ -9,16 +9,16 @@ use tokio::net::TcpStream;
 
 use crate::server::body::ResetSwitch;
 
-/// A connection's stream, reset instead of closed once its [`ResetSwitch`] says so.
+/// The stream of a connection. It is reset instead of closed once its [`ResetSwitch`] is set.
 #[derive(Debug)]
 pub(crate) struct ResettableStream {
     stream: TcpStream,
-    link: ResetSwitch,
+    reset: ResetSwitch,
 }
 
 impl ResettableStream {
-    pub(crate) fn new(stream: TcpStream, link: ResetSwitch) -> Self {
-        Self { stream, link }
+    pub(crate) fn new(stream: TcpStream, reset: ResetSwitch) -> Self {
+        Self { stream, reset }
     }
 }
 
@@ -58,8 +58,8 @@ impl AsyncWrite for ResettableStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.link.is_reset() {
-            // No FIN before the RST.
+        if self.reset.is_set() {
+            // Without a FIN, so that the client sees only the RST.
             return Poll::Ready(Ok(()));
         }
         Pin::new(&mut self.stream).poll_shutdown(context)
@@ -68,9 +68,9 @@ impl AsyncWrite for ResettableStream {
 
 impl Drop for ResettableStream {
     fn drop(&mut self) {
-        if self.link.is_reset() {
-            // Fails only on a connection that is gone already.
-            let _gone = self.stream.set_zero_linger();
+        if self.reset.is_set() {
+            // It fails only if the client has closed the connection already.
+            let _closed = self.stream.set_zero_linger();
         }
     }
 }
