@@ -1,5 +1,9 @@
-//! The register: a Durable Object, of which there is one in the world, for what all isolates must
-//! agree on: whose turn it is to refresh, and what came of it.
+//! The lock object: a Durable Object for each key, on which all isolates agree. It grants a distributed
+//! lock, and it keeps the value that the holder of the lock has written.
+//!
+//! Four things are a contract with what is deployed, so renaming them needs a migration: the binding
+//! `TURN_REGISTER`, the class `TurnRegister`, the storage keys with their JSON, and the JSON of
+//! requests and answers, since isolates of two versions may call the same object.
 
 use std::time::Duration;
 
@@ -13,21 +17,22 @@ use worker::{
     Result, State, durable_object,
 };
 
-/// The way to the register, where it is bound.
+/// The binding to the lock objects.
 #[derive(Debug)]
-pub(crate) struct Register(ObjectNamespace);
+pub(crate) struct LockObject(ObjectNamespace);
 
-impl Register {
+impl LockObject {
+    /// `None` where nothing is bound.
     pub(crate) fn bound(env: &Env) -> Option<Self> {
         env.durable_object(BINDING).ok().map(Self)
     }
 
     pub(crate) async fn load(&self, key: &str) -> Result<Option<Bytes>> {
-        let answer = self.ask(key, &Ask::Load).await?;
+        let answer = self.call(key, &LockRequest::Load).await?;
         Ok(answer.value.map(Bytes::from))
     }
 
-    /// False when a younger turn has written before.
+    /// False if a later holder of the lock has written already.
     pub(crate) async fn save(
         &self,
         key: &str,
@@ -35,35 +40,37 @@ impl Register {
         ttl: Duration,
         fence: Fence,
     ) -> Result<bool> {
-        let value = std::str::from_utf8(value).map_err(|_| "a value that is no text")?;
-        let ask = Ask::Save { value: value.to_owned(), ttl: millis(ttl), fence: fence.0 };
-        Ok(self.ask(key, &ask).await?.written)
+        let value = std::str::from_utf8(value).map_err(|_| "the value is not UTF-8")?;
+        let request =
+            LockRequest::Save { value: value.to_owned(), ttl: millis(ttl), fence: fence.0 };
+        Ok(self.call(key, &request).await?.written)
     }
 
     pub(crate) async fn claim(&self, key: &str, how_long: Duration) -> Result<Claim> {
-        let answer = self.ask(key, &Ask::Claim { how_long: millis(how_long) }).await?;
+        let answer = self.call(key, &LockRequest::Claim { how_long: millis(how_long) }).await?;
         Ok(answer.fence.map_or(Claim::Held, |fence| Claim::Granted(Fence(fence))))
     }
 
     pub(crate) async fn release(&self, key: &str, fence: Fence) -> Result<()> {
-        self.ask(key, &Ask::Release { fence: fence.0 }).await.map(drop)
+        self.call(key, &LockRequest::Release { fence: fence.0 }).await.map(drop)
     }
 
-    /// One object for each key.
-    async fn ask(&self, key: &str, ask: &Ask) -> Result<Answer> {
+    /// Calls the object of a key.
+    async fn call(&self, key: &str, request: &LockRequest) -> Result<LockAnswer> {
         let mut init = RequestInit::new();
-        let text = serde_json::to_string(ask)?;
+        let text = serde_json::to_string(request)?;
         init.with_method(Method::Post).with_body(Some(JsValue::from_str(&text)));
-        let request = Request::new_with_init("https://register/", &init)?;
-        let mut response = self.0.get_by_name(key)?.fetch_with_request(request).await?;
+        let http_request = Request::new_with_init(ANY_URL, &init)?;
+        let mut response = self.0.get_by_name(key)?.fetch_with_request(http_request).await?;
         Ok(serde_json::from_slice(&response.bytes().await?)?)
     }
 }
 
-/// The object. The runtime gives it one event at a time for as long as it waits for its storage.
+/// The class of the objects. While one waits for its storage, the runtime delivers no other event to
+/// it.
 #[durable_object]
 #[derive(Debug)]
-#[expect(unnameable_types, reason = "only the runtime names it")]
+#[expect(unnameable_types, reason = "only the runtime uses it")]
 pub struct TurnRegister {
     state: State,
 }
@@ -73,74 +80,75 @@ impl DurableObject for TurnRegister {
         Self { state }
     }
 
-    async fn fetch(&self, mut request: Request) -> Result<Response> {
-        let ask: Ask = serde_json::from_slice(&request.bytes().await?)?;
-        let answer = self.answer(ask).await?;
+    async fn fetch(&self, mut http_request: Request) -> Result<Response> {
+        let request: LockRequest = serde_json::from_slice(&http_request.bytes().await?)?;
+        let answer = self.answer(request).await?;
         Response::ok(serde_json::to_string(&answer)?)
     }
 }
 
 impl TurnRegister {
-    async fn answer(&self, ask: Ask) -> Result<Answer> {
+    async fn answer(&self, request: LockRequest) -> Result<LockAnswer> {
         let clock = Millis(Date::now().as_millis());
-        let mut turns: Turns = self.kept(TURNS).await?.unwrap_or_default();
+        let mut turns: Turns = self.read(TURNS).await?.unwrap_or_default();
         let before = turns;
-        let mut answer = Answer::default();
-        match ask {
-            Ask::Load => {
-                let entry: Option<Entry> = self.kept(ENTRY).await?;
+        let mut answer = LockAnswer::default();
+        match request {
+            LockRequest::Load => {
+                let entry: Option<StoredEntry> = self.read(ENTRY).await?;
                 let alive = entry.filter(|entry| clock.0 < entry.until);
                 answer.value = alive.map(|entry| entry.value);
             }
-            Ask::Save { value, ttl, fence } => {
+            LockRequest::Save { value, ttl, fence } => {
                 answer.written = turns.write(Fence(fence));
                 if answer.written {
-                    self.keep(ENTRY, &Entry { value, until: clock.0.saturating_add(ttl) }).await?;
+                    self.write(ENTRY, &StoredEntry { value, until: clock.0.saturating_add(ttl) })
+                        .await?;
                 }
             }
-            Ask::Claim { how_long } => {
+            LockRequest::Claim { how_long } => {
                 let claim = turns.claim(clock, Duration::from_millis(how_long));
                 answer.fence = match claim {
                     Claim::Granted(fence) => Some(fence.0),
                     Claim::Alone | Claim::Held => None,
                 };
             }
-            Ask::Release { fence } => turns.release(Fence(fence)),
+            LockRequest::Release { fence } => turns.release(Fence(fence)),
         }
         if turns != before {
-            self.keep(TURNS, &turns).await?;
+            self.write(TURNS, &turns).await?;
         }
         Ok(answer)
     }
 
-    async fn kept<T: for<'a> Deserialize<'a>>(&self, name: &str) -> Result<Option<T>> {
+    async fn read<T: for<'a> Deserialize<'a>>(&self, name: &str) -> Result<Option<T>> {
         let text: Option<String> = self.state.storage().get(name).await?;
         text.map(|text| serde_json::from_str(&text)).transpose().map_err(Error::from)
     }
 
-    async fn keep<T: Serialize>(&self, name: &str, value: &T) -> Result<()> {
+    async fn write<T: Serialize>(&self, name: &str, value: &T) -> Result<()> {
         self.state.storage().put(name, serde_json::to_string(value)?).await
     }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-enum Ask {
+enum LockRequest {
     Claim { how_long: u64 },
     Load,
     Release { fence: u64 },
     Save { value: String, ttl: u64, fence: u64 },
 }
 
-/// What each question asks for; the rest stays empty.
+/// The answer. Each request fills one field.
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Answer {
+struct LockAnswer {
     fence: Option<u64>,
     value: Option<String>,
     written: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Entry {
+struct StoredEntry {
     value: String,
     until: u64,
 }
@@ -149,7 +157,12 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// The name in `wrangler.toml`.
 const BINDING: &str = "TURN_REGISTER";
 
+/// A request needs a URL. The object does not look at it.
+const ANY_URL: &str = "https://lock-object/";
+
+// Storage keys.
 const ENTRY: &str = "entry";
 const TURNS: &str = "turns";
