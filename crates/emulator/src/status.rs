@@ -20,7 +20,7 @@ impl ApiError {
         Self { code, status: canonical(code), message: message.into(), details: Vec::new() }
     }
 
-    /// The same error under the canonical name that it shares with 400.
+    /// The same error as `FAILED_PRECONDITION`, the other canonical name of HTTP status 400.
     pub(crate) fn precondition(mut self) -> Self {
         self.status = "FAILED_PRECONDITION";
         self
