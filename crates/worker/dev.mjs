@@ -1,8 +1,9 @@
-// Runs the built Worker under workerd, as `cargo xtask worker dev` does: settings from the
-// environment, KV and the register kept on disk, cron every minute, calls to loopback allowed.
+// Runs the built Worker under workerd, for `cargo xtask worker dev`: settings come from the
+// environment, KV and the lock objects are kept on disk, cron runs every minute, and calls to loopback
+// are allowed.
 //
 // usage: node dev.mjs [--host ADDRESS] [--port N] [--state DIR]
-// Prints `listening on http://HOST:PORT`, then what the Worker logs. Ends on SIGTERM and on SIGINT.
+// Prints `listening on http://HOST:PORT`, then the log lines of the Worker. Ends on SIGTERM and SIGINT.
 
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -11,7 +12,7 @@ import { Log, LogLevel, Miniflare, supportedCompatibilityDate } from "miniflare"
 
 const here = (name) => fileURLToPath(new URL(name, import.meta.url));
 
-/** What `wrangler.toml` says of the runtime. This workerd may be older than the date asked for. */
+/** The date and the flags of `wrangler.toml`. The date is lowered to the newest that this workerd has. */
 function runtime() {
   const toml = readFileSync(here("wrangler.toml"), "utf8");
   const [, date] = toml.match(/^compatibility_date = "([\d-]+)"/m);
@@ -20,14 +21,14 @@ function runtime() {
   return { compatibilityDate, compatibilityFlags: JSON.parse(flags) };
 }
 
-/** The settings that the environment has, under the names that `.dev.vars.example` lists. */
+/** The settings in the environment, under the names of `.dev.vars.example`. */
 function settings() {
   const example = readFileSync(here(".dev.vars.example"), "utf8");
   const names = Array.from(example.matchAll(/^# ?([A-Z][A-Z0-9_]*)=/gm), ([, name]) => name);
   return Object.fromEntries(names.filter((name) => process.env[name]).map((name) => [name, process.env[name]]));
 }
 
-export function options({ bindings, host, port, state, register = true }) {
+export function options({ bindings, host, port, state }) {
   return {
     ...runtime(),
     name: "code-assist-proxy",
@@ -38,11 +39,11 @@ export function options({ bindings, host, port, state, register = true }) {
     modulesRoot: here("build"),
     bindings,
     kvNamespaces: ["GEMINI_CREDS_KV"],
-    durableObjects: register ? { TURN_REGISTER: { className: "TurnRegister", useSQLite: true } } : {},
+    durableObjects: { TURN_REGISTER: { className: "TurnRegister", useSQLite: true } },
     defaultPersistRoot: state,
-    // Clients reach the Worker itself, and not a gateway of the simulator's before it.
+    // Clients reach the Worker directly instead of through miniflare's gateway.
     unsafeDirectSockets: [{ host, port }],
-    // No look-up of where in the world this is.
+    // Without a look-up of this machine's location.
     cf: false,
     log: new Log(LogLevel.WARN),
     handleRuntimeStdio(stdout, stderr) {
@@ -61,12 +62,12 @@ async function main() {
     },
   });
   const { host, state } = values;
-  const began = performance.now();
+  const startedAt = performance.now();
   const miniflare = new Miniflare(options({ bindings: settings(), host, port: Number(values.port), state }));
   await miniflare.ready;
   const { origin } = await miniflare.unsafeGetDirectURL();
   console.log(`listening on ${origin}`);
-  console.log(`  started in ${Math.round(performance.now() - began)} ms; KV in ${state}`);
+  console.log(`  started in ${Math.round(performance.now() - startedAt)} ms; KV in ${state}`);
 
   const worker = await miniflare.getWorker();
   const cron = setInterval(() => worker.scheduled({ cron: "* * * * *" }).catch(() => {}), 60_000);
@@ -76,12 +77,12 @@ async function main() {
   });
 }
 
-/** Tidies up and ends well when it is told to stop. Miniflare's own hook would end with an error. */
-export function endOnSignal(tidy) {
+/** Stops on a signal and exits with 0. Miniflare's own hook would exit with an error. */
+export function endOnSignal(stop) {
   let ending;
   for (const signal of ["SIGINT", "SIGTERM"]) {
     process.removeAllListeners(signal);
-    process.on(signal, () => (ending ??= tidy().then(() => process.exit(0))));
+    process.on(signal, () => (ending ??= stop().then(() => process.exit(0))));
   }
 }
 

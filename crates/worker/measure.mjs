@@ -1,6 +1,6 @@
-// What the Worker costs: start-up, and processor time a request inside workerd, next to two trivial
-// JavaScript Workers: one that only forwards, and one that does what the seed does (parse, wrap,
-// forward, parse, unwrap). Everything is driven the same way, in turns, over several rounds.
+// Measures the Worker: start-up, and processor time for each request inside workerd, beside three
+// trivial JavaScript Workers. One forwards, one also logs a line, and one parses and wraps the request
+// and unwraps the answer. All are driven in the same way, one after the other, in several rounds.
 //
 // usage: node measure.mjs [--rounds N] [--requests N] [--json FILE]
 
@@ -25,7 +25,7 @@ const FORWARD = `export default { fetch(request, env) {
 
 const LOG = FORWARD.replace("return fetch", "console.log(JSON.stringify({ url: request.url, at: Date.now(), what: 'x'.repeat(400) }));\n  return fetch");
 
-const SEED = `const unwrap = (event) => event.startsWith("data: ") ? "data: " + JSON.stringify(JSON.parse(event.slice(6)).response) : event;
+const UNWRAP = `const unwrap = (event) => event.startsWith("data: ") ? "data: " + JSON.stringify(JSON.parse(event.slice(6)).response) : event;
 export default { async fetch(request, env) {
   const url = new URL(request.url);
   const [, model, method] = url.pathname.match(/models\\/([^:]+):(\\w+)/);
@@ -48,10 +48,10 @@ const answer = { response: { candidates: [{ content: { role: "model", parts: [{ 
 const event = { response: { candidates: [{ content: { role: "model", parts: [{ text: "word ".repeat(8) }] } }], responseId: "r" }, traceId: "t" };
 const last = { ...event, response: { ...event.response, candidates: [{ ...event.response.candidates[0], finishReason: "STOP" }] } };
 
-/** Google, as quick as can be: two kibibytes at once, or a stream of events at once. */
-const upstream = createServer((asked, response) => {
-  asked.resume().on("end", () => {
-    if (asked.url.includes("stream")) {
+/** Google without any delay: an answer of two kibibytes, or all events of a stream at once. */
+const upstream = createServer((request, response) => {
+  request.resume().on("end", () => {
+    if (request.url.includes("stream")) {
       response.writeHead(200, { "content-type": "text/event-stream" });
       for (let n = 1; n <= events; n += 1) response.write(`data: ${JSON.stringify(n < events ? event : last)}\r\n\r\n`);
       response.end();
@@ -72,28 +72,28 @@ const bindings = {
 const ours = { ...options({ bindings, host: "127.0.0.1", port: 0, state }), handleRuntimeStdio: (out, err) => (out.resume(), err.pipe(process.stderr)) };
 const trivial = (script) => ({ ...ours, script, modules: true, modulesRoot: undefined, durableObjects: {}, kvNamespaces: [] });
 const silent = { ...ours, bindings: { ...bindings, LOG_LEVEL: "error" } };
-const subjects = {
+const contenders = {
   forward: { name: "forwards only (JavaScript)", worker: trivial(FORWARD) },
   log: { name: "forwards and logs a line (JavaScript)", worker: trivial(LOG) },
-  seed: { name: "like the seed (JavaScript)", worker: trivial(SEED) },
+  seed: { name: "parses and unwraps (JavaScript)", worker: trivial(UNWRAP) },
   ours: { name: "code-assist-proxy", worker: ours },
   ours_silent: { name: "code-assist-proxy, LOG_LEVEL=error", worker: silent },
 };
 
 const agent = new Agent({ keepAlive: true, maxSockets: 16 });
 const body = JSON.stringify({ contents: [{ role: "user", parts: [{ text: "word ".repeat(100) }] }] });
-const ask = (origin, method) => new Promise((done, failed) => {
-  const asked = request(`${origin}/v1beta/models/gemini-2.5-flash:${method}`, { agent, method: "POST", headers: { "content-type": "application/json", "content-length": body.length } });
-  asked.on("response", (response) => {
+const ask = (origin, method) => new Promise((resolve, reject) => {
+  const call = request(`${origin}/v1beta/models/gemini-2.5-flash:${method}`, { agent, method: "POST", headers: { "content-type": "application/json", "content-length": body.length } });
+  call.on("response", (response) => {
     let length = 0;
     response.on("data", (chunk) => (length += chunk.length)).on("end", () => {
-      if (response.statusCode === 200 && length > 1000) done();
-      else failed(new Error(`${response.statusCode}, ${length} bytes`));
+      if (response.statusCode === 200 && length > 1000) resolve();
+      else reject(new Error(`${response.statusCode}, ${length} bytes`));
     });
-  }).on("error", failed).end(body);
+  }).on("error", reject).end(body);
 });
 
-/** User and system time of the workerd that this process has started, in microseconds (proc(5)). */
+/** User and system time of the workerd that this process started, in microseconds (proc(5)). */
 const ticks = 1e6 / Number(execFileSync("getconf", ["CLK_TCK"], { encoding: "utf8" }));
 function cpu() {
   for (const pid of readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {
@@ -103,10 +103,10 @@ function cpu() {
         return (Number(fields[11]) + Number(fields[12])) * ticks;
       }
     } catch {
-      // It has ended meanwhile.
+      // The process has ended meanwhile.
     }
   }
-  throw new Error("no workerd is there");
+  throw new Error("workerd is not running");
 }
 
 async function load(origin, method, count) {
@@ -121,14 +121,14 @@ async function load(origin, method, count) {
 const measured = [];
 for (let round = 0; round < rounds; round += 1) {
   measured.push({});
-  for (const [key, { worker }] of Object.entries(subjects)) {
-    const began = performance.now();
+  for (const [key, { worker }] of Object.entries(contenders)) {
+    const startedAt = performance.now();
     const miniflare = new Miniflare(worker);
     await miniflare.ready;
     const { origin } = await miniflare.unsafeGetDirectURL();
     await ask(origin, "generateContent");
-    const first_ms = performance.now() - began;
-    // V8 optimises what runs often, in the background: what that costs is not measured.
+    const first_ms = performance.now() - startedAt;
+    // V8 optimises hot code in the background. This load keeps that out of the figures.
     await load(origin, "generateContent", requests / 2);
     const unary_us = await load(origin, "generateContent", requests);
     await load(origin, "streamGenerateContent?alt=sse", requests / 8);
@@ -153,7 +153,7 @@ const ratio = (key, what) => (median(all(key, what)) / median(all("forward", wha
 console.log(`\n${rounds} rounds of ${requests} requests; median (least-most)\n`);
 console.log("| Worker | start to first answer, ms | CPU a request, µs | ratio | CPU a stream of 20 events, µs | ratio |");
 console.log("|---|---|---|---|---|---|");
-for (const [key, { name }] of Object.entries(subjects)) {
+for (const [key, { name }] of Object.entries(contenders)) {
   const [first, unary, stream] = ["first_ms", "unary_us", "stream_us"].map((what) => spread(all(key, what)));
   console.log(`| ${name} | ${first} | ${unary} | ${ratio(key, "unary_us")} | ${stream} | ${ratio(key, "stream_us")} |`);
 }

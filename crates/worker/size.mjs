@@ -1,11 +1,11 @@
-// How large the built Worker is. More than a mebibyte, compressed as Cloudflare counts it, is a
-// failure: the free plan allows three. (`test/costs.test.mjs` holds it to much less.)
+// Prints the size of the built Worker. It fails above 1 MiB, compressed as Cloudflare counts it; the
+// free plan allows 3 MB. The budget of `test/costs.test.mjs` is lower.
 
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 
-/** In bytes; the compressed size is that of everything together. */
+/** Sizes in bytes. `packed` is the compressed size of both files together. */
 export function sizes() {
   const [js, wasm] = ["index.js", "index_bg.wasm"].map((name) => readFileSync(new URL(`build/${name}`, import.meta.url)));
   const packed = gzipSync(Buffer.concat([js, wasm]), { level: 9 }).length;

@@ -1,68 +1,68 @@
-//! The control endpoint under `/__emulator/`: script, state, log, counts.
+//! The control endpoint under `/__emulator/`: script, state, log and counts.
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::google::Google;
+use crate::backend::Backend;
 use crate::reply::Reply;
 use crate::script::Rule;
-use crate::state::Change;
+use crate::state::StateChange;
 
-/// Answers a control request; mistakes in it are 400 with a sentence.
-pub(crate) fn answer(google: &Google, method: &Method, path: &str, body: &[u8]) -> Reply {
+/// Answers a control request. A mistake in it is 400 with `{"error": "…"}`.
+pub(crate) fn answer(backend: &Backend, method: &Method, path: &str, body: &[u8]) -> Reply {
     match (method.as_str(), path) {
-        ("GET", "counts") => Reply::ok(&google.log.counts()),
-        ("GET", "log") => Reply::json(StatusCode::OK, google.log.json()),
+        ("GET", "counts") => Reply::ok(&backend.log.counts()),
+        ("GET", "log") => Reply::json(StatusCode::OK, backend.log.json()),
         ("DELETE", "log") => {
-            google.log.clear();
+            backend.log.clear();
             done()
         }
-        ("GET", "script") => Reply::ok(&google.script().waiting()),
-        ("POST", "script") => script(google, body),
+        ("GET", "script") => Reply::ok(&backend.script().rules()),
+        ("POST", "script") => script(backend, body),
         ("DELETE", "script") => {
-            google.script().clear();
+            backend.script().clear();
             done()
         }
-        ("GET", "state") => Reply::ok(&*google.state()),
-        ("POST", "state") => match serde_json::from_slice::<Change>(body) {
+        ("GET", "state") => Reply::ok(&*backend.state()),
+        ("POST", "state") => match serde_json::from_slice::<StateChange>(body) {
             Ok(change) => {
-                let mut state = google.state();
+                let mut state = backend.state();
                 state.change(change);
                 Reply::ok(&*state)
             }
-            Err(error) => wrong(&error.to_string()),
+            Err(error) => bad_request(&error.to_string()),
         },
         (_, "counts" | "log" | "script" | "state") => {
             let mut reply =
-                wrong("counts and log: GET; log and script: DELETE; script and state: POST");
+                bad_request("counts and log: GET; log and script: DELETE; script and state: POST");
             reply.status = StatusCode::METHOD_NOT_ALLOWED;
             reply
         }
         _ => {
-            let mut reply = wrong("there is: counts, log, script, state");
+            let mut reply = bad_request("there is: counts, log, script, state");
             reply.status = StatusCode::NOT_FOUND;
             reply
         }
     }
 }
 
-fn script(google: &Google, body: &[u8]) -> Reply {
+fn script(backend: &Backend, body: &[u8]) -> Reply {
     let rules = match serde_json::from_slice::<Value>(body) {
         Ok(Value::Array(rules)) => rules,
         Ok(rule) => vec![rule],
-        Err(error) => return wrong(&error.to_string()),
+        Err(error) => return bad_request(&error.to_string()),
     };
-    // All or none: half a script would be worse than a refused one.
+    // All rules or none: a test must not run with half a script.
     let rules: Result<Vec<Rule>, String> = rules.into_iter().map(Rule::read).collect();
     match rules {
         Ok(rules) => {
-            let mut script = google.script();
+            let mut script = backend.script();
             for rule in rules {
                 script.push(rule);
             }
             done()
         }
-        Err(why) => wrong(&why),
+        Err(why) => bad_request(&why),
     }
 }
 
@@ -70,7 +70,7 @@ fn done() -> Reply {
     Reply::ok(&json!({"ok": true}))
 }
 
-fn wrong(why: &str) -> Reply {
+fn bad_request(why: &str) -> Reply {
     let mut reply = Reply::ok(&json!({"error": why}));
     reply.status = StatusCode::BAD_REQUEST;
     reply

@@ -1,4 +1,4 @@
-//! What the emulator received: every request with headers and body, and how each ended.
+//! The log: every received request with its headers and body, and how its answer ended.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,11 +11,11 @@ use http::request::Parts;
 use serde::Serialize;
 use sha2::Digest as _;
 
-/// The record of requests, bounded in number and in bytes: the oldest go first.
+/// The received requests, bounded in number and in bytes. The oldest are dropped first.
 #[derive(Debug)]
 pub(crate) struct Log {
     started: Instant,
-    inner: Mutex<Inner>,
+    inner: Mutex<Records>,
 }
 
 impl Log {
@@ -23,8 +23,8 @@ impl Log {
         Self { started: Instant::now(), inner: Mutex::default() }
     }
 
-    /// Records a request's head; the entry is marked cancelled unless it is told otherwise.
-    pub(crate) fn open(self: &Arc<Self>, rpc: &str, parts: &Parts) -> Entry {
+    /// Records the head of a request. The request counts as cancelled unless [`LogEntry::end`] is called.
+    pub(crate) fn open(self: &Arc<Self>, rpc: &str, parts: &Parts) -> LogEntry {
         let mut headers = BTreeMap::<String, String>::new();
         for (name, value) in &parts.headers {
             let value = String::from_utf8_lossy(value.as_bytes());
@@ -39,7 +39,7 @@ impl Log {
         inner.next += 1;
         let seq = inner.next;
         *inner.counts.entry(rpc.to_owned()).or_default() += 1;
-        inner.records.push_back(Record {
+        inner.records.push_back(RequestRecord {
             seq,
             at_ms,
             rpc: rpc.to_owned(),
@@ -54,22 +54,22 @@ impl Log {
             cancelled: false,
         });
         inner.trim();
-        Entry { log: Arc::clone(self), seq, settled: false }
+        LogEntry { log: Arc::clone(self), seq, is_complete: false }
     }
 
     /// The log as a JSON array, oldest first.
     pub(crate) fn json(&self) -> String {
-        let records: Vec<Record> = self.lock().records.iter().cloned().collect();
-        let shown: Vec<Shown> = records.into_iter().map(Shown::from).collect();
+        let records: Vec<RequestRecord> = self.lock().records.iter().cloned().collect();
+        let shown: Vec<RecordJson> = records.into_iter().map(RecordJson::from).collect();
         serde_json::to_string(&shown).expect("a tree of strings and numbers always prints")
     }
 
-    /// How many requests came, by RPC.
+    /// The number of requests by RPC.
     pub(crate) fn counts(&self) -> BTreeMap<String, u64> {
         self.lock().counts.clone()
     }
 
-    /// Forgets records and counts; sequence numbers go on.
+    /// Deletes records and counts. Sequence numbers continue.
     pub(crate) fn clear(&self) {
         let mut inner = self.lock();
         inner.records.clear();
@@ -77,27 +77,27 @@ impl Log {
         inner.bytes = 0;
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, Records> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// One request in the log, alive as long as its answer.
+/// The log's handle of one request. It lives as long as the answer.
 #[derive(Debug)]
-pub(crate) struct Entry {
+pub(crate) struct LogEntry {
     log: Arc<Log>,
     seq: u64,
-    settled: bool,
+    is_complete: bool,
 }
 
-impl Entry {
+impl LogEntry {
     pub(crate) fn seq(&self) -> u64 {
         self.seq
     }
 
     pub(crate) fn body(&self, body: &Bytes) {
         let mut inner = self.log.lock();
-        // Not found: the log was emptied meanwhile.
+        // Not found if the log was cleared meanwhile.
         let Some(record) = inner.find(self.seq) else {
             return;
         };
@@ -112,18 +112,18 @@ impl Entry {
         }
     }
 
-    /// The answer, or the fault that a script asked for, has been given whole.
+    /// Marks the answer, or the fault that a rule asked for, as complete.
     pub(crate) fn end(&mut self) {
-        self.settled = true;
+        self.is_complete = true;
         if let Some(record) = self.log.lock().find(self.seq) {
             record.ended = true;
         }
     }
 }
 
-impl Drop for Entry {
+impl Drop for LogEntry {
     fn drop(&mut self) {
-        if self.settled {
+        if self.is_complete {
             return;
         }
         if let Some(record) = self.log.lock().find(self.seq) {
@@ -134,15 +134,15 @@ impl Drop for Entry {
 }
 
 #[derive(Debug, Default)]
-struct Inner {
+struct Records {
     next: u64,
     bytes: usize,
     counts: BTreeMap<String, u64>,
-    records: VecDeque<Record>,
+    records: VecDeque<RequestRecord>,
 }
 
-impl Inner {
-    fn find(&mut self, seq: u64) -> Option<&mut Record> {
+impl Records {
+    fn find(&mut self, seq: u64) -> Option<&mut RequestRecord> {
         let first = self.records.front()?.seq;
         let place = usize::try_from(seq.checked_sub(first)?).ok()?;
         self.records.get_mut(place)
@@ -159,7 +159,7 @@ impl Inner {
 }
 
 #[derive(Clone, Debug)]
-struct Record {
+struct RequestRecord {
     seq: u64,
     at_ms: u64,
     rpc: String,
@@ -174,9 +174,9 @@ struct Record {
     cancelled: bool,
 }
 
-/// The JSON form of a [`Record`].
+/// The JSON form of a [`RequestRecord`].
 #[derive(Serialize)]
-struct Shown {
+struct RecordJson {
     seq: u64,
     at_ms: u64,
     rpc: String,
@@ -197,8 +197,8 @@ struct Shown {
     cancelled: bool,
 }
 
-impl From<Record> for Shown {
-    fn from(record: Record) -> Self {
+impl From<RequestRecord> for RecordJson {
+    fn from(record: RequestRecord) -> Self {
         let bytes = record.body;
         let (mut body, mut body_base64, mut body_sha256) = (None, None, None);
         if bytes.len() > BODY_SHOWN {
@@ -232,6 +232,8 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Bounds of the log; `docs/EMULATOR.md` states them.
 const RECORDS_KEPT: usize = 10_000;
 const BYTES_KEPT: usize = 256 << 20;
+/// A longer body is shown as its digest.
 const BODY_SHOWN: usize = 1 << 20;

@@ -14,9 +14,9 @@ use code_assist_emulator::{ACCESS_TOKEN, Options};
 /// of Google's form, and Google's refusals for requests that Google would refuse. Nothing leaves
 /// this machine and no account is needed.
 ///
-/// Tests steer it over HTTP: POST /__emulator/script pushes faults (status, body, delay, cut,
-/// chunk sizes), GET /__emulator/log shows what it received, POST /__emulator/state changes the
-/// account and its tokens. docs/EMULATOR.md explains every field.
+/// Tests control it over HTTP: POST /__emulator/script adds faults (status, body, delay, cut,
+/// chunk sizes), GET /__emulator/log lists the received requests, POST /__emulator/state changes the
+/// account and its tokens. docs/EMULATOR.md describes every field.
 #[derive(Parser)]
 #[command(version, about, long_about)]
 struct Arguments {
@@ -28,7 +28,7 @@ struct Arguments {
     #[arg(long, default_value = "127.0.0.1")]
     host: IpAddr,
 
-    /// How long an access token lives, in seconds
+    /// How long an access token is valid, in seconds
     #[arg(long, default_value_t = 3599, value_name = "SECONDS")]
     token_lifetime: u64,
 
@@ -49,8 +49,8 @@ async fn main() -> ExitCode {
     match run(options).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // If even stderr is gone there is nobody to tell.
-            let _unread = writeln!(io::stderr(), "code-assist-emulator: {error}");
+            // A closed stderr leaves no place to report the error.
+            let _closed = writeln!(io::stderr(), "code-assist-emulator: {error}");
             ExitCode::FAILURE
         }
     }

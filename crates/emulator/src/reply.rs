@@ -1,14 +1,14 @@
-//! An answer before it is framed: head, and either a whole body or a list of events.
+//! An answer before it is framed: its head, and a whole body or a list of events.
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 
-/// What the emulator wants to say, not yet cut into network writes.
+/// An answer, not yet cut into network writes.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
-    pub(crate) content: Content,
+    pub(crate) content: ReplyContent,
 }
 
 impl Reply {
@@ -16,7 +16,7 @@ impl Reply {
         Self {
             status,
             headers: vec![(http::header::CONTENT_TYPE, HeaderValue::from_static(media))],
-            content: Content::Whole(body),
+            content: ReplyContent::Whole(body),
         }
     }
 
@@ -28,25 +28,26 @@ impl Reply {
         Self::json(StatusCode::OK, crate::status::pretty(value) + "\n")
     }
 
-    /// An `alt=sse` stream.
-    pub(crate) fn events(events: Vec<Event>) -> Self {
+    /// A stream of server-sent events, which Google sends with `alt=sse`.
+    pub(crate) fn events(events: Vec<StreamEvent>) -> Self {
         let media = HeaderValue::from_static("text/event-stream");
         Self {
             status: StatusCode::OK,
             headers: vec![(http::header::CONTENT_TYPE, media)],
-            content: Content::Events(events),
+            content: ReplyContent::Events(events),
         }
     }
 
-    /// A streamed JSON array, what Google sends without `alt`.
-    pub(crate) fn array(events: Vec<Event>) -> Self {
+    /// A streamed JSON array, which Google sends without `alt=sse`.
+    pub(crate) fn array(events: Vec<StreamEvent>) -> Self {
         Self {
             status: StatusCode::OK,
             headers: vec![(http::header::CONTENT_TYPE, HeaderValue::from_static(JSON))],
-            content: Content::Array(events),
+            content: ReplyContent::Array(events),
         }
     }
 
+    /// Sets a header, unless the value cannot be one.
     pub(crate) fn header(mut self, name: &'static str, value: &str) -> Self {
         if let Ok(value) = HeaderValue::from_str(value) {
             self.set(HeaderName::from_static(name), value);
@@ -62,18 +63,18 @@ impl Reply {
 
 /// The body of a [`Reply`].
 #[derive(Debug)]
-pub(crate) enum Content {
-    Array(Vec<Event>),
-    Events(Vec<Event>),
+pub(crate) enum ReplyContent {
+    Array(Vec<StreamEvent>),
+    Events(Vec<StreamEvent>),
     Whole(Bytes),
 }
 
-/// One element of a stream.
+/// An element of a stream.
 #[derive(Clone, Debug)]
-pub(crate) enum Event {
-    /// A payload that gets the framing of the stream.
+pub(crate) enum StreamEvent {
+    /// A payload, to be framed as the stream is.
     Payload(String),
-    /// Bytes that are written exactly so, whatever the framing.
+    /// Text that is written without framing.
     Raw(String),
 }
 

@@ -1,4 +1,4 @@
-//! Scripted faults: rules that a test pushes, and that each change some of the next answers.
+//! The script: rules that a test adds, each of which changes some of the next answers.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -8,11 +8,11 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 
-use crate::answer;
-use crate::reply::{Content, Event, Reply};
-use crate::status::{Failure, status};
+use crate::code_assist;
+use crate::reply::{Reply, ReplyContent, StreamEvent};
+use crate::status::{ApiError, ServiceMethod, http_status};
 
-/// The rules that wait, first come first used.
+/// The rules that are not used up, oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Script {
     rules: VecDeque<Rule>,
@@ -27,15 +27,15 @@ impl Script {
         self.rules.clear();
     }
 
-    pub(crate) fn waiting(&self) -> Vec<&Rule> {
+    pub(crate) fn rules(&self) -> Vec<&Rule> {
         self.rules.iter().collect()
     }
 
-    /// The first rule for this request, used up by one.
-    pub(crate) fn take(&mut self, asked: &Asked<'_>) -> Option<Rule> {
+    /// The first rule that matches the request. It is used once by this call.
+    pub(crate) fn take(&mut self, request: &MatchedRequest<'_>) -> Option<Rule> {
         let mut at = 0;
         while let Some(rule) = self.rules.get_mut(at) {
-            if !rule.filter.matches(asked) {
+            if !rule.filter.matches(request) {
                 at += 1;
                 continue;
             }
@@ -45,7 +45,7 @@ impl Script {
                 continue;
             }
             let taken = rule.clone();
-            // 0 stands for "until deleted".
+            // 0 means "until deleted".
             match rule.times {
                 0 => {}
                 1 => {
@@ -59,20 +59,20 @@ impl Script {
     }
 }
 
-/// What rules are matched against.
+/// What a rule is matched against.
 #[derive(Debug)]
-pub(crate) struct Asked<'a> {
+pub(crate) struct MatchedRequest<'a> {
     pub(crate) rpc: &'a str,
     pub(crate) path: &'a str,
     pub(crate) body: &'a [u8],
 }
 
-/// One rule of the script; `docs/EMULATOR.md` explains every field.
+/// A rule of the script. `docs/EMULATOR.md` describes every field.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Rule {
     #[serde(rename = "match")]
-    pub(crate) filter: Filter,
+    pub(crate) filter: RequestFilter,
     #[serde(default = "once")]
     pub(crate) times: u32,
     pub(crate) skip: u32,
@@ -81,10 +81,10 @@ pub(crate) struct Rule {
     pub(crate) headers: BTreeMap<String, String>,
     pub(crate) body: Option<String>,
     pub(crate) body_base64: Option<String>,
-    pub(crate) events: Option<Vec<Item>>,
+    pub(crate) events: Option<Vec<ScriptedEvent>>,
     pub(crate) event_bytes: Option<usize>,
     pub(crate) keep_events: Option<usize>,
-    pub(crate) append: Vec<Item>,
+    pub(crate) append: Vec<ScriptedEvent>,
 
     pub(crate) delay_ms: u64,
     pub(crate) body_delay_ms: u64,
@@ -93,7 +93,7 @@ pub(crate) struct Rule {
     pub(crate) chunk_size: Option<usize>,
     pub(crate) chunk_interval_ms: u64,
     pub(crate) cut_after_bytes: Option<u64>,
-    pub(crate) cut: Cut,
+    pub(crate) cut: CutMode,
     pub(crate) hang: bool,
 
     pub(crate) line_ending: LineEnding,
@@ -104,7 +104,7 @@ pub(crate) struct Rule {
 }
 
 impl Rule {
-    /// A rule from JSON, with what is wrong with it said in words.
+    /// Reads a rule from JSON.
     pub(crate) fn read(value: serde_json::Value) -> Result<Self, String> {
         let rule: Self = serde_json::from_value(value).map_err(|error| error.to_string())?;
         if rule.chunk_size == Some(0) {
@@ -123,7 +123,7 @@ impl Rule {
         Ok(rule)
     }
 
-    /// Whether the rule brings its own answer, so that the ordinary one is not worked out.
+    /// Whether the rule has an answer of its own, which replaces the ordinary one.
     pub(crate) fn answers(&self) -> bool {
         self.status.is_some()
             || self.body.is_some()
@@ -133,30 +133,30 @@ impl Rule {
             || self.close_before_head
     }
 
-    /// The rule's own answer.
-    pub(crate) fn own_reply(&self, streams: bool) -> Reply {
+    /// The rule's own answer to a call of `called`.
+    pub(crate) fn own_reply(&self, streams: bool, called: ServiceMethod<'_>) -> Reply {
         let mut reply = if let Some(items) = &self.events {
-            Reply::events(items.iter().map(Item::event).collect())
+            Reply::events(items.iter().map(ScriptedEvent::event).collect())
         } else if let Some(bytes) = self.event_bytes {
-            Reply::events(vec![Event::Payload(answer::image("gemini-2.5-flash", bytes))])
+            Reply::events(vec![code_assist::image_event(bytes)])
         } else if let Some(body) = self.own_body() {
             Reply::new(http::StatusCode::OK, "application/json; charset=UTF-8", body)
         } else {
-            Failure::usual(self.status.unwrap_or(500)).reply(streams)
+            ApiError::standard(self.status.unwrap_or(500), called).reply(streams)
         };
         if let Some(code) = self.status {
-            reply.status = status(code);
+            reply.status = http_status(code);
         }
         reply
     }
 
-    /// Changes an answer, its own or the ordinary one, as the rule says.
+    /// Changes the answer, the rule's own or the ordinary one.
     pub(crate) fn change(&self, reply: &mut Reply) {
-        if let Content::Events(events) | Content::Array(events) = &mut reply.content {
+        if let ReplyContent::Events(events) | ReplyContent::Array(events) = &mut reply.content {
             if let Some(kept) = self.keep_events {
                 events.truncate(kept);
             }
-            events.extend(self.append.iter().map(Item::event));
+            events.extend(self.append.iter().map(ScriptedEvent::event));
         }
         for (name, value) in &self.headers {
             let name = HeaderName::try_from(name.as_str());
@@ -176,35 +176,35 @@ impl Rule {
     }
 }
 
-/// Which requests a rule is for; every condition given has to hold.
+/// The requests that a rule matches: those for which every given condition holds.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Filter {
+pub(crate) struct RequestFilter {
     pub(crate) rpc: Option<String>,
     pub(crate) path: Option<String>,
     pub(crate) model: Option<String>,
     pub(crate) body_contains: Option<String>,
 }
 
-impl Filter {
-    fn matches(&self, asked: &Asked<'_>) -> bool {
-        self.rpc.as_ref().is_none_or(|rpc| rpc == asked.rpc)
-            && self.path.as_ref().is_none_or(|path| path == asked.path)
-            && self.body_contains.as_ref().is_none_or(|text| contains(asked.body, text))
-            && self.model.as_ref().is_none_or(|model| *model == Self::model(asked.body))
+impl RequestFilter {
+    fn matches(&self, request: &MatchedRequest<'_>) -> bool {
+        self.rpc.as_ref().is_none_or(|rpc| rpc == request.rpc)
+            && self.path.as_ref().is_none_or(|path| path == request.path)
+            && self.body_contains.as_ref().is_none_or(|text| contains(request.body, text))
+            && self.model.as_ref().is_none_or(|model| *model == Self::model(request.body))
     }
 
     fn model(body: &[u8]) -> String {
         #[derive(Deserialize)]
-        struct Named {
+        struct Envelope {
             model: Option<String>,
-            request: Option<Inner>,
+            request: Option<InnerRequest>,
         }
         #[derive(Deserialize)]
-        struct Inner {
+        struct InnerRequest {
             model: Option<String>,
         }
-        let Ok(named) = serde_json::from_slice::<Named>(body) else {
+        let Ok(named) = serde_json::from_slice::<Envelope>(body) else {
             return String::new();
         };
         let inner = || named.request.and_then(|request| request.model);
@@ -213,19 +213,19 @@ impl Filter {
     }
 }
 
-/// One event of a script: a payload to be framed, or raw bytes.
+/// An event of a rule: a payload to be framed, or raw bytes.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(untagged)]
-pub(crate) enum Item {
+pub(crate) enum ScriptedEvent {
     Payload(String),
     Raw { raw: String },
 }
 
-impl Item {
-    fn event(&self) -> Event {
+impl ScriptedEvent {
+    fn event(&self) -> StreamEvent {
         match self {
-            Self::Payload(text) => Event::Payload(text.clone()),
-            Self::Raw { raw } => Event::Raw(raw.clone()),
+            Self::Payload(text) => StreamEvent::Payload(text.clone()),
+            Self::Raw { raw } => StreamEvent::Raw(raw.clone()),
         }
     }
 }
@@ -233,15 +233,15 @@ impl Item {
 /// How a connection is cut.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Cut {
-    /// FIN without the end of the body.
+pub(crate) enum CutMode {
+    /// FIN before the end of the body.
     #[default]
     Close,
     /// RST.
     Reset,
 }
 
-/// What ends a line of an event stream.
+/// The end of a line in an event stream.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum LineEnding {

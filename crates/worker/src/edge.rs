@@ -19,46 +19,46 @@ use worker::Env;
 use worker::js_sys::Uint8Array;
 use worker::wasm_bindgen_futures::spawn_local;
 
+use crate::executor::{Task, Timer, clock};
 use crate::isolate;
 use crate::runtime::{self, Chunks};
 use crate::store::Store;
-use crate::task::{Task, Timer, clock};
 
-/// Hands on Cloudflare, for one event. Cheap to clone.
+/// The platform for one event. It is cheap to clone.
 ///
-/// Made anew for each: the runtime lets no event use what another one has opened.
+/// Each event has its own, since the runtime lets no event use what another one has opened.
 #[derive(Debug, Clone)]
 pub(crate) struct Edge {
-    parts: Rc<Parts>,
+    inner: Rc<EdgeInner>,
 }
 
 #[derive(Debug)]
-struct Parts {
+struct EdgeInner {
     env: Env,
-    /// What keeps the event alive beyond its answer.
-    life: JsValue,
+    /// The event's `ExecutionContext`, whose `waitUntil` keeps work alive after the answer.
+    ctx: JsValue,
     task: Rc<Task>,
-    /// Looked for when it is needed, which is seldom.
+    /// Bound when it is first used, which few events do.
     store: OnceCell<Store>,
 }
 
 impl Edge {
-    /// For the event with this request, if it has one.
-    pub(crate) fn new(request: &JsValue, env: Env, life: JsValue) -> Self {
-        let task = Task::new(request, &life);
-        Self { parts: Rc::new(Parts { env, life, task, store: OnceCell::new() }) }
+    /// The platform of an event. `request` is undefined for an event without a request.
+    pub(crate) fn new(request: &JsValue, env: Env, ctx: JsValue) -> Self {
+        let task = Task::new(request, &ctx);
+        Self { inner: Rc::new(EdgeInner { env, ctx, task, store: OnceCell::new() }) }
     }
 
     pub(crate) fn env(&self) -> &Env {
-        &self.parts.env
+        &self.inner.env
     }
 
     pub(crate) fn task(&self) -> &Rc<Task> {
-        &self.parts.task
+        &self.inner.task
     }
 
     fn store(&self) -> &Store {
-        self.parts.store.get_or_init(|| Store::bound(&self.parts.env))
+        self.inner.store.get_or_init(|| Store::bound(&self.inner.env))
     }
 }
 
@@ -67,8 +67,8 @@ impl Platform for Edge {
     type Timer = Timer;
     type Permit = Place;
 
-    /// The runtime's clock stands still while it computes and moves with input and output, against
-    /// attacks that measure time: what the proxy itself takes shows as next to nothing.
+    /// The runtime moves its clock only with input and output, against timing attacks. So the time that
+    /// the proxy itself takes shows as next to nothing.
     fn now(&self) -> Monotonic {
         Monotonic(self.wall_clock().0 * 1000)
     }
@@ -85,50 +85,51 @@ impl Platform for Edge {
         self.task().timer(how_long)
     }
 
-    /// One request may not wake another, so each looks for itself.
+    /// One request may not wake another, so each one polls.
     async fn acquire_permit(&self) -> Place {
         let place = Place(isolate::line().join(self.now()));
         while !isolate::line().has_place(place.0) {
-            self.timer(LOOK_FOR_A_PLACE).await;
+            self.timer(PLACE_POLL_INTERVAL).await;
         }
         place
     }
 
     async fn send(&self, request: Request<Payload>) -> Result<Response<Incoming>, SendError> {
         let (head, payload) = request.into_parts();
-        // An array and not a stream: the request has a Content-Length.
+        // An array instead of a stream, so that the request has a Content-Length.
         let body = match payload.is_empty() {
             true => JsValue::UNDEFINED,
             false => array_of(&payload)?.into(),
         };
-        // Events go over one by one, as they come; a whole answer need not.
+        // Events are delivered one by one as they arrive, a whole answer in larger parts.
         let is_live = head.uri.query().is_some_and(|query| query.contains("alt=sse"));
-        let mut call = format!("{}\n{}\n", head.method, head.uri);
-        runtime::add_headers(&mut call, &head.headers);
+        let mut request_head = format!("{}\n{}\n", head.method, head.uri);
+        runtime::add_headers(&mut request_head, &head.headers);
         let task = self.task();
-        let awaited = task.awaited();
-        // Dropped before its end, it has the runtime cancel the call.
-        let chunks = Chunks::of_answer(task, &awaited);
-        task.event().send(awaited.number, &call, &body, is_live);
-        let answer = awaited.head().await.map_err(unreachable)?;
+        let completion = task.new_completion();
+        // If it is dropped before its end, the runtime cancels the call.
+        let chunks = Chunks::of_answer(task, &completion);
+        task.event().send(completion.number, &request_head, &body, is_live);
+        let answer = completion.head().await.map_err(unreachable)?;
         let mut lines = answer.split('\n');
         let status = lines.next().and_then(|status| status.parse::<u16>().ok());
         let status = status.and_then(|status| StatusCode::from_u16(status).ok());
         if lines.next() == Some("0") {
-            awaited.end();
+            completion.end();
         }
         let mut headers = runtime::headers_from(lines);
-        // The runtime has asked for a packed answer on its own account, and unpacks what it reads.
-        let is_packed = headers
+        // The runtime asks for a compressed answer by itself and decompresses what it reads.
+        let is_compressed = headers
             .get(CONTENT_ENCODING)
-            .is_some_and(|it| UNPACKED.iter().any(|known| it == known));
-        if is_packed {
+            .is_some_and(|coding| DECOMPRESSED.iter().any(|known| coding == known));
+        if is_compressed {
             headers.remove(CONTENT_ENCODING);
             headers.remove(CONTENT_LENGTH);
         }
         let mut response = Response::new(Incoming(chunks));
-        *response.status_mut() =
-            status.ok_or_else(|| SendError::Disconnected("a status that is none".to_owned()))?;
+        *response.status_mut() = status.ok_or_else(|| {
+            SendError::Disconnected("an answer with an invalid status".to_owned())
+        })?;
         *response.headers_mut() = headers;
         Ok(response)
     }
@@ -163,31 +164,31 @@ impl Platform for Edge {
         CredentialFile::Unsupported
     }
 
-    fn spawn_job(&self, chore: BackgroundJob) {
-        // There is no chore without a proxy that left it.
+    fn spawn_job(&self, job: BackgroundJob) {
+        // Without a proxy there is no job.
         let Ok(proxy) = isolate::proxy(self) else { return };
-        let parts = &self.parts;
-        let edge = Self::new(&JsValue::UNDEFINED, parts.env.clone(), parts.life.clone());
+        let inner = &self.inner;
+        let edge = Self::new(&JsValue::UNDEFINED, inner.env.clone(), inner.ctx.clone());
         let task = Rc::clone(edge.task());
-        task.event().keep();
-        // Not at once: whoever leaves it behind is at work.
+        task.event().keep_alive();
+        // Later, since the task that spawns the job is being polled now.
         spawn_local(async move {
-            task.begin(async move {
-                Box::pin(proxy.run_job(&edge, chore)).await;
+            task.start(async move {
+                Box::pin(proxy.run_job(&edge, job)).await;
                 edge.task().event().done();
             });
         });
     }
 }
 
-/// The payload in JavaScript's memory, copied once.
+/// Copies the payload into JavaScript's memory, once.
 fn array_of(payload: &Payload) -> Result<Uint8Array, SendError> {
     let length = u32::try_from(payload.len())
         .map_err(|_| SendError::Connect("the request has more than 4 GiB".to_owned()))?;
     let array = Uint8Array::new_with_length(length);
     let mut at = 0;
     for piece in payload.pieces() {
-        // Within `length`, which is their sum.
+        // It stays within `length`, the sum of all pieces.
         let end = at + u32::try_from(piece.len()).unwrap_or(u32::MAX);
         array.subarray(at, end).copy_from(piece);
         at = end;
@@ -195,16 +196,16 @@ fn array_of(payload: &Payload) -> Result<Uint8Array, SendError> {
     Ok(array)
 }
 
-/// `fetch` has one kind of error, and says in words what happened. These are workerd's for a
-/// connection that was there and broke; everything else is one that did not come about.
+/// Classifies an error of `fetch`. It has only a text: workerd's words for a connection that broke, or
+/// any other words for a connection that was never made.
 fn unreachable(why: String) -> SendError {
-    match BROKEN.iter().any(|words| why.contains(words)) {
+    match DISCONNECTED.iter().any(|words| why.contains(words)) {
         true => SendError::Disconnected(why),
         false => SendError::Connect(why),
     }
 }
 
-/// An upstream answer's body.
+/// The body of an upstream answer.
 #[derive(Debug)]
 pub(crate) struct Incoming(Chunks);
 
@@ -221,7 +222,7 @@ impl http_body::Body for Incoming {
     }
 }
 
-/// A place at work.
+/// A permit for one upstream request. Dropping it gives it back.
 #[derive(Debug)]
 pub(crate) struct Place(Ticket);
 
@@ -231,9 +232,11 @@ impl Drop for Place {
     }
 }
 
-const LOOK_FOR_A_PLACE: Duration = Duration::from_millis(5);
+const PLACE_POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// What the runtime unpacks (its compatibility flag `brotli_content_encoding` is on since 2024).
-const UNPACKED: [&str; 2] = ["br", "gzip"];
+/// The codings that the runtime decompresses. Its compatibility flag `brotli_content_encoding` is on
+/// since 2024.
+const DECOMPRESSED: [&str; 2] = ["br", "gzip"];
 
-const BROKEN: [&str; 2] = ["Network connection lost", "disconnected"];
+/// What workerd's errors say of a broken connection.
+const DISCONNECTED: [&str; 2] = ["Network connection lost", "disconnected"];

@@ -1,5 +1,5 @@
-//! What an isolate remembers from one request to the next: the proxy, made once from the Worker's
-//! variables and secrets. These cannot change: a deployment makes new isolates.
+//! The state of an isolate: the proxy, made once from the Worker's variables and secrets. These do not
+//! change while an isolate lives, since a deployment makes new isolates.
 
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -11,13 +11,13 @@ use worker::js_sys::Reflect;
 use crate::edge::Edge;
 use crate::log;
 
-/// The isolate's proxy, made by whichever event comes first.
+/// The proxy of the isolate, which the first event makes.
 pub(crate) fn proxy(edge: &Edge) -> Result<&'static Proxy, &'static Error> {
     static PROXY: OnceLock<Result<Proxy, Error>> = OnceLock::new();
     PROXY.get_or_init(|| make(edge)).as_ref()
 }
 
-/// Those at work in this isolate, and those who wait for a place.
+/// The wait queue for upstream requests in this isolate.
 pub(crate) fn line() -> MutexGuard<'static, WaitQueue> {
     static LINE: Mutex<WaitQueue> = Mutex::new(WaitQueue::new(0));
     LINE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -25,32 +25,32 @@ pub(crate) fn line() -> MutexGuard<'static, WaitQueue> {
 
 fn make(edge: &Edge) -> Result<Proxy, Error> {
     let vars = |name: &str| variable(edge.env(), name);
-    // KV is bound, not named, and there is no home folder for a file.
+    // KV is a binding instead of a URL, and there is no home folder for a file.
     let defaults = |name: &str| (name == "KV_URL").then(|| "memory:".to_owned());
     let layers = [
         Layer { source: Source::Env, lookup: &vars },
         Layer { source: Source::Default, lookup: &defaults },
     ];
     let (mut settings, warnings) = Settings::read(&layers).map_err(|problems| {
-        let told = problems.iter().map(|problem| format!("{} {}", problem.name, problem.text));
-        Error::SettingsInvalid { problems: told.collect() }
+        let lines = problems.iter().map(|problem| format!("{} {}", problem.name, problem.text));
+        Error::SettingsInvalid { problems: lines.collect() }
     })?;
     log::start(&settings.log_level, settings.log_format);
     for warning in warnings {
         tracing::warn!("{warning}");
     }
     if settings.allow_unauthenticated {
-        // Whoever is to be let in comes under the Worker's own name, which is no loopback name.
+        // Clients come under the name of the Worker, which is no loopback name.
         "0.0.0.0".clone_into(&mut settings.host);
     }
     line().set_places(settings.max_concurrent_requests);
     Ok(Proxy::new(settings, edge))
 }
 
-/// A variable or secret as text: `wrangler.toml` may hold numbers and booleans too.
+/// A variable or secret as text. In `wrangler.toml` it may also be a number or a boolean.
 fn variable(env: &Env, name: &str) -> Option<String> {
     let value = Reflect::get(env, &name.into()).ok()?;
     let number = || value.as_f64().map(|number| number.to_string());
-    let switch = || value.as_bool().map(|switch| switch.to_string());
-    value.as_string().or_else(number).or_else(switch)
+    let boolean = || value.as_bool().map(|value| value.to_string());
+    value.as_string().or_else(number).or_else(boolean)
 }

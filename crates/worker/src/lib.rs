@@ -1,20 +1,21 @@
-//! `code-assist-proxy` at the edge: hands on Cloudflare.
+//! The Cloudflare shell of `code-assist-proxy`.
 //!
-//! In scope: the events of a Worker, each with its work (`task`), the platform over its runtime
-//! (`edge`), the store over Workers KV (`store`) with a Durable Object for what must be done once
-//! (`register`), answers (`reply`), what is asked of the runtime (`runtime`), and log lines
-//! (`log`). Out of scope: everything that the proxy knows, which is `code-assist-core`'s.
+//! It has the events of a Worker and their tasks (`executor`, `completion`), the platform over the
+//! Workers runtime (`edge`), the store over Workers KV (`store`) with a Durable Object for
+//! distributed locks (`lock_object`), answers (`reply`), the border to JavaScript (`runtime`) and log
+//! lines (`log`). Everything that the proxy does is in `code-assist-core`.
 
 #![forbid(unsafe_code)]
 
+mod completion;
 mod edge;
+mod executor;
 mod isolate;
+mod lock_object;
 mod log;
-mod register;
 mod reply;
 mod runtime;
 mod store;
-mod task;
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -31,21 +32,21 @@ use crate::runtime::Chunks;
 
 /// Answers one request.
 #[wasm_bindgen]
-pub fn fetch(request: &JsValue, env: Env, life: JsValue) -> Promise {
-    let edge = Edge::new(request, env, life);
+pub fn fetch(request: &JsValue, env: Env, ctx: JsValue) -> Promise {
+    let edge = Edge::new(request, env, ctx);
     let task = Rc::clone(edge.task());
     let promise = task.event().promise();
-    task.begin(answer(edge));
+    task.start(answer(edge));
     promise
 }
 
-/// Cron: the next access token is got before the old one expires, so that no request waits for it.
+/// Runs on cron: refreshes the access token before it expires, so that no request waits for it.
 #[wasm_bindgen]
-pub fn scheduled(_event: &JsValue, env: Env, life: JsValue) -> Promise {
-    let edge = Edge::new(&JsValue::UNDEFINED, env, life);
+pub fn scheduled(_event: &JsValue, env: Env, ctx: JsValue) -> Promise {
+    let edge = Edge::new(&JsValue::UNDEFINED, env, ctx);
     let task = Rc::clone(edge.task());
     let promise = task.event().promise();
-    task.begin(async move {
+    task.start(async move {
         if let Ok(proxy) = isolate::proxy(&edge) {
             Box::pin(proxy.tick(&edge)).await;
         }
@@ -59,32 +60,32 @@ async fn answer(edge: Edge) {
         Ok(proxy) => proxy,
         Err(refusal) => return reply::refused(&edge, refusal),
     };
-    match asked(&edge) {
-        Ok(asked) => reply::unless_gone(&edge, Box::pin(proxy.handle(&edge, asked))).await,
+    match read_request(&edge) {
+        Ok(request) => reply::unless_gone(&edge, Box::pin(proxy.handle(&edge, request))).await,
         Err(refusal) => reply::refused(&edge, &refusal),
     }
 }
 
-/// The runtime's request as the core has it.
-fn asked(edge: &Edge) -> Result<Request<Chunks>, Error> {
-    let text = edge.task().event().asked();
+/// Reads the runtime's request.
+fn read_request(edge: &Edge) -> Result<Request<Chunks>, Error> {
+    let text = edge.task().event().request_head();
     let mut lines = text.split('\n');
     let [method, url] = [lines.next(), lines.next()].map(Option::unwrap_or_default);
     let headers = runtime::headers_from(lines);
     let unreadable = || Error::NotFound { what: "this path".to_owned() };
-    let mut asked = Request::new(Chunks::of_request(edge.task(), &headers));
-    *asked.method_mut() = method.parse().map_err(|_| unreadable())?;
-    *asked.uri_mut() = url.parse().map_err(|_| unreadable())?;
-    *asked.headers_mut() = headers;
-    // What is left of a refused request's body is read by the runtime, not by us as on a socket.
-    *asked.version_mut() = Version::HTTP_2;
-    if let Some(peer) = peer(&asked) {
-        asked.extensions_mut().insert(peer);
+    let mut request = Request::new(Chunks::of_request(edge.task(), &headers));
+    *request.method_mut() = method.parse().map_err(|_| unreadable())?;
+    *request.uri_mut() = url.parse().map_err(|_| unreadable())?;
+    *request.headers_mut() = headers;
+    // As with HTTP/2, the core need not read the rest of a refused request's body: the runtime does.
+    *request.version_mut() = Version::HTTP_2;
+    if let Some(peer) = peer(&request) {
+        request.extensions_mut().insert(peer);
     }
-    Ok(asked)
+    Ok(request)
 }
 
-/// Cloudflare sets this header itself: what a client sends under its name does not arrive.
+/// The client's address. Cloudflare sets the header itself and drops what a client sends under its name.
 fn peer(request: &Request<Chunks>) -> Option<Peer> {
     let address = request.headers().get("cf-connecting-ip")?.to_str().ok()?;
     address.parse::<IpAddr>().ok().map(Peer)

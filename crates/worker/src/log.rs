@@ -1,5 +1,5 @@
-//! Log lines go to the console, where `wrangler tail` and Workers Logs read them: the same lines as
-//! the native binary's (`docs/LOGGING.md`).
+//! Log lines, the same as those of the native binary (`docs/LOGGING.md`). They go to the console, where
+//! `wrangler tail` and Workers Logs read them.
 
 use std::fmt;
 use std::io;
@@ -13,13 +13,13 @@ use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, fmt::layer, registry};
 
+use crate::executor::clock;
 use crate::runtime;
-use crate::task::clock;
 
-/// Starts logging, for as long as the isolate lives.
+/// Starts logging for the life of the isolate.
 pub(crate) fn start(level: &str, format: LogFormat) {
     let level = level.parse().unwrap_or(LevelFilter::INFO);
-    let lines = layer().with_writer(Console).with_timer(Clock).with_ansi(false);
+    let lines = layer().with_writer(Console).with_timer(RuntimeClock).with_ansi(false);
     let lines = match format {
         LogFormat::Json => {
             let lines = lines.json().flatten_event(true);
@@ -27,11 +27,11 @@ pub(crate) fn start(level: &str, format: LogFormat) {
         }
         LogFormat::Pretty => lines.compact().boxed(),
     };
-    // It fails only where a log has been started already.
+    // It fails only if logging has started already.
     let _ = tracing::subscriber::set_global_default(registry().with(lines.with_filter(level)));
 }
 
-/// Each line in one call.
+/// The console. It gets each line in one call.
 #[derive(Debug, Clone, Copy)]
 struct Console;
 
@@ -44,7 +44,7 @@ impl MakeWriter<'_> for Console {
 }
 
 impl io::Write for Console {
-    /// The layer writes each line as a whole.
+    /// The layer writes a whole line with each call.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         runtime::log(&String::from_utf8_lossy(line.trim_ascii_end()));
         Ok(line.len())
@@ -55,11 +55,11 @@ impl io::Write for Console {
     }
 }
 
-/// The runtime's clock; `std`'s is not there on this target.
+/// The runtime's clock, since `std` has none on this target.
 #[derive(Debug)]
-struct Clock;
+struct RuntimeClock;
 
-impl FormatTime for Clock {
+impl FormatTime for RuntimeClock {
     fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
         let millis = i64::try_from(clock().0).unwrap_or(i64::MAX);
         write!(writer, "{:.6}", Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX))

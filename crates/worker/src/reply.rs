@@ -1,21 +1,21 @@
-//! From the core's answers to the runtime's.
+//! LockRecord the core's answers into the runtime's.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
-use code_assist_core::{BodyError, Error};
+use code_assist_core::{BodyError, Error, gemini_error_body};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use http_body::Body;
 
 use crate::edge::Edge;
+use crate::executor::Task;
 use crate::runtime;
-use crate::task::Task;
 
-/// Answers, unless the client leaves before the answer begins: then the work is dropped, and with
-/// it what is in flight upstream.
+/// Answers the client. If the client leaves before the answer begins, the work is dropped, and with it
+/// the upstream call.
 pub(crate) async fn unless_gone<B>(
     edge: &Edge,
     answer: Pin<Box<impl Future<Output = http::Response<B>>>>,
@@ -28,36 +28,37 @@ pub(crate) async fn unless_gone<B>(
     }
 }
 
-/// The answer of a Worker that has no proxy, or to a request that none can read.
+/// Answers with an error for which no proxy is needed: the settings are invalid or the request cannot
+/// be read.
 pub(crate) fn refused(edge: &Edge, refusal: &Error) {
     let mut headers = refusal.headers();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=UTF-8"));
-    let (status, headers) = (refusal.status().as_u16(), lines(&headers));
-    edge.task().event().answer(status, &headers, Some(&refusal.body()));
+    let (status, headers) = (refusal.status().as_u16(), header_lines(&headers));
+    edge.task().event().answer(status, &headers, Some(&gemini_error_body(refusal)));
 }
 
-/// What a future gives, `None` when the client leaves before.
+/// The output of a future; `None` if the client leaves first.
 async fn while_here<F: Future>(task: &Task, mut future: Pin<Box<F>>) -> Option<F::Output> {
     poll_fn(|cx| {
-        if task.has_left() {
+        if task.client_has_left() {
             return Poll::Ready(None);
         }
         match future.as_mut().poll(cx) {
             Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending if task.has_left() => Poll::Ready(None),
+            Poll::Pending if task.client_has_left() => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         }
     })
     .await
 }
 
-/// A body of known length is handed over as a whole, with its Content-Length; a stream is piped.
+/// Answers with a whole body and its Content-Length if the length is known, else with a stream.
 async fn whole_or_stream<B>(task: &Task, response: http::Response<B>)
 where
     B: Body<Data = Bytes, Error = BodyError>,
 {
     let (head, body) = response.into_parts();
-    let (status, headers) = (head.status.as_u16(), lines(&head.headers));
+    let (status, headers) = (head.status.as_u16(), header_lines(&head.headers));
     if BODILESS.contains(&head.status) {
         task.event().answer(status, &headers, None);
     } else if body.size_hint().exact().is_some() {
@@ -70,25 +71,25 @@ where
     } else {
         task.event().stream(status, &headers);
         if while_here(task, Box::pin(write(task, body))).await.is_none() {
-            task.event().leave();
+            task.event().abandon_stream();
         }
     }
 }
 
-/// Writes a stream as it comes, as fast as the client takes it.
+/// Writes a stream as it arrives, no faster than the client reads.
 async fn write<B: Body<Data = Bytes, Error = BodyError>>(task: &Task, body: B) {
     let (mut body, mut end) = (pin!(body), None);
     loop {
         match poll_fn(|cx| poll_ready(body.as_mut(), &mut end, cx)).await {
-            Some(Ok(piece)) => task.write(&piece).await,
-            Some(Err(broken)) => return task.event().finish(Some(&broken.to_string())),
-            None => return task.event().finish(None),
+            Some(Ok(chunk)) => task.write(&chunk).await,
+            Some(Err(broken)) => return task.event().end_stream(Some(&broken.to_string())),
+            None => return task.event().end_stream(None),
         }
     }
 }
 
-/// All that is ready, as one piece: each piece that goes over costs several calls. An end that comes
-/// with it is kept for the next time.
+/// Everything that is ready, as one chunk, since each chunk costs several calls. An end that comes with
+/// it is kept in `end` for the next poll.
 fn poll_ready<B: Body<Data = Bytes, Error = BodyError>>(
     mut body: Pin<&mut B>,
     end: &mut Option<Result<(), BodyError>>,
@@ -98,7 +99,7 @@ fn poll_ready<B: Body<Data = Bytes, Error = BodyError>>(
     while end.is_none() && ready.len() < LARGE {
         match body.as_mut().poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
-                ready = joined(ready, frame.into_data().unwrap_or_default());
+                ready = concat(ready, frame.into_data().unwrap_or_default());
             }
             Poll::Ready(Some(Err(broken))) => *end = Some(Err(broken)),
             Poll::Ready(None) => *end = Some(Ok(())),
@@ -112,7 +113,7 @@ fn poll_ready<B: Body<Data = Bytes, Error = BodyError>>(
     Poll::Ready(end.take().and_then(Result::err).map(Err))
 }
 
-fn joined(first: Bytes, second: Bytes) -> Bytes {
+fn concat(first: Bytes, second: Bytes) -> Bytes {
     if first.is_empty() {
         return second;
     }
@@ -121,18 +122,19 @@ fn joined(first: Bytes, second: Bytes) -> Bytes {
     both.freeze()
 }
 
-fn lines(headers: &HeaderMap) -> String {
+fn header_lines(headers: &HeaderMap) -> String {
     let mut text = String::new();
     runtime::add_headers(&mut text, headers);
     text
 }
 
-/// Enough for one piece.
+/// In bytes: a chunk of this size is written without waiting for more.
 const LARGE: usize = 1 << 16;
 
-/// These have no body, whatever upstream may send (Fetch Standard, "null body status").
+/// Answers with these statuses have no body, even if upstream sends one (Fetch Standard, "null body
+/// status").
 const BODILESS: [StatusCode; 3] =
     [StatusCode::NO_CONTENT, StatusCode::RESET_CONTENT, StatusCode::NOT_MODIFIED];
 
-/// nginx's number for it; nobody sees it.
+/// The status that nginx uses for a client that has left. No client sees it.
 const CLIENT_GONE: u16 = 499;

@@ -1,36 +1,37 @@
-// What the shell asks of the runtime, each with one call, and what the runtime has to tell: calls
-// between the two languages, promises, and objects that only carry arguments are most of what a
-// small request costs. Headers go over as one text, names and values line by line: neither can
-// hold a line break.
+// The JavaScript side of the border: what the shell asks of the runtime, each with one call, and what
+// the runtime delivers. Calls between the two languages, promises, and objects that only carry
+// arguments are most of the cost of a small request. Headers cross as one text, names and values
+// line by line, since neither can hold a line break.
 //
-// Promises stay on this side. Whatever is fulfilled here is told to the shell with one call, by the
-// number of the work and of the thing awaited (`task.rs`).
+// Promises stay on this side. Each result is delivered to the shell with one call, by the numbers of
+// its task and its completion (`executor.rs`).
 
-// What is told, and what comes back for it; `task.rs` has the same numbers.
-const MORE = 0, ENDED = 1, BROKEN = 2;
-const RANG = 0, LEFT = 1, ROOM = 2;
+// Kinds of delivery, and what a delivery returns. `completion.rs` has the same numbers.
+const MORE = 0, ENDED = 1, FAILED = 2;
 const UNWANTED = 0, WANTED = 2;
-const WORK_ITSELF = 0;
+// Signals to the task itself, whose completion is 0. `executor.rs` has the same numbers.
+const ALARM = 0, CLIENT_LEFT = 1, WRITABLE = 2;
+const TASK_ITSELF = 0;
 
-let hear, hearHead;
+let onBytes, onHead;
 
-// The shell's ears, for as long as the isolate lives.
-export const lend = (ears, earsForHeads) => {
-  hear = ears;
-  hearHead = earsForHeads;
+// The callbacks stay for the life of the isolate.
+export const installCallbacks = (bytes, head) => {
+  onBytes = bytes;
+  onHead = head;
 };
 
 const NOTHING = new Uint8Array(0);
 const nothing = () => {};
 const encoder = new TextEncoder();
 
-const listed = (headers) => {
+const headerLines = (headers) => {
   let text = "";
   for (const [name, value] of headers) text += `${name}\n${value}\n`;
   return text;
 };
 
-// An object, which the runtime reads faster than pairs, unless a name is there twice.
+// The runtime reads an object faster than pairs. Pairs are for a name that occurs twice.
 const record = (lines, at) => {
   const headers = {};
   for (let n = at; n + 1 < lines.length; n += 2) {
@@ -46,7 +47,7 @@ const pairs = (lines, at) => {
   return headers;
 };
 
-const joined = (chunks, size) => {
+const concat = (chunks, size) => {
   if (chunks.length === 1) return chunks[0];
   const all = new Uint8Array(size);
   let at = 0;
@@ -57,42 +58,42 @@ const joined = (chunks, size) => {
   return all;
 };
 
-// A body on its way to the shell, as `op` of `task`. It is read when it is wanted, and what comes
-// together goes over together: a chunk costs little here, and much there. Of a body that is no
-// stream nothing is lost by waiting a little for what follows.
+// A body on its way to the shell, for a completion of a task. It is read when the task wants it.
+// Chunks that arrive together are delivered together, since a chunk costs little here and much in the
+// shell. A body that is no event stream loses nothing by a short wait for what follows.
 //
-// A reader is never given back: that would have the runtime write out an error with its stack, for
-// nobody.
+// The reader is never released: the runtime would then format an error with its stack that no code
+// reads.
 class Source {
-  constructor(event, op, stream, isLive) {
+  constructor(event, completion, stream, isLive) {
     this.event = event;
-    this.op = op;
+    this.completion = completion;
     this.reader = stream.getReader();
     this.isLive = isLive;
     this.chunks = [];
     this.size = 0;
-    this.part = 0;
-    this.last = 0;
-    this.given = 0;
+    this.unfinishedLine = 0;
+    this.lastLineAt = 0;
+    this.deliveredAt = 0;
     this.end = MORE;
-    this.why = NOTHING;
+    this.error = NOTHING;
     this.isWanted = false;
     this.isReading = false;
-    this.isWaiting = false;
-    this.took = (result) => this.take(result);
-    this.broke = (why) => this.stop(BROKEN, encoder.encode(String(why)));
+    this.isDelayed = false;
+    this.onChunk = (result) => this.take(result);
+    this.onError = (error) => this.stop(FAILED, encoder.encode(String(error)));
   }
 
   want() {
     this.isWanted = true;
-    if (this.size || this.end !== MORE) this.give();
+    if (this.size || this.end !== MORE) this.flush();
     else this.read();
   }
 
   read() {
     if (this.isReading || this.end !== MORE) return;
     this.isReading = true;
-    this.reader.read().then(this.took, this.broke);
+    this.reader.read().then(this.onChunk, this.onError);
   }
 
   take({ value, done }) {
@@ -100,49 +101,49 @@ class Source {
     if (done) return this.stop(ENDED, NOTHING);
     const now = Date.now();
     const isLine = this.isLive && value[value.length - 1] === LINE_FEED;
-    // One that comes in dribs and drabs is not to be taken for silence.
-    const isDue = isLine ? now - this.last > APART : this.isLive && now - this.given > PATIENCE;
-    if (isLine) this.last = now;
+    // A body that arrives slowly must not look silent to the shell.
+    const isDue = isLine ? now - this.lastLineAt > APART : this.isLive && now - this.deliveredAt > MAX_DELAY;
+    if (isLine) this.lastLineAt = now;
     this.chunks.push(value);
     this.size += value.length;
-    // Lines go over as they come, and those that come on the heels of others when there are no more.
-    // The runtime hands out many a line in two parts: the first by itself is of no use, unless it
-    // is so long that the line may be too long.
-    this.part = isLine ? 0 : this.part + value.length;
-    if (isDue || this.size >= LARGE || (this.isLive && this.part >= PART)) return this.give();
-    if ((isLine || !this.isLive) && !this.isWaiting) {
-      this.isWaiting = true;
+    // A line is delivered when it arrives. Lines that arrive close together are delivered when no more
+    // are there. The runtime often hands out a line in two parts. The first part is useless by itself,
+    // unless it is so long that the line may exceed its limit.
+    this.unfinishedLine = isLine ? 0 : this.unfinishedLine + value.length;
+    if (isDue || this.size >= LARGE || (this.isLive && this.unfinishedLine >= LONG_LINE)) return this.flush();
+    if ((isLine || !this.isLive) && !this.isDelayed) {
+      this.isDelayed = true;
       setTimeout(() => {
-        this.isWaiting = false;
-        if (this.size) this.give();
-      }, this.isLive ? 0 : PATIENCE);
+        this.isDelayed = false;
+        if (this.size) this.flush();
+      }, this.isLive ? 0 : MAX_DELAY);
     }
     if (this.isWanted) this.read();
   }
 
-  stop(end, why) {
+  stop(end, error) {
     this.isReading = false;
     this.end = end;
-    this.why = why;
-    this.give();
+    this.error = error;
+    this.flush();
   }
 
-  give() {
+  flush() {
     while (this.isWanted && (this.size || this.end !== MORE)) {
       this.isWanted = false;
-      let [what, bytes] = [this.end, this.why];
+      let [kind, bytes] = [this.end, this.error];
       if (this.size) {
-        this.given = Date.now();
-        // A break is told after what came before it.
-        what = this.end === ENDED ? ENDED : MORE;
-        bytes = joined(this.chunks, this.size);
+        this.deliveredAt = Date.now();
+        // An error is delivered after the bytes that came before it.
+        kind = this.end === ENDED ? ENDED : MORE;
+        bytes = concat(this.chunks, this.size);
         this.chunks = [];
         this.size = 0;
       }
-      const back = this.event.tell(this.op, what, bytes);
-      if (what !== MORE) return;
-      if (back === UNWANTED) return this.cancel();
-      if (back === WANTED) this.isWanted = true;
+      const demand = this.event.deliver(this.completion, kind, bytes);
+      if (kind !== MORE) return;
+      if (demand === UNWANTED) return this.cancel();
+      if (demand === WANTED) this.isWanted = true;
     }
     if (this.isWanted) this.read();
   }
@@ -155,46 +156,46 @@ class Source {
   }
 }
 
-// One event of the runtime's, or a chore that one has left behind.
+// An event of the runtime, or a background job that an event has started.
 class Event {
-  constructor(task, request, life) {
+  constructor(task, request, ctx) {
     this.task = task;
     this.request = request;
-    this.life = life;
-    // Should WebAssembly have to be started anew, numbers begin anew too: this one's ears do not
-    // hear any more, which is told by an exception, and nobody else's hear for it.
-    this.hear = hear;
-    this.hearHead = hearHead;
+    this.ctx = ctx;
+    // If WebAssembly has to be started anew, task numbers start anew too. This event keeps the old
+    // callbacks, which then throw, so it never reaches a task of the new instance.
+    this.onBytes = onBytes;
+    this.onHead = onHead;
     this.sources = [];
-    this.flights = [];
+    this.calls = [];
     this.unread = 0;
     this.isFull = false;
-    this.rings = () => this.tellItself(RANG);
+    this.onAlarm = () => this.signal(ALARM);
   }
 
-  tell(op, what, bytes) {
+  deliver(completion, kind, bytes) {
     try {
-      return this.hear(this.task, op, what, Date.now(), bytes);
+      return this.onBytes(this.task, completion, kind, Date.now(), bytes);
     } catch {
       this.fail();
       return UNWANTED;
     }
   }
 
-  tellHead(op, head) {
+  deliverHead(completion, head) {
     try {
-      return this.hearHead(this.task, op, Date.now(), head);
+      return this.onHead(this.task, completion, Date.now(), head);
     } catch {
       this.fail();
       return UNWANTED;
     }
   }
 
-  tellItself(what) {
-    this.tell(WORK_ITSELF, what, NOTHING);
+  signal(kind) {
+    this.deliver(TASK_ITSELF, kind, NOTHING);
   }
 
-  // What the runtime is answered with: a promise of it.
+  // The promise that the event's handler returns.
   promise() {
     return new Promise((resolve, reject) => {
       this.resolve = resolve;
@@ -202,9 +203,9 @@ class Event {
     });
   }
 
-  // A chore is waited for.
-  keep() {
-    this.life.waitUntil(this.promise());
+  // The runtime waits for the task after the event is over.
+  keepAlive() {
+    this.ctx.waitUntil(this.promise());
   }
 
   done() {
@@ -212,65 +213,65 @@ class Event {
   }
 
   fail() {
-    const why = new Error("a bug in the proxy: please report it");
-    this.reject?.(why);
-    this.writer?.abort(why).catch(nothing);
-    this.over?.();
+    const error = new Error("a bug in the proxy: please report it");
+    this.reject?.(error);
+    this.writer?.abort(error).catch(nothing);
+    this.streamOver?.();
   }
 
-  // From now on it is told when the client leaves. Without the compatibility flag
-  // `enable_request_signal` nobody is ever seen to leave.
-  asked() {
+  // From now on the task gets a signal when the client leaves. Without the compatibility flag
+  // `enable_request_signal` there would be none.
+  requestHead() {
     const { method, url, headers, signal } = this.request;
-    const left = () => this.tellItself(LEFT);
-    if (signal.aborted) queueMicrotask(left);
-    else signal.addEventListener("abort", left, { once: true });
-    return `${method}\n${url}\n${listed(headers)}`;
+    const onLeave = () => this.signal(CLIENT_LEFT);
+    if (signal.aborted) queueMicrotask(onLeave);
+    else signal.addEventListener("abort", onLeave, { once: true });
+    return `${method}\n${url}\n${headerLines(headers)}`;
   }
 
-  // The request's body: a small one in one go, which is cheaper.
-  read(op, isSmall) {
+  // Reads the body of the request. A small one is read in one call, which is cheaper.
+  readBody(completion, isSmall) {
     const { request } = this;
     if (isSmall) {
       request.arrayBuffer().then(
-        (all) => this.tell(op, ENDED, new Uint8Array(all)),
-        (why) => this.tell(op, BROKEN, encoder.encode(String(why))),
+        (all) => this.deliver(completion, ENDED, new Uint8Array(all)),
+        (error) => this.deliver(completion, FAILED, encoder.encode(String(error))),
       );
     } else if (request.body) {
-      this.sources[op] = new Source(this, op, request.body, false);
-      this.sources[op].want();
+      this.sources[completion] = new Source(this, completion, request.body, false);
+      this.sources[completion].want();
     } else {
-      queueMicrotask(() => this.tell(op, ENDED, NOTHING));
+      queueMicrotask(() => this.deliver(completion, ENDED, NOTHING));
     }
   }
 
-  send(op, call, body, isLive) {
-    const lines = call.split("\n");
+  send(completion, requestHead, body, isLive) {
+    const lines = requestHead.split("\n");
     const [method, url] = lines;
-    const flight = (this.flights[op] = new AbortController());
-    fetch(url, { method, headers: record(lines, 2), body, signal: flight.signal, redirect: "manual" }).then(
+    const call = (this.calls[completion] = new AbortController());
+    fetch(url, { method, headers: record(lines, 2), body, signal: call.signal, redirect: "manual" }).then(
       ({ status, headers, body }) => {
-        const source = body && new Source(this, op, body, isLive);
-        this.sources[op] = source;
-        const back = this.tellHead(op, `${status}\n${body ? 1 : 0}\n${listed(headers)}`);
-        if (back === UNWANTED) this.cancel(op);
-        else if (back === WANTED) source?.want();
+        const source = body && new Source(this, completion, body, isLive);
+        this.sources[completion] = source;
+        const demand = this.deliverHead(completion, `${status}\n${body ? 1 : 0}\n${headerLines(headers)}`);
+        if (demand === UNWANTED) this.cancel(completion);
+        else if (demand === WANTED) source?.want();
       },
-      (why) => this.tell(op, BROKEN, encoder.encode(String(why))),
+      (error) => this.deliver(completion, FAILED, encoder.encode(String(error))),
     );
   }
 
-  // More of a body. The shell is at work, and is told later.
-  want(op) {
-    queueMicrotask(() => this.sources[op]?.want());
+  // The task is being polled now, so the delivery has to come later.
+  readMore(completion) {
+    queueMicrotask(() => this.sources[completion]?.want());
   }
 
-  cancel(op) {
+  cancel(completion) {
     try {
-      this.sources[op]?.cancel();
-      this.flights[op]?.abort();
+      this.sources[completion]?.cancel();
+      this.calls[completion]?.abort();
     } catch {
-      // The event is long over.
+      // The event is over already.
     }
   }
 
@@ -278,21 +279,20 @@ class Event {
     this.resolve(new Response(body?.slice(), { status, headers: record(headers.split("\n"), 0) }));
   }
 
-  // An answer that is written as it comes. The runtime's own pipe is the only one that tells when
-  // nobody reads any more, also when nothing is being written.
+  // Answers with a stream. Only the runtime's own pipe signals that the client has left while nothing
+  // is being written.
   //
-  // The end is waited for, however it comes. When the client leaves, the runtime would else throw
-  // away all that belongs to the request without telling anybody: no log line, and a place that
-  // never comes free.
+  // The runtime has to wait for the end of the stream. Otherwise it drops everything of the request
+  // when the client leaves, without a signal: the log line is lost and a permit is never given back.
   stream(status, headers) {
     const { readable, writable } = new IdentityTransformStream();
     this.writer = writable.getWriter();
-    this.writer.closed.catch(() => this.tellItself(LEFT));
-    this.life.waitUntil(new Promise((resolve) => (this.over = resolve)));
+    this.writer.closed.catch(() => this.signal(CLIENT_LEFT));
+    this.ctx.waitUntil(new Promise((resolve) => (this.streamOver = resolve)));
     this.resolve(new Response(readable, { status, headers: record(headers.split("\n"), 0) }));
   }
 
-  // True when there is enough for now: it is told when there is room again.
+  // True when the client has enough for now. A signal follows when it has read some of it.
   write(bytes) {
     const size = bytes.length;
     this.unread += size;
@@ -300,45 +300,45 @@ class Event {
       this.unread -= size;
       if (this.isFull && this.unread < LARGE) {
         this.isFull = false;
-        this.tellItself(ROOM);
+        this.signal(WRITABLE);
       }
     }, nothing);
     return (this.isFull = this.unread >= LARGE);
   }
 
-  // Ends the answer well, or breaks it off.
-  finish(why) {
-    const ended = why === undefined ? this.writer.close() : this.writer.abort(new Error(why));
-    ended.catch(nothing).then(this.over);
+  // Closes the stream, or aborts it with an error.
+  endStream(error) {
+    const ended = error === undefined ? this.writer.close() : this.writer.abort(new Error(error));
+    ended.catch(nothing).then(this.streamOver);
   }
 
-  // Nobody reads any more.
-  leave() {
-    this.over?.();
+  // The client has left.
+  abandonStream() {
+    this.streamOver?.();
   }
 
-  // One timer for the whole event. It is not taken back: it ends with the event.
+  // The timers of a task are never cleared. They end with the event.
   setAlarm(milliseconds) {
-    setTimeout(this.rings, milliseconds);
+    setTimeout(this.onAlarm, milliseconds);
   }
 }
 
-export const event = (task, request, life) => new Event(task, request, life);
+export const event = (task, request, ctx) => new Event(task, request, ctx);
 
 export const log = (line) => console.log(line);
 
-export const fill = (bytes) => crypto.getRandomValues(bytes);
+export const fillRandom = (bytes) => crypto.getRandomValues(bytes);
 
-// Enough for one piece.
+// In bytes: this much is delivered or written without waiting for more.
 const LARGE = 65536;
 
-// In milliseconds: lines that come closer together are one piece.
+// In milliseconds: lines that arrive closer together are one delivery.
 const APART = 1;
 
-// In milliseconds: so much of a body that is read by and by is not kept back for longer.
-const PATIENCE = 100;
+// In milliseconds: a body is held back no longer than this.
+const MAX_DELAY = 100;
 
-// Of a line, in bytes.
-const PART = 2048;
+// In bytes: a longer part of a line is delivered by itself.
+const LONG_LINE = 2048;
 
 const LINE_FEED = 10;

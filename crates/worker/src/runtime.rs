@@ -1,4 +1,5 @@
-//! The runtime's part: what is asked of it (`runtime.js`), headers in its form, bodies that it reads.
+//! The border to JavaScript: the calls to `runtime.js`, headers in its form, and bodies that the
+//! runtime reads.
 
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -14,70 +15,75 @@ use wasm_bindgen::closure::Closure;
 use wasm_bindgen::prelude::wasm_bindgen;
 use worker::js_sys::Promise;
 
-use crate::task::{Awaited, Task};
+use crate::completion::Completion;
+use crate::executor::Task;
 
 #[wasm_bindgen(module = "/src/runtime.js")]
 extern "C" {
-    /// Gives the runtime the shell's ears.
-    pub(crate) fn lend(
-        ears: &Closure<dyn Fn(u32, u32, u32, f64, Vec<u8>) -> u32>,
-        ears_for_heads: &Closure<dyn Fn(u32, u32, f64, String) -> u32>,
+    /// Installs the callbacks through which the runtime delivers results: bytes with task, completion,
+    /// kind and clock, and heads with task, completion and clock.
+    #[wasm_bindgen(js_name = installCallbacks)]
+    pub(crate) fn install_callbacks(
+        on_bytes: &Closure<dyn Fn(u32, u32, u32, f64, Vec<u8>) -> u32>,
+        on_head: &Closure<dyn Fn(u32, u32, f64, String) -> u32>,
     );
-    /// The runtime's side of some work.
-    pub(crate) fn event(task: u32, request: &JsValue, life: &JsValue) -> Event;
-    /// A line to the console.
+    /// The runtime's side of a task.
+    pub(crate) fn event(task: u32, request: &JsValue, ctx: &JsValue) -> Event;
+    /// Writes a line to the console.
     pub(crate) fn log(line: &str);
-    fn fill(bytes: &mut [u8]);
+    /// Fills the bytes from the runtime's cryptographic source.
+    #[wasm_bindgen(js_name = fillRandom)]
+    fn fill_random(bytes: &mut [u8]);
 
     pub(crate) type Event;
-    /// What the runtime waits for.
+    /// The promise that the event's handler returns.
     #[wasm_bindgen(method)]
     pub(crate) fn promise(this: &Event) -> Promise;
-    /// Has the runtime wait, also after the event is over.
-    #[wasm_bindgen(method)]
-    pub(crate) fn keep(this: &Event);
-    /// There is nothing to wait for any more.
+    /// Has the runtime wait for the task after the event is over.
+    #[wasm_bindgen(method, js_name = keepAlive)]
+    pub(crate) fn keep_alive(this: &Event);
+    /// Resolves the promise of a task that has no answer.
     #[wasm_bindgen(method)]
     pub(crate) fn done(this: &Event);
-    /// There never will be an answer.
+    /// Ends the event with an error.
     #[wasm_bindgen(method)]
     pub(crate) fn fail(this: &Event);
     /// Method, URL and headers of the request, line by line.
+    #[wasm_bindgen(method, js_name = requestHead)]
+    pub(crate) fn request_head(this: &Event) -> String;
+    /// Starts to read the body of the request.
+    #[wasm_bindgen(method, js_name = readBody)]
+    fn read_body(this: &Event, completion: u32, is_small: bool);
+    /// Calls `fetch` with method, URL and headers line by line. It follows no redirects.
     #[wasm_bindgen(method)]
-    pub(crate) fn asked(this: &Event) -> String;
-    /// Begins to read the request's body.
+    pub(crate) fn send(this: &Event, completion: u32, head: &str, body: &JsValue, is_live: bool);
+    /// Reads more of a body.
+    #[wasm_bindgen(method, js_name = readMore)]
+    fn read_more(this: &Event, completion: u32);
+    /// Cancels the call or the body of a completion.
     #[wasm_bindgen(method)]
-    fn read(this: &Event, awaited: u32, is_small: bool);
-    /// `fetch`, which follows no redirect, with method, URL and headers line by line.
-    #[wasm_bindgen(method)]
-    pub(crate) fn send(this: &Event, awaited: u32, call: &str, body: &JsValue, is_live: bool);
-    /// Reads on in a body.
-    #[wasm_bindgen(method)]
-    fn want(this: &Event, awaited: u32);
-    /// Reads no further.
-    #[wasm_bindgen(method)]
-    fn cancel(this: &Event, awaited: u32);
-    /// Answers the client.
+    fn cancel(this: &Event, completion: u32);
+    /// Answers the client with a whole body.
     #[wasm_bindgen(method)]
     pub(crate) fn answer(this: &Event, status: u16, headers: &str, body: Option<&[u8]>);
-    /// Answers the client with a body that is written as it comes.
+    /// Answers the client with a stream, which `write` fills.
     #[wasm_bindgen(method)]
     pub(crate) fn stream(this: &Event, status: u16, headers: &str);
-    /// Writes a piece of it. True when that is enough for now.
+    /// Writes a chunk of the stream. True when the client has enough for now.
     #[wasm_bindgen(method)]
-    pub(crate) fn write(this: &Event, piece: &[u8]) -> bool;
-    /// Ends it well, or breaks it off.
-    #[wasm_bindgen(method)]
-    pub(crate) fn finish(this: &Event, why: Option<&str>);
-    /// Leaves it as it is.
-    #[wasm_bindgen(method)]
-    pub(crate) fn leave(this: &Event);
-    /// Rings after so many milliseconds.
+    pub(crate) fn write(this: &Event, chunk: &[u8]) -> bool;
+    /// Ends the stream, with an error if there is one.
+    #[wasm_bindgen(method, js_name = endStream)]
+    pub(crate) fn end_stream(this: &Event, error: Option<&str>);
+    /// Gives up the stream of a client that has left.
+    #[wasm_bindgen(method, js_name = abandonStream)]
+    pub(crate) fn abandon_stream(this: &Event);
+    /// Sets the timer of the task.
     #[wasm_bindgen(method, js_name = setAlarm)]
     pub(crate) fn set_alarm(this: &Event, milliseconds: i32);
 }
 
-/// From the runtime's cryptographic source, many at a time.
+/// A random number from the runtime's cryptographic source, which is asked for many at a time.
 pub(crate) fn random() -> u64 {
     thread_local! {
         static POOL: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -85,7 +91,7 @@ pub(crate) fn random() -> u64 {
     POOL.with_borrow_mut(|pool| {
         if pool.len() < size_of::<u64>() {
             pool.resize(POOL_SIZE, 0);
-            fill(pool);
+            fill_random(pool);
         }
         let mut number = [0; size_of::<u64>()];
         number.copy_from_slice(&pool.split_off(pool.len() - size_of::<u64>()));
@@ -93,11 +99,11 @@ pub(crate) fn random() -> u64 {
     })
 }
 
-/// Headers from lines, names and values in turns.
+/// Reads headers from lines that are names and values in alternation.
 pub(crate) fn headers_from<'a>(mut lines: impl Iterator<Item = &'a str>) -> HeaderMap {
     let mut map = HeaderMap::with_capacity(USUAL_HEADERS);
     while let (Some(name), Some(value)) = (lines.next(), lines.next()) {
-        // The runtime has let nothing through that is no header.
+        // The runtime has checked them, so none is skipped.
         let name = HeaderName::from_bytes(name.as_bytes());
         if let (Ok(name), Ok(value)) = (name, value_from(value)) {
             map.append(name, value);
@@ -106,7 +112,7 @@ pub(crate) fn headers_from<'a>(mut lines: impl Iterator<Item = &'a str>) -> Head
     map
 }
 
-/// A character of the runtime's is a byte of the header's (Fetch Standard, "isomorphic decode").
+/// Each character of the runtime's text is a byte of the value (Fetch Standard, "isomorphic decode").
 fn value_from(text: &str) -> Result<HeaderValue, http::header::InvalidHeaderValue> {
     if text.is_ascii() {
         return HeaderValue::from_str(text);
@@ -115,9 +121,9 @@ fn value_from(text: &str) -> Result<HeaderValue, http::header::InvalidHeaderValu
     HeaderValue::from_bytes(&bytes)
 }
 
-/// Adds the core's headers as the runtime takes them, line by line.
+/// Appends headers in the runtime's form, line by line.
 pub(crate) fn add_headers(text: &mut String, map: &HeaderMap) {
-    text.reserve(LINE * map.len());
+    text.reserve(HEADER_LENGTH * map.len());
     for (name, value) in map {
         text.push_str(name.as_str());
         text.push('\n');
@@ -130,37 +136,45 @@ pub(crate) fn add_headers(text: &mut String, map: &HeaderMap) {
     }
 }
 
-/// A body that the runtime reads.
+/// A body that the runtime reads, chunk by chunk.
 #[derive(Debug)]
 pub(crate) struct Chunks {
     task: Rc<Task>,
-    awaited: Rc<Awaited>,
-    way: Way,
+    completion: Rc<Completion>,
+    direction: Direction,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Way {
-    /// The client's: what is left of it is the runtime's affair.
-    In { is_begun: bool, is_small: bool },
-    /// Upstream's, which is being read.
-    Out,
+enum Direction {
+    /// The body of the client's request. The runtime reads what the proxy leaves of it.
+    Request { is_started: bool, is_small: bool },
+    /// The body of an upstream answer, whose reading has started.
+    Answer,
 }
 
 impl Chunks {
-    /// The body of the client's request with these headers.
+    /// The body of a client's request with these headers.
     pub(crate) fn of_request(task: &Rc<Task>, headers: &HeaderMap) -> Self {
-        let length = length(headers);
+        let length = content_length(headers);
         let is_small = length.is_some_and(|length| length <= SMALL);
-        let awaited = task.awaited();
+        let completion = task.new_completion();
         if length == Some(0) {
-            awaited.end();
+            completion.end();
         }
-        Self { task: Rc::clone(task), awaited, way: Way::In { is_begun: false, is_small } }
+        Self {
+            task: Rc::clone(task),
+            completion,
+            direction: Direction::Request { is_started: false, is_small },
+        }
     }
 
-    /// The body of an answer whose head has been told.
-    pub(crate) fn of_answer(task: &Rc<Task>, awaited: &Rc<Awaited>) -> Self {
-        Self { task: Rc::clone(task), awaited: Rc::clone(awaited), way: Way::Out }
+    /// The body of an upstream answer.
+    pub(crate) fn of_answer(task: &Rc<Task>, completion: &Rc<Completion>) -> Self {
+        Self {
+            task: Rc::clone(task),
+            completion: Rc::clone(completion),
+            direction: Direction::Answer,
+        }
     }
 }
 
@@ -172,39 +186,40 @@ impl http_body::Body for Chunks {
         mut self: Pin<&mut Self>,
         _cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, String>>> {
-        let Self { task, awaited, way } = &mut *self;
-        let piece = ready!(awaited.poll_piece(|| match way {
-            Way::In { is_begun: begun @ false, is_small } => {
-                *begun = true;
-                task.event().read(awaited.number, *is_small);
+        let Self { task, completion, direction } = &mut *self;
+        let chunk = ready!(completion.poll_chunk(|| match direction {
+            Direction::Request { is_started: started @ false, is_small } => {
+                *started = true;
+                task.event().read_body(completion.number, *is_small);
             }
-            Way::In { .. } | Way::Out => task.event().want(awaited.number),
+            Direction::Request { .. } | Direction::Answer =>
+                task.event().read_more(completion.number),
         }));
-        Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
+        Poll::Ready(chunk.map(|chunk| chunk.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.awaited.is_over()
+        self.completion.is_over()
     }
 }
 
 impl Drop for Chunks {
     fn drop(&mut self) {
-        if self.awaited.leave() && self.way == Way::Out {
-            self.task.event().cancel(self.awaited.number);
+        if self.completion.abandon() && self.direction == Direction::Answer {
+            self.task.event().cancel(self.completion.number);
         }
     }
 }
 
-fn length(headers: &HeaderMap) -> Option<u64> {
+fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Short enough to arrive within any patience.
+/// In bytes: a body of at most this size is read in one call.
 const SMALL: u64 = 64 * 1024;
 
-/// Of a header, about.
-const LINE: usize = 48;
+/// The usual length of a header.
+const HEADER_LENGTH: usize = 48;
 
 const USUAL_HEADERS: usize = 16;
 

@@ -1,8 +1,8 @@
-//! The store: Workers KV for facts that may be a minute old, and, where it is bound, the register
-//! for those that must be agreed on.
+//! The store: Workers KV for facts that may be a minute old and, where it is bound, the lock object for
+//! facts on which all isolates must agree.
 //!
-//! Both bindings are optional. Without KV the proxy keeps what it knows in its isolate, and says so
-//! in its health; without the register, isolates take turns over KV as well as that can be done.
+//! Both bindings are optional. Without KV the proxy keeps its facts in the isolate and reports that in
+//! its health. Without the lock object, isolates lock over KV, which is best effort.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,28 +13,28 @@ use code_assist_core::{FencingToken, LockResult, StoreError, Timestamp};
 use worker::Env;
 use worker::kv::{KvError, KvStore};
 
-use crate::register::Register;
+use crate::lock_object::LockObject;
 
 /// The bindings of one event.
 #[derive(Debug)]
 pub(crate) struct Store {
     kv: Option<KvStore>,
-    register: Option<Register>,
+    lock_object: Option<LockObject>,
 }
 
 impl Store {
-    /// What `wrangler.toml` has bound.
+    /// The bindings of `wrangler.toml`.
     pub(crate) fn bound(env: &Env) -> Self {
-        Self { kv: env.kv(KV_BINDING).ok(), register: Register::bound(env) }
+        Self { kv: env.kv(KV_BINDING).ok(), lock_object: LockObject::bound(env) }
     }
 
-    /// The register's entry, which is never old, else KV's.
+    /// The entry of the lock object, which is never stale, else that of KV.
     pub(crate) async fn load(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
-        if let Some(register) = &self.register {
-            match register.load(key).await {
+        if let Some(lock_object) = &self.lock_object {
+            match lock_object.load(key).await {
                 Ok(Some(value)) => return Ok(Some(value)),
                 Ok(None) => {}
-                Err(why) => tracing::warn!(key, "the register cannot be read: {why}"),
+                Err(why) => tracing::warn!(key, "the lock object cannot be read: {why}"),
             }
         }
         let Some(kv) = &self.kv else { return Ok(None) };
@@ -42,8 +42,7 @@ impl Store {
         Ok(value.map(Bytes::from))
     }
 
-    /// Writes to both. KV keeps nothing for less than a minute: what it keeps for too long has its
-    /// own expiry inside.
+    /// Writes to both. KV keeps an entry for a minute at least, but each entry carries its own expiry.
     pub(crate) async fn save(
         &self,
         key: &str,
@@ -51,11 +50,11 @@ impl Store {
         ttl: Duration,
         fence: Option<FencingToken>,
     ) -> Result<(), StoreError> {
-        if let (Some(register), Some(fence)) = (&self.register, fence) {
-            match register.save(key, &value, ttl, fence).await {
+        if let (Some(lock_object), Some(fence)) = (&self.lock_object, fence) {
+            match lock_object.save(key, &value, ttl, fence).await {
                 Ok(true) => {}
                 Ok(false) => return Ok(()),
-                Err(why) => tracing::warn!(key, "the register cannot be written: {why}"),
+                Err(why) => tracing::warn!(key, "the lock object cannot be written: {why}"),
             }
         }
         let Some(kv) = &self.kv else { return Ok(()) };
@@ -64,45 +63,45 @@ impl Store {
         put.expiration_ttl(seconds).execute().await.map_err(|why| failed(&why))
     }
 
-    /// The register's word, else KV's: best effort, since two isolates may write at the same time,
-    /// and one may not see the other's entry for a minute.
+    /// Takes the lock in the lock object, else in KV. KV is best effort: two isolates may write at the
+    /// same time, and one may not see the other's entry for a minute.
     pub(crate) async fn claim(
         &self,
         key: &str,
         how_long: Duration,
         clock: Timestamp,
     ) -> LockResult {
-        if let Some(register) = &self.register {
-            return register.claim(key, how_long).await.unwrap_or_else(|why| {
-                tracing::warn!(key, "the register gives no turns: {why}");
+        if let Some(lock_object) = &self.lock_object {
+            return lock_object.claim(key, how_long).await.unwrap_or_else(|why| {
+                tracing::warn!(key, "the lock object grants no lock: {why}");
                 LockResult::NotShared
             });
         }
         let Some(kv) = &self.kv else { return LockResult::NotShared };
-        let turn = format!("{key}:turn");
-        let until = kv.get(&turn).text().await.ok().flatten();
+        let lock_key = format!("{key}:turn");
+        let until = kv.get(&lock_key).text().await.ok().flatten();
         let until = until.and_then(|until| until.parse().ok()).map(Timestamp);
-        if until.is_some_and(|until| clock < until && !is_over(key, until)) {
+        if until.is_some_and(|until| clock < until && !is_released(key, until)) {
             return LockResult::Held;
         }
         let until = clock + how_long;
-        if let Ok(put) = kv.put(&turn, until.0.to_string()) {
+        if let Ok(put) = kv.put(&lock_key, until.0.to_string()) {
             let _ = put.expiration_ttl(SHORTEST_TTL).execute().await;
         }
         LockResult::Acquired(FencingToken(until.0))
     }
 
-    /// KV takes one write a second for a key, so a turn over KV is not taken back: only this isolate
-    /// knows that its own is over, and need not wait for it.
+    /// Releases the lock in the lock object. KV takes one write a second for a key, so a lock in KV is
+    /// left to expire. Only this isolate knows that it is released.
     pub(crate) async fn release(&self, key: &str, fence: FencingToken) {
-        match &self.register {
-            Some(register) => {
-                if let Err(why) = register.release(key, fence).await {
-                    tracing::warn!(key, "a turn ends later than it could: {why}");
+        match &self.lock_object {
+            Some(lock_object) => {
+                if let Err(why) = lock_object.release(key, fence).await {
+                    tracing::warn!(key, "a lock cannot be released and will expire: {why}");
                 }
             }
             None => {
-                over().insert(key.to_owned(), Timestamp(fence.0));
+                released().insert(key.to_owned(), Timestamp(fence.0));
             }
         }
     }
@@ -112,22 +111,22 @@ impl Store {
     }
 }
 
-/// Until when this isolate's last turns over KV would have lasted.
-fn over() -> MutexGuard<'static, BTreeMap<String, Timestamp>> {
-    static OVER: Mutex<BTreeMap<String, Timestamp>> = Mutex::new(BTreeMap::new());
-    OVER.lock().unwrap_or_else(PoisonError::into_inner)
+/// The locks in KV that this isolate has released, with the time of their expiry.
+fn released() -> MutexGuard<'static, BTreeMap<String, Timestamp>> {
+    static RELEASED: Mutex<BTreeMap<String, Timestamp>> = Mutex::new(BTreeMap::new());
+    RELEASED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn is_over(key: &str, until: Timestamp) -> bool {
-    over().get(key) == Some(&until)
+fn is_released(key: &str, until: Timestamp) -> bool {
+    released().get(key) == Some(&until)
 }
 
 fn failed(error: &KvError) -> StoreError {
     StoreError(error.to_string())
 }
 
-/// The seed's name for it.
+/// The name in `wrangler.toml`.
 const KV_BINDING: &str = "GEMINI_CREDS_KV";
 
-/// In seconds; KV refuses less.
+/// In seconds. KV refuses a shorter time to live.
 const SHORTEST_TTL: u64 = 60;

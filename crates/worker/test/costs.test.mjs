@@ -1,8 +1,9 @@
-// What a request and an event cost, counted, and how large the Worker is: held to `costs.json`.
+// Compares the cost of a request, the cost of an event and the size of the Worker with the budgets in
+// `costs.json`.
 //
-// Time cannot be held in CI, so what is counted is what the time goes into: calls over the border
-// between WebAssembly and JavaScript, promises that are waited for, and timers. One machine counts
-// as the other does. `COSTS_WRITE=1 cargo xtask worker test` writes the budgets anew.
+// Times differ among machines, so the test counts what takes the time: calls across the border between
+// WebAssembly and JavaScript, awaited promises, and timers. `COSTS_WRITE=1 cargo xtask worker test`
+// writes new budgets.
 
 import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
@@ -16,7 +17,7 @@ const file = new URL("../costs.json", import.meta.url);
 const budgets = JSON.parse(readFileSync(file, "utf8"));
 const writes = process.env.COSTS_WRITE === "1";
 
-test("a request and an event cost what they did", async (t) => {
+test("a request and an event stay within their budgets", async (t) => {
   const upstream = await google();
   const bindings = {
     CODE_ASSIST_ENDPOINT: `http://127.0.0.1:${upstream.address().port}`,
@@ -27,22 +28,22 @@ test("a request and an event cost what they did", async (t) => {
   const { origins: [origin], stop } = await isolates(1, bindings, { before: COUNTED });
   try {
     const counts = async () => (await fetch(`${origin}/__counts`)).json();
-    const cost = async (times, one) => {
-      await one();
-      await one();
+    const cost = async (times, run) => {
+      await run();
+      await run();
       const before = await counts();
-      for (let n = 0; n < times; n += 1) await one();
+      for (let n = 0; n < times; n += 1) await run();
       const after = await counts();
       return Object.fromEntries(Object.keys(after).map((name) => [name, (after[name] - before[name]) / times]));
     };
-    // As many as use up random numbers to the last that were taken at a time.
+    // So many requests use up whole batches of random numbers.
     const request = await cost(64, async () => (await ask(origin)).arrayBuffer());
     const long = await cost(2, async () => (await stream(origin, "20")).arrayBuffer());
     const short = await cost(2, async () => (await stream(origin, "4")).arrayBuffer());
     const event = Object.fromEntries(Object.keys(long).map((name) => [name, (long[name] - short[name]) / 16]));
     const rounded = (cost) => Object.fromEntries(Object.entries(cost).map(([name, count]) => [name, Math.round(count * 100) / 100]));
-    held("request", rounded(request), t);
-    held("event", rounded(event), t);
+    assertBudget("request", rounded(request), t);
+    assertBudget("event", rounded(event), t);
   } finally {
     await stop();
     upstream.close();
@@ -50,21 +51,21 @@ test("a request and an event cost what they did", async (t) => {
   }
 });
 
-test("the Worker is no larger than it was", (t) => {
+test("the size of the Worker stays within its budget", (t) => {
   const { wasm, packed } = sizes();
   t.diagnostic(`${wasm} bytes of wasm, ${packed} compressed with the JavaScript`);
   if (writes) {
-    // Compilers differ by some percent.
-    const room = (bytes) => Math.ceil((bytes * 1.05) / 1024) * 1024;
-    budgets.bytes = { wasm: room(wasm), packed: room(packed) };
+    // The sizes of different compilers differ by some percent.
+    const withSlack = (bytes) => Math.ceil((bytes * 1.05) / 1024) * 1024;
+    budgets.bytes = { wasm: withSlack(wasm), packed: withSlack(packed) };
     save();
   }
   assert.ok(wasm <= budgets.bytes.wasm, `${wasm} bytes of wasm, of ${budgets.bytes.wasm}`);
   assert.ok(packed <= budgets.bytes.packed, `${packed} bytes compressed, of ${budgets.bytes.packed}`);
 });
 
-/** Neither dearer nor, unsaid, cheaper: a budget with room in it is none. */
-function held(what, cost, t) {
+/** Fails for a higher cost, and for a lower one too: a budget with slack does not see a regression. */
+function assertBudget(what, cost, t) {
   t.diagnostic(`one ${what}: ${JSON.stringify(cost)}`);
   if (writes) {
     budgets[what] = cost;
@@ -74,7 +75,7 @@ function held(what, cost, t) {
     const most = 0.03 * budget + 0.01;
     assert.ok(
       Math.abs(cost[name] - budget) <= most,
-      `${name} of one ${what}: ${cost[name]}, and the budget is ${budget}. \`COSTS_WRITE=1 cargo xtask worker test\` writes it anew`,
+      `${name} of one ${what}: ${cost[name]}, and the budget is ${budget}. \`COSTS_WRITE=1 cargo xtask worker test\` writes a new one`,
     );
   }
 }
@@ -83,13 +84,13 @@ function save() {
   writeFileSync(file, `${JSON.stringify(budgets, null, 2)}\n`);
 }
 
-/** Upstream: a whole answer, or as many events as the question's text says, each by itself. */
+/** Starts an upstream. It sends a whole answer, or as many events as the prompt says, one at a time. */
 async function google() {
   const part = (text, finishReason) => ({ response: { candidates: [{ content: { role: "model", parts: [{ text }] }, finishReason }] } });
-  const server = createServer(async (asked, response) => {
+  const server = createServer(async (request, response) => {
     let body = "";
-    for await (const chunk of asked) body += chunk;
-    if (!asked.url.includes("stream")) {
+    for await (const chunk of request) body += chunk;
+    if (!request.url.includes("stream")) {
       response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(part("Hello", "STOP")));
       return;
     }
@@ -105,16 +106,16 @@ async function google() {
   return server;
 }
 
-/** In milliseconds: far enough that no two are ever read together. */
+/** In milliseconds: so far apart that no two events are read together. */
 const APART = 40;
 
-/** Before the built Worker: everything that goes over the border is counted. */
+/** Modules in front of the built Worker that count everything that crosses the border. */
 const COUNTED = {
   "counting.js": `
     const counts = (globalThis.counts = { calls_out: 0, calls_in: 0, promises: 0, timers: 0 });
-    const counted = (of, name) => Object.fromEntries(Object.entries(of).map(([key, it]) => [
+    const counted = (object, name) => Object.fromEntries(Object.entries(object).map(([key, value]) => [
       key,
-      typeof it === "function" ? function (...words) { counts[name] += 1; return it.apply(this, words); } : it,
+      typeof value === "function" ? function (...args) { counts[name] += 1; return value.apply(this, args); } : value,
     ]));
     const { Instance } = WebAssembly;
     WebAssembly.Instance = function (module, imports) {
@@ -122,9 +123,9 @@ const COUNTED = {
       return { exports: counted(new Instance(module, out).exports, "calls_in") };
     };
     const { then } = Promise.prototype;
-    Promise.prototype.then = function (...words) { counts.promises += 1; return then.apply(this, words); };
+    Promise.prototype.then = function (...args) { counts.promises += 1; return then.apply(this, args); };
     const { setTimeout } = globalThis;
-    globalThis.setTimeout = (...words) => { counts.timers += 1; return setTimeout(...words); };
+    globalThis.setTimeout = (...args) => { counts.timers += 1; return setTimeout(...args); };
   `,
   "counted.js": `
     import "./counting.js";

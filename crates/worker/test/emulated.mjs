@@ -1,5 +1,5 @@
-// The Worker in front of the emulator, for clients: prints both addresses as `code-assist-proxy serve
-// --emulator` does, and ends like it, on SIGTERM.
+// Runs the Worker in front of the emulator, for the tests of clients. It prints both addresses as
+// `code-assist-proxy serve --emulator` does, and ends on SIGTERM as that does.
 
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,4 +1,4 @@
-// What only the Worker promises. What both builds promise is in crates/server/tests/conformance.
+// Tests of what only the Worker promises. crates/server/tests/conformance tests what both builds promise.
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
@@ -6,20 +6,20 @@ import { fileURLToPath } from "node:url";
 import { afterEach, test } from "node:test";
 import { ask, google, isolates, stream, wranglerToml } from "./world.mjs";
 
-const ended = [];
-/** Stopped when its test is over, however it ends. */
-const until = async (made) => {
-  const thing = await made;
-  ended.push(thing);
-  return thing;
+const running = [];
+/** Has a resource stopped when its test is over. */
+const using = async (started) => {
+  const resource = await started;
+  running.push(resource);
+  return resource;
 };
 afterEach(async () => {
-  while (ended.length) await ended.pop().stop();
+  while (running.length) await running.pop().stop();
 });
 
 test("events that upstream sends 200 ms apart arrive 200 ms apart", async () => {
-  const upstream = await until(google());
-  const { origins } = await until(isolates(1, upstream.env));
+  const upstream = await using(google());
+  const { origins } = await using(isolates(1, upstream.env));
   await (await ask(origins[0])).text();
   await upstream.script([{ match: { rpc: "streamGenerateContent" }, event_interval_ms: 200 }]);
   const response = await stream(origins[0], "one two three four five six seven");
@@ -33,9 +33,9 @@ test("events that upstream sends 200 ms apart arrive 200 ms apart", async () => 
 });
 
 test("200 cold requests to 20 fresh isolates cause one refresh and one discovery", async () => {
-  const upstream = await until(google());
+  const upstream = await using(google());
   await upstream.state({ token_delay_ms: 300 });
-  const { origins } = await until(isolates(20, upstream.expired));
+  const { origins } = await using(isolates(20, upstream.expired));
   const answers = await Promise.all(Array.from({ length: 200 }, (_, n) => ask(origins[n % 20], `number ${n}`)));
   assert.deepEqual(new Set(answers.map(({ status }) => status)), new Set([200]));
   await Promise.all(answers.map((answer) => answer.arrayBuffer()));
@@ -43,31 +43,31 @@ test("200 cold requests to 20 fresh isolates cause one refresh and one discovery
   assert.deepEqual({ token, loadCodeAssist, generateContent }, { token: 1, loadCodeAssist: 1, generateContent: 200 });
 });
 
-test("without the register a burst of cold isolates is answered all the same", async (t) => {
-  const upstream = await until(google());
+test("without lock objects a burst of cold isolates is answered", async (t) => {
+  const upstream = await using(google());
   await upstream.state({ token_delay_ms: 300 });
-  const { origins } = await until(isolates(10, upstream.expired, { register: false }));
+  const { origins } = await using(isolates(10, upstream.expired, { lockObject: false }));
   const answers = await Promise.all(Array.from({ length: 100 }, (_, n) => ask(origins[n % 10], `number ${n}`)));
   assert.deepEqual(new Set(answers.map(({ status }) => status)), new Set([200]));
   const { token } = await upstream.counts();
-  t.diagnostic(`${token} refreshes by 10 isolates that take turns over KV`);
+  t.diagnostic(`${token} refreshes by 10 isolates that lock over KV`);
   assert.ok(token >= 1 && token <= 10, `${token}`);
 });
 
-test("10,000 requests cost a handful of reads and writes of KV", async (t) => {
-  const upstream = await until(google());
-  const { origins: [origin], kv } = await until(isolates(1, upstream.expired, { register: false, counting: true }));
+test("10,000 requests cost a few reads and writes of KV", async (t) => {
+  const upstream = await using(google());
+  const { origins: [origin], kv } = await using(isolates(1, upstream.expired, { lockObject: false, counting: true }));
   const one = async (n) => {
     const answer = await ask(origin, `number ${n}`);
     assert.equal(answer.status, 200);
     await answer.arrayBuffer();
   };
   await one(0);
-  for (let begun = 1; begun < 10_000; ) {
-    const batch = Array.from({ length: Math.min(64, 10_000 - begun) }, () => one(begun++));
+  for (let sent = 1; sent < 10_000; ) {
+    const batch = Array.from({ length: Math.min(64, 10_000 - sent) }, () => one(sent++));
     await Promise.all(batch);
   }
-  for (let looks = 0; looks < 20; looks += 1) await (await fetch(`${origin}/health`)).arrayBuffer();
+  for (let n = 0; n < 20; n += 1) await (await fetch(`${origin}/health`)).arrayBuffer();
   const counts = await (await fetch(`${origin}/__counts`)).json();
   t.diagnostic(`10,000 requests and 20 health checks: ${JSON.stringify(counts)}`);
   assert.ok(counts.get <= 10 && counts.put <= 4 && counts.list === 0 && counts.delete === 0, JSON.stringify(counts));
@@ -75,9 +75,9 @@ test("10,000 requests cost a handful of reads and writes of KV", async (t) => {
   assert.deepEqual(names, ["oauth_token_cache", "oauth_token_cache:turn", "project_id_cache", "project_id_cache:turn"]);
 });
 
-test("the seed's own entries are used as they are", async () => {
-  const upstream = await until(google());
-  const { origins: [origin], kv } = await until(isolates(1, upstream.expired));
+test("entries in the format of other gateways are used as they are", async () => {
+  const upstream = await using(google());
+  const { origins: [origin], kv } = await using(isolates(1, upstream.expired));
   const { access_token } = JSON.parse(upstream.env.GCP_SERVICE_ACCOUNT);
   const now = Date.now();
   await kv.put("oauth_token_cache", JSON.stringify({
@@ -92,22 +92,22 @@ test("the seed's own entries are used as they are", async () => {
   assert.deepEqual({ token, loadCodeAssist }, { token: 0, loadCodeAssist: 0 });
 });
 
-test("cron gets the next token before the old one expires, and leaves a young one alone", async () => {
-  const upstream = await until(google("--token-lifetime", "240"));
-  const { origins: [origin], cron, kv } = await until(isolates(1, upstream.expired));
+test("cron refreshes a token before it expires and leaves a fresh one alone", async () => {
+  const upstream = await using(google("--token-lifetime", "240"));
+  const { origins: [origin], cron, kv } = await using(isolates(1, upstream.expired));
   await cron();
   assert.equal((await upstream.counts()).token, 1);
   const stored = JSON.parse(await kv.get("oauth_token_cache"));
   assert.ok(stored.expiry_date > Date.now());
   await cron();
-  assert.equal((await upstream.counts()).token, 1, "it is young");
+  assert.equal((await upstream.counts()).token, 1, "the token is fresh");
   assert.equal((await ask(origin)).status, 200);
-  assert.equal((await upstream.counts()).token, 1, "no request had to wait for one");
+  assert.equal((await upstream.counts()).token, 1, "no request had to wait for a refresh");
 });
 
-test("a cron run in a cold isolate renews the stored token that is about to expire", async () => {
-  const upstream = await until(google());
-  const { cron, kv } = await until(isolates(1, upstream.expired));
+test("cron in a cold isolate refreshes a stored token that is about to expire", async () => {
+  const upstream = await using(google());
+  const { cron, kv } = await using(isolates(1, upstream.expired));
   const { access_token } = JSON.parse(upstream.env.GCP_SERVICE_ACCOUNT);
   await kv.put("oauth_token_cache", JSON.stringify({ access_token, expiry_date: Date.now() + 90_000, refresh_count: 1 }));
   await cron();
@@ -116,17 +116,17 @@ test("a cron run in a cold isolate renews the stored token that is about to expi
   assert.ok(stored.expiry_date > Date.now() + 3_000_000, JSON.stringify(stored));
 });
 
-test("without KV it serves from memory and says so", async () => {
-  const upstream = await until(google());
-  const { origins: [origin] } = await until(isolates(1, upstream.expired, { kv: false, register: false }));
+test("without KV the Worker serves from memory and reports that in its health", async () => {
+  const upstream = await using(google());
+  const { origins: [origin] } = await using(isolates(1, upstream.expired, { kv: false, lockObject: false }));
   assert.equal((await ask(origin)).status, 200);
   assert.equal((await (await fetch(`${origin}/health`)).json()).kv_status, "disconnected");
 });
 
-test("settings that cannot be used are told, all of them, and nothing leaves", async () => {
-  const upstream = await until(google());
+test("invalid settings are all reported and nothing is sent upstream", async () => {
+  const upstream = await using(google());
   const bindings = { ...upstream.env, MAX_RETRY_ATTEMPTS: "many", LOG_LEVEL: "loud" };
-  const { origins: [origin] } = await until(isolates(1, bindings));
+  const { origins: [origin] } = await using(isolates(1, bindings));
   const answer = await ask(origin);
   const { error } = await answer.json();
   assert.equal(answer.status, 503);
@@ -136,31 +136,31 @@ test("settings that cannot be used are told, all of them, and nothing leaves", a
 });
 
 test("numbers and booleans of wrangler.toml are settings too", async () => {
-  const upstream = await until(google());
+  const upstream = await using(google());
   const bindings = { ...upstream.env, MAX_REQUEST_BODY_BYTES: 1024, VALIDATE_TOKENS_BEFORE_USE: false };
-  const { origins: [origin] } = await until(isolates(1, bindings));
+  const { origins: [origin] } = await using(isolates(1, bindings));
   assert.equal((await ask(origin, "x".repeat(2000))).status, 413);
   assert.equal((await ask(origin)).status, 200);
   assert.equal((await upstream.counts()).tokeninfo ?? 0, 0);
 });
 
 test("without keys only loopback names are answered, with ALLOW_UNAUTHENTICATED every name", async () => {
-  const upstream = await until(google());
+  const upstream = await using(google());
   const bindings = { ...upstream.env, ALLOW_UNAUTHENTICATED: "true" };
-  const [closed] = (await until(isolates(1, upstream.env))).origins;
-  const [open] = (await until(isolates(1, bindings))).origins;
+  const [closed] = (await using(isolates(1, upstream.env))).origins;
+  const [open] = (await using(isolates(1, bindings))).origins;
   const { request } = await import("node:http");
   const health = (origin) => new Promise((resolve, reject) => {
-    const asked = request(`${origin}/health/detailed`, { headers: { host: "proxy.example.workers.dev" } });
-    asked.on("response", (answer) => resolve(answer.resume().statusCode)).on("error", reject).end();
+    const call = request(`${origin}/health/detailed`, { headers: { host: "proxy.example.workers.dev" } });
+    call.on("response", (answer) => resolve(answer.resume().statusCode)).on("error", reject).end();
   });
   assert.equal(await health(closed), 403);
   assert.equal(await health(open), 200);
 });
 
-test("a client that breaks off before the answer begins cancels the call upstream", async () => {
-  const upstream = await until(google());
-  const { origins: [origin], lines } = await until(isolates(1, upstream.env));
+test("a client that leaves before the answer begins cancels the upstream call", async () => {
+  const upstream = await using(google());
+  const { origins: [origin], lines } = await using(isolates(1, upstream.env));
   await (await ask(origin)).text();
   await upstream.script([{ match: { rpc: "generateContent" }, times: 1, delay_ms: 5000 }]);
   const { connect } = await import("node:net");
@@ -169,12 +169,12 @@ test("a client that breaks off before the answer begins cancels the call upstrea
   const body = JSON.stringify({ contents: [{ parts: [{ text: "Bye" }] }] });
   socket.write(`POST /v1beta/models/gemini-2.5-flash:generateContent HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
   await eventually(async () => (await upstream.counts()).generateContent === 2);
-  // A reset: workerd takes a connection's polite end for one that only has nothing more to say.
+  // A reset, since workerd takes a FIN only for the end of what the client sends.
   socket.resetAndDestroy();
   await eventually(() => lines.some((line) => line.includes('"outcome":"client_gone"')));
 });
 
-test("wrangler would deploy it, to staging and to production", () => {
+test("wrangler accepts the deployment to staging and to production", () => {
   const folder = fileURLToPath(new URL("..", import.meta.url));
   for (const environment of ["staging", "production"]) {
     const out = spawnSync(
@@ -186,11 +186,11 @@ test("wrangler would deploy it, to staging and to production", () => {
     assert.match(out.stdout, /env\.GEMINI_CREDS_KV/);
     assert.match(out.stdout, /env\.TURN_REGISTER/);
   }
-  assert.doesNotMatch(wranglerToml, /account_id|[0-9a-f]{32}/, "no ids of anybody");
+  assert.doesNotMatch(wranglerToml, /account_id|[0-9a-f]{32}/, "no account ids");
 });
 
 async function eventually(holds) {
-  for (let looks = 0; looks < 200; looks += 1) {
+  for (let tries = 0; tries < 200; tries += 1) {
     if (await holds()) return;
     await new Promise((resolve) => setTimeout(resolve, 25));
   }

@@ -1,5 +1,5 @@
-// What the Worker's tests stand on: the emulator as Google, and isolates under workerd. Each "isolate"
-// is a Worker of its own in one workerd, all of them bound to the same KV and the same register.
+// Helpers of the Worker's tests: the emulator, and isolates under workerd. Each "isolate" is a Worker of
+// its own in one workerd. All are bound to the same KV and the same lock objects.
 
 import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
@@ -12,7 +12,7 @@ import { options } from "../dev.mjs";
 
 const emulator = process.env.EMULATOR ?? fileURLToPath(new URL("../../../target/debug/code-assist-emulator", import.meta.url));
 
-/** The strict stand-in for Google, on a free port. */
+/** Starts the emulator on a free port. */
 export async function google(...flags) {
   const child = spawn(emulator, ["--port", "0", ...flags], { stdio: ["ignore", "pipe", "inherit"] });
   const env = {};
@@ -30,7 +30,7 @@ export async function google(...flags) {
   };
   return {
     env,
-    /** The same login, with an access token that is dead. */
+    /** The same credentials with an expired access token. */
     expired: { ...env, GCP_SERVICE_ACCOUNT: expired(env.GCP_SERVICE_ACCOUNT) },
     counts: () => control("counts"),
     script: (rules) => control("script", rules),
@@ -39,26 +39,26 @@ export async function google(...flags) {
   };
 }
 
-function expired(login) {
-  return JSON.stringify({ ...JSON.parse(login), expiry_date: Date.now() - 60_000 });
+function expired(credentials) {
+  return JSON.stringify({ ...JSON.parse(credentials), expiry_date: Date.now() - 60_000 });
 }
 
-/** So many isolates, cold. The last module of `before` is the Worker that the runtime calls. */
-export async function isolates(count, bindings, { register = true, kv = true, counting = false, before = {} } = {}) {
+/** Starts cold isolates. The last module of `before` is the Worker that the runtime calls. */
+export async function isolates(count, bindings, { lockObject = true, kv = true, counting = false, before = {} } = {}) {
   const state = mkdtempSync(join(tmpdir(), "worker-test-"));
   const host = "127.0.0.1";
   const home = "isolate-0";
-  const { log, defaultPersistRoot, handleRuntimeStdio, cf, ...one } = options({ bindings, host, port: 0, state });
+  const { log, defaultPersistRoot, handleRuntimeStdio, cf, ...worker } = options({ bindings, host, port: 0, state });
   const lines = [];
-  const module = ([name, contents]) => ({ type: "ESModule", path: join(one.modulesRoot, name), contents });
+  const module = ([name, contents]) => ({ type: "ESModule", path: join(worker.modulesRoot, name), contents });
   const workers = Array.from({ length: count }, (_, index) => ({
-    ...one,
+    ...worker,
     name: `isolate-${index}`,
-    kvNamespaces: kv ? one.kvNamespaces : [],
-    durableObjects: register
+    kvNamespaces: kv ? worker.kvNamespaces : [],
+    durableObjects: lockObject
       ? { TURN_REGISTER: { className: "TurnRegister", scriptName: home, useSQLite: true } }
       : {},
-    modules: [...Object.entries(counting ? { "counting.js": COUNTING } : before).map(module).reverse(), ...one.modules],
+    modules: [...Object.entries(counting ? { "counting.js": COUNTING } : before).map(module).reverse(), ...worker.modules],
   }));
   const miniflare = new Miniflare({
     defaultPersistRoot: state,
@@ -83,24 +83,24 @@ export async function isolates(count, bindings, { register = true, kv = true, co
   };
 }
 
-/** One question, answered whole. */
+/** Sends a prompt to `generateContent`. */
 export function ask(origin, text = "Hello") {
-  return fetch(`${origin}/v1beta/models/gemini-2.5-flash:generateContent`, question(text));
+  return fetch(`${origin}/v1beta/models/gemini-2.5-flash:generateContent`, prompt(text));
 }
 
-/** The same as a stream. */
+/** Sends a prompt to `streamGenerateContent`. */
 export function stream(origin, text = "Hello") {
-  return fetch(`${origin}/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse`, question(text));
+  return fetch(`${origin}/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse`, prompt(text));
 }
 
-function question(text) {
+function prompt(text) {
   const body = JSON.stringify({ contents: [{ role: "user", parts: [{ text }] }] });
   return { method: "POST", headers: { "content-type": "application/json" }, body };
 }
 
 export const wranglerToml = readFileSync(new URL("../wrangler.toml", import.meta.url), "utf8");
 
-/** The built Worker, and before its KV somebody who counts. */
+/** The built Worker with a KV namespace that counts its calls. */
 const COUNTING = `
 import { WorkerEntrypoint } from "cloudflare:workers";
 import Built from "./index.js";
@@ -108,7 +108,7 @@ export { TurnRegister } from "./index.js";
 const counts = { get: 0, put: 0, list: 0, delete: 0 };
 const counted = (kv) => Object.fromEntries(["get", "getWithMetadata", "put", "list", "delete"].map((name) => [
   name,
-  (...words) => { counts[name === "getWithMetadata" ? "get" : name] += 1; return kv[name](...words); },
+  (...args) => { counts[name === "getWithMetadata" ? "get" : name] += 1; return kv[name](...args); },
 ]));
 export default class extends WorkerEntrypoint {
   fetch(request) {

@@ -1,4 +1,4 @@
-//! The account: discovery, onboarding, quota, and the smaller RPCs.
+//! The account (discovery, onboarding, quota) and the smaller RPCs.
 
 use code_assist_emulator::{ACCESS_TOKEN, Options, PROJECT};
 use serde_json::{Value, json};
@@ -20,9 +20,9 @@ async fn poll(google: &code_assist_emulator::Emulator, name: &str) -> crate::cli
 async fn an_onboarded_account_has_a_tier_and_a_project() {
     let google = started().await;
     let answer = rpc(&google, "loadCodeAssist", &json!({"metadata": metadata()})).await;
-    let told = answer.json();
-    assert_eq!(told["currentTier"]["id"], "standard-tier");
-    assert_eq!(told["cloudaicompanionProject"], PROJECT);
+    let body = answer.json();
+    assert_eq!(body["currentTier"]["id"], "standard-tier");
+    assert_eq!(body["cloudaicompanionProject"], PROJECT);
     assert_eq!(answer.headers["server"], "ESF");
     assert_eq!(answer.headers["vary"], "Origin, X-Origin, Referer");
     assert!(answer.headers["server-timing"].starts_with("gfet4t7; dur="));
@@ -31,13 +31,13 @@ async fn an_onboarded_account_has_a_tier_and_a_project() {
 }
 
 #[tokio::test]
-async fn onboarding_is_an_operation_that_takes_its_polls() {
+async fn onboarding_is_an_operation_that_is_done_after_its_polls() {
     let options = Options { onboarded: false, ..Options::default() };
     let google = code_assist_emulator::start(options).await.unwrap();
     let load = json!({"metadata": metadata()});
-    let told = rpc(&google, "loadCodeAssist", &load).await.json();
-    assert!(told.get("currentTier").is_none());
-    assert_eq!(told["allowedTiers"][0]["id"], "free-tier");
+    let reply = rpc(&google, "loadCodeAssist", &load).await.json();
+    assert!(reply.get("currentTier").is_none());
+    assert_eq!(reply["allowedTiers"][0]["id"], "free-tier");
     assert_eq!(rpc(&google, "generateContent", &prompt("hi")).await.status, 403);
 
     let body = json!({"tierId": "free-tier", "metadata": metadata()});
@@ -49,8 +49,8 @@ async fn onboarding_is_an_operation_that_takes_its_polls() {
     assert_eq!(done["done"], true);
     assert_eq!(done["response"]["cloudaicompanionProject"]["id"], PROJECT);
 
-    let told = rpc(&google, "loadCodeAssist", &load).await.json();
-    assert_eq!(told["currentTier"]["id"], "standard-tier");
+    let reply = rpc(&google, "loadCodeAssist", &load).await.json();
+    assert_eq!(reply["currentTier"]["id"], "standard-tier");
     assert_eq!(rpc(&google, "generateContent", &prompt("hi")).await.status, 200);
     assert_eq!(poll(&google, "operations/other").await.status, 404);
 }
@@ -94,7 +94,7 @@ async fn an_onboarding_may_end_in_an_error() {
 }
 
 #[tokio::test]
-async fn each_standing_of_an_account_shows_at_load_and_at_generate() {
+async fn each_account_status_shows_in_load_and_in_generate() {
     let google = started().await;
     let cases = [
         ("ineligible", "INELIGIBLE_ACCOUNT", 403, "SUBSCRIPTION_REQUIRED"),
@@ -103,17 +103,17 @@ async fn each_standing_of_an_account_shows_at_load_and_at_generate() {
     ];
     for (account, code, status, reason) in cases {
         state(&google, json!({"account": account})).await;
-        let told = rpc(&google, "loadCodeAssist", &json!({})).await.json();
-        assert!(told.get("currentTier").is_none(), "{account}");
-        assert_eq!(told["ineligibleTiers"][0]["reasonCode"], code);
+        let reply = rpc(&google, "loadCodeAssist", &json!({})).await.json();
+        assert!(reply.get("currentTier").is_none(), "{account}");
+        assert_eq!(reply["ineligibleTiers"][0]["reasonCode"], code);
         let answer = rpc(&google, "generateContent", &prompt("hi")).await;
         assert_eq!(answer.status, status, "{account}");
         assert_eq!(answer.json()["error"]["details"][0]["reason"], reason, "{account}");
     }
     state(&google, json!({"account": "no_project"})).await;
-    let told = rpc(&google, "loadCodeAssist", &json!({})).await.json();
-    assert_eq!(told["currentTier"]["id"], "standard-tier");
-    assert!(told.get("cloudaicompanionProject").is_none());
+    let reply = rpc(&google, "loadCodeAssist", &json!({})).await.json();
+    assert_eq!(reply["currentTier"]["id"], "standard-tier");
+    assert!(reply.get("cloudaicompanionProject").is_none());
 }
 
 #[tokio::test]
@@ -126,19 +126,19 @@ async fn metadata_has_a_closed_list_of_values() {
 }
 
 #[tokio::test]
-async fn quota_is_told_by_model_and_can_be_set() {
+async fn quota_has_a_bucket_for_each_model_and_can_be_set() {
     let google = started().await;
-    let told = rpc(&google, "retrieveUserQuota", &json!({"project": PROJECT})).await.json();
-    let first = &told["buckets"][0];
+    let reply = rpc(&google, "retrieveUserQuota", &json!({"project": PROJECT})).await.json();
+    let first = &reply["buckets"][0];
     assert_eq!(first["modelId"], "gemini-2.5-pro");
     assert_eq!(first["remainingAmount"], "985");
     state(&google, json!({"quota": [{"modelId": "m", "remainingFraction": 0.5}]})).await;
-    let told = rpc(&google, "retrieveUserQuota", &json!({"project": PROJECT})).await.json();
-    assert_eq!(told, json!({"buckets": [{"modelId": "m", "remainingFraction": 0.5}]}));
+    let reply = rpc(&google, "retrieveUserQuota", &json!({"project": PROJECT})).await.json();
+    assert_eq!(reply, json!({"buckets": [{"modelId": "m", "remainingFraction": 0.5}]}));
 }
 
 #[tokio::test]
-async fn the_smaller_calls_answer_and_are_strict() {
+async fn the_smaller_rpcs_answer_and_are_strict() {
     let google = started().await;
     for name in ["listExperiments", "fetchAdminControls", "retrieveUserQuota"] {
         let good = rpc(&google, name, &json!({"project": PROJECT})).await;
@@ -152,17 +152,17 @@ async fn the_smaller_calls_answer_and_are_strict() {
         "conversationOffered": {"status": 1}}]});
     assert_eq!(rpc(&google, "recordCodeAssistMetrics", &metrics).await.json(), json!({}));
     let setting = json!({"freeTierDataCollectionOptin": true});
-    let told = rpc(&google, "setCodeAssistGlobalUserSetting", &setting).await.json();
-    assert_eq!(told["freeTierDataCollectionOptin"], true);
+    let reply = rpc(&google, "setCodeAssistGlobalUserSetting", &setting).await.json();
+    assert_eq!(reply["freeTierDataCollectionOptin"], true);
     let bearer = format!("Bearer {ACCESS_TOKEN}");
     let headers = [("authorization", bearer.as_str())];
     let target = "/v1internal:getCodeAssistGlobalUserSetting";
-    let told = send(&google, "GET", target, &headers, b"").await.json();
-    assert_eq!(told["cloudaicompanionProject"], PROJECT);
+    let reply = send(&google, "GET", target, &headers, b"").await.json();
+    assert_eq!(reply["cloudaicompanionProject"], PROJECT);
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_googles_html_page() {
+async fn an_unknown_path_is_googles_html_page() {
     let google = started().await;
     let bearer = format!("Bearer {ACCESS_TOKEN}");
     let headers = [("authorization", bearer.as_str())];
@@ -203,15 +203,15 @@ async fn http2_with_prior_knowledge_works_on_the_same_port() {
     let response = client.request(request).await.unwrap();
     assert_eq!(response.version(), http::Version::HTTP_2);
     let body = response.into_body().collect().await.unwrap().to_bytes();
-    let told: Value = serde_json::from_slice(&body).unwrap();
+    let body: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(
-        told["response"]["candidates"][0]["content"]["parts"][0]["text"],
+        body["response"]["candidates"][0]["content"]["parts"][0]["text"],
         "You said: over two"
     );
 }
 
 #[tokio::test]
-async fn a_stopped_emulator_is_gone() {
+async fn a_stopped_emulator_does_not_listen() {
     let google = started().await;
     assert_eq!(stream(&google, &prompt("hi")).await.status, 200);
     let address = google.url().strip_prefix("http://").unwrap().to_owned();
@@ -222,5 +222,5 @@ async fn a_stopped_emulator_is_gone() {
         }
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
-    panic!("it still listens");
+    panic!("the stopped emulator still listens");
 }

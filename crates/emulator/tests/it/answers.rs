@@ -18,7 +18,7 @@ fn weather_tool() -> Value {
 }
 
 #[tokio::test]
-async fn a_unary_answer_has_vertexs_flavour() {
+async fn a_unary_answer_has_the_members_of_vertex() {
     let google = started().await;
     let answer = rpc(&google, "generateContent", &prompt("hello")).await;
     let whole = answer.json();
@@ -92,7 +92,7 @@ async fn the_pace_of_a_stream_can_be_set() {
 }
 
 #[tokio::test]
-async fn a_text_that_speaks_of_a_function_calls_it() {
+async fn a_text_that_names_a_function_calls_it() {
     let google = started().await;
     let body = prompt_with("What is the weather in Paris?", &weather_tool());
     let answer = rpc(&google, "generateContent", &body).await.json();
@@ -111,7 +111,7 @@ async fn a_text_that_speaks_of_a_function_calls_it() {
 }
 
 #[tokio::test]
-async fn the_mode_of_calling_is_obeyed() {
+async fn the_function_calling_mode_is_obeyed() {
     let google = started().await;
     let called = async |text: &str, mode: &str| {
         let mut more = weather_tool();
@@ -168,7 +168,7 @@ async fn a_response_schema_gets_an_instance() {
 }
 
 #[tokio::test]
-async fn citations_separators_and_blocks_come_when_asked_for() {
+async fn citations_separators_and_blocks_come_on_request() {
     let google = started().await;
     let cited = rpc(&google, "generateContent", &prompt("please cite a source")).await.json();
     let metadata = &cited["response"]["candidates"][0]["citationMetadata"];
@@ -183,7 +183,7 @@ async fn citations_separators_and_blocks_come_when_asked_for() {
 }
 
 #[tokio::test]
-async fn limits_of_output_are_kept() {
+async fn output_limits_and_stop_sequences_are_obeyed() {
     let google = started().await;
     let short = json!({"generationConfig": {"maxOutputTokens": 1}});
     let answer = rpc(&google, "generateContent", &prompt_with("hello", &short)).await.json();
@@ -195,7 +195,7 @@ async fn limits_of_output_are_kept() {
 }
 
 #[tokio::test]
-async fn equal_requests_get_equal_words() {
+async fn equal_requests_get_equal_text() {
     let google = started().await;
     let one = stream(&google, &prompt("the same")).await.said();
     let other = stream(&google, &prompt("the same")).await.said();
@@ -205,17 +205,17 @@ async fn equal_requests_get_equal_words() {
 #[tokio::test]
 async fn models_and_project_can_be_set() {
     let google = started().await;
-    state(&google, json!({"models": ["house-model"], "project": "elsewhere"})).await;
+    state(&google, json!({"models": ["other-model"], "project": "elsewhere"})).await;
     let mut body = prompt("hi");
     assert_eq!(rpc(&google, "generateContent", &body).await.status, 403);
     body["project"] = json!("elsewhere");
     assert_eq!(rpc(&google, "generateContent", &body).await.status, 404);
-    body["model"] = json!("house-model");
+    body["model"] = json!("other-model");
     assert_eq!(rpc(&google, "generateContent", &body).await.status, 200);
 }
 
 #[tokio::test]
-async fn the_envelope_of_the_real_cli_is_taken() {
+async fn the_envelope_of_the_gemini_cli_is_accepted() {
     let google = started().await;
     // clients.md 3, Gemini CLI 0.61.0.
     let body = json!({"model": "gemini-2.5-flash", "project": PROJECT, "user_prompt_id": "u",

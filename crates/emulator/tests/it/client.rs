@@ -1,4 +1,4 @@
-//! A raw HTTP/1.1 client that tells how a body came, and what a test mostly asks.
+//! A raw HTTP/1.1 client that records how a body arrived, and the requests that tests send.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// An answer with the way it came.
+/// An answer and how it arrived.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: HashMap<String, String>,
     pub(crate) body: Vec<u8>,
-    /// Whether the body had its end: the last chunk, or the length that was promised.
+    /// Whether the body is whole: it has its last chunk, or its `Content-Length`.
     pub(crate) complete: bool,
     pub(crate) reset: bool,
     pub(crate) reads: Vec<(Instant, usize)>,
@@ -38,7 +38,7 @@ impl Answer {
             .collect()
     }
 
-    /// All text of an event stream that is no thought.
+    /// The text of an event stream without thoughts.
     pub(crate) fn said(&self) -> String {
         let mut said = String::new();
         for event in self.events() {
@@ -90,7 +90,7 @@ pub(crate) async fn send(
     parsed(&raw, reads, reset)
 }
 
-/// A connection on which a request was sent and nothing read yet.
+/// A connection on which a request has been sent and no answer read.
 pub(crate) async fn opened(
     emulator: &Emulator,
     method: &str,
@@ -156,7 +156,7 @@ fn unchunked(mut rest: &[u8]) -> (Vec<u8>, bool) {
     (body, false)
 }
 
-/// An RPC with a good token.
+/// Calls an RPC with a valid token.
 pub(crate) async fn rpc(emulator: &Emulator, name: &str, body: &Value) -> Answer {
     rpc_with(emulator, name, ACCESS_TOKEN, body).await
 }
@@ -168,7 +168,7 @@ pub(crate) async fn rpc_with(emulator: &Emulator, name: &str, token: &str, body:
     send(emulator, "POST", &target, &headers, body.to_string().as_bytes()).await
 }
 
-/// An ordinary streamed prompt.
+/// Calls `streamGenerateContent` for server-sent events.
 pub(crate) async fn stream(emulator: &Emulator, body: &Value) -> Answer {
     rpc(emulator, "streamGenerateContent?alt=sse", body).await
 }
@@ -183,7 +183,7 @@ pub(crate) fn prompt(text: &str) -> Value {
     })
 }
 
-/// The same with more of `request`.
+/// The same, with more members of `request`.
 pub(crate) fn prompt_with(text: &str, more: &Value) -> Value {
     let mut body = prompt(text);
     for (name, value) in more.as_object().unwrap() {
@@ -212,7 +212,7 @@ pub(crate) async fn log(emulator: &Emulator) -> Vec<Value> {
     control(emulator, "GET", "log", &Value::Null).await.as_array().unwrap().clone()
 }
 
-/// The log once its last request has ended, however that came about.
+/// The log, once its last request has ended.
 pub(crate) async fn settled_log(emulator: &Emulator) -> Vec<Value> {
     for _ in 0..500 {
         let log = log(emulator).await;

@@ -1,4 +1,4 @@
-//! Scripted faults, and the log of what came.
+//! Scripted faults, and the log.
 
 use std::io::Read as _;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::client::{
 };
 
 #[tokio::test]
-async fn a_rule_answers_as_often_as_it_says_and_rules_queue() {
+async fn a_rule_is_used_as_often_as_it_says_and_rules_queue() {
     let google = started().await;
     let rules = json!([
         {"match": {"rpc": "generateContent"}, "times": 2, "status": 503},
@@ -32,7 +32,7 @@ async fn a_rule_answers_as_often_as_it_says_and_rules_queue() {
 }
 
 #[tokio::test]
-async fn rules_match_by_path_model_and_body_and_can_wait_their_turn() {
+async fn rules_match_by_path_model_and_body_and_can_skip_requests() {
     let google = started().await;
     script(&google, json!({"match": {"path": "/token"}, "status": 500, "body": "no"})).await;
     assert_eq!(refresh(&google, &GOOD_REFRESH).await.text(), "no");
@@ -51,7 +51,7 @@ async fn rules_match_by_path_model_and_body_and_can_wait_their_turn() {
 }
 
 #[tokio::test]
-async fn a_rule_without_count_of_times_can_stay_until_deleted() {
+async fn a_rule_with_times_0_stays_until_deleted() {
     let google = started().await;
     script(&google, json!({"match": {"rpc": "countTokens"}, "times": 0, "status": 500})).await;
     for _ in 0..3 {
@@ -63,7 +63,7 @@ async fn a_rule_without_count_of_times_can_stay_until_deleted() {
 }
 
 #[tokio::test]
-async fn a_bad_rule_is_refused_whole() {
+async fn a_list_with_a_bad_rule_is_refused_whole() {
     let google = started().await;
     for body in [
         r#"{"statsu": 500}"#,
@@ -94,7 +94,7 @@ async fn scripted_events_are_framed_and_raw_bytes_are_not() {
 }
 
 #[tokio::test]
-async fn an_ordinary_stream_can_break_off_with_an_error() {
+async fn an_ordinary_stream_can_end_early_with_an_error() {
     let google = started().await;
     let rule = json!({"keep_events": 1, "append": ["{\"error\":{\"code\":503}}"]});
     script(&google, rule).await;
@@ -105,7 +105,7 @@ async fn an_ordinary_stream_can_break_off_with_an_error() {
 }
 
 #[tokio::test]
-async fn framing_has_its_quirks_on_demand() {
+async fn a_rule_can_change_the_framing_of_events() {
     let google = started().await;
     let cases = [
         (json!({"events": ["{\"a\":1}"], "line_ending": "lf"}), "data: {\"a\":1}\n\n"),
@@ -124,7 +124,7 @@ async fn framing_has_its_quirks_on_demand() {
 }
 
 #[tokio::test]
-async fn a_gzip_stream_gives_each_event_when_it_is_sent() {
+async fn a_gzip_stream_delivers_each_event_when_it_is_sent() {
     let google = started().await;
     script(&google, json!({"events": ["1", "2"], "gzip": true, "event_interval_ms": 30})).await;
     let answer = stream(&google, &prompt("hi")).await;
@@ -136,7 +136,7 @@ async fn a_gzip_stream_gives_each_event_when_it_is_sent() {
 }
 
 #[tokio::test]
-async fn a_trickle_comes_in_pieces_of_its_size() {
+async fn a_chunk_size_splits_a_stream_into_network_writes() {
     let google = started().await;
     let rule = json!({"events": ["0123456789"], "chunk_size": 4, "chunk_interval_ms": 20});
     script(&google, rule).await;
@@ -149,7 +149,7 @@ async fn a_trickle_comes_in_pieces_of_its_size() {
 }
 
 #[tokio::test]
-async fn unary_bodies_come_in_pieces_too_and_keep_their_length() {
+async fn a_chunk_size_splits_a_unary_body_and_keeps_its_length() {
     let google = started().await;
     script(&google, json!({"body": "0123456789", "chunk_size": 3})).await;
     let answer = rpc(&google, "generateContent", &prompt("hi")).await;
@@ -199,7 +199,7 @@ async fn a_connection_can_close_before_the_head() {
 }
 
 #[tokio::test]
-async fn a_head_can_be_late_and_events_slow() {
+async fn a_head_can_be_delayed_and_events_spaced() {
     let google = started().await;
     let rule = json!({"delay_ms": 40, "events": ["1", "2", "3"], "event_interval_ms": 30});
     script(&google, rule).await;
@@ -220,7 +220,7 @@ async fn one_event_may_be_twelve_million_bytes() {
 }
 
 #[tokio::test]
-async fn the_log_has_what_came_as_it_came() {
+async fn the_log_has_each_request_as_it_was_received() {
     let google = started().await;
     let body = "{\"project\" : \"x\", \"temperature\":0.10}";
     let headers = [("authorization", "Bearer no"), ("X-Mixed", "Case")];
@@ -281,15 +281,15 @@ async fn a_client_that_leaves_is_cancelled_in_the_log() {
 async fn the_state_can_be_read_back() {
     let google = started().await;
     state(&google, json!({"account": "no_project", "stream_events": 7})).await;
-    let told = control(&google, "GET", "state", &Value::Null).await;
-    assert_eq!(told["account"], "no_project");
-    assert_eq!(told["stream_events"], 7);
-    assert_eq!(told["token_lifetime_ms"], 3_599_000);
-    assert!(told["models"].as_array().unwrap().contains(&json!("gemini-3-flash")));
+    let shown = control(&google, "GET", "state", &Value::Null).await;
+    assert_eq!(shown["account"], "no_project");
+    assert_eq!(shown["stream_events"], 7);
+    assert_eq!(shown["token_lifetime_ms"], 3_599_000);
+    assert!(shown["models"].as_array().unwrap().contains(&json!("gemini-3-flash")));
 }
 
 #[tokio::test]
-async fn a_head_can_come_well_before_its_body() {
+async fn a_body_can_be_delayed_after_its_head() {
     let google = started().await;
     script(&google, json!({"body_delay_ms": 50, "events": ["1"]})).await;
     let answer = stream(&google, &prompt("hi")).await;

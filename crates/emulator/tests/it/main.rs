@@ -1,6 +1,6 @@
-//! The emulator over real sockets: every strictness, every fault, every answer.
+//! Tests of the emulator over real sockets: what it refuses, its faults, its answers.
 
-#![expect(clippy::unwrap_used, reason = "in a helper, too, it is the test that fails")]
+#![expect(clippy::unwrap_used, reason = "a helper's failure fails its test")]
 
 mod accounts;
 mod answers;

@@ -1,4 +1,4 @@
-//! Tokens: refreshed, checked, expired, revoked.
+//! Tokens: refresh, check, expiry, revocation.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::client::{
 };
 
 #[tokio::test]
-async fn a_refresh_issues_a_token_that_code_assist_takes() {
+async fn a_refresh_issues_a_token_that_code_assist_accepts() {
     let google = started().await;
     let answer = refresh(&google, &GOOD_REFRESH).await;
     assert_eq!(answer.status, 200);
@@ -83,7 +83,7 @@ async fn a_json_body_is_no_form() {
 }
 
 #[tokio::test]
-async fn a_revoked_login_is_invalid_grant_while_its_access_token_goes_on() {
+async fn a_revoked_refresh_token_is_invalid_grant_while_its_access_token_works() {
     let google = started().await;
     let token = refresh(&google, &GOOD_REFRESH).await.json()["access_token"].clone();
     state(&google, json!({"revoke_refresh": true})).await;
@@ -151,7 +151,7 @@ async fn a_401_names_what_is_wrong_with_the_token() {
 }
 
 #[tokio::test]
-async fn the_credentials_handed_out_work() {
+async fn the_printed_credentials_work() {
     let google = started().await;
     let good: Value = serde_json::from_str(&google.credentials()).unwrap();
     let token = good["access_token"].as_str().unwrap();
@@ -164,7 +164,7 @@ async fn the_credentials_handed_out_work() {
 }
 
 #[tokio::test]
-async fn tokeninfo_tells_about_a_token_in_header_or_query() {
+async fn tokeninfo_describes_a_token_from_header_or_query() {
     let google = started().await;
     let bearer = [("authorization", "Bearer ya29.emulator-access")];
     let by_header = send(&google, "POST", "/tokeninfo", &bearer, b"").await;
@@ -172,11 +172,11 @@ async fn tokeninfo_tells_about_a_token_in_header_or_query() {
     let by_query = send(&google, "GET", target, &[], b"").await;
     for answer in [by_header, by_query] {
         assert_eq!(answer.status, 200);
-        let told = answer.json();
-        assert_eq!((&told["aud"], &told["azp"]), (&json!(CLIENT), &json!(CLIENT)));
-        assert!(told["scope"].as_str().unwrap().contains("auth/cloud-platform"));
-        assert_eq!(told["expires_in"], "3599");
-        assert_eq!(told["email"], "someone@emulator.example");
+        let info = answer.json();
+        assert_eq!((&info["aud"], &info["azp"]), (&json!(CLIENT), &json!(CLIENT)));
+        assert!(info["scope"].as_str().unwrap().contains("auth/cloud-platform"));
+        assert_eq!(info["expires_in"], "3599");
+        assert_eq!(info["email"], "someone@emulator.example");
     }
     let bad = send(&google, "GET", "/tokeninfo?access_token=no", &[], b"").await;
     assert_eq!((bad.status, &bad.json()["error"]), (400, &json!("invalid_token")));
@@ -185,7 +185,7 @@ async fn tokeninfo_tells_about_a_token_in_header_or_query() {
 }
 
 #[tokio::test]
-async fn userinfo_needs_a_live_token() {
+async fn userinfo_needs_a_valid_token() {
     let google = started().await;
     let bearer = [("authorization", "Bearer ya29.emulator-access")];
     let answer = send(&google, "GET", "/oauth2/v2/userinfo", &bearer, b"").await;
@@ -206,7 +206,7 @@ async fn a_revoked_token_ends_the_whole_grant() {
 }
 
 #[tokio::test]
-async fn the_token_endpoint_fails_as_it_is_told() {
+async fn the_token_endpoint_fails_as_the_state_says() {
     let google = started().await;
     let failing = json!({"token_status": 503, "token_body": "<html>busy</html>"});
     state(&google, failing).await;

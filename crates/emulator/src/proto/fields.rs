@@ -1,52 +1,53 @@
-//! The fields that each message of the service has: the table behind the strictness.
+//! The messages of the services and their fields, which the check of a body uses.
 //!
-//! Names are proto names; the JSON names follow from them. Sources: protocol.md 2.4 to 2.9 and
+//! Names are proto names. JSON names follow from them. Sources: protocol.md 2.4 to 2.9 and
 //! 3.2, and the Vertex AI message of the same name for what is inside `request`.
 
-use Kind::{
+use FieldKind::{
     Bytes, Choice, Choices, Flag, Free, Map, Message as One, Messages as Many, Number, Struct,
     Text, Texts,
 };
 
-/// A proto message: its name as errors print it, its fields, and which of them exclude each other.
+/// A proto message: its name as errors print it, its fields, and the fields of which only one may
+/// be set.
 #[derive(Debug)]
-pub(crate) struct Message {
+pub(crate) struct MessageSpec {
     pub(crate) name: &'static str,
-    pub(crate) fields: &'static [(&'static str, Kind)],
+    pub(crate) fields: &'static [(&'static str, FieldKind)],
     pub(crate) oneof: Option<(&'static str, &'static [&'static str])>,
 }
 
-/// What a field holds.
+/// The type of a field.
 #[derive(Debug)]
-pub(crate) enum Kind {
-    /// base64 text, either alphabet.
+pub(crate) enum FieldKind {
+    /// base64 text of either alphabet.
     Bytes,
-    Choice(&'static Enumeration),
-    Choices(&'static Enumeration),
+    Choice(&'static EnumSpec),
+    Choices(&'static EnumSpec),
     Flag,
-    /// Any JSON at all, not looked into.
+    /// Any JSON value, unchecked.
     Free,
     /// A map from any key to a message.
-    Map(&'static Message),
-    Message(&'static Message),
-    Messages(&'static Message),
+    Map(&'static MessageSpec),
+    Message(&'static MessageSpec),
+    Messages(&'static MessageSpec),
     Number,
-    /// Any JSON object, not looked into.
+    /// Any JSON object, unchecked.
     Struct,
     Text,
     Texts,
 }
 
-/// A proto enum; a value's number is its place in the list.
+/// A proto enum. The number of a value is its index in the list.
 #[derive(Debug)]
-pub(crate) struct Enumeration {
+pub(crate) struct EnumSpec {
     pub(crate) name: &'static str,
     pub(crate) values: &'static [&'static str],
-    /// Lower case is let through as well (protocol.md 6.4; Schema types are commonly lower case).
+    /// Whether lower case is accepted too (protocol.md 6.4; clients often write schema types so).
     pub(crate) any_case: bool,
 }
 
-pub(crate) static GENERATE: Message = Message {
+pub(crate) static GENERATE: MessageSpec = MessageSpec {
     name: "google.internal.cloud.code.v1internal.GenerateContentRequest",
     fields: &[
         ("model", Text),
@@ -58,13 +59,13 @@ pub(crate) static GENERATE: Message = Message {
     oneof: None,
 };
 
-pub(crate) static COUNT: Message = Message {
+pub(crate) static COUNT: MessageSpec = MessageSpec {
     name: "google.internal.cloud.code.v1internal.CountTokensRequest",
     fields: &[("request", One(&COUNT_REQUEST))],
     oneof: None,
 };
 
-pub(crate) static LOAD: Message = Message {
+pub(crate) static LOAD: MessageSpec = MessageSpec {
     name: "google.internal.cloud.code.v1internal.LoadCodeAssistRequest",
     fields: &[
         ("cloudaicompanion_project", Text),
@@ -74,7 +75,7 @@ pub(crate) static LOAD: Message = Message {
     oneof: None,
 };
 
-pub(crate) static ONBOARD: Message = Message {
+pub(crate) static ONBOARD: MessageSpec = MessageSpec {
     name: "google.internal.cloud.code.v1internal.OnboardUserRequest",
     fields: &[
         ("tier_id", Text),
@@ -84,25 +85,25 @@ pub(crate) static ONBOARD: Message = Message {
     oneof: None,
 };
 
-pub(crate) static QUOTA: Message = Message {
+pub(crate) static QUOTA: MessageSpec = MessageSpec {
     name: "google.internal.cloud.code.v1internal.RetrieveUserQuotaRequest",
     fields: &[("project", Text), ("user_agent", Text)],
     oneof: None,
 };
 
-pub(crate) static EXPERIMENTS: Message = Message {
+pub(crate) static EXPERIMENTS: MessageSpec = MessageSpec {
     name: "google.internal.cloud.code.v1internal.ListExperimentsRequest",
     fields: &[("project", Text), ("metadata", One(&CLIENT_METADATA))],
     oneof: None,
 };
 
-pub(crate) static ADMIN_CONTROLS: Message = Message {
+pub(crate) static ADMIN_CONTROLS: MessageSpec = MessageSpec {
     name: "google.internal.cloud.code.v1internal.FetchAdminControlsRequest",
     fields: &[("project", Text)],
     oneof: None,
 };
 
-pub(crate) static METRICS: Message = Message {
+pub(crate) static METRICS: MessageSpec = MessageSpec {
     name: "google.internal.cloud.code.v1internal.RecordCodeAssistMetricsRequest",
     fields: &[
         ("project", Text),
@@ -113,13 +114,13 @@ pub(crate) static METRICS: Message = Message {
     oneof: None,
 };
 
-pub(crate) static USER_SETTING: Message = Message {
+pub(crate) static USER_SETTING: MessageSpec = MessageSpec {
     name: "google.internal.cloud.code.v1internal.SetCodeAssistGlobalUserSettingRequest",
     fields: &[("cloudaicompanion_project", Text), ("free_tier_data_collection_optin", Flag)],
     oneof: None,
 };
 
-static CLIENT_METADATA: Message = Message {
+static CLIENT_METADATA: MessageSpec = MessageSpec {
     name: "google.internal.cloud.code.v1internal.ClientMetadata",
     fields: &[
         ("ide_type", Choice(&IDE_TYPE)),
@@ -134,7 +135,7 @@ static CLIENT_METADATA: Message = Message {
     oneof: None,
 };
 
-static METRIC: Message = Message {
+static METRIC: MessageSpec = MessageSpec {
     name: "google.internal.cloud.code.v1internal.CodeAssistMetric",
     fields: &[
         ("timestamp", Text),
@@ -145,7 +146,7 @@ static METRIC: Message = Message {
     oneof: None,
 };
 
-static REQUEST: Message = Message {
+static REQUEST: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.GenerateContentRequest",
     fields: &[
         ("contents", Many(&CONTENT)),
@@ -161,7 +162,7 @@ static REQUEST: Message = Message {
     oneof: None,
 };
 
-static COUNT_REQUEST: Message = Message {
+static COUNT_REQUEST: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.CountTokensRequest",
     fields: &[
         ("model", Text),
@@ -173,13 +174,13 @@ static COUNT_REQUEST: Message = Message {
     oneof: None,
 };
 
-static CONTENT: Message = Message {
+static CONTENT: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.Content",
     fields: &[("role", Text), ("parts", Many(&PART))],
     oneof: None,
 };
 
-static PART: Message = Message {
+static PART: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.Part",
     fields: &[
         ("text", Text),
@@ -208,25 +209,25 @@ static PART: Message = Message {
     )),
 };
 
-static BLOB: Message = Message {
+static BLOB: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.Blob",
     fields: &[("mime_type", Text), ("data", Bytes), ("display_name", Text)],
     oneof: None,
 };
 
-static FILE_DATA: Message = Message {
+static FILE_DATA: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.FileData",
     fields: &[("mime_type", Text), ("file_uri", Text), ("display_name", Text)],
     oneof: None,
 };
 
-static FUNCTION_CALL: Message = Message {
+static FUNCTION_CALL: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.FunctionCall",
     fields: &[("id", Text), ("name", Text), ("args", Struct)],
     oneof: None,
 };
 
-static FUNCTION_RESPONSE: Message = Message {
+static FUNCTION_RESPONSE: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.FunctionResponse",
     fields: &[
         ("id", Text),
@@ -237,37 +238,37 @@ static FUNCTION_RESPONSE: Message = Message {
     oneof: None,
 };
 
-static FUNCTION_RESPONSE_PART: Message = Message {
+static FUNCTION_RESPONSE_PART: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.FunctionResponsePart",
     fields: &[("inline_data", One(&BLOB)), ("file_data", One(&FILE_DATA))],
     oneof: Some(("data", &["inline_data", "file_data"])),
 };
 
-static EXECUTABLE_CODE: Message = Message {
+static EXECUTABLE_CODE: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.ExecutableCode",
     fields: &[("language", Choice(&LANGUAGE)), ("code", Text)],
     oneof: None,
 };
 
-static CODE_EXECUTION_RESULT: Message = Message {
+static CODE_EXECUTION_RESULT: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.CodeExecutionResult",
     fields: &[("outcome", Choice(&OUTCOME)), ("output", Text)],
     oneof: None,
 };
 
-static VIDEO_METADATA: Message = Message {
+static VIDEO_METADATA: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.VideoMetadata",
     fields: &[("start_offset", Text), ("end_offset", Text), ("fps", Number)],
     oneof: None,
 };
 
-static PART_MEDIA_RESOLUTION: Message = Message {
+static PART_MEDIA_RESOLUTION: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.PartMediaResolution",
     fields: &[("level", Choice(&MEDIA_RESOLUTION)), ("num_tokens", Number)],
     oneof: None,
 };
 
-static TOOL: Message = Message {
+static TOOL: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.Tool",
     fields: &[
         ("function_declarations", Many(&FUNCTION_DECLARATION)),
@@ -283,7 +284,7 @@ static TOOL: Message = Message {
     oneof: None,
 };
 
-static FUNCTION_DECLARATION: Message = Message {
+static FUNCTION_DECLARATION: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.FunctionDeclaration",
     fields: &[
         ("name", Text),
@@ -296,40 +297,40 @@ static FUNCTION_DECLARATION: Message = Message {
     oneof: None,
 };
 
-static GOOGLE_SEARCH: Message = Message {
+static GOOGLE_SEARCH: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.Tool.GoogleSearch",
     fields: &[("exclude_domains", Texts), ("blocking_confidence", Text)],
     oneof: None,
 };
 
-static GOOGLE_SEARCH_RETRIEVAL: Message = Message {
+static GOOGLE_SEARCH_RETRIEVAL: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.GoogleSearchRetrieval",
     fields: &[("dynamic_retrieval_config", One(&DYNAMIC_RETRIEVAL))],
     oneof: None,
 };
 
-static DYNAMIC_RETRIEVAL: Message = Message {
+static DYNAMIC_RETRIEVAL: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.DynamicRetrievalConfig",
     fields: &[("mode", Text), ("dynamic_threshold", Number)],
     oneof: None,
 };
 
-static GOOGLE_MAPS: Message = Message {
+static GOOGLE_MAPS: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.GoogleMaps",
     fields: &[("enable_widget", Flag), ("auth_config", Struct)],
     oneof: None,
 };
 
-static NOTHING: Message =
-    Message { name: "google.cloud.aiplatform.v1beta1.Tool.Empty", fields: &[], oneof: None };
+static NOTHING: MessageSpec =
+    MessageSpec { name: "google.cloud.aiplatform.v1beta1.Tool.Empty", fields: &[], oneof: None };
 
-static COMPUTER_USE: Message = Message {
+static COMPUTER_USE: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.Tool.ComputerUse",
     fields: &[("environment", Text), ("excluded_predefined_functions", Texts)],
     oneof: None,
 };
 
-static TOOL_CONFIG: Message = Message {
+static TOOL_CONFIG: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.ToolConfig",
     fields: &[
         ("function_calling_config", One(&FUNCTION_CALLING)),
@@ -338,25 +339,25 @@ static TOOL_CONFIG: Message = Message {
     oneof: None,
 };
 
-static FUNCTION_CALLING: Message = Message {
+static FUNCTION_CALLING: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.FunctionCallingConfig",
     fields: &[("mode", Choice(&CALLING_MODE)), ("allowed_function_names", Texts)],
     oneof: None,
 };
 
-static RETRIEVAL: Message = Message {
+static RETRIEVAL: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.RetrievalConfig",
     fields: &[("lat_lng", One(&LAT_LNG)), ("language_code", Text)],
     oneof: None,
 };
 
-static LAT_LNG: Message = Message {
+static LAT_LNG: MessageSpec = MessageSpec {
     name: "google.type.LatLng",
     fields: &[("latitude", Number), ("longitude", Number)],
     oneof: None,
 };
 
-static SAFETY_SETTING: Message = Message {
+static SAFETY_SETTING: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.SafetySetting",
     fields: &[
         ("category", Choice(&HARM_CATEGORY)),
@@ -366,7 +367,7 @@ static SAFETY_SETTING: Message = Message {
     oneof: None,
 };
 
-static GENERATION_CONFIG: Message = Message {
+static GENERATION_CONFIG: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.GenerationConfig",
     fields: &[
         ("temperature", Number),
@@ -394,7 +395,7 @@ static GENERATION_CONFIG: Message = Message {
     oneof: None,
 };
 
-static THINKING: Message = Message {
+static THINKING: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.GenerationConfig.ThinkingConfig",
     fields: &[
         ("include_thoughts", Flag),
@@ -404,31 +405,31 @@ static THINKING: Message = Message {
     oneof: None,
 };
 
-static ROUTING: Message = Message {
+static ROUTING: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.GenerationConfig.RoutingConfig",
     fields: &[("auto_mode", One(&AUTO_ROUTING)), ("manual_mode", One(&MANUAL_ROUTING))],
     oneof: None,
 };
 
-static AUTO_ROUTING: Message = Message {
+static AUTO_ROUTING: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.GenerationConfig.RoutingConfig.AutoRoutingMode",
     fields: &[("model_routing_preference", Text)],
     oneof: None,
 };
 
-static MANUAL_ROUTING: Message = Message {
+static MANUAL_ROUTING: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.GenerationConfig.RoutingConfig.ManualRoutingMode",
     fields: &[("model_name", Text)],
     oneof: None,
 };
 
-static MODEL_SELECTION: Message = Message {
+static MODEL_SELECTION: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.ModelSelectionConfig",
     fields: &[("feature_selection_preference", Text)],
     oneof: None,
 };
 
-static SPEECH: Message = Message {
+static SPEECH: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.SpeechConfig",
     fields: &[
         ("voice_config", One(&VOICE)),
@@ -438,31 +439,31 @@ static SPEECH: Message = Message {
     oneof: None,
 };
 
-static VOICE: Message = Message {
+static VOICE: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.VoiceConfig",
     fields: &[("prebuilt_voice_config", One(&PREBUILT_VOICE))],
     oneof: None,
 };
 
-static PREBUILT_VOICE: Message = Message {
+static PREBUILT_VOICE: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.PrebuiltVoiceConfig",
     fields: &[("voice_name", Text)],
     oneof: None,
 };
 
-static MULTI_SPEAKER: Message = Message {
+static MULTI_SPEAKER: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.MultiSpeakerVoiceConfig",
     fields: &[("speaker_voice_configs", Many(&SPEAKER))],
     oneof: None,
 };
 
-static SPEAKER: Message = Message {
+static SPEAKER: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.SpeakerVoiceConfig",
     fields: &[("speaker", Text), ("voice_config", One(&VOICE))],
     oneof: None,
 };
 
-static SCHEMA: Message = Message {
+static SCHEMA: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.Schema",
     fields: &[
         ("type", Choice(&TYPE)),
@@ -494,19 +495,19 @@ static SCHEMA: Message = Message {
     oneof: None,
 };
 
-static CREDIT_TYPE: Enumeration = Enumeration {
+static CREDIT_TYPE: EnumSpec = EnumSpec {
     name: "google.internal.cloud.code.v1internal.Credits.CreditType",
     values: &["CREDIT_TYPE_UNSPECIFIED", "GOOGLE_ONE_AI"],
     any_case: false,
 };
 
-static LOAD_MODE: Enumeration = Enumeration {
+static LOAD_MODE: EnumSpec = EnumSpec {
     name: "google.internal.cloud.code.v1internal.LoadCodeAssistRequest.Mode",
     values: &["MODE_UNSPECIFIED", "FULL_ELIGIBILITY_CHECK", "HEALTH_CHECK"],
     any_case: false,
 };
 
-static IDE_TYPE: Enumeration = Enumeration {
+static IDE_TYPE: EnumSpec = EnumSpec {
     name: "google.internal.cloud.code.v1internal.ClientMetadata.IdeType",
     values: &[
         "IDE_UNSPECIFIED",
@@ -520,7 +521,7 @@ static IDE_TYPE: Enumeration = Enumeration {
     any_case: false,
 };
 
-static PLATFORM: Enumeration = Enumeration {
+static PLATFORM: EnumSpec = EnumSpec {
     name: "google.internal.cloud.code.v1internal.ClientMetadata.Platform",
     values: &[
         "PLATFORM_UNSPECIFIED",
@@ -533,25 +534,25 @@ static PLATFORM: Enumeration = Enumeration {
     any_case: false,
 };
 
-static PLUGIN_TYPE: Enumeration = Enumeration {
+static PLUGIN_TYPE: EnumSpec = EnumSpec {
     name: "google.internal.cloud.code.v1internal.ClientMetadata.PluginType",
     values: &["PLUGIN_UNSPECIFIED", "CLOUD_CODE", "GEMINI", "AIPLUGIN_INTELLIJ", "AIPLUGIN_STUDIO"],
     any_case: false,
 };
 
-static LANGUAGE: Enumeration = Enumeration {
+static LANGUAGE: EnumSpec = EnumSpec {
     name: "google.cloud.aiplatform.v1beta1.ExecutableCode.Language",
     values: &["LANGUAGE_UNSPECIFIED", "PYTHON"],
     any_case: false,
 };
 
-static OUTCOME: Enumeration = Enumeration {
+static OUTCOME: EnumSpec = EnumSpec {
     name: "google.cloud.aiplatform.v1beta1.CodeExecutionResult.Outcome",
     values: &["OUTCOME_UNSPECIFIED", "OUTCOME_OK", "OUTCOME_FAILED", "OUTCOME_DEADLINE_EXCEEDED"],
     any_case: false,
 };
 
-static MEDIA_RESOLUTION: Enumeration = Enumeration {
+static MEDIA_RESOLUTION: EnumSpec = EnumSpec {
     name: "google.cloud.aiplatform.v1beta1.GenerationConfig.MediaResolution",
     values: &[
         "MEDIA_RESOLUTION_UNSPECIFIED",
@@ -562,13 +563,13 @@ static MEDIA_RESOLUTION: Enumeration = Enumeration {
     any_case: false,
 };
 
-static CALLING_MODE: Enumeration = Enumeration {
+static CALLING_MODE: EnumSpec = EnumSpec {
     name: "google.cloud.aiplatform.v1beta1.FunctionCallingConfig.Mode",
     values: &["MODE_UNSPECIFIED", "AUTO", "ANY", "NONE", "VALIDATED"],
     any_case: false,
 };
 
-static HARM_CATEGORY: Enumeration = Enumeration {
+static HARM_CATEGORY: EnumSpec = EnumSpec {
     name: "google.cloud.aiplatform.v1beta1.HarmCategory",
     values: &[
         "HARM_CATEGORY_UNSPECIFIED",
@@ -581,7 +582,7 @@ static HARM_CATEGORY: Enumeration = Enumeration {
     any_case: false,
 };
 
-static THRESHOLD: Enumeration = Enumeration {
+static THRESHOLD: EnumSpec = EnumSpec {
     name: "google.cloud.aiplatform.v1beta1.SafetySetting.HarmBlockThreshold",
     values: &[
         "HARM_BLOCK_THRESHOLD_UNSPECIFIED",
@@ -594,25 +595,25 @@ static THRESHOLD: Enumeration = Enumeration {
     any_case: false,
 };
 
-static METHOD: Enumeration = Enumeration {
+static METHOD: EnumSpec = EnumSpec {
     name: "google.cloud.aiplatform.v1beta1.SafetySetting.HarmBlockMethod",
     values: &["HARM_BLOCK_METHOD_UNSPECIFIED", "SEVERITY", "PROBABILITY"],
     any_case: false,
 };
 
-static MODALITY: Enumeration = Enumeration {
+static MODALITY: EnumSpec = EnumSpec {
     name: "google.cloud.aiplatform.v1beta1.GenerationConfig.Modality",
     values: &["MODALITY_UNSPECIFIED", "TEXT", "IMAGE", "AUDIO"],
     any_case: false,
 };
 
-static THINKING_LEVEL: Enumeration = Enumeration {
+static THINKING_LEVEL: EnumSpec = EnumSpec {
     name: "google.cloud.aiplatform.v1beta1.GenerationConfig.ThinkingConfig.ThinkingLevel",
     values: &["THINKING_LEVEL_UNSPECIFIED", "LOW", "HIGH", "MEDIUM", "MINIMAL"],
     any_case: true,
 };
 
-static TYPE: Enumeration = Enumeration {
+static TYPE: EnumSpec = EnumSpec {
     name: "google.cloud.aiplatform.v1beta1.Type",
     values: &[
         "TYPE_UNSPECIFIED",

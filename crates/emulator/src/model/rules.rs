@@ -1,13 +1,14 @@
-//! What the service refuses beyond its parser: roles, empty lists, thinking, signatures.
+//! The rules that a request has to obey beyond its proto message: roles, empty lists, thinking,
+//! signatures.
 
-use crate::node::Node;
-use crate::status::Failure;
+use crate::proto::Node;
+use crate::status::ApiError;
 
-/// The rules of generateContent and streamGenerateContent.
-pub(crate) fn generation(model: &str, request: &Node<'_>) -> Result<(), Failure> {
+/// The rules of `generateContent` and `streamGenerateContent`.
+pub(crate) fn generation(model: &str, request: &Node<'_>) -> Result<(), ApiError> {
     contents(request)?;
-    turns(request)?;
-    let family = Family::of(model);
+    function_responses(request)?;
+    let family = ModelFamily::of(model);
     if let Some(config) = request.field("generation_config") {
         response_format(config, request, family)?;
         if let Some(thinking) = config.field("thinking_config") {
@@ -23,19 +24,19 @@ pub(crate) fn generation(model: &str, request: &Node<'_>) -> Result<(), Failure>
         signatures(request)?;
     }
     if request.field("cached_content").is_some() {
-        // Caches of the public API do not exist here (protocol.md 3.2).
-        return Err(Failure::not_found());
+        // The caches of the public API are unknown to Code Assist (protocol.md 3.2).
+        return Err(ApiError::not_found());
     }
     Ok(())
 }
 
-/// The rules of countTokens (protocol.md 2.5).
-pub(crate) fn counting(request: &Node<'_>) -> Result<(), Failure> {
+/// The rules of `countTokens` (protocol.md 2.5).
+pub(crate) fn counting(request: &Node<'_>) -> Result<(), ApiError> {
     contents(request)?;
     for (at, content) in request.list("contents").iter().enumerate() {
         for (place, part) in content.list("parts").iter().enumerate() {
             if part.field("thought").is_some() {
-                return Err(Failure::new(
+                return Err(ApiError::new(
                     400,
                     format!(
                         "* CountTokensRequest.contents[{at}].parts[{place}].data: required oneof \
@@ -48,9 +49,9 @@ pub(crate) fn counting(request: &Node<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The models' families as far as their rules differ (protocol.md 6.4).
+/// The families of models whose rules differ (protocol.md 6.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Family {
+enum ModelFamily {
     Flash25,
     FlashLite25,
     Flash3,
@@ -59,7 +60,7 @@ enum Family {
     Pro31,
 }
 
-impl Family {
+impl ModelFamily {
     fn of(model: &str) -> Self {
         let old = model.starts_with("gemini-2");
         if model.contains("flash-lite") {
@@ -88,56 +89,56 @@ impl Family {
         }
     }
 
-    /// Smallest and greatest budget, and whether 0 turns thinking off.
+    /// The smallest and the greatest thinking budget, and whether 0 turns thinking off.
     fn budget(self) -> (i64, i64, bool) {
         match self {
             Self::Flash25 | Self::Flash3 => (0, 24_576, true),
             Self::FlashLite25 => (512, 24_576, true),
             Self::Pro25 => (128, 32_768, false),
-            Self::Pro3 | Self::Pro31 => (0, 32_768, true), // tolerated for compatibility
+            Self::Pro3 | Self::Pro31 => (0, 32_768, true), // accepted for compatibility
         }
     }
 }
 
-fn contents(request: &Node<'_>) -> Result<(), Failure> {
+fn contents(request: &Node<'_>) -> Result<(), ApiError> {
     let contents = request.list("contents");
     if contents.is_empty() {
-        return Err(Failure::invalid_argument());
+        return Err(ApiError::invalid_argument());
     }
     for content in contents {
         if !matches!(content.text("role"), Some("user" | "model")) {
-            return Err(Failure::new(400, "Please use a valid role: user, model."));
+            return Err(ApiError::new(400, "Please use a valid role: user, model."));
         }
         parts(content)?;
     }
     match request.field("system_instruction") {
-        // Its role may be anything or absent (protocol.md 3.2).
+        // Its role is not checked (protocol.md 3.2).
         Some(instruction) => parts(instruction),
         None => Ok(()),
     }
 }
 
-fn parts(content: &Node<'_>) -> Result<(), Failure> {
+fn parts(content: &Node<'_>) -> Result<(), ApiError> {
     let parts = content.list("parts");
     if parts.is_empty() {
-        return Err(Failure::invalid_argument());
+        return Err(ApiError::invalid_argument());
     }
     for part in parts {
         if !PART_DATA.iter().any(|name| part.field(name).is_some()) {
-            return Err(Failure::invalid_argument());
+            return Err(ApiError::invalid_argument());
         }
         let uri = part.field("file_data").and_then(|file| file.text("file_uri"));
         if let Some(uri) = uri
             && uri.starts_with("https://generativelanguage.googleapis.com/")
         {
-            return Err(Failure::new(400, format!("Unsupported file uri: {uri}")));
+            return Err(ApiError::new(400, format!("Unsupported file uri: {uri}")));
         }
     }
     Ok(())
 }
 
-/// A turn of function responses answers the turn of calls before it, one for one.
-fn turns(request: &Node<'_>) -> Result<(), Failure> {
+/// A content with function responses has one for each call of the content before it.
+fn function_responses(request: &Node<'_>) -> Result<(), ApiError> {
     let contents = request.list("contents");
     for (at, content) in contents.iter().enumerate() {
         let responses = count(content, "function_response");
@@ -145,7 +146,7 @@ fn turns(request: &Node<'_>) -> Result<(), Failure> {
         let calls = before.map_or(0, |content| count(content, "function_call"));
         let answers = responses > 0 || (calls > 0 && content.text("role") == Some("user"));
         if answers && responses != calls {
-            return Err(Failure::new(
+            return Err(ApiError::new(
                 400,
                 "Please ensure that the number of function response parts is equal to the number \
                  of function call parts of the function call turn.",
@@ -159,14 +160,15 @@ fn count(content: &Node<'_>, kind: &str) -> usize {
     content.list("parts").iter().filter(|part| part.field(kind).is_some()).count()
 }
 
-fn function(declaration: &Node<'_>) -> Result<(), Failure> {
+fn function(declaration: &Node<'_>) -> Result<(), ApiError> {
     let name = declaration.text("name").unwrap_or_default();
-    let starts_well = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
-    let goes_on_well = name
+    let has_valid_start =
+        name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
+    let has_valid_rest = name
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b'-'));
-    if !starts_well || !goes_on_well || name.len() > 128 {
-        return Err(Failure::new(
+    if !has_valid_start || !has_valid_rest || name.len() > 128 {
+        return Err(ApiError::new(
             400,
             format!(
                 "Unable to submit request because function declaration has an invalid name \
@@ -177,7 +179,7 @@ fn function(declaration: &Node<'_>) -> Result<(), Failure> {
     if declaration.field("parameters").is_some()
         && declaration.field("parameters_json_schema").is_some()
     {
-        return Err(Failure::new(
+        return Err(ApiError::new(
             400,
             format!(
                 "Function declaration `{name}`: parameters and parametersJsonSchema are mutually \
@@ -188,18 +190,22 @@ fn function(declaration: &Node<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn response_format(config: &Node<'_>, request: &Node<'_>, family: Family) -> Result<(), Failure> {
+fn response_format(
+    config: &Node<'_>,
+    request: &Node<'_>,
+    family: ModelFamily,
+) -> Result<(), ApiError> {
     let schema = config.field("response_schema").is_some();
     let json_schema = config.field("response_json_schema").is_some();
     let media = config.text("response_mime_type").unwrap_or("text/plain");
     if schema && json_schema {
-        return Err(Failure::new(
+        return Err(ApiError::new(
             400,
             "Only one of response_schema and response_json_schema may be set.",
         ));
     }
     if (schema || json_schema) && media == "text/plain" {
-        return Err(Failure::new(
+        return Err(ApiError::new(
             400,
             "Invalid response_mime_type. Response schema requires response_mime_type to be \
              'application/json' or 'text/x.enum'.",
@@ -208,7 +214,7 @@ fn response_format(config: &Node<'_>, request: &Node<'_>, family: Family) -> Res
     let functions =
         request.list("tools").iter().any(|tool| !tool.list("function_declarations").is_empty());
     if media == "application/json" && functions && family.levels().is_none() {
-        return Err(Failure::new(
+        return Err(ApiError::new(
             400,
             "Function calling with a response mime type: 'application/json' is unsupported",
         ));
@@ -216,24 +222,24 @@ fn response_format(config: &Node<'_>, request: &Node<'_>, family: Family) -> Res
     Ok(())
 }
 
-fn thinking(config: &Node<'_>, family: Family) -> Result<(), Failure> {
+fn thinking(config: &Node<'_>, family: ModelFamily) -> Result<(), ApiError> {
     let level = config.text("thinking_level").map(str::to_ascii_uppercase);
     let budget = config.integer("thinking_budget");
     if config.field("thinking_level").is_some() && budget.is_some() {
-        return Err(Failure::new(
+        return Err(ApiError::new(
             400,
             "You can only set only one of thinking budget and thinking level.",
         ));
     }
     if config.field("thinking_level").is_some() {
         let Some(levels) = family.levels() else {
-            return Err(Failure::new(400, "Thinking level is not supported for this model."));
+            return Err(ApiError::new(400, "Thinking level is not supported for this model."));
         };
         if let Some(level) = level
             && level != "THINKING_LEVEL_UNSPECIFIED"
             && !levels.contains(&level.as_str())
         {
-            return Err(Failure::new(
+            return Err(ApiError::new(
                 400,
                 format!("Thinking level {level} is not supported for this model."),
             ));
@@ -242,14 +248,14 @@ fn thinking(config: &Node<'_>, family: Family) -> Result<(), Failure> {
     if let Some(budget) = budget {
         let (least, most, off) = family.budget();
         if budget == 0 && !off {
-            return Err(Failure::new(
+            return Err(ApiError::new(
                 400,
                 "Budget 0 is invalid. This model only works in thinking mode.",
             ));
         }
         let in_range = (least..=most).contains(&budget) || budget == -1 || budget == 0;
         if !in_range {
-            return Err(Failure::new(
+            return Err(ApiError::new(
                 400,
                 format!(
                     "The thinking budget {budget} is invalid. Please choose a value between \
@@ -258,7 +264,7 @@ fn thinking(config: &Node<'_>, family: Family) -> Result<(), Failure> {
             ));
         }
         if budget == 0 && config.flag("include_thoughts") {
-            return Err(Failure::new(
+            return Err(ApiError::new(
                 400,
                 "Thinking is disabled: thinking_config.include_thoughts is only enabled when \
                  thinking is enabled.",
@@ -268,8 +274,9 @@ fn thinking(config: &Node<'_>, family: Family) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Gemini 3: the first call of each model turn since the last user text is signed (protocol.md 6.5).
-fn signatures(request: &Node<'_>) -> Result<(), Failure> {
+/// Gemini 3 requires a signature on the first call of each model content since the last user text
+/// (protocol.md 6.5).
+fn signatures(request: &Node<'_>) -> Result<(), ApiError> {
     let contents = request.list("contents");
     let opened = contents.iter().rposition(|content| {
         content.text("role") == Some("user")
@@ -286,7 +293,7 @@ fn signatures(request: &Node<'_>) -> Result<(), Failure> {
         let Some((place, part)) = first else { continue };
         if part.text("thought_signature").is_none_or(str::is_empty) {
             let name = part.field("function_call").and_then(|call| call.text("name"));
-            return Err(Failure::new(
+            return Err(ApiError::new(
                 400,
                 format!(
                     "Function call is missing a thought_signature in functionCall parts. This is \

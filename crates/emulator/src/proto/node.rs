@@ -1,4 +1,4 @@
-//! A JSON tree that keeps what a strict proto parser looks at: order and doubled keys.
+//! A JSON tree that keeps what a strict proto parser looks at: the order of keys and duplicates.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,9 +6,9 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use crate::status::{Failure, Violation};
+use crate::status::{ApiError, FieldViolation};
 
-/// One JSON value, borrowing its strings from the body where it can.
+/// A JSON value. Its strings borrow from the body where they can.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Node<'a> {
     Flag(bool),
@@ -20,8 +20,8 @@ pub(crate) enum Node<'a> {
 }
 
 impl<'a> Node<'a> {
-    /// Reads a body that must be exactly one JSON object; an empty body is an empty message.
-    pub(crate) fn read(body: &'a [u8]) -> Result<Self, Failure> {
+    /// Reads a body, which must be exactly one JSON object. An empty body is an empty message.
+    pub(crate) fn read(body: &'a [u8]) -> Result<Self, ApiError> {
         if body.is_empty() {
             return Ok(Self::Object(Vec::new()));
         }
@@ -35,7 +35,7 @@ impl<'a> Node<'a> {
             };
             let near = excerpt(body, error.line(), error.column());
             let description = format!("Invalid JSON payload received. {what}\n{near}\n^");
-            Failure::bad_request(&[Violation { field: String::new(), description }])
+            ApiError::bad_request(&[FieldViolation { field: String::new(), description }])
         })?;
         match node {
             Self::Object(_) => Ok(node),
@@ -43,12 +43,12 @@ impl<'a> Node<'a> {
                 let description = "Invalid JSON payload received. Unknown name \"\": Root \
                                    element must be a message."
                     .to_owned();
-                Err(Failure::bad_request(&[Violation { field: String::new(), description }]))
+                Err(ApiError::bad_request(&[FieldViolation { field: String::new(), description }]))
             }
         }
     }
 
-    /// The member of that proto name in either spelling, `null` counting as absent.
+    /// The member of a proto name, in either spelling. `null` counts as absent.
     pub(crate) fn field(&self, proto_name: &str) -> Option<&Self> {
         let Self::Object(members) = self else {
             return None;
@@ -89,7 +89,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// The same as a `serde_json` tree; of doubled keys the last one stays.
+    /// The value as a `serde_json` tree. Of duplicate keys the last one wins.
     pub(crate) fn value(&self) -> Value {
         match self {
             Self::Flag(flag) => Value::Bool(*flag),
@@ -105,7 +105,7 @@ impl<'a> Node<'a> {
     }
 }
 
-/// Whether a key as written is a proto field name or its lowerCamelCase JSON name.
+/// Whether a key is a proto field name or its lowerCamelCase JSON name.
 pub(crate) fn is_spelling_of(written: &str, proto_name: &str) -> bool {
     if written == proto_name {
         return true;
@@ -127,13 +127,13 @@ pub(crate) fn is_spelling_of(written: &str, proto_name: &str) -> bool {
 
 impl<'de: 'a, 'a> Deserialize<'de> for Node<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Tree)
+        deserializer.deserialize_any(NodeVisitor)
     }
 }
 
-struct Tree;
+struct NodeVisitor;
 
-impl<'de> Visitor<'de> for Tree {
+impl<'de> Visitor<'de> for NodeVisitor {
     type Value = Node<'de>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -178,16 +178,16 @@ impl<'de> Visitor<'de> for Tree {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut members = Vec::new();
-        while let Some(Key(name)) = map.next_key()? {
+        while let Some(MemberName(name)) = map.next_key()? {
             members.push((name, map.next_value()?));
         }
         Ok(Node::Object(members))
     }
 }
 
-struct Key<'a>(Cow<'a, str>);
+struct MemberName<'a>(Cow<'a, str>);
 
-impl<'de: 'a, 'a> Deserialize<'de> for Key<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for MemberName<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Node::deserialize(deserializer)? {
             Node::Text(text) => Ok(Self(text)),
@@ -210,7 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_spellings_of_a_proto_name_are_known_and_no_others() {
+    fn a_proto_name_has_two_spellings() {
         for written in ["thinking_config", "thinkingConfig"] {
             assert!(is_spelling_of(written, "thinking_config"), "{written}");
         }
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tree_keeps_order_and_doubled_keys() {
+    fn the_tree_keeps_order_and_duplicate_keys() {
         let node = Node::read(br#"{"b":1,"a":"\u0041","b":null}"#).unwrap();
         let Node::Object(members) = node else { panic!("an object") };
         let names: Vec<&str> = members.iter().map(|(name, _)| name.as_ref()).collect();
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_value_after_the_first_is_refused() {
+    fn a_body_of_two_values_is_refused() {
         assert!(Node::read(br#"{}, "project": "x""#).is_err());
         assert!(Node::read(b"{}{}").is_err());
         assert!(Node::read(b"[]").is_err());

@@ -1,21 +1,26 @@
-//! The proto parser's view of a body: every name must be a field, every value of its kind.
+//! The check of a body against its proto message: every name is a field, every value of its type.
 
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-use crate::fields::{Enumeration, Kind, Message};
-use crate::node::{Node, is_spelling_of};
-use crate::status::{Failure, Violation};
+use crate::proto::fields::{EnumSpec, FieldKind, MessageSpec};
+use crate::proto::{Node, is_spelling_of};
+use crate::status::{ApiError, FieldViolation};
 
-/// Refuses a body that the real parser would refuse, naming everything wrong at once.
-pub(crate) fn check(body: &Node<'_>, message: &'static Message) -> Result<(), Failure> {
+/// Refuses a body that the real parser refuses, and names all violations at once.
+pub(crate) fn check(body: &Node<'_>, message: &'static MessageSpec) -> Result<(), ApiError> {
     let mut found = Vec::new();
     walk(body, message, "", &mut found);
-    if found.is_empty() { Ok(()) } else { Err(Failure::bad_request(&found)) }
+    if found.is_empty() { Ok(()) } else { Err(ApiError::bad_request(&found)) }
 }
 
-fn walk(node: &Node<'_>, message: &'static Message, path: &str, found: &mut Vec<Violation>) {
+fn walk(
+    node: &Node<'_>,
+    message: &'static MessageSpec,
+    path: &str,
+    found: &mut Vec<FieldViolation>,
+) {
     let Node::Object(members) = node else {
         found.push(invalid(path, &type_url(message.name), node));
         return;
@@ -31,14 +36,14 @@ fn walk(node: &Node<'_>, message: &'static Message, path: &str, found: &mut Vec<
             continue;
         }
         if set.contains(name) {
-            found.push(doubled(name, written, path));
+            found.push(already_set(name, written, path));
             continue;
         }
         if let Some((oneof, choices)) = message.oneof
             && choices.contains(name)
             && set.iter().any(|earlier| choices.contains(earlier))
         {
-            found.push(doubled(oneof, written, path));
+            found.push(already_set(oneof, written, path));
             continue;
         }
         set.push(name);
@@ -47,21 +52,26 @@ fn walk(node: &Node<'_>, message: &'static Message, path: &str, found: &mut Vec<
     }
 }
 
-fn value_of(value: &Node<'_>, kind: &'static Kind, path: &str, found: &mut Vec<Violation>) {
+fn value_of(
+    value: &Node<'_>,
+    kind: &'static FieldKind,
+    path: &str,
+    found: &mut Vec<FieldViolation>,
+) {
     match kind {
-        Kind::Bytes => bytes(value, path, found),
-        Kind::Choice(choice) => choose(value, choice, path, found),
-        Kind::Choices(choice) => {
+        FieldKind::Bytes => bytes(value, path, found),
+        FieldKind::Choice(choice) => choose(value, choice, path, found),
+        FieldKind::Choices(choice) => {
             each(value, path, found, |item, path, found| choose(item, choice, path, found));
         }
-        Kind::Flag => {
+        FieldKind::Flag => {
             let text = value.as_text();
             if !matches!(value, Node::Flag(_)) && !matches!(text, Some("true" | "false")) {
                 found.push(invalid(path, "TYPE_BOOL", value));
             }
         }
-        Kind::Free => {}
-        Kind::Map(message) => {
+        FieldKind::Free => {}
+        FieldKind::Map(message) => {
             let Node::Object(members) = value else {
                 found.push(invalid(path, "Map", value));
                 return;
@@ -70,36 +80,36 @@ fn value_of(value: &Node<'_>, kind: &'static Kind, path: &str, found: &mut Vec<V
                 walk(item, message, &format!("{path}[{index}].value"), found);
             }
         }
-        Kind::Message(message) => walk(value, message, path, found),
-        Kind::Messages(message) => {
+        FieldKind::Message(message) => walk(value, message, path, found),
+        FieldKind::Messages(message) => {
             each(value, path, found, |item, path, found| walk(item, message, path, found));
         }
-        Kind::Number => {
+        FieldKind::Number => {
             let text = value.as_text();
             let digits = text.is_some_and(|text| text.parse::<f64>().is_ok());
             if !matches!(value, Node::Number(_)) && !digits {
                 found.push(invalid(path, "TYPE_DOUBLE", value));
             }
         }
-        Kind::Struct => {
+        FieldKind::Struct => {
             if !matches!(value, Node::Object(_)) {
                 found.push(invalid(path, "type.googleapis.com/google.protobuf.Struct", value));
             }
         }
-        Kind::Text => text(value, path, found),
-        Kind::Texts => each(value, path, found, text),
+        FieldKind::Text => text(value, path, found),
+        FieldKind::Texts => each(value, path, found, text),
     }
 }
 
 fn each(
     value: &Node<'_>,
     path: &str,
-    found: &mut Vec<Violation>,
-    one: impl Fn(&Node<'_>, &str, &mut Vec<Violation>),
+    found: &mut Vec<FieldViolation>,
+    one: impl Fn(&Node<'_>, &str, &mut Vec<FieldViolation>),
 ) {
     let Node::List(items) = value else {
-        // The public API takes a lone object for a list of one; whether this backend does is not
-        // known, so a client that relies on it is told here.
+        // The public API accepts an object in place of a list of one. It is not known whether Code
+        // Assist does, so the emulator refuses it.
         found.push(invalid(path, "repeated field, expected a list", value));
         return;
     };
@@ -108,13 +118,13 @@ fn each(
     }
 }
 
-fn text(value: &Node<'_>, path: &str, found: &mut Vec<Violation>) {
+fn text(value: &Node<'_>, path: &str, found: &mut Vec<FieldViolation>) {
     if value.as_text().is_none() {
         found.push(invalid(path, "TYPE_STRING", value));
     }
 }
 
-fn bytes(value: &Node<'_>, path: &str, found: &mut Vec<Violation>) {
+fn bytes(value: &Node<'_>, path: &str, found: &mut Vec<FieldViolation>) {
     let Some(text) = value.as_text() else {
         found.push(invalid(path, "TYPE_BYTES", value));
         return;
@@ -126,11 +136,11 @@ fn bytes(value: &Node<'_>, path: &str, found: &mut Vec<Violation>) {
         let description = format!(
             "Invalid value at '{path}' (TYPE_BYTES), Base64 decoding failed for \"{start}\""
         );
-        found.push(Violation { field: path.to_owned(), description });
+        found.push(FieldViolation { field: path.to_owned(), description });
     }
 }
 
-fn choose(value: &Node<'_>, choice: &Enumeration, path: &str, found: &mut Vec<Violation>) {
+fn choose(value: &Node<'_>, choice: &EnumSpec, path: &str, found: &mut Vec<FieldViolation>) {
     let known = match value {
         Node::Text(text) => choice
             .values
@@ -147,29 +157,29 @@ fn choose(value: &Node<'_>, choice: &Enumeration, path: &str, found: &mut Vec<Vi
     }
 }
 
-fn unknown(written: &str, path: &str, why: &str) -> Violation {
+fn unknown(written: &str, path: &str, why: &str) -> FieldViolation {
     let at = if path.is_empty() { String::new() } else { format!(" at '{path}'") };
     let description =
         format!("Invalid JSON payload received. Unknown name \"{written}\"{at}: {why}");
-    Violation { field: path.to_owned(), description }
+    FieldViolation { field: path.to_owned(), description }
 }
 
-fn doubled(field: &str, written: &str, path: &str) -> Violation {
+fn already_set(field: &str, written: &str, path: &str) -> FieldViolation {
     let at = if path.is_empty() { "root" } else { path };
     let description = format!(
         "Invalid value at '{at}' (oneof), oneof field '{field}' is already set. Cannot set \
          '{written}'"
     );
-    Violation { field: path.to_owned(), description }
+    FieldViolation { field: path.to_owned(), description }
 }
 
-fn invalid(path: &str, kind: &str, value: &Node<'_>) -> Violation {
+fn invalid(path: &str, kind: &str, value: &Node<'_>) -> FieldViolation {
     let mut shown = value.value().to_string();
     if shown.len() > SHOWN {
         shown = shown.chars().take(SHOWN).collect();
     }
     let description = format!("Invalid value at '{path}' ({kind}), {shown}");
-    Violation { field: path.to_owned(), description }
+    FieldViolation { field: path.to_owned(), description }
 }
 
 fn type_url(name: &str) -> String {

@@ -1,4 +1,4 @@
-//! Everything behind the port: what is remembered, what is scripted, what was received.
+//! What all connections share: the log, the state and the script.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -6,15 +6,15 @@ use crate::log::Log;
 use crate::script::Script;
 use crate::state::State;
 
-/// Everything behind the port, shared by all connections.
+/// What all connections share.
 #[derive(Debug)]
-pub(crate) struct Google {
+pub(crate) struct Backend {
     pub(crate) log: Arc<Log>,
     state: Mutex<State>,
     script: Mutex<Script>,
 }
 
-impl Google {
+impl Backend {
     pub(crate) fn new(state: State) -> Self {
         Self {
             log: Arc::new(Log::new()),

@@ -1,4 +1,6 @@
-//! `oauth2.googleapis.com` and the userinfo endpoint: refresh, tokeninfo, revoke, who is it.
+//! `oauth2.googleapis.com` (token, tokeninfo, revoke) and the userinfo endpoint.
+
+mod tokens;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,21 +10,27 @@ use http::{Method, StatusCode};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::code_assist::SERVICE;
 use crate::reply::Reply;
-use crate::state::{Standing, State};
-use crate::status::{self, Failure, oauth};
+use crate::request::ApiRequest;
+use crate::state::State;
+use crate::status::{ApiError, ServiceMethod, http_status, pretty};
 
-/// The endpoints that live beside Code Assist.
+pub use self::tokens::ACCESS_TOKEN;
+use self::tokens::REFRESH_TOKEN;
+pub(crate) use self::tokens::{TokenStatus, TokenStore};
+
+/// An endpoint of Google's OAuth service.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Endpoint {
+pub(crate) enum OAuthEndpoint {
     Revoke,
     Token,
     TokenInfo,
     UserInfo,
 }
 
-impl Endpoint {
-    /// The endpoint of a path, if the method is one it has.
+impl OAuthEndpoint {
+    /// The endpoint of a path, if the HTTP method fits.
     pub(crate) fn of(method: &Method, path: &str) -> Option<Self> {
         let post = method == Method::POST;
         let get = method == Method::GET;
@@ -44,44 +52,23 @@ impl Endpoint {
         }
     }
 
-    /// Answers, and says how long to hold the answer back.
-    pub(crate) fn answer(self, call: &Call<'_>, state: &mut State) -> (Reply, Duration) {
+    /// The answer, and how long it is delayed.
+    pub(crate) fn answer(self, request: &ApiRequest<'_>, state: &mut State) -> (Reply, Duration) {
         match self {
-            Self::Revoke => (revoke(call, state), Duration::ZERO),
+            Self::Revoke => (revoke(request, state), Duration::ZERO),
             Self::Token => {
                 let delay = Duration::from_millis(state.token_delay_ms);
-                (token(call, state), delay)
+                (token(request, state), delay)
             }
-            Self::TokenInfo => (token_info(call, state), Duration::ZERO),
-            Self::UserInfo => (user_info(call, state), Duration::ZERO),
+            Self::TokenInfo => (token_info(request, state), Duration::ZERO),
+            Self::UserInfo => (user_info(request, state), Duration::ZERO),
         }
-    }
-}
-
-/// What an OAuth endpoint looks at.
-#[derive(Debug)]
-pub(crate) struct Call<'a> {
-    pub(crate) query: &'a str,
-    pub(crate) form: bool,
-    pub(crate) body: &'a [u8],
-    pub(crate) bearer: Option<&'a str>,
-}
-
-impl Call<'_> {
-    fn form_field(&self, name: &str) -> Option<String> {
-        self.form.then(|| field(self.body, name)).flatten()
-    }
-
-    fn access_token(&self) -> Option<String> {
-        field(self.query.as_bytes(), "access_token")
-            .or_else(|| self.form_field("access_token"))
-            .or_else(|| self.bearer.map(str::to_owned))
     }
 }
 
 /// The text of an `oauth_creds.json` for these tokens (protocol.md 1.8).
 pub(crate) fn credentials(access: &str, refresh: &str, expiry_date: i64) -> String {
-    status::pretty(&Credentials {
+    pretty(&CredentialsFile {
         access_token: access,
         refresh_token: refresh,
         scope: SCOPE,
@@ -91,49 +78,49 @@ pub(crate) fn credentials(access: &str, refresh: &str, expiry_date: i64) -> Stri
     })
 }
 
-/// Milliseconds since the epoch.
+/// The wall clock, in milliseconds since the epoch.
 pub(crate) fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn token(call: &Call<'_>, state: &mut State) -> Reply {
+fn token(request: &ApiRequest<'_>, state: &mut State) -> Reply {
     if state.token_status.is_some() || state.token_body.is_some() {
         let code = state.token_status.unwrap_or(200);
         let body = state.token_body.clone().unwrap_or_else(|| {
-            status::pretty(&json!({"error": "internal_failure",
-                                   "error_description": "The emulator was told to fail."}))
+            pretty(&json!({"error": "internal_failure",
+                                   "error_description": "The emulator is set to fail."}))
         });
-        return Reply::json(status::status(code), body);
+        return Reply::json(http_status(code), body);
     }
-    let Some(grant) = call.form_field("grant_type") else {
-        return oauth(400, "invalid_request", "Missing required parameter: grant_type");
+    let Some(grant) = form_field(request, "grant_type") else {
+        return error(400, "invalid_request", "Missing required parameter: grant_type");
     };
     if grant != "refresh_token" {
-        return oauth(400, "unsupported_grant_type", &format!("Invalid grant_type: {grant}"));
+        return error(400, "unsupported_grant_type", &format!("Invalid grant_type: {grant}"));
     }
-    let Some(client) = call.form_field("client_id") else {
-        return oauth(400, "invalid_request", "Could not determine client ID from request.");
+    let Some(client) = form_field(request, "client_id") else {
+        return error(400, "invalid_request", "Could not determine client ID from request.");
     };
     if client != state.client_id {
-        return oauth(401, "invalid_client", "The OAuth client was not found.");
+        return error(401, "invalid_client", "The OAuth client was not found.");
     }
-    let Some(secret) = call.form_field("client_secret") else {
-        return oauth(400, "invalid_request", "client_secret is missing.");
+    let Some(secret) = form_field(request, "client_secret") else {
+        return error(400, "invalid_request", "client_secret is missing.");
     };
     if state.client_secret.as_ref().is_some_and(|wanted| *wanted != secret) {
-        return oauth(401, "invalid_client", "Unauthorized");
+        return error(401, "invalid_client", "Unauthorized");
     }
-    let Some(refresh) = call.form_field("refresh_token") else {
-        return oauth(400, "invalid_request", "Missing required parameter: refresh_token");
+    let Some(refresh) = form_field(request, "refresh_token") else {
+        return error(400, "invalid_request", "Missing required parameter: refresh_token");
     };
     if !state.tokens.knows_refresh(&refresh) {
-        let ours = refresh.starts_with(crate::state::REFRESH_TOKEN);
-        let why = if ours { "Token has been expired or revoked." } else { "Bad Request" };
-        return oauth(400, "invalid_grant", why);
+        let is_ours = refresh.starts_with(REFRESH_TOKEN);
+        let why = if is_ours { "Token has been expired or revoked." } else { "Bad Request" };
+        return error(400, "invalid_grant", why);
     }
     let refresh_token = state.rotate_refresh.then(|| state.tokens.rotate(&refresh));
-    let answer = Grant {
+    let answer = TokenResponse {
         access_token: state.issue(),
         expires_in: state.token_lifetime_ms / 1000,
         refresh_token,
@@ -141,22 +128,22 @@ fn token(call: &Call<'_>, state: &mut State) -> Reply {
         token_type: "Bearer",
         id_token: id_token(),
     };
-    Reply::json(StatusCode::OK, status::pretty(&answer))
+    Reply::json(StatusCode::OK, pretty(&answer))
         .header("cache-control", "no-cache, no-store, max-age=0, must-revalidate")
 }
 
-fn token_info(call: &Call<'_>, state: &State) -> Reply {
-    let Some(token) = call.access_token() else {
+fn token_info(request: &ApiRequest<'_>, state: &State) -> Reply {
+    let Some(token) = access_token(request) else {
         let why = "either access_token, id_token, or token_handle required";
-        return oauth(400, "invalid_request", why);
+        return error(400, "invalid_request", why);
     };
-    let Standing::Valid { seconds_left } = state.tokens.standing(&token) else {
-        return oauth(400, "invalid_token", "Invalid Value");
+    let TokenStatus::Valid { seconds_left } = state.tokens.status(&token) else {
+        return error(400, "invalid_token", "Invalid Value");
     };
     let exp = now_ms() / 1000 + i64::try_from(seconds_left).unwrap_or_default();
     Reply::json(
         StatusCode::OK,
-        status::pretty(&json!({
+        pretty(&json!({
             "azp": state.client_id,
             "aud": state.client_id,
             "sub": SUBJECT,
@@ -171,10 +158,10 @@ fn token_info(call: &Call<'_>, state: &State) -> Reply {
     )
 }
 
-fn user_info(call: &Call<'_>, state: &State) -> Reply {
-    let standing = call.access_token().map(|token| state.tokens.standing(&token));
-    match standing {
-        Some(Standing::Valid { .. }) => Reply::ok(&json!({
+fn user_info(request: &ApiRequest<'_>, state: &State) -> Reply {
+    let status = access_token(request).map(|token| state.tokens.status(&token));
+    match status {
+        Some(TokenStatus::Valid { .. }) => Reply::ok(&json!({
             "id": SUBJECT,
             "email": EMAIL,
             "verified_email": true,
@@ -183,36 +170,53 @@ fn user_info(call: &Call<'_>, state: &State) -> Reply {
             "family_name": "User",
             "picture": "https://lh3.googleusercontent.com/a/emulator",
         })),
-        Some(_) => Failure::unauthenticated("ACCESS_TOKEN_EXPIRED", USER_INFO).reply(false),
-        None => Failure::unauthenticated("CREDENTIALS_MISSING", USER_INFO).reply(false),
+        Some(_) => ApiError::unauthenticated("ACCESS_TOKEN_EXPIRED", USER_INFO).reply(false),
+        None => ApiError::unauthenticated("CREDENTIALS_MISSING", USER_INFO).reply(false),
     }
 }
 
-fn revoke(call: &Call<'_>, state: &mut State) -> Reply {
-    let token = field(call.query.as_bytes(), "token").or_else(|| call.form_field("token"));
+fn revoke(request: &ApiRequest<'_>, state: &mut State) -> Reply {
+    let token = field(request.query.as_bytes(), "token").or_else(|| form_field(request, "token"));
     let Some(token) = token else {
-        return oauth(400, "invalid_request", "Missing required parameter: token");
+        return error(400, "invalid_request", "Missing required parameter: token");
     };
     if state.tokens.revoke(&token) {
         Reply::json(StatusCode::OK, "{}".to_owned())
     } else {
-        oauth(400, "invalid_token", "Token expired or revoked")
+        error(400, "invalid_token", "Token expired or revoked")
     }
 }
 
+fn access_token(request: &ApiRequest<'_>) -> Option<String> {
+    field(request.query.as_bytes(), "access_token")
+        .or_else(|| form_field(request, "access_token"))
+        .or_else(|| request.bearer.map(str::to_owned))
+}
+
+fn form_field(request: &ApiRequest<'_>, name: &str) -> Option<String> {
+    request.has_form().then(|| field(request.body, name)).flatten()
+}
+
+/// A field of a form or query; an empty one counts as absent.
 fn field(form: &[u8], name: &str) -> Option<String> {
     form_urlencoded::parse(form)
         .find(|(key, value)| key == name && !value.is_empty())
         .map(|(_, value)| value.into_owned())
 }
 
-/// Shaped like Google's, and signed by nobody.
+/// A flat OAuth error (protocol.md 1.7).
+fn error(code: u16, error: &str, description: &str) -> Reply {
+    let body = json!({"error": error, "error_description": description});
+    Reply::json(http_status(code), pretty(&body))
+}
+
+/// A JSON Web Token of Google's form without a real signature.
 fn id_token() -> String {
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let header = part(&json!({"alg": "RS256", "kid": "emulator", "typ": "JWT"}));
     let claims = part(&json!({
         "iss": "https://accounts.google.com",
-        "aud": crate::state::CLIENT_ID,
+        "aud": CLIENT_ID,
         "sub": SUBJECT,
         "email": EMAIL,
         "email_verified": true,
@@ -222,7 +226,7 @@ fn id_token() -> String {
 }
 
 #[derive(Serialize)]
-struct Grant {
+struct TokenResponse {
     access_token: String,
     expires_in: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -233,7 +237,7 @@ struct Grant {
 }
 
 #[derive(Serialize)]
-struct Credentials<'a> {
+struct CredentialsFile<'a> {
     access_token: &'a str,
     refresh_token: &'a str,
     scope: &'a str,
@@ -242,9 +246,13 @@ struct Credentials<'a> {
     expiry_date: i64,
 }
 
-pub(crate) const EMAIL: &str = "someone@emulator.example";
+/// The public client of the Gemini CLI (protocol.md 1.1).
+pub(crate) const CLIENT_ID: &str =
+    "681255809395-oo8ft2oprdrnp9e3aqf6av3hmdib135j.apps.googleusercontent.com";
+const EMAIL: &str = "someone@emulator.example";
 const SCOPE: &str = "https://www.googleapis.com/auth/userinfo.email openid \
                      https://www.googleapis.com/auth/cloud-platform \
                      https://www.googleapis.com/auth/userinfo.profile";
 const SUBJECT: &str = "100000000000000000001";
-const USER_INFO: &str = "google.identity.oauth2.UserInfo";
+const USER_INFO: ServiceMethod<'static> =
+    ServiceMethod { service: SERVICE, method: "google.identity.oauth2.UserInfo" };

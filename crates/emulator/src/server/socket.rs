@@ -7,22 +7,22 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::stream::Link;
+use crate::server::body::ResetSwitch;
 
-/// A connection's stream, reset instead of closed once its [`Link`] says so.
+/// The stream of a connection. It is reset instead of closed once its [`ResetSwitch`] is set.
 #[derive(Debug)]
-pub(crate) struct Socket {
+pub(crate) struct ResettableStream {
     stream: TcpStream,
-    link: Link,
+    reset: ResetSwitch,
 }
 
-impl Socket {
-    pub(crate) fn new(stream: TcpStream, link: Link) -> Self {
-        Self { stream, link }
+impl ResettableStream {
+    pub(crate) fn new(stream: TcpStream, reset: ResetSwitch) -> Self {
+        Self { stream, reset }
     }
 }
 
-impl AsyncRead for Socket {
+impl AsyncRead for ResettableStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -32,7 +32,7 @@ impl AsyncRead for Socket {
     }
 }
 
-impl AsyncWrite for Socket {
+impl AsyncWrite for ResettableStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -58,19 +58,19 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.link.is_reset() {
-            // No FIN before the RST.
+        if self.reset.is_set() {
+            // Without a FIN, so that the client sees only the RST.
             return Poll::Ready(Ok(()));
         }
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 
-impl Drop for Socket {
+impl Drop for ResettableStream {
     fn drop(&mut self) {
-        if self.link.is_reset() {
-            // Fails only on a connection that is gone already.
-            let _gone = self.stream.set_zero_linger();
+        if self.reset.is_set() {
+            // It fails only if the client has closed the connection already.
+            let _closed = self.stream.set_zero_linger();
         }
     }
 }
