@@ -1,0 +1,42 @@
+//! Everything that CI checks.
+
+use crate::report::Report;
+use crate::setup::Need;
+use crate::{costs, deny, fuzz, lint, smoke, soak, test};
+
+/// What the system has to have for [`run`].
+pub(crate) fn needs() -> Vec<Need> {
+    [test::NEEDS, lint::NEEDS, costs::NEEDS, fuzz::NEEDS].concat()
+}
+
+/// Builds first and checks then. A build keeps one processor busy for much of its time, while it
+/// links, so two lists of builds run side by side; each writes to folders of its own. Checks run one
+/// after the other, since many of them measure time.
+pub(crate) fn run(report: &mut Report) {
+    let ((smoke, costs), (built, deny, fuzz)) = report.side_by_side(
+        |report| {
+            let built = (smoke::build(report), costs::build(report));
+            test::build_rust_tests(report);
+            built
+        },
+        |report| {
+            let built = test::build_worker_and_clients(report);
+            (built, deny::tool(report), fuzz::build(report))
+        },
+    );
+    if smoke.is_some() {
+        smoke::check(report);
+    }
+    test::check(report, built);
+    lint::run(report);
+    if costs.is_some() {
+        costs::check(report);
+    }
+    if let Some(deny) = deny {
+        deny::check(report, &deny);
+    }
+    if let Some(fuzz) = fuzz {
+        fuzz::check(report, &fuzz, &fuzz::Options::default());
+    }
+    soak::run(report, &soak::Options::default());
+}
