@@ -14,6 +14,7 @@ mod deny;
 mod docs;
 mod fuzz;
 mod http;
+mod links;
 mod lint;
 mod monitoring;
 mod packaging;
