@@ -25,6 +25,7 @@ mod report;
 mod setup;
 mod smoke;
 mod soak;
+mod spelling;
 mod test;
 mod tools;
 mod worker;
