@@ -4,7 +4,7 @@ use crate::process::{captured, run as shown};
 use crate::report::{Failure, Report};
 use crate::setup::Need;
 use crate::workspace::cargo;
-use crate::{core_dependencies, docs, links, spelling};
+use crate::{core_dependencies, docs, links, plain_words, spelling};
 
 /// What the system has to have for [`run`].
 pub(crate) const NEEDS: &[Need] = &[Need::Python];
@@ -17,6 +17,7 @@ pub(crate) fn run(report: &mut Report) {
     report.step("the lock files are complete", locks);
     report.step("links", links::check);
     report.step("spelling", spelling::check);
+    report.step("plain words", plain_words::check);
     report.step("dependencies of the core", core_dependencies::check);
     for member in report.step("workspace members", members).unwrap_or_default() {
         // One crate at a time: built together, a crate gets the features that another asks for, and

@@ -19,6 +19,7 @@ mod lint;
 mod monitoring;
 mod packaging;
 mod pgo;
+mod plain_words;
 mod process;
 mod proxy;
 mod report;
