@@ -9,9 +9,9 @@ pub(crate) fn needs() -> Vec<Need> {
     [test::NEEDS, lint::NEEDS, costs::NEEDS, fuzz::NEEDS].concat()
 }
 
-/// Builds first and checks then. A build keeps one processor busy for much of its time, while it
-/// links, so two lists of builds run side by side; each writes to folders of its own. Checks run one
-/// after the other, since many of them measure time.
+/// Builds first and checks then. A build keeps only one processor busy for much of its time, so two
+/// lists of builds run side by side; no two of them write to the same folder. Tests that measure time
+/// run alone.
 pub(crate) fn run(report: &mut Report) {
     let ((smoke, costs), (built, deny, fuzz)) = report.side_by_side(
         |report| {
@@ -28,15 +28,16 @@ pub(crate) fn run(report: &mut Report) {
         smoke::check(report);
     }
     test::check(report, built);
-    lint::run(report);
-    if costs.is_some() {
-        costs::check(report);
-    }
-    if let Some(deny) = deny {
-        deny::check(report, &deny);
-    }
-    if let Some(fuzz) = fuzz {
-        fuzz::check(report, &fuzz, &fuzz::Options::default());
-    }
+    report.side_by_side(lint::run, |report| {
+        if costs.is_some() {
+            costs::check(report);
+        }
+        if let Some(deny) = deny {
+            deny::check(report, &deny);
+        }
+        if let Some(fuzz) = fuzz {
+            fuzz::check(report, &fuzz, &fuzz::Options::default());
+        }
+    });
     soak::run(report, &soak::Options::default());
 }

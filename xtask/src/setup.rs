@@ -153,7 +153,7 @@ pub(crate) fn ensure(needs: &[Need], install: Install) -> Result<(), Failure> {
 fn advice(missing: &[Need], commands: &[String], is_possible: bool) -> String {
     let mut lines = vec![format!("this machine lacks {}.", names(missing))];
     if is_possible {
-        lines.push("`cargo xtask setup` installs it, or:".to_owned());
+        lines.push("`cargo xtask setup` installs what is missing, or run:".to_owned());
     } else {
         lines.push("On Debian or Ubuntu, run:".to_owned());
     }
@@ -189,7 +189,7 @@ fn unmet(needs: &[Need]) -> Vec<Need> {
 }
 
 fn names(needs: &[Need]) -> String {
-    needs.iter().map(|need| need.name()).collect::<Vec<_>>().join(" and ")
+    needs.iter().map(|need| need.name()).collect::<Vec<_>>().join(", ")
 }
 
 fn is_root() -> bool {
