@@ -184,8 +184,9 @@ pub(crate) fn program(name: &str, version_flag: &str) -> Option<PathBuf> {
         .find(|path| answers(Command::new(path).arg(version_flag)))
 }
 
+/// The needs that are not met, each once.
 fn unmet(needs: &[Need]) -> Vec<Need> {
-    needs.iter().copied().filter(|need| !need.is_met()).collect()
+    Need::ALL.iter().copied().filter(|need| needs.contains(need) && !need.is_met()).collect()
 }
 
 fn names(needs: &[Need]) -> String {
