@@ -1,26 +1,20 @@
 //! The documents that are made from the code.
 
-use crate::machine::cargo;
 use crate::process;
 use crate::report::{Failure, Report};
+use crate::test::Filtered;
+use crate::workspace::cargo;
 
 /// Writes `docs/CONFIG.md` and `docs/FAULTS.md` anew and builds the documentation of all crates.
 pub(crate) fn run(report: &mut Report) {
-    // The tests that check them write them when told to.
+    // The tests that check these documents write them when `UPDATE_DOCS` is set.
     report.step("docs/CONFIG.md, from the table of settings", || write("cli", "config_md"));
     report.step("docs/FAULTS.md, from the table of faults", || write("faults", "faults_md"));
     report.step("rustdoc, warnings as errors", rustdoc);
 }
 
-fn write(suite: &str, test: &str) -> Result<(), Failure> {
-    process::run(cargo("test").env("UPDATE_DOCS", "1").args([
-        "-q",
-        "-p",
-        "code-assist-proxy",
-        "--test",
-        suite,
-        test,
-    ]))
+fn write(target: &str, test: &str) -> Result<(), Failure> {
+    process::run(Filtered { target, filter: &[test] }.command()?.env("UPDATE_DOCS", "1"))
 }
 
 pub(crate) fn rustdoc() -> Result<(), Failure> {

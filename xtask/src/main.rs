@@ -1,255 +1,274 @@
-//! How people and CI run everything: nothing to install first but Rust and Node.
+//! The commands that people and CI run in this repository: `cargo xtask COMMAND`.
 
 #![forbid(unsafe_code)]
-#![expect(clippy::print_stdout, reason = "a command-line tool talks to its user")]
+#![expect(clippy::print_stdout, reason = "a command-line tool prints for its user")]
 
 mod bench;
+mod ci;
 mod clients;
 mod conformance;
+mod core_dependencies;
 mod costs;
+mod counts;
 mod deny;
 mod docs;
 mod fuzz;
 mod http;
+mod links;
 mod lint;
-mod machine;
 mod monitoring;
 mod packaging;
 mod pgo;
+mod plain_words;
 mod process;
 mod proxy;
 mod report;
+mod setup;
 mod smoke;
 mod soak;
-mod tally;
+mod spelling;
 mod test;
+mod tools;
 mod worker;
+mod workspace;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::{CommandFactory, Parser, Subcommand};
+
+use conformance::Subject;
 use report::Report;
+use setup::{Install, Need};
 
 fn main() -> ExitCode {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    match Task::parse(&words) {
-        Ok(Task::Help) => {
-            println!("{HELP}");
-            ExitCode::SUCCESS
-        }
-        Ok(task) => run(&task),
-        Err(problem) => {
-            println!("{problem}\n\n{HELP}");
-            ExitCode::from(2)
-        }
+    let arguments = Arguments::parse();
+    match &arguments.command {
+        Some(command) => run(command, arguments.install),
+        // A wrong command has ended the program already, with exit code 2.
+        None => match Arguments::command().print_long_help() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        },
     }
 }
 
-/// What was asked for on the command line.
-#[derive(Debug, PartialEq)]
-enum Task {
-    Bench(bench::Plan),
-    Ci,
-    Clients,
-    Conformance,
-    Costs,
-    Deny,
-    Docs,
-    Fuzz(fuzz::Plan),
-    Help,
-    Lint,
-    Monitoring,
-    Packaging,
-    Pgo,
-    Smoke,
-    Soak(soak::Plan),
+/// Runs everything in this repository: tests, lints, measurements, documents.
+///
+/// What a command downloads or builds stays in target/, fuzz/ and the folders node_modules. System
+/// packages are installed by `setup`, by `test` as root on Debian or Ubuntu, and by every command
+/// where CI is set in the environment or with --install; any other command that misses one stops and
+/// prints what to run.
+///
+/// Exit code: 0 everything succeeded, 1 something failed, 2 wrong arguments.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    /// Installs missing system packages first, as `setup` does.
+    #[arg(long, global = true)]
+    install: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Installs the system packages that the other commands need.
+    ///
+    /// As root on Debian and Ubuntu it installs them with apt-get. Elsewhere it prints what to run,
+    /// and fails if something is missing.
+    Setup,
+    /// Runs every test: Rust, Worker, conformance, Google's clients, monitoring, packaging.
+    ///
+    /// Needs Rust, Node, Python 3 with venv, Redis, HAProxy, promtool and Chromium; as root on Debian
+    /// and Ubuntu it installs what is missing. The last line is `N passed, N failed`.
     Test,
-    Worker(worker::Plan),
+    /// Drives the native build and the Worker with Google's own clients, pinned and unmodified.
+    ///
+    /// These are python-genai (two generations), js-genai, the legacy JS SDK and the Gemini CLI.
+    Clients,
+    /// Runs the cases that hold for both builds, against the native one and against the Worker.
+    ///
+    /// The Worker has to have been built (`worker build`).
+    Conformance,
+    /// Checks metrics, alert rules and dashboard with promtool, and the status page in Chromium.
+    ///
+    /// SHOTS=FOLDER in the environment keeps screenshots, SECONDS=N sends load for N seconds before
+    /// they are taken.
+    Monitoring,
+    /// Checks Dockerfile, Compose file, Kubernetes manifests, and HAProxy's and Prometheus's settings.
+    Packaging,
+    /// Builds, runs, measures or tests the Cloudflare Worker.
+    #[command(subcommand)]
+    Worker(worker::Task),
+    /// Runs the README's first command, and sends a few requests through the proxy.
+    Smoke,
+    /// Checks formatting, clippy for each crate alone, links, spelling, words, and rustdoc.
+    Lint,
+    /// Counts what the hot paths cost, under valgrind, and compares it with the budgets.
+    ///
+    /// A count may differ by 3 % from crates/costs/budgets.txt. COSTS_WRITE=1 in the environment
+    /// writes new budgets, and docs/COSTS.md.
+    Costs,
+    /// Checks licences, banned and duplicate crates, sources and security advisories.
+    ///
+    /// Builds a pinned cargo-deny into target/tools the first time, about 80 s on 2 cores.
+    Deny,
+    /// Fuzzes each target of fuzz/ with libFuzzer, on stable Rust.
+    ///
+    /// An input that breaks a target is kept in fuzz/artifacts.
+    Fuzz(fuzz::Options),
+    /// Sends a mixed load with random faults through the real binary.
+    ///
+    /// No event may be corrupted, lost, repeated or out of order, and memory and file descriptors
+    /// have to stay flat. Prints the seed of the run.
+    Soak(soak::Options),
+    /// Measures the release binary next to nginx, HAProxy, a JavaScript Worker and LiteLLM.
+    ///
+    /// Writes docs/BENCHMARKS.md. A reference that cannot be installed is left out. On a busy machine
+    /// the figures mean nothing.
+    Bench(bench::Options),
+    /// Builds the release binary with profile-guided optimisation, about 10 minutes on 2 cores.
+    ///
+    /// Builds a binary with counters, runs it for a minute, and builds
+    /// target/release-pgo/code-assist-proxy with the counts. Needs Linux and llvm-profdata, which
+    /// rustup can download.
+    Pgo,
+    /// Writes docs/CONFIG.md and docs/FAULTS.md anew, and builds the documentation of all crates.
+    Docs,
+    /// Runs smoke, test, lint, costs, deny, fuzz and soak, as .ci/run does.
+    Ci,
 }
 
-impl Task {
-    fn parse(words: &[String]) -> Result<Self, String> {
-        let Some((name, rest)) = words.split_first() else {
-            return Ok(Self::Help);
-        };
-        if rest.iter().any(|word| word == "--help" || word == "-h") {
-            return Ok(Self::Help);
-        }
-        let task = match name.as_str() {
-            "bench" => return bench::Plan::parse(rest).map(Self::Bench),
-            "ci" => Self::Ci,
-            "clients" => Self::Clients,
-            "conformance" => Self::Conformance,
-            "costs" => Self::Costs,
-            "deny" => Self::Deny,
-            "docs" => Self::Docs,
-            "fuzz" => return fuzz::Plan::parse(rest).map(Self::Fuzz),
-            "help" | "--help" | "-h" => Self::Help,
-            "lint" => Self::Lint,
-            "monitoring" => Self::Monitoring,
-            "packaging" => Self::Packaging,
-            "pgo" => Self::Pgo,
-            "smoke" => Self::Smoke,
-            "soak" => return soak::Plan::parse(rest).map(Self::Soak),
-            "test" => Self::Test,
-            "worker" => return worker::Plan::parse(rest).map(Self::Worker),
-            other => return Err(format!("there is no task `{other}`")),
-        };
-        match rest.first() {
-            Some(extra) => Err(format!("`{name}` takes no `{extra}`")),
-            None => Ok(task),
+impl Command {
+    /// What the system has to have.
+    fn needs(&self) -> Vec<Need> {
+        match self {
+            Self::Bench(_) => bench::NEEDS.to_vec(),
+            Self::Ci => ci::needs(),
+            Self::Clients => [clients::NEEDS, worker::NEEDS].concat(),
+            Self::Conformance => conformance::NEEDS.to_vec(),
+            Self::Costs => costs::NEEDS.to_vec(),
+            Self::Fuzz(_) => fuzz::NEEDS.to_vec(),
+            Self::Lint => lint::NEEDS.to_vec(),
+            Self::Monitoring => monitoring::NEEDS.to_vec(),
+            Self::Packaging => packaging::NEEDS.to_vec(),
+            Self::Test => test::NEEDS.to_vec(),
+            Self::Worker(_) => worker::NEEDS.to_vec(),
+            // `setup` installs all there is, and the rest needs only Rust.
+            Self::Deny | Self::Docs | Self::Pgo | Self::Setup | Self::Smoke | Self::Soak(_) => {
+                Vec::new()
+            }
         }
     }
 }
 
-fn run(task: &Task) -> ExitCode {
+fn run(command: &Command, is_install_asked: bool) -> ExitCode {
+    let install = Install::decide(is_install_asked || matches!(command, Command::Test));
     let mut report = Report::default();
-    match task {
-        Task::Bench(plan) => bench::run(&mut report, plan),
-        Task::Ci => {
-            smoke::run(&mut report);
-            test::run(&mut report);
-            lint::run(&mut report);
-            costs::run(&mut report);
-            deny::run(&mut report);
-            fuzz::run(&mut report, &fuzz::Plan::default());
-            soak::run(&mut report, &soak::Plan::default());
-        }
-        Task::Clients => {
+    let needs = command.needs();
+    if !needs.is_empty()
+        && report.step("system packages", || setup::ensure(&needs, install)).is_none()
+    {
+        return report.close();
+    }
+    match command {
+        Command::Bench(options) => bench::run(&mut report, options, install),
+        Command::Ci => ci::run(&mut report),
+        Command::Clients => {
             worker::build(&mut report);
-            clients::run(&mut report);
+            if let Some(clients) = clients::install(&mut report) {
+                clients.run(&mut report);
+            }
         }
-        Task::Conformance => conformance::run(&mut report),
-        Task::Costs => costs::run(&mut report),
-        Task::Deny => deny::run(&mut report),
-        Task::Docs => docs::run(&mut report),
-        Task::Fuzz(plan) => fuzz::run(&mut report, plan),
-        Task::Help => {}
-        Task::Lint => lint::run(&mut report),
-        Task::Monitoring => monitoring::run(&mut report),
-        Task::Packaging => packaging::run(&mut report),
-        Task::Pgo => pgo::run(&mut report),
-        Task::Smoke => smoke::run(&mut report),
-        Task::Soak(plan) => soak::run(&mut report, plan),
-        Task::Test => test::run(&mut report),
-        Task::Worker(plan) => worker::run(&mut report, plan),
+        Command::Conformance => conformance::run(&mut report, Subject::ALL),
+        Command::Costs => costs::run(&mut report),
+        Command::Deny => deny::run(&mut report),
+        Command::Docs => docs::run(&mut report),
+        Command::Fuzz(options) => fuzz::run(&mut report, options),
+        Command::Lint => lint::run(&mut report),
+        Command::Monitoring => monitoring::run(&mut report),
+        Command::Packaging => packaging::run(&mut report),
+        Command::Pgo => pgo::run(&mut report),
+        Command::Setup => setup::run(&mut report),
+        Command::Smoke => smoke::run(&mut report),
+        Command::Soak(options) => soak::run(&mut report, options),
+        Command::Test => test::run(&mut report),
+        Command::Worker(task) => worker::run(&mut report, task),
     }
     report.close()
 }
-
-/// The repository's top folder.
-fn root() -> PathBuf {
-    let mut here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    here.pop();
-    here
-}
-
-/// Where cargo builds to.
-fn target() -> PathBuf {
-    match std::env::var_os("CARGO_TARGET_DIR") {
-        Some(folder) => root().join(folder),
-        None => root().join("target"),
-    }
-}
-
-const HELP: &str = "\
-How to run everything in this repository.
-
-Usage: cargo xtask TASK
-
-  test      Sets up and runs every test: the Rust tests of all crates, then the real
-            proxy binary in front of the emulator, driven by Google's own clients:
-            python-genai (two generations), js-genai, the legacy JS SDK, the Gemini CLI.
-            Then what people watch it with: promtool on metrics, rules and dashboard, and
-            the status page in headless Chromium; and what deploys it, held to its schemas.
-            Needs Rust, Node, Python 3 with venv, redis-server, HAProxy, promtool and Chromium;
-            on Debian and Ubuntu, as root, what is missing is installed with apt-get. Closes
-            with `N passed, N failed`.
-  clients   Only the clients' part of `test`.
-  conformance
-            The cases that hold for the native binary and for the Worker, run for each and put
-            side by side. The Worker has to have been built.
-  monitoring
-            Only that part of `test`. SHOTS=FOLDER keeps screenshots, SECONDS=N loads the
-            proxy for so long before they are taken.
-  worker build
-            Builds the Cloudflare Worker into crates/worker/build and says how large it is.
-            Takes rustup's compiler if that has its source (rust-src) or can get it, else
-            Debian's rustc-web; builds worker-build and wasm-bindgen into target/tools.
-  worker dev [--port N] [--host ADDRESS] [--state DIR]
-            Builds and runs it under workerd, on PORT or 8787, with the settings that the
-            environment has, and KV kept in crates/worker/.state.
-  worker measure [--json FILE]
-            Size, start-up time, and processor time a request next to a trivial Worker's.
-  worker test
-            What only the Worker promises, under workerd; and what a request and an event cost
-            it, counted: has one moved by more than 3 % from crates/worker/costs.json?
-            COSTS_WRITE=1 writes that anew.
-  packaging Only the last part of `test`: Dockerfile, Compose file, Kubernetes manifests,
-            HAProxy's and Prometheus's settings.
-  smoke     The README's first command, `cargo run --release -- serve --emulator`, and a
-            few requests through it.
-  lint      Formatting, clippy for each crate by itself with warnings as errors, what the
-            core may depend on, and the documentation with warnings as errors.
-  costs     What the hot paths cost, counted under valgrind (installed if it is missing): has
-            one moved by more than 3 % from crates/costs/budgets.txt? COSTS_WRITE=1 writes the
-            new budgets, and docs/COSTS.md.
-  deny      Licences, banned and doubled crates, sources, security advisories. Builds a
-            pinned cargo-deny into target/tools the first time (about 80 s on 2 cores).
-  fuzz [--seconds N] [TARGET..]
-            Fuzzes each target of fuzz/ for N seconds (default 10) with libFuzzer, on
-            stable Rust. What it finds is kept in fuzz/artifacts, with how to repeat it.
-  soak [--minutes N] [--seed S]
-            Mixed traffic with faults at random against the real binary for N minutes
-            (default 1): no event may be corrupted, lost, repeated or out of order, and
-            memory and file descriptors have to stay flat. Prints the seed.
-  bench [--rounds N] [--quick] [--proxy FILE]
-            Measures the release binary next to nginx and HAProxy (on Debian and Ubuntu, as root,
-            installed with apt-get), a JavaScript Worker under workerd (npm) and LiteLLM (PyPI),
-            in N rounds (default 3, about 12 minutes each), and writes docs/BENCHMARKS.md with its
-            pictures. A reference that cannot be had is left out. On a busy machine all figures
-            are noise. --quick only tries everything (two minutes) and writes to target/bench.
-            --proxy measures another binary instead of building one.
-  pgo       Builds the release binary optimised for its work (profile-guided): one that counts,
-            a minute's work for it, and one that knows the counts, in
-            target/release-pgo/code-assist-proxy. Needs rustup, which gets llvm-tools, or the
-            llvm-profdata of the compiler's LLVM; and Linux. On 2 cores about 10 minutes.
-  docs      Writes docs/CONFIG.md and docs/FAULTS.md anew (`test` checks them), and builds the
-            documentation of all crates into target/doc, warnings as errors.
-  ci        smoke, test, lint, costs, deny, fuzz and soak: what .ci/run does.
-
-Everything that is downloaded or built stays in target/ and clients/node_modules.
-Exit code: 0 all well, 1 something failed, 2 bad usage.";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parse(line: &str) -> Result<Task, String> {
-        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-        Task::parse(&words)
+    fn parse(line: &str) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(std::iter::once("xtask").chain(line.split_whitespace()))
     }
 
     #[test]
-    fn no_task_is_a_question_for_help() {
-        assert_eq!(parse(""), Ok(Task::Help));
-        assert_eq!(parse("fuzz --help"), Ok(Task::Help));
+    fn the_commands_are_consistent() {
+        Arguments::command().debug_assert();
     }
 
     #[test]
-    fn an_unknown_task_or_a_stray_word_is_refused_by_name() {
-        assert_eq!(parse("tset"), Err("there is no task `tset`".to_owned()));
-        assert_eq!(parse("lint core"), Err("`lint` takes no `core`".to_owned()));
+    fn every_documented_command_line_is_accepted() {
+        for line in [
+            "",
+            "setup",
+            "test",
+            "clients",
+            "conformance",
+            "monitoring",
+            "packaging",
+            "smoke",
+            "lint",
+            "costs",
+            "deny",
+            "docs",
+            "pgo",
+            "ci",
+            "fuzz",
+            "fuzz --seconds 60 sse",
+            "soak",
+            "fuzz sse route --seconds 1",
+            "soak --minutes 0.2 --seed 7",
+            "bench",
+            "bench --quick",
+            "bench --rounds 5 --proxy x",
+            "worker build",
+            "worker test",
+            "worker measure",
+            "worker measure --json x",
+            "worker dev",
+            "worker dev --port 0 --host ::1 --state x",
+            "lint --install",
+        ] {
+            assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
+        }
     }
 
     #[test]
-    fn every_task_in_the_help_can_be_parsed() {
-        let names = "test clients conformance monitoring packaging smoke lint costs deny fuzz soak \
-                     docs bench pgo ci";
-        for name in names.split_ascii_whitespace() {
-            let listed = [' ', '\n'].map(|end| format!("\n  {name}{end}"));
-            assert!(listed.iter().any(|line| HELP.contains(line)), "{name} is not in the help");
-            assert!(parse(name).is_ok(), "{name}");
+    fn wrong_arguments_are_rejected() {
+        for line in [
+            "tset",
+            "lint core",
+            "fuzz --seconds 0",
+            "fuzz --second 5",
+            "soak --minutes soon",
+            "soak --minutes 0",
+            "soak --minutes",
+            "soak --hours 1",
+            "bench --rounds 0",
+            "bench --rounds 101",
+            "bench --proxy",
+            "worker",
+            "worker run",
+            "worker dev --port many",
+            "worker dev --loud 1",
+            "worker measure --json",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
         }
     }
 }

@@ -1,30 +1,28 @@
-//! What people watch the proxy with, checked with the tools they use: Prometheus's own `promtool` on
-//! a running proxy's metrics, on the alert rules and on the dashboard's queries, and the status page
-//! in a headless Chromium.
+//! Metrics, alert rules, dashboard and status page, checked with the tools that operators use:
+//! Prometheus's `promtool` and a headless Chromium.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::clients;
+use crate::counts::Counts;
 use crate::http;
-use crate::machine::{self, Need, cargo, ensure};
-use crate::process::{self, tee};
+use crate::process;
 use crate::proxy::Proxy;
-use crate::report::{Failure, Report};
-use crate::tally::{Runner, Tally};
-use crate::test::judged;
+use crate::report::{Failure, Report, verdict};
+use crate::setup::Need;
+use crate::tools;
+use crate::workspace::{cargo, read, root, target, utf8, write};
 
-/// Starts two proxies (one asks for a key), sends requests, checks what they tell.
+/// What the system has to have for [`run`].
+pub(crate) const NEEDS: &[Need] = &[Need::Promtool, Need::Chromium, Need::Node];
+
+/// Starts two proxies, one of which requires a key, sends requests, and checks what they report.
 pub(crate) fn run(report: &mut Report) {
-    let tools = report.step("promtool, Chromium and Node", || {
-        ensure(&[Need::Promtool, Need::Chromium, Need::Node])?;
-        machine::node(&clients::work())
-    });
-    let Some(node) = tools else { return };
+    let Some(node) = report.step("Node", tools::node) else { return };
     let scripts = report.step("npm packages", || clients::npm_packages(&node));
     let built = report.step("build of the binary", || {
         process::run(cargo("build").args(["--bin", "code-assist-proxy"]))
@@ -39,39 +37,34 @@ pub(crate) fn run(report: &mut Report) {
         Ok((open, keyed))
     });
     let Some((open, keyed)) = started else { return };
-    report.suite("promtool", || promtool(&open));
-    report.suite("status page", || status_page(&node, &open, &keyed));
+    report.tests("promtool", |counts| promtool(&open, counts));
+    report.tests("status page", |counts| status_page(&node, &open, &keyed, counts));
     report.step("stop of the proxies", || {
         open.stop()?;
         keyed.stop()
     });
 }
 
-fn promtool(proxy: &Proxy) -> Result<Tally, Failure> {
+fn promtool(proxy: &Proxy, counts: &mut Counts) -> Result<(), Failure> {
     traffic(proxy)?;
-    let folder = crate::root().join("monitoring");
+    let folder = root().join("monitoring");
     let rules = folder.join("alerts.yml");
     let tests = folder.join("alerts_test.yml");
     let queries = dashboard_queries(&folder.join("dashboard.json"))?;
     let metrics = http::get(&proxy.url, "/metrics")?;
-    let mut tally = Tally::default();
-    for (says, arguments, input) in [
-        ("check rules alerts.yml", vec!["check", "rules", text(&rules)?], String::new()),
-        ("test rules alerts_test.yml", vec!["test", "rules", text(&tests)?], String::new()),
-        ("the dashboard's queries", vec!["check", "rules", text(&queries)?], String::new()),
-        ("check metrics < GET /metrics", vec!["check", "metrics"], metrics.body),
-    ] {
-        let outcome = piped(Command::new("promtool").args(arguments), &input);
-        tally += Tally::one(outcome.is_ok());
-        match outcome {
-            Ok(()) => println!("    ok      {says}"),
-            Err(why) => println!("    FAILED  {says}\n{why}"),
-        }
-    }
-    Ok(tally)
+    let checks = [
+        ("check rules alerts.yml", vec!["check", "rules", utf8(&rules)?], ""),
+        ("test rules alerts_test.yml", vec!["test", "rules", utf8(&tests)?], ""),
+        ("the dashboard's queries", vec!["check", "rules", utf8(&queries)?], ""),
+        ("check metrics < GET /metrics", vec!["check", "metrics"], &metrics.body),
+    ];
+    let outcomes = checks.map(|(title, arguments, input)| {
+        (title.to_owned(), piped(Command::new("promtool").args(arguments), input))
+    });
+    verdict(counts, outcomes)
 }
 
-/// A few requests, so that there is something to count.
+/// Sends a few requests, so that the metrics have values.
 fn traffic(proxy: &Proxy) -> Result<(), Failure> {
     let prompt = r#"{"contents":[{"parts":[{"text":"pomegranate"}]}]}"#;
     for (path, body) in [
@@ -86,11 +79,10 @@ fn traffic(proxy: &Proxy) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Every query of the dashboard as a recording rule, for promtool to parse. A JSON string is also
-/// one of YAML.
+/// Writes every query of the dashboard as a recording rule, for promtool to parse. A JSON string is
+/// also a YAML string.
 fn dashboard_queries(dashboard: &Path) -> Result<PathBuf, Failure> {
-    let json = fs::read_to_string(dashboard)
-        .map_err(|why| Failure::new(format!("{}: {why}", dashboard.display())))?;
+    let json = read(dashboard)?;
     let mut rules = "groups:\n- name: dashboard\n  rules:\n".to_owned();
     let queries = json.lines().filter_map(|line| line.trim().strip_prefix("\"expr\": "));
     for (number, query) in queries.enumerate() {
@@ -100,14 +92,15 @@ fn dashboard_queries(dashboard: &Path) -> Result<PathBuf, Failure> {
     write_work("dashboard-queries.yml", &rules)
 }
 
-fn status_page(node: &Path, open: &Proxy, keyed: &Proxy) -> Result<Tally, Failure> {
+fn status_page(
+    node: &Path,
+    open: &Proxy,
+    keyed: &Proxy,
+    counts: &mut Counts,
+) -> Result<(), Failure> {
     let mut test = Command::new(node.join("node"));
-    test.args(["--test", "--test-force-exit", "--test-reporter=tap", "page/page.test.mjs"])
-        .current_dir(clients::folder())
-        .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-        .env("HOME", clients::work())
-        .env("LANG", "C.UTF-8")
+    test.args(["--test", "--test-force-exit", "--test-reporter=tap", "page/page.test.mjs"]);
+    clients::isolate(&mut test)
         .env("PROXY_URL", &open.url)
         .env("EMULATOR_URL", &open.emulator)
         .env("KEYED_URL", &keyed.url)
@@ -117,29 +110,25 @@ fn status_page(node: &Path, open: &Proxy, keyed: &Proxy) -> Result<Tally, Failur
             test.env(name, value);
         }
     }
-    let (output, status) = tee(&mut test, PAGE_LIMIT)?;
-    judged(Runner::Node.count(&output), status.success(), "the status page's test")
+    process::test(&mut test, PAGE_LIMIT, counts)
 }
 
 fn binary() -> Command {
-    Command::new(crate::target().join("debug/code-assist-proxy"))
+    Command::new(target().join("debug/code-assist-proxy"))
 }
 
-/// A settings file with a key: secrets have no flags.
+/// Writes a settings file with a key, since no flag takes a secret.
 fn keys() -> Result<PathBuf, Failure> {
     write_work("keys.toml", &format!("proxy_api_keys = \"page:{KEY}\"\n"))
 }
 
 fn write_work(name: &str, content: &str) -> Result<PathBuf, Failure> {
-    let folder = clients::work();
-    let path = folder.join(name);
-    fs::create_dir_all(&folder)
-        .and_then(|()| fs::write(&path, content))
-        .map_err(|why| Failure::new(format!("cannot write {}: {why}", path.display())))?;
+    let path = clients::work().join(name);
+    write(&path, content)?;
     Ok(path)
 }
 
-/// Runs `command` with `input`; what it said is in the failure.
+/// Runs `command` with `input`. Its output is in the failure.
 fn piped(command: &mut Command, input: &str) -> Result<(), Failure> {
     let failed = |why: std::io::Error| Failure::new(format!("promtool: {why}"));
     let mut child = command
@@ -149,7 +138,8 @@ fn piped(command: &mut Command, input: &str) -> Result<(), Failure> {
         .spawn()
         .map_err(failed)?;
     if let Some(mut stdin) = child.stdin.take() {
-        // promtool reads all of it before it says a word; what needs no input may have ended by now.
+        // promtool reads all of its input before it prints. A subcommand without input may have ended
+        // already, and then this write fails.
         let _ = stdin.write_all(input.as_bytes());
     }
     let output = child.wait_with_output().map_err(failed)?;
@@ -158,10 +148,6 @@ fn piped(command: &mut Command, input: &str) -> Result<(), Failure> {
     }
     let said = [output.stdout, output.stderr].concat();
     Err(Failure::new(String::from_utf8_lossy(&said).into_owned()))
-}
-
-fn text(path: &Path) -> Result<&str, Failure> {
-    path.to_str().ok_or_else(|| Failure::new(format!("{} is not UTF-8", path.display())))
 }
 
 const KEY: &str = "page-test-key";
@@ -175,9 +161,9 @@ mod tests {
 
     #[test]
     fn the_dashboards_queries_are_all_found() {
-        let dashboard = crate::root().join("monitoring/dashboard.json");
-        let rules = fs::read_to_string(dashboard_queries(&dashboard).unwrap()).unwrap();
-        let panels = fs::read_to_string(dashboard).unwrap().matches("\"expr\"").count();
+        let dashboard = root().join("monitoring/dashboard.json");
+        let rules = read(&dashboard_queries(&dashboard).unwrap()).unwrap();
+        let panels = read(&dashboard).unwrap().matches("\"expr\"").count();
         assert!(panels > 30);
         assert_eq!(rules.matches("  expr: \"").count(), panels);
         assert!(!rules.contains("$__"));

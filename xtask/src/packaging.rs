@@ -1,35 +1,36 @@
-//! The files that deploy the proxy, held to their schemas and to one another, since there is no
-//! container engine to try them with.
+//! The files that deploy the proxy, checked against their schemas and against one another, since no
+//! container engine is at hand to run them.
 
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::clients::venv;
-use crate::machine::{Need, ensure};
-use crate::process::tee;
+use crate::process;
 use crate::report::Report;
-use crate::tally::Runner;
-use crate::test::judged;
+use crate::setup::Need;
+use crate::tools::venv;
+use crate::workspace::{root, target};
 
-/// Checks Dockerfile, Compose file, Kubernetes manifests, HAProxy's and Prometheus's settings.
+/// What the system has to have for [`run`].
+pub(crate) const NEEDS: &[Need] = &[Need::Python, Need::Haproxy, Need::Promtool];
+
+/// Checks the Dockerfile, the Compose file, the Kubernetes manifests, and the settings of HAProxy and
+/// Prometheus.
 pub(crate) fn run(report: &mut Report) {
-    let python = report.step("Python, HAProxy, promtool and the schemas", || {
-        ensure(&[Need::Python, Need::Haproxy, Need::Promtool])?;
-        venv(&folder().join("requirements.txt"), &crate::target().join("packaging"))
+    let python = report.step("Python packages for packaging", || {
+        venv(&folder().join("requirements.txt"), &target().join("packaging"))
     });
     let Some(python) = python else { return };
-    report.suite("packaging", || {
+    report.tests("packaging", |counts| {
         let mut pytest = Command::new(python);
         pytest.args(["-m", "pytest", "-q", "--color=no", "-p", "no:cacheprovider", "."]);
         pytest.env("PYTHONDONTWRITEBYTECODE", "1").current_dir(folder());
-        let (output, status) = tee(&mut pytest, LIMIT)?;
-        judged(Runner::Pytest.count(&output), status.success(), "packaging")
+        process::test(&mut pytest, LIMIT, counts)
     });
 }
 
 fn folder() -> PathBuf {
-    crate::root().join("packaging/check")
+    root().join("packaging/check")
 }
 
 /// It takes seconds.

@@ -1,4 +1,4 @@
-//! The proxy, optimised for what it was seen to do: built so that it counts, put to work by
+//! The release binary with profile-guided optimisation: built with counters, run under the load of
 //! `crates/bench`, and built once more with the counts.
 
 use std::fs;
@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::machine::{cargo, host};
-use crate::process::{answers, captured, run as shown, tee};
+use crate::process::{answers, captured, run as shown, run_within};
 use crate::report::{Failure, Report};
+use crate::tools::references;
+use crate::workspace::{cargo, host, make_folder, root, target, utf8};
 
-/// Does all of it.
+/// Builds, trains, and builds again.
 pub(crate) fn run(report: &mut Report) {
     let Some(profdata) = report.step("llvm-profdata", tool) else { return };
-    let built = report.step("a build that counts", || {
+    let built = report.step("build with counters", || {
         clear(&folder("counts"))?;
         let mut flag = String::from("-Cprofile-generate=");
         flag.push_str(utf8(&folder("counts"))?);
@@ -22,57 +23,54 @@ pub(crate) fn run(report: &mut Report) {
         Ok(counting)
     });
     let Some(counting) = built else { return };
-    let profile = report.step("its work", || {
-        let mut train = Command::new(crate::target().join("release/code-assist-bench"));
+    let profile = report.step("training load", || {
+        let mut train = Command::new(target().join("release/code-assist-bench"));
         train.arg("train").arg("--proxy").arg(counting);
-        train.arg("--work").arg(folder("work")).current_dir(crate::root());
-        let (_, status) = tee(train.arg("--references").arg(references()), TRAINING_LIMIT)?;
-        if !status.success() {
-            return Err(Failure::new("the proxy could not be put to work, see above"));
-        }
+        train.arg("--work").arg(folder("work")).current_dir(root());
+        run_within(train.arg("--references").arg(references()), TRAINING_LIMIT)?;
         let profile = folder("proxy.profdata");
         shown(Command::new(profdata).args(["merge", "-o"]).arg(&profile).arg(folder("counts")))?;
         Ok(profile)
     });
     let Some(profile) = profile else { return };
-    report.step("a build that knows the counts", || {
+    report.step("build with the counts", || {
         // Cargo does not see that a profile has changed.
         clear(&folder("profiled"))?;
         let built = build("profiled", &format!("-Cprofile-use={}", utf8(&profile)?))?;
-        let wanted = wanted();
-        // A program that runs cannot be written over, but removed.
+        let binary = binary();
+        // The file of a running program cannot be overwritten, but it can be removed.
         clear(&release())?;
-        fs::create_dir_all(release())
-            .and_then(|()| fs::copy(&built, &wanted))
-            .map_err(|why| Failure::new(format!("cannot write {}: {why}", wanted.display())))?;
-        println!("    written: {}", wanted.display());
+        make_folder(&release())?;
+        fs::copy(&built, &binary)
+            .map_err(|why| Failure::new(format!("cannot write {}: {why}", binary.display())))?;
+        println!("    written: {}", binary.display());
         Ok(())
     });
 }
 
-/// Where the binary is when it has been built.
-pub(crate) fn wanted() -> PathBuf {
+/// The path of the binary, built or not.
+pub(crate) fn binary() -> PathBuf {
     release().join("code-assist-proxy")
 }
 
 fn release() -> PathBuf {
-    crate::target().join("release-pgo")
+    target().join("release-pgo")
 }
 
-/// The release binary, compiled with one more flag, in a folder of its own. For a target by name,
-/// so that the flag is for the proxy and not for build scripts and macros.
+/// Builds the release binary with one more compiler flag, in a folder of its own. The target is named,
+/// so that the flag applies to the proxy and not to build scripts and macros.
 fn build(name: &str, flag: &str) -> Result<PathBuf, Failure> {
     let (folder, host) = (folder(name), host()?);
     let mut build = cargo("build");
     build.args(["--release", "-p", "code-assist-proxy", "--target", &host]);
-    // `RUSTFLAGS` would be cut at the spaces of a path.
+    // `RUSTFLAGS` would be split at the spaces of a path.
     build.arg("--target-dir").arg(&folder).env("CARGO_ENCODED_RUSTFLAGS", flags(flag));
     println!("    with {flag}");
     shown(&mut build)?;
     Ok(folder.join(host).join("release/code-assist-proxy"))
 }
 
-/// What the caller has set, and `flag`.
+/// The flags that the environment has set, and `flag`.
 fn flags(flag: &str) -> String {
     let set = std::env::var("CARGO_ENCODED_RUSTFLAGS").or_else(|_| {
         let plain = std::env::var("RUSTFLAGS")?;
@@ -84,15 +82,15 @@ fn flags(flag: &str) -> String {
     }
 }
 
-/// The program that reads what the compiler's counters have written: rustup's for the compiler in
-/// use, else one of the same LLVM, since the format changes with each.
+/// Finds `llvm-profdata`, which reads what the counters have written: rustup's for the compiler in
+/// use, else one of the same LLVM, since the format differs between versions of LLVM.
 pub(crate) fn tool() -> Result<PathBuf, Failure> {
     let sysroot = captured(Command::new("rustc").args(["--print", "sysroot"]))?;
     let rustlib = Path::new(sysroot.trim()).join("lib/rustlib").join(host()?);
     let own = rustlib.join("bin/llvm-profdata");
     if !own.is_file() && answers(Command::new("rustup").arg("--version")) {
-        let got = shown(Command::new("rustup").args(["component", "add", "llvm-tools"]));
-        if let Err(why) = got {
+        let added = shown(Command::new("rustup").args(["component", "add", "llvm-tools"]));
+        if let Err(why) = added {
             println!("    {why}");
         }
     }
@@ -103,8 +101,8 @@ pub(crate) fn tool() -> Result<PathBuf, Failure> {
     let wanted = llvm(&rustc).ok_or_else(|| Failure::new("`rustc -vV` names no LLVM"))?;
     let [plain, numbered] = ["llvm-profdata".to_owned(), format!("llvm-profdata-{wanted}")];
     let fits = |name: &String| {
-        let said = captured(Command::new(name).arg("--version"));
-        said.is_ok_and(|said| llvm(&said).as_deref() == Some(&wanted))
+        let version = captured(Command::new(name).arg("--version"));
+        version.is_ok_and(|version| llvm(&version).as_deref() == Some(&wanted))
     };
     let found = [numbered, plain].into_iter().find(fits).map(PathBuf::from);
     found.ok_or_else(|| Failure::new(format!(
@@ -115,9 +113,9 @@ pub(crate) fn tool() -> Result<PathBuf, Failure> {
 }
 
 /// `LLVM version: 22.1.2` is 22.
-fn llvm(said: &str) -> Option<String> {
+fn llvm(text: &str) -> Option<String> {
     let (_, version) =
-        said.split_once("LLVM version: ").or_else(|| said.split_once("LLVM version "))?;
+        text.split_once("LLVM version: ").or_else(|| text.split_once("LLVM version "))?;
     Some(version.split('.').next()?.to_owned())
 }
 
@@ -131,21 +129,13 @@ fn clear(folder: &Path) -> Result<(), Failure> {
 }
 
 fn folder(name: &str) -> PathBuf {
-    crate::target().join("pgo").join(name)
+    target().join("pgo").join(name)
 }
 
-fn references() -> PathBuf {
-    crate::root().join("crates/bench/references")
-}
-
-fn utf8(path: &Path) -> Result<&str, Failure> {
-    path.to_str().ok_or_else(|| Failure::new(format!("{} is not UTF-8", path.display())))
-}
-
-/// Of `CARGO_ENCODED_RUSTFLAGS` (The Cargo Book, "Environment variables Cargo reads").
+/// The separator in `CARGO_ENCODED_RUSTFLAGS` (The Cargo Book, "Environment variables Cargo reads").
 const SEPARATOR: &str = "\x1f";
 
-/// It takes a minute.
+/// Generous: the training load takes a minute.
 const TRAINING_LIMIT: Duration = Duration::from_secs(15 * 60);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Child processes: shown, counted, bounded in time, and never left behind.
+//! Child processes: shown, bounded in time, and never left running. Their exit codes are the verdict.
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read};
@@ -6,43 +6,53 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
+use crate::counts::Counts;
 use crate::report::Failure;
 
-/// Runs `command` with its output shown; anything but exit code 0 is a failure.
+/// Runs `command` with its output shown; any exit code but 0 is a failure.
 pub(crate) fn run(command: &mut Command) -> Result<(), Failure> {
     show(command);
     let status =
         command.stdin(Stdio::null()).status().map_err(|why| cannot_start(command, &why))?;
-    if status.success() { Ok(()) } else { Err(ended(command, status)) }
+    judge(command, status)
 }
 
-/// Runs `command` with its standard output shown and kept. The exit status is the caller's to judge.
-pub(crate) fn tee(command: &mut Command, limit: Duration) -> Result<(String, ExitStatus), Failure> {
-    show(command);
-    collect(command, limit, |line| println!("{line}"))
+/// Runs `command` as [`run`] does, and ends it after `limit`.
+pub(crate) fn run_within(command: &mut Command, limit: Duration) -> Result<(), Failure> {
+    test(command, limit, &mut Counts::default())
 }
 
-/// Runs `command` and keeps both of its outputs for the caller, who knows when they matter.
-pub(crate) fn hushed(
+/// Runs the test runner `command` with its output shown. Its exit code is the verdict; its summary
+/// is read into `counts`, for people.
+pub(crate) fn test(
     command: &mut Command,
     limit: Duration,
-) -> Result<(String, ExitStatus), Failure> {
+    counts: &mut Counts,
+) -> Result<(), Failure> {
     show(command);
-    collect(command.stderr(Stdio::piped()), limit, |_| ())
+    let (output, status) = collect(command, limit, |line| println!("{line}"))?;
+    *counts = Counts::in_output(&output);
+    judge(command, status)
+}
+
+/// Runs `command` and shows its output only when it fails.
+pub(crate) fn hushed(command: &mut Command, limit: Duration) -> Result<(), Failure> {
+    show(command);
+    let (output, status) = collect(command.stderr(Stdio::piped()), limit, |_| ())?;
+    judge(command, status).map_err(|why| Failure::new(format!("{why}:\n{output}")))
 }
 
 /// The standard output of a quick `command`, nothing shown.
 pub(crate) fn captured(command: &mut Command) -> Result<String, Failure> {
     let output =
         command.stdin(Stdio::null()).output().map_err(|why| cannot_start(command, &why))?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        return Err(Failure::new(format!("{}\n{said}", ended(command, output.status))));
-    }
+    judge(command, output.status).map_err(|why| {
+        Failure::new(format!("{why}\n{}", String::from_utf8_lossy(&output.stderr)))
+    })?;
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Whether `command` can be started and ends well. For questions such as `is it installed?`.
+/// Whether `command` can be started and succeeds. For questions such as "is it installed?".
 pub(crate) fn answers(command: &mut Command) -> bool {
     command
         .stdin(Stdio::null())
@@ -88,7 +98,7 @@ impl Running {
         }
     }
 
-    /// All lines that came since the last look.
+    /// The lines that have come and were not read yet.
     pub(crate) fn waiting_lines(&mut self) -> Vec<String> {
         self.lines.try_iter().collect()
     }
@@ -99,7 +109,7 @@ impl Running {
         let pid = self.child.id().to_string();
         let asked = answers(Command::new("sh").args(["-c", "kill -TERM \"$1\"", "sh", &pid]));
         if !asked {
-            return Err(Failure::new(format!("`{}` was gone before it was stopped", self.name)));
+            return Err(Failure::new(format!("`{}` ended before it was stopped", self.name)));
         }
         self.wait(Instant::now() + limit)
     }
@@ -116,7 +126,7 @@ impl Running {
     }
 
     fn too_slow(&self) -> Failure {
-        Failure::new(format!("`{}` took too long and was ended", self.name))
+        Failure::new(format!("`{}` took too long and was killed", self.name))
     }
 }
 
@@ -131,13 +141,13 @@ impl Drop for Running {
 fn collect(
     command: &mut Command,
     limit: Duration,
-    see: impl Fn(&str),
+    show_line: impl Fn(&str),
 ) -> Result<(String, ExitStatus), Failure> {
     let mut running = Running::start(command)?;
     let deadline = Instant::now() + limit;
     let mut kept = String::new();
     while let Some(line) = running.line(deadline)? {
-        see(&line);
+        show_line(&line);
         let _ = writeln!(kept, "{line}");
     }
     let status = running.wait(deadline)?;
@@ -162,7 +172,7 @@ fn show(command: &Command) {
     println!("    $ {}", line_of(command));
 }
 
-/// The command as a person would type it, without its environment.
+/// The command as it would be typed in a shell, without its environment.
 fn line_of(command: &Command) -> String {
     let mut line = command.get_program().to_string_lossy().into_owned();
     for word in command.get_args() {
@@ -175,8 +185,11 @@ fn cannot_start(command: &Command, why: &std::io::Error) -> Failure {
     Failure::new(format!("cannot start `{}`: {why}", line_of(command)))
 }
 
-fn ended(command: &Command, status: ExitStatus) -> Failure {
-    Failure::new(format!("`{}` ended with {status}", line_of(command)))
+fn judge(command: &Command, status: ExitStatus) -> Result<(), Failure> {
+    if status.success() {
+        return Ok(());
+    }
+    Err(Failure::new(format!("`{}` ended with {status}", line_of(command))))
 }
 
 const TICK: Duration = Duration::from_millis(20);
@@ -192,29 +205,41 @@ mod tests {
     }
 
     #[test]
-    fn output_is_kept_and_a_bad_end_is_told() {
-        let (kept, status) =
-            tee(&mut shell("echo one; echo two; exit 3"), Duration::from_secs(30)).unwrap();
-        assert_eq!(kept, "one\ntwo\n");
-        assert_eq!(status.code(), Some(3));
+    fn the_exit_code_is_the_verdict_and_the_output_only_a_count() {
+        let mut counts = Counts::default();
+        let mut green = shell("echo '1 failed, 2 passed in 3s'");
+        assert!(test(&mut green, LIMIT, &mut counts).is_ok());
+        assert_eq!(counts, Counts { passed: 2, failed: 1 });
+        let mut red = shell("echo '2 passed in 3s'; exit 3");
+        assert!(test(&mut red, LIMIT, &mut counts).unwrap_err().to_string().contains('3'));
         assert!(run(&mut shell("exit 3")).is_err());
+        assert!(run_within(&mut shell("exit 0"), LIMIT).is_ok());
     }
 
     #[test]
-    fn a_child_that_hangs_is_ended() {
+    fn the_output_of_a_quiet_command_is_in_its_failure() {
+        let failure = hushed(&mut shell("echo one; echo two >&2; exit 1"), LIMIT).unwrap_err();
+        assert!(failure.to_string().contains("one"), "{failure}");
+        assert!(failure.to_string().contains("two"), "{failure}");
+    }
+
+    #[test]
+    fn a_child_that_hangs_is_killed() {
         let started = Instant::now();
-        let failure = tee(shell("exec sleep 60").arg("x"), Duration::from_millis(100)).unwrap_err();
+        let mut hanging = shell("exec sleep 60");
+        let failure = run_within(&mut hanging, Duration::from_millis(100)).unwrap_err();
         assert!(failure.to_string().contains("took too long"), "{failure}");
-        assert!(started.elapsed() < Duration::from_secs(30));
+        assert!(started.elapsed() < LIMIT);
     }
 
     #[test]
-    fn a_server_is_stopped_politely() {
+    fn a_server_is_stopped_with_sigterm() {
         let mut server =
             Running::start(&mut shell("trap 'exit 0' TERM; echo up; while :; do sleep 0.05; done"))
                 .unwrap();
-        let deadline = Instant::now() + Duration::from_secs(30);
-        assert_eq!(server.line(deadline).unwrap().as_deref(), Some("up"));
-        assert!(server.stop(Duration::from_secs(30)).unwrap().success());
+        assert_eq!(server.line(Instant::now() + LIMIT).unwrap().as_deref(), Some("up"));
+        assert!(server.stop(LIMIT).unwrap().success());
     }
+
+    const LIMIT: Duration = Duration::from_secs(30);
 }

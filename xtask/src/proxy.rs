@@ -7,29 +7,29 @@ use std::time::{Duration, Instant};
 
 use crate::process::Running;
 use crate::report::Failure;
+use crate::workspace::{make_folder, target};
 
 /// A running `serve --emulator`. Killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Proxy {
     /// `http://127.0.0.1:PORT`, where clients are pointed.
     pub(crate) url: String,
-    /// The same for the emulator behind it.
+    /// The same kind of URL, for the emulator behind the proxy.
     pub(crate) emulator: String,
-    said: Vec<String>,
+    output: Vec<String>,
     running: Running,
     home: PathBuf,
 }
 
 impl Proxy {
-    /// Adds to `command` what the proxy needs, starts it, and waits until it says where it
-    /// listens. It sees nothing of this machine's accounts and settings: an empty home, a store
-    /// in memory, no environment but PATH and what cargo needs.
+    /// Starts `command` as a proxy and waits until it prints its addresses. Accounts and settings of
+    /// this machine do not apply: the home is empty, the store is in memory, and the environment
+    /// holds nothing but PATH and what cargo needs.
     pub(crate) fn start(command: &mut Command) -> Result<Self, Failure> {
-        let home = crate::target().join("clients").join(format!("home-{}", std::process::id()));
-        fs::create_dir_all(&home)
-            .map_err(|why| Failure::new(format!("cannot make {}: {why}", home.display())))?;
+        let home = target().join("clients").join(format!("home-{}", std::process::id()));
+        make_folder(&home)?;
         let kept = KEPT.iter().filter_map(|name| Some((*name, std::env::var_os(name)?)));
-        // With another HOME, `cargo run` would look for these in the wrong place.
+        // With another HOME, `cargo run` would look for these folders in the wrong place.
         let toolchain = [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")]
             .into_iter()
             .filter(|(name, _)| std::env::var_os(name).is_none())
@@ -44,55 +44,56 @@ impl Proxy {
             .stderr(Stdio::piped());
         let mut running = Running::start(command)?;
         let deadline = Instant::now() + START_LIMIT;
-        let (mut url, mut emulator, mut said) = (None, None, Vec::new());
+        let (mut url, mut emulator, mut output) = (None, None, Vec::new());
         while url.is_none() || emulator.is_none() {
             let line = match running.line(deadline) {
                 Ok(Some(line)) => line,
                 Ok(None) => {
                     return Err(Failure::new(format!(
-                        "the proxy ended before it listened. It said:\n{}",
-                        said.join("\n")
+                        "the proxy ended before it listened. Its output:\n{}",
+                        output.join("\n")
                     )));
                 }
                 Err(_) => {
                     return Err(Failure::new(format!(
-                        "no `listening on http://…` and `emulator on http://…` within {} s. It said:\n{}",
+                        "no `listening on http://…` and `emulator on http://…` within {} s. Its output:\n{}",
                         START_LIMIT.as_secs(),
-                        said.join("\n")
+                        output.join("\n")
                     )));
                 }
             };
             url = url.or_else(|| address(&line, "listening on "));
             emulator = emulator.or_else(|| address(&line, "emulator on "));
-            said.push(line);
+            output.push(line);
         }
         let (Some(url), Some(emulator)) = (url, emulator) else {
-            return Err(Failure::new("the proxy's addresses were lost"));
+            return Err(Failure::new("the proxy printed no addresses"));
         };
         println!("    proxy {url}, emulator {emulator}");
-        Ok(Self { url, emulator, said, running, home })
+        Ok(Self { url, emulator, output, running, home })
     }
 
-    /// What it has printed last, for a person who looks for the reason of a failure.
-    pub(crate) fn last_words(&mut self) -> String {
-        self.said.extend(self.running.waiting_lines());
-        let from = self.said.len().saturating_sub(SHOWN_LINES);
-        self.said[from..].join("\n")
+    /// The last lines that the proxy has printed, to find the reason of a failure in.
+    pub(crate) fn last_output(&mut self) -> String {
+        self.output.extend(self.running.waiting_lines());
+        let from = self.output.len().saturating_sub(SHOWN_LINES);
+        self.output[from..].join("\n")
     }
 
-    /// Stops it as a service manager would. It must end well, in time, and without having panicked.
+    /// Stops the proxy as a service manager does. The proxy must end with exit code 0, in time, and
+    /// without a panic.
     pub(crate) fn stop(mut self) -> Result<(), Failure> {
-        let words = self.last_words();
+        let output = self.last_output();
         let Self { running, home, .. } = self;
         let status = running.stop(STOP_LIMIT)?;
-        // Only litter in target/ if this fails.
+        // If this fails, an unused folder stays in target/.
         let _ = fs::remove_dir_all(home);
-        if words.contains("panicked at") {
-            return Err(Failure::new(format!("the proxy panicked:\n{words}")));
+        if output.contains("panicked at") {
+            return Err(Failure::new(format!("the proxy panicked:\n{output}")));
         }
         if !status.success() {
             return Err(Failure::new(format!(
-                "on SIGTERM the proxy ended with {status}:\n{words}"
+                "on SIGTERM the proxy ended with {status}:\n{output}"
             )));
         }
         Ok(())
@@ -108,7 +109,7 @@ fn address(line: &str, label: &str) -> Option<String> {
     url.starts_with("http://").then(|| url.to_owned())
 }
 
-/// What `cargo run` must find as it was, or it would build everything once more.
+/// The variables that `cargo run` has to find unchanged, or it would build everything once more.
 const KEPT: &[&str] = &[
     "CARGO_HOME",
     "CARGO_TARGET_DIR",

@@ -1,58 +1,81 @@
-//! What a run has done so far, told as it happens and summed up at the end.
+//! The steps of one run: shown as they happen, and summed up at the end.
+//!
+//! A step has failed when its work returned an error, which for a child process means its exit code.
+//! The counts of tests are shown beside a step and added up for the closing line; they are fitted to
+//! the verdict and never the other way round.
 
 use std::fmt;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use crate::tally::Tally;
+use crate::counts::Counts;
 
-/// The steps of one run with their times, and the tests they counted.
+/// The steps of one run with their times.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     steps: Vec<Step>,
     notes: Vec<String>,
-    tally: Option<Tally>,
 }
 
 impl Report {
-    /// Does one piece of work that counts no tests. `None` when it failed, which ends nothing else.
+    /// Does one piece of work. `None` when it failed; the steps after it still run.
     pub(crate) fn step<T>(
         &mut self,
         title: &str,
         work: impl FnOnce() -> Result<T, Failure>,
     ) -> Option<T> {
+        self.record(title, None, |_| work())
+    }
+
+    /// Runs tests and notes how many there were.
+    pub(crate) fn tests(
+        &mut self,
+        title: &str,
+        work: impl FnOnce(&mut Counts) -> Result<(), Failure>,
+    ) {
+        self.record(title, Some(Counts::default()), work);
+    }
+
+    fn record<T>(
+        &mut self,
+        title: &str,
+        counts: Option<Counts>,
+        work: impl FnOnce(&mut Counts) -> Result<T, Failure>,
+    ) -> Option<T> {
         println!("\n==> {title}");
         let started = Instant::now();
-        let outcome = work();
+        let mut found = counts.unwrap_or_default();
+        let outcome = work(&mut found);
         let took = started.elapsed();
         let failure = outcome.as_ref().err().map(ToString::to_string);
         match &failure {
             None => println!("==> {title}: done in {}", Seconds(took)),
             Some(why) => println!("==> {title}: FAILED after {}\n{why}", Seconds(took)),
         }
-        self.steps.push(Step { title: title.to_owned(), took, counted: None, failure });
+        let counts = counts.map(|_| found);
+        self.steps.push(Step { title: title.to_owned(), took, counts, failure });
         outcome.ok()
     }
 
-    /// Runs tests. Having run none at all is a failure.
-    pub(crate) fn suite(
+    /// Does two lists of steps at the same time, in two threads, for work that keeps only one
+    /// processor busy for much of its time. Their output is mixed.
+    pub(crate) fn side_by_side<A, B: Send>(
         &mut self,
-        title: &str,
-        work: impl FnOnce() -> Result<Tally, Failure>,
-    ) -> Option<Tally> {
-        let counted = self.step(title, || {
-            let counted = work()?;
-            if counted.is_empty() {
-                return Err(Failure::new("no test ran: its output has no count, or a count of 0"));
-            }
-            Ok(counted)
-        })?;
-        *self.tally.get_or_insert_default() += counted;
-        if let Some(step) = self.steps.last_mut() {
-            step.counted = Some(counted);
-            println!("    {counted}");
+        first: impl FnOnce(&mut Self) -> A,
+        second: impl FnOnce(&mut Self) -> B + Send,
+    ) -> (A, B) {
+        let mut other = Self::default();
+        let results = std::thread::scope(|scope| {
+            let second = scope.spawn(|| second(&mut other));
+            let first = first(self);
+            (first, second.join())
+        });
+        self.steps.append(&mut other.steps);
+        self.notes.append(&mut other.notes);
+        match results {
+            (first, Ok(second)) => (first, second),
+            (_, Err(panic)) => std::panic::resume_unwind(panic),
         }
-        Some(counted)
     }
 
     /// Keeps something that must be seen at the end of a long output.
@@ -62,8 +85,8 @@ impl Report {
         self.notes.push(what);
     }
 
-    /// Prints every step with its time and, when tests were run, the line `N passed, N failed`.
-    /// A step that broke down counts as one failure there, so that no failed run ends on `0 failed`.
+    /// Prints every step with its time and, when tests were run or a step failed, the line
+    /// `N passed, N failed`.
     pub(crate) fn close(self) -> ExitCode {
         println!("\nSteps:");
         for step in &self.steps {
@@ -72,23 +95,33 @@ impl Report {
         for note in &self.notes {
             println!("  NOTE: {note}");
         }
-        let broken = self.steps.iter().filter(|step| step.failure.is_some()).count();
-        let counted = self.tally.unwrap_or_default();
-        let failed = counted.failed + broken as u64;
-        if failed > 0 {
+        if !self.is_green() {
             println!("\nWhat failed:");
-            for step in self.steps.iter().filter(|step| step.is_red()) {
-                println!("  {}: {}", step.title, step.reason());
+        }
+        for step in &self.steps {
+            if let Some(why) = &step.failure {
+                println!("  {}: {}", step.title, why.lines().next().unwrap_or_default());
             }
         }
-        if self.tally.is_some() {
-            println!("\n{}", Tally { failed, ..counted });
+        if !self.is_green() || self.steps.iter().any(|step| step.counts.is_some()) {
+            println!("\n{}", self.counts());
         }
-        if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+        if self.is_green() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+
+    fn is_green(&self) -> bool {
+        self.steps.iter().all(|step| step.failure.is_none())
+    }
+
+    fn counts(&self) -> Counts {
+        self.steps.iter().fold(Counts::default(), |sum, step| {
+            let counts = step.fitted_counts();
+            Counts { passed: sum.passed + counts.passed, failed: sum.failed + counts.failed }
+        })
     }
 }
 
-/// Why a step could not be done, and what to do about it.
+/// The reason why a step failed, and what to do about it.
 #[derive(Debug)]
 pub(crate) struct Failure(String);
 
@@ -104,34 +137,53 @@ impl fmt::Display for Failure {
     }
 }
 
+/// Makes checks that this program does itself into a verdict: prints each, counts it, and fails when
+/// one of them failed.
+pub(crate) fn verdict(
+    counts: &mut Counts,
+    checks: impl IntoIterator<Item = (String, Result<(), Failure>)>,
+) -> Result<(), Failure> {
+    let mut failed = Vec::new();
+    for (title, outcome) in checks {
+        match outcome {
+            Ok(()) => {
+                println!("    ok      {title}");
+                counts.passed += 1;
+            }
+            Err(why) => {
+                println!("    FAILED  {title}\n{why}");
+                counts.failed += 1;
+                failed.push(title);
+            }
+        }
+    }
+    if failed.is_empty() { Ok(()) } else { Err(Failure::new(failed.join("; "))) }
+}
+
 #[derive(Debug)]
 struct Step {
     title: String,
     took: Duration,
-    counted: Option<Tally>,
+    /// Of a step that runs tests.
+    counts: Option<Counts>,
     failure: Option<String>,
 }
 
 impl Step {
-    fn is_red(&self) -> bool {
-        self.failure.is_some() || self.counted.is_some_and(|counted| counted.failed > 0)
-    }
-
-    fn reason(&self) -> String {
-        match (&self.failure, self.counted) {
-            (Some(why), _) => why.lines().next().unwrap_or_default().to_owned(),
-            (None, Some(counted)) => format!("{} failed, see above", counted.failed),
-            (None, None) => String::new(),
-        }
+    /// The counts as far as they agree with the verdict: at least one failure when the step failed,
+    /// none when it did not.
+    fn fitted_counts(&self) -> Counts {
+        let Counts { passed, failed } = self.counts.unwrap_or_default();
+        Counts { passed, failed: if self.failure.is_some() { failed.max(1) } else { 0 } }
     }
 }
 
 impl fmt::Display for Step {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verdict = if self.is_red() { "FAILED" } else { "ok" };
+        let verdict = if self.failure.is_some() { "FAILED" } else { "ok" };
         write!(out, "{verdict:<6} {:>8}  {}", Seconds(self.took).to_string(), self.title)?;
-        match self.counted {
-            Some(counted) => write!(out, " ({counted})"),
+        match self.counts {
+            Some(_) => write!(out, " ({})", self.fitted_counts()),
             None => Ok(()),
         }
     }
@@ -149,32 +201,68 @@ impl fmt::Display for Seconds {
 mod tests {
     use super::*;
 
-    fn tally(passed: u64, failed: u64) -> Tally {
-        Tally { passed, failed }
+    fn finds(passed: u64, failed: u64) -> impl FnOnce(&mut Counts) -> Result<(), Failure> {
+        move |counts| {
+            *counts = Counts { passed, failed };
+            Ok(())
+        }
     }
 
     #[test]
-    fn a_suite_that_ran_nothing_is_a_failure() {
+    fn counts_add_up() {
         let mut report = Report::default();
-        assert!(report.suite("empty", || Ok(Tally::default())).is_none());
-        assert!(report.steps[0].is_red());
+        report.tests("one", finds(3, 0));
+        report.tests("two", finds(1, 0));
+        assert_eq!(report.counts(), Counts { passed: 4, failed: 0 });
+        assert!(report.is_green());
     }
 
     #[test]
-    fn suites_add_up_and_a_failed_test_turns_its_step_red() {
+    fn a_count_turns_no_green_step_red() {
         let mut report = Report::default();
-        report.suite("one", || Ok(tally(3, 0)));
-        report.suite("two", || Ok(tally(1, 2)));
-        assert_eq!(report.tally, Some(tally(4, 2)));
-        assert!(!report.steps[0].is_red());
-        assert!(report.steps[1].is_red());
+        report.tests("its output mentions failures", finds(3, 2));
+        report.tests("its output has no summary", finds(0, 0));
+        assert_eq!(report.counts(), Counts { passed: 3, failed: 0 });
+        assert!(report.is_green());
     }
 
     #[test]
-    fn a_step_that_fails_ends_nothing_else() {
+    fn a_count_turns_no_red_step_green() {
+        let mut report = Report::default();
+        report.tests("red without a failed test", |counts| {
+            counts.passed = 5;
+            Err(Failure::new("exit code 101"))
+        });
+        assert_eq!(report.counts(), Counts { passed: 5, failed: 1 });
+        assert!(!report.is_green());
+    }
+
+    #[test]
+    fn the_steps_after_a_failed_one_still_run() {
         let mut report = Report::default();
         assert!(report.step("bad", || Err::<(), _>(Failure::new("why"))).is_none());
         assert_eq!(report.step("good", || Ok(7)), Some(7));
         assert_eq!(report.steps.len(), 2);
+    }
+
+    #[test]
+    fn steps_side_by_side_are_all_in_the_report() {
+        let mut report = Report::default();
+        let (first, second) = report.side_by_side(
+            |report| report.step("first", || Ok(1)),
+            |report| report.step("second", || Err::<u8, _>(Failure::new("why"))),
+        );
+        assert_eq!((first, second), (Some(1), None));
+        assert_eq!(report.steps.len(), 2);
+        assert!(!report.is_green());
+    }
+
+    #[test]
+    fn one_failed_check_fails_them_all() {
+        let mut counts = Counts::default();
+        let checks = [("a".to_owned(), Ok(())), ("b".to_owned(), Err(Failure::new("why")))];
+        assert_eq!(verdict(&mut counts, checks).unwrap_err().to_string(), "b");
+        assert_eq!(counts, Counts { passed: 1, failed: 1 });
+        assert!(verdict(&mut counts, []).is_ok());
     }
 }

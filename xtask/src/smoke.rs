@@ -1,58 +1,60 @@
-//! The README's first command, done as the README says.
+//! The README's first command, run as the README says.
 
 use crate::http::{self, Answer};
-use crate::machine::cargo;
 use crate::process;
 use crate::proxy::Proxy;
-use crate::report::{Failure, Report};
-use crate::tally::Tally;
+use crate::report::{Failure, Report, verdict};
+use crate::workspace::cargo;
 
-/// Builds the release binary, starts it on the emulator, and asks it a few things.
+/// Builds the release binary, starts it on the emulator, and sends it a few requests.
 pub(crate) fn run(report: &mut Report) {
-    let built = report.step("release build", || {
-        // As `cargo run` selects it: with `-p`, other features would be on and all built twice.
-        process::run(cargo("build").args(["--release", "--bin", "code-assist-proxy"]))
-    });
-    if built.is_none() {
-        return;
+    if build(report).is_some() {
+        check(report);
     }
-    report.suite("smoke of `cargo run --release -- serve --emulator`", || {
+}
+
+/// Builds what [`check`] starts.
+pub(crate) fn build(report: &mut Report) -> Option<()> {
+    report.step("release build", || {
+        // The selection of `cargo run`: with `-p`, the features of some dependencies would differ.
+        process::run(cargo("build").args(["--release", "--bin", "code-assist-proxy"]))
+    })
+}
+
+/// Starts the release binary with `cargo run` and sends it a few requests.
+pub(crate) fn check(report: &mut Report) {
+    report.tests("smoke of `cargo run --release -- serve --emulator`", |counts| {
         let mut run = cargo("run");
         let mut proxy = Proxy::start(run.args(["--release", "--", "serve", "--emulator"]))?;
-        let mut counted = Tally::default();
-        for check in CHECKS {
-            let outcome = check.run(&proxy.url);
-            counted += Tally::one(outcome.is_ok());
-            match outcome {
-                Ok(()) => println!("    ok      {}", check.says),
-                Err(why) => {
-                    println!("    FAILED  {}\n{why}\n{}", check.says, proxy.last_words());
-                }
-            }
+        let checks = CHECKS.iter().map(|check| (check.says.to_owned(), check.run(&proxy.url)));
+        let verdict = verdict(counts, checks);
+        if verdict.is_err() {
+            println!("{}", proxy.last_output());
         }
         proxy.stop()?;
-        Ok(counted)
+        verdict
     });
 }
 
-/// One request and what its answer must be like.
+/// One request and what its answer must contain.
 struct Check {
     says: &'static str,
     ask: fn(&str) -> Result<Answer, Failure>,
     status: u16,
-    /// All of these occur in the answer, head (in lower case) or body.
+    /// All of these occur in the answer, in its head or its body.
     holds: &'static [&'static str],
 }
 
 impl Check {
     fn run(&self, base: &str) -> Result<(), Failure> {
         let answer = (self.ask)(base)?;
-        let whole = format!("{}\r\n\r\n{}", answer.head, answer.body);
+        let whole = format!("\n{}\r\n\r\n{}", answer.head, answer.body);
         if answer.status != self.status {
-            return Err(Failure::new(format!("expected {}, got:\n{whole}", self.status)));
+            let status = answer.status;
+            return Err(Failure::new(format!("expected {}, got {status}:{whole}", self.status)));
         }
         match self.holds.iter().find(|part| !whole.contains(**part)) {
-            Some(part) => Err(Failure::new(format!("`{part}` is not in:\n{whole}"))),
+            Some(part) => Err(Failure::new(format!("`{part}` is not in:{whole}"))),
             None => Ok(()),
         }
     }

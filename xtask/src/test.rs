@@ -1,55 +1,95 @@
 //! Every test there is.
 
+use std::process::Command;
 use std::time::Duration;
 
 use crate::clients;
-use crate::conformance;
-use crate::machine::{Need, cargo, ensure};
+use crate::conformance::{self, Subject};
 use crate::monitoring;
 use crate::packaging;
-use crate::process::tee;
+use crate::process::{self, captured};
 use crate::report::{Failure, Report};
-use crate::tally::{Runner, Tally};
+use crate::setup::Need;
 use crate::worker;
+use crate::workspace::cargo;
 
-/// The Rust tests of all crates, then the Worker under workerd and both builds side by side, then the
-/// client suites against both, then what people watch it and deploy it with.
+/// What the system has to have for [`run`].
+pub(crate) const NEEDS: &[Need] = &[
+    Need::Redis,
+    Need::Haproxy,
+    Need::Node,
+    Need::Python,
+    Need::Promtool,
+    Need::Chromium,
+    Need::WorkerCompiler,
+];
+
+/// Builds and runs all tests.
 pub(crate) fn run(report: &mut Report) {
-    report.suite("cargo test", || {
-        ensure(&[Need::Redis, Need::Haproxy])?;
-        // Unit, integration and documentation tests; one that fails does not hide the others.
-        let (output, status) = tee(cargo("test").arg("--no-fail-fast"), CARGO_LIMIT)?;
-        judged(Runner::Cargo.count(&output), status.success(), "cargo test")
+    let ((), built) = report.side_by_side(build_rust_tests, build_worker_and_clients);
+    check(report, built);
+}
+
+/// Builds what `cargo test` runs. A failure is found again, and reported, by `cargo test`.
+pub(crate) fn build_rust_tests(report: &mut Report) {
+    report.step("build of the Rust tests", || process::run(cargo("test").arg("--no-run")));
+}
+
+/// Builds the Worker, and installs the clients that are driven against both builds.
+pub(crate) fn build_worker_and_clients(report: &mut Report) -> Built {
+    Built { worker: worker::build(report), clients: clients::install(report) }
+}
+
+/// What the tests of the Worker and of the clients start from; `None` where it failed.
+#[derive(Debug)]
+pub(crate) struct Built {
+    worker: Option<worker::Built>,
+    clients: Option<clients::Clients>,
+}
+
+/// Runs the Rust tests of all crates, then the Worker's own, then the suites that hold for both
+/// builds, then the clients, then monitoring and packaging.
+pub(crate) fn check(report: &mut Report, built: Built) {
+    report.tests("cargo test", |counts| {
+        // Unit, integration and documentation tests; the crates after a failed one still run.
+        process::test(cargo("test").arg("--no-fail-fast"), CARGO_LIMIT, counts)
     });
-    worker::test(report);
-    conformance::run(report);
-    clients::run(report);
+    if let Some(worker) = built.worker {
+        worker::check(report, &worker);
+        // `cargo test` has run the same cases against the native build.
+        conformance::run(report, &[Subject::Worker]);
+    }
+    if let Some(clients) = built.clients {
+        clients.run(report);
+    }
     monitoring::run(report);
     packaging::run(report);
 }
 
-/// A runner's count, checked against its exit code: red without a failed test means that
-/// something could not even be built or started.
-pub(crate) fn judged(counted: Tally, succeeded: bool, runner: &str) -> Result<Tally, Failure> {
-    if succeeded || counted.failed > 0 {
-        return Ok(counted);
-    }
-    Err(Failure::new(format!(
-        "{runner} failed with no failed test ({counted}): something did not build or start, see above"
-    )))
+/// `cargo test` for one test target, with a filter. The selection of crates is that of plain
+/// `cargo test`, so that nothing is built twice.
+pub(crate) struct Filtered<'a> {
+    pub(crate) target: &'a str,
+    pub(crate) filter: &'a [&'a str],
 }
 
-/// Generous: a first build on two cores is in it.
+impl Filtered<'_> {
+    /// The command. A filter that selects no test is a failure here, since libtest succeeds then.
+    pub(crate) fn command(&self) -> Result<Command, Failure> {
+        process::run(cargo("test").args(["--no-run", "--test", self.target]))?;
+        let listed = captured(self.unchecked().arg("--list"))?;
+        if listed.lines().any(|line| line.ends_with(": test")) {
+            return Ok(self.unchecked());
+        }
+        Err(Failure::new(format!("{} has no test `{}`", self.target, self.filter.join(" "))))
+    }
+
+    fn unchecked(&self) -> Command {
+        let mut command = cargo("test");
+        command.args(["--test", self.target, "--"]).args(self.filter);
+        command
+    }
+}
+
+/// Generous: a first build on two cores may be in it.
 const CARGO_LIMIT: Duration = Duration::from_secs(30 * 60);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_red_runner_without_a_failed_test_is_a_failure() {
-        assert!(judged(Tally { passed: 3, failed: 0 }, false, "x").is_err());
-        assert_eq!(judged(Tally::one(false), false, "x").unwrap(), Tally::one(false));
-        assert_eq!(judged(Tally::one(true), true, "x").unwrap(), Tally::one(true));
-    }
-}

@@ -1,0 +1,176 @@
+//! The costs of the hot paths, counted: `crates/costs` under callgrind, compared with `budgets.txt`.
+//!
+//! Only the instructions of our own program are counted. Those of the C library (`memcpy`, `malloc`)
+//! are left out, since its code depends on the processor and on the system; copies and allocations
+//! are counted as such instead.
+
+mod budgets;
+mod document;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Command;
+
+use self::budgets::{Budgets, Cost, Place, Row, differences};
+use self::document::document;
+use crate::process::{captured, run as shown};
+use crate::report::{Failure, Report};
+use crate::setup::Need;
+use crate::workspace::{cargo, make_folder, read, root, target, write};
+
+/// What the system has to have for [`check`].
+pub(crate) const NEEDS: &[Need] = &[Need::Valgrind];
+
+pub(crate) fn run(report: &mut Report) {
+    if build(report).is_some() {
+        check(report);
+    }
+}
+
+/// Builds the program with the cases. The profile and the selection of crates are those of the
+/// release build, so that both share their dependencies.
+pub(crate) fn build(report: &mut Report) -> Option<()> {
+    report.step("costs: the program", || {
+        shown(cargo("build").args(["--locked", "--release", "--bin", PROGRAM]))
+    })
+}
+
+/// Counts and compares.
+pub(crate) fn check(report: &mut Report) {
+    let mut notes = Vec::new();
+    report.step("costs: within 3 % of crates/costs/budgets.txt", || judge(&mut notes));
+    for note in notes {
+        report.note(note);
+    }
+}
+
+fn judge(notes: &mut Vec<String>) -> Result<(), Failure> {
+    let listed = captured(&mut Command::new(program()))?;
+    let place = Place::here()?;
+    let measured = measure(&listed)?;
+    if std::env::var_os(WRITE).is_some_and(|value| value == "1") {
+        let budgets = Budgets { place, rows: measured };
+        println!("    writing {} and {}", budgets_file().display(), document_file().display());
+        write(&budgets_file(), &budgets.to_text())?;
+        return write(&document_file(), &document(&budgets, &listed));
+    }
+    let budgets = Budgets::parse(&read(&budgets_file())?)?;
+    let is_same_place = budgets.place == place;
+    if !is_same_place {
+        notes.push(format!(
+            "the budgets are for {}; here is {place}: instructions were not judged",
+            budgets.place
+        ));
+    }
+    let mut wrong = differences(&budgets.rows, &measured, is_same_place);
+    if read(&document_file())? != document(&budgets, &listed) {
+        wrong.push("docs/COSTS.md differs from the budgets".to_owned());
+    }
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    wrong.push(format!("if this is intended: {WRITE}=1 cargo xtask costs writes new budgets"));
+    Err(Failure::new(wrong.join("\n")))
+}
+
+/// Counts every case that the program lists. The sizes are in its list already.
+fn measure(listed: &str) -> Result<Vec<Row>, Failure> {
+    let mut rows = Vec::new();
+    for line in listed.lines() {
+        let mut words = line.split_whitespace();
+        let row = match (words.next(), words.next()) {
+            (Some("case"), Some(name)) => count(name)?,
+            (Some("size"), Some(name)) => {
+                let bytes = words.next().and_then(|word| word.parse().ok());
+                let bytes = bytes.ok_or_else(|| Failure::new(format!("no size in `{line}`")))?;
+                Row { name: name.to_owned(), cost: Cost { bytes, ..Cost::default() } }
+            }
+            _ => return Err(Failure::new(format!("the program listed `{line}`"))),
+        };
+        println!("    {row}");
+        rows.push(row);
+    }
+    Ok(rows)
+}
+
+fn count(case: &str) -> Result<Row, Failure> {
+    let folder = target().join("costs");
+    make_folder(&folder)?;
+    let profile = folder.join(format!("callgrind.{case}"));
+    let printed = captured(
+        Command::new("valgrind")
+            .args(["--tool=callgrind", "--collect-atstart=no", "--toggle-collect=*costs*measured*"])
+            .arg(format!("--callgrind-out-file={}", profile.display()))
+            .arg(program())
+            .arg(case),
+    )?;
+    let mut numbers = printed.split_whitespace().filter_map(|word| word.parse().ok());
+    let (Some(allocations), Some(bytes)) = (numbers.next(), numbers.next()) else {
+        return Err(Failure::new(format!("`{case}` printed no allocations: {printed}")));
+    };
+    let instructions = own_instructions(&read(&profile)?);
+    if instructions == 0 {
+        return Err(Failure::new(format!("callgrind counted nothing in `{case}`")));
+    }
+    let cost = Cost { instructions, allocations, bytes };
+    Ok(Row { name: case.to_owned(), cost })
+}
+
+/// Adds up the instructions of our program in a profile, in the format of
+/// <https://valgrind.org/docs/manual/cl-format.html>. `ob=(1) FILE` names an object the first time and
+/// `ob=(1)` later. A line of costs belongs to the last object named. The line after `calls=` has the
+/// costs of the callee, which are skipped here: the callee has lines of its own.
+fn own_instructions(profile: &str) -> u64 {
+    let mut objects = BTreeMap::new();
+    let (mut is_own, mut is_inclusive, mut sum) = (false, false, 0);
+    for line in profile.lines() {
+        if let Some(object) = line.strip_prefix("ob=").or_else(|| line.strip_prefix("cob=")) {
+            let (number, name) = object.split_once(' ').unwrap_or((object, ""));
+            if !name.is_empty() {
+                objects.insert(number, name.ends_with(PROGRAM));
+            }
+            if line.starts_with("ob=") {
+                is_own = objects.get(number).copied().unwrap_or(false);
+            }
+        } else if line.starts_with("calls=") {
+            is_inclusive = true;
+        } else if line.starts_with(|first: char| first.is_ascii_digit() || "+-*".contains(first)) {
+            let cost = line.split(' ').nth(1).and_then(|cost| cost.parse::<u64>().ok());
+            if is_own && !is_inclusive {
+                sum += cost.unwrap_or(0);
+            }
+            is_inclusive = false;
+        }
+    }
+    sum
+}
+
+fn program() -> PathBuf {
+    target().join("release").join(PROGRAM)
+}
+
+fn budgets_file() -> PathBuf {
+    root().join("crates/costs/budgets.txt")
+}
+
+fn document_file() -> PathBuf {
+    root().join("docs/COSTS.md")
+}
+
+const PROGRAM: &str = "code-assist-costs";
+
+/// The variable that has the budgets written anew.
+const WRITE: &str = "COSTS_WRITE";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_our_own_instructions_are_summed_and_callees_once() {
+        let profile = "events: Ir\nob=(1) /t/costs/code-assist-costs\nfl=(1) a.rs\nfn=(1) measured\n\
+                       10 5\n+1 7\ncob=(2) /lib/libc.so.6\ncfn=(2) malloc\ncalls=3 20\n* 900\n-2 1\n\
+                       ob=(2)\nfn=(2)\n20 900\nob=(1)\nfn=(3) x\n4 100\ntotals: 1013\n";
+        assert_eq!(own_instructions(profile), 113);
+    }
+}
