@@ -90,7 +90,7 @@ impl TurnRegister {
     async fn answer(&self, request: LockRequest) -> Result<LockAnswer> {
         let clock = Timestamp(Date::now().as_millis());
         let mut record: LockRecord = self.read(TURNS).await?.unwrap_or_default();
-        let before = turns;
+        let before = record;
         let mut answer = LockAnswer::default();
         match request {
             LockRequest::Load => {
@@ -114,7 +114,7 @@ impl TurnRegister {
             }
             LockRequest::Release { fence } => record.release(FencingToken(fence)),
         }
-        if turns != before {
+        if record != before {
             self.write(TURNS, &record).await?;
         }
         Ok(answer)
