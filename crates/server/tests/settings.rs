@@ -1,15 +1,15 @@
 //! Every setting has a test that shows its effect: the table says which, and is checked.
 
-#[path = "harness/client.rs"]
+#[path = "../../harness/src/client.rs"]
 #[expect(dead_code, reason = "shared with the serve suite")]
 mod client;
-#[path = "harness/google.rs"]
+#[path = "../../harness/src/google.rs"]
 #[expect(dead_code, reason = "shared with the serve suite")]
 mod google;
-#[path = "harness/process.rs"]
+#[path = "../../harness/src/proxy/mod.rs"]
 #[expect(dead_code, reason = "shared with the serve suite")]
 mod process;
-#[path = "harness/upstream.rs"]
+#[path = "../../harness/src/upstream.rs"]
 #[expect(dead_code, reason = "shared with the serve suite")]
 mod upstream;
 

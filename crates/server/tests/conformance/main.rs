@@ -39,15 +39,15 @@
 
 mod access;
 mod bytes;
-#[path = "../harness/client.rs"]
+#[path = "../../../harness/src/client.rs"]
 #[expect(dead_code, reason = "shared with the native suites")]
 mod client;
 mod credentials;
 mod errors;
-#[path = "../harness/google.rs"]
+#[path = "../../../harness/src/google.rs"]
 mod google;
 mod load;
-#[path = "../harness/process.rs"]
+#[path = "../../../harness/src/proxy/mod.rs"]
 #[expect(dead_code, reason = "shared with the native suites")]
 mod process;
 mod project;
@@ -56,7 +56,7 @@ mod secrets;
 mod settings;
 mod start;
 mod streams;
-#[path = "../harness/upstream.rs"]
+#[path = "../../../harness/src/upstream.rs"]
 #[expect(dead_code, reason = "shared with the fault suite")]
 mod upstream;
 

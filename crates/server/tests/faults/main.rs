@@ -21,16 +21,16 @@ mod store;
 mod table;
 mod tries;
 
-#[path = "../harness/client.rs"]
+#[path = "../../../harness/src/client.rs"]
 #[expect(dead_code, reason = "shared with the serve suite")]
 mod client;
-#[path = "../harness/google.rs"]
+#[path = "../../../harness/src/google.rs"]
 #[expect(dead_code, reason = "shared with the serve suite")]
 mod google;
-#[path = "../harness/process.rs"]
+#[path = "../../../harness/src/proxy/mod.rs"]
 #[expect(dead_code, reason = "shared with the serve suite")]
 mod process;
-#[path = "../harness/upstream.rs"]
+#[path = "../../../harness/src/upstream.rs"]
 #[expect(dead_code, reason = "shared with the soak")]
 mod upstream;
 

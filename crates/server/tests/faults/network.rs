@@ -347,7 +347,7 @@ fn over_tls() -> (Upstream, Arc<AtomicUsize>) {
 }
 
 fn tls(name: &str) -> String {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/harness/tls");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faults/tls");
     folder.join(name).to_string_lossy().into_owned()
 }
 

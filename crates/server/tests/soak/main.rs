@@ -5,18 +5,18 @@
 //! get. Every event carries its place and a checksum: one that is corrupted, lost, repeated or out
 //! of order is found.
 
-#[path = "../harness/client.rs"]
+#[path = "../../../harness/src/client.rs"]
 #[expect(dead_code, reason = "shared with the serve suite")]
 mod client;
-#[path = "../harness/google.rs"]
+#[path = "../../../harness/src/google.rs"]
 #[expect(dead_code, reason = "shared with the serve suite")]
 mod google;
 mod plan;
-#[path = "../harness/process.rs"]
+#[path = "../../../harness/src/proxy/mod.rs"]
 #[expect(dead_code, reason = "shared with the serve suite")]
 mod process;
 mod traffic;
-#[path = "../harness/upstream.rs"]
+#[path = "../../../harness/src/upstream.rs"]
 #[expect(dead_code, reason = "shared with the serve suite")]
 mod upstream;
 

@@ -112,7 +112,7 @@ impl Host {
     fn begin() -> Self {
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut node = Command::new("node")
-            .arg(manifest.join("tests/harness/workers.mjs"))
+            .arg(manifest.join("../harness/src/proxy/workers.mjs"))
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .stdin(Stdio::piped())
