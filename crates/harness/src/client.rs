@@ -1,5 +1,5 @@
-//! An HTTP/1.1 client that shows every byte: what goes out is written by the test, what comes in is
-//! read piece by piece.
+//! An HTTP/1.1 client that shows every byte: the test writes the request, and reads the response in
+//! pieces.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -7,47 +7,50 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::process::Subject;
+use crate::proxy::ProxyBuild;
 
 /// One connection to the proxy.
-pub(crate) struct Connection {
+#[derive(Debug)]
+pub struct Connection {
     stream: TcpStream,
-    /// Read and not yet used.
-    ahead: Vec<u8>,
+    /// Bytes that were received and not yet used.
+    buffer: Vec<u8>,
 }
 
 impl Connection {
-    pub(crate) fn to(address: &str) -> Self {
+    /// Connects to `IP:PORT`.
+    pub fn open(address: &str) -> Self {
         let stream = TcpStream::connect(address).expect("the proxy listens");
         stream.set_nodelay(true).expect("a TCP option");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a TCP option");
-        stream.set_write_timeout(Some(PATIENCE)).expect("a TCP option");
-        Self { stream, ahead: Vec::new() }
+        stream.set_read_timeout(Some(TIMEOUT)).expect("a TCP option");
+        stream.set_write_timeout(Some(TIMEOUT)).expect("a TCP option");
+        Self { stream, buffer: Vec::new() }
     }
 
-    pub(crate) fn write(&mut self, bytes: impl AsRef<[u8]>) {
+    /// Writes bytes.
+    pub fn write(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).expect("the proxy reads");
     }
 
-    /// The same for a peer that may have closed: false if it has.
-    pub(crate) fn try_write(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+    /// Writes bytes to a peer that may have closed: false if it has.
+    pub fn try_write(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.stream.write_all(bytes.as_ref()).is_ok()
     }
 
-    /// The next response head. `100 Continue` is a head of its own.
-    pub(crate) fn head(&mut self) -> Head {
+    /// Reads the next response head. `100 Continue` is a head of its own.
+    pub fn head(&mut self) -> ResponseHead {
         let end = loop {
-            if let Some(at) = find(&self.ahead, b"\r\n\r\n") {
+            if let Some(at) = position(&self.buffer, b"\r\n\r\n") {
                 break at + 4;
             }
-            assert!(self.more(), "the connection closed before a head: {:?}", self.ahead_text());
+            assert!(self.fill(), "the connection closed before a head: {:?}", self.buffer_text());
         };
-        let text = String::from_utf8(self.ahead.drain(..end).collect()).expect("an ASCII head");
-        Head::read(&text)
+        let text = String::from_utf8(self.buffer.drain(..end).collect()).expect("an ASCII head");
+        ResponseHead::parse(&text)
     }
 
-    /// The rest of an answer whose head was read.
-    pub(crate) fn body(&mut self, head: &Head) -> Vec<u8> {
+    /// Reads the body that follows `head`.
+    pub fn body(&mut self, head: &ResponseHead) -> Vec<u8> {
         if head.is_chunked() {
             let mut all = Vec::new();
             while let Some(chunk) = self.chunk() {
@@ -64,8 +67,8 @@ impl Connection {
         }
     }
 
-    /// The next chunk of a chunked body, `None` at its end.
-    pub(crate) fn chunk(&mut self) -> Option<Vec<u8>> {
+    /// Reads the next chunk of a chunked body, `None` at its end.
+    pub fn chunk(&mut self) -> Option<Vec<u8>> {
         let line = self.line();
         let size = usize::from_str_radix(&line, 16).expect("the size of a chunk");
         let chunk = self.exactly(size);
@@ -73,11 +76,11 @@ impl Connection {
         (size > 0).then_some(chunk)
     }
 
-    /// The chunks of a body until they have brought this text: where one ends is the runtime's.
+    /// Reads chunks until they contain this text: where a chunk ends is the runtime's choice.
     #[track_caller]
-    pub(crate) fn chunks_until(&mut self, text: &str) -> String {
+    pub fn chunks_until(&mut self, text: &str) -> String {
         let mut all = Vec::new();
-        while find(&all, text.as_bytes()).is_none() {
+        while position(&all, text.as_bytes()).is_none() {
             let Some(chunk) = self.chunk() else {
                 panic!("no {text:?} in {:?}", String::from_utf8_lossy(&all));
             };
@@ -86,82 +89,88 @@ impl Connection {
         String::from_utf8(all).expect("text, cut between characters")
     }
 
-    pub(crate) fn exactly(&mut self, count: usize) -> Vec<u8> {
-        while self.ahead.len() < count {
-            assert!(self.more(), "closed after {} of {count} bytes", self.ahead.len());
+    /// Reads this many bytes.
+    pub fn exactly(&mut self, count: usize) -> Vec<u8> {
+        while self.buffer.len() < count {
+            assert!(self.fill(), "closed after {} of {count} bytes", self.buffer.len());
         }
-        self.ahead.drain(..count).collect()
+        self.buffer.drain(..count).collect()
     }
 
-    /// Everything until the peer closes, by FIN or RST.
-    pub(crate) fn until_closed(&mut self) -> Vec<u8> {
-        while self.more() {}
-        std::mem::take(&mut self.ahead)
+    /// Reads until the peer closes, by FIN or RST.
+    pub fn until_closed(&mut self) -> Vec<u8> {
+        while self.fill() {}
+        std::mem::take(&mut self.buffer)
     }
 
-    /// One request and its whole answer.
-    pub(crate) fn ask(&mut self, request: impl AsRef<[u8]>) -> Answer {
+    /// Sends one request and reads the whole response.
+    pub fn send(&mut self, request: impl AsRef<[u8]>) -> Response {
         self.write(request);
-        self.answer()
+        self.response()
     }
 
-    pub(crate) fn answer(&mut self) -> Answer {
+    /// Reads a whole response.
+    pub fn response(&mut self) -> Response {
         let head = self.head();
         let body = self.body(&head);
-        Answer { head, body }
+        Response { head, body }
     }
 
     fn line(&mut self) -> String {
         let end = loop {
-            if let Some(at) = find(&self.ahead, b"\r\n") {
+            if let Some(at) = position(&self.buffer, b"\r\n") {
                 break at + 2;
             }
-            assert!(self.more(), "closed inside a line: {:?}", self.ahead_text());
+            assert!(self.fill(), "closed inside a line: {:?}", self.buffer_text());
         };
-        let line: Vec<u8> = self.ahead.drain(..end).collect();
+        let line: Vec<u8> = self.buffer.drain(..end).collect();
         String::from_utf8_lossy(&line[..line.len() - 2]).into_owned()
     }
 
-    /// Reads more; false at the end.
-    fn more(&mut self) -> bool {
-        let mut buffer = vec![0; 64 * 1024];
-        match self.stream.read(&mut buffer) {
+    /// Receives more bytes; false at the end.
+    fn fill(&mut self) -> bool {
+        let mut bytes = vec![0; 64 * 1024];
+        match self.stream.read(&mut bytes) {
             Ok(0) => false,
             Ok(read) => {
-                self.ahead.extend_from_slice(&buffer[..read]);
+                self.buffer.extend_from_slice(&bytes[..read]);
                 true
             }
             Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
-            Err(error) => panic!("nothing came: {error}; so far {:?}", self.ahead_text()),
+            Err(error) => {
+                panic!("nothing was received: {error}; before it {:?}", self.buffer_text())
+            }
         }
     }
 
-    fn ahead_text(&self) -> String {
-        String::from_utf8_lossy(&self.ahead[..self.ahead.len().min(500)]).into_owned()
+    fn buffer_text(&self) -> String {
+        String::from_utf8_lossy(&self.buffer[..self.buffer.len().min(500)]).into_owned()
     }
 }
 
-/// Leaving is a FIN to the binary. workerd takes a polite end for a client that has nothing more to
-/// say, and sees only a reset.
+/// Closing sends FIN to the binary. workerd reads FIN as the end of a request, not as a client that
+/// has gone, so a Worker gets RST.
 impl Drop for Connection {
     fn drop(&mut self) {
-        if Subject::chosen() == Subject::Worker {
-            // Fails only on a socket that has gone already.
+        if ProxyBuild::under_test() == ProxyBuild::Worker {
+            // Fails only on a socket that is closed already.
             let _ = rustix::net::sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO));
         }
     }
 }
 
-/// The head of an answer.
+/// The head of a response.
 #[derive(Clone, Debug)]
-pub(crate) struct Head {
-    pub(crate) version: String,
-    pub(crate) status: u16,
+pub struct ResponseHead {
+    /// `HTTP/1.1`, as it was sent.
+    pub version: String,
+    /// The status code.
+    pub status: u16,
     headers: Vec<(String, String)>,
 }
 
-impl Head {
-    fn read(text: &str) -> Self {
+impl ResponseHead {
+    fn parse(text: &str) -> Self {
         let mut lines = text.trim_end().split("\r\n");
         let mut status_line = lines.next().expect("a status line").splitn(3, ' ');
         let version = status_line.next().expect("a version").to_owned();
@@ -173,59 +182,67 @@ impl Head {
         Self { version, status, headers }
     }
 
-    /// A header's value; empty when it is not there.
-    pub(crate) fn header(&self, name: &str) -> &str {
+    /// The value of a header; empty when the header is missing.
+    pub fn header(&self, name: &str) -> &str {
         self.find(name).unwrap_or_default()
     }
 
-    pub(crate) fn find(&self, name: &str) -> Option<&str> {
+    /// The value of a header. A header that was sent twice fails the test.
+    pub fn find(&self, name: &str) -> Option<&str> {
         let mut found = self.headers.iter().filter(|(known, _)| known == name);
         let first = found.next().map(|(_, value)| value.as_str());
         assert!(found.next().is_none(), "{name} is there twice: {:?}", self.headers);
         first
     }
 
-    pub(crate) fn is_chunked(&self) -> bool {
+    /// Whether the body is sent in chunks.
+    pub fn is_chunked(&self) -> bool {
         self.header("transfer-encoding").eq_ignore_ascii_case("chunked")
     }
 
-    /// A part of `server-timing`, in milliseconds.
-    pub(crate) fn timing(&self, part: &str) -> f64 {
+    /// One entry of `server-timing`, in milliseconds.
+    pub fn server_timing(&self, entry: &str) -> f64 {
         let all = self.header("server-timing");
-        let found = all.split(", ").find_map(|entry| entry.strip_prefix(&format!("{part};dur=")));
-        let text = found.unwrap_or_else(|| panic!("server-timing has no {part}: {all:?}"));
+        let found = all.split(", ").find_map(|text| text.strip_prefix(&format!("{entry};dur=")));
+        let text = found.unwrap_or_else(|| panic!("server-timing has no {entry}: {all:?}"));
         text.parse().expect("a number of milliseconds")
     }
 }
 
-/// A whole answer.
+/// A whole response.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) head: Head,
-    pub(crate) body: Vec<u8>,
+pub struct Response {
+    /// Status and headers.
+    pub head: ResponseHead,
+    /// The body, with the chunks' framing removed.
+    pub body: Vec<u8>,
 }
 
-impl Answer {
-    pub(crate) fn status(&self) -> u16 {
+impl Response {
+    /// The status code.
+    pub fn status(&self) -> u16 {
         self.head.status
     }
 
-    pub(crate) fn header(&self, name: &str) -> &str {
+    /// The value of a header; empty when the header is missing.
+    pub fn header(&self, name: &str) -> &str {
         self.head.header(name)
     }
 
-    pub(crate) fn text(&self) -> String {
+    /// The body as text.
+    pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
+    /// The body as JSON.
     #[track_caller]
-    pub(crate) fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|why| panic!("{why}: {}", self.text()))
     }
 
-    /// The `error` object, also of a one-element array.
+    /// The `error` object, bare or in an array of one element.
     #[track_caller]
-    pub(crate) fn error(&self) -> Value {
+    pub fn error(&self) -> Value {
         let mut value = self.json();
         if let Value::Array(list) = &mut value {
             assert_eq!(list.len(), 1, "{}", self.text());
@@ -234,44 +251,46 @@ impl Answer {
         value["error"].clone()
     }
 
-    /// The reason that the proxy gives; empty for upstream's own errors.
+    /// The proxy's own reason in the `error` object; empty for errors that upstream made.
     #[track_caller]
-    pub(crate) fn reason(&self) -> String {
-        reason(&self.error())
+    pub fn reason(&self) -> String {
+        proxy_error_reason(&self.error())
     }
 
-    /// Status, reason and message at one glance.
+    /// The status code and the proxy's own reason.
     #[track_caller]
-    pub(crate) fn verdict(&self) -> (u16, String) {
+    pub fn status_and_reason(&self) -> (u16, String) {
         (self.status(), self.reason())
     }
 
-    /// 502 or 503 for a call that has not come to an answer. The binary knows how far it came
-    /// (`exactly`); workerd has the same words for a connection refused and one that broke.
+    /// Asserts that the call failed before upstream answered. The binary knows how far the call came
+    /// and must answer `exactly`; workerd reports a refused connection and a broken one in the same
+    /// words, so a Worker may answer either.
     #[track_caller]
-    pub(crate) fn came_to_nothing(&self, is_native: bool, exactly: (u16, &str)) {
-        let (status, reason) = self.verdict();
+    pub fn assert_upstream_failed(&self, is_native: bool, exactly: (u16, &str)) {
+        let (status, reason) = self.status_and_reason();
         let known = [exactly, (502, "UPSTREAM_DISCONNECTED"), (503, "UPSTREAM_UNREACHABLE")];
         let allowed = if is_native { &known[..1] } else { &known[..] };
         assert!(allowed.contains(&(status, &*reason)), "{}", self.text());
     }
 
-    /// The `data:` payloads of an event stream in the one form that it may have.
+    /// The payloads of an event stream, see [`parse_events`].
     #[track_caller]
-    pub(crate) fn events(&self) -> Vec<Value> {
-        events(&self.text())
+    pub fn events(&self) -> Vec<Value> {
+        parse_events(&self.text())
     }
 }
 
-/// The reason in an `error` object's ErrorInfo of this proxy.
-pub(crate) fn reason(error: &Value) -> String {
+/// The reason in the proxy's own `ErrorInfo` of an `error` object; empty when there is none.
+pub fn proxy_error_reason(error: &Value) -> String {
     let details = error["details"].as_array().cloned().unwrap_or_default();
     let own = details.into_iter().find(|detail| detail["domain"] == "code-assist-proxy");
     own.map_or_else(String::new, |own| own["reason"].as_str().unwrap_or_default().to_owned())
 }
 
+/// The `data:` payloads of an event stream, which must be framed exactly as Google frames it.
 #[track_caller]
-pub(crate) fn events(text: &str) -> Vec<Value> {
+pub fn parse_events(text: &str) -> Vec<Value> {
     let Some(blocks) = text.strip_suffix("\r\n\r\n") else { panic!("no event stream: {text:?}") };
     let payloads = blocks.split("\r\n\r\n").map(|block| {
         let Some(payload) = block.strip_prefix("data: ") else { panic!("no event: {block:?}") };
@@ -281,19 +300,19 @@ pub(crate) fn events(text: &str) -> Vec<Value> {
 }
 
 /// A `GET` as clients write it.
-pub(crate) fn get(path: &str, headers: &[&str]) -> Vec<u8> {
+pub fn get(path: &str, headers: &[&str]) -> Vec<u8> {
     request("GET", path, headers, b"")
 }
 
 /// A `POST` of JSON as clients write it.
-pub(crate) fn post(path: &str, headers: &[&str], body: impl AsRef<[u8]>) -> Vec<u8> {
+pub fn post(path: &str, headers: &[&str], body: impl AsRef<[u8]>) -> Vec<u8> {
     let json = "Content-Type: application/json";
     let headers: Vec<&str> = headers.iter().copied().chain([json]).collect();
     request("POST", path, &headers, body.as_ref())
 }
 
-/// A request with a `Host` (unless the headers bring one) and a `Content-Length`.
-pub(crate) fn request(method: &str, path: &str, headers: &[&str], body: &[u8]) -> Vec<u8> {
+/// A request with a `Host` (unless `headers` has one) and a `Content-Length`.
+pub fn request(method: &str, path: &str, headers: &[&str], body: &[u8]) -> Vec<u8> {
     let mut head = format!("{method} {path} HTTP/1.1\r\n");
     if !headers.iter().any(|header| header.to_ascii_lowercase().starts_with("host:")) {
         head.push_str("Host: localhost\r\n");
@@ -309,9 +328,9 @@ pub(crate) fn request(method: &str, path: &str, headers: &[&str], body: &[u8]) -
     [head.as_bytes(), body].concat()
 }
 
-pub(crate) fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+pub(crate) fn position(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len()).position(|window| window == needle)
 }
 
-/// Generous: only a test that fails waits so long.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Only a test that fails waits for this time.
+const TIMEOUT: Duration = Duration::from_secs(20);

@@ -1,18 +1,6 @@
 //! Every setting has a test that shows its effect: the table says which, and is checked.
 
-#[path = "../../harness/src/client.rs"]
-#[expect(dead_code, reason = "shared with the serve suite")]
-mod client;
-#[path = "../../harness/src/google.rs"]
-#[expect(dead_code, reason = "shared with the serve suite")]
-mod google;
-#[path = "../../harness/src/proxy/mod.rs"]
-#[expect(dead_code, reason = "shared with the serve suite")]
-mod process;
-#[path = "../../harness/src/upstream.rs"]
-#[expect(dead_code, reason = "shared with the serve suite")]
-mod upstream;
-
+use code_assist_harness::{GoogleEmulator, ProxyBuilder};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -22,9 +10,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use code_assist_core::settings::KNOBS;
 use serde_json::Value;
-
-use crate::google::Google;
-use crate::process::Setup;
 
 /// Setting, file below `tests`, test. The test's text has to name the setting.
 const PROOFS: &[(&str, &str, &str)] = &[
@@ -160,18 +145,18 @@ fn every_setting_has_a_test_that_names_it() {
 
 #[test]
 fn host_is_where_it_listens() {
-    let proxy = Setup::bare().env("HOST", "127.0.0.2").start();
-    assert!(proxy.address.starts_with("127.0.0.2:"), "{}", proxy.address);
+    let proxy = ProxyBuilder::without_upstream().env("HOST", "127.0.0.2").start();
+    assert!(proxy.address().starts_with("127.0.0.2:"), "{}", proxy.address());
     assert_eq!(proxy.get("/health").status(), 200);
-    let elsewhere = proxy.address.replace("127.0.0.2", "127.0.0.1");
+    let elsewhere = proxy.address().replace("127.0.0.2", "127.0.0.1");
     assert!(std::net::TcpStream::connect(elsewhere).is_err(), "it listens elsewhere too");
 }
 
 #[test]
 fn a_project_is_kept_as_long_as_was_set() {
     for (hours, seconds) in [("0.1", 360), ("2", 7200)] {
-        let google = Google::new();
-        let setup = Setup::on(&google).env("PROJECT_ID_CACHE_TTL_HOURS", hours);
+        let google = GoogleEmulator::start();
+        let setup = ProxyBuilder::for_emulator(&google).env("PROJECT_ID_CACHE_TTL_HOURS", hours);
         let entry = stored(setup, "project_id_cache");
         let value: Value = serde_json::from_str(entry["value"].as_str().expect("text")).unwrap();
         let left = value["ttl"].as_u64().expect("a time") / 1000 - now();
@@ -182,8 +167,8 @@ fn a_project_is_kept_as_long_as_was_set() {
 #[test]
 fn entries_are_sealed_with_the_key_that_was_set() {
     let (old, new) = ("0f".repeat(32), "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=".to_owned());
-    let google = Google::new();
-    let setup = Setup::on(&google).login(&google.expired_login());
+    let google = GoogleEmulator::start();
+    let setup = ProxyBuilder::for_emulator(&google).credentials(&google.expired_credentials());
     let url = format!("file:{}", setup.path("kv.redb").display());
     let setup = setup.env("KV_URL", &url).env("KV_ENCRYPTION_KEY", &old);
     let kv = |words: &[&str], key: &str| {
@@ -195,11 +180,11 @@ fn entries_are_sealed_with_the_key_that_was_set() {
         serde_json::from_slice(&kv(&["export"], key).stdout).expect("an export")
     };
     let asked = |key: &str| {
-        let proxy = setup.env_of("KV_ENCRYPTION_KEY", key).start();
+        let proxy = setup.same_home_with_env("KV_ENCRYPTION_KEY", key).start();
         assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
         // Written after the answer.
         thread::sleep(Duration::from_millis(300));
-        let (stdout, stderr) = proxy.all_output();
+        let (stdout, stderr) = proxy.into_output();
         format!("{stdout}{stderr}")
     };
 
@@ -233,9 +218,10 @@ fn entries_are_sealed_with_the_key_that_was_set() {
 #[test]
 fn a_token_is_stored_as_long_as_was_set() {
     for (hours, seconds) in [("0.1", 360), ("0.5", 1800), ("1", 3599)] {
-        let google = Google::new();
-        let setup =
-            Setup::on(&google).login(&google.expired_login()).env("TOKEN_CACHE_TTL_HOURS", hours);
+        let google = GoogleEmulator::start();
+        let setup = ProxyBuilder::for_emulator(&google)
+            .credentials(&google.expired_credentials())
+            .env("TOKEN_CACHE_TTL_HOURS", hours);
         let left = stored(setup, "oauth_token_cache")["expiration"].as_u64().expect("a time");
         let left = left - now();
         assert!((seconds - 20..=seconds).contains(&left), "{left} s left of {hours} h");
@@ -244,7 +230,7 @@ fn a_token_is_stored_as_long_as_was_set() {
 
 /// Serves a request from a store in a file, stops, and exports an entry of it.
 #[track_caller]
-fn stored(setup: Setup, key: &str) -> Value {
+fn stored(setup: ProxyBuilder, key: &str) -> Value {
     let file = setup.path("kv.redb");
     let url = format!("file:{}", file.display());
     let setup = setup.env("KV_URL", &url);

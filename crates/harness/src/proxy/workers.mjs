@@ -1,23 +1,23 @@
-// Starts and stops Workers on lines of JSON, for the conformance suite (host.rs):
+// Starts and stops Workers on lines of JSON, for worker_host.rs:
 //   in   {"id":1,"start":{"settings":{..},"state":"FOLDER"}}   {"id":1,"stop":true}
 //   out  {"id":1,"address":"127.0.0.1:PORT"}  {"id":1,"line":".."}  {"id":1,"stopped":true}
 //        {"id":1,"failed":".."}
-// Ends with its standard input, and all Workers with it.
+// Exits when its standard input ends, and ends all Workers then.
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 
 const dev = new URL("../../../worker/dev.mjs", import.meta.url);
 const { options } = await import(dev);
-// Where the Worker has it, not where this file lies.
+// Miniflare is installed beside the Worker, not beside this file.
 const { Miniflare } = createRequire(dev)("miniflare");
 
 const running = new Map();
-const tell = (message) => process.stdout.write(`${JSON.stringify(message)}\n`);
+const report = (message) => process.stdout.write(`${JSON.stringify(message)}\n`);
 
 async function start(id, { settings, state }) {
   const handleRuntimeStdio = (...outputs) => {
     for (const input of outputs) {
-      createInterface({ input }).on("line", (line) => tell({ id, line }));
+      createInterface({ input }).on("line", (line) => report({ id, line }));
     }
   };
   const given = options({ bindings: settings, host: "127.0.0.1", port: 0, state });
@@ -25,9 +25,9 @@ async function start(id, { settings, state }) {
     const worker = new Miniflare({ ...given, handleRuntimeStdio });
     running.set(id, worker);
     await worker.ready;
-    tell({ id, address: (await worker.unsafeGetDirectURL()).host });
+    report({ id, address: (await worker.unsafeGetDirectURL()).host });
   } catch (why) {
-    tell({ id, failed: String(why?.stack ?? why) });
+    report({ id, failed: String(why?.stack ?? why) });
   }
 }
 
@@ -37,7 +37,7 @@ async function stop(id) {
   try {
     await worker?.dispose();
   } finally {
-    tell({ id, stopped: true });
+    report({ id, stopped: true });
   }
 }
 
@@ -45,7 +45,7 @@ const lines = createInterface({ input: process.stdin });
 lines.on("line", (line) => {
   const { id, start: how } = JSON.parse(line);
   if (how) start(id, how);
-  else stop(id).catch((why) => tell({ id, failed: String(why) }));
+  else stop(id).catch((why) => report({ id, failed: String(why) }));
 });
 lines.on("close", async () => {
   await Promise.allSettled([...running.keys()].map(stop));

@@ -1,5 +1,6 @@
 //! Many requests at once, and large ones.
 
+use code_assist_harness::{GoogleEmulator, ProxyBuilder, ScriptedUpstream, post};
 use std::sync::Barrier;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,18 +9,15 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::client::post;
-use crate::google::Google;
-use crate::process::Setup;
-use crate::upstream::Upstream;
 use crate::{ARRAY, GENERATE, HELLO, STREAM};
 
 #[test]
 fn a_hundred_cold_requests_cause_one_refresh_and_one_discovery() {
-    let google = Google::new();
-    google.state(json!({"token_delay_ms": 300}));
-    google.script(json!({"match": {"rpc": "loadCodeAssist"}, "delay_ms": 300}));
-    let proxy = Setup::on(&google).login(&google.expired_login()).start();
+    let google = GoogleEmulator::start();
+    google.set_state(json!({"token_delay_ms": 300}));
+    google.add_rules(json!({"match": {"rpc": "loadCodeAssist"}, "delay_ms": 300}));
+    let proxy =
+        ProxyBuilder::for_emulator(&google).credentials(&google.expired_credentials()).start();
     let together = Barrier::new(100);
     thread::scope(|scope| {
         let asked: Vec<_> = (0..100)
@@ -44,9 +42,10 @@ fn a_hundred_cold_requests_cause_one_refresh_and_one_discovery() {
 
 #[test]
 fn a_token_that_expires_under_traffic_fails_no_request_and_none_waits_for_the_next() {
-    let google = Google::new();
-    google.state(json!({"token_lifetime_ms": 4000, "token_delay_ms": 500}));
-    let proxy = Setup::on(&google).login(&google.expired_login()).start();
+    let google = GoogleEmulator::start();
+    google.set_state(json!({"token_lifetime_ms": 4000, "token_delay_ms": 500}));
+    let proxy =
+        ProxyBuilder::for_emulator(&google).credentials(&google.expired_credentials()).start();
     assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
     let end = Instant::now() + Duration::from_secs(9);
     let slowest = Mutex::new(0.0_f64);
@@ -56,9 +55,9 @@ fn a_token_that_expires_under_traffic_fails_no_request_and_none_waits_for_the_ne
             scope.spawn(|| {
                 let mut connection = proxy.connect();
                 while Instant::now() < end {
-                    let answer = connection.ask(post(GENERATE, &[], HELLO));
+                    let answer = connection.send(post(GENERATE, &[], HELLO));
                     assert_eq!(answer.status(), 200, "{}", answer.text());
-                    let auth = answer.head.timing("auth");
+                    let auth = answer.head.server_timing("auth");
                     let mut slowest = slowest.lock().unwrap();
                     *slowest = slowest.max(auth);
                     drop(slowest);
@@ -90,14 +89,14 @@ fn a_12_megabyte_event_passes() {
     );
     let wanted = format!("data: {inner}\r\n\r\n");
     let body = format!("data: {{\"response\":{inner}}}\r\n\r\n");
-    let upstream = Upstream::new(move |_, wire| {
+    let upstream = ScriptedUpstream::new(move |_, wire| {
         wire.begin_stream();
         for piece in body.as_bytes().chunks(100_000) {
             wire.chunk(piece);
         }
         wire.end();
     });
-    let proxy = Setup::at(&upstream).start();
+    let proxy = ProxyBuilder::for_upstream(&upstream).start();
     let answer = proxy.post(STREAM, HELLO);
     assert_eq!(answer.status(), 200);
     // Not `assert_eq`: nobody wants to read the difference.
@@ -106,11 +105,11 @@ fn a_12_megabyte_event_passes() {
 
 #[test]
 fn a_20_megabyte_body_passes() {
-    let upstream = Upstream::answering("200 OK", "", r#"{"response":{"candidates":[]}}"#);
-    let proxy = Setup::at(&upstream).start();
+    let upstream = ScriptedUpstream::answering("200 OK", "", r#"{"response":{"candidates":[]}}"#);
+    let proxy = ProxyBuilder::for_upstream(&upstream).start();
     let data = "A".repeat(20 << 20);
     let body = format!(r#"{{"contents":[{{"role":"user","parts":[{{"text":"{data}"}}]}}]}}"#);
     let answer = proxy.post(GENERATE, &body);
     assert_eq!(answer.status(), 200, "{}", answer.text());
-    assert!(upstream.received()[0].inner() == body, "not what was sent");
+    assert!(upstream.received()[0].inner_request() == body, "not what was sent");
 }

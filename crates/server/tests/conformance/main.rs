@@ -39,26 +39,15 @@
 
 mod access;
 mod bytes;
-#[path = "../../../harness/src/client.rs"]
-#[expect(dead_code, reason = "shared with the native suites")]
-mod client;
 mod credentials;
 mod errors;
-#[path = "../../../harness/src/google.rs"]
-mod google;
 mod load;
-#[path = "../../../harness/src/proxy/mod.rs"]
-#[expect(dead_code, reason = "shared with the native suites")]
-mod process;
 mod project;
 mod routes;
 mod secrets;
 mod settings;
 mod start;
 mod streams;
-#[path = "../../../harness/src/upstream.rs"]
-#[expect(dead_code, reason = "shared with the fault suite")]
-mod upstream;
 
 /// The paths that most tests ask for.
 const GENERATE: &str = "/v1beta/models/gemini-2.5-flash:generateContent";

@@ -1,23 +1,21 @@
 //! No secret in anything that the program says.
 
+use code_assist_harness::{GoogleEmulator, ProxyBuilder, get, post};
 use serde_json::{Value, json};
 
-use crate::client::{get, post};
-use crate::google::Google;
-use crate::process::Setup;
 use crate::{ARRAY, COUNT, GENERATE, HELLO, STREAM};
 
 #[test]
 fn no_secret_is_in_any_log_error_or_answer() {
-    let google = Google::new();
-    google.state(json!({"client_id": "own-client", "client_secret": "GOCSPX-hush-client",
+    let google = GoogleEmulator::start();
+    google.set_state(json!({"client_id": "own-client", "client_secret": "GOCSPX-hush-client",
         "rotate_refresh": true}));
-    let mut login: Value = serde_json::from_str(&google.expired_login()).unwrap();
+    let mut login: Value = serde_json::from_str(&google.expired_credentials()).unwrap();
     login["client_id"] = json!("own-client");
     login["client_secret"] = json!("GOCSPX-hush-client");
     login["id_token"] = json!("eyJhush-id-token");
-    let setup = Setup::on(&google)
-        .login(&login.to_string())
+    let setup = ProxyBuilder::for_emulator(&google)
+        .credentials(&login.to_string())
         .env("LOG_LEVEL", "trace")
         .env("OAUTH_CLIENT_SECRET", "GOCSPX-hush-setting")
         .env("PROXY_API_KEYS", "named:hush-key-one,hush-key-two")
@@ -25,7 +23,7 @@ fn no_secret_is_in_any_log_error_or_answer() {
     let proxy = setup.start();
     let mut said = String::new();
     let mut ask = |request: Vec<u8>| {
-        let answer = proxy.ask(request);
+        let answer = proxy.send(request);
         // The heads too: a secret in a header is no better.
         said.push_str(&format!("{:?}", answer.head));
         said.push_str(&answer.text());
@@ -43,7 +41,7 @@ fn no_secret_is_in_any_log_error_or_answer() {
         json!({"match": {"rpc": "countTokens"}, "body": "<html>"}),
     ];
     for rule in rounds {
-        google.script(rule);
+        google.add_rules(rule);
         for path in [GENERATE, STREAM, ARRAY, COUNT] {
             let join = if path.contains('?') { '&' } else { '?' };
             let query = format!(
@@ -57,7 +55,7 @@ fn no_secret_is_in_any_log_error_or_answer() {
                 ask(post(path, &["x-api-key: hush-wrong-key"], body));
             }
         }
-        google.forget_script();
+        google.clear_rules();
     }
     for path in ["/", "/health", "/health/detailed", "/metrics", "/nothing", "/v1beta/models"] {
         ask(get(path, &[key]));
@@ -65,9 +63,9 @@ fn no_secret_is_in_any_log_error_or_answer() {
         ask(get(&format!("{path}?key=hush-key-two&x=hush-query-3"), &[]));
     }
     // A refresh that fails, in every way, and a login that is refused.
-    google.state(json!({"expire_tokens": true, "token_body": "{\"error\":\"server_error\"}", "token_status": 503}));
+    google.set_state(json!({"expire_tokens": true, "token_body": "{\"error\":\"server_error\"}", "token_status": 503}));
     ask(post(GENERATE, &[key], HELLO));
-    google.state(json!({"token_body": null, "token_status": null, "revoke_refresh": true}));
+    google.set_state(json!({"token_body": null, "token_status": null, "revoke_refresh": true}));
     std::thread::sleep(std::time::Duration::from_millis(2500));
     ask(post(GENERATE, &[key], HELLO));
 
@@ -79,7 +77,7 @@ fn no_secret_is_in_any_log_error_or_answer() {
     let sent = serde_json::to_string(&seen).unwrap();
     assert!(sent.contains("ya29.") && sent.contains("GOCSPX-hush-client"), "they were in play");
     assert!(sent.contains("1%2F%2Femulator-refresh"), "they were in play");
-    let (stdout, stderr) = proxy.all_output();
+    let (stdout, stderr) = proxy.into_output();
     assert!(stdout.contains("DEBUG") || stdout.contains("TRACE") || stdout.contains("\"request\""));
     assert!(said.len() > 10_000 && stdout.len() > 10_000);
     for (place, text) in [("an answer", &said), ("stdout", &stdout), ("stderr", &stderr)] {

@@ -1,5 +1,9 @@
 //! Streams: when each event arrives, and that none is lost, split or merged.
 
+use code_assist_harness::{
+    GoogleEmulator, ProxyBuilder, ScriptedUpstream, UpstreamConnection, parse_events, post,
+    proxy_error_reason,
+};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -8,10 +12,6 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::client::{events, post};
-use crate::google::Google;
-use crate::process::Setup;
-use crate::upstream::{Upstream, Wire};
 use crate::{ARRAY, GENERATE, HELLO, STREAM};
 
 #[test]
@@ -19,7 +19,7 @@ fn events_300_ms_apart_arrive_300_ms_apart_in_both_framings() {
     for path in [STREAM, ARRAY] {
         let sent = Arc::<Mutex<Vec<Instant>>>::default();
         let times = Arc::clone(&sent);
-        let upstream = Upstream::new(move |_, wire| {
+        let upstream = ScriptedUpstream::new(move |_, wire| {
             wire.begin_stream();
             for n in 0..4 {
                 if n > 0 {
@@ -30,7 +30,7 @@ fn events_300_ms_apart_arrive_300_ms_apart_in_both_framings() {
             }
             wire.end();
         });
-        let proxy = Setup::at(&upstream).start();
+        let proxy = ProxyBuilder::for_upstream(&upstream).start();
         let mut connection = proxy.connect();
         connection.write(post(path, &[], HELLO));
         let head = connection.head();
@@ -52,14 +52,14 @@ fn events_300_ms_apart_arrive_300_ms_apart_in_both_framings() {
 #[test]
 fn the_array_form_begins_at_once_and_ends_in_a_bracket() {
     let (go, gate) = gated();
-    let upstream = Upstream::new(move |_, wire| {
+    let upstream = ScriptedUpstream::new(move |_, wire| {
         wire.begin_stream();
         wire.chunk(format!("data: {}\r\n\r\n", event(0)));
         gate();
         wire.chunk(format!("data: {}\r\n\r\n", event(1)));
         wire.end();
     });
-    let proxy = Setup::at(&upstream).start();
+    let proxy = ProxyBuilder::for_upstream(&upstream).start();
     let mut connection = proxy.connect();
     connection.write(post(ARRAY, &[], HELLO));
     let head = connection.head();
@@ -73,8 +73,8 @@ fn the_array_form_begins_at_once_and_ends_in_a_bracket() {
 
 #[test]
 fn an_event_stream_has_the_one_form_that_all_sdks_read() {
-    let google = Google::new();
-    let proxy = Setup::on(&google).start();
+    let google = GoogleEmulator::start();
+    let proxy = ProxyBuilder::for_emulator(&google).start();
     for path in [STREAM, "/v1/models/gemini-2.5-flash:streamGenerateContent?%24alt=sse"] {
         let answer = proxy.post(path, HELLO);
         assert_eq!(answer.status(), 200, "{}", answer.text());
@@ -108,7 +108,7 @@ fn a_stream_cut_at_every_byte_gives_the_same_events() {
         let length = whole.len();
         let at = Arc::new(AtomicUsize::new(0));
         let next = Arc::clone(&at);
-        let upstream = Upstream::new(move |_, wire| {
+        let upstream = ScriptedUpstream::new(move |_, wire| {
             let cut = next.load(Ordering::SeqCst);
             wire.begin_stream();
             if cut == whole.len() {
@@ -125,11 +125,11 @@ fn a_stream_cut_at_every_byte_gives_the_same_events() {
             }
             wire.end();
         });
-        let proxy = Setup::at(&upstream).start();
+        let proxy = ProxyBuilder::for_upstream(&upstream).start();
         let mut connection = proxy.connect();
         for cut in 0..=length {
             at.store(cut, Ordering::SeqCst);
-            let answer = connection.ask(post(STREAM, &[], HELLO));
+            let answer = connection.send(post(STREAM, &[], HELLO));
             assert_eq!(answer.text(), wanted, "{ending:?}, cut at {cut}");
         }
     }
@@ -137,13 +137,13 @@ fn a_stream_cut_at_every_byte_gives_the_same_events() {
 
 #[test]
 fn a_cut_connection_is_told_in_an_event_and_again_bare_in_a_flush_of_its_own() {
-    let upstream = Upstream::new(|_, wire| {
+    let upstream = ScriptedUpstream::new(|_, wire| {
         wire.begin_stream();
         wire.chunk(format!("data: {}\r\n\r\ndata: {{\"respon", event(0)));
         thread::sleep(Duration::from_millis(50));
         wire.close();
     });
-    let proxy = Setup::at(&upstream).start();
+    let proxy = ProxyBuilder::for_upstream(&upstream).start();
     let mut connection = proxy.connect();
     connection.write(post(STREAM, &[], HELLO));
     assert_eq!(connection.head().status, 200);
@@ -154,33 +154,33 @@ fn a_cut_connection_is_told_in_an_event_and_again_bare_in_a_flush_of_its_own() {
     let (bare_error, before) = pieces.split_last().unwrap();
     let before = before.concat();
     assert!(before.starts_with(&format!("data: {}\r\n\r\n", bare(0))), "{before}");
-    let told = &events(&before)[1..];
+    let told = &parse_events(&before)[1..];
     assert_eq!(told.len(), 1, "{before}");
     assert_eq!(told[0]["error"]["code"], 502);
-    assert_eq!(crate::client::reason(&told[0]["error"]), "UPSTREAM_DISCONNECTED");
+    assert_eq!(proxy_error_reason(&told[0]["error"]), "UPSTREAM_DISCONNECTED");
     assert_eq!(serde_json::from_str::<Value>(bare_error).unwrap(), told[0]);
 
     let answer = proxy.post(ARRAY, HELLO);
     assert_eq!(answer.body.last(), Some(&b']'));
     let elements = answer.json();
     assert_eq!(elements.as_array().unwrap().len(), 2, "{elements}");
-    assert_eq!(crate::client::reason(&elements[1]["error"]), "UPSTREAM_DISCONNECTED");
+    assert_eq!(proxy_error_reason(&elements[1]["error"]), "UPSTREAM_DISCONNECTED");
     let lines = proxy.await_request_lines(2);
     assert!(lines.iter().all(|line| line["outcome"] == "cut"), "{lines:?}");
 }
 
 #[test]
 fn an_error_event_inside_a_stream_is_passed_on_and_ends_it() {
-    let google = Google::new();
-    let proxy = Setup::on(&google).start();
+    let google = GoogleEmulator::start();
+    let proxy = ProxyBuilder::for_emulator(&google).start();
     let error =
         r#"{"error":{"code":429,"message":"enough for today","status":"RESOURCE_EXHAUSTED"}}"#;
-    google.script(json!({"match": {"rpc": "streamGenerateContent"}, "times": 2,
+    google.add_rules(json!({"match": {"rpc": "streamGenerateContent"}, "times": 2,
         "keep_events": 1, "append": [error, "{\"response\":{}}"]}));
     let answer = proxy.post(STREAM, HELLO);
     let text = answer.text();
     let (before, after) = text.split_once("data: {\"error\"").unwrap();
-    assert_eq!(events(before).len(), 1);
+    assert_eq!(parse_events(before).len(), 1);
     assert!(after.contains("enough for today"), "{text}");
     assert!(text.ends_with(error), "the bare error comes last: {text}");
     let elements = proxy.post(ARRAY, HELLO).json();
@@ -190,9 +190,9 @@ fn an_error_event_inside_a_stream_is_passed_on_and_ends_it() {
 
 #[test]
 fn a_stream_that_ends_without_a_finish_reason_is_passed_on_and_counted_as_cut() {
-    let google = Google::new();
-    google.script(json!({"match": {"rpc": "streamGenerateContent"}, "keep_events": 1}));
-    let proxy = Setup::on(&google).start();
+    let google = GoogleEmulator::start();
+    google.add_rules(json!({"match": {"rpc": "streamGenerateContent"}, "keep_events": 1}));
+    let proxy = ProxyBuilder::for_emulator(&google).start();
     let answer = proxy.post(STREAM, HELLO);
     assert_eq!(answer.events().len(), 1, "nothing is invented: {}", answer.text());
     assert_eq!(proxy.await_request_lines(1)[0]["outcome"], "cut");
@@ -200,11 +200,11 @@ fn a_stream_that_ends_without_a_finish_reason_is_passed_on_and_counted_as_cut() 
 
 #[test]
 fn an_empty_stream_stays_empty() {
-    let upstream = Upstream::new(|_, wire| {
+    let upstream = ScriptedUpstream::new(|_, wire| {
         wire.begin_stream();
         wire.end();
     });
-    let proxy = Setup::at(&upstream).start();
+    let proxy = ProxyBuilder::for_upstream(&upstream).start();
     assert_eq!(proxy.post(ARRAY, HELLO).text(), "[]");
     let answer = proxy.post(STREAM, HELLO);
     assert_eq!((answer.status(), answer.text().as_str()), (200, ""));
@@ -212,10 +212,10 @@ fn an_empty_stream_stays_empty() {
 
 #[test]
 fn a_packed_stream_is_read_too() {
-    let google = Google::new();
-    google.script(json!({"match": {"rpc": "streamGenerateContent"}, "chunk_size": 7,
+    let google = GoogleEmulator::start();
+    google.add_rules(json!({"match": {"rpc": "streamGenerateContent"}, "chunk_size": 7,
         "line_ending": "cr", "data_prefix": "data:", "no_final_blank_line": true}));
-    let proxy = Setup::on(&google).start();
+    let proxy = ProxyBuilder::for_emulator(&google).start();
     let answer = proxy.post(STREAM, HELLO);
     assert_eq!(said(&answer.events()), "You said: Hello");
     // The proxy does not offer to read gzip, so that upstream must not send it.
@@ -226,9 +226,9 @@ fn a_packed_stream_is_read_too() {
 
 #[test]
 fn a_client_that_leaves_in_the_middle_cancels_upstream_at_once() {
-    let google = Google::new();
-    google.state(json!({"stream_events": 100, "stream_interval_ms": 100}));
-    let proxy = Setup::on(&google).start();
+    let google = GoogleEmulator::start();
+    google.set_state(json!({"stream_events": 100, "stream_interval_ms": 100}));
+    let proxy = ProxyBuilder::for_emulator(&google).start();
     let mut connection = proxy.connect();
     let long = HELLO.replace("Hello", &"word ".repeat(300));
     connection.write(post(STREAM, &[], long));
@@ -236,7 +236,7 @@ fn a_client_that_leaves_in_the_middle_cancels_upstream_at_once() {
     connection.chunk().unwrap();
     drop(connection);
     let took =
-        google.await_record("streamGenerateContent", |record| record["cancelled"] == json!(true));
+        google.await_call("streamGenerateContent", |record| record["cancelled"] == json!(true));
     assert!(took < Duration::from_secs(1), "{took:?}");
     assert_eq!(proxy.await_request_lines(1)[0]["outcome"], "client_gone");
 }
@@ -246,11 +246,11 @@ fn a_client_that_leaves_before_the_head_cancels_upstream_at_once() {
     for path in [GENERATE, STREAM] {
         let (closed, is_closed) = channel();
         let closed = Mutex::new(closed);
-        let upstream = Upstream::new(move |_, wire| {
+        let upstream = ScriptedUpstream::new(move |_, wire| {
             let _ = closed.lock().unwrap().send(wire.is_closed_within(Duration::from_secs(5)));
             wire.close();
         });
-        let proxy = Setup::at(&upstream).start();
+        let proxy = ProxyBuilder::for_upstream(&upstream).start();
         let mut connection = proxy.connect();
         connection.write(post(path, &[], HELLO));
         let begun = Instant::now();
@@ -269,14 +269,14 @@ fn a_client_that_leaves_before_the_head_cancels_upstream_at_once() {
 #[test]
 fn a_stream_is_written_down_when_it_has_ended() {
     let (go, gate) = gated();
-    let upstream = Upstream::new(move |_, wire| {
+    let upstream = ScriptedUpstream::new(move |_, wire| {
         wire.begin_stream();
         wire.chunk(format!("data: {}\r\n\r\n", event(0)));
         gate();
         wire.chunk("data: {\"response\":{\"candidates\":[{\"finishReason\":\"STOP\"}]}}\r\n\r\n");
         wire.end();
     });
-    let proxy = Setup::at(&upstream).start();
+    let proxy = ProxyBuilder::for_upstream(&upstream).start();
     let mut connection = proxy.connect();
     connection.write(post(STREAM, &["x-request-id: mine-1"], HELLO));
     let head = connection.head();
@@ -301,30 +301,30 @@ fn a_stream_is_written_down_when_it_has_ended() {
 #[test]
 fn an_event_beyond_the_limit_ends_the_stream_with_an_error() {
     let long = "x".repeat(200_000);
-    let upstream = Upstream::new(move |_, wire: &mut Wire| {
+    let upstream = ScriptedUpstream::new(move |_, wire: &mut UpstreamConnection| {
         wire.begin_stream();
         wire.chunk(format!("data: {}\r\n\r\n", event(0)));
         wire.chunk(format!("data: {{\"response\":{{\"text\":\"{long}\"}}}}\r\n\r\n"));
         wire.end();
     });
-    let proxy = Setup::at(&upstream).env("MAX_EVENT_BYTES", "65536").start();
+    let proxy = ProxyBuilder::for_upstream(&upstream).env("MAX_EVENT_BYTES", "65536").start();
     let elements = proxy.post(ARRAY, HELLO).json();
     assert_eq!(elements.as_array().unwrap().len(), 2);
-    assert_eq!(crate::client::reason(&elements[1]["error"]), "UPSTREAM_MALFORMED", "{elements}");
+    assert_eq!(proxy_error_reason(&elements[1]["error"]), "UPSTREAM_MALFORMED", "{elements}");
 }
 
 #[test]
 fn a_stream_that_falls_silent_ends_with_a_504_in_its_last_event() {
-    let upstream = Upstream::new(|_, wire| {
+    let upstream = ScriptedUpstream::new(|_, wire| {
         wire.begin_stream();
         wire.chunk(format!("data: {}\r\n\r\n", event(0)));
         wire.is_closed_within(Duration::from_secs(10));
         wire.close();
     });
-    let proxy = Setup::at(&upstream).env("STREAM_IDLE_TIMEOUT_MS", "300").start();
+    let proxy = ProxyBuilder::for_upstream(&upstream).env("STREAM_IDLE_TIMEOUT_MS", "300").start();
     let elements = proxy.post(ARRAY, HELLO).json();
     assert_eq!(elements[1]["error"]["code"], 504, "{elements}");
-    assert_eq!(crate::client::reason(&elements[1]["error"]), "UPSTREAM_TIMEOUT");
+    assert_eq!(proxy_error_reason(&elements[1]["error"]), "UPSTREAM_TIMEOUT");
 }
 
 /// An upstream event with a text of its own.

@@ -1,5 +1,8 @@
 //! What upstream answers.
 
+use code_assist_harness::{
+    GoogleEmulator, Response, ScriptedUpstream, parse_events, post, proxy_error_reason,
+};
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,24 +12,21 @@ use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
 use crate::bench::Bench;
-use crate::client::{Answer, events, reason};
-use crate::google::Google;
 use crate::network::watching;
-use crate::upstream::Upstream;
 
 pub(crate) fn redirect() -> Vec<Bench> {
-    let elsewhere = Upstream::answering("200 OK", "", WHOLE);
+    let elsewhere = ScriptedUpstream::answering("200 OK", "", WHOLE);
     let location = format!("Location: {}/v1internal:generateContent\r\n", elsewhere.url());
-    let upstream = Upstream::answering("307 Temporary Redirect", &location, "");
+    let upstream = ScriptedUpstream::answering("307 Temporary Redirect", &location, "");
     let bench = Bench::at(&upstream, &[]);
     let answer = bench.post(GENERATE, HELLO);
-    assert_eq!(answer.verdict(), (502, "UPSTREAM_MALFORMED".into()));
+    assert_eq!(answer.status_and_reason(), (502, "UPSTREAM_MALFORMED".into()));
     assert_eq!((upstream.received().len(), elsewhere.connections()), (1, 0));
     vec![bench]
 }
 
 pub(crate) fn wrong_content_type() -> Vec<Bench> {
-    let upstream = Upstream::answering("200 OK", "Content-Type: text/plain\r\n", WHOLE);
+    let upstream = ScriptedUpstream::answering("200 OK", "Content-Type: text/plain\r\n", WHOLE);
     let bench = Bench::at(&upstream, &[]);
     let answer = bench.post(GENERATE, HELLO);
     assert_eq!((answer.status(), answer.text()), (200, bare(WHOLE)));
@@ -44,7 +44,8 @@ pub(crate) fn web_page_for_a_stream() -> Vec<Bench> {
 }
 
 pub(crate) fn web_page_502() -> Vec<Bench> {
-    let upstream = Upstream::answering("502 Bad Gateway", "Content-Type: text/html\r\n", PAGE);
+    let upstream =
+        ScriptedUpstream::answering("502 Bad Gateway", "Content-Type: text/html\r\n", PAGE);
     let bench = Bench::at(&upstream, &[]);
     let answer = bench.post(GENERATE, HELLO);
     assert_eq!(answer.status(), 502);
@@ -59,11 +60,11 @@ pub(crate) fn gzip_whole() -> Vec<Bench> {
 }
 
 pub(crate) fn gzip_stream() -> Vec<Bench> {
-    let google = Google::new();
-    google.script(json!({"match": {"rpc": "streamGenerateContent"}, "gzip": true}));
+    let google = GoogleEmulator::start();
+    google.add_rules(json!({"match": {"rpc": "streamGenerateContent"}, "gzip": true}));
     let bench = Bench::on(google, &[]);
     let answer = bench.post(STREAM, HELLO);
-    assert_eq!(answer.verdict(), (502, "UPSTREAM_MALFORMED".into()));
+    assert_eq!(answer.status_and_reason(), (502, "UPSTREAM_MALFORMED".into()));
     assert!(answer.text().contains("gzip"), "{}", answer.text());
     assert_eq!(bench.google().count("streamGenerateContent"), 1);
     vec![bench]
@@ -83,13 +84,13 @@ pub(crate) fn answer_without_response() -> Vec<Bench> {
 }
 
 pub(crate) fn answer_cut() -> Vec<Bench> {
-    let upstream = Upstream::new(|_, wire| {
+    let upstream = ScriptedUpstream::new(|_, wire| {
         wire.write("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"response\":{}");
         wire.close();
     });
     let bench = Bench::at(&upstream, &[]);
     let answer = bench.post(GENERATE, HELLO);
-    assert_eq!(answer.verdict(), (502, "UPSTREAM_DISCONNECTED".into()));
+    assert_eq!(answer.status_and_reason(), (502, "UPSTREAM_DISCONNECTED".into()));
     assert_eq!(upstream.received().len(), 3);
     vec![bench]
 }
@@ -134,7 +135,7 @@ pub(crate) fn cut_anywhere() -> Vec<Bench> {
     let all = format!("{one}{one}data: {LAST}\r\n\r\n");
     let at = Arc::new(AtomicUsize::new(0));
     let (cut, bytes) = (Arc::clone(&at), all.clone());
-    let upstream = Upstream::new(move |_, wire| {
+    let upstream = ScriptedUpstream::new(move |_, wire| {
         wire.begin_stream();
         wire.chunk(&bytes[..cut.load(Ordering::SeqCst)]);
         wire.close();
@@ -147,13 +148,13 @@ pub(crate) fn cut_anywhere() -> Vec<Bench> {
     let ends = |cut: &usize| cut.is_multiple_of(7) || all[..*cut].ends_with(['\r', '\n']);
     for cut in (1..all.len()).filter(ends) {
         at.store(cut, Ordering::SeqCst);
-        let answer = connection.ask(crate::client::post(STREAM, &[], HELLO));
+        let answer = connection.send(post(STREAM, &[], HELLO));
         asked += 1;
         // The first byte of the blank line ends an event.
         match all[..cut].matches("\r\n\r").count() {
             0 => {
                 let wanted = (502, "UPSTREAM_DISCONNECTED".into());
-                assert_eq!(answer.verdict(), wanted, "cut at {cut}");
+                assert_eq!(answer.status_and_reason(), wanted, "cut at {cut}");
             }
             whole => {
                 assert_eq!(answer.status(), 200, "cut at {cut}");
@@ -207,8 +208,8 @@ pub(crate) fn ok(body: &str) -> String {
 }
 
 /// An upstream that streams these events and ends cleanly.
-pub(crate) fn streaming(events: &'static [&'static str]) -> Upstream {
-    Upstream::new(move |_, wire| {
+pub(crate) fn streaming(events: &'static [&'static str]) -> ScriptedUpstream {
+    ScriptedUpstream::new(move |_, wire| {
         wire.begin_stream();
         for event in events {
             wire.chunk(format!("data: {event}\r\n\r\n"));
@@ -227,11 +228,11 @@ pub(crate) fn bare(wrapped: &str) -> String {
 #[track_caller]
 pub(crate) fn ends_in_error(text: &str, good: usize, code: u16, why: &str) {
     let (framed, last) = text.rsplit_once("\r\n\r\n").expect("events");
-    let all = events(&format!("{framed}\r\n\r\n"));
+    let all = parse_events(&format!("{framed}\r\n\r\n"));
     assert_eq!(all.len(), good + 1, "{text}");
     assert!(all[..good].iter().all(|event| event.get("error").is_none()), "{text}");
     let error = &all[good]["error"];
-    assert_eq!((&error["code"], reason(error).as_str()), (&json!(code), why), "{text}");
+    assert_eq!((&error["code"], proxy_error_reason(error).as_str()), (&json!(code), why), "{text}");
     let again: Value = serde_json::from_str(last).expect("a bare error");
     assert_eq!(again, all[good], "{text}");
 }
@@ -241,10 +242,10 @@ pub(crate) fn ends_in_error(text: &str, good: usize, code: u16, why: &str) {
 fn refused_once(headers: &str, body: &[u8], path: &str, words: &str) -> Vec<Bench> {
     let head = format!("HTTP/1.1 200 OK\r\n{headers}Content-Length: {}\r\n\r\n", body.len());
     let bytes = [head.as_bytes(), body].concat();
-    let upstream = Upstream::new(move |_, wire| wire.write(&bytes));
+    let upstream = ScriptedUpstream::new(move |_, wire| wire.write(&bytes));
     let bench = Bench::at(&upstream, &[]);
-    let answer: Answer = bench.post(path, HELLO);
-    assert_eq!(answer.verdict(), (502, "UPSTREAM_MALFORMED".into()));
+    let answer: Response = bench.post(path, HELLO);
+    assert_eq!(answer.status_and_reason(), (502, "UPSTREAM_MALFORMED".into()));
     assert!(answer.text().contains(words), "{}", answer.text());
     assert_eq!(upstream.received().len(), 1);
     vec![bench]

@@ -1,20 +1,16 @@
 //! A proxy that is looked at before and after a fault.
 
+use code_assist_harness::{GoogleEmulator, Proxy, ProxyBuilder, ScriptedUpstream, get};
 use std::ops::Deref;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::client::get;
-use crate::google::Google;
-use crate::process::{Proxy, Setup};
-use crate::upstream::Upstream;
-
 /// A running proxy, what is upstream of it, and how many files the binary had open at rest.
 pub(crate) struct Bench {
     proxy: Proxy,
-    google: Option<Google>,
+    google: Option<GoogleEmulator>,
     files: Option<usize>,
     /// For the pages that need one where keys are set.
     key: String,
@@ -22,8 +18,8 @@ pub(crate) struct Bench {
 
 impl Bench {
     /// In front of an upstream whose bytes the row writes.
-    pub(crate) fn at(upstream: &Upstream, settings: &[(&str, &str)]) -> Self {
-        Self::of(Setup::at(upstream), settings)
+    pub(crate) fn at(upstream: &ScriptedUpstream, settings: &[(&str, &str)]) -> Self {
+        Self::of(ProxyBuilder::for_upstream(upstream), settings)
     }
 
     /// In front of endpoints, in this order.
@@ -34,23 +30,23 @@ impl Bench {
             ("GEMINI_PROJECT_ID", "given-project"),
             ("VALIDATE_TOKENS_BEFORE_USE", "false"),
         ];
-        Self::of(Setup::bare(), &[&given[..], settings].concat())
+        Self::of(ProxyBuilder::without_upstream(), &[&given[..], settings].concat())
     }
 
     /// In front of the emulator.
-    pub(crate) fn on(google: Google, settings: &[(&str, &str)]) -> Self {
-        let setup = Setup::on(&google);
+    pub(crate) fn on(google: GoogleEmulator, settings: &[(&str, &str)]) -> Self {
+        let setup = ProxyBuilder::for_emulator(&google);
         Self::of(setup, settings).with(google)
     }
 
     /// In front of the emulator, with an access token that has to be renewed first.
-    pub(crate) fn signed_out(google: Google, settings: &[(&str, &str)]) -> Self {
-        let setup = Setup::on(&google).login(&google.expired_login());
+    pub(crate) fn signed_out(google: GoogleEmulator, settings: &[(&str, &str)]) -> Self {
+        let setup = ProxyBuilder::for_emulator(&google).credentials(&google.expired_credentials());
         Self::of(setup, settings).with(google)
     }
 
     /// As it was set up, but quick: short pauses, and idle connections that soon go.
-    pub(crate) fn of(setup: Setup, settings: &[(&str, &str)]) -> Self {
+    pub(crate) fn of(setup: ProxyBuilder, settings: &[(&str, &str)]) -> Self {
         let quick = [
             ("KEEP_ALIVE_TIMEOUT_MS", "100"),
             ("RETRY_BASE_DELAY_MS", "10"),
@@ -63,7 +59,7 @@ impl Bench {
         let keys = settings.iter().find(|(name, _)| *name == "PROXY_API_KEYS");
         let first = keys.and_then(|(_, keys)| keys.split([':', ',']).nth(1)).unwrap_or("none");
         let key = format!("x-goog-api-key: {first}");
-        proxy.ask(get("/health/detailed", &[&key]));
+        proxy.send(get("/health/detailed", &[&key]));
         // The last answer's connection may still be about to close: the least is what it rests at.
         let looks = (0..10).filter_map(|_| {
             thread::sleep(Duration::from_millis(5));
@@ -74,19 +70,19 @@ impl Bench {
     }
 
     /// Holds on to the emulator that it was set up with.
-    pub(crate) fn with(mut self, google: Google) -> Self {
+    pub(crate) fn with(mut self, google: GoogleEmulator) -> Self {
         self.google = Some(google);
         self
     }
 
     /// The emulator, where there is one.
-    pub(crate) fn google(&self) -> &Google {
+    pub(crate) fn google(&self) -> &GoogleEmulator {
         self.google.as_ref().expect("a row with an emulator")
     }
 
     /// The `checks` of `/health/detailed`.
     pub(crate) fn checks(&self) -> Value {
-        self.proxy.ask(get("/health/detailed", &[&self.key])).json()["checks"].take()
+        self.proxy.send(get("/health/detailed", &[&self.key])).json()["checks"].take()
     }
 
     /// The state of the breaker of the first endpoint.

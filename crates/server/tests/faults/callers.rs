@@ -1,5 +1,6 @@
 //! Clients that leave, and clients that misbehave.
 
+use code_assist_harness::{GoogleEmulator, ScriptedUpstream, parse_events, post};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -9,11 +10,8 @@ use serde_json::json;
 
 use crate::answers::{EVENT, GENERATE, HELLO, LAST, STREAM, WHOLE, ok};
 use crate::bench::Bench;
-use crate::client::post;
-use crate::google::Google;
 use crate::network::watching;
 use crate::tries::{INTERNAL, answer};
-use crate::upstream::Upstream;
 
 pub(crate) fn client_gone_before_head() -> Vec<Bench> {
     let (closed, upstream) = watching(|_| {});
@@ -58,7 +56,7 @@ pub(crate) fn client_gone_mid_stream() -> Vec<Bench> {
 }
 
 pub(crate) fn client_gone_in_line() -> Vec<Bench> {
-    let upstream = Upstream::new(|_, wire| {
+    let upstream = ScriptedUpstream::new(|_, wire| {
         thread::sleep(Duration::from_millis(400));
         wire.write(ok(WHOLE));
     });
@@ -75,8 +73,8 @@ pub(crate) fn client_gone_in_line() -> Vec<Bench> {
     let mut next = ask("next");
     bench.until("in line", |bench| bench.checks()["queue"]["waiting"] == 2);
     drop(gone);
-    assert_eq!(first.answer().status(), 200);
-    assert_eq!(next.answer().status(), 200);
+    assert_eq!(first.response().status(), 200);
+    assert_eq!(next.response().status(), 200);
     let received = upstream.received();
     assert_eq!(received.len(), 2);
     assert!(received[1].text().contains("next"), "{}", received[1].text());
@@ -84,12 +82,12 @@ pub(crate) fn client_gone_in_line() -> Vec<Bench> {
 }
 
 pub(crate) fn client_gone_during_refresh() -> Vec<Bench> {
-    let google = Google::new();
-    google.state(json!({"token_delay_ms": 600}));
+    let google = GoogleEmulator::start();
+    google.set_state(json!({"token_delay_ms": 600}));
     let bench = Bench::signed_out(google, &[]);
     let mut gone = bench.connect();
     gone.write(post(GENERATE, &[], HELLO.replace("Hello", "gone")));
-    bench.google().await_record("token", |_| true);
+    bench.google().await_call("token", |_| true);
     drop(gone);
     assert_eq!(bench.post(GENERATE, HELLO).status(), 200);
     assert!(bench.google().count("token") <= 2, "{}", bench.google().count("token"));
@@ -100,7 +98,8 @@ pub(crate) fn client_gone_during_refresh() -> Vec<Bench> {
 
 pub(crate) fn client_gone_between_tries() -> Vec<Bench> {
     let body = r#"{"error":{"code":429,"message":"x","status":"RESOURCE_EXHAUSTED","details":[{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"0.5s"}]}}"#;
-    let upstream = Upstream::new(move |_, wire| wire.write(answer("429 Too Many Requests", body)));
+    let upstream =
+        ScriptedUpstream::new(move |_, wire| wire.write(answer("429 Too Many Requests", body)));
     let bench = Bench::at(&upstream, &[]);
     let mut connection = bench.connect();
     connection.write(post(GENERATE, &[], HELLO));
@@ -114,7 +113,7 @@ pub(crate) fn client_gone_between_tries() -> Vec<Bench> {
 }
 
 pub(crate) fn client_gone_mid_body() -> Vec<Bench> {
-    let upstream = Upstream::answering("500 Internal Server Error", "", INTERNAL);
+    let upstream = ScriptedUpstream::answering("500 Internal Server Error", "", INTERNAL);
     let bench = Bench::at(&upstream, &[]);
     let whole = post(GENERATE, &[], HELLO);
     for cut in [10, whole.len() - HELLO.len(), whole.len() - 5] {
@@ -133,7 +132,7 @@ pub(crate) fn client_reads_slowly() -> Vec<Bench> {
     let poured = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&poured);
     let filler = "x".repeat(50_000);
-    let upstream = Upstream::new(move |_, wire| {
+    let upstream = ScriptedUpstream::new(move |_, wire| {
         wire.begin_stream();
         for n in 0..COUNT {
             let event = format!(r#"{{"response":{{"n":{n},"filler":"{filler}"}}}}"#);
@@ -151,14 +150,14 @@ pub(crate) fn client_reads_slowly() -> Vec<Bench> {
     let ahead = poured.load(Ordering::SeqCst);
     let text = String::from_utf8(connection.body(&head)).expect("text");
     let numbers: Vec<u64> =
-        crate::client::events(&text).iter().filter_map(|event| event["n"].as_u64()).collect();
+        parse_events(&text).iter().filter_map(|event| event["n"].as_u64()).collect();
     assert_eq!(numbers, (0..COUNT as u64).collect::<Vec<_>>());
     assert!(ahead < COUNT, "15 MB were taken for a client that did not read");
     vec![bench]
 }
 
 pub(crate) fn client_sends_head_slowly() -> Vec<Bench> {
-    let upstream = Upstream::answering("200 OK", "", WHOLE);
+    let upstream = ScriptedUpstream::answering("200 OK", "", WHOLE);
     let bench = Bench::at(&upstream, &[]);
     let mut slow: Vec<_> = (0..100).map(|_| bench.connect()).collect();
     let begun = Instant::now();
@@ -178,7 +177,7 @@ pub(crate) fn client_sends_head_slowly() -> Vec<Bench> {
 }
 
 pub(crate) fn client_sends_body_slowly() -> Vec<Bench> {
-    let upstream = Upstream::answering("200 OK", "", WHOLE);
+    let upstream = ScriptedUpstream::answering("200 OK", "", WHOLE);
     let bench = Bench::at(&upstream, &[]);
     let mut connection = bench.connect();
     let whole = post(GENERATE, &[], HELLO);
@@ -186,8 +185,8 @@ pub(crate) fn client_sends_body_slowly() -> Vec<Bench> {
     let begun = Instant::now();
     thread::sleep(Duration::from_secs(15));
     assert_eq!(bench.post(GENERATE, HELLO).status(), 200, "the others are served");
-    let answer = connection.answer();
-    assert_eq!(answer.verdict(), (408, "REQUEST_TIMEOUT".into()));
+    let answer = connection.response();
+    assert_eq!(answer.status_and_reason(), (408, "REQUEST_TIMEOUT".into()));
     let took = begun.elapsed();
     assert!((29..33).contains(&took.as_secs()), "{took:?}");
     assert_eq!(upstream.received().len(), 1);
@@ -195,7 +194,7 @@ pub(crate) fn client_sends_body_slowly() -> Vec<Bench> {
 }
 
 pub(crate) fn client_sends_huge_head() -> Vec<Bench> {
-    let upstream = Upstream::answering("200 OK", "", WHOLE);
+    let upstream = ScriptedUpstream::answering("200 OK", "", WHOLE);
     let bench = Bench::at(&upstream, &[]);
     let before = bench.memory("VmHWM");
     for _ in 0..20 {
@@ -213,7 +212,7 @@ pub(crate) fn client_sends_huge_head() -> Vec<Bench> {
 }
 
 pub(crate) fn client_sends_garbage() -> Vec<Bench> {
-    let upstream = Upstream::answering("200 OK", "", WHOLE);
+    let upstream = ScriptedUpstream::answering("200 OK", "", WHOLE);
     let bench = Bench::at(&upstream, &[]);
     for bytes in [
         &b"\x00\x01\x02\x03\r\n\r\n"[..],
@@ -232,7 +231,7 @@ pub(crate) fn client_sends_garbage() -> Vec<Bench> {
 }
 
 pub(crate) fn client_sends_tls() -> Vec<Bench> {
-    let upstream = Upstream::answering("200 OK", "", WHOLE);
+    let upstream = ScriptedUpstream::answering("200 OK", "", WHOLE);
     let bench = Bench::at(&upstream, &[]);
     let mut connection = bench.connect();
     connection.write(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03");

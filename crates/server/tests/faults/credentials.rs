@@ -1,5 +1,6 @@
 //! Credentials and project.
 
+use code_assist_harness::{GoogleEmulator, ProxyBuilder, parse_events, post};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -8,30 +9,27 @@ use serde_json::json;
 
 use crate::answers::{GENERATE, HELLO, STREAM};
 use crate::bench::Bench;
-use crate::client::{events, post};
-use crate::google::Google;
 use crate::network::nowhere;
-use crate::process::Setup;
 use crate::tries::together;
 
 pub(crate) fn token_endpoint_down() -> Vec<Bench> {
     let down = nowhere();
-    let dead = Bench::signed_out(Google::new(), &[("OAUTH_TOKEN_URL", &down)]);
+    let dead = Bench::signed_out(GoogleEmulator::start(), &[("OAUTH_TOKEN_URL", &down)]);
     let answer = dead.post(GENERATE, HELLO);
-    assert_eq!(answer.verdict(), (503, "UPSTREAM_UNREACHABLE".into()));
+    assert_eq!(answer.status_and_reason(), (503, "UPSTREAM_UNREACHABLE".into()));
     assert_eq!(dead.google().count("generateContent"), 0);
-    let alive = Bench::on(Google::new(), &[("OAUTH_TOKEN_URL", &down)]);
+    let alive = Bench::on(GoogleEmulator::start(), &[("OAUTH_TOKEN_URL", &down)]);
     assert_eq!(alive.post(GENERATE, HELLO).status(), 200, "a living token is used on");
     vec![dead, alive]
 }
 
 pub(crate) fn token_endpoint_slow() -> Vec<Bench> {
-    let google = Google::new();
-    google.state(json!({"token_delay_ms": 1000}));
+    let google = GoogleEmulator::start();
+    google.set_state(json!({"token_delay_ms": 1000}));
     let bench = Bench::signed_out(google, &[]);
     let answers = together(&bench, 20, HELLO);
     assert!(answers.iter().all(|answer| answer.status() == 200));
-    assert!(answers.iter().any(|answer| answer.head.timing("auth") >= 900.0));
+    assert!(answers.iter().any(|answer| answer.head.server_timing("auth") >= 900.0));
     assert_eq!(bench.google().count("token"), 1);
     assert_eq!(bench.google().count("generateContent"), 20);
     vec![bench]
@@ -46,13 +44,13 @@ pub(crate) fn token_endpoint_garbage() -> Vec<Bench> {
 }
 
 pub(crate) fn invalid_grant() -> Vec<Bench> {
-    let google = Google::new();
-    let setup = Setup::on(&google).login(&google.expired_login());
-    google.state(json!({"revoke_refresh": true}));
+    let google = GoogleEmulator::start();
+    let setup = ProxyBuilder::for_emulator(&google).credentials(&google.expired_credentials());
+    google.set_state(json!({"revoke_refresh": true}));
     let bench = Bench::of(setup, &[]).with(google);
     for _ in 0..5 {
         let answer = bench.post(GENERATE, HELLO);
-        assert_eq!(answer.verdict(), (503, "CREDENTIALS_REJECTED".into()));
+        assert_eq!(answer.status_and_reason(), (503, "CREDENTIALS_REJECTED".into()));
         assert!(answer.text().contains("Sign in again"), "{}", answer.text());
     }
     assert_eq!(bench.google().count("token"), 1);
@@ -61,16 +59,19 @@ pub(crate) fn invalid_grant() -> Vec<Bench> {
 }
 
 pub(crate) fn revoked_mid_stream() -> Vec<Bench> {
-    let google = Google::new();
-    google.state(json!({"stream_events": 4, "stream_interval_ms": 200}));
+    let google = GoogleEmulator::start();
+    google.set_state(json!({"stream_events": 4, "stream_interval_ms": 200}));
     let bench = Bench::on(google, &[]);
     let mut stream = bench.connect();
     stream.write(post(STREAM, &[], HELLO));
     let head = stream.head();
     assert_eq!(head.status, 200);
-    bench.google().state(json!({"expire_tokens": true, "revoke_refresh": true}));
-    assert_eq!(bench.post(GENERATE, HELLO).verdict(), (503, "CREDENTIALS_REJECTED".into()));
-    let all = events(&String::from_utf8(stream.body(&head)).expect("text"));
+    bench.google().set_state(json!({"expire_tokens": true, "revoke_refresh": true}));
+    assert_eq!(
+        bench.post(GENERATE, HELLO).status_and_reason(),
+        (503, "CREDENTIALS_REJECTED".into())
+    );
+    let all = parse_events(&String::from_utf8(stream.body(&head)).expect("text"));
     assert!(all.iter().all(|event| event.get("error").is_none()), "{all:?}");
     let ends = |event: &serde_json::Value| event["candidates"][0]["finishReason"] == "STOP";
     assert!(all.iter().any(ends), "{all:?}");
@@ -84,29 +85,32 @@ pub(crate) fn token_given_ends() -> Vec<Bench> {
         ("GOOGLE_CLOUD_ACCESS_TOKEN", "ya29.emulator-access"),
         ("GEMINI_PROJECT_ID", "emulator-project"),
     ];
-    let bench = Bench::on(Google::new(), &settings);
+    let bench = Bench::on(GoogleEmulator::start(), &settings);
     assert_eq!(bench.post(GENERATE, HELLO).status(), 200);
-    bench.google().state(json!({"expire_tokens": true}));
-    assert_eq!(bench.post(GENERATE, HELLO).verdict(), (503, "CREDENTIALS_REJECTED".into()));
+    bench.google().set_state(json!({"expire_tokens": true}));
+    assert_eq!(
+        bench.post(GENERATE, HELLO).status_and_reason(),
+        (503, "CREDENTIALS_REJECTED".into())
+    );
     assert_eq!(bench.google().count("token"), 0);
     vec![bench]
 }
 
 pub(crate) fn onboarding_stuck() -> Vec<Bench> {
-    let google = Google::with(Options { onboarded: false, ..Options::default() });
-    google.state(json!({"onboarding_polls": 2}));
+    let google = GoogleEmulator::start_with(Options { onboarded: false, ..Options::default() });
+    google.set_state(json!({"onboarding_polls": 2}));
     // It is pending twice, and then a little longer each time that it is asked.
     let pending = r#"{"name":"operations/onboarding","done":false}"#;
-    google.script(json!({"match": {"rpc": "onboardUser"}, "status": 200, "body": pending}));
-    google.script(
+    google.add_rules(json!({"match": {"rpc": "onboardUser"}, "status": 200, "body": pending}));
+    google.add_rules(
         json!({"match": {"rpc": "operations"}, "times": 2, "status": 200, "body": pending}),
     );
     let done = r#"{"name":"operations/onboarding","done":true,"response":{"cloudaicompanionProject":{"id":"emulator-project"}}}"#;
-    google.script(json!({"match": {"rpc": "operations"}, "status": 200, "body": done}));
+    google.add_rules(json!({"match": {"rpc": "operations"}, "status": 200, "body": done}));
     let bench = Bench::on(google, &[]);
     // The emulator knows nothing of an onboarding that the script has made up.
-    bench.google().state(json!({"account": "onboarded"}));
-    bench.google().script(json!({"match": {"rpc": "loadCodeAssist"}, "status": 200,
+    bench.google().set_state(json!({"account": "onboarded"}));
+    bench.google().add_rules(json!({"match": {"rpc": "loadCodeAssist"}, "status": 200,
         "body": r#"{"allowedTiers":[{"id":"standard-tier","isDefault":true}]}"#}));
     let begun = Instant::now();
     let answers = together(&bench, 5, HELLO);
@@ -119,8 +123,8 @@ pub(crate) fn onboarding_stuck() -> Vec<Bench> {
 }
 
 pub(crate) fn discovery_down() -> Vec<Bench> {
-    let google = Google::new();
-    google.script(json!({"match": {"rpc": "loadCodeAssist"}, "times": 3, "status": 503}));
+    let google = GoogleEmulator::start();
+    google.add_rules(json!({"match": {"rpc": "loadCodeAssist"}, "times": 3, "status": 503}));
     let bench = Bench::on(google, &[]);
     for _ in 0..5 {
         assert_eq!(bench.post(GENERATE, HELLO).status(), 503);
@@ -134,15 +138,15 @@ pub(crate) fn discovery_down() -> Vec<Bench> {
 
 /// A token endpoint that is like this for a while.
 fn comes_back(trouble: serde_json::Value) -> Vec<Bench> {
-    let google = Google::new();
-    google.state(trouble);
+    let google = GoogleEmulator::start();
+    google.set_state(trouble);
     let bench = Bench::signed_out(google, &[]);
     for _ in 0..10 {
         let answer = bench.post(GENERATE, HELLO);
         assert_eq!(answer.status(), 503, "{}", answer.text());
     }
     assert!(bench.google().count("token") <= 2, "{}", bench.google().count("token"));
-    bench.google().state(json!({"token_status": null, "token_body": null}));
+    bench.google().set_state(json!({"token_status": null, "token_body": null}));
     bench.until("200 again", |bench| bench.post(GENERATE, HELLO).status() == 200);
     vec![bench]
 }

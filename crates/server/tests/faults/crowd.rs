@@ -1,11 +1,11 @@
 //! Many at once.
 
+use code_assist_harness::{Connection, post};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::answers::{EVENT, HELLO, STREAM};
 use crate::bench::Bench;
-use crate::client::{Connection, post};
 use crate::network::watching;
 
 pub(crate) fn a_thousand_vanish() -> Vec<Bench> {

@@ -21,19 +21,6 @@ mod store;
 mod table;
 mod tries;
 
-#[path = "../../../harness/src/client.rs"]
-#[expect(dead_code, reason = "shared with the serve suite")]
-mod client;
-#[path = "../../../harness/src/google.rs"]
-#[expect(dead_code, reason = "shared with the serve suite")]
-mod google;
-#[path = "../../../harness/src/proxy/mod.rs"]
-#[expect(dead_code, reason = "shared with the serve suite")]
-mod process;
-#[path = "../../../harness/src/upstream.rs"]
-#[expect(dead_code, reason = "shared with the soak")]
-mod upstream;
-
 use table::faults;
 
 faults! {

@@ -1,5 +1,6 @@
 //! The way upstream.
 
+use code_assist_harness::{ScriptedUpstream, UpstreamConnection, post};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::ops::RangeInclusive;
@@ -14,13 +15,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::answers::{EVENT, GENERATE, HELLO, LAST, STREAM, WHOLE, ends_in_error, ok};
 use crate::bench::Bench;
-use crate::client::post;
-use crate::upstream::Upstream;
 
 pub(crate) fn connect_refused() -> Vec<Bench> {
     let bench = Bench::before(&[nowhere()], &[]);
     let answer = bench.post(GENERATE, HELLO);
-    answer.came_to_nothing(bench.is_native(), (503, "UPSTREAM_UNREACHABLE"));
+    answer.assert_upstream_failed(bench.is_native(), (503, "UPSTREAM_UNREACHABLE"));
     let told = answer.text().contains("CODE_ASSIST_ENDPOINT");
     assert!(told || !bench.is_native(), "{}", answer.text());
     assert_eq!(bench.last_line(1)["retries"], 2);
@@ -28,14 +27,14 @@ pub(crate) fn connect_refused() -> Vec<Bench> {
 }
 
 pub(crate) fn connect_stalls() -> Vec<Bench> {
-    let silent = Upstream::raw(|mut stream| {
+    let silent = ScriptedUpstream::raw(|mut stream| {
         let _ = stream.read_to_end(&mut Vec::new());
     });
     let address = silent.url().replace("http://", "https://");
     let bench = Bench::before(&[address], &[("CONNECTION_TIMEOUT_MS", "200")]);
     let begun = Instant::now();
     let answer = bench.post(GENERATE, HELLO);
-    assert_eq!(answer.verdict(), (503, "UPSTREAM_UNREACHABLE".into()));
+    assert_eq!(answer.status_and_reason(), (503, "UPSTREAM_UNREACHABLE".into()));
     // The first try may join the connection that was begun at the start.
     assert!((400..3000).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
     assert!(TRIES_AND_AHEAD.contains(&silent.connections()), "{}", silent.connections());
@@ -43,14 +42,14 @@ pub(crate) fn connect_stalls() -> Vec<Bench> {
 }
 
 pub(crate) fn tls_to_a_plain_server() -> Vec<Bench> {
-    let plain = Upstream::raw(|mut stream| {
+    let plain = ScriptedUpstream::raw(|mut stream| {
         let mut hello = [0; 5];
         let _ = stream.read_exact(&mut hello);
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
     });
     let bench = Bench::before(&[plain.url().replace("http://", "https://")], &[]);
     let answer = bench.post(GENERATE, HELLO);
-    assert_eq!(answer.verdict(), (503, "UPSTREAM_UNREACHABLE".into()));
+    assert_eq!(answer.status_and_reason(), (503, "UPSTREAM_UNREACHABLE".into()));
     assert!(TRIES_AND_AHEAD.contains(&plain.connections()), "{}", plain.connections());
     vec![bench]
 }
@@ -60,7 +59,7 @@ pub(crate) fn tls_certificate_unknown() -> Vec<Bench> {
     let endpoint = upstream.url().replace("http://", "https://");
     let suspicious = Bench::before(std::slice::from_ref(&endpoint), &[]);
     let answer = suspicious.post(GENERATE, HELLO);
-    assert_eq!(answer.verdict(), (503, "UPSTREAM_UNREACHABLE".into()));
+    assert_eq!(answer.status_and_reason(), (503, "UPSTREAM_UNREACHABLE".into()));
     assert!(answer.text().contains("certificate"), "{}", answer.text());
     assert_eq!(served.load(Ordering::SeqCst), 0, "the token went to a stranger");
     let authority = tls("authority.pem");
@@ -71,12 +70,12 @@ pub(crate) fn tls_certificate_unknown() -> Vec<Bench> {
 }
 
 pub(crate) fn corporate_proxy_refuses() -> Vec<Bench> {
-    let corporate = Upstream::answering("407 Proxy Authentication Required", "", "");
+    let corporate = ScriptedUpstream::answering("407 Proxy Authentication Required", "", "");
     let address = corporate.url().replace("http://", "http://someone:hush@");
     let endpoint = "https://code-assist.invalid".to_owned();
     let bench = Bench::before(&[endpoint], &[("HTTPS_PROXY", &address)]);
     let answer = bench.post(GENERATE, HELLO);
-    assert_eq!(answer.verdict(), (503, "UPSTREAM_UNREACHABLE".into()));
+    assert_eq!(answer.status_and_reason(), (503, "UPSTREAM_UNREACHABLE".into()));
     assert!(!answer.text().contains("hush"), "{}", answer.text());
     let received = corporate.received();
     assert!(TRIES_AND_AHEAD.contains(&received.len()), "{}", received.len());
@@ -87,17 +86,17 @@ pub(crate) fn corporate_proxy_refuses() -> Vec<Bench> {
 }
 
 pub(crate) fn reset_before_head() -> Vec<Bench> {
-    let upstream = Upstream::raw(|stream| unread(&stream));
+    let upstream = ScriptedUpstream::raw(|stream| unread(&stream));
     let bench = Bench::at(&upstream, &[]);
     let answer = bench.post(GENERATE, HELLO);
-    assert_eq!(answer.verdict(), (502, "UPSTREAM_DISCONNECTED".into()));
+    assert_eq!(answer.status_and_reason(), (502, "UPSTREAM_DISCONNECTED".into()));
     assert_eq!(upstream.connections(), 3);
     vec![bench]
 }
 
 pub(crate) fn reset_once_before_head() -> Vec<Bench> {
     let first = AtomicBool::new(true);
-    let upstream = Upstream::raw(move |mut stream| {
+    let upstream = ScriptedUpstream::raw(move |mut stream| {
         unread(&stream);
         if !first.swap(false, Ordering::SeqCst) {
             let _ = stream.write_all(ok(WHOLE).as_bytes());
@@ -113,12 +112,12 @@ pub(crate) fn reset_once_before_head() -> Vec<Bench> {
 }
 
 pub(crate) fn closed_before_head() -> Vec<Bench> {
-    let upstream = Upstream::new(|_, wire| wire.close());
+    let upstream = ScriptedUpstream::new(|_, wire| wire.close());
     let bench = Bench::at(&upstream, &[]);
     for (path, tries) in [(GENERATE, 3), (STREAM, 6)] {
         let answer = bench.post(path, HELLO);
         // The breaker opens at the fifth failure, in the middle of the second request.
-        assert_eq!(answer.verdict(), (502, "UPSTREAM_DISCONNECTED".into()));
+        assert_eq!(answer.status_and_reason(), (502, "UPSTREAM_DISCONNECTED".into()));
         assert!(upstream.received().len() <= tries);
     }
     assert_eq!(upstream.received().len(), 5, "the breaker stops the sixth");
@@ -126,20 +125,20 @@ pub(crate) fn closed_before_head() -> Vec<Bench> {
 }
 
 pub(crate) fn reset_before_first_event() -> Vec<Bench> {
-    let upstream = Upstream::raw(|mut stream| {
+    let upstream = ScriptedUpstream::raw(|mut stream| {
         unread(&stream);
         let _ = stream.write_all(STREAM_HEAD.as_bytes());
         thread::sleep(SETTLE);
     });
     let bench = Bench::at(&upstream, &[]);
     let answer = bench.post(STREAM, HELLO);
-    assert_eq!(answer.verdict(), (502, "UPSTREAM_DISCONNECTED".into()));
+    assert_eq!(answer.status_and_reason(), (502, "UPSTREAM_DISCONNECTED".into()));
     assert_eq!(upstream.connections(), 3);
     vec![bench]
 }
 
 pub(crate) fn reset_mid_event() -> Vec<Bench> {
-    let upstream = Upstream::raw(|mut stream| {
+    let upstream = ScriptedUpstream::raw(|mut stream| {
         unread(&stream);
         let event = format!("data: {EVENT}\r\n\r\n");
         let half = "data: {\"response\":{\"cand";
@@ -158,14 +157,14 @@ pub(crate) fn reset_mid_event() -> Vec<Bench> {
 }
 
 pub(crate) fn half_open() -> Vec<Bench> {
-    let upstream = Upstream::new(|_, wire| {
+    let upstream = ScriptedUpstream::new(|_, wire| {
         wire.is_closed_within(Duration::from_secs(15));
         wire.close();
     });
     let bench = Bench::at(&upstream, &[("FIRST_BYTE_TIMEOUT_MS", "300")]);
     let begun = Instant::now();
     let answer = bench.post(STREAM, HELLO);
-    assert_eq!(answer.verdict(), (504, "UPSTREAM_TIMEOUT".into()));
+    assert_eq!(answer.status_and_reason(), (504, "UPSTREAM_TIMEOUT".into()));
     assert!((300..2000).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
     assert_eq!(upstream.received().len(), 1);
     vec![bench]
@@ -191,14 +190,14 @@ pub(crate) fn silent_mid_body() -> Vec<Bench> {
     });
     let bench = Bench::at(&upstream, &[("STREAM_IDLE_TIMEOUT_MS", "300")]);
     let answer = bench.post(GENERATE, HELLO);
-    assert_eq!(answer.verdict(), (504, "UPSTREAM_TIMEOUT".into()));
+    assert_eq!(answer.status_and_reason(), (504, "UPSTREAM_TIMEOUT".into()));
     bench.until("closed upstream", |_| closed.load(Ordering::SeqCst) == 1);
     assert_eq!(upstream.received().len(), 1);
     vec![bench]
 }
 
 pub(crate) fn trickle() -> Vec<Bench> {
-    let upstream = Upstream::new(|_, wire| {
+    let upstream = ScriptedUpstream::new(|_, wire| {
         wire.begin_stream();
         for byte in format!("data: {EVENT}\r\n\r\ndata: {LAST}\r\n\r\n").as_bytes().chunks(1) {
             wire.chunk(byte);
@@ -217,7 +216,7 @@ pub(crate) fn trickle() -> Vec<Bench> {
 }
 
 pub(crate) fn garbage_bytes() -> Vec<Bench> {
-    let upstream = Upstream::new(|_, wire| {
+    let upstream = ScriptedUpstream::new(|_, wire| {
         wire.write("SSH-2.0-OpenSSH_9.7\r\n\x00\x01\x02\r\n\r\n");
         wire.close();
     });
@@ -230,7 +229,7 @@ pub(crate) fn garbage_bytes() -> Vec<Bench> {
 }
 
 pub(crate) fn informational_heads() -> Vec<Bench> {
-    let upstream = Upstream::new(|_, wire| {
+    let upstream = ScriptedUpstream::new(|_, wire| {
         wire.write("HTTP/1.1 100 Continue\r\n\r\n");
         wire.write("HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n");
         wire.write(ok(WHOLE));
@@ -252,14 +251,14 @@ pub(crate) fn endless_headers() -> Vec<Bench> {
 }
 
 pub(crate) fn idle_connection_closed() -> Vec<Bench> {
-    let upstream = Upstream::new(|_, wire| {
+    let upstream = ScriptedUpstream::new(|_, wire| {
         wire.write(ok(WHOLE));
         wire.close();
     });
     let bench = Bench::at(&upstream, &[]);
     let mut connection = bench.connect();
     for round in 0..10 {
-        let answer = connection.ask(post(GENERATE, &[], HELLO));
+        let answer = connection.send(post(GENERATE, &[], HELLO));
         assert_eq!(answer.status(), 200, "round {round}: {}", answer.text());
         // Long enough for the FIN to have come.
         thread::sleep(Duration::from_millis(20));
@@ -282,11 +281,11 @@ pub(crate) fn unread(stream: &TcpStream) {
 
 /// An upstream that begins an answer and then counts when the proxy closes.
 pub(crate) fn watching(
-    begin: impl Fn(&mut crate::upstream::Wire) + Send + Sync + 'static,
-) -> (Arc<AtomicUsize>, Upstream) {
+    begin: impl Fn(&mut UpstreamConnection) + Send + Sync + 'static,
+) -> (Arc<AtomicUsize>, ScriptedUpstream) {
     let closed = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&closed);
-    let upstream = Upstream::new(move |_, wire| {
+    let upstream = ScriptedUpstream::new(move |_, wire| {
         begin(wire);
         if wire.is_closed_within(Duration::from_secs(15)) {
             count.fetch_add(1, Ordering::SeqCst);
@@ -298,9 +297,9 @@ pub(crate) fn watching(
 
 /// Writes a head that never ends, and looks at how the proxy takes it.
 fn refused_in_bounds(piece: Vec<u8>) -> Vec<Bench> {
-    let upstream = Upstream::new(move |_, wire| {
+    let upstream = ScriptedUpstream::new(move |_, wire| {
         wire.write("HTTP/1.1 200 OK\r\nx-endless: ");
-        wire.pour(&piece, 20_000, Duration::from_secs(2));
+        wire.write_until_blocked(&piece, 20_000, Duration::from_secs(2));
         wire.close();
     });
     let bench = Bench::at(&upstream, &[]);
@@ -319,7 +318,7 @@ fn drain(stream: &mut TcpStream) {
 }
 
 /// An upstream over TLS, and how many requests it has answered.
-fn over_tls() -> (Upstream, Arc<AtomicUsize>) {
+fn over_tls() -> (ScriptedUpstream, Arc<AtomicUsize>) {
     let served = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&served);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -333,7 +332,7 @@ fn over_tls() -> (Upstream, Arc<AtomicUsize>) {
         .with_single_cert(chain, key)
         .expect("a key that fits");
     let config = Arc::new(config);
-    let upstream = Upstream::raw(move |stream| {
+    let upstream = ScriptedUpstream::raw(move |stream| {
         let connection = rustls::ServerConnection::new(Arc::clone(&config)).expect("a config");
         let mut stream = rustls::StreamOwned::new(connection, stream);
         let mut buffer = [0; 16 * 1024];

@@ -1,5 +1,6 @@
 //! One answer for equal questions.
 
+use code_assist_harness::{Response, ScriptedUpstream, post};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -7,9 +8,7 @@ use std::time::Duration;
 
 use crate::answers::{GENERATE, HELLO, WHOLE, bare, ok};
 use crate::bench::Bench;
-use crate::client::{Answer, post};
 use crate::tries::{INTERNAL, answer, together};
-use crate::upstream::Upstream;
 
 pub(crate) fn equal_questions() -> Vec<Bench> {
     let upstream = slow();
@@ -42,7 +41,7 @@ pub(crate) fn leader_gone() -> Vec<Bench> {
     let closed = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&closed);
     let turn = AtomicUsize::new(0);
-    let upstream = Upstream::new(move |_, wire| {
+    let upstream = ScriptedUpstream::new(move |_, wire| {
         if turn.fetch_add(1, Ordering::SeqCst) > 0 {
             thread::sleep(Duration::from_millis(100));
             return wire.write(ok(WHOLE));
@@ -72,10 +71,11 @@ pub(crate) fn leader_gone() -> Vec<Bench> {
 
 pub(crate) fn leader_fails() -> Vec<Bench> {
     let turn = AtomicUsize::new(0);
-    let upstream = Upstream::new(move |_, wire| match turn.fetch_add(1, Ordering::SeqCst) {
-        0 => wire.write(answer("500 Internal Server Error", INTERNAL)),
-        _ => wire.write(ok(WHOLE)),
-    });
+    let upstream =
+        ScriptedUpstream::new(move |_, wire| match turn.fetch_add(1, Ordering::SeqCst) {
+            0 => wire.write(answer("500 Internal Server Error", INTERNAL)),
+            _ => wire.write(ok(WHOLE)),
+        });
     let bench = Bench::at(&upstream, &[("MAX_RETRY_ATTEMPTS", "0")]);
     assert_eq!(bench.post(GENERATE, CERTAIN).status(), 500);
     let next = bench.post(GENERATE, CERTAIN);
@@ -85,14 +85,14 @@ pub(crate) fn leader_fails() -> Vec<Bench> {
 }
 
 pub(crate) fn idempotency_key_reused() -> Vec<Bench> {
-    let upstream = Upstream::answering("200 OK", "", WHOLE);
+    let upstream = ScriptedUpstream::answering("200 OK", "", WHOLE);
     let bench = Bench::at(&upstream, &[]);
     let key = ["Idempotency-Key: 0f8c"];
-    let first = bench.ask(post(GENERATE, &key, HELLO));
+    let first = bench.send(post(GENERATE, &key, HELLO));
     assert_eq!((first.status(), x_cache(&first)), (200, "MISS"));
-    let again = bench.ask(post(GENERATE, &key, HELLO));
+    let again = bench.send(post(GENERATE, &key, HELLO));
     assert_eq!((again.status(), again.body), (200, first.body));
-    let other = bench.ask(post(GENERATE, &key, CERTAIN));
+    let other = bench.send(post(GENERATE, &key, CERTAIN));
     assert_eq!(other.status(), 409);
     assert_eq!(other.error()["status"], "ABORTED");
     assert_eq!(upstream.received().len(), 1);
@@ -100,11 +100,11 @@ pub(crate) fn idempotency_key_reused() -> Vec<Bench> {
 }
 
 pub(crate) fn cached_answer() -> Vec<Bench> {
-    let upstream = Upstream::answering("200 OK", "", WHOLE);
+    let upstream = ScriptedUpstream::answering("200 OK", "", WHOLE);
     let settings = [("RESPONSE_CACHE_TTL_SECONDS", "2"), ("REQUEST_DEDUP_WINDOW_MS", "0")];
     let bench = Bench::at(&upstream, &settings);
     let ask = |headers: &[&str], said: &str, sent: usize| {
-        let answer = bench.ask(post(GENERATE, headers, CERTAIN));
+        let answer = bench.send(post(GENERATE, headers, CERTAIN));
         assert_eq!((answer.status(), x_cache(&answer)), (200, said), "{headers:?}");
         assert_eq!(upstream.received().len(), sent, "{headers:?}");
     };
@@ -121,15 +121,16 @@ pub(crate) fn cached_answer() -> Vec<Bench> {
 
 pub(crate) fn cached_while_open() -> Vec<Bench> {
     let turn = AtomicUsize::new(0);
-    let upstream = Upstream::new(move |_, wire| match turn.fetch_add(1, Ordering::SeqCst) {
-        0 => wire.write(ok(WHOLE)),
-        _ => wire.write(answer("500 Internal Server Error", INTERNAL)),
-    });
+    let upstream =
+        ScriptedUpstream::new(move |_, wire| match turn.fetch_add(1, Ordering::SeqCst) {
+            0 => wire.write(ok(WHOLE)),
+            _ => wire.write(answer("500 Internal Server Error", INTERNAL)),
+        });
     let settings = [("MAX_RETRY_ATTEMPTS", "0"), ("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "1")];
     let bench = Bench::at(&upstream, &settings);
     assert_eq!(bench.post(GENERATE, CERTAIN).status(), 200);
     assert_eq!(bench.post(GENERATE, HELLO).status(), 500);
-    assert_eq!(bench.post(GENERATE, HELLO).verdict(), (503, "CIRCUIT_OPEN".into()));
+    assert_eq!(bench.post(GENERATE, HELLO).status_and_reason(), (503, "CIRCUIT_OPEN".into()));
     let kept = bench.post(GENERATE, CERTAIN);
     assert_eq!((kept.status(), kept.text()), (200, bare(WHOLE)));
     assert!(matches!(x_cache(&kept), "HIT" | "COALESCED"), "{}", x_cache(&kept));
@@ -138,7 +139,7 @@ pub(crate) fn cached_while_open() -> Vec<Bench> {
 }
 
 pub(crate) fn cache_full() -> Vec<Bench> {
-    let upstream = Upstream::answering("200 OK", "", WHOLE);
+    let upstream = ScriptedUpstream::answering("200 OK", "", WHOLE);
     let settings = [("RESPONSE_CACHE_MAX_BYTES", "50"), ("REQUEST_DEDUP_WINDOW_MS", "0")];
     let bench = Bench::at(&upstream, &settings);
     for _ in 0..4 {
@@ -150,14 +151,14 @@ pub(crate) fn cache_full() -> Vec<Bench> {
 }
 
 /// An upstream that takes long enough for equal requests to meet.
-fn slow() -> Upstream {
-    Upstream::new(|_, wire| {
+fn slow() -> ScriptedUpstream {
+    ScriptedUpstream::new(|_, wire| {
         thread::sleep(Duration::from_millis(300));
         wire.write(ok(WHOLE));
     })
 }
 
-fn x_cache(answer: &Answer) -> &str {
+fn x_cache(answer: &Response) -> &str {
     answer.header("x-cache")
 }
 

@@ -1,5 +1,6 @@
 //! Trying again, and leaving alone.
 
+use code_assist_harness::{GoogleEmulator, Proxy, Response, ScriptedUpstream, post};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
@@ -9,11 +10,7 @@ use serde_json::json;
 
 use crate::answers::{EVENT, GENERATE, HELLO, STREAM, WHOLE, bare, ok};
 use crate::bench::Bench;
-use crate::client::{Answer, post};
-use crate::google::Google;
 use crate::network::nowhere;
-use crate::process::Proxy;
-use crate::upstream::Upstream;
 
 pub(crate) fn error_500_once() -> Vec<Bench> {
     let upstream = first(1, "500 Internal Server Error", INTERNAL);
@@ -27,7 +24,7 @@ pub(crate) fn error_500_once() -> Vec<Bench> {
 }
 
 pub(crate) fn error_500_always() -> Vec<Bench> {
-    let upstream = Upstream::answering("500 Internal Server Error", "", INTERNAL);
+    let upstream = ScriptedUpstream::answering("500 Internal Server Error", "", INTERNAL);
     let bench = Bench::at(&upstream, &[]);
     let answer = bench.post(GENERATE, HELLO);
     assert_eq!((answer.status(), answer.text().as_str()), (500, INTERNAL));
@@ -39,7 +36,7 @@ pub(crate) fn error_500_always() -> Vec<Bench> {
 }
 
 pub(crate) fn storm_of_500s() -> Vec<Bench> {
-    let upstream = Upstream::answering("500 Internal Server Error", "", INTERNAL);
+    let upstream = ScriptedUpstream::answering("500 Internal Server Error", "", INTERNAL);
     let bench = Bench::at(&upstream, BREAKER);
     for _ in 0..3 {
         assert_eq!(bench.post(GENERATE, HELLO).status(), 500);
@@ -47,7 +44,7 @@ pub(crate) fn storm_of_500s() -> Vec<Bench> {
     let opened = Instant::now();
     for _ in 0..20 {
         let answer = bench.post(GENERATE, HELLO);
-        assert_eq!(answer.verdict(), (503, "CIRCUIT_OPEN".into()));
+        assert_eq!(answer.status_and_reason(), (503, "CIRCUIT_OPEN".into()));
         let left = 2.0 - opened.elapsed().as_secs_f64();
         let told: f64 = answer.header("retry-after").parse().expect("seconds");
         assert!((left..left + 1.2).contains(&told), "{told} with {left} left");
@@ -61,7 +58,7 @@ pub(crate) fn storm_of_500s() -> Vec<Bench> {
             scope.spawn(|| {
                 let mut connection = bench.connect();
                 while Instant::now() < end {
-                    let status = connection.ask(post(GENERATE, &[], HELLO)).status();
+                    let status = connection.send(post(GENERATE, &[], HELLO)).status();
                     assert!(matches!(status, 500 | 503));
                     thread::sleep(Duration::from_millis(50));
                 }
@@ -75,7 +72,7 @@ pub(crate) fn storm_of_500s() -> Vec<Bench> {
 pub(crate) fn recovery() -> Vec<Bench> {
     let down = Arc::new(AtomicUsize::new(1));
     let state = Arc::clone(&down);
-    let upstream = Upstream::new(move |_, wire| {
+    let upstream = ScriptedUpstream::new(move |_, wire| {
         if state.load(Ordering::SeqCst) == 1 {
             wire.write(answer("500 Internal Server Error", INTERNAL));
             return;
@@ -95,7 +92,7 @@ pub(crate) fn recovery() -> Vec<Bench> {
     let good = answers.iter().filter(|answer| answer.status() == 200).count();
     assert_eq!(good, 1, "one probe, whoever calls");
     let rest = answers.iter().filter(|answer| answer.status() != 200);
-    rest.for_each(|answer| assert_eq!(answer.verdict(), (503, "CIRCUIT_OPEN".into())));
+    rest.for_each(|answer| assert_eq!(answer.status_and_reason(), (503, "CIRCUIT_OPEN".into())));
     assert_eq!(upstream.received().len(), 4);
     assert_eq!(bench.breaker(), "closed");
     assert!(together(&bench, 5, HELLO).iter().all(|answer| answer.status() == 200));
@@ -104,7 +101,7 @@ pub(crate) fn recovery() -> Vec<Bench> {
 
 pub(crate) fn storm_of_429s() -> Vec<Bench> {
     let body = throttled("RATE_LIMIT_EXCEEDED", "30s");
-    let upstream = Upstream::answering("429 Too Many Requests", "", &body);
+    let upstream = ScriptedUpstream::answering("429 Too Many Requests", "", &body);
     let bench = Bench::at(&upstream, &[("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "3")]);
     for _ in 0..12 {
         let answer = bench.post(GENERATE, HELLO);
@@ -127,7 +124,7 @@ pub(crate) fn retry_info_short() -> Vec<Bench> {
 
 pub(crate) fn retry_info_long() -> Vec<Bench> {
     let body = throttled("RATE_LIMIT_EXCEEDED", "17.2s");
-    let upstream = Upstream::answering("429 Too Many Requests", "", &body);
+    let upstream = ScriptedUpstream::answering("429 Too Many Requests", "", &body);
     // `RETRY_MAX_DELAY_MS` is a second here.
     let bench = Bench::at(&upstream, &[]);
     let begun = Instant::now();
@@ -162,7 +159,7 @@ pub(crate) fn no_capacity() -> Vec<Bench> {
         r#"{{"error":{{"code":503,"message":"No capacity available for model gemini-2.5-flash on the server","status":"UNAVAILABLE","details":[{}]}}}}"#,
         r#"{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"MODEL_CAPACITY_EXHAUSTED","domain":"cloudcode-pa.googleapis.com"}"#
     );
-    let upstream = Upstream::answering("503 Service Unavailable", "", &body);
+    let upstream = ScriptedUpstream::answering("503 Service Unavailable", "", &body);
     let settings = [("MAX_RETRY_ATTEMPTS", "9"), ("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "50")];
     let bench = Bench::at(&upstream, &settings);
     let answer = bench.post(GENERATE, HELLO);
@@ -172,9 +169,9 @@ pub(crate) fn no_capacity() -> Vec<Bench> {
 }
 
 pub(crate) fn unauthorized_once() -> Vec<Bench> {
-    let bench = Bench::on(Google::new(), &[]);
+    let bench = Bench::on(GoogleEmulator::start(), &[]);
     assert_eq!(bench.post(GENERATE, HELLO).status(), 200);
-    bench.google().state(json!({"expire_tokens": true}));
+    bench.google().set_state(json!({"expire_tokens": true}));
     assert_eq!(bench.post(GENERATE, HELLO).status(), 200);
     assert_eq!(bench.google().count("generateContent"), 3);
     assert_eq!(bench.google().count("token"), 1);
@@ -182,20 +179,20 @@ pub(crate) fn unauthorized_once() -> Vec<Bench> {
 }
 
 pub(crate) fn unauthorized_always() -> Vec<Bench> {
-    let google = Google::new();
-    google.script(json!({"match": {"rpc": "generateContent"}, "times": 0, "status": 401}));
+    let google = GoogleEmulator::start();
+    google.add_rules(json!({"match": {"rpc": "generateContent"}, "times": 0, "status": 401}));
     let bench = Bench::on(google, &[]);
     let answer = bench.post(GENERATE, HELLO);
-    assert_eq!(answer.verdict(), (503, "CREDENTIALS_REJECTED".into()));
+    assert_eq!(answer.status_and_reason(), (503, "CREDENTIALS_REJECTED".into()));
     assert_eq!(bench.google().count("generateContent"), 2);
     assert_eq!(bench.google().count("token"), 1);
     vec![bench]
 }
 
 pub(crate) fn project_gone() -> Vec<Bench> {
-    let google = Google::new();
+    let google = GoogleEmulator::start();
     let body = r#"{"error":{"code":403,"message":"Project 'x' not found or deleted.","status":"PERMISSION_DENIED","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"CONSUMER_INVALID","domain":"googleapis.com"}]}}"#;
-    google.script(json!({"match": {"rpc": "generateContent"}, "status": 403, "body": body}));
+    google.add_rules(json!({"match": {"rpc": "generateContent"}, "status": 403, "body": body}));
     let bench = Bench::on(google, &[]);
     let answer = bench.post(GENERATE, HELLO);
     assert_eq!((answer.status(), answer.text().as_str()), (403, body));
@@ -206,19 +203,19 @@ pub(crate) fn project_gone() -> Vec<Bench> {
 }
 
 pub(crate) fn client_in_a_hurry() -> Vec<Bench> {
-    let upstream = Upstream::new(|_, wire| {
+    let upstream = ScriptedUpstream::new(|_, wire| {
         thread::sleep(Duration::from_millis(970));
         wire.write(answer("500 Internal Server Error", INTERNAL));
     });
     let bench = Bench::at(&upstream, &[]);
-    let answer = bench.ask(post(GENERATE, &["X-Server-Timeout: 1"], HELLO));
+    let answer = bench.send(post(GENERATE, &["X-Server-Timeout: 1"], HELLO));
     assert_eq!(answer.status(), 500);
     assert_eq!(upstream.received().len(), 1);
     vec![bench]
 }
 
 pub(crate) fn endpoint_down() -> Vec<Bench> {
-    let alive = Upstream::answering("200 OK", "", WHOLE);
+    let alive = ScriptedUpstream::answering("200 OK", "", WHOLE);
     let bench = Bench::before(&[nowhere(), alive.url()], &[]);
     for _ in 0..10 {
         assert_eq!(bench.post(GENERATE, HELLO).status(), 200);
@@ -228,8 +225,8 @@ pub(crate) fn endpoint_down() -> Vec<Bench> {
 }
 
 pub(crate) fn endpoint_fails() -> Vec<Bench> {
-    let failing = Upstream::answering("500 Internal Server Error", "", INTERNAL);
-    let alive = Upstream::answering("200 OK", "", WHOLE);
+    let failing = ScriptedUpstream::answering("500 Internal Server Error", "", INTERNAL);
+    let alive = ScriptedUpstream::answering("200 OK", "", WHOLE);
     // No pause is needed before another endpoint is asked: one that was made would be seen.
     let pauses = [("RETRY_BASE_DELAY_MS", "30000"), ("RETRY_MAX_DELAY_MS", "30000")];
     let bench = Bench::before(&[failing.url(), alive.url()], &pauses);
@@ -245,7 +242,7 @@ pub(crate) fn endpoint_fails() -> Vec<Bench> {
 
 pub(crate) fn endpoint_busy() -> Vec<Bench> {
     let streams = || {
-        Upstream::new(|received, wire| {
+        ScriptedUpstream::new(|received, wire| {
             if !received.head.contains("stream") {
                 return wire.write(ok(WHOLE));
             }
@@ -256,7 +253,7 @@ pub(crate) fn endpoint_busy() -> Vec<Bench> {
         })
     };
     let all = [streams(), streams(), streams()];
-    let endpoints: Vec<String> = all.iter().map(Upstream::url).collect();
+    let endpoints: Vec<String> = all.iter().map(ScriptedUpstream::url).collect();
     let bench = Bench::before(&endpoints, &[]);
     let running: Vec<_> = (0..5)
         .map(|_| {
@@ -279,7 +276,7 @@ pub(crate) fn endpoint_busy() -> Vec<Bench> {
 }
 
 /// So many equal requests at the same moment.
-pub(crate) fn together(proxy: &Proxy, count: usize, body: &str) -> Vec<Answer> {
+pub(crate) fn together(proxy: &Proxy, count: usize, body: &str) -> Vec<Response> {
     let start = Barrier::new(count);
     thread::scope(|scope| {
         let asked: Vec<_> = (0..count)
@@ -288,7 +285,7 @@ pub(crate) fn together(proxy: &Proxy, count: usize, body: &str) -> Vec<Answer> {
                 scope.spawn(move || {
                     let mut connection = proxy.connect();
                     start.wait();
-                    connection.ask(post(GENERATE, &[], body))
+                    connection.send(post(GENERATE, &[], body))
                 })
             })
             .collect();
@@ -302,9 +299,9 @@ pub(crate) fn answer(status: &str, body: &str) -> String {
 }
 
 /// An upstream that answers so for the first requests, and well from then on.
-fn first(times: usize, status: &str, body: &str) -> Upstream {
+fn first(times: usize, status: &str, body: &str) -> ScriptedUpstream {
     let (bad, left) = (answer(status, body), AtomicUsize::new(times));
-    Upstream::new(move |_, wire| {
+    ScriptedUpstream::new(move |_, wire| {
         let more =
             left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
         wire.write(if more.is_ok() { bad.clone() } else { ok(WHOLE) });

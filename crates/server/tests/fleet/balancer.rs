@@ -1,15 +1,13 @@
 //! HAProxy in front of the fleet, set up by the file that ships.
 
+use code_assist_harness::{Connection, free_port, get};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use code_assist_testkit::redis::free_port;
 use tempfile::TempDir;
-
-use crate::client::{Connection, get};
 
 /// A load balancer; ended when dropped.
 pub(crate) struct Balancer {
@@ -53,8 +51,8 @@ impl Balancer {
     pub(crate) fn await_up(&self, count: usize) {
         let begun = Instant::now();
         loop {
-            let mut connection = Connection::to(&format!("127.0.0.1:{}", self.statistics));
-            let table = connection.ask(get("/;csv", &["Connection: close"])).text();
+            let mut connection = Connection::open(&format!("127.0.0.1:{}", self.statistics));
+            let table = connection.send(get("/;csv", &["Connection: close"])).text();
             // Backend, server, …, status and check are columns; a server's last check code is 200.
             let up = table.lines().filter(|line| {
                 let mut columns = line.split(',');

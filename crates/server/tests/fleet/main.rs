@@ -6,43 +6,29 @@
 mod balancer;
 mod load;
 
-#[path = "../../../harness/src/client.rs"]
-#[expect(dead_code, reason = "shared with the serve suite")]
-mod client;
-#[path = "../../../harness/src/google.rs"]
-#[expect(dead_code, reason = "shared with the serve suite")]
-mod google;
-#[path = "../../../harness/src/proxy/mod.rs"]
-#[expect(dead_code, reason = "shared with the serve suite")]
-mod process;
-#[path = "../../../harness/src/upstream.rs"]
-#[expect(dead_code, reason = "shared with the soak")]
-mod upstream;
-
+use code_assist_harness::{
+    Connection, GoogleEmulator, Proxy, ProxyBuilder, RedisServer, free_port, get, post,
+};
 use std::collections::BTreeSet;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use code_assist_testkit::redis::{RedisServer, free_port};
 use serde_json::{Value, json};
 
 use crate::balancer::Balancer;
-use crate::client::{Connection, get, post};
-use crate::google::Google;
 use crate::load::Load;
-use crate::process::{Proxy, Setup};
 
 #[test]
 fn four_hundred_cold_requests_are_one_refresh_and_one_discovery() {
-    let google = Google::new();
-    google.state(json!({"token_delay_ms": 500}));
-    let fleet = Fleet::of(4, &google, &google.expired_login(), &[]);
+    let google = GoogleEmulator::start();
+    google.set_state(json!({"token_delay_ms": 500}));
+    let fleet = Fleet::of(4, &google, &google.expired_credentials(), &[]);
     let asking: Vec<_> = (0..400)
         .map(|n| {
             let address = fleet.balancer.address();
-            thread::spawn(move || Connection::to(&address).ask(post(GENERATE, &[], hello(n))))
+            thread::spawn(move || Connection::open(&address).send(post(GENERATE, &[], hello(n))))
         })
         .collect();
     for asked in asking {
@@ -59,18 +45,18 @@ fn four_hundred_cold_requests_are_one_refresh_and_one_discovery() {
 
 #[test]
 fn whoever_dies_in_the_middle_of_a_refresh_delays_the_others_by_its_turn_at_most() {
-    let google = Google::new();
-    google.script(json!({"match": {"rpc": "token"}, "delay_ms": 60_000}));
+    let google = GoogleEmulator::start();
+    google.add_rules(json!({"match": {"rpc": "token"}, "delay_ms": 60_000}));
     let mut begun = Instant::now();
-    let fleet = Fleet::begun(4, &google, &google.expired_login(), || {
-        google.await_record("token", |_| true);
+    let fleet = Fleet::begun(4, &google, &google.expired_credentials(), || {
+        google.await_call("token", |_| true);
         begun = Instant::now();
     });
     let waiting: Vec<_> = fleet.proxies[1..]
         .iter()
         .map(|proxy| {
-            let address = proxy.address.clone();
-            thread::spawn(move || Connection::to(&address).ask(post(GENERATE, &[], HELLO)))
+            let address = proxy.address().to_owned();
+            thread::spawn(move || Connection::open(&address).send(post(GENERATE, &[], HELLO)))
         })
         .collect();
     thread::sleep(Duration::from_millis(300));
@@ -86,17 +72,17 @@ fn whoever_dies_in_the_middle_of_a_refresh_delays_the_others_by_its_turn_at_most
 
 #[test]
 fn while_the_old_token_lives_the_death_of_whoever_gets_the_next_is_not_noticed() {
-    let google = Google::new();
+    let google = GoogleEmulator::start();
     // Within TOKEN_REFRESH_BUFFER_MINUTES of its end from the beginning: everybody wants the next.
-    google.state(json!({"token_lifetime_ms": 120_000}));
-    google.script(json!({"match": {"rpc": "token"}, "delay_ms": 60_000}));
-    let fleet = Fleet::begun(4, &google, &google.login(), || {
-        google.await_record("token", |_| true);
+    google.set_state(json!({"token_lifetime_ms": 120_000}));
+    google.add_rules(json!({"match": {"rpc": "token"}, "delay_ms": 60_000}));
+    let fleet = Fleet::begun(4, &google, &google.credentials(), || {
+        google.await_call("token", |_| true);
     });
     let refreshes = || google.received("token").len();
-    google.state(json!({"token_lifetime_ms": 3_599_000}));
+    google.set_state(json!({"token_lifetime_ms": 3_599_000}));
     let loads: Vec<_> =
-        fleet.proxies[1..].iter().map(|proxy| Load::on(&proxy.address, 2)).collect();
+        fleet.proxies[1..].iter().map(|proxy| Load::on(proxy.address(), 2)).collect();
     thread::sleep(Duration::from_millis(300));
     fleet.proxies[0].signal("KILL");
     let begun = Instant::now();
@@ -119,14 +105,14 @@ fn while_the_old_token_lives_the_death_of_whoever_gets_the_next_is_not_noticed()
 
 #[test]
 fn a_rolling_restart_under_load_costs_no_request_and_no_stream() {
-    let google = Google::new();
-    google.state(json!({"stream_events": 5, "stream_interval_ms": 150}));
-    let mut fleet = Fleet::of(4, &google, &google.login(), &[]);
+    let google = GoogleEmulator::start();
+    google.set_state(json!({"stream_events": 5, "stream_interval_ms": 150}));
+    let mut fleet = Fleet::of(4, &google, &google.credentials(), &[]);
     let load = Load::on(&fleet.balancer.address(), 8);
     thread::sleep(Duration::from_millis(500));
     for index in 0..4 {
         fleet.proxies[index].signal("TERM");
-        let status = fleet.proxies[index].wait(Duration::from_secs(10));
+        let status = fleet.proxies[index].wait_for_exit(Duration::from_secs(10));
         assert_eq!(status.code(), Some(0));
         fleet.proxies[index] = fleet.setups[index].start();
         fleet.balancer.await_up(4);
@@ -139,10 +125,10 @@ fn a_rolling_restart_under_load_costs_no_request_and_no_stream() {
 
 #[test]
 fn without_redis_everything_goes_on_and_health_says_so_until_it_is_back() {
-    let google = Google::new();
+    let google = GoogleEmulator::start();
     let keys = [("PROXY_API_KEYS", "team:sesame"), ("RATE_LIMIT_MAX_REQUESTS", "1000000")];
-    let mut fleet = Fleet::of(4, &google, &google.expired_login(), &keys);
-    assert_eq!(fleet.ask(HELLO).0, 200);
+    let mut fleet = Fleet::of(4, &google, &google.expired_credentials(), &keys);
+    assert_eq!(fleet.send(HELLO).0, 200);
     let load = Load::on(&fleet.balancer.address(), 8);
     thread::sleep(Duration::from_millis(500));
 
@@ -150,7 +136,7 @@ fn without_redis_everything_goes_on_and_health_says_so_until_it_is_back() {
     fleet.await_health("disconnected", "degraded");
     thread::sleep(outage());
     let begun = Instant::now();
-    assert_eq!(fleet.ask(HELLO).0, 200);
+    assert_eq!(fleet.send(HELLO).0, 200);
     assert!(begun.elapsed() < Duration::from_millis(400), "nobody waits any more");
     fleet.redis.resume();
     fleet.await_health("connected", "healthy");
@@ -166,21 +152,21 @@ fn without_redis_everything_goes_on_and_health_says_so_until_it_is_back() {
     assert_eq!(fleet.redis.cli(&["EXISTS", "code-assist-proxy:kv:oauth_token_cache"]), "1");
 
     // What was only here for the others is agreed upon again.
-    let answers = (0..4).map(|n| fleet.proxies[n].ask(keyed(SAME)));
+    let answers = (0..4).map(|n| fleet.proxies[n].send(keyed(SAME)));
     let caches: Vec<String> = answers.map(|answer| answer.header("x-cache").to_owned()).collect();
     assert_eq!(caches, ["MISS", "HIT", "HIT", "HIT"]);
 }
 
 #[test]
 fn a_limit_of_a_hundred_is_a_hundred_through_four_processes() {
-    let google = Google::new();
+    let google = GoogleEmulator::start();
     let keys = [("PROXY_API_KEYS", "team:sesame"), ("RATE_LIMIT_MAX_REQUESTS", "100")];
-    let fleet = Fleet::of(4, &google, &google.login(), &keys);
+    let fleet = Fleet::of(4, &google, &google.credentials(), &keys);
     let asking: Vec<_> = (0..40)
         .map(|_| {
             let address = fleet.balancer.address();
             thread::spawn(move || {
-                let answer = |_| Connection::to(&address).ask(keyed(HELLO));
+                let answer = |_| Connection::open(&address).send(keyed(HELLO));
                 (0..10).map(answer).map(|answer| (answer.status(), answer)).collect::<Vec<_>>()
             })
         })
@@ -198,13 +184,13 @@ fn a_limit_of_a_hundred_is_a_hundred_through_four_processes() {
 
 #[test]
 fn a_refresh_token_that_google_has_rotated_is_everybodys() {
-    let google = Google::new();
-    google.state(json!({"rotate_refresh": true}));
-    let fleet = Fleet::of(2, &google, &google.expired_login(), &[]);
+    let google = GoogleEmulator::start();
+    google.set_state(json!({"rotate_refresh": true}));
+    let fleet = Fleet::of(2, &google, &google.expired_credentials(), &[]);
     assert_eq!(fleet.proxies[0].post(GENERATE, HELLO).status(), 200);
     // A third one is started later, with the refresh token of the beginning, which is dead by now.
     fleet.redis.cli(&["DEL", "code-assist-proxy:kv:oauth_token_cache"]);
-    let late = fleet.setups[1].env_of("PORT", "0").start();
+    let late = fleet.setups[1].same_home_with_env("PORT", "0").start();
     assert_eq!(late.post(GENERATE, HELLO).status(), 200);
     assert_eq!(google.count("token"), 2);
 }
@@ -213,9 +199,9 @@ fn a_refresh_token_that_google_has_rotated_is_everybodys() {
 fn the_commands_on_the_store_work_on_a_redis_too() {
     let redis = RedisServer::start(&[]);
     let url = redis.url();
-    let google = Google::new();
-    let setup = Setup::on(&google)
-        .login(&google.expired_login())
+    let google = GoogleEmulator::start();
+    let setup = ProxyBuilder::for_emulator(&google)
+        .credentials(&google.expired_credentials())
         .env("KV_URL", &url)
         .env("KV_ENCRYPTION_KEY", "0f".repeat(32));
     let proxy = setup.start();
@@ -255,24 +241,24 @@ fn the_commands_on_the_store_work_on_a_redis_too() {
 struct Fleet {
     balancer: Balancer,
     proxies: Vec<Proxy>,
-    setups: Vec<Setup>,
+    setups: Vec<ProxyBuilder>,
     redis: RedisServer,
     _alone: MutexGuard<'static, ()>,
 }
 
 impl Fleet {
-    fn of(count: usize, google: &Google, login: &str, more: &[(&str, &str)]) -> Self {
+    fn of(count: usize, google: &GoogleEmulator, login: &str, more: &[(&str, &str)]) -> Self {
         Self::with(count, google, login, more, || {})
     }
 
     /// The others start when `then` has returned.
-    fn begun(count: usize, google: &Google, login: &str, then: impl FnMut()) -> Self {
+    fn begun(count: usize, google: &GoogleEmulator, login: &str, then: impl FnMut()) -> Self {
         Self::with(count, google, login, &[], then)
     }
 
     fn with(
         count: usize,
-        google: &Google,
+        google: &GoogleEmulator,
         login: &str,
         more: &[(&str, &str)],
         mut then: impl FnMut(),
@@ -280,11 +266,11 @@ impl Fleet {
         let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let redis = RedisServer::start(&[]);
         let ports: Vec<u16> = (0..count).map(|_| free_port()).collect();
-        let setups: Vec<Setup> = ports
+        let setups: Vec<ProxyBuilder> = ports
             .iter()
             .map(|port| {
-                let setup = Setup::on(google)
-                    .login(login)
+                let setup = ProxyBuilder::for_emulator(google)
+                    .credentials(login)
                     .env("PORT", port.to_string())
                     .env("KV_URL", redis.url())
                     .env("VALIDATE_TOKENS_BEFORE_USE", "false");
@@ -293,15 +279,15 @@ impl Fleet {
             .collect();
         let mut proxies = vec![setups[0].start()];
         then();
-        proxies.extend(setups[1..].iter().map(Setup::start));
+        proxies.extend(setups[1..].iter().map(ProxyBuilder::start));
         let balancer = Balancer::before(&ports);
         balancer.await_up(count);
         Self { balancer, proxies, setups, redis, _alone: alone }
     }
 
     /// One request through the balancer.
-    fn ask(&self, body: &str) -> (u16, Value) {
-        let answer = Connection::to(&self.balancer.address()).ask(keyed(body));
+    fn send(&self, body: &str) -> (u16, Value) {
+        let answer = Connection::open(&self.balancer.address()).send(keyed(body));
         (answer.status(), answer.json())
     }
 
@@ -311,7 +297,7 @@ impl Fleet {
         let begun = Instant::now();
         for proxy in &self.proxies {
             loop {
-                let answer = proxy.ask(get("/health", &[]));
+                let answer = proxy.send(get("/health", &[]));
                 assert_eq!(answer.status(), 200);
                 let health = answer.json();
                 if health["kv_status"] == kv_status && health["status"] == status {

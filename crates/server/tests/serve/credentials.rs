@@ -1,25 +1,27 @@
 //! The CLI's credential file: found, rewritten while the proxy runs, missing, revoked, never written.
 
+use code_assist_harness::{GoogleEmulator, Proxy, ProxyBuilder};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::google::Google;
-use crate::process::{Proxy, Setup};
 use crate::{GENERATE, HELLO};
 
 #[test]
 fn a_file_serves_wherever_it_is_said_to_be() {
-    let google = Google::new();
-    let elsewhere = Setup::on(&google).login_file("{}");
-    elsewhere.write("elsewhere/creds.json", google.login());
+    let google = GoogleEmulator::start();
+    let elsewhere = ProxyBuilder::for_emulator(&google).credentials_file("{}");
+    elsewhere.write("elsewhere/creds.json", google.credentials());
     let path = elsewhere.path("elsewhere/creds.json").display().to_string();
-    let cli_home = Setup::on(&google).login_file("{}");
-    cli_home.write("cli/.gemini/oauth_creds.json", google.login());
+    let cli_home = ProxyBuilder::for_emulator(&google).credentials_file("{}");
+    cli_home.write("cli/.gemini/oauth_creds.json", google.credentials());
     let home = cli_home.path("cli").display().to_string();
     for (what, setup) in [
-        ("the CLI's file", Setup::on(&google).login_file(&google.login())),
+        (
+            "the CLI's file",
+            ProxyBuilder::for_emulator(&google).credentials_file(&google.credentials()),
+        ),
         ("GEMINI_OAUTH_CREDS_FILE", elsewhere.env("GEMINI_OAUTH_CREDS_FILE", path)),
         ("GEMINI_CLI_HOME", cli_home.env("GEMINI_CLI_HOME", home)),
     ] {
@@ -32,20 +34,20 @@ fn a_file_serves_wherever_it_is_said_to_be() {
 
 #[test]
 fn a_newer_token_in_the_rewritten_file_is_adopted_within_three_seconds() {
-    let google = Google::new();
-    let proxy = Setup::on(&google).login_file(&google.login()).start();
+    let google = GoogleEmulator::start();
+    let proxy = ProxyBuilder::for_emulator(&google).credentials_file(&google.credentials()).start();
     assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
     let first = bearer(&google);
     // The CLI does not write atomically: half a file is passed over.
-    let login = google.login();
+    let login = google.credentials();
     let newer: Value = serde_json::from_str(&login).unwrap();
     let newer = format!("Bearer {}", newer["access_token"].as_str().unwrap());
     assert_ne!(first, newer);
-    proxy.login(&login[..login.len() / 2]);
+    proxy.write_credentials_file(&login[..login.len() / 2]);
     thread::sleep(Duration::from_millis(1200));
     assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
     assert_eq!(bearer(&google), first);
-    proxy.login(&login);
+    proxy.write_credentials_file(&login);
     let begun = Instant::now();
     loop {
         assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
@@ -60,30 +62,30 @@ fn a_newer_token_in_the_rewritten_file_is_adopted_within_three_seconds() {
 
 #[test]
 fn missing_credentials_are_told_with_the_path_and_found_when_they_come() {
-    let google = Google::new();
-    let setup = Setup::on(&google).without("GCP_SERVICE_ACCOUNT");
+    let google = GoogleEmulator::start();
+    let setup = ProxyBuilder::for_emulator(&google).without_env("GCP_SERVICE_ACCOUNT");
     let path = setup.path(".gemini/oauth_creds.json").display().to_string();
     let proxy = setup.start();
     proxy.await_output("MISSING");
     assert!(proxy.stdout().contains(&path), "{}", proxy.stdout());
     let answer = proxy.post(GENERATE, HELLO);
-    assert_eq!(answer.verdict(), (503, "CREDENTIALS_MISSING".into()));
+    assert_eq!(answer.status_and_reason(), (503, "CREDENTIALS_MISSING".into()));
     let message = answer.error()["message"].as_str().unwrap().to_owned();
     assert!(message.contains(&path), "{message}");
     assert!(message.contains("GCP_SERVICE_ACCOUNT"), "{message}");
     assert_eq!(google.count("generateContent"), 0);
-    proxy.login(&google.login());
+    proxy.write_credentials_file(&google.credentials());
     becomes(&proxy, 200, Duration::from_secs(3));
 }
 
 #[test]
 fn an_encrypted_store_next_to_a_missing_file_is_said_to_be_one() {
-    let google = Google::new();
-    let setup = Setup::on(&google).without("GCP_SERVICE_ACCOUNT");
+    let google = GoogleEmulator::start();
+    let setup = ProxyBuilder::for_emulator(&google).without_env("GCP_SERVICE_ACCOUNT");
     setup.write(".gemini/gemini-credentials.json", "encrypted");
     let proxy = setup.start();
     let answer = proxy.post(GENERATE, HELLO);
-    assert_eq!(answer.verdict(), (503, "CREDENTIALS_MISSING".into()));
+    assert_eq!(answer.status_and_reason(), (503, "CREDENTIALS_MISSING".into()));
     let message = answer.error()["message"].as_str().unwrap().to_owned();
     for said in [message, proxy.stdout()] {
         assert!(said.contains("encrypted"), "{said}");
@@ -93,28 +95,31 @@ fn an_encrypted_store_next_to_a_missing_file_is_said_to_be_one() {
 
 #[test]
 fn a_revoked_login_serves_again_when_somebody_has_signed_in() {
-    let google = Google::new();
-    let setup = Setup::on(&google).login_file(&google.expired_login());
-    google.state(json!({"revoke_refresh": true}));
+    let google = GoogleEmulator::start();
+    let setup = ProxyBuilder::for_emulator(&google).credentials_file(&google.expired_credentials());
+    google.set_state(json!({"revoke_refresh": true}));
     let proxy = setup.start();
-    assert_eq!(proxy.post(GENERATE, HELLO).verdict(), (503, "CREDENTIALS_REJECTED".into()));
+    assert_eq!(
+        proxy.post(GENERATE, HELLO).status_and_reason(),
+        (503, "CREDENTIALS_REJECTED".into())
+    );
     // Looks at the file go by, and none of them asks.
     thread::sleep(Duration::from_secs(2));
     assert_eq!(proxy.post(GENERATE, HELLO).status(), 503);
     assert_eq!(google.count("token"), 1, "a dead login is asked about once");
-    proxy.login(&google.login());
+    proxy.write_credentials_file(&google.credentials());
     becomes(&proxy, 200, Duration::from_secs(3));
 }
 
 #[test]
 fn the_clis_file_is_never_written() {
-    let google = Google::new();
-    google.state(json!({"rotate_refresh": true}));
-    let login = google.expired_login();
-    let setup = Setup::on(&google).login_file(&login);
+    let google = GoogleEmulator::start();
+    google.set_state(json!({"rotate_refresh": true}));
+    let login = google.expired_credentials();
+    let setup = ProxyBuilder::for_emulator(&google).credentials_file(&login);
     let proxy = setup.start();
     assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
-    google.state(json!({"expire_tokens": true}));
+    google.set_state(json!({"expire_tokens": true}));
     assert_eq!(proxy.post(GENERATE, HELLO).status(), 200, "the rotated refresh token is used");
     assert_eq!(google.count("token"), 2);
     let now = std::fs::read_to_string(setup.path(".gemini/oauth_creds.json")).unwrap();
@@ -123,15 +128,15 @@ fn the_clis_file_is_never_written() {
 
 #[test]
 fn a_service_account_in_the_file_is_refused_and_its_key_is_never_told() {
-    let google = Google::new();
+    let google = GoogleEmulator::start();
     let key = json!({"type": "service_account", "project_id": "p", "private_key_id": "hush-id",
         "private_key": "-----BEGIN PRIVATE KEY-----\nhush-key\n", "client_email": "a@b.c"});
-    let proxy = Setup::on(&google).login_file(&key.to_string()).start();
+    let proxy = ProxyBuilder::for_emulator(&google).credentials_file(&key.to_string()).start();
     let answer = proxy.post(GENERATE, HELLO);
-    assert_eq!(answer.verdict(), (503, "CREDENTIALS_REJECTED".into()));
+    assert_eq!(answer.status_and_reason(), (503, "CREDENTIALS_REJECTED".into()));
     let message = answer.error()["message"].as_str().unwrap().to_owned();
     assert!(message.contains("service_account"), "{message}");
-    let (stdout, stderr) = proxy.all_output();
+    let (stdout, stderr) = proxy.into_output();
     for said in [message, stdout, stderr] {
         assert!(!said.contains("hush"), "{said}");
     }
@@ -139,7 +144,7 @@ fn a_service_account_in_the_file_is_refused_and_its_key_is_never_told() {
 }
 
 /// The token that the last request was sent with.
-fn bearer(google: &Google) -> String {
+fn bearer(google: &GoogleEmulator) -> String {
     let last = google.received("generateContent").pop().expect("a request");
     last["headers"]["authorization"].as_str().expect("a token").to_owned()
 }

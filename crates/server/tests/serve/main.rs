@@ -2,23 +2,11 @@
 //! real sockets, in front of the emulator or of an upstream whose every byte the test writes. What the
 //! Worker promises too is in `tests/conformance`.
 
-#[path = "../../../harness/src/client.rs"]
-#[expect(dead_code, reason = "shared with the conformance suite")]
-mod client;
 mod credentials;
-#[path = "../../../harness/src/google.rs"]
-#[expect(dead_code, reason = "shared with the conformance suite")]
-mod google;
 mod memory;
-#[path = "../../../harness/src/proxy/mod.rs"]
-#[expect(dead_code, reason = "shared with the fault suite")]
-mod process;
 mod secrets;
 mod shutdown;
 mod start;
-#[path = "../../../harness/src/upstream.rs"]
-#[expect(dead_code, reason = "shared with the fault suite")]
-mod upstream;
 mod wire;
 mod wiring;
 

@@ -1,13 +1,11 @@
 //! What large bodies, large events and slow readers cost.
 
+use code_assist_harness::{Proxy, ProxyBuilder, ScriptedUpstream, post};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::client::post;
-use crate::process::Setup;
-use crate::upstream::Upstream;
 use crate::{GENERATE, HELLO, STREAM};
 
 #[test]
@@ -17,14 +15,14 @@ fn the_memory_of_a_12_megabyte_event_comes_back() {
         r#"{{"response":{{"candidates":[{{"content":{{"parts":[{{"inlineData":{{"data":"{text}"}}}}]}},"finishReason":"STOP"}}],"responseId":"r"}}}}"#
     );
     let body = format!("data: {event}\r\n\r\n");
-    let upstream = Upstream::new(move |_, wire| {
+    let upstream = ScriptedUpstream::new(move |_, wire| {
         wire.begin_stream();
         for piece in body.as_bytes().chunks(100_000) {
             wire.chunk(piece);
         }
         wire.end();
     });
-    let proxy = Setup::at(&upstream).start();
+    let proxy = ProxyBuilder::for_upstream(&upstream).start();
     proxy.get("/health");
     let before = proxy.memory("VmRSS");
     for _ in 0..8 {
@@ -39,11 +37,11 @@ fn the_memory_of_a_12_megabyte_event_comes_back() {
 
 #[test]
 fn a_20_megabyte_body_takes_less_than_three_copies_and_its_memory_comes_back() {
-    let upstream = Upstream::answering("200 OK", "", r#"{"response":{"candidates":[]}}"#);
-    let proxy = Setup::at(&upstream).start();
+    let upstream = ScriptedUpstream::answering("200 OK", "", r#"{"response":{"candidates":[]}}"#);
+    let proxy = ProxyBuilder::for_upstream(&upstream).start();
     proxy.get("/health");
     let before = proxy.memory("VmRSS");
-    proxy.forget_peak();
+    proxy.reset_peak_memory();
     let data = "A".repeat(20 << 20);
     let body = format!(r#"{{"contents":[{{"role":"user","parts":[{{"text":"{data}"}}]}}]}}"#);
     let answer = proxy.post(GENERATE, &body);
@@ -59,19 +57,19 @@ fn a_client_that_does_not_read_stops_upstream_and_costs_no_memory() {
     let poured = Arc::new(AtomicU64::new(0));
     let stopped = Arc::new(AtomicBool::new(false));
     let (count, done) = (Arc::clone(&poured), Arc::clone(&stopped));
-    let upstream = Upstream::new(move |_, wire| {
+    let upstream = ScriptedUpstream::new(move |_, wire| {
         wire.begin_stream();
         let payload = "x".repeat(100_000);
         let event = format!(
             "data: {{\"response\":{{\"candidates\":[{{\"content\":{{\"parts\":[{{\"text\":\"{payload}\"}}]}}}}]}}}}\r\n\r\n"
         );
         let chunk = format!("{:x}\r\n{event}\r\n", event.len());
-        let written = wire.pour(chunk.as_bytes(), 2000, Duration::from_secs(1));
+        let written = wire.write_until_blocked(chunk.as_bytes(), 2000, Duration::from_secs(1));
         count.store(written, Ordering::SeqCst);
         done.store(true, Ordering::SeqCst);
         wire.close();
     });
-    let proxy = Setup::at(&upstream).start();
+    let proxy = ProxyBuilder::for_upstream(&upstream).start();
     proxy.get("/health");
     let before = proxy.memory("VmRSS");
     let mut connection = proxy.connect();
@@ -91,7 +89,7 @@ fn a_client_that_does_not_read_stops_upstream_and_costs_no_memory() {
 
 /// Memory is given back, but for `slack`, within a moment.
 #[track_caller]
-fn settles(proxy: &crate::process::Proxy, before: u64, slack: u64) {
+fn settles(proxy: &Proxy, before: u64, slack: u64) {
     let begun = Instant::now();
     loop {
         let now = proxy.memory("VmRSS");

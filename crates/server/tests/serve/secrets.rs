@@ -1,17 +1,16 @@
 //! No secret in what the binary says of its file, of nonsense on the wire and of its settings.
 
+use code_assist_harness::{GoogleEmulator, ProxyBuilder};
 use std::thread;
 use std::time::Duration;
 
-use crate::google::Google;
-use crate::process::Setup;
 use crate::{GENERATE, HELLO};
 
 #[test]
 fn no_secret_of_a_half_written_file_or_of_nonsense_is_told() {
-    let google = Google::new();
-    let setup = Setup::on(&google)
-        .login_file(&google.expired_login())
+    let google = GoogleEmulator::start();
+    let setup = ProxyBuilder::for_emulator(&google)
+        .credentials_file(&google.expired_credentials())
         .env("LOG_LEVEL", "trace")
         .env("KV_URL", "file:kv.redb");
     let proxy = setup.start();
@@ -19,12 +18,12 @@ fn no_secret_of_a_half_written_file_or_of_nonsense_is_told() {
     let mut connection = proxy.connect();
     connection.write("POST /?key=hush-wrong-key HTTP/1.1\r\nnonsense\r\n\r\n");
     let mut said = String::from_utf8_lossy(&connection.until_closed()).into_owned();
-    proxy.login("{\"access_token\": \"ya29.hush-half-written");
+    proxy.write_credentials_file("{\"access_token\": \"ya29.hush-half-written");
     thread::sleep(Duration::from_millis(1200));
     said += &proxy.post(GENERATE, HELLO).text();
     proxy.signal("TERM");
     proxy.await_output("stopped");
-    let (stdout, stderr) = proxy.all_output();
+    let (stdout, stderr) = proxy.into_output();
     assert!(stdout.contains("DEBUG") || stdout.contains("TRACE"), "{stdout}");
     for (place, text) in [("an answer", &said), ("stdout", &stdout), ("stderr", &stderr)] {
         for secret in ["hush", "ya29.", "1//emulator-refresh"] {
@@ -35,13 +34,13 @@ fn no_secret_of_a_half_written_file_or_of_nonsense_is_told() {
 
 #[test]
 fn bad_settings_are_told_without_the_values_of_secrets() {
-    let google = Google::new();
-    let refused = Setup::on(&google)
+    let google = GoogleEmulator::start();
+    let refused = ProxyBuilder::for_emulator(&google)
         .env("PROXY_API_KEYS", "hush-key")
         .env("GOOGLE_CLOUD_ACCESS_TOKEN", "ya29.hush\nhush")
         .env("KV_URL", "redis://user:hush-password@example:99999")
         .env("PORT", "x")
-        .refuse();
+        .run_to_exit();
     assert_eq!(refused.status.code(), Some(2));
     let told =
         String::from_utf8(refused.stderr).unwrap() + &String::from_utf8(refused.stdout).unwrap();

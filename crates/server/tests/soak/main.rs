@@ -5,29 +5,16 @@
 //! get. Every event carries its place and a checksum: one that is corrupted, lost, repeated or out
 //! of order is found.
 
-#[path = "../../../harness/src/client.rs"]
-#[expect(dead_code, reason = "shared with the serve suite")]
-mod client;
-#[path = "../../../harness/src/google.rs"]
-#[expect(dead_code, reason = "shared with the serve suite")]
-mod google;
 mod plan;
-#[path = "../../../harness/src/proxy/mod.rs"]
-#[expect(dead_code, reason = "shared with the serve suite")]
-mod process;
 mod traffic;
-#[path = "../../../harness/src/upstream.rs"]
-#[expect(dead_code, reason = "shared with the serve suite")]
-mod upstream;
 
+use code_assist_harness::{GoogleEmulator, Proxy, ProxyBuilder};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::google::Google;
 use crate::plan::Random;
-use crate::process::{Proxy, Setup};
 use crate::traffic::{Driver, Sums};
 
 #[test]
@@ -36,11 +23,11 @@ fn soak() {
     let seconds: u64 = number("SOAK_SECONDS").unwrap_or(20);
     let seed = number("SOAK_SEED").unwrap_or_else(|| u64::from(std::process::id()));
     say(&format!("{seconds} s with seed {seed} (SOAK_SEED={seed} repeats it)"));
-    let google = Google::new();
-    google.state(json!({"token_lifetime_ms": 5000}));
+    let google = GoogleEmulator::start();
+    google.set_state(json!({"token_lifetime_ms": 5000}));
     let upstream = traffic::upstream();
-    let proxy = Setup::on(&google)
-        .login(&google.expired_login())
+    let proxy = ProxyBuilder::for_emulator(&google)
+        .credentials(&google.expired_credentials())
         .env("CODE_ASSIST_ENDPOINT", upstream.url())
         .env("GEMINI_PROJECT_ID", "emulator-project")
         .env("STREAM_IDLE_TIMEOUT_MS", IDLE_MS.to_string())
@@ -90,7 +77,7 @@ fn watch(proxy: &Proxy, end: Instant) -> Vec<Sample> {
 }
 
 /// Says how each promise was kept, and fails if one was not.
-fn judge(proxy: &Proxy, google: &Google, sums: &Sums, samples: &[Sample]) {
+fn judge(proxy: &Proxy, google: &GoogleEmulator, sums: &Sums, samples: &[Sample]) {
     say(&format!(
         "{} requests: {} streams with {} events, {} whole answers, {} counts, {} lists; \
          {} faults injected, {} clients gone, {} refreshes",

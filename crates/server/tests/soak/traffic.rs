@@ -1,5 +1,6 @@
 //! The upstream that does what requests say, and the clients that know what they must get.
 
+use code_assist_harness::{Connection, Proxy, ScriptedUpstream, UpstreamConnection, get, post};
 use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
@@ -8,16 +9,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::client::{Connection, get, post};
 use crate::plan::{Fault, Plan, Random, read};
-use crate::process::Proxy;
-use crate::upstream::{Upstream, Wire};
 
 /// An upstream that answers each request as its text says, in chunks cut anywhere.
-pub(crate) fn upstream() -> Upstream {
+pub(crate) fn upstream() -> ScriptedUpstream {
     let tries = Mutex::<HashMap<u64, ()>>::default();
-    Upstream::raw(move |stream| {
-        let mut wire = Wire::on(stream);
+    ScriptedUpstream::raw(move |stream| {
+        let mut wire = UpstreamConnection::new(stream);
         while wire.is_open() {
             let Some(request) = wire.request() else { return };
             let Some(plan) = Plan::find(request.text()) else {
@@ -197,7 +195,7 @@ impl<'a> Driver<'a> {
         let temperature = self.random.below(2);
         self.sums.answers += 1;
         for round in 0..2 - temperature {
-            let answer = connection.ask(post(GENERATE, &[], body(plan, temperature)));
+            let answer = connection.send(post(GENERATE, &[], body(plan, temperature)));
             if plan.fault == Fault::Refused {
                 if answer.status() != 400 {
                     return Err(format!("{} and not 400", answer.status()));
@@ -221,7 +219,7 @@ impl<'a> Driver<'a> {
     }
 
     fn count(&mut self, mut connection: Connection, plan: &Plan) -> Result<(), String> {
-        let answer = connection.ask(post(COUNT, &[], body(plan, 1)));
+        let answer = connection.send(post(COUNT, &[], body(plan, 1)));
         self.connection = Some(connection);
         self.sums.counts += 1;
         let right = answer.status() == 200 && answer.json()["totalTokens"] == plan.count();
@@ -229,7 +227,7 @@ impl<'a> Driver<'a> {
     }
 
     fn list(&mut self, mut connection: Connection) -> Result<(), String> {
-        let answer = connection.ask(get("/v1beta/models", &[]));
+        let answer = connection.send(get("/v1beta/models", &[]));
         self.connection = Some(connection);
         self.sums.lists += 1;
         let right = answer.status() == 200 && answer.text().contains("models/gemini-2.5-flash");
@@ -238,7 +236,7 @@ impl<'a> Driver<'a> {
 }
 
 /// Writes a plan's stream, cut into chunks anywhere.
-fn stream_out(plan: &Plan, wire: &mut Wire) {
+fn stream_out(plan: &Plan, wire: &mut UpstreamConnection) {
     let mut random = Random::new(plan.id);
     wire.begin_stream();
     for place in 0..plan.events {

@@ -1,4 +1,4 @@
-//! A real `redis-server` on a port of its own, which tests may stop, kill and restart.
+//! A real `redis-server` on its own port.
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A server that keeps nothing on disk. Dropping it ends it.
+/// A server that keeps nothing on disk. Tests may pause, kill and restart it; dropping it ends it.
 #[derive(Debug)]
 pub struct RedisServer {
     port: u16,
@@ -16,12 +16,7 @@ pub struct RedisServer {
 }
 
 impl RedisServer {
-    /// Starts one.
-    ///
-    /// # Panics
-    ///
-    /// There is no `redis-server` on this machine (`cargo xtask test` installs it), or it does not
-    /// start.
+    /// Starts a server. `{port}` in an option becomes its port.
     pub fn start(options: &[&str]) -> Self {
         let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
         for _ in 0..5 {
@@ -33,7 +28,7 @@ impl RedisServer {
         panic!("redis-server does not start");
     }
 
-    /// Where it listens.
+    /// Its port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -43,50 +38,38 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Stops it where it stands: connections stay, and nothing is answered.
+    /// Suspends the process: connections stay open, and nothing is answered.
     pub fn pause(&self) {
         self.signal("-STOP");
     }
 
-    /// Lets it go on.
+    /// Resumes the process.
     pub fn resume(&self) {
         self.signal("-CONT");
     }
 
-    /// Ends it as a crash would.
-    ///
-    /// # Panics
-    ///
-    /// It cannot be ended.
+    /// Ends the process as a crash does.
     pub fn kill(&mut self) {
-        self.child.kill().expect("a process of ours");
-        self.child.wait().expect("a process of ours");
+        self.child.kill().expect("a child of this process");
+        self.child.wait().expect("a child of this process");
     }
 
-    /// Starts it anew, empty, on the same port.
-    ///
-    /// # Panics
-    ///
-    /// It does not start.
+    /// Starts an empty server on the same port.
     pub fn restart(&mut self) {
         self.kill();
-        self.child = spawn(self.port, &self.options).expect("the port is still ours");
+        self.child = spawn(self.port, &self.options).expect("the port is still free");
     }
 
-    /// What `redis-cli` says to this.
-    ///
-    /// # Panics
-    ///
-    /// There is no `redis-cli`.
-    pub fn cli(&self, words: &[&str]) -> String {
+    /// Runs a command with `redis-cli`, and returns what it prints.
+    pub fn cli(&self, command: &[&str]) -> String {
         let port = self.port.to_string();
-        let out = Command::new("redis-cli").args(["-p", &port]).args(words).output();
+        let out = Command::new("redis-cli").args(["-p", &port]).args(command).output();
         String::from_utf8_lossy(&out.expect("redis-cli").stdout).trim().to_owned()
     }
 
     fn signal(&self, signal: &str) {
-        let told = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
-        assert!(told.expect("kill").success(), "the server is gone");
+        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
+        assert!(sent.expect("kill").success(), "the server has exited");
     }
 }
 
@@ -94,23 +77,19 @@ impl Drop for RedisServer {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let _ = std::fs::remove_file(file(self.port));
+        let _ = std::fs::remove_file(dump_file(self.port));
     }
 }
 
-/// A port that nobody listens on, and that no other test of this process is given: a server that is
-/// killed gets its own port again, and a Sentinel must not find another test's server on it. Below
-/// what the system gives to outgoing connections.
-///
-/// # Panics
-///
-/// There is none.
+/// A port that is free, and that no other test of this process gets: a server that is killed needs
+/// its own port again, and a Sentinel must not find another test's server on it. The port is below
+/// the range that the system uses for outgoing connections.
 pub fn free_port() -> u16 {
-    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
     for _ in 0..PORTS {
-        let turn =
-            std::process::id().wrapping_mul(97).wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed));
-        let port = FIRST_PORT + u16::try_from(turn % PORTS).expect("a small number");
+        let taken = TAKEN.fetch_add(1, Ordering::Relaxed);
+        let candidate = std::process::id().wrapping_mul(97).wrapping_add(taken);
+        let port = FIRST_PORT + u16::try_from(candidate % PORTS).expect("a small number");
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
             return port;
         }
@@ -118,15 +97,15 @@ pub fn free_port() -> u16 {
     panic!("no port is free");
 }
 
-fn file(port: u16) -> PathBuf {
+fn dump_file(port: u16) -> PathBuf {
     std::env::temp_dir().join(format!("redis-{}-{port}.rdb", std::process::id()))
 }
 
 fn spawn(port: u16, options: &[String]) -> Option<Child> {
     let mut command = Command::new("redis-server");
     command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
-    // A primary writes a file for its replica all the same, and a server that finds one reads it.
-    let file = file(port);
+    // A primary writes a dump for its replica even so, and a server that finds a dump loads it.
+    let file = dump_file(port);
     let _ = std::fs::remove_file(&file);
     command.arg("--dir").arg(std::env::temp_dir());
     command.arg("--dbfilename").args(file.file_name());
@@ -138,12 +117,12 @@ fn spawn(port: u16, options: &[String]) -> Option<Child> {
     let mut child = command
         .spawn()
         .expect("redis-server is needed: `cargo xtask test` installs it (apt-get install redis)");
-    let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(10) {
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_secs(10) {
         if TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok() {
             return Some(child);
         }
-        if child.try_wait().expect("a process of ours").is_some() {
+        if child.try_wait().expect("a child of this process").is_some() {
             return None;
         }
         thread::sleep(Duration::from_millis(10));

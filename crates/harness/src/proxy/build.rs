@@ -1,17 +1,17 @@
-//! What is put to the test.
+//! Which build of the proxy the tests run against.
 
 /// One of the two builds of the same core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Subject {
-    /// The binary.
+pub enum ProxyBuild {
+    /// The native binary.
     Native,
-    /// The Worker, as workerd runs it.
+    /// The Cloudflare Worker, run by workerd.
     Worker,
 }
 
-impl Subject {
-    /// What `CONFORMANCE_SUBJECT` says, else the native binary.
-    pub(crate) fn chosen() -> Self {
+impl ProxyBuild {
+    /// The build that `CONFORMANCE_SUBJECT` names, else the native binary.
+    pub fn under_test() -> Self {
         match std::env::var("CONFORMANCE_SUBJECT").as_deref() {
             Err(_) | Ok("native") => Self::Native,
             Ok("worker") => Self::Worker,
