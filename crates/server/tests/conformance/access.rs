@@ -1,7 +1,8 @@
 //! Who gets in: keys in every carrier, hosts, origins, CORS.
 
-use crate::{ARRAY, GENERATE, HELLO, STREAM};
 use code_assist_harness::{GoogleEmulator, ProxyBuilder, get, post, request};
+
+use crate::{ARRAY, GENERATE, HELLO, STREAM};
 
 const KEY: &str = "alices-secret-key";
 

@@ -1,9 +1,9 @@
 //! What the client wrote arrives upstream as it was written, and what upstream answered at the
 //! client.
 
-use code_assist_harness::{Proxy, ProxyBuilder, Response, ScriptedUpstream, post};
 use std::io::Write;
 
+use code_assist_harness::{Proxy, ProxyBuilder, Response, ScriptedUpstream, post};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 

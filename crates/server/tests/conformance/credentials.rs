@@ -1,9 +1,9 @@
 //! Credentials and tokens: given in a variable, in every form, missing, wrong, ended, revoked.
 
-use code_assist_harness::{GoogleEmulator, Proxy, ProxyBuilder};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use code_assist_harness::{GoogleEmulator, Proxy, ProxyBuilder};
 use serde_json::{Value, json};
 
 use crate::{ARRAY, GENERATE, HELLO};

@@ -1,10 +1,10 @@
 //! What upstream's trouble looks like to a client.
 
-use code_assist_harness::{GoogleEmulator, ProxyBuilder, Response, ScriptedUpstream};
 use std::net::TcpListener;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use code_assist_harness::{GoogleEmulator, ProxyBuilder, Response, ScriptedUpstream};
 use serde_json::json;
 
 use crate::{ARRAY, COUNT, GENERATE, HELLO, STREAM};

@@ -1,12 +1,12 @@
 //! Many requests at once, and large ones.
 
-use code_assist_harness::{GoogleEmulator, ProxyBuilder, ScriptedUpstream, post};
 use std::sync::Barrier;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use code_assist_harness::{GoogleEmulator, ProxyBuilder, ScriptedUpstream, post};
 use serde_json::json;
 
 use crate::{ARRAY, GENERATE, HELLO, STREAM};

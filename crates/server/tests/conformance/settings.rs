@@ -1,9 +1,9 @@
 //! Settings whose effect every build shows.
 
-use code_assist_harness::{Connection, GoogleEmulator, ProxyBuilder, ScriptedUpstream, get, post};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use code_assist_harness::{Connection, GoogleEmulator, ProxyBuilder, ScriptedUpstream, get, post};
 use serde_json::{Value, json};
 
 use crate::{GENERATE, HELLO};

@@ -1,8 +1,9 @@
 //! Starting, starting again, and health, which asks nobody.
 
-use code_assist_harness::{GoogleEmulator, ProxyBuilder, get};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use code_assist_harness::{GoogleEmulator, ProxyBuilder, get};
 
 use crate::{GENERATE, HELLO};
 

@@ -1,15 +1,15 @@
 //! Streams: when each event arrives, and that none is lost, split or merged.
 
-use code_assist_harness::{
-    GoogleEmulator, ProxyBuilder, ScriptedUpstream, UpstreamConnection, parse_events, post,
-    proxy_error_reason,
-};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use code_assist_harness::{
+    GoogleEmulator, ProxyBuilder, ScriptedUpstream, UpstreamConnection, parse_events, post,
+    proxy_error_reason,
+};
 use serde_json::{Value, json};
 
 use crate::{ARRAY, GENERATE, HELLO, STREAM};

@@ -1,12 +1,12 @@
 //! What upstream answers.
 
-use code_assist_harness::{
-    GoogleEmulator, Response, ScriptedUpstream, parse_events, post, proxy_error_reason,
-};
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use code_assist_harness::{
+    GoogleEmulator, Response, ScriptedUpstream, parse_events, post, proxy_error_reason,
+};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};

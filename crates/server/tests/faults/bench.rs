@@ -1,10 +1,10 @@
 //! A proxy that is looked at before and after a fault.
 
-use code_assist_harness::{GoogleEmulator, Proxy, ProxyBuilder, ScriptedUpstream, get};
 use std::ops::Deref;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use code_assist_harness::{GoogleEmulator, Proxy, ProxyBuilder, ScriptedUpstream, get};
 use serde_json::Value;
 
 /// A running proxy, what is upstream of it, and how many files the binary had open at rest.

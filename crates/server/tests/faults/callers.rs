@@ -1,11 +1,11 @@
 //! Clients that leave, and clients that misbehave.
 
-use code_assist_harness::{GoogleEmulator, ScriptedUpstream, parse_events, post};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use code_assist_harness::{GoogleEmulator, ScriptedUpstream, parse_events, post};
 use serde_json::json;
 
 use crate::answers::{EVENT, GENERATE, HELLO, LAST, STREAM, WHOLE, ok};

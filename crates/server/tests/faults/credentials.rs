@@ -1,10 +1,10 @@
 //! Credentials and project.
 
-use code_assist_harness::{GoogleEmulator, ProxyBuilder, parse_events, post};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use code_assist_emulator::Options;
+use code_assist_harness::{GoogleEmulator, ProxyBuilder, parse_events, post};
 use serde_json::json;
 
 use crate::answers::{GENERATE, HELLO, STREAM};

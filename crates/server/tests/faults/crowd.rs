@@ -1,8 +1,9 @@
 //! Many at once.
 
-use code_assist_harness::{Connection, post};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+
+use code_assist_harness::{Connection, post};
 
 use crate::answers::{EVENT, HELLO, STREAM};
 use crate::bench::Bench;

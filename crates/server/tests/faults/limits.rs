@@ -1,10 +1,11 @@
 //! The waiting line and the rate limit.
 
-use code_assist_harness::{Response, ScriptedUpstream, post};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
+
+use code_assist_harness::{Response, ScriptedUpstream, post};
 
 use crate::answers::{GENERATE, HELLO, STREAM, WHOLE, ok};
 use crate::bench::Bench;

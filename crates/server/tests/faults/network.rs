@@ -1,6 +1,5 @@
 //! The way upstream.
 
-use code_assist_harness::{ScriptedUpstream, UpstreamConnection, post};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::ops::RangeInclusive;
@@ -10,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use code_assist_harness::{ScriptedUpstream, UpstreamConnection, post};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 

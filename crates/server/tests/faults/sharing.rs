@@ -1,10 +1,11 @@
 //! One answer for equal questions.
 
-use code_assist_harness::{Response, ScriptedUpstream, post};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
+
+use code_assist_harness::{Response, ScriptedUpstream, post};
 
 use crate::answers::{GENERATE, HELLO, WHOLE, bare, ok};
 use crate::bench::Bench;

@@ -1,7 +1,8 @@
 //! The store: whatever happens to it, no request fails for it.
 
-use code_assist_harness::{GoogleEmulator, ProxyBuilder};
 use std::fs;
+
+use code_assist_harness::{GoogleEmulator, ProxyBuilder};
 
 use crate::answers::{GENERATE, HELLO};
 use crate::bench::Bench;

@@ -1,11 +1,11 @@
 //! Trying again, and leaving alone.
 
-use code_assist_harness::{GoogleEmulator, Proxy, Response, ScriptedUpstream, post};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use code_assist_harness::{GoogleEmulator, Proxy, Response, ScriptedUpstream, post};
 use serde_json::json;
 
 use crate::answers::{EVENT, GENERATE, HELLO, STREAM, WHOLE, bare, ok};

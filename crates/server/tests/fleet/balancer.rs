@@ -1,12 +1,12 @@
 //! HAProxy in front of the fleet, set up by the file that ships.
 
-use code_assist_harness::{Connection, free_port, get};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use code_assist_harness::{Connection, free_port, get};
 use tempfile::TempDir;
 
 /// A load balancer; ended when dropped.

@@ -1,10 +1,11 @@
 //! Traffic that goes on while something happens, and tolerates nothing.
 
-use code_assist_harness::{Connection, parse_events, post};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
+
+use code_assist_harness::{Connection, parse_events, post};
 
 use crate::{GENERATE, HELLO, STREAM};
 

@@ -6,15 +6,15 @@
 mod balancer;
 mod load;
 
-use code_assist_harness::{
-    Connection, GoogleEmulator, Proxy, ProxyBuilder, RedisServer, free_port, get, post,
-};
 use std::collections::BTreeSet;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use code_assist_harness::{
+    Connection, GoogleEmulator, Proxy, ProxyBuilder, RedisServer, free_port, get, post,
+};
 use serde_json::{Value, json};
 
 use crate::balancer::Balancer;

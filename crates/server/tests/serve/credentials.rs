@@ -1,9 +1,9 @@
 //! The CLI's credential file: found, rewritten while the proxy runs, missing, revoked, never written.
 
-use code_assist_harness::{GoogleEmulator, Proxy, ProxyBuilder};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use code_assist_harness::{GoogleEmulator, Proxy, ProxyBuilder};
 use serde_json::{Value, json};
 
 use crate::{GENERATE, HELLO};

@@ -5,6 +5,7 @@
 mod credentials;
 mod memory;
 mod secrets;
+mod settings;
 mod shutdown;
 mod start;
 mod wire;

@@ -1,10 +1,11 @@
 //! What large bodies, large events and slow readers cost.
 
-use code_assist_harness::{Proxy, ProxyBuilder, ScriptedUpstream, post};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use code_assist_harness::{Proxy, ProxyBuilder, ScriptedUpstream, post};
 
 use crate::{GENERATE, HELLO, STREAM};
 

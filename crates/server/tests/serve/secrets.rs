@@ -1,8 +1,9 @@
 //! No secret in what the binary says of its file, of nonsense on the wire and of its settings.
 
-use code_assist_harness::{GoogleEmulator, ProxyBuilder};
 use std::thread;
 use std::time::Duration;
+
+use code_assist_harness::{GoogleEmulator, ProxyBuilder};
 
 use crate::{GENERATE, HELLO};
 

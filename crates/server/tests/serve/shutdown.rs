@@ -1,12 +1,12 @@
 //! Stopping: streams may finish, everybody else is told.
 
+use std::thread;
+use std::time::{Duration, Instant};
+
 use code_assist_harness::{
     GoogleEmulator, Proxy, ProxyBuilder, ScriptedUpstream, get, parse_events, post,
     proxy_error_reason,
 };
-use std::thread;
-use std::time::{Duration, Instant};
-
 use serde_json::{Value, json};
 
 use crate::{ARRAY, GENERATE, HELLO, STREAM};

@@ -1,10 +1,10 @@
 //! Starting: what is printed, what is refused, and what outlives a `kill -9`.
 
-use code_assist_harness::{GoogleEmulator, ProxyBuilder, post};
 use std::net::TcpListener;
 use std::thread;
 use std::time::Duration;
 
+use code_assist_harness::{GoogleEmulator, ProxyBuilder, post};
 use serde_json::json;
 
 use crate::{GENERATE, HELLO};

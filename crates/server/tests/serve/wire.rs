@@ -1,8 +1,8 @@
 //! What is on the wire between a client and the binary: protocols, lengths, connections, nonsense.
 
-use code_assist_harness::{GoogleEmulator, ProxyBuilder, ScriptedUpstream, get, post};
 use std::time::{Duration, Instant};
 
+use code_assist_harness::{GoogleEmulator, ProxyBuilder, ScriptedUpstream, get, post};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use crate::{ARRAY, GENERATE, HELLO, STREAM};

@@ -1,10 +1,11 @@
 //! Connections to upstream, and what is logged.
 
-use code_assist_harness::{GoogleEmulator, ProxyBuilder, ScriptedUpstream, post};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use code_assist_harness::{GoogleEmulator, ProxyBuilder, ScriptedUpstream, post};
 
 use crate::{GENERATE, HELLO, STREAM};
 

@@ -8,10 +8,10 @@
 mod plan;
 mod traffic;
 
-use code_assist_harness::{GoogleEmulator, Proxy, ProxyBuilder};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use code_assist_harness::{GoogleEmulator, Proxy, ProxyBuilder};
 use serde_json::json;
 
 use crate::plan::Random;

@@ -1,12 +1,12 @@
 //! The upstream that does what requests say, and the clients that know what they must get.
 
-use code_assist_harness::{Connection, Proxy, ScriptedUpstream, UpstreamConnection, get, post};
 use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use code_assist_harness::{Connection, Proxy, ScriptedUpstream, UpstreamConnection, get, post};
 use serde_json::{Value, json};
 
 use crate::plan::{Fault, Plan, Random, read};

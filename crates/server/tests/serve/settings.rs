@@ -1,12 +1,13 @@
 //! Settings of the native binary whose effect no other suite shows.
 
-use code_assist_harness::{GoogleEmulator, ProxyBuilder};
 use std::fs;
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use code_assist_harness::{GoogleEmulator, ProxyBuilder};
 use serde_json::Value;
+
+use crate::{GENERATE, HELLO};
 
 #[test]
 fn host_is_where_it_listens() {
@@ -37,9 +38,8 @@ fn entries_are_sealed_with_the_key_that_was_set() {
     let url = format!("file:{}", setup.path("kv.redb").display());
     let setup = setup.env("KV_URL", &url).env("KV_ENCRYPTION_KEY", &old);
     let kv = |words: &[&str], key: &str| {
-        let mut kv = Command::new(env!("CARGO_BIN_EXE_code-assist-proxy"));
-        kv.env_clear().env("HOME", setup.path(".")).env("KV_URL", &url);
-        kv.args(["kv"]).args(words).env("KV_ENCRYPTION_KEY", key).output().expect("it runs")
+        let mut kv = setup.command(&[&["kv"], words].concat());
+        kv.env("KV_URL", &url).env("KV_ENCRYPTION_KEY", key).output().expect("the binary runs")
     };
     let export = |key: &str| -> Vec<Value> {
         serde_json::from_slice(&kv(&["export"], key).stdout).expect("an export")
@@ -104,9 +104,8 @@ fn stored(setup: ProxyBuilder, key: &str) -> Value {
     // Written after the answer.
     thread::sleep(Duration::from_millis(300));
     proxy.kill();
-    let mut export = Command::new(env!("CARGO_BIN_EXE_code-assist-proxy"));
-    let output = export.args(["kv", "export", "--kv-url", &url]).env("HOME", setup.path("."));
-    let output = output.output().expect("the binary runs");
+    let output =
+        setup.command(&["kv", "export", "--kv-url", &url]).output().expect("the binary runs");
     let entries: Value = serde_json::from_slice(&output.stdout).expect("an export");
     let list = entries.as_array().expect("a list");
     list.iter().find(|entry| entry["key"] == key).unwrap_or_else(|| panic!("{list:?}")).clone()
@@ -115,6 +114,3 @@ fn stored(setup: ProxyBuilder, key: &str) -> Value {
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs()
 }
-
-const GENERATE: &str = "/v1beta/models/gemini-2.5-flash:generateContent";
-const HELLO: &str = r#"{"contents":[{"role":"user","parts":[{"text":"Hello"}]}]}"#;
