@@ -5,7 +5,7 @@ use std::fs;
 use crate::{Home, stderr, stdout};
 
 #[test]
-fn config_lists_every_setting_with_its_source_and_no_secret() {
+fn config_prints_every_setting_with_its_source_and_no_secret() {
     let home = Home::new();
     home.write("c.toml", "log_level = \"warn\"\nport = 1\noauth_client_secret = \"hush-file\"\n");
     let output = home.run_with(
@@ -19,30 +19,17 @@ fn config_lists_every_setting_with_its_source_and_no_secret() {
         ],
     );
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    let lines: Vec<String> = stdout(&output).lines().map(str::to_owned).collect();
-    let line = |name: &str| {
-        let of_it: Vec<&String> =
-            lines.iter().filter(|line| line.starts_with(&format!("{name}="))).collect();
-        assert_eq!(of_it.len(), 1, "{name}");
-        of_it[0].split_whitespace().collect::<Vec<_>>().join(" ")
-    };
-    assert_eq!(line("HOST"), "HOST=localhost # from flag");
-    assert_eq!(line("PORT"), "PORT=2 # from env");
-    assert_eq!(line("LOG_LEVEL"), "LOG_LEVEL=warn # from file");
-    assert_eq!(line("LOG_FORMAT"), "LOG_FORMAT=json # from default");
-    assert_eq!(line("PROXY_API_KEYS"), "PROXY_API_KEYS=*** # from env");
-    assert_eq!(line("GCP_SERVICE_ACCOUNT"), "GCP_SERVICE_ACCOUNT=*** # from env");
-    assert_eq!(line("OAUTH_CLIENT_SECRET"), "OAUTH_CLIENT_SECRET=*** # from file");
-    assert_eq!(line("HTTPS_PROXY"), "HTTPS_PROXY=http://***@proxy:3128 # from env");
-    assert_eq!(line("GEMINI_PROJECT_ID"), "GEMINI_PROJECT_ID= # from default");
-    let kv = home.path("data/code-assist-proxy/kv.redb");
-    assert_eq!(line("KV_URL"), format!("KV_URL=file:{} # from default", kv.display()));
+    // The width of the columns depends on the folder's name.
+    let listing = stdout(&output).replace(&*home.0.path().to_string_lossy(), "[HOME]");
+    let lines: Vec<String> =
+        listing.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    insta::assert_snapshot!(lines.join("\n"));
     let printed = format!("{}{}", stdout(&output), stderr(&output));
     assert!(!printed.contains("hush"), "{printed}");
 }
 
 #[test]
-fn every_problem_is_told_at_once_and_nothing_starts() {
+fn every_command_prints_all_problems_of_the_settings_and_starts_nothing() {
     let home = Home::new();
     home.write("c.toml", "prot = 1\nproxy_api_keys = \"hush key\"\n");
     let env = [
@@ -54,17 +41,15 @@ fn every_problem_is_told_at_once_and_nothing_starts() {
         let arguments: Vec<&str> = command.split(' ').chain(["--port=-1"]).collect();
         let output = home.run_with(&arguments, &env);
         assert_eq!(output.status.code(), Some(2), "{command}: {output:?}");
-        let told = format!("{}{}", stdout(&output), stderr(&output));
-        for words in [
-            "prot in c.toml: is not a setting; did you mean port?",
-            "PORT: \"-1\" (from flag) is out of range; wanted: a whole number from 0 to 65535",
-            "MAX_RETRY_ATTEMPTS: \"11\" (from env) is out of range",
-            "GOOGLE_CLOUD_PROJECT: \"123456\" (from env) is a project number",
-            "PROXY_API_KEYS: the value (from file) entry 1 has a key",
-        ] {
-            assert!(told.contains(words), "{command}: {words} in {told}");
-        }
-        assert!(!told.contains("hush"), "{command}: {told}");
+        let printed = format!("{}{}", stdout(&output), stderr(&output));
+        let problems: Vec<&str> = printed
+            .lines()
+            .filter_map(|line| {
+                line.strip_prefix("error: ").or_else(|| line.strip_prefix("fail  settings     "))
+            })
+            .collect();
+        insta::allow_duplicates! { insta::assert_snapshot!(problems.join("\n")) };
+        assert!(!printed.contains("hush"), "{command}: {printed}");
         assert_eq!(stdout(&output).contains("PORT=-1"), command == "config");
     }
 }
