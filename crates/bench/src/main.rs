@@ -3,22 +3,18 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a command-line tool talks to its user")]
 
-mod ask;
 mod clock;
-mod document;
-mod drive;
-mod edge;
-mod figures;
-mod goals;
-mod growth;
+mod http1_codec;
+mod load;
 mod machine;
 mod process;
-mod run;
-mod subject;
+mod request;
+mod results;
+mod rounds;
 mod svg;
+mod testbed;
 mod train;
 mod upstream;
-mod wire;
 
 use std::fmt;
 use std::future::Future;
@@ -29,10 +25,10 @@ use std::time::Instant;
 use clap::{Args, Parser};
 use tokio::task::LocalSet;
 
-use growth::Growth;
 use machine::Machine;
-use run::{Findings, Rounds, Scale};
-use subject::{Programs, Rig};
+use rounds::growth::Growth;
+use rounds::{Findings, Rounds, Scale};
+use testbed::{Programs, Rig};
 
 fn main() -> ExitCode {
     match perform(Task::parse()) {
@@ -49,7 +45,7 @@ fn main() -> ExitCode {
 #[command(version)]
 enum Task {
     /// One load against one address; prints one line of JSON
-    Drive(drive::Load),
+    Drive(load::Load),
     /// Writes the document and the pictures of the last run anew
     Render {
         /// The folder that the run has written to
@@ -103,16 +99,16 @@ struct Paper {
 
 impl Paper {
     fn write(&self, findings: &Findings) -> Result<(), Failure> {
-        document::write(findings, &self.docs, &self.notes)?;
-        self.readme.as_deref().map_or(Ok(()), |readme| document::write_brief(findings, readme))
+        results::write(findings, &self.docs, &self.notes)?;
+        self.readme.as_deref().map_or(Ok(()), |readme| results::write_brief(findings, readme))
     }
 }
 
 fn perform(task: Task) -> Result<(), Failure> {
     machine::raise_open_files();
     match task {
-        Task::Drive(load) => block_on(async { drive::run(&load).await }),
-        Task::Render { work, paper } => paper.write(&run::kept(&work)?),
+        Task::Drive(load) => block_on(async { load::run(&load).await }),
+        Task::Render { work, paper } => paper.write(&rounds::kept(&work)?),
         Task::Run { programs, paper, rounds, quick, edge } => {
             let scale = if quick { Scale::quick(rounds) } else { Scale::full(rounds) };
             measure(&programs, &paper, scale, edge.as_deref())
@@ -134,7 +130,7 @@ fn measure(
     machine.programs = rig.versions();
     let (mut figures, troubles) = Default::default();
     if let Some(edge) = edge {
-        edge::read(edge, &mut figures)?;
+        results::worker::read(edge, &mut figures)?;
     }
     let mut rounds = Rounds { rig: &rig, scale, figures, troubles };
     rounds.run();
@@ -144,9 +140,9 @@ fn measure(
     drop(rig);
     machine.busy = machine.busy.max(machine::busy());
     let findings = Findings { machine, scale, figures, growth, troubles, minutes };
-    run::keep(&findings, &programs.work)?;
+    rounds::keep(&findings, &programs.work)?;
     paper.write(&findings)?;
-    println!("\n{}", document::tables(&findings));
+    println!("\n{}", results::tables(&findings));
     Ok(())
 }
 

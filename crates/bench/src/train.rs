@@ -2,10 +2,10 @@
 //! here is taken to be rare and built for size, so everything that may come often is.
 
 use crate::Failure;
-use crate::ask::MODEL;
-use crate::drive::once;
-use crate::run::{LARGE_BODY, drive_sized};
-use crate::subject::{Rig, Site, Subject};
+use crate::load::once;
+use crate::request::MODEL;
+use crate::rounds::{LARGE_BODY, drive_sized};
+use crate::testbed::{Rig, Site, Subject};
 
 /// Runs the loads. A proxy writes its counts down as it ends.
 pub(crate) fn run(rig: &Rig) -> Result<(), Failure> {

@@ -7,10 +7,10 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::answer::event;
+use super::bodies::event;
 use super::{Google, LOOKED_AT, Reply};
-use crate::ask::Plan;
-use crate::wire::Connection;
+use crate::http1_codec::Connection;
+use crate::request::Plan;
 
 pub(super) async fn accept(listener: TcpListener, google: Arc<Google>) {
     loop {

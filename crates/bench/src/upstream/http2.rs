@@ -16,10 +16,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_rustls::TlsAcceptor;
 
-use super::answer::event;
+use super::bodies::event;
 use super::{Google, LOOKED_AT, Reply};
 use crate::Failure;
-use crate::ask::Plan;
+use crate::request::Plan;
 
 /// A certificate for this run, which is its own authority.
 pub(super) fn tls(authority: &Path) -> Result<TlsAcceptor, Failure> {

@@ -19,8 +19,8 @@ use tokio::task::JoinSet;
 
 use super::{Load, Outcome, Road, Tally};
 use crate::Failure;
-use crate::ask::Plan;
 use crate::clock::{self, SECOND};
+use crate::request::Plan;
 
 pub(super) async fn run(
     load: &Load,

@@ -1,5 +1,7 @@
 //! The rounds: every subject with every load, one after the other, and again.
 
+pub(crate) mod growth;
+
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -8,13 +10,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::Failure;
-use crate::ask::KEY;
-use crate::drive::Outcome;
-use crate::figures::{Figures, Middle};
-use crate::growth::Growth;
+use crate::load::Outcome;
 use crate::machine::{Machine, said};
 use crate::process::{Running, on_core};
-use crate::subject::{Rig, Site, Subject};
+use crate::request::KEY;
+use crate::results::samples::{Figures, Middle};
+use crate::rounds::growth::Growth;
+use crate::testbed::{Rig, Site, Subject};
 use crate::upstream::Count;
 
 /// All that a run has found, as it is kept between `run` and `render`.
@@ -409,9 +411,9 @@ pub(crate) fn cpu_nanos(site: &Site) -> f64 {
 
 fn driver(rig: &Rig, site: &Site, bytes: usize, kind: &[&str]) -> Result<Running, Failure> {
     let shape = match site.subject.shape() {
-        crate::ask::Shape::Assist => "assist",
-        crate::ask::Shape::Gemini => "gemini",
-        crate::ask::Shape::Litellm => "litellm",
+        crate::request::Shape::Assist => "assist",
+        crate::request::Shape::Gemini => "gemini",
+        crate::request::Shape::Litellm => "litellm",
     };
     let mut driver = on_core(rig.load_core, &std::env::current_exe()?);
     driver.args(["drive", "--to", &site.address, "--shape", shape]);
@@ -433,7 +435,7 @@ fn set(rig: &Rig, what: &str) -> Result<(), Failure> {
 fn control(rig: &Rig, target: &str) -> Result<Vec<u8>, Failure> {
     let to = format!("127.0.0.1:{}", rig.ports.plain);
     let request = format!("GET {target} HTTP/1.1\r\nHost: {to}\r\nAuthorization: {KEY}\r\n\r\n");
-    crate::drive::once(&to, request.as_bytes()).map_err(Failure)
+    crate::load::once(&to, request.as_bytes()).map_err(Failure)
 }
 
 fn wait_for_port(address: &str) -> Result<(), Failure> {

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::Failure;
-use crate::figures::Figures;
+use crate::results::samples::Figures;
 
 /// One of the Workers that are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::Failure;
-use crate::wire::Connection;
+use crate::http1_codec::Connection;
 
 /// Where requests go, and how. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -111,7 +111,7 @@ async fn exchange_securely(
     }
 }
 
-/// A request as [`crate::ask::request`] writes it, in HTTP/2's terms.
+/// A request as [`crate::request::request`] writes it, in HTTP/2's terms.
 fn translated(request: &[u8]) -> Option<(Request<()>, Bytes)> {
     let end = memchr::memmem::find(request, b"\r\n\r\n")?;
     let mut lines = std::str::from_utf8(&request[..end]).ok()?.split("\r\n");
@@ -166,7 +166,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
-    use crate::ask::{Plan, Shape, request};
+    use crate::request::{Plan, Shape, request};
 
     #[test]
     fn a_request_is_the_same_over_either_version() {

@@ -1,17 +1,21 @@
 //! `docs/BENCHMARKS.md` and its pictures, written from what a run has found.
 
+pub(crate) mod goals;
+pub(crate) mod samples;
+pub(crate) mod worker;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
 use crate::Failure;
-use crate::edge::Edge;
-use crate::figures::Middle;
-use crate::goals::{Goal, Verdict, goals};
-use crate::growth::Curve;
-use crate::run::{Findings, OPEN_STREAMS, RATES};
-use crate::subject::Subject;
+use crate::results::goals::{Goal, Verdict, goals};
+use crate::results::samples::Middle;
+use crate::results::worker::Edge;
+use crate::rounds::growth::Curve;
+use crate::rounds::{Findings, OPEN_STREAMS, RATES};
 use crate::svg::{Axis, Bars, Plot, short};
+use crate::testbed::Subject;
 
 /// Writes the document and the pictures into `docs`.
 pub(crate) fn write(findings: &Findings, docs: &Path, notes: &Path) -> Result<(), Failure> {

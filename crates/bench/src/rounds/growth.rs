@@ -4,9 +4,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Failure;
-use crate::drive::Outcome;
-use crate::run::{MANY_STREAMS, Scale, cpu_nanos, drive, drive_sized, hold};
-use crate::subject::{Rig, Site, Subject};
+use crate::load::Outcome;
+use crate::rounds::{MANY_STREAMS, Scale, cpu_nanos, drive, drive_sized, hold};
+use crate::testbed::{Rig, Site, Subject};
 
 /// Curves.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

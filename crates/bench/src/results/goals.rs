@@ -1,10 +1,10 @@
 //! What the figures shall be: a goal to reach and a bound that must not be missed, each compared
 //! with what others did in the same round.
 
-use crate::edge::Edge;
-use crate::figures::{Figures, Middle};
-use crate::run::RATES;
-use crate::subject::Subject;
+use crate::results::samples::{Figures, Middle};
+use crate::results::worker::Edge;
+use crate::rounds::RATES;
+use crate::testbed::Subject;
 
 /// One thing that was promised.
 #[derive(Debug)]

@@ -8,10 +8,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::Failure;
-use crate::ask::{self, KEY, Plan, Shape};
-use crate::drive;
+use crate::load;
 use crate::machine::{Family, said};
 use crate::process::{Running, on_core};
+use crate::request::{self, KEY, Plan, Shape};
 use crate::upstream::Ports;
 
 /// One of those that are compared.
@@ -402,9 +402,9 @@ impl Site {
         if self.subject.is_nobody() {
             return Ok(began.elapsed());
         }
-        let request = ask::request(self.subject.shape(), Plan::ONE, 1024, &self.address);
+        let request = request::request(self.subject.shape(), Plan::ONE, 1024, &self.address);
         loop {
-            let Err(why) = drive::once(&self.address, &request) else { return Ok(began.elapsed()) };
+            let Err(why) = load::once(&self.address, &request) else { return Ok(began.elapsed()) };
             let ended = self.running.as_mut().is_some_and(Running::has_ended);
             if ended || began.elapsed() > START_LIMIT {
                 return Err(Failure(format!("{} does not answer: {why}", self.subject.key())));

@@ -2,8 +2,8 @@
 
 mod closed;
 mod open;
-mod road;
 mod streams;
+mod target;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -15,9 +15,9 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use crate::Failure;
-use crate::ask::{self, Plan, Shape};
 use crate::clock::{self, MICRO};
-use road::Road;
+use crate::request::{self, Plan, Shape};
+use target::Road;
 
 /// Where to, and what is sent.
 #[derive(Debug, Clone, Args)]
@@ -145,7 +145,7 @@ fn say(what: &impl Serialize) -> Result<(), Failure> {
 
 impl Load {
     fn request(&self, plan: Plan) -> Bytes {
-        ask::request(self.shape, plan, self.bytes, &self.to)
+        request::request(self.shape, plan, self.bytes, &self.to)
     }
 }
 

@@ -1,7 +1,7 @@
 //! A quick stand-in for Google: OAuth, `loadCodeAssist`, answers and streams, over HTTP/1.1, and
 //! over HTTP/2 with TLS. It checks nothing; the emulator, which does, would be the slowest part.
 
-mod answer;
+mod bodies;
 mod http1;
 mod http2;
 
@@ -16,8 +16,8 @@ use tokio::net::TcpListener;
 use tokio::time::sleep;
 
 use crate::Failure;
-use crate::ask::Plan;
-use answer::Answer;
+use crate::request::Plan;
+use bodies::Answer;
 
 /// Where it listens. Printed as one line of JSON.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]

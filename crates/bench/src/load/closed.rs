@@ -8,8 +8,8 @@ use serde_json::json;
 use tokio::task::{JoinSet, yield_now};
 
 use super::{Load, Outcome, Road, Tally, say};
-use crate::ask::Plan;
 use crate::clock;
+use crate::request::Plan;
 
 pub(super) async fn run(
     load: &Load,

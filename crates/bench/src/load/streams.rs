@@ -10,8 +10,8 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::{Load, Outcome, Road, Tally, histogram, say};
-use crate::ask::Plan;
 use crate::clock::{self, Stamps};
+use crate::request::Plan;
 
 pub(super) async fn run(load: &Load, road: &Road, streams: u32, plan: Plan, rate: f64) -> Outcome {
     let shared = Rc::new(Shared {
