@@ -16,11 +16,11 @@ pub(crate) fn stamp(now: u64) -> String {
 
 /// Finds stamps in a text that comes in pieces.
 #[derive(Debug, Default)]
-pub(crate) struct Stamps {
+pub(crate) struct TimestampReader {
     digits: Option<(u64, usize)>,
 }
 
-impl Stamps {
+impl TimestampReader {
     /// Calls `found` with every stamp that ends in `piece`.
     pub(crate) fn read(&mut self, mut piece: &[u8], mut found: impl FnMut(u64)) {
         while !piece.is_empty() {
@@ -64,7 +64,7 @@ mod tests {
     fn a_stamp_is_found_wherever_the_network_cut_it() {
         let text = format!("a{}b{}c", stamp(17), stamp(123_456_789));
         for cut in 0..text.len() {
-            let (mut stamps, mut found) = (Stamps::default(), Vec::new());
+            let (mut stamps, mut found) = (TimestampReader::default(), Vec::new());
             stamps.read(&text.as_bytes()[..cut], |stamp| found.push(stamp));
             stamps.read(&text.as_bytes()[cut..], |stamp| found.push(stamp));
             assert_eq!(found, [17, 123_456_789], "cut at {cut}");

@@ -35,9 +35,12 @@ impl Connection {
 
     /// Reads one message: its head, then its body, of which `see` is shown each piece as it comes.
     /// `None` when the peer closed between two messages.
-    pub(crate) async fn read(&mut self, mut see: impl FnMut(&[u8])) -> io::Result<Option<Head>> {
+    pub(crate) async fn read(
+        &mut self,
+        mut see: impl FnMut(&[u8]),
+    ) -> io::Result<Option<MessageHead>> {
         let head = loop {
-            if let Some(head) = Head::take(&mut self.unread)? {
+            if let Some(head) = MessageHead::take(&mut self.unread)? {
                 if head.status == Some(100) {
                     continue;
                 }
@@ -72,7 +75,7 @@ impl Connection {
 
 /// What matters of a message's head.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Head {
+pub(crate) struct MessageHead {
     /// An answer's.
     pub(crate) status: Option<u16>,
     /// A request's.
@@ -83,7 +86,7 @@ pub(crate) struct Head {
     pub(crate) close: bool,
 }
 
-impl Head {
+impl MessageHead {
     /// Takes a head from the front of `unread`, once all of it is there.
     fn take(unread: &mut BytesMut) -> io::Result<Option<Self>> {
         let Some(end) = memchr::memmem::find(unread, b"\r\n\r\n") else {
@@ -108,7 +111,7 @@ impl Head {
             if name.eq_ignore_ascii_case("content-length") {
                 framing = Framing::Length(value.parse().map_err(|_| malformed())?);
             } else if name.eq_ignore_ascii_case("transfer-encoding") {
-                framing = Framing::Chunked(Chunk::Size);
+                framing = Framing::Chunked(ChunkState::Size);
             } else if name.eq_ignore_ascii_case("connection") {
                 close = value.eq_ignore_ascii_case("close");
             }
@@ -123,14 +126,14 @@ impl Head {
 /// How far a body is from its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Framing {
-    Chunked(Chunk),
+    Chunked(ChunkState),
     Length(u64),
     UntilClose,
 }
 
 /// Where in a chunked body we are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Chunk {
+enum ChunkState {
     Data(u64),
     DataEnd,
     Size,
@@ -142,7 +145,7 @@ impl Framing {
     fn take(&mut self, unread: &mut BytesMut, see: &mut impl FnMut(&[u8])) -> io::Result<bool> {
         loop {
             match self {
-                Self::Length(left) | Self::Chunked(Chunk::Data(left)) if *left > 0 => {
+                Self::Length(left) | Self::Chunked(ChunkState::Data(left)) if *left > 0 => {
                     let wanted = usize::try_from(*left).unwrap_or(usize::MAX);
                     let piece = wanted.min(unread.len());
                     if piece == 0 {
@@ -153,7 +156,7 @@ impl Framing {
                     *left -= piece as u64;
                 }
                 Self::Length(_) => return Ok(true),
-                Self::Chunked(Chunk::Data(_)) => *self = Self::Chunked(Chunk::DataEnd),
+                Self::Chunked(ChunkState::Data(_)) => *self = Self::Chunked(ChunkState::DataEnd),
                 Self::UntilClose => {
                     see(unread);
                     unread.clear();
@@ -165,13 +168,13 @@ impl Framing {
                     };
                     let line = &unread[..end];
                     let next = match chunk {
-                        Chunk::Trailer if line.is_empty() => None,
-                        Chunk::Trailer => Some(Chunk::Trailer),
-                        Chunk::Size => match size(line)? {
-                            0 => Some(Chunk::Trailer),
-                            size => Some(Chunk::Data(size)),
+                        ChunkState::Trailer if line.is_empty() => None,
+                        ChunkState::Trailer => Some(ChunkState::Trailer),
+                        ChunkState::Size => match size(line)? {
+                            0 => Some(ChunkState::Trailer),
+                            size => Some(ChunkState::Data(size)),
                         },
-                        Chunk::Data(_) | Chunk::DataEnd => Some(Chunk::Size),
+                        ChunkState::Data(_) | ChunkState::DataEnd => Some(ChunkState::Size),
                     };
                     unread.advance(end + 2);
                     match next {
@@ -201,12 +204,12 @@ const LARGEST_HEAD: usize = 64 << 10;
 mod tests {
     use super::*;
 
-    fn body(message: &str, step: usize) -> (Head, String) {
+    fn body(message: &str, step: usize) -> (MessageHead, String) {
         let (mut unread, mut seen) = (BytesMut::new(), Vec::new());
         let mut pieces = message.as_bytes().chunks(step);
         let head = loop {
             unread.extend_from_slice(pieces.next().unwrap());
-            if let Some(head) = Head::take(&mut unread).unwrap() {
+            if let Some(head) = MessageHead::take(&mut unread).unwrap() {
                 break head;
             }
         };

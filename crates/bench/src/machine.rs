@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Failure;
+use crate::BenchError;
 
 /// The machine and the commit, for the report. No names of hosts, people or folders.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -87,9 +87,9 @@ pub(crate) fn raise_open_files() {
 
 /// A process and its children's children: nginx has a worker, others have helpers.
 #[derive(Debug, Clone)]
-pub(crate) struct Family(Vec<u32>);
+pub(crate) struct ProcessTree(Vec<u32>);
 
-impl Family {
+impl ProcessTree {
     /// All that descend from `parent`.
     pub(crate) fn of(parent: u32) -> Self {
         let pairs: Vec<(u32, u32)> = fs::read_dir("/proc")
@@ -133,7 +133,7 @@ impl Family {
         self.status("VmHWM:")
     }
 
-    pub(crate) fn forget_peak(&self) -> Result<(), Failure> {
+    pub(crate) fn reset_peak(&self) -> Result<(), BenchError> {
         for id in &self.0 {
             fs::write(format!("/proc/{id}/clear_refs"), "5")?;
         }
@@ -191,8 +191,8 @@ mod tests {
 
     #[test]
     fn the_kernel_tells_of_this_very_process() {
-        let family = Family::of(std::process::id());
-        assert!(family.resident() > 100.0 && family.peak() >= family.resident() / 2.0);
-        assert!(family.cpu_nanos() > 0);
+        let processes = ProcessTree::of(std::process::id());
+        assert!(processes.resident() > 100.0 && processes.peak() >= processes.resident() / 2.0);
+        assert!(processes.cpu_nanos() > 0);
     }
 }

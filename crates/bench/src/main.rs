@@ -28,7 +28,7 @@ use tokio::task::LocalSet;
 use machine::Machine;
 use rounds::growth::Growth;
 use rounds::{Findings, Rounds, Scale};
-use testbed::{Programs, Rig};
+use testbed::{Programs, TestBed};
 
 fn main() -> ExitCode {
     match perform(Task::parse()) {
@@ -52,14 +52,14 @@ enum Task {
         #[arg(long)]
         work: PathBuf,
         #[command(flatten)]
-        paper: Paper,
+        paper: OutputPaths,
     },
     /// All rounds, then the document and the pictures
     Run {
         #[command(flatten)]
         programs: Programs,
         #[command(flatten)]
-        paper: Paper,
+        paper: OutputPaths,
         /// How often everything is measured
         #[arg(long, default_value_t = 3)]
         rounds: usize,
@@ -85,7 +85,7 @@ enum Task {
 
 /// Where the document goes.
 #[derive(Debug, Args)]
-struct Paper {
+struct OutputPaths {
     /// The folder for the document and the pictures
     #[arg(long)]
     docs: PathBuf,
@@ -97,14 +97,14 @@ struct Paper {
     readme: Option<PathBuf>,
 }
 
-impl Paper {
-    fn write(&self, findings: &Findings) -> Result<(), Failure> {
+impl OutputPaths {
+    fn write(&self, findings: &Findings) -> Result<(), BenchError> {
         results::write(findings, &self.docs, &self.notes)?;
         self.readme.as_deref().map_or(Ok(()), |readme| results::write_brief(findings, readme))
     }
 }
 
-fn perform(task: Task) -> Result<(), Failure> {
+fn perform(task: Task) -> Result<(), BenchError> {
     machine::raise_open_files();
     match task {
         Task::Drive(load) => block_on(async { load::run(&load).await }),
@@ -113,33 +113,33 @@ fn perform(task: Task) -> Result<(), Failure> {
             let scale = if quick { Scale::quick(rounds) } else { Scale::full(rounds) };
             measure(&programs, &paper, scale, edge.as_deref())
         }
-        Task::Train { programs } => train::run(&Rig::new(&programs, &machine::cores())?),
+        Task::Train { programs } => train::run(&TestBed::new(&programs, &machine::cores())?),
         Task::Upstream { authority } => block_on(async { upstream::serve(&authority).await }),
     }
 }
 
 fn measure(
     programs: &Programs,
-    paper: &Paper,
+    paper: &OutputPaths,
     scale: Scale,
     edge: Option<&Path>,
-) -> Result<(), Failure> {
-    let began = Instant::now();
+) -> Result<(), BenchError> {
+    let started = Instant::now();
     let mut machine = Machine::look();
-    let rig = Rig::new(programs, &machine::cores())?;
-    machine.programs = rig.versions();
-    let (mut figures, troubles) = Default::default();
+    let bed = TestBed::new(programs, &machine::cores())?;
+    machine.programs = bed.versions();
+    let (mut samples, problems) = Default::default();
     if let Some(edge) = edge {
-        results::worker::read(edge, &mut figures)?;
+        results::worker::read(edge, &mut samples)?;
     }
-    let mut rounds = Rounds { rig: &rig, scale, figures, troubles };
+    let mut rounds = Rounds { bed: &bed, scale, samples, problems };
     rounds.run();
-    let Rounds { figures, mut troubles, .. } = rounds;
-    let growth = Growth::measure(&rig, scale, &mut troubles);
-    let minutes = began.elapsed().as_secs_f64() / 60.0;
-    drop(rig);
+    let Rounds { samples, mut problems, .. } = rounds;
+    let growth = Growth::measure(&bed, scale, &mut problems);
+    let minutes = started.elapsed().as_secs_f64() / 60.0;
+    drop(bed);
     machine.busy = machine.busy.max(machine::busy());
-    let findings = Findings { machine, scale, figures, growth, troubles, minutes };
+    let findings = Findings { machine, scale, samples, growth, problems, minutes };
     rounds::keep(&findings, &programs.work)?;
     paper.write(&findings)?;
     println!("\n{}", results::tables(&findings));
@@ -147,22 +147,22 @@ fn measure(
 }
 
 /// Runs on one thread: driver and upstream share a core.
-fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+fn block_on(work: impl Future<Output = Result<(), BenchError>>) -> Result<(), BenchError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(LocalSet::new().run_until(work))
 }
 
 /// Why something could not be done, in words.
 #[derive(Debug)]
-struct Failure(String);
+struct BenchError(String);
 
-impl fmt::Display for Failure {
+impl fmt::Display for BenchError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(&self.0)
     }
 }
 
-impl<E: std::error::Error> From<E> for Failure {
+impl<E: std::error::Error> From<E> for BenchError {
     fn from(error: E) -> Self {
         Self(error.to_string())
     }

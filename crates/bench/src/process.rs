@@ -9,33 +9,33 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::Failure;
+use crate::BenchError;
 
 /// A running child. Killed when dropped.
 #[derive(Debug)]
-pub(crate) struct Running {
+pub(crate) struct ChildProcess {
     name: String,
     child: Child,
     lines: Option<Receiver<String>>,
 }
 
-impl Running {
+impl ChildProcess {
     /// Starts a server. What it complains of goes to `complaints`; its log lines go nowhere, but
     /// are written.
-    pub(crate) fn server(command: &mut Command, complaints: &Path) -> Result<Self, Failure> {
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(complaints)?);
+    pub(crate) fn server(command: &mut Command, error_log: &Path) -> Result<Self, BenchError> {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(error_log)?);
         let name = name(command);
         let child =
-            command.spawn().map_err(|why| Failure(format!("cannot start {name}: {why}")))?;
+            command.spawn().map_err(|why| BenchError(format!("cannot start {name}: {why}")))?;
         Ok(Self { name, child, lines: None })
     }
 
     /// Starts a program whose lines are read.
-    pub(crate) fn speaker(command: &mut Command) -> Result<Self, Failure> {
+    pub(crate) fn with_output(command: &mut Command) -> Result<Self, BenchError> {
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let name = name(command);
         let mut child =
-            command.spawn().map_err(|why| Failure(format!("cannot start {name}: {why}")))?;
+            command.spawn().map_err(|why| BenchError(format!("cannot start {name}: {why}")))?;
         let (sender, lines) = channel();
         if let Some(output) = child.stdout.take() {
             std::thread::spawn(move || {
@@ -50,9 +50,9 @@ impl Running {
     }
 
     /// The next line, unless it takes too long or there is none.
-    pub(crate) fn line(&mut self, limit: Duration) -> Result<String, Failure> {
+    pub(crate) fn line(&mut self, limit: Duration) -> Result<String, BenchError> {
         let line = self.lines.as_ref().and_then(|lines| lines.recv_timeout(limit).ok());
-        line.ok_or_else(|| Failure(format!("{} said nothing within {limit:?}", self.name)))
+        line.ok_or_else(|| BenchError(format!("{} said nothing within {limit:?}", self.name)))
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -81,7 +81,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for ChildProcess {
     fn drop(&mut self) {
         // Both fail only when the child is already gone.
         let _ = self.child.kill();

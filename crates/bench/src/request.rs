@@ -7,7 +7,7 @@ use clap::ValueEnum;
 /// Whose protocol a subject is spoken to in. The bytes that upstream receives are as good as the
 /// same: what does not translate is given Code Assist's body at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Shape {
+pub(crate) enum RequestFormat {
     /// Code Assist's own.
     Assist,
     /// The public Gemini API.
@@ -18,14 +18,14 @@ pub(crate) enum Shape {
 
 /// What upstream shall answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Plan {
+pub(crate) struct ResponsePlan {
     /// Events of a stream; 0 is one answer of 2 KiB.
     pub(crate) events: u32,
     /// Between two events; 0 is all at once.
     pub(crate) interval_ms: u32,
 }
 
-impl Plan {
+impl ResponsePlan {
     /// One answer.
     pub(crate) const ONE: Self = Self { events: 0, interval_ms: 0 };
 
@@ -40,16 +40,16 @@ impl Plan {
 }
 
 /// A whole request, as it goes onto the wire, with a body of `size` bytes.
-pub(crate) fn request(shape: Shape, plan: Plan, size: usize, host: &str) -> Bytes {
+pub(crate) fn request(shape: RequestFormat, plan: ResponsePlan, size: usize, host: &str) -> Bytes {
     let body = body(shape, plan, size);
     let (method, query) = match plan.events {
         0 => ("generateContent", ""),
         _ => ("streamGenerateContent", "?alt=sse"),
     };
     let target = match shape {
-        Shape::Assist => format!("/v1internal:{method}{query}"),
-        Shape::Gemini => format!("/v1beta/models/{MODEL}:{method}{query}"),
-        Shape::Litellm => format!("/gemini/v1beta/models/{MODEL}:{method}{query}"),
+        RequestFormat::Assist => format!("/v1internal:{method}{query}"),
+        RequestFormat::Gemini => format!("/v1beta/models/{MODEL}:{method}{query}"),
+        RequestFormat::Litellm => format!("/gemini/v1beta/models/{MODEL}:{method}{query}"),
     };
     let head = format!(
         "POST {target} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n\
@@ -60,19 +60,19 @@ pub(crate) fn request(shape: Shape, plan: Plan, size: usize, host: &str) -> Byte
     [head.as_bytes(), &body].concat().into()
 }
 
-fn body(shape: Shape, plan: Plan, size: usize) -> Bytes {
+fn body(shape: RequestFormat, plan: ResponsePlan, size: usize) -> Bytes {
     let mut body = BytesMut::with_capacity(size + 256);
-    if shape == Shape::Assist {
+    if shape == RequestFormat::Assist {
         body.put_slice(format!(r#"{{"model":"{MODEL}","project":"bench","request":"#).as_bytes());
     }
-    let Plan { events, interval_ms } = plan;
+    let ResponsePlan { events, interval_ms } = plan;
     let mark = std::str::from_utf8(MARK).unwrap_or_default();
     let head = format!(
         r#"{{"contents":[{{"role":"user","parts":[{{"text":"{mark}{events}x{interval_ms}; "#
     );
     body.put_slice(head.as_bytes());
     let tail = br#""}]}],"generationConfig":{"temperature":1,"maxOutputTokens":1024}}"#;
-    let closing = tail.len() + usize::from(shape == Shape::Assist);
+    let closing = tail.len() + usize::from(shape == RequestFormat::Assist);
     let padding = size.saturating_sub(body.len() + closing);
     // Words and now and then an escape, as prompts have them: what scans a body shall have work.
     for _ in 0..padding / PROSE.len() {
@@ -80,7 +80,7 @@ fn body(shape: Shape, plan: Plan, size: usize) -> Bytes {
     }
     body.put_bytes(b' ', padding % PROSE.len());
     body.put_slice(tail);
-    if shape == Shape::Assist {
+    if shape == RequestFormat::Assist {
         body.put_u8(b'}');
     }
     body.freeze()
@@ -102,18 +102,18 @@ mod tests {
 
     #[test]
     fn upstream_reads_the_plan_that_the_driver_wrote() {
-        let plan = Plan { events: 20, interval_ms: 50 };
-        for shape in [Shape::Assist, Shape::Gemini] {
-            assert_eq!(Plan::read(&body(shape, plan, 1024)), Some(plan));
+        let plan = ResponsePlan { events: 20, interval_ms: 50 };
+        for shape in [RequestFormat::Assist, RequestFormat::Gemini] {
+            assert_eq!(ResponsePlan::read(&body(shape, plan, 1024)), Some(plan));
         }
-        assert_eq!(Plan::read(b"{}"), None);
+        assert_eq!(ResponsePlan::read(b"{}"), None);
     }
 
     #[test]
     fn bodies_are_json_of_the_size_that_was_asked_for() {
         for size in 300..600 {
-            for shape in [Shape::Assist, Shape::Gemini] {
-                let body = body(shape, Plan::ONE, size);
+            for shape in [RequestFormat::Assist, RequestFormat::Gemini] {
+                let body = body(shape, ResponsePlan::ONE, size);
                 serde_json::from_slice::<serde_json::Value>(&body).unwrap();
                 assert_eq!(body.len(), size);
             }

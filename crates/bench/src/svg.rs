@@ -212,7 +212,7 @@ fn step(most: f64) -> f64 {
 const COLOURS: [&str; 3] = ["ours", "other", "third"];
 
 const STYLE: &str = "\
-text{font-family:system-ui,-apple-system,'Segoe UI',Helvetica,Arial,sans-serif;fill:#1f2328}\
+text{font-processes:system-ui,-apple-system,'Segoe UI',Helvetica,Arial,sans-serif;fill:#1f2328}\
 .title{font-size:15px;font-weight:600}.name{font-size:13px}.note{font-size:12px;fill:#59636e}\
 .grid{stroke:#d1d9e0;stroke-width:1}.line{fill:none;stroke-width:2.5}\
 .ours.fill{fill:#0969da}.ours.line{stroke:#0969da}\

@@ -1,29 +1,29 @@
 //! The proxy's day in a minute, for a compiler to learn from: `cargo xtask pgo`. What is not done
 //! here is taken to be rare and built for size, so everything that may come often is.
 
-use crate::Failure;
+use crate::BenchError;
 use crate::load::once;
 use crate::request::MODEL;
 use crate::rounds::{LARGE_BODY, drive_sized};
-use crate::testbed::{Rig, Site, Subject};
+use crate::testbed::{Contender, Instance, TestBed};
 
 /// Runs the loads. A proxy writes its counts down as it ends.
-pub(crate) fn run(rig: &Rig) -> Result<(), Failure> {
-    rig.forget_store();
-    for (subject, settings) in DAYS {
-        println!("    {} {settings:?}", subject.key());
-        let site = rig.start_with(*subject, settings)?;
+pub(crate) fn run(bed: &TestBed) -> Result<(), BenchError> {
+    bed.remove_store();
+    for (contender, settings) in CONFIGURATIONS {
+        println!("    {} {settings:?}", contender.key());
+        let instance = bed.start_with(*contender, settings)?;
         for (bytes, load) in LOADS {
             let words: Vec<&str> = load.split(' ').collect();
-            let outcome = drive_sized(rig, &site, *bytes, &words)?;
+            let outcome = drive_sized(bed, &instance, *bytes, &words)?;
             println!("        {load}: {} done, {} failed", outcome.done, outcome.errors);
             if let Some(why) = outcome.first_error {
-                return Err(Failure(format!("{load}: {why}")));
+                return Err(BenchError(format!("{load}: {why}")));
             }
         }
-        seldom(&site)?;
-        if !site.stop() {
-            return Err(Failure(
+        rare_requests(&instance)?;
+        if !instance.stop() {
+            return Err(BenchError(
                 "the proxy was killed before it had written its counts".to_owned(),
             ));
         }
@@ -32,8 +32,8 @@ pub(crate) fn run(rig: &Rig) -> Result<(), Failure> {
 }
 
 /// What people and probes ask, and what is refused.
-fn seldom(site: &Site) -> Result<(), Failure> {
-    let to = &site.address;
+fn rare_requests(instance: &Instance) -> Result<(), BenchError> {
+    let to = &instance.address;
     let malformed = "Content-Length: 2\r\n\r\n{]";
     let asked = [
         (200, "GET /health", "\r\n"),
@@ -44,11 +44,11 @@ fn seldom(site: &Site) -> Result<(), Failure> {
     ];
     for (status, line, rest) in asked {
         let request = format!("{line} HTTP/1.1\r\nHost: {to}\r\n{rest}");
-        for _ in 0..SELDOM {
+        for _ in 0..RARE_REQUESTS {
             let seen =
                 once(to, request.as_bytes()).map_or_else(|why| why, |_| STATUS_OK.to_owned());
             if seen != format!("status {status}") {
-                return Err(Failure(format!("{line}: {seen}, not {status}")));
+                return Err(BenchError(format!("{line}: {seen}, not {status}")));
             }
         }
     }
@@ -56,10 +56,10 @@ fn seldom(site: &Site) -> Result<(), Failure> {
 }
 
 /// As Google is spoken to, with either kind of log lines, and as a relay is.
-const DAYS: &[(Subject, &[(&str, &str)])] = &[
-    (Subject::Secure, &[("LOG_FORMAT", "pretty")]),
-    (Subject::Secure, &[("LOG_FORMAT", "json")]),
-    (Subject::Plain, &[("LOG_FORMAT", "json")]),
+const CONFIGURATIONS: &[(Contender, &[(&str, &str)])] = &[
+    (Contender::Proxy, &[("LOG_FORMAT", "pretty")]),
+    (Contender::Proxy, &[("LOG_FORMAT", "json")]),
+    (Contender::ProxyHttp1, &[("LOG_FORMAT", "json")]),
 ];
 
 /// Sizes of bodies, and how they come.
@@ -73,6 +73,6 @@ const LOADS: &[(usize, &str)] = &[
     (LARGE_BODY, "burst --connections 1"),
 ];
 
-const SELDOM: usize = 50;
+const RARE_REQUESTS: usize = 50;
 
 const STATUS_OK: &str = "status 200";

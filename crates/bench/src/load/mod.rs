@@ -14,10 +14,10 @@ use clap::{Args, Subcommand};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use crate::Failure;
+use crate::BenchError;
 use crate::clock::{self, MICRO};
-use crate::request::{self, Plan, Shape};
-use target::Road;
+use crate::request::{self, RequestFormat, ResponsePlan};
+use target::LoadTarget;
 
 /// Where to, and what is sent.
 #[derive(Debug, Clone, Args)]
@@ -27,7 +27,7 @@ pub(crate) struct Load {
     pub(crate) to: String,
     /// Whose protocol
     #[arg(long, value_enum)]
-    pub(crate) shape: Shape,
+    pub(crate) shape: RequestFormat,
     /// Goes to upstream itself over HTTP/2 with TLS, which this certificate proves
     #[arg(long)]
     pub(crate) authority: Option<PathBuf>,
@@ -36,12 +36,12 @@ pub(crate) struct Load {
     pub(crate) bytes: usize,
     /// How requests come
     #[command(subcommand)]
-    pub(crate) kind: Kind,
+    pub(crate) kind: LoadKind,
 }
 
 /// How requests come.
 #[derive(Debug, Clone, Copy, Subcommand)]
-pub(crate) enum Kind {
+pub(crate) enum LoadKind {
     /// Each of N connections asks once, all at the same moment
     Burst {
         #[arg(long)]
@@ -80,7 +80,7 @@ pub(crate) enum Kind {
 
 /// What came of a run. Times are microseconds.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(crate) struct Outcome {
+pub(crate) struct LoadResult {
     /// Requests or streams that came to a good end.
     pub(crate) done: u64,
     /// Those that did not.
@@ -91,15 +91,15 @@ pub(crate) struct Outcome {
     /// How long the run took.
     pub(crate) seconds: f64,
     /// Until an answer was complete, or a stream had begun.
-    pub(crate) latency: Spread,
+    pub(crate) latency: Percentiles,
     /// From an event's stamp to its receipt.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) events: Option<Spread>,
+    pub(crate) events: Option<Percentiles>,
 }
 
 /// A distribution, in microseconds.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-pub(crate) struct Spread {
+pub(crate) struct Percentiles {
     pub(crate) count: u64,
     pub(crate) p50: f64,
     pub(crate) p99: f64,
@@ -108,18 +108,18 @@ pub(crate) struct Spread {
 }
 
 /// Runs the load and prints its outcome.
-pub(crate) async fn run(load: &Load) -> Result<(), Failure> {
-    let road = Road::to(&load.to, load.authority.as_deref()).await?;
+pub(crate) async fn run(load: &Load) -> Result<(), BenchError> {
+    let target = LoadTarget::to(&load.to, load.authority.as_deref()).await?;
     let outcome = match load.kind {
-        Kind::Burst { connections } => closed::burst(load, &road, connections).await,
-        Kind::Closed { connections, seconds, events } => {
-            closed::run(load, &road, connections, Duration::from_secs_f64(seconds), events).await
+        LoadKind::Burst { connections } => closed::burst(load, &target, connections).await,
+        LoadKind::Closed { connections, seconds, events } => {
+            closed::run(load, &target, connections, Duration::from_secs_f64(seconds), events).await
         }
-        Kind::Open { rate, seconds } => {
-            open::run(load, &road, rate, Duration::from_secs_f64(seconds)).await?
+        LoadKind::Open { rate, seconds } => {
+            open::run(load, &target, rate, Duration::from_secs_f64(seconds)).await?
         }
-        Kind::Streams { streams, events, interval_ms, rate } => {
-            streams::run(load, &road, streams, Plan { events, interval_ms }, rate).await
+        LoadKind::Streams { streams, events, interval_ms, rate } => {
+            streams::run(load, &target, streams, ResponsePlan { events, interval_ms }, rate).await
         }
     };
     say(&outcome)
@@ -130,13 +130,13 @@ pub(crate) fn once(to: &str, request: &[u8]) -> Result<Vec<u8>, String> {
     let mut body = Vec::new();
     let asked = crate::block_on(async {
         let see = |piece: &[u8]| body.extend_from_slice(piece);
-        Road::Plain(to.into()).exchange(&mut None, request, see).await.map_err(Failure)
+        LoadTarget::Plain(to.into()).exchange(&mut None, request, see).await.map_err(BenchError)
     });
     asked.map(|()| body).map_err(|failure| failure.0)
 }
 
 /// One line of JSON.
-fn say(what: &impl Serialize) -> Result<(), Failure> {
+fn say(what: &impl Serialize) -> Result<(), BenchError> {
     let mut out = std::io::stdout();
     writeln!(out, "{}", serde_json::to_string(what)?)?;
     out.flush()?;
@@ -144,24 +144,24 @@ fn say(what: &impl Serialize) -> Result<(), Failure> {
 }
 
 impl Load {
-    fn request(&self, plan: Plan) -> Bytes {
+    fn request(&self, plan: ResponsePlan) -> Bytes {
         request::request(self.shape, plan, self.bytes, &self.to)
     }
 }
 
 /// Counts what has come to an end.
 #[derive(Debug)]
-struct Tally {
+struct Recorder {
     done: u64,
     errors: u64,
     first_error: Option<String>,
     latency: Histogram<u64>,
-    began: u64,
+    started: u64,
 }
 
-impl Tally {
+impl Recorder {
     fn new() -> Self {
-        Self { done: 0, errors: 0, first_error: None, latency: histogram(), began: clock::now() }
+        Self { done: 0, errors: 0, first_error: None, latency: histogram(), started: clock::now() }
     }
 
     fn count(&mut self, ended: Result<(), String>, nanos: u64) {
@@ -177,19 +177,19 @@ impl Tally {
         }
     }
 
-    fn outcome(self, events: Option<&Histogram<u64>>) -> Outcome {
-        Outcome {
+    fn outcome(self, events: Option<&Histogram<u64>>) -> LoadResult {
+        LoadResult {
             done: self.done,
             errors: self.errors,
             first_error: self.first_error,
-            seconds: (clock::now() - self.began) as f64 / clock::SECOND as f64,
-            latency: Spread::of(&self.latency),
-            events: events.map(Spread::of),
+            seconds: (clock::now() - self.started) as f64 / clock::SECOND as f64,
+            latency: Percentiles::of(&self.latency),
+            events: events.map(Percentiles::of),
         }
     }
 }
 
-impl Spread {
+impl Percentiles {
     fn of(histogram: &Histogram<u64>) -> Self {
         let at = |quantile| histogram.value_at_quantile(quantile) as f64 / MICRO;
         Self {
@@ -213,14 +213,14 @@ mod tests {
 
     #[test]
     fn percentiles_are_those_of_what_was_counted() {
-        let mut tally = Tally::new();
+        let mut recorder = Recorder::new();
         for micros in 1..=1000 {
-            tally.count(Ok(()), micros * 1000);
+            recorder.count(Ok(()), micros * 1000);
         }
-        tally.count(Err("lost".to_owned()), 0);
-        let outcome = tally.outcome(None);
+        recorder.count(Err("lost".to_owned()), 0);
+        let outcome = recorder.outcome(None);
         assert_eq!((outcome.done, outcome.errors), (1000, 1));
-        let Spread { p50, p99, p999, max, .. } = outcome.latency;
+        let Percentiles { p50, p99, p999, max, .. } = outcome.latency;
         for (found, expected) in [(p50, 500.0), (p99, 990.0), (p999, 999.0), (max, 1000.0)] {
             assert!((found - expected).abs() < expected / 100.0, "{found}, not {expected}");
         }

@@ -17,40 +17,40 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::{Load, Outcome, Road, Tally};
-use crate::Failure;
+use super::{Load, LoadResult, LoadTarget, Recorder};
+use crate::BenchError;
 use crate::clock::{self, SECOND};
-use crate::request::Plan;
+use crate::request::ResponsePlan;
 
 pub(super) async fn run(
     load: &Load,
-    road: &Road,
+    target: &LoadTarget,
     rate: f64,
     time: Duration,
-) -> Result<Outcome, Failure> {
-    let alarm = Alarm::new()?;
+) -> Result<LoadResult, BenchError> {
+    let alarm = PreciseTimer::new()?;
     let shared = Rc::new(Shared {
-        tally: RefCell::new(Tally::new()),
+        recorder: RefCell::new(Recorder::new()),
         due: RefCell::default(),
         ready: Semaphore::new(0),
     });
-    let request = load.request(Plan::ONE);
+    let request = load.request(ResponsePlan::ONE);
     let mut tasks = JoinSet::new();
     for _ in 0..CONNECTIONS {
-        let (shared, request, road) = (Rc::clone(&shared), request.clone(), road.clone());
+        let (shared, request, target) = (Rc::clone(&shared), request.clone(), target.clone());
         tasks.spawn_local(async move {
             // Dialling is not what is measured.
-            let mut connection = road.open().await;
+            let mut connection = target.open().await;
             while let Ok(permit) = shared.ready.acquire().await {
                 permit.forget();
                 let Some(due) = shared.due.borrow_mut().pop_front() else { continue };
-                let ended = road.exchange(&mut connection, &request, |_| ()).await;
+                let ended = target.exchange(&mut connection, &request, |_| ()).await;
                 let took = clock::now().saturating_sub(due);
-                shared.tally.borrow_mut().count(ended, took);
+                shared.recorder.borrow_mut().count(ended, took);
             }
         });
     }
-    let schedule = Schedule { began: clock::now() + SETTLING, rate };
+    let schedule = Schedule { started: clock::now() + SETTLING, rate };
     for index in 0..schedule.requests(time) {
         let due = schedule.due(index);
         alarm.at(due).await?;
@@ -63,11 +63,11 @@ pub(super) async fn run(
     }
     shared.ready.close();
     tasks.join_all().await;
-    Ok(shared.tally.replace(Tally::new()).outcome(None))
+    Ok(shared.recorder.replace(Recorder::new()).outcome(None))
 }
 
 struct Shared {
-    tally: RefCell<Tally>,
+    recorder: RefCell<Recorder>,
     due: RefCell<VecDeque<u64>>,
     ready: Semaphore,
 }
@@ -75,7 +75,7 @@ struct Shared {
 /// When which request is due.
 #[derive(Debug, Clone, Copy)]
 struct Schedule {
-    began: u64,
+    started: u64,
     rate: f64,
 }
 
@@ -85,22 +85,22 @@ impl Schedule {
     }
 
     fn due(self, index: u64) -> u64 {
-        self.began + (index as f64 / self.rate * SECOND as f64) as u64
+        self.started + (index as f64 / self.rate * SECOND as f64) as u64
     }
 }
 
 /// A timer to the nanosecond: tokio's knows milliseconds only.
-struct Alarm(AsyncFd<OwnedFd>);
+struct PreciseTimer(AsyncFd<OwnedFd>);
 
-impl Alarm {
+impl PreciseTimer {
     #[expect(deprecated, reason = "what replaces it is unsafe; this descriptor is ours alone")]
-    fn new() -> Result<Self, Failure> {
+    fn new() -> Result<Self, BenchError> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
         Ok(Self(AsyncFd::with_interest(timer, Interest::READABLE)?))
     }
 
-    async fn at(&self, due: u64) -> Result<(), Failure> {
+    async fn at(&self, due: u64) -> Result<(), BenchError> {
         if clock::now() >= due {
             return Ok(());
         }
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn requests_are_due_at_even_distances_however_late_others_are() {
-        let schedule = Schedule { began: 1000, rate: 2000.0 };
+        let schedule = Schedule { started: 1000, rate: 2000.0 };
         assert_eq!(schedule.requests(Duration::from_secs(3)), 6000);
         assert_eq!(schedule.due(0), 1000);
         assert_eq!(schedule.due(1), 1000 + 500_000);
@@ -145,7 +145,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_alarm_rings_when_it_is_due_and_at_once_when_it_was() {
-        let alarm = Alarm::new().unwrap();
+        let alarm = PreciseTimer::new().unwrap();
         let due = clock::now() + 3_000_000;
         alarm.at(due).await.unwrap();
         assert!(clock::now() >= due);

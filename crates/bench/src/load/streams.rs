@@ -9,29 +9,35 @@ use serde_json::json;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use super::{Load, Outcome, Road, Tally, histogram, say};
-use crate::clock::{self, Stamps};
-use crate::request::Plan;
+use super::{Load, LoadResult, LoadTarget, Recorder, histogram, say};
+use crate::clock::{self, TimestampReader};
+use crate::request::ResponsePlan;
 
-pub(super) async fn run(load: &Load, road: &Road, streams: u32, plan: Plan, rate: f64) -> Outcome {
+pub(super) async fn run(
+    load: &Load,
+    target: &LoadTarget,
+    streams: u32,
+    plan: ResponsePlan,
+    rate: f64,
+) -> LoadResult {
     let shared = Rc::new(Shared {
-        tally: RefCell::new(Tally::new()),
+        recorder: RefCell::new(Recorder::new()),
         events: RefCell::new(histogram()),
         begun: Cell::new(0),
         change: Notify::new(),
     });
     let request = load.request(plan);
-    let began = tokio::time::Instant::now();
+    let started = tokio::time::Instant::now();
     let mut tasks = JoinSet::new();
     for index in 0..streams {
-        let (shared, request, road) = (Rc::clone(&shared), request.clone(), road.clone());
+        let (shared, request, target) = (Rc::clone(&shared), request.clone(), target.clone());
         tasks.spawn_local(async move {
-            tokio::time::sleep_until(began + Duration::from_secs_f64(f64::from(index) / rate))
+            tokio::time::sleep_until(started + Duration::from_secs_f64(f64::from(index) / rate))
                 .await;
-            let mut connection = road.open().await;
-            let (mut stamps, mut seen, mut first) = (Stamps::default(), 0, None);
+            let mut connection = target.open().await;
+            let (mut stamps, mut seen, mut first) = (TimestampReader::default(), 0, None);
             let asked = clock::now();
-            let ended = road.exchange(&mut connection, &request, |piece| {
+            let ended = target.exchange(&mut connection, &request, |piece| {
                 let now = clock::now();
                 if first.is_none() {
                     first = Some(now - asked);
@@ -52,7 +58,7 @@ pub(super) async fn run(load: &Load, road: &Road, streams: u32, plan: Plan, rate
             if first.is_none() {
                 shared.has_begun();
             }
-            shared.tally.borrow_mut().count(ended, first.unwrap_or_default());
+            shared.recorder.borrow_mut().count(ended, first.unwrap_or_default());
         });
     }
     while shared.begun.get() < streams {
@@ -62,11 +68,11 @@ pub(super) async fn run(load: &Load, road: &Road, streams: u32, plan: Plan, rate
     let _ = say(&json!({ "open": streams }));
     tasks.join_all().await;
     let events = shared.events.borrow();
-    shared.tally.replace(Tally::new()).outcome(Some(&events))
+    shared.recorder.replace(Recorder::new()).outcome(Some(&events))
 }
 
 struct Shared {
-    tally: RefCell<Tally>,
+    recorder: RefCell<Recorder>,
     events: RefCell<Histogram<u64>>,
     /// Streams of which the first byte is here, and those that failed before.
     begun: Cell<u32>,

@@ -15,21 +15,21 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use crate::Failure;
+use crate::BenchError;
 use crate::http1_codec::Connection;
 
 /// Where requests go, and how. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) enum Road {
+pub(super) enum LoadTarget {
     /// HTTP/1.1, a connection for each that asks.
     Plain(Arc<str>),
     /// One connection, which all share.
     Secure(SendRequest<Bytes>),
 }
 
-impl Road {
+impl LoadTarget {
     /// With the certificate of an `authority`, it leads over HTTP/2 and TLS.
-    pub(super) async fn to(address: &str, authority: Option<&Path>) -> Result<Self, Failure> {
+    pub(super) async fn to(address: &str, authority: Option<&Path>) -> Result<Self, BenchError> {
         match authority {
             None => Ok(Self::Plain(address.into())),
             Some(authority) => Ok(Self::Secure(secure(address, authority).await?)),
@@ -57,8 +57,8 @@ impl Road {
                 Self::Secure(requests) => exchange_securely(requests.clone(), request, see).await,
             }
         };
-        let limit = timeout(PATIENCE, answered).await;
-        limit.map_err(|_| format!("no answer within {} s", PATIENCE.as_secs()))?
+        let limit = timeout(TIMEOUT, answered).await;
+        limit.map_err(|_| format!("no answer within {} s", TIMEOUT.as_secs()))?
     }
 }
 
@@ -128,7 +128,7 @@ fn translated(request: &[u8]) -> Option<(Request<()>, Bytes)> {
     Some((translated, Bytes::copy_from_slice(&request[end + 4..])))
 }
 
-async fn secure(address: &str, authority: &Path) -> Result<SendRequest<Bytes>, Failure> {
+async fn secure(address: &str, authority: &Path) -> Result<SendRequest<Bytes>, BenchError> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(authority).map_err(told)? {
         roots.add(certificate.map_err(told)?)?;
@@ -155,22 +155,22 @@ async fn secure(address: &str, authority: &Path) -> Result<SendRequest<Bytes>, F
     Ok(requests)
 }
 
-fn told(why: impl std::fmt::Display) -> Failure {
-    Failure(why.to_string())
+fn told(why: impl std::fmt::Display) -> BenchError {
+    BenchError(why.to_string())
 }
 
 const WINDOW: u32 = 1 << 20;
 
 /// Longer than anything that is worth measuring.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
-    use crate::request::{Plan, Shape, request};
+    use crate::request::{RequestFormat, ResponsePlan, request};
 
     #[test]
     fn a_request_is_the_same_over_either_version() {
-        let asked = request(Shape::Assist, Plan::ONE, 1024, "127.0.0.1:1");
+        let asked = request(RequestFormat::Assist, ResponsePlan::ONE, 1024, "127.0.0.1:1");
         let (head, body) = super::translated(&asked).unwrap();
         assert_eq!(head.uri(), "https://127.0.0.1:1/v1internal:generateContent");
         assert_eq!((head.method().as_str(), head.headers().len()), ("POST", 6));

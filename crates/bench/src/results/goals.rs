@@ -1,10 +1,10 @@
 //! What the figures shall be: a goal to reach and a bound that must not be missed, each compared
 //! with what others did in the same round.
 
-use crate::results::samples::{Figures, Middle};
-use crate::results::worker::Edge;
+use crate::results::samples::{Samples, Summary};
+use crate::results::worker::WorkerVariant;
 use crate::rounds::RATES;
-use crate::testbed::Subject;
+use crate::testbed::Contender;
 
 /// One thing that was promised.
 #[derive(Debug)]
@@ -12,22 +12,22 @@ pub(crate) struct Goal {
     pub(crate) what: String,
     /// How it is told: `×` nginx's, or a unit.
     pub(crate) unit: &'static str,
-    pub(crate) found: Option<Middle>,
-    bound: Bound,
+    pub(crate) found: Option<Summary>,
+    bound: Direction,
     goal: f64,
     must: f64,
 }
 
 /// On which side of a bound the good values are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Bound {
-    Least,
-    Most,
+enum Direction {
+    AtLeast,
+    AtMost,
 }
 
 /// How a goal was met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum GoalStatus {
     Met,
     /// Not the goal, but what must not be missed.
     Near,
@@ -37,16 +37,16 @@ pub(crate) enum Verdict {
 
 impl Goal {
     /// Judged by the median.
-    pub(crate) fn verdict(&self) -> Verdict {
-        let Some(found) = self.found else { return Verdict::Unknown };
+    pub(crate) fn verdict(&self) -> GoalStatus {
+        let Some(found) = self.found else { return GoalStatus::Unknown };
         let holds = |bound: f64| match self.bound {
-            Bound::Least => found.median >= bound,
-            Bound::Most => found.median <= bound,
+            Direction::AtLeast => found.median >= bound,
+            Direction::AtMost => found.median <= bound,
         };
         match (holds(self.goal), holds(self.must)) {
-            (true, _) => Verdict::Met,
-            (false, true) => Verdict::Near,
-            (false, false) => Verdict::Missed,
+            (true, _) => GoalStatus::Met,
+            (false, true) => GoalStatus::Near,
+            (false, false) => GoalStatus::Missed,
         }
     }
 
@@ -62,25 +62,28 @@ impl Goal {
         if bound.is_infinite() {
             return "-".to_owned();
         }
-        let sign = if self.bound == Bound::Least { "≥" } else { "≤" };
+        let sign = if self.bound == Direction::AtLeast { "≥" } else { "≤" };
         format!("{sign} {bound}{}", self.unit)
     }
 }
 
 /// All goals, for one of the builds of the proxy as it speaks to Google.
-pub(crate) fn goals(figures: &Figures, build: Subject) -> Vec<Goal> {
-    let (ours, nginx) = (build.key(), Subject::Nginx.key());
-    let (haproxy, direct) = (Subject::Haproxy.key(), Subject::Direct.key());
+pub(crate) fn goals(samples: &Samples, build: Contender) -> Vec<Goal> {
+    let (ours, nginx) = (build.key(), Contender::Nginx.key());
+    let (haproxy, direct) = (Contender::Haproxy.key(), Contender::Direct.key());
     let ratio = |measure: &str, other: &str| {
-        Middle::ratio(figures.rounds(ours, measure), figures.rounds(other, measure))
+        Summary::ratio(samples.rounds(ours, measure), samples.rounds(other, measure))
     };
     let added = |measure: &str| {
-        Middle::ratio(&figures.added(ours, direct, measure), &figures.added(nginx, direct, measure))
+        Summary::ratio(
+            &samples.added(ours, direct, measure),
+            &samples.added(nginx, direct, measure),
+        )
     };
-    let own = |measure: &str| figures.middle(ours, measure);
+    let own = |measure: &str| samples.middle(ours, measure);
     let edge = |measure: &str| {
-        let rounds = |edge: Edge| figures.rounds(edge.key(), measure);
-        Middle::ratio(rounds(Edge::Ours), rounds(Edge::Forward))
+        let rounds = |edge: WorkerVariant| samples.rounds(edge.key(), measure);
+        Summary::ratio(rounds(WorkerVariant::Ours), rounds(WorkerVariant::Forward))
     };
     let goal = |what: &str, unit, found, bound, goal, must| Goal {
         what: what.to_owned(),
@@ -95,7 +98,7 @@ pub(crate) fn goals(figures: &Figures, build: Subject) -> Vec<Goal> {
             "requests a second on one core",
             "× nginx",
             ratio("rps_core", nginx),
-            Bound::Least,
+            Direction::AtLeast,
             0.9,
             0.6,
         ),
@@ -103,17 +106,17 @@ pub(crate) fn goals(figures: &Figures, build: Subject) -> Vec<Goal> {
             "requests a second on one core",
             "× HAProxy",
             ratio("rps_core", haproxy),
-            Bound::Least,
+            Direction::AtLeast,
             1.25,
             1.0,
         ),
-        goal("CPU a request", "× nginx", ratio("cpu_us", nginx), Bound::Most, 1.3, 1.8),
+        goal("CPU a request", "× nginx", ratio("cpu_us", nginx), Direction::AtMost, 1.3, 1.8),
     ];
     for rate in RATES {
         for quantile in ["p50", "p99"] {
             let found = added(&format!("open_{rate}_{quantile}"));
             let what = format!("added {quantile} at {rate} a second");
-            goals.push(goal(&what, "× nginx", found, Bound::Most, 1.0, 1.6));
+            goals.push(goal(&what, "× nginx", found, Direction::AtMost, 1.0, 1.6));
         }
     }
     goals.extend([
@@ -121,18 +124,18 @@ pub(crate) fn goals(figures: &Figures, build: Subject) -> Vec<Goal> {
             "first byte of a stream, added p50",
             "× nginx",
             added("first_p50"),
-            Bound::Most,
+            Direction::AtMost,
             1.1,
             1.8,
         ),
-        goal("one event, added p50", "× nginx", added("event_p50"), Bound::Most, 1.5, 4.0),
-        goal("one event, added p99", "× nginx", added("event_p99"), Bound::Most, 1.5, 4.0),
-        goal("memory, idle", " MiB", own("idle_mib"), Bound::Most, 12.0, 20.0),
+        goal("one event, added p50", "× nginx", added("event_p50"), Direction::AtMost, 1.5, 4.0),
+        goal("one event, added p99", "× nginx", added("event_p99"), Direction::AtMost, 1.5, 4.0),
+        goal("memory, idle", " MiB", own("idle_mib"), Direction::AtMost, 12.0, 20.0),
         goal(
             "memory an open stream, at 1,000",
             " KiB",
             own("open_1000_kib"),
-            Bound::Most,
+            Direction::AtMost,
             36.0,
             56.0,
         ),
@@ -140,16 +143,23 @@ pub(crate) fn goals(figures: &Figures, build: Subject) -> Vec<Goal> {
             "memory an open stream, at 5,000",
             " KiB",
             own("open_5000_kib"),
-            Bound::Most,
+            Direction::AtMost,
             36.0,
             56.0,
         ),
-        goal("errors with 5,000 open streams", "", own("open_5000_errors"), Bound::Most, 0.0, 0.0),
+        goal(
+            "errors with 5,000 open streams",
+            "",
+            own("open_5000_errors"),
+            Direction::AtMost,
+            0.0,
+            0.0,
+        ),
         goal(
             "one event, p99, with 5,000 open streams",
             "× nginx",
             ratio("open_5000_event_p99", nginx),
-            Bound::Most,
+            Direction::AtMost,
             2.0,
             f64::INFINITY,
         ),
@@ -157,7 +167,7 @@ pub(crate) fn goals(figures: &Figures, build: Subject) -> Vec<Goal> {
             "a body of 20 MB, peak above idle",
             "× the body",
             own("large_body_peak"),
-            Bound::Most,
+            Direction::AtMost,
             2.2,
             3.0,
         ),
@@ -165,7 +175,7 @@ pub(crate) fn goals(figures: &Figures, build: Subject) -> Vec<Goal> {
             "a body of 20 MB, time",
             "× nginx",
             ratio("large_body_ms", nginx),
-            Bound::Most,
+            Direction::AtMost,
             2.0,
             3.0,
         ),
@@ -173,7 +183,7 @@ pub(crate) fn goals(figures: &Figures, build: Subject) -> Vec<Goal> {
             "1,000 callers without a token, longest wait (for its endpoint alone 1 s)",
             " s",
             own("cold_refresh_s"),
-            Bound::Most,
+            Direction::AtMost,
             2.0,
             2.0,
         ),
@@ -181,7 +191,7 @@ pub(crate) fn goals(figures: &Figures, build: Subject) -> Vec<Goal> {
             "renewal under load, longest answer (its endpoint takes 1,000 ms)",
             " ms",
             own("living_refresh_ms"),
-            Bound::Most,
+            Direction::AtMost,
             500.0,
             999.0,
         ),
@@ -189,7 +199,7 @@ pub(crate) fn goals(figures: &Figures, build: Subject) -> Vec<Goal> {
             "exec to first answer, stored token",
             " ms",
             own("start_ms"),
-            Bound::Most,
+            Direction::AtMost,
             50.0,
             200.0,
         ),
@@ -197,7 +207,7 @@ pub(crate) fn goals(figures: &Figures, build: Subject) -> Vec<Goal> {
             "the Worker, CPU a request in workerd",
             "× one that only forwards",
             edge("unary_us"),
-            Bound::Most,
+            Direction::AtMost,
             1.5,
             2.5,
         ),
@@ -209,28 +219,28 @@ pub(crate) fn goals(figures: &Figures, build: Subject) -> Vec<Goal> {
 mod tests {
     use super::*;
 
-    fn verdict(bound: Bound, median: f64) -> Verdict {
-        let found = Some(Middle { median, least: median, most: median });
-        let (goal, must) = if bound == Bound::Least { (0.9, 0.6) } else { (1.3, 1.8) };
+    fn verdict(bound: Direction, median: f64) -> GoalStatus {
+        let found = Some(Summary { median, least: median, most: median });
+        let (goal, must) = if bound == Direction::AtLeast { (0.9, 0.6) } else { (1.3, 1.8) };
         Goal { what: String::new(), unit: "", found, bound, goal, must }.verdict()
     }
 
     #[test]
     fn goals_are_judged_from_their_good_side() {
-        assert_eq!(verdict(Bound::Least, 0.9), Verdict::Met);
-        assert_eq!(verdict(Bound::Least, 0.7), Verdict::Near);
-        assert_eq!(verdict(Bound::Least, 0.5), Verdict::Missed);
-        assert_eq!(verdict(Bound::Most, 1.0), Verdict::Met);
-        assert_eq!(verdict(Bound::Most, 1.5), Verdict::Near);
-        assert_eq!(verdict(Bound::Most, 2.0), Verdict::Missed);
+        assert_eq!(verdict(Direction::AtLeast, 0.9), GoalStatus::Met);
+        assert_eq!(verdict(Direction::AtLeast, 0.7), GoalStatus::Near);
+        assert_eq!(verdict(Direction::AtLeast, 0.5), GoalStatus::Missed);
+        assert_eq!(verdict(Direction::AtMost, 1.0), GoalStatus::Met);
+        assert_eq!(verdict(Direction::AtMost, 1.5), GoalStatus::Near);
+        assert_eq!(verdict(Direction::AtMost, 2.0), GoalStatus::Missed);
     }
 
     #[test]
     fn what_was_not_measured_is_not_called_met() {
         assert!(
-            goals(&Figures::default(), Subject::Secure)
+            goals(&Samples::default(), Contender::Proxy)
                 .iter()
-                .all(|goal| goal.verdict() == Verdict::Unknown)
+                .all(|goal| goal.verdict() == GoalStatus::Unknown)
         );
     }
 }

@@ -8,17 +8,17 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use crate::Failure;
-use crate::results::goals::{Goal, Verdict, goals};
-use crate::results::samples::Middle;
-use crate::results::worker::Edge;
+use crate::BenchError;
+use crate::results::goals::{Goal, GoalStatus, goals};
+use crate::results::samples::Summary;
+use crate::results::worker::WorkerVariant;
 use crate::rounds::growth::Curve;
 use crate::rounds::{Findings, OPEN_STREAMS, RATES};
 use crate::svg::{Axis, Bars, Plot, short};
-use crate::testbed::Subject;
+use crate::testbed::Contender;
 
 /// Writes the document and the pictures into `docs`.
-pub(crate) fn write(findings: &Findings, docs: &Path, notes: &Path) -> Result<(), Failure> {
+pub(crate) fn write(findings: &Findings, docs: &Path, notes: &Path) -> Result<(), BenchError> {
     fs::create_dir_all(docs)?;
     for (name, picture) in pictures(findings) {
         fs::write(docs.join(name), picture)?;
@@ -28,14 +28,14 @@ pub(crate) fn write(findings: &Findings, docs: &Path, notes: &Path) -> Result<()
 }
 
 /// Puts the few figures that a reader of the README wants between its two marks.
-pub(crate) fn write_brief(findings: &Findings, readme: &Path) -> Result<(), Failure> {
+pub(crate) fn write_brief(findings: &Findings, readme: &Path) -> Result<(), BenchError> {
     let text = fs::read_to_string(readme)?;
     let marked = text.split_once(BEGIN).and_then(|(before, rest)| {
         let (_, after) = rest.split_once(END)?;
         Some(format!("{before}{BEGIN}\n{}{END}{after}", brief(findings)))
     });
     let marked = marked.ok_or_else(|| {
-        Failure(format!("{}: there is no {BEGIN} with its {END}", readme.display()))
+        BenchError(format!("{}: there is no {BEGIN} with its {END}", readme.display()))
     })?;
     Ok(fs::write(readme, marked)?)
 }
@@ -72,7 +72,7 @@ fn text(findings: &Findings, notes: &str) -> String {
     if machine.busy > BUSY {
         let _ = write!(
             out,
-            "> **These figures are noise**: before or after the run, somebody else was using {:.0} % of \
+            "> **These samples are noise**: before or after the run, somebody else was using {:.0} % of \
              the machine.\n\n",
             machine.busy * 100.0
         );
@@ -82,8 +82,8 @@ fn text(findings: &Findings, notes: &str) -> String {
         "```sh\ncargo xtask bench              # all of this, three rounds, well over half an hour\n\
          cargo xtask bench --quick      # does everything work? about two minutes\n\
          cargo xtask bench --rounds 5\n```\n\n\
-         **Absolute figures move by tens of percent from run to run and from machine to machine. Only \
-         ratios of figures from the same run count**, above all against nginx as a plain reverse \
+         **Absolute samples move by tens of percent from run to run and from machine to machine. Only \
+         ratios of samples from the same run count**, above all against nginx as a plain reverse \
          proxy, which does none of our work. Every figure is the median of the rounds, with the \
          least and the most in brackets where there are several.\n\n\
          ![Requests a second and memory at rest, next to others](benchmark.svg)\n\n"
@@ -103,7 +103,7 @@ fn text(findings: &Findings, notes: &str) -> String {
     out += &at_the_edge(findings);
     out += "\n## Streams and memory\n\n";
     out += &memory(findings);
-    let own = |measure: &str| findings.figures.middle(Subject::Secure.key(), measure);
+    let own = |measure: &str| findings.samples.middle(Contender::Proxy.key(), measure);
     if let Some(size) = own("binary_mib") {
         let _ =
             write!(out, "\nThe binary has {:.1} MiB, lines for backtraces included", size.median);
@@ -131,9 +131,9 @@ fn text(findings: &Findings, notes: &str) -> String {
     out += METHOD;
     out += "\n## What was tried\n\n";
     out += notes;
-    if !findings.troubles.is_empty() {
+    if !findings.problems.is_empty() {
         out += "\n## What went wrong in this run\n\n";
-        for trouble in &findings.troubles {
+        for trouble in &findings.problems {
             let _ = writeln!(out, "- {trouble}");
         }
     }
@@ -144,20 +144,21 @@ fn brief(findings: &Findings) -> String {
     let mut out = "| | requests/s on one core | CPU µs a request | added at 200/s, p50 µs | idle, MiB | KiB an open stream |\n\
                    |---|---|---|---|---|---|\n"
         .to_owned();
-    let shown = [Subject::Secure, Subject::Profiled];
-    let shown = shown.into_iter().chain([Subject::Nginx, Subject::Haproxy, Subject::Litellm]);
-    for subject in shown {
-        let own = |measure: &str| findings.figures.middle(subject.key(), measure);
-        let added = findings.figures.added(subject.key(), Subject::Direct.key(), "open_200_p50");
+    let shown = [Contender::Proxy, Contender::ProxyPgo];
+    let shown = shown.into_iter().chain([Contender::Nginx, Contender::Haproxy, Contender::Litellm]);
+    for contender in shown {
+        let own = |measure: &str| findings.samples.middle(contender.key(), measure);
+        let added =
+            findings.samples.added(contender.key(), Contender::Direct.key(), "open_200_p50");
         let fullest = OPEN_STREAMS.iter().rev();
         let cells = [
             own("rps_core"),
             own("cpu_us"),
-            Middle::of(added.into_iter().flatten()),
+            Summary::of(added.into_iter().flatten()),
             own("idle_mib"),
             fullest.filter_map(|streams| own(&format!("open_{streams}_kib"))).next(),
         ];
-        let _ = write!(out, "| {} |", subject.title());
+        let _ = write!(out, "| {} |", contender.title());
         for cell in cells {
             let _ = write!(out, " {} |", cell.map_or_else(nothing, |cell| short(cell.median)));
         }
@@ -177,13 +178,13 @@ fn against_goals(findings: &Findings) -> String {
         "| | found | goal | must not miss | | with a profile |\n|---|---|---|---|---|---|\n"
             .to_owned();
     let [plain, profiled] =
-        [Subject::Secure, Subject::Profiled].map(|build| goals(&findings.figures, build));
+        [Contender::Proxy, Contender::ProxyPgo].map(|build| goals(&findings.samples, build));
     let row = |(goal, profiled): (&Goal, &Goal)| {
         let verdict = match goal.verdict() {
-            Verdict::Met => "met",
-            Verdict::Missed => "**missed**",
-            Verdict::Near => "near",
-            Verdict::Unknown => "not measured",
+            GoalStatus::Met => "met",
+            GoalStatus::Missed => "**missed**",
+            GoalStatus::Near => "near",
+            GoalStatus::Unknown => "not measured",
         };
         let found = |goal: &Goal| goal.found.map_or_else(nothing, |it| spread(it) + goal.unit);
         // What is of the Worker is of neither build.
@@ -209,14 +210,14 @@ fn over_tls(findings: &Findings) -> String {
         RATES.iter().flat_map(|rate| ["p50", "p99"].map(|at| format!("open_{rate}_{at}")));
     let measures: Vec<_> =
         measures.chain(["first_p50", "event_p50", "event_p99"].map(str::to_owned)).collect();
-    let base = Subject::DirectSecure.key();
-    for subject in [Subject::Secure, Subject::Profiled, Subject::Haproxy] {
+    let base = Contender::DirectTls.key();
+    for contender in [Contender::Proxy, Contender::ProxyPgo, Contender::Haproxy] {
         let cells: Vec<_> = measures
             .iter()
-            .map(|measure| findings.figures.added(subject.key(), base, measure))
-            .map(|added| Middle::of(added.into_iter().flatten()))
+            .map(|measure| findings.samples.added(contender.key(), base, measure))
+            .map(|added| Summary::of(added.into_iter().flatten()))
             .collect();
-        row(&mut out, subject, &cells);
+        row(&mut out, contender, &cells);
     }
     out
 }
@@ -227,11 +228,13 @@ fn at_the_edge(findings: &Findings) -> String {
         "| | start to first answer, ms | CPU µs a request | ratio | CPU µs a stream of 20 \
                    events | ratio |\n|---|---|---|---|---|---|\n"
             .to_owned();
-    let rounds = |edge: Edge, measure: &str| findings.figures.rounds(edge.key(), measure).to_vec();
-    for edge in Edge::ALL {
-        let own = |measure: &str| findings.figures.middle(edge.key(), measure);
-        let ratio =
-            |measure: &str| Middle::ratio(&rounds(edge, measure), &rounds(Edge::Forward, measure));
+    let rounds =
+        |edge: WorkerVariant, measure: &str| findings.samples.rounds(edge.key(), measure).to_vec();
+    for edge in WorkerVariant::ALL {
+        let own = |measure: &str| findings.samples.middle(edge.key(), measure);
+        let ratio = |measure: &str| {
+            Summary::ratio(&rounds(edge, measure), &rounds(WorkerVariant::Forward, measure))
+        };
         let cells = [
             own("first_ms"),
             own("unary_us"),
@@ -245,7 +248,7 @@ fn at_the_edge(findings: &Findings) -> String {
         }
         out.push('\n');
     }
-    let size = |measure: &str| findings.figures.middle(Edge::Ours.key(), measure);
+    let size = |measure: &str| findings.samples.middle(WorkerVariant::Ours.key(), measure);
     if let (Some(raw), Some(packed)) = (size("wasm_bytes"), size("wasm_gzip_bytes")) {
         let [raw, packed] = [raw, packed].map(|bytes| bytes.median / 1024.0);
         let _ = write!(out, "\nIts WebAssembly has {raw:.0} KiB, {packed:.0} KiB compressed.\n");
@@ -261,27 +264,27 @@ fn speed(findings: &Findings) -> String {
     out += " requests/s | core used | requests/s of a whole core | CPU µs a request | first byte added: p50 | event added: p50 | p99 |\n|---";
     out += &"|---".repeat(RATES.len() * 3 + 7);
     out += "|\n";
-    let direct = Subject::Direct.key();
-    for subject in Subject::ALL {
+    let direct = Contender::Direct.key();
+    for contender in Contender::ALL {
         let mut cells = Vec::new();
         let added = |measure: &str| {
-            let values = findings.figures.added(subject.key(), direct, measure);
-            Middle::of(values.into_iter().flatten())
+            let values = findings.samples.added(contender.key(), direct, measure);
+            Summary::of(values.into_iter().flatten())
         };
         // Nobody adds nothing: there, the whole is shown.
-        let over = |measure: &str| match subject {
-            Subject::Direct | Subject::DirectSecure => {
-                findings.figures.middle(subject.key(), measure)
+        let over = |measure: &str| match contender {
+            Contender::Direct | Contender::DirectTls => {
+                findings.samples.middle(contender.key(), measure)
             }
             _ => added(measure),
         };
         for rate in RATES {
             cells.extend(["p50", "p99", "p999"].map(|at| over(&format!("open_{rate}_{at}"))));
         }
-        let own = |measure: &str| findings.figures.middle(subject.key(), measure);
+        let own = |measure: &str| findings.samples.middle(contender.key(), measure);
         cells.extend([own("rps"), own("core_used"), own("rps_core"), own("cpu_us")]);
         cells.extend([over("first_p50"), over("event_p50"), over("event_p99")]);
-        row(&mut out, subject, &cells);
+        row(&mut out, contender, &cells);
     }
     out += "\nThe first two rows are not added but all there is. Where less than 0.95 of the core was used, \
             the load was the limit (or somebody else was on the core), and the rate of a whole core is \
@@ -298,16 +301,16 @@ fn memory(findings: &Findings) -> String {
         " event p99 at 5,000, ms | errors | MiB after | 20 MB body, ms | its peak, × body |\n|---";
     out += &"|---".repeat(OPEN_STREAMS.len() + 6);
     out += "|\n";
-    for subject in Subject::ALL {
-        if subject.is_nobody() {
+    for contender in Contender::ALL {
+        if contender.is_direct() {
             continue;
         }
-        let own = |measure: &str| findings.figures.middle(subject.key(), measure);
+        let own = |measure: &str| findings.samples.middle(contender.key(), measure);
         let mut cells = vec![own("idle_mib")];
         cells.extend(OPEN_STREAMS.map(|streams| own(&format!("open_{streams}_kib"))));
         cells.push(own("open_5000_event_p99").map(|micros| micros.times(1e-3)));
         cells.extend(["open_errors", "after_mib", "large_body_ms", "large_body_peak"].map(own));
-        row(&mut out, subject, &cells);
+        row(&mut out, contender, &cells);
     }
     out
 }
@@ -326,16 +329,16 @@ fn growth(findings: &Findings) -> String {
         ("CPU an event, by open streams", &growth.streams, 0.0, "× 1, and less for batches"),
     ];
     for (what, curves, from, wanted) in rows {
-        let times = |subject: Subject| {
-            let curve = curves.iter().find(|curve| curve.subject == subject.key())?;
+        let times = |contender: Contender| {
+            let curve = curves.iter().find(|curve| curve.contender == contender.key())?;
             curve.times(from)
         };
-        let Some(((first, last), ours)) = times(Subject::Secure) else {
+        let Some(((first, last), ours)) = times(Contender::Proxy) else {
             let _ = writeln!(out, "| {what} | - | - | - | not measured | - | {wanted} |");
             continue;
         };
         let nginx =
-            times(Subject::Nginx).map_or_else(nothing, |(_, times)| format!("× {times:.2}"));
+            times(Contender::Nginx).map_or_else(nothing, |(_, times)| format!("× {times:.2}"));
         let _ = writeln!(
             out,
             "| {what} | {} | {} | × {} | × {ours:.2} | {nginx} | {wanted} |",
@@ -347,12 +350,12 @@ fn growth(findings: &Findings) -> String {
     out
 }
 
-fn row(out: &mut String, subject: Subject, cells: &[Option<Middle>]) {
+fn row(out: &mut String, contender: Contender, cells: &[Option<Summary>]) {
     if cells.iter().all(Option::is_none) {
-        let _ = writeln!(out, "| {} |{}", subject.title(), " not there |".repeat(cells.len()));
+        let _ = writeln!(out, "| {} |{}", contender.title(), " not there |".repeat(cells.len()));
         return;
     }
-    let _ = write!(out, "| {} |", subject.title());
+    let _ = write!(out, "| {} |", contender.title());
     for cell in cells {
         let _ = write!(out, " {} |", cell.map_or_else(nothing, spread));
     }
@@ -363,7 +366,7 @@ fn nothing() -> String {
     "-".to_owned()
 }
 
-fn spread(middle: Middle) -> String {
+fn spread(middle: Summary) -> String {
     let [median, least, most] = [middle.median, middle.least, middle.most].map(short);
     if least == most { median } else { format!("{median} ({least} to {most})") }
 }
@@ -403,16 +406,16 @@ fn pictures(findings: &Findings) -> Vec<(&'static str, String)> {
         ),
     ];
     let shown = [
-        (Subject::Secure, "code-assist-proxy"),
-        (Subject::Profiled, "the same, with a profile"),
-        (Subject::Nginx, "nginx, plain"),
-        (Subject::Haproxy, "HAProxy, HTTP/2 + TLS"),
-        (Subject::Worker, "a forwarding JS Worker"),
-        (Subject::Litellm, "LiteLLM"),
+        (Contender::Proxy, "code-assist-proxy"),
+        (Contender::ProxyPgo, "the same, with a profile"),
+        (Contender::Nginx, "nginx, plain"),
+        (Contender::Haproxy, "HAProxy, HTTP/2 + TLS"),
+        (Contender::Worker, "a forwarding JS Worker"),
+        (Contender::Litellm, "LiteLLM"),
     ];
     let values = |measure: &str| {
-        let value = |subject: Subject| findings.figures.middle(subject.key(), measure);
-        shown.map(|(subject, _)| value(subject).map(|middle| middle.median)).to_vec()
+        let value = |contender: Contender| findings.samples.middle(contender.key(), measure);
+        shown.map(|(contender, _)| value(contender).map(|middle| middle.median)).to_vec()
     };
     let bars = Bars {
         title: "One core, 2 KiB answers: more is better on the left, less on the right",
@@ -441,7 +444,7 @@ fn plot(
     };
     let across_axis = axis(across.1, points().map(|point| point.0).collect());
     let up_axis = axis(up.1, points().map(|point| point.1).collect());
-    let name_of = |curve: &Curve| match curve.subject.as_str() {
+    let name_of = |curve: &Curve| match curve.contender.as_str() {
         "ours" => "code-assist-proxy".to_owned(),
         other => other.to_owned(),
     };
@@ -468,11 +471,11 @@ const BUSY: f64 = 0.1;
 const METHOD: &str = "\
 ## How it is measured
 
-- **The rig.** Driver and upstream share the last core, each subject has the first one for itself
-  (`taskset`), with as many threads as it chooses to start there. All is loopback. The subjects of a
+- **The bed.** Driver and upstream share the last core, each contender has the first one for itself
+  (`taskset`), with as many threads as it chooses to start there. All is loopback. The contenders of a
   round are all up while each load goes to one after the other; the Worker and LiteLLM, whose
   runtimes are busy when idle, come by themselves. Memory, large bodies and starts have a fresh
-  process each. Loads come in short turns, three a round, each subject after the other, and each
+  process each. Loads come in short passes, three a round, each contender after the other, and each
   turn has a value of its own: a machine's speed changes from one minute to the next.
 - **Upstream** is a part of `crates/bench`. It answers 2 KiB at once, or events at an interval, over
   HTTP/1.1, and over HTTP/2 with TLS and 100 streams a connection. It checks nothing: the emulator,
@@ -488,16 +491,16 @@ const METHOD: &str = "\
 - **Added latency.** Open loop: each request has a moment at which it is due (a timer in
   nanoseconds), over 64 kept connections, and its latency counts from that moment, whenever it was
   sent: a stall is felt by all that were due meanwhile. Bodies of 1 KiB. From each percentile that of
-  talking to upstream directly, in the same round, is taken away. A rate above 0.8 of what a subject
+  talking to upstream directly, in the same round, is taken away. A rate above 0.8 of what a contender
   can do is left out.
 - **Requests a second.** Closed loop, 64 connections. That as many requests came out as went in is
   checked at upstream.
-- **CPU** is what the kernel has charged to all threads of the subject (`schedstat`) during the
+- **CPU** is what the kernel has charged to all threads of the contender (`schedstat`) during the
   closed loop, divided by requests. Work on the loopback device is charged to whoever sends.
 - **Streams.** 30 new ones a second with 20 events each, 50 ms apart. First byte: from the last byte
   of the request to the first of the body. Upstream writes its clock into each event (monotonic, the
   same for all processes), the driver takes the difference when it has read it.
-- **Memory** is `VmRSS` of all the subject's processes; pages that they share count for each. Open
+- **Memory** is `VmRSS` of all the contender's processes; pages that they share count for each. Open
   streams have an event a second; a stream's share is what they all have added to the idle process,
   its connections on both sides included. *After* is some seconds after the last stream has ended.
 - **A body of 20 MB**: three requests, one after the other, on fresh connections; median of the

@@ -6,22 +6,22 @@ use serde::{Deserialize, Serialize};
 
 /// Values by subject and measure, one slot a round.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(crate) struct Figures {
+pub(crate) struct Samples {
     cells: BTreeMap<String, BTreeMap<String, Vec<Option<f64>>>>,
 }
 
 /// The middle of some values, and their ends.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Middle {
+pub(crate) struct Summary {
     pub(crate) median: f64,
     pub(crate) least: f64,
     pub(crate) most: f64,
 }
 
-impl Figures {
+impl Samples {
     /// Keeps a value.
-    pub(crate) fn put(&mut self, round: usize, subject: &str, measure: &str, value: f64) {
-        let measures = self.cells.entry(subject.to_owned()).or_default();
+    pub(crate) fn put(&mut self, round: usize, contender: &str, measure: &str, value: f64) {
+        let measures = self.cells.entry(contender.to_owned()).or_default();
         let slots = measures.entry(measure.to_owned()).or_default();
         if slots.len() <= round {
             slots.resize(round + 1, None);
@@ -30,25 +30,25 @@ impl Figures {
     }
 
     /// The values of all rounds.
-    pub(crate) fn rounds(&self, subject: &str, measure: &str) -> &[Option<f64>] {
-        let slots = self.cells.get(subject).and_then(|measures| measures.get(measure));
+    pub(crate) fn rounds(&self, contender: &str, measure: &str) -> &[Option<f64>] {
+        let slots = self.cells.get(contender).and_then(|measures| measures.get(measure));
         slots.map_or(&[], Vec::as_slice)
     }
 
     /// A measure's middle.
-    pub(crate) fn middle(&self, subject: &str, measure: &str) -> Option<Middle> {
-        Middle::of(self.rounds(subject, measure).iter().copied().flatten())
+    pub(crate) fn middle(&self, contender: &str, measure: &str) -> Option<Summary> {
+        Summary::of(self.rounds(contender, measure).iter().copied().flatten())
     }
 
     /// How much more than `base` in the same round.
-    pub(crate) fn added(&self, subject: &str, base: &str, measure: &str) -> Vec<Option<f64>> {
-        pairwise(self.rounds(subject, measure), self.rounds(base, measure), |own, base| {
+    pub(crate) fn added(&self, contender: &str, base: &str, measure: &str) -> Vec<Option<f64>> {
+        pairwise(self.rounds(contender, measure), self.rounds(base, measure), |own, base| {
             Some(own - base)
         })
     }
 }
 
-impl Middle {
+impl Summary {
     /// `None` for no values at all.
     pub(crate) fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.collect();
@@ -92,38 +92,38 @@ mod tests {
 
     #[test]
     fn the_median_is_in_the_middle_of_any_order() {
-        let middle = |values: &[f64]| Middle::of(values.iter().copied());
-        assert_eq!(middle(&[9.0, 1.0, 2.0]), Some(Middle { median: 2.0, least: 1.0, most: 9.0 }));
-        assert_eq!(middle(&[4.0, 2.0]), Some(Middle { median: 3.0, least: 2.0, most: 4.0 }));
+        let middle = |values: &[f64]| Summary::of(values.iter().copied());
+        assert_eq!(middle(&[9.0, 1.0, 2.0]), Some(Summary { median: 2.0, least: 1.0, most: 9.0 }));
+        assert_eq!(middle(&[4.0, 2.0]), Some(Summary { median: 3.0, least: 2.0, most: 4.0 }));
         assert_eq!(middle(&[]), None);
     }
 
     #[test]
     fn ratios_are_taken_within_a_round_and_then_the_median() {
-        let mut figures = Figures::default();
+        let mut samples = Samples::default();
         for (round, (ours, nginx, direct)) in
             [(150.0, 130.0, 100.0), (300.0, 300.0, 200.0), (110.0, 120.0, 100.0)].iter().enumerate()
         {
-            figures.put(round, "ours", "p50", *ours);
-            figures.put(round, "nginx", "p50", *nginx);
-            figures.put(round, "direct", "p50", *direct);
+            samples.put(round, "ours", "p50", *ours);
+            samples.put(round, "nginx", "p50", *nginx);
+            samples.put(round, "direct", "p50", *direct);
         }
         let (ours, nginx) =
-            (figures.added("ours", "direct", "p50"), figures.added("nginx", "direct", "p50"));
-        let ratio = Middle::ratio(&ours, &nginx).unwrap();
+            (samples.added("ours", "direct", "p50"), samples.added("nginx", "direct", "p50"));
+        let ratio = Summary::ratio(&ours, &nginx).unwrap();
         assert_eq!((ratio.median, ratio.least), (1.0, 0.5));
         assert!((ratio.most - 5.0 / 3.0).abs() < 1e-9);
     }
 
     #[test]
     fn a_round_without_a_value_has_no_ratio() {
-        let mut figures = Figures::default();
-        figures.put(1, "ours", "rps", 8.0);
-        figures.put(0, "nginx", "rps", 4.0);
-        figures.put(1, "nginx", "rps", 4.0);
-        figures.put(2, "ours", "rps", f64::NAN);
-        let ratio = Middle::ratio(figures.rounds("ours", "rps"), figures.rounds("nginx", "rps"));
-        assert_eq!(ratio, Some(Middle { median: 2.0, least: 2.0, most: 2.0 }));
-        assert_eq!(Middle::ratio(&[Some(1.0)], &[Some(0.0)]), None);
+        let mut samples = Samples::default();
+        samples.put(1, "ours", "rps", 8.0);
+        samples.put(0, "nginx", "rps", 4.0);
+        samples.put(1, "nginx", "rps", 4.0);
+        samples.put(2, "ours", "rps", f64::NAN);
+        let ratio = Summary::ratio(samples.rounds("ours", "rps"), samples.rounds("nginx", "rps"));
+        assert_eq!(ratio, Some(Summary { median: 2.0, least: 2.0, most: 2.0 }));
+        assert_eq!(Summary::ratio(&[Some(1.0)], &[Some(0.0)]), None);
     }
 }

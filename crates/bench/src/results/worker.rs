@@ -5,12 +5,12 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::Failure;
-use crate::results::samples::Figures;
+use crate::BenchError;
+use crate::results::samples::Samples;
 
 /// One of the Workers that are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Edge {
+pub(crate) enum WorkerVariant {
     Forward,
     Log,
     Seed,
@@ -18,7 +18,7 @@ pub(crate) enum Edge {
     Silent,
 }
 
-impl Edge {
+impl WorkerVariant {
     pub(crate) const ALL: [Self; 5] =
         [Self::Forward, Self::Log, Self::Seed, Self::Ours, Self::Silent];
 
@@ -46,18 +46,18 @@ impl Edge {
 }
 
 /// Puts what `measure.mjs --json` has written among the figures.
-pub(crate) fn read(file: &Path, figures: &mut Figures) -> Result<(), Failure> {
+pub(crate) fn read(file: &Path, samples: &mut Samples) -> Result<(), BenchError> {
     let measured: Measured = serde_json::from_slice(&fs::read(file)?)?;
-    let ours = Edge::Ours.key();
-    figures.put(0, ours, "wasm_bytes", measured.wasm_bytes);
-    figures.put(0, ours, "wasm_gzip_bytes", measured.wasm_gzip_bytes);
+    let ours = WorkerVariant::Ours.key();
+    samples.put(0, ours, "wasm_bytes", measured.wasm_bytes);
+    samples.put(0, ours, "wasm_gzip_bytes", measured.wasm_gzip_bytes);
     for (round, costs) in measured.rounds.into_iter().enumerate() {
         let Round { forward, log, seed, ours, ours_silent } = costs;
         let all = [forward, log, seed, ours, ours_silent];
-        for (edge, costs) in Edge::ALL.into_iter().zip(all) {
-            figures.put(round, edge.key(), "first_ms", costs.first_ms);
-            figures.put(round, edge.key(), "unary_us", costs.unary_us);
-            figures.put(round, edge.key(), "stream_us", costs.stream_us);
+        for (edge, costs) in WorkerVariant::ALL.into_iter().zip(all) {
+            samples.put(round, edge.key(), "first_ms", costs.first_ms);
+            samples.put(round, edge.key(), "unary_us", costs.unary_us);
+            samples.put(round, edge.key(), "stream_us", costs.stream_us);
         }
     }
     Ok(())

@@ -3,10 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Failure;
-use crate::load::Outcome;
+use crate::BenchError;
+use crate::load::LoadResult;
 use crate::rounds::{MANY_STREAMS, Scale, cpu_nanos, drive, drive_sized, hold};
-use crate::testbed::{Rig, Site, Subject};
+use crate::testbed::{Contender, Instance, TestBed};
 
 /// Curves.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -26,7 +26,7 @@ pub(crate) struct Growth {
 /// One subject's points.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Curve {
-    pub(crate) subject: String,
+    pub(crate) contender: String,
     pub(crate) points: Vec<(f64, f64)>,
 }
 
@@ -42,101 +42,105 @@ impl Curve {
 
 impl Growth {
     /// Measures ours and nginx. What cannot be measured is left out and told.
-    pub(crate) fn measure(rig: &Rig, scale: Scale, troubles: &mut Vec<String>) -> Self {
+    pub(crate) fn measure(bed: &TestBed, scale: Scale, problems: &mut Vec<String>) -> Self {
         println!("\nhow cost grows");
         let mut growth = Self::default();
-        for subject in [Subject::Secure, Subject::Nginx] {
-            if !rig.subjects().contains(&subject) {
+        for contender in [Contender::Proxy, Contender::Nginx] {
+            if !bed.contenders().contains(&contender) {
                 continue;
             }
-            if let Err(why) = growth.add(rig, scale, subject) {
-                troubles.push(format!("{}, how cost grows: {why}", subject.key()));
+            if let Err(why) = growth.add(bed, scale, contender) {
+                problems.push(format!("{}, how cost grows: {why}", contender.key()));
             }
         }
         growth
     }
 
-    fn add(&mut self, rig: &Rig, scale: Scale, subject: Subject) -> Result<(), Failure> {
-        let curve = |points| Curve { subject: subject.key().to_owned(), points };
+    fn add(&mut self, bed: &TestBed, scale: Scale, contender: Contender) -> Result<(), BenchError> {
+        let curve = |points| Curve { contender: contender.key().to_owned(), points };
         let seconds = if scale.quick { "0.4" } else { "2" };
 
-        let site = rig.start(subject)?;
+        let instance = bed.start(contender)?;
         let mut points = Vec::new();
         for bytes in BODIES {
             let kind = ["closed", "--connections", "2", "--seconds", seconds];
-            let each = cost(&site, || drive_sized(rig, &site, bytes, &kind))?;
+            let each = cost(&instance, || drive_sized(bed, &instance, bytes, &kind))?;
             points.push((bytes as f64, each));
         }
-        told(&site, "by body", &points);
+        told(&instance, "by body", &points);
         self.body.push(curve(points));
-        site.stop();
+        instance.stop();
 
-        let site = rig.start(subject)?;
+        let instance = bed.start(contender)?;
         let mut points = Vec::new();
         for events in EVENTS {
             let count = events.to_string();
             let kind =
                 ["closed", "--connections", "4", "--seconds", seconds, "--events", count.as_str()];
-            points.push((f64::from(events), cost(&site, || drive(rig, &site, &kind))?));
+            points.push((f64::from(events), cost(&instance, || drive(bed, &instance, &kind))?));
         }
-        told(&site, "by events", &points);
+        told(&instance, "by events", &points);
         self.events.push(curve(points));
-        site.stop();
+        instance.stop();
 
-        let site = rig.start(subject)?;
+        let instance = bed.start(contender)?;
         let (mut points, mut resident, mut served) = (Vec::new(), Vec::new(), 0.0);
         for _ in 0..WINDOWS {
             let kind = ["closed", "--connections", "64", "--seconds", seconds];
             let mut done = 0.0;
-            let each = cost(&site, || {
-                let outcome = drive(rig, &site, &kind)?;
+            let each = cost(&instance, || {
+                let outcome = drive(bed, &instance, &kind)?;
                 done = outcome.done as f64;
                 Ok(outcome)
             })?;
             points.push((served / 1000.0, each));
             served += done;
-            let kib = site.family.as_ref().map_or(f64::NAN, |family| family.resident());
+            let kib =
+                instance.processes.as_ref().map_or(f64::NAN, |processes| processes.resident());
             resident.push((served / 1000.0, kib / 1024.0));
         }
-        told(&site, "by thousands served", &points);
+        told(&instance, "by thousands served", &points);
         self.uptime.push(curve(points));
         self.resident.push(curve(resident));
-        site.stop();
+        instance.stop();
 
-        let site = rig.start_with(subject, MANY_STREAMS)?;
+        let instance = bed.start_with(contender, MANY_STREAMS)?;
         let mut points = Vec::new();
         let counts: &[u32] = if scale.quick { &STREAMS[..3] } else { &STREAMS };
         for &streams in counts {
             let window = std::time::Duration::from_secs(if scale.quick { 1 } else { 4 });
-            let (spent, _) = hold(rig, &site, streams, scale.held_s, || {
-                let before = cpu_nanos(&site);
+            let (spent, _) = hold(bed, &instance, streams, scale.held_s, || {
+                let before = cpu_nanos(&instance);
                 std::thread::sleep(window);
-                cpu_nanos(&site) - before
+                cpu_nanos(&instance) - before
             })?;
             let events = f64::from(streams) * window.as_secs_f64();
             points.push((f64::from(streams), spent / 1000.0 / events));
         }
-        told(&site, "by open streams", &points);
+        told(&instance, "by open streams", &points);
         self.streams.push(curve(points));
-        site.stop();
+        instance.stop();
         Ok(())
     }
 }
 
-fn told(site: &Site, what: &str, points: &[(f64, f64)]) {
+fn told(instance: &Instance, what: &str, points: &[(f64, f64)]) {
     let points: Vec<String> =
         points.iter().map(|(at, cost)| format!("{at:.0}: {cost:.1}")).collect();
-    println!("    {}: CPU µs {what}: {}", site.subject.key(), points.join(", "));
+    println!("    {}: CPU µs {what}: {}", instance.contender.key(), points.join(", "));
 }
 
 /// CPU microseconds for each that came to a good end.
-fn cost(site: &Site, load: impl FnOnce() -> Result<Outcome, Failure>) -> Result<f64, Failure> {
-    let before = cpu_nanos(site);
+fn cost(
+    instance: &Instance,
+    load: impl FnOnce() -> Result<LoadResult, BenchError>,
+) -> Result<f64, BenchError> {
+    let before = cpu_nanos(instance);
     let outcome = load()?;
-    let each = (cpu_nanos(site) - before) / 1000.0 / outcome.done as f64;
+    let each = (cpu_nanos(instance) - before) / 1000.0 / outcome.done as f64;
     match (outcome.first_error, each.is_finite()) {
         (None, true) => Ok(each),
-        (why, _) => Err(Failure(why.unwrap_or_else(|| "nothing came to a good end".to_owned()))),
+        (why, _) => Err(BenchError(why.unwrap_or_else(|| "nothing came to a good end".to_owned()))),
     }
 }
 
@@ -156,7 +160,7 @@ mod tests {
     #[test]
     fn growth_is_told_from_where_fixed_costs_no_longer_count() {
         let points = vec![(1.0, 50.0), (100.0, 60.0), (1000.0, 600.0)];
-        let curve = Curve { subject: "ours".to_owned(), points };
+        let curve = Curve { contender: "ours".to_owned(), points };
         assert_eq!(curve.times(100.0), Some(((100.0, 1000.0), 10.0)));
         assert_eq!(curve.times(1000.0), None);
         assert_eq!(curve.times(5000.0), None);

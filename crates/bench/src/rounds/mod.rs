@@ -9,25 +9,25 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::Failure;
-use crate::load::Outcome;
+use crate::BenchError;
+use crate::load::LoadResult;
 use crate::machine::{Machine, said};
-use crate::process::{Running, on_core};
+use crate::process::{ChildProcess, on_core};
 use crate::request::KEY;
-use crate::results::samples::{Figures, Middle};
+use crate::results::samples::{Samples, Summary};
 use crate::rounds::growth::Growth;
-use crate::testbed::{Rig, Site, Subject};
-use crate::upstream::Count;
+use crate::testbed::{Contender, Instance, TestBed};
+use crate::upstream::UpstreamCounts;
 
 /// All that a run has found, as it is kept between `run` and `render`.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Findings {
     pub(crate) machine: Machine,
     pub(crate) scale: Scale,
-    pub(crate) figures: Figures,
+    pub(crate) samples: Samples,
     pub(crate) growth: Growth,
     /// What went wrong, in words.
-    pub(crate) troubles: Vec<String>,
+    pub(crate) problems: Vec<String>,
     pub(crate) minutes: f64,
 }
 
@@ -61,106 +61,112 @@ impl Scale {
 /// Runs all rounds. A subject that fails is left out of what is left of its round.
 #[derive(Debug)]
 pub(crate) struct Rounds<'a> {
-    pub(crate) rig: &'a Rig,
+    pub(crate) bed: &'a TestBed,
     pub(crate) scale: Scale,
-    pub(crate) figures: Figures,
-    pub(crate) troubles: Vec<String>,
+    pub(crate) samples: Samples,
+    pub(crate) problems: Vec<String>,
 }
 
 impl Rounds<'_> {
     pub(crate) fn run(&mut self) {
         for round in 0..self.scale.rounds {
             println!("\nround {} of {}", round + 1, self.scale.rounds);
-            let (alone, together): (Vec<_>, Vec<_>) =
-                self.rig.subjects().into_iter().partition(|subject| subject.wants_to_be_alone());
+            let (alone, together): (Vec<_>, Vec<_>) = self
+                .bed
+                .contenders()
+                .into_iter()
+                .partition(|contender| contender.needs_idle_core());
             self.side_by_side(round, &together);
-            for subject in alone {
-                self.side_by_side(round, &[subject]);
+            for contender in alone {
+                self.side_by_side(round, &[contender]);
             }
-            for subject in self.rig.subjects() {
-                if !subject.is_nobody() {
-                    self.attempt(subject, |rounds| rounds.memory(round, subject));
-                    self.attempt(subject, |rounds| rounds.large_body(round, subject));
+            for contender in self.bed.contenders() {
+                if !contender.is_direct() {
+                    self.attempt(contender, |rounds| rounds.memory(round, contender));
+                    self.attempt(contender, |rounds| rounds.large_body(round, contender));
                 }
             }
-            self.attempt(Subject::Secure, |rounds| rounds.starts(round));
-            self.attempt(Subject::Secure, |rounds| rounds.cold_refresh(round));
-            self.attempt(Subject::Secure, |rounds| rounds.living_refresh(round));
+            self.attempt(Contender::Proxy, |rounds| rounds.starts(round));
+            self.attempt(Contender::Proxy, |rounds| rounds.cold_refresh(round));
+            self.attempt(Contender::Proxy, |rounds| rounds.renewal(round));
         }
-        let size = fs::metadata(&self.rig.proxy).map(|binary| binary.len() as f64);
-        self.figures.put(0, Subject::Secure.key(), "binary_mib", size.unwrap_or(f64::NAN) / MIB);
+        let size = fs::metadata(&self.bed.proxy).map(|binary| binary.len() as f64);
+        self.samples.put(0, Contender::Proxy.key(), "binary_mib", size.unwrap_or(f64::NAN) / MIB);
         // binutils, which come with the linker: a heading, then code, data, zeroes.
-        let sizes = said("size", &[&self.rig.proxy.to_string_lossy()]);
+        let sizes = said("size", &[&self.bed.proxy.to_string_lossy()]);
         let mut fields = sizes.lines().nth(1).unwrap_or_default().split_ascii_whitespace();
         let mut next = || fields.next().and_then(|bytes| bytes.parse::<f64>().ok());
         if let (Some(code), Some(data)) = (next(), next()) {
-            self.figures.put(0, Subject::Secure.key(), "loaded_mib", (code + data) / MIB);
+            self.samples.put(0, Contender::Proxy.key(), "loaded_mib", (code + data) / MIB);
         }
     }
 
     /// The subjects are all up, and each load goes to one after the other.
-    fn side_by_side(&mut self, round: usize, subjects: &[Subject]) {
-        let mut sites = Vec::new();
-        for subject in subjects {
-            if let Some(site) = self.attempt(*subject, |rounds| rounds.rig.start(*subject)) {
-                sites.push(site);
+    fn side_by_side(&mut self, round: usize, contenders: &[Contender]) {
+        let mut instances = Vec::new();
+        for contender in contenders {
+            if let Some(instance) = self.attempt(*contender, |rounds| rounds.bed.start(*contender))
+            {
+                instances.push(instance);
             }
         }
-        for site in &sites {
+        for instance in &instances {
             // Pools and caches fill, code is compiled just in time.
             let warm = ["closed", "--connections", "64", "--seconds", "1"];
-            self.attempt(site.subject, |rounds| drive(rounds.rig, site, &warm));
+            self.attempt(instance.contender, |rounds| drive(rounds.bed, instance, &warm));
         }
         // Short turns: a machine's speed changes from one minute to the next.
-        self.turns(round, &sites, Self::saturation);
+        self.passes(round, &instances, Self::saturation);
         for rate in RATES {
-            self.turns(round, &sites, |rounds, turn, site| rounds.open(turn, site, rate));
+            self.passes(round, &instances, |rounds, turn, instance| {
+                rounds.open(turn, instance, rate)
+            });
         }
-        self.turns(round, &sites, Self::streams);
-        for site in sites {
-            site.stop();
+        self.passes(round, &instances, Self::streams);
+        for instance in instances {
+            instance.stop();
         }
     }
 
     /// One kind of load goes to each subject, and again.
-    fn turns(
+    fn passes(
         &mut self,
         round: usize,
-        sites: &[Site],
-        load: impl Fn(&mut Self, usize, &Site) -> Result<(), Failure>,
+        instances: &[Instance],
+        load: impl Fn(&mut Self, usize, &Instance) -> Result<(), BenchError>,
     ) {
-        for turn in round * TURNS..(round + 1) * TURNS {
-            for site in sites {
-                self.attempt(site.subject, |rounds| load(rounds, turn, site));
+        for turn in round * PASSES..(round + 1) * PASSES {
+            for instance in instances {
+                self.attempt(instance.contender, |rounds| load(rounds, turn, instance));
             }
         }
     }
 
-    fn saturation(&mut self, turn: usize, site: &Site) -> Result<(), Failure> {
+    fn saturation(&mut self, turn: usize, instance: &Instance) -> Result<(), BenchError> {
         let seconds = self.scale.closed_s.to_string();
-        let before = count(self.rig)?;
-        let cpu = cpu_nanos(site);
+        let before = count(self.bed)?;
+        let cpu = cpu_nanos(instance);
         let outcome =
-            drive(self.rig, site, &["closed", "--connections", "64", "--seconds", &seconds])?;
-        let cpu = cpu_nanos(site) - cpu;
-        let asked = count(self.rig)?.answers - before.answers;
+            drive(self.bed, instance, &["closed", "--connections", "64", "--seconds", &seconds])?;
+        let cpu = cpu_nanos(instance) - cpu;
+        let asked = count(self.bed)?.answers - before.answers;
         if asked != outcome.done + outcome.errors {
             // An answer that was not upstream's has not cost what the others have.
-            let key = site.subject.key();
+            let key = instance.contender.key();
             let told = format!("{key}: {} answers, {asked} of them upstream's", outcome.done);
-            self.troubles.push(told);
+            self.problems.push(told);
         }
-        self.errors(turn, site, "saturation", &outcome);
+        self.errors(turn, instance, "saturation", &outcome);
         let done = outcome.done as f64;
-        self.put(turn, site, "rps", done / outcome.seconds);
-        if site.family.is_some() {
+        self.put(turn, instance, "rps", done / outcome.seconds);
+        if instance.processes.is_some() {
             let used = cpu / 1e9 / outcome.seconds;
-            self.put(turn, site, "cpu_us", cpu / 1000.0 / done);
-            self.put(turn, site, "core_used", used);
+            self.put(turn, instance, "cpu_us", cpu / 1000.0 / done);
+            self.put(turn, instance, "core_used", used);
             let idle_left = used < SATURATED;
             self.put(
                 turn,
-                site,
+                instance,
                 "rps_core",
                 done / outcome.seconds / if idle_left { used } else { 1.0 },
             );
@@ -168,28 +174,29 @@ impl Rounds<'_> {
         Ok(())
     }
 
-    fn open(&mut self, turn: usize, site: &Site, rate: u32) -> Result<(), Failure> {
-        let most = self.figures.rounds(site.subject.key(), "rps").get(turn).copied().flatten();
+    fn open(&mut self, turn: usize, instance: &Instance, rate: u32) -> Result<(), BenchError> {
+        let most =
+            self.samples.rounds(instance.contender.key(), "rps").get(turn).copied().flatten();
         if most.is_none_or(|most| f64::from(rate) > 0.8 * most) {
-            println!("    {}: {rate} a second is beyond it", site.subject.key());
+            println!("    {}: {rate} a second is beyond it", instance.contender.key());
             return Ok(());
         }
         let (rate_text, seconds) = (rate.to_string(), self.scale.open_s.to_string());
         let outcome =
-            drive(self.rig, site, &["open", "--rate", &rate_text, "--seconds", &seconds])?;
-        self.errors(turn, site, &format!("open_{rate}"), &outcome);
-        self.put(turn, site, &format!("open_{rate}_p50"), outcome.latency.p50);
-        self.put(turn, site, &format!("open_{rate}_p99"), outcome.latency.p99);
-        self.put(turn, site, &format!("open_{rate}_p999"), outcome.latency.p999);
+            drive(self.bed, instance, &["open", "--rate", &rate_text, "--seconds", &seconds])?;
+        self.errors(turn, instance, &format!("open_{rate}"), &outcome);
+        self.put(turn, instance, &format!("open_{rate}_p50"), outcome.latency.p50);
+        self.put(turn, instance, &format!("open_{rate}_p99"), outcome.latency.p99);
+        self.put(turn, instance, &format!("open_{rate}_p999"), outcome.latency.p999);
         Ok(())
     }
 
     /// Few enough streams for nobody to be busy: what is measured is the way of one event.
-    fn streams(&mut self, turn: usize, site: &Site) -> Result<(), Failure> {
+    fn streams(&mut self, turn: usize, instance: &Instance) -> Result<(), BenchError> {
         let streams = (self.scale.open_s * 30.0).to_string();
         let outcome = drive(
-            self.rig,
-            site,
+            self.bed,
+            instance,
             &[
                 ["streams", "--streams", &streams],
                 ["--events", "20", "--interval-ms"],
@@ -197,207 +204,216 @@ impl Rounds<'_> {
             ]
             .concat(),
         )?;
-        self.errors(turn, site, "sse", &outcome);
+        self.errors(turn, instance, "sse", &outcome);
         let Some(events) = outcome.events else { return Ok(()) };
-        self.put(turn, site, "first_p50", outcome.latency.p50);
-        self.put(turn, site, "first_p99", outcome.latency.p99);
-        self.put(turn, site, "event_p50", events.p50);
-        self.put(turn, site, "event_p99", events.p99);
+        self.put(turn, instance, "first_p50", outcome.latency.p50);
+        self.put(turn, instance, "first_p99", outcome.latency.p99);
+        self.put(turn, instance, "event_p50", events.p50);
+        self.put(turn, instance, "event_p99", events.p99);
         Ok(())
     }
 
     /// A fresh process: idle, then more and more open streams, then none.
-    fn memory(&mut self, round: usize, subject: Subject) -> Result<(), Failure> {
-        let site = self.rig.start_with(subject, MANY_STREAMS)?;
-        let Some(family) = &site.family else { return Ok(()) };
-        let idle = family.resident();
-        self.put(round, &site, "idle_mib", idle / 1024.0);
+    fn memory(&mut self, round: usize, contender: Contender) -> Result<(), BenchError> {
+        let instance = self.bed.start_with(contender, MANY_STREAMS)?;
+        let Some(processes) = &instance.processes else { return Ok(()) };
+        let idle = processes.resident();
+        self.put(round, &instance, "idle_mib", idle / 1024.0);
         let mut errors = 0.0;
-        let most = match self.scale.quick && subject != Subject::Secure {
-            true => subject.most_streams().min(1000),
-            false => subject.most_streams(),
+        let most = match self.scale.quick && contender != Contender::Proxy {
+            true => contender.max_streams().min(1000),
+            false => contender.max_streams(),
         };
         for streams in OPEN_STREAMS.into_iter().filter(|&streams| streams <= most) {
             let (held, outcome) =
-                hold(self.rig, &site, streams, self.scale.held_s, || family.resident())?;
+                hold(self.bed, &instance, streams, self.scale.held_s, || processes.resident())?;
             let name = format!("open_{streams}");
-            self.put(round, &site, &format!("{name}_kib"), (held - idle) / f64::from(streams));
+            self.put(round, &instance, &format!("{name}_kib"), (held - idle) / f64::from(streams));
             let p99 = outcome.events.map_or(f64::NAN, |events| events.p99);
-            self.put(round, &site, &format!("{name}_event_p99"), p99);
-            self.errors(round, &site, &name, &outcome);
+            self.put(round, &instance, &format!("{name}_event_p99"), p99);
+            self.errors(round, &instance, &name, &outcome);
             errors += outcome.errors as f64;
         }
-        self.put(round, &site, "open_errors", errors);
+        self.put(round, &instance, "open_errors", errors);
         // The proxy gives memory back a few seconds after a peak.
         std::thread::sleep(if self.scale.quick { SHORT_REST } else { REST });
-        self.put(round, &site, "after_mib", family.resident() / 1024.0);
-        site.stop();
+        self.put(round, &instance, "after_mib", processes.resident() / 1024.0);
+        instance.stop();
         Ok(())
     }
 
     /// 20 MB in a fresh process, three times.
-    fn large_body(&mut self, round: usize, subject: Subject) -> Result<(), Failure> {
-        let site = self.rig.start(subject)?;
-        let Some(family) = &site.family else { return Ok(()) };
-        let idle = family.resident();
-        family.forget_peak()?;
+    fn large_body(&mut self, round: usize, contender: Contender) -> Result<(), BenchError> {
+        let instance = self.bed.start(contender)?;
+        let Some(processes) = &instance.processes else { return Ok(()) };
+        let idle = processes.resident();
+        processes.reset_peak()?;
         let mut times = Vec::new();
         for _ in 0..3 {
             let outcome =
-                drive_sized(self.rig, &site, LARGE_BODY, &["burst", "--connections", "1"])?;
-            self.errors(round, &site, "large_body", &outcome);
+                drive_sized(self.bed, &instance, LARGE_BODY, &["burst", "--connections", "1"])?;
+            self.errors(round, &instance, "large_body", &outcome);
             times.push(if outcome.errors == 0 { outcome.latency.max / 1000.0 } else { f64::NAN });
         }
-        let middle = Middle::of(times.into_iter()).map_or(f64::NAN, |middle| middle.median);
-        self.put(round, &site, "large_body_ms", middle);
-        let above = (family.peak() - idle) * 1024.0;
-        self.put(round, &site, "large_body_peak", above / LARGE_BODY as f64);
-        site.stop();
+        let middle = Summary::of(times.into_iter()).map_or(f64::NAN, |middle| middle.median);
+        self.put(round, &instance, "large_body_ms", middle);
+        let above = (processes.peak() - idle) * 1024.0;
+        self.put(round, &instance, "large_body_peak", above / LARGE_BODY as f64);
+        instance.stop();
         Ok(())
     }
 
     /// From exec to the first answer, with a token in the store.
-    fn starts(&mut self, round: usize) -> Result<(), Failure> {
-        self.rig.forget_store();
-        self.rig.start(Subject::Secure)?.stop();
-        let tokens = count(self.rig)?.tokens;
+    fn starts(&mut self, round: usize) -> Result<(), BenchError> {
+        self.bed.remove_store();
+        self.bed.start(Contender::Proxy)?.stop();
+        let tokens = count(self.bed)?.tokens;
         let mut times = Vec::new();
         for _ in 0..self.scale.starts {
-            let began = Instant::now();
-            let mut site = self.rig.launch(Subject::Secure, &[])?;
-            site.wait_for_an_answer()?;
-            times.push(began.elapsed().as_secs_f64() * 1000.0);
-            site.stop();
+            let started = Instant::now();
+            let mut instance = self.bed.launch(Contender::Proxy, &[])?;
+            instance.wait_for_an_answer()?;
+            times.push(started.elapsed().as_secs_f64() * 1000.0);
+            instance.stop();
         }
-        if count(self.rig)?.tokens != tokens {
-            self.troubles.push("ours: a start with a stored token refreshed it".to_owned());
+        if count(self.bed)?.tokens != tokens {
+            self.problems.push("ours: a start with a stored token refreshed it".to_owned());
         }
-        let middle = Middle::of(times.into_iter()).map_or(f64::NAN, |middle| middle.median);
-        self.figures.put(round, Subject::Secure.key(), "start_ms", middle);
+        let middle = Summary::of(times.into_iter()).map_or(f64::NAN, |middle| middle.median);
+        self.samples.put(round, Contender::Proxy.key(), "start_ms", middle);
         println!("    ours: start_ms {middle:.1}");
         Ok(())
     }
 
     /// A thousand callers, no token, and a token endpoint that answers a second after they asked.
-    fn cold_refresh(&mut self, round: usize) -> Result<(), Failure> {
-        self.rig.forget_store();
-        set(self.rig, "hold_tokens=1")?;
-        let before = count(self.rig)?.tokens;
-        let site = self.rig.launch(Subject::Secure, &[])?;
-        wait_for_port(&site.address)?;
-        let asked = driver(self.rig, &site, 1024, &["burst", "--connections", "1000"]);
+    fn cold_refresh(&mut self, round: usize) -> Result<(), BenchError> {
+        self.bed.remove_store();
+        set(self.bed, "hold_tokens=1")?;
+        let before = count(self.bed)?.tokens;
+        let instance = self.bed.launch(Contender::Proxy, &[])?;
+        wait_for_port(&instance.address)?;
+        let asked = driver(self.bed, &instance, 1024, &["burst", "--connections", "1000"]);
         let asked = asked.and_then(when_open);
         std::thread::sleep(Duration::from_secs(1));
-        set(self.rig, "hold_tokens=0")?;
+        set(self.bed, "hold_tokens=0")?;
         let outcome = outcome(asked?)?;
-        self.errors(round, &site, "cold_refresh", &outcome);
-        self.put(round, &site, "cold_refresh_s", outcome.latency.max / 1e6);
-        self.put(round, &site, "cold_refresh_tokens", (count(self.rig)?.tokens - before) as f64);
-        site.stop();
+        self.errors(round, &instance, "cold_refresh", &outcome);
+        self.put(round, &instance, "cold_refresh_s", outcome.latency.max / 1e6);
+        self.put(
+            round,
+            &instance,
+            "cold_refresh_tokens",
+            (count(self.bed)?.tokens - before) as f64,
+        );
+        instance.stop();
         Ok(())
     }
 
     /// Tokens that live for eight seconds, of which the last quarter is for renewal, and an
     /// endpoint that takes one.
-    fn living_refresh(&mut self, round: usize) -> Result<(), Failure> {
-        self.rig.forget_store();
-        set(self.rig, "token_lifetime_s=8")?;
-        let site = self.rig.start(Subject::Secure)?;
-        set(self.rig, "token_delay_ms=1000")?;
-        let before = count(self.rig)?.tokens;
-        let outcome = drive(self.rig, &site, &["open", "--rate", "500", "--seconds", "9"]);
-        let tokens = count(self.rig)?.tokens - before;
-        set(self.rig, "token_delay_ms=0&token_lifetime_s=3599")?;
-        self.rig.forget_store();
+    fn renewal(&mut self, round: usize) -> Result<(), BenchError> {
+        self.bed.remove_store();
+        set(self.bed, "token_lifetime_s=8")?;
+        let instance = self.bed.start(Contender::Proxy)?;
+        set(self.bed, "token_delay_ms=1000")?;
+        let before = count(self.bed)?.tokens;
+        let outcome = drive(self.bed, &instance, &["open", "--rate", "500", "--seconds", "9"]);
+        let tokens = count(self.bed)?.tokens - before;
+        set(self.bed, "token_delay_ms=0&token_lifetime_s=3599")?;
+        self.bed.remove_store();
         let outcome = outcome?;
-        self.errors(round, &site, "living_refresh", &outcome);
-        self.put(round, &site, "living_refresh_tokens", tokens as f64);
+        self.errors(round, &instance, "living_refresh", &outcome);
+        self.put(round, &instance, "living_refresh_tokens", tokens as f64);
         if tokens == 0 {
-            return Err(Failure("no token was renewed under load".to_owned()));
+            return Err(BenchError("no token was renewed under load".to_owned()));
         }
-        self.put(round, &site, "living_refresh_ms", outcome.latency.max / 1000.0);
-        site.stop();
+        self.put(round, &instance, "living_refresh_ms", outcome.latency.max / 1000.0);
+        instance.stop();
         Ok(())
     }
 
     /// Does a piece of work; its failing ends nothing else.
     fn attempt<T>(
         &mut self,
-        subject: Subject,
-        work: impl FnOnce(&mut Self) -> Result<T, Failure>,
+        contender: Contender,
+        work: impl FnOnce(&mut Self) -> Result<T, BenchError>,
     ) -> Option<T> {
         match work(self) {
             Ok(done) => Some(done),
             Err(why) => {
-                println!("    {}: {why}", subject.key());
-                self.troubles.push(format!("{}: {why}", subject.key()));
+                println!("    {}: {why}", contender.key());
+                self.problems.push(format!("{}: {why}", contender.key()));
                 None
             }
         }
     }
 
-    fn errors(&mut self, round: usize, site: &Site, what: &str, outcome: &Outcome) {
-        let key = site.subject.key();
-        self.figures.put(round, key, &format!("{what}_errors"), outcome.errors as f64);
+    fn errors(&mut self, round: usize, instance: &Instance, what: &str, outcome: &LoadResult) {
+        let key = instance.contender.key();
+        self.samples.put(round, key, &format!("{what}_errors"), outcome.errors as f64);
         if let Some(why) = &outcome.first_error {
             let all = outcome.done + outcome.errors;
             println!("    {key}: {what}: {} of {all} failed: {why}", outcome.errors);
-            self.troubles.push(format!("{key}: {what}: {} of {all} failed: {why}", outcome.errors));
+            self.problems.push(format!("{key}: {what}: {} of {all} failed: {why}", outcome.errors));
         }
     }
 
-    fn put(&mut self, round: usize, site: &Site, measure: &str, value: f64) {
-        println!("    {}: {measure} {value:.1}", site.subject.key());
-        self.figures.put(round, site.subject.key(), measure, value);
+    fn put(&mut self, round: usize, instance: &Instance, measure: &str, value: f64) {
+        println!("    {}: {measure} {value:.1}", instance.contender.key());
+        self.samples.put(round, instance.contender.key(), measure, value);
     }
 }
 
 /// One run of the driver against a subject.
-pub(crate) fn drive(rig: &Rig, site: &Site, kind: &[&str]) -> Result<Outcome, Failure> {
-    drive_sized(rig, site, 1024, kind)
+pub(crate) fn drive(
+    bed: &TestBed,
+    instance: &Instance,
+    kind: &[&str],
+) -> Result<LoadResult, BenchError> {
+    drive_sized(bed, instance, 1024, kind)
 }
 
 /// The same, with another size of request bodies.
 pub(crate) fn drive_sized(
-    rig: &Rig,
-    site: &Site,
+    bed: &TestBed,
+    instance: &Instance,
     bytes: usize,
     kind: &[&str],
-) -> Result<Outcome, Failure> {
-    outcome(driver(rig, site, bytes, kind)?)
+) -> Result<LoadResult, BenchError> {
+    outcome(driver(bed, instance, bytes, kind)?)
 }
 
 /// Opens streams with one event a second, looks while all are open, which they are for so many
 /// `seconds`, and waits for their end.
 pub(crate) fn hold<T>(
-    rig: &Rig,
-    site: &Site,
+    bed: &TestBed,
+    instance: &Instance,
     streams: u32,
     seconds: u32,
     look: impl FnOnce() -> T,
-) -> Result<(T, Outcome), Failure> {
+) -> Result<(T, LoadResult), BenchError> {
     // The first one lives until the last one is open, and then for so many seconds.
     let events = (streams / 1250 + seconds + 1).to_string();
     let (streams, rate) = (streams.to_string(), ["--rate", "1250"]);
     let kind = ["streams", "--streams", &streams, "--events", &events, "--interval-ms", "1000"];
-    let driver = when_open(driver(rig, site, 1024, &[&kind[..], &rate[..]].concat())?)?;
+    let driver = when_open(driver(bed, instance, 1024, &[&kind[..], &rate[..]].concat())?)?;
     std::thread::sleep(Duration::from_millis(500));
     let seen = look();
     Ok((seen, outcome(driver)?))
 }
 
 /// Waits until the driver says that all its connections or streams are open.
-fn when_open(mut driver: Running) -> Result<Running, Failure> {
+fn when_open(mut driver: ChildProcess) -> Result<ChildProcess, BenchError> {
     let line = driver.line(RUN_LIMIT)?;
     let says_open = serde_json::from_str(&line).is_ok_and(|said: Value| said.get("open").is_some());
-    if says_open { Ok(driver) } else { Err(Failure(format!("the driver said {line}"))) }
+    if says_open { Ok(driver) } else { Err(BenchError(format!("the driver said {line}"))) }
 }
 
 /// What came of the driver's run, whatever it has said before.
-fn outcome(mut driver: Running) -> Result<Outcome, Failure> {
+fn outcome(mut driver: ChildProcess) -> Result<LoadResult, BenchError> {
     loop {
         let line = driver.line(RUN_LIMIT)?;
-        let said: Value = serde_json::from_str(&line).map_err(|_| Failure(line))?;
+        let said: Value = serde_json::from_str(&line).map_err(|_| BenchError(line))?;
         if said.get("open").is_none() {
             return Ok(serde_json::from_value(said)?);
         }
@@ -405,44 +421,49 @@ fn outcome(mut driver: Running) -> Result<Outcome, Failure> {
 }
 
 /// Nanoseconds that a subject has spent on its core.
-pub(crate) fn cpu_nanos(site: &Site) -> f64 {
-    site.family.as_ref().map_or(0.0, |family| family.cpu_nanos() as f64)
+pub(crate) fn cpu_nanos(instance: &Instance) -> f64 {
+    instance.processes.as_ref().map_or(0.0, |processes| processes.cpu_nanos() as f64)
 }
 
-fn driver(rig: &Rig, site: &Site, bytes: usize, kind: &[&str]) -> Result<Running, Failure> {
-    let shape = match site.subject.shape() {
-        crate::request::Shape::Assist => "assist",
-        crate::request::Shape::Gemini => "gemini",
-        crate::request::Shape::Litellm => "litellm",
+fn driver(
+    bed: &TestBed,
+    instance: &Instance,
+    bytes: usize,
+    kind: &[&str],
+) -> Result<ChildProcess, BenchError> {
+    let shape = match instance.contender.shape() {
+        crate::request::RequestFormat::Assist => "assist",
+        crate::request::RequestFormat::Gemini => "gemini",
+        crate::request::RequestFormat::Litellm => "litellm",
     };
-    let mut driver = on_core(rig.load_core, &std::env::current_exe()?);
-    driver.args(["drive", "--to", &site.address, "--shape", shape]);
+    let mut driver = on_core(bed.load_core, &std::env::current_exe()?);
+    driver.args(["drive", "--to", &instance.address, "--shape", shape]);
     driver.args(["--bytes", &bytes.to_string()]);
-    if site.subject == Subject::DirectSecure {
-        driver.arg("--authority").arg(rig.authority());
+    if instance.contender == Contender::DirectTls {
+        driver.arg("--authority").arg(bed.authority());
     }
-    Running::speaker(driver.args(kind))
+    ChildProcess::with_output(driver.args(kind))
 }
 
-fn count(rig: &Rig) -> Result<Count, Failure> {
-    Ok(serde_json::from_slice(&control(rig, "/bench/count")?)?)
+fn count(bed: &TestBed) -> Result<UpstreamCounts, BenchError> {
+    Ok(serde_json::from_slice(&control(bed, "/bench/count")?)?)
 }
 
-fn set(rig: &Rig, what: &str) -> Result<(), Failure> {
-    control(rig, &format!("/bench/set?{what}")).map(drop)
+fn set(bed: &TestBed, what: &str) -> Result<(), BenchError> {
+    control(bed, &format!("/bench/set?{what}")).map(drop)
 }
 
-fn control(rig: &Rig, target: &str) -> Result<Vec<u8>, Failure> {
-    let to = format!("127.0.0.1:{}", rig.ports.plain);
+fn control(bed: &TestBed, target: &str) -> Result<Vec<u8>, BenchError> {
+    let to = format!("127.0.0.1:{}", bed.ports.plain);
     let request = format!("GET {target} HTTP/1.1\r\nHost: {to}\r\nAuthorization: {KEY}\r\n\r\n");
-    crate::load::once(&to, request.as_bytes()).map_err(Failure)
+    crate::load::once(&to, request.as_bytes()).map_err(BenchError)
 }
 
-fn wait_for_port(address: &str) -> Result<(), Failure> {
+fn wait_for_port(address: &str) -> Result<(), BenchError> {
     let deadline = Instant::now() + Duration::from_secs(10);
     while std::net::TcpStream::connect(address).is_err() {
         if Instant::now() > deadline {
-            return Err(Failure(format!("nobody listens on {address}")));
+            return Err(BenchError(format!("nobody listens on {address}")));
         }
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -450,20 +471,21 @@ fn wait_for_port(address: &str) -> Result<(), Failure> {
 }
 
 /// Writes what a run has found.
-pub(crate) fn keep(findings: &Findings, work: &Path) -> Result<(), Failure> {
+pub(crate) fn keep(findings: &Findings, work: &Path) -> Result<(), BenchError> {
     Ok(fs::write(work.join(KEPT), serde_json::to_vec_pretty(findings)?)?)
 }
 
 /// Reads what the last run has found.
-pub(crate) fn kept(work: &Path) -> Result<Findings, Failure> {
+pub(crate) fn kept(work: &Path) -> Result<Findings, BenchError> {
     let path = work.join(KEPT);
-    let text = fs::read(&path)
-        .map_err(|why| Failure(format!("there is no run to render ({}): {why}", path.display())))?;
+    let text = fs::read(&path).map_err(|why| {
+        BenchError(format!("there is no run to render ({}): {why}", path.display()))
+    })?;
     Ok(serde_json::from_slice(&text)?)
 }
 
 /// How often each load comes back to each subject in a round.
-pub(crate) const TURNS: usize = 3;
+pub(crate) const PASSES: usize = 3;
 
 /// Requests a second of the open loops.
 pub(crate) const RATES: [u32; 2] = [200, 2000];

@@ -7,39 +7,39 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::Failure;
+use crate::BenchError;
 use crate::load;
-use crate::machine::{Family, said};
-use crate::process::{Running, on_core};
-use crate::request::{self, KEY, Plan, Shape};
+use crate::machine::{ProcessTree, said};
+use crate::process::{ChildProcess, on_core};
+use crate::request::{self, KEY, RequestFormat, ResponsePlan};
 use crate::upstream::Ports;
 
 /// One of those that are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Subject {
+pub(crate) enum Contender {
     /// The driver speaks to upstream itself.
     Direct,
     /// The same over HTTP/2 with TLS, as a client speaks to Google.
-    DirectSecure,
+    DirectTls,
     /// Our proxy, HTTP/2 with TLS to upstream, as it speaks to Google.
-    Secure,
+    Proxy,
     /// The same from a build that knows its work (`cargo xtask pgo`).
-    Profiled,
+    ProxyPgo,
     /// Our proxy, HTTP/1.1 to upstream.
-    Plain,
+    ProxyHttp1,
     Nginx,
     Haproxy,
     Worker,
     Litellm,
 }
 
-impl Subject {
+impl Contender {
     pub(crate) const ALL: [Self; 9] = [
         Self::Direct,
-        Self::DirectSecure,
-        Self::Secure,
-        Self::Profiled,
-        Self::Plain,
+        Self::DirectTls,
+        Self::Proxy,
+        Self::ProxyPgo,
+        Self::ProxyHttp1,
         Self::Nginx,
         Self::Haproxy,
         Self::Worker,
@@ -50,10 +50,10 @@ impl Subject {
     pub(crate) fn key(self) -> &'static str {
         match self {
             Self::Direct => "direct",
-            Self::DirectSecure => "direct-secure",
-            Self::Secure => "ours",
-            Self::Profiled => "ours-pgo",
-            Self::Plain => "ours-http1",
+            Self::DirectTls => "direct-secure",
+            Self::Proxy => "ours",
+            Self::ProxyPgo => "ours-pgo",
+            Self::ProxyHttp1 => "ours-http1",
             Self::Nginx => "nginx",
             Self::Haproxy => "haproxy",
             Self::Worker => "worker",
@@ -65,10 +65,10 @@ impl Subject {
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Direct => "nothing in between",
-            Self::DirectSecure => "nothing in between, HTTP/2 + TLS",
-            Self::Secure => "**code-assist-proxy**, HTTP/2 + TLS to upstream",
-            Self::Profiled => "code-assist-proxy, the same, from `cargo xtask pgo`",
-            Self::Plain => "code-assist-proxy, HTTP/1.1 to upstream",
+            Self::DirectTls => "nothing in between, HTTP/2 + TLS",
+            Self::Proxy => "**code-assist-proxy**, HTTP/2 + TLS to upstream",
+            Self::ProxyPgo => "code-assist-proxy, the same, from `cargo xtask pgo`",
+            Self::ProxyHttp1 => "code-assist-proxy, HTTP/1.1 to upstream",
             Self::Nginx => "nginx, plain HTTP/1.1",
             Self::Haproxy => "HAProxy, HTTP/2 + TLS to upstream",
             Self::Worker => "a JavaScript Worker that only forwards (workerd)",
@@ -77,28 +77,28 @@ impl Subject {
     }
 
     /// Nobody: the driver and upstream alone.
-    pub(crate) fn is_nobody(self) -> bool {
-        matches!(self, Self::Direct | Self::DirectSecure)
+    pub(crate) fn is_direct(self) -> bool {
+        matches!(self, Self::Direct | Self::DirectTls)
     }
 
-    pub(crate) fn shape(self) -> Shape {
+    pub(crate) fn shape(self) -> RequestFormat {
         match self {
-            Self::Secure | Self::Profiled | Self::Plain => Shape::Gemini,
-            Self::Litellm => Shape::Litellm,
-            Self::Direct | Self::DirectSecure | Self::Haproxy | Self::Nginx | Self::Worker => {
-                Shape::Assist
+            Self::Proxy | Self::ProxyPgo | Self::ProxyHttp1 => RequestFormat::Gemini,
+            Self::Litellm => RequestFormat::Litellm,
+            Self::Direct | Self::DirectTls | Self::Haproxy | Self::Nginx | Self::Worker => {
+                RequestFormat::Assist
             }
         }
     }
 
     /// Shares the core with no other subject, not even an idle one: its runtime has a life of its
     /// own.
-    pub(crate) fn wants_to_be_alone(self) -> bool {
+    pub(crate) fn needs_idle_core(self) -> bool {
         matches!(self, Self::Litellm | Self::Worker)
     }
 
     /// As many streams as it is tried with.
-    pub(crate) fn most_streams(self) -> u32 {
+    pub(crate) fn max_streams(self) -> u32 {
         match self {
             Self::Litellm => 100,
             Self::Worker => 1000,
@@ -109,16 +109,16 @@ impl Subject {
 
 /// What is needed to start subjects.
 #[derive(Debug)]
-pub(crate) struct Rig {
+pub(crate) struct TestBed {
     /// Upstream, for as long as the rig lives.
-    _upstream: Running,
+    _upstream: ChildProcess,
     pub(crate) ports: Ports,
     /// For subjects.
     pub(crate) core: usize,
     /// For driver and upstream.
     pub(crate) load_core: usize,
     pub(crate) proxy: PathBuf,
-    tools: Vec<(Subject, PathBuf)>,
+    tools: Vec<(Contender, PathBuf)>,
     work: PathBuf,
     references: PathBuf,
 }
@@ -152,29 +152,29 @@ pub(crate) struct Programs {
     pub(crate) litellm: Option<PathBuf>,
 }
 
-impl Rig {
+impl TestBed {
     /// Starts upstream.
-    pub(crate) fn new(programs: &Programs, cores: &[usize]) -> Result<Self, Failure> {
+    pub(crate) fn new(programs: &Programs, cores: &[usize]) -> Result<Self, BenchError> {
         fs::create_dir_all(&programs.work)?;
         let work = programs.work.canonicalize()?;
         let core = cores.first().copied().unwrap_or_default();
         let load_core = cores.last().copied().unwrap_or_default();
-        let mut upstream = Running::speaker(
+        let mut upstream = ChildProcess::with_output(
             on_core(load_core, &std::env::current_exe()?)
                 .args(["upstream", "--authority"])
                 .arg(work.join("authority.pem")),
         )?;
         let ports = serde_json::from_str(&upstream.line(START_LIMIT)?)?;
         let tools = [
-            (Subject::Profiled, &programs.profiled),
-            (Subject::Nginx, &programs.nginx),
-            (Subject::Haproxy, &programs.haproxy),
-            (Subject::Worker, &programs.workerd),
-            (Subject::Litellm, &programs.litellm),
+            (Contender::ProxyPgo, &programs.profiled),
+            (Contender::Nginx, &programs.nginx),
+            (Contender::Haproxy, &programs.haproxy),
+            (Contender::Worker, &programs.workerd),
+            (Contender::Litellm, &programs.litellm),
         ];
         // Not `canonicalize`: a virtual environment knows itself by the name it is called.
-        let tools = tools.into_iter().filter_map(|(subject, tool)| {
-            Some((subject, std::path::absolute(tool.as_ref()?).ok()?))
+        let tools = tools.into_iter().filter_map(|(contender, tool)| {
+            Some((contender, std::path::absolute(tool.as_ref()?).ok()?))
         });
         Ok(Self {
             _upstream: upstream,
@@ -189,31 +189,31 @@ impl Rig {
     }
 
     /// Those that there are programs for.
-    pub(crate) fn subjects(&self) -> Vec<Subject> {
-        let has_program = |subject: &Subject| {
-            subject.is_nobody()
-                || matches!(subject, Subject::Plain | Subject::Secure)
-                || self.tool(*subject).is_some()
+    pub(crate) fn contenders(&self) -> Vec<Contender> {
+        let has_program = |contender: &Contender| {
+            contender.is_direct()
+                || matches!(contender, Contender::ProxyHttp1 | Contender::Proxy)
+                || self.tool(*contender).is_some()
         };
-        Subject::ALL.into_iter().filter(has_program).collect()
+        Contender::ALL.into_iter().filter(has_program).collect()
     }
 
     /// The versions of the programs, for the report.
     pub(crate) fn versions(&self) -> Vec<String> {
         let first_line = |text: String| text.lines().next().unwrap_or_default().to_owned();
         let mut versions = vec![first_line(said(&self.proxy.to_string_lossy(), &["--version"]))];
-        let others = self.tools.iter().filter(|(subject, _)| *subject != Subject::Profiled);
-        for (subject, tool) in others {
+        let others = self.tools.iter().filter(|(contender, _)| *contender != Contender::ProxyPgo);
+        for (contender, tool) in others {
             let tool = tool.to_string_lossy();
-            versions.push(match subject {
+            versions.push(match contender {
                 // nginx says it on standard error.
-                Subject::Nginx => first_line(said("sh", &["-c", &format!("'{tool}' -v 2>&1")]))
+                Contender::Nginx => first_line(said("sh", &["-c", &format!("'{tool}' -v 2>&1")]))
                     .replace("nginx version: ", ""),
-                Subject::Litellm => {
+                Contender::Litellm => {
                     let pinned = fs::read_to_string(self.references.join("litellm.txt"));
                     pinned.unwrap_or_default().trim().to_owned()
                 }
-                Subject::Haproxy => {
+                Contender::Haproxy => {
                     first_line(said(&tool, &["-v"])).replace(" - https://haproxy.org/", "")
                 }
                 _ => first_line(said(&tool, &["--version"])),
@@ -223,49 +223,49 @@ impl Rig {
     }
 
     /// Starts a subject and waits for its first answer.
-    pub(crate) fn start(&self, subject: Subject) -> Result<Site, Failure> {
-        self.start_with(subject, &[])
+    pub(crate) fn start(&self, contender: Contender) -> Result<Instance, BenchError> {
+        self.start_with(contender, &[])
     }
 
     /// The same, with settings other than the defaults.
     pub(crate) fn start_with(
         &self,
-        subject: Subject,
+        contender: Contender,
         settings: &[(&str, &str)],
-    ) -> Result<Site, Failure> {
-        let mut site = self.launch(subject, settings)?;
-        site.wait_for_an_answer()?;
+    ) -> Result<Instance, BenchError> {
+        let mut instance = self.launch(contender, settings)?;
+        instance.wait_for_an_answer()?;
         // What starts late (helpers, pools) has started now.
         std::thread::sleep(Duration::from_millis(300));
-        site.family = site.running.as_ref().map(|running| Family::of(running.id()));
-        Ok(site)
+        instance.processes = instance.running.as_ref().map(|running| ProcessTree::of(running.id()));
+        Ok(instance)
     }
 
     /// Starts a subject and waits for nothing.
     pub(crate) fn launch(
         &self,
-        subject: Subject,
+        contender: Contender,
         settings: &[(&str, &str)],
-    ) -> Result<Site, Failure> {
-        let port = match subject {
-            Subject::Direct => self.ports.plain,
-            Subject::DirectSecure => self.ports.secure,
+    ) -> Result<Instance, BenchError> {
+        let port = match contender {
+            Contender::Direct => self.ports.plain,
+            Contender::DirectTls => self.ports.secure,
             _ => free_port()?,
         };
-        let command = self.command(subject, port)?;
+        let command = self.command(contender, port)?;
         let running = match command {
             None => None,
             Some(mut command) => {
                 command.envs(settings.iter().copied());
-                Some(Running::server(&mut command, &self.complaints(subject))?)
+                Some(ChildProcess::server(&mut command, &self.error_log(contender))?)
             }
         };
-        let family = running.as_ref().map(|running| Family::of(running.id()));
-        Ok(Site { subject, address: format!("127.0.0.1:{port}"), running, family })
+        let processes = running.as_ref().map(|running| ProcessTree::of(running.id()));
+        Ok(Instance { contender, address: format!("127.0.0.1:{port}"), running, processes })
     }
 
     /// Forgets what the proxy has stored.
-    pub(crate) fn forget_store(&self) {
+    pub(crate) fn remove_store(&self) {
         // It fails when there is none.
         let _ = fs::remove_file(self.work.join("kv.redb"));
     }
@@ -276,42 +276,48 @@ impl Rig {
     }
 
     /// A subject's standard error.
-    pub(crate) fn complaints(&self, subject: Subject) -> PathBuf {
-        self.work.join(format!("{}.log", subject.key()))
+    pub(crate) fn error_log(&self, contender: Contender) -> PathBuf {
+        self.work.join(format!("{}.log", contender.key()))
     }
 
-    fn command(&self, subject: Subject, port: u16) -> Result<Option<Command>, Failure> {
-        let command = match subject {
-            Subject::Direct | Subject::DirectSecure => return Ok(None),
-            Subject::Plain => {
-                self.ours(&self.proxy, port, &format!("http://127.0.0.1:{}", self.ports.plain))
+    fn command(&self, contender: Contender, port: u16) -> Result<Option<Command>, BenchError> {
+        let command = match contender {
+            Contender::Direct | Contender::DirectTls => return Ok(None),
+            Contender::ProxyHttp1 => self.proxy_command(
+                &self.proxy,
+                port,
+                &format!("http://127.0.0.1:{}", self.ports.plain),
+            ),
+            Contender::Proxy | Contender::ProxyPgo => {
+                let binary = self.tool(contender).unwrap_or(&self.proxy);
+                self.proxy_command(
+                    binary,
+                    port,
+                    &format!("https://127.0.0.1:{}", self.ports.secure),
+                )
             }
-            Subject::Secure | Subject::Profiled => {
-                let binary = self.tool(subject).unwrap_or(&self.proxy);
-                self.ours(binary, port, &format!("https://127.0.0.1:{}", self.ports.secure))
-            }
-            Subject::Nginx => {
-                let config = self.filled("nginx.conf", port)?;
-                let mut nginx = on_core(self.core, self.needed(subject)?);
+            Contender::Nginx => {
+                let config = self.fill_template("nginx.conf", port)?;
+                let mut nginx = on_core(self.core, self.needed(contender)?);
                 nginx.arg("-p").arg(&self.work).arg("-c").arg(config).args(["-e", "stderr"]);
                 nginx
             }
-            Subject::Haproxy => {
-                let config = self.filled("haproxy.cfg", port)?;
-                let mut haproxy = on_core(self.core, self.needed(subject)?);
+            Contender::Haproxy => {
+                let config = self.fill_template("haproxy.cfg", port)?;
+                let mut haproxy = on_core(self.core, self.needed(contender)?);
                 haproxy.arg("-db").arg("-f").arg(config);
                 haproxy
             }
-            Subject::Worker => {
+            Contender::Worker => {
                 let script = self.references.join("worker/forward.mjs");
                 fs::copy(script, self.work.join("forward.mjs"))?;
-                let config = self.filled("worker/config.capnp", port)?;
-                let mut workerd = on_core(self.core, self.needed(subject)?);
+                let config = self.fill_template("worker/config.capnp", port)?;
+                let mut workerd = on_core(self.core, self.needed(contender)?);
                 workerd.arg("serve").arg(config);
                 workerd
             }
-            Subject::Litellm => {
-                let mut litellm = on_core(self.core, self.needed(subject)?);
+            Contender::Litellm => {
+                let mut litellm = on_core(self.core, self.needed(contender)?);
                 litellm
                     .args(["--host", "127.0.0.1", "--num_workers", "1", "--telemetry", "False"])
                     .arg("--port")
@@ -333,7 +339,7 @@ impl Rig {
 
     /// The proxy as a person would run it: every feature at its default, a store in a file, a
     /// credential with a refresh token. Nothing of this machine's accounts and settings.
-    fn ours(&self, binary: &Path, port: u16, endpoint: &str) -> Command {
+    fn proxy_command(&self, binary: &Path, port: u16, endpoint: &str) -> Command {
         let oauth = format!("http://127.0.0.1:{}", self.ports.plain);
         let mut proxy = on_core(self.core, binary);
         proxy
@@ -352,7 +358,7 @@ impl Rig {
     }
 
     /// A configuration with the places filled in.
-    fn filled(&self, name: &str, port: u16) -> Result<PathBuf, Failure> {
+    fn fill_template(&self, name: &str, port: u16) -> Result<PathBuf, BenchError> {
         let template = fs::read_to_string(self.references.join(name))?;
         let work = self.work.to_string_lossy();
         // As root, nginx would hand its worker to a user who may not enter our folder.
@@ -370,44 +376,47 @@ impl Rig {
         Ok(path)
     }
 
-    fn tool(&self, subject: Subject) -> Option<&Path> {
-        self.tools.iter().find(|(of, _)| *of == subject).map(|(_, tool)| tool.as_path())
+    fn tool(&self, contender: Contender) -> Option<&Path> {
+        self.tools.iter().find(|(of, _)| *of == contender).map(|(_, tool)| tool.as_path())
     }
 
-    fn needed(&self, subject: Subject) -> Result<&Path, Failure> {
-        let tool = self.tool(subject);
-        tool.ok_or_else(|| Failure(format!("there is no program for {}", subject.key())))
+    fn needed(&self, contender: Contender) -> Result<&Path, BenchError> {
+        let tool = self.tool(contender);
+        tool.ok_or_else(|| BenchError(format!("there is no program for {}", contender.key())))
     }
 }
 
 /// A subject that runs.
 #[derive(Debug)]
-pub(crate) struct Site {
-    pub(crate) subject: Subject,
+pub(crate) struct Instance {
+    pub(crate) contender: Contender,
     pub(crate) address: String,
-    running: Option<Running>,
+    running: Option<ChildProcess>,
     /// `None` for nobody.
-    pub(crate) family: Option<Family>,
+    pub(crate) processes: Option<ProcessTree>,
 }
 
-impl Site {
+impl Instance {
     /// Stops it. True when it has ended by itself.
     pub(crate) fn stop(self) -> bool {
-        self.running.is_none_or(Running::stop)
+        self.running.is_none_or(ChildProcess::stop)
     }
 
     /// Asks until it is answered. Returns how long that took.
-    pub(crate) fn wait_for_an_answer(&mut self) -> Result<Duration, Failure> {
-        let began = Instant::now();
-        if self.subject.is_nobody() {
-            return Ok(began.elapsed());
+    pub(crate) fn wait_for_an_answer(&mut self) -> Result<Duration, BenchError> {
+        let started = Instant::now();
+        if self.contender.is_direct() {
+            return Ok(started.elapsed());
         }
-        let request = request::request(self.subject.shape(), Plan::ONE, 1024, &self.address);
+        let request =
+            request::request(self.contender.shape(), ResponsePlan::ONE, 1024, &self.address);
         loop {
-            let Err(why) = load::once(&self.address, &request) else { return Ok(began.elapsed()) };
-            let ended = self.running.as_mut().is_some_and(Running::has_ended);
-            if ended || began.elapsed() > START_LIMIT {
-                return Err(Failure(format!("{} does not answer: {why}", self.subject.key())));
+            let Err(why) = load::once(&self.address, &request) else {
+                return Ok(started.elapsed());
+            };
+            let ended = self.running.as_mut().is_some_and(ChildProcess::has_ended);
+            if ended || started.elapsed() > START_LIMIT {
+                return Err(BenchError(format!("{} does not answer: {why}", self.contender.key())));
             }
             std::thread::sleep(Duration::from_micros(200));
         }

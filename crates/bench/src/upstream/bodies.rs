@@ -6,19 +6,19 @@ use crate::clock;
 
 /// Answers, made once.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct Bodies {
     wrapped: Bytes,
     bare: Bytes,
 }
 
-impl Default for Answer {
+impl Default for Bodies {
     fn default() -> Self {
-        let inner = response(&filling(ANSWER - 450), true);
+        let inner = response(&filler(ANSWER - 450), true);
         Self { wrapped: wrap(&inner).into(), bare: inner.into() }
     }
 }
 
-impl Answer {
+impl Bodies {
     /// A whole answer, 2 KiB.
     pub(super) fn whole(&self, wrapped: bool) -> Bytes {
         if wrapped { self.wrapped.clone() } else { self.bare.clone() }
@@ -27,7 +27,7 @@ impl Answer {
 
 /// One event, stamped with the present, with or without the frame of a chunked body around it.
 pub(super) fn event(wrapped: bool, last: bool, chunked: bool) -> Bytes {
-    let text = clock::stamp(clock::now()) + &filling(EVENT);
+    let text = clock::stamp(clock::now()) + &filler(EVENT);
     let inner = response(&text, last);
     let json = if wrapped { wrap(&inner) } else { inner };
     let event = format!("data: {json}\r\n\r\n");
@@ -53,7 +53,7 @@ fn wrap(inner: &str) -> String {
     format!(r#"{{"response":{inner},"traceId":"bench-trace"}}"#)
 }
 
-fn filling(size: usize) -> String {
+fn filler(size: usize) -> String {
     PROSE.chars().cycle().take(size).collect()
 }
 

@@ -8,11 +8,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::bodies::event;
-use super::{Google, LOOKED_AT, Reply};
+use super::{LOOKED_AT, Reply, UpstreamState};
 use crate::http1_codec::Connection;
-use crate::request::Plan;
+use crate::request::ResponsePlan;
 
-pub(super) async fn accept(listener: TcpListener, google: Arc<Google>) {
+pub(super) async fn accept(listener: TcpListener, google: Arc<UpstreamState>) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
@@ -26,7 +26,7 @@ pub(super) async fn accept(listener: TcpListener, google: Arc<Google>) {
     }
 }
 
-async fn converse(stream: TcpStream, google: &Google) -> io::Result<()> {
+async fn converse(stream: TcpStream, google: &UpstreamState) -> io::Result<()> {
     let mut connection = Connection::on(stream)?;
     let mut beginning = Vec::with_capacity(LOOKED_AT);
     loop {
@@ -58,12 +58,16 @@ async fn converse(stream: TcpStream, google: &Google) -> io::Result<()> {
     }
 }
 
-async fn stream_events(connection: &mut Connection, plan: Plan, wrapped: bool) -> io::Result<()> {
-    let began = Instant::now();
+async fn stream_events(
+    connection: &mut Connection,
+    plan: ResponsePlan,
+    wrapped: bool,
+) -> io::Result<()> {
+    let started = Instant::now();
     for index in 0..plan.events {
         if plan.interval_ms > 0 && index > 0 {
             let after = Duration::from_millis(u64::from(index) * u64::from(plan.interval_ms));
-            sleep_until(began + after).await;
+            sleep_until(started + after).await;
         }
         let event = event(wrapped, index + 1 == plan.events, true);
         if index > 0 {

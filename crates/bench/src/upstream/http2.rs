@@ -17,12 +17,12 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_rustls::TlsAcceptor;
 
 use super::bodies::event;
-use super::{Google, LOOKED_AT, Reply};
-use crate::Failure;
-use crate::request::Plan;
+use super::{LOOKED_AT, Reply, UpstreamState};
+use crate::BenchError;
+use crate::request::ResponsePlan;
 
 /// A certificate for this run, which is its own authority.
-pub(super) fn tls(authority: &Path) -> Result<TlsAcceptor, Failure> {
+pub(super) fn tls(authority: &Path) -> Result<TlsAcceptor, BenchError> {
     let names = ["127.0.0.1".to_owned(), "localhost".to_owned()];
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed(names)?;
     std::fs::write(authority, cert.pem())?;
@@ -36,7 +36,7 @@ pub(super) fn tls(authority: &Path) -> Result<TlsAcceptor, Failure> {
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-pub(super) async fn accept(listener: TcpListener, tls: TlsAcceptor, google: Arc<Google>) {
+pub(super) async fn accept(listener: TcpListener, tls: TlsAcceptor, google: Arc<UpstreamState>) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
@@ -48,7 +48,11 @@ pub(super) async fn accept(listener: TcpListener, tls: TlsAcceptor, google: Arc<
     }
 }
 
-async fn converse(stream: TcpStream, tls: TlsAcceptor, google: Arc<Google>) -> Result<(), Failure> {
+async fn converse(
+    stream: TcpStream,
+    tls: TlsAcceptor,
+    google: Arc<UpstreamState>,
+) -> Result<(), BenchError> {
     stream.set_nodelay(true)?;
     let stream = tls.accept(stream).await?;
     let mut connection = h2::server::Builder::new()
@@ -68,8 +72,8 @@ async fn converse(stream: TcpStream, tls: TlsAcceptor, google: Arc<Google>) -> R
 async fn answer(
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
-    google: &Google,
-) -> Result<(), Failure> {
+    google: &UpstreamState,
+) -> Result<(), BenchError> {
     let (head, mut body) = request.into_parts();
     let mut beginning = Vec::with_capacity(LOOKED_AT);
     while let Some(piece) = body.data().await {
@@ -97,16 +101,16 @@ async fn answer(
 
 async fn stream_events(
     respond: &mut SendResponse<Bytes>,
-    plan: Plan,
+    plan: ResponsePlan,
     wrapped: bool,
-) -> Result<(), Failure> {
+) -> Result<(), BenchError> {
     let response = Response::builder().header("content-type", "text/event-stream").body(())?;
     let mut events = respond.send_response(response, false)?;
-    let began = Instant::now();
+    let started = Instant::now();
     for index in 0..plan.events {
         if plan.interval_ms > 0 && index > 0 {
             let after = Duration::from_millis(u64::from(index) * u64::from(plan.interval_ms));
-            sleep_until(began + after).await;
+            sleep_until(started + after).await;
         } else {
             // As many writes as events, not one for all of them.
             tokio::task::yield_now().await;

@@ -15,9 +15,9 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 
-use crate::Failure;
-use crate::request::Plan;
-use bodies::Answer;
+use crate::BenchError;
+use crate::request::ResponsePlan;
+use bodies::Bodies;
 
 /// Where it listens. Printed as one line of JSON.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -30,7 +30,7 @@ pub(crate) struct Ports {
 
 /// What it has done so far, at `GET /bench/count`.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(crate) struct Count {
+pub(crate) struct UpstreamCounts {
     /// Answers and streams.
     pub(crate) answers: u64,
     /// Access tokens.
@@ -38,8 +38,8 @@ pub(crate) struct Count {
 }
 
 /// Serves until it is killed. The authority that subjects must trust is written to `authority`.
-pub(crate) async fn serve(authority: &Path) -> Result<(), Failure> {
-    let google = Arc::new(Google::default());
+pub(crate) async fn serve(authority: &Path) -> Result<(), BenchError> {
+    let google = Arc::new(UpstreamState::default());
     let plain = TcpListener::bind("127.0.0.1:0").await?;
     let secure = TcpListener::bind("127.0.0.1:0").await?;
     let tls = http2::tls(authority)?;
@@ -56,17 +56,17 @@ pub(crate) async fn serve(authority: &Path) -> Result<(), Failure> {
 
 /// What all connections share.
 #[derive(Debug)]
-struct Google {
+struct UpstreamState {
     answers: AtomicU64,
     tokens: AtomicU64,
     token_delay_ms: AtomicU64,
     token_lifetime_s: AtomicU64,
     /// Nobody gets a token until it is let go.
     tokens_held: AtomicBool,
-    answer: Answer,
+    answer: Bodies,
 }
 
-impl Default for Google {
+impl Default for UpstreamState {
     fn default() -> Self {
         Self {
             answers: AtomicU64::new(0),
@@ -74,7 +74,7 @@ impl Default for Google {
             token_delay_ms: AtomicU64::new(0),
             token_lifetime_s: AtomicU64::new(3599),
             tokens_held: AtomicBool::new(false),
-            answer: Answer::default(),
+            answer: Bodies::default(),
         }
     }
 }
@@ -82,11 +82,11 @@ impl Default for Google {
 /// What a request is answered with. A `wait` is a token endpoint's.
 #[derive(Debug)]
 enum Reply {
-    Stream { plan: Plan, wrapped: bool },
+    Stream { plan: ResponsePlan, wrapped: bool },
     Whole { status: u16, body: bytes::Bytes, wait: Option<Duration> },
 }
 
-impl Google {
+impl UpstreamState {
     /// Answers a request of which `target` and the beginning of the body are known.
     fn reply(&self, target: &str, body: &[u8]) -> Reply {
         let path = target.split('?').next().unwrap_or_default();
@@ -94,7 +94,8 @@ impl Google {
         let wrapped = path.contains("/v1internal");
         if path.ends_with(":streamGenerateContent") {
             self.answers.fetch_add(1, Relaxed);
-            let plan = Plan::read(body).unwrap_or(Plan { events: 1, interval_ms: 0 });
+            let plan =
+                ResponsePlan::read(body).unwrap_or(ResponsePlan { events: 1, interval_ms: 0 });
             return Reply::Stream { plan, wrapped };
         }
         if path.ends_with(":generateContent") {
@@ -122,7 +123,7 @@ impl Google {
             }
             "/bench/count" => {
                 let (answers, tokens) = (self.answers.load(Relaxed), self.tokens.load(Relaxed));
-                let count = Count { answers, tokens };
+                let count = UpstreamCounts { answers, tokens };
                 (200, serde_json::to_string(&count).unwrap_or_default())
             }
             "/bench/set" => {
