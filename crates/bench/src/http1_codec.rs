@@ -1,7 +1,7 @@
-//! HTTP/1.1 as far as a benchmark needs it, for the driver and for upstream.
+//! The part of HTTP/1.1 that driver and upstream need.
 //!
-//! Written out by hand, on tokio's sockets: load and upstream share one core, and with a library on
-//! both ends they would be slower than the quickest of those they measure.
+//! It is hand-written, on tokio's sockets: driver and upstream share one core, and with a library on
+//! both ends they are slower than the fastest programs that they measure.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// A connection of either side.
+/// A connection of the driver or of upstream.
 #[derive(Debug)]
 pub(crate) struct Connection {
     stream: TcpStream,
@@ -17,24 +17,23 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// A connection to a subject.
+    /// Connects to a contender.
     pub(crate) async fn open(to: &str) -> io::Result<Self> {
         Self::on(TcpStream::connect(to).await?)
     }
 
-    /// A connection that is open.
+    /// Wraps a connection that is open.
     pub(crate) fn on(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         Ok(Self { stream, unread: BytesMut::new() })
     }
 
-    /// Writes all of it.
     pub(crate) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes).await
     }
 
-    /// Reads one message: its head, then its body, of which `see` is shown each piece as it comes.
-    /// `None` when the peer closed between two messages.
+    /// Reads one message: its head, then its body, calling `see` with each piece. `None` when the
+    /// peer closed between two messages.
     pub(crate) async fn read(
         &mut self,
         mut see: impl FnMut(&[u8]),
@@ -73,21 +72,21 @@ impl Connection {
     }
 }
 
-/// What matters of a message's head.
+/// The part of a message's head that is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MessageHead {
-    /// An answer's.
+    /// Of a response.
     pub(crate) status: Option<u16>,
-    /// A request's.
+    /// Of a request.
     pub(crate) target: String,
     /// How the body ends.
     framing: Framing,
-    /// Nothing follows on this connection.
+    /// No other message follows on this connection.
     pub(crate) close: bool,
 }
 
 impl MessageHead {
-    /// Takes a head from the front of `unread`, once all of it is there.
+    /// Takes a head from the front of `unread`, once it is complete.
     fn take(unread: &mut BytesMut) -> io::Result<Option<Self>> {
         let Some(end) = memchr::memmem::find(unread, b"\r\n\r\n") else {
             return if unread.len() > LARGEST_HEAD { Err(malformed()) } else { Ok(None) };
@@ -131,7 +130,7 @@ enum Framing {
     UntilClose,
 }
 
-/// Where in a chunked body we are.
+/// What comes next in a chunked body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ChunkState {
     Data(u64),
@@ -141,7 +140,7 @@ enum ChunkState {
 }
 
 impl Framing {
-    /// Takes what there is of the body. True at its end.
+    /// Takes the part of the body that has arrived. True at its end.
     fn take(&mut self, unread: &mut BytesMut, see: &mut impl FnMut(&[u8])) -> io::Result<bool> {
         loop {
             match self {
@@ -221,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chunked_answer_is_read_wherever_the_network_cut_it() {
+    fn a_chunked_response_is_read_wherever_it_is_cut() {
         let message = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
                        3;x=y\r\nabc\r\nA\r\n0123\r\n6789\r\n0\r\nT: v\r\n\r\n";
         for step in 1..message.len() {

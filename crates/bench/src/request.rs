@@ -1,32 +1,32 @@
-//! What the driver asks for, and how upstream knows what to answer: a word in the prompt, which
-//! every subject carries through.
+//! The driver's requests. A word in the prompt, which every contender forwards, tells upstream what
+//! to answer.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use clap::ValueEnum;
 
-/// Whose protocol a subject is spoken to in. The bytes that upstream receives are as good as the
-/// same: what does not translate is given Code Assist's body at once.
+/// The API in which a contender is called. Upstream receives nearly the same bytes from each: a
+/// contender that does not translate gets Code Assist's body from the driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum RequestFormat {
-    /// Code Assist's own.
-    Assist,
+    /// Code Assist's API.
+    CodeAssist,
     /// The public Gemini API.
     Gemini,
     /// The public Gemini API below LiteLLM's `/gemini`.
     Litellm,
 }
 
-/// What upstream shall answer.
+/// What upstream answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ResponsePlan {
     /// Events of a stream; 0 is one answer of 2 KiB.
     pub(crate) events: u32,
-    /// Between two events; 0 is all at once.
+    /// Milliseconds between two events; 0 sends all at once.
     pub(crate) interval_ms: u32,
 }
 
 impl ResponsePlan {
-    /// One answer.
+    /// One answer, no stream.
     pub(crate) const ONE: Self = Self { events: 0, interval_ms: 0 };
 
     /// Finds the plan at the beginning of a body.
@@ -39,15 +39,15 @@ impl ResponsePlan {
     }
 }
 
-/// A whole request, as it goes onto the wire, with a body of `size` bytes.
-pub(crate) fn request(shape: RequestFormat, plan: ResponsePlan, size: usize, host: &str) -> Bytes {
-    let body = body(shape, plan, size);
+/// A whole request in HTTP/1.1, with a body of `size` bytes.
+pub(crate) fn request(format: RequestFormat, plan: ResponsePlan, size: usize, host: &str) -> Bytes {
+    let body = body(format, plan, size);
     let (method, query) = match plan.events {
         0 => ("generateContent", ""),
         _ => ("streamGenerateContent", "?alt=sse"),
     };
-    let target = match shape {
-        RequestFormat::Assist => format!("/v1internal:{method}{query}"),
+    let target = match format {
+        RequestFormat::CodeAssist => format!("/v1internal:{method}{query}"),
         RequestFormat::Gemini => format!("/v1beta/models/{MODEL}:{method}{query}"),
         RequestFormat::Litellm => format!("/gemini/v1beta/models/{MODEL}:{method}{query}"),
     };
@@ -60,9 +60,9 @@ pub(crate) fn request(shape: RequestFormat, plan: ResponsePlan, size: usize, hos
     [head.as_bytes(), &body].concat().into()
 }
 
-fn body(shape: RequestFormat, plan: ResponsePlan, size: usize) -> Bytes {
+fn body(format: RequestFormat, plan: ResponsePlan, size: usize) -> Bytes {
     let mut body = BytesMut::with_capacity(size + 256);
-    if shape == RequestFormat::Assist {
+    if format == RequestFormat::CodeAssist {
         body.put_slice(format!(r#"{{"model":"{MODEL}","project":"bench","request":"#).as_bytes());
     }
     let ResponsePlan { events, interval_ms } = plan;
@@ -72,21 +72,21 @@ fn body(shape: RequestFormat, plan: ResponsePlan, size: usize) -> Bytes {
     );
     body.put_slice(head.as_bytes());
     let tail = br#""}]}],"generationConfig":{"temperature":1,"maxOutputTokens":1024}}"#;
-    let closing = tail.len() + usize::from(shape == RequestFormat::Assist);
+    let closing = tail.len() + usize::from(format == RequestFormat::CodeAssist);
     let padding = size.saturating_sub(body.len() + closing);
-    // Words and now and then an escape, as prompts have them: what scans a body shall have work.
+    // Words and escapes, as prompts have them: code that scans a body has something to do.
     for _ in 0..padding / PROSE.len() {
         body.put_slice(PROSE);
     }
     body.put_bytes(b' ', padding % PROSE.len());
     body.put_slice(tail);
-    if shape == RequestFormat::Assist {
+    if format == RequestFormat::CodeAssist {
         body.put_u8(b'}');
     }
     body.freeze()
 }
 
-/// The key that clients show, and LiteLLM's own.
+/// The key that clients send, and the one that LiteLLM accepts.
 pub(crate) const KEY: &str = "sk-bench";
 
 pub(crate) const MODEL: &str = "gemini-2.5-flash";
@@ -103,8 +103,8 @@ mod tests {
     #[test]
     fn upstream_reads_the_plan_that_the_driver_wrote() {
         let plan = ResponsePlan { events: 20, interval_ms: 50 };
-        for shape in [RequestFormat::Assist, RequestFormat::Gemini] {
-            assert_eq!(ResponsePlan::read(&body(shape, plan, 1024)), Some(plan));
+        for format in [RequestFormat::CodeAssist, RequestFormat::Gemini] {
+            assert_eq!(ResponsePlan::read(&body(format, plan, 1024)), Some(plan));
         }
         assert_eq!(ResponsePlan::read(b"{}"), None);
     }
@@ -112,8 +112,8 @@ mod tests {
     #[test]
     fn bodies_are_json_of_the_size_that_was_asked_for() {
         for size in 300..600 {
-            for shape in [RequestFormat::Assist, RequestFormat::Gemini] {
-                let body = body(shape, ResponsePlan::ONE, size);
+            for format in [RequestFormat::CodeAssist, RequestFormat::Gemini] {
+                let body = body(format, ResponsePlan::ONE, size);
                 serde_json::from_slice::<serde_json::Value>(&body).unwrap();
                 assert_eq!(body.len(), size);
             }

@@ -1,13 +1,13 @@
-//! The proxy's day in a minute, for a compiler to learn from: `cargo xtask pgo`. What is not done
-//! here is taken to be rare and built for size, so everything that may come often is.
+//! Loads for profile-guided optimisation (`cargo xtask pgo`). The compiler builds what does not run
+//! here for size, so everything that may run often runs here.
 
 use crate::BenchError;
-use crate::load::once;
+use crate::load::send_once;
 use crate::request::MODEL;
 use crate::rounds::{LARGE_BODY, drive_sized};
 use crate::testbed::{Contender, Instance, TestBed};
 
-/// Runs the loads. A proxy writes its counts down as it ends.
+/// Sends all loads. A proxy writes its profile when it exits.
 pub(crate) fn run(bed: &TestBed) -> Result<(), BenchError> {
     bed.remove_store();
     for (contender, settings) in CONFIGURATIONS {
@@ -24,14 +24,14 @@ pub(crate) fn run(bed: &TestBed) -> Result<(), BenchError> {
         rare_requests(&instance)?;
         if !instance.stop() {
             return Err(BenchError(
-                "the proxy was killed before it had written its counts".to_owned(),
+                "the proxy was killed before it had written its profile".to_owned(),
             ));
         }
     }
     Ok(())
 }
 
-/// What people and probes ask, and what is refused.
+/// Requests of people and probes, and requests that are refused.
 fn rare_requests(instance: &Instance) -> Result<(), BenchError> {
     let to = &instance.address;
     let malformed = "Content-Length: 2\r\n\r\n{]";
@@ -46,7 +46,7 @@ fn rare_requests(instance: &Instance) -> Result<(), BenchError> {
         let request = format!("{line} HTTP/1.1\r\nHost: {to}\r\n{rest}");
         for _ in 0..RARE_REQUESTS {
             let seen =
-                once(to, request.as_bytes()).map_or_else(|why| why, |_| STATUS_OK.to_owned());
+                send_once(to, request.as_bytes()).map_or_else(|why| why, |_| STATUS_OK.to_owned());
             if seen != format!("status {status}") {
                 return Err(BenchError(format!("{line}: {seen}, not {status}")));
             }
@@ -55,14 +55,14 @@ fn rare_requests(instance: &Instance) -> Result<(), BenchError> {
     Ok(())
 }
 
-/// As Google is spoken to, with either kind of log lines, and as a relay is.
+/// HTTP/2 upstream with both formats of log lines, and HTTP/1.1 upstream.
 const CONFIGURATIONS: &[(Contender, &[(&str, &str)])] = &[
     (Contender::Proxy, &[("LOG_FORMAT", "pretty")]),
     (Contender::Proxy, &[("LOG_FORMAT", "json")]),
     (Contender::ProxyHttp1, &[("LOG_FORMAT", "json")]),
 ];
 
-/// Sizes of bodies, and how they come.
+/// Sizes of bodies and loads.
 const LOADS: &[(usize, &str)] = &[
     (1024, "closed --connections 64 --seconds 3"),
     (1024, "open --rate 200 --seconds 2"),

@@ -1,4 +1,4 @@
-//! As many requests as N connections can carry.
+//! Closed loop: as many requests as N connections can carry.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::task::{JoinSet, yield_now};
 
-use super::{Load, LoadResult, LoadTarget, Recorder, say};
+use super::{Load, LoadResult, LoadTarget, Recorder, print_line};
 use crate::clock;
 use crate::request::ResponsePlan;
 
@@ -33,7 +33,7 @@ pub(super) async fn run(
                 let failed = ended.is_err();
                 recorder.borrow_mut().count(ended, now - started);
                 if failed {
-                    // A subject that refuses at once must not be asked a million times.
+                    // A contender that refuses at once is not asked a million times.
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
                 started = now;
@@ -41,18 +41,18 @@ pub(super) async fn run(
         });
     }
     tasks.join_all().await;
-    recorder.replace(Recorder::new()).outcome(None)
+    recorder.replace(Recorder::new()).result(None)
 }
 
-/// All connections are open, which is said, before the first request is written.
+/// Opens all connections, reports it, and then sends one request on each.
 pub(super) async fn burst(load: &Load, target: &LoadTarget, connections: u32) -> LoadResult {
     let request = load.request(ResponsePlan::ONE);
     let mut open = Vec::new();
     for _ in 0..connections {
         open.push(target.open().await);
     }
-    // Should nobody read it, nothing is lost.
-    let _ = say(&json!({ "open": connections }));
+    // Fails only when the parent has exited.
+    let _ = print_line(&json!({ "open": connections }));
     let recorder = Rc::new(RefCell::new(Recorder::new()));
     let mut tasks = JoinSet::new();
     for mut connection in open {
@@ -65,5 +65,5 @@ pub(super) async fn burst(load: &Load, target: &LoadTarget, connections: u32) ->
         });
     }
     tasks.join_all().await;
-    recorder.replace(Recorder::new()).outcome(None)
+    recorder.replace(Recorder::new()).result(None)
 }

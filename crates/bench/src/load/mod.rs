@@ -1,4 +1,4 @@
-//! The load: one run of one kind against one address, its result as one line of JSON.
+//! Load: one kind of load against one address, its result as one line of JSON.
 
 mod closed;
 mod open;
@@ -19,52 +19,52 @@ use crate::clock::{self, MICRO};
 use crate::request::{self, RequestFormat, ResponsePlan};
 use target::LoadTarget;
 
-/// Where to, and what is sent.
+/// A load, as the command line gives it.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Load {
     /// `127.0.0.1:PORT`
     #[arg(long)]
     pub(crate) to: String,
-    /// Whose protocol
+    /// The API in which requests are written
     #[arg(long, value_enum)]
-    pub(crate) shape: RequestFormat,
-    /// Goes to upstream itself over HTTP/2 with TLS, which this certificate proves
+    pub(crate) format: RequestFormat,
+    /// Speaks HTTP/2 with TLS and trusts this certificate
     #[arg(long)]
     pub(crate) authority: Option<PathBuf>,
-    /// How large request bodies are
+    /// Size of request bodies
     #[arg(long, default_value_t = 1024)]
     pub(crate) bytes: usize,
-    /// How requests come
+    /// The kind of load
     #[command(subcommand)]
     pub(crate) kind: LoadKind,
 }
 
-/// How requests come.
+/// When requests are sent.
 #[derive(Debug, Clone, Copy, Subcommand)]
 pub(crate) enum LoadKind {
-    /// Each of N connections asks once, all at the same moment
+    /// Each of N connections sends one request, all at the same moment
     Burst {
         #[arg(long)]
         connections: u32,
     },
-    /// Each of N connections asks again as soon as it has been answered
+    /// Each of N connections sends its next request as soon as it has the answer
     Closed {
         #[arg(long)]
         connections: u32,
         #[arg(long)]
         seconds: f64,
-        /// Events of a stream; 0 asks for whole answers
+        /// Events of a stream; 0 requests whole answers
         #[arg(long, default_value_t = 0)]
         events: u32,
     },
-    /// So many requests a second, whether or not the ones before have been answered
+    /// A fixed rate of requests a second, however long the answers take
     Open {
         #[arg(long)]
         rate: f64,
         #[arg(long)]
         seconds: f64,
     },
-    /// N streams at once, opened at a rate; says when all are open
+    /// N streams at once, opened at a rate; reports when all are open
     Streams {
         #[arg(long)]
         streams: u32,
@@ -78,21 +78,20 @@ pub(crate) enum LoadKind {
     },
 }
 
-/// What came of a run. Times are microseconds.
+/// The result of a load. Times are in microseconds.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct LoadResult {
-    /// Requests or streams that came to a good end.
+    /// Requests or streams that succeeded.
     pub(crate) done: u64,
-    /// Those that did not.
+    /// Requests or streams that failed.
     pub(crate) errors: u64,
-    /// The first error in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) first_error: Option<String>,
-    /// How long the run took.
+    /// Duration of the load.
     pub(crate) seconds: f64,
-    /// Until an answer was complete, or a stream had begun.
+    /// Until the answer is complete; of a stream, until its first byte.
     pub(crate) latency: Percentiles,
-    /// From an event's stamp to its receipt.
+    /// From an event's timestamp to its receipt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) events: Option<Percentiles>,
 }
@@ -107,10 +106,10 @@ pub(crate) struct Percentiles {
     pub(crate) max: f64,
 }
 
-/// Runs the load and prints its outcome.
+/// Sends the load and prints its result.
 pub(crate) async fn run(load: &Load) -> Result<(), BenchError> {
-    let target = LoadTarget::to(&load.to, load.authority.as_deref()).await?;
-    let outcome = match load.kind {
+    let target = LoadTarget::connect(&load.to, load.authority.as_deref()).await?;
+    let result = match load.kind {
         LoadKind::Burst { connections } => closed::burst(load, &target, connections).await,
         LoadKind::Closed { connections, seconds, events } => {
             closed::run(load, &target, connections, Duration::from_secs_f64(seconds), events).await
@@ -122,21 +121,21 @@ pub(crate) async fn run(load: &Load) -> Result<(), BenchError> {
             streams::run(load, &target, streams, ResponsePlan { events, interval_ms }, rate).await
         }
     };
-    say(&outcome)
+    print_line(&result)
 }
 
-/// One request and its answer, for those who are not in a runtime.
-pub(crate) fn once(to: &str, request: &[u8]) -> Result<Vec<u8>, String> {
+/// Sends one request and returns the body of its answer. For callers outside a runtime.
+pub(crate) fn send_once(to: &str, request: &[u8]) -> Result<Vec<u8>, String> {
     let mut body = Vec::new();
-    let asked = crate::block_on(async {
+    let sent = crate::block_on(async {
         let see = |piece: &[u8]| body.extend_from_slice(piece);
-        LoadTarget::Plain(to.into()).exchange(&mut None, request, see).await.map_err(BenchError)
+        LoadTarget::Http1(to.into()).exchange(&mut None, request, see).await.map_err(BenchError)
     });
-    asked.map(|()| body).map_err(|failure| failure.0)
+    sent.map(|()| body).map_err(|error| error.0)
 }
 
-/// One line of JSON.
-fn say(what: &impl Serialize) -> Result<(), BenchError> {
+/// Prints one line of JSON.
+fn print_line(what: &impl Serialize) -> Result<(), BenchError> {
     let mut out = std::io::stdout();
     writeln!(out, "{}", serde_json::to_string(what)?)?;
     out.flush()?;
@@ -145,11 +144,11 @@ fn say(what: &impl Serialize) -> Result<(), BenchError> {
 
 impl Load {
     fn request(&self, plan: ResponsePlan) -> Bytes {
-        request::request(self.shape, plan, self.bytes, &self.to)
+        request::request(self.format, plan, self.bytes, &self.to)
     }
 }
 
-/// Counts what has come to an end.
+/// Records what has ended.
 #[derive(Debug)]
 struct Recorder {
     done: u64,
@@ -177,7 +176,7 @@ impl Recorder {
         }
     }
 
-    fn outcome(self, events: Option<&Histogram<u64>>) -> LoadResult {
+    fn result(self, events: Option<&Histogram<u64>>) -> LoadResult {
         LoadResult {
             done: self.done,
             errors: self.errors,
@@ -202,7 +201,7 @@ impl Percentiles {
     }
 }
 
-/// A microsecond to two minutes in nanoseconds, to three digits.
+/// From a microsecond to two minutes, in nanoseconds, with three digits.
 fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1000, 120 * clock::SECOND, 3).expect("bounds in order")
 }
@@ -212,15 +211,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percentiles_are_those_of_what_was_counted() {
+    fn percentiles_are_those_of_the_recorded_latencies() {
         let mut recorder = Recorder::new();
         for micros in 1..=1000 {
             recorder.count(Ok(()), micros * 1000);
         }
         recorder.count(Err("lost".to_owned()), 0);
-        let outcome = recorder.outcome(None);
-        assert_eq!((outcome.done, outcome.errors), (1000, 1));
-        let Percentiles { p50, p99, p999, max, .. } = outcome.latency;
+        let result = recorder.result(None);
+        assert_eq!((result.done, result.errors), (1000, 1));
+        let Percentiles { p50, p99, p999, max, .. } = result.latency;
         for (found, expected) in [(p50, 500.0), (p99, 990.0), (p999, 999.0), (max, 1000.0)] {
             assert!((found - expected).abs() < expected / 100.0, "{found}, not {expected}");
         }

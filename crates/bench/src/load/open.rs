@@ -1,6 +1,6 @@
-//! A rate that does not give way: each request has a moment at which it is due, and its latency
-//! counts from there, so that one stall is felt by all requests that were due meanwhile
-//! (coordinated omission).
+//! Open loop: each request is due at a fixed moment, and its latency counts from that moment. One
+//! stall therefore shows in every request that was due meanwhile; a driver that waits for answers
+//! hides it (coordinated omission).
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -28,8 +28,8 @@ pub(super) async fn run(
     rate: f64,
     time: Duration,
 ) -> Result<LoadResult, BenchError> {
-    let alarm = PreciseTimer::new()?;
-    let shared = Rc::new(Shared {
+    let timer = PreciseTimer::new()?;
+    let shared = Rc::new(OpenLoop {
         recorder: RefCell::new(Recorder::new()),
         due: RefCell::default(),
         ready: Semaphore::new(0),
@@ -39,7 +39,7 @@ pub(super) async fn run(
     for _ in 0..CONNECTIONS {
         let (shared, request, target) = (Rc::clone(&shared), request.clone(), target.clone());
         tasks.spawn_local(async move {
-            // Dialling is not what is measured.
+            // Connecting is not measured.
             let mut connection = target.open().await;
             while let Ok(permit) = shared.ready.acquire().await {
                 permit.forget();
@@ -53,26 +53,26 @@ pub(super) async fn run(
     let schedule = Schedule { started: clock::now() + SETTLING, rate };
     for index in 0..schedule.requests(time) {
         let due = schedule.due(index);
-        alarm.at(due).await?;
+        timer.at(due).await?;
         shared.due.borrow_mut().push_back(due);
         shared.ready.add_permits(1);
     }
-    // Those that are due and were not sent yet are sent; then nobody waits any more.
+    // Requests that are due are still sent.
     while !shared.due.borrow().is_empty() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     shared.ready.close();
     tasks.join_all().await;
-    Ok(shared.recorder.replace(Recorder::new()).outcome(None))
+    Ok(shared.recorder.replace(Recorder::new()).result(None))
 }
 
-struct Shared {
+struct OpenLoop {
     recorder: RefCell<Recorder>,
     due: RefCell<VecDeque<u64>>,
     ready: Semaphore,
 }
 
-/// When which request is due.
+/// When each request is due.
 #[derive(Debug, Clone, Copy)]
 struct Schedule {
     started: u64,
@@ -89,11 +89,11 @@ impl Schedule {
     }
 }
 
-/// A timer to the nanosecond: tokio's knows milliseconds only.
+/// A timer with nanoseconds: tokio's has milliseconds.
 struct PreciseTimer(AsyncFd<OwnedFd>);
 
 impl PreciseTimer {
-    #[expect(deprecated, reason = "what replaces it is unsafe; this descriptor is ours alone")]
+    #[expect(deprecated, reason = "its replacement is unsafe; only this type has the descriptor")]
     fn new() -> Result<Self, BenchError> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
@@ -124,10 +124,10 @@ impl PreciseTimer {
     }
 }
 
-/// More than are ever busy, unless the subject falls behind.
+/// More than are ever in use, unless the contender falls behind.
 const CONNECTIONS: usize = 64;
 
-/// Nanoseconds for all connections to be open before the first request is due.
+/// Nanoseconds before the first request is due, for all connections to open.
 const SETTLING: u64 = SECOND / 5;
 
 #[cfg(test)]
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_are_due_at_even_distances_however_late_others_are() {
+    fn requests_are_due_at_even_intervals() {
         let schedule = Schedule { started: 1000, rate: 2000.0 };
         assert_eq!(schedule.requests(Duration::from_secs(3)), 6000);
         assert_eq!(schedule.due(0), 1000);
@@ -144,11 +144,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_alarm_rings_when_it_is_due_and_at_once_when_it_was() {
-        let alarm = PreciseTimer::new().unwrap();
+    async fn the_timer_fires_when_it_is_due_and_at_once_when_it_was() {
+        let timer = PreciseTimer::new().unwrap();
         let due = clock::now() + 3_000_000;
-        alarm.at(due).await.unwrap();
+        timer.at(due).await.unwrap();
         assert!(clock::now() >= due);
-        alarm.at(due - 1).await.unwrap();
+        timer.at(due - 1).await.unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! Many streams at once.
+//! Many streams at once, opened at a rate.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use super::{Load, LoadResult, LoadTarget, Recorder, histogram, say};
+use super::{Load, LoadResult, LoadTarget, Recorder, histogram, print_line};
 use crate::clock::{self, TimestampReader};
 use crate::request::ResponsePlan;
 
@@ -20,7 +20,7 @@ pub(super) async fn run(
     plan: ResponsePlan,
     rate: f64,
 ) -> LoadResult {
-    let shared = Rc::new(Shared {
+    let shared = Rc::new(OpenStreams {
         recorder: RefCell::new(Recorder::new()),
         events: RefCell::new(histogram()),
         begun: Cell::new(0),
@@ -45,7 +45,7 @@ pub(super) async fn run(
                 }
                 stamps.read(piece, |stamp| {
                     seen += 1;
-                    // The first one waits for the head too, and is counted as the first byte.
+                    // The first event waits for the head too, and counts as the first byte.
                     if seen > 1 {
                         shared.events.borrow_mut().saturating_record(now.saturating_sub(stamp));
                     }
@@ -64,22 +64,22 @@ pub(super) async fn run(
     while shared.begun.get() < streams {
         shared.change.notified().await;
     }
-    // Whoever reads the subject's memory waits for this line. Should nobody read it, nothing is lost.
-    let _ = say(&json!({ "open": streams }));
+    // The parent reads the contender's memory after this line. Fails only when the parent has exited.
+    let _ = print_line(&json!({ "open": streams }));
     tasks.join_all().await;
     let events = shared.events.borrow();
-    shared.recorder.replace(Recorder::new()).outcome(Some(&events))
+    shared.recorder.replace(Recorder::new()).result(Some(&events))
 }
 
-struct Shared {
+struct OpenStreams {
     recorder: RefCell<Recorder>,
     events: RefCell<Histogram<u64>>,
-    /// Streams of which the first byte is here, and those that failed before.
+    /// Streams that have their first byte, and those that failed before it.
     begun: Cell<u32>,
     change: Notify,
 }
 
-impl Shared {
+impl OpenStreams {
     fn has_begun(&self) {
         self.begun.set(self.begun.get() + 1);
         self.change.notify_one();

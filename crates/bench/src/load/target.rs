@@ -1,5 +1,5 @@
-//! The road that a load takes: HTTP/1.1 to a subject, or HTTP/2 with TLS straight to upstream, as a
-//! client goes that has no proxy.
+//! Where a load goes: over HTTP/1.1 to a contender, or over HTTP/2 with TLS to upstream, as a client
+//! without a proxy does.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,33 +18,36 @@ use tokio_rustls::TlsConnector;
 use crate::BenchError;
 use crate::http1_codec::Connection;
 
-/// Where requests go, and how. Cheap to clone.
+/// Where requests go, and over which protocol. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) enum LoadTarget {
-    /// HTTP/1.1, a connection for each that asks.
-    Plain(Arc<str>),
-    /// One connection, which all share.
-    Secure(SendRequest<Bytes>),
+    /// HTTP/1.1, with a connection for each caller.
+    Http1(Arc<str>),
+    /// HTTP/2 with TLS, over one connection that all callers share.
+    Http2(SendRequest<Bytes>),
 }
 
 impl LoadTarget {
-    /// With the certificate of an `authority`, it leads over HTTP/2 and TLS.
-    pub(super) async fn to(address: &str, authority: Option<&Path>) -> Result<Self, BenchError> {
+    /// With the certificate of an `authority`, the protocol is HTTP/2 with TLS.
+    pub(super) async fn connect(
+        address: &str,
+        authority: Option<&Path>,
+    ) -> Result<Self, BenchError> {
         match authority {
-            None => Ok(Self::Plain(address.into())),
-            Some(authority) => Ok(Self::Secure(secure(address, authority).await?)),
+            None => Ok(Self::Http1(address.into())),
+            Some(authority) => Ok(Self::Http2(connect_http2(address, authority).await?)),
         }
     }
 
-    /// A connection for whoever wants one of its own.
+    /// Opens a caller's own connection, where the protocol has one.
     pub(super) async fn open(&self) -> Option<Connection> {
         match self {
-            Self::Plain(to) => Connection::open(to).await.ok(),
-            Self::Secure(_) => None,
+            Self::Http1(to) => Connection::open(to).await.ok(),
+            Self::Http2(_) => None,
         }
     }
 
-    /// One request and its whole answer. The error is in words.
+    /// Sends one request and reads its whole answer, calling `see` with each piece of the body.
     pub(super) async fn exchange(
         &self,
         connection: &mut Option<Connection>,
@@ -53,8 +56,8 @@ impl LoadTarget {
     ) -> Result<(), String> {
         let answered = async {
             match self {
-                Self::Plain(to) => exchange(connection, to, request, see).await,
-                Self::Secure(requests) => exchange_securely(requests.clone(), request, see).await,
+                Self::Http1(to) => exchange_http1(connection, to, request, see).await,
+                Self::Http2(requests) => exchange_http2(requests.clone(), request, see).await,
             }
         };
         let limit = timeout(TIMEOUT, answered).await;
@@ -62,7 +65,7 @@ impl LoadTarget {
     }
 }
 
-async fn exchange(
+async fn exchange_http1(
     connection: &mut Option<Connection>,
     to: &str,
     request: &[u8],
@@ -87,12 +90,12 @@ async fn exchange(
     }
 }
 
-async fn exchange_securely(
+async fn exchange_http2(
     requests: SendRequest<Bytes>,
     request: &[u8],
     mut see: impl FnMut(&[u8]),
 ) -> Result<(), String> {
-    let (request, body) = translated(request).ok_or("not a request of ours")?;
+    let (request, body) = to_http2(request).ok_or("not a request of this driver")?;
     let answered = async {
         let (response, mut send) = requests.ready().await?.send_request(request, false)?;
         send.send_data(body, true)?;
@@ -111,8 +114,8 @@ async fn exchange_securely(
     }
 }
 
-/// A request as [`crate::request::request`] writes it, in HTTP/2's terms.
-fn translated(request: &[u8]) -> Option<(Request<()>, Bytes)> {
+/// A request of [`crate::request::request`] in the types of HTTP/2.
+fn to_http2(request: &[u8]) -> Option<(Request<()>, Bytes)> {
     let end = memchr::memmem::find(request, b"\r\n\r\n")?;
     let mut lines = std::str::from_utf8(&request[..end]).ok()?.split("\r\n");
     let target = lines.next()?.split(' ').nth(1)?;
@@ -128,10 +131,10 @@ fn translated(request: &[u8]) -> Option<(Request<()>, Bytes)> {
     Some((translated, Bytes::copy_from_slice(&request[end + 4..])))
 }
 
-async fn secure(address: &str, authority: &Path) -> Result<SendRequest<Bytes>, BenchError> {
+async fn connect_http2(address: &str, authority: &Path) -> Result<SendRequest<Bytes>, BenchError> {
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(authority).map_err(told)? {
-        roots.add(certificate.map_err(told)?)?;
+    for certificate in CertificateDer::pem_file_iter(authority).map_err(error)? {
+        roots.add(certificate.map_err(error)?)?;
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
@@ -141,7 +144,7 @@ async fn secure(address: &str, authority: &Path) -> Result<SendRequest<Bytes>, B
     config.alpn_protocols = vec![b"h2".to_vec()];
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
-    let name = ServerName::try_from("localhost").map_err(told)?;
+    let name = ServerName::try_from("localhost").map_err(error)?;
     let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
     let (requests, connection) = h2::client::Builder::new()
         .initial_window_size(WINDOW)
@@ -149,19 +152,19 @@ async fn secure(address: &str, authority: &Path) -> Result<SendRequest<Bytes>, B
         .handshake(stream)
         .await?;
     tokio::task::spawn_local(async move {
-        // Requests that are under way tell how it ended.
+        // The requests on it report the error.
         let _ = connection.await;
     });
     Ok(requests)
 }
 
-fn told(why: impl std::fmt::Display) -> BenchError {
+fn error(why: impl std::fmt::Display) -> BenchError {
     BenchError(why.to_string())
 }
 
 const WINDOW: u32 = 1 << 20;
 
-/// Longer than anything that is worth measuring.
+/// Longer than any answer that is worth measuring.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
@@ -169,11 +172,11 @@ mod tests {
     use crate::request::{RequestFormat, ResponsePlan, request};
 
     #[test]
-    fn a_request_is_the_same_over_either_version() {
-        let asked = request(RequestFormat::Assist, ResponsePlan::ONE, 1024, "127.0.0.1:1");
-        let (head, body) = super::translated(&asked).unwrap();
+    fn a_request_is_the_same_over_either_protocol() {
+        let written = request(RequestFormat::CodeAssist, ResponsePlan::ONE, 1024, "127.0.0.1:1");
+        let (head, body) = super::to_http2(&written).unwrap();
         assert_eq!(head.uri(), "https://127.0.0.1:1/v1internal:generateContent");
         assert_eq!((head.method().as_str(), head.headers().len()), ("POST", 6));
-        assert!(asked.ends_with(&body) && body.len() == 1024);
+        assert!(written.ends_with(&body) && body.len() == 1024);
     }
 }

@@ -1,47 +1,43 @@
-//! How cost grows: with the body, the events of a stream, the requests served before, and the
-//! streams that are open.
+//! How cost grows: with the size of the body, the events of a stream, the requests served before,
+//! and the streams that are open.
 
-use serde::{Deserialize, Serialize};
+use std::thread;
+use std::time::Duration;
 
+use super::driver::{cpu_nanos, drive, drive_sized, hold_streams};
+use super::{MANY_STREAMS, Scale};
 use crate::BenchError;
 use crate::load::LoadResult;
-use crate::rounds::{MANY_STREAMS, Scale, cpu_nanos, drive, drive_sized, hold};
+use crate::results::GrowthResult;
 use crate::testbed::{Contender, Instance, TestBed};
 
-/// Curves.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+/// The curves of all contenders that were measured.
+#[derive(Debug, Default)]
 pub(crate) struct Growth {
-    /// CPU microseconds a request, by bytes of its body.
-    pub(crate) body: Vec<Curve>,
-    /// CPU microseconds a stream, by its events.
-    pub(crate) events: Vec<Curve>,
-    /// CPU microseconds a request, by thousands of requests served before.
-    pub(crate) uptime: Vec<Curve>,
-    /// MiB resident, by thousands of requests served before.
-    pub(crate) resident: Vec<Curve>,
-    /// CPU microseconds an event, by open streams.
-    pub(crate) streams: Vec<Curve>,
+    curves: Vec<Curve>,
 }
 
-/// One subject's points.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Curve {
-    pub(crate) contender: String,
-    pub(crate) points: Vec<(f64, f64)>,
+/// The costs of one contender by one cause.
+#[derive(Debug)]
+struct Curve {
+    contender: Contender,
+    relation: Relation,
+    /// Cause and cost.
+    points: Vec<(f64, f64)>,
 }
 
-impl Curve {
-    /// From the first point at or beyond `from` to the last one: both causes, and how many times the
-    /// cost has become.
-    pub(crate) fn times(&self, from: f64) -> Option<((f64, f64), f64)> {
-        let first = self.points.iter().find(|(cause, _)| *cause >= from)?;
-        let last = self.points.last()?;
-        (last.0 > first.0).then_some(((first.0, last.0), last.1 / first.1))
-    }
+/// Which cost, and its cause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Relation {
+    CpuByBody,
+    CpuByEvents,
+    CpuByUptime,
+    MemoryByUptime,
+    CpuByStreams,
 }
 
 impl Growth {
-    /// Measures ours and nginx. What cannot be measured is left out and told.
+    /// Measures the proxy and nginx. A contender that fails is left out and reported as a problem.
     pub(crate) fn measure(bed: &TestBed, scale: Scale, problems: &mut Vec<String>) -> Self {
         println!("\nhow cost grows");
         let mut growth = Self::default();
@@ -56,91 +52,191 @@ impl Growth {
         growth
     }
 
-    fn add(&mut self, bed: &TestBed, scale: Scale, contender: Contender) -> Result<(), BenchError> {
-        let curve = |points| Curve { contender: contender.key().to_owned(), points };
-        let seconds = if scale.quick { "0.4" } else { "2" };
+    /// From the first point that counts to the last one, for each relation that the proxy has.
+    pub(crate) fn results(&self) -> Vec<GrowthResult> {
+        let results = Relation::ALL.into_iter().filter_map(|relation| {
+            let growth = |contender| {
+                let curve =
+                    |curve: &&Curve| (curve.contender, curve.relation) == (contender, relation);
+                growth_from(&self.curves.iter().find(curve)?.points, relation.counts_from())
+            };
+            let (from, to, proxy) = growth(Contender::Proxy)?;
+            Some(GrowthResult {
+                what: relation.title().to_owned(),
+                from,
+                to,
+                cause: to / from,
+                proxy,
+                nginx: growth(Contender::Nginx).map(|(.., times)| times),
+                expected: relation.expected().to_owned(),
+            })
+        });
+        results.collect()
+    }
 
+    fn add(&mut self, bed: &TestBed, scale: Scale, contender: Contender) -> Result<(), BenchError> {
+        let seconds = if scale.quick { "0.4" } else { "2" };
         let instance = bed.start(contender)?;
+        self.by_body(&instance, bed, seconds)?;
+        instance.stop();
+        let instance = bed.start(contender)?;
+        self.by_events(&instance, bed, seconds)?;
+        instance.stop();
+        let instance = bed.start(contender)?;
+        self.by_uptime(&instance, bed, seconds)?;
+        instance.stop();
+        let instance = bed.start_with(contender, MANY_STREAMS)?;
+        self.by_streams(&instance, bed, scale)?;
+        instance.stop();
+        Ok(())
+    }
+
+    fn by_body(
+        &mut self,
+        instance: &Instance,
+        bed: &TestBed,
+        seconds: &str,
+    ) -> Result<(), BenchError> {
         let mut points = Vec::new();
         for bytes in BODIES {
-            let kind = ["closed", "--connections", "2", "--seconds", seconds];
-            let each = cost(&instance, || drive_sized(bed, &instance, bytes, &kind))?;
-            points.push((bytes as f64, each));
+            let load = ["closed", "--connections", "2", "--seconds", seconds];
+            let cost = cpu_cost(instance, || drive_sized(bed, instance, bytes, &load))?;
+            points.push((bytes as f64, cost));
         }
-        told(&instance, "by body", &points);
-        self.body.push(curve(points));
-        instance.stop();
+        self.keep(instance, Relation::CpuByBody, points);
+        Ok(())
+    }
 
-        let instance = bed.start(contender)?;
+    fn by_events(
+        &mut self,
+        instance: &Instance,
+        bed: &TestBed,
+        seconds: &str,
+    ) -> Result<(), BenchError> {
         let mut points = Vec::new();
         for events in EVENTS {
             let count = events.to_string();
-            let kind =
-                ["closed", "--connections", "4", "--seconds", seconds, "--events", count.as_str()];
-            points.push((f64::from(events), cost(&instance, || drive(bed, &instance, &kind))?));
+            let load = ["closed", "--connections", "4", "--seconds", seconds, "--events", &count];
+            points.push((f64::from(events), cpu_cost(instance, || drive(bed, instance, &load))?));
         }
-        told(&instance, "by events", &points);
-        self.events.push(curve(points));
-        instance.stop();
+        self.keep(instance, Relation::CpuByEvents, points);
+        Ok(())
+    }
 
-        let instance = bed.start(contender)?;
-        let (mut points, mut resident, mut served) = (Vec::new(), Vec::new(), 0.0);
+    fn by_uptime(
+        &mut self,
+        instance: &Instance,
+        bed: &TestBed,
+        seconds: &str,
+    ) -> Result<(), BenchError> {
+        let (mut cpu, mut memory, mut served) = (Vec::new(), Vec::new(), 0.0);
         for _ in 0..WINDOWS {
-            let kind = ["closed", "--connections", "64", "--seconds", seconds];
+            let load = ["closed", "--connections", "64", "--seconds", seconds];
             let mut done = 0.0;
-            let each = cost(&instance, || {
-                let outcome = drive(bed, &instance, &kind)?;
-                done = outcome.done as f64;
-                Ok(outcome)
+            let cost = cpu_cost(instance, || {
+                let result = drive(bed, instance, &load)?;
+                done = result.done as f64;
+                Ok(result)
             })?;
-            points.push((served / 1000.0, each));
+            cpu.push((served / 1000.0, cost));
             served += done;
-            let kib =
-                instance.processes.as_ref().map_or(f64::NAN, |processes| processes.resident());
-            resident.push((served / 1000.0, kib / 1024.0));
+            let resident = instance.processes.as_ref().map_or(f64::NAN, |it| it.resident());
+            memory.push((served / 1000.0, resident / 1024.0));
         }
-        told(&instance, "by thousands served", &points);
-        self.uptime.push(curve(points));
-        self.resident.push(curve(resident));
-        instance.stop();
+        self.keep(instance, Relation::CpuByUptime, cpu);
+        self.keep(instance, Relation::MemoryByUptime, memory);
+        Ok(())
+    }
 
-        let instance = bed.start_with(contender, MANY_STREAMS)?;
+    fn by_streams(
+        &mut self,
+        instance: &Instance,
+        bed: &TestBed,
+        scale: Scale,
+    ) -> Result<(), BenchError> {
         let mut points = Vec::new();
         let counts: &[u32] = if scale.quick { &STREAMS[..3] } else { &STREAMS };
+        let window = Duration::from_secs(if scale.quick { 1 } else { 4 });
         for &streams in counts {
-            let window = std::time::Duration::from_secs(if scale.quick { 1 } else { 4 });
-            let (spent, _) = hold(bed, &instance, streams, scale.held_s, || {
-                let before = cpu_nanos(&instance);
-                std::thread::sleep(window);
-                cpu_nanos(&instance) - before
+            let (spent, _) = hold_streams(bed, instance, streams, scale.held_s, || {
+                let before = cpu_nanos(instance);
+                thread::sleep(window);
+                cpu_nanos(instance) - before
             })?;
             let events = f64::from(streams) * window.as_secs_f64();
             points.push((f64::from(streams), spent / 1000.0 / events));
         }
-        told(&instance, "by open streams", &points);
-        self.streams.push(curve(points));
-        instance.stop();
+        self.keep(instance, Relation::CpuByStreams, points);
         Ok(())
+    }
+
+    fn keep(&mut self, instance: &Instance, relation: Relation, points: Vec<(f64, f64)>) {
+        let contender = instance.contender;
+        let shown: Vec<String> =
+            points.iter().map(|(cause, cost)| format!("{cause:.0}: {cost:.1}")).collect();
+        println!("    {}: {}: {}", contender.key(), relation.title(), shown.join(", "));
+        self.curves.push(Curve { contender, relation, points });
     }
 }
 
-fn told(instance: &Instance, what: &str, points: &[(f64, f64)]) {
-    let points: Vec<String> =
-        points.iter().map(|(at, cost)| format!("{at:.0}: {cost:.1}")).collect();
-    println!("    {}: CPU µs {what}: {}", instance.contender.key(), points.join(", "));
+impl Relation {
+    const ALL: [Self; 5] = [
+        Self::CpuByBody,
+        Self::CpuByEvents,
+        Self::CpuByUptime,
+        Self::MemoryByUptime,
+        Self::CpuByStreams,
+    ];
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::CpuByBody => "CPU a request, by bytes of its body",
+            Self::CpuByEvents => "CPU a stream, by its events",
+            Self::CpuByUptime => "CPU a request, by thousands served before",
+            Self::MemoryByUptime => "memory, by thousands served before",
+            Self::CpuByStreams => "CPU an event, by open streams",
+        }
+    }
+
+    fn expected(self) -> &'static str {
+        match self {
+            Self::CpuByBody | Self::CpuByEvents => "as the cause",
+            Self::CpuByUptime | Self::MemoryByUptime => "× 1",
+            Self::CpuByStreams => "× 1, and less for batches",
+        }
+    }
+
+    /// Below this cause, fixed costs are most of the cost.
+    fn counts_from(self) -> f64 {
+        match self {
+            Self::CpuByBody => 1e6,
+            Self::CpuByEvents => 100.0,
+            // Without the first window, in which caches fill.
+            Self::CpuByUptime | Self::MemoryByUptime => 0.001,
+            Self::CpuByStreams => 0.0,
+        }
+    }
 }
 
-/// CPU microseconds for each that came to a good end.
-fn cost(
+/// From the first point whose cause is at least `from` to the last point: both causes, and the last
+/// cost as a multiple of the first.
+fn growth_from(points: &[(f64, f64)], from: f64) -> Option<(f64, f64, f64)> {
+    let first = points.iter().find(|(cause, _)| *cause >= from)?;
+    let last = points.last()?;
+    (last.0 > first.0).then_some((first.0, last.0, last.1 / first.1))
+}
+
+/// CPU microseconds for each request that succeeded.
+fn cpu_cost(
     instance: &Instance,
     load: impl FnOnce() -> Result<LoadResult, BenchError>,
 ) -> Result<f64, BenchError> {
     let before = cpu_nanos(instance);
-    let outcome = load()?;
-    let each = (cpu_nanos(instance) - before) / 1000.0 / outcome.done as f64;
-    match (outcome.first_error, each.is_finite()) {
+    let result = load()?;
+    let each = (cpu_nanos(instance) - before) / 1000.0 / result.done as f64;
+    match (result.first_error, each.is_finite()) {
         (None, true) => Ok(each),
-        (why, _) => Err(BenchError(why.unwrap_or_else(|| "nothing came to a good end".to_owned()))),
+        (why, _) => Err(BenchError(why.unwrap_or_else(|| "no request succeeded".to_owned()))),
     }
 }
 
@@ -150,7 +246,7 @@ const EVENTS: [u32; 5] = [1, 10, 100, 1_000, 10_000];
 
 const STREAMS: [u32; 5] = [100, 300, 1_000, 2_500, 5_000];
 
-/// Stretches of uptime.
+/// Loads that follow one another on the same process.
 const WINDOWS: usize = 10;
 
 #[cfg(test)]
@@ -158,11 +254,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn growth_is_told_from_where_fixed_costs_no_longer_count() {
-        let points = vec![(1.0, 50.0), (100.0, 60.0), (1000.0, 600.0)];
-        let curve = Curve { contender: "ours".to_owned(), points };
-        assert_eq!(curve.times(100.0), Some(((100.0, 1000.0), 10.0)));
-        assert_eq!(curve.times(1000.0), None);
-        assert_eq!(curve.times(5000.0), None);
+    fn growth_is_measured_from_where_fixed_costs_no_longer_count() {
+        let points = [(1.0, 50.0), (100.0, 60.0), (1000.0, 600.0)];
+        assert_eq!(growth_from(&points, 100.0), Some((100.0, 1000.0, 10.0)));
+        assert_eq!(growth_from(&points, 1000.0), None);
+        assert_eq!(growth_from(&points, 5000.0), None);
     }
 }

@@ -1,10 +1,10 @@
-//! The bytes of answers and events.
+//! The bodies of answers and events.
 
 use bytes::{Bytes, BytesMut};
 
 use crate::clock;
 
-/// Answers, made once.
+/// Bodies of whole answers, built once.
 #[derive(Debug)]
 pub(super) struct Bodies {
     wrapped: Bytes,
@@ -25,7 +25,7 @@ impl Bodies {
     }
 }
 
-/// One event, stamped with the present, with or without the frame of a chunked body around it.
+/// One event with the present time in it, framed as a chunk or bare.
 pub(super) fn event(wrapped: bool, last: bool, chunked: bool) -> Bytes {
     let text = clock::stamp(clock::now()) + &filler(EVENT);
     let inner = response(&text, last);

@@ -1,5 +1,5 @@
-//! A quick stand-in for Google: OAuth, `loadCodeAssist`, answers and streams, over HTTP/1.1, and
-//! over HTTP/2 with TLS. It checks nothing; the emulator, which does, would be the slowest part.
+//! A fast stand-in for Google: OAuth, `loadCodeAssist`, answers and streams, over HTTP/1.1 and over
+//! HTTP/2 with TLS. It checks nothing; the emulator, which checks requests, would be the slowest part.
 
 mod bodies;
 mod http1;
@@ -19,16 +19,16 @@ use crate::BenchError;
 use crate::request::ResponsePlan;
 use bodies::Bodies;
 
-/// Where it listens. Printed as one line of JSON.
+/// The ports that upstream listens on, printed as one line of JSON.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Ports {
     /// HTTP/1.1 without TLS.
     pub(crate) plain: u16,
     /// HTTP/2 with TLS.
-    pub(crate) secure: u16,
+    pub(crate) tls: u16,
 }
 
-/// What it has done so far, at `GET /bench/count`.
+/// What upstream has done until now, at `GET /bench/count`.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct UpstreamCounts {
     /// Answers and streams.
@@ -37,13 +37,13 @@ pub(crate) struct UpstreamCounts {
     pub(crate) tokens: u64,
 }
 
-/// Serves until it is killed. The authority that subjects must trust is written to `authority`.
+/// Serves until it is killed. Writes the certificate that clients must trust to the file `authority`.
 pub(crate) async fn serve(authority: &Path) -> Result<(), BenchError> {
     let google = Arc::new(UpstreamState::default());
     let plain = TcpListener::bind("127.0.0.1:0").await?;
     let secure = TcpListener::bind("127.0.0.1:0").await?;
     let tls = http2::tls(authority)?;
-    let ports = Ports { plain: plain.local_addr()?.port(), secure: secure.local_addr()?.port() };
+    let ports = Ports { plain: plain.local_addr()?.port(), tls: secure.local_addr()?.port() };
     let mut out = std::io::stdout();
     writeln!(out, "{}", serde_json::to_string(&ports)?)?;
     out.flush()?;
@@ -54,14 +54,14 @@ pub(crate) async fn serve(authority: &Path) -> Result<(), BenchError> {
     Ok(())
 }
 
-/// What all connections share.
+/// The state that all connections share.
 #[derive(Debug)]
 struct UpstreamState {
     answers: AtomicU64,
     tokens: AtomicU64,
     token_delay_ms: AtomicU64,
     token_lifetime_s: AtomicU64,
-    /// Nobody gets a token until it is let go.
+    /// While true, token requests wait.
     tokens_held: AtomicBool,
     answer: Bodies,
 }
@@ -79,7 +79,7 @@ impl Default for UpstreamState {
     }
 }
 
-/// What a request is answered with. A `wait` is a token endpoint's.
+/// The answer to a request. Only the token endpoint has a `wait`.
 #[derive(Debug)]
 enum Reply {
     Stream { plan: ResponsePlan, wrapped: bool },
@@ -87,7 +87,7 @@ enum Reply {
 }
 
 impl UpstreamState {
-    /// Answers a request of which `target` and the beginning of the body are known.
+    /// Answers a request by its `target` and the beginning of its body.
     fn reply(&self, target: &str, body: &[u8]) -> Reply {
         let path = target.split('?').next().unwrap_or_default();
         // `/v1internal` wraps, the public API does not.
@@ -143,8 +143,8 @@ impl UpstreamState {
         Reply::Whole { status, body: text.into(), wait }
     }
 
-    /// Waits as a token endpoint was told to.
-    async fn take_time(&self, wait: Option<Duration>) {
+    /// Waits as `/bench/set` has asked of the token endpoint.
+    async fn wait_for_token(&self, wait: Option<Duration>) {
         let Some(wait) = wait else { return };
         sleep(wait).await;
         while self.tokens_held.load(Relaxed) {
@@ -167,5 +167,5 @@ impl UpstreamState {
     }
 }
 
-/// As much of a request's body as is kept for looking at; allocations beyond a kilobyte are dear.
-const LOOKED_AT: usize = 1000;
+/// How much of a request's body is kept; larger allocations are slow.
+const BODY_START: usize = 1000;
