@@ -91,13 +91,9 @@ pub(crate) fn run(report: &mut Report, plan: &Plan) {
             .arg(references())
             .arg("--docs")
             .arg(&docs)
-            .arg("--notes")
-            .arg(crate::root().join("crates/bench/notes.md"))
             .args(["--rounds", &plan.rounds.to_string()]);
         if plan.quick {
             bench.arg("--quick");
-        } else {
-            bench.arg("--readme").arg(crate::root().join("README.md"));
         }
         let tools = [
             ("--edge", edge),
@@ -115,7 +111,7 @@ pub(crate) fn run(report: &mut Report, plan: &Plan) {
         if !status.success() {
             return Err(Failure::new("the bench broke down, see above"));
         }
-        println!("    written: {}", docs.join("BENCHMARKS.md").display());
+        println!("    written: {}", docs.join("benchmarks.json").display());
         Ok(())
     });
 }
