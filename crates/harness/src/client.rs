@@ -37,7 +37,7 @@ impl Connection {
         self.stream.write_all(bytes.as_ref()).is_ok()
     }
 
-    /// Reads the next response head. `100 Continue` is a head of its own.
+    /// Reads the next response head. `100 Continue` counts as a head.
     pub fn head(&mut self) -> ResponseHead {
         let end = loop {
             if let Some(at) = position(&self.buffer, b"\r\n\r\n") {

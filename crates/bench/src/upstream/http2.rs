@@ -112,7 +112,7 @@ async fn stream_events(
             let after = Duration::from_millis(u64::from(index) * u64::from(plan.interval_ms));
             sleep_until(started + after).await;
         } else {
-            // Each event is a write of its own.
+            // Otherwise all events go in one write.
             tokio::task::yield_now().await;
         }
         events.send_data(event(wrapped, index + 1 == plan.events, false), false)?;
