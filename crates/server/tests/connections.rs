@@ -54,7 +54,7 @@ async fn five_hundred_streams_are_open_at_once_where_a_connection_takes_a_hundre
 }
 
 #[tokio::test]
-async fn without_pooling_every_request_has_a_connection_of_its_own() {
+async fn without_pooling_every_request_has_its_own_connection() {
     for (pooling, opened) in [("true", 1), ("false", 4)] {
         let upstream = Upstream::start(100).await;
         upstream.finish.send_replace(true);
@@ -82,7 +82,7 @@ async fn an_idle_connection_is_closed_after_the_keep_alive_timeout() {
 }
 
 #[tokio::test]
-async fn the_corporate_proxy_of_the_environment_is_used_and_no_proxy_heeded() {
+async fn the_forward_proxy_of_the_environment_is_used_and_no_proxy_is_respected() {
     let tunnels = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let by_proxy = format!("http://ada:secret@{}", tunnels.local_addr().unwrap());
     let used = Arc::new(AtomicUsize::new(0));
@@ -133,7 +133,7 @@ async fn an_upstream_whose_certificate_is_not_trusted_is_unreachable() {
 }
 
 #[tokio::test]
-async fn upstream_is_connected_to_before_the_first_request() {
+async fn a_connection_to_upstream_is_opened_before_the_first_request() {
     let upstream = Upstream::start(100).await;
     let proxy = Running::start(&upstream, &[]).await;
     upstream.until(|| upstream.open() == 1).await;

@@ -17,7 +17,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 #[test]
-fn sighup_takes_over_keys_aliases_and_log_level_and_drops_no_stream() {
+fn sighup_reloads_keys_aliases_and_log_level_and_drops_no_stream() {
     let upstream = Upstream::start();
     let mut proxy =
         Running::start(&upstream, "proxy_api_keys = \"old-key\"\nlog_level = \"warn\"", &[]);
@@ -44,7 +44,7 @@ fn sighup_takes_over_keys_aliases_and_log_level_and_drops_no_stream() {
 }
 
 #[test]
-fn bad_settings_are_told_and_the_old_ones_stay() {
+fn bad_settings_are_reported_and_the_old_ones_stay() {
     let upstream = Upstream::start();
     let mut proxy = Running::start(&upstream, "proxy_api_keys = \"old-key\"", &[]);
     for (bad, told) in [
@@ -62,7 +62,7 @@ fn bad_settings_are_told_and_the_old_ones_stay() {
 }
 
 #[test]
-fn keys_cannot_be_reloaded_away_where_the_world_can_reach() {
+fn a_reload_cannot_remove_all_keys_on_a_public_address() {
     let upstream = Upstream::start();
     let file = "host = \"0.0.0.0\"\nproxy_api_keys = \"old-key\"";
     let mut proxy = Running::start(&upstream, file, &[]);
@@ -73,7 +73,7 @@ fn keys_cannot_be_reloaded_away_where_the_world_can_reach() {
 }
 
 #[test]
-fn a_drain_refuses_what_is_new_on_connections_that_are_there_and_lets_streams_finish() {
+fn a_drain_refuses_new_requests_on_open_connections_and_lets_streams_finish() {
     let upstream = Upstream::start();
     let mut proxy = Running::start(&upstream, "", &[]);
     let mut idle = TcpStream::connect(proxy.address).unwrap();
@@ -101,7 +101,7 @@ fn a_drain_refuses_what_is_new_on_connections_that_are_there_and_lets_streams_fi
 }
 
 #[test]
-fn a_second_signal_ends_at_once() {
+fn a_second_signal_ends_the_process_at_once() {
     let upstream = Upstream::start();
     let mut proxy = Running::start(&upstream, "", &[]);
     let _stream = proxy.open_stream("");
@@ -114,7 +114,7 @@ fn a_second_signal_ends_at_once() {
 }
 
 #[test]
-fn systemd_is_told_of_each_change_and_that_we_are_alive() {
+fn systemd_is_notified_of_each_change_of_state_and_of_liveness() {
     let upstream = Upstream::start();
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("notify");
@@ -148,7 +148,7 @@ fn systemd_is_told_of_each_change_and_that_we_are_alive() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn systemd_is_told_on_an_abstract_socket_too() {
+fn systemd_is_notified_on_an_abstract_socket_too() {
     use std::os::linux::net::SocketAddrExt;
 
     let upstream = Upstream::start();

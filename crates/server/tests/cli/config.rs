@@ -65,7 +65,7 @@ fn a_public_host_without_keys_refuses_to_start() {
 }
 
 #[test]
-fn the_file_is_the_flags_else_the_variables_else_the_default_one() {
+fn the_config_file_is_the_flags_else_the_variables_else_the_default_one() {
     let home = Home::new();
     fs::create_dir_all(home.path("config/code-assist-proxy")).unwrap();
     home.write("config/code-assist-proxy/config.toml", "port = 1\n");
@@ -97,7 +97,7 @@ fn the_file_is_the_flags_else_the_variables_else_the_default_one() {
 
 #[cfg(unix)]
 #[test]
-fn a_file_with_secrets_that_others_can_read_is_told() {
+fn a_file_with_secrets_that_others_can_read_is_reported() {
     use std::os::unix::fs::PermissionsExt;
 
     let home = Home::new();

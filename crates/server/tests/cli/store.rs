@@ -76,7 +76,7 @@ fn a_bad_import_writes_nothing() {
 }
 
 #[test]
-fn a_damaged_store_is_set_aside_and_told() {
+fn a_damaged_store_is_set_aside_and_reported() {
     let home = Home::new();
     fs::write(home.path("kv.redb"), "garbage".repeat(1000)).unwrap();
     let output = home.run_with(&["kv", "list", "--kv-url", "file:kv.redb"], &[]);
@@ -90,7 +90,7 @@ fn a_damaged_store_is_set_aside_and_told() {
 
 #[cfg(unix)]
 #[test]
-fn a_store_that_another_process_has_is_told_and_left_alone() {
+fn a_store_that_another_process_has_open_is_reported_and_left_alone() {
     let home = Home::new();
     home.write("one.json", r#"[{"key":"a","value":"1"}]"#);
     let import = ["kv", "import", "one.json", "--kv-url", "file:kv.redb"];

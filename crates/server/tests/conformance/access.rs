@@ -7,7 +7,7 @@ use crate::{ARRAY, GENERATE, HELLO, STREAM};
 const KEY: &str = "alices-secret-key";
 
 #[test]
-fn a_key_opens_in_every_carrier_and_reaches_nobody_upstream() {
+fn a_key_is_accepted_in_every_header_and_parameter_and_never_forwarded() {
     let google = GoogleEmulator::start();
     let proxy = ProxyBuilder::for_emulator(&google)
         .env("PROXY_API_KEYS", format!("other,alice:{KEY}"))
@@ -48,7 +48,7 @@ fn a_key_opens_in_every_carrier_and_reaches_nobody_upstream() {
 }
 
 #[test]
-fn a_missing_or_wrong_key_is_a_401_and_nothing_leaves() {
+fn a_missing_or_wrong_key_is_a_401_and_nothing_goes_upstream() {
     let google = GoogleEmulator::start();
     let proxy = ProxyBuilder::for_emulator(&google).env("PROXY_API_KEYS", KEY).start();
     let nearly = &KEY[..KEY.len() - 1];
@@ -105,7 +105,7 @@ fn only_loopback_names_are_answered_without_keys() {
 }
 
 #[test]
-fn web_pages_get_in_only_from_allowed_origins() {
+fn web_pages_are_answered_only_from_allowed_origins() {
     let google = GoogleEmulator::start();
     let closed = ProxyBuilder::for_emulator(&google).start();
     for origin in ["https://evil.example", "null", "http://localhost:3000"] {

@@ -30,7 +30,7 @@ fn numbers_escapes_unknown_fields_and_key_order_arrive_as_they_were_written() {
 }
 
 #[test]
-fn a_body_that_is_not_one_json_object_is_a_400_and_never_leaves() {
+fn a_body_that_is_not_one_json_object_is_a_400_and_is_not_forwarded() {
     let upstream = empty_answer();
     let proxy = ProxyBuilder::for_upstream(&upstream).start();
     let hostile = [
@@ -91,7 +91,7 @@ fn line_separators_are_escaped_and_a_missing_id_is_filled_in() {
 }
 
 #[test]
-fn the_listed_edits_are_made_and_told() {
+fn the_documented_edits_are_made_and_reported() {
     let upstream = empty_answer();
     let proxy = ProxyBuilder::for_upstream(&upstream).start();
     let body = r#"{"model":"models/x","contents":{"parts":{"text":"a"}},"systemInstruction":"be brief","store":true}"#;
@@ -113,7 +113,7 @@ fn the_listed_edits_are_made_and_told() {
 }
 
 #[test]
-fn a_packed_body_is_unpacked_and_an_unknown_packing_is_a_400() {
+fn a_compressed_body_is_decompressed_and_an_unknown_encoding_is_a_400() {
     let upstream = empty_answer();
     let proxy = ProxyBuilder::for_upstream(&upstream).start();
     let mut packer = GzEncoder::new(Vec::new(), Compression::default());
@@ -141,7 +141,7 @@ fn a_packed_body_is_unpacked_and_an_unknown_packing_is_a_400() {
 }
 
 #[test]
-fn a_body_beyond_the_limit_is_a_413_however_it_comes() {
+fn a_body_beyond_the_limit_is_a_413_with_any_framing() {
     let upstream = empty_answer();
     let proxy = ProxyBuilder::for_upstream(&upstream).env("MAX_REQUEST_BODY_BYTES", "1000").start();
     let large = HELLO.replace("Hello", &"x".repeat(2000));

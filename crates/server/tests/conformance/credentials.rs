@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::{ARRAY, GENERATE, HELLO};
 
 #[test]
-fn every_variable_with_credentials_serves() {
+fn every_variable_for_credentials_works() {
     let google = GoogleEmulator::start();
     let without = || ProxyBuilder::for_emulator(&google).without_env("GCP_SERVICE_ACCOUNT");
     for (what, setup) in [
@@ -30,7 +30,7 @@ fn every_variable_with_credentials_serves() {
 }
 
 #[test]
-fn missing_credentials_are_told_with_what_to_set() {
+fn the_error_for_missing_credentials_names_the_variables_to_set() {
     let google = GoogleEmulator::start();
     let proxy = ProxyBuilder::for_emulator(&google).without_env("GCP_SERVICE_ACCOUNT").start();
     for path in [GENERATE, ARRAY] {
@@ -44,7 +44,7 @@ fn missing_credentials_are_told_with_what_to_set() {
 }
 
 #[test]
-fn a_revoked_login_is_told_and_not_hammered() {
+fn revoked_credentials_are_reported_and_not_tried_again_at_once() {
     let google = GoogleEmulator::start();
     let setup = ProxyBuilder::for_emulator(&google).credentials(&google.expired_credentials());
     google.set_state(json!({"revoke_refresh": true}));
@@ -90,7 +90,7 @@ fn an_expiry_is_read_in_every_unit_and_place() {
 }
 
 #[test]
-fn a_service_account_is_refused_with_what_works_instead() {
+fn a_service_account_is_refused_and_the_error_names_an_alternative() {
     let google = GoogleEmulator::start();
     let key = json!({"type": "service_account", "project_id": "p", "private_key_id": "hush-id",
         "private_key": "-----BEGIN PRIVATE KEY-----\nhush-key\n", "client_email": "a@b.c"});
@@ -109,7 +109,7 @@ fn a_service_account_is_refused_with_what_works_instead() {
 }
 
 #[test]
-fn a_token_that_google_has_ended_is_renewed_and_the_request_replayed() {
+fn a_token_that_google_has_revoked_is_refreshed_and_the_request_replayed() {
     let google = GoogleEmulator::start();
     let proxy = ProxyBuilder::for_emulator(&google).start();
     assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
@@ -125,7 +125,7 @@ fn a_token_that_google_has_ended_is_renewed_and_the_request_replayed() {
 }
 
 #[test]
-fn a_401_that_stays_is_never_shown_as_the_clients_own() {
+fn a_persistent_401_is_not_passed_on_to_the_client() {
     let google = GoogleEmulator::start();
     google.add_rules(json!({"match": {"rpc": "generateContent"}, "times": 0, "status": 401}));
     let proxy = ProxyBuilder::for_emulator(&google).start();
@@ -136,7 +136,7 @@ fn a_401_that_stays_is_never_shown_as_the_clients_own() {
 }
 
 #[test]
-fn a_token_endpoint_that_fails_is_backed_off_from_and_asked_again() {
+fn a_failing_token_endpoint_is_retried_with_backoff() {
     let google = GoogleEmulator::start();
     google.set_state(json!({"token_status": 500}));
     let proxy =

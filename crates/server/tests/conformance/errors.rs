@@ -50,7 +50,7 @@ fn an_error_before_the_first_event_is_an_http_error_in_both_framings() {
 }
 
 #[test]
-fn a_web_page_for_an_answer_becomes_an_error_in_googles_form() {
+fn a_web_page_from_upstream_becomes_an_error_in_googles_form() {
     let page = "<!DOCTYPE html><html><title>Error 404 (Not Found)!!1</title><p>The requested URL was not found on this server.</html>";
     let html = "Content-Type: text/html; charset=UTF-8\r\n";
     let upstream = ScriptedUpstream::answering("404 Not Found", html, page);
@@ -70,7 +70,7 @@ fn a_web_page_for_an_answer_becomes_an_error_in_googles_form() {
 }
 
 #[test]
-fn retry_after_is_made_from_what_the_body_says() {
+fn retry_after_is_computed_from_the_body_of_the_error() {
     let info = |details: &str, message: &str| {
         format!(
             r#"{{"error":{{"code":429,"message":"{message}","status":"RESOURCE_EXHAUSTED","details":[{details}]}}}}"#
@@ -186,7 +186,7 @@ fn a_connection_that_breaks_before_the_answer_is_whole_is_a_502() {
 }
 
 #[test]
-fn a_slow_answer_is_started_once() {
+fn a_slow_answer_is_requested_once() {
     let upstream = ScriptedUpstream::new(|_, wire| {
         thread::sleep(Duration::from_secs(2));
         wire.write("HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{\"response\":{}}");
@@ -201,7 +201,7 @@ fn a_slow_answer_is_started_once() {
 }
 
 #[test]
-fn a_head_that_does_not_come_is_a_504() {
+fn a_missing_response_head_is_a_504() {
     let upstream = ScriptedUpstream::new(|_, wire| {
         wire.is_closed_within(Duration::from_secs(10));
         wire.close();

@@ -41,7 +41,7 @@ fn a_hundred_cold_requests_cause_one_refresh_and_one_discovery() {
 }
 
 #[test]
-fn a_token_that_expires_under_traffic_fails_no_request_and_none_waits_for_the_next() {
+fn a_token_that_expires_under_traffic_fails_and_delays_no_request() {
     let google = GoogleEmulator::start();
     google.set_state(json!({"token_lifetime_ms": 4000, "token_delay_ms": 500}));
     let proxy =

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::{ARRAY, GENERATE, HELLO};
 
 #[test]
-fn an_account_that_needs_it_is_onboarded_once() {
+fn a_new_account_is_onboarded_once() {
     let google = GoogleEmulator::start_with(Options { onboarded: false, ..Options::default() });
     google.set_state(json!({"onboarding_polls": 1}));
     let proxy = ProxyBuilder::for_emulator(&google).start();
@@ -22,7 +22,7 @@ fn an_account_that_needs_it_is_onboarded_once() {
 }
 
 #[test]
-fn a_project_that_is_set_is_used_without_asking() {
+fn a_configured_project_is_used_without_discovery() {
     let google = GoogleEmulator::start();
     let names = [
         "GEMINI_PROJECT_ID",
@@ -38,7 +38,7 @@ fn a_project_that_is_set_is_used_without_asking() {
 }
 
 #[test]
-fn each_standing_of_an_account_has_its_own_reason() {
+fn each_problem_of_an_account_has_its_own_reason() {
     for (account, reason, said) in [
         ("ineligible", "ACCOUNT_INELIGIBLE", "INELIGIBLE_ACCOUNT"),
         ("unsupported_client", "ACCOUNT_INELIGIBLE", "UNSUPPORTED_CLIENT"),
@@ -65,7 +65,7 @@ fn each_standing_of_an_account_has_its_own_reason() {
 }
 
 #[test]
-fn a_required_validation_comes_with_its_link() {
+fn the_error_for_a_required_validation_contains_its_link() {
     let google = GoogleEmulator::start();
     google.set_state(json!({"account": "validation_required"}));
     let proxy = ProxyBuilder::for_emulator(&google).start();
@@ -74,7 +74,7 @@ fn a_required_validation_comes_with_its_link() {
 }
 
 #[test]
-fn a_project_that_google_refuses_later_is_discovered_anew() {
+fn a_project_that_google_refuses_later_is_discovered_again() {
     let google = GoogleEmulator::start();
     let proxy = ProxyBuilder::for_emulator(&google).start();
     assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::{COUNT, GENERATE, HELLO, STREAM};
 
 #[test]
-fn every_way_to_write_a_path_leads_to_the_same_method() {
+fn every_spelling_of_a_path_leads_to_the_same_operation() {
     let google = GoogleEmulator::start();
     let proxy = ProxyBuilder::for_emulator(&google).start();
     let mut connection = proxy.connect();
@@ -42,7 +42,7 @@ fn every_way_to_write_a_path_leads_to_the_same_method() {
 }
 
 #[test]
-fn a_model_is_sent_as_it_was_asked_for() {
+fn a_model_name_is_forwarded_unchanged() {
     let google = GoogleEmulator::start();
     let models = ["gemini-2.5-pro", "gemini-2.5-flash", "gemini-3-pro-preview", "gemini-3-flash"];
     let proxy = ProxyBuilder::for_emulator(&google).start();
@@ -81,7 +81,7 @@ fn tokens_are_counted_in_both_request_forms() {
 }
 
 #[test]
-fn models_are_listed_and_shown() {
+fn models_are_listed_and_described() {
     let google = GoogleEmulator::start();
     let proxy = ProxyBuilder::for_emulator(&google).start();
     for path in ["/v1/models", "/v1beta/models/", "/models", "/v1beta/models?pageSize=1000"] {
@@ -111,7 +111,7 @@ fn models_are_listed_and_shown() {
 }
 
 #[test]
-fn what_code_assist_has_not_is_a_404_that_says_so_and_a_wrong_method_a_405() {
+fn an_operation_that_code_assist_lacks_is_a_404_and_a_wrong_method_is_a_405() {
     let google = GoogleEmulator::start();
     let proxy = ProxyBuilder::for_emulator(&google).start();
     for path in [
@@ -154,7 +154,7 @@ fn what_code_assist_has_not_is_a_404_that_says_so_and_a_wrong_method_a_405() {
 }
 
 #[test]
-fn code_assists_own_protocol_is_passed_on_with_our_token() {
+fn code_assists_own_api_is_forwarded_with_the_proxys_token() {
     let google = GoogleEmulator::start();
     let proxy = ProxyBuilder::for_emulator(&google).start();
     let body = format!(
@@ -177,7 +177,7 @@ fn code_assists_own_protocol_is_passed_on_with_our_token() {
 }
 
 #[test]
-fn a_body_is_json_whatever_its_type_says() {
+fn a_body_is_read_as_json_whatever_its_content_type() {
     let google = GoogleEmulator::start();
     let proxy = ProxyBuilder::for_emulator(&google).start();
     for kind in ["text/plain;charset=UTF-8", "application/x-www-form-urlencoded", "nonsense"] {
@@ -193,7 +193,7 @@ fn a_body_is_json_whatever_its_type_says() {
 }
 
 #[test]
-fn every_answer_has_an_id_and_a_timing() {
+fn every_response_has_a_request_id_and_a_server_timing() {
     let google = GoogleEmulator::start();
     let proxy = ProxyBuilder::for_emulator(&google).env("PROXY_API_KEYS", "k1").start();
     let key = "x-goog-api-key: k1";
@@ -220,7 +220,7 @@ fn every_answer_has_an_id_and_a_timing() {
 }
 
 #[test]
-fn a_sane_request_id_is_kept_and_another_is_replaced() {
+fn a_valid_request_id_is_kept_and_an_invalid_one_is_replaced() {
     let google = GoogleEmulator::start();
     let proxy = ProxyBuilder::for_emulator(&google).start();
     for sane in ["abc-123", "A.b_c", &"x".repeat(128)] {
@@ -236,7 +236,7 @@ fn a_sane_request_id_is_kept_and_another_is_replaced() {
 }
 
 #[test]
-fn head_is_get_without_a_body() {
+fn head_is_answered_like_get_without_a_body() {
     let google = GoogleEmulator::start();
     let proxy = ProxyBuilder::for_emulator(&google).start();
     for path in ["/health", "/", "/v1beta/models"] {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::{GENERATE, HELLO};
 
 #[test]
-fn version_aliases_and_oauth_client_are_settings() {
+fn api_version_aliases_and_oauth_client_follow_their_settings() {
     let upstream = ScriptedUpstream::answering("200 OK", "", "{\"response\":{}}");
     let proxy = ProxyBuilder::for_upstream(&upstream)
         .env("CODE_ASSIST_API_VERSION", "v2internal")
@@ -34,7 +34,7 @@ fn version_aliases_and_oauth_client_are_settings() {
 }
 
 #[test]
-fn a_token_is_renewed_as_early_as_was_set() {
+fn a_token_is_renewed_as_early_as_configured() {
     for (minutes, refreshes) in [("5", 0), ("15", 1)] {
         let google = GoogleEmulator::start();
         let mut login: Value = serde_json::from_str(&google.credentials()).unwrap();
@@ -53,7 +53,7 @@ fn a_token_is_renewed_as_early_as_was_set() {
 }
 
 #[test]
-fn tokens_are_validated_where_was_set() {
+fn tokens_are_validated_at_the_configured_url() {
     let google = GoogleEmulator::start();
     let tokeninfo = ScriptedUpstream::answering("200 OK", "", r#"{"expires_in":"3000"}"#);
     let address = format!("{}/some/info", tokeninfo.url());
@@ -66,7 +66,7 @@ fn tokens_are_validated_where_was_set() {
 }
 
 #[test]
-fn the_catalogue_is_kept_unless_told_otherwise() {
+fn the_model_list_is_cached_unless_disabled() {
     for (keep, asked) in [("true", 1), ("false", 3)] {
         let google = GoogleEmulator::start();
         let proxy =
@@ -79,7 +79,7 @@ fn the_catalogue_is_kept_unless_told_otherwise() {
 }
 
 #[test]
-fn pauses_between_tries_are_as_long_as_was_set() {
+fn retry_delays_follow_their_settings() {
     let broken = r#"{"error":{"code":500,"message":"x","status":"INTERNAL"}}"#;
     let upstream = ScriptedUpstream::answering("500 Internal Server Error", "", broken);
     let took = |base: &str, most: &str| {
@@ -102,7 +102,7 @@ fn pauses_between_tries_are_as_long_as_was_set() {
 }
 
 #[test]
-fn equal_requests_are_shared_as_long_as_was_set() {
+fn equal_requests_are_coalesced_within_the_configured_window() {
     let upstream = ScriptedUpstream::answering("200 OK", "", r#"{"response":{}}"#);
     let proxy = ProxyBuilder::for_upstream(&upstream)
         .env("RESPONSE_CACHE_TTL_SECONDS", "0")
@@ -119,7 +119,7 @@ fn equal_requests_are_shared_as_long_as_was_set() {
 }
 
 #[test]
-fn nothing_is_logged_below_the_level_that_was_set() {
+fn nothing_below_the_configured_level_is_logged() {
     let google = GoogleEmulator::start();
     let quiet = ProxyBuilder::for_emulator(&google).env("LOG_LEVEL", "error").start();
     assert_eq!(quiet.post(GENERATE, HELLO).status(), 200);

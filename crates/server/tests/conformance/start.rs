@@ -8,7 +8,7 @@ use code_assist_harness::{GoogleEmulator, ProxyBuilder, get};
 use crate::{GENERATE, HELLO};
 
 #[test]
-fn an_unreachable_google_keeps_nothing_from_starting() {
+fn the_proxy_starts_while_google_is_unreachable() {
     let google = GoogleEmulator::start();
     let login = google.credentials();
     drop(google);
@@ -23,7 +23,7 @@ fn an_unreachable_google_keeps_nothing_from_starting() {
 }
 
 #[test]
-fn health_asks_nobody() {
+fn health_sends_no_request_upstream() {
     let google = GoogleEmulator::start();
     let proxy = ProxyBuilder::for_emulator(&google).start();
     // The proxy's own look for its token, once at the start, is not health's doing.
@@ -46,7 +46,7 @@ fn health_asks_nobody() {
 }
 
 #[test]
-fn token_and_project_are_found_again_after_a_start() {
+fn token_and_project_are_restored_after_a_restart() {
     let google = GoogleEmulator::start();
     let setup = ProxyBuilder::for_emulator(&google)
         .credentials(&google.expired_credentials())

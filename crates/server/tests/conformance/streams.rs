@@ -50,7 +50,7 @@ fn events_300_ms_apart_arrive_300_ms_apart_in_both_framings() {
 }
 
 #[test]
-fn the_array_form_begins_at_once_and_ends_in_a_bracket() {
+fn the_json_array_begins_at_once_and_is_closed() {
     let (go, gate) = gated();
     let upstream = ScriptedUpstream::new(move |_, wire| {
         wire.begin_stream();
@@ -72,7 +72,7 @@ fn the_array_form_begins_at_once_and_ends_in_a_bracket() {
 }
 
 #[test]
-fn an_event_stream_has_the_one_form_that_all_sdks_read() {
+fn an_event_stream_has_the_framing_that_all_sdks_read() {
     let google = GoogleEmulator::start();
     let proxy = ProxyBuilder::for_emulator(&google).start();
     for path in [STREAM, "/v1/models/gemini-2.5-flash:streamGenerateContent?%24alt=sse"] {
@@ -136,7 +136,7 @@ fn a_stream_cut_at_every_byte_gives_the_same_events() {
 }
 
 #[test]
-fn a_cut_connection_is_told_in_an_event_and_again_bare_in_a_flush_of_its_own() {
+fn a_broken_connection_is_reported_as_an_event_and_as_bare_json_in_a_separate_flush() {
     let upstream = ScriptedUpstream::new(|_, wire| {
         wire.begin_stream();
         wire.chunk(format!("data: {}\r\n\r\ndata: {{\"respon", event(0)));
@@ -170,7 +170,7 @@ fn a_cut_connection_is_told_in_an_event_and_again_bare_in_a_flush_of_its_own() {
 }
 
 #[test]
-fn an_error_event_inside_a_stream_is_passed_on_and_ends_it() {
+fn an_error_event_is_forwarded_and_ends_the_stream() {
     let google = GoogleEmulator::start();
     let proxy = ProxyBuilder::for_emulator(&google).start();
     let error =
@@ -189,7 +189,7 @@ fn an_error_event_inside_a_stream_is_passed_on_and_ends_it() {
 }
 
 #[test]
-fn a_stream_that_ends_without_a_finish_reason_is_passed_on_and_counted_as_cut() {
+fn a_stream_without_a_finish_reason_is_forwarded_and_counted_as_cut() {
     let google = GoogleEmulator::start();
     google.add_rules(json!({"match": {"rpc": "streamGenerateContent"}, "keep_events": 1}));
     let proxy = ProxyBuilder::for_emulator(&google).start();
@@ -211,7 +211,7 @@ fn an_empty_stream_stays_empty() {
 }
 
 #[test]
-fn a_packed_stream_is_read_too() {
+fn a_compressed_stream_is_read_too() {
     let google = GoogleEmulator::start();
     google.add_rules(json!({"match": {"rpc": "streamGenerateContent"}, "chunk_size": 7,
         "line_ending": "cr", "data_prefix": "data:", "no_final_blank_line": true}));
@@ -225,7 +225,7 @@ fn a_packed_stream_is_read_too() {
 }
 
 #[test]
-fn a_client_that_leaves_in_the_middle_cancels_upstream_at_once() {
+fn a_client_that_disconnects_mid_stream_cancels_upstream_at_once() {
     let google = GoogleEmulator::start();
     google.set_state(json!({"stream_events": 100, "stream_interval_ms": 100}));
     let proxy = ProxyBuilder::for_emulator(&google).start();
@@ -242,7 +242,7 @@ fn a_client_that_leaves_in_the_middle_cancels_upstream_at_once() {
 }
 
 #[test]
-fn a_client_that_leaves_before_the_head_cancels_upstream_at_once() {
+fn a_client_that_disconnects_before_the_head_cancels_upstream_at_once() {
     for path in [GENERATE, STREAM] {
         let (closed, is_closed) = channel();
         let closed = Mutex::new(closed);
@@ -267,7 +267,7 @@ fn a_client_that_leaves_before_the_head_cancels_upstream_at_once() {
 }
 
 #[test]
-fn a_stream_is_written_down_when_it_has_ended() {
+fn a_stream_is_logged_when_it_has_ended() {
     let (go, gate) = gated();
     let upstream = ScriptedUpstream::new(move |_, wire| {
         wire.begin_stream();
@@ -314,7 +314,7 @@ fn an_event_beyond_the_limit_ends_the_stream_with_an_error() {
 }
 
 #[test]
-fn a_stream_that_falls_silent_ends_with_a_504_in_its_last_event() {
+fn a_silent_stream_ends_with_a_504_as_its_last_event() {
     let upstream = ScriptedUpstream::new(|_, wire| {
         wire.begin_stream();
         wire.chunk(format!("data: {}\r\n\r\n", event(0)));

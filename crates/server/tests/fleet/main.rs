@@ -44,7 +44,7 @@ fn four_hundred_cold_requests_are_one_refresh_and_one_discovery() {
 }
 
 #[test]
-fn whoever_dies_in_the_middle_of_a_refresh_delays_the_others_by_its_turn_at_most() {
+fn a_process_killed_during_a_refresh_delays_the_others_by_one_lock_lifetime_at_most() {
     let google = GoogleEmulator::start();
     google.add_rules(json!({"match": {"rpc": "token"}, "delay_ms": 60_000}));
     let mut begun = Instant::now();
@@ -71,7 +71,7 @@ fn whoever_dies_in_the_middle_of_a_refresh_delays_the_others_by_its_turn_at_most
 }
 
 #[test]
-fn while_the_old_token_lives_the_death_of_whoever_gets_the_next_is_not_noticed() {
+fn a_process_killed_during_a_renewal_delays_no_request_while_the_old_token_is_valid() {
     let google = GoogleEmulator::start();
     // Within TOKEN_REFRESH_BUFFER_MINUTES of its end from the beginning: everybody wants the next.
     google.set_state(json!({"token_lifetime_ms": 120_000}));
@@ -124,7 +124,7 @@ fn a_rolling_restart_under_load_costs_no_request_and_no_stream() {
 }
 
 #[test]
-fn without_redis_everything_goes_on_and_health_says_so_until_it_is_back() {
+fn a_redis_outage_fails_no_request_and_health_reports_it_until_it_ends() {
     let google = GoogleEmulator::start();
     let keys = [("PROXY_API_KEYS", "team:sesame"), ("RATE_LIMIT_MAX_REQUESTS", "1000000")];
     let mut fleet = Fleet::of(4, &google, &google.expired_credentials(), &keys);
@@ -183,7 +183,7 @@ fn a_limit_of_a_hundred_is_a_hundred_through_four_processes() {
 }
 
 #[test]
-fn a_refresh_token_that_google_has_rotated_is_everybodys() {
+fn a_rotated_refresh_token_is_shared_by_all_processes() {
     let google = GoogleEmulator::start();
     google.set_state(json!({"rotate_refresh": true}));
     let fleet = Fleet::of(2, &google, &google.expired_credentials(), &[]);
@@ -196,7 +196,7 @@ fn a_refresh_token_that_google_has_rotated_is_everybodys() {
 }
 
 #[test]
-fn the_commands_on_the_store_work_on_a_redis_too() {
+fn the_kv_commands_work_on_redis_too() {
     let redis = RedisServer::start(&[]);
     let url = redis.url();
     let google = GoogleEmulator::start();

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::{GENERATE, HELLO};
 
 #[test]
-fn a_file_serves_wherever_it_is_said_to_be() {
+fn a_credential_file_works_at_every_configurable_path() {
     let google = GoogleEmulator::start();
     let elsewhere = ProxyBuilder::for_emulator(&google).credentials_file("{}");
     elsewhere.write("elsewhere/creds.json", google.credentials());
@@ -61,7 +61,7 @@ fn a_newer_token_in_the_rewritten_file_is_adopted_within_three_seconds() {
 }
 
 #[test]
-fn missing_credentials_are_told_with_the_path_and_found_when_they_come() {
+fn missing_credentials_are_reported_with_their_path_and_loaded_once_written() {
     let google = GoogleEmulator::start();
     let setup = ProxyBuilder::for_emulator(&google).without_env("GCP_SERVICE_ACCOUNT");
     let path = setup.path(".gemini/oauth_creds.json").display().to_string();
@@ -79,7 +79,7 @@ fn missing_credentials_are_told_with_the_path_and_found_when_they_come() {
 }
 
 #[test]
-fn an_encrypted_store_next_to_a_missing_file_is_said_to_be_one() {
+fn an_encrypted_credential_store_beside_a_missing_file_is_reported() {
     let google = GoogleEmulator::start();
     let setup = ProxyBuilder::for_emulator(&google).without_env("GCP_SERVICE_ACCOUNT");
     setup.write(".gemini/gemini-credentials.json", "encrypted");
@@ -94,7 +94,7 @@ fn an_encrypted_store_next_to_a_missing_file_is_said_to_be_one() {
 }
 
 #[test]
-fn a_revoked_login_serves_again_when_somebody_has_signed_in() {
+fn revoked_credentials_work_again_after_a_new_sign_in() {
     let google = GoogleEmulator::start();
     let setup = ProxyBuilder::for_emulator(&google).credentials_file(&google.expired_credentials());
     google.set_state(json!({"revoke_refresh": true}));
@@ -112,7 +112,7 @@ fn a_revoked_login_serves_again_when_somebody_has_signed_in() {
 }
 
 #[test]
-fn the_clis_file_is_never_written() {
+fn gemini_clis_file_is_never_written() {
     let google = GoogleEmulator::start();
     google.set_state(json!({"rotate_refresh": true}));
     let login = google.expired_credentials();
@@ -127,7 +127,7 @@ fn the_clis_file_is_never_written() {
 }
 
 #[test]
-fn a_service_account_in_the_file_is_refused_and_its_key_is_never_told() {
+fn a_service_account_in_the_file_is_refused_and_its_key_is_never_printed() {
     let google = GoogleEmulator::start();
     let key = json!({"type": "service_account", "project_id": "p", "private_key_id": "hush-id",
         "private_key": "-----BEGIN PRIVATE KEY-----\nhush-key\n", "client_email": "a@b.c"});

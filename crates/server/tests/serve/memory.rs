@@ -10,7 +10,7 @@ use code_assist_harness::{Proxy, ProxyBuilder, ScriptedUpstream, post};
 use crate::{GENERATE, HELLO, STREAM};
 
 #[test]
-fn the_memory_of_a_12_megabyte_event_comes_back() {
+fn the_memory_of_a_12_megabyte_event_is_released() {
     let text = "x".repeat(12 << 20);
     let event = format!(
         r#"{{"response":{{"candidates":[{{"content":{{"parts":[{{"inlineData":{{"data":"{text}"}}}}]}},"finishReason":"STOP"}}],"responseId":"r"}}}}"#
@@ -37,7 +37,7 @@ fn the_memory_of_a_12_megabyte_event_comes_back() {
 }
 
 #[test]
-fn a_20_megabyte_body_takes_less_than_three_copies_and_its_memory_comes_back() {
+fn a_20_megabyte_body_takes_less_than_three_copies_and_its_memory_is_released() {
     let upstream = ScriptedUpstream::answering("200 OK", "", r#"{"response":{"candidates":[]}}"#);
     let proxy = ProxyBuilder::for_upstream(&upstream).start();
     proxy.get("/health");
@@ -54,7 +54,7 @@ fn a_20_megabyte_body_takes_less_than_three_copies_and_its_memory_comes_back() {
 }
 
 #[test]
-fn a_client_that_does_not_read_stops_upstream_and_costs_no_memory() {
+fn a_client_that_does_not_read_stops_upstream_and_takes_no_memory() {
     let poured = Arc::new(AtomicU64::new(0));
     let stopped = Arc::new(AtomicBool::new(false));
     let (count, done) = (Arc::clone(&poured), Arc::clone(&stopped));

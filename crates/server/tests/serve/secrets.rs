@@ -8,7 +8,7 @@ use code_assist_harness::{GoogleEmulator, ProxyBuilder};
 use crate::{GENERATE, HELLO};
 
 #[test]
-fn no_secret_of_a_half_written_file_or_of_nonsense_is_told() {
+fn no_secret_of_a_damaged_credential_file_is_printed() {
     let google = GoogleEmulator::start();
     let setup = ProxyBuilder::for_emulator(&google)
         .credentials_file(&google.expired_credentials())
@@ -34,7 +34,7 @@ fn no_secret_of_a_half_written_file_or_of_nonsense_is_told() {
 }
 
 #[test]
-fn bad_settings_are_told_without_the_values_of_secrets() {
+fn bad_settings_are_reported_without_the_values_of_secrets() {
     let google = GoogleEmulator::start();
     let refused = ProxyBuilder::for_emulator(&google)
         .env("PROXY_API_KEYS", "hush-key")

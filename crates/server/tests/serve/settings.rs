@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::{GENERATE, HELLO};
 
 #[test]
-fn host_is_where_it_listens() {
+fn the_proxy_listens_on_the_configured_host_only() {
     let proxy = ProxyBuilder::without_upstream().env("HOST", "127.0.0.2").start();
     assert!(proxy.address().starts_with("127.0.0.2:"), "{}", proxy.address());
     assert_eq!(proxy.get("/health").status(), 200);
@@ -19,7 +19,7 @@ fn host_is_where_it_listens() {
 }
 
 #[test]
-fn a_project_is_kept_as_long_as_was_set() {
+fn a_project_is_cached_for_the_configured_time() {
     for (hours, seconds) in [("0.1", 360), ("2", 7200)] {
         let google = GoogleEmulator::start();
         let setup = ProxyBuilder::for_emulator(&google).env("PROJECT_ID_CACHE_TTL_HOURS", hours);
@@ -31,7 +31,7 @@ fn a_project_is_kept_as_long_as_was_set() {
 }
 
 #[test]
-fn entries_are_sealed_with_the_key_that_was_set() {
+fn entries_are_encrypted_with_the_configured_key() {
     let (old, new) = ("0f".repeat(32), "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=".to_owned());
     let google = GoogleEmulator::start();
     let setup = ProxyBuilder::for_emulator(&google).credentials(&google.expired_credentials());
@@ -81,7 +81,7 @@ fn entries_are_sealed_with_the_key_that_was_set() {
 }
 
 #[test]
-fn a_token_is_stored_as_long_as_was_set() {
+fn a_token_is_stored_for_the_configured_time() {
     for (hours, seconds) in [("0.1", 360), ("0.5", 1800), ("1", 3599)] {
         let google = GoogleEmulator::start();
         let setup = ProxyBuilder::for_emulator(&google)

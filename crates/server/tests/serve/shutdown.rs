@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::{ARRAY, GENERATE, HELLO, STREAM};
 
 #[test]
-fn a_stream_finishes_while_others_are_turned_away() {
+fn a_drain_lets_a_stream_finish_and_refuses_new_requests() {
     for signal in ["TERM", "INT"] {
         let google = GoogleEmulator::start();
         google.set_state(json!({"stream_events": 4, "stream_interval_ms": 300}));
@@ -45,7 +45,7 @@ fn a_stream_finishes_while_others_are_turned_away() {
 }
 
 #[test]
-fn a_stream_beyond_the_grace_ends_with_a_proper_error() {
+fn a_stream_longer_than_the_grace_period_ends_with_an_error() {
     let (upstream, _) = endless();
     for path in [STREAM, ARRAY] {
         let mut proxy =
@@ -72,7 +72,7 @@ fn a_stream_beyond_the_grace_ends_with_a_proper_error() {
 }
 
 #[test]
-fn a_second_signal_ends_at_once() {
+fn a_second_signal_ends_the_process_at_once() {
     let (upstream, _) = endless();
     let mut proxy = ProxyBuilder::for_upstream(&upstream).start();
     let mut running = proxy.connect();

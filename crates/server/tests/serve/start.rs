@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::{GENERATE, HELLO};
 
 #[test]
-fn the_first_lines_say_all_that_is_needed() {
+fn the_banner_contains_address_credentials_and_store() {
     let google = GoogleEmulator::start();
     let setup = ProxyBuilder::for_emulator(&google)
         .credentials_file(&google.credentials())
@@ -37,7 +37,7 @@ fn the_first_lines_say_all_that_is_needed() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_told_and_ends_with_1() {
+fn a_port_in_use_is_reported_and_the_exit_code_is_1() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let refused = ProxyBuilder::without_upstream().env("PORT", &port).run_to_exit();
@@ -79,7 +79,7 @@ fn a_public_address_without_keys_is_refused() {
 }
 
 #[test]
-fn the_terms_are_told_at_the_first_start_only() {
+fn the_terms_are_printed_at_the_first_start_only() {
     let google = GoogleEmulator::start();
     let setup = ProxyBuilder::for_emulator(&google).env("KV_URL", "file:kv.redb");
     let terms = "Google's terms restrict";
@@ -92,7 +92,7 @@ fn the_terms_are_told_at_the_first_start_only() {
 }
 
 #[test]
-fn a_killed_proxy_finds_token_and_project_again() {
+fn a_killed_proxy_restores_token_and_project() {
     let google = GoogleEmulator::start();
     let setup = ProxyBuilder::for_emulator(&google)
         .credentials(&google.expired_credentials())
@@ -117,7 +117,7 @@ fn a_killed_proxy_finds_token_and_project_again() {
 }
 
 #[test]
-fn killed_at_any_moment_it_starts_again_with_its_store_whole() {
+fn a_proxy_killed_at_any_moment_restarts_with_an_intact_store() {
     let google = GoogleEmulator::start();
     let setup = ProxyBuilder::for_emulator(&google).env("KV_URL", "file:kv.redb");
     // The first request writes: each round has a token to renew, and dies a little later.
@@ -146,7 +146,7 @@ fn killed_at_any_moment_it_starts_again_with_its_store_whole() {
 }
 
 #[test]
-fn a_second_process_on_the_same_file_works_from_memory_and_says_so() {
+fn a_second_process_on_the_same_file_works_from_memory_and_reports_it() {
     let google = GoogleEmulator::start();
     let setup = ProxyBuilder::for_emulator(&google).env("KV_URL", "file:kv.redb");
     let first = setup.start();
@@ -170,7 +170,7 @@ fn a_second_process_on_the_same_file_works_from_memory_and_says_so() {
 }
 
 #[test]
-fn a_damaged_store_is_set_aside_and_told() {
+fn a_damaged_store_is_set_aside_and_reported() {
     let google = GoogleEmulator::start();
     let setup = ProxyBuilder::for_emulator(&google).env("KV_URL", "file:kv.redb");
     setup.write("kv.redb", "garbage".repeat(1000));

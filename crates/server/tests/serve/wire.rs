@@ -8,7 +8,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use crate::{ARRAY, GENERATE, HELLO, STREAM};
 
 #[test]
-fn a_client_that_waits_to_be_told_to_continue_is_told() {
+fn a_client_that_expects_100_continue_gets_it() {
     let google = GoogleEmulator::start();
     let proxy = ProxyBuilder::for_emulator(&google).start();
     let mut connection = proxy.connect();
@@ -71,7 +71,7 @@ fn http_2_without_tls_serves_on_the_same_port() {
 }
 
 #[test]
-fn a_connection_is_used_again_in_both_directions() {
+fn connections_are_reused_on_both_sides() {
     let upstream = ScriptedUpstream::answering("200 OK", "", r#"{"response":{"candidates":[]}}"#);
     let proxy = ProxyBuilder::for_upstream(&upstream).start();
     let mut connection = proxy.connect();
@@ -99,7 +99,7 @@ fn a_tls_hello_is_closed_at_once_without_a_byte() {
 }
 
 #[test]
-fn nonsense_on_the_wire_disturbs_nobody() {
+fn garbage_on_a_connection_does_not_disturb_other_clients() {
     let google = GoogleEmulator::start();
     let proxy = ProxyBuilder::for_emulator(&google).start();
     let huge = format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(600_000));
@@ -115,7 +115,7 @@ fn nonsense_on_the_wire_disturbs_nobody() {
 }
 
 #[test]
-fn a_whole_answer_says_its_length_and_a_stream_comes_in_chunks() {
+fn a_whole_answer_has_a_content_length_and_a_stream_is_chunked() {
     let google = GoogleEmulator::start();
     let proxy = ProxyBuilder::for_emulator(&google).start();
     let whole = proxy.post(GENERATE, HELLO);

@@ -10,7 +10,7 @@ use code_assist_harness::{GoogleEmulator, ProxyBuilder, ScriptedUpstream, post};
 use crate::{GENERATE, HELLO, STREAM};
 
 #[test]
-fn upstream_connections_are_kept_unless_told_otherwise() {
+fn upstream_connections_are_kept_unless_pooling_is_disabled() {
     for (pooling, wanted) in [("true", 1), ("false", 5)] {
         let upstream = ScriptedUpstream::answering("200 OK", "", "{\"response\":{}}");
         let proxy =
@@ -23,7 +23,7 @@ fn upstream_connections_are_kept_unless_told_otherwise() {
 }
 
 #[test]
-fn an_idle_upstream_connection_is_closed_after_its_time() {
+fn an_idle_upstream_connection_is_closed_after_the_keep_alive_timeout() {
     let upstream = ScriptedUpstream::answering("200 OK", "", "{\"response\":{}}");
     let proxy = ProxyBuilder::for_upstream(&upstream).env("KEEP_ALIVE_TIMEOUT_MS", "1000").start();
     assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
@@ -50,7 +50,7 @@ fn a_connection_that_upstream_has_closed_costs_no_request() {
 }
 
 #[test]
-fn the_corporate_proxy_is_used_and_no_proxy_is_kept_to() {
+fn the_forward_proxy_is_used_and_no_proxy_is_respected() {
     let corporate =
         ScriptedUpstream::answering("200 OK", "", "{\"response\":{\"text\":\"by proxy\"}}");
     let address = corporate.url().replace("http://", "http://someone:hush@");
@@ -76,7 +76,7 @@ fn the_corporate_proxy_is_used_and_no_proxy_is_kept_to() {
 }
 
 #[test]
-fn logs_have_the_level_and_the_form_that_were_asked_for() {
+fn logs_have_the_configured_level_and_format() {
     let google = GoogleEmulator::start();
     let quiet = ProxyBuilder::for_emulator(&google).env("LOG_LEVEL", "error").start();
     assert_eq!(quiet.post(GENERATE, HELLO).status(), 200);
@@ -91,7 +91,7 @@ fn logs_have_the_level_and_the_form_that_were_asked_for() {
 }
 
 #[test]
-fn two_hundred_streams_that_are_left_in_the_middle_leave_nothing_behind() {
+fn two_hundred_abandoned_streams_leave_nothing_behind() {
     let closed = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&closed);
     let upstream = ScriptedUpstream::new(move |_, wire| {

@@ -130,7 +130,7 @@ const ALPHABET: [char; 12] =
     ['a', 'b', ' ', '"', '\\', '\n', '\r', '\u{e9}', '\u{2028}', '\u{85}', '\u{4e2d}', '\u{1f600}'];
 
 #[test]
-fn a_plan_survives_its_text_and_a_piece_its_checksum() {
+fn a_plan_is_read_from_its_text_and_a_piece_from_its_checksum() {
     let plan = Plan { id: 77, events: 5, fault: Fault::Cut, at: 2 };
     assert_eq!(Plan::find(&format!("{{\"text\":\"{}\"}}", plan.text())), Some(plan.clone()));
     let piece = plan.piece(3);
