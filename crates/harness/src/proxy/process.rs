@@ -93,8 +93,14 @@ impl Proxy {
     /// Waits until its standard output contains a text.
     #[track_caller]
     pub fn await_output(&self, text: &str) {
+        self.await_output_after(0, text);
+    }
+
+    /// Waits until its standard output contains a text after its first `start` bytes.
+    #[track_caller]
+    pub fn await_output_after(&self, start: usize, text: &str) {
         let started = Instant::now();
-        while !self.stdout().contains(text) {
+        while !self.stdout()[start..].contains(text) {
             assert!(started.elapsed() < LOG_TIMEOUT, "no {text:?} in {}", self.stdout());
             thread::sleep(POLL_INTERVAL);
         }

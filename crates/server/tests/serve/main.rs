@@ -4,10 +4,13 @@
 
 mod credentials;
 mod memory;
+mod reload;
 mod secrets;
 mod settings;
 mod shutdown;
 mod start;
+#[cfg(unix)]
+mod systemd;
 mod wire;
 mod wiring;
 

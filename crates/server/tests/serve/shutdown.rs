@@ -1,4 +1,4 @@
-//! Stopping: streams may finish, everybody else is told.
+//! Shutdown: open streams may finish, new requests are refused.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,19 +23,23 @@ fn a_drain_lets_a_stream_finish_and_refuses_new_requests() {
         let first = running.chunk().unwrap();
         let mut idle = proxy.connect();
         assert_eq!(idle.send(get("/health", &[])).status(), 200);
+        let mut probe = proxy.connect();
+        assert_eq!(probe.send(get("/health", &[])).status(), 200);
         proxy.signal(signal);
         proxy.await_output("shutting down");
         let health = proxy.get("/health");
         assert_eq!(health.status(), 503);
         assert_eq!(health.json()["status"], "unhealthy");
+        assert_eq!(probe.send(get("/health", &[])).status(), 503, "on an old connection");
         let answer = proxy.post(GENERATE, HELLO);
         assert_eq!(answer.status_and_reason(), (503, "SHUTTING_DOWN".into()));
         let answer = idle.send(post(GENERATE, &[], HELLO));
         assert_eq!(
             answer.status_and_reason(),
             (503, "SHUTTING_DOWN".into()),
-            "on an old connection too"
+            "on an old connection"
         );
+        assert_eq!(answer.header("connection"), "close");
         let text = String::from_utf8([first, running.body(&head)].concat()).unwrap();
         assert!(!text.contains("error"), "{text}");
         assert!(text.contains("\"finishReason\":\"STOP\""), "{text}");
@@ -82,8 +86,8 @@ fn a_second_signal_ends_the_process_at_once() {
     proxy.await_output("shutting down");
     thread::sleep(Duration::from_millis(100));
     let begun = Instant::now();
-    proxy.signal("TERM");
-    proxy.wait_for_exit(Duration::from_secs(5));
+    proxy.signal("INT");
+    assert_eq!(proxy.wait_for_exit(Duration::from_secs(5)).code(), Some(1));
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
 }
 
