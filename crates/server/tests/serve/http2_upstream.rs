@@ -1,53 +1,52 @@
-//! Upstream connections as the settings have them, with the real binary in front of an HTTPS
-//! upstream that counts what is opened.
+//! Connections to an upstream that speaks HTTP/2 with TLS and counts what is opened.
 
-#![expect(clippy::unwrap_used, reason = "in a helper, too, it is the test that fails")]
+#![expect(clippy::unwrap_used, reason = "a helper that panics fails its test")]
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use code_assist_harness::{Proxy, ProxyBuilder};
 use http::{Request, Response};
 use http_body::{Body, Frame};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, copy_bidirectional};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_hundred_streams_are_open_at_once_where_a_connection_takes_a_hundred() {
-    let upstream = Upstream::start(100).await;
-    let proxy = Running::start(&upstream, &[("MAX_CONCURRENT_REQUESTS", "600")]).await;
+    let upstream = Http2Upstream::start(100).await;
+    let proxy = start(&upstream, &[("MAX_CONCURRENT_REQUESTS", "600")]);
     let mut clients = Vec::new();
     for _ in 0..500 {
-        let mut client = TcpStream::connect(proxy.address).await.unwrap();
-        client.write_all(STREAM.as_bytes()).await.unwrap();
+        let mut client = TcpStream::connect(proxy.address()).await.unwrap();
+        client.write_all(REQUEST.as_bytes()).await.unwrap();
         clients.push(client);
     }
     for client in &mut clients {
-        let begun = tokio::time::timeout(Duration::from_secs(20), said(client, "the beginning"));
+        let begun =
+            tokio::time::timeout(Duration::from_secs(20), read_until(client, "the beginning"));
         begun.await.expect("no stream waits for another");
     }
     assert_eq!(upstream.streams(), 500);
     assert_eq!(upstream.opened(), 5);
 
-    // Clients that vanish take their streams with them, and nothing else.
+    // Clients that disconnect end their own streams and no others.
     clients.truncate(100);
     upstream.until(|| upstream.streams() == 100).await;
     upstream.finish.send_replace(true);
     for client in &mut clients {
-        said(client, "the end").await;
+        read_until(client, "the end").await;
     }
     upstream.until(|| upstream.streams() == 0).await;
     assert_eq!(upstream.opened(), 5);
@@ -56,13 +55,13 @@ async fn five_hundred_streams_are_open_at_once_where_a_connection_takes_a_hundre
 #[tokio::test]
 async fn without_pooling_every_request_has_its_own_connection() {
     for (pooling, opened) in [("true", 1), ("false", 4)] {
-        let upstream = Upstream::start(100).await;
+        let upstream = Http2Upstream::start(100).await;
         upstream.finish.send_replace(true);
-        let proxy = Running::start(&upstream, &[("ENABLE_CONNECTION_POOLING", pooling)]).await;
+        let proxy = start(&upstream, &[("ENABLE_CONNECTION_POOLING", pooling)]);
         for _ in 0..4 {
-            let mut client = TcpStream::connect(proxy.address).await.unwrap();
-            client.write_all(STREAM.as_bytes()).await.unwrap();
-            said(&mut client, "the end").await;
+            let mut client = TcpStream::connect(proxy.address()).await.unwrap();
+            client.write_all(REQUEST.as_bytes()).await.unwrap();
+            read_until(&mut client, "the end").await;
         }
         assert_eq!(upstream.opened(), opened, "{pooling}");
     }
@@ -70,12 +69,12 @@ async fn without_pooling_every_request_has_its_own_connection() {
 
 #[tokio::test]
 async fn an_idle_connection_is_closed_after_the_keep_alive_timeout() {
-    let upstream = Upstream::start(100).await;
+    let upstream = Http2Upstream::start(100).await;
     upstream.finish.send_replace(true);
-    let proxy = Running::start(&upstream, &[("KEEP_ALIVE_TIMEOUT_MS", "300")]).await;
-    let mut client = TcpStream::connect(proxy.address).await.unwrap();
-    client.write_all(STREAM.as_bytes()).await.unwrap();
-    said(&mut client, "the end").await;
+    let proxy = start(&upstream, &[("KEEP_ALIVE_TIMEOUT_MS", "300")]);
+    let mut client = TcpStream::connect(proxy.address()).await.unwrap();
+    client.write_all(REQUEST.as_bytes()).await.unwrap();
+    read_until(&mut client, "the end").await;
     let begun = Instant::now();
     upstream.until(|| upstream.open() == 0).await;
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
@@ -108,94 +107,68 @@ async fn the_forward_proxy_of_the_environment_is_used_and_no_proxy_is_respected(
     });
     for (except, tunnels) in [("example.com", 1), ("localhost", 0)] {
         used.store(0, Ordering::SeqCst);
-        let upstream = Upstream::start(100).await;
+        let upstream = Http2Upstream::start(100).await;
         upstream.finish.send_replace(true);
         let env = [("HTTPS_PROXY", by_proxy.as_str()), ("NO_PROXY", except)];
-        let proxy = Running::start(&upstream, &env).await;
-        let mut client = TcpStream::connect(proxy.address).await.unwrap();
-        client.write_all(STREAM.as_bytes()).await.unwrap();
-        said(&mut client, "the end").await;
+        let proxy = start(&upstream, &env);
+        let mut client = TcpStream::connect(proxy.address()).await.unwrap();
+        client.write_all(REQUEST.as_bytes()).await.unwrap();
+        read_until(&mut client, "the end").await;
         assert_eq!(used.load(Ordering::SeqCst), tunnels, "{except}");
     }
 }
 
 #[tokio::test]
 async fn an_upstream_whose_certificate_is_not_trusted_is_unreachable() {
-    let upstream = Upstream::start(100).await;
-    let other = Upstream::start(100).await;
-    let file = other.folder.path().join("ca.pem");
-    let env = [("SSL_CERT_FILE", file.to_str().unwrap()), ("MAX_RETRY_ATTEMPTS", "0")];
-    let proxy = Running::start(&upstream, &env).await;
-    let mut client = TcpStream::connect(proxy.address).await.unwrap();
-    client.write_all(STREAM.as_bytes()).await.unwrap();
-    let told = said(&mut client, "UPSTREAM_UNREACHABLE").await;
-    assert!(told.starts_with("HTTP/1.1 503") && told.contains("certificate"), "{told}");
+    let upstream = Http2Upstream::start(100).await;
+    let other = Http2Upstream::start(100).await;
+    let certificate = other.certificate();
+    let env = [("SSL_CERT_FILE", certificate.as_str()), ("MAX_RETRY_ATTEMPTS", "0")];
+    let proxy = start(&upstream, &env);
+    let mut client = TcpStream::connect(proxy.address()).await.unwrap();
+    client.write_all(REQUEST.as_bytes()).await.unwrap();
+    let response = read_until(&mut client, "UPSTREAM_UNREACHABLE").await;
+    assert!(response.starts_with("HTTP/1.1 503"), "{response}");
+    assert!(response.contains("certificate"), "{response}");
 }
 
 #[tokio::test]
 async fn a_connection_to_upstream_is_opened_before_the_first_request() {
-    let upstream = Upstream::start(100).await;
-    let proxy = Running::start(&upstream, &[]).await;
+    let upstream = Http2Upstream::start(100).await;
+    let proxy = start(&upstream, &[]);
     upstream.until(|| upstream.open() == 1).await;
     upstream.finish.send_replace(true);
-    let mut client = TcpStream::connect(proxy.address).await.unwrap();
-    client.write_all(STREAM.as_bytes()).await.unwrap();
-    said(&mut client, "the end").await;
+    let mut client = TcpStream::connect(proxy.address()).await.unwrap();
+    client.write_all(REQUEST.as_bytes()).await.unwrap();
+    read_until(&mut client, "the end").await;
     assert_eq!(upstream.opened(), 1);
 }
 
-/// Reads until this has been said.
-async fn said(client: &mut TcpStream, text: &str) -> String {
-    let mut heard = String::new();
-    while !heard.contains(text) {
+/// Reads until this text has arrived.
+async fn read_until(client: &mut TcpStream, text: &str) -> String {
+    let mut received = String::new();
+    while !received.contains(text) {
         let mut piece = [0; 4096];
         let read = client.read(&mut piece).await.unwrap();
-        assert!(read > 0, "it ended before {text:?}: {heard}");
-        heard.push_str(&String::from_utf8_lossy(&piece[..read]));
+        assert!(read > 0, "closed before {text:?}: {received}");
+        received.push_str(&String::from_utf8_lossy(&piece[..read]));
     }
-    heard
+    received
 }
 
-/// The binary, serving.
-struct Running {
-    address: SocketAddr,
-    _child: Child,
-    _home: TempDir,
+/// Starts a proxy in front of this upstream, and trusts its certificate.
+fn start(upstream: &Http2Upstream, settings: &[(&str, &str)]) -> Proxy {
+    let builder = ProxyBuilder::without_upstream()
+        .env("CODE_ASSIST_ENDPOINT", format!("https://localhost:{}", upstream.address.port()))
+        .env("SSL_CERT_FILE", upstream.certificate())
+        .env("GOOGLE_CLOUD_ACCESS_TOKEN", "ya29.test")
+        .env("GEMINI_PROJECT_ID", "test-project")
+        .env("VALIDATE_TOKENS_BEFORE_USE", "false");
+    settings.iter().fold(builder, |builder, (name, value)| builder.env(name, *value)).start()
 }
 
-impl Running {
-    async fn start(upstream: &Upstream, env: &[(&str, &str)]) -> Self {
-        let home = TempDir::new().unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_code-assist-proxy"))
-            .args(["serve", "--port", "0"])
-            .env_clear()
-            .env("HOME", home.path())
-            .env("KV_URL", "memory:")
-            .env("GOOGLE_CLOUD_ACCESS_TOKEN", "ya29.test")
-            .env("GEMINI_PROJECT_ID", "test-project")
-            .env("VALIDATE_TOKENS_BEFORE_USE", "false")
-            .env("SSL_CERT_FILE", upstream.folder.path().join("ca.pem"))
-            .env("CODE_ASSIST_ENDPOINT", format!("https://localhost:{}", upstream.address.port()))
-            .envs(env.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let address = loop {
-            let line = lines.next_line().await.unwrap().expect("it serves");
-            if let Some((_, address)) = line.split_once("listening on http://") {
-                break address.trim().parse().unwrap();
-            }
-        };
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Self { address, _child: child, _home: home }
-    }
-}
-
-/// A Code Assist over TLS and HTTP/2. Its streams begin at once, and end when they are told to.
-struct Upstream {
+/// A Code Assist over HTTP/2 with TLS. Its streams begin at once, and end once `finish` is true.
+struct Http2Upstream {
     address: SocketAddr,
     folder: TempDir,
     finish: watch::Sender<bool>,
@@ -209,7 +182,7 @@ struct Counts {
     streams: AtomicUsize,
 }
 
-impl Upstream {
+impl Http2Upstream {
     async fn start(streams: u32) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -243,14 +216,21 @@ impl Upstream {
         Self { address, folder, finish, counts }
     }
 
+    fn certificate(&self) -> String {
+        self.folder.path().join("ca.pem").display().to_string()
+    }
+
+    /// Connections that were opened.
     fn opened(&self) -> usize {
         self.counts.opened.load(Ordering::SeqCst)
     }
 
+    /// Connections that are open.
     fn open(&self) -> usize {
         self.counts.open.load(Ordering::SeqCst)
     }
 
+    /// Streams that are open.
     fn streams(&self) -> usize {
         self.counts.streams.load(Ordering::SeqCst)
     }
@@ -265,7 +245,7 @@ impl Upstream {
     }
 }
 
-/// One event at once, and one at the end.
+/// A body of two events: one at once, one at the end.
 struct Events {
     left: Vec<&'static str>,
     finished: Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -308,7 +288,7 @@ impl Body for Events {
     }
 }
 
-/// A certificate for `localhost`, in `ca.pem` for those who shall trust it.
+/// A self-signed certificate for `localhost`, also written to `ca.pem`.
 fn acceptor(folder: &TempDir) -> TlsAcceptor {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     std::fs::write(folder.path().join("ca.pem"), made.cert.pem()).unwrap();
@@ -324,6 +304,7 @@ fn acceptor(folder: &TempDir) -> TlsAcceptor {
     TlsAcceptor::from(Arc::new(config))
 }
 
-const STREAM: &str = "\
+/// A request for a stream.
+const REQUEST: &str = "\
     POST /v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse HTTP/1.1\r\n\
     host: localhost\r\ncontent-length: 15\r\n\r\n{\"contents\":[]}";
