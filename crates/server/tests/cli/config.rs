@@ -59,9 +59,12 @@ fn a_public_host_without_keys_refuses_to_start() {
     let home = Home::new();
     let output = home.run_with(&["serve", "--host", "0.0.0.0", "--port", "0"], &[]);
     assert_eq!(output.status.code(), Some(2));
-    let told = stderr(&output);
-    assert!(told.contains("error: HOST: refuses to listen on 0.0.0.0 without keys"), "{told}");
-    assert!(told.contains("PROXY_API_KEYS") && told.contains("ALLOW_UNAUTHENTICATED=true"));
+    let message = stderr(&output);
+    assert!(
+        message.contains("error: HOST: refuses to listen on 0.0.0.0 without keys"),
+        "{message}"
+    );
+    assert!(message.contains("PROXY_API_KEYS") && message.contains("ALLOW_UNAUTHENTICATED=true"));
 }
 
 #[test]
@@ -91,8 +94,8 @@ fn the_config_file_is_the_flags_else_the_variables_else_the_default_one() {
     }
     fs::remove_file(home.path("config/code-assist-proxy/config.toml")).unwrap();
     assert_eq!(home.run_with(&["config"], &[]).status.code(), Some(0));
-    let nobody = home.run_with(&["config"], &[("XDG_CONFIG_HOME", "/dev/null/.config")]);
-    assert_eq!((nobody.status.code(), stderr(&nobody).as_str()), (Some(0), ""));
+    let unreadable = home.run_with(&["config"], &[("XDG_CONFIG_HOME", "/dev/null/.config")]);
+    assert_eq!((unreadable.status.code(), stderr(&unreadable).as_str()), (Some(0), ""));
 }
 
 #[cfg(unix)]

@@ -14,7 +14,7 @@ fn dev_vars_example_has_every_setting_of_the_worker() {
     is_generated("crates/worker/.dev.vars.example", &example, "dev_vars");
 }
 
-/// `UPDATE_DOCS=1` writes the file anew.
+/// Asserts that the file has this content. `UPDATE_DOCS=1` writes it instead.
 #[track_caller]
 fn is_generated(name: &str, content: &str, test: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(name);

@@ -11,7 +11,7 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
-/// A home folder of its own, and the binary run in it with nothing else in the environment.
+/// A temporary home folder, in which the binary runs with nothing else in its environment.
 struct Home(TempDir);
 
 impl Home {

@@ -20,8 +20,8 @@ fn the_store_is_exported_cleared_and_imported() {
     );
     let output = home.run_with(&["kv", "import", "in.json"], &[]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    let told = "2 entries read from in.json, 1 left out because they have expired\n";
-    assert_eq!(stdout(&output), told);
+    let message = "2 entries read from in.json, 1 left out because they have expired\n";
+    assert_eq!(stdout(&output), message);
 
     let list = stdout(&home.run_with(&["kv", "list"], &[]));
     assert!(list.contains("oauth_token_cache") && list.contains("59m"), "{list}");
@@ -52,7 +52,7 @@ fn the_store_is_exported_cleared_and_imported() {
     assert_eq!(stdout(&home.run_with(&["kv", "clear"], &[])), "2 entries removed\n");
     assert_eq!(stdout(&home.run_with(&["kv", "list"], &[])).lines().count(), 1);
     assert_eq!(home.run_with(&["kv", "import", "out.json"], &[]).status.code(), Some(0));
-    // All but the seconds that are left, which go on.
+    // Without the seconds that are left, which change.
     let but_seconds = |list: &str| -> Vec<String> {
         list.lines().map(|line| line.split("59m").next().unwrap_or(line).to_owned()).collect()
     };
@@ -81,9 +81,9 @@ fn a_damaged_store_is_set_aside_and_reported() {
     fs::write(home.path("kv.redb"), "garbage".repeat(1000)).unwrap();
     let output = home.run_with(&["kv", "list", "--kv-url", "file:kv.redb"], &[]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    let told = stderr(&output);
-    assert!(told.contains("warning: the key-value store kv.redb is damaged"), "{told}");
-    assert!(!told.contains("panicked"), "{told}");
+    let message = stderr(&output);
+    assert!(message.contains("warning: the key-value store kv.redb is damaged"), "{message}");
+    assert!(!message.contains("panicked"), "{message}");
     let aside = fs::read_dir(home.path(".")).unwrap().map(|entry| entry.unwrap().file_name());
     assert_eq!(aside.filter(|name| name.to_string_lossy().contains(".damaged-")).count(), 1);
 }
@@ -95,14 +95,14 @@ fn a_store_that_another_process_has_open_is_reported_and_left_alone() {
     home.write("one.json", r#"[{"key":"a","value":"1"}]"#);
     let import = ["kv", "import", "one.json", "--kv-url", "file:kv.redb"];
     assert_eq!(home.run_with(&import, &[]).status.code(), Some(0));
-    // Another process with the lock that a running proxy holds.
+    // This test holds the lock that a running proxy holds.
     let file = fs::File::options().read(true).write(true).open(home.path("kv.redb")).unwrap();
     file.lock().unwrap();
     for command in ["list", "clear", "export"] {
         let output = home.run_with(&["kv", command, "--kv-url", "file:kv.redb"], &[]);
         assert_eq!(output.status.code(), Some(1), "{command}");
-        let told = stderr(&output);
-        assert!(told.contains("kv.redb is in use by another process"), "{command}: {told}");
+        let message = stderr(&output);
+        assert!(message.contains("kv.redb is in use by another process"), "{command}: {message}");
         assert_eq!(stdout(&output), "", "{command}");
     }
     drop(file);
@@ -126,8 +126,11 @@ fn a_disk_that_is_full_is_an_error_and_not_a_crash() {
     let mut limited = home.command_of("/bin/sh", &[("KV_URL", "file:kv.redb")]);
     let output = limited.args(["-c", script, BINARY]).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    let told = stderr(&output);
-    assert!(told.contains("key-value store kv.redb") && !told.contains("panicked"), "{told}");
+    let message = stderr(&output);
+    assert!(
+        message.contains("key-value store kv.redb") && !message.contains("panicked"),
+        "{message}"
+    );
     let list = home.run_with(&["kv", "list", "--kv-url", "file:kv.redb"], &[]);
     assert_eq!(stderr(&list), "");
     assert!(stdout(&list).contains("small") && !stdout(&list).contains("k1"), "{list:?}");
@@ -144,10 +147,10 @@ fn a_process_killed_at_any_moment_leaves_the_store_whole() {
     };
     let env = [("KV_URL", "file:kv.redb")];
     home.write("in.json", &generation(0));
-    // How long one whole import takes here spreads the kills over all of it.
-    let begun = std::time::Instant::now();
+    // The duration of one whole import spreads the kills over it.
+    let started = std::time::Instant::now();
     assert_eq!(home.run_with(&["kv", "import", "in.json"], &env).status.code(), Some(0));
-    let whole = begun.elapsed();
+    let whole = started.elapsed();
 
     let (mut killed, mut finished) = (0, 0);
     let mut last = 0;
@@ -170,7 +173,7 @@ fn a_process_killed_at_any_moment_leaves_the_store_whole() {
         assert!(now == last || now == n, "round {n}: neither before nor after, but {now}");
         last = now;
     }
-    // On a machine whose speed changes, few may be hit in the middle, but not none.
+    // On a machine whose speed changes, few kills may hit the middle of an import, but some do.
     assert!(killed >= 3, "{killed} killed, {finished} finished");
     assert!(!home.names().iter().any(|name| name.contains("damaged")));
 }

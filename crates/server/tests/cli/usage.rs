@@ -31,7 +31,11 @@ fn help_says_where_settings_come_from_and_names_every_flag() {
     for knob in code_assist_core::settings::KNOBS {
         match knob.flag() {
             Some(flag) => assert!(help.contains(&format!("--{flag}")), "{flag}"),
-            None => assert!(help.contains(knob.name), "{} is told to have no flag", knob.name),
+            None => assert!(
+                help.contains(knob.name),
+                "{} is not listed among settings without a flag",
+                knob.name
+            ),
         }
     }
     for command in ["", "serve", "check", "config", "models", "kv list", "kv export"] {

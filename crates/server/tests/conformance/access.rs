@@ -1,4 +1,4 @@
-//! Who gets in: keys in every carrier, hosts, origins, CORS.
+//! Access: keys in every header and parameter, hosts, origins, CORS.
 
 use code_assist_harness::{GoogleEmulator, ProxyBuilder, get, post, request};
 
@@ -25,7 +25,7 @@ fn a_key_is_accepted_in_every_header_and_parameter_and_never_forwarded() {
         post(GENERATE, &[&format!("Authorization: Basic {}", basic[0])], HELLO),
         post(GENERATE, &[&format!("Authorization: Basic {}", basic[1])], HELLO),
         get(&format!("/v1beta/models?key={KEY}"), &[]),
-        // The first found wins.
+        // The first key found decides.
         post(GENERATE, &[&format!("x-goog-api-key: {KEY}"), "x-api-key: wrong"], HELLO),
     ];
     for carrier in &carriers {
@@ -64,7 +64,7 @@ fn a_missing_or_wrong_key_is_a_401_and_nothing_goes_upstream() {
         ("API_KEY_INVALID", post(GENERATE, &[&format!("x-goog-api-key: {nearly}")], HELLO)),
         ("API_KEY_INVALID", post(GENERATE, &[&format!("Authorization: Bearer {KEY}x")], HELLO)),
         ("API_KEY_INVALID", post(&format!("{GENERATE}?key=wrong"), &[], HELLO)),
-        // A wrong one first is wrong, whatever comes later.
+        // A wrong first key is refused, even before a right one.
         ("API_KEY_INVALID", post(&format!("{GENERATE}?key={KEY}"), &["x-api-key: wrong"], HELLO)),
     ] {
         let answer = proxy.send(&asked);

@@ -1,5 +1,4 @@
-//! What the client wrote arrives upstream as it was written, and what upstream answered at the
-//! client.
+//! The client's bytes arrive upstream unchanged, and upstream's bytes arrive at the client.
 
 use std::io::Write;
 
@@ -106,7 +105,7 @@ fn the_documented_edits_are_made_and_reported() {
     assert_eq!(envelope["model"], "gemini-2.5-flash");
     assert_eq!(envelope["project"], "given-project");
     assert_eq!(envelope["request"]["systemInstruction"]["parts"][0]["text"], "be brief");
-    // Nobody else's tracking: our own name and nothing more.
+    // The proxy's own name, and no header that identifies the client.
     let head = received.head.to_ascii_lowercase();
     assert!(head.contains("\r\nuser-agent: code-assist-proxy/"), "{head}");
     assert!(head.contains("\r\nauthorization: bearer ya29.given\r\n"), "{head}");

@@ -1,4 +1,4 @@
-//! Credentials and tokens: given in a variable, in every form, missing, wrong, ended, revoked.
+//! Credentials and tokens: in every variable and form; missing, wrong, expired, revoked.
 
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -102,8 +102,8 @@ fn a_service_account_is_refused_and_the_error_names_an_alternative() {
         assert!(message.contains(part), "{message}");
     }
     let (stdout, stderr) = proxy.into_output();
-    for said in [message, stdout, stderr] {
-        assert!(!said.contains("hush"), "{said}");
+    for output in [message, stdout, stderr] {
+        assert!(!output.contains("hush"), "{output}");
     }
     assert!(google.log().is_empty(), "nothing goes out: {:?}", google.log());
 }
@@ -170,16 +170,16 @@ fn a_loaded_token_is_validated_once() {
     assert_eq!(unchecked.count("tokeninfo"), 0);
 }
 
-/// Asks until the answer has this status.
+/// Sends requests until one has this status.
 #[track_caller]
-fn becomes(proxy: &Proxy, status: u16, patience: Duration) {
-    let begun = Instant::now();
+fn becomes(proxy: &Proxy, status: u16, timeout: Duration) {
+    let started = Instant::now();
     loop {
         let answer = proxy.post(GENERATE, HELLO);
         if answer.status() == status {
             return;
         }
-        assert!(begun.elapsed() < patience, "{}", answer.text());
+        assert!(started.elapsed() < timeout, "{}", answer.text());
         thread::sleep(Duration::from_millis(20));
     }
 }

@@ -1,4 +1,4 @@
-//! What upstream's trouble looks like to a client.
+//! What a client sees when upstream fails.
 
 use std::net::TcpListener;
 use std::thread;
@@ -33,14 +33,14 @@ fn an_error_before_the_first_event_is_an_http_error_in_both_framings() {
     let proxy = ProxyBuilder::for_emulator(&google).start();
     let event = r#"{"error":{"code":404,"message":"as an event","status":"NOT_FOUND"}}"#;
     for path in [STREAM, ARRAY] {
-        // Google's own form, an array of one, with its status.
+        // Google's own form: an array of one error, with its status.
         google.add_rules(json!({"match": {"rpc": "streamGenerateContent"}, "status": 403}));
         let answer = proxy.post(path, HELLO);
         assert_eq!(answer.status(), 403, "{path}");
         assert_eq!(answer.error()["status"], "PERMISSION_DENIED", "{path}");
         assert_eq!(answer.json().is_array(), path == ARRAY, "{path}");
         is_json(&answer);
-        // The same as the first event of a 200.
+        // The same error as the first event of a 200.
         google.add_rules(json!({"match": {"rpc": "streamGenerateContent"}, "events": [event]}));
         let answer = proxy.post(path, HELLO);
         assert_eq!(answer.status(), 404, "{path}");
@@ -93,7 +93,7 @@ fn retry_after_is_computed_from_the_body_of_the_error() {
             let answer = proxy.post(path, HELLO);
             assert_eq!(answer.status(), 429);
             let found = answer.header("retry-after");
-            // Prose may be rounded up.
+            // A delay in prose may be rounded up.
             let fits = found == wanted || wanted == "58" && found == "57";
             assert!(fits, "{found:?} and not {wanted:?} for {header} {body}");
             assert_eq!(answer.text(), body);
@@ -148,18 +148,18 @@ fn garbage_from_upstream_is_a_502() {
         let answer = proxy.post(GENERATE, HELLO);
         assert_eq!(answer.status_and_reason(), (502, "UPSTREAM_MALFORMED".into()), "{body:?}");
     }
-    let no_http = ScriptedUpstream::new(|_, wire| {
-        wire.write("SSH-2.0-OpenSSH_9.7\r\n\r\n");
-        wire.close();
+    let no_http = ScriptedUpstream::new(|_, connection| {
+        connection.write("SSH-2.0-OpenSSH_9.7\r\n\r\n");
+        connection.close();
     });
     let proxy = ProxyBuilder::for_upstream(&no_http).env("MAX_RETRY_ATTEMPTS", "0").start();
     let answer = proxy.post(GENERATE, HELLO);
-    let told = answer.status();
-    assert!(told == 502 || told == 503 && !proxy.is_native(), "{}", answer.text());
-    let bad_event = ScriptedUpstream::new(|_, wire| {
-        wire.begin_stream();
-        wire.chunk("data: {\"response\":nonsense}\r\n\r\n");
-        wire.end();
+    let message = answer.status();
+    assert!(message == 502 || message == 503 && !proxy.is_native(), "{}", answer.text());
+    let bad_event = ScriptedUpstream::new(|_, connection| {
+        connection.begin_stream();
+        connection.chunk("data: {\"response\":nonsense}\r\n\r\n");
+        connection.end();
     });
     let proxy = ProxyBuilder::for_upstream(&bad_event).env("MAX_RETRY_ATTEMPTS", "0").start();
     let answer = proxy.post(STREAM, HELLO);
@@ -168,10 +168,10 @@ fn garbage_from_upstream_is_a_502() {
 
 #[test]
 fn a_connection_that_breaks_before_the_answer_is_whole_is_a_502() {
-    let before_head = ScriptedUpstream::new(|_, wire| wire.close());
-    let in_the_body = ScriptedUpstream::new(|_, wire| {
-        wire.write("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"response\":{}");
-        wire.close();
+    let before_head = ScriptedUpstream::new(|_, connection| connection.close());
+    let in_the_body = ScriptedUpstream::new(|_, connection| {
+        connection.write("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"response\":{}");
+        connection.close();
     });
     for upstream in [before_head, in_the_body] {
         let proxy = ProxyBuilder::for_upstream(&upstream).env("MAX_RETRY_ATTEMPTS", "0").start();
@@ -187,11 +187,11 @@ fn a_connection_that_breaks_before_the_answer_is_whole_is_a_502() {
 
 #[test]
 fn a_slow_answer_is_requested_once() {
-    let upstream = ScriptedUpstream::new(|_, wire| {
+    let upstream = ScriptedUpstream::new(|_, connection| {
         thread::sleep(Duration::from_secs(2));
-        wire.write("HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{\"response\":{}}");
+        connection.write("HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{\"response\":{}}");
     });
-    // Only the way there is bounded so tightly.
+    // The short timeout is for connecting only.
     let proxy = ProxyBuilder::for_upstream(&upstream).env("CONNECTION_TIMEOUT_MS", "500").start();
     let answer = proxy.post(GENERATE, HELLO);
     assert_eq!((answer.status(), answer.text().as_str()), (200, "{}"));
@@ -202,16 +202,16 @@ fn a_slow_answer_is_requested_once() {
 
 #[test]
 fn a_missing_response_head_is_a_504() {
-    let upstream = ScriptedUpstream::new(|_, wire| {
-        wire.is_closed_within(Duration::from_secs(10));
-        wire.close();
+    let upstream = ScriptedUpstream::new(|_, connection| {
+        connection.is_closed_within(Duration::from_secs(10));
+        connection.close();
     });
     let setup = ProxyBuilder::for_upstream(&upstream).env("MAX_RETRY_ATTEMPTS", "0");
     let proxy = setup.env("FIRST_BYTE_TIMEOUT_MS", "400").start();
-    let begun = Instant::now();
+    let started = Instant::now();
     let answer = proxy.post(GENERATE, HELLO);
     assert_eq!(answer.status_and_reason(), (504, "UPSTREAM_TIMEOUT".into()));
-    assert!((400..2000).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+    assert!((400..2000).contains(&started.elapsed().as_millis()), "{:?}", started.elapsed());
 }
 
 #[track_caller]

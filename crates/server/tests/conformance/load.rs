@@ -68,7 +68,7 @@ fn a_token_that_expires_under_traffic_fails_and_delays_no_request() {
         }
     });
     let slowest = *slowest.lock().unwrap();
-    assert!(slowest < 200.0, "somebody waited {slowest} ms for a token, a refresh takes 500");
+    assert!(slowest < 200.0, "a request waited {slowest} ms for a token, a refresh takes 500");
     let tokens: std::collections::HashSet<String> = google
         .received("generateContent")
         .iter()
@@ -89,17 +89,17 @@ fn a_12_megabyte_event_passes() {
     );
     let wanted = format!("data: {inner}\r\n\r\n");
     let body = format!("data: {{\"response\":{inner}}}\r\n\r\n");
-    let upstream = ScriptedUpstream::new(move |_, wire| {
-        wire.begin_stream();
+    let upstream = ScriptedUpstream::new(move |_, connection| {
+        connection.begin_stream();
         for piece in body.as_bytes().chunks(100_000) {
-            wire.chunk(piece);
+            connection.chunk(piece);
         }
-        wire.end();
+        connection.end();
     });
     let proxy = ProxyBuilder::for_upstream(&upstream).start();
     let answer = proxy.post(STREAM, HELLO);
     assert_eq!(answer.status(), 200);
-    // Not `assert_eq`: nobody wants to read the difference.
+    // Not `assert_eq`, which would print megabytes.
     assert!(answer.body == wanted.as_bytes(), "{} bytes", answer.body.len());
 }
 

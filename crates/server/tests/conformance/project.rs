@@ -1,4 +1,4 @@
-//! The account's project: given, discovered, onboarded, refused.
+//! The account's project: configured, discovered, onboarded, refused.
 
 use code_assist_emulator::{Options, PROJECT};
 use code_assist_harness::{GoogleEmulator, ProxyBuilder, Response};
@@ -39,7 +39,7 @@ fn a_configured_project_is_used_without_discovery() {
 
 #[test]
 fn each_problem_of_an_account_has_its_own_reason() {
-    for (account, reason, said) in [
+    for (account, reason, output) in [
         ("ineligible", "ACCOUNT_INELIGIBLE", "INELIGIBLE_ACCOUNT"),
         ("unsupported_client", "ACCOUNT_INELIGIBLE", "UNSUPPORTED_CLIENT"),
         ("validation_required", "VALIDATION_REQUIRED", "https://accounts.google.com/"),
@@ -57,7 +57,7 @@ fn each_problem_of_an_account_has_its_own_reason() {
                 answer.text()
             );
             assert_eq!(answer.error()["status"], "PERMISSION_DENIED");
-            assert!(answer.text().contains(said), "{account}: {}", answer.text());
+            assert!(answer.text().contains(output), "{account}: {}", answer.text());
         }
         assert_eq!(google.count("loadCodeAssist"), 1, "{account}: remembered for a while");
         assert_eq!(google.count("generateContent"), 0, "{account}");

@@ -1,4 +1,4 @@
-//! Paths and methods: what clients send, and that it finds its way.
+//! Paths and methods: every spelling that clients use reaches its operation.
 
 use code_assist_harness::{GoogleEmulator, ProxyBuilder, get, post, request};
 use serde_json::json;
@@ -60,7 +60,10 @@ fn a_model_name_is_forwarded_unchanged() {
     assert_eq!(answer.reason(), "");
     let answer = proxy.post("/v1beta/models/gemini-1.5-flash:generateContent", HELLO);
     assert_eq!(answer.status(), 200, "{}", answer.text());
-    assert!(!answer.header("x-proxy-model").is_empty(), "a retired name is told to be changed");
+    assert!(
+        !answer.header("x-proxy-model").is_empty(),
+        "the answer names the model that replaces a retired one"
+    );
 }
 
 #[test]
@@ -244,7 +247,7 @@ fn head_is_answered_like_get_without_a_body() {
         connection.write(request("HEAD", path, &[], b""));
         let head = connection.head();
         assert_eq!(head.status, 200, "{path}");
-        // The next answer begins where a body would be.
+        // The next response begins where a body would be.
         connection.write(get("/health", &[]));
         assert_eq!(connection.response().status(), 200, "{path}");
     }

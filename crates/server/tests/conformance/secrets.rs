@@ -1,4 +1,4 @@
-//! No secret in anything that the program says.
+//! No secret in any output, error or answer.
 
 use code_assist_harness::{GoogleEmulator, ProxyBuilder, get, post};
 use serde_json::{Value, json};
@@ -21,12 +21,12 @@ fn no_secret_is_in_any_log_error_or_answer() {
         .env("PROXY_API_KEYS", "named:hush-key-one,hush-key-two")
         .env("MAX_RETRY_ATTEMPTS", "0");
     let proxy = setup.start();
-    let mut said = String::new();
+    let mut output = String::new();
     let mut ask = |request: Vec<u8>| {
         let answer = proxy.send(request);
-        // The heads too: a secret in a header is no better.
-        said.push_str(&format!("{:?}", answer.head));
-        said.push_str(&answer.text());
+        // Headers may not contain a secret either.
+        output.push_str(&format!("{:?}", answer.head));
+        output.push_str(&answer.text());
     };
     let key = "x-goog-api-key: hush-key-one";
     // base64 of named:hush-key-two
@@ -62,7 +62,7 @@ fn no_secret_is_in_any_log_error_or_answer() {
         ask(get(&format!("{path}?key=hush-wrong-key&x=hush-query-3"), &[]));
         ask(get(&format!("{path}?key=hush-key-two&x=hush-query-3"), &[]));
     }
-    // A refresh that fails, in every way, and a login that is refused.
+    // A refresh that fails in every way, and credentials that are refused.
     google.set_state(json!({"expire_tokens": true, "token_body": "{\"error\":\"server_error\"}", "token_status": 503}));
     ask(post(GENERATE, &[key], HELLO));
     google.set_state(json!({"token_body": null, "token_status": null, "revoke_refresh": true}));
@@ -71,7 +71,7 @@ fn no_secret_is_in_any_log_error_or_answer() {
 
     let mut secrets: Vec<String> =
         ["hush", "bmFtZWQ6aHVzaC1rZXktdHdv", "GOCSPX"].map(str::to_owned).into();
-    // Every token that was ever in play, by what they all begin with.
+    // Every token that was ever used, by their common prefix.
     secrets.extend(["ya29.", "1//emulator-refresh"].map(str::to_owned));
     let seen = google.log();
     let sent = serde_json::to_string(&seen).unwrap();
@@ -79,8 +79,8 @@ fn no_secret_is_in_any_log_error_or_answer() {
     assert!(sent.contains("1%2F%2Femulator-refresh"), "they were in play");
     let (stdout, stderr) = proxy.into_output();
     assert!(stdout.contains("DEBUG") || stdout.contains("TRACE") || stdout.contains("\"request\""));
-    assert!(said.len() > 10_000 && stdout.len() > 10_000);
-    for (place, text) in [("an answer", &said), ("stdout", &stdout), ("stderr", &stderr)] {
+    assert!(output.len() > 10_000 && stdout.len() > 10_000);
+    for (place, text) in [("an answer", &output), ("stdout", &stdout), ("stderr", &stderr)] {
         for secret in &secrets {
             if let Some(at) = text.find(secret.as_str()) {
                 let from = text[..at].char_indices().rev().nth(150).map_or(0, |(at, _)| at);

@@ -1,4 +1,4 @@
-//! Settings whose effect every build shows.
+//! Settings that every build has.
 
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -88,9 +88,9 @@ fn retry_delays_follow_their_settings() {
             .env("RETRY_BASE_DELAY_MS", base)
             .env("RETRY_MAX_DELAY_MS", most)
             .start();
-        let begun = Instant::now();
+        let started = Instant::now();
         assert_eq!(proxy.post(GENERATE, HELLO).status(), 500);
-        begun.elapsed()
+        started.elapsed()
     };
     let none = took("0", "30000");
     assert!(none < Duration::from_millis(500), "{none:?} without a pause");

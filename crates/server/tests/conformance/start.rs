@@ -1,4 +1,4 @@
-//! Starting, starting again, and health, which asks nobody.
+//! Start, restart, and health checks without requests upstream.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,10 +12,10 @@ fn the_proxy_starts_while_google_is_unreachable() {
     let google = GoogleEmulator::start();
     let login = google.credentials();
     drop(google);
-    let begun = Instant::now();
-    // The CLI's own JSON, in the variable that the seed wanted a service account in.
+    let started = Instant::now();
+    // Gemini CLI's own JSON, in the variable that is named after a service account.
     let proxy = ProxyBuilder::without_upstream().env("GCP_SERVICE_ACCOUNT", login).start();
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     assert_eq!(proxy.get("/health").status(), 200);
     assert_eq!(proxy.get("/v1beta/models").status(), 200, "the built-in models are there");
     let answer = proxy.post(GENERATE, HELLO);
@@ -26,7 +26,7 @@ fn the_proxy_starts_while_google_is_unreachable() {
 fn health_sends_no_request_upstream() {
     let google = GoogleEmulator::start();
     let proxy = ProxyBuilder::for_emulator(&google).start();
-    // The proxy's own look for its token, once at the start, is not health's doing.
+    // The proxy itself refreshes its token once at the start.
     thread::sleep(Duration::from_millis(300));
     let before = google.log().len();
     let mut connection = proxy.connect();
@@ -55,7 +55,7 @@ fn token_and_project_are_restored_after_a_restart() {
         let proxy = setup.start();
         assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
         assert!(proxy.get("/health").text().contains(r#""kv_status":"connected""#));
-        // What is written is written after the answer.
+        // The store is written after the answer.
         thread::sleep(Duration::from_millis(300));
         assert_eq!((google.count("token"), google.count("loadCodeAssist")), (1, 1));
     }

@@ -19,16 +19,16 @@ fn events_300_ms_apart_arrive_300_ms_apart_in_both_framings() {
     for path in [STREAM, ARRAY] {
         let sent = Arc::<Mutex<Vec<Instant>>>::default();
         let times = Arc::clone(&sent);
-        let upstream = ScriptedUpstream::new(move |_, wire| {
-            wire.begin_stream();
+        let upstream = ScriptedUpstream::new(move |_, connection| {
+            connection.begin_stream();
             for n in 0..4 {
                 if n > 0 {
                     thread::sleep(Duration::from_millis(300));
                 }
                 times.lock().unwrap().push(Instant::now());
-                wire.chunk(format!("data: {}\r\n\r\n", event(n)));
+                connection.chunk(format!("data: {}\r\n\r\n", event(n)));
             }
-            wire.end();
+            connection.end();
         });
         let proxy = ProxyBuilder::for_upstream(&upstream).start();
         let mut connection = proxy.connect();
@@ -52,12 +52,12 @@ fn events_300_ms_apart_arrive_300_ms_apart_in_both_framings() {
 #[test]
 fn the_json_array_begins_at_once_and_is_closed() {
     let (go, gate) = gated();
-    let upstream = ScriptedUpstream::new(move |_, wire| {
-        wire.begin_stream();
-        wire.chunk(format!("data: {}\r\n\r\n", event(0)));
+    let upstream = ScriptedUpstream::new(move |_, connection| {
+        connection.begin_stream();
+        connection.chunk(format!("data: {}\r\n\r\n", event(0)));
         gate();
-        wire.chunk(format!("data: {}\r\n\r\n", event(1)));
-        wire.end();
+        connection.chunk(format!("data: {}\r\n\r\n", event(1)));
+        connection.end();
     });
     let proxy = ProxyBuilder::for_upstream(&upstream).start();
     let mut connection = proxy.connect();
@@ -82,7 +82,7 @@ fn an_event_stream_has_the_framing_that_all_sdks_read() {
         assert_eq!(answer.header("cache-control"), "no-cache");
         assert_eq!(answer.header("x-accel-buffering"), "no");
         let events = answer.events();
-        assert_eq!(said(&events), "You said: Hello");
+        assert_eq!(text_of(&events), "You said: Hello");
         assert!(events.iter().all(|event| event.get("response").is_none()), "{events:?}");
         assert!(events.iter().all(|event| event["responseId"].is_string()), "{events:?}");
         assert!(!answer.header("x-cloudaicompanion-trace-id").is_empty());
@@ -108,22 +108,22 @@ fn a_stream_cut_at_every_byte_gives_the_same_events() {
         let length = whole.len();
         let at = Arc::new(AtomicUsize::new(0));
         let next = Arc::clone(&at);
-        let upstream = ScriptedUpstream::new(move |_, wire| {
+        let upstream = ScriptedUpstream::new(move |_, connection| {
             let cut = next.load(Ordering::SeqCst);
-            wire.begin_stream();
+            connection.begin_stream();
             if cut == whole.len() {
-                // The last round: every byte for itself.
-                whole.as_bytes().chunks(1).for_each(|byte| wire.chunk(byte));
+                // In the last round every byte is a piece.
+                whole.as_bytes().chunks(1).for_each(|byte| connection.chunk(byte));
             } else {
                 let (first, rest) = whole.as_bytes().split_at(cut);
                 if !first.is_empty() {
-                    wire.chunk(first);
-                    // Long enough for the proxy to have read the first part for itself.
+                    connection.chunk(first);
+                    // Long enough for the proxy to read the first part alone.
                     thread::sleep(Duration::from_millis(2));
                 }
-                wire.chunk(rest);
+                connection.chunk(rest);
             }
-            wire.end();
+            connection.end();
         });
         let proxy = ProxyBuilder::for_upstream(&upstream).start();
         let mut connection = proxy.connect();
@@ -137,11 +137,11 @@ fn a_stream_cut_at_every_byte_gives_the_same_events() {
 
 #[test]
 fn a_broken_connection_is_reported_as_an_event_and_as_bare_json_in_a_separate_flush() {
-    let upstream = ScriptedUpstream::new(|_, wire| {
-        wire.begin_stream();
-        wire.chunk(format!("data: {}\r\n\r\ndata: {{\"respon", event(0)));
+    let upstream = ScriptedUpstream::new(|_, connection| {
+        connection.begin_stream();
+        connection.chunk(format!("data: {}\r\n\r\ndata: {{\"respon", event(0)));
         thread::sleep(Duration::from_millis(50));
-        wire.close();
+        connection.close();
     });
     let proxy = ProxyBuilder::for_upstream(&upstream).start();
     let mut connection = proxy.connect();
@@ -154,11 +154,11 @@ fn a_broken_connection_is_reported_as_an_event_and_as_bare_json_in_a_separate_fl
     let (bare_error, before) = pieces.split_last().unwrap();
     let before = before.concat();
     assert!(before.starts_with(&format!("data: {}\r\n\r\n", bare(0))), "{before}");
-    let told = &parse_events(&before)[1..];
-    assert_eq!(told.len(), 1, "{before}");
-    assert_eq!(told[0]["error"]["code"], 502);
-    assert_eq!(proxy_error_reason(&told[0]["error"]), "UPSTREAM_DISCONNECTED");
-    assert_eq!(serde_json::from_str::<Value>(bare_error).unwrap(), told[0]);
+    let message = &parse_events(&before)[1..];
+    assert_eq!(message.len(), 1, "{before}");
+    assert_eq!(message[0]["error"]["code"], 502);
+    assert_eq!(proxy_error_reason(&message[0]["error"]), "UPSTREAM_DISCONNECTED");
+    assert_eq!(serde_json::from_str::<Value>(bare_error).unwrap(), message[0]);
 
     let answer = proxy.post(ARRAY, HELLO);
     assert_eq!(answer.body.last(), Some(&b']'));
@@ -200,9 +200,9 @@ fn a_stream_without_a_finish_reason_is_forwarded_and_counted_as_cut() {
 
 #[test]
 fn an_empty_stream_stays_empty() {
-    let upstream = ScriptedUpstream::new(|_, wire| {
-        wire.begin_stream();
-        wire.end();
+    let upstream = ScriptedUpstream::new(|_, connection| {
+        connection.begin_stream();
+        connection.end();
     });
     let proxy = ProxyBuilder::for_upstream(&upstream).start();
     assert_eq!(proxy.post(ARRAY, HELLO).text(), "[]");
@@ -217,8 +217,8 @@ fn a_compressed_stream_is_read_too() {
         "line_ending": "cr", "data_prefix": "data:", "no_final_blank_line": true}));
     let proxy = ProxyBuilder::for_emulator(&google).start();
     let answer = proxy.post(STREAM, HELLO);
-    assert_eq!(said(&answer.events()), "You said: Hello");
-    // The proxy does not offer to read gzip, so that upstream must not send it.
+    assert_eq!(text_of(&answer.events()), "You said: Hello");
+    // The proxy does not accept gzip, so upstream must not send it.
     let record = &google.received("streamGenerateContent")[0];
     let accepted = record["headers"]["accept-encoding"].as_str().unwrap_or("identity");
     assert_eq!(accepted, "identity");
@@ -246,22 +246,26 @@ fn a_client_that_disconnects_before_the_head_cancels_upstream_at_once() {
     for path in [GENERATE, STREAM] {
         let (closed, is_closed) = channel();
         let closed = Mutex::new(closed);
-        let upstream = ScriptedUpstream::new(move |_, wire| {
-            let _ = closed.lock().unwrap().send(wire.is_closed_within(Duration::from_secs(5)));
-            wire.close();
+        let upstream = ScriptedUpstream::new(move |_, connection| {
+            let _ =
+                closed.lock().unwrap().send(connection.is_closed_within(Duration::from_secs(5)));
+            connection.close();
         });
         let proxy = ProxyBuilder::for_upstream(&upstream).start();
         let mut connection = proxy.connect();
         connection.write(post(path, &[], HELLO));
-        let begun = Instant::now();
+        let started = Instant::now();
         while upstream.received().is_empty() {
-            assert!(begun.elapsed() < Duration::from_secs(5));
+            assert!(started.elapsed() < Duration::from_secs(5));
             thread::sleep(Duration::from_millis(2));
         }
-        let begun = Instant::now();
+        let started = Instant::now();
         drop(connection);
-        assert!(is_closed.recv().unwrap(), "{path}: upstream goes on for nobody");
-        assert!(begun.elapsed() < Duration::from_secs(1), "{path}: {:?}", begun.elapsed());
+        assert!(
+            is_closed.recv().unwrap(),
+            "{path}: upstream continues after the client has disconnected"
+        );
+        assert!(started.elapsed() < Duration::from_secs(1), "{path}: {:?}", started.elapsed());
         assert_eq!(proxy.await_request_lines(1)[0]["outcome"], "client_gone");
     }
 }
@@ -269,12 +273,13 @@ fn a_client_that_disconnects_before_the_head_cancels_upstream_at_once() {
 #[test]
 fn a_stream_is_logged_when_it_has_ended() {
     let (go, gate) = gated();
-    let upstream = ScriptedUpstream::new(move |_, wire| {
-        wire.begin_stream();
-        wire.chunk(format!("data: {}\r\n\r\n", event(0)));
+    let upstream = ScriptedUpstream::new(move |_, connection| {
+        connection.begin_stream();
+        connection.chunk(format!("data: {}\r\n\r\n", event(0)));
         gate();
-        wire.chunk("data: {\"response\":{\"candidates\":[{\"finishReason\":\"STOP\"}]}}\r\n\r\n");
-        wire.end();
+        connection
+            .chunk("data: {\"response\":{\"candidates\":[{\"finishReason\":\"STOP\"}]}}\r\n\r\n");
+        connection.end();
     });
     let proxy = ProxyBuilder::for_upstream(&upstream).start();
     let mut connection = proxy.connect();
@@ -301,11 +306,11 @@ fn a_stream_is_logged_when_it_has_ended() {
 #[test]
 fn an_event_beyond_the_limit_ends_the_stream_with_an_error() {
     let long = "x".repeat(200_000);
-    let upstream = ScriptedUpstream::new(move |_, wire: &mut UpstreamConnection| {
-        wire.begin_stream();
-        wire.chunk(format!("data: {}\r\n\r\n", event(0)));
-        wire.chunk(format!("data: {{\"response\":{{\"text\":\"{long}\"}}}}\r\n\r\n"));
-        wire.end();
+    let upstream = ScriptedUpstream::new(move |_, connection: &mut UpstreamConnection| {
+        connection.begin_stream();
+        connection.chunk(format!("data: {}\r\n\r\n", event(0)));
+        connection.chunk(format!("data: {{\"response\":{{\"text\":\"{long}\"}}}}\r\n\r\n"));
+        connection.end();
     });
     let proxy = ProxyBuilder::for_upstream(&upstream).env("MAX_EVENT_BYTES", "65536").start();
     let elements = proxy.post(ARRAY, HELLO).json();
@@ -315,11 +320,11 @@ fn an_event_beyond_the_limit_ends_the_stream_with_an_error() {
 
 #[test]
 fn a_silent_stream_ends_with_a_504_as_its_last_event() {
-    let upstream = ScriptedUpstream::new(|_, wire| {
-        wire.begin_stream();
-        wire.chunk(format!("data: {}\r\n\r\n", event(0)));
-        wire.is_closed_within(Duration::from_secs(10));
-        wire.close();
+    let upstream = ScriptedUpstream::new(|_, connection| {
+        connection.begin_stream();
+        connection.chunk(format!("data: {}\r\n\r\n", event(0)));
+        connection.is_closed_within(Duration::from_secs(10));
+        connection.close();
     });
     let proxy = ProxyBuilder::for_upstream(&upstream).env("STREAM_IDLE_TIMEOUT_MS", "300").start();
     let elements = proxy.post(ARRAY, HELLO).json();
@@ -327,27 +332,27 @@ fn a_silent_stream_ends_with_a_504_as_its_last_event() {
     assert_eq!(proxy_error_reason(&elements[1]["error"]), "UPSTREAM_TIMEOUT");
 }
 
-/// An upstream event with a text of its own.
+/// An upstream event with this text.
 fn event(n: usize) -> String {
     format!(r#"{{"response":{}}}"#, bare(n))
 }
 
-/// The same as the client is to see it.
+/// The same event as the client must receive it.
 fn bare(n: usize) -> String {
     format!(
         r#"{{"candidates":[{{"content":{{"parts":[{{"text":"word {n}"}}]}}}}],"responseId":"r"}}"#
     )
 }
 
-/// All text of a stream.
-fn said(events: &[Value]) -> String {
+/// The text of all events of a stream.
+fn text_of(events: &[Value]) -> String {
     let texts = events.iter().filter_map(|event| {
         event["candidates"][0]["content"]["parts"][0]["text"].as_str().map(str::to_owned)
     });
     texts.collect()
 }
 
-/// A gate that the upstream's thread waits at.
+/// A gate that holds back the upstream's thread.
 fn gated() -> (Sender<()>, impl Fn() + Send + Sync + 'static) {
     let (go, gate) = channel();
     let gate = Mutex::new(gate);

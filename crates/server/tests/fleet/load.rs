@@ -1,4 +1,4 @@
-//! Traffic that goes on while something happens, and tolerates nothing.
+//! Traffic during a test. Any failed request fails the test.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -9,7 +9,7 @@ use code_assist_harness::{Connection, parse_events, post};
 
 use crate::{GENERATE, HELLO, STREAM};
 
-/// Clients that ask, one thing after the other, until they are stopped: whole answers and streams.
+/// Clients that request whole answers and streams, one after the other, until they are stopped.
 pub(crate) struct Load {
     stop: Arc<AtomicBool>,
     served: Arc<AtomicUsize>,

@@ -1,7 +1,7 @@
-//! Four real processes behind a real load balancer, sharing a real Redis: what `spec.md` 16
-//! promises, and what is left of it when something is killed.
+//! Four real processes behind a real load balancer, sharing a real Redis: the promises of
+//! `docs/SCALING.md`, also while processes are killed.
 //!
-//! Needs `redis-server` and `haproxy`, which `cargo xtask test` installs.
+//! Needs `redis-server` and `haproxy`.
 
 mod balancer;
 mod load;
@@ -47,10 +47,10 @@ fn four_hundred_cold_requests_are_one_refresh_and_one_discovery() {
 fn a_process_killed_during_a_refresh_delays_the_others_by_one_lock_lifetime_at_most() {
     let google = GoogleEmulator::start();
     google.add_rules(json!({"match": {"rpc": "token"}, "delay_ms": 60_000}));
-    let mut begun = Instant::now();
-    let fleet = Fleet::begun(4, &google, &google.expired_credentials(), || {
+    let mut started = Instant::now();
+    let fleet = Fleet::started(4, &google, &google.expired_credentials(), || {
         google.await_call("token", |_| true);
-        begun = Instant::now();
+        started = Instant::now();
     });
     let waiting: Vec<_> = fleet.proxies[1..]
         .iter()
@@ -66,17 +66,17 @@ fn a_process_killed_during_a_refresh_delays_the_others_by_one_lock_lifetime_at_m
         let answer = asked.join().expect("an answer");
         assert_eq!(answer.status(), 200, "{}", answer.text());
     }
-    assert!(begun.elapsed() < TURN + Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(started.elapsed() < LOCK_LIFETIME + Duration::from_secs(2), "{:?}", started.elapsed());
     assert_eq!(google.received("token").len(), 2, "the one that died, and one more");
 }
 
 #[test]
 fn a_process_killed_during_a_renewal_delays_no_request_while_the_old_token_is_valid() {
     let google = GoogleEmulator::start();
-    // Within TOKEN_REFRESH_BUFFER_MINUTES of its end from the beginning: everybody wants the next.
+    // The token is due for renewal from the start (TOKEN_REFRESH_BUFFER_MINUTES): every process tries.
     google.set_state(json!({"token_lifetime_ms": 120_000}));
     google.add_rules(json!({"match": {"rpc": "token"}, "delay_ms": 60_000}));
-    let fleet = Fleet::begun(4, &google, &google.credentials(), || {
+    let fleet = Fleet::started(4, &google, &google.credentials(), || {
         google.await_call("token", |_| true);
     });
     let refreshes = || google.received("token").len();
@@ -85,9 +85,9 @@ fn a_process_killed_during_a_renewal_delays_no_request_while_the_old_token_is_va
         fleet.proxies[1..].iter().map(|proxy| Load::on(proxy.address(), 2)).collect();
     thread::sleep(Duration::from_millis(300));
     fleet.proxies[0].signal("KILL");
-    let begun = Instant::now();
+    let started = Instant::now();
     while refreshes() == 1 {
-        assert!(begun.elapsed() < TURN + Duration::from_secs(2), "no refresh any more");
+        assert!(started.elapsed() < LOCK_LIFETIME + Duration::from_secs(2), "no refresh any more");
         thread::sleep(Duration::from_millis(50));
     }
     thread::sleep(Duration::from_secs(2));
@@ -97,7 +97,7 @@ fn a_process_killed_during_a_renewal_delays_no_request_while_the_old_token_is_va
     let sent = google.received("generateContent");
     let slowest = fleet.proxies[1..].iter().flat_map(Proxy::request_lines);
     let slowest = slowest.filter_map(|line| line["overhead_ms"].as_f64()).fold(0.0, f64::max);
-    assert!(slowest < 1000.0, "nobody waited for a token: {slowest} ms");
+    assert!(slowest < 1000.0, "a request waited {slowest} ms for a token");
     let tokens: BTreeSet<_> =
         sent.iter().map(|record| record["headers"]["authorization"].to_string()).collect();
     assert_eq!(tokens.len(), 2, "first all with the old one, then all with the new one");
@@ -135,9 +135,9 @@ fn a_redis_outage_fails_no_request_and_health_reports_it_until_it_ends() {
     fleet.redis.pause();
     fleet.await_health("disconnected", "degraded");
     thread::sleep(outage());
-    let begun = Instant::now();
+    let started = Instant::now();
     assert_eq!(fleet.send(HELLO).0, 200);
-    assert!(begun.elapsed() < Duration::from_millis(400), "nobody waits any more");
+    assert!(started.elapsed() < Duration::from_millis(400), "no request waits");
     fleet.redis.resume();
     fleet.await_health("connected", "healthy");
 
@@ -151,7 +151,7 @@ fn a_redis_outage_fails_no_request_and_health_reports_it_until_it_ends() {
     assert_eq!(google.count("token"), 1, "it came back empty, and was given the token again");
     assert_eq!(fleet.redis.cli(&["EXISTS", "code-assist-proxy:kv:oauth_token_cache"]), "1");
 
-    // What was only here for the others is agreed upon again.
+    // The processes share their state again.
     let answers = (0..4).map(|n| fleet.proxies[n].send(keyed(SAME)));
     let caches: Vec<String> = answers.map(|answer| answer.header("x-cache").to_owned()).collect();
     assert_eq!(caches, ["MISS", "HIT", "HIT", "HIT"]);
@@ -188,7 +188,7 @@ fn a_rotated_refresh_token_is_shared_by_all_processes() {
     google.set_state(json!({"rotate_refresh": true}));
     let fleet = Fleet::of(2, &google, &google.expired_credentials(), &[]);
     assert_eq!(fleet.proxies[0].post(GENERATE, HELLO).status(), 200);
-    // A third one is started later, with the refresh token of the beginning, which is dead by now.
+    // A third process starts later with the first refresh token, which is invalid by now.
     fleet.redis.cli(&["DEL", "code-assist-proxy:kv:oauth_token_cache"]);
     let late = fleet.setups[1].same_home_with_env("PORT", "0").start();
     assert_eq!(late.post(GENERATE, HELLO).status(), 200);
@@ -214,9 +214,9 @@ fn the_kv_commands_work_on_redis_too() {
         let text = [output.stdout, output.stderr].concat();
         (output.status.success(), String::from_utf8_lossy(&text).into_owned())
     };
-    let begun = Instant::now();
+    let started = Instant::now();
     while !kv(&["list"]).1.contains("project_id_cache") {
-        assert!(begun.elapsed() < Duration::from_secs(5), "{}", kv(&["list"]).1);
+        assert!(started.elapsed() < Duration::from_secs(5), "{}", kv(&["list"]).1);
     }
     let (_, listed) = kv(&["list"]);
     assert!(listed.contains("oauth_token_cache") && !listed.contains("answer/"), "{listed}");
@@ -224,7 +224,7 @@ fn the_kv_commands_work_on_redis_too() {
     let sealed = redis.cli(&["GET", "code-assist-proxy:kv:oauth_token_cache"]);
     assert!(!sealed.contains("ya29"), "it is sealed there");
     assert!(kv(&["clear"]).0);
-    // The proxy is still there, and looks once a second which quotas are used up.
+    // The proxy still runs, and reads the exhausted quotas once a second.
     assert_eq!(redis.cli(&["EXISTS", "code-assist-proxy:kv:oauth_token_cache"]), "0");
     assert!(kv(&["import", &file]).0);
     assert_eq!(kv(&["list"]).1.lines().count(), listed.lines().count());
@@ -233,11 +233,11 @@ fn the_kv_commands_work_on_redis_too() {
     assert_eq!(google.count("token"), 1, "what was restored is what was there");
 
     drop(redis);
-    let (done, told) = kv(&["list"]);
-    assert!(!done && told.contains("cannot be used"), "{told}");
+    let (done, message) = kv(&["list"]);
+    assert!(!done && message.contains("cannot be used"), "{message}");
 }
 
-/// Processes that share a Redis, and the way in to all of them.
+/// Processes that share a Redis, behind a load balancer.
 struct Fleet {
     balancer: Balancer,
     proxies: Vec<Proxy>,
@@ -251,8 +251,8 @@ impl Fleet {
         Self::with(count, google, login, more, || {})
     }
 
-    /// The others start when `then` has returned.
-    fn begun(count: usize, google: &GoogleEmulator, login: &str, then: impl FnMut()) -> Self {
+    /// Starts the first process, calls `then`, and starts the others.
+    fn started(count: usize, google: &GoogleEmulator, login: &str, then: impl FnMut()) -> Self {
         Self::with(count, google, login, &[], then)
     }
 
@@ -285,16 +285,16 @@ impl Fleet {
         Self { balancer, proxies, setups, redis, _alone: alone }
     }
 
-    /// One request through the balancer.
+    /// Sends one request through the balancer.
     fn send(&self, body: &str) -> (u16, Value) {
         let answer = Connection::open(&self.balancer.address()).send(keyed(body));
         (answer.status(), answer.json())
     }
 
-    /// Waits until every process says this of its store, and of itself.
+    /// Waits until every process reports this status of its store and of itself.
     #[track_caller]
     fn await_health(&self, kv_status: &str, status: &str) {
-        let begun = Instant::now();
+        let started = Instant::now();
         for proxy in &self.proxies {
             loop {
                 let answer = proxy.send(get("/health", &[]));
@@ -303,7 +303,7 @@ impl Fleet {
                 if health["kv_status"] == kv_status && health["status"] == status {
                     break;
                 }
-                assert!(begun.elapsed() < Duration::from_secs(8), "{health}");
+                assert!(started.elapsed() < Duration::from_secs(8), "{health}");
                 thread::sleep(Duration::from_millis(50));
             }
         }
@@ -318,17 +318,17 @@ fn keyed(body: &str) -> Vec<u8> {
     post(GENERATE, &["x-goog-api-key: sesame"], body)
 }
 
-/// How long Redis is gone: `FLEET_OUTAGE_SECONDS`, for whoever has more time than a test.
+/// How long the outage of Redis lasts; `FLEET_OUTAGE_SECONDS` makes it longer.
 fn outage() -> Duration {
     let seconds = std::env::var("FLEET_OUTAGE_SECONDS").ok().and_then(|it| it.parse().ok());
     Duration::from_secs(seconds.unwrap_or(3))
 }
 
-/// A fleet is nine processes; several of them would only measure the machine.
+/// A fleet has nine processes; several fleets at once would be slowed by the machine.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// As long as a process that has died keeps its turn at the refresh (`proxy/token.rs`).
-const TURN: Duration = Duration::from_secs(12);
+/// For this time the refresh stays locked by a process that was killed.
+const LOCK_LIFETIME: Duration = Duration::from_secs(12);
 
 const GENERATE: &str = "/v1beta/models/gemini-2.5-flash:generateContent";
 const STREAM: &str = "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse";

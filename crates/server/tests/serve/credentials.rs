@@ -1,4 +1,4 @@
-//! The CLI's credential file: found, rewritten while the proxy runs, missing, revoked, never written.
+//! Gemini CLI's credential file: found, rewritten while the proxy runs, missing, revoked, never written.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -38,7 +38,7 @@ fn a_newer_token_in_the_rewritten_file_is_adopted_within_three_seconds() {
     let proxy = ProxyBuilder::for_emulator(&google).credentials_file(&google.credentials()).start();
     assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
     let first = bearer(&google);
-    // The CLI does not write atomically: half a file is passed over.
+    // Gemini CLI does not write atomically: the proxy ignores half a file.
     let login = google.credentials();
     let newer: Value = serde_json::from_str(&login).unwrap();
     let newer = format!("Bearer {}", newer["access_token"].as_str().unwrap());
@@ -48,13 +48,13 @@ fn a_newer_token_in_the_rewritten_file_is_adopted_within_three_seconds() {
     assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
     assert_eq!(bearer(&google), first);
     proxy.write_credentials_file(&login);
-    let begun = Instant::now();
+    let started = Instant::now();
     loop {
         assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
         if bearer(&google) == newer {
             break;
         }
-        assert!(begun.elapsed() < Duration::from_secs(3), "{newer} is not used");
+        assert!(started.elapsed() < Duration::from_secs(3), "{newer} is not used");
         thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(google.count("token"), 0, "no refresh was needed");
@@ -87,9 +87,9 @@ fn an_encrypted_credential_store_beside_a_missing_file_is_reported() {
     let answer = proxy.post(GENERATE, HELLO);
     assert_eq!(answer.status_and_reason(), (503, "CREDENTIALS_MISSING".into()));
     let message = answer.error()["message"].as_str().unwrap().to_owned();
-    for said in [message, proxy.stdout()] {
-        assert!(said.contains("encrypted"), "{said}");
-        assert!(said.contains("GEMINI_FORCE_ENCRYPTED_FILE_STORAGE"), "{said}");
+    for output in [message, proxy.stdout()] {
+        assert!(output.contains("encrypted"), "{output}");
+        assert!(output.contains("GEMINI_FORCE_ENCRYPTED_FILE_STORAGE"), "{output}");
     }
 }
 
@@ -103,7 +103,7 @@ fn revoked_credentials_work_again_after_a_new_sign_in() {
         proxy.post(GENERATE, HELLO).status_and_reason(),
         (503, "CREDENTIALS_REJECTED".into())
     );
-    // Looks at the file go by, and none of them asks.
+    // The proxy reads the file several times meanwhile, and sends no request for it.
     thread::sleep(Duration::from_secs(2));
     assert_eq!(proxy.post(GENERATE, HELLO).status(), 503);
     assert_eq!(google.count("token"), 1, "a dead login is asked about once");
@@ -137,28 +137,28 @@ fn a_service_account_in_the_file_is_refused_and_its_key_is_never_printed() {
     let message = answer.error()["message"].as_str().unwrap().to_owned();
     assert!(message.contains("service_account"), "{message}");
     let (stdout, stderr) = proxy.into_output();
-    for said in [message, stdout, stderr] {
-        assert!(!said.contains("hush"), "{said}");
+    for output in [message, stdout, stderr] {
+        assert!(!output.contains("hush"), "{output}");
     }
     assert!(google.log().is_empty(), "nothing goes out: {:?}", google.log());
 }
 
-/// The token that the last request was sent with.
+/// The token of the last request upstream.
 fn bearer(google: &GoogleEmulator) -> String {
     let last = google.received("generateContent").pop().expect("a request");
     last["headers"]["authorization"].as_str().expect("a token").to_owned()
 }
 
-/// Asks until the answer has this status.
+/// Sends requests until one has this status.
 #[track_caller]
-fn becomes(proxy: &Proxy, status: u16, patience: Duration) {
-    let begun = Instant::now();
+fn becomes(proxy: &Proxy, status: u16, timeout: Duration) {
+    let started = Instant::now();
     loop {
         let answer = proxy.post(GENERATE, HELLO);
         if answer.status() == status {
             return;
         }
-        assert!(begun.elapsed() < patience, "{}", answer.text());
+        assert!(started.elapsed() < timeout, "{}", answer.text());
         thread::sleep(Duration::from_millis(20));
     }
 }

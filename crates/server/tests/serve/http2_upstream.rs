@@ -34,9 +34,9 @@ async fn five_hundred_streams_are_open_at_once_where_a_connection_takes_a_hundre
         clients.push(client);
     }
     for client in &mut clients {
-        let begun =
+        let started =
             tokio::time::timeout(Duration::from_secs(20), read_until(client, "the beginning"));
-        begun.await.expect("no stream waits for another");
+        started.await.expect("no stream waits for another");
     }
     assert_eq!(upstream.streams(), 500);
     assert_eq!(upstream.opened(), 5);
@@ -75,9 +75,9 @@ async fn an_idle_connection_is_closed_after_the_keep_alive_timeout() {
     let mut client = TcpStream::connect(proxy.address()).await.unwrap();
     client.write_all(REQUEST.as_bytes()).await.unwrap();
     read_until(&mut client, "the end").await;
-    let begun = Instant::now();
+    let started = Instant::now();
     upstream.until(|| upstream.open() == 0).await;
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
 }
 
 #[tokio::test]
@@ -236,10 +236,10 @@ impl Http2Upstream {
     }
 
     async fn until(&self, done: impl Fn() -> bool) {
-        let begun = Instant::now();
+        let started = Instant::now();
         while !done() {
             let (open, streams) = (self.open(), self.streams());
-            assert!(begun.elapsed() < Duration::from_secs(10), "{open} open, {streams} streams");
+            assert!(started.elapsed() < Duration::from_secs(10), "{open} open, {streams} streams");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }

@@ -1,6 +1,6 @@
-//! What is native by nature: files, signals, protocols and connections, memory. The real binary over
-//! real sockets, in front of the emulator or of an upstream whose every byte the test writes. What the
-//! Worker promises too is in `tests/conformance`.
+//! What only the native binary has: files, signals, protocols, connections, memory. The real binary
+//! runs over real sockets, in front of the emulator or of an upstream whose every byte the test writes.
+//! What the Worker promises too is in `tests/conformance`.
 
 mod credentials;
 mod http2_upstream;
@@ -15,7 +15,7 @@ mod systemd;
 mod wire;
 mod wiring;
 
-/// The paths that most tests ask for.
+/// Paths and bodies of most requests.
 const GENERATE: &str = "/v1beta/models/gemini-2.5-flash:generateContent";
 const STREAM: &str = "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse";
 const ARRAY: &str = "/v1beta/models/gemini-2.5-flash:streamGenerateContent";

@@ -1,4 +1,4 @@
-//! What large bodies, large events and slow readers cost.
+//! The memory of large bodies, large events and slow readers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,12 +16,12 @@ fn the_memory_of_a_12_megabyte_event_is_released() {
         r#"{{"response":{{"candidates":[{{"content":{{"parts":[{{"inlineData":{{"data":"{text}"}}}}]}},"finishReason":"STOP"}}],"responseId":"r"}}}}"#
     );
     let body = format!("data: {event}\r\n\r\n");
-    let upstream = ScriptedUpstream::new(move |_, wire| {
-        wire.begin_stream();
+    let upstream = ScriptedUpstream::new(move |_, connection| {
+        connection.begin_stream();
         for piece in body.as_bytes().chunks(100_000) {
-            wire.chunk(piece);
+            connection.chunk(piece);
         }
-        wire.end();
+        connection.end();
     });
     let proxy = ProxyBuilder::for_upstream(&upstream).start();
     proxy.get("/health");
@@ -55,20 +55,21 @@ fn a_20_megabyte_body_takes_less_than_three_copies_and_its_memory_is_released() 
 
 #[test]
 fn a_client_that_does_not_read_stops_upstream_and_takes_no_memory() {
-    let poured = Arc::new(AtomicU64::new(0));
+    let written = Arc::new(AtomicU64::new(0));
     let stopped = Arc::new(AtomicBool::new(false));
-    let (count, done) = (Arc::clone(&poured), Arc::clone(&stopped));
-    let upstream = ScriptedUpstream::new(move |_, wire| {
-        wire.begin_stream();
+    let (count, done) = (Arc::clone(&written), Arc::clone(&stopped));
+    let upstream = ScriptedUpstream::new(move |_, connection| {
+        connection.begin_stream();
         let payload = "x".repeat(100_000);
         let event = format!(
             "data: {{\"response\":{{\"candidates\":[{{\"content\":{{\"parts\":[{{\"text\":\"{payload}\"}}]}}}}]}}}}\r\n\r\n"
         );
         let chunk = format!("{:x}\r\n{event}\r\n", event.len());
-        let written = wire.write_until_blocked(chunk.as_bytes(), 2000, Duration::from_secs(1));
+        let written =
+            connection.write_until_blocked(chunk.as_bytes(), 2000, Duration::from_secs(1));
         count.store(written, Ordering::SeqCst);
         done.store(true, Ordering::SeqCst);
-        wire.close();
+        connection.close();
     });
     let proxy = ProxyBuilder::for_upstream(&upstream).start();
     proxy.get("/health");
@@ -76,30 +77,34 @@ fn a_client_that_does_not_read_stops_upstream_and_takes_no_memory() {
     let mut connection = proxy.connect();
     connection.write(post(STREAM, &[], HELLO));
     assert_eq!(connection.head().status, 200);
-    let begun = Instant::now();
+    let started = Instant::now();
     while !stopped.load(Ordering::SeqCst) {
-        assert!(begun.elapsed() < Duration::from_secs(15), "upstream is never stopped");
+        assert!(started.elapsed() < Duration::from_secs(15), "upstream is never stopped");
         thread::sleep(Duration::from_millis(10));
     }
-    let poured = poured.load(Ordering::SeqCst);
-    // What the sockets' own buffers hold on both sides, and no more.
-    assert!(poured < 40 << 20, "{} MiB of 200 were taken for nobody", poured >> 20);
+    let written = written.load(Ordering::SeqCst);
+    // As much as the buffers of the sockets on both sides hold.
+    assert!(
+        written < 40 << 20,
+        "{} MiB of 200 were taken for a client that does not read",
+        written >> 20
+    );
     let growth = proxy.memory("VmHWM").saturating_sub(before);
     assert!(growth < 16 << 20, "{} MiB for a client that does not read", growth >> 20);
 }
 
-/// Memory is given back, but for `slack`, within a moment.
+/// Waits until memory is released, except `slack`.
 #[track_caller]
 fn settles(proxy: &Proxy, before: u64, slack: u64) {
-    let begun = Instant::now();
+    let started = Instant::now();
     loop {
         let now = proxy.memory("VmRSS");
         if now <= before + slack {
             return;
         }
-        // Two looks of `trim.rs`.
-        let patience = Duration::from_secs(15);
-        assert!(begun.elapsed() < patience, "{} MiB, were {}", now >> 20, before >> 20);
+        // Two intervals of `trim.rs`.
+        let timeout = Duration::from_secs(15);
+        assert!(started.elapsed() < timeout, "{} MiB, were {}", now >> 20, before >> 20);
         thread::sleep(Duration::from_millis(20));
     }
 }

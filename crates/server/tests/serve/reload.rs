@@ -76,7 +76,7 @@ fn start(upstream: &ScriptedUpstream, file: &str) -> Proxy {
 #[track_caller]
 fn reload(proxy: &Proxy, file: &str, report: &str) {
     let before = proxy.stdout().len();
-    std::fs::write(proxy.path(FILE), file).unwrap();
+    std::fs::write(proxy.path(FILE), file).expect("a writable folder");
     proxy.signal("HUP");
     proxy.await_output_after(before, report);
 }

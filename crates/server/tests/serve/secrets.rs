@@ -1,4 +1,4 @@
-//! No secret in what the binary says of its file, of nonsense on the wire and of its settings.
+//! No secret in the output about a damaged credential file, garbage requests and bad settings.
 
 use std::thread;
 use std::time::Duration;
@@ -18,15 +18,15 @@ fn no_secret_of_a_damaged_credential_file_is_printed() {
     assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
     let mut connection = proxy.connect();
     connection.write("POST /?key=hush-wrong-key HTTP/1.1\r\nnonsense\r\n\r\n");
-    let mut said = String::from_utf8_lossy(&connection.until_closed()).into_owned();
+    let mut output = String::from_utf8_lossy(&connection.until_closed()).into_owned();
     proxy.write_credentials_file("{\"access_token\": \"ya29.hush-half-written");
     thread::sleep(Duration::from_millis(1200));
-    said += &proxy.post(GENERATE, HELLO).text();
+    output += &proxy.post(GENERATE, HELLO).text();
     proxy.signal("TERM");
     proxy.await_output("stopped");
     let (stdout, stderr) = proxy.into_output();
     assert!(stdout.contains("DEBUG") || stdout.contains("TRACE"), "{stdout}");
-    for (place, text) in [("an answer", &said), ("stdout", &stdout), ("stderr", &stderr)] {
+    for (place, text) in [("an answer", &output), ("stdout", &stdout), ("stderr", &stderr)] {
         for secret in ["hush", "ya29.", "1//emulator-refresh"] {
             assert!(!text.contains(secret), "{secret} is in {place}: {text}");
         }
@@ -43,8 +43,8 @@ fn bad_settings_are_reported_without_the_values_of_secrets() {
         .env("PORT", "x")
         .run_to_exit();
     assert_eq!(refused.status.code(), Some(2));
-    let told =
+    let message =
         String::from_utf8(refused.stderr).unwrap() + &String::from_utf8(refused.stdout).unwrap();
-    assert!(told.contains("PORT"), "{told}");
-    assert!(!told.contains("hush"), "{told}");
+    assert!(message.contains("PORT"), "{message}");
+    assert!(!message.contains("hush"), "{message}");
 }

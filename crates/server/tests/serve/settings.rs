@@ -47,7 +47,7 @@ fn entries_are_encrypted_with_the_configured_key() {
     let asked = |key: &str| {
         let proxy = setup.same_home_with_env("KV_ENCRYPTION_KEY", key).start();
         assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
-        // Written after the answer.
+        // The store is written after the answer.
         thread::sleep(Duration::from_millis(300));
         let (stdout, stderr) = proxy.into_output();
         format!("{stdout}{stderr}")
@@ -63,7 +63,7 @@ fn entries_are_encrypted_with_the_configured_key() {
     }
     assert_eq!(google.count("token"), 1);
 
-    // The old key still opens; what an import rewrites is the new one's.
+    // The old key still decrypts; an import encrypts with the new key.
     asked(&format!("{new},{old}"));
     assert_eq!(google.count("token"), 1);
     let file = setup.path("all.json").display().to_string();
@@ -73,11 +73,11 @@ fn entries_are_encrypted_with_the_configured_key() {
     asked(&new);
     assert_eq!(google.count("token"), 1);
 
-    // With another key it is as if nothing were there, and that is told once.
-    let said = asked(&old);
+    // With another key the store is ignored, and that is reported once.
+    let output = asked(&old);
     assert_eq!(google.count("token"), 2);
-    assert_eq!(said.matches("is left alone").count(), 1, "{said}");
-    assert!(!said.contains(&old) && !said.contains(&new), "{said}");
+    assert_eq!(output.matches("is left alone").count(), 1, "{output}");
+    assert!(!output.contains(&old) && !output.contains(&new), "{output}");
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn a_token_is_stored_for_the_configured_time() {
     }
 }
 
-/// Serves a request from a store in a file, stops, and exports an entry of it.
+/// Serves a request with a store in a file, stops the proxy, and exports one entry.
 #[track_caller]
 fn stored(setup: ProxyBuilder, key: &str) -> Value {
     let file = setup.path("kv.redb");
@@ -101,7 +101,7 @@ fn stored(setup: ProxyBuilder, key: &str) -> Value {
     let setup = setup.env("KV_URL", &url);
     let proxy = setup.start();
     assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
-    // Written after the answer.
+    // The store is written after the answer.
     thread::sleep(Duration::from_millis(300));
     proxy.kill();
     let output =

@@ -58,17 +58,17 @@ fn a_stream_longer_than_the_grace_period_ends_with_an_error() {
         running.write(post(path, &[], HELLO));
         let head = running.head();
         let first = running.chunk().unwrap();
-        let begun = Instant::now();
+        let started = Instant::now();
         proxy.signal("TERM");
         let text = String::from_utf8([first, running.body(&head)].concat()).unwrap();
-        assert!((250..2000).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+        assert!((250..2000).contains(&started.elapsed().as_millis()), "{:?}", started.elapsed());
         let error = if path == ARRAY {
             serde_json::from_str::<Vec<Value>>(&text).unwrap().pop().unwrap()
         } else {
             let (event, bare) = text.rsplit_once("\r\n\r\n").unwrap();
-            let told = parse_events(&format!("{event}\r\n\r\n")).pop().unwrap();
-            assert_eq!(told, serde_json::from_str::<Value>(bare).unwrap());
-            told
+            let message = parse_events(&format!("{event}\r\n\r\n")).pop().unwrap();
+            assert_eq!(message, serde_json::from_str::<Value>(bare).unwrap());
+            message
         };
         assert_eq!(proxy_error_reason(&error["error"]), "SHUTTING_DOWN", "{text}");
         assert_eq!(proxy.wait_for_exit(Duration::from_secs(5)).code(), Some(0), "{path}");
@@ -85,10 +85,10 @@ fn a_second_signal_ends_the_process_at_once() {
     proxy.signal("TERM");
     proxy.await_output("shutting down");
     thread::sleep(Duration::from_millis(100));
-    let begun = Instant::now();
+    let started = Instant::now();
     proxy.signal("INT");
     assert_eq!(proxy.wait_for_exit(Duration::from_secs(5)).code(), Some(1));
-    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
 }
 
 #[test]
@@ -98,21 +98,21 @@ fn an_idle_proxy_stops_at_once() {
     let mut idle = proxy.connect();
     assert_eq!(idle.send(get("/health", &[])).status(), 200);
     let _silent = proxy.connect();
-    let begun = Instant::now();
+    let started = Instant::now();
     proxy.signal("TERM");
     assert_eq!(proxy.wait_for_exit(Duration::from_secs(5)).code(), Some(0));
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
     assert_eq!(proxy.stderr(), "");
 }
 
 /// An upstream whose streams send one event and never end, and that event.
 fn endless() -> (ScriptedUpstream, &'static str) {
     let event = r#"{"response":{"candidates":[],"responseId":"r"}}"#;
-    let upstream = ScriptedUpstream::new(move |_, wire| {
-        wire.begin_stream();
-        wire.chunk(format!("data: {event}\r\n\r\n"));
-        wire.is_closed_within(Duration::from_secs(20));
-        wire.close();
+    let upstream = ScriptedUpstream::new(move |_, connection| {
+        connection.begin_stream();
+        connection.chunk(format!("data: {event}\r\n\r\n"));
+        connection.is_closed_within(Duration::from_secs(20));
+        connection.close();
     });
     (upstream, event)
 }

@@ -1,4 +1,4 @@
-//! Starting: what is printed, what is refused, and what outlives a `kill -9`.
+//! Start: what is printed, what is refused, and what survives a `kill -9`.
 
 use std::net::TcpListener;
 use std::thread;
@@ -16,7 +16,7 @@ fn the_banner_contains_address_credentials_and_store() {
         .credentials_file(&google.credentials())
         .env("KV_URL", "file:kv.redb");
     let proxy = setup.start();
-    let said = proxy.stdout();
+    let output = proxy.stdout();
     for part in [
         format!("listening on http://{}", proxy.address()),
         google.url(),
@@ -24,11 +24,11 @@ fn the_banner_contains_address_credentials_and_store() {
         "kv.redb".to_owned(),
         format!("curl -s http://{}/v1beta/models/", proxy.address()),
     ] {
-        assert!(said.contains(&part), "no {part} in {said}");
+        assert!(output.contains(&part), "no {part} in {output}");
     }
     assert_ne!(proxy.address(), "127.0.0.1:0");
-    // The line is ready to paste.
-    let line = said.lines().find_map(|line| line.trim().strip_prefix("try ")).unwrap().trim();
+    // The command can be pasted into a shell.
+    let line = output.lines().find_map(|line| line.trim().strip_prefix("try ")).unwrap().trim();
     let run = std::process::Command::new("sh").args(["-c", line]).output().unwrap();
     if run.status.success() {
         let answer = String::from_utf8(run.stdout).unwrap();
@@ -42,10 +42,10 @@ fn a_port_in_use_is_reported_and_the_exit_code_is_1() {
     let port = taken.local_addr().unwrap().port().to_string();
     let refused = ProxyBuilder::without_upstream().env("PORT", &port).run_to_exit();
     assert_eq!(refused.status.code(), Some(1));
-    let told = String::from_utf8(refused.stderr).unwrap();
-    assert!(told.contains(&format!("cannot listen on 127.0.0.1:{port}")), "{told}");
-    assert!(told.contains("another PORT"), "{told}");
-    assert_eq!(told.lines().count(), 1, "{told}");
+    let message = String::from_utf8(refused.stderr).unwrap();
+    assert!(message.contains(&format!("cannot listen on 127.0.0.1:{port}")), "{message}");
+    assert!(message.contains("another PORT"), "{message}");
+    assert_eq!(message.lines().count(), 1, "{message}");
 }
 
 #[test]
@@ -53,8 +53,8 @@ fn a_project_number_is_refused_with_the_name_of_its_setting() {
     let refused =
         ProxyBuilder::without_upstream().env("GEMINI_PROJECT_ID", "123456789").run_to_exit();
     assert_eq!(refused.status.code(), Some(2));
-    let told = String::from_utf8(refused.stderr).unwrap();
-    assert!(told.contains("GEMINI_PROJECT_ID"), "{told}");
+    let message = String::from_utf8(refused.stderr).unwrap();
+    assert!(message.contains("GEMINI_PROJECT_ID"), "{message}");
 }
 
 #[test]
@@ -62,8 +62,8 @@ fn a_public_address_without_keys_is_refused() {
     for host in ["0.0.0.0", "::", "192.0.2.1"] {
         let refused = ProxyBuilder::without_upstream().env("HOST", host).run_to_exit();
         assert_eq!(refused.status.code(), Some(2), "{host}");
-        let told = String::from_utf8(refused.stderr).unwrap();
-        assert!(told.contains("PROXY_API_KEYS"), "{told}");
+        let message = String::from_utf8(refused.stderr).unwrap();
+        assert!(message.contains("PROXY_API_KEYS"), "{message}");
         assert!(!String::from_utf8(refused.stdout).unwrap().contains("listening"));
     }
     let google = GoogleEmulator::start();
@@ -120,7 +120,7 @@ fn a_killed_proxy_restores_token_and_project() {
 fn a_proxy_killed_at_any_moment_restarts_with_an_intact_store() {
     let google = GoogleEmulator::start();
     let setup = ProxyBuilder::for_emulator(&google).env("KV_URL", "file:kv.redb");
-    // The first request writes: each round has a token to renew, and dies a little later.
+    // The first request writes to the store. Each round refreshes a token, and is killed a little later.
     for round in 0..12 {
         google.set_state(json!({"expire_tokens": true}));
         let proxy = setup.start();
@@ -195,6 +195,6 @@ fn the_bundled_emulator_serves_without_account_and_network() {
     assert!(answer.text().contains("You said: Hello"));
     let answer = proxy.post(crate::STREAM, HELLO);
     assert!(answer.events().len() >= 2, "{}", answer.text());
-    // Throw-away tokens do not belong into anybody's store.
+    // Tokens of the emulator are not stored.
     assert!(!proxy.path("kv.redb").exists());
 }

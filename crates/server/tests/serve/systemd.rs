@@ -54,6 +54,6 @@ fn systemd_is_notified_on_an_abstract_socket_too() {
 
 fn next(socket: &UnixDatagram) -> String {
     let mut state = [0; 512];
-    let length = socket.recv(&mut state).unwrap();
+    let length = socket.recv(&mut state).expect("a notification");
     String::from_utf8_lossy(&state[..length]).into_owned()
 }

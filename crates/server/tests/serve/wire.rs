@@ -1,4 +1,4 @@
-//! What is on the wire between a client and the binary: protocols, lengths, connections, nonsense.
+//! The bytes between a client and the binary: protocols, lengths, connections, garbage.
 
 use std::time::{Duration, Instant};
 
@@ -92,10 +92,10 @@ fn a_tls_hello_is_closed_at_once_without_a_byte() {
     let google = GoogleEmulator::start();
     let proxy = ProxyBuilder::for_emulator(&google).start();
     let mut connection = proxy.connect();
-    let begun = Instant::now();
+    let started = Instant::now();
     connection.write([0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03]);
     assert_eq!(connection.until_closed(), b"");
-    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn a_whole_answer_has_a_content_length_and_a_stream_is_chunked() {
 fn a_body_beyond_the_limit_is_refused_before_it_is_sent() {
     let google = GoogleEmulator::start();
     let proxy = ProxyBuilder::for_emulator(&google).env("MAX_REQUEST_BODY_BYTES", "1000").start();
-    // Announced and never sent: the refusal does not wait for it.
+    // The body is announced and never sent: the refusal does not wait for it.
     let head =
         format!("POST {GENERATE} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\n");
     assert_eq!(proxy.send(head).status_and_reason(), (413, "BODY_TOO_LARGE".into()));

@@ -34,16 +34,16 @@ fn an_idle_upstream_connection_is_closed_after_the_keep_alive_timeout() {
 
 #[test]
 fn a_connection_that_upstream_has_closed_costs_no_request() {
-    let upstream = ScriptedUpstream::new(|_, wire| {
-        wire.write("HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{\"response\":{}}");
-        wire.close();
+    let upstream = ScriptedUpstream::new(|_, connection| {
+        connection.write("HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{\"response\":{}}");
+        connection.close();
     });
     let proxy = ProxyBuilder::for_upstream(&upstream).start();
     let mut connection = proxy.connect();
     for round in 0..20 {
         let answer = connection.send(post(GENERATE, &[], HELLO));
         assert_eq!(answer.status(), 200, "round {round}: {}", answer.text());
-        // Long enough for the FIN to have come: what races with it is for the retries to mend.
+        // Long enough for the FIN to arrive; retries cover the race with it.
         thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(upstream.received().len(), 20, "and nothing is sent twice");
@@ -94,13 +94,13 @@ fn logs_have_the_configured_level_and_format() {
 fn two_hundred_abandoned_streams_leave_nothing_behind() {
     let closed = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&closed);
-    let upstream = ScriptedUpstream::new(move |_, wire| {
-        wire.begin_stream();
-        wire.chunk("data: {\"response\":{\"text\":\"on and on\"}}\r\n\r\n");
-        if wire.is_closed_within(Duration::from_secs(15)) {
+    let upstream = ScriptedUpstream::new(move |_, connection| {
+        connection.begin_stream();
+        connection.chunk("data: {\"response\":{\"text\":\"on and on\"}}\r\n\r\n");
+        if connection.is_closed_within(Duration::from_secs(15)) {
             count.fetch_add(1, Ordering::SeqCst);
         }
-        wire.close();
+        connection.close();
     });
     let proxy = ProxyBuilder::for_upstream(&upstream).env("MAX_CONCURRENT_REQUESTS", "200").start();
     proxy.get("/health");
@@ -117,10 +117,10 @@ fn two_hundred_abandoned_streams_leave_nothing_behind() {
         connection.chunk().unwrap();
     }
     drop(running);
-    let begun = Instant::now();
+    let started = Instant::now();
     while closed.load(Ordering::SeqCst) < 200 {
         let left = closed.load(Ordering::SeqCst);
-        assert!(begun.elapsed() < Duration::from_secs(10), "{left} of 200 were cancelled");
+        assert!(started.elapsed() < Duration::from_secs(10), "{left} of 200 were cancelled");
         thread::sleep(Duration::from_millis(10));
     }
     let lines = proxy.await_request_lines(200);

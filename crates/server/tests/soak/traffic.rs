@@ -1,4 +1,4 @@
-//! The upstream that does what requests say, and the clients that know what they must get.
+//! An upstream that follows the plan in each request, and clients that check the answers.
 
 use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,44 +11,45 @@ use serde_json::{Value, json};
 
 use crate::plan::{Fault, Plan, Random, read};
 
-/// An upstream that answers each request as its text says, in chunks cut anywhere.
+/// An upstream that follows the plan in each request, with chunks cut at random.
 pub(crate) fn upstream() -> ScriptedUpstream {
     let tries = Mutex::<HashMap<u64, ()>>::default();
     ScriptedUpstream::raw(move |stream| {
-        let mut wire = UpstreamConnection::new(stream);
-        while wire.is_open() {
-            let Some(request) = wire.request() else { return };
+        let mut connection = UpstreamConnection::new(stream);
+        while connection.is_open() {
+            let Some(request) = connection.request() else { return };
             let Some(plan) = Plan::find(request.text()) else {
-                wire.write(whole("200 OK", r#"{"buckets":[]}"#));
+                connection.write(whole("200 OK", r#"{"buckets":[]}"#));
                 continue;
             };
             let again = if once(plan.fault) {
                 let mut tries = tries.lock().expect("no panic under the lock");
-                // Whoever has been here is not here a third time.
+                // A request comes twice at most.
                 tries.remove(&plan.id).is_some() || tries.insert(plan.id, ()).is_some()
             } else {
                 false
             };
             match plan.fault {
-                Fault::ClosedOnce if !again => wire.close(),
+                Fault::ClosedOnce if !again => connection.close(),
                 Fault::ErrorOnce if !again => {
-                    wire.write(whole("500 Internal Server Error", INTERNAL));
+                    connection.write(whole("500 Internal Server Error", INTERNAL));
                 }
                 Fault::ThrottledOnce if !again => {
-                    wire.write(whole("429 Too Many Requests", THROTTLED));
+                    connection.write(whole("429 Too Many Requests", THROTTLED));
                 }
-                Fault::Refused => wire.write(whole("400 Bad Request", REFUSED)),
-                _ if request.head.contains(":stream") => stream_out(&plan, &mut wire),
+                Fault::Refused => connection.write(whole("400 Bad Request", REFUSED)),
+                _ if request.head.contains(":stream") => stream_out(&plan, &mut connection),
                 _ if request.head.contains(":count") => {
-                    wire.write(whole("200 OK", &json!({"totalTokens": plan.count()}).to_string()));
+                    connection
+                        .write(whole("200 OK", &json!({"totalTokens": plan.count()}).to_string()));
                 }
-                _ => wire.write(whole("200 OK", &event(&plan, 0, true))),
+                _ => connection.write(whole("200 OK", &event(&plan, 0, true))),
             }
         }
     })
 }
 
-/// What all clients saw.
+/// The results of all clients.
 #[derive(Debug, Default)]
 pub(crate) struct Sums {
     pub(crate) requests: u64,
@@ -82,7 +83,7 @@ impl Sums {
     }
 }
 
-/// One client: a request after the other, on kept connections and on new ones.
+/// One client: one request after the other, on kept and on new connections.
 pub(crate) struct Driver<'a> {
     proxy: &'a Proxy,
     random: Random,
@@ -93,7 +94,7 @@ pub(crate) struct Driver<'a> {
 
 impl<'a> Driver<'a> {
     pub(crate) fn new(proxy: &'a Proxy, number: u64, random: Random) -> Self {
-        // Numbers that no two drivers share.
+        // No two drivers have the same numbers.
         let next = (number + 1) * 1_000_000_000;
         Self { proxy, random, next, connection: None, sums: Sums::default() }
     }
@@ -130,7 +131,7 @@ impl<'a> Driver<'a> {
 
     fn plan(&mut self, faults: &[Fault]) -> Plan {
         self.next += 1;
-        // Seven of eight go well.
+        // Seven of eight requests have no fault.
         let fault = match self.random.below(8) {
             0 => faults[self.random.below(faults.len())],
             _ => Fault::None,
@@ -149,7 +150,7 @@ impl<'a> Driver<'a> {
         self.sums.streams += 1;
         let head = connection.head();
         let broken = matches!(plan.fault, Fault::Cut | Fault::ErrorEvent | Fault::Silent);
-        // What breaks before the first event is an HTTP error.
+        // A fault before the first event is an HTTP error.
         let wanted = match (plan.fault, plan.at) {
             (Fault::Refused, _) => 400,
             (Fault::Cut, 0) => 502,
@@ -172,9 +173,9 @@ impl<'a> Driver<'a> {
         let (events, error) = if in_array { elements(&text)? } else { framed(&text)? };
         let count = if broken { plan.at } else { plan.events };
         for (place, event) in events.iter().enumerate() {
-            let said = said(event);
-            if read(said) != Some((plan.id, place as u64)) {
-                return Err(format!("at {place} came {said:.100}"));
+            let output = text_of(event);
+            if read(output) != Some((plan.id, place as u64)) {
+                return Err(format!("at {place} came {output:.100}"));
             }
         }
         if events.len() as u64 != count {
@@ -191,7 +192,7 @@ impl<'a> Driver<'a> {
     }
 
     fn answer(&mut self, mut connection: Connection, plan: &Plan) -> Result<(), String> {
-        // Every other question is repeatable, and repeated.
+        // Every other request is repeatable, and sent twice.
         let temperature = self.random.below(2);
         self.sums.answers += 1;
         for round in 0..2 - temperature {
@@ -202,7 +203,7 @@ impl<'a> Driver<'a> {
                 }
                 continue;
             }
-            if answer.status() != 200 || read(said(&answer.json())) != Some((plan.id, 0)) {
+            if answer.status() != 200 || read(text_of(&answer.json())) != Some((plan.id, 0)) {
                 return Err(format!("{} {:.200}", answer.status(), answer.text()));
             }
             let wanted = match (temperature, round) {
@@ -235,10 +236,10 @@ impl<'a> Driver<'a> {
     }
 }
 
-/// Writes a plan's stream, cut into chunks anywhere.
-fn stream_out(plan: &Plan, wire: &mut UpstreamConnection) {
+/// Writes a plan's stream in chunks cut at random.
+fn stream_out(plan: &Plan, connection: &mut UpstreamConnection) {
     let mut random = Random::new(plan.id);
-    wire.begin_stream();
+    connection.begin_stream();
     for place in 0..plan.events {
         let mut bytes = format!("data: {}\r\n\r\n", event(plan, place, place + 1 == plan.events));
         let fault_now = place == plan.at;
@@ -248,26 +249,26 @@ fn stream_out(plan: &Plan, wire: &mut UpstreamConnection) {
             _ => {}
         }
         if plan.fault == Fault::Silent && fault_now {
-            wire.is_closed_within(Duration::from_secs(20));
-            return wire.close();
+            connection.is_closed_within(Duration::from_secs(20));
+            return connection.close();
         }
         let mut rest = bytes.as_bytes();
         while !rest.is_empty() {
             let size = 1 + random.below(rest.len().min(4000));
             let (chunk, left) = rest.split_at(size);
-            wire.chunk(chunk);
+            connection.chunk(chunk);
             rest = left;
         }
         if plan.fault == Fault::Cut && fault_now {
-            // So that what was whole has been read.
+            // Time for the proxy to read the whole events.
             thread::sleep(Duration::from_millis(5));
-            return wire.close();
+            return connection.close();
         }
         if random.below(4) == 0 {
             thread::sleep(Duration::from_millis(random.below(8) as u64));
         }
     }
-    wire.end();
+    connection.end();
 }
 
 fn event(plan: &Plan, place: u64, last: bool) -> String {
@@ -279,7 +280,7 @@ fn event(plan: &Plan, place: u64, last: bool) -> String {
     json!({"response": {"candidates": [candidate]}, "traceId": plan.id.to_string()}).to_string()
 }
 
-fn said(event: &Value) -> &str {
+fn text_of(event: &Value) -> &str {
     event["candidates"][0]["content"]["parts"][0]["text"].as_str().unwrap_or("nothing")
 }
 
@@ -288,7 +289,7 @@ fn framed(text: &str) -> Result<(Vec<Value>, Value), String> {
     let mut events = Vec::new();
     let mut error = Value::Null;
     for block in text.split("\r\n\r\n") {
-        // After an error event comes the bare error, and nothing else.
+        // Only the bare error follows an error event.
         let payload = match block.strip_prefix("data: ") {
             Some(payload) if error.is_null() => payload,
             None if block.is_empty() || !error.is_null() => continue,
@@ -324,7 +325,7 @@ fn whole(status: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
 }
 
-/// Faults that only a first try meets.
+/// Faults of the first try only.
 fn once(fault: Fault) -> bool {
     matches!(fault, Fault::ClosedOnce | Fault::ErrorOnce | Fault::ThrottledOnce)
 }

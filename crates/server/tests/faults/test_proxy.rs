@@ -1,4 +1,4 @@
-//! A proxy that is looked at before and after a fault.
+//! The proxy of a row, with its open files before and after the fault.
 
 use std::ops::Deref;
 use std::thread;
@@ -7,46 +7,46 @@ use std::time::{Duration, Instant};
 use code_assist_harness::{GoogleEmulator, Proxy, ProxyBuilder, ScriptedUpstream, get};
 use serde_json::Value;
 
-/// A running proxy, what is upstream of it, and how many files the binary had open at rest.
-pub(crate) struct Bench {
+/// A running proxy, its emulator, and how many files the binary had open at rest.
+pub(crate) struct TestProxy {
     proxy: Proxy,
     google: Option<GoogleEmulator>,
     files: Option<usize>,
-    /// For the pages that need one where keys are set.
+    /// The header that opens the health page, where keys are configured.
     key: String,
 }
 
-impl Bench {
-    /// In front of an upstream whose bytes the row writes.
-    pub(crate) fn at(upstream: &ScriptedUpstream, settings: &[(&str, &str)]) -> Self {
-        Self::of(ProxyBuilder::for_upstream(upstream), settings)
+impl TestProxy {
+    /// A proxy in front of an upstream whose bytes the row writes.
+    pub(crate) fn for_upstream(upstream: &ScriptedUpstream, settings: &[(&str, &str)]) -> Self {
+        Self::start(ProxyBuilder::for_upstream(upstream), settings)
     }
 
-    /// In front of endpoints, in this order.
-    pub(crate) fn before(endpoints: &[String], settings: &[(&str, &str)]) -> Self {
+    /// A proxy in front of these endpoints, in this order.
+    pub(crate) fn for_endpoints(endpoints: &[String], settings: &[(&str, &str)]) -> Self {
         let given = [
             ("CODE_ASSIST_ENDPOINT", &*endpoints.join(",")),
             ("GOOGLE_CLOUD_ACCESS_TOKEN", "ya29.given"),
             ("GEMINI_PROJECT_ID", "given-project"),
             ("VALIDATE_TOKENS_BEFORE_USE", "false"),
         ];
-        Self::of(ProxyBuilder::without_upstream(), &[&given[..], settings].concat())
+        Self::start(ProxyBuilder::without_upstream(), &[&given[..], settings].concat())
     }
 
-    /// In front of the emulator.
-    pub(crate) fn on(google: GoogleEmulator, settings: &[(&str, &str)]) -> Self {
+    /// A proxy in front of the emulator.
+    pub(crate) fn for_emulator(google: GoogleEmulator, settings: &[(&str, &str)]) -> Self {
         let setup = ProxyBuilder::for_emulator(&google);
-        Self::of(setup, settings).with(google)
+        Self::start(setup, settings).with(google)
     }
 
-    /// In front of the emulator, with an access token that has to be renewed first.
-    pub(crate) fn signed_out(google: GoogleEmulator, settings: &[(&str, &str)]) -> Self {
+    /// A proxy in front of the emulator, whose access token must be refreshed first.
+    pub(crate) fn with_expired_token(google: GoogleEmulator, settings: &[(&str, &str)]) -> Self {
         let setup = ProxyBuilder::for_emulator(&google).credentials(&google.expired_credentials());
-        Self::of(setup, settings).with(google)
+        Self::start(setup, settings).with(google)
     }
 
-    /// As it was set up, but quick: short pauses, and idle connections that soon go.
-    pub(crate) fn of(setup: ProxyBuilder, settings: &[(&str, &str)]) -> Self {
+    /// Starts a proxy with short retry delays, and idle connections that close early.
+    pub(crate) fn start(setup: ProxyBuilder, settings: &[(&str, &str)]) -> Self {
         let quick = [
             ("KEEP_ALIVE_TIMEOUT_MS", "100"),
             ("RETRY_BASE_DELAY_MS", "10"),
@@ -60,7 +60,7 @@ impl Bench {
         let first = keys.and_then(|(_, keys)| keys.split([':', ',']).nth(1)).unwrap_or("none");
         let key = format!("x-goog-api-key: {first}");
         proxy.send(get("/health/detailed", &[&key]));
-        // The last answer's connection may still be about to close: the least is what it rests at.
+        // The last answer's connection may close a little later: the minimum is the state at rest.
         let looks = (0..10).filter_map(|_| {
             thread::sleep(Duration::from_millis(5));
             open_files(&proxy)
@@ -69,13 +69,13 @@ impl Bench {
         Self { proxy, google: None, files, key }
     }
 
-    /// Holds on to the emulator that it was set up with.
+    /// Keeps the emulator running as long as the proxy.
     pub(crate) fn with(mut self, google: GoogleEmulator) -> Self {
         self.google = Some(google);
         self
     }
 
-    /// The emulator, where there is one.
+    /// The row's emulator.
     pub(crate) fn google(&self) -> &GoogleEmulator {
         self.google.as_ref().expect("a row with an emulator")
     }
@@ -90,26 +90,26 @@ impl Bench {
         self.checks()["endpoints"][0]["breaker"].as_str().expect("a state").to_owned()
     }
 
-    /// The log line of the request that ended last, when there are `count`.
+    /// Waits for `count` access log lines, and returns the last one.
     pub(crate) fn last_line(&self, count: usize) -> Value {
         self.proxy.await_request_lines(count).pop().expect("at least one")
     }
 
-    /// Waits until something holds.
+    /// Waits until a condition holds; `what` names it.
     #[track_caller]
     pub(crate) fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
-        let begun = Instant::now();
+        let started = Instant::now();
         while !holds(self) {
             let checks = self.checks();
-            assert!(begun.elapsed() < PATIENCE, "never {what}: {checks}");
+            assert!(started.elapsed() < TIMEOUT, "never {what}: {checks}");
             thread::sleep(Duration::from_millis(5));
         }
     }
 
-    /// Nothing is in flight or in line, no endpoint is busy, no file is open that was not open
-    /// before.
-    pub(crate) fn leaks_nothing(self) {
-        let begun = Instant::now();
+    /// Waits until no request is in flight or queued, no endpoint is busy, and no file is open that was
+    /// not open before.
+    pub(crate) fn assert_no_leaks(self) {
+        let started = Instant::now();
         loop {
             let checks = self.checks();
             let endpoints = checks["endpoints"].as_array().expect("a list").clone();
@@ -120,8 +120,8 @@ impl Bench {
                 return;
             }
             assert!(
-                begun.elapsed() < PATIENCE,
-                "left behind: {files:?} files open, were {before:?}; {checks}\n{}",
+                started.elapsed() < TIMEOUT,
+                "leaked: {files:?} files open, were {before:?}; {checks}\n{}",
                 self.proxy.stdout()
             );
             thread::sleep(Duration::from_millis(20));
@@ -129,7 +129,7 @@ impl Bench {
     }
 }
 
-impl Deref for Bench {
+impl Deref for TestProxy {
     type Target = Proxy;
 
     fn deref(&self) -> &Proxy {
@@ -137,10 +137,10 @@ impl Deref for Bench {
     }
 }
 
-/// Those of the binary; workerd's are its own.
+/// The open files of the binary. workerd's are not the proxy's.
 fn open_files(proxy: &Proxy) -> Option<usize> {
     proxy.is_native().then(|| proxy.open_files())
 }
 
-/// Generous: only a row that fails waits so long.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Only a row that fails waits for this time.
+const TIMEOUT: Duration = Duration::from_secs(10);
