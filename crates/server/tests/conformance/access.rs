@@ -52,7 +52,7 @@ fn a_missing_or_wrong_key_is_a_401_and_nothing_goes_upstream() {
     let google = GoogleEmulator::start();
     let proxy = ProxyBuilder::for_emulator(&google).env("PROXY_API_KEYS", KEY).start();
     let nearly = &KEY[..KEY.len() - 1];
-    for (reason, asked) in [
+    for (reason, sent) in [
         ("API_KEY_MISSING", post(GENERATE, &[], HELLO)),
         ("API_KEY_MISSING", post(GENERATE, &["x-goog-api-key: "], HELLO)),
         ("API_KEY_MISSING", post(STREAM, &[], HELLO)),
@@ -67,8 +67,8 @@ fn a_missing_or_wrong_key_is_a_401_and_nothing_goes_upstream() {
         // A wrong first key is refused, even before a right one.
         ("API_KEY_INVALID", post(&format!("{GENERATE}?key={KEY}"), &["x-api-key: wrong"], HELLO)),
     ] {
-        let answer = proxy.send(&asked);
-        let text = String::from_utf8_lossy(&asked).into_owned();
+        let answer = proxy.send(&sent);
+        let text = String::from_utf8_lossy(&sent).into_owned();
         assert_eq!(answer.status_and_reason(), (401, reason.to_owned()), "{text}");
         assert_eq!(answer.error()["status"], "UNAUTHENTICATED");
         assert!(answer.header("www-authenticate").starts_with("Bearer"));
@@ -121,10 +121,10 @@ fn web_pages_are_answered_only_from_allowed_origins() {
     let open = ProxyBuilder::for_emulator(&google)
         .env("ALLOWED_ORIGINS", "http://localhost:3000,https://app.example");
     let open = open.start();
-    let asked = post(GENERATE, &["Origin: https://app.example"], HELLO);
-    assert_eq!(open.send(asked).status(), 200);
-    let asked = post(GENERATE, &["Origin: https://app.example.evil"], HELLO);
-    assert_eq!(open.send(asked).status_and_reason(), (403, "ORIGIN_NOT_ALLOWED".into()));
+    let sent = post(GENERATE, &["Origin: https://app.example"], HELLO);
+    assert_eq!(open.send(sent).status(), 200);
+    let sent = post(GENERATE, &["Origin: https://app.example.evil"], HELLO);
+    assert_eq!(open.send(sent).status_and_reason(), (403, "ORIGIN_NOT_ALLOWED".into()));
 }
 
 #[test]
@@ -132,21 +132,21 @@ fn a_preflight_allows_what_gemini_clients_send() {
     let google = GoogleEmulator::start();
     let setup = ProxyBuilder::for_emulator(&google).env("ALLOWED_ORIGINS", "https://app.example");
     let proxy = setup.env("PROXY_API_KEYS", KEY).start();
-    let asked = "x-goog-api-key, x-goog-api-client, content-type, authorization, x-custom";
+    let sent = "x-goog-api-key, x-goog-api-client, content-type, authorization, x-custom";
     let answer = proxy.send(request(
         "OPTIONS",
         GENERATE,
         &[
             "Origin: https://app.example",
             "Access-Control-Request-Method: POST",
-            &format!("Access-Control-Request-Headers: {asked}"),
+            &format!("Access-Control-Request-Headers: {sent}"),
             "Access-Control-Request-Private-Network: true",
         ],
         b"",
     ));
     assert_eq!((answer.status(), answer.text().as_str()), (204, ""));
     assert_eq!(answer.header("access-control-allow-origin"), "https://app.example");
-    assert_eq!(answer.header("access-control-allow-headers"), asked);
+    assert_eq!(answer.header("access-control-allow-headers"), sent);
     assert!(answer.header("access-control-allow-methods").contains("POST"));
     assert_eq!(answer.header("access-control-allow-private-network"), "true");
     assert!(answer.header("vary").contains("Origin"));
@@ -167,7 +167,7 @@ fn answers_errors_and_streams_carry_the_cors_headers() {
     let proxy = setup.env("PROXY_API_KEYS", KEY).start();
     let key = format!("x-goog-api-key: {KEY}");
     let origin = "Origin: https://app.example";
-    for (status, asked) in [
+    for (status, sent) in [
         (200, post(GENERATE, &[&key, origin], HELLO)),
         (200, post(STREAM, &[&key, origin], HELLO)),
         (400, post(GENERATE, &[&key, origin], "[]")),
@@ -175,7 +175,7 @@ fn answers_errors_and_streams_carry_the_cors_headers() {
         (404, get("/nothing", &[&key, origin])),
         (200, get("/health", &[origin])),
     ] {
-        let answer = proxy.send(&asked);
+        let answer = proxy.send(&sent);
         assert_eq!(answer.status(), status);
         assert_eq!(answer.header("access-control-allow-origin"), "https://app.example");
         assert!(answer.header("access-control-expose-headers").contains("x-request-id"));

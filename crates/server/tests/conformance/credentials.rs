@@ -56,7 +56,7 @@ fn revoked_credentials_are_reported_and_not_tried_again_at_once() {
         assert!(message.contains("invalid_grant"), "{message}");
         assert!(message.contains("Sign in again"), "{message}");
     }
-    assert_eq!(google.count("token"), 1, "a dead login is asked about once");
+    assert_eq!(google.count("token"), 1, "revoked credentials are tried once");
     assert_eq!(google.count("generateContent"), 0);
 }
 
@@ -114,11 +114,12 @@ fn a_token_that_google_has_revoked_is_refreshed_and_the_request_replayed() {
     let proxy = ProxyBuilder::for_emulator(&google).start();
     assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
     google.set_state(json!({"expire_tokens": true}));
-    let asked: Vec<_> = thread::scope(|scope| {
-        let asking: Vec<_> = (0..20).map(|_| scope.spawn(|| proxy.post(GENERATE, HELLO))).collect();
-        asking.into_iter().map(|asked| asked.join().unwrap()).collect()
+    let answers: Vec<_> = thread::scope(|scope| {
+        let requests: Vec<_> =
+            (0..20).map(|_| scope.spawn(|| proxy.post(GENERATE, HELLO))).collect();
+        requests.into_iter().map(|request| request.join().unwrap()).collect()
     });
-    assert!(asked.iter().all(|answer| answer.status() == 200));
+    assert!(answers.iter().all(|answer| answer.status() == 200));
     assert_eq!(google.count("token"), 1, "one refresh for twenty 401s");
     let health = proxy.get("/health").json();
     assert_eq!(health["metrics"]["token_refreshes"], 1, "{health}");

@@ -20,7 +20,7 @@ fn a_hundred_cold_requests_cause_one_refresh_and_one_discovery() {
         ProxyBuilder::for_emulator(&google).credentials(&google.expired_credentials()).start();
     let together = Barrier::new(100);
     thread::scope(|scope| {
-        let asked: Vec<_> = (0..100)
+        let requests: Vec<_> = (0..100)
             .map(|n| {
                 let (proxy, together) = (&proxy, &together);
                 scope.spawn(move || {
@@ -30,8 +30,8 @@ fn a_hundred_cold_requests_cause_one_refresh_and_one_discovery() {
                 })
             })
             .collect();
-        for asked in asked {
-            let answer = asked.join().unwrap();
+        for request in requests {
+            let answer = request.join().unwrap();
             assert_eq!(answer.status(), 200, "{}", answer.text());
         }
     });
@@ -49,7 +49,7 @@ fn a_token_that_expires_under_traffic_fails_and_delays_no_request() {
     assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
     let end = Instant::now() + Duration::from_secs(9);
     let slowest = Mutex::new(0.0_f64);
-    let asked = AtomicU64::new(0);
+    let served = AtomicU64::new(0);
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
@@ -61,7 +61,7 @@ fn a_token_that_expires_under_traffic_fails_and_delays_no_request() {
                     let mut slowest = slowest.lock().unwrap();
                     *slowest = slowest.max(auth);
                     drop(slowest);
-                    asked.fetch_add(1, Ordering::Relaxed);
+                    served.fetch_add(1, Ordering::Relaxed);
                     thread::sleep(Duration::from_millis(10));
                 }
             });
@@ -78,7 +78,7 @@ fn a_token_that_expires_under_traffic_fails_and_delays_no_request() {
     assert!(google.received("generateContent").iter().all(|record| record["status"] == 200));
     let refreshes = google.count("token");
     assert!((3..=5).contains(&refreshes), "{refreshes} refreshes in 9 s");
-    assert!(asked.load(Ordering::Relaxed) > 100);
+    assert!(served.load(Ordering::Relaxed) > 100);
 }
 
 #[test]

@@ -200,7 +200,7 @@ fn every_response_has_a_request_id_and_a_server_timing() {
     let google = GoogleEmulator::start();
     let proxy = ProxyBuilder::for_emulator(&google).env("PROXY_API_KEYS", "k1").start();
     let key = "x-goog-api-key: k1";
-    let asked = [
+    let cases = [
         (200, get("/health", &[])),
         (200, get("/", &[])),
         (204, request("OPTIONS", GENERATE, &[], b"")),
@@ -211,7 +211,7 @@ fn every_response_has_a_request_id_and_a_server_timing() {
         (404, get("/nothing", &[key])),
         (405, get(GENERATE, &[key])),
     ];
-    for (status, request) in asked {
+    for (status, request) in cases {
         let answer = proxy.send(&request);
         let text = String::from_utf8_lossy(&request).into_owned();
         assert_eq!(answer.status(), status, "{text}");

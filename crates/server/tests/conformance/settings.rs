@@ -15,8 +15,8 @@ fn api_version_aliases_and_oauth_client_follow_their_settings() {
         .env("CODE_ASSIST_API_VERSION", "v2internal")
         .env("MODEL_ALIASES", "mine=gemini-2.5-pro,gemini-2.5-flash=gemini-3-flash")
         .start();
-    for (asked, sent) in [("mine", "gemini-2.5-pro"), ("gemini-2.5-flash", "gemini-3-flash")] {
-        let answer = proxy.post(&format!("/v1beta/models/{asked}:generateContent"), HELLO);
+    for (requested, sent) in [("mine", "gemini-2.5-pro"), ("gemini-2.5-flash", "gemini-3-flash")] {
+        let answer = proxy.post(&format!("/v1beta/models/{requested}:generateContent"), HELLO);
         assert_eq!(answer.header("x-proxy-model"), sent);
         let received = upstream.received().pop().unwrap();
         assert!(received.head.starts_with("POST /v2internal:generateContent HTTP/1.1"));
@@ -67,14 +67,14 @@ fn tokens_are_validated_at_the_configured_url() {
 
 #[test]
 fn the_model_list_is_cached_unless_disabled() {
-    for (keep, asked) in [("true", 1), ("false", 3)] {
+    for (keep, lists) in [("true", 1), ("false", 3)] {
         let google = GoogleEmulator::start();
         let proxy =
             ProxyBuilder::for_emulator(&google).env("ENABLE_MODEL_NAME_CACHE", keep).start();
         for _ in 0..3 {
             assert_eq!(proxy.get("/v1beta/models").status(), 200);
         }
-        assert_eq!(google.count("retrieveUserQuota"), asked, "ENABLE_MODEL_NAME_CACHE={keep}");
+        assert_eq!(google.count("retrieveUserQuota"), lists, "ENABLE_MODEL_NAME_CACHE={keep}");
     }
 }
 

@@ -143,13 +143,13 @@ pub(crate) fn cut_anywhere() -> Vec<TestProxy> {
     let settings = [("MAX_RETRY_ATTEMPTS", "0"), ("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "100")];
     let proxy = TestProxy::for_upstream(&upstream, &settings);
     let mut connection = proxy.connect();
-    let mut asked = 0;
+    let mut sent = 0;
     // At every seventh byte, and at each byte of the line ends.
     let ends = |cut: &usize| cut.is_multiple_of(7) || all[..*cut].ends_with(['\r', '\n']);
     for cut in (1..all.len()).filter(ends) {
         at.store(cut, Ordering::SeqCst);
         let answer = connection.send(post(STREAM, &[], HELLO));
-        asked += 1;
+        sent += 1;
         // The first byte of the blank line ends an event.
         match all[..cut].matches("\r\n\r").count() {
             0 => {
@@ -162,7 +162,7 @@ pub(crate) fn cut_anywhere() -> Vec<TestProxy> {
             }
         }
     }
-    assert_eq!(upstream.received().len(), asked);
+    assert_eq!(upstream.received().len(), sent);
     vec![proxy]
 }
 

@@ -20,7 +20,7 @@ pub(crate) fn client_gone_before_head() -> Vec<TestProxy> {
         let mut connection = proxy.connect();
         connection.write(post(path, &[], HELLO));
         let sent = 1 + closed.load(Ordering::SeqCst);
-        proxy.until("asked upstream", |_| upstream.received().len() == sent);
+        proxy.until("upstream has the request", |_| upstream.received().len() == sent);
         let started = Instant::now();
         drop(connection);
         proxy.until("closed upstream", |_| closed.load(Ordering::SeqCst) == sent);
@@ -67,7 +67,7 @@ pub(crate) fn client_gone_in_line() -> Vec<TestProxy> {
         connection
     };
     let mut first = ask("first");
-    proxy.until("asked upstream", |_| upstream.received().len() == 1);
+    proxy.until("upstream has the request", |_| upstream.received().len() == 1);
     let gone = ask("gone");
     proxy.until("queued", |proxy| proxy.checks()["queue"]["waiting"] == 1);
     let mut next = ask("next");
@@ -104,7 +104,7 @@ pub(crate) fn client_gone_between_tries() -> Vec<TestProxy> {
     let proxy = TestProxy::for_upstream(&upstream, &[]);
     let mut connection = proxy.connect();
     connection.write(post(GENERATE, &[], HELLO));
-    proxy.until("asked upstream", |_| upstream.received().len() == 1);
+    proxy.until("upstream has the request", |_| upstream.received().len() == 1);
     thread::sleep(Duration::from_millis(100));
     drop(connection);
     thread::sleep(Duration::from_millis(900));

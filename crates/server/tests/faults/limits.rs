@@ -29,18 +29,18 @@ pub(crate) fn one_at_a_time() -> Vec<TestProxy> {
     let proxy = TestProxy::for_upstream(&upstream, &[("MAX_CONCURRENT_REQUESTS", "1")]);
     let text = |n: usize| HELLO.replace("Hello", &format!("caller {n:02}"));
     thread::scope(|scope| {
-        let mut asked = Vec::new();
+        let mut requests = Vec::new();
         for n in 0..20 {
             let mut connection = proxy.connect();
             let body = text(n);
-            asked.push(scope.spawn(move || connection.send(post(GENERATE, &[], body)).status()));
+            requests.push(scope.spawn(move || connection.send(post(GENERATE, &[], body)).status()));
             match n {
-                0 => proxy.until("asked upstream", |_| upstream.received().len() == 1),
+                0 => proxy.until("upstream has the request", |_| upstream.received().len() == 1),
                 _ => proxy.until("queued", |proxy| proxy.checks()["queue"]["waiting"] == n),
             }
         }
         all_are_queued.store(true, Ordering::SeqCst);
-        assert!(asked.into_iter().all(|asked| asked.join().expect("no panic") == 200));
+        assert!(requests.into_iter().all(|request| request.join().expect("no panic") == 200));
     });
     let order: Vec<String> =
         upstream.received().iter().map(|received| received.inner_request().to_owned()).collect();

@@ -57,13 +57,14 @@ pub(crate) fn leader_gone() -> Vec<TestProxy> {
     let proxy = TestProxy::for_upstream(&upstream, &[]);
     let mut leader = proxy.connect();
     leader.write(post(GENERATE, &[], CERTAIN));
-    proxy.until("asked upstream", |_| upstream.received().len() == 1);
+    proxy.until("upstream has the request", |_| upstream.received().len() == 1);
     thread::scope(|scope| {
         let followers: Vec<_> =
             (0..5).map(|_| scope.spawn(|| proxy.post(GENERATE, CERTAIN).status())).collect();
         thread::sleep(Duration::from_millis(100));
         drop(leader);
-        let served = followers.into_iter().all(|asked| asked.join().expect("no panic") == 200);
+        let served =
+            followers.into_iter().all(|follower| follower.join().expect("no panic") == 200);
         assert!(served);
     });
     assert_eq!(upstream.received().len(), 1 + closed.load(Ordering::SeqCst));

@@ -281,7 +281,7 @@ pub(crate) fn endpoint_busy() -> Vec<TestProxy> {
 pub(crate) fn together(proxy: &Proxy, count: usize, body: &str) -> Vec<Response> {
     let start = Barrier::new(count);
     thread::scope(|scope| {
-        let asked: Vec<_> = (0..count)
+        let requests: Vec<_> = (0..count)
             .map(|_| {
                 let start = &start;
                 scope.spawn(move || {
@@ -291,7 +291,7 @@ pub(crate) fn together(proxy: &Proxy, count: usize, body: &str) -> Vec<Response>
                 })
             })
             .collect();
-        asked.into_iter().map(|asked| asked.join().expect("no panic")).collect()
+        requests.into_iter().map(|request| request.join().expect("no panic")).collect()
     })
 }
 

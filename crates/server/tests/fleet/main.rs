@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use code_assist_harness::{
     Connection, GoogleEmulator, Proxy, ProxyBuilder, RedisServer, free_port, get, post,
+    proxy_binary,
 };
 use serde_json::{Value, json};
 
@@ -24,15 +25,15 @@ use crate::load::Load;
 fn four_hundred_cold_requests_are_one_refresh_and_one_discovery() {
     let google = GoogleEmulator::start();
     google.set_state(json!({"token_delay_ms": 500}));
-    let fleet = Fleet::of(4, &google, &google.expired_credentials(), &[]);
-    let asking: Vec<_> = (0..400)
+    let fleet = Fleet::start(4, &google, &google.expired_credentials(), &[]);
+    let requests: Vec<_> = (0..400)
         .map(|n| {
             let address = fleet.balancer.address();
             thread::spawn(move || Connection::open(&address).send(post(GENERATE, &[], hello(n))))
         })
         .collect();
-    for asked in asking {
-        let answer = asked.join().expect("an answer");
+    for request in requests {
+        let answer = request.join().expect("an answer");
         assert_eq!(answer.status(), 200, "{}", answer.text());
     }
     assert_eq!((google.count("token"), google.count("loadCodeAssist")), (1, 1));
@@ -48,7 +49,7 @@ fn a_process_killed_during_a_refresh_delays_the_others_by_one_lock_lifetime_at_m
     let google = GoogleEmulator::start();
     google.add_rules(json!({"match": {"rpc": "token"}, "delay_ms": 60_000}));
     let mut started = Instant::now();
-    let fleet = Fleet::started(4, &google, &google.expired_credentials(), || {
+    let fleet = Fleet::start_staged(4, &google, &google.expired_credentials(), || {
         google.await_call("token", |_| true);
         started = Instant::now();
     });
@@ -62,12 +63,12 @@ fn a_process_killed_during_a_refresh_delays_the_others_by_one_lock_lifetime_at_m
     thread::sleep(Duration::from_millis(300));
     assert_eq!(google.received("token").len(), 1, "the others wait");
     fleet.proxies[0].signal("KILL");
-    for asked in waiting {
-        let answer = asked.join().expect("an answer");
+    for request in waiting {
+        let answer = request.join().expect("an answer");
         assert_eq!(answer.status(), 200, "{}", answer.text());
     }
     assert!(started.elapsed() < LOCK_LIFETIME + Duration::from_secs(2), "{:?}", started.elapsed());
-    assert_eq!(google.received("token").len(), 2, "the one that died, and one more");
+    assert_eq!(google.received("token").len(), 2, "the killed process's refresh, and one more");
 }
 
 #[test]
@@ -76,7 +77,7 @@ fn a_process_killed_during_a_renewal_delays_no_request_while_the_old_token_is_va
     // The token is due for renewal from the start (TOKEN_REFRESH_BUFFER_MINUTES): every process tries.
     google.set_state(json!({"token_lifetime_ms": 120_000}));
     google.add_rules(json!({"match": {"rpc": "token"}, "delay_ms": 60_000}));
-    let fleet = Fleet::started(4, &google, &google.credentials(), || {
+    let fleet = Fleet::start_staged(4, &google, &google.credentials(), || {
         google.await_call("token", |_| true);
     });
     let refreshes = || google.received("token").len();
@@ -93,7 +94,7 @@ fn a_process_killed_during_a_renewal_delays_no_request_while_the_old_token_is_va
     thread::sleep(Duration::from_secs(2));
     let served: usize = loads.into_iter().map(Load::stop).sum();
     assert!(served > 100, "{served}");
-    assert_eq!(refreshes(), 2, "the one that died, and one more");
+    assert_eq!(refreshes(), 2, "the killed process's refresh, and one more");
     let sent = google.received("generateContent");
     let slowest = fleet.proxies[1..].iter().flat_map(Proxy::request_lines);
     let slowest = slowest.filter_map(|line| line["overhead_ms"].as_f64()).fold(0.0, f64::max);
@@ -107,7 +108,7 @@ fn a_process_killed_during_a_renewal_delays_no_request_while_the_old_token_is_va
 fn a_rolling_restart_under_load_costs_no_request_and_no_stream() {
     let google = GoogleEmulator::start();
     google.set_state(json!({"stream_events": 5, "stream_interval_ms": 150}));
-    let mut fleet = Fleet::of(4, &google, &google.credentials(), &[]);
+    let mut fleet = Fleet::start(4, &google, &google.credentials(), &[]);
     let load = Load::on(&fleet.balancer.address(), 8);
     thread::sleep(Duration::from_millis(500));
     for index in 0..4 {
@@ -127,7 +128,7 @@ fn a_rolling_restart_under_load_costs_no_request_and_no_stream() {
 fn a_redis_outage_fails_no_request_and_health_reports_it_until_it_ends() {
     let google = GoogleEmulator::start();
     let keys = [("PROXY_API_KEYS", "team:sesame"), ("RATE_LIMIT_MAX_REQUESTS", "1000000")];
-    let mut fleet = Fleet::of(4, &google, &google.expired_credentials(), &keys);
+    let mut fleet = Fleet::start(4, &google, &google.expired_credentials(), &keys);
     assert_eq!(fleet.send(HELLO).0, 200);
     let load = Load::on(&fleet.balancer.address(), 8);
     thread::sleep(Duration::from_millis(500));
@@ -161,8 +162,8 @@ fn a_redis_outage_fails_no_request_and_health_reports_it_until_it_ends() {
 fn a_limit_of_a_hundred_is_a_hundred_through_four_processes() {
     let google = GoogleEmulator::start();
     let keys = [("PROXY_API_KEYS", "team:sesame"), ("RATE_LIMIT_MAX_REQUESTS", "100")];
-    let fleet = Fleet::of(4, &google, &google.credentials(), &keys);
-    let asking: Vec<_> = (0..40)
+    let fleet = Fleet::start(4, &google, &google.credentials(), &keys);
+    let requests: Vec<_> = (0..40)
         .map(|_| {
             let address = fleet.balancer.address();
             thread::spawn(move || {
@@ -172,7 +173,7 @@ fn a_limit_of_a_hundred_is_a_hundred_through_four_processes() {
         })
         .collect();
     let answers: Vec<_> =
-        asking.into_iter().flat_map(|asked| asked.join().expect("answers")).collect();
+        requests.into_iter().flat_map(|request| request.join().expect("answers")).collect();
     let of = |status| answers.iter().filter(|(it, _)| *it == status).count();
     assert_eq!((of(200), of(429), answers.len()), (100, 300, 400));
     assert_eq!(google.count("generateContent"), 100);
@@ -186,7 +187,7 @@ fn a_limit_of_a_hundred_is_a_hundred_through_four_processes() {
 fn a_rotated_refresh_token_is_shared_by_all_processes() {
     let google = GoogleEmulator::start();
     google.set_state(json!({"rotate_refresh": true}));
-    let fleet = Fleet::of(2, &google, &google.expired_credentials(), &[]);
+    let fleet = Fleet::start(2, &google, &google.expired_credentials(), &[]);
     assert_eq!(fleet.proxies[0].post(GENERATE, HELLO).status(), 200);
     // A third process starts later with the first refresh token, which is invalid by now.
     fleet.redis.cli(&["DEL", "code-assist-proxy:kv:oauth_token_cache"]);
@@ -208,7 +209,7 @@ fn the_kv_commands_work_on_redis_too() {
     assert_eq!(proxy.post(GENERATE, SAME).status(), 200);
     let file = setup.path("all.json").display().to_string();
     let kv = |words: &[&str]| {
-        let mut kv = Command::new(env!("CARGO_BIN_EXE_code-assist-proxy"));
+        let mut kv = Command::new(proxy_binary());
         kv.env_clear().env("HOME", setup.path(".")).env("KV_URL", &url);
         let output = kv.arg("kv").args(words).output().expect("it runs");
         let text = [output.stdout, output.stderr].concat();
@@ -247,12 +248,17 @@ struct Fleet {
 }
 
 impl Fleet {
-    fn of(count: usize, google: &GoogleEmulator, login: &str, more: &[(&str, &str)]) -> Self {
+    fn start(count: usize, google: &GoogleEmulator, login: &str, more: &[(&str, &str)]) -> Self {
         Self::with(count, google, login, more, || {})
     }
 
     /// Starts the first process, calls `then`, and starts the others.
-    fn started(count: usize, google: &GoogleEmulator, login: &str, then: impl FnMut()) -> Self {
+    fn start_staged(
+        count: usize,
+        google: &GoogleEmulator,
+        login: &str,
+        then: impl FnMut(),
+    ) -> Self {
         Self::with(count, google, login, &[], then)
     }
 

@@ -106,7 +106,7 @@ fn revoked_credentials_work_again_after_a_new_sign_in() {
     // The proxy reads the file several times meanwhile, and sends no request for it.
     thread::sleep(Duration::from_secs(2));
     assert_eq!(proxy.post(GENERATE, HELLO).status(), 503);
-    assert_eq!(google.count("token"), 1, "a dead login is asked about once");
+    assert_eq!(google.count("token"), 1, "revoked credentials are tried once");
     proxy.write_credentials_file(&google.credentials());
     becomes(&proxy, 200, Duration::from_secs(3));
 }

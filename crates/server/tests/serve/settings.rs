@@ -44,7 +44,7 @@ fn entries_are_encrypted_with_the_configured_key() {
     let export = |key: &str| -> Vec<Value> {
         serde_json::from_slice(&kv(&["export"], key).stdout).expect("an export")
     };
-    let asked = |key: &str| {
+    let serve_with_key = |key: &str| {
         let proxy = setup.same_home_with_env("KV_ENCRYPTION_KEY", key).start();
         assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
         // The store is written after the answer.
@@ -53,7 +53,7 @@ fn entries_are_encrypted_with_the_configured_key() {
         format!("{stdout}{stderr}")
     };
 
-    asked(&old);
+    serve_with_key(&old);
     let sealed = export(&old);
     assert!(sealed.iter().any(|entry| entry["key"] == "oauth_token_cache"), "{sealed:?}");
     assert!(sealed.iter().all(|entry| entry["base64"] == true), "all are sealed: {sealed:?}");
@@ -64,17 +64,17 @@ fn entries_are_encrypted_with_the_configured_key() {
     assert_eq!(google.count("token"), 1);
 
     // The old key still decrypts; an import encrypts with the new key.
-    asked(&format!("{new},{old}"));
+    serve_with_key(&format!("{new},{old}"));
     assert_eq!(google.count("token"), 1);
     let file = setup.path("all.json").display().to_string();
     assert!(kv(&["export", &file], &old).status.success());
     assert!(!kv(&["import", &file], &new).status.success(), "that key opens none of it");
     assert!(kv(&["import", &file], &format!("{new},{old}")).status.success());
-    asked(&new);
+    serve_with_key(&new);
     assert_eq!(google.count("token"), 1);
 
     // With another key the store is ignored, and that is reported once.
-    let output = asked(&old);
+    let output = serve_with_key(&old);
     assert_eq!(google.count("token"), 2);
     assert_eq!(output.matches("is left alone").count(), 1, "{output}");
     assert!(!output.contains(&old) && !output.contains(&new), "{output}");

@@ -12,8 +12,8 @@ fn a_client_that_expects_100_continue_gets_it() {
     let google = GoogleEmulator::start();
     let proxy = ProxyBuilder::for_emulator(&google).start();
     let mut connection = proxy.connect();
-    let asked = post(GENERATE, &["Expect: 100-continue"], HELLO);
-    let (head, body) = asked.split_at(asked.len() - HELLO.len());
+    let request = post(GENERATE, &["Expect: 100-continue"], HELLO);
+    let (head, body) = request.split_at(request.len() - HELLO.len());
     connection.write(head);
     assert_eq!(connection.head().status, 100);
     connection.write(body);

@@ -113,13 +113,13 @@ impl<'a> Driver<'a> {
                 Some(kept) if self.random.below(3) > 0 => kept,
                 _ => self.proxy.connect(),
             };
-            let asked = AssertUnwindSafe(|| match what {
+            let attempt = AssertUnwindSafe(|| match what {
                 "stream" => self.stream(connection, &plan),
                 "answer" => self.answer(connection, &plan),
                 "count" => self.count(connection, &plan),
                 _ => self.list(connection),
             });
-            let wrong = match catch_unwind(asked) {
+            let wrong = match catch_unwind(attempt) {
                 Ok(Ok(())) => continue,
                 Ok(Err(wrong)) => wrong,
                 Err(_) => "the answer could not be read".to_owned(),
