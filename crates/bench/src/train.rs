@@ -15,9 +15,9 @@ pub(crate) fn run(bed: &TestBed) -> Result<(), BenchError> {
         let instance = bed.start_with(*contender, settings)?;
         for (bytes, load) in LOADS {
             let words: Vec<&str> = load.split(' ').collect();
-            let outcome = drive_sized(bed, &instance, *bytes, &words)?;
-            println!("        {load}: {} done, {} failed", outcome.done, outcome.errors);
-            if let Some(why) = outcome.first_error {
+            let result = drive_sized(bed, &instance, *bytes, &words)?;
+            println!("        {load}: {} done, {} failed", result.done, result.errors);
+            if let Some(why) = result.first_error {
                 return Err(BenchError(format!("{load}: {why}")));
             }
         }
@@ -35,14 +35,14 @@ pub(crate) fn run(bed: &TestBed) -> Result<(), BenchError> {
 fn rare_requests(instance: &Instance) -> Result<(), BenchError> {
     let to = &instance.address;
     let malformed = "Content-Length: 2\r\n\r\n{]";
-    let asked = [
+    let requests = [
         (200, "GET /health", "\r\n"),
         (200, "GET /metrics", "\r\n"),
         (200, "GET /v1beta/models", "\r\n"),
         (404, "GET /v1beta/nothing", "\r\n"),
         (400, &format!("POST /v1beta/models/{MODEL}:generateContent"), malformed),
     ];
-    for (status, line, rest) in asked {
+    for (status, line, rest) in requests {
         let request = format!("{line} HTTP/1.1\r\nHost: {to}\r\n{rest}");
         for _ in 0..RARE_REQUESTS {
             let seen =
