@@ -83,13 +83,9 @@ pub(crate) fn run(report: &mut Report, options: &Options, install: Install) {
             .arg(references())
             .arg("--docs")
             .arg(&docs)
-            .arg("--notes")
-            .arg(root().join("crates/bench/notes.md"))
             .args(["--rounds", &rounds.to_string()]);
         if options.quick {
             bench.arg("--quick");
-        } else {
-            bench.arg("--readme").arg(root().join("README.md"));
         }
         let tools = [
             ("--edge", edge),
@@ -103,7 +99,7 @@ pub(crate) fn run(report: &mut Report, options: &Options, install: Install) {
             bench.args(tool.map(|tool| [PathBuf::from(flag), tool]).into_iter().flatten());
         }
         run_within(&mut bench, ROUND_LIMIT * rounds + GROWTH_LIMIT)?;
-        println!("    written: {}", docs.join("BENCHMARKS.md").display());
+        println!("    written: {}", docs.join("benchmarks.json").display());
         Ok(())
     });
 }

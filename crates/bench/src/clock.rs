@@ -1,4 +1,5 @@
-//! One clock for all processes of a run: upstream stamps what it sends, the driver reads the stamp.
+//! One clock for all processes of a run: upstream writes a timestamp into each event, and the driver
+//! reads it.
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -9,19 +10,19 @@ pub(crate) fn now() -> u64 {
     seconds * SECOND + u64::try_from(time.tv_nsec).unwrap_or_default()
 }
 
-/// `now` as it stands in an event: 20 digits, so that all events have one length.
+/// A timestamp as it stands in an event: 20 digits, so that all events have the same length.
 pub(crate) fn stamp(now: u64) -> String {
     format!("@{now:020}@")
 }
 
-/// Finds stamps in a text that comes in pieces.
+/// Finds timestamps in a text that arrives in pieces.
 #[derive(Debug, Default)]
-pub(crate) struct Stamps {
+pub(crate) struct TimestampReader {
     digits: Option<(u64, usize)>,
 }
 
-impl Stamps {
-    /// Calls `found` with every stamp that ends in `piece`.
+impl TimestampReader {
+    /// Calls `found` with every timestamp that ends in `piece`.
     pub(crate) fn read(&mut self, mut piece: &[u8], mut found: impl FnMut(u64)) {
         while !piece.is_empty() {
             match &mut self.digits {
@@ -61,10 +62,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stamp_is_found_wherever_the_network_cut_it() {
+    fn a_timestamp_is_found_wherever_the_text_is_cut() {
         let text = format!("a{}b{}c", stamp(17), stamp(123_456_789));
         for cut in 0..text.len() {
-            let (mut stamps, mut found) = (Stamps::default(), Vec::new());
+            let (mut stamps, mut found) = (TimestampReader::default(), Vec::new());
             stamps.read(&text.as_bytes()[..cut], |stamp| found.push(stamp));
             stamps.read(&text.as_bytes()[cut..], |stamp| found.push(stamp));
             assert_eq!(found, [17, 123_456_789], "cut at {cut}");

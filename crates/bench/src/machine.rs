@@ -1,4 +1,4 @@
-//! What the machine is, and what its kernel says of a process (proc(5)).
+//! The machine, and what its kernel reports of a process (proc(5)).
 
 use std::fs;
 use std::process::Command;
@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Failure;
+use crate::BenchError;
 
-/// The machine and the commit, for the report. No names of hosts, people or folders.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// The machine, the commit and the programs of a run. Names of hosts, users and folders are left out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Machine {
     pub(crate) processor: String,
     pub(crate) cores: usize,
@@ -17,22 +18,23 @@ pub(crate) struct Machine {
     pub(crate) kernel: String,
     pub(crate) date: String,
     pub(crate) commit: String,
-    /// The share of the cores that somebody else was using, before the run or after it.
-    pub(crate) busy: f64,
+    /// The share of all cores that other processes used, before the run or after it.
+    pub(crate) busy: Option<f64>,
     /// Programs and their versions.
     pub(crate) programs: Vec<String>,
 }
 
 impl Machine {
-    /// Looks.
-    pub(crate) fn look() -> Self {
+    /// Describes this machine.
+    pub(crate) fn describe() -> Self {
         let processors = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let processor = processors.lines().find_map(|line| {
             let (name, value) = line.split_once(':')?;
             (name.trim() == "model name").then(|| value.trim().to_owned())
         });
-        let commit = said("git", &["rev-parse", "--short", "HEAD"]);
-        let changed = !said("git", &["status", "--porcelain", "--untracked-files=no"]).is_empty();
+        let commit = output_of("git", &["rev-parse", "--short", "HEAD"]);
+        let changed =
+            !output_of("git", &["status", "--porcelain", "--untracked-files=no"]).is_empty();
         Self {
             processor: processor.unwrap_or_else(|| "unknown".to_owned()),
             cores: cores().len(),
@@ -42,16 +44,16 @@ impl Machine {
                 .unwrap_or_default()
                 .trim()
                 .to_owned(),
-            date: said("date", &["-u", "+%Y-%m-%d"]),
+            date: output_of("date", &["-u", "+%Y-%m-%d"]),
             commit: if changed { commit + " with changes" } else { commit },
-            busy: busy(),
+            busy: Some(busy()),
             programs: Vec::new(),
         }
     }
 }
 
-/// The share of all cores that is in use, other than by us, who wait: what is measured next to
-/// others' work is noise.
+/// The share of all cores that other processes use while this one waits: what is measured beside
+/// their work is noise.
 pub(crate) fn busy() -> f64 {
     let look = || ticks(&fs::read_to_string("/proc/stat").unwrap_or_default()).unwrap_or_default();
     let (idle, all) = look();
@@ -61,7 +63,7 @@ pub(crate) fn busy() -> f64 {
     1.0 - idle_later.saturating_sub(idle) as f64 / all as f64
 }
 
-/// The cores that we may use.
+/// The cores that this process may use.
 pub(crate) fn cores() -> Vec<usize> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
@@ -69,28 +71,28 @@ pub(crate) fn cores() -> Vec<usize> {
     if cores.is_empty() { vec![0] } else { cores }
 }
 
-/// What a command says on its standard output, or nothing.
-pub(crate) fn said(program: &str, words: &[&str]) -> String {
-    let output = Command::new(program).args(words).output();
-    let said = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-    said.unwrap_or_default()
+/// The standard output of a command; empty if it fails.
+pub(crate) fn output_of(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    text.unwrap_or_default()
 }
 
-/// As many open files as the hard limit allows: 5,000 streams have 10,000 sockets.
+/// Raises the limit of open files to the hard limit: 5,000 streams have 10,000 sockets.
 pub(crate) fn raise_open_files() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    // Should it fail, the streams that do not fit are counted as errors.
+    // If it fails, the streams beyond the limit are counted as errors.
     let _ = setrlimit(Resource::Nofile, limit);
 }
 
-/// A process and its children's children: nginx has a worker, others have helpers.
+/// A process and all its descendants: nginx has a worker process, others have helpers.
 #[derive(Debug, Clone)]
-pub(crate) struct Family(Vec<u32>);
+pub(crate) struct ProcessTree(Vec<u32>);
 
-impl Family {
-    /// All that descend from `parent`.
+impl ProcessTree {
+    /// The process `parent` and all its descendants.
     pub(crate) fn of(parent: u32) -> Self {
         let pairs: Vec<(u32, u32)> = fs::read_dir("/proc")
             .into_iter()
@@ -98,7 +100,7 @@ impl Family {
             .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
             .filter_map(|id: u32| {
                 let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-                // The name, in brackets, may hold anything.
+                // The name stands in brackets and may contain anything.
                 let parent = stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?;
                 Some((id, parent.parse().ok()?))
             })
@@ -112,7 +114,7 @@ impl Family {
         Self(members)
     }
 
-    /// Nanoseconds on a core so far, of all threads (`schedstat`; ticks would be too coarse).
+    /// Nanoseconds that all threads have run (`schedstat`; ticks are too coarse).
     pub(crate) fn cpu_nanos(&self) -> u64 {
         let threads = self.0.iter().flat_map(|id| {
             fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten().filter_map(Result::ok)
@@ -128,12 +130,12 @@ impl Family {
         self.status("VmRSS:")
     }
 
-    /// The most that was resident since [`Family::forget_peak`], in KiB.
+    /// The peak of resident memory since [`Self::reset_peak`], in KiB.
     pub(crate) fn peak(&self) -> f64 {
         self.status("VmHWM:")
     }
 
-    pub(crate) fn forget_peak(&self) -> Result<(), Failure> {
+    pub(crate) fn reset_peak(&self) -> Result<(), BenchError> {
         for id in &self.0 {
             fs::write(format!("/proc/{id}/clear_refs"), "5")?;
         }
@@ -153,13 +155,13 @@ fn field(file: &str, name: &str) -> Option<u64> {
     value.split_ascii_whitespace().next()?.parse().ok()
 }
 
-/// Idle and all ticks of the first line of `/proc/stat`; waiting for a disk is idle, a neighbour's
-/// theft is not.
+/// Idle ticks and all ticks of the first line of `/proc/stat`. Waiting for a disk counts as idle, time
+/// stolen by other virtual machines does not.
 fn ticks(stat: &str) -> Option<(u64, u64)> {
     let line = stat.lines().next()?.strip_prefix("cpu ")?;
     let ticks: Vec<u64> =
         line.split_ascii_whitespace().filter_map(|tick| tick.parse().ok()).collect();
-    // Beyond the eighth are guests, who are counted as users already.
+    // Fields after the eighth are guests' time, which is counted as user time already.
     Some((ticks.get(3)? + ticks.get(4)?, ticks.iter().take(8).sum()))
 }
 
@@ -177,22 +179,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_of_cores_are_read() {
+    fn lists_of_cores_are_parsed() {
         assert_eq!(parse_cores("\t0,2-4\n"), [0, 2, 3, 4]);
         assert_eq!(parse_cores(""), [0; 0]);
     }
 
     #[test]
-    fn idle_ticks_are_told_from_busy_ones() {
+    fn idle_ticks_exclude_busy_and_stolen_ones() {
         let stat = "cpu  10 1 20 300 5 2 3 4 99 0\ncpu0 1 2\n";
         assert_eq!(ticks(stat), Some((305, 345)));
         assert_eq!(ticks(""), None);
     }
 
     #[test]
-    fn the_kernel_tells_of_this_very_process() {
-        let family = Family::of(std::process::id());
-        assert!(family.resident() > 100.0 && family.peak() >= family.resident() / 2.0);
-        assert!(family.cpu_nanos() > 0);
+    fn the_kernel_reports_memory_and_cpu_of_this_process() {
+        let processes = ProcessTree::of(std::process::id());
+        assert!(processes.resident() > 100.0 && processes.peak() >= processes.resident() / 2.0);
+        assert!(processes.cpu_nanos() > 0);
     }
 }

@@ -1,24 +1,23 @@
-//! Measures the proxy next to others, side by side on one machine: `cargo xtask bench`.
+//! Measures the proxy beside other programs on one machine: `cargo xtask bench`.
+//!
+//! A run starts a stand-in for Google ([`upstream`]) and the programs that are compared
+//! ([`testbed`]), sends each the same loads in short alternating passes ([`rounds`], [`load`]), and
+//! writes `docs/benchmarks.json` with its tables ([`results`]).
 
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a command-line tool talks to its user")]
 
-mod ask;
 mod clock;
-mod document;
-mod drive;
-mod edge;
-mod figures;
-mod goals;
-mod growth;
+mod http1_codec;
+mod load;
 mod machine;
 mod process;
-mod run;
-mod subject;
-mod svg;
+mod request;
+mod results;
+mod rounds;
+mod testbed;
 mod train;
 mod upstream;
-mod wire;
 
 use std::fmt;
 use std::future::Future;
@@ -26,147 +25,118 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use clap::{Args, Parser};
+use clap::Parser;
 use tokio::task::LocalSet;
 
-use growth::Growth;
 use machine::Machine;
-use run::{Findings, Rounds, Scale};
-use subject::{Programs, Rig};
+use results::Results;
+use results::samples::Samples;
+use rounds::growth::Growth;
+use rounds::{Rounds, Scale};
+use testbed::{Programs, TestBed};
 
 fn main() -> ExitCode {
     match perform(Task::parse()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            println!("{failure}");
+        Err(error) => {
+            println!("{error}");
             ExitCode::FAILURE
         }
     }
 }
 
-/// What to do. People call `cargo xtask bench`.
+/// The tasks of the bench. People call `cargo xtask bench`.
 #[derive(Debug, Parser)]
 #[command(version)]
 enum Task {
-    /// One load against one address; prints one line of JSON
-    Drive(drive::Load),
-    /// Writes the document and the pictures of the last run anew
-    Render {
-        /// The folder that the run has written to
-        #[arg(long)]
-        work: PathBuf,
-        #[command(flatten)]
-        paper: Paper,
-    },
-    /// All rounds, then the document and the pictures
+    /// Sends one load to one address; prints one line of JSON
+    Drive(load::Load),
+    /// Measures all rounds; writes benchmarks.json and prints its tables
     Run {
         #[command(flatten)]
         programs: Programs,
-        #[command(flatten)]
-        paper: Paper,
+        /// The folder of benchmarks.json; the tables of a BENCHMARKS.md there are replaced
+        #[arg(long)]
+        docs: PathBuf,
         /// How often everything is measured
         #[arg(long, default_value_t = 3)]
         rounds: usize,
-        /// Only to see that everything works
+        /// Measures little, only to see that everything works
         #[arg(long)]
         quick: bool,
-        /// What `crates/worker/measure.mjs --json` has written; left out, the Worker is left out
+        /// Output of `crates/worker/measure.mjs --json`; without it, the Worker is left out
         #[arg(long)]
         edge: Option<PathBuf>,
     },
-    /// A bit of everything for a proxy that counts what it does; no figures
+    /// Sends some of every load to a proxy that is built with profiling; measures nothing
     Train {
         #[command(flatten)]
         programs: Programs,
     },
-    /// The stand-in for Google; prints its ports as one line of JSON
+    /// Serves as the stand-in for Google; prints its ports as one line of JSON
     Upstream {
-        /// Where the certificate goes that subjects must trust
+        /// The file for the certificate that clients of upstream must trust
         #[arg(long)]
         authority: PathBuf,
     },
 }
 
-/// Where the document goes.
-#[derive(Debug, Args)]
-struct Paper {
-    /// The folder for the document and the pictures
-    #[arg(long)]
-    docs: PathBuf,
-    /// What people have to add to it
-    #[arg(long)]
-    notes: PathBuf,
-    /// The README that is given the most important figures
-    #[arg(long)]
-    readme: Option<PathBuf>,
-}
-
-impl Paper {
-    fn write(&self, findings: &Findings) -> Result<(), Failure> {
-        document::write(findings, &self.docs, &self.notes)?;
-        self.readme.as_deref().map_or(Ok(()), |readme| document::write_brief(findings, readme))
-    }
-}
-
-fn perform(task: Task) -> Result<(), Failure> {
+fn perform(task: Task) -> Result<(), BenchError> {
     machine::raise_open_files();
     match task {
-        Task::Drive(load) => block_on(async { drive::run(&load).await }),
-        Task::Render { work, paper } => paper.write(&run::kept(&work)?),
-        Task::Run { programs, paper, rounds, quick, edge } => {
+        Task::Drive(load) => block_on(async { load::run(&load).await }),
+        Task::Run { programs, docs, rounds, quick, edge } => {
             let scale = if quick { Scale::quick(rounds) } else { Scale::full(rounds) };
-            measure(&programs, &paper, scale, edge.as_deref())
+            measure(&programs, &docs, scale, edge.as_deref())
         }
-        Task::Train { programs } => train::run(&Rig::new(&programs, &machine::cores())?),
+        Task::Train { programs } => train::run(&TestBed::new(&programs, &machine::cores())?),
         Task::Upstream { authority } => block_on(async { upstream::serve(&authority).await }),
     }
 }
 
 fn measure(
     programs: &Programs,
-    paper: &Paper,
+    docs: &Path,
     scale: Scale,
     edge: Option<&Path>,
-) -> Result<(), Failure> {
-    let began = Instant::now();
-    let mut machine = Machine::look();
-    let rig = Rig::new(programs, &machine::cores())?;
-    machine.programs = rig.versions();
-    let (mut figures, troubles) = Default::default();
+) -> Result<(), BenchError> {
+    let started = Instant::now();
+    let mut machine = Machine::describe();
+    let bed = TestBed::new(programs, &machine::cores())?;
+    machine.programs = bed.versions();
+    let mut samples = Samples::default();
     if let Some(edge) = edge {
-        edge::read(edge, &mut figures)?;
+        results::worker::read(edge, &mut samples)?;
     }
-    let mut rounds = Rounds { rig: &rig, scale, figures, troubles };
+    let mut rounds = Rounds { bed: &bed, scale, samples, problems: Vec::new() };
     rounds.run();
-    let Rounds { figures, mut troubles, .. } = rounds;
-    let growth = Growth::measure(&rig, scale, &mut troubles);
-    let minutes = began.elapsed().as_secs_f64() / 60.0;
-    drop(rig);
-    machine.busy = machine.busy.max(machine::busy());
-    let findings = Findings { machine, scale, figures, growth, troubles, minutes };
-    run::keep(&findings, &programs.work)?;
-    paper.write(&findings)?;
-    println!("\n{}", document::tables(&findings));
-    Ok(())
+    let Rounds { samples, mut problems, .. } = rounds;
+    let growth = Growth::measure(&bed, scale, &mut problems);
+    let minutes = started.elapsed().as_secs_f64() / 60.0;
+    drop(bed);
+    machine.busy = machine.busy.into_iter().chain([machine::busy()]).reduce(f64::max);
+    let results = Results::new(machine, scale, minutes, &samples, &growth, problems);
+    println!("\n{}", results::tables(&results));
+    results.write(docs)
 }
 
-/// Runs on one thread: driver and upstream share a core.
-fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+/// Runs `work` on one thread: load and upstream share a core.
+fn block_on(work: impl Future<Output = Result<(), BenchError>>) -> Result<(), BenchError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(LocalSet::new().run_until(work))
 }
 
-/// Why something could not be done, in words.
+/// Why something could not be done. Every error of the bench ends in a message to its user.
 #[derive(Debug)]
-struct Failure(String);
+struct BenchError(String);
 
-impl fmt::Display for Failure {
+impl fmt::Display for BenchError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(&self.0)
     }
 }
 
-impl<E: std::error::Error> From<E> for Failure {
+impl<E: std::error::Error> From<E> for BenchError {
     fn from(error: E) -> Self {
         Self(error.to_string())
     }

@@ -1,68 +1,68 @@
-//! The proxy's day in a minute, for a compiler to learn from: `cargo xtask pgo`. What is not done
-//! here is taken to be rare and built for size, so everything that may come often is.
+//! Loads for profile-guided optimisation (`cargo xtask pgo`). The compiler builds what does not run
+//! here for size, so everything that may run often runs here.
 
-use crate::Failure;
-use crate::ask::MODEL;
-use crate::drive::once;
-use crate::run::{LARGE_BODY, drive_sized};
-use crate::subject::{Rig, Site, Subject};
+use crate::BenchError;
+use crate::load::send_once;
+use crate::request::MODEL;
+use crate::rounds::{LARGE_BODY, drive_sized};
+use crate::testbed::{Contender, Instance, TestBed};
 
-/// Runs the loads. A proxy writes its counts down as it ends.
-pub(crate) fn run(rig: &Rig) -> Result<(), Failure> {
-    rig.forget_store();
-    for (subject, settings) in DAYS {
-        println!("    {} {settings:?}", subject.key());
-        let site = rig.start_with(*subject, settings)?;
+/// Sends all loads. A proxy writes its profile when it exits.
+pub(crate) fn run(bed: &TestBed) -> Result<(), BenchError> {
+    bed.remove_store();
+    for (contender, settings) in CONFIGURATIONS {
+        println!("    {} {settings:?}", contender.key());
+        let instance = bed.start_with(*contender, settings)?;
         for (bytes, load) in LOADS {
             let words: Vec<&str> = load.split(' ').collect();
-            let outcome = drive_sized(rig, &site, *bytes, &words)?;
-            println!("        {load}: {} done, {} failed", outcome.done, outcome.errors);
-            if let Some(why) = outcome.first_error {
-                return Err(Failure(format!("{load}: {why}")));
+            let result = drive_sized(bed, &instance, *bytes, &words)?;
+            println!("        {load}: {} done, {} failed", result.done, result.errors);
+            if let Some(why) = result.first_error {
+                return Err(BenchError(format!("{load}: {why}")));
             }
         }
-        seldom(&site)?;
-        if !site.stop() {
-            return Err(Failure(
-                "the proxy was killed before it had written its counts".to_owned(),
+        rare_requests(&instance)?;
+        if !instance.stop() {
+            return Err(BenchError(
+                "the proxy was killed before it had written its profile".to_owned(),
             ));
         }
     }
     Ok(())
 }
 
-/// What people and probes ask, and what is refused.
-fn seldom(site: &Site) -> Result<(), Failure> {
-    let to = &site.address;
+/// Requests of people and probes, and requests that are refused.
+fn rare_requests(instance: &Instance) -> Result<(), BenchError> {
+    let to = &instance.address;
     let malformed = "Content-Length: 2\r\n\r\n{]";
-    let asked = [
+    let requests = [
         (200, "GET /health", "\r\n"),
         (200, "GET /metrics", "\r\n"),
         (200, "GET /v1beta/models", "\r\n"),
         (404, "GET /v1beta/nothing", "\r\n"),
         (400, &format!("POST /v1beta/models/{MODEL}:generateContent"), malformed),
     ];
-    for (status, line, rest) in asked {
+    for (status, line, rest) in requests {
         let request = format!("{line} HTTP/1.1\r\nHost: {to}\r\n{rest}");
-        for _ in 0..SELDOM {
+        for _ in 0..RARE_REQUESTS {
             let seen =
-                once(to, request.as_bytes()).map_or_else(|why| why, |_| STATUS_OK.to_owned());
+                send_once(to, request.as_bytes()).map_or_else(|why| why, |_| STATUS_OK.to_owned());
             if seen != format!("status {status}") {
-                return Err(Failure(format!("{line}: {seen}, not {status}")));
+                return Err(BenchError(format!("{line}: {seen}, not {status}")));
             }
         }
     }
     Ok(())
 }
 
-/// As Google is spoken to, with either kind of log lines, and as a relay is.
-const DAYS: &[(Subject, &[(&str, &str)])] = &[
-    (Subject::Secure, &[("LOG_FORMAT", "pretty")]),
-    (Subject::Secure, &[("LOG_FORMAT", "json")]),
-    (Subject::Plain, &[("LOG_FORMAT", "json")]),
+/// HTTP/2 upstream with both formats of log lines, and HTTP/1.1 upstream.
+const CONFIGURATIONS: &[(Contender, &[(&str, &str)])] = &[
+    (Contender::Proxy, &[("LOG_FORMAT", "pretty")]),
+    (Contender::Proxy, &[("LOG_FORMAT", "json")]),
+    (Contender::ProxyHttp1, &[("LOG_FORMAT", "json")]),
 ];
 
-/// Sizes of bodies, and how they come.
+/// Sizes of bodies and loads.
 const LOADS: &[(usize, &str)] = &[
     (1024, "closed --connections 64 --seconds 3"),
     (1024, "open --rate 200 --seconds 2"),
@@ -73,6 +73,6 @@ const LOADS: &[(usize, &str)] = &[
     (LARGE_BODY, "burst --connections 1"),
 ];
 
-const SELDOM: usize = 50;
+const RARE_REQUESTS: usize = 50;
 
 const STATUS_OK: &str = "status 200";

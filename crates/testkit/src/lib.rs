@@ -6,6 +6,5 @@
 pub mod client;
 pub mod contract;
 pub mod google;
-pub mod redis;
 pub mod script;
 pub mod subject;

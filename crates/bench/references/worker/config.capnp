@@ -1,5 +1,5 @@
 # A Worker that only forwards, on Cloudflare's runtime. @NAMES@ are filled in by
-# crates/bench/src/subject.rs.
+# crates/bench/src/testbed/command.rs.
 using Workerd = import "/workerd/workerd.capnp";
 
 const config :Workerd.Config = (

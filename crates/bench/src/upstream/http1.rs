@@ -7,38 +7,38 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::answer::event;
-use super::{Google, LOOKED_AT, Reply};
-use crate::ask::Plan;
-use crate::wire::Connection;
+use super::bodies::event;
+use super::{BODY_START, Reply, UpstreamState};
+use crate::http1_codec::Connection;
+use crate::request::ResponsePlan;
 
-pub(super) async fn accept(listener: TcpListener, google: Arc<Google>) {
+pub(super) async fn accept(listener: TcpListener, google: Arc<UpstreamState>) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
                 let google = Arc::clone(&google);
-                // Whoever goes away in the middle has counted that himself.
-                tokio::spawn(async move { drop(converse(stream, &google).await) });
+                // A client that closes early has counted the error itself.
+                tokio::spawn(async move { drop(serve_connection(stream, &google).await) });
             }
-            // Out of descriptors: others will be closed.
+            // Out of file descriptors, until other connections close.
             Err(_) => sleep(Duration::from_millis(10)).await,
         }
     }
 }
 
-async fn converse(stream: TcpStream, google: &Google) -> io::Result<()> {
+async fn serve_connection(stream: TcpStream, google: &UpstreamState) -> io::Result<()> {
     let mut connection = Connection::on(stream)?;
-    let mut beginning = Vec::with_capacity(LOOKED_AT);
+    let mut beginning = Vec::with_capacity(BODY_START);
     loop {
         beginning.clear();
         let read = connection.read(|piece| {
-            let room = LOOKED_AT - beginning.len();
-            beginning.extend_from_slice(&piece[..piece.len().min(room)]);
+            let left = BODY_START - beginning.len();
+            beginning.extend_from_slice(&piece[..piece.len().min(left)]);
         });
         let Some(head) = read.await? else { return Ok(()) };
         match google.reply(&head.target, &beginning) {
             Reply::Whole { status, body, wait } => {
-                google.take_time(wait).await;
+                google.wait_for_token(wait).await;
                 let mut answer = format!(
                     "HTTP/1.1 {status} OK\r\nContent-Type: application/json; charset=UTF-8\r\n\
                      Content-Length: {}\r\n\r\n",
@@ -58,12 +58,16 @@ async fn converse(stream: TcpStream, google: &Google) -> io::Result<()> {
     }
 }
 
-async fn stream_events(connection: &mut Connection, plan: Plan, wrapped: bool) -> io::Result<()> {
-    let began = Instant::now();
+async fn stream_events(
+    connection: &mut Connection,
+    plan: ResponsePlan,
+    wrapped: bool,
+) -> io::Result<()> {
+    let started = Instant::now();
     for index in 0..plan.events {
         if plan.interval_ms > 0 && index > 0 {
             let after = Duration::from_millis(u64::from(index) * u64::from(plan.interval_ms));
-            sleep_until(began + after).await;
+            sleep_until(started + after).await;
         }
         let event = event(wrapped, index + 1 == plan.events, true);
         if index > 0 {

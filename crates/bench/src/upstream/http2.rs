@@ -1,4 +1,4 @@
-//! Upstream over HTTP/2 with TLS, as Google's front end speaks it.
+//! Upstream over HTTP/2 with TLS, as Google's front end does.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,13 +16,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_rustls::TlsAcceptor;
 
-use super::answer::event;
-use super::{Google, LOOKED_AT, Reply};
-use crate::Failure;
-use crate::ask::Plan;
+use super::bodies::event;
+use super::{BODY_START, Reply, UpstreamState};
+use crate::BenchError;
+use crate::request::ResponsePlan;
 
-/// A certificate for this run, which is its own authority.
-pub(super) fn tls(authority: &Path) -> Result<TlsAcceptor, Failure> {
+/// A self-signed certificate for this run.
+pub(super) fn tls(authority: &Path) -> Result<TlsAcceptor, BenchError> {
     let names = ["127.0.0.1".to_owned(), "localhost".to_owned()];
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed(names)?;
     std::fs::write(authority, cert.pem())?;
@@ -36,19 +36,23 @@ pub(super) fn tls(authority: &Path) -> Result<TlsAcceptor, Failure> {
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-pub(super) async fn accept(listener: TcpListener, tls: TlsAcceptor, google: Arc<Google>) {
+pub(super) async fn accept(listener: TcpListener, tls: TlsAcceptor, google: Arc<UpstreamState>) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
                 let (tls, google) = (tls.clone(), Arc::clone(&google));
-                tokio::spawn(async move { drop(converse(stream, tls, google).await) });
+                tokio::spawn(async move { drop(serve_connection(stream, tls, google).await) });
             }
             Err(_) => sleep(Duration::from_millis(10)).await,
         }
     }
 }
 
-async fn converse(stream: TcpStream, tls: TlsAcceptor, google: Arc<Google>) -> Result<(), Failure> {
+async fn serve_connection(
+    stream: TcpStream,
+    tls: TlsAcceptor,
+    google: Arc<UpstreamState>,
+) -> Result<(), BenchError> {
     stream.set_nodelay(true)?;
     let stream = tls.accept(stream).await?;
     let mut connection = h2::server::Builder::new()
@@ -68,20 +72,20 @@ async fn converse(stream: TcpStream, tls: TlsAcceptor, google: Arc<Google>) -> R
 async fn answer(
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
-    google: &Google,
-) -> Result<(), Failure> {
+    google: &UpstreamState,
+) -> Result<(), BenchError> {
     let (head, mut body) = request.into_parts();
-    let mut beginning = Vec::with_capacity(LOOKED_AT);
+    let mut beginning = Vec::with_capacity(BODY_START);
     while let Some(piece) = body.data().await {
         let piece = piece?;
-        let room = LOOKED_AT - beginning.len();
-        beginning.extend_from_slice(&piece[..piece.len().min(room)]);
+        let left = BODY_START - beginning.len();
+        beginning.extend_from_slice(&piece[..piece.len().min(left)]);
         body.flow_control().release_capacity(piece.len())?;
     }
     let target = head.uri.path();
     match google.reply(target, &beginning) {
         Reply::Whole { status, body, wait } => {
-            google.take_time(wait).await;
+            google.wait_for_token(wait).await;
             let mut response = Response::new(());
             *response.status_mut() = StatusCode::from_u16(status)?;
             let headers = response.headers_mut();
@@ -97,18 +101,18 @@ async fn answer(
 
 async fn stream_events(
     respond: &mut SendResponse<Bytes>,
-    plan: Plan,
+    plan: ResponsePlan,
     wrapped: bool,
-) -> Result<(), Failure> {
+) -> Result<(), BenchError> {
     let response = Response::builder().header("content-type", "text/event-stream").body(())?;
     let mut events = respond.send_response(response, false)?;
-    let began = Instant::now();
+    let started = Instant::now();
     for index in 0..plan.events {
         if plan.interval_ms > 0 && index > 0 {
             let after = Duration::from_millis(u64::from(index) * u64::from(plan.interval_ms));
-            sleep_until(began + after).await;
+            sleep_until(started + after).await;
         } else {
-            // As many writes as events, not one for all of them.
+            // Otherwise all events go in one write.
             tokio::task::yield_now().await;
         }
         events.send_data(event(wrapped, index + 1 == plan.events, false), false)?;
@@ -117,7 +121,7 @@ async fn stream_events(
     Ok(())
 }
 
-/// As many as large front ends allow: a subject that wants more has to open more connections.
+/// The usual limit of large front ends: a contender that needs more opens more connections.
 const STREAMS: u32 = 100;
 
 const WINDOW: u32 = 1 << 20;

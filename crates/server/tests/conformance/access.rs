@@ -1,16 +1,17 @@
-//! Who gets in: keys in every carrier, hosts, origins, CORS.
+//! Access: keys in every header and parameter, hosts, origins, CORS.
 
-use crate::client::{get, post, request};
-use crate::google::Google;
-use crate::process::Setup;
+use code_assist_harness::{GoogleEmulator, ProxyBuilder, get, post, request};
+
 use crate::{ARRAY, GENERATE, HELLO, STREAM};
 
 const KEY: &str = "alices-secret-key";
 
 #[test]
-fn a_key_opens_in_every_carrier_and_reaches_nobody_upstream() {
-    let google = Google::new();
-    let proxy = Setup::on(&google).env("PROXY_API_KEYS", format!("other,alice:{KEY}")).start();
+fn a_key_is_accepted_in_every_header_and_parameter_and_never_forwarded() {
+    let google = GoogleEmulator::start();
+    let proxy = ProxyBuilder::for_emulator(&google)
+        .env("PROXY_API_KEYS", format!("other,alice:{KEY}"))
+        .start();
     // alice:alices-secret-key and :alices-secret-key
     let basic = ["YWxpY2U6YWxpY2VzLXNlY3JldC1rZXk=", "OmFsaWNlcy1zZWNyZXQta2V5"];
     let carriers = [
@@ -24,11 +25,11 @@ fn a_key_opens_in_every_carrier_and_reaches_nobody_upstream() {
         post(GENERATE, &[&format!("Authorization: Basic {}", basic[0])], HELLO),
         post(GENERATE, &[&format!("Authorization: Basic {}", basic[1])], HELLO),
         get(&format!("/v1beta/models?key={KEY}"), &[]),
-        // The first found wins.
+        // The first key found decides.
         post(GENERATE, &[&format!("x-goog-api-key: {KEY}"), "x-api-key: wrong"], HELLO),
     ];
     for carrier in &carriers {
-        let answer = proxy.ask(carrier);
+        let answer = proxy.send(carrier);
         let text = String::from_utf8_lossy(carrier);
         assert_eq!(answer.status(), 200, "{text}: {}", answer.text());
     }
@@ -47,11 +48,11 @@ fn a_key_opens_in_every_carrier_and_reaches_nobody_upstream() {
 }
 
 #[test]
-fn a_missing_or_wrong_key_is_a_401_and_nothing_leaves() {
-    let google = Google::new();
-    let proxy = Setup::on(&google).env("PROXY_API_KEYS", KEY).start();
+fn a_missing_or_wrong_key_is_a_401_and_nothing_goes_upstream() {
+    let google = GoogleEmulator::start();
+    let proxy = ProxyBuilder::for_emulator(&google).env("PROXY_API_KEYS", KEY).start();
     let nearly = &KEY[..KEY.len() - 1];
-    for (reason, asked) in [
+    for (reason, sent) in [
         ("API_KEY_MISSING", post(GENERATE, &[], HELLO)),
         ("API_KEY_MISSING", post(GENERATE, &["x-goog-api-key: "], HELLO)),
         ("API_KEY_MISSING", post(STREAM, &[], HELLO)),
@@ -63,12 +64,12 @@ fn a_missing_or_wrong_key_is_a_401_and_nothing_leaves() {
         ("API_KEY_INVALID", post(GENERATE, &[&format!("x-goog-api-key: {nearly}")], HELLO)),
         ("API_KEY_INVALID", post(GENERATE, &[&format!("Authorization: Bearer {KEY}x")], HELLO)),
         ("API_KEY_INVALID", post(&format!("{GENERATE}?key=wrong"), &[], HELLO)),
-        // A wrong one first is wrong, whatever comes later.
+        // A wrong first key is refused, even before a right one.
         ("API_KEY_INVALID", post(&format!("{GENERATE}?key={KEY}"), &["x-api-key: wrong"], HELLO)),
     ] {
-        let answer = proxy.ask(&asked);
-        let text = String::from_utf8_lossy(&asked).into_owned();
-        assert_eq!(answer.verdict(), (401, reason.to_owned()), "{text}");
+        let answer = proxy.send(&sent);
+        let text = String::from_utf8_lossy(&sent).into_owned();
+        assert_eq!(answer.status_and_reason(), (401, reason.to_owned()), "{text}");
         assert_eq!(answer.error()["status"], "UNAUTHENTICATED");
         assert!(answer.header("www-authenticate").starts_with("Bearer"));
     }
@@ -78,12 +79,12 @@ fn a_missing_or_wrong_key_is_a_401_and_nothing_leaves() {
 
 #[test]
 fn only_loopback_names_are_answered_without_keys() {
-    let google = Google::new();
-    let proxy = Setup::on(&google).start();
-    let port = proxy.address.rsplit(':').next().unwrap();
+    let google = GoogleEmulator::start();
+    let proxy = ProxyBuilder::for_emulator(&google).start();
+    let port = proxy.address().rsplit(':').next().unwrap();
     for good in ["localhost", "127.0.0.1", &format!("localhost:{port}"), "[::1]:80", "a.localhost"]
     {
-        let answer = proxy.ask(post(GENERATE, &[&format!("Host: {good}")], HELLO));
+        let answer = proxy.send(post(GENERATE, &[&format!("Host: {good}")], HELLO));
         assert_eq!(answer.status(), 200, "{good}: {}", answer.text());
     }
     let sent = google.count("generateContent");
@@ -96,60 +97,60 @@ fn only_loopback_names_are_answered_without_keys() {
     ] {
         for path in [GENERATE, "/health"] {
             let method = if path == GENERATE { "POST" } else { "GET" };
-            let answer = proxy.ask(request(method, path, &[&format!("Host: {bad}")], b"{}"));
-            assert_eq!(answer.verdict(), (403, "HOST_NOT_ALLOWED".into()), "{bad}");
+            let answer = proxy.send(request(method, path, &[&format!("Host: {bad}")], b"{}"));
+            assert_eq!(answer.status_and_reason(), (403, "HOST_NOT_ALLOWED".into()), "{bad}");
         }
     }
     assert_eq!(google.count("generateContent"), sent);
 }
 
 #[test]
-fn web_pages_get_in_only_from_allowed_origins() {
-    let google = Google::new();
-    let closed = Setup::on(&google).start();
+fn web_pages_are_answered_only_from_allowed_origins() {
+    let google = GoogleEmulator::start();
+    let closed = ProxyBuilder::for_emulator(&google).start();
     for origin in ["https://evil.example", "null", "http://localhost:3000"] {
-        let answer = closed.ask(post(GENERATE, &[&format!("Origin: {origin}")], HELLO));
-        assert_eq!(answer.verdict(), (403, "ORIGIN_NOT_ALLOWED".into()), "{origin}");
+        let answer = closed.send(post(GENERATE, &[&format!("Origin: {origin}")], HELLO));
+        assert_eq!(answer.status_and_reason(), (403, "ORIGIN_NOT_ALLOWED".into()), "{origin}");
         assert_eq!(answer.head.find("access-control-allow-origin"), None);
     }
     assert_eq!(google.count("generateContent"), 0);
-    let own = format!("Origin: http://{}", closed.address);
-    let host = format!("Host: {}", closed.address);
-    assert_eq!(closed.ask(get("/", &[&own, &host])).status(), 200, "our own page");
+    let own = format!("Origin: http://{}", closed.address());
+    let host = format!("Host: {}", closed.address());
+    assert_eq!(closed.send(get("/", &[&own, &host])).status(), 200, "our own page");
 
-    let open =
-        Setup::on(&google).env("ALLOWED_ORIGINS", "http://localhost:3000,https://app.example");
+    let open = ProxyBuilder::for_emulator(&google)
+        .env("ALLOWED_ORIGINS", "http://localhost:3000,https://app.example");
     let open = open.start();
-    let asked = post(GENERATE, &["Origin: https://app.example"], HELLO);
-    assert_eq!(open.ask(asked).status(), 200);
-    let asked = post(GENERATE, &["Origin: https://app.example.evil"], HELLO);
-    assert_eq!(open.ask(asked).verdict(), (403, "ORIGIN_NOT_ALLOWED".into()));
+    let sent = post(GENERATE, &["Origin: https://app.example"], HELLO);
+    assert_eq!(open.send(sent).status(), 200);
+    let sent = post(GENERATE, &["Origin: https://app.example.evil"], HELLO);
+    assert_eq!(open.send(sent).status_and_reason(), (403, "ORIGIN_NOT_ALLOWED".into()));
 }
 
 #[test]
 fn a_preflight_allows_what_gemini_clients_send() {
-    let google = Google::new();
-    let setup = Setup::on(&google).env("ALLOWED_ORIGINS", "https://app.example");
+    let google = GoogleEmulator::start();
+    let setup = ProxyBuilder::for_emulator(&google).env("ALLOWED_ORIGINS", "https://app.example");
     let proxy = setup.env("PROXY_API_KEYS", KEY).start();
-    let asked = "x-goog-api-key, x-goog-api-client, content-type, authorization, x-custom";
-    let answer = proxy.ask(request(
+    let sent = "x-goog-api-key, x-goog-api-client, content-type, authorization, x-custom";
+    let answer = proxy.send(request(
         "OPTIONS",
         GENERATE,
         &[
             "Origin: https://app.example",
             "Access-Control-Request-Method: POST",
-            &format!("Access-Control-Request-Headers: {asked}"),
+            &format!("Access-Control-Request-Headers: {sent}"),
             "Access-Control-Request-Private-Network: true",
         ],
         b"",
     ));
     assert_eq!((answer.status(), answer.text().as_str()), (204, ""));
     assert_eq!(answer.header("access-control-allow-origin"), "https://app.example");
-    assert_eq!(answer.header("access-control-allow-headers"), asked);
+    assert_eq!(answer.header("access-control-allow-headers"), sent);
     assert!(answer.header("access-control-allow-methods").contains("POST"));
     assert_eq!(answer.header("access-control-allow-private-network"), "true");
     assert!(answer.header("vary").contains("Origin"));
-    let stranger = proxy.ask(request(
+    let stranger = proxy.send(request(
         "OPTIONS",
         GENERATE,
         &["Origin: https://evil.example", "Access-Control-Request-Method: POST"],
@@ -161,12 +162,12 @@ fn a_preflight_allows_what_gemini_clients_send() {
 
 #[test]
 fn answers_errors_and_streams_carry_the_cors_headers() {
-    let google = Google::new();
-    let setup = Setup::on(&google).env("ALLOWED_ORIGINS", "https://app.example");
+    let google = GoogleEmulator::start();
+    let setup = ProxyBuilder::for_emulator(&google).env("ALLOWED_ORIGINS", "https://app.example");
     let proxy = setup.env("PROXY_API_KEYS", KEY).start();
     let key = format!("x-goog-api-key: {KEY}");
     let origin = "Origin: https://app.example";
-    for (status, asked) in [
+    for (status, sent) in [
         (200, post(GENERATE, &[&key, origin], HELLO)),
         (200, post(STREAM, &[&key, origin], HELLO)),
         (400, post(GENERATE, &[&key, origin], "[]")),
@@ -174,13 +175,13 @@ fn answers_errors_and_streams_carry_the_cors_headers() {
         (404, get("/nothing", &[&key, origin])),
         (200, get("/health", &[origin])),
     ] {
-        let answer = proxy.ask(&asked);
+        let answer = proxy.send(&sent);
         assert_eq!(answer.status(), status);
         assert_eq!(answer.header("access-control-allow-origin"), "https://app.example");
         assert!(answer.header("access-control-expose-headers").contains("x-request-id"));
         assert_eq!(answer.header("vary"), "Origin");
     }
-    let plain = proxy.ask(post(GENERATE, &[&key], HELLO));
+    let plain = proxy.send(post(GENERATE, &[&key], HELLO));
     assert_eq!(plain.head.find("access-control-allow-origin"), None);
     assert_eq!(plain.header("vary"), "Origin", "caches must not mix them up");
 }

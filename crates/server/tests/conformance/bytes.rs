@@ -1,20 +1,17 @@
-//! What the client wrote arrives upstream as it was written, and what upstream answered at the
-//! client.
+//! The client's bytes arrive upstream unchanged, and upstream's bytes arrive at the client.
 
 use std::io::Write;
 
+use code_assist_harness::{Proxy, ProxyBuilder, Response, ScriptedUpstream, post};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use crate::client::{Answer, post};
-use crate::process::{Proxy, Setup};
-use crate::upstream::Upstream;
 use crate::{ARRAY, COUNT, GENERATE, HELLO, STREAM};
 
 #[test]
 fn numbers_escapes_unknown_fields_and_key_order_arrive_as_they_were_written() {
     let upstream = empty_answer();
-    let proxy = Setup::at(&upstream).start();
+    let proxy = ProxyBuilder::for_upstream(&upstream).start();
     let bodies = [
         r#"{"generationConfig":{"temperature":0.10,"seed":12345678901234567890,"topP":1e-3,"stopSequences":[]},"contents":[{"role":"user","parts":[{"text":"Hi"}]}]}"#,
         r#"{"zz":{"b":1,"a":[null,false,0,"",1E+2,-0.0]},"contents":[{"parts":[{"text":"\u00e9\ud83d\ude00\/\"\\\n é😀 \u2028"}],"role":"user","x":{}}],"a":0.0}"#,
@@ -26,15 +23,15 @@ fn numbers_escapes_unknown_fields_and_key_order_arrive_as_they_were_written() {
         for path in [GENERATE, STREAM, ARRAY] {
             proxy.post(path, body);
             let received = upstream.received().pop().unwrap();
-            assert_eq!(received.inner(), *body, "body {n} on {path}");
+            assert_eq!(received.inner_request(), *body, "body {n} on {path}");
         }
     }
 }
 
 #[test]
-fn a_body_that_is_not_one_json_object_is_a_400_and_never_leaves() {
+fn a_body_that_is_not_one_json_object_is_a_400_and_is_not_forwarded() {
     let upstream = empty_answer();
-    let proxy = Setup::at(&upstream).start();
+    let proxy = ProxyBuilder::for_upstream(&upstream).start();
     let hostile = [
         r#"{}, "project":"x""#,
         r#"{}, "project": "x"}"#,
@@ -55,7 +52,11 @@ fn a_body_that_is_not_one_json_object_is_a_400_and_never_leaves() {
     for body in hostile {
         for path in [GENERATE, STREAM, ARRAY, COUNT] {
             let answer = proxy.post(path, body);
-            assert_eq!(answer.verdict(), (400, "MALFORMED_JSON".into()), "{body} on {path}");
+            assert_eq!(
+                answer.status_and_reason(),
+                (400, "MALFORMED_JSON".into()),
+                "{body} on {path}"
+            );
             assert_eq!(answer.error()["status"], "INVALID_ARGUMENT");
             let message = answer.error()["message"].as_str().unwrap().to_owned();
             assert!(message.contains("line ") && message.contains("column "), "{message}");
@@ -68,8 +69,9 @@ fn a_body_that_is_not_one_json_object_is_a_400_and_never_leaves() {
 fn an_answer_arrives_once_and_byte_for_byte() {
     let response = r#"{"candidates" : [{"content":{"parts":[{"text":"\u00e9 é","thoughtSignature":"s=="}]},"new":[0.10,1e2]}],"responseId":"r","zz":null}"#;
     let wrapped = format!(r#"{{"traceId":"trace-1","response":{response},"remainingCredits":[]}}"#);
-    let upstream = Upstream::answering("200 OK", "Set-Cookie: a=b\r\nX-Own: 1\r\n", &wrapped);
-    let proxy = Setup::at(&upstream).start();
+    let upstream =
+        ScriptedUpstream::answering("200 OK", "Set-Cookie: a=b\r\nX-Own: 1\r\n", &wrapped);
+    let proxy = ProxyBuilder::for_upstream(&upstream).start();
     let answer = proxy.post(GENERATE, HELLO);
     assert_eq!(answer.text(), response);
     assert_eq!(answer.header("content-type"), "application/json; charset=UTF-8");
@@ -81,46 +83,46 @@ fn an_answer_arrives_once_and_byte_for_byte() {
 #[test]
 fn line_separators_are_escaped_and_a_missing_id_is_filled_in() {
     let body = "{\"response\":{\"text\":\"a\u{2028}b\u{2029}c\u{85}d\"},\"traceId\":\"t1\"}";
-    let upstream = Upstream::answering("200 OK", "", body);
-    let proxy = Setup::at(&upstream).start();
+    let upstream = ScriptedUpstream::answering("200 OK", "", body);
+    let proxy = ProxyBuilder::for_upstream(&upstream).start();
     let wanted = r#"{"text":"a\u2028b\u2029c\u0085d","responseId":"t1"}"#;
     assert_eq!(proxy.post(GENERATE, HELLO).text(), wanted);
 }
 
 #[test]
-fn the_listed_edits_are_made_and_told() {
+fn the_documented_edits_are_made_and_reported() {
     let upstream = empty_answer();
-    let proxy = Setup::at(&upstream).start();
+    let proxy = ProxyBuilder::for_upstream(&upstream).start();
     let body = r#"{"model":"models/x","contents":{"parts":{"text":"a"}},"systemInstruction":"be brief","store":true}"#;
     let answer = proxy.post(GENERATE, body);
     let received = upstream.received().pop().unwrap();
-    assert!(received.inner().contains(r#""contents":[{"#), "{}", received.inner());
-    assert!(received.inner().contains(r#""role":"user""#), "{}", received.inner());
-    assert!(!received.inner().contains("store"), "{}", received.inner());
+    assert!(received.inner_request().contains(r#""contents":[{"#), "{}", received.inner_request());
+    assert!(received.inner_request().contains(r#""role":"user""#), "{}", received.inner_request());
+    assert!(!received.inner_request().contains("store"), "{}", received.inner_request());
     let dropped: Vec<&str> = answer.header("x-proxy-dropped-fields").split(", ").collect();
     assert_eq!(dropped, ["model", "store"]);
     let envelope: serde_json::Value = serde_json::from_slice(&received.body).unwrap();
     assert_eq!(envelope["model"], "gemini-2.5-flash");
     assert_eq!(envelope["project"], "given-project");
     assert_eq!(envelope["request"]["systemInstruction"]["parts"][0]["text"], "be brief");
-    // Nobody else's tracking: our own name and nothing more.
+    // The proxy's own name, and no header that identifies the client.
     let head = received.head.to_ascii_lowercase();
     assert!(head.contains("\r\nuser-agent: code-assist-proxy/"), "{head}");
     assert!(head.contains("\r\nauthorization: bearer ya29.given\r\n"), "{head}");
 }
 
 #[test]
-fn a_packed_body_is_unpacked_and_an_unknown_packing_is_a_400() {
+fn a_compressed_body_is_decompressed_and_an_unknown_encoding_is_a_400() {
     let upstream = empty_answer();
-    let proxy = Setup::at(&upstream).start();
+    let proxy = ProxyBuilder::for_upstream(&upstream).start();
     let mut packer = GzEncoder::new(Vec::new(), Compression::default());
     packer.write_all(HELLO.as_bytes()).unwrap();
     let packed = packer.finish().unwrap();
     for name in ["gzip", "GZIP", "x-gzip"] {
         let coding = format!("Content-Encoding: {name}");
-        let answer = proxy.ask(post(GENERATE, &[&coding], &packed));
+        let answer = proxy.send(post(GENERATE, &[&coding], &packed));
         assert_eq!(answer.status(), 200, "{}", answer.text());
-        assert_eq!(upstream.received().pop().unwrap().inner(), HELLO);
+        assert_eq!(upstream.received().pop().unwrap().inner_request(), HELLO);
         let head = upstream.received().pop().unwrap().head.to_ascii_lowercase();
         assert!(!head.contains("content-encoding"), "{head}");
     }
@@ -131,19 +133,19 @@ fn a_packed_body_is_unpacked_and_an_unknown_packing_is_a_400() {
         ("Content-Encoding: gzip", HELLO.as_bytes()),
         ("Content-Encoding: gzip", &packed[..packed.len() - 4]),
     ] {
-        let answer = proxy.ask(post(GENERATE, &[coding], body));
-        assert_eq!(answer.verdict(), (400, "UNSUPPORTED_ENCODING".into()), "{coding}");
+        let answer = proxy.send(post(GENERATE, &[coding], body));
+        assert_eq!(answer.status_and_reason(), (400, "UNSUPPORTED_ENCODING".into()), "{coding}");
     }
     assert_eq!(upstream.received().len(), sent);
 }
 
 #[test]
-fn a_body_beyond_the_limit_is_a_413_however_it_comes() {
+fn a_body_beyond_the_limit_is_a_413_with_any_framing() {
     let upstream = empty_answer();
-    let proxy = Setup::at(&upstream).env("MAX_REQUEST_BODY_BYTES", "1000").start();
+    let proxy = ProxyBuilder::for_upstream(&upstream).env("MAX_REQUEST_BODY_BYTES", "1000").start();
     let large = HELLO.replace("Hello", &"x".repeat(2000));
-    let refused = |answer: &Answer| {
-        assert_eq!(answer.verdict(), (413, "BODY_TOO_LARGE".into()));
+    let refused = |answer: &Response| {
+        assert_eq!(answer.status_and_reason(), (413, "BODY_TOO_LARGE".into()));
         assert!(answer.error()["message"].as_str().unwrap().contains("MAX_REQUEST_BODY_BYTES"));
     };
     refused(&proxy.post(GENERATE, &large));
@@ -151,12 +153,12 @@ fn a_body_beyond_the_limit_is_a_413_however_it_comes() {
         "POST {GENERATE} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{large}\r\n0\r\n\r\n",
         large.len()
     );
-    refused(&proxy.ask(chunked));
+    refused(&proxy.send(chunked));
     let mut packer = GzEncoder::new(Vec::new(), Compression::best());
     packer.write_all(large.as_bytes()).unwrap();
     let packed = packer.finish().unwrap();
     assert!(packed.len() < 1000);
-    refused(&proxy.ask(post(GENERATE, &["Content-Encoding: gzip"], packed)));
+    refused(&proxy.send(post(GENERATE, &["Content-Encoding: gzip"], packed)));
     assert!(upstream.received().is_empty());
     let fits = HELLO.replace("Hello", &"x".repeat(900));
     assert_eq!(proxy.post(GENERATE, fits).status(), 200);
@@ -165,17 +167,17 @@ fn a_body_beyond_the_limit_is_a_413_however_it_comes() {
 #[test]
 fn a_chunked_request_body_is_read_whole() {
     let upstream = empty_answer();
-    let proxy: Proxy = Setup::at(&upstream).start();
+    let proxy: Proxy = ProxyBuilder::for_upstream(&upstream).start();
     let (first, second) = HELLO.split_at(20);
     let request = format!(
         "POST {GENERATE} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{first}\r\n{:x}\r\n{second}\r\n0\r\n\r\n",
         first.len(),
         second.len()
     );
-    assert_eq!(proxy.ask(request).status(), 200);
-    assert_eq!(upstream.received()[0].inner(), HELLO);
+    assert_eq!(proxy.send(request).status(), 200);
+    assert_eq!(upstream.received()[0].inner_request(), HELLO);
 }
 
-fn empty_answer() -> Upstream {
-    Upstream::answering("200 OK", "", r#"{"response":{"candidates":[]}}"#)
+fn empty_answer() -> ScriptedUpstream {
+    ScriptedUpstream::answering("200 OK", "", r#"{"response":{"candidates":[]}}"#)
 }

@@ -1,22 +1,21 @@
-//! Credentials and tokens: given in a variable, in every form, missing, wrong, ended, revoked.
+//! Credentials and tokens: in every variable and form; missing, wrong, expired, revoked.
 
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use code_assist_harness::{GoogleEmulator, Proxy, ProxyBuilder};
 use serde_json::{Value, json};
 
-use crate::google::Google;
-use crate::process::{Proxy, Setup};
 use crate::{ARRAY, GENERATE, HELLO};
 
 #[test]
-fn every_variable_with_credentials_serves() {
-    let google = Google::new();
-    let without = || Setup::on(&google).without("GCP_SERVICE_ACCOUNT");
+fn every_variable_for_credentials_works() {
+    let google = GoogleEmulator::start();
+    let without = || ProxyBuilder::for_emulator(&google).without_env("GCP_SERVICE_ACCOUNT");
     for (what, setup) in [
-        ("GCP_SERVICE_ACCOUNT", without().env("GCP_SERVICE_ACCOUNT", google.login())),
-        ("GEMINI_CREDENTIALS", without().env("GEMINI_CREDENTIALS", google.expired_login())),
-        ("CLOUDCODE_OAUTH_CREDS", without().env("CLOUDCODE_OAUTH_CREDS", google.login())),
+        ("GCP_SERVICE_ACCOUNT", without().env("GCP_SERVICE_ACCOUNT", google.credentials())),
+        ("GEMINI_CREDENTIALS", without().env("GEMINI_CREDENTIALS", google.expired_credentials())),
+        ("CLOUDCODE_OAUTH_CREDS", without().env("CLOUDCODE_OAUTH_CREDS", google.credentials())),
         (
             "GOOGLE_CLOUD_ACCESS_TOKEN",
             without()
@@ -31,12 +30,12 @@ fn every_variable_with_credentials_serves() {
 }
 
 #[test]
-fn missing_credentials_are_told_with_what_to_set() {
-    let google = Google::new();
-    let proxy = Setup::on(&google).without("GCP_SERVICE_ACCOUNT").start();
+fn the_error_for_missing_credentials_names_the_variables_to_set() {
+    let google = GoogleEmulator::start();
+    let proxy = ProxyBuilder::for_emulator(&google).without_env("GCP_SERVICE_ACCOUNT").start();
     for path in [GENERATE, ARRAY] {
         let answer = proxy.post(path, HELLO);
-        assert_eq!(answer.verdict(), (503, "CREDENTIALS_MISSING".into()));
+        assert_eq!(answer.status_and_reason(), (503, "CREDENTIALS_MISSING".into()));
         let message = answer.error()["message"].as_str().unwrap().to_owned();
         assert!(message.contains("GCP_SERVICE_ACCOUNT"), "{message}");
     }
@@ -45,19 +44,19 @@ fn missing_credentials_are_told_with_what_to_set() {
 }
 
 #[test]
-fn a_revoked_login_is_told_and_not_hammered() {
-    let google = Google::new();
-    let setup = Setup::on(&google).login(&google.expired_login());
-    google.state(json!({"revoke_refresh": true}));
+fn revoked_credentials_are_reported_and_not_tried_again_at_once() {
+    let google = GoogleEmulator::start();
+    let setup = ProxyBuilder::for_emulator(&google).credentials(&google.expired_credentials());
+    google.set_state(json!({"revoke_refresh": true}));
     let proxy = setup.start();
     for _ in 0..20 {
         let answer = proxy.post(GENERATE, HELLO);
-        assert_eq!(answer.verdict(), (503, "CREDENTIALS_REJECTED".into()));
+        assert_eq!(answer.status_and_reason(), (503, "CREDENTIALS_REJECTED".into()));
         let message = answer.error()["message"].as_str().unwrap().to_owned();
         assert!(message.contains("invalid_grant"), "{message}");
         assert!(message.contains("Sign in again"), "{message}");
     }
-    assert_eq!(google.count("token"), 1, "a dead login is asked about once");
+    assert_eq!(google.count("token"), 1, "revoked credentials are tried once");
     assert_eq!(google.count("generateContent"), 0);
 }
 
@@ -75,7 +74,7 @@ fn an_expiry_is_read_in_every_unit_and_place() {
         (1, json!({"access_token": token, "expiry_date": dead})),
         (1, json!({"access_token": token, "expiry_date": 1})),
     ] {
-        let google = Google::new();
+        let google = GoogleEmulator::start();
         let mut login = login;
         login["refresh_token"] = json!("1//emulator-refresh");
         if let Value::Object(inner) = &mut login["token"] {
@@ -83,7 +82,7 @@ fn an_expiry_is_read_in_every_unit_and_place() {
         } else if let Value::Object(outer) = &mut login {
             outer.remove("token");
         }
-        let proxy = Setup::on(&google).login(&login.to_string()).start();
+        let proxy = ProxyBuilder::for_emulator(&google).credentials(&login.to_string()).start();
         let answer = proxy.post(GENERATE, HELLO);
         assert_eq!(answer.status(), 200, "{login}: {}", answer.text());
         assert_eq!(google.count("token"), refreshes, "{login}");
@@ -91,89 +90,97 @@ fn an_expiry_is_read_in_every_unit_and_place() {
 }
 
 #[test]
-fn a_service_account_is_refused_with_what_works_instead() {
-    let google = Google::new();
+fn a_service_account_is_refused_and_the_error_names_an_alternative() {
+    let google = GoogleEmulator::start();
     let key = json!({"type": "service_account", "project_id": "p", "private_key_id": "hush-id",
         "private_key": "-----BEGIN PRIVATE KEY-----\nhush-key\n", "client_email": "a@b.c"});
-    let proxy = Setup::on(&google).login(&key.to_string()).start();
+    let proxy = ProxyBuilder::for_emulator(&google).credentials(&key.to_string()).start();
     let answer = proxy.post(GENERATE, HELLO);
-    assert_eq!(answer.verdict(), (503, "CREDENTIALS_REJECTED".into()));
+    assert_eq!(answer.status_and_reason(), (503, "CREDENTIALS_REJECTED".into()));
     let message = answer.error()["message"].as_str().unwrap().to_owned();
     for part in ["service_account", "oauth_creds.json", "Gemini CLI"] {
         assert!(message.contains(part), "{message}");
     }
-    let (stdout, stderr) = proxy.all_output();
-    for said in [message, stdout, stderr] {
-        assert!(!said.contains("hush"), "{said}");
+    let (stdout, stderr) = proxy.into_output();
+    for output in [message, stdout, stderr] {
+        assert!(!output.contains("hush"), "{output}");
     }
     assert!(google.log().is_empty(), "nothing goes out: {:?}", google.log());
 }
 
 #[test]
-fn a_token_that_google_has_ended_is_renewed_and_the_request_replayed() {
-    let google = Google::new();
-    let proxy = Setup::on(&google).start();
+fn a_token_that_google_has_revoked_is_refreshed_and_the_request_replayed() {
+    let google = GoogleEmulator::start();
+    let proxy = ProxyBuilder::for_emulator(&google).start();
     assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
-    google.state(json!({"expire_tokens": true}));
-    let asked: Vec<_> = thread::scope(|scope| {
-        let asking: Vec<_> = (0..20).map(|_| scope.spawn(|| proxy.post(GENERATE, HELLO))).collect();
-        asking.into_iter().map(|asked| asked.join().unwrap()).collect()
+    google.set_state(json!({"expire_tokens": true}));
+    let answers: Vec<_> = thread::scope(|scope| {
+        let requests: Vec<_> =
+            (0..20).map(|_| scope.spawn(|| proxy.post(GENERATE, HELLO))).collect();
+        requests.into_iter().map(|request| request.join().unwrap()).collect()
     });
-    assert!(asked.iter().all(|answer| answer.status() == 200));
+    assert!(answers.iter().all(|answer| answer.status() == 200));
     assert_eq!(google.count("token"), 1, "one refresh for twenty 401s");
     let health = proxy.get("/health").json();
     assert_eq!(health["metrics"]["token_refreshes"], 1, "{health}");
 }
 
 #[test]
-fn a_401_that_stays_is_never_shown_as_the_clients_own() {
-    let google = Google::new();
-    google.script(json!({"match": {"rpc": "generateContent"}, "times": 0, "status": 401}));
-    let proxy = Setup::on(&google).start();
+fn a_persistent_401_is_not_passed_on_to_the_client() {
+    let google = GoogleEmulator::start();
+    google.add_rules(json!({"match": {"rpc": "generateContent"}, "times": 0, "status": 401}));
+    let proxy = ProxyBuilder::for_emulator(&google).start();
     let answer = proxy.post(GENERATE, HELLO);
-    assert_eq!(answer.verdict(), (503, "CREDENTIALS_REJECTED".into()));
+    assert_eq!(answer.status_and_reason(), (503, "CREDENTIALS_REJECTED".into()));
     assert_eq!(google.count("generateContent"), 2, "once, and once more after a refresh");
     assert_eq!(google.count("token"), 1);
 }
 
 #[test]
-fn a_token_endpoint_that_fails_is_backed_off_from_and_asked_again() {
-    let google = Google::new();
-    google.state(json!({"token_status": 500}));
-    let proxy = Setup::on(&google).login(&google.expired_login()).start();
+fn a_failing_token_endpoint_is_retried_with_backoff() {
+    let google = GoogleEmulator::start();
+    google.set_state(json!({"token_status": 500}));
+    let proxy =
+        ProxyBuilder::for_emulator(&google).credentials(&google.expired_credentials()).start();
     for _ in 0..10 {
         let answer = proxy.post(GENERATE, HELLO);
-        assert_eq!(answer.verdict(), (503, "UPSTREAM_UNREACHABLE".into()), "{}", answer.text());
+        assert_eq!(
+            answer.status_and_reason(),
+            (503, "UPSTREAM_UNREACHABLE".into()),
+            "{}",
+            answer.text()
+        );
     }
     assert!(google.count("token") <= 2, "{}", google.count("token"));
-    google.state(json!({"token_status": null}));
+    google.set_state(json!({"token_status": null}));
     becomes(&proxy, 200, Duration::from_secs(6));
 }
 
 #[test]
 fn a_loaded_token_is_validated_once() {
-    let google = Google::new();
-    let proxy = Setup::on(&google).start();
+    let google = GoogleEmulator::start();
+    let proxy = ProxyBuilder::for_emulator(&google).start();
     for _ in 0..5 {
         assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
     }
     assert_eq!(google.count("tokeninfo"), 1);
-    let unchecked = Google::new();
-    let proxy = Setup::on(&unchecked).env("VALIDATE_TOKENS_BEFORE_USE", "false").start();
+    let unchecked = GoogleEmulator::start();
+    let proxy =
+        ProxyBuilder::for_emulator(&unchecked).env("VALIDATE_TOKENS_BEFORE_USE", "false").start();
     assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
     assert_eq!(unchecked.count("tokeninfo"), 0);
 }
 
-/// Asks until the answer has this status.
+/// Sends requests until one has this status.
 #[track_caller]
-fn becomes(proxy: &Proxy, status: u16, patience: Duration) {
-    let begun = Instant::now();
+fn becomes(proxy: &Proxy, status: u16, timeout: Duration) {
+    let started = Instant::now();
     loop {
         let answer = proxy.post(GENERATE, HELLO);
         if answer.status() == status {
             return;
         }
-        assert!(begun.elapsed() < patience, "{}", answer.text());
+        assert!(started.elapsed() < timeout, "{}", answer.text());
         thread::sleep(Duration::from_millis(20));
     }
 }

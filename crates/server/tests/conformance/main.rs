@@ -1,5 +1,5 @@
-//! What every build of the proxy promises, black box: over real sockets, in front of the emulator or
-//! of an upstream whose every byte the test writes. The same cases run for each of two subjects:
+//! What every build of the proxy promises, as a black box: over real sockets, in front of the emulator
+//! or of an upstream whose every byte the test writes. The same cases run against either build:
 //!
 //! ```text
 //! cargo test -p code-assist-proxy --test conformance
@@ -7,60 +7,49 @@
 //! cargo xtask conformance
 //! ```
 //!
-//! The second needs the Worker to have been built. The third runs both, with the rows of
-//! `tests/faults` that hold for both, and puts them side by side. A case here asserts what both
-//! promise: status, headers of ours, JSON, the bytes of events, what arrived upstream. How many bytes
-//! go in one chunk, and whether a whole answer says its length, is the runtime's: `tests/serve` holds
-//! what is native by nature.
+//! The second command needs a Worker that is built. The third runs both builds, with the rows of
+//! `tests/faults` that hold for both, and compares them. A case asserts what both builds promise: the
+//! status, the proxy's headers, JSON, the bytes of events, and what arrived upstream. The size of chunks,
+//! and whether a whole answer has a `Content-Length`, depend on the runtime: `tests/serve` has the cases
+//! of the native binary.
 //!
-//! Each row of the seed's defect list has a test that fails should we repeat it, here, in
-//! `tests/serve` or in `crates/testkit/tests` (`life.rs`):
+//! Known defects of comparable proxies, each with the test that fails if this proxy gets it too. Tests
+//! that are not here are in `tests/serve` and in `crates/testkit/tests`:
 //!
-//! | The seed's defect | Test |
+//! | Defect | Test |
 //! |---|---|
-//! | milliseconds and seconds of expiries mixed up | `credentials::an_expiry_is_read_in_every_unit_and_place`; `life.rs`: `the_seeds_own_entries_are_used_and_its_absurd_expiry_is_not` |
-//! | no refresh after a 401 | `credentials::a_token_that_google_has_ended_is_renewed_and_the_request_replayed` |
-//! | reply doubled | `bytes::an_answer_arrives_once_and_byte_for_byte` |
-//! | wrapped JSON array | `streams::the_array_form_begins_at_once_and_ends_in_a_bracket` |
-//! | 30 s total abort | `life.rs`: `a_silent_stream_is_ended_after_the_idle_timeout_and_not_before` |
-//! | slow answer started four times upstream | `errors::a_slow_answer_is_started_once`; `life.rs`: `a_head_that_does_not_come_is_a_504` |
-//! | retry blind to RetryInfo in the body | `errors::retry_after_is_made_from_what_the_body_says` |
-//! | errors stripped of details | `errors::an_upstream_error_keeps_its_bytes` |
-//! | GET models 404 | `routes::models_are_listed_and_shown` |
-//! | `x-goog-api-key` not accepted by CORS | `access::a_preflight_allows_what_gemini_clients_send` |
-//! | no `Access-Control-Allow-Origin` on replies | `access::answers_errors_and_streams_carry_the_cors_headers` |
-//! | open proxy | `serve`: `start::a_public_address_without_keys_is_refused`, `access::a_missing_or_wrong_key_is_a_401_and_nothing_leaves` |
-//! | model coercion | `routes::a_model_is_sent_as_it_was_asked_for` |
-//! | a write to the store per health check and per cold start | `life.rs`: `health_checks_ask_nobody_and_write_nothing`; `start::health_asks_nobody` |
-//! | start-up validation that blocks and wants service-account fields | `start::an_unreachable_google_keeps_nothing_from_starting`, `credentials::every_variable_with_credentials_serves` |
-//! | static caches keyed by nothing | `life.rs`: `another_accounts_stored_facts_are_not_used` |
-//! | streams recorded as complete when their heads return | `streams::a_stream_is_written_down_when_it_has_ended` |
-//! | errors as `text/event-stream` when nobody asked for SSE | `errors::an_error_before_the_first_event_is_an_http_error_in_both_framings` |
+//! | milliseconds and seconds of expiries mixed up | `credentials::an_expiry_is_read_in_every_unit_and_place` |
+//! | no refresh after a 401 | `credentials::a_token_that_google_has_revoked_is_refreshed_and_the_request_replayed` |
+//! | answer sent twice | `bytes::an_answer_arrives_once_and_byte_for_byte` |
+//! | JSON array around the whole stream only at its end | `streams::the_json_array_begins_at_once_and_is_closed` |
+//! | streams aborted after 30 s | testkit, `life.rs`: idle timeout |
+//! | slow answer requested four times upstream | `errors::a_slow_answer_is_requested_once` |
+//! | RetryInfo in the body ignored | `errors::retry_after_is_computed_from_the_body_of_the_error` |
+//! | errors without their details | `errors::an_upstream_error_keeps_its_bytes` |
+//! | `GET` of models is a 404 | `routes::models_are_listed_and_described` |
+//! | `x-goog-api-key` not allowed by CORS | `access::a_preflight_allows_what_gemini_clients_send` |
+//! | no `Access-Control-Allow-Origin` on answers | `access::answers_errors_and_streams_carry_the_cors_headers` |
+//! | open proxy | `serve`: `start::a_public_address_without_keys_is_refused`; `access::a_missing_or_wrong_key_is_a_401_and_nothing_goes_upstream` |
+//! | model name replaced | `routes::a_model_name_is_forwarded_unchanged` |
+//! | health checks write to the store | `start::health_sends_no_request_upstream`; testkit, `life.rs` |
+//! | start-up waits for Google or demands fields of a service account | `start::the_proxy_starts_while_google_is_unreachable`, `credentials::every_variable_for_credentials_works` |
+//! | cached facts not bound to an account | testkit, `life.rs`: another account's stored facts |
+//! | streams recorded as complete when their heads arrive | `streams::a_stream_is_logged_when_it_has_ended` |
+//! | errors as `text/event-stream` without `alt=sse` | `errors::an_error_before_the_first_event_is_an_http_error_in_both_framings` |
 
 mod access;
 mod bytes;
-#[path = "../harness/client.rs"]
-#[expect(dead_code, reason = "shared with the native suites")]
-mod client;
 mod credentials;
 mod errors;
-#[path = "../harness/google.rs"]
-mod google;
 mod load;
-#[path = "../harness/process.rs"]
-#[expect(dead_code, reason = "shared with the native suites")]
-mod process;
 mod project;
 mod routes;
 mod secrets;
 mod settings;
 mod start;
 mod streams;
-#[path = "../harness/upstream.rs"]
-#[expect(dead_code, reason = "shared with the fault suite")]
-mod upstream;
 
-/// The paths that most tests ask for.
+/// Paths and bodies of most requests.
 const GENERATE: &str = "/v1beta/models/gemini-2.5-flash:generateContent";
 const STREAM: &str = "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse";
 const ARRAY: &str = "/v1beta/models/gemini-2.5-flash:streamGenerateContent";

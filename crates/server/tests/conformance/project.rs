@@ -1,18 +1,16 @@
-//! The account's project: given, discovered, onboarded, refused.
+//! The account's project: configured, discovered, onboarded, refused.
 
 use code_assist_emulator::{Options, PROJECT};
+use code_assist_harness::{GoogleEmulator, ProxyBuilder, Response};
 use serde_json::{Value, json};
 
-use crate::client::Answer;
-use crate::google::Google;
-use crate::process::Setup;
 use crate::{ARRAY, GENERATE, HELLO};
 
 #[test]
-fn an_account_that_needs_it_is_onboarded_once() {
-    let google = Google::with(Options { onboarded: false, ..Options::default() });
-    google.state(json!({"onboarding_polls": 1}));
-    let proxy = Setup::on(&google).start();
+fn a_new_account_is_onboarded_once() {
+    let google = GoogleEmulator::start_with(Options { onboarded: false, ..Options::default() });
+    google.set_state(json!({"onboarding_polls": 1}));
+    let proxy = ProxyBuilder::for_emulator(&google).start();
     let answer = proxy.post(GENERATE, HELLO);
     assert_eq!(answer.status(), 200, "{}", answer.text());
     assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
@@ -24,8 +22,8 @@ fn an_account_that_needs_it_is_onboarded_once() {
 }
 
 #[test]
-fn a_project_that_is_set_is_used_without_asking() {
-    let google = Google::new();
+fn a_configured_project_is_used_without_discovery() {
+    let google = GoogleEmulator::start();
     let names = [
         "GEMINI_PROJECT_ID",
         "GOOGLE_CLOUD_PROJECT",
@@ -33,28 +31,33 @@ fn a_project_that_is_set_is_used_without_asking() {
         "CLOUDCODE_GCP_PROJECT_ID",
     ];
     for name in names {
-        let proxy = Setup::on(&google).env(name, PROJECT).start();
+        let proxy = ProxyBuilder::for_emulator(&google).env(name, PROJECT).start();
         assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
     }
     assert_eq!(google.count("loadCodeAssist"), 0);
 }
 
 #[test]
-fn each_standing_of_an_account_has_its_own_reason() {
-    for (account, reason, said) in [
+fn each_problem_of_an_account_has_its_own_reason() {
+    for (account, reason, output) in [
         ("ineligible", "ACCOUNT_INELIGIBLE", "INELIGIBLE_ACCOUNT"),
         ("unsupported_client", "ACCOUNT_INELIGIBLE", "UNSUPPORTED_CLIENT"),
         ("validation_required", "VALIDATION_REQUIRED", "https://accounts.google.com/"),
         ("no_project", "PROJECT_REQUIRED", "GEMINI_PROJECT_ID"),
     ] {
-        let google = Google::new();
-        google.state(json!({"account": account}));
-        let proxy = Setup::on(&google).start();
+        let google = GoogleEmulator::start();
+        google.set_state(json!({"account": account}));
+        let proxy = ProxyBuilder::for_emulator(&google).start();
         for path in [GENERATE, ARRAY, GENERATE] {
             let answer = proxy.post(path, HELLO);
-            assert_eq!(answer.verdict(), (403, reason.into()), "{account}: {}", answer.text());
+            assert_eq!(
+                answer.status_and_reason(),
+                (403, reason.into()),
+                "{account}: {}",
+                answer.text()
+            );
             assert_eq!(answer.error()["status"], "PERMISSION_DENIED");
-            assert!(answer.text().contains(said), "{account}: {}", answer.text());
+            assert!(answer.text().contains(output), "{account}: {}", answer.text());
         }
         assert_eq!(google.count("loadCodeAssist"), 1, "{account}: remembered for a while");
         assert_eq!(google.count("generateContent"), 0, "{account}");
@@ -62,20 +65,20 @@ fn each_standing_of_an_account_has_its_own_reason() {
 }
 
 #[test]
-fn a_required_validation_comes_with_its_link() {
-    let google = Google::new();
-    google.state(json!({"account": "validation_required"}));
-    let proxy = Setup::on(&google).start();
+fn the_error_for_a_required_validation_contains_its_link() {
+    let google = GoogleEmulator::start();
+    google.set_state(json!({"account": "validation_required"}));
+    let proxy = ProxyBuilder::for_emulator(&google).start();
     let link = help_link(&proxy.post(GENERATE, HELLO));
     assert!(link.starts_with("https://accounts.google.com/"), "{link}");
 }
 
 #[test]
-fn a_project_that_google_refuses_later_is_discovered_anew() {
-    let google = Google::new();
-    let proxy = Setup::on(&google).start();
+fn a_project_that_google_refuses_later_is_discovered_again() {
+    let google = GoogleEmulator::start();
+    let proxy = ProxyBuilder::for_emulator(&google).start();
     assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
-    google.state(json!({"project": "another-project"}));
+    google.set_state(json!({"project": "another-project"}));
     let mut answer = proxy.post(GENERATE, HELLO);
     if answer.status() != 200 {
         assert_eq!(answer.status(), 403, "{}", answer.text());
@@ -85,7 +88,7 @@ fn a_project_that_google_refuses_later_is_discovered_anew() {
     assert_eq!(google.count("loadCodeAssist"), 2);
 }
 
-fn help_link(answer: &Answer) -> String {
+fn help_link(answer: &Response) -> String {
     let error = answer.error();
     let mut details = error["details"].as_array().into_iter().flatten();
     let help = details.find(|it| it["@type"] == "type.googleapis.com/google.rpc.Help");

@@ -1,16 +1,14 @@
-//! Paths and methods: what clients send, and that it finds its way.
+//! Paths and methods: every spelling that clients use reaches its operation.
 
+use code_assist_harness::{GoogleEmulator, ProxyBuilder, get, post, request};
 use serde_json::json;
 
-use crate::client::{get, post, request};
-use crate::google::Google;
-use crate::process::Setup;
 use crate::{COUNT, GENERATE, HELLO, STREAM};
 
 #[test]
-fn every_way_to_write_a_path_leads_to_the_same_method() {
-    let google = Google::new();
-    let proxy = Setup::on(&google).start();
+fn every_spelling_of_a_path_leads_to_the_same_operation() {
+    let google = GoogleEmulator::start();
+    let proxy = ProxyBuilder::for_emulator(&google).start();
     let mut connection = proxy.connect();
     let paths = [
         "/v1/models/gemini-2.5-flash:generateContent",
@@ -29,7 +27,7 @@ fn every_way_to_write_a_path_leads_to_the_same_method() {
         "/v1beta/models/gemini-2.5-flash:generateContent?alt=json&foo=bar&prettyPrint=false",
     ];
     for path in paths {
-        let answer = connection.ask(post(path, &[], HELLO));
+        let answer = connection.send(post(path, &[], HELLO));
         assert_eq!(answer.status(), 200, "{path}: {}", answer.text());
         let answer = answer.json();
         let text = &answer["candidates"][0]["content"]["parts"][0]["text"];
@@ -44,10 +42,10 @@ fn every_way_to_write_a_path_leads_to_the_same_method() {
 }
 
 #[test]
-fn a_model_is_sent_as_it_was_asked_for() {
-    let google = Google::new();
+fn a_model_name_is_forwarded_unchanged() {
+    let google = GoogleEmulator::start();
     let models = ["gemini-2.5-pro", "gemini-2.5-flash", "gemini-3-pro-preview", "gemini-3-flash"];
-    let proxy = Setup::on(&google).start();
+    let proxy = ProxyBuilder::for_emulator(&google).start();
     for model in models {
         let answer = proxy.post(&format!("/v1beta/models/{model}:generateContent"), HELLO);
         assert_eq!(answer.status(), 200, "{model}: {}", answer.text());
@@ -58,17 +56,20 @@ fn a_model_is_sent_as_it_was_asked_for() {
         assert_eq!(sent["model"], model);
     }
     let answer = proxy.post("/v1beta/models/gemini-9-future:generateContent", HELLO);
-    assert_eq!(answer.status(), 404, "an unknown model is for Google to judge");
+    assert_eq!(answer.status(), 404, "an unknown model is for GoogleEmulator to judge");
     assert_eq!(answer.reason(), "");
     let answer = proxy.post("/v1beta/models/gemini-1.5-flash:generateContent", HELLO);
     assert_eq!(answer.status(), 200, "{}", answer.text());
-    assert!(!answer.header("x-proxy-model").is_empty(), "a retired name is told to be changed");
+    assert!(
+        !answer.header("x-proxy-model").is_empty(),
+        "the answer names the model that replaces a retired one"
+    );
 }
 
 #[test]
 fn tokens_are_counted_in_both_request_forms() {
-    let google = Google::new();
-    let proxy = Setup::on(&google).start();
+    let google = GoogleEmulator::start();
+    let proxy = ProxyBuilder::for_emulator(&google).start();
     let plain = proxy.post(COUNT, HELLO);
     assert_eq!(plain.status(), 200, "{}", plain.text());
     let count = plain.json()["totalTokens"].as_u64().unwrap();
@@ -83,9 +84,9 @@ fn tokens_are_counted_in_both_request_forms() {
 }
 
 #[test]
-fn models_are_listed_and_shown() {
-    let google = Google::new();
-    let proxy = Setup::on(&google).start();
+fn models_are_listed_and_described() {
+    let google = GoogleEmulator::start();
+    let proxy = ProxyBuilder::for_emulator(&google).start();
     for path in ["/v1/models", "/v1beta/models/", "/models", "/v1beta/models?pageSize=1000"] {
         let answer = proxy.get(path);
         assert_eq!(answer.status(), 200, "{path}: {}", answer.text());
@@ -109,13 +110,13 @@ fn models_are_listed_and_shown() {
     let methods = one["supportedGenerationMethods"].as_array().unwrap();
     assert!(methods.contains(&json!("generateContent")), "{one}");
     let none = proxy.get("/v1beta/models/gemini-nothing");
-    assert_eq!(none.verdict(), (404, "NOT_FOUND".into()));
+    assert_eq!(none.status_and_reason(), (404, "NOT_FOUND".into()));
 }
 
 #[test]
-fn what_code_assist_has_not_is_a_404_that_says_so_and_a_wrong_method_a_405() {
-    let google = Google::new();
-    let proxy = Setup::on(&google).start();
+fn an_operation_that_code_assist_lacks_is_a_404_and_a_wrong_method_is_a_405() {
+    let google = GoogleEmulator::start();
+    let proxy = ProxyBuilder::for_emulator(&google).start();
     for path in [
         "/v1beta/models/text-embedding-004:embedContent",
         "/v1beta/models/text-embedding-004:batchEmbedContents",
@@ -128,11 +129,15 @@ fn what_code_assist_has_not_is_a_404_that_says_so_and_a_wrong_method_a_405() {
     ] {
         let answer = proxy.post(path, HELLO);
         let verdict = (404, "NOT_OFFERED_BY_CODE_ASSIST".to_owned());
-        assert_eq!(answer.verdict(), verdict, "{path}: {}", answer.text());
+        assert_eq!(answer.status_and_reason(), verdict, "{path}: {}", answer.text());
         assert_eq!(answer.error()["status"], "NOT_FOUND");
     }
     for path in ["/nothing", "/v1beta/models/a/b/c", "/v1internalx:generateContent", "/v2/models"] {
-        assert_eq!(proxy.post(path, HELLO).verdict(), (404, "NOT_FOUND".into()), "{path}");
+        assert_eq!(
+            proxy.post(path, HELLO).status_and_reason(),
+            (404, "NOT_FOUND".into()),
+            "{path}"
+        );
     }
     for (method, path, allow) in [
         ("GET", GENERATE, "POST"),
@@ -143,7 +148,7 @@ fn what_code_assist_has_not_is_a_404_that_says_so_and_a_wrong_method_a_405() {
         ("POST", "/health", "GET, HEAD"),
         ("DELETE", "/", "GET, HEAD"),
     ] {
-        let answer = proxy.ask(request(method, path, &[], b""));
+        let answer = proxy.send(request(method, path, &[], b""));
         assert_eq!(answer.status(), 405, "{method} {path}");
         assert_eq!(answer.header("allow"), allow, "{method} {path}");
         assert_eq!(answer.reason(), "METHOD_NOT_ALLOWED");
@@ -152,14 +157,14 @@ fn what_code_assist_has_not_is_a_404_that_says_so_and_a_wrong_method_a_405() {
 }
 
 #[test]
-fn code_assists_own_protocol_is_passed_on_with_our_token() {
-    let google = Google::new();
-    let proxy = Setup::on(&google).start();
+fn code_assists_own_api_is_forwarded_with_the_proxys_token() {
+    let google = GoogleEmulator::start();
+    let proxy = ProxyBuilder::for_emulator(&google).start();
     let body = format!(
         r#"{{"model":"gemini-2.5-flash","project":"emulator-project","user_prompt_id":"p","request":{HELLO}}}"#
     );
     let own = ["Authorization: Bearer ya29.of-the-client"];
-    let answer = proxy.ask(post("/v1internal:generateContent", &own, &body));
+    let answer = proxy.send(post("/v1internal:generateContent", &own, &body));
     assert_eq!(answer.status(), 200, "{}", answer.text());
     assert!(answer.json()["response"]["candidates"].is_array(), "untouched: {}", answer.text());
     let record = &google.received("generateContent")[0];
@@ -175,15 +180,15 @@ fn code_assists_own_protocol_is_passed_on_with_our_token() {
 }
 
 #[test]
-fn a_body_is_json_whatever_its_type_says() {
-    let google = Google::new();
-    let proxy = Setup::on(&google).start();
+fn a_body_is_read_as_json_whatever_its_content_type() {
+    let google = GoogleEmulator::start();
+    let proxy = ProxyBuilder::for_emulator(&google).start();
     for kind in ["text/plain;charset=UTF-8", "application/x-www-form-urlencoded", "nonsense"] {
         let kind = format!("Content-Type: {kind}");
-        let answer = proxy.ask(request("POST", GENERATE, &[&kind], HELLO.as_bytes()));
+        let answer = proxy.send(request("POST", GENERATE, &[&kind], HELLO.as_bytes()));
         assert_eq!(answer.status(), 200, "{kind}: {}", answer.text());
     }
-    let answer = proxy.ask(request("POST", GENERATE, &[], HELLO.as_bytes()));
+    let answer = proxy.send(request("POST", GENERATE, &[], HELLO.as_bytes()));
     assert_eq!(answer.status(), 200, "no type at all: {}", answer.text());
     for record in google.received("generateContent") {
         assert_eq!(record["headers"]["content-type"], "application/json");
@@ -191,11 +196,11 @@ fn a_body_is_json_whatever_its_type_says() {
 }
 
 #[test]
-fn every_answer_has_an_id_and_a_timing() {
-    let google = Google::new();
-    let proxy = Setup::on(&google).env("PROXY_API_KEYS", "k1").start();
+fn every_response_has_a_request_id_and_a_server_timing() {
+    let google = GoogleEmulator::start();
+    let proxy = ProxyBuilder::for_emulator(&google).env("PROXY_API_KEYS", "k1").start();
     let key = "x-goog-api-key: k1";
-    let asked = [
+    let cases = [
         (200, get("/health", &[])),
         (200, get("/", &[])),
         (204, request("OPTIONS", GENERATE, &[], b"")),
@@ -206,27 +211,27 @@ fn every_answer_has_an_id_and_a_timing() {
         (404, get("/nothing", &[key])),
         (405, get(GENERATE, &[key])),
     ];
-    for (status, request) in asked {
-        let answer = proxy.ask(&request);
+    for (status, request) in cases {
+        let answer = proxy.send(&request);
         let text = String::from_utf8_lossy(&request).into_owned();
         assert_eq!(answer.status(), status, "{text}");
         assert!(answer.header("x-request-id").starts_with("req_"), "{text}");
         for part in ["auth", "queue", "upstream", "proxy"] {
-            assert!(answer.head.timing(part) >= 0.0, "{text}");
+            assert!(answer.head.server_timing(part) >= 0.0, "{text}");
         }
     }
 }
 
 #[test]
-fn a_sane_request_id_is_kept_and_another_is_replaced() {
-    let google = Google::new();
-    let proxy = Setup::on(&google).start();
+fn a_valid_request_id_is_kept_and_an_invalid_one_is_replaced() {
+    let google = GoogleEmulator::start();
+    let proxy = ProxyBuilder::for_emulator(&google).start();
     for sane in ["abc-123", "A.b_c", &"x".repeat(128)] {
-        let answer = proxy.ask(get("/health", &[&format!("X-Request-ID: {sane}")]));
+        let answer = proxy.send(get("/health", &[&format!("X-Request-ID: {sane}")]));
         assert_eq!(answer.header("x-request-id"), sane);
     }
     for odd in ["a b", "a\"b", "", "<script>", &"x".repeat(129), "caf\u{e9}"] {
-        let answer = proxy.ask(get("/health", &[&format!("x-request-id: {odd}")]));
+        let answer = proxy.send(get("/health", &[&format!("x-request-id: {odd}")]));
         assert!(answer.header("x-request-id").starts_with("req_"), "{odd:?}");
     }
     let first = proxy.get("/health").header("x-request-id").to_owned();
@@ -234,16 +239,16 @@ fn a_sane_request_id_is_kept_and_another_is_replaced() {
 }
 
 #[test]
-fn head_is_get_without_a_body() {
-    let google = Google::new();
-    let proxy = Setup::on(&google).start();
+fn head_is_answered_like_get_without_a_body() {
+    let google = GoogleEmulator::start();
+    let proxy = ProxyBuilder::for_emulator(&google).start();
     for path in ["/health", "/", "/v1beta/models"] {
         let mut connection = proxy.connect();
         connection.write(request("HEAD", path, &[], b""));
         let head = connection.head();
         assert_eq!(head.status, 200, "{path}");
-        // The next answer begins where a body would be.
+        // The next response begins where a body would be.
         connection.write(get("/health", &[]));
-        assert_eq!(connection.answer().status(), 200, "{path}");
+        assert_eq!(connection.response().status(), 200, "{path}");
     }
 }

@@ -1,35 +1,32 @@
-//! Settings whose effect every build shows.
+//! Settings that every build has.
 
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use code_assist_harness::{Connection, GoogleEmulator, ProxyBuilder, ScriptedUpstream, get, post};
 use serde_json::{Value, json};
 
-use crate::client::{Connection, get, post};
-use crate::google::Google;
-use crate::process::Setup;
-use crate::upstream::Upstream;
 use crate::{GENERATE, HELLO};
 
 #[test]
-fn version_aliases_and_oauth_client_are_settings() {
-    let upstream = Upstream::answering("200 OK", "", "{\"response\":{}}");
-    let proxy = Setup::at(&upstream)
+fn api_version_aliases_and_oauth_client_follow_their_settings() {
+    let upstream = ScriptedUpstream::answering("200 OK", "", "{\"response\":{}}");
+    let proxy = ProxyBuilder::for_upstream(&upstream)
         .env("CODE_ASSIST_API_VERSION", "v2internal")
         .env("MODEL_ALIASES", "mine=gemini-2.5-pro,gemini-2.5-flash=gemini-3-flash")
         .start();
-    for (asked, sent) in [("mine", "gemini-2.5-pro"), ("gemini-2.5-flash", "gemini-3-flash")] {
-        let answer = proxy.post(&format!("/v1beta/models/{asked}:generateContent"), HELLO);
+    for (requested, sent) in [("mine", "gemini-2.5-pro"), ("gemini-2.5-flash", "gemini-3-flash")] {
+        let answer = proxy.post(&format!("/v1beta/models/{requested}:generateContent"), HELLO);
         assert_eq!(answer.header("x-proxy-model"), sent);
         let received = upstream.received().pop().unwrap();
         assert!(received.head.starts_with("POST /v2internal:generateContent HTTP/1.1"));
         assert!(received.text().starts_with(&format!(r#"{{"model":"{sent}","#)));
     }
 
-    let google = Google::new();
-    google.state(json!({"client_id": "own-client", "client_secret": "own-secret"}));
-    let proxy = Setup::on(&google)
-        .login(&google.expired_login())
+    let google = GoogleEmulator::start();
+    google.set_state(json!({"client_id": "own-client", "client_secret": "own-secret"}));
+    let proxy = ProxyBuilder::for_emulator(&google)
+        .credentials(&google.expired_credentials())
         .env("OAUTH_CLIENT_ID", "own-client")
         .env("OAUTH_CLIENT_SECRET", "own-secret")
         .start();
@@ -37,13 +34,13 @@ fn version_aliases_and_oauth_client_are_settings() {
 }
 
 #[test]
-fn a_token_is_renewed_as_early_as_was_set() {
+fn a_token_is_renewed_as_early_as_configured() {
     for (minutes, refreshes) in [("5", 0), ("15", 1)] {
-        let google = Google::new();
-        let mut login: Value = serde_json::from_str(&google.login()).unwrap();
+        let google = GoogleEmulator::start();
+        let mut login: Value = serde_json::from_str(&google.credentials()).unwrap();
         login["expiry_date"] = json!((now() + 600) * 1000);
-        let proxy = Setup::on(&google)
-            .login(&login.to_string())
+        let proxy = ProxyBuilder::for_emulator(&google)
+            .credentials(&login.to_string())
             .env("VALIDATE_TOKENS_BEFORE_USE", "false")
             .env("TOKEN_REFRESH_BUFFER_MINUTES", minutes)
             .start();
@@ -56,11 +53,11 @@ fn a_token_is_renewed_as_early_as_was_set() {
 }
 
 #[test]
-fn tokens_are_validated_where_was_set() {
-    let google = Google::new();
-    let tokeninfo = Upstream::answering("200 OK", "", r#"{"expires_in":"3000"}"#);
+fn tokens_are_validated_at_the_configured_url() {
+    let google = GoogleEmulator::start();
+    let tokeninfo = ScriptedUpstream::answering("200 OK", "", r#"{"expires_in":"3000"}"#);
     let address = format!("{}/some/info", tokeninfo.url());
-    let proxy = Setup::on(&google).env("OAUTH_TOKENINFO_URL", address).start();
+    let proxy = ProxyBuilder::for_emulator(&google).env("OAUTH_TOKENINFO_URL", address).start();
     assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
     assert_eq!(google.count("tokeninfo"), 0);
     let received = tokeninfo.received();
@@ -69,30 +66,31 @@ fn tokens_are_validated_where_was_set() {
 }
 
 #[test]
-fn the_catalogue_is_kept_unless_told_otherwise() {
-    for (keep, asked) in [("true", 1), ("false", 3)] {
-        let google = Google::new();
-        let proxy = Setup::on(&google).env("ENABLE_MODEL_NAME_CACHE", keep).start();
+fn the_model_list_is_cached_unless_disabled() {
+    for (keep, lists) in [("true", 1), ("false", 3)] {
+        let google = GoogleEmulator::start();
+        let proxy =
+            ProxyBuilder::for_emulator(&google).env("ENABLE_MODEL_NAME_CACHE", keep).start();
         for _ in 0..3 {
             assert_eq!(proxy.get("/v1beta/models").status(), 200);
         }
-        assert_eq!(google.count("retrieveUserQuota"), asked, "ENABLE_MODEL_NAME_CACHE={keep}");
+        assert_eq!(google.count("retrieveUserQuota"), lists, "ENABLE_MODEL_NAME_CACHE={keep}");
     }
 }
 
 #[test]
-fn pauses_between_tries_are_as_long_as_was_set() {
+fn retry_delays_follow_their_settings() {
     let broken = r#"{"error":{"code":500,"message":"x","status":"INTERNAL"}}"#;
-    let upstream = Upstream::answering("500 Internal Server Error", "", broken);
+    let upstream = ScriptedUpstream::answering("500 Internal Server Error", "", broken);
     let took = |base: &str, most: &str| {
-        let proxy = Setup::at(&upstream)
+        let proxy = ProxyBuilder::for_upstream(&upstream)
             .env("MAX_RETRY_ATTEMPTS", "4")
             .env("RETRY_BASE_DELAY_MS", base)
             .env("RETRY_MAX_DELAY_MS", most)
             .start();
-        let begun = Instant::now();
+        let started = Instant::now();
         assert_eq!(proxy.post(GENERATE, HELLO).status(), 500);
-        begun.elapsed()
+        started.elapsed()
     };
     let none = took("0", "30000");
     assert!(none < Duration::from_millis(500), "{none:?} without a pause");
@@ -104,28 +102,28 @@ fn pauses_between_tries_are_as_long_as_was_set() {
 }
 
 #[test]
-fn equal_requests_are_shared_as_long_as_was_set() {
-    let upstream = Upstream::answering("200 OK", "", r#"{"response":{}}"#);
-    let proxy = Setup::at(&upstream)
+fn equal_requests_are_coalesced_within_the_configured_window() {
+    let upstream = ScriptedUpstream::answering("200 OK", "", r#"{"response":{}}"#);
+    let proxy = ProxyBuilder::for_upstream(&upstream)
         .env("RESPONSE_CACHE_TTL_SECONDS", "0")
         .env("REQUEST_DEDUP_WINDOW_MS", "500")
         .start();
-    let mut connection = Connection::to(&proxy.address);
+    let mut connection = Connection::open(proxy.address());
     let certain = HELLO.replace("}]}]}", "}]}],\"generationConfig\":{\"temperature\":0}}");
-    let mut ask = || connection.ask(post(GENERATE, &[], &certain)).header("x-cache").to_owned();
+    let mut ask = || connection.send(post(GENERATE, &[], &certain)).header("x-cache").to_owned();
     assert_eq!([ask(), ask(), ask()], ["MISS", "COALESCED", "COALESCED"]);
     thread::sleep(Duration::from_millis(600));
     assert_eq!(ask(), "MISS");
     assert_eq!(upstream.received().len(), 2);
-    assert_eq!(proxy.ask(get("/health", &[])).status(), 200);
+    assert_eq!(proxy.send(get("/health", &[])).status(), 200);
 }
 
 #[test]
-fn nothing_is_logged_below_the_level_that_was_set() {
-    let google = Google::new();
-    let quiet = Setup::on(&google).env("LOG_LEVEL", "error").start();
+fn nothing_below_the_configured_level_is_logged() {
+    let google = GoogleEmulator::start();
+    let quiet = ProxyBuilder::for_emulator(&google).env("LOG_LEVEL", "error").start();
     assert_eq!(quiet.post(GENERATE, HELLO).status(), 200);
-    let usual = Setup::on(&google).start();
+    let usual = ProxyBuilder::for_emulator(&google).start();
     assert_eq!(usual.post(GENERATE, HELLO).status(), 200);
     usual.await_request_lines(1);
     assert!(quiet.request_lines().is_empty(), "{:?}", quiet.request_lines());

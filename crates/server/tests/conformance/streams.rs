@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use code_assist_harness::{
+    GoogleEmulator, ProxyBuilder, ScriptedUpstream, UpstreamConnection, parse_events, post,
+    proxy_error_reason,
+};
 use serde_json::{Value, json};
 
-use crate::client::{events, post};
-use crate::google::Google;
-use crate::process::Setup;
-use crate::upstream::{Upstream, Wire};
 use crate::{ARRAY, GENERATE, HELLO, STREAM};
 
 #[test]
@@ -19,18 +19,18 @@ fn events_300_ms_apart_arrive_300_ms_apart_in_both_framings() {
     for path in [STREAM, ARRAY] {
         let sent = Arc::<Mutex<Vec<Instant>>>::default();
         let times = Arc::clone(&sent);
-        let upstream = Upstream::new(move |_, wire| {
-            wire.begin_stream();
+        let upstream = ScriptedUpstream::new(move |_, connection| {
+            connection.begin_stream();
             for n in 0..4 {
                 if n > 0 {
                     thread::sleep(Duration::from_millis(300));
                 }
                 times.lock().unwrap().push(Instant::now());
-                wire.chunk(format!("data: {}\r\n\r\n", event(n)));
+                connection.chunk(format!("data: {}\r\n\r\n", event(n)));
             }
-            wire.end();
+            connection.end();
         });
-        let proxy = Setup::at(&upstream).start();
+        let proxy = ProxyBuilder::for_upstream(&upstream).start();
         let mut connection = proxy.connect();
         connection.write(post(path, &[], HELLO));
         let head = connection.head();
@@ -50,16 +50,16 @@ fn events_300_ms_apart_arrive_300_ms_apart_in_both_framings() {
 }
 
 #[test]
-fn the_array_form_begins_at_once_and_ends_in_a_bracket() {
+fn the_json_array_begins_at_once_and_is_closed() {
     let (go, gate) = gated();
-    let upstream = Upstream::new(move |_, wire| {
-        wire.begin_stream();
-        wire.chunk(format!("data: {}\r\n\r\n", event(0)));
+    let upstream = ScriptedUpstream::new(move |_, connection| {
+        connection.begin_stream();
+        connection.chunk(format!("data: {}\r\n\r\n", event(0)));
         gate();
-        wire.chunk(format!("data: {}\r\n\r\n", event(1)));
-        wire.end();
+        connection.chunk(format!("data: {}\r\n\r\n", event(1)));
+        connection.end();
     });
-    let proxy = Setup::at(&upstream).start();
+    let proxy = ProxyBuilder::for_upstream(&upstream).start();
     let mut connection = proxy.connect();
     connection.write(post(ARRAY, &[], HELLO));
     let head = connection.head();
@@ -72,9 +72,9 @@ fn the_array_form_begins_at_once_and_ends_in_a_bracket() {
 }
 
 #[test]
-fn an_event_stream_has_the_one_form_that_all_sdks_read() {
-    let google = Google::new();
-    let proxy = Setup::on(&google).start();
+fn an_event_stream_has_the_framing_that_all_sdks_read() {
+    let google = GoogleEmulator::start();
+    let proxy = ProxyBuilder::for_emulator(&google).start();
     for path in [STREAM, "/v1/models/gemini-2.5-flash:streamGenerateContent?%24alt=sse"] {
         let answer = proxy.post(path, HELLO);
         assert_eq!(answer.status(), 200, "{}", answer.text());
@@ -82,7 +82,7 @@ fn an_event_stream_has_the_one_form_that_all_sdks_read() {
         assert_eq!(answer.header("cache-control"), "no-cache");
         assert_eq!(answer.header("x-accel-buffering"), "no");
         let events = answer.events();
-        assert_eq!(said(&events), "You said: Hello");
+        assert_eq!(text_of(&events), "You said: Hello");
         assert!(events.iter().all(|event| event.get("response").is_none()), "{events:?}");
         assert!(events.iter().all(|event| event["responseId"].is_string()), "{events:?}");
         assert!(!answer.header("x-cloudaicompanion-trace-id").is_empty());
@@ -108,42 +108,42 @@ fn a_stream_cut_at_every_byte_gives_the_same_events() {
         let length = whole.len();
         let at = Arc::new(AtomicUsize::new(0));
         let next = Arc::clone(&at);
-        let upstream = Upstream::new(move |_, wire| {
+        let upstream = ScriptedUpstream::new(move |_, connection| {
             let cut = next.load(Ordering::SeqCst);
-            wire.begin_stream();
+            connection.begin_stream();
             if cut == whole.len() {
-                // The last round: every byte for itself.
-                whole.as_bytes().chunks(1).for_each(|byte| wire.chunk(byte));
+                // In the last round every byte is a piece.
+                whole.as_bytes().chunks(1).for_each(|byte| connection.chunk(byte));
             } else {
                 let (first, rest) = whole.as_bytes().split_at(cut);
                 if !first.is_empty() {
-                    wire.chunk(first);
-                    // Long enough for the proxy to have read the first part for itself.
+                    connection.chunk(first);
+                    // Long enough for the proxy to read the first part alone.
                     thread::sleep(Duration::from_millis(2));
                 }
-                wire.chunk(rest);
+                connection.chunk(rest);
             }
-            wire.end();
+            connection.end();
         });
-        let proxy = Setup::at(&upstream).start();
+        let proxy = ProxyBuilder::for_upstream(&upstream).start();
         let mut connection = proxy.connect();
         for cut in 0..=length {
             at.store(cut, Ordering::SeqCst);
-            let answer = connection.ask(post(STREAM, &[], HELLO));
+            let answer = connection.send(post(STREAM, &[], HELLO));
             assert_eq!(answer.text(), wanted, "{ending:?}, cut at {cut}");
         }
     }
 }
 
 #[test]
-fn a_cut_connection_is_told_in_an_event_and_again_bare_in_a_flush_of_its_own() {
-    let upstream = Upstream::new(|_, wire| {
-        wire.begin_stream();
-        wire.chunk(format!("data: {}\r\n\r\ndata: {{\"respon", event(0)));
+fn a_broken_connection_is_reported_as_an_event_and_as_bare_json_in_a_separate_flush() {
+    let upstream = ScriptedUpstream::new(|_, connection| {
+        connection.begin_stream();
+        connection.chunk(format!("data: {}\r\n\r\ndata: {{\"respon", event(0)));
         thread::sleep(Duration::from_millis(50));
-        wire.close();
+        connection.close();
     });
-    let proxy = Setup::at(&upstream).start();
+    let proxy = ProxyBuilder::for_upstream(&upstream).start();
     let mut connection = proxy.connect();
     connection.write(post(STREAM, &[], HELLO));
     assert_eq!(connection.head().status, 200);
@@ -154,33 +154,33 @@ fn a_cut_connection_is_told_in_an_event_and_again_bare_in_a_flush_of_its_own() {
     let (bare_error, before) = pieces.split_last().unwrap();
     let before = before.concat();
     assert!(before.starts_with(&format!("data: {}\r\n\r\n", bare(0))), "{before}");
-    let told = &events(&before)[1..];
-    assert_eq!(told.len(), 1, "{before}");
-    assert_eq!(told[0]["error"]["code"], 502);
-    assert_eq!(crate::client::reason(&told[0]["error"]), "UPSTREAM_DISCONNECTED");
-    assert_eq!(serde_json::from_str::<Value>(bare_error).unwrap(), told[0]);
+    let message = &parse_events(&before)[1..];
+    assert_eq!(message.len(), 1, "{before}");
+    assert_eq!(message[0]["error"]["code"], 502);
+    assert_eq!(proxy_error_reason(&message[0]["error"]), "UPSTREAM_DISCONNECTED");
+    assert_eq!(serde_json::from_str::<Value>(bare_error).unwrap(), message[0]);
 
     let answer = proxy.post(ARRAY, HELLO);
     assert_eq!(answer.body.last(), Some(&b']'));
     let elements = answer.json();
     assert_eq!(elements.as_array().unwrap().len(), 2, "{elements}");
-    assert_eq!(crate::client::reason(&elements[1]["error"]), "UPSTREAM_DISCONNECTED");
+    assert_eq!(proxy_error_reason(&elements[1]["error"]), "UPSTREAM_DISCONNECTED");
     let lines = proxy.await_request_lines(2);
     assert!(lines.iter().all(|line| line["outcome"] == "cut"), "{lines:?}");
 }
 
 #[test]
-fn an_error_event_inside_a_stream_is_passed_on_and_ends_it() {
-    let google = Google::new();
-    let proxy = Setup::on(&google).start();
+fn an_error_event_is_forwarded_and_ends_the_stream() {
+    let google = GoogleEmulator::start();
+    let proxy = ProxyBuilder::for_emulator(&google).start();
     let error =
         r#"{"error":{"code":429,"message":"enough for today","status":"RESOURCE_EXHAUSTED"}}"#;
-    google.script(json!({"match": {"rpc": "streamGenerateContent"}, "times": 2,
+    google.add_rules(json!({"match": {"rpc": "streamGenerateContent"}, "times": 2,
         "keep_events": 1, "append": [error, "{\"response\":{}}"]}));
     let answer = proxy.post(STREAM, HELLO);
     let text = answer.text();
     let (before, after) = text.split_once("data: {\"error\"").unwrap();
-    assert_eq!(events(before).len(), 1);
+    assert_eq!(parse_events(before).len(), 1);
     assert!(after.contains("enough for today"), "{text}");
     assert!(text.ends_with(error), "the bare error comes last: {text}");
     let elements = proxy.post(ARRAY, HELLO).json();
@@ -189,10 +189,10 @@ fn an_error_event_inside_a_stream_is_passed_on_and_ends_it() {
 }
 
 #[test]
-fn a_stream_that_ends_without_a_finish_reason_is_passed_on_and_counted_as_cut() {
-    let google = Google::new();
-    google.script(json!({"match": {"rpc": "streamGenerateContent"}, "keep_events": 1}));
-    let proxy = Setup::on(&google).start();
+fn a_stream_without_a_finish_reason_is_forwarded_and_counted_as_cut() {
+    let google = GoogleEmulator::start();
+    google.add_rules(json!({"match": {"rpc": "streamGenerateContent"}, "keep_events": 1}));
+    let proxy = ProxyBuilder::for_emulator(&google).start();
     let answer = proxy.post(STREAM, HELLO);
     assert_eq!(answer.events().len(), 1, "nothing is invented: {}", answer.text());
     assert_eq!(proxy.await_request_lines(1)[0]["outcome"], "cut");
@@ -200,35 +200,35 @@ fn a_stream_that_ends_without_a_finish_reason_is_passed_on_and_counted_as_cut() 
 
 #[test]
 fn an_empty_stream_stays_empty() {
-    let upstream = Upstream::new(|_, wire| {
-        wire.begin_stream();
-        wire.end();
+    let upstream = ScriptedUpstream::new(|_, connection| {
+        connection.begin_stream();
+        connection.end();
     });
-    let proxy = Setup::at(&upstream).start();
+    let proxy = ProxyBuilder::for_upstream(&upstream).start();
     assert_eq!(proxy.post(ARRAY, HELLO).text(), "[]");
     let answer = proxy.post(STREAM, HELLO);
     assert_eq!((answer.status(), answer.text().as_str()), (200, ""));
 }
 
 #[test]
-fn a_packed_stream_is_read_too() {
-    let google = Google::new();
-    google.script(json!({"match": {"rpc": "streamGenerateContent"}, "chunk_size": 7,
+fn a_compressed_stream_is_read_too() {
+    let google = GoogleEmulator::start();
+    google.add_rules(json!({"match": {"rpc": "streamGenerateContent"}, "chunk_size": 7,
         "line_ending": "cr", "data_prefix": "data:", "no_final_blank_line": true}));
-    let proxy = Setup::on(&google).start();
+    let proxy = ProxyBuilder::for_emulator(&google).start();
     let answer = proxy.post(STREAM, HELLO);
-    assert_eq!(said(&answer.events()), "You said: Hello");
-    // The proxy does not offer to read gzip, so that upstream must not send it.
+    assert_eq!(text_of(&answer.events()), "You said: Hello");
+    // The proxy does not accept gzip, so upstream must not send it.
     let record = &google.received("streamGenerateContent")[0];
     let accepted = record["headers"]["accept-encoding"].as_str().unwrap_or("identity");
     assert_eq!(accepted, "identity");
 }
 
 #[test]
-fn a_client_that_leaves_in_the_middle_cancels_upstream_at_once() {
-    let google = Google::new();
-    google.state(json!({"stream_events": 100, "stream_interval_ms": 100}));
-    let proxy = Setup::on(&google).start();
+fn a_client_that_disconnects_mid_stream_cancels_upstream_at_once() {
+    let google = GoogleEmulator::start();
+    google.set_state(json!({"stream_events": 100, "stream_interval_ms": 100}));
+    let proxy = ProxyBuilder::for_emulator(&google).start();
     let mut connection = proxy.connect();
     let long = HELLO.replace("Hello", &"word ".repeat(300));
     connection.write(post(STREAM, &[], long));
@@ -236,47 +236,52 @@ fn a_client_that_leaves_in_the_middle_cancels_upstream_at_once() {
     connection.chunk().unwrap();
     drop(connection);
     let took =
-        google.await_record("streamGenerateContent", |record| record["cancelled"] == json!(true));
+        google.await_call("streamGenerateContent", |record| record["cancelled"] == json!(true));
     assert!(took < Duration::from_secs(1), "{took:?}");
     assert_eq!(proxy.await_request_lines(1)[0]["outcome"], "client_gone");
 }
 
 #[test]
-fn a_client_that_leaves_before_the_head_cancels_upstream_at_once() {
+fn a_client_that_disconnects_before_the_head_cancels_upstream_at_once() {
     for path in [GENERATE, STREAM] {
         let (closed, is_closed) = channel();
         let closed = Mutex::new(closed);
-        let upstream = Upstream::new(move |_, wire| {
-            let _ = closed.lock().unwrap().send(wire.is_closed_within(Duration::from_secs(5)));
-            wire.close();
+        let upstream = ScriptedUpstream::new(move |_, connection| {
+            let _ =
+                closed.lock().unwrap().send(connection.is_closed_within(Duration::from_secs(5)));
+            connection.close();
         });
-        let proxy = Setup::at(&upstream).start();
+        let proxy = ProxyBuilder::for_upstream(&upstream).start();
         let mut connection = proxy.connect();
         connection.write(post(path, &[], HELLO));
-        let begun = Instant::now();
+        let started = Instant::now();
         while upstream.received().is_empty() {
-            assert!(begun.elapsed() < Duration::from_secs(5));
+            assert!(started.elapsed() < Duration::from_secs(5));
             thread::sleep(Duration::from_millis(2));
         }
-        let begun = Instant::now();
+        let started = Instant::now();
         drop(connection);
-        assert!(is_closed.recv().unwrap(), "{path}: upstream goes on for nobody");
-        assert!(begun.elapsed() < Duration::from_secs(1), "{path}: {:?}", begun.elapsed());
+        assert!(
+            is_closed.recv().unwrap(),
+            "{path}: upstream continues after the client has disconnected"
+        );
+        assert!(started.elapsed() < Duration::from_secs(1), "{path}: {:?}", started.elapsed());
         assert_eq!(proxy.await_request_lines(1)[0]["outcome"], "client_gone");
     }
 }
 
 #[test]
-fn a_stream_is_written_down_when_it_has_ended() {
+fn a_stream_is_logged_when_it_has_ended() {
     let (go, gate) = gated();
-    let upstream = Upstream::new(move |_, wire| {
-        wire.begin_stream();
-        wire.chunk(format!("data: {}\r\n\r\n", event(0)));
+    let upstream = ScriptedUpstream::new(move |_, connection| {
+        connection.begin_stream();
+        connection.chunk(format!("data: {}\r\n\r\n", event(0)));
         gate();
-        wire.chunk("data: {\"response\":{\"candidates\":[{\"finishReason\":\"STOP\"}]}}\r\n\r\n");
-        wire.end();
+        connection
+            .chunk("data: {\"response\":{\"candidates\":[{\"finishReason\":\"STOP\"}]}}\r\n\r\n");
+        connection.end();
     });
-    let proxy = Setup::at(&upstream).start();
+    let proxy = ProxyBuilder::for_upstream(&upstream).start();
     let mut connection = proxy.connect();
     connection.write(post(STREAM, &["x-request-id: mine-1"], HELLO));
     let head = connection.head();
@@ -301,53 +306,53 @@ fn a_stream_is_written_down_when_it_has_ended() {
 #[test]
 fn an_event_beyond_the_limit_ends_the_stream_with_an_error() {
     let long = "x".repeat(200_000);
-    let upstream = Upstream::new(move |_, wire: &mut Wire| {
-        wire.begin_stream();
-        wire.chunk(format!("data: {}\r\n\r\n", event(0)));
-        wire.chunk(format!("data: {{\"response\":{{\"text\":\"{long}\"}}}}\r\n\r\n"));
-        wire.end();
+    let upstream = ScriptedUpstream::new(move |_, connection: &mut UpstreamConnection| {
+        connection.begin_stream();
+        connection.chunk(format!("data: {}\r\n\r\n", event(0)));
+        connection.chunk(format!("data: {{\"response\":{{\"text\":\"{long}\"}}}}\r\n\r\n"));
+        connection.end();
     });
-    let proxy = Setup::at(&upstream).env("MAX_EVENT_BYTES", "65536").start();
+    let proxy = ProxyBuilder::for_upstream(&upstream).env("MAX_EVENT_BYTES", "65536").start();
     let elements = proxy.post(ARRAY, HELLO).json();
     assert_eq!(elements.as_array().unwrap().len(), 2);
-    assert_eq!(crate::client::reason(&elements[1]["error"]), "UPSTREAM_MALFORMED", "{elements}");
+    assert_eq!(proxy_error_reason(&elements[1]["error"]), "UPSTREAM_MALFORMED", "{elements}");
 }
 
 #[test]
-fn a_stream_that_falls_silent_ends_with_a_504_in_its_last_event() {
-    let upstream = Upstream::new(|_, wire| {
-        wire.begin_stream();
-        wire.chunk(format!("data: {}\r\n\r\n", event(0)));
-        wire.is_closed_within(Duration::from_secs(10));
-        wire.close();
+fn a_silent_stream_ends_with_a_504_as_its_last_event() {
+    let upstream = ScriptedUpstream::new(|_, connection| {
+        connection.begin_stream();
+        connection.chunk(format!("data: {}\r\n\r\n", event(0)));
+        connection.is_closed_within(Duration::from_secs(10));
+        connection.close();
     });
-    let proxy = Setup::at(&upstream).env("STREAM_IDLE_TIMEOUT_MS", "300").start();
+    let proxy = ProxyBuilder::for_upstream(&upstream).env("STREAM_IDLE_TIMEOUT_MS", "300").start();
     let elements = proxy.post(ARRAY, HELLO).json();
     assert_eq!(elements[1]["error"]["code"], 504, "{elements}");
-    assert_eq!(crate::client::reason(&elements[1]["error"]), "UPSTREAM_TIMEOUT");
+    assert_eq!(proxy_error_reason(&elements[1]["error"]), "UPSTREAM_TIMEOUT");
 }
 
-/// An upstream event with a text of its own.
+/// An upstream event with this text.
 fn event(n: usize) -> String {
     format!(r#"{{"response":{}}}"#, bare(n))
 }
 
-/// The same as the client is to see it.
+/// The same event as the client must receive it.
 fn bare(n: usize) -> String {
     format!(
         r#"{{"candidates":[{{"content":{{"parts":[{{"text":"word {n}"}}]}}}}],"responseId":"r"}}"#
     )
 }
 
-/// All text of a stream.
-fn said(events: &[Value]) -> String {
+/// The text of all events of a stream.
+fn text_of(events: &[Value]) -> String {
     let texts = events.iter().filter_map(|event| {
         event["candidates"][0]["content"]["parts"][0]["text"].as_str().map(str::to_owned)
     });
     texts.collect()
 }
 
-/// A gate that the upstream's thread waits at.
+/// A gate that holds back the upstream's thread.
 fn gated() -> (Sender<()>, impl Fn() + Send + Sync + 'static) {
     let (go, gate) = channel();
     let gate = Mutex::new(gate);

@@ -1,159 +1,160 @@
-//! What upstream answers.
+//! Faults in upstream's answers.
 
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use code_assist_harness::{
+    GoogleEmulator, Response, ScriptedUpstream, parse_events, post, proxy_error_reason,
+};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
-use crate::bench::Bench;
-use crate::client::{Answer, events, reason};
-use crate::google::Google;
 use crate::network::watching;
-use crate::upstream::Upstream;
+use crate::test_proxy::TestProxy;
 
-pub(crate) fn redirect() -> Vec<Bench> {
-    let elsewhere = Upstream::answering("200 OK", "", WHOLE);
+pub(crate) fn redirect() -> Vec<TestProxy> {
+    let elsewhere = ScriptedUpstream::answering("200 OK", "", WHOLE);
     let location = format!("Location: {}/v1internal:generateContent\r\n", elsewhere.url());
-    let upstream = Upstream::answering("307 Temporary Redirect", &location, "");
-    let bench = Bench::at(&upstream, &[]);
-    let answer = bench.post(GENERATE, HELLO);
-    assert_eq!(answer.verdict(), (502, "UPSTREAM_MALFORMED".into()));
+    let upstream = ScriptedUpstream::answering("307 Temporary Redirect", &location, "");
+    let proxy = TestProxy::for_upstream(&upstream, &[]);
+    let answer = proxy.post(GENERATE, HELLO);
+    assert_eq!(answer.status_and_reason(), (502, "UPSTREAM_MALFORMED".into()));
     assert_eq!((upstream.received().len(), elsewhere.connections()), (1, 0));
-    vec![bench]
+    vec![proxy]
 }
 
-pub(crate) fn wrong_content_type() -> Vec<Bench> {
-    let upstream = Upstream::answering("200 OK", "Content-Type: text/plain\r\n", WHOLE);
-    let bench = Bench::at(&upstream, &[]);
-    let answer = bench.post(GENERATE, HELLO);
+pub(crate) fn wrong_content_type() -> Vec<TestProxy> {
+    let upstream = ScriptedUpstream::answering("200 OK", "Content-Type: text/plain\r\n", WHOLE);
+    let proxy = TestProxy::for_upstream(&upstream, &[]);
+    let answer = proxy.post(GENERATE, HELLO);
     assert_eq!((answer.status(), answer.text()), (200, bare(WHOLE)));
     assert_eq!(answer.header("content-type"), "application/json; charset=UTF-8");
     assert_eq!(upstream.received().len(), 1);
-    vec![bench]
+    vec![proxy]
 }
 
-pub(crate) fn web_page_for_an_answer() -> Vec<Bench> {
+pub(crate) fn web_page_for_an_answer() -> Vec<TestProxy> {
     refused_once("Content-Type: text/html\r\n", PAGE.as_bytes(), GENERATE, "")
 }
 
-pub(crate) fn web_page_for_a_stream() -> Vec<Bench> {
+pub(crate) fn web_page_for_a_stream() -> Vec<TestProxy> {
     refused_once("Content-Type: text/html; charset=UTF-8\r\n", PAGE.as_bytes(), STREAM, "text/html")
 }
 
-pub(crate) fn web_page_502() -> Vec<Bench> {
-    let upstream = Upstream::answering("502 Bad Gateway", "Content-Type: text/html\r\n", PAGE);
-    let bench = Bench::at(&upstream, &[]);
-    let answer = bench.post(GENERATE, HELLO);
+pub(crate) fn web_page_502() -> Vec<TestProxy> {
+    let upstream =
+        ScriptedUpstream::answering("502 Bad Gateway", "Content-Type: text/html\r\n", PAGE);
+    let proxy = TestProxy::for_upstream(&upstream, &[]);
+    let answer = proxy.post(GENERATE, HELLO);
     assert_eq!(answer.status(), 502);
     assert_eq!(answer.error()["code"], 502);
     assert_eq!(answer.header("content-type"), "application/json; charset=UTF-8");
     assert_eq!(upstream.received().len(), 3);
-    vec![bench]
+    vec![proxy]
 }
 
-pub(crate) fn gzip_whole() -> Vec<Bench> {
+pub(crate) fn gzip_whole() -> Vec<TestProxy> {
     refused_once(PACKED, &gzip(WHOLE), GENERATE, "gzip")
 }
 
-pub(crate) fn gzip_stream() -> Vec<Bench> {
-    let google = Google::new();
-    google.script(json!({"match": {"rpc": "streamGenerateContent"}, "gzip": true}));
-    let bench = Bench::on(google, &[]);
-    let answer = bench.post(STREAM, HELLO);
-    assert_eq!(answer.verdict(), (502, "UPSTREAM_MALFORMED".into()));
+pub(crate) fn gzip_stream() -> Vec<TestProxy> {
+    let google = GoogleEmulator::start();
+    google.add_rules(json!({"match": {"rpc": "streamGenerateContent"}, "gzip": true}));
+    let proxy = TestProxy::for_emulator(google, &[]);
+    let answer = proxy.post(STREAM, HELLO);
+    assert_eq!(answer.status_and_reason(), (502, "UPSTREAM_MALFORMED".into()));
     assert!(answer.text().contains("gzip"), "{}", answer.text());
-    assert_eq!(bench.google().count("streamGenerateContent"), 1);
-    vec![bench]
+    assert_eq!(proxy.google().count("streamGenerateContent"), 1);
+    vec![proxy]
 }
 
-pub(crate) fn gzip_truncated() -> Vec<Bench> {
+pub(crate) fn gzip_truncated() -> Vec<TestProxy> {
     let packed = gzip(WHOLE);
     refused_once(PACKED, &packed[..packed.len() / 2], GENERATE, "gzip")
 }
 
-pub(crate) fn empty_answer() -> Vec<Bench> {
+pub(crate) fn empty_answer() -> Vec<TestProxy> {
     refused_once("", b"", GENERATE, "")
 }
 
-pub(crate) fn answer_without_response() -> Vec<Bench> {
+pub(crate) fn answer_without_response() -> Vec<TestProxy> {
     refused_once("", br#"{"traceId":"t"}"#, GENERATE, "response")
 }
 
-pub(crate) fn answer_cut() -> Vec<Bench> {
-    let upstream = Upstream::new(|_, wire| {
-        wire.write("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"response\":{}");
-        wire.close();
+pub(crate) fn answer_cut() -> Vec<TestProxy> {
+    let upstream = ScriptedUpstream::new(|_, connection| {
+        connection.write("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"response\":{}");
+        connection.close();
     });
-    let bench = Bench::at(&upstream, &[]);
-    let answer = bench.post(GENERATE, HELLO);
-    assert_eq!(answer.verdict(), (502, "UPSTREAM_DISCONNECTED".into()));
+    let proxy = TestProxy::for_upstream(&upstream, &[]);
+    let answer = proxy.post(GENERATE, HELLO);
+    assert_eq!(answer.status_and_reason(), (502, "UPSTREAM_DISCONNECTED".into()));
     assert_eq!(upstream.received().len(), 3);
-    vec![bench]
+    vec![proxy]
 }
 
-pub(crate) fn empty_stream() -> Vec<Bench> {
+pub(crate) fn empty_stream() -> Vec<TestProxy> {
     let upstream = streaming(&[]);
-    let bench = Bench::at(&upstream, &[]);
-    let answer = bench.post(STREAM, HELLO);
+    let proxy = TestProxy::for_upstream(&upstream, &[]);
+    let answer = proxy.post(STREAM, HELLO);
     assert_eq!((answer.status(), answer.text().as_str()), (200, ""));
-    assert_eq!(bench.post(ARRAY, HELLO).text(), "[]");
+    assert_eq!(proxy.post(ARRAY, HELLO).text(), "[]");
     assert_eq!(upstream.received().len(), 2);
-    vec![bench]
+    vec![proxy]
 }
 
-pub(crate) fn error_as_first_event() -> Vec<Bench> {
+pub(crate) fn error_as_first_event() -> Vec<TestProxy> {
     let upstream = streaming(&[NO_MORE]);
-    let bench = Bench::at(&upstream, &[]);
+    let proxy = TestProxy::for_upstream(&upstream, &[]);
     for path in [STREAM, ARRAY] {
-        let answer = bench.post(path, HELLO);
+        let answer = proxy.post(path, HELLO);
         assert_eq!(answer.status(), 403, "{}", answer.text());
         assert_eq!(answer.error()["message"], "no more");
     }
     assert_eq!(upstream.received().len(), 2);
-    vec![bench]
+    vec![proxy]
 }
 
-pub(crate) fn error_mid_stream() -> Vec<Bench> {
+pub(crate) fn error_mid_stream() -> Vec<TestProxy> {
     let upstream = streaming(&[EVENT, EVENT, NO_MORE, LAST]);
-    let bench = Bench::at(&upstream, &[]);
-    let answer = bench.post(STREAM, HELLO);
+    let proxy = TestProxy::for_upstream(&upstream, &[]);
+    let answer = proxy.post(STREAM, HELLO);
     assert_eq!(answer.status(), 200);
     ends_in_error(&answer.text(), 2, 403, "");
-    let elements = bench.post(ARRAY, HELLO).json();
+    let elements = proxy.post(ARRAY, HELLO).json();
     assert_eq!(elements.as_array().map(Vec::len), Some(3), "{elements}");
     assert_eq!(elements[2]["error"]["message"], "no more");
     assert_eq!(upstream.received().len(), 2);
-    vec![bench]
+    vec![proxy]
 }
 
-pub(crate) fn cut_anywhere() -> Vec<Bench> {
+pub(crate) fn cut_anywhere() -> Vec<TestProxy> {
     let one = format!("data: {EVENT}\r\n\r\n");
     let all = format!("{one}{one}data: {LAST}\r\n\r\n");
     let at = Arc::new(AtomicUsize::new(0));
     let (cut, bytes) = (Arc::clone(&at), all.clone());
-    let upstream = Upstream::new(move |_, wire| {
-        wire.begin_stream();
-        wire.chunk(&bytes[..cut.load(Ordering::SeqCst)]);
-        wire.close();
+    let upstream = ScriptedUpstream::new(move |_, connection| {
+        connection.begin_stream();
+        connection.chunk(&bytes[..cut.load(Ordering::SeqCst)]);
+        connection.close();
     });
     let settings = [("MAX_RETRY_ATTEMPTS", "0"), ("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "100")];
-    let bench = Bench::at(&upstream, &settings);
-    let mut connection = bench.connect();
-    let mut asked = 0;
-    // Anywhere, and at each byte of the lines' ends.
+    let proxy = TestProxy::for_upstream(&upstream, &settings);
+    let mut connection = proxy.connect();
+    let mut sent = 0;
+    // At every seventh byte, and at each byte of the line ends.
     let ends = |cut: &usize| cut.is_multiple_of(7) || all[..*cut].ends_with(['\r', '\n']);
     for cut in (1..all.len()).filter(ends) {
         at.store(cut, Ordering::SeqCst);
-        let answer = connection.ask(crate::client::post(STREAM, &[], HELLO));
-        asked += 1;
+        let answer = connection.send(post(STREAM, &[], HELLO));
+        sent += 1;
         // The first byte of the blank line ends an event.
         match all[..cut].matches("\r\n\r").count() {
             0 => {
                 let wanted = (502, "UPSTREAM_DISCONNECTED".into());
-                assert_eq!(answer.verdict(), wanted, "cut at {cut}");
+                assert_eq!(answer.status_and_reason(), wanted, "cut at {cut}");
             }
             whole => {
                 assert_eq!(answer.status(), 200, "cut at {cut}");
@@ -161,44 +162,44 @@ pub(crate) fn cut_anywhere() -> Vec<Bench> {
             }
         }
     }
-    assert_eq!(upstream.received().len(), asked);
-    vec![bench]
+    assert_eq!(upstream.received().len(), sent);
+    vec![proxy]
 }
 
-pub(crate) fn no_finish_reason() -> Vec<Bench> {
+pub(crate) fn no_finish_reason() -> Vec<TestProxy> {
     let upstream = streaming(&[EVENT, EVENT]);
-    let bench = Bench::at(&upstream, &[]);
-    let answer = bench.post(STREAM, HELLO);
+    let proxy = TestProxy::for_upstream(&upstream, &[]);
+    let answer = proxy.post(STREAM, HELLO);
     let event = format!("data: {}\r\n\r\n", bare(EVENT));
     assert_eq!(answer.text(), event.repeat(2));
-    assert_eq!(bench.last_line(1)["outcome"], "cut");
+    assert_eq!(proxy.last_line(1)["outcome"], "cut");
     assert_eq!(upstream.received().len(), 1);
-    vec![bench]
+    vec![proxy]
 }
 
-pub(crate) fn event_too_long() -> Vec<Bench> {
-    let (closed, upstream) = watching(|wire| {
-        wire.begin_stream();
-        wire.chunk(format!("data: {EVENT}\r\n\r\n"));
-        wire.chunk(format!("data: {{\"response\":\"{}", "x".repeat(20_000)));
+pub(crate) fn event_too_long() -> Vec<TestProxy> {
+    let (closed, upstream) = watching(|connection| {
+        connection.begin_stream();
+        connection.chunk(format!("data: {EVENT}\r\n\r\n"));
+        connection.chunk(format!("data: {{\"response\":\"{}", "x".repeat(20_000)));
     });
-    let bench = Bench::at(&upstream, &[("MAX_EVENT_BYTES", "10000")]);
-    let answer = bench.post(STREAM, HELLO);
+    let proxy = TestProxy::for_upstream(&upstream, &[("MAX_EVENT_BYTES", "10000")]);
+    let answer = proxy.post(STREAM, HELLO);
     assert_eq!(answer.status(), 200);
     ends_in_error(&answer.text(), 1, 502, "UPSTREAM_MALFORMED");
-    bench.until("closed upstream", |_| closed.load(Ordering::SeqCst) == 1);
+    proxy.until("closed upstream", |_| closed.load(Ordering::SeqCst) == 1);
     assert_eq!(upstream.received().len(), 1);
-    vec![bench]
+    vec![proxy]
 }
 
-pub(crate) fn event_is_no_json() -> Vec<Bench> {
+pub(crate) fn event_is_no_json() -> Vec<TestProxy> {
     let upstream = streaming(&[EVENT, r#"{"response":nonsense}"#, LAST]);
-    let bench = Bench::at(&upstream, &[]);
-    let answer = bench.post(STREAM, HELLO);
+    let proxy = TestProxy::for_upstream(&upstream, &[]);
+    let answer = proxy.post(STREAM, HELLO);
     assert_eq!(answer.status(), 200);
     ends_in_error(&answer.text(), 1, 502, "UPSTREAM_MALFORMED");
     assert_eq!(upstream.received().len(), 1);
-    vec![bench]
+    vec![proxy]
 }
 
 /// A whole answer with a length.
@@ -207,47 +208,47 @@ pub(crate) fn ok(body: &str) -> String {
 }
 
 /// An upstream that streams these events and ends cleanly.
-pub(crate) fn streaming(events: &'static [&'static str]) -> Upstream {
-    Upstream::new(move |_, wire| {
-        wire.begin_stream();
+pub(crate) fn streaming(events: &'static [&'static str]) -> ScriptedUpstream {
+    ScriptedUpstream::new(move |_, connection| {
+        connection.begin_stream();
         for event in events {
-            wire.chunk(format!("data: {event}\r\n\r\n"));
+            connection.chunk(format!("data: {event}\r\n\r\n"));
         }
-        wire.end();
+        connection.end();
     })
 }
 
-/// What is in the wrapper.
+/// The answer inside Code Assist's wrapper.
 pub(crate) fn bare(wrapped: &str) -> String {
     let inner = wrapped.strip_prefix(r#"{"response":"#).expect("a wrapper");
     inner.strip_suffix('}').expect("a wrapper").to_owned()
 }
 
-/// So many good events, then one error as an event, and once more bare.
+/// Asserts that the stream has this many good events, then one error as an event and as bare JSON.
 #[track_caller]
 pub(crate) fn ends_in_error(text: &str, good: usize, code: u16, why: &str) {
     let (framed, last) = text.rsplit_once("\r\n\r\n").expect("events");
-    let all = events(&format!("{framed}\r\n\r\n"));
+    let all = parse_events(&format!("{framed}\r\n\r\n"));
     assert_eq!(all.len(), good + 1, "{text}");
     assert!(all[..good].iter().all(|event| event.get("error").is_none()), "{text}");
     let error = &all[good]["error"];
-    assert_eq!((&error["code"], reason(error).as_str()), (&json!(code), why), "{text}");
+    assert_eq!((&error["code"], proxy_error_reason(error).as_str()), (&json!(code), why), "{text}");
     let again: Value = serde_json::from_str(last).expect("a bare error");
     assert_eq!(again, all[good], "{text}");
 }
 
-/// A 200 with this body is a 502 that says why, after one try.
+/// Asserts that a 200 with this body becomes a 502 with this text, after one try.
 #[track_caller]
-fn refused_once(headers: &str, body: &[u8], path: &str, words: &str) -> Vec<Bench> {
+fn refused_once(headers: &str, body: &[u8], path: &str, words: &str) -> Vec<TestProxy> {
     let head = format!("HTTP/1.1 200 OK\r\n{headers}Content-Length: {}\r\n\r\n", body.len());
     let bytes = [head.as_bytes(), body].concat();
-    let upstream = Upstream::new(move |_, wire| wire.write(&bytes));
-    let bench = Bench::at(&upstream, &[]);
-    let answer: Answer = bench.post(path, HELLO);
-    assert_eq!(answer.verdict(), (502, "UPSTREAM_MALFORMED".into()));
+    let upstream = ScriptedUpstream::new(move |_, connection| connection.write(&bytes));
+    let proxy = TestProxy::for_upstream(&upstream, &[]);
+    let answer: Response = proxy.post(path, HELLO);
+    assert_eq!(answer.status_and_reason(), (502, "UPSTREAM_MALFORMED".into()));
     assert!(answer.text().contains(words), "{}", answer.text());
     assert_eq!(upstream.received().len(), 1);
-    vec![bench]
+    vec![proxy]
 }
 
 fn gzip(text: &str) -> Vec<u8> {

@@ -1,148 +1,153 @@
-//! Credentials and project.
+//! Faults of the token endpoint, of credentials and of the project's discovery.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 use code_assist_emulator::Options;
+use code_assist_harness::{GoogleEmulator, ProxyBuilder, parse_events, post};
 use serde_json::json;
 
 use crate::answers::{GENERATE, HELLO, STREAM};
-use crate::bench::Bench;
-use crate::client::{events, post};
-use crate::google::Google;
 use crate::network::nowhere;
-use crate::process::Setup;
+use crate::test_proxy::TestProxy;
 use crate::tries::together;
 
-pub(crate) fn token_endpoint_down() -> Vec<Bench> {
+pub(crate) fn token_endpoint_down() -> Vec<TestProxy> {
     let down = nowhere();
-    let dead = Bench::signed_out(Google::new(), &[("OAUTH_TOKEN_URL", &down)]);
+    let dead =
+        TestProxy::with_expired_token(GoogleEmulator::start(), &[("OAUTH_TOKEN_URL", &down)]);
     let answer = dead.post(GENERATE, HELLO);
-    assert_eq!(answer.verdict(), (503, "UPSTREAM_UNREACHABLE".into()));
+    assert_eq!(answer.status_and_reason(), (503, "UPSTREAM_UNREACHABLE".into()));
     assert_eq!(dead.google().count("generateContent"), 0);
-    let alive = Bench::on(Google::new(), &[("OAUTH_TOKEN_URL", &down)]);
+    let alive = TestProxy::for_emulator(GoogleEmulator::start(), &[("OAUTH_TOKEN_URL", &down)]);
     assert_eq!(alive.post(GENERATE, HELLO).status(), 200, "a living token is used on");
     vec![dead, alive]
 }
 
-pub(crate) fn token_endpoint_slow() -> Vec<Bench> {
-    let google = Google::new();
-    google.state(json!({"token_delay_ms": 1000}));
-    let bench = Bench::signed_out(google, &[]);
-    let answers = together(&bench, 20, HELLO);
+pub(crate) fn token_endpoint_slow() -> Vec<TestProxy> {
+    let google = GoogleEmulator::start();
+    google.set_state(json!({"token_delay_ms": 1000}));
+    let proxy = TestProxy::with_expired_token(google, &[]);
+    let answers = together(&proxy, 20, HELLO);
     assert!(answers.iter().all(|answer| answer.status() == 200));
-    assert!(answers.iter().any(|answer| answer.head.timing("auth") >= 900.0));
-    assert_eq!(bench.google().count("token"), 1);
-    assert_eq!(bench.google().count("generateContent"), 20);
-    vec![bench]
+    assert!(answers.iter().any(|answer| answer.head.server_timing("auth") >= 900.0));
+    assert_eq!(proxy.google().count("token"), 1);
+    assert_eq!(proxy.google().count("generateContent"), 20);
+    vec![proxy]
 }
 
-pub(crate) fn token_endpoint_500() -> Vec<Bench> {
+pub(crate) fn token_endpoint_500() -> Vec<TestProxy> {
     comes_back(json!({"token_status": 500}))
 }
 
-pub(crate) fn token_endpoint_garbage() -> Vec<Bench> {
+pub(crate) fn token_endpoint_garbage() -> Vec<TestProxy> {
     comes_back(json!({"token_status": 200, "token_body": "<html>Sign in to the network</html>"}))
 }
 
-pub(crate) fn invalid_grant() -> Vec<Bench> {
-    let google = Google::new();
-    let setup = Setup::on(&google).login(&google.expired_login());
-    google.state(json!({"revoke_refresh": true}));
-    let bench = Bench::of(setup, &[]).with(google);
+pub(crate) fn invalid_grant() -> Vec<TestProxy> {
+    let google = GoogleEmulator::start();
+    let setup = ProxyBuilder::for_emulator(&google).credentials(&google.expired_credentials());
+    google.set_state(json!({"revoke_refresh": true}));
+    let proxy = TestProxy::start(setup, &[]).with(google);
     for _ in 0..5 {
-        let answer = bench.post(GENERATE, HELLO);
-        assert_eq!(answer.verdict(), (503, "CREDENTIALS_REJECTED".into()));
+        let answer = proxy.post(GENERATE, HELLO);
+        assert_eq!(answer.status_and_reason(), (503, "CREDENTIALS_REJECTED".into()));
         assert!(answer.text().contains("Sign in again"), "{}", answer.text());
     }
-    assert_eq!(bench.google().count("token"), 1);
-    assert_eq!(bench.google().count("generateContent"), 0);
-    vec![bench]
+    assert_eq!(proxy.google().count("token"), 1);
+    assert_eq!(proxy.google().count("generateContent"), 0);
+    vec![proxy]
 }
 
-pub(crate) fn revoked_mid_stream() -> Vec<Bench> {
-    let google = Google::new();
-    google.state(json!({"stream_events": 4, "stream_interval_ms": 200}));
-    let bench = Bench::on(google, &[]);
-    let mut stream = bench.connect();
+pub(crate) fn revoked_mid_stream() -> Vec<TestProxy> {
+    let google = GoogleEmulator::start();
+    google.set_state(json!({"stream_events": 4, "stream_interval_ms": 200}));
+    let proxy = TestProxy::for_emulator(google, &[]);
+    let mut stream = proxy.connect();
     stream.write(post(STREAM, &[], HELLO));
     let head = stream.head();
     assert_eq!(head.status, 200);
-    bench.google().state(json!({"expire_tokens": true, "revoke_refresh": true}));
-    assert_eq!(bench.post(GENERATE, HELLO).verdict(), (503, "CREDENTIALS_REJECTED".into()));
-    let all = events(&String::from_utf8(stream.body(&head)).expect("text"));
+    proxy.google().set_state(json!({"expire_tokens": true, "revoke_refresh": true}));
+    assert_eq!(
+        proxy.post(GENERATE, HELLO).status_and_reason(),
+        (503, "CREDENTIALS_REJECTED".into())
+    );
+    let all = parse_events(&String::from_utf8(stream.body(&head)).expect("text"));
     assert!(all.iter().all(|event| event.get("error").is_none()), "{all:?}");
     let ends = |event: &serde_json::Value| event["candidates"][0]["finishReason"] == "STOP";
     assert!(all.iter().any(ends), "{all:?}");
-    let record = &bench.google().received("streamGenerateContent")[0];
+    let record = &proxy.google().received("streamGenerateContent")[0];
     assert_eq!(record["cancelled"], false);
-    vec![bench]
+    vec![proxy]
 }
 
-pub(crate) fn token_given_ends() -> Vec<Bench> {
+pub(crate) fn token_given_ends() -> Vec<TestProxy> {
     let settings = [
         ("GOOGLE_CLOUD_ACCESS_TOKEN", "ya29.emulator-access"),
         ("GEMINI_PROJECT_ID", "emulator-project"),
     ];
-    let bench = Bench::on(Google::new(), &settings);
-    assert_eq!(bench.post(GENERATE, HELLO).status(), 200);
-    bench.google().state(json!({"expire_tokens": true}));
-    assert_eq!(bench.post(GENERATE, HELLO).verdict(), (503, "CREDENTIALS_REJECTED".into()));
-    assert_eq!(bench.google().count("token"), 0);
-    vec![bench]
+    let proxy = TestProxy::for_emulator(GoogleEmulator::start(), &settings);
+    assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
+    proxy.google().set_state(json!({"expire_tokens": true}));
+    assert_eq!(
+        proxy.post(GENERATE, HELLO).status_and_reason(),
+        (503, "CREDENTIALS_REJECTED".into())
+    );
+    assert_eq!(proxy.google().count("token"), 0);
+    vec![proxy]
 }
 
-pub(crate) fn onboarding_stuck() -> Vec<Bench> {
-    let google = Google::with(Options { onboarded: false, ..Options::default() });
-    google.state(json!({"onboarding_polls": 2}));
-    // It is pending twice, and then a little longer each time that it is asked.
+pub(crate) fn onboarding_stuck() -> Vec<TestProxy> {
+    let google = GoogleEmulator::start_with(Options { onboarded: false, ..Options::default() });
+    google.set_state(json!({"onboarding_polls": 2}));
+    // The onboarding is pending for two polls; the interval between polls grows.
     let pending = r#"{"name":"operations/onboarding","done":false}"#;
-    google.script(json!({"match": {"rpc": "onboardUser"}, "status": 200, "body": pending}));
-    google.script(
+    google.add_rules(json!({"match": {"rpc": "onboardUser"}, "status": 200, "body": pending}));
+    google.add_rules(
         json!({"match": {"rpc": "operations"}, "times": 2, "status": 200, "body": pending}),
     );
     let done = r#"{"name":"operations/onboarding","done":true,"response":{"cloudaicompanionProject":{"id":"emulator-project"}}}"#;
-    google.script(json!({"match": {"rpc": "operations"}, "status": 200, "body": done}));
-    let bench = Bench::on(google, &[]);
-    // The emulator knows nothing of an onboarding that the script has made up.
-    bench.google().state(json!({"account": "onboarded"}));
-    bench.google().script(json!({"match": {"rpc": "loadCodeAssist"}, "status": 200,
+    google.add_rules(json!({"match": {"rpc": "operations"}, "status": 200, "body": done}));
+    let proxy = TestProxy::for_emulator(google, &[]);
+    // The emulator does not know the operation that the script has invented.
+    proxy.google().set_state(json!({"account": "onboarded"}));
+    proxy.google().add_rules(json!({"match": {"rpc": "loadCodeAssist"}, "status": 200,
         "body": r#"{"allowedTiers":[{"id":"standard-tier","isDefault":true}]}"#}));
-    let begun = Instant::now();
-    let answers = together(&bench, 5, HELLO);
+    let started = Instant::now();
+    let answers = together(&proxy, 5, HELLO);
     assert!(answers.iter().all(|answer| answer.status() == 200), "{}", answers[0].text());
-    // 0.5, 1 and 2 seconds before the polls.
-    assert!(begun.elapsed() > Duration::from_millis(3400), "{:?}", begun.elapsed());
-    assert_eq!(bench.google().count("onboardUser"), 1);
-    assert_eq!(bench.google().count("operations"), 3);
-    vec![bench]
+    // The polls come after 0.5, 1 and 2 seconds.
+    assert!(started.elapsed() > Duration::from_millis(3400), "{:?}", started.elapsed());
+    assert_eq!(proxy.google().count("onboardUser"), 1);
+    assert_eq!(proxy.google().count("operations"), 3);
+    vec![proxy]
 }
 
-pub(crate) fn discovery_down() -> Vec<Bench> {
-    let google = Google::new();
-    google.script(json!({"match": {"rpc": "loadCodeAssist"}, "times": 3, "status": 503}));
-    let bench = Bench::on(google, &[]);
+pub(crate) fn discovery_down() -> Vec<TestProxy> {
+    let google = GoogleEmulator::start();
+    google.add_rules(json!({"match": {"rpc": "loadCodeAssist"}, "times": 3, "status": 503}));
+    let proxy = TestProxy::for_emulator(google, &[]);
     for _ in 0..5 {
-        assert_eq!(bench.post(GENERATE, HELLO).status(), 503);
+        assert_eq!(proxy.post(GENERATE, HELLO).status(), 503);
     }
-    assert_eq!(bench.google().count("loadCodeAssist"), 3, "a failure is remembered for a while");
+    assert_eq!(proxy.google().count("loadCodeAssist"), 3, "a failure is remembered for a while");
     thread::sleep(Duration::from_millis(3100));
-    assert_eq!(bench.post(GENERATE, HELLO).status(), 200);
-    assert_eq!(bench.google().count("generateContent"), 1);
-    vec![bench]
+    assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
+    assert_eq!(proxy.google().count("generateContent"), 1);
+    vec![proxy]
 }
 
-/// A token endpoint that is like this for a while.
-fn comes_back(trouble: serde_json::Value) -> Vec<Bench> {
-    let google = Google::new();
-    google.state(trouble);
-    let bench = Bench::signed_out(google, &[]);
+/// A token endpoint in this state, which recovers later.
+fn comes_back(trouble: serde_json::Value) -> Vec<TestProxy> {
+    let google = GoogleEmulator::start();
+    google.set_state(trouble);
+    let proxy = TestProxy::with_expired_token(google, &[]);
     for _ in 0..10 {
-        let answer = bench.post(GENERATE, HELLO);
+        let answer = proxy.post(GENERATE, HELLO);
         assert_eq!(answer.status(), 503, "{}", answer.text());
     }
-    assert!(bench.google().count("token") <= 2, "{}", bench.google().count("token"));
-    bench.google().state(json!({"token_status": null, "token_body": null}));
-    bench.until("200 again", |bench| bench.post(GENERATE, HELLO).status() == 200);
-    vec![bench]
+    assert!(proxy.google().count("token") <= 2, "{}", proxy.google().count("token"));
+    proxy.google().set_state(json!({"token_status": null, "token_body": null}));
+    proxy.until("200 again", |proxy| proxy.post(GENERATE, HELLO).status() == 200);
+    vec![proxy]
 }

@@ -1,30 +1,31 @@
-//! Many at once.
+//! Many clients at once.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::answers::{EVENT, HELLO, STREAM};
-use crate::bench::Bench;
-use crate::client::{Connection, post};
-use crate::network::watching;
+use code_assist_harness::{Connection, post};
 
-pub(crate) fn a_thousand_vanish() -> Vec<Bench> {
-    let (closed, upstream) = watching(|wire| {
-        wire.begin_stream();
-        wire.chunk(format!("data: {EVENT}\r\n\r\n"));
+use crate::answers::{EVENT, HELLO, STREAM};
+use crate::network::watching;
+use crate::test_proxy::TestProxy;
+
+pub(crate) fn a_thousand_vanish() -> Vec<TestProxy> {
+    let (closed, upstream) = watching(|connection| {
+        connection.begin_stream();
+        connection.chunk(format!("data: {EVENT}\r\n\r\n"));
     });
     let settings = [("MAX_CONCURRENT_REQUESTS", "2000"), ("LOG_LEVEL", "warn")];
-    let bench = Bench::at(&upstream, &settings);
-    let before = bench.memory("VmRSS");
+    let proxy = TestProxy::for_upstream(&upstream, &settings);
+    let before = proxy.memory("VmRSS");
     for round in 1..=4 {
         let mut running: Vec<Connection> = (0..1000)
             .map(|_| {
-                let mut connection = bench.connect();
+                let mut connection = proxy.connect();
                 connection.write(post(STREAM, &[], HELLO));
                 connection
             })
             .collect();
-        // Some leave before their answer begins, in an order that nobody could guess.
+        // Some clients disconnect before their answer begins, in random order.
         let mut random = Random(round as u64);
         for _ in 0..200 {
             running.swap_remove(random.below(running.len()));
@@ -32,37 +33,41 @@ pub(crate) fn a_thousand_vanish() -> Vec<Bench> {
         for connection in &mut running {
             assert_eq!(connection.head().status, 200, "none waits for another");
         }
-        assert_eq!(bench.checks()["queue"]["in_flight"], 800);
+        assert_eq!(proxy.checks()["queue"]["in_flight"], 800);
         while !running.is_empty() {
             running.swap_remove(random.below(running.len()));
         }
-        bench.until("idle", |bench| {
-            let checks = bench.checks();
+        proxy.until("idle", |proxy| {
+            let checks = proxy.checks();
             checks["queue"]["in_flight"] == 0 && checks["endpoints"][0]["in_flight"] == 0
         });
-        // Those who left before their request was read have never been sent upstream.
-        let begun = Instant::now();
+        // Requests of clients that disconnected before they were read were never sent upstream.
+        let started = Instant::now();
         while closed.load(Ordering::SeqCst) < upstream.received().len() {
             let left = upstream.received().len() - closed.load(Ordering::SeqCst);
-            assert!(begun.elapsed() < Duration::from_secs(10), "{left} stay open upstream");
+            assert!(started.elapsed() < Duration::from_secs(10), "{left} stay open upstream");
             std::thread::sleep(Duration::from_millis(10));
         }
         assert!(closed.load(Ordering::SeqCst) >= 800 * round);
     }
-    // Back where it was, within two looks of `trim.rs`.
-    let begun = Instant::now();
+    // Memory is released within two intervals of `trim.rs`.
+    let started = Instant::now();
     loop {
-        let grown = bench.memory("VmRSS").saturating_sub(before);
+        let grown = proxy.memory("VmRSS").saturating_sub(before);
         if grown < 12 << 20 {
             break;
         }
-        assert!(begun.elapsed() < Duration::from_secs(15), "{} KiB more than at rest", grown >> 10);
+        assert!(
+            started.elapsed() < Duration::from_secs(15),
+            "{} KiB more than at rest",
+            grown >> 10
+        );
         std::thread::sleep(Duration::from_millis(50));
     }
-    vec![bench]
+    vec![proxy]
 }
 
-/// Numbers that look random and are the same in each run (Knuth's MMIX).
+/// Pseudo-random numbers, the same in each run (Knuth's MMIX).
 struct Random(u64);
 
 impl Random {

@@ -1,8 +1,9 @@
-//! What can go wrong, one row for each fault: over real sockets, against the real binary.
+//! A table of faults, each run over real sockets against the real binary.
 //!
-//! Each row says what its client saw and what upstream saw, and none leaves anything behind: after
-//! each, nothing is in flight or in line, and no file descriptor is open that was not open before.
-//! `docs/FAULTS.md` is made from this table. One row by its name, and all that hold for the Worker:
+//! A row asserts what the client sees and what upstream sees, and that no resource leaks: after it, no
+//! request is in flight or queued, and no file descriptor is open that was not open before.
+//! `docs/FAULTS.md` is generated from this table. One row by its name, and all rows that hold for the
+//! Worker:
 //!
 //! ```text
 //! cargo test -p code-assist-proxy --test faults -- reset_before_head
@@ -10,7 +11,6 @@
 //! ```
 
 mod answers;
-mod bench;
 mod callers;
 mod credentials;
 mod crowd;
@@ -19,79 +19,67 @@ mod network;
 mod sharing;
 mod store;
 mod table;
+mod test_proxy;
 mod tries;
-
-#[path = "../harness/client.rs"]
-#[expect(dead_code, reason = "shared with the serve suite")]
-mod client;
-#[path = "../harness/google.rs"]
-#[expect(dead_code, reason = "shared with the serve suite")]
-mod google;
-#[path = "../harness/process.rs"]
-#[expect(dead_code, reason = "shared with the serve suite")]
-mod process;
-#[path = "../harness/upstream.rs"]
-#[expect(dead_code, reason = "shared with the soak")]
-mod upstream;
 
 use table::faults;
 
 faults! {
-    "The way upstream" in network {
+    "Between the proxy and upstream" in network {
         both {
-            connect_refused: "nobody listens at the endpoint",
-                "503 `UPSTREAM_UNREACHABLE` with what to look at; from the Worker perhaps 502, since its runtime has one word for both",
+            connect_refused: "no process listens at the endpoint",
+                "503 `UPSTREAM_UNREACHABLE` with a hint; from the Worker perhaps 502, since its runtime reports both faults in the same words",
                 "nothing; 3 tries";
             reset_before_head: "RST as soon as the request arrives",
                 "502 `UPSTREAM_DISCONNECTED`", "3 tries";
             reset_once_before_head: "RST for the first try only",
-                "200, and no trace of it", "2 tries";
+                "200, no sign of the fault", "2 tries";
             closed_before_head: "FIN as soon as the request has arrived",
                 "502 `UPSTREAM_DISCONNECTED`", "3 tries";
             reset_before_first_event: "RST between the head and the first event",
                 "502 `UPSTREAM_DISCONNECTED`, not a 200", "3 tries";
             reset_mid_event: "RST in the middle of the second event",
-                "the first event, then the error as event and bare", "1 try";
-            half_open: "the connection opens and stays silent",
-                "504 `UPSTREAM_TIMEOUT` after `FIRST_BYTE_TIMEOUT_MS`", "1 try: a slow answer is not started again";
+                "the first event, then the error as an event and as bare JSON", "1 try";
+            half_open: "the connection opens, and no byte follows",
+                "504 `UPSTREAM_TIMEOUT` after `FIRST_BYTE_TIMEOUT_MS`", "1 try: a slow answer is not requested again";
             silent_mid_stream: "silence after the first event",
-                "the first event, then 504 as event and bare after `STREAM_IDLE_TIMEOUT_MS`",
+                "the first event, then 504 as an event and as bare JSON after `STREAM_IDLE_TIMEOUT_MS`",
                 "1 try, closed by the proxy";
             silent_mid_body: "silence in the middle of a whole answer",
                 "504 `UPSTREAM_TIMEOUT`", "1 try, closed by the proxy";
-            trickle: "one byte at a time, in all slower than any time-out",
+            trickle: "one byte at a time, the whole slower than any timeout",
                 "every event whole", "1 try";
-            garbage_bytes: "bytes that are no HTTP", "502; from the Worker perhaps 503", "3 tries";
-            idle_connection_closed: "upstream closes each connection after its answer, unannounced",
+            garbage_bytes: "bytes that are not HTTP", "502; from the Worker perhaps 503", "3 tries";
+            idle_connection_closed: "upstream closes each connection after its answer, without announcing it",
                 "200, every time", "each request once";
         }
         native {
             informational_heads: "100 and 103 before the answer", "200", "1 try",
-                because "the runtime takes no interim answers";
+                because "the runtime accepts no interim responses";
             connect_stalls: "TCP connects, the TLS handshake is never answered",
                 "503 `UPSTREAM_UNREACHABLE` after `CONNECTION_TIMEOUT_MS` a try", "3 connections",
-                because "the runtime connects, and bounds that itself";
+                because "the runtime opens connections, with its own timeout";
             tls_to_a_plain_server: "an `https://` endpoint that speaks plain HTTP",
                 "503 `UPSTREAM_UNREACHABLE`", "3 connections and no request",
-                because "the runtime does TLS, and says less of it";
-            tls_certificate_unknown: "a certificate that no known authority has signed",
+                because "the runtime does TLS, and reports less";
+            tls_certificate_unknown: "a certificate of an unknown authority",
                 "503 `UPSTREAM_UNREACHABLE` naming the certificate; 200 once `SSL_CERT_FILE` names the authority",
-                "no request before",
+                "no request before that",
                 because "the runtime does TLS, with its own authorities";
-            corporate_proxy_refuses: "the corporate proxy answers CONNECT with 407",
-                "503 `UPSTREAM_UNREACHABLE`", "CONNECT with the login; nothing directly",
-                because "a Worker has no corporate proxy";
+            corporate_proxy_refuses: "the forward proxy answers CONNECT with 407",
+                "503 `UPSTREAM_UNREACHABLE`", "CONNECT with the credentials; no direct connection",
+                because "a Worker has no forward proxy";
             endless_header: "a header that does not end", "502 or 503, memory bounded", "at most 3 tries",
-                because "memory is the runtime's";
-            endless_headers: "headers without end", "502 or 503, memory bounded", "at most 3 tries",
-                because "memory is the runtime's";
+                because "the runtime controls memory";
+            endless_headers: "headers that do not end", "502 or 503, memory bounded", "at most 3 tries",
+                because "the runtime controls memory";
         }
     }
-    "What upstream answers" in answers {
+    "Upstream's answers" in answers {
         both {
             redirect: "307 to somewhere else",
-                "502 `UPSTREAM_MALFORMED`", "1 try; nothing goes to the other place";
-            wrong_content_type: "a good answer called `text/plain`", "200, the answer", "1 try";
+                "502 `UPSTREAM_MALFORMED`", "1 try; no request to the other place";
+            wrong_content_type: "a good answer with type `text/plain`", "200, the answer", "1 try";
             web_page_for_an_answer: "200 with a web page (captive portal) for a whole answer",
                 "502 `UPSTREAM_MALFORMED`", "1 try";
             web_page_for_a_stream: "200 with a web page for a stream",
@@ -106,155 +94,155 @@ faults! {
             error_as_first_event: "200 whose first event is an error",
                 "the error, with its own status", "1 try";
             error_mid_stream: "an error after two events",
-                "both events, the error as event and bare", "1 try";
+                "both events, then the error as an event and as bare JSON", "1 try";
             cut_anywhere: "a stream of three events cut at every 7th byte and at each line's end",
                 "each event that was whole, then one error; never half an event", "1 try each";
             no_finish_reason: "a clean end without `finishReason`",
-                "what came and nothing invented; `outcome` is `cut`", "1 try";
+                "the events, nothing added; `outcome` is `cut`", "1 try";
             event_too_long: "an event beyond `MAX_EVENT_BYTES`",
-                "what came before, then `UPSTREAM_MALFORMED`", "1 try, closed by the proxy";
-            event_is_no_json: "an event that is no JSON", "what came before, then `UPSTREAM_MALFORMED`", "1 try";
+                "the events before it, then `UPSTREAM_MALFORMED`", "1 try, closed by the proxy";
+            event_is_no_json: "an event that is not JSON", "the events before it, then `UPSTREAM_MALFORMED`", "1 try";
         }
         native {
-            gzip_whole: "a gzip answer though `identity` was asked for",
+            gzip_whole: "a gzip answer although `identity` was requested",
                 "502 `UPSTREAM_MALFORMED` naming gzip", "1 try",
-                because "the runtime unpacks answers";
-            gzip_stream: "a gzip stream though `identity` was asked for",
+                because "the runtime decompresses answers";
+            gzip_stream: "a gzip stream although `identity` was requested",
                 "502 `UPSTREAM_MALFORMED` naming gzip, not an empty 200", "1 try",
-                because "the runtime unpacks answers";
+                because "the runtime decompresses answers";
             gzip_truncated: "half a gzip answer", "502 `UPSTREAM_MALFORMED` naming gzip", "1 try",
-                because "the runtime unpacks answers";
+                because "the runtime decompresses answers";
         }
     }
-    "Trying again and leaving alone" in tries {
+    "Retries, breakers and endpoints" in tries {
         both {
             error_500_once: "500, then 200", "only the 200", "2 tries";
-            error_500_always: "500 for ever", "upstream's 500, byte for byte", "3 tries";
+            error_500_always: "500, always", "upstream's 500, byte for byte", "3 tries";
             storm_of_500s: "every answer is a 500, twenty callers",
                 "`CIRCUIT_OPEN` at once, `Retry-After` exact",
                 "`CIRCUIT_BREAKER_FAILURE_THRESHOLD`, then one probe a `CIRCUIT_BREAKER_TIMEOUT_MS`";
-            recovery: "an endpoint comes back after a storm", "200 again", "one probe first, whoever calls";
+            recovery: "an endpoint comes back after a storm", "200 again", "one probe first, from any client";
             storm_of_429s: "every answer is a 429", "upstream's 429s, byte for byte", "every request; the breaker stays closed";
             retry_info_short: "429 with a short RetryInfo, then 200",
                 "200 after exactly that delay", "2 tries";
             retry_info_long: "429 with a long RetryInfo",
                 "the 429 at once, `Retry-After` from the RetryInfo", "1 try";
             quota_exhausted: "`QUOTA_EXHAUSTED` for a model",
-                "upstream's bytes, from memory until the reset; other models go on", "1 try for that model in all";
-            no_capacity: "503 `MODEL_CAPACITY_EXHAUSTED` for ever",
+                "upstream's bytes, from memory until the reset; other models work", "1 try for that model in all";
+            no_capacity: "503 `MODEL_CAPACITY_EXHAUSTED`, always",
                 "the 503, byte for byte", "3 tries, whatever `MAX_RETRY_ATTEMPTS` allows";
-            unauthorized_once: "the token has ended early", "only the 200", "2 tries, one refresh";
-            unauthorized_always: "401 for ever",
+            unauthorized_once: "the token expires early", "only the 200", "2 tries, one refresh";
+            unauthorized_always: "401, always",
                 "503 `CREDENTIALS_REJECTED`, never a 401", "2 tries, one refresh";
             project_gone: "403 `CONSUMER_INVALID`",
-                "the 403 once, then 200", "the project is discovered anew";
+                "the 403 once, then 200", "the project is discovered again";
             client_in_a_hurry: "500s for a client whose `X-Server-Timeout` is nearly over",
-                "the 500 within its time", "no retry that could not end in time";
+                "the 500 within its time", "no retry that cannot end in time";
             endpoint_down: "one of two endpoints refuses connections",
                 "200, every time", "the other one has every request";
-            endpoint_fails: "one of two endpoints answers 500", "200, every time", "each failed try moves on at once";
-            endpoint_busy: "three endpoints, two with long streams", "200", "the one with least in flight";
+            endpoint_fails: "one of two endpoints answers 500", "200, every time", "each failed try goes to the other endpoint at once";
+            endpoint_busy: "three endpoints, two with long streams", "200", "the one with the fewest requests in flight";
         }
         native {}
     }
-    "Limits and sharing" in limits {
+    "Limits" in limits {
         both {
-            queue_timeout: "no place within `QUEUE_TIMEOUT_MS`",
-                "503 `QUEUE_TIMEOUT` with `Retry-After`", "nothing of it";
+            queue_timeout: "no free place within `QUEUE_TIMEOUT_MS`",
+                "503 `QUEUE_TIMEOUT` with `Retry-After`", "no request";
             rate_limit: "more than `RATE_LIMIT_MAX_REQUESTS` in a window",
-                "exactly so many 200s, then 429 with exact headers; 200 after `Retry-After`", "what was let through";
-            rate_limit_forged: "`X-Forwarded-For` that nobody trusts",
-                "429 all the same; with `TRUST_FORWARDED_FOR` each address has its own", "what was let through";
+                "exactly that many 200s, then 429 with exact headers; 200 after `Retry-After`", "the requests that were allowed";
+            rate_limit_forged: "`X-Forwarded-For` without trust",
+                "429 as before; with `TRUST_FORWARDED_FOR` each address has its own limit", "the requests that were allowed";
         }
         native {
             one_at_a_time: "twenty callers and `MAX_CONCURRENT_REQUESTS=1`",
-                "200 each", "one at a time, in the order they came",
-                because "the order of the line is each isolate's own";
+                "200 each", "one at a time, in the order of arrival",
+                because "each isolate has its own queue";
         }
     }
-    "One answer for equal questions" in sharing {
+    "Coalescing and cache" in sharing {
         both {
             equal_questions: "twenty equal requests at temperature 0 at once",
-                "the same answer, `x-cache` says whose", "1 request";
-            equal_streams: "equal sampling requests at once", "an answer each", "every one";
+                "the same answer; `x-cache` shows which one was coalesced", "1 request";
+            equal_streams: "equal requests with sampling at once", "its own answer each", "every request";
             leader_gone: "the first of equal requests loses its client",
                 "the others get their answer", "at most 2 requests, the first cancelled";
-            leader_fails: "the first of equal requests fails", "no error is kept: the next asks anew", "each asks";
+            leader_fails: "the first of equal requests fails", "the error is not cached: the next request is sent upstream", "every request";
             idempotency_key_reused: "an `Idempotency-Key` with another body", "409 `ABORTED`", "the first only";
             cached_answer: "an equal request later; `no-cache`; `no-store`",
-                "HIT; a fresh one; a fresh one that is not kept", "what was not a HIT";
-            cached_while_open: "the breaker is open and a fresh answer is kept", "the kept answer", "nothing";
-            cache_full: "answers beyond `RESPONSE_CACHE_MAX_BYTES`", "200, none kept", "every one";
+                "HIT; a new answer; a new answer that is not cached", "every request without a HIT";
+            cached_while_open: "the breaker is open and an answer is cached", "the cached answer", "nothing";
+            cache_full: "answers beyond `RESPONSE_CACHE_MAX_BYTES`", "200, none cached", "every request";
         }
         native {}
     }
     "Credentials and project" in credentials {
         both {
             token_endpoint_down: "the token endpoint refuses connections",
-                "503 `UPSTREAM_UNREACHABLE`; a living token is used on", "nothing without a token";
+                "503 `UPSTREAM_UNREACHABLE`; a valid token is still used", "nothing without a token";
             token_endpoint_slow: "a refresh takes a second, twenty callers",
                 "200 each", "one refresh";
-            token_endpoint_500: "the token endpoint answers 500", "503 `UPSTREAM_UNREACHABLE`, 200 once it is back", "few refreshes";
-            token_endpoint_garbage: "the token endpoint answers no JSON", "503, 200 once it is back", "few refreshes";
-            invalid_grant: "the login was revoked", "503 `CREDENTIALS_REJECTED` with what to do", "one refresh in all";
-            revoked_mid_stream: "the login is revoked while a stream runs",
+            token_endpoint_500: "the token endpoint answers 500", "503 `UPSTREAM_UNREACHABLE`, 200 after it has recovered", "few refreshes";
+            token_endpoint_garbage: "the token endpoint's answer is not JSON", "503, 200 after it has recovered", "few refreshes";
+            invalid_grant: "the credentials are revoked", "503 `CREDENTIALS_REJECTED` with the way to fix it", "one refresh in all";
+            revoked_mid_stream: "the credentials are revoked while a stream runs",
                 "the stream to its end; then 503 `CREDENTIALS_REJECTED`", "the stream, whole";
-            token_given_ends: "`GOOGLE_CLOUD_ACCESS_TOKEN` has ended", "503 `CREDENTIALS_REJECTED`", "no refresh";
-            onboarding_stuck: "an onboarding that is not done for long", "200 when it is done", "one onboarding, polled ever more slowly";
+            token_given_ends: "`GOOGLE_CLOUD_ACCESS_TOKEN` has expired", "503 `CREDENTIALS_REJECTED`", "no refresh";
+            onboarding_stuck: "an onboarding that takes long", "200 when it is done", "one onboarding, polled at growing intervals";
             discovery_down: "`loadCodeAssist` answers 503",
-                "503, and 200 once it is back", "3 tries, then a pause";
+                "503, and 200 after it has recovered", "3 tries, then a pause";
         }
         native {}
     }
     "The store" in store {
         both {}
         native {
-            store_damaged: "the store's file is nonsense", "200", "as ever",
+            store_damaged: "the store's file is damaged", "200", "no difference",
                 because "a Worker has no files";
-            store_deleted: "the store's file is deleted while it runs", "200", "as ever",
+            store_deleted: "the store's file is deleted while it runs", "200", "no difference",
                 because "a Worker has no files";
-            store_in_use: "another process has the store", "200, from memory; `kv_status` is `disconnected`", "as ever",
+            store_in_use: "another process has the store open", "200, from memory; `kv_status` is `disconnected`", "no difference",
                 because "a Worker has no files";
-            store_full: "the disk is full when it starts", "200, from memory; `kv_status` is `disconnected`", "as ever",
+            store_full: "the disk is full when it starts", "200, from memory; `kv_status` is `disconnected`", "no difference",
                 because "a Worker has no files";
-            store_unwritable: "the store's file cannot be made", "200, from memory; `kv_status` is `disconnected`", "as ever",
+            store_unwritable: "the store's file cannot be created", "200, from memory; `kv_status` is `disconnected`", "no difference",
                 because "a Worker has no files";
         }
     }
     "Clients" in callers {
         both {
-            client_gone_before_head: "the client leaves before the answer begins", "—", "closed at once";
-            client_gone_mid_stream: "the client leaves in the middle of a stream", "—", "closed at once";
-            client_gone_during_refresh: "the client leaves while it waits for a token",
-                "another client gets the token", "one refresh, nothing of the first client";
-            client_gone_between_tries: "the client leaves during a retry's pause", "—", "1 try";
-            client_gone_mid_body: "the client leaves in the middle of its request", "—", "nothing";
+            client_gone_before_head: "the client disconnects before the answer begins", "—", "closed at once";
+            client_gone_mid_stream: "the client disconnects in the middle of a stream", "—", "closed at once";
+            client_gone_during_refresh: "the client disconnects while it waits for a token",
+                "another client gets the token", "one refresh, no request of the first client";
+            client_gone_between_tries: "the client disconnects during a retry's delay", "—", "1 try";
+            client_gone_mid_body: "the client disconnects in the middle of its request", "—", "nothing";
             client_reads_slowly: "the client does not read for a while",
-                "every event, in order", "is slowed down; the stream stays whole";
+                "every event, in order", "is slowed down; the stream stays complete";
         }
         native {
-            client_gone_in_line: "the client leaves while it waits in line",
-                "the next in line is served", "nothing of it",
-                because "the order of the line is each isolate's own";
-            client_sends_head_slowly: "a head that takes for ever, from a hundred connections",
-                "the others are served; closed after a minute", "nothing",
-                because "connections are the runtime's";
-            client_sends_body_slowly: "a body that stops half way", "408 `REQUEST_TIMEOUT` after 30 s", "nothing",
-                because "connections are the runtime's";
+            client_gone_in_line: "the client disconnects while it is queued",
+                "the next in the queue is served", "no request",
+                because "each isolate has its own queue";
+            client_sends_head_slowly: "a head that never ends, from a hundred connections",
+                "other clients are served; closed after a minute", "nothing",
+                because "the runtime handles connections";
+            client_sends_body_slowly: "a body that stops in the middle", "408 `REQUEST_TIMEOUT` after 30 s", "nothing",
+                because "the runtime handles connections";
             client_sends_huge_head: "a head of a megabyte", "431, or closed", "nothing",
-                because "connections are the runtime's";
-            client_sends_garbage: "bytes that are no HTTP", "400, or closed", "nothing",
-                because "connections are the runtime's";
+                because "the runtime handles connections";
+            client_sends_garbage: "bytes that are not HTTP", "400, or closed", "nothing",
+                because "the runtime handles connections";
             client_sends_tls: "a TLS hello at the plain port", "closed at once", "nothing",
-                because "connections are the runtime's";
+                because "the runtime handles connections";
         }
     }
     "Crowds" in crowd {
         both {}
         native {
-            a_thousand_vanish: "1,000 open streams whose clients vanish at random",
-                "—", "1,000 closed connections; gauges, files and memory are back",
-                because "files and memory are the runtime's";
+            a_thousand_vanish: "1,000 open streams whose clients disconnect at random",
+                "—", "1,000 closed connections; gauges, files and memory as before",
+                because "the runtime controls files and memory";
         }
     }
 }

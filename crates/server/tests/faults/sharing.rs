@@ -1,111 +1,113 @@
-//! One answer for equal questions.
+//! Coalescing of equal requests, and the response cache.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::answers::{GENERATE, HELLO, WHOLE, bare, ok};
-use crate::bench::Bench;
-use crate::client::{Answer, post};
-use crate::tries::{INTERNAL, answer, together};
-use crate::upstream::Upstream;
+use code_assist_harness::{Response, ScriptedUpstream, post};
 
-pub(crate) fn equal_questions() -> Vec<Bench> {
+use crate::answers::{GENERATE, HELLO, WHOLE, bare, ok};
+use crate::test_proxy::TestProxy;
+use crate::tries::{INTERNAL, answer, together};
+
+pub(crate) fn equal_questions() -> Vec<TestProxy> {
     let upstream = slow();
-    let bench = Bench::at(&upstream, &[]);
-    let answers = together(&bench, 20, CERTAIN);
+    let proxy = TestProxy::for_upstream(&upstream, &[]);
+    let answers = together(&proxy, 20, CERTAIN);
     assert!(answers.iter().all(|answer| answer.status() == 200 && answer.text() == bare(WHOLE)));
-    let said = |what: &str| answers.iter().filter(|answer| x_cache(answer) == what).count();
-    assert_eq!((said("MISS"), said("COALESCED")), (1, 19));
+    let count = |what: &str| answers.iter().filter(|answer| x_cache(answer) == what).count();
+    assert_eq!((count("MISS"), count("COALESCED")), (1, 19));
     assert_eq!(upstream.received().len(), 1);
-    // With both windows at zero nothing is shared or kept.
+    // With both windows at zero nothing is coalesced or cached.
     let alone = [("REQUEST_DEDUP_WINDOW_MS", "0"), ("RESPONSE_CACHE_TTL_SECONDS", "0")];
-    let alone = Bench::at(&upstream, &alone);
+    let alone = TestProxy::for_upstream(&upstream, &alone);
     for _ in 0..2 {
         assert_eq!(alone.post(GENERATE, CERTAIN).status(), 200);
     }
     assert_eq!(upstream.received().len(), 3);
-    vec![bench, alone]
+    vec![proxy, alone]
 }
 
-pub(crate) fn equal_streams() -> Vec<Bench> {
+pub(crate) fn equal_streams() -> Vec<TestProxy> {
     let upstream = slow();
-    let bench = Bench::at(&upstream, &[]);
-    let answers = together(&bench, 10, HELLO);
+    let proxy = TestProxy::for_upstream(&upstream, &[]);
+    let answers = together(&proxy, 10, HELLO);
     assert!(answers.iter().all(|answer| answer.status() == 200 && x_cache(answer) == "BYPASS"));
     assert_eq!(upstream.received().len(), 10, "two equal prompts are two questions");
-    vec![bench]
+    vec![proxy]
 }
 
-pub(crate) fn leader_gone() -> Vec<Bench> {
+pub(crate) fn leader_gone() -> Vec<TestProxy> {
     let closed = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&closed);
     let turn = AtomicUsize::new(0);
-    let upstream = Upstream::new(move |_, wire| {
+    let upstream = ScriptedUpstream::new(move |_, connection| {
         if turn.fetch_add(1, Ordering::SeqCst) > 0 {
             thread::sleep(Duration::from_millis(100));
-            return wire.write(ok(WHOLE));
+            return connection.write(ok(WHOLE));
         }
-        if wire.is_closed_within(Duration::from_millis(1500)) {
+        if connection.is_closed_within(Duration::from_millis(1500)) {
             count.fetch_add(1, Ordering::SeqCst);
-            wire.close();
+            connection.close();
         } else {
-            wire.write(ok(WHOLE));
+            connection.write(ok(WHOLE));
         }
     });
-    let bench = Bench::at(&upstream, &[]);
-    let mut leader = bench.connect();
+    let proxy = TestProxy::for_upstream(&upstream, &[]);
+    let mut leader = proxy.connect();
     leader.write(post(GENERATE, &[], CERTAIN));
-    bench.until("asked upstream", |_| upstream.received().len() == 1);
+    proxy.until("upstream has the request", |_| upstream.received().len() == 1);
     thread::scope(|scope| {
         let followers: Vec<_> =
-            (0..5).map(|_| scope.spawn(|| bench.post(GENERATE, CERTAIN).status())).collect();
+            (0..5).map(|_| scope.spawn(|| proxy.post(GENERATE, CERTAIN).status())).collect();
         thread::sleep(Duration::from_millis(100));
         drop(leader);
-        let served = followers.into_iter().all(|asked| asked.join().expect("no panic") == 200);
+        let served =
+            followers.into_iter().all(|follower| follower.join().expect("no panic") == 200);
         assert!(served);
     });
     assert_eq!(upstream.received().len(), 1 + closed.load(Ordering::SeqCst));
-    vec![bench]
+    vec![proxy]
 }
 
-pub(crate) fn leader_fails() -> Vec<Bench> {
+pub(crate) fn leader_fails() -> Vec<TestProxy> {
     let turn = AtomicUsize::new(0);
-    let upstream = Upstream::new(move |_, wire| match turn.fetch_add(1, Ordering::SeqCst) {
-        0 => wire.write(answer("500 Internal Server Error", INTERNAL)),
-        _ => wire.write(ok(WHOLE)),
-    });
-    let bench = Bench::at(&upstream, &[("MAX_RETRY_ATTEMPTS", "0")]);
-    assert_eq!(bench.post(GENERATE, CERTAIN).status(), 500);
-    let next = bench.post(GENERATE, CERTAIN);
+    let upstream =
+        ScriptedUpstream::new(move |_, connection| match turn.fetch_add(1, Ordering::SeqCst) {
+            0 => connection.write(answer("500 Internal Server Error", INTERNAL)),
+            _ => connection.write(ok(WHOLE)),
+        });
+    let proxy = TestProxy::for_upstream(&upstream, &[("MAX_RETRY_ATTEMPTS", "0")]);
+    assert_eq!(proxy.post(GENERATE, CERTAIN).status(), 500);
+    let next = proxy.post(GENERATE, CERTAIN);
     assert_eq!((next.status(), x_cache(&next)), (200, "MISS"));
     assert_eq!(upstream.received().len(), 2);
-    vec![bench]
+    vec![proxy]
 }
 
-pub(crate) fn idempotency_key_reused() -> Vec<Bench> {
-    let upstream = Upstream::answering("200 OK", "", WHOLE);
-    let bench = Bench::at(&upstream, &[]);
+pub(crate) fn idempotency_key_reused() -> Vec<TestProxy> {
+    let upstream = ScriptedUpstream::answering("200 OK", "", WHOLE);
+    let proxy = TestProxy::for_upstream(&upstream, &[]);
     let key = ["Idempotency-Key: 0f8c"];
-    let first = bench.ask(post(GENERATE, &key, HELLO));
+    let first = proxy.send(post(GENERATE, &key, HELLO));
     assert_eq!((first.status(), x_cache(&first)), (200, "MISS"));
-    let again = bench.ask(post(GENERATE, &key, HELLO));
+    let again = proxy.send(post(GENERATE, &key, HELLO));
     assert_eq!((again.status(), again.body), (200, first.body));
-    let other = bench.ask(post(GENERATE, &key, CERTAIN));
+    let other = proxy.send(post(GENERATE, &key, CERTAIN));
     assert_eq!(other.status(), 409);
     assert_eq!(other.error()["status"], "ABORTED");
     assert_eq!(upstream.received().len(), 1);
-    vec![bench]
+    vec![proxy]
 }
 
-pub(crate) fn cached_answer() -> Vec<Bench> {
-    let upstream = Upstream::answering("200 OK", "", WHOLE);
+pub(crate) fn cached_answer() -> Vec<TestProxy> {
+    let upstream = ScriptedUpstream::answering("200 OK", "", WHOLE);
     let settings = [("RESPONSE_CACHE_TTL_SECONDS", "2"), ("REQUEST_DEDUP_WINDOW_MS", "0")];
-    let bench = Bench::at(&upstream, &settings);
-    let ask = |headers: &[&str], said: &str, sent: usize| {
-        let answer = bench.ask(post(GENERATE, headers, CERTAIN));
-        assert_eq!((answer.status(), x_cache(&answer)), (200, said), "{headers:?}");
+    let proxy = TestProxy::for_upstream(&upstream, &settings);
+    let ask = |headers: &[&str], output: &str, sent: usize| {
+        let answer = proxy.send(post(GENERATE, headers, CERTAIN));
+        assert_eq!((answer.status(), x_cache(&answer)), (200, output), "{headers:?}");
         assert_eq!(upstream.received().len(), sent, "{headers:?}");
     };
     ask(&["Cache-Control: no-store"], "BYPASS", 1);
@@ -116,48 +118,49 @@ pub(crate) fn cached_answer() -> Vec<Bench> {
     ask(&[], "HIT", 4);
     thread::sleep(Duration::from_millis(2100));
     ask(&[], "MISS", 5);
-    vec![bench]
+    vec![proxy]
 }
 
-pub(crate) fn cached_while_open() -> Vec<Bench> {
+pub(crate) fn cached_while_open() -> Vec<TestProxy> {
     let turn = AtomicUsize::new(0);
-    let upstream = Upstream::new(move |_, wire| match turn.fetch_add(1, Ordering::SeqCst) {
-        0 => wire.write(ok(WHOLE)),
-        _ => wire.write(answer("500 Internal Server Error", INTERNAL)),
-    });
+    let upstream =
+        ScriptedUpstream::new(move |_, connection| match turn.fetch_add(1, Ordering::SeqCst) {
+            0 => connection.write(ok(WHOLE)),
+            _ => connection.write(answer("500 Internal Server Error", INTERNAL)),
+        });
     let settings = [("MAX_RETRY_ATTEMPTS", "0"), ("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "1")];
-    let bench = Bench::at(&upstream, &settings);
-    assert_eq!(bench.post(GENERATE, CERTAIN).status(), 200);
-    assert_eq!(bench.post(GENERATE, HELLO).status(), 500);
-    assert_eq!(bench.post(GENERATE, HELLO).verdict(), (503, "CIRCUIT_OPEN".into()));
-    let kept = bench.post(GENERATE, CERTAIN);
+    let proxy = TestProxy::for_upstream(&upstream, &settings);
+    assert_eq!(proxy.post(GENERATE, CERTAIN).status(), 200);
+    assert_eq!(proxy.post(GENERATE, HELLO).status(), 500);
+    assert_eq!(proxy.post(GENERATE, HELLO).status_and_reason(), (503, "CIRCUIT_OPEN".into()));
+    let kept = proxy.post(GENERATE, CERTAIN);
     assert_eq!((kept.status(), kept.text()), (200, bare(WHOLE)));
     assert!(matches!(x_cache(&kept), "HIT" | "COALESCED"), "{}", x_cache(&kept));
     assert_eq!(upstream.received().len(), 2);
-    vec![bench]
+    vec![proxy]
 }
 
-pub(crate) fn cache_full() -> Vec<Bench> {
-    let upstream = Upstream::answering("200 OK", "", WHOLE);
+pub(crate) fn cache_full() -> Vec<TestProxy> {
+    let upstream = ScriptedUpstream::answering("200 OK", "", WHOLE);
     let settings = [("RESPONSE_CACHE_MAX_BYTES", "50"), ("REQUEST_DEDUP_WINDOW_MS", "0")];
-    let bench = Bench::at(&upstream, &settings);
+    let proxy = TestProxy::for_upstream(&upstream, &settings);
     for _ in 0..4 {
-        let answer = bench.post(GENERATE, CERTAIN);
+        let answer = proxy.post(GENERATE, CERTAIN);
         assert_eq!((answer.status(), x_cache(&answer)), (200, "MISS"));
     }
     assert_eq!(upstream.received().len(), 4);
-    vec![bench]
+    vec![proxy]
 }
 
-/// An upstream that takes long enough for equal requests to meet.
-fn slow() -> Upstream {
-    Upstream::new(|_, wire| {
+/// An upstream so slow that equal requests overlap.
+fn slow() -> ScriptedUpstream {
+    ScriptedUpstream::new(|_, connection| {
         thread::sleep(Duration::from_millis(300));
-        wire.write(ok(WHOLE));
+        connection.write(ok(WHOLE));
     })
 }
 
-fn x_cache(answer: &Answer) -> &str {
+fn x_cache(answer: &Response) -> &str {
     answer.header("x-cache")
 }
 

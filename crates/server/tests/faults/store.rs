@@ -1,81 +1,81 @@
-//! The store: whatever happens to it, no request fails for it.
+//! Faults of the store. None of them fails a request.
 
 use std::fs;
 
-use crate::answers::{GENERATE, HELLO};
-use crate::bench::Bench;
-use crate::google::Google;
-use crate::process::Setup;
+use code_assist_harness::{GoogleEmulator, ProxyBuilder};
 
-pub(crate) fn store_damaged() -> Vec<Bench> {
-    let google = Google::new();
-    let setup = Setup::on(&google);
+use crate::answers::{GENERATE, HELLO};
+use crate::test_proxy::TestProxy;
+
+pub(crate) fn store_damaged() -> Vec<TestProxy> {
+    let google = GoogleEmulator::start();
+    let setup = ProxyBuilder::for_emulator(&google);
     setup.write("kv.redb", b"nonsense".repeat(4096));
-    let bench = serves(google, setup);
-    let names = fs::read_dir(bench.path(".")).expect("a folder").flatten();
+    let proxy = serves(google, setup);
+    let names = fs::read_dir(proxy.path(".")).expect("a folder").flatten();
     let aside = names.filter(|entry| entry.file_name().to_string_lossy().contains(".damaged-"));
     assert_eq!(aside.count(), 1);
-    vec![bench]
+    vec![proxy]
 }
 
-pub(crate) fn store_deleted() -> Vec<Bench> {
-    let google = Google::new();
-    let setup = Setup::on(&google);
-    let bench = serves(google, setup);
-    fs::remove_file(bench.path("kv.redb")).expect("a file that is there");
-    bench.google().state(serde_json::json!({"expire_tokens": true}));
-    assert_eq!(bench.post(GENERATE, HELLO).status(), 200);
-    assert_eq!(bench.get("/health").status(), 200);
-    vec![bench]
+pub(crate) fn store_deleted() -> Vec<TestProxy> {
+    let google = GoogleEmulator::start();
+    let setup = ProxyBuilder::for_emulator(&google);
+    let proxy = serves(google, setup);
+    fs::remove_file(proxy.path("kv.redb")).expect("a file that is there");
+    proxy.google().set_state(serde_json::json!({"expire_tokens": true}));
+    assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
+    assert_eq!(proxy.get("/health").status(), 200);
+    vec![proxy]
 }
 
-pub(crate) fn store_in_use() -> Vec<Bench> {
-    let google = Google::new();
-    let setup = Setup::on(&google).env("KV_URL", "file:kv.redb");
+pub(crate) fn store_in_use() -> Vec<TestProxy> {
+    let google = GoogleEmulator::start();
+    let setup = ProxyBuilder::for_emulator(&google).env("KV_URL", "file:kv.redb");
     let first = setup.start();
-    let bench = serves(google, setup);
-    works_from_memory(&bench);
+    let proxy = serves(google, setup);
+    works_from_memory(&proxy);
     assert_eq!(first.post(GENERATE, HELLO).status(), 200);
-    vec![bench]
+    vec![proxy]
 }
 
-pub(crate) fn store_full() -> Vec<Bench> {
-    let google = Google::new();
-    let setup = Setup::on(&google).file_limit(4);
-    let bench = serves(google, setup);
-    works_from_memory(&bench);
-    vec![bench]
+pub(crate) fn store_full() -> Vec<TestProxy> {
+    let google = GoogleEmulator::start();
+    let setup = ProxyBuilder::for_emulator(&google).file_size_limit(4);
+    let proxy = serves(google, setup);
+    works_from_memory(&proxy);
+    vec![proxy]
 }
 
-pub(crate) fn store_unwritable() -> Vec<Bench> {
-    let google = Google::new();
-    let setup = Setup::on(&google);
+pub(crate) fn store_unwritable() -> Vec<TestProxy> {
+    let google = GoogleEmulator::start();
+    let setup = ProxyBuilder::for_emulator(&google);
     setup.write("kv.redb/in-the-way", b"a folder where the file should be");
-    let bench = serves(google, setup);
-    works_from_memory(&bench);
-    vec![bench]
+    let proxy = serves(google, setup);
+    works_from_memory(&proxy);
+    vec![proxy]
 }
 
-/// It says that it does, and where: nobody should find out at the next start.
+/// Asserts that the proxy works from memory and reports it, with the name of the file.
 #[track_caller]
-fn works_from_memory(bench: &Bench) {
-    let said = bench.stdout();
-    assert!(said.contains("kv.redb") && said.contains("memory"), "{said}");
-    let health = bench.get("/health").json();
+fn works_from_memory(proxy: &TestProxy) {
+    let output = proxy.stdout();
+    assert!(output.contains("kv.redb") && output.contains("memory"), "{output}");
+    let health = proxy.get("/health").json();
     assert_eq!(health["kv_status"], "disconnected", "{health}");
     assert_eq!(health["status"], "degraded", "{health}");
 }
 
-/// A few requests with a token to renew and a project to find, each of which writes.
+/// Sends requests that refresh a token and discover a project, and so write to the store.
 #[track_caller]
-fn serves(google: Google, setup: Setup) -> Bench {
-    let setup = setup.login(&google.expired_login());
-    let bench = Bench::of(setup, &[("KV_URL", "file:kv.redb")]).with(google);
+fn serves(google: GoogleEmulator, setup: ProxyBuilder) -> TestProxy {
+    let setup = setup.credentials(&google.expired_credentials());
+    let proxy = TestProxy::start(setup, &[("KV_URL", "file:kv.redb")]).with(google);
     for _ in 0..3 {
-        let answer = bench.post(GENERATE, HELLO);
+        let answer = proxy.post(GENERATE, HELLO);
         assert_eq!(answer.status(), 200, "{}", answer.text());
-        bench.google().state(serde_json::json!({"expire_tokens": true}));
+        proxy.google().set_state(serde_json::json!({"expire_tokens": true}));
     }
-    assert_eq!(bench.google().count("loadCodeAssist"), 1);
-    bench
+    assert_eq!(proxy.google().count("loadCodeAssist"), 1);
+    proxy
 }

@@ -1,15 +1,15 @@
-//! The table of faults, and the page that is made from it.
+//! The table of faults, and the page that is generated from it.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use crate::bench::Bench;
+use crate::test_proxy::TestProxy;
 
-/// Makes a test of each row, named like it, and the table of all. Those below `both` run for either
-/// subject, as `both::NAME`; those below `native` only for the binary, as `native::NAME`.
+/// Makes a test of each row, with its name, and the table of all rows. Rows below `both` run against
+/// either build, as `both::NAME`; rows below `native` only against the binary, as `native::NAME`.
 macro_rules! faults {
-    ($($title:literal in $room:ident {
+    ($($title:literal in $module:ident {
         both {
             $($name:ident: $fault:literal, $client:literal, $upstream:literal;)*
         }
@@ -22,7 +22,7 @@ macro_rules! faults {
             $($(
                 #[test]
                 fn $name() {
-                    $crate::table::run($crate::$room::$name);
+                    $crate::table::run($crate::$module::$name);
                 }
             )*)*
         }
@@ -31,7 +31,7 @@ macro_rules! faults {
             $($(
                 #[test]
                 fn $own() {
-                    $crate::table::run($crate::$room::$own);
+                    $crate::table::run($crate::$module::$own);
                 }
             )*)*
         }
@@ -59,10 +59,10 @@ macro_rules! faults {
 }
 pub(crate) use faults;
 
-/// Runs a row, and looks at what it has left behind.
-pub(crate) fn run(row: fn() -> Vec<Bench>) {
-    for bench in row() {
-        bench.leaks_nothing();
+/// Runs a row, and asserts that it leaks nothing.
+pub(crate) fn run(row: fn() -> Vec<TestProxy>) {
+    for proxy in row() {
+        proxy.assert_no_leaks();
     }
 }
 
@@ -78,7 +78,7 @@ pub(crate) struct Row {
     pub(crate) fault: &'static str,
     pub(crate) client: &'static str,
     pub(crate) upstream: &'static str,
-    /// Why it says nothing of the Worker.
+    /// Why the row does not hold for the Worker.
     pub(crate) native: Option<&'static str>,
 }
 
@@ -121,37 +121,36 @@ fn page(table: &[Group]) -> String {
 }
 
 const INTRODUCTION: &str = "\
-<!-- Generated from crates/server/tests/faults/main.rs. Do not edit; write it anew with
+<!-- Generated from crates/server/tests/faults/main.rs. Do not edit; update it with
      UPDATE_DOCS=1 cargo test -p code-assist-proxy --test faults faults_md -->
 # Faults
 
-COUNT things that go wrong, each run over real sockets against the real binary, in front of the
-emulator or of an upstream whose every byte the row writes. A row asserts what the client saw, what
-upstream saw, and that nothing is left behind: after it, nothing is in flight or in line, and no
-file descriptor is open that was not open before.
+COUNT faults, each run over real sockets against the real binary, in front of the emulator or of an
+upstream whose every byte the row writes. A row asserts what the client sees, what upstream sees, and
+that no resource leaks: after it, no request is in flight or queued, and no file descriptor is open that
+was not open before.
 
-BOTH of them run against the Cloudflare Worker too, under workerd (`cargo xtask conformance`), where
-nobody looks at file descriptors; the last column says why the others do not.
+BOTH of them run against the Cloudflare Worker too, under workerd (`cargo xtask conformance`), without
+the check of file descriptors; the last column gives the reason for the others.
 
-All of them, or one by its name:
+All rows, or one by its name:
 
 ```sh
 cargo test -p code-assist-proxy --test faults
 cargo test -p code-assist-proxy --test faults -- reset_before_head
 ```
 
-Unless a row says otherwise, `MAX_RETRY_ATTEMPTS` is 2: \"3 tries\" are all that are allowed.
+Unless a row has another value, `MAX_RETRY_ATTEMPTS` is 2: \"3 tries\" are the maximum.
 ";
 
 const HEADER: &str =
-    "| Row | UpstreamError | The client sees | Upstream sees | Worker |\n|---|---|---|---|---|\n";
+    "| Row | Fault | The client sees | Upstream sees | Worker |\n|---|---|---|---|---|\n";
 
 const CLOSING: &str = "
-## Not here
+## Not in this table
 
-- A clock that jumps is not for a black box: machine time is not the tests' to set. `quota.rs` and
-  `token.rs` in `crates/core/src/policy` and the lives in `crates/testkit/tests/life.rs` do it with
-  a clock in hand.
+- Clocks that jump: these tests cannot set the machine's clock. The tests of `crates/core/src/policy` and
+  of `crates/testkit` do it with a scripted clock.
 - Random faults under mixed load: `cargo xtask soak --minutes N`.
-- What a proxy does on signals: `crates/server/tests/serve/shutdown.rs`.
+- Signals: `crates/server/tests/serve/shutdown.rs`.
 ";

@@ -1,67 +1,64 @@
-//! Trying again, and leaving alone.
+//! Retries, circuit breakers and the choice of endpoints.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use code_assist_harness::{GoogleEmulator, Proxy, Response, ScriptedUpstream, post};
 use serde_json::json;
 
 use crate::answers::{EVENT, GENERATE, HELLO, STREAM, WHOLE, bare, ok};
-use crate::bench::Bench;
-use crate::client::{Answer, post};
-use crate::google::Google;
 use crate::network::nowhere;
-use crate::process::Proxy;
-use crate::upstream::Upstream;
+use crate::test_proxy::TestProxy;
 
-pub(crate) fn error_500_once() -> Vec<Bench> {
+pub(crate) fn error_500_once() -> Vec<TestProxy> {
     let upstream = first(1, "500 Internal Server Error", INTERNAL);
-    let bench = Bench::at(&upstream, &[]);
-    let answer = bench.post(GENERATE, HELLO);
+    let proxy = TestProxy::for_upstream(&upstream, &[]);
+    let answer = proxy.post(GENERATE, HELLO);
     assert_eq!((answer.status(), answer.text()), (200, bare(WHOLE)));
     assert_eq!(upstream.received().len(), 2);
     assert_eq!(upstream.received()[0].body, upstream.received()[1].body);
-    assert_eq!(bench.last_line(1)["retries"], 1);
-    vec![bench]
+    assert_eq!(proxy.last_line(1)["retries"], 1);
+    vec![proxy]
 }
 
-pub(crate) fn error_500_always() -> Vec<Bench> {
-    let upstream = Upstream::answering("500 Internal Server Error", "", INTERNAL);
-    let bench = Bench::at(&upstream, &[]);
-    let answer = bench.post(GENERATE, HELLO);
+pub(crate) fn error_500_always() -> Vec<TestProxy> {
+    let upstream = ScriptedUpstream::answering("500 Internal Server Error", "", INTERNAL);
+    let proxy = TestProxy::for_upstream(&upstream, &[]);
+    let answer = proxy.post(GENERATE, HELLO);
     assert_eq!((answer.status(), answer.text().as_str()), (500, INTERNAL));
     assert_eq!(upstream.received().len(), 3);
-    let none = Bench::at(&upstream, &[("MAX_RETRY_ATTEMPTS", "0")]);
+    let none = TestProxy::for_upstream(&upstream, &[("MAX_RETRY_ATTEMPTS", "0")]);
     assert_eq!(none.post(GENERATE, HELLO).status(), 500);
     assert_eq!(upstream.received().len(), 4);
-    vec![bench, none]
+    vec![proxy, none]
 }
 
-pub(crate) fn storm_of_500s() -> Vec<Bench> {
-    let upstream = Upstream::answering("500 Internal Server Error", "", INTERNAL);
-    let bench = Bench::at(&upstream, BREAKER);
+pub(crate) fn storm_of_500s() -> Vec<TestProxy> {
+    let upstream = ScriptedUpstream::answering("500 Internal Server Error", "", INTERNAL);
+    let proxy = TestProxy::for_upstream(&upstream, BREAKER);
     for _ in 0..3 {
-        assert_eq!(bench.post(GENERATE, HELLO).status(), 500);
+        assert_eq!(proxy.post(GENERATE, HELLO).status(), 500);
     }
     let opened = Instant::now();
     for _ in 0..20 {
-        let answer = bench.post(GENERATE, HELLO);
-        assert_eq!(answer.verdict(), (503, "CIRCUIT_OPEN".into()));
+        let answer = proxy.post(GENERATE, HELLO);
+        assert_eq!(answer.status_and_reason(), (503, "CIRCUIT_OPEN".into()));
         let left = 2.0 - opened.elapsed().as_secs_f64();
-        let told: f64 = answer.header("retry-after").parse().expect("seconds");
-        assert!((left..left + 1.2).contains(&told), "{told} with {left} left");
+        let message: f64 = answer.header("retry-after").parse().expect("seconds");
+        assert!((left..left + 1.2).contains(&message), "{message} with {left} left");
     }
     assert_eq!(upstream.received().len(), 3, "the threshold and no more");
-    assert_eq!(bench.breaker(), "open");
-    // Two rounds of everybody asking all the time.
+    assert_eq!(proxy.breaker(), "open");
+    // All clients send requests for two timeouts of the breaker.
     let end = opened + Duration::from_millis(5000);
     thread::scope(|scope| {
         for _ in 0..20 {
             scope.spawn(|| {
-                let mut connection = bench.connect();
+                let mut connection = proxy.connect();
                 while Instant::now() < end {
-                    let status = connection.ask(post(GENERATE, &[], HELLO)).status();
+                    let status = connection.send(post(GENERATE, &[], HELLO)).status();
                     assert!(matches!(status, 500 | 503));
                     thread::sleep(Duration::from_millis(50));
                 }
@@ -69,198 +66,200 @@ pub(crate) fn storm_of_500s() -> Vec<Bench> {
         }
     });
     assert_eq!(upstream.received().len(), 5, "one probe a time-out, two time-outs");
-    vec![bench]
+    vec![proxy]
 }
 
-pub(crate) fn recovery() -> Vec<Bench> {
+pub(crate) fn recovery() -> Vec<TestProxy> {
     let down = Arc::new(AtomicUsize::new(1));
     let state = Arc::clone(&down);
-    let upstream = Upstream::new(move |_, wire| {
+    let upstream = ScriptedUpstream::new(move |_, connection| {
         if state.load(Ordering::SeqCst) == 1 {
-            wire.write(answer("500 Internal Server Error", INTERNAL));
+            connection.write(answer("500 Internal Server Error", INTERNAL));
             return;
         }
-        // Slow enough for everybody to be there before the probe's result is.
+        // Slow enough that all requests arrive before the probe's result.
         thread::sleep(Duration::from_millis(300));
-        wire.write(ok(WHOLE));
+        connection.write(ok(WHOLE));
     });
-    let bench =
-        Bench::at(&upstream, &[BREAKER, &[("CIRCUIT_BREAKER_TIMEOUT_MS", "1000")]].concat());
+    let proxy = TestProxy::for_upstream(
+        &upstream,
+        &[BREAKER, &[("CIRCUIT_BREAKER_TIMEOUT_MS", "1000")]].concat(),
+    );
     for _ in 0..3 {
-        assert_eq!(bench.post(GENERATE, HELLO).status(), 500);
+        assert_eq!(proxy.post(GENERATE, HELLO).status(), 500);
     }
     down.store(0, Ordering::SeqCst);
     thread::sleep(Duration::from_millis(1050));
-    let answers = together(&bench, 10, HELLO);
+    let answers = together(&proxy, 10, HELLO);
     let good = answers.iter().filter(|answer| answer.status() == 200).count();
-    assert_eq!(good, 1, "one probe, whoever calls");
+    assert_eq!(good, 1, "one probe, from any client");
     let rest = answers.iter().filter(|answer| answer.status() != 200);
-    rest.for_each(|answer| assert_eq!(answer.verdict(), (503, "CIRCUIT_OPEN".into())));
+    rest.for_each(|answer| assert_eq!(answer.status_and_reason(), (503, "CIRCUIT_OPEN".into())));
     assert_eq!(upstream.received().len(), 4);
-    assert_eq!(bench.breaker(), "closed");
-    assert!(together(&bench, 5, HELLO).iter().all(|answer| answer.status() == 200));
-    vec![bench]
+    assert_eq!(proxy.breaker(), "closed");
+    assert!(together(&proxy, 5, HELLO).iter().all(|answer| answer.status() == 200));
+    vec![proxy]
 }
 
-pub(crate) fn storm_of_429s() -> Vec<Bench> {
+pub(crate) fn storm_of_429s() -> Vec<TestProxy> {
     let body = throttled("RATE_LIMIT_EXCEEDED", "30s");
-    let upstream = Upstream::answering("429 Too Many Requests", "", &body);
-    let bench = Bench::at(&upstream, &[("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "3")]);
+    let upstream = ScriptedUpstream::answering("429 Too Many Requests", "", &body);
+    let proxy = TestProxy::for_upstream(&upstream, &[("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "3")]);
     for _ in 0..12 {
-        let answer = bench.post(GENERATE, HELLO);
+        let answer = proxy.post(GENERATE, HELLO);
         assert_eq!((answer.status(), answer.text()), (429, body.clone()));
     }
     assert_eq!(upstream.received().len(), 12);
-    assert_eq!(bench.breaker(), "closed");
-    vec![bench]
+    assert_eq!(proxy.breaker(), "closed");
+    vec![proxy]
 }
 
-pub(crate) fn retry_info_short() -> Vec<Bench> {
+pub(crate) fn retry_info_short() -> Vec<TestProxy> {
     let upstream = first(1, "429 Too Many Requests", &throttled("RATE_LIMIT_EXCEEDED", "0.400s"));
-    let bench = Bench::at(&upstream, &[]);
-    let begun = Instant::now();
-    assert_eq!(bench.post(GENERATE, HELLO).status(), 200);
-    assert!((400..1200).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+    let proxy = TestProxy::for_upstream(&upstream, &[]);
+    let started = Instant::now();
+    assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
+    assert!((400..1200).contains(&started.elapsed().as_millis()), "{:?}", started.elapsed());
     assert_eq!(upstream.received().len(), 2);
-    vec![bench]
+    vec![proxy]
 }
 
-pub(crate) fn retry_info_long() -> Vec<Bench> {
+pub(crate) fn retry_info_long() -> Vec<TestProxy> {
     let body = throttled("RATE_LIMIT_EXCEEDED", "17.2s");
-    let upstream = Upstream::answering("429 Too Many Requests", "", &body);
-    // `RETRY_MAX_DELAY_MS` is a second here.
-    let bench = Bench::at(&upstream, &[]);
-    let begun = Instant::now();
-    let answer = bench.post(GENERATE, HELLO);
-    assert!(begun.elapsed() < Duration::from_secs(1));
+    let upstream = ScriptedUpstream::answering("429 Too Many Requests", "", &body);
+    // `RETRY_MAX_DELAY_MS` is one second here.
+    let proxy = TestProxy::for_upstream(&upstream, &[]);
+    let started = Instant::now();
+    let answer = proxy.post(GENERATE, HELLO);
+    assert!(started.elapsed() < Duration::from_secs(1));
     assert_eq!((answer.status(), answer.text()), (429, body));
     assert_eq!(answer.header("retry-after"), "18");
     assert_eq!(upstream.received().len(), 1);
-    vec![bench]
+    vec![proxy]
 }
 
-pub(crate) fn quota_exhausted() -> Vec<Bench> {
+pub(crate) fn quota_exhausted() -> Vec<TestProxy> {
     let body = throttled("QUOTA_EXHAUSTED", "1.5s");
     let upstream = first(1, "429 Too Many Requests", &body);
-    let bench = Bench::at(&upstream, &[("RETRY_MAX_DELAY_MS", "30000")]);
+    let proxy = TestProxy::for_upstream(&upstream, &[("RETRY_MAX_DELAY_MS", "30000")]);
     for path in [GENERATE, GENERATE, STREAM] {
-        let answer = bench.post(path, HELLO);
+        let answer = proxy.post(path, HELLO);
         assert_eq!((answer.status(), answer.text()), (429, body.clone()));
         assert!(matches!(answer.header("retry-after"), "1" | "2"));
     }
     assert_eq!(upstream.received().len(), 1);
     let other = "/v1beta/models/gemini-2.5-pro:generateContent";
-    assert_eq!(bench.post(other, HELLO).status(), 200);
+    assert_eq!(proxy.post(other, HELLO).status(), 200);
     thread::sleep(Duration::from_millis(1600));
-    assert_eq!(bench.post(GENERATE, HELLO).status(), 200, "after the reset");
+    assert_eq!(proxy.post(GENERATE, HELLO).status(), 200, "after the reset");
     assert_eq!(upstream.received().len(), 3);
-    vec![bench]
+    vec![proxy]
 }
 
-pub(crate) fn no_capacity() -> Vec<Bench> {
+pub(crate) fn no_capacity() -> Vec<TestProxy> {
     let body = format!(
         r#"{{"error":{{"code":503,"message":"No capacity available for model gemini-2.5-flash on the server","status":"UNAVAILABLE","details":[{}]}}}}"#,
         r#"{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"MODEL_CAPACITY_EXHAUSTED","domain":"cloudcode-pa.googleapis.com"}"#
     );
-    let upstream = Upstream::answering("503 Service Unavailable", "", &body);
+    let upstream = ScriptedUpstream::answering("503 Service Unavailable", "", &body);
     let settings = [("MAX_RETRY_ATTEMPTS", "9"), ("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "50")];
-    let bench = Bench::at(&upstream, &settings);
-    let answer = bench.post(GENERATE, HELLO);
+    let proxy = TestProxy::for_upstream(&upstream, &settings);
+    let answer = proxy.post(GENERATE, HELLO);
     assert_eq!((answer.status(), answer.text()), (503, body));
     assert_eq!(upstream.received().len(), 3);
-    vec![bench]
+    vec![proxy]
 }
 
-pub(crate) fn unauthorized_once() -> Vec<Bench> {
-    let bench = Bench::on(Google::new(), &[]);
-    assert_eq!(bench.post(GENERATE, HELLO).status(), 200);
-    bench.google().state(json!({"expire_tokens": true}));
-    assert_eq!(bench.post(GENERATE, HELLO).status(), 200);
-    assert_eq!(bench.google().count("generateContent"), 3);
-    assert_eq!(bench.google().count("token"), 1);
-    vec![bench]
+pub(crate) fn unauthorized_once() -> Vec<TestProxy> {
+    let proxy = TestProxy::for_emulator(GoogleEmulator::start(), &[]);
+    assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
+    proxy.google().set_state(json!({"expire_tokens": true}));
+    assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
+    assert_eq!(proxy.google().count("generateContent"), 3);
+    assert_eq!(proxy.google().count("token"), 1);
+    vec![proxy]
 }
 
-pub(crate) fn unauthorized_always() -> Vec<Bench> {
-    let google = Google::new();
-    google.script(json!({"match": {"rpc": "generateContent"}, "times": 0, "status": 401}));
-    let bench = Bench::on(google, &[]);
-    let answer = bench.post(GENERATE, HELLO);
-    assert_eq!(answer.verdict(), (503, "CREDENTIALS_REJECTED".into()));
-    assert_eq!(bench.google().count("generateContent"), 2);
-    assert_eq!(bench.google().count("token"), 1);
-    vec![bench]
+pub(crate) fn unauthorized_always() -> Vec<TestProxy> {
+    let google = GoogleEmulator::start();
+    google.add_rules(json!({"match": {"rpc": "generateContent"}, "times": 0, "status": 401}));
+    let proxy = TestProxy::for_emulator(google, &[]);
+    let answer = proxy.post(GENERATE, HELLO);
+    assert_eq!(answer.status_and_reason(), (503, "CREDENTIALS_REJECTED".into()));
+    assert_eq!(proxy.google().count("generateContent"), 2);
+    assert_eq!(proxy.google().count("token"), 1);
+    vec![proxy]
 }
 
-pub(crate) fn project_gone() -> Vec<Bench> {
-    let google = Google::new();
+pub(crate) fn project_gone() -> Vec<TestProxy> {
+    let google = GoogleEmulator::start();
     let body = r#"{"error":{"code":403,"message":"Project 'x' not found or deleted.","status":"PERMISSION_DENIED","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"CONSUMER_INVALID","domain":"googleapis.com"}]}}"#;
-    google.script(json!({"match": {"rpc": "generateContent"}, "status": 403, "body": body}));
-    let bench = Bench::on(google, &[]);
-    let answer = bench.post(GENERATE, HELLO);
+    google.add_rules(json!({"match": {"rpc": "generateContent"}, "status": 403, "body": body}));
+    let proxy = TestProxy::for_emulator(google, &[]);
+    let answer = proxy.post(GENERATE, HELLO);
     assert_eq!((answer.status(), answer.text().as_str()), (403, body));
-    assert_eq!(bench.post(GENERATE, HELLO).status(), 200);
-    assert_eq!(bench.google().count("generateContent"), 2);
-    assert_eq!(bench.google().count("loadCodeAssist"), 2);
-    vec![bench]
+    assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
+    assert_eq!(proxy.google().count("generateContent"), 2);
+    assert_eq!(proxy.google().count("loadCodeAssist"), 2);
+    vec![proxy]
 }
 
-pub(crate) fn client_in_a_hurry() -> Vec<Bench> {
-    let upstream = Upstream::new(|_, wire| {
+pub(crate) fn client_in_a_hurry() -> Vec<TestProxy> {
+    let upstream = ScriptedUpstream::new(|_, connection| {
         thread::sleep(Duration::from_millis(970));
-        wire.write(answer("500 Internal Server Error", INTERNAL));
+        connection.write(answer("500 Internal Server Error", INTERNAL));
     });
-    let bench = Bench::at(&upstream, &[]);
-    let answer = bench.ask(post(GENERATE, &["X-Server-Timeout: 1"], HELLO));
+    let proxy = TestProxy::for_upstream(&upstream, &[]);
+    let answer = proxy.send(post(GENERATE, &["X-Server-Timeout: 1"], HELLO));
     assert_eq!(answer.status(), 500);
     assert_eq!(upstream.received().len(), 1);
-    vec![bench]
+    vec![proxy]
 }
 
-pub(crate) fn endpoint_down() -> Vec<Bench> {
-    let alive = Upstream::answering("200 OK", "", WHOLE);
-    let bench = Bench::before(&[nowhere(), alive.url()], &[]);
+pub(crate) fn endpoint_down() -> Vec<TestProxy> {
+    let alive = ScriptedUpstream::answering("200 OK", "", WHOLE);
+    let proxy = TestProxy::for_endpoints(&[nowhere(), alive.url()], &[]);
     for _ in 0..10 {
-        assert_eq!(bench.post(GENERATE, HELLO).status(), 200);
+        assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
     }
     assert_eq!(alive.received().len(), 10);
-    vec![bench]
+    vec![proxy]
 }
 
-pub(crate) fn endpoint_fails() -> Vec<Bench> {
-    let failing = Upstream::answering("500 Internal Server Error", "", INTERNAL);
-    let alive = Upstream::answering("200 OK", "", WHOLE);
-    // No pause is needed before another endpoint is asked: one that was made would be seen.
+pub(crate) fn endpoint_fails() -> Vec<TestProxy> {
+    let failing = ScriptedUpstream::answering("500 Internal Server Error", "", INTERNAL);
+    let alive = ScriptedUpstream::answering("200 OK", "", WHOLE);
+    // Another endpoint is tried without a delay: a delay would exceed this bound.
     let pauses = [("RETRY_BASE_DELAY_MS", "30000"), ("RETRY_MAX_DELAY_MS", "30000")];
-    let bench = Bench::before(&[failing.url(), alive.url()], &pauses);
-    let begun = Instant::now();
+    let proxy = TestProxy::for_endpoints(&[failing.url(), alive.url()], &pauses);
+    let started = Instant::now();
     for _ in 0..20 {
-        assert_eq!(bench.post(GENERATE, HELLO).status(), 200);
+        assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
     }
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
     assert_eq!(alive.received().len(), 20);
     assert!(failing.received().len() <= 5, "the breaker's threshold");
-    vec![bench]
+    vec![proxy]
 }
 
-pub(crate) fn endpoint_busy() -> Vec<Bench> {
+pub(crate) fn endpoint_busy() -> Vec<TestProxy> {
     let streams = || {
-        Upstream::new(|received, wire| {
+        ScriptedUpstream::new(|received, connection| {
             if !received.head.contains("stream") {
-                return wire.write(ok(WHOLE));
+                return connection.write(ok(WHOLE));
             }
-            wire.begin_stream();
-            wire.chunk(format!("data: {EVENT}\r\n\r\n"));
-            wire.is_closed_within(Duration::from_secs(15));
-            wire.close();
+            connection.begin_stream();
+            connection.chunk(format!("data: {EVENT}\r\n\r\n"));
+            connection.is_closed_within(Duration::from_secs(15));
+            connection.close();
         })
     };
     let all = [streams(), streams(), streams()];
-    let endpoints: Vec<String> = all.iter().map(Upstream::url).collect();
-    let bench = Bench::before(&endpoints, &[]);
+    let endpoints: Vec<String> = all.iter().map(ScriptedUpstream::url).collect();
+    let proxy = TestProxy::for_endpoints(&endpoints, &[]);
     let running: Vec<_> = (0..5)
         .map(|_| {
-            let mut connection = bench.connect();
+            let mut connection = proxy.connect();
             connection.write(post(STREAM, &[], HELLO));
             assert_eq!(connection.head().status, 200);
             connection
@@ -269,30 +268,30 @@ pub(crate) fn endpoint_busy() -> Vec<Bench> {
     let mut loads: Vec<usize> = all.iter().map(|upstream| upstream.received().len()).collect();
     let least = loads.iter().position(|load| *load == 1).expect("two, two and one");
     for _ in 0..10 {
-        assert_eq!(bench.post(GENERATE, HELLO).status(), 200);
+        assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
     }
-    assert_eq!(all[least].received().len(), 11, "whoever has least in flight");
+    assert_eq!(all[least].received().len(), 11, "the endpoint with the fewest requests in flight");
     loads.sort_unstable();
     assert_eq!(loads, [1, 2, 2]);
     drop(running);
-    vec![bench]
+    vec![proxy]
 }
 
-/// So many equal requests at the same moment.
-pub(crate) fn together(proxy: &Proxy, count: usize, body: &str) -> Vec<Answer> {
+/// Sends this many equal requests at the same moment.
+pub(crate) fn together(proxy: &Proxy, count: usize, body: &str) -> Vec<Response> {
     let start = Barrier::new(count);
     thread::scope(|scope| {
-        let asked: Vec<_> = (0..count)
+        let requests: Vec<_> = (0..count)
             .map(|_| {
                 let start = &start;
                 scope.spawn(move || {
                     let mut connection = proxy.connect();
                     start.wait();
-                    connection.ask(post(GENERATE, &[], body))
+                    connection.send(post(GENERATE, &[], body))
                 })
             })
             .collect();
-        asked.into_iter().map(|asked| asked.join().expect("no panic")).collect()
+        requests.into_iter().map(|request| request.join().expect("no panic")).collect()
     })
 }
 
@@ -301,13 +300,13 @@ pub(crate) fn answer(status: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
 }
 
-/// An upstream that answers so for the first requests, and well from then on.
-fn first(times: usize, status: &str, body: &str) -> Upstream {
+/// An upstream that answers the first requests with this status, and all later ones well.
+fn first(times: usize, status: &str, body: &str) -> ScriptedUpstream {
     let (bad, left) = (answer(status, body), AtomicUsize::new(times));
-    Upstream::new(move |_, wire| {
+    ScriptedUpstream::new(move |_, connection| {
         let more =
             left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-        wire.write(if more.is_ok() { bad.clone() } else { ok(WHOLE) });
+        connection.write(if more.is_ok() { bad.clone() } else { ok(WHOLE) });
     })
 }
 

@@ -1,4 +1,4 @@
-//! HAProxy in front of the fleet, set up by the file that ships.
+//! HAProxy in front of the fleet, with the configuration of `packaging/`.
 
 use std::net::TcpStream;
 use std::path::Path;
@@ -6,12 +6,10 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use code_assist_testkit::redis::free_port;
+use code_assist_harness::{Connection, free_port, get};
 use tempfile::TempDir;
 
-use crate::client::{Connection, get};
-
-/// A load balancer; ended when dropped.
+/// A load balancer. Dropping it ends it.
 pub(crate) struct Balancer {
     port: u16,
     statistics: u16,
@@ -36,9 +34,9 @@ impl Balancer {
             .spawn()
             .expect("haproxy is needed: `cargo xtask test` installs it (apt-get install haproxy)");
         let balancer = Self { port, statistics, child, _folder: folder };
-        let begun = Instant::now();
+        let started = Instant::now();
         while TcpStream::connect(balancer.address()).is_err() {
-            assert!(begun.elapsed() < Duration::from_secs(10), "haproxy does not listen");
+            assert!(started.elapsed() < Duration::from_secs(10), "haproxy does not listen");
             thread::sleep(Duration::from_millis(10));
         }
         balancer
@@ -48,13 +46,13 @@ impl Balancer {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Waits until so many processes are in service.
+    /// Waits until `count` processes are in service.
     #[track_caller]
     pub(crate) fn await_up(&self, count: usize) {
-        let begun = Instant::now();
+        let started = Instant::now();
         loop {
-            let mut connection = Connection::to(&format!("127.0.0.1:{}", self.statistics));
-            let table = connection.ask(get("/;csv", &["Connection: close"])).text();
+            let mut connection = Connection::open(&format!("127.0.0.1:{}", self.statistics));
+            let table = connection.send(get("/;csv", &["Connection: close"])).text();
             // Backend, server, …, status and check are columns; a server's last check code is 200.
             let up = table.lines().filter(|line| {
                 let mut columns = line.split(',');
@@ -67,28 +65,27 @@ impl Balancer {
             if up == count {
                 return;
             }
-            assert!(begun.elapsed() < Duration::from_secs(10), "{up} of {count} are up: {table}");
+            assert!(started.elapsed() < Duration::from_secs(10), "{up} of {count} are up: {table}");
             thread::sleep(Duration::from_millis(50));
         }
     }
 }
 
-/// `packaging/haproxy.cfg` with the test's addresses, and looks at the processes' health as often as
-/// a test has time for.
+/// `packaging/haproxy.cfg` with the test's addresses and more frequent health checks.
 fn shipped(port: u16, statistics: u16, ports: &[u16]) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/haproxy.cfg");
-    let mut config = std::fs::read_to_string(path).expect("a file of ours");
+    let mut config = std::fs::read_to_string(path).expect("a file of the repository");
     let servers: String =
         ports.iter().map(|port| format!("server p{port} 127.0.0.1:{port}\n")).collect();
-    for (theirs, ours) in [
+    for (shipped, test) in [
         ("maxconn 20000", "maxconn 4000".to_owned()),
         ("bind :8787", format!("bind 127.0.0.1:{port}")),
         ("bind 127.0.0.1:8404", format!("bind 127.0.0.1:{statistics}")),
         ("inter 500ms", "inter 200ms".to_owned()),
         ("server-template proxy 3 proxy:8787 resolvers system init-addr last,libc,none\n", servers),
     ] {
-        assert_eq!(config.matches(theirs).count(), 1, "{theirs}");
-        config = config.replace(theirs, &ours);
+        assert_eq!(config.matches(shipped).count(), 1, "{shipped}");
+        config = config.replace(shipped, &test);
     }
     config
 }

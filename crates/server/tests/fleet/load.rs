@@ -1,14 +1,15 @@
-//! Traffic that goes on while something happens, and tolerates nothing.
+//! Traffic during a test. Any failed request fails the test.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::client::{Connection, events, post};
+use code_assist_harness::{Connection, parse_events, post};
+
 use crate::{GENERATE, HELLO, STREAM};
 
-/// Clients that ask, one thing after the other, until they are stopped: whole answers and streams.
+/// Clients that request whole answers and streams, one after the other, until they are stopped.
 pub(crate) struct Load {
     stop: Arc<AtomicBool>,
     served: Arc<AtomicUsize>,
@@ -51,15 +52,15 @@ impl Load {
 fn ask(address: &str, turn: usize) {
     let key = "x-goog-api-key: sesame";
     if turn.is_multiple_of(2) {
-        let answer = Connection::to(address).ask(post(GENERATE, &[key], HELLO));
+        let answer = Connection::open(address).send(post(GENERATE, &[key], HELLO));
         assert_eq!(answer.status(), 200, "{}", answer.text());
         return;
     }
-    let mut connection = Connection::to(address);
+    let mut connection = Connection::open(address);
     connection.write(post(STREAM, &[key], HELLO));
     let head = connection.head();
     let body = connection.body(&head);
     let text = String::from_utf8(body).expect("UTF-8");
     assert_eq!(head.status, 200, "{text}");
-    assert!(events(&text).len() >= 3 && text.contains("\"finishReason\":\"STOP\""), "{text}");
+    assert!(parse_events(&text).len() >= 3 && text.contains("\"finishReason\":\"STOP\""), "{text}");
 }

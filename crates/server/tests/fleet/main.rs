@@ -1,23 +1,10 @@
-//! Four real processes behind a real load balancer, sharing a real Redis: what `spec.md` 16
-//! promises, and what is left of it when something is killed.
+//! Four real processes behind a real load balancer, sharing a real Redis: the promises of
+//! `docs/SCALING.md`, also while processes are killed.
 //!
-//! Needs `redis-server` and `haproxy`, which `cargo xtask test` installs.
+//! Needs `redis-server` and `haproxy`.
 
 mod balancer;
 mod load;
-
-#[path = "../harness/client.rs"]
-#[expect(dead_code, reason = "shared with the serve suite")]
-mod client;
-#[path = "../harness/google.rs"]
-#[expect(dead_code, reason = "shared with the serve suite")]
-mod google;
-#[path = "../harness/process.rs"]
-#[expect(dead_code, reason = "shared with the serve suite")]
-mod process;
-#[path = "../harness/upstream.rs"]
-#[expect(dead_code, reason = "shared with the soak")]
-mod upstream;
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -25,28 +12,28 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use code_assist_testkit::redis::{RedisServer, free_port};
+use code_assist_harness::{
+    Connection, GoogleEmulator, Proxy, ProxyBuilder, RedisServer, free_port, get, post,
+    proxy_binary,
+};
 use serde_json::{Value, json};
 
 use crate::balancer::Balancer;
-use crate::client::{Connection, get, post};
-use crate::google::Google;
 use crate::load::Load;
-use crate::process::{Proxy, Setup};
 
 #[test]
 fn four_hundred_cold_requests_are_one_refresh_and_one_discovery() {
-    let google = Google::new();
-    google.state(json!({"token_delay_ms": 500}));
-    let fleet = Fleet::of(4, &google, &google.expired_login(), &[]);
-    let asking: Vec<_> = (0..400)
+    let google = GoogleEmulator::start();
+    google.set_state(json!({"token_delay_ms": 500}));
+    let fleet = Fleet::start(4, &google, &google.expired_credentials(), &[]);
+    let requests: Vec<_> = (0..400)
         .map(|n| {
             let address = fleet.balancer.address();
-            thread::spawn(move || Connection::to(&address).ask(post(GENERATE, &[], hello(n))))
+            thread::spawn(move || Connection::open(&address).send(post(GENERATE, &[], hello(n))))
         })
         .collect();
-    for asked in asking {
-        let answer = asked.join().expect("an answer");
+    for request in requests {
+        let answer = request.join().expect("an answer");
         assert_eq!(answer.status(), 200, "{}", answer.text());
     }
     assert_eq!((google.count("token"), google.count("loadCodeAssist")), (1, 1));
@@ -58,60 +45,60 @@ fn four_hundred_cold_requests_are_one_refresh_and_one_discovery() {
 }
 
 #[test]
-fn whoever_dies_in_the_middle_of_a_refresh_delays_the_others_by_its_turn_at_most() {
-    let google = Google::new();
-    google.script(json!({"match": {"rpc": "token"}, "delay_ms": 60_000}));
-    let mut begun = Instant::now();
-    let fleet = Fleet::begun(4, &google, &google.expired_login(), || {
-        google.await_record("token", |_| true);
-        begun = Instant::now();
+fn a_process_killed_during_a_refresh_delays_the_others_by_one_lock_lifetime_at_most() {
+    let google = GoogleEmulator::start();
+    google.add_rules(json!({"match": {"rpc": "token"}, "delay_ms": 60_000}));
+    let mut started = Instant::now();
+    let fleet = Fleet::start_staged(4, &google, &google.expired_credentials(), || {
+        google.await_call("token", |_| true);
+        started = Instant::now();
     });
     let waiting: Vec<_> = fleet.proxies[1..]
         .iter()
         .map(|proxy| {
-            let address = proxy.address.clone();
-            thread::spawn(move || Connection::to(&address).ask(post(GENERATE, &[], HELLO)))
+            let address = proxy.address().to_owned();
+            thread::spawn(move || Connection::open(&address).send(post(GENERATE, &[], HELLO)))
         })
         .collect();
     thread::sleep(Duration::from_millis(300));
     assert_eq!(google.received("token").len(), 1, "the others wait");
     fleet.proxies[0].signal("KILL");
-    for asked in waiting {
-        let answer = asked.join().expect("an answer");
+    for request in waiting {
+        let answer = request.join().expect("an answer");
         assert_eq!(answer.status(), 200, "{}", answer.text());
     }
-    assert!(begun.elapsed() < TURN + Duration::from_secs(2), "{:?}", begun.elapsed());
-    assert_eq!(google.received("token").len(), 2, "the one that died, and one more");
+    assert!(started.elapsed() < LOCK_LIFETIME + Duration::from_secs(2), "{:?}", started.elapsed());
+    assert_eq!(google.received("token").len(), 2, "the killed process's refresh, and one more");
 }
 
 #[test]
-fn while_the_old_token_lives_the_death_of_whoever_gets_the_next_is_not_noticed() {
-    let google = Google::new();
-    // Within TOKEN_REFRESH_BUFFER_MINUTES of its end from the beginning: everybody wants the next.
-    google.state(json!({"token_lifetime_ms": 120_000}));
-    google.script(json!({"match": {"rpc": "token"}, "delay_ms": 60_000}));
-    let fleet = Fleet::begun(4, &google, &google.login(), || {
-        google.await_record("token", |_| true);
+fn a_process_killed_during_a_renewal_delays_no_request_while_the_old_token_is_valid() {
+    let google = GoogleEmulator::start();
+    // The token is due for renewal from the start (TOKEN_REFRESH_BUFFER_MINUTES): every process tries.
+    google.set_state(json!({"token_lifetime_ms": 120_000}));
+    google.add_rules(json!({"match": {"rpc": "token"}, "delay_ms": 60_000}));
+    let fleet = Fleet::start_staged(4, &google, &google.credentials(), || {
+        google.await_call("token", |_| true);
     });
     let refreshes = || google.received("token").len();
-    google.state(json!({"token_lifetime_ms": 3_599_000}));
+    google.set_state(json!({"token_lifetime_ms": 3_599_000}));
     let loads: Vec<_> =
-        fleet.proxies[1..].iter().map(|proxy| Load::on(&proxy.address, 2)).collect();
+        fleet.proxies[1..].iter().map(|proxy| Load::on(proxy.address(), 2)).collect();
     thread::sleep(Duration::from_millis(300));
     fleet.proxies[0].signal("KILL");
-    let begun = Instant::now();
+    let started = Instant::now();
     while refreshes() == 1 {
-        assert!(begun.elapsed() < TURN + Duration::from_secs(2), "no refresh any more");
+        assert!(started.elapsed() < LOCK_LIFETIME + Duration::from_secs(2), "no refresh any more");
         thread::sleep(Duration::from_millis(50));
     }
     thread::sleep(Duration::from_secs(2));
     let served: usize = loads.into_iter().map(Load::stop).sum();
     assert!(served > 100, "{served}");
-    assert_eq!(refreshes(), 2, "the one that died, and one more");
+    assert_eq!(refreshes(), 2, "the killed process's refresh, and one more");
     let sent = google.received("generateContent");
     let slowest = fleet.proxies[1..].iter().flat_map(Proxy::request_lines);
     let slowest = slowest.filter_map(|line| line["overhead_ms"].as_f64()).fold(0.0, f64::max);
-    assert!(slowest < 1000.0, "nobody waited for a token: {slowest} ms");
+    assert!(slowest < 1000.0, "a request waited {slowest} ms for a token");
     let tokens: BTreeSet<_> =
         sent.iter().map(|record| record["headers"]["authorization"].to_string()).collect();
     assert_eq!(tokens.len(), 2, "first all with the old one, then all with the new one");
@@ -119,14 +106,14 @@ fn while_the_old_token_lives_the_death_of_whoever_gets_the_next_is_not_noticed()
 
 #[test]
 fn a_rolling_restart_under_load_costs_no_request_and_no_stream() {
-    let google = Google::new();
-    google.state(json!({"stream_events": 5, "stream_interval_ms": 150}));
-    let mut fleet = Fleet::of(4, &google, &google.login(), &[]);
+    let google = GoogleEmulator::start();
+    google.set_state(json!({"stream_events": 5, "stream_interval_ms": 150}));
+    let mut fleet = Fleet::start(4, &google, &google.credentials(), &[]);
     let load = Load::on(&fleet.balancer.address(), 8);
     thread::sleep(Duration::from_millis(500));
     for index in 0..4 {
         fleet.proxies[index].signal("TERM");
-        let status = fleet.proxies[index].wait(Duration::from_secs(10));
+        let status = fleet.proxies[index].wait_for_exit(Duration::from_secs(10));
         assert_eq!(status.code(), Some(0));
         fleet.proxies[index] = fleet.setups[index].start();
         fleet.balancer.await_up(4);
@@ -138,20 +125,20 @@ fn a_rolling_restart_under_load_costs_no_request_and_no_stream() {
 }
 
 #[test]
-fn without_redis_everything_goes_on_and_health_says_so_until_it_is_back() {
-    let google = Google::new();
+fn a_redis_outage_fails_no_request_and_health_reports_it_until_it_ends() {
+    let google = GoogleEmulator::start();
     let keys = [("PROXY_API_KEYS", "team:sesame"), ("RATE_LIMIT_MAX_REQUESTS", "1000000")];
-    let mut fleet = Fleet::of(4, &google, &google.expired_login(), &keys);
-    assert_eq!(fleet.ask(HELLO).0, 200);
+    let mut fleet = Fleet::start(4, &google, &google.expired_credentials(), &keys);
+    assert_eq!(fleet.send(HELLO).0, 200);
     let load = Load::on(&fleet.balancer.address(), 8);
     thread::sleep(Duration::from_millis(500));
 
     fleet.redis.pause();
     fleet.await_health("disconnected", "degraded");
     thread::sleep(outage());
-    let begun = Instant::now();
-    assert_eq!(fleet.ask(HELLO).0, 200);
-    assert!(begun.elapsed() < Duration::from_millis(400), "nobody waits any more");
+    let started = Instant::now();
+    assert_eq!(fleet.send(HELLO).0, 200);
+    assert!(started.elapsed() < Duration::from_millis(400), "no request waits");
     fleet.redis.resume();
     fleet.await_health("connected", "healthy");
 
@@ -165,28 +152,28 @@ fn without_redis_everything_goes_on_and_health_says_so_until_it_is_back() {
     assert_eq!(google.count("token"), 1, "it came back empty, and was given the token again");
     assert_eq!(fleet.redis.cli(&["EXISTS", "code-assist-proxy:kv:oauth_token_cache"]), "1");
 
-    // What was only here for the others is agreed upon again.
-    let answers = (0..4).map(|n| fleet.proxies[n].ask(keyed(SAME)));
+    // The processes share their state again.
+    let answers = (0..4).map(|n| fleet.proxies[n].send(keyed(SAME)));
     let caches: Vec<String> = answers.map(|answer| answer.header("x-cache").to_owned()).collect();
     assert_eq!(caches, ["MISS", "HIT", "HIT", "HIT"]);
 }
 
 #[test]
 fn a_limit_of_a_hundred_is_a_hundred_through_four_processes() {
-    let google = Google::new();
+    let google = GoogleEmulator::start();
     let keys = [("PROXY_API_KEYS", "team:sesame"), ("RATE_LIMIT_MAX_REQUESTS", "100")];
-    let fleet = Fleet::of(4, &google, &google.login(), &keys);
-    let asking: Vec<_> = (0..40)
+    let fleet = Fleet::start(4, &google, &google.credentials(), &keys);
+    let requests: Vec<_> = (0..40)
         .map(|_| {
             let address = fleet.balancer.address();
             thread::spawn(move || {
-                let answer = |_| Connection::to(&address).ask(keyed(HELLO));
+                let answer = |_| Connection::open(&address).send(keyed(HELLO));
                 (0..10).map(answer).map(|answer| (answer.status(), answer)).collect::<Vec<_>>()
             })
         })
         .collect();
     let answers: Vec<_> =
-        asking.into_iter().flat_map(|asked| asked.join().expect("answers")).collect();
+        requests.into_iter().flat_map(|request| request.join().expect("answers")).collect();
     let of = |status| answers.iter().filter(|(it, _)| *it == status).count();
     assert_eq!((of(200), of(429), answers.len()), (100, 300, 400));
     assert_eq!(google.count("generateContent"), 100);
@@ -197,40 +184,40 @@ fn a_limit_of_a_hundred_is_a_hundred_through_four_processes() {
 }
 
 #[test]
-fn a_refresh_token_that_google_has_rotated_is_everybodys() {
-    let google = Google::new();
-    google.state(json!({"rotate_refresh": true}));
-    let fleet = Fleet::of(2, &google, &google.expired_login(), &[]);
+fn a_rotated_refresh_token_is_shared_by_all_processes() {
+    let google = GoogleEmulator::start();
+    google.set_state(json!({"rotate_refresh": true}));
+    let fleet = Fleet::start(2, &google, &google.expired_credentials(), &[]);
     assert_eq!(fleet.proxies[0].post(GENERATE, HELLO).status(), 200);
-    // A third one is started later, with the refresh token of the beginning, which is dead by now.
+    // A third process starts later with the first refresh token, which is invalid by now.
     fleet.redis.cli(&["DEL", "code-assist-proxy:kv:oauth_token_cache"]);
-    let late = fleet.setups[1].env_of("PORT", "0").start();
+    let late = fleet.setups[1].same_home_with_env("PORT", "0").start();
     assert_eq!(late.post(GENERATE, HELLO).status(), 200);
     assert_eq!(google.count("token"), 2);
 }
 
 #[test]
-fn the_commands_on_the_store_work_on_a_redis_too() {
+fn the_kv_commands_work_on_redis_too() {
     let redis = RedisServer::start(&[]);
     let url = redis.url();
-    let google = Google::new();
-    let setup = Setup::on(&google)
-        .login(&google.expired_login())
+    let google = GoogleEmulator::start();
+    let setup = ProxyBuilder::for_emulator(&google)
+        .credentials(&google.expired_credentials())
         .env("KV_URL", &url)
         .env("KV_ENCRYPTION_KEY", "0f".repeat(32));
     let proxy = setup.start();
     assert_eq!(proxy.post(GENERATE, SAME).status(), 200);
     let file = setup.path("all.json").display().to_string();
     let kv = |words: &[&str]| {
-        let mut kv = Command::new(env!("CARGO_BIN_EXE_code-assist-proxy"));
+        let mut kv = Command::new(proxy_binary());
         kv.env_clear().env("HOME", setup.path(".")).env("KV_URL", &url);
         let output = kv.arg("kv").args(words).output().expect("it runs");
         let text = [output.stdout, output.stderr].concat();
         (output.status.success(), String::from_utf8_lossy(&text).into_owned())
     };
-    let begun = Instant::now();
+    let started = Instant::now();
     while !kv(&["list"]).1.contains("project_id_cache") {
-        assert!(begun.elapsed() < Duration::from_secs(5), "{}", kv(&["list"]).1);
+        assert!(started.elapsed() < Duration::from_secs(5), "{}", kv(&["list"]).1);
     }
     let (_, listed) = kv(&["list"]);
     assert!(listed.contains("oauth_token_cache") && !listed.contains("answer/"), "{listed}");
@@ -238,7 +225,7 @@ fn the_commands_on_the_store_work_on_a_redis_too() {
     let sealed = redis.cli(&["GET", "code-assist-proxy:kv:oauth_token_cache"]);
     assert!(!sealed.contains("ya29"), "it is sealed there");
     assert!(kv(&["clear"]).0);
-    // The proxy is still there, and looks once a second which quotas are used up.
+    // The proxy still runs, and reads the exhausted quotas once a second.
     assert_eq!(redis.cli(&["EXISTS", "code-assist-proxy:kv:oauth_token_cache"]), "0");
     assert!(kv(&["import", &file]).0);
     assert_eq!(kv(&["list"]).1.lines().count(), listed.lines().count());
@@ -247,32 +234,37 @@ fn the_commands_on_the_store_work_on_a_redis_too() {
     assert_eq!(google.count("token"), 1, "what was restored is what was there");
 
     drop(redis);
-    let (done, told) = kv(&["list"]);
-    assert!(!done && told.contains("cannot be used"), "{told}");
+    let (done, message) = kv(&["list"]);
+    assert!(!done && message.contains("cannot be used"), "{message}");
 }
 
-/// Processes that share a Redis, and the way in to all of them.
+/// Processes that share a Redis, behind a load balancer.
 struct Fleet {
     balancer: Balancer,
     proxies: Vec<Proxy>,
-    setups: Vec<Setup>,
+    setups: Vec<ProxyBuilder>,
     redis: RedisServer,
     _alone: MutexGuard<'static, ()>,
 }
 
 impl Fleet {
-    fn of(count: usize, google: &Google, login: &str, more: &[(&str, &str)]) -> Self {
+    fn start(count: usize, google: &GoogleEmulator, login: &str, more: &[(&str, &str)]) -> Self {
         Self::with(count, google, login, more, || {})
     }
 
-    /// The others start when `then` has returned.
-    fn begun(count: usize, google: &Google, login: &str, then: impl FnMut()) -> Self {
+    /// Starts the first process, calls `then`, and starts the others.
+    fn start_staged(
+        count: usize,
+        google: &GoogleEmulator,
+        login: &str,
+        then: impl FnMut(),
+    ) -> Self {
         Self::with(count, google, login, &[], then)
     }
 
     fn with(
         count: usize,
-        google: &Google,
+        google: &GoogleEmulator,
         login: &str,
         more: &[(&str, &str)],
         mut then: impl FnMut(),
@@ -280,11 +272,11 @@ impl Fleet {
         let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let redis = RedisServer::start(&[]);
         let ports: Vec<u16> = (0..count).map(|_| free_port()).collect();
-        let setups: Vec<Setup> = ports
+        let setups: Vec<ProxyBuilder> = ports
             .iter()
             .map(|port| {
-                let setup = Setup::on(google)
-                    .login(login)
+                let setup = ProxyBuilder::for_emulator(google)
+                    .credentials(login)
                     .env("PORT", port.to_string())
                     .env("KV_URL", redis.url())
                     .env("VALIDATE_TOKENS_BEFORE_USE", "false");
@@ -293,31 +285,31 @@ impl Fleet {
             .collect();
         let mut proxies = vec![setups[0].start()];
         then();
-        proxies.extend(setups[1..].iter().map(Setup::start));
+        proxies.extend(setups[1..].iter().map(ProxyBuilder::start));
         let balancer = Balancer::before(&ports);
         balancer.await_up(count);
         Self { balancer, proxies, setups, redis, _alone: alone }
     }
 
-    /// One request through the balancer.
-    fn ask(&self, body: &str) -> (u16, Value) {
-        let answer = Connection::to(&self.balancer.address()).ask(keyed(body));
+    /// Sends one request through the balancer.
+    fn send(&self, body: &str) -> (u16, Value) {
+        let answer = Connection::open(&self.balancer.address()).send(keyed(body));
         (answer.status(), answer.json())
     }
 
-    /// Waits until every process says this of its store, and of itself.
+    /// Waits until every process reports this status of its store and of itself.
     #[track_caller]
     fn await_health(&self, kv_status: &str, status: &str) {
-        let begun = Instant::now();
+        let started = Instant::now();
         for proxy in &self.proxies {
             loop {
-                let answer = proxy.ask(get("/health", &[]));
+                let answer = proxy.send(get("/health", &[]));
                 assert_eq!(answer.status(), 200);
                 let health = answer.json();
                 if health["kv_status"] == kv_status && health["status"] == status {
                     break;
                 }
-                assert!(begun.elapsed() < Duration::from_secs(8), "{health}");
+                assert!(started.elapsed() < Duration::from_secs(8), "{health}");
                 thread::sleep(Duration::from_millis(50));
             }
         }
@@ -332,17 +324,17 @@ fn keyed(body: &str) -> Vec<u8> {
     post(GENERATE, &["x-goog-api-key: sesame"], body)
 }
 
-/// How long Redis is gone: `FLEET_OUTAGE_SECONDS`, for whoever has more time than a test.
+/// How long the outage of Redis lasts; `FLEET_OUTAGE_SECONDS` makes it longer.
 fn outage() -> Duration {
     let seconds = std::env::var("FLEET_OUTAGE_SECONDS").ok().and_then(|it| it.parse().ok());
     Duration::from_secs(seconds.unwrap_or(3))
 }
 
-/// A fleet is nine processes; several of them would only measure the machine.
+/// A fleet has nine processes; several fleets at once would be slowed by the machine.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// As long as a process that has died keeps its turn at the refresh (`proxy/token.rs`).
-const TURN: Duration = Duration::from_secs(12);
+/// For this time the refresh stays locked by a process that was killed.
+const LOCK_LIFETIME: Duration = Duration::from_secs(12);
 
 const GENERATE: &str = "/v1beta/models/gemini-2.5-flash:generateContent";
 const STREAM: &str = "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse";

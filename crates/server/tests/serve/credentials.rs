@@ -1,25 +1,27 @@
-//! The CLI's credential file: found, rewritten while the proxy runs, missing, revoked, never written.
+//! Gemini CLI's credential file: found, rewritten while the proxy runs, missing, revoked, never written.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
+use code_assist_harness::{GoogleEmulator, Proxy, ProxyBuilder};
 use serde_json::{Value, json};
 
-use crate::google::Google;
-use crate::process::{Proxy, Setup};
 use crate::{GENERATE, HELLO};
 
 #[test]
-fn a_file_serves_wherever_it_is_said_to_be() {
-    let google = Google::new();
-    let elsewhere = Setup::on(&google).credential_file("{}");
-    elsewhere.write("elsewhere/creds.json", google.login());
+fn a_credential_file_works_at_every_configurable_path() {
+    let google = GoogleEmulator::start();
+    let elsewhere = ProxyBuilder::for_emulator(&google).credentials_file("{}");
+    elsewhere.write("elsewhere/creds.json", google.credentials());
     let path = elsewhere.path("elsewhere/creds.json").display().to_string();
-    let cli_home = Setup::on(&google).credential_file("{}");
-    cli_home.write("cli/.gemini/oauth_creds.json", google.login());
+    let cli_home = ProxyBuilder::for_emulator(&google).credentials_file("{}");
+    cli_home.write("cli/.gemini/oauth_creds.json", google.credentials());
     let home = cli_home.path("cli").display().to_string();
     for (what, setup) in [
-        ("the CLI's file", Setup::on(&google).credential_file(&google.login())),
+        (
+            "the CLI's file",
+            ProxyBuilder::for_emulator(&google).credentials_file(&google.credentials()),
+        ),
         ("GEMINI_OAUTH_CREDS_FILE", elsewhere.env("GEMINI_OAUTH_CREDS_FILE", path)),
         ("GEMINI_CLI_HOME", cli_home.env("GEMINI_CLI_HOME", home)),
     ] {
@@ -32,89 +34,92 @@ fn a_file_serves_wherever_it_is_said_to_be() {
 
 #[test]
 fn a_newer_token_in_the_rewritten_file_is_adopted_within_three_seconds() {
-    let google = Google::new();
-    let proxy = Setup::on(&google).credential_file(&google.login()).start();
+    let google = GoogleEmulator::start();
+    let proxy = ProxyBuilder::for_emulator(&google).credentials_file(&google.credentials()).start();
     assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
     let first = bearer(&google);
-    // The CLI does not write atomically: half a file is passed over.
-    let login = google.login();
+    // Gemini CLI does not write atomically: the proxy ignores half a file.
+    let login = google.credentials();
     let newer: Value = serde_json::from_str(&login).unwrap();
     let newer = format!("Bearer {}", newer["access_token"].as_str().unwrap());
     assert_ne!(first, newer);
-    proxy.login(&login[..login.len() / 2]);
+    proxy.write_credentials_file(&login[..login.len() / 2]);
     thread::sleep(Duration::from_millis(1200));
     assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
     assert_eq!(bearer(&google), first);
-    proxy.login(&login);
-    let begun = Instant::now();
+    proxy.write_credentials_file(&login);
+    let started = Instant::now();
     loop {
         assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
         if bearer(&google) == newer {
             break;
         }
-        assert!(begun.elapsed() < Duration::from_secs(3), "{newer} is not used");
+        assert!(started.elapsed() < Duration::from_secs(3), "{newer} is not used");
         thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(google.count("token"), 0, "no refresh was needed");
 }
 
 #[test]
-fn missing_credentials_are_told_with_the_path_and_found_when_they_come() {
-    let google = Google::new();
-    let setup = Setup::on(&google).without("GCP_SERVICE_ACCOUNT");
+fn missing_credentials_are_reported_with_their_path_and_loaded_once_written() {
+    let google = GoogleEmulator::start();
+    let setup = ProxyBuilder::for_emulator(&google).without_env("GCP_SERVICE_ACCOUNT");
     let path = setup.path(".gemini/oauth_creds.json").display().to_string();
     let proxy = setup.start();
     proxy.await_output("MISSING");
     assert!(proxy.stdout().contains(&path), "{}", proxy.stdout());
     let answer = proxy.post(GENERATE, HELLO);
-    assert_eq!(answer.verdict(), (503, "CREDENTIALS_MISSING".into()));
+    assert_eq!(answer.status_and_reason(), (503, "CREDENTIALS_MISSING".into()));
     let message = answer.error()["message"].as_str().unwrap().to_owned();
     assert!(message.contains(&path), "{message}");
     assert!(message.contains("GCP_SERVICE_ACCOUNT"), "{message}");
     assert_eq!(google.count("generateContent"), 0);
-    proxy.login(&google.login());
+    proxy.write_credentials_file(&google.credentials());
     becomes(&proxy, 200, Duration::from_secs(3));
 }
 
 #[test]
-fn an_encrypted_store_next_to_a_missing_file_is_said_to_be_one() {
-    let google = Google::new();
-    let setup = Setup::on(&google).without("GCP_SERVICE_ACCOUNT");
+fn an_encrypted_credential_store_beside_a_missing_file_is_reported() {
+    let google = GoogleEmulator::start();
+    let setup = ProxyBuilder::for_emulator(&google).without_env("GCP_SERVICE_ACCOUNT");
     setup.write(".gemini/gemini-credentials.json", "encrypted");
     let proxy = setup.start();
     let answer = proxy.post(GENERATE, HELLO);
-    assert_eq!(answer.verdict(), (503, "CREDENTIALS_MISSING".into()));
+    assert_eq!(answer.status_and_reason(), (503, "CREDENTIALS_MISSING".into()));
     let message = answer.error()["message"].as_str().unwrap().to_owned();
-    for said in [message, proxy.stdout()] {
-        assert!(said.contains("encrypted"), "{said}");
-        assert!(said.contains("GEMINI_FORCE_ENCRYPTED_FILE_STORAGE"), "{said}");
+    for output in [message, proxy.stdout()] {
+        assert!(output.contains("encrypted"), "{output}");
+        assert!(output.contains("GEMINI_FORCE_ENCRYPTED_FILE_STORAGE"), "{output}");
     }
 }
 
 #[test]
-fn a_revoked_login_serves_again_when_somebody_has_signed_in() {
-    let google = Google::new();
-    let setup = Setup::on(&google).credential_file(&google.expired_login());
-    google.state(json!({"revoke_refresh": true}));
+fn revoked_credentials_work_again_after_a_new_sign_in() {
+    let google = GoogleEmulator::start();
+    let setup = ProxyBuilder::for_emulator(&google).credentials_file(&google.expired_credentials());
+    google.set_state(json!({"revoke_refresh": true}));
     let proxy = setup.start();
-    assert_eq!(proxy.post(GENERATE, HELLO).verdict(), (503, "CREDENTIALS_REJECTED".into()));
-    // Looks at the file go by, and none of them asks.
+    assert_eq!(
+        proxy.post(GENERATE, HELLO).status_and_reason(),
+        (503, "CREDENTIALS_REJECTED".into())
+    );
+    // The proxy reads the file several times meanwhile, and sends no request for it.
     thread::sleep(Duration::from_secs(2));
     assert_eq!(proxy.post(GENERATE, HELLO).status(), 503);
-    assert_eq!(google.count("token"), 1, "a dead login is asked about once");
-    proxy.login(&google.login());
+    assert_eq!(google.count("token"), 1, "revoked credentials are tried once");
+    proxy.write_credentials_file(&google.credentials());
     becomes(&proxy, 200, Duration::from_secs(3));
 }
 
 #[test]
-fn the_clis_file_is_never_written() {
-    let google = Google::new();
-    google.state(json!({"rotate_refresh": true}));
-    let login = google.expired_login();
-    let setup = Setup::on(&google).credential_file(&login);
+fn gemini_clis_file_is_never_written() {
+    let google = GoogleEmulator::start();
+    google.set_state(json!({"rotate_refresh": true}));
+    let login = google.expired_credentials();
+    let setup = ProxyBuilder::for_emulator(&google).credentials_file(&login);
     let proxy = setup.start();
     assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
-    google.state(json!({"expire_tokens": true}));
+    google.set_state(json!({"expire_tokens": true}));
     assert_eq!(proxy.post(GENERATE, HELLO).status(), 200, "the rotated refresh token is used");
     assert_eq!(google.count("token"), 2);
     let now = std::fs::read_to_string(setup.path(".gemini/oauth_creds.json")).unwrap();
@@ -122,38 +127,38 @@ fn the_clis_file_is_never_written() {
 }
 
 #[test]
-fn a_service_account_in_the_file_is_refused_and_its_key_is_never_told() {
-    let google = Google::new();
+fn a_service_account_in_the_file_is_refused_and_its_key_is_never_printed() {
+    let google = GoogleEmulator::start();
     let key = json!({"type": "service_account", "project_id": "p", "private_key_id": "hush-id",
         "private_key": "-----BEGIN PRIVATE KEY-----\nhush-key\n", "client_email": "a@b.c"});
-    let proxy = Setup::on(&google).credential_file(&key.to_string()).start();
+    let proxy = ProxyBuilder::for_emulator(&google).credentials_file(&key.to_string()).start();
     let answer = proxy.post(GENERATE, HELLO);
-    assert_eq!(answer.verdict(), (503, "CREDENTIALS_REJECTED".into()));
+    assert_eq!(answer.status_and_reason(), (503, "CREDENTIALS_REJECTED".into()));
     let message = answer.error()["message"].as_str().unwrap().to_owned();
     assert!(message.contains("service_account"), "{message}");
-    let (stdout, stderr) = proxy.all_output();
-    for said in [message, stdout, stderr] {
-        assert!(!said.contains("hush"), "{said}");
+    let (stdout, stderr) = proxy.into_output();
+    for output in [message, stdout, stderr] {
+        assert!(!output.contains("hush"), "{output}");
     }
     assert!(google.log().is_empty(), "nothing goes out: {:?}", google.log());
 }
 
-/// The token that the last request was sent with.
-fn bearer(google: &Google) -> String {
+/// The token of the last request upstream.
+fn bearer(google: &GoogleEmulator) -> String {
     let last = google.received("generateContent").pop().expect("a request");
     last["headers"]["authorization"].as_str().expect("a token").to_owned()
 }
 
-/// Asks until the answer has this status.
+/// Sends requests until one has this status.
 #[track_caller]
-fn becomes(proxy: &Proxy, status: u16, patience: Duration) {
-    let begun = Instant::now();
+fn becomes(proxy: &Proxy, status: u16, timeout: Duration) {
+    let started = Instant::now();
     loop {
         let answer = proxy.post(GENERATE, HELLO);
         if answer.status() == status {
             return;
         }
-        assert!(begun.elapsed() < patience, "{}", answer.text());
+        assert!(started.elapsed() < timeout, "{}", answer.text());
         thread::sleep(Duration::from_millis(20));
     }
 }

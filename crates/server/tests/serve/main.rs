@@ -1,28 +1,21 @@
-//! What is native by nature: files, signals, protocols and connections, memory. The real binary over
-//! real sockets, in front of the emulator or of an upstream whose every byte the test writes. What the
-//! Worker promises too is in `tests/conformance`.
+//! What only the native binary has: files, signals, protocols, connections, memory. The real binary
+//! runs over real sockets, in front of the emulator or of an upstream whose every byte the test writes.
+//! What the Worker promises too is in `tests/conformance`.
 
-#[path = "../harness/client.rs"]
-#[expect(dead_code, reason = "shared with the conformance suite")]
-mod client;
 mod credentials;
-#[path = "../harness/google.rs"]
-#[expect(dead_code, reason = "shared with the conformance suite")]
-mod google;
+mod http2_upstream;
 mod memory;
-#[path = "../harness/process.rs"]
-#[expect(dead_code, reason = "shared with the fault suite")]
-mod process;
+mod reload;
 mod secrets;
+mod settings;
 mod shutdown;
 mod start;
-#[path = "../harness/upstream.rs"]
-#[expect(dead_code, reason = "shared with the fault suite")]
-mod upstream;
+#[cfg(unix)]
+mod systemd;
 mod wire;
 mod wiring;
 
-/// The paths that most tests ask for.
+/// Paths and bodies of most requests.
 const GENERATE: &str = "/v1beta/models/gemini-2.5-flash:generateContent";
 const STREAM: &str = "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse";
 const ARRAY: &str = "/v1beta/models/gemini-2.5-flash:streamGenerateContent";

@@ -1,109 +1,118 @@
-//! Stopping: streams may finish, everybody else is told.
+//! Shutdown: open streams may finish, new requests are refused.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
+use code_assist_harness::{
+    GoogleEmulator, Proxy, ProxyBuilder, ScriptedUpstream, get, parse_events, post,
+    proxy_error_reason,
+};
 use serde_json::{Value, json};
 
-use crate::client::{events, get, post, reason};
-use crate::google::Google;
-use crate::process::{Proxy, Setup};
-use crate::upstream::Upstream;
 use crate::{ARRAY, GENERATE, HELLO, STREAM};
 
 #[test]
-fn a_stream_finishes_while_others_are_turned_away() {
+fn a_drain_lets_a_stream_finish_and_refuses_new_requests() {
     for signal in ["TERM", "INT"] {
-        let google = Google::new();
-        google.state(json!({"stream_events": 4, "stream_interval_ms": 300}));
-        let mut proxy = Setup::on(&google).start();
+        let google = GoogleEmulator::start();
+        google.set_state(json!({"stream_events": 4, "stream_interval_ms": 300}));
+        let mut proxy = ProxyBuilder::for_emulator(&google).start();
         let mut running = proxy.connect();
         running.write(post(STREAM, &[], HELLO));
         let head = running.head();
         let first = running.chunk().unwrap();
         let mut idle = proxy.connect();
-        assert_eq!(idle.ask(get("/health", &[])).status(), 200);
+        assert_eq!(idle.send(get("/health", &[])).status(), 200);
+        let mut probe = proxy.connect();
+        assert_eq!(probe.send(get("/health", &[])).status(), 200);
         proxy.signal(signal);
         proxy.await_output("shutting down");
         let health = proxy.get("/health");
         assert_eq!(health.status(), 503);
         assert_eq!(health.json()["status"], "unhealthy");
+        assert_eq!(probe.send(get("/health", &[])).status(), 503, "on an old connection");
         let answer = proxy.post(GENERATE, HELLO);
-        assert_eq!(answer.verdict(), (503, "SHUTTING_DOWN".into()));
-        let answer = idle.ask(post(GENERATE, &[], HELLO));
-        assert_eq!(answer.verdict(), (503, "SHUTTING_DOWN".into()), "on an old connection too");
+        assert_eq!(answer.status_and_reason(), (503, "SHUTTING_DOWN".into()));
+        let answer = idle.send(post(GENERATE, &[], HELLO));
+        assert_eq!(
+            answer.status_and_reason(),
+            (503, "SHUTTING_DOWN".into()),
+            "on an old connection"
+        );
+        assert_eq!(answer.header("connection"), "close");
         let text = String::from_utf8([first, running.body(&head)].concat()).unwrap();
         assert!(!text.contains("error"), "{text}");
         assert!(text.contains("\"finishReason\":\"STOP\""), "{text}");
-        assert!(events(&text).len() >= 4);
-        assert_eq!(proxy.wait(Duration::from_secs(5)).code(), Some(0), "{signal}");
+        assert!(parse_events(&text).len() >= 4);
+        assert_eq!(proxy.wait_for_exit(Duration::from_secs(5)).code(), Some(0), "{signal}");
     }
 }
 
 #[test]
-fn a_stream_beyond_the_grace_ends_with_a_proper_error() {
+fn a_stream_longer_than_the_grace_period_ends_with_an_error() {
     let (upstream, _) = endless();
     for path in [STREAM, ARRAY] {
-        let mut proxy = Setup::at(&upstream).env("SHUTDOWN_GRACE_MS", "300").start();
+        let mut proxy =
+            ProxyBuilder::for_upstream(&upstream).env("SHUTDOWN_GRACE_MS", "300").start();
         let mut running = proxy.connect();
         running.write(post(path, &[], HELLO));
         let head = running.head();
         let first = running.chunk().unwrap();
-        let begun = Instant::now();
+        let started = Instant::now();
         proxy.signal("TERM");
         let text = String::from_utf8([first, running.body(&head)].concat()).unwrap();
-        assert!((250..2000).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+        assert!((250..2000).contains(&started.elapsed().as_millis()), "{:?}", started.elapsed());
         let error = if path == ARRAY {
             serde_json::from_str::<Vec<Value>>(&text).unwrap().pop().unwrap()
         } else {
             let (event, bare) = text.rsplit_once("\r\n\r\n").unwrap();
-            let told = events(&format!("{event}\r\n\r\n")).pop().unwrap();
-            assert_eq!(told, serde_json::from_str::<Value>(bare).unwrap());
-            told
+            let message = parse_events(&format!("{event}\r\n\r\n")).pop().unwrap();
+            assert_eq!(message, serde_json::from_str::<Value>(bare).unwrap());
+            message
         };
-        assert_eq!(reason(&error["error"]), "SHUTTING_DOWN", "{text}");
-        assert_eq!(proxy.wait(Duration::from_secs(5)).code(), Some(0), "{path}");
+        assert_eq!(proxy_error_reason(&error["error"]), "SHUTTING_DOWN", "{text}");
+        assert_eq!(proxy.wait_for_exit(Duration::from_secs(5)).code(), Some(0), "{path}");
     }
 }
 
 #[test]
-fn a_second_signal_ends_at_once() {
+fn a_second_signal_ends_the_process_at_once() {
     let (upstream, _) = endless();
-    let mut proxy = Setup::at(&upstream).start();
+    let mut proxy = ProxyBuilder::for_upstream(&upstream).start();
     let mut running = proxy.connect();
     running.write(post(STREAM, &[], HELLO));
     assert_eq!(running.head().status, 200);
     proxy.signal("TERM");
     proxy.await_output("shutting down");
     thread::sleep(Duration::from_millis(100));
-    let begun = Instant::now();
-    proxy.signal("TERM");
-    proxy.wait(Duration::from_secs(5));
-    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    let started = Instant::now();
+    proxy.signal("INT");
+    assert_eq!(proxy.wait_for_exit(Duration::from_secs(5)).code(), Some(1));
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
 }
 
 #[test]
 fn an_idle_proxy_stops_at_once() {
-    let google = Google::new();
-    let mut proxy: Proxy = Setup::on(&google).start();
+    let google = GoogleEmulator::start();
+    let mut proxy: Proxy = ProxyBuilder::for_emulator(&google).start();
     let mut idle = proxy.connect();
-    assert_eq!(idle.ask(get("/health", &[])).status(), 200);
+    assert_eq!(idle.send(get("/health", &[])).status(), 200);
     let _silent = proxy.connect();
-    let begun = Instant::now();
+    let started = Instant::now();
     proxy.signal("TERM");
-    assert_eq!(proxy.wait(Duration::from_secs(5)).code(), Some(0));
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert_eq!(proxy.wait_for_exit(Duration::from_secs(5)).code(), Some(0));
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
     assert_eq!(proxy.stderr(), "");
 }
 
 /// An upstream whose streams send one event and never end, and that event.
-fn endless() -> (Upstream, &'static str) {
+fn endless() -> (ScriptedUpstream, &'static str) {
     let event = r#"{"response":{"candidates":[],"responseId":"r"}}"#;
-    let upstream = Upstream::new(move |_, wire| {
-        wire.begin_stream();
-        wire.chunk(format!("data: {event}\r\n\r\n"));
-        wire.is_closed_within(Duration::from_secs(20));
-        wire.close();
+    let upstream = ScriptedUpstream::new(move |_, connection| {
+        connection.begin_stream();
+        connection.chunk(format!("data: {event}\r\n\r\n"));
+        connection.is_closed_within(Duration::from_secs(20));
+        connection.close();
     });
     (upstream, event)
 }

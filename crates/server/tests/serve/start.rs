@@ -1,33 +1,34 @@
-//! Starting: what is printed, what is refused, and what outlives a `kill -9`.
+//! Start: what is printed, what is refused, and what survives a `kill -9`.
 
 use std::net::TcpListener;
 use std::thread;
 use std::time::Duration;
 
+use code_assist_harness::{GoogleEmulator, ProxyBuilder, post};
 use serde_json::json;
 
-use crate::google::Google;
-use crate::process::Setup;
 use crate::{GENERATE, HELLO};
 
 #[test]
-fn the_first_lines_say_all_that_is_needed() {
-    let google = Google::new();
-    let setup = Setup::on(&google).credential_file(&google.login()).env("KV_URL", "file:kv.redb");
+fn the_banner_contains_address_credentials_and_store() {
+    let google = GoogleEmulator::start();
+    let setup = ProxyBuilder::for_emulator(&google)
+        .credentials_file(&google.credentials())
+        .env("KV_URL", "file:kv.redb");
     let proxy = setup.start();
-    let said = proxy.stdout();
+    let output = proxy.stdout();
     for part in [
-        format!("listening on http://{}", proxy.address),
+        format!("listening on http://{}", proxy.address()),
         google.url(),
         setup.path(".gemini/oauth_creds.json").display().to_string(),
         "kv.redb".to_owned(),
-        format!("curl -s http://{}/v1beta/models/", proxy.address),
+        format!("curl -s http://{}/v1beta/models/", proxy.address()),
     ] {
-        assert!(said.contains(&part), "no {part} in {said}");
+        assert!(output.contains(&part), "no {part} in {output}");
     }
-    assert_ne!(proxy.address, "127.0.0.1:0");
-    // The line is ready to paste.
-    let line = said.lines().find_map(|line| line.trim().strip_prefix("try ")).unwrap().trim();
+    assert_ne!(proxy.address(), "127.0.0.1:0");
+    // The command can be pasted into a shell.
+    let line = output.lines().find_map(|line| line.trim().strip_prefix("try ")).unwrap().trim();
     let run = std::process::Command::new("sh").args(["-c", line]).output().unwrap();
     if run.status.success() {
         let answer = String::from_utf8(run.stdout).unwrap();
@@ -36,45 +37,51 @@ fn the_first_lines_say_all_that_is_needed() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_told_and_ends_with_1() {
+fn a_port_in_use_is_reported_and_the_exit_code_is_1() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
-    let refused = Setup::bare().env("PORT", &port).refuse();
+    let refused = ProxyBuilder::without_upstream().env("PORT", &port).run_to_exit();
     assert_eq!(refused.status.code(), Some(1));
-    let told = String::from_utf8(refused.stderr).unwrap();
-    assert!(told.contains(&format!("cannot listen on 127.0.0.1:{port}")), "{told}");
-    assert!(told.contains("another PORT"), "{told}");
-    assert_eq!(told.lines().count(), 1, "{told}");
+    let message = String::from_utf8(refused.stderr).unwrap();
+    assert!(message.contains(&format!("cannot listen on 127.0.0.1:{port}")), "{message}");
+    assert!(message.contains("another PORT"), "{message}");
+    assert_eq!(message.lines().count(), 1, "{message}");
 }
 
 #[test]
 fn a_project_number_is_refused_with_the_name_of_its_setting() {
-    let refused = Setup::bare().env("GEMINI_PROJECT_ID", "123456789").refuse();
+    let refused =
+        ProxyBuilder::without_upstream().env("GEMINI_PROJECT_ID", "123456789").run_to_exit();
     assert_eq!(refused.status.code(), Some(2));
-    let told = String::from_utf8(refused.stderr).unwrap();
-    assert!(told.contains("GEMINI_PROJECT_ID"), "{told}");
+    let message = String::from_utf8(refused.stderr).unwrap();
+    assert!(message.contains("GEMINI_PROJECT_ID"), "{message}");
 }
 
 #[test]
 fn a_public_address_without_keys_is_refused() {
     for host in ["0.0.0.0", "::", "192.0.2.1"] {
-        let refused = Setup::bare().env("HOST", host).refuse();
+        let refused = ProxyBuilder::without_upstream().env("HOST", host).run_to_exit();
         assert_eq!(refused.status.code(), Some(2), "{host}");
-        let told = String::from_utf8(refused.stderr).unwrap();
-        assert!(told.contains("PROXY_API_KEYS"), "{told}");
+        let message = String::from_utf8(refused.stderr).unwrap();
+        assert!(message.contains("PROXY_API_KEYS"), "{message}");
         assert!(!String::from_utf8(refused.stdout).unwrap().contains("listening"));
     }
-    let google = Google::new();
-    let with_keys = Setup::on(&google).env("HOST", "0.0.0.0").env("PROXY_API_KEYS", "k").start();
+    let google = GoogleEmulator::start();
+    let with_keys = ProxyBuilder::for_emulator(&google)
+        .env("HOST", "0.0.0.0")
+        .env("PROXY_API_KEYS", "k")
+        .start();
     assert!(with_keys.stdout().contains("listening on http://0.0.0.0:"));
-    let allowed = Setup::on(&google).env("HOST", "0.0.0.0").env("ALLOW_UNAUTHENTICATED", "true");
+    let allowed = ProxyBuilder::for_emulator(&google)
+        .env("HOST", "0.0.0.0")
+        .env("ALLOW_UNAUTHENTICATED", "true");
     assert!(allowed.start().stdout().contains("listening on http://0.0.0.0:"));
 }
 
 #[test]
-fn the_terms_are_told_at_the_first_start_only() {
-    let google = Google::new();
-    let setup = Setup::on(&google).env("KV_URL", "file:kv.redb");
+fn the_terms_are_printed_at_the_first_start_only() {
+    let google = GoogleEmulator::start();
+    let setup = ProxyBuilder::for_emulator(&google).env("KV_URL", "file:kv.redb");
     let terms = "Google's terms restrict";
     let first = setup.start();
     first.await_output(terms);
@@ -85,10 +92,11 @@ fn the_terms_are_told_at_the_first_start_only() {
 }
 
 #[test]
-fn a_killed_proxy_finds_token_and_project_again() {
-    let google = Google::new();
-    let setup =
-        Setup::on(&google).login(&google.expired_login()).env("KV_URL", "file:data/kv.redb");
+fn a_killed_proxy_restores_token_and_project() {
+    let google = GoogleEmulator::start();
+    let setup = ProxyBuilder::for_emulator(&google)
+        .credentials(&google.expired_credentials())
+        .env("KV_URL", "file:data/kv.redb");
     let proxy = setup.start();
     assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
     assert_eq!((google.count("token"), google.count("loadCodeAssist")), (1, 1));
@@ -109,28 +117,28 @@ fn a_killed_proxy_finds_token_and_project_again() {
 }
 
 #[test]
-fn killed_at_any_moment_it_starts_again_with_its_store_whole() {
-    let google = Google::new();
-    let setup = Setup::on(&google).env("KV_URL", "file:kv.redb");
-    // The first request writes: each round has a token to renew, and dies a little later.
+fn a_proxy_killed_at_any_moment_restarts_with_an_intact_store() {
+    let google = GoogleEmulator::start();
+    let setup = ProxyBuilder::for_emulator(&google).env("KV_URL", "file:kv.redb");
+    // The first request writes to the store. Each round refreshes a token, and is killed a little later.
     for round in 0..12 {
-        google.state(json!({"expire_tokens": true}));
+        google.set_state(json!({"expire_tokens": true}));
         let proxy = setup.start();
         thread::scope(|scope| {
             scope.spawn(|| {
                 let mut connection = proxy.connect();
-                connection.try_write(crate::client::post(GENERATE, &[], HELLO));
+                connection.try_write(post(GENERATE, &[], HELLO));
                 thread::sleep(Duration::from_millis(500));
             });
             thread::sleep(Duration::from_millis(round * 8));
             proxy.signal("KILL");
         });
-        let output = proxy.all_output();
+        let output = proxy.into_output();
         assert!(!output.0.contains("damaged"), "round {round}: {}", output.0);
     }
     let proxy = setup.start();
     assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
-    let (stdout, stderr) = proxy.all_output();
+    let (stdout, stderr) = proxy.into_output();
     assert!(!stdout.contains("WARN") && stderr.is_empty(), "{stdout} {stderr}");
     let names = std::fs::read_dir(setup.path(".")).unwrap().flatten();
     let names: Vec<_> = names.map(|entry| entry.file_name().into_string().unwrap()).collect();
@@ -138,9 +146,9 @@ fn killed_at_any_moment_it_starts_again_with_its_store_whole() {
 }
 
 #[test]
-fn a_second_process_on_the_same_file_works_from_memory_and_says_so() {
-    let google = Google::new();
-    let setup = Setup::on(&google).env("KV_URL", "file:kv.redb");
+fn a_second_process_on_the_same_file_works_from_memory_and_reports_it() {
+    let google = GoogleEmulator::start();
+    let setup = ProxyBuilder::for_emulator(&google).env("KV_URL", "file:kv.redb");
     let first = setup.start();
     let second = setup.start();
     assert_eq!(first.post(GENERATE, HELLO).status(), 200);
@@ -162,9 +170,9 @@ fn a_second_process_on_the_same_file_works_from_memory_and_says_so() {
 }
 
 #[test]
-fn a_damaged_store_is_set_aside_and_told() {
-    let google = Google::new();
-    let setup = Setup::on(&google).env("KV_URL", "file:kv.redb");
+fn a_damaged_store_is_set_aside_and_reported() {
+    let google = GoogleEmulator::start();
+    let setup = ProxyBuilder::for_emulator(&google).env("KV_URL", "file:kv.redb");
     setup.write("kv.redb", "garbage".repeat(1000));
     let proxy = setup.start();
     proxy.await_output("damaged");
@@ -178,7 +186,8 @@ fn a_damaged_store_is_set_aside_and_told() {
 
 #[test]
 fn the_bundled_emulator_serves_without_account_and_network() {
-    let setup = Setup::bare().without("CODE_ASSIST_ENDPOINT").argument("--emulator");
+    let setup =
+        ProxyBuilder::without_upstream().without_env("CODE_ASSIST_ENDPOINT").argument("--emulator");
     let proxy = setup.env("KV_URL", "file:kv.redb").start();
     assert!(proxy.stdout().contains("emulator on http://127.0.0.1:"), "{}", proxy.stdout());
     let answer = proxy.post(GENERATE, HELLO);
@@ -186,6 +195,6 @@ fn the_bundled_emulator_serves_without_account_and_network() {
     assert!(answer.text().contains("You said: Hello"));
     let answer = proxy.post(crate::STREAM, HELLO);
     assert!(answer.events().len() >= 2, "{}", answer.text());
-    // Throw-away tokens do not belong into anybody's store.
+    // Tokens of the emulator are not stored.
     assert!(!proxy.path("kv.redb").exists());
 }

@@ -1,32 +1,29 @@
-//! What is on the wire between a client and the binary: protocols, lengths, connections, nonsense.
+//! The bytes between a client and the binary: protocols, lengths, connections, garbage.
 
 use std::time::{Duration, Instant};
 
+use code_assist_harness::{GoogleEmulator, ProxyBuilder, ScriptedUpstream, get, post};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
-use crate::client::{get, post};
-use crate::google::Google;
-use crate::process::Setup;
-use crate::upstream::Upstream;
 use crate::{ARRAY, GENERATE, HELLO, STREAM};
 
 #[test]
-fn a_client_that_waits_to_be_told_to_continue_is_told() {
-    let google = Google::new();
-    let proxy = Setup::on(&google).start();
+fn a_client_that_expects_100_continue_gets_it() {
+    let google = GoogleEmulator::start();
+    let proxy = ProxyBuilder::for_emulator(&google).start();
     let mut connection = proxy.connect();
-    let asked = post(GENERATE, &["Expect: 100-continue"], HELLO);
-    let (head, body) = asked.split_at(asked.len() - HELLO.len());
+    let request = post(GENERATE, &["Expect: 100-continue"], HELLO);
+    let (head, body) = request.split_at(request.len() - HELLO.len());
     connection.write(head);
     assert_eq!(connection.head().status, 100);
     connection.write(body);
-    assert_eq!(connection.answer().status(), 200);
+    assert_eq!(connection.response().status(), 200);
 }
 
 #[test]
 fn http_1_0_is_answered_in_full_and_closed() {
-    let google = Google::new();
-    let proxy = Setup::on(&google).start();
+    let google = GoogleEmulator::start();
+    let proxy = ProxyBuilder::for_emulator(&google).start();
     for path in [GENERATE, STREAM] {
         let mut connection = proxy.connect();
         let length = HELLO.len();
@@ -44,18 +41,18 @@ fn http_1_0_is_answered_in_full_and_closed() {
 
 #[test]
 fn http_2_without_tls_serves_on_the_same_port() {
-    let google = Google::new();
-    let proxy = Setup::on(&google).start();
+    let google = GoogleEmulator::start();
+    let proxy = ProxyBuilder::for_emulator(&google).start();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let stream = tokio::net::TcpStream::connect(&proxy.address).await.unwrap();
+        let stream = tokio::net::TcpStream::connect(&proxy.address()).await.unwrap();
         let (mut sender, connection) =
             hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
                 .await
                 .unwrap();
         tokio::spawn(connection);
         for path in [GENERATE, STREAM] {
-            let request = http::Request::post(format!("http://{}{path}", proxy.address))
+            let request = http::Request::post(format!("http://{}{path}", proxy.address()))
                 .body(http_body_util::Full::new(bytes::Bytes::from_static(HELLO.as_bytes())))
                 .unwrap();
             let response = sender.send_request(request).await.unwrap();
@@ -74,37 +71,37 @@ fn http_2_without_tls_serves_on_the_same_port() {
 }
 
 #[test]
-fn a_connection_is_used_again_in_both_directions() {
-    let upstream = Upstream::answering("200 OK", "", r#"{"response":{"candidates":[]}}"#);
-    let proxy = Setup::at(&upstream).start();
+fn connections_are_reused_on_both_sides() {
+    let upstream = ScriptedUpstream::answering("200 OK", "", r#"{"response":{"candidates":[]}}"#);
+    let proxy = ProxyBuilder::for_upstream(&upstream).start();
     let mut connection = proxy.connect();
     for _ in 0..20 {
-        assert_eq!(connection.ask(post(GENERATE, &[], HELLO)).status(), 200);
+        assert_eq!(connection.send(post(GENERATE, &[], HELLO)).status(), 200);
     }
     // Two at once: the second is answered after the first.
     connection.write([post(GENERATE, &[], HELLO), get("/health", &[])].concat());
-    assert!(connection.answer().text().contains("candidates"));
-    assert!(connection.answer().text().contains("uptime"));
-    let answer = connection.ask(post(GENERATE, &["Connection: close"], HELLO));
+    assert!(connection.response().text().contains("candidates"));
+    assert!(connection.response().text().contains("uptime"));
+    let answer = connection.send(post(GENERATE, &["Connection: close"], HELLO));
     assert_eq!(answer.status(), 200);
     assert!(connection.until_closed().is_empty());
 }
 
 #[test]
 fn a_tls_hello_is_closed_at_once_without_a_byte() {
-    let google = Google::new();
-    let proxy = Setup::on(&google).start();
+    let google = GoogleEmulator::start();
+    let proxy = ProxyBuilder::for_emulator(&google).start();
     let mut connection = proxy.connect();
-    let begun = Instant::now();
+    let started = Instant::now();
     connection.write([0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03]);
     assert_eq!(connection.until_closed(), b"");
-    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
 }
 
 #[test]
-fn nonsense_on_the_wire_disturbs_nobody() {
-    let google = Google::new();
-    let proxy = Setup::on(&google).start();
+fn garbage_on_a_connection_does_not_disturb_other_clients() {
+    let google = GoogleEmulator::start();
+    let proxy = ProxyBuilder::for_emulator(&google).start();
     let huge = format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(600_000));
     for nonsense in ["nonsense\r\n\r\n", "GET /\0 HTTP/1.1\r\n\r\n", &huge] {
         let mut connection = proxy.connect();
@@ -118,9 +115,9 @@ fn nonsense_on_the_wire_disturbs_nobody() {
 }
 
 #[test]
-fn a_whole_answer_says_its_length_and_a_stream_comes_in_chunks() {
-    let google = Google::new();
-    let proxy = Setup::on(&google).start();
+fn a_whole_answer_has_a_content_length_and_a_stream_is_chunked() {
+    let google = GoogleEmulator::start();
+    let proxy = ProxyBuilder::for_emulator(&google).start();
     let whole = proxy.post(GENERATE, HELLO);
     assert_eq!(whole.header("content-length"), whole.body.len().to_string());
     assert!(!whole.head.is_chunked());
@@ -133,10 +130,10 @@ fn a_whole_answer_says_its_length_and_a_stream_comes_in_chunks() {
 
 #[test]
 fn a_body_beyond_the_limit_is_refused_before_it_is_sent() {
-    let google = Google::new();
-    let proxy = Setup::on(&google).env("MAX_REQUEST_BODY_BYTES", "1000").start();
-    // Announced and never sent: the refusal does not wait for it.
+    let google = GoogleEmulator::start();
+    let proxy = ProxyBuilder::for_emulator(&google).env("MAX_REQUEST_BODY_BYTES", "1000").start();
+    // The body is announced and never sent: the refusal does not wait for it.
     let head =
         format!("POST {GENERATE} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\n");
-    assert_eq!(proxy.ask(head).verdict(), (413, "BODY_TOO_LARGE".into()));
+    assert_eq!(proxy.send(head).status_and_reason(), (413, "BODY_TOO_LARGE".into()));
 }

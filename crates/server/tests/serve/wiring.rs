@@ -5,17 +5,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::client::post;
-use crate::google::Google;
-use crate::process::Setup;
-use crate::upstream::Upstream;
+use code_assist_harness::{GoogleEmulator, ProxyBuilder, ScriptedUpstream, post};
+
 use crate::{GENERATE, HELLO, STREAM};
 
 #[test]
-fn upstream_connections_are_kept_unless_told_otherwise() {
+fn upstream_connections_are_kept_unless_pooling_is_disabled() {
     for (pooling, wanted) in [("true", 1), ("false", 5)] {
-        let upstream = Upstream::answering("200 OK", "", "{\"response\":{}}");
-        let proxy = Setup::at(&upstream).env("ENABLE_CONNECTION_POOLING", pooling).start();
+        let upstream = ScriptedUpstream::answering("200 OK", "", "{\"response\":{}}");
+        let proxy =
+            ProxyBuilder::for_upstream(&upstream).env("ENABLE_CONNECTION_POOLING", pooling).start();
         for _ in 0..5 {
             assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
         }
@@ -24,9 +23,9 @@ fn upstream_connections_are_kept_unless_told_otherwise() {
 }
 
 #[test]
-fn an_idle_upstream_connection_is_closed_after_its_time() {
-    let upstream = Upstream::answering("200 OK", "", "{\"response\":{}}");
-    let proxy = Setup::at(&upstream).env("KEEP_ALIVE_TIMEOUT_MS", "1000").start();
+fn an_idle_upstream_connection_is_closed_after_the_keep_alive_timeout() {
+    let upstream = ScriptedUpstream::answering("200 OK", "", "{\"response\":{}}");
+    let proxy = ProxyBuilder::for_upstream(&upstream).env("KEEP_ALIVE_TIMEOUT_MS", "1000").start();
     assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
     thread::sleep(Duration::from_millis(1600));
     assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
@@ -35,26 +34,27 @@ fn an_idle_upstream_connection_is_closed_after_its_time() {
 
 #[test]
 fn a_connection_that_upstream_has_closed_costs_no_request() {
-    let upstream = Upstream::new(|_, wire| {
-        wire.write("HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{\"response\":{}}");
-        wire.close();
+    let upstream = ScriptedUpstream::new(|_, connection| {
+        connection.write("HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{\"response\":{}}");
+        connection.close();
     });
-    let proxy = Setup::at(&upstream).start();
+    let proxy = ProxyBuilder::for_upstream(&upstream).start();
     let mut connection = proxy.connect();
     for round in 0..20 {
-        let answer = connection.ask(post(GENERATE, &[], HELLO));
+        let answer = connection.send(post(GENERATE, &[], HELLO));
         assert_eq!(answer.status(), 200, "round {round}: {}", answer.text());
-        // Long enough for the FIN to have come: what races with it is for the retries to mend.
+        // Long enough for the FIN to arrive; retries cover the race with it.
         thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(upstream.received().len(), 20, "and nothing is sent twice");
 }
 
 #[test]
-fn the_corporate_proxy_is_used_and_no_proxy_is_kept_to() {
-    let corporate = Upstream::answering("200 OK", "", "{\"response\":{\"text\":\"by proxy\"}}");
+fn the_forward_proxy_is_used_and_no_proxy_is_respected() {
+    let corporate =
+        ScriptedUpstream::answering("200 OK", "", "{\"response\":{\"text\":\"by proxy\"}}");
     let address = corporate.url().replace("http://", "http://someone:hush@");
-    let through = Setup::at(&corporate)
+    let through = ProxyBuilder::for_upstream(&corporate)
         .env("CODE_ASSIST_ENDPOINT", "http://code-assist.invalid")
         .env("HTTP_PROXY", &address)
         .start();
@@ -66,8 +66,8 @@ fn the_corporate_proxy_is_used_and_no_proxy_is_kept_to() {
     let lower = head.to_ascii_lowercase();
     assert!(lower.contains("\r\nproxy-authorization: basic c29tzw9uztpodxno\r\n"), "{head}");
 
-    let direct = Upstream::answering("200 OK", "", "{\"response\":{\"text\":\"direct\"}}");
-    let proxy = Setup::at(&direct)
+    let direct = ScriptedUpstream::answering("200 OK", "", "{\"response\":{\"text\":\"direct\"}}");
+    let proxy = ProxyBuilder::for_upstream(&direct)
         .env("HTTP_PROXY", &address)
         .env("NO_PROXY", "127.0.0.1,localhost")
         .start();
@@ -76,33 +76,33 @@ fn the_corporate_proxy_is_used_and_no_proxy_is_kept_to() {
 }
 
 #[test]
-fn logs_have_the_level_and_the_form_that_were_asked_for() {
-    let google = Google::new();
-    let quiet = Setup::on(&google).env("LOG_LEVEL", "error").start();
+fn logs_have_the_configured_level_and_format() {
+    let google = GoogleEmulator::start();
+    let quiet = ProxyBuilder::for_emulator(&google).env("LOG_LEVEL", "error").start();
     assert_eq!(quiet.post(GENERATE, HELLO).status(), 200);
-    let pretty = Setup::on(&google).env("LOG_FORMAT", "pretty").start();
+    let pretty = ProxyBuilder::for_emulator(&google).env("LOG_FORMAT", "pretty").start();
     assert_eq!(pretty.post(GENERATE, HELLO).status(), 200);
     pretty.await_output("request_id=");
     assert!(pretty.request_lines().is_empty(), "not JSON");
     assert!(quiet.request_lines().is_empty());
-    let json = Setup::on(&google).start();
+    let json = ProxyBuilder::for_emulator(&google).start();
     assert_eq!(json.post(GENERATE, HELLO).status(), 200);
     json.await_request_lines(1);
 }
 
 #[test]
-fn two_hundred_streams_that_are_left_in_the_middle_leave_nothing_behind() {
+fn two_hundred_abandoned_streams_leave_nothing_behind() {
     let closed = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&closed);
-    let upstream = Upstream::new(move |_, wire| {
-        wire.begin_stream();
-        wire.chunk("data: {\"response\":{\"text\":\"on and on\"}}\r\n\r\n");
-        if wire.is_closed_within(Duration::from_secs(15)) {
+    let upstream = ScriptedUpstream::new(move |_, connection| {
+        connection.begin_stream();
+        connection.chunk("data: {\"response\":{\"text\":\"on and on\"}}\r\n\r\n");
+        if connection.is_closed_within(Duration::from_secs(15)) {
             count.fetch_add(1, Ordering::SeqCst);
         }
-        wire.close();
+        connection.close();
     });
-    let proxy = Setup::at(&upstream).env("MAX_CONCURRENT_REQUESTS", "200").start();
+    let proxy = ProxyBuilder::for_upstream(&upstream).env("MAX_CONCURRENT_REQUESTS", "200").start();
     proxy.get("/health");
     let before = proxy.memory("VmRSS");
     let mut running: Vec<_> = (0..200)
@@ -117,10 +117,10 @@ fn two_hundred_streams_that_are_left_in_the_middle_leave_nothing_behind() {
         connection.chunk().unwrap();
     }
     drop(running);
-    let begun = Instant::now();
+    let started = Instant::now();
     while closed.load(Ordering::SeqCst) < 200 {
         let left = closed.load(Ordering::SeqCst);
-        assert!(begun.elapsed() < Duration::from_secs(10), "{left} of 200 were cancelled");
+        assert!(started.elapsed() < Duration::from_secs(10), "{left} of 200 were cancelled");
         thread::sleep(Duration::from_millis(10));
     }
     let lines = proxy.await_request_lines(200);

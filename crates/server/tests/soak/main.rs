@@ -1,33 +1,19 @@
-//! Mixed traffic with faults at random, for as long as one likes: `cargo xtask soak --minutes N`.
+//! Mixed traffic with random faults for a given time: `cargo xtask soak --minutes N`.
 //!
-//! Every request carries, in its text, its own number, how long its answer is to be and what is to
-//! go wrong with it; the upstream here does what it says. So each client knows exactly what it must
-//! get. Every event carries its place and a checksum: one that is corrupted, lost, repeated or out
-//! of order is found.
+//! The text of every request is a plan: its number, the length of its answer, and its fault. Upstream
+//! follows the plan, so each client knows exactly what it must receive. Every event has its place and a
+//! checksum: the client finds any event that is corrupted, lost, repeated or out of order.
 
-#[path = "../harness/client.rs"]
-#[expect(dead_code, reason = "shared with the serve suite")]
-mod client;
-#[path = "../harness/google.rs"]
-#[expect(dead_code, reason = "shared with the serve suite")]
-mod google;
 mod plan;
-#[path = "../harness/process.rs"]
-#[expect(dead_code, reason = "shared with the serve suite")]
-mod process;
 mod traffic;
-#[path = "../harness/upstream.rs"]
-#[expect(dead_code, reason = "shared with the serve suite")]
-mod upstream;
 
 use std::thread;
 use std::time::{Duration, Instant};
 
+use code_assist_harness::{GoogleEmulator, Proxy, ProxyBuilder};
 use serde_json::json;
 
-use crate::google::Google;
 use crate::plan::Random;
-use crate::process::{Proxy, Setup};
 use crate::traffic::{Driver, Sums};
 
 #[test]
@@ -36,17 +22,17 @@ fn soak() {
     let seconds: u64 = number("SOAK_SECONDS").unwrap_or(20);
     let seed = number("SOAK_SEED").unwrap_or_else(|| u64::from(std::process::id()));
     say(&format!("{seconds} s with seed {seed} (SOAK_SEED={seed} repeats it)"));
-    let google = Google::new();
-    google.state(json!({"token_lifetime_ms": 5000}));
+    let google = GoogleEmulator::start();
+    google.set_state(json!({"token_lifetime_ms": 5000}));
     let upstream = traffic::upstream();
-    let proxy = Setup::on(&google)
-        .login(&google.expired_login())
+    let proxy = ProxyBuilder::for_emulator(&google)
+        .credentials(&google.expired_credentials())
         .env("CODE_ASSIST_ENDPOINT", upstream.url())
         .env("GEMINI_PROJECT_ID", "emulator-project")
         .env("STREAM_IDLE_TIMEOUT_MS", IDLE_MS.to_string())
         .env("RETRY_BASE_DELAY_MS", "10")
         .env("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "100")
-        // Short, so that what is kept comes to rest within the run.
+        // Short, so that the cache reaches its final size within the run.
         .env("RESPONSE_CACHE_TTL_SECONDS", "2")
         .env("ENABLE_MODEL_NAME_CACHE", "false")
         .env("LOG_LEVEL", "warn")
@@ -73,7 +59,7 @@ fn soak() {
     judge(&proxy, &google, &sums, &samples);
 }
 
-/// What the process held at one moment.
+/// What the process uses at one moment.
 struct Sample {
     memory: u64,
     files: u64,
@@ -89,8 +75,8 @@ fn watch(proxy: &Proxy, end: Instant) -> Vec<Sample> {
     samples
 }
 
-/// Says how each promise was kept, and fails if one was not.
-fn judge(proxy: &Proxy, google: &Google, sums: &Sums, samples: &[Sample]) {
+/// Prints whether each promise was kept, and fails if one was not.
+fn judge(proxy: &Proxy, google: &GoogleEmulator, sums: &Sums, samples: &[Sample]) {
     say(&format!(
         "{} requests: {} streams with {} events, {} whole answers, {} counts, {} lists; \
          {} faults injected, {} clients gone, {} refreshes",
@@ -119,7 +105,7 @@ fn judge(proxy: &Proxy, google: &Google, sums: &Sums, samples: &[Sample]) {
     );
     tally.check("tokens were renewed under way", google.count("token") > 1);
     tally.check("nothing stayed in flight", comes_to_rest(proxy));
-    // The first tenth is warming up.
+    // The first tenth is warm-up.
     let (_, warm) = samples.split_at(samples.len() / 10);
     let (first, second) = warm.split_at(warm.len() / 2);
     let memory = [first, second].map(|half| median(half.iter().map(|sample| sample.memory)));
@@ -140,13 +126,13 @@ fn judge(proxy: &Proxy, google: &Google, sums: &Sums, samples: &[Sample]) {
 }
 
 fn comes_to_rest(proxy: &Proxy) -> bool {
-    let begun = Instant::now();
+    let started = Instant::now();
     loop {
         let queue = proxy.get("/health/detailed").json()["checks"]["queue"].take();
         if queue["in_flight"] == 0 && queue["waiting"] == 0 {
             return true;
         }
-        if begun.elapsed() > Duration::from_secs(10) {
+        if started.elapsed() > Duration::from_secs(10) {
             say(&format!("left: {queue}"));
             return false;
         }
@@ -189,5 +175,5 @@ fn say(what: &str) {
 
 const CLIENTS: u64 = 8;
 
-/// Shorter than a client waits, longer than this machine ever pauses.
+/// Shorter than a client's timeout, longer than any pause of the machine.
 const IDLE_MS: u64 = 1500;

@@ -1,20 +1,20 @@
-//! What a request's text says about the answer that it is to get.
+//! The plan in a request's text: the answer that it must get.
 
-/// One request's plan, in its text and back.
+/// One request's plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
-    /// No other request has it.
+    /// Unique to the request.
     pub(crate) id: u64,
-    /// How many events, the last included.
+    /// How many events, with the last one.
     pub(crate) events: u64,
-    pub(crate) fault: UpstreamError,
-    /// After so many events.
+    pub(crate) fault: Fault,
+    /// How many events precede the fault.
     pub(crate) at: u64,
 }
 
-/// What goes wrong.
+/// The fault of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum UpstreamError {
+pub(crate) enum Fault {
     None,
     /// The first try's connection is closed before the head.
     ClosedOnce,
@@ -22,19 +22,19 @@ pub(crate) enum UpstreamError {
     ErrorOnce,
     /// The first try is a 429 with a short RetryInfo.
     ThrottledOnce,
-    /// A 400, which is not tried again.
+    /// A 400, which is not retried.
     Refused,
-    /// The stream's connection is cut within an event.
+    /// The stream's connection closes within an event.
     Cut,
     /// The stream goes on with an error.
     ErrorEvent,
-    /// The stream falls silent.
+    /// The stream stops without closing.
     Silent,
-    /// The client goes away.
+    /// The client disconnects.
     Gone,
 }
 
-impl UpstreamError {
+impl Fault {
     pub(crate) const ALL: [Self; 9] = [
         Self::None,
         Self::ClosedOnce,
@@ -47,7 +47,7 @@ impl UpstreamError {
         Self::Gone,
     ];
 
-    /// Those that a whole answer may meet.
+    /// The faults of whole answers.
     pub(crate) const OF_WHOLE: [Self; 5] =
         [Self::None, Self::ClosedOnce, Self::ErrorOnce, Self::ThrottledOnce, Self::Refused];
 }
@@ -55,8 +55,7 @@ impl UpstreamError {
 impl Plan {
     /// The text that a request carries.
     pub(crate) fn text(&self) -> String {
-        let fault =
-            UpstreamError::ALL.iter().position(|fault| *fault == self.fault).expect("one of all");
+        let fault = Fault::ALL.iter().position(|fault| *fault == self.fault).expect("one of all");
         format!("plan {} {} {fault} {} end", self.id, self.events, self.at)
     }
 
@@ -65,32 +64,32 @@ impl Plan {
         let (_, rest) = body.split_once("plan ")?;
         let mut words = rest.split(' ').map_while(|word| word.parse::<u64>().ok());
         let (id, events) = (words.next()?, words.next()?);
-        let fault = *UpstreamError::ALL.get(usize::try_from(words.next()?).ok()?)?;
+        let fault = *Fault::ALL.get(usize::try_from(words.next()?).ok()?)?;
         Some(Self { id, events, fault, at: words.next()? })
     }
 
-    /// What the event at a place says: whose it is, where it belongs, and its own checksum.
+    /// The text of the event at a place: its request, its place and its checksum.
     pub(crate) fn piece(&self, place: u64) -> String {
         let mut random = Random::new(self.id.wrapping_mul(1000) + place);
         let pick = |random: &mut Random| ALPHABET[random.below(ALPHABET.len())];
         let length = if random.below(20) == 0 { 20_000 } else { random.below(600) };
         let filler: String = (0..length).map(|_| pick(&mut random)).collect();
-        let said = format!("{}:{place}:{filler}", self.id);
-        format!("{:016x}:{said}", checksum(&said))
+        let output = format!("{}:{place}:{filler}", self.id);
+        format!("{:016x}:{output}", checksum(&output))
     }
 
-    /// The count that `countTokens` is to give.
+    /// The count that `countTokens` must return.
     pub(crate) fn count(&self) -> u64 {
         checksum(&self.text()) % 1_000_000
     }
 }
 
-/// Reads a piece: whose it is and its place, if its checksum holds.
+/// Reads a piece: its request and its place, if its checksum is right.
 pub(crate) fn read(piece: &str) -> Option<(u64, u64)> {
-    let (sum, said) = piece.split_once(':')?;
-    let mut parts = said.splitn(3, ':');
+    let (sum, output) = piece.split_once(':')?;
+    let mut parts = output.splitn(3, ':');
     let (id, place) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-    (u64::from_str_radix(sum, 16).ok()? == checksum(said)).then_some((id, place))
+    (u64::from_str_radix(sum, 16).ok()? == checksum(output)).then_some((id, place))
 }
 
 /// FNV-1a, 64 bits.
@@ -100,7 +99,7 @@ fn checksum(text: &str) -> u64 {
     })
 }
 
-/// Numbers that look random and are the same for the same seed (SplitMix64).
+/// Pseudo-random numbers, reproducible by their seed (SplitMix64).
 #[derive(Clone, Debug)]
 pub(crate) struct Random(u64);
 
@@ -126,13 +125,14 @@ impl Random {
     }
 }
 
-/// One to four bytes in UTF-8, what JSON escapes, and what breaks SDKs when it is not.
+/// Characters of one to four bytes in UTF-8, with those that JSON escapes and those that break SDKs
+/// unless they are escaped.
 const ALPHABET: [char; 12] =
     ['a', 'b', ' ', '"', '\\', '\n', '\r', '\u{e9}', '\u{2028}', '\u{85}', '\u{4e2d}', '\u{1f600}'];
 
 #[test]
-fn a_plan_survives_its_text_and_a_piece_its_checksum() {
-    let plan = Plan { id: 77, events: 5, fault: UpstreamError::Cut, at: 2 };
+fn a_plan_is_read_from_its_text_and_a_piece_from_its_checksum() {
+    let plan = Plan { id: 77, events: 5, fault: Fault::Cut, at: 2 };
     assert_eq!(Plan::find(&format!("{{\"text\":\"{}\"}}", plan.text())), Some(plan.clone()));
     let piece = plan.piece(3);
     assert_eq!(read(&piece), Some((77, 3)));

@@ -1,4 +1,4 @@
-//! The upstream that does what requests say, and the clients that know what they must get.
+//! An upstream that follows the plan in each request, and clients that check the answers.
 
 use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -6,51 +6,50 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use code_assist_harness::{Connection, Proxy, ScriptedUpstream, UpstreamConnection, get, post};
 use serde_json::{Value, json};
 
-use crate::client::{Connection, get, post};
-use crate::plan::{Plan, Random, UpstreamError, read};
-use crate::process::Proxy;
-use crate::upstream::{Upstream, Wire};
+use crate::plan::{Fault, Plan, Random, read};
 
-/// An upstream that answers each request as its text says, in chunks cut anywhere.
-pub(crate) fn upstream() -> Upstream {
+/// An upstream that follows the plan in each request, with chunks cut at random.
+pub(crate) fn upstream() -> ScriptedUpstream {
     let tries = Mutex::<HashMap<u64, ()>>::default();
-    Upstream::raw(move |stream| {
-        let mut wire = Wire::on(stream);
-        while wire.is_open() {
-            let Some(request) = wire.request() else { return };
+    ScriptedUpstream::raw(move |stream| {
+        let mut connection = UpstreamConnection::new(stream);
+        while connection.is_open() {
+            let Some(request) = connection.request() else { return };
             let Some(plan) = Plan::find(request.text()) else {
-                wire.write(whole("200 OK", r#"{"buckets":[]}"#));
+                connection.write(whole("200 OK", r#"{"buckets":[]}"#));
                 continue;
             };
             let again = if once(plan.fault) {
                 let mut tries = tries.lock().expect("no panic under the lock");
-                // Whoever has been here is not here a third time.
+                // A request comes twice at most.
                 tries.remove(&plan.id).is_some() || tries.insert(plan.id, ()).is_some()
             } else {
                 false
             };
             match plan.fault {
-                UpstreamError::ClosedOnce if !again => wire.close(),
-                UpstreamError::ErrorOnce if !again => {
-                    wire.write(whole("500 Internal Server Error", INTERNAL));
+                Fault::ClosedOnce if !again => connection.close(),
+                Fault::ErrorOnce if !again => {
+                    connection.write(whole("500 Internal Server Error", INTERNAL));
                 }
-                UpstreamError::ThrottledOnce if !again => {
-                    wire.write(whole("429 Too Many Requests", THROTTLED));
+                Fault::ThrottledOnce if !again => {
+                    connection.write(whole("429 Too Many Requests", THROTTLED));
                 }
-                UpstreamError::Refused => wire.write(whole("400 Bad Request", REFUSED)),
-                _ if request.head.contains(":stream") => stream_out(&plan, &mut wire),
+                Fault::Refused => connection.write(whole("400 Bad Request", REFUSED)),
+                _ if request.head.contains(":stream") => stream_out(&plan, &mut connection),
                 _ if request.head.contains(":count") => {
-                    wire.write(whole("200 OK", &json!({"totalTokens": plan.count()}).to_string()));
+                    connection
+                        .write(whole("200 OK", &json!({"totalTokens": plan.count()}).to_string()));
                 }
-                _ => wire.write(whole("200 OK", &event(&plan, 0, true))),
+                _ => connection.write(whole("200 OK", &event(&plan, 0, true))),
             }
         }
     })
 }
 
-/// What all clients saw.
+/// The results of all clients.
 #[derive(Debug, Default)]
 pub(crate) struct Sums {
     pub(crate) requests: u64,
@@ -62,7 +61,7 @@ pub(crate) struct Sums {
     pub(crate) faults: u64,
     pub(crate) gone: u64,
     pub(crate) wrong: Vec<String>,
-    met: BTreeSet<UpstreamError>,
+    met: BTreeSet<Fault>,
 }
 
 impl Sums {
@@ -80,11 +79,11 @@ impl Sums {
     }
 
     pub(crate) fn all_faults(&self) -> bool {
-        UpstreamError::ALL.iter().all(|fault| self.met.contains(fault))
+        Fault::ALL.iter().all(|fault| self.met.contains(fault))
     }
 }
 
-/// One client: a request after the other, on kept connections and on new ones.
+/// One client: one request after the other, on kept and on new connections.
 pub(crate) struct Driver<'a> {
     proxy: &'a Proxy,
     random: Random,
@@ -95,7 +94,7 @@ pub(crate) struct Driver<'a> {
 
 impl<'a> Driver<'a> {
     pub(crate) fn new(proxy: &'a Proxy, number: u64, random: Random) -> Self {
-        // Numbers that no two drivers share.
+        // No two drivers have the same numbers.
         let next = (number + 1) * 1_000_000_000;
         Self { proxy, random, next, connection: None, sums: Sums::default() }
     }
@@ -105,41 +104,41 @@ impl<'a> Driver<'a> {
             self.sums.requests += 1;
             let kind = self.random.below(20);
             let (what, plan) = match kind {
-                0..12 => ("stream", self.plan(&UpstreamError::ALL)),
-                12..16 => ("answer", self.plan(&UpstreamError::OF_WHOLE)),
-                16..19 => ("count", self.plan(&[UpstreamError::None])),
-                _ => ("list", self.plan(&[UpstreamError::None])),
+                0..12 => ("stream", self.plan(&Fault::ALL)),
+                12..16 => ("answer", self.plan(&Fault::OF_WHOLE)),
+                16..19 => ("count", self.plan(&[Fault::None])),
+                _ => ("list", self.plan(&[Fault::None])),
             };
             let connection = match self.connection.take() {
                 Some(kept) if self.random.below(3) > 0 => kept,
                 _ => self.proxy.connect(),
             };
-            let asked = AssertUnwindSafe(|| match what {
+            let attempt = AssertUnwindSafe(|| match what {
                 "stream" => self.stream(connection, &plan),
                 "answer" => self.answer(connection, &plan),
                 "count" => self.count(connection, &plan),
                 _ => self.list(connection),
             });
-            let wrong = match catch_unwind(asked) {
+            let wrong = match catch_unwind(attempt) {
                 Ok(Ok(())) => continue,
                 Ok(Err(wrong)) => wrong,
                 Err(_) => "the answer could not be read".to_owned(),
             };
-            let whose = if plan.fault == UpstreamError::None { what } else { "fault" };
+            let whose = if plan.fault == Fault::None { what } else { "fault" };
             self.sums.wrong.push(format!("{whose}: {what} {plan:?}: {wrong}"));
         }
     }
 
-    fn plan(&mut self, faults: &[UpstreamError]) -> Plan {
+    fn plan(&mut self, faults: &[Fault]) -> Plan {
         self.next += 1;
-        // Seven of eight go well.
+        // Seven of eight requests have no fault.
         let fault = match self.random.below(8) {
             0 => faults[self.random.below(faults.len())],
-            _ => UpstreamError::None,
+            _ => Fault::None,
         };
         let events = 1 + self.random.below(12) as u64;
         let at = self.random.below(events as usize) as u64;
-        self.sums.faults += u64::from(fault != UpstreamError::None);
+        self.sums.faults += u64::from(fault != Fault::None);
         self.sums.met.insert(fault);
         Plan { id: self.next, events, fault, at }
     }
@@ -150,22 +149,19 @@ impl<'a> Driver<'a> {
         connection.write(post(path, &[], body(plan, 1)));
         self.sums.streams += 1;
         let head = connection.head();
-        let broken = matches!(
-            plan.fault,
-            UpstreamError::Cut | UpstreamError::ErrorEvent | UpstreamError::Silent
-        );
-        // What breaks before the first event is an HTTP error.
+        let broken = matches!(plan.fault, Fault::Cut | Fault::ErrorEvent | Fault::Silent);
+        // A fault before the first event is an HTTP error.
         let wanted = match (plan.fault, plan.at) {
-            (UpstreamError::Refused, _) => 400,
-            (UpstreamError::Cut, 0) => 502,
-            (UpstreamError::ErrorEvent, 0) => 503,
-            (UpstreamError::Silent, 0) => 504,
+            (Fault::Refused, _) => 400,
+            (Fault::Cut, 0) => 502,
+            (Fault::ErrorEvent, 0) => 503,
+            (Fault::Silent, 0) => 504,
             _ => 200,
         };
         if head.status != wanted {
             return Err(format!("{} and not {wanted}", head.status));
         }
-        if plan.fault == UpstreamError::Gone {
+        if plan.fault == Fault::Gone {
             self.sums.gone += 1;
             return Ok(());
         }
@@ -177,9 +173,9 @@ impl<'a> Driver<'a> {
         let (events, error) = if in_array { elements(&text)? } else { framed(&text)? };
         let count = if broken { plan.at } else { plan.events };
         for (place, event) in events.iter().enumerate() {
-            let said = said(event);
-            if read(said) != Some((plan.id, place as u64)) {
-                return Err(format!("at {place} came {said:.100}"));
+            let output = text_of(event);
+            if read(output) != Some((plan.id, place as u64)) {
+                return Err(format!("at {place} came {output:.100}"));
             }
         }
         if events.len() as u64 != count {
@@ -187,27 +183,27 @@ impl<'a> Driver<'a> {
         }
         self.sums.events += count;
         let code = match plan.fault {
-            UpstreamError::Cut => json!(502),
-            UpstreamError::ErrorEvent => json!(503),
-            UpstreamError::Silent => json!(504),
+            Fault::Cut => json!(502),
+            Fault::ErrorEvent => json!(503),
+            Fault::Silent => json!(504),
             _ => Value::Null,
         };
         if error["code"] == code { Ok(()) } else { Err(format!("it ended with {error}")) }
     }
 
     fn answer(&mut self, mut connection: Connection, plan: &Plan) -> Result<(), String> {
-        // Every other question is repeatable, and repeated.
+        // Every other request is repeatable, and sent twice.
         let temperature = self.random.below(2);
         self.sums.answers += 1;
         for round in 0..2 - temperature {
-            let answer = connection.ask(post(GENERATE, &[], body(plan, temperature)));
-            if plan.fault == UpstreamError::Refused {
+            let answer = connection.send(post(GENERATE, &[], body(plan, temperature)));
+            if plan.fault == Fault::Refused {
                 if answer.status() != 400 {
                     return Err(format!("{} and not 400", answer.status()));
                 }
                 continue;
             }
-            if answer.status() != 200 || read(said(&answer.json())) != Some((plan.id, 0)) {
+            if answer.status() != 200 || read(text_of(&answer.json())) != Some((plan.id, 0)) {
                 return Err(format!("{} {:.200}", answer.status(), answer.text()));
             }
             let wanted = match (temperature, round) {
@@ -224,7 +220,7 @@ impl<'a> Driver<'a> {
     }
 
     fn count(&mut self, mut connection: Connection, plan: &Plan) -> Result<(), String> {
-        let answer = connection.ask(post(COUNT, &[], body(plan, 1)));
+        let answer = connection.send(post(COUNT, &[], body(plan, 1)));
         self.connection = Some(connection);
         self.sums.counts += 1;
         let right = answer.status() == 200 && answer.json()["totalTokens"] == plan.count();
@@ -232,7 +228,7 @@ impl<'a> Driver<'a> {
     }
 
     fn list(&mut self, mut connection: Connection) -> Result<(), String> {
-        let answer = connection.ask(get("/v1beta/models", &[]));
+        let answer = connection.send(get("/v1beta/models", &[]));
         self.connection = Some(connection);
         self.sums.lists += 1;
         let right = answer.status() == 200 && answer.text().contains("models/gemini-2.5-flash");
@@ -240,43 +236,39 @@ impl<'a> Driver<'a> {
     }
 }
 
-/// Writes a plan's stream, cut into chunks anywhere.
-fn stream_out(plan: &Plan, wire: &mut Wire) {
+/// Writes a plan's stream in chunks cut at random.
+fn stream_out(plan: &Plan, connection: &mut UpstreamConnection) {
     let mut random = Random::new(plan.id);
-    wire.begin_stream();
+    connection.begin_stream();
     for place in 0..plan.events {
         let mut bytes = format!("data: {}\r\n\r\n", event(plan, place, place + 1 == plan.events));
         let fault_now = place == plan.at;
         match plan.fault {
-            UpstreamError::Cut if fault_now => {
-                bytes.truncate(bytes.floor_char_boundary(bytes.len() / 2))
-            }
-            UpstreamError::ErrorEvent if fault_now => {
-                bytes = format!("data: {UNAVAILABLE}\r\n\r\n")
-            }
+            Fault::Cut if fault_now => bytes.truncate(bytes.floor_char_boundary(bytes.len() / 2)),
+            Fault::ErrorEvent if fault_now => bytes = format!("data: {UNAVAILABLE}\r\n\r\n"),
             _ => {}
         }
-        if plan.fault == UpstreamError::Silent && fault_now {
-            wire.is_closed_within(Duration::from_secs(20));
-            return wire.close();
+        if plan.fault == Fault::Silent && fault_now {
+            connection.is_closed_within(Duration::from_secs(20));
+            return connection.close();
         }
         let mut rest = bytes.as_bytes();
         while !rest.is_empty() {
             let size = 1 + random.below(rest.len().min(4000));
             let (chunk, left) = rest.split_at(size);
-            wire.chunk(chunk);
+            connection.chunk(chunk);
             rest = left;
         }
-        if plan.fault == UpstreamError::Cut && fault_now {
-            // So that what was whole has been read.
+        if plan.fault == Fault::Cut && fault_now {
+            // Time for the proxy to read the whole events.
             thread::sleep(Duration::from_millis(5));
-            return wire.close();
+            return connection.close();
         }
         if random.below(4) == 0 {
             thread::sleep(Duration::from_millis(random.below(8) as u64));
         }
     }
-    wire.end();
+    connection.end();
 }
 
 fn event(plan: &Plan, place: u64, last: bool) -> String {
@@ -288,7 +280,7 @@ fn event(plan: &Plan, place: u64, last: bool) -> String {
     json!({"response": {"candidates": [candidate]}, "traceId": plan.id.to_string()}).to_string()
 }
 
-fn said(event: &Value) -> &str {
+fn text_of(event: &Value) -> &str {
     event["candidates"][0]["content"]["parts"][0]["text"].as_str().unwrap_or("nothing")
 }
 
@@ -297,7 +289,7 @@ fn framed(text: &str) -> Result<(Vec<Value>, Value), String> {
     let mut events = Vec::new();
     let mut error = Value::Null;
     for block in text.split("\r\n\r\n") {
-        // After an error event comes the bare error, and nothing else.
+        // Only the bare error follows an error event.
         let payload = match block.strip_prefix("data: ") {
             Some(payload) if error.is_null() => payload,
             None if block.is_empty() || !error.is_null() => continue,
@@ -333,12 +325,9 @@ fn whole(status: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
 }
 
-/// Faults that only a first try meets.
-fn once(fault: UpstreamError) -> bool {
-    matches!(
-        fault,
-        UpstreamError::ClosedOnce | UpstreamError::ErrorOnce | UpstreamError::ThrottledOnce
-    )
+/// Faults of the first try only.
+fn once(fault: Fault) -> bool {
+    matches!(fault, Fault::ClosedOnce | Fault::ErrorOnce | Fault::ThrottledOnce)
 }
 
 const GENERATE: &str = "/v1beta/models/gemini-2.5-flash:generateContent";

@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use code_assist_core::settings::KvUrl;
+use code_assist_harness::{RedisServer, free_port};
 use code_assist_testkit::contract::store_contract;
-use code_assist_testkit::redis::{RedisServer, free_port};
 
 use super::*;
 use crate::store::manual_clock::ManualClock;

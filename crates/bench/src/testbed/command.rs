@@ -1,0 +1,117 @@
+//! How each contender is started.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::{Contender, STORE, TestBed};
+use crate::BenchError;
+use crate::process::on_core;
+use crate::request::KEY;
+
+impl TestBed {
+    /// The command that starts a contender, `None` for a direct client.
+    pub(super) fn command(
+        &self,
+        contender: Contender,
+        port: u16,
+    ) -> Result<Option<Command>, BenchError> {
+        let command = match contender {
+            Contender::Direct | Contender::DirectTls => return Ok(None),
+            Contender::ProxyHttp1 => self.proxy_command(
+                &self.proxy,
+                port,
+                &format!("http://127.0.0.1:{}", self.ports.plain),
+            ),
+            Contender::Proxy | Contender::ProxyPgo => {
+                let binary = self.tool(contender).unwrap_or(&self.proxy);
+                self.proxy_command(binary, port, &format!("https://127.0.0.1:{}", self.ports.tls))
+            }
+            Contender::Nginx => {
+                let config = self.fill_template("nginx.conf", port)?;
+                let mut nginx = on_core(self.core, self.needed_tool(contender)?);
+                nginx.arg("-p").arg(&self.work).arg("-c").arg(config).args(["-e", "stderr"]);
+                nginx
+            }
+            Contender::Haproxy => {
+                let config = self.fill_template("haproxy.cfg", port)?;
+                let mut haproxy = on_core(self.core, self.needed_tool(contender)?);
+                haproxy.arg("-db").arg("-f").arg(config);
+                haproxy
+            }
+            Contender::Worker => {
+                let script = self.references.join("worker/forward.mjs");
+                fs::copy(script, self.work.join("forward.mjs"))?;
+                let config = self.fill_template("worker/config.capnp", port)?;
+                let mut workerd = on_core(self.core, self.needed_tool(contender)?);
+                workerd.arg("serve").arg(config);
+                workerd
+            }
+            Contender::Litellm => {
+                let mut litellm = on_core(self.core, self.needed_tool(contender)?);
+                litellm
+                    .args(["--host", "127.0.0.1", "--num_workers", "1", "--telemetry", "False"])
+                    .arg("--port")
+                    .arg(port.to_string())
+                    .current_dir(&self.work)
+                    .env_clear()
+                    .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+                    .env("HOME", &self.work)
+                    .env("LITELLM_MASTER_KEY", KEY)
+                    .env("LITELLM_LOG", "ERROR")
+                    .env("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+                    .env("GEMINI_API_BASE", format!("http://127.0.0.1:{}", self.ports.plain))
+                    .env("GEMINI_API_KEY", KEY);
+                litellm
+            }
+        };
+        Ok(Some(command))
+    }
+
+    /// The proxy as an operator runs it: every feature at its default, a store in a file, and
+    /// credentials with a refresh token. This machine's own accounts and settings are not used.
+    fn proxy_command(&self, binary: &Path, port: u16, endpoint: &str) -> Command {
+        let oauth = format!("http://127.0.0.1:{}", self.ports.plain);
+        let mut proxy = on_core(self.core, binary);
+        proxy
+            .arg("serve")
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", &self.work)
+            .env("PORT", port.to_string())
+            .env("KV_URL", format!("file:{}", self.work.join(STORE).display()))
+            .env("CODE_ASSIST_ENDPOINT", endpoint)
+            .env("OAUTH_TOKEN_URL", format!("{oauth}/token"))
+            .env("OAUTH_TOKENINFO_URL", format!("{oauth}/tokeninfo"))
+            .env("SSL_CERT_FILE", self.authority())
+            .env("GCP_SERVICE_ACCOUNT", CREDENTIALS);
+        proxy
+    }
+
+    /// Writes a configuration of `references`, with its `@NAMES@` replaced, into the work folder.
+    fn fill_template(&self, name: &str, port: u16) -> Result<PathBuf, BenchError> {
+        let template = fs::read_to_string(self.references.join(name))?;
+        let work = self.work.to_string_lossy();
+        // As root, nginx runs its worker as a user who may not enter the work folder.
+        let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
+        let text = template
+            .replace("@WORK@", &work)
+            .replace("@USER@", user)
+            .replace("@PORT@", &port.to_string())
+            .replace("@PLAIN@", &self.ports.plain.to_string())
+            .replace("@TLS@", &self.ports.tls.to_string())
+            .replace("@AUTHORITY@", &self.authority().to_string_lossy());
+        let file = Path::new(name).file_name().unwrap_or_default();
+        let path = self.work.join(file);
+        fs::write(&path, text)?;
+        Ok(path)
+    }
+
+    fn needed_tool(&self, contender: Contender) -> Result<&Path, BenchError> {
+        let tool = self.tool(contender);
+        tool.ok_or_else(|| BenchError(format!("there is no program for {}", contender.key())))
+    }
+}
+
+const CREDENTIALS: &str =
+    r#"{"refresh_token":"1//bench","client_id":"bench.example","client_secret":"bench"}"#;

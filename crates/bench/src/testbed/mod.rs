@@ -1,0 +1,201 @@
+//! The test bed: upstream, the contenders, and the cores that each of them runs on.
+
+mod command;
+mod contender;
+mod instance;
+
+use std::fs;
+use std::io;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use crate::BenchError;
+use crate::machine::output_of;
+use crate::process::{ChildProcess, on_core};
+use crate::upstream::Ports;
+pub(crate) use contender::Contender;
+pub(crate) use instance::Instance;
+
+/// Everything that is needed to start contenders. Upstream runs while it lives.
+#[derive(Debug)]
+pub(crate) struct TestBed {
+    _upstream: ChildProcess,
+    pub(crate) ports: Ports,
+    /// The core of the contenders.
+    core: usize,
+    /// The core of driver and upstream.
+    pub(crate) load_core: usize,
+    pub(crate) proxy: PathBuf,
+    tools: Vec<(Contender, PathBuf)>,
+    work: PathBuf,
+    references: PathBuf,
+}
+
+/// Where the programs are. A contender without its program is left out.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Programs {
+    /// The proxy's binary, as it is released
+    #[arg(long)]
+    proxy: PathBuf,
+    /// A folder for what the run writes
+    #[arg(long)]
+    work: PathBuf,
+    /// This crate's folder `references`
+    #[arg(long)]
+    references: PathBuf,
+    /// The proxy's binary from `cargo xtask pgo`
+    #[arg(long)]
+    profiled: Option<PathBuf>,
+    /// nginx
+    #[arg(long)]
+    nginx: Option<PathBuf>,
+    /// HAProxy
+    #[arg(long)]
+    haproxy: Option<PathBuf>,
+    /// workerd, for a JavaScript Worker
+    #[arg(long)]
+    workerd: Option<PathBuf>,
+    /// LiteLLM
+    #[arg(long)]
+    litellm: Option<PathBuf>,
+}
+
+impl TestBed {
+    /// Starts upstream.
+    pub(crate) fn new(programs: &Programs, cores: &[usize]) -> Result<Self, BenchError> {
+        fs::create_dir_all(&programs.work)?;
+        let work = programs.work.canonicalize()?;
+        let core = cores.first().copied().unwrap_or_default();
+        let load_core = cores.last().copied().unwrap_or_default();
+        let mut upstream = ChildProcess::with_output(
+            on_core(load_core, &std::env::current_exe()?)
+                .args(["upstream", "--authority"])
+                .arg(work.join(AUTHORITY)),
+        )?;
+        let ports = serde_json::from_str(&upstream.line(UPSTREAM_START)?)?;
+        let tools = [
+            (Contender::ProxyPgo, &programs.profiled),
+            (Contender::Nginx, &programs.nginx),
+            (Contender::Haproxy, &programs.haproxy),
+            (Contender::Worker, &programs.workerd),
+            (Contender::Litellm, &programs.litellm),
+        ];
+        // Not `canonicalize`: a Python virtual environment depends on the path it is called by.
+        let tools = tools.into_iter().filter_map(|(contender, tool)| {
+            Some((contender, std::path::absolute(tool.as_ref()?).ok()?))
+        });
+        Ok(Self {
+            _upstream: upstream,
+            ports,
+            core,
+            load_core,
+            proxy: programs.proxy.canonicalize()?,
+            tools: tools.collect(),
+            work,
+            references: programs.references.canonicalize()?,
+        })
+    }
+
+    /// The contenders whose programs are there.
+    pub(crate) fn contenders(&self) -> Vec<Contender> {
+        let has_program = |contender: &Contender| {
+            contender.is_direct()
+                || matches!(contender, Contender::ProxyHttp1 | Contender::Proxy)
+                || self.tool(*contender).is_some()
+        };
+        Contender::ALL.into_iter().filter(has_program).collect()
+    }
+
+    /// The versions of the programs, for the report.
+    pub(crate) fn versions(&self) -> Vec<String> {
+        let first_line = |text: String| text.lines().next().unwrap_or_default().to_owned();
+        let version = |program: &str, argument| first_line(output_of(program, &[argument]));
+        let mut versions = vec![version(&self.proxy.to_string_lossy(), "--version")];
+        let others = self.tools.iter().filter(|(contender, _)| *contender != Contender::ProxyPgo);
+        for (contender, tool) in others {
+            let tool = tool.to_string_lossy();
+            versions.push(match contender {
+                // nginx prints it on standard error.
+                Contender::Nginx => {
+                    first_line(output_of("sh", &["-c", &format!("'{tool}' -v 2>&1")]))
+                        .replace("nginx version: ", "")
+                }
+                Contender::Litellm => {
+                    let pinned = fs::read_to_string(self.references.join("litellm.txt"));
+                    pinned.unwrap_or_default().trim().to_owned()
+                }
+                Contender::Haproxy => version(&tool, "-v").replace(" - https://haproxy.org/", ""),
+                _ => version(&tool, "--version"),
+            });
+        }
+        versions
+    }
+
+    /// Starts a contender and waits for its first answer.
+    pub(crate) fn start(&self, contender: Contender) -> Result<Instance, BenchError> {
+        self.start_with(contender, &[])
+    }
+
+    /// The same, with settings other than the defaults.
+    pub(crate) fn start_with(
+        &self,
+        contender: Contender,
+        settings: &[(&str, &str)],
+    ) -> Result<Instance, BenchError> {
+        let mut instance = self.launch(contender, settings)?;
+        instance.await_answer()?;
+        // Helpers and pools that start late have started now.
+        thread::sleep(Duration::from_millis(300));
+        instance.find_processes();
+        Ok(instance)
+    }
+
+    /// Starts a contender and waits for nothing.
+    pub(crate) fn launch(
+        &self,
+        contender: Contender,
+        settings: &[(&str, &str)],
+    ) -> Result<Instance, BenchError> {
+        let port = match contender {
+            Contender::Direct => self.ports.plain,
+            Contender::DirectTls => self.ports.tls,
+            _ => free_port()?,
+        };
+        let child = match self.command(contender, port)? {
+            None => None,
+            Some(mut command) => {
+                command.envs(settings.iter().copied());
+                let errors = self.work.join(format!("{}.log", contender.key()));
+                Some(ChildProcess::server(&mut command, &errors)?)
+            }
+        };
+        Ok(Instance::new(contender, format!("127.0.0.1:{port}"), child))
+    }
+
+    /// Deletes what the proxy has stored.
+    pub(crate) fn remove_store(&self) {
+        // Fails when there is none.
+        let _ = fs::remove_file(self.work.join(STORE));
+    }
+
+    /// The certificate that upstream shows.
+    pub(crate) fn authority(&self) -> PathBuf {
+        self.work.join(AUTHORITY)
+    }
+
+    fn tool(&self, contender: Contender) -> Option<&Path> {
+        self.tools.iter().find(|(of, _)| *of == contender).map(|(_, tool)| tool.as_path())
+    }
+}
+
+fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// Files in the work folder.
+const AUTHORITY: &str = "authority.pem";
+const STORE: &str = "kv.redb";
+
+const UPSTREAM_START: Duration = Duration::from_secs(90);

@@ -1,0 +1,36 @@
+//! Real processes and real sockets for the integration tests of `crates/server`.
+//!
+//! | Module | What it gives a test |
+//! |---|---|
+//! | `proxy` | [`ProxyBuilder`] and [`Proxy`]: the binary as a child process, or the Worker under workerd |
+//! | `client` | [`Connection`] and [`Response`]: an HTTP/1.1 client that shows every byte |
+//! | `emulator` | [`GoogleEmulator`]: the strict stand-in for Google, with its state and its log |
+//! | `upstream` | [`ScriptedUpstream`]: a server whose every byte and every pause the test writes |
+//! | `redis` | [`RedisServer`]: a `redis-server` that a test may pause, kill and restart |
+//!
+//! ```no_run
+//! use code_assist_harness::{GoogleEmulator, ProxyBuilder};
+//!
+//! let google = GoogleEmulator::start();
+//! let proxy = ProxyBuilder::for_emulator(&google).start();
+//! assert_eq!(proxy.get("/health").status(), 200);
+//! ```
+//!
+//! Every function here panics when its step fails: a panic is how a test fails. Tests over a scripted
+//! platform, without processes and without waiting, stand on `crates/testkit` instead.
+
+#![forbid(unsafe_code)]
+
+mod client;
+mod emulator;
+mod proxy;
+mod redis;
+mod upstream;
+
+pub use client::{
+    Connection, Response, ResponseHead, get, parse_events, post, proxy_error_reason, request,
+};
+pub use emulator::GoogleEmulator;
+pub use proxy::{Proxy, ProxyBuild, ProxyBuilder, proxy_binary};
+pub use redis::{RedisServer, free_port};
+pub use upstream::{ReceivedRequest, ScriptedUpstream, UpstreamConnection};

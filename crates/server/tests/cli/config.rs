@@ -1,0 +1,114 @@
+//! Where settings come from, and what is printed when they are wrong.
+
+use std::fs;
+
+use crate::{Home, stderr, stdout};
+
+#[test]
+fn config_prints_every_setting_with_its_source_and_no_secret() {
+    let home = Home::new();
+    home.write("c.toml", "log_level = \"warn\"\nport = 1\noauth_client_secret = \"hush-file\"\n");
+    let output = home.run_with(
+        &["--config", "c.toml", "config", "--host", "localhost"],
+        &[
+            ("PORT", "2"),
+            ("PROXY_API_KEYS", "ada:hush-key"),
+            ("GCP_SERVICE_ACCOUNT", "{\"refresh_token\":\"hush-token\"}"),
+            ("GOOGLE_CLOUD_ACCESS_TOKEN", "hush-access"),
+            ("https_proxy", "http://ada:hush-pass@proxy:3128"),
+        ],
+    );
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    // The width of the columns depends on the folder's name.
+    let listing = stdout(&output).replace(&*home.0.path().to_string_lossy(), "[HOME]");
+    let lines: Vec<String> =
+        listing.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    insta::assert_snapshot!(lines.join("\n"));
+    let printed = format!("{}{}", stdout(&output), stderr(&output));
+    assert!(!printed.contains("hush"), "{printed}");
+}
+
+#[test]
+fn every_command_prints_all_problems_of_the_settings_and_starts_nothing() {
+    let home = Home::new();
+    home.write("c.toml", "prot = 1\nproxy_api_keys = \"hush key\"\n");
+    let env = [
+        ("CODE_ASSIST_PROXY_CONFIG", "c.toml"),
+        ("MAX_RETRY_ATTEMPTS", "11"),
+        ("GOOGLE_CLOUD_PROJECT", "123456"),
+    ];
+    for command in ["serve", "config", "check", "models", "kv list"] {
+        let arguments: Vec<&str> = command.split(' ').chain(["--port=-1"]).collect();
+        let output = home.run_with(&arguments, &env);
+        assert_eq!(output.status.code(), Some(2), "{command}: {output:?}");
+        let printed = format!("{}{}", stdout(&output), stderr(&output));
+        let problems: Vec<&str> = printed
+            .lines()
+            .filter_map(|line| {
+                line.strip_prefix("error: ").or_else(|| line.strip_prefix("fail  settings     "))
+            })
+            .collect();
+        insta::allow_duplicates! { insta::assert_snapshot!(problems.join("\n")) };
+        assert!(!printed.contains("hush"), "{command}: {printed}");
+        assert_eq!(stdout(&output).contains("PORT=-1"), command == "config");
+    }
+}
+
+#[test]
+fn a_public_host_without_keys_refuses_to_start() {
+    let home = Home::new();
+    let output = home.run_with(&["serve", "--host", "0.0.0.0", "--port", "0"], &[]);
+    assert_eq!(output.status.code(), Some(2));
+    let message = stderr(&output);
+    assert!(
+        message.contains("error: HOST: refuses to listen on 0.0.0.0 without keys"),
+        "{message}"
+    );
+    assert!(message.contains("PROXY_API_KEYS") && message.contains("ALLOW_UNAUTHENTICATED=true"));
+}
+
+#[test]
+fn the_config_file_is_the_flags_else_the_variables_else_the_default_one() {
+    let home = Home::new();
+    fs::create_dir_all(home.path("config/code-assist-proxy")).unwrap();
+    home.write("config/code-assist-proxy/config.toml", "port = 1\n");
+    home.write("by-variable.toml", "port = 2\n");
+    home.write("by-flag.toml", "port = 3\n");
+    let port = |arguments: &[&str], env: &[(&str, &str)]| {
+        let output = home.run_with(&[arguments, &["config"]].concat(), env);
+        let listing = stdout(&output);
+        listing.lines().find_map(|line| line.strip_prefix("PORT=")).unwrap()[..1].to_owned()
+    };
+    let variable = [("CODE_ASSIST_PROXY_CONFIG", "by-variable.toml")];
+    assert_eq!(port(&[], &[]), "1");
+    assert_eq!(port(&[], &variable), "2");
+    assert_eq!(port(&["--config", "by-flag.toml"], &variable), "3");
+
+    for (arguments, env) in [
+        (vec!["--config", "nowhere.toml"], [("X", "")]),
+        (vec![], [("CODE_ASSIST_PROXY_CONFIG", "nowhere.toml")]),
+    ] {
+        let output = home.run_with(&[&arguments[..], &["config"]].concat(), &env);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(stderr(&output).contains("error: nowhere.toml: No such file"), "{output:?}");
+    }
+    fs::remove_file(home.path("config/code-assist-proxy/config.toml")).unwrap();
+    assert_eq!(home.run_with(&["config"], &[]).status.code(), Some(0));
+    let unreadable = home.run_with(&["config"], &[("XDG_CONFIG_HOME", "/dev/null/.config")]);
+    assert_eq!((unreadable.status.code(), stderr(&unreadable).as_str()), (Some(0), ""));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_with_secrets_that_others_can_read_is_reported() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let home = Home::new();
+    home.write("c.toml", "oauth_client_id = \"a\"\noauth_client_secret = \"hush\"\n");
+    let told_at = |mode| {
+        fs::set_permissions(home.path("c.toml"), fs::Permissions::from_mode(mode)).unwrap();
+        stderr(&home.run_with(&["--config", "c.toml", "kv", "list"], &[]))
+    };
+    assert!(told_at(0o644).contains("warning: c.toml: holds secrets"));
+    assert_eq!(told_at(0o600), "");
+}

@@ -1,0 +1,124 @@
+//! SIGHUP: the proxy reads its settings again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use code_assist_harness::{Proxy, ProxyBuilder, ScriptedUpstream, post};
+
+use crate::{HELLO, STREAM};
+
+#[test]
+fn sighup_reloads_keys_aliases_and_log_level_and_drops_no_stream() {
+    let (upstream, finish) = upstream();
+    let proxy = start(&upstream, "proxy_api_keys = \"old-key\"\nlog_level = \"warn\"");
+    assert_eq!(generate(&proxy, "old-key", "my-model"), (200, None));
+    assert_eq!(generate(&proxy, "new-key", "my-model").0, 401);
+    let mut stream = proxy.connect();
+    stream.write(post(STREAM, &["x-goog-api-key: old-key"], HELLO));
+    let head = stream.head();
+    stream.chunks_until("the beginning");
+
+    assert!(!proxy.stdout().contains("\"level\":\"INFO\""), "{}", proxy.stdout());
+    reload(
+        &proxy,
+        "proxy_api_keys = [\"ada:new-key\"]\nmodel_aliases = \"my-model=gemini-2.5-pro\"\n\
+         log_level = \"info\"\n",
+        "settings read again",
+    );
+    assert_eq!(generate(&proxy, "old-key", "my-model").0, 401);
+    let aliased = generate(&proxy, "new-key", "my-model");
+    assert_eq!(aliased, (200, Some("gemini-2.5-pro".to_owned())));
+    proxy.await_output("\"model\":\"gemini-2.5-pro\"");
+
+    finish.store(true, Ordering::SeqCst);
+    let rest = String::from_utf8(stream.body(&head)).unwrap();
+    assert!(rest.contains("the end"), "{rest}");
+    assert!(!proxy.stdout().contains("new-key") && !proxy.stdout().contains("old-key"));
+}
+
+#[test]
+fn bad_settings_are_reported_and_the_old_ones_stay() {
+    let (upstream, _) = upstream();
+    let proxy = start(&upstream, "proxy_api_keys = \"old-key\"");
+    for (bad, report) in [
+        ("proxy_api_keys = \"hush hush\"", "PROXY_API_KEYS"),
+        ("model_aliases = \"nothing\"", "MODEL_ALIASES"),
+        ("log_level = \"loud\"", "LOG_LEVEL"),
+        ("this is no toml", "is not TOML"),
+    ] {
+        reload(&proxy, bad, report);
+        assert_eq!(generate(&proxy, "old-key", "m").0, 200, "{bad}");
+    }
+    assert!(!proxy.stdout().contains("hush"), "{}", proxy.stdout());
+}
+
+#[test]
+fn a_reload_cannot_remove_all_keys_on_a_public_address() {
+    let (upstream, _) = upstream();
+    let proxy = start(&upstream, "host = \"0.0.0.0\"\nproxy_api_keys = \"old-key\"");
+    reload(&proxy, "host = \"127.0.0.1\"", "refuses to listen on 0.0.0.0 without keys");
+    assert_eq!(generate(&proxy, "", "m").0, 401);
+}
+
+/// Starts a proxy with this configuration file, and waits until it handles signals: it does so once it
+/// answers requests.
+fn start(upstream: &ScriptedUpstream, file: &str) -> Proxy {
+    let builder = ProxyBuilder::for_upstream(upstream).env("CODE_ASSIST_PROXY_CONFIG", FILE);
+    builder.write(FILE, file);
+    let proxy = builder.start();
+    generate(&proxy, "", "m");
+    proxy
+}
+
+/// Replaces the configuration file, sends SIGHUP, and waits for new output with this text.
+#[track_caller]
+fn reload(proxy: &Proxy, file: &str, report: &str) {
+    let before = proxy.stdout().len();
+    std::fs::write(proxy.path(FILE), file).expect("a writable folder");
+    proxy.signal("HUP");
+    proxy.await_output_after(before, report);
+}
+
+/// Sends a request with this key for this model. Returns the status, and the model that was used
+/// instead.
+fn generate(proxy: &Proxy, key: &str, model: &str) -> (u16, Option<String>) {
+    let path = format!("/v1beta/models/{model}:generateContent");
+    let key = (!key.is_empty()).then(|| format!("x-goog-api-key: {key}"));
+    let headers: Vec<&str> = key.as_deref().into_iter().collect();
+    let response = proxy.send(post(&path, &headers, HELLO));
+    (response.status(), response.head.find("x-proxy-model").map(str::to_owned))
+}
+
+/// An upstream that answers at once, and ends its streams when the flag is set.
+fn upstream() -> (ScriptedUpstream, Arc<AtomicBool>) {
+    let finish = Arc::new(AtomicBool::new(false));
+    let finished = Arc::clone(&finish);
+    let event = |text: &str| {
+        format!(
+            r#"{{"response":{{"candidates":[{{"content":{{"parts":[{{"text":"{text}"}}],"role":"model"}},"finishReason":"STOP"}}]}}}}"#
+        )
+    };
+    let upstream = ScriptedUpstream::new(move |request, connection| {
+        if !request.head.contains("alt=sse") {
+            let body = event("ok");
+            let length = body.len();
+            connection.write(format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\
+                 Content-Length: {length}\r\n\r\n{body}"
+            ));
+            return;
+        }
+        connection.begin_stream();
+        connection.chunk(format!("data: {}\r\n\r\n", event("the beginning")));
+        while !finished.load(Ordering::SeqCst) && connection.is_open() {
+            thread::sleep(Duration::from_millis(5));
+        }
+        connection.chunk(format!("data: {}\r\n\r\n", event("the end")));
+        connection.end();
+    });
+    (upstream, finish)
+}
+
+const FILE: &str = "c.toml";
