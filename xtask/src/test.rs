@@ -18,7 +18,8 @@ pub(crate) fn run(report: &mut Report) {
     report.suite("cargo test", || {
         ensure(&[Need::Redis, Need::Haproxy])?;
         // Unit, integration and documentation tests; one that fails does not hide the others.
-        let (output, status) = tee(cargo("test").arg("--no-fail-fast"), CARGO_LIMIT)?;
+        let crates = ["--workspace", "--exclude", "code-assist-worker", "--no-fail-fast"];
+        let (output, status) = tee(cargo("test").args(crates), CARGO_LIMIT)?;
         judged(Runner::Cargo.count(&output), status.success(), "cargo test")
     });
     worker::test(report);
