@@ -4,10 +4,15 @@
 mod check;
 mod cli;
 mod config;
+#[cfg(feature = "emulator")]
+mod emulator;
+mod features;
 mod kv;
 mod listen;
 mod models;
 mod native;
+#[cfg(not(feature = "emulator"))]
+mod no_emulator;
 mod notify;
 mod parts;
 mod serve;
@@ -25,6 +30,8 @@ use std::process::ExitCode;
 use code_assist_core::settings::{Layer, Problem, Settings};
 
 use cli::{Invocation, Task};
+#[cfg(not(feature = "emulator"))]
+use no_emulator as emulator;
 use sources::Sources;
 
 fn main() -> ExitCode {
@@ -98,6 +105,9 @@ fn run(invocation: Invocation) -> Result<(), Failure> {
         Task::Kv(kv) => runtime()?.block_on(kv::run(kv.task, &settings)),
         Task::Models => runtime()?.block_on(models::run(settings)),
         Task::Serve(serve) => {
+            if let Some(problem) = features::emulator_problem().filter(|_| serve.emulator) {
+                return Err(Failure::Settings(vec![problem]));
+            }
             let served = serve::run(settings, sources, serve.emulator);
             runtime()?.block_on(among_workers(served))
         }

@@ -8,18 +8,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use code_assist_core::platform::{LoginFile, Platform};
-use code_assist_core::settings::{KvUrl, Settings};
-use code_assist_emulator::Emulator;
+use code_assist_core::settings::Settings;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::emulator::Emulator;
 use crate::listen::Patience;
 use crate::native::Native;
 use crate::parts::Parts;
 use crate::signals::Reload;
 use crate::sources::Sources;
 use crate::store::Store;
-use crate::{Failure, listen, notify, print, signals, telemetry, trim};
+use crate::{Failure, emulator, listen, notify, print, signals, telemetry, trim};
 
 /// Runs the proxy until it is told to stop.
 pub(crate) async fn run(
@@ -34,7 +34,7 @@ pub(crate) async fn run(
 async fn serve(mut settings: Settings, sources: Sources, emulated: bool) -> io::Result<()> {
     trim::hold_threshold();
     let (log, _last_lines) = telemetry::start(&settings.log_level, settings.log_format)?;
-    let emulator = if emulated { Some(emulator(&mut settings).await?) } else { None };
+    let emulator = if emulated { Some(emulator::start(&mut settings).await?) } else { None };
     let listener = bind(&settings).await?;
     let address = listener.local_addr()?;
     let (ending, ended) = watch::channel(false);
@@ -92,21 +92,6 @@ async fn bind(settings: &Settings) -> io::Result<TcpListener> {
         let text = format!("cannot listen on {}:{}: {error}{hint}", settings.host, settings.port);
         io::Error::new(error.kind(), text)
     })
-}
-
-/// The bundled emulator as upstream, with credentials that are good nowhere else.
-async fn emulator(settings: &mut Settings) -> io::Result<Emulator> {
-    let emulator = code_assist_emulator::start(code_assist_emulator::Options::default()).await?;
-    settings.endpoints = vec![emulator.url()];
-    settings.token_url = emulator.token_url();
-    settings.tokeninfo_url = emulator.tokeninfo_url();
-    settings.access_token = None;
-    settings.project_id = None;
-    settings.credentials_json = Some(emulator.credentials().into());
-    // Throw-away facts do not belong into the store of a real account.
-    settings.kv_url = KvUrl::Memory;
-    (settings.http_proxy, settings.https_proxy) = (None, None);
-    Ok(emulator)
 }
 
 /// What a person wants to know at the start.

@@ -5,6 +5,9 @@
 
 mod file;
 mod memory;
+#[cfg(not(feature = "redis"))]
+mod no_redis;
+#[cfg(feature = "redis")]
 mod redis;
 mod seal;
 
@@ -20,6 +23,8 @@ use code_assist_core::settings::{KvUrl, Settings};
 
 use self::file::FileStore;
 use self::memory::MemoryStore;
+#[cfg(not(feature = "redis"))]
+use self::no_redis as redis;
 use self::redis::RedisStore;
 use self::seal::Seal;
 
