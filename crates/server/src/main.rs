@@ -1,6 +1,8 @@
 //! The native shell of `code-assist-proxy`: arguments and settings in, one command run, an exit
 //! code out.
 
+#![cfg_attr(not(unix), expect(dead_code, reason = "settings are read again on SIGHUP only"))]
+
 mod check;
 mod cli;
 mod config;
