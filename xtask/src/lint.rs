@@ -1,9 +1,9 @@
 //! Formatting, lints, and the fence around the core.
 
-use crate::docs;
 use crate::machine::cargo;
 use crate::process::{captured, run as shown};
 use crate::report::{Failure, Report};
+use crate::{docs, features};
 
 pub(crate) fn run(report: &mut Report) {
     report.step("cargo fmt --check (to mend: cargo fmt)", || {
@@ -26,6 +26,7 @@ pub(crate) fn run(report: &mut Report) {
             shown(cargo("clippy").args(["-p", &member, "--all-targets", "--", "-D", "warnings"]))
         });
     }
+    features::run(report);
     report.step("what the core depends on", fence);
     report.step("rustdoc, warnings as errors", docs::rustdoc);
 }

@@ -9,6 +9,7 @@ mod conformance;
 mod costs;
 mod deny;
 mod docs;
+mod features;
 mod fuzz;
 mod http;
 mod lint;
