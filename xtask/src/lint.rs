@@ -3,7 +3,7 @@
 use crate::machine::cargo;
 use crate::process::{captured, run as shown};
 use crate::report::{Failure, Report};
-use crate::{docs, features};
+use crate::{docs, features, workflows};
 
 pub(crate) fn run(report: &mut Report) {
     report.step("cargo fmt --check (to mend: cargo fmt)", || {
@@ -27,6 +27,7 @@ pub(crate) fn run(report: &mut Report) {
         });
     }
     features::run(report);
+    workflows::run(report);
     report.step("what the core depends on", fence);
     report.step("rustdoc, warnings as errors", docs::rustdoc);
 }

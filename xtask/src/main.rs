@@ -25,6 +25,7 @@ mod soak;
 mod tally;
 mod test;
 mod worker;
+mod workflows;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
