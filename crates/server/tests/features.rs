@@ -11,9 +11,9 @@ use std::process::Command;
 #[cfg(not(feature = "emulator"))]
 #[test]
 fn serve_emulator_without_the_emulator_names_the_feature_and_ends_with_2() {
-    let told = refused(&["serve", "--emulator", "--kv-url", "memory:"]);
-    assert!(told.contains("serve --emulator: this build has no emulator"), "{told}");
-    assert!(told.contains("--features emulator"), "{told}");
+    let printed = refused(&["serve", "--emulator", "--kv-url", "memory:"]);
+    assert!(printed.contains("serve --emulator: this build has no emulator"), "{printed}");
+    assert!(printed.contains("--features emulator"), "{printed}");
 }
 
 #[cfg(not(feature = "redis"))]
@@ -22,12 +22,15 @@ fn a_redis_url_without_redis_names_the_feature_and_ends_with_2() {
     for command in ["serve", "check", "config", "models", "kv list"] {
         for url in ["redis://127.0.0.1:9", "rediss://ada:hush@127.0.0.1:9/2"] {
             let arguments: Vec<&str> = command.split(' ').chain(["--kv-url", url]).collect();
-            let told = refused(&arguments);
-            assert!(told.contains("KV_URL: this build has no Redis support"), "{command}: {told}");
-            assert!(told.contains("--features redis"), "{command}: {told}");
-            assert!(told.contains("KV_URL=file:PATH"), "{command}: {told}");
+            let printed = refused(&arguments);
+            assert!(
+                printed.contains("KV_URL: this build has no Redis support"),
+                "{command}: {printed}"
+            );
+            assert!(printed.contains("--features redis"), "{command}: {printed}");
+            assert!(printed.contains("KV_URL=file:PATH"), "{command}: {printed}");
             // `config` prints the setting itself, without its login.
-            assert!(!told.contains("hush"), "{command}: {told}");
+            assert!(!printed.contains("hush"), "{command}: {printed}");
         }
     }
 }
