@@ -4,7 +4,7 @@ use crate::process::{captured, run as shown};
 use crate::report::{Failure, Report};
 use crate::setup::Need;
 use crate::workspace::cargo;
-use crate::{core_dependencies, docs, links, plain_words, spelling};
+use crate::{core_dependencies, docs, features, links, plain_words, spelling, workflows};
 
 /// What the system has to have for [`run`].
 pub(crate) const NEEDS: &[Need] = &[Need::Python];
@@ -26,6 +26,8 @@ pub(crate) fn run(report: &mut Report) {
             shown(cargo("clippy").args(["-p", &member, "--all-targets", "--", "-D", "warnings"]))
         });
     }
+    features::run(report);
+    workflows::run(report);
     report.step("rustdoc, warnings as errors", docs::rustdoc);
 }
 

@@ -12,6 +12,7 @@ mod costs;
 mod counts;
 mod deny;
 mod docs;
+mod features;
 mod fuzz;
 mod http;
 mod links;
@@ -30,6 +31,7 @@ mod spelling;
 mod test;
 mod tools;
 mod worker;
+mod workflows;
 mod workspace;
 
 use std::process::ExitCode;

@@ -32,7 +32,7 @@ pub(crate) fn run(report: &mut Report) {
 
 /// Builds what `cargo test` runs. A failure is found again, and reported, by `cargo test`.
 pub(crate) fn build_rust_tests(report: &mut Report) {
-    report.step("build of the Rust tests", || process::run(cargo("test").arg("--no-run")));
+    report.step("build of the Rust tests", || process::run(cargo_test().arg("--no-run")));
 }
 
 /// Builds the Worker, and installs the clients that are driven against both builds.
@@ -52,7 +52,7 @@ pub(crate) struct Built {
 pub(crate) fn check(report: &mut Report, built: Built) {
     report.tests("cargo test", |counts| {
         // Unit, integration and documentation tests; the crates after a failed one still run.
-        process::test(cargo("test").arg("--no-fail-fast"), CARGO_LIMIT, counts)
+        process::test(cargo_test().arg("--no-fail-fast"), CARGO_LIMIT, counts)
     });
     if let Some(worker) = built.worker {
         worker::check(report, &worker);
@@ -66,8 +66,8 @@ pub(crate) fn check(report: &mut Report, built: Built) {
     packaging::run(report);
 }
 
-/// `cargo test` for one test target, with a filter. The selection of crates is that of plain
-/// `cargo test`, so that nothing is built twice.
+/// `cargo test` for one test target, with a filter. The selection of crates is that of
+/// [`cargo_test`], so that nothing is built twice.
 pub(crate) struct Filtered<'a> {
     pub(crate) target: &'a str,
     pub(crate) filter: &'a [&'a str],
@@ -76,7 +76,7 @@ pub(crate) struct Filtered<'a> {
 impl Filtered<'_> {
     /// The command. A filter that selects no test is a failure here, since libtest succeeds then.
     pub(crate) fn command(&self) -> Result<Command, Failure> {
-        process::run(cargo("test").args(["--no-run", "--test", self.target]))?;
+        process::run(cargo_test().args(["--no-run", "--test", self.target]))?;
         let listed = captured(self.unchecked().arg("--list"))?;
         if listed.lines().any(|line| line.ends_with(": test")) {
             return Ok(self.unchecked());
@@ -85,10 +85,17 @@ impl Filtered<'_> {
     }
 
     fn unchecked(&self) -> Command {
-        let mut command = cargo("test");
+        let mut command = cargo_test();
         command.args(["--test", self.target, "--"]).args(self.filter);
         command
     }
+}
+
+/// `cargo test` for every crate but the Worker, which is built for another target.
+fn cargo_test() -> Command {
+    let mut command = cargo("test");
+    command.args(["--workspace", "--exclude", "code-assist-worker"]);
+    command
 }
 
 /// Generous: a first build on two cores may be in it.

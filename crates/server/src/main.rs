@@ -1,15 +1,22 @@
 //! The native shell of `code-assist-proxy`: reads arguments and settings, runs one command, and
 //! returns an exit code.
 
+#![cfg_attr(not(unix), expect(dead_code, reason = "settings are read again on SIGHUP only"))]
+
 mod app;
 mod check;
 mod cli;
 mod config;
+#[cfg(feature = "emulator")]
+mod emulator;
+mod features;
 mod http_client;
 mod http_version;
 mod kv;
 mod listen;
 mod models;
+#[cfg(not(feature = "emulator"))]
+mod no_emulator;
 mod notify;
 mod platform;
 mod serve;
@@ -27,6 +34,8 @@ use std::process::ExitCode;
 use code_assist_core::settings::{Layer, Problem, Settings};
 
 use cli::{Invocation, Task};
+#[cfg(not(feature = "emulator"))]
+use no_emulator as emulator;
 use sources::Sources;
 
 fn main() -> ExitCode {
@@ -103,6 +112,9 @@ fn run(invocation: Invocation) -> Result<(), CommandError> {
         Task::Kv(kv) => runtime()?.block_on(kv::run(kv.task, &settings)),
         Task::Models => runtime()?.block_on(models::run(settings)),
         Task::Serve(serve) => {
+            if let Some(problem) = features::emulator_problem().filter(|_| serve.emulator) {
+                return Err(CommandError::Settings(vec![problem]));
+            }
             let served = serve::run(settings, sources, serve.emulator);
             runtime()?.block_on(run_on_worker(served))
         }

@@ -7,19 +7,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use code_assist_core::settings::{KvUrl, Settings};
+use code_assist_core::settings::Settings;
 use code_assist_core::{CredentialFile, Platform};
-use code_assist_emulator::Emulator;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::app::App;
+use crate::emulator::Emulator;
 use crate::listen::Timeouts;
 use crate::platform::TokioPlatform;
 use crate::signals::Reload;
 use crate::sources::Sources;
 use crate::store::Store;
-use crate::{CommandError, listen, notify, print, signals, telemetry, trim};
+use crate::{CommandError, emulator, listen, notify, print, signals, telemetry, trim};
 
 /// Runs the proxy until a signal stops it.
 pub(crate) async fn run(
@@ -34,7 +34,7 @@ pub(crate) async fn run(
 async fn serve(mut settings: Settings, sources: Sources, emulated: bool) -> io::Result<()> {
     trim::hold_threshold();
     let (log, _log_guard) = telemetry::start(&settings.log_level, settings.log_format)?;
-    let emulator = if emulated { Some(emulator(&mut settings).await?) } else { None };
+    let emulator = if emulated { Some(emulator::start(&mut settings).await?) } else { None };
     let listener = bind(&settings).await?;
     let address = listener.local_addr()?;
     let (abort, aborted) = watch::channel(false);
@@ -92,21 +92,6 @@ async fn bind(settings: &Settings) -> io::Result<TcpListener> {
         let text = format!("cannot listen on {}:{}: {error}{hint}", settings.host, settings.port);
         io::Error::new(error.kind(), text)
     })
-}
-
-/// The bundled emulator as upstream, with credentials that are good nowhere else.
-async fn emulator(settings: &mut Settings) -> io::Result<Emulator> {
-    let emulator = code_assist_emulator::start(code_assist_emulator::Options::default()).await?;
-    settings.endpoints = vec![emulator.url()];
-    settings.token_url = emulator.token_url();
-    settings.tokeninfo_url = emulator.tokeninfo_url();
-    settings.access_token = None;
-    settings.project_id = None;
-    settings.credentials_json = Some(emulator.credentials().into());
-    // Throw-away facts do not belong into the store of a real account.
-    settings.kv_url = KvUrl::Memory;
-    (settings.http_proxy, settings.https_proxy) = (None, None);
-    Ok(emulator)
 }
 
 /// Prints the start-up lines: addresses, credentials, store and a command to try.

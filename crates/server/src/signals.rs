@@ -1,12 +1,11 @@
 //! Signals: SIGTERM and SIGINT shut down, a second one exits at once, SIGHUP reloads the settings.
 
-use std::io::{self, IsTerminal};
+use std::io;
 use std::sync::Arc;
 
 use code_assist_core::Proxy;
 use tokio::sync::watch;
 
-use crate::notify;
 use crate::sources::Sources;
 use crate::telemetry::Log;
 
@@ -54,7 +53,11 @@ pub(crate) fn listen(reload: Reload) -> io::Result<watch::Receiver<bool>> {
     let (stop, stopped) = watch::channel(false);
     #[cfg(unix)]
     {
+        use std::io::IsTerminal;
+
         use tokio::signal::unix::{SignalKind, signal};
+
+        use crate::notify;
 
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use code_assist_core::settings::{Layer, Problem, Settings, Source, Warning};
 
 use crate::config::ConfigFile;
+use crate::features;
 
 /// Flags, environment and the TOML file. Only the file can have changed at a reload.
 #[derive(Debug, Clone)]
@@ -20,13 +21,18 @@ pub(crate) struct Sources {
 impl Sources {
     /// Reads the settings, or returns all problems with them.
     pub(crate) fn read(&self) -> Result<(Settings, Vec<Warning>), Vec<Problem>> {
-        self.layered(|layers, file| match Settings::read(layers) {
-            Ok((settings, more)) if file.problems.is_empty() => {
-                let warnings = file.warnings.iter().cloned().chain(more).collect();
-                Ok((settings, warnings))
+        self.layered(|layers, file| {
+            let mut problems = file.problems.clone();
+            match Settings::read(layers) {
+                Ok((settings, more)) => {
+                    problems.extend(features::problem(&settings));
+                    if problems.is_empty() {
+                        return Ok((settings, file.warnings.iter().cloned().chain(more).collect()));
+                    }
+                }
+                Err(more) => problems.extend(more),
             }
-            Ok(_) => Err(file.problems.clone()),
-            Err(more) => Err(file.problems.iter().cloned().chain(more).collect()),
+            Err(problems)
         })
     }
 

@@ -5,6 +5,9 @@
 
 mod file;
 mod memory;
+#[cfg(not(feature = "redis"))]
+mod no_redis;
+#[cfg(feature = "redis")]
 mod redis;
 mod seal;
 
@@ -21,6 +24,8 @@ use code_assist_core::{
 
 use self::file::FileStore;
 use self::memory::MemoryStore;
+#[cfg(not(feature = "redis"))]
+use self::no_redis as redis;
 use self::redis::RedisStore;
 use self::seal::Seal;
 

@@ -1,0 +1,83 @@
+//! Stands for the Redis store in a build without the feature `redis`. [`crate::features`] refuses
+//! such a `KV_URL` there, so that no value of [`RedisStore`] ever exists.
+
+use std::future::{Ready, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use code_assist_core::settings::RedisUrl;
+use code_assist_core::{Caller, FencingToken, LockResult, Rate, RateStanding, StoreError};
+
+use super::{Clock, Entry, Notice};
+
+/// A store that cannot exist.
+#[derive(Debug, Clone)]
+pub(crate) enum RedisStore {}
+
+impl RedisStore {
+    pub(super) fn open(
+        url: &RedisUrl,
+        _: Option<Vec<u8>>,
+        _: Clock,
+    ) -> Ready<Result<(Self, Option<Notice>), StoreError>> {
+        ready(Err(unsupported(url)))
+    }
+
+    pub(super) fn open_only(
+        url: &RedisUrl,
+        _: Option<Vec<u8>>,
+        _: Clock,
+    ) -> Ready<Result<Self, StoreError>> {
+        ready(Err(unsupported(url)))
+    }
+
+    pub(super) fn load(&self, _: &str) -> Ready<Option<Bytes>> {
+        match *self {}
+    }
+
+    pub(super) fn save(
+        &self,
+        _: &str,
+        _: Bytes,
+        _: Duration,
+        _: Option<FencingToken>,
+    ) -> Ready<Result<(), StoreError>> {
+        match *self {}
+    }
+
+    pub(super) fn claim(&self, _: &str, _: Duration) -> Ready<LockResult> {
+        match *self {}
+    }
+
+    pub(super) fn release(&self, _: &str, _: FencingToken) -> Ready<()> {
+        match *self {}
+    }
+
+    pub(super) fn count(&self, _: &Caller, _: Rate) -> Ready<Option<RateStanding>> {
+        match *self {}
+    }
+
+    pub(super) fn entries(&self) -> Ready<Result<Vec<Entry>, StoreError>> {
+        match *self {}
+    }
+
+    pub(super) fn restore(&self, _: Vec<Entry>) -> Ready<Result<(), StoreError>> {
+        match *self {}
+    }
+
+    pub(super) fn clear(&self) -> Ready<Result<usize, StoreError>> {
+        match *self {}
+    }
+
+    pub(super) fn describe(&self) -> String {
+        match *self {}
+    }
+
+    pub(super) fn connected(&self) -> bool {
+        match *self {}
+    }
+}
+
+fn unsupported(url: &RedisUrl) -> StoreError {
+    StoreError(format!("{url} needs a build with the feature `redis`"))
+}
