@@ -256,7 +256,7 @@ test('an unknown model is not found, whole, streamed and described', bounded, as
     await assert.rejects(ask, (error) => {
       assert.ok(error instanceof ApiError);
       assert.equal(error.status, 404);
-      // Agents parse the message as JSON (clients.md R8).
+      // Agents parse the message as JSON (docs/reference/clients.md R8).
       assert.equal(JSON.parse(error.message).error.status, 'NOT_FOUND');
       return true;
     });

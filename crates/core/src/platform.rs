@@ -42,7 +42,8 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
     /// A timer that ends after `how_long`.
     fn timer(&self, how_long: Duration) -> Self::Timer;
 
-    /// Waits for a concurrency permit, first come first served. Dropping the future leaves the queue.
+    /// Waits for a concurrency permit, first come first served. Dropping the future leaves the
+    /// queue.
     async fn acquire_permit(&self) -> Self::Permit;
 
     /// Sends one request upstream and returns when the response head is there.
@@ -57,8 +58,8 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
     /// Writes one entry, gone after `ttl`.
     ///
     /// With a fencing token the write counts only if no later holder of the lock has written under
-    /// the key: a holder whose lock has expired must not undo what the next one did. A write that came
-    /// too late is no error.
+    /// the key: a holder whose lock has expired must not undo what the next one did. A write that
+    /// came too late is no error.
     async fn save(
         &self,
         key: &str,
@@ -67,8 +68,8 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
         token: Option<FencingToken>,
     ) -> Result<(), StoreError>;
 
-    /// Tries to lock the work behind `key` among all processes that share the store. The lock expires
-    /// by itself after `ttl`, so that a holder that dies delays the others for no longer.
+    /// Tries to lock the work behind `key` among all processes that share the store. The lock
+    /// expires by itself after `ttl`, so that a holder that dies delays the others for no longer.
     ///
     /// A store that is not shared, or that cannot tell, answers [`LockResult::NotShared`].
     async fn lock(&self, key: &str, ttl: Duration) -> LockResult {
@@ -99,8 +100,8 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
 
     /// The credential file as it is now.
     ///
-    /// `seen` is the stamp of the version that the core has read; for the same version the answer is
-    /// [`CredentialFile::Unchanged`].
+    /// `seen` is the stamp of the version that the core has read; for the same version the answer
+    /// is [`CredentialFile::Unchanged`].
     async fn credential_file(&self, seen: Option<u64>) -> CredentialFile;
 
     /// What the process uses of the machine, as far as the shell can tell.
@@ -121,7 +122,7 @@ pub struct Peer(pub IpAddr);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CredentialFile {
     /// No file. `encrypted_store` is true when the CLI's encrypted store lies next to its place
-    /// (`protocol.md` 1.9).
+    /// (`docs/reference/protocol.md` 1.9).
     Absent {
         /// Where it was looked for, for the error message.
         path: String,

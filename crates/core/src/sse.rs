@@ -1,9 +1,9 @@
 //! Server-sent events, read from chunks of any size.
 //!
-//! The reader is tolerant (`protocol.md` 4.1, 4.3; which line ends Google sends is not documented):
-//! lines end with CRLF, LF or CR; `data:` may lack its space; several `data:` lines are one event;
-//! the last event may lack its blank line; an error may come as bare JSON lines. No other character
-//! ends a line: JSON strings may hold a raw U+2028.
+//! The reader is tolerant (`docs/reference/protocol.md` 4.1, 4.3; which line ends Google sends is
+//! not documented): lines end with CRLF, LF or CR; `data:` may lack its space; several `data:`
+//! lines are one event; the last event may lack its blank line; an error may come as bare JSON
+//! lines. No other character ends a line: JSON strings may hold a raw U+2028.
 
 use bytes::{Buf, Bytes, BytesMut};
 use memchr::memchr2;
@@ -12,7 +12,7 @@ use memchr::memchr2;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// Lines that are not SSE fields, up to a blank line or the end. Google's front ends write an
-    /// error into a running stream in this form (`protocol.md` 4.3).
+    /// error into a running stream in this form (`docs/reference/protocol.md` 4.3).
     Bare(Bytes),
     /// The data of an event. Several `data:` lines are joined by line feeds.
     Data(Bytes),

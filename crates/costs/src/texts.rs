@@ -1,4 +1,5 @@
-//! What is sent, in the shapes that clients and Code Assist have (`clients.md`, `protocol.md` 4.1).
+//! What is sent, in the shapes that clients and Code Assist have (`docs/reference/clients.md`,
+//! `docs/reference/protocol.md` 4.1).
 
 use std::fmt::Write as _;
 

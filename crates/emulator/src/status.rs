@@ -37,12 +37,13 @@ impl ApiError {
     }
 
     /// The same 404 for an unknown model, missing preview access and an unknown operation
-    /// (protocol.md 7.2).
+    /// (docs/reference/protocol.md 7.2).
     pub(crate) fn not_found() -> Self {
         Self::new(404, "Requested entity was not found.")
     }
 
-    /// 400 for a body that the proto parser refuses, with all violations (protocol.md 3.4).
+    /// 400 for a body that the proto parser refuses, with all violations
+    /// (docs/reference/protocol.md 3.4).
     pub(crate) fn bad_request(violations: &[FieldViolation]) -> Self {
         let message: Vec<&str> = violations.iter().map(|one| one.description.as_str()).collect();
         let list: Vec<Value> = violations
@@ -58,7 +59,7 @@ impl ApiError {
         }))
     }
 
-    /// 401 with the reason that Google's front end gives (protocol.md 7.3).
+    /// 401 with the reason that Google's front end gives (docs/reference/protocol.md 7.3).
     pub(crate) fn unauthenticated(reason: &str, called: ServiceMethod<'_>) -> Self {
         let message = if reason == "CREDENTIALS_MISSING" {
             "Request is missing required authentication credential. Expected OAuth 2 access \
@@ -94,7 +95,8 @@ impl ApiError {
         }
     }
 
-    /// The answer: an object for a unary call, an array of one for a streaming call (protocol.md 4.3).
+    /// The answer: an object for a unary call, an array of one for a streaming call
+    /// (docs/reference/protocol.md 4.3).
     pub(crate) fn reply(self, streaming: bool) -> Reply {
         let code = self.code;
         let error = self.json();
@@ -135,7 +137,7 @@ pub(crate) struct ServiceMethod<'a> {
     pub(crate) method: &'a str,
 }
 
-/// The front end's page for a path or method it has no route for (protocol.md 7.1).
+/// The front end's page for a path or method it has no route for (docs/reference/protocol.md 7.1).
 pub(crate) fn page_not_found(path: &str) -> Reply {
     let path = path.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     let page = format!(

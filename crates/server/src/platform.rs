@@ -29,7 +29,8 @@ struct PlatformInner {
     http_client: HttpClient,
     store: Store,
     credential_file: Option<PathBuf>,
-    /// Concurrency permits. Tokio's semaphore is fair, so that waiting requests are served in order.
+    /// Concurrency permits. Tokio's semaphore is fair, so that waiting requests are served in
+    /// order.
     permits: Arc<Semaphore>,
     jobs: mpsc::UnboundedSender<BackgroundJob>,
     started: Instant,
@@ -140,7 +141,8 @@ impl Platform for TokioPlatform {
     }
 
     fn spawn_job(&self, job: BackgroundJob) {
-        // The receiver lives as long as the runtime, so that no request waits for a job that is lost.
+        // The receiver lives as long as the runtime, so that no request waits for a job that is
+        // lost.
         let _ = self.inner.jobs.send(job);
     }
 }
@@ -170,7 +172,8 @@ async fn read_credentials(path: &Path, seen: Option<u64>) -> CredentialFile {
     }
 }
 
-/// A file's modification time and length, folded into one number that is only compared for equality.
+/// A file's modification time and length, folded into one number that is only compared for
+/// equality.
 fn stamp(meta: &std::fs::Metadata) -> u64 {
     let since = meta.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
     let nanos = since.unwrap_or_default().as_nanos();
@@ -205,7 +208,7 @@ fn process_stats() -> ProcessStats {
 /// `USER_HZ`: 100 on every Linux since 2.4.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// The file name of the Gemini CLI's encrypted store (`protocol.md` 1.9).
+/// The file name of the Gemini CLI's encrypted store (`docs/reference/protocol.md` 1.9).
 const ENCRYPTED_STORE: &str = "gemini-credentials.json";
 
 /// A bound on what is read into memory. An `oauth_creds.json` has two kilobytes.

@@ -172,7 +172,7 @@ const TICK: Duration = Duration::from_secs(1);
 const NOTICE_KEY: &str = "terms_notice_shown";
 const NOTICE_TTL: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-/// `spec.md` 18.
+/// `README.md`.
 const TERMS: &str = "\
 Please note: Google's terms restrict using the Gemini CLI's OAuth sign-in from third-party software,
 and accounts have been suspended for it. Individual accounts (free, Pro, Ultra) no longer work

@@ -1,4 +1,4 @@
-//! What every key-value store promises (`spec.md` 14), as one test that each of them passes.
+//! What every key-value store promises (`docs/OPERATING.md`), as one test that each of them passes.
 
 use std::fmt::Debug;
 use std::time::Duration;

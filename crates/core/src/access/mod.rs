@@ -1,4 +1,4 @@
-//! Admission of clients: keys, the `Host` and `Origin` of web pages, CORS (`spec.md` 12).
+//! Admission of clients: keys, the `Host` and `Origin` of web pages, CORS (`docs/ACCESS.md`).
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -222,7 +222,8 @@ fn forwarded(text: &str) -> Option<IpAddr> {
     bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }
 
-/// The client's own `x-request-id`, if it is well-formed: 1 to 128 letters, digits, `.`, `_` and `-`.
+/// The client's own `x-request-id`, if it is well-formed: 1 to 128 letters, digits, `.`, `_` and
+/// `-`.
 pub fn forwardable_request_id(headers: &HeaderMap) -> Option<&HeaderValue> {
     let id = headers.get(REQUEST_ID)?;
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
@@ -276,7 +277,8 @@ impl AllowedOrigins {
     }
 }
 
-/// The key that the client presents, from the first of its places that is not empty (`spec.md` 4).
+/// The key that the client presents, from the first of its places that is not empty
+/// (`docs/API.md`).
 fn presented(headers: &HeaderMap, uri: &Uri) -> Option<String> {
     let plain = |name: HeaderName| {
         let values = headers.get_all(name).into_iter();
@@ -378,8 +380,8 @@ const ALLOW_PRIVATE_NETWORK: HeaderName =
 /// The methods of all routes.
 const METHODS: &str = "GET, HEAD, POST, OPTIONS";
 
-/// The headers that Gemini clients send from browsers (`clients.md` R14), for a preflight that
-/// names none.
+/// The headers that Gemini clients send from browsers (`docs/reference/clients.md` R14), for a
+/// preflight that names none.
 const CLIENT_HEADERS: &str = "x-goog-api-key, x-goog-api-client, content-type, authorization, \
     x-api-key, x-goog-request-params, x-server-timeout, x-request-id, x-session-id, \
     anthropic-version, anthropic-beta, idempotency-key, cache-control";

@@ -62,7 +62,7 @@ fn every_carrier_brings_the_key() {
         (&[], "/?key=secret-a"),
         (&[], "/?alt=sse&key=&key=secret%2Da"),
         (&[("authorization", &basic)], "/"),
-        // An empty key counts as absent (`clients.md` R2).
+        // An empty key counts as absent (`docs/reference/clients.md` R2).
         (&[("x-goog-api-key", ""), ("authorization", "Bearer secret-a")], "/"),
         (&[("authorization", "Bearer "), ("x-api-key", "secret-a")], "/"),
         // The first place with a key wins.

@@ -60,7 +60,7 @@ impl Operation {
         }
     }
 
-    /// True when a client must send a key, if keys are set (`spec.md` 12).
+    /// True when a client must send a key, if keys are set (`docs/ACCESS.md`).
     pub fn needs_key(self) -> bool {
         !matches!(self, Self::Root | Self::Health | Self::Options)
     }

@@ -17,8 +17,8 @@ impl From<BodyError> for Error {
     }
 }
 
-/// Upstream's own error. A 401 of Google's becomes an error of the proxy's credentials: clients would
-/// read a 401 as their own key being wrong (`spec.md` 7).
+/// Upstream's own error. A 401 of Google's becomes an error of the proxy's credentials: clients
+/// would read a 401 as their own key being wrong (`docs/ERRORS.md`).
 impl From<UpstreamError> for Error {
     fn from(fault: UpstreamError) -> Self {
         if fault.http == StatusCode::UNAUTHORIZED {

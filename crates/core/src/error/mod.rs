@@ -1,9 +1,9 @@
 //! Every way in which a request can fail, and for each its status, reason, label and source
-//! (`spec.md` 7).
+//! (`docs/ERRORS.md`).
 //!
-//! An error knows neither what a client speaks nor how it is written: [`crate::dialect`] renders it.
-//! The message says what happened, who has to act, and what to do next. It never holds a secret or a
-//! query string.
+//! An error knows neither what a client speaks nor how it is written: [`crate::dialect`] renders
+//! it. The message says what happened, who has to act, and what to do next. It never holds a secret
+//! or a query string.
 
 mod from;
 mod message;
@@ -173,8 +173,8 @@ pub enum ErrorSource {
 /// What is fixed for each variant of [`Error`].
 struct Row {
     status: StatusCode,
-    /// The reason of the proxy's `ErrorInfo` detail. `None` for upstream's own errors, and where the
-    /// contract names no reason.
+    /// The reason of the proxy's `ErrorInfo` detail. `None` for upstream's own errors, and where
+    /// the contract names no reason.
     reason: Option<&'static str>,
     /// A short name for metrics, one for each variant.
     label: &'static str,
@@ -187,8 +187,8 @@ impl Error {
         self.row().status
     }
 
-    /// The reason of the proxy's `ErrorInfo` detail. `None` for upstream's own errors, and where the
-    /// contract names no reason.
+    /// The reason of the proxy's `ErrorInfo` detail. `None` for upstream's own errors, and where
+    /// the contract names no reason.
     pub fn reason(&self) -> Option<&'static str> {
         self.row().reason
     }
@@ -259,7 +259,7 @@ impl Error {
         }
     }
 
-    /// The table of `spec.md` 7.
+    /// The table of `docs/ERRORS.md`.
     fn row(&self) -> Row {
         use ErrorSource::{Client, Operator, Proxy, Upstream};
         use StatusCode as S;

@@ -92,7 +92,7 @@ fn every_error_reads_as_it_was_agreed() {
 
 #[test]
 fn the_reasons_are_those_of_the_contract() {
-    // `spec.md` 7, row by row.
+    // `docs/ERRORS.md`, row by row.
     let rows: [(u16, &str, &[&str]); 12] = [
         (400, "INVALID_ARGUMENT", &["MALFORMED_JSON", "UNSUPPORTED_ENCODING"]),
         (401, "UNAUTHENTICATED", &["API_KEY_MISSING", "API_KEY_INVALID"]),

@@ -5,5 +5,5 @@ pub mod error;
 pub mod status;
 pub mod usage;
 
-/// The proxy's own `User-Agent`: it does not pretend to be another product (`spec.md` 18).
+/// The proxy's own `User-Agent`: it does not pretend to be another product (`README.md`).
 pub const USER_AGENT: &str = concat!("code-assist-proxy/", env!("CARGO_PKG_VERSION"));

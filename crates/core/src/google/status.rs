@@ -9,7 +9,8 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
-/// The `Content-Type` of every error. google-api-core needs the charset (`clients.md` R4).
+/// The `Content-Type` of every error. google-api-core needs the charset
+/// (`docs/reference/clients.md` R4).
 pub const CONTENT_TYPE: &str = "application/json; charset=UTF-8";
 
 /// An error in Google's shape, not yet encoded.
@@ -125,7 +126,7 @@ pub struct Link {
     pub url: Cow<'static, str>,
 }
 
-/// The name of `google.rpc.Code` that goes with an HTTP status (`spec.md` 7).
+/// The name of `google.rpc.Code` that goes with an HTTP status (`docs/ERRORS.md`).
 ///
 /// 405 and 413 have no code of their own and take the nearest one.
 pub fn canonical(code: StatusCode) -> &'static str {
@@ -147,7 +148,7 @@ pub fn canonical(code: StatusCode) -> &'static str {
     }
 }
 
-/// An error as the one element of an array, as array streams have it (`spec.md` 6).
+/// An error as the one element of an array, as array streams have it (`docs/API.md`).
 pub fn as_array(error: &Bytes) -> Bytes {
     let mut array = BytesMut::with_capacity(error.len() + 2);
     array.put_u8(b'[');
@@ -179,8 +180,9 @@ fn proto_duration(delay: Duration) -> String {
     format!("{seconds}.{}s", fraction.trim_end_matches('0'))
 }
 
-/// Escapes raw U+2028, U+2029 and U+0085, each of which breaks an official SDK (`clients.md` R3).
-/// JSON allows them only inside strings, where the escape has the same meaning.
+/// Escapes raw U+2028, U+2029 and U+0085, each of which breaks an official SDK
+/// (`docs/reference/clients.md` R3). JSON allows them only inside strings, where the escape has the
+/// same meaning.
 fn escape_separators(text: String) -> String {
     if !text.contains(['\u{85}', '\u{2028}', '\u{2029}']) {
         return text;

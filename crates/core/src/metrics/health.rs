@@ -1,4 +1,5 @@
-//! `GET /health` and `GET /health/detailed` (`spec.md` 13): no upstream call, no store, no waiting.
+//! `GET /health` and `GET /health/detailed` (`docs/METRICS.md`): no upstream call, no store, no
+//! waiting.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;

@@ -42,7 +42,7 @@ impl RetryReason {
     }
 }
 
-/// The result of coalescing and response cache for a request (`spec.md` 11).
+/// The result of coalescing and response cache for a request (`docs/RESILIENCE.md`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CacheResult {
     /// A repeatable request that asked not to be answered from the cache.

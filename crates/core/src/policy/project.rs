@@ -1,4 +1,4 @@
-//! Which project to use, and which request starts its discovery (`spec.md` 9).
+//! Which project to use, and which request starts its discovery (`docs/CREDENTIALS.md`).
 //!
 //! Failures are opaque values of type `E`: the policy remembers them and gives them back.
 
@@ -106,9 +106,9 @@ impl<E: Clone> ProjectState<E> {
         }
     }
 
-    /// Records that upstream rejected this project: it is discovered again, and not from the store. A
-    /// project that Google has just named again is kept for a while, since the cause lies elsewhere
-    /// (a licence) and another discovery would not help.
+    /// Records that upstream rejected this project: it is discovered again, and not from the store.
+    /// A project that Google has just named again is kept for a while, since the cause lies
+    /// elsewhere (a licence) and another discovery would not help.
     pub fn invalidate(&mut self, project: &str, now: Monotonic) {
         if self.confirmed_until.is_some_and(|until| now < until) {
             return;

@@ -1,5 +1,5 @@
 //! Quotas that are used up: upstream's answer is remembered until their reset, and given without
-//! asking upstream (`spec.md` 10, `protocol.md` 7.5).
+//! asking upstream (`docs/RESILIENCE.md`, `docs/reference/protocol.md` 7.5).
 //!
 //! Answers are opaque values of type `A`: the policy remembers them and gives them back.
 
@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use crate::time::Timestamp;
 
-/// The models whose quota is used up. Asked for every request: an empty memory costs next to nothing.
+/// The models whose quota is used up. Asked for every request: an empty memory costs next to
+/// nothing.
 #[derive(Debug)]
 pub struct QuotaMemory<A> {
     exhausted: BTreeMap<String, Exhausted<A>>,

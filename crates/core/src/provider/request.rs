@@ -1,4 +1,4 @@
-//! A method of a Google API as an HTTP request (`protocol.md` 2.1, 2.2).
+//! A method of a Google API as an HTTP request (`docs/reference/protocol.md` 2.1, 2.2).
 
 use std::sync::{Arc, LazyLock};
 
@@ -10,8 +10,8 @@ use crate::error::Error;
 use crate::google;
 use crate::payload::Payload;
 
-/// One request, ready to be sent as often as needed and to any endpoint of its upstream: cloning the
-/// body counts references.
+/// One request, ready to be sent as often as needed and to any endpoint of its upstream: cloning
+/// the body counts references.
 #[derive(Debug, Clone)]
 pub(crate) struct UpstreamRequest {
     method: Method,

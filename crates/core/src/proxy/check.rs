@@ -166,7 +166,8 @@ fn described(clock: Timestamp, expiry: Timestamp) -> String {
     format!("an access token that expires in {} min", clock.until(expiry).as_secs().div_ceil(60))
 }
 
-/// What to do about an upstream error (`protocol.md` 7.2), beyond what Google itself says.
+/// What to do about an upstream error (`docs/reference/protocol.md` 7.2), beyond what Google itself
+/// says.
 fn remedy(fault: &UpstreamError) -> Option<String> {
     let advice = if fault.is_suspended() {
         "Google has suspended this account for this service: do not retry; appeal at \

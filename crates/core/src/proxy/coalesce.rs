@@ -1,5 +1,6 @@
-//! One answer for equal requests (`spec.md` 11): looked for before upstream is asked, given to the
-//! waiters when upstream has answered. First in this process, then among all that share the store.
+//! One answer for equal requests (`docs/RESILIENCE.md`): looked for before upstream is asked, given
+//! to the waiters when upstream has answered. First in this process, then among all that share the
+//! store.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The proxy's own rate limit (`spec.md` 12).
+//! The proxy's own rate limit (`docs/ACCESS.md`).
 
 use std::sync::Mutex;
 

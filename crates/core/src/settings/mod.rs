@@ -1,4 +1,4 @@
-//! All settings of `spec.md` 3, each with its default, its range and its meaning.
+//! All settings of `docs/CONFIG.md`, each with its default, its range and its meaning.
 //!
 //! [`Settings`] are read from strings in layers, strongest first: flags, environment, file. A
 //! setting that no layer has takes its default. Core does no IO: a shell provides one lookup for

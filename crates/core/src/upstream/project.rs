@@ -1,4 +1,4 @@
-//! The account's project, and how it is discovered (`spec.md` 9).
+//! The account's project, and how it is discovered (`docs/CREDENTIALS.md`).
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -98,8 +98,8 @@ impl ProjectDiscovery {
         lock(&self.account.project).settle(lease, outcome, platform.now());
     }
 
-    /// The project that the store knows, else the one that Google names. One process asks Google; the
-    /// others read its answer from the store that they share.
+    /// The project that the store knows, else the one that Google names. One process asks Google;
+    /// the others read its answer from the store that they share.
     async fn stored_or_discovered<P: Platform>(
         &self,
         calls: &Calls,
@@ -150,7 +150,8 @@ impl ProjectDiscovery {
         }
     }
 
-    /// `loadCodeAssist` and, if needed, `onboardUser` with a bounded poll (`protocol.md` 5.1).
+    /// `loadCodeAssist` and, if needed, `onboardUser` with a bounded poll
+    /// (`docs/reference/protocol.md` 5.1).
     async fn load_or_onboard<P: Platform>(
         &self,
         calls: &Calls,
@@ -266,7 +267,8 @@ async fn bounded_call<P: Platform>(
 /// The store's key for the project.
 const KEY: &str = "project_id_cache";
 
-/// The CLI polls every five seconds; the first polls are sooner, since most operations are done then.
+/// The CLI polls every five seconds; the first polls are sooner, since most operations are done
+/// then.
 const FIRST_POLL: Duration = Duration::from_millis(500);
 const LAST_POLL: Duration = Duration::from_secs(5);
 
@@ -278,7 +280,7 @@ const ONBOARDING_LIMIT: Duration = Duration::from_secs(120);
 /// takes longer is joined by the next process: `onboardUser` continues the operation under way.
 const LOCK_TTL: Duration = Duration::from_secs(45);
 
-/// How long a failed discovery is remembered: one that may pass by itself, and one that a person has
-/// to do something about.
+/// How long a failed discovery is remembered: one that may pass by itself, and one that a person
+/// has to do something about.
 const SHORT_MEMORY: Duration = Duration::from_secs(3);
 const LONG_MEMORY: Duration = Duration::from_secs(30);

@@ -11,7 +11,7 @@ use crate::request::ApiRequest;
 use crate::state::State;
 use crate::status::ApiError;
 
-/// How the account stands with Code Assist (protocol.md 2.6).
+/// How the account stands with Code Assist (docs/reference/protocol.md 2.6).
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum AccountStatus {
@@ -102,12 +102,13 @@ pub(super) fn onboard(
 ) -> Result<Reply, ApiError> {
     let project = body.text("cloudaicompanion_project").map(str::to_owned);
     match body.text("tier_id") {
-        // The free tier never takes a project (protocol.md 2.7).
+        // The free tier never takes a project (docs/reference/protocol.md 2.7).
         Some("free-tier") if project.is_some() => {
             return Err(ApiError::new(400, "Precondition check failed.").precondition());
         }
         Some("free-tier") => {}
-        // The service answers 500 to a licensed tier without a project (protocol.md 7.2).
+        // The service answers 500 to a licensed tier without a project (docs/reference/protocol.md
+        // 7.2).
         Some("standard-tier" | "legacy-tier") if project.is_none() => {
             return Err(ApiError::internal());
         }

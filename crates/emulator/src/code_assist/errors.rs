@@ -23,7 +23,7 @@ pub(super) fn consumer_invalid(project: &str) -> ApiError {
         ))
 }
 
-/// 403: the answer to any `X-Goog-User-Project` header (protocol.md 2.2).
+/// 403: the answer to any `X-Goog-User-Project` header (docs/reference/protocol.md 2.2).
 pub(super) fn service_disabled(project: &str) -> ApiError {
     let url = format!(
         "https://console.developers.google.com/apis/api/cloudcode-pa.googleapis.com/overview\

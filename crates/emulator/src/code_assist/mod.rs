@@ -75,8 +75,8 @@ pub(crate) const GENERATE_CONTENT: ServiceMethod<'static> = ServiceMethod {
 /// The name of the service in errors.
 pub(crate) const SERVICE: &str = "cloudcode-pa.googleapis.com";
 
-/// Ids that Code Assist takes (protocol.md 6.1). Not every public id is one: `gemini-3-flash` is,
-/// `gemini-3.5-flash` is not.
+/// Ids that Code Assist takes (docs/reference/protocol.md 6.1). Not every public id is one:
+/// `gemini-3-flash` is, `gemini-3.5-flash` is not.
 pub(crate) const MODELS: [&str; 8] = [
     "gemini-2.5-pro",
     "gemini-2.5-flash",

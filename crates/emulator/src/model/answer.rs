@@ -111,7 +111,8 @@ impl ModelAnswer {
             .collect()
     }
 
-    /// A last response of a stream without candidates: it repeats the usage (protocol.md 2.4).
+    /// A last response of a stream without candidates: it repeats the usage
+    /// (docs/reference/protocol.md 2.4).
     pub(crate) fn usage_only(&self, stamp: &ResponseStamp) -> Value {
         stamp.mark(json!({"usageMetadata": self.usage(usize::MAX)}), &self.model)
     }

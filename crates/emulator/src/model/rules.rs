@@ -24,13 +24,13 @@ pub(crate) fn generation(model: &str, request: &Node<'_>) -> Result<(), ApiError
         signatures(request)?;
     }
     if request.field("cached_content").is_some() {
-        // The caches of the public API are unknown to Code Assist (protocol.md 3.2).
+        // The caches of the public API are unknown to Code Assist (docs/reference/protocol.md 3.2).
         return Err(ApiError::not_found());
     }
     Ok(())
 }
 
-/// The rules of `countTokens` (protocol.md 2.5).
+/// The rules of `countTokens` (docs/reference/protocol.md 2.5).
 pub(crate) fn counting(request: &Node<'_>) -> Result<(), ApiError> {
     contents(request)?;
     for (at, content) in request.list("contents").iter().enumerate() {
@@ -49,7 +49,7 @@ pub(crate) fn counting(request: &Node<'_>) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// The families of models whose rules differ (protocol.md 6.4).
+/// The families of models whose rules differ (docs/reference/protocol.md 6.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ModelFamily {
     Flash25,
@@ -112,7 +112,7 @@ fn contents(request: &Node<'_>) -> Result<(), ApiError> {
         parts(content)?;
     }
     match request.field("system_instruction") {
-        // Its role is not checked (protocol.md 3.2).
+        // Its role is not checked (docs/reference/protocol.md 3.2).
         Some(instruction) => parts(instruction),
         None => Ok(()),
     }
@@ -275,7 +275,7 @@ fn thinking(config: &Node<'_>, family: ModelFamily) -> Result<(), ApiError> {
 }
 
 /// Gemini 3 requires a signature on the first call of each model content since the last user text
-/// (protocol.md 6.5).
+/// (docs/reference/protocol.md 6.5).
 fn signatures(request: &Node<'_>) -> Result<(), ApiError> {
     let contents = request.list("contents");
     let opened = contents.iter().rposition(|content| {

@@ -66,7 +66,7 @@ impl OAuthEndpoint {
     }
 }
 
-/// The text of an `oauth_creds.json` for these tokens (protocol.md 1.8).
+/// The text of an `oauth_creds.json` for these tokens (docs/reference/protocol.md 1.8).
 pub(crate) fn credentials(access: &str, refresh: &str, expiry_date: i64) -> String {
     pretty(&CredentialsFile {
         access_token: access,
@@ -204,7 +204,7 @@ fn field(form: &[u8], name: &str) -> Option<String> {
         .map(|(_, value)| value.into_owned())
 }
 
-/// A flat OAuth error (protocol.md 1.7).
+/// A flat OAuth error (docs/reference/protocol.md 1.7).
 fn error(code: u16, error: &str, description: &str) -> Reply {
     let body = json!({"error": error, "error_description": description});
     Reply::json(http_status(code), pretty(&body))
@@ -246,7 +246,7 @@ struct CredentialsFile<'a> {
     expiry_date: i64,
 }
 
-/// The public client of the Gemini CLI (protocol.md 1.1).
+/// The public client of the Gemini CLI (docs/reference/protocol.md 1.1).
 pub(crate) const CLIENT_ID: &str =
     "681255809395-oo8ft2oprdrnp9e3aqf6av3hmdib135j.apps.googleusercontent.com";
 const EMAIL: &str = "someone@emulator.example";

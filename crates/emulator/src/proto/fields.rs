@@ -1,7 +1,7 @@
 //! The messages of the services and their fields, which the check of a body uses.
 //!
-//! Names are proto names. JSON names follow from them. Sources: protocol.md 2.4 to 2.9 and
-//! 3.2, and the Vertex AI message of the same name for what is inside `request`.
+//! Names are proto names. JSON names follow from them. Sources: docs/reference/protocol.md 2.4 to
+//! 2.9 and 3.2, and the Vertex AI message of the same name for what is inside `request`.
 
 use FieldKind::{
     Bytes, Choice, Choices, Flag, Free, Map, Message as One, Messages as Many, Number, Struct,
@@ -43,7 +43,8 @@ pub(crate) enum FieldKind {
 pub(crate) struct EnumSpec {
     pub(crate) name: &'static str,
     pub(crate) values: &'static [&'static str],
-    /// Whether lower case is accepted too (protocol.md 6.4; clients often write schema types so).
+    /// Whether lower case is accepted too (docs/reference/protocol.md 6.4; clients often write
+    /// schema types so).
     pub(crate) any_case: bool,
 }
 

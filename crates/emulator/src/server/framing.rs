@@ -69,7 +69,7 @@ fn sse(events: &[StreamEvent], rule: &Rule) -> Vec<Bytes> {
     events.iter().enumerate().map(frame).collect()
 }
 
-/// Google's framing of a stream without `alt` (protocol.md 4.4).
+/// Google's framing of a stream without `alt` (docs/reference/protocol.md 4.4).
 fn array(events: &[StreamEvent]) -> Vec<Bytes> {
     if events.is_empty() {
         return vec![Bytes::from_static(b"[]")];

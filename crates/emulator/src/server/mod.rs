@@ -1,4 +1,5 @@
-//! The HTTP server: it accepts connections and takes each request from its head to its framed answer.
+//! The HTTP server: it accepts connections and takes each request from its head to its framed
+//! answer.
 
 pub(crate) mod body;
 mod framing;
@@ -168,7 +169,7 @@ fn trace_id(seq: u64) -> String {
     format!("{:016x}", mixed ^ (mixed >> 31))
 }
 
-/// The headers that Google's front end adds to every answer (protocol.md 2.2).
+/// The headers that Google's front end adds to every answer (docs/reference/protocol.md 2.2).
 const FRONT_END: [(&str, &str); 6] = [
     ("server", "ESF"),
     ("server-timing", "gfet4t7; dur=12"),

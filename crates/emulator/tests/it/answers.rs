@@ -217,7 +217,7 @@ async fn models_and_project_can_be_set() {
 #[tokio::test]
 async fn the_envelope_of_the_gemini_cli_is_accepted() {
     let google = started().await;
-    // clients.md 3, Gemini CLI 0.61.0.
+    // docs/reference/clients.md 3, Gemini CLI 0.61.0.
     let body = json!({"model": "gemini-2.5-flash", "project": PROJECT, "user_prompt_id": "u",
         "request": {
             "contents": [{"role": "user", "parts": [{"text": "hello"}]}],

@@ -1,5 +1,6 @@
 //! Whole lives in bad weather: tries, breakers, endpoints, the line, the limit, shared answers
-//! (`spec.md` 10 to 12). Each ends with a look at the gauges: nothing may be left behind.
+//! (`docs/RESILIENCE.md` and `docs/ACCESS.md`). Each ends with a look at the gauges: nothing may be
+//! left behind.
 
 mod breaker;
 mod chaos;

@@ -1,4 +1,4 @@
-//! The model list, as the Gemini API has it (`protocol.md` 6.6).
+//! The model list, as the Gemini API has it (`docs/reference/protocol.md` 6.6).
 
 use std::borrow::Cow;
 
@@ -26,7 +26,7 @@ pub struct Model {
     pub input_token_limit: u32,
     /// Tokens out.
     pub output_token_limit: u32,
-    /// The method names that SillyTavern and others filter on (`clients.md` R12).
+    /// The method names that SillyTavern and others filter on (`docs/reference/clients.md` R12).
     pub supported_generation_methods: [&'static str; 2],
     /// The default.
     pub temperature: u8,

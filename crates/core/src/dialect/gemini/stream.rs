@@ -1,5 +1,5 @@
-//! How a stream is written for a client that speaks the Gemini API: server-sent events, or a JSON array
-//! element by element (`spec.md` 6).
+//! How a stream is written for a client that speaks the Gemini API: server-sent events, or a JSON
+//! array element by element (`docs/API.md`).
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -37,8 +37,8 @@ impl StreamEncoder {
     }
 
     /// The error as the last event or element. For server-sent events the bare error object follows
-    /// in a chunk of its own: two generations of SDKs see only the event, two only a bare object, and
-    /// those only in a chunk of its own (`protocol.md` 4.5).
+    /// in a chunk of its own: two generations of SDKs see only the event, two only a bare object,
+    /// and those only in a chunk of its own (`docs/reference/protocol.md` 4.5).
     pub(crate) fn error(&mut self, error: &Error) -> StreamFailure {
         let body = one_line(&error::body(error));
         let event = self.element(body.len(), |out| out.put_slice(&body));
@@ -68,8 +68,8 @@ impl StreamEncoder {
     }
 }
 
-/// An error's JSON on one line: upstream pretty-prints some. A line break in JSON outside of a string
-/// is insignificant white space, and inside one it cannot be.
+/// An error's JSON on one line: upstream pretty-prints some. A line break in JSON outside of a
+/// string is insignificant white space, and inside one it cannot be.
 fn one_line(json: &Bytes) -> Bytes {
     if memchr::memchr2(b'\n', b'\r', json).is_none() {
         return json.clone();

@@ -14,7 +14,7 @@ pub(super) fn secret(object: &Map<String, Value>, names: &[&str]) -> Option<Secr
 }
 
 /// An expiry in milliseconds, in seconds, as a numeric string or in RFC 3339: tools differ
-/// (`protocol.md` 1.8).
+/// (`docs/reference/protocol.md` 1.8).
 pub(super) fn expiry(value: &Value) -> Option<Timestamp> {
     match value {
         Value::Number(number) => number.as_f64().and_then(instant),

@@ -9,7 +9,7 @@ use super::{AccessToken, OAuthClient};
 use crate::time::Timestamp;
 
 /// The content of an `oauth_creds.json`, in the form of any tool that writes one
-/// (`protocol.md` 1.8).
+/// (`docs/reference/protocol.md` 1.8).
 #[derive(Debug, Clone)]
 pub struct Login {
     access_token: Option<SecretString>,
@@ -32,7 +32,7 @@ pub enum CredentialError {
     )]
     NoToken,
     /// The credential is a service account or another kind that Code Assist does not serve
-    /// (`protocol.md` 1.10).
+    /// (`docs/reference/protocol.md` 1.10).
     #[error(
         "it is a {0} credential, which Code Assist does not serve: use the oauth_creds.json that \
          the Gemini CLI writes when you sign in with Google (for a service account, use the Vertex \

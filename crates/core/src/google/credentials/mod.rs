@@ -1,4 +1,4 @@
-//! Google's OAuth 2.0 as an installed application speaks it (`protocol.md` 1).
+//! Google's OAuth 2.0 as an installed application speaks it (`docs/reference/protocol.md` 1).
 //!
 //! `login.rs` reads a credential JSON; `refresh.rs` turns it into an access token; `token.rs` is
 //! that token and the check of it; `stored.rs` is how tokens are kept in the store.

@@ -15,8 +15,9 @@ use crate::payload::Payload;
 use crate::time::Timestamp;
 
 impl Login {
-    /// The refresh request (`protocol.md` 1.6), or `None` without a refresh token. `client` is the
-    /// operator's or the default one; a client that the credential itself names is used instead.
+    /// The refresh request (`docs/reference/protocol.md` 1.6), or `None` without a refresh token.
+    /// `client` is the operator's or the default one; a client that the credential itself names is
+    /// used instead.
     pub fn refresh_request(&self, url: &str, client: &OAuthClient) -> Option<Request<Payload>> {
         let refresh_token = self.refresh_token.as_ref()?;
         let client = self.client.as_ref().unwrap_or(client);
@@ -48,9 +49,9 @@ pub struct OAuthClient {
 
 impl OAuthClient {
     /// The installed-application client that the Gemini CLI publishes in its source
-    /// (`packages/core/src/code_assist/oauth2.ts`; `protocol.md` 1.1). Google states there that an
-    /// installed application's secret "is obviously not treated as a secret". Overridable with
-    /// `OAUTH_CLIENT_ID` and `OAUTH_CLIENT_SECRET`.
+    /// (`packages/core/src/code_assist/oauth2.ts`; `docs/reference/protocol.md` 1.1). Google states
+    /// there that an installed application's secret "is obviously not treated as a secret".
+    /// Overridable with `OAUTH_CLIENT_ID` and `OAUTH_CLIENT_SECRET`.
     pub fn gemini_cli() -> Self {
         Self { id: GEMINI_CLI_ID.to_owned(), secret: GEMINI_CLI_PUBLIC.concat().into() }
     }
@@ -71,7 +72,7 @@ pub struct RefreshedToken {
     pub refresh_token: Option<SecretString>,
 }
 
-/// Why a refresh gave no token (`protocol.md` 1.7).
+/// Why a refresh gave no token (`docs/reference/protocol.md` 1.7).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RefreshError {
     /// No refresh will succeed until the user signs in again or the operator fixes the settings.
@@ -126,8 +127,8 @@ fn clip(text: &str) -> String {
 }
 
 /// Errors of the token endpoint after which a retry cannot help (RFC 6749, 5.2, and
-/// `protocol.md` 1.7). Any other error may be temporary, or may come from a proxy between Google
-/// and us.
+/// `docs/reference/protocol.md` 1.7). Any other error may be temporary, or may come from a proxy
+/// between Google and us.
 const FINAL_ERRORS: &[&str] = &[
     "access_denied",
     "admin_policy_enforced",

@@ -40,7 +40,7 @@ impl AccessToken {
         self.expires_at.is_none_or(|expiry| clock < expiry)
     }
 
-    /// The tokeninfo request (`protocol.md` 1.2).
+    /// The tokeninfo request (`docs/reference/protocol.md` 1.2).
     pub fn tokeninfo_request(&self, url: &str) -> Option<Request<Payload>> {
         Request::builder()
             .method(Method::POST)

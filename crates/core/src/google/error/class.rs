@@ -1,4 +1,5 @@
-//! The one place where an error of Google's gets its class (`protocol.md` 7.2 to 7.5).
+//! The one place where an error of Google's gets its class (`docs/reference/protocol.md` 7.2 to
+//! 7.5).
 
 use super::UpstreamError;
 use crate::failure::{Failure, FailureClass};
@@ -27,8 +28,8 @@ impl UpstreamError {
     }
 }
 
-/// A throttle; without a stated delay it lasts a minute (`protocol.md` 7.4).
+/// A throttle; without a stated delay it lasts a minute (`docs/reference/protocol.md` 7.4).
 const RATE_LIMIT: &str = "RATE_LIMIT_EXCEEDED";
 
-/// `protocol.md` 7.4, rule 6.
+/// `docs/reference/protocol.md` 7.4, rule 6.
 const CAPACITY_REASONS: [&str; 2] = ["MODEL_CAPACITY_EXHAUSTED", "MODEL_CAPACITY_EXCEEDED"];

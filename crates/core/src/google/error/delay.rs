@@ -66,7 +66,7 @@ pub(super) fn leading_number(text: &str) -> Option<(f64, &str)> {
     Some((number.parse().ok()?, rest))
 }
 
-/// In lower case (`protocol.md` 7.3).
+/// In lower case (`docs/reference/protocol.md` 7.3).
 const DELAY_PHRASES: [&str; 6] =
     ["retry in", "reset after", "resets in", "reset in", "retry after", "try again in"];
 

@@ -1,5 +1,5 @@
-//! The reading of upstream errors (`protocol.md` 7). It is lenient: an error that is only half
-//! understood must still reach the client.
+//! The reading of upstream errors (`docs/reference/protocol.md` 7). It is lenient: an error that is
+//! only half understood must still reach the client.
 
 mod delay;
 mod html;
@@ -36,7 +36,7 @@ pub struct UpstreamError {
     pub reasons: Vec<String>,
     /// How long upstream asks the client to wait. Zero means at once; `None` means no delay stated.
     pub retry_delay: Option<Duration>,
-    /// `errors[].reason` of the older shape (`protocol.md` 7.1).
+    /// `errors[].reason` of the older shape (`docs/reference/protocol.md` 7.1).
     legacy_reasons: Vec<String>,
     /// The `quotaId`s of `QuotaFailure`, and `quota_limit` of `ErrorInfo`.
     quotas: Vec<String>,
@@ -46,7 +46,8 @@ pub struct UpstreamError {
 
 impl UpstreamError {
     /// True when the project is at fault, so that a cached one must be discarded
-    /// (`protocol.md` 5.4). A 404 on a known model may mean the same; the caller decides that.
+    /// (`docs/reference/protocol.md` 5.4). A 404 on a known model may mean the same; the caller
+    /// decides that.
     pub fn is_project_problem(&self) -> bool {
         let named = |reason: &String| PROJECT_REASONS.contains(&reason.as_str());
         self.reasons.iter().any(named)
@@ -69,8 +70,8 @@ impl UpstreamError {
             && self.message.to_ascii_lowercase().contains("violation of terms of service")
     }
 
-    /// True when a short wait cannot help: the quota is used up until its reset (`protocol.md` 7.4,
-    /// `spec.md` 10).
+    /// True when a short wait cannot help: the quota is used up until its reset
+    /// (`docs/reference/protocol.md` 7.4, `docs/RESILIENCE.md`).
     pub fn is_terminal_quota(&self) -> bool {
         let daily = |quota: &String| quota.contains("PerDay") || quota.contains("Daily");
         if TERMINAL_REASONS.iter().any(|reason| self.has_reason(reason)) {
@@ -276,7 +277,8 @@ fn find_ignoring_case(text: &str, phrase: &str) -> Option<usize> {
     text.to_ascii_lowercase().find(phrase)
 }
 
-/// The members of a JSON object, keys trimmed: `@type` may have stray spaces (`protocol.md` 7.1).
+/// The members of a JSON object, keys trimmed: `@type` may have stray spaces
+/// (`docs/reference/protocol.md` 7.1).
 fn members(object: &str) -> Option<BTreeMap<String, &RawValue>> {
     let members: BTreeMap<String, &RawValue> = serde_json::from_str(object).ok()?;
     let trimmed = |(key, value): (String, _)| (key.trim().to_owned(), value);
@@ -292,17 +294,17 @@ fn parse(list: &str) -> Option<Vec<&RawValue>> {
     serde_json::from_str(list).ok()
 }
 
-/// Reasons that put the project at fault (`protocol.md` 5.4 and 7.2).
+/// Reasons that put the project at fault (`docs/reference/protocol.md` 5.4 and 7.2).
 const PROJECT_REASONS: [&str; 4] =
     ["CONSUMER_INVALID", "SERVICE_DISABLED", "SUBSCRIPTION_REQUIRED", "USER_PROJECT_DENIED"];
 
-/// Reasons that say that a quota is used up (`spec.md` 10).
+/// Reasons that say that a quota is used up (`docs/RESILIENCE.md`).
 const TERMINAL_REASONS: [&str; 2] = ["INSUFFICIENT_G1_CREDITS_BALANCE", "QUOTA_EXHAUSTED"];
 
 /// Keys of links. Captures show `validation_url`, the Gemini CLI reads `validation_link`;
-/// `activationUrl` comes with `SERVICE_DISABLED` (`protocol.md` 7.3).
+/// `activationUrl` comes with `SERVICE_DISABLED` (`docs/reference/protocol.md` 7.3).
 const METADATA_LINKS: [&str; 3] = ["validation_url", "validation_link", "activationUrl"];
 
-/// A longer delay does not come from a throttle but from a quota (`protocol.md` 7.4, rules 7 and
-/// 8).
+/// A longer delay does not come from a throttle but from a quota (`docs/reference/protocol.md` 7.4,
+/// rules 7 and 8).
 const LONGEST_RETRIABLE: Duration = Duration::from_secs(300);

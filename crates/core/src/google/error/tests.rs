@@ -1,4 +1,4 @@
-//! The samples are those of `protocol.md` 7.3 and of captures.
+//! The samples are those of `docs/reference/protocol.md` 7.3 and of captures.
 
 use http::{HeaderValue, header};
 
@@ -109,7 +109,7 @@ fn a_malformed_error_is_put_into_googles_shape() {
 
 #[test]
 fn stray_commas_fall_back_to_the_status_and_keep_the_delay() {
-    // Old captures of `protocol.md` 4.3.
+    // Old captures of `docs/reference/protocol.md` 4.3.
     let error =
         upstream_error(429, "{\"error\":{\"code\":429,\n ,\"message\":\"reset after 7s.\"}}");
     assert_eq!(error.status, "RESOURCE_EXHAUSTED");

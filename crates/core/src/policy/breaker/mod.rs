@@ -1,4 +1,4 @@
-//! Whether an endpoint that keeps failing is left alone for a while (`spec.md` 10).
+//! Whether an endpoint that keeps failing is left alone for a while (`docs/RESILIENCE.md`).
 
 use std::time::Duration;
 
@@ -42,10 +42,10 @@ pub enum Outcome {
 impl Outcome {
     /// The outcome of a call that has failed.
     ///
-    /// A 4xx is no failure of the endpoint (`spec.md` 10). It is an answer of a working endpoint, so
-    /// it interrupts a row of failures and closes a half-open breaker. Otherwise five 500s spread
-    /// over a day of 400s would open the breaker, and a probe that met a 429 would leave a healthy
-    /// endpoint shut.
+    /// A 4xx is no failure of the endpoint (`docs/RESILIENCE.md`). It is an answer of a working
+    /// endpoint, so it interrupts a row of failures and closes a half-open breaker. Otherwise five
+    /// 500s spread over a day of 400s would open the breaker, and a probe that met a 429 would
+    /// leave a healthy endpoint shut.
     pub fn of(class: FailureClass) -> Self {
         match class {
             FailureClass::Account

@@ -1,4 +1,4 @@
-//! Equal requests that may share one answer, and answers that are kept (`spec.md` 11).
+//! Equal requests that may share one answer, and answers that are kept (`docs/RESILIENCE.md`).
 //!
 //! Only *repeatable* requests come here, and streams never do: two equal prompts at temperature 1
 //! are two questions, and a sampling client must get two answers.
@@ -280,8 +280,8 @@ impl ResponseCache {
         self.limits.bytes > 0 && !(self.limits.window.is_zero() && self.limits.ttl.is_zero())
     }
 
-    /// What a request does that first asked at `arrived` (at `now`, the first time). `None` while an
-    /// equal request is being answered: ask again a little later.
+    /// What a request does that first asked at `arrived` (at `now`, the first time). `None` while
+    /// an equal request is being answered: ask again a little later.
     pub fn ask(
         &mut self,
         question: &CacheKey,

@@ -1,4 +1,4 @@
-//! Which of several endpoints a call goes to (`spec.md` 10).
+//! Which of several endpoints a call goes to (`docs/RESILIENCE.md`).
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use crate::time::Monotonic;
 
 /// An endpoint to call, counted as in flight until [`Endpoints::end`] or [`Endpoints::leave`].
 ///
-/// A choice cannot be cloned, so that it ends once. Its holder must end it, also when its own future
-/// is dropped: [`super::in_flight::InFlightGuard`] does.
+/// A choice cannot be cloned, so that it ends once. Its holder must end it, also when its own
+/// future is dropped: [`super::in_flight::InFlightGuard`] does.
 #[derive(Debug)]
 #[must_use = "it counts as in flight until it is ended"]
 pub struct EndpointChoice {

@@ -1,4 +1,4 @@
-//! How many requests a caller may make in a window of time (`spec.md` 12).
+//! How many requests a caller may make in a window of time (`docs/ACCESS.md`).
 //!
 //! A sliding log rather than GCRA: "100 a minute" lets 100 through at once and never 101 within
 //! *any* minute, whereas a GCRA that allows the same burst lets nearly 200 through in its first

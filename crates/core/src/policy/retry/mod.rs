@@ -1,4 +1,5 @@
-//! Whether a try that failed is followed by another one (`spec.md` 10, `protocol.md` 7.2 to 7.5).
+//! Whether a try that failed is followed by another one (`docs/RESILIENCE.md`,
+//! `docs/reference/protocol.md` 7.2 to 7.5).
 //!
 //! Every SDK retries by itself, and stacked retries multiply load: what is not likely to go better
 //! within seconds is delivered at once.
@@ -49,7 +50,7 @@ pub enum Verdict {
 /// Judges a failed try. `random` are 64 random bits; `left` is what the client's own deadline
 /// leaves ([`client_patience`] less the time since), if it named one.
 ///
-/// - A 401 is replayed once, whatever `MAX_RETRY_ATTEMPTS` is (`spec.md` 8).
+/// - A 401 is replayed once, whatever `MAX_RETRY_ATTEMPTS` is (`docs/CREDENTIALS.md`).
 /// - 429 and 503 with a stated delay are tried again after exactly that delay, if it is no longer
 ///   than `max`. "At once" is believed once: further on it is taken for no delay at all.
 /// - 5xx and connection failures go to another endpoint at once, if there is one; a 429 does not,
@@ -120,13 +121,14 @@ fn remedy(failure: Failure) -> Remedy {
         FailureClass::Unavailable => {
             Remedy::Time { elsewhere: true, stated: exactly.unwrap_or(at_least), tries }
         }
-        // Each such try may take minutes: "once or twice" (`protocol.md` 7.2).
+        // Each such try may take minutes: "once or twice" (`docs/reference/protocol.md` 7.2).
         FailureClass::GatewayTimeout => {
             Remedy::Time { elsewhere: true, stated: at_least, tries: FEW }
         }
         FailureClass::RateLimited | FailureClass::Throttled => match exactly {
             Some(stated) => Remedy::Time { elsewhere: false, stated, tries },
-            // A rate limit that names no delay is one of a minute (`protocol.md` 7.4).
+            // A rate limit that names no delay is one of a minute (`docs/reference/protocol.md`
+            // 7.4).
             None if failure.class == FailureClass::RateLimited => Remedy::None,
             None => Remedy::Time { elsewhere: false, stated: at_least, tries: FEW },
         },
@@ -166,7 +168,7 @@ fn jittered(ceiling: Duration, random: u64) -> Duration {
     Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
 }
 
-/// Retries of what a pause seldom helps (`protocol.md` 7.2: "few").
+/// Retries of what a pause seldom helps (`docs/reference/protocol.md` 7.2: "few").
 const FEW: u32 = 2;
 
 /// No call to Google ends sooner, so none is begun with less time left.

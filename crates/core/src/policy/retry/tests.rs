@@ -1,4 +1,4 @@
-//! The table of `spec.md` 10 and `protocol.md` 7.2, row by row.
+//! The table of `docs/RESILIENCE.md` and `docs/reference/protocol.md` 7.2, row by row.
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};

@@ -1,4 +1,5 @@
-//! Which access token to use, and which request starts the work of getting the next one (`spec.md` 8).
+//! Which access token to use, and which request starts the work of getting the next one
+//! (`docs/CREDENTIALS.md`).
 //!
 //! Failures are opaque values of type `E`: the policy remembers them and gives them back.
 
@@ -25,7 +26,8 @@ pub struct IssuedToken {
     pub header: HeaderValue,
     /// When it expires, if that is known.
     pub expires_at: Option<Timestamp>,
-    /// How long it lived when it was issued; known only for tokens that were issued to this process.
+    /// How long it lived when it was issued; known only for tokens that were issued to this
+    /// process.
     pub lifetime: Option<Duration>,
 }
 
@@ -69,8 +71,8 @@ pub struct TokenState<E> {
     current: Option<Current>,
     leases: Leases,
     trouble: Option<Trouble<E>>,
-    /// Failures in a row, and when the last one was. Getting a token does not reset the count, since
-    /// upstream may still reject the token.
+    /// Failures in a row, and when the last one was. Getting a token does not reset the count,
+    /// since upstream may still reject the token.
     failed: Option<(u32, Monotonic)>,
     generation: u64,
     buffer: Duration,
@@ -154,9 +156,9 @@ impl<E: Clone> TokenState<E> {
         }
     }
 
-    /// Records that upstream answered 401 to this token. The first report invalidates the token, the
-    /// others change nothing. False when a refresh would not help: upstream has just rejected a token
-    /// that was refreshed for the same reason.
+    /// Records that upstream answered 401 to this token. The first report invalidates the token,
+    /// the others change nothing. False when a refresh would not help: upstream has just rejected a
+    /// token that was refreshed for the same reason.
     pub fn invalidate(&mut self, bearer: &Bearer, now: Monotonic) -> bool {
         let refused = self.current.as_mut().filter(|it| it.bearer.generation == bearer.generation);
         let Some(current) = refused else { return true };

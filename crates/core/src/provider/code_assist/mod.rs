@@ -1,4 +1,4 @@
-//! Code Assist, as Google speaks it (`protocol.md` 2 to 7).
+//! Code Assist, as Google speaks it (`docs/reference/protocol.md` 2 to 7).
 
 pub mod adapt;
 pub(crate) mod answer;

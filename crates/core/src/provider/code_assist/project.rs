@@ -1,5 +1,6 @@
 //! `loadCodeAssist` and `onboardUser` as bodies to send and readings of what comes back: the state
-//! machine of `protocol.md` 5.1, for an account whose operator has not named a project.
+//! machine of `docs/reference/protocol.md` 5.1, for an account whose operator has not named a
+//! project.
 //!
 //! Every field of Google's answers is optional and may be null; tier ids are opaque strings.
 
@@ -73,8 +74,8 @@ impl Loaded {
             .get("ineligibleTiers")
             .and_then(Value::as_array)
             .is_some_and(|tiers| tiers.iter().any(|it| text(it, "tierId") == Some(&*tier)));
-        // The CLI onboards first and tells of the ineligibility when that has failed. A tier that wants
-        // a project we do not have would only be hammered.
+        // The CLI onboards first and tells of the ineligibility when that has failed. A tier that
+        // wants a project we do not have would only be hammered.
         if !ineligible.is_empty() && (own_project || closed) {
             return Self::Failed(Error::AccountIneligible { reasons: ineligible });
         }

@@ -1,4 +1,5 @@
-//! The account's access token: where it comes from, and how the next one is got in time (`spec.md` 8).
+//! The account's access token: where it comes from, and how the next one is got in time
+//! (`docs/CREDENTIALS.md`).
 
 mod refresh;
 mod source;
@@ -201,9 +202,9 @@ impl Credentials {
         Ok((summary, Some(result)))
     }
 
-    /// Ends a lease with the outcome of work on a version of the credential. An outcome that does not
-    /// hold for the version in use counts for nothing: a token of another account, or a failure of an
-    /// older file.
+    /// Ends a lease with the outcome of work on a version of the credential. An outcome that does
+    /// not hold for the version in use counts for nothing: a token of another account, or a failure
+    /// of an older file.
     fn settle<P: Platform>(&self, platform: &P, lease: Lease, version: &Version, outcome: Outcome) {
         // Held until the end: between the comparison and the settling nothing may change.
         let source = lock(&self.source);
@@ -221,8 +222,8 @@ impl Credentials {
         lock(&self.tokens).settle(lease, outcome, platform.wall_clock(), platform.now());
     }
 
-    /// The newest token alive from file and store, else a refresh. One process refreshes; the others
-    /// read the new token from the store that they share.
+    /// The newest token alive from file and store, else a refresh. One process refreshes; the
+    /// others read the new token from the store that they share.
     async fn next_token<P: Platform>(&self, platform: &P, credential: &Credential) -> Outcome {
         if !credential.login.can_refresh() {
             return match self.token_at_hand(platform, credential).await {
@@ -246,8 +247,8 @@ impl Credentials {
         self.outcome(platform, refreshed, true)
     }
 
-    /// What a token that was got means for the policy: a token that is dead already or that no header
-    /// may carry is a failure.
+    /// What a token that was got means for the policy: a token that is dead already or that no
+    /// header may carry is a failure.
     fn outcome<P: Platform>(
         &self,
         platform: &P,
@@ -279,14 +280,14 @@ impl Credentials {
         if !login.token().is_some_and(|token| token.alive(platform.wall_clock())) {
             return Outcome::Rejected(error);
         }
-        // A single 401 may be a mistake of upstream's, and there is no other token: this one is tried
-        // again after the pause.
+        // A single 401 may be a mistake of upstream's, and there is no other token: this one is
+        // tried again after the pause.
         lock(&self.source).retry_tokens();
         Outcome::Failed(error)
     }
 
-    /// A token that costs no refresh: the best of the credential's own and the store's, unless it is
-    /// the one that was used last.
+    /// A token that costs no refresh: the best of the credential's own and the store's, unless it
+    /// is the one that was used last.
     async fn token_at_hand<P: Platform>(
         &self,
         platform: &P,
@@ -369,7 +370,8 @@ impl Credentials {
         let content = Sha256::digest(&content).into();
         let rotated = self.stored_rotation(platform, &login.fingerprint()).await;
 
-        // Held until the end: no request may find the new account with the old one's token or project.
+        // Held until the end: no request may find the new account with the old one's token or
+        // project.
         let mut source = lock(&self.source);
         if source.stamp != seen {
             // Another task has read the file at the same time.

@@ -38,8 +38,8 @@ impl Credentials {
                 Err(Outcome::Failed(Error::UpstreamUnreachable { why }))
             }
             Err(RefreshError::Rejected(why)) => {
-                // The CLI may have signed in again a moment ago (`protocol.md` 1.8), in which case
-                // this rejection does not apply to the new credentials.
+                // The CLI may have signed in again a moment ago (`docs/reference/protocol.md` 1.8),
+                // in which case this rejection does not apply to the new credentials.
                 self.read_file(platform).await;
                 Err(Outcome::Rejected(Error::CredentialsRejected { why }))
             }

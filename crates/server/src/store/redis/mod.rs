@@ -1,9 +1,9 @@
-//! A Redis-compatible server that several processes share (`spec.md` 16).
+//! A Redis-compatible server that several processes share (`docs/SCALING.md`).
 //!
 //! Entries (tokens, the project, models) are also cached in memory as they were last read or
-//! written. While the server is gone, slow, full or read-only, the cache is the store; when the server
-//! is back, the cache is written back. Locks, request counts and cached answers are not available
-//! meanwhile, so that each process works alone.
+//! written. While the server is gone, slow, full or read-only, the cache is the store; when the
+//! server is back, the cache is written back. Locks, request counts and cached answers are not
+//! available meanwhile, so that each process works alone.
 
 mod link;
 mod scripts;
@@ -44,7 +44,8 @@ struct RedisInner {
 }
 
 impl RedisStore {
-    /// Connects, and reconnects from then on. The notice says that the server cannot be reached yet.
+    /// Connects, and reconnects from then on. The notice says that the server cannot be reached
+    /// yet.
     ///
     /// # Errors
     ///
@@ -284,8 +285,8 @@ impl RedisStore {
     }
 }
 
-/// True for a cached answer. Answers are many, large and short-lived, and the core caches its own, so
-/// that this store neither lists nor caches them.
+/// True for a cached answer. Answers are many, large and short-lived, and the core caches its own,
+/// so that this store neither lists nor caches them.
 fn is_answer(key: &str) -> bool {
     key.starts_with(ANSWER_PREFIX)
 }

@@ -1,4 +1,4 @@
-//! The routes of the proxy: HTTP method, path and query (`spec.md` 4).
+//! The routes of the proxy: HTTP method, path and query (`docs/API.md`).
 
 use std::borrow::Cow;
 
@@ -128,8 +128,8 @@ impl From<RouteError> for Error {
 
 /// Reads method, path and query.
 ///
-/// Tolerated, since real clients send them (`clients.md` R9): doubled and trailing slashes,
-/// escapes, a version that is repeated or missing, `models/` repeated or missing.
+/// Tolerated, since real clients send them (`docs/reference/clients.md` R9): doubled and trailing
+/// slashes, escapes, a version that is repeated or missing, `models/` repeated or missing.
 pub fn read(method: &Method, uri: &Uri) -> Result<Route, RouteError> {
     if method == Method::OPTIONS {
         return Ok(Route::Options);
@@ -313,7 +313,7 @@ impl RequestLine<'_> {
     }
 }
 
-/// `alt` without its options: `json;enum-encoding=int` is `json` (`clients.md` R10).
+/// `alt` without its options: `json;enum-encoding=int` is `json` (`docs/reference/clients.md` R10).
 fn without_options(alt: &str) -> &str {
     alt.split(';').next().unwrap_or_default().trim()
 }
@@ -377,7 +377,7 @@ const ABSENT_METHODS: [&str; 17] = [
     "streamRawPredict",
 ];
 
-/// Collections of the public API that Code Assist has not (`spec.md` 4).
+/// Collections of the public API that Code Assist has not (`docs/API.md`).
 const ABSENT_COLLECTIONS: [&str; 16] = [
     "agents",
     "auth_tokens",

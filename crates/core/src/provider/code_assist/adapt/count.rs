@@ -26,7 +26,7 @@ pub(super) struct Countable {
 
 impl Countable {
     /// `{"model":…,"contents":[…]}`, the only fields of Code Assist's countTokens
-    /// (`protocol.md` 2.5).
+    /// (`docs/reference/protocol.md` 2.5).
     ///
     /// The system instruction and the tools become contents too, so that the count includes them.
     pub(super) fn into_request(self, body: &Bytes, splice: &mut Splice, model: &str) -> Payload {

@@ -9,7 +9,7 @@ pub(super) enum RequestField {
     SafetySettings,
     GenerationConfig,
     GenerateContentRequest,
-    /// Fields that only the public API has (`protocol.md` 3.2).
+    /// Fields that only the public API has (`docs/reference/protocol.md` 3.2).
     NotTaken,
     Other,
 }
@@ -35,7 +35,7 @@ pub(super) enum ConfigField {
     Temperature,
     /// The name of `responseJsonSchema` in an older SDK.
     PrivateJsonSchema,
-    /// Fields that the official client does not forward (`protocol.md` 3.2).
+    /// Fields that the official client does not forward (`docs/reference/protocol.md` 3.2).
     NotTaken,
     Other,
 }

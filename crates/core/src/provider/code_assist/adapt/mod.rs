@@ -1,4 +1,4 @@
-//! The edits that make a Gemini request acceptable to Code Assist (`spec.md` 5): splices over the
+//! The edits that make a Gemini request acceptable to Code Assist (`README.md`): splices over the
 //! client's own bytes, in one pass and without a tree.
 //!
 //! A field is recognised in both of its spellings (camel and snake case), also when its name is
@@ -239,8 +239,9 @@ impl<'a> Adapter<'a> {
         Ok(list)
     }
 
-    /// A `Part`. countTokens refuses `thought`, and refuses a part without data (`protocol.md` 2.5,
-    /// 3.3): `thought` is removed, and an empty text added where nothing else is left.
+    /// A `Part`. countTokens refuses `thought`, and refuses a part without data
+    /// (`docs/reference/protocol.md` 2.5, 3.3): `thought` is removed, and an empty text added where
+    /// nothing else is left.
     fn part(&mut self) -> Result<(), JsonError> {
         if !self.counting || self.cursor.kind()? != ValueKind::Object {
             self.cursor.skip()?;
@@ -300,7 +301,8 @@ impl<'a> Adapter<'a> {
         Ok(())
     }
 
-    /// Numbers of harm categories become names: Vertex has other numbers (`clients.md` R6).
+    /// Numbers of harm categories become names: Vertex has other numbers
+    /// (`docs/reference/clients.md` R6).
     fn safety_setting(&mut self) -> Result<(), JsonError> {
         if self.cursor.kind()? != ValueKind::Object {
             self.cursor.skip()?;

@@ -1,5 +1,5 @@
-//! Code Assist's envelope around requests and answers (`protocol.md` 2.4, 2.5): added by splicing,
-//! removed by slicing.
+//! Code Assist's envelope around requests and answers (`docs/reference/protocol.md` 2.4, 2.5):
+//! added by splicing, removed by slicing.
 
 mod response;
 #[cfg(test)]
@@ -109,8 +109,8 @@ impl OpenedResponse<'_> {
 
 /// Reads `envelope`. `trace` is a trace id seen earlier on the same stream.
 ///
-/// An array of one envelope is read as that envelope: errors come in this form (`protocol.md` 4.3).
-/// Of duplicate keys the last one counts.
+/// An array of one envelope is read as that envelope: errors come in this form
+/// (`docs/reference/protocol.md` 4.3). Of duplicate keys the last one counts.
 pub fn open<'a>(envelope: &'a Bytes, trace: Option<&str>) -> Result<Opened<'a>, JsonError> {
     let opened = EnvelopeMembers::read(envelope)?;
     let written = opened.trace.filter(|text| !text.value.is_empty());

@@ -1,4 +1,4 @@
-//! The `response` inside an envelope: what the proxy reads of it and what it edits (`spec.md` 5).
+//! The `response` inside an envelope: what the proxy reads of it and what it edits (`README.md`).
 
 use std::ops::Range;
 

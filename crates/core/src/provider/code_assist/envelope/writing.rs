@@ -43,7 +43,7 @@ pub(super) fn compact(json: &[u8], in_string: &mut bool, out: &mut BytesMut) {
 }
 
 /// Copies JSON with raw U+2028, U+2029 and U+0085 written as escapes: each of them ends a line for
-/// some official SDK (`protocol.md` 4.5). JSON allows them only inside strings.
+/// some official SDK (`docs/reference/protocol.md` 4.5). JSON allows them only inside strings.
 pub(super) fn escape_separators(json: &[u8], out: &mut BytesMut) {
     let mut rest = json;
     while let Some((at, len, escape)) = separator(rest) {

@@ -1,4 +1,4 @@
-//! The models of Code Assist: names, and the built-in table (`protocol.md` 6).
+//! The models of Code Assist: names, and the built-in table (`docs/reference/protocol.md` 6).
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -10,9 +10,9 @@ use crate::settings::ModelAlias;
 
 /// The name that is sent upstream for the one that was asked for.
 ///
-/// `aliases` (`MODEL_ALIASES`) have the first word, and it is final. Then names that Code Assist does
-/// not know under their public spelling, or that are retired, become their living successors. A
-/// living model and a name that nobody here knows stay what they are.
+/// `aliases` (`MODEL_ALIASES`) have the first word, and it is final. Then names that Code Assist
+/// does not know under their public spelling, or that are retired, become their living successors.
+/// A living model and a name that nobody here knows stay what they are.
 pub fn resolve<'a>(asked: &'a str, aliases: &'a [ModelAlias]) -> &'a str {
     let asked = bare(asked);
     let alias = aliases.iter().find(|alias| bare(&alias.from) == asked);
@@ -119,7 +119,8 @@ fn title(id: &str) -> String {
     id.split('-').map(capital).collect::<Vec<_>>().join(" ")
 }
 
-/// What Code Assist serves (`protocol.md` 6.1). Where no limits are known, 2.5's are taken.
+/// What Code Assist serves (`docs/reference/protocol.md` 6.1). Where no limits are known, 2.5's are
+/// taken.
 const BUILT_IN: [Model; 8] = [
     Model {
         id: Cow::Borrowed("gemini-2.5-pro"),
@@ -181,7 +182,8 @@ const BUILT_IN: [Model; 8] = [
     },
 ];
 
-/// Living besides [`BUILT_IN`], though Code Assist may not serve them (`protocol.md` 6.1).
+/// Living besides [`BUILT_IN`], though Code Assist may not serve them (`docs/reference/protocol.md`
+/// 6.1).
 const LIVING: [&str; 5] = [
     "gemini-3.1-flash-lite-preview",
     "gemini-3.1-pro-preview-customtools",
@@ -190,7 +192,7 @@ const LIVING: [&str; 5] = [
     "gemma-4-31b-it",
 ];
 
-/// `protocol.md` 6.2, and the retired 1.0, 1.5 and 2.0 names with their experiments.
+/// `docs/reference/protocol.md` 6.2, and the retired 1.0, 1.5 and 2.0 names with their experiments.
 const RENAMED: [(&str, &str); 30] = [
     ("gemini-3.5-flash", "gemini-3-flash"),
     ("gemini-pro-latest", "gemini-2.5-pro"),
