@@ -17,9 +17,9 @@ use super::account::AccountData;
 use super::credentials::Credentials;
 use super::io::{read_whole, sent_within};
 use super::quota::Quotas;
-use crate::body::{EventLimits, Events};
+use super::want::{Want, Whole, is_failure};
+use crate::body::EventLimits;
 use crate::context::RequestContext;
-use crate::dialect::StreamFormat;
 use crate::error::{Awaited, Error};
 use crate::failure::FailureClass;
 use crate::google::error;
@@ -48,144 +48,12 @@ pub(crate) struct Calls {
     /// The base URLs of the endpoints, in order.
     bases: Vec<Result<BaseUrl, UrlError>>,
     retries: retry::Limits,
-    limits: Limits,
-    metrics: Arc<Metrics>,
-}
-
-/// The bounds of a call.
-#[derive(Debug, Clone, Copy)]
-struct Limits {
     /// `FIRST_BYTE_TIMEOUT_MS`.
-    first_byte: Duration,
+    first_byte_timeout: Duration,
     /// `QUEUE_TIMEOUT_MS`.
-    queue: Duration,
-    /// `STREAM_IDLE_TIMEOUT_MS`.
-    idle: Duration,
-    /// `MAX_EVENT_BYTES`.
-    event_bytes: usize,
-}
-
-/// How much of upstream's answer a request waits for, before a try counts as answered.
-pub(crate) trait Want<P: Platform> {
-    /// What there is then.
-    type Answer;
-
-    /// The answer is a stream of events: its first byte is its first event.
-    const IS_STREAM: bool = false;
-
-    /// Reads that much of a good answer.
-    async fn read(
-        self,
-        calls: &Calls,
-        head: Parts,
-        body: P::Body,
-        context: &mut RequestContext<P>,
-    ) -> Result<Self::Answer, Error>;
-
-    /// Tells the breaker what the answer says about the endpoint.
-    fn record(answer: &Self::Answer, context: &mut RequestContext<P>, now: Monotonic);
-}
-
-/// All of the answer.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Whole;
-
-/// A whole answer.
-#[derive(Debug)]
-pub(crate) struct WholeAnswer {
-    pub(crate) head: Parts,
-    pub(crate) text: Bytes,
-}
-
-impl<P: Platform> Want<P> for Whole {
-    type Answer = WholeAnswer;
-
-    async fn read(
-        self,
-        calls: &Calls,
-        head: Parts,
-        body: P::Body,
-        context: &mut RequestContext<P>,
-    ) -> Result<WholeAnswer, Error> {
-        let limits = &calls.limits;
-        let text = read_whole(context.platform(), body, limits.event_bytes, limits.idle).await?;
-        Ok(WholeAnswer { head, text })
-    }
-
-    fn record(_: &WholeAnswer, context: &mut RequestContext<P>, now: Monotonic) {
-        context.end_call(Outcome::Success, &[], now);
-        context.release_permit();
-    }
-}
-
-/// The first event of a stream, which the client's status line depends on.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct FirstEvent(pub(crate) StreamFormat);
-
-/// A stream whose first event has come.
-#[derive(Debug)]
-pub(crate) struct EventStream<P: Platform> {
-    pub(crate) head: Parts,
-    pub(crate) events: Box<Events<P>>,
-}
-
-impl<P: Platform> Want<P> for FirstEvent {
-    type Answer = EventStream<P>;
-
-    const IS_STREAM: bool = true;
-
-    async fn read(
-        self,
-        calls: &Calls,
-        head: Parts,
-        body: P::Body,
-        context: &mut RequestContext<P>,
-    ) -> Result<EventStream<P>, Error> {
-        let limits = EventLimits { event_bytes: calls.limits.event_bytes, idle: calls.limits.idle };
-        let (decoder, encoder) = (calls.provider.stream_decoder(), self.0.encoder());
-        let mut events = Box::new(Events::new(body, decoder, encoder, limits, context.platform()));
-        events.peek_first(context).await?;
-        Ok(EventStream { head, events })
-    }
-
-    fn record(_: &EventStream<P>, context: &mut RequestContext<P>, now: Monotonic) {
-        context.call_alive(now);
-    }
-}
-
-/// The head; the rest is passed on as it comes.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Head;
-
-/// An answer of which nothing but the head has been read.
-#[derive(Debug)]
-pub(crate) struct HeadAnswer<P: Platform> {
-    pub(crate) head: Parts,
-    pub(crate) body: P::Body,
-}
-
-impl<P: Platform> Want<P> for Head {
-    type Answer = HeadAnswer<P>;
-
-    async fn read(
-        self,
-        _: &Calls,
-        head: Parts,
-        body: P::Body,
-        _: &mut RequestContext<P>,
-    ) -> Result<HeadAnswer<P>, Error> {
-        Ok(HeadAnswer { head, body })
-    }
-
-    fn record(answer: &HeadAnswer<P>, context: &mut RequestContext<P>, now: Monotonic) {
-        let status = answer.head.status;
-        if is_failure(status) {
-            let outcome = Outcome::of(FailureClass::of_status(status));
-            context.end_call(outcome, &[], now);
-        } else {
-            context.call_alive(now);
-        }
-    }
+    queue_timeout: Duration,
+    event_limits: EventLimits,
+    metrics: Arc<Metrics>,
 }
 
 impl Calls {
@@ -210,11 +78,11 @@ impl Calls {
                 base: settings.retry_base_delay,
                 max: settings.retry_max_delay,
             },
-            limits: Limits {
-                first_byte: settings.first_byte_timeout,
-                queue: settings.queue_timeout,
-                idle: settings.stream_idle_timeout,
+            first_byte_timeout: settings.first_byte_timeout,
+            queue_timeout: settings.queue_timeout,
+            event_limits: EventLimits {
                 event_bytes: settings.max_event_bytes,
+                idle: settings.stream_idle_timeout,
             },
             metrics: Arc::clone(metrics),
         }
@@ -370,7 +238,7 @@ impl Calls {
             return (Ok(()), now);
         }
         let full = |_| Error::QueueTimeout { after: QUEUE_PAUSE };
-        let (limit, late) = context.wait_limit(self.limits.queue, full, now);
+        let (limit, late) = context.wait_limit(self.queue_timeout, full, now);
         let permit = {
             let _waiting = self.metrics.queued();
             let platform = context.platform();
@@ -392,7 +260,7 @@ impl Calls {
         began: Monotonic,
     ) -> (Result<W::Answer, Error>, Monotonic) {
         let late = |after| Error::UpstreamTimeout { awaited: Awaited::FirstByte, after };
-        let limit = context.wait_limit(self.limits.first_byte, late, began);
+        let limit = context.wait_limit(self.first_byte_timeout, late, began);
         let sent = sent_within(context.platform(), limit, sending).await;
         let mut now = context.platform().now();
         let waited = now.since(began);
@@ -409,7 +277,7 @@ impl Calls {
             Err(error)
         } else {
             let (platform, deadline) = (context.platform().clone(), context.deadline);
-            let reading = pin!(want.read(self, head, body, context));
+            let reading = pin!(want.read(&self.provider, self.event_limits, head, body, context));
             until_deadline(&platform, deadline, now, reading).await
         };
         let then = context.platform().now();
@@ -463,7 +331,7 @@ impl Calls {
             return Error::UpstreamMalformed { what };
         }
         let platform = context.platform();
-        let text = pin!(read_whole(platform, body, ERROR_LIMIT, self.limits.idle));
+        let text = pin!(read_whole(platform, body, ERROR_LIMIT, self.event_limits.idle));
         let text = within(platform, ERROR_TIMEOUT, text).await.and_then(Result::ok);
         let text = text.unwrap_or_default();
         Error::Upstream(Box::new(error::read(head.status, &head.headers, &text)))
@@ -478,10 +346,6 @@ impl Calls {
         let now = context.platform().now();
         Ok(self.attempt(request, Whole, context, now).await?.text)
     }
-}
-
-fn is_failure(status: StatusCode) -> bool {
-    status.is_client_error() || status.is_server_error()
 }
 
 /// An error that a client of the provider's own protocol reads as it is. A 401 is the proxy's to deal

@@ -10,6 +10,7 @@ mod models;
 mod project;
 mod quota;
 pub(crate) mod store;
+mod want;
 
 use std::sync::Arc;
 
@@ -19,10 +20,11 @@ use crate::policy::lease::Lease;
 use crate::settings::Settings;
 
 use account::AccountData;
-pub(crate) use calls::{Calls, EventStream, FirstEvent, Head, HeadAnswer, Whole};
+pub(crate) use calls::Calls;
 pub(crate) use credentials::{Credentials, Refresh};
 pub(crate) use models::ModelCatalog;
 pub(crate) use project::ProjectDiscovery;
+pub(crate) use want::{EventStream, FirstEvent, Head, HeadAnswer, Whole};
 
 /// An account at a provider.
 #[derive(Debug)]
