@@ -21,7 +21,8 @@ use crate::settings::Settings;
 
 use account::AccountData;
 pub(crate) use calls::Calls;
-pub(crate) use credentials::{Credentials, Refresh};
+pub(crate) use credentials::Credentials;
+pub(crate) use credentials::check::Refresh;
 pub(crate) use models::ModelCatalog;
 pub(crate) use project::ProjectDiscovery;
 pub(crate) use want::{EventStream, FirstEvent, Head, HeadAnswer, Whole};

@@ -1,6 +1,8 @@
 //! The account's access token: where it comes from, and how the next one is got in time
 //! (`docs/CREDENTIALS.md`).
 
+pub(super) mod check;
+mod file;
 mod refresh;
 mod source;
 
@@ -8,19 +10,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use secrecy::{ExposeSecret, SecretString};
-use sha2::{Digest, Sha256};
+use secrecy::SecretString;
 
 use super::account::AccountData;
 use super::store;
 use crate::context::RequestContext;
 use crate::error::Error;
-use crate::google::credentials::{
-    self, AccessToken, CredentialError, Login, StoredToken, TokenInfo,
-};
+use crate::google::credentials::{self, AccessToken, Login, StoredToken, TokenInfo};
 use crate::job::{BackgroundJob, Job};
 use crate::metrics::Metrics;
-use crate::platform::{CredentialFile, Platform};
+use crate::platform::Platform;
 use crate::policy::lease::Lease;
 use crate::policy::lock::FencingToken;
 use crate::policy::token::{self, Bearer, IssuedToken, TokenState, Verdict};
@@ -53,24 +52,6 @@ pub(crate) struct TokenStatus {
     pub(crate) trouble: Option<Error>,
     /// When the token expires: `None` without a token, `Some(None)` when it is not known.
     pub(crate) expiry: Option<Option<Timestamp>>,
-}
-
-/// What `check` says about the credentials.
-#[derive(Debug)]
-pub(crate) struct CredentialSummary {
-    pub(crate) can_refresh: bool,
-    pub(crate) expires_at: Option<Timestamp>,
-}
-
-/// How the refresh of a check ended.
-#[derive(Debug)]
-pub(crate) enum Refresh {
-    Done {
-        expires_at: Option<Timestamp>,
-    },
-    Failed(Error),
-    /// The credentials changed meanwhile.
-    Stale,
 }
 
 impl Credentials {
@@ -165,41 +146,6 @@ impl Credentials {
             Err(outcome) => (before, outcome),
         };
         self.settle(platform, lease, &version, outcome);
-    }
-
-    /// Reads the credentials, and refreshes the token if it is time to. For `check`.
-    pub(crate) async fn check<P: Platform>(
-        &self,
-        platform: &P,
-    ) -> Result<(CredentialSummary, Option<Refresh>), Error> {
-        let credential = match self.credential(platform).await {
-            Ok(credential) => credential,
-            Err(Outcome::Rejected(error) | Outcome::Failed(error)) => return Err(error),
-            Err(Outcome::Got { .. } | Outcome::Stale) => return Err(changed_meanwhile()),
-        };
-        let summary = CredentialSummary {
-            can_refresh: credential.login.can_refresh(),
-            expires_at: credential.login.expires_at(),
-        };
-        let verdict = lock(&self.tokens).ask(platform.wall_clock(), platform.now());
-        let (Verdict::Refresh(lease) | Verdict::UseAndRefresh(_, lease)) = verdict else {
-            return Ok((summary, None));
-        };
-        if !summary.can_refresh {
-            // A request does this work later; the lease ends by itself.
-            return Ok((summary, None));
-        }
-        let refreshed = self.refresh(platform, &credential, None).await;
-        let result = match &refreshed {
-            Ok(token) => Refresh::Done { expires_at: token.expires_at },
-            Err(Outcome::Failed(error) | Outcome::Rejected(error)) => {
-                Refresh::Failed(error.clone())
-            }
-            Err(Outcome::Got { .. } | Outcome::Stale) => Refresh::Stale,
-        };
-        let outcome = self.outcome(platform, refreshed, true);
-        self.settle(platform, lease, &credential.version, outcome);
-        Ok((summary, Some(result)))
     }
 
     /// Ends a lease with the outcome of work on a version of the credential. An outcome that does
@@ -334,69 +280,6 @@ impl Credentials {
         None
     }
 
-    /// The credential in use.
-    async fn credential<P: Platform>(&self, platform: &P) -> Result<Credential, Outcome> {
-        self.read_file(platform).await;
-        if let Some(credential) = lock(&self.source).credential() {
-            return Ok(credential);
-        }
-        let login = match (&self.settings.access_token, &self.settings.credentials_json) {
-            (Some(token), _) => Login::from_access_token(token.clone()),
-            (None, Some(json)) => Login::parse(json.expose_secret().as_bytes()).map_err(|why| {
-                let why = format!("GCP_SERVICE_ACCOUNT cannot be used: {why}");
-                Outcome::Rejected(Error::CredentialsRejected { why })
-            })?,
-            (None, None) => return Err(missing(platform.credential_file(None).await)),
-        };
-        let rotated = self.stored_rotation(platform, &login.fingerprint()).await;
-        let mut source = lock(&self.source);
-        if source.login.is_none() {
-            source.adopt(login, rotated);
-        }
-        source.credential().ok_or(Outcome::Stale)
-    }
-
-    /// Reads the credential file if it is the source and has changed.
-    async fn read_file<P: Platform>(&self, platform: &P) {
-        if self.settings.access_token.is_some() || self.settings.credentials_json.is_some() {
-            return;
-        }
-        let seen = lock(&self.source).stamp;
-        let CredentialFile::Read { stamp, content } = platform.credential_file(seen).await else {
-            return;
-        };
-        // A half-written file is read again the next time: its stamp is not kept.
-        let Ok(login) = Login::parse(&content) else { return };
-        let content = Sha256::digest(&content).into();
-        let rotated = self.stored_rotation(platform, &login.fingerprint()).await;
-
-        // Held until the end: no request may find the new account with the old one's token or
-        // project.
-        let mut source = lock(&self.source);
-        if source.stamp != seen {
-            // Another task has read the file at the same time.
-            return;
-        }
-        source.stamp = Some(stamp);
-        let in_trouble = lock(&self.tokens).trouble().is_some();
-        let (mut other_account, mut newer) = (false, false);
-        if source.content != Some(content) {
-            let known = source.login.is_some();
-            other_account = known && source.version.fingerprint != login.fingerprint();
-            newer = known && login.token().is_some_and(|token| source.is_new(&token));
-            source.content = Some(content);
-            source.adopt(login, rotated);
-        }
-        if other_account {
-            tracing::info!("the credential file is another login's now");
-            lock(&self.tokens).clear();
-            self.account.clear();
-        } else if in_trouble || newer {
-            lock(&self.tokens).retry_now(platform.wall_clock(), platform.now());
-            self.account.retry_now();
-        }
-    }
-
     /// The refresh token with which Google has replaced this credential's own, as far as the store
     /// knows.
     async fn stored_rotation<P: Platform>(
@@ -433,39 +316,6 @@ impl Credentials {
         token: Option<FencingToken>,
     ) {
         store::remember(platform, &self.metrics, key, value, ttl, token).await;
-    }
-}
-
-fn changed_meanwhile() -> Error {
-    Error::CredentialsMissing { why: "the credential file appeared a moment ago".to_owned() }
-}
-
-/// Why there is no credential at all.
-fn missing(file: CredentialFile) -> Outcome {
-    let missing = |why: String| Outcome::Rejected(Error::CredentialsMissing { why });
-    let unusable = |why: CredentialError| Error::CredentialsRejected {
-        why: format!("the credential file cannot be used: {why}"),
-    };
-    match file {
-        CredentialFile::Absent { path, encrypted_store: true } => missing(format!(
-            "{path} does not exist, but the Gemini CLI's encrypted credential store lies next to \
-             it, which only the CLI can read: unset GEMINI_FORCE_ENCRYPTED_FILE_STORAGE and sign in \
-             again with `gemini`"
-        )),
-        CredentialFile::Absent { path, encrypted_store: false } => {
-            missing(format!("{path} does not exist"))
-        }
-        CredentialFile::Unreadable(why) => {
-            missing(format!("the credential file cannot be read: {why}"))
-        }
-        CredentialFile::Unsupported => missing("GCP_SERVICE_ACCOUNT is not set".to_owned()),
-        CredentialFile::Unchanged => missing("the credential file could not be read".to_owned()),
-        CredentialFile::Read { content, .. } => match Login::parse(&content) {
-            // Perhaps in the middle of being written.
-            Err(why @ CredentialError::NotJson(_)) => Outcome::Failed(unusable(why)),
-            Err(why) => Outcome::Rejected(unusable(why)),
-            Ok(_) => Outcome::Failed(changed_meanwhile()),
-        },
     }
 }
 

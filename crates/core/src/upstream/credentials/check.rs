@@ -1,0 +1,64 @@
+//! What `check` asks of the credentials.
+
+use super::file::changed_meanwhile;
+use super::{Credentials, Outcome};
+use crate::error::Error;
+use crate::platform::Platform;
+use crate::policy::token::Verdict;
+use crate::sync::lock;
+use crate::time::Timestamp;
+
+/// What `check` says about the credentials.
+#[derive(Debug)]
+pub(crate) struct CredentialSummary {
+    pub(crate) can_refresh: bool,
+    pub(crate) expires_at: Option<Timestamp>,
+}
+
+/// How the refresh of a check ended.
+#[derive(Debug)]
+pub(crate) enum Refresh {
+    Done {
+        expires_at: Option<Timestamp>,
+    },
+    Failed(Error),
+    /// The credentials changed meanwhile.
+    Stale,
+}
+
+impl Credentials {
+    /// Reads the credentials, and refreshes the token if it is time to. For `check`.
+    pub(crate) async fn check<P: Platform>(
+        &self,
+        platform: &P,
+    ) -> Result<(CredentialSummary, Option<Refresh>), Error> {
+        let credential = match self.credential(platform).await {
+            Ok(credential) => credential,
+            Err(Outcome::Rejected(error) | Outcome::Failed(error)) => return Err(error),
+            Err(Outcome::Got { .. } | Outcome::Stale) => return Err(changed_meanwhile()),
+        };
+        let summary = CredentialSummary {
+            can_refresh: credential.login.can_refresh(),
+            expires_at: credential.login.expires_at(),
+        };
+        let verdict = lock(&self.tokens).ask(platform.wall_clock(), platform.now());
+        let (Verdict::Refresh(lease) | Verdict::UseAndRefresh(_, lease)) = verdict else {
+            return Ok((summary, None));
+        };
+        if !summary.can_refresh {
+            // A request does this work later; the lease ends by itself.
+            return Ok((summary, None));
+        }
+        let refreshed = self.refresh(platform, &credential, None).await;
+        let result = match &refreshed {
+            Ok(token) => Refresh::Done { expires_at: token.expires_at },
+            Err(Outcome::Failed(error) | Outcome::Rejected(error)) => {
+                Refresh::Failed(error.clone())
+            }
+            Err(Outcome::Got { .. } | Outcome::Stale) => Refresh::Stale,
+        };
+        let outcome = self.outcome(platform, refreshed, true);
+        self.settle(platform, lease, &credential.version, outcome);
+        Ok((summary, Some(result)))
+    }
+}

@@ -1,0 +1,112 @@
+//! Reading the credentials from where the settings say, and what is wrong when there are none.
+
+use secrecy::ExposeSecret;
+use sha2::{Digest, Sha256};
+
+use super::source::Credential;
+use super::{Credentials, Outcome};
+use crate::error::Error;
+use crate::google::credentials::{CredentialError, Login};
+use crate::platform::{CredentialFile, Platform};
+use crate::sync::lock;
+
+impl Credentials {
+    /// The credential in use.
+    pub(super) async fn credential<P: Platform>(
+        &self,
+        platform: &P,
+    ) -> Result<Credential, Outcome> {
+        self.read_file(platform).await;
+        if let Some(credential) = lock(&self.source).credential() {
+            return Ok(credential);
+        }
+        let login = match (&self.settings.access_token, &self.settings.credentials_json) {
+            (Some(token), _) => Login::from_access_token(token.clone()),
+            (None, Some(json)) => Login::parse(json.expose_secret().as_bytes()).map_err(|why| {
+                let why = format!("GCP_SERVICE_ACCOUNT cannot be used: {why}");
+                Outcome::Rejected(Error::CredentialsRejected { why })
+            })?,
+            (None, None) => return Err(missing(platform.credential_file(None).await)),
+        };
+        let rotated = self.stored_rotation(platform, &login.fingerprint()).await;
+        let mut source = lock(&self.source);
+        if source.login.is_none() {
+            source.adopt(login, rotated);
+        }
+        source.credential().ok_or(Outcome::Stale)
+    }
+
+    /// Reads the credential file if it is the source and has changed.
+    pub(super) async fn read_file<P: Platform>(&self, platform: &P) {
+        if self.settings.access_token.is_some() || self.settings.credentials_json.is_some() {
+            return;
+        }
+        let seen = lock(&self.source).stamp;
+        let CredentialFile::Read { stamp, content } = platform.credential_file(seen).await else {
+            return;
+        };
+        // A half-written file is read again the next time: its stamp is not kept.
+        let Ok(login) = Login::parse(&content) else { return };
+        let content = Sha256::digest(&content).into();
+        let rotated = self.stored_rotation(platform, &login.fingerprint()).await;
+
+        // Held until the end: no request may find the new account with the old one's token or
+        // project.
+        let mut source = lock(&self.source);
+        if source.stamp != seen {
+            // Another task has read the file at the same time.
+            return;
+        }
+        source.stamp = Some(stamp);
+        let in_trouble = lock(&self.tokens).trouble().is_some();
+        let (mut other_account, mut newer) = (false, false);
+        if source.content != Some(content) {
+            let known = source.login.is_some();
+            other_account = known && source.version.fingerprint != login.fingerprint();
+            newer = known && login.token().is_some_and(|token| source.is_new(&token));
+            source.content = Some(content);
+            source.adopt(login, rotated);
+        }
+        if other_account {
+            tracing::info!("the credential file is another login's now");
+            lock(&self.tokens).clear();
+            self.account.clear();
+        } else if in_trouble || newer {
+            lock(&self.tokens).retry_now(platform.wall_clock(), platform.now());
+            self.account.retry_now();
+        }
+    }
+}
+
+pub(super) fn changed_meanwhile() -> Error {
+    Error::CredentialsMissing { why: "the credential file appeared a moment ago".to_owned() }
+}
+
+/// Why there is no credential at all.
+fn missing(file: CredentialFile) -> Outcome {
+    let missing = |why: String| Outcome::Rejected(Error::CredentialsMissing { why });
+    let unusable = |why: CredentialError| Error::CredentialsRejected {
+        why: format!("the credential file cannot be used: {why}"),
+    };
+    match file {
+        CredentialFile::Absent { path, encrypted_store: true } => missing(format!(
+            "{path} does not exist, but the Gemini CLI's encrypted credential store lies next to \
+             it, which only the CLI can read: unset GEMINI_FORCE_ENCRYPTED_FILE_STORAGE and sign in \
+             again with `gemini`"
+        )),
+        CredentialFile::Absent { path, encrypted_store: false } => {
+            missing(format!("{path} does not exist"))
+        }
+        CredentialFile::Unreadable(why) => {
+            missing(format!("the credential file cannot be read: {why}"))
+        }
+        CredentialFile::Unsupported => missing("GCP_SERVICE_ACCOUNT is not set".to_owned()),
+        CredentialFile::Unchanged => missing("the credential file could not be read".to_owned()),
+        CredentialFile::Read { content, .. } => match Login::parse(&content) {
+            // Perhaps in the middle of being written.
+            Err(why @ CredentialError::NotJson(_)) => Outcome::Failed(unusable(why)),
+            Err(why) => Outcome::Rejected(unusable(why)),
+            Ok(_) => Outcome::Failed(changed_meanwhile()),
+        },
+    }
+}
