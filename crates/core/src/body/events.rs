@@ -17,7 +17,7 @@ use crate::metrics::RequestOutcome;
 use crate::platform::Platform;
 use crate::policy::breaker;
 use crate::provider::StreamDecoder;
-use crate::provider::event::Content;
+use crate::provider::event::EventContent;
 use crate::sse::{Event, Reader};
 
 /// A stream of events.
@@ -31,7 +31,7 @@ pub(crate) struct Events<P: Platform> {
     idle: IdleTimer<P>,
     /// Pieces that are ready to be sent.
     ready: VecDeque<Bytes>,
-    phase: Phase<P>,
+    phase: StreamPhase<P>,
 }
 
 /// The bounds of a stream.
@@ -44,7 +44,7 @@ pub(crate) struct EventLimits {
 }
 
 #[derive(Debug)]
-enum Phase<P: Platform> {
+enum StreamPhase<P: Platform> {
     /// Upstream goes on.
     Live,
     Over,
@@ -53,7 +53,7 @@ enum Phase<P: Platform> {
 }
 
 /// What upstream had for the client.
-enum Step {
+enum StreamStep {
     End,
     Failed(Error),
     Piece(Bytes),
@@ -75,7 +75,7 @@ impl<P: Platform> Events<P> {
             encoder,
             idle: IdleTimer::new(platform, limits.idle),
             ready: VecDeque::new(),
-            phase: Phase::Live,
+            phase: StreamPhase::Live,
         }
     }
 
@@ -87,14 +87,14 @@ impl<P: Platform> Events<P> {
     ) -> Result<(), Error> {
         poll_fn(|cx| {
             match ready!(self.poll_step(cx, context)) {
-                Step::Piece(piece) => self.ready.push_front(piece),
+                StreamStep::Piece(piece) => self.ready.push_front(piece),
                 // A page, say, with the status of a stream.
-                Step::End if self.decoder.ignored_lines() => {
+                StreamStep::End if self.decoder.ignored_lines() => {
                     let what = "the answer is no event stream".to_owned();
                     return Poll::Ready(Err(Error::UpstreamMalformed { what }));
                 }
-                Step::End => self.end(context),
-                Step::Failed(error) => return Poll::Ready(Err(error)),
+                StreamStep::End => self.end(context),
+                StreamStep::Failed(error) => return Poll::Ready(Err(error)),
             }
             Poll::Ready(Ok(()))
         })
@@ -112,26 +112,32 @@ impl<P: Platform> Events<P> {
                 return Poll::Ready(Some(piece));
             }
             match &mut self.phase {
-                Phase::Over => return Poll::Ready(None),
-                Phase::Pause(timer, last) => {
+                StreamPhase::Over => return Poll::Ready(None),
+                StreamPhase::Pause(timer, last) => {
                     ready!(Pin::new(timer).poll(cx));
                     let last = std::mem::take(last);
-                    self.phase = Phase::Over;
+                    self.phase = StreamPhase::Over;
                     return Poll::Ready(Some(last));
                 }
-                Phase::Live => match ready!(self.poll_step(cx, context)) {
-                    Step::Piece(piece) => return Poll::Ready(Some(piece)),
-                    Step::End => self.end(context),
+                StreamPhase::Live => match ready!(self.poll_step(cx, context)) {
+                    StreamStep::Piece(piece) => return Poll::Ready(Some(piece)),
+                    StreamStep::End => self.end(context),
                     // Too late for another try: a 401 of upstream's is not the client's.
-                    Step::Failed(Error::Upstream(error)) => self.fail(&(*error).into(), context),
-                    Step::Failed(error) => self.fail(&error, context),
+                    StreamStep::Failed(Error::Upstream(error)) => {
+                        self.fail(&(*error).into(), context)
+                    }
+                    StreamStep::Failed(error) => self.fail(&error, context),
                 },
             }
         }
     }
 
     /// Reads on until there is something for the client.
-    fn poll_step(&mut self, cx: &mut Context<'_>, context: &mut RequestContext<P>) -> Poll<Step> {
+    fn poll_step(
+        &mut self,
+        cx: &mut Context<'_>,
+        context: &mut RequestContext<P>,
+    ) -> Poll<StreamStep> {
         loop {
             match self.reader.event() {
                 Ok(Some(event)) => match self.read(&event, context) {
@@ -141,11 +147,11 @@ impl<P: Platform> Events<P> {
                 Ok(None) => {}
                 Err(too_long) => {
                     let what = too_long.to_string();
-                    return Poll::Ready(Step::Failed(Error::UpstreamMalformed { what }));
+                    return Poll::Ready(StreamStep::Failed(Error::UpstreamMalformed { what }));
                 }
             }
             if self.reader.finished() {
-                return Poll::Ready(Step::End);
+                return Poll::Ready(StreamStep::End);
             }
             let Some(upstream) = &mut self.upstream else {
                 self.reader.finish();
@@ -159,22 +165,27 @@ impl<P: Platform> Events<P> {
                     }
                 }
                 // What came before the break is delivered, half an event is not.
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Step::Failed(error.into())),
+                Poll::Ready(Some(Err(error))) => {
+                    return Poll::Ready(StreamStep::Failed(error.into()));
+                }
                 Poll::Ready(None) => self.reader.finish(),
                 Poll::Pending => {
                     ready!(self.idle.poll(cx));
                     let (awaited, after) = (Awaited::NextChunk, self.idle.limit);
-                    return Poll::Ready(Step::Failed(Error::UpstreamTimeout { awaited, after }));
+                    return Poll::Ready(StreamStep::Failed(Error::UpstreamTimeout {
+                        awaited,
+                        after,
+                    }));
                 }
             }
         }
     }
 
     /// Reads one upstream event. `None` if there is nothing in it for the client.
-    fn read(&mut self, event: &Event, context: &mut RequestContext<P>) -> Option<Step> {
+    fn read(&mut self, event: &Event, context: &mut RequestContext<P>) -> Option<StreamStep> {
         let decoded = match self.decoder.decode(event) {
             Ok(decoded) => decoded?,
-            Err(error) => return Some(Step::Failed(error)),
+            Err(error) => return Some(StreamStep::Failed(error)),
         };
         if decoded.new_trace
             && let Some(trace) = self.decoder.trace()
@@ -185,9 +196,9 @@ impl<P: Platform> Events<P> {
             context.usage = usage;
         }
         match decoded.content {
-            Content::Error(error) => Some(Step::Failed(Error::Upstream(error))),
-            Content::Event(event) => Some(Step::Piece(self.encoder.event(event))),
-            Content::Nothing => None,
+            EventContent::Error(error) => Some(StreamStep::Failed(Error::Upstream(error))),
+            EventContent::Event(event) => Some(StreamStep::Piece(self.encoder.event(event))),
+            EventContent::Nothing => None,
         }
     }
 
@@ -197,7 +208,7 @@ impl<P: Platform> Events<P> {
         context.upstream_ended(breaker::Outcome::Success);
         let finished = self.decoder.finished();
         context.settle(if finished { RequestOutcome::Ok } else { RequestOutcome::Cut });
-        self.phase = Phase::Over;
+        self.phase = StreamPhase::Over;
         self.ready.extend(self.encoder.end());
     }
 
@@ -211,8 +222,8 @@ impl<P: Platform> Events<P> {
         self.ready.push_back(failure.event);
         self.ready.extend(failure.close);
         self.phase = match failure.after_pause {
-            Some(last) => Phase::Pause(self.idle.platform().timer(OWN_CHUNK), last),
-            None => Phase::Over,
+            Some(last) => StreamPhase::Pause(self.idle.platform().timer(OWN_CHUNK), last),
+            None => StreamPhase::Over,
         };
     }
 }

@@ -23,12 +23,12 @@ use passthrough::PassThrough;
 /// Every body that a client gets. The request's context ends with it.
 #[derive(Debug)]
 pub struct ProxyBody<P: Platform> {
-    content: Content<P>,
+    content: BodyContent<P>,
     context: RequestContext<P>,
 }
 
 #[derive(Debug)]
-enum Content<P: Platform> {
+enum BodyContent<P: Platform> {
     /// Upstream's events, written for the client.
     Events(Box<Events<P>>),
     /// Upstream's bytes as they are.
@@ -40,12 +40,12 @@ enum Content<P: Platform> {
 impl<P: Platform> ProxyBody<P> {
     /// A body that is complete.
     pub(crate) fn whole(bytes: Bytes, context: RequestContext<P>) -> Self {
-        Self { content: Content::Whole(Some(bytes)), context }
+        Self { content: BodyContent::Whole(Some(bytes)), context }
     }
 
     /// A stream whose first event has arrived.
     pub(crate) fn events(events: Box<Events<P>>, context: RequestContext<P>) -> Self {
-        Self { content: Content::Events(events), context }
+        Self { content: BodyContent::Events(events), context }
     }
 
     /// Upstream's own bytes, with at most `idle` between two chunks.
@@ -55,7 +55,7 @@ impl<P: Platform> ProxyBody<P> {
         idle: Duration,
     ) -> Self {
         let body = PassThrough::new(upstream, context.platform(), idle);
-        Self { content: Content::PassThrough(Box::new(body)), context }
+        Self { content: BodyContent::PassThrough(Box::new(body)), context }
     }
 }
 
@@ -69,9 +69,9 @@ impl<P: Platform> Body for ProxyBody<P> {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Self { content, context } = &mut *self;
         let next = match content {
-            Content::Events(events) => ready!(events.poll_piece(cx, context)).map(Ok),
-            Content::PassThrough(body) => ready!(body.poll_piece(cx, context)),
-            Content::Whole(bytes) => {
+            BodyContent::Events(events) => ready!(events.poll_piece(cx, context)).map(Ok),
+            BodyContent::PassThrough(body) => ready!(body.poll_piece(cx, context)),
+            BodyContent::Whole(bytes) => {
                 context.settle(RequestOutcome::Ok);
                 bytes.take().filter(|bytes| !bytes.is_empty()).map(Ok)
             }
@@ -83,15 +83,15 @@ impl<P: Platform> Body for ProxyBody<P> {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(&self.content, Content::Whole(bytes) if bytes.as_ref().is_none_or(Bytes::is_empty))
+        matches!(&self.content, BodyContent::Whole(bytes) if bytes.as_ref().is_none_or(Bytes::is_empty))
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
-            Content::Whole(bytes) => {
+            BodyContent::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Content::Events(_) | Content::PassThrough(_) => SizeHint::default(),
+            BodyContent::Events(_) | BodyContent::PassThrough(_) => SizeHint::default(),
         }
     }
 }

@@ -171,7 +171,7 @@ pub enum ErrorSource {
 }
 
 /// What is fixed for each variant of [`Error`].
-struct Row {
+struct ErrorRow {
     status: StatusCode,
     /// The reason of the proxy's `ErrorInfo` detail. `None` for upstream's own errors, and where
     /// the contract names no reason.
@@ -260,7 +260,7 @@ impl Error {
     }
 
     /// The table of `docs/ERRORS.md`.
-    fn row(&self) -> Row {
+    fn row(&self) -> ErrorRow {
         use ErrorSource::{Client, Operator, Proxy, Upstream};
         use StatusCode as S;
         let (status, reason, label, source) = match self {
@@ -351,7 +351,7 @@ impl Error {
             }
             Self::Upstream(error) => (error.http, None, "upstream_error", source_of(error.http)),
         };
-        Row { status, reason, label, source }
+        ErrorRow { status, reason, label, source }
     }
 
     /// What programs may want to know besides the reason.

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 /// A format of metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub enum ExpositionFormat {
     /// JSON, for programs without a Prometheus parser, such as the status page.
     Json,
     /// OpenMetrics 1.0.
@@ -16,7 +16,7 @@ pub enum Format {
     Prometheus,
 }
 
-impl Format {
+impl ExpositionFormat {
     /// The format that `?format=` names, else the one that `Accept` prefers, else Prometheus.
     pub fn choose(asked: Option<&str>, accept: &str) -> Self {
         match asked {
@@ -96,12 +96,12 @@ pub(super) enum MetricKind {
 #[derive(Debug)]
 pub(super) struct Sample {
     pub(super) labels: Vec<(&'static str, String)>,
-    pub(super) value: Reading,
+    pub(super) value: SampleValue,
 }
 
 /// The value of a sample.
 #[derive(Debug)]
-pub(super) enum Reading {
+pub(super) enum SampleValue {
     Count(u64),
     Number(f64),
     Buckets {
@@ -137,13 +137,13 @@ impl MetricFamily {
         for sample in &self.samples {
             let labels = &sample.labels;
             match &sample.value {
-                Reading::Count(count) => {
+                SampleValue::Count(count) => {
                     writeln!(out, "{full}{} {count}", LabelSet(labels, None))?;
                 }
-                Reading::Number(number) => {
+                SampleValue::Number(number) => {
                     writeln!(out, "{full}{} {}", LabelSet(labels, None), Decimal(*number))?;
                 }
-                Reading::Buckets { below, count, sum } => {
+                SampleValue::Buckets { below, count, sum } => {
                     for (bound, below) in below {
                         let bound = Decimal(*bound).to_string();
                         writeln!(out, "{full}_bucket{} {below}", LabelSet(labels, Some(&bound)))?;
@@ -219,9 +219,9 @@ impl Sample {
         let labels: Map<String, Value> =
             self.labels.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
         match &self.value {
-            Reading::Count(count) => json!({ "labels": labels, "value": count }),
-            Reading::Number(number) => json!({ "labels": labels, "value": number }),
-            Reading::Buckets { below, count, sum } => {
+            SampleValue::Count(count) => json!({ "labels": labels, "value": count }),
+            SampleValue::Number(number) => json!({ "labels": labels, "value": number }),
+            SampleValue::Buckets { below, count, sum } => {
                 let bucket = |(le, count): &(f64, u64)| json!({ "le": le, "count": count });
                 let buckets: Vec<Value> = below.iter().map(bucket).collect();
                 json!({ "labels": labels, "buckets": buckets, "count": count, "sum": sum })

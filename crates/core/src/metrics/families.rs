@@ -2,17 +2,17 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::exposition::{Format, MetricFamily, MetricKind, Reading, Sample};
+use super::exposition::{ExpositionFormat, MetricFamily, MetricKind, Sample, SampleValue};
 use super::histogram::Histogram;
 use super::labels::{
     BreakerState, CACHE_RESULTS, METHODS, RETRY_REASONS, STATUS_CLASSES, TOKEN_KINDS,
 };
-use super::names::WORDS;
+use super::names::LABELS;
 use super::{CredentialStatus, HealthInput, Metrics};
 
 impl Metrics {
     /// The body of `GET /metrics`.
-    pub fn metrics(&self, health: &HealthInput, format: Format) -> String {
+    pub fn metrics(&self, health: &HealthInput, format: ExpositionFormat) -> String {
         format.write(&self.families(health))
     }
 
@@ -51,11 +51,11 @@ impl Metrics {
             let count = self.by_client.of(index);
             (count > 0).then(|| counted(count, &[("client", client)]))
         });
-        let refusals = (0..WORDS).filter_map(|index| {
+        let refusals = (0..LABELS).filter_map(|index| {
             let reason = self.reasons.label(index)?;
             Some(counted(self.by_reason.of(index), &[("reason", reason)]))
         });
-        let rate_limited = (0..WORDS)
+        let rate_limited = (0..LABELS)
             .find(|index| self.reasons.label(*index) == Some("rate_limited"))
             .map_or(0, |index| self.by_reason.of(index));
         let cache = CACHE_RESULTS.into_iter().enumerate();
@@ -281,7 +281,7 @@ fn histogram(name: &str, help: &'static str, histogram: &Histogram) -> MetricFam
     let cumulative = histogram.cumulative();
     let count = cumulative.last().copied().unwrap_or(0);
     let below = histogram.bounds_seconds().zip(cumulative).collect();
-    let value = Reading::Buckets { below, count, sum: histogram.sum_seconds() };
+    let value = SampleValue::Buckets { below, count, sum: histogram.sum_seconds() };
     family(MetricKind::Histogram, name, help, vec![Sample { labels: Vec::new(), value }])
 }
 
@@ -290,11 +290,11 @@ fn one(counter: &AtomicU64) -> Vec<Sample> {
 }
 
 fn counted(count: u64, labels: &[(&'static str, &str)]) -> Sample {
-    Sample { labels: owned(labels), value: Reading::Count(count) }
+    Sample { labels: owned(labels), value: SampleValue::Count(count) }
 }
 
 fn sample(number: f64, labels: &[(&'static str, &str)]) -> Sample {
-    Sample { labels: owned(labels), value: Reading::Number(number) }
+    Sample { labels: owned(labels), value: SampleValue::Number(number) }
 }
 
 fn owned(labels: &[(&'static str, &str)]) -> Vec<(&'static str, String)> {

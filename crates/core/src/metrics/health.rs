@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::histogram::{Histogram, RECENT_SECONDS};
-use super::{BreakerState, Endpoint, Metrics, ratio, rounded};
+use super::{BreakerState, EndpointMetrics, Metrics, ratio, rounded};
 use crate::platform::ProcessStats;
 use crate::time::{Monotonic, Timestamp};
 
@@ -119,7 +119,7 @@ impl Metrics {
             },
             "project": { "status": sight.project },
             "store": { "status": if self.store_ok(sight) { "connected" } else { "disconnected" } },
-            "endpoints": self.endpoints.iter().map(Endpoint::shown).collect::<Vec<_>>(),
+            "endpoints": self.endpoints.iter().map(EndpointMetrics::shown).collect::<Vec<_>>(),
             "queue": {
                 "in_flight": self.requests_in_flight(),
                 "limit": sight.most_requests,
@@ -160,7 +160,7 @@ impl Metrics {
     }
 }
 
-impl Endpoint {
+impl EndpointMetrics {
     fn shown(&self) -> Value {
         json!({
             "url": self.url,

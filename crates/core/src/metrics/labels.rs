@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::dialect::Operation;
 use crate::failure::FailureClass;
-use crate::policy::breaker::State;
+use crate::policy::breaker;
 
 /// Why a request was retried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,12 +84,12 @@ pub enum BreakerState {
     Open,
 }
 
-impl From<State> for BreakerState {
-    fn from(state: State) -> Self {
+impl From<breaker::State> for BreakerState {
+    fn from(state: breaker::State) -> Self {
         match state {
-            State::Closed => Self::Closed,
-            State::HalfOpen => Self::HalfOpen,
-            State::Open => Self::Open,
+            breaker::State::Closed => Self::Closed,
+            breaker::State::HalfOpen => Self::HalfOpen,
+            breaker::State::Open => Self::Open,
         }
     }
 }

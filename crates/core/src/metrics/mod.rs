@@ -20,14 +20,14 @@ use std::time::Duration;
 use crate::time::{Monotonic, Timestamp};
 
 pub use access_log::{AccessLogRecord, RequestOutcome};
-pub use exposition::Format;
+pub use exposition::ExpositionFormat;
 pub use health::{CredentialStatus, HealthInput};
 pub use labels::{BreakerState, CacheResult, RetryReason};
 
 use histogram::Histogram;
 use labels::{CACHE_RESULTS, Counters, METHODS, RETRY_REASONS, STATUS_CLASSES, TOKEN_KINDS};
 use labels::{error_label, method_index, status_index};
-use names::{CLIENTS, MODELS, Names, WORDS, Words};
+use names::{BoundedLabels, BoundedNames, CLIENTS, LABELS, MODELS};
 
 /// What happened in one process (or one isolate) since its start.
 #[derive(Debug)]
@@ -51,13 +51,13 @@ pub struct Metrics {
     total: Histogram,
     first_byte: Histogram,
     overhead: Histogram,
-    models: Names<MODELS>,
+    models: BoundedNames<MODELS>,
     /// By model, then by method and status class.
     by_model: Box<[ModelCounts; MODELS + 2]>,
-    clients: Names<CLIENTS>,
+    clients: BoundedNames<CLIENTS>,
     by_client: Box<Counters<{ CLIENTS + 2 }>>,
-    reasons: Words,
-    by_reason: Counters<WORDS>,
+    reasons: BoundedLabels,
+    by_reason: Counters<LABELS>,
     retries: Counters<{ RETRY_REASONS.len() }>,
     cache: Counters<{ CACHE_RESULTS.len() }>,
     gone_before_answer: AtomicU64,
@@ -65,7 +65,7 @@ pub struct Metrics {
     cut: AtomicU64,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
-    endpoints: Vec<Endpoint>,
+    endpoints: Vec<EndpointMetrics>,
 }
 
 /// What is counted for each model.
@@ -77,7 +77,7 @@ struct ModelCounts {
 
 /// What is known of one of `CODE_ASSIST_ENDPOINT`.
 #[derive(Debug)]
-struct Endpoint {
+struct EndpointMetrics {
     url: String,
     breaker: AtomicU8,
     in_flight: AtomicU64,
@@ -88,7 +88,7 @@ impl Metrics {
     /// Counters at zero, their time beginning now. `endpoints` are the base URLs of
     /// `CODE_ASSIST_ENDPOINT`, in order.
     pub fn new(endpoints: &[String], clock: Timestamp, now: Monotonic) -> Self {
-        let endpoint = |url: &String| Endpoint {
+        let endpoint = |url: &String| EndpointMetrics {
             url: without_login(url),
             breaker: AtomicU8::default(),
             in_flight: AtomicU64::default(),
@@ -113,11 +113,11 @@ impl Metrics {
             total: Histogram::new(histogram::LONG),
             first_byte: Histogram::new(histogram::LONG),
             overhead: Histogram::new(histogram::SHORT),
-            models: Names::of_models(),
+            models: BoundedNames::of_models(),
             by_model: Box::new(std::array::from_fn(|_| ModelCounts::default())),
-            clients: Names::default(),
+            clients: BoundedNames::default(),
             by_client: Box::default(),
-            reasons: Words::default(),
+            reasons: BoundedLabels::default(),
             by_reason: Counters::default(),
             retries: Counters::default(),
             cache: Counters::default(),
@@ -177,7 +177,7 @@ impl Metrics {
 
     /// The state of the worst breaker, as `/health` shows it.
     pub fn worst_breaker(&self) -> BreakerState {
-        self.endpoints.iter().map(Endpoint::breaker).max().unwrap_or_default()
+        self.endpoints.iter().map(EndpointMetrics::breaker).max().unwrap_or_default()
     }
 
     /// A request waits in line until the guard is dropped, for whatever reason.
@@ -276,7 +276,7 @@ impl Metrics {
     }
 }
 
-impl Endpoint {
+impl EndpointMetrics {
     fn breaker(&self) -> BreakerState {
         BreakerState::from_index(self.breaker.load(Relaxed))
     }

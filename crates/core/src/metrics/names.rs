@@ -9,17 +9,17 @@ use crate::provider::code_assist::models;
 /// At most `N` names, each with an index: first known ones, then learned ones. Two further indices
 /// stand for every other name and for no name.
 #[derive(Debug)]
-pub(super) struct Names<const N: usize> {
+pub(super) struct BoundedNames<const N: usize> {
     slots: [OnceLock<Box<str>>; N],
 }
 
-impl<const N: usize> Default for Names<N> {
+impl<const N: usize> Default for BoundedNames<N> {
     fn default() -> Self {
         Self { slots: [const { OnceLock::new() }; N] }
     }
 }
 
-impl<const N: usize> Names<N> {
+impl<const N: usize> BoundedNames<N> {
     const OTHER: usize = N;
     const NONE: usize = N + 1;
 
@@ -57,7 +57,7 @@ impl<const N: usize> Names<N> {
     }
 }
 
-impl Names<MODELS> {
+impl BoundedNames<MODELS> {
     /// The models of the built-in table. Clients can write any name, so callers should learn
     /// another name only when upstream has answered a request for it with success.
     pub(super) fn of_models() -> Self {
@@ -71,21 +71,21 @@ impl Names<MODELS> {
 
 /// Reasons of errors, each with an index. They are constants of the program and therefore bounded.
 #[derive(Debug)]
-pub(super) struct Words {
-    slots: [OnceLock<&'static str>; WORDS],
+pub(super) struct BoundedLabels {
+    slots: [OnceLock<&'static str>; LABELS],
 }
 
-impl Default for Words {
+impl Default for BoundedLabels {
     fn default() -> Self {
-        Self { slots: [const { OnceLock::new() }; WORDS] }
+        Self { slots: [const { OnceLock::new() }; LABELS] }
     }
 }
 
-impl Words {
+impl BoundedLabels {
     /// The index of `word`, which is added if it is new.
     pub(super) fn index(&self, word: &'static str) -> usize {
         let same = |slot: &OnceLock<&'static str>| *slot.get_or_init(|| word) == word;
-        self.slots.iter().position(same).unwrap_or(WORDS - 1)
+        self.slots.iter().position(same).unwrap_or(LABELS - 1)
     }
 
     /// The word of an index.
@@ -98,8 +98,8 @@ impl Words {
 pub(super) const MODELS: usize = 32;
 /// The number of keys of `PROXY_API_KEYS` with a label of their own.
 pub(super) const CLIENTS: usize = 64;
-/// The greatest number of [`Words`]: the reasons of errors, and upstream's errors by status.
-pub(super) const WORDS: usize = 64;
+/// The greatest number of [`BoundedLabels`]: the reasons of errors, and upstream's errors by status.
+pub(super) const LABELS: usize = 64;
 
 const LONGEST_NAME: usize = 64;
 
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn made_up_names_get_no_label_of_their_own() {
-        let models = Names::of_models();
+        let models = BoundedNames::of_models();
         for n in 0..1000 {
             assert_eq!(models.label(models.index(&format!("made-up-{n}"), false)), Some("other"));
         }
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn learned_names_are_bounded() {
-        let models = Names::of_models();
+        let models = BoundedNames::of_models();
         let labels: BTreeSet<usize> =
             (0..1000).map(|n| models.index(&format!("served-{n}"), true)).collect();
         assert!(labels.len() <= MODELS + 1, "{}", labels.len());
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn built_in_models_are_there_from_the_start() {
-        let models = Names::of_models();
+        let models = BoundedNames::of_models();
         let flash = models.index("gemini-2.5-flash", false);
         assert_eq!(models.label(flash), Some("gemini-2.5-flash"));
         assert_eq!(models.label(models.index("", true)), Some("none"));
@@ -138,11 +138,11 @@ mod tests {
 
     #[test]
     fn a_word_keeps_its_index() {
-        let words = Words::default();
+        let words = BoundedLabels::default();
         let (a, b) = (words.index("circuit_open"), words.index("not_found"));
         assert_ne!(a, b);
         assert_eq!(words.index("circuit_open"), a);
         assert_eq!(words.label(b), Some("not_found"));
-        assert_eq!(words.label(WORDS - 1), None);
+        assert_eq!(words.label(LABELS - 1), None);
     }
 }

@@ -104,7 +104,7 @@ fn fed() -> Metrics {
     report
 }
 
-fn written(format: Format) -> String {
+fn written(format: ExpositionFormat) -> String {
     let report = fed();
     let _waiting = report.queued();
     report.metrics(&sight(Monotonic(3_600_000_000)), format)
@@ -116,23 +116,23 @@ fn expected(snapshot: &str) -> String {
 
 #[test]
 fn prometheus_gets_its_text() {
-    let text = written(Format::Prometheus);
+    let text = written(ExpositionFormat::Prometheus);
     assert_eq!(text, expected(include_str!("snapshots/metrics.prom")), "{text}");
 }
 
 #[test]
 fn open_metrics_is_the_same_with_its_own_names_and_an_end() {
-    let text = written(Format::OpenMetrics);
+    let text = written(ExpositionFormat::OpenMetrics);
     assert_eq!(text, expected(include_str!("snapshots/metrics.openmetrics")), "{text}");
     let samples = |text: &str| -> Vec<String> {
         text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
     };
-    assert_eq!(samples(&text), samples(&written(Format::Prometheus)));
+    assert_eq!(samples(&text), samples(&written(ExpositionFormat::Prometheus)));
 }
 
 #[test]
 fn json_tells_the_same_numbers() {
-    let value: serde_json::Value = serde_json::from_str(&written(Format::Json)).unwrap();
+    let value: serde_json::Value = serde_json::from_str(&written(ExpositionFormat::Json)).unwrap();
     let metric = |name: &str| &value["metrics"][format!("code_assist_proxy_{name}")];
     assert_eq!(metric("requests_total")["type"], "counter");
     assert_eq!(
@@ -163,7 +163,7 @@ fn a_flood_of_made_up_models_clients_and_methods_makes_no_flood_of_series() {
         entry.usage.prompt = 1;
         end(&report, &entry);
     }
-    let text = report.metrics(&sight(Monotonic(1)), Format::Prometheus);
+    let text = report.metrics(&sight(Monotonic(1)), ExpositionFormat::Prometheus);
     let series = |name: &str| text.lines().filter(|line| line.starts_with(name)).count();
     assert!(series("code_assist_proxy_requests_total{") <= MODELS + 2);
     assert!(series("code_assist_proxy_tokens_total{") <= MODELS + 2);
@@ -179,7 +179,7 @@ fn a_label_cannot_break_out_of_its_quotes() {
     let mut entry = record(GENERATE, "", 200);
     entry.caller = Some("a\"b\\c\nd");
     end(&report, &entry);
-    let text = report.metrics(&sight(Monotonic(1)), Format::Prometheus);
+    let text = report.metrics(&sight(Monotonic(1)), ExpositionFormat::Prometheus);
     assert!(text.contains(r#"client_requests_total{client="a\"b\\c\nd"} 1"#), "{text}");
 }
 
@@ -188,20 +188,20 @@ fn the_format_is_the_one_asked_for() {
     let prometheus =
         "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
     for (asked, accept, format) in [
-        (None, "", Format::Prometheus),
-        (None, "*/*", Format::Prometheus),
-        (None, "text/html,application/xhtml+xml,*/*;q=0.8", Format::Prometheus),
-        (None, prometheus, Format::OpenMetrics),
-        (None, "application/openmetrics-text;q=0.2,text/plain", Format::Prometheus),
-        (None, "application/openmetrics-text;q=0", Format::Prometheus),
-        (None, "application/json", Format::Json),
-        (None, "application/json, text/plain, */*", Format::Json),
-        (Some("json"), prometheus, Format::Json),
-        (Some("prometheus"), "application/json", Format::Prometheus),
-        (Some("openmetrics"), "", Format::OpenMetrics),
-        (Some("xml"), "application/json", Format::Json),
+        (None, "", ExpositionFormat::Prometheus),
+        (None, "*/*", ExpositionFormat::Prometheus),
+        (None, "text/html,application/xhtml+xml,*/*;q=0.8", ExpositionFormat::Prometheus),
+        (None, prometheus, ExpositionFormat::OpenMetrics),
+        (None, "application/openmetrics-text;q=0.2,text/plain", ExpositionFormat::Prometheus),
+        (None, "application/openmetrics-text;q=0", ExpositionFormat::Prometheus),
+        (None, "application/json", ExpositionFormat::Json),
+        (None, "application/json, text/plain, */*", ExpositionFormat::Json),
+        (Some("json"), prometheus, ExpositionFormat::Json),
+        (Some("prometheus"), "application/json", ExpositionFormat::Prometheus),
+        (Some("openmetrics"), "", ExpositionFormat::OpenMetrics),
+        (Some("xml"), "application/json", ExpositionFormat::Json),
     ] {
-        assert_eq!(Format::choose(asked, accept), format, "{asked:?} {accept}");
+        assert_eq!(ExpositionFormat::choose(asked, accept), format, "{asked:?} {accept}");
     }
 }
 
@@ -317,7 +317,7 @@ fn refused_credentials_are_told_with_their_reason() {
     let (_, body) = report().health_detailed(&sight);
     assert!(body.contains(r#"{"message":"sign in","status":"credentials_missing"}"#), "{body}");
     assert!(body.contains(r#""expires_at":null"#) && body.contains(r#""status":"degraded""#));
-    let text = report().metrics(&sight, Format::Prometheus);
+    let text = report().metrics(&sight, ExpositionFormat::Prometheus);
     assert!(text.contains("\ncode_assist_proxy_credentials_ok 0.0\n"), "{text}");
     assert!(!text.contains("\ncode_assist_proxy_token_expiry_timestamp_seconds "), "{text}");
 }

@@ -14,12 +14,12 @@ pub(crate) struct Decoded<'a> {
     pub(crate) usage: Option<TokenUsage>,
     /// The event carries another trace id than the ones before.
     pub(crate) new_trace: bool,
-    pub(crate) content: Content<'a>,
+    pub(crate) content: EventContent<'a>,
 }
 
 /// What an event has for the client.
 #[derive(Debug)]
-pub(crate) enum Content<'a> {
+pub(crate) enum EventContent<'a> {
     /// The stream has failed.
     Error(Box<UpstreamError>),
     /// A Gemini event.

@@ -13,7 +13,7 @@ use crate::context::RequestContext;
 use crate::dialect::gemini::models;
 use crate::dialect::gemini::route::Route;
 use crate::error::Error;
-use crate::metrics::{CredentialStatus, Format, HealthInput};
+use crate::metrics::{CredentialStatus, ExpositionFormat, HealthInput};
 use crate::platform::{Platform, ProcessStats};
 use crate::provider::code_assist::models::resolve;
 
@@ -46,7 +46,7 @@ impl Proxy {
                 (status, Bytes::from(body))
             }
             Route::Metrics { format } => {
-                let format = Format::choose(format.as_deref(), accept);
+                let format = ExpositionFormat::choose(format.as_deref(), accept);
                 headers.insert(CONTENT_TYPE, format.content_type());
                 headers.insert(CACHE_CONTROL, NO_STORE);
                 headers.insert(VARY, HeaderValue::from_static("Accept"));

@@ -25,10 +25,10 @@ use crate::failure::FailureClass;
 use crate::google::error;
 use crate::metrics::{Metrics, RetryReason};
 use crate::platform::{Platform, SendError};
-use crate::policy::breaker::{Outcome, State};
+use crate::policy::breaker;
 use crate::policy::endpoint::Endpoints;
 use crate::policy::in_flight::InFlightGuard;
-use crate::policy::retry::{self, Try};
+use crate::policy::retry;
 use crate::provider::Provider;
 use crate::provider::request::{Auth, BaseUrl, UpstreamRequest, UrlError};
 use crate::settings::Settings;
@@ -162,9 +162,9 @@ impl Calls {
             };
             tried.push(index);
             let failure = error.failure();
-            let after = context.end_call(Outcome::of(failure.class), &tried, now);
+            let after = context.end_call(breaker::Outcome::of(failure.class), &tried, now);
             let verdict = retry::judge(
-                &Try {
+                &retry::Try {
                     number,
                     failure,
                     reauthorized,
@@ -222,7 +222,7 @@ impl Calls {
         if let Ok(call) = &call
             && call.is_probe
         {
-            self.metrics.breaker(call.index, State::HalfOpen);
+            self.metrics.breaker(call.index, breaker::State::HalfOpen);
         }
         (call, now)
     }

@@ -17,8 +17,8 @@ use crate::metrics::Metrics;
 use crate::platform::Platform;
 use crate::policy::lease::Lease;
 use crate::policy::lock::FencingToken;
-use crate::policy::project::{self, Verdict};
-use crate::provider::code_assist::project::{Loaded, Onboarding, OnboardingStatus};
+use crate::policy::project;
+use crate::provider::code_assist::project::{LoadedAccount, Onboarding, OnboardingStatus};
 use crate::provider::request::UpstreamRequest;
 use crate::settings::Settings;
 use crate::sync::lock;
@@ -26,7 +26,7 @@ use crate::time::{Monotonic, Timestamp};
 use crate::wait::{Flight, poll_until, single_flight, within};
 
 /// How a discovery ended.
-type Outcome = project::Outcome<Error>;
+type ProjectOutcome = project::Outcome<Error>;
 
 /// The project of an account.
 #[derive(Debug)]
@@ -64,12 +64,12 @@ impl ProjectDiscovery {
         let (project, then) = poll_until(&platform, context.deadline, now, |now| {
             let clock = platform.wall_clock();
             match lock(&self.account.project).ask(clock, now) {
-                Verdict::Failed(error) => return Some(Err(error)),
-                Verdict::Use(project) => return Some(Ok(project)),
-                Verdict::Discover(lease) => {
+                project::Verdict::Failed(error) => return Some(Err(error)),
+                project::Verdict::Use(project) => return Some(Ok(project)),
+                project::Verdict::Discover(lease) => {
                     platform.spawn_job(BackgroundJob(Job::DiscoverProject(lease)));
                 }
-                Verdict::Wait => {}
+                project::Verdict::Wait => {}
             }
             // The discovery waits for a token, and this request with it.
             waits_for_token |= !calls.credentials.has_token(clock);
@@ -105,11 +105,13 @@ impl ProjectDiscovery {
         calls: &Calls,
         platform: &P,
         account: &str,
-    ) -> Outcome {
+    ) -> ProjectOutcome {
         let recall = || self.stored(platform, account);
         match single_flight(platform, None, KEY, LOCK_TTL, recall).await {
-            Err(error) => Outcome::Failed(error, SHORT_MEMORY),
-            Ok(Flight::Done { result: (project, until), .. }) => Outcome::Found(project, until),
+            Err(error) => ProjectOutcome::Failed(error, SHORT_MEMORY),
+            Ok(Flight::Done { result: (project, until), .. }) => {
+                ProjectOutcome::Found(project, until)
+            }
             Ok(Flight::Lead(lock)) => {
                 let outcome = self.ask_google(calls, platform, account, lock).await;
                 if let Some(lock) = lock {
@@ -127,7 +129,7 @@ impl ProjectDiscovery {
         platform: &P,
         account: &str,
         token: Option<FencingToken>,
-    ) -> Outcome {
+    ) -> ProjectOutcome {
         let mut context = RequestContext::own(platform, &self.metrics, platform.now());
         match self.load_or_onboard(calls, &mut context).await {
             Ok(project) => {
@@ -135,7 +137,7 @@ impl ProjectDiscovery {
                 if calls.credentials.is_account(account) {
                     self.store(platform, &project, until, account, token).await;
                 }
-                Outcome::Found(project, until)
+                ProjectOutcome::Found(project, until)
             }
             Err(error) => {
                 tracing::warn!(reason = error.label(), "no project: {}", error.message());
@@ -145,7 +147,7 @@ impl ProjectDiscovery {
                     | (_, ErrorSource::Upstream | ErrorSource::Proxy) => SHORT_MEMORY,
                     (_, ErrorSource::Client | ErrorSource::Operator) => LONG_MEMORY,
                 };
-                Outcome::Failed(error, memory)
+                ProjectOutcome::Failed(error, memory)
             }
         }
     }
@@ -166,10 +168,10 @@ impl ProjectDiscovery {
             }
             answer => answer?,
         };
-        match Loaded::read(&answer) {
-            Loaded::Project(project) => Ok(project),
-            Loaded::Failed(error) => Err(error),
-            Loaded::Onboard(onboarding) => {
+        match LoadedAccount::read(&answer) {
+            LoadedAccount::Project(project) => Ok(project),
+            LoadedAccount::Failed(error) => Err(error),
+            LoadedAccount::Onboard(onboarding) => {
                 let platform = context.platform().clone();
                 let onboarded = pin!(onboard(calls, &onboarding, context));
                 within(&platform, ONBOARDING_LIMIT, onboarded).await.unwrap_or_else(|| {

@@ -80,7 +80,7 @@ impl Quotas {
 
 /// One quota as it is stored.
 #[derive(Serialize, Deserialize)]
-struct Row {
+struct StoredQuota {
     model: String,
     status: u16,
     body: String,
@@ -96,7 +96,7 @@ fn to_stored(
     clock: Timestamp,
 ) -> Option<(Bytes, Duration)> {
     let row = |(model, exhausted): (&str, &Exhausted<UpstreamError>)| {
-        Some(Row {
+        Some(StoredQuota {
             model: model.to_owned(),
             status: exhausted.answer.http.as_u16(),
             body: String::from_utf8(exhausted.answer.body.to_vec()).ok()?,
@@ -105,7 +105,7 @@ fn to_stored(
             until: exhausted.until.0,
         })
     };
-    let rows: Vec<Row> = quotas.entries(clock).filter_map(row).collect();
+    let rows: Vec<StoredQuota> = quotas.entries(clock).filter_map(row).collect();
     let ttl = rows.iter().map(|row| clock.until(Timestamp(row.until))).max()?;
     let text = serde_json::to_vec(&(account, rows)).ok()?;
     Some((Bytes::from(text), ttl))
@@ -113,9 +113,9 @@ fn to_stored(
 
 /// Reads the stored form. Nothing, if it is another account's or damaged.
 fn from_stored(stored: &Bytes, account: &str) -> Vec<(String, Exhausted<UpstreamError>)> {
-    let read: Option<(String, Vec<Row>)> = serde_json::from_slice(stored).ok();
+    let read: Option<(String, Vec<StoredQuota>)> = serde_json::from_slice(stored).ok();
     let rows = read.filter(|(owner, _)| owner == account).map(|(_, rows)| rows);
-    let entry = |row: Row| {
+    let entry = |row: StoredQuota| {
         let status = StatusCode::from_u16(row.status).ok()?;
         let exhausted = Exhausted {
             answer: error::read(status, &HeaderMap::new(), &Bytes::from(row.body)),

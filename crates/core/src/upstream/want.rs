@@ -11,7 +11,7 @@ use crate::dialect::StreamFormat;
 use crate::error::Error;
 use crate::failure::FailureClass;
 use crate::platform::Platform;
-use crate::policy::breaker::Outcome;
+use crate::policy::breaker;
 use crate::provider::Provider;
 use crate::time::Monotonic;
 
@@ -64,7 +64,7 @@ impl<P: Platform> Want<P> for Whole {
     }
 
     fn record(_: &WholeAnswer, context: &mut RequestContext<P>, now: Monotonic) {
-        context.end_call(Outcome::Success, &[], now);
+        context.end_call(breaker::Outcome::Success, &[], now);
         context.release_permit();
     }
 }
@@ -132,7 +132,7 @@ impl<P: Platform> Want<P> for Head {
     fn record(answer: &HeadAnswer<P>, context: &mut RequestContext<P>, now: Monotonic) {
         let status = answer.head.status;
         if is_failure(status) {
-            let outcome = Outcome::of(FailureClass::of_status(status));
+            let outcome = breaker::Outcome::of(FailureClass::of_status(status));
             context.end_call(outcome, &[], now);
         } else {
             context.call_alive(now);

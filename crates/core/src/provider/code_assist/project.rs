@@ -12,7 +12,7 @@ use crate::payload::Payload;
 
 /// What `loadCodeAssist` leads to.
 #[derive(Debug, Clone)]
-pub enum Loaded {
+pub enum LoadedAccount {
     /// The account is not on board yet: call `onboardUser` for this tier.
     Onboard(Onboarding),
     /// The account has this project.
@@ -45,7 +45,7 @@ pub fn load_body() -> Payload {
     Payload::from(Bytes::from(json!({ "metadata": metadata() }).to_string()))
 }
 
-impl Loaded {
+impl LoadedAccount {
     /// Reads a successful answer of `loadCodeAssist`.
     pub fn read(body: &[u8]) -> Self {
         let Ok(answer) = serde_json::from_slice::<Value>(body) else {
@@ -61,8 +61,8 @@ impl Loaded {
                 None => Self::Failed(without_project(ineligible)),
             };
         }
-        if let Some(refusal) = validation(&answer) {
-            return Self::Failed(refusal);
+        if let Some(error) = validation(&answer) {
+            return Self::Failed(error);
         }
         let tiers =
             answer.get("allowedTiers").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
@@ -194,13 +194,13 @@ const FALLBACK_TIER: &str = "legacy-tier";
 mod tests {
     use super::*;
 
-    fn loaded(answer: &Value) -> Loaded {
-        Loaded::read(answer.to_string().as_bytes())
+    fn loaded(answer: &Value) -> LoadedAccount {
+        LoadedAccount::read(answer.to_string().as_bytes())
     }
 
     fn onboarding() -> Onboarding {
         let answer = json!({ "allowedTiers": [{ "id": "free-tier", "isDefault": true }] });
-        let Loaded::Onboard(onboarding) = loaded(&answer) else { panic!("to be onboarded") };
+        let LoadedAccount::Onboard(onboarding) = loaded(&answer) else { panic!("to be onboarded") };
         onboarding
     }
 
@@ -211,14 +211,14 @@ mod tests {
                 "currentTier": { "id": "standard-tier" },
                 "cloudaicompanionProject": project,
             });
-            assert!(matches!(loaded(&answer), Loaded::Project(it) if it == "my-project"));
+            assert!(matches!(loaded(&answer), LoadedAccount::Project(it) if it == "my-project"));
         }
     }
 
     #[test]
     fn an_onboarded_account_without_a_project_must_name_one() {
         let answer = json!({ "currentTier": { "id": "standard-tier" } });
-        assert!(matches!(loaded(&answer), Loaded::Failed(Error::ProjectRequired)));
+        assert!(matches!(loaded(&answer), LoadedAccount::Failed(Error::ProjectRequired)));
     }
 
     #[test]
@@ -229,7 +229,7 @@ mod tests {
             "ineligibleTiers": [{ "reasonCode": "UNSUPPORTED_CLIENT", "reasonMessage": "migrate",
                 "tierId": "free-tier" }],
         });
-        let Loaded::Failed(Error::AccountIneligible { reasons }) = loaded(&answer) else {
+        let LoadedAccount::Failed(Error::AccountIneligible { reasons }) = loaded(&answer) else {
             panic!("ineligible")
         };
         assert_eq!(reasons, [("UNSUPPORTED_CLIENT".to_owned(), "migrate".to_owned())]);
@@ -239,7 +239,8 @@ mod tests {
     fn a_validation_comes_with_its_link() {
         let answer = json!({ "ineligibleTiers": [{ "reasonCode": "VALIDATION_REQUIRED",
             "validationUrl": "https://accounts.google.com/x", "validationErrorMessage": "verify" }] });
-        let Loaded::Failed(Error::ValidationRequired { message, link }) = loaded(&answer) else {
+        let LoadedAccount::Failed(Error::ValidationRequired { message, link }) = loaded(&answer)
+        else {
             panic!("validation")
         };
         assert_eq!(
@@ -279,7 +280,7 @@ mod tests {
     fn whatever_google_answers_does_not_panic() {
         for body in ["", "null", "[]", "7", "{\"allowedTiers\":{}}", "{\"ineligibleTiers\":[null]}"]
         {
-            let _ = Loaded::read(body.as_bytes());
+            let _ = LoadedAccount::read(body.as_bytes());
             let _ = onboarding().read(body.as_bytes());
         }
     }

@@ -3,7 +3,7 @@
 use super::envelope;
 use crate::error::Error;
 use crate::google::error;
-use crate::provider::event::{Content, Decoded, DecodedEvent};
+use crate::provider::event::{Decoded, DecodedEvent, EventContent};
 use crate::sse::Event;
 
 /// Reads one stream.
@@ -43,14 +43,14 @@ impl StreamDecoder {
             self.trace = Some(trace.into_owned());
         }
         let content = match (opened.error, opened.response) {
-            (Some(error), _) => Content::Error(Box::new(error::from_event(&error))),
+            (Some(error), _) => EventContent::Error(Box::new(error::from_event(&error))),
             (None, Some(response)) => {
                 self.finished |= finished;
-                Content::Event(DecodedEvent::CodeAssist { response, wrapper_len: text.len() })
+                EventContent::Event(DecodedEvent::CodeAssist { response, wrapper_len: text.len() })
             }
             (None, None) => {
                 self.ignored |= bare;
-                Content::Nothing
+                EventContent::Nothing
             }
         };
         Ok(Some(Decoded { usage, new_trace, content }))

@@ -1,10 +1,10 @@
 //! What `check` asks of the credentials.
 
 use super::file::changed_meanwhile;
-use super::{Credentials, Outcome};
+use super::{Credentials, TokenOutcome};
 use crate::error::Error;
 use crate::platform::Platform;
-use crate::policy::token::Verdict;
+use crate::policy::token;
 use crate::sync::lock;
 use crate::time::Timestamp;
 
@@ -34,15 +34,16 @@ impl Credentials {
     ) -> Result<(CredentialSummary, Option<Refresh>), Error> {
         let credential = match self.credential(platform).await {
             Ok(credential) => credential,
-            Err(Outcome::Rejected(error) | Outcome::Failed(error)) => return Err(error),
-            Err(Outcome::Got { .. } | Outcome::Stale) => return Err(changed_meanwhile()),
+            Err(TokenOutcome::Rejected(error) | TokenOutcome::Failed(error)) => return Err(error),
+            Err(TokenOutcome::Got { .. } | TokenOutcome::Stale) => return Err(changed_meanwhile()),
         };
         let summary = CredentialSummary {
             can_refresh: credential.login.can_refresh(),
             expires_at: credential.login.expires_at(),
         };
         let verdict = lock(&self.tokens).ask(platform.wall_clock(), platform.now());
-        let (Verdict::Refresh(lease) | Verdict::UseAndRefresh(_, lease)) = verdict else {
+        let (token::Verdict::Refresh(lease) | token::Verdict::UseAndRefresh(_, lease)) = verdict
+        else {
             return Ok((summary, None));
         };
         if !summary.can_refresh {
@@ -52,10 +53,10 @@ impl Credentials {
         let refreshed = self.refresh(platform, &credential, None).await;
         let result = match &refreshed {
             Ok(token) => Refresh::Done { expires_at: token.expires_at },
-            Err(Outcome::Failed(error) | Outcome::Rejected(error)) => {
+            Err(TokenOutcome::Failed(error) | TokenOutcome::Rejected(error)) => {
                 Refresh::Failed(error.clone())
             }
-            Err(Outcome::Got { .. } | Outcome::Stale) => Refresh::Stale,
+            Err(TokenOutcome::Got { .. } | TokenOutcome::Stale) => Refresh::Stale,
         };
         let outcome = self.outcome(platform, refreshed, true);
         self.settle(platform, lease, &credential.version, outcome);

@@ -4,7 +4,7 @@ use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 
 use super::source::Credential;
-use super::{Credentials, Outcome};
+use super::{Credentials, TokenOutcome};
 use crate::error::Error;
 use crate::google::credentials::{CredentialError, Login};
 use crate::platform::{CredentialFile, Platform};
@@ -15,7 +15,7 @@ impl Credentials {
     pub(super) async fn credential<P: Platform>(
         &self,
         platform: &P,
-    ) -> Result<Credential, Outcome> {
+    ) -> Result<Credential, TokenOutcome> {
         self.read_file(platform).await;
         if let Some(credential) = lock(&self.source).credential() {
             return Ok(credential);
@@ -24,7 +24,7 @@ impl Credentials {
             (Some(token), _) => Login::from_access_token(token.clone()),
             (None, Some(json)) => Login::parse(json.expose_secret().as_bytes()).map_err(|why| {
                 let why = format!("GCP_SERVICE_ACCOUNT cannot be used: {why}");
-                Outcome::Rejected(Error::CredentialsRejected { why })
+                TokenOutcome::Rejected(Error::CredentialsRejected { why })
             })?,
             (None, None) => return Err(missing(platform.credential_file(None).await)),
         };
@@ -33,7 +33,7 @@ impl Credentials {
         if source.login.is_none() {
             source.adopt(login, rotated);
         }
-        source.credential().ok_or(Outcome::Stale)
+        source.credential().ok_or(TokenOutcome::Stale)
     }
 
     /// Reads the credential file if it is the source and has changed.
@@ -83,8 +83,8 @@ pub(super) fn changed_meanwhile() -> Error {
 }
 
 /// Why there is no credential at all.
-fn missing(file: CredentialFile) -> Outcome {
-    let missing = |why: String| Outcome::Rejected(Error::CredentialsMissing { why });
+fn missing(file: CredentialFile) -> TokenOutcome {
+    let missing = |why: String| TokenOutcome::Rejected(Error::CredentialsMissing { why });
     let unusable = |why: CredentialError| Error::CredentialsRejected {
         why: format!("the credential file cannot be used: {why}"),
     };
@@ -104,9 +104,9 @@ fn missing(file: CredentialFile) -> Outcome {
         CredentialFile::Unchanged => missing("the credential file could not be read".to_owned()),
         CredentialFile::Read { content, .. } => match Login::parse(&content) {
             // Perhaps in the middle of being written.
-            Err(why @ CredentialError::NotJson(_)) => Outcome::Failed(unusable(why)),
-            Err(why) => Outcome::Rejected(unusable(why)),
-            Ok(_) => Outcome::Failed(changed_meanwhile()),
+            Err(why @ CredentialError::NotJson(_)) => TokenOutcome::Failed(unusable(why)),
+            Err(why) => TokenOutcome::Rejected(unusable(why)),
+            Ok(_) => TokenOutcome::Failed(changed_meanwhile()),
         },
     }
 }

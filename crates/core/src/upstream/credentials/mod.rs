@@ -22,16 +22,16 @@ use crate::metrics::Metrics;
 use crate::platform::Platform;
 use crate::policy::lease::Lease;
 use crate::policy::lock::FencingToken;
-use crate::policy::token::{self, Bearer, IssuedToken, TokenState, Verdict};
+use crate::policy::token::{self, Bearer, IssuedToken, TokenState};
 use crate::settings::Settings;
 use crate::sync::lock;
 use crate::time::{Monotonic, Timestamp};
 use crate::wait::{Flight, poll_until, single_flight};
 
-use source::{Credential, Source, Version};
+use source::{Credential, CredentialSource, CredentialVersion};
 
 /// How getting a token ended.
-type Outcome = token::Outcome<Error>;
+type TokenOutcome = token::Outcome<Error>;
 
 /// The credentials of an account, and its access token.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ pub(crate) struct Credentials {
     /// Cleared when the credentials become another account's.
     account: Arc<AccountData>,
     /// Lock order: this first, then `tokens` or any of `account`.
-    source: Mutex<Source>,
+    source: Mutex<CredentialSource>,
     tokens: Mutex<TokenState<Error>>,
 }
 
@@ -79,16 +79,16 @@ impl Credentials {
         let mut at_hand = true;
         let (bearer, then) = poll_until(&platform, context.deadline, now, |now| {
             match lock(&self.tokens).ask(platform.wall_clock(), now) {
-                Verdict::Failed(error) => return Some(Err(error)),
-                Verdict::Use(bearer) => return Some(Ok(bearer)),
-                Verdict::UseAndRefresh(bearer, lease) => {
+                token::Verdict::Failed(error) => return Some(Err(error)),
+                token::Verdict::Use(bearer) => return Some(Ok(bearer)),
+                token::Verdict::UseAndRefresh(bearer, lease) => {
                     platform.spawn_job(BackgroundJob(Job::RefreshToken(lease)));
                     return Some(Ok(bearer));
                 }
-                Verdict::Refresh(lease) => {
+                token::Verdict::Refresh(lease) => {
                     platform.spawn_job(BackgroundJob(Job::RefreshToken(lease)))
                 }
-                Verdict::Wait => {}
+                token::Verdict::Wait => {}
             }
             at_hand = false;
             None
@@ -128,7 +128,9 @@ impl Credentials {
         // The store's token, which comes first, may itself be about to expire.
         for _ in 0..2 {
             let verdict = lock(&self.tokens).ask(platform.wall_clock(), platform.now());
-            let (Verdict::Refresh(lease) | Verdict::UseAndRefresh(_, lease)) = verdict else {
+            let (token::Verdict::Refresh(lease) | token::Verdict::UseAndRefresh(_, lease)) =
+                verdict
+            else {
                 break;
             };
             self.renew(platform, lease).await;
@@ -151,18 +153,24 @@ impl Credentials {
     /// Ends a lease with the outcome of work on a version of the credential. An outcome that does
     /// not hold for the version in use counts for nothing: a token of another account, or a failure
     /// of an older file.
-    fn settle<P: Platform>(&self, platform: &P, lease: Lease, version: &Version, outcome: Outcome) {
+    fn settle<P: Platform>(
+        &self,
+        platform: &P,
+        lease: Lease,
+        version: &CredentialVersion,
+        outcome: TokenOutcome,
+    ) {
         // Held until the end: between the comparison and the settling nothing may change.
         let source = lock(&self.source);
         let stale = match &outcome {
-            Outcome::Got { .. } => source.version.fingerprint != version.fingerprint,
-            Outcome::Failed(_) | Outcome::Rejected(_) => {
+            TokenOutcome::Got { .. } => source.version.fingerprint != version.fingerprint,
+            TokenOutcome::Failed(_) | TokenOutcome::Rejected(_) => {
                 source.version.generation != version.generation
             }
-            Outcome::Stale => true,
+            TokenOutcome::Stale => true,
         };
-        let outcome = if stale { Outcome::Stale } else { outcome };
-        if let Outcome::Rejected(error) | Outcome::Failed(error) = &outcome {
+        let outcome = if stale { TokenOutcome::Stale } else { outcome };
+        if let TokenOutcome::Rejected(error) | TokenOutcome::Failed(error) = &outcome {
             tracing::warn!(reason = error.label(), "no access token: {}", error.message());
         }
         lock(&self.tokens).settle(lease, outcome, platform.wall_clock(), platform.now());
@@ -170,7 +178,7 @@ impl Credentials {
 
     /// The newest token alive from file and store, else a refresh. One process refreshes; the
     /// others read the new token from the store that they share.
-    async fn next_token<P: Platform>(&self, platform: &P, credential: &Credential) -> Outcome {
+    async fn next_token<P: Platform>(&self, platform: &P, credential: &Credential) -> TokenOutcome {
         if !credential.login.can_refresh() {
             return match self.token_at_hand(platform, credential).await {
                 Some(token) => self.outcome(platform, Ok(token), false),
@@ -180,7 +188,7 @@ impl Credentials {
         let recall = || self.token_at_hand(platform, credential);
         let flight = single_flight(platform, None, TOKEN_KEY, LOCK_TTL, recall).await;
         let refreshed = match flight {
-            Err(error) => Err(Outcome::Failed(error)),
+            Err(error) => Err(TokenOutcome::Failed(error)),
             Ok(Flight::Done { result, .. }) => Ok(result),
             Ok(Flight::Lead(lock)) => {
                 let refreshed = self.refresh(platform, credential, lock).await;
@@ -198,15 +206,15 @@ impl Credentials {
     fn outcome<P: Platform>(
         &self,
         platform: &P,
-        got: Result<AccessToken, Outcome>,
+        got: Result<AccessToken, TokenOutcome>,
         renewable: bool,
-    ) -> Outcome {
+    ) -> TokenOutcome {
         let token = match got {
             Ok(token) => token,
             Err(outcome) => return outcome,
         };
         let unusable =
-            |why: &str| Outcome::Failed(Error::CredentialsRejected { why: why.to_owned() });
+            |why: &str| TokenOutcome::Failed(Error::CredentialsRejected { why: why.to_owned() });
         if !token.alive(platform.wall_clock()) {
             return unusable("the access token had already expired when it was received");
         }
@@ -214,22 +222,22 @@ impl Credentials {
             return unusable("the access token has characters that no header may have");
         };
         let (expires_at, lifetime) = (token.expires_at, token.lifetime);
-        Outcome::Got { token: IssuedToken { header, expires_at, lifetime }, renewable }
+        TokenOutcome::Got { token: IssuedToken { header, expires_at, lifetime }, renewable }
     }
 
     /// There is nothing to get another token with.
-    fn no_other_token<P: Platform>(&self, platform: &P, login: &Login) -> Outcome {
+    fn no_other_token<P: Platform>(&self, platform: &P, login: &Login) -> TokenOutcome {
         let why = "the access token has expired or was revoked, and the credentials have no \
                    refresh_token to get another with"
             .to_owned();
         let error = Error::CredentialsRejected { why };
         if !login.token().is_some_and(|token| token.alive(platform.wall_clock())) {
-            return Outcome::Rejected(error);
+            return TokenOutcome::Rejected(error);
         }
         // A single 401 may be a mistake of upstream's, and there is no other token: this one is
         // tried again after the pause.
         lock(&self.source).retry_tokens();
-        Outcome::Failed(error)
+        TokenOutcome::Failed(error)
     }
 
     /// A token that costs no refresh: the best of the credential's own and the store's, unless it

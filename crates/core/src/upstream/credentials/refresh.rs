@@ -3,8 +3,8 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use super::source::{Credential, Version};
-use super::{Credentials, Outcome, ROTATED_KEY, TOKEN_KEY};
+use super::source::{Credential, CredentialVersion};
+use super::{Credentials, ROTATED_KEY, TOKEN_KEY, TokenOutcome};
 use crate::error::{Awaited, Error};
 use crate::google::credentials::{
     self, AccessToken, Login, OAuthClient, RefreshError, RefreshedToken, StoredToken, TokenInfo,
@@ -22,7 +22,7 @@ impl Credentials {
         platform: &P,
         credential: &Credential,
         token: Option<FencingToken>,
-    ) -> Result<AccessToken, Outcome> {
+    ) -> Result<AccessToken, TokenOutcome> {
         let mut refreshed = self.ask_for_token(platform, &credential.login).await;
         if let Err(RefreshError::Rejected(_)) = &refreshed
             && let Some(login) = self.rotated_elsewhere(platform, credential).await
@@ -35,13 +35,13 @@ impl Credentials {
         match refreshed {
             Ok(refreshed) => self.keep(platform, refreshed, &credential.version, token).await,
             Err(RefreshError::Transient(why)) => {
-                Err(Outcome::Failed(Error::UpstreamUnreachable { why }))
+                Err(TokenOutcome::Failed(Error::UpstreamUnreachable { why }))
             }
             Err(RefreshError::Rejected(why)) => {
                 // The CLI may have signed in again a moment ago (`docs/reference/protocol.md` 1.8),
                 // in which case this rejection does not apply to the new credentials.
                 self.read_file(platform).await;
-                Err(Outcome::Rejected(Error::CredentialsRejected { why }))
+                Err(TokenOutcome::Rejected(Error::CredentialsRejected { why }))
             }
         }
     }
@@ -138,16 +138,16 @@ impl Credentials {
         &self,
         platform: &P,
         refreshed: RefreshedToken,
-        version: &Version,
+        version: &CredentialVersion,
         fencing: Option<FencingToken>,
-    ) -> Result<AccessToken, Outcome> {
+    ) -> Result<AccessToken, TokenOutcome> {
         self.metrics.refreshed();
         let RefreshedToken { token, refresh_token } = refreshed;
         let fingerprint = &version.fingerprint;
         let refresh_count = {
             let mut source = lock(&self.source);
             if source.version.fingerprint != *fingerprint {
-                return Err(Outcome::Stale);
+                return Err(TokenOutcome::Stale);
             }
             source.refreshes += 1;
             if let Some(rotated) = &refresh_token {

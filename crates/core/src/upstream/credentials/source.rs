@@ -8,13 +8,13 @@ use crate::time::Timestamp;
 
 /// Where access tokens come from.
 #[derive(Debug, Default)]
-pub(super) struct Source {
+pub(super) struct CredentialSource {
     /// The version of the file that was read.
     pub(super) stamp: Option<u64>,
     /// The file's content, by digest: a file that was only touched is no change.
     pub(super) content: Option<[u8; 32]>,
     pub(super) login: Option<Login>,
-    pub(super) version: Version,
+    pub(super) version: CredentialVersion,
     /// The refresh token with which Google has replaced this credential's own, and the credential's
     /// fingerprint. It is kept here too, since the store may have failed to keep it.
     pub(super) rotated: Option<(String, SecretString)>,
@@ -27,7 +27,7 @@ pub(super) struct Source {
 
 /// Tells credentials apart over time: work that began with one version may end under another.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Version {
+pub(super) struct CredentialVersion {
     /// Counts the changes of the credential.
     pub(super) generation: u64,
     /// [`Login::fingerprint`] of the credential as it was given to the proxy, before any rotation.
@@ -38,10 +38,10 @@ pub(super) struct Version {
 #[derive(Debug)]
 pub(super) struct Credential {
     pub(super) login: Login,
-    pub(super) version: Version,
+    pub(super) version: CredentialVersion,
 }
 
-impl Source {
+impl CredentialSource {
     pub(super) fn credential(&self) -> Option<Credential> {
         let login = self.login.clone()?;
         Some(Credential { login, version: self.version.clone() })
@@ -58,7 +58,7 @@ impl Source {
             Some(rotated) => login.rotated(rotated),
             None => login,
         });
-        self.version = Version { generation: self.version.generation + 1, fingerprint };
+        self.version = CredentialVersion { generation: self.version.generation + 1, fingerprint };
     }
 
     /// True for a token that has not been tried and is not older than the one in use.
@@ -82,7 +82,7 @@ impl Source {
     }
 
     /// Records that a token is in use, unless the credential has changed since this version.
-    pub(super) fn note_use(&mut self, token: &AccessToken, version: &Version) {
+    pub(super) fn note_use(&mut self, token: &AccessToken, version: &CredentialVersion) {
         if self.version.fingerprint == version.fingerprint {
             self.newest = token.expires_at;
         }
