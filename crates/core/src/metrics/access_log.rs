@@ -8,7 +8,7 @@ use crate::google::usage::TokenUsage;
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RequestOutcome {
+pub(crate) enum RequestOutcome {
     /// The client went away before the end.
     ClientGone,
     /// Upstream broke off, or ended a stream without a `finishReason`.
@@ -33,53 +33,53 @@ impl RequestOutcome {
 /// What the log and the metrics say about one request. It is derived from the request's context at
 /// the end, and nothing reads it back.
 #[derive(Debug, Clone)]
-pub struct AccessLogRecord<'a> {
+pub(crate) struct AccessLogRecord<'a> {
     /// `x-request-id`.
-    pub request_id: &'a str,
+    pub(crate) request_id: &'a str,
     /// `None` for a path that leads nowhere.
-    pub operation: Option<Operation>,
+    pub(crate) operation: Option<Operation>,
     /// The model as it was sent upstream.
-    pub model: &'a str,
+    pub(crate) model: &'a str,
     /// The answer is a stream.
-    pub stream: bool,
+    pub(crate) stream: bool,
     /// The name or short hash of the client's key.
-    pub caller: Option<&'a str>,
+    pub(crate) caller: Option<&'a str>,
     /// HTTP status of the answer, 0 when there was none.
-    pub status: u16,
+    pub(crate) status: u16,
     /// The label of the error, if it was one.
-    pub error: Option<&'static str>,
+    pub(crate) error: Option<&'static str>,
     /// An access token was at hand; `None` when none was needed.
-    pub token_at_hand: Option<bool>,
+    pub(crate) token_at_hand: Option<bool>,
     /// Further tries after the first one.
-    pub retries: u32,
+    pub(crate) retries: u32,
     /// What coalescing and response cache did, for a request that they apply to.
-    pub cache: Option<CacheResult>,
+    pub(crate) cache: Option<CacheResult>,
     /// Upstream's trace id.
-    pub trace_id: &'a str,
+    pub(crate) trace_id: &'a str,
     /// Bytes of the request's body.
-    pub bytes_in: u64,
+    pub(crate) bytes_in: u64,
     /// Bytes of the answer's body.
-    pub bytes_out: u64,
+    pub(crate) bytes_out: u64,
     /// The last token counts.
-    pub usage: TokenUsage,
+    pub(crate) usage: TokenUsage,
     /// From the request's arrival to the end of the answer's body.
-    pub total: Duration,
+    pub(crate) total: Duration,
     /// Time spent waiting for upstream's head and first event.
-    pub upstream: Duration,
+    pub(crate) upstream: Duration,
     /// The proxy's own share of the time until the answer's head.
-    pub overhead: Duration,
+    pub(crate) overhead: Duration,
     /// From the last try's sending to upstream's head, and of a stream to its first event. `None`
     /// when upstream was not asked or did not answer.
-    pub first_byte: Option<Duration>,
+    pub(crate) first_byte: Option<Duration>,
     /// From the request's arrival to the answer's head; `None` when there was none.
-    pub answered: Option<Duration>,
+    pub(crate) answered: Option<Duration>,
     /// How it ended.
-    pub outcome: RequestOutcome,
+    pub(crate) outcome: RequestOutcome,
 }
 
 impl AccessLogRecord<'_> {
     /// Writes the line.
-    pub fn emit(&self) {
+    pub(crate) fn emit(&self) {
         tracing::info!(
             target: "request",
             // As a field of its own: a literal would go through `fmt`.

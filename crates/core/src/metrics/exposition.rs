@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 /// A format of metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ExpositionFormat {
+pub(crate) enum ExpositionFormat {
     /// JSON, for programs without a Prometheus parser, such as the status page.
     Json,
     /// OpenMetrics 1.0.
@@ -18,7 +18,7 @@ pub enum ExpositionFormat {
 
 impl ExpositionFormat {
     /// The format that `?format=` names, else the one that `Accept` prefers, else Prometheus.
-    pub fn choose(asked: Option<&str>, accept: &str) -> Self {
+    pub(crate) fn choose(asked: Option<&str>, accept: &str) -> Self {
         match asked {
             Some("json") => return Self::Json,
             Some("openmetrics") => return Self::OpenMetrics,
@@ -46,7 +46,7 @@ impl ExpositionFormat {
     }
 
     /// The value of `Content-Type`.
-    pub fn content_type(self) -> HeaderValue {
+    pub(crate) fn content_type(self) -> HeaderValue {
         HeaderValue::from_static(match self {
             Self::Json => "application/json; charset=UTF-8",
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",

@@ -12,7 +12,7 @@ use super::{CredentialStatus, HealthInput, Metrics};
 
 impl Metrics {
     /// The body of `GET /metrics`.
-    pub fn metrics(&self, health: &HealthInput, format: ExpositionFormat) -> String {
+    pub(crate) fn metrics(&self, health: &HealthInput, format: ExpositionFormat) -> String {
         format.write(&self.families(health))
     }
 

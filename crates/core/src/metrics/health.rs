@@ -13,30 +13,30 @@ use crate::time::{Monotonic, Timestamp};
 
 /// What the proxy sees of itself at this moment, besides what was counted.
 #[derive(Debug, Clone)]
-pub struct HealthInput {
+pub(crate) struct HealthInput {
     /// The wall clock.
-    pub clock: Timestamp,
+    pub(crate) clock: Timestamp,
     /// Monotonic time.
-    pub now: Monotonic,
+    pub(crate) now: Monotonic,
     /// `Platform::store_connected`.
-    pub store_connected: bool,
+    pub(crate) store_connected: bool,
     /// How it stands with what we sign in with.
-    pub credentials: CredentialStatus,
+    pub(crate) credentials: CredentialStatus,
     /// When the access token expires: `None` without a living token, `Some(None)` when not known.
-    pub token: Option<Option<Timestamp>>,
+    pub(crate) token: Option<Option<Timestamp>>,
     /// `known`, `unknown` or `refused`. Not the project's id, which is nobody's business.
-    pub project: &'static str,
+    pub(crate) project: &'static str,
     /// `MAX_CONCURRENT_REQUESTS`.
-    pub most_requests: usize,
+    pub(crate) most_requests: usize,
     /// `QUEUE_TIMEOUT_MS`.
-    pub queue_timeout: Duration,
+    pub(crate) queue_timeout: Duration,
     /// Memory, file descriptors, processor time.
-    pub process_stats: ProcessStats,
+    pub(crate) process_stats: ProcessStats,
 }
 
 /// How it stands with what we sign in with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CredentialStatus {
+pub(crate) enum CredentialStatus {
     /// No token can be got: the label and the message of the error that clients get.
     Failed(&'static str, String),
     /// They give tokens, as far as is known.
@@ -45,14 +45,14 @@ pub enum CredentialStatus {
 
 impl Metrics {
     /// The body of `GET /health`, and whether its status is 200.
-    pub fn health(&self, sight: &HealthInput) -> (bool, String) {
+    pub(crate) fn health(&self, sight: &HealthInput) -> (bool, String) {
         let (ok, mut body) = self.summary(sight);
         body.push('}');
         (ok, body)
     }
 
     /// The body of `GET /health/detailed`, and whether its status is 200.
-    pub fn health_detailed(&self, sight: &HealthInput) -> (bool, String) {
+    pub(crate) fn health_detailed(&self, sight: &HealthInput) -> (bool, String) {
         let (ok, mut body) = self.summary(sight);
         body.push_str(r#","checks":"#);
         body.push_str(&self.checks(sight).to_string());

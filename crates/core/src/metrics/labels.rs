@@ -9,7 +9,7 @@ use crate::policy::breaker;
 
 /// Why a request was retried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RetryReason {
+pub(crate) enum RetryReason {
     /// No connection could be made.
     Connect,
     /// The connection broke before the response head.
@@ -24,7 +24,7 @@ pub enum RetryReason {
 
 impl RetryReason {
     /// What a failed try counts as that is followed by another one.
-    pub fn of(class: FailureClass) -> Self {
+    pub(crate) fn of(class: FailureClass) -> Self {
         match class {
             FailureClass::Unreachable => Self::Connect,
             FailureClass::RateLimited | FailureClass::Throttled => Self::RateLimited,
@@ -35,16 +35,11 @@ impl RetryReason {
             _ => Self::ServerError,
         }
     }
-
-    /// The label's value.
-    pub fn label(self) -> &'static str {
-        RETRY_REASONS[self as usize]
-    }
 }
 
 /// The result of coalescing and response cache for a request (`docs/RESILIENCE.md`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CacheResult {
+pub(crate) enum CacheResult {
     /// A repeatable request that asked not to be answered from the cache.
     Bypass,
     /// Answered together with an equal request in flight.
@@ -57,7 +52,7 @@ pub enum CacheResult {
 
 impl CacheResult {
     /// The value of `x-cache`.
-    pub fn header(self) -> &'static str {
+    pub(crate) fn header(self) -> &'static str {
         match self {
             Self::Bypass => "BYPASS",
             Self::Coalesced => "COALESCED",
@@ -74,7 +69,7 @@ impl CacheResult {
 
 /// The state of an endpoint's circuit breaker, in ascending order of severity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub enum BreakerState {
+pub(crate) enum BreakerState {
     /// All requests pass.
     #[default]
     Closed,
@@ -99,7 +94,7 @@ impl BreakerState {
     pub(super) const ALL: [Self; 3] = [Self::Closed, Self::HalfOpen, Self::Open];
 
     /// `closed`, `half_open` or `open`.
-    pub fn label(self) -> &'static str {
+    pub(crate) fn label(self) -> &'static str {
         BREAKER_STATES[self as usize]
     }
 

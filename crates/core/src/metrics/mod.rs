@@ -19,10 +19,10 @@ use std::time::Duration;
 
 use crate::time::{Monotonic, Timestamp};
 
-pub use access_log::{AccessLogRecord, RequestOutcome};
-pub use exposition::ExpositionFormat;
-pub use health::{CredentialStatus, HealthInput};
-pub use labels::{BreakerState, CacheResult, RetryReason};
+pub(crate) use access_log::{AccessLogRecord, RequestOutcome};
+pub(crate) use exposition::ExpositionFormat;
+pub(crate) use health::{CredentialStatus, HealthInput};
+pub(crate) use labels::{BreakerState, CacheResult, RetryReason};
 
 use histogram::Histogram;
 use labels::{CACHE_RESULTS, Counters, METHODS, RETRY_REASONS, STATUS_CLASSES, TOKEN_KINDS};
@@ -87,7 +87,7 @@ struct EndpointMetrics {
 impl Metrics {
     /// Counters at zero, their time beginning now. `endpoints` are the base URLs of
     /// `CODE_ASSIST_ENDPOINT`, in order.
-    pub fn new(endpoints: &[String], clock: Timestamp, now: Monotonic) -> Self {
+    pub(crate) fn new(endpoints: &[String], clock: Timestamp, now: Monotonic) -> Self {
         let endpoint = |url: &String| EndpointMetrics {
             url: without_login(url),
             breaker: AtomicU8::default(),
@@ -131,23 +131,23 @@ impl Metrics {
     }
 
     /// A request asked for an access token; `at_hand` says whether it had to wait for one.
-    pub fn token_asked(&self, at_hand: bool) {
+    pub(crate) fn token_asked(&self, at_hand: bool) {
         self.token_asked.fetch_add(1, Relaxed);
         self.token_at_hand.fetch_add(u64::from(at_hand), Relaxed);
     }
 
     /// A refresh gave a new access token.
-    pub fn refreshed(&self) {
+    pub(crate) fn refreshed(&self) {
         self.refreshes.fetch_add(1, Relaxed);
     }
 
     /// A refresh gave none.
-    pub fn refresh_failed(&self) {
+    pub(crate) fn refresh_failed(&self) {
         self.failed_refreshes.fetch_add(1, Relaxed);
     }
 
     /// Upstream answered a call, or failed to: no connection, a timeout, a 5xx, a broken stream.
-    pub fn upstream(&self, ok: bool) {
+    pub(crate) fn upstream(&self, ok: bool) {
         self.upstream_asked.store(true, Relaxed);
         if ok {
             self.upstream_failures.store(0, Relaxed);
@@ -157,17 +157,17 @@ impl Metrics {
     }
 
     /// The store did, or did not do, what it was asked.
-    pub fn store(&self, ok: bool) {
+    pub(crate) fn store(&self, ok: bool) {
         self.store_failed.store(!ok, Relaxed);
     }
 
     /// A further try begins.
-    pub fn retried(&self, reason: RetryReason) {
+    pub(crate) fn retried(&self, reason: RetryReason) {
         self.retries.add(reason as usize, 1);
     }
 
     /// What an endpoint's breaker does now; a change is counted. Saying the same again is free.
-    pub fn breaker(&self, endpoint: usize, state: impl Into<BreakerState>) {
+    pub(crate) fn breaker(&self, endpoint: usize, state: impl Into<BreakerState>) {
         let state = state.into();
         let Some(endpoint) = self.endpoints.get(endpoint) else { return };
         if endpoint.breaker.swap(state as u8, Relaxed) != state as u8 {
@@ -176,12 +176,12 @@ impl Metrics {
     }
 
     /// The state of the worst breaker, as `/health` shows it.
-    pub fn worst_breaker(&self) -> BreakerState {
+    pub(crate) fn worst_breaker(&self) -> BreakerState {
         self.endpoints.iter().map(EndpointMetrics::breaker).max().unwrap_or_default()
     }
 
     /// A request waits in line until the guard is dropped, for whatever reason.
-    pub fn queued(&self) -> QueuedGuard<'_> {
+    pub(crate) fn queued(&self) -> QueuedGuard<'_> {
         self.queued.fetch_add(1, Relaxed);
         QueuedGuard(self)
     }
@@ -284,7 +284,7 @@ impl EndpointMetrics {
 
 /// A request's place in the line, as far as the gauge goes.
 #[derive(Debug)]
-pub struct QueuedGuard<'a>(&'a Metrics);
+pub(crate) struct QueuedGuard<'a>(&'a Metrics);
 
 impl Drop for QueuedGuard<'_> {
     fn drop(&mut self) {

@@ -79,17 +79,6 @@ pub enum State {
     Open,
 }
 
-impl State {
-    /// `closed`, `half_open` or `open`, as `/health` has it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::HalfOpen => "half_open",
-            Self::Open => "open",
-        }
-    }
-}
-
 /// The breaker of one endpoint.
 #[derive(Debug)]
 pub struct Breaker {
