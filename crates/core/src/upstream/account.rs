@@ -1,5 +1,5 @@
-//! What is known of the account in use. It is cleared as one when the credentials become another
-//! account's.
+//! What is known of the account in use. All of it is cleared at once when the credentials change to
+//! another account.
 
 use std::sync::Mutex;
 
@@ -10,7 +10,7 @@ use crate::policy::project::ProjectState;
 use crate::policy::quota::QuotaMemory;
 use crate::sync::lock;
 
-/// Lock order: the login of [`super::credentials::Credentials`] first, then any of these, one at a
+/// Lock order: the source of [`super::credentials::Credentials`] first, then any of these, one at a
 /// time.
 #[derive(Debug, Default)]
 pub(crate) struct AccountData {
@@ -20,14 +20,14 @@ pub(crate) struct AccountData {
 }
 
 impl AccountData {
-    /// The credentials are another account's.
+    /// Forgets everything, since the credentials now belong to another account.
     pub(super) fn clear(&self) {
         lock(&self.project).clear();
         lock(&self.quotas).clear();
         lock(&self.models).clear();
     }
 
-    /// The credentials have changed, and the account has not.
+    /// Ends the memory of failures, since the credentials of the same account have changed.
     pub(super) fn retry_now(&self) {
         lock(&self.project).retry_now();
     }

@@ -1,7 +1,7 @@
-//! Calling upstream: the one loop that tries again.
+//! Calls to one upstream. This module holds the only loop that retries.
 //!
-//! A try is: a token, a concurrency permit, an endpoint whose breaker takes the call, one exchange, and
-//! a verdict. The loop ends before the client has received a byte.
+//! Each try gets a token, a concurrency permit and an endpoint whose breaker lets the call pass, then
+//! sends the request once and judges the result. The loop ends before the client has received a byte.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -36,14 +36,15 @@ use crate::sync::lock;
 use crate::time::Monotonic;
 use crate::wait::{until_deadline, within};
 
-/// Calls to one upstream: its endpoints with their breakers, and what a call needs to know.
+/// Sends requests to one upstream. It owns the endpoints with their breakers, and everything else that
+/// a call needs.
 #[derive(Debug)]
 pub(crate) struct Calls {
     pub(crate) provider: Provider,
     pub(crate) credentials: Credentials,
     pub(crate) quotas: Quotas,
     account: Arc<AccountData>,
-    /// Shared with the guards of calls in flight, which end by themselves.
+    /// Shared with the in-flight guards, each of which reports the end of its own call.
     endpoints: Arc<Mutex<Endpoints>>,
     /// The base URLs of the endpoints, in order.
     bases: Vec<Result<BaseUrl, UrlError>>,
@@ -88,8 +89,8 @@ impl Calls {
         }
     }
 
-    /// Fails at once while every endpoint's breaker is open. Asked before a request waits for a token,
-    /// a project or a permit that it could not use.
+    /// Fails while every endpoint's breaker is open. A request calls this before it waits for a token, a
+    /// project or a permit that it could not use.
     pub(crate) fn check_breakers(&self, now: Monotonic) -> Result<(), Error> {
         match lock(&self.endpoints).all_open(now) {
             Some(all_open) => Err(all_open.into()),
@@ -97,7 +98,7 @@ impl Calls {
         }
     }
 
-    /// Brings the metrics' view of the breakers up to date, which also changes with time alone.
+    /// Updates the breakers' states in the metrics. The states also change with time alone.
     pub(crate) fn report_breakers(&self, now: Monotonic) {
         for (index, state) in lock(&self.endpoints).states(now).enumerate() {
             self.metrics.breaker(index, state);
@@ -114,13 +115,13 @@ impl Calls {
     ) -> Result<W::Answer, Error> {
         let answer = self.try_until_answered(request, want, context, now).await;
         if answer.is_err() {
-            // However long the client takes to read the error, upstream is needed no more.
+            // The client may read the error slowly, and upstream is no longer needed.
             context.release_permit();
         }
         answer
     }
 
-    /// The only loop that tries again.
+    /// Tries until there is an answer or a final failure. No other loop retries.
     async fn try_until_answered<P: Platform, W: Want<P> + Copy>(
         &self,
         request: &UpstreamRequest,
@@ -206,7 +207,7 @@ impl Calls {
         }
     }
 
-    /// A concurrency permit, and then an endpoint whose breaker takes the call.
+    /// Acquires a concurrency permit, then an endpoint whose breaker lets the call pass.
     async fn begin_call<P: Platform>(
         &self,
         tried: &[usize],
@@ -227,8 +228,8 @@ impl Calls {
         (call, now)
     }
 
-    /// A place among `MAX_CONCURRENT_REQUESTS`, within `QUEUE_TIMEOUT_MS`. A try that follows another
-    /// one at once keeps the permit it has.
+    /// Acquires one of `MAX_CONCURRENT_REQUESTS` permits within `QUEUE_TIMEOUT_MS`. A try that follows
+    /// another one without a pause keeps the permit of the first.
     async fn acquire_permit<P: Platform>(
         &self,
         context: &mut RequestContext<P>,
@@ -250,7 +251,7 @@ impl Calls {
         (permitted, then)
     }
 
-    /// One exchange with one endpoint.
+    /// Sends the request to one endpoint, and reads as much of the answer as `want` says.
     async fn try_once<P: Platform, W: Want<P>>(
         &self,
         sending: Pin<&mut impl Future<Output = Result<Response<P::Body>, SendError>>>,
@@ -293,8 +294,8 @@ impl Calls {
         (answer, now)
     }
 
-    /// Records what the failure says about project, token and quota, and gives it back as the
-    /// client's.
+    /// Records what the failure says about project, token and quota, then returns it as the error for
+    /// the client.
     fn deliver<P: Platform>(
         &self,
         request: &UpstreamRequest,
@@ -308,18 +309,18 @@ impl Calls {
         if class == FailureClass::Unauthenticated && reauthorized {
             self.credentials.rejected_again(now);
         }
-        // Generations have a project and a quota of their own; counting does not use it up.
+        // Only generating uses a project and its quota; counting tokens does not.
         if let Some(project) = request.project() {
             if class == FailureClass::Project {
                 lock(&self.account.project).invalidate(project, now);
             }
             self.quotas.note(context.platform(), &context.model, &error);
         }
-        // A 401 of upstream's is not the client's.
+        // The client must not see upstream's 401 as its own.
         Error::from(*error)
     }
 
-    /// Upstream's own error, with everything it said.
+    /// Reads upstream's error with its body.
     async fn read_error<P: Platform>(
         &self,
         head: &Parts,
@@ -327,7 +328,7 @@ impl Calls {
         context: &RequestContext<P>,
     ) -> Error {
         if head.status.is_redirection() || head.status.is_informational() {
-            let what = format!("it answered {}, which no API call should", head.status);
+            let what = format!("it answered {}, which no API call should get", head.status);
             return Error::UpstreamMalformed { what };
         }
         let platform = context.platform();
@@ -337,7 +338,7 @@ impl Calls {
         Error::Upstream(Box::new(error::read(head.status, &head.headers, &text)))
     }
 
-    /// A call of the proxy's own: same token, same tries.
+    /// Makes a call of the proxy's own, with the same token and the same retries.
     pub(super) async fn call<P: Platform>(
         &self,
         request: &UpstreamRequest,
@@ -348,20 +349,20 @@ impl Calls {
     }
 }
 
-/// An error that a client of the provider's own protocol reads as it is. A 401 is the proxy's to deal
-/// with.
+/// True for an error that a client of the provider's own protocol gets unchanged. A 401 concerns the
+/// proxy's credentials, so the proxy handles it.
 fn is_error_of_its_own(status: StatusCode) -> bool {
     is_failure(status) && status != StatusCode::UNAUTHORIZED
 }
 
-/// The error for a good answer in a form that was not asked for. A web page would otherwise be taken
-/// for an empty stream, since lines that are no events mean nothing in one.
+/// Returns the error for a successful answer in a form that was not requested. A web page would
+/// otherwise pass for an empty stream, since a stream's reader skips lines that are no events.
 fn unreadable(headers: &HeaderMap, is_stream: bool) -> Option<Error> {
-    let said = |name| headers.get(name).map_or(&b""[..], |value| value.as_bytes().trim_ascii());
-    let (encoding, kind) = (said(CONTENT_ENCODING), said(CONTENT_TYPE));
+    let value_of = |name| headers.get(name).map_or(&b""[..], |value| value.as_bytes().trim_ascii());
+    let (encoding, kind) = (value_of(CONTENT_ENCODING), value_of(CONTENT_TYPE));
     let what = if !matches!(encoding, b"" | b"identity") {
         let encoding = String::from_utf8_lossy(encoding);
-        format!("the answer is packed ({encoding}) though that was not asked for")
+        format!("the answer is compressed ({encoding}) although that was not requested")
     } else if is_stream && kind.starts_with(WEB_PAGE) {
         let kind = String::from_utf8_lossy(kind);
         format!("a web page ({kind}) came in place of a stream")
@@ -371,14 +372,14 @@ fn unreadable(headers: &HeaderMap, is_stream: bool) -> Option<Error> {
     Some(Error::UpstreamMalformed { what })
 }
 
-/// What a captive portal or a load balancer answers with.
+/// The content type with which a captive portal or a load balancer answers.
 const WEB_PAGE: &[u8] = b"text/html";
 
-/// An error body is text for people; a megabyte is generous.
+/// Bytes read of an error's body. It is text for people, so a megabyte is generous.
 const ERROR_LIMIT: usize = 1 << 20;
 
-/// The status has said the most important thing; the body may not delay it for long.
+/// How long an error's body may delay the error. The status alone says the most important thing.
 const ERROR_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a client that got no permit is told to wait: permits come free one at a time.
+/// The `Retry-After` for a client that got no permit: permits become free one at a time.
 const QUEUE_PAUSE: Duration = Duration::from_secs(1);

@@ -18,12 +18,12 @@ pub(super) struct Catalog {
 pub(super) struct KnownModels {
     pub(super) models: Arc<[Model]>,
     pub(super) since: Monotonic,
-    /// Until when they answer requests that come later.
+    /// Until when they answer requests that arrive after `since`.
     pub(super) until: Monotonic,
 }
 
 impl Catalog {
-    /// Clears everything: another account may have other models.
+    /// Forgets everything, since another account may have other models.
     pub(super) fn clear(&mut self) {
         self.known = None;
         self.leases.void();

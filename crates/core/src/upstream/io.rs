@@ -23,7 +23,7 @@ pub(super) async fn send_within<P: Platform>(
     sent_within(platform, (limit, late), pin!(platform.send(request))).await
 }
 
-/// Waits for the head of a request that is being sent, for so long, with this error after it.
+/// Waits for the response head of a request that is being sent. After `limit` it returns `late`.
 pub(super) async fn sent_within<P: Platform>(
     platform: &P,
     (limit, late): (Duration, Error),

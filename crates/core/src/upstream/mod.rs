@@ -1,5 +1,5 @@
-//! One configured upstream: an account at a provider, with everything that belongs to it. Credentials,
-//! tokens, project, endpoints, breakers, quotas and models are here and nowhere else.
+//! One configured upstream: an account at a provider. This module owns all state that belongs to an
+//! account: credentials, tokens, project, endpoints, breakers, quotas and models.
 
 mod account;
 mod calls;
@@ -36,7 +36,7 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
-    /// The upstream of these settings, of which nothing is known yet.
+    /// Makes the upstream of these settings, with nothing known of its account yet.
     pub(crate) fn new(settings: &Arc<Settings>, metrics: &Arc<Metrics>) -> Self {
         let account = Arc::new(AccountData::default());
         Self {
@@ -46,8 +46,8 @@ impl Upstream {
         }
     }
 
-    /// Looks after the account, about once a second: a changed credential file, a token that is about
-    /// to expire, and what other processes have found out.
+    /// Reads a changed credential file, refreshes a token that is about to expire, and learns from the
+    /// store which quotas other processes have found exhausted. Called about once a second.
     pub(crate) async fn tick<P: Platform>(&self, platform: &P) {
         self.calls.credentials.tick(platform).await;
         if platform.has_shared_store() {
@@ -56,7 +56,7 @@ impl Upstream {
         }
     }
 
-    /// Tells other processes which quotas are used up.
+    /// Shares the exhausted quotas with other processes.
     pub(crate) async fn publish_quotas<P: Platform>(&self, platform: &P) {
         let account = self.calls.credentials.fingerprint();
         self.calls.quotas.publish(platform, &account).await;

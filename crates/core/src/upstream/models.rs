@@ -1,4 +1,4 @@
-//! The account's models, and how they are found.
+//! The account's models and their discovery.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::sync::lock;
 use crate::time::Monotonic;
 use crate::wait::{poll_until, within};
 
-/// The models of an account.
+/// Finds the models of an account.
 #[derive(Debug)]
 pub(crate) struct ModelCatalog {
     settings: Arc<Settings>,
@@ -46,7 +46,7 @@ impl ModelCatalog {
         }
     }
 
-    /// The built-in models and the account's own. One call finds them, however many requests ask.
+    /// Returns the built-in models and the account's own. Concurrent requests share one call upstream.
     pub(crate) async fn models<P: Platform>(
         &self,
         context: &mut RequestContext<P>,
@@ -71,8 +71,8 @@ impl ModelCatalog {
         models
     }
 
-    /// Finds the account's models; the lease's work. Where Google does not answer, the list has the
-    /// built-in models only: model pickers and constructors depend on a list, and wait for it.
+    /// Finds the account's models; the lease's work. If Google does not answer, the list has only the
+    /// built-in models: model pickers and SDK constructors depend on a list, and wait for it.
     pub(super) async fn discover<P: Platform>(
         &self,
         calls: &Calls,
@@ -106,8 +106,8 @@ impl ModelCatalog {
         }
     }
 
-    /// The ids that `retrieveUserQuota` names for the account in this project: authenticated, and it
-    /// spends no tokens.
+    /// Asks `retrieveUserQuota` for the ids of the account's models in this project. The call is
+    /// authenticated and uses no model tokens.
     pub(crate) async fn ask_google<P: Platform>(
         &self,
         calls: &Calls,
@@ -118,7 +118,7 @@ impl ModelCatalog {
         Ok(models::bucket_ids(&calls.call(&request, context).await?))
     }
 
-    /// The account's own ids, from the store or else from Google.
+    /// Takes the ids of the account's models from the store, else from Google.
     async fn own_ids<P: Platform>(
         &self,
         calls: &Calls,
@@ -148,14 +148,14 @@ impl ModelCatalog {
     }
 }
 
-/// A request waits for the list: after this time it comes without the account's own models.
+/// How long a request waits for the list. After that the list has no models of the account's own.
 const TIME_LIMIT: Duration = Duration::from_secs(5);
-/// Longer than that and the reading of the credentials before it.
+/// Longer than [`TIME_LIMIT`] and the reading of the credentials before it.
 const LEASE: Duration = Duration::from_secs(10);
 
 /// The store's key for the ids.
 const KEY: &str = "model_catalogue";
-/// `ENABLE_MODEL_NAME_CACHE`: the ids are kept for a day.
+/// How long the ids are kept with `ENABLE_MODEL_NAME_CACHE`.
 const KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
-/// How long the built-in models alone answer after a failure.
+/// How long the list has only the built-in models after a failure.
 const FAILED_TTL: Duration = Duration::from_secs(30);

@@ -1,4 +1,4 @@
-//! The account's project, and how it is discovered (`docs/CREDENTIALS.md`).
+//! The account's project and its discovery (`docs/CREDENTIALS.md`).
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use crate::wait::{Flight, poll_until, single_flight, within};
 /// How a discovery ended.
 type ProjectOutcome = project::Outcome<Error>;
 
-/// The project of an account.
+/// Finds the project of an account.
 #[derive(Debug)]
 pub(crate) struct ProjectDiscovery {
     settings: Arc<Settings>,
@@ -49,7 +49,7 @@ impl ProjectDiscovery {
         }
     }
 
-    /// The project for the envelope: the operator's, else the account's own.
+    /// Returns the project for the envelope: the operator's if one is set, else the account's own.
     pub(crate) async fn project<P: Platform>(
         &self,
         calls: &Calls,
@@ -71,7 +71,7 @@ impl ProjectDiscovery {
                 }
                 project::Verdict::Wait => {}
             }
-            // The discovery waits for a token, and this request with it.
+            // Without a token the discovery waits for one, and so does this request.
             waits_for_token |= !calls.credentials.has_token(clock);
             None
         })
@@ -98,8 +98,8 @@ impl ProjectDiscovery {
         lock(&self.account.project).settle(lease, outcome, platform.now());
     }
 
-    /// The project that the store knows, else the one that Google names. One process asks Google;
-    /// the others read its answer from the store that they share.
+    /// Takes the project from the store, else from Google. Of the processes that share a store, one
+    /// asks Google and the others read its answer from the store.
     async fn stored_or_discovered<P: Platform>(
         &self,
         calls: &Calls,
@@ -122,7 +122,7 @@ impl ProjectDiscovery {
         }
     }
 
-    /// The project that Google names, into the store.
+    /// Asks Google for the project, and stores it.
     async fn ask_google<P: Platform>(
         &self,
         calls: &Calls,
@@ -142,7 +142,7 @@ impl ProjectDiscovery {
             Err(error) => {
                 tracing::warn!(reason = error.label(), "no project: {}", error.message());
                 let memory = match (&error, error.source()) {
-                    // The token policy remembers these by itself.
+                    // The token policy has its own memory of these.
                     (Error::CredentialsMissing { .. } | Error::CredentialsRejected { .. }, _)
                     | (_, ErrorSource::Upstream | ErrorSource::Proxy) => SHORT_MEMORY,
                     (_, ErrorSource::Client | ErrorSource::Operator) => LONG_MEMORY,
@@ -161,8 +161,8 @@ impl ProjectDiscovery {
     ) -> Result<String, Error> {
         let request = calls.provider.load_code_assist();
         let answer = match bounded_call(calls, &request, context).await {
-            // VPC Service Controls forbid the question, not the service: the CLI goes on with the
-            // user's own project, and the proxy has been given none.
+            // VPC Service Controls forbid this call, not the service. The CLI continues with the
+            // user's own project; the proxy has no project set.
             Err(Error::Upstream(error)) if error.has_reason("SECURITY_POLICY_VIOLATED") => {
                 return Err(Error::ProjectRequired);
             }
@@ -183,7 +183,7 @@ impl ProjectDiscovery {
         }
     }
 
-    /// An earlier discovery of the same account.
+    /// Reads the result of an earlier discovery for the same account from the store.
     async fn stored<P: Platform>(
         &self,
         platform: &P,
@@ -251,8 +251,8 @@ async fn onboard<P: Platform>(
     }
 }
 
-/// One call of a discovery. It ends long before the discovery's lease, even where
-/// `FIRST_BYTE_TIMEOUT_MS` would let it wait for longer: that is meant for models that think.
+/// Makes one call of a discovery, within `CALL_LIMIT`. It must end before the discovery's lease, and
+/// `FIRST_BYTE_TIMEOUT_MS` may allow more, since it is meant for models that think.
 async fn bounded_call<P: Platform>(
     calls: &Calls,
     request: &UpstreamRequest,
@@ -269,20 +269,20 @@ async fn bounded_call<P: Platform>(
 /// The store's key for the project.
 const KEY: &str = "project_id_cache";
 
-/// The CLI polls every five seconds; the first polls are sooner, since most operations are done
-/// then.
+/// Pauses between polls. The CLI polls every five seconds; the first polls come sooner here, since
+/// most operations are done by then.
 const FIRST_POLL: Duration = Duration::from_millis(500);
 const LAST_POLL: Duration = Duration::from_secs(5);
 
-/// Together shorter than a discovery's lease.
+/// Limits of one call and of an onboarding. Together they are shorter than a discovery's lease.
 const CALL_LIMIT: Duration = Duration::from_secs(30);
 const ONBOARDING_LIMIT: Duration = Duration::from_secs(120);
 
-/// How long a process that dies in the middle of a discovery delays the others. An onboarding that
-/// takes longer is joined by the next process: `onboardUser` continues the operation under way.
+/// How long a process that dies during a discovery delays the others. If an onboarding takes longer,
+/// the next process joins it: `onboardUser` continues the operation under way.
 const LOCK_TTL: Duration = Duration::from_secs(45);
 
-/// How long a failed discovery is remembered: one that may pass by itself, and one that a person
-/// has to do something about.
+/// How long a failed discovery is remembered: briefly if the cause may pass by itself, longer if a
+/// person has to act.
 const SHORT_MEMORY: Duration = Duration::from_secs(3);
 const LONG_MEMORY: Duration = Duration::from_secs(30);

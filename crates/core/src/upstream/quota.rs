@@ -1,4 +1,4 @@
-//! The quotas of the account that are used up, shared with the other processes.
+//! The exhausted quotas of the account, shared with the other processes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::policy::quota::{Exhausted, QuotaMemory};
 use crate::sync::lock;
 use crate::time::Timestamp;
 
-/// The quotas of the account.
+/// Remembers which quotas of the account are exhausted.
 #[derive(Debug)]
 pub(crate) struct Quotas {
     metrics: Arc<Metrics>,
@@ -30,8 +30,8 @@ impl Quotas {
         Self { metrics: Arc::clone(metrics), account: Arc::clone(account) }
     }
 
-    /// Upstream's error for this model, if its quota is known to be used up: its own bytes, with what
-    /// is left of the delay.
+    /// Fails with upstream's error for this model if its quota is known to be exhausted. The error has
+    /// upstream's bytes and what remains of the delay.
     pub(crate) fn check(&self, model: &str, clock: Timestamp) -> Result<(), Box<UpstreamError>> {
         match lock(&self.account.quotas).ask(model, clock) {
             None => Ok(()),
@@ -42,7 +42,7 @@ impl Quotas {
         }
     }
 
-    /// Remembers an error that says that a quota is used up.
+    /// Remembers an error that says that a quota is exhausted.
     pub(super) fn note<P: Platform>(&self, platform: &P, model: &str, error: &UpstreamError) {
         if error.class() != FailureClass::Quota {
             return;
@@ -55,7 +55,7 @@ impl Quotas {
         }
     }
 
-    /// Learns which quotas the other processes have found used up, a second late at most.
+    /// Reads which quotas the other processes have found exhausted. `tick` calls this once a second.
     pub(super) async fn learn_from_others<P: Platform>(&self, platform: &P, account: &str) {
         if let Some(stored) = store::recall(platform, &self.metrics, KEY).await {
             let clock = platform.wall_clock();
@@ -66,8 +66,9 @@ impl Quotas {
         }
     }
 
-    /// Tells the other processes which quotas are used up. Of two that do so at the same time the
-    /// earlier write may be lost; then the others learn the same by a call of their own.
+    /// Writes the exhausted quotas to the store for the other processes. When two processes write at
+    /// the same time, one write may be lost; then other processes find the quota exhausted by a call of
+    /// their own.
     pub(crate) async fn publish<P: Platform>(&self, platform: &P, account: &str) {
         self.learn_from_others(platform, account).await;
         let clock = platform.wall_clock();
@@ -89,7 +90,7 @@ struct StoredQuota {
     until: u64,
 }
 
-/// The stored form, and how long any of it holds. `None` when no quota is used up.
+/// Returns the stored form, and how long any of it is valid. `None` when no quota is exhausted.
 fn to_stored(
     quotas: &QuotaMemory<UpstreamError>,
     account: &str,
@@ -111,7 +112,7 @@ fn to_stored(
     Some((Bytes::from(text), ttl))
 }
 
-/// Reads the stored form. Nothing, if it is another account's or damaged.
+/// Reads the stored form. It is empty if the entry belongs to another account or is damaged.
 fn from_stored(stored: &Bytes, account: &str) -> Vec<(String, Exhausted<UpstreamError>)> {
     let read: Option<(String, Vec<StoredQuota>)> = serde_json::from_slice(stored).ok();
     let rows = read.filter(|(owner, _)| owner == account).map(|(_, rows)| rows);
@@ -128,7 +129,7 @@ fn from_stored(stored: &Bytes, account: &str) -> Vec<(String, Exhausted<Upstream
     rows.into_iter().flatten().filter_map(entry).collect()
 }
 
-/// The store's key. The name is older than the type's.
+/// The store's key. Its name is kept for entries that earlier versions have written.
 const KEY: &str = "spent_quotas";
 
 #[cfg(test)]
@@ -157,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_entry_is_nothing() {
+    fn a_damaged_entry_is_read_as_empty() {
         for bad in ["", "{}", "[]", r#"["ada",[{"model":"pro"}]]"#] {
             assert!(from_stored(&Bytes::from(bad), "ada").is_empty(), "{bad}");
         }

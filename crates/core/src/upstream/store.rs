@@ -1,4 +1,4 @@
-//! Facts in the key-value store. A store that fails never fails a request.
+//! Reading and writing the key-value store. A failure of the store never fails a request.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::metrics::Metrics;
 use crate::platform::Platform;
 use crate::policy::lock::FencingToken;
 
-/// Reads an entry.
+/// Reads an entry. A failure is logged and counts as no entry.
 pub(crate) async fn recall<P: Platform>(
     platform: &P,
     metrics: &Metrics,
@@ -22,7 +22,7 @@ pub(crate) async fn recall<P: Platform>(
         .flatten()
 }
 
-/// Writes an entry.
+/// Writes an entry. A failure is logged, and nothing is written with a `ttl` of zero.
 pub(crate) async fn remember<P: Platform>(
     platform: &P,
     metrics: &Metrics,

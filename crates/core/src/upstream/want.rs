@@ -17,13 +17,13 @@ use crate::time::Monotonic;
 
 /// How much of upstream's answer a request waits for, before a try counts as answered.
 pub(crate) trait Want<P: Platform> {
-    /// What there is then.
+    /// What [`Want::read`] returns.
     type Answer;
 
-    /// The answer is a stream of events: its first byte is its first event.
+    /// True when the answer is a stream of events, whose first byte counts as its first event.
     const IS_STREAM: bool = false;
 
-    /// Reads that much of a good answer.
+    /// Reads that much of a successful answer.
     async fn read(
         self,
         provider: &Provider,
@@ -37,11 +37,11 @@ pub(crate) trait Want<P: Platform> {
     fn record(answer: &Self::Answer, context: &mut RequestContext<P>, now: Monotonic);
 }
 
-/// All of the answer.
+/// Waits for the whole answer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Whole;
 
-/// A whole answer.
+/// A whole answer, with the head that came before it.
 #[derive(Debug)]
 pub(crate) struct WholeAnswer {
     pub(crate) head: Parts,
@@ -69,11 +69,11 @@ impl<P: Platform> Want<P> for Whole {
     }
 }
 
-/// The first event of a stream, which the client's status line depends on.
+/// Waits for the first event of a stream, on which the client's status line depends.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FirstEvent(pub(crate) StreamFormat);
 
-/// A stream whose first event has come.
+/// A stream whose first event has arrived.
 #[derive(Debug)]
 pub(crate) struct EventStream<P: Platform> {
     pub(crate) head: Parts,
@@ -104,11 +104,11 @@ impl<P: Platform> Want<P> for FirstEvent {
     }
 }
 
-/// The head; the rest is passed on as it comes.
+/// Waits for the head; the body is passed on as it arrives.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Head;
 
-/// An answer of which nothing but the head has been read.
+/// An answer of which only the head has been read.
 #[derive(Debug)]
 pub(crate) struct HeadAnswer<P: Platform> {
     pub(crate) head: Parts,

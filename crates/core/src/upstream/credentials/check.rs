@@ -1,4 +1,4 @@
-//! What `check` asks of the credentials.
+//! The credentials' part of `check`.
 
 use super::file::changed_meanwhile;
 use super::{Credentials, TokenOutcome};
@@ -8,7 +8,7 @@ use crate::policy::token;
 use crate::sync::lock;
 use crate::time::Timestamp;
 
-/// What `check` says about the credentials.
+/// What `check` reports about the credentials.
 #[derive(Debug)]
 pub(crate) struct CredentialSummary {
     pub(crate) can_refresh: bool,
@@ -27,7 +27,7 @@ pub(crate) enum Refresh {
 }
 
 impl Credentials {
-    /// Reads the credentials, and refreshes the token if it is time to. For `check`.
+    /// Reads the credentials, and refreshes the token if it is time to.
     pub(crate) async fn check<P: Platform>(
         &self,
         platform: &P,
@@ -47,7 +47,7 @@ impl Credentials {
             return Ok((summary, None));
         };
         if !summary.can_refresh {
-            // A request does this work later; the lease ends by itself.
+            // A later request does this work, since the lease expires by itself.
             return Ok((summary, None));
         }
         let refreshed = self.refresh(platform, &credential, None).await;

@@ -1,4 +1,5 @@
-//! Reading the credentials from where the settings say, and what is wrong when there are none.
+//! Reading the credentials from the setting or file that holds them, and the errors when there are
+//! none.
 
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
@@ -11,7 +12,7 @@ use crate::platform::{CredentialFile, Platform};
 use crate::sync::lock;
 
 impl Credentials {
-    /// The credential in use.
+    /// Returns the credential in use, and reads it first if necessary.
     pub(super) async fn credential<P: Platform>(
         &self,
         platform: &P,
@@ -45,12 +46,12 @@ impl Credentials {
         let CredentialFile::Read { stamp, content } = platform.credential_file(seen).await else {
             return;
         };
-        // A half-written file is read again the next time: its stamp is not kept.
+        // The stamp of a half-written file is not kept, so that the file is read again next time.
         let Ok(login) = Login::parse(&content) else { return };
         let content = Sha256::digest(&content).into();
         let rotated = self.stored_rotation(platform, &login.fingerprint()).await;
 
-        // Held until the end: no request may find the new account with the old one's token or
+        // Locked until the end, so that no request sees the new account with the old one's token or
         // project.
         let mut source = lock(&self.source);
         if source.stamp != seen {
@@ -68,7 +69,7 @@ impl Credentials {
             source.adopt(login, rotated);
         }
         if other_account {
-            tracing::info!("the credential file is another login's now");
+            tracing::info!("the credential file now holds another login");
             lock(&self.tokens).clear();
             self.account.clear();
         } else if in_trouble || newer {
@@ -82,7 +83,7 @@ pub(super) fn changed_meanwhile() -> Error {
     Error::CredentialsMissing { why: "the credential file appeared a moment ago".to_owned() }
 }
 
-/// Why there is no credential at all.
+/// Returns the error for having no credential at all.
 fn missing(file: CredentialFile) -> TokenOutcome {
     let missing = |why: String| TokenOutcome::Rejected(Error::CredentialsMissing { why });
     let unusable = |why: CredentialError| Error::CredentialsRejected {
@@ -103,7 +104,7 @@ fn missing(file: CredentialFile) -> TokenOutcome {
         CredentialFile::Unsupported => missing("GCP_SERVICE_ACCOUNT is not set".to_owned()),
         CredentialFile::Unchanged => missing("the credential file could not be read".to_owned()),
         CredentialFile::Read { content, .. } => match Login::parse(&content) {
-            // Perhaps in the middle of being written.
+            // The file may be half-written.
             Err(why @ CredentialError::NotJson(_)) => TokenOutcome::Failed(unusable(why)),
             Err(why) => TokenOutcome::Rejected(unusable(why)),
             Ok(_) => TokenOutcome::Failed(changed_meanwhile()),

@@ -16,7 +16,7 @@ use crate::upstream::io::{read_whole, send_within};
 use crate::wait::within;
 
 impl Credentials {
-    /// A token that Google issues now.
+    /// Refreshes the access token.
     pub(super) async fn refresh<P: Platform>(
         &self,
         platform: &P,
@@ -46,8 +46,8 @@ impl Credentials {
         }
     }
 
-    /// The login with the refresh token that another process has got for it meanwhile, if the store
-    /// has one that has not been tried. From now on it is this process's too.
+    /// Adopts the refresh token that another process has received meanwhile, if the store has one that
+    /// has not been tried, and returns the login with it.
     async fn rotated_elsewhere<P: Platform>(
         &self,
         platform: &P,
@@ -62,13 +62,13 @@ impl Credentials {
         let mut source = lock(&self.source);
         if source.version.fingerprint == *fingerprint {
             source.login = Some(login.clone());
-            // The store's token is the newer one: the one kept here is dead.
+            // The refresh token in the store is newer; the one kept here has been revoked.
             source.rotated = None;
         }
         Some(login)
     }
 
-    /// Asks tokeninfo whether a token works. No answer is no verdict.
+    /// Asks tokeninfo whether a token is valid. Without an answer the result is `Unknown`.
     pub(super) async fn tokeninfo<P: Platform>(
         &self,
         platform: &P,
@@ -105,7 +105,7 @@ impl Credentials {
             };
             RefreshError::Transient(format!("no answer from the token endpoint: {why}"))
         };
-        // A token's life begins when it is issued, which may be any time from now on.
+        // The lifetime counts from the moment of issue, which may be any time from now on.
         let clock = platform.wall_clock();
         let asked = pin!(async {
             let response = send_within(platform, request, TOKEN_TIMEOUT).await?;
@@ -114,7 +114,7 @@ impl Credentials {
             let text = read_whole(platform, body, OAUTH_LIMIT, TOKEN_TIMEOUT).await?;
             Ok((status, text))
         });
-        // Head and body together, so that a lock outlasts them.
+        // One limit for head and body together, so that the distributed lock outlasts both.
         let late =
             || Err(Error::UpstreamTimeout { awaited: Awaited::NextChunk, after: TOKEN_TIMEOUT });
         let answered = within(platform, TOKEN_TIMEOUT, asked).await;
@@ -133,7 +133,7 @@ impl Credentials {
         client
     }
 
-    /// Keeps a refreshed token in memory and store, unless another account has come meanwhile.
+    /// Keeps a refreshed token in memory and store, unless the account has changed meanwhile.
     async fn keep<P: Platform>(
         &self,
         platform: &P,
@@ -174,10 +174,10 @@ impl Credentials {
     }
 }
 
-/// Google's refresh tokens die after six months without use.
+/// Google revokes refresh tokens after six months without use.
 const ROTATED_TTL: Duration = Duration::from_secs(180 * 24 * 3600);
 
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(10);
 const TOKENINFO_TIMEOUT: Duration = Duration::from_secs(3);
-/// More than any OAuth answer has.
+/// Bytes read of an OAuth answer, more than any has.
 const OAUTH_LIMIT: usize = 1 << 18;

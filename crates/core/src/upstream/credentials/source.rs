@@ -1,4 +1,4 @@
-//! The credential in use, and what was last made of it: a plain value without clock or lock.
+//! The credential in use and the tokens that came from it: a plain value without clock or lock.
 
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
@@ -6,26 +6,26 @@ use sha2::{Digest, Sha256};
 use crate::google::credentials::{AccessToken, Login};
 use crate::time::Timestamp;
 
-/// Where access tokens come from.
+/// The source of access tokens.
 #[derive(Debug, Default)]
 pub(super) struct CredentialSource {
     /// The version of the file that was read.
     pub(super) stamp: Option<u64>,
-    /// The file's content, by digest: a file that was only touched is no change.
+    /// The digest of the file's content. A file with a new stamp and the same content has not changed.
     pub(super) content: Option<[u8; 32]>,
     pub(super) login: Option<Login>,
     pub(super) version: CredentialVersion,
     /// The refresh token with which Google has replaced this credential's own, and the credential's
-    /// fingerprint. It is kept here too, since the store may have failed to keep it.
+    /// fingerprint. It is also kept here, since writing it to the store may have failed.
     pub(super) rotated: Option<(String, SecretString)>,
-    /// When the access token expires that was used last.
+    /// When the access token that was used last expires.
     pub(super) newest: Option<Timestamp>,
-    /// The credential's own access token, by digest, once it has been tried.
+    /// The digest of the credential's own access token, once it has been tried.
     tried: Option<[u8; 32]>,
     pub(super) refreshes: u64,
 }
 
-/// Tells credentials apart over time: work that began with one version may end under another.
+/// Identifies a state of the credential. Work that began with one version may end under another.
 #[derive(Debug, Clone, Default)]
 pub(super) struct CredentialVersion {
     /// Counts the changes of the credential.
@@ -34,7 +34,7 @@ pub(super) struct CredentialVersion {
     pub(super) fingerprint: String,
 }
 
-/// The credential in use, as it was when a piece of work began.
+/// A copy of the credential for one piece of work.
 #[derive(Debug)]
 pub(super) struct Credential {
     pub(super) login: Login,
@@ -47,7 +47,7 @@ impl CredentialSource {
         Some(Credential { login, version: self.version.clone() })
     }
 
-    /// Puts a credential to use, with the refresh token that has replaced its own one.
+    /// Adopts a credential, with the refresh token that has replaced its own one.
     pub(super) fn adopt(&mut self, login: Login, stored: Option<SecretString>) {
         let fingerprint = login.fingerprint();
         if self.version.fingerprint != fingerprint {
@@ -67,7 +67,7 @@ impl CredentialSource {
             && token.expires_at.is_none_or(|expiry| Some(expiry) > self.newest)
     }
 
-    /// Tokens that have been tried may be tried again.
+    /// Allows tokens that have been tried to be tried again.
     pub(super) fn retry_tokens(&mut self) {
         self.newest = None;
         self.tried = None;
