@@ -11,11 +11,11 @@ use crate::google::usage::TokenUsage;
 pub(crate) enum RequestOutcome {
     /// The client went away before the end.
     ClientGone,
-    /// Upstream broke off, or ended a stream without a `finishReason`.
+    /// Upstream broke off the answer, or ended a stream without a `finishReason`.
     Cut,
     /// The whole answer was delivered.
     Ok,
-    /// An error was the answer.
+    /// The answer was an error.
     Refused,
 }
 
@@ -30,13 +30,13 @@ impl RequestOutcome {
     }
 }
 
-/// What the log and the metrics say about one request. It is derived from the request's context at
-/// the end, and nothing reads it back.
+/// What the log and the metrics say about one request. The record is derived from the request's
+/// context at the end, and no code reads data of the request from it.
 #[derive(Debug, Clone)]
 pub(crate) struct AccessLogRecord<'a> {
     /// `x-request-id`.
     pub(crate) request_id: &'a str,
-    /// `None` for a path that leads nowhere.
+    /// `None` for an unknown path.
     pub(crate) operation: Option<Operation>,
     /// The model as it was sent upstream.
     pub(crate) model: &'a str,
@@ -52,7 +52,7 @@ pub(crate) struct AccessLogRecord<'a> {
     pub(crate) token_at_hand: Option<bool>,
     /// Further tries after the first one.
     pub(crate) retries: u32,
-    /// What coalescing and response cache did, for a request that they apply to.
+    /// The result of coalescing and response cache, for a request that they apply to.
     pub(crate) cache: Option<CacheResult>,
     /// Upstream's trace id.
     pub(crate) trace_id: &'a str,
@@ -73,7 +73,6 @@ pub(crate) struct AccessLogRecord<'a> {
     pub(crate) first_byte: Option<Duration>,
     /// From the request's arrival to the answer's head; `None` when there was none.
     pub(crate) answered: Option<Duration>,
-    /// How it ended.
     pub(crate) outcome: RequestOutcome,
 }
 
@@ -82,7 +81,7 @@ impl AccessLogRecord<'_> {
     pub(crate) fn emit(&self) {
         tracing::info!(
             target: "request",
-            // As a field of its own: a literal would go through `fmt`.
+            // Written as a field, since a literal would go through `fmt`.
             message = "request",
             request_id = self.request_id,
             duration_ms = millis(self.total),

@@ -1,4 +1,4 @@
-//! Metrics as text: Prometheus 0.0.4, OpenMetrics 1.0, and a JSON form with the same content.
+//! Writing metrics as text: Prometheus 0.0.4, OpenMetrics 1.0, and JSON with the same content.
 
 use std::fmt::{self, Write};
 
@@ -17,9 +17,9 @@ pub(crate) enum ExpositionFormat {
 }
 
 impl ExpositionFormat {
-    /// The format that `?format=` names, else the one that `Accept` prefers, else Prometheus.
-    pub(crate) fn choose(asked: Option<&str>, accept: &str) -> Self {
-        match asked {
+    /// Returns the format that `?format=` names, else the one that `Accept` prefers, else Prometheus.
+    pub(crate) fn choose(query: Option<&str>, accept: &str) -> Self {
+        match query {
             Some("json") => return Self::Json,
             Some("openmetrics") => return Self::OpenMetrics,
             Some("prometheus" | "text") => return Self::Prometheus,
@@ -37,7 +37,7 @@ impl ExpositionFormat {
             };
             let q = parts.find_map(|part| part.strip_prefix("q=")).map_or(Ok(1.0), str::parse);
             let q: f32 = q.unwrap_or(0.0);
-            // Of equal weights the first one counts.
+            // Of equal weights the first one wins.
             if q > weight {
                 (best, weight) = (offered, q);
             }
@@ -113,7 +113,7 @@ pub(super) enum SampleValue {
 }
 
 impl MetricFamily {
-    /// The name of the samples. In Prometheus's format it is the name of the family too.
+    /// The name of the samples, which in Prometheus's format is also the name of the family.
     fn full_name(&self) -> String {
         let suffix = match self.kind {
             MetricKind::Counter => "_total",

@@ -11,8 +11,8 @@ use super::names::LABELS;
 use super::{CredentialStatus, HealthInput, Metrics};
 
 impl Metrics {
-    /// The body of `GET /metrics`.
-    pub(crate) fn metrics(&self, health: &HealthInput, format: ExpositionFormat) -> String {
+    /// Writes the body of `GET /metrics`.
+    pub(crate) fn exposition(&self, health: &HealthInput, format: ExpositionFormat) -> String {
         format.write(&self.families(health))
     }
 
@@ -183,7 +183,7 @@ impl Metrics {
     fn of_credentials(&self, health: &HealthInput) -> Vec<MetricFamily> {
         let at_hand = self.token_at_hand.load(Relaxed);
         let waited = self.token_asked.load(Relaxed).saturating_sub(at_hand);
-        let expiry = health.token.flatten().map(|at| sample(at.0 as f64 / 1000.0, &[]));
+        let expiry = health.token.at().map(|at| sample(at.0 as f64 / 1000.0, &[]));
         let credentials_ok = health.credentials == CredentialStatus::Ok;
         vec![
             counter(

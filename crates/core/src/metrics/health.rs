@@ -1,5 +1,5 @@
-//! `GET /health` and `GET /health/detailed` (`docs/METRICS.md`): no upstream call, no store, no
-//! waiting.
+//! The bodies of `GET /health` and `GET /health/detailed` (`docs/METRICS.md`). They need no upstream
+//! call, no access to the store and no waiting.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -11,63 +11,78 @@ use super::{BreakerState, EndpointMetrics, Metrics, ratio, rounded};
 use crate::platform::ProcessStats;
 use crate::time::{Monotonic, Timestamp};
 
-/// What the proxy sees of itself at this moment, besides what was counted.
+/// The proxy's state at this moment, besides what was counted.
 #[derive(Debug, Clone)]
 pub(crate) struct HealthInput {
-    /// The wall clock.
     pub(crate) clock: Timestamp,
-    /// Monotonic time.
     pub(crate) now: Monotonic,
     /// `Platform::store_connected`.
     pub(crate) store_connected: bool,
-    /// How it stands with what we sign in with.
     pub(crate) credentials: CredentialStatus,
-    /// When the access token expires: `None` without a living token, `Some(None)` when not known.
-    pub(crate) token: Option<Option<Timestamp>>,
-    /// `known`, `unknown` or `refused`. Not the project's id, which is nobody's business.
+    pub(crate) token: TokenExpiry,
+    /// `known`, `unknown` or `refused`. The project's id is left out, since it is private.
     pub(crate) project: &'static str,
     /// `MAX_CONCURRENT_REQUESTS`.
     pub(crate) most_requests: usize,
     /// `QUEUE_TIMEOUT_MS`.
     pub(crate) queue_timeout: Duration,
-    /// Memory, file descriptors, processor time.
     pub(crate) process_stats: ProcessStats,
 }
 
-/// How it stands with what we sign in with.
+/// The state of the proxy's credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum CredentialStatus {
-    /// No token can be got: the label and the message of the error that clients get.
+    /// No token can be obtained. Holds the label and the message of the error that clients get.
     Failed(&'static str, String),
-    /// They give tokens, as far as is known.
+    /// Tokens can be obtained, as far as is known.
     Ok,
 }
 
+/// When the access token expires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TokenExpiry {
+    At(Timestamp),
+    /// There is no valid token.
+    NoToken,
+    /// There is a token, and Google has not said when it expires.
+    Unknown,
+}
+
+impl TokenExpiry {
+    /// The time, where it is known.
+    pub(super) fn at(self) -> Option<Timestamp> {
+        match self {
+            Self::At(at) => Some(at),
+            Self::NoToken | Self::Unknown => None,
+        }
+    }
+}
+
 impl Metrics {
-    /// The body of `GET /health`, and whether its status is 200.
-    pub(crate) fn health(&self, sight: &HealthInput) -> (bool, String) {
-        let (ok, mut body) = self.summary(sight);
+    /// Writes the body of `GET /health`, and returns it with true if the status is 200.
+    pub(crate) fn health(&self, input: &HealthInput) -> (bool, String) {
+        let (ok, mut body) = self.summary(input);
         body.push('}');
         (ok, body)
     }
 
-    /// The body of `GET /health/detailed`, and whether its status is 200.
-    pub(crate) fn health_detailed(&self, sight: &HealthInput) -> (bool, String) {
-        let (ok, mut body) = self.summary(sight);
+    /// Writes the body of `GET /health/detailed`, and returns it with true if the status is 200.
+    pub(crate) fn health_detailed(&self, input: &HealthInput) -> (bool, String) {
+        let (ok, mut body) = self.summary(input);
         body.push_str(r#","checks":"#);
-        body.push_str(&self.checks(sight).to_string());
+        body.push_str(&self.checks(input).to_string());
         body.push_str(r#","latency":"#);
-        body.push_str(&self.latency(sight.now).to_string());
+        body.push_str(&self.latency(input.now).to_string());
         body.push('}');
         (ok, body)
     }
 
-    /// `/health` but for its closing brace.
-    fn summary(&self, sight: &HealthInput) -> (bool, String) {
+    /// Writes the body of `/health` without its closing brace.
+    fn summary(&self, input: &HealthInput) -> (bool, String) {
         let upstream = self.upstream_status();
-        let store_ok = self.store_ok(sight);
+        let store_ok = self.store_ok(input);
         let degraded = !store_ok
-            || sight.credentials != CredentialStatus::Ok
+            || input.credentials != CredentialStatus::Ok
             || self.worst_breaker() != BreakerState::Closed
             || matches!(upstream, "degraded" | "unhealthy");
         let status = match (self.shutting_down(), degraded) {
@@ -86,9 +101,9 @@ impl Metrics {
                 r#""kv_status":{},"upstream_status":{}"#
             ),
             json!(status),
-            json!(seconds_stamp(sight.clock)),
+            json!(seconds_stamp(input.clock)),
             json!(env!("CARGO_PKG_VERSION")),
-            self.uptime(sight.now).as_secs(),
+            self.uptime(input.now).as_secs(),
             requests,
             json!(rounded(ratio(self.token_at_hand.load(Relaxed), asked))),
             json!(rounded(overhead.as_secs_f64() * 1000.0 / (requests.max(1) as f64))),
@@ -100,31 +115,31 @@ impl Metrics {
         (status != "unhealthy", body)
     }
 
-    fn checks(&self, sight: &HealthInput) -> Value {
-        let credentials = match &sight.credentials {
+    fn checks(&self, input: &HealthInput) -> Value {
+        let credentials = match &input.credentials {
             CredentialStatus::Ok => json!({ "status": "ok" }),
             CredentialStatus::Failed(label, message) => {
                 json!({ "status": label, "message": message })
             }
         };
-        let expiry = sight.token.flatten();
+        let expiry = input.token.at();
         json!({
             "credentials": credentials,
             "token": {
-                "status": if sight.token.is_some() { "alive" } else { "none" },
+                "status": if input.token == TokenExpiry::NoToken { "none" } else { "alive" },
                 "expires_at": expiry.map(seconds_stamp),
-                "expires_in_seconds": expiry.map(|at| sight.clock.until(at).as_secs()),
+                "expires_in_seconds": expiry.map(|at| input.clock.until(at).as_secs()),
                 "refreshes": self.refreshes.load(Relaxed),
                 "failed_refreshes": self.failed_refreshes.load(Relaxed),
             },
-            "project": { "status": sight.project },
-            "store": { "status": if self.store_ok(sight) { "connected" } else { "disconnected" } },
+            "project": { "status": input.project },
+            "store": { "status": if self.store_ok(input) { "connected" } else { "disconnected" } },
             "endpoints": self.endpoints.iter().map(EndpointMetrics::shown).collect::<Vec<_>>(),
             "queue": {
                 "in_flight": self.requests_in_flight(),
-                "limit": sight.most_requests,
+                "limit": input.most_requests,
                 "waiting": self.queued.load(Relaxed),
-                "timeout_ms": u64::try_from(sight.queue_timeout.as_millis()).unwrap_or(u64::MAX),
+                "timeout_ms": u64::try_from(input.queue_timeout.as_millis()).unwrap_or(u64::MAX),
             },
         })
     }
@@ -145,7 +160,7 @@ impl Metrics {
         })
     }
 
-    /// From the last real traffic.
+    /// The state of upstream, from the last calls of clients' requests.
     pub(super) fn upstream_status(&self) -> &'static str {
         match self.upstream_failures.load(Relaxed) {
             _ if !self.upstream_asked.load(Relaxed) => "unknown",
@@ -155,8 +170,8 @@ impl Metrics {
         }
     }
 
-    pub(super) fn store_ok(&self, sight: &HealthInput) -> bool {
-        sight.store_connected && !self.store_failed.load(Relaxed)
+    pub(super) fn store_ok(&self, input: &HealthInput) -> bool {
+        input.store_connected && !self.store_failed.load(Relaxed)
     }
 }
 

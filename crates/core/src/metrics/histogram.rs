@@ -1,4 +1,4 @@
-//! Histograms of durations: counts by fixed bounds, since the start and for about the last minute.
+//! Histograms of durations. They count by fixed bounds, since the start and for about the last minute.
 //!
 //! Recording takes a few relaxed atomic additions, without a lock and without allocation.
 
@@ -117,7 +117,7 @@ impl Quantiles {
 /// One slice of the last minute.
 #[derive(Debug, Default)]
 struct TimeSlice {
-    /// The period of time that the counts belong to: the clock divided by the length of a slice.
+    /// The period of time of the counts: the clock divided by the length of a slice.
     period: AtomicU64,
     counts: BucketCounts,
 }
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_duration_on_a_bound_belongs_below_it() {
+    fn a_duration_equal_to_a_bound_is_counted_below_it() {
         let histogram = with(&[0.0, 1.0, 1.001, 4.0, 4.001, 9e9]);
         assert_eq!(histogram.cumulative(), [2, 3, 4, 6]);
     }
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_forget_what_is_a_minute_old_and_counts_never_do() {
+    fn durations_leave_the_quantiles_after_a_minute_and_stay_in_the_counts() {
         let histogram = with(&[3.0]);
         let after = |seconds: u64| Monotonic(seconds * 1_000_000);
         assert_eq!(histogram.recent(after(59)).count(), 1);

@@ -23,7 +23,7 @@ pub(crate) enum RetryReason {
 }
 
 impl RetryReason {
-    /// What a failed try counts as that is followed by another one.
+    /// The reason for a retry after a failure of this class.
     pub(crate) fn of(class: FailureClass) -> Self {
         match class {
             FailureClass::Unreachable => Self::Connect,
@@ -40,7 +40,7 @@ impl RetryReason {
 /// The result of coalescing and response cache for a request (`docs/RESILIENCE.md`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CacheResult {
-    /// A repeatable request that asked not to be answered from the cache.
+    /// A repeatable request whose client wants no answer from the cache.
     Bypass,
     /// Answered together with an equal request in flight.
     Coalesced,

@@ -1,8 +1,8 @@
-//! What happened: counters and histograms for `/metrics`, `/health` and the status page, and one log
-//! line a request, written when its body has ended.
+//! Counters and histograms for `/metrics`, `/health` and the status page, and one log line for each
+//! request, written when its body has ended.
 //!
 //! Nothing here holds a secret: no body, no token, no query string. Recording takes relaxed atomic
-//! operations only, no lock and no allocation; what costs something is done when somebody reads.
+//! operations only, no lock and no allocation; the costly work is done when the metrics are read.
 
 mod access_log;
 mod exposition;
@@ -21,7 +21,7 @@ use crate::time::{Monotonic, Timestamp};
 
 pub(crate) use access_log::{AccessLogRecord, RequestOutcome};
 pub(crate) use exposition::ExpositionFormat;
-pub(crate) use health::{CredentialStatus, HealthInput};
+pub(crate) use health::{CredentialStatus, HealthInput, TokenExpiry};
 pub(crate) use labels::{BreakerState, CacheResult, RetryReason};
 
 use histogram::Histogram;
@@ -29,14 +29,14 @@ use labels::{CACHE_RESULTS, Counters, METHODS, RETRY_REASONS, STATUS_CLASSES, TO
 use labels::{error_label, method_index, status_index};
 use names::{BoundedLabels, BoundedNames, CLIENTS, LABELS, MODELS};
 
-/// What happened in one process (or one isolate) since its start.
+/// Counts what has happened in one process (or one isolate) since its start.
 #[derive(Debug)]
 pub struct Metrics {
     started: Monotonic,
     started_clock: Timestamp,
     requests: AtomicU64,
     in_flight: AtomicU64,
-    /// Those in flight that are for the proxy itself.
+    /// The requests in flight that are for the proxy itself.
     set_aside: AtomicU64,
     queued: AtomicU64,
     overhead_micros: AtomicU64,
@@ -68,14 +68,14 @@ pub struct Metrics {
     endpoints: Vec<EndpointMetrics>,
 }
 
-/// What is counted for each model.
+/// The counts of one model.
 #[derive(Debug, Default)]
 struct ModelCounts {
     requests: Counters<{ METHODS.len() * STATUS_CLASSES.len() }>,
     tokens: Counters<{ TOKEN_KINDS.len() }>,
 }
 
-/// What is known of one of `CODE_ASSIST_ENDPOINT`.
+/// The counts and the state of one endpoint of `CODE_ASSIST_ENDPOINT`.
 #[derive(Debug)]
 struct EndpointMetrics {
     url: String,
@@ -85,7 +85,7 @@ struct EndpointMetrics {
 }
 
 impl Metrics {
-    /// Counters at zero, their time beginning now. `endpoints` are the base URLs of
+    /// Makes counters at zero, whose time begins now. `endpoints` are the base URLs of
     /// `CODE_ASSIST_ENDPOINT`, in order.
     pub(crate) fn new(endpoints: &[String], clock: Timestamp, now: Monotonic) -> Self {
         let endpoint = |url: &String| EndpointMetrics {
@@ -130,23 +130,24 @@ impl Metrics {
         }
     }
 
-    /// A request asked for an access token; `at_hand` says whether it had to wait for one.
+    /// Counts a request that needs an access token. `at_hand` is false if it had to wait for one.
     pub(crate) fn token_asked(&self, at_hand: bool) {
         self.token_asked.fetch_add(1, Relaxed);
         self.token_at_hand.fetch_add(u64::from(at_hand), Relaxed);
     }
 
-    /// A refresh gave a new access token.
+    /// Counts a refresh that gave a new access token.
     pub(crate) fn refreshed(&self) {
         self.refreshes.fetch_add(1, Relaxed);
     }
 
-    /// A refresh gave none.
+    /// Counts a refresh that gave no access token.
     pub(crate) fn refresh_failed(&self) {
         self.failed_refreshes.fetch_add(1, Relaxed);
     }
 
-    /// Upstream answered a call, or failed to: no connection, a timeout, a 5xx, a broken stream.
+    /// Records whether upstream answered a call. No connection, a timeout, a 5xx and a broken stream are
+    /// failures.
     pub(crate) fn upstream(&self, ok: bool) {
         self.upstream_asked.store(true, Relaxed);
         if ok {
@@ -156,17 +157,18 @@ impl Metrics {
         }
     }
 
-    /// The store did, or did not do, what it was asked.
+    /// Records whether an access to the store succeeded.
     pub(crate) fn store(&self, ok: bool) {
         self.store_failed.store(!ok, Relaxed);
     }
 
-    /// A further try begins.
+    /// Counts a retry.
     pub(crate) fn retried(&self, reason: RetryReason) {
         self.retries.add(reason as usize, 1);
     }
 
-    /// What an endpoint's breaker does now; a change is counted. Saying the same again is free.
+    /// Records the state of an endpoint's breaker. A change is counted, and the same state again costs
+    /// nothing.
     pub(crate) fn breaker(&self, endpoint: usize, state: impl Into<BreakerState>) {
         let state = state.into();
         let Some(endpoint) = self.endpoints.get(endpoint) else { return };
@@ -180,18 +182,18 @@ impl Metrics {
         self.endpoints.iter().map(EndpointMetrics::breaker).max().unwrap_or_default()
     }
 
-    /// A request waits in line until the guard is dropped, for whatever reason.
+    /// Counts a request as waiting for a concurrency permit until the guard is dropped.
     pub(crate) fn queued(&self) -> QueuedGuard<'_> {
         self.queued.fetch_add(1, Relaxed);
         QueuedGuard(self)
     }
 
-    /// Requests whose answer has not ended, those for the proxy itself included.
+    /// The number of requests whose answer has not ended, with those for the proxy itself.
     pub fn in_flight(&self) -> u64 {
         self.in_flight.load(Relaxed)
     }
 
-    /// The shell has begun to shut down.
+    /// Records that the shell has begun to shut down.
     pub fn shut_down(&self) {
         self.shutting_down.store(true, Relaxed);
     }
@@ -201,7 +203,7 @@ impl Metrics {
         self.shutting_down.load(Relaxed)
     }
 
-    /// A call to an endpoint begins or ends.
+    /// Records that a call to an endpoint begins or ends.
     pub(crate) fn endpoint_in_flight(&self, endpoint: usize, begins: bool) {
         match self.endpoints.get(endpoint) {
             Some(endpoint) if begins => endpoint.in_flight.fetch_add(1, Relaxed),
@@ -210,7 +212,7 @@ impl Metrics {
         };
     }
 
-    /// Requests in flight, without those for the proxy itself.
+    /// The number of requests in flight, without those for the proxy itself.
     fn requests_in_flight(&self) -> u64 {
         self.in_flight().saturating_sub(self.set_aside.load(Relaxed))
     }
@@ -219,18 +221,18 @@ impl Metrics {
         now.since(self.started)
     }
 
-    /// A request begins; one that is not `counted` is for the proxy itself.
+    /// Records that a request begins. One that is not `counted` is for the proxy itself.
     pub(crate) fn request_began(&self, counted: bool) {
         self.in_flight.fetch_add(1, Relaxed);
         self.set_aside.fetch_add(u64::from(!counted), Relaxed);
     }
 
-    /// A request that has begun turns out to be for the proxy itself.
+    /// Records that a request that has begun is for the proxy itself.
     pub(crate) fn request_set_aside(&self) {
         self.set_aside.fetch_add(1, Relaxed);
     }
 
-    /// A request is over.
+    /// Records that a request is over.
     pub(crate) fn request_over(&self, counted: bool) {
         self.in_flight.fetch_sub(1, Relaxed);
         self.set_aside.fetch_sub(u64::from(!counted), Relaxed);
@@ -282,8 +284,9 @@ impl EndpointMetrics {
     }
 }
 
-/// A request's place in the line, as far as the gauge goes.
+/// Keeps a request in the gauge of waiting requests.
 #[derive(Debug)]
+#[must_use = "the request counts as waiting until the guard is dropped"]
 pub(crate) struct QueuedGuard<'a>(&'a Metrics);
 
 impl Drop for QueuedGuard<'_> {
@@ -292,7 +295,7 @@ impl Drop for QueuedGuard<'_> {
     }
 }
 
-/// A URL without user name and password, which are nobody's business in a metric.
+/// The URL without user name and password, which must not appear in a metric.
 fn without_login(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
@@ -301,13 +304,13 @@ fn without_login(url: &str) -> String {
     format!("{scheme}://{host}{path}")
 }
 
-/// To three decimals: microseconds are what the clock knows.
+/// Milliseconds to three decimals, since the clock counts microseconds.
 fn millis(duration: Duration) -> f64 {
     let micros = duration.as_secs() * 1_000_000 + (u64::from(duration.subsec_nanos()) + 500) / 1000;
     micros as f64 / 1000.0
 }
 
-/// To three decimals.
+/// The number to three decimals.
 fn rounded(number: f64) -> f64 {
     (number * 1000.0).round() / 1000.0
 }

@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 
 use crate::provider::code_assist::models;
 
-/// At most `N` names, each with an index: first known ones, then learned ones. Two further indices
-/// stand for every other name and for no name.
+/// Holds at most `N` names, each with an index: first known ones, then learned ones. Two further
+/// indices stand for all other names and for no name.
 #[derive(Debug)]
 pub(super) struct BoundedNames<const N: usize> {
     slots: [OnceLock<Box<str>>; N],
@@ -23,7 +23,7 @@ impl<const N: usize> BoundedNames<N> {
     const OTHER: usize = N;
     const NONE: usize = N + 1;
 
-    /// The index of `name`. With `learn`, a new name is added while there is a free slot.
+    /// Returns the index of `name`. With `learn`, a new name is added while there is a free slot.
     pub(super) fn index(&self, name: &str, learn: bool) -> usize {
         if name.is_empty() {
             return Self::NONE;
@@ -51,15 +51,15 @@ impl<const N: usize> BoundedNames<N> {
         }
     }
 
-    /// Every index that has a label, with the label.
+    /// Returns every index that has a label, with the label.
     pub(super) fn labels(&self) -> impl Iterator<Item = (usize, &str)> {
         (0..N + 2).filter_map(|index| Some((index, self.label(index)?)))
     }
 }
 
 impl BoundedNames<MODELS> {
-    /// The models of the built-in table. Clients can write any name, so callers should learn
-    /// another name only when upstream has answered a request for it with success.
+    /// Holds the models of the built-in table. Clients can send any name, so another name should be
+    /// learned only when upstream has answered a request for it with success.
     pub(super) fn of_models() -> Self {
         let names = Self::default();
         for model in models::catalogue(std::iter::empty()).iter().take(MODELS - MODELS / 4) {
@@ -69,7 +69,8 @@ impl BoundedNames<MODELS> {
     }
 }
 
-/// Reasons of errors, each with an index. They are constants of the program and therefore bounded.
+/// Holds reasons of errors, each with an index. They are constants of the program and therefore
+/// bounded.
 #[derive(Debug)]
 pub(super) struct BoundedLabels {
     slots: [OnceLock<&'static str>; LABELS],
@@ -82,13 +83,13 @@ impl Default for BoundedLabels {
 }
 
 impl BoundedLabels {
-    /// The index of `word`, which is added if it is new.
-    pub(super) fn index(&self, word: &'static str) -> usize {
-        let same = |slot: &OnceLock<&'static str>| *slot.get_or_init(|| word) == word;
+    /// Returns the index of `label`, which is added if it is new.
+    pub(super) fn index(&self, label: &'static str) -> usize {
+        let same = |slot: &OnceLock<&'static str>| *slot.get_or_init(|| label) == label;
         self.slots.iter().position(same).unwrap_or(LABELS - 1)
     }
 
-    /// The word of an index.
+    /// The label of an index.
     pub(super) fn label(&self, index: usize) -> Option<&'static str> {
         self.slots.get(index)?.get().copied()
     }
@@ -110,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn made_up_names_get_no_label_of_their_own() {
+    fn names_that_are_not_learned_share_the_label_other() {
         let models = BoundedNames::of_models();
         for n in 0..1000 {
             assert_eq!(models.label(models.index(&format!("made-up-{n}"), false)), Some("other"));
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn built_in_models_are_there_from_the_start() {
+    fn built_in_models_have_labels_from_the_start() {
         let models = BoundedNames::of_models();
         let flash = models.index("gemini-2.5-flash", false);
         assert_eq!(models.label(flash), Some("gemini-2.5-flash"));
@@ -137,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_keeps_its_index() {
+    fn a_label_keeps_its_index() {
         let words = BoundedLabels::default();
         let (a, b) = (words.index("circuit_open"), words.index("not_found"));
         assert_ne!(a, b);

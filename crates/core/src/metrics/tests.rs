@@ -1,4 +1,4 @@
-//! Expositions of a report that was fed by hand, and the shape of health.
+//! The expositions of metrics with one of everything, and the shape of health.
 
 use super::*;
 use crate::dialect::Operation;
@@ -7,18 +7,18 @@ use crate::platform::ProcessStats;
 
 const NOON: Timestamp = Timestamp(1_705_314_600_000);
 
-fn report() -> Metrics {
+fn new_metrics() -> Metrics {
     let endpoints = ["https://one.example", "https://user:pass@two.example/base"];
     Metrics::new(&endpoints.map(str::to_owned), NOON, Monotonic(0))
 }
 
-fn sight(now: Monotonic) -> HealthInput {
+fn health_input(now: Monotonic) -> HealthInput {
     HealthInput {
         clock: NOON,
         now,
         store_connected: true,
         credentials: CredentialStatus::Ok,
-        token: Some(Some(NOON + Duration::from_secs(1800))),
+        token: TokenExpiry::At(NOON + Duration::from_secs(1800)),
         project: "known",
         most_requests: 100,
         queue_timeout: Duration::from_secs(10),
@@ -58,56 +58,56 @@ fn record(operation: Option<Operation>, model: &str, status: u16) -> AccessLogRe
 
 const GENERATE: Option<Operation> = Some(Operation::Generate);
 
-fn end(report: &Metrics, record: &AccessLogRecord<'_>) {
-    report.request_ended(record, Monotonic(300_000));
+fn end(metrics: &Metrics, record: &AccessLogRecord<'_>) {
+    metrics.request_ended(record, Monotonic(300_000));
 }
 
-/// One of everything.
-fn fed() -> Metrics {
-    let report = report();
+/// Metrics with at least one of everything.
+fn filled() -> Metrics {
+    let metrics = new_metrics();
     let mut answered = record(GENERATE, "gemini-2.5-flash", 200);
     answered.usage = TokenUsage { prompt: 10, output: 20, thoughts: 30, cached: 5 };
     answered.caller = Some("ada");
     answered.cache = Some(CacheResult::Miss);
-    end(&report, &answered);
+    end(&metrics, &answered);
     answered.cache = Some(CacheResult::Hit);
     answered.first_byte = None;
-    end(&report, &answered);
+    end(&metrics, &answered);
     let mut cut = record(Some(Operation::Stream), "gemini-2.5-pro", 200);
     cut.outcome = RequestOutcome::Cut;
-    end(&report, &cut);
+    end(&metrics, &cut);
     let mut limited = record(GENERATE, "", 429);
     (limited.error, limited.first_byte) = (Some("rate_limited"), None);
-    end(&report, &limited);
+    end(&metrics, &limited);
     let mut quota = record(GENERATE, "made-up", 429);
     quota.error = Some("upstream_error");
-    end(&report, &quota);
+    end(&metrics, &quota);
     let mut gone = record(Some(Operation::CountTokens), "gemini-2.5-flash", 0);
     (gone.outcome, gone.answered) = (RequestOutcome::ClientGone, None);
-    end(&report, &gone);
+    end(&metrics, &gone);
     (gone.answered, gone.status) = (Some(Duration::from_micros(1)), 200);
-    end(&report, &gone);
-    end(&report, &record(None, "", 404));
+    end(&metrics, &gone);
+    end(&metrics, &record(None, "", 404));
 
-    report.token_asked(true);
-    report.token_asked(true);
-    report.token_asked(false);
-    report.refreshed();
-    report.refresh_failed();
-    report.retried(RetryReason::ServerError);
-    report.upstream(true);
-    report.breaker(1, BreakerState::Open);
-    report.breaker(1, BreakerState::Open);
-    report.endpoint_in_flight(0, true);
-    report.in_flight.fetch_add(3, Relaxed);
-    report.set_aside.fetch_add(1, Relaxed);
-    report
+    metrics.token_asked(true);
+    metrics.token_asked(true);
+    metrics.token_asked(false);
+    metrics.refreshed();
+    metrics.refresh_failed();
+    metrics.retried(RetryReason::ServerError);
+    metrics.upstream(true);
+    metrics.breaker(1, BreakerState::Open);
+    metrics.breaker(1, BreakerState::Open);
+    metrics.endpoint_in_flight(0, true);
+    metrics.in_flight.fetch_add(3, Relaxed);
+    metrics.set_aside.fetch_add(1, Relaxed);
+    metrics
 }
 
 fn written(format: ExpositionFormat) -> String {
-    let report = fed();
-    let _waiting = report.queued();
-    report.metrics(&sight(Monotonic(3_600_000_000)), format)
+    let metrics = filled();
+    let _waiting = metrics.queued();
+    metrics.exposition(&health_input(Monotonic(3_600_000_000)), format)
 }
 
 fn expected(snapshot: &str) -> String {
@@ -115,13 +115,13 @@ fn expected(snapshot: &str) -> String {
 }
 
 #[test]
-fn prometheus_gets_its_text() {
+fn the_prometheus_format_is_the_snapshot() {
     let text = written(ExpositionFormat::Prometheus);
     assert_eq!(text, expected(include_str!("snapshots/metrics.prom")), "{text}");
 }
 
 #[test]
-fn open_metrics_is_the_same_with_its_own_names_and_an_end() {
+fn the_openmetrics_format_has_the_samples_of_prometheus_and_an_end_mark() {
     let text = written(ExpositionFormat::OpenMetrics);
     assert_eq!(text, expected(include_str!("snapshots/metrics.openmetrics")), "{text}");
     let samples = |text: &str| -> Vec<String> {
@@ -131,7 +131,7 @@ fn open_metrics_is_the_same_with_its_own_names_and_an_end() {
 }
 
 #[test]
-fn json_tells_the_same_numbers() {
+fn the_json_format_has_the_same_numbers() {
     let value: serde_json::Value = serde_json::from_str(&written(ExpositionFormat::Json)).unwrap();
     let metric = |name: &str| &value["metrics"][format!("code_assist_proxy_{name}")];
     assert_eq!(metric("requests_total")["type"], "counter");
@@ -151,19 +151,19 @@ fn json_tells_the_same_numbers() {
 }
 
 #[test]
-fn a_flood_of_made_up_models_clients_and_methods_makes_no_flood_of_series() {
-    let report = report();
+fn made_up_models_and_clients_make_a_bounded_number_of_series() {
+    let metrics = new_metrics();
     for n in 0..2000 {
         let (model, caller) = (format!("model-{n}"), format!("client-{n}"));
         let mut entry = record(GENERATE, &model, 404);
         entry.caller = Some(&caller);
-        end(&report, &entry);
+        end(&metrics, &entry);
         // Even if upstream answered them all.
         entry.status = 200;
         entry.usage.prompt = 1;
-        end(&report, &entry);
+        end(&metrics, &entry);
     }
-    let text = report.metrics(&sight(Monotonic(1)), ExpositionFormat::Prometheus);
+    let text = metrics.exposition(&health_input(Monotonic(1)), ExpositionFormat::Prometheus);
     let series = |name: &str| text.lines().filter(|line| line.starts_with(name)).count();
     assert!(series("code_assist_proxy_requests_total{") <= MODELS + 2);
     assert!(series("code_assist_proxy_tokens_total{") <= MODELS + 2);
@@ -174,17 +174,17 @@ fn a_flood_of_made_up_models_clients_and_methods_makes_no_flood_of_series() {
 }
 
 #[test]
-fn a_label_cannot_break_out_of_its_quotes() {
-    let report = report();
+fn label_values_are_escaped() {
+    let metrics = new_metrics();
     let mut entry = record(GENERATE, "", 200);
     entry.caller = Some("a\"b\\c\nd");
-    end(&report, &entry);
-    let text = report.metrics(&sight(Monotonic(1)), ExpositionFormat::Prometheus);
+    end(&metrics, &entry);
+    let text = metrics.exposition(&health_input(Monotonic(1)), ExpositionFormat::Prometheus);
     assert!(text.contains(r#"client_requests_total{client="a\"b\\c\nd"} 1"#), "{text}");
 }
 
 #[test]
-fn the_format_is_the_one_asked_for() {
+fn the_query_chooses_the_format_and_then_the_accept_header() {
     let prometheus =
         "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
     for (asked, accept, format) in [
@@ -207,12 +207,12 @@ fn the_format_is_the_one_asked_for() {
 
 #[test]
 fn health_has_exactly_the_documented_shape() {
-    let report = report();
-    report.token_asked(true);
-    report.token_asked(false);
-    report.refreshed();
-    report.upstream(true);
-    let (ok, body) = report.health(&sight(Monotonic(3_600_000_000)));
+    let metrics = new_metrics();
+    metrics.token_asked(true);
+    metrics.token_asked(false);
+    metrics.refreshed();
+    metrics.upstream(true);
+    let (ok, body) = metrics.health(&health_input(Monotonic(3_600_000_000)));
     assert!(ok);
     assert_eq!(
         body,
@@ -230,53 +230,53 @@ fn health_has_exactly_the_documented_shape() {
 }
 
 #[test]
-fn health_tells_of_store_upstream_and_shutdown() {
-    let report = report();
-    let health = |report: &Metrics| report.health(&sight(Monotonic(1)));
-    assert!(health(&report).1.contains(r#""upstream_status":"unknown""#));
-    report.store(false);
-    let (ok, body) = health(&report);
+fn health_reflects_store_upstream_and_shutdown() {
+    let metrics = new_metrics();
+    let health = |metrics: &Metrics| metrics.health(&health_input(Monotonic(1)));
+    assert!(health(&metrics).1.contains(r#""upstream_status":"unknown""#));
+    metrics.store(false);
+    let (ok, body) = health(&metrics);
     assert!(ok && body.contains(r#""status":"degraded""#));
     assert!(body.contains(r#""kv_status":"disconnected""#));
-    report.store(true);
-    report.upstream(false);
-    assert!(health(&report).1.contains(r#""upstream_status":"degraded""#));
+    metrics.store(true);
+    metrics.upstream(false);
+    assert!(health(&metrics).1.contains(r#""upstream_status":"degraded""#));
     for _ in 0..5 {
-        report.upstream(false);
+        metrics.upstream(false);
     }
-    assert!(health(&report).1.contains(r#""upstream_status":"unhealthy""#));
-    report.upstream(true);
-    assert!(health(&report).1.contains(r#""status":"healthy""#));
-    report.shut_down();
-    let (ok, body) = health(&report);
+    assert!(health(&metrics).1.contains(r#""upstream_status":"unhealthy""#));
+    metrics.upstream(true);
+    assert!(health(&metrics).1.contains(r#""status":"healthy""#));
+    metrics.shut_down();
+    let (ok, body) = health(&metrics);
     assert!(!ok && body.contains(r#""status":"unhealthy""#));
 }
 
 #[test]
 fn health_shows_the_worst_breaker() {
-    let report = report();
+    let metrics = new_metrics();
     let shown = |state: &str| {
-        let body = report.health(&sight(Monotonic(1))).1;
+        let body = metrics.health(&health_input(Monotonic(1))).1;
         assert!(body.contains(&format!(r#""circuit_breaker_state":"{state}""#)), "{body}");
         body.contains(r#""status":"degraded""#)
     };
     assert!(!shown("closed"));
-    report.breaker(0, BreakerState::HalfOpen);
+    metrics.breaker(0, BreakerState::HalfOpen);
     assert!(shown("half_open"));
-    report.breaker(1, BreakerState::Open);
+    metrics.breaker(1, BreakerState::Open);
     assert!(shown("open"));
-    report.breaker(1, BreakerState::Closed);
+    metrics.breaker(1, BreakerState::Closed);
     assert!(shown("half_open"));
-    report.breaker(0, BreakerState::Closed);
+    metrics.breaker(0, BreakerState::Closed);
     assert!(!shown("closed"));
 }
 
 #[test]
-fn detailed_health_is_health_and_checks_and_latency() {
-    let report = fed();
-    let sight = sight(Monotonic(1_000_000));
-    let (_, plain) = report.health(&sight);
-    let (_, detailed) = report.health_detailed(&sight);
+fn detailed_health_is_health_with_checks_and_latency() {
+    let metrics = filled();
+    let input = health_input(Monotonic(1_000_000));
+    let (_, plain) = metrics.health(&input);
+    let (_, detailed) = metrics.health_detailed(&input);
     assert!(detailed.starts_with(plain.trim_end_matches('}')), "{detailed}");
     let value: serde_json::Value = serde_json::from_str(&detailed).unwrap();
     assert_eq!(
@@ -311,13 +311,17 @@ fn detailed_health_is_health_and_checks_and_latency() {
 }
 
 #[test]
-fn refused_credentials_are_told_with_their_reason() {
+fn failed_credentials_are_shown_with_their_reason() {
     let refused = CredentialStatus::Failed("credentials_missing", "sign in".to_owned());
-    let sight = HealthInput { credentials: refused, token: None, ..sight(Monotonic(1)) };
-    let (_, body) = report().health_detailed(&sight);
+    let input = HealthInput {
+        credentials: refused,
+        token: TokenExpiry::NoToken,
+        ..health_input(Monotonic(1))
+    };
+    let (_, body) = new_metrics().health_detailed(&input);
     assert!(body.contains(r#"{"message":"sign in","status":"credentials_missing"}"#), "{body}");
     assert!(body.contains(r#""expires_at":null"#) && body.contains(r#""status":"degraded""#));
-    let text = report().metrics(&sight, ExpositionFormat::Prometheus);
+    let text = new_metrics().exposition(&input, ExpositionFormat::Prometheus);
     assert!(text.contains("\ncode_assist_proxy_credentials_ok 0.0\n"), "{text}");
     assert!(!text.contains("\ncode_assist_proxy_token_expiry_timestamp_seconds "), "{text}");
 }

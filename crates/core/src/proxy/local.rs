@@ -52,7 +52,7 @@ impl Proxy {
                 headers.insert(VARY, HeaderValue::from_static("Accept"));
                 let process_stats = platform.process_stats();
                 let input = HealthInput { process_stats, ..self.health_input(platform) };
-                (StatusCode::OK, Bytes::from(self.metrics.metrics(&input, format)))
+                (StatusCode::OK, Bytes::from(self.metrics.exposition(&input, format)))
             }
             _ if accept.contains("text/html") => {
                 headers.extend(page::headers());

@@ -1,5 +1,5 @@
-//! The account's access token: where it comes from, and how the next one is got in time
-//! (`docs/CREDENTIALS.md`).
+//! The account's credentials and access token: where the token comes from, and how it is refreshed in
+//! time (`docs/CREDENTIALS.md`).
 
 pub(super) mod check;
 mod file;
@@ -18,7 +18,7 @@ use crate::context::RequestContext;
 use crate::error::Error;
 use crate::google::credentials::{self, AccessToken, Login, StoredToken, TokenInfo};
 use crate::job::{BackgroundJob, Job};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, TokenExpiry};
 use crate::platform::Platform;
 use crate::policy::lease::Lease;
 use crate::policy::lock::FencingToken;
@@ -45,13 +45,12 @@ pub(crate) struct Credentials {
     tokens: Mutex<TokenState<Error>>,
 }
 
-/// What the credentials are good for, for health.
+/// The state of the credentials, for health.
 #[derive(Debug)]
 pub(crate) struct TokenStatus {
     /// The failure that keeps the credentials from giving a token.
     pub(crate) trouble: Option<Error>,
-    /// When the token expires: `None` without a token, `Some(None)` when it is not known.
-    pub(crate) expiry: Option<Option<Timestamp>>,
+    pub(crate) expiry: TokenExpiry,
 }
 
 impl Credentials {
@@ -69,7 +68,7 @@ impl Credentials {
         }
     }
 
-    /// The access token for this try. Waits only when there is none that is alive.
+    /// Returns the access token for this try. Waits only if no token is valid.
     pub(super) async fn bearer<P: Platform>(
         &self,
         context: &mut RequestContext<P>,
@@ -109,23 +108,27 @@ impl Credentials {
         lock(&self.tokens).rejected_again(now);
     }
 
-    /// True when a token is alive.
+    /// True when there is a valid token.
     pub(super) fn has_token(&self, clock: Timestamp) -> bool {
         lock(&self.tokens).expiry(clock).is_some()
     }
 
-    /// What the credentials are good for.
+    /// Returns the state of the credentials.
     pub(crate) fn status(&self, clock: Timestamp) -> TokenStatus {
         let tokens = lock(&self.tokens);
-        TokenStatus { trouble: tokens.trouble().cloned(), expiry: tokens.expiry(clock) }
+        let expiry = match tokens.expiry(clock) {
+            None => TokenExpiry::NoToken,
+            Some(None) => TokenExpiry::Unknown,
+            Some(Some(at)) => TokenExpiry::At(at),
+        };
+        TokenStatus { trouble: tokens.trouble().cloned(), expiry }
     }
 
-    /// Looks whether the credential file has changed, and whether it is time for the next token.
-    /// Credentials that Google has rejected are tried again here, once their file has changed, and
-    /// nowhere else.
+    /// Reads the credential file if it has changed, and gets the next token if it is time to. Rejected
+    /// credentials are only retried here, after their file has changed.
     pub(super) async fn tick<P: Platform>(&self, platform: &P) {
         self.read_file(platform).await;
-        // The store's token, which comes first, may itself be about to expire.
+        // The first round may take a token from the store that is itself about to expire.
         for _ in 0..2 {
             let verdict = lock(&self.tokens).ask(platform.wall_clock(), platform.now());
             let (token::Verdict::Refresh(lease) | token::Verdict::UseAndRefresh(_, lease)) =
@@ -150,9 +153,9 @@ impl Credentials {
         self.settle(platform, lease, &version, outcome);
     }
 
-    /// Ends a lease with the outcome of work on a version of the credential. An outcome that does
-    /// not hold for the version in use counts for nothing: a token of another account, or a failure
-    /// of an older file.
+    /// Ends a lease with the outcome of work on a version of the credential. An outcome that does not
+    /// apply to the version in use is ignored: a token of another account, or a failure of an older
+    /// file.
     fn settle<P: Platform>(
         &self,
         platform: &P,
@@ -160,7 +163,7 @@ impl Credentials {
         version: &CredentialVersion,
         outcome: TokenOutcome,
     ) {
-        // Held until the end: between the comparison and the settling nothing may change.
+        // Locked until the end, so that nothing changes between the comparison and the settling.
         let source = lock(&self.source);
         let stale = match &outcome {
             TokenOutcome::Got { .. } => source.version.fingerprint != version.fingerprint,
@@ -176,8 +179,8 @@ impl Credentials {
         lock(&self.tokens).settle(lease, outcome, platform.wall_clock(), platform.now());
     }
 
-    /// The newest token alive from file and store, else a refresh. One process refreshes; the
-    /// others read the new token from the store that they share.
+    /// Takes the newest valid token from file or store, else refreshes. Of the processes that share a
+    /// store, one refreshes and the others read the new token from the store.
     async fn next_token<P: Platform>(&self, platform: &P, credential: &Credential) -> TokenOutcome {
         if !credential.login.can_refresh() {
             return match self.token_at_hand(platform, credential).await {
@@ -201,8 +204,8 @@ impl Credentials {
         self.outcome(platform, refreshed, true)
     }
 
-    /// What a token that was got means for the policy: a token that is dead already or that no
-    /// header may carry is a failure.
+    /// Turns a received token into an outcome for the policy. A token that has already expired, or that
+    /// no header may carry, is a failure.
     fn outcome<P: Platform>(
         &self,
         platform: &P,
@@ -225,7 +228,7 @@ impl Credentials {
         TokenOutcome::Got { token: IssuedToken { header, expires_at, lifetime }, renewable }
     }
 
-    /// There is nothing to get another token with.
+    /// Returns the failure of credentials without a refresh token that have no unused token.
     fn no_other_token<P: Platform>(&self, platform: &P, login: &Login) -> TokenOutcome {
         let why = "the access token has expired or was revoked, and the credentials have no \
                    refresh_token to get another with"
@@ -234,14 +237,14 @@ impl Credentials {
         if !login.token().is_some_and(|token| token.alive(platform.wall_clock())) {
             return TokenOutcome::Rejected(error);
         }
-        // A single 401 may be a mistake of upstream's, and there is no other token: this one is
-        // tried again after the pause.
+        // A single 401 may be upstream's mistake. There is no other token, so this one is tried
+        // again after the pause.
         lock(&self.source).retry_tokens();
         TokenOutcome::Failed(error)
     }
 
-    /// A token that costs no refresh: the best of the credential's own and the store's, unless it
-    /// is the one that was used last.
+    /// Finds a token that needs no refresh: the credential's own or the store's, whichever expires
+    /// later, unless it is the one that was used last.
     async fn token_at_hand<P: Platform>(
         &self,
         platform: &P,
@@ -288,8 +291,7 @@ impl Credentials {
         None
     }
 
-    /// The refresh token with which Google has replaced this credential's own, as far as the store
-    /// knows.
+    /// Reads from the store the refresh token with which Google has replaced this credential's own.
     async fn stored_rotation<P: Platform>(
         &self,
         platform: &P,
@@ -299,13 +301,13 @@ impl Credentials {
         credentials::rotated_from_stored(&text, fingerprint)
     }
 
-    /// [`Login::fingerprint`] of the credential in use, empty when there is none.
+    /// Reads the credential and returns its [`Login::fingerprint`], empty when there is none.
     pub(crate) async fn read_fingerprint<P: Platform>(&self, platform: &P) -> String {
         let credential = self.credential(platform).await;
         credential.map(|credential| credential.version.fingerprint).unwrap_or_default()
     }
 
-    /// The same as far as it is known already.
+    /// Returns the fingerprint of the credential that was read last, empty when there is none.
     pub(crate) fn fingerprint(&self) -> String {
         lock(&self.source).version.fingerprint.clone()
     }
@@ -332,5 +334,6 @@ const TOKEN_KEY: &str = "oauth_token_cache";
 /// The store's key for a refresh token with which Google has replaced the credential's own.
 const ROTATED_KEY: &str = "oauth_refresh_token";
 
-/// Longer than a refresh takes, and as long as a holder that dies delays the other processes.
+/// The TTL of the distributed lock for a refresh. It is longer than a refresh takes, and a holder that
+/// dies delays the other processes for this long.
 const LOCK_TTL: Duration = Duration::from_secs(12);
