@@ -1,4 +1,4 @@
-//! Who sends requests, as limits and caches tell callers apart, and what a rate limit says of one.
+//! The identity of a caller, and a caller's rate limit.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// Whose requests are counted together.
+/// The identity by which a rate limit counts requests.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Caller {
-    /// All without a key whose address the shell does not know.
+    /// All callers without a key whose address the shell does not know.
     Unknown,
-    /// An address without a key. An IPv6 host owns its whole /64, so that is what counts.
+    /// An address without a key. For IPv6 it is the /64 network, since a host owns all of it.
     Address(IpAddr),
     /// The label of a valid key (`Client::label`).
     Key(Arc<str>),
@@ -43,7 +43,7 @@ impl fmt::Display for Caller {
     }
 }
 
-/// How many requests in which time, for whoever counts for several processes.
+/// A rate limit, for the store that counts for several processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
     /// `RATE_LIMIT_MAX_REQUESTS`.
@@ -54,22 +54,22 @@ pub struct Rate {
     pub grain: Duration,
 }
 
-/// Where a caller stands, for the `x-ratelimit-…` headers of its answer.
+/// A caller's state within its rate limit, for the `x-ratelimit-…` headers of its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateStanding {
     /// `RATE_LIMIT_MAX_REQUESTS`.
     pub limit: u32,
-    /// How many more requests would be let through now.
+    /// How many more requests would be allowed now.
     pub remaining: u32,
-    /// How long until all of them would be, if none came before.
+    /// How long until the whole limit is available again, if no request arrives before.
     pub reset: Duration,
-    /// How long until the next one is; `None` when it is let through.
+    /// How long until the next request is allowed. `None` when this one is allowed.
     pub refused: Option<Duration>,
 }
 
 impl RateStanding {
-    /// `x-ratelimit-limit`, `-remaining` and `-reset`, the last in whole seconds rounded up. The
-    /// `Retry-After` of a refusal is the refusal's own.
+    /// Makes `x-ratelimit-limit`, `-remaining` and `-reset`, the last in whole seconds rounded up. The
+    /// error for a refused request adds `Retry-After`.
     pub fn headers(&self) -> HeaderMap {
         let reset = self.reset.as_secs() + u64::from(self.reset.subsec_nanos() > 0);
         HeaderMap::from_iter([

@@ -1,23 +1,22 @@
-//! Why a try failed, classified once: the breaker, the retry policy, the quota memory, the metrics and
-//! the answer all read the same class.
+//! The classification of a failed try. A failure is classified once; the breaker, the retry policy, the
+//! quota memory, the metrics and the answer all read the same class.
 
 use std::time::Duration;
 
 use http::StatusCode;
 
-/// A failed try, as policies see it.
+/// A failed try, in the form that policies read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Failure {
-    /// What kind of failure it is.
     pub class: FailureClass,
-    /// The delay that upstream asks for. Zero is a delay, `None` is none.
+    /// The delay that upstream asks for. Zero is a delay; `None` means that upstream named none.
     pub retry_delay: Option<Duration>,
     /// Upstream says that the model has no capacity left, for any account.
     pub no_capacity: bool,
 }
 
 impl Failure {
-    /// A failure about which nothing but the class is known.
+    /// A failure of which only the class is known.
     pub fn new(class: FailureClass) -> Self {
         Self { class, retry_delay: None, no_capacity: false }
     }
@@ -38,7 +37,7 @@ pub enum FailureClass {
     Malformed,
     /// The project cannot be used with this account.
     Project,
-    /// A quota is used up until its reset.
+    /// A quota is exhausted until its reset.
     Quota,
     /// 429 that names a rate limit: a throttle of seconds, or of a minute.
     RateLimited,
@@ -63,7 +62,7 @@ pub enum FailureClass {
 }
 
 impl FailureClass {
-    /// The class that the status alone tells.
+    /// The class of a failure of which only the status is known.
     pub fn of_status(status: StatusCode) -> Self {
         match status {
             StatusCode::UNAUTHORIZED => Self::Unauthenticated,

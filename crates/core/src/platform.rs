@@ -1,7 +1,7 @@
-//! The port between core and shell: all that the core may ask of the world.
+//! The port between core and shell: everything that the core needs from outside.
 //!
-//! No method asks for `Send`: the native shell's futures are `Send` because its types are, the
-//! edge's are not because JavaScript's are not. Auto traits leak through the concrete platform.
+//! No method requires `Send`. The native shell's futures are `Send` because its types are; the Worker's
+//! are not, because JavaScript values are not. Auto traits leak through the concrete platform.
 
 use std::fmt;
 use std::future::Future;
@@ -17,20 +17,20 @@ use crate::payload::Payload;
 use crate::policy::lock::{FencingToken, LockResult};
 use crate::time::{Monotonic, Timestamp};
 
-/// What a shell provides for one request.
+/// The services that a shell provides.
 ///
-/// A platform is cheap to clone: response bodies keep one for their timers.
+/// A platform is cheap to clone, since response bodies keep one for their timers.
 #[expect(async_fn_in_trait, reason = "the shell decides Send; auto traits leak through the type")]
 pub trait Platform: Clone + fmt::Debug + Unpin {
     /// An upstream response body. Dropping it cancels the upstream request.
     type Body: http_body::Body<Data = Bytes, Error = BodyError> + fmt::Debug + Unpin;
-    /// A future that ends after some time.
+    /// A timer, see [`Platform::timer`].
     type Timer: Future<Output = ()> + fmt::Debug + Unpin;
 
-    /// One of `MAX_CONCURRENT_REQUESTS` concurrency permits, free again when it is dropped.
+    /// One of `MAX_CONCURRENT_REQUESTS` concurrency permits, which is released when it is dropped.
     type Permit: fmt::Debug + Unpin;
 
-    /// Monotonic time, for policies and measuring. The zero is arbitrary.
+    /// The monotonic clock, for policies and measurements. The zero is arbitrary.
     fn now(&self) -> Monotonic;
 
     /// The wall clock, for expiry dates and time stamps.
@@ -39,27 +39,27 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
     /// 64 random bits, good enough for ids and jitter.
     fn random(&self) -> u64;
 
-    /// A timer that ends after `how_long`.
+    /// Makes a timer that ends after `how_long`.
     fn timer(&self, how_long: Duration) -> Self::Timer;
 
     /// Waits for a concurrency permit, first come first served. Dropping the future leaves the
     /// queue.
     async fn acquire_permit(&self) -> Self::Permit;
 
-    /// Sends one request upstream and returns when the response head is there.
+    /// Sends one request upstream and returns when the response head has arrived.
     ///
     /// The shell connects within its connection timeout; every other timeout is the core's.
     /// Redirects are not followed.
     async fn send(&self, request: Request<Payload>) -> Result<Response<Self::Body>, SendError>;
 
-    /// Reads one entry of the key-value store. An expired entry is `None`.
+    /// Reads one entry of the key-value store. Returns `None` for an expired entry.
     async fn load(&self, key: &str) -> Result<Option<Bytes>, StoreError>;
 
-    /// Writes one entry, gone after `ttl`.
+    /// Writes one entry, which expires after `ttl`.
     ///
-    /// With a fencing token the write counts only if no later holder of the lock has written under
-    /// the key: a holder whose lock has expired must not undo what the next one did. A write that
-    /// came too late is no error.
+    /// With a fencing token the write takes effect only if no later holder of the lock has written
+    /// under the key: a holder whose lock has expired must not overwrite what the next one wrote. A
+    /// write that came too late is no error.
     async fn save(
         &self,
         key: &str,
@@ -68,10 +68,10 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
         token: Option<FencingToken>,
     ) -> Result<(), StoreError>;
 
-    /// Tries to lock the work behind `key` among all processes that share the store. The lock
-    /// expires by itself after `ttl`, so that a holder that dies delays the others for no longer.
+    /// Tries to take the distributed lock of `key` among all processes that share the store. The lock
+    /// expires after `ttl`, so that a holder that dies delays the others for no longer.
     ///
-    /// A store that is not shared, or that cannot tell, answers [`LockResult::NotShared`].
+    /// A store that is not shared, or whose lock cannot be reached, returns [`LockResult::NotShared`].
     async fn lock(&self, key: &str, ttl: Duration) -> LockResult {
         let _ = (key, ttl);
         LockResult::NotShared
@@ -82,51 +82,48 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
         let _ = (key, token);
     }
 
-    /// True when other processes share the store, so that it is worth asking for what only they can
-    /// know: counts, and answers that were given elsewhere.
+    /// True when other processes share the store, which may then hold their counts and answers.
     fn has_shared_store(&self) -> bool {
         false
     }
 
-    /// Counts a caller's request among all processes that share the store, if it is let through.
-    /// `None` when that cannot be done: then the process's own count holds.
+    /// Counts a caller's request among all processes that share the store, if it is allowed. Returns
+    /// `None` when that is not possible; then the process's own count applies.
     async fn count_request(&self, caller: &Caller, rate: Rate) -> Option<RateStanding> {
         let _ = (caller, rate);
         None
     }
 
-    /// False when the store is another one than the settings name (memory in place of a file).
+    /// False when the store in use is not the configured one (memory in place of a file).
     fn store_connected(&self) -> bool;
 
-    /// The credential file as it is now.
+    /// Reads the credential file.
     ///
     /// `seen` is the stamp of the version that the core has read; for the same version the answer
     /// is [`CredentialFile::Unchanged`].
     async fn credential_file(&self, seen: Option<u64>) -> CredentialFile;
 
-    /// What the process uses of the machine, as far as the shell can tell.
+    /// Measures what the process uses of the machine, as far as the shell can.
     fn process_stats(&self) -> ProcessStats {
         ProcessStats::default()
     }
 
-    /// Runs `proxy.run_job(platform, job)` soon, whether or not the current request lives on.
+    /// Runs `proxy.run_job(platform, job)` soon, even if the current request ends before.
     fn spawn_job(&self, job: BackgroundJob);
 }
 
-/// The address of the client's end of the connection. A shell that knows it puts it into the
-/// request's extensions.
+/// The address of the connection's client. A shell that knows it puts it into the request's extensions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub IpAddr);
 
-/// What [`Platform::credential_file`] found.
+/// The result of [`Platform::credential_file`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CredentialFile {
-    /// No file. `encrypted_store` is true when the CLI's encrypted store lies next to its place
-    /// (`docs/reference/protocol.md` 1.9).
+    /// There is no file (`docs/reference/protocol.md` 1.9).
     Absent {
-        /// Where it was looked for, for the error message.
+        /// The path at which it was expected, for the error message.
         path: String,
-        /// The CLI's `gemini-credentials.json` exists.
+        /// The CLI's encrypted store, `gemini-credentials.json`, exists next to that path.
         encrypted_store: bool,
     },
     /// A version that the core has not read.
@@ -136,15 +133,15 @@ pub enum CredentialFile {
         /// The whole file.
         content: Bytes,
     },
-    /// The version that the core has seen.
+    /// The file is the version that the core has read.
     Unchanged,
-    /// The file is there but cannot be read; the text says why.
+    /// The file exists but cannot be read. The text says why.
     Unreadable(String),
     /// This shell has no files.
     Unsupported,
 }
 
-/// What a process uses of its machine. What a shell cannot tell is left out.
+/// What a process uses of its machine. A value that the shell cannot measure is `None`.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct ProcessStats {
     /// Memory that is in use.
@@ -155,7 +152,7 @@ pub struct ProcessStats {
     pub cpu_seconds: Option<f64>,
 }
 
-/// No response head came from upstream.
+/// The error for a request without a response head.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SendError {
     /// No connection: refused, no such host, TLS failure, or the connection timeout.
@@ -176,7 +173,7 @@ impl fmt::Display for SendError {
     }
 }
 
-/// The upstream body ended in the middle.
+/// The error of an upstream body that ended before it was complete.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
     /// The connection or the stream broke. The text says how, without secrets.
@@ -187,7 +184,7 @@ pub enum BodyError {
     ShuttingDown,
 }
 
-/// The key-value store has failed. The text says why, without secrets.
+/// The error of a key-value store that has failed. The text says why, without secrets.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct StoreError(pub String);

@@ -1,15 +1,15 @@
-//! The two clocks, as values. The core reads neither: every function that needs the time takes it as an
-//! argument.
+//! The times of the two clocks. The core reads no clock: every function that needs the time takes it as
+//! an argument.
 
 use std::ops::Add;
 use std::time::Duration;
 
-/// Milliseconds since the Unix epoch.
+/// A time of the wall clock, in milliseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
 pub struct Timestamp(pub u64);
 
 impl Timestamp {
-    /// How long until `later`, zero if it has passed.
+    /// The time until `later`, zero if that has passed.
     pub fn until(self, later: Self) -> Duration {
         Duration::from_millis(later.0.saturating_sub(self.0))
     }

@@ -1,7 +1,7 @@
-//! How a request waits: always on a timer of its own, and never longer than its client does.
+//! Waiting within a request: always on a timer of its own, and never longer than its client waits.
 //!
-//! No request waits for another request's future: a Worker's runtime forbids it (`design.md` 6). Where
-//! others do the work, a request asks again and again whether it is done.
+//! A request never waits for another request's future, since a Worker's runtime forbids it
+//! (`ARCHITECTURE.md`). It polls for the result of work that another request does.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -14,8 +14,8 @@ use crate::platform::Platform;
 use crate::policy::lock::{FencingToken, LockResult};
 use crate::time::Monotonic;
 
-/// Asks until there is an answer: at once, then after pauses that double. Returns the answer and the
-/// time at which it came; the deadline's error when the client stops waiting before.
+/// Calls `ask` until it answers: first without a pause, then after pauses that double. Returns the
+/// answer, or the deadline's error if the client stops waiting before, and the time at the end.
 pub(crate) async fn poll_until<P: Platform, T>(
     platform: &P,
     deadline: Option<Deadline>,
@@ -40,28 +40,29 @@ pub(crate) async fn poll_until<P: Platform, T>(
     }
 }
 
-/// Who does a piece of work that is to be done once among the processes that share the store.
+/// The result of [`single_flight`]: which process does the work.
 #[derive(Debug)]
+#[must_use = "a flight that leads may hold a distributed lock"]
 pub(crate) enum Flight<T> {
     /// Another process has done it.
     Done {
         /// From the store.
         result: T,
-        /// It was not there at the first look.
+        /// The result was not there at the first read.
         waited: bool,
     },
-    /// This process does it, and then releases the lock with this token. `None` without a lock:
-    /// there is nobody to share with, or the lock's holder has taken too long.
+    /// This process does the work, and then releases the lock with this token. `None` without a lock:
+    /// no other process shares the store, or the lock's holder has taken too long.
     Lead(Option<FencingToken>),
 }
 
-/// Decides who does a piece of work that is to be done once among the processes that share the store.
+/// Decides which process does work that is needed once among the processes that share the store.
 ///
-/// `recall` reads the result from the store. It is asked before the lock, after each pause, and once
-/// more with the lock, since the last holder may have written between the two.
+/// `recall` reads the result from the store. It is called before the lock, after each pause, and once
+/// more with the lock, since the last holder may have written between the first read and the lock.
 ///
-/// A process that has waited for longer than two holders may take works without the lock: doing the
-/// work twice is better than not doing it.
+/// A process that has waited for more than twice the TTL works without the lock: doing the work twice
+/// is better than not doing it.
 pub(crate) async fn single_flight<P: Platform, T, F: Future<Output = Option<T>>>(
     platform: &P,
     deadline: Option<Deadline>,
@@ -102,7 +103,7 @@ pub(crate) async fn single_flight<P: Platform, T, F: Future<Output = Option<T>>>
     }
 }
 
-/// The output of a future, or the deadline's error when the client stops waiting before.
+/// Waits for a future. Returns the deadline's error if the client stops waiting before.
 pub(crate) async fn until_deadline<P: Platform, T, F: Future<Output = Result<T, Error>>>(
     platform: &P,
     deadline: Option<Deadline>,
@@ -117,10 +118,10 @@ pub(crate) async fn until_deadline<P: Platform, T, F: Future<Output = Result<T, 
     }
 }
 
-/// The output of a future, unless it takes longer than `limit`.
+/// Waits for a future, and returns `None` if it takes longer than `limit`.
 ///
-/// The future is pinned where it was made: passed by value it would exist twice, as an argument and as
-/// what is polled, and each level of that doubles the size of a request's future.
+/// The caller pins the future. Passed by value, it would exist twice, as an argument and as the polled
+/// value, and each level of that would double the size of a request's future.
 pub(crate) async fn within<P: Platform, F: Future>(
     platform: &P,
     limit: Duration,
@@ -140,6 +141,6 @@ pub(crate) async fn within<P: Platform, F: Future>(
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LAST_PAUSE: Duration = Duration::from_millis(50);
 
-/// A refresh takes a quarter of a second.
+/// Pauses of a process that waits for another one's lock. A token refresh takes a quarter of a second.
 const FIRST_LOCK_PAUSE: Duration = Duration::from_millis(20);
 const LAST_LOCK_PAUSE: Duration = Duration::from_millis(500);

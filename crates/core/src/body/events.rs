@@ -1,4 +1,5 @@
-//! Upstream's event stream on its way to the client: a provider's decoder under a dialect's encoder.
+//! Upstream's event stream on its way to the client: a provider's decoder reads each event, and a
+//! dialect's encoder writes it.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -20,10 +21,10 @@ use crate::provider::StreamDecoder;
 use crate::provider::event::EventContent;
 use crate::sse::{Event, Reader};
 
-/// A stream of events.
+/// A stream of events, read from upstream and written for the client.
 #[derive(Debug)]
 pub(crate) struct Events<P: Platform> {
-    /// `None` once nothing more is needed of it: a client that reads slowly keeps no call open.
+    /// `None` once nothing more is read from it, so that a client that reads slowly keeps no call open.
     upstream: Option<P::Body>,
     reader: Reader,
     decoder: StreamDecoder,
@@ -45,14 +46,14 @@ pub(crate) struct EventLimits {
 
 #[derive(Debug)]
 enum StreamPhase<P: Platform> {
-    /// Upstream goes on.
+    /// Upstream's stream has not ended.
     Live,
     Over,
-    /// The error event is out; after a pause a last piece follows in a chunk of its own.
+    /// The error event has been sent. After a pause the last piece follows in a chunk of its own.
     Pause(P::Timer, Bytes),
 }
 
-/// What upstream had for the client.
+/// The next result of reading upstream.
 enum StreamStep {
     End,
     Failed(Error),
@@ -79,8 +80,8 @@ impl<P: Platform> Events<P> {
         }
     }
 
-    /// Waits for the first event: the client's status line depends on it. An error still becomes an
-    /// HTTP error; a stream that ends well without any event is fine.
+    /// Waits for the first event, on which the client's status line depends. An error before it becomes
+    /// an HTTP error. A stream that ends without an event is no error.
     pub(crate) async fn peek_first(
         &mut self,
         context: &mut RequestContext<P>,
@@ -88,7 +89,7 @@ impl<P: Platform> Events<P> {
         poll_fn(|cx| {
             match ready!(self.poll_step(cx, context)) {
                 StreamStep::Piece(piece) => self.ready.push_front(piece),
-                // A page, say, with the status of a stream.
+                // For example a web page with status 200.
                 StreamStep::End if self.decoder.ignored_lines() => {
                     let what = "the answer is no event stream".to_owned();
                     return Poll::Ready(Err(Error::UpstreamMalformed { what }));
@@ -101,7 +102,7 @@ impl<P: Platform> Events<P> {
         .await
     }
 
-    /// The next piece for the client, `None` at the end.
+    /// Returns the next piece for the client, `None` at the end.
     pub(super) fn poll_piece(
         &mut self,
         cx: &mut Context<'_>,
@@ -122,7 +123,7 @@ impl<P: Platform> Events<P> {
                 StreamPhase::Live => match ready!(self.poll_step(cx, context)) {
                     StreamStep::Piece(piece) => return Poll::Ready(Some(piece)),
                     StreamStep::End => self.end(context),
-                    // Too late for another try: a 401 of upstream's is not the client's.
+                    // It is too late to retry, and the client must not see upstream's 401 as its own.
                     StreamStep::Failed(Error::Upstream(error)) => {
                         self.fail(&(*error).into(), context)
                     }
@@ -132,7 +133,7 @@ impl<P: Platform> Events<P> {
         }
     }
 
-    /// Reads on until there is something for the client.
+    /// Reads until there is something for the client.
     fn poll_step(
         &mut self,
         cx: &mut Context<'_>,
@@ -164,7 +165,7 @@ impl<P: Platform> Events<P> {
                         self.reader.push(chunk);
                     }
                 }
-                // What came before the break is delivered, half an event is not.
+                // Whole events from before the break have been delivered; half an event is not.
                 Poll::Ready(Some(Err(error))) => {
                     return Poll::Ready(StreamStep::Failed(error.into()));
                 }
@@ -181,7 +182,7 @@ impl<P: Platform> Events<P> {
         }
     }
 
-    /// Reads one upstream event. `None` if there is nothing in it for the client.
+    /// Reads one upstream event. Returns `None` if it has nothing for the client.
     fn read(&mut self, event: &Event, context: &mut RequestContext<P>) -> Option<StreamStep> {
         let decoded = match self.decoder.decode(event) {
             Ok(decoded) => decoded?,
@@ -202,7 +203,7 @@ impl<P: Platform> Events<P> {
         }
     }
 
-    /// Upstream ended cleanly. Where it did not say why, nothing is invented.
+    /// Ends a stream that upstream ended cleanly. If upstream gave no `finishReason`, none is invented.
     fn end(&mut self, context: &mut RequestContext<P>) {
         self.upstream = None;
         context.upstream_ended(breaker::Outcome::Success);
@@ -212,7 +213,7 @@ impl<P: Platform> Events<P> {
         self.ready.extend(self.encoder.end());
     }
 
-    /// The stream has failed after the client got its status line.
+    /// Ends a stream that has failed after the client got its status line.
     fn fail(&mut self, error: &Error, context: &mut RequestContext<P>) {
         self.upstream = None;
         context.upstream_ended(breaker::Outcome::of(error.failure().class));
@@ -228,5 +229,5 @@ impl<P: Platform> Events<P> {
     }
 }
 
-/// Long enough that the error event and the bare error do not arrive as one chunk.
+/// The pause before the bare error, long enough that it does not arrive in the error event's chunk.
 const OWN_CHUNK: Duration = Duration::from_millis(20);

@@ -1,4 +1,4 @@
-//! How long upstream has been silent.
+//! The idle timeout of a body: how long upstream has sent nothing.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,14 +8,12 @@ use std::time::Duration;
 use crate::platform::Platform;
 use crate::time::Monotonic;
 
-/// One timer for many chunks: when it ends, it looks at when the last chunk came and goes on from
-/// there.
+/// One timer for many chunks. When it ends, it starts again for what is left since the last chunk.
 #[derive(Debug)]
 pub(super) struct IdleTimer<P: Platform> {
     platform: P,
     pub(super) limit: Duration,
-    /// Since when the body has waited for upstream. A client that is slow to take what there is does
-    /// not make upstream silent.
+    /// Since when the body has waited for upstream. Time that a slow client takes does not count.
     since: Option<Monotonic>,
     timer: Option<P::Timer>,
 }
@@ -30,7 +28,7 @@ impl<P: Platform> IdleTimer<P> {
         &self.platform
     }
 
-    /// A chunk has come.
+    /// Records that a chunk has arrived.
     pub(super) fn reset(&mut self) {
         self.since = None;
     }

@@ -1,6 +1,6 @@
-//! The answer's body: an `http_body::Body` over upstream's, written anew event by event as it is
-//! polled. Nothing is read ahead, so a slow client slows upstream down; dropping the body drops
-//! upstream's, which cancels the call.
+//! The answer's body: an `http_body::Body` over upstream's body, which writes each event anew when it
+//! is polled. Nothing is read ahead, so a slow client slows upstream down. Dropping the body drops
+//! upstream's body, which cancels the call.
 
 mod events;
 mod idle;
@@ -20,7 +20,7 @@ use crate::platform::{BodyError, Platform};
 pub(crate) use events::{EventLimits, Events};
 use passthrough::PassThrough;
 
-/// Every body that a client gets. The request's context ends with it.
+/// The body of an answer, of any kind. The request's context ends with it.
 #[derive(Debug)]
 pub struct ProxyBody<P: Platform> {
     content: BodyContent<P>,
@@ -31,24 +31,24 @@ pub struct ProxyBody<P: Platform> {
 enum BodyContent<P: Platform> {
     /// Upstream's events, written for the client.
     Events(Box<Events<P>>),
-    /// Upstream's bytes as they are.
+    /// Upstream's bytes, unchanged.
     PassThrough(Box<PassThrough<P>>),
-    /// The whole body, until it is taken.
+    /// The whole body, `None` once it has been taken.
     Whole(Option<Bytes>),
 }
 
 impl<P: Platform> ProxyBody<P> {
-    /// A body that is complete.
+    /// Makes a body of complete bytes.
     pub(crate) fn whole(bytes: Bytes, context: RequestContext<P>) -> Self {
         Self { content: BodyContent::Whole(Some(bytes)), context }
     }
 
-    /// A stream whose first event has arrived.
+    /// Makes a body of a stream whose first event has arrived.
     pub(crate) fn events(events: Box<Events<P>>, context: RequestContext<P>) -> Self {
         Self { content: BodyContent::Events(events), context }
     }
 
-    /// Upstream's own bytes, with at most `idle` between two chunks.
+    /// Makes a body of upstream's unchanged bytes, with at most `idle` between two chunks.
     pub(crate) fn pass_through(
         upstream: P::Body,
         context: RequestContext<P>,

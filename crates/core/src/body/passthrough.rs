@@ -1,4 +1,4 @@
-//! The provider's own protocol: bytes in, bytes out, with the idle timeout.
+//! The body of an answer in the provider's own protocol: upstream's bytes, with the idle timeout.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

@@ -1,10 +1,10 @@
-//! What passes between a provider's decoder and a dialect's encoder.
+//! The types between a provider's decoder and a dialect's encoder.
 
 use bytes::{Bytes, BytesMut};
 
-/// One event of a stream in the Gemini API's form, not written yet.
+/// One event of a stream in the Gemini API's form, which is not written yet.
 pub(crate) trait GeminiEvent {
-    /// The length of its JSON, roughly: what to reserve.
+    /// The approximate length of its JSON, for reserving memory.
     fn len_hint(&self) -> usize;
 
     /// Writes its JSON on one line.
@@ -16,8 +16,8 @@ pub(crate) trait GeminiEvent {
 pub(crate) struct StreamFailure {
     /// The error as an event.
     pub(crate) event: Bytes,
-    /// What closes the stream, at once.
+    /// What closes the stream, sent without a pause.
     pub(crate) close: Option<Bytes>,
-    /// A last piece that has to arrive as a chunk of its own, after a pause.
+    /// A last piece that must arrive as a chunk of its own, sent after a pause.
     pub(crate) after_pause: Option<Bytes>,
 }

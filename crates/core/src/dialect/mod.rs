@@ -1,5 +1,5 @@
-//! What clients speak. The Gemini API is the middle of the proxy: other dialects translate to it and
-//! from it, and every provider answers in it.
+//! What clients speak. The Gemini API is the common form within the proxy: other dialects translate to
+//! it and from it, and every provider's answer is brought into it.
 
 pub(crate) mod event;
 pub mod gemini;
@@ -12,7 +12,7 @@ use event::{GeminiEvent, StreamFailure};
 pub use operation::Operation;
 pub(crate) use operation::{ModelCall, WholeCall};
 
-/// How a stream is to be written.
+/// The dialect and framing in which a stream is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StreamFormat {
     /// For a client that speaks the Gemini API.
@@ -20,7 +20,7 @@ pub(crate) enum StreamFormat {
 }
 
 impl StreamFormat {
-    /// What writes such a stream.
+    /// Makes the encoder for such a stream.
     pub(crate) fn encoder(self) -> StreamEncoder {
         match self {
             Self::Gemini(framing) => {
@@ -38,21 +38,21 @@ pub(crate) enum StreamEncoder {
 }
 
 impl StreamEncoder {
-    /// The bytes of one event, to be sent as one piece.
+    /// Writes one event. The bytes are sent as one piece.
     pub(crate) fn event(&mut self, event: impl GeminiEvent) -> Bytes {
         match self {
             Self::Gemini(encoder) => encoder.event(event),
         }
     }
 
-    /// What follows the last event of a stream that ended well, if anything does.
+    /// Writes what follows the last event of a stream that ended without an error, if anything does.
     pub(crate) fn end(&mut self) -> Option<Bytes> {
         match self {
             Self::Gemini(encoder) => encoder.end(),
         }
     }
 
-    /// What tells the client that the stream has failed.
+    /// Writes the error that ends a stream.
     pub(crate) fn error(&mut self, error: &Error) -> StreamFailure {
         match self {
             Self::Gemini(encoder) => encoder.error(error),

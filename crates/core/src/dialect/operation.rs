@@ -1,6 +1,6 @@
-//! What requests do, whatever the client speaks.
+//! The operations of requests, in any dialect.
 
-/// What a request does, whatever the client speaks.
+/// What a request does, in any dialect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
     /// Counts the tokens of a request.
@@ -28,7 +28,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// The name in logs and metrics, which is the Gemini API's where it has one.
+    /// The name in logs and metrics. It is the Gemini API's name where there is one.
     pub fn label(self) -> &'static str {
         match self {
             Self::CountTokens => "countTokens",
@@ -45,7 +45,7 @@ impl Operation {
         }
     }
 
-    /// False for what the proxy answers about itself.
+    /// True if answering may need upstream. False for requests about the proxy itself.
     pub fn asks_upstream(self) -> bool {
         match self {
             Self::CountTokens

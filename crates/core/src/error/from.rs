@@ -1,4 +1,4 @@
-//! How the errors of single modules become the request's.
+//! Conversions of the modules' errors into the request's error.
 
 use http::StatusCode;
 
@@ -9,35 +9,35 @@ use crate::platform::{BodyError, SendError};
 use crate::policy::endpoint::NoEndpointError;
 
 impl From<BodyError> for Error {
-    fn from(broken: BodyError) -> Self {
-        match broken {
+    fn from(error: BodyError) -> Self {
+        match error {
             BodyError::Disconnected(_) => Self::UpstreamDisconnected,
             BodyError::ShuttingDown => Self::ShuttingDown,
         }
     }
 }
 
-/// Upstream's own error. A 401 of Google's becomes an error of the proxy's credentials: clients
-/// would read a 401 as their own key being wrong (`docs/ERRORS.md`).
+/// Passes on upstream's error. Google's 401 becomes an error of the proxy's credentials, since clients
+/// would take a 401 for a wrong key of their own (`docs/ERRORS.md`).
 impl From<UpstreamError> for Error {
-    fn from(fault: UpstreamError) -> Self {
-        if fault.http == StatusCode::UNAUTHORIZED {
-            return Self::CredentialsRejected { why: fault.message };
+    fn from(error: UpstreamError) -> Self {
+        if error.http == StatusCode::UNAUTHORIZED {
+            return Self::CredentialsRejected { why: error.message };
         }
-        Self::Upstream(Box::new(fault))
+        Self::Upstream(Box::new(error))
     }
 }
 
-/// For a client's body. Upstream's is [`Error::UpstreamMalformed`].
+/// For a client's body only. Malformed JSON of upstream's is [`Error::UpstreamMalformed`].
 impl From<JsonError> for Error {
-    fn from(malformed: JsonError) -> Self {
-        Self::MalformedJson { detail: malformed.to_string() }
+    fn from(error: JsonError) -> Self {
+        Self::MalformedJson { detail: error.to_string() }
     }
 }
 
 impl From<SendError> for Error {
-    fn from(unreachable: SendError) -> Self {
-        match unreachable {
+    fn from(error: SendError) -> Self {
+        match error {
             SendError::Connect(why) => Self::UpstreamUnreachable { why },
             SendError::Disconnected(_) => Self::UpstreamDisconnected,
             SendError::ShuttingDown => Self::ShuttingDown,
@@ -46,7 +46,7 @@ impl From<SendError> for Error {
 }
 
 impl From<NoEndpointError> for Error {
-    fn from(none: NoEndpointError) -> Self {
-        Self::CircuitOpen { after: none.after }
+    fn from(error: NoEndpointError) -> Self {
+        Self::CircuitOpen { after: error.after }
     }
 }

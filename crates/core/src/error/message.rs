@@ -1,4 +1,4 @@
-//! What people read: what happened, who has to act, and what to do.
+//! The messages of errors: what happened, who has to act, and what to do.
 
 use std::fmt;
 use std::time::Duration;
@@ -114,7 +114,7 @@ impl fmt::Display for Error {
                  gzip.",
                 Sentence(what)
             ),
-            Self::Upstream(fault) => f.write_str(&fault.message),
+            Self::Upstream(error) => f.write_str(&error.message),
             Self::UpstreamDisconnected => f.write_str(
                 "The connection to Google's API broke before the answer was complete. The request \
                  may have been carried out; send it again if that does no harm.",

@@ -1,9 +1,8 @@
 //! Every way in which a request can fail, and for each its status, reason, label and source
 //! (`docs/ERRORS.md`).
 //!
-//! An error knows neither what a client speaks nor how it is written: [`crate::dialect`] renders
-//! it. The message says what happened, who has to act, and what to do next. It never holds a secret
-//! or a query string.
+//! An error does not depend on the client's dialect: [`crate::dialect`] writes it. The message says what
+//! happened, who has to act, and what to do next. It never holds a secret or a query string.
 
 mod from;
 mod message;
@@ -73,12 +72,12 @@ pub enum Error {
         /// The value for `Allow`.
         allow: &'static str,
     },
-    /// There is nothing at this path.
+    /// The path or model does not exist.
     NotFound {
-        /// A path without its query, or `models/x`.
+        /// The path without its query, or `models/x`.
         what: String,
     },
-    /// The Gemini API has this method, the upstream has not.
+    /// The Gemini API has this method, but the upstream does not.
     NotOffered {
         /// The public method or collection.
         what: String,
@@ -146,7 +145,7 @@ pub enum Error {
     },
 }
 
-/// What did not come in time.
+/// What did not arrive in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Awaited {
     /// Any step, within the time that the client allows with `X-Server-Timeout`.
@@ -157,7 +156,7 @@ pub enum Awaited {
     NextChunk,
 }
 
-/// Who can do something about an error.
+/// Who can act on an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorSource {
     /// The program that sent the request.
@@ -170,7 +169,7 @@ pub enum ErrorSource {
     Upstream,
 }
 
-/// What is fixed for each variant of [`Error`].
+/// The properties that are fixed for each variant of [`Error`].
 struct ErrorRow {
     status: StatusCode,
     /// The reason of the proxy's `ErrorInfo` detail. `None` for upstream's own errors, and where
@@ -198,7 +197,7 @@ impl Error {
         self.row().label
     }
 
-    /// Who can do something about it.
+    /// Who can act on the error.
     pub fn source(&self) -> ErrorSource {
         self.row().source
     }
@@ -214,9 +213,9 @@ impl Error {
         }
     }
 
-    /// The headers that belong to the error, whatever the client speaks: `Allow`,
-    /// `WWW-Authenticate`, and `Retry-After` in whole seconds rounded up, since a client that comes
-    /// back a moment early would be refused once more.
+    /// The headers that belong to the error in any dialect: `Allow`,
+    /// `WWW-Authenticate`, and `Retry-After` in whole seconds. The seconds are rounded up, since a client
+    /// that retries a moment early would be refused again.
     pub fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         match self {
@@ -354,7 +353,7 @@ impl Error {
         ErrorRow { status, reason, label, source }
     }
 
-    /// What programs may want to know besides the reason.
+    /// Details for programs, besides the reason.
     pub(crate) fn metadata(&self) -> Vec<(Cow<'static, str>, String)> {
         match self {
             Self::AccountIneligible { reasons } if !reasons.is_empty() => {
@@ -369,7 +368,7 @@ impl Error {
         }
     }
 
-    /// Where to read on.
+    /// Links to pages that help.
     pub(crate) fn links(&self) -> Vec<Link> {
         match self {
             Self::AccountIneligible { .. } => vec![SET_UP_LICENCE, API_KEY],
@@ -386,7 +385,7 @@ impl Error {
     }
 }
 
-/// Who can do something about one of upstream's own errors.
+/// Who can act on an error of upstream's, by its status.
 fn source_of(status: StatusCode) -> ErrorSource {
     match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => ErrorSource::Operator,

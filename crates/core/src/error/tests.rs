@@ -54,7 +54,7 @@ fn every_error() -> Vec<Error> {
         },
         Error::ShuttingDown,
         Error::UnsupportedEncoding { what: text("the encoding br is not known here") },
-        Error::Upstream(Box::new(fault(429))),
+        Error::Upstream(Box::new(upstream_error(429))),
         Error::UpstreamDisconnected,
         Error::UpstreamMalformed { what: text("expected a value at line 1 column 1") },
         Error::UpstreamTimeout { awaited: Awaited::ClientDeadline, after: Duration::from_secs(5) },
@@ -69,7 +69,7 @@ fn every_error() -> Vec<Error> {
     ]
 }
 
-fn fault(http: u16) -> UpstreamError {
+fn upstream_error(http: u16) -> UpstreamError {
     let body = r#"{ "error": {"code":429,"message":"Please retry in 56.18s.","status":"RESOURCE_EXHAUSTED"}}"#;
     let http = StatusCode::from_u16(http).unwrap();
     crate::google::error::read(http, &HeaderMap::new(), &Bytes::from_static(body.as_bytes()))
@@ -150,22 +150,22 @@ fn the_reasons_are_those_of_the_contract() {
 
 #[test]
 fn upstreams_own_error_is_passed_on_byte_for_byte() {
-    let error = Error::from(fault(429));
-    assert_eq!(body(&error), fault(429).body);
+    let error = Error::from(upstream_error(429));
+    assert_eq!(body(&error), upstream_error(429).body);
     assert_eq!(error.headers()["retry-after"], "57");
     assert_eq!(error.reason(), None);
 }
 
 #[test]
-fn an_upstream_401_is_never_shown_as_the_clients() {
-    let error = Error::from(fault(401));
+fn an_upstream_401_is_not_shown_to_the_client_as_a_401() {
+    let error = Error::from(upstream_error(401));
     assert_eq!(error.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(error.reason(), Some("CREDENTIALS_REJECTED"));
 }
 
 #[test]
-fn the_blame_for_upstreams_errors_follows_their_status() {
-    for (http, blame) in [
+fn the_source_of_upstreams_errors_follows_their_status() {
+    for (http, source) in [
         (400, ErrorSource::Client),
         (404, ErrorSource::Client),
         (403, ErrorSource::Operator),
@@ -173,16 +173,16 @@ fn the_blame_for_upstreams_errors_follows_their_status() {
         (500, ErrorSource::Upstream),
         (503, ErrorSource::Upstream),
     ] {
-        assert_eq!(Error::from(fault(http)).source(), blame, "{http}");
+        assert_eq!(Error::from(upstream_error(http)).source(), source, "{http}");
     }
 }
 
 #[test]
-fn each_rooms_error_becomes_a_error() {
+fn the_errors_of_each_module_become_the_requests_error() {
     let text = str::to_owned;
-    let malformed = JsonError::at(b"\n      x", 7, "expected a value");
+    let json_error = JsonError::at(b"\n      x", 7, "expected a value");
     for (error, label) in [
-        (Error::from(malformed), "malformed_json"),
+        (Error::from(json_error), "malformed_json"),
         (Error::from(RouteError::NotFound { path: text("/x") }), "not_found"),
         (Error::from(RouteError::NotOffered { what: text("files"), model: None }), "not_offered"),
         (Error::from(RouteError::WrongMethod { allow: "POST" }), "method_not_allowed"),
@@ -197,8 +197,8 @@ fn each_rooms_error_becomes_a_error() {
     ] {
         assert_eq!(error.label(), label);
     }
-    let malformed = JsonError::at(b"\n      x", 7, "expected a value");
-    assert!(Error::from(malformed).message().contains("expected a value at line 2 column 7."));
+    let json_error = JsonError::at(b"\n      x", 7, "expected a value");
+    assert!(Error::from(json_error).message().contains("expected a value at line 2 column 7."));
 }
 
 #[test]
@@ -213,12 +213,12 @@ fn labels_are_one_word_for_each_variant() {
 }
 
 #[test]
-fn waiting_times_are_read_back_by_our_own_reader() {
+fn a_delay_in_a_message_is_read_back_by_the_error_reader() {
     for millis in [0, 1, 250, 1500, 56_180, 60_000] {
         let after = Duration::from_millis(millis);
         let body = body(&Error::RateLimited { after });
-        let fault = crate::google::error::from_event(&body);
-        assert_eq!(fault.retry_delay, Some(after));
+        let error = crate::google::error::from_event(&body);
+        assert_eq!(error.retry_delay, Some(after));
         let message = Error::RateLimited { after }.message();
         assert!(message.ends_with(&format!("retry in {}.", Plain(after))), "{message}");
     }

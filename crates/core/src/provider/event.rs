@@ -1,4 +1,4 @@
-//! What a provider's decoder makes of one upstream event.
+//! The result of decoding one upstream event.
 
 use bytes::BytesMut;
 
@@ -7,28 +7,28 @@ use crate::dialect::event::GeminiEvent;
 use crate::google::error::UpstreamError;
 use crate::google::usage::TokenUsage;
 
-/// What one upstream event means.
+/// One decoded upstream event.
 #[derive(Debug)]
 pub(crate) struct Decoded<'a> {
     /// Token counts, if the event has them.
     pub(crate) usage: Option<TokenUsage>,
-    /// The event carries another trace id than the ones before.
+    /// True when the event's trace id differs from the one before.
     pub(crate) new_trace: bool,
     pub(crate) content: EventContent<'a>,
 }
 
-/// What an event has for the client.
+/// The part of an event that is for the client.
 #[derive(Debug)]
 pub(crate) enum EventContent<'a> {
     /// The stream has failed.
     Error(Box<UpstreamError>),
     /// A Gemini event.
     Event(DecodedEvent<'a>),
-    /// Nothing: a chunk with only a trace id or credits.
+    /// Nothing, as in a chunk with only a trace id or credits.
     Nothing,
 }
 
-/// A Gemini event within upstream's bytes, not written yet.
+/// A Gemini event that has been found within upstream's bytes and is not written yet.
 #[derive(Debug)]
 pub(crate) enum DecodedEvent<'a> {
     /// Taken out of Code Assist's wrapper.

@@ -1,4 +1,4 @@
-//! A method of a Google API as an HTTP request (`docs/reference/protocol.md` 2.1, 2.2).
+//! A call of a Google API as an HTTP request (`docs/reference/protocol.md` 2.1, 2.2).
 
 use std::sync::{Arc, LazyLock};
 
@@ -10,8 +10,8 @@ use crate::error::Error;
 use crate::google;
 use crate::payload::Payload;
 
-/// One request, ready to be sent as often as needed and to any endpoint of its upstream: cloning
-/// the body counts references.
+/// One request, which can be sent several times and to any endpoint of its upstream. Cloning the body
+/// counts references.
 #[derive(Debug, Clone)]
 pub(crate) struct UpstreamRequest {
     method: Method,
@@ -23,7 +23,7 @@ pub(crate) struct UpstreamRequest {
     project: Option<Arc<str>>,
 }
 
-/// How a request shows that it may be made.
+/// How a request is authenticated.
 #[derive(Debug)]
 pub(crate) enum Auth<'a> {
     /// `Authorization`, with this value.
@@ -39,7 +39,7 @@ pub struct BaseUrl {
     prefix: String,
 }
 
-/// The endpoint's base URL makes no valid address with this path.
+/// The endpoint's base URL makes no valid URL with this path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the endpoint and the path make no valid URL")]
 pub struct UrlError;
@@ -77,17 +77,20 @@ impl UpstreamRequest {
         Self::new(Method::POST, path, body)
     }
 
-    /// The same request, whose answer is a stream of events.
+    /// Marks the answer as a stream of events.
+    #[must_use]
     pub(crate) fn streamed(self) -> Self {
         Self { stream: true, ..self }
     }
 
-    /// The same request, whose client wants upstream's errors byte for byte.
+    /// Marks upstream's errors as passed on byte for byte.
+    #[must_use]
     pub(crate) fn passed_through(self) -> Self {
         Self { passes_errors: true, ..self }
     }
 
-    /// The same request, which carries this project.
+    /// Sets the project that the request carries.
+    #[must_use]
     pub(crate) fn in_project(self, project: Arc<str>) -> Self {
         Self { project: Some(project), ..self }
     }
@@ -97,12 +100,12 @@ impl UpstreamRequest {
         self.project.as_deref()
     }
 
-    /// True for a request whose client wants upstream's errors byte for byte.
+    /// True when upstream's errors are passed on byte for byte.
     pub(crate) fn passes_errors(&self) -> bool {
         self.passes_errors
     }
 
-    /// The request to an endpoint.
+    /// Makes the HTTP request to one endpoint.
     pub(crate) fn to_http(
         &self,
         endpoint: &BaseUrl,
@@ -121,19 +124,20 @@ impl UpstreamRequest {
     }
 }
 
-/// The headers of a request, with room for its token: cloning them costs a third of inserting them.
+/// Makes the headers of a request, with a place for its token. Cloning them costs a third of inserting
+/// them.
 fn headers(accept: &'static str) -> HeaderMap {
     HeaderMap::from_iter([
         (AUTHORIZATION, HeaderValue::from_static("")),
         (CONTENT_TYPE, HeaderValue::from_static("application/json")),
         (ACCEPT, HeaderValue::from_static(accept)),
-        // Compression would delay events; whether the server would use it is not established.
+        // Compression would delay events. Whether the server would use it is not known.
         (ACCEPT_ENCODING, HeaderValue::from_static("identity")),
         (USER_AGENT, HeaderValue::from_static(google::USER_AGENT)),
     ])
 }
 
-/// The path of a request, with its query.
+/// Parses the path of a request, with its query.
 pub(crate) fn path(text: String) -> Result<PathAndQuery, UrlError> {
     PathAndQuery::try_from(text).map_err(|_| UrlError)
 }
@@ -151,7 +155,7 @@ static STREAM_HEADERS: LazyLock<HeaderMap> = LazyLock::new(|| headers("*/*"));
 mod tests {
     use super::*;
 
-    fn address(base: &str, request: &UpstreamRequest) -> Result<String, UrlError> {
+    fn url(base: &str, request: &UpstreamRequest) -> Result<String, UrlError> {
         let bearer = HeaderValue::from_static("Bearer x");
         let request = request.to_http(&BaseUrl::new(base)?, &Auth::Bearer(&bearer))?;
         Ok(request.uri().to_string())
@@ -162,20 +166,20 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_the_base_and_then_the_path() {
+    fn a_url_is_the_base_followed_by_the_path() {
         let stream = get("/v1internal:streamGenerateContent?alt=sse").streamed();
         for base in ["https://a.example", "https://a.example:8443", "http://127.0.0.1:1/in/front"] {
             let text = format!("{base}/v1internal:streamGenerateContent?alt=sse");
-            assert_eq!(address(base, &stream), Ok(text));
+            assert_eq!(url(base, &stream), Ok(text));
         }
         let operation = get("/v1internal/operations/x");
         let text = "https://a.example/v1internal/operations/x".to_owned();
-        assert_eq!(address("https://a.example/", &operation), Ok(text));
+        assert_eq!(url("https://a.example/", &operation), Ok(text));
     }
 
     #[test]
-    fn what_makes_no_address_is_an_error() {
-        assert_eq!(address("https://a.example", &get("/v1internal/a b")), Err(UrlError));
-        assert_eq!(address("/no/host", &get("/v1internal")), Err(UrlError));
+    fn an_invalid_url_is_an_error() {
+        assert_eq!(url("https://a.example", &get("/v1internal/a b")), Err(UrlError));
+        assert_eq!(url("/no/host", &get("/v1internal")), Err(UrlError));
     }
 }

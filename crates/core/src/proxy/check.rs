@@ -1,4 +1,5 @@
-//! `check`: would the proxy work? Step by step, each with what to do when it would not.
+//! The steps of `check`, which tests whether the proxy can serve requests. A step that fails says what to
+//! do.
 
 use http::StatusCode;
 
@@ -12,12 +13,12 @@ use crate::provider::code_assist::models;
 use crate::time::Timestamp;
 use crate::upstream::Refresh;
 
-/// One step of the preflight.
+/// The result of one step of `check`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// What was looked at: `credentials`, `token`, `project`, `quota`.
+    /// What was checked: `credentials`, `token`, `project` or `quota`.
     pub name: &'static str,
-    /// How it went.
+    /// Whether the step passed.
     pub result: StepResult,
     /// What was found.
     pub detail: String,
@@ -25,14 +26,14 @@ pub struct Step {
     pub remedy: Option<String>,
 }
 
-/// How a step went.
+/// The result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StepResult {
-    /// It will not work.
+    /// The proxy cannot serve requests.
     Fail,
-    /// As it should be.
+    /// Nothing needs to be done.
     Ok,
-    /// It works, but somebody should know.
+    /// The proxy works, but the operator should know of something.
     Warn,
 }
 
@@ -48,26 +49,26 @@ impl StepResult {
 }
 
 impl Step {
-    /// A step that went well.
+    /// Makes the result of a step that found no problem.
     pub fn ok(name: &'static str, detail: impl Into<String>) -> Self {
         Self { name, result: StepResult::Ok, detail: detail.into(), remedy: None }
     }
 
-    /// A step that is worth a word.
+    /// Makes the result of a step that found something that the operator should know.
     pub fn warn(name: &'static str, detail: impl Into<String>, remedy: &str) -> Self {
         let remedy = Some(remedy.to_owned()).filter(|remedy| !remedy.is_empty());
         Self { name, result: StepResult::Warn, detail: detail.into(), remedy }
     }
 
-    /// A step that failed, in the refusal's own words.
-    pub fn fail(name: &'static str, refusal: &Error) -> Self {
+    /// Makes the result of a step that failed, with the error's own message.
+    pub fn fail(name: &'static str, error: &Error) -> Self {
         Self {
             name,
             result: StepResult::Fail,
-            detail: refusal.message(),
-            // The proxy's own refusals say what to do; Google's do not always.
-            remedy: match refusal {
-                Error::Upstream(fault) => remedy(fault),
+            detail: error.message(),
+            // The messages of the proxy's own errors say what to do. Google's do not always.
+            remedy: match error {
+                Error::Upstream(error) => remedy(error),
                 _ => None,
             },
         }
@@ -75,8 +76,8 @@ impl Step {
 }
 
 impl Proxy {
-    /// Looks at credentials, token, project and quota, and stops at the first that fails. Calls
-    /// Google: one refresh, a discovery if no project is set, one `retrieveUserQuota`.
+    /// Checks credentials, token, project and quota, and stops at the first failure. Calls Google for a
+    /// token refresh if one is due, a discovery if no project is set, and one `retrieveUserQuota`.
     pub async fn check<P: Platform>(&self, platform: &P) -> Vec<Step> {
         let mut steps = Vec::new();
         let credentials = &self.upstream.calls.credentials;
@@ -85,7 +86,7 @@ impl Proxy {
             Err(error) => return vec![Step::fail("credentials", &error)],
         };
         let age = match summary.expires_at {
-            Some(expiry) => described(platform.wall_clock(), expiry),
+            Some(expiry) => describe_expiry(platform.wall_clock(), expiry),
             None => "an access token of unknown age".to_owned(),
         };
         steps.push(if summary.can_refresh {
@@ -101,12 +102,12 @@ impl Proxy {
         match refreshed {
             None => {}
             Some(Refresh::Done { expires_at }) => {
-                let left = expires_at.map(|expiry| described(platform.wall_clock(), expiry));
+                let left = expires_at.map(|expiry| describe_expiry(platform.wall_clock(), expiry));
                 steps.push(Step::ok("token", format!("refreshed: {}", left.unwrap_or_default())));
             }
             Some(Refresh::Stale) => steps.push(Step::warn(
                 "token",
-                "the credentials changed while they were looked at",
+                "the credentials changed while they were being checked",
                 "run `code-assist-proxy check` again",
             )),
             Some(Refresh::Failed(error)) => {
@@ -136,14 +137,15 @@ impl Proxy {
             Ok(_) => Step::warn(
                 "quota",
                 "Code Assist answers, but names no model for this account",
-                "requests may be refused: look at the licence and the release channel",
+                "requests may be refused: check the licence and the release channel",
             ),
             Err(error) => Step::fail("quota", &error),
         });
         steps
     }
 
-    /// The models of this account: the built-in ones and its own, and the ids that are its own.
+    /// Asks Google for the models of the account. Returns the built-in models with the account's, and the
+    /// ids that Google named.
     pub async fn models<P: Platform>(
         &self,
         platform: &P,
@@ -158,37 +160,37 @@ impl Proxy {
     }
 }
 
-/// `an access token that expires in 43 min`.
-fn described(clock: Timestamp, expiry: Timestamp) -> String {
+/// Describes a token's expiry, such as `an access token that expires in 43 min`.
+fn describe_expiry(clock: Timestamp, expiry: Timestamp) -> String {
     if expiry <= clock {
         return "an access token that has expired".to_owned();
     }
     format!("an access token that expires in {} min", clock.until(expiry).as_secs().div_ceil(60))
 }
 
-/// What to do about an upstream error (`docs/reference/protocol.md` 7.2), beyond what Google itself
-/// says.
-fn remedy(fault: &UpstreamError) -> Option<String> {
-    let advice = if fault.is_suspended() {
+/// Says what to do about an upstream error (`docs/reference/protocol.md` 7.2), in addition to Google's
+/// message.
+fn remedy(error: &UpstreamError) -> Option<String> {
+    let advice = if error.is_suspended() {
         "Google has suspended this account for this service: do not retry; appeal at \
          https://support.google.com/accounts/answer/40695"
-    } else if fault.is_validation_required() {
+    } else if error.is_validation_required() {
         "verify the account in a browser"
-    } else if fault.has_reason("SERVICE_DISABLED") {
+    } else if error.has_reason("SERVICE_DISABLED") {
         "enable the Gemini for Google Cloud API (cloudaicompanion.googleapis.com) in the project; if \
          the message speaks of the Cloud Code Private API, the credential is not the Gemini CLI's"
-    } else if fault.has_reason("SUBSCRIPTION_REQUIRED") {
+    } else if error.has_reason("SUBSCRIPTION_REQUIRED") {
         "ask the administrator for a Code Assist Standard or Enterprise licence for this account"
-    } else if fault.has_reason("CONSUMER_INVALID") {
+    } else if error.has_reason("CONSUMER_INVALID") {
         "the project does not exist or is not yours: set GEMINI_PROJECT_ID"
-    } else if fault.http == StatusCode::NOT_FOUND {
+    } else if error.http == StatusCode::NOT_FOUND {
         "the project is wrong or has no access: set GEMINI_PROJECT_ID"
-    } else if fault.http == StatusCode::FORBIDDEN {
+    } else if error.http == StatusCode::FORBIDDEN {
         "the account needs roles/cloudaicompanion.user in the project, and a licence seat"
     } else {
-        return fault.link().map(str::to_owned);
+        return error.link().map(str::to_owned);
     };
-    Some(match fault.link() {
+    Some(match error.link() {
         Some(link) => format!("{advice}: {link}"),
         None => advice.to_owned(),
     })

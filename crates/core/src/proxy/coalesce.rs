@@ -1,6 +1,6 @@
-//! One answer for equal requests (`docs/RESILIENCE.md`): looked for before upstream is asked, given
-//! to the waiters when upstream has answered. First in this process, then among all that share the
-//! store.
+//! Coalescing: equal requests share one answer (`docs/RESILIENCE.md`). A request looks for an answer in
+//! this process, then in the store that processes share. Without one it calls upstream, and publishes
+//! the answer to the requests that wait.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,8 +11,8 @@ use crate::job::{BackgroundJob, Job};
 use crate::metrics::{CacheResult, Metrics};
 use crate::platform::Platform;
 use crate::policy::cache::{
-    Abandoned, CacheDirective, CacheKey, CachedAnswer, FlightLease, Limits, ResponseCache,
-    StoredAnswer, Verdict,
+    self, Abandoned, CacheDirective, CacheKey, CachedAnswer, FlightLease, ResponseCache,
+    StoredAnswer,
 };
 use crate::policy::lock::FencingToken;
 use crate::settings::Settings;
@@ -20,7 +20,7 @@ use crate::sync::lock;
 use crate::upstream::{Credentials, store};
 use crate::wait::{Flight, poll_until, single_flight};
 
-/// What a request asks of the cache.
+/// How a request uses the response cache.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CacheRequest {
     /// `None` for a request that is not repeatable.
@@ -32,24 +32,27 @@ impl CacheRequest {
     pub(super) const NONE: Self = Self { key: None, directive: CacheDirective::Any };
 }
 
-/// What a request finds.
+/// The result of looking for an answer.
+#[must_use = "a leader must complete"]
 pub(super) enum Lookup<P: Platform> {
-    /// An answer.
+    /// There is an answer.
     Found(CachedAnswer),
-    /// There is none: ask upstream, then [`Leader::complete`].
+    /// There is no answer: call upstream, then [`Leader::complete`].
     Lead(Leader<P>),
 }
 
-/// Leader guard: publishes the result to the waiters; on drop a waiter takes over.
+/// Leader guard. It publishes the result to the waiters; if it is dropped without one, a waiter takes
+/// over.
+#[must_use = "a waiter takes over when the guard is dropped"]
 pub(super) struct Leader<P: Platform> {
     platform: P,
     cache: Arc<Mutex<ResponseCache>>,
     lease: Option<FlightLease>,
-    /// The same among the processes that share the store, where there is one.
+    /// What to publish to the processes that share the store, if there are any.
     remote: Option<RemoteFlight>,
 }
 
-/// What to publish to the processes that share the store.
+/// The flight as the processes that share the store see it.
 #[derive(Debug)]
 struct RemoteFlight {
     key: CacheKey,
@@ -57,7 +60,7 @@ struct RemoteFlight {
 }
 
 impl<P: Platform> Leader<P> {
-    /// Gives the result to the waiters.
+    /// Publishes the result to the waiters.
     pub(super) fn complete(mut self, answer: Result<&CachedAnswer, &Error>) {
         let Some(lease) = self.lease.take() else { return };
         let now = self.platform.now();
@@ -83,7 +86,7 @@ impl<P: Platform> Drop for Leader<P> {
         if let Some(lease) = self.lease.take() {
             lock(&self.cache).give_up(lease, Abandoned::Gone, self.platform.now());
         }
-        // There is no answer: another process may ask.
+        // There is no answer, so release the lock for another process.
         if let Some(RemoteFlight { key, lock: lock @ Some(_) }) = self.remote.take() {
             self.platform.spawn_job(BackgroundJob(Job::PublishAnswer { key, answer: None, lock }));
         }
@@ -94,14 +97,14 @@ impl<P: Platform> Drop for Leader<P> {
 #[derive(Debug)]
 pub(super) struct Coalescer {
     metrics: Arc<Metrics>,
-    /// Shared with the leaders, which end by themselves.
+    /// Shared with the leader guards, each of which reports its own end.
     cache: Arc<Mutex<ResponseCache>>,
     is_on: bool,
 }
 
 impl Coalescer {
     pub(super) fn new(settings: &Settings, metrics: &Arc<Metrics>) -> Self {
-        let cache = ResponseCache::new(Limits {
+        let cache = ResponseCache::new(cache::Limits {
             window: settings.dedup_window,
             ttl: settings.response_cache_ttl,
             bytes: settings.response_cache_max_bytes,
@@ -111,12 +114,12 @@ impl Coalescer {
         Self { metrics: Arc::clone(metrics), cache: Arc::new(Mutex::new(cache)), is_on }
     }
 
-    /// False when nothing would ever be shared or kept: no need to make a key then.
+    /// False when no answer is ever shared or kept, so that no key is needed.
     pub(super) fn is_on(&self) -> bool {
         self.is_on
     }
 
-    /// Looks for the answer to an equal request, and waits for one that is under way.
+    /// Looks for the answer to an equal request, and waits for one in flight.
     pub(super) async fn find<P: Platform>(
         &self,
         credentials: &Credentials,
@@ -133,14 +136,16 @@ impl Coalescer {
             lock(&self.cache).ask(key, request.directive, arrived, now).map(Ok)
         })
         .await;
-        // Another request's upstream was what this one waited for.
+        // The wait was for upstream's answer to another request.
         context.timings.upstream += now.since(arrived);
         let (result, lookup) = match verdict? {
-            Verdict::Bypass => (CacheResult::Bypass, Lookup::Lead(self.leader(&platform, None))),
-            Verdict::Coalesced(answer) => (CacheResult::Coalesced, Lookup::Found(answer)),
-            Verdict::Conflict => return Err(Error::Conflict),
-            Verdict::Hit(answer) => (CacheResult::Hit, Lookup::Found(answer)),
-            Verdict::Lead(lease) => {
+            cache::Verdict::Bypass => {
+                (CacheResult::Bypass, Lookup::Lead(self.leader(&platform, None)))
+            }
+            cache::Verdict::Coalesced(answer) => (CacheResult::Coalesced, Lookup::Found(answer)),
+            cache::Verdict::Conflict => return Err(Error::Conflict),
+            cache::Verdict::Hit(answer) => (CacheResult::Hit, Lookup::Found(answer)),
+            cache::Verdict::Lead(lease) => {
                 let leader = self.leader(&platform, Some(lease));
                 if platform.has_shared_store() {
                     // Boxed to keep the future small when there is no shared store.
@@ -149,7 +154,7 @@ impl Coalescer {
                     (CacheResult::Miss, Lookup::Lead(leader))
                 }
             }
-            Verdict::Refresh(lease) => {
+            cache::Verdict::Refresh(lease) => {
                 let mut leader = self.leader(&platform, Some(lease));
                 if platform.has_shared_store() {
                     leader.remote = Some(RemoteFlight { key: *key, lock: None });
@@ -161,7 +166,7 @@ impl Coalescer {
         Ok(lookup)
     }
 
-    /// Looks for the answer that another process has given, or gives meanwhile.
+    /// Looks for the answer of another process, and waits for one that is in flight there.
     async fn find_remote<P: Platform>(
         &self,
         credentials: &Credentials,
@@ -198,7 +203,7 @@ impl Coalescer {
         }
     }
 
-    /// Puts an answer into the store, and releases the lock; the background job's work.
+    /// Writes an answer to the store, and releases the lock; the background job's work.
     pub(super) async fn publish<P: Platform>(
         &self,
         platform: &P,
@@ -224,15 +229,16 @@ impl Coalescer {
     }
 }
 
-/// The account in use, without reading the credential file for every request.
+/// Returns the fingerprint of the account in use. It reads the credential file only while none is known.
 async fn account<P: Platform>(platform: &P, credentials: &Credentials) -> String {
     let known = credentials.fingerprint();
     if known.is_empty() { credentials.read_fingerprint(platform).await } else { known }
 }
 
-/// How long other processes wait for an answer that one of them is getting. An answer may take
-/// longer; then the next process asks too, which costs a call and no more.
+/// How long other processes wait for the answer to one process's call. If the answer takes longer, the
+/// next process calls upstream too, which costs one call.
 const LOCK_TTL: Duration = Duration::from_secs(10);
 
-/// Longer than an answer may take with all its tries; after that the next waiter asks upstream.
+/// The lease of a leader, longer than an answer may take with all retries. After that the next waiter
+/// calls upstream.
 const LONGEST_FLIGHT: Duration = Duration::from_secs(900);

@@ -13,7 +13,7 @@ use crate::policy::rate_limit::RateLimiter;
 use crate::settings::Settings;
 use crate::sync::lock;
 
-/// How much each caller may ask.
+/// The rate limit of callers.
 #[derive(Debug)]
 pub(super) struct CallerLimits {
     /// `None` when the limit is off.
@@ -27,8 +27,8 @@ impl CallerLimits {
         Self { rate: rate.map(Mutex::new), trust_forwarded_for: settings.trust_forwarded_for }
     }
 
-    /// Counts the request, and refuses it if its caller has reached the limit. Where the store is
-    /// shared the common count holds; the process's own goes along, for when the store is gone.
+    /// Counts the request, and fails if its caller has reached the limit. With a shared store the common
+    /// count decides; the process also keeps its own, for when the store cannot be reached.
     pub(super) async fn admit<P: Platform>(
         &self,
         parts: &Parts,

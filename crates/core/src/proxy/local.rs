@@ -1,4 +1,4 @@
-//! What the proxy answers by itself: its name, its health, the models.
+//! Answers that the proxy gives itself: its name, its health, its metrics, and the models.
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, VARY};
@@ -18,8 +18,8 @@ use crate::platform::{Platform, ProcessStats};
 use crate::provider::code_assist::models::resolve;
 
 impl Proxy {
-    /// `GET /`, `/health`, `/health/detailed`, `/metrics` and `OPTIONS *`: no upstream call, no
-    /// store, no waiting.
+    /// Answers `GET /`, `/health`, `/health/detailed`, `/metrics` and `OPTIONS *`, without an upstream
+    /// call, the store or waiting.
     pub(super) fn local<P: Platform>(
         &self,
         platform: &P,
@@ -67,8 +67,8 @@ impl Proxy {
         Answer { status, headers, body: AnswerBody::Whole(body) }
     }
 
-    /// What health and metrics need to know besides what was counted. The process's statistics are
-    /// left out: they cost a few system calls, and `/health` is asked for often.
+    /// Collects the state that health and metrics show besides the counts. The process's statistics are
+    /// left out: they cost a few system calls, and `/health` is requested often.
     fn health_input<P: Platform>(&self, platform: &P) -> HealthInput {
         let (clock, now) = (platform.wall_clock(), platform.now());
         self.upstream.calls.report_breakers(now);
@@ -89,7 +89,7 @@ impl Proxy {
         }
     }
 
-    /// `GET /v1beta/models`.
+    /// Answers `GET /v1beta/models`.
     pub(super) async fn model_list<P: Platform>(
         &self,
         context: &mut RequestContext<P>,
@@ -102,7 +102,7 @@ impl Proxy {
         Ok(respond::json(HeaderMap::new(), body))
     }
 
-    /// `GET /v1beta/models/{m}`: an alias is answered with the model it stands for.
+    /// Answers `GET /v1beta/models/{m}`. For an alias it returns the model that the alias stands for.
     pub(super) async fn model<P: Platform>(
         &self,
         context: &mut RequestContext<P>,
@@ -126,6 +126,7 @@ impl Proxy {
     }
 }
 
+/// The body of `GET /`.
 fn root() -> String {
     json!({
         "name": "code-assist-proxy",

@@ -6,7 +6,7 @@ use super::Proxy;
 use crate::access::Access;
 use crate::settings::{ModelAlias, Settings};
 
-/// What [`Proxy::reload`] replaces. A request goes on with what it began with.
+/// The settings that [`Proxy::reload`] replaces. A request keeps the ones with which it began.
 #[derive(Debug)]
 pub(super) struct ReloadableSettings {
     /// `PROXY_API_KEYS` and `ALLOWED_ORIGINS`.
@@ -23,8 +23,8 @@ impl ReloadableSettings {
 }
 
 impl Proxy {
-    /// Replaces keys, allowed origins and model aliases. Nothing else changes, and no request under way
-    /// is affected.
+    /// Replaces keys, allowed origins and model aliases. Other settings and requests in
+    /// flight are not affected.
     pub fn reload(&self, settings: &Settings) {
         *self.reloadable.write().unwrap_or_else(PoisonError::into_inner) =
             ReloadableSettings::new(settings);

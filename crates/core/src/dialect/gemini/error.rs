@@ -1,4 +1,4 @@
-//! How an error is written for a client that speaks the Gemini API: `google.rpc.Status` as JSON.
+//! Writing errors for clients that speak the Gemini API, as `google.rpc.Status` in JSON.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,8 @@ use bytes::Bytes;
 use crate::error::Error;
 use crate::google::status::{Detail, Status};
 
-/// The body, `{"error":{…}}`. The proxy's own errors are one line; upstream's are upstream's bytes.
+/// Writes the body, `{"error":{…}}`. The proxy's own errors have one line; upstream's errors are
+/// upstream's bytes.
 pub fn body(error: &Error) -> Bytes {
     if let Error::Upstream(upstream) = error {
         return upstream.body.clone();

@@ -1,4 +1,4 @@
-//! The Gemini API, as clients speak it.
+//! The dialect of clients that speak the Gemini API.
 
 pub mod error;
 pub mod models;

@@ -1,4 +1,4 @@
-//! The model list, as the Gemini API has it (`docs/reference/protocol.md` 6.6).
+//! The Gemini API's model list (`docs/reference/protocol.md` 6.6).
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 
 use crate::error::Error;
 
-/// One entry of the model list, as the public API shows it.
+/// One entry of the model list, in the public API's form.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Model {
@@ -41,7 +41,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// The form and the numbers of the public API's list.
+    /// The values that most models of the public API's list have.
     pub(crate) const DEFAULTS: Self = Self {
         id: Cow::Borrowed(""),
         version: Cow::Borrowed(""),
@@ -58,9 +58,9 @@ impl Model {
     };
 }
 
-/// `ListModelsResponse`: one page.
+/// Writes one page of the list, a `ListModelsResponse`.
 ///
-/// Without a `page_size`, or with zero, it holds 50 models; at most 1000.
+/// A page holds `page_size` models, at most 1000. Without a size, or with zero, it holds 50.
 pub fn list(
     models: &[Model],
     page_size: Option<usize>,
@@ -75,7 +75,7 @@ pub fn list(
     Ok(json(&Page { models: page, next_page_token }))
 }
 
-/// One model as the public API shows it, by its exact id.
+/// Writes one model in the public API's form, by its exact id.
 pub fn one(models: &[Model], id: &str) -> Option<Bytes> {
     let id = bare(id);
     models.iter().find(|model| model.id == id).map(json)
@@ -92,8 +92,8 @@ impl From<PageTokenError> for Error {
     }
 }
 
-/// Where the page begins that a token asks for. The token is the last id of the page before, so it
-/// keeps its meaning when models are added meanwhile.
+/// Returns where the page of a token begins. The token is the last id of the page before, so it keeps
+/// its meaning when models are added meanwhile.
 fn after(models: &[Model], token: &str) -> Result<usize, PageTokenError> {
     let last = URL_SAFE_NO_PAD.decode(token).map_err(|_| PageTokenError)?;
     let at = models.iter().position(|model| model.id.as_bytes() == last).ok_or(PageTokenError)?;
@@ -109,7 +109,7 @@ struct Page<'a> {
 }
 
 fn json<T: Serialize>(value: &T) -> Bytes {
-    // Strings and numbers: there is nothing that could fail.
+    // Serializing strings and numbers cannot fail.
     Bytes::from(serde_json::to_vec(value).unwrap_or_default())
 }
 
@@ -122,6 +122,6 @@ pub(crate) fn bare(name: &str) -> &str {
     name.strip_prefix("models/").unwrap_or(name)
 }
 
-/// The public API's.
+/// The public API's page sizes.
 const DEFAULT_PAGE: usize = 50;
 const LONGEST_PAGE: usize = 1000;

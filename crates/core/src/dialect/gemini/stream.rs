@@ -1,5 +1,5 @@
-//! How a stream is written for a client that speaks the Gemini API: server-sent events, or a JSON
-//! array element by element (`docs/API.md`).
+//! Writing streams for clients that speak the Gemini API: server-sent events, or a JSON array element by
+//! element (`docs/API.md`).
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -10,8 +10,8 @@ use crate::error::Error;
 
 /// Writes events in one of the two framings.
 ///
-/// Pieces share a buffer, which is used again once they have been sent: a client that keeps up with
-/// the stream costs no allocation an event.
+/// Pieces share a buffer, which is reused once they have been sent. For a client that keeps up with the
+/// stream, an event needs no allocation.
 #[derive(Debug)]
 pub(crate) struct StreamEncoder {
     framing: Framing,
@@ -25,20 +25,20 @@ impl StreamEncoder {
         Self { framing, buffer: BytesMut::new(), begun: false }
     }
 
-    /// One event as one piece.
+    /// Writes one event as one piece.
     pub(crate) fn event(&mut self, event: impl GeminiEvent) -> Bytes {
         self.element(event.len_hint(), |out| event.write_line(out))
     }
 
-    /// The end of an array.
+    /// Writes the end of an array.
     pub(crate) fn end(&mut self) -> Option<Bytes> {
         let close: &'static [u8] = if self.begun { b"\n]" } else { b"[]" };
         (self.framing == Framing::Array).then_some(Bytes::from_static(close))
     }
 
-    /// The error as the last event or element. For server-sent events the bare error object follows
-    /// in a chunk of its own: two generations of SDKs see only the event, two only a bare object,
-    /// and those only in a chunk of its own (`docs/reference/protocol.md` 4.5).
+    /// Writes the error as the last event or element. For server-sent events the bare error object
+    /// follows in a chunk of its own: two generations of SDKs see only the event, and two see only a bare
+    /// object in a chunk of its own (`docs/reference/protocol.md` 4.5).
     pub(crate) fn error(&mut self, error: &Error) -> StreamFailure {
         let body = one_line(&error::body(error));
         let event = self.element(body.len(), |out| out.put_slice(&body));
@@ -68,8 +68,8 @@ impl StreamEncoder {
     }
 }
 
-/// An error's JSON on one line: upstream pretty-prints some. A line break in JSON outside of a
-/// string is insignificant white space, and inside one it cannot be.
+/// Puts an error's JSON on one line, since upstream pretty-prints some errors. In JSON a line break is
+/// white space without meaning; within a string it cannot occur.
 fn one_line(json: &Bytes) -> Bytes {
     if memchr::memchr2(b'\n', b'\r', json).is_none() {
         return json.clone();
@@ -77,5 +77,5 @@ fn one_line(json: &Bytes) -> Bytes {
     json.iter().filter(|byte| !matches!(byte, b'\n' | b'\r')).copied().collect()
 }
 
-/// Room for a few events of usual length.
+/// Bytes to reserve, enough for a few events of usual length.
 const BUFFER: usize = 1024;

@@ -1,4 +1,4 @@
-//! Code Assist, as Google speaks it (`docs/reference/protocol.md` 2 to 7).
+//! The provider Code Assist (`docs/reference/protocol.md` 2 to 7).
 
 pub mod adapt;
 pub(crate) mod answer;
@@ -26,7 +26,7 @@ use project::Onboarding;
 #[derive(Debug)]
 pub(crate) struct CodeAssist {
     version: String,
-    /// The paths of the methods that nearly every request is for, built once.
+    /// The paths of the two methods that nearly all requests call, built once.
     generate: Result<PathAndQuery, UrlError>,
     stream: Result<PathAndQuery, UrlError>,
 }

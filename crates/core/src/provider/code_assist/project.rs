@@ -1,8 +1,7 @@
-//! `loadCodeAssist` and `onboardUser` as bodies to send and readings of what comes back: the state
-//! machine of `docs/reference/protocol.md` 5.1, for an account whose operator has not named a
-//! project.
+//! The requests and answers of `loadCodeAssist` and `onboardUser`: the state machine of
+//! `docs/reference/protocol.md` 5.1, for an account whose operator has not set a project.
 //!
-//! Every field of Google's answers is optional and may be null; tier ids are opaque strings.
+//! Every field of Google's answers is optional and may be null. Tier ids are opaque strings.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -10,29 +9,29 @@ use serde_json::{Value, json};
 use crate::error::Error;
 use crate::payload::Payload;
 
-/// What `loadCodeAssist` leads to.
+/// The meaning of an answer to `loadCodeAssist`.
 #[derive(Debug, Clone)]
 pub enum LoadedAccount {
-    /// The account is not on board yet: call `onboardUser` for this tier.
+    /// The account must be onboarded first: call `onboardUser` for this tier.
     Onboard(Onboarding),
     /// The account has this project.
     Project(String),
-    /// The account gets none.
+    /// The account gets no project.
     Failed(Error),
 }
 
-/// An onboarding that has been decided on.
+/// An onboarding to start.
 #[derive(Debug, Clone)]
 pub struct Onboarding {
     tier: String,
-    /// Why other tiers are closed to this account: the answer, should this one lead nowhere.
+    /// Why the account is not eligible for other tiers, for the error if the onboarding gives no project.
     ineligible: Vec<(String, String)>,
 }
 
-/// What an answer to `onboardUser`, or to a poll of its operation, means.
+/// The meaning of an answer to `onboardUser` or to a poll of its operation.
 #[derive(Debug, Clone)]
 pub enum OnboardingStatus {
-    /// Not done: ask for this operation again, or call `onboardUser` again when it has no name.
+    /// Not done: poll this operation, or call `onboardUser` again if it has no name.
     Pending(Option<String>),
     /// Done, with this project.
     Project(String),
@@ -40,7 +39,7 @@ pub enum OnboardingStatus {
     Failed(Error),
 }
 
-/// The body of `loadCodeAssist`. No platform is claimed: we are not the CLI.
+/// The body of `loadCodeAssist`. It claims no platform, since the proxy is not the CLI.
 pub fn load_body() -> Payload {
     Payload::from(Bytes::from(json!({ "metadata": metadata() }).to_string()))
 }
@@ -74,8 +73,9 @@ impl LoadedAccount {
             .get("ineligibleTiers")
             .and_then(Value::as_array)
             .is_some_and(|tiers| tiers.iter().any(|it| text(it, "tierId") == Some(&*tier)));
-        // The CLI onboards first and tells of the ineligibility when that has failed. A tier that
-        // wants a project we do not have would only be hammered.
+        // The CLI onboards first and reports the ineligibility after that has failed. Here a tier that
+        // is closed to the account or needs a project of the user's is not tried, since each attempt
+        // could only fail.
         if !ineligible.is_empty() && (own_project || closed) {
             return Self::Failed(Error::AccountIneligible { reasons: ineligible });
         }
@@ -84,8 +84,8 @@ impl LoadedAccount {
 }
 
 impl Onboarding {
-    /// The body of `onboardUser`: never with a project, which the free tier refuses and which we
-    /// do not know for the others.
+    /// The body of `onboardUser`. It has no project: the free tier rejects one, and for other tiers none
+    /// is known.
     pub fn body(&self) -> Payload {
         let body = json!({ "tierId": self.tier, "metadata": metadata() });
         Payload::from(Bytes::from(body.to_string()))
@@ -99,7 +99,7 @@ impl Onboarding {
             });
         };
         if let Some(error) = answer.get("error").filter(|error| error.is_object()) {
-            // The CLI overlooks this and then says "no project".
+            // The CLI ignores this error and then reports "no project".
             let message = text(error, "message").unwrap_or("no reason given").to_owned();
             let mut reasons = vec![("ONBOARDING_FAILED".to_owned(), message)];
             reasons.extend(self.ineligible.iter().cloned());
@@ -124,8 +124,8 @@ fn metadata() -> Value {
     })
 }
 
-/// `cloudaicompanionProject`: a string in loadCodeAssist, an object in onboardUser; either is taken
-/// in both.
+/// Reads `cloudaicompanionProject`: a string in loadCodeAssist, an object in onboardUser. Both forms are
+/// accepted in both answers.
 fn project(answer: &Value) -> Option<String> {
     let value = answer.get("cloudaicompanionProject")?;
     let id = value.as_str().or_else(|| text(value, "id"))?.trim();
@@ -147,7 +147,7 @@ fn ineligible(answer: &Value) -> Vec<(String, String)> {
         .collect()
 }
 
-/// `VALIDATION_REQUIRED` with a link that a person can follow.
+/// The error for `VALIDATION_REQUIRED` with a link that a person can open.
 fn validation(answer: &Value) -> Option<Error> {
     let tiers = answer.get("ineligibleTiers").and_then(Value::as_array)?;
     let tier = tiers.iter().find(|tier| {
@@ -180,14 +180,14 @@ fn flag(value: &Value, name: &str) -> bool {
     value.get(name).and_then(Value::as_bool).unwrap_or(false)
 }
 
-/// The name goes into a URL.
+/// True for a name that may be put into a URL.
 fn is_operation(name: &str) -> bool {
     name.len() <= 512
         && !name.contains("..")
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/_.-".contains(&byte))
 }
 
-/// The id the CLI falls back on when no default tier is offered.
+/// The tier that the CLI uses if no default tier is offered.
 const FALLBACK_TIER: &str = "legacy-tier";
 
 #[cfg(test)]
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn todays_consumer_answer_is_told_as_it_is() {
+    fn an_ineligible_consumer_account_gets_googles_reason() {
         let answer = json!({
             "allowedTiers": [{ "id": "standard-tier", "isDefault": true,
                 "userDefinedCloudaicompanionProject": true }],
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_validation_comes_with_its_link() {
+    fn a_required_validation_has_its_link() {
         let answer = json!({ "ineligibleTiers": [{ "reasonCode": "VALIDATION_REQUIRED",
             "validationUrl": "https://accounts.google.com/x", "validationErrorMessage": "verify" }] });
         let LoadedAccount::Failed(Error::ValidationRequired { message, link }) = loaded(&answer)
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn onboarding_never_names_a_project() {
+    fn the_body_of_onboard_user_has_no_project() {
         let body = onboarding().body().to_bytes();
         assert_eq!(
             &body[..],
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_google_answers_does_not_panic() {
+    fn no_answer_of_googles_makes_a_panic() {
         for body in ["", "null", "[]", "7", "{\"allowedTiers\":{}}", "{\"ineligibleTiers\":[null]}"]
         {
             let _ = LoadedAccount::read(body.as_bytes());

@@ -1,4 +1,4 @@
-//! Code Assist's events on their way to Gemini's: each is taken out of its wrapper.
+//! Decoding of Code Assist's event streams: each event is taken out of its wrapper.
 
 use super::envelope;
 use crate::error::Error;
@@ -6,19 +6,19 @@ use crate::google::error;
 use crate::provider::event::{Decoded, DecodedEvent, EventContent};
 use crate::sse::Event;
 
-/// Reads one stream.
+/// Decodes the events of one stream.
 #[derive(Debug, Default)]
 pub(crate) struct StreamDecoder {
     /// The trace id that the events carry.
     trace: Option<String>,
-    /// An event said why the answer ended.
+    /// An event had a `finishReason`.
     finished: bool,
     /// There were lines that are no events.
     ignored: bool,
 }
 
 impl StreamDecoder {
-    /// Reads one upstream event. `Ok(None)` for lines that mean nothing.
+    /// Decodes one upstream event. `Ok(None)` for lines without meaning.
     pub(crate) fn decode<'a>(&mut self, event: &'a Event) -> Result<Option<Decoded<'a>>, Error> {
         let (text, bare) = match event {
             Event::Bare(text) => (text, true),
@@ -26,7 +26,7 @@ impl StreamDecoder {
         };
         let opened = match envelope::open(text, self.trace.as_deref()) {
             Ok(opened) => opened,
-            // Lines that are neither SSE nor JSON mean nothing; neither does OpenAI's end mark.
+            // Lines that are neither SSE nor JSON have no meaning, and neither has OpenAI's end mark.
             Err(_) if bare => {
                 self.ignored = true;
                 return Ok(None);
@@ -56,12 +56,12 @@ impl StreamDecoder {
         Ok(Some(Decoded { usage, new_trace, content }))
     }
 
-    /// True once an event said why the answer ended.
+    /// True once an event had a `finishReason`.
     pub(crate) fn finished(&self) -> bool {
         self.finished
     }
 
-    /// True when there were lines that are no events: a web page, say, with the status of a stream.
+    /// True when there were lines that are no events, as in a web page with status 200.
     pub(crate) fn ignored_lines(&self) -> bool {
         self.ignored
     }

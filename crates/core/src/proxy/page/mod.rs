@@ -1,7 +1,7 @@
-//! The status page for a browser: one file, nothing from elsewhere, no inline handler.
+//! The status page for a browser: one file that loads nothing from other hosts and has no inline handlers.
 //!
-//! It holds no numbers: its script asks `/metrics` and `/health/detailed` for them, with the key
-//! that the person at it has typed in.
+//! The page has no numbers of its own. Its script requests them from `/metrics` and `/health/detailed`,
+//! with the key that the user types in.
 
 use std::sync::LazyLock;
 
@@ -22,7 +22,7 @@ pub(super) const HTML: &str = concat!(
     "</script>\n</body>\n</html>\n",
 );
 
-/// The headers that go with it.
+/// The headers of the page.
 pub(super) fn headers() -> HeaderMap {
     let fixed = |text: &'static str| HeaderValue::from_static(text);
     HeaderMap::from_iter([
@@ -38,8 +38,8 @@ pub(super) fn headers() -> HeaderMap {
     ])
 }
 
-/// Only this very style and script run, and they may talk to this very server only. The hashes are
-/// of the text between the tags, so they cannot go stale.
+/// Allows only the page's own style and script, which may connect to this server only. The hashes are
+/// computed from the text between the tags, so they are always current.
 static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
     let hash = |text: &str| format!("'sha256-{}'", STANDARD.encode(Sha256::digest(text)));
     let policy = format!(
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_comes_from_elsewhere_and_nothing_is_inline_but_style_and_script() {
+    fn the_page_loads_nothing_and_has_only_its_style_and_script_inline() {
         for absent in ["http://", "https://", "//cdn", "@import", "url(", " src=", "javascript:"] {
             let allowed = HTML.replace("http://www.w3.org/2000/svg", "");
             assert!(!allowed.contains(absent), "{absent}");
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn the_policy_names_the_hashes_of_what_is_between_the_tags() {
+    fn the_policy_has_the_hashes_of_style_and_script() {
         let headers = headers();
         let policy = headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
         for tag in ["script", "style"] {

@@ -1,4 +1,4 @@
-//! The models of Code Assist: names, and the built-in table (`docs/reference/protocol.md` 6).
+//! The models of Code Assist: their names and the built-in table (`docs/reference/protocol.md` 6).
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -8,18 +8,18 @@ use serde_json::Value;
 use crate::dialect::gemini::models::{Model, bare};
 use crate::settings::ModelAlias;
 
-/// The name that is sent upstream for the one that was asked for.
+/// Returns the name that is sent upstream for the one that the client requested.
 ///
-/// `aliases` (`MODEL_ALIASES`) have the first word, and it is final. Then names that Code Assist
-/// does not know under their public spelling, or that are retired, become their living successors.
-/// A living model and a name that nobody here knows stay what they are.
+/// A match in `aliases` (`MODEL_ALIASES`) is final. Otherwise a retired model, or a public name that
+/// Code Assist does not know, is replaced by its current successor. Current models and unknown names
+/// stay unchanged.
 pub fn resolve<'a>(asked: &'a str, aliases: &'a [ModelAlias]) -> &'a str {
     let asked = bare(asked);
     let alias = aliases.iter().find(|alias| bare(&alias.from) == asked);
     alias.map_or_else(|| resolve_built_in(asked), |alias| bare(&alias.to))
 }
 
-/// The built-in table, then what else the account has (`bucket_ids`), sorted.
+/// Lists the built-in models, then the account's other models (`bucket_ids`), sorted.
 pub fn catalogue<'a>(bucket_ids: impl Iterator<Item = &'a str>) -> Vec<Model> {
     let mut models: Vec<Model> = BUILT_IN.to_vec();
     let own: BTreeSet<&str> = bucket_ids
@@ -30,7 +30,7 @@ pub fn catalogue<'a>(bucket_ids: impl Iterator<Item = &'a str>) -> Vec<Model> {
     models
 }
 
-/// The model ids in an answer of `retrieveUserQuota`, or `None` if it is no such answer.
+/// Reads the model ids from an answer of `retrieveUserQuota`. `None` if it is no such answer.
 pub fn bucket_ids(answer: &[u8]) -> Option<Vec<String>> {
     let Value::Object(answer) = serde_json::from_slice(answer).ok()? else {
         return None;
@@ -64,11 +64,12 @@ fn resolve_built_in(asked: &str) -> &str {
     known(base).or_else(|| known(stage?)).unwrap_or(asked)
 }
 
-/// A living model as it is, a retired or renamed one as what it is now.
+/// Returns a current model unchanged, and the successor of a retired or renamed one.
 fn known(name: &str) -> Option<&str> {
     let renamed = RENAMED.iter().find(|(from, _)| *from == name).map(|(_, to)| *to);
-    let is_living = || LIVING.contains(&name) || BUILT_IN.iter().any(|model| model.id == name);
-    renamed.or_else(|| is_living().then_some(name))
+    let is_current =
+        || OTHER_CURRENT.contains(&name) || BUILT_IN.iter().any(|model| model.id == name);
+    renamed.or_else(|| is_current().then_some(name))
 }
 
 /// The name before `-latest`, `-001`, `-MM-DD`, `-MM-YYYY` or `-MMDD`.
@@ -94,7 +95,7 @@ fn without_edition(name: &str) -> Option<&str> {
     }
 }
 
-/// Quota buckets also name things that are no chat models.
+/// True for an id that looks like a chat model's. Quota buckets also have other ids.
 fn is_plausible(id: &str) -> bool {
     let is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
     (3..=64).contains(&id.len())
@@ -119,8 +120,8 @@ fn title(id: &str) -> String {
     id.split('-').map(capital).collect::<Vec<_>>().join(" ")
 }
 
-/// What Code Assist serves (`docs/reference/protocol.md` 6.1). Where no limits are known, 2.5's are
-/// taken.
+/// The models that Code Assist serves (`docs/reference/protocol.md` 6.1). Models without known limits
+/// have those of 2.5.
 const BUILT_IN: [Model; 8] = [
     Model {
         id: Cow::Borrowed("gemini-2.5-pro"),
@@ -182,9 +183,9 @@ const BUILT_IN: [Model; 8] = [
     },
 ];
 
-/// Living besides [`BUILT_IN`], though Code Assist may not serve them (`docs/reference/protocol.md`
-/// 6.1).
-const LIVING: [&str; 5] = [
+/// Current models besides [`BUILT_IN`], some of which Code Assist may not serve
+/// (`docs/reference/protocol.md` 6.1).
+const OTHER_CURRENT: [&str; 5] = [
     "gemini-3.1-flash-lite-preview",
     "gemini-3.1-pro-preview-customtools",
     "gemini-embedding-001",
@@ -192,7 +193,8 @@ const LIVING: [&str; 5] = [
     "gemma-4-31b-it",
 ];
 
-/// `docs/reference/protocol.md` 6.2, and the retired 1.0, 1.5 and 2.0 names with their experiments.
+/// Renamed and retired models with their successors: those of `docs/reference/protocol.md` 6.2, and the
+/// names of 1.0, 1.5 and 2.0 with their experiments.
 const RENAMED: [(&str, &str); 30] = [
     ("gemini-3.5-flash", "gemini-3-flash"),
     ("gemini-pro-latest", "gemini-2.5-pro"),

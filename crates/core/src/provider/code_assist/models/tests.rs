@@ -5,7 +5,7 @@ use super::*;
 use crate::dialect::gemini::models::{PageTokenError, list, one};
 
 #[test]
-fn retired_and_renamed_models_become_living_ones() {
+fn retired_and_renamed_models_become_current_ones() {
     for (asked, sent) in [
         ("gemini-3.5-flash", "gemini-3-flash"),
         ("models/gemini-3.5-flash", "gemini-3-flash"),
@@ -44,9 +44,9 @@ fn retired_and_renamed_models_become_living_ones() {
 }
 
 #[test]
-fn a_living_or_unknown_model_is_never_turned_into_another() {
+fn current_and_unknown_models_stay_unchanged() {
     let built_in = BUILT_IN.iter().map(|model| &*model.id);
-    for asked in built_in.chain(LIVING).chain([
+    for asked in built_in.chain(OTHER_CURRENT).chain([
         "",
         "-",
         "gemini-4-pro",
@@ -74,15 +74,15 @@ fn a_living_or_unknown_model_is_never_turned_into_another() {
 }
 
 #[test]
-fn what_the_table_sends_is_living() {
+fn every_successor_is_a_current_model() {
     for (from, to) in RENAMED {
         assert!(BUILT_IN.iter().any(|model| model.id == to), "{from} -> {to}");
-        assert!(!BUILT_IN.iter().any(|model| model.id == from), "{from} is living");
+        assert!(!BUILT_IN.iter().any(|model| model.id == from), "{from} is current");
     }
 }
 
 #[test]
-fn the_operators_aliases_have_the_first_and_last_word() {
+fn an_alias_of_the_operators_is_final() {
     let aliases = [("gpt-4", "gemini-1.5-pro"), ("gemini-2.5-pro", "models/x"), ("models/a", "b")]
         .map(|(from, to)| ModelAlias { from: from.to_owned(), to: to.to_owned() });
     assert_eq!(resolve("gpt-4", &aliases), "gemini-1.5-pro");
@@ -92,7 +92,7 @@ fn the_operators_aliases_have_the_first_and_last_word() {
 }
 
 #[test]
-fn the_catalogue_joins_the_table_and_the_account() {
+fn the_catalogue_has_the_built_in_models_and_then_the_accounts() {
     let buckets = [
         "gemini-2.5-pro",
         "gemini-4-ultra-preview_vertex",
@@ -114,7 +114,7 @@ fn the_catalogue_joins_the_table_and_the_account() {
 }
 
 #[test]
-fn a_model_looks_like_googles() {
+fn a_model_is_written_as_google_writes_it() {
     assert_eq!(
         one(&catalogue([].into_iter()), "models/gemini-2.5-pro").unwrap(),
         concat!(
@@ -156,7 +156,7 @@ fn pages_cover_the_list_once_in_order() {
 }
 
 #[test]
-fn a_page_holds_fifty_models_unless_asked_and_never_more_than_a_thousand() {
+fn a_page_holds_fifty_models_by_default_and_a_thousand_at_most() {
     let ids: Vec<String> = (0..1500).map(|n| format!("gemini-9-{n:04}")).collect();
     let models = catalogue(ids.iter().map(String::as_str));
     let count = |size| {
@@ -167,7 +167,7 @@ fn a_page_holds_fifty_models_unless_asked_and_never_more_than_a_thousand() {
 }
 
 #[test]
-fn a_strange_page_token_is_refused() {
+fn an_unknown_page_token_is_an_error() {
     for token in ["", "x", "!!", "2", &URL_SAFE_NO_PAD.encode("gemini-0")] {
         assert_eq!(list(&BUILT_IN, None, Some(token)), Err(PageTokenError), "{token}");
     }
