@@ -29,9 +29,9 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::JsonLine;
 use crate::null_platform::{NullPlatform, Pieces, START};
 use crate::texts;
+use crate::{JsonLine, JsonMembers};
 
 /// One hot path.
 pub(crate) struct Case {
@@ -355,7 +355,7 @@ impl Subject {
 /// The shell's log (`crates/server/src/telemetry.rs`), written to nowhere.
 fn log() {
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::sink);
-    let lines = lines.event_format(JsonLine);
+    let lines = lines.fmt_fields(JsonMembers).event_format(JsonLine);
     let filter = EnvFilter::new("info,hyper=warn,hyper_util=warn,h2=warn,rustls=warn,tower=warn");
     let (filter, _) = tracing_subscriber::reload::Layer::new(filter);
     tracing_subscriber::registry().with(filter).with(lines).init();

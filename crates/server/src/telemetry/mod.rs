@@ -34,7 +34,8 @@ pub(crate) fn start(level: &str, format: LogFormat) -> io::Result<(Log, LogGuard
     let lines = fmt::layer().with_writer(writer);
     match format {
         LogFormat::Json => {
-            registry().with(filter).with(lines.event_format(line::JsonLine)).init();
+            let lines = lines.fmt_fields(line::JsonMembers).event_format(line::JsonLine);
+            registry().with(filter).with(lines).init();
         }
         LogFormat::Pretty => {
             let colours = io::stdout().is_terminal() && !no_colour();
