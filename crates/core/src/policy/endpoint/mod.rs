@@ -122,12 +122,13 @@ impl Endpoints {
             endpoint.breaker.record(choice.permit, outcome, now);
             state = endpoint.breaker.state(now);
         }
-        let all_open = self.all_open(now);
-        AfterCall {
-            state,
-            more_endpoints: self.takes_calls(now, tried),
-            all_open_for: all_open.map_or(Duration::ZERO, |all_open| all_open.after),
+        // After a success nothing is left to ask: this endpoint takes calls.
+        let (mut more_endpoints, mut all_open_for) = (false, Duration::ZERO);
+        if outcome == Outcome::Failure || state != State::Closed {
+            more_endpoints = self.takes_calls(now, tried);
+            all_open_for = self.all_open(now).map_or(Duration::ZERO, |all_open| all_open.after);
         }
+        AfterCall { state, more_endpoints, all_open_for }
     }
 
     /// The call is over and nothing was learned: what a `Drop` can say without a clock.
