@@ -91,7 +91,7 @@ pub enum Error {
     },
     /// The account needs a project of its own and none is set.
     ProjectRequired,
-    /// No concurrency permit came free within `QUEUE_TIMEOUT_MS`.
+    /// No concurrency permit became free within `QUEUE_TIMEOUT_MS`.
     QueueTimeout {
         /// How long to wait before the next attempt.
         after: Duration,

@@ -188,7 +188,7 @@ fn label_values_are_escaped() {
 fn the_query_chooses_the_format_and_then_the_accept_header() {
     let prometheus =
         "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
-    for (asked, accept, format) in [
+    for (query, accept, format) in [
         (None, "", ExpositionFormat::Prometheus),
         (None, "*/*", ExpositionFormat::Prometheus),
         (None, "text/html,application/xhtml+xml,*/*;q=0.8", ExpositionFormat::Prometheus),
@@ -202,7 +202,7 @@ fn the_query_chooses_the_format_and_then_the_accept_header() {
         (Some("openmetrics"), "", ExpositionFormat::OpenMetrics),
         (Some("xml"), "application/json", ExpositionFormat::Json),
     ] {
-        assert_eq!(ExpositionFormat::choose(asked, accept), format, "{asked:?} {accept}");
+        assert_eq!(ExpositionFormat::choose(query, accept), format, "{query:?} {accept}");
     }
 }
 

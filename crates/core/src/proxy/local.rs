@@ -106,20 +106,20 @@ impl Proxy {
     pub(super) async fn model<P: Platform>(
         &self,
         context: &mut RequestContext<P>,
-        asked: &str,
+        requested: &str,
     ) -> Result<Answer<P>, Error> {
         let began = context.platform().now();
         let models = self.upstream.models.models(context, began).await?;
-        if let Some(body) = models::one(&models, asked) {
+        if let Some(body) = models::one(&models, requested) {
             return Ok(respond::json(HeaderMap::new(), body));
         }
         let reloadable = self.reloadable();
-        let model = resolve(asked, &reloadable.model_aliases);
+        let model = resolve(requested, &reloadable.model_aliases);
         let Some(body) = models::one(&models, model) else {
-            return Err(Error::NotFound { what: format!("models/{asked}") });
+            return Err(Error::NotFound { what: format!("models/{requested}") });
         };
         let mut headers = HeaderMap::new();
-        if model != asked {
+        if model != requested {
             put(&mut headers, MODEL, model);
         }
         Ok(respond::json(headers, body))

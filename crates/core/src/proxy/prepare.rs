@@ -22,11 +22,11 @@ use crate::provider::code_assist::models;
 use crate::provider::request::UpstreamRequest;
 use crate::time::Monotonic;
 
-/// What the client asks for, read and adapted for the provider.
+/// A client's request, read and adapted for the provider.
 pub(super) struct PreparedRequest {
     /// The body, adapted and not yet in its envelope.
     pub(super) body: Payload,
-    /// What the answer says about the changes.
+    /// Headers that tell the client about the changes.
     pub(super) headers: HeaderMap,
     pub(super) cache: CacheRequest,
 }
@@ -38,15 +38,15 @@ impl Proxy {
         parts: &Parts,
         body: B,
         context: &mut RequestContext<P>,
-        asked: String,
+        requested: String,
         call: ModelCall,
     ) -> Result<PreparedRequest, Error> {
         let body = self.intake(parts, body, context).await?;
         let reloadable = self.reloadable();
-        let model = models::resolve(&asked, &reloadable.model_aliases);
+        let model = models::resolve(&requested, &reloadable.model_aliases);
         let mut headers = HeaderMap::new();
-        if model == asked {
-            context.model = asked;
+        if model == requested {
+            context.model = requested;
         } else {
             context.model = model.to_owned();
             put(&mut headers, MODEL, model);
@@ -131,8 +131,8 @@ impl Proxy {
         Ok((self.upstream.calls.provider.stream(body, &envelope), now))
     }
 
-    /// The project and a new prompt id, unless the request would fail anyhow: a quota that is known to
-    /// be used up, breakers that are open.
+    /// Returns the project and a new prompt id. Fails without waiting if the quota is known to be
+    /// exhausted or all breakers are open.
     async fn envelope_parts<P: Platform>(
         &self,
         context: &mut RequestContext<P>,
@@ -141,15 +141,15 @@ impl Proxy {
         let calls = &self.upstream.calls;
         calls.quotas.check(&context.model, platform.wall_clock()).map_err(|error| *error)?;
         let now = platform.now();
-        // A project that must be looked for first is asked of the same endpoints.
+        // Before the project, since a discovery would call the same endpoints.
         calls.check_breakers(now)?;
         let (project, now) = self.upstream.projects.project(calls, context, now).await;
         Ok((project?, PromptId::new(&platform), now))
     }
 }
 
-/// What stands for an operation in the keys of kept answers. It never changes, whatever logs and
-/// metrics call the operation.
+/// The name of an operation in cache keys. It never changes, even if logs and metrics rename the
+/// operation.
 fn cache_tag(call: WholeCall) -> &'static str {
     match call {
         WholeCall::CountTokens => "countTokens",

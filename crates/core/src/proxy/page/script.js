@@ -1,10 +1,10 @@
 'use strict';
 (() => {
   const EVERY = 2000;
-  const KEPT = 150; // most points in the plots: five minutes
-  const FEWEST = 31; // and the fewest that they have room for: one minute
-  const LOOK_BACK = 30; // points that the tiles look back on: one minute
-  const PERCENTILES_OVER = 5; // points that one percentile in a plot is made of
+  const KEPT = 150; // the greatest number of points in a plot: five minutes
+  const FEWEST = 31; // the smallest number of points across a plot: one minute
+  const LOOK_BACK = 30; // the number of points that the tiles cover: one minute
+  const PERCENTILES_OVER = 5; // the number of points from which a percentile in a plot is computed
   const NAME = 'code_assist_proxy_';
   const STORED = 'code-assist-proxy key';
 
@@ -24,7 +24,7 @@
     if ($(id).textContent !== text) $(id).textContent = text;
   };
 
-  // --- numbers for people ---
+  // --- formatting numbers ---
 
   const digits = (n) => (n >= 100 ? n.toFixed(0) : n >= 10 ? n.toFixed(1) : n.toFixed(2));
   const count = (n) =>
@@ -40,13 +40,13 @@
     return first < 0 ? '0 s' : parts.slice(first, first + 2).filter(([n]) => n > 0).map(([n, unit]) => `${n} ${unit}`).join(' ');
   };
 
-  // --- asking ---
+  // --- requests to the proxy ---
 
   let key = null;
   try {
     key = sessionStorage.getItem(STORED);
   } catch {
-    // A browser without storage: the key lives as long as the page.
+    // Without storage the key is kept until the page is closed.
   }
 
   class Locked extends Error {}
@@ -85,7 +85,7 @@
       first: histogram('upstream_first_byte_seconds'),
     };
     const before = points.at(-1);
-    // Counters that fall belong to another process, and a long silence to another story.
+    // Counters that fall come from another process; after a long gap the old points are no history.
     if (before && (point.all < before.all || point.atHand < before.atHand || point.at - before.at > 15 * EVERY)) points = [];
     points.push(point);
     const first = points.at(-1 - PERCENTILES_OVER) ?? points[0];
@@ -103,7 +103,7 @@
     points = points.slice(-KEPT);
   }
 
-  /** Milliseconds, interpolated within a bucket of what came between two readings. */
+  /** The quantile in milliseconds of the values between two readings, interpolated within its bucket. */
   function quantile(before, after, q) {
     const total = after.count - before.count;
     if (total <= 0) return null;
@@ -152,20 +152,20 @@
     const mark = draw('line', { class: 'mark', y1: 0, y2: 100, visibility: 'hidden' });
     svg.append(mark);
     let pointed = null;
-    const room = () => Math.max(FEWEST, points.length) - 1;
-    const x = (i) => 100 - ((points.length - 1 - i) * 100) / room();
+    const steps = () => Math.max(FEWEST, points.length) - 1;
+    const x = (i) => 100 - ((points.length - 1 - i) * 100) / steps();
     const show = () => {
       const at = pointed === null ? points.length - 1 : pointed;
       lines.forEach(({ field: name }, n) => (numbers[n].textContent = unit(points[at]?.[name] ?? null)));
       const past = Math.round((points.at(-1).at - points[at].at) / 1000);
-      left.textContent = `${span(pointed === null ? (room() * EVERY) / 1000 : past)} ago`;
+      left.textContent = `${span(pointed === null ? (steps() * EVERY) / 1000 : past)} ago`;
       mark.setAttribute('visibility', pointed === null ? 'hidden' : 'visible');
       if (pointed !== null) for (const end of ['x1', 'x2']) mark.setAttribute(end, x(at));
     };
     field.addEventListener('pointermove', (event) => {
       if (!points.length) return;
       const box = field.getBoundingClientRect();
-      const back = Math.round((1 - (event.clientX - box.left) / box.width) * room());
+      const back = Math.round((1 - (event.clientX - box.left) / box.width) * steps());
       pointed = Math.min(points.length - 1, Math.max(0, points.length - 1 - back));
       show();
     });
@@ -220,7 +220,7 @@
     ], duration),
   ];
 
-  // --- showing ---
+  // --- tiles and panels ---
 
   const GOOD = new Set(['healthy', 'closed', 'ok', 'alive', 'connected', 'known']);
   const BAD = new Set(['unhealthy', 'open', 'disconnected', 'refused', 'no answer']);
@@ -272,7 +272,7 @@
     say('rate-more', `${count(now.all)} since the start`);
     say('flight', String(queue.in_flight));
     say('flight-limit', `of ${queue.limit}`);
-    say('flight-more', queue.waiting ? `${queue.waiting} wait in line` : 'nobody waits');
+    say('flight-more', queue.waiting ? `${queue.waiting} waiting` : 'none waiting');
     for (const [id, latency] of [['overhead', health.latency.overhead], ['first', health.latency.upstream_first_byte]]) {
       say(id, duration(latency.p50));
       say(`${id}-more`, latency.count ? `p99 ${duration(latency.p99)}` : 'nothing in the last minute');
@@ -298,7 +298,7 @@
     const { token, credentials, project } = checks;
     pairs('sign-in', [
       ['Credentials', pill(credentials.status)],
-      ['Token', token.expires_in_seconds === null ? pill(token.status) : `lives ${span(token.expires_in_seconds)}`],
+      ['Token', token.expires_in_seconds === null ? pill(token.status) : `expires in ${span(token.expires_in_seconds)}`],
       ['Refreshes', `${token.refreshes}${token.failed_refreshes ? `, ${token.failed_refreshes} failed` : ''}`],
       ['Project', pill(project.status)],
     ]);
@@ -340,7 +340,7 @@
     for (const { labels, value: n } of samples(metrics, 'tokens_total')) {
       byModel.set(labels.model, { ...byModel.get(labels.model), [labels.kind]: n });
     }
-    // What is cached is a part of the prompt.
+    // Cached tokens are part of the prompt's.
     const sum = (used) => (used.prompt ?? 0) + (used.output ?? 0) + (used.thoughts ?? 0);
     const models = [...byModel].sort(([, a], [, b]) => sum(b) - sum(a)).slice(0, 8);
     $('tokens').replaceChildren(
@@ -372,7 +372,7 @@
     showTiles(health);
     showPanels(metrics, health);
     for (const update of plots) update();
-    say('updated', `Last seen ${new Date().toLocaleTimeString()}.`);
+    say('updated', `Updated ${new Date().toLocaleTimeString()}.`);
     document.title = `${rate(points.at(-1).rate ?? null)}/s · ${health.status} · code-assist-proxy`;
   }
 
@@ -403,17 +403,17 @@
       if (key) sessionStorage.setItem(STORED, key);
       else sessionStorage.removeItem(STORED);
     } catch {
-      // As above.
+      // Without storage the key is kept until the page is closed.
     }
   }
 
   let timer = null;
-  let asking = false;
+  let refreshing = false;
 
-  async function turn() {
+  async function refresh() {
     clearTimeout(timer);
-    if (asking) return;
-    asking = true;
+    if (refreshing) return;
+    refreshing = true;
     try {
       const [{ metrics }, health] = await Promise.all([ask('metrics?format=json'), ask('health/detailed')]);
       show(metrics, health);
@@ -421,17 +421,17 @@
       if (why instanceof Locked) lock();
       else lost(why);
     } finally {
-      asking = false;
+      refreshing = false;
     }
-    // Behind the key form there is nothing to ask for.
-    if ($('ask').hidden) timer = setTimeout(turn, document.hidden ? 5 * EVERY : EVERY);
+    // While the key form is shown there is nothing to request.
+    if ($('ask').hidden) timer = setTimeout(refresh, document.hidden ? 5 * EVERY : EVERY);
   }
 
   $('ask').addEventListener('submit', (event) => {
     event.preventDefault();
     keep($('key').value.trim());
     $('key').value = '';
-    turn();
+    refresh();
   });
   $('forget').addEventListener('click', () => {
     clearTimeout(timer);
@@ -440,7 +440,7 @@
     lock();
   });
   document.addEventListener('visibilitychange', () => {
-    if (!document.hidden && $('ask').hidden) turn();
+    if (!document.hidden && $('ask').hidden) refresh();
   });
-  turn();
+  refresh();
 })();

@@ -99,6 +99,7 @@ impl Credentials {
     }
 
     /// Records that upstream answered 401 to this token. False when a refresh would not help.
+    #[must_use = "without a refresh there is no other token to retry with"]
     pub(super) fn invalidate(&self, bearer: &Bearer, now: Monotonic) -> bool {
         lock(&self.tokens).invalidate(bearer, now)
     }

@@ -13,10 +13,10 @@ use crate::settings::ModelAlias;
 /// A match in `aliases` (`MODEL_ALIASES`) is final. Otherwise a retired model, or a public name that
 /// Code Assist does not know, is replaced by its current successor. Current models and unknown names
 /// stay unchanged.
-pub fn resolve<'a>(asked: &'a str, aliases: &'a [ModelAlias]) -> &'a str {
-    let asked = bare(asked);
-    let alias = aliases.iter().find(|alias| bare(&alias.from) == asked);
-    alias.map_or_else(|| resolve_built_in(asked), |alias| bare(&alias.to))
+pub fn resolve<'a>(requested: &'a str, aliases: &'a [ModelAlias]) -> &'a str {
+    let requested = bare(requested);
+    let alias = aliases.iter().find(|alias| bare(&alias.from) == requested);
+    alias.map_or_else(|| resolve_built_in(requested), |alias| bare(&alias.to))
 }
 
 /// Lists the built-in models, then the account's other models (`bucket_ids`), sorted.
@@ -53,15 +53,15 @@ fn from_quota(id: &str) -> Model {
     }
 }
 
-fn resolve_built_in(asked: &str) -> &str {
-    if let Some(same_or_successor) = known(asked) {
+fn resolve_built_in(requested: &str) -> &str {
+    if let Some(same_or_successor) = known(requested) {
         return same_or_successor;
     }
-    let Some(base) = without_edition(asked) else {
-        return asked;
+    let Some(base) = without_edition(requested) else {
+        return requested;
     };
     let stage = base.strip_suffix("-preview").or_else(|| base.strip_suffix("-exp"));
-    known(base).or_else(|| known(stage?)).unwrap_or(asked)
+    known(base).or_else(|| known(stage?)).unwrap_or(requested)
 }
 
 /// Returns a current model unchanged, and the successor of a retired or renamed one.

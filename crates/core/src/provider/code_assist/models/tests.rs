@@ -6,7 +6,7 @@ use crate::dialect::gemini::models::{PageTokenError, list, one};
 
 #[test]
 fn retired_and_renamed_models_become_current_ones() {
-    for (asked, sent) in [
+    for (requested, sent) in [
         ("gemini-3.5-flash", "gemini-3-flash"),
         ("models/gemini-3.5-flash", "gemini-3-flash"),
         ("gemini-pro", "gemini-2.5-pro"),
@@ -39,14 +39,14 @@ fn retired_and_renamed_models_become_current_ones() {
         ("gemini-2.5-flash-lite-preview-06-17", "gemini-2.5-flash-lite"),
         ("gemini-3-pro-preview-11-2025", "gemini-3-pro-preview"),
     ] {
-        assert_eq!(resolve(asked, &[]), sent, "{asked}");
+        assert_eq!(resolve(requested, &[]), sent, "{requested}");
     }
 }
 
 #[test]
 fn current_and_unknown_models_stay_unchanged() {
     let built_in = BUILT_IN.iter().map(|model| &*model.id);
-    for asked in built_in.chain(OTHER_CURRENT).chain([
+    for requested in built_in.chain(OTHER_CURRENT).chain([
         "",
         "-",
         "gemini-4-pro",
@@ -69,7 +69,7 @@ fn current_and_unknown_models_stay_unchanged() {
         "my-gemini-1.5-pro",
         "Gemini-Pro",
     ]) {
-        assert_eq!(resolve(asked, &[]), asked);
+        assert_eq!(resolve(requested, &[]), requested);
     }
 }
 
