@@ -9,99 +9,22 @@
 //! whose client has gone has learned nothing, so there the next who asks takes its place and the
 //! others go on waiting.
 
+mod directive;
+mod key;
+mod stored;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, PRAGMA};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
+use http::{HeaderMap, StatusCode};
 
-use crate::payload::Payload;
-use crate::time::{Monotonic, Timestamp};
-
-/// The client's `Idempotency-Key`, unless it is empty.
-pub fn idempotency_key(headers: &HeaderMap) -> Option<&[u8]> {
-    let key = headers.get(IDEMPOTENCY_KEY)?.as_bytes().trim_ascii();
-    (!key.is_empty()).then_some(key)
-}
-
-/// What the client's `Cache-Control` lets us do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CacheDirective {
-    /// Share and keep.
-    Any,
-    /// `no-cache`: ask upstream, and keep what it says. So does `max-age=0`, which means the same
-    /// (RFC 9111 5.2.1.1), and `Pragma: no-cache` where there is no `Cache-Control` (5.4).
-    NoCache,
-    /// `no-store`: ask upstream, and keep nothing.
-    NoStore,
-}
-
-impl CacheDirective {
-    /// The strictest of all directives.
-    pub fn of(headers: &HeaderMap) -> Self {
-        let name = if headers.contains_key(CACHE_CONTROL) { &CACHE_CONTROL } else { &PRAGMA };
-        let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-        let mut freshness = Self::Any;
-        for directive in values.flat_map(|value| value.split(',')) {
-            let directive = directive.trim();
-            if directive.eq_ignore_ascii_case("no-store") {
-                return Self::NoStore;
-            }
-            if ["no-cache", "max-age=0"].iter().any(|it| directive.eq_ignore_ascii_case(it)) {
-                freshness = Self::NoCache;
-            }
-        }
-        freshness
-    }
-}
-
-/// What is asked and under which name: equal questions have one answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CacheKey {
-    /// Where its answer is found.
-    name: Digest,
-    /// Everything that is asked.
-    content: Digest,
-}
-
-impl CacheKey {
-    /// The key of a request: who asks (the label of the client's key), for what (a name of the
-    /// operation that is unique and never changes), the resolved model, and the body as the client
-    /// sent it. An `Idempotency-Key` names the request; else its content does.
-    pub fn new(
-        client: Option<&str>,
-        operation: &'static str,
-        model: &str,
-        body: &Payload,
-        idempotency_key: Option<&[u8]>,
-    ) -> Self {
-        let mut hash = Sha256::new();
-        hash_client(&mut hash, client);
-        hash_field(&mut hash, operation.as_bytes());
-        hash_field(&mut hash, model.as_bytes());
-        for piece in body.pieces() {
-            hash.update(piece);
-        }
-        let content = Digest(hash.finalize().into());
-        let Some(key) = idempotency_key else { return Self { name: content, content } };
-        let mut hash = Sha256::new();
-        hash.update(b"Idempotency-Key");
-        hash_client(&mut hash, client);
-        hash_field(&mut hash, key);
-        Self { name: Digest(hash.finalize().into()), content }
-    }
-}
-
-impl CacheKey {
-    /// Its name where answers are kept for several processes: those of one account.
-    pub fn key(&self, account: &str) -> String {
-        format!("{ANSWER_PREFIX}{account}/{}", self.name.hex())
-    }
-}
+pub use self::directive::CacheDirective;
+use self::key::Digest;
+pub use self::key::{ANSWER_PREFIX, CacheKey, idempotency_key};
+pub use self::stored::StoredAnswer;
+use crate::time::Monotonic;
 
 /// A whole answer, as it may be given to several clients. Printing it does not show the body.
 #[derive(Clone, PartialEq, Eq)]
@@ -112,67 +35,6 @@ pub struct CachedAnswer {
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
-}
-
-impl CachedAnswer {
-    /// The answer to `question` as other processes find it: what it is about and when it was given
-    /// on one line of JSON, and then its body.
-    pub fn to_stored(&self, question: &CacheKey, clock: Timestamp) -> Option<Bytes> {
-        let header = |(name, value): (&HeaderName, &HeaderValue)| {
-            Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
-        };
-        let headers = self.headers.iter().map(header).collect::<Option<Vec<_>>>()?;
-        let head = Head {
-            content: question.content.hex(),
-            at: clock.0,
-            status: self.status.as_u16(),
-            headers,
-        };
-        let mut stored = serde_json::to_vec(&head).ok()?;
-        stored.push(b'\n');
-        stored.extend_from_slice(&self.body);
-        Some(Bytes::from(stored))
-    }
-}
-
-/// An answer that another process has given.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredAnswer {
-    /// What it was.
-    pub answer: CachedAnswer,
-    /// When it was given.
-    pub at: Timestamp,
-    /// False when the `Idempotency-Key` stood for another question there.
-    pub is_about_this: bool,
-}
-
-impl StoredAnswer {
-    /// Reads what [`CachedAnswer::to_stored`] has written.
-    pub fn from_stored(stored: &Bytes, question: &CacheKey) -> Option<Self> {
-        let end = memchr::memchr(b'\n', stored)?;
-        let head: Head = serde_json::from_slice(&stored[..end]).ok()?;
-        let mut headers = HeaderMap::new();
-        for (name, value) in head.headers {
-            headers.append(HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?);
-        }
-        Some(Self {
-            answer: CachedAnswer {
-                status: StatusCode::from_u16(head.status).ok()?,
-                headers,
-                body: stored.slice(end + 1..),
-            },
-            at: Timestamp(head.at),
-            is_about_this: head.content == question.content.hex(),
-        })
-    }
-}
-
-#[derive(Serialize, Deserialize)]
-struct Head {
-    content: String,
-    at: u64,
-    status: u16,
-    headers: Vec<(String, String)>,
 }
 
 /// What a repeatable request does.
@@ -458,42 +320,9 @@ impl fmt::Debug for CachedAnswer {
     }
 }
 
-/// SHA-256.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Digest([u8; 32]);
-
-impl Digest {
-    fn hex(&self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-}
-
-impl fmt::Debug for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0[..4].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
 fn alone(question: &CacheKey) -> FlightLease {
     FlightLease { question: *question, serial: None }
 }
-
-fn hash_client(hash: &mut Sha256, client: Option<&str>) {
-    hash.update([u8::from(client.is_some())]);
-    hash_field(hash, client.unwrap_or_default().as_bytes());
-}
-
-/// With its length, so that no two rows of fields look alike.
-fn hash_field(hash: &mut Sha256, field: &[u8]) {
-    hash.update((field.len() as u64).to_le_bytes());
-    hash.update(field);
-}
-
-/// What the keys of kept answers begin with. Such entries are many, large and soon gone: a shell
-/// need neither list nor export them.
-pub const ANSWER_PREFIX: &str = "answer/";
-
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// How long an answer stays for those who waited for it to come and get it, however short the
 /// window; longer than anybody sleeps between two looks.

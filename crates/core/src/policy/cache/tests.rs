@@ -1,6 +1,7 @@
 use http::HeaderValue;
 
 use super::*;
+use crate::payload::Payload;
 
 const LIMITS: Limits = Limits {
     window: Duration::from_secs(1),
@@ -135,34 +136,6 @@ fn with_both_off_or_no_bytes_nothing_happens_here() {
         assert_eq!(x_cache(&ask(&mut repeats, &question("q"), at(0))), "BYPASS");
     }
     assert!(ResponseCache::new(NO_KEEPING).is_on() && ResponseCache::new(NO_SHARING).is_on());
-}
-
-#[test]
-fn equal_means_client_method_model_and_every_byte() {
-    let payload = |pieces: &[&'static str]| {
-        let mut payload = Payload::default();
-        pieces.iter().for_each(|piece| payload.push(*piece));
-        payload
-    };
-    let plain = |client, method, model, body: &[&'static str]| {
-        CacheKey::new(client, method, model, &payload(body), None)
-    };
-    let q = plain(Some("alice"), "countTokens", "pro", &["{}"]);
-    assert_eq!(q, plain(Some("alice"), "countTokens", "pro", &["{", "}"]), "however it is cut");
-    for other in [
-        plain(Some("bob"), "countTokens", "pro", &["{}"]),
-        plain(None, "countTokens", "pro", &["{}"]),
-        plain(Some(""), "countTokens", "pro", &["{}"]),
-        plain(Some("alice"), "generateContent", "pro", &["{}"]),
-        plain(Some("alice"), "countTokens", "flash", &["{}"]),
-        plain(Some("alice"), "countTokens", "pro", &["{} "]),
-        plain(Some("alice"), "countTokensp", "ro", &["{}"]),
-        CacheKey::new(Some("alice"), "countTokens", "pro", &payload(&["{}"]), Some(b"k")),
-    ] {
-        assert_ne!(q.name, other.name, "{other:?}");
-    }
-    let anonymous = plain(None, "countTokens", "pro", &["{}"]);
-    assert_ne!(anonymous.name, plain(Some(""), "countTokens", "pro", &["{}"]).name);
 }
 
 #[test]
@@ -345,38 +318,4 @@ fn an_answer_counts_with_its_headers_and_prints_without_its_body() {
     let answer = answer("secret");
     assert_eq!(answer.size(), PER_ANSWER + PER_HEADER + "content-typeapplication/jsonsecret".len());
     assert_eq!(format!("{answer:?}"), "CachedAnswer { status: 200, bytes: 6, .. }");
-}
-
-#[test]
-fn cache_control_is_read_leniently_and_the_strictest_word_counts() {
-    for (name, values, freshness) in [
-        ("cache-control", &[][..], CacheDirective::Any),
-        ("cache-control", &["max-age=60, private", ""], CacheDirective::Any),
-        ("cache-control", &["no-cache"], CacheDirective::NoCache),
-        ("cache-control", &["private ,\tNo-Cache"], CacheDirective::NoCache),
-        ("cache-control", &["max-age=0"], CacheDirective::NoCache),
-        ("cache-control", &["no-cache, NO-STORE"], CacheDirective::NoStore),
-        ("cache-control", &["no-store", "no-cache"], CacheDirective::NoStore),
-        ("pragma", &["no-cache"], CacheDirective::NoCache),
-    ] {
-        let mut headers = HeaderMap::new();
-        for value in values {
-            headers.append(name, HeaderValue::from_static(value));
-        }
-        assert_eq!(CacheDirective::of(&headers), freshness, "{values:?}");
-    }
-    let mut both = HeaderMap::new();
-    both.insert("pragma", HeaderValue::from_static("no-cache"));
-    both.insert("cache-control", HeaderValue::from_static("max-age=60"));
-    assert_eq!(CacheDirective::of(&both), CacheDirective::Any);
-}
-
-#[test]
-fn an_empty_idempotency_key_is_none() {
-    let mut headers = HeaderMap::new();
-    assert_eq!(idempotency_key(&headers), None);
-    headers.insert("Idempotency-Key", HeaderValue::from_static(" "));
-    assert_eq!(idempotency_key(&headers), None);
-    headers.insert("Idempotency-Key", HeaderValue::from_static(" \"k-1\" "));
-    assert_eq!(idempotency_key(&headers), Some(&b"\"k-1\""[..]));
 }
