@@ -1,36 +1,36 @@
-//! What a request's `Cache-Control` header allows.
+//! The client's `Cache-Control`.
 
 use http::HeaderMap;
 use http::header::{CACHE_CONTROL, PRAGMA};
 
-/// What the client's `Cache-Control` lets us do.
+/// What the client's `Cache-Control` allows the response cache to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CacheDirective {
-    /// Share and keep.
+    /// The request may share answers and keep its own.
     Any,
-    /// `no-cache`: ask upstream, and keep what it says. So does `max-age=0`, which means the same
-    /// (RFC 9111 5.2.1.1), and `Pragma: no-cache` where there is no `Cache-Control` (5.4).
+    /// `no-cache`: ask upstream and keep the answer. `max-age=0` means the same (RFC 9111 5.2.1.1),
+    /// and so does `Pragma: no-cache` without a `Cache-Control` (5.4).
     NoCache,
-    /// `no-store`: ask upstream, and keep nothing.
+    /// `no-store`: ask upstream and keep nothing.
     NoStore,
 }
 
 impl CacheDirective {
-    /// The strictest of all directives.
+    /// Reads the headers; the strictest directive counts.
     pub fn of(headers: &HeaderMap) -> Self {
         let name = if headers.contains_key(CACHE_CONTROL) { &CACHE_CONTROL } else { &PRAGMA };
         let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-        let mut freshness = Self::Any;
+        let mut strictest = Self::Any;
         for directive in values.flat_map(|value| value.split(',')) {
             let directive = directive.trim();
             if directive.eq_ignore_ascii_case("no-store") {
                 return Self::NoStore;
             }
             if ["no-cache", "max-age=0"].iter().any(|it| directive.eq_ignore_ascii_case(it)) {
-                freshness = Self::NoCache;
+                strictest = Self::NoCache;
             }
         }
-        freshness
+        strictest
     }
 }
 
@@ -41,8 +41,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cache_control_is_read_leniently_and_the_strictest_word_counts() {
-        for (name, values, freshness) in [
+    fn cache_control_is_read_leniently_and_its_strictest_directive_counts() {
+        for (name, values, directive) in [
             ("cache-control", &[][..], CacheDirective::Any),
             ("cache-control", &["max-age=60, private", ""], CacheDirective::Any),
             ("cache-control", &["no-cache"], CacheDirective::NoCache),
@@ -56,7 +56,7 @@ mod tests {
             for value in values {
                 headers.append(name, HeaderValue::from_static(value));
             }
-            assert_eq!(CacheDirective::of(&headers), freshness, "{values:?}");
+            assert_eq!(CacheDirective::of(&headers), directive, "{values:?}");
         }
         let mut both = HeaderMap::new();
         both.insert("pragma", HeaderValue::from_static("no-cache"));

@@ -1,4 +1,4 @@
-//! The name under which a request's answer is found.
+//! The key of a request in the response cache.
 
 use std::fmt;
 
@@ -13,19 +13,20 @@ pub fn idempotency_key(headers: &HeaderMap) -> Option<&[u8]> {
     (!key.is_empty()).then_some(key)
 }
 
-/// What is asked and under which name: equal questions have one answer.
+/// The key of a repeatable request: requests with equal keys share one answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheKey {
-    /// Where its answer is found.
+    /// What the cache looks up: the digest of the client and its `Idempotency-Key`, or `content`
+    /// without such a key.
     pub(super) name: Digest,
-    /// Everything that is asked.
+    /// Digest of the whole request. It differs when an `Idempotency-Key` is used a second time for
+    /// another request.
     pub(super) content: Digest,
 }
 
 impl CacheKey {
-    /// The key of a request: who asks (the label of the client's key), for what (a name of the
-    /// operation that is unique and never changes), the resolved model, and the body as the client
-    /// sent it. An `Idempotency-Key` names the request; else its content does.
+    /// Hashes a request: `client` is the label of the client's API key, `operation` a unique name
+    /// that never changes, `model` the resolved model, `body` the bytes that the client sent.
     pub fn new(
         client: Option<&str>,
         operation: &'static str,
@@ -41,23 +42,22 @@ impl CacheKey {
             hash.update(piece);
         }
         let content = Digest(hash.finalize().into());
-        let Some(key) = idempotency_key else { return Self { name: content, content } };
+        let Some(idempotency_key) = idempotency_key else { return Self { name: content, content } };
         let mut hash = Sha256::new();
         hash.update(b"Idempotency-Key");
         hash_client(&mut hash, client);
-        hash_field(&mut hash, key);
+        hash_field(&mut hash, idempotency_key);
         Self { name: Digest(hash.finalize().into()), content }
     }
-}
 
-impl CacheKey {
-    /// Its name where answers are kept for several processes: those of one account.
+    /// The key of the answer in a store that several processes share. `account` is part of it, so
+    /// that an answer is given to requests of the same account only.
     pub fn key(&self, account: &str) -> String {
         format!("{ANSWER_PREFIX}{account}/{}", self.name.hex())
     }
 }
 
-/// SHA-256.
+/// A SHA-256 digest.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Digest([u8; 32]);
 
@@ -78,13 +78,13 @@ fn hash_client(hash: &mut Sha256, client: Option<&str>) {
     hash_field(hash, client.unwrap_or_default().as_bytes());
 }
 
-/// With its length, so that no two rows of fields look alike.
+/// Hashes the length first, so that no two sequences of fields have the same bytes.
 fn hash_field(hash: &mut Sha256, field: &[u8]) {
     hash.update((field.len() as u64).to_le_bytes());
     hash.update(field);
 }
 
-/// What the keys of kept answers begin with. Such entries are many, large and soon gone: a shell
+/// The prefix of every answer's key in a store. Stored answers are many, large and short-lived: a shell
 /// need neither list nor export them.
 pub const ANSWER_PREFIX: &str = "answer/";
 
@@ -97,17 +97,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn equal_means_client_method_model_and_every_byte() {
+    fn cache_keys_differ_by_client_operation_model_and_every_byte_of_the_body() {
         let payload = |pieces: &[&'static str]| {
             let mut payload = Payload::default();
             pieces.iter().for_each(|piece| payload.push(*piece));
             payload
         };
-        let plain = |client, method, model, body: &[&'static str]| {
-            CacheKey::new(client, method, model, &payload(body), None)
+        let plain = |client, operation, model, body: &[&'static str]| {
+            CacheKey::new(client, operation, model, &payload(body), None)
         };
-        let q = plain(Some("alice"), "countTokens", "pro", &["{}"]);
-        assert_eq!(q, plain(Some("alice"), "countTokens", "pro", &["{", "}"]), "however it is cut");
+        let key = plain(Some("alice"), "countTokens", "pro", &["{}"]);
+        assert_eq!(
+            key,
+            plain(Some("alice"), "countTokens", "pro", &["{", "}"]),
+            "the pieces of a body do not matter"
+        );
         for other in [
             plain(Some("bob"), "countTokens", "pro", &["{}"]),
             plain(None, "countTokens", "pro", &["{}"]),
@@ -118,14 +122,14 @@ mod tests {
             plain(Some("alice"), "countTokensp", "ro", &["{}"]),
             CacheKey::new(Some("alice"), "countTokens", "pro", &payload(&["{}"]), Some(b"k")),
         ] {
-            assert_ne!(q.name, other.name, "{other:?}");
+            assert_ne!(key.name, other.name, "{other:?}");
         }
         let anonymous = plain(None, "countTokens", "pro", &["{}"]);
         assert_ne!(anonymous.name, plain(Some(""), "countTokens", "pro", &["{}"]).name);
     }
 
     #[test]
-    fn an_empty_idempotency_key_is_none() {
+    fn an_empty_idempotency_key_counts_as_none() {
         let mut headers = HeaderMap::new();
         assert_eq!(idempotency_key(&headers), None);
         headers.insert("Idempotency-Key", HeaderValue::from_static(" "));

@@ -1,4 +1,4 @@
-//! An answer as the processes that share a store keep it.
+//! The stored form of an answer, for the processes that share a store.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -8,15 +8,15 @@ use super::{CacheKey, CachedAnswer};
 use crate::time::Timestamp;
 
 impl CachedAnswer {
-    /// The answer to `question` as other processes find it: what it is about and when it was given
-    /// on one line of JSON, and then its body.
-    pub fn to_stored(&self, question: &CacheKey, clock: Timestamp) -> Option<Bytes> {
+    /// Writes the answer to the request with this key: one line of JSON with everything but the
+    /// body, then the body. `None` for a header value that is not visible ASCII.
+    pub fn to_stored(&self, key: &CacheKey, clock: Timestamp) -> Option<Bytes> {
         let header = |(name, value): (&HeaderName, &HeaderValue)| {
             Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
         };
         let headers = self.headers.iter().map(header).collect::<Option<Vec<_>>>()?;
-        let head = Head {
-            content: question.content.hex(),
+        let head = StoredHead {
+            content: key.content.hex(),
             at: clock.0,
             status: self.status.as_u16(),
             headers,
@@ -28,22 +28,22 @@ impl CachedAnswer {
     }
 }
 
-/// An answer that another process has given.
+/// An answer that another process got.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredAnswer {
-    /// What it was.
+    /// The answer.
     pub answer: CachedAnswer,
-    /// When it was given.
+    /// When the other process got it.
     pub at: Timestamp,
-    /// False when the `Idempotency-Key` stood for another question there.
+    /// False when the other process used the same `Idempotency-Key` for another request.
     pub is_about_this: bool,
 }
 
 impl StoredAnswer {
-    /// Reads what [`CachedAnswer::to_stored`] has written.
-    pub fn from_stored(stored: &Bytes, question: &CacheKey) -> Option<Self> {
+    /// Reads what [`CachedAnswer::to_stored`] has written. `None` for anything else.
+    pub fn from_stored(stored: &Bytes, key: &CacheKey) -> Option<Self> {
         let end = memchr::memchr(b'\n', stored)?;
-        let head: Head = serde_json::from_slice(&stored[..end]).ok()?;
+        let head: StoredHead = serde_json::from_slice(&stored[..end]).ok()?;
         let mut headers = HeaderMap::new();
         for (name, value) in head.headers {
             headers.append(HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?);
@@ -55,13 +55,14 @@ impl StoredAnswer {
                 body: stored.slice(end + 1..),
             },
             at: Timestamp(head.at),
-            is_about_this: head.content == question.content.hex(),
+            is_about_this: head.content == key.content.hex(),
         })
     }
 }
 
+/// The first line of a stored answer.
 #[derive(Serialize, Deserialize)]
-struct Head {
+struct StoredHead {
     content: String,
     at: u64,
     status: u16,
