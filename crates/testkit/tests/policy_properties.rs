@@ -37,7 +37,7 @@ proptest! {
         for happening in happenings {
             match happening {
                 Happening::Ask => {
-                    let (before, resting) = (breaker.state(now), breaker.resting(now));
+                    let (before, resting) = (breaker.state(now), breaker.open_for(now));
                     match breaker.ask(now) {
                         Verdict::Permit(permit) => {
                             prop_assert!(before != State::Open && resting.is_none());
