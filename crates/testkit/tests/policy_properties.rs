@@ -62,7 +62,7 @@ proptest! {
                     let before = breaker.state(now);
                     breaker.record(under_way[which], outcome, now);
                     if outcome != Outcome::Alive {
-                        under_way.remove(which);
+                        let _ = under_way.remove(which);
                     }
                     if before != State::Closed && breaker.state(now) == State::Closed {
                         // Closed by a probe: the next opening is another story.

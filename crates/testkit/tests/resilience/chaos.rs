@@ -8,8 +8,8 @@ use code_assist_testkit::script::{Piece, Reply};
 use proptest::collection::vec;
 use proptest::prelude::{Just, ProptestConfig, Strategy, prop_oneof, proptest};
 
-use crate::life::{
-    COUNT, GENERATE, HELLO, Life, STREAM, ZERO, error, in_turn, ms, reason, retry_info,
+use crate::fixture::{
+    COUNT, Fixture, GENERATE, HELLO, STREAM, ZERO, error, in_turn, ms, reason, retry_info,
 };
 
 #[derive(Debug, Clone)]
@@ -71,14 +71,14 @@ proptest! {
             ("MAX_RETRY_ATTEMPTS", "2"),
             ("RESPONSE_CACHE_TTL_SECONDS", "2"),
         ];
-        let life = Life::new(&settings, in_turn(replies));
-        life.script.places(places);
+        let fixture = Fixture::new(&settings, in_turn(replies));
+        fixture.script.places(places);
         let lives = clients.iter().map(|client| {
-            let asking = life.asking(post(client.path, client.body));
+            let asking = fixture.asking(post(client.path, client.body));
             let patience = ms(client.patience.unwrap_or(10_000_000));
-            later(&life.script, ms(client.comes), impatient(&life.script, patience, asking))
+            later(&fixture.script, ms(client.comes), impatient(&fixture.script, patience, asking))
         });
-        let answers = life.run(all(lives.collect()));
+        let answers = fixture.run(all(lives.collect()));
         for (client, answer) in clients.iter().zip(&answers) {
             assert!(answer.is_some() || client.patience.is_some(), "{client:?}");
             if let Some(answer) = answer {
@@ -86,14 +86,14 @@ proptest! {
                 assert_ne!(answer.reason(), "INTERNAL");
             }
         }
-        assert!(life.script.most_exchanges() <= places, "{}", life.script.most_exchanges());
-        assert!(life.calls().len() <= clients.len() * 3, "a first try and two more");
+        assert!(fixture.script.most_exchanges() <= places, "{}", fixture.script.most_exchanges());
+        assert!(fixture.calls().len() <= clients.len() * 3, "a first try and two more");
         // Each of these uses up an answer at least; after that all is well again.
         for _ in 0..40 {
-            life.script.pass(ms(86_400_000));
-            life.ask(post(GENERATE, HELLO));
+            fixture.script.pass(ms(86_400_000));
+            fixture.ask(post(GENERATE, HELLO));
         }
-        life.script.pass(ms(86_400_000));
-        assert_eq!(life.ask(post(GENERATE, HELLO)).status, 200);
+        fixture.script.pass(ms(86_400_000));
+        assert_eq!(fixture.ask(post(GENERATE, HELLO)).status, 200);
     }
 }

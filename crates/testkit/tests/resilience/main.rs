@@ -3,10 +3,10 @@
 //! left behind.
 
 mod breaker;
+mod cache;
 mod chaos;
 mod endpoints;
-mod life;
-mod limit;
-mod line;
-mod repeats;
+mod fixture;
+mod rate_limit;
 mod retry;
+mod wait_queue;

@@ -13,12 +13,12 @@ use http::Request;
 
 /// A proxy over a scripted world. When it is dropped, everything must have come to its end: no
 /// request, no call, no place, no exchange with upstream may be left.
-pub(crate) struct Life {
+pub(crate) struct Fixture {
     pub(crate) script: Script,
     pub(crate) proxy: Proxy,
 }
 
-impl Life {
+impl Fixture {
     /// Google, but for what `special` answers.
     pub(crate) fn new(
         settings: &[(&str, &str)],
@@ -38,9 +38,9 @@ impl Life {
         };
         let layers = [Layer { source: Source::Env, lookup: &lookup }];
         let (settings, _) = Settings::read(&layers).expect("the test's settings are good");
-        let life = Self { proxy: Proxy::new(settings, &script), script };
-        life.tick();
-        life
+        let fixture = Self { proxy: Proxy::new(settings, &script), script };
+        fixture.tick();
+        fixture
     }
 
     /// The shell's look at the credentials, after which the token is at hand.
@@ -95,7 +95,7 @@ impl Life {
     }
 }
 
-impl Drop for Life {
+impl Drop for Fixture {
     fn drop(&mut self) {
         if std::thread::panicking() {
             return;

@@ -4,8 +4,8 @@ use code_assist_testkit::client::{all, get, impatient, later, post};
 use code_assist_testkit::google::{event, last_event, sse};
 use code_assist_testkit::script::{Piece, Reply};
 
-use crate::life::{
-    GENERATE, HELLO, Life, STREAM, always, error, ms, retry_info, sample_of, together,
+use crate::fixture::{
+    Fixture, GENERATE, HELLO, STREAM, always, error, ms, retry_info, sample_of, together,
 };
 
 fn numbered(n: usize) -> String {
@@ -13,12 +13,12 @@ fn numbered(n: usize) -> String {
 }
 
 /// The callers' numbers in the order in which upstream saw them.
-fn order(life: &Life) -> Vec<usize> {
+fn order(fixture: &Fixture) -> Vec<usize> {
     let number = |body: &str| {
         let (_, rest) = body.split_once("caller ")?;
         rest.split_once('.')?.0.parse().ok()
     };
-    life.script.all_received().iter().filter_map(|call| number(&call.body)).collect()
+    fixture.script.all_received().iter().filter_map(|call| number(&call.body)).collect()
 }
 
 fn a_second() -> Reply {
@@ -27,21 +27,21 @@ fn a_second() -> Reply {
 
 #[test]
 fn with_one_place_twenty_callers_go_one_at_a_time_and_in_order() {
-    let life = Life::new(&[("QUEUE_TIMEOUT_MS", "60000")], always(a_second()));
-    life.script.places(1);
-    let asked = (0..20).map(|n| life.asking(post(GENERATE, &numbered(n)))).collect();
-    let answers = life.run(all(asked));
+    let fixture = Fixture::new(&[("QUEUE_TIMEOUT_MS", "60000")], always(a_second()));
+    fixture.script.places(1);
+    let asked = (0..20).map(|n| fixture.asking(post(GENERATE, &numbered(n)))).collect();
+    let answers = fixture.run(all(asked));
     assert!(answers.iter().all(|answer| answer.status == 200));
-    assert_eq!(order(&life), (0..20).collect::<Vec<_>>());
-    assert_eq!(life.calls(), (0..20).map(|n| n * 1000).collect::<Vec<_>>());
-    assert_eq!(life.script.most_exchanges(), 1);
+    assert_eq!(order(&fixture), (0..20).collect::<Vec<_>>());
+    assert_eq!(fixture.calls(), (0..20).map(|n| n * 1000).collect::<Vec<_>>());
+    assert_eq!(fixture.script.most_exchanges(), 1);
     assert!(answers[19].header("server-timing").contains("queue;dur=19000.000"));
 }
 
 #[test]
 fn there_are_never_more_at_upstream_than_places() {
     let mut n = 0;
-    let life = Life::new(&[("QUEUE_TIMEOUT_MS", "600000")], move |_| {
+    let fixture = Fixture::new(&[("QUEUE_TIMEOUT_MS", "600000")], move |_| {
         n += 1;
         Some(match n % 4 {
             0 => error(500, "").after(ms(300)),
@@ -50,38 +50,42 @@ fn there_are_never_more_at_upstream_than_places() {
             _ => error(429, "").after(ms(50)),
         })
     });
-    life.script.places(7);
+    fixture.script.places(7);
     let paths = [GENERATE, STREAM].into_iter().cycle();
-    let asked = paths.take(200).map(|path| life.asking(post(path, HELLO))).collect();
-    life.run(all(asked));
-    assert_eq!(life.script.most_exchanges(), 7);
+    let asked = paths.take(200).map(|path| fixture.asking(post(path, HELLO))).collect();
+    fixture.run(all(asked));
+    assert_eq!(fixture.script.most_exchanges(), 7);
 }
 
 #[test]
 fn a_client_that_leaves_gives_its_place_back_in_the_line_and_at_upstream() {
-    let life = Life::new(&[("QUEUE_TIMEOUT_MS", "60000")], always(a_second()));
-    life.script.places(1);
+    let fixture = Fixture::new(&[("QUEUE_TIMEOUT_MS", "60000")], always(a_second()));
+    fixture.script.places(1);
     let caller = |n: usize, patience: u64| {
-        let asking = life.asking(post(GENERATE, &numbered(n)));
-        impatient(&life.script, ms(patience), asking)
+        let asking = fixture.asking(post(GENERATE, &numbered(n)));
+        impatient(&fixture.script, ms(patience), asking)
     };
-    let answers =
-        life.run(all(vec![caller(0, 400), caller(1, 60_000), caller(2, 700), caller(3, 60_000)]));
+    let answers = fixture.run(all(vec![
+        caller(0, 400),
+        caller(1, 60_000),
+        caller(2, 700),
+        caller(3, 60_000),
+    ]));
     let served: Vec<bool> = answers.iter().map(Option::is_some).collect();
     assert_eq!(served, [false, true, false, true]);
-    assert_eq!(order(&life), [0, 1, 3]);
-    assert_eq!(life.calls(), [0, 400, 1400]);
-    assert_eq!(life.metric(r#"client_disconnects_total{phase="before_answer"}"#), 2.0);
+    assert_eq!(order(&fixture), [0, 1, 3]);
+    assert_eq!(fixture.calls(), [0, 400, 1400]);
+    assert_eq!(fixture.metric(r#"client_disconnects_total{phase="before_answer"}"#), 2.0);
 }
 
 #[test]
 fn who_has_waited_too_long_is_told_so() {
     let slow = || sse(&[&event("Hel")]).then([Piece::Silence(ms(30_000))]);
-    let life = Life::new(&[("QUEUE_TIMEOUT_MS", "10000")], always(slow()));
-    life.script.places(1);
-    let answers = life.run(all(together([
-        Box::pin(life.timed(post(STREAM, HELLO))),
-        Box::pin(later(&life.script, ms(500), life.timed(post(GENERATE, HELLO)))),
+    let fixture = Fixture::new(&[("QUEUE_TIMEOUT_MS", "10000")], always(slow()));
+    fixture.script.places(1);
+    let answers = fixture.run(all(together([
+        Box::pin(fixture.timed(post(STREAM, HELLO))),
+        Box::pin(later(&fixture.script, ms(500), fixture.timed(post(GENERATE, HELLO)))),
     ])));
     let (at, answer) = &answers[1];
     assert_eq!(
@@ -89,7 +93,7 @@ fn who_has_waited_too_long_is_told_so() {
         (10_500, 503, "QUEUE_TIMEOUT")
     );
     assert_eq!(answer.header("retry-after"), "1");
-    assert_eq!(life.calls().len(), 1);
+    assert_eq!(fixture.calls().len(), 1);
 }
 
 #[test]
@@ -101,10 +105,10 @@ fn a_stream_keeps_its_place_until_it_ends_and_no_longer() {
         ])
     };
     for path in [STREAM, "/v1internal:streamGenerateContent?alt=sse"] {
-        let life = Life::new(&[], always(stream()));
-        life.script.places(1);
-        life.run(all((0..2).map(|_| life.asking(post(path, HELLO))).collect()));
-        assert_eq!(life.calls(), [0, 5000], "{path}");
+        let fixture = Fixture::new(&[], always(stream()));
+        fixture.script.places(1);
+        fixture.run(all((0..2).map(|_| fixture.asking(post(path, HELLO))).collect()));
+        assert_eq!(fixture.calls(), [0, 5000], "{path}");
     }
 }
 
@@ -112,57 +116,57 @@ fn a_stream_keeps_its_place_until_it_ends_and_no_longer() {
 fn an_answer_that_is_whole_needs_no_place_while_the_client_reads_it() {
     let replies = [Reply::ok(r#"{"response":{}}"#), error(400, ""), Reply::ok("not JSON")];
     for reply in replies {
-        let life = Life::new(&[], always(reply));
-        life.script.places(1);
-        life.run(async {
-            let unread = life.proxy.handle(&life.script, post(GENERATE, HELLO)).await;
-            life.asking(post(GENERATE, HELLO)).await;
+        let fixture = Fixture::new(&[], always(reply));
+        fixture.script.places(1);
+        fixture.run(async {
+            let unread = fixture.proxy.handle(&fixture.script, post(GENERATE, HELLO)).await;
+            fixture.asking(post(GENERATE, HELLO)).await;
             drop(unread);
         });
-        assert_eq!(life.calls(), [0, 0]);
+        assert_eq!(fixture.calls(), [0, 0]);
     }
 }
 
 #[test]
 fn a_list_of_models_needs_no_place_while_the_client_reads_it() {
-    let life = Life::new(&[], |_| None);
-    life.script.places(1);
-    life.run(async {
-        let unread = life.proxy.handle(&life.script, get("/v1/models")).await;
-        life.asking(post(GENERATE, HELLO)).await;
+    let fixture = Fixture::new(&[], |_| None);
+    fixture.script.places(1);
+    fixture.run(async {
+        let unread = fixture.proxy.handle(&fixture.script, get("/v1/models")).await;
+        fixture.asking(post(GENERATE, HELLO)).await;
         drop(unread);
     });
     // Two milliseconds are the look at whether the list has come.
-    assert_eq!(life.calls(), [0, 2]);
+    assert_eq!(fixture.calls(), [0, 2]);
 }
 
 #[test]
 fn who_finds_no_place_for_its_retry_is_told_the_failure_it_met() {
     let mut n = 0;
-    let life = Life::new(&[], move |_| {
+    let fixture = Fixture::new(&[], move |_| {
         n += 1;
         Some(match n {
             1 => error(429, &retry_info("2s")),
             _ => Reply::ok(r#"{"response":{}}"#).after(ms(100_000)),
         })
     });
-    life.script.places(1);
-    let answers = life.run(all(together([
-        Box::pin(life.timed(post(GENERATE, HELLO))),
-        Box::pin(later(&life.script, ms(1000), life.timed(post(GENERATE, HELLO)))),
+    fixture.script.places(1);
+    let answers = fixture.run(all(together([
+        Box::pin(fixture.timed(post(GENERATE, HELLO))),
+        Box::pin(later(&fixture.script, ms(1000), fixture.timed(post(GENERATE, HELLO)))),
     ])));
     let (at, answer) = &answers[0];
     assert_eq!((*at, answer.status.as_u16(), answer.header("retry-after")), (12_000, 429, "2"));
-    assert_eq!(life.metric(r#"retries_total{reason="rate_limited"}"#), 0.0, "there was none");
+    assert_eq!(fixture.metric(r#"retries_total{reason="rate_limited"}"#), 0.0, "there was none");
 }
 
 #[test]
 fn a_stream_that_has_failed_needs_no_place_while_the_client_reads_of_it() {
     let broken = sse(&[&event("Hel")]).then([Piece::Break("reset".to_owned())]);
-    let life = Life::new(&[], always(broken));
-    life.script.places(1);
-    life.run(async {
-        let response = life.proxy.handle(&life.script, post(STREAM, HELLO)).await;
+    let fixture = Fixture::new(&[], always(broken));
+    fixture.script.places(1);
+    fixture.run(async {
+        let response = fixture.proxy.handle(&fixture.script, post(STREAM, HELLO)).await;
         let mut body = response.into_body();
         for _ in 0..2 {
             let frame = std::future::poll_fn(|cx| {
@@ -170,28 +174,28 @@ fn a_stream_that_has_failed_needs_no_place_while_the_client_reads_of_it() {
             });
             assert!(frame.await.is_some());
         }
-        life.asking(post(GENERATE, HELLO)).await;
+        fixture.asking(post(GENERATE, HELLO)).await;
         drop(body);
     });
-    assert!(life.calls().len() > 1);
-    assert!(life.calls().iter().take(2).all(|at| *at == 0));
+    assert!(fixture.calls().len() > 1);
+    assert!(fixture.calls().iter().take(2).all(|at| *at == 0));
 }
 
 #[test]
 fn the_line_can_be_seen() {
-    let life = Life::new(&[], always(a_second()));
-    life.script.places(2);
+    let fixture = Fixture::new(&[], always(a_second()));
+    fixture.script.places(2);
     let mut seen = String::new();
     let mut tasks = together([Box::pin(async {
-        seen = later(&life.script, ms(500), life.asking(get("/metrics"))).await.text();
+        seen = later(&fixture.script, ms(500), fixture.asking(get("/metrics"))).await.text();
     })]);
     for n in 0..7 {
-        let asking = life.asking(post(GENERATE, &numbered(n)));
+        let asking = fixture.asking(post(GENERATE, &numbered(n)));
         tasks.push(Box::pin(async {
             asking.await;
         }));
     }
-    life.run(all(tasks));
+    fixture.run(all(tasks));
     assert_eq!(sample_of(&seen, "requests_queued"), 5.0);
     assert_eq!(sample_of(&seen, "requests_in_flight"), 7.0);
     let endpoint = r#"upstream_requests_in_flight{endpoint="http://one.test"}"#;
@@ -201,12 +205,13 @@ fn the_line_can_be_seen() {
 #[test]
 fn health_metrics_and_kept_answers_need_no_place() {
     let mut first = true;
-    let life = Life::new(&[], move |_| (!std::mem::replace(&mut first, false)).then(a_second));
-    life.ask(post(GENERATE, crate::life::ZERO));
-    life.script.places(0);
+    let fixture =
+        Fixture::new(&[], move |_| (!std::mem::replace(&mut first, false)).then(a_second));
+    fixture.ask(post(GENERATE, crate::fixture::ZERO));
+    fixture.script.places(0);
     for path in ["/health", "/metrics", "/"] {
-        assert_eq!(life.ask(get(path)).status, 200);
+        assert_eq!(fixture.ask(get(path)).status, 200);
     }
-    let kept = life.ask(post(GENERATE, crate::life::ZERO));
-    assert_eq!((kept.header("x-cache"), life.now()), ("HIT", 0));
+    let kept = fixture.ask(post(GENERATE, crate::fixture::ZERO));
+    assert_eq!((kept.header("x-cache"), fixture.now()), ("HIT", 0));
 }
