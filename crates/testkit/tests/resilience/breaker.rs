@@ -1,4 +1,4 @@
-//! Leaving an endpoint alone for a while.
+//! Circuit breakers.
 
 use code_assist_core::SendError;
 use code_assist_testkit::client::{all, get, impatient, later, post, with};
@@ -10,7 +10,8 @@ use crate::fixture::{
     retry_info, together,
 };
 
-/// Opens after three failures for a minute; no retries, so that a call is a failure.
+/// The breaker opens for a minute after three failures. There are no retries, so each failed request
+/// is one failure.
 const THREE: [(&str, &str); 3] = [
     ("MAX_RETRY_ATTEMPTS", "0"),
     ("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "3"),
@@ -32,7 +33,7 @@ fn transitions(fixture: &Fixture) -> [f64; 3] {
 }
 
 #[test]
-fn it_opens_after_so_many_failures_in_a_row_and_closes_after_one_probe() {
+fn the_breaker_opens_after_the_threshold_and_closes_after_one_probe() {
     let fixture = Fixture::new(&THREE, in_turn((0..3).map(|_| error(500, ""))));
     for _ in 0..3 {
         assert_eq!(fixture.ask(post(GENERATE, HELLO)).status, 500);
@@ -45,7 +46,7 @@ fn it_opens_after_so_many_failures_in_a_row_and_closes_after_one_probe() {
         assert_eq!(answer.header("retry-after"), "41", "40.999 s are left");
         assert!(answer.text().contains("40.999s"), "{}", answer.text());
     }
-    assert_eq!(fixture.calls().len(), 3, "upstream is left alone");
+    assert_eq!(fixture.calls().len(), 3, "no call while the breaker is open");
     fixture.script.pass(ms(40_999));
     assert_eq!(fixture.ask(post(GENERATE, HELLO)).status, 200);
     assert_eq!(state(&fixture), "closed");
@@ -53,7 +54,7 @@ fn it_opens_after_so_many_failures_in_a_row_and_closes_after_one_probe() {
 }
 
 #[test]
-fn however_many_callers_there_are_one_probes() {
+fn of_fifty_concurrent_requests_one_is_the_probe() {
     let mut serial = 0;
     let fixture = Fixture::new(&THREE, move |_| {
         serial += 1;
@@ -71,13 +72,13 @@ fn however_many_callers_there_are_one_probes() {
     let served = answers.iter().filter(|(_, answer)| answer.status == 200).count();
     assert_eq!((served, fixture.calls().len()), (1, 4));
     for (at, answer) in answers.iter().filter(|(_, answer)| answer.status != 200) {
-        assert_eq!((*at, answer.reason().as_str()), (60_000, "CIRCUIT_OPEN"), "at once");
+        assert_eq!((*at, answer.reason().as_str()), (60_000, "CIRCUIT_OPEN"), "refused at once");
     }
-    assert_eq!(fixture.ask(post(GENERATE, HELLO)).status, 200, "it has closed");
+    assert_eq!(fixture.ask(post(GENERATE, HELLO)).status, 200, "the breaker has closed");
 }
 
 #[test]
-fn a_probe_under_way_is_seen_as_half_open() {
+fn the_breaker_is_half_open_while_a_probe_is_in_flight() {
     let mut serial = 0;
     let fixture = Fixture::new(&THREE, move |_| {
         serial += 1;
@@ -95,11 +96,15 @@ fn a_probe_under_way_is_seen_as_half_open() {
     assert_eq!(state(&fixture), "open", "the probe has failed");
     assert_eq!(transitions(&fixture), [2.0, 1.0, 0.0]);
     let refused = fixture.ask(post(GENERATE, HELLO));
-    assert_eq!(refused.header("retry-after"), "60", "a whole rest, from the probe's failure");
+    assert_eq!(
+        refused.header("retry-after"),
+        "60",
+        "a whole timeout from the failure of the probe"
+    );
 }
 
 #[test]
-fn a_storm_sends_no_more_than_the_threshold_and_a_probe_for_each_timeout() {
+fn constant_failures_cost_upstream_the_threshold_and_one_probe_per_timeout() {
     let fixture = Fixture::new(&[("CIRCUIT_BREAKER_TIMEOUT_MS", "60000")], always(error(500, "")));
     fixture.run(all((0..3600)
         .map(|n| later(&fixture.script, ms(n * 500), fixture.asking(post(GENERATE, HELLO))))
@@ -109,7 +114,7 @@ fn a_storm_sends_no_more_than_the_threshold_and_a_probe_for_each_timeout() {
 }
 
 #[test]
-fn the_failure_that_opens_it_is_told_without_waiting_for_a_retry_that_cannot_be() {
+fn the_failure_that_opens_the_breaker_is_delivered_without_a_pause() {
     let settings = [("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "2")];
     let fixture = Fixture::new(&settings, always(error(500, "")));
     fixture.script.draw(u64::MAX);
@@ -120,7 +125,7 @@ fn the_failure_that_opens_it_is_told_without_waiting_for_a_retry_that_cannot_be(
 }
 
 #[test]
-fn an_open_one_is_told_before_anybody_waits_in_line() {
+fn an_open_breaker_refuses_a_request_before_it_joins_the_wait_queue() {
     let mut serial = 0;
     let fixture = Fixture::new(&THREE, move |_| {
         serial += 1;
@@ -129,11 +134,11 @@ fn an_open_one_is_told_before_anybody_waits_in_line() {
             _ => error(500, ""),
         })
     });
-    let rest = async {
+    let others = async {
         for _ in 0..3 {
             fixture.asking(post(GENERATE, HELLO)).await;
         }
-        // Every place is taken from now on.
+        // From now on the stream holds the only permit.
         fixture.script.places(1);
         for path in [GENERATE, STREAM, COUNT, "/v1internal:x"] {
             let (at, answer) = fixture.timed(post(path, HELLO)).await;
@@ -143,11 +148,11 @@ fn an_open_one_is_told_before_anybody_waits_in_line() {
     let stream = async {
         fixture.asking(post(STREAM, HELLO)).await;
     };
-    fixture.run(all(together([Box::pin(stream), Box::pin(rest)])));
+    fixture.run(all(together([Box::pin(stream), Box::pin(others)])));
 }
 
 #[test]
-fn an_open_one_is_told_before_a_project_is_looked_for_and_is_not_mistaken_for_its_lack() {
+fn an_open_breaker_refuses_a_request_before_a_project_is_discovered() {
     let settings =
         [THREE[0], ("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "1"), ("GEMINI_PROJECT_ID", "")];
     let fixture = Fixture::new(&settings, in_turn([error(500, "")]));
@@ -161,7 +166,7 @@ fn an_open_one_is_told_before_a_project_is_looked_for_and_is_not_mistaken_for_it
 }
 
 #[test]
-fn who_pauses_while_others_open_it_is_told_the_failure_it_met() {
+fn a_request_whose_breaker_opens_during_its_pause_delivers_its_own_failure() {
     let fixture =
         Fixture::new(&[("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "2")], always(error(500, "")));
     fixture.script.draw(u64::MAX);
@@ -169,13 +174,14 @@ fn who_pauses_while_others_open_it_is_told_the_failure_it_met() {
         Box::pin(fixture.timed(post(GENERATE, HELLO))),
         Box::pin(later(&fixture.script, ms(500), fixture.timed(post(GENERATE, HELLO)))),
     ])));
-    let told: Vec<_> = answers.iter().map(|(at, answer)| (*at, answer.status.as_u16())).collect();
-    assert_eq!(told, [(1000, 500), (500, 500)]);
+    let delivered: Vec<_> =
+        answers.iter().map(|(at, answer)| (*at, answer.status.as_u16())).collect();
+    assert_eq!(delivered, [(1000, 500), (500, 500)]);
     assert_eq!(fixture.calls(), [0, 500]);
 }
 
 #[test]
-fn answers_below_500_do_not_open_it_and_interrupt_the_row() {
+fn answers_below_500_do_not_open_the_breaker_and_reset_the_count() {
     for status in [400, 403, 404, 429] {
         let fixture = Fixture::new(&THREE, always(error(status, &retry_info("100s"))));
         for _ in 0..10 {
@@ -192,7 +198,7 @@ fn answers_below_500_do_not_open_it_and_interrupt_the_row() {
 }
 
 #[test]
-fn every_failure_of_the_endpoint_counts() {
+fn every_kind_of_endpoint_failure_counts() {
     let begun = || Piece::Data(format!("data: {}\r\n\r\n", event("Hel")).into());
     let fault = format!("data: {}\r\n\r\n", error_body(500, ""));
     let failures = [
@@ -229,7 +235,7 @@ fn every_failure_of_the_endpoint_counts() {
 }
 
 #[test]
-fn a_client_that_goes_away_says_nothing_about_the_endpoint() {
+fn a_client_that_leaves_does_not_count_as_a_failure_of_the_endpoint() {
     let endless = || sse(&[&event("Hel")]).then([Piece::Silence(ms(100_000))]);
     for (path, reply) in [
         (GENERATE, Reply::ok("").after(ms(100_000))),
@@ -249,7 +255,7 @@ fn a_client_that_goes_away_says_nothing_about_the_endpoint() {
 }
 
 #[test]
-fn a_probe_whose_client_goes_away_is_followed_by_another_a_timeout_later() {
+fn a_probe_whose_client_leaves_is_replaced_after_the_timeout() {
     let mut serial = 0;
     let fixture = Fixture::new(&THREE, move |_| {
         serial += 1;
@@ -271,7 +277,7 @@ fn a_probe_whose_client_goes_away_is_followed_by_another_a_timeout_later() {
 }
 
 #[test]
-fn a_streaming_probe_closes_it_with_its_first_event() {
+fn a_streaming_probe_closes_the_breaker_with_its_first_event() {
     let mut serial = 0;
     let fixture = Fixture::new(&THREE, move |_| {
         serial += 1;
@@ -293,7 +299,7 @@ fn a_streaming_probe_closes_it_with_its_first_event() {
 }
 
 #[test]
-fn a_kept_answer_is_served_while_it_is_open() {
+fn a_cached_answer_is_served_while_the_breaker_is_open() {
     let mut serial = 0;
     let fixture = Fixture::new(&THREE, move |_| {
         serial += 1;
@@ -312,7 +318,7 @@ fn a_kept_answer_is_served_while_it_is_open() {
 }
 
 #[test]
-fn a_stream_that_ends_well_forgives_the_failures_before_it() {
+fn a_stream_that_ends_well_resets_the_count_of_failures() {
     let mut serial = 0;
     let fixture = Fixture::new(&THREE, move |_| {
         serial += 1;
@@ -325,7 +331,7 @@ fn a_stream_that_ends_well_forgives_the_failures_before_it() {
 }
 
 #[test]
-fn a_failure_is_told_once() {
+fn a_failure_counts_once_in_the_upstream_status_of_health() {
     let failures = [
         (GENERATE, error(500, "")),
         (GENERATE, Reply::pieces([Piece::Break("reset".to_owned())])),

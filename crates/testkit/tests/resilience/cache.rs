@@ -1,4 +1,4 @@
-//! Equal questions, shared and kept answers.
+//! The response cache: answers that equal requests share, and answers that are kept.
 
 use code_assist_testkit::client::{Answer, all, impatient, later, post, with};
 use code_assist_testkit::script::{Received, Reply};
@@ -7,8 +7,8 @@ use crate::fixture::{
     COUNT, Fixture, GENERATE, HELLO, PRO, STREAM, ZERO, error, in_turn, ms, together,
 };
 
-/// Upstream thinks for a second, and no two answers are equal.
-fn thoughtful() -> impl FnMut(&Received) -> Option<Reply> + Send + 'static {
+/// Upstream answers after a second, and no two answers are equal.
+fn slow_and_distinct() -> impl FnMut(&Received) -> Option<Reply> + Send + 'static {
     let mut serial = 0;
     move |request| {
         serial += 1;
@@ -37,9 +37,9 @@ fn results(fixture: &Fixture) -> [f64; 4] {
 }
 
 #[test]
-fn twenty_equal_questions_are_asked_once_and_answered_alike() {
+fn of_twenty_equal_requests_one_goes_upstream_and_all_get_its_answer() {
     for path in [GENERATE, COUNT] {
-        let fixture = Fixture::new(&[], thoughtful());
+        let fixture = Fixture::new(&[], slow_and_distinct());
         let asked = (0..20).map(|_| fixture.asking(post(path, ZERO))).collect();
         let answers = fixture.run(all(asked));
         assert_eq!(fixture.calls().len(), 1);
@@ -52,7 +52,7 @@ fn twenty_equal_questions_are_asked_once_and_answered_alike() {
         }
         let ids: std::collections::BTreeSet<_> =
             answers.iter().map(|answer| answer.header("x-request-id")).collect();
-        assert_eq!(ids.len(), 20, "an id is the request's own");
+        assert_eq!(ids.len(), 20, "each request has its own id");
         assert_eq!(results(&fixture), [1.0, 0.0, 19.0, 0.0]);
         if path == GENERATE {
             let prompt = r#"tokens_total{model="gemini-2.5-flash",kind="prompt"}"#;
@@ -62,19 +62,19 @@ fn twenty_equal_questions_are_asked_once_and_answered_alike() {
 }
 
 #[test]
-fn followers_have_their_answer_within_a_blink_of_the_leader() {
-    let fixture = Fixture::new(&[], thoughtful());
+fn waiters_get_the_leaders_answer_within_fifty_milliseconds() {
+    let fixture = Fixture::new(&[], slow_and_distinct());
     let answers = fixture.run(all((0..20).map(|_| fixture.timed(post(GENERATE, ZERO))).collect()));
     assert!(answers.iter().all(|(at, _)| (1000..=1050).contains(at)), "{answers:?}");
 }
 
 #[test]
-fn sampled_requests_and_streams_are_left_alone() {
+fn sampled_requests_and_streams_bypass_the_cache() {
     let nearly =
         r#"{"contents":[{"parts":[{"text":"Hello"}]}],"generationConfig":{"temperature":0.01}}"#;
     let requests = [(GENERATE, HELLO), (GENERATE, nearly), (STREAM, HELLO), (STREAM, ZERO)];
     for (path, body) in requests {
-        let fixture = Fixture::new(&[], thoughtful());
+        let fixture = Fixture::new(&[], slow_and_distinct());
         let mut answers =
             fixture.run(all((0..5).map(|_| fixture.asking(post(path, body))).collect()));
         answers.push(fixture.ask(post(path, body)));
@@ -82,19 +82,19 @@ fn sampled_requests_and_streams_are_left_alone() {
         assert_eq!(fixture.calls().len(), 6);
         if path == GENERATE {
             let texts: std::collections::BTreeSet<_> = answers.iter().map(Answer::text).collect();
-            assert_eq!(texts.len(), 6, "two questions have two answers");
+            assert_eq!(texts.len(), 6, "each request has its own answer");
         }
     }
     let fixture = Fixture::new(&[], |_| None);
     let keyed = || with(post(STREAM, HELLO), "idempotency-key", "k");
     fixture.run(all((0..3).map(|_| fixture.asking(keyed())).collect()));
-    assert_eq!(fixture.calls().len(), 3, "not even a key makes a stream one for sharing");
+    assert_eq!(fixture.calls().len(), 3, "a stream is not shared even with an Idempotency-Key");
 }
 
 #[test]
-fn within_the_window_an_answer_is_shared_even_when_none_are_kept() {
+fn an_answer_is_shared_within_the_window_even_when_no_answer_is_kept() {
     let settings = [("RESPONSE_CACHE_TTL_SECONDS", "0"), ("REQUEST_DEDUP_WINDOW_MS", "500")];
-    let fixture = Fixture::new(&settings, thoughtful());
+    let fixture = Fixture::new(&settings, slow_and_distinct());
     assert_eq!(x_cache(&fixture, post(GENERATE, ZERO)), "MISS");
     fixture.script.pass(ms(499));
     assert_eq!(x_cache(&fixture, post(GENERATE, ZERO)), "COALESCED");
@@ -104,8 +104,8 @@ fn within_the_window_an_answer_is_shared_even_when_none_are_kept() {
 }
 
 #[test]
-fn an_answer_is_kept_for_its_time_and_no_longer() {
-    let fixture = Fixture::new(&[("RESPONSE_CACHE_TTL_SECONDS", "300")], thoughtful());
+fn an_answer_is_kept_for_its_time_to_live() {
+    let fixture = Fixture::new(&[("RESPONSE_CACHE_TTL_SECONDS", "300")], slow_and_distinct());
     let first = fixture.ask(post(GENERATE, ZERO));
     fixture.script.pass(ms(299_999));
     let kept = fixture.ask(post(GENERATE, ZERO));
@@ -118,26 +118,26 @@ fn an_answer_is_kept_for_its_time_and_no_longer() {
 }
 
 #[test]
-fn with_window_and_time_to_live_at_zero_nothing_is_shared() {
+fn with_window_and_time_to_live_at_zero_no_answer_is_shared() {
     let settings = [("RESPONSE_CACHE_TTL_SECONDS", "0"), ("REQUEST_DEDUP_WINDOW_MS", "0")];
-    let fixture = Fixture::new(&settings, thoughtful());
+    let fixture = Fixture::new(&settings, slow_and_distinct());
     let answers = fixture.run(all((0..3).map(|_| fixture.asking(post(GENERATE, ZERO))).collect()));
     assert_eq!(x_caches(&answers), ["BYPASS"; 3]);
     assert_eq!(fixture.calls().len(), 3);
 }
 
 #[test]
-fn with_no_window_answers_are_kept_but_nobody_waits_for_another() {
-    let fixture = Fixture::new(&[("REQUEST_DEDUP_WINDOW_MS", "0")], thoughtful());
+fn without_a_window_answers_are_kept_but_no_request_waits_for_another() {
+    let fixture = Fixture::new(&[("REQUEST_DEDUP_WINDOW_MS", "0")], slow_and_distinct());
     fixture.run(all((0..3).map(|_| fixture.asking(post(GENERATE, ZERO))).collect()));
     assert_eq!(fixture.calls(), [0, 0, 0]);
     assert_eq!(x_cache(&fixture, post(GENERATE, ZERO)), "HIT");
 }
 
 #[test]
-fn no_cache_asks_anew_and_keeps_and_no_store_leaves_no_trace() {
+fn no_cache_replaces_the_cached_answer_and_no_store_leaves_it() {
     let saying = |what| with(post(GENERATE, ZERO), "cache-control", what);
-    let fixture = Fixture::new(&[], thoughtful());
+    let fixture = Fixture::new(&[], slow_and_distinct());
     let first = fixture.ask(saying("no-store"));
     assert_eq!(first.header("x-cache"), "BYPASS");
     let second = fixture.ask(post(GENERATE, ZERO));
@@ -150,14 +150,14 @@ fn no_cache_asks_anew_and_keeps_and_no_store_leaves_no_trace() {
     let fifth = fixture.ask(saying("no-store"));
     let sixth = fixture.ask(post(GENERATE, ZERO));
     assert_ne!(fifth.pieces, fourth.pieces);
-    assert_eq!(sixth.pieces, fourth.pieces, "what was kept stays");
+    assert_eq!(sixth.pieces, fourth.pieces, "the cached answer stays");
     assert_eq!(fixture.calls().len(), 4);
 }
 
 #[test]
-fn an_idempotency_key_shares_its_requests_answer_and_stands_for_no_other() {
+fn an_idempotency_key_shares_its_requests_answer_and_refuses_other_requests() {
     let keyed = |body: &str| with(post(GENERATE, body), "idempotency-key", "order-66");
-    let fixture = Fixture::new(&[], thoughtful());
+    let fixture = Fixture::new(&[], slow_and_distinct());
     let answers = fixture.run(all(vec![
         fixture.asking(keyed(HELLO)),
         fixture.asking(keyed(HELLO)),
@@ -179,7 +179,7 @@ fn an_idempotency_key_shares_its_requests_answer_and_stands_for_no_other() {
 }
 
 #[test]
-fn a_key_whose_request_failed_may_be_used_again() {
+fn an_idempotency_key_whose_request_failed_may_be_used_again() {
     let keyed = |body: &str| with(post(GENERATE, body), "idempotency-key", "order-66");
     let fixture = Fixture::new(&[], in_turn([error(400, "")]));
     assert_eq!(fixture.ask(keyed("{}")).status, 400);
@@ -187,10 +187,10 @@ fn a_key_whose_request_failed_may_be_used_again() {
 }
 
 #[test]
-fn clients_with_different_keys_never_share() {
+fn clients_with_different_keys_never_share_answers() {
     let keys = ("PROXY_API_KEYS", "ann:key-of-ann,bob:key-of-bob");
     for idempotency_key in ["", "same"] {
-        let fixture = Fixture::new(&[keys], thoughtful());
+        let fixture = Fixture::new(&[keys], slow_and_distinct());
         let of = |key: &str| {
             let request = with(post(GENERATE, ZERO), "x-goog-api-key", key);
             fixture.asking(with(request, "idempotency-key", idempotency_key))
@@ -203,20 +203,20 @@ fn clients_with_different_keys_never_share() {
 }
 
 #[test]
-fn another_model_method_or_a_single_byte_make_another_question() {
-    let fixture = Fixture::new(&[], thoughtful());
+fn requests_with_another_model_operation_or_byte_are_not_equal() {
+    let fixture = Fixture::new(&[], slow_and_distinct());
     let spaced = ZERO.replace(r#"{"contents""#, r#"{ "contents""#);
     let asked = [(GENERATE, ZERO), (PRO, ZERO), (COUNT, ZERO), (GENERATE, spaced.as_str())];
     for (path, body) in asked {
         assert_eq!(x_cache(&fixture, post(path, body)), "MISS", "{path} {body}");
     }
     let alias = "/v1/models/gemini-1.5-flash:generateContent";
-    assert_eq!(x_cache(&fixture, post(alias, ZERO)), "HIT", "it is the resolved model that counts");
+    assert_eq!(x_cache(&fixture, post(alias, ZERO)), "HIT", "the resolved model counts");
 }
 
 #[test]
-fn a_leader_whose_client_leaves_does_not_hurt_its_followers() {
-    let fixture = Fixture::new(&[], thoughtful());
+fn a_leader_whose_client_leaves_is_replaced_by_a_waiter() {
+    let fixture = Fixture::new(&[], slow_and_distinct());
     let answers = fixture.run(all(together([
         Box::pin(async {
             let asking = fixture.asking(post(GENERATE, ZERO));
@@ -231,10 +231,10 @@ fn a_leader_whose_client_leaves_does_not_hurt_its_followers() {
         }),
     ])));
     assert!(answers[0].is_none());
-    let followers: Vec<Answer> = answers.into_iter().flatten().collect();
-    assert_eq!(followers.len(), 3);
-    assert!(followers.iter().all(|answer| answer.pieces == followers[0].pieces));
-    let mut results = x_caches(&followers);
+    let waiters: Vec<Answer> = answers.into_iter().flatten().collect();
+    assert_eq!(waiters.len(), 3);
+    assert!(waiters.iter().all(|answer| answer.pieces == waiters[0].pieces));
+    let mut results = x_caches(&waiters);
     results.sort_unstable();
     assert_eq!(results, ["COALESCED", "COALESCED", "MISS"]);
     let calls = fixture.calls();
@@ -243,17 +243,17 @@ fn a_leader_whose_client_leaves_does_not_hurt_its_followers() {
 }
 
 #[test]
-fn a_failing_leader_does_not_make_its_followers_fail_one_after_the_other() {
+fn when_the_leader_fails_all_waiters_ask_upstream_at_once() {
     let fixture =
         Fixture::new(&[("MAX_RETRY_ATTEMPTS", "0")], |_| Some(error(400, "").after(ms(1000))));
     let answers = fixture.run(all((0..20).map(|_| fixture.timed(post(GENERATE, ZERO))).collect()));
-    assert_eq!(fixture.calls().len(), 20, "an error is nobody else's");
+    assert_eq!(fixture.calls().len(), 20, "an error is not shared");
     assert!(answers.iter().all(|(at, answer)| answer.status == 400 && *at <= 2050), "{answers:?}");
     assert!(answers[1..].iter().all(|(_, answer)| answer.header("x-cache") == "MISS"));
 }
 
 #[test]
-fn errors_are_not_kept() {
+fn errors_are_not_cached() {
     let failures =
         [error(400, ""), error(429, "").with_header("retry-after", "100"), Reply::ok("no JSON")];
     for failure in failures {
@@ -265,14 +265,14 @@ fn errors_are_not_kept() {
 }
 
 #[test]
-fn what_is_kept_stays_within_the_byte_budget() {
+fn cached_answers_stay_within_the_byte_limit() {
     let fixture = Fixture::new(&[("RESPONSE_CACHE_MAX_BYTES", "100000")], |request| {
-        let size = if request.body.contains("question big") { 13_000 } else { 9000 };
+        let size = if request.body.contains("request big") { 13_000 } else { 9000 };
         Some(Reply::ok(format!(r#"{{"response":{{"text":"{}"}}}}"#, "x".repeat(size))))
     });
     let ask = |n: &str| {
         let body = format!(
-            r#"{{"contents":[{{"parts":[{{"text":"question {n}."}}]}}],"generationConfig":{{"temperature":0}}}}"#
+            r#"{{"contents":[{{"parts":[{{"text":"request {n}."}}]}}],"generationConfig":{{"temperature":0}}}}"#
         );
         x_cache(&fixture, post(GENERATE, &body))
     };
@@ -281,12 +281,12 @@ fn what_is_kept_stays_within_the_byte_budget() {
     }
     let kept = (0..15).rev().take_while(|n| ask(&n.to_string()) == "HIT").count();
     assert!((9..=10).contains(&kept), "{kept} of 9 kB within 100 kB");
-    assert_eq!([ask("big"), ask("big")], ["MISS", "MISS"], "too large a share for one");
+    assert_eq!([ask("big"), ask("big")], ["MISS", "MISS"], "larger than an eighth of the limit");
 }
 
 #[test]
-fn a_follower_that_leaves_takes_nothing_from_the_others() {
-    let fixture = Fixture::new(&[], thoughtful());
+fn a_waiter_that_leaves_does_not_affect_the_others() {
+    let fixture = Fixture::new(&[], slow_and_distinct());
     let patient = |patience| {
         let asking = fixture.asking(post(GENERATE, ZERO));
         impatient(&fixture.script, ms(patience), asking)
@@ -297,8 +297,8 @@ fn a_follower_that_leaves_takes_nothing_from_the_others() {
 }
 
 #[test]
-fn followers_hold_no_places_while_they_wait() {
-    let fixture = Fixture::new(&[], thoughtful());
+fn waiters_hold_no_permits() {
+    let fixture = Fixture::new(&[], slow_and_distinct());
     fixture.script.places(2);
     let mut tasks = together([Box::pin(async {
         later(&fixture.script, ms(10), fixture.timed(post(PRO, HELLO))).await
@@ -307,5 +307,5 @@ fn followers_hold_no_places_while_they_wait() {
         tasks.push(Box::pin(fixture.timed(post(GENERATE, ZERO))));
     }
     let answers = fixture.run(all(tasks));
-    assert_eq!(answers[0].0, 1010, "twenty equal questions take one place");
+    assert_eq!(answers[0].0, 1010, "twenty equal requests take one permit");
 }

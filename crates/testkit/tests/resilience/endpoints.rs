@@ -13,8 +13,8 @@ fn at(request: &Received, host: &str) -> bool {
     request.line.contains(&format!("//{host}/"))
 }
 
-/// The first endpoint always does this.
-fn one_does(reply: Reply) -> impl FnMut(&Received) -> Option<Reply> + Send + 'static {
+/// The first endpoint always gives this reply.
+fn first_endpoint_gives(reply: Reply) -> impl FnMut(&Received) -> Option<Reply> + Send + 'static {
     move |request| at(request, "one.test").then(|| reply.clone())
 }
 
@@ -36,7 +36,7 @@ fn a_failed_try_moves_to_the_other_endpoint_at_once() {
         Reply::pieces([Piece::Break("reset".to_owned())]),
     ];
     for failure in failures {
-        let fixture = Fixture::new(&[TWO], one_does(failure));
+        let fixture = Fixture::new(&[TWO], first_endpoint_gives(failure));
         fixture.script.draw(u64::MAX);
         let answer = fixture.ask(post(GENERATE, HELLO));
         assert_eq!((answer.status.as_u16(), fixture.now()), (200, 0));
@@ -45,8 +45,8 @@ fn a_failed_try_moves_to_the_other_endpoint_at_once() {
 }
 
 #[test]
-fn an_endpoint_that_keeps_failing_is_left_alone_and_nobody_notices() {
-    let fixture = Fixture::new(&[TWO], one_does(error(500, "")));
+fn an_endpoint_that_keeps_failing_is_not_called_and_clients_see_no_failure() {
+    let fixture = Fixture::new(&[TWO], first_endpoint_gives(error(500, "")));
     for _ in 0..100 {
         assert_eq!(fixture.ask(post(GENERATE, HELLO)).status, 200);
     }
@@ -56,7 +56,7 @@ fn an_endpoint_that_keeps_failing_is_left_alone_and_nobody_notices() {
 }
 
 #[test]
-fn when_all_rest_the_shortest_rest_is_told() {
+fn when_all_breakers_are_open_the_error_states_the_shortest_wait() {
     let settings = [TWO, ("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "1"), ("MAX_RETRY_ATTEMPTS", "0")];
     let fixture = Fixture::new(&settings, always(error(500, "")));
     fixture.ask(post(GENERATE, HELLO));
@@ -69,7 +69,7 @@ fn when_all_rest_the_shortest_rest_is_told() {
 }
 
 #[test]
-fn after_all_have_been_tried_the_tries_go_round_with_pauses() {
+fn after_all_endpoints_have_been_tried_the_tries_alternate_with_pauses() {
     let settings = [TWO, ("MAX_RETRY_ATTEMPTS", "4"), ("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "9")];
     let fixture = Fixture::new(&settings, always(error(500, "")));
     fixture.script.draw(u64::MAX);
@@ -79,15 +79,16 @@ fn after_all_have_been_tried_the_tries_go_round_with_pauses() {
 }
 
 #[test]
-fn a_quota_is_the_accounts_so_no_other_endpoint_is_asked() {
-    let fixture = Fixture::new(&[TWO], one_does(error(429, &reason("QUOTA_EXHAUSTED"))));
+fn a_quota_error_is_not_retried_at_another_endpoint() {
+    let fixture =
+        Fixture::new(&[TWO], first_endpoint_gives(error(429, &reason("QUOTA_EXHAUSTED"))));
     assert_eq!(fixture.ask(post(GENERATE, HELLO)).status, 429);
     assert_eq!(fixture.hosts(), ["one.test"]);
 }
 
 #[test]
-fn the_one_with_the_fewest_in_flight_is_called() {
-    // Streams at the first endpoint stay, those at the second end at once.
+fn the_endpoint_with_the_fewest_requests_in_flight_is_called() {
+    // Streams of the first endpoint last, those of the second end at once.
     let fixture = Fixture::new(&[TWO], |request| {
         at(request, "one.test").then(|| sse(&[&event("Hel")]).then([Piece::Silence(ms(100_000))]))
     });
@@ -107,13 +108,13 @@ fn equal_endpoints_share_the_load() {
 }
 
 #[test]
-fn clients_that_leave_do_not_weigh_on_an_endpoint() {
+fn requests_of_clients_that_left_do_not_count_as_in_flight() {
     for (path, reply) in [
         (GENERATE, Reply::ok("").after(ms(100_000))),
         (STREAM, sse(&[&event("Hel")]).then([Piece::Silence(ms(100_000))])),
         ("/v1internal:x", Reply::pieces([Piece::Silence(ms(100_000))])),
     ] {
-        let fixture = Fixture::new(&[TWO], one_does(reply));
+        let fixture = Fixture::new(&[TWO], first_endpoint_gives(reply));
         for _ in 0..20 {
             let asking = fixture.asking(post(path, HELLO));
             fixture.run(impatient(&fixture.script, ms(1000), asking));
@@ -124,7 +125,7 @@ fn clients_that_leave_do_not_weigh_on_an_endpoint() {
 }
 
 #[test]
-fn in_flight_is_told_by_endpoint_while_it_lasts() {
+fn the_metrics_count_requests_in_flight_by_endpoint() {
     let fixture = Fixture::new(&[TWO], |request| {
         at(request, "one.test").then(|| Reply::ok(r#"{"response":{}}"#).after(ms(5000)))
     });

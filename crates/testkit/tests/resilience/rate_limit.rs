@@ -1,4 +1,4 @@
-//! The proxy's own limit.
+//! The proxy's own rate limit.
 
 use std::net::IpAddr;
 
@@ -23,7 +23,7 @@ fn standing(answer: &Answer) -> [&str; 4] {
 }
 
 #[test]
-fn exactly_so_many_are_let_through_in_any_window_and_every_answer_says_how_many_are_left() {
+fn the_limit_holds_in_any_window_and_every_answer_states_the_remaining_requests() {
     let fixture = Fixture::new(&THREE, |_| None);
     let first = fixture.ask(post(GENERATE, HELLO));
     assert_eq!(standing(&first), ["3", "2", "10", ""]);
@@ -47,7 +47,7 @@ fn exactly_so_many_are_let_through_in_any_window_and_every_answer_says_how_many_
 }
 
 #[test]
-fn a_crowd_at_once_gets_exactly_the_limit() {
+fn of_fifty_concurrent_requests_exactly_the_limit_is_let_through() {
     let fixture = Fixture::new(&THREE, |_| None);
     let answers =
         fixture.run(all((0..50).map(|_| fixture.asking(post(GENERATE, HELLO))).collect()));
@@ -55,7 +55,7 @@ fn a_crowd_at_once_gets_exactly_the_limit() {
 }
 
 #[test]
-fn each_key_has_its_own_allowance_wherever_it_comes_from() {
+fn each_key_has_its_own_allowance_whatever_its_address() {
     let keys = ("PROXY_API_KEYS", "ann:key-of-ann,bob:key-of-bob");
     let fixture = Fixture::new(&[THREE[0], THREE[1], keys], |_| None);
     for n in 0..3 {
@@ -81,20 +81,20 @@ fn without_keys_each_address_has_its_own_allowance() {
 }
 
 #[test]
-fn x_forwarded_for_counts_only_when_it_is_trusted() {
+fn x_forwarded_for_counts_only_with_trust_forwarded_for() {
     let asked = |fixture: &Fixture, forwarded: &str| {
         let request = with(post(GENERATE, HELLO), "x-forwarded-for", forwarded);
         fixture.ask(from("192.0.2.1", request)).status.as_u16()
     };
     let fixture = Fixture::new(&THREE, |_| None);
     let statuses = [1, 2, 3, 4].map(|n| asked(&fixture, &format!("198.51.100.{n}")));
-    assert_eq!(statuses, [200, 200, 200, 429], "anybody can write anything");
+    assert_eq!(statuses, [200, 200, 200, 429], "a client can write any address");
 
     let fixture = Fixture::new(&[THREE[0], THREE[1], ("TRUST_FORWARDED_FOR", "true")], |_| None);
     let statuses = [1, 2, 3, 4].map(|n| asked(&fixture, &format!("198.51.100.{n}")));
     assert_eq!(statuses, [200; 4]);
     let statuses = [5, 6, 7, 8].map(|n| asked(&fixture, &format!("198.51.100.{n}, 198.51.100.1")));
-    assert_eq!(statuses, [200, 200, 429, 429], "only what the nearest proxy wrote is believed");
+    assert_eq!(statuses, [200, 200, 429, 429], "only the entry of the nearest proxy counts");
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn health_and_metrics_are_not_limited() {
 }
 
 #[test]
-fn without_a_limit_nobody_is_counted() {
+fn without_a_limit_no_request_is_counted() {
     let fixture = Fixture::new(&[], |_| None);
     for _ in 0..200 {
         let answer = fixture.ask(post(GENERATE, HELLO));

@@ -1,4 +1,4 @@
-//! Trying again.
+//! Retries.
 
 use code_assist_core::SendError;
 use code_assist_testkit::client::{all, impatient, later, post, with};
@@ -11,7 +11,7 @@ use crate::fixture::{
 };
 
 #[test]
-fn a_500_and_then_a_200_is_one_200_for_the_client_and_two_tries() {
+fn a_500_and_then_a_200_are_two_tries_and_one_200_for_the_client() {
     let fixture = Fixture::new(&[], in_turn([error(500, "")]));
     let answer = fixture.ask(post(GENERATE, HELLO));
     assert_eq!(answer.status, 200, "{}", answer.text());
@@ -22,7 +22,7 @@ fn a_500_and_then_a_200_is_one_200_for_the_client_and_two_tries() {
 }
 
 #[test]
-fn every_passing_failure_is_tried_again_and_counted_by_its_reason() {
+fn every_temporary_failure_is_retried_and_counted_by_its_reason() {
     let refused = || Reply::unreachable(SendError::Connect("refused".to_owned()));
     let broken = || Reply::unreachable(SendError::Disconnected("reset".to_owned()));
     let half = || Reply::pieces([Piece::Data("{\"resp".into()), Piece::Break("reset".to_owned())]);
@@ -57,12 +57,12 @@ fn retries_back_off_below_doubling_ceilings_and_end_after_max_retry_attempts() {
         ("RETRY_MAX_DELAY_MS", "5000"),
         ("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "100"),
     ];
-    let ways = [
+    let cases = [
         (u64::MAX, [0, 1000, 3000, 7000, 12_000]),
         (u64::MAX / 2, [0, 500, 1500, 3500, 6000]),
         (0, [0, 0, 0, 0, 0]),
     ];
-    for (bits, expected) in ways {
+    for (bits, expected) in cases {
         let fixture = Fixture::new(&settings, always(error(500, "")));
         fixture.script.draw(bits);
         let answer = fixture.ask(post(GENERATE, HELLO));
@@ -73,7 +73,7 @@ fn retries_back_off_below_doubling_ceilings_and_end_after_max_retry_attempts() {
 }
 
 #[test]
-fn with_no_retry_attempts_the_first_answer_counts_but_an_old_token_is_still_replaced() {
+fn without_retry_attempts_only_a_rejected_token_leads_to_another_try() {
     let fixture = Fixture::new(&[("MAX_RETRY_ATTEMPTS", "0")], always(error(500, "")));
     assert_eq!(fixture.ask(post(GENERATE, HELLO)).status, 500);
     assert_eq!(fixture.calls().len(), 1);
@@ -97,7 +97,7 @@ fn with_no_retry_attempts_the_first_answer_counts_but_an_old_token_is_still_repl
 }
 
 #[test]
-fn a_stated_delay_is_kept_to_the_millisecond_wherever_it_is_stated() {
+fn a_stated_delay_is_waited_to_the_millisecond_wherever_it_is_stated() {
     let prose = r#"{"error":{"code":429,"message":"Please retry in 2s.","status":"S"}}"#;
     let metadata = r#"{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"RATE_LIMIT_EXCEEDED","metadata":{"quotaResetDelay":"2000ms"}}"#;
     let throttled = format!("{},{}", reason("RATE_LIMIT_EXCEEDED"), retry_info("2s"));
@@ -118,7 +118,7 @@ fn a_stated_delay_is_kept_to_the_millisecond_wherever_it_is_stated() {
 }
 
 #[test]
-fn a_delay_beyond_the_longest_is_delivered_at_once_with_retry_after() {
+fn a_stated_delay_beyond_the_maximum_is_delivered_at_once_with_retry_after() {
     let details = format!("{},{}", reason("RATE_LIMIT_EXCEEDED"), retry_info("30.2s"));
     for status in [429, 503] {
         let fixture = Fixture::new(&[], always(error(status, &details)));
@@ -131,7 +131,7 @@ fn a_delay_beyond_the_longest_is_delivered_at_once_with_retry_after() {
 }
 
 #[test]
-fn a_used_up_quota_is_asked_once_and_told_locally_until_its_reset() {
+fn a_used_up_quota_costs_one_call_and_is_answered_locally_until_its_reset() {
     let details = format!("{},{}", reason("QUOTA_EXHAUSTED"), retry_info("7200s"));
     let body = error_body(429, &details);
     let fixture = Fixture::new(&[], in_turn([error(429, &details)]));
@@ -139,20 +139,20 @@ fn a_used_up_quota_is_asked_once_and_told_locally_until_its_reset() {
     assert_eq!((first.status.as_u16(), first.header("retry-after")), (429, "7200"));
     fixture.script.pass(ms(3_599_500));
     for path in [GENERATE, STREAM] {
-        let told = fixture.ask(post(path, HELLO));
-        assert_eq!(told.status, 429);
-        assert_eq!(told.text(), body, "upstream's own bytes");
-        assert_eq!(told.header("retry-after"), "3601", "what is left, rounded up");
+        let local = fixture.ask(post(path, HELLO));
+        assert_eq!(local.status, 429);
+        assert_eq!(local.text(), body, "upstream's own bytes");
+        assert_eq!(local.header("retry-after"), "3601", "the time left, rounded up");
     }
     assert_eq!(fixture.calls().len(), 1);
-    assert_eq!(fixture.ask(post(PRO, HELLO)).status, 200, "other models go on");
+    assert_eq!(fixture.ask(post(PRO, HELLO)).status, 200, "another model has its own quota");
     fixture.script.pass(ms(3_600_500));
     assert_eq!(fixture.ask(post(GENERATE, HELLO)).status, 200, "after the reset upstream is asked");
     assert_eq!(fixture.metric(r#"retries_total{reason="rate_limited"}"#), 0.0);
 }
 
 #[test]
-fn what_waiting_does_not_mend_is_not_tried_again() {
+fn failures_that_waiting_does_not_cure_are_not_retried() {
     let daily = r#"{"@type":"type.googleapis.com/google.rpc.QuotaFailure","violations":[{"quotaId":"GenerateRequestsPerDayPerProject"}]}"#;
     let replies = [
         error(400, ""),
@@ -175,7 +175,7 @@ fn what_waiting_does_not_mend_is_not_tried_again() {
 }
 
 #[test]
-fn nothing_is_tried_again_once_the_first_event_went_out() {
+fn a_stream_is_not_retried_after_its_first_event() {
     let fixture = Fixture::new(
         &[],
         in_turn([Reply::pieces([
@@ -190,7 +190,7 @@ fn nothing_is_tried_again_once_the_first_event_went_out() {
 }
 
 #[test]
-fn a_stream_that_fails_before_its_first_event_is_tried_again() {
+fn a_stream_that_fails_before_its_first_event_is_retried() {
     let fault = error_body(503, "");
     let beginnings = [
         Reply::pieces([Piece::Break("reset".to_owned())]),
@@ -209,7 +209,7 @@ fn a_stream_that_fails_before_its_first_event_is_tried_again() {
 }
 
 #[test]
-fn a_slow_answer_is_not_started_twice() {
+fn a_request_that_timed_out_is_not_sent_again() {
     let slow = sse(&[&last_event("late")]).after(ms(300_001));
     let silent = Reply::pieces([Piece::Silence(ms(300_001))]);
     for (path, reply) in [(GENERATE, slow.clone()), (STREAM, slow), (STREAM, silent)] {
@@ -221,7 +221,7 @@ fn a_slow_answer_is_not_started_twice() {
 }
 
 #[test]
-fn no_retry_is_begun_that_the_client_would_not_wait_for() {
+fn no_retry_is_begun_that_cannot_end_before_the_clients_deadline() {
     for (seconds, expected) in
         [("1", vec![0]), ("2.5", vec![0, 1000]), ("7.1", vec![0, 1000, 3000, 7000])]
     {
@@ -230,12 +230,16 @@ fn no_retry_is_begun_that_the_client_would_not_wait_for() {
         let answer = fixture.ask(with(post(GENERATE, HELLO), "x-server-timeout", seconds));
         assert_eq!(answer.status, 500);
         assert_eq!(fixture.calls(), expected, "{seconds}");
-        assert_eq!(fixture.now(), *expected.last().unwrap(), "nobody waits for nothing");
+        assert_eq!(
+            fixture.now(),
+            *expected.last().unwrap(),
+            "the failure is delivered without a pause"
+        );
     }
 }
 
 #[test]
-fn nothing_is_tried_again_for_a_client_that_has_gone() {
+fn the_request_of_a_client_that_left_is_not_retried() {
     let fixture = Fixture::new(&[], always(error(429, &retry_info("10s"))));
     fixture.run(async {
         let gone =
@@ -249,7 +253,7 @@ fn nothing_is_tried_again_for_a_client_that_has_gone() {
 }
 
 #[test]
-fn who_waits_for_a_retry_keeps_nobody_from_upstream() {
+fn a_request_that_waits_for_its_retry_holds_no_permit() {
     let fixture = Fixture::new(&[], in_turn([error(429, &retry_info("20s"))]));
     fixture.script.places(1);
     let answers = fixture.run(all(together([
@@ -261,7 +265,7 @@ fn who_waits_for_a_retry_keeps_nobody_from_upstream() {
 }
 
 #[test]
-fn the_words_of_an_error_are_waited_for_ten_seconds_at_most() {
+fn the_body_of_an_error_is_read_for_ten_seconds_at_most() {
     let endless = Reply::status(400, "").then([Piece::Silence(ms(200_000))]);
     let fixture = Fixture::new(&[], always(endless));
     let answer = fixture.ask(post(GENERATE, HELLO));
@@ -269,8 +273,9 @@ fn the_words_of_an_error_are_waited_for_ten_seconds_at_most() {
 }
 
 #[test]
-fn a_client_may_leave_at_any_moment_and_nothing_is_left_behind() {
-    // In line, at the first try, in the pause, at the second, before and within the stream.
+fn a_client_that_leaves_at_any_moment_leaves_no_permit_behind() {
+    // In the queue, during the first try, in the pause, during the second try, before the stream
+    // and within it.
     for patience in (0..=8125).step_by(125) {
         let stream = sse(&[&event("Hel")]).then([
             Piece::Silence(ms(2000)),

@@ -1,4 +1,4 @@
-//! `MAX_CONCURRENT_REQUESTS`: the line, first come first served.
+//! `MAX_CONCURRENT_REQUESTS`: the wait queue, first come first served.
 
 use code_assist_testkit::client::{all, get, impatient, later, post};
 use code_assist_testkit::google::{event, last_event, sse};
@@ -12,7 +12,7 @@ fn numbered(n: usize) -> String {
     format!(r#"{{"contents":[{{"parts":[{{"text":"caller {n}."}}]}}]}}"#)
 }
 
-/// The callers' numbers in the order in which upstream saw them.
+/// The callers' numbers in the order in which their requests came to upstream.
 fn order(fixture: &Fixture) -> Vec<usize> {
     let number = |body: &str| {
         let (_, rest) = body.split_once("caller ")?;
@@ -21,13 +21,13 @@ fn order(fixture: &Fixture) -> Vec<usize> {
     fixture.script.all_received().iter().filter_map(|call| number(&call.body)).collect()
 }
 
-fn a_second() -> Reply {
+fn after_a_second() -> Reply {
     Reply::ok(r#"{"response":{}}"#).after(ms(1000))
 }
 
 #[test]
-fn with_one_place_twenty_callers_go_one_at_a_time_and_in_order() {
-    let fixture = Fixture::new(&[("QUEUE_TIMEOUT_MS", "60000")], always(a_second()));
+fn with_one_permit_twenty_requests_are_sent_one_at_a_time_and_in_order() {
+    let fixture = Fixture::new(&[("QUEUE_TIMEOUT_MS", "60000")], always(after_a_second()));
     fixture.script.places(1);
     let asked = (0..20).map(|n| fixture.asking(post(GENERATE, &numbered(n)))).collect();
     let answers = fixture.run(all(asked));
@@ -39,13 +39,13 @@ fn with_one_place_twenty_callers_go_one_at_a_time_and_in_order() {
 }
 
 #[test]
-fn there_are_never_more_at_upstream_than_places() {
+fn upstream_never_has_more_requests_than_there_are_permits() {
     let mut n = 0;
     let fixture = Fixture::new(&[("QUEUE_TIMEOUT_MS", "600000")], move |_| {
         n += 1;
         Some(match n % 4 {
             0 => error(500, "").after(ms(300)),
-            1 => a_second(),
+            1 => after_a_second(),
             2 => sse(&[&event("x")]).then([Piece::Silence(ms(700))]),
             _ => error(429, "").after(ms(50)),
         })
@@ -58,8 +58,8 @@ fn there_are_never_more_at_upstream_than_places() {
 }
 
 #[test]
-fn a_client_that_leaves_gives_its_place_back_in_the_line_and_at_upstream() {
-    let fixture = Fixture::new(&[("QUEUE_TIMEOUT_MS", "60000")], always(a_second()));
+fn a_client_that_leaves_gives_back_its_permit_or_its_place_in_the_queue() {
+    let fixture = Fixture::new(&[("QUEUE_TIMEOUT_MS", "60000")], always(after_a_second()));
     fixture.script.places(1);
     let caller = |n: usize, patience: u64| {
         let asking = fixture.asking(post(GENERATE, &numbered(n)));
@@ -79,7 +79,7 @@ fn a_client_that_leaves_gives_its_place_back_in_the_line_and_at_upstream() {
 }
 
 #[test]
-fn who_has_waited_too_long_is_told_so() {
+fn a_request_that_waits_too_long_for_a_permit_gets_an_error() {
     let slow = || sse(&[&event("Hel")]).then([Piece::Silence(ms(30_000))]);
     let fixture = Fixture::new(&[("QUEUE_TIMEOUT_MS", "10000")], always(slow()));
     fixture.script.places(1);
@@ -97,7 +97,7 @@ fn who_has_waited_too_long_is_told_so() {
 }
 
 #[test]
-fn a_stream_keeps_its_place_until_it_ends_and_no_longer() {
+fn a_stream_holds_its_permit_until_it_ends() {
     let stream = || {
         sse(&[&event("Hel")]).then([
             Piece::Silence(ms(5000)),
@@ -113,7 +113,7 @@ fn a_stream_keeps_its_place_until_it_ends_and_no_longer() {
 }
 
 #[test]
-fn an_answer_that_is_whole_needs_no_place_while_the_client_reads_it() {
+fn a_complete_answer_holds_no_permit_while_the_client_reads_it() {
     let replies = [Reply::ok(r#"{"response":{}}"#), error(400, ""), Reply::ok("not JSON")];
     for reply in replies {
         let fixture = Fixture::new(&[], always(reply));
@@ -128,7 +128,7 @@ fn an_answer_that_is_whole_needs_no_place_while_the_client_reads_it() {
 }
 
 #[test]
-fn a_list_of_models_needs_no_place_while_the_client_reads_it() {
+fn a_list_of_models_holds_no_permit_while_the_client_reads_it() {
     let fixture = Fixture::new(&[], |_| None);
     fixture.script.places(1);
     fixture.run(async {
@@ -136,12 +136,12 @@ fn a_list_of_models_needs_no_place_while_the_client_reads_it() {
         fixture.asking(post(GENERATE, HELLO)).await;
         drop(unread);
     });
-    // Two milliseconds are the look at whether the list has come.
+    // The request for the list looks for the answer after two milliseconds.
     assert_eq!(fixture.calls(), [0, 2]);
 }
 
 #[test]
-fn who_finds_no_place_for_its_retry_is_told_the_failure_it_met() {
+fn a_retry_that_gets_no_permit_delivers_the_failure_of_the_first_try() {
     let mut n = 0;
     let fixture = Fixture::new(&[], move |_| {
         n += 1;
@@ -157,11 +157,11 @@ fn who_finds_no_place_for_its_retry_is_told_the_failure_it_met() {
     ])));
     let (at, answer) = &answers[0];
     assert_eq!((*at, answer.status.as_u16(), answer.header("retry-after")), (12_000, 429, "2"));
-    assert_eq!(fixture.metric(r#"retries_total{reason="rate_limited"}"#), 0.0, "there was none");
+    assert_eq!(fixture.metric(r#"retries_total{reason="rate_limited"}"#), 0.0, "no retry was sent");
 }
 
 #[test]
-fn a_stream_that_has_failed_needs_no_place_while_the_client_reads_of_it() {
+fn a_stream_that_failed_holds_no_permit_while_the_client_reads_the_error() {
     let broken = sse(&[&event("Hel")]).then([Piece::Break("reset".to_owned())]);
     let fixture = Fixture::new(&[], always(broken));
     fixture.script.places(1);
@@ -182,8 +182,8 @@ fn a_stream_that_has_failed_needs_no_place_while_the_client_reads_of_it() {
 }
 
 #[test]
-fn the_line_can_be_seen() {
-    let fixture = Fixture::new(&[], always(a_second()));
+fn the_metrics_count_the_requests_in_the_queue() {
+    let fixture = Fixture::new(&[], always(after_a_second()));
     fixture.script.places(2);
     let mut seen = String::new();
     let mut tasks = together([Box::pin(async {
@@ -203,10 +203,10 @@ fn the_line_can_be_seen() {
 }
 
 #[test]
-fn health_metrics_and_kept_answers_need_no_place() {
+fn health_metrics_and_cached_answers_need_no_permit() {
     let mut first = true;
     let fixture =
-        Fixture::new(&[], move |_| (!std::mem::replace(&mut first, false)).then(a_second));
+        Fixture::new(&[], move |_| (!std::mem::replace(&mut first, false)).then(after_a_second));
     fixture.ask(post(GENERATE, crate::fixture::ZERO));
     fixture.script.places(0);
     for path in ["/health", "/metrics", "/"] {
