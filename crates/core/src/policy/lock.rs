@@ -20,6 +20,7 @@ pub struct LockRecord {
 
 impl LockRecord {
     /// Acquires the lock for `how_long`, unless it is held.
+    #[must_use = "an acquired lock must be released"]
     pub fn claim(&mut self, clock: Timestamp, how_long: Duration) -> LockResult {
         if self.until.is_some_and(|until| clock.0 < until) {
             return LockResult::Held;
@@ -47,7 +48,6 @@ impl LockRecord {
 }
 
 /// The result of [`LockRecord::claim`].
-#[must_use = "an acquired lock must be released"]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LockResult {
     /// No other process shares the store, so there is no lock.
