@@ -64,7 +64,8 @@ proptest! {
                     if outcome != breaker::Outcome::Alive {
                         let _ = in_flight.remove(which);
                     }
-                    if before != breaker::State::Closed && breaker.state(now) == breaker::State::Closed {
+                    let closed = breaker::State::Closed;
+                    if before != closed && breaker.state(now) == closed {
                         // A probe closed the breaker; the next opening has its own first probe.
                         last_probe = None;
                     }
