@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::histogram::{Histogram, RECENT_SECONDS};
 use super::{BreakerState, EndpointMetrics, Metrics, ratio, rounded};
 use crate::platform::ProcessStats;
+use crate::policy::token::TokenExpiry;
 use crate::time::{Monotonic, Timestamp};
 
 /// The proxy's state at this moment, besides what was counted.
@@ -36,26 +37,6 @@ pub(crate) enum CredentialStatus {
     Failed(&'static str, String),
     /// Tokens can be obtained, as far as is known.
     Ok,
-}
-
-/// When the access token expires.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum TokenExpiry {
-    At(Timestamp),
-    /// There is no valid token.
-    NoToken,
-    /// There is a token, and Google has not said when it expires.
-    Unknown,
-}
-
-impl TokenExpiry {
-    /// The time, where it is known.
-    pub(super) fn at(self) -> Option<Timestamp> {
-        match self {
-            Self::At(at) => Some(at),
-            Self::NoToken | Self::Unknown => None,
-        }
-    }
 }
 
 impl Metrics {

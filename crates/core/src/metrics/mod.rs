@@ -21,7 +21,7 @@ use crate::time::{Monotonic, Timestamp};
 
 pub(crate) use access_log::{AccessLogRecord, RequestOutcome};
 pub(crate) use exposition::ExpositionFormat;
-pub(crate) use health::{CredentialStatus, HealthInput, TokenExpiry};
+pub(crate) use health::{CredentialStatus, HealthInput};
 pub(crate) use labels::{BreakerState, CacheResult, RetryReason};
 
 use histogram::Histogram;

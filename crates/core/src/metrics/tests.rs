@@ -4,6 +4,7 @@ use super::*;
 use crate::dialect::Operation;
 use crate::google::usage::TokenUsage;
 use crate::platform::ProcessStats;
+use crate::policy::token::TokenExpiry;
 
 const NOON: Timestamp = Timestamp(1_705_314_600_000);
 

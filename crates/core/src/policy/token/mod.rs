@@ -45,6 +45,27 @@ pub enum Verdict<E> {
     Wait,
 }
 
+/// When the access token expires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenExpiry {
+    /// At this time.
+    At(Timestamp),
+    /// There is no valid token.
+    NoToken,
+    /// There is a token, and its expiry is not known.
+    Unknown,
+}
+
+impl TokenExpiry {
+    /// The time, if it is known.
+    pub fn at(self) -> Option<Timestamp> {
+        match self {
+            Self::At(at) => Some(at),
+            Self::NoToken | Self::Unknown => None,
+        }
+    }
+}
+
 /// How a refresh ended.
 #[derive(Debug)]
 pub enum Outcome<E> {
@@ -191,9 +212,12 @@ impl<E: Clone> TokenState<E> {
         }
     }
 
-    /// When the current token expires: `None` without a token, `Some(None)` for an unknown expiry.
-    pub fn expiry(&self, clock: Timestamp) -> Option<Option<Timestamp>> {
-        self.current.as_ref().filter(|current| current.alive(clock)).map(|it| it.expires_at)
+    /// When the current token expires.
+    pub fn expiry(&self, clock: Timestamp) -> TokenExpiry {
+        match self.current.as_ref().filter(|current| current.alive(clock)) {
+            None => TokenExpiry::NoToken,
+            Some(current) => current.expires_at.map_or(TokenExpiry::Unknown, TokenExpiry::At),
+        }
     }
 
     /// The failure of the last refresh, until a refresh succeeds or the credentials change.

@@ -18,11 +18,11 @@ use crate::context::RequestContext;
 use crate::error::Error;
 use crate::google::credentials::{self, AccessToken, Login, StoredToken, TokenInfo};
 use crate::job::{BackgroundJob, Job};
-use crate::metrics::{Metrics, TokenExpiry};
+use crate::metrics::Metrics;
 use crate::platform::Platform;
 use crate::policy::lease::Lease;
 use crate::policy::lock::FencingToken;
-use crate::policy::token::{self, Bearer, IssuedToken, TokenState};
+use crate::policy::token::{self, Bearer, IssuedToken, TokenExpiry, TokenState};
 use crate::settings::Settings;
 use crate::sync::lock;
 use crate::time::{Monotonic, Timestamp};
@@ -111,18 +111,13 @@ impl Credentials {
 
     /// True when there is a valid token.
     pub(super) fn has_token(&self, clock: Timestamp) -> bool {
-        lock(&self.tokens).expiry(clock).is_some()
+        lock(&self.tokens).expiry(clock) != TokenExpiry::NoToken
     }
 
     /// Returns the state of the credentials.
     pub(crate) fn status(&self, clock: Timestamp) -> TokenStatus {
         let tokens = lock(&self.tokens);
-        let expiry = match tokens.expiry(clock) {
-            None => TokenExpiry::NoToken,
-            Some(None) => TokenExpiry::Unknown,
-            Some(Some(at)) => TokenExpiry::At(at),
-        };
-        TokenStatus { trouble: tokens.trouble().cloned(), expiry }
+        TokenStatus { trouble: tokens.trouble().cloned(), expiry: tokens.expiry(clock) }
     }
 
     /// Reads the credential file if it has changed, and gets the next token if it is time to. Rejected
