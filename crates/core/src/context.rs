@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use crate::dialect::Operation;
 use crate::error::{Awaited, Error};
 use crate::google::usage::TokenUsage;
+use crate::ids::RequestId;
 use crate::metrics::{AccessLogRecord, CacheResult, Metrics, RequestOutcome, RetryReason};
 use crate::platform::Platform;
 use crate::policy::breaker;
@@ -23,8 +24,7 @@ use crate::time::Monotonic;
 pub(crate) struct RequestContext<P: Platform> {
     platform: P,
     metrics: Arc<Metrics>,
-    /// `x-request-id`: visible ASCII.
-    pub(crate) id: HeaderValue,
+    pub(crate) id: RequestId,
     /// When the request came.
     pub(crate) received: Monotonic,
     /// `None` until the route is known, and for a path that leads nowhere.
@@ -133,7 +133,7 @@ impl<P: Platform> RequestContext<P> {
     pub(crate) fn new(
         platform: &P,
         metrics: &Arc<Metrics>,
-        id: HeaderValue,
+        id: RequestId,
         received: Monotonic,
     ) -> Self {
         metrics.request_began(true);
@@ -143,13 +143,13 @@ impl<P: Platform> RequestContext<P> {
     /// The context of the proxy's own work, which is counted nowhere.
     pub(crate) fn own(platform: &P, metrics: &Arc<Metrics>, now: Monotonic) -> Self {
         metrics.request_began(false);
-        Self::of(platform, metrics, HeaderValue::from_static(""), now, false)
+        Self::of(platform, metrics, RequestId::NONE, now, false)
     }
 
     fn of(
         platform: &P,
         metrics: &Arc<Metrics>,
-        id: HeaderValue,
+        id: RequestId,
         received: Monotonic,
         counted: bool,
     ) -> Self {
@@ -297,7 +297,7 @@ impl<P: Platform> RequestContext<P> {
 
     fn access_log(&self, now: Monotonic) -> AccessLogRecord<'_> {
         AccessLogRecord {
-            request_id: self.id.to_str().unwrap_or_default(),
+            request_id: self.id.as_str(),
             operation: self.operation,
             model: &self.model,
             stream: self.stream,

@@ -34,6 +34,7 @@ mod dialect;
 mod error;
 mod failure;
 mod google;
+mod ids;
 mod intake;
 #[cfg(feature = "internals")]
 #[doc(hidden)]

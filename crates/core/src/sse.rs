@@ -29,7 +29,8 @@ pub struct EventTooLongError {
 /// Splits a byte stream into events. An event within one chunk is sliced, not copied.
 ///
 /// ```
-/// # #[cfg(feature = "internals")] {
+/// # #[cfg(feature = "internals")]
+/// # fn example() -> Result<(), code_assist_core::internals::sse::EventTooLongError> {
 /// use bytes::Bytes;
 /// use code_assist_core::internals::sse::{Event, Reader};
 ///
@@ -41,9 +42,10 @@ pub struct EventTooLongError {
 /// reader.push(Bytes::from_static(b":2}\r\n"));
 /// reader.finish();
 /// assert_eq!(reader.event()?, Some(Event::Data(Bytes::from_static(b"{\"b\":2}"))));
+/// # Ok(())
 /// # }
 /// # #[cfg(feature = "internals")]
-/// # Ok::<(), code_assist_core::internals::sse::EventTooLongError>(())
+/// # example().unwrap();
 /// ```
 #[derive(Debug)]
 pub struct Reader {

@@ -25,13 +25,14 @@ use code_assist_core::settings::{Layer, Settings, Source};
 use code_assist_core::{Caller, Monotonic, Payload, Proxy, ProxyBody};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
 use http_body::Body;
-use tracing_subscriber::EnvFilter;
+use tracing::Level;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::JsonLine;
 use crate::null_platform::{NullPlatform, Pieces, START};
 use crate::texts;
+use crate::{JsonLine, JsonMembers};
 
 /// One hot path.
 pub(crate) struct Case {
@@ -355,8 +356,10 @@ impl Subject {
 /// The shell's log (`crates/server/src/telemetry.rs`), written to nowhere.
 fn log() {
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::sink);
-    let lines = lines.event_format(JsonLine);
-    let filter = EnvFilter::new("info,hyper=warn,hyper_util=warn,h2=warn,rustls=warn,tower=warn");
+    let lines = lines.fmt_fields(JsonMembers).event_format(JsonLine);
+    let quiet = ["hyper", "hyper_util", "h2", "rustls", "tower"];
+    let filter = Targets::new().with_default(Level::INFO);
+    let filter = filter.with_targets(quiet.map(|library| (library, Level::WARN)));
     let (filter, _) = tracing_subscriber::reload::Layer::new(filter);
     tracing_subscriber::registry().with(filter).with(lines).init();
 }

@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 use cases::{CASES, Case, SIZES};
-use line::JsonLine;
+use line::{JsonLine, JsonMembers};
 
 /// Counts allocations with a few relaxed additions each, so that it hardly shows in the counts.
 #[global_allocator]

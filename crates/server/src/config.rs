@@ -5,7 +5,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use code_assist_core::settings::{Problem, SETTINGS, Secrecy, SettingSpec, Warning};
+use code_assist_core::settings::{self, Problem, SETTINGS, Secrecy, Warning};
 use toml::{Table, Value};
 
 /// The values in the file, and the problems with it.
@@ -75,7 +75,7 @@ impl ConfigFile {
         let mut holds_a_secret = false;
         for (key, value) in table {
             let name = format!("{key} in {}", path.display());
-            let known = SettingSpec::find(&key).filter(|_| key == key.to_lowercase());
+            let known = settings::find(&key).filter(|_| key == key.to_lowercase());
             let Some(spec) = known else {
                 self.complain(&name, unknown(&key, &value));
                 continue;
@@ -147,7 +147,7 @@ fn unknown(key: &str, value: &Value) -> String {
         return "is not a setting; the file has no sections".into();
     }
     let lower = key.to_lowercase();
-    let keys = || SETTINGS.iter().flat_map(SettingSpec::names).map(str::to_lowercase);
+    let keys = || SETTINGS.iter().flat_map(|spec| spec.names()).map(str::to_lowercase);
     let longer = keys().find(|known| lower.len() >= 4 && known.contains(&lower));
     let nearest = keys().map(|known| (distance(&lower, &known), known)).min();
     match (longer, nearest) {

@@ -313,7 +313,7 @@ impl Script {
 
     /// How many places there are from now on.
     pub fn places(&self, places: usize) {
-        self.world().line.set_places(places);
+        self.world().line.set_permits(places);
     }
 
     /// From now on the store fails, or works again.
@@ -375,7 +375,7 @@ impl Platform for Script {
         };
         let place = ScriptPlace { script: self.clone(), ticket };
         std::future::poll_fn(|_| {
-            let at_work = self.world().line.has_place(ticket);
+            let at_work = self.world().line.has_permit(ticket);
             if at_work { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;

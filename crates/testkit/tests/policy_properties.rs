@@ -1,11 +1,11 @@
-//! What the policies promise whatever happens, in whatever order.
+//! What the policies guarantee for any sequence of events.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use code_assist_core::internals::policy::breaker::{Breaker, Outcome, State, Verdict};
+use code_assist_core::internals::policy::breaker::{self, Breaker};
 use code_assist_core::internals::policy::cache::{
-    self, Abandoned, CacheDirective, CacheKey, CachedAnswer, FlightLease, Limits, ResponseCache,
+    self, Abandoned, CacheDirective, CacheKey, CachedAnswer, FlightLease, ResponseCache,
 };
 use code_assist_core::internals::policy::rate_limit::RateLimiter;
 use code_assist_core::{Caller, Monotonic, Payload};
@@ -13,14 +13,14 @@ use http::{HeaderMap, StatusCode};
 use proptest::prelude::*;
 use proptest::sample::select;
 
-const REST: Duration = Duration::from_millis(100);
+const TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Something that happens to a breaker.
 #[derive(Debug, Clone)]
-enum Happening {
+enum BreakerEvent {
     Ask,
-    /// One of the calls under way, counted from the oldest, ends or goes on so.
-    Record(usize, Outcome),
+    /// The outcome of one of the calls in flight, by its position from the oldest.
+    Record(usize, breaker::Outcome),
     Wait(Duration),
 }
 
@@ -28,82 +28,83 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_breaker_lets_nothing_through_while_it_rests_and_one_probe_per_timeout(
+    fn an_open_breaker_permits_no_call_and_a_half_open_one_permits_one_probe_per_timeout(
         threshold in 1_u32..5,
-        happenings in prop::collection::vec(happening(), 0..200),
+        events in prop::collection::vec(event(), 0..200),
     ) {
-        let mut breaker = Breaker::new(threshold, REST);
-        let (mut now, mut under_way, mut last_probe) = (Monotonic(1), Vec::new(), None);
-        for happening in happenings {
-            match happening {
-                Happening::Ask => {
-                    let (before, resting) = (breaker.state(now), breaker.resting(now));
+        let mut breaker = Breaker::new(threshold, TIMEOUT);
+        let (mut now, mut in_flight, mut last_probe) = (Monotonic(1), Vec::new(), None);
+        for event in events {
+            match event {
+                BreakerEvent::Ask => {
+                    let (before, open_for) = (breaker.state(now), breaker.open_for(now));
                     match breaker.ask(now) {
-                        Verdict::Permit(permit) => {
-                            prop_assert!(before != State::Open && resting.is_none());
-                            if before == State::HalfOpen {
-                                let apart = last_probe.is_none_or(|at| now.since(at) >= REST);
+                        breaker::Verdict::Permit(permit) => {
+                            prop_assert!(before != breaker::State::Open && open_for.is_none());
+                            if before == breaker::State::HalfOpen {
+                                let apart = last_probe.is_none_or(|at| now.since(at) >= TIMEOUT);
                                 prop_assert!(apart, "two probes within a timeout");
-                                prop_assert_eq!(breaker.state(now), State::HalfOpen);
+                                prop_assert_eq!(breaker.state(now), breaker::State::HalfOpen);
                                 last_probe = Some(now);
                             }
-                            under_way.push(permit);
+                            in_flight.push(permit);
                         }
-                        Verdict::Open { after } => {
-                            prop_assert!(before != State::Closed);
-                            prop_assert_eq!(resting, Some(after));
-                            prop_assert!(!after.is_zero() && after <= REST);
+                        breaker::Verdict::Open { after } => {
+                            prop_assert!(before != breaker::State::Closed);
+                            prop_assert_eq!(open_for, Some(after));
+                            prop_assert!(!after.is_zero() && after <= TIMEOUT);
                         }
                     }
                 }
-                Happening::Record(_, _) if under_way.is_empty() => {}
-                Happening::Record(which, outcome) => {
-                    let which = which % under_way.len();
+                BreakerEvent::Record(_, _) if in_flight.is_empty() => {}
+                BreakerEvent::Record(which, outcome) => {
+                    let which = which % in_flight.len();
                     let before = breaker.state(now);
-                    breaker.record(under_way[which], outcome, now);
-                    if outcome != Outcome::Alive {
-                        under_way.remove(which);
+                    breaker.record(in_flight[which], outcome, now);
+                    if outcome != breaker::Outcome::Alive {
+                        let _ = in_flight.remove(which);
                     }
-                    if before != State::Closed && breaker.state(now) == State::Closed {
-                        // Closed by a probe: the next opening is another story.
+                    let closed = breaker::State::Closed;
+                    if before != closed && breaker.state(now) == closed {
+                        // A probe closed the breaker; the next opening has its own first probe.
                         last_probe = None;
                     }
-                    if outcome == Outcome::Neutral {
+                    if outcome == breaker::Outcome::Neutral {
                         prop_assert_eq!(breaker.state(now), before);
                     }
                 }
-                Happening::Wait(how_long) => now = now + how_long,
+                BreakerEvent::Wait(how_long) => now = now + how_long,
             }
         }
-        // Whatever has happened, and whoever has been lost: it recovers.
-        let now = now + REST;
-        let Verdict::Permit(probe) = breaker.ask(now) else {
-            return Err(TestCaseError::fail("wedged"));
+        // After any events, and with any calls that never ended, the breaker recovers.
+        let now = now + TIMEOUT;
+        let breaker::Verdict::Permit(probe) = breaker.ask(now) else {
+            return Err(TestCaseError::fail("the breaker permits no probe after the timeout"));
         };
-        breaker.record(probe, Outcome::Success, now);
-        prop_assert_eq!(breaker.state(now), State::Closed);
+        breaker.record(probe, breaker::Outcome::Success, now);
+        prop_assert_eq!(breaker.state(now), breaker::State::Closed);
     }
 
     #[test]
-    fn a_storm_of_failures_costs_upstream_the_threshold_and_one_probe_per_timeout(
+    fn constant_failures_cost_upstream_the_threshold_and_one_probe_per_timeout(
         threshold in 1_u32..20,
         waits in prop::collection::vec(0_u64..30_000, 1..300),
     ) {
-        let mut breaker = Breaker::new(threshold, REST);
+        let mut breaker = Breaker::new(threshold, TIMEOUT);
         let (mut now, mut sent) = (Monotonic(0), 0_u64);
         for wait in waits {
             now = now + Duration::from_micros(wait);
-            if let Verdict::Permit(permit) = breaker.ask(now) {
+            if let breaker::Verdict::Permit(permit) = breaker.ask(now) {
                 sent += 1;
-                breaker.record(permit, Outcome::Failure, now);
+                breaker.record(permit, breaker::Outcome::Failure, now);
             }
         }
-        let timeouts = now.0 / u64::try_from(REST.as_micros()).unwrap();
+        let timeouts = now.0 / u64::try_from(TIMEOUT.as_micros()).unwrap();
         prop_assert!(sent <= u64::from(threshold) + timeouts, "{} in {}", sent, timeouts);
     }
 
     #[test]
-    fn in_any_window_the_limit_passes_and_no_more_and_nobody_is_refused_before(
+    fn the_rate_limiter_lets_exactly_the_limit_through_in_any_window(
         limit in 1_u32..8,
         asks in prop::collection::vec((0_usize..3, select(vec![0, 1, 7, 20, 50, 99, 100, 250])), 0..300),
     ) {
@@ -116,11 +117,11 @@ proptest! {
         ];
         let mut passed: [Vec<Monotonic>; 3] = Default::default();
         let mut now = Monotonic(0);
-        for (who, wait) in asks {
+        for (which, wait) in asks {
             now = now + Duration::from_micros(wait);
             let recent: Vec<_> =
-                passed[who].iter().copied().filter(|at| *at + window > now).collect();
-            let standing = limiter.ask(&callers[who], now);
+                passed[which].iter().copied().filter(|at| *at + window > now).collect();
+            let standing = limiter.ask(&callers[which], now);
             let full = recent.len() == limit as usize;
             prop_assert!(recent.len() <= limit as usize);
             let until_oldest = full.then(|| (recent[0] + window).since(now));
@@ -128,29 +129,29 @@ proptest! {
             let counted = recent.len() + usize::from(!full);
             prop_assert_eq!(standing.remaining as usize, limit as usize - counted);
             if !full {
-                passed[who].push(now);
+                passed[which].push(now);
             }
         }
     }
 
     #[test]
-    fn a_great_limit_is_never_exceeded_in_any_window_and_a_wait_is_honest(
+    fn a_large_limit_is_never_exceeded_in_any_window_and_the_stated_wait_suffices(
         limit in 1025_u32..1400,
         bursts in prop::collection::vec((1_u32..900, 0_u64..60_000, 0_u64..60), 1..20),
     ) {
         let window = Duration::from_micros(100_000);
         let mut limiter = RateLimiter::new(limit, window).unwrap();
-        let who = Caller::new(None, None);
+        let caller = Caller::new(None, None);
         let (mut passed, mut now): (Vec<Monotonic>, _) = (Vec::new(), Monotonic(0));
         for (count, wait, pace) in bursts {
             now = now + Duration::from_micros(wait);
             for _ in 0..count {
                 now = now + Duration::from_micros(pace);
-                match limiter.ask(&who, now).refused {
+                match limiter.ask(&caller, now).refused {
                     None => passed.push(now),
                     Some(after) => {
                         let then = now + after;
-                        prop_assert!(limiter.ask(&who, then).refused.is_none());
+                        prop_assert!(limiter.ask(&caller, then).refused.is_none());
                         passed.push(then);
                         now = then;
                     }
@@ -163,31 +164,31 @@ proptest! {
     }
 
     #[test]
-    fn equal_questions_share_answers_that_are_theirs_and_fresh_and_nobody_waits_for_ever(
+    fn equal_requests_share_fresh_answers_to_their_own_key_and_none_waits_for_ever(
         window in select(vec![0_u64, 50, 1000]),
         ttl in select(vec![0_u64, 100, 5000]),
         steps in prop::collection::vec(step(), 0..200),
     ) {
-        let limits = Limits {
+        let limits = cache::Limits {
             window: Duration::from_millis(window),
             ttl: Duration::from_millis(ttl),
             bytes: 40_000,
             lease: LEASE,
         };
-        let mut room = Room::new(limits);
+        let mut model = CacheModel::new(limits);
         for step in steps {
-            room.go(step)?;
+            model.apply(step)?;
         }
-        // Those who lead are lost. When their leases are void, one answer each suffices.
-        room.now = room.now + LEASE;
-        for which in 0..room.clients.len() {
-            if let Client::Waiting { question, arrived } = room.clients[which] {
-                let client = room.ask(question, arrived)?;
-                let Client::Leading { question, lease } = client else {
-                    prop_assert!(matches!(client, Client::Answered), "still waiting");
+        // The leaders never report. When their leases are void, one answer for each key suffices.
+        model.now = model.now + LEASE;
+        for which in 0..model.clients.len() {
+            if let Client::Waiting { key, arrived } = model.clients[which] {
+                let client = model.ask(key, arrived)?;
+                let Client::Leading { key, lease } = client else {
+                    prop_assert!(matches!(client, Client::Answered), "a request still waits");
                     continue;
                 };
-                room.settle(question, lease, 1);
+                model.settle(key, lease, 1);
             }
         }
     }
@@ -195,42 +196,42 @@ proptest! {
 
 const LEASE: Duration = Duration::from_secs(10);
 
-/// Something that happens to the clients of the repeats.
+/// Something that happens to the clients of the response cache.
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Arrive(usize),
     Fail(usize),
     Leave(usize),
     Poll(usize),
-    /// With an answer of so many bytes.
+    /// A leader gets an answer of this many bytes.
     Settle(usize, usize),
     Wait(u64),
 }
 
 enum Client {
     Answered,
-    Leading { question: usize, lease: FlightLease },
-    Waiting { question: usize, arrived: Monotonic },
+    Leading { key: usize, lease: FlightLease },
+    Waiting { key: usize, arrived: Monotonic },
 }
 
-/// The repeats and what is known about them from outside.
-struct Room {
-    repeats: ResponseCache,
-    limits: Limits,
+/// The response cache, and what a test knows of it from outside.
+struct CacheModel {
+    cache: ResponseCache,
+    limits: cache::Limits,
     clients: Vec<Client>,
     now: Monotonic,
-    /// When each question was last settled.
+    /// When each key was last settled.
     settled: [Option<Monotonic>; 3],
-    /// When each question's leader began; `None` as soon as it may not be the only one.
+    /// When each key's leader began; `None` once there may be another leader.
     leader: [Option<Monotonic>; 3],
-    /// When an answer last failed to come: whoever is of before asks for itself.
+    /// When each key's leader last failed: requests from before that ask upstream themselves.
     failed: [Option<Monotonic>; 3],
 }
 
-impl Room {
-    fn new(limits: Limits) -> Self {
+impl CacheModel {
+    fn new(limits: cache::Limits) -> Self {
         Self {
-            repeats: ResponseCache::new(limits),
+            cache: ResponseCache::new(limits),
             limits,
             clients: Vec::new(),
             now: Monotonic(1),
@@ -240,35 +241,34 @@ impl Room {
         }
     }
 
-    fn go(&mut self, step: Step) -> Result<(), TestCaseError> {
+    fn apply(&mut self, step: Step) -> Result<(), TestCaseError> {
         let count = self.clients.len().max(1);
         match step {
-            Step::Arrive(question) => {
-                let client = self.ask(question, self.now)?;
+            Step::Arrive(key) => {
+                let client = self.ask(key, self.now)?;
                 self.clients.push(client);
             }
             Step::Poll(which) => {
-                if let Some(Client::Waiting { question, arrived }) = self.clients.get(which % count)
-                {
-                    self.clients[which % count] = self.ask(*question, *arrived)?;
+                if let Some(Client::Waiting { key, arrived }) = self.clients.get(which % count) {
+                    self.clients[which % count] = self.ask(*key, *arrived)?;
                 }
             }
             Step::Settle(which, size) => {
-                if let Some((question, lease)) = self.leading(which % count) {
-                    self.settle(question, lease, size);
+                if let Some((key, lease)) = self.leading(which % count) {
+                    self.settle(key, lease, size);
                 }
             }
             Step::Fail(which) => {
-                if let Some((question, lease)) = self.leading(which % count) {
-                    self.leader[question] = None;
-                    self.failed[question] = Some(self.now);
-                    self.repeats.give_up(lease, Abandoned::Failed, self.now);
+                if let Some((key, lease)) = self.leading(which % count) {
+                    self.leader[key] = None;
+                    self.failed[key] = Some(self.now);
+                    self.cache.give_up(lease, Abandoned::Failed, self.now);
                 }
             }
             Step::Leave(which) => {
-                if let Some((question, lease)) = self.leading(which % count) {
-                    self.leader[question] = None;
-                    self.repeats.give_up(lease, Abandoned::Gone, self.now);
+                if let Some((key, lease)) = self.leading(which % count) {
+                    self.leader[key] = None;
+                    self.cache.give_up(lease, Abandoned::Gone, self.now);
                 }
             }
             Step::Wait(millis) => self.now = self.now + Duration::from_millis(millis),
@@ -276,58 +276,58 @@ impl Room {
         Ok(())
     }
 
-    fn ask(&mut self, question: usize, arrived: Monotonic) -> Result<Client, TestCaseError> {
+    fn ask(&mut self, key: usize, arrived: Monotonic) -> Result<Client, TestCaseError> {
         let sharing = !self.limits.window.is_zero();
-        let alone = self.failed[question].is_some_and(|failed| arrived <= failed);
-        let led = self.leader[question].is_some_and(|since| self.now < since + LEASE);
-        match self.repeats.ask(&named(question), CacheDirective::Any, arrived, self.now) {
+        let alone = self.failed[key].is_some_and(|failed| arrived <= failed);
+        let led = self.leader[key].is_some_and(|since| self.now < since + LEASE);
+        match self.cache.ask(&cache_key(key), CacheDirective::Any, arrived, self.now) {
             Some(cache::Verdict::Lead(lease)) => {
-                prop_assert!(alone || !(sharing && led), "two leaders though none has failed");
+                prop_assert!(alone || !(sharing && led), "two leaders although none has failed");
                 if !alone {
-                    self.leader[question] = Some(self.now);
+                    self.leader[key] = Some(self.now);
                 }
-                Ok(Client::Leading { question, lease })
+                Ok(Client::Leading { key, lease })
             }
             None => {
                 prop_assert!(sharing);
-                Ok(Client::Waiting { question, arrived })
+                Ok(Client::Waiting { key, arrived })
             }
             Some(cache::Verdict::Hit(answer)) => {
-                prop_assert_eq!(usize::from(answer.body[0]), question);
+                prop_assert_eq!(usize::from(answer.body[0]), key);
                 let fresh = |at| at <= arrived && self.now < at + self.limits.ttl;
-                prop_assert!(self.settled[question].is_some_and(fresh));
+                prop_assert!(self.settled[key].is_some_and(fresh));
                 Ok(Client::Answered)
             }
             Some(cache::Verdict::Coalesced(answer)) => {
-                prop_assert_eq!(usize::from(answer.body[0]), question);
+                prop_assert_eq!(usize::from(answer.body[0]), key);
                 let fresh = |at| arrived < at || self.now < at + self.limits.window;
-                prop_assert!(sharing && self.settled[question].is_some_and(fresh));
+                prop_assert!(sharing && self.settled[key].is_some_and(fresh));
                 Ok(Client::Answered)
             }
             Some(cache::Verdict::Bypass) => {
-                prop_assert!(!self.repeats.is_on());
+                prop_assert!(!self.cache.is_on());
                 Ok(Client::Answered)
             }
             other => Err(TestCaseError::fail(format!("{other:?}"))),
         }
     }
 
-    fn settle(&mut self, question: usize, lease: FlightLease, size: usize) {
-        let body = Bytes::from(vec![question.to_le_bytes()[0]; size]);
+    fn settle(&mut self, key: usize, lease: FlightLease, size: usize) {
+        let body = Bytes::from(vec![key.to_le_bytes()[0]; size]);
         let answer = CachedAnswer { status: StatusCode::OK, headers: HeaderMap::new(), body };
-        self.leader[question] = None;
+        self.leader[key] = None;
         if size < self.limits.bytes / 16 {
-            self.settled[question] = Some(self.now);
+            self.settled[key] = Some(self.now);
         } else {
-            self.failed[question] = Some(self.now);
+            self.failed[key] = Some(self.now);
         }
-        self.repeats.settle(lease, answer, self.now);
+        self.cache.settle(lease, answer, self.now);
     }
 
     fn leading(&mut self, which: usize) -> Option<(usize, FlightLease)> {
         let client = self.clients.get_mut(which)?;
         match std::mem::replace(client, Client::Answered) {
-            Client::Leading { question, lease } => Some((question, lease)),
+            Client::Leading { key, lease } => Some((key, lease)),
             other => {
                 *client = other;
                 None
@@ -336,21 +336,25 @@ impl Room {
     }
 }
 
-fn named(question: usize) -> CacheKey {
-    let body = Payload::from(Bytes::from(question.to_string()));
+fn cache_key(key: usize) -> CacheKey {
+    let body = Payload::from(Bytes::from(key.to_string()));
     CacheKey::new(None, "countTokens", "m", &body, None)
 }
 
-fn happening() -> impl Strategy<Value = Happening> {
-    let outcome =
-        select(vec![Outcome::Alive, Outcome::Failure, Outcome::Neutral, Outcome::Success]);
-    // Failures have a majority, or it would hardly ever open.
-    let outcome = prop_oneof![2 => Just(Outcome::Failure), 1 => outcome];
+fn event() -> impl Strategy<Value = BreakerEvent> {
+    let outcome = select(vec![
+        breaker::Outcome::Alive,
+        breaker::Outcome::Failure,
+        breaker::Outcome::Neutral,
+        breaker::Outcome::Success,
+    ]);
+    // Most outcomes are failures, else the breaker would hardly ever open.
+    let outcome = prop_oneof![2 => Just(breaker::Outcome::Failure), 1 => outcome];
     let wait = select(vec![0, 1, 10, 50, 99, 100, 101]).prop_map(Duration::from_millis);
     prop_oneof![
-        4 => Just(Happening::Ask),
-        4 => (0_usize..8, outcome).prop_map(|(which, outcome)| Happening::Record(which, outcome)),
-        1 => wait.prop_map(Happening::Wait),
+        4 => Just(BreakerEvent::Ask),
+        4 => (0_usize..8, outcome).prop_map(|(which, outcome)| BreakerEvent::Record(which, outcome)),
+        1 => wait.prop_map(BreakerEvent::Wait),
     ]
 }
 
@@ -358,7 +362,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (0_usize..3).prop_map(Step::Arrive),
         4 => (0_usize..40).prop_map(Step::Poll),
-        // The last one takes more than an eighth of the budget.
+        // The largest answer takes more than an eighth of the limit.
         2 => (0_usize..40, select(vec![1, 1500, 8000])).prop_map(|(which, size)| Step::Settle(which, size)),
         1 => (0_usize..40).prop_map(Step::Fail),
         1 => (0_usize..40).prop_map(Step::Leave),

@@ -88,7 +88,7 @@ impl Platform for Edge {
     /// One request may not wake another, so each one polls.
     async fn acquire_permit(&self) -> Place {
         let place = Place(isolate::line().join(self.now()));
-        while !isolate::line().has_place(place.0) {
+        while !isolate::line().has_permit(place.0) {
             self.timer(PLACE_POLL_INTERVAL).await;
         }
         place

@@ -43,7 +43,7 @@ fn make(edge: &Edge) -> Result<Proxy, Error> {
         // Clients come under the name of the Worker, which is no loopback name.
         "0.0.0.0".clone_into(&mut settings.host);
     }
-    line().set_places(settings.max_concurrent_requests);
+    line().set_permits(settings.max_concurrent_requests);
     Ok(Proxy::new(settings, edge))
 }
 

@@ -31,7 +31,7 @@ pub(crate) fn run(report: &mut Report) {
 /// release build, so that both share their dependencies.
 pub(crate) fn build(report: &mut Report) -> Option<()> {
     report.step("costs: the program", || {
-        shown(cargo("build").args(["--locked", "--release", "--bin", PROGRAM]))
+        shown(cargo("build").args(["--locked", "--release", "-p", PROGRAM]))
     })
 }
 

@@ -1,27 +1,28 @@
-//! A call in flight at an endpoint, which ends by itself when it is dropped.
+//! The guard of a call in flight at an endpoint.
 //!
-//! The only policy that holds a lock: a dropped future runs no code but its destructors.
+//! This is the only policy that holds a lock: a dropped future runs its destructors and no other
+//! code, so the guard must reach the endpoints from `drop`.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::breaker::{Outcome, State};
+use super::breaker;
 use super::endpoint::{AfterCall, EndpointChoice, Endpoints, NoEndpointError};
 use crate::time::Monotonic;
 
-/// A call that is in flight at an endpoint.
+/// A call in flight at an endpoint. Dropping the guard ends the call without an outcome.
 #[derive(Debug)]
 #[must_use = "the call is over when the guard is dropped"]
 pub struct InFlightGuard {
     endpoints: Arc<Mutex<Endpoints>>,
     choice: Option<EndpointChoice>,
-    /// The endpoint's number.
+    /// The endpoint's position in the settings.
     pub index: usize,
-    /// The call is the probe of a breaker that has been open.
+    /// True when the call is the probe of a half-open breaker.
     pub is_probe: bool,
 }
 
 impl InFlightGuard {
-    /// Asks the breakers for the best endpoint for a request that has been at `tried` before. The
+    /// Begins a call at the best endpoint for a request that has tried the endpoints `tried`. The
     /// breakers are asked here and nowhere else in a try.
     pub fn begin(
         endpoints: &Arc<Mutex<Endpoints>>,
@@ -33,16 +34,16 @@ impl InFlightGuard {
         Ok(Self { endpoints: Arc::clone(endpoints), choice: Some(choice), index, is_probe })
     }
 
-    /// Records that the answer has begun. Returns what the endpoint's breaker does now.
-    pub fn alive(&self, now: Monotonic) -> State {
+    /// Records that the answer has begun. Returns the state of the endpoint's breaker.
+    pub fn alive(&self, now: Monotonic) -> breaker::State {
         match &self.choice {
             Some(choice) => lock(&self.endpoints).alive(choice, now),
-            None => State::Closed,
+            None => breaker::State::Closed,
         }
     }
 
-    /// Ends the call, of a request that has been at `tried`, this endpoint included.
-    pub fn end(mut self, outcome: Outcome, tried: &[usize], now: Monotonic) -> AfterCall {
+    /// Ends the call. `tried` are all endpoints that the request has tried, this one included.
+    pub fn end(mut self, outcome: breaker::Outcome, tried: &[usize], now: Monotonic) -> AfterCall {
         let choice = self.choice.take().expect("only `end`, which consumes the guard, takes it");
         lock(&self.endpoints).end(choice, outcome, tried, now)
     }

@@ -1,17 +1,18 @@
-//! The right to do a piece of work that must be done once, however many want it.
+//! Leases: the right to do a piece of work that this process must do once at a time.
 
 use std::time::Duration;
 
 use crate::time::Monotonic;
 
-/// Proof that its holder is the one who works.
+/// The right to do the work.
+#[must_use = "a lease that is not settled delays the next one"]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lease {
     serial: u64,
 }
 
-/// Hands out one lease at a time. A lease that is not settled in time is void, so that work which
-/// was lost (a dropped task, a dead isolate) is taken up by somebody else.
+/// Grants one lease at a time. A lease that is not settled in time is void, so that the work of a
+/// dropped task or a dead isolate is done by another request.
 #[derive(Debug, Default)]
 pub struct Leases {
     serial: u64,
@@ -19,9 +20,9 @@ pub struct Leases {
 }
 
 impl Leases {
-    /// A lease for `how_long`, unless one is out.
+    /// Grants a lease for `how_long`, unless one is held.
     pub fn take(&mut self, now: Monotonic, how_long: Duration) -> Option<Lease> {
-        if self.out(now) {
+        if self.is_held(now) {
             return None;
         }
         self.serial += 1;
@@ -29,18 +30,18 @@ impl Leases {
         Some(Lease { serial: self.serial })
     }
 
-    /// True while somebody works.
-    pub fn out(&self, now: Monotonic) -> bool {
+    /// True while a lease is held.
+    pub fn is_held(&self, now: Monotonic) -> bool {
         self.held_until.is_some_and(|until| now < until)
     }
 
-    /// Voids the lease that is out: what its holder is about to find is of no use any more.
+    /// Voids the lease that is held: the result of its work is no longer wanted.
     pub fn void(&mut self) {
         self.held_until = None;
     }
 
-    /// Takes a lease back. False for one that was voided, or has been void for so long that another
-    /// was handed out: a late holder must not overwrite what the newer one found.
+    /// Ends a lease. False for a lease that was voided or replaced: a late holder must not overwrite
+    /// the result of a newer one. A lease that has run out and was not replaced still counts.
     pub fn settle(&mut self, lease: Lease) -> bool {
         let current = lease.serial == self.serial && self.held_until.is_some();
         if current {
@@ -57,7 +58,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(10);
 
     #[test]
-    fn there_is_one_lease_at_a_time() {
+    fn one_lease_is_granted_at_a_time() {
         let mut leases = Leases::default();
         let first = leases.take(Monotonic(0), LONG).unwrap();
         assert_eq!(leases.take(Monotonic(1), LONG), None);
@@ -66,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_lease_is_void_after_its_time_and_its_late_holder_is_told() {
+    fn a_lease_that_is_not_settled_is_replaced_and_settling_it_late_fails() {
         let mut leases = Leases::default();
         let lost = leases.take(Monotonic(0), LONG).unwrap();
         let second = leases.take(Monotonic(0) + LONG, LONG).unwrap();
@@ -76,13 +77,13 @@ mod tests {
     }
 
     #[test]
-    fn a_voided_lease_is_worth_nothing() {
+    fn a_voided_lease_cannot_be_settled() {
         let mut leases = Leases::default();
         let voided = leases.take(Monotonic(0), LONG).unwrap();
         leases.void();
         assert!(!leases.settle(voided));
         let second = leases.take(Monotonic(1), LONG).unwrap();
-        assert!(!leases.settle(voided) && leases.out(Monotonic(2)));
+        assert!(!leases.settle(voided) && leases.is_held(Monotonic(2)));
         assert!(leases.settle(second));
     }
 }

@@ -1,4 +1,4 @@
-//! Whose turn it is among processes that share a store: what the store keeps for each piece of work.
+//! The record of a distributed lock: what a shared store keeps for one piece of work.
 
 use std::time::Duration;
 
@@ -6,20 +6,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::Timestamp;
 
-/// The turns of one piece of work. The store keeps it as it is, and takes the time from its own
+/// The state of one lock. The store keeps the record unchanged and takes the time from its own
 /// clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct LockRecord {
-    /// The number of the last turn that was given.
+    /// The token of the last holder.
     last: u64,
-    /// The number of the turn that wrote last.
+    /// The token of the last holder that wrote.
     wrote: u64,
-    /// Until when the last turn lasts, unless it was released: Unix milliseconds.
+    /// When the last holder's lock ends, in Unix milliseconds; `None` after its release.
     until: Option<u64>,
 }
 
 impl LockRecord {
-    /// A turn of `how_long`, unless somebody has one.
+    /// Acquires the lock for `how_long`, unless it is held.
+    #[must_use = "an acquired lock must be released"]
     pub fn claim(&mut self, clock: Timestamp, how_long: Duration) -> LockResult {
         if self.until.is_some_and(|until| clock.0 < until) {
             return LockResult::Held;
@@ -29,35 +30,36 @@ impl LockRecord {
         LockResult::Acquired(FencingToken(self.last))
     }
 
-    /// Ends a turn. One that is over already ends nobody else's.
-    pub fn release(&mut self, fence: FencingToken) {
-        if fence.0 == self.last {
+    /// Releases the lock. A holder whose lock has ended does not release a later holder's.
+    pub fn release(&mut self, token: FencingToken) {
+        if token.0 == self.last {
             self.until = None;
         }
     }
 
-    /// Whether the holder of this turn may still write: nobody who came after it has.
-    pub fn write(&mut self, fence: FencingToken) -> bool {
-        let may = fence.0 >= self.wrote;
+    /// True when this holder may write: no later holder has written.
+    pub fn write(&mut self, token: FencingToken) -> bool {
+        let may = token.0 >= self.wrote;
         if may {
-            self.wrote = fence.0;
+            self.wrote = token.0;
         }
         may
     }
 }
 
-/// What [`LockRecord::claim`] found.
+/// The result of [`LockRecord::claim`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LockResult {
-    /// Nobody to take turns with.
+    /// No other process shares the store, so there is no lock.
     NotShared,
-    /// It is ours.
+    /// The caller holds the lock.
     Acquired(FencingToken),
-    /// Somebody else is at it: look at the store again a little later.
+    /// Another process holds the lock: look at the store again a little later.
     Held,
 }
 
-/// Tells turns apart: a later one has a greater number.
+/// The number of a holder: a later holder has a greater one. The store compares it, so that a late
+/// write of an earlier holder is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct FencingToken(pub u64);
 
@@ -65,38 +67,38 @@ pub struct FencingToken(pub u64);
 mod tests {
     use super::*;
 
-    const TURN: Duration = Duration::from_millis(10);
+    const TTL: Duration = Duration::from_millis(10);
 
-    fn granted(claim: LockResult) -> FencingToken {
-        let LockResult::Acquired(fence) = claim else { panic!("{claim:?}") };
-        fence
+    fn acquired(claim: LockResult) -> FencingToken {
+        let LockResult::Acquired(token) = claim else { panic!("{claim:?}") };
+        token
     }
 
     #[test]
-    fn there_is_one_turn_at_a_time_and_it_ends_by_itself() {
-        let mut turns = LockRecord::default();
-        let first = granted(turns.claim(Timestamp(0), TURN));
-        assert_eq!(turns.claim(Timestamp(9), TURN), LockResult::Held);
-        let second = granted(turns.claim(Timestamp(10), TURN));
+    fn a_lock_has_one_holder_and_ends_after_its_ttl() {
+        let mut record = LockRecord::default();
+        let first = acquired(record.claim(Timestamp(0), TTL));
+        assert_eq!(record.claim(Timestamp(9), TTL), LockResult::Held);
+        let second = acquired(record.claim(Timestamp(10), TTL));
         assert!(second > first);
     }
 
     #[test]
-    fn a_released_turn_is_free_at_once_and_a_late_release_frees_nothing() {
-        let mut turns = LockRecord::default();
-        let first = granted(turns.claim(Timestamp(0), TURN));
-        turns.release(first);
-        granted(turns.claim(Timestamp(1), TURN));
-        turns.release(first);
-        assert_eq!(turns.claim(Timestamp(2), TURN), LockResult::Held);
+    fn a_released_lock_is_free_at_once_and_a_late_release_changes_nothing() {
+        let mut record = LockRecord::default();
+        let first = acquired(record.claim(Timestamp(0), TTL));
+        record.release(first);
+        let _ = acquired(record.claim(Timestamp(1), TTL));
+        record.release(first);
+        assert_eq!(record.claim(Timestamp(2), TTL), LockResult::Held);
     }
 
     #[test]
-    fn a_late_holder_does_not_undo_what_the_next_one_wrote() {
-        let mut turns = LockRecord::default();
-        let late = granted(turns.claim(Timestamp(0), TURN));
-        let next = granted(turns.claim(Timestamp(10), TURN));
-        assert!(turns.write(next) && turns.write(next), "a holder may write twice");
-        assert!(!turns.write(late));
+    fn a_late_holder_cannot_overwrite_a_later_holders_write() {
+        let mut record = LockRecord::default();
+        let late = acquired(record.claim(Timestamp(0), TTL));
+        let next = acquired(record.claim(Timestamp(10), TTL));
+        assert!(record.write(next) && record.write(next), "a holder may write twice");
+        assert!(!record.write(late));
     }
 }

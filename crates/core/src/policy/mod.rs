@@ -1,7 +1,26 @@
-//! Decisions. Each room is a plain value that is told the time and returns a verdict.
+//! The policies: what the proxy decides, apart from doing it. A policy is a plain value that takes
+//! the time as an argument and returns a verdict.
 //!
-//! Nobody waits on another request's future here: who has to wait is told so and asks again on a
-//! timer of its own, since a Worker's request cannot be woken by another one (`design.md` 5.1).
+//! | Policy | Decides |
+//! |---|---|
+//! | [`breaker`] | whether an endpoint that keeps failing may be called |
+//! | [`cache`] | whether a request uses the answer to an equal one, waits for it, or asks upstream |
+//! | [`endpoint`] | which of several endpoints a call goes to |
+//! | [`in_flight`] | nothing: the guard of a call, which ends the call when it is dropped |
+//! | [`lease`] | which request of this process does a piece of work |
+//! | [`lock`] | which of several processes does a piece of work |
+//! | [`project`] | which project a request names, and which request discovers it |
+//! | [`quota`] | whether upstream's answer about a used-up quota still holds |
+//! | [`rate_limit`] | whether a caller's request is let through |
+//! | [`retry`] | what follows a failed try |
+//! | [`token`] | which access token a request sends, and which request refreshes it |
+//! | [`wait_queue`] | which of the waiting requests holds a concurrency permit |
+//!
+//! A policy imports `time`, `failure`, `caller`, `payload` and other policies, and no other module
+//! of the core. Tests may import more.
+//!
+//! No request waits on another request's future, since a Worker's request cannot be woken by another
+//! one. A verdict says that a request has to wait, and the request asks again after its own timer.
 
 pub mod breaker;
 pub mod cache;

@@ -1,6 +1,6 @@
-//! Which project to use, and which request starts its discovery (`docs/CREDENTIALS.md`).
+//! The account's project, and which request starts its discovery (`docs/CREDENTIALS.md`).
 //!
-//! Failures are opaque values of type `E`: the policy remembers them and gives them back.
+//! Failures are opaque values of type `E`: the policy keeps and returns them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,33 +14,33 @@ use crate::time::{Monotonic, Timestamp};
 pub enum Verdict<E> {
     /// Start the discovery in the background, then ask again.
     Discover(Lease),
-    /// A discovery has failed a moment ago.
+    /// Fail: a recent discovery found no project.
     Failed(E),
-    /// Put it into the envelope.
+    /// Put this project into the envelope.
     Use(Arc<str>),
-    /// A discovery is under way: ask again a little later.
+    /// Ask again a little later: a discovery is in progress.
     Wait,
 }
 
 /// How a discovery ended.
 #[derive(Debug)]
 pub enum Outcome<E> {
-    /// There is no project. The failure is remembered this long, so that a broken account does not
-    /// cost a discovery for each request.
+    /// No project was found. The failure is kept for this long, so that a broken account does not
+    /// cause a discovery for each request.
     Failed(E, Duration),
-    /// The account's project, good until then.
+    /// The account's project, and the time until which it may be used.
     Found(String, Timestamp),
 }
 
-/// The project in use.
+/// The project in use, and what is known of its discovery.
 #[derive(Debug)]
 pub struct ProjectState<E> {
     known: Option<(Arc<str>, Timestamp)>,
     failed: Option<(E, Monotonic)>,
     leases: Leases,
-    /// Upstream has rejected this project: the next discovery asks Google, not the store.
+    /// A project that upstream has rejected. The next discovery asks Google, not the store.
     invalidated: Option<Arc<str>>,
-    /// Google has named a rejected project again: until this time it stays.
+    /// Until when a project stays in use that Google named again after upstream had rejected it.
     confirmed_until: Option<Monotonic>,
 }
 
@@ -57,12 +57,12 @@ impl<E> Default for ProjectState<E> {
 }
 
 impl<E: Clone> ProjectState<E> {
-    /// What to do for a request.
+    /// Decides what a request does.
     pub fn ask(&mut self, clock: Timestamp, now: Monotonic) -> Verdict<E> {
         if let Some((project, _)) = self.known.as_ref().filter(|(_, until)| clock < *until) {
             return Verdict::Use(Arc::clone(project));
         }
-        if self.leases.out(now) {
+        if self.leases.is_held(now) {
             return Verdict::Wait;
         }
         if let Some((error, _)) = self.failed.as_ref().filter(|(_, until)| now < *until) {
@@ -75,7 +75,7 @@ impl<E: Clone> ProjectState<E> {
     }
 
     /// The state for health: `known`, `unknown` or `refused`.
-    pub fn standing(&self, clock: Timestamp, now: Monotonic) -> &'static str {
+    pub fn state(&self, clock: Timestamp, now: Monotonic) -> &'static str {
         let known = self.known.as_ref().is_some_and(|(_, until)| clock < *until);
         let failed = self.failed.as_ref().is_some_and(|(_, until)| now < *until);
         if known {
@@ -87,7 +87,7 @@ impl<E: Clone> ProjectState<E> {
         }
     }
 
-    /// Records how a lease's work ended.
+    /// Records how the lease's discovery ended.
     pub fn settle(&mut self, lease: Lease, outcome: Outcome<E>, now: Monotonic) {
         if !self.leases.settle(lease) {
             return;
@@ -106,9 +106,9 @@ impl<E: Clone> ProjectState<E> {
         }
     }
 
-    /// Records that upstream rejected this project: it is discovered again, and not from the store.
-    /// A project that Google has just named again is kept for a while, since the cause lies
-    /// elsewhere (a licence) and another discovery would not help.
+    /// Records that upstream rejected this project: the next request discovers it again. A project
+    /// that Google has just named again is kept for a while: the cause lies elsewhere (a licence),
+    /// and another discovery would not help.
     pub fn invalidate(&mut self, project: &str, now: Monotonic) {
         if self.confirmed_until.is_some_and(|until| now < until) {
             return;
@@ -118,13 +118,13 @@ impl<E: Clone> ProjectState<E> {
         }
     }
 
-    /// Clears everything, a discovery under way included: the credentials are another account's.
+    /// Clears everything, a discovery in progress included: the credentials are another account's.
     pub fn clear(&mut self) {
         *self = Self { leases: std::mem::take(&mut self.leases), ..Self::default() };
         self.leases.void();
     }
 
-    /// The credentials have changed: an earlier failure no longer applies.
+    /// Clears an earlier failure: the credentials have changed.
     pub fn retry_now(&mut self) {
         self.failed = None;
     }
@@ -135,10 +135,10 @@ impl<E: Clone> ProjectState<E> {
     }
 }
 
-/// Longer than a discovery with its bounded poll may take.
+/// Longer than a discovery takes, whose polling is bounded.
 const LEASE: Duration = Duration::from_secs(180);
 
-/// How long a project stays that Google has named again after upstream rejected it.
+/// How long a project stays in use that Google named again after upstream had rejected it.
 const CONFIRMED: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
@@ -148,70 +148,82 @@ mod tests {
     const NOW: Timestamp = Timestamp(1_750_000_000_000);
 
     #[test]
-    fn of_a_hundred_cold_callers_one_discovers() {
-        let mut projects = ProjectState::<&str>::default();
-        let Verdict::Discover(lease) = projects.ask(NOW, Monotonic(0)) else { panic!("cold") };
+    fn of_a_hundred_requests_without_a_project_one_discovers_it() {
+        let mut state = ProjectState::<&str>::default();
+        let Verdict::Discover(lease) = state.ask(NOW, Monotonic(0)) else {
+            panic!("no project is known")
+        };
         for _ in 0..99 {
-            assert!(matches!(projects.ask(NOW, Monotonic(1)), Verdict::Wait));
+            assert!(matches!(state.ask(NOW, Monotonic(1)), Verdict::Wait));
         }
         let found = Outcome::Found("p".to_owned(), NOW + Duration::from_secs(3600));
-        projects.settle(lease, found, Monotonic(2));
-        assert!(matches!(projects.ask(NOW, Monotonic(3)), Verdict::Use(it) if &*it == "p"));
+        state.settle(lease, found, Monotonic(2));
+        assert!(matches!(state.ask(NOW, Monotonic(3)), Verdict::Use(it) if &*it == "p"));
         let later = NOW + Duration::from_secs(3600);
-        assert!(matches!(projects.ask(later, Monotonic(4)), Verdict::Discover(_)));
+        assert!(matches!(state.ask(later, Monotonic(4)), Verdict::Discover(_)));
     }
 
     #[test]
-    fn a_failure_is_remembered_briefly() {
-        let mut projects = ProjectState::<&str>::default();
-        let Verdict::Discover(lease) = projects.ask(NOW, Monotonic(0)) else { panic!("cold") };
+    fn a_failed_discovery_is_kept_for_its_time() {
+        let mut state = ProjectState::<&str>::default();
+        let Verdict::Discover(lease) = state.ask(NOW, Monotonic(0)) else {
+            panic!("no project is known")
+        };
         let failed = Outcome::Failed("required", Duration::from_secs(30));
-        projects.settle(lease, failed, Monotonic(0));
-        assert!(matches!(projects.ask(NOW, Monotonic(29_999_999)), Verdict::Failed("required")));
-        assert!(matches!(projects.ask(NOW, Monotonic(30_000_000)), Verdict::Discover(_)));
+        state.settle(lease, failed, Monotonic(0));
+        assert!(matches!(state.ask(NOW, Monotonic(29_999_999)), Verdict::Failed("required")));
+        assert!(matches!(state.ask(NOW, Monotonic(30_000_000)), Verdict::Discover(_)));
     }
 
     #[test]
-    fn another_account_never_gets_the_project_of_the_account_before() {
-        let mut projects = ProjectState::<&str>::default();
-        let Verdict::Discover(lease) = projects.ask(NOW, Monotonic(0)) else { panic!("cold") };
-        projects.clear();
-        let Verdict::Discover(_) = projects.ask(NOW, Monotonic(1)) else { panic!("forgotten") };
+    fn another_account_never_gets_the_previous_accounts_project() {
+        let mut state = ProjectState::<&str>::default();
+        let Verdict::Discover(lease) = state.ask(NOW, Monotonic(0)) else {
+            panic!("no project is known")
+        };
+        state.clear();
+        let Verdict::Discover(_) = state.ask(NOW, Monotonic(1)) else {
+            panic!("the project was cleared")
+        };
         let late = Outcome::Found("old".to_owned(), NOW + Duration::from_secs(3600));
-        projects.settle(lease, late, Monotonic(2));
-        assert!(matches!(projects.ask(NOW, Monotonic(2)), Verdict::Wait));
+        state.settle(lease, late, Monotonic(2));
+        assert!(matches!(state.ask(NOW, Monotonic(2)), Verdict::Wait));
     }
 
     #[test]
     fn a_project_that_upstream_rejects_is_invalidated_once() {
-        let mut projects = ProjectState::<&str>::default();
-        let Verdict::Discover(lease) = projects.ask(NOW, Monotonic(0)) else { panic!("cold") };
+        let mut state = ProjectState::<&str>::default();
+        let Verdict::Discover(lease) = state.ask(NOW, Monotonic(0)) else {
+            panic!("no project is known")
+        };
         let found = Outcome::Found("old".to_owned(), NOW + Duration::from_secs(3600));
-        projects.settle(lease, found, Monotonic(0));
-        projects.invalidate("another", Monotonic(1));
-        assert!(matches!(projects.ask(NOW, Monotonic(1)), Verdict::Use(_)));
-        projects.invalidate("old", Monotonic(1));
-        assert!(!projects.trusts_store());
-        let Verdict::Discover(lease) = projects.ask(NOW, Monotonic(1)) else { panic!("dropped") };
+        state.settle(lease, found, Monotonic(0));
+        state.invalidate("another", Monotonic(1));
+        assert!(matches!(state.ask(NOW, Monotonic(1)), Verdict::Use(_)));
+        state.invalidate("old", Monotonic(1));
+        assert!(!state.trusts_store());
+        let Verdict::Discover(lease) = state.ask(NOW, Monotonic(1)) else {
+            panic!("the project was invalidated")
+        };
         let found = Outcome::Found("new".to_owned(), NOW + Duration::from_secs(3600));
-        projects.settle(lease, found, Monotonic(2));
-        projects.invalidate("old", Monotonic(3));
-        assert!(matches!(projects.ask(NOW, Monotonic(3)), Verdict::Use(it) if &*it == "new"));
+        state.settle(lease, found, Monotonic(2));
+        state.invalidate("old", Monotonic(3));
+        assert!(matches!(state.ask(NOW, Monotonic(3)), Verdict::Use(it) if &*it == "new"));
     }
 
     #[test]
-    fn a_project_that_google_names_again_stays_for_a_while() {
-        let mut projects = ProjectState::<&str>::default();
+    fn a_project_that_google_names_again_stays_in_use_for_a_while() {
+        let mut state = ProjectState::<&str>::default();
         let mut discoveries = 0;
         for second in 0..60 {
             let now = Monotonic(0) + Duration::from_secs(second);
-            if let Verdict::Discover(lease) = projects.ask(NOW, now) {
+            if let Verdict::Discover(lease) = state.ask(NOW, now) {
                 discoveries += 1;
                 let found = Outcome::Found("p".to_owned(), NOW + Duration::from_secs(3600));
-                projects.settle(lease, found, now);
+                state.settle(lease, found, now);
             }
-            projects.invalidate("p", now);
+            state.invalidate("p", now);
         }
-        assert_eq!(discoveries, 3, "the first, one to make sure, and one half a minute later");
+        assert_eq!(discoveries, 3, "the first, one after the rejection, and one after `CONFIRMED`");
     }
 }

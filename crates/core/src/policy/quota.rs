@@ -1,31 +1,31 @@
-//! Quotas that are used up: upstream's answer is remembered until their reset, and given without
-//! asking upstream (`docs/RESILIENCE.md`, `docs/reference/protocol.md` 7.5).
+//! The memory of used-up quotas: upstream's answer is repeated until the quota's reset, without a
+//! call (`docs/RESILIENCE.md`, `docs/reference/protocol.md` 7.5).
 //!
-//! Answers are opaque values of type `A`: the policy remembers them and gives them back.
+//! Answers are opaque values of type `A`: the policy keeps and returns them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::time::Timestamp;
 
-/// The models whose quota is used up. Asked for every request: an empty memory costs next to
+/// The models whose quota is used up. Every request asks, so an empty memory must cost almost
 /// nothing.
 #[derive(Debug)]
 pub struct QuotaMemory<A> {
     exhausted: BTreeMap<String, Exhausted<A>>,
 }
 
-/// A quota that is used up.
+/// A used-up quota.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exhausted<A> {
     /// What upstream answered.
     pub answer: A,
-    /// When upstream said so. A wall clock that is behind this has been set back, and then nothing
-    /// is known about how far the reset is.
+    /// When upstream gave the answer. A wall clock before this has been set back, and then the time
+    /// until the reset is unknown.
     pub since: Timestamp,
     /// When the quota is reset, for `Retry-After`.
     pub reset: Timestamp,
-    /// When upstream is asked again, whatever it said.
+    /// When upstream is asked again: at the reset or earlier.
     pub until: Timestamp,
 }
 
@@ -36,9 +36,9 @@ impl<A> Default for QuotaMemory<A> {
 }
 
 impl<A: Clone> QuotaMemory<A> {
-    /// What upstream has answered for this model and would answer again, and how long until the
-    /// reset. The wall clock counts, since resets are hours away and a monotonic clock may stop
-    /// while a laptop sleeps.
+    /// Upstream's answer for this model and the time until the reset; `None` when upstream is to be
+    /// asked. The wall clock counts: resets are hours away, and a monotonic clock may stop while a
+    /// laptop sleeps.
     pub fn ask(&mut self, model: &str, clock: Timestamp) -> Option<(A, Duration)> {
         let exhausted = self.exhausted.get(model)?;
         if !exhausted.holds(clock) {
@@ -48,10 +48,10 @@ impl<A: Clone> QuotaMemory<A> {
         Some((exhausted.answer.clone(), clock.until(exhausted.reset)))
     }
 
-    /// Remembers an answer that holds until the quota's reset, `delay` from now. True if it is
-    /// remembered.
+    /// Keeps upstream's answer until the quota's reset, which is `delay` from now. False when the
+    /// answer is not kept.
     ///
-    /// An answer that states no delay is remembered for a minute, and none for longer than a day.
+    /// An answer without a delay is kept for a minute. No answer is kept for longer than a day.
     pub fn note(
         &mut self,
         model: &str,
@@ -68,14 +68,14 @@ impl<A: Clone> QuotaMemory<A> {
         true
     }
 
-    /// Every quota that is used up, for other processes of the same account.
+    /// All used-up quotas, for other processes of the same account.
     pub fn entries(&self, clock: Timestamp) -> impl Iterator<Item = (&str, &Exhausted<A>)> {
         let held = self.exhausted.iter().filter(move |(_, exhausted)| exhausted.holds(clock));
         held.map(|(model, exhausted)| (&**model, exhausted))
     }
 
-    /// Remembers what another process of the same account has learned, unless it is older than what
-    /// this one knows.
+    /// Adds what another process of the same account knows, unless this process knows something
+    /// newer.
     pub fn learn(&mut self, model: String, mut exhausted: Exhausted<A>, clock: Timestamp) {
         exhausted.until = exhausted.until.min(clock + LONGEST);
         let known = self.exhausted.get(&model).is_some_and(|own| own.since >= exhausted.since);
@@ -90,7 +90,8 @@ impl<A: Clone> QuotaMemory<A> {
         self.exhausted.clear();
     }
 
-    /// Where there is no room, drops what no longer holds, else the entry that would end first.
+    /// Inserts an entry. When the memory is full, entries that have ended are dropped, else the one
+    /// that would end first.
     fn insert(&mut self, model: String, exhausted: Exhausted<A>, clock: Timestamp) {
         if self.exhausted.len() >= MOST_MODELS && !self.exhausted.contains_key(&model) {
             self.exhausted.retain(|_, other| other.holds(clock));
@@ -111,17 +112,17 @@ impl<A> Exhausted<A> {
     }
 }
 
-/// How long an answer that states no delay is remembered.
+/// How long an answer without a delay is kept.
 const UNSTATED: Duration = Duration::from_secs(60);
 
-/// After a day at the latest upstream is asked again: daily quotas are back by then, and a broken
-/// answer must not lock a model for good.
+/// The longest time that an answer is kept: daily quotas are reset by then, and a wrong delay must
+/// not lock a model for good.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// More models than Code Assist has.
 const MOST_MODELS: usize = 256;
 
-/// Longer than any model's name; clients choose what stands here.
+/// Longer than any model's name. Clients choose the name, so its length needs a bound.
 const LONGEST_NAME: usize = 256;
 
 #[cfg(test)]
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn upstreams_answer_is_repeated_with_what_is_left_of_the_delay() {
+    fn upstreams_answer_is_repeated_with_the_time_left_until_the_reset() {
         let mut quotas = QuotaMemory::default();
         assert!(quotas.note("pro", "exhausted", secs(7200), NOW));
         assert_eq!(quotas.ask("pro", after(3599)), Some(("exhausted", Duration::from_secs(3601))));
@@ -157,11 +158,11 @@ mod tests {
         assert!(quotas.ask("pro", after(99)).is_some());
         assert_eq!((count(&quotas, after(99)), count(&quotas, after(100))), (1, 0));
         assert!(quotas.ask("pro", after(100)).is_none());
-        assert!(quotas.ask("pro", after(99)).is_none(), "an entry that has ended is gone");
+        assert!(quotas.ask("pro", after(99)).is_none(), "an entry that has ended is dropped");
     }
 
     #[test]
-    fn without_a_stated_delay_an_answer_holds_for_a_minute() {
+    fn an_answer_without_a_delay_holds_for_a_minute() {
         let mut quotas = QuotaMemory::default();
         assert!(quotas.note("pro", "exhausted", None, NOW));
         assert_eq!(quotas.ask("pro", after(59)), Some(("exhausted", Duration::from_secs(1))));
@@ -169,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_day_upstream_is_asked_again_and_the_reset_stays_as_stated() {
+    fn upstream_is_asked_again_after_a_day_and_the_reset_stays_as_stated() {
         let mut quotas = QuotaMemory::default();
         quotas.note("pro", "exhausted", secs(2 * 86_400), NOW);
         let left = quotas.ask("pro", after(86_399)).map(|(_, left)| left);
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quota_that_is_back_at_once_is_not_remembered() {
+    fn a_quota_with_a_delay_of_zero_is_not_kept() {
         let mut quotas = QuotaMemory::default();
         assert!(!quotas.note("pro", "exhausted", secs(0), NOW));
         assert!(quotas.ask("pro", NOW).is_none());
@@ -202,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_process_has_learned_another_takes_over_unless_it_is_older() {
+    fn a_process_takes_over_the_quotas_of_another_unless_they_are_older() {
         let (mut one, mut other) = (QuotaMemory::default(), QuotaMemory::default());
         one.note("pro", "exhausted", secs(100), NOW);
         let entries: Vec<_> =
@@ -224,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn the_models_remembered_are_bounded_and_the_one_that_ends_first_gives_way() {
+    fn the_number_of_models_is_bounded_and_the_quota_that_ends_first_is_dropped() {
         let mut quotas = QuotaMemory::default();
         quotas.note("brief", "exhausted", secs(400), NOW);
         for n in 0..MOST_MODELS + 50 {

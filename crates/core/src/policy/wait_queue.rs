@@ -1,61 +1,62 @@
-//! The line for a place at work: who comes first is served first.
+//! The queue for concurrency permits, first come first served.
 
 use std::time::Duration;
 
 use crate::time::Monotonic;
 
-/// So many at work, and the others behind them in the order they came.
+/// The holders of permits, and the waiters behind them in the order in which they came.
 #[derive(Debug)]
 pub struct WaitQueue {
-    places: usize,
+    permits: usize,
     last: u64,
-    /// Those at work in front, then those who wait, with the time at which each came.
-    line: Vec<(Ticket, Monotonic)>,
+    /// The holders in front, then the waiters, each with the time at which it joined.
+    tickets: Vec<(Ticket, Monotonic)>,
 }
 
-/// A number in the line.
+/// A position in the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "a ticket stays in the queue until it leaves"]
 pub struct Ticket(u64);
 
 impl WaitQueue {
-    /// An empty line before so many places.
-    pub const fn new(places: usize) -> Self {
-        Self { places, last: 0, line: Vec::new() }
+    /// An empty queue for this number of permits.
+    pub const fn new(permits: usize) -> Self {
+        Self { permits, last: 0, tickets: Vec::new() }
     }
 
-    /// From now on there are so many places.
-    pub fn set_places(&mut self, places: usize) {
-        self.places = places;
+    /// Changes the number of permits.
+    pub fn set_permits(&mut self, permits: usize) {
+        self.permits = permits;
     }
 
-    /// The number of whoever comes last. Those who came very long ago will not leave any more: a
-    /// Worker's runtime throws work away without telling anybody.
+    /// Adds a ticket at the end. Tickets that joined an hour ago are dropped: a Worker's runtime
+    /// discards work without running its destructors, so such a ticket may never leave.
     pub fn join(&mut self, now: Monotonic) -> Ticket {
-        self.line.retain(|(_, came)| now.since(*came) < LONGEST);
+        self.tickets.retain(|(_, joined)| now.since(*joined) < LONGEST);
         self.last += 1;
         let ticket = Ticket(self.last);
-        self.line.push((ticket, now));
+        self.tickets.push((ticket, now));
         ticket
     }
 
-    /// True once it is this one's turn.
-    pub fn has_place(&self, ticket: Ticket) -> bool {
-        self.line.iter().take(self.places).any(|(at_work, _)| *at_work == ticket)
+    /// True once the ticket holds a permit.
+    pub fn has_permit(&self, ticket: Ticket) -> bool {
+        self.tickets.iter().take(self.permits).any(|(holder, _)| *holder == ticket)
     }
 
-    /// Gives up a place, or the wait for one.
+    /// Removes a ticket, whether it holds a permit or waits for one.
     pub fn leave(&mut self, ticket: Ticket) {
-        self.line.retain(|(other, _)| *other != ticket);
+        self.tickets.retain(|(other, _)| *other != ticket);
     }
 
-    /// How many are at work or wait.
+    /// The number of holders and waiters.
     pub fn len(&self) -> usize {
-        self.line.len()
+        self.tickets.len()
     }
 
-    /// True when nobody is there.
+    /// True when there are no holders and no waiters.
     pub fn is_empty(&self) -> bool {
-        self.line.is_empty()
+        self.tickets.is_empty()
     }
 }
 
@@ -67,21 +68,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_given_in_the_order_of_coming() {
-        let mut line = WaitQueue::new(2);
-        let [first, second, third, fourth] = [(); 4].map(|()| line.join(Monotonic(0)));
-        assert!(line.has_place(first) && line.has_place(second) && !line.has_place(third));
-        line.leave(third);
-        line.leave(first);
-        assert!(line.has_place(second) && line.has_place(fourth));
-        assert_eq!(line.len(), 2);
+    fn permits_are_given_in_the_order_of_joining() {
+        let mut queue = WaitQueue::new(2);
+        let [first, second, third, fourth] = [(); 4].map(|()| queue.join(Monotonic(0)));
+        assert!(queue.has_permit(first) && queue.has_permit(second) && !queue.has_permit(third));
+        queue.leave(third);
+        queue.leave(first);
+        assert!(queue.has_permit(second) && queue.has_permit(fourth));
+        assert_eq!(queue.len(), 2);
     }
 
     #[test]
-    fn a_place_that_nobody_gave_back_is_free_again_after_an_hour() {
-        let mut line = WaitQueue::new(1);
-        line.join(Monotonic(0));
-        let next = line.join(Monotonic(0) + LONGEST);
-        assert!(line.has_place(next));
+    fn a_permit_that_is_never_given_back_is_free_after_an_hour() {
+        let mut queue = WaitQueue::new(1);
+        let _ = queue.join(Monotonic(0));
+        let next = queue.join(Monotonic(0) + LONGEST);
+        assert!(queue.has_permit(next));
     }
 }

@@ -112,11 +112,15 @@ impl Provider {
     }
 
     /// Takes a whole answer out of the provider's form.
-    pub(crate) fn read_answer(&self, call: WholeCall, text: Bytes) -> Result<GeminiAnswer, Error> {
+    pub(crate) fn read_answer<'a>(
+        &self,
+        call: WholeCall,
+        text: &'a Bytes,
+    ) -> Result<GeminiAnswer<'a>, Error> {
         match self {
             Self::CodeAssist(_) => match call {
                 WholeCall::CountTokens => code_assist::answer::count(text),
-                WholeCall::Generate => code_assist::answer::generated(&text),
+                WholeCall::Generate => code_assist::answer::generated(text),
             },
         }
     }

@@ -6,7 +6,6 @@
 
 pub mod check;
 mod coalesce;
-mod ids;
 mod limit;
 mod local;
 mod page;
@@ -31,6 +30,7 @@ use crate::context::{CacheUse, Deadline, RequestContext};
 use crate::dialect::gemini::route::{self, Framing, Route, RouteError};
 use crate::dialect::{ModelCall, Operation, StreamFormat, WholeCall};
 use crate::error::Error;
+use crate::ids::RequestId;
 use crate::intake;
 use crate::job::{BackgroundJob, Job};
 use crate::metrics::Metrics;
@@ -82,8 +82,8 @@ impl Proxy {
     ) -> Response<ProxyBody<P>> {
         let (parts, body) = request.into_parts();
         let mut body = pin!(body);
-        let id = ids::request_id(platform, &parts.headers);
-        let span = tracing::info_span!("request", request_id = id.to_str().unwrap_or_default());
+        let id = RequestId::of(platform, &parts.headers);
+        let span = tracing::info_span!("request", request_id = id.as_str());
         let mut context = RequestContext::new(platform, &self.metrics, id, platform.now());
         let route = route::read(&parts.method, &parts.uri);
         let in_array = matches!(&route, Ok(Route::Stream { framing: Framing::Array, .. }));
@@ -216,10 +216,10 @@ impl Proxy {
             WholeCall::CountTokens => self.count_request(body, context)?,
             WholeCall::Generate => self.generate_request(body, context).await?,
         };
-        let arrived = self.upstream.calls.attempt(&request, Whole, context, now).await?;
-        let provider = &self.upstream.calls.provider;
-        let answer = provider.read_answer(call, arrived.text)?;
-        Ok(respond::whole(provider, &arrived.head.headers, answer, context))
+        let calls = &self.upstream.calls;
+        let arrived = calls.attempt(&request, Whole, context, now).await?;
+        let answer = calls.provider.read_answer(call, &arrived.text)?;
+        Ok(respond::whole(&calls.provider, &arrived.head.headers, answer, context))
     }
 
     /// The life of a request whose answer is a stream.

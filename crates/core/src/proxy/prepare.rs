@@ -8,11 +8,11 @@ use http_body::Body;
 
 use super::Proxy;
 use super::coalesce::CacheRequest;
-use super::ids::PromptId;
 use super::respond::put;
 use crate::context::RequestContext;
 use crate::dialect::{ModelCall, WholeCall};
 use crate::error::Error;
+use crate::ids::PromptId;
 use crate::intake;
 use crate::payload::Payload;
 use crate::platform::Platform;

@@ -65,7 +65,7 @@ impl Proxy {
             // The body is not sent.
             context.settle(RequestOutcome::Ok);
         }
-        headers.insert(REQUEST_ID, context.id.clone());
+        headers.insert(REQUEST_ID, context.id.to_header());
         headers.insert(SERVER_TIMING, context.server_timing(now));
         let body = match answer.body {
             AnswerBody::Events(events) => ProxyBody::events(events, context),
@@ -100,7 +100,7 @@ pub(super) fn error<P: Platform>(
 pub(super) fn whole<P: Platform>(
     provider: &Provider,
     upstream: &HeaderMap,
-    answer: GeminiAnswer,
+    answer: GeminiAnswer<'_>,
     context: &mut RequestContext<P>,
 ) -> CachedAnswer {
     let mut headers = HeaderMap::new();

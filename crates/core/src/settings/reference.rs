@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::spec::{Group, Secrecy, SettingSpec};
-use super::table::SETTINGS;
+use super::table::{SETTINGS, is_for_worker};
 
 /// The reference of all settings in Markdown.
 pub fn reference() -> String {
@@ -26,7 +26,7 @@ pub fn worker_example() -> String {
     let mut page = String::from(WORKER_INTRODUCTION);
     for group in Group::ALL {
         let specs: Vec<&SettingSpec> =
-            SETTINGS.iter().filter(|spec| spec.group == *group && spec.is_for_worker()).collect();
+            SETTINGS.iter().filter(|spec| spec.group == *group && is_for_worker(spec)).collect();
         if specs.is_empty() {
             continue;
         }

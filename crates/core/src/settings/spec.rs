@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use super::table::{NATIVE_ONLY, SETTINGS};
-
 /// One setting. It has the same name as environment variable, as flag and as key of the file.
 #[derive(Debug, Clone, Copy)]
 pub struct SettingSpec {
@@ -29,20 +27,9 @@ impl SettingSpec {
         (self.secrecy != Secrecy::Secret).then(|| self.name.to_lowercase().replace('_', "-"))
     }
 
-    /// Finds a setting by its first name or an alias, in upper or lower case.
-    pub fn find(name: &str) -> Option<&'static Self> {
-        SETTINGS.iter().find(|spec| spec.names().any(|known| known.eq_ignore_ascii_case(name)))
-    }
-
     /// The first name, then the aliases.
     pub fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
         std::iter::once(self.name).chain(self.aliases.iter().copied())
-    }
-
-    /// False for settings of sockets and files, which a Worker does not have. `docs/WORKER.md` says
-    /// what the Worker does instead.
-    pub fn is_for_worker(&self) -> bool {
-        !NATIVE_ONLY.contains(&self.name)
     }
 
     pub(super) const fn alias(mut self, aliases: &'static [&'static str]) -> Self {

@@ -2,6 +2,17 @@
 
 use super::spec::{Group, Kind, Secrecy, SettingSpec};
 
+/// Finds a setting by its first name or an alias, in upper or lower case.
+pub fn find(name: &str) -> Option<&'static SettingSpec> {
+    SETTINGS.iter().find(|spec| spec.names().any(|known| known.eq_ignore_ascii_case(name)))
+}
+
+/// False for settings of sockets and files, which a Worker does not have. `docs/WORKER.md` says
+/// what the Worker does instead.
+pub(super) fn is_for_worker(spec: &SettingSpec) -> bool {
+    !NATIVE_ONLY.contains(&spec.name)
+}
+
 /// Every setting, in the order of the reference.
 pub const SETTINGS: &[SettingSpec] = &[
     // Listening and access

@@ -365,7 +365,7 @@ fn the_table_is_consistent() {
     names.dedup();
     assert_eq!(names.len(), total, "no name twice");
     for spec in SETTINGS {
-        assert_eq!(SettingSpec::find(&spec.name.to_lowercase()).unwrap().name, spec.name);
+        assert_eq!(find(&spec.name.to_lowercase()).unwrap().name, spec.name);
         assert!(spec.doc.ends_with('.'), "{}", spec.name);
         assert!(Group::ALL.contains(&spec.group));
     }

@@ -87,7 +87,7 @@ impl ProjectDiscovery {
     pub(crate) fn state(&self, clock: Timestamp, now: Monotonic) -> &'static str {
         match &self.settings.project_id {
             Some(_) => "known",
-            None => lock(&self.account.project).standing(clock, now),
+            None => lock(&self.account.project).state(clock, now),
         }
     }
 

@@ -8,16 +8,18 @@ mod tests;
 use std::io::{self, IsTerminal};
 
 use code_assist_core::settings::LogFormat;
+use tracing::Level;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Registry, fmt, registry};
+use tracing_subscriber::{Registry, fmt, registry};
 
 pub(crate) use log_buffer::LogGuard;
 
 /// A handle to the running log.
 #[derive(Debug)]
-pub(crate) struct Log(Handle<EnvFilter, Registry>);
+pub(crate) struct Log(Handle<Targets, Registry>);
 
 impl Log {
     pub(crate) fn set_level(&self, level: &str) {
@@ -34,7 +36,8 @@ pub(crate) fn start(level: &str, format: LogFormat) -> io::Result<(Log, LogGuard
     let lines = fmt::layer().with_writer(writer);
     match format {
         LogFormat::Json => {
-            registry().with(filter).with(lines.event_format(line::JsonLine)).init();
+            let lines = lines.fmt_fields(line::JsonMembers).event_format(line::JsonLine);
+            registry().with(filter).with(lines).init();
         }
         LogFormat::Pretty => {
             let colours = io::stdout().is_terminal() && !no_colour();
@@ -44,9 +47,14 @@ pub(crate) fn start(level: &str, format: LogFormat) -> io::Result<(Log, LogGuard
     Ok((Log(handle), guard))
 }
 
-fn filter(level: &str) -> EnvFilter {
+/// Not an `EnvFilter`: that one takes a lock each time a span is entered, for directives about spans,
+/// of which there are none here.
+fn filter(level: &str) -> Targets {
+    // `LOG_LEVEL` is one of the five names.
+    let level = level.parse().unwrap_or(Level::INFO);
     // Debug lines of the libraries show headers and addresses, and are never logged.
-    EnvFilter::new(format!("{level},hyper=warn,hyper_util=warn,h2=warn,rustls=warn,tower=warn"))
+    let quiet = ["hyper", "hyper_util", "h2", "rustls", "tower"];
+    Targets::new().with_default(level).with_targets(quiet.map(|library| (library, Level::WARN)))
 }
 
 /// <https://no-color.org>

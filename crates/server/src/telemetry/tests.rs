@@ -5,7 +5,7 @@ use tracing::subscriber::with_default;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{fmt, registry};
 
-use super::line::JsonLine;
+use super::line::{JsonLine, JsonMembers};
 
 #[test]
 fn a_json_line_equals_that_of_tracing_subscriber() {
@@ -41,6 +41,31 @@ fn a_json_line_equals_that_of_tracing_subscriber() {
 
     assert_eq!(actual.untimed(), expected.untimed());
     assert_eq!(actual.untimed().len(), 3);
+}
+
+#[test]
+fn a_line_inside_a_span_has_the_fields_of_the_span() {
+    let actual = Sink::default();
+    let sink = actual.clone();
+    let lines = fmt::layer().with_writer(move || sink.clone());
+    let lines = lines.fmt_fields(JsonMembers).event_format(JsonLine);
+    with_default(registry().with(lines), || {
+        let one = tracing::info_span!("request", request_id = "req_1");
+        let other = tracing::info_span!("request", request_id = "a\"b");
+        one.in_scope(|| tracing::warn!(target: "t", "first"));
+        other.in_scope(|| tracing::warn!(target: "t", "second"));
+        one.in_scope(|| tracing::warn!(target: "t", "third"));
+        tracing::warn!(target: "t", "outside");
+    });
+    assert_eq!(
+        actual.untimed(),
+        [
+            r#","level":"WARN","message":"first","target":"t","request_id":"req_1"}"#,
+            r#","level":"WARN","message":"second","target":"t","request_id":"a\"b"}"#,
+            r#","level":"WARN","message":"third","target":"t","request_id":"req_1"}"#,
+            r#","level":"WARN","message":"outside","target":"t"}"#,
+        ]
+    );
 }
 
 #[derive(Clone, Default)]

@@ -1,61 +1,62 @@
-//! Leaving an endpoint alone for a while.
+//! Circuit breakers.
 
 use code_assist_core::SendError;
 use code_assist_testkit::client::{all, get, impatient, later, post, with};
 use code_assist_testkit::google::{event, last_event, sse};
 use code_assist_testkit::script::{Piece, Reply};
 
-use crate::life::{
-    COUNT, GENERATE, HELLO, Life, PRO, STREAM, ZERO, always, error, error_body, in_turn, ms,
+use crate::fixture::{
+    COUNT, Fixture, GENERATE, HELLO, PRO, STREAM, ZERO, always, error, error_body, in_turn, ms,
     retry_info, together,
 };
 
-/// Opens after three failures for a minute; no retries, so that a call is a failure.
+/// The breaker opens for a minute after three failures. There are no retries, so each failed request
+/// is one failure.
 const THREE: [(&str, &str); 3] = [
     ("MAX_RETRY_ATTEMPTS", "0"),
     ("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "3"),
     ("CIRCUIT_BREAKER_TIMEOUT_MS", "60000"),
 ];
 
-fn state(life: &Life) -> String {
+fn state(fixture: &Fixture) -> String {
     let health: serde_json::Value =
-        serde_json::from_str(&life.ask(get("/health")).text()).unwrap_or_default();
+        serde_json::from_str(&fixture.ask(get("/health")).text()).unwrap_or_default();
     health["metrics"]["circuit_breaker_state"].as_str().unwrap_or_default().to_owned()
 }
 
-fn transitions(life: &Life) -> [f64; 3] {
+fn transitions(fixture: &Fixture) -> [f64; 3] {
     ["open", "half_open", "closed"].map(|state| {
-        life.metric(&format!(
+        fixture.metric(&format!(
             r#"breaker_transitions_total{{endpoint="http://one.test",state="{state}"}}"#
         ))
     })
 }
 
 #[test]
-fn it_opens_after_so_many_failures_in_a_row_and_closes_after_one_probe() {
-    let life = Life::new(&THREE, in_turn((0..3).map(|_| error(500, ""))));
+fn the_breaker_opens_after_the_threshold_and_closes_after_one_probe() {
+    let fixture = Fixture::new(&THREE, in_turn((0..3).map(|_| error(500, ""))));
     for _ in 0..3 {
-        assert_eq!(life.ask(post(GENERATE, HELLO)).status, 500);
+        assert_eq!(fixture.ask(post(GENERATE, HELLO)).status, 500);
     }
-    assert_eq!(state(&life), "open");
-    life.script.pass(ms(19_001));
+    assert_eq!(state(&fixture), "open");
+    fixture.script.pass(ms(19_001));
     for path in [GENERATE, STREAM, "/v1internal:generateContent"] {
-        let answer = life.ask(post(path, HELLO));
+        let answer = fixture.ask(post(path, HELLO));
         assert_eq!((answer.status.as_u16(), answer.reason().as_str()), (503, "CIRCUIT_OPEN"));
         assert_eq!(answer.header("retry-after"), "41", "40.999 s are left");
         assert!(answer.text().contains("40.999s"), "{}", answer.text());
     }
-    assert_eq!(life.calls().len(), 3, "upstream is left alone");
-    life.script.pass(ms(40_999));
-    assert_eq!(life.ask(post(GENERATE, HELLO)).status, 200);
-    assert_eq!(state(&life), "closed");
-    assert_eq!(transitions(&life), [1.0, 1.0, 1.0]);
+    assert_eq!(fixture.calls().len(), 3, "no call while the breaker is open");
+    fixture.script.pass(ms(40_999));
+    assert_eq!(fixture.ask(post(GENERATE, HELLO)).status, 200);
+    assert_eq!(state(&fixture), "closed");
+    assert_eq!(transitions(&fixture), [1.0, 1.0, 1.0]);
 }
 
 #[test]
-fn however_many_callers_there_are_one_probes() {
+fn of_fifty_concurrent_requests_one_is_the_probe() {
     let mut serial = 0;
-    let life = Life::new(&THREE, move |_| {
+    let fixture = Fixture::new(&THREE, move |_| {
         serial += 1;
         Some(if serial <= 3 {
             error(500, "")
@@ -64,134 +65,140 @@ fn however_many_callers_there_are_one_probes() {
         })
     });
     for _ in 0..3 {
-        life.ask(post(GENERATE, HELLO));
+        fixture.ask(post(GENERATE, HELLO));
     }
-    life.script.pass(ms(60_000));
-    let answers = life.run(all((0..50).map(|_| life.timed(post(GENERATE, HELLO))).collect()));
+    fixture.script.pass(ms(60_000));
+    let answers = fixture.run(all((0..50).map(|_| fixture.timed(post(GENERATE, HELLO))).collect()));
     let served = answers.iter().filter(|(_, answer)| answer.status == 200).count();
-    assert_eq!((served, life.calls().len()), (1, 4));
+    assert_eq!((served, fixture.calls().len()), (1, 4));
     for (at, answer) in answers.iter().filter(|(_, answer)| answer.status != 200) {
-        assert_eq!((*at, answer.reason().as_str()), (60_000, "CIRCUIT_OPEN"), "at once");
+        assert_eq!((*at, answer.reason().as_str()), (60_000, "CIRCUIT_OPEN"), "refused at once");
     }
-    assert_eq!(life.ask(post(GENERATE, HELLO)).status, 200, "it has closed");
+    assert_eq!(fixture.ask(post(GENERATE, HELLO)).status, 200, "the breaker has closed");
 }
 
 #[test]
-fn a_probe_under_way_is_seen_as_half_open() {
+fn the_breaker_is_half_open_while_a_probe_is_in_flight() {
     let mut serial = 0;
-    let life = Life::new(&THREE, move |_| {
+    let fixture = Fixture::new(&THREE, move |_| {
         serial += 1;
         (serial <= 3).then(|| error(500, "")).or(Some(error(500, "").after(ms(2000))))
     });
     for _ in 0..3 {
-        life.ask(post(GENERATE, HELLO));
+        fixture.ask(post(GENERATE, HELLO));
     }
-    life.script.pass(ms(60_000));
-    let answers = life.run(all(together([
-        Box::pin(life.asking(post(GENERATE, HELLO))),
-        Box::pin(later(&life.script, ms(1000), life.asking(get("/health")))),
+    fixture.script.pass(ms(60_000));
+    let answers = fixture.run(all(together([
+        Box::pin(fixture.asking(post(GENERATE, HELLO))),
+        Box::pin(later(&fixture.script, ms(1000), fixture.asking(get("/health")))),
     ])));
     assert!(answers[1].text().contains("half_open"), "{}", answers[1].text());
-    assert_eq!(state(&life), "open", "the probe has failed");
-    assert_eq!(transitions(&life), [2.0, 1.0, 0.0]);
-    let refused = life.ask(post(GENERATE, HELLO));
-    assert_eq!(refused.header("retry-after"), "60", "a whole rest, from the probe's failure");
+    assert_eq!(state(&fixture), "open", "the probe has failed");
+    assert_eq!(transitions(&fixture), [2.0, 1.0, 0.0]);
+    let refused = fixture.ask(post(GENERATE, HELLO));
+    assert_eq!(
+        refused.header("retry-after"),
+        "60",
+        "a whole timeout from the failure of the probe"
+    );
 }
 
 #[test]
-fn a_storm_sends_no_more_than_the_threshold_and_a_probe_for_each_timeout() {
-    let life = Life::new(&[("CIRCUIT_BREAKER_TIMEOUT_MS", "60000")], always(error(500, "")));
-    life.run(all((0..3600)
-        .map(|n| later(&life.script, ms(n * 500), life.asking(post(GENERATE, HELLO))))
+fn constant_failures_cost_upstream_the_threshold_and_one_probe_per_timeout() {
+    let fixture = Fixture::new(&[("CIRCUIT_BREAKER_TIMEOUT_MS", "60000")], always(error(500, "")));
+    fixture.run(all((0..3600)
+        .map(|n| later(&fixture.script, ms(n * 500), fixture.asking(post(GENERATE, HELLO))))
         .collect()));
-    let calls = life.calls().len();
+    let calls = fixture.calls().len();
     assert!((5..=5 + 30).contains(&calls), "{calls} calls in half an hour");
 }
 
 #[test]
-fn the_failure_that_opens_it_is_told_without_waiting_for_a_retry_that_cannot_be() {
+fn the_failure_that_opens_the_breaker_is_delivered_without_a_pause() {
     let settings = [("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "2")];
-    let life = Life::new(&settings, always(error(500, "")));
-    life.script.draw(u64::MAX);
-    let answer = life.ask(post(GENERATE, HELLO));
+    let fixture = Fixture::new(&settings, always(error(500, "")));
+    fixture.script.draw(u64::MAX);
+    let answer = fixture.ask(post(GENERATE, HELLO));
     assert_eq!((answer.status.as_u16(), answer.text()), (500, error_body(500, "")));
-    assert_eq!(life.calls(), [0, 1000]);
-    assert_eq!(life.now(), 1000);
+    assert_eq!(fixture.calls(), [0, 1000]);
+    assert_eq!(fixture.now(), 1000);
 }
 
 #[test]
-fn an_open_one_is_told_before_anybody_waits_in_line() {
+fn an_open_breaker_refuses_a_request_before_it_joins_the_wait_queue() {
     let mut serial = 0;
-    let life = Life::new(&THREE, move |_| {
+    let fixture = Fixture::new(&THREE, move |_| {
         serial += 1;
         Some(match serial {
             1 => sse(&[&event("Hel")]).then([Piece::Silence(ms(100_000))]),
             _ => error(500, ""),
         })
     });
-    let rest = async {
+    let others = async {
         for _ in 0..3 {
-            life.asking(post(GENERATE, HELLO)).await;
+            fixture.asking(post(GENERATE, HELLO)).await;
         }
-        // Every place is taken from now on.
-        life.script.places(1);
+        // From now on the stream holds the only permit.
+        fixture.script.places(1);
         for path in [GENERATE, STREAM, COUNT, "/v1internal:x"] {
-            let (at, answer) = life.timed(post(path, HELLO)).await;
+            let (at, answer) = fixture.timed(post(path, HELLO)).await;
             assert_eq!((at, answer.reason().as_str()), (0, "CIRCUIT_OPEN"), "{path}");
         }
     };
     let stream = async {
-        life.asking(post(STREAM, HELLO)).await;
+        fixture.asking(post(STREAM, HELLO)).await;
     };
-    life.run(all(together([Box::pin(stream), Box::pin(rest)])));
+    fixture.run(all(together([Box::pin(stream), Box::pin(others)])));
 }
 
 #[test]
-fn an_open_one_is_told_before_a_project_is_looked_for_and_is_not_mistaken_for_its_lack() {
+fn an_open_breaker_refuses_a_request_before_a_project_is_discovered() {
     let settings =
         [THREE[0], ("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "1"), ("GEMINI_PROJECT_ID", "")];
-    let life = Life::new(&settings, in_turn([error(500, "")]));
-    life.ask(post(COUNT, HELLO));
-    life.script.pass(ms(59_000));
-    let answer = life.ask(post(GENERATE, HELLO));
+    let fixture = Fixture::new(&settings, in_turn([error(500, "")]));
+    fixture.ask(post(COUNT, HELLO));
+    fixture.script.pass(ms(59_000));
+    let answer = fixture.ask(post(GENERATE, HELLO));
     assert_eq!((answer.reason().as_str(), answer.header("retry-after")), ("CIRCUIT_OPEN", "1"));
-    assert_eq!(life.now(), 59_000);
-    life.script.pass(ms(1000));
-    assert_eq!(life.ask(post(GENERATE, HELLO)).status, 200);
+    assert_eq!(fixture.now(), 59_000);
+    fixture.script.pass(ms(1000));
+    assert_eq!(fixture.ask(post(GENERATE, HELLO)).status, 200);
 }
 
 #[test]
-fn who_pauses_while_others_open_it_is_told_the_failure_it_met() {
-    let life = Life::new(&[("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "2")], always(error(500, "")));
-    life.script.draw(u64::MAX);
-    let answers = life.run(all(together([
-        Box::pin(life.timed(post(GENERATE, HELLO))),
-        Box::pin(later(&life.script, ms(500), life.timed(post(GENERATE, HELLO)))),
+fn a_request_whose_breaker_opens_during_its_pause_delivers_its_own_failure() {
+    let fixture =
+        Fixture::new(&[("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "2")], always(error(500, "")));
+    fixture.script.draw(u64::MAX);
+    let answers = fixture.run(all(together([
+        Box::pin(fixture.timed(post(GENERATE, HELLO))),
+        Box::pin(later(&fixture.script, ms(500), fixture.timed(post(GENERATE, HELLO)))),
     ])));
-    let told: Vec<_> = answers.iter().map(|(at, answer)| (*at, answer.status.as_u16())).collect();
-    assert_eq!(told, [(1000, 500), (500, 500)]);
-    assert_eq!(life.calls(), [0, 500]);
+    let delivered: Vec<_> =
+        answers.iter().map(|(at, answer)| (*at, answer.status.as_u16())).collect();
+    assert_eq!(delivered, [(1000, 500), (500, 500)]);
+    assert_eq!(fixture.calls(), [0, 500]);
 }
 
 #[test]
-fn answers_below_500_do_not_open_it_and_interrupt_the_row() {
+fn answers_below_500_do_not_open_the_breaker_and_reset_the_count() {
     for status in [400, 403, 404, 429] {
-        let life = Life::new(&THREE, always(error(status, &retry_info("100s"))));
+        let fixture = Fixture::new(&THREE, always(error(status, &retry_info("100s"))));
         for _ in 0..10 {
-            assert_eq!(life.ask(post(GENERATE, HELLO)).status, status);
+            assert_eq!(fixture.ask(post(GENERATE, HELLO)).status, status);
         }
-        assert_eq!(transitions(&life), [0.0; 3]);
+        assert_eq!(transitions(&fixture), [0.0; 3]);
     }
     let replies = [500, 500, 400, 500, 500, 404, 500, 500].map(|status| error(status, ""));
-    let life = Life::new(&THREE, in_turn(replies));
+    let fixture = Fixture::new(&THREE, in_turn(replies));
     for _ in 0..8 {
-        life.ask(post(GENERATE, HELLO));
+        fixture.ask(post(GENERATE, HELLO));
     }
-    assert_eq!(state(&life), "closed");
+    assert_eq!(state(&fixture), "closed");
 }
 
 #[test]
-fn every_failure_of_the_endpoint_counts() {
+fn every_kind_of_endpoint_failure_counts() {
     let begun = || Piece::Data(format!("data: {}\r\n\r\n", event("Hel")).into());
     let fault = format!("data: {}\r\n\r\n", error_body(500, ""));
     let failures = [
@@ -211,21 +218,24 @@ fn every_failure_of_the_endpoint_counts() {
         ),
     ];
     for (path, failure) in failures {
-        let life = Life::new(&THREE, always(failure.clone()));
+        let fixture = Fixture::new(&THREE, always(failure.clone()));
         for _ in 0..2 {
-            life.ask(post(path, HELLO));
+            fixture.ask(post(path, HELLO));
         }
-        assert_eq!(state(&life), "closed", "{path} {failure:?}");
-        life.ask(post(path, HELLO));
-        assert_eq!(state(&life), "open", "{path} {failure:?}");
-        assert_eq!(life.calls().len(), 3);
-        assert_eq!(life.ask(post(path, HELLO)).reason(), "CIRCUIT_OPEN");
-        assert!(life.hosts().iter().all(|host| host == "one.test"), "redirects are not followed");
+        assert_eq!(state(&fixture), "closed", "{path} {failure:?}");
+        fixture.ask(post(path, HELLO));
+        assert_eq!(state(&fixture), "open", "{path} {failure:?}");
+        assert_eq!(fixture.calls().len(), 3);
+        assert_eq!(fixture.ask(post(path, HELLO)).reason(), "CIRCUIT_OPEN");
+        assert!(
+            fixture.hosts().iter().all(|host| host == "one.test"),
+            "redirects are not followed"
+        );
     }
 }
 
 #[test]
-fn a_client_that_goes_away_says_nothing_about_the_endpoint() {
+fn a_client_that_leaves_does_not_count_as_a_failure_of_the_endpoint() {
     let endless = || sse(&[&event("Hel")]).then([Piece::Silence(ms(100_000))]);
     for (path, reply) in [
         (GENERATE, Reply::ok("").after(ms(100_000))),
@@ -234,20 +244,20 @@ fn a_client_that_goes_away_says_nothing_about_the_endpoint() {
     ] {
         let settings = [&THREE[..], &[("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "1")]].concat();
         let settings: Vec<_> = settings.into_iter().rev().collect();
-        let life = Life::new(&settings, always(reply));
+        let fixture = Fixture::new(&settings, always(reply));
         for _ in 0..5 {
-            let asking = life.asking(post(path, HELLO));
-            assert!(life.run(impatient(&life.script, ms(1000), asking)).is_none());
+            let asking = fixture.asking(post(path, HELLO));
+            assert!(fixture.run(impatient(&fixture.script, ms(1000), asking)).is_none());
         }
-        assert_eq!(life.calls().len(), 5);
-        assert_eq!(transitions(&life), [0.0; 3]);
+        assert_eq!(fixture.calls().len(), 5);
+        assert_eq!(transitions(&fixture), [0.0; 3]);
     }
 }
 
 #[test]
-fn a_probe_whose_client_goes_away_is_followed_by_another_a_timeout_later() {
+fn a_probe_whose_client_leaves_is_replaced_after_the_timeout() {
     let mut serial = 0;
-    let life = Life::new(&THREE, move |_| {
+    let fixture = Fixture::new(&THREE, move |_| {
         serial += 1;
         match serial {
             1..=3 => Some(error(500, "")),
@@ -256,20 +266,20 @@ fn a_probe_whose_client_goes_away_is_followed_by_another_a_timeout_later() {
         }
     });
     for _ in 0..3 {
-        life.ask(post(GENERATE, HELLO));
+        fixture.ask(post(GENERATE, HELLO));
     }
-    life.script.pass(ms(60_000));
-    let asking = life.asking(post(GENERATE, HELLO));
-    assert!(life.run(impatient(&life.script, ms(1000), asking)).is_none());
-    assert_eq!(life.ask(post(GENERATE, HELLO)).header("retry-after"), "59");
-    life.script.pass(ms(59_000));
-    assert_eq!(life.ask(post(GENERATE, HELLO)).status, 200);
+    fixture.script.pass(ms(60_000));
+    let asking = fixture.asking(post(GENERATE, HELLO));
+    assert!(fixture.run(impatient(&fixture.script, ms(1000), asking)).is_none());
+    assert_eq!(fixture.ask(post(GENERATE, HELLO)).header("retry-after"), "59");
+    fixture.script.pass(ms(59_000));
+    assert_eq!(fixture.ask(post(GENERATE, HELLO)).status, 200);
 }
 
 #[test]
-fn a_streaming_probe_closes_it_with_its_first_event() {
+fn a_streaming_probe_closes_the_breaker_with_its_first_event() {
     let mut serial = 0;
-    let life = Life::new(&THREE, move |_| {
+    let fixture = Fixture::new(&THREE, move |_| {
         serial += 1;
         match serial {
             1..=3 => Some(error(500, "")),
@@ -278,50 +288,50 @@ fn a_streaming_probe_closes_it_with_its_first_event() {
         }
     });
     for _ in 0..3 {
-        life.ask(post(GENERATE, HELLO));
+        fixture.ask(post(GENERATE, HELLO));
     }
-    life.script.pass(ms(60_000));
-    let answers = life.run(all(together([
-        Box::pin(life.timed(post(STREAM, HELLO))),
-        Box::pin(later(&life.script, ms(1), life.timed(post(GENERATE, HELLO)))),
+    fixture.script.pass(ms(60_000));
+    let answers = fixture.run(all(together([
+        Box::pin(fixture.timed(post(STREAM, HELLO))),
+        Box::pin(later(&fixture.script, ms(1), fixture.timed(post(GENERATE, HELLO)))),
     ])));
     assert_eq!((answers[1].0, answers[1].1.status.as_u16()), (60_001, 200));
 }
 
 #[test]
-fn a_kept_answer_is_served_while_it_is_open() {
+fn a_cached_answer_is_served_while_the_breaker_is_open() {
     let mut serial = 0;
-    let life = Life::new(&THREE, move |_| {
+    let fixture = Fixture::new(&THREE, move |_| {
         serial += 1;
         (serial > 1).then(|| error(500, ""))
     });
-    let first = life.ask(post(GENERATE, ZERO));
+    let first = fixture.ask(post(GENERATE, ZERO));
     for _ in 0..3 {
-        life.ask(post(PRO, HELLO));
+        fixture.ask(post(PRO, HELLO));
     }
-    let kept = life.ask(post(GENERATE, ZERO));
+    let kept = fixture.ask(post(GENERATE, ZERO));
     assert_eq!((kept.status.as_u16(), kept.header("x-cache")), (200, "HIT"));
     assert_eq!(kept.pieces, first.pieces);
-    let anew = life.ask(with(post(GENERATE, ZERO), "cache-control", "no-cache"));
+    let anew = fixture.ask(with(post(GENERATE, ZERO), "cache-control", "no-cache"));
     assert_eq!(anew.reason(), "CIRCUIT_OPEN");
-    assert_eq!(life.calls().len(), 4);
+    assert_eq!(fixture.calls().len(), 4);
 }
 
 #[test]
-fn a_stream_that_ends_well_forgives_the_failures_before_it() {
+fn a_stream_that_ends_well_resets_the_count_of_failures() {
     let mut serial = 0;
-    let life = Life::new(&THREE, move |_| {
+    let fixture = Fixture::new(&THREE, move |_| {
         serial += 1;
         (serial % 3 != 0).then(|| error(500, "")).or_else(|| Some(sse(&[&last_event("x")])))
     });
     for _ in 0..12 {
-        life.ask(post(STREAM, HELLO));
+        fixture.ask(post(STREAM, HELLO));
     }
-    assert_eq!((life.calls().len(), transitions(&life)), (12, [0.0; 3]));
+    assert_eq!((fixture.calls().len(), transitions(&fixture)), (12, [0.0; 3]));
 }
 
 #[test]
-fn a_failure_is_told_once() {
+fn a_failure_counts_once_in_the_upstream_status_of_health() {
     let failures = [
         (GENERATE, error(500, "")),
         (GENERATE, Reply::pieces([Piece::Break("reset".to_owned())])),
@@ -331,10 +341,10 @@ fn a_failure_is_told_once() {
     ];
     for (path, failure) in failures {
         let settings = [THREE[0], ("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "100")];
-        let life = Life::new(&settings, always(failure.clone()));
+        let fixture = Fixture::new(&settings, always(failure.clone()));
         for n in 1..=5 {
-            life.ask(post(path, HELLO));
-            let health = life.ask(get("/health")).text();
+            fixture.ask(post(path, HELLO));
+            let health = fixture.ask(get("/health")).text();
             let expected = if n < 5 { "degraded" } else { "unhealthy" };
             let expected = format!(r#""upstream_status":"{expected}""#);
             assert!(health.contains(&expected), "{path} {failure:?} {n} {health}");

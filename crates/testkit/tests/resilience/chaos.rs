@@ -1,5 +1,5 @@
-//! Whatever upstream and the clients do, and in whatever order: everybody who stays is answered,
-//! upstream never has more to do than there are places, and nothing is left behind.
+//! Random failures of upstream and random clients: every client that stays gets an answer, upstream
+//! never has more calls in flight than there are permits, and no permit or request is left at the end.
 
 use code_assist_core::SendError;
 use code_assist_testkit::client::{all, impatient, later, post};
@@ -8,15 +8,16 @@ use code_assist_testkit::script::{Piece, Reply};
 use proptest::collection::vec;
 use proptest::prelude::{Just, ProptestConfig, Strategy, prop_oneof, proptest};
 
-use crate::life::{
-    COUNT, GENERATE, HELLO, Life, STREAM, ZERO, error, in_turn, ms, reason, retry_info,
+use crate::fixture::{
+    COUNT, Fixture, GENERATE, HELLO, STREAM, ZERO, error, in_turn, ms, reason, retry_info,
 };
 
+/// A client, with times in milliseconds.
 #[derive(Debug, Clone)]
 struct Client {
     path: &'static str,
     body: &'static str,
-    comes: u64,
+    arrives_at: u64,
     patience: Option<u64>,
 }
 
@@ -29,7 +30,7 @@ fn client() -> impl Strategy<Value = Client> {
     ];
     let patience = proptest::option::weighted(0.4, 0..20_000_u64);
     (path, prop_oneof![Just(HELLO), Just(ZERO)], 0..10_000_u64, patience)
-        .prop_map(|(path, body, comes, patience)| Client { path, body, comes, patience })
+        .prop_map(|(path, body, arrives_at, patience)| Client { path, body, arrives_at, patience })
 }
 
 fn reply() -> impl Strategy<Value = Reply> {
@@ -59,10 +60,10 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
 
     #[test]
-    fn everybody_who_stays_is_answered_and_nothing_is_left_behind(
+    fn every_client_that_stays_is_answered_and_no_permit_is_left(
         clients in vec(client(), 1..16),
         replies in vec(reply(), 0..40),
-        places in 1..4_usize,
+        permits in 1..4_usize,
     ) {
         let settings = [
             ("CODE_ASSIST_ENDPOINT", "http://one.test,http://two.test"),
@@ -71,14 +72,14 @@ proptest! {
             ("MAX_RETRY_ATTEMPTS", "2"),
             ("RESPONSE_CACHE_TTL_SECONDS", "2"),
         ];
-        let life = Life::new(&settings, in_turn(replies));
-        life.script.places(places);
-        let lives = clients.iter().map(|client| {
-            let asking = life.asking(post(client.path, client.body));
+        let fixture = Fixture::new(&settings, in_turn(replies));
+        fixture.script.places(permits);
+        let requests = clients.iter().map(|client| {
+            let asking = fixture.asking(post(client.path, client.body));
             let patience = ms(client.patience.unwrap_or(10_000_000));
-            later(&life.script, ms(client.comes), impatient(&life.script, patience, asking))
+            later(&fixture.script, ms(client.arrives_at), impatient(&fixture.script, patience, asking))
         });
-        let answers = life.run(all(lives.collect()));
+        let answers = fixture.run(all(requests.collect()));
         for (client, answer) in clients.iter().zip(&answers) {
             assert!(answer.is_some() || client.patience.is_some(), "{client:?}");
             if let Some(answer) = answer {
@@ -86,14 +87,14 @@ proptest! {
                 assert_ne!(answer.reason(), "INTERNAL");
             }
         }
-        assert!(life.script.most_exchanges() <= places, "{}", life.script.most_exchanges());
-        assert!(life.calls().len() <= clients.len() * 3, "a first try and two more");
-        // Each of these uses up an answer at least; after that all is well again.
+        assert!(fixture.script.most_exchanges() <= permits, "{}", fixture.script.most_exchanges());
+        assert!(fixture.calls().len() <= clients.len() * 3, "one try and two retries");
+        // Each of these requests takes at least one of the scripted replies; then none is left.
         for _ in 0..40 {
-            life.script.pass(ms(86_400_000));
-            life.ask(post(GENERATE, HELLO));
+            fixture.script.pass(ms(86_400_000));
+            fixture.ask(post(GENERATE, HELLO));
         }
-        life.script.pass(ms(86_400_000));
-        assert_eq!(life.ask(post(GENERATE, HELLO)).status, 200);
+        fixture.script.pass(ms(86_400_000));
+        assert_eq!(fixture.ask(post(GENERATE, HELLO)).status, 200);
     }
 }

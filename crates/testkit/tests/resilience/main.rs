@@ -1,12 +1,12 @@
-//! Whole lives in bad weather: tries, breakers, endpoints, the line, the limit, shared answers
-//! (`docs/RESILIENCE.md` and `docs/ACCESS.md`). Each ends with a look at the gauges: nothing may be
-//! left behind.
+//! Whole requests with failures: retries, breakers, endpoints, the wait queue, the rate limit, the
+//! response cache (`docs/RESILIENCE.md` and `docs/ACCESS.md`). At its end each test checks that the
+//! gauges are zero.
 
 mod breaker;
+mod cache;
 mod chaos;
 mod endpoints;
-mod life;
-mod limit;
-mod line;
-mod repeats;
+mod fixture;
+mod rate_limit;
 mod retry;
+mod wait_queue;

@@ -1,28 +1,28 @@
-//! Trying again.
+//! Retries.
 
 use code_assist_core::SendError;
 use code_assist_testkit::client::{all, impatient, later, post, with};
 use code_assist_testkit::google::{event, last_event, sse};
 use code_assist_testkit::script::{Piece, Reply};
 
-use crate::life::{
-    GENERATE, HELLO, Life, PRO, STREAM, always, error, error_body, in_turn, ms, reason, retry_info,
-    together,
+use crate::fixture::{
+    Fixture, GENERATE, HELLO, PRO, STREAM, always, error, error_body, in_turn, ms, reason,
+    retry_info, together,
 };
 
 #[test]
-fn a_500_and_then_a_200_is_one_200_for_the_client_and_two_tries() {
-    let life = Life::new(&[], in_turn([error(500, "")]));
-    let answer = life.ask(post(GENERATE, HELLO));
+fn a_500_and_then_a_200_are_two_tries_and_one_200_for_the_client() {
+    let fixture = Fixture::new(&[], in_turn([error(500, "")]));
+    let answer = fixture.ask(post(GENERATE, HELLO));
     assert_eq!(answer.status, 200, "{}", answer.text());
-    let calls = life.script.all_received();
+    let calls = fixture.script.all_received();
     assert_eq!(calls.len(), 2);
     assert_eq!(calls[0].body, calls[1].body);
-    assert_eq!(life.metric(r#"retries_total{reason="server_error"}"#), 1.0);
+    assert_eq!(fixture.metric(r#"retries_total{reason="server_error"}"#), 1.0);
 }
 
 #[test]
-fn every_passing_failure_is_tried_again_and_counted_by_its_reason() {
+fn every_temporary_failure_is_retried_and_counted_by_its_reason() {
     let refused = || Reply::unreachable(SendError::Connect("refused".to_owned()));
     let broken = || Reply::unreachable(SendError::Disconnected("reset".to_owned()));
     let half = || Reply::pieces([Piece::Data("{\"resp".into()), Piece::Break("reset".to_owned())]);
@@ -38,10 +38,14 @@ fn every_passing_failure_is_tried_again_and_counted_by_its_reason() {
         ("rate_limited", error(429, &retry_info("0s"))),
     ];
     for (label, fault) in faults {
-        let life = Life::new(&[], in_turn([fault.clone()]));
-        assert_eq!(life.ask(post(GENERATE, HELLO)).status, 200, "{label} {fault:?}");
-        assert_eq!(life.calls().len(), 2, "{label} {fault:?}");
-        assert_eq!(life.metric(&format!("retries_total{{reason=\"{label}\"}}")), 1.0, "{fault:?}");
+        let fixture = Fixture::new(&[], in_turn([fault.clone()]));
+        assert_eq!(fixture.ask(post(GENERATE, HELLO)).status, 200, "{label} {fault:?}");
+        assert_eq!(fixture.calls().len(), 2, "{label} {fault:?}");
+        assert_eq!(
+            fixture.metric(&format!("retries_total{{reason=\"{label}\"}}")),
+            1.0,
+            "{fault:?}"
+        );
     }
 }
 
@@ -53,47 +57,47 @@ fn retries_back_off_below_doubling_ceilings_and_end_after_max_retry_attempts() {
         ("RETRY_MAX_DELAY_MS", "5000"),
         ("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "100"),
     ];
-    let ways = [
+    let cases = [
         (u64::MAX, [0, 1000, 3000, 7000, 12_000]),
         (u64::MAX / 2, [0, 500, 1500, 3500, 6000]),
         (0, [0, 0, 0, 0, 0]),
     ];
-    for (bits, expected) in ways {
-        let life = Life::new(&settings, always(error(500, "")));
-        life.script.draw(bits);
-        let answer = life.ask(post(GENERATE, HELLO));
+    for (bits, expected) in cases {
+        let fixture = Fixture::new(&settings, always(error(500, "")));
+        fixture.script.draw(bits);
+        let answer = fixture.ask(post(GENERATE, HELLO));
         assert_eq!((answer.status.as_u16(), answer.text()), (500, error_body(500, "")));
-        assert_eq!(life.calls(), expected);
-        assert_eq!(life.metric(r#"retries_total{reason="server_error"}"#), 4.0);
+        assert_eq!(fixture.calls(), expected);
+        assert_eq!(fixture.metric(r#"retries_total{reason="server_error"}"#), 4.0);
     }
 }
 
 #[test]
-fn with_no_retry_attempts_the_first_answer_counts_but_an_old_token_is_still_replaced() {
-    let life = Life::new(&[("MAX_RETRY_ATTEMPTS", "0")], always(error(500, "")));
-    assert_eq!(life.ask(post(GENERATE, HELLO)).status, 500);
-    assert_eq!(life.calls().len(), 1);
+fn without_retry_attempts_only_a_rejected_token_leads_to_another_try() {
+    let fixture = Fixture::new(&[("MAX_RETRY_ATTEMPTS", "0")], always(error(500, "")));
+    assert_eq!(fixture.ask(post(GENERATE, HELLO)).status, 500);
+    assert_eq!(fixture.calls().len(), 1);
 
     let settings = [("MAX_RETRY_ATTEMPTS", "0"), ("GOOGLE_CLOUD_ACCESS_TOKEN", "")];
     let settings = [&settings[..], &[("OAUTH_TOKEN_URL", "http://oauth.test/token")]].concat();
-    let life = Life::new(&settings, |request| {
+    let fixture = Fixture::new(&settings, |request| {
         let old = request.headers.get("authorization").is_some_and(|it| it == "Bearer ya29.old");
         old.then(|| error(401, ""))
     });
-    life.script.write_login(
+    fixture.script.write_login(
         r#"{"access_token":"ya29.old","refresh_token":"1//r","expiry_date":1750003000000}"#,
     );
-    life.tick();
-    assert_eq!(life.ask(post(GENERATE, HELLO)).status, 200);
-    assert_eq!(life.metric(r#"retries_total{reason="unauthorized"}"#), 1.0);
+    fixture.tick();
+    assert_eq!(fixture.ask(post(GENERATE, HELLO)).status, 200);
+    assert_eq!(fixture.metric(r#"retries_total{reason="unauthorized"}"#), 1.0);
     assert_eq!(
-        life.metric(r#"breaker_transitions_total{endpoint="http://one.test",state="open"}"#),
+        fixture.metric(r#"breaker_transitions_total{endpoint="http://one.test",state="open"}"#),
         0.0
     );
 }
 
 #[test]
-fn a_stated_delay_is_kept_to_the_millisecond_wherever_it_is_stated() {
+fn a_stated_delay_is_waited_to_the_millisecond_wherever_it_is_stated() {
     let prose = r#"{"error":{"code":429,"message":"Please retry in 2s.","status":"S"}}"#;
     let metadata = r#"{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"RATE_LIMIT_EXCEEDED","metadata":{"quotaResetDelay":"2000ms"}}"#;
     let throttled = format!("{},{}", reason("RATE_LIMIT_EXCEEDED"), retry_info("2s"));
@@ -105,50 +109,50 @@ fn a_stated_delay_is_kept_to_the_millisecond_wherever_it_is_stated() {
         Reply::status(429, prose),
         Reply::status(429, "busy").with_header("retry-after", "2"),
     ] {
-        let life = Life::new(&[], in_turn([reply.clone()]));
-        let answer = life.ask(post(GENERATE, HELLO));
+        let fixture = Fixture::new(&[], in_turn([reply.clone()]));
+        let answer = fixture.ask(post(GENERATE, HELLO));
         assert_eq!(answer.status, 200, "{reply:?}");
-        assert_eq!(life.calls(), [0, 2000], "{reply:?}");
+        assert_eq!(fixture.calls(), [0, 2000], "{reply:?}");
         assert!(answer.header("retry-after").is_empty());
     }
 }
 
 #[test]
-fn a_delay_beyond_the_longest_is_delivered_at_once_with_retry_after() {
+fn a_stated_delay_beyond_the_maximum_is_delivered_at_once_with_retry_after() {
     let details = format!("{},{}", reason("RATE_LIMIT_EXCEEDED"), retry_info("30.2s"));
     for status in [429, 503] {
-        let life = Life::new(&[], always(error(status, &details)));
-        let answer = life.ask(post(GENERATE, HELLO));
-        assert_eq!((answer.status.as_u16(), life.now()), (status, 0));
+        let fixture = Fixture::new(&[], always(error(status, &details)));
+        let answer = fixture.ask(post(GENERATE, HELLO));
+        assert_eq!((answer.status.as_u16(), fixture.now()), (status, 0));
         assert_eq!(answer.header("retry-after"), "31");
         assert_eq!(answer.text(), error_body(status, &details));
-        assert_eq!(life.calls().len(), 1);
+        assert_eq!(fixture.calls().len(), 1);
     }
 }
 
 #[test]
-fn a_used_up_quota_is_asked_once_and_told_locally_until_its_reset() {
+fn a_used_up_quota_costs_one_call_and_is_answered_locally_until_its_reset() {
     let details = format!("{},{}", reason("QUOTA_EXHAUSTED"), retry_info("7200s"));
     let body = error_body(429, &details);
-    let life = Life::new(&[], in_turn([error(429, &details)]));
-    let first = life.ask(post(GENERATE, HELLO));
+    let fixture = Fixture::new(&[], in_turn([error(429, &details)]));
+    let first = fixture.ask(post(GENERATE, HELLO));
     assert_eq!((first.status.as_u16(), first.header("retry-after")), (429, "7200"));
-    life.script.pass(ms(3_599_500));
+    fixture.script.pass(ms(3_599_500));
     for path in [GENERATE, STREAM] {
-        let told = life.ask(post(path, HELLO));
-        assert_eq!(told.status, 429);
-        assert_eq!(told.text(), body, "upstream's own bytes");
-        assert_eq!(told.header("retry-after"), "3601", "what is left, rounded up");
+        let local = fixture.ask(post(path, HELLO));
+        assert_eq!(local.status, 429);
+        assert_eq!(local.text(), body, "upstream's own bytes");
+        assert_eq!(local.header("retry-after"), "3601", "the time left, rounded up");
     }
-    assert_eq!(life.calls().len(), 1);
-    assert_eq!(life.ask(post(PRO, HELLO)).status, 200, "other models go on");
-    life.script.pass(ms(3_600_500));
-    assert_eq!(life.ask(post(GENERATE, HELLO)).status, 200, "after the reset upstream is asked");
-    assert_eq!(life.metric(r#"retries_total{reason="rate_limited"}"#), 0.0);
+    assert_eq!(fixture.calls().len(), 1);
+    assert_eq!(fixture.ask(post(PRO, HELLO)).status, 200, "another model has its own quota");
+    fixture.script.pass(ms(3_600_500));
+    assert_eq!(fixture.ask(post(GENERATE, HELLO)).status, 200, "after the reset upstream is asked");
+    assert_eq!(fixture.metric(r#"retries_total{reason="rate_limited"}"#), 0.0);
 }
 
 #[test]
-fn what_waiting_does_not_mend_is_not_tried_again() {
+fn failures_that_waiting_does_not_cure_are_not_retried() {
     let daily = r#"{"@type":"type.googleapis.com/google.rpc.QuotaFailure","violations":[{"quotaId":"GenerateRequestsPerDayPerProject"}]}"#;
     let replies = [
         error(400, ""),
@@ -163,30 +167,30 @@ fn what_waiting_does_not_mend_is_not_tried_again() {
     ];
     for reply in replies {
         for path in [GENERATE, STREAM] {
-            let life = Life::new(&[], in_turn([reply.clone()]));
-            life.ask(post(path, HELLO));
-            assert_eq!(life.calls().len(), 1, "{path} {reply:?}");
+            let fixture = Fixture::new(&[], in_turn([reply.clone()]));
+            fixture.ask(post(path, HELLO));
+            assert_eq!(fixture.calls().len(), 1, "{path} {reply:?}");
         }
     }
 }
 
 #[test]
-fn nothing_is_tried_again_once_the_first_event_went_out() {
-    let life = Life::new(
+fn a_stream_is_not_retried_after_its_first_event() {
+    let fixture = Fixture::new(
         &[],
         in_turn([Reply::pieces([
             Piece::Data(format!("data: {}\r\n\r\n", event("Hel")).into()),
             Piece::Break("reset".to_owned()),
         ])]),
     );
-    let answer = life.ask(post(STREAM, HELLO));
+    let answer = fixture.ask(post(STREAM, HELLO));
     assert_eq!(answer.status, 200);
     assert!(answer.text().contains("UPSTREAM_DISCONNECTED"), "{}", answer.text());
-    assert_eq!(life.calls().len(), 1);
+    assert_eq!(fixture.calls().len(), 1);
 }
 
 #[test]
-fn a_stream_that_fails_before_its_first_event_is_tried_again() {
+fn a_stream_that_fails_before_its_first_event_is_retried() {
     let fault = error_body(503, "");
     let beginnings = [
         Reply::pieces([Piece::Break("reset".to_owned())]),
@@ -195,83 +199,89 @@ fn a_stream_that_fails_before_its_first_event_is_tried_again() {
         error(503, ""),
     ];
     for beginning in beginnings {
-        let life = Life::new(&[], in_turn([beginning.clone()]));
-        let answer = life.ask(post(STREAM, HELLO));
+        let fixture = Fixture::new(&[], in_turn([beginning.clone()]));
+        let answer = fixture.ask(post(STREAM, HELLO));
         assert_eq!(answer.status, 200, "{beginning:?}");
         assert_eq!(answer.text().matches("data: ").count(), 2, "{}", answer.text());
         assert!(!answer.text().contains("error"), "{}", answer.text());
-        assert_eq!(life.calls().len(), 2);
+        assert_eq!(fixture.calls().len(), 2);
     }
 }
 
 #[test]
-fn a_slow_answer_is_not_started_twice() {
+fn a_request_that_timed_out_is_not_sent_again() {
     let slow = sse(&[&last_event("late")]).after(ms(300_001));
     let silent = Reply::pieces([Piece::Silence(ms(300_001))]);
     for (path, reply) in [(GENERATE, slow.clone()), (STREAM, slow), (STREAM, silent)] {
-        let life = Life::new(&[], always(reply));
-        let answer = life.ask(post(path, HELLO));
+        let fixture = Fixture::new(&[], always(reply));
+        let answer = fixture.ask(post(path, HELLO));
         assert_eq!((answer.status.as_u16(), answer.reason().as_str()), (504, "UPSTREAM_TIMEOUT"));
-        assert_eq!((life.calls().len(), life.now()), (1, 300_000), "{path}");
+        assert_eq!((fixture.calls().len(), fixture.now()), (1, 300_000), "{path}");
     }
 }
 
 #[test]
-fn no_retry_is_begun_that_the_client_would_not_wait_for() {
+fn no_retry_is_begun_that_cannot_end_before_the_clients_deadline() {
     for (seconds, expected) in
         [("1", vec![0]), ("2.5", vec![0, 1000]), ("7.1", vec![0, 1000, 3000, 7000])]
     {
-        let life = Life::new(&[], always(error(500, "")));
-        life.script.draw(u64::MAX);
-        let answer = life.ask(with(post(GENERATE, HELLO), "x-server-timeout", seconds));
+        let fixture = Fixture::new(&[], always(error(500, "")));
+        fixture.script.draw(u64::MAX);
+        let answer = fixture.ask(with(post(GENERATE, HELLO), "x-server-timeout", seconds));
         assert_eq!(answer.status, 500);
-        assert_eq!(life.calls(), expected, "{seconds}");
-        assert_eq!(life.now(), *expected.last().unwrap(), "nobody waits for nothing");
+        assert_eq!(fixture.calls(), expected, "{seconds}");
+        assert_eq!(
+            fixture.now(),
+            *expected.last().unwrap(),
+            "the failure is delivered without a pause"
+        );
     }
 }
 
 #[test]
-fn nothing_is_tried_again_for_a_client_that_has_gone() {
-    let life = Life::new(&[], always(error(429, &retry_info("10s"))));
-    life.run(async {
-        let gone = impatient(&life.script, ms(5000), life.asking(post(GENERATE, HELLO))).await;
+fn the_request_of_a_client_that_left_is_not_retried() {
+    let fixture = Fixture::new(&[], always(error(429, &retry_info("10s"))));
+    fixture.run(async {
+        let gone =
+            impatient(&fixture.script, ms(5000), fixture.asking(post(GENERATE, HELLO))).await;
         assert!(gone.is_none());
-        later(&life.script, ms(60_000), async {}).await;
+        later(&fixture.script, ms(60_000), async {}).await;
     });
-    assert_eq!(life.calls(), [0]);
-    assert_eq!(life.metric(r#"retries_total{reason="rate_limited"}"#), 0.0);
-    assert_eq!(life.metric(r#"client_disconnects_total{phase="before_answer"}"#), 1.0);
+    assert_eq!(fixture.calls(), [0]);
+    assert_eq!(fixture.metric(r#"retries_total{reason="rate_limited"}"#), 0.0);
+    assert_eq!(fixture.metric(r#"client_disconnects_total{phase="before_answer"}"#), 1.0);
 }
 
 #[test]
-fn who_waits_for_a_retry_keeps_nobody_from_upstream() {
-    let life = Life::new(&[], in_turn([error(429, &retry_info("20s"))]));
-    life.script.places(1);
-    let answers = life.run(all(together([
-        Box::pin(life.timed(post(GENERATE, HELLO))),
-        Box::pin(later(&life.script, ms(1000), life.timed(post(PRO, HELLO)))),
+fn a_request_that_waits_for_its_retry_holds_no_permit() {
+    let fixture = Fixture::new(&[], in_turn([error(429, &retry_info("20s"))]));
+    fixture.script.places(1);
+    let answers = fixture.run(all(together([
+        Box::pin(fixture.timed(post(GENERATE, HELLO))),
+        Box::pin(later(&fixture.script, ms(1000), fixture.timed(post(PRO, HELLO)))),
     ])));
     let times: Vec<_> = answers.iter().map(|(at, answer)| (*at, answer.status.as_u16())).collect();
     assert_eq!(times, [(20_000, 200), (1000, 200)]);
 }
 
 #[test]
-fn the_words_of_an_error_are_waited_for_ten_seconds_at_most() {
+fn the_body_of_an_error_is_read_for_ten_seconds_at_most() {
     let endless = Reply::status(400, "").then([Piece::Silence(ms(200_000))]);
-    let life = Life::new(&[], always(endless));
-    let answer = life.ask(post(GENERATE, HELLO));
-    assert_eq!((answer.status.as_u16(), life.now()), (400, 10_000));
+    let fixture = Fixture::new(&[], always(endless));
+    let answer = fixture.ask(post(GENERATE, HELLO));
+    assert_eq!((answer.status.as_u16(), fixture.now()), (400, 10_000));
 }
 
 #[test]
-fn a_client_may_leave_at_any_moment_and_nothing_is_left_behind() {
-    // In line, at the first try, in the pause, at the second, before and within the stream.
+fn a_client_that_leaves_at_any_moment_leaves_no_permit_behind() {
+    // In the queue, during the first try, in the pause, during the second try, before the stream
+    // and within it.
     for patience in (0..=8125).step_by(125) {
         let stream = sse(&[&event("Hel")]).then([
             Piece::Silence(ms(2000)),
             Piece::Data(format!("data: {}\r\n\r\n", last_event("lo")).into()),
         ]);
-        let life = Life::new(
+        let fixture = Fixture::new(
             &[("REQUEST_DEDUP_WINDOW_MS", "60000")],
             in_turn([
                 Reply::ok("").after(ms(1000)),
@@ -280,17 +290,19 @@ fn a_client_may_leave_at_any_moment_and_nothing_is_left_behind() {
                 stream.after(ms(1000)),
             ]),
         );
-        life.script.places(1);
-        life.script.draw(u64::MAX);
-        let answers = life.run(all(together([
-            Box::pin(async { Some(life.asking(post(PRO, HELLO)).await) }),
-            Box::pin(impatient(&life.script, ms(patience), life.asking(post(STREAM, HELLO)))),
+        fixture.script.places(1);
+        fixture.script.draw(u64::MAX);
+        let answers = fixture.run(all(together([
+            Box::pin(async { Some(fixture.asking(post(PRO, HELLO)).await) }),
+            Box::pin(impatient(&fixture.script, ms(patience), fixture.asking(post(STREAM, HELLO)))),
             Box::pin(async {
-                Some(later(&life.script, ms(20_000), life.asking(post(GENERATE, HELLO))).await)
+                Some(
+                    later(&fixture.script, ms(20_000), fixture.asking(post(GENERATE, HELLO))).await,
+                )
             }),
         ])));
         assert!(answers[2].is_some());
         assert_eq!(answers[1].is_some(), patience >= 8000, "{patience} {:?}", answers[1]);
-        assert_eq!(life.script.most_exchanges(), 1);
+        assert_eq!(fixture.script.most_exchanges(), 1);
     }
 }

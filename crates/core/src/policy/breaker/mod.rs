@@ -1,51 +1,54 @@
-//! Whether an endpoint that keeps failing is left alone for a while (`docs/RESILIENCE.md`).
+//! The circuit breaker of an endpoint (`docs/RESILIENCE.md`).
 
 use std::time::Duration;
 
 use crate::failure::FailureClass;
 use crate::time::Monotonic;
 
-/// What a call does about its endpoint's breaker.
+/// Whether a call may be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "a permitted call must be recorded"]
 pub enum Verdict {
-    /// Call, and [`record`](Breaker::record) how it went.
+    /// Call, and [`record`](Breaker::record) the outcome.
     Permit(Permit),
-    /// Leave the endpoint alone for so long, never zero.
+    /// Do not call: the breaker is open.
     Open {
-        /// What is left until the next probe may go.
+        /// The time until the next probe may go, never zero.
         after: Duration,
     },
 }
 
-/// A breaker's yes to one call.
+/// Permission for one call.
+#[must_use = "a permitted call must be recorded"]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Permit {
     serial: u64,
 }
 
-/// How a permitted call went.
+/// How a permitted call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// The answer has begun and is still coming: its end is recorded later, with the same permit.
-    /// Closes a half-open breaker, since a stream may take longer than anybody wants to wait for
-    /// the probe's result; forgives no failures, since the stream may yet break.
+    /// The answer has begun; its end is recorded later with the same permit. This closes a
+    /// half-open breaker, since other calls should not wait until the probe's stream ends. It does
+    /// not reset the count of failures, since the stream may still break.
     Alive,
     /// No connection, a time-out, a 5xx, a broken stream.
     Failure,
-    /// Nothing was learned: the client left before the answer, or we are stopping. Neither counts
-    /// nor forgives; a probe that ends so leaves the breaker waiting for the next one.
+    /// The call says nothing about the endpoint: the client left before the answer, or the proxy is
+    /// shutting down. The count of failures stays as it is. After such a probe the breaker waits
+    /// for the next one.
     Neutral,
-    /// An answer below 500 that has come to its end.
+    /// A complete answer with a status below 500.
     Success,
 }
 
 impl Outcome {
     /// The outcome of a call that has failed.
     ///
-    /// A 4xx is no failure of the endpoint (`docs/RESILIENCE.md`). It is an answer of a working
-    /// endpoint, so it interrupts a row of failures and closes a half-open breaker. Otherwise five
-    /// 500s spread over a day of 400s would open the breaker, and a probe that met a 429 would
-    /// leave a healthy endpoint shut.
+    /// A 4xx is the answer of a working endpoint (`docs/RESILIENCE.md`): it resets the count of
+    /// failures and closes a half-open breaker. Otherwise five 500s spread over a day of 400s would
+    /// open the breaker, and a probe that got a 429 would keep the breaker of a healthy endpoint
+    /// open.
     pub fn of(class: FailureClass) -> Self {
         match class {
             FailureClass::Account
@@ -68,19 +71,19 @@ impl Outcome {
     }
 }
 
-/// What the breaker does with calls, as in the literature.
+/// The three states of a circuit breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum State {
-    /// Calls pass.
+    /// All calls are permitted.
     Closed,
-    /// One probe may pass, or is under way.
+    /// One probe is permitted, or is in flight.
     HalfOpen,
-    /// No call passes. The worst, so the greatest.
+    /// No call is permitted. The order of the variants is from best to worst.
     Open,
 }
 
 impl State {
-    /// `closed`, `half_open` or `open`, as `/health` has it.
+    /// `closed`, `half_open` or `open`, as in `/health`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Closed => "closed",
@@ -90,30 +93,53 @@ impl State {
     }
 }
 
-/// The breaker of one endpoint.
+/// The circuit breaker of one endpoint.
+///
+/// ```
+/// # #[cfg(feature = "internals")] {
+/// use std::time::Duration;
+///
+/// use code_assist_core::Monotonic;
+/// use code_assist_core::internals::policy::breaker::{Breaker, Outcome, State, Verdict};
+///
+/// let timeout = Duration::from_secs(60);
+/// let mut breaker = Breaker::new(1, timeout);
+/// let now = Monotonic(0);
+/// let Verdict::Permit(permit) = breaker.ask(now) else { panic!("a new breaker is closed") };
+/// breaker.record(permit, Outcome::Failure, now);
+/// assert_eq!(breaker.ask(now), Verdict::Open { after: timeout });
+///
+/// // After the timeout one probe is permitted, and its success closes the breaker.
+/// let later = now + timeout;
+/// let Verdict::Permit(probe) = breaker.ask(later) else { panic!("the timeout is over") };
+/// assert_eq!(breaker.state(later), State::HalfOpen);
+/// breaker.record(probe, Outcome::Success, later);
+/// assert_eq!(breaker.state(later), State::Closed);
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Breaker {
     threshold: u32,
     timeout: Duration,
-    phase: Phase,
-    /// Grows with each opening and each probe, so that results find out whether they still matter.
+    circuit: Circuit,
+    /// The number of openings and probes, from which a permit's age is seen.
     serial: u64,
 }
 
 #[derive(Debug)]
-enum Phase {
+enum Circuit {
     Closed {
-        /// In a row.
+        /// Failures in a row.
         failures: u32,
-        /// What permits of this phase carry.
+        /// The serial of the permits that were given since the breaker closed.
         serial: u64,
     },
     Open {
-        /// The serial at the opening: probes carry greater ones.
+        /// The serial at the opening; probes have greater ones.
         serial: u64,
-        /// When the next probe may go: after the rest, or when the probe under way is given up.
+        /// When the next probe may go: the timeout after the opening or after the last probe.
         until: Monotonic,
-        /// The latest probe, while its result is awaited.
+        /// The latest probe, until its result is recorded.
         probe: Option<u64>,
     },
 }
@@ -123,19 +149,19 @@ impl Breaker {
     pub fn new(threshold: u32, timeout: Duration) -> Self {
         Self {
             threshold: threshold.max(1),
-            // The clock is in microseconds: a shorter rest would be none.
+            // The clock counts microseconds: a shorter timeout would be zero.
             timeout: timeout.max(Duration::from_micros(1)),
-            phase: Phase::Closed { failures: 0, serial: 0 },
+            circuit: Circuit::Closed { failures: 0, serial: 0 },
             serial: 0,
         }
     }
 
-    /// What a call does. Half-open, this hands out the one probe; a probe that is not heard of for
-    /// the length of the time-out is given up, and another is let through.
+    /// Decides whether a call may be made. Once the timeout is over, the first call is permitted as
+    /// the probe. When a probe has no result after another timeout, the next one is permitted.
     pub fn ask(&mut self, now: Monotonic) -> Verdict {
-        let (until, probe) = match &mut self.phase {
-            Phase::Closed { serial, .. } => return Verdict::Permit(Permit { serial: *serial }),
-            Phase::Open { until, probe, .. } => (until, probe),
+        let (until, probe) = match &mut self.circuit {
+            Circuit::Closed { serial, .. } => return Verdict::Permit(Permit { serial: *serial }),
+            Circuit::Open { until, probe, .. } => (until, probe),
         };
         if now < *until {
             return Verdict::Open { after: until.since(now) };
@@ -146,14 +172,14 @@ impl Breaker {
         Verdict::Permit(Permit { serial: self.serial })
     }
 
-    /// Takes note of how a call went.
+    /// Records how a call ended.
     ///
-    /// What was permitted before the opening does not matter after it. The success of a probe that
-    /// had been given up does: the endpoint may be slower than the time-out. Its failure does not:
-    /// a newer probe is under way.
+    /// After an opening, the outcomes of calls from before it are ignored. The success of a probe
+    /// that was replaced still counts, since the endpoint may be slower than the timeout. The
+    /// failure of such a probe is ignored, since a newer probe is in flight.
     pub fn record(&mut self, permit: Permit, outcome: Outcome, now: Monotonic) {
-        match &mut self.phase {
-            Phase::Closed { failures, serial } if *serial == permit.serial => match outcome {
+        match &mut self.circuit {
+            Circuit::Closed { failures, serial } if *serial == permit.serial => match outcome {
                 Outcome::Failure => {
                     *failures += 1;
                     if *failures >= self.threshold {
@@ -163,37 +189,38 @@ impl Breaker {
                 Outcome::Success => *failures = 0,
                 Outcome::Alive | Outcome::Neutral => {}
             },
-            Phase::Open { serial, probe, .. } if *serial < permit.serial => match outcome {
+            Circuit::Open { serial, probe, .. } if *serial < permit.serial => match outcome {
                 Outcome::Alive | Outcome::Success => {
-                    self.phase = Phase::Closed { failures: 0, serial: permit.serial };
+                    self.circuit = Circuit::Closed { failures: 0, serial: permit.serial };
                 }
                 Outcome::Failure if *probe == Some(permit.serial) => self.open(now),
                 Outcome::Failure | Outcome::Neutral => {}
             },
-            Phase::Closed { .. } | Phase::Open { .. } => {}
+            Circuit::Closed { .. } | Circuit::Open { .. } => {}
         }
     }
 
-    /// How long calls have to wait; `None` when [`ask`](Self::ask) would permit one.
-    pub fn resting(&self, now: Monotonic) -> Option<Duration> {
-        match &self.phase {
-            Phase::Open { until, .. } if now < *until => Some(until.since(now)),
-            Phase::Closed { .. } | Phase::Open { .. } => None,
+    /// How long the breaker refuses calls; `None` when [`ask`](Self::ask) would permit one.
+    pub fn open_for(&self, now: Monotonic) -> Option<Duration> {
+        match &self.circuit {
+            Circuit::Open { until, .. } if now < *until => Some(until.since(now)),
+            Circuit::Closed { .. } | Circuit::Open { .. } => None,
         }
     }
 
-    /// The state, for health and metrics.
+    /// The state for health and metrics.
     pub fn state(&self, now: Monotonic) -> State {
-        match &self.phase {
-            Phase::Closed { .. } => State::Closed,
-            Phase::Open { until, probe: None, .. } if now < *until => State::Open,
-            Phase::Open { .. } => State::HalfOpen,
+        match &self.circuit {
+            Circuit::Closed { .. } => State::Closed,
+            Circuit::Open { until, probe: None, .. } if now < *until => State::Open,
+            Circuit::Open { .. } => State::HalfOpen,
         }
     }
 
     fn open(&mut self, now: Monotonic) {
         self.serial += 1;
-        self.phase = Phase::Open { serial: self.serial, until: now + self.timeout, probe: None };
+        self.circuit =
+            Circuit::Open { serial: self.serial, until: now + self.timeout, probe: None };
     }
 }
 

@@ -1,6 +1,6 @@
 use super::*;
 
-const REST: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 fn at(secs: u64) -> Monotonic {
     Monotonic(0) + Duration::from_secs(secs)
@@ -9,7 +9,7 @@ fn at(secs: u64) -> Monotonic {
 fn permit(breaker: &mut Breaker, now: Monotonic) -> Permit {
     match breaker.ask(now) {
         Verdict::Permit(permit) => permit,
-        Verdict::Open { after } => panic!("resting for {after:?}"),
+        Verdict::Open { after } => panic!("open for {after:?}"),
     }
 }
 
@@ -18,11 +18,11 @@ fn run(breaker: &mut Breaker, outcome: Outcome, now: Monotonic) {
     breaker.record(permit, outcome, now);
 }
 
-/// Failures in a row of a closed breaker.
+/// The failures in a row of a closed breaker.
 fn failures(breaker: &Breaker) -> u32 {
-    match breaker.phase {
-        Phase::Closed { failures, .. } => failures,
-        Phase::Open { .. } => panic!("{breaker:?} is open"),
+    match breaker.circuit {
+        Circuit::Closed { failures, .. } => failures,
+        Circuit::Open { .. } => panic!("{breaker:?} is open"),
     }
 }
 
@@ -30,9 +30,9 @@ fn of_status(status: u16) -> Outcome {
     Outcome::of(FailureClass::of_status(http::StatusCode::from_u16(status).unwrap()))
 }
 
-/// Opened at second zero.
+/// A breaker that opened at second zero.
 fn open() -> Breaker {
-    let mut breaker = Breaker::new(3, REST);
+    let mut breaker = Breaker::new(3, TIMEOUT);
     for _ in 0..3 {
         run(&mut breaker, Outcome::Failure, at(0));
     }
@@ -40,23 +40,23 @@ fn open() -> Breaker {
 }
 
 #[test]
-fn failures_in_a_row_open_it_for_the_timeout() {
-    let mut breaker = Breaker::new(3, REST);
+fn failures_in_a_row_open_the_breaker_for_the_timeout() {
+    let mut breaker = Breaker::new(3, TIMEOUT);
     for count in 0..3 {
         assert_eq!((breaker.state(at(0)), failures(&breaker)), (State::Closed, count));
         run(&mut breaker, Outcome::Failure, at(0));
     }
     assert_eq!(breaker.state(at(0)), State::Open);
-    assert_eq!(breaker.ask(at(0)), Verdict::Open { after: REST });
+    assert_eq!(breaker.ask(at(0)), Verdict::Open { after: TIMEOUT });
     assert_eq!(breaker.ask(at(59)), Verdict::Open { after: Duration::from_secs(1) });
-    assert_eq!(breaker.resting(at(59)), Some(Duration::from_secs(1)));
-    assert_eq!(breaker.resting(at(60)), None);
+    assert_eq!(breaker.open_for(at(59)), Some(Duration::from_secs(1)));
+    assert_eq!(breaker.open_for(at(60)), None);
     assert_eq!(breaker.state(at(60)), State::HalfOpen);
 }
 
 #[test]
-fn an_answer_between_them_interrupts_the_row() {
-    let mut breaker = Breaker::new(3, REST);
+fn a_success_between_failures_resets_their_count() {
+    let mut breaker = Breaker::new(3, TIMEOUT);
     for _ in 0..10 {
         run(&mut breaker, Outcome::Failure, at(0));
         run(&mut breaker, Outcome::Failure, at(0));
@@ -66,8 +66,8 @@ fn an_answer_between_them_interrupts_the_row() {
 }
 
 #[test]
-fn what_teaches_nothing_neither_counts_nor_forgives() {
-    let mut breaker = Breaker::new(3, REST);
+fn neutral_and_unfinished_calls_do_not_change_the_count_of_failures() {
+    let mut breaker = Breaker::new(3, TIMEOUT);
     for _ in 0..2 {
         run(&mut breaker, Outcome::Failure, at(0));
         for _ in 0..10 {
@@ -81,7 +81,7 @@ fn what_teaches_nothing_neither_counts_nor_forgives() {
 }
 
 #[test]
-fn only_a_5xx_is_a_failure_of_the_endpoint() {
+fn only_a_5xx_status_is_a_failure_of_the_endpoint() {
     for status in [200, 204, 302, 400, 401, 403, 404, 408, 429, 499] {
         assert_eq!(of_status(status), Outcome::Success);
     }
@@ -91,56 +91,56 @@ fn only_a_5xx_is_a_failure_of_the_endpoint() {
 }
 
 #[test]
-fn half_open_one_of_a_hundred_callers_is_let_through() {
+fn a_half_open_breaker_permits_one_of_a_hundred_calls() {
     let mut breaker = open();
-    permit(&mut breaker, at(60));
+    let _ = permit(&mut breaker, at(60));
     for _ in 0..99 {
-        assert_eq!(breaker.ask(at(60)), Verdict::Open { after: REST });
+        assert_eq!(breaker.ask(at(60)), Verdict::Open { after: TIMEOUT });
     }
     assert_eq!(breaker.state(at(60)), State::HalfOpen);
 }
 
 #[test]
-fn the_probes_success_closes_it() {
+fn a_successful_probe_closes_the_breaker() {
     for outcome in [Outcome::Success, Outcome::Alive] {
         let mut breaker = open();
         run(&mut breaker, outcome, at(60));
         assert_eq!((breaker.state(at(60)), failures(&breaker)), (State::Closed, 0));
         for _ in 0..100 {
-            permit(&mut breaker, at(60));
+            let _ = permit(&mut breaker, at(60));
         }
     }
 }
 
 #[test]
-fn the_probes_failure_opens_it_again_from_then_on() {
+fn a_failed_probe_opens_the_breaker_for_another_timeout() {
     let mut breaker = open();
     let probe = permit(&mut breaker, at(60));
     breaker.record(probe, Outcome::Failure, at(70));
     assert_eq!(breaker.state(at(70)), State::Open);
     assert_eq!(breaker.ask(at(71)), Verdict::Open { after: Duration::from_secs(59) });
-    permit(&mut breaker, at(130));
+    let _ = permit(&mut breaker, at(130));
 }
 
 #[test]
-fn a_probe_that_is_never_heard_of_does_not_wedge_it() {
+fn a_probe_without_a_result_is_replaced_after_the_timeout() {
     let mut breaker = open();
-    permit(&mut breaker, at(60));
+    let _ = permit(&mut breaker, at(60));
     assert_eq!(breaker.ask(at(119)), Verdict::Open { after: Duration::from_secs(1) });
-    permit(&mut breaker, at(120));
-    assert_eq!(breaker.ask(at(120)), Verdict::Open { after: REST });
+    let _ = permit(&mut breaker, at(120));
+    assert_eq!(breaker.ask(at(120)), Verdict::Open { after: TIMEOUT });
 }
 
 #[test]
-fn a_probe_whose_client_left_is_followed_by_another_a_timeout_later() {
+fn a_neutral_probe_is_replaced_after_the_timeout() {
     let mut breaker = open();
     run(&mut breaker, Outcome::Neutral, at(60));
     assert_eq!(breaker.ask(at(61)), Verdict::Open { after: Duration::from_secs(59) });
-    permit(&mut breaker, at(120));
+    let _ = permit(&mut breaker, at(120));
 }
 
 #[test]
-fn a_slow_probes_late_success_closes_it_and_its_late_failure_changes_nothing() {
+fn a_replaced_probes_success_closes_the_breaker_and_its_failure_is_ignored() {
     let mut breaker = open();
     let slow = permit(&mut breaker, at(60));
     let second = permit(&mut breaker, at(120));
@@ -155,12 +155,12 @@ fn a_slow_probes_late_success_closes_it_and_its_late_failure_changes_nothing() {
     breaker.record(slow, Outcome::Success, at(130));
     assert_eq!(breaker.state(at(130)), State::Closed);
     breaker.record(second, Outcome::Failure, at(140));
-    assert_eq!(failures(&breaker), 0, "a probe of the time before it closed");
+    assert_eq!(failures(&breaker), 0, "a probe from before the closing is ignored");
 }
 
 #[test]
-fn what_was_permitted_before_the_opening_does_not_matter_after_it() {
-    let mut breaker = Breaker::new(3, REST);
+fn calls_permitted_before_an_opening_are_ignored_after_it() {
+    let mut breaker = Breaker::new(3, TIMEOUT);
     let early: Vec<_> = (0..10).map(|_| permit(&mut breaker, at(0))).collect();
     for permit in &early[..3] {
         breaker.record(*permit, Outcome::Failure, at(1));
@@ -181,7 +181,7 @@ fn what_was_permitted_before_the_opening_does_not_matter_after_it() {
 }
 
 #[test]
-fn a_probes_stream_that_breaks_after_it_began_counts_as_one_failure() {
+fn a_probe_whose_stream_begins_and_then_breaks_counts_as_one_failure() {
     let mut breaker = open();
     let probe = permit(&mut breaker, at(60));
     breaker.record(probe, Outcome::Alive, at(61));
@@ -190,8 +190,8 @@ fn a_probes_stream_that_breaks_after_it_began_counts_as_one_failure() {
 }
 
 #[test]
-fn streams_that_all_begin_and_then_break_open_it() {
-    let mut breaker = Breaker::new(3, REST);
+fn streams_that_begin_and_then_break_open_the_breaker() {
+    let mut breaker = Breaker::new(3, TIMEOUT);
     for _ in 0..3 {
         let permit = permit(&mut breaker, at(0));
         breaker.record(permit, Outcome::Alive, at(0));

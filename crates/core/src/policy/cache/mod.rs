@@ -1,237 +1,105 @@
-//! Equal requests that may share one answer, and answers that are kept (`docs/RESILIENCE.md`).
+//! The response cache: which equal requests share one answer, and which answers are kept
+//! (`docs/RESILIENCE.md`).
 //!
-//! Only *repeatable* requests come here, and streams never do: two equal prompts at temperature 1
-//! are two questions, and a sampling client must get two answers.
+//! Only *repeatable* requests come here. Streams never do. Two equal prompts at temperature 1 are
+//! two requests, since a client that samples wants two answers.
 //!
-//! Errors are not shared. A leader's failure may be its own (its deadline, its place in line), so
-//! whoever waited for it then asks for itself, all at once as if this room did not exist: were the
-//! waiting to lead one after the other, the last of twenty would wait for twenty failures. A leader
-//! whose client has gone has learned nothing, so there the next who asks takes its place and the
-//! others go on waiting.
+//! Errors are not shared: the failure may be the leader's own (its deadline, its wait for a permit).
+//! When a leader fails, all its waiters ask upstream at once, as if there were no cache. If the
+//! waiters led one after the other, the last of twenty would wait for twenty failures. When a
+//! leader's client leaves, the next waiter that asks becomes the leader and the others go on
+//! waiting, since nothing has failed.
+
+mod directive;
+mod key;
+mod stored;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, PRAGMA};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
+use http::{HeaderMap, StatusCode};
 
-use crate::payload::Payload;
-use crate::time::{Monotonic, Timestamp};
+pub use self::directive::CacheDirective;
+use self::key::Digest;
+pub use self::key::{ANSWER_PREFIX, CacheKey, idempotency_key};
+pub use self::stored::StoredAnswer;
+use crate::time::Monotonic;
 
-/// The client's `Idempotency-Key`, unless it is empty.
-pub fn idempotency_key(headers: &HeaderMap) -> Option<&[u8]> {
-    let key = headers.get(IDEMPOTENCY_KEY)?.as_bytes().trim_ascii();
-    (!key.is_empty()).then_some(key)
-}
-
-/// What the client's `Cache-Control` lets us do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CacheDirective {
-    /// Share and keep.
-    Any,
-    /// `no-cache`: ask upstream, and keep what it says. So does `max-age=0`, which means the same
-    /// (RFC 9111 5.2.1.1), and `Pragma: no-cache` where there is no `Cache-Control` (5.4).
-    NoCache,
-    /// `no-store`: ask upstream, and keep nothing.
-    NoStore,
-}
-
-impl CacheDirective {
-    /// The strictest of all directives.
-    pub fn of(headers: &HeaderMap) -> Self {
-        let name = if headers.contains_key(CACHE_CONTROL) { &CACHE_CONTROL } else { &PRAGMA };
-        let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-        let mut freshness = Self::Any;
-        for directive in values.flat_map(|value| value.split(',')) {
-            let directive = directive.trim();
-            if directive.eq_ignore_ascii_case("no-store") {
-                return Self::NoStore;
-            }
-            if ["no-cache", "max-age=0"].iter().any(|it| directive.eq_ignore_ascii_case(it)) {
-                freshness = Self::NoCache;
-            }
-        }
-        freshness
-    }
-}
-
-/// What is asked and under which name: equal questions have one answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CacheKey {
-    /// Where its answer is found.
-    name: Digest,
-    /// Everything that is asked.
-    content: Digest,
-}
-
-impl CacheKey {
-    /// The key of a request: who asks (the label of the client's key), for what (a name of the
-    /// operation that is unique and never changes), the resolved model, and the body as the client
-    /// sent it. An `Idempotency-Key` names the request; else its content does.
-    pub fn new(
-        client: Option<&str>,
-        operation: &'static str,
-        model: &str,
-        body: &Payload,
-        idempotency_key: Option<&[u8]>,
-    ) -> Self {
-        let mut hash = Sha256::new();
-        hash_client(&mut hash, client);
-        hash_field(&mut hash, operation.as_bytes());
-        hash_field(&mut hash, model.as_bytes());
-        for piece in body.pieces() {
-            hash.update(piece);
-        }
-        let content = Digest(hash.finalize().into());
-        let Some(key) = idempotency_key else { return Self { name: content, content } };
-        let mut hash = Sha256::new();
-        hash.update(b"Idempotency-Key");
-        hash_client(&mut hash, client);
-        hash_field(&mut hash, key);
-        Self { name: Digest(hash.finalize().into()), content }
-    }
-}
-
-impl CacheKey {
-    /// Its name where answers are kept for several processes: those of one account.
-    pub fn key(&self, account: &str) -> String {
-        format!("{ANSWER_PREFIX}{account}/{}", self.name.hex())
-    }
-}
-
-/// A whole answer, as it may be given to several clients. Printing it does not show the body.
+/// A whole answer that may be given to several clients. `Debug` does not print the body.
 #[derive(Clone, PartialEq, Eq)]
 pub struct CachedAnswer {
-    /// The status.
+    /// The HTTP status.
     pub status: StatusCode,
-    /// The headers that are the answer's, not the request's.
+    /// Headers of the answer; headers that belong to one request are not among them.
     pub headers: HeaderMap,
-    /// The body.
+    /// The whole body.
     pub body: Bytes,
 }
 
-impl CachedAnswer {
-    /// The answer to `question` as other processes find it: what it is about and when it was given
-    /// on one line of JSON, and then its body.
-    pub fn to_stored(&self, question: &CacheKey, clock: Timestamp) -> Option<Bytes> {
-        let header = |(name, value): (&HeaderName, &HeaderValue)| {
-            Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
-        };
-        let headers = self.headers.iter().map(header).collect::<Option<Vec<_>>>()?;
-        let head = Head {
-            content: question.content.hex(),
-            at: clock.0,
-            status: self.status.as_u16(),
-            headers,
-        };
-        let mut stored = serde_json::to_vec(&head).ok()?;
-        stored.push(b'\n');
-        stored.extend_from_slice(&self.body);
-        Some(Bytes::from(stored))
-    }
-}
-
-/// An answer that another process has given.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredAnswer {
-    /// What it was.
-    pub answer: CachedAnswer,
-    /// When it was given.
-    pub at: Timestamp,
-    /// False when the `Idempotency-Key` stood for another question there.
-    pub is_about_this: bool,
-}
-
-impl StoredAnswer {
-    /// Reads what [`CachedAnswer::to_stored`] has written.
-    pub fn from_stored(stored: &Bytes, question: &CacheKey) -> Option<Self> {
-        let end = memchr::memchr(b'\n', stored)?;
-        let head: Head = serde_json::from_slice(&stored[..end]).ok()?;
-        let mut headers = HeaderMap::new();
-        for (name, value) in head.headers {
-            headers.append(HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?);
-        }
-        Some(Self {
-            answer: CachedAnswer {
-                status: StatusCode::from_u16(head.status).ok()?,
-                headers,
-                body: stored.slice(end + 1..),
-            },
-            at: Timestamp(head.at),
-            is_about_this: head.content == question.content.hex(),
-        })
-    }
-}
-
-#[derive(Serialize, Deserialize)]
-struct Head {
-    content: String,
-    at: u64,
-    status: u16,
-    headers: Vec<(String, String)>,
-}
-
-/// What a repeatable request does.
+/// What a repeatable request does next.
 #[derive(Debug)]
+#[must_use = "a verdict may carry a lease that other requests wait for"]
 pub enum Verdict {
-    /// Ask upstream, and leave no trace here.
+    /// Ask upstream; the cache keeps nothing.
     Bypass,
-    /// Here is the answer that an equal request got while this one waited, or a moment ago.
+    /// Use this answer to an equal request, which came while this request waited or shortly before.
     Coalesced(CachedAnswer),
-    /// The `Idempotency-Key` stands for another request.
+    /// Refuse the request: its `Idempotency-Key` belongs to another one.
     Conflict,
-    /// Here is an answer that was kept.
+    /// Use this cached answer.
     Hit(CachedAnswer),
     /// Ask upstream, then [`settle`](ResponseCache::settle) or [`give_up`](ResponseCache::give_up).
     Lead(FlightLease),
-    /// The same, because the client wants no answer that was there before it asked.
+    /// The same as `Lead`, since the client accepts no cached answer.
     Refresh(FlightLease),
 }
 
-/// The duty to tell how asking upstream went. One that is never settled is void after a while.
+/// The leader's duty to report how its upstream request ended.
+///
+/// A lease that is never reported becomes void after [`Limits::lease`].
 #[derive(Debug)]
-#[must_use = "others may wait for it"]
+#[must_use = "other requests may wait for the lease's result"]
 pub struct FlightLease {
-    question: CacheKey,
-    /// `None` when nobody waits for it.
+    key: CacheKey,
+    /// `None` when no other request waits for the result.
     serial: Option<u64>,
 }
 
-/// Why there is no answer to share.
+/// Why a leader has no answer to share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Abandoned {
-    /// There was an error.
+    /// The upstream request failed.
     Failed,
-    /// The client went away before there was an answer.
+    /// The leader's client left before there was an answer.
     Gone,
 }
 
 /// What the settings allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// `REQUEST_DEDUP_WINDOW_MS`: for so long after it an answer is shared. Zero turns all sharing
-    /// off, also of what is in flight.
+    /// `REQUEST_DEDUP_WINDOW_MS`: how long an answer is shared with equal requests. Zero turns all
+    /// sharing off, also among requests in flight.
     pub window: Duration,
-    /// `RESPONSE_CACHE_TTL_SECONDS`: for so long an answer is kept. Zero turns keeping off.
+    /// `RESPONSE_CACHE_TTL_SECONDS`: how long an answer is kept. Zero keeps no answers.
     pub ttl: Duration,
-    /// `RESPONSE_CACHE_MAX_BYTES`, for what is shared and what is kept. Zero turns both off.
+    /// `RESPONSE_CACHE_MAX_BYTES`: the memory of all answers, shared and kept. Zero turns the cache
+    /// off.
     pub bytes: usize,
-    /// After so long a lease that has not been settled is void. Longer than an answer may take.
+    /// The time after which an unreported lease is void. It must be longer than any answer takes.
     pub lease: Duration,
 }
 
-/// Questions in flight and answers kept.
+/// The repeatable requests in flight and the cached answers.
 #[derive(Debug)]
 pub struct ResponseCache {
     limits: Limits,
     slots: BTreeMap<Digest, Slot>,
-    /// When each slot is to be forgotten.
+    /// When each slot expires, with the slot's serial.
     expiries: BTreeMap<(Monotonic, u64), Digest>,
-    /// The answers, oldest first. All live equally long, so the oldest is the next to go anyway.
+    /// The answers by serial, oldest first. All answers live equally long, so the oldest expires
+    /// first as well.
     answers: BTreeMap<u64, Digest>,
     bytes: usize,
     serial: u64,
@@ -240,30 +108,30 @@ pub struct ResponseCache {
 #[derive(Debug)]
 struct Slot {
     content: Digest,
-    state: State,
+    state: SlotState,
     serial: u64,
     expires: Monotonic,
 }
 
 #[derive(Debug)]
-enum State {
+enum SlotState {
     Answered {
         answer: CachedAnswer,
         at: Monotonic,
         size: usize,
     },
-    /// Whoever came before this failure asks for itself.
+    /// Requests that arrived before this failure ask upstream without sharing.
     Failed {
         at: Monotonic,
     },
     InFlight {
-        /// An earlier leader failed.
+        /// When an earlier leader failed.
         failed: Option<Monotonic>,
     },
 }
 
 impl ResponseCache {
-    /// Nothing has been asked yet.
+    /// An empty cache.
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
@@ -275,17 +143,18 @@ impl ResponseCache {
         }
     }
 
-    /// False when nothing would ever be shared or kept: no need to make a question then.
+    /// False when the settings neither share nor keep answers. No request needs a key then.
     pub fn is_on(&self) -> bool {
         self.limits.bytes > 0 && !(self.limits.window.is_zero() && self.limits.ttl.is_zero())
     }
 
-    /// What a request does that first asked at `arrived` (at `now`, the first time). `None` while
-    /// an equal request is being answered: ask again a little later.
+    /// Decides what a request does. `arrived` is the time of its first call of `ask`; that call
+    /// has `now == arrived`. `None` while the leader of an equal request is at work: ask again a
+    /// little later.
     pub fn ask(
         &mut self,
-        question: &CacheKey,
-        freshness: CacheDirective,
+        key: &CacheKey,
+        directive: CacheDirective,
         arrived: Monotonic,
         now: Monotonic,
     ) -> Option<Verdict> {
@@ -293,19 +162,19 @@ impl ResponseCache {
             return Some(Verdict::Bypass);
         }
         self.expire(now);
-        let found = self.slots.get(&question.name);
+        let found = self.slots.get(&key.name);
         let bound = found.is_some_and(|slot| slot.state.binds(&self.limits, arrived, now));
-        if bound && found.is_some_and(|slot| slot.content != question.content) {
+        if bound && found.is_some_and(|slot| slot.content != key.content) {
             return Some(Verdict::Conflict);
         }
-        match freshness {
+        match directive {
             CacheDirective::NoStore => return Some(Verdict::Bypass),
-            CacheDirective::NoCache => return Some(Verdict::Refresh(alone(question))),
+            CacheDirective::NoCache => return Some(Verdict::Refresh(alone(key))),
             CacheDirective::Any => {}
         }
         let mut failed = None;
-        match found.filter(|slot| slot.content == question.content).map(|slot| &slot.state) {
-            Some(State::Answered { answer, at, .. }) => {
+        match found.filter(|slot| slot.content == key.content).map(|slot| &slot.state) {
+            Some(SlotState::Answered { answer, at, .. }) => {
                 if arrived < *at {
                     return Some(Verdict::Coalesced(answer.clone()));
                 }
@@ -316,29 +185,28 @@ impl ResponseCache {
                     return Some(Verdict::Coalesced(answer.clone()));
                 }
             }
-            Some(State::Failed { at }) => failed = Some(*at),
-            Some(State::InFlight { failed: Some(at) }) if arrived <= *at => failed = Some(*at),
-            Some(State::InFlight { .. }) => return None,
+            Some(SlotState::Failed { at }) => failed = Some(*at),
+            Some(SlotState::InFlight { failed: Some(at) }) if arrived <= *at => failed = Some(*at),
+            Some(SlotState::InFlight { .. }) => return None,
             None => {}
         }
         if self.limits.window.is_zero() || failed.is_some_and(|at| arrived <= at) {
-            return Some(Verdict::Lead(alone(question)));
+            return Some(Verdict::Lead(alone(key)));
         }
         let expires = now + self.limits.lease;
-        let serial = self.put(question, State::InFlight { failed }, expires);
-        Some(Verdict::Lead(FlightLease { question: *question, serial: Some(serial) }))
+        let serial = self.put(key, SlotState::InFlight { failed }, expires);
+        Some(Verdict::Lead(FlightLease { key: *key, serial: Some(serial) }))
     }
 
-    /// Takes note of a successful answer, for those who wait and those who will ask.
+    /// Records a successful answer, for the waiters and for later requests.
     ///
-    /// A late one, whose lease is void, is as good as any. One that would take more than an eighth
-    /// of the budget is not kept, and who waited for it asks for itself.
+    /// An answer whose lease is void is as good as any other. An answer of more than an eighth of
+    /// [`Limits::bytes`] is not kept, and its waiters ask upstream themselves.
     pub fn settle(&mut self, lease: FlightLease, answer: CachedAnswer, now: Monotonic) {
         self.settle_aged(lease, answer, Duration::ZERO, now);
     }
 
-    /// The same for an answer that was given elsewhere, some time ago: it is kept for that much
-    /// less.
+    /// Records an answer that another process got `age` ago, which shortens its lifetime by `age`.
     pub fn settle_aged(
         &mut self,
         lease: FlightLease,
@@ -351,8 +219,8 @@ impl ResponseCache {
         if size > self.limits.bytes / 8 {
             return self.give_up(lease, Abandoned::Failed, now);
         }
-        let taken = self.slots.get(&lease.question.name).is_some_and(|slot| {
-            slot.content != lease.question.content && slot.state.binds(&self.limits, now, now)
+        let taken = self.slots.get(&lease.key.name).is_some_and(|slot| {
+            slot.content != lease.key.content && slot.state.binds(&self.limits, now, now)
         });
         if taken {
             return;
@@ -360,44 +228,44 @@ impl ResponseCache {
         let lifetime = self.limits.ttl.max(self.limits.window).saturating_sub(age).max(LINGER);
         let at =
             Monotonic(now.0.saturating_sub(u64::try_from(age.as_micros()).unwrap_or(u64::MAX)));
-        let state = State::Answered { answer, at, size };
-        let serial = self.put(&lease.question, state, now + lifetime);
-        self.answers.insert(serial, lease.question.name);
+        let state = SlotState::Answered { answer, at, size };
+        let serial = self.put(&lease.key, state, now + lifetime);
+        self.answers.insert(serial, lease.key.name);
         self.bytes += size;
         while self.bytes > self.limits.bytes {
             let Some((_, oldest)) = self.answers.pop_first() else { break };
             self.remove(&oldest);
         }
-        debug_assert!(self.bytes <= self.limits.bytes, "the cache is over its budget");
+        debug_assert!(self.bytes <= self.limits.bytes, "the cache holds more than `Limits::bytes`");
     }
 
-    /// Takes note that there is no answer to share.
+    /// Records that the leader has no answer to share.
     #[expect(clippy::needless_pass_by_value, reason = "a lease is given up once")]
-    pub fn give_up(&mut self, lease: FlightLease, loss: Abandoned, now: Monotonic) {
-        let Some(slot) = self.slots.get(&lease.question.name) else { return };
-        let State::InFlight { failed } = slot.state else { return };
+    pub fn give_up(&mut self, lease: FlightLease, abandoned: Abandoned, now: Monotonic) {
+        let Some(slot) = self.slots.get(&lease.key.name) else { return };
+        let SlotState::InFlight { failed } = slot.state else { return };
         if lease.serial != Some(slot.serial) {
             return;
         }
-        let failed = match loss {
+        let failed = match abandoned {
             Abandoned::Failed => Some(now),
             Abandoned::Gone => failed,
         };
         match failed {
             Some(at) => {
-                self.put(&lease.question, State::Failed { at }, now + LINGER);
+                self.put(&lease.key, SlotState::Failed { at }, now + LINGER);
             }
-            None => self.remove(&lease.question.name),
+            None => self.remove(&lease.key.name),
         }
     }
 
-    /// How long an answer is of use to anybody.
+    /// How long an answer may be given to other requests, in this process or another one.
     pub fn lifetime(&self) -> Duration {
         self.limits.ttl.max(self.limits.window)
     }
 
-    /// Forgets what has had its time. Whoever asks does this; a shell may do it regularly, so that
-    /// an idle proxy holds no old answers.
+    /// Drops the slots that have expired. [`ask`](Self::ask) and [`settle`](Self::settle) do this
+    /// first; a regular call keeps an idle proxy from holding old answers.
     pub fn expire(&mut self, now: Monotonic) {
         while let Some((&(at, _), name)) = self.expiries.first_key_value() {
             if now < at {
@@ -408,13 +276,13 @@ impl ResponseCache {
         }
     }
 
-    fn put(&mut self, question: &CacheKey, state: State, expires: Monotonic) -> u64 {
-        self.remove(&question.name);
+    fn put(&mut self, key: &CacheKey, state: SlotState, expires: Monotonic) -> u64 {
+        self.remove(&key.name);
         self.serial += 1;
         let serial = self.serial;
-        let slot = Slot { content: question.content, state, serial, expires };
-        self.expiries.insert((expires, serial), question.name);
-        self.slots.insert(question.name, slot);
+        let slot = Slot { content: key.content, state, serial, expires };
+        self.expiries.insert((expires, serial), key.name);
+        self.slots.insert(key.name, slot);
         serial
     }
 
@@ -422,14 +290,14 @@ impl ResponseCache {
         let Some(slot) = self.slots.remove(name) else { return };
         self.expiries.remove(&(slot.expires, slot.serial));
         self.answers.remove(&slot.serial);
-        if let State::Answered { size, .. } = slot.state {
+        if let SlotState::Answered { size, .. } = slot.state {
             self.bytes -= size;
         }
     }
 }
 
-impl State {
-    /// True while an `Idempotency-Key` stands for what it was first used for.
+impl SlotState {
+    /// True while the slot's `Idempotency-Key` may not be used for another request.
     fn binds(&self, limits: &Limits, arrived: Monotonic, now: Monotonic) -> bool {
         match self {
             Self::Answered { at, .. } => arrived < *at || now < *at + limits.ttl.max(limits.window),
@@ -440,7 +308,7 @@ impl State {
 }
 
 impl CachedAnswer {
-    /// The memory it takes, about.
+    /// The approximate memory that the answer takes.
     fn size(&self) -> usize {
         let headers = self.headers.iter();
         let headers: usize =
@@ -458,48 +326,16 @@ impl fmt::Debug for CachedAnswer {
     }
 }
 
-/// SHA-256.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Digest([u8; 32]);
-
-impl Digest {
-    fn hex(&self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
+/// A lease that no other request waits for.
+fn alone(key: &CacheKey) -> FlightLease {
+    FlightLease { key: *key, serial: None }
 }
 
-impl fmt::Debug for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0[..4].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-fn alone(question: &CacheKey) -> FlightLease {
-    FlightLease { question: *question, serial: None }
-}
-
-fn hash_client(hash: &mut Sha256, client: Option<&str>) {
-    hash.update([u8::from(client.is_some())]);
-    hash_field(hash, client.unwrap_or_default().as_bytes());
-}
-
-/// With its length, so that no two rows of fields look alike.
-fn hash_field(hash: &mut Sha256, field: &[u8]) {
-    hash.update((field.len() as u64).to_le_bytes());
-    hash.update(field);
-}
-
-/// What the keys of kept answers begin with. Such entries are many, large and soon gone: a shell
-/// need neither list nor export them.
-pub const ANSWER_PREFIX: &str = "answer/";
-
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-
-/// How long an answer stays for those who waited for it to come and get it, however short the
-/// window; longer than anybody sleeps between two looks.
+/// The shortest time that an answer or a failure stays, so that the waiters find it however short
+/// the window is. Longer than any pause between two calls of [`ResponseCache::ask`].
 const LINGER: Duration = Duration::from_secs(2);
 
-/// What an answer takes besides its bytes: its slot in three maps, its header table.
+/// The memory of an answer besides its bytes: its slot in three maps, its header table.
 const PER_ANSWER: usize = 512;
 const PER_HEADER: usize = 64;
 

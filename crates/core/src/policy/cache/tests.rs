@@ -1,6 +1,7 @@
 use http::HeaderValue;
 
 use super::*;
+use crate::payload::Payload;
 
 const LIMITS: Limits = Limits {
     window: Duration::from_secs(1),
@@ -8,21 +9,21 @@ const LIMITS: Limits = Limits {
     bytes: 64 << 20,
     lease: Duration::from_secs(600),
 };
-const NO_KEEPING: Limits = Limits { ttl: Duration::ZERO, ..LIMITS };
-const NO_SHARING: Limits = Limits { window: Duration::ZERO, ..LIMITS };
+const KEEP_NONE: Limits = Limits { ttl: Duration::ZERO, ..LIMITS };
+const SHARE_NONE: Limits = Limits { window: Duration::ZERO, ..LIMITS };
 
 fn at(millis: u64) -> Monotonic {
     Monotonic(0) + Duration::from_millis(millis)
 }
 
-fn question(body: &str) -> CacheKey {
+fn key(body: &str) -> CacheKey {
     let body = Payload::from(Bytes::copy_from_slice(body.as_bytes()));
     CacheKey::new(Some("alice"), "generateContent", "pro", &body, None)
 }
 
-fn keyed(key: &str, body: &str) -> CacheKey {
+fn with_idempotency_key(idempotency_key: &str, body: &str) -> CacheKey {
     let body = Payload::from(Bytes::copy_from_slice(body.as_bytes()));
-    CacheKey::new(Some("alice"), "generateContent", "pro", &body, Some(key.as_bytes()))
+    CacheKey::new(Some("alice"), "generateContent", "pro", &body, Some(idempotency_key.as_bytes()))
 }
 
 fn answer(body: &str) -> CachedAnswer {
@@ -33,19 +34,19 @@ fn answer(body: &str) -> CachedAnswer {
     CachedAnswer { status: StatusCode::OK, headers, body: Bytes::copy_from_slice(body.as_bytes()) }
 }
 
-/// Asks for the first time.
-fn ask(repeats: &mut ResponseCache, question: &CacheKey, now: Monotonic) -> Option<Verdict> {
-    repeats.ask(question, CacheDirective::Any, now, now)
+/// Asks for a request that arrives now.
+fn ask(cache: &mut ResponseCache, key: &CacheKey, now: Monotonic) -> Option<Verdict> {
+    cache.ask(key, CacheDirective::Any, now, now)
 }
 
-fn lead(repeats: &mut ResponseCache, question: &CacheKey, now: Monotonic) -> FlightLease {
-    match ask(repeats, question, now) {
+fn lead(cache: &mut ResponseCache, key: &CacheKey, now: Monotonic) -> FlightLease {
+    match ask(cache, key, now) {
         Some(Verdict::Lead(lease)) => lease,
         other => panic!("{other:?}"),
     }
 }
 
-fn x_cache(verdict: &Option<Verdict>) -> &'static str {
+fn x_cache(verdict: Option<&Verdict>) -> &'static str {
     match verdict {
         None => "wait",
         Some(Verdict::Bypass | Verdict::Refresh(_)) => "BYPASS",
@@ -56,7 +57,7 @@ fn x_cache(verdict: &Option<Verdict>) -> &'static str {
     }
 }
 
-/// The body that a verdict brings.
+/// The body of the answer that a verdict carries.
 fn body(verdict: Option<Verdict>) -> Bytes {
     match verdict {
         Some(Verdict::Hit(answer) | Verdict::Coalesced(answer)) => answer.body,
@@ -64,319 +65,284 @@ fn body(verdict: Option<Verdict>) -> Bytes {
     }
 }
 
-/// A room that has this answer since second zero.
-fn knowing(limits: Limits) -> (ResponseCache, CacheKey) {
-    let (mut repeats, question) = (ResponseCache::new(limits), question("q"));
-    let lease = lead(&mut repeats, &question, at(0));
-    repeats.settle(lease, answer("a"), at(0));
-    (repeats, question)
+/// A cache that got an answer at second zero.
+fn cache_with_answer(limits: Limits) -> (ResponseCache, CacheKey) {
+    let (mut cache, key) = (ResponseCache::new(limits), key("request"));
+    let lease = lead(&mut cache, &key, at(0));
+    cache.settle(lease, answer("a"), at(0));
+    (cache, key)
 }
 
 #[test]
-fn of_equal_requests_one_leads_and_the_others_get_its_answer() {
-    let (mut repeats, q) = (ResponseCache::new(LIMITS), question("q"));
-    let lease = lead(&mut repeats, &q, at(0));
+fn of_equal_requests_one_leads_and_the_waiters_get_its_answer() {
+    let (mut cache, key) = (ResponseCache::new(LIMITS), key("request"));
+    let lease = lead(&mut cache, &key, at(0));
     for _ in 0..99 {
-        assert_eq!(x_cache(&ask(&mut repeats, &q, at(10))), "wait");
+        assert_eq!(x_cache(ask(&mut cache, &key, at(10)).as_ref()), "wait");
     }
-    repeats.settle(lease, answer("a"), at(500));
+    cache.settle(lease, answer("a"), at(500));
     for _ in 0..99 {
-        let verdict = repeats.ask(&q, CacheDirective::Any, at(10), at(510));
-        assert_eq!(x_cache(&verdict), "COALESCED");
+        let verdict = cache.ask(&key, CacheDirective::Any, at(10), at(510));
+        assert_eq!(x_cache(verdict.as_ref()), "COALESCED");
         assert_eq!(body(verdict), "a");
     }
 }
 
 #[test]
-fn who_comes_after_the_answer_gets_it_from_the_cache_until_its_time_is_up() {
-    let (mut repeats, q) = knowing(LIMITS);
-    assert_eq!(x_cache(&ask(&mut repeats, &q, at(0))), "HIT");
-    let Some(Verdict::Hit(kept)) = ask(&mut repeats, &q, at(299_999)) else { panic!("not kept") };
+fn a_cached_answer_is_a_hit_until_its_time_to_live_ends() {
+    let (mut cache, key) = cache_with_answer(LIMITS);
+    assert_eq!(x_cache(ask(&mut cache, &key, at(0)).as_ref()), "HIT");
+    let Some(Verdict::Hit(kept)) = ask(&mut cache, &key, at(299_999)) else {
+        panic!("the answer was not kept")
+    };
     assert_eq!(kept, answer("a"));
-    assert_eq!(x_cache(&ask(&mut repeats, &q, at(300_000))), "MISS");
+    assert_eq!(x_cache(ask(&mut cache, &key, at(300_000)).as_ref()), "MISS");
 }
 
 #[test]
-fn without_a_cache_an_answer_is_shared_for_the_window() {
-    let (mut repeats, q) = knowing(NO_KEEPING);
-    assert_eq!(x_cache(&ask(&mut repeats, &q, at(999))), "COALESCED");
-    assert_eq!(x_cache(&ask(&mut repeats, &q, at(1000))), "MISS");
-    assert_eq!(x_cache(&ask(&mut repeats, &q, at(1001))), "wait");
+fn without_keeping_an_answer_is_shared_for_the_window() {
+    let (mut cache, key) = cache_with_answer(KEEP_NONE);
+    assert_eq!(x_cache(ask(&mut cache, &key, at(999)).as_ref()), "COALESCED");
+    assert_eq!(x_cache(ask(&mut cache, &key, at(1000)).as_ref()), "MISS");
+    assert_eq!(x_cache(ask(&mut cache, &key, at(1001)).as_ref()), "wait");
 }
 
 #[test]
-fn however_short_the_window_who_waited_gets_the_answer() {
-    let limits = Limits { window: Duration::from_millis(1), ..NO_KEEPING };
-    let (mut repeats, q) = (ResponseCache::new(limits), question("q"));
-    let lease = lead(&mut repeats, &q, at(0));
-    assert_eq!(x_cache(&ask(&mut repeats, &q, at(1))), "wait");
-    repeats.settle(lease, answer("a"), at(100));
-    assert_eq!(body(repeats.ask(&q, CacheDirective::Any, at(1), at(600))), "a");
-    assert_eq!(x_cache(&ask(&mut repeats, &q, at(600))), "MISS");
+fn a_waiter_gets_the_answer_however_short_the_window_is() {
+    let limits = Limits { window: Duration::from_millis(1), ..KEEP_NONE };
+    let (mut cache, key) = (ResponseCache::new(limits), key("request"));
+    let lease = lead(&mut cache, &key, at(0));
+    assert_eq!(x_cache(ask(&mut cache, &key, at(1)).as_ref()), "wait");
+    cache.settle(lease, answer("a"), at(100));
+    assert_eq!(body(cache.ask(&key, CacheDirective::Any, at(1), at(600))), "a");
+    assert_eq!(x_cache(ask(&mut cache, &key, at(600)).as_ref()), "MISS");
 }
 
 #[test]
-fn without_sharing_everybody_leads_until_there_is_an_answer_to_keep() {
-    let (mut repeats, q) = (ResponseCache::new(NO_SHARING), question("q"));
-    let leases: Vec<_> = (0..3).map(|_| lead(&mut repeats, &q, at(0))).collect();
+fn without_sharing_every_request_leads_until_an_answer_is_cached() {
+    let (mut cache, key) = (ResponseCache::new(SHARE_NONE), key("request"));
+    let leases: Vec<_> = (0..3).map(|_| lead(&mut cache, &key, at(0))).collect();
     for lease in leases {
-        repeats.settle(lease, answer("a"), at(1));
+        cache.settle(lease, answer("a"), at(1));
     }
-    assert_eq!(repeats.answers.len(), 1);
-    assert_eq!(x_cache(&ask(&mut repeats, &q, at(2))), "HIT");
+    assert_eq!(cache.answers.len(), 1);
+    assert_eq!(x_cache(ask(&mut cache, &key, at(2)).as_ref()), "HIT");
 }
 
 #[test]
-fn with_both_off_or_no_bytes_nothing_happens_here() {
-    let none = Limits { window: Duration::ZERO, ..NO_KEEPING };
+fn a_cache_without_sharing_and_keeping_or_without_bytes_is_bypassed() {
+    let none = Limits { window: Duration::ZERO, ..KEEP_NONE };
     for limits in [none, Limits { bytes: 0, ..LIMITS }] {
-        let mut repeats = ResponseCache::new(limits);
-        assert!(!repeats.is_on());
-        assert_eq!(x_cache(&ask(&mut repeats, &question("q"), at(0))), "BYPASS");
+        let mut cache = ResponseCache::new(limits);
+        assert!(!cache.is_on());
+        assert_eq!(x_cache(ask(&mut cache, &key("request"), at(0)).as_ref()), "BYPASS");
     }
-    assert!(ResponseCache::new(NO_KEEPING).is_on() && ResponseCache::new(NO_SHARING).is_on());
+    assert!(ResponseCache::new(KEEP_NONE).is_on() && ResponseCache::new(SHARE_NONE).is_on());
 }
 
 #[test]
-fn equal_means_client_method_model_and_every_byte() {
-    let payload = |pieces: &[&'static str]| {
-        let mut payload = Payload::default();
-        pieces.iter().for_each(|piece| payload.push(*piece));
-        payload
-    };
-    let plain = |client, method, model, body: &[&'static str]| {
-        CacheKey::new(client, method, model, &payload(body), None)
-    };
-    let q = plain(Some("alice"), "countTokens", "pro", &["{}"]);
-    assert_eq!(q, plain(Some("alice"), "countTokens", "pro", &["{", "}"]), "however it is cut");
-    for other in [
-        plain(Some("bob"), "countTokens", "pro", &["{}"]),
-        plain(None, "countTokens", "pro", &["{}"]),
-        plain(Some(""), "countTokens", "pro", &["{}"]),
-        plain(Some("alice"), "generateContent", "pro", &["{}"]),
-        plain(Some("alice"), "countTokens", "flash", &["{}"]),
-        plain(Some("alice"), "countTokens", "pro", &["{} "]),
-        plain(Some("alice"), "countTokensp", "ro", &["{}"]),
-        CacheKey::new(Some("alice"), "countTokens", "pro", &payload(&["{}"]), Some(b"k")),
-    ] {
-        assert_ne!(q.name, other.name, "{other:?}");
+fn an_idempotency_key_belongs_to_one_request() {
+    let mut cache = ResponseCache::new(LIMITS);
+    let lease = lead(&mut cache, &with_idempotency_key("k", "request"), at(0));
+    assert_eq!(
+        x_cache(ask(&mut cache, &with_idempotency_key("k", "other"), at(1)).as_ref()),
+        "conflict"
+    );
+    assert_eq!(
+        x_cache(ask(&mut cache, &with_idempotency_key("k", "request"), at(1)).as_ref()),
+        "wait"
+    );
+    assert_eq!(
+        x_cache(ask(&mut cache, &with_idempotency_key("k2", "request"), at(1)).as_ref()),
+        "MISS"
+    );
+    cache.settle(lease, answer("a"), at(2));
+    for directive in [CacheDirective::Any, CacheDirective::NoCache, CacheDirective::NoStore] {
+        let verdict = cache.ask(&with_idempotency_key("k", "other"), directive, at(3), at(3));
+        assert_eq!(x_cache(verdict.as_ref()), "conflict");
     }
-    let anonymous = plain(None, "countTokens", "pro", &["{}"]);
-    assert_ne!(anonymous.name, plain(Some(""), "countTokens", "pro", &["{}"]).name);
+    assert_eq!(
+        x_cache(ask(&mut cache, &with_idempotency_key("k", "request"), at(3)).as_ref()),
+        "HIT"
+    );
+    assert_eq!(
+        x_cache(ask(&mut cache, &with_idempotency_key("k", "other"), at(300_002)).as_ref()),
+        "MISS"
+    );
 }
 
 #[test]
-fn an_idempotency_key_stands_for_one_request() {
-    let mut repeats = ResponseCache::new(LIMITS);
-    let lease = lead(&mut repeats, &keyed("k", "q"), at(0));
-    assert_eq!(x_cache(&ask(&mut repeats, &keyed("k", "other"), at(1))), "conflict");
-    assert_eq!(x_cache(&ask(&mut repeats, &keyed("k", "q"), at(1))), "wait");
-    assert_eq!(x_cache(&ask(&mut repeats, &keyed("k2", "q"), at(1))), "MISS");
-    repeats.settle(lease, answer("a"), at(2));
-    for freshness in [CacheDirective::Any, CacheDirective::NoCache, CacheDirective::NoStore] {
-        let verdict = repeats.ask(&keyed("k", "other"), freshness, at(3), at(3));
-        assert_eq!(x_cache(&verdict), "conflict");
-    }
-    assert_eq!(x_cache(&ask(&mut repeats, &keyed("k", "q"), at(3))), "HIT");
-    assert_eq!(x_cache(&ask(&mut repeats, &keyed("k", "other"), at(300_002))), "MISS");
+fn an_idempotency_key_whose_request_failed_may_be_used_again() {
+    let mut cache = ResponseCache::new(LIMITS);
+    let lease = lead(&mut cache, &with_idempotency_key("k", "request"), at(0));
+    cache.give_up(lease, Abandoned::Failed, at(1));
+    assert_eq!(
+        x_cache(ask(&mut cache, &with_idempotency_key("k", "corrected"), at(2)).as_ref()),
+        "MISS"
+    );
+    assert_eq!(
+        x_cache(ask(&mut cache, &with_idempotency_key("k", "request"), at(2)).as_ref()),
+        "conflict"
+    );
 }
 
 #[test]
-fn a_key_whose_request_failed_is_free_again() {
-    let mut repeats = ResponseCache::new(LIMITS);
-    let lease = lead(&mut repeats, &keyed("k", "q"), at(0));
-    repeats.give_up(lease, Abandoned::Failed, at(1));
-    assert_eq!(x_cache(&ask(&mut repeats, &keyed("k", "corrected"), at(2))), "MISS");
-    assert_eq!(x_cache(&ask(&mut repeats, &keyed("k", "q"), at(2))), "conflict");
-}
-
-#[test]
-fn when_the_leaders_client_goes_the_next_leads_and_the_others_still_get_an_answer() {
-    let (mut repeats, q) = (ResponseCache::new(LIMITS), question("q"));
-    let first = lead(&mut repeats, &q, at(0));
-    assert_eq!(x_cache(&ask(&mut repeats, &q, at(1))), "wait");
-    repeats.give_up(first, Abandoned::Gone, at(10));
-    let Some(Verdict::Lead(second)) = repeats.ask(&q, CacheDirective::Any, at(1), at(11)) else {
-        panic!("nobody leads")
+fn when_the_leaders_client_leaves_one_waiter_leads_and_the_others_get_its_answer() {
+    let (mut cache, key) = (ResponseCache::new(LIMITS), key("request"));
+    let first = lead(&mut cache, &key, at(0));
+    assert_eq!(x_cache(ask(&mut cache, &key, at(1)).as_ref()), "wait");
+    cache.give_up(first, Abandoned::Gone, at(10));
+    let Some(Verdict::Lead(second)) = cache.ask(&key, CacheDirective::Any, at(1), at(11)) else {
+        panic!("no waiter became the leader")
     };
-    assert_eq!(x_cache(&repeats.ask(&q, CacheDirective::Any, at(2), at(12))), "wait");
-    repeats.settle(second, answer("a"), at(20));
-    assert_eq!(body(repeats.ask(&q, CacheDirective::Any, at(2), at(21))), "a");
+    assert_eq!(x_cache(cache.ask(&key, CacheDirective::Any, at(2), at(12)).as_ref()), "wait");
+    cache.settle(second, answer("a"), at(20));
+    assert_eq!(body(cache.ask(&key, CacheDirective::Any, at(2), at(21))), "a");
 }
 
 #[test]
-fn when_the_leader_fails_those_who_waited_ask_for_themselves_at_once() {
-    let (mut repeats, q) = (ResponseCache::new(LIMITS), question("q"));
-    let first = lead(&mut repeats, &q, at(0));
-    repeats.give_up(first, Abandoned::Failed, at(10));
+fn when_the_leader_fails_every_waiter_asks_upstream_at_once() {
+    let (mut cache, key) = (ResponseCache::new(LIMITS), key("request"));
+    let first = lead(&mut cache, &key, at(0));
+    cache.give_up(first, Abandoned::Failed, at(10));
     let mut leases = Vec::new();
     for _ in 0..19 {
-        match repeats.ask(&q, CacheDirective::Any, at(1), at(11)) {
+        match cache.ask(&key, CacheDirective::Any, at(1), at(11)) {
             Some(Verdict::Lead(lease)) => leases.push(lease),
             other => panic!("{other:?}"),
         }
     }
-    // A newcomer leads as ever, and other newcomers wait for it; those of before still do not.
-    let new = lead(&mut repeats, &q, at(12));
-    assert_eq!(x_cache(&ask(&mut repeats, &q, at(13))), "wait");
-    assert_eq!(x_cache(&repeats.ask(&q, CacheDirective::Any, at(1), at(13))), "MISS");
-    // Their failures are nobody's business but their own.
-    repeats.give_up(leases.pop().unwrap(), Abandoned::Failed, at(14));
-    assert_eq!(x_cache(&ask(&mut repeats, &q, at(14))), "wait");
-    // Their success is everybody's.
-    repeats.settle(leases.pop().unwrap(), answer("a"), at(15));
-    assert_eq!(body(repeats.ask(&q, CacheDirective::Any, at(13), at(16))), "a");
-    repeats.give_up(new, Abandoned::Failed, at(17));
-    assert_eq!(x_cache(&ask(&mut repeats, &q, at(18))), "HIT");
+    // A request that arrives after the failure leads, and later ones wait for it. Requests from
+    // before the failure still do not wait.
+    let new = lead(&mut cache, &key, at(12));
+    assert_eq!(x_cache(ask(&mut cache, &key, at(13)).as_ref()), "wait");
+    assert_eq!(x_cache(cache.ask(&key, CacheDirective::Any, at(1), at(13)).as_ref()), "MISS");
+    // The failure of an earlier request affects no other request.
+    cache.give_up(leases.pop().unwrap(), Abandoned::Failed, at(14));
+    assert_eq!(x_cache(ask(&mut cache, &key, at(14)).as_ref()), "wait");
+    // The answer of an earlier request is shared.
+    cache.settle(leases.pop().unwrap(), answer("a"), at(15));
+    assert_eq!(body(cache.ask(&key, CacheDirective::Any, at(13), at(16))), "a");
+    cache.give_up(new, Abandoned::Failed, at(17));
+    assert_eq!(x_cache(ask(&mut cache, &key, at(18)).as_ref()), "HIT");
 }
 
 #[test]
-fn a_leader_that_leaves_after_a_failure_does_not_make_those_of_before_wait() {
-    let (mut repeats, q) = (ResponseCache::new(LIMITS), question("q"));
-    let first = lead(&mut repeats, &q, at(0));
-    repeats.give_up(first, Abandoned::Failed, at(10));
-    let second = lead(&mut repeats, &q, at(11));
-    repeats.give_up(second, Abandoned::Gone, at(12));
-    let third = lead(&mut repeats, &q, at(13));
-    assert_eq!(x_cache(&ask(&mut repeats, &q, at(14))), "wait");
-    assert_eq!(x_cache(&repeats.ask(&q, CacheDirective::Any, at(1), at(14))), "MISS");
+fn a_leader_that_leaves_after_a_failure_does_not_make_earlier_requests_wait() {
+    let (mut cache, key) = (ResponseCache::new(LIMITS), key("request"));
+    let first = lead(&mut cache, &key, at(0));
+    cache.give_up(first, Abandoned::Failed, at(10));
+    let second = lead(&mut cache, &key, at(11));
+    cache.give_up(second, Abandoned::Gone, at(12));
+    let third = lead(&mut cache, &key, at(13));
+    assert_eq!(x_cache(ask(&mut cache, &key, at(14)).as_ref()), "wait");
+    assert_eq!(x_cache(cache.ask(&key, CacheDirective::Any, at(1), at(14)).as_ref()), "MISS");
     drop(third);
 }
 
 #[test]
-fn a_lost_leader_is_replaced_and_its_late_answer_is_as_good_as_any() {
-    let (mut repeats, q) = (ResponseCache::new(LIMITS), question("q"));
-    let lost = lead(&mut repeats, &q, at(0));
-    assert_eq!(x_cache(&repeats.ask(&q, CacheDirective::Any, at(1), at(599_999))), "wait");
-    let Some(Verdict::Lead(second)) = repeats.ask(&q, CacheDirective::Any, at(1), at(600_000))
+fn a_leader_without_a_result_is_replaced_and_its_late_answer_still_counts() {
+    let (mut cache, key) = (ResponseCache::new(LIMITS), key("request"));
+    let lost = lead(&mut cache, &key, at(0));
+    assert_eq!(x_cache(cache.ask(&key, CacheDirective::Any, at(1), at(599_999)).as_ref()), "wait");
+    let Some(Verdict::Lead(second)) = cache.ask(&key, CacheDirective::Any, at(1), at(600_000))
     else {
-        panic!("wedged")
+        panic!("no waiter replaced the lost leader")
     };
-    assert_eq!(x_cache(&ask(&mut repeats, &q, at(600_001))), "wait");
-    repeats.settle(lost, answer("late"), at(600_002));
-    let waited = repeats.ask(&q, CacheDirective::Any, at(600_001), at(600_003));
+    assert_eq!(x_cache(ask(&mut cache, &key, at(600_001)).as_ref()), "wait");
+    cache.settle(lost, answer("late"), at(600_002));
+    let waited = cache.ask(&key, CacheDirective::Any, at(600_001), at(600_003));
     assert_eq!(body(waited), "late");
-    repeats.settle(second, answer("newer"), at(600_004));
-    assert_eq!(body(ask(&mut repeats, &q, at(600_005))), "newer");
-    assert_eq!(repeats.answers.len(), 1);
+    cache.settle(second, answer("newer"), at(600_004));
+    assert_eq!(body(ask(&mut cache, &key, at(600_005))), "newer");
+    assert_eq!(cache.answers.len(), 1);
 }
 
 #[test]
-fn a_lost_leader_does_not_give_up_what_is_anothers() {
-    let (mut repeats, q) = (ResponseCache::new(LIMITS), question("q"));
-    let lost = lead(&mut repeats, &q, at(0));
-    let second = lead(&mut repeats, &q, at(600_000));
-    repeats.give_up(lost, Abandoned::Gone, at(600_001));
-    assert_eq!(x_cache(&ask(&mut repeats, &q, at(600_002))), "wait");
-    repeats.give_up(second, Abandoned::Gone, at(600_003));
-    assert_eq!(x_cache(&ask(&mut repeats, &q, at(600_004))), "MISS");
+fn a_leader_whose_lease_is_void_cannot_give_up_another_leaders_lease() {
+    let (mut cache, key) = (ResponseCache::new(LIMITS), key("request"));
+    let lost = lead(&mut cache, &key, at(0));
+    let second = lead(&mut cache, &key, at(600_000));
+    cache.give_up(lost, Abandoned::Gone, at(600_001));
+    assert_eq!(x_cache(ask(&mut cache, &key, at(600_002)).as_ref()), "wait");
+    cache.give_up(second, Abandoned::Gone, at(600_003));
+    assert_eq!(x_cache(ask(&mut cache, &key, at(600_004)).as_ref()), "MISS");
 }
 
 #[test]
-fn no_cache_asks_anew_and_keeps_the_answer() {
-    let (mut repeats, q) = knowing(LIMITS);
-    let verdict = repeats.ask(&q, CacheDirective::NoCache, at(1), at(1));
-    assert_eq!(x_cache(&verdict), "BYPASS");
-    let Some(Verdict::Refresh(lease)) = verdict else { panic!("nothing to keep it by") };
-    assert_eq!(body(ask(&mut repeats, &q, at(2))), "a", "until then the old one serves");
-    repeats.settle(lease, answer("new"), at(3));
-    assert_eq!(body(ask(&mut repeats, &q, at(4))), "new");
+fn no_cache_asks_upstream_again_and_keeps_the_answer() {
+    let (mut cache, key) = cache_with_answer(LIMITS);
+    let verdict = cache.ask(&key, CacheDirective::NoCache, at(1), at(1));
+    assert_eq!(x_cache(verdict.as_ref()), "BYPASS");
+    let Some(Verdict::Refresh(lease)) = verdict else { panic!("no lease to keep the answer with") };
+    assert_eq!(
+        body(ask(&mut cache, &key, at(2))),
+        "a",
+        "the old answer serves until the new one comes"
+    );
+    cache.settle(lease, answer("new"), at(3));
+    assert_eq!(body(ask(&mut cache, &key, at(4))), "new");
 }
 
 #[test]
-fn no_store_leaves_no_trace() {
-    let (mut repeats, q) = (ResponseCache::new(LIMITS), question("q"));
+fn no_store_keeps_nothing_in_the_cache() {
+    let (mut cache, key) = (ResponseCache::new(LIMITS), key("request"));
     assert!(matches!(
-        repeats.ask(&q, CacheDirective::NoStore, at(0), at(0)),
+        cache.ask(&key, CacheDirective::NoStore, at(0), at(0)),
         Some(Verdict::Bypass)
     ));
-    assert_eq!(x_cache(&ask(&mut repeats, &q, at(1))), "MISS");
+    assert_eq!(x_cache(ask(&mut cache, &key, at(1)).as_ref()), "MISS");
 }
 
 #[test]
-fn answers_stay_within_the_budget_and_the_oldest_goes_first() {
+fn answers_stay_within_the_byte_limit_and_the_oldest_is_dropped_first() {
     let limits = Limits { bytes: 100_000, ..LIMITS };
-    let mut repeats = ResponseCache::new(limits);
+    let mut cache = ResponseCache::new(limits);
     let text = "x".repeat(10_000);
     for n in 0..50 {
-        let lease = lead(&mut repeats, &question(&n.to_string()), at(n));
-        repeats.settle(lease, answer(&text), at(n));
-        assert!(repeats.bytes <= limits.bytes);
+        let lease = lead(&mut cache, &key(&n.to_string()), at(n));
+        cache.settle(lease, answer(&text), at(n));
+        assert!(cache.bytes <= limits.bytes);
     }
-    let kept = u64::try_from(repeats.answers.len()).unwrap();
+    let kept = u64::try_from(cache.answers.len()).unwrap();
     assert_eq!(kept, 9);
     for n in 0..50 {
-        let found =
-            matches!(ask(&mut repeats, &question(&n.to_string()), at(60)), Some(Verdict::Hit(_)));
+        let found = matches!(ask(&mut cache, &key(&n.to_string()), at(60)), Some(Verdict::Hit(_)));
         assert_eq!(found, n >= 50 - kept, "{n}");
     }
 }
 
 #[test]
-fn an_answer_that_is_too_great_is_not_kept_and_nobody_waits_in_vain() {
+fn an_answer_that_is_too_large_is_not_kept_and_its_waiters_ask_upstream() {
     let limits = Limits { bytes: 8000, ..LIMITS };
-    let (mut repeats, q) = (ResponseCache::new(limits), question("q"));
-    let lease = lead(&mut repeats, &q, at(0));
-    assert_eq!(x_cache(&ask(&mut repeats, &q, at(1))), "wait");
-    repeats.settle(lease, answer(&"x".repeat(1000)), at(10));
-    assert_eq!((repeats.answers.len(), repeats.bytes), (0, 0));
+    let (mut cache, key) = (ResponseCache::new(limits), key("request"));
+    let lease = lead(&mut cache, &key, at(0));
+    assert_eq!(x_cache(ask(&mut cache, &key, at(1)).as_ref()), "wait");
+    cache.settle(lease, answer(&"x".repeat(1000)), at(10));
+    assert_eq!((cache.answers.len(), cache.bytes), (0, 0));
     for _ in 0..3 {
-        assert_eq!(x_cache(&repeats.ask(&q, CacheDirective::Any, at(1), at(11))), "MISS");
+        assert_eq!(x_cache(cache.ask(&key, CacheDirective::Any, at(1), at(11)).as_ref()), "MISS");
     }
 }
 
 #[test]
-fn everything_is_forgotten_in_its_time() {
-    let (mut repeats, _) = knowing(LIMITS);
-    drop(lead(&mut repeats, &question("lost"), at(0)));
-    let failed = lead(&mut repeats, &question("failed"), at(0));
-    repeats.give_up(failed, Abandoned::Failed, at(0));
-    assert_eq!((repeats.answers.len(), repeats.slots.len()), (1, 3));
+fn every_slot_expires() {
+    let (mut cache, _) = cache_with_answer(LIMITS);
+    drop(lead(&mut cache, &key("lost"), at(0)));
+    let failed = lead(&mut cache, &key("failed"), at(0));
+    cache.give_up(failed, Abandoned::Failed, at(0));
+    assert_eq!((cache.answers.len(), cache.slots.len()), (1, 3));
     for (millis, left) in [(1999, 3), (2000, 2), (299_999, 2), (300_000, 1), (600_000, 0)] {
-        repeats.expire(at(millis));
-        assert_eq!(repeats.slots.len(), left, "{millis}");
-        assert_eq!(repeats.expiries.len(), left, "{millis}");
+        cache.expire(at(millis));
+        assert_eq!(cache.slots.len(), left, "{millis}");
+        assert_eq!(cache.expiries.len(), left, "{millis}");
     }
-    assert_eq!((repeats.answers.len(), repeats.bytes), (0, 0));
+    assert_eq!((cache.answers.len(), cache.bytes), (0, 0));
 }
 
 #[test]
-fn an_answer_counts_with_its_headers_and_prints_without_its_body() {
+fn an_answers_size_includes_its_headers_and_its_debug_form_omits_the_body() {
     let answer = answer("secret");
     assert_eq!(answer.size(), PER_ANSWER + PER_HEADER + "content-typeapplication/jsonsecret".len());
     assert_eq!(format!("{answer:?}"), "CachedAnswer { status: 200, bytes: 6, .. }");
-}
-
-#[test]
-fn cache_control_is_read_leniently_and_the_strictest_word_counts() {
-    for (name, values, freshness) in [
-        ("cache-control", &[][..], CacheDirective::Any),
-        ("cache-control", &["max-age=60, private", ""], CacheDirective::Any),
-        ("cache-control", &["no-cache"], CacheDirective::NoCache),
-        ("cache-control", &["private ,\tNo-Cache"], CacheDirective::NoCache),
-        ("cache-control", &["max-age=0"], CacheDirective::NoCache),
-        ("cache-control", &["no-cache, NO-STORE"], CacheDirective::NoStore),
-        ("cache-control", &["no-store", "no-cache"], CacheDirective::NoStore),
-        ("pragma", &["no-cache"], CacheDirective::NoCache),
-    ] {
-        let mut headers = HeaderMap::new();
-        for value in values {
-            headers.append(name, HeaderValue::from_static(value));
-        }
-        assert_eq!(CacheDirective::of(&headers), freshness, "{values:?}");
-    }
-    let mut both = HeaderMap::new();
-    both.insert("pragma", HeaderValue::from_static("no-cache"));
-    both.insert("cache-control", HeaderValue::from_static("max-age=60"));
-    assert_eq!(CacheDirective::of(&both), CacheDirective::Any);
-}
-
-#[test]
-fn an_empty_idempotency_key_is_none() {
-    let mut headers = HeaderMap::new();
-    assert_eq!(idempotency_key(&headers), None);
-    headers.insert("Idempotency-Key", HeaderValue::from_static(" "));
-    assert_eq!(idempotency_key(&headers), None);
-    headers.insert("Idempotency-Key", HeaderValue::from_static(" \"k-1\" "));
-    assert_eq!(idempotency_key(&headers), Some(&b"\"k-1\""[..]));
 }

@@ -1,68 +1,71 @@
-//! Which of several endpoints a call goes to (`docs/RESILIENCE.md`).
+//! The choice among several endpoints (`docs/RESILIENCE.md`).
 
 use std::time::Duration;
 
-use super::breaker::{self, Breaker, Outcome, Permit, State};
+use super::breaker::{self, Breaker};
 use crate::time::Monotonic;
 
-/// An endpoint to call, counted as in flight until [`Endpoints::end`] or [`Endpoints::leave`].
+/// The endpoint of a call, which counts as in flight until [`Endpoints::end`] or
+/// [`Endpoints::leave`].
 ///
-/// A choice cannot be cloned, so that it ends once. Its holder must end it, also when its own
-/// future is dropped: [`super::in_flight::InFlightGuard`] does.
+/// A choice cannot be cloned, so that it ends once. Its holder must end it even when the holder's
+/// future is dropped; [`super::in_flight::InFlightGuard`] does that.
 #[derive(Debug)]
-#[must_use = "it counts as in flight until it is ended"]
+#[must_use = "the call counts as in flight until the choice is ended"]
 pub struct EndpointChoice {
-    /// Its number, to say which have been tried.
+    /// The endpoint's position in the settings.
     pub index: usize,
-    /// The call is the probe of a breaker that has been open.
+    /// True when the call is the probe of a half-open breaker.
     pub is_probe: bool,
-    permit: Permit,
+    permit: breaker::Permit,
 }
 
-/// No endpoint may be called.
+/// The breakers of all endpoints are open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoEndpointError {
-    /// How long until the first of them may be.
+    /// The time until the first of the breakers permits a probe.
     pub after: Duration,
 }
 
-/// What the end of a call says about the next try.
+/// What matters for the next try after a call has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AfterCall {
-    /// What the endpoint's breaker does now.
-    pub state: State,
-    /// An endpoint that this request has not tried would take a call at once.
+    /// The state of the endpoint's breaker.
+    pub state: breaker::State,
+    /// True when another endpoint may be called at once that the request has not tried.
     pub more_endpoints: bool,
-    /// How long no endpoint takes a call; zero when one does.
+    /// How long the breakers of all endpoints stay open; zero when one of them permits a call.
     pub all_open_for: Duration,
 }
 
-/// All endpoints, each with its breaker.
+/// The endpoints of one upstream, each with its breaker.
 #[derive(Debug)]
 pub struct Endpoints {
-    all: Vec<Endpoint>,
+    all: Vec<EndpointState>,
     /// Where the next choice begins to look, so that equal endpoints are used round robin.
     next: usize,
-    /// For the answer when there is none at all.
+    /// The breakers' timeout, for the error of an upstream without endpoints.
     timeout: Duration,
 }
 
 #[derive(Debug)]
-struct Endpoint {
+struct EndpointState {
     breaker: Breaker,
     in_flight: usize,
 }
 
 impl Endpoints {
-    /// `count` endpoints without any calls yet; `threshold` and `timeout` are each breaker's.
+    /// `count` endpoints that have had no calls. Each has a breaker with this `threshold` and
+    /// `timeout`.
     pub fn new(count: usize, threshold: u32, timeout: Duration) -> Self {
-        let endpoint = || Endpoint { breaker: Breaker::new(threshold, timeout), in_flight: 0 };
+        let endpoint = || EndpointState { breaker: Breaker::new(threshold, timeout), in_flight: 0 };
         Self { all: (0..count).map(|_| endpoint()).collect(), next: 0, timeout }
     }
 
-    /// Where to send a call that has been sent to `tried` before: of the endpoints whose breakers
-    /// let it, the untried ones first, and among those the one with the fewest calls in flight.
-    /// When only tried ones are left, it goes back to one of them.
+    /// Chooses the endpoint for the next call of a request that has tried the endpoints `tried`.
+    ///
+    /// Endpoints whose breakers are open are left out. Untried endpoints come before tried ones;
+    /// among equals the endpoint with the fewest calls in flight is chosen.
     pub fn choose(
         &mut self,
         now: Monotonic,
@@ -73,7 +76,7 @@ impl Endpoints {
         for step in 0..count {
             let index = if count == 1 { 0 } else { (self.next + step) % count };
             let endpoint = &self.all[index];
-            if endpoint.breaker.resting(now).is_some() {
+            if endpoint.breaker.open_for(now).is_some() {
                 continue;
             }
             let candidate = (tried.contains(&index), endpoint.in_flight, index);
@@ -87,71 +90,74 @@ impl Endpoints {
         match endpoint.breaker.ask(now) {
             breaker::Verdict::Permit(permit) => {
                 endpoint.in_flight += 1;
-                let is_probe = endpoint.breaker.state(now) == State::HalfOpen;
+                let is_probe = endpoint.breaker.state(now) == breaker::State::HalfOpen;
                 Ok(EndpointChoice { index, is_probe, permit })
             }
             breaker::Verdict::Open { after } => Err(NoEndpointError { after }),
         }
     }
 
-    /// The answer has begun: see [`Outcome::Alive`]. The call stays in flight. Returns what the
-    /// endpoint's breaker does now.
-    pub fn alive(&mut self, choice: &EndpointChoice, now: Monotonic) -> State {
-        let Some(endpoint) = self.all.get_mut(choice.index) else { return State::Closed };
-        endpoint.breaker.record(choice.permit, Outcome::Alive, now);
+    /// Records that the answer has begun ([`breaker::Outcome::Alive`]); the call stays in flight.
+    /// Returns the state of the endpoint's breaker.
+    pub fn alive(&mut self, choice: &EndpointChoice, now: Monotonic) -> breaker::State {
+        let Some(endpoint) = self.all.get_mut(choice.index) else { return breaker::State::Closed };
+        endpoint.breaker.record(choice.permit, breaker::Outcome::Alive, now);
         endpoint.breaker.state(now)
     }
 
-    /// How long no endpoint takes a call; `None` when [`choose`](Self::choose) would find one.
+    /// The error of [`choose`](Self::choose), without a choice: `None` when an endpoint may be
+    /// called.
     pub fn all_open(&self, now: Monotonic) -> Option<NoEndpointError> {
-        (!self.takes_calls(now, &[])).then(|| self.shortest_wait(now))
+        (!self.may_call_other_than(now, &[])).then(|| self.shortest_wait(now))
     }
 
-    /// Records how a call of a request ended that has been at `tried`, this endpoint included.
+    /// Records how a call ended. `tried` are all endpoints that the request has tried, this one
+    /// included.
     #[expect(clippy::needless_pass_by_value, reason = "a choice ends once")]
     pub fn end(
         &mut self,
         choice: EndpointChoice,
-        outcome: Outcome,
+        outcome: breaker::Outcome,
         tried: &[usize],
         now: Monotonic,
     ) -> AfterCall {
-        let mut state = State::Closed;
+        let mut state = breaker::State::Closed;
         if let Some(endpoint) = self.all.get_mut(choice.index) {
             endpoint.in_flight = endpoint.in_flight.saturating_sub(1);
             endpoint.breaker.record(choice.permit, outcome, now);
             state = endpoint.breaker.state(now);
         }
-        let all_open = self.all_open(now);
-        AfterCall {
-            state,
-            more_endpoints: self.takes_calls(now, tried),
-            all_open_for: all_open.map_or(Duration::ZERO, |all_open| all_open.after),
+        // After a success nothing is left to ask: this endpoint takes calls.
+        let (mut more_endpoints, mut all_open_for) = (false, Duration::ZERO);
+        if outcome == breaker::Outcome::Failure || state != breaker::State::Closed {
+            more_endpoints = self.may_call_other_than(now, tried);
+            all_open_for = self.all_open(now).map_or(Duration::ZERO, |all_open| all_open.after);
         }
+        AfterCall { state, more_endpoints, all_open_for }
     }
 
-    /// The call is over and nothing was learned: what a `Drop` can say without a clock.
+    /// Ends a call that says nothing about the endpoint. It needs no clock, so a `Drop` can call it.
     #[expect(clippy::needless_pass_by_value, reason = "a choice ends once")]
     pub fn leave(&mut self, choice: EndpointChoice) {
-        // A neutral outcome changes nothing about the breaker at any time.
+        // `breaker::Outcome::Neutral` never changes the breaker: there is nothing to record.
         if let Some(endpoint) = self.all.get_mut(choice.index) {
             endpoint.in_flight = endpoint.in_flight.saturating_sub(1);
         }
     }
 
-    /// What each breaker does, in the order of the settings.
-    pub fn states(&self, now: Monotonic) -> impl Iterator<Item = State> {
+    /// The state of each breaker, in the order of the settings.
+    pub fn states(&self, now: Monotonic) -> impl Iterator<Item = breaker::State> {
         self.all.iter().map(move |endpoint| endpoint.breaker.state(now))
     }
 
-    /// True when an endpoint that is not among `tried` would take a call at once.
-    fn takes_calls(&self, now: Monotonic, tried: &[usize]) -> bool {
+    /// True when an endpoint that is not among `tried` may be called at once.
+    fn may_call_other_than(&self, now: Monotonic, tried: &[usize]) -> bool {
         let mut others = (0..).zip(&self.all).filter(|(index, _)| !tried.contains(index));
-        others.any(|(_, endpoint)| endpoint.breaker.resting(now).is_none())
+        others.any(|(_, endpoint)| endpoint.breaker.open_for(now).is_none())
     }
 
     fn shortest_wait(&self, now: Monotonic) -> NoEndpointError {
-        let waits = self.all.iter().filter_map(|endpoint| endpoint.breaker.resting(now));
+        let waits = self.all.iter().filter_map(|endpoint| endpoint.breaker.open_for(now));
         NoEndpointError { after: waits.min().unwrap_or(self.timeout) }
     }
 }

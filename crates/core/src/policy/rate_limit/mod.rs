@@ -1,8 +1,9 @@
-//! How many requests a caller may make in a window of time (`docs/ACCESS.md`).
+//! The rate limit: how many requests a caller may make in a window of time (`docs/ACCESS.md`).
 //!
-//! A sliding log rather than GCRA: "100 a minute" lets 100 through at once and never 101 within
-//! *any* minute, whereas a GCRA that allows the same burst lets nearly 200 through in its first
-//! minute, and one that does not refuses the second of two quick requests.
+//! The limiter keeps a sliding log and is not a GCRA. With a log, "100 a minute" lets 100 requests
+//! through at once and never 101 within *any* minute. A GCRA that allows the same burst lets nearly
+//! 200 through in its first minute, and one without the burst refuses the second of two quick
+//! requests.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
@@ -12,36 +13,55 @@ use std::time::Duration;
 use crate::caller::{Caller, Rate, RateStanding};
 use crate::time::Monotonic;
 
-/// Counts everybody's requests.
+/// Counts the requests of all callers.
 ///
-/// Memory is bounded: some ten thousand addresses have a log of their own, each with at most about
-/// a thousand entries and all together with a million; keys always have one, since the operator
-/// has made them. When every place is taken by an address that has been active within the window,
-/// further addresses share one log, the crowd's, until places come free. An attacker with very
-/// many addresses can so use up the newcomers' allowance, but neither grow the memory, nor reset
-/// anybody's count, nor touch those who have a place or a key. Giving way the other way round (the
-/// oldest log for a new one) would lift the limit for whoever has enough addresses.
+/// The memory is bounded. Up to ten thousand addresses have a log of their own, each with at most
+/// 1024 entries and all together with about a million. Every key has a log, since the operator made
+/// the keys. When all these logs belong to addresses that were active within the window, further
+/// addresses share one log until a log is free.
+///
+/// An attacker with very many addresses can thus use up the allowance of new addresses. The attacker
+/// can neither grow the memory, nor reset a count, nor affect addresses and keys with a log of their
+/// own. If a new address took the oldest log instead, an attacker with enough addresses would have
+/// no limit.
+///
+/// ```
+/// # #[cfg(feature = "internals")] {
+/// use std::time::Duration;
+///
+/// use code_assist_core::internals::policy::rate_limit::RateLimiter;
+/// use code_assist_core::{Caller, Monotonic};
+///
+/// let minute = Duration::from_secs(60);
+/// let mut limiter = RateLimiter::new(1, minute).expect("a limit of 0 turns the limiter off");
+/// let (alice, now) = (Caller::Key("alice".into()), Monotonic(0));
+/// assert_eq!(limiter.ask(&alice, now).refused, None);
+/// assert_eq!(limiter.ask(&alice, now).refused, Some(minute), "wait for the window to pass");
+/// assert_eq!(limiter.ask(&Caller::Key("bob".into()), now).refused, None);
+/// assert_eq!(limiter.ask(&alice, now + minute).refused, None);
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct RateLimiter {
     limit: u32,
     window: Duration,
-    /// Requests closer together than this may share an entry. Zero up to a limit of
+    /// Requests that are closer together than this may share an entry. Zero up to a limit of
     /// [`MOST_ENTRIES`].
     grain: Duration,
-    keys: BTreeMap<Arc<str>, Log>,
-    addresses: BTreeMap<IpAddr, Log>,
-    places: usize,
-    /// [`Caller::Unknown`]'s.
-    anybody: Log,
-    /// That of the addresses without a place.
-    crowd: Log,
-    /// When it is worth looking again for places that have come free.
-    sweep: Monotonic,
+    keys: BTreeMap<Arc<str>, RequestLog>,
+    addresses: BTreeMap<IpAddr, RequestLog>,
+    most_addresses: usize,
+    /// The log of [`Caller::Unknown`].
+    unknown: RequestLog,
+    /// The shared log of the other addresses.
+    other_addresses: RequestLog,
+    /// The earliest time of the next search for logs that no active address needs.
+    next_sweep: Monotonic,
 }
 
 impl RateLimiter {
-    /// Lets `limit` requests of each caller through in any `window`. `None` when `limit` is 0,
-    /// which is how the limit is turned off.
+    /// A limiter that lets `limit` requests of each caller through in any `window`. `None` for a
+    /// limit of 0, which turns the limit off.
     pub fn new(limit: u32, window: Duration) -> Option<Self> {
         if limit == 0 {
             return None;
@@ -54,45 +74,44 @@ impl RateLimiter {
             grain: if is_fine { Duration::ZERO } else { window / GRAINS },
             keys: BTreeMap::new(),
             addresses: BTreeMap::new(),
-            places: (ENTRIES_OF_ALL / entries).min(MOST_ADDRESSES),
-            anybody: Log::default(),
-            crowd: Log::default(),
-            sweep: Monotonic(0),
+            most_addresses: (ENTRIES_OF_ALL / entries).min(MOST_ADDRESSES),
+            unknown: RequestLog::default(),
+            other_addresses: RequestLog::default(),
+            next_sweep: Monotonic(0),
         })
     }
 
-    /// What it lets through.
+    /// The limit, its window and its precision.
     pub fn rate(&self) -> Rate {
         Rate { limit: self.limit, window: self.window, grain: self.grain }
     }
 
-    /// Counts a request, if it is let through. A refused one costs nothing: who keeps asking is
-    /// let through no later than who waits.
+    /// Decides whether a request is let through, and counts it if so. A refused request is not
+    /// counted: a caller that keeps asking is let through no later than a caller that waits.
     pub fn ask(&mut self, caller: &Caller, now: Monotonic) -> RateStanding {
         let (limit, window, grain) = (self.limit, self.window, self.grain);
         self.log(caller, now).ask(limit, window, grain, now)
     }
 
-    /// The caller's own log, made if there is room; else the crowd's.
-    fn log(&mut self, caller: &Caller, now: Monotonic) -> &mut Log {
+    /// The caller's own log, else the shared log of the other addresses.
+    fn log(&mut self, caller: &Caller, now: Monotonic) -> &mut RequestLog {
         let address = match caller {
             Caller::Key(label) => return self.keys.entry(Arc::clone(label)).or_default(),
-            Caller::Unknown => return &mut self.anybody,
+            Caller::Unknown => return &mut self.unknown,
             Caller::Address(address) => *address,
         };
         if !self.addresses.contains_key(&address) {
-            if self.addresses.len() >= self.places && now >= self.sweep {
+            if self.addresses.len() >= self.most_addresses && now >= self.next_sweep {
                 let window = self.window;
                 self.addresses.retain(|_, log| log.newest().is_some_and(|it| now < it + window));
-                self.sweep = now + window / SWEEPS;
+                self.next_sweep = now + window / SWEEPS;
             }
-            if self.addresses.len() >= self.places {
-                return &mut self.crowd;
+            if self.addresses.len() >= self.most_addresses {
+                return &mut self.other_addresses;
             }
-            self.crowd.expire(self.window, now);
-            // Some of the crowd's requests may have been this address's: it must not have them
-            // again.
-            self.addresses.insert(address, self.crowd.clone());
+            self.other_addresses.expire(self.window, now);
+            // The shared log may hold requests of this address, which must stay counted.
+            self.addresses.insert(address, self.other_addresses.clone());
         }
         self.addresses.entry(address).or_default()
     }
@@ -100,23 +119,23 @@ impl RateLimiter {
 
 /// When a caller's requests were let through, oldest first.
 #[derive(Debug, Clone, Default)]
-struct Log {
-    entries: VecDeque<Entry>,
-    /// How many requests the entries stand for.
+struct RequestLog {
+    entries: VecDeque<LogEntry>,
+    /// The sum of the entries' counts.
     total: u32,
-    /// When the last entry was begun.
+    /// The time of the first request of the last entry.
     begun: Monotonic,
 }
 
-/// Requests that are counted as if all had come when the last of them did: so there may be too few
-/// in a window, never too many.
+/// Requests that count as if all had come at the time of the last one, so that a window never has
+/// too many requests, but possibly too few.
 #[derive(Debug, Clone, Copy)]
-struct Entry {
+struct LogEntry {
     at: Monotonic,
     count: u32,
 }
 
-impl Log {
+impl RequestLog {
     fn ask(
         &mut self,
         limit: u32,
@@ -124,7 +143,7 @@ impl Log {
         grain: Duration,
         now: Monotonic,
     ) -> RateStanding {
-        // Callers read the clock before they take the lock; time does not go back in a log.
+        // The clock is read before the lock is taken, so `now` may be before the newest entry.
         let now = self.newest().map_or(now, |newest| newest.max(now));
         self.expire(window, now);
         let refused = match self.entries.front() {
@@ -142,14 +161,14 @@ impl Log {
         }
     }
 
-    /// Forgets what has left the window: a request at second 0 leaves a minute at second 60.
+    /// Drops the entries that have left the window: second 0 is outside the minute at second 60.
     fn expire(&mut self, window: Duration, now: Monotonic) {
         while let Some(oldest) = self.entries.front().filter(|oldest| oldest.at + window <= now) {
             self.total -= oldest.count;
             self.entries.pop_front();
         }
         if self.entries.is_empty() {
-            // A burst must not hold its memory for ever.
+            // Frees the memory of a burst.
             self.entries = VecDeque::new();
         }
     }
@@ -163,7 +182,7 @@ impl Log {
             }
             _ => {
                 self.begun = now;
-                self.entries.push_back(Entry { at: now, count: 1 });
+                self.entries.push_back(LogEntry { at: now, count: 1 });
             }
         }
     }
@@ -173,18 +192,18 @@ impl Log {
     }
 }
 
-/// Up to this limit every request has an entry of its own and all times are exact.
+/// Up to this limit every request has its own entry, and all times are exact.
 const MOST_ENTRIES: usize = 1024;
 
-/// Above it a window has at most so many entries, and a request may be let through a thousandth of
-/// the window late.
+/// The number of entries in a window above [`MOST_ENTRIES`]. A request may then be let through a
+/// thousandth of the window late.
 const GRAINS: u32 = 1000;
 
-/// Addresses with a log of their own, and what all their logs may hold: 16 MiB.
+/// The number of addresses with their own log, and the entries of all their logs: 16 MiB.
 const MOST_ADDRESSES: usize = 10_000;
 const ENTRIES_OF_ALL: usize = 1 << 20;
 
-/// How many times a window free places are looked for at most.
+/// The number of sweeps in a window at most.
 const SWEEPS: u32 = 16;
 
 #[cfg(test)]

@@ -1,31 +1,32 @@
-//! Whether a try that failed is followed by another one (`docs/RESILIENCE.md`,
+//! Retries: whether another try follows a failed one (`docs/RESILIENCE.md`,
 //! `docs/reference/protocol.md` 7.2 to 7.5).
 //!
-//! Every SDK retries by itself, and stacked retries multiply load: what is not likely to go better
-//! within seconds is delivered at once.
+//! Every SDK retries by itself, and stacked retries multiply the load. A failure that another try
+//! within seconds is not likely to avoid is therefore delivered at once.
 
 use std::time::Duration;
 
 use crate::failure::{Failure, FailureClass};
 
-/// A try that failed while the client had received nothing.
+/// A failed try of a request whose client has received nothing.
 #[derive(Debug, Clone, Copy)]
 pub struct Try {
-    /// How many [`Verdict::Again`]s there were before: 0 for the first try. A replay after
-    /// [`Verdict::Reauthorize`] is not counted.
+    /// The number of earlier [`Verdict::Again`]s, 0 for the first try. A replay after
+    /// [`Verdict::Reauthorize`] does not count.
     pub number: u32,
-    /// Why it failed.
+    /// Why the try failed.
     pub failure: Failure,
-    /// This request has had its [`Verdict::Reauthorize`].
+    /// True when the request has already had its [`Verdict::Reauthorize`].
     pub reauthorized: bool,
-    /// An endpoint that this request has not tried would take it (`Endpoints::elsewhere`).
+    /// True when another endpoint may be called at once that the request has not tried
+    /// (`AfterCall::more_endpoints`).
     pub more_endpoints: bool,
 }
 
 /// What the settings allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// `MAX_RETRY_ATTEMPTS`, other endpoints included.
+    /// `MAX_RETRY_ATTEMPTS`, which includes tries at other endpoints.
     pub max_retries: u32,
     /// `RETRY_BASE_DELAY_MS`.
     pub base: Duration,
@@ -33,12 +34,13 @@ pub struct Limits {
     pub max: Duration,
 }
 
-/// What to do next.
+/// What follows a failed try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "the verdict says whether the client gets the failure"]
 pub enum Verdict {
     /// Try again.
     Again {
-        /// After this pause; zero where another endpoint takes the next try.
+        /// The pause before the next try; zero when that try goes to another endpoint.
         after: Duration,
     },
     /// Give the failure to the client.
@@ -47,19 +49,19 @@ pub enum Verdict {
     Reauthorize,
 }
 
-/// Judges a failed try. `random` are 64 random bits; `left` is what the client's own deadline
-/// leaves ([`client_patience`] less the time since), if it named one.
+/// Decides what follows a failed try. `random` are 64 random bits. `left` is the time until the
+/// client's deadline, if the client set one.
 ///
 /// - A 401 is replayed once, whatever `MAX_RETRY_ATTEMPTS` is (`docs/CREDENTIALS.md`).
-/// - 429 and 503 with a stated delay are tried again after exactly that delay, if it is no longer
-///   than `max`. "At once" is believed once: further on it is taken for no delay at all.
-/// - 5xx and connection failures go to another endpoint at once, if there is one; a 429 does not,
-///   since quotas are the account's.
-/// - Otherwise they back off exponentially with full jitter: a delay drawn evenly from zero to a
-///   ceiling that starts at `base` and doubles up to `max`. The lower bound is zero, which spreads
+/// - A 429 or 503 with a stated delay is tried again after exactly that delay, if the delay is not
+///   longer than `max`. A stated delay of zero counts once; later it is treated as no stated delay.
+/// - A 5xx or a connection failure moves to another endpoint at once, if there is one. A 429 does
+///   not, since quotas belong to the account.
+/// - Otherwise the tries back off exponentially with full jitter: a delay drawn evenly from zero to
+///   a ceiling that starts at `base` and doubles up to `max`. The lower bound of zero spreads the
 ///   callers best (AWS Architecture Blog, "Exponential Backoff And Jitter").
-/// - A time-out is final: generations take minutes, and a slow answer must not be started again.
-/// - A retry that could not end within `left` is not begun.
+/// - A time-out is not tried again: a generation takes minutes, and a slow one must not run twice.
+/// - A retry that cannot end within `left` is not begun.
 pub fn judge(attempt: &Try, limits: &Limits, random: u64, left: Option<Duration>) -> Verdict {
     let remedy = remedy(attempt.failure);
     let verdict = match remedy {
@@ -86,26 +88,26 @@ pub fn judge(attempt: &Try, limits: &Limits, random: u64, left: Option<Duration>
     }
 }
 
-/// What may help against a failure.
+/// What may help after a failure.
 enum Remedy {
     None,
     Time {
-        /// Another endpoint may do better at once.
+        /// True when another endpoint may succeed at once.
         elsewhere: bool,
-        /// What upstream asks for.
+        /// The delay that upstream states.
         stated: Stated,
-        /// No more retries than this, whatever the settings allow.
+        /// The most retries, whatever the settings allow.
         tries: u32,
     },
     Token,
 }
 
-/// The delay that upstream asks for.
+/// The delay that upstream states.
 #[derive(Clone, Copy)]
 enum Stated {
-    /// Wait exactly so long.
+    /// Wait for exactly this time.
     Exactly(Duration),
-    /// Back off, and no less than this.
+    /// Back off, for at least this time.
     AtLeast(Duration),
 }
 
@@ -121,14 +123,14 @@ fn remedy(failure: Failure) -> Remedy {
         FailureClass::Unavailable => {
             Remedy::Time { elsewhere: true, stated: exactly.unwrap_or(at_least), tries }
         }
-        // Each such try may take minutes: "once or twice" (`docs/reference/protocol.md` 7.2).
+        // Each such try may take minutes. "Once or twice" (`docs/reference/protocol.md` 7.2).
         FailureClass::GatewayTimeout => {
             Remedy::Time { elsewhere: true, stated: at_least, tries: FEW }
         }
         FailureClass::RateLimited | FailureClass::Throttled => match exactly {
             Some(stated) => Remedy::Time { elsewhere: false, stated, tries },
-            // A rate limit that names no delay is one of a minute (`docs/reference/protocol.md`
-            // 7.4).
+            // A rate limit without a stated delay has a window of a minute
+            // (`docs/reference/protocol.md` 7.4).
             None if failure.class == FailureClass::RateLimited => Remedy::None,
             None => Remedy::Time { elsewhere: false, stated: at_least, tries: FEW },
         },
@@ -144,7 +146,7 @@ fn remedy(failure: Failure) -> Remedy {
     }
 }
 
-/// How long to wait before the next try; `None` for longer than is worth waiting.
+/// The pause before the next try; `None` when it is longer than the settings allow.
 fn wait(number: u32, stated: Stated, limits: &Limits, random: u64) -> Option<Duration> {
     let delay = match stated {
         Stated::Exactly(delay) if number > 0 && delay.is_zero() => {
@@ -156,22 +158,23 @@ fn wait(number: u32, stated: Stated, limits: &Limits, random: u64) -> Option<Dur
     (delay <= limits.max).then_some(delay)
 }
 
-/// `base`, doubled for each try before, up to `max`.
+/// `base`, doubled for each earlier retry, up to `max`.
 fn ceiling(number: u32, limits: &Limits) -> Duration {
     let factor = 1_u32.checked_shl(number).unwrap_or(u32::MAX);
     limits.base.saturating_mul(factor).min(limits.max)
 }
 
-/// A delay drawn evenly from zero to this one, both possible.
+/// A delay drawn evenly from zero to the ceiling, both included.
 fn jittered(ceiling: Duration, random: u64) -> Duration {
     let micros = (u128::from(random) * (ceiling.as_micros() + 1)) >> 64;
     Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
 }
 
-/// Retries of what a pause seldom helps (`docs/reference/protocol.md` 7.2: "few").
+/// The most retries after failures that a pause seldom cures (`docs/reference/protocol.md` 7.2:
+/// "few").
 const FEW: u32 = 2;
 
-/// No call to Google ends sooner, so none is begun with less time left.
+/// The shortest time that a call to Google takes: no retry begins with less time left.
 const SHORTEST_CALL: Duration = Duration::from_millis(50);
 
 #[cfg(test)]

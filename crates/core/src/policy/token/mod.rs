@@ -1,7 +1,6 @@
-//! Which access token to use, and which request starts the work of getting the next one
-//! (`docs/CREDENTIALS.md`).
+//! The access token, and which request starts its refresh (`docs/CREDENTIALS.md`).
 //!
-//! Failures are opaque values of type `E`: the policy remembers them and gives them back.
+//! Failures are opaque values of type `E`: the policy keeps and returns them.
 
 use std::time::Duration;
 
@@ -10,24 +9,23 @@ use http::HeaderValue;
 use super::lease::{Lease, Leases};
 use crate::time::{Monotonic, Timestamp};
 
-/// An access token ready to send. Cloning counts references; `Debug` prints `Sensitive`.
+/// An access token ready to send. A clone shares the bytes; `Debug` prints `Sensitive`.
 #[derive(Debug, Clone)]
 pub struct Bearer {
-    /// `Bearer …`.
+    /// The value of `Authorization`: `Bearer …`.
     pub header: HeaderValue,
-    /// Tells tokens apart: a hundred requests with a 401 each invalidate one token once.
+    /// The token's number, so that a hundred requests that get a 401 invalidate one token once.
     generation: u64,
 }
 
-/// An access token that has just been got, still alive.
+/// A new access token that has not expired.
 #[derive(Debug, Clone)]
 pub struct IssuedToken {
-    /// `Bearer …`.
+    /// The value of `Authorization`: `Bearer …`.
     pub header: HeaderValue,
-    /// When it expires, if that is known.
+    /// When the token expires, if that is known.
     pub expires_at: Option<Timestamp>,
-    /// How long it lived when it was issued; known only for tokens that were issued to this
-    /// process.
+    /// The token's lifetime at its issue; known only for a token that this process was issued.
     pub lifetime: Option<Duration>,
 }
 
@@ -35,71 +33,71 @@ pub struct IssuedToken {
 #[derive(Debug)]
 #[must_use = "a verdict may carry a lease"]
 pub enum Verdict<E> {
-    /// There is no token, and waiting would not help.
+    /// Fail: there is no token, and waiting would not help.
     Failed(E),
-    /// Start the work of getting a token in the background, then ask again.
+    /// Start a refresh in the background, then ask again.
     Refresh(Lease),
-    /// Send it.
+    /// Send this token.
     Use(Bearer),
-    /// Send it, and start the work of getting the next one in the background.
+    /// Send this token, and start a refresh in the background.
     UseAndRefresh(Bearer, Lease),
-    /// A token is being got: ask again a little later.
+    /// Ask again a little later: a refresh is in progress.
     Wait,
 }
 
-/// How getting a token ended.
+/// How a refresh ended.
 #[derive(Debug)]
 pub enum Outcome<E> {
-    /// There is none now; a later attempt may succeed.
+    /// No token was issued; a later refresh may succeed.
     Failed(E),
-    /// There is a new token.
+    /// A token was issued.
     Got {
-        /// The token.
+        /// The new token.
         token: IssuedToken,
-        /// Another token can be got before this one expires.
+        /// True when a refresh can replace the token before it expires.
         renewable: bool,
     },
-    /// There is none until the credentials change.
+    /// No token will be issued until the credentials change.
     Rejected(E),
-    /// The credentials changed in the meantime: the work was for nothing.
+    /// The credentials changed during the refresh, so its result does not apply.
     Stale,
 }
 
-/// The token in use, and what is known about getting another.
+/// The token in use, and what is known of its refresh.
 #[derive(Debug)]
 pub struct TokenState<E> {
-    current: Option<Current>,
+    current: Option<CurrentToken>,
     leases: Leases,
     trouble: Option<Trouble<E>>,
-    /// Failures in a row, and when the last one was. Getting a token does not reset the count,
-    /// since upstream may still reject the token.
+    /// The number of failures in a row, and the time of the last one. A new token does not reset the
+    /// count, since upstream may still reject that token.
     failed: Option<(u32, Monotonic)>,
     generation: u64,
     buffer: Duration,
-    /// Upstream has rejected a token that was refreshed because of a 401: until this time no 401
-    /// starts another refresh.
+    /// Until when a 401 starts no refresh, since upstream also rejected the token of the last one.
     cooldown_until: Option<Monotonic>,
 }
 
 #[derive(Debug)]
-struct Current {
+struct CurrentToken {
     bearer: Bearer,
     expires_at: Option<Timestamp>,
-    /// When to start getting the next one; `None` for a token that cannot be renewed.
+    /// When to start the refresh; `None` for a token that cannot be renewed.
     renew_at: Option<Due>,
-    /// Upstream has rejected it.
+    /// True when upstream has rejected the token.
     invalidated: bool,
 }
 
+/// A failed refresh, and how long no other refresh is started.
 #[derive(Debug)]
 struct Trouble<E> {
     error: E,
-    /// `None` lasts until the credentials change.
+    /// `None` until the credentials change.
     until: Option<Monotonic>,
 }
 
 impl<E: Clone> TokenState<E> {
-    /// No token yet. `buffer` is how long before its expiry a token is renewed.
+    /// A state without a token. `buffer` is how long before its expiry a token is renewed.
     pub fn new(buffer: Duration) -> Self {
         Self {
             current: None,
@@ -112,15 +110,15 @@ impl<E: Clone> TokenState<E> {
         }
     }
 
-    /// What to do for a request. The shell asks too, once a second.
+    /// Decides what a request does. `Proxy::tick` asks too, once a second.
     pub fn ask(&mut self, clock: Timestamp, now: Monotonic) -> Verdict<E> {
-        let quiet = match &self.trouble {
+        let paused = match &self.trouble {
             Some(trouble) => trouble.until.is_none_or(|until| now < until),
             None => false,
         };
         if let Some(current) = self.current.as_ref().filter(|current| current.alive(clock)) {
             let bearer = current.bearer.clone();
-            if !quiet
+            if !paused
                 && current.renew_at.is_some_and(|due| due.by(clock, now))
                 && let Some(lease) = self.leases.take(now, LEASE)
             {
@@ -128,10 +126,10 @@ impl<E: Clone> TokenState<E> {
             }
             return Verdict::Use(bearer);
         }
-        if self.leases.out(now) {
+        if self.leases.is_held(now) {
             return Verdict::Wait;
         }
-        if let Some(trouble) = self.trouble.as_ref().filter(|_| quiet) {
+        if let Some(trouble) = self.trouble.as_ref().filter(|_| paused) {
             return Verdict::Failed(trouble.error.clone());
         }
         match self.leases.take(now, LEASE) {
@@ -140,7 +138,7 @@ impl<E: Clone> TokenState<E> {
         }
     }
 
-    /// Records how a lease's work ended.
+    /// Records how the lease's refresh ended.
     pub fn settle(&mut self, lease: Lease, outcome: Outcome<E>, clock: Timestamp, now: Monotonic) {
         if !self.leases.settle(lease) {
             return;
@@ -156,9 +154,9 @@ impl<E: Clone> TokenState<E> {
         }
     }
 
-    /// Records that upstream answered 401 to this token. The first report invalidates the token,
-    /// the others change nothing. False when a refresh would not help: upstream has just rejected a
-    /// token that was refreshed for the same reason.
+    /// Records that upstream answered 401 to this token. The first report invalidates the token; the
+    /// others change nothing. False when a refresh would not help, since upstream has just rejected
+    /// a token that was refreshed for the same reason.
     pub fn invalidate(&mut self, bearer: &Bearer, now: Monotonic) -> bool {
         let refused = self.current.as_mut().filter(|it| it.bearer.generation == bearer.generation);
         let Some(current) = refused else { return true };
@@ -182,8 +180,8 @@ impl<E: Clone> TokenState<E> {
         self.cooldown_until = None;
     }
 
-    /// The credentials have changed: earlier failures no longer apply, and the new credentials may
-    /// have brought a token.
+    /// Clears earlier failures and makes a refresh due: the credentials have changed, and the new
+    /// ones may contain a token.
     pub fn retry_now(&mut self, clock: Timestamp, now: Monotonic) {
         self.trouble = None;
         self.failed = None;
@@ -193,12 +191,12 @@ impl<E: Clone> TokenState<E> {
         }
     }
 
-    /// When the current token expires: `None` without a token, `Some(None)` when it is not known.
+    /// When the current token expires: `None` without a token, `Some(None)` for an unknown expiry.
     pub fn expiry(&self, clock: Timestamp) -> Option<Option<Timestamp>> {
         self.current.as_ref().filter(|current| current.alive(clock)).map(|it| it.expires_at)
     }
 
-    /// The failure that keeps the credentials from giving a token, if there is one.
+    /// The failure of the last refresh, until a refresh succeeds or the credentials change.
     pub fn trouble(&self) -> Option<&E> {
         self.trouble.as_ref().map(|trouble| &trouble.error)
     }
@@ -215,11 +213,11 @@ impl<E: Clone> TokenState<E> {
         self.generation += 1;
         let renew_at = token.expires_at.filter(|_| renewable).map(|expiry| {
             let left = token.lifetime.unwrap_or_else(|| self.buffer.saturating_mul(2));
-            // A token that hardly outlives the buffer would be refreshed again and again.
+            // With the whole buffer, a token that lives little longer would be refreshed at once.
             let ahead = if left >= self.buffer.mul_f32(1.5) { self.buffer } else { left / 4 };
             Due::after(clock.until(expiry).saturating_sub(ahead), clock, now)
         });
-        self.current = Some(Current {
+        self.current = Some(CurrentToken {
             bearer: Bearer { header: token.header, generation: self.generation },
             expires_at: token.expires_at,
             renew_at,
@@ -228,8 +226,8 @@ impl<E: Clone> TokenState<E> {
     }
 }
 
-/// A time by both clocks, whichever comes first: the wall clock may be set back, and the monotonic
-/// one may stop while a laptop sleeps.
+/// A time on both clocks; the earlier one counts. The wall clock may be set back, and the monotonic
+/// clock may stop while a laptop sleeps.
 #[derive(Debug, Clone, Copy)]
 struct Due {
     clock: Timestamp,
@@ -246,23 +244,23 @@ impl Due {
     }
 }
 
-impl Current {
+impl CurrentToken {
     fn alive(&self, clock: Timestamp) -> bool {
         !self.invalidated && self.expires_at.is_none_or(|expiry| clock < expiry)
     }
 }
 
-/// Longer than everything that getting a token may take (file, store, tokeninfo, refresh).
+/// Longer than a refresh takes with all its parts (file, store, tokeninfo, token request).
 const LEASE: Duration = Duration::from_secs(60);
 
-/// An upstream that rejects every token causes one refresh in this time.
+/// The time in which an upstream that rejects every token causes one refresh.
 const REFRESH_COOLDOWN: Duration = Duration::from_secs(30);
 
-/// After a failed refresh; doubled after each further one.
+/// The pause after a failed refresh, which doubles with each further failure up to the last one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LAST_PAUSE: Duration = Duration::from_secs(60);
 
-/// Failures less than this apart are in a row: more than the last pause and a slow try take.
+/// Failures less than this apart are in a row. Longer than the last pause and a slow refresh.
 const IN_A_ROW: Duration = Duration::from_secs(150);
 
 #[cfg(test)]

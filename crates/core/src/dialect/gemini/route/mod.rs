@@ -237,6 +237,7 @@ impl RequestLine<'_> {
     }
 
     /// `{m}:{method}`, or `{m}` alone.
+    #[inline]
     fn model(&self, last: &str, says_models: bool, has_version: bool) -> Result<Route, RouteError> {
         let Some((model, verb)) = last.split_once(':') else {
             // Without `models/` only an unmistakable name is read as a model.

@@ -1,4 +1,4 @@
-//! A proxy with its world, which must be as quiet at the end as it was at the beginning.
+//! A proxy on a scripted platform.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -11,15 +11,15 @@ use code_assist_testkit::google::google_but;
 use code_assist_testkit::script::{Received, Reply, Script};
 use http::Request;
 
-/// A proxy over a scripted world. When it is dropped, everything must have come to its end: no
-/// request, no call, no place, no exchange with upstream may be left.
-pub(crate) struct Life {
+/// A proxy on a scripted platform. When the fixture is dropped, no request, no permit and no exchange
+/// with upstream may be left.
+pub(crate) struct Fixture {
     pub(crate) script: Script,
     pub(crate) proxy: Proxy,
 }
 
-impl Life {
-    /// Google, but for what `special` answers.
+impl Fixture {
+    /// Upstream answers as Google does, except where `special` answers.
     pub(crate) fn new(
         settings: &[(&str, &str)],
         special: impl FnMut(&Received) -> Option<Reply> + Send + 'static,
@@ -37,13 +37,13 @@ impl Life {
             found.map(|(_, value)| (*value).to_owned())
         };
         let layers = [Layer { source: Source::Env, lookup: &lookup }];
-        let (settings, _) = Settings::read(&layers).expect("the test's settings are good");
-        let life = Self { proxy: Proxy::new(settings, &script), script };
-        life.tick();
-        life
+        let (settings, _) = Settings::read(&layers).expect("the test's settings are valid");
+        let fixture = Self { proxy: Proxy::new(settings, &script), script };
+        fixture.tick();
+        fixture
     }
 
-    /// The shell's look at the credentials, after which the token is at hand.
+    /// Runs the tick that reads the credentials, after which the proxy has a token.
     pub(crate) fn tick(&self) {
         self.run(self.proxy.tick(&self.script));
     }
@@ -63,7 +63,7 @@ impl Life {
         Box::pin(ask(&self.proxy, &self.script, request))
     }
 
-    /// The answer, and the time at which it had been read.
+    /// The answer, and the time in milliseconds at which it had been read.
     pub(crate) async fn timed(&self, request: Request<Payload>) -> (u64, Answer) {
         let answer = self.asking(request).await;
         (self.now(), answer)
@@ -74,7 +74,7 @@ impl Life {
         self.script.now().0 / 1000
     }
 
-    /// When calls came to upstream, in milliseconds.
+    /// When the calls came to upstream, in milliseconds.
     pub(crate) fn calls(&self) -> Vec<u64> {
         self.script.all_received().iter().map(|call| call.at.0 / 1000).collect()
     }
@@ -85,7 +85,7 @@ impl Life {
         self.script.all_received().iter().filter_map(host).collect()
     }
 
-    /// What `GET /metrics` says of a sample, such as `retries_total{reason="connect"}`.
+    /// The value of a sample of `GET /metrics`, such as `retries_total{reason="connect"}`.
     pub(crate) fn metric(&self, sample: &str) -> f64 {
         sample_of(&self.metrics(), sample)
     }
@@ -95,13 +95,13 @@ impl Life {
     }
 }
 
-impl Drop for Life {
+impl Drop for Fixture {
     fn drop(&mut self) {
         if std::thread::panicking() {
             return;
         }
         assert_eq!(self.proxy.metrics().in_flight(), 0, "requests in flight");
-        assert_eq!(self.script.in_line(), 0, "places taken or waited for");
+        assert_eq!(self.script.in_line(), 0, "permits held or waited for");
         assert_eq!(self.script.exchanges(), 0, "exchanges with upstream");
         let metrics = self.metrics();
         let gauges = ["requests_in_flight ", "requests_queued ", "upstream_requests_in_flight{"];
@@ -113,14 +113,14 @@ impl Drop for Life {
     }
 }
 
-/// A sample's number in the text of `GET /metrics`.
+/// The value of a sample in the text of `GET /metrics`.
 pub(crate) fn sample_of(metrics: &str, sample: &str) -> f64 {
     let sample = format!("code_assist_proxy_{sample} ");
     let line = metrics.lines().find_map(|line| line.strip_prefix(&sample));
     line.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no {sample}\n{metrics}"))
 }
 
-/// Upstream gives these answers, one a call, and Google's usual ones after them.
+/// Upstream gives these answers, one for each call, and then Google's usual ones.
 pub(crate) fn in_turn(
     replies: impl IntoIterator<Item = Reply>,
 ) -> impl FnMut(&Received) -> Option<Reply> + Send + 'static {
@@ -133,7 +133,7 @@ pub(crate) fn always(reply: Reply) -> impl FnMut(&Received) -> Option<Reply> + S
     move |_| Some(reply.clone())
 }
 
-/// An error as Code Assist words it.
+/// An error in Code Assist's format.
 pub(crate) fn error(status: u16, details: &str) -> Reply {
     Reply::status(status, error_body(status, details)).with_header("content-type", "text/plain")
 }
