@@ -15,7 +15,7 @@ const HERE = dirname(fileURLToPath(import.meta.url));
 const MANIFEST = createRequire(import.meta.url).resolve('@google/gemini-cli/package.json');
 const CLI = join(dirname(MANIFEST), createRequire(import.meta.url)(MANIFEST).bin.gemini);
 
-// A run takes about 3 s. The CLI's own patience with an unhappy server is minutes.
+// A run takes about 3 s. With a server that fails, the CLI retries for minutes.
 const LIMIT_MS = 90_000;
 const bounded = { timeout: LIMIT_MS + 10_000 };
 

@@ -104,7 +104,7 @@ for (const colorScheme of ['light', 'dark']) {
   });
 }
 
-test('a proxy that goes away is told of, and found again', bounded, async () => {
+test('a proxy that goes away is reported, and found again', bounded, async () => {
   const page = await open(PROXY_URL);
   await page.waitForSelector('#board:not([hidden])');
   await page.context().setOffline(true);

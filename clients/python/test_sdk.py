@@ -122,9 +122,9 @@ def test_a_chat_keeps_its_history(client):
 
 def test_a_chat_can_be_streamed(client):
     chat = client.chats.create(model=FLASH)
-    for fruit in ("apple", "plum"):
-        said = "".join(chunk.text or "" for chunk in chat.send_message_stream(f"Say {fruit}"))
-        assert fruit in said
+    for word in ("apple", "plum"):
+        said = "".join(chunk.text or "" for chunk in chat.send_message_stream(f"Say {word}"))
+        assert word in said
     assert chat.get_history()[-1].role == "model"
 
 

@@ -75,7 +75,7 @@ const silent = { ...ours, bindings: { ...bindings, LOG_LEVEL: "error" } };
 const contenders = {
   forward: { name: "forwards only (JavaScript)", worker: trivial(FORWARD) },
   log: { name: "forwards and logs a line (JavaScript)", worker: trivial(LOG) },
-  seed: { name: "parses and unwraps (JavaScript)", worker: trivial(UNWRAP) },
+  parse: { name: "parses and unwraps (JavaScript)", worker: trivial(UNWRAP) },
   ours: { name: "code-assist-proxy", worker: ours },
   ours_silent: { name: "code-assist-proxy, LOG_LEVEL=error", worker: silent },
 };

@@ -104,8 +104,8 @@ def test_a_pod_has_time_to_drain():
 def test_the_settings_of_the_manifest_exist_and_lead_to_the_valkey():
     data = the("ConfigMap")["data"]
     assert data.keys() <= SETTINGS, data.keys() - SETTINGS
-    told = re.findall(r"--from-(?:file|literal)=(\w+)", (PACKAGING / "kubernetes.yaml").read_text())
-    assert len(told) == 3 and set(told) <= SETTINGS, told
+    named = re.findall(r"--from-(?:file|literal)=(\w+)", (PACKAGING / "kubernetes.yaml").read_text())
+    assert len(named) == 3 and set(named) <= SETTINGS, named
     host, port = re.fullmatch(r"redis://([^:/]+):(\d+)/0", data["KV_URL"]).groups()
     assert int(port) == the("Service", host)["spec"]["ports"][0]["port"]
     container = the("Deployment")["spec"]["template"]["spec"]["containers"][0]
@@ -153,8 +153,8 @@ def test_the_settings_of_the_compose_file_exist_and_leave_time_to_drain():
     assert environment.keys() <= SETTINGS, environment.keys() - SETTINGS
     assert seconds(proxy["stop_grace_period"]) > int(environment["SHUTDOWN_GRACE_MS"]) / 1000
     assert environment["KV_URL"].startswith("redis://valkey:")
-    told = re.findall(r"^#   ([A-Z_]+)=", (PACKAGING / "compose.yaml").read_text(), re.MULTILINE)
-    assert len(told) == 2 and set(told) <= SETTINGS, told
+    named = re.findall(r"^#   ([A-Z_]+)=", (PACKAGING / "compose.yaml").read_text(), re.MULTILINE)
+    assert len(named) == 2 and set(named) <= SETTINGS, named
 
 
 def test_haproxy_reads_its_file():

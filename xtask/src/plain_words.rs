@@ -4,7 +4,7 @@ use crate::report::Failure;
 use crate::workspace::{read, root, tracked_files};
 
 /// Whether a word of the list fails the lint. While it does not, the lint only prints the counts.
-const IS_AN_ERROR: bool = false;
+const IS_AN_ERROR: bool = true;
 
 /// In lower case. Letters, digits and `_` make a word; whatever is between two words of an entry, such
 /// as the start of a line of comment, is ignored.

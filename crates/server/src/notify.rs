@@ -56,7 +56,7 @@ fn send(state: &str) {
         UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address).map(drop)
     });
     if let Err(error) = sent {
-        tracing::warn!("systemd could not be told: {error}");
+        tracing::warn!("systemd was not notified: {error}");
     }
 }
 

@@ -58,11 +58,11 @@ pub fn scheduled(_event: &JsValue, env: Env, ctx: JsValue) -> Promise {
 async fn answer(edge: Edge) {
     let proxy = match isolate::proxy(&edge) {
         Ok(proxy) => proxy,
-        Err(refusal) => return reply::refused(&edge, refusal),
+        Err(error) => return reply::refused(&edge, error),
     };
     match read_request(&edge) {
         Ok(request) => reply::unless_gone(&edge, Box::pin(proxy.handle(&edge, request))).await,
-        Err(refusal) => reply::refused(&edge, &refusal),
+        Err(error) => reply::refused(&edge, &error),
     }
 }
 

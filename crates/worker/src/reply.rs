@@ -1,4 +1,4 @@
-//! LockRecord the core's answers into the runtime's.
+//! Converts the core's answers into the runtime's.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -30,11 +30,11 @@ pub(crate) async fn unless_gone<B>(
 
 /// Answers with an error for which no proxy is needed: the settings are invalid or the request cannot
 /// be read.
-pub(crate) fn refused(edge: &Edge, refusal: &Error) {
-    let mut headers = refusal.headers();
+pub(crate) fn refused(edge: &Edge, error: &Error) {
+    let mut headers = error.headers();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=UTF-8"));
-    let (status, headers) = (refusal.status().as_u16(), header_lines(&headers));
-    edge.task().event().answer(status, &headers, Some(&gemini_error_body(refusal)));
+    let (status, headers) = (error.status().as_u16(), header_lines(&headers));
+    edge.task().event().answer(status, &headers, Some(&gemini_error_body(error)));
 }
 
 /// The output of a future; `None` if the client leaves first.

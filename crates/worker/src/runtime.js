@@ -108,7 +108,7 @@ class Source {
     this.size += value.length;
     // A line is delivered when it arrives. Lines that arrive close together are delivered when no more
     // are there. The runtime often hands out a line in two parts. The first part is useless by itself,
-    // unless it is so long that the line may exceed its limit.
+    // unless its length shows that the line may exceed the limit.
     this.unfinishedLine = isLine ? 0 : this.unfinishedLine + value.length;
     if (isDue || this.size >= LARGE || (this.isLive && this.unfinishedLine >= LONG_LINE)) return this.flush();
     if ((isLine || !this.isLive) && !this.isDelayed) {

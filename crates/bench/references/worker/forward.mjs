@@ -1,4 +1,4 @@
-// The least that a Worker can do: hand on the request, hand back the answer.
+// The least that a Worker can do: forward the request, and return the answer.
 export default {
   fetch(request, env) {
     return env.GOOGLE.fetch(request);

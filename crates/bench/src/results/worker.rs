@@ -57,8 +57,8 @@ pub(crate) fn read(file: &Path, samples: &mut Samples) -> Result<(), BenchError>
     samples.put(0, proxy, "wasm_kib", measured.wasm_bytes / 1024.0);
     samples.put(0, proxy, "wasm_gzip_kib", measured.wasm_gzip_bytes / 1024.0);
     for (round, costs) in measured.rounds.into_iter().enumerate() {
-        let RoundCosts { forward, log, seed, ours, ours_silent } = costs;
-        let all = [forward, log, seed, ours, ours_silent];
+        let RoundCosts { forward, log, parse, ours, ours_silent } = costs;
+        let all = [forward, log, parse, ours, ours_silent];
         for (worker, costs) in WorkerVariant::ALL.into_iter().zip(all) {
             samples.put(round, worker.key(), "first_ms", costs.first_ms);
             samples.put(round, worker.key(), "unary_us", costs.unary_us);
@@ -80,7 +80,7 @@ struct Measurements {
 struct RoundCosts {
     forward: WorkerCosts,
     log: WorkerCosts,
-    seed: WorkerCosts,
+    parse: WorkerCosts,
     ours: WorkerCosts,
     ours_silent: WorkerCosts,
 }

@@ -228,7 +228,7 @@ impl WatchedConnection<'_> {
                 () = sleep(interval) => {
                     let stalled = self.writes.check(interval).max(self.responses.check(interval));
                     if stalled >= self.stall_timeout {
-                        tracing::debug!("a client takes nothing of its answer: given up");
+                        tracing::debug!("a client does not read its answer: connection closed");
                         return;
                     }
                     idle = if self.responses.is_idle() { idle + interval } else { Duration::ZERO };

@@ -147,7 +147,7 @@ faults! {
     }
     "Limits" in limits {
         both {
-            queue_timeout: "no free place within `QUEUE_TIMEOUT_MS`",
+            queue_timeout: "no concurrency permit within `QUEUE_TIMEOUT_MS`",
                 "503 `QUEUE_TIMEOUT` with `Retry-After`", "no request";
             rate_limit: "more than `RATE_LIMIT_MAX_REQUESTS` in a window",
                 "exactly that many 200s, then 429 with exact headers; 200 after `Retry-After`", "the requests that were allowed";

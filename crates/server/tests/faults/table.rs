@@ -125,15 +125,10 @@ const INTRODUCTION: &str = "\
      UPDATE_DOCS=1 cargo test -p code-assist-proxy --test faults faults_md -->
 # Faults
 
-COUNT faults, each run over real sockets against the real binary, in front of the emulator or of an
-upstream whose every byte the row writes. A row asserts what the client sees, what upstream sees, and
-that no resource leaks: after it, no request is in flight or queued, and no file descriptor is open that
-was not open before.
-
-BOTH of them run against the Cloudflare Worker too, under workerd (`cargo xtask conformance`), without
-the check of file descriptors; the last column gives the reason for the others.
-
-All rows, or one by its name:
+COUNT faults, each run over real sockets against the real binary. A row asserts what the client sees, what
+upstream sees, and that no request and no file descriptor is left over. BOTH of them run against the
+Cloudflare Worker too (`cargo xtask conformance`), without the check of file descriptors; the last
+column says why the others do not. All rows, or one by its name:
 
 ```sh
 cargo test -p code-assist-proxy --test faults
