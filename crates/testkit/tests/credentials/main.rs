@@ -1,0 +1,61 @@
+//! Credentials over time: files that change in the middle of things, accounts that follow each
+//! other, tokens that die, endpoints that say strange things.
+
+mod accounts;
+mod check;
+mod clock;
+mod file;
+mod models;
+mod not_renewable;
+mod project;
+mod token_endpoint;
+
+use std::time::Duration;
+
+use code_assist_core::{Payload, Platform as _, Proxy};
+use code_assist_testkit::client::{Answer, all, ask, get, post};
+use code_assist_testkit::script::Script;
+use http::Request;
+
+/// Something that happens in a test's world.
+pub(crate) enum Event {
+    /// A client gets this path.
+    Get(&'static str),
+    /// A client posts this body to this path.
+    Post(&'static str, &'static str),
+    /// The shell takes its regular look.
+    Tend,
+    /// The CLI writes its file.
+    Write(String),
+}
+
+/// Lets these things happen, each after so many milliseconds; the clients' answers in order.
+pub(crate) fn play(
+    script: &Script,
+    proxy: &Proxy,
+    events: impl IntoIterator<Item = (u64, Event)>,
+) -> Vec<Answer> {
+    let happening = events.into_iter().map(|(after_ms, event)| async move {
+        script.timer(Duration::from_millis(after_ms)).await;
+        match event {
+            Event::Get(path) => return Some(ask(proxy, script, get(path)).await),
+            Event::Post(path, body) => return Some(ask(proxy, script, post(path, body)).await),
+            Event::Tend => proxy.tick(script).await,
+            Event::Write(login) => script.write_login(login),
+        }
+        None
+    });
+    script.run(proxy, all(happening.collect())).into_iter().flatten().collect()
+}
+
+pub(crate) fn hello() -> Event {
+    Event::Post(GENERATE, HELLO)
+}
+
+pub(crate) fn run(script: &Script, proxy: &Proxy, request: Request<Payload>) -> Answer {
+    script.run(proxy, ask(proxy, script, request))
+}
+
+pub(crate) const GENERATE: &str = "/v1beta/models/gemini-2.5-flash:generateContent";
+pub(crate) const MODELS: &str = "/v1beta/models?pageSize=1000";
+pub(crate) const HELLO: &str = r#"{"contents":[{"role":"user","parts":[{"text":"Hello"}]}]}"#;
