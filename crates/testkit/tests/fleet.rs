@@ -5,12 +5,12 @@ use std::time::Duration;
 use code_assist_core::{LockResult, Platform, Proxy};
 use code_assist_testkit::client::{Answer, all, ask, impatient, later, post};
 use code_assist_testkit::google::{google, google_but};
-use code_assist_testkit::script::{Received, Reply, Script};
+use code_assist_testkit::script::{Received, Reply, ScriptedPlatform};
 use code_assist_testkit::subject::{login, proxy_with};
 
 #[test]
 fn four_cold_processes_refresh_once_and_discover_once() {
-    let script = Script::new(slow_google());
+    let script = ScriptedPlatform::new(slow_google());
     script.write_login(login("dead", "refresh", -10));
     let fleet = Fleet::of(4, &script);
     let answers = fleet.ask(25);
@@ -22,11 +22,11 @@ fn four_cold_processes_refresh_once_and_discover_once() {
 
 #[test]
 fn the_next_expiry_costs_one_refresh_again() {
-    let script = Script::new(slow_google());
+    let script = ScriptedPlatform::new(slow_google());
     script.write_login(login("dead", "refresh", -10));
     let fleet = Fleet::of(3, &script);
     fleet.ask(2);
-    script.pass(Duration::from_secs(3700));
+    script.advance(Duration::from_secs(3700));
     fleet.ask(2);
     assert_eq!(script.received("/token").len(), 2);
     let sent = script.received(":generateContent");
@@ -36,10 +36,10 @@ fn the_next_expiry_costs_one_refresh_again() {
 
 #[test]
 fn a_holder_that_died_delays_the_others_by_its_turn_and_no_longer() {
-    let script = Script::new(google());
+    let script = ScriptedPlatform::new(google());
     script.write_login(login("dead", "refresh", -10));
     let fleet = Fleet::of(2, &script);
-    let dead = script.another();
+    let dead = script.another_process();
     let claim = fleet.run(dead.lock("oauth_token_cache", Duration::from_secs(12)));
     assert!(matches!(claim, LockResult::Acquired(_)));
     let begun = script.now();
@@ -52,10 +52,10 @@ fn a_holder_that_died_delays_the_others_by_its_turn_and_no_longer() {
 
 #[test]
 fn a_token_that_lives_is_used_while_another_process_gets_the_next() {
-    let script = Script::new(google());
+    let script = ScriptedPlatform::new(google());
     script.write_login(login("living", "refresh", 200));
     let fleet = Fleet::of(2, &script);
-    let other = script.another();
+    let other = script.another_process();
     fleet.run(other.lock("oauth_token_cache", Duration::from_secs(12)));
     let begun = script.now();
     let answered = fleet.run(async {
@@ -69,7 +69,7 @@ fn a_token_that_lives_is_used_while_another_process_gets_the_next() {
 #[test]
 fn a_failed_refresh_frees_the_turn_at_once() {
     let mut failed = false;
-    let script = Script::new(google_but(move |request| {
+    let script = ScriptedPlatform::new(google_but(move |request| {
         let first = request.is("/token") && !std::mem::replace(&mut failed, true);
         first.then(|| Reply::status(500, "{}"))
     }));
@@ -83,9 +83,10 @@ fn a_failed_refresh_frees_the_turn_at_once() {
 
 #[test]
 fn a_late_holders_token_does_not_replace_the_next_ones() {
-    let script = Script::new(google());
+    let script = ScriptedPlatform::new(google());
     let fleet = Fleet::of(1, &script);
-    let (other, key, hour) = (script.another(), "oauth_token_cache", Duration::from_secs(3600));
+    let (other, key, hour) =
+        (script.another_process(), "oauth_token_cache", Duration::from_secs(3600));
     fleet.run(async {
         let LockResult::Acquired(late) = other.lock(key, Duration::from_secs(1)).await else {
             panic!("nobody has it")
@@ -102,7 +103,7 @@ fn a_late_holders_token_does_not_replace_the_next_ones() {
 
 #[test]
 fn an_answer_that_one_process_has_is_anothers_too() {
-    let script = Script::new(google());
+    let script = ScriptedPlatform::new(google());
     script.write_login(login("living", "refresh", 3000));
     let fleet = Fleet::of(2, &script);
     let first = fleet.ask_of(0, SAME);
@@ -114,15 +115,15 @@ fn an_answer_that_one_process_has_is_anothers_too() {
     assert_eq!(script.received(":generateContent").len(), 1);
 
     // It is no younger for having been found late: five minutes count from when it was given.
-    script.pass(Duration::from_secs(200));
+    script.advance(Duration::from_secs(200));
     assert_eq!(fleet.ask_of(1, SAME).header("x-cache"), "HIT");
-    script.pass(Duration::from_secs(101));
+    script.advance(Duration::from_secs(101));
     assert_eq!(fleet.ask_of(1, SAME).header("x-cache"), "MISS");
 }
 
 #[test]
 fn equal_questions_to_several_processes_at_once_are_one_call() {
-    let script = Script::new(slow_google());
+    let script = ScriptedPlatform::new(slow_google());
     script.write_login(login("living", "refresh", 3000));
     let fleet = Fleet::of(3, &script);
     let asked = fleet
@@ -139,7 +140,7 @@ fn equal_questions_to_several_processes_at_once_are_one_call() {
 #[test]
 fn a_failure_is_not_shared_and_frees_the_turn_at_once() {
     let mut failed = false;
-    let script = Script::new(google_but(move |request| {
+    let script = ScriptedPlatform::new(google_but(move |request| {
         let first = request.is(":generateContent") && !std::mem::replace(&mut failed, true);
         first.then(|| Reply::status(400, r#"{"error":{"code":400,"message":"no"}}"#))
     }));
@@ -154,7 +155,7 @@ fn a_failure_is_not_shared_and_frees_the_turn_at_once() {
 
 #[test]
 fn a_client_that_goes_away_leaves_its_question_to_another_process() {
-    let script = Script::new(slow_google());
+    let script = ScriptedPlatform::new(slow_google());
     script.write_login(login("living", "refresh", 3000));
     let fleet = Fleet::of(2, &script);
     fleet.ask(1);
@@ -182,7 +183,7 @@ fn a_client_that_goes_away_leaves_its_question_to_another_process() {
 
 #[test]
 fn an_idempotency_key_stands_for_one_question_in_all_processes() {
-    let script = Script::new(google());
+    let script = ScriptedPlatform::new(google());
     script.write_login(login("living", "refresh", 3000));
     let fleet = Fleet::of(2, &script);
     let ask_of = |index: usize, body: &str| {
@@ -199,7 +200,7 @@ fn an_idempotency_key_stands_for_one_question_in_all_processes() {
 
 #[test]
 fn a_limit_is_the_limit_of_all_processes_and_each_ones_own_without_the_store() {
-    let script = Script::new(google());
+    let script = ScriptedPlatform::new(google());
     script.write_login(login("living", "refresh", 3000));
     let fleet = Fleet::with(4, &script, &[("RATE_LIMIT_MAX_REQUESTS", "100")]);
     let answers = fleet.ask(40);
@@ -219,7 +220,7 @@ fn a_limit_is_the_limit_of_all_processes_and_each_ones_own_without_the_store() {
 fn a_quota_that_one_process_found_used_up_is_known_to_all() {
     let spent = r#"{"error":{"code":429,"message":"Resets in 2h.","status":"RESOURCE_EXHAUSTED",
         "details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"QUOTA_EXHAUSTED"}]}}"#;
-    let script = Script::new(google_but(move |request| {
+    let script = ScriptedPlatform::new(google_but(move |request| {
         request.is(":generateContent").then(|| Reply::status(429, spent))
     }));
     script.write_login(login("living", "refresh", 3000));
@@ -235,7 +236,7 @@ fn a_quota_that_one_process_found_used_up_is_known_to_all() {
 #[test]
 fn a_running_process_learns_of_the_refresh_token_that_another_one_was_given() {
     let mut serial = 0;
-    let script = Script::new(google_but(move |request| {
+    let script = ScriptedPlatform::new(google_but(move |request| {
         if !request.is("/token") {
             return None;
         }
@@ -253,24 +254,24 @@ fn a_running_process_learns_of_the_refresh_token_that_another_one_was_given() {
     for turn in 0..6 {
         let answer = fleet.ask_of(turn % 2, HELLO);
         assert_eq!(answer.status, 200, "{turn}: {}", answer.text());
-        script.pass(Duration::from_secs(3700));
+        script.advance(Duration::from_secs(3700));
     }
     let sent = script.received(":generateContent");
     assert_eq!(sent.last().unwrap().headers["authorization"].as_bytes(), b"Bearer t6");
 }
 
 /// Processes with their proxies.
-struct Fleet(Vec<(Script, Proxy)>);
+struct Fleet(Vec<(ScriptedPlatform, Proxy)>);
 
 impl Fleet {
-    fn of(count: usize, script: &Script) -> Self {
+    fn of(count: usize, script: &ScriptedPlatform) -> Self {
         Self::with(count, script, &[])
     }
 
-    fn with(count: usize, script: &Script, more: &[(&str, &str)]) -> Self {
+    fn with(count: usize, script: &ScriptedPlatform, more: &[(&str, &str)]) -> Self {
         let settings = [&[("VALIDATE_TOKENS_BEFORE_USE", "false")], more].concat();
         let member = || {
-            let script = script.another();
+            let script = script.another_process();
             let proxy = proxy_with(&script, &settings);
             (script, proxy)
         };

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use code_assist_core::Error;
 use code_assist_core::internals::intake;
 use code_assist_testkit::google::google;
-use code_assist_testkit::script::Script;
+use code_assist_testkit::script::ScriptedPlatform;
 use http::HeaderMap;
 use http_body::{Body, Frame};
 
@@ -36,7 +36,7 @@ fn a_small_body_may_take_its_time_at_the_start() {
 /// Collects a body of so many pieces, with a pause before each: the pieces that were taken, and how
 /// many bytes they held.
 fn collected(size: usize, pause: Duration, pieces: usize) -> (usize, Result<usize, Error>) {
-    let script = Script::new(google());
+    let script = ScriptedPlatform::new(google());
     let mut body = Trickle { script: script.clone(), size, pause, pieces };
     let headers = HeaderMap::new();
     let mut collecting = Box::pin(intake::collect(&script, &headers, &mut body, usize::MAX));
@@ -50,7 +50,7 @@ fn collected(size: usize, pause: Duration, pieces: usize) -> (usize, Result<usiz
 
 /// A body that lets the clock run before each piece.
 struct Trickle {
-    script: Script,
+    script: ScriptedPlatform,
     size: usize,
     pause: Duration,
     pieces: usize,
@@ -68,7 +68,7 @@ impl Body for Trickle {
             return Poll::Ready(None);
         }
         self.pieces -= 1;
-        self.script.pass(self.pause);
+        self.script.advance(self.pause);
         Poll::Ready(Some(Ok(Frame::data(Bytes::from(vec![b'.'; self.size])))))
     }
 }

@@ -8,7 +8,7 @@ use code_assist_core::Proxy;
 use code_assist_core::settings::{Layer, Settings, Source};
 use code_assist_testkit::client::{ask, get, post};
 use code_assist_testkit::google::google_but;
-use code_assist_testkit::script::{Reply, Script};
+use code_assist_testkit::script::{Reply, ScriptedPlatform};
 use tracing::field::{Field, Visit};
 use tracing::span;
 
@@ -16,7 +16,7 @@ use tracing::span;
 fn one_line_a_request_has_every_key_and_no_secret() {
     let log = Log::default();
     tracing::subscriber::with_default(log.clone(), || {
-        let script = Script::new(google_but(|request| {
+        let script = ScriptedPlatform::new(google_but(|request| {
             request.body.contains("quota").then(|| Reply::status(429, "{}"))
         }));
         let proxy = proxy(&script);
@@ -111,7 +111,7 @@ impl tracing::Subscriber for Log {
     fn exit(&self, _: &span::Id) {}
 }
 
-fn proxy(script: &Script) -> Proxy {
+fn proxy(script: &ScriptedPlatform) -> Proxy {
     script.write_login(
         r#"{"access_token":"ya29.secret-access","refresh_token":"1//secret-refresh","expiry_date":1750003600000}"#,
     );

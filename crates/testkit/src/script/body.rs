@@ -1,4 +1,4 @@
-//! Bodies of upstream's replies.
+//! The bodies of upstream's replies.
 
 use std::future::Future as _;
 use std::pin::Pin;
@@ -8,40 +8,41 @@ use bytes::Bytes;
 use code_assist_core::{BodyError, Platform as _};
 use http_body::{Body, Frame};
 
-use super::{Piece, Script, ScriptTimer};
+use super::{Piece, ScriptedPlatform, ScriptedTimer};
 
-/// Counts a request as in flight until its body, or the future that waits for its head, is dropped.
+/// Counts an exchange as open until the reply's body, or the future that waits for its head, is
+/// dropped.
 #[derive(Debug)]
 pub(super) struct Exchange {
-    script: Script,
+    script: ScriptedPlatform,
 }
 
 impl Exchange {
-    pub(super) fn new(script: &Script) -> Self {
-        let mut world = script.world();
-        world.exchanges += 1;
-        world.most_exchanges = world.most_exchanges.max(world.exchanges);
+    pub(super) fn new(script: &ScriptedPlatform) -> Self {
+        let mut state = script.state();
+        state.exchanges += 1;
+        state.most_exchanges = state.most_exchanges.max(state.exchanges);
         Self { script: script.clone() }
     }
 }
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.script.world().exchanges -= 1;
+        self.script.state().exchanges -= 1;
     }
 }
 
-/// A body that does what its reply says.
+/// A body that follows the script of its reply.
 #[derive(Debug)]
-pub struct ScriptBody {
-    pub(super) script: Script,
+pub struct ScriptedBody {
+    pub(super) script: ScriptedPlatform,
     pub(super) pieces: std::vec::IntoIter<Piece>,
-    pub(super) silence: Option<ScriptTimer>,
+    pub(super) silence: Option<ScriptedTimer>,
     pub(super) ended: bool,
     pub(super) _exchange: Exchange,
 }
 
-impl Body for ScriptBody {
+impl Body for ScriptedBody {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -76,10 +77,10 @@ impl Body for ScriptBody {
     }
 }
 
-impl Drop for ScriptBody {
+impl Drop for ScriptedBody {
     fn drop(&mut self) {
         if !self.ended && self.pieces.len() > 0 {
-            self.script.world().cancelled += 1;
+            self.script.state().cancelled += 1;
         }
     }
 }

@@ -1,12 +1,13 @@
-//! A scripted platform: its clock is turned by hand, its upstream is a closure, its store is a map.
+//! A scripted platform: the test sets its clock, its upstream is a closure, its store is a map.
 //!
-//! Whole lives of requests run over it in a loop that polls everything there is and, when nothing
-//! moves, turns the clock to the next timer. No runtime, no sleeping, the same every time.
+//! Whole requests run over it in a loop that polls every future. When no future makes progress, the
+//! loop sets the clock to the next timer. There is no runtime and no sleeping, and every run is the
+//! same.
 
 mod body;
 mod platform;
 mod reply;
-mod world;
+mod state;
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -17,45 +18,46 @@ use std::time::Duration;
 use bytes::Bytes;
 use code_assist_core::{BackgroundJob, Proxy, Timestamp};
 
-pub use body::ScriptBody;
-pub use platform::{ScriptPlace, ScriptTimer};
+pub use body::ScriptedBody;
+pub use platform::{ScriptedPermit, ScriptedTimer};
 pub use reply::{Piece, Received, Reply};
-use world::World;
+use state::ScriptState;
 
-/// A platform for tests. Clones share everything.
+/// A platform for tests. Clones share their state.
 #[derive(Debug, Clone)]
-pub struct Script {
-    world: Arc<Mutex<World>>,
-    /// What this process's requests have left behind.
-    chores: Arc<Mutex<Vec<BackgroundJob>>>,
+pub struct ScriptedPlatform {
+    state: Arc<Mutex<ScriptState>>,
+    /// The background jobs of this process that have not begun.
+    jobs: Arc<Mutex<Vec<BackgroundJob>>>,
 }
 
-impl Script {
-    /// A world whose upstream is this closure.
+impl ScriptedPlatform {
+    /// A platform whose upstream is this closure.
     pub fn new(upstream: impl FnMut(&Received) -> Reply + Send + 'static) -> Self {
-        Self { world: Arc::new(Mutex::new(World::new(upstream))), chores: Arc::default() }
+        Self { state: Arc::new(Mutex::new(ScriptState::new(upstream))), jobs: Arc::default() }
     }
 
-    /// Another process in the same world, which shares the store and takes turns over it.
-    pub fn another(&self) -> Self {
-        self.world().turns.get_or_insert_default();
-        Self { world: Arc::clone(&self.world), chores: Arc::default() }
+    /// Another process, which shares upstream, clock and store with this one. The store has
+    /// distributed locks from now on.
+    pub fn another_process(&self) -> Self {
+        self.state().locks.get_or_insert_default();
+        Self { state: Arc::clone(&self.state), jobs: Arc::default() }
     }
 
-    /// Runs a future to its end, with every chore that comes up on the way and the clock turned as
-    /// needed.
+    /// Runs a future to its end, and every background job that it spawns. The clock advances where
+    /// everything waits.
     pub fn run<F: Future>(&self, proxy: &Proxy, future: F) -> F::Output {
         self.run_fleet(&[(self, proxy)], future)
     }
 
-    /// The same for several processes of one world.
+    /// Like [`run`](Self::run), for several processes that share their state.
     pub fn run_fleet<F: Future>(&self, fleet: &[(&Self, &Proxy)], future: F) -> F::Output {
         let mut future = pin!(future);
-        let mut chores: Vec<Pin<Box<dyn Future<Output = ()> + '_>>> = Vec::new();
+        let mut jobs: Vec<Pin<Box<dyn Future<Output = ()> + '_>>> = Vec::new();
         let mut output = None;
         loop {
             let mut context = Context::from_waker(Waker::noop());
-            let freed = self.world().freed;
+            let permits_released = self.state().permits_released;
             if output.is_none()
                 && let Poll::Ready(ended) = future.as_mut().poll(&mut context)
             {
@@ -63,133 +65,166 @@ impl Script {
             }
             let mut moved = false;
             for (script, proxy) in fleet {
-                moved |= script.step(proxy, &mut chores);
+                moved |= script.step(proxy, &mut jobs);
             }
-            // What the future leaves behind is run to its end too.
+            // The jobs that the future has spawned run to their end too.
             if !moved
-                && chores.is_empty()
+                && jobs.is_empty()
                 && let Some(output) = output
             {
                 return output;
             }
-            if !moved && self.world().freed == freed {
-                self.turn_clock();
+            // A permit that was released lets a waiting request go on without any timer.
+            if !moved && self.state().permits_released == permits_released {
+                self.advance_clock();
             }
         }
     }
 
-    /// Polls what there is once. True when something began or ended.
+    /// Begins the spawned jobs and polls each job once. True when a job began or ended.
     fn step<'a>(
         &'a self,
         proxy: &'a Proxy,
-        chores: &mut Vec<Pin<Box<dyn Future<Output = ()> + 'a>>>,
+        jobs: &mut Vec<Pin<Box<dyn Future<Output = ()> + 'a>>>,
     ) -> bool {
-        let begun: Vec<BackgroundJob> = lock(&self.chores).drain(..).collect();
-        let before = chores.len();
+        let begun: Vec<BackgroundJob> = lock(&self.jobs).drain(..).collect();
+        let before = jobs.len();
         let mut moved = !begun.is_empty();
-        for chore in begun {
-            chores.push(Box::pin(proxy.run_job(self, chore)));
+        for job in begun {
+            jobs.push(Box::pin(proxy.run_job(self, job)));
         }
-        let count = chores.len();
+        let count = jobs.len();
         let mut context = Context::from_waker(Waker::noop());
-        chores.retain_mut(|chore| chore.as_mut().poll(&mut context).is_pending());
-        moved |= chores.len() != count || count != before;
+        jobs.retain_mut(|job| job.as_mut().poll(&mut context).is_pending());
+        moved |= jobs.len() != count || count != before;
         moved
     }
 
-    fn turn_clock(&self) {
-        let mut world = self.world();
-        let now = world.now;
-        world.timers.retain(|at| *at > now);
-        let next = world.timers.iter().min().copied();
-        world.now = next.expect("everything waits and no timer is set: a deadlock");
+    /// Sets the clock to the next timer.
+    fn advance_clock(&self) {
+        let mut state = self.state();
+        let now = state.now;
+        state.timers.retain(|at| *at > now);
+        let next = state.timers.iter().min().copied();
+        state.now = next.expect("a deadlock: every future waits, and no timer is set");
     }
 
-    /// Lets time pass.
-    pub fn pass(&self, how_long: Duration) {
-        let mut world = self.world();
-        world.now = world.now + how_long;
+    /// Advances both clocks.
+    pub fn advance(&self, by: Duration) {
+        let mut state = self.state();
+        state.now = state.now + by;
     }
 
-    /// Sets the wall clock forward or back. The monotonic one does not notice.
-    pub fn set_clock(&self, by_seconds: i64) {
-        let mut world = self.world();
-        world.epoch = Timestamp(world.epoch.0.saturating_add_signed(by_seconds * 1000));
+    /// Sets the wall clock forward or back. The monotonic clock stays.
+    pub fn shift_wall_clock(&self, by_seconds: i64) {
+        let mut state = self.state();
+        state.epoch = Timestamp(state.epoch.0.saturating_add_signed(by_seconds * 1000));
     }
 
-    /// What upstream received whose line ends with this.
+    /// The requests to upstream whose line ends with `end`.
     pub fn received(&self, end: &str) -> Vec<Received> {
-        self.world().received.iter().filter(|it| it.is(end)).cloned().collect()
+        self.state().received.iter().filter(|it| it.is(end)).cloned().collect()
     }
 
-    /// Everything upstream received.
+    /// All requests to upstream.
     pub fn all_received(&self) -> Vec<Received> {
-        self.world().received.clone()
+        self.state().received.clone()
     }
 
     /// How many upstream bodies were dropped before their end.
     pub fn cancelled(&self) -> usize {
-        self.world().cancelled
+        self.state().cancelled
     }
 
-    /// How many exchanges with upstream have not ended: their bodies are still held.
+    /// How many exchanges with upstream are open: the request was sent, and the answer has not been
+    /// read or dropped.
     pub fn exchanges(&self) -> usize {
-        self.world().exchanges
+        self.state().exchanges
     }
 
-    /// The most exchanges with upstream that there have been at one time.
+    /// The most exchanges that were open at one time.
     pub fn most_exchanges(&self) -> usize {
-        self.world().most_exchanges
+        self.state().most_exchanges
     }
 
-    /// How many have a place or wait for one.
-    pub fn in_line(&self) -> usize {
-        self.world().line.len()
+    /// How many requests have a concurrency permit or wait for one.
+    pub fn queued(&self) -> usize {
+        self.state().queue.len()
     }
 
-    /// From now on every draw gives these bits: jitter at its least with 0, at its most with
-    /// `u64::MAX`.
-    pub fn draw(&self, bits: u64) {
-        self.world().draw = Some(bits);
+    /// Every random number is `bits` from now on: 0 gives the shortest jitter, `u64::MAX` the
+    /// longest.
+    pub fn fix_random(&self, bits: u64) {
+        self.state().fixed_random = Some(bits);
     }
 
-    /// How often the store was written.
+    /// How often the core has written to the store.
     pub fn saves(&self) -> usize {
-        self.world().saves
+        self.state().saves
     }
 
     /// Puts an entry into the store.
     pub fn put(&self, key: &str, value: impl Into<Bytes>) {
         let until = Timestamp(u64::MAX);
-        self.world().store.insert(key.to_owned(), (value.into(), until));
+        self.state().store.insert(key.to_owned(), (value.into(), until));
     }
 
     /// An entry of the store as text.
     pub fn stored(&self, key: &str) -> Option<String> {
-        let world = self.world();
-        let (value, _) = world.store.get(key)?;
+        let state = self.state();
+        let (value, _) = state.store.get(key)?;
         Some(String::from_utf8_lossy(value).into_owned())
     }
 
-    /// How many places there are from now on.
-    pub fn places(&self, places: usize) {
-        self.world().line.set_places(places);
+    /// Sets the number of concurrency permits.
+    pub fn set_permits(&self, permits: usize) {
+        self.state().queue.set_places(permits);
     }
 
-    /// From now on the store fails, or works again.
+    /// Makes the store fail, or work again.
     pub fn break_store(&self, broken: bool) {
-        self.world().store_broken = broken;
+        self.state().store_broken = broken;
     }
 
-    /// Writes the credential file.
+    /// Replaces the credential file.
     pub fn write_login(&self, content: impl Into<Bytes>) {
-        let mut world = self.world();
-        let stamp = world.login.as_ref().map_or(1, |(stamp, _)| stamp + 1);
-        world.login = Some((stamp, content.into()));
+        let mut state = self.state();
+        let stamp = state.credential_file.as_ref().map_or(1, |(stamp, _)| stamp + 1);
+        state.credential_file = Some((stamp, content.into()));
     }
 
-    fn world(&self) -> MutexGuard<'_, World> {
-        lock(&self.world)
+    /// How often the core has read the monotonic clock.
+    pub fn clock_reads(&self) -> usize {
+        self.state().clock_reads
+    }
+
+    fn state(&self) -> MutexGuard<'_, ScriptState> {
+        lock(&self.state)
+    }
+}
+
+/// Former names, which the resilience tests still use.
+pub type Script = ScriptedPlatform;
+
+impl ScriptedPlatform {
+    /// [`fix_random`](Self::fix_random).
+    pub fn draw(&self, bits: u64) {
+        self.fix_random(bits);
+    }
+
+    /// [`queued`](Self::queued).
+    pub fn in_line(&self) -> usize {
+        self.queued()
+    }
+
+    /// [`advance`](Self::advance).
+    pub fn pass(&self, by: Duration) {
+        self.advance(by);
+    }
+
+    /// [`set_permits`](Self::set_permits).
+    pub fn places(&self, permits: usize) {
+        self.set_permits(permits);
     }
 }
 

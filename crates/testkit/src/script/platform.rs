@@ -1,4 +1,4 @@
-//! The platform's port over the script.
+//! The port over the scripted state.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -13,66 +13,68 @@ use code_assist_core::{
 };
 use http::{Request, Response};
 
-use super::body::{Exchange, ScriptBody};
-use super::{Received, Script, lock};
+use super::body::{Exchange, ScriptedBody};
+use super::{Received, ScriptedPlatform, lock};
 
-impl Platform for Script {
-    type Body = ScriptBody;
-    type Timer = ScriptTimer;
-    type Permit = ScriptPlace;
+impl Platform for ScriptedPlatform {
+    type Body = ScriptedBody;
+    type Timer = ScriptedTimer;
+    type Permit = ScriptedPermit;
 
     fn now(&self) -> Monotonic {
-        self.world().now
+        let mut state = self.state();
+        state.clock_reads += 1;
+        state.now
     }
 
     fn wall_clock(&self) -> Timestamp {
-        let world = self.world();
-        world.epoch + world.now.since(Monotonic(0))
+        let state = self.state();
+        state.epoch + state.now.since(Monotonic(0))
     }
 
     fn random(&self) -> u64 {
-        let mut world = self.world();
-        if let Some(bits) = world.draw {
+        let mut state = self.state();
+        if let Some(bits) = state.fixed_random {
             return bits;
         }
-        world.random = world.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        world.random
+        state.random = state.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        state.random
     }
 
-    fn timer(&self, how_long: Duration) -> ScriptTimer {
-        let mut world = self.world();
-        let at = world.now + how_long;
-        world.timers.push(at);
-        ScriptTimer { script: self.clone(), at }
+    fn timer(&self, how_long: Duration) -> ScriptedTimer {
+        let mut state = self.state();
+        let at = state.now + how_long;
+        state.timers.push(at);
+        ScriptedTimer { script: self.clone(), at }
     }
 
-    async fn acquire_permit(&self) -> ScriptPlace {
+    async fn acquire_permit(&self) -> ScriptedPermit {
         let ticket = {
-            let mut world = self.world();
-            let now = world.now;
-            world.line.join(now)
+            let mut state = self.state();
+            let now = state.now;
+            state.queue.join(now)
         };
-        let place = ScriptPlace { script: self.clone(), ticket };
+        let permit = ScriptedPermit { script: self.clone(), ticket };
         std::future::poll_fn(|_| {
-            let at_work = self.world().line.has_place(ticket);
-            if at_work { Poll::Ready(()) } else { Poll::Pending }
+            let permitted = self.state().queue.has_place(ticket);
+            if permitted { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
-        place
+        permit
     }
 
-    async fn send(&self, request: Request<Payload>) -> Result<Response<ScriptBody>, SendError> {
+    async fn send(&self, request: Request<Payload>) -> Result<Response<ScriptedBody>, SendError> {
         let (head, payload) = request.into_parts();
         let reply = {
-            let mut world = self.world();
+            let mut state = self.state();
             let received = Received {
                 line: format!("{} {}", head.method, head.uri),
                 headers: head.headers,
                 body: String::from_utf8_lossy(&payload.to_bytes()).into_owned(),
-                at: world.now,
+                at: state.now,
             };
-            world.received.push(received.clone());
-            (world.upstream)(&received)
+            state.received.push(received.clone());
+            (state.upstream)(&received)
         };
         let exchange = Exchange::new(self);
         if !reply.delay.is_zero() {
@@ -81,7 +83,8 @@ impl Platform for Script {
         let (status, headers) = reply.head?;
         let pieces = reply.pieces.into_iter();
         let script = self.clone();
-        let body = ScriptBody { script, pieces, silence: None, ended: false, _exchange: exchange };
+        let body =
+            ScriptedBody { script, pieces, silence: None, ended: false, _exchange: exchange };
         let mut response = Response::new(body);
         *response.status_mut() = status;
         *response.headers_mut() = headers;
@@ -90,11 +93,11 @@ impl Platform for Script {
 
     async fn load(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
         let clock = self.wall_clock();
-        let world = self.world();
-        if world.store_broken {
+        let state = self.state();
+        if state.store_broken {
             return Err(StoreError("the test broke the store".to_owned()));
         }
-        let found = world.store.get(key).filter(|(_, until)| clock < *until);
+        let found = state.store.get(key).filter(|(_, until)| clock < *until);
         Ok(found.map(|(value, _)| value.clone()))
     }
 
@@ -103,51 +106,51 @@ impl Platform for Script {
         key: &str,
         value: Bytes,
         ttl: Duration,
-        fence: Option<FencingToken>,
+        token: Option<FencingToken>,
     ) -> Result<(), StoreError> {
         let until = self.wall_clock() + ttl;
-        let mut world = self.world();
-        world.saves += 1;
-        if world.store_broken {
+        let mut state = self.state();
+        state.saves += 1;
+        if state.store_broken {
             return Err(StoreError("the test broke the store".to_owned()));
         }
-        if let (Some(fence), Some(turns)) = (fence, &mut world.turns)
-            && !turns.entry(key.to_owned()).or_default().write(fence)
+        if let (Some(token), Some(locks)) = (token, &mut state.locks)
+            && !locks.entry(key.to_owned()).or_default().write(token)
         {
             return Ok(());
         }
-        world.store.insert(key.to_owned(), (value, until));
+        state.store.insert(key.to_owned(), (value, until));
         Ok(())
     }
 
     async fn lock(&self, key: &str, ttl: Duration) -> LockResult {
         let clock = self.wall_clock();
-        match &mut self.world().turns {
-            Some(turns) => turns.entry(key.to_owned()).or_default().claim(clock, ttl),
+        match &mut self.state().locks {
+            Some(locks) => locks.entry(key.to_owned()).or_default().claim(clock, ttl),
             None => LockResult::NotShared,
         }
     }
 
     async fn unlock(&self, key: &str, token: FencingToken) {
-        if let Some(turns) = &mut self.world().turns {
-            turns.entry(key.to_owned()).or_default().release(token);
+        if let Some(locks) = &mut self.state().locks {
+            locks.entry(key.to_owned()).or_default().release(token);
         }
     }
 
     fn has_shared_store(&self) -> bool {
-        self.world().turns.is_some()
+        self.state().locks.is_some()
     }
 
     async fn count_request(&self, caller: &Caller, rate: Rate) -> Option<RateStanding> {
-        let now = self.now();
-        let world = &mut *self.world();
-        if world.turns.is_none() || world.store_broken {
+        let state = &mut *self.state();
+        let now = state.now;
+        if state.locks.is_none() || state.store_broken {
             return None;
         }
-        if world.limiter.is_none() {
-            world.limiter = RateLimiter::new(rate.limit, rate.window);
+        if state.limiter.is_none() {
+            state.limiter = RateLimiter::new(rate.limit, rate.window);
         }
-        world.limiter.as_mut().map(|limiter| limiter.ask(caller, now))
+        state.limiter.as_mut().map(|limiter| limiter.ask(caller, now))
     }
 
     fn store_connected(&self) -> bool {
@@ -155,7 +158,7 @@ impl Platform for Script {
     }
 
     async fn credential_file(&self, seen: Option<u64>) -> CredentialFile {
-        match &self.world().login {
+        match &self.state().credential_file {
             None => CredentialFile::Absent {
                 path: "oauth_creds.json".to_owned(),
                 encrypted_store: false,
@@ -167,38 +170,38 @@ impl Platform for Script {
         }
     }
 
-    fn spawn_job(&self, chore: BackgroundJob) {
-        lock(&self.chores).push(chore);
+    fn spawn_job(&self, job: BackgroundJob) {
+        lock(&self.jobs).push(job);
     }
 }
 
-/// A place in line: those in front are at work, as many as there are places.
+/// A concurrency permit, or the wait for one.
 #[derive(Debug)]
-pub struct ScriptPlace {
-    script: Script,
+pub struct ScriptedPermit {
+    script: ScriptedPlatform,
     ticket: Ticket,
 }
 
-impl Drop for ScriptPlace {
+impl Drop for ScriptedPermit {
     fn drop(&mut self) {
         let ticket = self.ticket;
-        let mut world = self.script.world();
-        world.freed += 1;
-        world.line.leave(ticket);
+        let mut state = self.script.state();
+        state.permits_released += 1;
+        state.queue.leave(ticket);
     }
 }
 
 /// A timer of the scripted clock.
 #[derive(Debug)]
-pub struct ScriptTimer {
-    script: Script,
+pub struct ScriptedTimer {
+    script: ScriptedPlatform,
     at: Monotonic,
 }
 
-impl Future for ScriptTimer {
+impl Future for ScriptedTimer {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
-        if self.script.now() >= self.at { Poll::Ready(()) } else { Poll::Pending }
+        if self.script.state().now >= self.at { Poll::Ready(()) } else { Poll::Pending }
     }
 }

@@ -1,4 +1,4 @@
-//! What upstream receives, and what it does with it.
+//! Upstream's side: the requests that it receives, and its replies.
 
 use std::time::Duration;
 
@@ -6,27 +6,27 @@ use bytes::Bytes;
 use code_assist_core::{Monotonic, SendError};
 use http::{HeaderMap, StatusCode};
 
-/// A request as upstream saw it.
+/// A request that upstream received.
 #[derive(Debug, Clone)]
 pub struct Received {
     /// Method and URL, such as `POST http://code.test/v1internal:generateContent`.
     pub line: String,
-    /// Its headers.
+    /// The request headers.
     pub headers: HeaderMap,
-    /// Its body.
+    /// The whole body.
     pub body: String,
-    /// When it came.
+    /// When it arrived.
     pub at: Monotonic,
 }
 
 impl Received {
-    /// True when the line ends with this.
+    /// True when the line ends with `end`.
     pub fn is(&self, end: &str) -> bool {
         self.line.ends_with(end)
     }
 }
 
-/// What upstream does with a request.
+/// Upstream's reply to a request.
 #[derive(Debug, Clone)]
 pub struct Reply {
     pub(super) delay: Duration,
@@ -34,14 +34,14 @@ pub struct Reply {
     pub(super) pieces: Vec<Piece>,
 }
 
-/// One thing that happens in a reply's body.
+/// A step of a reply's body.
 #[derive(Debug, Clone)]
 pub enum Piece {
-    /// The body breaks.
+    /// The connection breaks, for this reason.
     Break(String),
-    /// Bytes come.
+    /// A chunk arrives.
     Data(Bytes),
-    /// Nothing comes for so long.
+    /// No chunk arrives for this time.
     Silence(Duration),
 }
 
@@ -58,31 +58,31 @@ impl Reply {
         Self { delay: Duration::ZERO, head, pieces: vec![Piece::Data(body.into())] }
     }
 
-    /// 200 with a body in pieces.
+    /// 200 with a body of these pieces.
     pub fn pieces(pieces: impl IntoIterator<Item = Piece>) -> Self {
         let mut reply = Self::ok("");
         reply.pieces = pieces.into_iter().collect();
         reply
     }
 
-    /// The same, and then these things happen.
+    /// The reply with these pieces after its own.
     pub fn then(mut self, pieces: impl IntoIterator<Item = Piece>) -> Self {
         self.pieces.extend(pieces);
         self
     }
 
-    /// No answer at all.
+    /// No response head.
     pub fn unreachable(why: SendError) -> Self {
         Self { delay: Duration::ZERO, head: Err(why), pieces: Vec::new() }
     }
 
-    /// The same, after a while.
+    /// The reply, with its head after `delay`.
     pub fn after(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
     }
 
-    /// The same, with a header.
+    /// The reply with one more header.
     pub fn with_header(mut self, name: &'static str, value: &'static str) -> Self {
         if let Ok((_, headers)) = &mut self.head {
             headers.insert(name, http::HeaderValue::from_static(value));

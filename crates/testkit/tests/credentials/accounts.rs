@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use code_assist_testkit::client::post;
 use code_assist_testkit::google::google_but;
-use code_assist_testkit::script::{Received, Reply, Script};
+use code_assist_testkit::script::{Received, Reply, ScriptedPlatform};
 use code_assist_testkit::subject::{login, proxy_with};
 
 use crate::{Event, GENERATE, HELLO, hello, play, run};
 
 #[test]
 fn a_rejection_of_the_old_login_does_not_stick_to_the_new_one() {
-    let script = Script::new(google_but(|request| {
+    let script = ScriptedPlatform::new(google_but(|request| {
         (request.is("/token") && request.body.contains("refresh_token=old")).then(|| {
             Reply::status(400, r#"{"error":"invalid_grant"}"#).after(Duration::from_millis(800))
         })
@@ -29,7 +29,7 @@ fn a_rejection_of_the_old_login_does_not_stick_to_the_new_one() {
 
 #[test]
 fn another_accounts_project_is_found_with_its_own_token() {
-    let script = Script::new(by_account());
+    let script = ScriptedPlatform::new(by_account());
     script.write_login(login("a-tok", "A", 3000));
     let proxy = proxy_with(&script, &[]);
     run(&script, &proxy, post(GENERATE, HELLO));
@@ -45,7 +45,7 @@ fn another_accounts_project_is_found_with_its_own_token() {
 #[test]
 fn a_discovery_for_the_last_account_is_nothing_to_the_next() {
     let mut usual = by_account();
-    let script = Script::new(move |request: &Received| {
+    let script = ScriptedPlatform::new(move |request: &Received| {
         let slow = request.is(":loadCodeAssist")
             && request.headers["authorization"].to_str().unwrap().starts_with("Bearer a");
         usual(request).after(Duration::from_millis(if slow { 2000 } else { 0 }))
@@ -73,7 +73,7 @@ fn a_discovery_for_the_last_account_is_nothing_to_the_next() {
 
 #[test]
 fn a_refresh_of_the_last_account_is_nothing_to_the_next() {
-    let script = Script::new(by_account());
+    let script = ScriptedPlatform::new(by_account());
     script.write_login(login("a-tok", "A", -10));
     let proxy = proxy_with(&script, &[]);
     play(
@@ -88,7 +88,7 @@ fn a_refresh_of_the_last_account_is_nothing_to_the_next() {
 
 #[test]
 fn the_last_accounts_rotated_refresh_token_is_not_put_into_the_next_login() {
-    let script = Script::new(google_but(|request| {
+    let script = ScriptedPlatform::new(google_but(|request| {
         (request.is("/token") && request.body.contains("refresh_token=A")).then(|| {
             Reply::ok(r#"{"access_token":"a","expires_in":10,"refresh_token":"A-rotated"}"#)
                 .after(Duration::from_millis(500))
@@ -101,7 +101,7 @@ fn the_last_accounts_rotated_refresh_token_is_not_put_into_the_next_login() {
         &proxy,
         [(0, hello()), (100, Event::Write(login("b-tok", "B", -5))), (200, Event::Tend)],
     );
-    script.pass(Duration::from_secs(60));
+    script.advance(Duration::from_secs(60));
     run(&script, &proxy, post(GENERATE, HELLO));
     assert!(script.received("/token").pop().unwrap().body.contains("refresh_token=B&"));
 }

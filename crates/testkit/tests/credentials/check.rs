@@ -1,13 +1,13 @@
 //! `--check`.
 
 use code_assist_testkit::google::{google, google_but};
-use code_assist_testkit::script::{Reply, Script};
+use code_assist_testkit::script::{Reply, ScriptedPlatform};
 use code_assist_testkit::subject::{login, proxy_with};
 
 #[test]
 fn a_check_refreshes_once_and_goes_on_with_what_it_got() {
     for seconds in [-3000, 3000] {
-        let script = Script::new(google());
+        let script = ScriptedPlatform::new(google());
         script.write_login(login("tok", "A", seconds));
         let proxy = proxy_with(&script, &[]);
         let steps = script.run(&proxy, proxy.check(&script));
@@ -22,7 +22,7 @@ fn a_check_refreshes_once_and_goes_on_with_what_it_got() {
 
 #[test]
 fn a_check_tells_why_the_refresh_failed() {
-    let script = Script::new(google_but(|request| {
+    let script = ScriptedPlatform::new(google_but(|request| {
         request.is("/token").then(|| Reply::status(400, r#"{"error":"invalid_grant"}"#))
     }));
     script.write_login(login("tok", "A", 3000));

@@ -5,14 +5,14 @@ use std::time::Duration;
 use code_assist_core::Platform as _;
 use code_assist_testkit::client::post;
 use code_assist_testkit::google::{google, google_but};
-use code_assist_testkit::script::{Reply, Script};
+use code_assist_testkit::script::{Reply, ScriptedPlatform};
 use code_assist_testkit::subject::{login, proxy_with};
 
 use crate::{Event, GENERATE, HELLO, hello, play, run};
 
 #[test]
 fn a_refresh_that_ends_after_the_cli_wrote_a_newer_token_still_counts() {
-    let script = Script::new(google_but(|request| {
+    let script = ScriptedPlatform::new(google_but(|request| {
         request.is("/token").then(|| {
             Reply::ok(r#"{"access_token":"n","expires_in":3599,"refresh_token":"rotated"}"#)
                 .after(Duration::from_millis(500))
@@ -25,7 +25,7 @@ fn a_refresh_that_ends_after_the_cli_wrote_a_newer_token_still_counts() {
         &proxy,
         [(0, hello()), (100, Event::Write(login("from-the-cli", "A", 3000))), (200, Event::Tend)],
     );
-    script.pass(Duration::from_secs(3400));
+    script.advance(Duration::from_secs(3400));
     script.run(&proxy, proxy.tick(&script));
     let refreshes = script.received("/token");
     assert!(refreshes.last().unwrap().body.contains("refresh_token=rotated&"));
@@ -33,7 +33,7 @@ fn a_refresh_that_ends_after_the_cli_wrote_a_newer_token_still_counts() {
 
 #[test]
 fn a_rotated_refresh_token_outlives_a_store_that_fails_and_a_file_that_is_rewritten() {
-    let script = Script::new(google_but(|request| {
+    let script = ScriptedPlatform::new(google_but(|request| {
         request.is("/token").then(|| {
             Reply::ok(r#"{"access_token":"n","expires_in":3599,"refresh_token":"rotated"}"#)
         })
@@ -44,14 +44,14 @@ fn a_rotated_refresh_token_outlives_a_store_that_fails_and_a_file_that_is_rewrit
     run(&script, &proxy, post(GENERATE, HELLO));
     script.write_login(login("a-tok", "A", -9));
     script.run(&proxy, proxy.tick(&script));
-    script.pass(Duration::from_secs(3700));
+    script.advance(Duration::from_secs(3700));
     run(&script, &proxy, post(GENERATE, HELLO));
     assert!(script.received("/token").pop().unwrap().body.contains("refresh_token=rotated&"));
 }
 
 #[test]
 fn a_file_token_without_expiry_that_upstream_refused_does_not_come_back() {
-    let script = Script::new(google_but(|request| {
+    let script = ScriptedPlatform::new(google_but(|request| {
         if request.is("/tokeninfo") {
             return Some(Reply::status(503, "x"));
         }
@@ -62,7 +62,7 @@ fn a_file_token_without_expiry_that_upstream_refused_does_not_come_back() {
     let proxy = proxy_with(&script, &[("GEMINI_PROJECT_ID", "p")]);
     for _ in 0..3 {
         assert_eq!(run(&script, &proxy, post(GENERATE, HELLO)).status, 200);
-        script.pass(Duration::from_secs(3400));
+        script.advance(Duration::from_secs(3400));
         // The CLI writes its file anew, with nothing new about the token.
         script.write_login(format!(
             r#"{{"access_token":"dead","refresh_token":"A","id_token":"{:?}"}}"#,
@@ -79,16 +79,16 @@ fn a_file_token_without_expiry_that_upstream_refused_does_not_come_back() {
 #[test]
 fn a_file_that_is_only_touched_is_no_news() {
     for content in [login("tok", "A", 3000), r#"{"access_token":"f","refresh_token":"A"}"#.into()] {
-        let script = Script::new(google());
+        let script = ScriptedPlatform::new(google());
         script.write_login(content.clone());
         let proxy = proxy_with(&script, &[("GEMINI_PROJECT_ID", "p")]);
         run(&script, &proxy, post(GENERATE, HELLO));
-        script.pass(Duration::from_secs(1600));
+        script.advance(Duration::from_secs(1600));
         script.run(&proxy, proxy.tick(&script));
         let before = script.all_received().len();
         for _ in 0..10 {
             script.write_login(content.clone());
-            script.pass(Duration::from_secs(1));
+            script.advance(Duration::from_secs(1));
             script.run(&proxy, proxy.tick(&script));
         }
         assert_eq!(script.all_received().len(), before);

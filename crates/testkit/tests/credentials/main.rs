@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use code_assist_core::{Payload, Platform as _, Proxy};
 use code_assist_testkit::client::{Answer, all, ask, get, post};
-use code_assist_testkit::script::Script;
+use code_assist_testkit::script::ScriptedPlatform;
 use http::Request;
 
 /// Something that happens in a test's world.
@@ -31,7 +31,7 @@ pub(crate) enum Event {
 
 /// Lets these things happen, each after so many milliseconds; the clients' answers in order.
 pub(crate) fn play(
-    script: &Script,
+    script: &ScriptedPlatform,
     proxy: &Proxy,
     events: impl IntoIterator<Item = (u64, Event)>,
 ) -> Vec<Answer> {
@@ -52,7 +52,7 @@ pub(crate) fn hello() -> Event {
     Event::Post(GENERATE, HELLO)
 }
 
-pub(crate) fn run(script: &Script, proxy: &Proxy, request: Request<Payload>) -> Answer {
+pub(crate) fn run(script: &ScriptedPlatform, proxy: &Proxy, request: Request<Payload>) -> Answer {
     script.run(proxy, ask(proxy, script, request))
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use code_assist_core::{Monotonic, Platform as _};
 use code_assist_testkit::client::get;
 use code_assist_testkit::google::{google, google_but};
-use code_assist_testkit::script::Script;
+use code_assist_testkit::script::ScriptedPlatform;
 use code_assist_testkit::subject::{login, proxy_with};
 
 use crate::{Event, MODELS, play, run};
@@ -13,7 +13,7 @@ use crate::{Event, MODELS, play, run};
 #[test]
 fn a_hundred_who_ask_for_the_models_cause_one_call() {
     for cache in ["true", "false"] {
-        let script = Script::new(google_but(|request| {
+        let script = ScriptedPlatform::new(google_but(|request| {
             request
                 .is(":retrieveUserQuota")
                 .then(|| google()(request).after(Duration::from_millis(300)))
@@ -31,7 +31,7 @@ fn a_hundred_who_ask_for_the_models_cause_one_call() {
 
 #[test]
 fn the_models_do_not_wait_for_a_silent_google() {
-    let script = Script::new(google_but(|request| {
+    let script = ScriptedPlatform::new(google_but(|request| {
         request.is(":retrieveUserQuota").then(|| google()(request).after(Duration::from_secs(9999)))
     }));
     script.write_login(login("tok", "A", 3000));
@@ -41,14 +41,14 @@ fn the_models_do_not_wait_for_a_silent_google() {
         assert_eq!(answer.status, 200, "a built-in one is known without Google");
     }
     assert!(script.now() < Monotonic(6_000_000), "they wait once: {:?}", script.now());
-    script.pass(Duration::from_secs(31));
+    script.advance(Duration::from_secs(31));
     run(&script, &proxy, get(MODELS));
     assert_eq!(script.received(":retrieveUserQuota").len(), 2, "later Google gets another chance");
 }
 
 #[test]
 fn models_are_found_out_even_if_who_asked_first_has_gone() {
-    let script = Script::new(google_but(|request| {
+    let script = ScriptedPlatform::new(google_but(|request| {
         request.is(":retrieveUserQuota").then(|| google()(request).after(Duration::from_secs(1)))
     }));
     script.write_login(login("tok", "A", 3000));

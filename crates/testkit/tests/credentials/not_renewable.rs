@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use code_assist_testkit::client::post;
 use code_assist_testkit::google::{google, google_but};
-use code_assist_testkit::script::{Reply, Script};
+use code_assist_testkit::script::{Reply, ScriptedPlatform};
 use code_assist_testkit::subject::proxy_with;
 
 use crate::{GENERATE, HELLO, run};
@@ -17,7 +17,7 @@ fn one_stray_401_does_not_end_a_token_that_cannot_be_renewed() {
         (Some(r#"{"access_token":"tok","expiry_date":1750003600000}"#), None),
     ] {
         let mut first = true;
-        let script = Script::new(google_but(move |request| {
+        let script = ScriptedPlatform::new(google_but(move |request| {
             (request.is(":generateContent") && std::mem::replace(&mut first, false))
                 .then(|| Reply::status(401, "{}"))
         }));
@@ -26,14 +26,14 @@ fn one_stray_401_does_not_end_a_token_that_cannot_be_renewed() {
         }
         let proxy = proxy_with(&script, more.as_slice());
         assert_eq!(run(&script, &proxy, post(GENERATE, HELLO)).reason(), "CREDENTIALS_REJECTED");
-        script.pass(Duration::from_secs(1));
+        script.advance(Duration::from_secs(1));
         assert_eq!(run(&script, &proxy, post(GENERATE, HELLO)).status, 200, "{content:?}");
     }
 }
 
 #[test]
 fn a_dead_token_that_cannot_be_renewed_is_not_hammered() {
-    let script = Script::new(google_but(|request| {
+    let script = ScriptedPlatform::new(google_but(|request| {
         request.is(":generateContent").then(|| Reply::status(401, "{}"))
     }));
     let more = [("GOOGLE_CLOUD_ACCESS_TOKEN", "tok"), ("GEMINI_PROJECT_ID", "p")];
@@ -41,7 +41,7 @@ fn a_dead_token_that_cannot_be_renewed_is_not_hammered() {
     for _ in 0..600 {
         let answer = run(&script, &proxy, post(GENERATE, HELLO));
         assert_eq!(answer.reason(), "CREDENTIALS_REJECTED");
-        script.pass(Duration::from_secs(1));
+        script.advance(Duration::from_secs(1));
         script.run(&proxy, proxy.tick(&script));
     }
     let tries = script.received(":generateContent").len();
@@ -50,13 +50,13 @@ fn a_dead_token_that_cannot_be_renewed_is_not_hammered() {
 
 #[test]
 fn a_token_that_has_expired_and_cannot_be_renewed_is_dead_until_the_file_changes() {
-    let script = Script::new(google());
+    let script = ScriptedPlatform::new(google());
     script.write_login(r#"{"access_token":"tok","expiry_date":1749999999000}"#);
     let proxy = proxy_with(&script, &[("GEMINI_PROJECT_ID", "p")]);
     for _ in 0..3 {
         let answer = run(&script, &proxy, post(GENERATE, HELLO));
         assert_eq!(answer.reason(), "CREDENTIALS_REJECTED");
-        script.pass(Duration::from_secs(100));
+        script.advance(Duration::from_secs(100));
     }
     assert!(script.all_received().is_empty());
     script.write_login(r#"{"access_token":"tok-2","expiry_date":1750003600000}"#);
@@ -66,7 +66,7 @@ fn a_token_that_has_expired_and_cannot_be_renewed_is_dead_until_the_file_changes
 
 #[test]
 fn an_access_token_that_no_header_may_carry_is_told() {
-    let script = Script::new(google());
+    let script = ScriptedPlatform::new(google());
     let more = [("GOOGLE_CLOUD_ACCESS_TOKEN", "two\nlines"), ("GEMINI_PROJECT_ID", "p")];
     let proxy = proxy_with(&script, &more);
     let answer = run(&script, &proxy, post(GENERATE, HELLO));

@@ -5,21 +5,21 @@ use std::time::Duration;
 use code_assist_core::{Monotonic, Platform as _};
 use code_assist_testkit::client::post;
 use code_assist_testkit::google::{google, google_but};
-use code_assist_testkit::script::{Reply, Script};
+use code_assist_testkit::script::{Reply, ScriptedPlatform};
 use code_assist_testkit::subject::{login, proxy_with};
 
 use crate::{Event, GENERATE, HELLO, hello, play, run};
 
 #[test]
 fn a_licence_that_is_missing_is_no_discovery_for_each_request() {
-    let script = Script::new(google_but(|request| {
+    let script = ScriptedPlatform::new(google_but(|request| {
         request.is(":generateContent").then(|| refused_project("SUBSCRIPTION_REQUIRED"))
     }));
     script.write_login(login("tok", "A", 3000));
     let proxy = proxy_with(&script, &[]);
     for _ in 0..10 {
         assert_eq!(run(&script, &proxy, post(GENERATE, HELLO)).status, 403);
-        script.pass(Duration::from_secs(1));
+        script.advance(Duration::from_secs(1));
     }
     assert_eq!(script.received(":loadCodeAssist").len(), 2);
 }
@@ -27,7 +27,7 @@ fn a_licence_that_is_missing_is_no_discovery_for_each_request() {
 #[test]
 fn a_late_failure_with_the_old_project_is_nothing_to_the_new_one() {
     let mut discoveries = 0;
-    let script = Script::new(google_but(move |request| {
+    let script = ScriptedPlatform::new(google_but(move |request| {
         if request.is(":loadCodeAssist") {
             discoveries += 1;
             return Some(Reply::ok(format!(
@@ -48,7 +48,7 @@ fn a_late_failure_with_the_old_project_is_nothing_to_the_new_one() {
 
 #[test]
 fn a_call_that_was_passed_on_with_its_own_project_is_nothing_to_ours() {
-    let script = Script::new(google_but(|request| {
+    let script = ScriptedPlatform::new(google_but(|request| {
         (request.is(":generateContent") && request.body.contains("mine"))
             .then(|| refused_project("CONSUMER_INVALID"))
     }));
@@ -64,7 +64,7 @@ fn a_call_that_was_passed_on_with_its_own_project_is_nothing_to_ours() {
 
 #[test]
 fn a_discovery_that_google_keeps_waiting_ends_before_its_lease() {
-    let script = Script::new(google_but(|request| {
+    let script = ScriptedPlatform::new(google_but(|request| {
         request.is(":loadCodeAssist").then(|| google()(request).after(Duration::from_secs(250)))
     }));
     script.write_login(login("tok", "A", 3000));
@@ -77,7 +77,7 @@ fn a_discovery_that_google_keeps_waiting_ends_before_its_lease() {
 
 #[test]
 fn an_onboarding_of_slow_answers_ends_before_its_lease() {
-    let script = Script::new(google_but(|request| {
+    let script = ScriptedPlatform::new(google_but(|request| {
         if request.is(":loadCodeAssist") {
             return Some(Reply::ok(r#"{"allowedTiers":[{"id":"free-tier","isDefault":true}]}"#));
         }

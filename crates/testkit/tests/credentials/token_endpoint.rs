@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use code_assist_testkit::client::{get, post};
 use code_assist_testkit::google::{google, google_but};
-use code_assist_testkit::script::{Reply, Script};
+use code_assist_testkit::script::{Reply, ScriptedPlatform};
 use code_assist_testkit::subject::{login, proxy_with};
 
 use crate::{GENERATE, HELLO, run};
 
 #[test]
 fn only_clients_requests_count_for_the_cache_hit_rate_and_a_cold_one_is_no_hit() {
-    let script = Script::new(google());
+    let script = ScriptedPlatform::new(google());
     script.write_login(login("tok", "A", -10));
     let proxy = proxy_with(&script, &[]);
     let rate = || run(&script, &proxy, get("/health")).text();
@@ -24,20 +24,20 @@ fn only_clients_requests_count_for_the_cache_hit_rate_and_a_cold_one_is_no_hit()
 #[test]
 fn what_somebody_in_between_says_to_a_refresh_is_not_final() {
     let mut first = true;
-    let script = Script::new(google_but(move |request| {
+    let script = ScriptedPlatform::new(google_but(move |request| {
         (request.is("/token") && std::mem::replace(&mut first, false))
             .then(|| Reply::status(403, r#"{"error":"temporarily_unavailable"}"#))
     }));
     script.write_login(login("old", "A", -10));
     let proxy = proxy_with(&script, &[]);
     assert_eq!(run(&script, &proxy, post(GENERATE, HELLO)).reason(), "UPSTREAM_UNREACHABLE");
-    script.pass(Duration::from_secs(3600));
+    script.advance(Duration::from_secs(3600));
     assert_eq!(run(&script, &proxy, post(GENERATE, HELLO)).status, 200);
 }
 
 #[test]
 fn a_token_endpoint_that_issues_dead_tokens_is_not_hammered() {
-    let script = Script::new(google_but(|request| {
+    let script = ScriptedPlatform::new(google_but(|request| {
         request.is("/token").then(|| Reply::ok(r#"{"access_token":"n","expires_in":0}"#))
     }));
     script.write_login(login("old", "A", -10));
@@ -45,7 +45,7 @@ fn a_token_endpoint_that_issues_dead_tokens_is_not_hammered() {
     for _ in 0..30 {
         let answer = run(&script, &proxy, post(GENERATE, HELLO));
         assert_eq!(answer.reason(), "CREDENTIALS_REJECTED");
-        script.pass(Duration::from_secs(1));
+        script.advance(Duration::from_secs(1));
     }
     assert_eq!(script.received("/token").len(), 5, "after 0, 1, 3, 7 and 15 seconds");
 }

@@ -2,13 +2,13 @@
 
 use code_assist_testkit::client::post;
 use code_assist_testkit::google::google;
-use code_assist_testkit::script::Script;
+use code_assist_testkit::script::ScriptedPlatform;
 
 use crate::{GENERATE, HELLO, run, signed_in};
 
 #[test]
 fn a_client_cannot_close_our_envelope() {
-    let script = Script::new(google());
+    let script = ScriptedPlatform::new(google());
     let proxy = signed_in(&script, 3000);
     for body in [r#"{}, "project":"x""#, r#"{}}"#, "[]", "", "{\"a\":1} {}", "nonsense", "\"text\""]
     {
@@ -27,7 +27,7 @@ fn a_client_cannot_close_our_envelope() {
 fn what_the_client_wrote_arrives_as_it_was_written() {
     let body = r#"{ "zzz" : {"b":1,"a":[ ]}, "generationConfig":{"temperature":0.10,"seed":12345678901234567890,"topK":0,"x":false,"y":""},
       "contents":[{"role":"user","parts":[{"text":"\u00e9\/\ud83d\ude00 é"}]}]}"#;
-    let script = Script::new(google());
+    let script = ScriptedPlatform::new(google());
     let proxy = signed_in(&script, 3000);
     run(&script, &proxy, post(GENERATE, body));
     let sent = &script.received(":generateContent")[0].body;
@@ -36,7 +36,7 @@ fn what_the_client_wrote_arrives_as_it_was_written() {
 
 #[test]
 fn dropped_fields_and_a_changed_model_are_told_in_headers() {
-    let script = Script::new(google());
+    let script = ScriptedPlatform::new(google());
     let proxy = signed_in(&script, 3000);
     let body =
         r#"{"model":"x","contents":[],"generationConfig":{"responseFormat":1,"temperature":0}}"#;
@@ -52,7 +52,7 @@ fn dropped_fields_and_a_changed_model_are_told_in_headers() {
 
 #[test]
 fn a_count_has_an_envelope_of_its_own() {
-    let script = Script::new(google());
+    let script = ScriptedPlatform::new(google());
     let proxy = signed_in(&script, 3000);
     let path = "/v1beta/models/gemini-2.5-flash:countTokens";
     let answer = run(&script, &proxy, post(path, HELLO));
@@ -70,7 +70,7 @@ fn a_count_has_an_envelope_of_its_own() {
 
 #[test]
 fn code_assists_own_protocol_is_passed_on_untouched() {
-    let script = Script::new(google());
+    let script = ScriptedPlatform::new(google());
     let proxy = signed_in(&script, 3000);
     let body = r#"{"model":"m","project":"mine","request":{"any":[1]}}"#;
     let answer =

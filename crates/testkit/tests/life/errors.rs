@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use code_assist_testkit::client::{get, post};
 use code_assist_testkit::google::{google, google_but};
-use code_assist_testkit::script::{Reply, Script};
+use code_assist_testkit::script::{Reply, ScriptedPlatform};
 use code_assist_testkit::subject::proxy_with;
 
 use crate::{GENERATE, HELLO, login, run, signed_in};
 
 #[test]
 fn health_checks_ask_nobody_and_write_nothing() {
-    let script = Script::new(google());
+    let script = ScriptedPlatform::new(google());
     let proxy = signed_in(&script, 3000);
     for _ in 0..10 {
         assert_eq!(run(&script, &proxy, get("/health")).status, 200);
@@ -21,7 +21,7 @@ fn health_checks_ask_nobody_and_write_nothing() {
 
 #[test]
 fn a_head_that_does_not_come_is_a_504() {
-    let script = Script::new(google_but(|request| {
+    let script = ScriptedPlatform::new(google_but(|request| {
         request.is(":generateContent").then(|| google()(request).after(Duration::from_secs(301)))
     }));
     let proxy = signed_in(&script, 3000);
@@ -32,7 +32,7 @@ fn a_head_that_does_not_come_is_a_504() {
 
 #[test]
 fn a_body_beyond_the_limit_is_a_413_before_anything_is_sent() {
-    let script = Script::new(google());
+    let script = ScriptedPlatform::new(google());
     script.write_login(login(3000));
     let proxy = proxy_with(&script, &[("MAX_REQUEST_BODY_BYTES", "1024")]);
     let body = format!(r#"{{"contents":[],"x":"{}"}}"#, "y".repeat(2000));
@@ -43,7 +43,7 @@ fn a_body_beyond_the_limit_is_a_413_before_anything_is_sent() {
 
 #[test]
 fn what_is_not_offered_is_a_404_that_says_so() {
-    let script = Script::new(google());
+    let script = ScriptedPlatform::new(google());
     let proxy = signed_in(&script, 3000);
     let answer = run(&script, &proxy, post("/v1beta/models/m:embedContent", "{}"));
     assert_eq!(
@@ -59,7 +59,7 @@ fn what_is_not_offered_is_a_404_that_says_so() {
 #[test]
 fn code_assists_own_errors_are_passed_on_as_they_are_to_its_own_clients() {
     let error = "[{\n  \"error\": {\"code\": 429, \"message\": \"slow\", \"status\": \"X\"}\n}\n]";
-    let script = Script::new(google_but(move |request| {
+    let script = ScriptedPlatform::new(google_but(move |request| {
         request.is("?alt=sse").then(|| {
             Reply::status(429, error).with_header("content-type", "application/json; charset=UTF-8")
         })
@@ -73,7 +73,7 @@ fn code_assists_own_errors_are_passed_on_as_they_are_to_its_own_clients() {
 #[test]
 fn a_bug_costs_its_own_request_and_no_other() {
     let mut first = true;
-    let script = Script::new(google_but(move |request| {
+    let script = ScriptedPlatform::new(google_but(move |request| {
         if request.is(":generateContent") && std::mem::replace(&mut first, false) {
             panic!("the test's own bug");
         }

@@ -9,7 +9,7 @@ mod tokens;
 
 use code_assist_core::Proxy;
 use code_assist_testkit::client::{Answer, ask};
-use code_assist_testkit::script::Script;
+use code_assist_testkit::script::ScriptedPlatform;
 use code_assist_testkit::subject::{self, proxy_with};
 
 /// The usual login, with so many seconds to live.
@@ -17,13 +17,13 @@ pub(crate) fn login(seconds: i64) -> String {
     subject::login("ya29.old", "1//refresh", seconds)
 }
 
-pub(crate) fn signed_in(script: &Script, seconds: i64) -> Proxy {
+pub(crate) fn signed_in(script: &ScriptedPlatform, seconds: i64) -> Proxy {
     script.write_login(login(seconds));
     proxy_with(script, &[])
 }
 
 pub(crate) fn run(
-    script: &Script,
+    script: &ScriptedPlatform,
     proxy: &Proxy,
     request: http::Request<code_assist_core::Payload>,
 ) -> Answer {

@@ -2,13 +2,13 @@
 
 use code_assist_testkit::client::{get, post};
 use code_assist_testkit::google::google;
-use code_assist_testkit::script::Script;
+use code_assist_testkit::script::ScriptedPlatform;
 
 use crate::{HELLO, run, signed_in};
 
 #[test]
 fn a_living_model_is_sent_as_it_is() {
-    let script = Script::new(google());
+    let script = ScriptedPlatform::new(google());
     let proxy = signed_in(&script, 3000);
     for model in ["gemini-3-pro-preview", "gemini-2.5-flash-lite", "gemini-9-unheard-of"] {
         let answer =
@@ -21,7 +21,7 @@ fn a_living_model_is_sent_as_it_is() {
 
 #[test]
 fn models_are_the_table_and_the_accounts_own() {
-    let script = Script::new(google());
+    let script = ScriptedPlatform::new(google());
     let proxy = signed_in(&script, 3000);
     let list = run(&script, &proxy, get("/v1beta/models?pageSize=1000")).text();
     assert!(

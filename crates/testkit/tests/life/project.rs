@@ -2,7 +2,7 @@
 
 use code_assist_testkit::client::post;
 use code_assist_testkit::google::{google, google_but};
-use code_assist_testkit::script::{Reply, Script};
+use code_assist_testkit::script::{Reply, ScriptedPlatform};
 use code_assist_testkit::subject::proxy_with;
 
 use crate::{GENERATE, HELLO, login, run, signed_in};
@@ -10,7 +10,7 @@ use crate::{GENERATE, HELLO, login, run, signed_in};
 #[test]
 fn a_project_that_upstream_refuses_is_discovered_anew() {
     let mut refused = false;
-    let script = Script::new(google_but(move |request| {
+    let script = ScriptedPlatform::new(google_but(move |request| {
         if !request.is(":generateContent") || std::mem::replace(&mut refused, true) {
             return None;
         }
@@ -28,7 +28,7 @@ fn a_project_that_upstream_refuses_is_discovered_anew() {
 #[test]
 fn onboarding_is_polled_to_its_end() {
     let mut polls = 0;
-    let script = Script::new(google_but(move |request| {
+    let script = ScriptedPlatform::new(google_but(move |request| {
         if request.is(":loadCodeAssist") {
             return Some(Reply::ok(r#"{"allowedTiers":[{"id":"free-tier","isDefault":true}]}"#));
         }
@@ -52,7 +52,7 @@ fn onboarding_is_polled_to_its_end() {
 
 #[test]
 fn onboarding_that_never_ends_is_given_up_and_not_hammered() {
-    let script = Script::new(google_but(|request| {
+    let script = ScriptedPlatform::new(google_but(|request| {
         if request.is(":loadCodeAssist") {
             return Some(Reply::ok(r#"{"allowedTiers":[{"id":"free-tier","isDefault":true}]}"#));
         }
@@ -69,7 +69,7 @@ fn onboarding_that_never_ends_is_given_up_and_not_hammered() {
 
 #[test]
 fn an_ineligible_account_is_told_every_reason() {
-    let script = Script::new(google_but(|request| {
+    let script = ScriptedPlatform::new(google_but(|request| {
         request.is(":loadCodeAssist").then(|| Reply::ok(r#"{"allowedTiers":[{"id":"standard-tier","userDefinedCloudaicompanionProject":true,"isDefault":true}],"ineligibleTiers":[{"reasonCode":"UNSUPPORTED_CLIENT","reasonMessage":"This client is no longer supported","tierId":"free-tier"}]}"#))
     }));
     let proxy = signed_in(&script, 3000);
@@ -81,7 +81,7 @@ fn an_ineligible_account_is_told_every_reason() {
 
 #[test]
 fn a_configured_project_is_used_without_asking() {
-    let script = Script::new(google());
+    let script = ScriptedPlatform::new(google());
     script.write_login(login(3000));
     let proxy = proxy_with(&script, &[("GOOGLE_CLOUD_PROJECT", "mine")]);
     run(&script, &proxy, post(GENERATE, HELLO));

@@ -5,13 +5,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use code_assist_testkit::client::post;
 use code_assist_testkit::google::{event, google, google_but, last_event, sse};
-use code_assist_testkit::script::{Piece, Received, Reply, Script};
+use code_assist_testkit::script::{Piece, Received, Reply, ScriptedPlatform};
 
 use crate::{ARRAY, HELLO, STREAM, run, signed_in};
 
 #[test]
 fn a_stream_is_reframed_event_by_event() {
-    let script = Script::new(google());
+    let script = ScriptedPlatform::new(google());
     let proxy = signed_in(&script, 3000);
     let answer = run(&script, &proxy, post(STREAM, HELLO));
     assert_eq!(answer.header("content-type"), "text/event-stream");
@@ -32,7 +32,7 @@ fn a_stream_is_reframed_event_by_event() {
 
 #[test]
 fn without_alt_a_stream_is_a_json_array() {
-    let script = Script::new(google());
+    let script = ScriptedPlatform::new(google());
     let proxy = signed_in(&script, 3000);
     let answer = run(&script, &proxy, post(ARRAY, HELLO));
     assert_eq!(answer.header("content-type"), "application/json; charset=UTF-8");
@@ -52,7 +52,7 @@ fn wherever_the_network_cuts_the_client_reads_the_same() {
         last_event("end")
     );
     let expected = {
-        let script = Script::new(with_stream(vec![whole.clone().into()]));
+        let script = ScriptedPlatform::new(with_stream(vec![whole.clone().into()]));
         let proxy = signed_in(&script, 3000);
         run(&script, &proxy, post(STREAM, HELLO)).text()
     };
@@ -60,7 +60,7 @@ fn wherever_the_network_cuts_the_client_reads_the_same() {
     for cut in 1..whole.len() {
         let (head, tail) = whole.as_bytes().split_at(cut);
         let pieces = vec![Bytes::copy_from_slice(head), Bytes::copy_from_slice(tail)];
-        let script = Script::new(with_stream(pieces));
+        let script = ScriptedPlatform::new(with_stream(pieces));
         let proxy = signed_in(&script, 3000);
         assert_eq!(run(&script, &proxy, post(STREAM, HELLO)).text(), expected, "cut at {cut}");
     }
@@ -76,7 +76,7 @@ fn with_stream(pieces: Vec<Bytes>) -> impl FnMut(&Received) -> Reply + Send + 's
 #[test]
 fn an_error_before_the_first_event_is_an_http_error_with_upstreams_details() {
     let body = "[{\n  \"error\": {\n    \"code\": 429,\n    \"message\": \"slow down\",\n    \"status\": \"RESOURCE_EXHAUSTED\",\n    \"details\": [{\"@type\": \"type.googleapis.com/google.rpc.RetryInfo\", \"retryDelay\": \"12.5s\"}]\n  }\n}\n]\n";
-    let script = Script::new(google_but(move |request| {
+    let script = ScriptedPlatform::new(google_but(move |request| {
         request.is("?alt=sse").then(|| Reply::status(429, body))
     }));
     let proxy = signed_in(&script, 3000);
@@ -94,8 +94,9 @@ fn an_error_before_the_first_event_is_an_http_error_with_upstreams_details() {
 #[test]
 fn an_error_as_the_first_event_is_an_http_error_too() {
     let error = r#"{"error":{"code":503,"message":"overloaded","status":"UNAVAILABLE"}}"#;
-    let script =
-        Script::new(google_but(move |request| request.is("?alt=sse").then(|| sse(&[error]))));
+    let script = ScriptedPlatform::new(google_but(move |request| {
+        request.is("?alt=sse").then(|| sse(&[error]))
+    }));
     let proxy = signed_in(&script, 3000);
     let answer = run(&script, &proxy, post(STREAM, HELLO));
     assert_eq!((answer.status.as_u16(), answer.text().as_str()), (503, error));
@@ -103,7 +104,7 @@ fn an_error_as_the_first_event_is_an_http_error_too() {
 
 #[test]
 fn a_stream_that_breaks_ends_with_an_error_in_both_framings() {
-    let script = Script::new(google_but(|request| {
+    let script = ScriptedPlatform::new(google_but(|request| {
         request.is("?alt=sse").then(|| {
             Reply::pieces([
                 Piece::Data(format!("data: {}\r\n\r\ndata: {{\"resp", event("Hel")).into()),
@@ -132,7 +133,7 @@ fn an_error_inside_a_stream_is_passed_on_however_it_was_written() {
         format!("[{error}]\n"),
     ] {
         let body = format!("data: {}\r\n\r\n{late}", event("Hel"));
-        let script = Script::new(with_stream(vec![body.into()]));
+        let script = ScriptedPlatform::new(with_stream(vec![body.into()]));
         let proxy = signed_in(&script, 3000);
         let answer = run(&script, &proxy, post(STREAM, HELLO));
         assert_eq!(answer.pieces.len(), 3, "{}", answer.text());
@@ -144,7 +145,7 @@ fn an_error_inside_a_stream_is_passed_on_however_it_was_written() {
 #[test]
 fn a_silent_stream_is_ended_after_the_idle_timeout_and_not_before() {
     let silent = |seconds| {
-        let script = Script::new(google_but(move |request| {
+        let script = ScriptedPlatform::new(google_but(move |request| {
             request.is("?alt=sse").then(|| {
                 Reply::pieces([
                     Piece::Data(format!("data: {}\r\n\r\n", event("Hel")).into()),
@@ -163,8 +164,9 @@ fn a_silent_stream_is_ended_after_the_idle_timeout_and_not_before() {
 #[test]
 fn chunks_without_a_response_are_swallowed_and_an_empty_stream_stays_empty() {
     let only_trace = r#"{"traceId":"t9","remainingCredits":[]}"#;
-    let script =
-        Script::new(google_but(move |request| request.is("?alt=sse").then(|| sse(&[only_trace]))));
+    let script = ScriptedPlatform::new(google_but(move |request| {
+        request.is("?alt=sse").then(|| sse(&[only_trace]))
+    }));
     let proxy = signed_in(&script, 3000);
     let answer = run(&script, &proxy, post(STREAM, HELLO));
     assert_eq!((answer.status.as_u16(), answer.text().as_str()), (200, ""));
@@ -173,7 +175,7 @@ fn chunks_without_a_response_are_swallowed_and_an_empty_stream_stays_empty() {
 
 #[test]
 fn a_client_that_goes_away_cancels_upstream() {
-    let script = Script::new(google());
+    let script = ScriptedPlatform::new(google());
     let proxy = signed_in(&script, 3000);
     script.run(&proxy, async {
         let response = proxy.handle(&script, post(STREAM, HELLO)).await;
@@ -185,7 +187,7 @@ fn a_client_that_goes_away_cancels_upstream() {
 
 #[test]
 fn a_page_with_the_status_of_a_stream_is_a_502() {
-    let script = Script::new(google_but(|request| {
+    let script = ScriptedPlatform::new(google_but(|request| {
         request
             .is("?alt=sse")
             .then(|| Reply::ok("<!doctype html>\n<p>Sign in to the hotel's network</p>\n"))
@@ -197,7 +199,7 @@ fn a_page_with_the_status_of_a_stream_is_a_502() {
 
 #[test]
 fn a_single_json_answer_to_a_stream_is_read_all_the_same() {
-    let script = Script::new(google_but(|request| {
+    let script = ScriptedPlatform::new(google_but(|request| {
         request.is("?alt=sse").then(|| Reply::ok(format!("[{}]\n", last_event("Hello"))))
     }));
     let proxy = signed_in(&script, 3000);
@@ -208,7 +210,7 @@ fn a_single_json_answer_to_a_stream_is_read_all_the_same() {
 
 #[test]
 fn a_401_as_the_first_event_is_refreshed_and_replayed_like_any_other() {
-    let script = Script::new(google_but(|request| {
+    let script = ScriptedPlatform::new(google_but(|request| {
         let refused =
             request.is("?alt=sse") && request.headers["authorization"] == "Bearer ya29.old";
         let error = r#"{"error":{"code":401,"message":"old","status":"UNAUTHENTICATED"}}"#;

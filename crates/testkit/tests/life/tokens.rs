@@ -5,14 +5,14 @@ use std::time::Duration;
 use code_assist_core::SendError;
 use code_assist_testkit::client::{all, ask, get, post};
 use code_assist_testkit::google::{google, google_but};
-use code_assist_testkit::script::{Reply, Script};
+use code_assist_testkit::script::{Reply, ScriptedPlatform};
 use code_assist_testkit::subject::proxy_with;
 
 use crate::{GENERATE, HELLO, login, run, signed_in};
 
 #[test]
 fn a_cold_request_finds_token_and_project_and_is_answered() {
-    let script = Script::new(google());
+    let script = ScriptedPlatform::new(google());
     let proxy = signed_in(&script, -10);
     let answer = run(&script, &proxy, post(GENERATE, HELLO));
     assert_eq!(answer.status, 200, "{}", answer.text());
@@ -33,7 +33,7 @@ fn a_cold_request_finds_token_and_project_and_is_answered() {
 
 #[test]
 fn a_hundred_cold_requests_cause_one_refresh_and_one_discovery() {
-    let script = Script::new(google_but(|request| {
+    let script = ScriptedPlatform::new(google_but(|request| {
         let slow = request.is("/token") || request.is(":loadCodeAssist");
         slow.then(|| google()(request).after(Duration::from_millis(300)))
     }));
@@ -47,7 +47,7 @@ fn a_hundred_cold_requests_cause_one_refresh_and_one_discovery() {
 
 #[test]
 fn a_token_that_comes_of_age_is_renewed_while_it_serves() {
-    let script = Script::new(google_but(|request| {
+    let script = ScriptedPlatform::new(google_but(|request| {
         request.is("/token").then(|| google()(request).after(Duration::from_secs(5)))
     }));
     let proxy = signed_in(&script, 200);
@@ -55,7 +55,7 @@ fn a_token_that_comes_of_age_is_renewed_while_it_serves() {
     assert!(first.header("server-timing").starts_with("auth;dur="));
     let sent = &script.received(":generateContent")[0];
     assert_eq!(sent.headers["authorization"], "Bearer ya29.old", "nobody waits for the refresh");
-    script.pass(Duration::from_secs(10));
+    script.advance(Duration::from_secs(10));
     let second = run(&script, &proxy, post(GENERATE, HELLO));
     assert_eq!(second.status, 200);
     assert_eq!(
@@ -67,7 +67,7 @@ fn a_token_that_comes_of_age_is_renewed_while_it_serves() {
 
 #[test]
 fn a_401_is_answered_with_one_refresh_and_one_replay() {
-    let script = Script::new(google_but(|request| {
+    let script = ScriptedPlatform::new(google_but(|request| {
         (request.is(":generateContent") && request.headers["authorization"] == "Bearer ya29.old")
             .then(|| {
                 Reply::status(
@@ -87,7 +87,7 @@ fn a_401_is_answered_with_one_refresh_and_one_replay() {
 
 #[test]
 fn a_second_401_is_told_as_rejected_credentials_and_not_tried_again() {
-    let script = Script::new(google_but(|request| {
+    let script = ScriptedPlatform::new(google_but(|request| {
         request.is(":generateContent").then(|| {
             Reply::status(
                 401,
@@ -104,7 +104,7 @@ fn a_second_401_is_told_as_rejected_credentials_and_not_tried_again() {
 
 #[test]
 fn invalid_grant_is_final_until_the_credentials_change() {
-    let script = Script::new(google_but(|request| {
+    let script = ScriptedPlatform::new(google_but(|request| {
         (request.is("/token") && request.body.contains("1%2F%2Frefresh&")).then(|| {
             Reply::status(400, r#"{"error":"invalid_grant","error_description":"revoked"}"#)
         })
@@ -114,7 +114,7 @@ fn invalid_grant_is_final_until_the_credentials_change() {
         let answer = run(&script, &proxy, post(GENERATE, HELLO));
         assert_eq!(answer.reason(), "CREDENTIALS_REJECTED");
         assert!(answer.text().contains("revoked"), "{}", answer.text());
-        script.pass(Duration::from_secs(100));
+        script.advance(Duration::from_secs(100));
     }
     assert_eq!(script.received("/token").len(), 1, "a dead login is not hammered");
     script.write_login(login(-10).replace("1//refresh", "1//signed-in-again"));
@@ -125,7 +125,7 @@ fn invalid_grant_is_final_until_the_credentials_change() {
 #[test]
 fn a_token_endpoint_that_is_down_is_asked_again_later() {
     let mut tries = 0;
-    let script = Script::new(google_but(move |request| {
+    let script = ScriptedPlatform::new(google_but(move |request| {
         if !request.is("/token") {
             return None;
         }
@@ -137,15 +137,15 @@ fn a_token_endpoint_that_is_down_is_asked_again_later() {
     assert_eq!((answer.status.as_u16(), answer.reason().as_str()), (503, "UPSTREAM_UNREACHABLE"));
     assert_eq!(run(&script, &proxy, post(GENERATE, HELLO)).status, 503);
     assert_eq!(script.received("/token").len(), 1, "not within the pause");
-    script.pass(Duration::from_secs(10));
+    script.advance(Duration::from_secs(10));
     assert_eq!(run(&script, &proxy, post(GENERATE, HELLO)).status, 503);
-    script.pass(Duration::from_secs(10));
+    script.advance(Duration::from_secs(10));
     assert_eq!(run(&script, &proxy, post(GENERATE, HELLO)).status, 200);
 }
 
 #[test]
 fn a_newer_token_in_the_file_is_adopted_without_a_refresh() {
-    let script = Script::new(google());
+    let script = ScriptedPlatform::new(google());
     let proxy = signed_in(&script, 1000);
     run(&script, &proxy, post(GENERATE, HELLO));
     script.write_login("{\"access_token\":\"ya29.half-writ");
@@ -160,7 +160,7 @@ fn a_newer_token_in_the_file_is_adopted_without_a_refresh() {
 
 #[test]
 fn missing_credentials_are_told_with_where_they_were_looked_for() {
-    let script = Script::new(google());
+    let script = ScriptedPlatform::new(google());
     let proxy = proxy_with(&script, &[]);
     let answer = run(&script, &proxy, post(GENERATE, HELLO));
     assert_eq!((answer.status.as_u16(), answer.reason().as_str()), (503, "CREDENTIALS_MISSING"));
@@ -174,7 +174,7 @@ fn missing_credentials_are_told_with_where_they_were_looked_for() {
 
 #[test]
 fn a_loaded_token_is_validated_once_and_a_dead_one_is_refreshed() {
-    let script = Script::new(google_but(|request| {
+    let script = ScriptedPlatform::new(google_but(|request| {
         (request.is("/tokeninfo")).then(|| Reply::status(400, r#"{"error":"invalid_token"}"#))
     }));
     let proxy = signed_in(&script, 3000);
@@ -188,7 +188,7 @@ fn a_loaded_token_is_validated_once_and_a_dead_one_is_refreshed() {
 
 #[test]
 fn an_unreachable_tokeninfo_condemns_no_token() {
-    let script = Script::new(google_but(|request| {
+    let script = ScriptedPlatform::new(google_but(|request| {
         request.is("/tokeninfo").then(|| Reply::unreachable(SendError::Connect(String::new())))
     }));
     let proxy = signed_in(&script, 3000);
@@ -198,14 +198,14 @@ fn an_unreachable_tokeninfo_condemns_no_token() {
 
 #[test]
 fn a_rotated_refresh_token_is_kept_across_a_restart() {
-    let script = Script::new(google_but(|request| {
+    let script = ScriptedPlatform::new(google_but(|request| {
         request.is("/token").then(|| {
             Reply::ok(r#"{"access_token":"ya29.r","expires_in":60,"refresh_token":"1//rotated"}"#)
         })
     }));
     let first = signed_in(&script, -10);
     run(&script, &first, post(GENERATE, HELLO));
-    script.pass(Duration::from_secs(3600));
+    script.advance(Duration::from_secs(3600));
     let second = proxy_with(&script, &[]);
     run(&script, &second, post(GENERATE, HELLO));
     let refreshes = script.received("/token");
@@ -215,7 +215,7 @@ fn a_rotated_refresh_token_is_kept_across_a_restart() {
 
 #[test]
 fn a_restart_finds_token_and_project_in_the_store() {
-    let script = Script::new(google());
+    let script = ScriptedPlatform::new(google());
     let first = signed_in(&script, -10);
     run(&script, &first, post(GENERATE, HELLO));
     let second = proxy_with(&script, &[]);
@@ -226,7 +226,7 @@ fn a_restart_finds_token_and_project_in_the_store() {
 
 #[test]
 fn another_accounts_stored_facts_are_not_used() {
-    let script = Script::new(google());
+    let script = ScriptedPlatform::new(google());
     let first = signed_in(&script, -10);
     run(&script, &first, post(GENERATE, HELLO));
     script.write_login(login(-10).replace("1//refresh", "1//somebody-else"));
@@ -240,7 +240,7 @@ fn another_accounts_stored_facts_are_not_used() {
 fn the_seeds_own_entries_are_used_and_its_absurd_expiry_is_not() {
     let soon = 1_750_000_000_000_u64 + 3_000_000;
     for (expiry, refreshes) in [(soon, 0), (soon * 1000, 1)] {
-        let script = Script::new(google());
+        let script = ScriptedPlatform::new(google());
         script.put(
             "oauth_token_cache",
             format!(r#"{{"access_token":"ya29.seed","expiry_date":{expiry},"refresh_count":1,"last_used":1,"created_at":1,"token_type":"Bearer","scope":""}}"#),
@@ -259,7 +259,7 @@ fn the_seeds_own_entries_are_used_and_its_absurd_expiry_is_not() {
 
 #[test]
 fn a_store_that_fails_never_fails_a_request() {
-    let script = Script::new(google());
+    let script = ScriptedPlatform::new(google());
     let proxy = signed_in(&script, -10);
     script.break_store(true);
     assert_eq!(run(&script, &proxy, post(GENERATE, HELLO)).status, 200);
@@ -268,7 +268,7 @@ fn a_store_that_fails_never_fails_a_request() {
 
 #[test]
 fn an_access_token_is_used_as_it_is_and_never_refreshed() {
-    let script = Script::new(google_but(|request| {
+    let script = ScriptedPlatform::new(google_but(|request| {
         request.is(":generateContent").then(|| Reply::status(401, "{}"))
     }));
     let more = [("GOOGLE_CLOUD_ACCESS_TOKEN", "ya29.mine"), ("GEMINI_PROJECT_ID", "p")];
@@ -281,7 +281,7 @@ fn an_access_token_is_used_as_it_is_and_never_refreshed() {
 
 #[test]
 fn an_upstream_that_refuses_every_token_is_not_a_refresh_for_each_request() {
-    let script = Script::new(google_but(|request| {
+    let script = ScriptedPlatform::new(google_but(|request| {
         request.is(":generateContent").then(|| Reply::status(401, "{}"))
     }));
     let proxy = signed_in(&script, 3000);
