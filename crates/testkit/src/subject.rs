@@ -7,14 +7,14 @@ use crate::script::ScriptedPlatform;
 
 /// A proxy with the settings of every test, and `more` before them.
 pub fn proxy_with(script: &ScriptedPlatform, more: &[(&str, &str)]) -> Proxy {
-    let ours = [
+    let common = [
         ("CODE_ASSIST_ENDPOINT", "http://127.0.0.1:1"),
         ("OAUTH_TOKEN_URL", "http://127.0.0.1:2/token"),
         ("OAUTH_TOKENINFO_URL", "http://127.0.0.1:2/tokeninfo"),
         ("HOME", "/home/test"),
     ];
     let lookup = |name: &str| {
-        let found = more.iter().chain(&ours).find(|(known, _)| *known == name);
+        let found = more.iter().chain(&common).find(|(known, _)| *known == name);
         found.map(|(_, value)| (*value).to_owned())
     };
     let layers = [Layer { source: Source::Env, lookup: &lookup }];

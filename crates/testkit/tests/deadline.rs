@@ -15,14 +15,14 @@ use http::Request;
 fn the_deadline_bounds_the_wait_for_an_access_token() {
     let slow_refresh = || Scene::signed_in(-10, PROJECT, slow("/token"));
     slow_refresh().times_out(post(GENERATE, HELLO));
-    slow_refresh().is_answered_late(post(GENERATE, HELLO));
+    slow_refresh().answers_late(post(GENERATE, HELLO));
 }
 
 #[test]
 fn the_deadline_bounds_the_wait_for_the_projects_discovery() {
     let slow_discovery = || Scene::signed_in(3000, &[], slow(":loadCodeAssist"));
     slow_discovery().times_out(post(GENERATE, HELLO));
-    slow_discovery().is_answered_late(post(GENERATE, HELLO));
+    slow_discovery().answers_late(post(GENERATE, HELLO));
 }
 
 #[test]
@@ -33,7 +33,7 @@ fn the_deadline_bounds_the_wait_for_a_concurrency_permit() {
         scene.while_another_runs(post(GENERATE, HELLO))
     };
     full().times_out(post(COUNT, HELLO));
-    full().is_answered_late(post(COUNT, HELLO));
+    full().answers_late(post(COUNT, HELLO));
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn the_deadline_bounds_the_wait_for_an_equal_request_in_flight() {
         || Scene::new(slow(":generateContent")).while_another_runs(post(GENERATE, REPEATABLE));
     let answered = in_flight().times_out(post(GENERATE, REPEATABLE));
     assert_eq!(answered.script.received(":generateContent").len(), 1);
-    let answered = in_flight().is_answered_late(post(GENERATE, REPEATABLE));
+    let answered = in_flight().answers_late(post(GENERATE, REPEATABLE));
     assert_eq!(answered.script.received(":generateContent").len(), 1);
 }
 
@@ -61,7 +61,7 @@ fn the_deadline_bounds_the_wait_for_an_equal_request_in_another_process() {
             (answer, script.now().since(began))
         };
         let second = Box::pin(later(&script, MOMENT, second));
-        let both: Vec<Pin<Box<dyn Future<Output = (Answer, Duration)>>>> = vec![first, second];
+        let both: Vec<Timed<'_>> = vec![first, second];
         let fleet = [(&scene.script, &scene.proxy), (&script, &proxy)];
         let (answer, took) = script.run_fleet(&fleet, all(both)).pop().unwrap();
         assert_eq!(answer.status, status, "{}", answer.text());
@@ -82,7 +82,7 @@ fn the_deadline_bounds_the_wait_for_upstreams_first_byte() {
         let answered = silent().times_out(post(path, HELLO));
         assert_eq!(answered.script.exchanges(), 0, "the call to upstream is given up");
         assert_eq!(answered.script.queued(), 0);
-        silent().is_answered_late(post(path, HELLO));
+        silent().answers_late(post(path, HELLO));
     }
 }
 
@@ -97,7 +97,7 @@ fn the_deadline_bounds_the_wait_for_the_first_event_of_a_stream() {
     };
     let answered = silent().times_out(post(STREAM, HELLO));
     assert_eq!(answered.script.exchanges(), 0, "the call to upstream is given up");
-    silent().is_answered_late(post(STREAM, HELLO));
+    silent().answers_late(post(STREAM, HELLO));
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn the_deadline_bounds_the_rest_of_a_whole_answer() {
     };
     let answered = halting().times_out(post(GENERATE, HELLO));
     assert_eq!(answered.script.exchanges(), 0, "the call to upstream is given up");
-    halting().is_answered_late(post(GENERATE, HELLO));
+    halting().answers_late(post(GENERATE, HELLO));
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn a_retry_pause_that_outlasts_the_deadline_is_not_begun() {
 
     let (answer, took) = busy_at_first().answer(with(post(GENERATE, HELLO), DEADLINE, "6"));
     assert_eq!((answer.status.as_u16(), took), (200, SLOW), "{}", answer.text());
-    busy_at_first().is_answered_late(post(GENERATE, HELLO));
+    busy_at_first().answers_late(post(GENERATE, HELLO));
 }
 
 #[test]
@@ -206,6 +206,9 @@ fn an_expired_client_deadline_does_not_count_against_the_endpoints_breaker() {
     assert_eq!(answer.reason(), "CIRCUIT_OPEN", "{}", answer.text());
 }
 
+/// An answer to come, and how long the client waits for it.
+type Timed<'a> = Pin<Box<dyn Future<Output = (Answer, Duration)> + 'a>>;
+
 /// A proxy, and another client's request that begins before the one under test.
 struct Scene {
     script: ScriptedPlatform,
@@ -214,14 +217,14 @@ struct Scene {
 }
 
 impl Scene {
-    /// Token and project are at hand. Upstream is Google, except for what `special` answers.
+    /// The proxy has a token and a project. Upstream is Google, except for what `special` answers.
     fn new(special: impl FnMut(&Received) -> Option<Reply> + Send + 'static) -> Self {
         let scene = Self::signed_in(3000, PROJECT, special);
         scene.script.run(&scene.proxy, scene.proxy.tick(&scene.script));
         scene
     }
 
-    /// The access token expires after so many seconds.
+    /// The access token expires after `seconds`.
     fn signed_in(
         seconds: i64,
         settings: &[(&str, &str)],
@@ -248,7 +251,7 @@ impl Scene {
     }
 
     /// Without a deadline, the request is answered when the slow part is done.
-    fn is_answered_late(mut self, request: Request<Payload>) -> Self {
+    fn answers_late(mut self, request: Request<Payload>) -> Self {
         let (answer, took) = self.answer_beside_other(request);
         assert_eq!(answer.status, 200, "{}", answer.text());
         assert!(took + MOMENT >= SLOW && took < SLOW + POLLS, "{took:?}");
@@ -263,8 +266,7 @@ impl Scene {
     fn answer_beside_other(&mut self, request: Request<Payload>) -> (Answer, Duration) {
         let Some(other) = self.other.take() else { return self.answer(request) };
         let under_test = later(&self.script, MOMENT, self.timed(request));
-        let both: Vec<Pin<Box<dyn Future<Output = (Answer, Duration)>>>> =
-            vec![Box::pin(self.timed(other)), Box::pin(under_test)];
+        let both: Vec<Timed<'_>> = vec![Box::pin(self.timed(other)), Box::pin(under_test)];
         self.script.run(&self.proxy, all(both)).pop().expect("two requests have two answers")
     }
 
@@ -301,9 +303,9 @@ const DEADLINE: &str = "x-server-timeout";
 const LIMIT: Duration = Duration::from_secs(1);
 /// Longer than the deadline, and shorter than every time limit of the proxy's own.
 const SLOW: Duration = Duration::from_secs(5);
-/// The other client's request begins so long before the one under test.
+/// How much earlier the other client's request begins.
 const MOMENT: Duration = Duration::from_millis(10);
-/// A request that waits for work of others looks at least this often.
+/// The longest pause of a request that waits for work of another one.
 const POLLS: Duration = Duration::from_millis(600);
 
 const BASE: &[(&str, &str)] = &[("VALIDATE_TOKENS_BEFORE_USE", "false")];

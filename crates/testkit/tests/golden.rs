@@ -1,4 +1,4 @@
-//! Bytes in, bytes out, in folders that a person can open: `golden/<case>/`.
+//! Bytes in and bytes out: each folder `golden/<case>/` is a case.
 //!
 //! | given | expected |
 //! |---|---|
@@ -7,7 +7,7 @@
 //! | `event.json`, one event from upstream | `client.json`, what the client gets of it |
 //! | `stream.txt`, upstream's bytes of a stream | `client.sse.txt` and `client.array.txt` |
 //!
-//! and `dropped.txt`, the paths that were removed, where there are any. Every case runs through
+//! Where fields were removed, `dropped.txt` has their paths. Every case runs through
 //! [`Proxy::handle`] and the answer's body, and is compared byte for byte. With `GOLDEN_WRITE` set the
 //! expectations are written instead: read the diff.
 
@@ -46,7 +46,7 @@ fn every_golden_case_holds() {
     assert!(cases >= 24, "only {cases} cases");
 }
 
-/// The files that a case's given file leads to.
+/// The files that a case expects, as they are now.
 fn outcome(folder: &Path) -> Vec<(&'static str, Bytes)> {
     let given = |name: &str| fs::read(folder.join(name)).ok().map(Bytes::from);
     if let Some(event) = given("event.json") {
@@ -106,7 +106,7 @@ fn event_for_client(event: &Bytes) -> Bytes {
     Bytes::copy_from_slice(event)
 }
 
-/// The answer to a client for whom upstream sends these bytes, cut in odd places.
+/// The answer to a client when upstream sends these bytes in chunks of seven.
 fn streamed(upstream: &Bytes, query: &str) -> Answer {
     let upstream = upstream.clone();
     let script = ScriptedPlatform::new(google_but(move |request| {

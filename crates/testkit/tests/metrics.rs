@@ -1,4 +1,4 @@
-//! What a proxy tells of itself, after whole lives of requests over a scripted platform.
+//! Metrics, health and the status page, after whole requests over a scripted platform.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -94,7 +94,7 @@ fn requests_are_counted_by_method_model_and_status() {
 }
 
 #[test]
-fn looking_at_the_proxy_is_no_request() {
+fn requests_for_metrics_and_health_are_not_counted() {
     let script = ScriptedPlatform::new(google());
     let proxy = signed_in(&script, &[]);
     for path in ["/metrics", "/health", "/health/detailed", "/"] {
@@ -130,7 +130,7 @@ fn an_open_stream_is_in_flight_until_its_client_is_gone() {
 }
 
 #[test]
-fn a_refresh_that_fails_is_counted_and_the_retry_that_never_began_is_not() {
+fn a_failed_refresh_is_counted_and_the_retry_that_never_began_is_not() {
     let mut refused = false;
     let script = ScriptedPlatform::new(google_but(move |request| {
         if request.is("/token") {
@@ -167,7 +167,7 @@ fn metrics_and_details_need_a_key_where_keys_are_set_and_health_does_not() {
 }
 
 #[test]
-fn each_reader_gets_its_format() {
+fn metrics_have_the_format_that_the_reader_asks_for() {
     let script = ScriptedPlatform::new(google());
     let proxy = signed_in(&script, &[]);
     let json = run(&script, &proxy, get("/metrics?format=json"));
@@ -199,7 +199,7 @@ fn a_browser_gets_the_status_page_and_programs_get_json() {
 }
 
 #[test]
-fn detailed_health_tells_of_sign_in_without_a_secret() {
+fn detailed_health_shows_the_sign_in_without_a_secret() {
     let (script, proxy) = after_traffic();
     let answer = run(&script, &proxy, get("/health/detailed"));
     let value: Value = serde_json::from_str(&answer.text()).unwrap();
@@ -236,9 +236,9 @@ fn alert_rules_dashboard_and_document_name_metrics_that_exist() {
     let named = |text: &str| -> BTreeSet<String> {
         let is_name = |c: char| c.is_ascii_lowercase() || c == '_';
         let words = text.split(|c: char| !is_name(c));
-        let ours =
+        let is_metric =
             |word: &&str| word.starts_with("code_assist_proxy_") || word.starts_with("process_");
-        words.filter(ours).map(str::to_owned).collect()
+        words.filter(is_metric).map(str::to_owned).collect()
     };
     for (file, text) in [
         ("alerts.yml", include_str!("../../../monitoring/alerts.yml")),
@@ -250,10 +250,10 @@ fn alert_rules_dashboard_and_document_name_metrics_that_exist() {
         let unknown: Vec<&String> = named.difference(&exists).collect();
         assert!(unknown.is_empty(), "{file}: {unknown:?}");
         if file == "METRICS.md" {
-            let told = exists.iter().filter(|name| !named.contains(*name));
-            let told: Vec<&String> =
-                told.filter(|name| exposition.contains(&format!(" {name} "))).collect();
-            assert!(told.is_empty(), "not in {file}: {told:?}");
+            let missing = exists.iter().filter(|name| !named.contains(*name));
+            let missing: Vec<&String> =
+                missing.filter(|name| exposition.contains(&format!(" {name} "))).collect();
+            assert!(missing.is_empty(), "not in {file}: {missing:?}");
         }
     }
 }

@@ -21,7 +21,7 @@ fn a_rejection_of_the_old_login_does_not_stick_to_the_new_one() {
     let answers = play(
         &script,
         &proxy,
-        [(0, hello()), (300, Event::Write(login("of-new", "new", 3000))), (400, Event::Tend)],
+        [(0, hello()), (300, Event::Write(login("of-new", "new", 3000))), (400, Event::Tick)],
     );
     assert_eq!(answers[0].status, 200, "it is served by the new login");
     assert_eq!(run(&script, &proxy, post(GENERATE, HELLO)).status, 200);
@@ -34,7 +34,7 @@ fn another_accounts_project_is_found_with_its_own_token() {
     let proxy = proxy_with(&script, &[]);
     run(&script, &proxy, post(GENERATE, HELLO));
     script.write_login(login("b-tok", "B", -10));
-    play(&script, &proxy, [(0, Event::Tend), (100, hello())]);
+    play(&script, &proxy, [(0, Event::Tick), (100, hello())]);
     let last = script.received(":generateContent").pop().unwrap();
     assert_eq!(last.headers["authorization"], "Bearer b-new");
     assert!(last.body.contains("project-b"), "{}", last.body);
@@ -43,7 +43,7 @@ fn another_accounts_project_is_found_with_its_own_token() {
 }
 
 #[test]
-fn a_discovery_for_the_last_account_is_nothing_to_the_next() {
+fn a_discovery_for_the_previous_account_does_not_set_the_next_accounts_project() {
     let mut usual = by_account();
     let script = ScriptedPlatform::new(move |request: &Received| {
         let slow = request.is(":loadCodeAssist")
@@ -58,7 +58,7 @@ fn a_discovery_for_the_last_account_is_nothing_to_the_next() {
         [
             (0, hello()),
             (100, Event::Write(login("b-tok", "B", 3000))),
-            (200, Event::Tend),
+            (200, Event::Tick),
             (300, hello()),
             (5000, hello()),
         ],
@@ -72,14 +72,14 @@ fn a_discovery_for_the_last_account_is_nothing_to_the_next() {
 }
 
 #[test]
-fn a_refresh_of_the_last_account_is_nothing_to_the_next() {
+fn a_refresh_for_the_previous_account_does_not_set_the_next_accounts_token() {
     let script = ScriptedPlatform::new(by_account());
     script.write_login(login("a-tok", "A", -10));
     let proxy = proxy_with(&script, &[]);
     play(
         &script,
         &proxy,
-        [(0, hello()), (100, Event::Write(login("b-tok", "B", 3000))), (200, Event::Tend)],
+        [(0, hello()), (100, Event::Write(login("b-tok", "B", 3000))), (200, Event::Tick)],
     );
     let sent = script.received(":generateContent").pop().unwrap();
     assert_eq!(sent.headers["authorization"], "Bearer b-tok");
@@ -87,7 +87,7 @@ fn a_refresh_of_the_last_account_is_nothing_to_the_next() {
 }
 
 #[test]
-fn the_last_accounts_rotated_refresh_token_is_not_put_into_the_next_login() {
+fn the_previous_accounts_rotated_refresh_token_is_not_used_for_the_next_account() {
     let script = ScriptedPlatform::new(google_but(|request| {
         (request.is("/token") && request.body.contains("refresh_token=A")).then(|| {
             Reply::ok(r#"{"access_token":"a","expires_in":10,"refresh_token":"A-rotated"}"#)
@@ -99,14 +99,14 @@ fn the_last_accounts_rotated_refresh_token_is_not_put_into_the_next_login() {
     play(
         &script,
         &proxy,
-        [(0, hello()), (100, Event::Write(login("b-tok", "B", -5))), (200, Event::Tend)],
+        [(0, hello()), (100, Event::Write(login("b-tok", "B", -5))), (200, Event::Tick)],
     );
     script.advance(Duration::from_secs(60));
     run(&script, &proxy, post(GENERATE, HELLO));
     assert!(script.received("/token").pop().unwrap().body.contains("refresh_token=B&"));
 }
 
-/// Google, for whom `a…` and `A` are one account's tokens and `b…` and `B` another's.
+/// Google with two accounts: tokens `a…` and `A` are the first one's, `b…` and `B` the second one's.
 fn by_account() -> impl FnMut(&Received) -> Reply + Send + 'static {
     google_but(|request| {
         if request.is("/token") {

@@ -11,7 +11,7 @@ use code_assist_testkit::subject::{login, proxy_with};
 use crate::{GENERATE, HELLO, hello, play, run};
 
 #[test]
-fn a_wall_clock_that_jumps_causes_no_stampede_and_kills_no_token() {
+fn a_jump_of_the_wall_clock_causes_no_burst_of_refreshes_and_invalidates_no_token() {
     let hours = 5 * 3600;
     for jump in [hours, -hours] {
         let script = ScriptedPlatform::new(google_but(|request| {
@@ -27,7 +27,7 @@ fn a_wall_clock_that_jumps_causes_no_stampede_and_kills_no_token() {
         }
         let refreshes = script.received("/token").len();
         assert!(refreshes <= 2, "{refreshes} after two jumps");
-        // And life goes on: one refresh for each hour.
+        // After the jumps there is one refresh an hour.
         for _ in 0..3 * 3600 {
             script.advance(Duration::from_secs(1));
             script.run(&proxy, proxy.tick(&script));
@@ -39,7 +39,7 @@ fn a_wall_clock_that_jumps_causes_no_stampede_and_kills_no_token() {
 }
 
 #[test]
-fn a_token_that_died_unnoticed_because_the_clock_was_set_back_is_replaced_at_once() {
+fn a_token_that_expired_unnoticed_because_the_clock_was_set_back_is_replaced_at_once() {
     let script = ScriptedPlatform::new(google_but(|request| {
         let dead = request.headers.get("authorization").is_some_and(|it| it == "Bearer tok");
         (dead && request.at > Monotonic(3_000_000_000)).then(|| Reply::status(401, "{}"))
@@ -48,7 +48,7 @@ fn a_token_that_died_unnoticed_because_the_clock_was_set_back_is_replaced_at_onc
     let proxy = proxy_with(&script, &[]);
     assert_eq!(run(&script, &proxy, post(GENERATE, HELLO)).status, 200);
     script.shift_wall_clock(-5 * 3600);
-    // Nobody takes the regular look: a laptop slept.
+    // The shell does not call `tick`, as when a laptop sleeps.
     script.advance(Duration::from_secs(3600));
     let answers = play(&script, &proxy, (0..100).map(|_| (0, hello())));
     assert!(answers.iter().all(|answer| answer.status == 200));

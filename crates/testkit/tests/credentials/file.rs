@@ -23,7 +23,7 @@ fn a_refresh_that_ends_after_the_cli_wrote_a_newer_token_still_counts() {
     play(
         &script,
         &proxy,
-        [(0, hello()), (100, Event::Write(login("from-the-cli", "A", 3000))), (200, Event::Tend)],
+        [(0, hello()), (100, Event::Write(login("from-the-cli", "A", 3000))), (200, Event::Tick)],
     );
     script.advance(Duration::from_secs(3400));
     script.run(&proxy, proxy.tick(&script));
@@ -77,7 +77,7 @@ fn a_file_token_without_expiry_that_upstream_refused_does_not_come_back() {
 }
 
 #[test]
-fn a_file_that_is_only_touched_is_no_news() {
+fn a_credential_file_that_is_only_touched_causes_no_call() {
     for content in [login("tok", "A", 3000), r#"{"access_token":"f","refresh_token":"A"}"#.into()] {
         let script = ScriptedPlatform::new(google());
         script.write_login(content.clone());

@@ -1,5 +1,5 @@
-//! Credentials over time: files that change in the middle of things, accounts that follow each
-//! other, tokens that die, endpoints that say strange things.
+//! Credentials over time: a credential file that changes while requests are served, accounts that
+//! follow each other, tokens that expire, a token endpoint that fails.
 
 mod accounts;
 mod check;
@@ -17,35 +17,35 @@ use code_assist_testkit::client::{Answer, all, ask, get, post};
 use code_assist_testkit::script::ScriptedPlatform;
 use http::Request;
 
-/// Something that happens in a test's world.
+/// An event of a test.
 pub(crate) enum Event {
-    /// A client gets this path.
+    /// A client sends a `GET` to this path.
     Get(&'static str),
-    /// A client posts this body to this path.
+    /// A client sends a `POST` with this body to this path.
     Post(&'static str, &'static str),
-    /// The shell takes its regular look.
-    Tend,
-    /// The CLI writes its file.
+    /// The shell calls `tick`.
+    Tick,
+    /// The CLI writes the credential file.
     Write(String),
 }
 
-/// Lets these things happen, each after so many milliseconds; the clients' answers in order.
+/// Runs events, each after its number of milliseconds. Returns the clients' answers in order.
 pub(crate) fn play(
     script: &ScriptedPlatform,
     proxy: &Proxy,
     events: impl IntoIterator<Item = (u64, Event)>,
 ) -> Vec<Answer> {
-    let happening = events.into_iter().map(|(after_ms, event)| async move {
+    let running = events.into_iter().map(|(after_ms, event)| async move {
         script.timer(Duration::from_millis(after_ms)).await;
         match event {
             Event::Get(path) => return Some(ask(proxy, script, get(path)).await),
             Event::Post(path, body) => return Some(ask(proxy, script, post(path, body)).await),
-            Event::Tend => proxy.tick(script).await,
+            Event::Tick => proxy.tick(script).await,
             Event::Write(login) => script.write_login(login),
         }
         None
     });
-    script.run(proxy, all(happening.collect())).into_iter().flatten().collect()
+    script.run(proxy, all(running.collect())).into_iter().flatten().collect()
 }
 
 pub(crate) fn hello() -> Event {

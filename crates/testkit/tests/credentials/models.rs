@@ -11,7 +11,7 @@ use code_assist_testkit::subject::{login, proxy_with};
 use crate::{Event, MODELS, play, run};
 
 #[test]
-fn a_hundred_who_ask_for_the_models_cause_one_call() {
+fn a_hundred_requests_for_the_model_list_cause_one_call() {
     for cache in ["true", "false"] {
         let script = ScriptedPlatform::new(google_but(|request| {
             request
@@ -30,7 +30,7 @@ fn a_hundred_who_ask_for_the_models_cause_one_call() {
 }
 
 #[test]
-fn the_models_do_not_wait_for_a_silent_google() {
+fn the_model_list_does_not_wait_for_a_silent_upstream() {
     let script = ScriptedPlatform::new(google_but(|request| {
         request.is(":retrieveUserQuota").then(|| google()(request).after(Duration::from_secs(9999)))
     }));
@@ -47,7 +47,7 @@ fn the_models_do_not_wait_for_a_silent_google() {
 }
 
 #[test]
-fn models_are_found_out_even_if_who_asked_first_has_gone() {
+fn the_models_are_discovered_even_if_the_first_client_has_gone() {
     let script = ScriptedPlatform::new(google_but(|request| {
         request.is(":retrieveUserQuota").then(|| google()(request).after(Duration::from_secs(1)))
     }));

@@ -10,7 +10,7 @@ use code_assist_testkit::subject::proxy_with;
 use crate::{GENERATE, HELLO, run};
 
 #[test]
-fn one_stray_401_does_not_end_a_token_that_cannot_be_renewed() {
+fn a_single_401_does_not_end_the_use_of_a_token_that_cannot_be_renewed() {
     for (content, more) in [
         (None, Some(("GOOGLE_CLOUD_ACCESS_TOKEN", "tok"))),
         (Some(r#"{"access_token":"tok"}"#), None),
@@ -32,7 +32,7 @@ fn one_stray_401_does_not_end_a_token_that_cannot_be_renewed() {
 }
 
 #[test]
-fn a_dead_token_that_cannot_be_renewed_is_not_hammered() {
+fn a_rejected_token_that_cannot_be_renewed_is_tried_rarely() {
     let script = ScriptedPlatform::new(google_but(|request| {
         request.is(":generateContent").then(|| Reply::status(401, "{}"))
     }));
@@ -49,7 +49,7 @@ fn a_dead_token_that_cannot_be_renewed_is_not_hammered() {
 }
 
 #[test]
-fn a_token_that_has_expired_and_cannot_be_renewed_is_dead_until_the_file_changes() {
+fn an_expired_token_that_cannot_be_renewed_is_not_tried_until_the_file_changes() {
     let script = ScriptedPlatform::new(google());
     script.write_login(r#"{"access_token":"tok","expiry_date":1749999999000}"#);
     let proxy = proxy_with(&script, &[("GEMINI_PROJECT_ID", "p")]);
@@ -65,7 +65,7 @@ fn a_token_that_has_expired_and_cannot_be_renewed_is_dead_until_the_file_changes
 }
 
 #[test]
-fn an_access_token_that_no_header_may_carry_is_told() {
+fn an_access_token_that_no_header_may_carry_is_reported() {
     let script = ScriptedPlatform::new(google());
     let more = [("GOOGLE_CLOUD_ACCESS_TOKEN", "two\nlines"), ("GEMINI_PROJECT_ID", "p")];
     let proxy = proxy_with(&script, &more);

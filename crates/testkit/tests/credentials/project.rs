@@ -11,7 +11,7 @@ use code_assist_testkit::subject::{login, proxy_with};
 use crate::{Event, GENERATE, HELLO, hello, play, run};
 
 #[test]
-fn a_licence_that_is_missing_is_no_discovery_for_each_request() {
+fn a_missing_licence_does_not_cause_a_discovery_for_each_request() {
     let script = ScriptedPlatform::new(google_but(|request| {
         request.is(":generateContent").then(|| refused_project("SUBSCRIPTION_REQUIRED"))
     }));
@@ -25,7 +25,7 @@ fn a_licence_that_is_missing_is_no_discovery_for_each_request() {
 }
 
 #[test]
-fn a_late_failure_with_the_old_project_is_nothing_to_the_new_one() {
+fn a_late_failure_with_the_old_project_does_not_invalidate_the_new_one() {
     let mut discoveries = 0;
     let script = ScriptedPlatform::new(google_but(move |request| {
         if request.is(":loadCodeAssist") {
@@ -47,7 +47,7 @@ fn a_late_failure_with_the_old_project_is_nothing_to_the_new_one() {
 }
 
 #[test]
-fn a_call_that_was_passed_on_with_its_own_project_is_nothing_to_ours() {
+fn a_passed_through_call_with_a_refused_project_does_not_invalidate_the_proxys_own() {
     let script = ScriptedPlatform::new(google_but(|request| {
         (request.is(":generateContent") && request.body.contains("mine"))
             .then(|| refused_project("CONSUMER_INVALID"))
@@ -63,7 +63,7 @@ fn a_call_that_was_passed_on_with_its_own_project_is_nothing_to_ours() {
 }
 
 #[test]
-fn a_discovery_that_google_keeps_waiting_ends_before_its_lease() {
+fn a_discovery_without_an_answer_ends_before_its_lease() {
     let script = ScriptedPlatform::new(google_but(|request| {
         request.is(":loadCodeAssist").then(|| google()(request).after(Duration::from_secs(250)))
     }));

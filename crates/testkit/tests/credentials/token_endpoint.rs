@@ -10,7 +10,7 @@ use code_assist_testkit::subject::{login, proxy_with};
 use crate::{GENERATE, HELLO, run};
 
 #[test]
-fn only_clients_requests_count_for_the_cache_hit_rate_and_a_cold_one_is_no_hit() {
+fn only_clients_requests_count_for_the_token_hit_rate_and_a_cold_one_is_no_hit() {
     let script = ScriptedPlatform::new(google());
     script.write_login(login("tok", "A", -10));
     let proxy = proxy_with(&script, &[]);
@@ -22,7 +22,7 @@ fn only_clients_requests_count_for_the_cache_hit_rate_and_a_cold_one_is_no_hit()
 }
 
 #[test]
-fn what_somebody_in_between_says_to_a_refresh_is_not_final() {
+fn a_refresh_error_that_is_not_googles_own_is_not_final() {
     let mut first = true;
     let script = ScriptedPlatform::new(google_but(move |request| {
         (request.is("/token") && std::mem::replace(&mut first, false))
@@ -36,7 +36,7 @@ fn what_somebody_in_between_says_to_a_refresh_is_not_final() {
 }
 
 #[test]
-fn a_token_endpoint_that_issues_dead_tokens_is_not_hammered() {
+fn a_token_endpoint_that_issues_expired_tokens_is_asked_rarely() {
     let script = ScriptedPlatform::new(google_but(|request| {
         request.is("/token").then(|| Reply::ok(r#"{"access_token":"n","expires_in":0}"#))
     }));

@@ -24,7 +24,7 @@ fn a_client_cannot_close_our_envelope() {
 }
 
 #[test]
-fn what_the_client_wrote_arrives_as_it_was_written() {
+fn the_clients_bytes_arrive_as_they_were_written() {
     let body = r#"{ "zzz" : {"b":1,"a":[ ]}, "generationConfig":{"temperature":0.10,"seed":12345678901234567890,"topK":0,"x":false,"y":""},
       "contents":[{"role":"user","parts":[{"text":"\u00e9\/\ud83d\ude00 é"}]}]}"#;
     let script = ScriptedPlatform::new(google());
@@ -35,7 +35,7 @@ fn what_the_client_wrote_arrives_as_it_was_written() {
 }
 
 #[test]
-fn dropped_fields_and_a_changed_model_are_told_in_headers() {
+fn dropped_fields_and_a_changed_model_are_named_in_headers() {
     let script = ScriptedPlatform::new(google());
     let proxy = signed_in(&script, 3000);
     let body =

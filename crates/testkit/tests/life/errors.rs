@@ -10,7 +10,7 @@ use code_assist_testkit::subject::proxy_with;
 use crate::{GENERATE, HELLO, login, run, signed_in};
 
 #[test]
-fn health_checks_ask_nobody_and_write_nothing() {
+fn health_checks_call_no_upstream_and_write_nothing() {
     let script = ScriptedPlatform::new(google());
     let proxy = signed_in(&script, 3000);
     for _ in 0..10 {
@@ -20,7 +20,7 @@ fn health_checks_ask_nobody_and_write_nothing() {
 }
 
 #[test]
-fn a_head_that_does_not_come_is_a_504() {
+fn a_response_head_that_does_not_come_is_a_504() {
     let script = ScriptedPlatform::new(google_but(|request| {
         request.is(":generateContent").then(|| google()(request).after(Duration::from_secs(301)))
     }));
@@ -42,7 +42,7 @@ fn a_body_beyond_the_limit_is_a_413_before_anything_is_sent() {
 }
 
 #[test]
-fn what_is_not_offered_is_a_404_that_says_so() {
+fn an_operation_that_is_not_offered_is_a_404_that_says_so() {
     let script = ScriptedPlatform::new(google());
     let proxy = signed_in(&script, 3000);
     let answer = run(&script, &proxy, post("/v1beta/models/m:embedContent", "{}"));
@@ -71,7 +71,7 @@ fn code_assists_own_errors_are_passed_on_as_they_are_to_its_own_clients() {
 }
 
 #[test]
-fn a_bug_costs_its_own_request_and_no_other() {
+fn a_panic_fails_its_own_request_and_no_other() {
     let mut first = true;
     let script = ScriptedPlatform::new(google_but(move |request| {
         if request.is(":generateContent") && std::mem::replace(&mut first, false) {
@@ -82,7 +82,7 @@ fn a_bug_costs_its_own_request_and_no_other() {
     let proxy = signed_in(&script, 3000);
     let answer = run(&script, &proxy, post(GENERATE, HELLO));
     assert_eq!((answer.status.as_u16(), answer.reason().as_str()), (500, "INTERNAL"));
-    assert!(!answer.text().contains("own bug"), "what went wrong is for the log");
+    assert!(!answer.text().contains("own bug"), "the panic message is only for the log");
     assert_eq!(run(&script, &proxy, post(GENERATE, HELLO)).status, 200);
     assert_eq!(proxy.metrics().in_flight(), 0);
 }

@@ -1,4 +1,4 @@
-//! Whole lives of requests, over a scripted platform.
+//! Whole requests, from their arrival to the end of their answers, over a scripted platform.
 
 mod envelope;
 mod errors;
@@ -12,11 +12,12 @@ use code_assist_testkit::client::{Answer, ask};
 use code_assist_testkit::script::ScriptedPlatform;
 use code_assist_testkit::subject::{self, proxy_with};
 
-/// The usual login, with so many seconds to live.
+/// A credential file whose access token expires after `seconds`.
 pub(crate) fn login(seconds: i64) -> String {
     subject::login("ya29.old", "1//refresh", seconds)
 }
 
+/// A proxy with that credential file.
 pub(crate) fn signed_in(script: &ScriptedPlatform, seconds: i64) -> Proxy {
     script.write_login(login(seconds));
     proxy_with(script, &[])

@@ -7,7 +7,7 @@ use code_assist_testkit::script::ScriptedPlatform;
 use crate::{HELLO, run, signed_in};
 
 #[test]
-fn a_living_model_is_sent_as_it_is() {
+fn a_model_without_alias_is_sent_as_it_is() {
     let script = ScriptedPlatform::new(google());
     let proxy = signed_in(&script, 3000);
     for model in ["gemini-3-pro-preview", "gemini-2.5-flash-lite", "gemini-9-unheard-of"] {
@@ -20,7 +20,7 @@ fn a_living_model_is_sent_as_it_is() {
 }
 
 #[test]
-fn models_are_the_table_and_the_accounts_own() {
+fn the_model_list_has_the_built_in_models_and_the_accounts_own() {
     let script = ScriptedPlatform::new(google());
     let proxy = signed_in(&script, 3000);
     let list = run(&script, &proxy, get("/v1beta/models?pageSize=1000")).text();

@@ -51,7 +51,7 @@ fn onboarding_is_polled_to_its_end() {
 }
 
 #[test]
-fn onboarding_that_never_ends_is_given_up_and_not_hammered() {
+fn onboarding_that_never_ends_is_given_up_and_not_begun_again_at_once() {
     let script = ScriptedPlatform::new(google_but(|request| {
         if request.is(":loadCodeAssist") {
             return Some(Reply::ok(r#"{"allowedTiers":[{"id":"free-tier","isDefault":true}]}"#));
@@ -68,7 +68,7 @@ fn onboarding_that_never_ends_is_given_up_and_not_hammered() {
 }
 
 #[test]
-fn an_ineligible_account_is_told_every_reason() {
+fn the_error_for_an_ineligible_account_names_every_reason() {
     let script = ScriptedPlatform::new(google_but(|request| {
         request.is(":loadCodeAssist").then(|| Reply::ok(r#"{"allowedTiers":[{"id":"standard-tier","userDefinedCloudaicompanionProject":true,"isDefault":true}],"ineligibleTiers":[{"reasonCode":"UNSUPPORTED_CLIENT","reasonMessage":"This client is no longer supported","tierId":"free-tier"}]}"#))
     }));

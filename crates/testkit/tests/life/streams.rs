@@ -44,7 +44,7 @@ fn without_alt_a_stream_is_a_json_array() {
 }
 
 #[test]
-fn wherever_the_network_cuts_the_client_reads_the_same() {
+fn a_client_reads_the_same_stream_wherever_the_network_cuts_it() {
     let whole = format!(
         "data: {}\r\n\r\n: note\r\ndata:{}\r\n\r\ndata: {}",
         event("grüße 🦀"),
@@ -162,7 +162,7 @@ fn a_silent_stream_is_ended_after_the_idle_timeout_and_not_before() {
 }
 
 #[test]
-fn chunks_without_a_response_are_swallowed_and_an_empty_stream_stays_empty() {
+fn events_without_a_response_are_dropped_and_an_empty_stream_stays_empty() {
     let only_trace = r#"{"traceId":"t9","remainingCredits":[]}"#;
     let script = ScriptedPlatform::new(google_but(move |request| {
         request.is("?alt=sse").then(|| sse(&[only_trace]))
@@ -186,7 +186,7 @@ fn a_client_that_goes_away_cancels_upstream() {
 }
 
 #[test]
-fn a_page_with_the_status_of_a_stream_is_a_502() {
+fn a_web_page_in_place_of_a_stream_is_a_502() {
     let script = ScriptedPlatform::new(google_but(|request| {
         request
             .is("?alt=sse")
@@ -198,7 +198,7 @@ fn a_page_with_the_status_of_a_stream_is_a_502() {
 }
 
 #[test]
-fn a_single_json_answer_to_a_stream_is_read_all_the_same() {
+fn a_json_array_in_place_of_a_stream_is_read_as_a_stream() {
     let script = ScriptedPlatform::new(google_but(|request| {
         request.is("?alt=sse").then(|| Reply::ok(format!("[{}]\n", last_event("Hello"))))
     }));

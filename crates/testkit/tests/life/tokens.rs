@@ -46,7 +46,7 @@ fn a_hundred_cold_requests_cause_one_refresh_and_one_discovery() {
 }
 
 #[test]
-fn a_token_that_comes_of_age_is_renewed_while_it_serves() {
+fn an_access_token_near_its_expiry_is_refreshed_while_it_is_used() {
     let script = ScriptedPlatform::new(google_but(|request| {
         request.is("/token").then(|| google()(request).after(Duration::from_secs(5)))
     }));
@@ -54,7 +54,10 @@ fn a_token_that_comes_of_age_is_renewed_while_it_serves() {
     let first = run(&script, &proxy, post(GENERATE, HELLO));
     assert!(first.header("server-timing").starts_with("auth;dur="));
     let sent = &script.received(":generateContent")[0];
-    assert_eq!(sent.headers["authorization"], "Bearer ya29.old", "nobody waits for the refresh");
+    assert_eq!(
+        sent.headers["authorization"], "Bearer ya29.old",
+        "the request does not wait for the refresh"
+    );
     script.advance(Duration::from_secs(10));
     let second = run(&script, &proxy, post(GENERATE, HELLO));
     assert_eq!(second.status, 200);
@@ -66,7 +69,7 @@ fn a_token_that_comes_of_age_is_renewed_while_it_serves() {
 }
 
 #[test]
-fn a_401_is_answered_with_one_refresh_and_one_replay() {
+fn a_401_of_upstream_causes_one_refresh_and_one_replay() {
     let script = ScriptedPlatform::new(google_but(|request| {
         (request.is(":generateContent") && request.headers["authorization"] == "Bearer ya29.old")
             .then(|| {
@@ -86,7 +89,7 @@ fn a_401_is_answered_with_one_refresh_and_one_replay() {
 }
 
 #[test]
-fn a_second_401_is_told_as_rejected_credentials_and_not_tried_again() {
+fn a_second_401_is_reported_as_rejected_credentials_and_not_retried() {
     let script = ScriptedPlatform::new(google_but(|request| {
         request.is(":generateContent").then(|| {
             Reply::status(
@@ -116,7 +119,7 @@ fn invalid_grant_is_final_until_the_credentials_change() {
         assert!(answer.text().contains("revoked"), "{}", answer.text());
         script.advance(Duration::from_secs(100));
     }
-    assert_eq!(script.received("/token").len(), 1, "a dead login is not hammered");
+    assert_eq!(script.received("/token").len(), 1, "a rejected refresh token is not sent again");
     script.write_login(login(-10).replace("1//refresh", "1//signed-in-again"));
     script.run(&proxy, proxy.tick(&script));
     assert_eq!(run(&script, &proxy, post(GENERATE, HELLO)).status, 200);
@@ -136,7 +139,11 @@ fn a_token_endpoint_that_is_down_is_asked_again_later() {
     let answer = run(&script, &proxy, post(GENERATE, HELLO));
     assert_eq!((answer.status.as_u16(), answer.reason().as_str()), (503, "UPSTREAM_UNREACHABLE"));
     assert_eq!(run(&script, &proxy, post(GENERATE, HELLO)).status, 503);
-    assert_eq!(script.received("/token").len(), 1, "not within the pause");
+    assert_eq!(
+        script.received("/token").len(),
+        1,
+        "the token endpoint is not asked again within the pause"
+    );
     script.advance(Duration::from_secs(10));
     assert_eq!(run(&script, &proxy, post(GENERATE, HELLO)).status, 503);
     script.advance(Duration::from_secs(10));
@@ -159,7 +166,7 @@ fn a_newer_token_in_the_file_is_adopted_without_a_refresh() {
 }
 
 #[test]
-fn missing_credentials_are_told_with_where_they_were_looked_for() {
+fn the_error_for_missing_credentials_names_the_file_that_was_looked_for() {
     let script = ScriptedPlatform::new(google());
     let proxy = proxy_with(&script, &[]);
     let answer = run(&script, &proxy, post(GENERATE, HELLO));
@@ -173,7 +180,7 @@ fn missing_credentials_are_told_with_where_they_were_looked_for() {
 }
 
 #[test]
-fn a_loaded_token_is_validated_once_and_a_dead_one_is_refreshed() {
+fn a_stored_token_is_validated_once_and_an_invalid_one_is_refreshed() {
     let script = ScriptedPlatform::new(google_but(|request| {
         (request.is("/tokeninfo")).then(|| Reply::status(400, r#"{"error":"invalid_token"}"#))
     }));
@@ -187,7 +194,7 @@ fn a_loaded_token_is_validated_once_and_a_dead_one_is_refreshed() {
 }
 
 #[test]
-fn an_unreachable_tokeninfo_condemns_no_token() {
+fn an_unreachable_tokeninfo_invalidates_no_token() {
     let script = ScriptedPlatform::new(google_but(|request| {
         request.is("/tokeninfo").then(|| Reply::unreachable(SendError::Connect(String::new())))
     }));
@@ -225,11 +232,11 @@ fn a_restart_finds_token_and_project_in_the_store() {
 }
 
 #[test]
-fn another_accounts_stored_facts_are_not_used() {
+fn the_stored_token_and_project_of_another_account_are_not_used() {
     let script = ScriptedPlatform::new(google());
     let first = signed_in(&script, -10);
     run(&script, &first, post(GENERATE, HELLO));
-    script.write_login(login(-10).replace("1//refresh", "1//somebody-else"));
+    script.write_login(login(-10).replace("1//refresh", "1//another-account"));
     let second = proxy_with(&script, &[]);
     run(&script, &second, post(GENERATE, HELLO));
     assert_eq!(script.received("/token").len(), 2);
@@ -237,23 +244,23 @@ fn another_accounts_stored_facts_are_not_used() {
 }
 
 #[test]
-fn the_seeds_own_entries_are_used_and_its_absurd_expiry_is_not() {
+fn store_entries_without_an_owner_are_used_and_an_absurd_expiry_is_not() {
     let soon = 1_750_000_000_000_u64 + 3_000_000;
     for (expiry, refreshes) in [(soon, 0), (soon * 1000, 1)] {
         let script = ScriptedPlatform::new(google());
         script.put(
             "oauth_token_cache",
-            format!(r#"{{"access_token":"ya29.seed","expiry_date":{expiry},"refresh_count":1,"last_used":1,"created_at":1,"token_type":"Bearer","scope":""}}"#),
+            format!(r#"{{"access_token":"ya29.stored","expiry_date":{expiry},"refresh_count":1,"last_used":1,"created_at":1,"token_type":"Bearer","scope":""}}"#),
         );
         script.put(
             "project_id_cache",
-            format!(r#"{{"project_id":"seed-project","discovered_at":1,"ttl":{soon},"source":"discovery","validation_count":1}}"#),
+            format!(r#"{{"project_id":"stored-project","discovered_at":1,"ttl":{soon},"source":"discovery","validation_count":1}}"#),
         );
         let proxy = signed_in(&script, -10);
         run(&script, &proxy, post(GENERATE, HELLO));
         assert_eq!(script.received("/token").len(), refreshes);
         assert_eq!(script.received(":loadCodeAssist").len(), 0);
-        assert!(script.received(":generateContent")[0].body.contains("seed-project"));
+        assert!(script.received(":generateContent")[0].body.contains("stored-project"));
     }
 }
 
@@ -280,7 +287,7 @@ fn an_access_token_is_used_as_it_is_and_never_refreshed() {
 }
 
 #[test]
-fn an_upstream_that_refuses_every_token_is_not_a_refresh_for_each_request() {
+fn an_upstream_that_rejects_every_token_does_not_cause_a_refresh_for_each_request() {
     let script = ScriptedPlatform::new(google_but(|request| {
         request.is(":generateContent").then(|| Reply::status(401, "{}"))
     }));
