@@ -19,6 +19,22 @@ fn the_deadline_bounds_the_wait_for_an_access_token() {
 }
 
 #[test]
+fn the_deadline_bounds_the_wait_for_another_access_token_after_a_401() {
+    let rejected = || {
+        Scene::new(|request| {
+            if request.is("/token") {
+                return Some(google()(request).after(SLOW));
+            }
+            let old =
+                request.headers.get("authorization").is_some_and(|it| it == "Bearer ya29.old");
+            old.then(|| Reply::status(401, "{}"))
+        })
+    };
+    rejected().times_out(post(GENERATE, HELLO));
+    rejected().answers_late(post(GENERATE, HELLO));
+}
+
+#[test]
 fn the_deadline_bounds_the_wait_for_the_projects_discovery() {
     let slow_discovery = || Scene::signed_in(3000, &[], slow(":loadCodeAssist"));
     slow_discovery().times_out(post(GENERATE, HELLO));
