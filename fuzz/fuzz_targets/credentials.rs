@@ -1,5 +1,5 @@
-//! Any file in the place of `oauth_creds.json` is credentials or a polite no, and no secret of it
-//! can be printed.
+//! Any content of `oauth_creds.json` is either read or refused, and neither a login nor an error shows
+//! a secret of it.
 #![no_main]
 
 use code_assist_core::internals::google::credentials::Login;
@@ -17,9 +17,9 @@ fuzz_target!(|data: &[u8]| {
             let Some(Value::String(secret)) = fields.get(name) else {
                 continue;
             };
-            // Short ones occur by chance.
-            let is_told = secret.len() >= 12 && printed.contains(secret);
-            assert!(!is_told, "{name} is in {printed}");
+            // A short text occurs by chance.
+            let is_printed = secret.len() >= 12 && printed.contains(secret);
+            assert!(!is_printed, "{name} is in {printed}");
         }
     }
 });

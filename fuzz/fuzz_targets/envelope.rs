@@ -1,5 +1,4 @@
-//! Any answer of upstream is either refused or opened into JSON. An object that was wrapped
-//! comes out unchanged.
+//! Any answer of upstream is either refused or opened into JSON. A wrapped object comes out unchanged.
 #![no_main]
 
 use bytes::{Bytes, BytesMut};
@@ -58,7 +57,8 @@ fn line(response: OpenedResponse<'_>) -> Bytes {
     line.freeze()
 }
 
-/// Spec 5, response: line separators and citations. Keys may be escaped, so any escape counts.
+/// True where the contract edits a response: line separators and citations. Keys may be escaped, so any
+/// escape counts.
 fn is_edited(data: &[u8]) -> bool {
     let text = String::from_utf8_lossy(data);
     text.contains(['\u{2028}', '\u{2029}', '\u{85}', '\\']) || text.contains("citations")

@@ -1,4 +1,4 @@
-//! Any path and query is a route or a polite no, and a model never brings a separator along.
+//! Any path and query is either a route or refused, and a route has a model that is not empty.
 #![no_main]
 
 use code_assist_core::internals::dialect::gemini::route::{Route, read};

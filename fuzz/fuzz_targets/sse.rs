@@ -1,4 +1,4 @@
-//! However the network cuts a stream, the events are the same.
+//! A stream has the same events wherever the network cuts it.
 #![no_main]
 
 use bytes::Bytes;
@@ -33,5 +33,5 @@ fn take(reader: &mut Reader, events: &mut Vec<Event>) {
     }
 }
 
-/// Longer than any input: where exactly the limit cuts is for the unit tests.
+/// Longer than any input: unit tests cover the limit.
 const LIMIT: usize = 1 << 20;

@@ -1,4 +1,4 @@
-//! A client in a few words: requests to hand to a proxy, and its answers read to the end.
+//! A client: requests to a proxy, and its answers read to the end.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -10,16 +10,16 @@ use code_assist_core::{Payload, Platform as _, Proxy};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use http_body::Body;
 
-use crate::script::Script;
+use crate::script::ScriptedPlatform;
 
-/// An answer, read to its end.
+/// An answer that has been read to its end.
 #[derive(Debug)]
 pub struct Answer {
-    /// Its status.
+    /// The HTTP status.
     pub status: StatusCode,
-    /// Its headers.
+    /// The response headers.
     pub headers: HeaderMap,
-    /// Its body's pieces, as they would have been sent.
+    /// The chunks of the body.
     pub pieces: Vec<Bytes>,
 }
 
@@ -29,12 +29,12 @@ impl Answer {
         String::from_utf8_lossy(&self.pieces.concat()).into_owned()
     }
 
-    /// A header as text, empty when it is not there.
+    /// A header's value, empty without the header.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
-    /// `error.details[].reason` of ours.
+    /// `reason` of an error that the proxy itself has made, in `error.details`.
     pub fn reason(&self) -> String {
         let value: serde_json::Value = serde_json::from_str(&self.text()).unwrap_or_default();
         let error = if value.is_array() { &value[0]["error"] } else { &value["error"] };
@@ -59,7 +59,7 @@ pub fn get(path: &str) -> Request<Payload> {
 }
 
 /// Sends a request and reads the answer to its end.
-pub async fn ask(proxy: &Proxy, script: &Script, request: Request<Payload>) -> Answer {
+pub async fn ask(proxy: &Proxy, script: &ScriptedPlatform, request: Request<Payload>) -> Answer {
     let response = proxy.handle(script, request).await;
     let (head, mut body) = response.into_parts();
     let mut pieces = Vec::new();
@@ -78,20 +78,21 @@ pub fn with(mut request: Request<Payload>, name: &str, value: &str) -> Request<P
     request
 }
 
-/// The same, begun later.
-pub async fn later<F: Future>(script: &Script, how_long: Duration, future: F) -> F::Output {
-    script.timer(how_long).await;
+/// The future's output. The future begins after `delay`.
+pub async fn later<F: Future>(script: &ScriptedPlatform, delay: Duration, future: F) -> F::Output {
+    script.timer(delay).await;
     future.await
 }
 
-/// The same, given up after a while: dropping it is the client's going away.
+/// The future's output, or `None` when it takes longer than `limit`. It is dropped then, as when a
+/// client goes away.
 pub async fn impatient<F: Future>(
-    script: &Script,
-    how_long: Duration,
+    script: &ScriptedPlatform,
+    limit: Duration,
     future: F,
 ) -> Option<F::Output> {
     let mut future = Box::pin(future);
-    let mut timer = script.timer(how_long);
+    let mut timer = script.timer(limit);
     poll_fn(|cx| match future.as_mut().poll(cx) {
         Poll::Ready(output) => Poll::Ready(Some(output)),
         Poll::Pending => Pin::new(&mut timer).poll(cx).map(|()| None),
@@ -99,7 +100,7 @@ pub async fn impatient<F: Future>(
     .await
 }
 
-/// All of these at once; their outputs in order.
+/// The outputs of futures that run at the same time, in order.
 pub async fn all<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
     let mut running: Vec<_> = futures.into_iter().map(|it| (Box::pin(it), None)).collect();
     poll_fn(|cx| {

@@ -1,11 +1,11 @@
-//! What every key-value store promises (`docs/OPERATING.md`), as one test that each of them passes.
+//! The contract of a key-value store (`docs/OPERATING.md`), as one test that every store passes.
 
 use std::fmt::Debug;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-/// Holds an empty `store` to the contract, through its own methods. `advance` lets time pass.
+/// Tests an empty `store` against the contract, through its own methods. `advance` lets time pass.
 ///
 /// # Panics
 ///
@@ -26,7 +26,7 @@ pub async fn store_contract<S, E: Debug>(
     };
     let listed = async || entries(store).await.expect("entries works");
 
-    // An unknown key is nothing.
+    // An unknown key has no value.
     assert_eq!(got("unknown").await, None);
     assert_eq!(listed().await, []);
     assert_eq!(clear(store).await.expect("clearing nothing works"), 0);
@@ -41,7 +41,7 @@ pub async fn store_contract<S, E: Debug>(
     assert_eq!(clear(store).await.expect("clear works"), 1);
     assert_eq!(got("token").await, None);
 
-    // Values are bytes: none, all kinds, many.
+    // A value is any bytes: no byte, every byte, many bytes.
     put("empty", value(b""), HOUR).await;
     assert_eq!(got("empty").await, some(b""));
     let all: Bytes = (0..=u8::MAX).collect();
@@ -52,7 +52,7 @@ pub async fn store_contract<S, E: Debug>(
     put("large", large.clone(), HOUR).await;
     assert_eq!(got("large").await, Some(large));
 
-    // Keys are any text, and no key is a prefix of another.
+    // A key is any text. A key that begins with another key is a key of its own.
     let odd = ["", " ", "a", "a ", "a/b:c?d=e&f", "A", "\u{e9}\u{1F511}", "\"\\\n\t\0", "..", "*"];
     for (n, key) in odd.iter().enumerate() {
         put(key, Bytes::from(format!("odd {n}")), HOUR).await;
@@ -61,7 +61,7 @@ pub async fn store_contract<S, E: Debug>(
         assert_eq!(got(key).await, Some(Bytes::from(format!("odd {n}"))), "{key:?}");
     }
 
-    // Listing is in the order of the keys' bytes; clearing says how many there were.
+    // Entries are listed in the order of their keys' bytes. Clearing returns how many there were.
     let mut expected: Vec<&str> = odd.into_iter().chain(["binary", "empty", "large"]).collect();
     expected.sort_unstable();
     let keys: Vec<String> = listed().await.into_iter().map(|(key, _)| key).collect();
@@ -70,7 +70,7 @@ pub async fn store_contract<S, E: Debug>(
     assert_eq!(listed().await, []);
     assert_eq!(got("large").await, None);
 
-    // An entry is gone after its time to live and not before, each on its own.
+    // An entry expires after its own time to live and not before.
     put("short", value(b"s"), MINUTE).await;
     put("long", value(b"l"), HOUR).await;
     advance(MINUTE / 2).await;
@@ -81,10 +81,10 @@ pub async fn store_contract<S, E: Debug>(
     put("short", value(b"again"), MINUTE).await;
     assert_eq!(got("short").await, some(b"again"));
     put("long", value(b"l"), Duration::ZERO).await;
-    assert_eq!(got("long").await, None, "no time to live is gone at once");
+    assert_eq!(got("long").await, None, "an entry without time to live expires at once");
     put("short", value(b"kept"), Duration::MAX).await;
     advance(24 * HOUR).await;
-    assert_eq!(got("short").await, some(b"kept"), "the longest time does not overflow");
+    assert_eq!(got("short").await, some(b"kept"), "the longest time to live does not overflow");
     clear(store).await.expect("clear works");
 }
 

@@ -1,5 +1,5 @@
-//! Google in a closure: just enough of OAuth and Code Assist for whole lives over a
-//! [`Script`](crate::script::Script). The strict stand-in is the emulator.
+//! Google as a closure: enough of OAuth and Code Assist for whole requests over a
+//! [`ScriptedPlatform`](crate::script::ScriptedPlatform). The emulator is the strict stand-in for Google.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -12,29 +12,29 @@ pub fn google() -> impl FnMut(&Received) -> Reply + Send + 'static {
     move |request| answer(request, &issued)
 }
 
-/// Like [`google`], but what `special` answers comes first.
+/// Like [`google`], except for the requests that `special` answers.
 pub fn google_but(
     mut special: impl FnMut(&Received) -> Option<Reply> + Send + 'static,
 ) -> impl FnMut(&Received) -> Reply + Send + 'static {
-    let mut usual = google();
-    move |request| special(request).unwrap_or_else(|| usual(request))
+    let mut otherwise = google();
+    move |request| special(request).unwrap_or_else(|| otherwise(request))
 }
 
-/// A stream of SSE events with these payloads, in one piece each.
+/// A stream of SSE events with these payloads, each in a chunk of its own.
 pub fn sse(payloads: &[&str]) -> Reply {
     Reply::pieces(
         payloads.iter().map(|payload| Piece::Data(format!("data: {payload}\r\n\r\n").into())),
     )
 }
 
-/// One wrapped event with this text.
+/// An event with this text, in Code Assist's envelope.
 pub fn event(text: &str) -> String {
     format!(
         r#"{{"response":{{"candidates":[{{"content":{{"role":"model","parts":[{{"text":"{text}"}}]}}}}],"responseId":"r1"}},"traceId":"t1"}}"#
     )
 }
 
-/// The last wrapped event, with a finish reason.
+/// The last event of a stream: it has a finish reason.
 pub fn last_event(text: &str) -> String {
     format!(
         r#"{{"response":{{"candidates":[{{"content":{{"role":"model","parts":[{{"text":"{text}"}}]}},"finishReason":"STOP"}}],"responseId":"r1"}},"traceId":"t1"}}"#

@@ -1,5 +1,5 @@
-//! What tests stand on: a scripted platform for whole lives of requests, and the contract that
-//! every store must pass.
+//! Tools for tests: a scripted platform, which whole requests run over, and the contract of a
+//! key-value store.
 
 #![forbid(unsafe_code)]
 

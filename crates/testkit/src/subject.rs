@@ -1,20 +1,20 @@
-//! The proxy under test: its settings, and the login it is given.
+//! The proxy under test: its settings and its credential file.
 
 use code_assist_core::Proxy;
 use code_assist_core::settings::{Layer, Settings, Source};
 
-use crate::script::Script;
+use crate::script::ScriptedPlatform;
 
-/// A proxy with these settings on top of the test's own.
-pub fn proxy_with(script: &Script, more: &[(&str, &str)]) -> Proxy {
-    let ours = [
+/// A proxy with the settings of every test, and `more` before them.
+pub fn proxy_with(script: &ScriptedPlatform, more: &[(&str, &str)]) -> Proxy {
+    let common = [
         ("CODE_ASSIST_ENDPOINT", "http://127.0.0.1:1"),
         ("OAUTH_TOKEN_URL", "http://127.0.0.1:2/token"),
         ("OAUTH_TOKENINFO_URL", "http://127.0.0.1:2/tokeninfo"),
         ("HOME", "/home/test"),
     ];
     let lookup = |name: &str| {
-        let found = more.iter().chain(&ours).find(|(known, _)| *known == name);
+        let found = more.iter().chain(&common).find(|(known, _)| *known == name);
         found.map(|(_, value)| (*value).to_owned())
     };
     let layers = [Layer { source: Source::Env, lookup: &lookup }];
@@ -22,7 +22,7 @@ pub fn proxy_with(script: &Script, more: &[(&str, &str)]) -> Proxy {
     Proxy::new(settings, script)
 }
 
-/// An `oauth_creds.json` whose access token lives for so many seconds from the script's start.
+/// An `oauth_creds.json` whose access token expires `seconds` after the scripted clock's start.
 pub fn login(access: &str, refresh: &str, seconds: i64) -> String {
     let expiry = 1_750_000_000_000_i64 + seconds * 1000;
     format!(

@@ -1,19 +1,19 @@
-//! Several processes that share a store: what is done once is done once for all of them.
+//! Several processes that share a store: work that is to be done once is done by one of them.
 
 use std::time::Duration;
 
 use code_assist_core::{LockResult, Platform, Proxy};
 use code_assist_testkit::client::{Answer, all, ask, impatient, later, post};
 use code_assist_testkit::google::{google, google_but};
-use code_assist_testkit::script::{Received, Reply, Script};
+use code_assist_testkit::script::{Received, Reply, ScriptedPlatform};
 use code_assist_testkit::subject::{login, proxy_with};
 
 #[test]
 fn four_cold_processes_refresh_once_and_discover_once() {
-    let script = Script::new(slow_google());
+    let script = ScriptedPlatform::new(slow_google());
     script.write_login(login("dead", "refresh", -10));
     let fleet = Fleet::of(4, &script);
-    let answers = fleet.ask(25);
+    let answers = fleet.answers(25);
     assert!(answers.iter().all(|answer| answer.status == 200), "{answers:?}");
     assert_eq!(answers.len(), 100);
     assert_eq!(script.received("/token").len(), 1);
@@ -22,12 +22,12 @@ fn four_cold_processes_refresh_once_and_discover_once() {
 
 #[test]
 fn the_next_expiry_costs_one_refresh_again() {
-    let script = Script::new(slow_google());
+    let script = ScriptedPlatform::new(slow_google());
     script.write_login(login("dead", "refresh", -10));
     let fleet = Fleet::of(3, &script);
-    fleet.ask(2);
-    script.pass(Duration::from_secs(3700));
-    fleet.ask(2);
+    fleet.answers(2);
+    script.advance(Duration::from_secs(3700));
+    fleet.answers(2);
     assert_eq!(script.received("/token").len(), 2);
     let sent = script.received(":generateContent");
     let last = sent.last().unwrap();
@@ -35,15 +35,15 @@ fn the_next_expiry_costs_one_refresh_again() {
 }
 
 #[test]
-fn a_holder_that_died_delays_the_others_by_its_turn_and_no_longer() {
-    let script = Script::new(google());
+fn a_lock_holder_that_died_delays_the_others_until_its_lock_expires() {
+    let script = ScriptedPlatform::new(google());
     script.write_login(login("dead", "refresh", -10));
     let fleet = Fleet::of(2, &script);
-    let dead = script.another();
-    let claim = fleet.run(dead.lock("oauth_token_cache", Duration::from_secs(12)));
-    assert!(matches!(claim, LockResult::Acquired(_)));
+    let dead = script.another_process();
+    let lock = fleet.run(dead.lock("oauth_token_cache", Duration::from_secs(12)));
+    assert!(matches!(lock, LockResult::Acquired(_)));
     let begun = script.now();
-    let answers = fleet.ask(1);
+    let answers = fleet.answers(1);
     assert!(answers.iter().all(|answer| answer.status == 200), "{answers:?}");
     let waited = script.now().since(begun);
     assert!(waited >= Duration::from_secs(12) && waited < Duration::from_secs(14), "{waited:?}");
@@ -51,11 +51,11 @@ fn a_holder_that_died_delays_the_others_by_its_turn_and_no_longer() {
 }
 
 #[test]
-fn a_token_that_lives_is_used_while_another_process_gets_the_next() {
-    let script = Script::new(google());
+fn a_valid_token_is_used_while_another_process_refreshes_it() {
+    let script = ScriptedPlatform::new(google());
     script.write_login(login("living", "refresh", 200));
     let fleet = Fleet::of(2, &script);
-    let other = script.another();
+    let other = script.another_process();
     fleet.run(other.lock("oauth_token_cache", Duration::from_secs(12)));
     let begun = script.now();
     let answered = fleet.run(async {
@@ -67,32 +67,33 @@ fn a_token_that_lives_is_used_while_another_process_gets_the_next() {
 }
 
 #[test]
-fn a_failed_refresh_frees_the_turn_at_once() {
+fn a_failed_refresh_releases_its_lock_at_once() {
     let mut failed = false;
-    let script = Script::new(google_but(move |request| {
+    let script = ScriptedPlatform::new(google_but(move |request| {
         let first = request.is("/token") && !std::mem::replace(&mut failed, true);
         first.then(|| Reply::status(500, "{}"))
     }));
     script.write_login(login("dead", "refresh", -10));
     let fleet = Fleet::of(2, &script);
     let begun = script.now();
-    let answers = fleet.ask(1);
+    let answers = fleet.answers(1);
     assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 1, "{answers:?}");
     assert!(script.now().since(begun) < Duration::from_secs(1));
 }
 
 #[test]
-fn a_late_holders_token_does_not_replace_the_next_ones() {
-    let script = Script::new(google());
+fn a_late_lock_holders_write_does_not_replace_the_next_holders() {
+    let script = ScriptedPlatform::new(google());
     let fleet = Fleet::of(1, &script);
-    let (other, key, hour) = (script.another(), "oauth_token_cache", Duration::from_secs(3600));
+    let (other, key, hour) =
+        (script.another_process(), "oauth_token_cache", Duration::from_secs(3600));
     fleet.run(async {
         let LockResult::Acquired(late) = other.lock(key, Duration::from_secs(1)).await else {
-            panic!("nobody has it")
+            panic!("the lock is free")
         };
         other.timer(Duration::from_secs(2)).await;
         let LockResult::Acquired(next) = other.lock(key, Duration::from_secs(1)).await else {
-            panic!("it is over")
+            panic!("the lock has expired")
         };
         other.save(key, "next".into(), hour, Some(next)).await.unwrap();
         other.save(key, "late".into(), hour, Some(late)).await.unwrap();
@@ -101,34 +102,33 @@ fn a_late_holders_token_does_not_replace_the_next_ones() {
 }
 
 #[test]
-fn an_answer_that_one_process_has_is_anothers_too() {
-    let script = Script::new(google());
+fn an_answer_that_one_process_has_cached_is_a_hit_in_another() {
+    let script = ScriptedPlatform::new(google());
     script.write_login(login("living", "refresh", 3000));
     let fleet = Fleet::of(2, &script);
-    let first = fleet.ask_of(0, SAME);
+    let first = fleet.answer_of(0, REPEATABLE);
     assert_eq!((first.status.as_u16(), first.header("x-cache")), (200, "MISS"));
-    let second = fleet.ask_of(1, SAME);
+    let second = fleet.answer_of(1, REPEATABLE);
     assert_eq!((second.status.as_u16(), second.header("x-cache")), (200, "HIT"));
     assert_eq!(second.text(), first.text());
     assert_eq!(second.headers["content-type"], first.headers["content-type"]);
     assert_eq!(script.received(":generateContent").len(), 1);
 
-    // It is no younger for having been found late: five minutes count from when it was given.
-    script.pass(Duration::from_secs(200));
-    assert_eq!(fleet.ask_of(1, SAME).header("x-cache"), "HIT");
-    script.pass(Duration::from_secs(101));
-    assert_eq!(fleet.ask_of(1, SAME).header("x-cache"), "MISS");
+    // The cached answer expires five minutes after it was given, in every process.
+    script.advance(Duration::from_secs(200));
+    assert_eq!(fleet.answer_of(1, REPEATABLE).header("x-cache"), "HIT");
+    script.advance(Duration::from_secs(101));
+    assert_eq!(fleet.answer_of(1, REPEATABLE).header("x-cache"), "MISS");
 }
 
 #[test]
-fn equal_questions_to_several_processes_at_once_are_one_call() {
-    let script = Script::new(slow_google());
+fn equal_requests_to_several_processes_at_once_are_one_call() {
+    let script = ScriptedPlatform::new(slow_google());
     script.write_login(login("living", "refresh", 3000));
     let fleet = Fleet::of(3, &script);
-    let asked = fleet
-        .0
-        .iter()
-        .flat_map(|(script, proxy)| (0..2).map(move |_| ask(proxy, script, post(GENERATE, SAME))));
+    let asked = fleet.0.iter().flat_map(|(script, proxy)| {
+        (0..2).map(move |_| ask(proxy, script, post(GENERATE, REPEATABLE)))
+    });
     let answers = fleet.run(all(asked.collect()));
     assert!(answers.iter().all(|answer| answer.status == 200), "{answers:?}");
     assert_eq!(script.received(":generateContent").len(), 1);
@@ -137,33 +137,33 @@ fn equal_questions_to_several_processes_at_once_are_one_call() {
 }
 
 #[test]
-fn a_failure_is_not_shared_and_frees_the_turn_at_once() {
+fn a_failed_request_is_not_shared_and_releases_its_lock_at_once() {
     let mut failed = false;
-    let script = Script::new(google_but(move |request| {
+    let script = ScriptedPlatform::new(google_but(move |request| {
         let first = request.is(":generateContent") && !std::mem::replace(&mut failed, true);
         first.then(|| Reply::status(400, r#"{"error":{"code":400,"message":"no"}}"#))
     }));
     script.write_login(login("living", "refresh", 3000));
     let fleet = Fleet::of(2, &script);
-    assert_eq!(fleet.ask_of(0, SAME).status, 400);
+    assert_eq!(fleet.answer_of(0, REPEATABLE).status, 400);
     let begun = script.now();
-    let second = fleet.ask_of(1, SAME);
+    let second = fleet.answer_of(1, REPEATABLE);
     assert_eq!((second.status.as_u16(), second.header("x-cache")), (200, "MISS"));
     assert!(script.now().since(begun) < Duration::from_secs(1));
 }
 
 #[test]
-fn a_client_that_goes_away_leaves_its_question_to_another_process() {
-    let script = Script::new(slow_google());
+fn a_client_that_goes_away_leaves_its_request_to_another_process() {
+    let script = ScriptedPlatform::new(slow_google());
     script.write_login(login("living", "refresh", 3000));
     let fleet = Fleet::of(2, &script);
-    fleet.ask(1);
+    fleet.answers(1);
     let begun = script.now();
     let [(one, first), (other, second)] = &fleet.0[..] else { panic!("there are two") };
     let answer = fleet.run(async {
         let patience = Duration::from_millis(100);
-        let gives_up = impatient(one, patience, ask(first, one, post(GENERATE, SAME)));
-        let waits = later(one, patience / 2, ask(second, other, post(GENERATE, SAME)));
+        let gives_up = impatient(one, patience, ask(first, one, post(GENERATE, REPEATABLE)));
+        let waits = later(one, patience / 2, ask(second, other, post(GENERATE, REPEATABLE)));
         let (mut gives_up, mut waits) = (Box::pin(gives_up), Box::pin(waits));
         let mut gone = false;
         std::future::poll_fn(move |cx| {
@@ -177,65 +177,68 @@ fn a_client_that_goes_away_leaves_its_question_to_another_process() {
     });
     assert_eq!((answer.status.as_u16(), answer.header("x-cache")), (200, "MISS"));
     let waited = script.now().since(begun);
-    assert!(waited < Duration::from_secs(1), "it did not wait for the turn's end: {waited:?}");
+    assert!(
+        waited < Duration::from_secs(1),
+        "the other process waited for the lock's expiry: {waited:?}"
+    );
 }
 
 #[test]
-fn an_idempotency_key_stands_for_one_question_in_all_processes() {
-    let script = Script::new(google());
+fn an_idempotency_key_stands_for_one_request_in_all_processes() {
+    let script = ScriptedPlatform::new(google());
     script.write_login(login("living", "refresh", 3000));
     let fleet = Fleet::of(2, &script);
-    let ask_of = |index: usize, body: &str| {
+    let answer_of = |index: usize, body: &str| {
         let mut request = post(GENERATE, body);
         request.headers_mut().insert("idempotency-key", "k".parse().unwrap());
         fleet.run(ask(&fleet.0[index].1, &fleet.0[index].0, request))
     };
-    assert_eq!(ask_of(0, HELLO).status, 200);
-    assert_eq!(ask_of(1, HELLO).header("x-cache"), "HIT");
-    let other = ask_of(1, HELLO.replace("Hello", "Bye").as_str());
+    assert_eq!(answer_of(0, HELLO).status, 200);
+    assert_eq!(answer_of(1, HELLO).header("x-cache"), "HIT");
+    let other = answer_of(1, HELLO.replace("Hello", "Bye").as_str());
     assert_eq!(other.status, 409);
     assert_eq!(script.received(":generateContent").len(), 1);
 }
 
 #[test]
-fn a_limit_is_the_limit_of_all_processes_and_each_ones_own_without_the_store() {
-    let script = Script::new(google());
+fn a_rate_limit_holds_for_all_processes_together_and_for_each_one_without_the_store() {
+    let script = ScriptedPlatform::new(google());
     script.write_login(login("living", "refresh", 3000));
     let fleet = Fleet::with(4, &script, &[("RATE_LIMIT_MAX_REQUESTS", "100")]);
-    let answers = fleet.ask(40);
+    let answers = fleet.answers(40);
     let passed = answers.iter().filter(|answer| answer.status == 200).count();
     assert_eq!((passed, answers.len()), (100, 160));
     assert!(answers.iter().all(|it| it.header("x-ratelimit-limit") == "100"));
     assert!(answers.iter().any(|it| it.reason() == "RATE_LIMITED"));
 
-    // Each goes on from what it has let through itself.
+    // Each process counts on from the requests that it has let through itself.
     script.break_store(true);
-    let answers = fleet.ask(100);
+    let answers = fleet.answers(100);
     let passed = answers.iter().filter(|answer| answer.status == 200).count();
     assert_eq!(passed, 300);
 }
 
 #[test]
-fn a_quota_that_one_process_found_used_up_is_known_to_all() {
+fn a_quota_that_one_process_found_used_up_is_known_to_all_processes() {
     let spent = r#"{"error":{"code":429,"message":"Resets in 2h.","status":"RESOURCE_EXHAUSTED",
         "details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"QUOTA_EXHAUSTED"}]}}"#;
-    let script = Script::new(google_but(move |request| {
+    let script = ScriptedPlatform::new(google_but(move |request| {
         request.is(":generateContent").then(|| Reply::status(429, spent))
     }));
     script.write_login(login("living", "refresh", 3000));
     let fleet = Fleet::of(2, &script);
-    assert_eq!(fleet.ask_of(0, HELLO).status, 429);
+    assert_eq!(fleet.answer_of(0, HELLO).status, 429);
     let (other, proxy) = &fleet.0[1];
     fleet.run(proxy.tick(other));
-    let answer = fleet.ask_of(1, HELLO);
+    let answer = fleet.answer_of(1, HELLO);
     assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (429, "7200"));
     assert_eq!(script.received(":generateContent").len(), 1);
 }
 
 #[test]
-fn a_running_process_learns_of_the_refresh_token_that_another_one_was_given() {
+fn a_running_process_uses_the_refresh_token_that_another_one_received() {
     let mut serial = 0;
-    let script = Script::new(google_but(move |request| {
+    let script = ScriptedPlatform::new(google_but(move |request| {
         if !request.is("/token") {
             return None;
         }
@@ -250,41 +253,41 @@ fn a_running_process_learns_of_the_refresh_token_that_another_one_was_given() {
     }));
     script.write_login(login("dead", "r0", -10));
     let fleet = Fleet::of(2, &script);
-    for turn in 0..6 {
-        let answer = fleet.ask_of(turn % 2, HELLO);
-        assert_eq!(answer.status, 200, "{turn}: {}", answer.text());
-        script.pass(Duration::from_secs(3700));
+    for hour in 0..6 {
+        let answer = fleet.answer_of(hour % 2, HELLO);
+        assert_eq!(answer.status, 200, "{hour}: {}", answer.text());
+        script.advance(Duration::from_secs(3700));
     }
     let sent = script.received(":generateContent");
     assert_eq!(sent.last().unwrap().headers["authorization"].as_bytes(), b"Bearer t6");
 }
 
-/// Processes with their proxies.
-struct Fleet(Vec<(Script, Proxy)>);
+/// Processes, each with its proxy.
+struct Fleet(Vec<(ScriptedPlatform, Proxy)>);
 
 impl Fleet {
-    fn of(count: usize, script: &Script) -> Self {
+    fn of(count: usize, script: &ScriptedPlatform) -> Self {
         Self::with(count, script, &[])
     }
 
-    fn with(count: usize, script: &Script, more: &[(&str, &str)]) -> Self {
+    fn with(count: usize, script: &ScriptedPlatform, more: &[(&str, &str)]) -> Self {
         let settings = [&[("VALIDATE_TOKENS_BEFORE_USE", "false")], more].concat();
         let member = || {
-            let script = script.another();
+            let script = script.another_process();
             let proxy = proxy_with(&script, &settings);
             (script, proxy)
         };
         Self((0..count).map(|_| member()).collect())
     }
 
-    /// One request to one of them.
-    fn ask_of(&self, index: usize, body: &str) -> Answer {
+    /// The answer of one process to a request.
+    fn answer_of(&self, index: usize, body: &str) -> Answer {
         let (script, proxy) = &self.0[index];
         self.run(ask(proxy, script, post(GENERATE, body)))
     }
 
-    /// So many requests to each of them at once.
-    fn ask(&self, each: usize) -> Vec<Answer> {
+    /// The answers to requests that go to all processes at once, `each` to every one.
+    fn answers(&self, each: usize) -> Vec<Answer> {
         let asked = self.0.iter().flat_map(|(script, proxy)| {
             (0..each).map(move |_| ask(proxy, script, post(GENERATE, HELLO)))
         });
@@ -298,12 +301,12 @@ impl Fleet {
 }
 
 fn slow_google() -> impl FnMut(&Received) -> Reply + Send + 'static {
-    let mut usual = google();
-    move |request| usual(request).after(Duration::from_millis(300))
+    let mut google = google();
+    move |request| google(request).after(Duration::from_millis(300))
 }
 
 const GENERATE: &str = "/v1beta/models/gemini-2.5-flash:generateContent";
 const HELLO: &str = r#"{"contents":[{"parts":[{"text":"Hello"}]}]}"#;
-/// A question that is bound to mean the same when it is asked again.
-const SAME: &str =
+/// A request whose answer may be used again: its temperature is zero.
+const REPEATABLE: &str =
     r#"{"contents":[{"parts":[{"text":"Hello"}]}],"generationConfig":{"temperature":0}}"#;

@@ -1,4 +1,4 @@
-//! Bytes in, bytes out, in folders that a person can open: `golden/<case>/`.
+//! Bytes in and bytes out: each folder `golden/<case>/` is a case.
 //!
 //! | given | expected |
 //! |---|---|
@@ -7,7 +7,7 @@
 //! | `event.json`, one event from upstream | `client.json`, what the client gets of it |
 //! | `stream.txt`, upstream's bytes of a stream | `client.sse.txt` and `client.array.txt` |
 //!
-//! and `dropped.txt`, the paths that were removed, where there are any. Every case runs through
+//! Where fields were removed, `dropped.txt` has their paths. Every case runs through
 //! [`Proxy::handle`] and the answer's body, and is compared byte for byte. With `GOLDEN_WRITE` set the
 //! expectations are written instead: read the diff.
 
@@ -18,7 +18,7 @@ use bytes::Bytes;
 use code_assist_core::Proxy;
 use code_assist_testkit::client::{Answer, ask, post};
 use code_assist_testkit::google::google_but;
-use code_assist_testkit::script::{Piece, Reply, Script};
+use code_assist_testkit::script::{Piece, Reply, ScriptedPlatform};
 use code_assist_testkit::subject::{login, proxy_with};
 
 #[test]
@@ -46,7 +46,7 @@ fn every_golden_case_holds() {
     assert!(cases >= 24, "only {cases} cases");
 }
 
-/// The files that a case's given file leads to.
+/// The files that a case expects, as they are now.
 fn outcome(folder: &Path) -> Vec<(&'static str, Bytes)> {
     let given = |name: &str| fs::read(folder.join(name)).ok().map(Bytes::from);
     if let Some(event) = given("event.json") {
@@ -74,7 +74,7 @@ fn outcome(folder: &Path) -> Vec<(&'static str, Bytes)> {
 
 /// What goes upstream for a client's request, with a prompt id that does not change.
 fn sent_upstream(method: &str, body: &Bytes) -> (Answer, Bytes) {
-    let script = Script::new(google_but(|_| None));
+    let script = ScriptedPlatform::new(google_but(|_| None));
     let proxy = proxy(&script);
     let path = format!("/v1beta/models/gemini-2.5-pro:{method}");
     let text = std::str::from_utf8(body).expect("a request is UTF-8");
@@ -106,10 +106,10 @@ fn event_for_client(event: &Bytes) -> Bytes {
     Bytes::copy_from_slice(event)
 }
 
-/// The answer to a client for whom upstream sends these bytes, cut in odd places.
+/// The answer to a client when upstream sends these bytes in chunks of seven.
 fn streamed(upstream: &Bytes, query: &str) -> Answer {
     let upstream = upstream.clone();
-    let script = Script::new(google_but(move |request| {
+    let script = ScriptedPlatform::new(google_but(move |request| {
         request.is(":streamGenerateContent?alt=sse").then(|| {
             let pieces = upstream.chunks(7).map(Bytes::copy_from_slice);
             Reply::pieces(pieces.map(Piece::Data))
@@ -121,7 +121,7 @@ fn streamed(upstream: &Bytes, query: &str) -> Answer {
     script.run(&proxy, ask(&proxy, &script, post(&path, hello)))
 }
 
-fn proxy(script: &Script) -> Proxy {
+fn proxy(script: &ScriptedPlatform) -> Proxy {
     script.write_login(login("ya29.golden", "1//refresh", 3600));
     proxy_with(script, &[("GEMINI_PROJECT_ID", "my-project")])
 }

@@ -1,4 +1,4 @@
-//! Client bodies that come slowly, over the scripted clock.
+//! Client bodies that arrive slowly, over the scripted clock.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -9,34 +9,34 @@ use bytes::Bytes;
 use code_assist_core::Error;
 use code_assist_core::internals::intake;
 use code_assist_testkit::google::google;
-use code_assist_testkit::script::Script;
+use code_assist_testkit::script::ScriptedPlatform;
 use http::HeaderMap;
 use http_body::{Body, Frame};
 
 #[test]
-fn a_body_that_comes_byte_by_byte_ends_some_day() {
+fn a_body_that_arrives_byte_by_byte_times_out() {
     let (taken, result) = collected(1, Duration::from_secs(29), 100_000_000);
     assert_eq!(result, Err(Error::RequestTimeout));
     assert_eq!(taken, 3, "the slow start is over after 60 seconds");
 }
 
 #[test]
-fn a_body_on_a_slow_line_arrives() {
+fn a_body_over_a_slow_connection_arrives() {
     let (taken, result) = collected(64 * 1024, Duration::from_secs(20), 300);
     assert_eq!(result, Ok(300 * 64 * 1024));
     assert_eq!(taken, 300);
 }
 
 #[test]
-fn a_small_body_may_take_its_time_at_the_start() {
+fn a_small_body_may_arrive_slowly_at_the_start() {
     let (_, result) = collected(10, Duration::from_secs(14), 4);
     assert_eq!(result, Ok(40));
 }
 
-/// Collects a body of so many pieces, with a pause before each: the pieces that were taken, and how
-/// many bytes they held.
+/// Collects a body of `pieces` chunks with a pause before each. Returns how many chunks were taken,
+/// and how many bytes there are.
 fn collected(size: usize, pause: Duration, pieces: usize) -> (usize, Result<usize, Error>) {
-    let script = Script::new(google());
+    let script = ScriptedPlatform::new(google());
     let mut body = Trickle { script: script.clone(), size, pause, pieces };
     let headers = HeaderMap::new();
     let mut collecting = Box::pin(intake::collect(&script, &headers, &mut body, usize::MAX));
@@ -48,9 +48,9 @@ fn collected(size: usize, pause: Duration, pieces: usize) -> (usize, Result<usiz
     (pieces - body.pieces, result.map(|whole| whole.len()))
 }
 
-/// A body that lets the clock run before each piece.
+/// A body that advances the clock before each chunk.
 struct Trickle {
-    script: Script,
+    script: ScriptedPlatform,
     size: usize,
     pause: Duration,
     pieces: usize,
@@ -68,7 +68,7 @@ impl Body for Trickle {
             return Poll::Ready(None);
         }
         self.pieces -= 1;
-        self.script.pass(self.pause);
+        self.script.advance(self.pause);
         Poll::Ready(Some(Ok(Frame::data(Bytes::from(vec![b'.'; self.size])))))
     }
 }

@@ -1,25 +1,28 @@
-//! The log line of a request. Alone in its program: what a subscriber is asked for depends on what
-//! other tests log at the same time.
+//! The log of a request: its access log line, and the span around every other line.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use code_assist_core::Proxy;
-use code_assist_core::settings::{Layer, Settings, Source};
-use code_assist_testkit::client::{ask, get, post};
-use code_assist_testkit::google::google_but;
-use code_assist_testkit::script::{Reply, Script};
+use code_assist_testkit::client::{Answer, all, ask, get, later, post, with};
+use code_assist_testkit::google::{google, google_but};
+use code_assist_testkit::script::{Reply, ScriptedPlatform};
+use code_assist_testkit::subject::{login, proxy_with};
 use tracing::field::{Field, Visit};
-use tracing::span;
+use tracing::{Event, Subscriber, span};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::registry::{LookupSpan, Registry};
 
 #[test]
-fn one_line_a_request_has_every_key_and_no_secret() {
-    let log = Log::default();
-    tracing::subscriber::with_default(log.clone(), || {
-        let script = Script::new(google_but(|request| {
+fn the_access_log_line_of_a_request_has_every_key_and_no_secret() {
+    let log = logged(|| {
+        let script = ScriptedPlatform::new(google_but(|request| {
             request.body.contains("quota").then(|| Reply::status(429, "{}"))
         }));
-        let proxy = proxy(&script);
+        let proxy = signed_in(&script);
         for (path, body) in [
             (GENERATE, HELLO),
             (STREAM, HELLO),
@@ -34,10 +37,10 @@ fn one_line_a_request_has_every_key_and_no_secret() {
         drop(response);
         script.run(&proxy, ask(&proxy, &script, get("/health")));
     });
-    let lines: Vec<_> = log.0.lock().unwrap().iter().map(|fields| fields.0.clone()).collect();
+    let lines: Vec<&Line> = log.iter().filter(|line| line.target == "request").collect();
     assert_eq!(lines.len(), 7, "{lines:?}");
     for line in &lines {
-        let names: Vec<&str> = line.iter().map(|(name, _)| *name).collect();
+        let names: Vec<&str> = line.fields.keys().copied().collect();
         // `timestamp` is the subscriber's.
         for key in [
             "request_id",
@@ -58,79 +61,209 @@ fn one_line_a_request_has_every_key_and_no_secret() {
             "bytes_out",
             "outcome",
         ] {
-            assert_eq!(names.iter().filter(|name| **name == key).count(), 1, "{key} in {names:?}");
+            assert!(names.contains(&key), "{key} is not among {names:?}");
         }
-        assert!(!format!("{line:?}").contains("secret"), "{line:?}");
+        assert!(!line.has_field_twice, "{names:?}");
     }
-    let outcomes: Vec<&str> = lines
-        .iter()
-        .filter_map(|line| line.iter().find(|(name, _)| *name == "outcome"))
-        .map(|(_, value)| value.as_str())
-        .collect();
-    assert_eq!(
-        outcomes,
-        ["ok", "ok", "ok", "refused", "refused", "refused", "client_gone"]
-            .map(|it| format!("{it:?}"))
-    );
+    assert!(!format!("{log:?}").contains("secret"), "{log:?}");
+    let outcomes: Vec<&str> = lines.iter().map(|line| line.fields["outcome"].as_str()).collect();
+    assert_eq!(outcomes, ["ok", "ok", "ok", "refused", "refused", "refused", "client_gone"]);
 }
 
-/// Keeps the fields of the request lines.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<Fields>>>);
+#[test]
+fn a_warning_about_the_store_is_in_the_span_of_its_request() {
+    let log = logged(|| {
+        let script = ScriptedPlatform::new(google());
+        let (script, proxy) = with_failing_store(&script);
+        let request = with(post(GENERATE, REPEATABLE), REQUEST_ID, "req-store");
+        assert_eq!(script.run(&proxy, ask(&proxy, &script, request)).status, 200);
+    });
+    let spans = spans_of(&log, "the key-value store cannot be read");
+    assert!(!spans.is_empty(), "{log:?}");
+    assert!(spans.iter().all(|id| *id == Some("req-store")), "{spans:?}");
+}
 
-#[derive(Debug, Clone)]
-struct Fields(Vec<(&'static str, String)>);
+#[test]
+fn a_panic_is_logged_in_the_span_of_its_request() {
+    let log = logged(|| {
+        let script = ScriptedPlatform::new(google_but(|request| {
+            assert!(!request.is(":generateContent"), "the test's own bug");
+            None
+        }));
+        let proxy = signed_in(&script);
+        let request = with(post(GENERATE, HELLO), REQUEST_ID, "req-panic");
+        assert_eq!(script.run(&proxy, ask(&proxy, &script, request)).status, 500);
+    });
+    assert_eq!(spans_of(&log, "a bug in the proxy"), [Some("req-panic")]);
+}
+
+#[test]
+fn interleaved_requests_log_in_their_own_spans() {
+    let log = logged(|| {
+        // Each request waits, and then panics in a later poll than its first one.
+        let mut tried = BTreeMap::new();
+        let script = ScriptedPlatform::new(google_but(move |request| {
+            if !request.is(":generateContent") {
+                return None;
+            }
+            let count = tried.entry(request.body.contains("first")).or_insert(0);
+            *count += 1;
+            assert!(*count < 2, "the test's own bug");
+            Some(Reply::status(429, RETRY_IN_A_SECOND))
+        }));
+        let (script, proxy) = with_failing_store(&script);
+        let request = |id: &'static str| {
+            let body = REPEATABLE.replace("Hello", id);
+            ask(&proxy, &script, with(post(GENERATE, &body), REQUEST_ID, id))
+        };
+        let requests: Vec<Pin<Box<dyn Future<Output = Answer>>>> = vec![
+            Box::pin(request("req-first")),
+            Box::pin(later(&script, Duration::from_millis(500), request("req-second"))),
+        ];
+        let answers = script.run(&proxy, all(requests));
+        assert!(answers.iter().all(|answer| answer.status == 500), "{answers:?}");
+    });
+    // The second request comes while the first one waits for its retry.
+    let in_spans = log.iter().filter(|line| line.target != "request" && line.span.is_some());
+    let mut lines: Vec<(&str, &str)> = in_spans
+        .map(|line| {
+            let is_bug = line.fields["message"].contains("a bug in the proxy");
+            (if is_bug { "bug" } else { "store" }, line.span.as_deref().unwrap_or_default())
+        })
+        .collect();
+    lines.dedup();
+    let (first, second) = ("req-first", "req-second");
+    assert_eq!(lines, [("store", first), ("store", second), ("bug", first), ("bug", second)]);
+}
+
+#[test]
+fn a_request_without_an_id_of_its_own_logs_with_the_id_that_its_answer_names() {
+    let mut answered = None;
+    let log = logged(|| {
+        let script = ScriptedPlatform::new(google());
+        let (script, proxy) = with_failing_store(&script);
+        answered = Some(script.run(&proxy, ask(&proxy, &script, post(GENERATE, REPEATABLE))));
+    });
+    let answer = answered.expect("the request was answered");
+    let id = answer.header(REQUEST_ID);
+    assert!(id.starts_with("req_"), "{id}");
+    let spans = spans_of(&log, "the key-value store cannot be read");
+    assert!(!spans.is_empty() && spans.iter().all(|span| *span == Some(id)), "{spans:?}");
+}
+
+/// A line of the log.
+#[derive(Debug)]
+struct Line {
+    target: &'static str,
+    fields: BTreeMap<&'static str, String>,
+    has_field_twice: bool,
+    /// `request_id` of the span named `request` that the line is in.
+    span: Option<String>,
+}
+
+/// The ids of the spans of the lines with this text.
+fn spans_of<'a>(log: &'a [Line], text: &str) -> Vec<Option<&'a str>> {
+    let with_text = log
+        .iter()
+        .filter(|line| line.fields.get("message").is_some_and(|message| message.contains(text)));
+    with_text.map(|line| line.span.as_deref()).collect()
+}
+
+/// What `requests` log.
+///
+/// One caller at a time: `tracing` keeps for the whole process which lines a subscriber wants, and a
+/// thread without a subscriber that logs at the same time can turn a line off.
+fn logged(requests: impl FnOnce()) -> Vec<Line> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _alone = lock(&ONE_AT_A_TIME);
+    let lines = Arc::default();
+    let capture = Capture { lines: Arc::clone(&lines) };
+    tracing::subscriber::with_default(Registry::default().with(capture), requests);
+    std::mem::take(&mut *lock(&lines))
+}
+
+/// Keeps the lines of the log.
+struct Capture {
+    lines: Arc<Mutex<Vec<Line>>>,
+}
+
+/// `request_id` of a span.
+struct RequestId(String);
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Capture {
+    fn on_new_span(
+        &self,
+        attributes: &span::Attributes<'_>,
+        id: &span::Id,
+        context: Context<'_, S>,
+    ) {
+        let mut fields = Fields::default();
+        attributes.record(&mut fields);
+        if attributes.metadata().name() == "request"
+            && let Some(request_id) = fields.all.remove("request_id")
+            && let Some(span) = context.span(id)
+        {
+            span.extensions_mut().insert(RequestId(request_id));
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let span = context.event_scope(event).and_then(|mut scope| {
+            scope.find_map(|span| Some(span.extensions().get::<RequestId>()?.0.clone()))
+        });
+        lock(&self.lines).push(Line {
+            target: event.metadata().target(),
+            fields: fields.all,
+            has_field_twice: fields.has_one_twice,
+            span,
+        });
+    }
+}
+
+/// The fields of a line or of a span.
+#[derive(Default)]
+struct Fields {
+    all: BTreeMap<&'static str, String>,
+    has_one_twice: bool,
+}
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.0.push((field.name(), format!("{value:?}")));
+        self.has_one_twice |= self.all.insert(field.name(), format!("{value:?}")).is_some();
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.has_one_twice |= self.all.insert(field.name(), value.to_owned()).is_some();
     }
 }
 
-impl tracing::Subscriber for Log {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.target() == "request"
-    }
-
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        let mut fields = Fields(Vec::new());
-        event.record(&mut fields);
-        self.0.lock().expect("no test panics with it").push(fields);
-    }
-
-    fn enter(&self, _: &span::Id) {}
-
-    fn exit(&self, _: &span::Id) {}
+/// A proxy that shares its store with other processes. It has its token and its project, and now the
+/// store fails.
+fn with_failing_store(script: &ScriptedPlatform) -> (ScriptedPlatform, Proxy) {
+    let script = script.another_process();
+    let proxy = signed_in(&script);
+    script.run(&proxy, ask(&proxy, &script, post(STREAM, HELLO)));
+    script.break_store(true);
+    (script, proxy)
 }
 
-fn proxy(script: &Script) -> Proxy {
-    script.write_login(
-        r#"{"access_token":"ya29.secret-access","refresh_token":"1//secret-refresh","expiry_date":1750003600000}"#,
-    );
-    let ours = [
-        ("CODE_ASSIST_ENDPOINT", "http://127.0.0.1:1"),
-        ("OAUTH_TOKEN_URL", "http://127.0.0.1:2/token"),
-        ("OAUTH_TOKENINFO_URL", "http://127.0.0.1:2/tokeninfo"),
-        ("HOME", "/home/test"),
-    ];
-    let lookup = |name: &str| {
-        let found = ours.iter().find(|(known, _)| *known == name);
-        found.map(|(_, value)| (*value).to_owned())
-    };
-    let layers = [Layer { source: Source::Env, lookup: &lookup }];
-    let (settings, _) = Settings::read(&layers).expect("the test's settings are good");
-    Proxy::new(settings, script)
+fn signed_in(script: &ScriptedPlatform) -> Proxy {
+    script.write_login(login("ya29.secret-access", "1//secret-refresh", 3600));
+    proxy_with(script, &[])
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 const GENERATE: &str = "/v1beta/models/gemini-2.5-flash:generateContent";
 const STREAM: &str = "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse";
 const COUNT: &str = "/v1beta/models/gemini-2.5-flash:countTokens";
 const HELLO: &str = r#"{"contents":[{"role":"user","parts":[{"text":"Hello"}]}]}"#;
+const REPEATABLE: &str =
+    r#"{"contents":[{"parts":[{"text":"Hello"}]}],"generationConfig":{"temperature":0}}"#;
+const RETRY_IN_A_SECOND: &str = r#"{"error":{"code":429,"message":"slow down","status":"RESOURCE_EXHAUSTED",
+    "details":[{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"1s"}]}}"#;
+const REQUEST_ID: &str = "x-request-id";

@@ -1,4 +1,4 @@
-//! What a proxy tells of itself, after whole lives of requests over a scripted platform.
+//! Metrics, health and the status page, after whole requests over a scripted platform.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -6,19 +6,23 @@ use std::time::Duration;
 use code_assist_core::Proxy;
 use code_assist_testkit::client::{Answer, ask, get, post};
 use code_assist_testkit::google::{event, google, google_but, last_event, sse};
-use code_assist_testkit::script::{Reply, Script};
+use code_assist_testkit::script::{Reply, ScriptedPlatform};
 use code_assist_testkit::subject::proxy_with;
 use http::Request;
 use serde_json::Value;
 
-fn signed_in(script: &Script, more: &[(&str, &str)]) -> Proxy {
+fn signed_in(script: &ScriptedPlatform, more: &[(&str, &str)]) -> Proxy {
     script.write_login(
         r#"{"access_token":"ya29.secret-access","refresh_token":"1//secret-refresh","expiry_date":1750003600000}"#,
     );
     proxy_with(script, more)
 }
 
-fn run(script: &Script, proxy: &Proxy, request: Request<code_assist_core::Payload>) -> Answer {
+fn run(
+    script: &ScriptedPlatform,
+    proxy: &Proxy,
+    request: Request<code_assist_core::Payload>,
+) -> Answer {
     script.run(proxy, ask(proxy, script, request))
 }
 
@@ -30,8 +34,8 @@ fn with(path: &str, name: &str, value: &str) -> Request<code_assist_core::Payloa
 }
 
 /// A proxy after one request of each kind.
-fn after_traffic() -> (Script, Proxy) {
-    let script = Script::new(google_but(|request| match () {
+fn after_traffic() -> (ScriptedPlatform, Proxy) {
+    let script = ScriptedPlatform::new(google_but(|request| match () {
         () if request.body.contains("quota") => Some(Reply::status(429, "{}")),
         () if request.is(":generateContent") => {
             Some(google()(request).after(Duration::from_millis(300)))
@@ -90,8 +94,8 @@ fn requests_are_counted_by_method_model_and_status() {
 }
 
 #[test]
-fn looking_at_the_proxy_is_no_request() {
-    let script = Script::new(google());
+fn requests_for_metrics_and_health_are_not_counted() {
+    let script = ScriptedPlatform::new(google());
     let proxy = signed_in(&script, &[]);
     for path in ["/metrics", "/health", "/health/detailed", "/"] {
         assert_eq!(run(&script, &proxy, get(path)).status, 200, "{path}");
@@ -105,7 +109,7 @@ fn looking_at_the_proxy_is_no_request() {
 
 #[test]
 fn an_open_stream_is_in_flight_until_its_client_is_gone() {
-    let script = Script::new(google_but(|request| {
+    let script = ScriptedPlatform::new(google_but(|request| {
         let (first, last) = (event("a"), last_event("b"));
         request.is("alt=sse").then(|| sse(&[&first, &last]))
     }));
@@ -126,9 +130,9 @@ fn an_open_stream_is_in_flight_until_its_client_is_gone() {
 }
 
 #[test]
-fn a_refresh_that_fails_is_counted_and_the_retry_that_never_began_is_not() {
+fn a_failed_refresh_is_counted_and_the_retry_that_never_began_is_not() {
     let mut refused = false;
-    let script = Script::new(google_but(move |request| {
+    let script = ScriptedPlatform::new(google_but(move |request| {
         if request.is("/token") {
             return Some(Reply::status(500, "{}"));
         }
@@ -149,7 +153,7 @@ fn a_refresh_that_fails_is_counted_and_the_retry_that_never_began_is_not() {
 
 #[test]
 fn metrics_and_details_need_a_key_where_keys_are_set_and_health_does_not() {
-    let script = Script::new(google());
+    let script = ScriptedPlatform::new(google());
     let proxy = signed_in(&script, &[("PROXY_API_KEYS", "ada:sesame")]);
     for path in ["/metrics", "/metrics?format=json", "/health/detailed"] {
         assert_eq!(run(&script, &proxy, get(path)).reason(), "API_KEY_MISSING", "{path}");
@@ -163,8 +167,8 @@ fn metrics_and_details_need_a_key_where_keys_are_set_and_health_does_not() {
 }
 
 #[test]
-fn each_reader_gets_its_format() {
-    let script = Script::new(google());
+fn metrics_have_the_format_that_the_reader_asks_for() {
+    let script = ScriptedPlatform::new(google());
     let proxy = signed_in(&script, &[]);
     let json = run(&script, &proxy, get("/metrics?format=json"));
     assert_eq!(json.header("content-type"), "application/json; charset=UTF-8");
@@ -178,7 +182,7 @@ fn each_reader_gets_its_format() {
 
 #[test]
 fn a_browser_gets_the_status_page_and_programs_get_json() {
-    let script = Script::new(google());
+    let script = ScriptedPlatform::new(google());
     let proxy = signed_in(&script, &[]);
     let page =
         run(&script, &proxy, with("/", "accept", "text/html,application/xml;q=0.9,*/*;q=0.8"));
@@ -195,7 +199,7 @@ fn a_browser_gets_the_status_page_and_programs_get_json() {
 }
 
 #[test]
-fn detailed_health_tells_of_sign_in_without_a_secret() {
+fn detailed_health_shows_the_sign_in_without_a_secret() {
     let (script, proxy) = after_traffic();
     let answer = run(&script, &proxy, get("/health/detailed"));
     let value: Value = serde_json::from_str(&answer.text()).unwrap();
@@ -207,7 +211,7 @@ fn detailed_health_tells_of_sign_in_without_a_secret() {
         assert!(!answer.text().contains(secret), "{}", answer.text());
     }
 
-    let signed_out = Script::new(google());
+    let signed_out = ScriptedPlatform::new(google());
     let proxy = proxy_with(&signed_out, &[]);
     run(&signed_out, &proxy, post(GENERATE, HELLO));
     let value: Value =
@@ -232,9 +236,9 @@ fn alert_rules_dashboard_and_document_name_metrics_that_exist() {
     let named = |text: &str| -> BTreeSet<String> {
         let is_name = |c: char| c.is_ascii_lowercase() || c == '_';
         let words = text.split(|c: char| !is_name(c));
-        let ours =
+        let is_metric =
             |word: &&str| word.starts_with("code_assist_proxy_") || word.starts_with("process_");
-        words.filter(ours).map(str::to_owned).collect()
+        words.filter(is_metric).map(str::to_owned).collect()
     };
     for (file, text) in [
         ("alerts.yml", include_str!("../../../monitoring/alerts.yml")),
@@ -246,10 +250,10 @@ fn alert_rules_dashboard_and_document_name_metrics_that_exist() {
         let unknown: Vec<&String> = named.difference(&exists).collect();
         assert!(unknown.is_empty(), "{file}: {unknown:?}");
         if file == "METRICS.md" {
-            let told = exists.iter().filter(|name| !named.contains(*name));
-            let told: Vec<&String> =
-                told.filter(|name| exposition.contains(&format!(" {name} "))).collect();
-            assert!(told.is_empty(), "not in {file}: {told:?}");
+            let missing = exists.iter().filter(|name| !named.contains(*name));
+            let missing: Vec<&String> =
+                missing.filter(|name| exposition.contains(&format!(" {name} "))).collect();
+            assert!(missing.is_empty(), "not in {file}: {missing:?}");
         }
     }
 }

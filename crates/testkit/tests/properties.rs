@@ -1,4 +1,4 @@
-//! Properties that hold for every text, checked with generated ones.
+//! Properties of the JSON functions, over generated texts.
 
 use bytes::{Bytes, BytesMut};
 use code_assist_core::internals::json::Cursor;
@@ -15,15 +15,15 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn an_object_with_nothing_to_correct_passes_byte_for_byte(body in object(plain_key())) {
+    fn an_object_with_nothing_to_adapt_passes_byte_for_byte(body in object(plain_key())) {
         let body = Bytes::from(body);
-        let rewritten = adapt::generate(&body).unwrap();
-        prop_assert_eq!(rewritten.request.pieces().collect::<Vec<_>>(), [&body]);
-        prop_assert!(rewritten.dropped.is_empty());
+        let adapted = adapt::generate(&body).unwrap();
+        prop_assert_eq!(adapted.request.pieces().collect::<Vec<_>>(), [&body]);
+        prop_assert!(adapted.dropped.is_empty());
     }
 
     #[test]
-    fn whatever_is_corrected_the_result_is_json(body in object(any_key())) {
+    fn an_adapted_object_is_json(body in object(any_key())) {
         let body = Bytes::from(body);
         prop_assert!(is_accepted(&body), "the generator makes JSON");
         let generated = adapt::generate(&body).unwrap().request.to_bytes();
@@ -49,7 +49,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_corrected_needs_no_correction(body in prop_oneof![object(any_key()), request()]) {
+    fn an_adapted_request_needs_no_adapting(body in prop_oneof![object(any_key()), request()]) {
         let once = adapt::generate(&Bytes::from(body)).unwrap().request.to_bytes();
         let twice = adapt::generate(&once).unwrap();
         prop_assert_eq!(twice.request.to_bytes(), once);
@@ -151,7 +151,7 @@ fn value(key: impl Strategy<Value = String> + Clone + 'static) -> impl Strategy<
     })
 }
 
-/// A request as the special fields would have it, with the odd kind here and there.
+/// A request with the fields that adapting looks at, some of them of the wrong kind.
 fn request() -> impl Strategy<Value = String> {
     let odd = || value(any_key());
     let part = prop_oneof![3 => some_of(&["text", "thought", "thoughtSignature", "functionCall"], odd()), 1 => odd()];
@@ -251,12 +251,12 @@ fn string() -> impl Strategy<Value = String> + Clone {
     prop::collection::vec(piece, 0..4).prop_map(|pieces| format!("\"{}\"", pieces.concat())).boxed()
 }
 
-/// A key that means nothing to anybody.
+/// A key without a meaning for the proxy.
 fn plain_key() -> impl Strategy<Value = String> + Clone {
     ("[x-z]{1,3}", string()).prop_map(|(start, rest)| format!("\"{start}{}", &rest[1..])).boxed()
 }
 
-/// A key that may be one of those that mean something.
+/// A key that may have a meaning for the proxy.
 fn any_key() -> impl Strategy<Value = String> + Clone {
     let special = select(vec![
         "contents",
@@ -295,7 +295,7 @@ fn any_key() -> impl Strategy<Value = String> + Clone {
     prop_oneof![5 => special, 1 => plain_key()].boxed()
 }
 
-/// JSON in which a few bytes were changed, taken out or put in.
+/// JSON in which a few bytes were changed, removed or inserted.
 fn mutated() -> impl Strategy<Value = Vec<u8>> {
     let changes = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..4u8), 0..3);
     (prop_oneof![object(any_key()), request()], changes).prop_map(|(text, changes)| {
@@ -318,8 +318,8 @@ fn mutated() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// By serde_json's measure: `IgnoredAny` lets lone surrogates pass, as we do, but does not look at
-/// UTF-8.
+/// True for JSON according to serde_json. `IgnoredAny` accepts lone surrogates, as the proxy does, but
+/// does not check UTF-8.
 fn is_json(text: &[u8]) -> bool {
     std::str::from_utf8(text).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
 }

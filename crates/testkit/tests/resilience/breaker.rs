@@ -39,7 +39,7 @@ fn the_breaker_opens_after_the_threshold_and_closes_after_one_probe() {
         assert_eq!(fixture.ask(post(GENERATE, HELLO)).status, 500);
     }
     assert_eq!(state(&fixture), "open");
-    fixture.script.pass(ms(19_001));
+    fixture.script.advance(ms(19_001));
     for path in [GENERATE, STREAM, "/v1internal:generateContent"] {
         let answer = fixture.ask(post(path, HELLO));
         assert_eq!((answer.status.as_u16(), answer.reason().as_str()), (503, "CIRCUIT_OPEN"));
@@ -47,7 +47,7 @@ fn the_breaker_opens_after_the_threshold_and_closes_after_one_probe() {
         assert!(answer.text().contains("40.999s"), "{}", answer.text());
     }
     assert_eq!(fixture.calls().len(), 3, "no call while the breaker is open");
-    fixture.script.pass(ms(40_999));
+    fixture.script.advance(ms(40_999));
     assert_eq!(fixture.ask(post(GENERATE, HELLO)).status, 200);
     assert_eq!(state(&fixture), "closed");
     assert_eq!(transitions(&fixture), [1.0, 1.0, 1.0]);
@@ -67,7 +67,7 @@ fn of_fifty_concurrent_requests_one_is_the_probe() {
     for _ in 0..3 {
         fixture.ask(post(GENERATE, HELLO));
     }
-    fixture.script.pass(ms(60_000));
+    fixture.script.advance(ms(60_000));
     let answers = fixture.run(all((0..50).map(|_| fixture.timed(post(GENERATE, HELLO))).collect()));
     let served = answers.iter().filter(|(_, answer)| answer.status == 200).count();
     assert_eq!((served, fixture.calls().len()), (1, 4));
@@ -87,7 +87,7 @@ fn the_breaker_is_half_open_while_a_probe_is_in_flight() {
     for _ in 0..3 {
         fixture.ask(post(GENERATE, HELLO));
     }
-    fixture.script.pass(ms(60_000));
+    fixture.script.advance(ms(60_000));
     let answers = fixture.run(all(together([
         Box::pin(fixture.asking(post(GENERATE, HELLO))),
         Box::pin(later(&fixture.script, ms(1000), fixture.asking(get("/health")))),
@@ -117,7 +117,7 @@ fn constant_failures_cost_upstream_the_threshold_and_one_probe_per_timeout() {
 fn the_failure_that_opens_the_breaker_is_delivered_without_a_pause() {
     let settings = [("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "2")];
     let fixture = Fixture::new(&settings, always(error(500, "")));
-    fixture.script.draw(u64::MAX);
+    fixture.script.fix_random(u64::MAX);
     let answer = fixture.ask(post(GENERATE, HELLO));
     assert_eq!((answer.status.as_u16(), answer.text()), (500, error_body(500, "")));
     assert_eq!(fixture.calls(), [0, 1000]);
@@ -139,7 +139,7 @@ fn an_open_breaker_refuses_a_request_before_it_joins_the_wait_queue() {
             fixture.asking(post(GENERATE, HELLO)).await;
         }
         // From now on the stream holds the only permit.
-        fixture.script.places(1);
+        fixture.script.set_permits(1);
         for path in [GENERATE, STREAM, COUNT, "/v1internal:x"] {
             let (at, answer) = fixture.timed(post(path, HELLO)).await;
             assert_eq!((at, answer.reason().as_str()), (0, "CIRCUIT_OPEN"), "{path}");
@@ -157,11 +157,11 @@ fn an_open_breaker_refuses_a_request_before_a_project_is_discovered() {
         [THREE[0], ("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "1"), ("GEMINI_PROJECT_ID", "")];
     let fixture = Fixture::new(&settings, in_turn([error(500, "")]));
     fixture.ask(post(COUNT, HELLO));
-    fixture.script.pass(ms(59_000));
+    fixture.script.advance(ms(59_000));
     let answer = fixture.ask(post(GENERATE, HELLO));
     assert_eq!((answer.reason().as_str(), answer.header("retry-after")), ("CIRCUIT_OPEN", "1"));
     assert_eq!(fixture.now(), 59_000);
-    fixture.script.pass(ms(1000));
+    fixture.script.advance(ms(1000));
     assert_eq!(fixture.ask(post(GENERATE, HELLO)).status, 200);
 }
 
@@ -169,7 +169,7 @@ fn an_open_breaker_refuses_a_request_before_a_project_is_discovered() {
 fn a_request_whose_breaker_opens_during_its_pause_delivers_its_own_failure() {
     let fixture =
         Fixture::new(&[("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "2")], always(error(500, "")));
-    fixture.script.draw(u64::MAX);
+    fixture.script.fix_random(u64::MAX);
     let answers = fixture.run(all(together([
         Box::pin(fixture.timed(post(GENERATE, HELLO))),
         Box::pin(later(&fixture.script, ms(500), fixture.timed(post(GENERATE, HELLO)))),
@@ -268,11 +268,11 @@ fn a_probe_whose_client_leaves_is_replaced_after_the_timeout() {
     for _ in 0..3 {
         fixture.ask(post(GENERATE, HELLO));
     }
-    fixture.script.pass(ms(60_000));
+    fixture.script.advance(ms(60_000));
     let asking = fixture.asking(post(GENERATE, HELLO));
     assert!(fixture.run(impatient(&fixture.script, ms(1000), asking)).is_none());
     assert_eq!(fixture.ask(post(GENERATE, HELLO)).header("retry-after"), "59");
-    fixture.script.pass(ms(59_000));
+    fixture.script.advance(ms(59_000));
     assert_eq!(fixture.ask(post(GENERATE, HELLO)).status, 200);
 }
 
@@ -290,7 +290,7 @@ fn a_streaming_probe_closes_the_breaker_with_its_first_event() {
     for _ in 0..3 {
         fixture.ask(post(GENERATE, HELLO));
     }
-    fixture.script.pass(ms(60_000));
+    fixture.script.advance(ms(60_000));
     let answers = fixture.run(all(together([
         Box::pin(fixture.timed(post(STREAM, HELLO))),
         Box::pin(later(&fixture.script, ms(1), fixture.timed(post(GENERATE, HELLO)))),

@@ -96,9 +96,9 @@ fn an_answer_is_shared_within_the_window_even_when_no_answer_is_kept() {
     let settings = [("RESPONSE_CACHE_TTL_SECONDS", "0"), ("REQUEST_DEDUP_WINDOW_MS", "500")];
     let fixture = Fixture::new(&settings, slow_and_distinct());
     assert_eq!(x_cache(&fixture, post(GENERATE, ZERO)), "MISS");
-    fixture.script.pass(ms(499));
+    fixture.script.advance(ms(499));
     assert_eq!(x_cache(&fixture, post(GENERATE, ZERO)), "COALESCED");
-    fixture.script.pass(ms(1));
+    fixture.script.advance(ms(1));
     assert_eq!(x_cache(&fixture, post(GENERATE, ZERO)), "MISS");
     assert_eq!(fixture.calls().len(), 2);
 }
@@ -107,10 +107,10 @@ fn an_answer_is_shared_within_the_window_even_when_no_answer_is_kept() {
 fn an_answer_is_kept_for_its_time_to_live() {
     let fixture = Fixture::new(&[("RESPONSE_CACHE_TTL_SECONDS", "300")], slow_and_distinct());
     let first = fixture.ask(post(GENERATE, ZERO));
-    fixture.script.pass(ms(299_999));
+    fixture.script.advance(ms(299_999));
     let kept = fixture.ask(post(GENERATE, ZERO));
     assert_eq!((kept.header("x-cache"), &kept.pieces), ("HIT", &first.pieces));
-    fixture.script.pass(ms(1));
+    fixture.script.advance(ms(1));
     let anew = fixture.ask(post(GENERATE, ZERO));
     assert_eq!(anew.header("x-cache"), "MISS");
     assert_ne!(anew.pieces, first.pieces);
@@ -299,7 +299,7 @@ fn a_waiter_that_leaves_does_not_affect_the_others() {
 #[test]
 fn waiters_hold_no_permits() {
     let fixture = Fixture::new(&[], slow_and_distinct());
-    fixture.script.places(2);
+    fixture.script.set_permits(2);
     let mut tasks = together([Box::pin(async {
         later(&fixture.script, ms(10), fixture.timed(post(PRO, HELLO))).await
     })]);

@@ -73,7 +73,7 @@ proptest! {
             ("RESPONSE_CACHE_TTL_SECONDS", "2"),
         ];
         let fixture = Fixture::new(&settings, in_turn(replies));
-        fixture.script.places(permits);
+        fixture.script.set_permits(permits);
         let requests = clients.iter().map(|client| {
             let asking = fixture.asking(post(client.path, client.body));
             let patience = ms(client.patience.unwrap_or(10_000_000));
@@ -91,10 +91,10 @@ proptest! {
         assert!(fixture.calls().len() <= clients.len() * 3, "one try and two retries");
         // Each of these requests takes at least one of the scripted replies; then none is left.
         for _ in 0..40 {
-            fixture.script.pass(ms(86_400_000));
+            fixture.script.advance(ms(86_400_000));
             fixture.ask(post(GENERATE, HELLO));
         }
-        fixture.script.pass(ms(86_400_000));
+        fixture.script.advance(ms(86_400_000));
         assert_eq!(fixture.ask(post(GENERATE, HELLO)).status, 200);
     }
 }

@@ -37,7 +37,7 @@ fn a_failed_try_moves_to_the_other_endpoint_at_once() {
     ];
     for failure in failures {
         let fixture = Fixture::new(&[TWO], first_endpoint_gives(failure));
-        fixture.script.draw(u64::MAX);
+        fixture.script.fix_random(u64::MAX);
         let answer = fixture.ask(post(GENERATE, HELLO));
         assert_eq!((answer.status.as_u16(), fixture.now()), (200, 0));
         assert_eq!(fixture.hosts(), ["one.test", "two.test"]);
@@ -60,7 +60,7 @@ fn when_all_breakers_are_open_the_error_states_the_shortest_wait() {
     let settings = [TWO, ("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "1"), ("MAX_RETRY_ATTEMPTS", "0")];
     let fixture = Fixture::new(&settings, always(error(500, "")));
     fixture.ask(post(GENERATE, HELLO));
-    fixture.script.pass(ms(20_000));
+    fixture.script.advance(ms(20_000));
     fixture.ask(post(GENERATE, HELLO));
     assert_eq!(open_breakers(&fixture), [true, true]);
     let answer = fixture.ask(post(GENERATE, HELLO));
@@ -72,7 +72,7 @@ fn when_all_breakers_are_open_the_error_states_the_shortest_wait() {
 fn after_all_endpoints_have_been_tried_the_tries_alternate_with_pauses() {
     let settings = [TWO, ("MAX_RETRY_ATTEMPTS", "4"), ("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "9")];
     let fixture = Fixture::new(&settings, always(error(500, "")));
-    fixture.script.draw(u64::MAX);
+    fixture.script.fix_random(u64::MAX);
     assert_eq!(fixture.ask(post(GENERATE, HELLO)).status, 500);
     assert_eq!(fixture.hosts(), ["one.test", "two.test", "one.test", "two.test", "one.test"]);
     assert_eq!(fixture.calls(), [0, 0, 2000, 6000, 14_000]);

@@ -8,13 +8,13 @@ use code_assist_core::settings::{Layer, Settings, Source};
 use code_assist_core::{Payload, Platform as _, Proxy};
 use code_assist_testkit::client::{Answer, ask, get, with};
 use code_assist_testkit::google::google_but;
-use code_assist_testkit::script::{Received, Reply, Script};
+use code_assist_testkit::script::{Received, Reply, ScriptedPlatform};
 use http::Request;
 
 /// A proxy on a scripted platform. When the fixture is dropped, no request, no permit and no exchange
 /// with upstream may be left.
 pub(crate) struct Fixture {
-    pub(crate) script: Script,
+    pub(crate) script: ScriptedPlatform,
     pub(crate) proxy: Proxy,
 }
 
@@ -24,7 +24,7 @@ impl Fixture {
         settings: &[(&str, &str)],
         special: impl FnMut(&Received) -> Option<Reply> + Send + 'static,
     ) -> Self {
-        let script = Script::new(google_but(special));
+        let script = ScriptedPlatform::new(google_but(special));
         let ours = [
             ("CODE_ASSIST_ENDPOINT", "http://one.test"),
             ("GOOGLE_CLOUD_ACCESS_TOKEN", "ya29.mine"),
@@ -101,7 +101,7 @@ impl Drop for Fixture {
             return;
         }
         assert_eq!(self.proxy.metrics().in_flight(), 0, "requests in flight");
-        assert_eq!(self.script.in_line(), 0, "permits held or waited for");
+        assert_eq!(self.script.queued(), 0, "permits held or waited for");
         assert_eq!(self.script.exchanges(), 0, "exchanges with upstream");
         let metrics = self.metrics();
         let gauges = ["requests_in_flight ", "requests_queued ", "upstream_requests_in_flight{"];

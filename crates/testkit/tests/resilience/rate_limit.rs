@@ -27,7 +27,7 @@ fn the_limit_holds_in_any_window_and_every_answer_states_the_remaining_requests(
     let fixture = Fixture::new(&THREE, |_| None);
     let first = fixture.ask(post(GENERATE, HELLO));
     assert_eq!(standing(&first), ["3", "2", "10", ""]);
-    fixture.script.pass(ms(4000));
+    fixture.script.advance(ms(4000));
     assert_eq!(standing(&fixture.ask(post(STREAM, HELLO))), ["3", "1", "10", ""]);
     let bad = fixture.ask(post(GENERATE, "no JSON"));
     assert_eq!((bad.status.as_u16(), standing(&bad)), (400, ["3", "0", "10", ""]));
@@ -36,10 +36,10 @@ fn the_limit_holds_in_any_window_and_every_answer_states_the_remaining_requests(
         assert_eq!((refused.status.as_u16(), refused.reason().as_str()), (429, "RATE_LIMITED"));
         assert_eq!(standing(&refused), ["3", "0", "10", "6"], "{path}");
     }
-    fixture.script.pass(ms(5999));
+    fixture.script.advance(ms(5999));
     let refused = fixture.ask(post(GENERATE, HELLO));
     assert_eq!(standing(&refused), ["3", "0", "5", "1"], "4.001 s and a millisecond, rounded up");
-    fixture.script.pass(ms(1));
+    fixture.script.advance(ms(1));
     assert_eq!(standing(&fixture.ask(post(GENERATE, HELLO))), ["3", "0", "10", ""]);
     assert_eq!(fixture.ask(post(GENERATE, HELLO)).status, 429);
     assert_eq!(fixture.metric("rate_limited_total"), 6.0);

@@ -64,7 +64,7 @@ fn retries_back_off_below_doubling_ceilings_and_end_after_max_retry_attempts() {
     ];
     for (bits, expected) in cases {
         let fixture = Fixture::new(&settings, always(error(500, "")));
-        fixture.script.draw(bits);
+        fixture.script.fix_random(bits);
         let answer = fixture.ask(post(GENERATE, HELLO));
         assert_eq!((answer.status.as_u16(), answer.text()), (500, error_body(500, "")));
         assert_eq!(fixture.calls(), expected);
@@ -137,7 +137,7 @@ fn a_used_up_quota_costs_one_call_and_is_answered_locally_until_its_reset() {
     let fixture = Fixture::new(&[], in_turn([error(429, &details)]));
     let first = fixture.ask(post(GENERATE, HELLO));
     assert_eq!((first.status.as_u16(), first.header("retry-after")), (429, "7200"));
-    fixture.script.pass(ms(3_599_500));
+    fixture.script.advance(ms(3_599_500));
     for path in [GENERATE, STREAM] {
         let local = fixture.ask(post(path, HELLO));
         assert_eq!(local.status, 429);
@@ -146,7 +146,7 @@ fn a_used_up_quota_costs_one_call_and_is_answered_locally_until_its_reset() {
     }
     assert_eq!(fixture.calls().len(), 1);
     assert_eq!(fixture.ask(post(PRO, HELLO)).status, 200, "another model has its own quota");
-    fixture.script.pass(ms(3_600_500));
+    fixture.script.advance(ms(3_600_500));
     assert_eq!(fixture.ask(post(GENERATE, HELLO)).status, 200, "after the reset upstream is asked");
     assert_eq!(fixture.metric(r#"retries_total{reason="rate_limited"}"#), 0.0);
 }
@@ -226,7 +226,7 @@ fn no_retry_is_begun_that_cannot_end_before_the_clients_deadline() {
         [("1", vec![0]), ("2.5", vec![0, 1000]), ("7.1", vec![0, 1000, 3000, 7000])]
     {
         let fixture = Fixture::new(&[], always(error(500, "")));
-        fixture.script.draw(u64::MAX);
+        fixture.script.fix_random(u64::MAX);
         let answer = fixture.ask(with(post(GENERATE, HELLO), "x-server-timeout", seconds));
         assert_eq!(answer.status, 500);
         assert_eq!(fixture.calls(), expected, "{seconds}");
@@ -255,7 +255,7 @@ fn the_request_of_a_client_that_left_is_not_retried() {
 #[test]
 fn a_request_that_waits_for_its_retry_holds_no_permit() {
     let fixture = Fixture::new(&[], in_turn([error(429, &retry_info("20s"))]));
-    fixture.script.places(1);
+    fixture.script.set_permits(1);
     let answers = fixture.run(all(together([
         Box::pin(fixture.timed(post(GENERATE, HELLO))),
         Box::pin(later(&fixture.script, ms(1000), fixture.timed(post(PRO, HELLO)))),
@@ -290,8 +290,8 @@ fn a_client_that_leaves_at_any_moment_leaves_no_permit_behind() {
                 stream.after(ms(1000)),
             ]),
         );
-        fixture.script.places(1);
-        fixture.script.draw(u64::MAX);
+        fixture.script.set_permits(1);
+        fixture.script.fix_random(u64::MAX);
         let answers = fixture.run(all(together([
             Box::pin(async { Some(fixture.asking(post(PRO, HELLO)).await) }),
             Box::pin(impatient(&fixture.script, ms(patience), fixture.asking(post(STREAM, HELLO)))),

@@ -28,7 +28,7 @@ fn after_a_second() -> Reply {
 #[test]
 fn with_one_permit_twenty_requests_are_sent_one_at_a_time_and_in_order() {
     let fixture = Fixture::new(&[("QUEUE_TIMEOUT_MS", "60000")], always(after_a_second()));
-    fixture.script.places(1);
+    fixture.script.set_permits(1);
     let asked = (0..20).map(|n| fixture.asking(post(GENERATE, &numbered(n)))).collect();
     let answers = fixture.run(all(asked));
     assert!(answers.iter().all(|answer| answer.status == 200));
@@ -50,7 +50,7 @@ fn upstream_never_has_more_requests_than_there_are_permits() {
             _ => error(429, "").after(ms(50)),
         })
     });
-    fixture.script.places(7);
+    fixture.script.set_permits(7);
     let paths = [GENERATE, STREAM].into_iter().cycle();
     let asked = paths.take(200).map(|path| fixture.asking(post(path, HELLO))).collect();
     fixture.run(all(asked));
@@ -60,7 +60,7 @@ fn upstream_never_has_more_requests_than_there_are_permits() {
 #[test]
 fn a_client_that_leaves_gives_back_its_permit_or_its_place_in_the_queue() {
     let fixture = Fixture::new(&[("QUEUE_TIMEOUT_MS", "60000")], always(after_a_second()));
-    fixture.script.places(1);
+    fixture.script.set_permits(1);
     let caller = |n: usize, patience: u64| {
         let asking = fixture.asking(post(GENERATE, &numbered(n)));
         impatient(&fixture.script, ms(patience), asking)
@@ -82,7 +82,7 @@ fn a_client_that_leaves_gives_back_its_permit_or_its_place_in_the_queue() {
 fn a_request_that_waits_too_long_for_a_permit_gets_an_error() {
     let slow = || sse(&[&event("Hel")]).then([Piece::Silence(ms(30_000))]);
     let fixture = Fixture::new(&[("QUEUE_TIMEOUT_MS", "10000")], always(slow()));
-    fixture.script.places(1);
+    fixture.script.set_permits(1);
     let answers = fixture.run(all(together([
         Box::pin(fixture.timed(post(STREAM, HELLO))),
         Box::pin(later(&fixture.script, ms(500), fixture.timed(post(GENERATE, HELLO)))),
@@ -106,7 +106,7 @@ fn a_stream_holds_its_permit_until_it_ends() {
     };
     for path in [STREAM, "/v1internal:streamGenerateContent?alt=sse"] {
         let fixture = Fixture::new(&[], always(stream()));
-        fixture.script.places(1);
+        fixture.script.set_permits(1);
         fixture.run(all((0..2).map(|_| fixture.asking(post(path, HELLO))).collect()));
         assert_eq!(fixture.calls(), [0, 5000], "{path}");
     }
@@ -117,7 +117,7 @@ fn a_complete_answer_holds_no_permit_while_the_client_reads_it() {
     let replies = [Reply::ok(r#"{"response":{}}"#), error(400, ""), Reply::ok("not JSON")];
     for reply in replies {
         let fixture = Fixture::new(&[], always(reply));
-        fixture.script.places(1);
+        fixture.script.set_permits(1);
         fixture.run(async {
             let unread = fixture.proxy.handle(&fixture.script, post(GENERATE, HELLO)).await;
             fixture.asking(post(GENERATE, HELLO)).await;
@@ -130,7 +130,7 @@ fn a_complete_answer_holds_no_permit_while_the_client_reads_it() {
 #[test]
 fn a_list_of_models_holds_no_permit_while_the_client_reads_it() {
     let fixture = Fixture::new(&[], |_| None);
-    fixture.script.places(1);
+    fixture.script.set_permits(1);
     fixture.run(async {
         let unread = fixture.proxy.handle(&fixture.script, get("/v1/models")).await;
         fixture.asking(post(GENERATE, HELLO)).await;
@@ -150,7 +150,7 @@ fn a_retry_that_gets_no_permit_delivers_the_failure_of_the_first_try() {
             _ => Reply::ok(r#"{"response":{}}"#).after(ms(100_000)),
         })
     });
-    fixture.script.places(1);
+    fixture.script.set_permits(1);
     let answers = fixture.run(all(together([
         Box::pin(fixture.timed(post(GENERATE, HELLO))),
         Box::pin(later(&fixture.script, ms(1000), fixture.timed(post(GENERATE, HELLO)))),
@@ -164,7 +164,7 @@ fn a_retry_that_gets_no_permit_delivers_the_failure_of_the_first_try() {
 fn a_stream_that_failed_holds_no_permit_while_the_client_reads_the_error() {
     let broken = sse(&[&event("Hel")]).then([Piece::Break("reset".to_owned())]);
     let fixture = Fixture::new(&[], always(broken));
-    fixture.script.places(1);
+    fixture.script.set_permits(1);
     fixture.run(async {
         let response = fixture.proxy.handle(&fixture.script, post(STREAM, HELLO)).await;
         let mut body = response.into_body();
@@ -184,7 +184,7 @@ fn a_stream_that_failed_holds_no_permit_while_the_client_reads_the_error() {
 #[test]
 fn the_metrics_count_the_requests_in_the_queue() {
     let fixture = Fixture::new(&[], always(after_a_second()));
-    fixture.script.places(2);
+    fixture.script.set_permits(2);
     let mut seen = String::new();
     let mut tasks = together([Box::pin(async {
         seen = later(&fixture.script, ms(500), fixture.asking(get("/metrics"))).await.text();
@@ -208,7 +208,7 @@ fn health_metrics_and_cached_answers_need_no_permit() {
     let fixture =
         Fixture::new(&[], move |_| (!std::mem::replace(&mut first, false)).then(after_a_second));
     fixture.ask(post(GENERATE, crate::fixture::ZERO));
-    fixture.script.places(0);
+    fixture.script.set_permits(0);
     for path in ["/health", "/metrics", "/"] {
         assert_eq!(fixture.ask(get(path)).status, 200);
     }

@@ -1,0 +1,208 @@
+//! A scripted platform: the test sets its clock, its upstream is a closure, its store is a map.
+//!
+//! Whole requests run over it in a loop that polls every future. When no future makes progress, the
+//! loop sets the clock to the next timer. There is no runtime and no sleeping, and every run is the
+//! same.
+
+mod body;
+mod platform;
+mod reply;
+mod state;
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use code_assist_core::{BackgroundJob, Proxy, Timestamp};
+
+pub use body::ScriptedBody;
+pub use platform::{ScriptedPermit, ScriptedTimer};
+pub use reply::{Piece, Received, Reply};
+use state::ScriptState;
+
+/// A platform for tests. Clones share their state.
+#[derive(Debug, Clone)]
+pub struct ScriptedPlatform {
+    state: Arc<Mutex<ScriptState>>,
+    /// The background jobs of this process that have not begun.
+    jobs: Arc<Mutex<Vec<BackgroundJob>>>,
+}
+
+impl ScriptedPlatform {
+    /// A platform whose upstream is this closure.
+    pub fn new(upstream: impl FnMut(&Received) -> Reply + Send + 'static) -> Self {
+        Self { state: Arc::new(Mutex::new(ScriptState::new(upstream))), jobs: Arc::default() }
+    }
+
+    /// Another process, which shares upstream, clock and store with this one. The store has
+    /// distributed locks from now on.
+    pub fn another_process(&self) -> Self {
+        self.state().locks.get_or_insert_default();
+        Self { state: Arc::clone(&self.state), jobs: Arc::default() }
+    }
+
+    /// Runs a future to its end, and every background job that it spawns. The clock advances where
+    /// everything waits.
+    pub fn run<F: Future>(&self, proxy: &Proxy, future: F) -> F::Output {
+        self.run_fleet(&[(self, proxy)], future)
+    }
+
+    /// Like [`run`](Self::run), for several processes that share their state.
+    pub fn run_fleet<F: Future>(&self, fleet: &[(&Self, &Proxy)], future: F) -> F::Output {
+        let mut future = pin!(future);
+        let mut jobs: Vec<Pin<Box<dyn Future<Output = ()> + '_>>> = Vec::new();
+        let mut output = None;
+        loop {
+            let mut context = Context::from_waker(Waker::noop());
+            let permits_released = self.state().permits_released;
+            if output.is_none()
+                && let Poll::Ready(ended) = future.as_mut().poll(&mut context)
+            {
+                output = Some(ended);
+            }
+            let mut moved = false;
+            for (script, proxy) in fleet {
+                moved |= script.step(proxy, &mut jobs);
+            }
+            // The jobs that the future has spawned run to their end too.
+            if !moved
+                && jobs.is_empty()
+                && let Some(output) = output
+            {
+                return output;
+            }
+            // A permit that was released lets a waiting request go on without any timer.
+            if !moved && self.state().permits_released == permits_released {
+                self.advance_clock();
+            }
+        }
+    }
+
+    /// Begins the spawned jobs and polls each job once. True when a job began or ended.
+    fn step<'a>(
+        &'a self,
+        proxy: &'a Proxy,
+        jobs: &mut Vec<Pin<Box<dyn Future<Output = ()> + 'a>>>,
+    ) -> bool {
+        let begun: Vec<BackgroundJob> = lock(&self.jobs).drain(..).collect();
+        let before = jobs.len();
+        let mut moved = !begun.is_empty();
+        for job in begun {
+            jobs.push(Box::pin(proxy.run_job(self, job)));
+        }
+        let count = jobs.len();
+        let mut context = Context::from_waker(Waker::noop());
+        jobs.retain_mut(|job| job.as_mut().poll(&mut context).is_pending());
+        moved |= jobs.len() != count || count != before;
+        moved
+    }
+
+    /// Sets the clock to the next timer.
+    fn advance_clock(&self) {
+        let mut state = self.state();
+        let now = state.now;
+        state.timers.retain(|at| *at > now);
+        let next = state.timers.iter().min().copied();
+        state.now = next.expect("a deadlock: every future waits, and no timer is set");
+    }
+
+    /// Advances both clocks.
+    pub fn advance(&self, by: Duration) {
+        let mut state = self.state();
+        state.now = state.now + by;
+    }
+
+    /// Sets the wall clock forward or back. The monotonic clock stays.
+    pub fn shift_wall_clock(&self, by_seconds: i64) {
+        let mut state = self.state();
+        state.epoch = Timestamp(state.epoch.0.saturating_add_signed(by_seconds * 1000));
+    }
+
+    /// The requests to upstream whose line ends with `end`.
+    pub fn received(&self, end: &str) -> Vec<Received> {
+        self.state().received.iter().filter(|it| it.is(end)).cloned().collect()
+    }
+
+    /// All requests to upstream.
+    pub fn all_received(&self) -> Vec<Received> {
+        self.state().received.clone()
+    }
+
+    /// How many upstream bodies were dropped before their end.
+    pub fn cancelled(&self) -> usize {
+        self.state().cancelled
+    }
+
+    /// How many exchanges with upstream are open: the request was sent, and the answer has not been
+    /// read or dropped.
+    pub fn exchanges(&self) -> usize {
+        self.state().exchanges
+    }
+
+    /// The most exchanges that were open at one time.
+    pub fn most_exchanges(&self) -> usize {
+        self.state().most_exchanges
+    }
+
+    /// How many requests have a concurrency permit or wait for one.
+    pub fn queued(&self) -> usize {
+        self.state().queue.len()
+    }
+
+    /// Every random number is `bits` from now on: 0 gives the shortest jitter, `u64::MAX` the
+    /// longest.
+    pub fn fix_random(&self, bits: u64) {
+        self.state().fixed_random = Some(bits);
+    }
+
+    /// How often the core has written to the store.
+    pub fn saves(&self) -> usize {
+        self.state().saves
+    }
+
+    /// Puts an entry into the store.
+    pub fn put(&self, key: &str, value: impl Into<Bytes>) {
+        let until = Timestamp(u64::MAX);
+        self.state().store.insert(key.to_owned(), (value.into(), until));
+    }
+
+    /// An entry of the store as text.
+    pub fn stored(&self, key: &str) -> Option<String> {
+        let state = self.state();
+        let (value, _) = state.store.get(key)?;
+        Some(String::from_utf8_lossy(value).into_owned())
+    }
+
+    /// Sets the number of concurrency permits.
+    pub fn set_permits(&self, permits: usize) {
+        self.state().queue.set_permits(permits);
+    }
+
+    /// Makes the store fail, or work again.
+    pub fn break_store(&self, broken: bool) {
+        self.state().store_broken = broken;
+    }
+
+    /// Replaces the credential file.
+    pub fn write_login(&self, content: impl Into<Bytes>) {
+        let mut state = self.state();
+        let stamp = state.credential_file.as_ref().map_or(1, |(stamp, _)| stamp + 1);
+        state.credential_file = Some((stamp, content.into()));
+    }
+
+    /// How often the core has read the monotonic clock.
+    pub fn clock_reads(&self) -> usize {
+        self.state().clock_reads
+    }
+
+    fn state(&self) -> MutexGuard<'_, ScriptState> {
+        lock(&self.state)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,207 @@
+//! The port over the scripted state.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use code_assist_core::internals::policy::rate_limit::RateLimiter;
+use code_assist_core::{
+    BackgroundJob, Caller, CredentialFile, FencingToken, LockResult, Monotonic, Payload, Platform,
+    Rate, RateStanding, SendError, StoreError, Ticket, Timestamp,
+};
+use http::{Request, Response};
+
+use super::body::{Exchange, ScriptedBody};
+use super::{Received, ScriptedPlatform, lock};
+
+impl Platform for ScriptedPlatform {
+    type Body = ScriptedBody;
+    type Timer = ScriptedTimer;
+    type Permit = ScriptedPermit;
+
+    fn now(&self) -> Monotonic {
+        let mut state = self.state();
+        state.clock_reads += 1;
+        state.now
+    }
+
+    fn wall_clock(&self) -> Timestamp {
+        let state = self.state();
+        state.epoch + state.now.since(Monotonic(0))
+    }
+
+    fn random(&self) -> u64 {
+        let mut state = self.state();
+        if let Some(bits) = state.fixed_random {
+            return bits;
+        }
+        state.random = state.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        state.random
+    }
+
+    fn timer(&self, how_long: Duration) -> ScriptedTimer {
+        let mut state = self.state();
+        let at = state.now + how_long;
+        state.timers.push(at);
+        ScriptedTimer { script: self.clone(), at }
+    }
+
+    async fn acquire_permit(&self) -> ScriptedPermit {
+        let ticket = {
+            let mut state = self.state();
+            let now = state.now;
+            state.queue.join(now)
+        };
+        let permit = ScriptedPermit { script: self.clone(), ticket };
+        std::future::poll_fn(|_| {
+            let permitted = self.state().queue.has_permit(ticket);
+            if permitted { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        permit
+    }
+
+    async fn send(&self, request: Request<Payload>) -> Result<Response<ScriptedBody>, SendError> {
+        let (head, payload) = request.into_parts();
+        let reply = {
+            let mut state = self.state();
+            let received = Received {
+                line: format!("{} {}", head.method, head.uri),
+                headers: head.headers,
+                body: String::from_utf8_lossy(&payload.to_bytes()).into_owned(),
+                at: state.now,
+            };
+            state.received.push(received.clone());
+            (state.upstream)(&received)
+        };
+        let exchange = Exchange::new(self);
+        if !reply.delay.is_zero() {
+            self.timer(reply.delay).await;
+        }
+        let (status, headers) = reply.head?;
+        let pieces = reply.pieces.into_iter();
+        let script = self.clone();
+        let body =
+            ScriptedBody { script, pieces, silence: None, ended: false, _exchange: exchange };
+        let mut response = Response::new(body);
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        Ok(response)
+    }
+
+    async fn load(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
+        let clock = self.wall_clock();
+        let state = self.state();
+        if state.store_broken {
+            return Err(StoreError("the test broke the store".to_owned()));
+        }
+        let found = state.store.get(key).filter(|(_, until)| clock < *until);
+        Ok(found.map(|(value, _)| value.clone()))
+    }
+
+    async fn save(
+        &self,
+        key: &str,
+        value: Bytes,
+        ttl: Duration,
+        token: Option<FencingToken>,
+    ) -> Result<(), StoreError> {
+        let until = self.wall_clock() + ttl;
+        let mut state = self.state();
+        state.saves += 1;
+        if state.store_broken {
+            return Err(StoreError("the test broke the store".to_owned()));
+        }
+        if let (Some(token), Some(locks)) = (token, &mut state.locks)
+            && !locks.entry(key.to_owned()).or_default().write(token)
+        {
+            return Ok(());
+        }
+        state.store.insert(key.to_owned(), (value, until));
+        Ok(())
+    }
+
+    async fn lock(&self, key: &str, ttl: Duration) -> LockResult {
+        let clock = self.wall_clock();
+        match &mut self.state().locks {
+            Some(locks) => locks.entry(key.to_owned()).or_default().claim(clock, ttl),
+            None => LockResult::NotShared,
+        }
+    }
+
+    async fn unlock(&self, key: &str, token: FencingToken) {
+        if let Some(locks) = &mut self.state().locks {
+            locks.entry(key.to_owned()).or_default().release(token);
+        }
+    }
+
+    fn has_shared_store(&self) -> bool {
+        self.state().locks.is_some()
+    }
+
+    async fn count_request(&self, caller: &Caller, rate: Rate) -> Option<RateStanding> {
+        let state = &mut *self.state();
+        let now = state.now;
+        if state.locks.is_none() || state.store_broken {
+            return None;
+        }
+        if state.limiter.is_none() {
+            state.limiter = RateLimiter::new(rate.limit, rate.window);
+        }
+        state.limiter.as_mut().map(|limiter| limiter.ask(caller, now))
+    }
+
+    fn store_connected(&self) -> bool {
+        true
+    }
+
+    async fn credential_file(&self, seen: Option<u64>) -> CredentialFile {
+        match &self.state().credential_file {
+            None => CredentialFile::Absent {
+                path: "oauth_creds.json".to_owned(),
+                encrypted_store: false,
+            },
+            Some((stamp, _)) if seen == Some(*stamp) => CredentialFile::Unchanged,
+            Some((stamp, content)) => {
+                CredentialFile::Read { stamp: *stamp, content: content.clone() }
+            }
+        }
+    }
+
+    fn spawn_job(&self, job: BackgroundJob) {
+        lock(&self.jobs).push(job);
+    }
+}
+
+/// A concurrency permit, or the wait for one.
+#[derive(Debug)]
+pub struct ScriptedPermit {
+    script: ScriptedPlatform,
+    ticket: Ticket,
+}
+
+impl Drop for ScriptedPermit {
+    fn drop(&mut self) {
+        let ticket = self.ticket;
+        let mut state = self.script.state();
+        state.permits_released += 1;
+        state.queue.leave(ticket);
+    }
+}
+
+/// A timer of the scripted clock.
+#[derive(Debug)]
+pub struct ScriptedTimer {
+    script: ScriptedPlatform,
+    at: Monotonic,
+}
+
+impl Future for ScriptedTimer {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        if self.script.state().now >= self.at { Poll::Ready(()) } else { Poll::Pending }
+    }
+}

@@ -1,0 +1,78 @@
+//! The state that all processes of a scripted platform share.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use bytes::Bytes;
+use code_assist_core::internals::policy::rate_limit::RateLimiter;
+use code_assist_core::{LockRecord, Monotonic, Timestamp, WaitQueue};
+
+use super::{Received, Reply};
+
+pub(super) struct ScriptState {
+    pub(super) now: Monotonic,
+    pub(super) clock_reads: usize,
+    /// The wall clock at `Monotonic(0)`.
+    pub(super) epoch: Timestamp,
+    /// When the timers end, also those that were dropped.
+    pub(super) timers: Vec<Monotonic>,
+    pub(super) received: Vec<Received>,
+    pub(super) upstream: Box<dyn FnMut(&Received) -> Reply + Send>,
+    /// Values with their expiry.
+    pub(super) store: BTreeMap<String, (Bytes, Timestamp)>,
+    pub(super) store_broken: bool,
+    /// The distributed locks; `None` while there is one process.
+    pub(super) locks: Option<BTreeMap<String, LockRecord>>,
+    /// The shared counts of the callers' requests.
+    pub(super) limiter: Option<RateLimiter>,
+    pub(super) saves: usize,
+    /// The credential file with its stamp.
+    pub(super) credential_file: Option<(u64, Bytes)>,
+    pub(super) random: u64,
+    /// Every random number, where the test has set it.
+    pub(super) fixed_random: Option<u64>,
+    /// The holders of concurrency permits, and the requests that wait for one.
+    pub(super) queue: WaitQueue,
+    /// How many concurrency permits have been released.
+    pub(super) permits_released: usize,
+    /// Upstream bodies that were dropped before their end.
+    pub(super) cancelled: usize,
+    /// Open exchanges with upstream, and the most that were open at one time.
+    pub(super) exchanges: usize,
+    pub(super) most_exchanges: usize,
+}
+
+impl fmt::Debug for ScriptState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScriptState").field("now", &self.now).finish_non_exhaustive()
+    }
+}
+
+impl ScriptState {
+    pub(super) fn new(upstream: impl FnMut(&Received) -> Reply + Send + 'static) -> Self {
+        Self {
+            now: Monotonic(0),
+            clock_reads: 0,
+            epoch: START,
+            timers: Vec::new(),
+            received: Vec::new(),
+            upstream: Box::new(upstream),
+            store: BTreeMap::new(),
+            store_broken: false,
+            locks: None,
+            limiter: None,
+            saves: 0,
+            credential_file: None,
+            random: 0,
+            fixed_random: None,
+            queue: WaitQueue::new(100),
+            permits_released: 0,
+            cancelled: 0,
+            exchanges: 0,
+            most_exchanges: 0,
+        }
+    }
+}
+
+/// 2025-06-15T15:06:40Z.
+const START: Timestamp = Timestamp(1_750_000_000_000);
