@@ -144,6 +144,22 @@ fn the_deadline_bounds_the_rest_of_a_whole_answer() {
 }
 
 #[test]
+fn the_deadline_bounds_the_wait_for_the_body_of_an_error() {
+    let halting = || {
+        Scene::new(|request| {
+            request.is(":generateContent").then(|| {
+                Reply::status(400, "{").then([Piece::Silence(SLOW), Piece::Data("}".into())])
+            })
+        })
+    };
+    let (answer, took) = halting().answer(with(post(GENERATE, HELLO), DEADLINE, "1"));
+    // Upstream's status has come in time, so it is the answer.
+    assert_eq!((answer.status.as_u16(), took), (400, LIMIT), "{}", answer.text());
+    let (answer, took) = halting().answer(post(GENERATE, HELLO));
+    assert_eq!((answer.status.as_u16(), took), (400, SLOW), "{}", answer.text());
+}
+
+#[test]
 fn the_deadline_counts_from_the_requests_arrival_over_all_waits_together() {
     let waits = |pause| {
         Scene::signed_in(-10, &[], move |request: &Received| {
