@@ -14,25 +14,27 @@ use http_body::{Body, Frame};
 
 use crate::error::Error;
 use crate::platform::Platform;
+use crate::time::Monotonic;
 
-/// Reads a request body to its end.
+/// Reads a request body to its end. Returns it with the time of its last chunk.
 ///
 /// The buffer has the announced length and grows only when none was announced; a body in one chunk
 /// is not copied. `limit` holds before and after decompression. A body that comes too slowly is
-/// refused. `Content-Type` is ignored: every body is read as JSON (`docs/reference/clients.md`
+/// refused: its time is counted from `begun`. `Content-Type` is ignored: every body is read as JSON (`docs/reference/clients.md`
 /// R13).
 pub async fn collect<P: Platform, B: Body<Data = Bytes>>(
     platform: &P,
     headers: &HeaderMap,
     body: B,
     limit: usize,
-) -> Result<Bytes, Error> {
+    begun: Monotonic,
+) -> Result<(Bytes, Monotonic), Error> {
     let encoding = BodyEncoding::of(headers)?;
     let announced = body.size_hint().lower();
     if announced > limit as u64 {
         return Err(Error::BodyTooLarge { limit });
     }
-    let begun = platform.now();
+    let mut now = begun;
     let mut body = pin!(body);
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
@@ -42,7 +44,8 @@ pub async fn collect<P: Platform, B: Body<Data = Bytes>>(
         if received > limit {
             return Err(Error::BodyTooLarge { limit });
         }
-        if platform.now().since(begun) > longest_time(received) {
+        now = platform.now();
+        if now.since(begun) > longest_time(received) {
             return Err(Error::RequestTimeout);
         }
         if first.is_empty() && all.is_empty() {
@@ -59,8 +62,8 @@ pub async fn collect<P: Platform, B: Body<Data = Bytes>>(
     }
     let whole = if all.is_empty() { first } else { all.freeze() };
     match encoding {
-        BodyEncoding::Gzip => gunzip(&whole, limit),
-        BodyEncoding::Identity => Ok(whole),
+        BodyEncoding::Gzip => Ok((gunzip(&whole, limit)?, now)),
+        BodyEncoding::Identity => Ok((whole, now)),
     }
 }
 

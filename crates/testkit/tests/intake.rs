@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use code_assist_core::Error;
+use code_assist_core::Platform as _;
 use code_assist_core::internals::intake;
 use code_assist_testkit::google::google;
 use code_assist_testkit::script::ScriptedPlatform;
@@ -39,13 +40,14 @@ fn collected(size: usize, pause: Duration, pieces: usize) -> (usize, Result<usiz
     let script = ScriptedPlatform::new(google());
     let mut body = Trickle { script: script.clone(), size, pause, pieces };
     let headers = HeaderMap::new();
-    let mut collecting = Box::pin(intake::collect(&script, &headers, &mut body, usize::MAX));
+    let begun = script.now();
+    let mut collecting = Box::pin(intake::collect(&script, &headers, &mut body, usize::MAX, begun));
     let mut cx = Context::from_waker(std::task::Waker::noop());
     let Poll::Ready(result) = collecting.as_mut().poll(&mut cx) else {
         panic!("every piece is there when it is asked for");
     };
     drop(collecting);
-    (pieces - body.pieces, result.map(|whole| whole.len()))
+    (pieces - body.pieces, result.map(|(whole, _)| whole.len()))
 }
 
 /// A body that advances the clock before each chunk.

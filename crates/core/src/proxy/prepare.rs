@@ -89,9 +89,8 @@ impl Proxy {
         let platform = context.platform();
         let began = platform.now();
         let limit = self.settings.max_request_body_bytes;
-        let body = intake::collect(platform, &parts.headers, body, limit).await?;
-        let took = platform.now().since(began);
-        context.timings.intake = took;
+        let (body, ended) = intake::collect(platform, &parts.headers, body, limit, began).await?;
+        context.timings.intake = ended.since(began);
         context.bytes_in = body.len() as u64;
         Ok(body)
     }

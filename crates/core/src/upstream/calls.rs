@@ -273,7 +273,7 @@ impl Calls {
         };
         let passes = request.passes_errors() && is_error_of_its_own(head.status);
         let answer = if !head.status.is_success() && !passes {
-            Err(self.read_error(&head, body, context).await)
+            Err(self.read_error(&head, body, context, now).await)
         } else if let Some(error) = unreadable(&head.headers, W::IS_STREAM) {
             Err(error)
         } else {
@@ -320,12 +320,13 @@ impl Calls {
         Error::from(*error)
     }
 
-    /// Reads upstream's error with its body.
+    /// Reads upstream's error with its body. Without the whole body the status alone decides.
     async fn read_error<P: Platform>(
         &self,
         head: &Parts,
         body: P::Body,
         context: &RequestContext<P>,
+        now: Monotonic,
     ) -> Error {
         if head.status.is_redirection() || head.status.is_informational() {
             let what = format!("it answered {}, which no API call should get", head.status);
@@ -333,7 +334,8 @@ impl Calls {
         }
         let platform = context.platform();
         let text = pin!(read_whole(platform, body, ERROR_LIMIT, self.event_limits.idle));
-        let text = within(platform, ERROR_TIMEOUT, text).await.and_then(Result::ok);
+        let longest = context.time_left(now).map_or(ERROR_TIMEOUT, |left| left.min(ERROR_TIMEOUT));
+        let text = within(platform, longest, text).await.and_then(Result::ok);
         let text = text.unwrap_or_default();
         Error::Upstream(Box::new(error::read(head.status, &head.headers, &text)))
     }
