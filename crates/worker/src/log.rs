@@ -7,10 +7,12 @@ use std::io;
 use code_assist_core::settings::LogFormat;
 use jiff::Timestamp;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::fmt::format::Writer;
+use tracing::{Event, Subscriber};
+use tracing_subscriber::fmt::format::{Format, Json, JsonFields, Writer};
 use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormattedFields, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, fmt::layer, registry};
 
 use crate::executor::clock;
@@ -23,12 +25,45 @@ pub(crate) fn start(level: &str, format: LogFormat) {
     let lines = match format {
         LogFormat::Json => {
             let lines = lines.json().flatten_event(true);
-            lines.with_current_span(false).with_span_list(false).boxed()
+            let lines = lines.with_current_span(false).with_span_list(false);
+            lines.map_event_format(JsonLine).boxed()
         }
         LogFormat::Pretty => lines.compact().boxed(),
     };
     // It fails only if logging has started already.
     let _ = tracing::subscriber::set_global_default(registry().with(lines.with_filter(level)));
+}
+
+/// One JSON object per line: that of the library, with the fields of the current span as its last
+/// members. The only span is that of a request, and its only field is `request_id`.
+#[derive(Debug)]
+struct JsonLine(Format<Json, RuntimeClock>);
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> FormatEvent<S, JsonFields> for JsonLine {
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, JsonFields>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let span = context.lookup_current();
+        // The access log line names its request itself. No member may occur twice.
+        let Some(span) = span.filter(|_| event.fields().all(|field| field.name() != "request_id"))
+        else {
+            return self.0.format_event(context, writer, event);
+        };
+        let extensions = span.extensions();
+        let members = extensions.get::<FormattedFields<JsonFields>>();
+        let members = members.and_then(|fields| fields.fields.strip_prefix('{'));
+        let members = members.filter(|members| *members != "}");
+        let mut line = String::new();
+        self.0.format_event(context, Writer::new(&mut line), event)?;
+        match (line.strip_suffix("}\n"), members) {
+            // `members` has the closing brace of the object.
+            (Some(line), Some(members)) => writeln!(writer, "{line},{members}"),
+            _ => writer.write_str(&line),
+        }
+    }
 }
 
 /// The console. It gets each line in one call.

@@ -38,8 +38,14 @@ test("a request and an event stay within their budgets", async (t) => {
     };
     // So many requests use up whole batches of random numbers.
     const request = await cost(64, async () => (await ask(origin)).arrayBuffer());
-    const long = await cost(2, async () => (await stream(origin, "20")).arrayBuffer());
-    const short = await cost(2, async () => (await stream(origin, "4")).arrayBuffer());
+    // The median, since on a busy machine two events may arrive together.
+    const streamed = async (events) => {
+      const runs = [];
+      for (let n = 0; n < 3; n += 1) runs.push(await cost(1, async () => (await stream(origin, events)).arrayBuffer()));
+      const median = (name) => runs.map((run) => run[name]).sort((a, b) => a - b)[1];
+      return Object.fromEntries(Object.keys(runs[0]).map((name) => [name, median(name)]));
+    };
+    const [long, short] = [await streamed("20"), await streamed("4")];
     const event = Object.fromEntries(Object.keys(long).map((name) => [name, (long[name] - short[name]) / 16]));
     const rounded = (cost) => Object.fromEntries(Object.entries(cost).map(([name, count]) => [name, Math.round(count * 100) / 100]));
     assertBudget("request", rounded(request), t);

@@ -174,6 +174,22 @@ test("a client that leaves before the answer begins cancels the upstream call", 
   await eventually(() => lines.some((line) => line.includes('"outcome":"client_gone"')));
 });
 
+test("the log lines of a request, and of the jobs that it starts, carry its id", async () => {
+  const upstream = await using(google());
+  await upstream.state({ token_status: 400, token_body: '{"error": "invalid_grant"}' });
+  const { origins: [origin], lines } = await using(isolates(1, upstream.expired));
+  const answer = await ask(origin);
+  assert.equal(answer.status, 503);
+  const id = answer.headers.get("x-request-id");
+  const logged = (text) => lines.filter((line) => line.includes(text));
+  await eventually(() => logged('"message":"request"').length === 1);
+  for (const text of ['"message":"request"', '"message":"no access token: ', '"message":"no project: ']) {
+    const [line] = logged(text);
+    assert.equal(JSON.parse(line).request_id, id);
+    assert.equal(line.match(/"request_id":/g).length, 1, line);
+  }
+});
+
 test("wrangler accepts the deployment to staging and to production", () => {
   const folder = fileURLToPath(new URL("..", import.meta.url));
   for (const environment of ["staging", "production"]) {
