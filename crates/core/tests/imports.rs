@@ -85,7 +85,7 @@ impl Graph {
         let mut files = BTreeSet::new();
         collect(&root, &root, &mut files);
         let imports = files.iter().map(|file| {
-            let text = fs::read_to_string(root.join(file)).unwrap();
+            let text = fs::read_to_string(root.join(file)).expect("our sources can be read");
             let production = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
             (file.clone(), imports_of(file, production, &files))
         });
@@ -124,12 +124,12 @@ impl Graph {
 
 /// The files below `folder` but tests, relative to `root`.
 fn collect(root: &Path, folder: &Path, files: &mut BTreeSet<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in fs::read_dir(folder).expect("our sources can be read") {
+        let path = entry.expect("our sources can be read").path();
         if path.is_dir() {
             collect(root, &path, files);
         } else if path.extension().is_some_and(|end| end == "rs") && !path.ends_with("tests.rs") {
-            files.insert(path.strip_prefix(root).unwrap().to_owned());
+            files.insert(path.strip_prefix(root).expect("it is below `root`").to_owned());
         }
     }
 }
@@ -163,8 +163,8 @@ fn imports_of(file: &Path, text: &str, files: &BTreeSet<PathBuf>) -> BTreeSet<Pa
                 _ => continue,
             };
             let Some(import) = deepest_file(&absolute, files) else { continue };
-            let is_own_part =
-                file.ends_with("mod.rs") && import.starts_with(file.parent().unwrap());
+            let is_own_part = file.ends_with("mod.rs")
+                && file.parent().is_some_and(|folder| import.starts_with(folder));
             if import != file && !is_own_part {
                 imports.insert(import);
             }

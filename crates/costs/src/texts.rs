@@ -61,7 +61,7 @@ pub(crate) fn stream(events: usize, with_id: bool) -> Vec<Bytes> {
 const SENTENCES: &str = concat!(
     r#"Write a function that takes \"a list of numbers\" and returns their sum.\n\n"#,
     "It should be short and easy to read, it should work for an empty list, and it should have a ",
-    "test for each of the cases that somebody who reads it for the first time might wonder about. ",
+    "test for each of the cases that a person who reads it for the first time might wonder about. ",
     r#"Do not use a library.\n\nThe next step is to explain to a beginner why it works, in no more "#,
     "than three paragraphs, each of them with one idea and an example that can be tried out by hand ",
     r#"with pencil and paper.\n\nThe last step is a table that has one row for each of the "#,

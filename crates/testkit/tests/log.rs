@@ -13,6 +13,7 @@ use code_assist_testkit::script::{Reply, ScriptedPlatform};
 use code_assist_testkit::subject::{login, proxy_with};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber, span};
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::{LookupSpan, Registry};
 
@@ -98,6 +99,32 @@ fn a_panic_is_logged_in_the_span_of_its_request() {
 }
 
 #[test]
+fn a_background_job_logs_in_the_span_of_the_request_that_started_it() {
+    let log = logged(|| {
+        let script = ScriptedPlatform::new(google_but(|request| {
+            request.is(":loadCodeAssist").then(|| Reply::status(403, "{}"))
+        }));
+        let proxy = signed_in(&script);
+        let request = with(post(GENERATE, HELLO), REQUEST_ID, "req-job");
+        assert_ne!(script.run(&proxy, ask(&proxy, &script, request)).status, 200);
+    });
+    assert_eq!(spans_of(&log, "no project"), [Some("req-job")]);
+}
+
+#[test]
+fn a_warning_has_its_request_id_at_the_log_level_warn_too() {
+    let log = logged_at(LevelFilter::WARN, || {
+        let script = ScriptedPlatform::new(google());
+        let (script, proxy) = with_failing_store(&script);
+        let request = with(post(GENERATE, REPEATABLE), REQUEST_ID, "req-warn");
+        script.run(&proxy, ask(&proxy, &script, request));
+    });
+    assert!(log.iter().all(|line| line.target != "request"), "{log:?}");
+    let spans = spans_of(&log, "the key-value store cannot be read");
+    assert!(!spans.is_empty() && spans.iter().all(|span| *span == Some("req-warn")), "{spans:?}");
+}
+
+#[test]
 fn interleaved_requests_log_in_their_own_spans() {
     let log = logged(|| {
         // Each request waits, and then panics in a later poll than its first one.
@@ -174,11 +201,15 @@ fn spans_of<'a>(log: &'a [Line], text: &str) -> Vec<Option<&'a str>> {
 /// One caller at a time: `tracing` keeps for the whole process which lines a subscriber wants, and a
 /// thread without a subscriber that logs at the same time can turn a line off.
 fn logged(requests: impl FnOnce()) -> Vec<Line> {
+    logged_at(LevelFilter::INFO, requests)
+}
+
+fn logged_at(level: LevelFilter, requests: impl FnOnce()) -> Vec<Line> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _alone = lock(&ONE_AT_A_TIME);
     let lines = Arc::default();
     let capture = Capture { lines: Arc::clone(&lines) };
-    tracing::subscriber::with_default(Registry::default().with(capture), requests);
+    tracing::subscriber::with_default(Registry::default().with(level).with(capture), requests);
     std::mem::take(&mut *lock(&lines))
 }
 

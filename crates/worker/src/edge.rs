@@ -14,7 +14,6 @@ use code_assist_core::{
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use http::{Request, Response, StatusCode};
 use http_body::Frame;
-use tracing::{Instrument, Span};
 use wasm_bindgen::JsValue;
 use worker::Env;
 use worker::js_sys::Uint8Array;
@@ -172,12 +171,10 @@ impl Platform for Edge {
         let edge = Self::new(&JsValue::UNDEFINED, inner.env.clone(), inner.ctx.clone());
         let task = Rc::clone(edge.task());
         task.event().keep_alive();
-        // The log lines of the job carry the id of the request that started it.
-        let span = Span::current();
         // Later, since the task that spawns the job is being polled now.
         spawn_local(async move {
             task.start(async move {
-                Box::pin(proxy.run_job(&edge, job)).instrument(span).await;
+                Box::pin(proxy.run_job(&edge, job)).await;
                 edge.task().event().done();
             });
         });

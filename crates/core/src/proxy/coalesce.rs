@@ -68,7 +68,7 @@ impl<P: Platform> Leader<P> {
             Ok(answer) => {
                 if let Some(RemoteFlight { key, lock }) = self.remote.take() {
                     let answer = Some(Box::new(answer.clone()));
-                    self.platform.spawn_job(BackgroundJob(Job::PublishAnswer {
+                    self.platform.spawn_job(BackgroundJob::new(Job::PublishAnswer {
                         key,
                         answer,
                         lock,
@@ -88,7 +88,11 @@ impl<P: Platform> Drop for Leader<P> {
         }
         // There is no answer, so release the lock for another process.
         if let Some(RemoteFlight { key, lock: lock @ Some(_) }) = self.remote.take() {
-            self.platform.spawn_job(BackgroundJob(Job::PublishAnswer { key, answer: None, lock }));
+            self.platform.spawn_job(BackgroundJob::new(Job::PublishAnswer {
+                key,
+                answer: None,
+                lock,
+            }));
         }
     }
 }

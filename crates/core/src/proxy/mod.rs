@@ -23,7 +23,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{Request, Response, Version};
 use http_body::Body;
-use tracing::Span;
+use tracing::{Instrument, Span};
 
 use crate::body::ProxyBody;
 use crate::context::{CacheUse, Deadline, RequestContext};
@@ -83,7 +83,8 @@ impl Proxy {
         let (parts, body) = request.into_parts();
         let mut body = pin!(body);
         let id = RequestId::of(platform, &parts.headers);
-        let span = tracing::info_span!("request", request_id = id.as_str());
+        // Of the highest level, so that no `LOG_LEVEL` takes the id from the lines that it lets through.
+        let span = tracing::error_span!("request", request_id = id.as_str());
         let mut context = RequestContext::new(platform, &self.metrics, id, platform.now());
         let route = route::read(&parts.method, &parts.uri);
         let in_array = matches!(&route, Ok(Route::Stream { framing: Framing::Array, .. }));
@@ -106,7 +107,11 @@ impl Proxy {
         // Shutdown waits for it: a refresh that is cut off could lose the refresh token that Google
         // has just rotated.
         let _in_flight = RequestContext::own(platform, &self.metrics, platform.now());
-        match job.0 {
+        self.run(platform, job.job).instrument(job.span).await;
+    }
+
+    async fn run<P: Platform>(&self, platform: &P, job: Job) {
+        match job {
             Job::DiscoverProject(lease) => {
                 self.upstream.discover_project(platform, lease).await;
             }

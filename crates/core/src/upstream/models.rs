@@ -62,7 +62,7 @@ impl ModelCatalog {
                 _ => {}
             }
             if let Some(lease) = catalog.leases.take(now, LEASE) {
-                platform.spawn_job(BackgroundJob(Job::ListModels(lease)));
+                platform.spawn_job(BackgroundJob::new(Job::ListModels(lease)));
             }
             None
         })

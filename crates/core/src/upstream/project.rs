@@ -67,7 +67,7 @@ impl ProjectDiscovery {
                 project::Verdict::Failed(error) => return Some(Err(error)),
                 project::Verdict::Use(project) => return Some(Ok(project)),
                 project::Verdict::Discover(lease) => {
-                    platform.spawn_job(BackgroundJob(Job::DiscoverProject(lease)));
+                    platform.spawn_job(BackgroundJob::new(Job::DiscoverProject(lease)));
                 }
                 project::Verdict::Wait => {}
             }

@@ -51,7 +51,7 @@ impl Quotas {
         let delay = error.retry_delay;
         let noted = lock(&self.account.quotas).note(model, error.clone(), delay, clock);
         if noted && platform.has_shared_store() {
-            platform.spawn_job(BackgroundJob(Job::PublishQuotas));
+            platform.spawn_job(BackgroundJob::new(Job::PublishQuotas));
         }
     }
 

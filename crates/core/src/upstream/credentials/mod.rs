@@ -81,11 +81,11 @@ impl Credentials {
                 token::Verdict::Failed(error) => return Some(Err(error)),
                 token::Verdict::Use(bearer) => return Some(Ok(bearer)),
                 token::Verdict::UseAndRefresh(bearer, lease) => {
-                    platform.spawn_job(BackgroundJob(Job::RefreshToken(lease)));
+                    platform.spawn_job(BackgroundJob::new(Job::RefreshToken(lease)));
                     return Some(Ok(bearer));
                 }
                 token::Verdict::Refresh(lease) => {
-                    platform.spawn_job(BackgroundJob(Job::RefreshToken(lease)))
+                    platform.spawn_job(BackgroundJob::new(Job::RefreshToken(lease)))
                 }
                 token::Verdict::Wait => {}
             }
