@@ -1,6 +1,6 @@
 //! All that is known of one request while it lives.
 //!
-//! The context is the request's state and nothing else. It ends with the answer's body, or when the
+//! The context holds the request's state, and reports it to the metrics. It ends with the answer's body, or when the
 //! client goes away at any moment before: then its access log line is derived from it.
 
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::policy::endpoint::AfterCall;
 use crate::policy::in_flight::InFlightGuard;
 use crate::time::Monotonic;
 
-/// One request, or one piece of the proxy's own work that calls upstream.
+/// One request, or one piece of the proxy's own work.
 #[derive(Debug)]
 pub(crate) struct RequestContext<P: Platform> {
     platform: P,
@@ -54,10 +54,12 @@ pub(crate) struct RequestContext<P: Platform> {
     /// The label of the error, if it is one.
     pub(crate) error: Option<&'static str>,
     retries: u32,
+    /// `ClientGone` until something else is settled.
     outcome: RequestOutcome,
-    /// False for health checks and the like, and for the proxy's own work: these are counted nowhere.
+    /// False for health checks and the like, and for the proxy's own work. These count as in flight, so
+    /// that shutdown waits for them, but in no statistic and no log line.
     counted: bool,
-    /// A place among `MAX_CONCURRENT_REQUESTS`.
+    /// The concurrency permit, while it is held.
     permit: Option<P::Permit>,
     /// The call that is in flight.
     call: Option<InFlightGuard>,
@@ -140,7 +142,7 @@ impl<P: Platform> RequestContext<P> {
         Self::of(platform, metrics, id, received, true)
     }
 
-    /// The context of the proxy's own work, which is counted nowhere.
+    /// The context of the proxy's own work, which is in no statistic.
     pub(crate) fn own(platform: &P, metrics: &Arc<Metrics>, now: Monotonic) -> Self {
         metrics.request_began(false);
         Self::of(platform, metrics, RequestId::NONE, now, false)
@@ -186,7 +188,8 @@ impl<P: Platform> RequestContext<P> {
         &self.platform
     }
 
-    /// The request is for the proxy itself (health, metrics, the status page): it is counted nowhere.
+    /// The request is for the proxy itself (health, metrics, the status page): it is in no
+    /// statistic.
     pub(crate) fn set_aside(&mut self) {
         if self.counted {
             self.counted = false;
@@ -256,7 +259,7 @@ impl<P: Platform> RequestContext<P> {
         }
     }
 
-    /// The call has ended, of a request that has been at `tried`, this endpoint included. The permit
+    /// Ends the call. `tried` are the endpoints that have failed, with this one, if it has. The permit
     /// stays, since a failed try may be followed by another one.
     pub(crate) fn end_call(
         &mut self,
@@ -283,7 +286,7 @@ impl<P: Platform> RequestContext<P> {
         self.release_permit();
     }
 
-    /// Records how the request ended. The first call counts: what follows an error is not the end.
+    /// Records how the request ended. Later calls are ignored.
     pub(crate) fn settle(&mut self, outcome: RequestOutcome) {
         if self.outcome == RequestOutcome::ClientGone {
             self.outcome = outcome;
@@ -398,7 +401,7 @@ impl ServerTiming {
     }
 }
 
-/// Room for four times of twenty digits each, longer than any there can be.
+/// Room for four durations of up to twenty digits each, longer than any there can be.
 const SERVER_TIMING: usize = 160;
 
 const SERVER_TIMEOUT: HeaderName = HeaderName::from_static("x-server-timeout");

@@ -20,8 +20,8 @@ use crate::time::Monotonic;
 ///
 /// The buffer has the announced length and grows only when none was announced; a body in one chunk
 /// is not copied. `limit` holds before and after decompression. A body that comes too slowly is
-/// refused: its time is counted from `begun`. `Content-Type` is ignored: every body is read as JSON (`docs/reference/clients.md`
-/// R13).
+/// refused: its time is counted from `begun`. `Content-Type` is ignored: every body is read as JSON
+/// (`docs/reference/clients.md` R13).
 pub async fn collect<P: Platform, B: Body<Data = Bytes>>(
     platform: &P,
     headers: &HeaderMap,

@@ -1,5 +1,5 @@
-//! The client's deadline, `X-Server-Timeout`: it bounds every wait of a request, and an answer that
-//! has not come by then is a 504 with the reason `UPSTREAM_TIMEOUT`.
+//! The client's deadline, `X-Server-Timeout`: it bounds the waits of a request until its answer begins.
+//! An answer that has not come by then is a 504 with the reason `UPSTREAM_TIMEOUT`.
 
 use std::pin::Pin;
 use std::time::Duration;

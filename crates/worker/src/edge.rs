@@ -1,4 +1,4 @@
-//! The platform on Cloudflare's runtime: fetch, timers, clocks, randomness, deferred work.
+//! The platform on Cloudflare's runtime: fetch, timers, clocks, randomness, background jobs.
 
 use std::cell::OnceCell;
 use std::pin::Pin;

@@ -57,6 +57,7 @@ impl Drop for InFlightGuard {
     }
 }
 
+// Policies do not import `sync`.
 fn lock(endpoints: &Mutex<Endpoints>) -> MutexGuard<'_, Endpoints> {
     endpoints.lock().unwrap_or_else(PoisonError::into_inner)
 }

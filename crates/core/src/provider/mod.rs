@@ -97,10 +97,10 @@ impl Provider {
         }
     }
 
-    /// A poll of a long-running operation.
-    pub(crate) fn operation(&self, name: &str) -> UpstreamRequest {
+    /// Asks whether a long-running operation of Google, the onboarding, is done.
+    pub(crate) fn poll_operation(&self, name: &str) -> UpstreamRequest {
         match self {
-            Self::CodeAssist(provider) => provider.operation(name),
+            Self::CodeAssist(provider) => provider.poll_operation(name),
         }
     }
 

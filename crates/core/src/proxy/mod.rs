@@ -1,8 +1,7 @@
 //! The life of a request, from top to bottom.
 //!
 //! [`Proxy::handle`] opens the request's context, calls [`Proxy::answer`], and turns an error into a
-//! response. Each step of `answer` is a module of its own; control goes into it once, gets its result
-//! and goes on.
+//! response. A step of `answer` that is longer than a few lines is a module of its own.
 
 pub mod check;
 mod coalesce;
@@ -83,7 +82,7 @@ impl Proxy {
         let (parts, body) = request.into_parts();
         let mut body = pin!(body);
         let id = RequestId::of(platform, &parts.headers);
-        // Of the highest level, so that no `LOG_LEVEL` takes the id from the lines that it lets through.
+        // At error level, so that the span, and with it the id, is kept at every `LOG_LEVEL`.
         let span = tracing::error_span!("request", request_id = id.as_str());
         let mut context = RequestContext::new(platform, &self.metrics, id, platform.now());
         let route = route::read(&parts.method, &parts.uri);
@@ -169,7 +168,7 @@ impl Proxy {
             Route::Stream { model, framing } => {
                 self.stream(parts, body, context, model, framing).await
             }
-            Route::Assist { suffix, alt } => {
+            Route::PassThrough { suffix, alt } => {
                 self.pass_through(parts, body, context, &suffix, alt.as_deref()).await
             }
             Route::Models { page_size, page_token } => {
@@ -222,7 +221,7 @@ impl Proxy {
             WholeCall::Generate => self.generate_request(body, context).await?,
         };
         let calls = &self.upstream.calls;
-        let arrived = calls.attempt(&request, Whole, context, now).await?;
+        let arrived = calls.call_with_retries(&request, Whole, context, now).await?;
         let answer = calls.provider.read_answer(call, &arrived.text)?;
         Ok(respond::whole(&calls.provider, &arrived.head.headers, answer, context))
     }
@@ -243,7 +242,7 @@ impl Proxy {
         let (request, now) = self.stream_request(body, context).await?;
         let want = FirstEvent(StreamFormat::Gemini(framing));
         let calls = &self.upstream.calls;
-        let stream = calls.attempt(&request, want, context, now).await?;
+        let stream = calls.call_with_retries(&request, want, context, now).await?;
         Ok(respond::stream(&calls.provider, stream, framing, headers, context))
     }
 
@@ -263,7 +262,7 @@ impl Proxy {
         let request = calls.provider.pass_through(method, suffix, alt, Payload::from(body));
         let now = context.platform().now();
         calls.check_breakers(now)?;
-        let answer = calls.attempt(&request, Head, context, now).await?;
+        let answer = calls.call_with_retries(&request, Head, context, now).await?;
         Ok(respond::passed_through(&calls.provider, answer, context))
     }
 }

@@ -81,7 +81,7 @@ impl Proxy {
     }
 }
 
-/// The one place where an error becomes an answer.
+/// Turns an error into an answer. (An error after the head ends the stream: `StreamEncoder::error`.)
 pub(super) fn error<P: Platform>(
     error: &Error,
     in_array: bool,

@@ -2,6 +2,8 @@
 //!
 //! Each try gets a token, a concurrency permit and an endpoint whose breaker lets the call pass, then
 //! sends the request once and judges the result. The loop ends before the client has received a byte.
+//!
+//! Functions that wait return the time at their end, so that the clock is not read twice.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -105,8 +107,8 @@ impl Calls {
         }
     }
 
-    /// Calls upstream until there is an answer for the client, or a failure.
-    pub(crate) async fn attempt<P: Platform, W: Want<P> + Copy>(
+    /// Calls upstream, with retries, until there is an answer or a final failure.
+    pub(crate) async fn call_with_retries<P: Platform, W: Want<P> + Copy>(
         &self,
         request: &UpstreamRequest,
         want: W,
@@ -136,23 +138,24 @@ impl Calls {
             let bearer;
             (bearer, now) = self.credentials.bearer(context, now).await;
             let bearer = bearer?;
-            let call;
-            (call, now) = self.begin_call(&tried, context, now).await;
-            let call = match call {
-                Ok(call) => call,
-                // The earlier failure says more than "no endpoint". A 401 there was never replayed.
+            let guard;
+            (guard, now) = self.acquire_permit_and_endpoint(&tried, context, now).await;
+            let guard = match guard {
+                Ok(guard) => guard,
+                // The earlier failure says more than that no try followed it. If it was a 401, the
+                // request has not been sent with the new token: that token is not rejected.
                 Err(error) => {
                     let error = failed.map_or(error, |(earlier, _)| earlier);
-                    return Err(self.deliver(request, error, false, context, now));
+                    return Err(self.record_final_failure(request, error, false, context, now));
                 }
             };
             if let Some((_, reason)) = failed.take() {
                 context.retried(reason);
             }
-            let index = call.index;
+            let index = guard.index;
             let base = self.bases[index].as_ref().map_err(|error| *error)?;
             let http_request = request.to_http(base, &Auth::Bearer(&bearer.header))?;
-            context.begin_call(call);
+            context.begin_call(guard);
             let platform = context.platform().clone();
             let sending = pin!(platform.send(http_request));
             let answer;
@@ -177,11 +180,17 @@ impl Calls {
             );
             match verdict {
                 retry::Verdict::Deliver => {
-                    return Err(self.deliver(request, error, reauthorized, context, now));
+                    return Err(self.record_final_failure(
+                        request,
+                        error,
+                        reauthorized,
+                        context,
+                        now,
+                    ));
                 }
                 retry::Verdict::Reauthorize => {
                     if !self.credentials.invalidate(&bearer, now) {
-                        return Err(self.deliver(request, error, false, context, now));
+                        return Err(self.record_final_failure(request, error, false, context, now));
                     }
                     reauthorized = true;
                     // The endpoint is not at fault.
@@ -191,7 +200,13 @@ impl Calls {
                 retry::Verdict::Again { after: pause } => {
                     if after.is_some_and(|after| after.all_open_for > pause) {
                         // This failure was the last one that the breakers allowed.
-                        return Err(self.deliver(request, error, reauthorized, context, now));
+                        return Err(self.record_final_failure(
+                            request,
+                            error,
+                            reauthorized,
+                            context,
+                            now,
+                        ));
                     }
                     number += 1;
                     failed = Some((error, RetryReason::of(failure.class)));
@@ -208,7 +223,7 @@ impl Calls {
     }
 
     /// Acquires a concurrency permit, then an endpoint whose breaker lets the call pass.
-    async fn begin_call<P: Platform>(
+    async fn acquire_permit_and_endpoint<P: Platform>(
         &self,
         tried: &[usize],
         context: &mut RequestContext<P>,
@@ -238,7 +253,7 @@ impl Calls {
         if context.has_permit() {
             return (Ok(()), now);
         }
-        let full = |_| Error::QueueTimeout { after: QUEUE_PAUSE };
+        let full = |_| Error::QueueTimeout { after: QUEUE_RETRY_AFTER };
         let (limit, late) = context.wait_limit(self.queue_timeout, full, now);
         let permit = {
             let _waiting = self.metrics.queued();
@@ -251,7 +266,7 @@ impl Calls {
         (permitted, then)
     }
 
-    /// Sends the request to one endpoint, and reads as much of the answer as `want` says.
+    /// Awaits the request that is being sent, and reads as much of the answer as `want` says.
     async fn try_once<P: Platform, W: Want<P>>(
         &self,
         sending: Pin<&mut impl Future<Output = Result<Response<P::Body>, SendError>>>,
@@ -271,7 +286,7 @@ impl Calls {
             Ok(response) => response.into_parts(),
             Err(error) => return (Err(error), now),
         };
-        let passes = request.passes_errors() && is_error_of_its_own(head.status);
+        let passes = request.passes_errors() && may_pass_unchanged(head.status);
         let answer = if !head.status.is_success() && !passes {
             Err(self.read_error(&head, body, context, now).await)
         } else if let Some(error) = unreadable(&head.headers, W::IS_STREAM) {
@@ -296,7 +311,7 @@ impl Calls {
 
     /// Records what the failure says about project, token and quota, then returns it as the error for
     /// the client.
-    fn deliver<P: Platform>(
+    fn record_final_failure<P: Platform>(
         &self,
         request: &UpstreamRequest,
         error: Error,
@@ -309,7 +324,7 @@ impl Calls {
         if class == FailureClass::Unauthenticated && reauthorized {
             self.credentials.rejected_again(now);
         }
-        // Only generating uses a project and its quota; counting tokens does not.
+        // Counting tokens uses no project and no quota.
         if let Some(project) = request.project() {
             if class == FailureClass::Project {
                 lock(&self.account.project).invalidate(project, now);
@@ -347,13 +362,13 @@ impl Calls {
         context: &mut RequestContext<P>,
     ) -> Result<Bytes, Error> {
         let now = context.platform().now();
-        Ok(self.attempt(request, Whole, context, now).await?.text)
+        Ok(self.call_with_retries(request, Whole, context, now).await?.text)
     }
 }
 
 /// True for an error that a client of the provider's own protocol gets unchanged. A 401 concerns the
 /// proxy's credentials, so the proxy handles it.
-fn is_error_of_its_own(status: StatusCode) -> bool {
+fn may_pass_unchanged(status: StatusCode) -> bool {
     is_failure(status) && status != StatusCode::UNAUTHORIZED
 }
 
@@ -384,4 +399,4 @@ const ERROR_LIMIT: usize = 1 << 20;
 const ERROR_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The `Retry-After` for a client that got no permit: permits become free one at a time.
-const QUEUE_PAUSE: Duration = Duration::from_secs(1);
+const QUEUE_RETRY_AFTER: Duration = Duration::from_secs(1);

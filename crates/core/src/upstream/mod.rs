@@ -1,5 +1,5 @@
 //! One configured upstream: an account at a provider. This module owns all state that belongs to an
-//! account: credentials, tokens, project, endpoints, breakers, quotas and models.
+//! account: credentials, tokens, endpoints, breakers and quotas (in [`Calls`]), project and models.
 
 mod account;
 mod calls;

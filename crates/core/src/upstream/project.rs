@@ -237,7 +237,7 @@ async fn onboard<P: Platform>(
     let mut pause = FIRST_POLL;
     loop {
         let request = match &operation {
-            Some(name) => calls.provider.operation(name),
+            Some(name) => calls.provider.poll_operation(name),
             None => calls.provider.onboard_user(onboarding),
         };
         let answer = bounded_call(calls, &request, context).await?;

@@ -89,7 +89,7 @@ impl CodeAssist {
         self.post("onboardUser", onboarding.body())
     }
 
-    pub(crate) fn operation(&self, name: &str) -> UpstreamRequest {
+    pub(crate) fn poll_operation(&self, name: &str) -> UpstreamRequest {
         let path = path(format!("/{}/{name}", self.version));
         UpstreamRequest::new(Method::GET, path, Payload::default())
     }

@@ -41,7 +41,7 @@ pub enum Route {
         model: String,
     },
     /// `/v1internal…`: a request in Code Assist's own protocol, which is passed on.
-    Assist {
+    PassThrough {
         /// What follows the version: `:loadCodeAssist` or `/operations/x`.
         suffix: String,
         /// The value of `alt`, such as `sse`: lower-case letters only. It is the only parameter
@@ -67,7 +67,7 @@ impl Route {
     /// What the request does.
     pub fn operation(&self) -> Operation {
         match self {
-            Self::Assist { .. } => Operation::PassThrough,
+            Self::PassThrough { .. } => Operation::PassThrough,
             Self::Count { .. } => Operation::CountTokens,
             Self::Generate { .. } => Operation::Generate,
             Self::Health => Operation::Health,
@@ -170,14 +170,16 @@ impl RequestLine<'_> {
             ["health", "detailed"] => self.reading(Route::HealthDetailed),
             ["metrics"] => self
                 .reading(Route::Metrics { format: self.parameter("format").map(Cow::into_owned) }),
-            [first, rest @ ..] if first.starts_with(ASSIST_VERSION) => self.assist(first, rest),
+            [first, rest @ ..] if first.starts_with(ASSIST_VERSION) => {
+                self.pass_through(first, rest)
+            }
             _ => self.gemini(segments),
         }
     }
 
     /// `/v1internal:{method}` and `/v1internal/{name…}`. The suffix becomes part of an upstream
     /// URL: characters that could change the URL's meaning are refused.
-    fn assist(&self, first: &str, rest: &[&str]) -> Result<Route, RouteError> {
+    fn pass_through(&self, first: &str, rest: &[&str]) -> Result<Route, RouteError> {
         let after_version = &first[ASSIST_VERSION.len()..];
         if let Some(name) = after_version.strip_prefix(':') {
             let is_method = name.len() <= LONGEST_NAME
@@ -189,7 +191,7 @@ impl RequestLine<'_> {
             if !self.is_reading() && self.method != Method::POST {
                 return Err(RouteError::WrongMethod { allow: "GET, HEAD, POST" });
             }
-            return Ok(Route::Assist { suffix: format!(":{name}"), alt: self.safe_alt() });
+            return Ok(Route::PassThrough { suffix: format!(":{name}"), alt: self.safe_alt() });
         }
         let is_safe = |segment: &&str| {
             let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~@".contains(&byte);
@@ -201,7 +203,7 @@ impl RequestLine<'_> {
             return Err(self.not_found());
         }
         let suffix = format!("/{}", rest.join("/"));
-        self.reading(Route::Assist { suffix, alt: self.safe_alt() })
+        self.reading(Route::PassThrough { suffix, alt: self.safe_alt() })
     }
 
     fn gemini(&self, segments: &[&str]) -> Result<Route, RouteError> {

@@ -24,8 +24,8 @@ fn not_offered(what: &str, model: Option<&str>) -> Result<Route, RouteError> {
     Err(RouteError::NotOffered { what: what.to_owned(), model: model.map(str::to_owned) })
 }
 
-fn assist(suffix: &str, alt: Option<&str>) -> Result<Route, RouteError> {
-    Ok(Route::Assist { suffix: suffix.to_owned(), alt: alt.map(str::to_owned) })
+fn pass_through(suffix: &str, alt: Option<&str>) -> Result<Route, RouteError> {
+    Ok(Route::PassThrough { suffix: suffix.to_owned(), alt: alt.map(str::to_owned) })
 }
 
 #[test]
@@ -223,7 +223,7 @@ fn code_assists_own_protocol_is_passed_on_with_alt_only() {
         ("/v1internal:x?alt=%0d%0a", ":x", None),
         ("/v1internal:x?alt=", ":x", None),
     ] {
-        assert_eq!(post(target), assist(suffix, alt), "{target}");
+        assert_eq!(post(target), pass_through(suffix, alt), "{target}");
     }
     for (target, suffix) in [
         ("/v1internal:getCodeAssistGlobalUserSetting", ":getCodeAssistGlobalUserSetting"),
@@ -231,8 +231,8 @@ fn code_assists_own_protocol_is_passed_on_with_alt_only() {
         ("/v1internal/projects/p/operations/x.y", "/projects/p/operations/x.y"),
         ("/v1internal/operations//x/", "/operations/x"),
     ] {
-        assert_eq!(get(target), assist(suffix, None), "{target}");
-        assert_eq!(ask(&Method::HEAD, target), assist(suffix, None), "{target}");
+        assert_eq!(get(target), pass_through(suffix, None), "{target}");
+        assert_eq!(ask(&Method::HEAD, target), pass_through(suffix, None), "{target}");
     }
 }
 
@@ -337,7 +337,7 @@ fn no_uri_causes_a_panic() {
         for target in &round {
             let Ok(uri) = target.parse() else { continue };
             for method in [Method::GET, Method::POST, Method::OPTIONS] {
-                if let Ok(Route::Assist { suffix, .. }) = read(&method, &uri) {
+                if let Ok(Route::PassThrough { suffix, .. }) = read(&method, &uri) {
                     assert!(suffix.split('/').all(|segment| segment != ".."), "{suffix}");
                     assert!(suffix.matches(':').count() <= 1, "{suffix}");
                 }
