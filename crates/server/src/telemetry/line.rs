@@ -94,9 +94,8 @@ struct JsonVisitor<'a> {
 
 impl JsonVisitor<'_> {
     fn name(&mut self, name: &str) {
-        // The two quotes, the comma and the colon. A Rust identifier needs no escapes.
-        self.json.reserve(name.len() + 4);
         self.json.push_str(",\"");
+        // A Rust identifier needs no escapes.
         self.json.push_str(name);
         self.json.push_str("\":");
     }
@@ -107,7 +106,6 @@ impl JsonVisitor<'_> {
             let quoted = serde_json::to_string(value).expect("a string is written to memory");
             self.json.push_str(&quoted);
         } else {
-            self.json.reserve(value.len() + 2);
             self.json.push('"');
             self.json.push_str(value);
             self.json.push('"');

@@ -140,7 +140,7 @@ pub fn read(method: &Method, uri: &Uri) -> Result<Route, RouteError> {
         return Err(line.not_found());
     }
     if let Some(last) = path.strip_prefix(USUAL_PREFIX)
-        && last.contains(':')
+        && memchr::memchr(b':', last.as_bytes()).is_some()
         && memchr::memchr2(b'/', b'%', last.as_bytes()).is_none()
     {
         // The path of nearly every request. The way below has the same result.
@@ -241,7 +241,8 @@ impl RequestLine<'_> {
     /// `{m}:{method}`, or `{m}` alone.
     #[inline]
     fn model(&self, last: &str, says_models: bool, has_version: bool) -> Result<Route, RouteError> {
-        let Some((model, verb)) = last.split_once(':') else {
+        let colon = memchr::memchr(b':', last.as_bytes());
+        let Some((model, verb)) = colon.map(|at| (&last[..at], &last[at + 1..])) else {
             // Without `models/` only an unmistakable name is read as a model.
             let is_obvious = has_version && OBVIOUS_MODELS.iter().any(|m| last.starts_with(m));
             let model = model_name(last).filter(|_| says_models || is_obvious);
