@@ -119,12 +119,17 @@ fn without_version(text: &str) -> String {
 #[test]
 fn the_prometheus_format_is_as_its_snapshot() {
     let text = written(ExpositionFormat::Prometheus);
+    assert!(
+        text.ends_with("\n") && !text.ends_with("\n\n"),
+        "a snapshot does not show the last line end"
+    );
     insta::assert_snapshot!("metrics.prom", without_version(&text));
 }
 
 #[test]
 fn the_openmetrics_format_has_the_samples_of_prometheus_and_an_end_mark() {
     let text = written(ExpositionFormat::OpenMetrics);
+    assert!(text.ends_with("# EOF\n"));
     insta::assert_snapshot!("metrics.openmetrics", without_version(&text));
     let samples = |text: &str| -> Vec<String> {
         text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
