@@ -263,14 +263,16 @@ impl<P: Platform> RequestContext<P> {
     /// stays, since a failed try may be followed by another one.
     pub(crate) fn end_call(
         &mut self,
-        outcome: breaker::Outcome,
+        outcome: breaker::CallOutcome,
         tried: &[usize],
         now: Monotonic,
     ) -> Option<AfterCall> {
         match outcome {
-            breaker::Outcome::Failure => self.metrics.upstream(false),
-            breaker::Outcome::Alive | breaker::Outcome::Success => self.metrics.upstream(true),
-            breaker::Outcome::Neutral => {}
+            breaker::CallOutcome::Failure => self.metrics.upstream(false),
+            breaker::CallOutcome::Alive | breaker::CallOutcome::Success => {
+                self.metrics.upstream(true)
+            }
+            breaker::CallOutcome::Neutral => {}
         }
         let call = self.call.take()?;
         let index = call.index;
@@ -281,7 +283,7 @@ impl<P: Platform> RequestContext<P> {
     }
 
     /// Upstream's answer has ended, and with it the request's use of upstream.
-    pub(crate) fn upstream_ended(&mut self, outcome: breaker::Outcome) {
+    pub(crate) fn upstream_ended(&mut self, outcome: breaker::CallOutcome) {
         self.end_call(outcome, &[], self.platform.now());
         self.release_permit();
     }

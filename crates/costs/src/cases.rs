@@ -174,7 +174,7 @@ fn naming() -> Rounds {
 
 fn asking_token() -> Rounds {
     let mut tokens = TokenState::<()>::new(Duration::from_secs(300));
-    let token::Verdict::Refresh(lease) = tokens.ask(START, Monotonic(0)) else {
+    let token::TokenVerdict::Refresh(lease) = tokens.ask(START, Monotonic(0)) else {
         unreachable!("there is no token at the start")
     };
     let hour = Duration::from_secs(3600);
@@ -183,7 +183,7 @@ fn asking_token() -> Rounds {
         expires_at: Some(START + hour),
         lifetime: Some(hour),
     };
-    let got = token::Outcome::Got { token, renewable: true };
+    let got = token::FetchOutcome::Got { token, renewable: true };
     tokens.settle(lease, got, START, Monotonic(0));
     Rounds::on(Mutex::new(tokens), |tokens| {
         let mut tokens = tokens.lock().expect("nothing panics");
@@ -211,7 +211,7 @@ fn calling_endpoint() -> Rounds {
     Rounds::on(Arc::new(Mutex::new(endpoints)), |endpoints| {
         let call = InFlightGuard::begin(endpoints, Monotonic(1), &[]).expect("a closed breaker");
         black_box(call.alive(Monotonic(2)));
-        black_box(call.end(breaker::Outcome::Success, &[], Monotonic(3)));
+        black_box(call.end(breaker::CallOutcome::Success, &[], Monotonic(3)));
     })
 }
 

@@ -20,7 +20,7 @@ const TIMEOUT: Duration = Duration::from_millis(100);
 enum BreakerEvent {
     Ask,
     /// The outcome of one of the calls in flight, by its position from the oldest.
-    Record(usize, breaker::Outcome),
+    Record(usize, breaker::CallOutcome),
     Wait(Duration),
 }
 
@@ -39,7 +39,7 @@ proptest! {
                 BreakerEvent::Ask => {
                     let (before, open_for) = (breaker.state(now), breaker.open_for(now));
                     match breaker.ask(now) {
-                        breaker::Verdict::Permit(permit) => {
+                        breaker::BreakerVerdict::Permit(permit) => {
                             prop_assert!(before != breaker::State::Open && open_for.is_none());
                             if before == breaker::State::HalfOpen {
                                 let apart = last_probe.is_none_or(|at| now.since(at) >= TIMEOUT);
@@ -49,7 +49,7 @@ proptest! {
                             }
                             in_flight.push(permit);
                         }
-                        breaker::Verdict::Open { after } => {
+                        breaker::BreakerVerdict::Open { after } => {
                             prop_assert!(before != breaker::State::Closed);
                             prop_assert_eq!(open_for, Some(after));
                             prop_assert!(!after.is_zero() && after <= TIMEOUT);
@@ -61,7 +61,7 @@ proptest! {
                     let which = which % in_flight.len();
                     let before = breaker.state(now);
                     breaker.record(in_flight[which], outcome, now);
-                    if outcome != breaker::Outcome::Alive {
+                    if outcome != breaker::CallOutcome::Alive {
                         let _ = in_flight.remove(which);
                     }
                     let closed = breaker::State::Closed;
@@ -69,7 +69,7 @@ proptest! {
                         // A probe closed the breaker; the next opening has its own first probe.
                         last_probe = None;
                     }
-                    if outcome == breaker::Outcome::Neutral {
+                    if outcome == breaker::CallOutcome::Neutral {
                         prop_assert_eq!(breaker.state(now), before);
                     }
                 }
@@ -78,10 +78,10 @@ proptest! {
         }
         // After any events, and with any calls that never ended, the breaker recovers.
         let now = now + TIMEOUT;
-        let breaker::Verdict::Permit(probe) = breaker.ask(now) else {
+        let breaker::BreakerVerdict::Permit(probe) = breaker.ask(now) else {
             return Err(TestCaseError::fail("the breaker permits no probe after the timeout"));
         };
-        breaker.record(probe, breaker::Outcome::Success, now);
+        breaker.record(probe, breaker::CallOutcome::Success, now);
         prop_assert_eq!(breaker.state(now), breaker::State::Closed);
     }
 
@@ -94,9 +94,9 @@ proptest! {
         let (mut now, mut sent) = (Monotonic(0), 0_u64);
         for wait in waits {
             now = now + Duration::from_micros(wait);
-            if let breaker::Verdict::Permit(permit) = breaker.ask(now) {
+            if let breaker::BreakerVerdict::Permit(permit) = breaker.ask(now) {
                 sent += 1;
-                breaker.record(permit, breaker::Outcome::Failure, now);
+                breaker.record(permit, breaker::CallOutcome::Failure, now);
             }
         }
         let timeouts = now.0 / u64::try_from(TIMEOUT.as_micros()).unwrap();
@@ -169,7 +169,7 @@ proptest! {
         ttl in select(vec![0_u64, 100, 5000]),
         steps in prop::collection::vec(step(), 0..200),
     ) {
-        let limits = cache::Limits {
+        let limits = cache::CacheLimits {
             window: Duration::from_millis(window),
             ttl: Duration::from_millis(ttl),
             bytes: 40_000,
@@ -217,7 +217,7 @@ enum Client {
 /// The response cache, and what a test knows of it from outside.
 struct CacheModel {
     cache: ResponseCache,
-    limits: cache::Limits,
+    limits: cache::CacheLimits,
     clients: Vec<Client>,
     now: Monotonic,
     /// When each key was last settled.
@@ -229,7 +229,7 @@ struct CacheModel {
 }
 
 impl CacheModel {
-    fn new(limits: cache::Limits) -> Self {
+    fn new(limits: cache::CacheLimits) -> Self {
         Self {
             cache: ResponseCache::new(limits),
             limits,
@@ -281,7 +281,7 @@ impl CacheModel {
         let alone = self.failed[key].is_some_and(|failed| arrived <= failed);
         let led = self.leader[key].is_some_and(|since| self.now < since + LEASE);
         match self.cache.ask(&cache_key(key), CacheDirective::Any, arrived, self.now) {
-            Some(cache::Verdict::Lead(lease)) => {
+            Some(cache::CacheVerdict::Lead(lease)) => {
                 prop_assert!(alone || !(sharing && led), "two leaders although none has failed");
                 if !alone {
                     self.leader[key] = Some(self.now);
@@ -292,19 +292,19 @@ impl CacheModel {
                 prop_assert!(sharing);
                 Ok(Client::Waiting { key, arrived })
             }
-            Some(cache::Verdict::Hit(answer)) => {
+            Some(cache::CacheVerdict::Hit(answer)) => {
                 prop_assert_eq!(usize::from(answer.body[0]), key);
                 let fresh = |at| at <= arrived && self.now < at + self.limits.ttl;
                 prop_assert!(self.settled[key].is_some_and(fresh));
                 Ok(Client::Answered)
             }
-            Some(cache::Verdict::Coalesced(answer)) => {
+            Some(cache::CacheVerdict::Coalesced(answer)) => {
                 prop_assert_eq!(usize::from(answer.body[0]), key);
                 let fresh = |at| arrived < at || self.now < at + self.limits.window;
                 prop_assert!(sharing && self.settled[key].is_some_and(fresh));
                 Ok(Client::Answered)
             }
-            Some(cache::Verdict::Bypass) => {
+            Some(cache::CacheVerdict::Bypass) => {
                 prop_assert!(!self.cache.is_on());
                 Ok(Client::Answered)
             }
@@ -343,13 +343,13 @@ fn cache_key(key: usize) -> CacheKey {
 
 fn event() -> impl Strategy<Value = BreakerEvent> {
     let outcome = select(vec![
-        breaker::Outcome::Alive,
-        breaker::Outcome::Failure,
-        breaker::Outcome::Neutral,
-        breaker::Outcome::Success,
+        breaker::CallOutcome::Alive,
+        breaker::CallOutcome::Failure,
+        breaker::CallOutcome::Neutral,
+        breaker::CallOutcome::Success,
     ]);
     // Most outcomes are failures, else the breaker would hardly ever open.
-    let outcome = prop_oneof![2 => Just(breaker::Outcome::Failure), 1 => outcome];
+    let outcome = prop_oneof![2 => Just(breaker::CallOutcome::Failure), 1 => outcome];
     let wait = select(vec![0, 1, 10, 50, 99, 100, 101]).prop_map(Duration::from_millis);
     prop_oneof![
         4 => Just(BreakerEvent::Ask),

@@ -206,7 +206,7 @@ impl<P: Platform> Events<P> {
     /// Ends a stream that upstream ended cleanly. If upstream gave no `finishReason`, none is invented.
     fn end(&mut self, context: &mut RequestContext<P>) {
         self.upstream = None;
-        context.upstream_ended(breaker::Outcome::Success);
+        context.upstream_ended(breaker::CallOutcome::Success);
         let finished = self.decoder.finished();
         context.settle(if finished { RequestOutcome::Ok } else { RequestOutcome::Cut });
         self.phase = StreamPhase::Over;
@@ -216,7 +216,7 @@ impl<P: Platform> Events<P> {
     /// Ends a stream that has failed after the client got its status line.
     fn fail(&mut self, error: &Error, context: &mut RequestContext<P>) {
         self.upstream = None;
-        context.upstream_ended(breaker::Outcome::of(error.failure().class));
+        context.upstream_ended(breaker::CallOutcome::of(error.failure().class));
         context.settle(RequestOutcome::Cut);
         context.error = Some(error.label());
         let failure = self.encoder.error(error);

@@ -38,21 +38,21 @@ impl<P: Platform> PassThrough<P> {
                 }
                 Poll::Ready(Some(Err(error))) => {
                     let outcome = match error {
-                        BodyError::Disconnected(_) => breaker::Outcome::Failure,
-                        BodyError::ShuttingDown => breaker::Outcome::Neutral,
+                        BodyError::Disconnected(_) => breaker::CallOutcome::Failure,
+                        BodyError::ShuttingDown => breaker::CallOutcome::Neutral,
                     };
                     context.upstream_ended(outcome);
                     context.settle(RequestOutcome::Cut);
                     Poll::Ready(Some(Err(error)))
                 }
                 Poll::Ready(None) => {
-                    context.upstream_ended(breaker::Outcome::Success);
+                    context.upstream_ended(breaker::CallOutcome::Success);
                     context.settle(RequestOutcome::Ok);
                     Poll::Ready(None)
                 }
                 Poll::Pending => {
                     ready!(self.idle.poll(cx));
-                    context.upstream_ended(breaker::Outcome::Failure);
+                    context.upstream_ended(breaker::CallOutcome::Failure);
                     context.settle(RequestOutcome::Cut);
                     Poll::Ready(Some(Err(BodyError::Disconnected(SILENT.to_owned()))))
                 }

@@ -24,7 +24,7 @@ impl StreamFormat {
     pub(crate) fn encoder(self) -> StreamEncoder {
         match self {
             Self::Gemini(framing) => {
-                StreamEncoder::Gemini(gemini::stream::StreamEncoder::new(framing))
+                StreamEncoder::Gemini(gemini::stream::GeminiEncoder::new(framing))
             }
         }
     }
@@ -34,7 +34,7 @@ impl StreamFormat {
 #[derive(Debug)]
 pub(crate) enum StreamEncoder {
     /// For a client that speaks the Gemini API.
-    Gemini(gemini::stream::StreamEncoder),
+    Gemini(gemini::stream::GeminiEncoder),
 }
 
 impl StreamEncoder {

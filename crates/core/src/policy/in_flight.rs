@@ -43,7 +43,12 @@ impl InFlightGuard {
     }
 
     /// Ends the call. `tried` are all endpoints that the request has tried, this one included.
-    pub fn end(mut self, outcome: breaker::Outcome, tried: &[usize], now: Monotonic) -> AfterCall {
+    pub fn end(
+        mut self,
+        outcome: breaker::CallOutcome,
+        tried: &[usize],
+        now: Monotonic,
+    ) -> AfterCall {
         let choice = self.choice.take().expect("only `end`, which consumes the guard, takes it");
         lock(&self.endpoints).end(choice, outcome, tried, now)
     }

@@ -11,7 +11,7 @@ use crate::time::{Monotonic, Timestamp};
 /// What a request does about its project.
 #[derive(Debug)]
 #[must_use = "a verdict may carry a lease"]
-pub enum Verdict<E> {
+pub enum ProjectVerdict<E> {
     /// Start the discovery in the background, then ask again.
     Discover(Lease),
     /// Fail: a recent discovery found no project.
@@ -24,7 +24,7 @@ pub enum Verdict<E> {
 
 /// How a discovery ended.
 #[derive(Debug)]
-pub enum Outcome<E> {
+pub enum DiscoveryOutcome<E> {
     /// No project was found. The failure is kept for this long, so that a broken account does not
     /// cause a discovery for each request.
     Failed(E, Duration),
@@ -58,19 +58,19 @@ impl<E> Default for ProjectState<E> {
 
 impl<E: Clone> ProjectState<E> {
     /// Decides what a request does.
-    pub fn ask(&mut self, clock: Timestamp, now: Monotonic) -> Verdict<E> {
+    pub fn ask(&mut self, clock: Timestamp, now: Monotonic) -> ProjectVerdict<E> {
         if let Some((project, _)) = self.known.as_ref().filter(|(_, until)| clock < *until) {
-            return Verdict::Use(Arc::clone(project));
+            return ProjectVerdict::Use(Arc::clone(project));
         }
         if self.leases.is_held(now) {
-            return Verdict::Wait;
+            return ProjectVerdict::Wait;
         }
         if let Some((error, _)) = self.failed.as_ref().filter(|(_, until)| now < *until) {
-            return Verdict::Failed(error.clone());
+            return ProjectVerdict::Failed(error.clone());
         }
         match self.leases.take(now, LEASE) {
-            Some(lease) => Verdict::Discover(lease),
-            None => Verdict::Wait,
+            Some(lease) => ProjectVerdict::Discover(lease),
+            None => ProjectVerdict::Wait,
         }
     }
 
@@ -88,18 +88,18 @@ impl<E: Clone> ProjectState<E> {
     }
 
     /// Records how the lease's discovery ended.
-    pub fn settle(&mut self, lease: Lease, outcome: Outcome<E>, now: Monotonic) {
+    pub fn settle(&mut self, lease: Lease, outcome: DiscoveryOutcome<E>, now: Monotonic) {
         if !self.leases.settle(lease) {
             return;
         }
         match outcome {
-            Outcome::Found(project, until) => {
+            DiscoveryOutcome::Found(project, until) => {
                 let again = self.invalidated.take().is_some_and(|refused| *refused == *project);
                 self.confirmed_until = again.then(|| now + CONFIRMED);
                 self.known = Some((project.into(), until));
                 self.failed = None;
             }
-            Outcome::Failed(error, how_long) => {
+            DiscoveryOutcome::Failed(error, how_long) => {
                 self.known = None;
                 self.failed = Some((error, now + how_long));
             }
@@ -150,65 +150,68 @@ mod tests {
     #[test]
     fn of_a_hundred_requests_without_a_project_one_discovers_it() {
         let mut state = ProjectState::<&str>::default();
-        let Verdict::Discover(lease) = state.ask(NOW, Monotonic(0)) else {
+        let ProjectVerdict::Discover(lease) = state.ask(NOW, Monotonic(0)) else {
             panic!("no project is known")
         };
         for _ in 0..99 {
-            assert!(matches!(state.ask(NOW, Monotonic(1)), Verdict::Wait));
+            assert!(matches!(state.ask(NOW, Monotonic(1)), ProjectVerdict::Wait));
         }
-        let found = Outcome::Found("p".to_owned(), NOW + Duration::from_secs(3600));
+        let found = DiscoveryOutcome::Found("p".to_owned(), NOW + Duration::from_secs(3600));
         state.settle(lease, found, Monotonic(2));
-        assert!(matches!(state.ask(NOW, Monotonic(3)), Verdict::Use(it) if &*it == "p"));
+        assert!(matches!(state.ask(NOW, Monotonic(3)), ProjectVerdict::Use(it) if &*it == "p"));
         let later = NOW + Duration::from_secs(3600);
-        assert!(matches!(state.ask(later, Monotonic(4)), Verdict::Discover(_)));
+        assert!(matches!(state.ask(later, Monotonic(4)), ProjectVerdict::Discover(_)));
     }
 
     #[test]
     fn a_failed_discovery_is_kept_for_its_time() {
         let mut state = ProjectState::<&str>::default();
-        let Verdict::Discover(lease) = state.ask(NOW, Monotonic(0)) else {
+        let ProjectVerdict::Discover(lease) = state.ask(NOW, Monotonic(0)) else {
             panic!("no project is known")
         };
-        let failed = Outcome::Failed("required", Duration::from_secs(30));
+        let failed = DiscoveryOutcome::Failed("required", Duration::from_secs(30));
         state.settle(lease, failed, Monotonic(0));
-        assert!(matches!(state.ask(NOW, Monotonic(29_999_999)), Verdict::Failed("required")));
-        assert!(matches!(state.ask(NOW, Monotonic(30_000_000)), Verdict::Discover(_)));
+        assert!(matches!(
+            state.ask(NOW, Monotonic(29_999_999)),
+            ProjectVerdict::Failed("required")
+        ));
+        assert!(matches!(state.ask(NOW, Monotonic(30_000_000)), ProjectVerdict::Discover(_)));
     }
 
     #[test]
     fn another_account_never_gets_the_previous_accounts_project() {
         let mut state = ProjectState::<&str>::default();
-        let Verdict::Discover(lease) = state.ask(NOW, Monotonic(0)) else {
+        let ProjectVerdict::Discover(lease) = state.ask(NOW, Monotonic(0)) else {
             panic!("no project is known")
         };
         state.clear();
-        let Verdict::Discover(_) = state.ask(NOW, Monotonic(1)) else {
+        let ProjectVerdict::Discover(_) = state.ask(NOW, Monotonic(1)) else {
             panic!("the project was cleared")
         };
-        let late = Outcome::Found("old".to_owned(), NOW + Duration::from_secs(3600));
+        let late = DiscoveryOutcome::Found("old".to_owned(), NOW + Duration::from_secs(3600));
         state.settle(lease, late, Monotonic(2));
-        assert!(matches!(state.ask(NOW, Monotonic(2)), Verdict::Wait));
+        assert!(matches!(state.ask(NOW, Monotonic(2)), ProjectVerdict::Wait));
     }
 
     #[test]
     fn a_project_that_upstream_rejects_is_invalidated_once() {
         let mut state = ProjectState::<&str>::default();
-        let Verdict::Discover(lease) = state.ask(NOW, Monotonic(0)) else {
+        let ProjectVerdict::Discover(lease) = state.ask(NOW, Monotonic(0)) else {
             panic!("no project is known")
         };
-        let found = Outcome::Found("old".to_owned(), NOW + Duration::from_secs(3600));
+        let found = DiscoveryOutcome::Found("old".to_owned(), NOW + Duration::from_secs(3600));
         state.settle(lease, found, Monotonic(0));
         state.invalidate("another", Monotonic(1));
-        assert!(matches!(state.ask(NOW, Monotonic(1)), Verdict::Use(_)));
+        assert!(matches!(state.ask(NOW, Monotonic(1)), ProjectVerdict::Use(_)));
         state.invalidate("old", Monotonic(1));
         assert!(!state.trusts_store());
-        let Verdict::Discover(lease) = state.ask(NOW, Monotonic(1)) else {
+        let ProjectVerdict::Discover(lease) = state.ask(NOW, Monotonic(1)) else {
             panic!("the project was invalidated")
         };
-        let found = Outcome::Found("new".to_owned(), NOW + Duration::from_secs(3600));
+        let found = DiscoveryOutcome::Found("new".to_owned(), NOW + Duration::from_secs(3600));
         state.settle(lease, found, Monotonic(2));
         state.invalidate("old", Monotonic(3));
-        assert!(matches!(state.ask(NOW, Monotonic(3)), Verdict::Use(it) if &*it == "new"));
+        assert!(matches!(state.ask(NOW, Monotonic(3)), ProjectVerdict::Use(it) if &*it == "new"));
     }
 
     #[test]
@@ -217,9 +220,10 @@ mod tests {
         let mut discoveries = 0;
         for second in 0..60 {
             let now = Monotonic(0) + Duration::from_secs(second);
-            if let Verdict::Discover(lease) = state.ask(NOW, now) {
+            if let ProjectVerdict::Discover(lease) = state.ask(NOW, now) {
                 discoveries += 1;
-                let found = Outcome::Found("p".to_owned(), NOW + Duration::from_secs(3600));
+                let found =
+                    DiscoveryOutcome::Found("p".to_owned(), NOW + Duration::from_secs(3600));
                 state.settle(lease, found, now);
             }
             state.invalidate("p", now);

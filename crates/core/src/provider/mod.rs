@@ -129,7 +129,7 @@ impl Provider {
     pub(crate) fn stream_decoder(&self) -> StreamDecoder {
         match self {
             Self::CodeAssist(_) => {
-                StreamDecoder::CodeAssist(code_assist::stream::StreamDecoder::default())
+                StreamDecoder::CodeAssist(code_assist::stream::CodeAssistDecoder::default())
             }
         }
     }
@@ -146,7 +146,7 @@ impl Provider {
 #[derive(Debug)]
 pub(crate) enum StreamDecoder {
     /// Code Assist wraps each event.
-    CodeAssist(code_assist::stream::StreamDecoder),
+    CodeAssist(code_assist::stream::CodeAssistDecoder),
 }
 
 impl StreamDecoder {

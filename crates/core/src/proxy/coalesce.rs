@@ -108,7 +108,7 @@ pub(super) struct Coalescer {
 
 impl Coalescer {
     pub(super) fn new(settings: &Settings, metrics: &Arc<Metrics>) -> Self {
-        let cache = ResponseCache::new(cache::Limits {
+        let cache = ResponseCache::new(cache::CacheLimits {
             window: settings.dedup_window,
             ttl: settings.response_cache_ttl,
             bytes: settings.response_cache_max_bytes,
@@ -143,13 +143,15 @@ impl Coalescer {
         // The wait was for upstream's answer to another request.
         context.timings.upstream += now.since(arrived);
         let (result, lookup) = match verdict? {
-            cache::Verdict::Bypass => {
+            cache::CacheVerdict::Bypass => {
                 (CacheResult::Bypass, Lookup::Lead(self.leader(&platform, None)))
             }
-            cache::Verdict::Coalesced(answer) => (CacheResult::Coalesced, Lookup::Found(answer)),
-            cache::Verdict::Conflict => return Err(Error::Conflict),
-            cache::Verdict::Hit(answer) => (CacheResult::Hit, Lookup::Found(answer)),
-            cache::Verdict::Lead(lease) => {
+            cache::CacheVerdict::Coalesced(answer) => {
+                (CacheResult::Coalesced, Lookup::Found(answer))
+            }
+            cache::CacheVerdict::Conflict => return Err(Error::Conflict),
+            cache::CacheVerdict::Hit(answer) => (CacheResult::Hit, Lookup::Found(answer)),
+            cache::CacheVerdict::Lead(lease) => {
                 let leader = self.leader(&platform, Some(lease));
                 if platform.has_shared_store() {
                     // Boxed to keep the future small when there is no shared store.
@@ -158,7 +160,7 @@ impl Coalescer {
                     (CacheResult::Miss, Lookup::Lead(leader))
                 }
             }
-            cache::Verdict::Refresh(lease) => {
+            cache::CacheVerdict::Refresh(lease) => {
                 let mut leader = self.leader(&platform, Some(lease));
                 if platform.has_shared_store() {
                     leader.remote = Some(RemoteFlight { key: *key, lock: None });

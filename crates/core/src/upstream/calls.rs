@@ -50,7 +50,7 @@ pub(crate) struct Calls {
     endpoints: Arc<Mutex<Endpoints>>,
     /// The base URLs of the endpoints, in order.
     bases: Vec<Result<BaseUrl, UrlError>>,
-    retries: retry::Limits,
+    retries: retry::RetryLimits,
     /// `FIRST_BYTE_TIMEOUT_MS`.
     first_byte_timeout: Duration,
     /// `QUEUE_TIMEOUT_MS`.
@@ -76,7 +76,7 @@ impl Calls {
                 settings.breaker_timeout,
             ))),
             bases: settings.endpoints.iter().map(|url| BaseUrl::new(url)).collect(),
-            retries: retry::Limits {
+            retries: retry::RetryLimits {
                 max_retries: settings.max_retries,
                 base: settings.retry_base_delay,
                 max: settings.retry_max_delay,
@@ -166,7 +166,7 @@ impl Calls {
             };
             tried.push(index);
             let failure = error.failure();
-            let after = context.end_call(breaker::Outcome::of(failure.class), &tried, now);
+            let after = context.end_call(breaker::CallOutcome::of(failure.class), &tried, now);
             let verdict = retry::judge(
                 &retry::Try {
                     number,
@@ -179,7 +179,7 @@ impl Calls {
                 context.time_left(now),
             );
             match verdict {
-                retry::Verdict::Deliver => {
+                retry::RetryVerdict::Deliver => {
                     return Err(self.record_final_failure(
                         request,
                         error,
@@ -188,7 +188,7 @@ impl Calls {
                         now,
                     ));
                 }
-                retry::Verdict::Reauthorize => {
+                retry::RetryVerdict::Reauthorize => {
                     if !self.credentials.invalidate(&bearer, now) {
                         return Err(self.record_final_failure(request, error, false, context, now));
                     }
@@ -197,7 +197,7 @@ impl Calls {
                     tried.pop();
                     failed = Some((error, RetryReason::Unauthorized));
                 }
-                retry::Verdict::Again { after: pause } => {
+                retry::RetryVerdict::Again { after: pause } => {
                     if after.is_some_and(|after| after.all_open_for > pause) {
                         // This failure was the last one that the breakers allowed.
                         return Err(self.record_final_failure(

@@ -26,7 +26,7 @@ use crate::time::{Monotonic, Timestamp};
 use crate::wait::{Flight, poll_until, single_flight, within};
 
 /// How a discovery ended.
-type ProjectOutcome = project::Outcome<Error>;
+type ProjectOutcome = project::DiscoveryOutcome<Error>;
 
 /// Finds the project of an account.
 #[derive(Debug)]
@@ -64,12 +64,12 @@ impl ProjectDiscovery {
         let (project, then) = poll_until(&platform, context.deadline, now, |now| {
             let clock = platform.wall_clock();
             match lock(&self.account.project).ask(clock, now) {
-                project::Verdict::Failed(error) => return Some(Err(error)),
-                project::Verdict::Use(project) => return Some(Ok(project)),
-                project::Verdict::Discover(lease) => {
+                project::ProjectVerdict::Failed(error) => return Some(Err(error)),
+                project::ProjectVerdict::Use(project) => return Some(Ok(project)),
+                project::ProjectVerdict::Discover(lease) => {
                     platform.spawn_job(BackgroundJob::new(Job::DiscoverProject(lease)));
                 }
-                project::Verdict::Wait => {}
+                project::ProjectVerdict::Wait => {}
             }
             // Without a token the discovery waits for one, and so does this request.
             waits_for_token |= !calls.credentials.has_token(clock);

@@ -64,7 +64,7 @@ impl<P: Platform> Want<P> for Whole {
     }
 
     fn record(_: &WholeAnswer, context: &mut RequestContext<P>, now: Monotonic) {
-        context.end_call(breaker::Outcome::Success, &[], now);
+        context.end_call(breaker::CallOutcome::Success, &[], now);
         context.release_permit();
     }
 }
@@ -132,7 +132,7 @@ impl<P: Platform> Want<P> for Head {
     fn record(answer: &HeadAnswer<P>, context: &mut RequestContext<P>, now: Monotonic) {
         let status = answer.head.status;
         if is_failure(status) {
-            let outcome = breaker::Outcome::of(FailureClass::of_status(status));
+            let outcome = breaker::CallOutcome::of(FailureClass::of_status(status));
             context.end_call(outcome, &[], now);
         } else {
             context.call_alive(now);

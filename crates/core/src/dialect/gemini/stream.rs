@@ -13,14 +13,14 @@ use crate::error::Error;
 /// Pieces share a buffer, which is reused once they have been sent. For a client that keeps up with the
 /// stream, an event needs no allocation.
 #[derive(Debug)]
-pub(crate) struct StreamEncoder {
+pub(crate) struct GeminiEncoder {
     framing: Framing,
     buffer: BytesMut,
     /// The first element of an array has been written.
     begun: bool,
 }
 
-impl StreamEncoder {
+impl GeminiEncoder {
     pub(crate) fn new(framing: Framing) -> Self {
         Self { framing, buffer: BytesMut::new(), begun: false }
     }

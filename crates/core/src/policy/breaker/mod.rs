@@ -8,7 +8,7 @@ use crate::time::Monotonic;
 /// Whether a call may be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "a permitted call must be recorded"]
-pub enum Verdict {
+pub enum BreakerVerdict {
     /// Call, and [`record`](Breaker::record) the outcome.
     Permit(Permit),
     /// Do not call: the breaker is open.
@@ -27,7 +27,7 @@ pub struct Permit {
 
 /// How a permitted call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum CallOutcome {
     /// The answer has begun; its end is recorded later with the same permit. This closes a
     /// half-open breaker, since other calls should not wait until the probe's stream ends. It does
     /// not reset the count of failures, since the stream may still break.
@@ -42,7 +42,7 @@ pub enum Outcome {
     Success,
 }
 
-impl Outcome {
+impl CallOutcome {
     /// The outcome of a call that has failed.
     ///
     /// A 4xx is the answer of a working endpoint (`docs/RESILIENCE.md`): it resets the count of
@@ -89,20 +89,20 @@ pub enum State {
 /// use std::time::Duration;
 ///
 /// use code_assist_core::Monotonic;
-/// use code_assist_core::internals::policy::breaker::{Breaker, Outcome, State, Verdict};
+/// use code_assist_core::internals::policy::breaker::{Breaker, CallOutcome, State, BreakerVerdict};
 ///
 /// let timeout = Duration::from_secs(60);
 /// let mut breaker = Breaker::new(1, timeout);
 /// let now = Monotonic(0);
-/// let Verdict::Permit(permit) = breaker.ask(now) else { panic!("a new breaker is closed") };
-/// breaker.record(permit, Outcome::Failure, now);
-/// assert_eq!(breaker.ask(now), Verdict::Open { after: timeout });
+/// let BreakerVerdict::Permit(permit) = breaker.ask(now) else { panic!("a new breaker is closed") };
+/// breaker.record(permit, CallOutcome::Failure, now);
+/// assert_eq!(breaker.ask(now), BreakerVerdict::Open { after: timeout });
 ///
 /// // After the timeout one probe is permitted, and its success closes the breaker.
 /// let later = now + timeout;
-/// let Verdict::Permit(probe) = breaker.ask(later) else { panic!("the timeout is over") };
+/// let BreakerVerdict::Permit(probe) = breaker.ask(later) else { panic!("the timeout is over") };
 /// assert_eq!(breaker.state(later), State::HalfOpen);
-/// breaker.record(probe, Outcome::Success, later);
+/// breaker.record(probe, CallOutcome::Success, later);
 /// assert_eq!(breaker.state(later), State::Closed);
 /// # }
 /// ```
@@ -147,18 +147,20 @@ impl Breaker {
 
     /// Decides whether a call may be made. Once the timeout is over, the first call is permitted as
     /// the probe. When a probe has no result after another timeout, the next one is permitted.
-    pub fn ask(&mut self, now: Monotonic) -> Verdict {
+    pub fn ask(&mut self, now: Monotonic) -> BreakerVerdict {
         let (until, probe) = match &mut self.circuit {
-            Circuit::Closed { serial, .. } => return Verdict::Permit(Permit { serial: *serial }),
+            Circuit::Closed { serial, .. } => {
+                return BreakerVerdict::Permit(Permit { serial: *serial });
+            }
             Circuit::Open { until, probe, .. } => (until, probe),
         };
         if now < *until {
-            return Verdict::Open { after: until.since(now) };
+            return BreakerVerdict::Open { after: until.since(now) };
         }
         self.serial += 1;
         *until = now + self.timeout;
         *probe = Some(self.serial);
-        Verdict::Permit(Permit { serial: self.serial })
+        BreakerVerdict::Permit(Permit { serial: self.serial })
     }
 
     /// Records how a call ended.
@@ -166,24 +168,24 @@ impl Breaker {
     /// After an opening, the outcomes of calls from before it are ignored. The success of a probe
     /// that was replaced still counts, since the endpoint may be slower than the timeout. The
     /// failure of such a probe is ignored, since a newer probe is in flight.
-    pub fn record(&mut self, permit: Permit, outcome: Outcome, now: Monotonic) {
+    pub fn record(&mut self, permit: Permit, outcome: CallOutcome, now: Monotonic) {
         match &mut self.circuit {
             Circuit::Closed { failures, serial } if *serial == permit.serial => match outcome {
-                Outcome::Failure => {
+                CallOutcome::Failure => {
                     *failures += 1;
                     if *failures >= self.threshold {
                         self.open(now);
                     }
                 }
-                Outcome::Success => *failures = 0,
-                Outcome::Alive | Outcome::Neutral => {}
+                CallOutcome::Success => *failures = 0,
+                CallOutcome::Alive | CallOutcome::Neutral => {}
             },
             Circuit::Open { serial, probe, .. } if *serial < permit.serial => match outcome {
-                Outcome::Alive | Outcome::Success => {
+                CallOutcome::Alive | CallOutcome::Success => {
                     self.circuit = Circuit::Closed { failures: 0, serial: permit.serial };
                 }
-                Outcome::Failure if *probe == Some(permit.serial) => self.open(now),
-                Outcome::Failure | Outcome::Neutral => {}
+                CallOutcome::Failure if *probe == Some(permit.serial) => self.open(now),
+                CallOutcome::Failure | CallOutcome::Neutral => {}
             },
             Circuit::Closed { .. } | Circuit::Open { .. } => {}
         }

@@ -8,12 +8,12 @@ fn at(secs: u64) -> Monotonic {
 
 fn permit(breaker: &mut Breaker, now: Monotonic) -> Permit {
     match breaker.ask(now) {
-        Verdict::Permit(permit) => permit,
-        Verdict::Open { after } => panic!("open for {after:?}"),
+        BreakerVerdict::Permit(permit) => permit,
+        BreakerVerdict::Open { after } => panic!("open for {after:?}"),
     }
 }
 
-fn run(breaker: &mut Breaker, outcome: Outcome, now: Monotonic) {
+fn run(breaker: &mut Breaker, outcome: CallOutcome, now: Monotonic) {
     let permit = permit(breaker, now);
     breaker.record(permit, outcome, now);
 }
@@ -26,15 +26,15 @@ fn failures(breaker: &Breaker) -> u32 {
     }
 }
 
-fn of_status(status: u16) -> Outcome {
-    Outcome::of(FailureClass::of_status(http::StatusCode::from_u16(status).unwrap()))
+fn of_status(status: u16) -> CallOutcome {
+    CallOutcome::of(FailureClass::of_status(http::StatusCode::from_u16(status).unwrap()))
 }
 
 /// A breaker that opened at second zero.
 fn open() -> Breaker {
     let mut breaker = Breaker::new(3, TIMEOUT);
     for _ in 0..3 {
-        run(&mut breaker, Outcome::Failure, at(0));
+        run(&mut breaker, CallOutcome::Failure, at(0));
     }
     breaker
 }
@@ -44,11 +44,11 @@ fn failures_in_a_row_open_the_breaker_for_the_timeout() {
     let mut breaker = Breaker::new(3, TIMEOUT);
     for count in 0..3 {
         assert_eq!((breaker.state(at(0)), failures(&breaker)), (State::Closed, count));
-        run(&mut breaker, Outcome::Failure, at(0));
+        run(&mut breaker, CallOutcome::Failure, at(0));
     }
     assert_eq!(breaker.state(at(0)), State::Open);
-    assert_eq!(breaker.ask(at(0)), Verdict::Open { after: TIMEOUT });
-    assert_eq!(breaker.ask(at(59)), Verdict::Open { after: Duration::from_secs(1) });
+    assert_eq!(breaker.ask(at(0)), BreakerVerdict::Open { after: TIMEOUT });
+    assert_eq!(breaker.ask(at(59)), BreakerVerdict::Open { after: Duration::from_secs(1) });
     assert_eq!(breaker.open_for(at(59)), Some(Duration::from_secs(1)));
     assert_eq!(breaker.open_for(at(60)), None);
     assert_eq!(breaker.state(at(60)), State::HalfOpen);
@@ -58,9 +58,9 @@ fn failures_in_a_row_open_the_breaker_for_the_timeout() {
 fn a_success_between_failures_resets_their_count() {
     let mut breaker = Breaker::new(3, TIMEOUT);
     for _ in 0..10 {
-        run(&mut breaker, Outcome::Failure, at(0));
-        run(&mut breaker, Outcome::Failure, at(0));
-        run(&mut breaker, Outcome::Success, at(0));
+        run(&mut breaker, CallOutcome::Failure, at(0));
+        run(&mut breaker, CallOutcome::Failure, at(0));
+        run(&mut breaker, CallOutcome::Success, at(0));
     }
     assert_eq!(breaker.state(at(0)), State::Closed);
 }
@@ -69,24 +69,24 @@ fn a_success_between_failures_resets_their_count() {
 fn neutral_and_unfinished_calls_do_not_change_the_count_of_failures() {
     let mut breaker = Breaker::new(3, TIMEOUT);
     for _ in 0..2 {
-        run(&mut breaker, Outcome::Failure, at(0));
+        run(&mut breaker, CallOutcome::Failure, at(0));
         for _ in 0..10 {
-            run(&mut breaker, Outcome::Neutral, at(0));
-            run(&mut breaker, Outcome::Alive, at(0));
+            run(&mut breaker, CallOutcome::Neutral, at(0));
+            run(&mut breaker, CallOutcome::Alive, at(0));
         }
     }
     assert_eq!(failures(&breaker), 2);
-    run(&mut breaker, Outcome::Failure, at(0));
+    run(&mut breaker, CallOutcome::Failure, at(0));
     assert_eq!(breaker.state(at(0)), State::Open);
 }
 
 #[test]
 fn only_a_5xx_status_is_a_failure_of_the_endpoint() {
     for status in [200, 204, 302, 400, 401, 403, 404, 408, 429, 499] {
-        assert_eq!(of_status(status), Outcome::Success);
+        assert_eq!(of_status(status), CallOutcome::Success);
     }
     for status in [500, 502, 503, 504, 599] {
-        assert_eq!(of_status(status), Outcome::Failure);
+        assert_eq!(of_status(status), CallOutcome::Failure);
     }
 }
 
@@ -95,14 +95,14 @@ fn a_half_open_breaker_permits_one_of_a_hundred_calls() {
     let mut breaker = open();
     let _ = permit(&mut breaker, at(60));
     for _ in 0..99 {
-        assert_eq!(breaker.ask(at(60)), Verdict::Open { after: TIMEOUT });
+        assert_eq!(breaker.ask(at(60)), BreakerVerdict::Open { after: TIMEOUT });
     }
     assert_eq!(breaker.state(at(60)), State::HalfOpen);
 }
 
 #[test]
 fn a_successful_probe_closes_the_breaker() {
-    for outcome in [Outcome::Success, Outcome::Alive] {
+    for outcome in [CallOutcome::Success, CallOutcome::Alive] {
         let mut breaker = open();
         run(&mut breaker, outcome, at(60));
         assert_eq!((breaker.state(at(60)), failures(&breaker)), (State::Closed, 0));
@@ -116,9 +116,9 @@ fn a_successful_probe_closes_the_breaker() {
 fn a_failed_probe_opens_the_breaker_for_another_timeout() {
     let mut breaker = open();
     let probe = permit(&mut breaker, at(60));
-    breaker.record(probe, Outcome::Failure, at(70));
+    breaker.record(probe, CallOutcome::Failure, at(70));
     assert_eq!(breaker.state(at(70)), State::Open);
-    assert_eq!(breaker.ask(at(71)), Verdict::Open { after: Duration::from_secs(59) });
+    assert_eq!(breaker.ask(at(71)), BreakerVerdict::Open { after: Duration::from_secs(59) });
     let _ = permit(&mut breaker, at(130));
 }
 
@@ -126,16 +126,16 @@ fn a_failed_probe_opens_the_breaker_for_another_timeout() {
 fn a_probe_without_a_result_is_replaced_after_the_timeout() {
     let mut breaker = open();
     let _ = permit(&mut breaker, at(60));
-    assert_eq!(breaker.ask(at(119)), Verdict::Open { after: Duration::from_secs(1) });
+    assert_eq!(breaker.ask(at(119)), BreakerVerdict::Open { after: Duration::from_secs(1) });
     let _ = permit(&mut breaker, at(120));
-    assert_eq!(breaker.ask(at(120)), Verdict::Open { after: TIMEOUT });
+    assert_eq!(breaker.ask(at(120)), BreakerVerdict::Open { after: TIMEOUT });
 }
 
 #[test]
 fn a_neutral_probe_is_replaced_after_the_timeout() {
     let mut breaker = open();
-    run(&mut breaker, Outcome::Neutral, at(60));
-    assert_eq!(breaker.ask(at(61)), Verdict::Open { after: Duration::from_secs(59) });
+    run(&mut breaker, CallOutcome::Neutral, at(60));
+    assert_eq!(breaker.ask(at(61)), BreakerVerdict::Open { after: Duration::from_secs(59) });
     let _ = permit(&mut breaker, at(120));
 }
 
@@ -144,17 +144,17 @@ fn a_replaced_probes_success_closes_the_breaker_and_its_failure_is_ignored() {
     let mut breaker = open();
     let slow = permit(&mut breaker, at(60));
     let second = permit(&mut breaker, at(120));
-    breaker.record(slow, Outcome::Failure, at(130));
+    breaker.record(slow, CallOutcome::Failure, at(130));
     assert_eq!(breaker.state(at(130)), State::HalfOpen);
-    breaker.record(second, Outcome::Failure, at(140));
+    breaker.record(second, CallOutcome::Failure, at(140));
     assert_eq!(breaker.state(at(140)), State::Open);
 
     let mut breaker = open();
     let slow = permit(&mut breaker, at(60));
     let second = permit(&mut breaker, at(120));
-    breaker.record(slow, Outcome::Success, at(130));
+    breaker.record(slow, CallOutcome::Success, at(130));
     assert_eq!(breaker.state(at(130)), State::Closed);
-    breaker.record(second, Outcome::Failure, at(140));
+    breaker.record(second, CallOutcome::Failure, at(140));
     assert_eq!(failures(&breaker), 0, "a probe from before the closing is ignored");
 }
 
@@ -163,19 +163,19 @@ fn calls_permitted_before_an_opening_are_ignored_after_it() {
     let mut breaker = Breaker::new(3, TIMEOUT);
     let early: Vec<_> = (0..10).map(|_| permit(&mut breaker, at(0))).collect();
     for permit in &early[..3] {
-        breaker.record(*permit, Outcome::Failure, at(1));
+        breaker.record(*permit, CallOutcome::Failure, at(1));
     }
     assert_eq!(breaker.state(at(1)), State::Open);
-    breaker.record(early[3], Outcome::Failure, at(30));
-    breaker.record(early[4], Outcome::Success, at(30));
-    assert_eq!(breaker.ask(at(30)), Verdict::Open { after: Duration::from_secs(31) });
+    breaker.record(early[3], CallOutcome::Failure, at(30));
+    breaker.record(early[4], CallOutcome::Success, at(30));
+    assert_eq!(breaker.ask(at(30)), BreakerVerdict::Open { after: Duration::from_secs(31) });
     let probe = permit(&mut breaker, at(61));
-    breaker.record(early[5], Outcome::Success, at(62));
-    breaker.record(early[6], Outcome::Failure, at(62));
+    breaker.record(early[5], CallOutcome::Success, at(62));
+    breaker.record(early[6], CallOutcome::Failure, at(62));
     assert_eq!(breaker.state(at(62)), State::HalfOpen);
-    breaker.record(probe, Outcome::Success, at(62));
+    breaker.record(probe, CallOutcome::Success, at(62));
     for permit in &early[7..] {
-        breaker.record(*permit, Outcome::Failure, at(63));
+        breaker.record(*permit, CallOutcome::Failure, at(63));
     }
     assert_eq!((breaker.state(at(63)), failures(&breaker)), (State::Closed, 0));
 }
@@ -184,8 +184,8 @@ fn calls_permitted_before_an_opening_are_ignored_after_it() {
 fn a_probe_whose_stream_begins_and_then_breaks_counts_as_one_failure() {
     let mut breaker = open();
     let probe = permit(&mut breaker, at(60));
-    breaker.record(probe, Outcome::Alive, at(61));
-    breaker.record(probe, Outcome::Failure, at(62));
+    breaker.record(probe, CallOutcome::Alive, at(61));
+    breaker.record(probe, CallOutcome::Failure, at(62));
     assert_eq!((breaker.state(at(62)), failures(&breaker)), (State::Closed, 1));
 }
 
@@ -194,8 +194,8 @@ fn streams_that_begin_and_then_break_open_the_breaker() {
     let mut breaker = Breaker::new(3, TIMEOUT);
     for _ in 0..3 {
         let permit = permit(&mut breaker, at(0));
-        breaker.record(permit, Outcome::Alive, at(0));
-        breaker.record(permit, Outcome::Failure, at(0));
+        breaker.record(permit, CallOutcome::Alive, at(0));
+        breaker.record(permit, CallOutcome::Failure, at(0));
     }
     assert_eq!(breaker.state(at(0)), State::Open);
 }

@@ -41,7 +41,7 @@ pub struct CachedAnswer {
 /// What a repeatable request does next.
 #[derive(Debug)]
 #[must_use = "a verdict may carry a lease that other requests wait for"]
-pub enum Verdict {
+pub enum CacheVerdict {
     /// Ask upstream; the cache keeps nothing.
     Bypass,
     /// Use this answer to an equal request, which came while this request waited or shortly before.
@@ -58,7 +58,7 @@ pub enum Verdict {
 
 /// The leader's duty to report how its upstream request ended.
 ///
-/// A lease that is never reported becomes void after [`Limits::lease`].
+/// A lease that is never reported becomes void after [`CacheLimits::lease`].
 #[derive(Debug)]
 #[must_use = "other requests may wait for the lease's result"]
 pub struct FlightLease {
@@ -78,7 +78,7 @@ pub enum Abandoned {
 
 /// What the settings allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct CacheLimits {
     /// `REQUEST_DEDUP_WINDOW_MS`: how long an answer is shared with equal requests. Zero turns all
     /// sharing off, also among requests in flight.
     pub window: Duration,
@@ -94,7 +94,7 @@ pub struct Limits {
 /// The repeatable requests in flight and the cached answers.
 #[derive(Debug)]
 pub struct ResponseCache {
-    limits: Limits,
+    limits: CacheLimits,
     slots: BTreeMap<Digest, Slot>,
     /// When each slot expires, with the slot's serial.
     expiries: BTreeMap<(Monotonic, u64), Digest>,
@@ -132,7 +132,7 @@ enum SlotState {
 
 impl ResponseCache {
     /// An empty cache.
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: CacheLimits) -> Self {
         Self {
             limits,
             slots: BTreeMap::new(),
@@ -157,32 +157,32 @@ impl ResponseCache {
         directive: CacheDirective,
         arrived: Monotonic,
         now: Monotonic,
-    ) -> Option<Verdict> {
+    ) -> Option<CacheVerdict> {
         if !self.is_on() {
-            return Some(Verdict::Bypass);
+            return Some(CacheVerdict::Bypass);
         }
         self.expire(now);
         let found = self.slots.get(&key.name);
         let bound = found.is_some_and(|slot| slot.state.binds(&self.limits, arrived, now));
         if bound && found.is_some_and(|slot| slot.content != key.content) {
-            return Some(Verdict::Conflict);
+            return Some(CacheVerdict::Conflict);
         }
         match directive {
-            CacheDirective::NoStore => return Some(Verdict::Bypass),
-            CacheDirective::NoCache => return Some(Verdict::Refresh(alone(key))),
+            CacheDirective::NoStore => return Some(CacheVerdict::Bypass),
+            CacheDirective::NoCache => return Some(CacheVerdict::Refresh(alone(key))),
             CacheDirective::Any => {}
         }
         let mut failed = None;
         match found.filter(|slot| slot.content == key.content).map(|slot| &slot.state) {
             Some(SlotState::Answered { answer, at, .. }) => {
                 if arrived < *at {
-                    return Some(Verdict::Coalesced(answer.clone()));
+                    return Some(CacheVerdict::Coalesced(answer.clone()));
                 }
                 if now < *at + self.limits.ttl {
-                    return Some(Verdict::Hit(answer.clone()));
+                    return Some(CacheVerdict::Hit(answer.clone()));
                 }
                 if now < *at + self.limits.window {
-                    return Some(Verdict::Coalesced(answer.clone()));
+                    return Some(CacheVerdict::Coalesced(answer.clone()));
                 }
             }
             Some(SlotState::Failed { at }) => failed = Some(*at),
@@ -191,17 +191,17 @@ impl ResponseCache {
             None => {}
         }
         if self.limits.window.is_zero() || failed.is_some_and(|at| arrived <= at) {
-            return Some(Verdict::Lead(alone(key)));
+            return Some(CacheVerdict::Lead(alone(key)));
         }
         let expires = now + self.limits.lease;
         let serial = self.put(key, SlotState::InFlight { failed }, expires);
-        Some(Verdict::Lead(FlightLease { key: *key, serial: Some(serial) }))
+        Some(CacheVerdict::Lead(FlightLease { key: *key, serial: Some(serial) }))
     }
 
     /// Records a successful answer, for the waiters and for later requests.
     ///
     /// An answer whose lease is void is as good as any other. An answer of more than an eighth of
-    /// [`Limits::bytes`] is not kept, and its waiters ask upstream themselves.
+    /// [`CacheLimits::bytes`] is not kept, and its waiters ask upstream themselves.
     pub fn settle(&mut self, lease: FlightLease, answer: CachedAnswer, now: Monotonic) {
         self.settle_aged(lease, answer, Duration::ZERO, now);
     }
@@ -236,7 +236,10 @@ impl ResponseCache {
             let Some((_, oldest)) = self.answers.pop_first() else { break };
             self.remove(&oldest);
         }
-        debug_assert!(self.bytes <= self.limits.bytes, "the cache holds more than `Limits::bytes`");
+        debug_assert!(
+            self.bytes <= self.limits.bytes,
+            "the cache holds more than `CacheLimits::bytes`"
+        );
     }
 
     /// Records that the leader has no answer to share.
@@ -298,7 +301,7 @@ impl ResponseCache {
 
 impl SlotState {
     /// True while the slot's `Idempotency-Key` may not be used for another request.
-    fn binds(&self, limits: &Limits, arrived: Monotonic, now: Monotonic) -> bool {
+    fn binds(&self, limits: &CacheLimits, arrived: Monotonic, now: Monotonic) -> bool {
         match self {
             Self::Answered { at, .. } => arrived < *at || now < *at + limits.ttl.max(limits.window),
             Self::Failed { .. } => false,

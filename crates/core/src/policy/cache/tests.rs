@@ -3,14 +3,14 @@ use http::HeaderValue;
 use super::*;
 use crate::payload::Payload;
 
-const LIMITS: Limits = Limits {
+const LIMITS: CacheLimits = CacheLimits {
     window: Duration::from_secs(1),
     ttl: Duration::from_secs(300),
     bytes: 64 << 20,
     lease: Duration::from_secs(600),
 };
-const KEEP_NONE: Limits = Limits { ttl: Duration::ZERO, ..LIMITS };
-const SHARE_NONE: Limits = Limits { window: Duration::ZERO, ..LIMITS };
+const KEEP_NONE: CacheLimits = CacheLimits { ttl: Duration::ZERO, ..LIMITS };
+const SHARE_NONE: CacheLimits = CacheLimits { window: Duration::ZERO, ..LIMITS };
 
 fn at(millis: u64) -> Monotonic {
     Monotonic(0) + Duration::from_millis(millis)
@@ -35,38 +35,38 @@ fn answer(body: &str) -> CachedAnswer {
 }
 
 /// Asks for a request that arrives now.
-fn ask(cache: &mut ResponseCache, key: &CacheKey, now: Monotonic) -> Option<Verdict> {
+fn ask(cache: &mut ResponseCache, key: &CacheKey, now: Monotonic) -> Option<CacheVerdict> {
     cache.ask(key, CacheDirective::Any, now, now)
 }
 
 fn lead(cache: &mut ResponseCache, key: &CacheKey, now: Monotonic) -> FlightLease {
     match ask(cache, key, now) {
-        Some(Verdict::Lead(lease)) => lease,
+        Some(CacheVerdict::Lead(lease)) => lease,
         other => panic!("{other:?}"),
     }
 }
 
-fn x_cache(verdict: Option<&Verdict>) -> &'static str {
+fn x_cache(verdict: Option<&CacheVerdict>) -> &'static str {
     match verdict {
         None => "wait",
-        Some(Verdict::Bypass | Verdict::Refresh(_)) => "BYPASS",
-        Some(Verdict::Coalesced(_)) => "COALESCED",
-        Some(Verdict::Conflict) => "conflict",
-        Some(Verdict::Hit(_)) => "HIT",
-        Some(Verdict::Lead(_)) => "MISS",
+        Some(CacheVerdict::Bypass | CacheVerdict::Refresh(_)) => "BYPASS",
+        Some(CacheVerdict::Coalesced(_)) => "COALESCED",
+        Some(CacheVerdict::Conflict) => "conflict",
+        Some(CacheVerdict::Hit(_)) => "HIT",
+        Some(CacheVerdict::Lead(_)) => "MISS",
     }
 }
 
 /// The body of the answer that a verdict carries.
-fn body(verdict: Option<Verdict>) -> Bytes {
+fn body(verdict: Option<CacheVerdict>) -> Bytes {
     match verdict {
-        Some(Verdict::Hit(answer) | Verdict::Coalesced(answer)) => answer.body,
+        Some(CacheVerdict::Hit(answer) | CacheVerdict::Coalesced(answer)) => answer.body,
         other => panic!("{other:?}"),
     }
 }
 
 /// A cache that got an answer at second zero.
-fn cache_with_answer(limits: Limits) -> (ResponseCache, CacheKey) {
+fn cache_with_answer(limits: CacheLimits) -> (ResponseCache, CacheKey) {
     let (mut cache, key) = (ResponseCache::new(limits), key("request"));
     let lease = lead(&mut cache, &key, at(0));
     cache.settle(lease, answer("a"), at(0));
@@ -92,7 +92,7 @@ fn of_equal_requests_one_leads_and_the_waiters_get_its_answer() {
 fn a_cached_answer_is_a_hit_until_its_time_to_live_ends() {
     let (mut cache, key) = cache_with_answer(LIMITS);
     assert_eq!(x_cache(ask(&mut cache, &key, at(0)).as_ref()), "HIT");
-    let Some(Verdict::Hit(kept)) = ask(&mut cache, &key, at(299_999)) else {
+    let Some(CacheVerdict::Hit(kept)) = ask(&mut cache, &key, at(299_999)) else {
         panic!("the answer was not kept")
     };
     assert_eq!(kept, answer("a"));
@@ -109,7 +109,7 @@ fn without_keeping_an_answer_is_shared_for_the_window() {
 
 #[test]
 fn a_waiter_gets_the_answer_however_short_the_window_is() {
-    let limits = Limits { window: Duration::from_millis(1), ..KEEP_NONE };
+    let limits = CacheLimits { window: Duration::from_millis(1), ..KEEP_NONE };
     let (mut cache, key) = (ResponseCache::new(limits), key("request"));
     let lease = lead(&mut cache, &key, at(0));
     assert_eq!(x_cache(ask(&mut cache, &key, at(1)).as_ref()), "wait");
@@ -131,8 +131,8 @@ fn without_sharing_every_request_leads_until_an_answer_is_cached() {
 
 #[test]
 fn a_cache_without_sharing_and_keeping_or_without_bytes_is_bypassed() {
-    let none = Limits { window: Duration::ZERO, ..KEEP_NONE };
-    for limits in [none, Limits { bytes: 0, ..LIMITS }] {
+    let none = CacheLimits { window: Duration::ZERO, ..KEEP_NONE };
+    for limits in [none, CacheLimits { bytes: 0, ..LIMITS }] {
         let mut cache = ResponseCache::new(limits);
         assert!(!cache.is_on());
         assert_eq!(x_cache(ask(&mut cache, &key("request"), at(0)).as_ref()), "BYPASS");
@@ -192,7 +192,8 @@ fn when_the_leaders_client_leaves_one_waiter_leads_and_the_others_get_its_answer
     let first = lead(&mut cache, &key, at(0));
     assert_eq!(x_cache(ask(&mut cache, &key, at(1)).as_ref()), "wait");
     cache.give_up(first, Abandoned::Gone, at(10));
-    let Some(Verdict::Lead(second)) = cache.ask(&key, CacheDirective::Any, at(1), at(11)) else {
+    let Some(CacheVerdict::Lead(second)) = cache.ask(&key, CacheDirective::Any, at(1), at(11))
+    else {
         panic!("no waiter became the leader")
     };
     assert_eq!(x_cache(cache.ask(&key, CacheDirective::Any, at(2), at(12)).as_ref()), "wait");
@@ -208,7 +209,7 @@ fn when_the_leader_fails_every_waiter_asks_upstream_at_once() {
     let mut leases = Vec::new();
     for _ in 0..19 {
         match cache.ask(&key, CacheDirective::Any, at(1), at(11)) {
-            Some(Verdict::Lead(lease)) => leases.push(lease),
+            Some(CacheVerdict::Lead(lease)) => leases.push(lease),
             other => panic!("{other:?}"),
         }
     }
@@ -245,7 +246,7 @@ fn a_leader_without_a_result_is_replaced_and_its_late_answer_still_counts() {
     let (mut cache, key) = (ResponseCache::new(LIMITS), key("request"));
     let lost = lead(&mut cache, &key, at(0));
     assert_eq!(x_cache(cache.ask(&key, CacheDirective::Any, at(1), at(599_999)).as_ref()), "wait");
-    let Some(Verdict::Lead(second)) = cache.ask(&key, CacheDirective::Any, at(1), at(600_000))
+    let Some(CacheVerdict::Lead(second)) = cache.ask(&key, CacheDirective::Any, at(1), at(600_000))
     else {
         panic!("no waiter replaced the lost leader")
     };
@@ -274,7 +275,9 @@ fn no_cache_asks_upstream_again_and_keeps_the_answer() {
     let (mut cache, key) = cache_with_answer(LIMITS);
     let verdict = cache.ask(&key, CacheDirective::NoCache, at(1), at(1));
     assert_eq!(x_cache(verdict.as_ref()), "BYPASS");
-    let Some(Verdict::Refresh(lease)) = verdict else { panic!("no lease to keep the answer with") };
+    let Some(CacheVerdict::Refresh(lease)) = verdict else {
+        panic!("no lease to keep the answer with")
+    };
     assert_eq!(
         body(ask(&mut cache, &key, at(2))),
         "a",
@@ -289,14 +292,14 @@ fn no_store_keeps_nothing_in_the_cache() {
     let (mut cache, key) = (ResponseCache::new(LIMITS), key("request"));
     assert!(matches!(
         cache.ask(&key, CacheDirective::NoStore, at(0), at(0)),
-        Some(Verdict::Bypass)
+        Some(CacheVerdict::Bypass)
     ));
     assert_eq!(x_cache(ask(&mut cache, &key, at(1)).as_ref()), "MISS");
 }
 
 #[test]
 fn answers_stay_within_the_byte_limit_and_the_oldest_is_dropped_first() {
-    let limits = Limits { bytes: 100_000, ..LIMITS };
+    let limits = CacheLimits { bytes: 100_000, ..LIMITS };
     let mut cache = ResponseCache::new(limits);
     let text = "x".repeat(10_000);
     for n in 0..50 {
@@ -307,14 +310,15 @@ fn answers_stay_within_the_byte_limit_and_the_oldest_is_dropped_first() {
     let kept = u64::try_from(cache.answers.len()).unwrap();
     assert_eq!(kept, 9);
     for n in 0..50 {
-        let found = matches!(ask(&mut cache, &key(&n.to_string()), at(60)), Some(Verdict::Hit(_)));
+        let found =
+            matches!(ask(&mut cache, &key(&n.to_string()), at(60)), Some(CacheVerdict::Hit(_)));
         assert_eq!(found, n >= 50 - kept, "{n}");
     }
 }
 
 #[test]
 fn an_answer_that_is_too_large_is_not_kept_and_its_waiters_ask_upstream() {
-    let limits = Limits { bytes: 8000, ..LIMITS };
+    let limits = CacheLimits { bytes: 8000, ..LIMITS };
     let (mut cache, key) = (ResponseCache::new(limits), key("request"));
     let lease = lead(&mut cache, &key, at(0));
     assert_eq!(x_cache(ask(&mut cache, &key, at(1)).as_ref()), "wait");

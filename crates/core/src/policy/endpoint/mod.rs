@@ -88,20 +88,20 @@ impl Endpoints {
         self.next = index + 1;
         let endpoint = &mut self.all[index];
         match endpoint.breaker.ask(now) {
-            breaker::Verdict::Permit(permit) => {
+            breaker::BreakerVerdict::Permit(permit) => {
                 endpoint.in_flight += 1;
                 let is_probe = endpoint.breaker.state(now) == breaker::State::HalfOpen;
                 Ok(EndpointChoice { index, is_probe, permit })
             }
-            breaker::Verdict::Open { after } => Err(NoEndpointError { after }),
+            breaker::BreakerVerdict::Open { after } => Err(NoEndpointError { after }),
         }
     }
 
-    /// Records that the answer has begun ([`breaker::Outcome::Alive`]); the call stays in flight.
+    /// Records that the answer has begun ([`breaker::CallOutcome::Alive`]); the call stays in flight.
     /// Returns the state of the endpoint's breaker.
     pub fn alive(&mut self, choice: &EndpointChoice, now: Monotonic) -> breaker::State {
         let Some(endpoint) = self.all.get_mut(choice.index) else { return breaker::State::Closed };
-        endpoint.breaker.record(choice.permit, breaker::Outcome::Alive, now);
+        endpoint.breaker.record(choice.permit, breaker::CallOutcome::Alive, now);
         endpoint.breaker.state(now)
     }
 
@@ -117,7 +117,7 @@ impl Endpoints {
     pub fn end(
         &mut self,
         choice: EndpointChoice,
-        outcome: breaker::Outcome,
+        outcome: breaker::CallOutcome,
         tried: &[usize],
         now: Monotonic,
     ) -> AfterCall {
@@ -129,7 +129,7 @@ impl Endpoints {
         }
         // After a success nothing is left to ask: this endpoint takes calls.
         let (mut more_endpoints, mut all_open_for) = (false, Duration::ZERO);
-        if outcome == breaker::Outcome::Failure || state != breaker::State::Closed {
+        if outcome == breaker::CallOutcome::Failure || state != breaker::State::Closed {
             more_endpoints = self.may_call_other_than(now, tried);
             all_open_for = self.all_open(now).map_or(Duration::ZERO, |all_open| all_open.after);
         }
@@ -139,7 +139,7 @@ impl Endpoints {
     /// Ends a call that says nothing about the endpoint. It needs no clock, so a `Drop` can call it.
     #[expect(clippy::needless_pass_by_value, reason = "a choice ends once")]
     pub fn leave(&mut self, choice: EndpointChoice) {
-        // `breaker::Outcome::Neutral` never changes the breaker: there is nothing to record.
+        // `breaker::CallOutcome::Neutral` never changes the breaker: there is nothing to record.
         if let Some(endpoint) = self.all.get_mut(choice.index) {
             endpoint.in_flight = endpoint.in_flight.saturating_sub(1);
         }

@@ -20,7 +20,7 @@ fn open(endpoints: &mut Endpoints, index: usize, now: Monotonic) {
     for _ in 0..2 {
         let choice = choose(endpoints, now, &others);
         assert_eq!(choice.index, index);
-        let _ = endpoints.end(choice, breaker::Outcome::Failure, &[], now);
+        let _ = endpoints.end(choice, breaker::CallOutcome::Failure, &[], now);
     }
 }
 
@@ -38,7 +38,7 @@ fn a_single_endpoint_is_always_chosen() {
     for tried in [&[][..], &[0], &[0, 0]] {
         let choice = choose(&mut endpoints, at(0), tried);
         assert_eq!((choice.index, choice.is_probe), (0, false));
-        let _ = endpoints.end(choice, breaker::Outcome::Success, &[], at(0));
+        let _ = endpoints.end(choice, breaker::CallOutcome::Success, &[], at(0));
     }
     assert!(!endpoints.may_call_other_than(at(0), &[0]));
     assert_eq!(in_flight(&endpoints), [0]);
@@ -51,7 +51,7 @@ fn equal_endpoints_are_chosen_round_robin() {
     for _ in 0..6 {
         let choice = choose(&mut endpoints, at(0), &[]);
         chosen.push(choice.index);
-        let _ = endpoints.end(choice, breaker::Outcome::Success, &[], at(0));
+        let _ = endpoints.end(choice, breaker::CallOutcome::Success, &[], at(0));
     }
     assert_eq!(chosen, [0, 1, 2, 0, 1, 2]);
 }
@@ -62,7 +62,7 @@ fn the_endpoint_with_the_fewest_calls_in_flight_is_chosen() {
     let mut held: Vec<_> = (0..30).map(|_| choose(&mut endpoints, at(0), &[])).collect();
     assert_eq!(in_flight(&endpoints), [10, 10, 10]);
     let second = held.iter().position(|choice| choice.index == 1).unwrap();
-    let _ = endpoints.end(held.swap_remove(second), breaker::Outcome::Success, &[], at(0));
+    let _ = endpoints.end(held.swap_remove(second), breaker::CallOutcome::Success, &[], at(0));
     assert_eq!(in_flight(&endpoints), [10, 9, 10]);
     held.push(choose(&mut endpoints, at(0), &[]));
     assert_eq!(in_flight(&endpoints), [10, 10, 10]);
@@ -77,7 +77,7 @@ fn untried_endpoints_are_chosen_before_tried_ones() {
     let mut endpoints = endpoints(2);
     let first = choose(&mut endpoints, at(0), &[]);
     assert_eq!(first.index, 0);
-    let _ = endpoints.end(first, breaker::Outcome::Failure, &[], at(0));
+    let _ = endpoints.end(first, breaker::CallOutcome::Failure, &[], at(0));
     // The second has a call in flight, but the first has been tried.
     let busy = choose(&mut endpoints, at(0), &[0]);
     assert!(endpoints.may_call_other_than(at(0), &[0]));
@@ -94,7 +94,7 @@ fn an_endpoint_with_an_open_breaker_is_not_chosen_and_the_error_has_the_shortest
     for _ in 0..5 {
         let choice = choose(&mut endpoints, at(1), &[]);
         assert_eq!(choice.index, 1);
-        let _ = endpoints.end(choice, breaker::Outcome::Success, &[], at(1));
+        let _ = endpoints.end(choice, breaker::CallOutcome::Success, &[], at(1));
     }
     assert!(
         !endpoints.may_call_other_than(at(1), &[1]),
@@ -103,9 +103,9 @@ fn an_endpoint_with_an_open_breaker_is_not_chosen_and_the_error_has_the_shortest
     // The second has been tried, but it is the only one that may be called.
     let back = choose(&mut endpoints, at(1), &[1]);
     assert_eq!(back.index, 1);
-    let _ = endpoints.end(back, breaker::Outcome::Failure, &[], at(2));
+    let _ = endpoints.end(back, breaker::CallOutcome::Failure, &[], at(2));
     let last = choose(&mut endpoints, at(2), &[]);
-    let _ = endpoints.end(last, breaker::Outcome::Failure, &[], at(20));
+    let _ = endpoints.end(last, breaker::CallOutcome::Failure, &[], at(20));
     let error = endpoints.choose(at(30), &[]).unwrap_err();
     assert_eq!(error, NoEndpointError { after: Duration::from_secs(30) });
     assert_eq!(in_flight(&endpoints), [0, 0]);
@@ -119,7 +119,7 @@ fn one_call_probes_a_half_open_endpoint_and_the_other_calls_go_elsewhere() {
     assert_eq!(chosen.iter().filter(|choice| choice.index == 0).count(), 1);
     assert_eq!(states(&endpoints, at(60)), [breaker::State::HalfOpen, breaker::State::Closed]);
     for choice in chosen {
-        let _ = endpoints.end(choice, breaker::Outcome::Success, &[], at(61));
+        let _ = endpoints.end(choice, breaker::CallOutcome::Success, &[], at(61));
     }
     assert_eq!(states(&endpoints, at(61)), [breaker::State::Closed, breaker::State::Closed]);
 }
@@ -130,7 +130,7 @@ fn a_stream_counts_as_in_flight_until_it_ends() {
     let stream = choose(&mut endpoints, at(0), &[]);
     endpoints.alive(&stream, at(1));
     assert_eq!(in_flight(&endpoints), [1]);
-    let _ = endpoints.end(stream, breaker::Outcome::Failure, &[], at(2));
+    let _ = endpoints.end(stream, breaker::CallOutcome::Failure, &[], at(2));
     assert_eq!(in_flight(&endpoints), [0]);
 }
 
@@ -138,7 +138,7 @@ fn a_stream_counts_as_in_flight_until_it_ends() {
 fn the_end_of_a_call_says_whether_another_endpoint_may_be_called_at_once() {
     let mut endpoints = endpoints(2);
     let first = choose(&mut endpoints, at(0), &[]);
-    let after = endpoints.end(first, breaker::Outcome::Failure, &[0], at(0));
+    let after = endpoints.end(first, breaker::CallOutcome::Failure, &[0], at(0));
     let expected = AfterCall {
         state: breaker::State::Closed,
         more_endpoints: true,
@@ -147,7 +147,7 @@ fn the_end_of_a_call_says_whether_another_endpoint_may_be_called_at_once() {
     assert_eq!(after, expected);
     open(&mut endpoints, 1, at(0));
     let last = choose(&mut endpoints, at(10), &[]);
-    let after = endpoints.end(last, breaker::Outcome::Failure, &[0], at(10));
+    let after = endpoints.end(last, breaker::CallOutcome::Failure, &[0], at(10));
     let expected = AfterCall {
         state: breaker::State::Open,
         more_endpoints: false,

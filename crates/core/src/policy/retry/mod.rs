@@ -11,12 +11,12 @@ use crate::failure::{Failure, FailureClass};
 /// A failed try of a request whose client has received nothing.
 #[derive(Debug, Clone, Copy)]
 pub struct Try {
-    /// The number of earlier [`Verdict::Again`]s, 0 for the first try. A replay after
-    /// [`Verdict::Reauthorize`] does not count.
+    /// The number of earlier [`RetryVerdict::Again`]s, 0 for the first try. A replay after
+    /// [`RetryVerdict::Reauthorize`] does not count.
     pub number: u32,
     /// Why the try failed.
     pub failure: Failure,
-    /// True when the request has already had its [`Verdict::Reauthorize`].
+    /// True when the request has already had its [`RetryVerdict::Reauthorize`].
     pub reauthorized: bool,
     /// True when another endpoint may be called at once that the request has not tried
     /// (`AfterCall::more_endpoints`).
@@ -25,7 +25,7 @@ pub struct Try {
 
 /// What the settings allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct RetryLimits {
     /// `MAX_RETRY_ATTEMPTS`, which includes tries at other endpoints.
     pub max_retries: u32,
     /// `RETRY_BASE_DELAY_MS`.
@@ -37,7 +37,7 @@ pub struct Limits {
 /// What follows a failed try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "the verdict says whether the client gets the failure"]
-pub enum Verdict {
+pub enum RetryVerdict {
     /// Try again.
     Again {
         /// The pause before the next try; zero when that try goes to another endpoint.
@@ -62,28 +62,33 @@ pub enum Verdict {
 ///   callers best (AWS Architecture Blog, "Exponential Backoff And Jitter").
 /// - A time-out is not tried again: a generation takes minutes, and a slow one must not run twice.
 /// - A retry that cannot end within `left` is not begun.
-pub fn judge(attempt: &Try, limits: &Limits, random: u64, left: Option<Duration>) -> Verdict {
+pub fn judge(
+    attempt: &Try,
+    limits: &RetryLimits,
+    random: u64,
+    left: Option<Duration>,
+) -> RetryVerdict {
     let remedy = remedy(attempt.failure);
     let verdict = match remedy {
-        Remedy::None => Verdict::Deliver,
-        Remedy::Token if attempt.reauthorized => Verdict::Deliver,
-        Remedy::Token => Verdict::Reauthorize,
-        _ if attempt.number >= limits.max_retries => Verdict::Deliver,
+        Remedy::None => RetryVerdict::Deliver,
+        Remedy::Token if attempt.reauthorized => RetryVerdict::Deliver,
+        Remedy::Token => RetryVerdict::Reauthorize,
+        _ if attempt.number >= limits.max_retries => RetryVerdict::Deliver,
         Remedy::Time { elsewhere: true, .. } if attempt.more_endpoints => {
-            Verdict::Again { after: Duration::ZERO }
+            RetryVerdict::Again { after: Duration::ZERO }
         }
-        Remedy::Time { tries, .. } if attempt.number >= tries => Verdict::Deliver,
+        Remedy::Time { tries, .. } if attempt.number >= tries => RetryVerdict::Deliver,
         Remedy::Time { stated, .. } => match wait(attempt.number, stated, limits, random) {
-            Some(after) => Verdict::Again { after },
-            None => Verdict::Deliver,
+            Some(after) => RetryVerdict::Again { after },
+            None => RetryVerdict::Deliver,
         },
     };
     let begins_after = match verdict {
-        Verdict::Again { after } => after,
-        Verdict::Deliver | Verdict::Reauthorize => Duration::ZERO,
+        RetryVerdict::Again { after } => after,
+        RetryVerdict::Deliver | RetryVerdict::Reauthorize => Duration::ZERO,
     };
     match left {
-        Some(left) if begins_after.saturating_add(SHORTEST_CALL) > left => Verdict::Deliver,
+        Some(left) if begins_after.saturating_add(SHORTEST_CALL) > left => RetryVerdict::Deliver,
         _ => verdict,
     }
 }
@@ -147,7 +152,7 @@ fn remedy(failure: Failure) -> Remedy {
 }
 
 /// The pause before the next try; `None` when it is longer than the settings allow.
-fn wait(number: u32, stated: Stated, limits: &Limits, random: u64) -> Option<Duration> {
+fn wait(number: u32, stated: Stated, limits: &RetryLimits, random: u64) -> Option<Duration> {
     let delay = match stated {
         Stated::Exactly(delay) if number > 0 && delay.is_zero() => {
             jittered(ceiling(number, limits), random)
@@ -159,7 +164,7 @@ fn wait(number: u32, stated: Stated, limits: &Limits, random: u64) -> Option<Dur
 }
 
 /// `base`, doubled for each earlier retry, up to `max`.
-fn ceiling(number: u32, limits: &Limits) -> Duration {
+fn ceiling(number: u32, limits: &RetryLimits) -> Duration {
     let factor = 1_u32.checked_shl(number).unwrap_or(u32::MAX);
     limits.base.saturating_mul(factor).min(limits.max)
 }

@@ -6,9 +6,9 @@ use http::{HeaderMap, StatusCode};
 use super::*;
 use crate::google::error;
 
-const LIMITS: Limits =
-    Limits { max_retries: 3, base: Duration::from_secs(1), max: Duration::from_secs(30) };
-const AT_ONCE: Verdict = Verdict::Again { after: Duration::ZERO };
+const LIMITS: RetryLimits =
+    RetryLimits { max_retries: 3, base: Duration::from_secs(1), max: Duration::from_secs(30) };
+const AT_ONCE: RetryVerdict = RetryVerdict::Again { after: Duration::ZERO };
 
 /// The failure that Google's error with these parts is classified as.
 fn failure(http: u16, message: &str, details: &str) -> Failure {
@@ -38,23 +38,23 @@ fn first(failure: Failure) -> Try {
 }
 
 /// The verdict after `number` retries, with the longest jitter.
-fn nth(number: u32, failure: Failure) -> Verdict {
+fn nth(number: u32, failure: Failure) -> RetryVerdict {
     judge(&Try { number, ..first(failure) }, &LIMITS, u64::MAX, None)
 }
 
-fn again(secs: f64) -> Verdict {
-    Verdict::Again { after: Duration::from_secs_f64(secs) }
+fn again(secs: f64) -> RetryVerdict {
+    RetryVerdict::Again { after: Duration::from_secs_f64(secs) }
 }
 
 #[test]
 fn a_401_is_replayed_once_with_another_token_even_without_retries() {
     let failure = failure(401, "Request had invalid authentication credentials.", "");
     let once = first(failure);
-    let none = Limits { max_retries: 0, ..LIMITS };
-    assert_eq!(judge(&once, &none, 0, None), Verdict::Reauthorize);
-    assert_eq!(judge(&Try { number: 3, ..once }, &LIMITS, 0, None), Verdict::Reauthorize);
+    let none = RetryLimits { max_retries: 0, ..LIMITS };
+    assert_eq!(judge(&once, &none, 0, None), RetryVerdict::Reauthorize);
+    assert_eq!(judge(&Try { number: 3, ..once }, &LIMITS, 0, None), RetryVerdict::Reauthorize);
     let twice = Try { reauthorized: true, more_endpoints: true, ..once };
-    assert_eq!(judge(&twice, &LIMITS, 0, None), Verdict::Deliver);
+    assert_eq!(judge(&twice, &LIMITS, 0, None), RetryVerdict::Deliver);
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn a_stated_delay_is_waited_exactly() {
                 assert_eq!(verdict, again(secs), "{http} {stated}");
             }
             assert_eq!(nth(2, failure), again(secs));
-            assert_eq!(nth(3, failure), Verdict::Deliver);
+            assert_eq!(nth(3, failure), RetryVerdict::Deliver);
         }
     }
 }
@@ -77,7 +77,7 @@ fn a_stated_delay_is_waited_exactly() {
 fn a_stated_delay_beyond_the_maximum_is_delivered() {
     for http in [429, 500, 503] {
         let failure = failure(http, "m", &delay("30.001s"));
-        assert_eq!(nth(0, failure), Verdict::Deliver);
+        assert_eq!(nth(0, failure), RetryVerdict::Deliver);
     }
 }
 
@@ -93,13 +93,13 @@ fn a_429_without_a_reason_or_a_delay_is_retried_twice() {
     let failure = failure(429, "Resource has been exhausted (e.g. check quota).", "");
     assert_eq!(nth(0, failure), again(1.0));
     assert_eq!(nth(1, failure), again(2.0));
-    assert_eq!(nth(2, failure), Verdict::Deliver);
+    assert_eq!(nth(2, failure), RetryVerdict::Deliver);
 }
 
 #[test]
 fn a_rate_limit_without_a_stated_delay_is_delivered() {
     let failure = failure(429, "m", &reason("RATE_LIMIT_EXCEEDED"));
-    assert_eq!(nth(0, failure), Verdict::Deliver);
+    assert_eq!(nth(0, failure), RetryVerdict::Deliver);
 }
 
 #[test]
@@ -108,11 +108,11 @@ fn a_lack_of_capacity_is_retried_twice() {
         let bare = failure(http, "No capacity available", &reason("MODEL_CAPACITY_EXHAUSTED"));
         assert_eq!(nth(0, bare), again(1.0));
         assert_eq!(nth(1, bare), again(2.0));
-        assert_eq!(nth(2, bare), Verdict::Deliver);
+        assert_eq!(nth(2, bare), RetryVerdict::Deliver);
         let details = [reason("MODEL_CAPACITY_EXHAUSTED"), delay("9s")].join(",");
         let stated = failure(http, "No capacity available", &details);
         assert_eq!(nth(1, stated), again(9.0));
-        assert_eq!(nth(2, stated), Verdict::Deliver);
+        assert_eq!(nth(2, stated), RetryVerdict::Deliver);
     }
 }
 
@@ -128,13 +128,13 @@ fn server_errors_and_connection_errors_back_off() {
             assert_eq!(judge(&attempt, &LIMITS, 0, None), AT_ONCE, "full jitter begins at zero");
             assert_eq!(judge(&attempt, &LIMITS, 1 << 63, None), again(ceiling / 2.0));
         }
-        assert_eq!(nth(3, failure), Verdict::Deliver, "{failure:?}");
+        assert_eq!(nth(3, failure), RetryVerdict::Deliver, "{failure:?}");
     }
 }
 
 #[test]
 fn the_backoff_ceiling_doubles_up_to_the_maximum_and_never_overflows() {
-    let many = Limits { max_retries: u32::MAX, ..LIMITS };
+    let many = RetryLimits { max_retries: u32::MAX, ..LIMITS };
     let failure = failure(500, "m", "");
     for (number, ceiling) in [(4, 16.0), (5, 30.0), (31, 30.0), (32, 30.0), (u32::MAX - 1, 30.0)] {
         let attempt = Try { number, ..first(failure) };
@@ -153,7 +153,7 @@ fn a_500_with_a_stated_delay_is_not_retried_before_it() {
 fn a_504_is_retried_twice_at_most() {
     let failure = failure(504, "m", "");
     assert_eq!(nth(1, failure), again(2.0));
-    assert_eq!(nth(2, failure), Verdict::Deliver);
+    assert_eq!(nth(2, failure), RetryVerdict::Deliver);
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn failures_that_a_retry_cannot_cure_are_delivered_even_with_more_endpoints() {
     ];
     for failure in &failures {
         let attempt = Try { more_endpoints: true, ..first(*failure) };
-        assert_eq!(judge(&attempt, &LIMITS, 0, None), Verdict::Deliver, "{failure:?}");
+        assert_eq!(judge(&attempt, &LIMITS, 0, None), RetryVerdict::Deliver, "{failure:?}");
     }
 }
 
@@ -188,13 +188,13 @@ fn failures_that_a_retry_cannot_cure_are_delivered_even_with_more_endpoints() {
 fn a_request_that_timed_out_is_not_retried() {
     let late = Failure::new(FailureClass::TimedOut);
     let attempt = Try { more_endpoints: true, ..first(late) };
-    assert_eq!(judge(&attempt, &LIMITS, 0, None), Verdict::Deliver);
+    assert_eq!(judge(&attempt, &LIMITS, 0, None), RetryVerdict::Deliver);
 }
 
 #[test]
 fn failures_of_the_proxy_itself_are_not_retried() {
     for class in [FailureClass::ShuttingDown, FailureClass::Local, FailureClass::Malformed] {
-        assert_eq!(nth(0, Failure::new(class)), Verdict::Deliver);
+        assert_eq!(nth(0, Failure::new(class)), RetryVerdict::Deliver);
     }
 }
 
@@ -210,7 +210,7 @@ fn a_retry_goes_to_an_untried_endpoint_at_once() {
         let attempt = Try { more_endpoints: true, ..first(failure) };
         assert_eq!(judge(&attempt, &LIMITS, u64::MAX, None), AT_ONCE, "{failure:?}");
         let last = Try { number: 3, ..attempt };
-        assert_eq!(judge(&last, &LIMITS, 0, None), Verdict::Deliver);
+        assert_eq!(judge(&last, &LIMITS, 0, None), RetryVerdict::Deliver);
     }
 }
 
@@ -223,10 +223,10 @@ fn a_429_does_not_move_to_another_endpoint() {
 
 #[test]
 fn without_retry_attempts_a_failure_is_delivered() {
-    let none = Limits { max_retries: 0, ..LIMITS };
+    let none = RetryLimits { max_retries: 0, ..LIMITS };
     for failure in [failure(503, "m", &delay("1s")), failure(500, "m", ""), failure(429, "m", "")] {
         let attempt = Try { more_endpoints: true, ..first(failure) };
-        assert_eq!(judge(&attempt, &none, 0, None), Verdict::Deliver);
+        assert_eq!(judge(&attempt, &none, 0, None), RetryVerdict::Deliver);
     }
 }
 
@@ -236,10 +236,10 @@ fn a_retry_that_cannot_end_before_the_deadline_is_not_begun() {
     let attempt = first(stated);
     let left = |secs| Some(Duration::from_secs_f64(secs));
     assert_eq!(judge(&attempt, &LIMITS, 0, left(5.05)), again(5.0));
-    assert_eq!(judge(&attempt, &LIMITS, 0, left(5.04)), Verdict::Deliver);
+    assert_eq!(judge(&attempt, &LIMITS, 0, left(5.04)), RetryVerdict::Deliver);
     let moving = Try { more_endpoints: true, ..attempt };
     assert_eq!(judge(&moving, &LIMITS, 0, left(0.06)), AT_ONCE);
-    assert_eq!(judge(&moving, &LIMITS, 0, left(0.01)), Verdict::Deliver);
+    assert_eq!(judge(&moving, &LIMITS, 0, left(0.01)), RetryVerdict::Deliver);
     let attempt = first(expired);
-    assert_eq!(judge(&attempt, &LIMITS, 0, left(0.0)), Verdict::Deliver);
+    assert_eq!(judge(&attempt, &LIMITS, 0, left(0.0)), RetryVerdict::Deliver);
 }

@@ -32,7 +32,7 @@ pub struct IssuedToken {
 /// What a request does about its access token.
 #[derive(Debug)]
 #[must_use = "a verdict may carry a lease"]
-pub enum Verdict<E> {
+pub enum TokenVerdict<E> {
     /// Fail: there is no token, and waiting would not help.
     Failed(E),
     /// Start a refresh in the background, then ask again.
@@ -68,7 +68,7 @@ impl TokenExpiry {
 
 /// How a refresh ended.
 #[derive(Debug)]
-pub enum Outcome<E> {
+pub enum FetchOutcome<E> {
     /// No token was issued; a later refresh may succeed.
     Failed(E),
     /// A token was issued.
@@ -132,7 +132,7 @@ impl<E: Clone> TokenState<E> {
     }
 
     /// Decides what a request does. `Proxy::tick` asks too, once a second.
-    pub fn ask(&mut self, clock: Timestamp, now: Monotonic) -> Verdict<E> {
+    pub fn ask(&mut self, clock: Timestamp, now: Monotonic) -> TokenVerdict<E> {
         let paused = match &self.trouble {
             Some(trouble) => trouble.until.is_none_or(|until| now < until),
             None => false,
@@ -143,35 +143,41 @@ impl<E: Clone> TokenState<E> {
                 && current.renew_at.is_some_and(|due| due.by(clock, now))
                 && let Some(lease) = self.leases.take(now, LEASE)
             {
-                return Verdict::UseAndRefresh(bearer, lease);
+                return TokenVerdict::UseAndRefresh(bearer, lease);
             }
-            return Verdict::Use(bearer);
+            return TokenVerdict::Use(bearer);
         }
         if self.leases.is_held(now) {
-            return Verdict::Wait;
+            return TokenVerdict::Wait;
         }
         if let Some(trouble) = self.trouble.as_ref().filter(|_| paused) {
-            return Verdict::Failed(trouble.error.clone());
+            return TokenVerdict::Failed(trouble.error.clone());
         }
         match self.leases.take(now, LEASE) {
-            Some(lease) => Verdict::Refresh(lease),
-            None => Verdict::Wait,
+            Some(lease) => TokenVerdict::Refresh(lease),
+            None => TokenVerdict::Wait,
         }
     }
 
     /// Records how the lease's refresh ended.
-    pub fn settle(&mut self, lease: Lease, outcome: Outcome<E>, clock: Timestamp, now: Monotonic) {
+    pub fn settle(
+        &mut self,
+        lease: Lease,
+        outcome: FetchOutcome<E>,
+        clock: Timestamp,
+        now: Monotonic,
+    ) {
         if !self.leases.settle(lease) {
             return;
         }
         match outcome {
-            Outcome::Failed(error) => self.pause(error, now),
-            Outcome::Got { token, renewable } => {
+            FetchOutcome::Failed(error) => self.pause(error, now),
+            FetchOutcome::Got { token, renewable } => {
                 self.trouble = None;
                 self.adopt(token, renewable, clock, now);
             }
-            Outcome::Rejected(error) => self.trouble = Some(Trouble { error, until: None }),
-            Outcome::Stale => self.retry_now(clock, now),
+            FetchOutcome::Rejected(error) => self.trouble = Some(Trouble { error, until: None }),
+            FetchOutcome::Stale => self.retry_now(clock, now),
         }
     }
 

@@ -8,7 +8,7 @@ use crate::sse::Event;
 
 /// Decodes the events of one stream.
 #[derive(Debug, Default)]
-pub(crate) struct StreamDecoder {
+pub(crate) struct CodeAssistDecoder {
     /// The trace id that the events carry.
     trace: Option<String>,
     /// An event had a `finishReason`.
@@ -17,7 +17,7 @@ pub(crate) struct StreamDecoder {
     ignored: bool,
 }
 
-impl StreamDecoder {
+impl CodeAssistDecoder {
     /// Decodes one upstream event. `Ok(None)` for lines without meaning.
     pub(crate) fn decode<'a>(&mut self, event: &'a Event) -> Result<Option<Decoded<'a>>, Error> {
         let (text, bare) = match event {

@@ -42,7 +42,8 @@ impl Credentials {
             expires_at: credential.login.expires_at(),
         };
         let verdict = lock(&self.tokens).ask(platform.wall_clock(), platform.now());
-        let (token::Verdict::Refresh(lease) | token::Verdict::UseAndRefresh(_, lease)) = verdict
+        let (token::TokenVerdict::Refresh(lease) | token::TokenVerdict::UseAndRefresh(_, lease)) =
+            verdict
         else {
             return Ok((summary, None));
         };

@@ -31,7 +31,7 @@ use crate::wait::{Flight, poll_until, single_flight};
 use source::{Credential, CredentialSource, CredentialVersion};
 
 /// How getting a token ended.
-type TokenOutcome = token::Outcome<Error>;
+type TokenOutcome = token::FetchOutcome<Error>;
 
 /// The credentials of an account, and its access token.
 #[derive(Debug)]
@@ -78,16 +78,16 @@ impl Credentials {
         let mut at_hand = true;
         let (bearer, then) = poll_until(&platform, context.deadline, now, |now| {
             match lock(&self.tokens).ask(platform.wall_clock(), now) {
-                token::Verdict::Failed(error) => return Some(Err(error)),
-                token::Verdict::Use(bearer) => return Some(Ok(bearer)),
-                token::Verdict::UseAndRefresh(bearer, lease) => {
+                token::TokenVerdict::Failed(error) => return Some(Err(error)),
+                token::TokenVerdict::Use(bearer) => return Some(Ok(bearer)),
+                token::TokenVerdict::UseAndRefresh(bearer, lease) => {
                     platform.spawn_job(BackgroundJob::new(Job::RefreshToken(lease)));
                     return Some(Ok(bearer));
                 }
-                token::Verdict::Refresh(lease) => {
+                token::TokenVerdict::Refresh(lease) => {
                     platform.spawn_job(BackgroundJob::new(Job::RefreshToken(lease)))
                 }
-                token::Verdict::Wait => {}
+                token::TokenVerdict::Wait => {}
             }
             at_hand = false;
             None
@@ -127,8 +127,8 @@ impl Credentials {
         // The first round may take a token from the store that is itself about to expire.
         for _ in 0..2 {
             let verdict = lock(&self.tokens).ask(platform.wall_clock(), platform.now());
-            let (token::Verdict::Refresh(lease) | token::Verdict::UseAndRefresh(_, lease)) =
-                verdict
+            let (token::TokenVerdict::Refresh(lease)
+            | token::TokenVerdict::UseAndRefresh(_, lease)) = verdict
             else {
                 break;
             };
