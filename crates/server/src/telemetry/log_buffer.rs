@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn lines_are_written_whole_in_order_and_before_the_end() {
-        let out = Sink::default();
+        let out = WrittenBytes::default();
         let (writer, guard) = start(out.clone()).expect("a thread");
         let text: String = (0..10_000).map(|number| format!("line {number}\n")).collect();
         for line in text.split_inclusive('\n') {
@@ -201,9 +201,9 @@ mod tests {
     }
 
     #[derive(Clone, Default)]
-    struct Sink(Arc<Mutex<Vec<u8>>>);
+    struct WrittenBytes(Arc<Mutex<Vec<u8>>>);
 
-    impl Write for Sink {
+    impl Write for WrittenBytes {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().expect("no panic").extend_from_slice(bytes);
             Ok(bytes.len())

@@ -17,7 +17,7 @@ async fn a_connection_that_takes_too_long_is_an_error() {
 
 #[tokio::test]
 async fn a_connect_timeout_does_not_limit_the_response() {
-    let server = Server::start(Tls::Http2 { streams: 100 }, |_| async {
+    let server = TestServer::start(Tls::Http2 { streams: 100 }, |_| async {
         tokio::time::sleep(Duration::from_millis(900)).await;
         Response::new(full("slow"))
     })
@@ -29,8 +29,8 @@ async fn a_connect_timeout_does_not_limit_the_response() {
 #[tokio::test]
 async fn only_certificates_of_the_named_file_are_trusted() {
     let server =
-        Server::start(Tls::Http2 { streams: 9 }, |_| async { Response::new(full("ok")) }).await;
-    let other = Server::start(Tls::Http1, |_| async { Response::new(full("ok")) }).await;
+        TestServer::start(Tls::Http2 { streams: 9 }, |_| async { Response::new(full("ok")) }).await;
+    let other = TestServer::start(Tls::Http1, |_| async { Response::new(full("ok")) }).await;
     let client = server.client(&[]);
     assert_eq!(text(client.send(server.get("/")).await.unwrap()).await, "ok");
     let error = client.send(other.get("/")).await.unwrap_err();
@@ -53,7 +53,7 @@ async fn only_certificates_of_the_named_file_are_trusted() {
 #[tokio::test]
 async fn https_goes_through_a_tunnel_of_the_proxy_with_credentials() {
     let server =
-        Server::start(Tls::Http2 { streams: 9 }, |_| async { Response::new(full("ok")) }).await;
+        TestServer::start(Tls::Http2 { streams: 9 }, |_| async { Response::new(full("ok")) }).await;
     for (login, wanted) in [("", None), ("ada:p%40ss@", Some("Basic YWRhOnBAc3M="))] {
         let proxy = CorporateProxy::start(wanted).await;
         let url = format!("http://{login}{}", proxy.address);
@@ -99,7 +99,7 @@ async fn plain_http_goes_to_the_proxy_in_absolute_form_with_credentials() {
 
 #[tokio::test]
 async fn hosts_in_no_proxy_are_reached_directly() {
-    let server = Server::start(Tls::Http1, |_| async { Response::new(full("straight")) }).await;
+    let server = TestServer::start(Tls::Http1, |_| async { Response::new(full("straight")) }).await;
     let proxy = CorporateProxy::start(None).await;
     let url = format!("http://{}", proxy.address);
     let client = server.client(&[("HTTPS_PROXY", &url), ("NO_PROXY", "localhost,10.0.0.0/8")]);

@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn a_dropped_body_resets_its_stream_and_no_other() {
-    let server = Server::start(Tls::Http2 { streams: 100 }, endless_or_not).await;
+    let server = TestServer::start(Tls::Http2 { streams: 100 }, endless_or_not).await;
     let client = server.client(&[]);
     let mut endless = client.send(server.get("/endless")).await.unwrap();
     endless.body_mut().frame().await.unwrap().unwrap();
@@ -17,7 +17,7 @@ async fn a_dropped_body_resets_its_stream_and_no_other() {
 
 #[tokio::test]
 async fn unread_bodies_do_not_block_other_streams_of_their_connection() {
-    let server = Server::start(Tls::Http2 { streams: 100 }, endless_or_not).await;
+    let server = TestServer::start(Tls::Http2 { streams: 100 }, endless_or_not).await;
     let client = server.client(&[]);
     let mut unread = Vec::new();
     for _ in 0..50 {

@@ -34,7 +34,7 @@ enum Tls {
 }
 
 /// A server with its own certificate, which counts connections and streams.
-struct Server {
+struct TestServer {
     address: SocketAddr,
     secure: bool,
     certificate: TempDir,
@@ -64,7 +64,7 @@ impl Drop for Counted {
     }
 }
 
-impl Server {
+impl TestServer {
     async fn start<F, A>(tls: Tls, answer: F) -> Self
     where
         F: Fn(Request<Incoming>) -> A + Clone + Send + Sync + 'static,
@@ -158,7 +158,7 @@ impl Server {
 
 /// A server that handles HTTP/2 connections itself.
 struct RawHttp2 {
-    server: Server,
+    server: TestServer,
 }
 
 impl RawHttp2 {
@@ -192,7 +192,7 @@ impl RawHttp2 {
         let address = listener.local_addr().unwrap();
         let (acceptor, certificate) = acceptor(Tls::Http2 { streams: 0 });
         let counts = Arc::new(Counts::default());
-        let server = Server { address, secure: true, certificate, counts: Arc::clone(&counts) };
+        let server = TestServer { address, secure: true, certificate, counts: Arc::clone(&counts) };
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();

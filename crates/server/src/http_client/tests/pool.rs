@@ -5,7 +5,7 @@ use super::*;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_hundred_requests_use_five_connections_of_a_hundred_streams() {
     let barrier = Arc::new(Barrier::new(500));
-    let server = Server::start(Tls::Http2 { streams: 100 }, move |_| {
+    let server = TestServer::start(Tls::Http2 { streams: 100 }, move |_| {
         let barrier = Arc::clone(&barrier);
         async move {
             barrier.wait().await;
@@ -32,7 +32,7 @@ async fn five_hundred_requests_use_five_connections_of_a_hundred_streams() {
 
 #[tokio::test]
 async fn a_burst_on_a_cold_pool_dials_once() {
-    let server = Server::start(Tls::Http2 { streams: 100 }, |_| async {
+    let server = TestServer::start(Tls::Http2 { streams: 100 }, |_| async {
         tokio::time::sleep(Duration::from_millis(50)).await;
         Response::new(full("ok"))
     })
@@ -53,7 +53,7 @@ async fn a_burst_on_a_cold_pool_dials_once() {
 #[tokio::test]
 async fn a_peer_that_speaks_only_http1_serves_all_waiting_requests() {
     let barrier = Arc::new(Barrier::new(20));
-    let server = Server::start(Tls::Http1, move |_| {
+    let server = TestServer::start(Tls::Http1, move |_| {
         let barrier = Arc::clone(&barrier);
         async move {
             barrier.wait().await;
@@ -78,7 +78,7 @@ async fn a_peer_that_speaks_only_http1_serves_all_waiting_requests() {
 async fn connections_are_reused_if_pooling_is_enabled() {
     for tls in [Tls::Http2 { streams: 100 }, Tls::Http1, Tls::None] {
         for (pooling, opened) in [("true", 1), ("false", 5)] {
-            let server = Server::start(tls, |_| async { Response::new(full("ok")) }).await;
+            let server = TestServer::start(tls, |_| async { Response::new(full("ok")) }).await;
             let client = server.client(&[("ENABLE_CONNECTION_POOLING", pooling)]);
             for _ in 0..5 {
                 assert_eq!(text(client.send(server.get("/")).await.unwrap()).await, "ok");
@@ -100,7 +100,7 @@ async fn a_tls_connection_opened_ahead_serves_the_first_request() {
         (Tls::Http2 { streams: 100 }, "false", 0),
         (Tls::None, "true", 0),
     ] {
-        let server = Server::start(tls, |_| async { Response::new(full("ok")) }).await;
+        let server = TestServer::start(tls, |_| async { Response::new(full("ok")) }).await;
         let client = server.client(&[("ENABLE_CONNECTION_POOLING", pooling)]);
         client.warm(&server.url("")).await;
         assert_eq!(server.opened(), opened, "{tls:?} {pooling}");
@@ -112,7 +112,7 @@ async fn a_tls_connection_opened_ahead_serves_the_first_request() {
 #[tokio::test]
 async fn idle_connections_are_closed_after_the_keep_alive_timeout() {
     for tls in [Tls::Http2 { streams: 100 }, Tls::None] {
-        let server = Server::start(tls, |_| async { Response::new(full("ok")) }).await;
+        let server = TestServer::start(tls, |_| async { Response::new(full("ok")) }).await;
         let client = server.client(&[("KEEP_ALIVE_TIMEOUT_MS", "200")]);
         text(client.send(server.get("/")).await.unwrap()).await;
         let begun = Instant::now();
@@ -127,7 +127,7 @@ async fn idle_connections_are_closed_after_the_keep_alive_timeout() {
 
 #[tokio::test]
 async fn a_dropped_body_closes_its_http1_connection() {
-    let server = Server::start(Tls::None, endless_or_not).await;
+    let server = TestServer::start(Tls::None, endless_or_not).await;
     let client = server.client(&[]);
     let mut endless = client.send(server.get("/endless")).await.unwrap();
     endless.body_mut().frame().await.unwrap().unwrap();
@@ -139,7 +139,7 @@ async fn a_dropped_body_closes_its_http1_connection() {
 #[tokio::test]
 async fn a_request_dropped_before_its_response_is_cancelled_at_the_server() {
     for tls in [Tls::Http2 { streams: 100 }, Tls::None] {
-        let server = Server::start(tls, |_| async {
+        let server = TestServer::start(tls, |_| async {
             std::future::pending::<()>().await;
             Response::new(full("never"))
         })
@@ -155,7 +155,7 @@ async fn a_request_dropped_before_its_response_is_cancelled_at_the_server() {
 #[tokio::test]
 async fn a_large_request_arrives_whole() {
     for tls in [Tls::Http2 { streams: 100 }, Tls::Http1, Tls::None] {
-        let server = Server::start(tls, |request| async move {
+        let server = TestServer::start(tls, |request| async move {
             let length = request.headers().get("content-length").cloned();
             let body = request.into_body().collect().await.unwrap().to_bytes();
             let sum: u64 = body.iter().map(|byte| u64::from(*byte)).sum();
@@ -215,7 +215,7 @@ async fn a_refused_connection_fails_all_waiting_requests_at_once() {
 
 #[tokio::test]
 async fn requests_in_flight_end_when_a_shutdown_aborts_them() {
-    let server = Server::start(Tls::Http2 { streams: 100 }, endless_or_not).await;
+    let server = TestServer::start(Tls::Http2 { streams: 100 }, endless_or_not).await;
     let (end, abort) = watch::channel(false);
     let client = HttpClient::new(&server.settings(&[]), abort).unwrap();
     let mut endless = client.send(server.get("/endless")).await.unwrap();
