@@ -68,7 +68,7 @@ test('numbers move under load, without an error in the console', bounded, async 
   assert.match(await text('tokens'), /gemini-2\.5-flash/);
   assert.match(await text('reasons'), /upstream 429/);
   assert.match(await text('endpoints'), /127\.0\.0\.1:\d+closed\d+ in flight/);
-  assert.match(await text('sign-in'), /Tokenlives \d+ min/);
+  assert.match(await text('sign-in'), /Tokenexpires in \d+ min/);
   const label = await page.getAttribute('#plot-rate', 'aria-label');
   assert.match(label, /Now: all [\d.]+, errors [\d.]+/);
   const drawn = await page.locator('#plot-overhead path').first().getAttribute('d');
