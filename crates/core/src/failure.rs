@@ -27,14 +27,22 @@ impl Failure {
 pub enum FailureClass {
     /// The account's owner has to act first: the account is suspended, or must be verified.
     Account,
-    /// The connection broke after the request was (at least partly) sent.
+    /// The connection broke after the response head had arrived. Upstream has probably carried the
+    /// request out.
+    BrokenAnswer,
+    /// The connection broke before the response head, after the request was (at least partly) sent.
+    /// Upstream may have carried the request out.
     Disconnected,
     /// 504: upstream's own backend did not answer in time.
     GatewayTimeout,
     /// The proxy itself has refused the request, without asking upstream.
     Local,
+    /// This machine has no file handle, memory, buffer or port left for a connection to upstream.
+    LocalResources,
     /// The answer is not what the protocol says.
     Malformed,
+    /// The connection broke, and upstream has certainly not processed the request.
+    NotProcessed,
     /// The project cannot be used with this account.
     Project,
     /// A quota is exhausted until its reset.

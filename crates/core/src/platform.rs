@@ -153,12 +153,21 @@ pub struct ProcessStats {
 }
 
 /// The error for a request without a response head.
+///
+/// A shell that does not know how far the request came returns [`SendError::Disconnected`]: a request
+/// that was carried out must not be sent again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SendError {
-    /// No connection: refused, no such host, TLS failure, or the connection timeout.
+    /// No connection: refused, no such host, TLS failure, or the connection timeout. Nothing was sent.
     Connect(String),
-    /// The connection broke after the request was (at least partly) sent.
+    /// The connection broke after the request was (at least partly) sent. The peer may have carried the
+    /// request out.
     Disconnected(String),
+    /// The connection broke, and the peer has certainly not processed the request.
+    NotProcessed(String),
+    /// This machine has no file handle, memory, buffer or local port left for a connection. Nothing was
+    /// sent.
+    Resources(String),
     /// The shell's grace time for answers is over.
     ShuttingDown,
 }
@@ -168,6 +177,8 @@ impl fmt::Display for SendError {
         match self {
             Self::Connect(why) => write!(f, "no connection: {why}"),
             Self::Disconnected(why) => write!(f, "the connection broke: {why}"),
+            Self::NotProcessed(why) => write!(f, "the peer did not process the request: {why}"),
+            Self::Resources(why) => write!(f, "this machine has no resources left: {why}"),
             Self::ShuttingDown => f.write_str("the proxy is shutting down"),
         }
     }

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-use super::Error;
+use super::{BrokenAt, Error};
 use crate::google::error::UpstreamError;
 use crate::json::JsonError;
 use crate::platform::{BodyError, SendError};
@@ -11,7 +11,7 @@ use crate::policy::endpoint::NoEndpointError;
 impl From<BodyError> for Error {
     fn from(error: BodyError) -> Self {
         match error {
-            BodyError::Disconnected(_) => Self::UpstreamDisconnected,
+            BodyError::Disconnected(_) => Self::UpstreamDisconnected { at: BrokenAt::Answer },
             BodyError::ShuttingDown => Self::ShuttingDown,
         }
     }
@@ -39,7 +39,9 @@ impl From<SendError> for Error {
     fn from(error: SendError) -> Self {
         match error {
             SendError::Connect(why) => Self::UpstreamUnreachable { why },
-            SendError::Disconnected(_) => Self::UpstreamDisconnected,
+            SendError::Disconnected(_) => Self::UpstreamDisconnected { at: BrokenAt::Request },
+            SendError::NotProcessed(_) => Self::UpstreamDisconnected { at: BrokenAt::Unprocessed },
+            SendError::Resources(why) => Self::OutOfResources { why },
             SendError::ShuttingDown => Self::ShuttingDown,
         }
     }

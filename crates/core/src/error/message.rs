@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{Awaited, Error};
+use super::{Awaited, BrokenAt, Error};
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -78,6 +78,14 @@ impl fmt::Display for Error {
                 "Web pages from {origin:?} may not use this proxy, because it has no keys set. \
                  Have its operator add the origin to ALLOWED_ORIGINS, or set PROXY_API_KEYS."
             ),
+            Self::OutOfResources { why } => write!(
+                f,
+                "The proxy's machine has no resources left for a connection (file handles, memory, \
+                 buffers or local ports): {} Google was not asked. Have the operator raise the \
+                 limit of open files (`ulimit -n`, LimitNOFILE) or lower MAX_CONCURRENT_REQUESTS, \
+                 then try again.",
+                Sentence(why)
+            ),
             Self::ProjectRequired => f.write_str(
                 "This Google account uses Code Assist through an organisation's licence, and that \
                  needs a Google Cloud project. Set GEMINI_PROJECT_ID to the id (not the number) of \
@@ -115,9 +123,21 @@ impl fmt::Display for Error {
                 Sentence(what)
             ),
             Self::Upstream(error) => f.write_str(&error.message),
-            Self::UpstreamDisconnected => f.write_str(
-                "The connection to Google's API broke before the answer was complete. The request \
-                 may have been carried out; send it again if that does no harm.",
+            Self::UpstreamDisconnected { at: BrokenAt::Answer } => f.write_str(
+                "The connection to Google's API broke in the middle of the answer. Google may have \
+                 carried the request out and counted it against the quota, so the proxy did not \
+                 send it again. Send it again if that does no harm.",
+            ),
+            Self::UpstreamDisconnected { at: BrokenAt::Request } => f.write_str(
+                "The connection to Google's API broke before the answer began. Google may have \
+                 carried the request out and counted it against the quota, so the proxy did not \
+                 send it again. Send it again if that does no harm. If long requests keep failing \
+                 after the same time, something between the proxy and Google ends silent \
+                 connections: use streamGenerateContent, or have its idle timeout raised.",
+            ),
+            Self::UpstreamDisconnected { at: BrokenAt::Unprocessed } => f.write_str(
+                "Google's API closed the connection without processing the request, in all tries. \
+                 Nothing was carried out: send the request again in a moment.",
             ),
             Self::UpstreamMalformed { what } => write!(
                 f,

@@ -84,6 +84,11 @@ pub enum Error {
         /// The model in the path, if there was one.
         model: Option<String>,
     },
+    /// The proxy's machine has no file handle, memory, buffer or local port left for a connection.
+    OutOfResources {
+        /// What the operating system says.
+        why: String,
+    },
     /// The request comes from a web page of an origin that is not allowed.
     OriginNotAllowed {
         /// The page's origin.
@@ -118,7 +123,10 @@ pub enum Error {
     /// Upstream's own error, passed on to the client.
     Upstream(Box<UpstreamError>),
     /// The connection broke before the answer was complete.
-    UpstreamDisconnected,
+    UpstreamDisconnected {
+        /// How far the call had come.
+        at: BrokenAt,
+    },
     /// Upstream's answer does not follow the protocol.
     UpstreamMalformed {
         /// What is wrong with it.
@@ -154,6 +162,17 @@ pub enum Awaited {
     FirstByte,
     /// The next piece of a body, within `STREAM_IDLE_TIMEOUT_MS`.
     NextChunk,
+}
+
+/// How far a call had come when its connection broke.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BrokenAt {
+    /// The response head had arrived.
+    Answer,
+    /// The request was (at least partly) sent, and no response head had arrived.
+    Request,
+    /// Upstream has certainly not processed the request.
+    Unprocessed,
 }
 
 /// Who can act on an error.
@@ -246,7 +265,12 @@ impl Error {
         match self {
             Self::Upstream(error) => error.failure(),
             Self::ShuttingDown => Failure::new(FailureClass::ShuttingDown),
-            Self::UpstreamDisconnected => Failure::new(FailureClass::Disconnected),
+            Self::OutOfResources { .. } => Failure::new(FailureClass::LocalResources),
+            Self::UpstreamDisconnected { at } => Failure::new(match at {
+                BrokenAt::Answer => FailureClass::BrokenAnswer,
+                BrokenAt::Request => FailureClass::Disconnected,
+                BrokenAt::Unprocessed => FailureClass::NotProcessed,
+            }),
             Self::UpstreamMalformed { .. } => Failure::new(FailureClass::Malformed),
             // The client's own deadline says nothing about upstream.
             Self::UpstreamTimeout { awaited: Awaited::ClientDeadline, .. } => {
@@ -309,6 +333,9 @@ impl Error {
             Self::OriginNotAllowed { .. } => {
                 (S::FORBIDDEN, Some("ORIGIN_NOT_ALLOWED"), "origin_not_allowed", Client)
             }
+            Self::OutOfResources { .. } => {
+                (S::SERVICE_UNAVAILABLE, Some("UPSTREAM_UNREACHABLE"), "out_of_resources", Operator)
+            }
             Self::ProjectRequired => {
                 (S::FORBIDDEN, Some("PROJECT_REQUIRED"), "project_required", Operator)
             }
@@ -330,7 +357,7 @@ impl Error {
             Self::UnsupportedEncoding { .. } => {
                 (S::BAD_REQUEST, Some("UNSUPPORTED_ENCODING"), "unsupported_encoding", Client)
             }
-            Self::UpstreamDisconnected => {
+            Self::UpstreamDisconnected { .. } => {
                 (S::BAD_GATEWAY, Some("UPSTREAM_DISCONNECTED"), "upstream_disconnected", Upstream)
             }
             Self::UpstreamMalformed { .. } => {

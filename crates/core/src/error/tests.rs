@@ -45,6 +45,7 @@ fn every_error() -> Vec<Error> {
         not_offered("openai", None),
         not_offered("bidiGenerateContent", None),
         Error::OriginNotAllowed { origin: text("https://evil.example") },
+        Error::OutOfResources { why: text("tcp open error: Too many open files (os error 24)") },
         Error::ProjectRequired,
         Error::QueueTimeout { after: Duration::from_secs(1) },
         Error::RateLimited { after: Duration::from_millis(1500) },
@@ -55,7 +56,9 @@ fn every_error() -> Vec<Error> {
         Error::ShuttingDown,
         Error::UnsupportedEncoding { what: text("the encoding br is not known here") },
         Error::Upstream(Box::new(upstream_error(429))),
-        Error::UpstreamDisconnected,
+        Error::UpstreamDisconnected { at: BrokenAt::Answer },
+        Error::UpstreamDisconnected { at: BrokenAt::Request },
+        Error::UpstreamDisconnected { at: BrokenAt::Unprocessed },
         Error::UpstreamMalformed { what: text("expected a value at line 1 column 1") },
         Error::UpstreamTimeout { awaited: Awaited::ClientDeadline, after: Duration::from_secs(5) },
         Error::UpstreamTimeout { awaited: Awaited::FirstByte, after: Duration::from_secs(300) },
@@ -193,6 +196,8 @@ fn the_errors_of_each_module_become_the_requests_error() {
         (Error::from(BodyError::Disconnected(text("reset"))), "upstream_disconnected"),
         (Error::from(SendError::Connect(text("refused"))), "upstream_unreachable"),
         (Error::from(SendError::Disconnected(text("reset"))), "upstream_disconnected"),
+        (Error::from(SendError::NotProcessed(text("refused"))), "upstream_disconnected"),
+        (Error::from(SendError::Resources(text("EMFILE"))), "out_of_resources"),
     ] {
         assert_eq!(error.label(), label);
     }

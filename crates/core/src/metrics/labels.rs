@@ -12,7 +12,7 @@ use crate::policy::breaker;
 pub(crate) enum RetryReason {
     /// No connection could be made.
     Connect,
-    /// The connection broke before the response head.
+    /// The connection broke before upstream processed the request.
     Disconnected,
     /// 429.
     RateLimited,
@@ -26,12 +26,10 @@ impl RetryReason {
     /// The reason for a retry after a failure of this class.
     pub(crate) fn of(class: FailureClass) -> Self {
         match class {
-            FailureClass::Unreachable => Self::Connect,
+            FailureClass::LocalResources | FailureClass::Unreachable => Self::Connect,
             FailureClass::RateLimited | FailureClass::Throttled => Self::RateLimited,
             FailureClass::Unauthenticated => Self::Unauthorized,
-            FailureClass::Disconnected | FailureClass::Malformed | FailureClass::TimedOut => {
-                Self::Disconnected
-            }
+            FailureClass::NotProcessed => Self::Disconnected,
             _ => Self::ServerError,
         }
     }

@@ -335,7 +335,8 @@ impl Calls {
         Error::from(*error)
     }
 
-    /// Reads upstream's error with its body. Without the whole body the status alone decides.
+    /// Reads upstream's error with its body. Without the whole body the status alone decides, unless the
+    /// body of a 5xx broke off: a 4xx says that the request was refused, and a 5xx does not.
     async fn read_error<P: Platform>(
         &self,
         head: &Parts,
@@ -350,8 +351,14 @@ impl Calls {
         let platform = context.platform();
         let text = pin!(read_whole(platform, body, ERROR_LIMIT, self.event_limits.idle));
         let longest = context.time_left(now).map_or(ERROR_TIMEOUT, |left| left.min(ERROR_TIMEOUT));
-        let text = within(platform, longest, text).await.and_then(Result::ok);
-        let text = text.unwrap_or_default();
+        let text = match within(platform, longest, text).await {
+            Some(Err(broken @ Error::UpstreamDisconnected { .. }))
+                if head.status.is_server_error() =>
+            {
+                return broken;
+            }
+            text => text.and_then(Result::ok).unwrap_or_default(),
+        };
         Error::Upstream(Box::new(error::read(head.status, &head.headers, &text)))
     }
 

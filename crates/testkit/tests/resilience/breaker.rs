@@ -204,6 +204,7 @@ fn every_kind_of_endpoint_failure_counts() {
     let failures = [
         (GENERATE, Reply::unreachable(SendError::Connect("refused".to_owned()))),
         (GENERATE, Reply::unreachable(SendError::Disconnected("reset".to_owned()))),
+        (GENERATE, Reply::unreachable(SendError::NotProcessed("refused stream".to_owned()))),
         (GENERATE, Reply::ok("").after(ms(300_001))),
         (GENERATE, Reply::pieces([Piece::Break("reset".to_owned())])),
         (GENERATE, Reply::status(302, "").with_header("location", "http://evil.test/")),

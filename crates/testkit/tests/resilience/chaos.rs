@@ -38,6 +38,8 @@ fn reply() -> impl Strategy<Value = Reply> {
     let reply = prop_oneof![
         Just(Reply::unreachable(SendError::Connect("refused".to_owned()))),
         Just(Reply::unreachable(SendError::Disconnected("reset".to_owned()))),
+        Just(Reply::unreachable(SendError::NotProcessed("refused stream".to_owned()))),
+        Just(Reply::unreachable(SendError::Resources("Too many open files".to_owned()))),
         Just(error(400, "")),
         Just(error(429, &retry_info("3s"))),
         Just(error(429, &reason("QUOTA_EXHAUSTED"))),
@@ -56,8 +58,45 @@ fn reply() -> impl Strategy<Value = Reply> {
         .prop_map(|(reply, delay)| reply.after(ms(delay)))
 }
 
+/// A reply, and whether upstream may have carried the request out although the client got nothing.
+fn reply_before_any_event() -> impl Strategy<Value = (Reply, bool)> {
+    let broken = |error| Just(Reply::unreachable(error));
+    let cut = || [Piece::Break("reset".to_owned())];
+    prop_oneof![
+        broken(SendError::Connect("refused".to_owned())).prop_map(|reply| (reply, false)),
+        broken(SendError::NotProcessed("refused stream".to_owned()))
+            .prop_map(|reply| (reply, false)),
+        broken(SendError::Resources("Too many open files".to_owned()))
+            .prop_map(|reply| (reply, false)),
+        Just((error(500, ""), false)),
+        Just((error(503, ""), false)),
+        broken(SendError::Disconnected("reset".to_owned())).prop_map(|reply| (reply, true)),
+        Just((Reply::pieces(cut()), true)),
+        Just((Reply::status(500, "").then(cut()), true)),
+    ]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_call_follows_one_that_may_have_been_carried_out(
+        path in prop_oneof![Just(GENERATE), Just(STREAM), Just(COUNT)],
+        replies in vec(reply_before_any_event(), 1..8),
+        endpoints in prop_oneof![Just("http://one.test"), Just("http://one.test,http://two.test")],
+    ) {
+        let settings = [
+            ("CODE_ASSIST_ENDPOINT", endpoints),
+            ("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "100"),
+            ("MAX_RETRY_ATTEMPTS", "10"),
+        ];
+        let last = replies.iter().position(|(_, carried_out)| *carried_out);
+        let script = replies.iter().map(|(reply, _)| reply.clone()).collect::<Vec<_>>();
+        let fixture = Fixture::new(&settings, in_turn(script));
+        let answer = fixture.ask(post(path, HELLO));
+        assert_eq!(fixture.calls().len(), last.unwrap_or(replies.len()) + 1);
+        assert_eq!(answer.status, if last.is_some() { 502 } else { 200 });
+    }
 
     #[test]
     fn every_client_that_stays_is_answered_and_no_permit_is_left(

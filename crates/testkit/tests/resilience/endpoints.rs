@@ -30,10 +30,9 @@ fn open_breakers(fixture: &Fixture) -> Vec<bool> {
 fn a_failed_try_moves_to_the_other_endpoint_at_once() {
     let failures = [
         Reply::unreachable(SendError::Connect("refused".to_owned())),
-        Reply::unreachable(SendError::Disconnected("reset".to_owned())),
+        Reply::unreachable(SendError::NotProcessed("refused stream".to_owned())),
         error(500, ""),
         error(503, ""),
-        Reply::pieces([Piece::Break("reset".to_owned())]),
     ];
     for failure in failures {
         let fixture = Fixture::new(&[TWO], first_endpoint_gives(failure));

@@ -6,7 +6,7 @@ use code_assist_testkit::google::{event, last_event, sse};
 use code_assist_testkit::script::{Piece, Reply};
 
 use crate::fixture::{
-    Fixture, GENERATE, HELLO, PRO, STREAM, always, error, error_body, in_turn, ms, reason,
+    COUNT, Fixture, GENERATE, HELLO, PRO, STREAM, always, error, error_body, in_turn, ms, reason,
     retry_info, together,
 };
 
@@ -24,16 +24,16 @@ fn a_500_and_then_a_200_are_two_tries_and_one_200_for_the_client() {
 #[test]
 fn every_temporary_failure_is_retried_and_counted_by_its_reason() {
     let refused = || Reply::unreachable(SendError::Connect("refused".to_owned()));
-    let broken = || Reply::unreachable(SendError::Disconnected("reset".to_owned()));
-    let half = || Reply::pieces([Piece::Data("{\"resp".into()), Piece::Break("reset".to_owned())]);
+    let unprocessed = || Reply::unreachable(SendError::NotProcessed("refused stream".to_owned()));
+    let full = || Reply::unreachable(SendError::Resources("Too many open files".to_owned()));
     let faults = [
         ("server_error", error(502, "")),
         ("server_error", error(503, "")),
         ("server_error", error(504, "")),
         ("server_error", Reply::status(502, "<html>Bad Gateway</html>")),
         ("connect", refused()),
-        ("disconnected", broken()),
-        ("disconnected", half()),
+        ("connect", full()),
+        ("disconnected", unprocessed()),
         ("rate_limited", error(429, "")),
         ("rate_limited", error(429, &retry_info("0s"))),
     ];
@@ -47,6 +47,64 @@ fn every_temporary_failure_is_retried_and_counted_by_its_reason() {
             "{fault:?}"
         );
     }
+}
+
+#[test]
+fn a_request_that_may_have_been_carried_out_is_sent_once_and_the_client_learns_why() {
+    let broken = || Reply::unreachable(SendError::Disconnected("reset".to_owned()));
+    let cut = |status, begun: &'static str| {
+        Reply::status(status, "")
+            .then([Piece::Data(begun.into()), Piece::Break("reset".to_owned())])
+    };
+    let operations = [GENERATE, STREAM, COUNT, "/v1internal:generateContent"];
+    let mut cases: Vec<_> = operations.map(|path| (path, broken())).into();
+    for path in [GENERATE, STREAM, COUNT] {
+        cases.push((path, cut(200, "{\"resp")));
+        cases.push((path, cut(200, "")));
+        cases.push((path, cut(503, "{\"err")));
+    }
+    for (path, fault) in cases {
+        let fixture = Fixture::new(&[TWO], in_turn([fault.clone()]));
+        let answer = fixture.ask(post(path, HELLO));
+        let seen = (answer.status.as_u16(), answer.reason());
+        assert_eq!(seen, (502, "UPSTREAM_DISCONNECTED".to_owned()), "{path} {fault:?}");
+        let words = "may have carried the request out and counted it against the quota, so the proxy did not send it again";
+        assert!(answer.text().contains(words), "{path} {}", answer.text());
+        assert_eq!(fixture.calls().len(), 1, "{path} {fault:?}");
+    }
+}
+
+#[test]
+fn an_error_below_500_whose_body_breaks_off_is_judged_by_its_status() {
+    let cut = Reply::status(429, "").then([Piece::Break("reset".to_owned())]);
+    let fixture = Fixture::new(&[], in_turn([cut]));
+    assert_eq!(fixture.ask(post(GENERATE, HELLO)).status, 200);
+    assert_eq!(fixture.calls().len(), 2);
+}
+
+#[test]
+fn a_peer_that_processes_no_request_is_a_502_that_says_so_after_all_tries() {
+    let refusal = Reply::unreachable(SendError::NotProcessed("refused stream".to_owned()));
+    let fixture = Fixture::new(&[("MAX_RETRY_ATTEMPTS", "2")], always(refusal));
+    let answer = fixture.ask(post(GENERATE, HELLO));
+    assert_eq!((answer.status.as_u16(), answer.reason().as_str()), (502, "UPSTREAM_DISCONNECTED"));
+    assert!(answer.text().contains("Nothing was carried out"), "{}", answer.text());
+    assert_eq!(fixture.calls().len(), 3);
+}
+
+#[test]
+fn a_machine_without_file_handles_is_no_failure_of_the_endpoint() {
+    let full = Reply::unreachable(SendError::Resources("Too many open files".to_owned()));
+    let settings = [TWO, ("MAX_RETRY_ATTEMPTS", "1"), ("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "1")];
+    let fixture = Fixture::new(&settings, always(full));
+    fixture.script.fix_random(u64::MAX);
+    for _ in 0..3 {
+        let answer = fixture.ask(post(GENERATE, HELLO));
+        let seen = (answer.status.as_u16(), answer.reason());
+        assert_eq!(seen, (503, "UPSTREAM_UNREACHABLE".to_owned()));
+        assert!(answer.text().contains("LimitNOFILE"), "{}", answer.text());
+    }
+    assert_eq!(fixture.calls(), [0, 1000, 1000, 2000, 2000, 3000], "each retry has its pause");
 }
 
 #[test]
@@ -193,8 +251,7 @@ fn a_stream_is_not_retried_after_its_first_event() {
 fn a_stream_that_fails_before_its_first_event_is_retried() {
     let fault = error_body(503, "");
     let beginnings = [
-        Reply::pieces([Piece::Break("reset".to_owned())]),
-        Reply::pieces([Piece::Data("data: {\"resp".into()), Piece::Break("reset".to_owned())]),
+        Reply::unreachable(SendError::NotProcessed("refused stream".to_owned())),
         sse(&[&fault]),
         error(503, ""),
     ];
@@ -306,3 +363,5 @@ fn a_client_that_leaves_at_any_moment_leaves_no_permit_behind() {
         assert_eq!(fixture.script.most_exchanges(), 1);
     }
 }
+
+const TWO: (&str, &str) = ("CODE_ASSIST_ENDPOINT", "http://one.test,http://two.test");

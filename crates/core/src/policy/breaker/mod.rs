@@ -58,15 +58,19 @@ impl CallOutcome {
             | FailureClass::Request
             | FailureClass::Throttled
             | FailureClass::Unauthenticated => Self::Success,
-            FailureClass::Disconnected
+            FailureClass::BrokenAnswer
+            | FailureClass::Disconnected
             | FailureClass::GatewayTimeout
             | FailureClass::Malformed
+            | FailureClass::NotProcessed
             | FailureClass::ServerError
             | FailureClass::TimedOut
             | FailureClass::Unavailable
             | FailureClass::UnknownServerError
             | FailureClass::Unreachable => Self::Failure,
-            FailureClass::Local | FailureClass::ShuttingDown => Self::Neutral,
+            FailureClass::Local | FailureClass::LocalResources | FailureClass::ShuttingDown => {
+                Self::Neutral
+            }
         }
     }
 }

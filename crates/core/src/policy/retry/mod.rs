@@ -57,6 +57,8 @@ pub enum RetryVerdict {
 ///   longer than `max`. A stated delay of zero counts once; later it is treated as no stated delay.
 /// - A 5xx or a connection failure moves to another endpoint at once, if there is one. A 429 does
 ///   not, since quotas belong to the account.
+/// - A request that upstream may have carried out is not tried again when its connection breaks: a
+///   generation would run, and count, twice.
 /// - Otherwise the tries back off exponentially with full jitter: a delay drawn evenly from zero to
 ///   a ceiling that starts at `base` and doubles up to `max`. The lower bound of zero spreads the
 ///   callers best (AWS Architecture Blog, "Exponential Backoff And Jitter").
@@ -122,9 +124,11 @@ fn remedy(failure: Failure) -> Remedy {
     let tries = if failure.no_capacity { FEW } else { u32::MAX };
     match failure.class {
         FailureClass::Unauthenticated => Remedy::Token,
-        FailureClass::Unreachable | FailureClass::Disconnected | FailureClass::ServerError => {
+        FailureClass::NotProcessed | FailureClass::ServerError | FailureClass::Unreachable => {
             Remedy::Time { elsewhere: true, stated: at_least, tries }
         }
+        // Another endpoint needs the same resources.
+        FailureClass::LocalResources => Remedy::Time { elsewhere: false, stated: at_least, tries },
         FailureClass::Unavailable => {
             Remedy::Time { elsewhere: true, stated: exactly.unwrap_or(at_least), tries }
         }
@@ -140,6 +144,8 @@ fn remedy(failure: Failure) -> Remedy {
             None => Remedy::Time { elsewhere: false, stated: at_least, tries: FEW },
         },
         FailureClass::Account
+        | FailureClass::BrokenAnswer
+        | FailureClass::Disconnected
         | FailureClass::Local
         | FailureClass::Malformed
         | FailureClass::Project

@@ -120,7 +120,7 @@ fn a_lack_of_capacity_is_retried_twice() {
 fn server_errors_and_connection_errors_back_off() {
     let mut failures = [500, 502, 503].map(|http| failure(http, "m", "")).to_vec();
     failures.push(Failure::new(FailureClass::Unreachable));
-    failures.push(Failure::new(FailureClass::Disconnected));
+    failures.push(Failure::new(FailureClass::NotProcessed));
     for failure in failures {
         for (number, ceiling) in [(0, 1.0), (1, 2.0), (2, 4.0)] {
             assert_eq!(nth(number, failure), again(ceiling), "{failure:?}");
@@ -204,7 +204,7 @@ fn a_retry_goes_to_an_untried_endpoint_at_once() {
         failure(500, "m", ""),
         failure(503, "m", &delay("3600s")),
         failure(504, "m", ""),
-        Failure::new(FailureClass::Disconnected),
+        Failure::new(FailureClass::NotProcessed),
     ];
     for failure in failures {
         let attempt = Try { more_endpoints: true, ..first(failure) };
@@ -212,6 +212,28 @@ fn a_retry_goes_to_an_untried_endpoint_at_once() {
         let last = Try { number: 3, ..attempt };
         assert_eq!(judge(&last, &LIMITS, 0, None), RetryVerdict::Deliver);
     }
+}
+
+#[test]
+fn a_request_that_may_have_been_carried_out_is_not_sent_again() {
+    for class in [FailureClass::Disconnected, FailureClass::BrokenAnswer] {
+        for more_endpoints in [false, true] {
+            let attempt = Try { more_endpoints, ..first(Failure::new(class)) };
+            assert_eq!(
+                judge(&attempt, &LIMITS, u64::MAX, None),
+                RetryVerdict::Deliver,
+                "{class:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_lack_of_local_resources_pauses_and_does_not_move_to_another_endpoint() {
+    let attempt = Try { more_endpoints: true, ..first(Failure::new(FailureClass::LocalResources)) };
+    assert_eq!(judge(&attempt, &LIMITS, u64::MAX, None), again(1.0));
+    let last = Try { number: 3, ..attempt };
+    assert_eq!(judge(&last, &LIMITS, u64::MAX, None), RetryVerdict::Deliver);
 }
 
 #[test]

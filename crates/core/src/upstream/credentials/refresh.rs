@@ -99,7 +99,7 @@ impl Credentials {
         };
         let unreachable = |error: Error| {
             let why = match error {
-                Error::UpstreamUnreachable { why } => why,
+                Error::OutOfResources { why } | Error::UpstreamUnreachable { why } => why,
                 Error::UpstreamTimeout { after, .. } => format!("silent for {after:?}"),
                 other => other.label().to_owned(),
             };
