@@ -4,7 +4,6 @@ use std::error::Error;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -26,6 +25,7 @@ use tower_service::Service;
 
 use super::buffered::BufferedTcp;
 use super::error::ConnectError;
+use super::idle::ReadCount;
 use crate::http_version::HttpVersion;
 
 /// Opens connections. Cheap to clone.
@@ -72,7 +72,8 @@ impl Connector {
     /// tunnel and TLS together.
     pub(super) async fn open(&self, to: &Uri) -> Result<Connected, ConnectError> {
         match tokio::time::timeout(self.timeout, self.connect(to)).await {
-            Ok(connected) => connected.map_err(|error| ConnectError::Dial(Arc::from(error))),
+            Ok(connected) => connected
+                .map_err(|error| ConnectError::of_dial(error, to.host().unwrap_or_default())),
             Err(_) => Err(ConnectError::Timeout(self.timeout)),
         }
     }
@@ -96,9 +97,9 @@ impl Connector {
             }
         };
         let stream = stream.into_inner();
-        let received = Arc::new(AtomicBool::new(false));
+        let reads = ReadCount::default();
         if !secure {
-            let stream = IoStream { transport: Transport::Plain(stream), received };
+            let stream = IoStream { transport: Transport::Plain(stream), reads };
             return Ok(Connected { stream, version: HttpVersion::Http1, proxy: forward_proxy });
         }
         let host = to.host().unwrap_or_default();
@@ -109,7 +110,7 @@ impl Connector {
             Some(b"h2") => HttpVersion::Http2,
             _ => HttpVersion::Http1,
         };
-        let stream = IoStream { transport: Transport::Tls(Box::new(stream)), received };
+        let stream = IoStream { transport: Transport::Tls(Box::new(stream)), reads };
         Ok(Connected { stream, version, proxy: None })
     }
 }
@@ -120,11 +121,11 @@ impl std::fmt::Debug for Connector {
     }
 }
 
-/// A TCP connection with or without TLS, which records that bytes came in.
+/// A TCP connection with or without TLS, which counts the reads that brought bytes.
 #[derive(Debug)]
 pub(super) struct IoStream {
     transport: Transport,
-    received: Arc<AtomicBool>,
+    reads: ReadCount,
 }
 
 #[derive(Debug)]
@@ -134,9 +135,8 @@ enum Transport {
 }
 
 impl IoStream {
-    /// A flag that is set whenever bytes come in. The caller resets it.
-    pub(super) fn received(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.received)
+    pub(super) fn reads(&self) -> ReadCount {
+        self.reads.clone()
     }
 }
 
@@ -152,7 +152,7 @@ impl AsyncRead for IoStream {
             Transport::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         };
         if buf.filled().len() > before {
-            self.received.store(true, Ordering::Relaxed);
+            self.reads.increase();
         }
         polled
     }

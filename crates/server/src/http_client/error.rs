@@ -5,6 +5,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use code_assist_core::SendError;
+
+use super::resources::lacks_resources;
+
 /// Why no connection could be opened. Cheap to clone, since one failed dial fails every waiter.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(super) enum ConnectError {
@@ -17,9 +21,31 @@ pub(super) enum ConnectError {
     /// The name, the TCP connection, the corporate proxy or TLS failed.
     #[error(transparent)]
     Dial(Arc<dyn Error + Send + Sync>),
+    /// This machine has no file handle, memory, buffer or local port left.
+    #[error(transparent)]
+    Resources(Arc<dyn Error + Send + Sync>),
     /// The connection was open, and HTTP failed on it before the first request.
     #[error(transparent)]
     Connection(#[from] ConnectionError),
+}
+
+impl ConnectError {
+    /// Classifies the failure of a dial to `host`.
+    pub(super) fn of_dial(error: Box<dyn Error + Send + Sync>, host: &str) -> Self {
+        let is_local = lacks_resources(&*error, host);
+        let error = Arc::from(error);
+        if is_local { Self::Resources(error) } else { Self::Dial(error) }
+    }
+}
+
+impl From<ConnectError> for SendError {
+    fn from(error: ConnectError) -> Self {
+        let why = with_causes(&error);
+        match error {
+            ConnectError::Resources(_) => Self::Resources(why),
+            _ => Self::Connect(why),
+        }
+    }
 }
 
 /// Why an open connection ended, or a request or a body on it did.
@@ -66,12 +92,30 @@ impl From<io::Error> for ConnectionError {
 /// Why a request on an open connection got no response.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RequestError {
-    /// The request may have reached the peer.
+    /// The request may have reached the peer, which may have carried it out.
     #[error(transparent)]
     Interrupted(ConnectionError),
     /// The peer has not processed the request and never will, so that it can be sent again.
     #[error(transparent)]
     Unprocessed(ConnectionError),
+}
+
+impl RequestError {
+    /// Classifies the break of a connection. `was_dead` says that the connection had ended before the
+    /// request was written.
+    pub(super) fn of_break(error: ConnectionError, was_dead: bool) -> Self {
+        if was_dead { Self::Unprocessed(error) } else { Self::Interrupted(error) }
+    }
+}
+
+impl From<RequestError> for SendError {
+    fn from(error: RequestError) -> Self {
+        let why = with_causes(&error);
+        match error {
+            RequestError::Interrupted(_) => Self::Disconnected(why),
+            RequestError::Unprocessed(_) => Self::NotProcessed(why),
+        }
+    }
 }
 
 /// Formats an error with its causes: the outermost one alone says "client error (Connect)".

@@ -13,9 +13,11 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use super::connector::{ForwardProxy, IoStream};
 use super::error::{ConnectionError, RequestError, with_causes};
+use super::idle::{IdleEnd, ReadCount};
 use super::origin::Origin;
 
 /// An open connection with a single owner. Dropping it closes it.
@@ -24,6 +26,8 @@ pub(super) struct Connection {
     requests: SendRequest<Payload>,
     task: AbortHandle,
     proxy: Option<ForwardProxy>,
+    reads: ReadCount,
+    was_idle: bool,
 }
 
 impl Connection {
@@ -31,13 +35,24 @@ impl Connection {
         stream: IoStream,
         proxy: Option<ForwardProxy>,
     ) -> Result<Self, ConnectionError> {
+        let reads = stream.reads();
         let (requests, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let task = tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!("an upstream connection ended: {}", with_causes(&error));
             }
         });
-        Ok(Self { requests, task: task.abort_handle(), proxy })
+        Ok(Self { requests, task: task.abort_handle(), proxy, reads, was_idle: false })
+    }
+
+    /// Notes that the connection waits for its next request, and may end meanwhile.
+    pub(super) fn set_idle(&mut self) {
+        self.was_idle = true;
+    }
+
+    /// True if the connection may have ended since it was opened or last used.
+    pub(super) fn was_idle(&self) -> bool {
+        self.was_idle
     }
 
     /// True if it can take a request right now.
@@ -61,16 +76,14 @@ impl Connection {
         if origin.is_none() {
             request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
+        let idle_end = self.was_idle.then(|| IdleEnd::new(Instant::now(), &self.reads));
         match self.requests.try_send_request(*request).await {
             Ok(response) => Ok(response.map(|body| Incoming::new(body, self, origin))),
             Err(mut failed) => {
-                let unprocessed = failed.take_message().is_some();
-                let error = failed.into_error().into();
-                Err(if unprocessed {
-                    RequestError::Unprocessed(error)
-                } else {
-                    RequestError::Interrupted(error)
-                })
+                // hyper gives back a message of which it has written nothing.
+                let unwritten = failed.take_message().is_some();
+                let was_dead = idle_end.is_some_and(|idle_end| idle_end.was_dead(&self.reads));
+                Err(RequestError::of_break(failed.into_error().into(), unwritten || was_dead))
             }
         }
     }

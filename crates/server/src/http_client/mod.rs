@@ -6,8 +6,10 @@ mod connector;
 mod error;
 mod http1;
 mod http2;
+mod idle;
 mod origin;
 mod pool;
+mod resources;
 #[cfg(test)]
 mod tests;
 
@@ -79,8 +81,8 @@ impl HttpClient {
         }
     }
 
-    /// Repeats a request on another connection when a pooled one turns out to be dead before it took
-    /// the request. A request that may have reached the peer is not repeated: the core decides that.
+    /// Repeats a request on another connection if it was certainly not processed on a pooled one. A
+    /// request that may have been carried out is never repeated.
     async fn send_with_retries(
         &self,
         mut request: Box<Request<Payload>>,
@@ -88,12 +90,12 @@ impl HttpClient {
         let mut tries = 1;
         loop {
             let lease = self.pool.lease(request.uri()).await;
-            let lease = lease.map_err(|error| SendError::Connect(with_causes(&error)))?;
-            let spare = (tries < MAX_TRIES && lease.is_reused()).then(|| request.clone());
+            let lease = lease.map_err(SendError::from)?;
+            let spare = (tries < MAX_TRIES && lease.is_pooled()).then(|| request.clone());
             match (lease.send(request).await, spare) {
                 (Ok(response), _) => return Ok(response),
                 (Err(RequestError::Unprocessed(_)), Some(again)) => request = again,
-                (Err(error), _) => return Err(SendError::Disconnected(with_causes(&error))),
+                (Err(error), _) => return Err(error.into()),
             }
             tries += 1;
         }

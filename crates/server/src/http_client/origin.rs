@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::connector::{Connected, Connector};
 use super::error::{ConnectError, ConnectionError};
+use super::idle::IdleEnd;
 use super::pool::{ConnectionLease, PoolOptions};
 use super::{http1, http2, lock};
 use crate::http_version::HttpVersion;
@@ -60,6 +61,10 @@ struct SharedConnection {
     requests: SendRequest<Bytes>,
     state: Arc<http2::ConnectionState>,
     idle_since: Instant,
+    /// No stream has been opened on it.
+    fresh: bool,
+    /// When it was last idle; None since it was opened.
+    idle_end: Option<IdleEnd>,
 }
 
 /// What a waiter has to do next.
@@ -67,7 +72,7 @@ enum NextStep {
     DialHttp1,
     Fail(ConnectError),
     UseHttp1(http1::Connection),
-    UseHttp2(SendRequest<Bytes>, Arc<http2::ConnectionState>),
+    UseHttp2(SendRequest<Bytes>, Arc<http2::ConnectionState>, Option<IdleEnd>),
     Wait { dial: bool },
 }
 
@@ -113,12 +118,12 @@ impl Origin {
         match version {
             HttpVersion::Http1 => {
                 let connection = http1::Connection::start(stream, proxy).await?;
-                Ok(ConnectionLease::Http1 { connection, origin: None, reused: false })
+                Ok(ConnectionLease::Http1 { connection, origin: None })
             }
             HttpVersion::Http2 => {
                 let (requests, state, driver) = http2::start(stream, self.options, 1, None).await?;
                 tokio::spawn(driver);
-                Ok(ConnectionLease::Http2(http2::StreamPermit::new(requests, state, None)))
+                Ok(ConnectionLease::Http2(http2::StreamPermit::new(requests, state, None, None)))
             }
         }
     }
@@ -136,10 +141,11 @@ impl Origin {
                 NextStep::Fail(error) => return Err(error),
                 NextStep::UseHttp1(connection) => {
                     let origin = Some(Arc::clone(&self));
-                    return Ok(ConnectionLease::Http1 { connection, origin, reused: true });
+                    return Ok(ConnectionLease::Http1 { connection, origin });
                 }
-                NextStep::UseHttp2(requests, state) => {
-                    let permit = http2::StreamPermit::new(requests, state, Some(Arc::clone(&self)));
+                NextStep::UseHttp2(requests, state, idle_end) => {
+                    let origin = Some(Arc::clone(&self));
+                    let permit = http2::StreamPermit::new(requests, state, origin, idle_end);
                     return Ok(ConnectionLease::Http2(permit));
                 }
                 NextStep::Wait { dial: true } => {
@@ -158,7 +164,7 @@ impl Origin {
         match version {
             HttpVersion::Http1 => {
                 let connection = http1::Connection::start(stream, proxy).await?;
-                Ok(ConnectionLease::Http1 { connection, origin: Some(self), reused: false })
+                Ok(ConnectionLease::Http1 { connection, origin: Some(self) })
             }
             HttpVersion::Http2 => {
                 let origin = Some(Arc::clone(&self));
@@ -167,7 +173,7 @@ impl Origin {
                 self.state().dialing += 1;
                 self.share(requests.clone(), Arc::clone(&state));
                 tokio::spawn(driver);
-                Ok(ConnectionLease::Http2(http2::StreamPermit::new(requests, state, origin)))
+                Ok(ConnectionLease::Http2(http2::StreamPermit::new(requests, state, origin, None)))
             }
         }
     }
@@ -187,7 +193,7 @@ impl Origin {
                     state.version = HttpVersion::Http1;
                     state.expected_streams = 1;
                     drop(state);
-                    self.keep(connection);
+                    self.offer(connection);
                     self.changed.notify_waiters();
                 }
                 Err(error) => self.dial_failed(error.into()),
@@ -211,7 +217,10 @@ impl Origin {
         let mut state = self.state();
         state.version = HttpVersion::Http2;
         let idle_since = Instant::now();
-        state.shared.push(SharedConnection { requests, state: connection, idle_since });
+        let fresh = connection.streams.load(Ordering::Relaxed) == 0;
+        let shared =
+            SharedConnection { requests, state: connection, idle_since, fresh, idle_end: None };
+        state.shared.push(shared);
         self.start_reaping(&mut state);
         drop(state);
         self.changed.notify_waiters();
@@ -283,10 +292,15 @@ impl Origin {
     }
 
     /// Takes back an HTTP/1.1 connection whose request has ended.
-    pub(super) fn keep(self: &Arc<Self>, connection: http1::Connection) {
-        if connection.is_closed() {
-            return;
+    pub(super) fn keep(self: &Arc<Self>, mut connection: http1::Connection) {
+        if !connection.is_closed() {
+            connection.set_idle();
+            self.offer(connection);
         }
+    }
+
+    /// Puts an HTTP/1.1 connection where the next request finds it.
+    fn offer(self: &Arc<Self>, connection: http1::Connection) {
         let mut state = self.state();
         state.idle.push((connection, Instant::now()));
         self.start_reaping(&mut state);
@@ -318,12 +332,18 @@ impl OriginState {
     /// failures when the waiting began.
     fn next_step(&mut self, seen_failures: u64) -> NextStep {
         self.shared.retain(|shared| !shared.state.has_ended());
-        if let Some(shared) = self.shared.iter().find(|shared| shared.state.free_streams() > 0) {
+        let mut shared = self.shared.iter_mut();
+        if let Some(shared) = shared.find(|shared| shared.state.free_streams() > 0) {
             let before = shared.state.streams.fetch_add(1, Ordering::Relaxed);
-            if before == 0 && shared.idle_since.elapsed() > PROBE_AFTER {
-                shared.state.probe();
+            if before == 0 && !std::mem::take(&mut shared.fresh) {
+                let now = Instant::now();
+                if now - shared.idle_since > PROBE_AFTER {
+                    shared.state.probe();
+                }
+                shared.idle_end = Some(IdleEnd::new(now, &shared.state.reads));
             }
-            return NextStep::UseHttp2(shared.requests.clone(), Arc::clone(&shared.state));
+            let requests = shared.requests.clone();
+            return NextStep::UseHttp2(requests, Arc::clone(&shared.state), shared.idle_end);
         }
         self.idle.retain(|(connection, _)| !connection.is_closed());
         if let Some(at) = self.idle.iter().rposition(|(connection, _)| connection.is_ready()) {

@@ -59,7 +59,7 @@ impl Pool {
             return Ok(());
         }
         let lease = self.lease(uri).await?;
-        if let ConnectionLease::Http1 { connection, origin: Some(origin), .. } = lease {
+        if let ConnectionLease::Http1 { connection, origin: Some(origin) } = lease {
             origin.keep(connection);
         }
         Ok(())
@@ -89,16 +89,15 @@ pub(super) enum ConnectionLease {
         connection: http1::Connection,
         /// Where the connection returns to. None closes it.
         origin: Option<Arc<Origin>>,
-        reused: bool,
     },
     Http2(http2::StreamPermit),
 }
 
 impl ConnectionLease {
-    /// True if the connection may have died since it was last used.
-    pub(super) fn is_reused(&self) -> bool {
+    /// True if the connection may take no request any more: it was idle, or others share it.
+    pub(super) fn is_pooled(&self) -> bool {
         match self {
-            Self::Http1 { reused, .. } => *reused,
+            Self::Http1 { connection, .. } => connection.was_idle(),
             Self::Http2(_) => true,
         }
     }
@@ -108,7 +107,7 @@ impl ConnectionLease {
         request: Box<Request<Payload>>,
     ) -> Result<Response<BodySource>, RequestError> {
         match self {
-            Self::Http1 { connection, origin, .. } => {
+            Self::Http1 { connection, origin } => {
                 let response = connection.send(request, origin).await?;
                 Ok(response.map(BodySource::Http1))
             }

@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::unflushed::Unflushed;
 use crate::http_client::connector::IoStream;
 use crate::http_client::error::{ConnectionError, with_causes};
+use crate::http_client::idle::ReadCount;
 use crate::http_client::lock;
 use crate::http_client::origin::Origin;
 use crate::http_client::pool::PoolOptions;
@@ -29,6 +30,7 @@ pub(in crate::http_client) struct ConnectionState {
     limit: AtomicUsize,
     /// Streams in use. Changed under the origin's lock.
     pub(in crate::http_client) streams: AtomicUsize,
+    pub(in crate::http_client) reads: ReadCount,
     /// The peer's SETTINGS have come.
     settled: AtomicBool,
     closing: AtomicBool,
@@ -40,10 +42,11 @@ pub(in crate::http_client) struct ConnectionState {
 }
 
 impl ConnectionState {
-    fn new(streams: usize) -> Self {
+    fn new(streams: usize, reads: ReadCount) -> Self {
         Self {
             limit: AtomicUsize::new(1),
             streams: AtomicUsize::new(streams),
+            reads,
             settled: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             wake: Notify::new(),
@@ -110,7 +113,7 @@ pub(in crate::http_client) async fn start(
     (SendRequest<Bytes>, Arc<ConnectionState>, impl Future<Output = ()> + Send),
     ConnectionError,
 > {
-    let received = stream.received();
+    let reads = stream.reads();
     let stream = Arc::new(Mutex::new(stream));
     let (requests, mut connection) = h2::client::Builder::new()
         .initial_max_send_streams(NOT_SETTLED)
@@ -121,9 +124,8 @@ pub(in crate::http_client) async fn start(
         .handshake(Unflushed(Arc::clone(&stream)))
         .await?;
     let pings = connection.ping_pong().ok_or(ConnectionError::NoPingHandle)?;
-    let state = Arc::new(ConnectionState::new(streams));
-    let driver =
-        Driver { connection, stream, pings, received, state: Arc::clone(&state), options, origin };
+    let state = Arc::new(ConnectionState::new(streams, reads));
+    let driver = Driver { connection, stream, pings, state: Arc::clone(&state), options, origin };
     Ok((requests, state, driver.run()))
 }
 
@@ -132,8 +134,6 @@ struct Driver {
     connection: h2::client::Connection<Unflushed, Bytes>,
     stream: Arc<Mutex<IoStream>>,
     pings: PingPong,
-    /// Set whenever bytes come in.
-    received: Arc<AtomicBool>,
     state: Arc<ConnectionState>,
     options: PoolOptions,
     origin: Option<Arc<Origin>>,
@@ -152,8 +152,10 @@ impl Driver {
 
     /// Drives the connection to its end, and returns why it ended.
     async fn drive(self) -> ConnectionError {
-        let Self { mut connection, stream, mut pings, received, state, options, origin } = self;
+        let Self { mut connection, stream, mut pings, state, options, origin } = self;
         let mut ping_sent = false;
+        // The count of reads at the last check.
+        let mut checked = 0;
         let mut check_at = Instant::now() + options.settings_timeout;
         let mut yield_first = true;
         let mut drive = |cx: &mut Context<'_>| {
@@ -196,7 +198,9 @@ impl Driver {
                     }
                 }
                 () = sleep_until(check_at) => {
-                    let silent = !received.swap(false, Ordering::Relaxed);
+                    let reads = state.reads.get();
+                    let silent = reads == checked;
+                    checked = reads;
                     let failed = if !state.is_settled() {
                         Some(ConnectionError::NoSettings(options.settings_timeout))
                     } else if ping_sent && silent {

@@ -15,6 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::connection::ConnectionState;
 use crate::http_client::error::{ConnectionError, RequestError};
+use crate::http_client::idle::IdleEnd;
 use crate::http_client::origin::Origin;
 
 /// The right to open one stream. Dropping it returns the right.
@@ -25,6 +26,8 @@ pub(in crate::http_client) struct StreamPermit {
     connection: Arc<ConnectionState>,
     /// None: the connection is for this one request.
     origin: Option<Arc<Origin>>,
+    /// When the connection was last idle; None since it was opened.
+    idle_end: Option<IdleEnd>,
 }
 
 impl StreamPermit {
@@ -33,8 +36,9 @@ impl StreamPermit {
         requests: SendRequest<Bytes>,
         connection: Arc<ConnectionState>,
         origin: Option<Arc<Origin>>,
+        idle_end: Option<IdleEnd>,
     ) -> Self {
-        Self { requests, connection, origin }
+        Self { requests, connection, origin, idle_end }
     }
 
     /// Sends a request. Dropping the future, or the body, resets the stream.
@@ -74,7 +78,12 @@ impl StreamPermit {
                 }
                 Err(RequestError::Unprocessed(self.connection.error(error)))
             }
-            Err(error) => Err(RequestError::Interrupted(self.connection.error(error))),
+            Err(error) => {
+                let idle_end = self.idle_end.filter(|_| error.is_io());
+                let was_dead =
+                    idle_end.is_some_and(|idle_end| idle_end.was_dead(&self.connection.reads));
+                Err(RequestError::of_break(self.connection.error(error), was_dead))
+            }
         }
     }
 
@@ -115,7 +124,8 @@ fn write_body(mut stream: h2::SendStream<Bytes>, payload: &Payload) {
     }
 }
 
-/// True if the peer says that it has not processed the request (RFC 9113 8.7).
+/// True if the peer says that it has not processed the request (RFC 9113 8.7). h2 reports a GOAWAY to
+/// the streams above its last stream id only. The others end with the connection, as an IO error.
 fn is_unprocessed(error: &h2::Error) -> bool {
     error.is_remote() && (error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM))
 }

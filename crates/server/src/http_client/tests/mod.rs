@@ -1,5 +1,6 @@
 //! Requests over real sockets, against small servers that count connections and streams.
 
+mod breaks;
 mod connector;
 mod http2;
 mod pool;
