@@ -183,6 +183,15 @@ impl Proxy {
         fs::read_dir(self.proc_file("fd")).expect("a Linux with /proc").count()
     }
 
+    /// Sets how many file descriptors it may have, with the command of util-linux. Those that are open stay
+    /// open.
+    #[track_caller]
+    pub fn limit_open_files(&self, limit: u32) {
+        let limit = format!("--nofile={limit}:");
+        let limited = Command::new("prlimit").args(["--pid", &self.pid(), &limit]).status();
+        assert!(limited.expect("a Linux with prlimit").success());
+    }
+
     /// Resets the peak memory (`VmHWM`) to the present use.
     pub fn reset_peak_memory(&self) {
         fs::write(self.proc_file("clear_refs"), "5").expect("a process of this user");

@@ -11,6 +11,7 @@
 //! ```
 
 mod answers;
+mod breaks;
 mod callers;
 mod credentials;
 mod crowd;
@@ -29,15 +30,15 @@ faults! {
         both {
             connect_refused: "no process listens at the endpoint",
                 "503 `UPSTREAM_UNREACHABLE` with a hint; from the Worker perhaps 502, since its runtime reports both faults in the same words",
-                "nothing; 3 tries";
+                "nothing; 3 tries, from the Worker 1";
             reset_before_head: "RST as soon as the request arrives",
-                "502 `UPSTREAM_DISCONNECTED`", "3 tries";
-            reset_once_before_head: "RST for the first try only",
-                "200, no sign of the fault", "2 tries";
+                "502 `UPSTREAM_DISCONNECTED`, which says that Google may have carried it out", "1 try";
+            reset_once_before_head: "RST for the first request only",
+                "502 `UPSTREAM_DISCONNECTED`, then 200", "1 try each";
             closed_before_head: "FIN as soon as the request has arrived",
-                "502 `UPSTREAM_DISCONNECTED`", "3 tries";
+                "502 `UPSTREAM_DISCONNECTED`, which says that Google may have carried it out", "1 try";
             reset_before_first_event: "RST between the head and the first event",
-                "502 `UPSTREAM_DISCONNECTED`, not a 200", "3 tries";
+                "502 `UPSTREAM_DISCONNECTED`, not a 200", "1 try";
             reset_mid_event: "RST in the middle of the second event",
                 "the first event, then the error as an event and as bare JSON", "1 try";
             half_open: "the connection opens, and no byte follows",
@@ -49,7 +50,8 @@ faults! {
                 "504 `UPSTREAM_TIMEOUT`", "1 try, closed by the proxy";
             trickle: "one byte at a time, the whole slower than any timeout",
                 "every event whole", "1 try";
-            garbage_bytes: "bytes that are not HTTP", "502; from the Worker perhaps 503", "3 tries";
+            garbage_bytes: "bytes that are not HTTP",
+                "502 `UPSTREAM_DISCONNECTED`, which says that Google may have carried it out", "1 try";
             idle_connection_closed: "upstream closes each connection after its answer, without announcing it",
                 "200, every time", "each request once";
         }
@@ -69,10 +71,28 @@ faults! {
             corporate_proxy_refuses: "the forward proxy answers CONNECT with 407",
                 "503 `UPSTREAM_UNREACHABLE`", "CONNECT with the credentials; no direct connection",
                 because "a Worker has no forward proxy";
-            endless_header: "a header that does not end", "502 or 503, memory bounded", "at most 3 tries",
+            out_of_file_handles: "the proxy has no file handle left for a connection, with and without a name look-up",
+                "503 `UPSTREAM_UNREACHABLE` naming the limit; 200 once there is one", "nothing; 3 tries, and the breaker stays closed",
+                because "the runtime opens connections";
+            endless_header: "a header that does not end", "502 or 503, memory bounded", "1 try",
                 because "the runtime controls memory";
-            endless_headers: "headers that do not end", "502 or 503, memory bounded", "at most 3 tries",
+            endless_headers: "headers that do not end", "502 or 503, memory bounded", "1 try",
                 because "the runtime controls memory";
+        }
+    }
+    "Connections that break" in breaks {
+        both {
+            broken_after_two_seconds: "RST or FIN 2 s after the request, whatever the operation",
+                "502 `UPSTREAM_DISCONNECTED`, which says that Google may have carried it out", "1 try";
+            broken_after_one_byte: "RST or FIN after the head and one byte of the answer",
+                "502 `UPSTREAM_DISCONNECTED`, which says that Google may have carried it out", "1 try";
+            error_broken_off: "half of the announced body of a 503",
+                "502 `UPSTREAM_DISCONNECTED`, which says that Google may have carried it out", "1 try";
+        }
+        native {
+            idle_connection_dead: "a connection dies while it is idle, and the next request is the first to meet that",
+                "200, every time", "the request again, on another connection",
+                because "the runtime keeps the connections";
         }
     }
     "Upstream's answers" in answers {
@@ -89,7 +109,7 @@ faults! {
             empty_answer: "200 with no body", "502 `UPSTREAM_MALFORMED`", "1 try";
             answer_without_response: "200 with JSON that has no `response`",
                 "502 `UPSTREAM_MALFORMED`", "1 try";
-            answer_cut: "half of the announced body", "502 `UPSTREAM_DISCONNECTED`", "3 tries";
+            answer_cut: "half of the announced body", "502 `UPSTREAM_DISCONNECTED`", "1 try";
             empty_stream: "a stream of no events", "200 and nothing, or `[]`", "1 try";
             error_as_first_event: "200 whose first event is an error",
                 "the error, with its own status", "1 try";
