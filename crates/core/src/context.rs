@@ -14,9 +14,10 @@ use crate::google::usage::TokenUsage;
 use crate::ids::RequestId;
 use crate::metrics::{AccessLogRecord, CacheResult, Metrics, RequestOutcome, RetryReason};
 use crate::platform::Platform;
-use crate::policy::breaker;
-use crate::policy::endpoint::AfterCall;
+use crate::policy::breaker::CallOutcomes;
+use crate::policy::endpoint::{AfterCall, BreakerScope, Tries};
 use crate::policy::in_flight::InFlightGuard;
+use crate::provider::request::CountedFor;
 use crate::time::Monotonic;
 
 /// One request, or one piece of the proxy's own work.
@@ -41,6 +42,8 @@ pub(crate) struct RequestContext<P: Platform> {
     pub(crate) cache: CacheUse,
     /// The answer is a stream.
     pub(crate) stream: bool,
+    /// The model's quota is known to be exhausted, and the request asks upstream nevertheless.
+    pub(crate) probes_quota: bool,
     /// An access token was at hand; `None` when none was needed.
     pub(crate) token_at_hand: Option<bool>,
     /// Upstream's trace id.
@@ -63,6 +66,10 @@ pub(crate) struct RequestContext<P: Platform> {
     permit: Option<P::Permit>,
     /// The call that is in flight.
     call: Option<InFlightGuard>,
+    /// The breakers that the calls count for.
+    counted_for: CountedFor,
+    /// A hash of the request's body, for a stream that breaks after its body was dropped.
+    pub(crate) body_hash: u64,
 }
 
 /// When the client stops waiting.
@@ -80,6 +87,7 @@ impl Deadline {
         let seconds: f64 = headers.get(SERVER_TIMEOUT)?.to_str().ok()?.trim().parse().ok()?;
         // Zero is no deadline, and neither is a value that is no number.
         let allowed = Duration::try_from_secs_f64(seconds).ok().filter(|it| !it.is_zero())?;
+        let allowed = allowed.min(LONGEST_DEADLINE);
         Some(Self { allowed, at: received + allowed })
     }
 
@@ -168,6 +176,7 @@ impl<P: Platform> RequestContext<P> {
             timings: Timings::default(),
             cache: CacheUse::Untouched,
             stream: false,
+            probes_quota: false,
             token_at_hand: None,
             trace_id: String::new(),
             usage: TokenUsage::default(),
@@ -180,6 +189,8 @@ impl<P: Platform> RequestContext<P> {
             counted,
             permit: None,
             call: None,
+            counted_for: CountedFor::Nothing,
+            body_hash: 0,
         }
     }
 
@@ -208,6 +219,15 @@ impl<P: Platform> RequestContext<P> {
         match self.deadline {
             Some(deadline) if deadline.left(now) < own => (deadline.left(now), deadline.error()),
             _ => (own, error(own)),
+        }
+    }
+
+    /// How long upstream may take to begin its answer, and the error when it takes longer. The
+    /// client's deadline replaces the proxy's own limit, whether it is shorter or longer.
+    pub(crate) fn first_byte_limit(&self, own: Duration, now: Monotonic) -> (Duration, Error) {
+        match self.deadline {
+            Some(deadline) => (deadline.left(now), deadline.error()),
+            None => (own, Error::UpstreamTimeout { awaited: Awaited::FirstByte, after: own }),
         }
     }
 
@@ -246,46 +266,58 @@ impl<P: Platform> RequestContext<P> {
     }
 
     /// A call goes to an endpoint. It is in flight there until upstream's answer has ended.
-    pub(crate) fn begin_call(&mut self, call: InFlightGuard) {
+    pub(crate) fn begin_call(&mut self, call: InFlightGuard, counted_for: CountedFor) {
         self.drop_call();
         self.metrics.endpoint_in_flight(call.index, true);
         self.call = Some(call);
+        self.counted_for = counted_for;
     }
 
     /// Upstream's answer has begun.
     pub(crate) fn call_alive(&self, now: Monotonic) {
         if let Some(call) = &self.call {
-            self.metrics.breaker(call.index, call.alive(now));
+            self.metrics.breaker(call.index, call.alive(self.breaker_scope(), now));
         }
     }
 
-    /// Ends the call. `tried` are the endpoints that have failed, with this one, if it has. The permit
+    /// Ends the call. `tries` are those of the request, this one included, if it has failed. The permit
     /// stays, since a failed try may be followed by another one.
     pub(crate) fn end_call(
         &mut self,
-        outcome: breaker::CallOutcome,
-        tried: &[usize],
+        outcomes: CallOutcomes,
+        tries: &Tries,
         now: Monotonic,
     ) -> Option<AfterCall> {
-        match outcome {
-            breaker::CallOutcome::Failure => self.metrics.upstream(false),
-            breaker::CallOutcome::Alive | breaker::CallOutcome::Success => {
-                self.metrics.upstream(true)
+        if self.counted_for != CountedFor::Nothing {
+            match outcomes {
+                CallOutcomes::NEUTRAL => {}
+                _ => self.metrics.upstream(!outcomes.has_failed()),
             }
-            breaker::CallOutcome::Neutral => {}
         }
         let call = self.call.take()?;
         let index = call.index;
         self.metrics.endpoint_in_flight(index, false);
-        let after = call.end(outcome, tried, now);
+        let scope = self.breaker_scope();
+        let after = call.end(scope, outcomes, self.body_hash, tries, now);
         self.metrics.breaker(index, after.state);
+        if let (true, BreakerScope::Model(of)) = (after.model_opened, scope) {
+            tracing::warn!(
+                model = of.model,
+                method = of.operation,
+                "the model has failed several times in a row: its circuit breaker is open"
+            );
+        }
         Some(after)
     }
 
     /// Upstream's answer has ended, and with it the request's use of upstream.
-    pub(crate) fn upstream_ended(&mut self, outcome: breaker::CallOutcome) {
-        self.end_call(outcome, &[], self.platform.now());
+    pub(crate) fn upstream_ended(&mut self, outcomes: CallOutcomes) {
+        self.end_call(outcomes, &Tries::default(), self.platform.now());
         self.release_permit();
+    }
+
+    fn breaker_scope(&self) -> BreakerScope<'_> {
+        self.counted_for.scope(&self.model)
     }
 
     /// Records how the request ended. Later calls are ignored.
@@ -406,6 +438,9 @@ impl ServerTiming {
 /// Room for four durations of up to twenty digits each, longer than any there can be.
 const SERVER_TIMING: usize = 160;
 
+/// The longest time that a client may make the proxy wait for the first byte.
+const LONGEST_DEADLINE: Duration = Duration::from_secs(3600);
+
 const SERVER_TIMEOUT: HeaderName = HeaderName::from_static("x-server-timeout");
 
 #[cfg(test)]
@@ -437,6 +472,7 @@ mod tests {
         for (text, allowed) in [
             ("60", Some(60.0)),
             (" 2.5 ", Some(2.5)),
+            ("1e6", Some(3600.0)),
             ("0", None),
             ("-1", None),
             ("NaN", None),

@@ -13,12 +13,15 @@ pub struct Failure {
     pub retry_delay: Option<Duration>,
     /// Upstream says that the model has no capacity left, for any account.
     pub no_capacity: bool,
+    /// The answer is not the API's: a page of a load balancer or a captive portal, or an error
+    /// without a body.
+    pub is_page: bool,
 }
 
 impl Failure {
     /// A failure of which only the class is known.
     pub fn new(class: FailureClass) -> Self {
-        Self { class, retry_delay: None, no_capacity: false }
+        Self { class, retry_delay: None, no_capacity: false, is_page: false }
     }
 }
 
@@ -41,6 +44,8 @@ pub enum FailureClass {
     LocalResources,
     /// The answer is not what the protocol says.
     Malformed,
+    /// A stream ended without an event for the client.
+    NoEvents,
     /// The connection broke, and upstream has certainly not processed the request.
     NotProcessed,
     /// The project cannot be used with this account.

@@ -10,9 +10,9 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use code_assist_core::internals::access::Access;
 use code_assist_core::internals::dialect::gemini::route;
-use code_assist_core::internals::policy::breaker;
+use code_assist_core::internals::policy::breaker::{CallOutcomes, ModelOperation};
 use code_assist_core::internals::policy::cache::CacheKey;
-use code_assist_core::internals::policy::endpoint::Endpoints;
+use code_assist_core::internals::policy::endpoint::{BreakerScope, Endpoints, Tries};
 use code_assist_core::internals::policy::in_flight::InFlightGuard;
 use code_assist_core::internals::policy::quota::QuotaMemory;
 use code_assist_core::internals::policy::rate_limit::RateLimiter;
@@ -202,16 +202,20 @@ fn limiting() -> Rounds {
 
 fn asking_quota() -> Rounds {
     Rounds::on(Mutex::new(QuotaMemory::<()>::default()), |quotas| {
-        black_box(quotas.lock().expect("nothing panics").ask(MODEL, START));
+        let _ = black_box(quotas.lock().expect("nothing panics").ask(MODEL, false, START));
     })
 }
 
 fn calling_endpoint() -> Rounds {
     let endpoints = Endpoints::new(1, 5, Duration::from_secs(30));
     Rounds::on(Arc::new(Mutex::new(endpoints)), |endpoints| {
-        let call = InFlightGuard::begin(endpoints, Monotonic(1), &[]).expect("a closed breaker");
-        black_box(call.alive(Monotonic(2)));
-        black_box(call.end(breaker::CallOutcome::Success, &[], Monotonic(3)));
+        let scope =
+            BreakerScope::Model(ModelOperation { model: MODEL, operation: "generateContent" });
+        let tries = Tries::default();
+        let call = InFlightGuard::begin(endpoints, scope, &tries, Monotonic(1));
+        let call = call.expect("a closed breaker");
+        black_box(call.alive(scope, Monotonic(2)));
+        black_box(call.end(scope, CallOutcomes::SUCCESS, 0, &tries, Monotonic(3)));
     })
 }
 

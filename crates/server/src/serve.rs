@@ -60,7 +60,13 @@ async fn serve(mut settings: Settings, sources: Sources, emulated: bool) -> io::
     let trim_proxy = Arc::clone(&proxy);
     let trimming = tokio::spawn(async move { trim::after_peaks(&trim_proxy).await });
 
-    let reload = Reload { sources, host: initial.host, proxy: Arc::clone(&proxy), log };
+    let reload = Reload {
+        sources,
+        host: initial.host,
+        proxy: Arc::clone(&proxy),
+        platform: platform.clone(),
+        log,
+    };
     let mut stop = signals::listen(reload)?;
     let shutdown = stop.clone();
     tokio::spawn(async move {

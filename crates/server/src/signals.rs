@@ -6,6 +6,7 @@ use std::sync::Arc;
 use code_assist_core::Proxy;
 use tokio::sync::watch;
 
+use crate::platform::TokioPlatform;
 use crate::sources::Sources;
 use crate::telemetry::Log;
 
@@ -16,6 +17,7 @@ pub(crate) struct Reload {
     /// The address that the process listens on, which a reload cannot change.
     pub(crate) host: String,
     pub(crate) proxy: Arc<Proxy>,
+    pub(crate) platform: TokioPlatform,
     pub(crate) log: Log,
 }
 
@@ -29,7 +31,7 @@ impl Reload {
                     tracing::warn!("{warning}");
                 }
                 self.log.set_level(&settings.log_level);
-                self.proxy.reload(&settings);
+                self.proxy.reload(&self.platform, &settings);
                 let keys = settings.api_keys.len();
                 let aliases = settings.model_aliases.len();
                 tracing::info!(

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use code_assist_core::{Payload, Platform as _, Proxy};
 use code_assist_testkit::client::{Answer, all, ask, get, later, post, with};
-use code_assist_testkit::google::{google, google_but, last_event};
+use code_assist_testkit::google::{google, google_but, last_event, sse};
 use code_assist_testkit::script::{Piece, Received, Reply, ScriptedPlatform};
 use code_assist_testkit::subject::{login, proxy_with};
 use http::Request;
@@ -209,7 +209,47 @@ fn the_deadline_bounds_the_wait_for_a_model_list_that_is_not_known_yet() {
 }
 
 #[test]
-fn an_expired_client_deadline_does_not_count_against_the_endpoints_breaker() {
+fn a_client_that_waits_longer_than_the_proxys_own_limit_gets_the_late_answer() {
+    let late = Duration::from_secs(310);
+    let scenes = [
+        (GENERATE, Reply::ok(r#"{"response":{"candidates":[]}}"#).after(late)),
+        (STREAM, sse(&[&last_event("Hello")]).after(late)),
+        (
+            STREAM,
+            Reply::pieces([Piece::Silence(late)])
+                .then([Piece::Data(format!("data: {}\r\n\r\n", last_event("Hello")).into())]),
+        ),
+        ("/v1internal:generateContent", Reply::ok("{}").after(late)),
+    ];
+    for (path, reply) in scenes {
+        let scene = || {
+            let reply = reply.clone();
+            Scene::new(move |request| {
+                let generates = request.line.contains("enerateContent");
+                generates.then(|| reply.clone())
+            })
+        };
+        let (answer, took) = scene().answer(with(post(path, HELLO), DEADLINE, "600"));
+        assert_eq!((answer.status.as_u16(), took), (200, late), "{path} {}", answer.text());
+        let (answer, took) = scene().answer(with(post(path, HELLO), DEADLINE, "305"));
+        assert_eq!((answer.status.as_u16(), took), (504, Duration::from_secs(305)), "{path}");
+        let (answer, took) = scene().answer(post(path, HELLO));
+        assert_eq!((answer.status.as_u16(), took), (504, Duration::from_secs(300)), "{path}");
+    }
+}
+
+#[test]
+fn a_client_that_waits_for_ever_is_answered_after_an_hour() {
+    let scene = Scene::new(|request| {
+        let generates = request.is(":generateContent");
+        generates.then(|| Reply::ok("").after(Duration::from_secs(100_000)))
+    });
+    let (answer, took) = scene.answer(with(post(GENERATE, HELLO), DEADLINE, "86400"));
+    assert_eq!((answer.status.as_u16(), took), (504, Duration::from_secs(3600)));
+}
+
+#[test]
+fn an_expired_client_deadline_does_not_count_against_the_models_breaker() {
     let slow_five_times = |settings| {
         let mut calls = 0;
         Scene::signed_in(3000, settings, move |request| {
@@ -230,8 +270,10 @@ fn an_expired_client_deadline_does_not_count_against_the_endpoints_breaker() {
 
     // The same failures within the proxy's own time limit open the breaker.
     let scene = slow_five_times(&[("GEMINI_PROJECT_ID", "p"), ("FIRST_BYTE_TIMEOUT_MS", "1000")]);
-    for _ in 0..5 {
-        let (answer, _) = scene.answer(post(GENERATE, HELLO));
+    for n in 0..5 {
+        // Equal bodies would count once.
+        let body = HELLO.replace("Hello", &format!("Hello {n}"));
+        let (answer, _) = scene.answer(post(GENERATE, &body));
         assert_eq!(answer.status, 504);
     }
     let (answer, _) = scene.answer(post(GENERATE, HELLO));

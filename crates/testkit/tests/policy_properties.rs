@@ -60,7 +60,7 @@ proptest! {
                 BreakerEvent::Record(which, outcome) => {
                     let which = which % in_flight.len();
                     let before = breaker.state(now);
-                    breaker.record(in_flight[which], outcome, now);
+                    breaker.record(in_flight[which], outcome, None, now);
                     if outcome != breaker::CallOutcome::Alive {
                         let _ = in_flight.remove(which);
                     }
@@ -81,7 +81,7 @@ proptest! {
         let breaker::BreakerVerdict::Permit(probe) = breaker.ask(now) else {
             return Err(TestCaseError::fail("the breaker permits no probe after the timeout"));
         };
-        breaker.record(probe, breaker::CallOutcome::Success, now);
+        breaker.record(probe, breaker::CallOutcome::Success, None, now);
         prop_assert_eq!(breaker.state(now), breaker::State::Closed);
     }
 
@@ -96,7 +96,7 @@ proptest! {
             now = now + Duration::from_micros(wait);
             if let breaker::BreakerVerdict::Permit(permit) = breaker.ask(now) {
                 sent += 1;
-                breaker.record(permit, breaker::CallOutcome::Failure, now);
+                breaker.record(permit, breaker::CallOutcome::Failure, None, now);
             }
         }
         let timeouts = now.0 / u64::try_from(TIMEOUT.as_micros()).unwrap();

@@ -16,7 +16,7 @@ use crate::dialect::StreamEncoder;
 use crate::error::{Awaited, Error};
 use crate::metrics::RequestOutcome;
 use crate::platform::Platform;
-use crate::policy::breaker;
+use crate::policy::breaker::CallOutcomes;
 use crate::provider::StreamDecoder;
 use crate::provider::event::EventContent;
 use crate::sse::{Event, Reader};
@@ -46,6 +46,8 @@ pub(crate) struct EventLimits {
 
 #[derive(Debug)]
 enum StreamPhase<P: Platform> {
+    /// No event has come yet. The time until the first one is not limited here.
+    Awaited,
     /// Upstream's stream has not ended.
     Live,
     Over,
@@ -76,28 +78,32 @@ impl<P: Platform> Events<P> {
             encoder,
             idle: IdleTimer::new(platform, limits.idle),
             ready: VecDeque::new(),
-            phase: StreamPhase::Live,
+            phase: StreamPhase::Awaited,
         }
     }
 
-    /// Waits for the first event, on which the client's status line depends. An error before it becomes
-    /// an HTTP error. A stream that ends without an event is no error.
+    /// Waits for the first event, on which the client's status line depends. An error before it, or a
+    /// stream without one, becomes an HTTP error. The caller limits the time.
     pub(crate) async fn peek_first(
         &mut self,
         context: &mut RequestContext<P>,
     ) -> Result<(), Error> {
         poll_fn(|cx| {
-            match ready!(self.poll_step(cx, context)) {
-                StreamStep::Piece(piece) => self.ready.push_front(piece),
+            let Poll::Ready(step) = self.poll_step(cx, context) else { return Poll::Pending };
+            Poll::Ready(match step {
+                StreamStep::Piece(piece) => {
+                    self.ready.push_front(piece);
+                    self.phase = StreamPhase::Live;
+                    Ok(())
+                }
                 // For example a web page with status 200.
                 StreamStep::End if self.decoder.ignored_lines() => {
                     let what = "the answer is no event stream".to_owned();
-                    return Poll::Ready(Err(Error::UpstreamMalformed { what }));
+                    Err(Error::UpstreamPage { what })
                 }
-                StreamStep::End => self.end(context),
-                StreamStep::Failed(error) => return Poll::Ready(Err(error)),
-            }
-            Poll::Ready(Ok(()))
+                StreamStep::End => Err(Error::UpstreamNoEvents),
+                StreamStep::Failed(error) => Err(error),
+            })
         })
         .await
     }
@@ -120,15 +126,17 @@ impl<P: Platform> Events<P> {
                     self.phase = StreamPhase::Over;
                     return Poll::Ready(Some(last));
                 }
-                StreamPhase::Live => match ready!(self.poll_step(cx, context)) {
-                    StreamStep::Piece(piece) => return Poll::Ready(Some(piece)),
-                    StreamStep::End => self.end(context),
-                    // It is too late to retry, and the client must not see upstream's 401 as its own.
-                    StreamStep::Failed(Error::Upstream(error)) => {
-                        self.fail(&(*error).into(), context)
+                StreamPhase::Awaited | StreamPhase::Live => {
+                    match ready!(self.poll_step(cx, context)) {
+                        StreamStep::Piece(piece) => return Poll::Ready(Some(piece)),
+                        StreamStep::End => self.end(context),
+                        // It is too late to retry, and the client must not see upstream's 401 as its own.
+                        StreamStep::Failed(Error::Upstream(error)) => {
+                            self.fail(&(*error).into(), context)
+                        }
+                        StreamStep::Failed(error) => self.fail(&error, context),
                     }
-                    StreamStep::Failed(error) => self.fail(&error, context),
-                },
+                }
             }
         }
     }
@@ -139,6 +147,7 @@ impl<P: Platform> Events<P> {
         cx: &mut Context<'_>,
         context: &mut RequestContext<P>,
     ) -> Poll<StreamStep> {
+        let mut chunks = 0;
         loop {
             match self.reader.event() {
                 Ok(Some(event)) => match self.read(&event, context) {
@@ -158,6 +167,13 @@ impl<P: Platform> Events<P> {
                 self.reader.finish();
                 continue;
             };
+            if chunks == MOST_CHUNKS {
+                // Without a pause, timers and other requests would wait for an endless flood of
+                // comments.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            chunks += 1;
             match Pin::new(upstream).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     self.idle.reset();
@@ -170,6 +186,9 @@ impl<P: Platform> Events<P> {
                     return Poll::Ready(StreamStep::Failed(error.into()));
                 }
                 Poll::Ready(None) => self.reader.finish(),
+                Poll::Pending if matches!(self.phase, StreamPhase::Awaited) => {
+                    return Poll::Pending;
+                }
                 Poll::Pending => {
                     ready!(self.idle.poll(cx));
                     let (awaited, after) = (Awaited::NextChunk, self.idle.limit);
@@ -206,7 +225,7 @@ impl<P: Platform> Events<P> {
     /// Ends a stream that upstream ended cleanly. If upstream gave no `finishReason`, none is invented.
     fn end(&mut self, context: &mut RequestContext<P>) {
         self.upstream = None;
-        context.upstream_ended(breaker::CallOutcome::Success);
+        context.upstream_ended(CallOutcomes::SUCCESS);
         let finished = self.decoder.finished();
         context.settle(if finished { RequestOutcome::Ok } else { RequestOutcome::Cut });
         self.phase = StreamPhase::Over;
@@ -216,7 +235,7 @@ impl<P: Platform> Events<P> {
     /// Ends a stream that has failed after the client got its status line.
     fn fail(&mut self, error: &Error, context: &mut RequestContext<P>) {
         self.upstream = None;
-        context.upstream_ended(breaker::CallOutcome::of(error.failure().class));
+        context.upstream_ended(CallOutcomes::of(error.failure()));
         context.settle(RequestOutcome::Cut);
         context.error = Some(error.label());
         let failure = self.encoder.error(error);
@@ -228,6 +247,9 @@ impl<P: Platform> Events<P> {
         };
     }
 }
+
+/// The most chunks without an event that are read at once.
+const MOST_CHUNKS: usize = 64;
 
 /// The pause before the bare error, long enough that it does not arrive in the error event's chunk.
 const OWN_CHUNK: Duration = Duration::from_millis(20);

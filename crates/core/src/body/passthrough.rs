@@ -9,9 +9,11 @@ use http_body::Body;
 
 use super::idle::IdleTimer;
 use crate::context::RequestContext;
+use crate::error::Error;
+use crate::failure::{Failure, FailureClass};
 use crate::metrics::RequestOutcome;
 use crate::platform::{BodyError, Platform};
-use crate::policy::breaker;
+use crate::policy::breaker::CallOutcomes;
 
 #[derive(Debug)]
 pub(super) struct PassThrough<P: Platform> {
@@ -37,22 +39,19 @@ impl<P: Platform> PassThrough<P> {
                     Poll::Ready(Some(Ok(chunk)))
                 }
                 Poll::Ready(Some(Err(error))) => {
-                    let outcome = match error {
-                        BodyError::Disconnected(_) => breaker::CallOutcome::Failure,
-                        BodyError::ShuttingDown => breaker::CallOutcome::Neutral,
-                    };
-                    context.upstream_ended(outcome);
+                    let failure = Error::from(error.clone()).failure();
+                    context.upstream_ended(CallOutcomes::of(failure));
                     context.settle(RequestOutcome::Cut);
                     Poll::Ready(Some(Err(error)))
                 }
                 Poll::Ready(None) => {
-                    context.upstream_ended(breaker::CallOutcome::Success);
+                    context.upstream_ended(CallOutcomes::SUCCESS);
                     context.settle(RequestOutcome::Ok);
                     Poll::Ready(None)
                 }
                 Poll::Pending => {
                     ready!(self.idle.poll(cx));
-                    context.upstream_ended(breaker::CallOutcome::Failure);
+                    context.upstream_ended(CallOutcomes::of(Failure::new(FailureClass::TimedOut)));
                     context.settle(RequestOutcome::Cut);
                     Poll::Ready(Some(Err(BodyError::Disconnected(SILENT.to_owned()))))
                 }

@@ -47,8 +47,10 @@ impl From<SendError> for Error {
     }
 }
 
-impl From<NoEndpointError> for Error {
-    fn from(error: NoEndpointError) -> Self {
-        Self::CircuitOpen { after: error.after }
+impl Error {
+    /// The error for a request for `model` that no endpoint may take.
+    pub(crate) fn circuit_open(error: NoEndpointError, model: &str) -> Self {
+        let model = error.only_the_model.then(|| model.to_owned());
+        Self::CircuitOpen { after: error.after, model }
     }
 }

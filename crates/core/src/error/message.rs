@@ -26,10 +26,17 @@ impl fmt::Display for Error {
                 "The request body is larger than the {limit} bytes that this proxy accepts. Send \
                  less, or have its operator raise MAX_REQUEST_BODY_BYTES."
             ),
-            Self::CircuitOpen { after } => write!(
+            Self::CircuitOpen { after, model: None } => write!(
                 f,
                 "Google's API has failed several times in a row, so no request is sent to it now. \
                  The next one is let through in {}; try again then.",
+                Plain(*after)
+            ),
+            Self::CircuitOpen { after, model: Some(model) } => write!(
+                f,
+                "The model {model} has failed several times in a row, so no request for it is sent \
+                 to Google now. The next one is let through in {}; try again then, or use another \
+                 model.",
                 Plain(*after)
             ),
             Self::Conflict => f.write_str(
@@ -143,6 +150,17 @@ impl fmt::Display for Error {
                 f,
                 "Google's API answered something that is not its protocol: {} If it goes on, \
                  please report it with the x-request-id of this answer.",
+                Sentence(what)
+            ),
+            Self::UpstreamNoEvents => f.write_str(
+                "Google's API ended the stream without an answer, also when it was asked again. \
+                 Send the request again; if it goes on, use another model.",
+            ),
+            Self::UpstreamPage { what } => write!(
+                f,
+                "Something other than Google's API has answered: {} A captive portal, a corporate \
+                 proxy or a load balancer may be in between; the operator should look at the \
+                 proxy's network and CODE_ASSIST_ENDPOINT.",
                 Sentence(what)
             ),
             Self::UpstreamTimeout { awaited: Awaited::ClientDeadline, after } => write!(

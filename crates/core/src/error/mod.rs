@@ -38,10 +38,12 @@ pub enum Error {
         /// The limit in bytes.
         limit: usize,
     },
-    /// Every endpoint's breaker is open.
+    /// No endpoint may be called, since circuit breakers are open.
     CircuitOpen {
         /// How long until the next call is let through.
         after: Duration,
+        /// The model that failed, if other models can be called.
+        model: Option<String>,
     },
     /// An `Idempotency-Key` was used again with a different body.
     Conflict,
@@ -130,6 +132,13 @@ pub enum Error {
     /// Upstream's answer does not follow the protocol.
     UpstreamMalformed {
         /// What is wrong with it.
+        what: String,
+    },
+    /// Upstream ended a stream without an event for the client.
+    UpstreamNoEvents,
+    /// A page of a load balancer or a captive portal came in place of the API's answer.
+    UpstreamPage {
+        /// What came, without its text.
         what: String,
     },
     /// Upstream did not answer in time.
@@ -224,7 +233,7 @@ impl Error {
     /// How long the client should wait before the next attempt.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::CircuitOpen { after }
+            Self::CircuitOpen { after, .. }
             | Self::QueueTimeout { after }
             | Self::RateLimited { after } => Some(*after),
             Self::Upstream(error) => error.retry_delay,
@@ -272,6 +281,10 @@ impl Error {
                 BrokenAt::Unprocessed => FailureClass::NotProcessed,
             }),
             Self::UpstreamMalformed { .. } => Failure::new(FailureClass::Malformed),
+            Self::UpstreamNoEvents => Failure::new(FailureClass::NoEvents),
+            Self::UpstreamPage { .. } => {
+                Failure { is_page: true, ..Failure::new(FailureClass::Malformed) }
+            }
             // The client's own deadline says nothing about upstream.
             Self::UpstreamTimeout { awaited: Awaited::ClientDeadline, .. } => {
                 Failure::new(FailureClass::Local)
@@ -363,6 +376,12 @@ impl Error {
             Self::UpstreamMalformed { .. } => {
                 (S::BAD_GATEWAY, Some("UPSTREAM_MALFORMED"), "upstream_malformed", Upstream)
             }
+            Self::UpstreamNoEvents => {
+                (S::BAD_GATEWAY, Some("UPSTREAM_MALFORMED"), "upstream_no_events", Upstream)
+            }
+            Self::UpstreamPage { .. } => {
+                (S::BAD_GATEWAY, Some("UPSTREAM_MALFORMED"), "upstream_page", Upstream)
+            }
             Self::UpstreamTimeout { .. } => {
                 (S::GATEWAY_TIMEOUT, Some("UPSTREAM_TIMEOUT"), "upstream_timeout", Upstream)
             }
@@ -386,6 +405,9 @@ impl Error {
             Self::AccountIneligible { reasons } if !reasons.is_empty() => {
                 let codes: Vec<&str> = reasons.iter().map(|(code, _)| code.as_str()).collect();
                 vec![(Cow::Borrowed("upstreamReasons"), codes.join(","))]
+            }
+            Self::CircuitOpen { model: Some(model), .. } => {
+                vec![(Cow::Borrowed("model"), model.clone())]
             }
             Self::NotOffered { what, .. } => vec![(Cow::Borrowed("asked"), what.clone())],
             Self::ValidationRequired { link: Some(link), .. } => {

@@ -1,5 +1,6 @@
 //! All metrics with their names, help texts and values. `docs/METRICS.md` lists them.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::exposition::{ExpositionFormat, MetricFamily, MetricKind, Sample, SampleValue};
@@ -19,6 +20,7 @@ impl Metrics {
     fn families(&self, health: &HealthInput) -> Vec<MetricFamily> {
         let mut families = self.of_requests();
         families.extend(self.of_upstream());
+        families.extend(self.of_models(health));
         families.extend(self.of_credentials(health));
         families.extend(self.of_process(health));
         families
@@ -176,6 +178,56 @@ impl Metrics {
                 "upstream_status",
                 "1 for the state of upstream by its latest answers, else 0.",
                 statuses.into(),
+            ),
+        ]
+    }
+
+    /// What keeps requests for single models from upstream. A model without a label of its own is
+    /// `other`; of several the worst one is shown.
+    fn of_models(&self, health: &HealthInput) -> Vec<MetricFamily> {
+        let label = |model: &str| self.models.label(self.models.index(model, false));
+        let mut worst = BTreeMap::new();
+        for resting in &health.resting {
+            let Some(endpoint) = self.endpoints.get(resting.endpoint) else { continue };
+            let key =
+                (endpoint.url.as_str(), label(&resting.model).unwrap_or_default(), resting.method);
+            let worst = worst.entry(key).or_insert((resting.state, resting.open_for));
+            *worst = (*worst).max((resting.state, resting.open_for));
+        }
+        let mut states = Vec::new();
+        let mut probes = Vec::new();
+        for ((endpoint, model, method), (state, open_for)) in worst {
+            let labels = [("endpoint", endpoint), ("model", model), ("method", method)];
+            let [endpoint, model, method] = labels;
+            states.push(sample(1.0, &[endpoint, model, method, ("state", state.label())]));
+            probes.push(sample((health.clock + open_for).0 as f64 / 1000.0, &labels));
+        }
+        let mut resets = BTreeMap::new();
+        for (model, reset) in &health.exhausted {
+            let latest = resets.entry(label(model).unwrap_or_default()).or_insert(*reset);
+            *latest = (*latest).max(*reset);
+        }
+        let resets = resets
+            .into_iter()
+            .map(|(model, reset)| sample(reset.0 as f64 / 1000.0, &[("model", model)]));
+        vec![
+            family(
+                MetricKind::Gauge,
+                "model_breaker_state",
+                "1 for the state of a model's circuit breaker; absent while it is closed.",
+                states,
+            ),
+            family(
+                MetricKind::Gauge,
+                "model_breaker_probe_timestamp_seconds",
+                "When the next request for a resting model may go to the endpoint.",
+                probes,
+            ),
+            family(
+                MetricKind::Gauge,
+                "model_quota_reset_timestamp_seconds",
+                "When a model's exhausted quota is reset, as Google has stated it.",
+                resets.collect(),
             ),
         ]
     }

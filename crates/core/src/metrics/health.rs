@@ -27,7 +27,24 @@ pub(crate) struct HealthInput {
     pub(crate) most_requests: usize,
     /// `QUEUE_TIMEOUT_MS`.
     pub(crate) queue_timeout: Duration,
+    /// The models whose circuit breakers are not closed.
+    pub(crate) resting: Vec<RestingModelStatus>,
+    /// The models whose quotas are known to be exhausted, and when each quota is reset.
+    pub(crate) exhausted: Vec<(String, Timestamp)>,
     pub(crate) process_stats: ProcessStats,
+}
+
+/// A model whose circuit breaker is not closed.
+#[derive(Debug, Clone)]
+pub(crate) struct RestingModelStatus {
+    /// The position of the endpoint in the settings.
+    pub(crate) endpoint: usize,
+    pub(crate) model: String,
+    /// The API's method.
+    pub(crate) method: &'static str,
+    pub(crate) state: BreakerState,
+    /// The time until the next request may go as a probe.
+    pub(crate) open_for: Duration,
 }
 
 /// The state of the proxy's credentials.
@@ -64,7 +81,8 @@ impl Metrics {
         let store_ok = self.store_ok(input);
         let degraded = !store_ok
             || input.credentials != CredentialStatus::Ok
-            || self.worst_breaker() != BreakerState::Closed
+            || !input.exhausted.is_empty()
+            || self.worst_breaker(input) != BreakerState::Closed
             || matches!(upstream, "degraded" | "unhealthy");
         let status = match (self.shutting_down(), degraded) {
             (true, _) => "unhealthy",
@@ -89,7 +107,7 @@ impl Metrics {
             json!(rounded(ratio(self.token_at_hand.load(Relaxed), asked))),
             json!(rounded(overhead.as_secs_f64() * 1000.0 / (requests.max(1) as f64))),
             self.refreshes.load(Relaxed),
-            json!(self.worst_breaker().label()),
+            json!(self.worst_breaker(input).label()),
             json!(if store_ok { "connected" } else { "disconnected" }),
             json!(upstream),
         );
@@ -116,6 +134,8 @@ impl Metrics {
             "project": { "status": input.project },
             "store": { "status": if self.store_ok(input) { "connected" } else { "disconnected" } },
             "endpoints": self.endpoints.iter().map(EndpointMetrics::shown).collect::<Vec<_>>(),
+            "resting_models": input.resting.iter().map(|it| self.resting(it, input.clock)).collect::<Vec<_>>(),
+            "exhausted_quotas": input.exhausted.iter().map(|it| exhausted(it, input.clock)).collect::<Vec<_>>(),
             "queue": {
                 "in_flight": self.requests_in_flight(),
                 "limit": input.most_requests,
@@ -123,6 +143,24 @@ impl Metrics {
                 "timeout_ms": u64::try_from(input.queue_timeout.as_millis()).unwrap_or(u64::MAX),
             },
         })
+    }
+
+    fn resting(&self, model: &RestingModelStatus, clock: Timestamp) -> Value {
+        json!({
+            "model": model.model,
+            "method": model.method,
+            "endpoint": self.endpoints.get(model.endpoint).map(|endpoint| &endpoint.url),
+            "breaker": model.state.label(),
+            "until": seconds_stamp(clock + model.open_for),
+            "seconds_left": whole_seconds(model.open_for),
+        })
+    }
+
+    /// The state of the worst breaker, of an endpoint or of a model.
+    pub(super) fn worst_breaker(&self, input: &HealthInput) -> BreakerState {
+        let endpoints = self.endpoints.iter().map(EndpointMetrics::breaker);
+        let models = input.resting.iter().map(|model| model.state);
+        endpoints.chain(models).max().unwrap_or_default()
     }
 
     /// Quantiles of about the last minute.
@@ -164,6 +202,19 @@ impl EndpointMetrics {
             "in_flight": self.in_flight.load(Relaxed),
         })
     }
+}
+
+fn exhausted((model, reset): &(String, Timestamp), clock: Timestamp) -> Value {
+    json!({
+        "model": model,
+        "until": seconds_stamp(*reset),
+        "seconds_left": whole_seconds(clock.until(*reset)),
+    })
+}
+
+/// The seconds, rounded up: after so many the time is over.
+fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 
 /// `2024-01-15T10:30:00Z`.

@@ -21,7 +21,7 @@ use crate::time::{Monotonic, Timestamp};
 
 pub(crate) use access_log::{AccessLogRecord, RequestOutcome};
 pub(crate) use exposition::ExpositionFormat;
-pub(crate) use health::{CredentialStatus, HealthInput};
+pub(crate) use health::{CredentialStatus, HealthInput, RestingModelStatus};
 pub(crate) use labels::{BreakerState, CacheResult, RetryReason};
 
 use histogram::Histogram;
@@ -175,11 +175,6 @@ impl Metrics {
         if endpoint.breaker.swap(state as u8, Relaxed) != state as u8 {
             endpoint.transitions.add(state as usize, 1);
         }
-    }
-
-    /// The state of the worst breaker, as `/health` shows it.
-    pub(crate) fn worst_breaker(&self) -> BreakerState {
-        self.endpoints.iter().map(EndpointMetrics::breaker).max().unwrap_or_default()
     }
 
     /// Counts a request as waiting for a concurrency permit until the guard is dropped.

@@ -15,6 +15,8 @@ fn new_metrics() -> Metrics {
 
 fn health_input(now: Monotonic) -> HealthInput {
     HealthInput {
+        resting: Vec::new(),
+        exhausted: Vec::new(),
         clock: NOON,
         now,
         store_connected: true,
@@ -29,6 +31,19 @@ fn health_input(now: Monotonic) -> HealthInput {
             cpu_seconds: Some(1.25),
         },
     }
+}
+
+/// A model that rests, and one whose quota is exhausted.
+fn input_with_models(now: Monotonic) -> HealthInput {
+    let resting = RestingModelStatus {
+        endpoint: 0,
+        model: "gemini-2.5-pro".to_owned(),
+        method: "generateContent",
+        state: BreakerState::Open,
+        open_for: Duration::from_millis(41_001),
+    };
+    let exhausted = ("gemini-2.5-flash".to_owned(), NOON + Duration::from_secs(3600));
+    HealthInput { resting: vec![resting], exhausted: vec![exhausted], ..health_input(now) }
 }
 
 /// A request that took 300 ms, 200 µs of them the proxy's own.
@@ -108,7 +123,7 @@ fn filled() -> Metrics {
 fn written(format: ExpositionFormat) -> String {
     let metrics = filled();
     let _waiting = metrics.queued();
-    metrics.exposition(&health_input(Monotonic(3_600_000_000)), format)
+    metrics.exposition(&input_with_models(Monotonic(3_600_000_000)), format)
 }
 
 /// The exposition without the version, which changes with each release.
@@ -279,9 +294,23 @@ fn health_shows_the_worst_breaker() {
 }
 
 #[test]
+fn a_resting_model_and_an_exhausted_quota_degrade_the_health() {
+    let metrics = new_metrics();
+    let now = Monotonic(1_000_000);
+    let (ok, body) = metrics.health(&input_with_models(now));
+    assert!(ok && body.contains(r#""status":"degraded""#), "{body}");
+    assert!(body.contains(r#""circuit_breaker_state":"open""#), "{body}");
+    let only_quota = HealthInput { resting: Vec::new(), ..input_with_models(now) };
+    let (_, body) = metrics.health(&only_quota);
+    assert!(body.contains(r#""status":"degraded""#), "{body}");
+    assert!(body.contains(r#""circuit_breaker_state":"closed""#), "{body}");
+    assert!(metrics.health(&health_input(now)).1.contains(r#""status":"healthy""#));
+}
+
+#[test]
 fn detailed_health_is_health_with_checks_and_latency() {
     let metrics = filled();
-    let input = health_input(Monotonic(1_000_000));
+    let input = input_with_models(Monotonic(1_000_000));
     let (_, plain) = metrics.health(&input);
     let (_, detailed) = metrics.health_detailed(&input);
     assert!(detailed.starts_with(plain.trim_end_matches('}')), "{detailed}");
@@ -303,6 +332,19 @@ fn detailed_health_is_health_with_checks_and_latency() {
                 { "url": "https://one.example", "breaker": "closed", "in_flight": 1 },
                 { "url": "https://two.example/base", "breaker": "open", "in_flight": 0 },
             ],
+            "resting_models": [{
+                "model": "gemini-2.5-pro",
+                "method": "generateContent",
+                "endpoint": "https://one.example",
+                "breaker": "open",
+                "until": "2024-01-15T10:30:41Z",
+                "seconds_left": 42,
+            }],
+            "exhausted_quotas": [{
+                "model": "gemini-2.5-flash",
+                "until": "2024-01-15T11:30:00Z",
+                "seconds_left": 3600,
+            }],
             "queue": { "in_flight": 2, "limit": 100, "waiting": 0, "timeout_ms": 10000 },
         })
     );

@@ -5,8 +5,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::breaker;
-use super::endpoint::{AfterCall, EndpointChoice, Endpoints, NoEndpointError};
+use super::breaker::{self, CallOutcomes};
+use super::endpoint::{AfterCall, BreakerScope, EndpointChoice, Endpoints, NoEndpointError, Tries};
 use crate::time::Monotonic;
 
 /// A call in flight at an endpoint. Dropping the guard ends the call without an outcome.
@@ -22,35 +22,39 @@ pub struct InFlightGuard {
 }
 
 impl InFlightGuard {
-    /// Begins a call at the best endpoint for a request that has tried the endpoints `tried`. The
-    /// breakers are asked here and nowhere else in a try.
+    /// Begins a call at the best endpoint for a request with these earlier `tries`. The breakers are
+    /// asked here and nowhere else in a try.
     pub fn begin(
         endpoints: &Arc<Mutex<Endpoints>>,
+        scope: BreakerScope<'_>,
+        tries: &Tries,
         now: Monotonic,
-        tried: &[usize],
     ) -> Result<Self, NoEndpointError> {
-        let choice = lock(endpoints).choose(now, tried)?;
+        let choice = lock(endpoints).choose(scope, tries, now)?;
         let (index, is_probe) = (choice.index, choice.is_probe);
         Ok(Self { endpoints: Arc::clone(endpoints), choice: Some(choice), index, is_probe })
     }
 
     /// Records that the answer has begun. Returns the state of the endpoint's breaker.
-    pub fn alive(&self, now: Monotonic) -> breaker::State {
+    pub fn alive(&self, scope: BreakerScope<'_>, now: Monotonic) -> breaker::State {
         match &self.choice {
-            Some(choice) => lock(&self.endpoints).alive(choice, now),
+            Some(choice) => lock(&self.endpoints).alive(choice, scope, now),
             None => breaker::State::Closed,
         }
     }
 
-    /// Ends the call. `tried` are all endpoints that the request has tried, this one included.
+    /// Ends the call. `body` is the hash of the request's body, and `tries` are all tries of the
+    /// request, this one included if it has failed.
     pub fn end(
         mut self,
-        outcome: breaker::CallOutcome,
-        tried: &[usize],
+        scope: BreakerScope<'_>,
+        outcomes: CallOutcomes,
+        body: u64,
+        tries: &Tries,
         now: Monotonic,
     ) -> AfterCall {
         let choice = self.choice.take().expect("only `end`, which consumes the guard, takes it");
-        lock(&self.endpoints).end(choice, outcome, tried, now)
+        lock(&self.endpoints).end(choice, scope, outcomes, body, tries, now)
     }
 }
 

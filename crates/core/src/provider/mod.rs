@@ -22,7 +22,7 @@ use code_assist::adapt::AdaptedRequest;
 use code_assist::envelope::Envelope;
 use code_assist::project::Onboarding;
 use event::Decoded;
-use request::UpstreamRequest;
+use request::{CountedFor, UpstreamRequest};
 
 /// A kind of Google API that serves Gemini models.
 #[derive(Debug)]
@@ -46,6 +46,20 @@ impl Provider {
     ) -> Result<AdaptedRequest, JsonError> {
         match self {
             Self::CodeAssist(provider) => provider.adapt(call, body, model),
+        }
+    }
+
+    /// The breakers that a call counts for.
+    pub(crate) fn counted_for(&self, call: ModelCall) -> CountedFor {
+        match self {
+            Self::CodeAssist(_) => CountedFor::Model(code_assist::method(call)),
+        }
+    }
+
+    /// The model that a request of the provider's own protocol works on; empty if there is none.
+    pub(crate) fn passed_model(&self, suffix: &str, body: &Bytes) -> String {
+        match self {
+            Self::CodeAssist(_) => code_assist::passed_model(suffix, body).unwrap_or_default(),
         }
     }
 

@@ -9,6 +9,8 @@ use http::{HeaderMap, HeaderValue, Method, Request};
 use crate::error::Error;
 use crate::google;
 use crate::payload::Payload;
+use crate::policy::breaker::ModelOperation;
+use crate::policy::endpoint::BreakerScope;
 
 /// One request, which can be sent several times and to any endpoint of its upstream. Cloning the body
 /// counts references.
@@ -21,6 +23,31 @@ pub(crate) struct UpstreamRequest {
     stream: bool,
     passes_errors: bool,
     project: Option<Arc<str>>,
+    counted_for: CountedFor,
+    /// Pieces of the body that belong to the provider's envelope, at each end.
+    envelope_pieces: usize,
+}
+
+/// Which breakers a request counts for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CountedFor {
+    /// The endpoint's: a call of the proxy's own.
+    Endpoint,
+    /// The endpoint's, and the one of its model and this method of the API.
+    Model(&'static str),
+    /// None: a method of the provider's own protocol that generates nothing.
+    Nothing,
+}
+
+impl CountedFor {
+    /// The breakers of a request for this model.
+    pub(crate) fn scope(self, model: &str) -> BreakerScope<'_> {
+        match self {
+            Self::Endpoint => BreakerScope::Endpoint,
+            Self::Model(operation) => BreakerScope::Model(ModelOperation { model, operation }),
+            Self::Nothing => BreakerScope::Nothing,
+        }
+    }
 }
 
 /// How a request is authenticated.
@@ -70,7 +97,16 @@ impl BaseUrl {
 
 impl UpstreamRequest {
     pub(crate) fn new(method: Method, path: Result<PathAndQuery, UrlError>, body: Payload) -> Self {
-        Self { method, path, body, stream: false, passes_errors: false, project: None }
+        Self {
+            method,
+            path,
+            body,
+            stream: false,
+            passes_errors: false,
+            project: None,
+            counted_for: CountedFor::Endpoint,
+            envelope_pieces: 0,
+        }
     }
 
     pub(crate) fn post(path: Result<PathAndQuery, UrlError>, body: Payload) -> Self {
@@ -89,6 +125,18 @@ impl UpstreamRequest {
         Self { passes_errors: true, ..self }
     }
 
+    /// Sets the breakers that the request counts for.
+    #[must_use]
+    pub(crate) fn counted_for(self, counted_for: CountedFor) -> Self {
+        Self { counted_for, ..self }
+    }
+
+    /// Marks the first and the last piece of the body as the provider's envelope.
+    #[must_use]
+    pub(crate) fn in_envelope(self) -> Self {
+        Self { envelope_pieces: 1, ..self }
+    }
+
     /// Sets the project that the request carries.
     #[must_use]
     pub(crate) fn in_project(self, project: Arc<str>) -> Self {
@@ -98,6 +146,16 @@ impl UpstreamRequest {
     /// The project that the proxy has put into the request.
     pub(crate) fn project(&self) -> Option<&str> {
         self.project.as_deref()
+    }
+
+    /// The breakers that the request counts for.
+    pub(crate) fn breakers(&self) -> CountedFor {
+        self.counted_for
+    }
+
+    /// A hash of the client's part of the body. An envelope differs each time.
+    pub(crate) fn body_hash(&self) -> u64 {
+        self.body.hash_of_ends(self.envelope_pieces)
     }
 
     /// True when upstream's errors are passed on byte for byte.

@@ -71,7 +71,7 @@ impl Proxy {
     /// left out: they cost a few system calls, and `/health` is requested often.
     fn health_input<P: Platform>(&self, platform: &P) -> HealthInput {
         let (clock, now) = (platform.wall_clock(), platform.now());
-        self.upstream.calls.report_breakers(now);
+        let resting = self.upstream.calls.report_breakers(now);
         let token = self.upstream.calls.credentials.status(clock);
         let credentials = token.trouble.map_or(CredentialStatus::Ok, |error| {
             CredentialStatus::Failed(error.label(), error.message())
@@ -85,6 +85,8 @@ impl Proxy {
             project: self.upstream.projects.state(clock, now),
             most_requests: self.settings.max_concurrent_requests,
             queue_timeout: self.settings.queue_timeout,
+            resting,
+            exhausted: self.upstream.calls.quotas.exhausted(clock),
             process_stats: ProcessStats::default(),
         }
     }

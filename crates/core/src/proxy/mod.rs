@@ -20,7 +20,7 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Request, Response, Version};
+use http::{HeaderMap, Request, Response, Version};
 use http_body::Body;
 use tracing::{Instrument, Span};
 
@@ -200,7 +200,7 @@ impl Proxy {
         let mut answer = match self.coalescer.find(credentials, &prepared.cache, context).await? {
             Lookup::Found(answer) => answer,
             Lookup::Lead(leader) => {
-                let answer = self.ask_for_whole(prepared.body, call, context).await;
+                let answer = self.ask_for_whole(&parts.headers, prepared.body, call, context).await;
                 leader.complete(answer.as_ref());
                 answer?
             }
@@ -212,18 +212,18 @@ impl Proxy {
 
     async fn ask_for_whole<P: Platform>(
         &self,
+        headers: &HeaderMap,
         body: Payload,
         call: WholeCall,
         context: &mut RequestContext<P>,
     ) -> Result<CachedAnswer, Error> {
         let (request, now) = match call {
             WholeCall::CountTokens => self.count_request(body, context)?,
-            WholeCall::Generate => self.generate_request(body, context).await?,
+            WholeCall::Generate => self.generate_request(headers, body, context).await?,
         };
         let calls = &self.upstream.calls;
-        let arrived = calls.call_with_retries(&request, Whole, context, now).await?;
-        let answer = calls.provider.read_answer(call, &arrived.text)?;
-        Ok(respond::whole(&calls.provider, &arrived.head.headers, answer, context))
+        let answer = calls.call_with_retries(&request, Whole(Some(call)), context, now).await?;
+        Ok(respond::whole(&calls.provider, answer, context))
     }
 
     /// The life of a request whose answer is a stream.
@@ -239,7 +239,7 @@ impl Proxy {
         context.cache = CacheUse::NotRepeatable;
         let prepared = self.prepare(parts, body, context, model, ModelCall::Stream).await?;
         let PreparedRequest { body, headers, .. } = prepared;
-        let (request, now) = self.stream_request(body, context).await?;
+        let (request, now) = self.stream_request(&parts.headers, body, context).await?;
         let want = FirstEvent(StreamFormat::Gemini(framing));
         let calls = &self.upstream.calls;
         let stream = calls.call_with_retries(&request, want, context, now).await?;
@@ -259,9 +259,10 @@ impl Proxy {
         context.stream = alt == Some("sse");
         let calls = &self.upstream.calls;
         let method = parts.method.clone();
+        context.model = calls.provider.passed_model(suffix, &body);
         let request = calls.provider.pass_through(method, suffix, alt, Payload::from(body));
         let now = context.platform().now();
-        calls.check_breakers(now)?;
+        calls.check_breakers(request.breakers(), &context.model, now)?;
         let answer = calls.call_with_retries(&request, Head, context, now).await?;
         Ok(respond::passed_through(&calls.provider, answer, context))
     }

@@ -102,17 +102,20 @@ impl Proxy {
         context: &RequestContext<P>,
     ) -> Result<(UpstreamRequest, Monotonic), Error> {
         let now = context.platform().now();
-        self.upstream.calls.check_breakers(now)?;
-        Ok((self.upstream.calls.provider.count_tokens(body), now))
+        let request = self.upstream.calls.provider.count_tokens(body);
+        self.upstream.calls.check_breakers(request.breakers(), &context.model, now)?;
+        Ok((request, now))
     }
 
     /// The request that generates a whole answer, and the time.
     pub(super) async fn generate_request<P: Platform>(
         &self,
+        headers: &HeaderMap,
         body: Payload,
         context: &mut RequestContext<P>,
     ) -> Result<(UpstreamRequest, Monotonic), Error> {
-        let (project, prompt_id, now) = self.envelope_parts(context).await?;
+        let (project, prompt_id, now) =
+            self.envelope_parts(headers, ModelCall::Whole(WholeCall::Generate), context).await?;
         let envelope =
             Envelope { model: &context.model, project: &project, prompt_id: prompt_id.as_str() };
         Ok((self.upstream.calls.provider.generate(body, &envelope), now))
@@ -121,27 +124,33 @@ impl Proxy {
     /// The request that generates a stream, and the time.
     pub(super) async fn stream_request<P: Platform>(
         &self,
+        headers: &HeaderMap,
         body: Payload,
         context: &mut RequestContext<P>,
     ) -> Result<(UpstreamRequest, Monotonic), Error> {
-        let (project, prompt_id, now) = self.envelope_parts(context).await?;
+        let (project, prompt_id, now) =
+            self.envelope_parts(headers, ModelCall::Stream, context).await?;
         let envelope =
             Envelope { model: &context.model, project: &project, prompt_id: prompt_id.as_str() };
         Ok((self.upstream.calls.provider.stream(body, &envelope), now))
     }
 
     /// Returns the project and a new prompt id. Fails without waiting if the quota is known to be
-    /// exhausted or all breakers are open.
+    /// exhausted, unless the client's `headers` ask upstream anew, or if all breakers are open.
     async fn envelope_parts<P: Platform>(
         &self,
+        headers: &HeaderMap,
+        call: ModelCall,
         context: &mut RequestContext<P>,
     ) -> Result<(std::sync::Arc<str>, PromptId, Monotonic), Error> {
         let platform = context.platform().clone();
         let calls = &self.upstream.calls;
-        calls.quotas.check(&context.model, platform.wall_clock()).map_err(|error| *error)?;
+        let anew = || CacheDirective::of(headers) != CacheDirective::Any;
+        let checked = calls.quotas.check(&context.model, anew, platform.wall_clock());
+        context.probes_quota = checked.map_err(|error| *error)?;
         let now = platform.now();
         // Before the project, since a discovery would call the same endpoints.
-        calls.check_breakers(now)?;
+        calls.check_breakers(calls.provider.counted_for(call), &context.model, now)?;
         let (project, now) = self.upstream.projects.project(calls, context, now).await;
         Ok((project?, PromptId::new(&platform), now))
     }

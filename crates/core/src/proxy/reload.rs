@@ -4,6 +4,7 @@ use std::sync::{Arc, PoisonError};
 
 use super::Proxy;
 use crate::access::Access;
+use crate::platform::Platform;
 use crate::settings::{ModelAlias, Settings};
 
 /// The settings that [`Proxy::reload`] replaces. A request keeps the ones with which it began.
@@ -23,9 +24,10 @@ impl ReloadableSettings {
 }
 
 impl Proxy {
-    /// Replaces keys, allowed origins and model aliases. Other settings and requests in
-    /// flight are not affected.
-    pub fn reload(&self, settings: &Settings) {
+    /// Replaces keys, allowed origins and model aliases, and forgets which quotas are exhausted. Other
+    /// settings and requests in flight are not affected.
+    pub fn reload<P: Platform>(&self, platform: &P, settings: &Settings) {
+        self.upstream.calls.quotas.clear(platform.wall_clock());
         *self.reloadable.write().unwrap_or_else(PoisonError::into_inner) =
             ReloadableSettings::new(settings);
     }

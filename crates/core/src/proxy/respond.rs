@@ -16,8 +16,7 @@ use crate::metrics::RequestOutcome;
 use crate::platform::Platform;
 use crate::policy::cache::CachedAnswer;
 use crate::provider::Provider;
-use crate::provider::answer::GeminiAnswer;
-use crate::upstream::{EventStream, HeadAnswer};
+use crate::upstream::{EventStream, HeadAnswer, WholeAnswer};
 
 /// What a request is answered with, before the headers that every answer carries.
 pub(super) struct Answer<P: Platform> {
@@ -99,13 +98,11 @@ pub(super) fn error<P: Platform>(
 /// A whole answer of a model's.
 pub(super) fn whole<P: Platform>(
     provider: &Provider,
-    upstream: &HeaderMap,
-    answer: GeminiAnswer<'_>,
+    answer: WholeAnswer,
     context: &mut RequestContext<P>,
 ) -> CachedAnswer {
     let mut headers = HeaderMap::new();
-    context.usage = answer.usage;
-    note_trace(provider, &mut headers, upstream, answer.trace_id.as_deref(), context);
+    note_trace(provider, &mut headers, &answer.head.headers, context);
     headers.insert(CONTENT_TYPE, JSON);
     CachedAnswer { status: StatusCode::OK, headers, body: answer.body }
 }
@@ -118,9 +115,7 @@ pub(super) fn stream<P: Platform>(
     mut headers: HeaderMap,
     context: &mut RequestContext<P>,
 ) -> Answer<P> {
-    let in_events = std::mem::take(&mut context.trace_id);
-    let in_events = Some(&*in_events).filter(|trace| !trace.is_empty());
-    note_trace(provider, &mut headers, &stream.head.headers, in_events, context);
+    note_trace(provider, &mut headers, &stream.head.headers, context);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
     let kind = match framing {
@@ -147,7 +142,7 @@ pub(super) fn passed_through<P: Platform>(
             headers.insert(name, value.clone());
         }
     }
-    note_trace(provider, &mut headers, &head.headers, None, context);
+    note_trace(provider, &mut headers, &head.headers, context);
     Answer { status: head.status, headers, body: AnswerBody::PassThrough(body) }
 }
 
@@ -157,12 +152,11 @@ pub(super) fn json<P: Platform>(mut headers: HeaderMap, body: Bytes) -> Answer<P
     Answer { status: StatusCode::OK, headers, body: AnswerBody::Whole(body) }
 }
 
-/// Upstream's trace id, from its header or else from its body.
+/// Upstream's trace id, from its header or else from its body, where the context has it from.
 fn note_trace<P: Platform>(
     provider: &Provider,
     headers: &mut HeaderMap,
     upstream: &HeaderMap,
-    in_body: Option<&str>,
     context: &mut RequestContext<P>,
 ) {
     let name = provider.trace_header();
@@ -170,9 +164,8 @@ fn note_trace<P: Platform>(
     if let Some((value, trace)) = in_header.and_then(|value| Some((value, value.to_str().ok()?))) {
         headers.insert(name, value.clone());
         trace.clone_into(&mut context.trace_id);
-    } else if let Some(trace) = in_body {
-        put(headers, name, trace);
-        trace.clone_into(&mut context.trace_id);
+    } else if !context.trace_id.is_empty() {
+        put(headers, name, context.trace_id.as_str());
     }
 }
 

@@ -23,7 +23,7 @@ impl AccountData {
     /// Forgets everything, since the credentials now belong to another account.
     pub(super) fn clear(&self) {
         lock(&self.project).clear();
-        lock(&self.quotas).clear();
+        *lock(&self.quotas) = QuotaMemory::default();
         lock(&self.models).clear();
     }
 

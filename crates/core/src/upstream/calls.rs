@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::CONTENT_ENCODING;
 use http::response::Parts;
 use http::{HeaderMap, Response, StatusCode};
 
@@ -19,20 +19,20 @@ use super::account::AccountData;
 use super::credentials::Credentials;
 use super::io::{read_whole, sent_within};
 use super::quota::Quotas;
-use super::want::{Want, Whole, is_failure};
+use super::want::{Want, Whole, is_failure, is_web_page};
 use crate::body::EventLimits;
 use crate::context::RequestContext;
-use crate::error::{Awaited, Error};
+use crate::error::Error;
 use crate::failure::FailureClass;
 use crate::google::error;
-use crate::metrics::{Metrics, RetryReason};
+use crate::metrics::{Metrics, RestingModelStatus, RetryReason};
 use crate::platform::{Platform, SendError};
-use crate::policy::breaker;
-use crate::policy::endpoint::Endpoints;
+use crate::policy::breaker::{self, CallOutcomes};
+use crate::policy::endpoint::{Endpoints, Tries};
 use crate::policy::in_flight::InFlightGuard;
 use crate::policy::retry;
 use crate::provider::Provider;
-use crate::provider::request::{Auth, BaseUrl, UpstreamRequest, UrlError};
+use crate::provider::request::{Auth, BaseUrl, CountedFor, UpstreamRequest, UrlError};
 use crate::settings::Settings;
 use crate::sync::lock;
 use crate::time::Monotonic;
@@ -91,20 +91,35 @@ impl Calls {
         }
     }
 
-    /// Fails while every endpoint's breaker is open. A request calls this before it waits for a token, a
-    /// project or a permit that it could not use.
-    pub(crate) fn check_breakers(&self, now: Monotonic) -> Result<(), Error> {
-        match lock(&self.endpoints).all_open(now) {
-            Some(all_open) => Err(all_open.into()),
+    /// Fails while open breakers let a request for `model` go to no endpoint. A request calls this
+    /// before it waits for a token, a project or a permit that it could not use.
+    pub(crate) fn check_breakers(
+        &self,
+        counted_for: CountedFor,
+        model: &str,
+        now: Monotonic,
+    ) -> Result<(), Error> {
+        match lock(&self.endpoints).all_open(counted_for.scope(model), now) {
+            Some(all_open) => Err(Error::circuit_open(all_open, model)),
             None => Ok(()),
         }
     }
 
-    /// Updates the breakers' states in the metrics. The states also change with time alone.
-    pub(crate) fn report_breakers(&self, now: Monotonic) {
-        for (index, state) in lock(&self.endpoints).states(now).enumerate() {
+    /// Updates the states of the endpoints' breakers in the metrics, which also change with time alone,
+    /// and returns the models whose breakers are not closed.
+    pub(crate) fn report_breakers(&self, now: Monotonic) -> Vec<RestingModelStatus> {
+        let endpoints = lock(&self.endpoints);
+        for (index, state) in endpoints.states(now).enumerate() {
             self.metrics.breaker(index, state);
         }
+        let status = |(endpoint, resting): (usize, breaker::RestingModel<'_>)| RestingModelStatus {
+            endpoint,
+            model: resting.of.model.to_owned(),
+            method: resting.of.operation,
+            state: resting.state.into(),
+            open_for: resting.open_for,
+        };
+        endpoints.resting(now).map(status).collect()
     }
 
     /// Calls upstream, with retries, until there is an answer or a final failure.
@@ -131,7 +146,7 @@ impl Calls {
         context: &mut RequestContext<P>,
         mut now: Monotonic,
     ) -> Result<W::Answer, Error> {
-        let mut tried = Vec::new();
+        let mut tries = Tries::default();
         let (mut number, mut reauthorized) = (0, false);
         let mut failed: Option<(Error, RetryReason)> = None;
         loop {
@@ -139,7 +154,7 @@ impl Calls {
             (bearer, now) = self.credentials.bearer(context, now).await;
             let bearer = bearer?;
             let guard;
-            (guard, now) = self.acquire_permit_and_endpoint(&tried, context, now).await;
+            (guard, now) = self.acquire_permit_and_endpoint(request, &tries, context, now).await;
             let guard = match guard {
                 Ok(guard) => guard,
                 // The earlier failure says more than that no try followed it. If it was a 401, the
@@ -155,18 +170,25 @@ impl Calls {
             let index = guard.index;
             let base = self.bases[index].as_ref().map_err(|error| *error)?;
             let http_request = request.to_http(base, &Auth::Bearer(&bearer.header))?;
-            context.begin_call(guard);
+            context.begin_call(guard, request.breakers());
             let platform = context.platform().clone();
             let sending = pin!(platform.send(http_request));
             let answer;
             (answer, now) = self.try_once(sending, request, want, context, now).await;
             let error = match answer {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    if context.probes_quota {
+                        self.quotas.recovered(context.platform(), &context.model);
+                    }
+                    return Ok(answer);
+                }
                 Err(error) => error,
             };
-            tried.push(index);
             let failure = error.failure();
-            let after = context.end_call(breaker::CallOutcome::of(failure.class), &tried, now);
+            let outcomes = CallOutcomes::of(failure);
+            tries.failed(index, outcomes);
+            context.body_hash = request.body_hash();
+            let after = context.end_call(outcomes, &tries, now);
             let verdict = retry::judge(
                 &retry::Try {
                     number,
@@ -194,7 +216,7 @@ impl Calls {
                     }
                     reauthorized = true;
                     // The endpoint is not at fault.
-                    tried.pop();
+                    tries.forget(index);
                     failed = Some((error, RetryReason::Unauthorized));
                 }
                 retry::RetryVerdict::Again { after: pause } => {
@@ -225,7 +247,8 @@ impl Calls {
     /// Acquires a concurrency permit, then an endpoint whose breaker lets the call pass.
     async fn acquire_permit_and_endpoint<P: Platform>(
         &self,
-        tried: &[usize],
+        request: &UpstreamRequest,
+        tries: &Tries,
         context: &mut RequestContext<P>,
         mut now: Monotonic,
     ) -> (Result<InFlightGuard, Error>, Monotonic) {
@@ -234,7 +257,9 @@ impl Calls {
         if let Err(error) = permitted {
             return (Err(error), now);
         }
-        let call = InFlightGuard::begin(&self.endpoints, now, tried).map_err(Error::from);
+        let scope = request.breakers().scope(&context.model);
+        let call = InFlightGuard::begin(&self.endpoints, scope, tries, now)
+            .map_err(|error| Error::circuit_open(error, &context.model));
         if let Ok(call) = &call
             && call.is_probe
         {
@@ -275,9 +300,8 @@ impl Calls {
         context: &mut RequestContext<P>,
         began: Monotonic,
     ) -> (Result<W::Answer, Error>, Monotonic) {
-        let late = |after| Error::UpstreamTimeout { awaited: Awaited::FirstByte, after };
-        let limit = context.wait_limit(self.first_byte_timeout, late, began);
-        let sent = sent_within(context.platform(), limit, sending).await;
+        let (limit, late) = context.first_byte_limit(self.first_byte_timeout, began);
+        let sent = sent_within(context.platform(), (limit, late.clone()), sending).await;
         let mut now = context.platform().now();
         let waited = now.since(began);
         context.timings.upstream += waited;
@@ -294,7 +318,13 @@ impl Calls {
         } else {
             let (platform, deadline) = (context.platform().clone(), context.deadline);
             let reading = pin!(want.read(&self.provider, self.event_limits, head, body, context));
-            until_deadline(&platform, deadline, now, reading).await
+            if W::IS_STREAM {
+                // The limit holds until the first event. A comment is none.
+                let left = limit.saturating_sub(waited);
+                within(&platform, left, reading).await.unwrap_or(Err(late))
+            } else {
+                until_deadline(&platform, deadline, now, reading).await
+            }
         };
         let then = context.platform().now();
         let waited = then.since(now);
@@ -304,7 +334,7 @@ impl Calls {
             if W::IS_STREAM {
                 context.timings.first_byte = context.timings.first_byte.map(|head| head + waited);
             }
-            W::record(answer, context, now);
+            W::record(answer, request, context, now);
         }
         (answer, now)
     }
@@ -346,7 +376,7 @@ impl Calls {
     ) -> Error {
         if head.status.is_redirection() || head.status.is_informational() {
             let what = format!("it answered {}, which no API call should get", head.status);
-            return Error::UpstreamMalformed { what };
+            return Error::UpstreamPage { what };
         }
         let platform = context.platform();
         let text = pin!(read_whole(platform, body, ERROR_LIMIT, self.event_limits.idle));
@@ -369,7 +399,7 @@ impl Calls {
         context: &mut RequestContext<P>,
     ) -> Result<Bytes, Error> {
         let now = context.platform().now();
-        Ok(self.call_with_retries(request, Whole, context, now).await?.text)
+        Ok(self.call_with_retries(request, Whole(None), context, now).await?.body)
     }
 }
 
@@ -382,22 +412,18 @@ fn may_pass_unchanged(status: StatusCode) -> bool {
 /// Returns the error for a successful answer in a form that was not requested. A web page would
 /// otherwise pass for an empty stream, since a stream's reader skips lines that are no events.
 fn unreadable(headers: &HeaderMap, is_stream: bool) -> Option<Error> {
-    let value_of = |name| headers.get(name).map_or(&b""[..], |value| value.as_bytes().trim_ascii());
-    let (encoding, kind) = (value_of(CONTENT_ENCODING), value_of(CONTENT_TYPE));
-    let what = if !matches!(encoding, b"" | b"identity") {
+    let encoding = headers.get(CONTENT_ENCODING).map_or(&b""[..], |value| value.as_bytes());
+    let encoding = encoding.trim_ascii();
+    if !matches!(encoding, b"" | b"identity") {
         let encoding = String::from_utf8_lossy(encoding);
-        format!("the answer is compressed ({encoding}) although that was not requested")
-    } else if is_stream && kind.starts_with(WEB_PAGE) {
-        let kind = String::from_utf8_lossy(kind);
-        format!("a web page ({kind}) came in place of a stream")
+        let what = format!("the answer is compressed ({encoding}) although that was not requested");
+        Some(Error::UpstreamMalformed { what })
+    } else if is_stream && is_web_page(headers) {
+        Some(Error::UpstreamPage { what: "a web page came in place of a stream".to_owned() })
     } else {
-        return None;
-    };
-    Some(Error::UpstreamMalformed { what })
+        None
+    }
 }
-
-/// The content type with which a captive portal or a load balancer answers.
-const WEB_PAGE: &[u8] = b"text/html";
 
 /// Bytes read of an error's body. It is text for people, so a megabyte is generous.
 const ERROR_LIMIT: usize = 1 << 20;

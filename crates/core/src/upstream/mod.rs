@@ -25,7 +25,7 @@ pub(crate) use credentials::Credentials;
 pub(crate) use credentials::check::Refresh;
 pub(crate) use models::ModelCatalog;
 pub(crate) use project::ProjectDiscovery;
-pub(crate) use want::{EventStream, FirstEvent, Head, HeadAnswer, Whole};
+pub(crate) use want::{EventStream, FirstEvent, Head, HeadAnswer, Whole, WholeAnswer};
 
 /// An account at a provider.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use crate::google::error::{self, UpstreamError};
 use crate::job::{BackgroundJob, Job};
 use crate::metrics::Metrics;
 use crate::platform::Platform;
-use crate::policy::quota::{Exhausted, QuotaMemory};
+use crate::policy::quota::{Exhausted, LONGEST, QuotaMemory, QuotaVerdict};
 use crate::sync::lock;
 use crate::time::Timestamp;
 
@@ -31,15 +31,48 @@ impl Quotas {
     }
 
     /// Fails with upstream's error for this model if its quota is known to be exhausted. The error has
-    /// upstream's bytes and what remains of the delay.
-    pub(crate) fn check(&self, model: &str, clock: Timestamp) -> Result<(), Box<UpstreamError>> {
-        match lock(&self.account.quotas).ask(model, clock) {
-            None => Ok(()),
-            Some((mut error, left)) => {
+    /// upstream's bytes and what remains of the delay. A client that wants upstream to be asked, as
+    /// `anew` tells, is let through, and so is a probe; then the result is true.
+    pub(crate) fn check(
+        &self,
+        model: &str,
+        anew: impl FnOnce() -> bool,
+        clock: Timestamp,
+    ) -> Result<bool, Box<UpstreamError>> {
+        let mut quotas = lock(&self.account.quotas);
+        if quotas.is_empty() {
+            return Ok(false);
+        }
+        match quotas.ask(model, anew(), clock) {
+            QuotaVerdict::Ask => Ok(false),
+            QuotaVerdict::Probe => Ok(true),
+            QuotaVerdict::Exhausted(mut error, left) => {
                 error.retry_delay = Some(left);
                 Err(Box::new(error))
             }
         }
+    }
+
+    /// Records that upstream has served a model whose quota seemed exhausted.
+    pub(super) fn recovered<P: Platform>(&self, platform: &P, model: &str) {
+        let known = lock(&self.account.quotas).recovered(model, platform.wall_clock());
+        if known {
+            tracing::info!(model, "the model's quota is available again");
+            if platform.has_shared_store() {
+                platform.spawn_job(BackgroundJob::new(Job::PublishQuotas));
+            }
+        }
+    }
+
+    /// Forgets everything, so that upstream is asked again.
+    pub(crate) fn clear(&self, clock: Timestamp) {
+        lock(&self.account.quotas).clear(clock);
+    }
+
+    /// The models whose quotas are exhausted, and when each quota is reset.
+    pub(crate) fn exhausted(&self, clock: Timestamp) -> Vec<(String, Timestamp)> {
+        let quotas = lock(&self.account.quotas);
+        quotas.entries(clock).map(|(model, it)| (model.to_owned(), it.reset)).collect()
     }
 
     /// Remembers an error that says that a quota is exhausted.
@@ -50,6 +83,12 @@ impl Quotas {
         let clock = platform.wall_clock();
         let delay = error.retry_delay;
         let noted = lock(&self.account.quotas).note(model, error.clone(), delay, clock);
+        if noted {
+            tracing::warn!(
+                model,
+                "the model's quota is exhausted: its requests get Google's answer from memory"
+            );
+        }
         if noted && platform.has_shared_store() {
             platform.spawn_job(BackgroundJob::new(Job::PublishQuotas));
         }
@@ -60,8 +99,11 @@ impl Quotas {
         if let Some(stored) = store::recall(platform, &self.metrics, KEY).await {
             let clock = platform.wall_clock();
             let mut quotas = lock(&self.account.quotas);
-            for (model, exhausted) in from_stored(&stored, account) {
-                quotas.learn(model, exhausted, clock);
+            for (model, known) in from_stored(&stored, account) {
+                match known {
+                    Known::Exhausted(exhausted) => quotas.learn(model, *exhausted, clock),
+                    Known::Recovered(at) => quotas.learn_recovery(&model, at, clock),
+                }
             }
         }
     }
@@ -79,7 +121,15 @@ impl Quotas {
     }
 }
 
-/// One quota as it is stored.
+/// What the store knows of a model.
+enum Known {
+    Exhausted(Box<Exhausted<UpstreamError>>),
+    /// The model was served again at this time.
+    Recovered(Timestamp),
+}
+
+/// One model as it is stored. A model that was served again has no body, and its times are equal, so
+/// that earlier versions ignore the row.
 #[derive(Serialize, Deserialize)]
 struct StoredQuota {
     model: String,
@@ -106,25 +156,38 @@ fn to_stored(
             until: exhausted.until.0,
         })
     };
-    let rows: Vec<StoredQuota> = quotas.entries(clock).filter_map(row).collect();
-    let ttl = rows.iter().map(|row| clock.until(Timestamp(row.until))).max()?;
+    let recovered = |(model, at): (&str, Timestamp)| StoredQuota {
+        model: model.to_owned(),
+        status: StatusCode::OK.as_u16(),
+        body: String::new(),
+        since: at.0,
+        reset: at.0,
+        until: at.0,
+    };
+    let exhausted = quotas.entries(clock).filter_map(row);
+    let rows: Vec<StoredQuota> = exhausted.chain(quotas.recoveries().map(recovered)).collect();
+    let kept = |row: &StoredQuota| match row.body.is_empty() {
+        true => clock.until(Timestamp(row.since) + LONGEST),
+        false => clock.until(Timestamp(row.until)),
+    };
+    let ttl = rows.iter().map(kept).max().filter(|ttl| !ttl.is_zero())?;
     let text = serde_json::to_vec(&(account, rows)).ok()?;
     Some((Bytes::from(text), ttl))
 }
 
 /// Reads the stored form. It is empty if the entry belongs to another account or is damaged.
-fn from_stored(stored: &Bytes, account: &str) -> Vec<(String, Exhausted<UpstreamError>)> {
+fn from_stored(stored: &Bytes, account: &str) -> Vec<(String, Known)> {
     let read: Option<(String, Vec<StoredQuota>)> = serde_json::from_slice(stored).ok();
     let rows = read.filter(|(owner, _)| owner == account).map(|(_, rows)| rows);
     let entry = |row: StoredQuota| {
+        let since = Timestamp(row.since);
+        if row.body.is_empty() {
+            return Some((row.model, Known::Recovered(since)));
+        }
         let status = StatusCode::from_u16(row.status).ok()?;
-        let exhausted = Exhausted {
-            answer: error::read(status, &HeaderMap::new(), &Bytes::from(row.body)),
-            since: Timestamp(row.since),
-            reset: Timestamp(row.reset),
-            until: Timestamp(row.until),
-        };
-        Some((row.model, exhausted))
+        let answer = error::read(status, &HeaderMap::new(), &Bytes::from(row.body));
+        let exhausted = Exhausted::new(answer, since, Timestamp(row.reset), Timestamp(row.until));
+        Some((row.model, Known::Exhausted(Box::new(exhausted))))
     };
     rows.into_iter().flatten().filter_map(entry).collect()
 }
@@ -151,10 +214,26 @@ mod tests {
         let clock = NOW + Duration::from_secs(10);
         let (stored, ttl) = to_stored(&quotas, "ada", clock).unwrap();
         assert_eq!(ttl, Duration::from_secs(90));
-        let [(model, entry)] = &from_stored(&stored, "ada")[..] else { panic!("one entry") };
+        let [(model, Known::Exhausted(entry))] = &from_stored(&stored, "ada")[..] else {
+            panic!("one entry")
+        };
         assert_eq!((&**model, &entry.answer), ("pro", &error));
         assert!(from_stored(&stored, "bob").is_empty());
         assert!(to_stored(&quotas, "ada", NOW + Duration::from_secs(100)).is_none());
+    }
+
+    #[test]
+    fn a_model_that_works_again_is_stored_for_the_processes_that_still_know_of_the_error() {
+        let mut quotas = QuotaMemory::default();
+        quotas.note("pro", exhausted(), None, NOW);
+        let clock = NOW + Duration::from_secs(10);
+        assert!(quotas.recovered("pro", clock));
+        let (stored, ttl) = to_stored(&quotas, "ada", clock).unwrap();
+        assert_eq!(ttl, LONGEST);
+        let [(model, Known::Recovered(at))] = &from_stored(&stored, "ada")[..] else {
+            panic!("one entry")
+        };
+        assert_eq!((&**model, *at), ("pro", clock));
     }
 
     #[test]

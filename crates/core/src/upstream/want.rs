@@ -2,17 +2,21 @@
 
 use bytes::Bytes;
 use http::StatusCode;
+use http::header::{CONTENT_TYPE, HeaderMap};
 use http::response::Parts;
 
 use super::io::read_whole;
 use crate::body::{EventLimits, Events};
 use crate::context::RequestContext;
-use crate::dialect::StreamFormat;
+use crate::dialect::{StreamFormat, WholeCall};
 use crate::error::Error;
-use crate::failure::FailureClass;
+use crate::failure::{Failure, FailureClass};
 use crate::platform::Platform;
-use crate::policy::breaker;
+use crate::policy::breaker::CallOutcomes;
+use crate::policy::endpoint::Tries;
 use crate::provider::Provider;
+use crate::provider::answer::GeminiAnswer;
+use crate::provider::request::UpstreamRequest;
 use crate::time::Monotonic;
 
 /// How much of upstream's answer a request waits for, before a try counts as answered.
@@ -33,19 +37,25 @@ pub(crate) trait Want<P: Platform> {
         context: &mut RequestContext<P>,
     ) -> Result<Self::Answer, Error>;
 
-    /// Tells the breaker what the answer says about the endpoint.
-    fn record(answer: &Self::Answer, context: &mut RequestContext<P>, now: Monotonic);
+    /// Records for the breakers what the answer says.
+    fn record(
+        answer: &Self::Answer,
+        request: &UpstreamRequest,
+        context: &mut RequestContext<P>,
+        now: Monotonic,
+    );
 }
 
-/// Waits for the whole answer.
+/// Waits for the whole answer, and takes it out of the provider's form: an error inside a successful
+/// answer fails the try. The proxy's own calls read their answers themselves.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Whole;
+pub(crate) struct Whole(pub(crate) Option<WholeCall>);
 
 /// A whole answer, with the head that came before it.
 #[derive(Debug)]
 pub(crate) struct WholeAnswer {
     pub(crate) head: Parts,
-    pub(crate) text: Bytes,
+    pub(crate) body: Bytes,
 }
 
 impl<P: Platform> Want<P> for Whole {
@@ -53,18 +63,35 @@ impl<P: Platform> Want<P> for Whole {
 
     async fn read(
         self,
-        _: &Provider,
+        provider: &Provider,
         limits: EventLimits,
         head: Parts,
         body: P::Body,
         context: &mut RequestContext<P>,
     ) -> Result<WholeAnswer, Error> {
         let text = read_whole(context.platform(), body, limits.event_bytes, limits.idle).await?;
-        Ok(WholeAnswer { head, text })
+        let Some(call) = self.0 else { return Ok(WholeAnswer { head, body: text }) };
+        let GeminiAnswer { body, usage, trace_id } = match provider.read_answer(call, &text) {
+            Err(Error::UpstreamMalformed { .. }) if is_web_page(&head.headers) => {
+                let what = "a web page came in place of the answer".to_owned();
+                return Err(Error::UpstreamPage { what });
+            }
+            answer => answer?,
+        };
+        context.usage = usage;
+        if let Some(trace) = trace_id {
+            trace.as_ref().clone_into(&mut context.trace_id);
+        }
+        Ok(WholeAnswer { head, body })
     }
 
-    fn record(_: &WholeAnswer, context: &mut RequestContext<P>, now: Monotonic) {
-        context.end_call(breaker::CallOutcome::Success, &[], now);
+    fn record(
+        _: &WholeAnswer,
+        _: &UpstreamRequest,
+        context: &mut RequestContext<P>,
+        now: Monotonic,
+    ) {
+        context.end_call(CallOutcomes::SUCCESS, &Tries::default(), now);
         context.release_permit();
     }
 }
@@ -99,7 +126,13 @@ impl<P: Platform> Want<P> for FirstEvent {
         Ok(EventStream { head, events })
     }
 
-    fn record(_: &EventStream<P>, context: &mut RequestContext<P>, now: Monotonic) {
+    fn record(
+        _: &EventStream<P>,
+        request: &UpstreamRequest,
+        context: &mut RequestContext<P>,
+        now: Monotonic,
+    ) {
+        context.body_hash = request.body_hash();
         context.call_alive(now);
     }
 }
@@ -129,11 +162,19 @@ impl<P: Platform> Want<P> for Head {
         Ok(HeadAnswer { head, body })
     }
 
-    fn record(answer: &HeadAnswer<P>, context: &mut RequestContext<P>, now: Monotonic) {
-        let status = answer.head.status;
-        if is_failure(status) {
-            let outcome = breaker::CallOutcome::of(FailureClass::of_status(status));
-            context.end_call(outcome, &[], now);
+    fn record(
+        answer: &HeadAnswer<P>,
+        request: &UpstreamRequest,
+        context: &mut RequestContext<P>,
+        now: Monotonic,
+    ) {
+        context.body_hash = request.body_hash();
+        let HeadAnswer { head, .. } = answer;
+        if is_failure(head.status) {
+            // Code Assist writes some of its JSON errors as `text/plain`.
+            let is_page = is_web_page(&head.headers) || kind(&head.headers).is_empty();
+            let failure = Failure { is_page, ..Failure::new(FailureClass::of_status(head.status)) };
+            context.end_call(CallOutcomes::of(failure), &Tries::default(), now);
         } else {
             context.call_alive(now);
         }
@@ -143,4 +184,13 @@ impl<P: Platform> Want<P> for Head {
 /// True for a 4xx or a 5xx.
 pub(super) fn is_failure(status: StatusCode) -> bool {
     status.is_client_error() || status.is_server_error()
+}
+
+/// True for the content type with which a captive portal or a load balancer answers.
+pub(super) fn is_web_page(headers: &HeaderMap) -> bool {
+    kind(headers).starts_with(b"text/html")
+}
+
+fn kind(headers: &HeaderMap) -> &[u8] {
+    headers.get(CONTENT_TYPE).map_or(b"", |value| value.as_bytes().trim_ascii())
 }

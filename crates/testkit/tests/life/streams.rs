@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use code_assist_core::Platform as _;
 use code_assist_testkit::client::post;
 use code_assist_testkit::google::{event, google, google_but, last_event, sse};
 use code_assist_testkit::script::{Piece, Received, Reply, ScriptedPlatform};
@@ -162,15 +163,82 @@ fn a_silent_stream_is_ended_after_the_idle_timeout_and_not_before() {
 }
 
 #[test]
-fn events_without_a_response_are_dropped_and_an_empty_stream_stays_empty() {
+fn events_without_a_response_are_dropped() {
     let only_trace = r#"{"traceId":"t9","remainingCredits":[]}"#;
-    let script = ScriptedPlatform::new(google_but(move |request| {
-        request.is("?alt=sse").then(|| sse(&[only_trace]))
-    }));
-    let proxy = signed_in(&script, 3000);
-    let answer = run(&script, &proxy, post(STREAM, HELLO));
-    assert_eq!((answer.status.as_u16(), answer.text().as_str()), (200, ""));
-    assert_eq!(run(&script, &proxy, post(ARRAY, HELLO)).text(), "[]");
+    for nothing in [only_trace, "{}", r#"{"response":{}}"#, r#"{"response":null}"#, "[DONE]"] {
+        let script = ScriptedPlatform::new(google_but(move |request| {
+            request
+                .is("?alt=sse")
+                .then(|| sse(&[nothing, &event("Hel"), nothing, &last_event("lo")]))
+        }));
+        let proxy = signed_in(&script, 3000);
+        let text = run(&script, &proxy, post(STREAM, HELLO)).text();
+        assert_eq!(text.matches("data: ").count(), 2, "{nothing}: {text}");
+    }
+}
+
+#[test]
+fn a_stream_without_an_event_for_the_client_is_asked_for_again_and_then_a_502() {
+    let only_trace = r#"{"traceId":"t9","remainingCredits":[]}"#;
+    let unwrapped =
+        r#"{"candidates":[{"content":{"parts":[{"text":"x"}]},"finishReason":"STOP"}]}"#;
+    let comments = || Reply::ok(": keep-alive\r\n\r\n: keep-alive\r\n\r\n");
+    for nothing in [
+        sse(&[]),
+        Reply::ok(""),
+        comments(),
+        sse(&[only_trace]),
+        sse(&["[DONE]"]),
+        sse(&["{}"]),
+        sse(&[r#"{"response":{}}"#]),
+        sse(&[r#"{"response":{},"traceId":"t9"}"#]),
+        sse(&[unwrapped]),
+    ] {
+        for (path, opening) in [(STREAM, "{\"error\""), (ARRAY, "[{\"error\"")] {
+            let reply = nothing.clone();
+            let script = ScriptedPlatform::new(google_but(move |request| {
+                request.is("?alt=sse").then(|| reply.clone())
+            }));
+            let proxy = signed_in(&script, 3000);
+            let answer = run(&script, &proxy, post(path, HELLO));
+            assert_eq!(answer.status, 502, "{nothing:?}");
+            assert_eq!(answer.reason(), "UPSTREAM_MALFORMED", "{nothing:?}");
+            assert!(answer.text().starts_with(opening), "{}", answer.text());
+            assert_eq!(script.received("?alt=sse").len(), 4, "{nothing:?}");
+        }
+        let mut calls = 0;
+        let reply = nothing.clone();
+        let script = ScriptedPlatform::new(google_but(move |request| {
+            let first = request.is("?alt=sse") && std::mem::replace(&mut calls, 1) == 0;
+            first.then(|| reply.clone())
+        }));
+        let proxy = signed_in(&script, 3000);
+        let answer = run(&script, &proxy, post(STREAM, HELLO));
+        assert_eq!(answer.status, 200, "{nothing:?}");
+        assert!(answer.text().contains("Hel"), "{}", answer.text());
+    }
+}
+
+#[test]
+fn a_stream_of_comments_is_cut_off_when_the_time_for_the_first_byte_is_over() {
+    let comment = || Piece::Data(": keep-alive\r\n\r\n".into());
+    let second = Duration::from_secs(1);
+    let slow = (0..1000).flat_map(|_| [comment(), Piece::Silence(second)]);
+    // Without a pause a loop that only reads would never look at the clock.
+    let flood = (0..100_000).map(|_| comment()).chain([Piece::Silence(second * 1000)]);
+    for reply in [Reply::pieces(slow.collect::<Vec<_>>()), Reply::pieces(flood.collect::<Vec<_>>())]
+    {
+        let script = ScriptedPlatform::new(google_but(move |request| {
+            request.is("?alt=sse").then(|| reply.clone())
+        }));
+        let proxy = signed_in(&script, 3000);
+        let before = script.now();
+        let answer = run(&script, &proxy, post(STREAM, HELLO));
+        assert_eq!((answer.status.as_u16(), answer.reason().as_str()), (504, "UPSTREAM_TIMEOUT"));
+        let took = script.now().since(before);
+        assert!((300..301).contains(&took.as_secs()), "{took:?}");
+        assert_eq!(script.received("?alt=sse").len(), 1);
+    }
 }
 
 #[test]

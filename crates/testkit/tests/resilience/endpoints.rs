@@ -5,7 +5,7 @@ use code_assist_testkit::client::{all, get, impatient, later, post};
 use code_assist_testkit::google::{event, sse};
 use code_assist_testkit::script::{Piece, Received, Reply};
 
-use crate::fixture::{Fixture, GENERATE, HELLO, STREAM, always, error, ms, reason, together};
+use crate::fixture::{Fixture, GENERATE, HELLO, STREAM, always, error, ms, page, reason, together};
 
 const TWO: (&str, &str) = ("CODE_ASSIST_ENDPOINT", "http://one.test,http://two.test");
 
@@ -45,7 +45,7 @@ fn a_failed_try_moves_to_the_other_endpoint_at_once() {
 
 #[test]
 fn an_endpoint_that_keeps_failing_is_not_called_and_clients_see_no_failure() {
-    let fixture = Fixture::new(&[TWO], first_endpoint_gives(error(500, "")));
+    let fixture = Fixture::new(&[TWO], first_endpoint_gives(page(500)));
     for _ in 0..100 {
         assert_eq!(fixture.ask(post(GENERATE, HELLO)).status, 200);
     }
@@ -57,7 +57,7 @@ fn an_endpoint_that_keeps_failing_is_not_called_and_clients_see_no_failure() {
 #[test]
 fn when_all_breakers_are_open_the_error_states_the_shortest_wait() {
     let settings = [TWO, ("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "1"), ("MAX_RETRY_ATTEMPTS", "0")];
-    let fixture = Fixture::new(&settings, always(error(500, "")));
+    let fixture = Fixture::new(&settings, always(page(500)));
     fixture.ask(post(GENERATE, HELLO));
     fixture.script.advance(ms(20_000));
     fixture.ask(post(GENERATE, HELLO));

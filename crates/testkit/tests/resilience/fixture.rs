@@ -16,6 +16,7 @@ use http::Request;
 pub(crate) struct Fixture {
     pub(crate) script: ScriptedPlatform,
     pub(crate) proxy: Proxy,
+    settings: Settings,
 }
 
 impl Fixture {
@@ -38,7 +39,8 @@ impl Fixture {
         };
         let layers = [Layer { source: Source::Env, lookup: &lookup }];
         let (settings, _) = Settings::read(&layers).expect("the test's settings are valid");
-        let fixture = Self { proxy: Proxy::new(settings, &script), script };
+        let proxy = Proxy::new(settings.clone(), &script);
+        let fixture = Self { proxy, script, settings };
         fixture.tick();
         fixture
     }
@@ -46,6 +48,11 @@ impl Fixture {
     /// Runs the tick that reads the credentials, after which the proxy has a token.
     pub(crate) fn tick(&self) {
         self.run(self.proxy.tick(&self.script));
+    }
+
+    /// Applies the same settings again, as a SIGHUP does.
+    pub(crate) fn reload(&self) {
+        self.proxy.reload(&self.script, &self.settings);
     }
 
     pub(crate) fn run<F: Future>(&self, future: F) -> F::Output {
@@ -133,7 +140,18 @@ pub(crate) fn always(reply: Reply) -> impl FnMut(&Received) -> Option<Reply> + S
     move |_| Some(reply.clone())
 }
 
-/// An error in Code Assist's format.
+/// A load balancer's answer without a body, for which the endpoint is at fault.
+pub(crate) fn page(status: u16) -> Reply {
+    Reply::status(status, "")
+}
+
+/// A request that differs from those with other numbers. Equal requests count once for a model's
+/// breaker.
+pub(crate) fn hello(n: usize) -> String {
+    HELLO.replace("Hello", &format!("Hello {n}"))
+}
+
+/// An error in Code Assist's format, for which the model is at fault.
 pub(crate) fn error(status: u16, details: &str) -> Reply {
     Reply::status(status, error_body(status, details)).with_header("content-type", "text/plain")
 }

@@ -36,6 +36,8 @@ pub struct UpstreamError {
     pub reasons: Vec<String>,
     /// How long upstream asks the client to wait. Zero means at once; `None` means no delay stated.
     pub retry_delay: Option<Duration>,
+    /// The body is an error object of the API, not a page of a load balancer or nothing.
+    is_from_api: bool,
     /// `errors[].reason` of the older shape (`docs/reference/protocol.md` 7.1).
     legacy_reasons: Vec<String>,
     /// The `quotaId`s of `QuotaFailure`, and `quota_limit` of `ErrorInfo`.
@@ -187,6 +189,7 @@ impl UpstreamError {
             message,
             reasons: Vec::new(),
             retry_delay: None,
+            is_from_api: true,
             legacy_reasons: Vec::new(),
             quotas: Vec::new(),
             link: None,
@@ -243,6 +246,7 @@ fn from_text(http: StatusCode, body: &Bytes) -> UpstreamError {
     let status = Status::new(http, message.clone());
     let mut error =
         UpstreamError::bare(http, status.to_json(), canonical(http).to_owned(), message);
+    error.is_from_api = false;
     error.retry_delay = delay_in(&error.message);
     error
 }

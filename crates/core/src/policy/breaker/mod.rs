@@ -1,9 +1,15 @@
-//! The circuit breaker of an endpoint (`docs/RESILIENCE.md`).
+//! Circuit breakers (`docs/RESILIENCE.md`): [`Breaker`] is one, [`ModelBreakers`] holds those of the
+//! models of an endpoint.
+
+mod models;
+mod outcome;
 
 use std::time::Duration;
 
-use crate::failure::FailureClass;
 use crate::time::Monotonic;
+
+pub use models::{ModelBreakers, ModelOperation, ModelPermit, RestingModel};
+pub use outcome::{CallOutcome, CallOutcomes};
 
 /// Whether a call may be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,56 +31,6 @@ pub struct Permit {
     serial: u64,
 }
 
-/// How a permitted call ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CallOutcome {
-    /// The answer has begun; its end is recorded later with the same permit. This closes a
-    /// half-open breaker, since other calls should not wait until the probe's stream ends. It does
-    /// not reset the count of failures, since the stream may still break.
-    Alive,
-    /// No connection, a time-out, a 5xx, a broken stream.
-    Failure,
-    /// The call says nothing about the endpoint: the client left before the answer, or the proxy is
-    /// shutting down. The count of failures stays as it is. After such a probe the breaker waits
-    /// for the next one.
-    Neutral,
-    /// A complete answer with a status below 500.
-    Success,
-}
-
-impl CallOutcome {
-    /// The outcome of a call that has failed.
-    ///
-    /// A 4xx is the answer of a working endpoint (`docs/RESILIENCE.md`): it resets the count of
-    /// failures and closes a half-open breaker. Otherwise five 500s spread over a day of 400s would
-    /// open the breaker, and a probe that got a 429 would keep the breaker of a healthy endpoint
-    /// open.
-    pub fn of(class: FailureClass) -> Self {
-        match class {
-            FailureClass::Account
-            | FailureClass::Project
-            | FailureClass::Quota
-            | FailureClass::RateLimited
-            | FailureClass::Request
-            | FailureClass::Throttled
-            | FailureClass::Unauthenticated => Self::Success,
-            FailureClass::BrokenAnswer
-            | FailureClass::Disconnected
-            | FailureClass::GatewayTimeout
-            | FailureClass::Malformed
-            | FailureClass::NotProcessed
-            | FailureClass::ServerError
-            | FailureClass::TimedOut
-            | FailureClass::Unavailable
-            | FailureClass::UnknownServerError
-            | FailureClass::Unreachable => Self::Failure,
-            FailureClass::Local | FailureClass::LocalResources | FailureClass::ShuttingDown => {
-                Self::Neutral
-            }
-        }
-    }
-}
-
 /// The three states of a circuit breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum State {
@@ -86,7 +42,7 @@ pub enum State {
     Open,
 }
 
-/// The circuit breaker of one endpoint.
+/// A circuit breaker.
 ///
 /// ```
 /// # #[cfg(feature = "internals")] {
@@ -99,14 +55,14 @@ pub enum State {
 /// let mut breaker = Breaker::new(1, timeout);
 /// let now = Monotonic(0);
 /// let BreakerVerdict::Permit(permit) = breaker.ask(now) else { panic!("a new breaker is closed") };
-/// breaker.record(permit, CallOutcome::Failure, now);
+/// breaker.record(permit, CallOutcome::Failure, None, now);
 /// assert_eq!(breaker.ask(now), BreakerVerdict::Open { after: timeout });
 ///
 /// // After the timeout one probe is permitted, and its success closes the breaker.
 /// let later = now + timeout;
 /// let BreakerVerdict::Permit(probe) = breaker.ask(later) else { panic!("the timeout is over") };
 /// assert_eq!(breaker.state(later), State::HalfOpen);
-/// breaker.record(probe, CallOutcome::Success, later);
+/// breaker.record(probe, CallOutcome::Success, None, later);
 /// assert_eq!(breaker.state(later), State::Closed);
 /// # }
 /// ```
@@ -124,6 +80,9 @@ enum Circuit {
     Closed {
         /// Failures in a row.
         failures: u32,
+        /// The hashes of the bodies that have failed since the last success, at most as many as the
+        /// threshold.
+        bodies: Vec<u64>,
         /// The serial of the permits that were given since the breaker closed.
         serial: u64,
     },
@@ -144,7 +103,7 @@ impl Breaker {
             threshold: threshold.max(1),
             // The clock counts microseconds: a shorter timeout would be zero.
             timeout: timeout.max(Duration::from_micros(1)),
-            circuit: Circuit::Closed { failures: 0, serial: 0 },
+            circuit: Circuit::closed(0),
             serial: 0,
         }
     }
@@ -167,26 +126,44 @@ impl Breaker {
         BreakerVerdict::Permit(Permit { serial: self.serial })
     }
 
-    /// Records how a call ended.
+    /// Records how a call ended. With the hash of its body, a failure counts only if no equal body has
+    /// failed since the last success: a body that always fails says nothing about others.
     ///
     /// After an opening, the outcomes of calls from before it are ignored. The success of a probe
     /// that was replaced still counts, since the endpoint may be slower than the timeout. The
     /// failure of such a probe is ignored, since a newer probe is in flight.
-    pub fn record(&mut self, permit: Permit, outcome: CallOutcome, now: Monotonic) {
+    pub fn record(
+        &mut self,
+        permit: Permit,
+        outcome: CallOutcome,
+        body: Option<u64>,
+        now: Monotonic,
+    ) {
         match &mut self.circuit {
-            Circuit::Closed { failures, serial } if *serial == permit.serial => match outcome {
-                CallOutcome::Failure => {
-                    *failures += 1;
-                    if *failures >= self.threshold {
-                        self.open(now);
+            Circuit::Closed { failures, bodies, serial } if *serial == permit.serial => {
+                match outcome {
+                    CallOutcome::Failure => {
+                        if let Some(body) = body {
+                            if bodies.contains(&body) {
+                                return;
+                            }
+                            bodies.push(body);
+                        }
+                        *failures += 1;
+                        if *failures >= self.threshold {
+                            self.open(now);
+                        }
                     }
+                    CallOutcome::Success => {
+                        *failures = 0;
+                        bodies.clear();
+                    }
+                    CallOutcome::Alive | CallOutcome::Neutral => {}
                 }
-                CallOutcome::Success => *failures = 0,
-                CallOutcome::Alive | CallOutcome::Neutral => {}
-            },
+            }
             Circuit::Open { serial, probe, .. } if *serial < permit.serial => match outcome {
                 CallOutcome::Alive | CallOutcome::Success => {
-                    self.circuit = Circuit::Closed { failures: 0, serial: permit.serial };
+                    self.circuit = Circuit::closed(permit.serial);
                 }
                 CallOutcome::Failure if *probe == Some(permit.serial) => self.open(now),
                 CallOutcome::Failure | CallOutcome::Neutral => {}
@@ -212,10 +189,22 @@ impl Breaker {
         }
     }
 
+    /// True for a breaker that has no failures and has never opened: a new one in its place would act
+    /// in the same way.
+    fn is_new(&self) -> bool {
+        matches!(self.circuit, Circuit::Closed { failures: 0, serial: 0, .. })
+    }
+
     fn open(&mut self, now: Monotonic) {
         self.serial += 1;
         self.circuit =
             Circuit::Open { serial: self.serial, until: now + self.timeout, probe: None };
+    }
+}
+
+impl Circuit {
+    fn closed(serial: u64) -> Self {
+        Self::Closed { failures: 0, bodies: Vec::new(), serial }
     }
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::failure::{Failure, FailureClass};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -15,7 +16,7 @@ fn permit(breaker: &mut Breaker, now: Monotonic) -> Permit {
 
 fn run(breaker: &mut Breaker, outcome: CallOutcome, now: Monotonic) {
     let permit = permit(breaker, now);
-    breaker.record(permit, outcome, now);
+    breaker.record(permit, outcome, None, now);
 }
 
 /// The failures in a row of a closed breaker.
@@ -26,8 +27,12 @@ fn failures(breaker: &Breaker) -> u32 {
     }
 }
 
-fn of_status(status: u16) -> CallOutcome {
-    CallOutcome::of(FailureClass::of_status(http::StatusCode::from_u16(status).unwrap()))
+fn of_class(class: FailureClass) -> CallOutcomes {
+    CallOutcomes::of(Failure::new(class))
+}
+
+fn of_status(status: u16) -> CallOutcomes {
+    of_class(FailureClass::of_status(http::StatusCode::from_u16(status).unwrap()))
 }
 
 /// A breaker that opened at second zero.
@@ -81,13 +86,66 @@ fn neutral_and_unfinished_calls_do_not_change_the_count_of_failures() {
 }
 
 #[test]
-fn only_a_5xx_status_is_a_failure_of_the_endpoint() {
+fn an_error_of_the_api_proves_that_the_endpoint_works() {
     for status in [200, 204, 302, 400, 401, 403, 404, 408, 429, 499] {
-        assert_eq!(of_status(status), CallOutcome::Success);
+        assert_eq!(of_status(status), CallOutcomes::SUCCESS, "{status}");
     }
-    for status in [500, 502, 503, 504, 599] {
-        assert_eq!(of_status(status), CallOutcome::Failure);
+    for status in [500, 502, 503, 504] {
+        let of_model = CallOutcomes { endpoint: CallOutcome::Success, model: CallOutcome::Failure };
+        assert_eq!(of_status(status), of_model, "{status}");
     }
+    let unknown = CallOutcomes { endpoint: CallOutcome::Success, model: CallOutcome::Neutral };
+    assert_eq!(of_status(501), unknown, "a method that does not exist says nothing of a model");
+}
+
+#[test]
+fn what_the_endpoint_fails_at_is_not_the_models_failure() {
+    let of_endpoint = CallOutcomes { endpoint: CallOutcome::Failure, model: CallOutcome::Neutral };
+    for class in [FailureClass::Disconnected, FailureClass::NotProcessed, FailureClass::Unreachable]
+    {
+        assert_eq!(of_class(class), of_endpoint, "{class:?}");
+    }
+    for class in [FailureClass::Malformed, FailureClass::ServerError, FailureClass::Unavailable] {
+        let page = Failure { is_page: true, ..Failure::new(class) };
+        assert_eq!(CallOutcomes::of(page), of_endpoint, "a page with {class:?}");
+    }
+}
+
+#[test]
+fn a_time_out_and_a_broken_answer_are_the_models_failures() {
+    let silent = CallOutcomes { endpoint: CallOutcome::Neutral, model: CallOutcome::Failure };
+    assert_eq!(of_class(FailureClass::TimedOut), silent);
+    for class in [FailureClass::BrokenAnswer, FailureClass::Malformed, FailureClass::NoEvents] {
+        let of_model = CallOutcomes { endpoint: CallOutcome::Success, model: CallOutcome::Failure };
+        assert_eq!(of_class(class), of_model, "{class:?}");
+    }
+}
+
+#[test]
+fn what_the_proxy_itself_refuses_counts_for_nothing() {
+    for class in [FailureClass::Local, FailureClass::LocalResources, FailureClass::ShuttingDown] {
+        assert_eq!(of_class(class), CallOutcomes::NEUTRAL, "{class:?}");
+    }
+}
+
+#[test]
+fn equal_bodies_count_once_until_a_success() {
+    let mut breaker = Breaker::new(3, TIMEOUT);
+    let fail = |breaker: &mut Breaker, body| {
+        let permit = permit(breaker, at(0));
+        breaker.record(permit, CallOutcome::Failure, Some(body), at(0));
+    };
+    for _ in 0..10 {
+        fail(&mut breaker, 1);
+        fail(&mut breaker, 2);
+    }
+    assert_eq!(failures(&breaker), 2);
+    run(&mut breaker, CallOutcome::Success, at(0));
+    fail(&mut breaker, 1);
+    fail(&mut breaker, 2);
+    assert_eq!(failures(&breaker), 2);
+    fail(&mut breaker, 3);
+    assert_eq!(breaker.state(at(0)), State::Open);
 }
 
 #[test]
@@ -116,7 +174,7 @@ fn a_successful_probe_closes_the_breaker() {
 fn a_failed_probe_opens_the_breaker_for_another_timeout() {
     let mut breaker = open();
     let probe = permit(&mut breaker, at(60));
-    breaker.record(probe, CallOutcome::Failure, at(70));
+    breaker.record(probe, CallOutcome::Failure, None, at(70));
     assert_eq!(breaker.state(at(70)), State::Open);
     assert_eq!(breaker.ask(at(71)), BreakerVerdict::Open { after: Duration::from_secs(59) });
     let _ = permit(&mut breaker, at(130));
@@ -144,17 +202,17 @@ fn a_replaced_probes_success_closes_the_breaker_and_its_failure_is_ignored() {
     let mut breaker = open();
     let slow = permit(&mut breaker, at(60));
     let second = permit(&mut breaker, at(120));
-    breaker.record(slow, CallOutcome::Failure, at(130));
+    breaker.record(slow, CallOutcome::Failure, None, at(130));
     assert_eq!(breaker.state(at(130)), State::HalfOpen);
-    breaker.record(second, CallOutcome::Failure, at(140));
+    breaker.record(second, CallOutcome::Failure, None, at(140));
     assert_eq!(breaker.state(at(140)), State::Open);
 
     let mut breaker = open();
     let slow = permit(&mut breaker, at(60));
     let second = permit(&mut breaker, at(120));
-    breaker.record(slow, CallOutcome::Success, at(130));
+    breaker.record(slow, CallOutcome::Success, None, at(130));
     assert_eq!(breaker.state(at(130)), State::Closed);
-    breaker.record(second, CallOutcome::Failure, at(140));
+    breaker.record(second, CallOutcome::Failure, None, at(140));
     assert_eq!(failures(&breaker), 0, "a probe from before the closing is ignored");
 }
 
@@ -163,19 +221,19 @@ fn calls_permitted_before_an_opening_are_ignored_after_it() {
     let mut breaker = Breaker::new(3, TIMEOUT);
     let early: Vec<_> = (0..10).map(|_| permit(&mut breaker, at(0))).collect();
     for permit in &early[..3] {
-        breaker.record(*permit, CallOutcome::Failure, at(1));
+        breaker.record(*permit, CallOutcome::Failure, None, at(1));
     }
     assert_eq!(breaker.state(at(1)), State::Open);
-    breaker.record(early[3], CallOutcome::Failure, at(30));
-    breaker.record(early[4], CallOutcome::Success, at(30));
+    breaker.record(early[3], CallOutcome::Failure, None, at(30));
+    breaker.record(early[4], CallOutcome::Success, None, at(30));
     assert_eq!(breaker.ask(at(30)), BreakerVerdict::Open { after: Duration::from_secs(31) });
     let probe = permit(&mut breaker, at(61));
-    breaker.record(early[5], CallOutcome::Success, at(62));
-    breaker.record(early[6], CallOutcome::Failure, at(62));
+    breaker.record(early[5], CallOutcome::Success, None, at(62));
+    breaker.record(early[6], CallOutcome::Failure, None, at(62));
     assert_eq!(breaker.state(at(62)), State::HalfOpen);
-    breaker.record(probe, CallOutcome::Success, at(62));
+    breaker.record(probe, CallOutcome::Success, None, at(62));
     for permit in &early[7..] {
-        breaker.record(*permit, CallOutcome::Failure, at(63));
+        breaker.record(*permit, CallOutcome::Failure, None, at(63));
     }
     assert_eq!((breaker.state(at(63)), failures(&breaker)), (State::Closed, 0));
 }
@@ -184,8 +242,8 @@ fn calls_permitted_before_an_opening_are_ignored_after_it() {
 fn a_probe_whose_stream_begins_and_then_breaks_counts_as_one_failure() {
     let mut breaker = open();
     let probe = permit(&mut breaker, at(60));
-    breaker.record(probe, CallOutcome::Alive, at(61));
-    breaker.record(probe, CallOutcome::Failure, at(62));
+    breaker.record(probe, CallOutcome::Alive, None, at(61));
+    breaker.record(probe, CallOutcome::Failure, None, at(62));
     assert_eq!((breaker.state(at(62)), failures(&breaker)), (State::Closed, 1));
 }
 
@@ -194,8 +252,8 @@ fn streams_that_begin_and_then_break_open_the_breaker() {
     let mut breaker = Breaker::new(3, TIMEOUT);
     for _ in 0..3 {
         let permit = permit(&mut breaker, at(0));
-        breaker.record(permit, CallOutcome::Alive, at(0));
-        breaker.record(permit, CallOutcome::Failure, at(0));
+        breaker.record(permit, CallOutcome::Alive, None, at(0));
+        breaker.record(permit, CallOutcome::Failure, None, at(0));
     }
     assert_eq!(breaker.state(at(0)), State::Open);
 }

@@ -124,9 +124,10 @@ fn remedy(failure: Failure) -> Remedy {
     let tries = if failure.no_capacity { FEW } else { u32::MAX };
     match failure.class {
         FailureClass::Unauthenticated => Remedy::Token,
-        FailureClass::NotProcessed | FailureClass::ServerError | FailureClass::Unreachable => {
-            Remedy::Time { elsewhere: true, stated: at_least, tries }
-        }
+        FailureClass::NoEvents
+        | FailureClass::NotProcessed
+        | FailureClass::ServerError
+        | FailureClass::Unreachable => Remedy::Time { elsewhere: true, stated: at_least, tries },
         // Another endpoint needs the same resources.
         FailureClass::LocalResources => Remedy::Time { elsewhere: false, stated: at_least, tries },
         FailureClass::Unavailable => {

@@ -14,9 +14,10 @@ use http::uri::PathAndQuery;
 use http::{HeaderName, Method};
 use serde_json::json;
 
-use super::request::{UpstreamRequest, UrlError, path};
+use super::request::{CountedFor, UpstreamRequest, UrlError, path};
+use crate::dialect::gemini::models::bare;
 use crate::dialect::{ModelCall, WholeCall};
-use crate::json::JsonError;
+use crate::json::{Cursor, JsonError, ValueKind};
 use crate::payload::Payload;
 use adapt::AdaptedRequest;
 use envelope::Envelope;
@@ -54,16 +55,19 @@ impl CodeAssist {
 
     /// countTokens has an envelope of its own, and no project.
     pub(crate) fn count_tokens(&self, body: Payload) -> UpstreamRequest {
-        self.post("countTokens", envelope::wrap_count(body))
+        let request = self.post(COUNT_TOKENS, envelope::wrap_count(body)).in_envelope();
+        request.counted_for(CountedFor::Model(COUNT_TOKENS))
     }
 
     pub(crate) fn generate(&self, body: Payload, envelope: &Envelope<'_>) -> UpstreamRequest {
         let request = UpstreamRequest::post(self.generate.clone(), envelope.wrap(body));
+        let request = request.in_envelope().counted_for(CountedFor::Model(GENERATE));
         request.in_project(Arc::clone(envelope.project))
     }
 
     pub(crate) fn stream(&self, body: Payload, envelope: &Envelope<'_>) -> UpstreamRequest {
         let request = UpstreamRequest::post(self.stream.clone(), envelope.wrap(body));
+        let request = request.in_envelope().counted_for(CountedFor::Model(STREAM));
         request.in_project(Arc::clone(envelope.project)).streamed()
     }
 
@@ -77,7 +81,9 @@ impl CodeAssist {
     ) -> UpstreamRequest {
         let query = alt.map(|alt| format!("?alt={alt}")).unwrap_or_default();
         let path = path(format!("/{}{suffix}{query}", self.version));
+        let counted_for = model_method(suffix).map_or(CountedFor::Nothing, CountedFor::Model);
         let request = UpstreamRequest::new(method, path, body).passed_through();
+        let request = request.counted_for(counted_for);
         if alt == Some("sse") { request.streamed() } else { request }
     }
 
@@ -103,6 +109,56 @@ impl CodeAssist {
         UpstreamRequest::post(path(format!("/{}:{rpc}", self.version)), body)
     }
 }
+
+/// The method for a call.
+pub(crate) fn method(call: ModelCall) -> &'static str {
+    match call {
+        ModelCall::Stream => STREAM,
+        ModelCall::Whole(WholeCall::CountTokens) => COUNT_TOKENS,
+        ModelCall::Whole(WholeCall::Generate) => GENERATE,
+    }
+}
+
+/// The method that a client calls in Code Assist's own protocol, if it works on a model. `suffix` is
+/// what follows the version in the path.
+fn model_method(suffix: &str) -> Option<&'static str> {
+    let called = suffix.strip_prefix(':')?;
+    [COUNT_TOKENS, GENERATE, STREAM].into_iter().find(|method| *method == called)
+}
+
+/// The bare id of the model in the body of such a method: `{"model":…,"request":{…}}`, or for
+/// countTokens `{"request":{"model":…}}`. `None` for other methods and for a body that is no JSON.
+pub(crate) fn passed_model(suffix: &str, body: &[u8]) -> Option<String> {
+    model_method(suffix)?;
+    let mut cursor = Cursor::new(body).ok()?;
+    let mut in_request = None;
+    let mut inside = cursor.object().ok()?;
+    while let Some(key) = cursor.key(&mut inside).ok()? {
+        match (&*key.value, cursor.kind().ok()?) {
+            (b"model", ValueKind::String) => {
+                let model = cursor.string_or_skip().ok()??.into_str();
+                return Some(bare(&model).to_owned());
+            }
+            (b"request", ValueKind::Object) => {
+                let mut members = cursor.object().ok()?;
+                while let Some(key) = cursor.key(&mut members).ok()? {
+                    let value = cursor.string_or_skip().ok()?;
+                    if *key.value == *b"model" {
+                        in_request = value;
+                    }
+                }
+            }
+            _ => {
+                cursor.skip().ok()?;
+            }
+        }
+    }
+    Some(bare(&in_request?.into_str()).to_owned())
+}
+
+const COUNT_TOKENS: &str = "countTokens";
+const GENERATE: &str = "generateContent";
+const STREAM: &str = "streamGenerateContent";
 
 /// Code Assist's id for a request.
 pub(crate) const TRACE_ID: HeaderName = HeaderName::from_static("x-cloudaicompanion-trace-id");

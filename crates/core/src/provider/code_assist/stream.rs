@@ -44,6 +44,8 @@ impl CodeAssistDecoder {
         }
         let content = match (opened.error, opened.response) {
             (Some(error), _) => EventContent::Error(Box::new(error::from_event(&error))),
+            // A response without members means as little as none.
+            (None, Some(response)) if response.is_empty() => EventContent::Nothing,
             (None, Some(response)) => {
                 self.finished |= finished;
                 EventContent::Event(DecodedEvent::CodeAssist { response, wrapper_len: text.len() })

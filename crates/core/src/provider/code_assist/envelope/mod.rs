@@ -96,6 +96,11 @@ pub struct OpenedResponse<'a> {
 }
 
 impl OpenedResponse<'_> {
+    /// True for an object without members.
+    pub fn is_empty(&self) -> bool {
+        self.scanned.is_empty()
+    }
+
     /// Appends the response to `out`, on one line.
     pub fn write_line(self, out: &mut BytesMut) {
         self.scanned.write(self.envelope, Form::Compact, &self.trace, out);

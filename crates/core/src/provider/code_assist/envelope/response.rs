@@ -81,6 +81,11 @@ impl ScannedResponse {
         Ok(response)
     }
 
+    /// True for an object without members.
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self.id, ResponseId::Missing { only: true })
+    }
+
     /// The response as the client gets it: a slice of the envelope, unless an edit is needed.
     /// `trace` is the JSON string for a missing `responseId`, or empty.
     pub(super) fn into_bytes(self, envelope: &Bytes, form: Form, trace: &[u8]) -> Bytes {
