@@ -104,6 +104,25 @@ for (const colorScheme of ['light', 'dark']) {
   });
 }
 
+test('a model that rests is named with the time until it is asked for again', bounded, async () => {
+  const model = 'gemini-2.5-flash-lite';
+  await control('script', [{ match: { rpc: 'countTokens', model }, times: 0, status: 503 }]);
+  const page = await open(PROXY_URL);
+  await page.waitForSelector('#board:not([hidden])');
+  assert.ok(await page.isHidden('#resting-panel'));
+  // Equal requests count once.
+  for (let n = 0; n < 5; n += 1) {
+    const body = JSON.stringify({ contents: [{ parts: [{ text: `Request ${n}` }] }] });
+    await fetch(`${PROXY_URL}/v1beta/models/${model}:countTokens`, { method: 'POST', body });
+  }
+  await page.waitForSelector('#resting-panel:not([hidden])');
+  assert.match(await page.textContent('#resting'), /gemini-2\.5-flash-litecountTokensopen\d+ s/);
+  assert.equal(await page.textContent('#status'), 'degraded');
+  assert.deepEqual(page.troubles, []);
+  await shot(page, 'resting', 1280, 900);
+  await page.close();
+});
+
 test('a proxy that goes away is reported, and found again', bounded, async () => {
   const page = await open(PROXY_URL);
   await page.waitForSelector('#board:not([hidden])');

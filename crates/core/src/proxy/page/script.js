@@ -223,7 +223,7 @@
   // --- tiles and panels ---
 
   const GOOD = new Set(['healthy', 'closed', 'ok', 'alive', 'connected', 'known']);
-  const BAD = new Set(['unhealthy', 'open', 'disconnected', 'refused', 'no answer']);
+  const BAD = new Set(['unhealthy', 'open', 'disconnected', 'quota exhausted', 'refused', 'no answer']);
   const tone = (word) => (GOOD.has(word) ? 'good' : BAD.has(word) ? 'bad' : word === 'unknown' ? '' : 'warn');
   const pill = (word) => make('span', `pill ${tone(word)}`, word.replaceAll('_', ' '));
 
@@ -294,6 +294,18 @@
       ['Retries', count(labelled(metrics, 'retries_total', {}))],
       ['Streams cut', count(value(metrics, 'streams_cut_total'))],
     ]);
+
+    const waiting = [
+      ...checks.resting_models.map(({ model, method, breaker, seconds_left: left }) => [model, method, breaker, left]),
+      ...checks.exhausted_quotas.map(({ model, seconds_left: left }) => [model, 'all methods', 'quota exhausted', left]),
+    ].sort(([, , , a], [, , , b]) => b - a);
+    $('resting-panel').hidden = !waiting.length;
+    $('resting').replaceChildren(
+      table(
+        [{ inside: ['Model'] }, { inside: ['Method'] }, { inside: ['Why'] }, { inside: ['Asked again in'] }],
+        waiting.slice(0, 8).map(([model, method, why, left]) => [model, make('td', null, method), make('td', null, pill(why)), make('td', null, span(left))]),
+      ),
+    );
 
     const { token, credentials, project } = checks;
     pairs('sign-in', [
