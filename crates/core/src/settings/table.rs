@@ -229,7 +229,8 @@ pub const SETTINGS: &[SettingSpec] = &[
         "FIRST_BYTE_TIMEOUT_MS",
         "300000",
         Kind::Whole { min: 1, max: HOUR_MS },
-        "Longest time from the request sent to the response head.",
+        "Longest time from the request sent to the response head, and of a stream to its first event. A \
+         client's `x-server-timeout` replaces it.",
     ),
     setting(
         Group::Upstream,
@@ -289,7 +290,7 @@ pub const SETTINGS: &[SettingSpec] = &[
         "CIRCUIT_BREAKER_FAILURE_THRESHOLD",
         "5",
         Kind::Whole { min: 1, max: 100 },
-        "Consecutive failures of one endpoint that open its circuit breaker.",
+        "Failed requests in a row that open the circuit breaker of an endpoint or of a model.",
     )
     .alias(&["CIRCUIT_BREAKER_THRESHOLD"]),
     setting(
