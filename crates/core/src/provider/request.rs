@@ -20,6 +20,7 @@ pub(crate) struct UpstreamRequest {
     body: Payload,
     stream: bool,
     passes_errors: bool,
+    repeatable: bool,
     project: Option<Arc<str>>,
 }
 
@@ -70,7 +71,8 @@ impl BaseUrl {
 
 impl UpstreamRequest {
     pub(crate) fn new(method: Method, path: Result<PathAndQuery, UrlError>, body: Payload) -> Self {
-        Self { method, path, body, stream: false, passes_errors: false, project: None }
+        let (stream, passes_errors, repeatable) = (false, false, false);
+        Self { method, path, body, stream, passes_errors, repeatable, project: None }
     }
 
     pub(crate) fn post(path: Result<PathAndQuery, UrlError>, body: Payload) -> Self {
@@ -89,6 +91,12 @@ impl UpstreamRequest {
         Self { passes_errors: true, ..self }
     }
 
+    /// Marks the request as harmless to carry out twice.
+    #[must_use]
+    pub(crate) fn repeatable(self) -> Self {
+        Self { repeatable: true, ..self }
+    }
+
     /// Sets the project that the request carries.
     #[must_use]
     pub(crate) fn in_project(self, project: Arc<str>) -> Self {
@@ -103,6 +111,11 @@ impl UpstreamRequest {
     /// True when upstream's errors are passed on byte for byte.
     pub(crate) fn passes_errors(&self) -> bool {
         self.passes_errors
+    }
+
+    /// True when it does no harm to carry out the request twice.
+    pub(crate) fn is_repeatable(&self) -> bool {
+        self.repeatable
     }
 
     /// Makes the HTTP request to one endpoint.

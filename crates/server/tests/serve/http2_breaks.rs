@@ -22,7 +22,7 @@ const ANSWER: &str = r#"{"response":{"candidates":[{"content":{"parts":[{"text":
 
 /// What upstream does with a request.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Deed {
+enum Reaction {
     Answer,
     /// Resets the stream before the head of an answer.
     Reset(Reason),
@@ -37,30 +37,30 @@ enum Deed {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_is_sent_again_only_if_upstream_has_certainly_not_processed_it() {
     let late = Duration::from_millis(300);
-    let cases: [(&[Deed], u16, usize); 8] = [
-        (&[Deed::Reset(Reason::REFUSED_STREAM)], 200, 2),
-        (&[Deed::Reset(Reason::REFUSED_STREAM); 5], 200, 6),
-        (&[Deed::Reset(Reason::INTERNAL_ERROR)], 502, 1),
-        (&[Deed::Reset(Reason::CANCEL)], 502, 1),
-        (&[Deed::ResetAfterHead(Reason::INTERNAL_ERROR)], 502, 1),
+    let cases: [(&[Reaction], u16, usize); 8] = [
+        (&[Reaction::Reset(Reason::REFUSED_STREAM)], 200, 2),
+        (&[Reaction::Reset(Reason::REFUSED_STREAM); 5], 200, 6),
+        (&[Reaction::Reset(Reason::INTERNAL_ERROR)], 502, 1),
+        (&[Reaction::Reset(Reason::CANCEL)], 502, 1),
+        (&[Reaction::ResetAfterHead(Reason::INTERNAL_ERROR)], 502, 1),
         // It has sent the head: what it says of the stream comes too late.
-        (&[Deed::ResetAfterHead(Reason::REFUSED_STREAM)], 502, 1),
-        (&[Deed::GoAway], 502, 1),
-        (&[Deed::Close(late)], 502, 1),
+        (&[Reaction::ResetAfterHead(Reason::REFUSED_STREAM)], 502, 1),
+        (&[Reaction::GoAway], 502, 1),
+        (&[Reaction::Close(late)], 502, 1),
     ];
-    for (deeds, status, seen) in cases {
+    for (reactions, status, seen) in cases {
         for path in [GENERATE, STREAM] {
-            let upstream = Upstream::start(deeds).await;
+            let upstream = Upstream::start(reactions).await;
             let proxy = upstream.proxy();
             let answer =
                 tokio::task::spawn_blocking(move || proxy.post(path, HELLO)).await.unwrap();
-            assert_eq!(answer.status(), status, "{path} {deeds:?}: {}", answer.text());
+            assert_eq!(answer.status(), status, "{path} {reactions:?}: {}", answer.text());
             if status == 502 {
                 assert_eq!(answer.reason(), "UPSTREAM_DISCONNECTED");
                 let words = "so the proxy did not send it again";
                 assert!(answer.text().contains(words), "{}", answer.text());
             }
-            assert_eq!(upstream.seen.load(Ordering::SeqCst), seen, "{path} {deeds:?}");
+            assert_eq!(upstream.seen.load(Ordering::SeqCst), seen, "{path} {reactions:?}");
         }
     }
 }
@@ -68,7 +68,7 @@ async fn a_request_is_sent_again_only_if_upstream_has_certainly_not_processed_it
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_that_meets_a_dead_connection_is_answered_over_another() {
     for path in [GENERATE, STREAM] {
-        let upstream = Upstream::start(&[Deed::Answer, Deed::Close(Duration::ZERO)]).await;
+        let upstream = Upstream::start(&[Reaction::Answer, Reaction::Close(Duration::ZERO)]).await;
         let proxy = upstream.proxy();
         let statuses = tokio::task::spawn_blocking(move || {
             [proxy.post(path, HELLO).status(), proxy.post(path, HELLO).status()]
@@ -80,7 +80,7 @@ async fn a_request_that_meets_a_dead_connection_is_answered_over_another() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_refuses_every_stream_gets_a_bounded_number_of_requests() {
-    let upstream = Upstream::start(&[Deed::Reset(Reason::REFUSED_STREAM); 100]).await;
+    let upstream = Upstream::start(&[Reaction::Reset(Reason::REFUSED_STREAM); 100]).await;
     let proxy = upstream.proxy();
     let answer = tokio::task::spawn_blocking(move || proxy.post(GENERATE, HELLO)).await.unwrap();
     assert_eq!(answer.status_and_reason(), (502, "UPSTREAM_DISCONNECTED".into()));
@@ -89,7 +89,7 @@ async fn a_peer_that_refuses_every_stream_gets_a_bounded_number_of_requests() {
     assert_eq!(upstream.seen.load(Ordering::SeqCst), 9);
 }
 
-/// A Code Assist that does one deed for each request, in order, and answers all further ones.
+/// A Code Assist that reacts to each request as its list says, and answers all further ones.
 struct Upstream {
     address: std::net::SocketAddr,
     folder: TempDir,
@@ -97,24 +97,24 @@ struct Upstream {
 }
 
 impl Upstream {
-    async fn start(deeds: &[Deed]) -> Self {
+    async fn start(reactions: &[Reaction]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let folder = TempDir::new().unwrap();
         let acceptor = acceptor(&folder);
         let seen = Arc::<AtomicUsize>::default();
-        let deeds = Arc::new(Mutex::new(deeds.iter().rev().copied().collect::<Vec<_>>()));
+        let reactions = Arc::new(Mutex::new(reactions.iter().rev().copied().collect::<Vec<_>>()));
         let counted = Arc::clone(&seen);
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                let (acceptor, deeds) = (acceptor.clone(), Arc::clone(&deeds));
+                let (acceptor, reactions) = (acceptor.clone(), Arc::clone(&reactions));
                 let seen = Arc::clone(&counted);
                 tokio::spawn(async move {
                     let stream = acceptor.accept(stream).await.unwrap();
                     serve(stream, || {
                         seen.fetch_add(1, Ordering::SeqCst);
-                        deeds.lock().unwrap().pop().unwrap_or(Deed::Answer)
+                        reactions.lock().unwrap().pop().unwrap_or(Reaction::Answer)
                     })
                     .await;
                 });
@@ -136,27 +136,27 @@ impl Upstream {
     }
 }
 
-async fn serve(stream: TlsStream<TcpStream>, next: impl Fn() -> Deed) {
+async fn serve(stream: TlsStream<TcpStream>, next: impl Fn() -> Reaction) {
     let Ok(mut connection) = h2::server::handshake(stream).await else { return };
     while let Some(Ok((request, mut respond))) = connection.accept().await {
         let is_stream = request.uri().query().is_some();
         match next() {
-            Deed::Answer => {
+            Reaction::Answer => {
                 let text =
                     if is_stream { format!("data: {ANSWER}\r\n\r\n") } else { ANSWER.into() };
                 let mut body = respond.send_response(Response::new(()), false).unwrap();
                 body.send_data(Bytes::from(text), true).unwrap();
             }
-            Deed::Reset(reason) => respond.send_reset(reason),
-            Deed::ResetAfterHead(reason) => {
+            Reaction::Reset(reason) => respond.send_reset(reason),
+            Reaction::ResetAfterHead(reason) => {
                 let mut body = respond.send_response(Response::new(()), false).unwrap();
                 body.send_data(Bytes::from_static(b"d"), false).unwrap();
                 // The frames go out before the reset replaces them.
                 let _ = tokio::time::timeout(Duration::from_millis(50), connection.accept()).await;
                 body.send_reset(reason);
             }
-            Deed::GoAway => connection.abrupt_shutdown(Reason::NO_ERROR),
-            Deed::Close(after) => {
+            Reaction::GoAway => connection.abrupt_shutdown(Reason::NO_ERROR),
+            Reaction::Close(after) => {
                 tokio::time::sleep(after).await;
                 return;
             }
