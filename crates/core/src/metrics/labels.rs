@@ -29,7 +29,10 @@ impl RetryReason {
             FailureClass::LocalResources | FailureClass::Unreachable => Self::Connect,
             FailureClass::RateLimited | FailureClass::Throttled => Self::RateLimited,
             FailureClass::Unauthenticated => Self::Unauthorized,
-            FailureClass::NotProcessed => Self::Disconnected,
+            // The first two are retried for the proxy's own calls only.
+            FailureClass::BrokenAnswer
+            | FailureClass::Disconnected
+            | FailureClass::NotProcessed => Self::Disconnected,
             _ => Self::ServerError,
         }
     }

@@ -22,6 +22,7 @@ pub(crate) struct UpstreamRequest {
     body: Payload,
     stream: bool,
     passes_errors: bool,
+    repeatable: bool,
     project: Option<Arc<str>>,
     counted_for: CountedFor,
     /// Pieces of the body that belong to the provider's envelope, at each end.
@@ -103,6 +104,7 @@ impl UpstreamRequest {
             body,
             stream: false,
             passes_errors: false,
+            repeatable: false,
             project: None,
             counted_for: CountedFor::Endpoint,
             envelope_pieces: 0,
@@ -123,6 +125,12 @@ impl UpstreamRequest {
     #[must_use]
     pub(crate) fn passed_through(self) -> Self {
         Self { passes_errors: true, ..self }
+    }
+
+    /// Marks the request as harmless to carry out twice.
+    #[must_use]
+    pub(crate) fn repeatable(self) -> Self {
+        Self { repeatable: true, ..self }
     }
 
     /// Sets the breakers that the request counts for.
@@ -161,6 +169,11 @@ impl UpstreamRequest {
     /// True when upstream's errors are passed on byte for byte.
     pub(crate) fn passes_errors(&self) -> bool {
         self.passes_errors
+    }
+
+    /// True when it does no harm to carry out the request twice.
+    pub(crate) fn is_repeatable(&self) -> bool {
+        self.repeatable
     }
 
     /// Makes the HTTP request to one endpoint.

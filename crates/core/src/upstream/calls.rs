@@ -22,8 +22,8 @@ use super::quota::Quotas;
 use super::want::{Want, Whole, is_failure, is_web_page};
 use crate::body::EventLimits;
 use crate::context::RequestContext;
-use crate::error::Error;
-use crate::failure::FailureClass;
+use crate::error::{BrokenAt, Error};
+use crate::failure::{Failure, FailureClass};
 use crate::google::error;
 use crate::metrics::{Metrics, RestingModelStatus, RetryReason};
 use crate::platform::{Platform, SendError};
@@ -192,7 +192,7 @@ impl Calls {
             let verdict = retry::judge(
                 &retry::Try {
                     number,
-                    failure,
+                    failure: harmless_if_repeatable(failure, request),
                     reauthorized,
                     more_endpoints: after.is_some_and(|after| after.more_endpoints),
                 },
@@ -392,14 +392,33 @@ impl Calls {
         Error::Upstream(Box::new(error::read(head.status, &head.headers, &text)))
     }
 
-    /// Makes a call of the proxy's own, with the same token and the same retries.
+    /// Makes a call of the proxy's own, with the same token and the same retries. Such a call asks for
+    /// something and uses no quota, so that it is repeated after a broken connection too.
     pub(super) async fn call<P: Platform>(
         &self,
         request: &UpstreamRequest,
         context: &mut RequestContext<P>,
     ) -> Result<Bytes, Error> {
-        let now = context.platform().now();
-        Ok(self.call_with_retries(request, Whole(None), context, now).await?.body)
+        let (request, now) = (request.clone().repeatable(), context.platform().now());
+        match self.call_with_retries(&request, Whole(None), context, now).await {
+            Ok(answer) => Ok(answer.body),
+            // The request of the client, which waits for this call, has not been sent.
+            Err(Error::UpstreamDisconnected { .. }) => {
+                Err(Error::UpstreamDisconnected { at: BrokenAt::Unprocessed })
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Treats the break of a connection as one before the request was processed, if it does no harm to carry
+/// out the request twice.
+fn harmless_if_repeatable(failure: Failure, request: &UpstreamRequest) -> Failure {
+    match failure.class {
+        FailureClass::BrokenAnswer | FailureClass::Disconnected if request.is_repeatable() => {
+            Failure { class: FailureClass::NotProcessed, ..failure }
+        }
+        _ => failure,
     }
 }
 

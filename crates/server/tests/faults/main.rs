@@ -29,7 +29,7 @@ faults! {
     "Between the proxy and upstream" in network {
         both {
             connect_refused: "no process listens at the endpoint",
-                "503 `UPSTREAM_UNREACHABLE` with a hint; from the Worker perhaps 502, since its runtime reports both faults in the same words",
+                "503 `UPSTREAM_UNREACHABLE` with a hint; from the Worker 502, since its runtime does not say how far a call came",
                 "nothing; 3 tries, from the Worker 1";
             reset_before_head: "RST as soon as the request arrives",
                 "502 `UPSTREAM_DISCONNECTED`, which says that Google may have carried it out", "1 try";

@@ -289,7 +289,7 @@ impl Body for Events {
 }
 
 /// A self-signed certificate for `localhost`, also written to `ca.pem`.
-fn acceptor(folder: &TempDir) -> TlsAcceptor {
+pub(crate) fn acceptor(folder: &TempDir) -> TlsAcceptor {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     std::fs::write(folder.path().join("ca.pem"), made.cert.pem()).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();

@@ -3,6 +3,7 @@
 //! What the Worker promises too is in `tests/conformance`.
 
 mod credentials;
+mod http2_breaks;
 mod http2_upstream;
 mod memory;
 mod reload;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use code_assist_core::{Monotonic, Platform as _};
+use code_assist_core::{Monotonic, Platform as _, SendError};
 use code_assist_testkit::client::post;
 use code_assist_testkit::google::{google, google_but};
-use code_assist_testkit::script::{Reply, ScriptedPlatform};
+use code_assist_testkit::script::{Piece, Reply, ScriptedPlatform};
 use code_assist_testkit::subject::{login, proxy_with};
 
 use crate::{Event, GENERATE, HELLO, hello, play, run};
@@ -60,6 +60,40 @@ fn a_passed_through_call_with_a_refused_project_does_not_invalidate_the_proxys_o
         assert_eq!(run(&script, &proxy, passed_on).status, 403);
     }
     assert_eq!(script.received(":loadCodeAssist").len(), 1);
+}
+
+#[test]
+fn a_discovery_whose_connection_breaks_is_made_again_since_it_changes_nothing() {
+    let failing = |reply: fn() -> Reply, times: usize| {
+        let left = std::cell::Cell::new(times);
+        let script = ScriptedPlatform::new(google_but(move |request| {
+            let breaks = request.is(":loadCodeAssist") && left.get() > 0;
+            left.set(left.get() - usize::from(breaks));
+            breaks.then(reply)
+        }));
+        script.write_login(login("tok", "A", 3000));
+        script
+    };
+    let reset = || Reply::unreachable(SendError::Disconnected("reset".to_owned()));
+    let cut = || Reply::pieces([Piece::Data("{".into()), Piece::Break("reset".to_owned())]);
+    for reply in [reset as fn() -> Reply, cut] {
+        let script = failing(reply, 1);
+        let proxy = proxy_with(&script, &[]);
+        assert_eq!(run(&script, &proxy, post(GENERATE, HELLO)).status, 200);
+        assert_eq!(script.received(":loadCodeAssist").len(), 2);
+        assert_eq!(script.received(":generateContent").len(), 1);
+
+        let script = failing(reply, 100);
+        let proxy = proxy_with(&script, &[("MAX_RETRY_ATTEMPTS", "2")]);
+        let answer = run(&script, &proxy, post(GENERATE, HELLO));
+        assert_eq!(
+            (answer.status.as_u16(), answer.reason().as_str()),
+            (502, "UPSTREAM_DISCONNECTED")
+        );
+        assert!(answer.text().contains("Nothing was carried out"), "{}", answer.text());
+        assert_eq!(script.received(":loadCodeAssist").len(), 3);
+        assert!(script.received(":generateContent").is_empty());
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::*;
 
 /// What a peer does with a request.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Deed {
+enum Reaction {
     Answer,
     /// Closes the connection without a byte, after a while.
     Close(Duration),
@@ -25,82 +25,82 @@ enum Deed {
     ResetStream(u32),
 }
 
-const AT_ONCE: Deed = Deed::Close(Duration::ZERO);
+const AT_ONCE: Reaction = Reaction::Close(Duration::ZERO);
 
 /// Longer than the news of a dead connection may take.
-const LATE: Deed = Deed::Close(Duration::from_millis(300));
+const LATE: Reaction = Reaction::Close(Duration::from_millis(300));
 
 const REFUSED_STREAM: u32 = 7;
 
 #[tokio::test]
 async fn a_fresh_http2_connection_repeats_only_what_the_peer_has_not_processed() {
     let cases = [
-        (Deed::ResetStream(REFUSED_STREAM), true, 1),
-        (Deed::GoAway { last_id: 0, close: false }, true, 2),
-        (Deed::GoAway { last_id: 0, close: true }, true, 2),
-        (Deed::GoAway { last_id: 1, close: true }, false, 1),
+        (Reaction::ResetStream(REFUSED_STREAM), true, 1),
+        (Reaction::GoAway { last_id: 0, close: false }, true, 2),
+        (Reaction::GoAway { last_id: 0, close: true }, true, 2),
+        (Reaction::GoAway { last_id: 1, close: true }, false, 1),
         // NO_ERROR, INTERNAL_ERROR, CANCEL.
-        (Deed::ResetStream(0), false, 1),
-        (Deed::ResetStream(2), false, 1),
-        (Deed::ResetStream(8), false, 1),
+        (Reaction::ResetStream(0), false, 1),
+        (Reaction::ResetStream(2), false, 1),
+        (Reaction::ResetStream(8), false, 1),
         (AT_ONCE, false, 1),
         (LATE, false, 1),
-        (Deed::Reset, false, 1),
+        (Reaction::Reset, false, 1),
         // The first bytes of a frame.
-        (Deed::Write(&[0, 0, 1]), false, 1),
+        (Reaction::Write(&[0, 0, 1]), false, 1),
         // No frame at all.
-        (Deed::Write(b"SSH-2.0-OpenSSH_9.7\r\n\r\n"), false, 1),
+        (Reaction::Write(b"SSH-2.0-OpenSSH_9.7\r\n\r\n"), false, 1),
     ];
-    for (deed, repeated, opened) in cases {
-        let peer = Peer::http2(vec![deed]).await;
-        peer.assert_repeated(repeated, peer.client().send(peer.post()).await, deed);
-        assert_eq!(peer.server.opened(), opened, "{deed:?}");
+    for (reaction, repeated, opened) in cases {
+        let peer = Peer::http2(vec![reaction]).await;
+        peer.assert_repeated(repeated, peer.client().send(peer.post()).await, reaction);
+        assert_eq!(peer.server.opened(), opened, "{reaction:?}");
     }
 }
 
 #[tokio::test]
 async fn a_fresh_http1_connection_repeats_nothing() {
-    let deeds = [
+    let reactions = [
         AT_ONCE,
         LATE,
-        Deed::Reset,
-        Deed::Write(b"H"),
-        Deed::Write(b"HTTP/1.1 200 OK\r\ncontent-"),
-        Deed::Write(b"SSH-2.0-OpenSSH_9.7\r\n\r\n"),
+        Reaction::Reset,
+        Reaction::Write(b"H"),
+        Reaction::Write(b"HTTP/1.1 200 OK\r\ncontent-"),
+        Reaction::Write(b"SSH-2.0-OpenSSH_9.7\r\n\r\n"),
     ];
     for tls in [Tls::None, Tls::Http1] {
-        for deed in deeds {
-            let peer = Peer::http1(tls, vec![deed]).await;
-            peer.assert_repeated(false, peer.client().send(peer.post()).await, deed);
+        for reaction in reactions {
+            let peer = Peer::http1(tls, vec![reaction]).await;
+            peer.assert_repeated(false, peer.client().send(peer.post()).await, reaction);
         }
     }
 }
 
 #[tokio::test]
 async fn a_connection_that_died_while_it_was_idle_costs_no_request() {
-    for deed in [AT_ONCE, Deed::Reset] {
-        for peer in Peer::all(vec![Deed::Answer, deed]).await {
+    for reaction in [AT_ONCE, Reaction::Reset] {
+        for peer in Peer::all(vec![Reaction::Answer, reaction]).await {
             let client = peer.client();
             client.send(peer.post()).await.unwrap().into_body().collect().await.unwrap();
             peer.seen.store(0, Ordering::SeqCst);
-            peer.assert_repeated(true, client.send(peer.post()).await, deed);
-            assert_eq!(peer.server.opened(), 2, "{deed:?}");
+            peer.assert_repeated(true, client.send(peer.post()).await, reaction);
+            assert_eq!(peer.server.opened(), 2, "{reaction:?}");
         }
     }
 }
 
 #[tokio::test]
 async fn a_reused_connection_that_breaks_later_or_after_a_byte_repeats_nothing() {
-    for deed in [LATE, Deed::Write(&[0, 0, 1])] {
-        for peer in Peer::all(vec![Deed::Answer, deed]).await {
+    for reaction in [LATE, Reaction::Write(&[0, 0, 1])] {
+        for peer in Peer::all(vec![Reaction::Answer, reaction]).await {
             let client = peer.client();
             client.send(peer.post()).await.unwrap().into_body().collect().await.unwrap();
             peer.seen.store(0, Ordering::SeqCst);
-            peer.assert_repeated(false, client.send(peer.post()).await, deed);
+            peer.assert_repeated(false, client.send(peer.post()).await, reaction);
         }
     }
-    let covered = Deed::GoAway { last_id: 3, close: true };
-    let peer = Peer::http2(vec![Deed::Answer, covered]).await;
+    let covered = Reaction::GoAway { last_id: 3, close: true };
+    let peer = Peer::http2(vec![Reaction::Answer, covered]).await;
     let client = peer.client();
     client.send(peer.post()).await.unwrap().into_body().collect().await.unwrap();
     peer.seen.store(0, Ordering::SeqCst);
@@ -109,7 +109,7 @@ async fn a_reused_connection_that_breaks_later_or_after_a_byte_repeats_nothing()
 
 #[tokio::test]
 async fn all_requests_of_a_burst_on_a_dead_connection_are_repeated() {
-    let peer = Peer::http2(vec![Deed::Answer, AT_ONCE]).await;
+    let peer = Peer::http2(vec![Reaction::Answer, AT_ONCE]).await;
     let client = peer.client();
     client.send(peer.post()).await.unwrap().into_body().collect().await.unwrap();
     let (first, second) = tokio::join!(client.send(peer.post()), client.send(peer.post()));
@@ -119,7 +119,7 @@ async fn all_requests_of_a_burst_on_a_dead_connection_are_repeated() {
 #[tokio::test]
 async fn a_large_body_that_was_partly_written_to_a_dead_connection_is_repeated_whole() {
     for tls in [Tls::None, Tls::Http1] {
-        let peer = Peer::http1(tls, vec![Deed::Answer, Deed::Reset]).await;
+        let peer = Peer::http1(tls, vec![Reaction::Answer, Reaction::Reset]).await;
         let client = peer.client();
         client.send(peer.post()).await.unwrap().into_body().collect().await.unwrap();
         let large = Payload::from(Bytes::from(vec![b'x'; 8 << 20]));
@@ -132,7 +132,7 @@ async fn a_large_body_that_was_partly_written_to_a_dead_connection_is_repeated_w
 #[tokio::test]
 async fn a_body_that_breaks_off_is_an_error_of_the_body() {
     for tls in [Tls::None, Tls::Http1] {
-        let cut = Deed::Write(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhal");
+        let cut = Reaction::Write(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhal");
         let peer = Peer::http1(tls, vec![cut]).await;
         let response = peer.client().send(peer.post()).await.unwrap();
         let error = response.into_body().collect().await.unwrap_err();
@@ -141,7 +141,7 @@ async fn a_body_that_breaks_off_is_an_error_of_the_body() {
     }
 }
 
-/// A server that does one deed for each request, in order, and answers all further ones.
+/// A server that reacts to each request as its list says, and answers all further ones.
 struct Peer {
     server: TestServer,
     /// Requests that have arrived.
@@ -152,23 +152,23 @@ struct Peer {
 
 impl Peer {
     /// One for each protocol.
-    async fn all(deeds: Vec<Deed>) -> [Self; 3] {
+    async fn all(reactions: Vec<Reaction>) -> [Self; 3] {
         [
-            Self::http2(deeds.clone()).await,
-            Self::http1(Tls::None, deeds.clone()).await,
-            Self::http1(Tls::Http1, deeds).await,
+            Self::http2(reactions.clone()).await,
+            Self::http1(Tls::None, reactions.clone()).await,
+            Self::http1(Tls::Http1, reactions).await,
         ]
     }
 
-    async fn http2(deeds: Vec<Deed>) -> Self {
-        Self::start(Tls::Http2 { streams: 0 }, deeds).await
+    async fn http2(reactions: Vec<Reaction>) -> Self {
+        Self::start(Tls::Http2 { streams: 0 }, reactions).await
     }
 
-    async fn http1(tls: Tls, deeds: Vec<Deed>) -> Self {
-        Self::start(tls, deeds).await
+    async fn http1(tls: Tls, reactions: Vec<Reaction>) -> Self {
+        Self::start(tls, reactions).await
     }
 
-    async fn start(tls: Tls, deeds: Vec<Deed>) -> Self {
+    async fn start(tls: Tls, reactions: Vec<Reaction>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (acceptor, certificate) = acceptor(tls);
@@ -177,7 +177,7 @@ impl Peer {
         let secure = tls != Tls::None;
         let server = TestServer { address, secure, certificate, counts: Arc::clone(&counts) };
         let script = Script {
-            deeds: Arc::new(Mutex::new(deeds.into_iter().rev().collect())),
+            reactions: Arc::new(Mutex::new(reactions.into_iter().rev().collect())),
             seen: Arc::clone(&seen),
             bytes: Arc::clone(&bytes),
         };
@@ -216,15 +216,20 @@ impl Peer {
 
     /// Asserts that the request was sent twice and answered, or sent once and reported as broken.
     #[track_caller]
-    fn assert_repeated(&self, repeated: bool, sent: Result<Response<Body>, SendError>, deed: Deed) {
+    fn assert_repeated(
+        &self,
+        repeated: bool,
+        sent: Result<Response<Body>, SendError>,
+        reaction: Reaction,
+    ) {
         let seen = self.seen.load(Ordering::SeqCst);
         if repeated {
-            assert_eq!(sent.unwrap().status(), 200, "{deed:?}");
-            assert_eq!(seen, 2, "{deed:?}");
+            assert_eq!(sent.unwrap().status(), 200, "{reaction:?}");
+            assert_eq!(seen, 2, "{reaction:?}");
         } else {
             let error = sent.unwrap_err();
-            assert!(matches!(error, SendError::Disconnected(_)), "{deed:?}: {error:?}");
-            assert_eq!(seen, 1, "{deed:?}");
+            assert!(matches!(error, SendError::Disconnected(_)), "{reaction:?}: {error:?}");
+            assert_eq!(seen, 1, "{reaction:?}");
         }
     }
 }
@@ -233,15 +238,15 @@ impl Peer {
 #[derive(Clone)]
 struct Script {
     /// The next one at the end.
-    deeds: Arc<Mutex<Vec<Deed>>>,
+    reactions: Arc<Mutex<Vec<Reaction>>>,
     seen: Arc<AtomicUsize>,
     bytes: Arc<AtomicUsize>,
 }
 
 impl Script {
-    fn next(&self) -> Deed {
+    fn next(&self) -> Reaction {
         self.seen.fetch_add(1, Ordering::SeqCst);
-        lock(&self.deeds).pop().unwrap_or(Deed::Answer)
+        lock(&self.reactions).pop().unwrap_or(Reaction::Answer)
     }
 
     async fn serve_http1(
@@ -254,8 +259,8 @@ impl Script {
             while !head.ends_with("\r\n\r\n") {
                 head.push(char::from(stream.read_u8().await?));
             }
-            let deed = self.next();
-            if deed == Deed::Reset {
+            let reaction = self.next();
+            if reaction == Reaction::Reset {
                 reset();
                 return Ok(());
             }
@@ -263,20 +268,22 @@ impl Script {
             let length = length.split("\r\n").next().unwrap().parse::<usize>().unwrap();
             stream.read_exact(&mut vec![0; length]).await?;
             self.bytes.store(length, Ordering::SeqCst);
-            match deed {
-                Deed::Answer => {
+            match reaction {
+                Reaction::Answer => {
                     stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await?;
                     stream.flush().await?;
                 }
-                Deed::Close(after) => {
+                Reaction::Close(after) => {
                     tokio::time::sleep(after).await;
                     return stream.shutdown().await;
                 }
-                Deed::Write(bytes) => {
+                Reaction::Write(bytes) => {
                     stream.write_all(bytes).await?;
                     return stream.shutdown().await;
                 }
-                Deed::Reset | Deed::GoAway { .. } | Deed::ResetStream(_) => unreachable!(),
+                Reaction::Reset | Reaction::GoAway { .. } | Reaction::ResetStream(_) => {
+                    unreachable!()
+                }
             }
         }
     }
@@ -305,31 +312,31 @@ impl Script {
                 continue;
             }
             match self.next() {
-                Deed::Answer => {
+                Reaction::Answer => {
                     // The indexed field ":status: 200" (RFC 7541, appendix A).
                     let flags = END_HEADERS | END_STREAM;
                     write_frame(&mut stream, HEADERS, flags, id, &[0x88]).await?;
                 }
-                Deed::Close(after) => {
+                Reaction::Close(after) => {
                     tokio::time::sleep(after).await;
                     return stream.shutdown().await;
                 }
-                Deed::Write(bytes) => {
+                Reaction::Write(bytes) => {
                     stream.write_all(bytes).await?;
                     return stream.shutdown().await;
                 }
-                Deed::Reset => {
+                Reaction::Reset => {
                     reset();
                     return Ok(());
                 }
-                Deed::GoAway { last_id, close } => {
+                Reaction::GoAway { last_id, close } => {
                     let payload = [last_id.to_be_bytes(), [0; 4]].concat();
                     write_frame(&mut stream, GOAWAY, 0, 0, &payload).await?;
                     if close {
                         return stream.shutdown().await;
                     }
                 }
-                Deed::ResetStream(code) => {
+                Reaction::ResetStream(code) => {
                     write_frame(&mut stream, RST_STREAM, 0, id, &code.to_be_bytes()).await?;
                 }
             }
