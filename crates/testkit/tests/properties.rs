@@ -157,7 +157,7 @@ fn request() -> impl Strategy<Value = String> {
     let part = prop_oneof![3 => some_of(&["text", "thought", "thoughtSignature", "functionCall"], odd()), 1 => odd()];
     let parts = list_or_one(part);
     let content = prop_oneof![
-        4 => (parts.clone(), select(vec!["", "\"role\":null,", "\"role\" : \"function\",", "\"role\":\"model\","]), blank())
+        4 => (parts.clone(), select(vec!["", "\"role\":null,", "\"role\":\"\",", "\"role\" : \"function\",", "\"role\":\"model\","]), blank())
             .prop_map(|(parts, role, b)| format!("{b}{{{b}{role}\"parts\":{parts}{b}}}")),
         1 => odd(),
     ];

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use code_assist_harness::{Proxy, ProxyBuilder, Response, ScriptedUpstream, post};
+use code_assist_harness::{GoogleEmulator, Proxy, ProxyBuilder, Response, ScriptedUpstream, post};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
@@ -109,6 +109,18 @@ fn the_documented_edits_are_made_and_reported() {
     let head = received.head.to_ascii_lowercase();
     assert!(head.contains("\r\nuser-agent: code-assist-proxy/"), "{head}");
     assert!(head.contains("\r\nauthorization: bearer ya29.given\r\n"), "{head}");
+}
+
+#[test]
+fn an_empty_role_is_a_missing_role() {
+    // The emulator refuses it in Google's words: "Please use a valid role: user, model."
+    let google = GoogleEmulator::start();
+    let proxy = ProxyBuilder::for_emulator(&google).start();
+    let body = r#"{"contents":[{"role":"","parts":[{"text":"Hello"}]}]}"#;
+    for path in [GENERATE, STREAM, ARRAY, COUNT] {
+        let answer = proxy.post(path, body);
+        assert_eq!(answer.status(), 200, "{path}: {}", answer.text());
+    }
 }
 
 #[test]

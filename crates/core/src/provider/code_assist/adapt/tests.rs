@@ -35,12 +35,13 @@ fn a_missing_role_and_the_role_of_a_function_become_user() {
         (r#"{"contents":[{"parts":[]}]}"#, r#"{"contents":[{"role":"user","parts":[]}]}"#),
         (r#"{"contents":[{}, { }]}"#, r#"{"contents":[{"role":"user"}, {"role":"user" }]}"#),
         (r#"{"contents":[{"role":null}]}"#, r#"{"contents":[{"role":"user"}]}"#),
+        (r#"{"contents":[{"role" : ""}]}"#, r#"{"contents":[{"role" : "user"}]}"#),
         (r#"{"contents":[{"role" : "tool"}]}"#, r#"{"contents":[{"role" : "user"}]}"#),
         (
             r#"{"contents":[{"r\u006fle":"\u0066unction"}]}"#,
             r#"{"contents":[{"r\u006fle":"user"}]}"#,
         ),
-        (r#"{"contents":[{"role":"model"},{"role":""},{"role":7},"x",null,[{}]]}"#, ""),
+        (r#"{"contents":[{"role":"model"},{"role":" "},{"role":7},"x",null,[{}]]}"#, ""),
         (r#"{"contents":null,"x":[{"role":"tool"}]}"#, ""),
         (
             r#"{"contents":[],"contents":{"role":"tool","role":null}}"#,
@@ -221,6 +222,7 @@ fn a_count_folds_system_instruction_and_tools_into_the_contents() {
         ),
         ("{}", "", &[]),
         (r#"{"contents":{"parts":{}}}"#, r#"{"role":"user","parts":[{}]}"#, &[]),
+        (r#"{"contents":[{"role":""}]}"#, r#"{"role":"user"}"#, &[]),
         (
             r#"{"generateContentRequest":{"model":"models/x","contents":[{"role":"model"}],"safetySettings":[]}}"#,
             r#"{"role":"model"}"#,
