@@ -124,6 +124,29 @@ fn an_empty_role_is_a_missing_role() {
 }
 
 #[test]
+fn the_image_config_is_passed_on() {
+    // The emulator refuses fields that it does not know.
+    let google = GoogleEmulator::start();
+    let proxy = ProxyBuilder::for_emulator(&google).start();
+    for config in [
+        r#""imageConfig":{"aspectRatio":"16:9","imageSize":"4K"}"#,
+        r#""image_config":{"aspect_ratio":"16:9","image_size":"4K"}"#,
+    ] {
+        let body = format!(r#"{},"generationConfig":{{{config}}}}}"#, &HELLO[..HELLO.len() - 1]);
+        for path in [GENERATE, STREAM] {
+            let answer = proxy.post(path, &body);
+            assert_eq!(answer.status(), 200, "{}", answer.text());
+            assert_eq!(answer.head.find("x-proxy-dropped-fields"), None);
+        }
+    }
+    let upstream = empty_answer();
+    let proxy = ProxyBuilder::for_upstream(&upstream).start();
+    let body = r#"{"generationConfig":{"imageConfig":{"aspectRatio":"16:9","new":1}}}"#;
+    assert_eq!(proxy.post(GENERATE, body).status(), 200);
+    assert_eq!(upstream.received().pop().unwrap().inner_request(), body);
+}
+
+#[test]
 fn a_compressed_body_is_decompressed_and_an_unknown_encoding_is_a_400() {
     let upstream = empty_answer();
     let proxy = ProxyBuilder::for_upstream(&upstream).start();

@@ -29,7 +29,7 @@ use member_filter::{BoundedPaths, MemberFilter};
 pub struct AdaptedRequest {
     /// The inner `request` object (for countTokens: what goes between `"request":` and `}`).
     pub request: Payload,
-    /// The paths of fields that were removed, such as `generationConfig.imageConfig`, in order.
+    /// The paths of fields that were removed, such as `generationConfig.responseFormat`, in order.
     ///
     /// Each path is visible ASCII without commas, as a header needs it. After 64 paths comes `...`.
     pub dropped: Vec<String>,
