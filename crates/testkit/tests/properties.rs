@@ -157,7 +157,7 @@ fn request() -> impl Strategy<Value = String> {
     let part = prop_oneof![3 => some_of(&["text", "thought", "thoughtSignature", "functionCall"], odd()), 1 => odd()];
     let parts = list_or_one(part);
     let content = prop_oneof![
-        4 => (parts.clone(), select(vec!["", "\"role\":null,", "\"role\" : \"function\",", "\"role\":\"model\","]), blank())
+        4 => (parts.clone(), select(vec!["", "\"role\":null,", "\"role\":\"\",", "\"role\" : \"function\",", "\"role\":\"model\","]), blank())
             .prop_map(|(parts, role, b)| format!("{b}{{{b}{role}\"parts\":{parts}{b}}}")),
         1 => odd(),
     ];
@@ -166,7 +166,7 @@ fn request() -> impl Strategy<Value = String> {
     let config = prop_oneof![
         3 => some_of(
             &["temperature", "imageConfig", "image_config", "_responseJsonSchema",
-              "_response_json_schema", "responseJsonSchema", "httpOptions", "topK", "\\u0069mageConfig"],
+              "_response_json_schema", "responseJsonSchema", "httpOptions", "topK", "responseFormat", "\\u0072esponse_format"],
             odd(),
         ),
         1 => odd(),
@@ -272,8 +272,9 @@ fn any_key() -> impl Strategy<Value = String> + Clone {
         "generationConfig",
         "generation_config",
         "temperature",
+        "responseFormat",
+        "response_format",
         "imageConfig",
-        "image_config",
         "_responseJsonSchema",
         "_response_json_schema",
         "responseJsonSchema",

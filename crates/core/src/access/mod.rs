@@ -387,9 +387,9 @@ const CLIENT_HEADERS: &str = "x-goog-api-key, x-goog-api-client, content-type, a
     anthropic-version, anthropic-beta, idempotency-key, cache-control";
 
 /// The headers that a page may read besides those that are always readable.
-const EXPOSED_HEADERS: &str = "x-request-id, x-proxy-model, x-proxy-dropped-fields, x-cache, \
-    x-cloudaicompanion-trace-id, x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset, \
-    retry-after, server-timing";
+const EXPOSED_HEADERS: &str = "x-request-id, x-proxy-model, x-proxy-dropped-fields, \
+    x-proxy-normalized, x-cache, x-cloudaicompanion-trace-id, x-ratelimit-limit, \
+    x-ratelimit-remaining, x-ratelimit-reset, retry-after, server-timing";
 
 /// Two hours, the longest time that Chromium keeps a preflight's answer.
 const MAX_AGE_SECONDS: &str = "7200";

@@ -83,6 +83,11 @@ impl<'a> Cursor<'a> {
         self.blanks
     }
 
+    /// How many containers the cursor is in.
+    pub(super) fn depth(&self) -> usize {
+        self.depth
+    }
+
     /// True when the whole text is ASCII.
     pub fn is_ascii(&self) -> bool {
         self.is_ascii
@@ -292,7 +297,7 @@ impl<'a> Cursor<'a> {
         self.peek()
     }
 
-    fn open(&mut self) -> Result<(), JsonError> {
+    pub(super) fn open(&mut self) -> Result<(), JsonError> {
         if self.depth == DEEPEST {
             return Err(self.malformed("nested too deeply"));
         }
@@ -301,7 +306,7 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    fn close(&mut self) {
+    pub(super) fn close(&mut self) {
         self.depth -= 1;
         self.at += 1;
     }
@@ -326,16 +331,16 @@ impl<'a> Cursor<'a> {
 
 /// A bit for each depth: whether the container at that depth is an object.
 #[derive(Default)]
-struct Containers([u64; DEEPEST / 64 + 1]);
+pub(super) struct Containers([u64; DEEPEST / 64 + 1]);
 
 impl Containers {
-    fn set(&mut self, depth: usize, object: bool) {
+    pub(super) fn set(&mut self, depth: usize, object: bool) {
         let bit = 1 << (depth % 64);
         let word = &mut self.0[depth / 64];
         *word = if object { *word | bit } else { *word & !bit };
     }
 
-    fn is_object(&self, depth: usize) -> bool {
+    pub(super) fn is_object(&self, depth: usize) -> bool {
         self.0[depth / 64] & (1 << (depth % 64)) != 0
     }
 }

@@ -1,9 +1,11 @@
 //! JSON as bytes: one strict scan (RFC 8259) without a tree.
 //!
 //! [`Cursor`] walks through a text and returns the spans of its values. [`Splice`] collects changes
-//! to spans, and joins old and new bytes without copying the old ones.
+//! to spans, and joins old and new bytes without copying the old ones. [`lenient`] rewrites what only
+//! Google's own parser takes.
 
 mod cursor;
+pub mod lenient;
 mod scan;
 mod splice;
 #[cfg(test)]

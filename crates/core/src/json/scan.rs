@@ -57,7 +57,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Steps over an escape from its backslash. Lone surrogates are accepted.
-    fn escape(&mut self) -> Result<(), JsonError> {
+    pub(super) fn escape(&mut self) -> Result<(), JsonError> {
         let len = match &self.text[self.at + 1..] {
             [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => 1,
             [b'u', hex @ ..] if hex.len() >= 4 && hex[..4].iter().all(u8::is_ascii_hexdigit) => 5,

@@ -1,5 +1,6 @@
 use bytes::Bytes;
 
+use super::lenient::{self, NormalizeError};
 use super::{Cursor, JsonError, Splice, ValueKind};
 
 #[test]
@@ -216,4 +217,147 @@ fn check(text: &[u8]) -> Result<(), JsonError> {
     let mut cursor = Cursor::new(text)?;
     cursor.skip()?;
     cursor.end()
+}
+
+#[test]
+fn what_googles_parser_takes_is_rewritten_and_named() {
+    for (given, written, names) in [
+        ("\u{feff}{}", "{}", "byte-order-mark"),
+        ("{\"a\":[1 ,2 , ] ,\n}", "{\"a\":[1 ,2  ] \n}", "trailing-commas"),
+        ("[[],[],]", "[[],[]]", "trailing-commas"),
+        ("{'a':'b\"c\\'d\\\"'}", r#"{"a":"b\"c'd\""}"#, "single-quotes, escapes"),
+        (r#"["it's",'']"#, r#"["it's",""]"#, "single-quotes"),
+        (
+            "{a:1,_b2 :{$c\n:null},nullable:true,trueish:0}",
+            "{\"a\":1,\"_b2\" :{\"$c\"\n:null},\"nullable\":true,\"trueish\":0}",
+            "bare-keys",
+        ),
+        ("{\"a\nb\":\"\r\n\t\"}", r#"{"a\nb":"\r\n\t"}"#, "control-characters"),
+        (
+            "'\u{0}\u{8}\u{b}\u{c}\u{1f} \u{7f}\u{85}é'",
+            "\"\\u0000\\u0008\\u000b\\u000c\\u001f \u{7f}\u{85}é\"",
+            "single-quotes, control-characters",
+        ),
+        ("\u{b}[1,\u{c}]\u{c}\r\n", " [1 ] \r\n", "trailing-commas, control-characters"),
+        (r#""\'\v\x41\U0041\0\é\a""#, r#""'\u000bx41U00410éa""#, "escapes"),
+        ("\"\\\n\\\u{1}\"", r#""\n\u0001""#, "control-characters, escapes"),
+        (
+            "\u{feff}{'a':[\"\t\",],b:\"\\'\"}",
+            r#"{"a":["\t"],"b":"'"}"#,
+            "byte-order-mark, trailing-commas, single-quotes, bare-keys, control-characters, escapes",
+        ),
+    ] {
+        let given = Bytes::from(given);
+        let normalized = lenient::normalize(&given, 1000).unwrap();
+        assert_eq!(normalized.text, written, "{given:?}");
+        assert_eq!(normalized.found.to_string(), names, "{given:?}");
+        assert_eq!(check(&normalized.text), Ok(()), "{given:?}");
+    }
+}
+
+#[test]
+fn what_is_strict_beside_a_leniency_is_copied_byte_for_byte() {
+    let strict = r#" { "n":[0.10,12345678901234567890,-0E+5], "s":"\u00e9\/\"\\\ud83d \ud800é😀'",
+        "n" : {"n":null,"n":true} "#;
+    let given = Bytes::from(format!("{strict},}}\n"));
+    let normalized = lenient::normalize(&given, 1000).unwrap();
+    assert_eq!(normalized.text, format!("{strict}}}\n"));
+}
+
+#[test]
+fn a_strict_text_is_not_copied() {
+    let given = Bytes::from("\t{\"a'\" : [1, {}, []], \"b\":\"\\u000a\"}\n");
+    let normalized = lenient::normalize(&given, 0).unwrap();
+    assert!(normalized.found.is_empty());
+    assert_eq!(normalized.text.as_ptr(), given.as_ptr());
+}
+
+#[test]
+fn what_googles_parser_refuses_is_refused() {
+    for text in [
+        "",
+        "\u{feff}",
+        "\u{feff}\u{feff}{}",
+        " \u{feff}{}",
+        "{,}",
+        "[,]",
+        "[1,,]",
+        "{\"a\":1,,}",
+        "[,1]",
+        "[1,}",
+        "{\"a\":1,]",
+        "{\"a\",}",
+        "{\"a\":,}",
+        "{\"a\":1},",
+        "[1],",
+        "{\"a\":1 \"b\":2}",
+        "[1 2]",
+        "['a' 'b']",
+        "{a b:1}",
+        "{a-b:1}",
+        "{1a:1}",
+        "{é:1}",
+        "{true:1}",
+        "{false:1}",
+        "{null:1}",
+        "{:1}",
+        "{a}",
+        "[a]",
+        "a",
+        "{a:b}",
+        "undefined",
+        "NaN",
+        "[True]",
+        "{\"a\":+1}",
+        "[01]",
+        "[1.]",
+        "[.5]",
+        "[0x1]",
+        "{} // x",
+        "/* x */{}",
+        "{# x\n}",
+        "{'a':1} {}",
+        "{'a':1}}",
+        "{'a':1}, 'project':'x'",
+        "{'a':1",
+        "{'a':[1,",
+        "'a",
+        "'a\"",
+        "\"a'",
+        "'a\\",
+        "'a\\'",
+        "'\\u12g4'",
+        "'\\u12'",
+        "`a`",
+    ] {
+        let given = Bytes::from(text);
+        let refused = lenient::normalize(&given, 1000);
+        assert!(matches!(refused, Err(NormalizeError::Malformed(_))), "{text:?}: {refused:?}");
+    }
+    let given = Bytes::from_static(b"['\xff']");
+    assert!(lenient::normalize(&given, 1000).is_err());
+}
+
+#[test]
+fn the_strict_form_has_a_bound() {
+    let given = Bytes::from("['\u{1}\u{2}']");
+    let written = r#"["\u0001\u0002"]"#;
+    assert_eq!(lenient::normalize(&given, written.len()).unwrap().text, written);
+    let refused = lenient::normalize(&given, written.len() - 1);
+    assert_eq!(refused, Err(NormalizeError::TooLarge));
+    // A text that no parser takes is malformed, however long it is.
+    let malformed = lenient::normalize(&Bytes::from("['\u{1}\u{2}'"), 0);
+    assert!(matches!(malformed, Err(NormalizeError::Malformed(_))));
+}
+
+#[test]
+fn a_lenient_text_is_as_deep_as_a_strict_one() {
+    for (depth, accepted) in [(512, true), (513, false)] {
+        let arrays = format!("{}{}", "[".repeat(depth), ",]".repeat(depth));
+        let arrays = arrays.replacen("[,", "[", 1);
+        let objects = format!("{}1{}", "{a:".repeat(depth), ",}".repeat(depth));
+        for text in [arrays, objects] {
+            assert_eq!(lenient::normalize(&text.into(), 10_000).is_ok(), accepted, "{depth}");
+        }
+    }
 }

@@ -14,9 +14,12 @@ use crate::dialect::{ModelCall, WholeCall};
 use crate::error::Error;
 use crate::ids::PromptId;
 use crate::intake;
+use crate::json::JsonError;
+use crate::json::lenient::{self, NormalizeError};
 use crate::payload::Payload;
 use crate::platform::Platform;
 use crate::policy::cache::{self, CacheDirective, CacheKey};
+use crate::provider::code_assist::adapt::AdaptedRequest;
 use crate::provider::code_assist::envelope::Envelope;
 use crate::provider::code_assist::models;
 use crate::provider::request::UpstreamRequest;
@@ -52,7 +55,10 @@ impl Proxy {
             put(&mut headers, MODEL, model);
         }
         let model = &context.model;
-        let adapted = self.upstream.calls.provider.adapt(call, &body, model)?;
+        let adapted = match self.upstream.calls.provider.adapt(call, &body, model) {
+            Ok(adapted) => adapted,
+            Err(refused) => self.adapt_leniently(call, &body, model, refused, &mut headers)?,
+        };
         if !adapted.dropped.is_empty() {
             put(&mut headers, DROPPED_FIELDS, adapted.dropped.join(", "));
         }
@@ -77,6 +83,31 @@ impl Proxy {
             ModelCall::Stream | ModelCall::Whole(_) => CacheRequest::NONE,
         };
         Ok(PreparedRequest { body: adapted.request, headers, cache })
+    }
+
+    /// Adapts a body that is no strict JSON, if Google's own parser would take it. If not, the client
+    /// gets what the strict reading refused, with its place in the body as it was sent.
+    #[cold]
+    #[inline(never)]
+    fn adapt_leniently(
+        &self,
+        call: ModelCall,
+        body: &Bytes,
+        model: &str,
+        refused: JsonError,
+        headers: &mut HeaderMap,
+    ) -> Result<AdaptedRequest, Error> {
+        let limit = self.settings.max_request_body_bytes;
+        let normalized = match lenient::normalize(body, limit) {
+            Ok(normalized) if !normalized.found.is_empty() => normalized,
+            Err(NormalizeError::TooLarge) => return Err(Error::BodyTooLarge { limit }),
+            // A body that is strict JSON was refused for another reason.
+            Ok(_) | Err(NormalizeError::Malformed(_)) => return Err(refused.into()),
+        };
+        let adapted = self.upstream.calls.provider.adapt(call, &normalized.text, model);
+        let adapted = adapted.map_err(|_| refused)?;
+        put(headers, NORMALIZED, normalized.found.to_string());
+        Ok(adapted)
     }
 
     /// Reads the client's body.
@@ -166,4 +197,5 @@ fn cache_tag(call: WholeCall) -> &'static str {
 }
 
 pub(super) const MODEL: HeaderName = HeaderName::from_static("x-proxy-model");
+const NORMALIZED: HeaderName = HeaderName::from_static("x-proxy-normalized");
 const DROPPED_FIELDS: HeaderName = HeaderName::from_static("x-proxy-dropped-fields");

@@ -392,7 +392,26 @@ static GENERATION_CONFIG: MessageSpec = MessageSpec {
         ("speech_config", One(&SPEECH)),
         ("audio_timestamp", Flag),
         ("thinking_config", One(&THINKING)),
+        ("image_config", One(&IMAGE)),
     ],
+    oneof: None,
+};
+
+static IMAGE: MessageSpec = MessageSpec {
+    name: "google.cloud.aiplatform.v1beta1.ImageConfig",
+    fields: &[
+        ("aspect_ratio", Text),
+        ("image_size", Text),
+        ("person_generation", Choice(&PERSON_GENERATION)),
+        ("prominent_people", Choice(&PROMINENT_PEOPLE)),
+        ("image_output_options", One(&IMAGE_OUTPUT)),
+    ],
+    oneof: None,
+};
+
+static IMAGE_OUTPUT: MessageSpec = MessageSpec {
+    name: "google.cloud.aiplatform.v1beta1.ImageConfig.ImageOutputOptions",
+    fields: &[("mime_type", Text), ("compression_quality", Number)],
     oneof: None,
 };
 
@@ -605,6 +624,18 @@ static METHOD: EnumSpec = EnumSpec {
 static MODALITY: EnumSpec = EnumSpec {
     name: "google.cloud.aiplatform.v1beta1.GenerationConfig.Modality",
     values: &["MODALITY_UNSPECIFIED", "TEXT", "IMAGE", "AUDIO"],
+    any_case: false,
+};
+
+static PERSON_GENERATION: EnumSpec = EnumSpec {
+    name: "google.cloud.aiplatform.v1beta1.ImageConfig.PersonGeneration",
+    values: &["PERSON_GENERATION_UNSPECIFIED", "ALLOW_ALL", "ALLOW_ADULT", "ALLOW_NONE"],
+    any_case: false,
+};
+
+static PROMINENT_PEOPLE: EnumSpec = EnumSpec {
+    name: "google.cloud.aiplatform.v1beta1.ImageConfig.ProminentPeople",
+    values: &["PROMINENT_PEOPLE_UNSPECIFIED", "ALLOW_PROMINENT_PEOPLE", "BLOCK_PROMINENT_PEOPLE"],
     any_case: false,
 };
 

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use code_assist_harness::{Proxy, ProxyBuilder, Response, ScriptedUpstream, post};
+use code_assist_harness::{GoogleEmulator, Proxy, ProxyBuilder, Response, ScriptedUpstream, post};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
@@ -40,14 +40,23 @@ fn a_body_that_is_not_one_json_object_is_a_400_and_is_not_forwarded() {
         r#"{"contents":[]"#,
         r#"{"contents":["#,
         r#"{"a":"b}"#,
-        "{\"a\":\"\n\"}",
         "[]",
         "",
         "null",
-        "{'a':1}",
         "{\"a\":01}",
-        "{\"a\":1,}",
         "\u{feff}{",
+        // Forms that Google's parser takes, around what it refuses.
+        "{'a':1}, 'project':'x'",
+        "{'a':1},",
+        "{a:1}}",
+        "{\"a\":1,,}",
+        "{\"a\":\"\n\"",
+        "{\"a\":\"\n}",
+        "['a']",
+        "{'a':1} // x",
+        "{'a':b}",
+        "{'a':1 'b':2}",
+        "\u{feff}[]",
     ];
     for body in hostile {
         for path in [GENERATE, STREAM, ARRAY, COUNT] {
@@ -109,6 +118,142 @@ fn the_documented_edits_are_made_and_reported() {
     let head = received.head.to_ascii_lowercase();
     assert!(head.contains("\r\nuser-agent: code-assist-proxy/"), "{head}");
     assert!(head.contains("\r\nauthorization: bearer ya29.given\r\n"), "{head}");
+}
+
+#[test]
+fn googles_own_samples_with_commas_and_line_ends_too_many_are_taken() {
+    // The cookbook's controlled_generation.sh, code_execution.sh and count_tokens.sh, shortened.
+    let google = GoogleEmulator::start();
+    let proxy = ProxyBuilder::for_emulator(&google).start();
+    let schema = r#"{
+      "contents": [{"parts":[{"text": "List 5 popular cookie recipes"}]}],
+      "generationConfig": {
+        "response_mime_type": "application/json",
+        "response_schema": {"type": "ARRAY", "items": {"type": "OBJECT", "properties": {
+          "recipe_name": {"type":"STRING"},
+        }}}
+      }
+    }"#;
+    let code = r#"{"tools": [{"code_execution": {}}],
+      "contents": {"parts": {"text": "What is the sum of the first 50 prime numbers?
+        Generate and run code for the calculation."}},
+    }"#;
+    let count = r#"{
+      "contents": [{
+        "parts":[{
+          "text": "The quick brown fox jumps over the lazy dog."
+          }],
+        }],
+      }"#;
+    for (path, body, normalized) in [
+        (GENERATE, schema, "trailing-commas"),
+        (STREAM, schema, "trailing-commas"),
+        (GENERATE, code, "trailing-commas, control-characters"),
+        (ARRAY, code, "trailing-commas, control-characters"),
+        (COUNT, count, "trailing-commas"),
+        (GENERATE, count, "trailing-commas"),
+    ] {
+        let answer = proxy.post(path, body);
+        assert_eq!(answer.status(), 200, "{path}: {}", answer.text());
+        assert_eq!(answer.header("x-proxy-normalized"), normalized);
+    }
+}
+
+#[test]
+fn what_googles_json_parser_takes_goes_upstream_as_strict_json() {
+    let upstream = empty_answer();
+    let proxy = ProxyBuilder::for_upstream(&upstream).start();
+    let cases = [
+        (format!("\u{feff}{HELLO}"), HELLO.to_owned(), "byte-order-mark"),
+        (
+            "{contents:[{'role':'user',\"parts\":[{'text':'say \"it\\'s\"\n\\d\u{0}',},],},],}"
+                .to_owned(),
+            r#"{"contents":[{"role":"user","parts":[{"text":"say \"it's\"\nd\u0000"}]}]}"#
+                .to_owned(),
+            "trailing-commas, single-quotes, bare-keys, control-characters, escapes",
+        ),
+        (
+            "{ \"n\":[0.10,12345678901234567890,1E+2,\"\\u00e9\\/\"] ,\"n\":1 ,\n}".to_owned(),
+            "{ \"n\":[0.10,12345678901234567890,1E+2,\"\\u00e9\\/\"] ,\"n\":1 \n}".to_owned(),
+            "trailing-commas",
+        ),
+    ];
+    for (body, sent, normalized) in &cases {
+        for path in [GENERATE, STREAM, ARRAY] {
+            let answer = proxy.post(path, body);
+            assert_eq!(upstream.received().pop().unwrap().inner_request(), *sent, "{path}");
+            assert_eq!(answer.header("x-proxy-normalized"), *normalized, "{path}");
+        }
+    }
+    // A body that is strict already is not said to be rewritten.
+    assert_eq!(proxy.post(GENERATE, HELLO).head.find("x-proxy-normalized"), None);
+}
+
+#[test]
+fn no_leniency_closes_the_envelope() {
+    let upstream = empty_answer();
+    let proxy = ProxyBuilder::for_upstream(&upstream).start();
+    let text = r#"\"}]}]}},"project":"x"#;
+    for body in [
+        format!("{{'contents':[{{'parts':[{{'text':'{text}'}}]}}]}}"),
+        "{'contents':[],'\"}},\"project\":\"x':1,}".to_owned(),
+        "{contents:[],x:\"\n\\\"}},\\\"project\\\":\\\"x\"}".to_owned(),
+    ] {
+        let answer = proxy.post(GENERATE, &body);
+        assert_eq!(answer.status(), 200, "{body}: {}", answer.text());
+        let envelope: serde_json::Value =
+            serde_json::from_slice(&upstream.received().pop().unwrap().body).unwrap();
+        let keys: Vec<_> = envelope.as_object().unwrap().keys().collect();
+        assert_eq!(keys, ["model", "project", "request", "user_prompt_id"], "{body}");
+        assert_eq!(envelope["project"], "given-project");
+    }
+}
+
+#[test]
+fn a_body_that_is_beyond_the_limit_as_strict_json_is_a_413() {
+    let upstream = empty_answer();
+    let proxy = ProxyBuilder::for_upstream(&upstream).env("MAX_REQUEST_BODY_BYTES", "1000").start();
+    let body = HELLO.replace("Hello", &"\u{1}".repeat(200));
+    let answer = proxy.post(GENERATE, &body);
+    assert_eq!(answer.status_and_reason(), (413, "BODY_TOO_LARGE".into()));
+    assert!(upstream.received().is_empty());
+    let fits = HELLO.replace("Hello", &"\u{1}".repeat(150));
+    assert_eq!(proxy.post(GENERATE, fits).status(), 200);
+}
+
+#[test]
+fn an_empty_role_is_a_missing_role() {
+    // The emulator refuses it in Google's words: "Please use a valid role: user, model."
+    let google = GoogleEmulator::start();
+    let proxy = ProxyBuilder::for_emulator(&google).start();
+    let body = r#"{"contents":[{"role":"","parts":[{"text":"Hello"}]}]}"#;
+    for path in [GENERATE, STREAM, ARRAY, COUNT] {
+        let answer = proxy.post(path, body);
+        assert_eq!(answer.status(), 200, "{path}: {}", answer.text());
+    }
+}
+
+#[test]
+fn the_image_config_is_passed_on() {
+    // The emulator refuses fields that it does not know.
+    let google = GoogleEmulator::start();
+    let proxy = ProxyBuilder::for_emulator(&google).start();
+    for config in [
+        r#""imageConfig":{"aspectRatio":"16:9","imageSize":"4K"}"#,
+        r#""image_config":{"aspect_ratio":"16:9","image_size":"4K"}"#,
+    ] {
+        let body = format!(r#"{},"generationConfig":{{{config}}}}}"#, &HELLO[..HELLO.len() - 1]);
+        for path in [GENERATE, STREAM] {
+            let answer = proxy.post(path, &body);
+            assert_eq!(answer.status(), 200, "{}", answer.text());
+            assert_eq!(answer.head.find("x-proxy-dropped-fields"), None);
+        }
+    }
+    let upstream = empty_answer();
+    let proxy = ProxyBuilder::for_upstream(&upstream).start();
+    let body = r#"{"generationConfig":{"imageConfig":{"aspectRatio":"16:9","new":1}}}"#;
+    assert_eq!(proxy.post(GENERATE, body).status(), 200);
+    assert_eq!(upstream.received().pop().unwrap().inner_request(), body);
 }
 
 #[test]

@@ -31,9 +31,14 @@ async fn unknown_fields_are_found_in_every_message() {
         (json!({"model": "m"}), "model", "request"),
         (json!({"store": true}), "store", "request"),
         (
-            json!({"generationConfig": {"imageConfig": {}}}),
-            "imageConfig",
+            json!({"generationConfig": {"responseFormat": {}}}),
+            "responseFormat",
             "request.generation_config",
+        ),
+        (
+            json!({"generationConfig": {"imageConfig": {"ratio": "1:1"}}}),
+            "ratio",
+            "request.generation_config.image_config",
         ),
         (
             json!({"generationConfig": {"_responseJsonSchema": {}}}),
@@ -168,6 +173,22 @@ async fn free_form_data_is_not_checked() {
         "responseMimeType": "application/json", "responseJsonSchema": {"oneOf": [{"x": 1}]}}}),
     );
     assert_eq!(rpc(&google, "generateContent", &body).await.status, 200);
+}
+
+#[tokio::test]
+async fn the_image_config_has_its_fields_in_both_spellings() {
+    let google = started().await;
+    for config in [
+        json!({"imageConfig": {}}),
+        json!({"imageConfig": {"aspectRatio": "16:9", "imageSize": "4K"}}),
+        json!({"image_config": {"aspect_ratio": "16:9", "image_size": "4K",
+               "person_generation": "ALLOW_ADULT", "prominent_people": "BLOCK_PROMINENT_PEOPLE",
+               "image_output_options": {"mime_type": "image/jpeg", "compression_quality": 75}}}),
+    ] {
+        let body = prompt_with("hi", &json!({"generationConfig": config}));
+        let answer = rpc(&google, "generateContent", &body).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
 }
 
 #[tokio::test]

@@ -35,7 +35,8 @@ pub(super) enum ConfigField {
     Temperature,
     /// The name of `responseJsonSchema` in an older SDK.
     PrivateJsonSchema,
-    /// Fields that the official client does not forward (`docs/reference/protocol.md` 3.2).
+    /// Fields that the official client does not forward (`docs/reference/protocol.md` 3.2), all
+    /// but `imageConfig`, which Code Assist is known to obey.
     NotTaken,
     Other,
 }
@@ -45,9 +46,6 @@ impl ConfigField {
         match key {
             b"temperature" => Self::Temperature,
             b"_responseJsonSchema" | b"_response_json_schema" => Self::PrivateJsonSchema,
-            // Another proxy forwards `imageConfig` for image models, so upstream may accept it.
-            // This is not proven, and an unknown name fails the whole request.
-            b"imageConfig" | b"image_config" => Self::NotTaken,
             b"enableEnhancedCivicAnswers" | b"enable_enhanced_civic_answers" => Self::NotTaken,
             b"responseFormat" | b"response_format" => Self::NotTaken,
             b"translationConfig" | b"translation_config" => Self::NotTaken,

@@ -29,7 +29,7 @@ use member_filter::{BoundedPaths, MemberFilter};
 pub struct AdaptedRequest {
     /// The inner `request` object (for countTokens: what goes between `"request":` and `}`).
     pub request: Payload,
-    /// The paths of fields that were removed, such as `generationConfig.imageConfig`, in order.
+    /// The paths of fields that were removed, such as `generationConfig.responseFormat`, in order.
     ///
     /// Each path is visible ASCII without commas, as a header needs it. After 64 paths comes `...`.
     pub dropped: Vec<String>,
@@ -185,7 +185,7 @@ impl<'a> Adapter<'a> {
     }
 
     /// A `Content`. The role `user` is set where there is none, and in place of `function` and
-    /// `tool`.
+    /// `tool`. An empty role is none: Go clients write `""` for a role that they do not set.
     fn content(&mut self) -> Result<(), JsonError> {
         if self.cursor.kind()? != ValueKind::Object {
             self.cursor.skip()?;
@@ -223,7 +223,7 @@ impl<'a> Adapter<'a> {
             _ => self
                 .cursor
                 .string_or_skip()?
-                .filter(|role| matches!(&*role.value, b"function" | b"tool"))
+                .filter(|role| matches!(&*role.value, b"" | b"function" | b"tool"))
                 .map(|role| role.span),
         };
         match span {

@@ -35,12 +35,13 @@ fn a_missing_role_and_the_role_of_a_function_become_user() {
         (r#"{"contents":[{"parts":[]}]}"#, r#"{"contents":[{"role":"user","parts":[]}]}"#),
         (r#"{"contents":[{}, { }]}"#, r#"{"contents":[{"role":"user"}, {"role":"user" }]}"#),
         (r#"{"contents":[{"role":null}]}"#, r#"{"contents":[{"role":"user"}]}"#),
+        (r#"{"contents":[{"role" : ""}]}"#, r#"{"contents":[{"role" : "user"}]}"#),
         (r#"{"contents":[{"role" : "tool"}]}"#, r#"{"contents":[{"role" : "user"}]}"#),
         (
             r#"{"contents":[{"r\u006fle":"\u0066unction"}]}"#,
             r#"{"contents":[{"r\u006fle":"user"}]}"#,
         ),
-        (r#"{"contents":[{"role":"model"},{"role":""},{"role":7},"x",null,[{}]]}"#, ""),
+        (r#"{"contents":[{"role":"model"},{"role":" "},{"role":7},"x",null,[{}]]}"#, ""),
         (r#"{"contents":null,"x":[{"role":"tool"}]}"#, ""),
         (
             r#"{"contents":[],"contents":{"role":"tool","role":null}}"#,
@@ -108,14 +109,14 @@ fn fields_that_only_the_public_api_has_are_removed_and_reported() {
         (r#"{"model":1, "store":2}"#, "{}", &["model", "store"]),
         (r#"{"m\u006fdel":1,"Model":2}"#, r#"{"Model":2}"#, &["model"]),
         (
-            r#"{"generation_config":{"image_config":{"a":[1]},"topK":0,"httpOptions":{}},"store":1}"#,
+            r#"{"generation_config":{"response_format":{"a":[1]},"topK":0,"httpOptions":{}},"store":1}"#,
             r#"{"generation_config":{"topK":0}}"#,
-            &["generation_config.image_config", "generation_config.httpOptions", "store"],
+            &["generation_config.response_format", "generation_config.httpOptions", "store"],
         ),
         (
-            r#"{"generationConfig":{"imageConfig":{}}}"#,
+            r#"{"generationConfig":{"responseFormat":{}}}"#,
             r#"{"generationConfig":{}}"#,
-            &["generationConfig.imageConfig"],
+            &["generationConfig.responseFormat"],
         ),
         (r#"{"contents":[],"x":{"model":1,"store":2}}"#, "", &[]),
     ] {
@@ -123,6 +124,19 @@ fn fields_that_only_the_public_api_has_are_removed_and_reported() {
         let expected = if expected.is_empty() { body } else { expected };
         assert_eq!(adapted.request.to_bytes(), expected, "{body}");
         assert_eq!(adapted.dropped, dropped, "{body}");
+    }
+}
+
+#[test]
+fn the_image_config_is_passed_on_with_all_its_members() {
+    for name in ["imageConfig", "image_config", "image\\u0043onfig"] {
+        for config in ["generationConfig", "generation_config"] {
+            let image = r#"{ "aspectRatio":"16:9","image_size":"4K","httpOptions":{},"new":[1.0]}"#;
+            let body = format!(r#"{{"{config}":{{"{name}" : {image},"topK":0}}}}"#);
+            let adapted = adapt(&body);
+            assert_eq!(adapted.request.to_bytes(), body);
+            assert!(adapted.dropped.is_empty(), "{:?}", adapted.dropped);
+        }
     }
 }
 
@@ -221,6 +235,7 @@ fn a_count_folds_system_instruction_and_tools_into_the_contents() {
         ),
         ("{}", "", &[]),
         (r#"{"contents":{"parts":{}}}"#, r#"{"role":"user","parts":[{}]}"#, &[]),
+        (r#"{"contents":[{"role":""}]}"#, r#"{"role":"user"}"#, &[]),
         (
             r#"{"generateContentRequest":{"model":"models/x","contents":[{"role":"model"}],"safetySettings":[]}}"#,
             r#"{"role":"model"}"#,
