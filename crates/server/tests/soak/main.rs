@@ -7,6 +7,8 @@
 mod plan;
 mod traffic;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,14 +26,18 @@ fn soak() {
     say(&format!("{seconds} s with seed {seed} (SOAK_SEED={seed} repeats it)"));
     let google = GoogleEmulator::start();
     google.set_state(json!({"token_lifetime_ms": 5000}));
-    let upstream = traffic::upstream();
+    let overloaded = Arc::new(AtomicU64::new(0));
+    let upstream = traffic::upstream(Arc::clone(&overloaded));
     let proxy = ProxyBuilder::for_emulator(&google)
         .credentials(&google.expired_credentials())
         .env("CODE_ASSIST_ENDPOINT", upstream.url())
         .env("GEMINI_PROJECT_ID", "emulator-project")
+        .env("FIRST_BYTE_TIMEOUT_MS", IDLE_MS.to_string())
         .env("STREAM_IDLE_TIMEOUT_MS", IDLE_MS.to_string())
         .env("RETRY_BASE_DELAY_MS", "10")
-        .env("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "100")
+        // A healthy model has many faults too, but hardly so many in a row.
+        .env("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "10")
+        .env("CIRCUIT_BREAKER_TIMEOUT_MS", "5000")
         // Short, so that the cache reaches its final size within the run.
         .env("RESPONSE_CACHE_TTL_SECONDS", "2")
         .env("ENABLE_MODEL_NAME_CACHE", "false")
@@ -57,6 +63,11 @@ fn soak() {
         (sums, samples)
     });
     judge(&proxy, &google, &sums, &samples);
+    let calls = overloaded.load(Relaxed);
+    // Each failed request is tried three times at most, and each probe once.
+    let most = 10 * 3 + seconds / 5 + CLIENTS * 3;
+    say(&format!("{calls} calls for the overloaded model, at most {most}"));
+    assert!(calls <= most, "{calls} calls for the overloaded model");
 }
 
 /// What the process uses at one moment.
@@ -78,14 +89,16 @@ fn watch(proxy: &Proxy, end: Instant) -> Vec<Sample> {
 /// Prints whether each promise was kept, and fails if one was not.
 fn judge(proxy: &Proxy, google: &GoogleEmulator, sums: &Sums, samples: &[Sample]) {
     say(&format!(
-        "{} requests: {} streams with {} events, {} whole answers, {} counts, {} lists; \
-         {} faults injected, {} clients gone, {} refreshes",
+        "{} requests: {} streams with {} events, {} whole answers, {} counts, {} lists, {} for the \
+         overloaded model (the proxy refused {}); {} faults injected, {} clients gone, {} refreshes",
         sums.requests,
         sums.streams,
         sums.events,
         sums.answers,
         sums.counts,
         sums.lists,
+        sums.overloaded,
+        sums.rested,
         sums.faults,
         sums.gone,
         google.count("token"),
@@ -99,6 +112,16 @@ fn judge(proxy: &Proxy, google: &GoogleEmulator, sums: &Sums, samples: &[Sample]
     tally.check("each whole answer was its question's own", of("answer") == 0);
     tally.check("each count and each list was right", of("count") + of("list") == 0);
     tally.check("each fault ended in a proper error, or in none at all", of("fault") == 0);
+    tally.check(
+        "the overloaded model's requests got its error or CIRCUIT_OPEN",
+        of("overloaded") == 0,
+    );
+    tally.check("the overloaded model, and no other, rested", {
+        let health = proxy.get("/health/detailed").json();
+        let resting = health["checks"]["resting_models"].as_array().cloned().unwrap_or_default();
+        say(&format!("resting: {resting:?}"));
+        sums.rested > 0 && resting.iter().all(|model| model["model"] == traffic::OVERLOADED)
+    });
     tally.check(
         "every kind of traffic and of fault was there",
         sums.streams.min(sums.answers).min(sums.counts).min(sums.lists) > 0 && sums.all_faults(),

@@ -16,7 +16,8 @@ pub(crate) struct Plan {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
     None,
-    /// The first try's connection is closed before the head.
+    /// The first try's connection is closed before the head. Whether the request was carried out is
+    /// not certain, unless the connection had been idle.
     ClosedOnce,
     /// The first try is a 500.
     ErrorOnce,

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,13 +12,19 @@ use serde_json::{Value, json};
 
 use crate::plan::{Fault, Plan, Random, read};
 
-/// An upstream that follows the plan in each request, with chunks cut at random.
-pub(crate) fn upstream() -> ScriptedUpstream {
+/// An upstream that follows the plan in each request, with chunks cut at random. One model is
+/// overloaded all the time; `overloaded` counts its calls.
+pub(crate) fn upstream(overloaded: Arc<AtomicU64>) -> ScriptedUpstream {
     let tries = Mutex::<HashMap<u64, ()>>::default();
     ScriptedUpstream::raw(move |stream| {
         let mut connection = UpstreamConnection::new(stream);
         while connection.is_open() {
             let Some(request) = connection.request() else { return };
+            if request.text().contains(OVERLOADED) {
+                overloaded.fetch_add(1, Relaxed);
+                connection.write(whole("503 Service Unavailable", NO_CAPACITY));
+                continue;
+            }
             let Some(plan) = Plan::find(request.text()) else {
                 connection.write(whole("200 OK", r#"{"buckets":[]}"#));
                 continue;
@@ -58,6 +65,9 @@ pub(crate) struct Sums {
     pub(crate) answers: u64,
     pub(crate) counts: u64,
     pub(crate) lists: u64,
+    /// Requests for the overloaded model, and those that the proxy refused itself.
+    pub(crate) overloaded: u64,
+    pub(crate) rested: u64,
     pub(crate) faults: u64,
     pub(crate) gone: u64,
     pub(crate) wrong: Vec<String>,
@@ -72,6 +82,8 @@ impl Sums {
         self.answers += other.answers;
         self.counts += other.counts;
         self.lists += other.lists;
+        self.overloaded += other.overloaded;
+        self.rested += other.rested;
         self.faults += other.faults;
         self.gone += other.gone;
         self.wrong.extend(other.wrong);
@@ -102,11 +114,12 @@ impl<'a> Driver<'a> {
     pub(crate) fn run_until(&mut self, end: Instant) {
         while Instant::now() < end {
             self.sums.requests += 1;
-            let kind = self.random.below(20);
+            let kind = self.random.below(22);
             let (what, plan) = match kind {
                 0..12 => ("stream", self.plan(&Fault::ALL)),
                 12..16 => ("answer", self.plan(&Fault::OF_WHOLE)),
                 16..19 => ("count", self.plan(&[Fault::None])),
+                19..21 => ("overloaded", self.plan(&[Fault::None])),
                 _ => ("list", self.plan(&[Fault::None])),
             };
             let connection = match self.connection.take() {
@@ -117,6 +130,7 @@ impl<'a> Driver<'a> {
                 "stream" => self.stream(connection, &plan),
                 "answer" => self.answer(connection, &plan),
                 "count" => self.count(connection, &plan),
+                "overloaded" => self.overloaded(connection, &plan),
                 _ => self.list(connection),
             });
             let wrong = match catch_unwind(attempt) {
@@ -145,10 +159,14 @@ impl<'a> Driver<'a> {
 
     fn stream(&mut self, mut connection: Connection, plan: &Plan) -> Result<(), String> {
         let in_array = self.random.below(3) == 0;
-        let path = if in_array { ARRAY } else { STREAM };
-        connection.write(post(path, &[], body(plan, 1)));
+        let method = if in_array { ARRAY } else { STREAM };
+        connection.write(post(&path(plan, method), &[], body(plan, 1)));
         self.sums.streams += 1;
         let head = connection.head();
+        if plan.fault == Fault::ClosedOnce && head.status == 502 {
+            let text = String::from_utf8(connection.body(&head)).map_err(|why| why.to_string())?;
+            return carried_out_once(&text);
+        }
         let broken = matches!(plan.fault, Fault::Cut | Fault::ErrorEvent | Fault::Silent);
         // A fault before the first event is an HTTP error.
         let wanted = match (plan.fault, plan.at) {
@@ -196,7 +214,10 @@ impl<'a> Driver<'a> {
         let temperature = self.random.below(2);
         self.sums.answers += 1;
         for round in 0..2 - temperature {
-            let answer = connection.send(post(GENERATE, &[], body(plan, temperature)));
+            let answer = connection.send(post(&path(plan, GENERATE), &[], body(plan, temperature)));
+            if plan.fault == Fault::ClosedOnce && answer.status() == 502 {
+                return carried_out_once(&answer.text());
+            }
             if plan.fault == Fault::Refused {
                 if answer.status() != 400 {
                     return Err(format!("{} and not 400", answer.status()));
@@ -220,10 +241,22 @@ impl<'a> Driver<'a> {
     }
 
     fn count(&mut self, mut connection: Connection, plan: &Plan) -> Result<(), String> {
-        let answer = connection.send(post(COUNT, &[], body(plan, 1)));
+        let answer = connection.send(post(&path(plan, COUNT), &[], body(plan, 1)));
         self.connection = Some(connection);
         self.sums.counts += 1;
         let right = answer.status() == 200 && answer.json()["totalTokens"] == plan.count();
+        if right { Ok(()) } else { Err(format!("{} {}", answer.status(), answer.text())) }
+    }
+
+    /// A request for the model that is overloaded all the time.
+    fn overloaded(&mut self, mut connection: Connection, plan: &Plan) -> Result<(), String> {
+        let path = format!("/v1beta/models/{OVERLOADED}:generateContent");
+        let answer = connection.send(post(&path, &[], body(plan, 1)));
+        self.connection = Some(connection);
+        self.sums.overloaded += 1;
+        let is_rest = answer.reason() == "CIRCUIT_OPEN";
+        self.sums.rested += u64::from(is_rest);
+        let right = answer.status() == 503 && (is_rest || answer.text() == NO_CAPACITY);
         if right { Ok(()) } else { Err(format!("{} {}", answer.status(), answer.text())) }
     }
 
@@ -330,10 +363,28 @@ fn once(fault: Fault) -> bool {
     matches!(fault, Fault::ClosedOnce | Fault::ErrorOnce | Fault::ThrottledOnce)
 }
 
-const GENERATE: &str = "/v1beta/models/gemini-2.5-flash:generateContent";
-const STREAM: &str = "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse";
-const ARRAY: &str = "/v1beta/models/gemini-2.5-flash:streamGenerateContent";
-const COUNT: &str = "/v1beta/models/gemini-2.5-flash:countTokens";
+/// The path for a method, with the model that the plan's number picks.
+fn path(plan: &Plan, method: &str) -> String {
+    let model = HEALTHY[(plan.id % HEALTHY.len() as u64) as usize];
+    format!("/v1beta/models/{model}:{method}")
+}
+
+/// The first try's connection broke, so that no second try was allowed.
+fn carried_out_once(text: &str) -> Result<(), String> {
+    if text.contains("UPSTREAM_DISCONNECTED") { Ok(()) } else { Err(text.to_owned()) }
+}
+
+const HEALTHY: [&str; 4] =
+    ["gemini-2.5-flash", "gemini-2.5-flash-lite", "gemini-2.5-pro", "gemini-3-flash-preview"];
+/// The model that is overloaded all the time.
+pub(crate) const OVERLOADED: &str = "gemini-3-pro-preview";
+
+const GENERATE: &str = "generateContent";
+const STREAM: &str = "streamGenerateContent?alt=sse";
+const ARRAY: &str = "streamGenerateContent";
+const COUNT: &str = "countTokens";
+
+const NO_CAPACITY: &str = r#"{"error":{"code":503,"message":"The model is overloaded.","status":"UNAVAILABLE","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"MODEL_CAPACITY_EXHAUSTED","domain":"cloudcode-pa.googleapis.com"}]}}"#;
 
 const INTERNAL: &str =
     r#"{"error":{"code":500,"message":"Internal error encountered.","status":"INTERNAL"}}"#;
