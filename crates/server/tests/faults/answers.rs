@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use code_assist_harness::{
     GoogleEmulator, Response, ScriptedUpstream, parse_events, post, proxy_error_reason,
@@ -41,7 +42,12 @@ pub(crate) fn web_page_for_an_answer() -> Vec<TestProxy> {
 }
 
 pub(crate) fn web_page_for_a_stream() -> Vec<TestProxy> {
-    refused_once("Content-Type: text/html; charset=UTF-8\r\n", PAGE.as_bytes(), STREAM, "text/html")
+    refused_once(
+        "Content-Type: text/html; charset=UTF-8\r\n",
+        PAGE.as_bytes(),
+        STREAM,
+        "a web page",
+    )
 }
 
 pub(crate) fn web_page_502() -> Vec<TestProxy> {
@@ -96,13 +102,81 @@ pub(crate) fn answer_cut() -> Vec<TestProxy> {
 }
 
 pub(crate) fn empty_stream() -> Vec<TestProxy> {
-    let upstream = streaming(&[]);
-    let proxy = TestProxy::for_upstream(&upstream, &[]);
+    const STREAMS: [&[&str]; 6] = [
+        &[],
+        &[r#"{"traceId":"t","remainingCredits":[]}"#],
+        &["[DONE]"],
+        &["{}"],
+        &[r#"{"response":{}}"#],
+        &[r#"{"candidates":[{"content":{"parts":[{"text":"not in its wrapper"}]}}]}"#],
+    ];
+    let mut proxies = Vec::new();
+    for events in STREAMS {
+        let upstream = streaming(events);
+        let proxy = TestProxy::for_upstream(&upstream, &[]);
+        for path in [STREAM, ARRAY] {
+            let answer = proxy.post(path, HELLO);
+            assert_eq!(answer.status(), 502, "{events:?} {}", answer.text());
+            assert!(answer.text().contains("UPSTREAM_MALFORMED"), "{}", answer.text());
+        }
+        assert_eq!(upstream.received().len(), 6);
+        proxies.push(proxy);
+    }
+    proxies
+}
+
+pub(crate) fn comments_for_ever() -> Vec<TestProxy> {
+    let closed = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&closed);
+    let upstream = ScriptedUpstream::new(move |_, connection| {
+        connection.begin_stream();
+        let end = Instant::now() + Duration::from_secs(15);
+        while Instant::now() < end {
+            connection.chunk(": keep-alive\r\n\r\n");
+            if connection.is_closed_within(Duration::from_millis(50)) {
+                seen.fetch_add(1, Ordering::SeqCst);
+                break;
+            }
+        }
+        connection.close();
+    });
+    let limits = [("FIRST_BYTE_TIMEOUT_MS", "500"), ("STREAM_IDLE_TIMEOUT_MS", "400")];
+    let proxy = TestProxy::for_upstream(&upstream, &limits);
+    let started = Instant::now();
     let answer = proxy.post(STREAM, HELLO);
-    assert_eq!((answer.status(), answer.text().as_str()), (200, ""));
-    assert_eq!(proxy.post(ARRAY, HELLO).text(), "[]");
-    assert_eq!(upstream.received().len(), 2);
+    assert_eq!(answer.status_and_reason(), (504, "UPSTREAM_TIMEOUT".into()));
+    let took = started.elapsed();
+    assert!(took >= Duration::from_millis(500) && took < Duration::from_secs(5), "{took:?}");
+    proxy.until("closed upstream", |_| closed.load(Ordering::SeqCst) == 1);
+    assert_eq!(upstream.received().len(), 1);
     vec![proxy]
+}
+
+pub(crate) fn error_in_a_whole_answer() -> Vec<TestProxy> {
+    const CASES: [(&[&str], u16, usize); 6] = [
+        (&[r#"{"error":{"code":8,"status":"RESOURCE_EXHAUSTED"}}"#], 429, 3),
+        (&[r#"{"error":{"code":3,"message":"bad"}}"#], 400, 1),
+        (&[r#"{"error":{"code":7}}"#], 403, 1),
+        (&[r#"{"error":{"code":14}}"#], 503, 3),
+        (&[r#"{"error":{"code":"429","message":"later"}}"#], 429, 3),
+        (&[r#"{"error":{"status":"INVALID_ARGUMENT","message":"bad"}}"#], 400, 1),
+    ];
+    let mut proxies = Vec::new();
+    for (text, status, tries) in CASES {
+        for path in [GENERATE, STREAM] {
+            let upstream = match path {
+                STREAM => streaming(text),
+                _ => ScriptedUpstream::answering("200 OK", "", text[0]),
+            };
+            let proxy = TestProxy::for_upstream(&upstream, &[]);
+            let answer = proxy.post(path, HELLO);
+            assert_eq!(answer.status(), status, "{path} {text:?} {}", answer.text());
+            assert_eq!(answer.error()["code"], status, "{}", answer.text());
+            assert_eq!(upstream.received().len(), tries, "{path} {text:?}");
+            proxies.push(proxy);
+        }
+    }
+    proxies
 }
 
 pub(crate) fn error_as_first_event() -> Vec<TestProxy> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use code_assist_harness::{Response, ScriptedUpstream, post};
 
-use crate::answers::{GENERATE, HELLO, STREAM, WHOLE, ok};
+use crate::answers::{EVENT, GENERATE, HELLO, STREAM, WHOLE, ok};
 use crate::test_proxy::TestProxy;
 
 pub(crate) fn one_at_a_time() -> Vec<TestProxy> {
@@ -52,7 +52,7 @@ pub(crate) fn one_at_a_time() -> Vec<TestProxy> {
 pub(crate) fn queue_timeout() -> Vec<TestProxy> {
     let upstream = ScriptedUpstream::new(|_, connection| {
         connection.begin_stream();
-        connection.chunk("data: {\"response\":{}}\r\n\r\n");
+        connection.chunk(format!("data: {EVENT}\r\n\r\n"));
         connection.is_closed_within(Duration::from_secs(15));
         connection.close();
     });

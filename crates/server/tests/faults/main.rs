@@ -48,7 +48,7 @@ faults! {
                 "1 try, closed by the proxy";
             silent_mid_body: "silence in the middle of a whole answer",
                 "504 `UPSTREAM_TIMEOUT`", "1 try, closed by the proxy";
-            trickle: "one byte at a time, the whole slower than any timeout",
+            trickle: "one byte at a time after the first event, the whole slower than any timeout",
                 "every event whole", "1 try";
             garbage_bytes: "bytes that are not HTTP",
                 "502 `UPSTREAM_DISCONNECTED`, which says that Google may have carried it out", "1 try";
@@ -110,7 +110,12 @@ faults! {
             answer_without_response: "200 with JSON that has no `response`",
                 "502 `UPSTREAM_MALFORMED`", "1 try";
             answer_cut: "half of the announced body", "502 `UPSTREAM_DISCONNECTED`", "1 try";
-            empty_stream: "a stream of no events", "200 and nothing, or `[]`", "1 try";
+            empty_stream: "a stream of no events, or of events without anything for the client",
+                "502 `UPSTREAM_MALFORMED`, not an empty 200", "3 tries";
+            comments_for_ever: "a stream of comments that does not end",
+                "504 `UPSTREAM_TIMEOUT` after `FIRST_BYTE_TIMEOUT_MS`", "1 try, closed by the proxy";
+            error_in_a_whole_answer: "200 with an error that has a gRPC number or a name only",
+                "the error with its own status", "1 try, 3 for an outage";
             error_as_first_event: "200 whose first event is an error",
                 "the error, with its own status", "1 try";
             error_mid_stream: "an error after two events",
@@ -138,7 +143,7 @@ faults! {
         both {
             error_500_once: "500, then 200", "only the 200", "2 tries";
             error_500_always: "500, always", "upstream's 500, byte for byte", "3 tries";
-            storm_of_500s: "every answer is a 500, twenty callers",
+            storm_of_500s: "every answer is a load balancer's 500, twenty callers",
                 "`CIRCUIT_OPEN` at once, `Retry-After` exact",
                 "`CIRCUIT_BREAKER_FAILURE_THRESHOLD`, then one probe a `CIRCUIT_BREAKER_TIMEOUT_MS`";
             recovery: "an endpoint comes back after a storm", "200 again", "one probe first, from any client";
@@ -160,7 +165,16 @@ faults! {
                 "the 500 within its time", "no retry that cannot end in time";
             endpoint_down: "one of two endpoints refuses connections",
                 "200, every time", "the other one has every request";
-            endpoint_fails: "one of two endpoints answers 500", "200, every time", "each failed try goes to the other endpoint at once";
+            model_overloaded: "one model answers 503, twenty callers of another model",
+                "that model: `CIRCUIT_OPEN`, naming it; the other model: 200, every time",
+                "`CIRCUIT_BREAKER_FAILURE_THRESHOLD` requests for that model";
+            poisoned_prompt: "one prompt always gets a 500",
+                "upstream's 500, never `CIRCUIT_OPEN`; other prompts: 200", "3 tries each time";
+            side_methods_fail: "methods that generate nothing answer 500 and 501",
+                "their errors; generation goes on", "every request; the breakers stay closed";
+            quota_is_back: "`QUOTA_EXHAUSTED` until next week, and the quota is back after a minute",
+                "200 with `Cache-Control: no-cache`, then 200 without", "that request, and those after it";
+            endpoint_fails: "one of two endpoints answers with a load balancer's 500", "200, every time", "each failed try goes to the other endpoint at once";
             endpoint_busy: "three endpoints, two with long streams", "200", "the one with the fewest requests in flight";
         }
         native {}

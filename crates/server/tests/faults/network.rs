@@ -194,9 +194,10 @@ pub(crate) fn silent_mid_body() -> Vec<TestProxy> {
 pub(crate) fn trickle() -> Vec<TestProxy> {
     let upstream = ScriptedUpstream::new(|_, connection| {
         connection.begin_stream();
-        for byte in format!("data: {EVENT}\r\n\r\ndata: {LAST}\r\n\r\n").as_bytes().chunks(1) {
+        connection.chunk(format!("data: {EVENT}\r\n\r\n"));
+        for byte in format!("data: {LAST}\r\n\r\n").as_bytes().chunks(1) {
             connection.chunk(byte);
-            thread::sleep(Duration::from_millis(4));
+            thread::sleep(Duration::from_millis(8));
         }
         connection.end();
     });

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use code_assist_harness::{GoogleEmulator, Proxy, Response, ScriptedUpstream, post};
 use serde_json::json;
 
-use crate::answers::{EVENT, GENERATE, HELLO, STREAM, WHOLE, bare, ok};
+use crate::answers::{COUNT, EVENT, GENERATE, HELLO, STREAM, WHOLE, bare, ok};
 use crate::network::nowhere;
 use crate::test_proxy::TestProxy;
 
@@ -36,7 +36,7 @@ pub(crate) fn error_500_always() -> Vec<TestProxy> {
 }
 
 pub(crate) fn storm_of_500s() -> Vec<TestProxy> {
-    let upstream = ScriptedUpstream::answering("500 Internal Server Error", "", INTERNAL);
+    let upstream = load_balancers_500();
     let proxy = TestProxy::for_upstream(&upstream, BREAKER);
     for _ in 0..3 {
         assert_eq!(proxy.post(GENERATE, HELLO).status(), 500);
@@ -74,7 +74,7 @@ pub(crate) fn recovery() -> Vec<TestProxy> {
     let state = Arc::clone(&down);
     let upstream = ScriptedUpstream::new(move |_, connection| {
         if state.load(Ordering::SeqCst) == 1 {
-            connection.write(answer("500 Internal Server Error", INTERNAL));
+            connection.write(answer("500 Internal Server Error", "<html>"));
             return;
         }
         // Slow enough that all requests arrive before the probe's result.
@@ -232,8 +232,113 @@ pub(crate) fn endpoint_down() -> Vec<TestProxy> {
     vec![proxy]
 }
 
+/// Something before the API answers, so that the endpoint is at fault.
+fn load_balancers_500() -> ScriptedUpstream {
+    let page = "Content-Type: text/html\r\n";
+    ScriptedUpstream::answering(
+        "500 Internal Server Error",
+        page,
+        "<html><body>Sorry</body></html>",
+    )
+}
+
+/// A request that differs from those with other numbers.
+fn hello(n: usize) -> String {
+    HELLO.replace("Hello", &format!("Hello {n}"))
+}
+
+pub(crate) fn model_overloaded() -> Vec<TestProxy> {
+    let upstream = ScriptedUpstream::new(|received, connection| {
+        let overloaded = received.text().contains("gemini-3-pro-preview");
+        connection.write(match overloaded {
+            true => answer("503 Service Unavailable", NO_CAPACITY),
+            false => ok(WHOLE),
+        });
+    });
+    let proxy = TestProxy::for_upstream(&upstream, BREAKER);
+    let preview = GENERATE.replace("gemini-2.5-flash", "gemini-3-pro-preview");
+    for n in 0..3 {
+        assert_eq!(proxy.post(&preview, hello(n)).status(), 503);
+        assert!(together(&proxy, 20, HELLO).iter().all(|answer| answer.status() == 200));
+    }
+    let before = upstream.received().len();
+    let answer = proxy.post(&preview, hello(3));
+    assert_eq!(answer.status_and_reason(), (503, "CIRCUIT_OPEN".into()));
+    assert!(answer.text().contains("gemini-3-pro-preview has failed"), "{}", answer.text());
+    assert_eq!(upstream.received().len(), before);
+    assert!(together(&proxy, 20, HELLO).iter().all(|answer| answer.status() == 200));
+    assert_eq!(proxy.breaker(), "closed", "the endpoint works");
+    assert_eq!(proxy.checks()["resting_models"][0]["model"], "gemini-3-pro-preview");
+    vec![proxy]
+}
+
+pub(crate) fn poisoned_prompt() -> Vec<TestProxy> {
+    let upstream = ScriptedUpstream::new(|received, connection| {
+        connection.write(match received.text().contains("poison") {
+            true => answer("500 Internal Server Error", INTERNAL),
+            false => ok(WHOLE),
+        });
+    });
+    let settings = [("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "3")];
+    let proxy = TestProxy::for_upstream(&upstream, &settings);
+    for _ in 0..6 {
+        let answer = proxy.post(GENERATE, HELLO.replace("Hello", "poison"));
+        assert_eq!((answer.status(), answer.text().as_str()), (500, INTERNAL));
+    }
+    assert_eq!(upstream.received().len(), 18);
+    assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
+    assert_eq!(proxy.breaker(), "closed");
+    vec![proxy]
+}
+
+pub(crate) fn side_methods_fail() -> Vec<TestProxy> {
+    let upstream = ScriptedUpstream::new(|received, connection| {
+        connection.write(match &received.head {
+            head if head.contains(":generateContent") => ok(WHOLE),
+            head if head.contains(":noSuchMethod") => answer("501 Not Implemented", "{}"),
+            _ => answer("500 Internal Server Error", INTERNAL),
+        });
+    });
+    let settings = [("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "3")];
+    let proxy = TestProxy::for_upstream(&upstream, &settings);
+    for n in 0..5 {
+        let metrics = proxy.post("/v1internal:recordCodeAssistMetrics", hello(n));
+        assert_eq!((metrics.status(), metrics.text().as_str()), (500, INTERNAL));
+        assert_eq!(proxy.post("/v1internal:noSuchMethod", hello(n)).status(), 501);
+        // Counting tokens rests after three failures, and nothing else with it.
+        assert!(proxy.post(COUNT, hello(n)).status() >= 500);
+    }
+    assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
+    assert_eq!(proxy.post(COUNT, HELLO).status_and_reason(), (503, "CIRCUIT_OPEN".into()));
+    assert_eq!(proxy.post("/v1internal:recordCodeAssistMetrics", HELLO).status(), 500);
+    vec![proxy]
+}
+
+pub(crate) fn quota_is_back() -> Vec<TestProxy> {
+    let body = throttled("QUOTA_EXHAUSTED", "598149s");
+    let back = Arc::new(AtomicUsize::new(0));
+    let state = Arc::clone(&back);
+    let upstream = ScriptedUpstream::new(move |_, connection| {
+        connection.write(match state.load(Ordering::SeqCst) {
+            0 => answer("429 Too Many Requests", &body),
+            _ => ok(WHOLE),
+        });
+    });
+    let proxy = TestProxy::for_upstream(&upstream, &[]);
+    assert_eq!(proxy.post(GENERATE, HELLO).status(), 429);
+    back.store(1, Ordering::SeqCst);
+    assert_eq!(proxy.post(GENERATE, HELLO).status(), 429);
+    assert_eq!(proxy.get("/health").json()["status"], "degraded");
+    assert_eq!(proxy.checks()["exhausted_quotas"][0]["model"], "gemini-2.5-flash");
+    let anew = proxy.send(post(GENERATE, &["Cache-Control: no-cache"], HELLO));
+    assert_eq!(anew.status(), 200);
+    assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
+    assert_eq!(upstream.received().len(), 3);
+    vec![proxy]
+}
+
 pub(crate) fn endpoint_fails() -> Vec<TestProxy> {
-    let failing = ScriptedUpstream::answering("500 Internal Server Error", "", INTERNAL);
+    let failing = load_balancers_500();
     let alive = ScriptedUpstream::answering("200 OK", "", WHOLE);
     // Another endpoint is tried without a delay: a delay would exceed this bound.
     let pauses = [("RETRY_BASE_DELAY_MS", "30000"), ("RETRY_MAX_DELAY_MS", "30000")];
@@ -330,3 +435,5 @@ const BREAKER: &[(&str, &str)] = &[
     ("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "3"),
     ("CIRCUIT_BREAKER_TIMEOUT_MS", "2000"),
 ];
+
+const NO_CAPACITY: &str = r#"{"error":{"code":503,"message":"The model is overloaded.","status":"UNAVAILABLE","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"MODEL_CAPACITY_EXHAUSTED"}]}}"#;
