@@ -159,7 +159,7 @@ faults! {
             client_in_a_hurry: "500s for a client whose `X-Server-Timeout` is nearly over",
                 "the 500 within its time", "no retry that cannot end in time";
             endpoint_down: "one of two endpoints refuses connections",
-                "200, every time", "the other one has every request";
+                "200, every time; from the Worker 502 until the breaker opens", "the other one has every request";
             endpoint_fails: "one of two endpoints answers 500", "200, every time", "each failed try goes to the other endpoint at once";
             endpoint_busy: "three endpoints, two with long streams", "200", "the one with the fewest requests in flight";
         }
