@@ -164,7 +164,7 @@ faults! {
             client_in_a_hurry: "500s for a client whose `X-Server-Timeout` is nearly over",
                 "the 500 within its time", "no retry that cannot end in time";
             endpoint_down: "one of two endpoints refuses connections",
-                "200, every time", "the other one has every request";
+                "200, every time; from the Worker 502 until the breaker opens", "the other one has every request";
             model_overloaded: "one model answers 503, twenty callers of another model",
                 "that model: `CIRCUIT_OPEN`, naming it; the other model: 200, every time",
                 "`CIRCUIT_BREAKER_FAILURE_THRESHOLD` requests for that model";
