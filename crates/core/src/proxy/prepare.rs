@@ -16,7 +16,7 @@ use crate::ids::PromptId;
 use crate::intake;
 use crate::payload::Payload;
 use crate::platform::Platform;
-use crate::policy::cache::{self, CacheDirective, CacheKey};
+use crate::policy::cache::{self, CacheDirective, CacheKey, KeepRule};
 use crate::provider::code_assist::envelope::Envelope;
 use crate::provider::code_assist::models;
 use crate::provider::request::UpstreamRequest;
@@ -69,6 +69,11 @@ impl Proxy {
                     CacheRequest {
                         key: Some(CacheKey::new(client, cache_tag(call), model, &body, key)),
                         directive: CacheDirective::of(&parts.headers),
+                        keep: match call {
+                            WholeCall::CountTokens => KeepRule::Counted,
+                            WholeCall::Generate if adapted.looks_outside => KeepRule::Never,
+                            WholeCall::Generate => KeepRule::Finished,
+                        },
                     }
                 } else {
                     CacheRequest::NONE

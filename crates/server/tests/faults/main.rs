@@ -171,6 +171,8 @@ faults! {
             idempotency_key_reused: "an `Idempotency-Key` with another body", "409 `ABORTED`", "the first only";
             cached_answer: "an equal request later; `no-cache`; `no-store`",
                 "HIT; a new answer; a new answer that is not cached", "every request without a HIT";
+            bad_answer_not_kept: "an equal request after an answer that is cut or empty",
+                "a new answer", "every request";
             cached_while_open: "the breaker is open and an answer is cached", "the cached answer", "nothing";
             cache_full: "answers beyond `RESPONSE_CACHE_MAX_BYTES`", "200, none cached", "every request";
         }

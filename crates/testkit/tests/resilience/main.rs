@@ -7,6 +7,7 @@ mod cache;
 mod chaos;
 mod endpoints;
 mod fixture;
+mod kept;
 mod rate_limit;
 mod retry;
 mod wait_queue;
