@@ -117,6 +117,23 @@ pub(crate) fn error_as_first_event() -> Vec<TestProxy> {
     vec![proxy]
 }
 
+pub(crate) fn error_by_number() -> Vec<TestProxy> {
+    const ERROR: &str = r#"{"error":{"code":3,"message":"bad"}}"#;
+    let streams = streaming(&[ERROR]);
+    let wholes = ScriptedUpstream::answering("200 OK", "", ERROR);
+    let asked = [(&streams, STREAM), (&streams, ARRAY), (&wholes, GENERATE)];
+    let ask = |(upstream, path)| {
+        let proxy = TestProxy::for_upstream(upstream, &[]);
+        let answer = proxy.post(path, HELLO);
+        assert_eq!((answer.status(), &answer.error()["code"]), (400, &400.into()));
+        assert_eq!(answer.error()["status"], "INVALID_ARGUMENT");
+        proxy
+    };
+    let proxies = asked.map(ask).into();
+    assert_eq!((streams.received().len(), wholes.received().len()), (2, 1));
+    proxies
+}
+
 pub(crate) fn error_mid_stream() -> Vec<TestProxy> {
     let upstream = streaming(&[EVENT, EVENT, NO_MORE, LAST]);
     let proxy = TestProxy::for_upstream(&upstream, &[]);

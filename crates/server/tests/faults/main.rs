@@ -93,6 +93,8 @@ faults! {
             empty_stream: "a stream of no events", "200 and nothing, or `[]`", "1 try";
             error_as_first_event: "200 whose first event is an error",
                 "the error, with its own status", "1 try";
+            error_by_number: "200 whose first event, or only answer, is an error with gRPC's code 3",
+                "400 `INVALID_ARGUMENT`", "1 try";
             error_mid_stream: "an error after two events",
                 "both events, then the error as an event and as bare JSON", "1 try";
             cut_anywhere: "a stream of three events cut at every 7th byte and at each line's end",
