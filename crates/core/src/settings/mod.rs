@@ -34,7 +34,7 @@ pub struct Settings {
     /// `PORT`: 0 picks a free one.
     pub port: u16,
     /// `GCP_SERVICE_ACCOUNT`: the JSON of the CLI's `oauth_creds.json`.
-    pub credentials_json: Option<SecretString>,
+    pub credentials_json: Option<CredentialsJson>,
     /// `GEMINI_OAUTH_CREDS_FILE`, or its default path (needs a home folder).
     pub credentials_file: Option<String>,
     /// `GOOGLE_CLOUD_ACCESS_TOKEN`: used as it is, never refreshed.
@@ -154,6 +154,21 @@ impl Settings {
     /// Whether `HOST` is reachable from this machine only.
     pub fn is_loopback(&self) -> bool {
         parse::is_loopback(&self.host)
+    }
+}
+
+/// The value of `GCP_SERVICE_ACCOUNT`.
+#[derive(Debug, Clone)]
+pub struct CredentialsJson {
+    /// The name under which it was set.
+    pub name: &'static str,
+    /// The JSON, in any of the forms that [`crate::credential_problem`] accepts.
+    pub text: SecretString,
+}
+
+impl From<String> for CredentialsJson {
+    fn from(text: String) -> Self {
+        Self { name: "GCP_SERVICE_ACCOUNT", text: text.into() }
     }
 }
 

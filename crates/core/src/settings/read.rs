@@ -9,7 +9,8 @@ use super::redact::MASK;
 use super::spec::{Kind, SettingSpec};
 use super::table::SETTINGS;
 use super::{
-    Effective, KvUrl, Layer, LogFormat, Problem, SettingError, Settings, Source, Warning, parse,
+    CredentialsJson, Effective, KvUrl, Layer, LogFormat, Problem, SettingError, Settings, Source,
+    Warning, parse,
 };
 
 pub(super) fn settings(layers: &[Layer<'_>]) -> Result<(Settings, Vec<Warning>), Vec<Problem>> {
@@ -17,7 +18,7 @@ pub(super) fn settings(layers: &[Layer<'_>]) -> Result<(Settings, Vec<Warning>),
     let settings = Settings {
         host: reader.text("HOST", parse::host).unwrap_or_default(),
         port: u16::try_from(reader.whole("PORT")).unwrap_or(0),
-        credentials_json: reader.secret("GCP_SERVICE_ACCOUNT"),
+        credentials_json: reader.credentials_json(),
         credentials_file: reader.path("GEMINI_OAUTH_CREDS_FILE"),
         access_token: reader.secret("GOOGLE_CLOUD_ACCESS_TOKEN"),
         project_id: reader.text("GEMINI_PROJECT_ID", parse::project),
@@ -132,6 +133,11 @@ impl<'a> SettingsReader<'a> {
 
     fn secret(&mut self, name: &'static str) -> Option<SecretString> {
         self.text(name, |secret| Ok(SecretString::from(secret)))
+    }
+
+    fn credentials_json(&mut self) -> Option<CredentialsJson> {
+        let found = self.value("GCP_SERVICE_ACCOUNT").1?;
+        Some(CredentialsJson { name: found.name, text: SecretString::from(found.value) })
     }
 
     fn path(&mut self, name: &'static str) -> Option<String> {

@@ -91,7 +91,7 @@ pub const SETTINGS: &[SettingSpec] = &[
         Group::Credentials,
         "GCP_SERVICE_ACCOUNT",
         "",
-        Kind::Text("a JSON object"),
+        Kind::Text("a JSON object, plain or in base64"),
         "The whole JSON of the Gemini CLI's `oauth_creds.json`; the second source. Despite \
          the name, not the key of a service account.",
     )

@@ -192,6 +192,8 @@ faults! {
             revoked_mid_stream: "the credentials are revoked while a stream runs",
                 "the stream to its end; then 503 `CREDENTIALS_REJECTED`", "the stream, whole";
             token_given_ends: "`GOOGLE_CLOUD_ACCESS_TOKEN` has expired", "503 `CREDENTIALS_REJECTED`", "no refresh";
+            credentials_unreadable: "`GCP_SERVICE_ACCOUNT` holds a path in place of JSON",
+                "503 `CREDENTIALS_REJECTED`, which says that it cannot be read", "nothing";
             onboarding_stuck: "an onboarding that takes long", "200 when it is done", "one onboarding, polled at growing intervals";
             discovery_down: "`loadCodeAssist` answers 503",
                 "503, and 200 after it has recovered", "3 tries, then a pause";
