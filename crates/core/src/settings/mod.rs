@@ -141,7 +141,19 @@ impl Settings {
     ///
     /// All problems at once, none of them showing a secret.
     pub fn read(layers: &[Layer<'_>]) -> Result<(Self, Vec<Warning>), Vec<Problem>> {
-        read::settings(layers)
+        Self::read_on(layers, &Machine { file: None, has_host: &|_| true })
+    }
+
+    /// As [`Settings::read`], with what the shell knows of the machine.
+    ///
+    /// # Errors
+    ///
+    /// All problems at once, none of them showing a secret.
+    pub fn read_on(
+        layers: &[Layer<'_>],
+        machine: &Machine<'_>,
+    ) -> Result<(Self, Vec<Warning>), Vec<Problem>> {
+        read::settings(layers, machine)
     }
 
     /// Every setting as it is in force, in the order of the table, with values that may be printed.
@@ -296,6 +308,21 @@ pub struct Layer<'a> {
 impl fmt::Debug for Layer<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Layer").field("source", &self.source).finish_non_exhaustive()
+    }
+}
+
+/// What a shell knows of its machine, for problems with settings.
+#[derive(Clone, Copy)]
+pub struct Machine<'a> {
+    /// The path of the TOML file.
+    pub file: Option<&'a str>,
+    /// Whether a host name has an address. Called only for a `HOST` that is such a name.
+    pub has_host: &'a dyn Fn(&str) -> bool,
+}
+
+impl fmt::Debug for Machine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Machine").field("file", &self.file).finish_non_exhaustive()
     }
 }
 

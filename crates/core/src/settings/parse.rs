@@ -30,7 +30,8 @@ pub(super) fn host(text: &str) -> Result<String, SettingError> {
     if labels_are_sane && !looks_like_an_address {
         Ok(text.to_ascii_lowercase())
     } else {
-        Err("is neither an address nor a host name (the port goes into PORT)".into())
+        Err("is neither an address nor a host name (without scheme; the port goes into PORT)"
+            .into())
     }
 }
 
