@@ -286,8 +286,13 @@ pub(super) fn origins(text: &str) -> Result<Vec<String>, SettingError> {
 }
 
 fn origin(text: &str) -> Result<String, SettingError> {
-    if text == "*" {
-        return Ok(text.into());
+    // Pages from files, and sandboxed frames, have an origin without a host: `null` in browsers,
+    // `file://` in some web views.
+    if text == "*" || text.eq_ignore_ascii_case("null") {
+        return Ok(text.to_ascii_lowercase());
+    }
+    if ["file://", "file:///"].iter().any(|file| text.eq_ignore_ascii_case(file)) {
+        return Ok("file://".into());
     }
     let bare = text.strip_suffix('/').unwrap_or(text);
     match bare.split_once("://") {

@@ -295,6 +295,11 @@ impl<'a> SettingsReader<'a> {
                         on this machine can use your account";
             self.warn("ALLOWED_ORIGINS", text.into());
         }
+        if settings.allowed_origins.iter().any(|origin| origin == "null") && !has_keys {
+            let text = "with `null` and no PROXY_API_KEYS a sandboxed frame of any web page, and any \
+                        page opened from a file, can use your account";
+            self.warn("ALLOWED_ORIGINS", text.into());
+        }
         if settings.oauth_client_id.is_some() != settings.oauth_client_secret.is_some() {
             let text = "OAUTH_CLIENT_ID and OAUTH_CLIENT_SECRET belong together; only one is set";
             self.warn("OAUTH_CLIENT_ID", text.into());

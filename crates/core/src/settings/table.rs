@@ -54,7 +54,9 @@ pub const SETTINGS: &[SettingSpec] = &[
         Group::Access,
         "ALLOWED_ORIGINS",
         "",
-        Kind::Text("`scheme://host[:port]` separated by commas, or `*` for all"),
+        Kind::Text(
+            "`scheme://host[:port]`, `null` or `file://` separated by commas, or `*` for all",
+        ),
         "Browser origins that may use the proxy.",
     ),
     setting(

@@ -359,7 +359,21 @@ fn aliases_and_origins_are_lists() {
     for bad in ["a", "a=", "=b", "a=b,a=c", "a=b=c", "a=b/c"] {
         read(&[("MODEL_ALIASES", bad)], &[], &[]).unwrap_err();
     }
-    for bad in ["null", "example.com", "https://a/b", "https://u@a"] {
+    for (given, read_as) in [
+        ("null,file://", &["null", "file://"][..]),
+        ("NULL, File:///", &["null", "file://"]),
+        ("app://obsidian.md,vscode-webview://0A", &["app://obsidian.md", "vscode-webview://0a"]),
+        ("capacitor://localhost", &["capacitor://localhost"]),
+        ("*", &["*"]),
+    ] {
+        let (settings, warnings) = read(&[("ALLOWED_ORIGINS", given)], &[HOME], &[]).unwrap();
+        assert_eq!(settings.allowed_origins, read_as, "{given}");
+        let is_open = read_as.iter().any(|origin| ["null", "*"].contains(origin));
+        assert_eq!(warnings.iter().any(|it| it.name == "ALLOWED_ORIGINS"), is_open, "{given}");
+    }
+    for bad in
+        ["nul", "null/", "file:", "file", "://a", "example.com", "https://a/b", "https://u@a"]
+    {
         read(&[("ALLOWED_ORIGINS", bad)], &[], &[]).unwrap_err();
     }
 }
