@@ -202,7 +202,7 @@ enum Step {
     Arrive(usize),
     Fail(usize),
     /// A leader gets an answer of this many bytes that is not kept.
-    HandOut(usize, usize),
+    ShareInFlight(usize, usize),
     Leave(usize),
     Poll(usize),
     /// A leader gets an answer of this many bytes.
@@ -225,7 +225,7 @@ struct CacheModel {
     /// When each key was last settled.
     settled: [Option<Monotonic>; 3],
     /// When an answer that is not kept last came for each key.
-    handed_out: [Option<Monotonic>; 3],
+    shared_in_flight: [Option<Monotonic>; 3],
     /// When each key's leader began; `None` once there may be another leader.
     leader: [Option<Monotonic>; 3],
     /// When each key's leader last failed: requests from before that ask upstream themselves.
@@ -240,7 +240,7 @@ impl CacheModel {
             clients: Vec::new(),
             now: Monotonic(1),
             settled: [None; 3],
-            handed_out: [None; 3],
+            shared_in_flight: [None; 3],
             leader: [None; 3],
             failed: [None; 3],
         }
@@ -263,9 +263,9 @@ impl CacheModel {
                     self.settle(key, lease, size);
                 }
             }
-            Step::HandOut(which, size) => {
+            Step::ShareInFlight(which, size) => {
                 if let Some((key, lease)) = self.leading(which % count) {
-                    self.hand_out(key, lease, size);
+                    self.share_in_flight(key, lease, size);
                 }
             }
             Step::Fail(which) => {
@@ -313,7 +313,7 @@ impl CacheModel {
                 let fresh = |at| arrived < at || self.now < at + self.limits.window;
                 let is_shared = match answer.body[1] {
                     KEPT => self.settled[key].is_some_and(fresh),
-                    _ => self.handed_out[key].is_some_and(|at| arrived < at),
+                    _ => self.shared_in_flight[key].is_some_and(|at| arrived < at),
                 };
                 prop_assert!(sharing && is_shared);
                 Ok(Client::Answered)
@@ -326,14 +326,14 @@ impl CacheModel {
         }
     }
 
-    fn hand_out(&mut self, key: usize, lease: FlightLease, size: usize) {
+    fn share_in_flight(&mut self, key: usize, lease: FlightLease, size: usize) {
         self.leader[key] = None;
         if size < self.limits.bytes / 16 {
-            self.handed_out[key] = Some(self.now);
+            self.shared_in_flight[key] = Some(self.now);
         } else {
             self.failed[key] = Some(self.now);
         }
-        self.cache.hand_out(lease, answer(key, NOT_KEPT, size), self.now);
+        self.cache.share_in_flight(lease, answer(key, NOT_KEPT, size), self.now);
     }
 
     fn settle(&mut self, key: usize, lease: FlightLease, size: usize) {
@@ -401,7 +401,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0_usize..3).prop_map(Step::Arrive),
         4 => (0_usize..40).prop_map(Step::Poll),
         2 => (0_usize..40, sizes()).prop_map(|(which, size)| Step::Settle(which, size)),
-        1 => (0_usize..40, sizes()).prop_map(|(which, size)| Step::HandOut(which, size)),
+        1 => (0_usize..40, sizes()).prop_map(|(which, size)| Step::ShareInFlight(which, size)),
         1 => (0_usize..40).prop_map(Step::Fail),
         1 => (0_usize..40).prop_map(Step::Leave),
         2 => select(vec![1, 20, 60, 150, 1200, 12_000]).prop_map(Step::Wait),

@@ -70,7 +70,7 @@ impl<P: Platform> Leader<P> {
         match answer {
             // Other processes get nothing: `Drop` releases the lock for them.
             Ok(answer) if !self.keep.allows(&answer.body) => {
-                lock(&self.cache).hand_out(lease, answer.clone(), now);
+                lock(&self.cache).share_in_flight(lease, answer.clone(), now);
             }
             Ok(answer) => {
                 if let Some(RemoteFlight { key, lock }) = self.remote.take() {

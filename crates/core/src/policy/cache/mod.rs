@@ -10,8 +10,8 @@
 //! leader's client leaves, the next waiter that asks becomes the leader and the others go on
 //! waiting, since nothing has failed.
 //!
-//! An answer that is not good enough to be kept goes to the requests that wait for it at that time.
-//! Requests that arrive later find no trace of it.
+//! An answer that is not good enough to be kept goes to the requests that wait for it at that time,
+//! and to no request that arrives later.
 
 mod directive;
 mod keep;
@@ -102,10 +102,10 @@ pub struct ResponseCache {
     limits: CacheLimits,
     slots: BTreeMap<Digest, Slot>,
     /// Answers that are not kept.
-    passing: BTreeMap<Digest, PassingAnswer>,
-    /// When each slot and each passing answer expires, with its serial.
+    unkept: BTreeMap<Digest, UnkeptAnswer>,
+    /// When each slot and each unkept answer expires, with its serial.
     expiries: BTreeMap<(Monotonic, u64), Digest>,
-    /// The answers of slots and the passing ones by serial, oldest first. All kept answers live
+    /// The answers of slots and the unkept ones by serial, oldest first. All kept answers live
     /// equally long, so the oldest expires first as well.
     answers: BTreeMap<u64, Digest>,
     bytes: usize,
@@ -114,7 +114,7 @@ pub struct ResponseCache {
 
 /// An answer for requests that arrived before it, and for no others.
 #[derive(Debug)]
-struct PassingAnswer {
+struct UnkeptAnswer {
     content: Digest,
     answer: CachedAnswer,
     at: Monotonic,
@@ -154,7 +154,7 @@ impl ResponseCache {
         Self {
             limits,
             slots: BTreeMap::new(),
-            passing: BTreeMap::new(),
+            unkept: BTreeMap::new(),
             expiries: BTreeMap::new(),
             answers: BTreeMap::new(),
             bytes: 0,
@@ -182,11 +182,11 @@ impl ResponseCache {
         }
         self.expire(now);
         if directive == CacheDirective::Any
-            && let Some(passing) = self.passing.get(&key.name)
-            && passing.content == key.content
-            && arrived < passing.at
+            && let Some(unkept) = self.unkept.get(&key.name)
+            && unkept.content == key.content
+            && arrived < unkept.at
         {
-            return Some(CacheVerdict::Coalesced(passing.answer.clone()));
+            return Some(CacheVerdict::Coalesced(unkept.answer.clone()));
         }
         let found = self.slots.get(&key.name);
         let bound = found.is_some_and(|slot| slot.state.binds(&self.limits, arrived, now));
@@ -264,7 +264,7 @@ impl ResponseCache {
     /// Records a successful answer that is not kept: it is for the requests that wait for the leader.
     ///
     /// For a large answer the same holds as with [`settle`](Self::settle).
-    pub fn hand_out(&mut self, lease: FlightLease, answer: CachedAnswer, now: Monotonic) {
+    pub fn share_in_flight(&mut self, lease: FlightLease, answer: CachedAnswer, now: Monotonic) {
         self.expire(now);
         let Some(slot) = self.slots.get(&lease.key.name) else { return };
         if !matches!(slot.state, SlotState::InFlight { .. }) || lease.serial != Some(slot.serial) {
@@ -276,11 +276,11 @@ impl ResponseCache {
         }
         let CacheKey { name, content } = lease.key;
         self.remove(&name);
-        self.remove_passing(&name);
+        self.remove_unkept(&name);
         self.serial += 1;
         let (serial, expires) = (self.serial, now + LINGER);
-        let passing = PassingAnswer { content, answer, at: now, size, serial, expires };
-        self.passing.insert(name, passing);
+        let unkept = UnkeptAnswer { content, answer, at: now, size, serial, expires };
+        self.unkept.insert(name, unkept);
         self.expiries.insert((expires, serial), name);
         self.answers.insert(serial, name);
         self.bytes += size;
@@ -355,17 +355,17 @@ impl ResponseCache {
         }
     }
 
-    fn remove_passing(&mut self, name: &Digest) {
-        let Some(passing) = self.passing.remove(name) else { return };
-        self.expiries.remove(&(passing.expires, passing.serial));
-        self.answers.remove(&passing.serial);
-        self.bytes -= passing.size;
+    fn remove_unkept(&mut self, name: &Digest) {
+        let Some(unkept) = self.unkept.remove(name) else { return };
+        self.expiries.remove(&(unkept.expires, unkept.serial));
+        self.answers.remove(&unkept.serial);
+        self.bytes -= unkept.size;
     }
 
-    /// Removes the slot or the passing answer with this serial.
+    /// Removes the slot or the unkept answer with this serial.
     fn remove_serial(&mut self, serial: u64, name: &Digest) {
-        if self.passing.get(name).is_some_and(|passing| passing.serial == serial) {
-            self.remove_passing(name);
+        if self.unkept.get(name).is_some_and(|unkept| unkept.serial == serial) {
+            self.remove_unkept(name);
         } else {
             self.remove(name);
         }

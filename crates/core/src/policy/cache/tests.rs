@@ -335,7 +335,7 @@ fn an_answer_that_is_not_kept_goes_to_those_who_waited_and_to_no_later_request()
         let (mut cache, key) = (ResponseCache::new(limits), key("request"));
         let lease = lead(&mut cache, &key, at(0));
         assert_eq!(x_cache(ask(&mut cache, &key, at(1)).as_ref()), "wait");
-        cache.hand_out(lease, answer("cut"), at(10));
+        cache.share_in_flight(lease, answer("cut"), at(10));
         // A later request leads, and the first waiters still get the first answer.
         let second = lead(&mut cache, &key, at(10));
         let waited = cache.ask(&key, CacheDirective::Any, at(1), at(40));
@@ -347,7 +347,7 @@ fn an_answer_that_is_not_kept_goes_to_those_who_waited_and_to_no_later_request()
         assert_eq!(body(ask(&mut cache, &key, at(51))), "whole");
         cache.expire(at(400_000));
         assert_eq!((cache.bytes, cache.answers.len(), cache.expiries.len()), (0, 0, 0));
-        assert!(cache.slots.is_empty() && cache.passing.is_empty());
+        assert!(cache.slots.is_empty() && cache.unkept.is_empty());
     }
 }
 
@@ -358,7 +358,7 @@ fn an_idempotency_key_is_bound_until_an_answer_that_is_not_kept_comes() {
     let lease = lead(&mut cache, &named, at(0));
     assert_eq!(x_cache(ask(&mut cache, &named, at(1)).as_ref()), "wait");
     assert_eq!(x_cache(ask(&mut cache, &other, at(1)).as_ref()), "conflict");
-    cache.hand_out(lease, answer("cut"), at(10));
+    cache.share_in_flight(lease, answer("cut"), at(10));
     let _other = lead(&mut cache, &other, at(11));
     let waited = cache.ask(&named, CacheDirective::Any, at(1), at(12));
     assert_eq!(body(waited), "cut", "the waiter is no conflict");
@@ -370,12 +370,12 @@ fn an_answer_that_is_not_kept_replaces_no_kept_one_and_ends_no_other_flight() {
     let (mut cache, key) = cache_with_answer(LIMITS);
     let refresh = cache.ask(&key, CacheDirective::NoCache, at(1), at(1));
     let Some(CacheVerdict::Refresh(lease)) = refresh else { panic!("{refresh:?}") };
-    cache.hand_out(lease, answer("cut"), at(2));
+    cache.share_in_flight(lease, answer("cut"), at(2));
     assert_eq!(body(ask(&mut cache, &key, at(3))), "a");
     let _leader = lead(&mut cache, &key, at(300_000));
     let refresh = cache.ask(&key, CacheDirective::NoCache, at(300_001), at(300_001));
     let Some(CacheVerdict::Refresh(lease)) = refresh else { panic!("{refresh:?}") };
-    cache.hand_out(lease, answer("cut"), at(300_002));
+    cache.share_in_flight(lease, answer("cut"), at(300_002));
     assert_eq!(x_cache(ask(&mut cache, &key, at(300_003)).as_ref()), "wait");
 }
 
@@ -386,19 +386,19 @@ fn answers_that_are_not_kept_stay_within_the_byte_limit_for_two_seconds() {
     let text = "x".repeat(10_000);
     for n in 0..50 {
         let lease = lead(&mut cache, &key(&n.to_string()), at(n));
-        cache.hand_out(lease, answer(&text), at(n));
+        cache.share_in_flight(lease, answer(&text), at(n));
         assert!(cache.bytes <= limits.bytes);
     }
-    assert_eq!((cache.passing.len(), cache.answers.len(), cache.slots.len()), (9, 9, 0));
+    assert_eq!((cache.unkept.len(), cache.answers.len(), cache.slots.len()), (9, 9, 0));
     let lease = lead(&mut cache, &key("large"), at(60));
     assert_eq!(x_cache(ask(&mut cache, &key("large"), at(60)).as_ref()), "wait");
-    cache.hand_out(lease, answer(&text.repeat(2)), at(61));
+    cache.share_in_flight(lease, answer(&text.repeat(2)), at(61));
     assert_eq!(
         x_cache(cache.ask(&key("large"), CacheDirective::Any, at(60), at(62)).as_ref()),
         "MISS"
     );
     cache.expire(at(2062));
-    assert_eq!((cache.passing.len(), cache.answers.len(), cache.bytes), (0, 0, 0));
+    assert_eq!((cache.unkept.len(), cache.answers.len(), cache.bytes), (0, 0, 0));
 }
 
 #[test]
