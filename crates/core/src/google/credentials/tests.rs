@@ -127,11 +127,11 @@ fn what_cannot_be_read_is_called_what_it_is_and_is_not_quoted() {
         ("''", "it is empty"),
         (
             "/home/ada/.gemini/oauth_creds.json",
-            "holds the path /home/ada/.gemini/oauth_creds.json ",
+            "set GEMINI_OAUTH_CREDS_FILE=/home/ada/.gemini/oauth_creds.json",
         ),
         ("'C:\\Users\\Ada\\oauth_creds.json'", "GEMINI_OAUTH_CREDS_FILE"),
         ("~/secret", "holds the path of a file"),
-        ("oauth_creds.json", "holds the path oauth_creds.json "),
+        ("oauth_creds.json", "holds the path oauth_creds.json, not the JSON of the file"),
         (cut, "its JSON breaks off at line 1 column 40"),
         (&format!("'{cut}"), "it is neither JSON nor JSON in base64"),
         (&coded[..61], "its JSON breaks off"),

@@ -104,10 +104,9 @@ fn what_it_is(stored: &[u8]) -> String {
         "it is binary or encrypted data, not text"
     } else if is_path(text) {
         let is_printable = text.len() <= LONGEST_PATH && text.ends_with(".json");
-        let path = if is_printable { format!(" {text}") } else { String::new() };
+        let (path, to) = if is_printable { (text, text) } else { ("of a file", "PATH") };
         return format!(
-            "it holds the path{path} of a file, not the JSON in it; for a path there is \
-             GEMINI_OAUTH_CREDS_FILE"
+            "it holds the path {path}, not the JSON of the file; set GEMINI_OAUTH_CREDS_FILE={to}"
         );
     } else if starts(&["["]) || serde_json::from_str::<IgnoredAny>(text).is_ok() {
         "it is JSON, but no object"
