@@ -59,6 +59,7 @@ pub use caller::{Caller, Rate, RateStanding};
 pub use dialect::gemini::error::body as gemini_error_body;
 pub use dialect::gemini::models::Model;
 pub use error::{Awaited, Error, ErrorSource};
+pub use google::credentials::credential_problem;
 pub use google::error::UpstreamError;
 pub use job::BackgroundJob;
 pub use metrics::Metrics;

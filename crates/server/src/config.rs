@@ -11,6 +11,8 @@ use toml::{Table, Value};
 /// The values in the file, and the problems with it.
 #[derive(Debug, Default)]
 pub(crate) struct ConfigFile {
+    /// Where it was read.
+    pub(crate) path: Option<String>,
     /// By the keys of the file, which are in lower case. May hold secrets, so `Debug` omits them.
     values: Values,
     /// What prevents a start.
@@ -43,7 +45,7 @@ impl ConfigFile {
     }
 
     fn read_at(path: &Path, must_exist: bool) -> Self {
-        let mut file = Self::default();
+        let mut file = Self { path: Some(path.display().to_string()), ..Self::default() };
         match fs::read_to_string(path) {
             Ok(text) => file.parse(path, &text),
             // The home of a service account may be /dev/null, or a folder it must not read.

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use code_assist_core::settings::Settings;
-use code_assist_core::{CredentialFile, Platform};
+use code_assist_core::settings::{CredentialsJson, Settings};
+use code_assist_core::{CredentialFile, Platform, credential_problem};
+use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -143,13 +144,17 @@ async fn credentials(
     if settings.access_token.is_some() {
         return "GOOGLE_CLOUD_ACCESS_TOKEN, used as it is and never refreshed".to_owned();
     }
-    if settings.credentials_json.is_some() {
-        return "GCP_SERVICE_ACCOUNT".to_owned();
+    let described = |place: &str, content: &[u8]| match credential_problem(content) {
+        Some(why) => format!("UNREADABLE: {place} {why}"),
+        None => place.to_owned(),
+    };
+    if let Some(CredentialsJson { name, text }) = &settings.credentials_json {
+        return described(name, text.expose_secret().as_bytes());
     }
+    let path = settings.credentials_file.as_deref().unwrap_or_default();
     match platform.credential_file(None).await {
-        CredentialFile::Read { .. } | CredentialFile::Unchanged => {
-            settings.credentials_file.clone().unwrap_or_default()
-        }
+        CredentialFile::Read { content, .. } => described(path, &content),
+        CredentialFile::Unchanged => path.to_owned(),
         CredentialFile::Absent { path, encrypted_store: true } => format!(
             "MISSING: {path} is not there, only the CLI's encrypted store is; unset \
              GEMINI_FORCE_ENCRYPTED_FILE_STORAGE and sign in again with `gemini`"

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::io::{self, IsTerminal};
+use std::net::ToSocketAddrs;
 use std::path::PathBuf;
 
-use code_assist_core::settings::{Layer, Problem, Settings, Source, Warning};
+use code_assist_core::settings::{Layer, Machine, Problem, Settings, Source, Warning};
 
 use crate::config::ConfigFile;
 use crate::features;
@@ -21,9 +22,17 @@ pub(crate) struct Sources {
 impl Sources {
     /// Reads the settings, or returns all problems with them.
     pub(crate) fn read(&self) -> Result<(Settings, Vec<Warning>), Vec<Problem>> {
+        self.read_with(&has_address)
+    }
+
+    fn read_with(
+        &self,
+        has_host: &dyn Fn(&str) -> bool,
+    ) -> Result<(Settings, Vec<Warning>), Vec<Problem>> {
         self.layered(|layers, file| {
             let mut problems = file.problems.clone();
-            match Settings::read(layers) {
+            let machine = Machine { file: file.path.as_deref(), has_host };
+            match Settings::read_on(layers, &machine) {
                 Ok((settings, more)) => {
                     problems.extend(features::problem(&settings));
                     if problems.is_empty() {
@@ -41,7 +50,8 @@ impl Sources {
     pub(crate) fn read_again(&self, host: &str) -> Result<(Settings, Vec<Warning>), Vec<Problem>> {
         let mut pinned = self.clone();
         pinned.flags.insert("HOST", host.to_owned());
-        pinned.read()
+        // The process listens on it, and asking for its address again could block.
+        pinned.read_with(&|_| true)
     }
 
     /// Calls `read` with all layers, the strongest first, and the file among them.
@@ -57,6 +67,10 @@ impl Sources {
         ];
         read(&layers, &file)
     }
+}
+
+fn has_address(host: &str) -> bool {
+    (host, 0).to_socket_addrs().is_ok_and(|mut addresses| addresses.next().is_some())
 }
 
 /// Defaults to readable log lines on a terminal.

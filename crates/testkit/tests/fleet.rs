@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use code_assist_core::internals::google::credentials;
+use code_assist_core::internals::policy::cache;
 use code_assist_core::{LockResult, Platform, Proxy};
 use code_assist_testkit::client::{Answer, all, ask, impatient, later, post};
 use code_assist_testkit::google::{google, google_but};
@@ -119,6 +122,49 @@ fn an_answer_that_one_process_has_cached_is_a_hit_in_another() {
     assert_eq!(fleet.answer_of(1, REPEATABLE).header("x-cache"), "HIT");
     script.advance(Duration::from_secs(101));
     assert_eq!(fleet.answer_of(1, REPEATABLE).header("x-cache"), "MISS");
+}
+
+#[test]
+fn an_answer_that_is_not_kept_is_unknown_to_other_processes() {
+    let searching = REPEATABLE.replace("}]}],", r#"}]}],"tools":[{"googleSearch":{}}],"#);
+    for (body, reply) in [(REPEATABLE, Some(CUT)), (searching.as_str(), None)] {
+        let script = ScriptedPlatform::new(google_but(move |request: &Received| {
+            reply.filter(|_| request.is(":generateContent")).map(Reply::ok)
+        }));
+        script.write_login(login("living", "refresh", 3000));
+        let fleet = Fleet::of(2, &script);
+        let begun = script.now();
+        for process in [0, 1, 1] {
+            assert_eq!(fleet.answer_of(process, body).header("x-cache"), "MISS", "{body}");
+        }
+        assert_eq!(script.received(":generateContent").len(), 3);
+        assert!(script.now().since(begun) < Duration::from_secs(1), "no process holds a lock");
+    }
+}
+
+#[test]
+fn a_stored_answer_that_would_not_be_kept_today_is_not_used() {
+    let script = ScriptedPlatform::new(google());
+    let file = login("living", "refresh", 3000);
+    let account = credentials::Login::parse(file.as_bytes()).unwrap().fingerprint();
+    script.write_login(file);
+    let fleet = Fleet::of(1, &script);
+    assert_eq!(fleet.answer_of(0, HELLO).status, 200, "the proxy knows its account");
+    let request = code_assist_core::Payload::from(Bytes::from(REPEATABLE));
+    let key = cache::CacheKey::new(None, "generateContent", "gemini-2.5-flash", &request, None);
+    let stored = |body: &'static str| {
+        let (status, headers, body) =
+            (http::StatusCode::OK, http::HeaderMap::new(), Bytes::from(body));
+        let answer = cache::CachedAnswer { status, headers, body };
+        script.put(&key.key(&account), answer.to_stored(&key, script.wall_clock()).unwrap());
+    };
+    stored(r#"{"candidates":[{"finishReason":"MAX_TOKENS"}]}"#);
+    assert_eq!(fleet.answer_of(0, REPEATABLE).header("x-cache"), "MISS");
+    let fleet = Fleet::of(1, &script);
+    stored(r#"{"candidates":[{"content":{"parts":[{"text":"stored"}]},"finishReason":"STOP"}]}"#);
+    let answer = fleet.answer_of(0, REPEATABLE);
+    assert_eq!(answer.header("x-cache"), "HIT");
+    assert!(answer.text().contains("stored"), "{}", answer.text());
 }
 
 #[test]
@@ -310,3 +356,5 @@ const HELLO: &str = r#"{"contents":[{"parts":[{"text":"Hello"}]}]}"#;
 /// A request whose answer may be used again: its temperature is zero.
 const REPEATABLE: &str =
     r#"{"contents":[{"parts":[{"text":"Hello"}]}],"generationConfig":{"temperature":0}}"#;
+/// An answer that broke off, and so is not kept.
+const CUT: &str = r#"{"response":{"candidates":[{"content":{"parts":[{"text":"Hel"}]},"finishReason":"MAX_TOKENS"}]}}"#;

@@ -259,7 +259,7 @@ proptest! {
                     prop_assert!(matches!(client, Client::Answered), "a request still waits");
                     continue;
                 };
-                model.settle(key, lease, 1);
+                model.settle(key, lease, 2);
             }
         }
     }
@@ -272,6 +272,8 @@ const LEASE: Duration = Duration::from_secs(10);
 enum Step {
     Arrive(usize),
     Fail(usize),
+    /// A leader gets an answer of this many bytes that is not kept.
+    ShareInFlight(usize, usize),
     Leave(usize),
     Poll(usize),
     /// A leader gets an answer of this many bytes.
@@ -293,6 +295,8 @@ struct CacheModel {
     now: Monotonic,
     /// When each key was last settled.
     settled: [Option<Monotonic>; 3],
+    /// When an answer that is not kept last came for each key.
+    shared_in_flight: [Option<Monotonic>; 3],
     /// When each key's leader began; `None` once there may be another leader.
     leader: [Option<Monotonic>; 3],
     /// When each key's leader last failed: requests from before that ask upstream themselves.
@@ -307,6 +311,7 @@ impl CacheModel {
             clients: Vec::new(),
             now: Monotonic(1),
             settled: [None; 3],
+            shared_in_flight: [None; 3],
             leader: [None; 3],
             failed: [None; 3],
         }
@@ -327,6 +332,11 @@ impl CacheModel {
             Step::Settle(which, size) => {
                 if let Some((key, lease)) = self.leading(which % count) {
                     self.settle(key, lease, size);
+                }
+            }
+            Step::ShareInFlight(which, size) => {
+                if let Some((key, lease)) = self.leading(which % count) {
+                    self.share_in_flight(key, lease, size);
                 }
             }
             Step::Fail(which) => {
@@ -364,7 +374,7 @@ impl CacheModel {
                 Ok(Client::Waiting { key, arrived })
             }
             Some(cache::CacheVerdict::Hit(answer)) => {
-                prop_assert_eq!(usize::from(answer.body[0]), key);
+                prop_assert_eq!(&answer.body[..2], [key.to_le_bytes()[0], KEPT]);
                 let fresh = |at| at <= arrived && self.now < at + self.limits.ttl;
                 prop_assert!(self.settled[key].is_some_and(fresh));
                 Ok(Client::Answered)
@@ -372,7 +382,11 @@ impl CacheModel {
             Some(cache::CacheVerdict::Coalesced(answer)) => {
                 prop_assert_eq!(usize::from(answer.body[0]), key);
                 let fresh = |at| arrived < at || self.now < at + self.limits.window;
-                prop_assert!(sharing && self.settled[key].is_some_and(fresh));
+                let is_shared = match answer.body[1] {
+                    KEPT => self.settled[key].is_some_and(fresh),
+                    _ => self.shared_in_flight[key].is_some_and(|at| arrived < at),
+                };
+                prop_assert!(sharing && is_shared);
                 Ok(Client::Answered)
             }
             Some(cache::CacheVerdict::Bypass) => {
@@ -383,9 +397,18 @@ impl CacheModel {
         }
     }
 
+    fn share_in_flight(&mut self, key: usize, lease: FlightLease, size: usize) {
+        self.leader[key] = None;
+        if size < self.limits.bytes / 16 {
+            self.shared_in_flight[key] = Some(self.now);
+        } else {
+            self.failed[key] = Some(self.now);
+        }
+        self.cache.share_in_flight(lease, answer(key, NOT_KEPT, size), self.now);
+    }
+
     fn settle(&mut self, key: usize, lease: FlightLease, size: usize) {
-        let body = Bytes::from(vec![key.to_le_bytes()[0]; size]);
-        let answer = CachedAnswer { status: StatusCode::OK, headers: HeaderMap::new(), body };
+        let answer = answer(key, KEPT, size);
         self.leader[key] = None;
         if size < self.limits.bytes / 16 {
             self.settled[key] = Some(self.now);
@@ -405,6 +428,16 @@ impl CacheModel {
             }
         }
     }
+}
+
+/// The second byte of an answer.
+const KEPT: u8 = 1;
+const NOT_KEPT: u8 = 0;
+
+fn answer(key: usize, kept: u8, size: usize) -> CachedAnswer {
+    let mut body = vec![0; size];
+    (body[0], body[1]) = (key.to_le_bytes()[0], kept);
+    CachedAnswer { status: StatusCode::OK, headers: HeaderMap::new(), body: Bytes::from(body) }
 }
 
 fn cache_key(key: usize) -> CacheKey {
@@ -505,12 +538,17 @@ fn event() -> impl Strategy<Value = BreakerEvent> {
     ]
 }
 
+/// Sizes of answers. The largest one takes more than an eighth of the limit.
+fn sizes() -> impl Strategy<Value = usize> {
+    select(vec![2, 1500, 8000])
+}
+
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (0_usize..3).prop_map(Step::Arrive),
         4 => (0_usize..40).prop_map(Step::Poll),
-        // The largest answer takes more than an eighth of the limit.
-        2 => (0_usize..40, select(vec![1, 1500, 8000])).prop_map(|(which, size)| Step::Settle(which, size)),
+        2 => (0_usize..40, sizes()).prop_map(|(which, size)| Step::Settle(which, size)),
+        1 => (0_usize..40, sizes()).prop_map(|(which, size)| Step::ShareInFlight(which, size)),
         1 => (0_usize..40).prop_map(Step::Fail),
         1 => (0_usize..40).prop_map(Step::Leave),
         2 => select(vec![1, 20, 60, 150, 1200, 12_000]).prop_map(Step::Wait),

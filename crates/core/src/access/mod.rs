@@ -250,7 +250,7 @@ impl KnownKey {
 #[derive(Debug, Clone)]
 enum AllowedOrigins {
     All,
-    /// In lower case, without a trailing slash.
+    /// In lower case, without a trailing slash but for `file://`.
     Listed(Vec<String>),
 }
 
@@ -259,7 +259,10 @@ impl AllowedOrigins {
         if origins.iter().any(|origin| origin == "*") {
             return Self::All;
         }
-        let plain = |origin: &String| origin.trim_end_matches('/').to_ascii_lowercase();
+        let plain = |origin: &String| match origin.trim_end_matches('/') {
+            "file:" => "file://".to_owned(),
+            origin => origin.to_ascii_lowercase(),
+        };
         Self::Listed(origins.iter().map(plain).collect())
     }
 

@@ -247,6 +247,36 @@ fn without_keys_no_foreign_page_is_admitted() {
 }
 
 #[test]
+fn origins_without_a_host_and_of_custom_schemes_can_be_allowed() {
+    let opaque =
+        ["null", "file://", "app://obsidian.md", "vscode-webview://0a1b", "capacitor://localhost"];
+    for allowed in opaque {
+        let access = access("127.0.0.1", &[], &[allowed]);
+        for origin in opaque {
+            let lines = [("host", "localhost:8787"), ("origin", origin)];
+            assert_eq!(
+                admit(&access, &lines, "/").is_ok(),
+                origin == allowed,
+                "{origin} {allowed}"
+            );
+            let cors = access.cors(&headers(&[("origin", origin)]));
+            let echoed = cors.get("access-control-allow-origin").map(|it| it.to_str().unwrap());
+            assert_eq!(echoed, (origin == allowed).then_some(origin));
+            let preflight = access.preflight(&headers(&[("origin", origin)]));
+            assert_eq!(
+                preflight.contains_key("access-control-allow-origin"),
+                origin == allowed,
+                "{origin} {allowed}"
+            );
+        }
+        for origin in ["", "file:", "file:///", "file://localhost", "nul", "null/"] {
+            let lines = [("host", "localhost:8787"), ("origin", origin)];
+            assert!(admit(&access, &lines, "/").is_err(), "{origin} {allowed}");
+        }
+    }
+}
+
+#[test]
 fn an_allowed_page_may_read_the_proxys_headers() {
     let listed = access("127.0.0.1", &[], &["https://app.example"]);
     let cors = listed.cors(&headers(&[("origin", "https://app.example")]));

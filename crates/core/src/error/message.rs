@@ -57,6 +57,12 @@ impl fmt::Display for Error {
                  check`.",
                 Sentence(why)
             ),
+            Self::CredentialsUnreadable { why } => write!(
+                f,
+                "The proxy cannot use its Google credentials: {} Google was not asked, and this is \
+                 not about your API key. Correct them, then run `code-assist-proxy check`.",
+                Sentence(why)
+            ),
             Self::HostNotAllowed { host } => write!(
                 f,
                 "This proxy listens on a loopback address without keys, so it answers only under \

@@ -57,6 +57,11 @@ pub enum Error {
         /// What Google said.
         why: String,
     },
+    /// The proxy cannot read or use the credentials that it has been given.
+    CredentialsUnreadable {
+        /// Where they are and why they cannot be used.
+        why: String,
+    },
     /// The `Host` of a request to a loopback address is no loopback name.
     HostNotAllowed {
         /// The value of `Host`.
@@ -327,6 +332,13 @@ impl Error {
                 S::SERVICE_UNAVAILABLE,
                 Some("CREDENTIALS_REJECTED"),
                 "credentials_rejected",
+                Operator,
+            ),
+            // The reason of `CredentialsRejected`, which clients know.
+            Self::CredentialsUnreadable { .. } => (
+                S::SERVICE_UNAVAILABLE,
+                Some("CREDENTIALS_REJECTED"),
+                "credentials_unreadable",
                 Operator,
             ),
             Self::HostNotAllowed { .. } => {

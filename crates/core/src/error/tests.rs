@@ -35,6 +35,9 @@ fn every_error() -> Vec<Error> {
         Error::Conflict,
         Error::CredentialsMissing { why: text("there is no file ~/.gemini/oauth_creds.json") },
         Error::CredentialsRejected { why: text("Token has been expired or revoked.") },
+        Error::CredentialsUnreadable {
+            why: text("GCP_SERVICE_ACCOUNT cannot be read: it is empty"),
+        },
         Error::HostNotAllowed { host: text("evil.example") },
         Error::Internal,
         Error::MalformedJson { detail: text("trailing characters at line 1 column 4") },

@@ -84,16 +84,11 @@ pub enum Detail {
     },
     /// `RetryInfo`: the time to wait before a retry.
     RetryInfo(Duration),
-    /// An element of `details` as upstream wrote it.
-    Raw(Box<RawValue>),
 }
 
 impl Serialize for Detail {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = match self {
-            Self::Raw(raw) => return raw.serialize(serializer),
-            _ => serializer.serialize_map(None)?,
-        };
+        let mut map = serializer.serialize_map(None)?;
         match self {
             Self::ErrorInfo { reason, domain, metadata } => {
                 map.serialize_entry("@type", "type.googleapis.com/google.rpc.ErrorInfo")?;
@@ -111,7 +106,6 @@ impl Serialize for Detail {
                 map.serialize_entry("@type", "type.googleapis.com/google.rpc.RetryInfo")?;
                 map.serialize_entry("retryDelay", &proto_duration(*delay))?;
             }
-            Self::Raw(_) => {}
         }
         map.end()
     }
@@ -124,6 +118,20 @@ pub struct Link {
     pub description: Cow<'static, str>,
     /// The address.
     pub url: Cow<'static, str>,
+}
+
+/// An error of upstream's under another code or name: `code`, `message`, `status`, then the `others`,
+/// all but `code` and `status` as upstream wrote them.
+pub fn restated(
+    code: StatusCode,
+    status: &str,
+    message: &RawValue,
+    others: Vec<(&str, &RawValue)>,
+) -> Bytes {
+    let error = RestatedError { code: code.as_u16(), message, status, others };
+    // Strings, numbers and valid raw JSON only: this cannot fail.
+    let text = serde_json::to_string(&ErrorBody { error }).unwrap_or_default();
+    Bytes::from(escape_separators(text))
 }
 
 /// The name of `google.rpc.Code` that goes with an HTTP status (`docs/ERRORS.md`).
@@ -158,8 +166,28 @@ pub fn as_array(error: &Bytes) -> Bytes {
 }
 
 #[derive(Serialize)]
-struct ErrorBody<'a> {
-    error: &'a Status,
+struct ErrorBody<T> {
+    error: T,
+}
+
+struct RestatedError<'a> {
+    code: u16,
+    message: &'a RawValue,
+    status: &'a str,
+    others: Vec<(&'a str, &'a RawValue)>,
+}
+
+impl Serialize for RestatedError<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("code", &self.code)?;
+        map.serialize_entry("message", self.message)?;
+        map.serialize_entry("status", self.status)?;
+        for (name, raw) in &self.others {
+            map.serialize_entry(name, raw)?;
+        }
+        map.end()
+    }
 }
 
 struct MetadataMap<'a>(&'a [(Cow<'static, str>, String)]);
@@ -228,12 +256,12 @@ mod tests {
     }
 
     #[test]
-    fn a_raw_detail_stays_as_it_was_written() {
-        let raw = RawValue::from_string(r#"{ "b":1.0, "a" : 2 }"#.to_owned()).unwrap();
-        let json = Status::new(StatusCode::BAD_GATEWAY, "m").with(Detail::Raw(raw)).to_json();
+    fn a_restated_error_keeps_its_message_and_other_members_as_they_were_written() {
+        let raw = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
+        let (message, details) = (raw(r#""\u00e9 é""#), raw(r#"[{ "b":1.0, "a" : 2 }]"#));
         assert_eq!(
-            json,
-            r#"{"error":{"code":502,"message":"m","status":"UNAVAILABLE","details":[{ "b":1.0, "a" : 2 }]}}"#
+            restated(StatusCode::NOT_FOUND, "NOT_FOUND", &message, vec![("details", &*details)]),
+            r#"{"error":{"code":404,"message":"\u00e9 é","status":"NOT_FOUND","details":[{ "b":1.0, "a" : 2 }]}}"#
         );
     }
 

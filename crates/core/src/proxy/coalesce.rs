@@ -1,6 +1,6 @@
 //! Coalescing: equal requests share one answer (`docs/RESILIENCE.md`). A request looks for an answer in
 //! this process, then in the store that processes share. Without one it calls upstream, and publishes
-//! the answer to the requests that wait.
+//! the answer to the requests that wait, and to later ones if it may be kept.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::job::{BackgroundJob, Job};
 use crate::metrics::{CacheResult, Metrics};
 use crate::platform::Platform;
 use crate::policy::cache::{
-    self, Abandoned, CacheDirective, CacheKey, CachedAnswer, FlightLease, ResponseCache,
+    self, Abandoned, CacheDirective, CacheKey, CachedAnswer, FlightLease, KeepRule, ResponseCache,
     StoredAnswer,
 };
 use crate::policy::lock::FencingToken;
@@ -26,10 +26,12 @@ pub(super) struct CacheRequest {
     /// `None` for a request that is not repeatable.
     pub(super) key: Option<CacheKey>,
     pub(super) directive: CacheDirective,
+    pub(super) keep: KeepRule,
 }
 
 impl CacheRequest {
-    pub(super) const NONE: Self = Self { key: None, directive: CacheDirective::Any };
+    pub(super) const NONE: Self =
+        Self { key: None, directive: CacheDirective::Any, keep: KeepRule::Never };
 }
 
 /// The result of looking for an answer.
@@ -48,6 +50,7 @@ pub(super) struct Leader<P: Platform> {
     platform: P,
     cache: Arc<Mutex<ResponseCache>>,
     lease: Option<FlightLease>,
+    keep: KeepRule,
     /// What to publish to the processes that share the store, if there are any.
     remote: Option<RemoteFlight>,
 }
@@ -65,6 +68,10 @@ impl<P: Platform> Leader<P> {
         let Some(lease) = self.lease.take() else { return };
         let now = self.platform.now();
         match answer {
+            // Other processes get nothing: `Drop` releases the lock for them.
+            Ok(answer) if !self.keep.allows(&answer.body) => {
+                lock(&self.cache).share_in_flight(lease, answer.clone(), now);
+            }
             Ok(answer) => {
                 if let Some(RemoteFlight { key, lock }) = self.remote.take() {
                     let answer = Some(Box::new(answer.clone()));
@@ -132,7 +139,7 @@ impl Coalescer {
     ) -> Result<Lookup<P>, Error> {
         let Some(key) = &request.key else {
             context.cache = CacheUse::NotRepeatable;
-            return Ok(Lookup::Lead(self.leader(context.platform(), None)));
+            return Ok(Lookup::Lead(self.leader(context.platform(), request, None)));
         };
         let platform = context.platform().clone();
         let arrived = platform.now();
@@ -144,7 +151,7 @@ impl Coalescer {
         context.timings.upstream += now.since(arrived);
         let (result, lookup) = match verdict? {
             cache::CacheVerdict::Bypass => {
-                (CacheResult::Bypass, Lookup::Lead(self.leader(&platform, None)))
+                (CacheResult::Bypass, Lookup::Lead(self.leader(&platform, request, None)))
             }
             cache::CacheVerdict::Coalesced(answer) => {
                 (CacheResult::Coalesced, Lookup::Found(answer))
@@ -152,8 +159,10 @@ impl Coalescer {
             cache::CacheVerdict::Conflict => return Err(Error::Conflict),
             cache::CacheVerdict::Hit(answer) => (CacheResult::Hit, Lookup::Found(answer)),
             cache::CacheVerdict::Lead(lease) => {
-                let leader = self.leader(&platform, Some(lease));
-                if platform.has_shared_store() {
+                let leader = self.leader(&platform, request, Some(lease));
+                // An answer that is never kept is not in the store either.
+                let is_stored = request.keep != KeepRule::Never || key.is_named();
+                if platform.has_shared_store() && is_stored {
                     // Boxed to keep the future small when there is no shared store.
                     Box::pin(self.find_remote(credentials, key, leader, context)).await?
                 } else {
@@ -161,7 +170,7 @@ impl Coalescer {
                 }
             }
             cache::CacheVerdict::Refresh(lease) => {
-                let mut leader = self.leader(&platform, Some(lease));
+                let mut leader = self.leader(&platform, request, Some(lease));
                 if platform.has_shared_store() {
                     leader.remote = Some(RemoteFlight { key: *key, lock: None });
                 }
@@ -183,10 +192,21 @@ impl Coalescer {
         let platform = context.platform().clone();
         let began = platform.now();
         let store_key = key.key(&account(&platform, credentials).await);
+        let keep = leader.keep;
         let recall = async || {
             let stored = store::recall(&platform, &self.metrics, &store_key).await?;
-            StoredAnswer::from_stored(&stored, key)
+            let stored = StoredAnswer::from_stored(&stored, key)?;
+            // A process of an earlier version stores any answer.
+            (!stored.is_about_this || keep.allows(&stored.answer.body)).then_some(stored)
         };
+        if keep == KeepRule::Never {
+            // The processes would wait for an answer that none of them shares. Only the
+            // `Idempotency-Key` of another request matters.
+            return match recall().await {
+                Some(_) => Err(Error::Conflict),
+                None => Ok((CacheResult::Miss, Lookup::Lead(leader))),
+            };
+        }
         let deadline = context.deadline;
         match single_flight(&platform, deadline, &store_key, LOCK_TTL, recall).await? {
             Flight::Done { result: stored, waited } => {
@@ -229,9 +249,14 @@ impl Coalescer {
         }
     }
 
-    fn leader<P: Platform>(&self, platform: &P, lease: Option<FlightLease>) -> Leader<P> {
+    fn leader<P: Platform>(
+        &self,
+        platform: &P,
+        request: &CacheRequest,
+        lease: Option<FlightLease>,
+    ) -> Leader<P> {
         let (platform, cache) = (platform.clone(), Arc::clone(&self.cache));
-        Leader { platform, cache, lease, remote: None }
+        Leader { platform, cache, lease, keep: request.keep, remote: None }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::json::JsonError;
 use crate::json::lenient::{self, NormalizeError};
 use crate::payload::Payload;
 use crate::platform::Platform;
-use crate::policy::cache::{self, CacheDirective, CacheKey};
+use crate::policy::cache::{self, CacheDirective, CacheKey, KeepRule};
 use crate::provider::code_assist::adapt::AdaptedRequest;
 use crate::provider::code_assist::envelope::Envelope;
 use crate::provider::code_assist::models;
@@ -75,6 +75,11 @@ impl Proxy {
                     CacheRequest {
                         key: Some(CacheKey::new(client, cache_tag(call), model, &body, key)),
                         directive: CacheDirective::of(&parts.headers),
+                        keep: match call {
+                            WholeCall::CountTokens => KeepRule::Counted,
+                            WholeCall::Generate if adapted.looks_outside => KeepRule::Never,
+                            WholeCall::Generate => KeepRule::Finished,
+                        },
                     }
                 } else {
                     CacheRequest::NONE

@@ -34,7 +34,7 @@ pub struct Settings {
     /// `PORT`: 0 picks a free one.
     pub port: u16,
     /// `GCP_SERVICE_ACCOUNT`: the JSON of the CLI's `oauth_creds.json`.
-    pub credentials_json: Option<SecretString>,
+    pub credentials_json: Option<CredentialsJson>,
     /// `GEMINI_OAUTH_CREDS_FILE`, or its default path (needs a home folder).
     pub credentials_file: Option<String>,
     /// `GOOGLE_CLOUD_ACCESS_TOKEN`: used as it is, never refreshed.
@@ -141,7 +141,19 @@ impl Settings {
     ///
     /// All problems at once, none of them showing a secret.
     pub fn read(layers: &[Layer<'_>]) -> Result<(Self, Vec<Warning>), Vec<Problem>> {
-        read::settings(layers)
+        Self::read_on(layers, &Machine { file: None, has_host: &|_| true })
+    }
+
+    /// As [`Settings::read`], with what the shell knows of the machine.
+    ///
+    /// # Errors
+    ///
+    /// All problems at once, none of them showing a secret.
+    pub fn read_on(
+        layers: &[Layer<'_>],
+        machine: &Machine<'_>,
+    ) -> Result<(Self, Vec<Warning>), Vec<Problem>> {
+        read::settings(layers, machine)
     }
 
     /// Every setting as it is in force, in the order of the table, with values that may be printed.
@@ -154,6 +166,21 @@ impl Settings {
     /// Whether `HOST` is reachable from this machine only.
     pub fn is_loopback(&self) -> bool {
         parse::is_loopback(&self.host)
+    }
+}
+
+/// The value of `GCP_SERVICE_ACCOUNT`.
+#[derive(Debug, Clone)]
+pub struct CredentialsJson {
+    /// The name under which it was set.
+    pub name: &'static str,
+    /// The JSON, in any of the forms that [`crate::credential_problem`] accepts.
+    pub text: SecretString,
+}
+
+impl From<String> for CredentialsJson {
+    fn from(text: String) -> Self {
+        Self { name: "GCP_SERVICE_ACCOUNT", text: text.into() }
     }
 }
 
@@ -281,6 +308,21 @@ pub struct Layer<'a> {
 impl fmt::Debug for Layer<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Layer").field("source", &self.source).finish_non_exhaustive()
+    }
+}
+
+/// What a shell knows of its machine, for problems with settings.
+#[derive(Clone, Copy)]
+pub struct Machine<'a> {
+    /// The path of the TOML file.
+    pub file: Option<&'a str>,
+    /// Whether a host name has an address. Called only for a `HOST` that is such a name.
+    pub has_host: &'a dyn Fn(&str) -> bool,
+}
+
+impl fmt::Debug for Machine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Machine").field("file", &self.file).finish_non_exhaustive()
     }
 }
 

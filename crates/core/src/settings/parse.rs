@@ -30,7 +30,8 @@ pub(super) fn host(text: &str) -> Result<String, SettingError> {
     if labels_are_sane && !looks_like_an_address {
         Ok(text.to_ascii_lowercase())
     } else {
-        Err("is neither an address nor a host name (the port goes into PORT)".into())
+        Err("is neither an address nor a host name (without scheme; the port goes into PORT)"
+            .into())
     }
 }
 
@@ -285,8 +286,13 @@ pub(super) fn origins(text: &str) -> Result<Vec<String>, SettingError> {
 }
 
 fn origin(text: &str) -> Result<String, SettingError> {
-    if text == "*" {
-        return Ok(text.into());
+    // Pages from files, and sandboxed frames, have an origin without a host: `null` in browsers,
+    // `file://` in some web views.
+    if text == "*" || text.eq_ignore_ascii_case("null") {
+        return Ok(text.to_ascii_lowercase());
+    }
+    if ["file://", "file:///"].iter().any(|file| text.eq_ignore_ascii_case(file)) {
+        return Ok("file://".into());
     }
     let bare = text.strip_suffix('/').unwrap_or(text);
     match bare.split_once("://") {

@@ -1,5 +1,6 @@
 //! The reading of [`Settings`] from layers of strings. All problems are collected.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use http::Uri;
@@ -9,15 +10,19 @@ use super::redact::MASK;
 use super::spec::{Kind, SettingSpec};
 use super::table::SETTINGS;
 use super::{
-    Effective, KvUrl, Layer, LogFormat, Problem, SettingError, Settings, Source, Warning, parse,
+    CredentialsJson, Effective, KvUrl, Layer, LogFormat, Machine, Problem, SettingError, Settings,
+    Source, Warning, parse,
 };
 
-pub(super) fn settings(layers: &[Layer<'_>]) -> Result<(Settings, Vec<Warning>), Vec<Problem>> {
-    let mut reader = SettingsReader::new(layers);
+pub(super) fn settings(
+    layers: &[Layer<'_>],
+    machine: &Machine<'_>,
+) -> Result<(Settings, Vec<Warning>), Vec<Problem>> {
+    let mut reader = SettingsReader::new(layers, machine.file);
     let settings = Settings {
-        host: reader.text("HOST", parse::host).unwrap_or_default(),
+        host: reader.host(machine).unwrap_or_default(),
         port: u16::try_from(reader.whole("PORT")).unwrap_or(0),
-        credentials_json: reader.secret("GCP_SERVICE_ACCOUNT"),
+        credentials_json: reader.credentials_json(),
         credentials_file: reader.path("GEMINI_OAUTH_CREDS_FILE"),
         access_token: reader.secret("GOOGLE_CLOUD_ACCESS_TOKEN"),
         project_id: reader.text("GEMINI_PROJECT_ID", parse::project),
@@ -76,7 +81,7 @@ pub(super) fn settings(layers: &[Layer<'_>]) -> Result<(Settings, Vec<Warning>),
 }
 
 pub(super) fn effective(layers: &[Layer<'_>]) -> Vec<Effective> {
-    let reader = SettingsReader::new(layers);
+    let reader = SettingsReader::new(layers, None);
     SETTINGS
         .iter()
         .map(|spec| {
@@ -93,6 +98,8 @@ pub(super) fn effective(layers: &[Layer<'_>]) -> Vec<Effective> {
 /// Looks settings up and collects problems and warnings.
 struct SettingsReader<'a> {
     layers: &'a [Layer<'a>],
+    /// The path of the TOML file.
+    file: Option<&'a str>,
     home: Option<String>,
     problems: Vec<Problem>,
     warnings: Vec<Warning>,
@@ -107,8 +114,9 @@ struct FoundValue {
 }
 
 impl<'a> SettingsReader<'a> {
-    fn new(layers: &'a [Layer<'a>]) -> Self {
-        let mut reader = Self { layers, home: None, problems: Vec::new(), warnings: Vec::new() };
+    fn new(layers: &'a [Layer<'a>], file: Option<&'a str>) -> Self {
+        let (problems, warnings) = (Vec::new(), Vec::new());
+        let mut reader = Self { layers, file, home: None, problems, warnings };
         reader.home = reader.env("HOME").or_else(|| reader.env("USERPROFILE"));
         reader
     }
@@ -130,8 +138,31 @@ impl<'a> SettingsReader<'a> {
         }
     }
 
+    /// A host name must have an address. Shells and compilers export a `HOST` of their own, such as
+    /// `x86_64-conda-linux-gnu`; without this, the problem would be that there are no keys for it.
+    fn host(&mut self, machine: &Machine<'_>) -> Option<String> {
+        let host = self.text("HOST", parse::host)?;
+        if host.parse::<IpAddr>().is_ok() || parse::is_loopback(&host) || (machine.has_host)(&host)
+        {
+            return Some(host);
+        }
+        let source = self.find(spec_of("HOST")).map_or(Source::Default, |found| found.source);
+        let unset = if source == Source::Env { "unset HOST, or " } else { "" };
+        let text = format!(
+            "{host} (from {}) is no address of this machine: {unset}set HOST=127.0.0.1",
+            self.origin(source)
+        );
+        self.problems.push(Problem { name: "HOST".into(), text });
+        None
+    }
+
     fn secret(&mut self, name: &'static str) -> Option<SecretString> {
         self.text(name, |secret| Ok(SecretString::from(secret)))
+    }
+
+    fn credentials_json(&mut self) -> Option<CredentialsJson> {
+        let found = self.value("GCP_SERVICE_ACCOUNT").1?;
+        Some(CredentialsJson { name: found.name, text: SecretString::from(found.value) })
     }
 
     fn path(&mut self, name: &'static str) -> Option<String> {
@@ -243,11 +274,18 @@ impl<'a> SettingsReader<'a> {
                 let text = "the port is open to everyone who reaches it: they use your account";
                 self.warn("ALLOW_UNAUTHENTICATED", text.into());
             } else {
+                let source = self.find(spec_of("HOST")).map_or(Source::Default, |it| it.source);
+                let unset = match source {
+                    Source::Env => ": unset it there if it is not meant for the proxy",
+                    _ => "",
+                };
                 let text = format!(
                     "refuses to listen on {} without keys, since everyone who reaches it could \
                      use your account; set PROXY_API_KEYS, or listen on 127.0.0.1, or (behind a \
-                     gateway that authenticates) set ALLOW_UNAUTHENTICATED=true",
-                    settings.host
+                     gateway that authenticates) set ALLOW_UNAUTHENTICATED=true (HOST is from \
+                     {}{unset})",
+                    settings.host,
+                    self.origin(source)
                 );
                 self.problems.push(Problem { name: "HOST".into(), text });
             }
@@ -255,6 +293,11 @@ impl<'a> SettingsReader<'a> {
         if settings.allowed_origins.iter().any(|origin| origin == "*") && !has_keys {
             let text = "with `*` and no PROXY_API_KEYS every web page that is open in a browser \
                         on this machine can use your account";
+            self.warn("ALLOWED_ORIGINS", text.into());
+        }
+        if settings.allowed_origins.iter().any(|origin| origin == "null") && !has_keys {
+            let text = "with `null` and no PROXY_API_KEYS a sandboxed frame of any web page, and any \
+                        page opened from a file, can use your account";
             self.warn("ALLOWED_ORIGINS", text.into());
         }
         if settings.oauth_client_id.is_some() != settings.oauth_client_secret.is_some() {
@@ -316,8 +359,19 @@ impl<'a> SettingsReader<'a> {
             hidden if hidden.contains(MASK) => "the value".into(),
             shown => format!("{shown:?}"),
         };
-        let text = format!("{shown} (from {}) {wrong}; wanted: {}", found.source, spec.kind);
+        let origin = self.origin(found.source);
+        let text = format!("{shown} (from {origin}) {wrong}; wanted: {}", spec.kind);
         self.problems.push(Problem { name: found.name.into(), text });
+    }
+
+    /// A source in words, as problems name it.
+    fn origin(&self, source: Source) -> &'a str {
+        match source {
+            Source::Flag => "a flag",
+            Source::Env => "the environment",
+            Source::File => self.file.unwrap_or("the settings file"),
+            Source::Default => "the defaults",
+        }
     }
 
     fn warn(&mut self, name: &str, text: String) {
@@ -346,7 +400,8 @@ impl<'a> SettingsReader<'a> {
                 if look_up(layer, name).is_some_and(|other| other != found.value) {
                     let text = format!(
                         "{name} is set too, to something else (both in {}); {} is used",
-                        found.source, found.name
+                        self.origin(found.source),
+                        found.name
                     );
                     self.warn(found.name, text);
                 }

@@ -54,7 +54,9 @@ pub const SETTINGS: &[SettingSpec] = &[
         Group::Access,
         "ALLOWED_ORIGINS",
         "",
-        Kind::Text("`scheme://host[:port]` separated by commas, or `*` for all"),
+        Kind::Text(
+            "`scheme://host[:port]`, `null` or `file://` separated by commas, or `*` for all",
+        ),
         "Browser origins that may use the proxy.",
     ),
     setting(
@@ -91,7 +93,7 @@ pub const SETTINGS: &[SettingSpec] = &[
         Group::Credentials,
         "GCP_SERVICE_ACCOUNT",
         "",
-        Kind::Text("a JSON object"),
+        Kind::Text("a JSON object, plain or in base64"),
         "The whole JSON of the Gemini CLI's `oauth_creds.json`; the second source. Despite \
          the name, not the key of a service account.",
     )

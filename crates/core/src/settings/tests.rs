@@ -88,7 +88,7 @@ fn the_first_name_wins_over_an_alias_and_a_disagreement_is_a_warning() {
     assert_eq!(warnings.len(), 1);
     assert_eq!(
         warnings[0].to_string(),
-        "GEMINI_PROJECT_ID: GOOGLE_CLOUD_PROJECT is set too, to something else (both in env); \
+        "GEMINI_PROJECT_ID: GOOGLE_CLOUD_PROJECT is set too, to something else (both in the environment); \
          GEMINI_PROJECT_ID is used"
     );
 
@@ -125,7 +125,7 @@ fn every_problem_is_reported_at_once_by_name_with_the_range() {
     assert_eq!(lines.len(), env.len());
     let all = lines.join("\n");
     for words in [
-        "\"65536\" (from env) is out of range; wanted: a whole number from 0 to 65535",
+        "\"65536\" (from the environment) is out of range; wanted: a whole number from 0 to 65535",
         "from 1 to 100",
         "from 1 to 30",
         "a number from 0.1 to 168",
@@ -169,6 +169,50 @@ fn bounds_are_inclusive_and_values_beyond_them_are_refused() {
 }
 
 #[test]
+fn a_host_name_without_an_address_is_reported_with_its_source_before_keys_are_asked_for() {
+    let conda = |name: &str| (name == "HOST").then(|| "x86_64-conda-linux-gnu".to_owned());
+    let read_from = |source, has_host: &dyn Fn(&str) -> bool| {
+        let machine = Machine { file: Some("/etc/proxy.toml"), has_host };
+        let layers = [Layer { source, lookup: &conda }];
+        let problems = Settings::read_on(&layers, &machine).unwrap_err();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        problems[0].to_string()
+    };
+    for (source, expected) in [
+        (
+            Source::Env,
+            "HOST: x86_64-conda-linux-gnu (from the environment) is no address of this machine: \
+             unset HOST, or set HOST=127.0.0.1",
+        ),
+        (
+            Source::Flag,
+            "HOST: x86_64-conda-linux-gnu (from a flag) is no address of this machine: set \
+             HOST=127.0.0.1",
+        ),
+        (
+            Source::File,
+            "HOST: x86_64-conda-linux-gnu (from /etc/proxy.toml) is no address of this machine: \
+             set HOST=127.0.0.1",
+        ),
+    ] {
+        assert_eq!(read_from(source, &|_| false), expected);
+        assert!(read_from(source, &|_| true).contains("without keys"));
+    }
+    assert!(read_from(Source::Env, &|_| true).contains("HOST is from the environment: unset it"));
+    let never = |host: &str| -> bool { panic!("{host} was looked up") };
+    for host in ["127.0.0.1", "::1", "[::1]", "localhost", " ", "0.0.0.0"] {
+        let machine = Machine { file: None, has_host: &never };
+        let lookup = |name: &str| match name {
+            "HOST" => Some(host.to_owned()),
+            "PROXY_API_KEYS" => Some("k".to_owned()),
+            _ => None,
+        };
+        let layers = [Layer { source: Source::Env, lookup: &lookup }];
+        Settings::read_on(&layers, &machine).unwrap();
+    }
+}
+
+#[test]
 fn a_public_address_needs_keys_or_an_explicit_yes() {
     for host in ["0.0.0.0", "::", "[::]", "192.168.1.7", "proxy.example", "localhost.example"] {
         let problems = read(&[("HOST", host)], &[], &[]).unwrap_err();
@@ -182,7 +226,7 @@ fn a_public_address_needs_keys_or_an_explicit_yes() {
     for host in ["127.0.0.1", "127.8.9.1", "::1", "[::1]", "localhost", "LOCALHOST"] {
         assert!(read(&[("HOST", host)], &[], &[]).unwrap().0.is_loopback(), "{host}");
     }
-    for host in ["127.1", "a b", "http://x", "127.0.0.1:80", "a..b"] {
+    for host in ["127.1", "a b", "http://x", "127.0.0.1:80", "[::1]:80", "a..b", "localhost:80"] {
         read(&[("HOST", host)], &[("PROXY_API_KEYS", "k")], &[]).unwrap_err();
     }
 }
@@ -315,7 +359,21 @@ fn aliases_and_origins_are_lists() {
     for bad in ["a", "a=", "=b", "a=b,a=c", "a=b=c", "a=b/c"] {
         read(&[("MODEL_ALIASES", bad)], &[], &[]).unwrap_err();
     }
-    for bad in ["null", "example.com", "https://a/b", "https://u@a"] {
+    for (given, read_as) in [
+        ("null,file://", &["null", "file://"][..]),
+        ("NULL, File:///", &["null", "file://"]),
+        ("app://obsidian.md,vscode-webview://0A", &["app://obsidian.md", "vscode-webview://0a"]),
+        ("capacitor://localhost", &["capacitor://localhost"]),
+        ("*", &["*"]),
+    ] {
+        let (settings, warnings) = read(&[("ALLOWED_ORIGINS", given)], &[HOME], &[]).unwrap();
+        assert_eq!(settings.allowed_origins, read_as, "{given}");
+        let is_open = read_as.iter().any(|origin| ["null", "*"].contains(origin));
+        assert_eq!(warnings.iter().any(|it| it.name == "ALLOWED_ORIGINS"), is_open, "{given}");
+    }
+    for bad in
+        ["nul", "null/", "file:", "file", "://a", "example.com", "https://a/b", "https://u@a"]
+    {
         read(&[("ALLOWED_ORIGINS", bad)], &[], &[]).unwrap_err();
     }
 }

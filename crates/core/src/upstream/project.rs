@@ -143,7 +143,12 @@ impl ProjectDiscovery {
                 tracing::warn!(reason = error.label(), "no project: {}", error.message());
                 let memory = match (&error, error.source()) {
                     // The token policy has its own memory of these.
-                    (Error::CredentialsMissing { .. } | Error::CredentialsRejected { .. }, _)
+                    (
+                        Error::CredentialsMissing { .. }
+                        | Error::CredentialsRejected { .. }
+                        | Error::CredentialsUnreadable { .. },
+                        _,
+                    )
                     | (_, ErrorSource::Upstream | ErrorSource::Proxy) => SHORT_MEMORY,
                     (_, ErrorSource::Client | ErrorSource::Operator) => LONG_MEMORY,
                 };

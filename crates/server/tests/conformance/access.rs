@@ -125,6 +125,14 @@ fn web_pages_are_answered_only_from_allowed_origins() {
     assert_eq!(open.send(sent).status(), 200);
     let sent = post(GENERATE, &["Origin: https://app.example.evil"], HELLO);
     assert_eq!(open.send(sent).status_and_reason(), (403, "ORIGIN_NOT_ALLOWED".into()));
+
+    let files = ProxyBuilder::for_emulator(&google).env("ALLOWED_ORIGINS", "null,file://").start();
+    for origin in ["null", "file://"] {
+        let answer = files.send(post(GENERATE, &[&format!("Origin: {origin}")], HELLO));
+        assert_eq!((answer.status(), answer.header("access-control-allow-origin")), (200, origin));
+    }
+    let sent = post(GENERATE, &["Origin: https://app.example"], HELLO);
+    assert_eq!(files.send(sent).status_and_reason(), (403, "ORIGIN_NOT_ALLOWED".into()));
 }
 
 #[test]

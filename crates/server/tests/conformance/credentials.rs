@@ -30,6 +30,45 @@ fn every_variable_for_credentials_works() {
 }
 
 #[test]
+fn credentials_are_read_in_quotes_and_in_base64() {
+    let google = GoogleEmulator::start();
+    let json = google.credentials();
+    let base64 = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, &json);
+    for text in [
+        format!("'{json}'"),
+        format!("\"{}\"", json.replace('"', "\\\"")),
+        format!("\u{feff}{json}"),
+        base64.trim_end_matches('=').to_owned(),
+    ] {
+        let answer =
+            ProxyBuilder::for_emulator(&google).credentials(&text).start().post(GENERATE, HELLO);
+        assert_eq!(answer.status(), 200, "{text}: {}", answer.text());
+    }
+}
+
+#[test]
+fn credentials_that_cannot_be_read_are_called_so_and_never_shown() {
+    let google = GoogleEmulator::start();
+    for (text, said) in [
+        ("/home/hush/oauth_creds", "cannot be read: it holds the path of a file"),
+        ("AIzaSyHushHushHush", "cannot be read: it is an API key"),
+        ("{\"refresh_token\":\"hush", "cannot be read: its JSON breaks off"),
+    ] {
+        let proxy = ProxyBuilder::for_emulator(&google).credentials(text).start();
+        let answer = proxy.post(GENERATE, HELLO);
+        assert_eq!(answer.status_and_reason(), (503, "CREDENTIALS_REJECTED".into()));
+        let message = answer.error()["message"].as_str().unwrap().to_owned();
+        assert!(message.contains(said), "{message}");
+        assert!(!message.contains("does not accept"), "{message}");
+        let (stdout, stderr) = proxy.into_output();
+        for output in [message, stdout, stderr] {
+            assert!(!output.to_lowercase().contains("hush"), "{output}");
+        }
+    }
+    assert!(google.log().is_empty(), "nothing goes out: {:?}", google.log());
+}
+
+#[test]
 fn the_error_for_missing_credentials_names_the_variables_to_set() {
     let google = GoogleEmulator::start();
     let proxy = ProxyBuilder::for_emulator(&google).without_env("GCP_SERVICE_ACCOUNT").start();

@@ -39,6 +39,7 @@
 
 mod access;
 mod bytes;
+mod cache;
 mod credentials;
 mod errors;
 mod load;

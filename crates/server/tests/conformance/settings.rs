@@ -103,7 +103,8 @@ fn retry_delays_follow_their_settings() {
 
 #[test]
 fn equal_requests_are_coalesced_within_the_configured_window() {
-    let upstream = ScriptedUpstream::answering("200 OK", "", r#"{"response":{}}"#);
+    let whole = r#"{"response":{"candidates":[{"content":{"parts":[{"text":"Hi"}]},"finishReason":"STOP"}]}}"#;
+    let upstream = ScriptedUpstream::answering("200 OK", "", whole);
     let proxy = ProxyBuilder::for_upstream(&upstream)
         .env("RESPONSE_CACHE_TTL_SECONDS", "0")
         .env("REQUEST_DEDUP_WINDOW_MS", "500")

@@ -81,6 +81,18 @@ pub(crate) fn revoked_mid_stream() -> Vec<TestProxy> {
     vec![proxy]
 }
 
+pub(crate) fn credentials_unreadable() -> Vec<TestProxy> {
+    let path = "/home/ada/.gemini/oauth_creds.json";
+    let proxy = TestProxy::for_emulator(GoogleEmulator::start(), &[("GCP_SERVICE_ACCOUNT", path)]);
+    let answer = proxy.post(GENERATE, HELLO);
+    assert_eq!(answer.status_and_reason(), (503, "CREDENTIALS_REJECTED".into()));
+    let message = answer.error()["message"].to_string();
+    assert!(message.contains("GCP_SERVICE_ACCOUNT cannot be read: it holds the path"), "{message}");
+    assert!(!message.contains("does not accept"), "{message}");
+    assert!(proxy.google().log().is_empty());
+    vec![proxy]
+}
+
 pub(crate) fn token_given_ends() -> Vec<TestProxy> {
     let settings = [
         ("GOOGLE_CLOUD_ACCESS_TOKEN", "ya29.emulator-access"),

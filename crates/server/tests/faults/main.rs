@@ -205,6 +205,8 @@ faults! {
             idempotency_key_reused: "an `Idempotency-Key` with another body", "409 `ABORTED`", "the first only";
             cached_answer: "an equal request later; `no-cache`; `no-store`",
                 "HIT; a new answer; a new answer that is not cached", "every request without a HIT";
+            bad_answer_not_kept: "an equal request after an answer that is cut or empty",
+                "a new answer", "every request";
             cached_while_open: "the breaker is open and an answer is cached", "the cached answer", "nothing";
             cache_full: "answers beyond `RESPONSE_CACHE_MAX_BYTES`", "200, none cached", "every request";
         }
@@ -222,6 +224,8 @@ faults! {
             revoked_mid_stream: "the credentials are revoked while a stream runs",
                 "the stream to its end; then 503 `CREDENTIALS_REJECTED`", "the stream, whole";
             token_given_ends: "`GOOGLE_CLOUD_ACCESS_TOKEN` has expired", "503 `CREDENTIALS_REJECTED`", "no refresh";
+            credentials_unreadable: "`GCP_SERVICE_ACCOUNT` holds a path in place of JSON",
+                "503 `CREDENTIALS_REJECTED`, which says that it cannot be read", "nothing";
             onboarding_stuck: "an onboarding that takes long", "200 when it is done", "one onboarding, polled at growing intervals";
             discovery_down: "`loadCodeAssist` answers 503",
                 "503, and 200 after it has recovered", "3 tries, then a pause";

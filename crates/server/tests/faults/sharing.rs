@@ -121,6 +121,22 @@ pub(crate) fn cached_answer() -> Vec<TestProxy> {
     vec![proxy]
 }
 
+pub(crate) fn bad_answer_not_kept() -> Vec<TestProxy> {
+    let cut = WHOLE.replace("STOP", "MAX_TOKENS");
+    let turn = AtomicUsize::new(0);
+    let upstream =
+        ScriptedUpstream::new(move |_, connection| match turn.fetch_add(1, Ordering::SeqCst) {
+            0 => connection.write(ok(&cut)),
+            1 => connection.write(ok(r#"{"response":{}}"#)),
+            _ => connection.write(ok(WHOLE)),
+        });
+    let proxy = TestProxy::for_upstream(&upstream, &[]);
+    let x_caches = [(); 4].map(|()| x_cache(&proxy.post(GENERATE, CERTAIN)).to_owned());
+    assert_eq!(x_caches, ["MISS", "MISS", "MISS", "HIT"]);
+    assert_eq!(upstream.received().len(), 3);
+    vec![proxy]
+}
+
 pub(crate) fn cached_while_open() -> Vec<TestProxy> {
     let turn = AtomicUsize::new(0);
     let upstream =

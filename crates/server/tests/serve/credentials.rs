@@ -94,6 +94,33 @@ fn an_encrypted_credential_store_beside_a_missing_file_is_reported() {
 }
 
 #[test]
+fn a_file_in_utf_16_is_read_and_one_that_cannot_be_read_is_reported_at_the_start() {
+    let google = GoogleEmulator::start();
+    let setup = ProxyBuilder::for_emulator(&google).credentials_file("{}");
+    let utf16: Vec<u8> = format!("\u{feff}{}", google.credentials())
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    setup.write(".gemini/oauth_creds.json", utf16);
+    let proxy = setup.start();
+    assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
+
+    let setup = ProxyBuilder::for_emulator(&google).credentials_file("AIzaSyHush");
+    let path = setup.path(".gemini/oauth_creds.json").display().to_string();
+    let said = format!("{path} cannot be read: it is an API key");
+    let proxy = setup.start();
+    let answer = proxy.post(GENERATE, HELLO);
+    let message = answer.error()["message"].as_str().unwrap().to_owned();
+    for output in [message, proxy.stdout()] {
+        assert!(output.contains(&said), "{output}");
+        assert!(!output.contains("Hush"), "{output}");
+    }
+    // The CLI writes it anew, and no restart is needed.
+    proxy.write_credentials_file(&google.credentials());
+    becomes(&proxy, 200, Duration::from_secs(3));
+}
+
+#[test]
 fn revoked_credentials_work_again_after_a_new_sign_in() {
     let google = GoogleEmulator::start();
     let setup = ProxyBuilder::for_emulator(&google).credentials_file(&google.expired_credentials());

@@ -79,6 +79,23 @@ fn a_public_address_without_keys_is_refused() {
 }
 
 #[test]
+fn a_host_that_is_no_address_is_called_so_with_its_source() {
+    // conda's compilers export this. `.invalid` never has an address (RFC 6761).
+    for host in ["x86_64-conda-linux-gnu", "no-such-host.invalid"] {
+        for key in ["", "k"] {
+            let setup = ProxyBuilder::without_upstream().env("HOST", host);
+            let refused = setup.env("PROXY_API_KEYS", key).run_to_exit();
+            assert_eq!(refused.status.code(), Some(2), "{host}");
+            let message = String::from_utf8(refused.stderr).unwrap();
+            let said = format!("error: HOST: {host} (from the environment) is no address");
+            assert!(message.contains(&said) && message.contains("unset HOST"), "{message}");
+            assert!(!message.contains("PROXY_API_KEYS"), "{message}");
+            assert!(!message.contains("ALLOW_UNAUTHENTICATED"), "{message}");
+        }
+    }
+}
+
+#[test]
 fn the_terms_are_printed_at_the_first_start_only() {
     let google = GoogleEmulator::start();
     let setup = ProxyBuilder::for_emulator(&google).env("KV_URL", "file:kv.redb");

@@ -94,3 +94,70 @@ fn a_credential_file_that_is_only_touched_causes_no_call() {
         assert_eq!(script.all_received().len(), before);
     }
 }
+
+#[test]
+fn a_file_with_a_byte_order_mark_or_in_utf_16_is_read() {
+    let content = login("tok", "A", 3000);
+    let utf16: Vec<u8> =
+        format!("\u{feff}{content}\r\n").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for stored in [format!("\u{feff}{content}").into_bytes(), utf16] {
+        let script = ScriptedPlatform::new(google());
+        script.write_login(stored);
+        let proxy = proxy_with(&script, &[]);
+        assert_eq!(run(&script, &proxy, post(GENERATE, HELLO)).status, 200);
+        let sent = script.received(":generateContent");
+        assert_eq!(sent[0].headers["authorization"], "Bearer tok");
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_reported_with_its_place_and_not_as_googles_refusal() {
+    let path = "/home/ada/.gemini/oauth_creds.json";
+    let file = "/home/test/.gemini/oauth_creds.json cannot be read: ";
+    for (variable, content, said) in [
+        (
+            Some("GCP_SERVICE_ACCOUNT"),
+            path,
+            "GCP_SERVICE_ACCOUNT cannot be read: it holds the path",
+        ),
+        (
+            Some("GEMINI_CREDENTIALS"),
+            "AIzaSyHush",
+            "GEMINI_CREDENTIALS cannot be read: it is an API key",
+        ),
+        (
+            Some("CLOUDCODE_OAUTH_CREDS"),
+            "{\"refresh_token\":\"hush",
+            "CLOUDCODE_OAUTH_CREDS cannot be read: its JSON breaks off",
+        ),
+        (
+            Some("GCP_SERVICE_ACCOUNT"),
+            "{\"hush\":1}",
+            "neither a refresh_token nor an access_token",
+        ),
+        (Some("GCP_SERVICE_ACCOUNT"), "''", "it is empty"),
+        (Some("GOOGLE_CLOUD_ACCESS_TOKEN"), "hush\nhush", "characters that no header may have"),
+        (None, "", "it is empty"),
+        (None, "hush\u{1}", "binary or encrypted data"),
+        (None, "{\"refresh_token\":\"hush", "its JSON breaks off at line 1 column 22"),
+    ] {
+        let script = ScriptedPlatform::new(google());
+        script.write_login(content);
+        let settings: Vec<_> = variable.map(|name| (name, content)).into_iter().collect();
+        let proxy = proxy_with(&script, &settings);
+        let answer = run(&script, &proxy, post(GENERATE, HELLO));
+        assert_eq!((answer.status.as_u16(), &*answer.reason()), (503, "CREDENTIALS_REJECTED"));
+        let message = answer.text();
+        assert!(message.contains(said), "{message}");
+        assert!(variable.is_some() || message.contains(file), "{message}");
+        for wrong in ["does not accept", "Sign in again", "ush"] {
+            assert!(!message.contains(wrong), "{message}");
+        }
+        assert!(script.all_received().is_empty(), "Google is not asked");
+        let steps = script.run(&proxy, proxy.check(&script));
+        if variable != Some("GOOGLE_CLOUD_ACCESS_TOKEN") {
+            assert_eq!((steps[0].name, steps[0].result.word()), ("credentials", "fail"));
+            assert!(steps[0].detail.contains(said), "{}", steps[0].detail);
+        }
+    }
+}

@@ -32,6 +32,7 @@ pub(crate) fn run(
 }
 
 pub(crate) const GENERATE: &str = "/v1beta/models/gemini-2.5-flash:generateContent";
+pub(crate) const COUNT: &str = "/v1beta/models/gemini-2.5-flash:countTokens";
 pub(crate) const STREAM: &str = "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse";
 pub(crate) const ARRAY: &str = "/v1beta/models/gemini-2.5-flash:streamGenerateContent";
 pub(crate) const HELLO: &str = r#"{"contents":[{"role":"user","parts":[{"text":"Hello"}]}]}"#;

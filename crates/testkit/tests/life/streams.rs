@@ -8,7 +8,7 @@ use code_assist_testkit::client::post;
 use code_assist_testkit::google::{event, google, google_but, last_event, sse};
 use code_assist_testkit::script::{Piece, Received, Reply, ScriptedPlatform};
 
-use crate::{ARRAY, HELLO, STREAM, run, signed_in};
+use crate::{ARRAY, COUNT, GENERATE, HELLO, STREAM, run, signed_in};
 
 #[test]
 fn a_stream_is_reframed_event_by_event() {
@@ -101,6 +101,45 @@ fn an_error_as_the_first_event_is_an_http_error_too() {
     let proxy = signed_in(&script, 3000);
     let answer = run(&script, &proxy, post(STREAM, HELLO));
     assert_eq!((answer.status.as_u16(), answer.text().as_str()), (503, error));
+}
+
+#[test]
+fn an_error_in_a_success_has_the_status_of_its_name_number_or_text() {
+    for (error, status, name) in [
+        (r#"{"error":{"code":8,"status":"RESOURCE_EXHAUSTED"}}"#, 429, "RESOURCE_EXHAUSTED"),
+        (r#"{"error":{"code":3,"message":"bad"}}"#, 400, "INVALID_ARGUMENT"),
+        (r#"[{"error":{"code":7}}]"#, 403, "PERMISSION_DENIED"),
+        (r#"{"error":{"code":"429","message":"m"}}"#, 429, "RESOURCE_EXHAUSTED"),
+        (r#"{"error":{"status":"NOT_FOUND"}}"#, 404, "NOT_FOUND"),
+        // Tried again, as any 503 is.
+        (r#"{"error":{"code":14}}"#, 503, "UNAVAILABLE"),
+        (r#""The model is overloaded.""#, 503, "UNAVAILABLE"),
+        (r#"{"error":"overloaded"}"#, 503, "UNAVAILABLE"),
+    ] {
+        for path in [STREAM, ARRAY, GENERATE, COUNT] {
+            let script = ScriptedPlatform::new(google_but(move |request| {
+                let whole = request.is(":generateContent") || request.is(":countTokens");
+                let whole = whole.then(|| Reply::ok(error));
+                whole.or_else(|| request.is("?alt=sse").then(|| sse(&[error])))
+            }));
+            let proxy = signed_in(&script, 3000);
+            let answer = run(&script, &proxy, post(path, HELLO));
+            assert_eq!(answer.status.as_u16(), status, "{error} on {path}");
+            let body: serde_json::Value = serde_json::from_str(&answer.text()).unwrap();
+            let body = if path == ARRAY { &body[0] } else { &body };
+            assert_eq!(
+                (&body["error"]["code"], &body["error"]["status"]),
+                (&status.into(), &name.into())
+            );
+        }
+    }
+    let script = ScriptedPlatform::new(google_but(|request| {
+        request.is("?alt=sse").then(|| sse(&[r#""odd""#]))
+    }));
+    let proxy = signed_in(&script, 3000);
+    let answer = run(&script, &proxy, post(STREAM, HELLO));
+    assert_eq!((answer.status.as_u16(), answer.reason().as_str()), (502, "UPSTREAM_MALFORMED"));
+    assert!(answer.text().contains(r#"\"odd\""#), "{}", answer.text());
 }
 
 #[test]

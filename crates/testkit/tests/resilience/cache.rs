@@ -16,7 +16,7 @@ fn slow_and_distinct() -> impl FnMut(&Received) -> Option<Reply> + Send + 'stati
             format!(r#"{{"totalTokens":{serial}}}"#)
         } else {
             format!(
-                r#"{{"response":{{"serial":{serial},"usageMetadata":{{"promptTokenCount":10}}}}}}"#
+                r#"{{"response":{{"candidates":[{{"content":{{"parts":[{{"text":"{serial}"}}]}},"finishReason":"STOP"}}],"usageMetadata":{{"promptTokenCount":10}}}}}}"#
             )
         };
         (!request.line.contains("stream")).then(|| Reply::ok(answer).after(ms(1000)))
@@ -268,7 +268,10 @@ fn errors_are_not_cached() {
 fn cached_answers_stay_within_the_byte_limit() {
     let fixture = Fixture::new(&[("RESPONSE_CACHE_MAX_BYTES", "100000")], |request| {
         let size = if request.body.contains("request big") { 13_000 } else { 9000 };
-        Some(Reply::ok(format!(r#"{{"response":{{"text":"{}"}}}}"#, "x".repeat(size))))
+        let text = "x".repeat(size);
+        Some(Reply::ok(format!(
+            r#"{{"response":{{"candidates":[{{"content":{{"parts":[{{"text":"{text}"}}]}},"finishReason":"STOP"}}]}}}}"#
+        )))
     });
     let ask = |n: &str| {
         let body = format!(

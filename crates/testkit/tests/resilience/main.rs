@@ -7,6 +7,7 @@ mod cache;
 mod chaos;
 mod endpoints;
 mod fixture;
+mod kept;
 mod models;
 mod rate_limit;
 mod retry;

@@ -1,10 +1,11 @@
 //! A credential: the JSON that a sign-in left behind, or a bare access token.
 
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::fields::{expiry, secret};
+use super::text::{json_in, unquoted};
 use super::{AccessToken, OAuthClient};
 use crate::time::Timestamp;
 
@@ -19,34 +20,41 @@ pub struct Login {
     scope: Option<String>,
 }
 
-/// Why a credential cannot be used, and what the operator can do about it.
+/// Why a credential cannot be used, and what the operator can do about it. The text follows the name of
+/// the credential's place, and never quotes a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CredentialError {
-    /// The text is not JSON, or breaks off: the Gemini CLI does not write its file atomically.
-    #[error("it is not complete JSON ({0}); sign in again with the Gemini CLI if it stays so")]
+    /// There is no JSON object, or it breaks off: the Gemini CLI does not write its file atomically.
+    #[error("cannot be read: {0}")]
     NotJson(String),
     /// The JSON holds no token.
     #[error(
-        "it has neither a refresh_token nor an access_token; it must be the whole content of the \
-         Gemini CLI's oauth_creds.json"
+        "cannot be read: its JSON has neither a refresh_token nor an access_token; it must be the \
+         whole content of the Gemini CLI's oauth_creds.json{0}"
     )]
-    NoToken,
+    NoToken(&'static str),
     /// The credential is a service account or another kind that Code Assist does not serve
     /// (`docs/reference/protocol.md` 1.10).
     #[error(
-        "it is a {0} credential, which Code Assist does not serve: use the oauth_creds.json that \
-         the Gemini CLI writes when you sign in with Google (for a service account, use the Vertex \
-         AI API instead of this proxy)"
+        "cannot be used: it is a {0} credential, which Code Assist does not serve: use the \
+         oauth_creds.json that the Gemini CLI writes when you sign in with Google (for a service \
+         account, use the Vertex AI API instead of this proxy)"
     )]
     WrongKind(String),
 }
 
+/// Says why the text of a credential cannot be used, as the second half of a sentence. `None` if it can.
+pub fn credential_problem(text: &[u8]) -> Option<String> {
+    Login::parse(text).err().map(|why| why.to_string())
+}
+
 impl Login {
-    /// Reads a credential JSON.
+    /// Reads a credential JSON, which may be quoted, escaped, in base64 or in UTF-16.
     pub fn parse(text: &[u8]) -> Result<Self, CredentialError> {
-        let value: Value = serde_json::from_slice(text)
-            .map_err(|error| CredentialError::NotJson(place(&error)))?;
-        let Value::Object(outer) = &value else { return Err(CredentialError::NoToken) };
+        let json = json_in(text)?;
+        let outer: Map<String, Value> =
+            serde_json::from_str(&json).map_err(|error| CredentialError::NotJson(place(&error)))?;
+        let outer = &outer;
         if outer.contains_key("private_key") {
             return Err(CredentialError::WrongKind("service_account".to_owned()));
         }
@@ -65,15 +73,17 @@ impl Login {
             scope: inner.get("scope").and_then(Value::as_str).map(str::to_owned),
         };
         if login.access_token.is_none() && login.refresh_token.is_none() {
-            return Err(CredentialError::NoToken);
+            let is_client = ["installed", "web"].iter().any(|kind| outer.contains_key(*kind));
+            let hint = if is_client { " (this is the file of an OAuth client)" } else { "" };
+            return Err(CredentialError::NoToken(hint));
         }
         Ok(login)
     }
 
     /// A credential that is an access token and nothing else: it cannot be refreshed.
-    pub fn from_access_token(token: SecretString) -> Self {
+    pub fn from_access_token(token: &SecretString) -> Self {
         Self {
-            access_token: Some(token),
+            access_token: Some(unquoted(token.expose_secret()).into()),
             expires_at: None,
             refresh_token: None,
             client: None,
@@ -120,7 +130,12 @@ impl Login {
 
 /// Where the JSON is wrong. The text itself is secret and never quoted.
 fn place(error: &serde_json::Error) -> String {
-    format!("it breaks off or goes wrong at line {} column {}", error.line(), error.column())
+    let what = if error.is_eof() { "breaks off" } else { "goes wrong" };
+    let (line, column) = (error.line(), error.column());
+    format!(
+        "its JSON {what} at line {line} column {column}; the whole content of the Gemini CLI's \
+         oauth_creds.json is needed"
+    )
 }
 
 /// Kinds of Google credentials that do not come from a user's sign-in.

@@ -52,10 +52,118 @@ fn credentials_of_other_kinds_are_refused_by_name() {
         parse(r#"{"type":"external_account"}"#),
         CredentialError::WrongKind("external_account".to_owned())
     );
-    assert_eq!(parse("{}"), CredentialError::NoToken);
-    assert_eq!(parse(r#"{"access_token":""}"#), CredentialError::NoToken);
+    assert_eq!(parse("{}"), CredentialError::NoToken(""));
+    assert_eq!(parse(r#"{"access_token":""}"#), CredentialError::NoToken(""));
+    let client = parse(r#"{"installed":{"client_id":"x","client_secret":"y"}}"#);
+    assert!(client.to_string().contains("the file of an OAuth client"), "{client}");
     assert!(matches!(parse(r#"{"access_token":"secret-"#), CredentialError::NotJson(_)));
     assert!(!parse(r#"{"access_token":"secret-"#).to_string().contains("secret-"));
+}
+
+const PASTED: &str =
+    r#"{"access_token":"ya29.a","refresh_token":"1//r-é","expiry_date":1750927763000}"#;
+
+fn utf16(text: &str, unit: fn(u16) -> [u8; 2]) -> Vec<u8> {
+    text.encode_utf16().flat_map(unit).collect()
+}
+
+fn base64(text: &[u8]) -> String {
+    base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text)
+}
+
+#[test]
+fn a_credential_is_read_in_every_form_in_which_it_is_pasted() {
+    let pretty = PASTED.replace(',', ",\n  ").replace('{', "{\n  ");
+    let escaped = PASTED.replace('"', "\\\"");
+    let coded = base64(pretty.as_bytes());
+    let lines: Vec<&str> =
+        coded.as_bytes().chunks(20).map(|line| str::from_utf8(line).unwrap()).collect();
+    let mut forms: Vec<Vec<u8>> = [
+        PASTED.to_owned(),
+        pretty.clone(),
+        format!(" \r\n{pretty}\n\n"),
+        format!("\u{feff}{PASTED}"),
+        format!("\u{feff}\n'{PASTED}'\n"),
+        format!("'{PASTED}'"),
+        format!("\"{PASTED}\""),
+        format!("'{escaped}'"),
+        format!("\"{escaped}\""),
+        format!("\"{}\"", pretty.replace('"', "\\\"").replace('\n', "\\n")),
+        escaped,
+        pretty.replace('\n', "\\n"),
+        format!("'\"{PASTED}\"'"),
+        coded.clone(),
+        coded.trim_end_matches('=').to_owned(),
+        coded.replace('+', "-").replace('/', "_"),
+        format!("\"{coded}\""),
+        lines.join("\n"),
+        format!("{}\r\n", lines.join("\r\n")),
+        base64(coded.as_bytes()),
+    ]
+    .map(String::into_bytes)
+    .into();
+    for text in [PASTED, &pretty, &format!("'{PASTED}'"), &coded] {
+        forms.push(utf16(&format!("\u{feff}{text}\r\n"), u16::to_le_bytes));
+        forms.push(utf16(&format!("\u{feff}{text}"), u16::to_be_bytes));
+        forms.push(utf16(text, u16::to_le_bytes));
+        forms.push(utf16(text, u16::to_be_bytes));
+        forms.push(base64(&utf16(text, u16::to_le_bytes)).into_bytes());
+    }
+    for form in forms {
+        let shown = String::from_utf8_lossy(&form);
+        let login = Login::parse(&form).unwrap_or_else(|error| panic!("{shown}: {error}"));
+        assert_eq!(login.fingerprint(), self::login(PASTED).fingerprint(), "{shown}");
+        assert_eq!(login.expires_at(), Some(Timestamp(1_750_927_763_000)), "{shown}");
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_called_what_it_is_and_is_not_quoted() {
+    let cut = &PASTED[..40];
+    let coded = base64(PASTED.as_bytes());
+    for (text, said) in [
+        ("", "it is empty"),
+        (" \n\0", "it is empty"),
+        ("''", "it is empty"),
+        (
+            "/home/ada/.gemini/oauth_creds.json",
+            "set GEMINI_OAUTH_CREDS_FILE=/home/ada/.gemini/oauth_creds.json",
+        ),
+        ("'C:\\Users\\Ada\\oauth_creds.json'", "GEMINI_OAUTH_CREDS_FILE"),
+        ("~/secret", "holds the path of a file"),
+        ("oauth_creds.json", "holds the path oauth_creds.json, not the JSON of the file"),
+        (cut, "its JSON breaks off at line 1 column 40"),
+        (&format!("'{cut}"), "it is neither JSON nor JSON in base64"),
+        (&coded[..61], "its JSON breaks off"),
+        ("{'refresh_token':'secret'}", "its JSON goes wrong at line 1 column 2"),
+        ("{\"refresh_token\":\"secret\"} x", "its JSON goes wrong"),
+        ("AIzaSySecretSecretSecretSecretSecretSecr", "it is an API key"),
+        ("ya29.secret", "it is an access token"),
+        ("1//secret", "it is a refresh token alone"),
+        ("-----BEGIN PRIVATE KEY-----\nsecret", "it is a key or encrypted data"),
+        ("U2FsdGVkX1secret", "it is a key or encrypted data"),
+        ("sec\u{1}ret", "it is binary or encrypted data"),
+        ("[{\"refresh_token\":\"secret\"}]", "it is JSON, but no object"),
+        ("42", "it is JSON, but no object"),
+        ("secret", "it is neither JSON nor JSON in base64"),
+    ] {
+        let error = Login::parse(text.as_bytes()).unwrap_err().to_string();
+        assert!(error.starts_with("cannot be read: ") && error.contains(said), "{text}: {error}");
+        assert!(!error.to_lowercase().contains("secret") || text.starts_with('/'), "{error}");
+        assert!(!error.contains("does not accept") && !error.contains("ign in again"), "{error}");
+    }
+    for binary in [&b"\x80\x81\x82"[..], b"\xff\xfe\x00\xd8", &[0, 1, 2, 3]] {
+        let error = Login::parse(binary).unwrap_err().to_string();
+        assert!(error.contains("binary or encrypted data"), "{binary:?}: {error}");
+    }
+}
+
+#[test]
+fn an_access_token_is_taken_out_of_its_quotes() {
+    for text in ["ya29.a", "'ya29.a'", "\"ya29.a\"", "\u{feff}ya29.a\r\n"] {
+        let login = Login::from_access_token(&text.to_owned().into());
+        assert_eq!(login.token().unwrap().access_token.expose_secret(), "ya29.a", "{text}");
+    }
 }
 
 #[test]

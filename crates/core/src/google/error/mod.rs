@@ -1,23 +1,23 @@
 //! The reading of upstream errors (`docs/reference/protocol.md` 7). It is lenient: an error that is
 //! only half understood must still reach the client.
 
+mod class;
+mod code;
 mod delay;
 mod html;
 #[cfg(test)]
 mod tests;
 
-mod class;
-
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use serde::de::DeserializeOwned;
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 
-use crate::google::status::{Detail, Status, canonical};
+use crate::google::status::{Status, canonical, restated};
+use code::{RpcCode, WrittenCode, is_failure};
 use delay::{delay_in, duration, leading_number, retry_after};
 use html::readable_text;
 
@@ -107,15 +107,27 @@ pub fn read(http: StatusCode, headers: &HeaderMap, body: &Bytes) -> UpstreamErro
     error
 }
 
-/// Reads an error that came as a stream event, `{"error":{…}}`. Its `code` is the status.
+/// Reads an error that came with a success: as a stream event or in a whole answer, `{"error":{…}}`.
+/// Its status is what the error says.
 pub fn from_event(error: &Bytes) -> UpstreamError {
     read(StatusCode::OK, &HeaderMap::new(), error)
 }
 
+/// Reads a payload that is a JSON string in place of an event or answer, such as `"overloaded"`.
+/// `Err` has the text if its words stand for no status, or nothing if the payload is no string.
+pub fn from_string(payload: &[u8]) -> Result<UpstreamError, Option<String>> {
+    let Ok(text) = serde_json::from_slice::<String>(payload.trim_ascii()) else { return Err(None) };
+    let Some(text) = readable_text(text.as_bytes()) else { return Err(None) };
+    match RpcCode::in_text(&text) {
+        Some(code) => Ok(with_message(code.http(), code.name, text)),
+        None => Err(Some(text)),
+    }
+}
+
 /// An error object within upstream's bytes.
 struct ErrorObject<'a> {
-    /// `{"error":…}` without anything around it.
-    holder: &'a str,
+    /// `{"error":{…}}` without anything around it. `None` if the `error` is an array of one object.
+    holder: Option<&'a str>,
     /// The members of `error`.
     error: BTreeMap<String, &'a RawValue>,
 }
@@ -123,36 +135,54 @@ struct ErrorObject<'a> {
 /// Finds `{"error":…}` after a byte order mark, white space and an opening bracket, whichever are
 /// there. What follows the object is ignored, so that an array that was cut still has its reason.
 fn find_error(body: &[u8]) -> Option<ErrorObject<'_>> {
-    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii_start();
-    let body = body.strip_prefix(b"[").unwrap_or(body);
-    let first = serde_json::Deserializer::from_slice(body).into_iter::<&RawValue>().next();
-    let holder = first?.ok()?.get();
-    let error = *members(holder)?.get("error")?;
-    if error.get().starts_with('{') {
-        return Some(ErrorObject { holder, error: members(error.get())? });
+    let holder = find_object(body)?.get();
+    let error = members(holder)?.get("error")?.get();
+    if error.starts_with('{') {
+        return Some(ErrorObject { holder: Some(holder), error: members(error)? });
+    }
+    if error.starts_with('[') {
+        let first = parse(error)?.into_iter().next()?;
+        return Some(ErrorObject { holder: None, error: members(first.get())? });
     }
     // OAuth's flat shape, `{"error":"…","error_description":"…"}`, is left to `from_text`.
     None
 }
 
-fn from_object(http: StatusCode, body: &Bytes, found: &ErrorObject<'_>) -> UpstreamError {
-    let code = field::<u16>(&found.error, "code");
-    let upstream_message = field::<String>(&found.error, "message").filter(|text| !text.is_empty());
-    let upstream_status = field::<String>(&found.error, "status").filter(|text| !text.is_empty());
-    let http = failure(http, code);
-    let details: Vec<&RawValue> =
-        found.error.get("details").and_then(|raw| parse(raw.get())).unwrap_or_default();
+fn find_object(body: &[u8]) -> Option<&RawValue> {
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii_start();
+    let body = body.strip_prefix(b"[").unwrap_or(body);
+    serde_json::Deserializer::from_slice(body).into_iter().next()?.ok()
+}
 
-    let well_formed = code.is_some() && upstream_message.is_some() && upstream_status.is_some();
+fn from_object(http: StatusCode, body: &Bytes, found: &ErrorObject<'_>) -> UpstreamError {
+    let upstream_message = field::<String>(&found.error, "message").filter(|text| !text.is_empty());
+    let text = upstream_message.as_deref().unwrap_or_default();
+    let StatedStatus { http, status, well_formed } = StatedStatus::of(http, &found.error, text);
+    let own_bytes = found
+        .holder
+        .filter(|_| well_formed && upstream_message.is_some())
+        .map(|holder| body.slice_ref(holder.as_bytes()));
+    let own_message = found.error.get("message").copied().filter(|_| upstream_message.is_some());
     let message = upstream_message.unwrap_or_else(|| said_nothing(http));
-    let status = upstream_status.unwrap_or_else(|| canonical(http).to_owned());
-    let body = if well_formed {
-        body.slice_ref(found.holder.as_bytes())
-    } else {
-        let raw = details.iter().map(|&detail| Detail::Raw(detail.to_owned())).collect();
-        let status = Cow::Owned(status.clone());
-        Status { code: http, status, message: message.clone(), details: raw }.to_json()
-    };
+    let details: Option<Vec<&RawValue>> =
+        found.error.get("details").and_then(|raw| parse(raw.get()));
+    let body = own_bytes.unwrap_or_else(|| {
+        let is_other = |name: &str| match name {
+            "code" | "message" | "status" => false,
+            "details" => details.is_some(),
+            _ => true,
+        };
+        let others = found.error.iter().map(|(name, raw)| (name.as_str(), *raw));
+        let others = others.filter(|(name, _)| is_other(name)).collect();
+        match own_message {
+            Some(raw) => restated(http, &status, raw, others),
+            None => {
+                let message = to_raw_value(&message).unwrap_or_default();
+                restated(http, &status, &message, others)
+            }
+        }
+    });
+    let details = details.unwrap_or_default();
 
     let mut error = UpstreamError::bare(http, body, status, message);
     let mut delays = StatedDelays::default();
@@ -171,6 +201,52 @@ fn from_object(http: StatusCode, body: &Bytes, found: &ErrorObject<'_>) -> Upstr
     error.retry_delay =
         delays.retry_info.or(delays.quota_reset).or_else(|| delay_in(&error.message));
     error
+}
+
+/// The status of an error object.
+struct StatedStatus {
+    http: StatusCode,
+    /// The canonical name.
+    status: String,
+    /// `code` and `status` are as clients expect them.
+    well_formed: bool,
+}
+
+impl StatedStatus {
+    /// An HTTP status of a failure counts. Else `code` as such a status counts, else a name in `status`
+    /// or `code`, else gRPC's number in either, else the `message`. If none of them says anything, the
+    /// answer itself is faulty: 502.
+    fn of(http: StatusCode, error: &BTreeMap<String, &RawValue>, message: &str) -> Self {
+        let written = |name: &str| error.get(name).and_then(|raw| WrittenCode::of(raw.get()));
+        let (code, name) = (written("code"), written("status"));
+        let first = |wanted: fn(&WrittenCode) -> bool, among: [Option<WrittenCode>; 2]| {
+            among.into_iter().flatten().find(wanted)
+        };
+        let stated = first(|it| matches!(it, WrittenCode::Http(_)), [code, name])
+            .or_else(|| first(|it| matches!(it, WrittenCode::Name(_)), [name, code]))
+            .or_else(|| first(|it| matches!(it, WrittenCode::Number(_)), [code, name]));
+        let (http, stated) = if is_failure(http) {
+            (http, stated)
+        } else {
+            let stated = stated.or_else(|| RpcCode::in_text(message).map(WrittenCode::Name));
+            (stated.map_or(StatusCode::BAD_GATEWAY, WrittenCode::http), stated)
+        };
+
+        let is_http_number = |code: u16| StatusCode::from_u16(code).is_ok_and(is_failure);
+        let code_is_right = field::<u16>(error, "code").is_some_and(is_http_number);
+        let own_name = field::<String>(error, "status").filter(|text| !text.is_empty());
+        let status = match (name, &own_name) {
+            (Some(WrittenCode::Name(code)), _) => code.name.to_owned(),
+            // A name that `google.rpc.Code` does not have.
+            (None, Some(own)) if code_is_right && own != "OK" => own.clone(),
+            _ => match stated.and_then(WrittenCode::rpc).filter(|code| code.http() == http) {
+                Some(code) => code.name.to_owned(),
+                None => canonical(http).to_owned(),
+            },
+        };
+        let well_formed = code_is_right && own_name.as_ref() == Some(&status);
+        Self { http, status, well_formed }
+    }
 }
 
 /// The delays that `details` state, by the place of the statement.
@@ -241,25 +317,23 @@ impl UpstreamError {
 
 /// An error in Google's shape for a body that has no error object: a page, corrupted JSON, nothing.
 fn from_text(http: StatusCode, body: &Bytes) -> UpstreamError {
-    let http = failure(http, None);
+    // A page's words may be about anything.
+    let words = || find_object(body).and_then(|json| RpcCode::in_text(json.get()));
+    let known = if is_failure(http) { None } else { words() };
+    let (http, status) = match known {
+        Some(code) => (code.http(), code.name),
+        None if is_failure(http) => (http, canonical(http)),
+        None => (StatusCode::BAD_GATEWAY, canonical(StatusCode::BAD_GATEWAY)),
+    };
     let message = readable_text(body).unwrap_or_else(|| said_nothing(http));
-    let status = Status::new(http, message.clone());
-    let mut error =
-        UpstreamError::bare(http, status.to_json(), canonical(http).to_owned(), message);
-    error.is_from_api = false;
-    error.retry_delay = delay_in(&error.message);
-    error
+    UpstreamError { is_from_api: known.is_some(), ..with_message(http, status, message) }
 }
 
-/// The status for the client. If the HTTP status is a success or a redirect, the body's own code
-/// counts. If that is no error status either, the answer itself is faulty: 502.
-fn failure(http: StatusCode, code: Option<u16>) -> StatusCode {
-    let is_failure = |status: &StatusCode| status.is_client_error() || status.is_server_error();
-    if is_failure(&http) {
-        return http;
-    }
-    let code = code.and_then(|code| StatusCode::from_u16(code).ok());
-    code.filter(is_failure).unwrap_or(StatusCode::BAD_GATEWAY)
+fn with_message(http: StatusCode, status: &'static str, message: String) -> UpstreamError {
+    let body = Status { status: status.into(), ..Status::new(http, message.clone()) }.to_json();
+    let mut error = UpstreamError::bare(http, body, status.to_owned(), message);
+    error.retry_delay = delay_in(&error.message);
+    error
 }
 
 fn said_nothing(http: StatusCode) -> String {

@@ -139,9 +139,129 @@ fn stray_spaces_in_a_type_do_not_hide_it() {
 fn an_event_brings_its_own_status() {
     let event = Bytes::from_static(PER_MINUTE.as_bytes());
     assert_eq!(from_event(&event).http, StatusCode::TOO_MANY_REQUESTS);
-    let odd = Bytes::from_static(br#"{"error":{"code":7,"message":"m","status":"S"}}"#);
-    assert_eq!(from_event(&odd).http, StatusCode::BAD_GATEWAY);
     assert_eq!(from_event(&Bytes::from_static(b"{}")).http, StatusCode::BAD_GATEWAY);
+}
+
+#[test]
+fn an_events_status_comes_from_its_http_code_else_its_name_else_its_number_else_its_text() {
+    for (members, http, status) in [
+        // An HTTP status.
+        (r#""code":429,"status":"RESOURCE_EXHAUSTED""#, 429, "RESOURCE_EXHAUSTED"),
+        (r#""code":429"#, 429, "RESOURCE_EXHAUSTED"),
+        (r#""code":"429""#, 429, "RESOURCE_EXHAUSTED"),
+        (r#""code":" 503 ""#, 503, "UNAVAILABLE"),
+        (r#""code":400,"status":"FAILED_PRECONDITION""#, 400, "FAILED_PRECONDITION"),
+        (r#""code":409"#, 409, "ABORTED"),
+        (r#""status":429"#, 429, "RESOURCE_EXHAUSTED"),
+        (r#""status":"429""#, 429, "RESOURCE_EXHAUSTED"),
+        // A name.
+        (r#""status":"RESOURCE_EXHAUSTED""#, 429, "RESOURCE_EXHAUSTED"),
+        (r#""code":8,"status":"RESOURCE_EXHAUSTED""#, 429, "RESOURCE_EXHAUSTED"),
+        (r#""code":3,"status":"RESOURCE_EXHAUSTED""#, 429, "RESOURCE_EXHAUSTED"),
+        (r#""code":200,"status":"UNAVAILABLE""#, 503, "UNAVAILABLE"),
+        (r#""code":0,"status":"UNAVAILABLE""#, 503, "UNAVAILABLE"),
+        (r#""code":null,"status":"INVALID_ARGUMENT""#, 400, "INVALID_ARGUMENT"),
+        (r#""code":"RESOURCE_EXHAUSTED""#, 429, "RESOURCE_EXHAUSTED"),
+        (r#""code":"ResourceExhausted","status":"""#, 429, "RESOURCE_EXHAUSTED"),
+        (r#""status":"resource_exhausted""#, 429, "RESOURCE_EXHAUSTED"),
+        (r#""status":"Canceled""#, 499, "CANCELLED"),
+        (r#""code":9,"status":"OK""#, 400, "FAILED_PRECONDITION"),
+        // The number of a code.
+        (r#""code":8"#, 429, "RESOURCE_EXHAUSTED"),
+        (r#""code":"8""#, 429, "RESOURCE_EXHAUSTED"),
+        (r#""status":8"#, 429, "RESOURCE_EXHAUSTED"),
+        (r#""code":7,"status":"S""#, 403, "PERMISSION_DENIED"),
+        (r#""code":1"#, 499, "CANCELLED"),
+        (r#""code":2"#, 500, "UNKNOWN"),
+        (r#""code":3"#, 400, "INVALID_ARGUMENT"),
+        (r#""code":4"#, 504, "DEADLINE_EXCEEDED"),
+        (r#""code":5"#, 404, "NOT_FOUND"),
+        (r#""code":6"#, 409, "ALREADY_EXISTS"),
+        (r#""code":7"#, 403, "PERMISSION_DENIED"),
+        (r#""code":9"#, 400, "FAILED_PRECONDITION"),
+        (r#""code":10"#, 409, "ABORTED"),
+        (r#""code":11"#, 400, "OUT_OF_RANGE"),
+        (r#""code":12"#, 501, "UNIMPLEMENTED"),
+        (r#""code":13"#, 500, "INTERNAL"),
+        (r#""code":14"#, 503, "UNAVAILABLE"),
+        (r#""code":15"#, 500, "DATA_LOSS"),
+        (r#""code":16"#, 401, "UNAUTHENTICATED"),
+        // The text.
+        (r#""message":"The model is overloaded.""#, 503, "UNAVAILABLE"),
+        (r#""message":"RESOURCE_EXHAUSTED: later""#, 429, "RESOURCE_EXHAUSTED"),
+        (r#""message":"rpc error: code = InvalidArgument desc = x""#, 400, "INVALID_ARGUMENT"),
+        (r#""message":"Quota exceeded for quota metric"  "#, 429, "RESOURCE_EXHAUSTED"),
+        (r#""message":"Requested entity was not found.""#, 404, "NOT_FOUND"),
+        // Nothing that is known.
+        (r#""code":17,"message":"m""#, 502, "UNAVAILABLE"),
+        (r#""code":-8,"message":"m""#, 502, "UNAVAILABLE"),
+        (r#""code":true,"status":[]"#, 502, "UNAVAILABLE"),
+        (r#""message":"unknown internal things""#, 502, "UNAVAILABLE"),
+        ("", 502, "UNAVAILABLE"),
+    ] {
+        let event = Bytes::from(format!(r#"{{"error":{{{members}}}}}"#));
+        for event in [event.clone(), Bytes::from([b"[", &*event, b"]"].concat())] {
+            let error = from_event(&event);
+            assert_eq!((error.http.as_u16(), &*error.status), (http, status), "{members}");
+            let body: serde_json::Value = serde_json::from_slice(&error.body).unwrap();
+            assert_eq!(body["error"]["code"], http, "{members}");
+            assert_eq!(body["error"]["status"], status, "{members}");
+            assert_eq!(body["error"]["message"], error.message.as_str(), "{members}");
+        }
+    }
+}
+
+#[test]
+fn a_wrong_code_is_put_right_and_the_rest_stays_as_it_was_written() {
+    let rest = r#""details":[ {"@type":"type.googleapis.com/google.rpc.RetryInfo", "retryDelay":"3s"} ],"errors":[{"reason":"x"}]"#;
+    let message = r#""message":"\u00e9 é\/""#;
+    let right =
+        format!(r#"{{"error":{{"code":429,{message},"status":"RESOURCE_EXHAUSTED",{rest}}}}}"#);
+    for (http, code, status) in [
+        (200, r#""code":8,"#, r#","status":"RESOURCE_EXHAUSTED""#),
+        (200, r#""code":"429","#, r#","status":"RESOURCE_EXHAUSTED""#),
+        (200, r#""code":429,"#, ""),
+        (200, "", r#","status":"resource_exhausted""#),
+        (429, r#""code":8,"#, r#","status":"RESOURCE_EXHAUSTED""#),
+        (429, r#""code":8,"#, ""),
+        (429, r#""code":3,"#, ""),
+        (429, "", ""),
+    ] {
+        let wrong = format!(r#"{{"error":{{{code}{message}{status},{rest}}}}}"#);
+        let error = upstream_error(http, &wrong);
+        assert_eq!(error.body, right, "{wrong}");
+        assert_eq!(error.retry_delay, Some(Duration::from_secs(3)));
+    }
+    let own = r#"{"error":{"code":429,"message":"m","status":"A_NEW_NAME"}}"#;
+    assert_eq!(upstream_error(429, own).body, own);
+    assert_eq!(upstream_error(200, own).body, own);
+    // The HTTP status counts, whatever the body says.
+    for body in
+        [r#"{"error":{"code":8,"status":"RESOURCE_EXHAUSTED"}}"#, "{\"error\":{\"code\":8}}"]
+    {
+        assert_eq!(upstream_error(403, body).http, StatusCode::FORBIDDEN);
+    }
+}
+
+#[test]
+fn an_error_in_an_array_or_as_a_text_is_read() {
+    let array = r#"{"error":[{"code":8,"message":"m"}]}"#;
+    let error = upstream_error(200, array);
+    assert_eq!(error.body, r#"{"error":{"code":429,"message":"m","status":"RESOURCE_EXHAUSTED"}}"#);
+    let flat = upstream_error(200, r#"{"error":"overloaded"}"#);
+    assert_eq!((flat.http.as_u16(), &*flat.status), (503, "UNAVAILABLE"));
+    assert!(flat.message.contains("overloaded"));
+    assert_eq!(upstream_error(200, r#"{"error":"odd"}"#).http, StatusCode::BAD_GATEWAY);
+    assert_eq!(upstream_error(200, r#"{"error":[]}"#).http, StatusCode::BAD_GATEWAY);
+    assert_eq!(upstream_error(200, "<p>not found</p>").http, StatusCode::BAD_GATEWAY);
+
+    let overloaded = from_string(br#" "The model is overloaded. Retry in 3s." "#).unwrap();
+    assert_eq!(overloaded.http, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(overloaded.retry_delay, Some(Duration::from_secs(3)));
+    assert_eq!(from_string(br#""od\u0064""#), Err(Some("odd".to_owned())));
+    for payload in [&b"overloaded"[..], b"", b"{}", b"\"\"", b"7", b"\"cut"] {
+        assert_eq!(from_string(payload), Err(None));
+    }
 }
 
 #[test]

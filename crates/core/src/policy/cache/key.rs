@@ -50,6 +50,11 @@ impl CacheKey {
         Self { name: Digest(hash.finalize().into()), content }
     }
 
+    /// True when the client sent an `Idempotency-Key`, which another request may bear too.
+    pub fn is_named(&self) -> bool {
+        self.name != self.content
+    }
+
     /// The key of the answer in a store that several processes share. `account` is part of it, so
     /// that an answer is given to requests of the same account only.
     pub fn key(&self, account: &str) -> String {

@@ -9,8 +9,12 @@
 //! waiters led one after the other, the last of twenty would wait for twenty failures. When a
 //! leader's client leaves, the next waiter that asks becomes the leader and the others go on
 //! waiting, since nothing has failed.
+//!
+//! An answer that is not good enough to be kept goes to the requests that wait for it at that time,
+//! and to no request that arrives later.
 
 mod directive;
+mod keep;
 mod key;
 mod stored;
 
@@ -22,6 +26,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
 pub use self::directive::CacheDirective;
+pub use self::keep::KeepRule;
 use self::key::Digest;
 pub use self::key::{ANSWER_PREFIX, CacheKey, idempotency_key};
 pub use self::stored::StoredAnswer;
@@ -96,13 +101,26 @@ pub struct CacheLimits {
 pub struct ResponseCache {
     limits: CacheLimits,
     slots: BTreeMap<Digest, Slot>,
-    /// When each slot expires, with the slot's serial.
+    /// Answers that are not kept.
+    unkept: BTreeMap<Digest, UnkeptAnswer>,
+    /// When each slot and each unkept answer expires, with its serial.
     expiries: BTreeMap<(Monotonic, u64), Digest>,
-    /// The answers by serial, oldest first. All answers live equally long, so the oldest expires
-    /// first as well.
+    /// The answers of slots and the unkept ones by serial, oldest first. All kept answers live
+    /// equally long, so the oldest expires first as well.
     answers: BTreeMap<u64, Digest>,
     bytes: usize,
     serial: u64,
+}
+
+/// An answer for requests that arrived before it, and for no others.
+#[derive(Debug)]
+struct UnkeptAnswer {
+    content: Digest,
+    answer: CachedAnswer,
+    at: Monotonic,
+    size: usize,
+    serial: u64,
+    expires: Monotonic,
 }
 
 #[derive(Debug)]
@@ -136,6 +154,7 @@ impl ResponseCache {
         Self {
             limits,
             slots: BTreeMap::new(),
+            unkept: BTreeMap::new(),
             expiries: BTreeMap::new(),
             answers: BTreeMap::new(),
             bytes: 0,
@@ -162,6 +181,13 @@ impl ResponseCache {
             return Some(CacheVerdict::Bypass);
         }
         self.expire(now);
+        if directive == CacheDirective::Any
+            && let Some(unkept) = self.unkept.get(&key.name)
+            && unkept.content == key.content
+            && arrived < unkept.at
+        {
+            return Some(CacheVerdict::Coalesced(unkept.answer.clone()));
+        }
         let found = self.slots.get(&key.name);
         let bound = found.is_some_and(|slot| slot.state.binds(&self.limits, arrived, now));
         if bound && found.is_some_and(|slot| slot.content != key.content) {
@@ -232,14 +258,33 @@ impl ResponseCache {
         let serial = self.put(&lease.key, state, now + lifetime);
         self.answers.insert(serial, lease.key.name);
         self.bytes += size;
-        while self.bytes > self.limits.bytes {
-            let Some((_, oldest)) = self.answers.pop_first() else { break };
-            self.remove(&oldest);
+        self.evict();
+    }
+
+    /// Records a successful answer that is not kept: it is for the requests that wait for the leader.
+    ///
+    /// For a large answer the same holds as with [`settle`](Self::settle).
+    pub fn share_in_flight(&mut self, lease: FlightLease, answer: CachedAnswer, now: Monotonic) {
+        self.expire(now);
+        let Some(slot) = self.slots.get(&lease.key.name) else { return };
+        if !matches!(slot.state, SlotState::InFlight { .. }) || lease.serial != Some(slot.serial) {
+            return;
         }
-        debug_assert!(
-            self.bytes <= self.limits.bytes,
-            "the cache holds more than `CacheLimits::bytes`"
-        );
+        let size = answer.size();
+        if size > self.limits.bytes / 8 {
+            return self.give_up(lease, Abandoned::Failed, now);
+        }
+        let CacheKey { name, content } = lease.key;
+        self.remove(&name);
+        self.remove_unkept(&name);
+        self.serial += 1;
+        let (serial, expires) = (self.serial, now + LINGER);
+        let unkept = UnkeptAnswer { content, answer, at: now, size, serial, expires };
+        self.unkept.insert(name, unkept);
+        self.expiries.insert((expires, serial), name);
+        self.answers.insert(serial, name);
+        self.bytes += size;
+        self.evict();
     }
 
     /// Records that the leader has no answer to share.
@@ -267,16 +312,28 @@ impl ResponseCache {
         self.limits.ttl.max(self.limits.window)
     }
 
-    /// Drops the slots that have expired. [`ask`](Self::ask) and [`settle`](Self::settle) do this
+    /// Drops what has expired. [`ask`](Self::ask) and [`settle`](Self::settle) do this
     /// first; a regular call keeps an idle proxy from holding old answers.
     pub fn expire(&mut self, now: Monotonic) {
-        while let Some((&(at, _), name)) = self.expiries.first_key_value() {
+        while let Some((&(at, serial), name)) = self.expiries.first_key_value() {
             if now < at {
                 break;
             }
             let name = *name;
-            self.remove(&name);
+            self.remove_serial(serial, &name);
         }
+    }
+
+    /// Drops the oldest answers until the others fit.
+    fn evict(&mut self) {
+        while self.bytes > self.limits.bytes {
+            let Some((serial, oldest)) = self.answers.pop_first() else { break };
+            self.remove_serial(serial, &oldest);
+        }
+        debug_assert!(
+            self.bytes <= self.limits.bytes,
+            "the cache holds more than `CacheLimits::bytes`"
+        );
     }
 
     fn put(&mut self, key: &CacheKey, state: SlotState, expires: Monotonic) -> u64 {
@@ -295,6 +352,22 @@ impl ResponseCache {
         self.answers.remove(&slot.serial);
         if let SlotState::Answered { size, .. } = slot.state {
             self.bytes -= size;
+        }
+    }
+
+    fn remove_unkept(&mut self, name: &Digest) {
+        let Some(unkept) = self.unkept.remove(name) else { return };
+        self.expiries.remove(&(unkept.expires, unkept.serial));
+        self.answers.remove(&unkept.serial);
+        self.bytes -= unkept.size;
+    }
+
+    /// Removes the slot or the unkept answer with this serial.
+    fn remove_serial(&mut self, serial: u64, name: &Digest) {
+        if self.unkept.get(name).is_some_and(|unkept| unkept.serial == serial) {
+            self.remove_unkept(name);
+        } else {
+            self.remove(name);
         }
     }
 }

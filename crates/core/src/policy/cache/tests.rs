@@ -330,6 +330,78 @@ fn an_answer_that_is_too_large_is_not_kept_and_its_waiters_ask_upstream() {
 }
 
 #[test]
+fn an_answer_that_is_not_kept_goes_to_those_who_waited_and_to_no_later_request() {
+    for limits in [LIMITS, KEEP_NONE] {
+        let (mut cache, key) = (ResponseCache::new(limits), key("request"));
+        let lease = lead(&mut cache, &key, at(0));
+        assert_eq!(x_cache(ask(&mut cache, &key, at(1)).as_ref()), "wait");
+        cache.share_in_flight(lease, answer("cut"), at(10));
+        // A later request leads, and the first waiters still get the first answer.
+        let second = lead(&mut cache, &key, at(10));
+        let waited = cache.ask(&key, CacheDirective::Any, at(1), at(40));
+        assert_eq!(x_cache(waited.as_ref()), "COALESCED");
+        assert_eq!(body(waited), "cut");
+        assert_eq!(x_cache(cache.ask(&key, CacheDirective::Any, at(11), at(40)).as_ref()), "wait");
+        cache.settle(second, answer("whole"), at(50));
+        assert_eq!(body(cache.ask(&key, CacheDirective::Any, at(11), at(51))), "whole");
+        assert_eq!(body(ask(&mut cache, &key, at(51))), "whole");
+        cache.expire(at(400_000));
+        assert_eq!((cache.bytes, cache.answers.len(), cache.expiries.len()), (0, 0, 0));
+        assert!(cache.slots.is_empty() && cache.unkept.is_empty());
+    }
+}
+
+#[test]
+fn an_idempotency_key_is_bound_until_an_answer_that_is_not_kept_comes() {
+    let (named, other) = (with_idempotency_key("k", "request"), with_idempotency_key("k", "other"));
+    let mut cache = ResponseCache::new(LIMITS);
+    let lease = lead(&mut cache, &named, at(0));
+    assert_eq!(x_cache(ask(&mut cache, &named, at(1)).as_ref()), "wait");
+    assert_eq!(x_cache(ask(&mut cache, &other, at(1)).as_ref()), "conflict");
+    cache.share_in_flight(lease, answer("cut"), at(10));
+    let _other = lead(&mut cache, &other, at(11));
+    let waited = cache.ask(&named, CacheDirective::Any, at(1), at(12));
+    assert_eq!(body(waited), "cut", "the waiter is no conflict");
+    assert_eq!(x_cache(ask(&mut cache, &named, at(12)).as_ref()), "conflict");
+}
+
+#[test]
+fn an_answer_that_is_not_kept_replaces_no_kept_one_and_ends_no_other_flight() {
+    let (mut cache, key) = cache_with_answer(LIMITS);
+    let refresh = cache.ask(&key, CacheDirective::NoCache, at(1), at(1));
+    let Some(CacheVerdict::Refresh(lease)) = refresh else { panic!("{refresh:?}") };
+    cache.share_in_flight(lease, answer("cut"), at(2));
+    assert_eq!(body(ask(&mut cache, &key, at(3))), "a");
+    let _leader = lead(&mut cache, &key, at(300_000));
+    let refresh = cache.ask(&key, CacheDirective::NoCache, at(300_001), at(300_001));
+    let Some(CacheVerdict::Refresh(lease)) = refresh else { panic!("{refresh:?}") };
+    cache.share_in_flight(lease, answer("cut"), at(300_002));
+    assert_eq!(x_cache(ask(&mut cache, &key, at(300_003)).as_ref()), "wait");
+}
+
+#[test]
+fn answers_that_are_not_kept_stay_within_the_byte_limit_for_two_seconds() {
+    let limits = CacheLimits { bytes: 100_000, ..LIMITS };
+    let mut cache = ResponseCache::new(limits);
+    let text = "x".repeat(10_000);
+    for n in 0..50 {
+        let lease = lead(&mut cache, &key(&n.to_string()), at(n));
+        cache.share_in_flight(lease, answer(&text), at(n));
+        assert!(cache.bytes <= limits.bytes);
+    }
+    assert_eq!((cache.unkept.len(), cache.answers.len(), cache.slots.len()), (9, 9, 0));
+    let lease = lead(&mut cache, &key("large"), at(60));
+    assert_eq!(x_cache(ask(&mut cache, &key("large"), at(60)).as_ref()), "wait");
+    cache.share_in_flight(lease, answer(&text.repeat(2)), at(61));
+    assert_eq!(
+        x_cache(cache.ask(&key("large"), CacheDirective::Any, at(60), at(62)).as_ref()),
+        "MISS"
+    );
+    cache.expire(at(2062));
+    assert_eq!((cache.unkept.len(), cache.answers.len(), cache.bytes), (0, 0, 0));
+}
+
+#[test]
 fn every_slot_expires() {
     let (mut cache, _) = cache_with_answer(LIMITS);
     drop(lead(&mut cache, &key("lost"), at(0)));

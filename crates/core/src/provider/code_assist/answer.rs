@@ -10,8 +10,8 @@ use crate::provider::answer::GeminiAnswer;
 
 /// An answer to `generateContent`, taken out of its wrapper.
 pub(crate) fn generated(text: &Bytes) -> Result<GeminiAnswer<'_>, Error> {
-    let opened = envelope::open(text, None)
-        .map_err(|why| Error::UpstreamMalformed { what: format!("no JSON: {why}") })?;
+    let opened =
+        envelope::open(text, None).map_err(|why| no_object(text, &format!("no JSON: {why}")))?;
     if let Some(error) = opened.error {
         return Err(error::from_event(&error).into());
     }
@@ -25,9 +25,25 @@ pub(crate) fn generated(text: &Bytes) -> Result<GeminiAnswer<'_>, Error> {
 
 /// An answer to `countTokens`, which has no wrapper.
 pub(crate) fn count(text: &Bytes) -> Result<GeminiAnswer<'_>, Error> {
-    if serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(text).is_err() {
-        let what = "the count is no JSON object".to_owned();
-        return Err(Error::UpstreamMalformed { what });
+    let count = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(text);
+    if count.as_ref().map_or(true, |count| count.contains_key("error"))
+        && let Ok(envelope::Opened { error: Some(error), .. }) = envelope::open(text, None)
+    {
+        return Err(error::from_event(&error).into());
+    }
+    if count.is_err() {
+        return Err(no_object(text, "the count is no JSON object"));
     }
     Ok(GeminiAnswer { body: text.clone(), usage: TokenUsage::default(), trace_id: None })
+}
+
+/// The error for an answer that is no JSON object. It may be a JSON string with upstream's reason.
+fn no_object(text: &[u8], why: &str) -> Error {
+    match error::from_string(text) {
+        Ok(error) => error.into(),
+        Err(Some(said)) => {
+            Error::UpstreamMalformed { what: format!("the answer is only a text, {said:?}") }
+        }
+        Err(None) => Error::UpstreamMalformed { what: why.to_owned() },
+    }
 }

@@ -33,8 +33,18 @@ impl CodeAssistDecoder {
             }
             Err(_) if text.trim_ascii() == b"[DONE]" => return Ok(None),
             Err(malformed) => {
-                let what = format!("a stream event is no JSON: {malformed}");
-                return Err(Error::UpstreamMalformed { what });
+                let error = match error::from_string(text) {
+                    Ok(error) => error,
+                    Err(said) => {
+                        let what = match said {
+                            Some(said) => format!("a stream event is only a text, {said:?}"),
+                            None => format!("a stream event is no JSON: {malformed}"),
+                        };
+                        return Err(Error::UpstreamMalformed { what });
+                    }
+                };
+                let content = EventContent::Error(Box::new(error));
+                return Ok(Some(Decoded { usage: None, new_trace: false, content }));
             }
         };
         let (finished, usage) = (opened.finished(), opened.usage());

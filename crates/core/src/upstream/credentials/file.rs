@@ -9,6 +9,7 @@ use super::{Credentials, TokenOutcome};
 use crate::error::Error;
 use crate::google::credentials::{CredentialError, Login};
 use crate::platform::{CredentialFile, Platform};
+use crate::settings::CredentialsJson;
 use crate::sync::lock;
 
 impl Credentials {
@@ -22,12 +23,15 @@ impl Credentials {
             return Ok(credential);
         }
         let login = match (&self.settings.access_token, &self.settings.credentials_json) {
-            (Some(token), _) => Login::from_access_token(token.clone()),
-            (None, Some(json)) => Login::parse(json.expose_secret().as_bytes()).map_err(|why| {
-                let why = format!("GCP_SERVICE_ACCOUNT cannot be used: {why}");
-                TokenOutcome::Rejected(Error::CredentialsRejected { why })
-            })?,
-            (None, None) => return Err(missing(platform.credential_file(None).await)),
+            (Some(token), _) => Login::from_access_token(token),
+            (None, Some(CredentialsJson { name, text })) => {
+                Login::parse(text.expose_secret().as_bytes())
+                    .map_err(|why| TokenOutcome::Rejected(unusable(name, &why)))?
+            }
+            (None, None) => {
+                let path = self.settings.credentials_file.as_deref();
+                return Err(missing(platform.credential_file(None).await, path));
+            }
         };
         let rotated = self.stored_rotation(platform, &login.fingerprint()).await;
         let mut source = lock(&self.source);
@@ -83,12 +87,15 @@ pub(super) fn changed_meanwhile() -> Error {
     Error::CredentialsMissing { why: "the credential file appeared a moment ago".to_owned() }
 }
 
-/// Returns the error for having no credential at all.
-fn missing(file: CredentialFile) -> TokenOutcome {
+/// The error for a credential that is there and cannot be used. `place` is a variable or a path.
+fn unusable(place: &str, why: &CredentialError) -> Error {
+    Error::CredentialsUnreadable { why: format!("{place} {why}") }
+}
+
+/// Returns the error for having no credential at all. `path` is where the file was read.
+fn missing(file: CredentialFile, path: Option<&str>) -> TokenOutcome {
     let missing = |why: String| TokenOutcome::Rejected(Error::CredentialsMissing { why });
-    let unusable = |why: CredentialError| Error::CredentialsRejected {
-        why: format!("the credential file cannot be used: {why}"),
-    };
+    let unusable = |why| unusable(path.unwrap_or("the credential file"), why);
     match file {
         CredentialFile::Absent { path, encrypted_store: true } => missing(format!(
             "{path} does not exist, but the Gemini CLI's encrypted credential store lies next to \
@@ -105,8 +112,8 @@ fn missing(file: CredentialFile) -> TokenOutcome {
         CredentialFile::Unchanged => missing("the credential file could not be read".to_owned()),
         CredentialFile::Read { content, .. } => match Login::parse(&content) {
             // The file may be half-written.
-            Err(why @ CredentialError::NotJson(_)) => TokenOutcome::Failed(unusable(why)),
-            Err(why) => TokenOutcome::Rejected(unusable(why)),
+            Err(why @ CredentialError::NotJson(_)) => TokenOutcome::Failed(unusable(&why)),
+            Err(why) => TokenOutcome::Rejected(unusable(&why)),
             Ok(_) => TokenOutcome::Failed(changed_meanwhile()),
         },
     }

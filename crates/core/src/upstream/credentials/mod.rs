@@ -212,13 +212,13 @@ impl Credentials {
             Ok(token) => token,
             Err(outcome) => return outcome,
         };
-        let unusable =
-            |why: &str| TokenOutcome::Failed(Error::CredentialsRejected { why: why.to_owned() });
         if !token.alive(platform.wall_clock()) {
-            return unusable("the access token had already expired when it was received");
+            let why = "the access token had already expired when it was received".to_owned();
+            return TokenOutcome::Failed(Error::CredentialsRejected { why });
         }
         let Some(header) = token.header() else {
-            return unusable("the access token has characters that no header may have");
+            let why = "the access token has characters that no header may have".to_owned();
+            return TokenOutcome::Failed(Error::CredentialsUnreadable { why });
         };
         let (expires_at, lifetime) = (token.expires_at, token.lifetime);
         TokenOutcome::Got { token: IssuedToken { header, expires_at, lifetime }, renewable }

@@ -35,6 +35,9 @@ pub struct AdaptedRequest {
     pub dropped: Vec<String>,
     /// True when `generationConfig.temperature` is there and exactly zero.
     pub temperature_zero: bool,
+    /// True when `tools` has anything but function declarations. Such a tool looks at the outside world
+    /// (search, pages, maps, code that reads the clock), or may do so.
+    pub looks_outside: bool,
 }
 
 /// Adapts the body of `generateContent` or `streamGenerateContent`.
@@ -46,6 +49,7 @@ pub fn generate(body: &Bytes) -> Result<AdaptedRequest, JsonError> {
         request: adapter.splice.pieces(body, 0..body.len()),
         dropped: adapter.dropped.0,
         temperature_zero: adapter.temperature_zero == Some(true),
+        looks_outside: adapter.looks_outside,
     })
 }
 
@@ -67,7 +71,9 @@ pub fn count(body: &Bytes, model: &str) -> Result<AdaptedRequest, JsonError> {
         None => outer,
     };
     let request = countable.into_request(body, &mut adapter.splice, model);
-    Ok(AdaptedRequest { request, dropped: adapter.dropped.0, temperature_zero: false })
+    // A count uses no tool.
+    let (temperature_zero, looks_outside) = (false, false);
+    Ok(AdaptedRequest { request, dropped: adapter.dropped.0, temperature_zero, looks_outside })
 }
 
 /// The walk through one body, with the edits found so far.
@@ -81,6 +87,8 @@ struct Adapter<'a> {
     path: FieldPath<'a>,
     /// Whether every temperature so far was zero; `None` before the first.
     temperature_zero: Option<bool>,
+    /// Whether a tool is no list of function declarations.
+    looks_outside: bool,
 }
 
 /// The place of a list, or of a single object in place of a list.
@@ -100,6 +108,7 @@ impl<'a> Adapter<'a> {
             dropped: BoundedPaths::default(),
             path: FieldPath::default(),
             temperature_zero: None,
+            looks_outside: false,
         })
     }
 
@@ -294,6 +303,7 @@ impl<'a> Adapter<'a> {
                     self.list(|this| this.cursor.skip().map(drop), true)?;
                 }
                 _ => {
+                    self.looks_outside |= self.cursor.kind()? != ValueKind::Null;
                     self.cursor.skip()?;
                 }
             }
