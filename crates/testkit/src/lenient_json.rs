@@ -1,5 +1,5 @@
-//! A reader of what protobuf's JSON parser takes, which is read for the tests of
-//! `json::lenient` and shares nothing with it: it is simple, recursive, and makes a tree.
+//! A second reader of what protobuf's JSON parser takes, for the tests of the core's `json::lenient`. It
+//! shares no code with that module: it is simple and recursive, and makes a tree.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

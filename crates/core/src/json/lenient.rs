@@ -19,6 +19,8 @@
 //! | `\` before any other character | that character | refused | that character |
 //! | `\U` | `U` | like `\u` | `U` |
 //!
+//! The byte order mark is the exception: editors write it, and it has no meaning.
+//!
 //! What neither takes is refused: comments, bare values, missing or repeated commas, missing brackets,
 //! anything after the value. So are numbers that RFC 8259 does not have: the stream parser takes some
 //! of them (`1.`, `00.5`) and the lexer refuses them. No client is known to send one.
@@ -84,7 +86,7 @@ pub const NAMES: [&str; 6] = [
 
 impl Leniencies {
     /// True for a text that was strict JSON.
-    pub fn is_empty(&self) -> bool {
+    pub fn is_empty(self) -> bool {
         !self.0.contains(&true)
     }
 
@@ -109,7 +111,6 @@ impl fmt::Display for Leniencies {
 /// The time is linear, and the depth is bounded as [`Cursor`] bounds it. The text is read twice: the
 /// first reading finds out whether it can be read and how long the outcome is, and only the second
 /// one allocates, exactly that much.
-#[cold]
 #[inline(never)]
 pub fn normalize(text: &Bytes, limit: usize) -> Result<Normalized, NormalizeError> {
     let mut measured = LenientReader::new(text, None)?;
@@ -267,12 +268,7 @@ impl<'a> LenientReader<'a> {
             self.cursor.at += 1;
         }
         loop {
-            let rest = &self.cursor.text[self.cursor.at..];
-            let is_special = |byte: &u8| matches!(byte, ..b' ' | b'"' | b'\'' | b'\\');
-            self.cursor.at += match is_single {
-                true => rest.iter().position(is_special).unwrap_or(rest.len()),
-                false => plain(rest),
-            };
+            self.cursor.at += self.ordinary(is_single);
             match self.cursor.peek() {
                 Some(b'\'') => {
                     self.replace(1, "\"", Leniency::SingleQuotes);
@@ -290,6 +286,23 @@ impl<'a> LenientReader<'a> {
                 }
                 None => return Err(self.cursor.malformed("unterminated string")),
             }
+        }
+    }
+
+    /// How many bytes from the cursor on are ordinary characters of a string.
+    fn ordinary(&self, in_single_quotes: bool) -> usize {
+        let rest = &self.cursor.text[self.cursor.at..];
+        let is_special = |byte: &u8| match byte {
+            ..b' ' | b'"' | b'\\' => true,
+            b'\'' => in_single_quotes,
+            _ => false,
+        };
+        // The vector code of `plain` knows no single quotes, and is slow where there is little to step
+        // over.
+        let near = if in_single_quotes { rest.len() } else { rest.len().min(NEAR) };
+        match rest[..near].iter().position(is_special) {
+            Some(len) => len,
+            None => near + plain(&rest[near..]),
         }
     }
 
@@ -336,16 +349,19 @@ struct StrictCopy<'a> {
 impl StrictCopy<'_> {
     /// Copies the text up to `at`, and writes `by` in place of the next `len` bytes.
     fn replace(&mut self, at: usize, len: usize, by: &[u8]) {
-        for piece in [&self.text[self.copied..at], by] {
-            // The sum fits unless text and outcome are larger than memory.
-            self.len = self.len.saturating_add(piece.len());
-            if let Some(bytes) = &mut self.bytes {
-                bytes.extend_from_slice(piece);
-            }
-        }
+        let kept = &self.text[self.copied..at];
         self.copied = at + len;
+        // A sum that does not fit is beyond every limit.
+        self.len = self.len.saturating_add(kept.len()).saturating_add(by.len());
+        if let Some(bytes) = &mut self.bytes {
+            bytes.extend_from_slice(kept);
+            bytes.extend_from_slice(by);
+        }
     }
 }
+
+/// How many bytes of a string are looked at one by one before many are looked at at once.
+const NEAR: usize = 16;
 
 /// White space for the stream parser (`ascii_isspace`). JSON has no form feed and no vertical tab.
 fn is_blank(byte: u8) -> bool {
