@@ -225,10 +225,8 @@ impl<P: Platform> RequestContext<P> {
     /// How long upstream may take to begin its answer, and the error when it takes longer. The
     /// client's deadline replaces the proxy's own limit, whether it is shorter or longer.
     pub(crate) fn first_byte_limit(&self, own: Duration, now: Monotonic) -> (Duration, Error) {
-        match self.deadline {
-            Some(deadline) => (deadline.left(now), deadline.error()),
-            None => (own, Error::UpstreamTimeout { awaited: Awaited::FirstByte, after: own }),
-        }
+        let limit = self.deadline.map_or(own, |deadline| deadline.left(now));
+        (limit, first_byte_error(self.deadline, own))
     }
 
     /// What the client's deadline leaves; `None` without one.
@@ -389,6 +387,15 @@ impl CacheUse {
             Self::NotRepeatable => Some(CacheResult::Bypass.header()),
             Self::Untouched => None,
         }
+    }
+}
+
+/// What the client gets when the time for the first byte is over: its own deadline's error, else the one
+/// of the proxy's `own` limit.
+pub(crate) fn first_byte_error(deadline: Option<Deadline>, own: Duration) -> Error {
+    match deadline {
+        Some(deadline) => deadline.error(),
+        None => Error::UpstreamTimeout { awaited: Awaited::FirstByte, after: own },
     }
 }
 

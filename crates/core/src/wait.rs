@@ -103,21 +103,6 @@ pub(crate) async fn single_flight<P: Platform, T, F: Future<Output = Option<T>>>
     }
 }
 
-/// Waits for a future. Returns the deadline's error if the client stops waiting before.
-pub(crate) async fn until_deadline<P: Platform, T, F: Future<Output = Result<T, Error>>>(
-    platform: &P,
-    deadline: Option<Deadline>,
-    now: Monotonic,
-    future: Pin<&mut F>,
-) -> Result<T, Error> {
-    match deadline {
-        None => future.await,
-        Some(deadline) => within(platform, deadline.left(now), future)
-            .await
-            .unwrap_or_else(|| Err(deadline.error())),
-    }
-}
-
 /// Waits for a future, and returns `None` if it takes longer than `limit`.
 ///
 /// The caller pins the future. Passed by value, it would exist twice, as an argument and as the polled

@@ -297,6 +297,7 @@ impl<'a> Cursor<'a> {
         self.peek()
     }
 
+    #[inline(always)]
     pub(super) fn open(&mut self) -> Result<(), JsonError> {
         if self.depth == DEEPEST {
             return Err(self.malformed("nested too deeply"));
@@ -306,6 +307,7 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
+    #[inline(always)]
     pub(super) fn close(&mut self) {
         self.depth -= 1;
         self.at += 1;
@@ -334,12 +336,14 @@ impl<'a> Cursor<'a> {
 pub(super) struct Containers([u64; DEEPEST / 64 + 1]);
 
 impl Containers {
+    #[inline(always)]
     pub(super) fn set(&mut self, depth: usize, object: bool) {
         let bit = 1 << (depth % 64);
         let word = &mut self.0[depth / 64];
         *word = if object { *word | bit } else { *word & !bit };
     }
 
+    #[inline(always)]
     pub(super) fn is_object(&self, depth: usize) -> bool {
         self.0[depth / 64] & (1 << (depth % 64)) != 0
     }

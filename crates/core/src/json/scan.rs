@@ -57,6 +57,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Steps over an escape from its backslash. Lone surrogates are accepted.
+    #[inline(always)]
     pub(super) fn escape(&mut self) -> Result<(), JsonError> {
         let len = match &self.text[self.at + 1..] {
             [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => 1,

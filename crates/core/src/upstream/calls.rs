@@ -21,7 +21,7 @@ use super::io::{read_whole, sent_within};
 use super::quota::Quotas;
 use super::want::{Want, Whole, is_failure, is_web_page};
 use crate::body::EventLimits;
-use crate::context::RequestContext;
+use crate::context::{RequestContext, first_byte_error};
 use crate::error::{BrokenAt, Error};
 use crate::failure::{Failure, FailureClass};
 use crate::google::error;
@@ -36,7 +36,7 @@ use crate::provider::request::{Auth, BaseUrl, CountedFor, UpstreamRequest, UrlEr
 use crate::settings::Settings;
 use crate::sync::lock;
 use crate::time::Monotonic;
-use crate::wait::{until_deadline, within};
+use crate::wait::within;
 
 /// Sends requests to one upstream. It owns the endpoints with their breakers, and everything else that
 /// a call needs.
@@ -301,7 +301,7 @@ impl Calls {
         began: Monotonic,
     ) -> (Result<W::Answer, Error>, Monotonic) {
         let (limit, late) = context.first_byte_limit(self.first_byte_timeout, began);
-        let sent = sent_within(context.platform(), (limit, late.clone()), sending).await;
+        let sent = sent_within(context.platform(), (limit, late), sending).await;
         let mut now = context.platform().now();
         let waited = now.since(began);
         context.timings.upstream += waited;
@@ -317,13 +317,18 @@ impl Calls {
             Err(error)
         } else {
             let (platform, deadline) = (context.platform().clone(), context.deadline);
-            let reading = pin!(want.read(&self.provider, self.event_limits, head, body, context));
-            if W::IS_STREAM {
-                // The limit holds until the first event. A comment is none.
-                let left = limit.saturating_sub(waited);
-                within(&platform, left, reading).await.unwrap_or(Err(late))
+            // A stream's first byte is its first event, and a comment is none.
+            let left = if W::IS_STREAM {
+                Some(limit.saturating_sub(waited))
             } else {
-                until_deadline(&platform, deadline, now, reading).await
+                deadline.map(|deadline| deadline.left(now))
+            };
+            let reading = pin!(want.read(&self.provider, self.event_limits, head, body, context));
+            match left {
+                None => reading.await,
+                Some(left) => within(&platform, left, reading)
+                    .await
+                    .unwrap_or_else(|| Err(first_byte_error(deadline, self.first_byte_timeout))),
             }
         };
         let then = context.platform().now();
