@@ -74,9 +74,14 @@ impl<E: Clone> ProjectState<E> {
         }
     }
 
+    /// True when there is a project to use.
+    pub fn is_known(&self, clock: Timestamp) -> bool {
+        self.known.as_ref().is_some_and(|(_, until)| clock < *until)
+    }
+
     /// The state for health: `known`, `unknown` or `refused`.
     pub fn state(&self, clock: Timestamp, now: Monotonic) -> &'static str {
-        let known = self.known.as_ref().is_some_and(|(_, until)| clock < *until);
+        let known = self.is_known(clock);
         let failed = self.failed.as_ref().is_some_and(|(_, until)| now < *until);
         if known {
             "known"

@@ -1,8 +1,10 @@
 //! Several processes that share a store: work that is to be done once is done by one of them.
 
+mod locks;
+
 use std::time::Duration;
 
-use code_assist_core::{LockResult, Platform, Proxy};
+use code_assist_core::{LOCK_TTL, LockResult, Platform, Proxy};
 use code_assist_testkit::client::{Answer, all, ask, impatient, later, post};
 use code_assist_testkit::google::{google, google_but};
 use code_assist_testkit::script::{Received, Reply, ScriptedPlatform};
@@ -35,28 +37,12 @@ fn the_next_expiry_costs_one_refresh_again() {
 }
 
 #[test]
-fn a_lock_holder_that_died_delays_the_others_until_its_lock_expires() {
-    let script = ScriptedPlatform::new(google());
-    script.write_login(login("dead", "refresh", -10));
-    let fleet = Fleet::of(2, &script);
-    let dead = script.another_process();
-    let lock = fleet.run(dead.lock("oauth_token_cache", Duration::from_secs(12)));
-    assert!(matches!(lock, LockResult::Acquired(_)));
-    let begun = script.now();
-    let answers = fleet.answers(1);
-    assert!(answers.iter().all(|answer| answer.status == 200), "{answers:?}");
-    let waited = script.now().since(begun);
-    assert!(waited >= Duration::from_secs(12) && waited < Duration::from_secs(14), "{waited:?}");
-    assert_eq!(script.received("/token").len(), 1);
-}
-
-#[test]
 fn a_valid_token_is_used_while_another_process_refreshes_it() {
     let script = ScriptedPlatform::new(google());
     script.write_login(login("living", "refresh", 200));
     let fleet = Fleet::of(2, &script);
     let other = script.another_process();
-    fleet.run(other.lock("oauth_token_cache", Duration::from_secs(12)));
+    fleet.run(other.lock("oauth_token_cache", LOCK_TTL));
     let begun = script.now();
     let answered = fleet.run(async {
         let answer = ask(&fleet.0[0].1, &fleet.0[0].0, post(GENERATE, HELLO)).await;

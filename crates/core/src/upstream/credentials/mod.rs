@@ -6,6 +6,7 @@ mod file;
 mod refresh;
 mod source;
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ use crate::policy::token::{self, Bearer, IssuedToken, TokenExpiry, TokenState};
 use crate::settings::Settings;
 use crate::sync::lock;
 use crate::time::{Monotonic, Timestamp};
-use crate::wait::{Flight, poll_until, single_flight};
+use crate::wait::{Flight, poll_until, single_flight, while_renewing};
 
 use source::{Credential, CredentialSource, CredentialVersion};
 
@@ -185,12 +186,13 @@ impl Credentials {
             };
         }
         let recall = || self.token_at_hand(platform, credential);
-        let flight = single_flight(platform, None, TOKEN_KEY, LOCK_TTL, recall).await;
+        let flight = single_flight(platform, None, TOKEN_KEY, LONGEST_WAIT, recall).await;
         let refreshed = match flight {
             Err(error) => Err(TokenOutcome::Failed(error)),
             Ok(Flight::Done { result, .. }) => Ok(result),
             Ok(Flight::Lead(lock)) => {
-                let refreshed = self.refresh(platform, credential, lock).await;
+                let refreshing = pin!(self.refresh(platform, credential, lock));
+                let refreshed = while_renewing(platform, TOKEN_KEY, lock, refreshing).await;
                 if let Some(lock) = lock {
                     platform.unlock(TOKEN_KEY, lock).await;
                 }
@@ -330,6 +332,5 @@ const TOKEN_KEY: &str = "oauth_token_cache";
 /// The store's key for a refresh token with which Google has replaced the credential's own.
 const ROTATED_KEY: &str = "oauth_refresh_token";
 
-/// The TTL of the distributed lock for a refresh. It is longer than a refresh takes, and a holder that
-/// dies delays the other processes for this long.
-const LOCK_TTL: Duration = Duration::from_secs(12);
+/// How long a process waits for others that refresh. Longer than one refresh with all its tries.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
