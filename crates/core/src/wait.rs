@@ -53,8 +53,12 @@ pub(crate) enum Flight<T> {
         waited: bool,
     },
     /// This process does the work while it renews the lock with this token, and then releases it.
-    /// `None` without a lock: no other process shares the store, or the wait was too long.
-    Lead(Option<FencingToken>),
+    Lead {
+        /// `None` if no other process shares the store, or if the wait was too long.
+        lock: Option<FencingToken>,
+        /// How long other processes held the lock.
+        waited: Duration,
+    },
 }
 
 /// Decides which process does work that is needed once among the processes that share the store. What
@@ -73,27 +77,30 @@ pub(crate) async fn single_flight<P: Platform, T, F: Future<Output = Option<T>>>
     longest_wait: Duration,
     recall: impl Fn() -> F,
 ) -> Result<Flight<T>, Error> {
-    let began = platform.now();
-    let (mut pause, mut waited) = (FIRST_LOCK_PAUSE, false);
+    let mut pause = FIRST_LOCK_PAUSE;
+    let mut held_since: Option<Monotonic> = None;
     loop {
         if let Some(result) = recall().await {
-            return Ok(Flight::Done { result, waited });
+            return Ok(Flight::Done { result, waited: held_since.is_some() });
         }
-        match platform.lock(key, LOCK_TTL).await {
-            LockResult::NotShared => return Ok(Flight::Lead(None)),
+        let lock = platform.lock(key, LOCK_TTL).await;
+        let now = platform.now();
+        let waited = held_since.map_or(Duration::ZERO, |since| now.since(since));
+        match lock {
+            LockResult::NotShared => return Ok(Flight::Lead { lock: None, waited }),
             LockResult::Acquired(token) => {
                 let recalled = while_renewing(platform, key, Some(token), pin!(recall())).await;
                 if let Some(result) = recalled {
                     platform.unlock(key, token).await;
                     return Ok(Flight::Done { result, waited: true });
                 }
-                return Ok(Flight::Lead(Some(token)));
+                return Ok(Flight::Lead { lock: Some(token), waited });
             }
             LockResult::Held => {}
         }
-        let now = platform.now();
-        if now.since(began) >= longest_wait {
-            return Ok(Flight::Lead(None));
+        held_since = held_since.or(Some(now));
+        if waited >= longest_wait {
+            return Ok(Flight::Lead { lock: None, waited });
         }
         let mut wait = pause;
         if let Some(deadline) = deadline {
@@ -103,7 +110,7 @@ pub(crate) async fn single_flight<P: Platform, T, F: Future<Output = Option<T>>>
             wait = wait.min(deadline.left(now));
         }
         platform.timer(wait).await;
-        (pause, waited) = ((pause * 2).min(LAST_LOCK_PAUSE), true);
+        pause = (pause * 2).min(LAST_LOCK_PAUSE);
     }
 }
 

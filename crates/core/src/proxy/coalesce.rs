@@ -239,8 +239,8 @@ impl Coalescer {
                 let result = if waited { CacheResult::Coalesced } else { CacheResult::Hit };
                 Ok((result, Lookup::Found(stored.answer)))
             }
-            Flight::Lead(token) => {
-                let lock = token.map(|token| HeldLock { store_key, token });
+            Flight::Lead { lock, .. } => {
+                let lock = lock.map(|token| HeldLock { store_key, token });
                 leader.remote = Some(RemoteFlight { key: *key, lock });
                 Ok((CacheResult::Miss, Lookup::Lead(leader)))
             }

@@ -64,7 +64,9 @@ impl ProjectDiscovery {
         let (project, then) = poll_until(&platform, context.deadline, now, |now| {
             let clock = platform.wall_clock();
             match lock(&self.account.project).ask(clock, now) {
-                project::ProjectVerdict::Failed(error) => return Some(Err(error)),
+                project::ProjectVerdict::Failed(error, left) => {
+                    return Some(Err(error.with_delay(left)));
+                }
                 project::ProjectVerdict::Use(project) => return Some(Ok(project)),
                 project::ProjectVerdict::Discover(lease) => {
                     platform.spawn_job(BackgroundJob::new(Job::DiscoverProject(lease)));
@@ -125,7 +127,7 @@ impl ProjectDiscovery {
             Ok(Flight::Done { result: (project, until), .. }) => {
                 ProjectOutcome::Found(project, until)
             }
-            Ok(Flight::Lead(lock)) => {
+            Ok(Flight::Lead { lock, .. }) => {
                 let asking = pin!(self.ask_google(calls, account, lock, &mut context));
                 let outcome = while_renewing(platform, KEY, lock, asking).await;
                 if let Some(lock) = lock {
@@ -236,6 +238,8 @@ impl ProjectDiscovery {
 fn failed(error: Error) -> ProjectOutcome {
     tracing::warn!(reason = error.label(), "no project: {}", error.message());
     let memory = match (&error, error.source()) {
+        // The next token is asked for then.
+        (Error::TokenUnavailable { after, .. }, _) => *after,
         // The token policy has its own memory of these.
         (Error::CredentialsMissing { .. } | Error::CredentialsRejected { .. }, _)
         | (_, ErrorSource::Upstream | ErrorSource::Proxy) => SHORT_MEMORY,

@@ -53,18 +53,19 @@ fn a_valid_token_is_used_while_another_process_refreshes_it() {
 }
 
 #[test]
-fn a_failed_refresh_releases_its_lock_at_once() {
-    let mut failed = false;
-    let script = ScriptedPlatform::new(google_but(move |request| {
-        let first = request.is("/token") && !std::mem::replace(&mut failed, true);
-        first.then(|| Reply::status(500, "{}"))
+fn a_failed_refresh_releases_its_lock_at_once_and_its_tries_count_for_the_fleet() {
+    let script = ScriptedPlatform::new(google_but(|request| {
+        request.is("/token").then(|| Reply::status(500, "{}"))
     }));
     script.write_login(login("dead", "refresh", -10));
-    let fleet = Fleet::of(2, &script);
+    let fleet = Fleet::of(8, &script);
     let begun = script.now();
     let answers = fleet.answers(1);
-    assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 1, "{answers:?}");
-    assert!(script.now().since(begun) < Duration::from_secs(1));
+    assert!(answers.iter().all(|answer| answer.reason() == "UPSTREAM_UNREACHABLE"), "{answers:?}");
+    assert!(answers.iter().all(|answer| !answer.header("retry-after").is_empty()), "{answers:?}");
+    let waited = script.now().since(begun);
+    assert!(waited < Duration::from_secs(5), "the processes fail one after the other: {waited:?}");
+    assert!(script.received("/token").len() < 16, "{}", script.received("/token").len());
 }
 
 #[test]

@@ -22,7 +22,7 @@ use crate::job::{BackgroundJob, Job};
 use crate::metrics::Metrics;
 use crate::platform::Platform;
 use crate::policy::lease::Lease;
-use crate::policy::lock::FencingToken;
+use crate::policy::lock::{FencingToken, LOCK_TTL};
 use crate::policy::token::{self, Bearer, IssuedToken, TokenExpiry, TokenState};
 use crate::settings::Settings;
 use crate::sync::lock;
@@ -79,7 +79,9 @@ impl Credentials {
         let mut at_hand = true;
         let (bearer, then) = poll_until(&platform, context.deadline, now, |now| {
             match lock(&self.tokens).ask(platform.wall_clock(), now) {
-                token::TokenVerdict::Failed(error) => return Some(Err(error)),
+                token::TokenVerdict::Failed(error, left) => {
+                    return Some(Err(error.with_delay(left.unwrap_or_default())));
+                }
                 token::TokenVerdict::Use(bearer) => return Some(Ok(bearer)),
                 token::TokenVerdict::UseAndRefresh(bearer, lease) => {
                     platform.spawn_job(BackgroundJob::new(Job::RefreshToken(lease)));
@@ -164,13 +166,16 @@ impl Credentials {
         let source = lock(&self.source);
         let stale = match &outcome {
             TokenOutcome::Got { .. } => source.version.fingerprint != version.fingerprint,
-            TokenOutcome::Failed(_) | TokenOutcome::Rejected(_) => {
+            TokenOutcome::Failed(_) | TokenOutcome::Deferred(..) | TokenOutcome::Rejected(_) => {
                 source.version.generation != version.generation
             }
             TokenOutcome::Stale => true,
         };
         let outcome = if stale { TokenOutcome::Stale } else { outcome };
-        if let TokenOutcome::Rejected(error) | TokenOutcome::Failed(error) = &outcome {
+        if let TokenOutcome::Rejected(error)
+        | TokenOutcome::Failed(error)
+        | TokenOutcome::Deferred(error, _) = &outcome
+        {
             tracing::warn!(reason = error.label(), "no access token: {}", error.message());
         }
         lock(&self.tokens).settle(lease, outcome, platform.wall_clock(), platform.now());
@@ -190,8 +195,12 @@ impl Credentials {
         let refreshed = match flight {
             Err(error) => Err(TokenOutcome::Failed(error)),
             Ok(Flight::Done { result, .. }) => Ok(result),
-            Ok(Flight::Lead(lock)) => {
-                let refreshing = pin!(self.refresh(platform, credential, lock));
+            Ok(Flight::Lead { lock, waited }) => {
+                // The tries of the process that held the lock count for this one too: otherwise the
+                // processes of a fleet would fail one after the other, each after all its tries. After
+                // a whole lifetime of the lock its holder may have died instead.
+                let spent = if waited < LOCK_TTL { waited } else { Duration::ZERO };
+                let refreshing = pin!(self.refresh(platform, credential, lock, spent));
                 let refreshed = while_renewing(platform, TOKEN_KEY, lock, refreshing).await;
                 if let Some(lock) = lock {
                     platform.unlock(TOKEN_KEY, lock).await;
