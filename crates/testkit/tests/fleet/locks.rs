@@ -207,9 +207,9 @@ impl Fleet {
         });
         let answers = self.run(all(asked.collect()));
         assert!(answers.iter().all(|(answer, _)| answer.status == 200), "{answers:?}");
-        let waits = answers.iter().map(|(_, waited)| *waited);
-        let (first, last) = (waits.clone().min().unwrap(), waits.max().unwrap());
-        assert!(first <= LOCK_TTL + PAUSE && last <= LOCK_TTL + 2 * PAUSE, "{first:?} {last:?}");
+        let within = |limit| answers.iter().filter(|(_, waited)| *waited <= limit).count();
+        assert!(within(LOCK_TTL + PAUSE) >= 1, "{answers:?}");
+        assert_eq!(within(LOCK_TTL + 2 * PAUSE), answers.len(), "{answers:?}");
     }
 }
 
