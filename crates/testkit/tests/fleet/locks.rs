@@ -158,6 +158,40 @@ fn a_shared_answer_of_a_minute_is_waited_for_and_asked_for_once() {
 }
 
 #[test]
+fn a_holder_that_was_suspended_goes_on_and_overwrites_nothing() {
+    let slow = |request: &Received| {
+        request.is("/token").then(|| {
+            let token = r#"{"access_token":"ya29.late","expires_in":3599}"#;
+            Reply::ok(token).after(Duration::from_secs(8))
+        })
+    };
+    let script = ScriptedPlatform::new(google_but(slow));
+    script.write_login(login("dead", "refresh", -10));
+    script.put("project_id_cache", PROJECT);
+    let fleet = Fleet::of(1, &script);
+    let (other, key) = (script.another_process(), "oauth_token_cache");
+    let answer = fleet.run(async {
+        let (first, proxy) = &fleet.0[0];
+        let mut asking = Box::pin(ask(proxy, first, post(GENERATE, HELLO)));
+        assert!(impatient(first, Duration::from_secs(1), &mut asking).await.is_none());
+        // Nothing of the first process runs in this time.
+        script.advance(LOCK_TTL);
+        let LockResult::Acquired(next) = other.lock(key, LOCK_TTL).await else {
+            panic!("the lock has expired")
+        };
+        other
+            .save(key, "the next holder's".into(), LOCK_TTL * 10, Some(next))
+            .await
+            .expect("saved");
+        asking.await
+    });
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let sent = script.received(":generateContent");
+    assert_eq!(sent[0].headers["authorization"], "Bearer ya29.late");
+    assert_eq!(script.stored(key).as_deref(), Some("the next holder's"));
+}
+
+#[test]
 fn a_process_that_another_one_delays_for_too_long_works_without_the_lock() {
     let script = ScriptedPlatform::new(google());
     script.write_login(login("dead", "refresh", -10));
