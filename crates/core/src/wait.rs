@@ -124,23 +124,28 @@ pub(crate) async fn while_renewing<P: Platform, F: Future>(
     token: Option<FencingToken>,
     mut work: Pin<&mut F>,
 ) -> F::Output {
-    let Some(token) = token else { return work.await };
-    let mut renewing = pin!(async {
-        loop {
-            platform.timer(RENEWAL_INTERVAL).await;
-            if !platform.renew(key, token, LOCK_TTL).await {
-                tracing::debug!(key, "the distributed lock is lost; the work goes on");
-            }
-        }
-    });
+    // Boxed, since most work has no lock.
+    let mut renewing = token.map(|token| Box::pin(keep_renewing(platform, key, token)));
     poll_fn(|cx| {
         if let Poll::Ready(output) = work.as_mut().poll(cx) {
             return Poll::Ready(output);
         }
-        let _: Poll<Infallible> = renewing.as_mut().poll(cx);
+        if let Some(renewing) = &mut renewing {
+            let _: Poll<Infallible> = renewing.as_mut().poll(cx);
+        }
         Poll::Pending
     })
     .await
+}
+
+/// Renews a lock until it is dropped.
+async fn keep_renewing<P: Platform>(platform: &P, key: &str, token: FencingToken) -> Infallible {
+    loop {
+        platform.timer(RENEWAL_INTERVAL).await;
+        if !platform.renew(key, token, LOCK_TTL).await {
+            tracing::debug!(key, "the distributed lock is lost; the work goes on");
+        }
+    }
 }
 
 /// Waits for a future. Returns the deadline's error if the client stops waiting before.

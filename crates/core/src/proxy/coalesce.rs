@@ -71,13 +71,12 @@ struct HeldLock {
 impl<P: Platform> Leader<P> {
     /// Polls the call upstream, and renews the distributed lock, if there is one, until the call ends.
     pub(super) async fn while_leading<F: Future>(&self, call: Pin<&mut F>) -> F::Output {
-        match &self.remote {
-            // Boxed to keep the future small when there is no shared store.
-            Some(RemoteFlight { lock: Some(HeldLock { store_key, token }), .. }) => {
-                Box::pin(while_renewing(&self.platform, store_key, Some(*token), call)).await
-            }
-            _ => call.await,
-        }
+        let lock = self.remote.as_ref().and_then(|remote| remote.lock.as_ref());
+        let (key, token) = match lock {
+            Some(HeldLock { store_key, token }) => (&**store_key, Some(*token)),
+            None => ("", None),
+        };
+        while_renewing(&self.platform, key, token, call).await
     }
 
     /// Publishes the result to the waiters.
