@@ -64,8 +64,9 @@ fn a_failed_refresh_releases_its_lock_at_once_and_its_tries_count_for_the_fleet(
     assert!(answers.iter().all(|answer| answer.reason() == "UPSTREAM_UNREACHABLE"), "{answers:?}");
     assert!(answers.iter().all(|answer| !answer.header("retry-after").is_empty()), "{answers:?}");
     let waited = script.now().since(begun);
-    assert!(waited < Duration::from_secs(5), "the processes fail one after the other: {waited:?}");
-    assert!(script.received("/token").len() < 16, "{}", script.received("/token").len());
+    assert!(waited < Duration::from_secs(8), "the processes fail one after the other: {waited:?}");
+    let tries = script.received("/token").len();
+    assert!(tries <= 3 + 3 + 2 * 6, "{tries}");
 }
 
 #[test]

@@ -22,7 +22,7 @@ use crate::job::{BackgroundJob, Job};
 use crate::metrics::Metrics;
 use crate::platform::Platform;
 use crate::policy::lease::Lease;
-use crate::policy::lock::{FencingToken, LOCK_TTL};
+use crate::policy::lock::FencingToken;
 use crate::policy::token::{self, Bearer, IssuedToken, TokenExpiry, TokenState};
 use crate::settings::Settings;
 use crate::sync::lock;
@@ -196,10 +196,10 @@ impl Credentials {
             Err(error) => Err(TokenOutcome::Failed(error)),
             Ok(Flight::Done { result, .. }) => Ok(result),
             Ok(Flight::Lead { lock, waited }) => {
-                // The tries of the process that held the lock count for this one too: otherwise the
-                // processes of a fleet would fail one after the other, each after all its tries. After
-                // a whole lifetime of the lock its holder may have died instead.
-                let spent = if waited < LOCK_TTL { waited } else { Duration::ZERO };
+                // The tries of the process that held the lock count for this one too, except for a
+                // second try: otherwise the processes of a fleet would fail one after the other, each
+                // after all its tries.
+                let spent = waited.min(MOST_SPENT);
                 let refreshing = pin!(self.refresh(platform, credential, lock, spent));
                 let refreshed = while_renewing(platform, TOKEN_KEY, lock, refreshing).await;
                 if let Some(lock) = lock {
@@ -343,3 +343,5 @@ const ROTATED_KEY: &str = "oauth_refresh_token";
 
 /// How long a process waits for others that refresh. Longer than one refresh with all its tries.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// Of the 3 s for the tries of a refresh. What is left is enough for a second try.
+const MOST_SPENT: Duration = Duration::from_millis(2250);
