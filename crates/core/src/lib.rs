@@ -68,7 +68,7 @@ pub use platform::{
     BodyError, CredentialFile, Peer, Platform, ProcessStats, SendError, StoreError,
 };
 pub use policy::cache::ANSWER_PREFIX;
-pub use policy::lock::{FencingToken, LockRecord, LockResult};
+pub use policy::lock::{FencingToken, LOCK_TTL, LockRecord, LockResult};
 pub use policy::wait_queue::{Ticket, WaitQueue};
 pub use proxy::Proxy;
 pub use proxy::check::{Step, StepResult};

@@ -77,6 +77,16 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
         LockResult::NotShared
     }
 
+    /// Extends a lock that the caller holds until `ttl` from now. Its fencing token stays the same.
+    ///
+    /// False if the lock is lost: another process has taken it since it expired, it was released, or
+    /// the store cannot be reached. A lock that has expired and that no other process has taken is the
+    /// caller's again.
+    async fn renew(&self, key: &str, token: FencingToken, ttl: Duration) -> bool {
+        let _ = (key, token, ttl);
+        false
+    }
+
     /// Releases a lock before it expires.
     async fn unlock(&self, key: &str, token: FencingToken) {
         let _ = (key, token);

@@ -3,15 +3,16 @@
 //! A request never waits for another request's future, since a Worker's runtime forbids it
 //! (`ARCHITECTURE.md`). It polls for the result of work that another request does.
 
+use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
 use crate::context::Deadline;
 use crate::error::Error;
 use crate::platform::Platform;
-use crate::policy::lock::{FencingToken, LockResult};
+use crate::policy::lock::{FencingToken, LOCK_TTL, LockResult};
 use crate::time::Monotonic;
 
 /// Calls `ask` until it answers: first without a pause, then after pauses that double. Returns the
@@ -51,45 +52,55 @@ pub(crate) enum Flight<T> {
         /// The result was not there at the first read.
         waited: bool,
     },
-    /// This process does the work, and then releases the lock with this token. `None` without a lock:
-    /// no other process shares the store, or the lock's holder has taken too long.
-    Lead(Option<FencingToken>),
+    /// This process does the work while it renews the lock with this token, and then releases it.
+    Lead {
+        /// `None` if no other process shares the store, or if the wait was too long.
+        lock: Option<FencingToken>,
+        /// How long other processes held the lock.
+        waited: Duration,
+    },
 }
 
-/// Decides which process does work that is needed once among the processes that share the store.
+/// Decides which process does work that is needed once among the processes that share the store. What
+/// the work itself has to wait for comes before this call, so that the lock is not held meanwhile.
 ///
 /// `recall` reads the result from the store. It is called before the lock, after each pause, and once
 /// more with the lock, since the last holder may have written between the first read and the lock.
 ///
-/// A process that has waited for more than twice the TTL works without the lock: doing the work twice
-/// is better than not doing it.
+/// A holder that works renews its lock ([`while_renewing`]), so a process waits while there is one. A
+/// holder that has died delays it by [`LOCK_TTL`] and one pause. After `longest_wait` it works without
+/// the lock: doing the work twice is better than not doing it.
 pub(crate) async fn single_flight<P: Platform, T, F: Future<Output = Option<T>>>(
     platform: &P,
     deadline: Option<Deadline>,
     key: &str,
-    ttl: Duration,
+    longest_wait: Duration,
     recall: impl Fn() -> F,
 ) -> Result<Flight<T>, Error> {
-    let began = platform.now();
-    let (mut pause, mut waited) = (FIRST_LOCK_PAUSE, false);
+    let mut pause = FIRST_LOCK_PAUSE;
+    let mut held_since: Option<Monotonic> = None;
     loop {
         if let Some(result) = recall().await {
-            return Ok(Flight::Done { result, waited });
+            return Ok(Flight::Done { result, waited: held_since.is_some() });
         }
-        match platform.lock(key, ttl).await {
-            LockResult::NotShared => return Ok(Flight::Lead(None)),
+        let lock = platform.lock(key, LOCK_TTL).await;
+        let now = platform.now();
+        let waited = held_since.map_or(Duration::ZERO, |since| now.since(since));
+        match lock {
+            LockResult::NotShared => return Ok(Flight::Lead { lock: None, waited }),
             LockResult::Acquired(token) => {
-                if let Some(result) = recall().await {
+                let recalled = while_renewing(platform, key, Some(token), pin!(recall())).await;
+                if let Some(result) = recalled {
                     platform.unlock(key, token).await;
                     return Ok(Flight::Done { result, waited: true });
                 }
-                return Ok(Flight::Lead(Some(token)));
+                return Ok(Flight::Lead { lock: Some(token), waited });
             }
             LockResult::Held => {}
         }
-        let now = platform.now();
-        if now.since(began) > 2 * ttl {
-            return Ok(Flight::Lead(None));
+        held_since = held_since.or(Some(now));
+        if waited >= longest_wait {
+            return Ok(Flight::Lead { lock: None, waited });
         }
         let mut wait = pause;
         if let Some(deadline) = deadline {
@@ -99,7 +110,41 @@ pub(crate) async fn single_flight<P: Platform, T, F: Future<Output = Option<T>>>
             wait = wait.min(deadline.left(now));
         }
         platform.timer(wait).await;
-        (pause, waited) = ((pause * 2).min(LAST_LOCK_PAUSE), true);
+        pause = (pause * 2).min(LAST_LOCK_PAUSE);
+    }
+}
+
+/// Does work under a distributed lock, and renews the lock until the work ends.
+///
+/// A lock that is lost does not stop the work, since the fencing token protects what the work writes.
+/// It is renewed again all the same: the store may only have been away for a moment.
+pub(crate) async fn while_renewing<P: Platform, F: Future>(
+    platform: &P,
+    key: &str,
+    token: Option<FencingToken>,
+    mut work: Pin<&mut F>,
+) -> F::Output {
+    // Boxed, since most work has no lock.
+    let mut renewing = token.map(|token| Box::pin(keep_renewing(platform, key, token)));
+    poll_fn(|cx| {
+        if let Poll::Ready(output) = work.as_mut().poll(cx) {
+            return Poll::Ready(output);
+        }
+        if let Some(renewing) = &mut renewing {
+            let _: Poll<Infallible> = renewing.as_mut().poll(cx);
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// Renews a lock until it is dropped.
+async fn keep_renewing<P: Platform>(platform: &P, key: &str, token: FencingToken) -> Infallible {
+    loop {
+        platform.timer(RENEWAL_INTERVAL).await;
+        if !platform.renew(key, token, LOCK_TTL).await {
+            tracing::debug!(key, "the distributed lock is lost; the work goes on");
+        }
     }
 }
 
@@ -125,6 +170,9 @@ pub(crate) async fn within<P: Platform, F: Future>(
 
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LAST_PAUSE: Duration = Duration::from_millis(50);
+
+/// How often a lock is renewed: two renewals may fail before it expires.
+const RENEWAL_INTERVAL: Duration = LOCK_TTL.checked_div(3).unwrap();
 
 /// Pauses of a process that waits for another one's lock. A token refresh takes a quarter of a second.
 const FIRST_LOCK_PAUSE: Duration = Duration::from_millis(20);

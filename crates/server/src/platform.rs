@@ -110,6 +110,10 @@ impl Platform for TokioPlatform {
         self.inner.store.claim(key, ttl).await
     }
 
+    async fn renew(&self, key: &str, token: FencingToken, ttl: Duration) -> bool {
+        self.inner.store.renew(key, token, ttl).await
+    }
+
     async fn unlock(&self, key: &str, token: FencingToken) {
         self.inner.store.release(key, token).await;
     }

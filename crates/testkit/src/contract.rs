@@ -1,9 +1,11 @@
-//! The contract of a key-value store (`docs/OPERATING.md`), as one test that every store passes.
+//! The contract of a key-value store (`docs/OPERATING.md`), as one test that every store passes, and
+//! that of the distributed locks of a shared store.
 
 use std::fmt::Debug;
 use std::time::Duration;
 
 use bytes::Bytes;
+use code_assist_core::{FencingToken, LOCK_TTL, LockResult};
 
 /// Tests an empty `store` against the contract, through its own methods. `advance` lets time pass.
 ///
@@ -86,6 +88,70 @@ pub async fn store_contract<S, E: Debug>(
     advance(24 * HOUR).await;
     assert_eq!(got("short").await, some(b"kept"), "the longest time to live does not overflow");
     clear(store).await.expect("clear works");
+}
+
+/// Tests the locks of a store that the processes `a` and `b` share. `advance` lets time pass.
+///
+/// # Panics
+///
+/// The store breaks a promise.
+pub async fn lock_contract<S>(
+    (a, b): (&S, &S),
+    advance: impl AsyncFn(Duration),
+    claim: impl AsyncFn(&S, &str, Duration) -> LockResult,
+    renew: impl AsyncFn(&S, &str, FencingToken, Duration) -> bool,
+    release: impl AsyncFn(&S, &str, FencingToken),
+) {
+    let taken = async |store: &S, key: &str| match claim(store, key, LOCK_TTL).await {
+        LockResult::Acquired(token) => token,
+        other => panic!("the lock of {key} is free: {other:?}"),
+    };
+    let is_held =
+        async |store: &S, key: &str| claim(store, key, LOCK_TTL).await == LockResult::Held;
+
+    // One process holds a lock, until its time to live is over. Each key has its own lock.
+    let first = taken(a, "died").await;
+    assert!(is_held(b, "died").await);
+    taken(b, "another").await;
+    advance(LOCK_TTL).await;
+    let second = taken(b, "died").await;
+    assert!(second > first, "a later holder has a greater token");
+
+    // A renewal with an old token fails, and takes nothing from the new holder.
+    assert!(!renew(a, "died", first, LOCK_TTL).await);
+    assert!(is_held(a, "died").await);
+    advance(LOCK_TTL / 2).await;
+    assert!(renew(b, "died", second, LOCK_TTL).await);
+    advance(LOCK_TTL / 2).await;
+    assert!(!renew(a, "died", first, LOCK_TTL).await);
+    assert!(is_held(a, "died").await, "the new holder has renewed it");
+
+    // A renewed lock outlasts its first time to live by far.
+    let token = taken(a, "slow").await;
+    for _ in 0..10 {
+        advance(LOCK_TTL * 2 / 3).await;
+        assert!(renew(a, "slow", token, LOCK_TTL).await);
+        assert!(is_held(b, "slow").await);
+    }
+    advance(LOCK_TTL).await;
+    assert!(taken(b, "slow").await > token);
+
+    // A lock that has expired, and that no other process has taken, is renewed like any other.
+    let token = taken(a, "late").await;
+    advance(LOCK_TTL * 2).await;
+    assert!(renew(a, "late", token, LOCK_TTL).await);
+    assert!(is_held(b, "late").await);
+
+    // A released lock is free at once, and is not renewed.
+    release(a, "late", token).await;
+    assert!(!renew(a, "late", token, LOCK_TTL).await);
+    let next = taken(b, "late").await;
+    assert!(next > token);
+    release(a, "late", token).await;
+    assert!(is_held(a, "late").await, "a late release frees nothing");
+
+    // There is no lock to renew where none was taken.
+    assert!(!renew(a, "never", next, LOCK_TTL).await);
 }
 
 const MINUTE: Duration = Duration::from_secs(60);

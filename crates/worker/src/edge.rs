@@ -154,6 +154,10 @@ impl Platform for Edge {
         self.store().claim(key, ttl, self.wall_clock()).await
     }
 
+    async fn renew(&self, key: &str, token: FencingToken, ttl: Duration) -> bool {
+        self.store().renew(key, token, ttl, self.wall_clock()).await
+    }
+
     async fn unlock(&self, key: &str, token: FencingToken) {
         self.store().release(key, token).await;
     }

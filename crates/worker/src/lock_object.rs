@@ -50,6 +50,17 @@ impl LockObject {
         Ok(answer.fence.map_or(LockResult::Held, |fence| LockResult::Acquired(FencingToken(fence))))
     }
 
+    /// False if the lock is another holder's, or was released.
+    pub(crate) async fn renew(
+        &self,
+        key: &str,
+        fence: FencingToken,
+        how_long: Duration,
+    ) -> Result<bool> {
+        let request = LockRequest::Renew { fence: fence.0, how_long: millis(how_long) };
+        Ok(self.call(key, &request).await?.renewed)
+    }
+
     pub(crate) async fn release(&self, key: &str, fence: FencingToken) -> Result<()> {
         self.call(key, &LockRequest::Release { fence: fence.0 }).await.map(drop)
     }
@@ -112,6 +123,10 @@ impl TurnRegister {
                     LockResult::NotShared | LockResult::Held => None,
                 };
             }
+            LockRequest::Renew { fence, how_long } => {
+                let how_long = Duration::from_millis(how_long);
+                answer.renewed = record.renew(clock, FencingToken(fence), how_long);
+            }
             LockRequest::Release { fence } => record.release(FencingToken(fence)),
         }
         if record != before {
@@ -135,6 +150,7 @@ enum LockRequest {
     Claim { how_long: u64 },
     Load,
     Release { fence: u64 },
+    Renew { fence: u64, how_long: u64 },
     Save { value: String, ttl: u64, fence: u64 },
 }
 
@@ -142,6 +158,9 @@ enum LockRequest {
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct LockAnswer {
     fence: Option<u64>,
+    /// Absent in the answers of older versions, which know no renewal.
+    #[serde(default)]
+    renewed: bool,
     value: Option<String>,
     written: bool,
 }

@@ -78,17 +78,44 @@ impl Store {
             });
         }
         let Some(kv) = &self.kv else { return LockResult::NotShared };
-        let lock_key = format!("{key}:turn");
-        let until = kv.get(&lock_key).text().await.ok().flatten();
-        let until = until.and_then(|until| until.parse().ok()).map(Timestamp);
-        if until.is_some_and(|until| clock < until && !is_released(key, until)) {
+        let until = lock_in_kv(kv, key).await;
+        let is_released = |until| own_locks().get(key).is_some_and(|own| own.is_released(until));
+        if until.is_some_and(|until| clock < until && !is_released(until)) {
             return LockResult::Held;
         }
         let until = clock + how_long;
-        if let Ok(put) = kv.put(&lock_key, until.0.to_string()) {
-            let _ = put.expiration_ttl(SHORTEST_TTL).execute().await;
+        put_lock_in_kv(kv, key, until).await;
+        let token = FencingToken(until.0);
+        own_locks().insert(key.to_owned(), OwnLock { token, until, released: false });
+        LockResult::Acquired(token)
+    }
+
+    /// Extends a lock in the lock object, else in KV. In KV the lock is lost if a later time is stored
+    /// than the one that this isolate has written.
+    pub(crate) async fn renew(
+        &self,
+        key: &str,
+        fence: FencingToken,
+        how_long: Duration,
+        clock: Timestamp,
+    ) -> bool {
+        if let Some(lock_object) = &self.lock_object {
+            return lock_object.renew(key, fence, how_long).await.unwrap_or_else(|why| {
+                tracing::warn!(key, "a lock cannot be renewed: {why}");
+                false
+            });
         }
-        LockResult::Acquired(FencingToken(until.0))
+        let Some(kv) = &self.kv else { return false };
+        let stored = lock_in_kv(kv, key).await;
+        let until = clock + how_long;
+        match own_locks().get_mut(key) {
+            Some(own) if own.token == fence && !own.released && stored <= Some(own.until) => {
+                own.until = until;
+            }
+            _ => return false,
+        }
+        put_lock_in_kv(kv, key, until).await;
+        true
     }
 
     /// Releases the lock in the lock object. KV takes one write a second for a key, so a lock in KV is
@@ -101,7 +128,9 @@ impl Store {
                 }
             }
             None => {
-                released().insert(key.to_owned(), Timestamp(fence.0));
+                if let Some(own) = own_locks().get_mut(key).filter(|own| own.token == fence) {
+                    own.released = true;
+                }
             }
         }
     }
@@ -111,14 +140,43 @@ impl Store {
     }
 }
 
-/// The locks in KV that this isolate has released, with the time of their expiry.
-fn released() -> MutexGuard<'static, BTreeMap<String, Timestamp>> {
-    static RELEASED: Mutex<BTreeMap<String, Timestamp>> = Mutex::new(BTreeMap::new());
-    RELEASED.lock().unwrap_or_else(PoisonError::into_inner)
+/// When the lock in KV ends.
+async fn lock_in_kv(kv: &KvStore, key: &str) -> Option<Timestamp> {
+    let until = kv.get(&lock_key(key)).text().await.ok().flatten()?;
+    until.parse().ok().map(Timestamp)
 }
 
-fn is_released(key: &str, until: Timestamp) -> bool {
-    released().get(key) == Some(&until)
+async fn put_lock_in_kv(kv: &KvStore, key: &str, until: Timestamp) {
+    if let Ok(put) = kv.put(&lock_key(key), until.0.to_string()) {
+        let _ = put.expiration_ttl(SHORTEST_TTL).execute().await;
+    }
+}
+
+/// The name stays `turn`, so that isolates of two versions share locks.
+fn lock_key(key: &str) -> String {
+    format!("{key}:turn")
+}
+
+/// A lock in KV that this isolate has taken.
+#[derive(Debug)]
+struct OwnLock {
+    token: FencingToken,
+    /// What this isolate has last written to KV.
+    until: Timestamp,
+    released: bool,
+}
+
+impl OwnLock {
+    /// True if the lock that ends at this time is this one, and was released.
+    fn is_released(&self, until: Timestamp) -> bool {
+        self.released && self.until == until
+    }
+}
+
+/// The locks in KV that this isolate has taken, by the key of their work.
+fn own_locks() -> MutexGuard<'static, BTreeMap<String, OwnLock>> {
+    static OWN: Mutex<BTreeMap<String, OwnLock>> = Mutex::new(BTreeMap::new());
+    OWN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn failed(error: &KvError) -> StoreError {

@@ -4,7 +4,8 @@ import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { afterEach, test } from "node:test";
-import { ask, google, isolates, stream, wranglerToml } from "./world.mjs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { LOCKS, ask, google, isolates, lockObject, stream, wranglerToml } from "./world.mjs";
 
 const running = [];
 /** Has a resource stopped when its test is over. */
@@ -41,6 +42,55 @@ test("200 cold requests to 20 fresh isolates cause one refresh and one discovery
   await Promise.all(answers.map((answer) => answer.arrayBuffer()));
   const { token, loadCodeAssist, generateContent } = await upstream.counts();
   assert.deepEqual({ token, loadCodeAssist, generateContent }, { token: 1, loadCodeAssist: 1, generateContent: 200 });
+});
+
+test("a holder of two locks that dies delays 20 fresh isolates by the locks' lifetime of 5 s", async () => {
+  const upstream = await using(google());
+  const { origins } = await using(isolates(20, upstream.expired, { before: { "locks.js": LOCKS } }));
+  const lock = lockObject(origins[0]);
+  for (const key of ["oauth_token_cache", "project_id_cache"]) {
+    assert.notEqual((await lock(key, { Claim: { how_long: 5000 } })).fence, null);
+  }
+  const begun = performance.now();
+  const answers = await Promise.all(origins.map((origin, n) => ask(origin, `number ${n}`)));
+  const waited = performance.now() - begun;
+  assert.deepEqual(new Set(answers.map(({ status }) => status)), new Set([200]));
+  assert.ok(waited > 4000 && waited < 8000, `${waited}`);
+  const { token, loadCodeAssist } = await upstream.counts();
+  assert.deepEqual({ token, loadCodeAssist }, { token: 1, loadCodeAssist: 1 });
+});
+
+test("a refresh that outlasts the lifetime of its lock is waited for by 10 fresh isolates", async () => {
+  const upstream = await using(google());
+  await upstream.state({ token_delay_ms: 8000 });
+  const { origins } = await using(isolates(10, upstream.expired));
+  const answers = await Promise.all(origins.map((origin, n) => ask(origin, `number ${n}`)));
+  assert.deepEqual(new Set(answers.map(({ status }) => status)), new Set([200]));
+  const { token, loadCodeAssist } = await upstream.counts();
+  assert.deepEqual({ token, loadCodeAssist }, { token: 1, loadCodeAssist: 1 });
+});
+
+test("a lock object extends the lock of its holder and of no other isolate", async () => {
+  const upstream = await using(google());
+  const { origins: [origin] } = await using(isolates(1, upstream.env, { before: { "locks.js": LOCKS } }));
+  const lock = lockObject(origin);
+  const claim = async () => (await lock("key", { Claim: { how_long: 500 } })).fence;
+  const renew = async (fence) => (await lock("key", { Renew: { fence, how_long: 500 } })).renewed;
+  const first = await claim();
+  for (let n = 0; n < 3; n += 1) {
+    await sleep(300);
+    assert.equal(await renew(first), true);
+    assert.equal(await claim(), null, "it is held beyond its first lifetime");
+  }
+  await sleep(600);
+  assert.equal(await renew(first), true, "no other isolate has taken it");
+  await sleep(600);
+  const second = await claim();
+  assert.equal(await renew(first), false);
+  assert.equal(await claim(), null, "the second holder keeps it");
+  await lock("key", { Release: { fence: second } });
+  assert.equal(await renew(second), false, "it was released");
+  assert.ok((await claim()) > second);
 });
 
 test("without lock objects a burst of cold isolates is answered", async (t) => {

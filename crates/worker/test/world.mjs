@@ -118,3 +118,27 @@ export default class extends WorkerEntrypoint {
   }
 }
 `;
+
+/** The built Worker, which also passes requests on to its lock objects. */
+export const LOCKS = `
+import { WorkerEntrypoint } from "cloudflare:workers";
+import Built from "./index.js";
+export { TurnRegister } from "./index.js";
+export default class extends WorkerEntrypoint {
+  async fetch(request) {
+    const [, key] = new URL(request.url).pathname.match(/^\\/__lock\\/(.*)$/) ?? [];
+    if (!key) return Built.prototype.fetch.call({ env: this.env, ctx: this.ctx }, request);
+    const object = this.env.TURN_REGISTER.getByName(key);
+    return object.fetch("https://lock-object/", { method: "POST", body: await request.text() });
+  }
+}
+`;
+
+/** Calls the lock object of a key by way of an isolate that runs `LOCKS`. */
+export function lockObject(origin) {
+  return async (key, call) => {
+    const response = await fetch(`${origin}/__lock/${key}`, { method: "POST", body: JSON.stringify(call) });
+    if (!response.ok) throw new Error(await response.text());
+    return response.json();
+  };
+}

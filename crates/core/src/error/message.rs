@@ -129,6 +129,22 @@ impl fmt::Display for Error {
             Self::ShuttingDown => {
                 f.write_str("The proxy is shutting down. Send the request again in a moment.")
             }
+            Self::TokenUnavailable { why, after } => {
+                write!(f, "The proxy gets no access token from Google: {}", Sentence(why))?;
+                if after.is_zero() {
+                    f.write_str(" It tries again by itself.")?;
+                } else {
+                    write!(
+                        f,
+                        " It tries again in {}; send the request again then.",
+                        Plain(*after)
+                    )?;
+                }
+                f.write_str(
+                    " If it goes on, check the network, HTTPS_PROXY and OAUTH_TOKEN_URL of the \
+                     proxy, then run `code-assist-proxy check`.",
+                )
+            }
             Self::UnsupportedEncoding { what } => write!(
                 f,
                 "The request body cannot be decoded: {} Send it plain or with Content-Encoding: \

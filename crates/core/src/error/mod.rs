@@ -122,6 +122,13 @@ pub enum Error {
     },
     /// The proxy is stopping.
     ShuttingDown,
+    /// Google's token endpoint issues no access token now.
+    TokenUnavailable {
+        /// What the last try ended with, without secrets.
+        why: String,
+        /// How long until the proxy tries again; zero where that is not known.
+        after: Duration,
+    },
     /// The proxy does not read this `Content-Encoding`, or the body does not decode.
     UnsupportedEncoding {
         /// The encoding, or what is wrong with it.
@@ -241,8 +248,18 @@ impl Error {
             Self::CircuitOpen { after, .. }
             | Self::QueueTimeout { after }
             | Self::RateLimited { after } => Some(*after),
+            Self::TokenUnavailable { after, .. } => Some(*after).filter(|after| !after.is_zero()),
             Self::Upstream(error) => error.retry_delay,
             _ => None,
+        }
+    }
+
+    /// The remembered error of a token endpoint, with what is left now until the next try. Other errors
+    /// stay as they are.
+    pub(crate) fn with_delay(self, left: Duration) -> Self {
+        match self {
+            Self::TokenUnavailable { why, .. } => Self::TokenUnavailable { why, after: left },
+            other => other,
         }
     }
 
@@ -379,6 +396,12 @@ impl Error {
             Self::ShuttingDown => {
                 (S::SERVICE_UNAVAILABLE, Some("SHUTTING_DOWN"), "shutting_down", Proxy)
             }
+            Self::TokenUnavailable { .. } => (
+                S::SERVICE_UNAVAILABLE,
+                Some("UPSTREAM_UNREACHABLE"),
+                "token_unavailable",
+                Upstream,
+            ),
             Self::UnsupportedEncoding { .. } => {
                 (S::BAD_REQUEST, Some("UNSUPPORTED_ENCODING"), "unsupported_encoding", Client)
             }

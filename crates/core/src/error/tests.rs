@@ -58,6 +58,11 @@ fn every_error() -> Vec<Error> {
             problems: vec![text("PORT is out of range"), text("HOST is empty")],
         },
         Error::ShuttingDown,
+        Error::TokenUnavailable {
+            why: text("the token endpoint answered 502 Bad Gateway"),
+            after: Duration::from_millis(1700),
+        },
+        Error::TokenUnavailable { why: text("connection refused"), after: Duration::ZERO },
         Error::UnsupportedEncoding { what: text("the encoding br is not known here") },
         Error::Upstream(Box::new(upstream_error(429))),
         Error::UpstreamDisconnected { at: BrokenAt::Answer },

@@ -30,6 +30,17 @@ impl LockRecord {
         LockResult::Acquired(FencingToken(self.last))
     }
 
+    /// Extends the lock until `how_long` from now, with the same token. False if it was released, or if
+    /// a later holder has taken it. A lock that has expired and that no other process has taken is
+    /// the holder's again.
+    pub fn renew(&mut self, clock: Timestamp, token: FencingToken, how_long: Duration) -> bool {
+        let is_ours = token.0 == self.last && self.until.is_some();
+        if is_ours {
+            self.until = Some((clock + how_long).0);
+        }
+        is_ours
+    }
+
     /// Releases the lock. A holder whose lock has ended does not release a later holder's.
     pub fn release(&mut self, token: FencingToken) {
         if token.0 == self.last {
@@ -63,6 +74,10 @@ pub enum LockResult {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct FencingToken(pub u64);
 
+/// The time to live of every distributed lock. The holder renews its lock while it works, so that this
+/// is how long a holder that dies delays the others, however long the work takes.
+pub const LOCK_TTL: Duration = Duration::from_secs(5);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,6 +106,35 @@ mod tests {
         let _ = acquired(record.claim(Timestamp(1), TTL));
         record.release(first);
         assert_eq!(record.claim(Timestamp(2), TTL), LockResult::Held);
+    }
+
+    #[test]
+    fn a_renewed_lock_outlasts_its_first_ttl_and_keeps_its_token() {
+        let mut record = LockRecord::default();
+        let first = acquired(record.claim(Timestamp(0), TTL));
+        assert!(record.renew(Timestamp(8), first, TTL));
+        assert_eq!(record.claim(Timestamp(17), TTL), LockResult::Held);
+        assert!(acquired(record.claim(Timestamp(18), TTL)) > first);
+    }
+
+    #[test]
+    fn a_lock_that_expired_is_renewed_only_while_no_other_process_has_taken_it() {
+        let mut record = LockRecord::default();
+        let first = acquired(record.claim(Timestamp(0), TTL));
+        assert!(record.renew(Timestamp(30), first, TTL), "no other process has taken it");
+        let second = acquired(record.claim(Timestamp(40), TTL));
+        assert!(!record.renew(Timestamp(41), first, TTL));
+        assert_eq!(record.claim(Timestamp(49), TTL), LockResult::Held, "the second holder's");
+        assert!(record.renew(Timestamp(50), second, TTL));
+    }
+
+    #[test]
+    fn a_released_lock_is_not_renewed() {
+        let mut record = LockRecord::default();
+        let first = acquired(record.claim(Timestamp(0), TTL));
+        record.release(first);
+        assert!(!record.renew(Timestamp(1), first, TTL));
+        let _ = acquired(record.claim(Timestamp(2), TTL));
     }
 
     #[test]

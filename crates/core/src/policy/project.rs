@@ -14,8 +14,8 @@ use crate::time::{Monotonic, Timestamp};
 pub enum ProjectVerdict<E> {
     /// Start the discovery in the background, then ask again.
     Discover(Lease),
-    /// Fail: a recent discovery found no project.
-    Failed(E),
+    /// Fail: a recent discovery found no project. The duration is what is left until the next one.
+    Failed(E, Duration),
     /// Put this project into the envelope.
     Use(Arc<str>),
     /// Ask again a little later: a discovery is in progress.
@@ -65,8 +65,8 @@ impl<E: Clone> ProjectState<E> {
         if self.leases.is_held(now) {
             return ProjectVerdict::Wait;
         }
-        if let Some((error, _)) = self.failed.as_ref().filter(|(_, until)| now < *until) {
-            return ProjectVerdict::Failed(error.clone());
+        if let Some((error, until)) = self.failed.as_ref().filter(|(_, until)| now < *until) {
+            return ProjectVerdict::Failed(error.clone(), until.since(now));
         }
         match self.leases.take(now, LEASE) {
             Some(lease) => ProjectVerdict::Discover(lease),
@@ -74,9 +74,14 @@ impl<E: Clone> ProjectState<E> {
         }
     }
 
+    /// True when there is a project to use.
+    pub fn is_known(&self, clock: Timestamp) -> bool {
+        self.known.as_ref().is_some_and(|(_, until)| clock < *until)
+    }
+
     /// The state for health: `known`, `unknown` or `refused`.
     pub fn state(&self, clock: Timestamp, now: Monotonic) -> &'static str {
-        let known = self.known.as_ref().is_some_and(|(_, until)| clock < *until);
+        let known = self.is_known(clock);
         let failed = self.failed.as_ref().is_some_and(|(_, until)| now < *until);
         if known {
             "known"
@@ -173,7 +178,7 @@ mod tests {
         state.settle(lease, failed, Monotonic(0));
         assert!(matches!(
             state.ask(NOW, Monotonic(29_999_999)),
-            ProjectVerdict::Failed("required")
+            ProjectVerdict::Failed("required", _)
         ));
         assert!(matches!(state.ask(NOW, Monotonic(30_000_000)), ProjectVerdict::Discover(_)));
     }

@@ -2,10 +2,12 @@
 //! this process, then in the store that processes share. Without one it calls upstream, and publishes
 //! the answer to the requests that wait, and to later ones if it may be kept.
 
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::context::{CacheUse, RequestContext};
+use crate::dialect::WholeCall;
 use crate::error::Error;
 use crate::job::{BackgroundJob, Job};
 use crate::metrics::{CacheResult, Metrics};
@@ -17,8 +19,8 @@ use crate::policy::cache::{
 use crate::policy::lock::FencingToken;
 use crate::settings::Settings;
 use crate::sync::lock;
-use crate::upstream::{Credentials, store};
-use crate::wait::{Flight, poll_until, single_flight};
+use crate::upstream::{Credentials, Upstream, store};
+use crate::wait::{Flight, poll_until, single_flight, while_renewing};
 
 /// How a request uses the response cache.
 #[derive(Debug, Clone, Copy)]
@@ -59,10 +61,27 @@ pub(super) struct Leader<P: Platform> {
 #[derive(Debug)]
 struct RemoteFlight {
     key: CacheKey,
-    lock: Option<FencingToken>,
+    lock: Option<HeldLock>,
+}
+
+/// A distributed lock of this process, for as long as the call upstream takes.
+#[derive(Debug)]
+struct HeldLock {
+    store_key: String,
+    token: FencingToken,
 }
 
 impl<P: Platform> Leader<P> {
+    /// Polls the call upstream, and renews the distributed lock, if there is one, until the call ends.
+    pub(super) async fn while_leading<F: Future>(&self, call: Pin<&mut F>) -> F::Output {
+        let lock = self.remote.as_ref().and_then(|remote| remote.lock.as_ref());
+        let (key, token) = match lock {
+            Some(HeldLock { store_key, token }) => (&**store_key, Some(*token)),
+            None => ("", None),
+        };
+        while_renewing(&self.platform, key, token, call).await
+    }
+
     /// Publishes the result to the waiters.
     pub(super) fn complete(mut self, answer: Result<&CachedAnswer, &Error>) {
         let Some(lease) = self.lease.take() else { return };
@@ -74,6 +93,7 @@ impl<P: Platform> Leader<P> {
             }
             Ok(answer) => {
                 if let Some(RemoteFlight { key, lock }) = self.remote.take() {
+                    let lock = lock.map(|lock| lock.token);
                     let answer = Some(Box::new(answer.clone()));
                     self.platform.spawn_job(BackgroundJob::new(Job::PublishAnswer {
                         key,
@@ -94,11 +114,11 @@ impl<P: Platform> Drop for Leader<P> {
             lock(&self.cache).give_up(lease, Abandoned::Gone, self.platform.now());
         }
         // There is no answer, so release the lock for another process.
-        if let Some(RemoteFlight { key, lock: lock @ Some(_) }) = self.remote.take() {
+        if let Some(RemoteFlight { key, lock: Some(lock) }) = self.remote.take() {
             self.platform.spawn_job(BackgroundJob::new(Job::PublishAnswer {
                 key,
                 answer: None,
-                lock,
+                lock: Some(lock.token),
             }));
         }
     }
@@ -133,8 +153,9 @@ impl Coalescer {
     /// Looks for the answer to an equal request, and waits for one in flight.
     pub(super) async fn find<P: Platform>(
         &self,
-        credentials: &Credentials,
+        upstream: &Upstream,
         request: &CacheRequest,
+        call: WholeCall,
         context: &mut RequestContext<P>,
     ) -> Result<Lookup<P>, Error> {
         let Some(key) = &request.key else {
@@ -164,7 +185,7 @@ impl Coalescer {
                 let is_stored = request.keep != KeepRule::Never || key.is_named();
                 if platform.has_shared_store() && is_stored {
                     // Boxed to keep the future small when there is no shared store.
-                    Box::pin(self.find_remote(credentials, key, leader, context)).await?
+                    Box::pin(self.find_remote(upstream, key, call, leader, context)).await?
                 } else {
                     (CacheResult::Miss, Lookup::Lead(leader))
                 }
@@ -184,14 +205,15 @@ impl Coalescer {
     /// Looks for the answer of another process, and waits for one that is in flight there.
     async fn find_remote<P: Platform>(
         &self,
-        credentials: &Credentials,
+        upstream: &Upstream,
         key: &CacheKey,
+        call: WholeCall,
         mut leader: Leader<P>,
         context: &mut RequestContext<P>,
     ) -> Result<(CacheResult, Lookup<P>), Error> {
         let platform = context.platform().clone();
-        let began = platform.now();
-        let store_key = key.key(&account(&platform, credentials).await);
+        let mut began = platform.now();
+        let store_key = key.key(&account(&platform, &upstream.calls.credentials).await);
         let keep = leader.keep;
         let recall = async || {
             let stored = store::recall(&platform, &self.metrics, &store_key).await?;
@@ -207,8 +229,22 @@ impl Coalescer {
                 None => Ok((CacheResult::Miss, Lookup::Lead(leader))),
             };
         }
+        let mut flight = None;
+        if !upstream.has_account(call, &platform) {
+            // The lock is taken when the call can begin: otherwise a process that dies while it waits
+            // for a token or project would delay the others by several locks, one after the other.
+            match recall().await {
+                Some(result) => flight = Some(Flight::Done { result, waited: false }),
+                None => upstream.await_account(call, context).await,
+            }
+            began = platform.now();
+        }
         let deadline = context.deadline;
-        match single_flight(&platform, deadline, &store_key, LOCK_TTL, recall).await? {
+        let flight = match flight {
+            Some(flight) => flight,
+            None => single_flight(&platform, deadline, &store_key, LONGEST_FLIGHT, recall).await?,
+        };
+        match flight {
             Flight::Done { result: stored, waited } => {
                 if !stored.is_about_this {
                     return Err(Error::Conflict);
@@ -222,7 +258,8 @@ impl Coalescer {
                 let result = if waited { CacheResult::Coalesced } else { CacheResult::Hit };
                 Ok((result, Lookup::Found(stored.answer)))
             }
-            Flight::Lead(lock) => {
+            Flight::Lead { lock, .. } => {
+                let lock = lock.map(|token| HeldLock { store_key, token });
                 leader.remote = Some(RemoteFlight { key: *key, lock });
                 Ok((CacheResult::Miss, Lookup::Lead(leader)))
             }
@@ -266,10 +303,6 @@ async fn account<P: Platform>(platform: &P, credentials: &Credentials) -> String
     if known.is_empty() { credentials.read_fingerprint(platform).await } else { known }
 }
 
-/// How long other processes wait for the answer to one process's call. If the answer takes longer, the
-/// next process calls upstream too, which costs one call.
-const LOCK_TTL: Duration = Duration::from_secs(10);
-
-/// The lease of a leader, longer than an answer may take with all retries. After that the next waiter
-/// calls upstream.
+/// The lease of a leader, and how long other processes wait for a leader that renews its lock. It is
+/// longer than an answer may take with all retries. After that the next waiter calls upstream.
 const LONGEST_FLIGHT: Duration = Duration::from_secs(900);

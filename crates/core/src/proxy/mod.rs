@@ -196,11 +196,12 @@ impl Proxy {
         call: WholeCall,
     ) -> Result<Answer<P>, Error> {
         let prepared = self.prepare(parts, body, context, model, ModelCall::Whole(call)).await?;
-        let credentials = &self.upstream.calls.credentials;
-        let mut answer = match self.coalescer.find(credentials, &prepared.cache, context).await? {
+        let found = self.coalescer.find(&self.upstream, &prepared.cache, call, context).await?;
+        let mut answer = match found {
             Lookup::Found(answer) => answer,
             Lookup::Lead(leader) => {
-                let answer = self.ask_for_whole(&parts.headers, prepared.body, call, context).await;
+                let asking = pin!(self.ask_for_whole(&parts.headers, prepared.body, call, context));
+                let answer = leader.while_leading(asking).await;
                 leader.complete(answer.as_ref());
                 answer?
             }

@@ -1,4 +1,4 @@
-//! Calls to one upstream. This module holds the only loop that retries.
+//! Calls to one upstream. This module holds the only loop that retries them.
 //!
 //! Each try gets a token, a concurrency permit and an endpoint whose breaker lets the call pass, then
 //! sends the request once and judges the result. The loop ends before the client has received a byte.
@@ -138,7 +138,7 @@ impl Calls {
         answer
     }
 
-    /// Tries until there is an answer or a final failure. No other loop retries.
+    /// Tries until there is an answer or a final failure. No other loop retries a call.
     async fn try_until_answered<P: Platform, W: Want<P> + Copy>(
         &self,
         request: &UpstreamRequest,

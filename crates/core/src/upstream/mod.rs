@@ -14,9 +14,12 @@ mod want;
 
 use std::sync::Arc;
 
+use crate::context::RequestContext;
+use crate::dialect::{ModelCall, WholeCall};
 use crate::metrics::Metrics;
 use crate::platform::Platform;
 use crate::policy::lease::Lease;
+
 use crate::settings::Settings;
 
 use account::AccountData;
@@ -56,6 +59,37 @@ impl Upstream {
         }
     }
 
+    /// True when the token and, if the call needs one, the project are at hand.
+    pub(crate) fn has_account<P: Platform>(&self, call: WholeCall, platform: &P) -> bool {
+        let clock = platform.wall_clock();
+        self.calls.credentials.has_token(clock)
+            && (!needs_project(call) || self.projects.is_known(clock))
+    }
+
+    /// Waits for the token and, if the call needs one, the project. Whatever fails is left to the call,
+    /// which asks again and gets the same failure from memory. A call that a breaker refuses does not
+    /// wait.
+    pub(crate) async fn await_account<P: Platform>(
+        &self,
+        call: WholeCall,
+        context: &mut RequestContext<P>,
+    ) {
+        let now = context.platform().now();
+        let counted_for = self.calls.provider.counted_for(ModelCall::Whole(call));
+        if self.calls.check_breakers(counted_for, &context.model, now).is_err() {
+            return;
+        }
+        if needs_project(call) {
+            // A discovery waits for the token.
+            let (project, now) = self.projects.project(&self.calls, context, now).await;
+            if project.is_ok() {
+                let _ = self.calls.credentials.bearer(context, now).await;
+            }
+        } else {
+            let _ = self.calls.credentials.bearer(context, now).await;
+        }
+    }
+
     /// Shares the exhausted quotas with other processes.
     pub(crate) async fn publish_quotas<P: Platform>(&self, platform: &P) {
         let account = self.calls.credentials.fingerprint();
@@ -75,5 +109,13 @@ impl Upstream {
     /// Finds the account's models; the lease's work.
     pub(crate) async fn list_models<P: Platform>(&self, platform: &P, lease: Lease) {
         self.models.discover(&self.calls, &self.projects, platform, lease).await;
+    }
+}
+
+/// Counting tokens uses no project.
+fn needs_project(call: WholeCall) -> bool {
+    match call {
+        WholeCall::CountTokens => false,
+        WholeCall::Generate => true,
     }
 }

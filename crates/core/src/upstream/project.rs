@@ -23,7 +23,7 @@ use crate::provider::request::UpstreamRequest;
 use crate::settings::Settings;
 use crate::sync::lock;
 use crate::time::{Monotonic, Timestamp};
-use crate::wait::{Flight, poll_until, single_flight, within};
+use crate::wait::{Flight, poll_until, single_flight, while_renewing, within};
 
 /// How a discovery ended.
 type ProjectOutcome = project::DiscoveryOutcome<Error>;
@@ -64,7 +64,9 @@ impl ProjectDiscovery {
         let (project, then) = poll_until(&platform, context.deadline, now, |now| {
             let clock = platform.wall_clock();
             match lock(&self.account.project).ask(clock, now) {
-                project::ProjectVerdict::Failed(error) => return Some(Err(error)),
+                project::ProjectVerdict::Failed(error, left) => {
+                    return Some(Err(error.with_delay(left)));
+                }
                 project::ProjectVerdict::Use(project) => return Some(Ok(project)),
                 project::ProjectVerdict::Discover(lease) => {
                     platform.spawn_job(BackgroundJob::new(Job::DiscoverProject(lease)));
@@ -81,6 +83,11 @@ impl ProjectDiscovery {
         }
         context.timings.auth += then.since(now);
         (project, then)
+    }
+
+    /// True when no discovery is needed.
+    pub(super) fn is_known(&self, clock: Timestamp) -> bool {
+        self.settings.project_id.is_some() || lock(&self.account.project).is_known(clock)
     }
 
     /// The state for health: `known`, `unknown` or `refused`.
@@ -106,14 +113,23 @@ impl ProjectDiscovery {
         platform: &P,
         account: &str,
     ) -> ProjectOutcome {
+        let now = platform.now();
+        let mut context = RequestContext::own(platform, &self.metrics, now);
+        // The token comes before the lock: otherwise a process that dies while it waits for a token
+        // would delay the others by two locks, one after the other.
+        let (bearer, _) = calls.credentials.bearer(&mut context, now).await;
+        if let Err(error) = bearer {
+            return failed(error);
+        }
         let recall = || self.stored(platform, account);
-        match single_flight(platform, None, KEY, LOCK_TTL, recall).await {
+        match single_flight(platform, None, KEY, LONGEST_WAIT, recall).await {
             Err(error) => ProjectOutcome::Failed(error, SHORT_MEMORY),
             Ok(Flight::Done { result: (project, until), .. }) => {
                 ProjectOutcome::Found(project, until)
             }
-            Ok(Flight::Lead(lock)) => {
-                let outcome = self.ask_google(calls, platform, account, lock).await;
+            Ok(Flight::Lead { lock, .. }) => {
+                let asking = pin!(self.ask_google(calls, account, lock, &mut context));
+                let outcome = while_renewing(platform, KEY, lock, asking).await;
                 if let Some(lock) = lock {
                     platform.unlock(KEY, lock).await;
                 }
@@ -126,34 +142,20 @@ impl ProjectDiscovery {
     async fn ask_google<P: Platform>(
         &self,
         calls: &Calls,
-        platform: &P,
         account: &str,
         token: Option<FencingToken>,
+        context: &mut RequestContext<P>,
     ) -> ProjectOutcome {
-        let mut context = RequestContext::own(platform, &self.metrics, platform.now());
-        match self.load_or_onboard(calls, &mut context).await {
+        match self.load_or_onboard(calls, context).await {
             Ok(project) => {
+                let platform = context.platform();
                 let until = platform.wall_clock() + self.settings.project_cache_ttl;
                 if calls.credentials.is_account(account) {
                     self.store(platform, &project, until, account, token).await;
                 }
                 ProjectOutcome::Found(project, until)
             }
-            Err(error) => {
-                tracing::warn!(reason = error.label(), "no project: {}", error.message());
-                let memory = match (&error, error.source()) {
-                    // The token policy has its own memory of these.
-                    (
-                        Error::CredentialsMissing { .. }
-                        | Error::CredentialsRejected { .. }
-                        | Error::CredentialsUnreadable { .. },
-                        _,
-                    )
-                    | (_, ErrorSource::Upstream | ErrorSource::Proxy) => SHORT_MEMORY,
-                    (_, ErrorSource::Client | ErrorSource::Operator) => LONG_MEMORY,
-                };
-                ProjectOutcome::Failed(error, memory)
-            }
+            Err(error) => failed(error),
         }
     }
 
@@ -232,6 +234,25 @@ impl ProjectDiscovery {
     }
 }
 
+/// Logs the failure of a discovery, and decides how long it is remembered.
+fn failed(error: Error) -> ProjectOutcome {
+    tracing::warn!(reason = error.label(), "no project: {}", error.message());
+    let memory = match (&error, error.source()) {
+        // The next token is asked for then.
+        (Error::TokenUnavailable { after, .. }, _) => *after,
+        // The token policy has its own memory of these.
+        (
+            Error::CredentialsMissing { .. }
+            | Error::CredentialsRejected { .. }
+            | Error::CredentialsUnreadable { .. },
+            _,
+        )
+        | (_, ErrorSource::Upstream | ErrorSource::Proxy) => SHORT_MEMORY,
+        (_, ErrorSource::Client | ErrorSource::Operator) => LONG_MEMORY,
+    };
+    ProjectOutcome::Failed(error, memory)
+}
+
 async fn onboard<P: Platform>(
     calls: &Calls,
     onboarding: &Onboarding,
@@ -283,9 +304,9 @@ const LAST_POLL: Duration = Duration::from_secs(5);
 const CALL_LIMIT: Duration = Duration::from_secs(30);
 const ONBOARDING_LIMIT: Duration = Duration::from_secs(120);
 
-/// How long a process that dies during a discovery delays the others. If an onboarding takes longer,
-/// the next process joins it: `onboardUser` continues the operation under way.
-const LOCK_TTL: Duration = Duration::from_secs(45);
+/// How long a process waits for another one's discovery: as long as an onboarding may take. After that
+/// it joins in, since `onboardUser` continues the operation under way.
+const LONGEST_WAIT: Duration = Duration::from_secs(150);
 
 /// How long a failed discovery is remembered: briefly if the cause may pass by itself, longer if a
 /// person has to act.

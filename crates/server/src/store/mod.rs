@@ -130,6 +130,14 @@ impl Store {
         }
     }
 
+    /// Extends a lock, unless another process has taken it.
+    pub(crate) async fn renew(&self, key: &str, fence: FencingToken, how_long: Duration) -> bool {
+        match &self.backend {
+            Backend::File(_) | Backend::Memory(_) => false,
+            Backend::Redis(store) => store.renew(key, fence, how_long).await,
+        }
+    }
+
     /// Releases a lock before it expires.
     pub(crate) async fn release(&self, key: &str, fence: FencingToken) {
         match &self.backend {

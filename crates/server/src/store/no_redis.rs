@@ -49,6 +49,10 @@ impl RedisStore {
         match *self {}
     }
 
+    pub(super) fn renew(&self, _: &str, _: FencingToken, _: Duration) -> Ready<bool> {
+        match *self {}
+    }
+
     pub(super) fn release(&self, _: &str, _: FencingToken) -> Ready<()> {
         match *self {}
     }

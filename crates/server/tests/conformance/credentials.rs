@@ -189,10 +189,27 @@ fn a_failing_token_endpoint_is_retried_with_backoff() {
             "{}",
             answer.text()
         );
+        let after: u64 = answer.header("retry-after").parse().expect("seconds");
+        assert!((1..=2).contains(&after), "{after}");
     }
-    assert!(google.count("token") <= 2, "{}", google.count("token"));
+    let tries = google.received("token").len();
+    assert!((3..=6).contains(&tries), "three tries, then a pause: {tries}");
     google.set_state(json!({"token_status": null}));
     becomes(&proxy, 200, Duration::from_secs(6));
+}
+
+#[test]
+fn a_token_endpoint_that_fails_twice_costs_no_request_its_answer() {
+    let google = GoogleEmulator::start();
+    google.add_rules(json!([
+        {"match": {"rpc": "token"}, "status": 502},
+        {"match": {"rpc": "token"}, "close_before_head": true},
+    ]));
+    let proxy =
+        ProxyBuilder::for_emulator(&google).credentials(&google.expired_credentials()).start();
+    let answer = proxy.post(GENERATE, HELLO);
+    assert_eq!(answer.status(), 200, "{}", answer.text());
+    assert_eq!(google.received("token").len(), 3);
 }
 
 #[test]

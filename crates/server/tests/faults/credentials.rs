@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use code_assist_emulator::Options;
-use code_assist_harness::{GoogleEmulator, ProxyBuilder, parse_events, post};
+use code_assist_harness::{GoogleEmulator, ProxyBuilder, Response, parse_events, post};
 use serde_json::json;
 
 use crate::answers::{GENERATE, HELLO, STREAM};
@@ -16,8 +16,7 @@ pub(crate) fn token_endpoint_down() -> Vec<TestProxy> {
     let down = nowhere();
     let dead =
         TestProxy::with_expired_token(GoogleEmulator::start(), &[("OAUTH_TOKEN_URL", &down)]);
-    let answer = dead.post(GENERATE, HELLO);
-    assert_eq!(answer.status_and_reason(), (503, "UPSTREAM_UNREACHABLE".into()));
+    assert_refused_for_a_while(&dead.post(GENERATE, HELLO));
     assert_eq!(dead.google().count("generateContent"), 0);
     let alive = TestProxy::for_emulator(GoogleEmulator::start(), &[("OAUTH_TOKEN_URL", &down)]);
     assert_eq!(alive.post(GENERATE, HELLO).status(), 200, "a living token is used on");
@@ -42,6 +41,39 @@ pub(crate) fn token_endpoint_500() -> Vec<TestProxy> {
 
 pub(crate) fn token_endpoint_garbage() -> Vec<TestProxy> {
     comes_back(json!({"token_status": 200, "token_body": "<html>Sign in to the network</html>"}))
+}
+
+pub(crate) fn token_endpoint_fails_once() -> Vec<TestProxy> {
+    let failures = [
+        json!({"status": 502, "body": "<html>Bad Gateway</html>"}),
+        json!({"status": 429, "headers": {"retry-after": "1"}}),
+        json!({"close_before_head": true}),
+        json!({"status": 200, "body": "<html>Sign in to the network</html>"}),
+    ];
+    let proxies = failures.map(|mut failure| {
+        let google = GoogleEmulator::start();
+        failure["match"] = json!({"rpc": "token"});
+        google.add_rules(failure.clone());
+        let proxy = TestProxy::with_expired_token(google, &[]);
+        let answer = proxy.post(GENERATE, HELLO);
+        assert_eq!(answer.status(), 200, "{failure}: {}", answer.text());
+        assert_eq!(proxy.google().received("token").len(), 2, "{failure}");
+        proxy
+    });
+    proxies.into()
+}
+
+pub(crate) fn token_endpoint_busy() -> Vec<TestProxy> {
+    let google = GoogleEmulator::start();
+    let busy = json!({"match": {"rpc": "token"}, "status": 429, "headers": {"retry-after": "30"}});
+    google.add_rules(busy);
+    let proxy = TestProxy::with_expired_token(google, &[]);
+    for _ in 0..3 {
+        let after = assert_refused_for_a_while(&proxy.post(GENERATE, HELLO));
+        assert!((20..=30).contains(&after), "{after}");
+    }
+    assert_eq!(proxy.google().received("token").len(), 1);
+    vec![proxy]
 }
 
 pub(crate) fn invalid_grant() -> Vec<TestProxy> {
@@ -155,11 +187,19 @@ fn comes_back(trouble: serde_json::Value) -> Vec<TestProxy> {
     google.set_state(trouble);
     let proxy = TestProxy::with_expired_token(google, &[]);
     for _ in 0..10 {
-        let answer = proxy.post(GENERATE, HELLO);
-        assert_eq!(answer.status(), 503, "{}", answer.text());
+        let after = assert_refused_for_a_while(&proxy.post(GENERATE, HELLO));
+        assert!((1..=2).contains(&after), "{after}");
     }
-    assert!(proxy.google().count("token") <= 2, "{}", proxy.google().count("token"));
+    let tries = proxy.google().received("token").len();
+    assert!((3..=6).contains(&tries), "{tries}");
     proxy.google().set_state(json!({"token_status": null, "token_body": null}));
     proxy.until("200 again", |proxy| proxy.post(GENERATE, HELLO).status() == 200);
     vec![proxy]
+}
+
+/// Asserts that the token endpoint's failure is the reason, and returns the `Retry-After`.
+#[track_caller]
+fn assert_refused_for_a_while(answer: &Response) -> u64 {
+    assert_eq!(answer.status_and_reason(), (503, "UPSTREAM_UNREACHABLE".into()));
+    answer.header("retry-after").parse().expect("seconds")
 }

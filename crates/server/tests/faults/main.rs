@@ -215,11 +215,17 @@ faults! {
     "Credentials and project" in credentials {
         both {
             token_endpoint_down: "the token endpoint refuses connections",
-                "503 `UPSTREAM_UNREACHABLE`; a valid token is still used", "nothing without a token";
+                "503 `UPSTREAM_UNREACHABLE` with `Retry-After`; a valid token is still used", "nothing without a token";
+            token_endpoint_fails_once: "the token endpoint answers once with 502, 429, garbage, or not at all",
+                "200, no sign of the fault", "2 tries of a refresh";
+            token_endpoint_busy: "the token endpoint answers 429 with a long `Retry-After`",
+                "503 `UPSTREAM_UNREACHABLE` at once, with what is left of that time", "1 try of a refresh";
             token_endpoint_slow: "a refresh takes a second, twenty callers",
                 "200 each", "one refresh";
-            token_endpoint_500: "the token endpoint answers 500", "503 `UPSTREAM_UNREACHABLE`, 200 after it has recovered", "few refreshes";
-            token_endpoint_garbage: "the token endpoint's answer is not JSON", "503, 200 after it has recovered", "few refreshes";
+            token_endpoint_500: "the token endpoint answers 500",
+                "503 `UPSTREAM_UNREACHABLE` with `Retry-After`, 200 after it has recovered", "3 tries of a refresh, then a pause that doubles";
+            token_endpoint_garbage: "the token endpoint's answer is not JSON",
+                "503 `UPSTREAM_UNREACHABLE` with `Retry-After`, 200 after it has recovered", "3 tries of a refresh, then a pause that doubles";
             invalid_grant: "the credentials are revoked", "503 `CREDENTIALS_REJECTED` with the way to fix it", "one refresh in all";
             revoked_mid_stream: "the credentials are revoked while a stream runs",
                 "the stream to its end; then 503 `CREDENTIALS_REJECTED`", "the stream, whole";

@@ -48,27 +48,41 @@ fn four_hundred_cold_requests_are_one_refresh_and_one_discovery() {
 fn a_process_killed_during_a_refresh_delays_the_others_by_one_lock_lifetime_at_most() {
     let google = GoogleEmulator::start();
     google.add_rules(json!({"match": {"rpc": "token"}, "delay_ms": 60_000}));
-    let mut started = Instant::now();
     let fleet = Fleet::start_staged(4, &google, &google.expired_credentials(), || {
         google.await_call("token", |_| true);
-        started = Instant::now();
     });
-    let waiting: Vec<_> = fleet.proxies[1..]
-        .iter()
-        .map(|proxy| {
-            let address = proxy.address().to_owned();
-            thread::spawn(move || Connection::open(&address).send(post(GENERATE, &[], HELLO)))
-        })
+    fleet.others_answer_after_a_kill("token", &google);
+}
+
+#[test]
+fn a_process_killed_during_a_first_discovery_delays_the_others_by_one_lock_lifetime_at_most() {
+    let google = GoogleEmulator::start();
+    google.add_rules(json!({"match": {"rpc": "loadCodeAssist"}, "delay_ms": 60_000}));
+    let fleet = Fleet::start(4, &google, &google.credentials(), &[]);
+    let mut victim = Connection::open(fleet.proxies[0].address());
+    victim.write(post(GENERATE, &[], HELLO));
+    google.await_call("loadCodeAssist", |_| true);
+    fleet.others_answer_after_a_kill("loadCodeAssist", &google);
+}
+
+#[test]
+fn a_refresh_slower_than_a_lock_lifetime_is_waited_for() {
+    let google = GoogleEmulator::start();
+    google.set_state(json!({"token_delay_ms": 8_000}));
+    let fleet = Fleet::start(4, &google, &google.expired_credentials(), &[]);
+    assert_eq!(fleet.send(HELLO).0, 200);
+    assert_eq!(google.received("token").len(), 1);
+    // The response cache's lock is renewed too.
+    google.add_rules(json!({"match": {"rpc": "generateContent"}, "delay_ms": 8_000}));
+    let equal: Vec<_> = fleet.proxies.iter().map(|proxy| proxy.address().to_owned()).collect();
+    let equal: Vec<_> = equal
+        .into_iter()
+        .map(|address| thread::spawn(move || Connection::open(&address).send(keyed(SAME))))
         .collect();
-    thread::sleep(Duration::from_millis(300));
-    assert_eq!(google.received("token").len(), 1, "the others wait");
-    fleet.proxies[0].signal("KILL");
-    for request in waiting {
-        let answer = request.join().expect("an answer");
-        assert_eq!(answer.status(), 200, "{}", answer.text());
+    for request in equal {
+        assert_eq!(request.join().expect("an answer").status(), 200);
     }
-    assert!(started.elapsed() < LOCK_LIFETIME + Duration::from_secs(2), "{:?}", started.elapsed());
-    assert_eq!(google.received("token").len(), 2, "the killed process's refresh, and one more");
+    assert_eq!(google.count("generateContent"), 2, "one for each body");
 }
 
 #[test]
@@ -297,6 +311,30 @@ impl Fleet {
         (answer.status(), answer.json())
     }
 
+    /// Kills the first process, which Google keeps waiting for its answer to `rpc`. The others are answered
+    /// in time, and one of them repeats the call.
+    fn others_answer_after_a_kill(&self, rpc: &str, google: &GoogleEmulator) {
+        let waiting: Vec<_> = self.proxies[1..]
+            .iter()
+            .map(|proxy| {
+                let address = proxy.address().to_owned();
+                thread::spawn(move || Connection::open(&address).send(post(GENERATE, &[], HELLO)))
+            })
+            .collect();
+        // Longer than a lock lives that is not renewed.
+        thread::sleep(LOCK_LIFETIME + Duration::from_secs(1));
+        assert_eq!(google.received(rpc).len(), 1, "the others wait");
+        self.proxies[0].signal("KILL");
+        let killed = Instant::now();
+        for request in waiting {
+            let answer = request.join().expect("an answer");
+            assert_eq!(answer.status(), 200, "{}", answer.text());
+        }
+        let waited = killed.elapsed();
+        assert!(waited < LOCK_LIFETIME + Duration::from_secs(2), "{waited:?}");
+        assert_eq!(google.received(rpc).len(), 2, "the killed process's call, and one more");
+    }
+
     /// Waits until every process reports this status of its store and of itself.
     #[track_caller]
     fn await_health(&self, kv_status: &str, status: &str) {
@@ -333,8 +371,8 @@ fn outage() -> Duration {
 /// A fleet has nine processes; several fleets at once would be slowed by the machine.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// For this time the refresh stays locked by a process that was killed.
-const LOCK_LIFETIME: Duration = Duration::from_secs(12);
+/// For this long a process that was killed keeps its locks.
+const LOCK_LIFETIME: Duration = Duration::from_secs(5);
 
 const GENERATE: &str = "/v1beta/models/gemini-2.5-flash:generateContent";
 const STREAM: &str = "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse";

@@ -11,6 +11,7 @@ mod state;
 
 use std::future::Future;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -29,19 +30,37 @@ pub struct ScriptedPlatform {
     state: Arc<Mutex<ScriptState>>,
     /// The background jobs of this process that have not begun.
     jobs: Arc<Mutex<Vec<BackgroundJob>>>,
+    killed: Arc<AtomicBool>,
+}
+
+/// A background job that has begun.
+struct RunningJob<'a> {
+    future: Pin<Box<dyn Future<Output = ()> + 'a>>,
+    /// True when its process was killed.
+    killed: Arc<AtomicBool>,
 }
 
 impl ScriptedPlatform {
     /// A platform whose upstream is this closure.
     pub fn new(upstream: impl FnMut(&Received) -> Reply + Send + 'static) -> Self {
-        Self { state: Arc::new(Mutex::new(ScriptState::new(upstream))), jobs: Arc::default() }
+        Self {
+            state: Arc::new(Mutex::new(ScriptState::new(upstream))),
+            jobs: Arc::default(),
+            killed: Arc::default(),
+        }
     }
 
     /// Another process, which shares upstream, clock and store with this one. The store has
     /// distributed locks from now on.
     pub fn another_process(&self) -> Self {
         self.state().locks.get_or_insert_default();
-        Self { state: Arc::clone(&self.state), jobs: Arc::default() }
+        Self { state: Arc::clone(&self.state), jobs: Arc::default(), killed: Arc::default() }
+    }
+
+    /// Ends the background jobs of this process where they are, as `kill -9` does. The test drops the
+    /// process's requests.
+    pub fn kill(&self) {
+        self.killed.store(true, Relaxed);
     }
 
     /// Runs a future to its end, and every background job that it spawns. The clock advances where
@@ -53,7 +72,7 @@ impl ScriptedPlatform {
     /// Like [`run`](Self::run), for several processes that share their state.
     pub fn run_fleet<F: Future>(&self, fleet: &[(&Self, &Proxy)], future: F) -> F::Output {
         let mut future = pin!(future);
-        let mut jobs: Vec<Pin<Box<dyn Future<Output = ()> + '_>>> = Vec::new();
+        let mut jobs = Vec::new();
         let mut output = None;
         loop {
             let mut context = Context::from_waker(Waker::noop());
@@ -82,20 +101,19 @@ impl ScriptedPlatform {
     }
 
     /// Begins the spawned jobs and polls each job once. True when a job began or ended.
-    fn step<'a>(
-        &'a self,
-        proxy: &'a Proxy,
-        jobs: &mut Vec<Pin<Box<dyn Future<Output = ()> + 'a>>>,
-    ) -> bool {
+    fn step<'a>(&'a self, proxy: &'a Proxy, jobs: &mut Vec<RunningJob<'a>>) -> bool {
         let begun: Vec<BackgroundJob> = lock(&self.jobs).drain(..).collect();
         let before = jobs.len();
         let mut moved = !begun.is_empty();
         for job in begun {
-            jobs.push(Box::pin(proxy.run_job(self, job)));
+            let future = Box::pin(proxy.run_job(self, job));
+            jobs.push(RunningJob { future, killed: Arc::clone(&self.killed) });
         }
         let count = jobs.len();
         let mut context = Context::from_waker(Waker::noop());
-        jobs.retain_mut(|job| job.as_mut().poll(&mut context).is_pending());
+        jobs.retain_mut(|job| {
+            !job.killed.load(Relaxed) && job.future.as_mut().poll(&mut context).is_pending()
+        });
         moved |= jobs.len() != count || count != before;
         moved
     }
@@ -156,6 +174,11 @@ impl ScriptedPlatform {
     /// longest.
     pub fn fix_random(&self, bits: u64) {
         self.state().fixed_random = Some(bits);
+    }
+
+    /// The keys of all distributed locks that were ever taken.
+    pub fn locks_taken(&self) -> Vec<String> {
+        self.state().locks.iter().flat_map(|locks| locks.keys().cloned()).collect()
     }
 
     /// How often the core has written to the store.

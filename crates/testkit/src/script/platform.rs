@@ -131,6 +131,14 @@ impl Platform for ScriptedPlatform {
         }
     }
 
+    async fn renew(&self, key: &str, token: FencingToken, ttl: Duration) -> bool {
+        let clock = self.wall_clock();
+        match &mut self.state().locks {
+            Some(locks) => locks.entry(key.to_owned()).or_default().renew(clock, token, ttl),
+            None => false,
+        }
+    }
+
     async fn unlock(&self, key: &str, token: FencingToken) {
         if let Some(locks) = &mut self.state().locks {
             locks.entry(key.to_owned()).or_default().release(token);

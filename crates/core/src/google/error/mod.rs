@@ -18,7 +18,8 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::google::status::{Status, canonical, restated};
 use code::{RpcCode, WrittenCode, is_failure};
-use delay::{delay_in, duration, leading_number, retry_after};
+pub(crate) use delay::retry_after;
+use delay::{delay_in, duration, leading_number};
 use html::readable_text;
 
 /// An error of upstream, as the client gets it and as policies judge it.

@@ -2,10 +2,13 @@
 //!
 //! Failures are opaque values of type `E`: the policy keeps and returns them.
 
+mod tries;
+
 use std::time::Duration;
 
 use http::HeaderValue;
 
+pub use self::tries::pause_before_next_try;
 use super::lease::{Lease, Leases};
 use crate::time::{Monotonic, Timestamp};
 
@@ -33,8 +36,9 @@ pub struct IssuedToken {
 #[derive(Debug)]
 #[must_use = "a verdict may carry a lease"]
 pub enum TokenVerdict<E> {
-    /// Fail: there is no token, and waiting would not help.
-    Failed(E),
+    /// Fail: there is no token, and waiting would not help. The duration is what is left until the next
+    /// refresh may start; `None` if none does before the credentials change.
+    Failed(E, Option<Duration>),
     /// Start a refresh in the background, then ask again.
     Refresh(Lease),
     /// Send this token.
@@ -71,6 +75,8 @@ impl TokenExpiry {
 pub enum FetchOutcome<E> {
     /// No token was issued; a later refresh may succeed.
     Failed(E),
+    /// The same, and Google asks not to be asked again before this time has passed.
+    Deferred(E, Duration),
     /// A token was issued.
     Got {
         /// The new token.
@@ -151,7 +157,8 @@ impl<E: Clone> TokenState<E> {
             return TokenVerdict::Wait;
         }
         if let Some(trouble) = self.trouble.as_ref().filter(|_| paused) {
-            return TokenVerdict::Failed(trouble.error.clone());
+            let left = trouble.until.map(|until| until.since(now));
+            return TokenVerdict::Failed(trouble.error.clone(), left);
         }
         match self.leases.take(now, LEASE) {
             Some(lease) => TokenVerdict::Refresh(lease),
@@ -171,7 +178,8 @@ impl<E: Clone> TokenState<E> {
             return;
         }
         match outcome {
-            FetchOutcome::Failed(error) => self.pause(error, now),
+            FetchOutcome::Failed(error) => self.pause(error, Duration::ZERO, now),
+            FetchOutcome::Deferred(error, least) => self.pause(error, least, now),
             FetchOutcome::Got { token, renewable } => {
                 self.trouble = None;
                 self.adopt(token, renewable, clock, now);
@@ -231,10 +239,11 @@ impl<E: Clone> TokenState<E> {
         self.trouble.as_ref().map(|trouble| &trouble.error)
     }
 
-    fn pause(&mut self, error: E, now: Monotonic) {
+    fn pause(&mut self, error: E, least: Duration, now: Monotonic) {
         let in_a_row = self.failed.filter(|(_, at)| now.since(*at) < IN_A_ROW);
         let failures = in_a_row.map_or(0, |(failures, _)| failures) + 1;
-        let pause = FIRST_PAUSE.saturating_mul(1 << (failures - 1).min(6)).min(LAST_PAUSE);
+        let pause =
+            FIRST_PAUSE.saturating_mul(1 << (failures - 1).min(6)).max(least).min(LAST_PAUSE);
         self.failed = Some((failures, now));
         self.trouble = Some(Trouble { error, until: Some(now + pause) });
     }

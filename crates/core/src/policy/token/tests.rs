@@ -143,9 +143,31 @@ fn failures_in_a_row_are_retried_after_pauses_that_double() {
             refreshes += 1;
             state.settle(lease, FetchOutcome::Failed("offline"), NOW, now);
         }
-        assert!(matches!(state.ask(NOW, now), TokenVerdict::Failed("offline")));
+        assert!(matches!(state.ask(NOW, now), TokenVerdict::Failed("offline", Some(_))));
     }
     assert_eq!(refreshes, 7, "after 0, 1, 3, 7, 15, 31 and 63 seconds");
+}
+
+#[test]
+fn what_is_refused_in_a_pause_says_how_long_the_pause_lasts() {
+    let pause = |least: Option<Duration>| {
+        let mut state = TokenState::<&str>::new(BUFFER);
+        let TokenVerdict::Refresh(lease) = state.ask(NOW, Monotonic(0)) else {
+            panic!("there is no token")
+        };
+        let outcome = match least {
+            None => FetchOutcome::Failed("offline"),
+            Some(least) => FetchOutcome::Deferred("busy", least),
+        };
+        state.settle(lease, outcome, NOW, Monotonic(0));
+        let TokenVerdict::Failed(_, left) = state.ask(NOW, Monotonic(250_000)) else {
+            panic!("no refresh is due")
+        };
+        left.unwrap()
+    };
+    assert_eq!(pause(None), Duration::from_millis(750));
+    assert_eq!(pause(Some(Duration::from_secs(20))), Duration::from_millis(19_750));
+    assert_eq!(pause(Some(Duration::from_secs(3600))), Duration::from_millis(59_750), "the limit");
 }
 
 #[test]
@@ -174,7 +196,7 @@ fn a_rejection_lasts_until_the_credentials_change() {
     };
     state.settle(lease, FetchOutcome::Rejected("revoked"), NOW, Monotonic(0));
     let (clock, now) = after(100_000);
-    assert!(matches!(state.ask(clock, now), TokenVerdict::Failed(_)));
+    assert!(matches!(state.ask(clock, now), TokenVerdict::Failed(_, None)));
     state.retry_now(clock, now);
     assert!(matches!(state.ask(clock, now), TokenVerdict::Refresh(_)));
 }

@@ -1,5 +1,7 @@
 //! The credentials' part of `check`.
 
+use std::time::Duration;
+
 use super::file::changed_meanwhile;
 use super::{Credentials, TokenOutcome};
 use crate::error::Error;
@@ -34,7 +36,11 @@ impl Credentials {
     ) -> Result<(CredentialSummary, Option<Refresh>), Error> {
         let credential = match self.credential(platform).await {
             Ok(credential) => credential,
-            Err(TokenOutcome::Rejected(error) | TokenOutcome::Failed(error)) => return Err(error),
+            Err(
+                TokenOutcome::Rejected(error)
+                | TokenOutcome::Failed(error)
+                | TokenOutcome::Deferred(error, _),
+            ) => return Err(error),
             Err(TokenOutcome::Got { .. } | TokenOutcome::Stale) => return Err(changed_meanwhile()),
         };
         let summary = CredentialSummary {
@@ -51,12 +57,14 @@ impl Credentials {
             // A later request does this work, since the lease expires by itself.
             return Ok((summary, None));
         }
-        let refreshed = self.refresh(platform, &credential, None).await;
+        let refreshed = self.refresh(platform, &credential, None, Duration::ZERO).await;
         let result = match &refreshed {
             Ok(token) => Refresh::Done { expires_at: token.expires_at },
-            Err(TokenOutcome::Failed(error) | TokenOutcome::Rejected(error)) => {
-                Refresh::Failed(error.clone())
-            }
+            Err(
+                TokenOutcome::Failed(error)
+                | TokenOutcome::Deferred(error, _)
+                | TokenOutcome::Rejected(error),
+            ) => Refresh::Failed(error.clone()),
             Err(TokenOutcome::Got { .. } | TokenOutcome::Stale) => Refresh::Stale,
         };
         let outcome = self.outcome(platform, refreshed, true);

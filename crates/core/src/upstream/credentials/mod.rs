@@ -6,6 +6,7 @@ mod file;
 mod refresh;
 mod source;
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ use crate::policy::token::{self, Bearer, IssuedToken, TokenExpiry, TokenState};
 use crate::settings::Settings;
 use crate::sync::lock;
 use crate::time::{Monotonic, Timestamp};
-use crate::wait::{Flight, poll_until, single_flight};
+use crate::wait::{Flight, poll_until, single_flight, while_renewing};
 
 use source::{Credential, CredentialSource, CredentialVersion};
 
@@ -78,7 +79,9 @@ impl Credentials {
         let mut at_hand = true;
         let (bearer, then) = poll_until(&platform, context.deadline, now, |now| {
             match lock(&self.tokens).ask(platform.wall_clock(), now) {
-                token::TokenVerdict::Failed(error) => return Some(Err(error)),
+                token::TokenVerdict::Failed(error, left) => {
+                    return Some(Err(error.with_delay(left.unwrap_or_default())));
+                }
                 token::TokenVerdict::Use(bearer) => return Some(Ok(bearer)),
                 token::TokenVerdict::UseAndRefresh(bearer, lease) => {
                     platform.spawn_job(BackgroundJob::new(Job::RefreshToken(lease)));
@@ -163,13 +166,16 @@ impl Credentials {
         let source = lock(&self.source);
         let stale = match &outcome {
             TokenOutcome::Got { .. } => source.version.fingerprint != version.fingerprint,
-            TokenOutcome::Failed(_) | TokenOutcome::Rejected(_) => {
+            TokenOutcome::Failed(_) | TokenOutcome::Deferred(..) | TokenOutcome::Rejected(_) => {
                 source.version.generation != version.generation
             }
             TokenOutcome::Stale => true,
         };
         let outcome = if stale { TokenOutcome::Stale } else { outcome };
-        if let TokenOutcome::Rejected(error) | TokenOutcome::Failed(error) = &outcome {
+        if let TokenOutcome::Rejected(error)
+        | TokenOutcome::Failed(error)
+        | TokenOutcome::Deferred(error, _) = &outcome
+        {
             tracing::warn!(reason = error.label(), "no access token: {}", error.message());
         }
         lock(&self.tokens).settle(lease, outcome, platform.wall_clock(), platform.now());
@@ -185,12 +191,17 @@ impl Credentials {
             };
         }
         let recall = || self.token_at_hand(platform, credential);
-        let flight = single_flight(platform, None, TOKEN_KEY, LOCK_TTL, recall).await;
+        let flight = single_flight(platform, None, TOKEN_KEY, LONGEST_WAIT, recall).await;
         let refreshed = match flight {
             Err(error) => Err(TokenOutcome::Failed(error)),
             Ok(Flight::Done { result, .. }) => Ok(result),
-            Ok(Flight::Lead(lock)) => {
-                let refreshed = self.refresh(platform, credential, lock).await;
+            Ok(Flight::Lead { lock, waited }) => {
+                // The tries of the process that held the lock count for this one too, except for a
+                // second try: otherwise the processes of a fleet would fail one after the other, each
+                // after all its tries.
+                let spent = waited.min(MOST_SPENT);
+                let refreshing = pin!(self.refresh(platform, credential, lock, spent));
+                let refreshed = while_renewing(platform, TOKEN_KEY, lock, refreshing).await;
                 if let Some(lock) = lock {
                     platform.unlock(TOKEN_KEY, lock).await;
                 }
@@ -330,6 +341,7 @@ const TOKEN_KEY: &str = "oauth_token_cache";
 /// The store's key for a refresh token with which Google has replaced the credential's own.
 const ROTATED_KEY: &str = "oauth_refresh_token";
 
-/// The TTL of the distributed lock for a refresh. It is longer than a refresh takes, and a holder that
-/// dies delays the other processes for this long.
-const LOCK_TTL: Duration = Duration::from_secs(12);
+/// How long a process waits for others that refresh. Longer than one refresh with all its tries.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// Of the 3 s for the tries of a refresh. What is left is enough for a second try.
+const MOST_SPENT: Duration = Duration::from_millis(2250);

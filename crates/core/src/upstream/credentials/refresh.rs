@@ -9,35 +9,42 @@ use crate::error::{Awaited, Error};
 use crate::google::credentials::{
     self, AccessToken, Login, OAuthClient, RefreshError, RefreshedToken, StoredToken, TokenInfo,
 };
+use crate::google::error::retry_after;
 use crate::platform::Platform;
 use crate::policy::lock::FencingToken;
+use crate::policy::token::pause_before_next_try;
 use crate::sync::lock;
 use crate::upstream::io::{read_whole, send_within};
 use crate::wait::within;
 
 impl Credentials {
-    /// Refreshes the access token.
+    /// Refreshes the access token. `spent` of the time for further tries is over already.
     pub(super) async fn refresh<P: Platform>(
         &self,
         platform: &P,
         credential: &Credential,
         token: Option<FencingToken>,
+        spent: Duration,
     ) -> Result<AccessToken, TokenOutcome> {
-        let mut refreshed = self.ask_for_token(platform, &credential.login).await;
-        if let Err(RefreshError::Rejected(_)) = &refreshed
+        let mut refreshed = self.try_for_token(platform, &credential.login, spent).await;
+        if let Err(FailedTry { error: RefreshError::Rejected(_), .. }) = &refreshed
             && let Some(login) = self.rotated_elsewhere(platform, credential).await
         {
-            refreshed = self.ask_for_token(platform, &login).await;
+            refreshed = self.try_for_token(platform, &login, spent).await;
         }
         if refreshed.is_err() {
             self.metrics.refresh_failed();
         }
         match refreshed {
             Ok(refreshed) => self.keep(platform, refreshed, &credential.version, token).await,
-            Err(RefreshError::Transient(why)) => {
-                Err(TokenOutcome::Failed(Error::UpstreamUnreachable { why }))
+            Err(FailedTry { error: RefreshError::Transient(why), delay, .. }) => {
+                let error = Error::TokenUnavailable { why, after: Duration::ZERO };
+                Err(match delay {
+                    None => TokenOutcome::Failed(error),
+                    Some(delay) => TokenOutcome::Deferred(error, delay),
+                })
             }
-            Err(RefreshError::Rejected(why)) => {
+            Err(FailedTry { error: RefreshError::Rejected(why), .. }) => {
                 // The CLI may have signed in again a moment ago (`docs/reference/protocol.md` 1.8),
                 // in which case this rejection does not apply to the new credentials.
                 self.read_file(platform).await;
@@ -88,38 +95,66 @@ impl Credentials {
         }
     }
 
+    /// Asks for a token until there is one, or until no further try may help in time.
+    async fn try_for_token<P: Platform>(
+        &self,
+        platform: &P,
+        login: &Login,
+        spent: Duration,
+    ) -> Result<RefreshedToken, FailedTry> {
+        let began = platform.now();
+        let mut tries = 0;
+        loop {
+            let failed = match self.ask_for_token(platform, login).await {
+                Ok(refreshed) => return Ok(refreshed),
+                Err(failed) => failed,
+            };
+            tries += 1;
+            let RefreshError::Transient(why) = &failed.error else { return Err(failed) };
+            let elapsed = spent.saturating_add(platform.now().since(began));
+            let random = platform.random();
+            let pause = pause_before_next_try(tries, elapsed, failed.delay, random);
+            let Some(pause) = pause.filter(|_| !failed.shutting_down) else { return Err(failed) };
+            tracing::info!("no access token yet, the next try follows in {pause:?}: {why}");
+            platform.timer(pause).await;
+        }
+    }
+
     async fn ask_for_token<P: Platform>(
         &self,
         platform: &P,
         login: &Login,
-    ) -> Result<RefreshedToken, RefreshError> {
+    ) -> Result<RefreshedToken, FailedTry> {
         let client = self.oauth_client();
         let Some(request) = login.refresh_request(&self.settings.token_url, &client) else {
-            return Err(RefreshError::Rejected("OAUTH_TOKEN_URL is no valid URL".to_owned()));
+            let why = "OAUTH_TOKEN_URL is no valid URL".to_owned();
+            return Err(RefreshError::Rejected(why).into());
         };
         let unreachable = |error: Error| {
+            let shutting_down = matches!(error, Error::ShuttingDown);
             let why = match error {
                 Error::OutOfResources { why } | Error::UpstreamUnreachable { why } => why,
                 Error::UpstreamTimeout { after, .. } => format!("silent for {after:?}"),
                 other => other.label().to_owned(),
             };
-            RefreshError::Transient(format!("no answer from the token endpoint: {why}"))
+            let why = format!("no answer from the token endpoint: {why}");
+            FailedTry { error: RefreshError::Transient(why), delay: None, shutting_down }
         };
         // The lifetime counts from the moment of issue, which may be any time from now on.
         let clock = platform.wall_clock();
         let asked = pin!(async {
             let response = send_within(platform, request, TOKEN_TIMEOUT).await?;
-            let status = response.status();
-            let body = response.into_body();
+            let (head, body) = response.into_parts();
             let text = read_whole(platform, body, OAUTH_LIMIT, TOKEN_TIMEOUT).await?;
-            Ok((status, text))
+            Ok((head, text))
         });
-        // One limit for head and body together, so that the distributed lock outlasts both.
+        // One limit for head and body together.
         let late =
             || Err(Error::UpstreamTimeout { awaited: Awaited::NextChunk, after: TOKEN_TIMEOUT });
         let answered = within(platform, TOKEN_TIMEOUT, asked).await;
-        let (status, text) = answered.unwrap_or_else(late).map_err(unreachable)?;
-        credentials::read_refresh(status, &text, clock)
+        let (head, text) = answered.unwrap_or_else(late).map_err(unreachable)?;
+        credentials::read_refresh(head.status, &text, clock)
+            .map_err(|error| FailedTry { delay: retry_after(&head.headers), ..error.into() })
     }
 
     fn oauth_client(&self) -> OAuthClient {
@@ -171,6 +206,21 @@ impl Credentials {
         };
         self.store(platform, TOKEN_KEY, stored.to_stored(clock), ttl, fencing).await;
         Ok(token)
+    }
+}
+
+/// A try at the token endpoint that gave no token.
+struct FailedTry {
+    error: RefreshError,
+    /// `Retry-After`.
+    delay: Option<Duration>,
+    /// The shell sends nothing any more, so that no try can help.
+    shutting_down: bool,
+}
+
+impl From<RefreshError> for FailedTry {
+    fn from(error: RefreshError) -> Self {
+        Self { error, delay: None, shutting_down: false }
     }
 }
 

@@ -162,6 +162,16 @@ impl RedisStore {
         }
     }
 
+    pub(super) async fn renew(&self, key: &str, fence: FencingToken, how_long: Duration) -> bool {
+        let RedisInner { link, names, scripts, .. } = &*self.inner;
+        let lock = names.lock(key);
+        link.run(COMMAND_TIMEOUT, async |mut connection| {
+            scripts.renew(&lock, fence, how_long, &mut connection).await
+        })
+        .await
+        .unwrap_or(false)
+    }
+
     pub(super) async fn release(&self, key: &str, fence: FencingToken) {
         let RedisInner { link, names, scripts, .. } = &*self.inner;
         let lock = names.lock(key);

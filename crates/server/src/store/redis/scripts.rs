@@ -52,6 +52,7 @@ pub(super) struct Scripts {
     claim: Script,
     count: Script,
     release: Script,
+    renew: Script,
     save: Script,
 }
 
@@ -61,13 +62,14 @@ impl Scripts {
             claim: Script::new(CLAIM),
             count: Script::new(COUNT),
             release: Script::new(RELEASE),
+            renew: Script::new(RENEW),
             save: Script::new(SAVE),
         }
     }
 
     /// Loads all scripts into the server, so that no call needs a second round trip.
     pub(super) fn load(&self, pipeline: &mut Pipeline) {
-        for text in [CLAIM, COUNT, RELEASE, SAVE] {
+        for text in [CLAIM, COUNT, RELEASE, RENEW, SAVE] {
             pipeline.cmd("SCRIPT").arg("LOAD").arg(text).ignore();
         }
     }
@@ -82,6 +84,17 @@ impl Scripts {
         let fence: Option<u64> =
             self.claim.key(lock).arg(ttl_ms(ttl)).invoke_async(connection).await?;
         Ok(fence.map(FencingToken))
+    }
+
+    /// Extends the lock until `ttl` from now. False if it is another process's, or no lock any more.
+    pub(super) async fn renew(
+        &self,
+        lock: &[u8],
+        fence: FencingToken,
+        ttl: Duration,
+        connection: &mut MultiplexedConnection,
+    ) -> RedisResult<bool> {
+        self.renew.key(lock).arg(fence.0).arg(ttl_ms(ttl)).invoke_async(connection).await
     }
 
     pub(super) async fn release(
@@ -182,6 +195,18 @@ local fence = string.format('%.0f', math.max(past + 1, now))
 redis.call('HSET', KEYS[1], 'last', fence, 'until', string.format('%.0f', now + length))
 redis.call('PEXPIRE', KEYS[1], string.format('%.0f', ARGV[1] + 86400000))
 return fence
+";
+
+/// Extends a lock if its last token is this one and it was not released. An expired lock that no other
+/// process has taken is extended too.
+const RENEW: &str = "
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local lock = redis.call('HMGET', KEYS[1], 'last', 'until')
+if lock[1] ~= ARGV[1] or not lock[2] then return 0 end
+redis.call('HSET', KEYS[1], 'until', string.format('%.0f', now + ARGV[2] * 1000))
+redis.call('PEXPIRE', KEYS[1], string.format('%.0f', ARGV[2] + 86400000))
+return 1
 ";
 
 /// Releases a lock. If no write has used its token, the whole key is deleted, so that cached answers

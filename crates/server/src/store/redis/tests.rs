@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use code_assist_core::settings::KvUrl;
 use code_assist_harness::{RedisServer, free_port};
-use code_assist_testkit::contract::store_contract;
+use code_assist_testkit::contract::{lock_contract, store_contract};
 
 use super::*;
 use crate::store::manual_clock::ManualClock;
@@ -33,6 +33,20 @@ async fn the_redis_store_fulfils_the_contract() {
     )
     .await;
     assert_eq!(server.cli(&["GET", "other"]), "theirs");
+}
+
+#[tokio::test]
+async fn the_redis_store_fulfils_the_contract_of_locks() {
+    let server = RedisServer::start(&[]);
+    let (a, b) = (open(&server).await, open(&server).await);
+    lock_contract(
+        (&a, &b),
+        async |how_long| age_locks(&server, how_long),
+        RedisStore::claim,
+        RedisStore::renew,
+        RedisStore::release,
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -386,6 +400,16 @@ fn age(server: &RedisServer, by: Duration) {
             if left >= 0 then redis.call('PEXPIRE', key, left - ARGV[1]) end
         end";
     server.cli(&["EVAL", script, "0", &by.as_millis().to_string()]);
+}
+
+/// Ends all locks earlier. They are measured by the server's own clock.
+fn age_locks(server: &RedisServer, by: Duration) {
+    let script = "for _, key in ipairs(redis.call('KEYS', '*turn:*')) do
+            if redis.call('HEXISTS', key, 'until') == 1 then
+                redis.call('HINCRBY', key, 'until', -ARGV[1])
+            end
+        end";
+    server.cli(&["EVAL", script, "0", &by.as_micros().to_string()]);
 }
 
 async fn until(holds: impl Fn() -> bool) {

@@ -1,11 +1,13 @@
 //! Several processes that share a store: work that is to be done once is done by one of them.
 
+mod locks;
+
 use std::time::Duration;
 
 use bytes::Bytes;
 use code_assist_core::internals::google::credentials;
 use code_assist_core::internals::policy::cache;
-use code_assist_core::{LockResult, Platform, Proxy};
+use code_assist_core::{LOCK_TTL, LockResult, Platform, Proxy};
 use code_assist_testkit::client::{Answer, all, ask, impatient, later, post};
 use code_assist_testkit::google::{google, google_but};
 use code_assist_testkit::script::{Received, Reply, ScriptedPlatform};
@@ -38,28 +40,12 @@ fn the_next_expiry_costs_one_refresh_again() {
 }
 
 #[test]
-fn a_lock_holder_that_died_delays_the_others_until_its_lock_expires() {
-    let script = ScriptedPlatform::new(google());
-    script.write_login(login("dead", "refresh", -10));
-    let fleet = Fleet::of(2, &script);
-    let dead = script.another_process();
-    let lock = fleet.run(dead.lock("oauth_token_cache", Duration::from_secs(12)));
-    assert!(matches!(lock, LockResult::Acquired(_)));
-    let begun = script.now();
-    let answers = fleet.answers(1);
-    assert!(answers.iter().all(|answer| answer.status == 200), "{answers:?}");
-    let waited = script.now().since(begun);
-    assert!(waited >= Duration::from_secs(12) && waited < Duration::from_secs(14), "{waited:?}");
-    assert_eq!(script.received("/token").len(), 1);
-}
-
-#[test]
 fn a_valid_token_is_used_while_another_process_refreshes_it() {
     let script = ScriptedPlatform::new(google());
     script.write_login(login("living", "refresh", 200));
     let fleet = Fleet::of(2, &script);
     let other = script.another_process();
-    fleet.run(other.lock("oauth_token_cache", Duration::from_secs(12)));
+    fleet.run(other.lock("oauth_token_cache", LOCK_TTL));
     let begun = script.now();
     let answered = fleet.run(async {
         let answer = ask(&fleet.0[0].1, &fleet.0[0].0, post(GENERATE, HELLO)).await;
@@ -70,18 +56,20 @@ fn a_valid_token_is_used_while_another_process_refreshes_it() {
 }
 
 #[test]
-fn a_failed_refresh_releases_its_lock_at_once() {
-    let mut failed = false;
-    let script = ScriptedPlatform::new(google_but(move |request| {
-        let first = request.is("/token") && !std::mem::replace(&mut failed, true);
-        first.then(|| Reply::status(500, "{}"))
+fn a_failed_refresh_releases_its_lock_at_once_and_its_tries_count_for_the_fleet() {
+    let script = ScriptedPlatform::new(google_but(|request| {
+        request.is("/token").then(|| Reply::status(500, "{}"))
     }));
     script.write_login(login("dead", "refresh", -10));
-    let fleet = Fleet::of(2, &script);
+    let fleet = Fleet::of(8, &script);
     let begun = script.now();
     let answers = fleet.answers(1);
-    assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 1, "{answers:?}");
-    assert!(script.now().since(begun) < Duration::from_secs(1));
+    assert!(answers.iter().all(|answer| answer.reason() == "UPSTREAM_UNREACHABLE"), "{answers:?}");
+    assert!(answers.iter().all(|answer| !answer.header("retry-after").is_empty()), "{answers:?}");
+    let waited = script.now().since(begun);
+    assert!(waited < Duration::from_secs(8), "the processes fail one after the other: {waited:?}");
+    let tries = script.received("/token").len();
+    assert!(tries <= 3 + 3 + 2 * 6, "{tries}");
 }
 
 #[test]
