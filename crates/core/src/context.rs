@@ -42,8 +42,8 @@ pub(crate) struct RequestContext<P: Platform> {
     pub(crate) cache: CacheUse,
     /// The answer is a stream.
     pub(crate) stream: bool,
-    /// The model's quota is known to be exhausted, and the request asks upstream nevertheless.
-    pub(crate) probes_quota: bool,
+    /// A good answer ends the memory of an exhausted quota.
+    pub(crate) proves_quota: bool,
     /// An access token was at hand; `None` when none was needed.
     pub(crate) token_at_hand: Option<bool>,
     /// Upstream's trace id.
@@ -176,7 +176,7 @@ impl<P: Platform> RequestContext<P> {
             timings: Timings::default(),
             cache: CacheUse::Untouched,
             stream: false,
-            probes_quota: false,
+            proves_quota: false,
             token_at_hand: None,
             trace_id: String::new(),
             usage: TokenUsage::default(),
@@ -358,9 +358,10 @@ impl<P: Platform> RequestContext<P> {
         }
     }
 
+    /// Ends a call that says nothing about its endpoint.
     fn drop_call(&mut self) {
-        if let Some(call) = self.call.take() {
-            self.metrics.endpoint_in_flight(call.index, false);
+        if self.call.is_some() {
+            self.end_call(CallOutcomes::NEUTRAL, &Tries::default(), self.platform.now());
         }
     }
 }

@@ -13,8 +13,7 @@ pub struct Failure {
     pub retry_delay: Option<Duration>,
     /// Upstream says that the model has no capacity left, for any account.
     pub no_capacity: bool,
-    /// The answer is not the API's: a page of a load balancer or a captive portal, or an error
-    /// without a body.
+    /// The answer is not the API's: it is a page of a load balancer or a captive portal.
     pub is_page: bool,
 }
 

@@ -58,20 +58,20 @@ impl Payload {
         self.pieces.iter()
     }
 
-    /// A hash of the pieces without the first `skip` and the last `skip`, of [`HASHED`] bytes at each
-    /// end and of the length. Payloads that differ in between only have equal hashes.
-    pub fn hash_of_ends(&self, skip: usize) -> u64 {
+    /// A hash of the pieces without the first `skip` and the last `skip`: of their length, and of `most`
+    /// bytes at each end. Payloads that differ in between only have equal hashes.
+    pub fn hash_of_ends(&self, skip: usize, most: usize) -> u64 {
         let count = self.pieces.len().saturating_sub(2 * skip);
         let pieces = || self.pieces.iter().skip(skip).take(count);
         let mut hasher = DefaultHasher::new();
         hasher.write_usize(pieces().map(Bytes::len).sum());
-        let mut left = HASHED;
+        let mut left = most;
         for piece in pieces() {
             let (hashed, _) = piece.split_at(left.min(piece.len()));
             hasher.write(hashed);
             left -= hashed.len();
         }
-        let mut left = HASHED;
+        let mut left = most;
         for piece in pieces().rev() {
             let (_, hashed) = piece.split_at(piece.len() - left.min(piece.len()));
             hasher.write(hashed);
@@ -89,10 +89,6 @@ impl Payload {
         }
     }
 }
-
-/// A request that is sent again is recognised by its ends: what a user has added to a conversation
-/// changes its length.
-const HASHED: usize = 512;
 
 impl From<Bytes> for Payload {
     fn from(piece: Bytes) -> Self {

@@ -29,7 +29,7 @@ fn a_try_asks_its_endpoints_breaker_for_one_decision() {
         let fails = request.is(":generateContent") && broken > 0;
         fails.then(|| {
             broken -= 1;
-            Reply::status(500, "{}")
+            Reply::status(500, "<html>")
         })
     }));
     let proxy = signed_in(&script, &[("MAX_RETRY_ATTEMPTS", "0")]);

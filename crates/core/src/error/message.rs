@@ -34,7 +34,7 @@ impl fmt::Display for Error {
             ),
             Self::CircuitOpen { after, model: Some(model) } => write!(
                 f,
-                "The model {model} has failed several times in a row, so no request for it is sent \
+                "The model {model} has failed several times in a row at such requests, so none is sent \
                  to Google now. The next one is let through in {}; try again then, or use another \
                  model.",
                 Plain(*after)
@@ -165,7 +165,7 @@ impl fmt::Display for Error {
                  connections: use streamGenerateContent, or have its idle timeout raised.",
             ),
             Self::UpstreamDisconnected { at: BrokenAt::Unprocessed } => f.write_str(
-                "Google's API closed the connection without processing the request, in all tries. \
+                "Google's API closed the connection without processing the request. \
                  Nothing was carried out: send the request again in a moment.",
             ),
             Self::UpstreamMalformed { what } => write!(
@@ -175,8 +175,8 @@ impl fmt::Display for Error {
                 Sentence(what)
             ),
             Self::UpstreamNoEvents => f.write_str(
-                "Google's API ended the stream without an answer, also when it was asked again. \
-                 Send the request again; if it goes on, use another model.",
+                "Google's API ended the stream without an answer. Send the request again; if it goes \
+                 on, try another model.",
             ),
             Self::UpstreamPage { what } => write!(
                 f,

@@ -45,6 +45,10 @@ impl CountedFor {
     pub(crate) fn scope(self, model: &str) -> BreakerScope<'_> {
         match self {
             Self::Endpoint => BreakerScope::Endpoint,
+            // A client of the provider's own protocol may send any name, or none.
+            Self::Model(_) if model.is_empty() || model.len() > LONGEST_MODEL => {
+                BreakerScope::Endpoint
+            }
             Self::Model(operation) => BreakerScope::Model(ModelOperation { model, operation }),
             Self::Nothing => BreakerScope::Nothing,
         }
@@ -156,14 +160,15 @@ impl UpstreamRequest {
         self.project.as_deref()
     }
 
-    /// The breakers that the request counts for.
-    pub(crate) fn breakers(&self) -> CountedFor {
+    /// Says which breakers the request counts for.
+    pub(crate) fn counts_for(&self) -> CountedFor {
         self.counted_for
     }
 
-    /// A hash of the client's part of the body. An envelope differs each time.
-    pub(crate) fn body_hash(&self) -> u64 {
-        self.body.hash_of_ends(self.envelope_pieces)
+    /// A hash of the client's part of the body: of `most` bytes at each end. An envelope differs each
+    /// time.
+    pub(crate) fn body_hash(&self, most: usize) -> u64 {
+        self.body.hash_of_ends(self.envelope_pieces, most)
     }
 
     /// True when upstream's errors are passed on byte for byte.
@@ -218,6 +223,9 @@ impl From<UrlError> for Error {
         Self::UpstreamUnreachable { why: error.to_string() }
     }
 }
+
+/// Longer than any model's name. A breaker keeps the name, so its length needs a bound.
+pub(crate) const LONGEST_MODEL: usize = 256;
 
 static HEADERS: LazyLock<HeaderMap> = LazyLock::new(|| headers("application/json"));
 static STREAM_HEADERS: LazyLock<HeaderMap> = LazyLock::new(|| headers("*/*"));

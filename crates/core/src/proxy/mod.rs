@@ -263,7 +263,7 @@ impl Proxy {
         context.model = calls.provider.passed_model(suffix, &body);
         let request = calls.provider.pass_through(method, suffix, alt, Payload::from(body));
         let now = context.platform().now();
-        calls.check_breakers(request.breakers(), &context.model, now)?;
+        calls.check_breakers(request.counts_for(), &context.model, now)?;
         let answer = calls.call_with_retries(&request, Head, context, now).await?;
         Ok(respond::passed_through(&calls.provider, answer, context))
     }

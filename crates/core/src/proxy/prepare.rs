@@ -139,7 +139,7 @@ impl Proxy {
     ) -> Result<(UpstreamRequest, Monotonic), Error> {
         let now = context.platform().now();
         let request = self.upstream.calls.provider.count_tokens(body);
-        self.upstream.calls.check_breakers(request.breakers(), &context.model, now)?;
+        self.upstream.calls.check_breakers(request.counts_for(), &context.model, now)?;
         Ok((request, now))
     }
 
@@ -181,12 +181,12 @@ impl Proxy {
     ) -> Result<(std::sync::Arc<str>, PromptId, Monotonic), Error> {
         let platform = context.platform().clone();
         let calls = &self.upstream.calls;
-        let anew = || CacheDirective::of(headers) != CacheDirective::Any;
-        let checked = calls.quotas.check(&context.model, anew, platform.wall_clock());
-        context.probes_quota = checked.map_err(|error| *error)?;
         let now = platform.now();
         // Before the project, since a discovery would call the same endpoints.
         calls.check_breakers(calls.provider.counted_for(call), &context.model, now)?;
+        let anew = || CacheDirective::of(headers) != CacheDirective::Any;
+        let checked = calls.quotas.check(&context.model, anew, platform.wall_clock());
+        context.proves_quota = checked.map_err(|error| *error)?;
         let (project, now) = self.upstream.projects.project(calls, context, now).await;
         Ok((project?, PromptId::new(&platform), now))
     }

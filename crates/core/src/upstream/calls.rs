@@ -108,7 +108,7 @@ impl Calls {
     /// Updates the states of the endpoints' breakers in the metrics, which also change with time alone,
     /// and returns the models whose breakers are not closed.
     pub(crate) fn report_breakers(&self, now: Monotonic) -> Vec<RestingModelStatus> {
-        let endpoints = lock(&self.endpoints);
+        let mut endpoints = lock(&self.endpoints);
         for (index, state) in endpoints.states(now).enumerate() {
             self.metrics.breaker(index, state);
         }
@@ -170,24 +170,31 @@ impl Calls {
             let index = guard.index;
             let base = self.bases[index].as_ref().map_err(|error| *error)?;
             let http_request = request.to_http(base, &Auth::Bearer(&bearer.header))?;
-            context.begin_call(guard, request.breakers());
+            context.begin_call(guard, request.counts_for());
             let platform = context.platform().clone();
             let sending = pin!(platform.send(http_request));
             let answer;
+            let began = now;
             (answer, now) = self.try_once(sending, request, want, context, now).await;
             let error = match answer {
                 Ok(answer) => {
-                    if context.probes_quota {
+                    if context.proves_quota {
                         self.quotas.recovered(context.platform(), &context.model);
                     }
                     return Ok(answer);
                 }
                 Err(error) => error,
             };
-            let failure = error.failure();
+            let mut failure = error.failure();
+            if matches!(error, Error::UpstreamTimeout { .. })
+                && now.since(began) >= self.first_byte_timeout
+            {
+                // The client has waited for longer than the proxy would have.
+                failure.class = FailureClass::TimedOut;
+            }
             let outcomes = CallOutcomes::of(failure);
             tries.failed(index, outcomes);
-            context.body_hash = request.body_hash();
+            context.body_hash = request.body_hash(WHOLE_BODY);
             let after = context.end_call(outcomes, &tries, now);
             let verdict = retry::judge(
                 &retry::Try {
@@ -216,7 +223,7 @@ impl Calls {
                     }
                     reauthorized = true;
                     // The endpoint is not at fault.
-                    tries.forget(index);
+                    tries.excuse(index);
                     failed = Some((error, RetryReason::Unauthorized));
                 }
                 retry::RetryVerdict::Again { after: pause } => {
@@ -257,7 +264,7 @@ impl Calls {
         if let Err(error) = permitted {
             return (Err(error), now);
         }
-        let scope = request.breakers().scope(&context.model);
+        let scope = request.counts_for().scope(&context.model);
         let call = InFlightGuard::begin(&self.endpoints, scope, tries, now)
             .map_err(|error| Error::circuit_open(error, &context.model));
         if let Ok(call) = &call
@@ -448,6 +455,9 @@ fn unreadable(headers: &HeaderMap, is_stream: bool) -> Option<Error> {
         None
     }
 }
+
+/// Bytes at each end of a body that tell a failed request from others: all of most bodies.
+const WHOLE_BODY: usize = 512 << 10;
 
 /// Bytes read of an error's body. It is text for people, so a megabyte is generous.
 const ERROR_LIMIT: usize = 1 << 20;

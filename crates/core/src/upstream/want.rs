@@ -69,7 +69,9 @@ impl<P: Platform> Want<P> for Whole {
         body: P::Body,
         context: &mut RequestContext<P>,
     ) -> Result<WholeAnswer, Error> {
-        let text = read_whole(context.platform(), body, limits.event_bytes, limits.idle).await?;
+        // The client's deadline holds until the last byte, also where it is longer.
+        let idle = context.deadline.map_or(limits.idle, |it| it.allowed.max(limits.idle));
+        let text = read_whole(context.platform(), body, limits.event_bytes, idle).await?;
         let Some(call) = self.0 else { return Ok(WholeAnswer { head, body: text }) };
         let GeminiAnswer { body, usage, trace_id } = match provider.read_answer(call, &text) {
             Err(Error::UpstreamMalformed { .. }) if is_web_page(&head.headers) => {
@@ -132,7 +134,7 @@ impl<P: Platform> Want<P> for FirstEvent {
         context: &mut RequestContext<P>,
         now: Monotonic,
     ) {
-        context.body_hash = request.body_hash();
+        context.body_hash = request.body_hash(BODY_ENDS);
         context.call_alive(now);
     }
 }
@@ -168,14 +170,14 @@ impl<P: Platform> Want<P> for Head {
         context: &mut RequestContext<P>,
         now: Monotonic,
     ) {
-        context.body_hash = request.body_hash();
+        context.body_hash = request.body_hash(BODY_ENDS);
         let HeadAnswer { head, .. } = answer;
         if is_failure(head.status) {
-            // Code Assist writes some of its JSON errors as `text/plain`.
-            let is_page = is_web_page(&head.headers) || kind(&head.headers).is_empty();
+            let is_page = is_web_page(&head.headers);
             let failure = Failure { is_page, ..Failure::new(FailureClass::of_status(head.status)) };
             context.end_call(CallOutcomes::of(failure), &Tries::default(), now);
         } else {
+            context.proves_quota = true;
             context.call_alive(now);
         }
     }
@@ -194,3 +196,7 @@ pub(super) fn is_web_page(headers: &HeaderMap) -> bool {
 fn kind(headers: &HeaderMap) -> &[u8] {
     headers.get(CONTENT_TYPE).map_or(b"", |value| value.as_bytes().trim_ascii())
 }
+
+/// Bytes at each end of a body that tell its request from others, in case the answer breaks off later.
+/// The body itself is dropped with the request, and what a user adds to a conversation changes its length.
+const BODY_ENDS: usize = 512;

@@ -219,8 +219,6 @@ fn events_without_a_response_are_dropped() {
 #[test]
 fn a_stream_without_an_event_for_the_client_is_asked_for_again_and_then_a_502() {
     let only_trace = r#"{"traceId":"t9","remainingCredits":[]}"#;
-    let unwrapped =
-        r#"{"candidates":[{"content":{"parts":[{"text":"x"}]},"finishReason":"STOP"}]}"#;
     let comments = || Reply::ok(": keep-alive\r\n\r\n: keep-alive\r\n\r\n");
     for nothing in [
         sse(&[]),
@@ -231,7 +229,6 @@ fn a_stream_without_an_event_for_the_client_is_asked_for_again_and_then_a_502() 
         sse(&["{}"]),
         sse(&[r#"{"response":{}}"#]),
         sse(&[r#"{"response":{},"traceId":"t9"}"#]),
-        sse(&[unwrapped]),
     ] {
         for (path, opening) in [(STREAM, "{\"error\""), (ARRAY, "[{\"error\"")] {
             let reply = nothing.clone();
@@ -257,6 +254,31 @@ fn a_stream_without_an_event_for_the_client_is_asked_for_again_and_then_a_502() 
         assert!(answer.text().contains("Hel"), "{}", answer.text());
     }
 }
+
+#[test]
+fn events_without_the_wrapper_are_a_502_that_names_the_cause() {
+    for (path, reply) in [(GENERATE, Reply::ok(UNWRAPPED)), (STREAM, sse(&[UNWRAPPED]))] {
+        let script = ScriptedPlatform::new(google_but(move |request| {
+            request.line.contains("enerateContent").then(|| reply.clone())
+        }));
+        let proxy = signed_in(&script, 3000);
+        let answer = run(&script, &proxy, post(path, HELLO));
+        assert_eq!((answer.status.as_u16(), answer.reason().as_str()), (502, "UPSTREAM_MALFORMED"));
+        assert!(answer.text().contains("CODE_ASSIST_ENDPOINT"), "{}", answer.text());
+        let calls = script.all_received();
+        let calls = calls.iter().filter(|call| call.line.contains("enerateContent"));
+        assert_eq!(calls.count(), 1, "what was generated is not generated again");
+    }
+    let script = ScriptedPlatform::new(google_but(move |request| {
+        request.is("?alt=sse").then(|| sse(&[&event("Hel"), UNWRAPPED]))
+    }));
+    let proxy = signed_in(&script, 3000);
+    let text = run(&script, &proxy, post(STREAM, HELLO)).text();
+    assert!(text.contains("Hel") && text.contains("UPSTREAM_MALFORMED"), "{text}");
+}
+
+const UNWRAPPED: &str =
+    r#"{"candidates":[{"content":{"parts":[{"text":"x"}]},"finishReason":"STOP"}]}"#;
 
 #[test]
 fn a_stream_of_comments_is_cut_off_when_the_time_for_the_first_byte_is_over() {

@@ -140,9 +140,9 @@ pub(crate) fn always(reply: Reply) -> impl FnMut(&Received) -> Option<Reply> + S
     move |_| Some(reply.clone())
 }
 
-/// A load balancer's answer without a body, for which the endpoint is at fault.
+/// A load balancer's page, for which the endpoint is at fault.
 pub(crate) fn page(status: u16) -> Reply {
-    Reply::status(status, "")
+    Reply::status(status, "<html>Sorry</html>").with_header("content-type", "text/html")
 }
 
 /// A request that differs from those with other numbers. Equal requests count once for a model's

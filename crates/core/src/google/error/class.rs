@@ -11,7 +11,7 @@ impl UpstreamError {
             class: self.class(),
             retry_delay: self.retry_delay,
             no_capacity: CAPACITY_REASONS.iter().any(|reason| self.has_reason(reason)),
-            is_page: !self.is_from_api,
+            is_page: self.is_page,
         }
     }
 

@@ -4,12 +4,16 @@ use std::borrow::Cow;
 
 use super::find_ignoring_case;
 
+/// True for a page, which begins with a tag.
+pub(super) fn is_page(body: &[u8]) -> bool {
+    body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii_start().starts_with(b"<")
+}
+
 /// The text of a body, without tags and with each run of white space as one space, cut to a
 /// readable length. `None` when there is no text.
 pub(super) fn readable_text(body: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(&body[..body.len().min(EXAMINED_BYTES)]);
-    let is_page = text.trim_start().starts_with('<');
-    let text = if is_page { Cow::Owned(without_tags(&text)) } else { text };
+    let text = if is_page(body) { Cow::Owned(without_tags(&text)) } else { text };
     let mut words = String::new();
     let printable = |c: char| {
         if c.is_control() || c == char::REPLACEMENT_CHARACTER { ' ' } else { c }

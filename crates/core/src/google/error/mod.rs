@@ -20,7 +20,7 @@ use crate::google::status::{Status, canonical, restated};
 use code::{RpcCode, WrittenCode, is_failure};
 pub(crate) use delay::retry_after;
 use delay::{delay_in, duration, leading_number};
-use html::readable_text;
+use html::{is_page, readable_text};
 
 /// An error of upstream, as the client gets it and as policies judge it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,8 +37,8 @@ pub struct UpstreamError {
     pub reasons: Vec<String>,
     /// How long upstream asks the client to wait. Zero means at once; `None` means no delay stated.
     pub retry_delay: Option<Duration>,
-    /// The body is an error object of the API, not a page of a load balancer or nothing.
-    is_from_api: bool,
+    /// The body is a web page, as a load balancer or a captive portal sends it.
+    is_page: bool,
     /// `errors[].reason` of the older shape (`docs/reference/protocol.md` 7.1).
     legacy_reasons: Vec<String>,
     /// The `quotaId`s of `QuotaFailure`, and `quota_limit` of `ErrorInfo`.
@@ -266,7 +266,7 @@ impl UpstreamError {
             message,
             reasons: Vec::new(),
             retry_delay: None,
-            is_from_api: true,
+            is_page: false,
             legacy_reasons: Vec::new(),
             quotas: Vec::new(),
             link: None,
@@ -327,7 +327,7 @@ fn from_text(http: StatusCode, body: &Bytes) -> UpstreamError {
         None => (StatusCode::BAD_GATEWAY, canonical(StatusCode::BAD_GATEWAY)),
     };
     let message = readable_text(body).unwrap_or_else(|| said_nothing(http));
-    UpstreamError { is_from_api: known.is_some(), ..with_message(http, status, message) }
+    UpstreamError { is_page: is_page(body), ..with_message(http, status, message) }
 }
 
 fn with_message(http: StatusCode, status: &'static str, message: String) -> UpstreamError {

@@ -161,11 +161,15 @@ impl Breaker {
                     CallOutcome::Alive | CallOutcome::Neutral => {}
                 }
             }
-            Circuit::Open { serial, probe, .. } if *serial < permit.serial => match outcome {
+            Circuit::Open { serial, until, probe } if *serial < permit.serial => match outcome {
                 CallOutcome::Alive | CallOutcome::Success => {
                     self.circuit = Circuit::closed(permit.serial);
                 }
                 CallOutcome::Failure if *probe == Some(permit.serial) => self.open(now),
+                // The probe has said nothing, so the next call is the probe.
+                CallOutcome::Neutral if *probe == Some(permit.serial) => {
+                    (*until, *probe) = (now, None);
+                }
                 CallOutcome::Failure | CallOutcome::Neutral => {}
             },
             Circuit::Closed { .. } | Circuit::Open { .. } => {}
@@ -187,6 +191,11 @@ impl Breaker {
             Circuit::Open { until, probe: None, .. } if now < *until => State::Open,
             Circuit::Open { .. } => State::HalfOpen,
         }
+    }
+
+    /// True for a breaker whose timeout ended so `long` ago without a probe.
+    fn is_forgotten(&self, long: Duration, now: Monotonic) -> bool {
+        matches!(self.circuit, Circuit::Open { until, .. } if until + long <= now)
     }
 
     /// True for a breaker that has no failures and has never opened: a new one in its place would act

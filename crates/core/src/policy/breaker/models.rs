@@ -66,6 +66,7 @@ impl ModelBreakers {
     /// over.
     pub fn permit(&mut self, of: ModelOperation<'_>, now: Monotonic) -> Option<ModelPermit> {
         let Some(at) = self.position(of) else {
+            // The serial of a breaker that has never opened, as the one that a failure will make.
             return Some(ModelPermit { permit: Permit { serial: 0 }, is_probe: false });
         };
         let breaker = &mut self.all[at].breaker;
@@ -103,8 +104,11 @@ impl ModelBreakers {
         opened
     }
 
-    /// The models whose breakers are not closed.
-    pub fn resting(&self, now: Monotonic) -> impl Iterator<Item = RestingModel<'_>> {
+    /// The models whose breakers are not closed. A model that no request has asked for during
+    /// [`FORGOTTEN_AFTER`] timeouts is forgotten.
+    pub fn resting(&mut self, now: Monotonic) -> impl Iterator<Item = RestingModel<'_>> {
+        let long = FORGOTTEN_AFTER * self.timeout;
+        self.all.retain(|entry| !entry.breaker.is_forgotten(long, now));
         self.all.iter().filter_map(move |entry| {
             let state = entry.breaker.state(now);
             (state != State::Closed).then(|| RestingModel {
@@ -136,6 +140,9 @@ impl ModelBreakers {
         self.all.len() - 1
     }
 }
+
+/// How many timeouts after its opening a model that is not asked for counts as resting.
+const FORGOTTEN_AFTER: u32 = 10;
 
 /// More models and operations than fail at one time. Clients choose the name of a model, so the number
 /// needs a bound.

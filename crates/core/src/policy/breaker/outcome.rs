@@ -12,8 +12,8 @@ pub enum CallOutcome {
     /// The call failed, and what the breaker guards is at fault.
     Failure,
     /// The call says nothing about what the breaker guards: the client left before the answer, or
-    /// the proxy is shutting down. The count of failures stays as it is. After such a probe the
-    /// breaker waits for the next one.
+    /// the proxy is shutting down. The count of failures stays as it is. After such a probe the next
+    /// call is the probe.
     Neutral,
     /// What the breaker guards works.
     Success,
@@ -53,9 +53,7 @@ impl CallOutcomes {
             | FailureClass::Request
             | FailureClass::Throttled
             | FailureClass::Unauthenticated => Self::SUCCESS,
-            FailureClass::Disconnected | FailureClass::NotProcessed | FailureClass::Unreachable => {
-                of_endpoint
-            }
+            FailureClass::Disconnected | FailureClass::Unreachable => of_endpoint,
             FailureClass::GatewayTimeout
             | FailureClass::Malformed
             | FailureClass::NoEvents
@@ -72,8 +70,9 @@ impl CallOutcomes {
             | FailureClass::NoEvents
             | FailureClass::ServerError
             | FailureClass::Unavailable => of_model,
-            // Silence may be the endpoint's fault, but one slow model is the usual cause.
-            FailureClass::TimedOut => {
+            // The endpoint may be at fault for silence and for refused streams. One slow or busy model
+            // is the usual cause, and the others go on meanwhile.
+            FailureClass::NotProcessed | FailureClass::TimedOut => {
                 Self { endpoint: CallOutcome::Neutral, model: CallOutcome::Failure }
             }
             // Such as a 501: the model has not failed, and has not worked either.

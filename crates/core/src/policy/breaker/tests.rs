@@ -101,8 +101,7 @@ fn an_error_of_the_api_proves_that_the_endpoint_works() {
 #[test]
 fn what_the_endpoint_fails_at_is_not_the_models_failure() {
     let of_endpoint = CallOutcomes { endpoint: CallOutcome::Failure, model: CallOutcome::Neutral };
-    for class in [FailureClass::Disconnected, FailureClass::NotProcessed, FailureClass::Unreachable]
-    {
+    for class in [FailureClass::Disconnected, FailureClass::Unreachable] {
         assert_eq!(of_class(class), of_endpoint, "{class:?}");
     }
     for class in [FailureClass::Malformed, FailureClass::ServerError, FailureClass::Unavailable] {
@@ -112,9 +111,10 @@ fn what_the_endpoint_fails_at_is_not_the_models_failure() {
 }
 
 #[test]
-fn a_time_out_and_a_broken_answer_are_the_models_failures() {
+fn time_outs_refused_streams_and_broken_answers_are_the_models_failures() {
     let silent = CallOutcomes { endpoint: CallOutcome::Neutral, model: CallOutcome::Failure };
     assert_eq!(of_class(FailureClass::TimedOut), silent);
+    assert_eq!(of_class(FailureClass::NotProcessed), silent, "shed streams");
     for class in [FailureClass::BrokenAnswer, FailureClass::Malformed, FailureClass::NoEvents] {
         let of_model = CallOutcomes { endpoint: CallOutcome::Success, model: CallOutcome::Failure };
         assert_eq!(of_class(class), of_model, "{class:?}");
@@ -190,11 +190,19 @@ fn a_probe_without_a_result_is_replaced_after_the_timeout() {
 }
 
 #[test]
-fn a_neutral_probe_is_replaced_after_the_timeout() {
+fn after_a_neutral_probe_the_next_call_is_the_probe() {
     let mut breaker = open();
-    run(&mut breaker, CallOutcome::Neutral, at(60));
-    assert_eq!(breaker.ask(at(61)), BreakerVerdict::Open { after: Duration::from_secs(59) });
-    let _ = permit(&mut breaker, at(120));
+    let first = permit(&mut breaker, at(60));
+    assert!(matches!(breaker.ask(at(61)), BreakerVerdict::Open { .. }));
+    breaker.record(first, CallOutcome::Neutral, None, at(62));
+    assert_eq!(breaker.state(at(62)), State::HalfOpen);
+    let second = permit(&mut breaker, at(62));
+    assert!(matches!(breaker.ask(at(63)), BreakerVerdict::Open { .. }), "one probe at a time");
+    // A probe that was replaced does not make way for another one.
+    breaker.record(first, CallOutcome::Neutral, None, at(63));
+    assert!(matches!(breaker.ask(at(63)), BreakerVerdict::Open { .. }));
+    breaker.record(second, CallOutcome::Success, None, at(64));
+    assert_eq!(breaker.state(at(64)), State::Closed);
 }
 
 #[test]

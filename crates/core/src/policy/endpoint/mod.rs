@@ -16,7 +16,8 @@ pub enum BreakerScope<'a> {
     /// The endpoint's, and the one of the model and the operation at that endpoint.
     Model(ModelOperation<'a>),
     /// None, as for methods of the provider's own protocol that generate nothing. An open breaker of
-    /// the endpoint refuses these calls too.
+    /// the endpoint refuses these calls too. Once its timeout is over they pass, but not as the probe:
+    /// the Gemini CLI makes such calls before it generates.
     Nothing,
 }
 
@@ -48,37 +49,47 @@ struct Counted {
 /// The tries of one request. A request counts once for each breaker, however often it is tried.
 #[derive(Debug, Default)]
 pub struct Tries {
-    /// Each endpoint that has been tried, and what was counted there.
-    tried: Vec<(usize, Counted)>,
+    endpoints: Vec<TriedEndpoint>,
+}
+
+#[derive(Debug)]
+struct TriedEndpoint {
+    index: usize,
+    /// False when the endpoint may be tried again as if it had not been.
+    is_tried: bool,
+    counted: Counted,
 }
 
 impl Tries {
     /// Records that a try at this endpoint has failed with these outcomes.
     pub fn failed(&mut self, index: usize, outcomes: CallOutcomes) {
-        let counted = match self.tried.iter_mut().find(|(tried, _)| *tried == index) {
-            Some((_, counted)) => counted,
-            None => {
-                self.tried.push((index, Counted::default()));
-                let last = self.tried.len() - 1;
-                &mut self.tried[last].1
-            }
-        };
-        counted.endpoint |= outcomes.endpoint == CallOutcome::Failure;
-        counted.model |= outcomes.model == CallOutcome::Failure;
+        let at = self.endpoints.iter().position(|endpoint| endpoint.index == index);
+        let at = at.unwrap_or_else(|| {
+            let counted = Counted::default();
+            self.endpoints.push(TriedEndpoint { index, is_tried: true, counted });
+            self.endpoints.len() - 1
+        });
+        let endpoint = &mut self.endpoints[at];
+        endpoint.is_tried = true;
+        endpoint.counted.endpoint |= outcomes.endpoint == CallOutcome::Failure;
+        endpoint.counted.model |= outcomes.model == CallOutcome::Failure;
     }
 
-    /// Forgets a try, whose failure was not the endpoint's: a 401.
-    pub fn forget(&mut self, index: usize) {
-        self.tried.retain(|(tried, _)| *tried != index);
+    /// Records that the endpoint was not at fault for the last try: it may have the next one.
+    pub fn excuse(&mut self, index: usize) {
+        let tried = self.endpoints.iter_mut().find(|endpoint| endpoint.index == index);
+        if let Some(endpoint) = tried {
+            endpoint.is_tried = false;
+        }
     }
 
     fn includes(&self, index: usize) -> bool {
-        self.tried.iter().any(|(tried, _)| *tried == index)
+        self.endpoints.iter().any(|endpoint| endpoint.index == index && endpoint.is_tried)
     }
 
     fn counted(&self, index: usize) -> Counted {
-        let found = self.tried.iter().find(|(tried, _)| *tried == index);
-        found.map(|(_, counted)| *counted).unwrap_or_default()
+        let found = self.endpoints.iter().find(|endpoint| endpoint.index == index);
+        found.map(|endpoint| endpoint.counted).unwrap_or_default()
     }
 }
 
@@ -239,8 +250,8 @@ impl Endpoints {
     }
 
     /// The models whose breakers are not closed, each with the position of the endpoint.
-    pub fn resting(&self, now: Monotonic) -> impl Iterator<Item = (usize, RestingModel<'_>)> {
-        let all = self.all.iter().enumerate();
+    pub fn resting(&mut self, now: Monotonic) -> impl Iterator<Item = (usize, RestingModel<'_>)> {
+        let all = self.all.iter_mut().enumerate();
         all.flat_map(move |(index, endpoint)| {
             endpoint.models.resting(now).map(move |model| (index, model))
         })

@@ -26,7 +26,9 @@ const OVERLOADED: CallOutcomes =
 
 /// The tries of a request that has tried these endpoints, and for which nothing was counted.
 fn tries(tried: &[usize]) -> Tries {
-    Tries { tried: tried.iter().map(|index| (*index, Counted::default())).collect() }
+    let mut tries = Tries::default();
+    tried.iter().for_each(|index| tries.failed(*index, CallOutcomes::NEUTRAL));
+    tries
 }
 
 fn choose(endpoints: &mut Endpoints, now: Monotonic, tried: &[usize]) -> EndpointChoice {
@@ -305,6 +307,30 @@ fn a_model_that_rests_at_one_endpoint_is_asked_for_at_another() {
     }
     let chosen: Vec<_> = (0..2).map(|_| choose(&mut endpoints, at(1), &[]).index).collect();
     assert!(chosen.contains(&0), "other models are asked for at both");
+}
+
+#[test]
+fn a_model_that_is_not_asked_for_is_forgotten() {
+    let mut endpoints = endpoints(1);
+    call(&mut endpoints, PRO, OVERLOADED, 1, at(0));
+    call(&mut endpoints, PRO, OVERLOADED, 2, at(0));
+    assert_eq!(endpoints.resting(at(659)).count(), 1);
+    assert_eq!(endpoints.resting(at(660)).count(), 0, "ten timeouts after the first one");
+    assert!(!is_open(&endpoints, PRO, at(660)));
+}
+
+#[test]
+fn a_401_does_not_make_a_request_count_twice() {
+    let mut endpoints = endpoints(1);
+    let mut tries = Tries::default();
+    for outcomes in [OVERLOADED, CallOutcomes::NEUTRAL, OVERLOADED] {
+        let choice = endpoints.choose(PRO, &tries, at(0)).unwrap();
+        tries.failed(choice.index, outcomes);
+        let index = choice.index;
+        let _ = endpoints.end(choice, PRO, outcomes, 1, &tries, at(0));
+        tries.excuse(index);
+    }
+    assert!(!is_open(&endpoints, PRO, at(0)));
 }
 
 #[test]

@@ -76,7 +76,8 @@ impl<A: Clone> QuotaMemory<A> {
     /// laptop sleeps.
     ///
     /// Of all requests one in ten minutes is a probe, since upstream sometimes states a reset that is
-    /// days too late.
+    /// days too late. A probe that ends without saying anything of the quota is followed by another
+    /// after a minute.
     pub fn ask(&mut self, model: &str, anew: bool, clock: Timestamp) -> QuotaVerdict<A> {
         let Some(exhausted) = self.exhausted.get_mut(model) else { return QuotaVerdict::Ask };
         if !exhausted.holds(clock) {
@@ -84,7 +85,7 @@ impl<A: Clone> QuotaMemory<A> {
             return QuotaVerdict::Ask;
         }
         if anew || exhausted.probe <= clock {
-            exhausted.probe = clock + PROBE_EVERY;
+            exhausted.probe = clock + PROBE_RESULT;
             return QuotaVerdict::Probe;
         }
         QuotaVerdict::Exhausted(exhausted.answer.clone(), clock.until(exhausted.reset))
@@ -193,6 +194,8 @@ impl<A: Clone> QuotaMemory<A> {
 
 /// How often upstream is asked although a quota is known to be exhausted.
 const PROBE_EVERY: Duration = Duration::from_secs(600);
+/// Longer than most answers take.
+const PROBE_RESULT: Duration = Duration::from_secs(60);
 
 /// How long an answer without a delay is kept.
 const UNSTATED: Duration = Duration::from_secs(60);

@@ -129,11 +129,25 @@ fn the_number_of_models_is_bounded_and_the_quota_that_ends_first_is_dropped() {
 fn one_request_in_ten_minutes_asks_whether_the_quota_is_back() {
     let mut quotas = QuotaMemory::default();
     quotas.note("pro", "exhausted", secs(166 * 3600), NOW);
-    let probes = (0..36_000)
-        .filter(|second| quotas.ask("pro", false, after(*second)) == QuotaVerdict::Probe);
-    let probes: Vec<u64> = probes.collect();
+    let mut probes = Vec::new();
+    for second in 0..36_000 {
+        if quotas.ask("pro", false, after(second)) == QuotaVerdict::Probe {
+            probes.push(second);
+            quotas.note("pro", "exhausted", secs(166 * 3600 - second), after(second));
+        }
+    }
     let expected: Vec<u64> = (1..60).map(|n| n * 600).collect();
     assert_eq!(probes, expected);
+}
+
+#[test]
+fn a_probe_without_a_result_is_followed_by_another_after_a_minute() {
+    let mut quotas = QuotaMemory::default();
+    quotas.note("pro", "exhausted", secs(7200), NOW);
+    let probes: Vec<u64> = (0..800)
+        .filter(|second| quotas.ask("pro", false, after(*second)) == QuotaVerdict::Probe)
+        .collect();
+    assert_eq!(probes, [600, 660, 720, 780]);
 }
 
 #[test]

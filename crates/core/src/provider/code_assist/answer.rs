@@ -17,9 +17,9 @@ pub(crate) fn generated(text: &Bytes) -> Result<GeminiAnswer<'_>, Error> {
     }
     let usage = opened.usage().unwrap_or_default();
     let trace_id = opened.trace_id;
-    let response = opened.response.ok_or_else(|| Error::UpstreamMalformed {
-        what: "the answer has no `response`".to_owned(),
-    })?;
+    let what = if opened.unwrapped { UNWRAPPED } else { "the answer has no `response`" };
+    let malformed = || Error::UpstreamMalformed { what: what.to_owned() };
+    let response = opened.response.ok_or_else(malformed)?;
     Ok(GeminiAnswer { body: response.into_bytes(Form::AsWritten), usage, trace_id })
 }
 
@@ -47,3 +47,7 @@ fn no_object(text: &[u8], why: &str) -> Error {
         Err(None) => Error::UpstreamMalformed { what: why.to_owned() },
     }
 }
+
+/// What is wrong with the answer of another API.
+pub(super) const UNWRAPPED: &str = "the answer is not in Code Assist's wrapper, so CODE_ASSIST_ENDPOINT may \
+                                    name another API";

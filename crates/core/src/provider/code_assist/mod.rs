@@ -7,6 +7,7 @@ pub mod models;
 pub mod project;
 pub(crate) mod stream;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,7 +15,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderName, Method};
 use serde_json::json;
 
-use super::request::{CountedFor, UpstreamRequest, UrlError, path};
+use super::request::{CountedFor, LONGEST_MODEL, UpstreamRequest, UrlError, path};
 use crate::dialect::gemini::models::bare;
 use crate::dialect::{ModelCall, WholeCall};
 use crate::json::{Cursor, JsonError, ValueKind};
@@ -130,14 +131,19 @@ fn model_method(suffix: &str) -> Option<&'static str> {
 /// countTokens `{"request":{"model":…}}`. `None` for other methods and for a body that is no JSON.
 pub(crate) fn passed_model(suffix: &str, body: &[u8]) -> Option<String> {
     model_method(suffix)?;
+    let model = model_in(body)?;
+    let model = bare(&model);
+    (model.len() <= LONGEST_MODEL).then(|| model.to_owned())
+}
+
+fn model_in(body: &[u8]) -> Option<Cow<'_, str>> {
     let mut cursor = Cursor::new(body).ok()?;
     let mut in_request = None;
     let mut inside = cursor.object().ok()?;
     while let Some(key) = cursor.key(&mut inside).ok()? {
         match (&*key.value, cursor.kind().ok()?) {
             (b"model", ValueKind::String) => {
-                let model = cursor.string_or_skip().ok()??.into_str();
-                return Some(bare(&model).to_owned());
+                return Some(cursor.string_or_skip().ok()??.into_str());
             }
             (b"request", ValueKind::Object) => {
                 let mut members = cursor.object().ok()?;
@@ -153,7 +159,7 @@ pub(crate) fn passed_model(suffix: &str, body: &[u8]) -> Option<String> {
             }
         }
     }
-    Some(bare(&in_request?.into_str()).to_owned())
+    Some(in_request?.into_str())
 }
 
 const COUNT_TOKENS: &str = "countTokens";

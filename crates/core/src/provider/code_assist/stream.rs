@@ -1,5 +1,6 @@
 //! Decoding of Code Assist's event streams: each event is taken out of its wrapper.
 
+use super::answer::UNWRAPPED;
 use super::envelope;
 use crate::error::Error;
 use crate::google::error;
@@ -59,6 +60,10 @@ impl CodeAssistDecoder {
             (None, Some(response)) => {
                 self.finished |= finished;
                 EventContent::Event(DecodedEvent::CodeAssist { response, wrapper_len: text.len() })
+            }
+            (None, None) if opened.unwrapped => {
+                let what = UNWRAPPED.to_owned();
+                return Err(Error::UpstreamMalformed { what });
             }
             (None, None) => {
                 self.ignored |= bare;

@@ -71,6 +71,8 @@ pub struct Opened<'a> {
     pub trace_id: Option<Cow<'a, str>>,
     /// The `response` object, when the envelope holds one.
     pub response: Option<OpenedResponse<'a>>,
+    /// There are `candidates` outside of a `response`: this is no envelope of Code Assist's.
+    pub unwrapped: bool,
 }
 
 impl Opened<'_> {
@@ -138,6 +140,7 @@ pub fn open<'a>(envelope: &'a Bytes, trace: Option<&str>) -> Result<Opened<'a>, 
             scanned,
             trace: trace_json,
         }),
+        unwrapped: opened.unwrapped,
     })
 }
 
@@ -147,6 +150,7 @@ struct EnvelopeMembers<'a> {
     response: Option<ScannedResponse>,
     error: Option<Range<usize>>,
     trace: Option<JsonString<'a>>,
+    unwrapped: bool,
 }
 
 impl<'a> EnvelopeMembers<'a> {
@@ -177,6 +181,10 @@ impl<'a> EnvelopeMembers<'a> {
                 b"response" if !absent => self.response = Some(ScannedResponse::read(cursor)?),
                 b"error" if !absent => self.error = Some(cursor.skip()?),
                 b"traceId" | b"trace_id" => self.trace = cursor.string_or_skip()?,
+                b"candidates" => {
+                    self.unwrapped = true;
+                    cursor.skip()?;
+                }
                 _ => {
                     cursor.skip()?;
                 }
