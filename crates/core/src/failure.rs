@@ -29,8 +29,8 @@ impl Failure {
 pub enum FailureClass {
     /// The account's owner has to act first: the account is suspended, or must be verified.
     Account,
-    /// The connection broke after the response head had arrived. Upstream has probably carried the
-    /// request out.
+    /// The connection broke after the response head had arrived, or upstream has reset the request's
+    /// stream on a connection that lives. Upstream has probably carried the request out.
     BrokenAnswer,
     /// The connection broke before the response head, after the request was (at least partly) sent.
     /// Upstream may have carried the request out.

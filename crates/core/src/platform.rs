@@ -180,6 +180,9 @@ pub enum SendError {
     Resources(String),
     /// The shell's grace time for answers is over.
     ShuttingDown,
+    /// The peer has reset the request's stream, and the connection lives. The peer may have carried the
+    /// request out.
+    StreamReset(String),
 }
 
 impl fmt::Display for SendError {
@@ -189,6 +192,7 @@ impl fmt::Display for SendError {
             Self::Disconnected(why) => write!(f, "the connection broke: {why}"),
             Self::NotProcessed(why) => write!(f, "the peer did not process the request: {why}"),
             Self::Resources(why) => write!(f, "this machine has no resources left: {why}"),
+            Self::StreamReset(why) => write!(f, "the peer broke the request off: {why}"),
             Self::ShuttingDown => f.write_str("the proxy is shutting down"),
         }
     }

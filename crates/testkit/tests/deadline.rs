@@ -213,6 +213,13 @@ fn a_client_that_waits_longer_than_the_proxys_own_limit_gets_the_late_answer() {
     let late = Duration::from_secs(310);
     let scenes = [
         (GENERATE, Reply::ok(r#"{"response":{"candidates":[]}}"#).after(late)),
+        (
+            GENERATE,
+            Reply::pieces([
+                Piece::Silence(late),
+                Piece::Data(r#"{"response":{"candidates":[]}}"#.into()),
+            ]),
+        ),
         (STREAM, sse(&[&last_event("Hello")]).after(late)),
         (
             STREAM,

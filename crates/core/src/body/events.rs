@@ -99,7 +99,7 @@ impl<P: Platform> Events<P> {
                 // For example a web page with status 200.
                 StreamStep::End if self.decoder.ignored_lines() => {
                     let what = "the answer is no event stream".to_owned();
-                    Err(Error::UpstreamPage { what })
+                    Err(Error::UpstreamMalformed { what })
                 }
                 StreamStep::End => Err(Error::UpstreamNoEvents),
                 StreamStep::Failed(error) => Err(error),

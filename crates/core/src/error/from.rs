@@ -43,6 +43,7 @@ impl From<SendError> for Error {
             SendError::NotProcessed(_) => Self::UpstreamDisconnected { at: BrokenAt::Unprocessed },
             SendError::Resources(why) => Self::OutOfResources { why },
             SendError::ShuttingDown => Self::ShuttingDown,
+            SendError::StreamReset(_) => Self::UpstreamDisconnected { at: BrokenAt::Stream },
         }
     }
 }

@@ -164,6 +164,11 @@ impl fmt::Display for Error {
                  after the same time, something between the proxy and Google ends silent \
                  connections: use streamGenerateContent, or have its idle timeout raised.",
             ),
+            Self::UpstreamDisconnected { at: BrokenAt::Stream } => f.write_str(
+                "Google's API broke the request off before the answer began. Google may have carried \
+                 it out and counted it against the quota, so the proxy did not send it again. Send it \
+                 again if that does no harm.",
+            ),
             Self::UpstreamDisconnected { at: BrokenAt::Unprocessed } => f.write_str(
                 "Google's API closed the connection without processing the request. \
                  Nothing was carried out: send the request again in a moment.",

@@ -192,6 +192,8 @@ pub enum BrokenAt {
     Answer,
     /// The request was (at least partly) sent, and no response head had arrived.
     Request,
+    /// Upstream has reset this request's stream before the response head, and the connection lives.
+    Stream,
     /// Upstream has certainly not processed the request.
     Unprocessed,
 }
@@ -298,7 +300,7 @@ impl Error {
             Self::ShuttingDown => Failure::new(FailureClass::ShuttingDown),
             Self::OutOfResources { .. } => Failure::new(FailureClass::LocalResources),
             Self::UpstreamDisconnected { at } => Failure::new(match at {
-                BrokenAt::Answer => FailureClass::BrokenAnswer,
+                BrokenAt::Answer | BrokenAt::Stream => FailureClass::BrokenAnswer,
                 BrokenAt::Request => FailureClass::Disconnected,
                 BrokenAt::Unprocessed => FailureClass::NotProcessed,
             }),

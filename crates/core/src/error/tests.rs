@@ -67,6 +67,7 @@ fn every_error() -> Vec<Error> {
         Error::Upstream(Box::new(upstream_error(429))),
         Error::UpstreamDisconnected { at: BrokenAt::Answer },
         Error::UpstreamDisconnected { at: BrokenAt::Request },
+        Error::UpstreamDisconnected { at: BrokenAt::Stream },
         Error::UpstreamDisconnected { at: BrokenAt::Unprocessed },
         Error::UpstreamMalformed { what: text("expected a value at line 1 column 1") },
         Error::UpstreamNoEvents,
@@ -208,6 +209,7 @@ fn the_errors_of_each_module_become_the_requests_error() {
         (Error::from(SendError::Connect(text("refused"))), "upstream_unreachable"),
         (Error::from(SendError::Disconnected(text("reset"))), "upstream_disconnected"),
         (Error::from(SendError::NotProcessed(text("refused"))), "upstream_disconnected"),
+        (Error::from(SendError::StreamReset(text("reset"))), "upstream_disconnected"),
         (Error::from(SendError::Resources(text("EMFILE"))), "out_of_resources"),
     ] {
         assert_eq!(error.label(), label);

@@ -112,6 +112,11 @@ impl From<RequestError> for SendError {
     fn from(error: RequestError) -> Self {
         let why = with_causes(&error);
         match error {
+            RequestError::Interrupted(ConnectionError::Http2(error))
+                if error.is_reset() && error.is_remote() =>
+            {
+                Self::StreamReset(why)
+            }
             RequestError::Interrupted(_) => Self::Disconnected(why),
             RequestError::Unprocessed(_) => Self::NotProcessed(why),
         }

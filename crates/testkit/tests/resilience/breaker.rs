@@ -207,7 +207,6 @@ fn every_kind_of_endpoint_failure_counts_with_equal_bodies_too() {
         (GENERATE, page(502)),
         (GENERATE, Reply::status(503, "\u{feff} <!doctype html>")),
         (STREAM, page(200)),
-        (STREAM, Reply::ok("<html>")),
         (STREAM, page(504)),
         (COUNT, page(500)),
         ("/v1internal:streamGenerateContent?alt=sse", page(503)),

@@ -2,7 +2,7 @@
 //! alone.
 
 use code_assist_core::{Platform as _, SendError};
-use code_assist_testkit::client::{Answer, all, get, post};
+use code_assist_testkit::client::{Answer, all, get, post, with};
 use code_assist_testkit::google::{event, sse};
 use code_assist_testkit::script::{Piece, Received, Reply};
 
@@ -16,6 +16,7 @@ const THREE: [(&str, &str); 2] =
 
 const ONCE: (&str, &str) = ("MAX_RETRY_ATTEMPTS", "0");
 
+const PRO_STREAM: &str = "/v1beta/models/gemini-2.5-pro:streamGenerateContent?alt=sse";
 const PASSED: &str = "/v1internal:generateContent";
 
 /// The model of [`PRO`] gives this reply, other models work.
@@ -32,7 +33,7 @@ fn refused(answer: &Answer) -> (u16, String, &str) {
 }
 
 fn health(fixture: &Fixture) -> serde_json::Value {
-    serde_json::from_str(&fixture.ask(get("/health/detailed")).text()).unwrap()
+    serde_json::from_str(&fixture.ask(get("/health/detailed")).text()).expect("JSON")
 }
 
 #[test]
@@ -153,6 +154,91 @@ fn every_kind_of_model_failure_counts_for_its_model_and_its_operation_only() {
         }
         assert_eq!(fixture.ask(post(PRO, HELLO)).status, 200, "{path} {failure:?}");
     }
+}
+
+#[test]
+fn no_answer_but_a_page_of_one_model_keeps_the_others_back() {
+    let broken = |error| Reply::unreachable(error);
+    let text = |status, body: &str| Reply::status(status, body.to_owned());
+    let answers = [
+        text(200, r#"{"error":"boom"}"#),
+        text(200, r#"{"error":[]}"#),
+        text(200, "{}"),
+        text(200, "no JSON"),
+        text(200, ""),
+        text(500, "{}"),
+        text(501, ""),
+        text(503, r#"{"message":"overloaded"}"#),
+        text(503, r#""overloaded""#),
+        text(503, "The model is overloaded."),
+        text(503, r#"{"error":{"code":503,"mess"#),
+        text(503, ""),
+        text(504, ""),
+        Reply::ok("").after(ms(300_001)),
+        broken(SendError::NotProcessed("refused stream".to_owned())),
+        broken(SendError::StreamReset("enhance your calm".to_owned())),
+        broken(SendError::Resources("too many open files".to_owned())),
+        Reply::pieces([Piece::Data("{\"resp".into()), Piece::Break("reset".to_owned())]),
+        sse(&["\"overloaded\""]),
+        sse(&[r#"{"error":"boom"}"#]),
+        sse(&[&event("Hel"), r#"{"error":"boom"}"#]),
+    ];
+    for answer in answers {
+        let fixture = Fixture::new(&settings(&[ONCE]), pro_gives(answer.clone()));
+        for n in 0..6 {
+            for path in [PRO, PRO_STREAM] {
+                fixture.ask(post(path, &hello(n)));
+            }
+        }
+        for path in [GENERATE, STREAM, COUNT] {
+            assert_eq!(fixture.ask(post(path, HELLO)).status, 200, "{path} {answer:?}");
+        }
+    }
+}
+
+#[test]
+fn a_model_that_hangs_rests_also_when_its_clients_wait_longer_than_the_proxy() {
+    let fixture = Fixture::new(&settings(&[]), pro_gives(Reply::ok("").after(ms(1_000_000))));
+    for (seconds, rests) in [("200", false), ("600", true)] {
+        for n in 0..3 {
+            let answer = fixture.ask(with(post(PRO, &hello(n)), "x-server-timeout", seconds));
+            assert_eq!(answer.status, 504);
+        }
+        let next = fixture.asking(with(post(PRO, HELLO), "x-server-timeout", "1"));
+        assert_eq!(fixture.run(next).reason() == "CIRCUIT_OPEN", rests, "{seconds}");
+    }
+}
+
+#[test]
+fn a_client_that_waits_too_briefly_does_not_keep_a_resting_model_from_the_others() {
+    let mut calls = 0;
+    let fixture = Fixture::new(&settings(&[ONCE]), move |_| {
+        calls += 1;
+        Some(match calls {
+            1..=3 => error(503, ""),
+            _ => Reply::ok(r#"{"response":{"candidates":[]}}"#).after(ms(2000)),
+        })
+    });
+    for n in 0..3 {
+        fixture.ask(post(PRO, &hello(n)));
+    }
+    fixture.script.advance(ms(60_000));
+    let hurried = fixture.ask(with(post(PRO, HELLO), "x-server-timeout", "1"));
+    assert_eq!(hurried.status, 504);
+    assert_eq!(fixture.ask(post(PRO, HELLO)).status, 200);
+}
+
+#[test]
+fn the_name_of_a_passed_on_model_is_bounded() {
+    let fixture = Fixture::new(&settings(&[ONCE]), always(error(503, "")));
+    let long = "x".repeat(1 << 20);
+    for n in 0..4 {
+        let request = hello(n);
+        let body = format!(r#"{{"model":"{long}","project":"p","request":{request}}}"#);
+        let answer = fixture.ask(post(PASSED, &body));
+        assert!(answer.text().len() < 1000, "{}", answer.text().len());
+    }
+    assert!(fixture.ask(get("/health/detailed")).text().len() < 10_000);
 }
 
 #[test]

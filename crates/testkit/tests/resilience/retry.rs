@@ -6,8 +6,8 @@ use code_assist_testkit::google::{event, last_event, sse};
 use code_assist_testkit::script::{Piece, Reply};
 
 use crate::fixture::{
-    COUNT, Fixture, GENERATE, HELLO, PRO, STREAM, always, error, error_body, in_turn, ms, reason,
-    retry_info, together,
+    COUNT, Fixture, GENERATE, HELLO, PRO, STREAM, always, error, error_body, hello, in_turn, ms,
+    page, reason, retry_info, together,
 };
 
 #[test]
@@ -247,6 +247,32 @@ fn one_probe_in_ten_minutes_asks_upstream_whether_the_quota_is_back() {
     for _ in 0..3 {
         assert_eq!(fixture.ask(post(GENERATE, HELLO)).status, 200);
     }
+}
+
+#[test]
+fn a_passed_on_request_that_is_served_ends_the_memory_of_an_exhausted_quota() {
+    let fixture = exhausted_at_first(1);
+    assert_eq!(fixture.ask(post(GENERATE, HELLO)).status, 429);
+    let body = format!(r#"{{"model":"gemini-2.5-flash","project":"p","request":{HELLO}}}"#);
+    assert_eq!(fixture.ask(post("/v1internal:generateContent", &body)).status, 200);
+    assert_eq!(fixture.ask(post(GENERATE, HELLO)).status, 200);
+}
+
+#[test]
+fn a_probe_of_a_quota_is_not_used_up_by_a_request_that_is_refused() {
+    let details = format!("{},{}", reason("QUOTA_EXHAUSTED"), retry_info("598149s"));
+    let page = page(503);
+    let replies = [error(429, &details)].into_iter().chain((0..5).map(move |_| page.clone()));
+    let fixture = Fixture::new(&[("MAX_RETRY_ATTEMPTS", "0")], in_turn(replies));
+    assert_eq!(fixture.ask(post(GENERATE, HELLO)).status, 429);
+    fixture.script.advance(ms(599_000));
+    for n in 0..5 {
+        fixture.ask(post(PRO, &hello(n)));
+    }
+    fixture.script.advance(ms(1000));
+    assert_eq!(fixture.ask(post(GENERATE, HELLO)).reason(), "CIRCUIT_OPEN");
+    fixture.script.advance(ms(60_000));
+    assert_eq!(fixture.ask(post(GENERATE, HELLO)).status, 200);
 }
 
 #[test]
