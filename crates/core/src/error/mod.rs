@@ -6,6 +6,7 @@
 
 mod from;
 mod message;
+mod table;
 #[cfg(test)]
 mod tests;
 
@@ -211,17 +212,6 @@ pub enum ErrorSource {
     Upstream,
 }
 
-/// The properties that are fixed for each variant of [`Error`].
-struct ErrorRow {
-    status: StatusCode,
-    /// The reason of the proxy's `ErrorInfo` detail. `None` for upstream's own errors, and where
-    /// the contract names no reason.
-    reason: Option<&'static str>,
-    /// A short name for metrics, one for each variant.
-    label: &'static str,
-    source: ErrorSource,
-}
-
 impl Error {
     /// The HTTP status.
     pub fn status(&self) -> StatusCode {
@@ -319,123 +309,6 @@ impl Error {
         }
     }
 
-    /// The table of `docs/ERRORS.md`.
-    fn row(&self) -> ErrorRow {
-        use ErrorSource::{Client, Operator, Proxy, Upstream};
-        use StatusCode as S;
-        let (status, reason, label, source) = match self {
-            Self::AccountIneligible { .. } => {
-                (S::FORBIDDEN, Some("ACCOUNT_INELIGIBLE"), "account_ineligible", Operator)
-            }
-            Self::ApiKeyInvalid => {
-                (S::UNAUTHORIZED, Some("API_KEY_INVALID"), "api_key_invalid", Client)
-            }
-            Self::ApiKeyMissing => {
-                (S::UNAUTHORIZED, Some("API_KEY_MISSING"), "api_key_missing", Client)
-            }
-            Self::BadPageToken => (S::BAD_REQUEST, None, "bad_page_token", Client),
-            Self::BodyTooLarge { .. } => {
-                (S::PAYLOAD_TOO_LARGE, Some("BODY_TOO_LARGE"), "body_too_large", Client)
-            }
-            Self::CircuitOpen { .. } => {
-                (S::SERVICE_UNAVAILABLE, Some("CIRCUIT_OPEN"), "circuit_open", Upstream)
-            }
-            Self::Conflict => (S::CONFLICT, None, "conflict", Client),
-            Self::CredentialsMissing { .. } => (
-                S::SERVICE_UNAVAILABLE,
-                Some("CREDENTIALS_MISSING"),
-                "credentials_missing",
-                Operator,
-            ),
-            Self::CredentialsRejected { .. } => (
-                S::SERVICE_UNAVAILABLE,
-                Some("CREDENTIALS_REJECTED"),
-                "credentials_rejected",
-                Operator,
-            ),
-            // The reason of `CredentialsRejected`, which clients know.
-            Self::CredentialsUnreadable { .. } => (
-                S::SERVICE_UNAVAILABLE,
-                Some("CREDENTIALS_REJECTED"),
-                "credentials_unreadable",
-                Operator,
-            ),
-            Self::HostNotAllowed { .. } => {
-                (S::FORBIDDEN, Some("HOST_NOT_ALLOWED"), "host_not_allowed", Client)
-            }
-            Self::Internal => (S::INTERNAL_SERVER_ERROR, Some("INTERNAL"), "internal", Proxy),
-            Self::MalformedJson { .. } => {
-                (S::BAD_REQUEST, Some("MALFORMED_JSON"), "malformed_json", Client)
-            }
-            Self::MethodNotAllowed { .. } => {
-                (S::METHOD_NOT_ALLOWED, Some("METHOD_NOT_ALLOWED"), "method_not_allowed", Client)
-            }
-            Self::NotFound { .. } => (S::NOT_FOUND, Some("NOT_FOUND"), "not_found", Client),
-            Self::NotOffered { .. } => {
-                (S::NOT_FOUND, Some("NOT_OFFERED_BY_CODE_ASSIST"), "not_offered", Client)
-            }
-            Self::OriginNotAllowed { .. } => {
-                (S::FORBIDDEN, Some("ORIGIN_NOT_ALLOWED"), "origin_not_allowed", Client)
-            }
-            Self::OutOfResources { .. } => {
-                (S::SERVICE_UNAVAILABLE, Some("UPSTREAM_UNREACHABLE"), "out_of_resources", Operator)
-            }
-            Self::ProjectRequired => {
-                (S::FORBIDDEN, Some("PROJECT_REQUIRED"), "project_required", Operator)
-            }
-            Self::QueueTimeout { .. } => {
-                (S::SERVICE_UNAVAILABLE, Some("QUEUE_TIMEOUT"), "queue_timeout", Proxy)
-            }
-            Self::RateLimited { .. } => {
-                (S::TOO_MANY_REQUESTS, Some("RATE_LIMITED"), "rate_limited", Client)
-            }
-            Self::RequestTimeout => {
-                (S::REQUEST_TIMEOUT, Some("REQUEST_TIMEOUT"), "request_timeout", Client)
-            }
-            Self::SettingsInvalid { .. } => {
-                (S::SERVICE_UNAVAILABLE, Some("SETTINGS_INVALID"), "settings_invalid", Operator)
-            }
-            Self::ShuttingDown => {
-                (S::SERVICE_UNAVAILABLE, Some("SHUTTING_DOWN"), "shutting_down", Proxy)
-            }
-            Self::TokenUnavailable { .. } => (
-                S::SERVICE_UNAVAILABLE,
-                Some("UPSTREAM_UNREACHABLE"),
-                "token_unavailable",
-                Upstream,
-            ),
-            Self::UnsupportedEncoding { .. } => {
-                (S::BAD_REQUEST, Some("UNSUPPORTED_ENCODING"), "unsupported_encoding", Client)
-            }
-            Self::UpstreamDisconnected { .. } => {
-                (S::BAD_GATEWAY, Some("UPSTREAM_DISCONNECTED"), "upstream_disconnected", Upstream)
-            }
-            Self::UpstreamMalformed { .. } => {
-                (S::BAD_GATEWAY, Some("UPSTREAM_MALFORMED"), "upstream_malformed", Upstream)
-            }
-            Self::UpstreamNoEvents => {
-                (S::BAD_GATEWAY, Some("UPSTREAM_MALFORMED"), "upstream_no_events", Upstream)
-            }
-            Self::UpstreamPage { .. } => {
-                (S::BAD_GATEWAY, Some("UPSTREAM_MALFORMED"), "upstream_page", Upstream)
-            }
-            Self::UpstreamTimeout { .. } => {
-                (S::GATEWAY_TIMEOUT, Some("UPSTREAM_TIMEOUT"), "upstream_timeout", Upstream)
-            }
-            Self::UpstreamUnreachable { .. } => (
-                S::SERVICE_UNAVAILABLE,
-                Some("UPSTREAM_UNREACHABLE"),
-                "upstream_unreachable",
-                Upstream,
-            ),
-            Self::ValidationRequired { .. } => {
-                (S::FORBIDDEN, Some("VALIDATION_REQUIRED"), "validation_required", Operator)
-            }
-            Self::Upstream(error) => (error.http, None, "upstream_error", source_of(error.http)),
-        };
-        ErrorRow { status, reason, label, source }
-    }
-
     /// Details for programs, besides the reason.
     pub(crate) fn metadata(&self) -> Vec<(Cow<'static, str>, String)> {
         match self {
@@ -468,16 +341,6 @@ impl Error {
             Self::NotOffered { .. } => vec![API_KEY],
             _ => Vec::new(),
         }
-    }
-}
-
-/// Who can act on an error of upstream's, by its status.
-fn source_of(status: StatusCode) -> ErrorSource {
-    match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => ErrorSource::Operator,
-        StatusCode::TOO_MANY_REQUESTS => ErrorSource::Upstream,
-        status if status.is_client_error() => ErrorSource::Client,
-        _ => ErrorSource::Upstream,
     }
 }
 

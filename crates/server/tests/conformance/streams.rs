@@ -199,15 +199,16 @@ fn a_stream_without_a_finish_reason_is_forwarded_and_counted_as_cut() {
 }
 
 #[test]
-fn an_empty_stream_stays_empty() {
+fn a_stream_without_an_event_is_a_502() {
     let upstream = ScriptedUpstream::new(|_, connection| {
         connection.begin_stream();
         connection.end();
     });
-    let proxy = ProxyBuilder::for_upstream(&upstream).start();
-    assert_eq!(proxy.post(ARRAY, HELLO).text(), "[]");
+    let proxy = ProxyBuilder::for_upstream(&upstream).env("MAX_RETRY_ATTEMPTS", "0").start();
+    let in_array = proxy.post(ARRAY, HELLO);
+    assert_eq!((in_array.status(), &in_array.json()[0]["error"]["code"]), (502, &502.into()));
     let answer = proxy.post(STREAM, HELLO);
-    assert_eq!((answer.status(), answer.text().as_str()), (200, ""));
+    assert_eq!(answer.status_and_reason(), (502, "UPSTREAM_MALFORMED".into()));
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod endpoints;
 mod fixture;
 mod kept;
 mod models;
+mod quota;
 mod rate_limit;
 mod retry;
 mod wait_queue;
