@@ -2,6 +2,7 @@
 
 mod breaks;
 mod connector;
+mod frames;
 mod http2;
 mod pool;
 
