@@ -4,6 +4,10 @@
 //! full, the origin dials as many as the waiters will fill. The first dial is a single one for any
 //! number of waiters, since it learns the limit. An HTTP/1.1 connection is dialled by the request that
 //! needs it.
+//!
+//! A silent HTTP/2 connection is checked with a PING before it takes a request: firewalls drop idle
+//! connections without telling either end, and a request that was written to such a connection is not
+//! sent again. One PING serves all requests that wait.
 
 mod state;
 
@@ -55,7 +59,7 @@ impl Origin {
             uri,
             connector,
             options,
-            state: Mutex::new(OriginState::new(version)),
+            state: Mutex::new(OriginState::new(version, &options)),
             changed: Notify::new(),
         })
     }
@@ -168,6 +172,7 @@ impl Origin {
     ) {
         let mut state = self.state();
         state.version = HttpVersion::Http2;
+        state.notice_sleep(Instant::now(), &self.options);
         state.shared.push(SharedConnection::new(requests, connection));
         self.start_reaping(&mut state);
         drop(state);
@@ -217,6 +222,18 @@ impl Origin {
     pub(super) fn retire(&self, connection: &Arc<http2::ConnectionState>) {
         let mut state = self.state();
         state.shared.retain(|shared| !Arc::ptr_eq(&shared.state, connection));
+    }
+
+    /// Lets waiting requests use a silent connection, since it is alive.
+    pub(super) fn check_answered(&self) {
+        self.changed.notify_waiters();
+    }
+
+    /// Forgets a silent connection. The requests that wait for it use or dial another one.
+    pub(super) fn check_failed(&self, connection: &Arc<http2::ConnectionState>) {
+        tracing::debug!("a silent upstream connection does not answer: requests use another one");
+        self.retire(connection);
+        self.changed.notify_waiters();
     }
 
     /// Counts the end of a stream.
@@ -270,6 +287,12 @@ impl Origin {
         }
     }
 
+    /// True if a connection is silent.
+    #[cfg(test)]
+    pub(super) fn is_silent(&self) -> bool {
+        self.state().shared.iter().any(|shared| shared.state.is_silent())
+    }
+
     fn state(&self) -> MutexGuard<'_, OriginState> {
         lock(&self.state)
     }
@@ -289,7 +312,7 @@ impl Waiter {
             state.waiting += 1;
             state.failures
         });
-        let step = state.next_step(seen_failures);
+        let step = state.next_step(seen_failures, &self.origin.options);
         if !matches!(step, NextStep::Wait { .. }) {
             self.seen_failures = None;
             state.waiting -= 1;

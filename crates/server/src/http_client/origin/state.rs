@@ -9,7 +9,8 @@ use h2::client::SendRequest;
 use tokio::time::Instant;
 
 use crate::http_client::error::ConnectError;
-use crate::http_client::idle::IdleEnd;
+use crate::http_client::idle::{IdleEnd, SleepWatch};
+use crate::http_client::pool::PoolOptions;
 use crate::http_client::{http1, http2};
 use crate::http_version::HttpVersion;
 
@@ -31,6 +32,7 @@ pub(super) struct OriginState {
     pub(super) last_failure: Option<ConnectError>,
     /// A task runs that closes idle connections.
     pub(super) reaping: bool,
+    sleep: SleepWatch,
 }
 
 #[derive(Debug)]
@@ -55,7 +57,7 @@ pub(super) enum NextStep {
 
 impl OriginState {
     /// `version` is what the first dial is expected to agree on.
-    pub(super) fn new(version: HttpVersion) -> Self {
+    pub(super) fn new(version: HttpVersion, options: &PoolOptions) -> Self {
         Self {
             version,
             idle: Vec::new(),
@@ -66,29 +68,26 @@ impl OriginState {
             failures: 0,
             last_failure: None,
             reaping: false,
+            sleep: SleepWatch::new(Instant::now(), (options.wall_clock)()),
         }
     }
 
     /// Finds a connection for one request, or says how to get one. `seen_failures` is the count of
     /// failures when the waiting began.
-    pub(super) fn next_step(&mut self, seen_failures: u64) -> NextStep {
+    pub(super) fn next_step(&mut self, seen_failures: u64, options: &PoolOptions) -> NextStep {
         self.shared.retain(|shared| !shared.state.has_ended());
-        let mut shared = self.shared.iter_mut();
-        if let Some(shared) = shared.find(|shared| shared.state.free_streams() > 0) {
-            let before = shared.state.streams.fetch_add(1, Ordering::Relaxed);
-            if before == 0 && !std::mem::take(&mut shared.fresh) {
-                let now = Instant::now();
-                if now - shared.idle_since > PROBE_AFTER {
-                    shared.state.probe();
-                }
-                shared.idle_end = Some(IdleEnd::new(now, &shared.state.reads));
-            }
+        if let Some(shared) = self.usable_shared(options) {
+            shared.state.streams.fetch_add(1, Ordering::Relaxed);
             let requests = shared.requests.clone();
             return NextStep::UseHttp2(requests, Arc::clone(&shared.state), shared.idle_end);
         }
         self.idle.retain(|(connection, _)| !connection.is_closed());
         if let Some(at) = self.idle.iter().rposition(|(connection, _)| connection.is_ready()) {
             return NextStep::UseHttp1(self.idle.remove(at).0);
+        }
+        // Nothing is dialled while a check is under way: most silent connections are alive.
+        if self.check_silent() {
+            return NextStep::Wait { dial: false };
         }
         if self.version == HttpVersion::Http1 {
             return NextStep::DialHttp1;
@@ -101,6 +100,45 @@ impl OriginState {
         let dial = self.waiting > self.dialing.saturating_mul(self.expected_streams);
         self.dialing += usize::from(dial);
         NextStep::Wait { dial }
+    }
+
+    /// Finds an HTTP/2 connection with a free stream that is not silent. The clocks are read only for a
+    /// connection without open streams. If there are some when the machine wakes, the driver finds the
+    /// silence at one of its next looks.
+    fn usable_shared(&mut self, options: &PoolOptions) -> Option<&mut SharedConnection> {
+        let is_usable = |shared: &SharedConnection| {
+            shared.state.free_streams() > 0 && !shared.state.is_silent()
+        };
+        let at = self.shared.iter().position(is_usable)?;
+        if self.shared[at].state.streams.load(Ordering::Relaxed) == 0 {
+            let now = Instant::now();
+            if self.notice_sleep(now, options) {
+                return None;
+            }
+            let shared = &mut self.shared[at];
+            if !std::mem::take(&mut shared.fresh) {
+                shared.idle_end = Some(IdleEnd::new(now, &shared.state.reads));
+            }
+        }
+        Some(&mut self.shared[at])
+    }
+
+    /// Makes all connections prove that they are alive if the machine has slept. Returns true if it has.
+    pub(super) fn notice_sleep(&mut self, now: Instant, options: &PoolOptions) -> bool {
+        let wall = (options.wall_clock)();
+        let has_slept = self.sleep.has_slept(options.idle_before_check, now, wall);
+        if has_slept {
+            self.shared.iter().for_each(|shared| shared.state.set_silent());
+        }
+        has_slept
+    }
+
+    /// Checks all silent connections with a free stream at once, so that the wait is that of one check.
+    /// Returns true if there is any.
+    fn check_silent(&self) -> bool {
+        let silent = self.shared.iter().map(|shared| &shared.state);
+        let silent = silent.filter(|state| state.free_streams() > 0 && state.is_silent());
+        silent.inspect(|state| state.check()).count() > 0
     }
 
     /// Fails those who wait, unless a dial under way may still serve them.
@@ -138,7 +176,3 @@ impl SharedConnection {
         Self { requests, state, idle_since: Instant::now(), fresh, idle_end: None }
     }
 }
-
-/// A connection that was idle for longer gets a PING when it is used again, since firewalls drop idle
-/// connections silently.
-const PROBE_AFTER: Duration = Duration::from_secs(10);
