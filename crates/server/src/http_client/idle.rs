@@ -1,4 +1,5 @@
-//! Tells a connection that died while it was idle from one that broke during a request.
+//! Tells a connection that died while it was idle from one that broke during a request, and notices
+//! that the machine has slept.
 //!
 //! A server, or a firewall on the way, may close an idle connection at the moment in which the next
 //! request is written to it. Such a request has reached no server. It looks like a request whose
@@ -7,7 +8,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
@@ -45,6 +46,33 @@ impl IdleEnd {
     }
 }
 
+/// Notices that the machine has slept.
+///
+/// Under Linux and macOS the monotonic clock, and every timer with it, stands still while the machine
+/// sleeps. A connection then seems to have been idle for seconds when hours have passed. The wall clock
+/// runs on, so that it gains on the monotonic one. Its other steps forward (a time server, a user) look
+/// the same, and cost one check. A step back may hide a sleep: the connection is then used as after a
+/// short pause. Under Windows the monotonic clock runs on too, and timers see the sleep.
+#[derive(Debug)]
+pub(super) struct SleepWatch {
+    at: Instant,
+    wall: SystemTime,
+}
+
+impl SleepWatch {
+    pub(super) fn new(at: Instant, wall: SystemTime) -> Self {
+        Self { at, wall }
+    }
+
+    /// True if the machine has slept for longer than `limit` since the last call.
+    pub(super) fn has_slept(&mut self, limit: Duration, now: Instant, wall: SystemTime) -> bool {
+        let passed = wall.duration_since(self.wall).unwrap_or_default();
+        let awake = now - self.at;
+        *self = Self::new(now, wall);
+        passed.saturating_sub(awake) > limit
+    }
+}
+
 /// How long the news of a dead connection may take: one round trip to any server on Earth, with some
 /// delay at both ends. It is shorter than almost every generation, so that a server that breaks the
 /// connection within this time has hardly carried out the request.
@@ -72,5 +100,21 @@ mod tests {
         let idle_end = IdleEnd::new(Instant::now(), &reads);
         reads.increase();
         assert!(!idle_end.was_dead(&reads));
+    }
+
+    #[test]
+    fn a_wall_clock_that_gains_on_the_monotonic_one_shows_that_the_machine_has_slept() {
+        let (at, wall) = (Instant::now(), SystemTime::UNIX_EPOCH);
+        let seconds = Duration::from_secs;
+        let mut sleep = SleepWatch::new(at, wall);
+        let mut has_slept = |awake, passed| {
+            sleep.has_slept(seconds(10), at + seconds(awake), wall + seconds(passed))
+        };
+        assert!(!has_slept(0, 0));
+        assert!(!has_slept(3600, 3610));
+        assert!(has_slept(3601, 3622));
+        assert!(!has_slept(3602, 3623));
+        // A step back is no sleep.
+        assert!(!has_slept(3603, 23));
     }
 }

@@ -18,7 +18,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use code_assist_core::settings::Settings;
@@ -49,6 +49,9 @@ impl HttpClient {
             ping_interval: PING_INTERVAL,
             ping_timeout: PING_TIMEOUT,
             settings_timeout: SETTINGS_TIMEOUT,
+            idle_before_check: IDLE_BEFORE_CHECK,
+            check_timeout: CHECK_TIMEOUT,
+            wall_clock: SystemTime::now,
         };
         Ok(Self { pool: Arc::new(Pool::new(Connector::new(settings)?, options)), abort })
     }
@@ -185,6 +188,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 const SETTINGS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Hardly any firewall or NAT drops a connection that has been silent for less than 30 s. A check costs
+/// the first request after a pause one round trip, and ten seconds make that rare.
+const IDLE_BEFORE_CHECK: Duration = Duration::from_secs(10);
+
+/// An answer takes one round trip, which is less than 0.7 s even over a satellite. The rest is for a
+/// packet that was lost and is sent again. A wrong verdict costs a handshake and no request.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Several pooled connections may be dead at once, but a peer that refuses stream after stream does
 /// so on purpose.

@@ -4,7 +4,7 @@
 //! stream limit, so that requests past the limit wait behind others' streams.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use code_assist_core::Payload;
 use http::{Request, Response, Uri};
@@ -35,6 +35,12 @@ pub(super) struct PoolOptions {
     pub(super) ping_timeout: Duration,
     /// How long an HTTP/2 peer may take to send its SETTINGS, with the stream limit in them.
     pub(super) settings_timeout: Duration,
+    /// Silence after which an HTTP/2 connection gets a PING before it takes a request.
+    pub(super) idle_before_check: Duration,
+    /// How long a request waits for the answer to that PING before it uses another connection.
+    pub(super) check_timeout: Duration,
+    /// Shows that the machine has slept, which the monotonic clock does not.
+    pub(super) wall_clock: fn() -> SystemTime,
 }
 
 impl Pool {
@@ -63,6 +69,12 @@ impl Pool {
             origin.keep(connection);
         }
         Ok(())
+    }
+
+    /// True if a connection is silent.
+    #[cfg(test)]
+    pub(super) fn is_silent(&self) -> bool {
+        lock(&self.origins).iter().any(|origin| origin.is_silent())
     }
 
     fn origin(&self, uri: &Uri) -> Result<Arc<Origin>, ConnectError> {

@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -14,6 +14,7 @@ use tokio::io::AsyncWrite;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::silence::SilenceWatch;
 use super::unflushed::Unflushed;
 use crate::http_client::connector::IoStream;
 use crate::http_client::error::{ConnectionError, with_causes};
@@ -33,8 +34,13 @@ pub(in crate::http_client) struct ConnectionState {
     pub(in crate::http_client) reads: ReadCount,
     /// The peer's SETTINGS have come.
     settled: AtomicBool,
+    /// The count of reads at which the connection was silent. A read ends the silence by itself, without
+    /// a store. `NO_READS`: it has not been silent yet.
+    silent_at: AtomicU64,
+    /// Requests wait for the connection to prove that it is alive.
+    checking: AtomicBool,
     closing: AtomicBool,
-    /// Wakes the driver for a PING or for `closing`.
+    /// Wakes the driver for `checking` or `closing`.
     wake: Notify,
     ended: AtomicBool,
     /// Why the connection ended, if the driver knows better than the stream.
@@ -48,6 +54,8 @@ impl ConnectionState {
             streams: AtomicUsize::new(streams),
             reads,
             settled: AtomicBool::new(false),
+            silent_at: AtomicU64::new(NO_READS),
+            checking: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             wake: Notify::new(),
             ended: AtomicBool::new(false),
@@ -65,9 +73,22 @@ impl ConnectionState {
         self.limit.load(Ordering::Relaxed)
     }
 
-    /// Sends a PING, whose answer the driver awaits.
-    pub(in crate::http_client) fn probe(&self) {
-        self.wake.notify_one();
+    /// True if the connection may be dead, since nothing has come in for a while.
+    pub(in crate::http_client) fn is_silent(&self) -> bool {
+        self.reads.get() == self.silent_at.load(Ordering::Relaxed)
+    }
+
+    /// Lets no request use the connection until a byte comes in.
+    pub(in crate::http_client) fn set_silent(&self) {
+        self.silent_at.store(self.reads.get(), Ordering::Relaxed);
+    }
+
+    /// Sends a PING, unless a check is under way. The driver reports to the origin when a byte comes in,
+    /// or when none does in time.
+    pub(in crate::http_client) fn check(&self) {
+        if !self.checking.swap(true, Ordering::Relaxed) {
+            self.wake.notify_one();
+        }
     }
 
     /// Ends the connection when its last stream has ended.
@@ -87,6 +108,28 @@ impl ConnectionState {
 
     fn is_settled(&self) -> bool {
         self.settled.load(Ordering::Relaxed)
+    }
+
+    /// Ends a check when a byte has come in.
+    fn end_answered_check(&self, origin: Option<&Arc<Origin>>) {
+        if !self.checking.load(Ordering::Relaxed) || self.is_silent() {
+            return;
+        }
+        self.checking.store(false, Ordering::Relaxed);
+        if let Some(origin) = origin {
+            origin.check_answered();
+        }
+    }
+
+    /// Ends a check that had no answer. Returns true if the connection has no streams, so that it can be
+    /// closed. Open streams keep it until the PING itself counts as lost, since they may have been carried
+    /// out and are not sent again.
+    fn end_failed_check(self: &Arc<Self>, origin: Option<&Arc<Origin>>) -> bool {
+        self.checking.store(false, Ordering::Relaxed);
+        if let Some(origin) = origin {
+            origin.check_failed(self);
+        }
+        self.streams.load(Ordering::Relaxed) == 0
     }
 
     /// Takes over the peer's stream limit when its SETTINGS have come or changed.
@@ -153,10 +196,8 @@ impl Driver {
     /// Drives the connection to its end, and returns why it ended.
     async fn drive(self) -> ConnectionError {
         let Self { mut connection, stream, mut pings, state, options, origin } = self;
-        let mut ping_sent = false;
-        // The count of reads at the last check.
-        let mut checked = 0;
-        let mut check_at = Instant::now() + options.settings_timeout;
+        let mut watch = SilenceWatch::new(options, Instant::now());
+        let mut look_at = watch.next_look(false, Instant::now());
         let mut yield_first = true;
         let mut drive = |cx: &mut Context<'_>| {
             // Yields once, so that requests that are ready now go out with the same write.
@@ -167,6 +208,7 @@ impl Driver {
             yield_first = true;
             let polled = Pin::new(&mut connection).poll(cx);
             state.update_limit(connection.max_concurrent_send_streams(), origin.as_ref());
+            state.end_answered_check(origin.as_ref());
             if let Poll::Ready(ended) = polled {
                 return Poll::Ready(ended.map_or_else(Into::into, |()| ConnectionError::Closed));
             }
@@ -179,12 +221,11 @@ impl Driver {
             tokio::select! {
                 biased;
                 error = poll_fn(&mut drive) => return error,
-                pong = poll_fn(|cx| pings.poll_pong(cx)), if ping_sent => {
+                pong = poll_fn(|cx| pings.poll_pong(cx)), if watch.awaits_pong() => {
                     if let Err(error) = pong {
                         return error.into();
                     }
-                    ping_sent = false;
-                    check_at = Instant::now() + options.ping_interval;
+                    watch.end_ping();
                 }
                 () = state.wake.notified() => {
                     if state.closing.load(Ordering::Relaxed) {
@@ -192,19 +233,25 @@ impl Driver {
                         let _ = timeout(GOAWAY_TIMEOUT, poll_fn(&mut drive)).await;
                         return ConnectionError::Unneeded;
                     }
-                    if !ping_sent && pings.send_ping(Ping::opaque()).is_ok() {
-                        ping_sent = true;
-                        check_at = Instant::now() + options.ping_timeout;
+                    let now = Instant::now();
+                    watch.look(state.reads.get(), now);
+                    watch.begin_check(now);
+                    if !watch.awaits_pong() && pings.send_ping(Ping::opaque()).is_ok() {
+                        watch.begin_ping(now);
                     }
+                    look_at = watch.next_look(state.is_settled(), now);
                 }
-                () = sleep_until(check_at) => {
-                    let reads = state.reads.get();
-                    let silent = reads == checked;
-                    checked = reads;
-                    let failed = if !state.is_settled() {
+                () = sleep_until(look_at) => {
+                    let now = Instant::now();
+                    watch.look(state.reads.get(), now);
+                    let failed = if !state.is_settled() && watch.lacks_settings(now) {
                         Some(ConnectionError::NoSettings(options.settings_timeout))
-                    } else if ping_sent && silent {
+                    } else if watch.lacks_pong(now) {
                         Some(ConnectionError::NoPong(options.ping_timeout))
+                    } else if watch.take_failed_check(now)
+                        && state.end_failed_check(origin.as_ref())
+                    {
+                        Some(ConnectionError::NoPong(options.check_timeout))
                     } else {
                         None
                     };
@@ -212,13 +259,15 @@ impl Driver {
                         let _ = state.reason.set(error.clone());
                         return error;
                     }
-                    let busy = state.streams.load(Ordering::Relaxed) > 0;
-                    check_at = Instant::now() + options.ping_interval;
-                    // No PING on an idle connection: servers count PINGs without traffic as abuse.
-                    if silent && busy && !ping_sent && pings.send_ping(Ping::opaque()).is_ok() {
-                        ping_sent = true;
-                        check_at = Instant::now() + options.ping_timeout;
+                    if state.is_settled() && watch.is_silent(now) {
+                        state.set_silent();
                     }
+                    let busy = state.streams.load(Ordering::Relaxed) > 0;
+                    // No PING on an idle connection: servers count PINGs without traffic as abuse.
+                    if busy && watch.wants_ping(now) && pings.send_ping(Ping::opaque()).is_ok() {
+                        watch.begin_ping(now);
+                    }
+                    look_at = watch.next_look(state.is_settled(), now);
                 }
             }
         }
@@ -227,6 +276,9 @@ impl Driver {
 
 /// A stream limit that no SETTINGS can name: the peer's have not come yet.
 const NOT_SETTLED: usize = usize::MAX - 1;
+
+/// A count of reads that no connection reaches.
+const NO_READS: u64 = u64::MAX;
 
 /// Bytes that may be under way on one stream to a client that does not read.
 const STREAM_WINDOW: u32 = 256 * 1024;

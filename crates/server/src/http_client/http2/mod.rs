@@ -4,6 +4,7 @@
 //! connections by, and needs a task and a channel for each request.
 
 mod connection;
+mod silence;
 mod stream;
 mod unflushed;
 

@@ -3,6 +3,7 @@
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::frames::*;
 use super::*;
 
 /// What a peer does with a request.
@@ -294,16 +295,10 @@ impl Script {
         mut stream: impl AsyncRead + AsyncWrite + Unpin,
         reset: &(dyn Fn() + Sync),
     ) -> io::Result<()> {
-        let mut preface = [0; 24];
-        stream.read_exact(&mut preface).await?;
+        read_preface(&mut stream).await?;
         write_frame(&mut stream, SETTINGS, 0, 0, &[]).await?;
         loop {
-            let mut head = [0; 9];
-            stream.read_exact(&mut head).await?;
-            let [l0, l1, l2, kind, flags, id @ ..] = head;
-            let id = u32::from_be_bytes(id);
-            let length = usize::from(l0) << 16 | usize::from(l1) << 8 | usize::from(l2);
-            stream.read_exact(&mut vec![0; length]).await?;
+            let RawFrame { kind, flags, id, .. } = read_frame(&mut stream).await?;
             if kind == SETTINGS && flags & ACK == 0 {
                 write_frame(&mut stream, SETTINGS, ACK, 0, &[]).await?;
             }
@@ -344,19 +339,6 @@ impl Script {
     }
 }
 
-async fn write_frame(
-    stream: &mut (impl AsyncWrite + Unpin),
-    kind: u8,
-    flags: u8,
-    id: u32,
-    payload: &[u8],
-) -> io::Result<()> {
-    let length = u8::try_from(payload.len()).unwrap();
-    let head = [&[0, 0, length, kind, flags][..], &id.to_be_bytes()].concat();
-    stream.write_all(&[&head, payload].concat()).await?;
-    stream.flush().await
-}
-
 /// Returns a function that makes the connection's end a reset: closing a socket that lingers for no time
 /// sends RST.
 fn resetter(stream: &TcpStream) -> impl Fn() + Send + Sync + use<> {
@@ -365,13 +347,3 @@ fn resetter(stream: &TcpStream) -> impl Fn() + Send + Sync + use<> {
         rustix::net::sockopt::set_socket_linger(&socket, Some(Duration::ZERO)).unwrap();
     }
 }
-
-// Types and flags of frames (RFC 9113 6).
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const GOAWAY: u8 = 7;
-const ACK: u8 = 1;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;

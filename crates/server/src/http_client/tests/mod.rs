@@ -2,7 +2,9 @@
 
 mod breaks;
 mod connector;
+mod frames;
 mod http2;
+mod idle;
 mod pool;
 
 use std::convert::Infallible;
@@ -333,6 +335,9 @@ fn quick() -> PoolOptions {
         ping_interval: Duration::from_millis(300),
         ping_timeout: Duration::from_millis(200),
         settings_timeout: Duration::from_millis(300),
+        idle_before_check: Duration::from_secs(60),
+        check_timeout: Duration::from_millis(200),
+        wall_clock: SystemTime::now,
     }
 }
 

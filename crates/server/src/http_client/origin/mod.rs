@@ -4,10 +4,15 @@
 //! full, the origin dials as many as the waiters will fill. The first dial is a single one for any
 //! number of waiters, since it learns the limit. An HTTP/1.1 connection is dialled by the request that
 //! needs it.
+//!
+//! A silent HTTP/2 connection is checked with a PING before it takes a request: firewalls drop idle
+//! connections without telling either end, and a request that was written to such a connection is not
+//! sent again. One PING serves all requests that wait.
+
+mod state;
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -18,10 +23,10 @@ use tokio::time::{Instant, sleep_until};
 
 use super::connector::{Connected, Connector};
 use super::error::{ConnectError, ConnectionError};
-use super::idle::IdleEnd;
 use super::pool::{ConnectionLease, PoolOptions};
 use super::{http1, http2, lock};
 use crate::http_version::HttpVersion;
+use state::{NextStep, OriginState, SharedConnection};
 
 /// One scheme, host and port, and the connections to it.
 #[derive(Debug)]
@@ -36,46 +41,6 @@ pub(super) struct Origin {
     changed: Notify,
 }
 
-#[derive(Debug)]
-struct OriginState {
-    /// What the last dial agreed on.
-    version: HttpVersion,
-    /// HTTP/1.1 connections without a request, the one used last at the end.
-    idle: Vec<(http1::Connection, Instant)>,
-    /// HTTP/2 connections, the oldest first.
-    shared: Vec<SharedConnection>,
-    /// Dials under way, and fresh connections whose stream limit is not known yet.
-    dialing: usize,
-    /// How many streams the next connection is expected to take.
-    expected_streams: usize,
-    waiting: usize,
-    /// Counts the times that all dials under way had failed.
-    failures: u64,
-    last_failure: Option<ConnectError>,
-    /// A task runs that closes idle connections.
-    reaping: bool,
-}
-
-#[derive(Debug)]
-struct SharedConnection {
-    requests: SendRequest<Bytes>,
-    state: Arc<http2::ConnectionState>,
-    idle_since: Instant,
-    /// No stream has been opened on it.
-    fresh: bool,
-    /// When it was last idle; None since it was opened.
-    idle_end: Option<IdleEnd>,
-}
-
-/// What a waiter has to do next.
-enum NextStep {
-    DialHttp1,
-    Fail(ConnectError),
-    UseHttp1(http1::Connection),
-    UseHttp2(SendRequest<Bytes>, Arc<http2::ConnectionState>, Option<IdleEnd>),
-    Wait { dial: bool },
-}
-
 impl Origin {
     pub(super) fn new(
         scheme: &Scheme,
@@ -87,23 +52,14 @@ impl Origin {
         let uri = uri.path_and_query("/").build();
         let uri = uri.map_err(|error| ConnectError::InvalidAddress(Arc::new(error)))?;
         let secure = *scheme == Scheme::HTTPS;
+        let version = if secure { HttpVersion::Http2 } else { HttpVersion::Http1 };
         Ok(Self {
             scheme: scheme.clone(),
             authority: authority.clone(),
             uri,
             connector,
             options,
-            state: Mutex::new(OriginState {
-                version: if secure { HttpVersion::Http2 } else { HttpVersion::Http1 },
-                idle: Vec::new(),
-                shared: Vec::new(),
-                dialing: 0,
-                expected_streams: usize::MAX,
-                waiting: 0,
-                failures: 0,
-                last_failure: None,
-                reaping: false,
-            }),
+            state: Mutex::new(OriginState::new(version, &options)),
             changed: Notify::new(),
         })
     }
@@ -216,11 +172,8 @@ impl Origin {
     ) {
         let mut state = self.state();
         state.version = HttpVersion::Http2;
-        let idle_since = Instant::now();
-        let fresh = connection.streams.load(Ordering::Relaxed) == 0;
-        let shared =
-            SharedConnection { requests, state: connection, idle_since, fresh, idle_end: None };
-        state.shared.push(shared);
+        state.notice_sleep(Instant::now(), &self.options);
+        state.shared.push(SharedConnection::new(requests, connection));
         self.start_reaping(&mut state);
         drop(state);
         self.changed.notify_waiters();
@@ -269,6 +222,18 @@ impl Origin {
     pub(super) fn retire(&self, connection: &Arc<http2::ConnectionState>) {
         let mut state = self.state();
         state.shared.retain(|shared| !Arc::ptr_eq(&shared.state, connection));
+    }
+
+    /// Lets waiting requests use a silent connection, since it is alive.
+    pub(super) fn check_answered(&self) {
+        self.changed.notify_waiters();
+    }
+
+    /// Forgets a silent connection. The requests that wait for it use or dial another one.
+    pub(super) fn check_failed(&self, connection: &Arc<http2::ConnectionState>) {
+        tracing::debug!("a silent upstream connection does not answer: requests use another one");
+        self.retire(connection);
+        self.changed.notify_waiters();
     }
 
     /// Counts the end of a stream.
@@ -322,72 +287,14 @@ impl Origin {
         }
     }
 
+    /// True if a connection is silent.
+    #[cfg(test)]
+    pub(super) fn is_silent(&self) -> bool {
+        self.state().shared.iter().any(|shared| shared.state.is_silent())
+    }
+
     fn state(&self) -> MutexGuard<'_, OriginState> {
         lock(&self.state)
-    }
-}
-
-impl OriginState {
-    /// Finds a connection for one request, or says how to get one. `seen_failures` is the count of
-    /// failures when the waiting began.
-    fn next_step(&mut self, seen_failures: u64) -> NextStep {
-        self.shared.retain(|shared| !shared.state.has_ended());
-        let mut shared = self.shared.iter_mut();
-        if let Some(shared) = shared.find(|shared| shared.state.free_streams() > 0) {
-            let before = shared.state.streams.fetch_add(1, Ordering::Relaxed);
-            if before == 0 && !std::mem::take(&mut shared.fresh) {
-                let now = Instant::now();
-                if now - shared.idle_since > PROBE_AFTER {
-                    shared.state.probe();
-                }
-                shared.idle_end = Some(IdleEnd::new(now, &shared.state.reads));
-            }
-            let requests = shared.requests.clone();
-            return NextStep::UseHttp2(requests, Arc::clone(&shared.state), shared.idle_end);
-        }
-        self.idle.retain(|(connection, _)| !connection.is_closed());
-        if let Some(at) = self.idle.iter().rposition(|(connection, _)| connection.is_ready()) {
-            return NextStep::UseHttp1(self.idle.remove(at).0);
-        }
-        if self.version == HttpVersion::Http1 {
-            return NextStep::DialHttp1;
-        }
-        if self.failures != seen_failures
-            && let Some(error) = &self.last_failure
-        {
-            return NextStep::Fail(error.clone());
-        }
-        let dial = self.waiting > self.dialing.saturating_mul(self.expected_streams);
-        self.dialing += usize::from(dial);
-        NextStep::Wait { dial }
-    }
-
-    /// Fails those who wait, unless a dial under way may still serve them.
-    fn fail_waiters_if_none_dials(&mut self, error: ConnectError) {
-        if self.dialing == 0 {
-            self.failures += 1;
-            self.last_failure = Some(error);
-        }
-    }
-
-    /// Closes connections that have been idle for too long. Returns when the next one will be.
-    fn reap(&mut self, now: Instant, keep_alive: Duration) -> Option<Instant> {
-        self.idle
-            .retain(|(connection, since)| !connection.is_closed() && now < *since + keep_alive);
-        self.shared.retain(|shared| {
-            let idle = shared.state.streams.load(Ordering::Relaxed) == 0;
-            let expired = idle && now >= shared.idle_since + keep_alive;
-            if expired {
-                shared.state.close();
-            }
-            !expired
-        });
-        let shared = self.shared.iter().map(|shared| (shared.idle_since, &shared.state.streams));
-        let shared = shared.filter(|(_, streams)| streams.load(Ordering::Relaxed) == 0);
-        let idle = self.idle.iter().map(|(_, since)| *since);
-        let next = idle.chain(shared.map(|(since, _)| since)).min();
-        self.reaping = next.is_some();
-        next.map(|since| since + keep_alive)
     }
 }
 
@@ -405,7 +312,7 @@ impl Waiter {
             state.waiting += 1;
             state.failures
         });
-        let step = state.next_step(seen_failures);
+        let step = state.next_step(seen_failures, &self.origin.options);
         if !matches!(step, NextStep::Wait { .. }) {
             self.seen_failures = None;
             state.waiting -= 1;
@@ -421,7 +328,3 @@ impl Drop for Waiter {
         }
     }
 }
-
-/// A connection that was idle for longer gets a PING when it is used again, since firewalls drop idle
-/// connections silently.
-const PROBE_AFTER: Duration = Duration::from_secs(10);

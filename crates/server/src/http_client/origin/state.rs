@@ -1,0 +1,178 @@
+//! What an origin knows of its connections, and which of them the next request gets.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use tokio::time::Instant;
+
+use crate::http_client::error::ConnectError;
+use crate::http_client::idle::{IdleEnd, SleepWatch};
+use crate::http_client::pool::PoolOptions;
+use crate::http_client::{http1, http2};
+use crate::http_version::HttpVersion;
+
+#[derive(Debug)]
+pub(super) struct OriginState {
+    /// What the last dial agreed on.
+    pub(super) version: HttpVersion,
+    /// HTTP/1.1 connections without a request, the one used last at the end.
+    pub(super) idle: Vec<(http1::Connection, Instant)>,
+    /// HTTP/2 connections, the oldest first.
+    pub(super) shared: Vec<SharedConnection>,
+    /// Dials under way, and fresh connections whose stream limit is not known yet.
+    pub(super) dialing: usize,
+    /// How many streams the next connection is expected to take.
+    pub(super) expected_streams: usize,
+    pub(super) waiting: usize,
+    /// Counts the times that all dials under way had failed.
+    pub(super) failures: u64,
+    pub(super) last_failure: Option<ConnectError>,
+    /// A task runs that closes idle connections.
+    pub(super) reaping: bool,
+    sleep: SleepWatch,
+}
+
+#[derive(Debug)]
+pub(super) struct SharedConnection {
+    pub(super) requests: SendRequest<Bytes>,
+    pub(super) state: Arc<http2::ConnectionState>,
+    pub(super) idle_since: Instant,
+    /// No stream has been opened on it.
+    pub(super) fresh: bool,
+    /// When it was last idle; None since it was opened.
+    pub(super) idle_end: Option<IdleEnd>,
+}
+
+/// What a waiter has to do next.
+pub(super) enum NextStep {
+    DialHttp1,
+    Fail(ConnectError),
+    UseHttp1(http1::Connection),
+    UseHttp2(SendRequest<Bytes>, Arc<http2::ConnectionState>, Option<IdleEnd>),
+    Wait { dial: bool },
+}
+
+impl OriginState {
+    /// `version` is what the first dial is expected to agree on.
+    pub(super) fn new(version: HttpVersion, options: &PoolOptions) -> Self {
+        Self {
+            version,
+            idle: Vec::new(),
+            shared: Vec::new(),
+            dialing: 0,
+            expected_streams: usize::MAX,
+            waiting: 0,
+            failures: 0,
+            last_failure: None,
+            reaping: false,
+            sleep: SleepWatch::new(Instant::now(), (options.wall_clock)()),
+        }
+    }
+
+    /// Finds a connection for one request, or says how to get one. `seen_failures` is the count of
+    /// failures when the waiting began.
+    pub(super) fn next_step(&mut self, seen_failures: u64, options: &PoolOptions) -> NextStep {
+        self.shared.retain(|shared| !shared.state.has_ended());
+        if let Some(shared) = self.usable_shared(options) {
+            shared.state.streams.fetch_add(1, Ordering::Relaxed);
+            let requests = shared.requests.clone();
+            return NextStep::UseHttp2(requests, Arc::clone(&shared.state), shared.idle_end);
+        }
+        self.idle.retain(|(connection, _)| !connection.is_closed());
+        if let Some(at) = self.idle.iter().rposition(|(connection, _)| connection.is_ready()) {
+            return NextStep::UseHttp1(self.idle.remove(at).0);
+        }
+        // Nothing is dialled while a check is under way: most silent connections are alive.
+        if self.check_silent() {
+            return NextStep::Wait { dial: false };
+        }
+        if self.version == HttpVersion::Http1 {
+            return NextStep::DialHttp1;
+        }
+        if self.failures != seen_failures
+            && let Some(error) = &self.last_failure
+        {
+            return NextStep::Fail(error.clone());
+        }
+        let dial = self.waiting > self.dialing.saturating_mul(self.expected_streams);
+        self.dialing += usize::from(dial);
+        NextStep::Wait { dial }
+    }
+
+    /// Finds an HTTP/2 connection with a free stream that is not silent. The clocks are read only for a
+    /// connection without open streams. If there are some when the machine wakes, the driver finds the
+    /// silence at one of its next looks.
+    fn usable_shared(&mut self, options: &PoolOptions) -> Option<&mut SharedConnection> {
+        let is_usable = |shared: &SharedConnection| {
+            shared.state.free_streams() > 0 && !shared.state.is_silent()
+        };
+        let at = self.shared.iter().position(is_usable)?;
+        if self.shared[at].state.streams.load(Ordering::Relaxed) == 0 {
+            let now = Instant::now();
+            if self.notice_sleep(now, options) {
+                return None;
+            }
+            let shared = &mut self.shared[at];
+            if !std::mem::take(&mut shared.fresh) {
+                shared.idle_end = Some(IdleEnd::new(now, &shared.state.reads));
+            }
+        }
+        Some(&mut self.shared[at])
+    }
+
+    /// Makes all connections prove that they are alive if the machine has slept. Returns true if it has.
+    pub(super) fn notice_sleep(&mut self, now: Instant, options: &PoolOptions) -> bool {
+        let wall = (options.wall_clock)();
+        let has_slept = self.sleep.has_slept(options.idle_before_check, now, wall);
+        if has_slept {
+            self.shared.iter().for_each(|shared| shared.state.set_silent());
+        }
+        has_slept
+    }
+
+    /// Checks all silent connections with a free stream at once, so that the wait is that of one check.
+    /// Returns true if there is any.
+    fn check_silent(&self) -> bool {
+        let silent = self.shared.iter().map(|shared| &shared.state);
+        let silent = silent.filter(|state| state.free_streams() > 0 && state.is_silent());
+        silent.inspect(|state| state.check()).count() > 0
+    }
+
+    /// Fails those who wait, unless a dial under way may still serve them.
+    pub(super) fn fail_waiters_if_none_dials(&mut self, error: ConnectError) {
+        if self.dialing == 0 {
+            self.failures += 1;
+            self.last_failure = Some(error);
+        }
+    }
+
+    /// Closes connections that have been idle for too long. Returns when the next one will be.
+    pub(super) fn reap(&mut self, now: Instant, keep_alive: Duration) -> Option<Instant> {
+        self.idle
+            .retain(|(connection, since)| !connection.is_closed() && now < *since + keep_alive);
+        self.shared.retain(|shared| {
+            let idle = shared.state.streams.load(Ordering::Relaxed) == 0;
+            let expired = idle && now >= shared.idle_since + keep_alive;
+            if expired {
+                shared.state.close();
+            }
+            !expired
+        });
+        let shared = self.shared.iter().map(|shared| (shared.idle_since, &shared.state.streams));
+        let shared = shared.filter(|(_, streams)| streams.load(Ordering::Relaxed) == 0);
+        let idle = self.idle.iter().map(|(_, since)| *since);
+        let next = idle.chain(shared.map(|(since, _)| since)).min();
+        self.reaping = next.is_some();
+        next.map(|since| since + keep_alive)
+    }
+}
+
+impl SharedConnection {
+    pub(super) fn new(requests: SendRequest<Bytes>, state: Arc<http2::ConnectionState>) -> Self {
+        let fresh = state.streams.load(Ordering::Relaxed) == 0;
+        Self { requests, state, idle_since: Instant::now(), fresh, idle_end: None }
+    }
+}
