@@ -102,13 +102,12 @@ pub(crate) fn answer_cut() -> Vec<TestProxy> {
 }
 
 pub(crate) fn empty_stream() -> Vec<TestProxy> {
-    const STREAMS: [&[&str]; 6] = [
+    const STREAMS: [&[&str]; 5] = [
         &[],
         &[r#"{"traceId":"t","remainingCredits":[]}"#],
         &["[DONE]"],
         &["{}"],
         &[r#"{"response":{}}"#],
-        &[r#"{"candidates":[{"content":{"parts":[{"text":"not in its wrapper"}]}}]}"#],
     ];
     let mut proxies = Vec::new();
     for events in STREAMS {
@@ -123,6 +122,22 @@ pub(crate) fn empty_stream() -> Vec<TestProxy> {
         proxies.push(proxy);
     }
     proxies
+}
+
+pub(crate) fn not_in_its_wrapper() -> Vec<TestProxy> {
+    const GEMINI: &str = r#"{"candidates":[{"content":{"parts":[{"text":"x"}]}}]}"#;
+    let streams = streaming(&[GEMINI]);
+    let wholes = ScriptedUpstream::answering("200 OK", "", GEMINI);
+    let asked = [(&streams, STREAM), (&wholes, GENERATE)];
+    let proxies = asked.map(|(upstream, path)| {
+        let proxy = TestProxy::for_upstream(upstream, &[]);
+        let answer = proxy.post(path, HELLO);
+        assert_eq!(answer.status_and_reason(), (502, "UPSTREAM_MALFORMED".into()));
+        assert!(answer.text().contains("CODE_ASSIST_ENDPOINT"), "{}", answer.text());
+        assert_eq!(upstream.received().len(), 1);
+        proxy
+    });
+    proxies.into()
 }
 
 pub(crate) fn comments_for_ever() -> Vec<TestProxy> {

@@ -112,6 +112,8 @@ faults! {
             answer_cut: "half of the announced body", "502 `UPSTREAM_DISCONNECTED`", "1 try";
             empty_stream: "a stream of no events, or of events without anything for the client",
                 "502 `UPSTREAM_MALFORMED`, not an empty 200", "3 tries";
+            not_in_its_wrapper: "200 with Gemini's own answer or event, as another API sends it",
+                "502 `UPSTREAM_MALFORMED` naming `CODE_ASSIST_ENDPOINT`", "1 try";
             comments_for_ever: "a stream of comments that does not end",
                 "504 `UPSTREAM_TIMEOUT` after `FIRST_BYTE_TIMEOUT_MS`", "1 try, closed by the proxy";
             error_in_a_whole_answer: "200 with an error that has a gRPC number or a name only",
