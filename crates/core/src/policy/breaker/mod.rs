@@ -193,7 +193,7 @@ impl Breaker {
         }
     }
 
-    /// True for a breaker whose timeout ended so `long` ago without a probe.
+    /// True for a breaker whose timeout ended `long` ago or earlier, without a probe since.
     fn is_forgotten(&self, long: Duration, now: Monotonic) -> bool {
         matches!(self.circuit, Circuit::Open { until, .. } if until + long <= now)
     }
