@@ -229,7 +229,12 @@ impl Peer {
             assert_eq!(seen, 2, "{reaction:?}");
         } else {
             let error = sent.unwrap_err();
-            assert!(matches!(error, SendError::Disconnected(_)), "{reaction:?}: {error:?}");
+            let is_reset = matches!(reaction, Reaction::ResetStream(_));
+            match error {
+                SendError::Disconnected(_) => assert!(!is_reset, "{reaction:?}"),
+                SendError::StreamReset(_) => assert!(is_reset, "{reaction:?}"),
+                error => panic!("{reaction:?}: {error:?}"),
+            }
             assert_eq!(seen, 1, "{reaction:?}");
         }
     }
