@@ -62,7 +62,7 @@ impl SilenceWatch {
         self.options.idle_before_check / 2
     }
 
-    /// True if an open stream has been silent for so long that a PING has to go out.
+    /// True if an open stream has been silent for a whole interval, so that a PING has to go out.
     pub(super) fn wants_ping(&self, now: Instant) -> bool {
         self.pong_due.is_none() && now - self.since >= self.options.ping_interval
     }
