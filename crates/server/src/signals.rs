@@ -23,15 +23,17 @@ pub(crate) struct Reload {
 
 impl Reload {
     /// Reads the settings again and applies those that can change while the process runs. Invalid
-    /// settings are logged, and none of them is applied.
+    /// settings are logged, and none of them is applied. The memory of exhausted quotas ends in any
+    /// case.
     fn run(&self) {
+        self.proxy.retry_quotas(&self.platform);
         match self.sources.read_again(&self.host) {
             Ok((settings, warnings)) => {
                 for warning in warnings {
                     tracing::warn!("{warning}");
                 }
                 self.log.set_level(&settings.log_level);
-                self.proxy.reload(&self.platform, &settings);
+                self.proxy.reload(&settings);
                 let keys = settings.api_keys.len();
                 let aliases = settings.model_aliases.len();
                 tracing::info!(

@@ -24,10 +24,14 @@ impl ReloadableSettings {
 }
 
 impl Proxy {
-    /// Replaces keys, allowed origins and model aliases, and forgets which quotas are exhausted. Other
-    /// settings and requests in flight are not affected.
-    pub fn reload<P: Platform>(&self, platform: &P, settings: &Settings) {
+    /// Forgets which quotas are exhausted, so that upstream is asked again.
+    pub fn retry_quotas<P: Platform>(&self, platform: &P) {
         self.upstream.calls.quotas.clear(platform.wall_clock());
+    }
+
+    /// Replaces keys, allowed origins and model aliases. Other settings and requests in
+    /// flight are not affected.
+    pub fn reload(&self, settings: &Settings) {
         *self.reloadable.write().unwrap_or_else(PoisonError::into_inner) =
             ReloadableSettings::new(settings);
     }

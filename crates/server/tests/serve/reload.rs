@@ -55,6 +55,27 @@ fn bad_settings_are_reported_and_the_old_ones_stay() {
 }
 
 #[test]
+fn sighup_ends_the_memory_of_exhausted_quotas_also_with_bad_settings() {
+    for (file, report) in [("", "settings read again"), ("log_level = \"loud\"", "LOG_LEVEL")] {
+        let exhausted = AtomicBool::new(true);
+        let upstream = ScriptedUpstream::new(move |_, connection| {
+            let (status, body) = match exhausted.swap(false, Ordering::SeqCst) {
+                true => ("429 Too Many Requests", EXHAUSTED),
+                false => ("200 OK", r#"{"response":{"candidates":[]}}"#),
+            };
+            let length = body.len();
+            connection
+                .write(format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{body}"));
+        });
+        let proxy = start(&upstream, "");
+        assert_eq!(generate(&proxy, "", "m").0, 429, "from memory");
+        assert_eq!(upstream.received().len(), 1);
+        reload(&proxy, file, report);
+        assert_eq!(generate(&proxy, "", "m").0, 200);
+    }
+}
+
+#[test]
 fn a_reload_cannot_remove_all_keys_on_a_public_address() {
     let (upstream, _) = upstream();
     let proxy = start(&upstream, "host = \"0.0.0.0\"\nproxy_api_keys = \"old-key\"");
@@ -122,3 +143,5 @@ fn upstream() -> (ScriptedUpstream, Arc<AtomicBool>) {
 }
 
 const FILE: &str = "c.toml";
+
+const EXHAUSTED: &str = r#"{"error":{"code":429,"message":"Your quota will reset after 166h9m16s.","status":"RESOURCE_EXHAUSTED","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"QUOTA_EXHAUSTED","domain":"cloudcode-pa.googleapis.com"}]}}"#;

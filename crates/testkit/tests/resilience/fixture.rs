@@ -16,7 +16,6 @@ use http::Request;
 pub(crate) struct Fixture {
     pub(crate) script: ScriptedPlatform,
     pub(crate) proxy: Proxy,
-    settings: Settings,
 }
 
 impl Fixture {
@@ -39,8 +38,7 @@ impl Fixture {
         };
         let layers = [Layer { source: Source::Env, lookup: &lookup }];
         let (settings, _) = Settings::read(&layers).expect("the test's settings are valid");
-        let proxy = Proxy::new(settings.clone(), &script);
-        let fixture = Self { proxy, script, settings };
+        let fixture = Self { proxy: Proxy::new(settings, &script), script };
         fixture.tick();
         fixture
     }
@@ -48,11 +46,6 @@ impl Fixture {
     /// Runs the tick that reads the credentials, after which the proxy has a token.
     pub(crate) fn tick(&self) {
         self.run(self.proxy.tick(&self.script));
-    }
-
-    /// Applies the same settings again, as a SIGHUP does.
-    pub(crate) fn reload(&self) {
-        self.proxy.reload(&self.script, &self.settings);
     }
 
     pub(crate) fn run<F: Future>(&self, future: F) -> F::Output {

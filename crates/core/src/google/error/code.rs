@@ -28,7 +28,8 @@ impl RpcCode {
             let letters = name.bytes().filter(u8::is_ascii_alphabetic);
             letters.map(|byte| byte.to_ascii_uppercase()).collect::<Vec<u8>>()
         };
-        let wanted = letters(name);
+        // Python's gRPC writes `StatusCode.RESOURCE_EXHAUSTED`.
+        let wanted = letters(name.rsplit('.').next().unwrap_or(name));
         let wanted = if wanted == b"CANCELED" { b"CANCELLED".to_vec() } else { wanted };
         RPC_CODES.into_iter().find(|code| letters(code.name) == wanted)
     }
@@ -71,9 +72,13 @@ impl WrittenCode {
         let number = match serde_json::from_str(json).ok()? {
             Value::String(text) => match text.trim().parse() {
                 Ok(number) => number,
-                Err(_) => return RpcCode::named(&text).map(Self::Name),
+                Err(_) => {
+                    let code = RpcCode::named(&text);
+                    let code = code.or_else(|| RpcCode::in_text(&text.replace('_', " ")));
+                    return code.map(Self::Name);
+                }
             },
-            Value::Number(number) => number.as_u64()?,
+            Value::Number(number) => number.as_u64().or_else(|| whole(number.as_f64()?))?,
             _ => return None,
         };
         match u16::try_from(number).ok().and_then(|number| StatusCode::from_u16(number).ok()) {
@@ -95,6 +100,11 @@ impl WrittenCode {
             Self::Name(code) | Self::Number(code) => Some(code),
         }
     }
+}
+
+/// The number, if it is whole, such as `8.0`.
+fn whole(number: f64) -> Option<u64> {
+    (number.fract() == 0.0 && (0.0..1000.0).contains(&number)).then_some(number as u64)
 }
 
 /// True for a status that a failed request may have.
@@ -127,10 +137,11 @@ const RPC_CODES: [RpcCode; 16] = [
 
 /// Words of Google's messages, in lower case, with the code that they come with
 /// (`docs/reference/protocol.md` 7.3).
-const PHRASES: [(&str, u64); 18] = [
+const PHRASES: [(&str, u64); 21] = [
     ("unauthenticated", 16),
     ("invalid authentication credentials", 16),
     ("permission", 7),
+    ("authentication scopes", 7),
     ("quota", 8),
     ("rate limit", 8),
     ("resource exhausted", 8),
@@ -142,8 +153,10 @@ const PHRASES: [(&str, u64); 18] = [
     ("no capacity", 14),
     ("unavailable", 14),
     ("deadline exceeded", 4),
+    ("deadline expired", 4),
     ("timed out", 4),
     ("invalid argument", 3),
+    ("api key not valid", 3),
     ("not found", 5),
     ("internal error", 13),
 ];

@@ -165,10 +165,13 @@ fn an_events_status_comes_from_its_http_code_else_its_name_else_its_number_else_
         (r#""code":"ResourceExhausted","status":"""#, 429, "RESOURCE_EXHAUSTED"),
         (r#""status":"resource_exhausted""#, 429, "RESOURCE_EXHAUSTED"),
         (r#""status":"Canceled""#, 499, "CANCELLED"),
+        (r#""status":"StatusCode.RESOURCE_EXHAUSTED""#, 429, "RESOURCE_EXHAUSTED"),
+        (r#""code":"rate_limit_exceeded""#, 429, "RESOURCE_EXHAUSTED"),
         (r#""code":9,"status":"OK""#, 400, "FAILED_PRECONDITION"),
         // The number of a code.
         (r#""code":8"#, 429, "RESOURCE_EXHAUSTED"),
         (r#""code":"8""#, 429, "RESOURCE_EXHAUSTED"),
+        (r#""code":8.0"#, 429, "RESOURCE_EXHAUSTED"),
         (r#""status":8"#, 429, "RESOURCE_EXHAUSTED"),
         (r#""code":7,"status":"S""#, 403, "PERMISSION_DENIED"),
         (r#""code":1"#, 499, "CANCELLED"),
