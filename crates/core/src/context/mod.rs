@@ -1,7 +1,7 @@
 //! All that is known of one request while it lives.
 //!
-//! The context holds the request's state, and reports it to the metrics. It ends with the answer's body, or when the
-//! client goes away at any moment before: then its access log line is derived from it.
+//! The context holds the request's state, and reports it to the metrics. It ends with the answer's body,
+//! or when the client goes away at any moment before: then its access log line is derived from it.
 
 mod server_timing;
 

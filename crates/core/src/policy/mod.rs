@@ -3,14 +3,14 @@
 //!
 //! | Policy | Decides |
 //! |---|---|
-//! | [`breaker`] | whether an endpoint that keeps failing may be called |
+//! | [`breaker`] | whether an endpoint or a model that keeps failing may be called |
 //! | [`cache`] | whether a request uses the answer to an equal one, waits for it, or asks upstream |
 //! | [`endpoint`] | which of several endpoints a call goes to |
 //! | [`in_flight`] | nothing: the guard of a call, which ends the call when it is dropped |
 //! | [`lease`] | which request of this process does a piece of work |
 //! | [`lock`] | which of several processes does a piece of work |
 //! | [`project`] | which project a request names, and which request discovers it |
-//! | [`quota`] | whether upstream's answer about a used-up quota still holds |
+//! | [`quota`] | whether upstream's answer about an exhausted quota still holds |
 //! | [`rate_limit`] | whether a caller's request is let through |
 //! | [`retry`] | what follows a failed try |
 //! | [`token`] | which access token a request sends, and which request refreshes it |

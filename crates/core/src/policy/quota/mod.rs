@@ -1,4 +1,4 @@
-//! The memory of used-up quotas: upstream's answer is repeated until the quota's reset, without a
+//! The memory of exhausted quotas: upstream's answer is repeated until the quota's reset, without a
 //! call (`docs/RESILIENCE.md`, `docs/reference/protocol.md` 7.5).
 //!
 //! Answers are opaque values of type `A`: the policy keeps and returns them.
