@@ -168,3 +168,31 @@ const STREAM: &str = "streamGenerateContent";
 
 /// Code Assist's id for a request.
 pub(crate) const TRACE_ID: HeaderName = HeaderName::from_static("x-cloudaicompanion-trace-id");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_model_of_a_passed_on_request_is_found_where_code_assist_reads_it() {
+        let long = format!(r#"{{"model":"{}"}}"#, "x".repeat(LONGEST_MODEL + 1));
+        for (suffix, body, model) in [
+            (":generateContent", r#"{"model":"pro","project":"p","request":{}}"#, Some("pro")),
+            (
+                ":streamGenerateContent",
+                r#"{"request":{"model":"flash"},"model":"pro"}"#,
+                Some("pro"),
+            ),
+            (":countTokens", r#"{"request":{"contents":[],"model":"models/pro"}}"#, Some("pro")),
+            (":generateContent", r#"{"request":{"contents":[{"model":"flash"}]}}"#, None),
+            (":generateContent", r#"{"model":null,"request":[]}"#, None),
+            (":generateContent", "no JSON", None),
+            (":generateContent", &long, None),
+            (":loadCodeAssist", r#"{"model":"pro"}"#, None),
+            ("/operations/1", r#"{"model":"pro"}"#, None),
+        ] {
+            let found = passed_model(suffix, body.as_bytes());
+            assert_eq!(found.as_deref(), model, "{suffix} {body}");
+        }
+    }
+}
