@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use code_assist_harness::{
@@ -141,18 +142,23 @@ pub(crate) fn not_in_its_wrapper() -> Vec<TestProxy> {
 }
 
 pub(crate) fn comments_for_ever() -> Vec<TestProxy> {
+    // A proxy that only reads while there is something to read would never look at the clock.
+    let flood = ": keep-alive\r\n\r\n".repeat(4000);
+    vec![comments(": keep-alive\r\n\r\n", 50), comments(&flood, 0)]
+}
+
+/// A stream of these comments, with so many milliseconds between two of them.
+fn comments(text: &str, pause: u64) -> TestProxy {
     let closed = Arc::new(AtomicUsize::new(0));
-    let seen = Arc::clone(&closed);
+    let (seen, text) = (Arc::clone(&closed), text.to_owned());
     let upstream = ScriptedUpstream::new(move |_, connection| {
         connection.begin_stream();
         let end = Instant::now() + Duration::from_secs(15);
-        while Instant::now() < end {
-            connection.chunk(": keep-alive\r\n\r\n");
-            if connection.is_closed_within(Duration::from_millis(50)) {
-                seen.fetch_add(1, Ordering::SeqCst);
-                break;
-            }
+        while Instant::now() < end && connection.is_open() {
+            connection.chunk(&text);
+            thread::sleep(Duration::from_millis(pause));
         }
+        seen.fetch_add(usize::from(Instant::now() < end), Ordering::SeqCst);
         connection.close();
     });
     let limits = [("FIRST_BYTE_TIMEOUT_MS", "500"), ("STREAM_IDLE_TIMEOUT_MS", "400")];
@@ -164,7 +170,7 @@ pub(crate) fn comments_for_ever() -> Vec<TestProxy> {
     assert!(took >= Duration::from_millis(500) && took < Duration::from_secs(5), "{took:?}");
     proxy.until("closed upstream", |_| closed.load(Ordering::SeqCst) == 1);
     assert_eq!(upstream.received().len(), 1);
-    vec![proxy]
+    proxy
 }
 
 pub(crate) fn error_in_a_whole_answer() -> Vec<TestProxy> {
