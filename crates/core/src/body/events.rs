@@ -147,7 +147,6 @@ impl<P: Platform> Events<P> {
         cx: &mut Context<'_>,
         context: &mut RequestContext<P>,
     ) -> Poll<StreamStep> {
-        let mut chunks = 0;
         loop {
             match self.reader.event() {
                 Ok(Some(event)) => match self.read(&event, context) {
@@ -167,13 +166,6 @@ impl<P: Platform> Events<P> {
                 self.reader.finish();
                 continue;
             };
-            if chunks == MOST_CHUNKS {
-                // Without a pause, timers and other requests would wait for an endless flood of
-                // comments.
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            chunks += 1;
             match Pin::new(upstream).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     self.idle.reset();
@@ -247,9 +239,6 @@ impl<P: Platform> Events<P> {
         };
     }
 }
-
-/// The most chunks without an event that are read at once.
-const MOST_CHUNKS: usize = 64;
 
 /// The pause before the bare error, long enough that it does not arrive in the error event's chunk.
 const OWN_CHUNK: Duration = Duration::from_millis(20);

@@ -142,7 +142,6 @@ pub(crate) fn not_in_its_wrapper() -> Vec<TestProxy> {
 }
 
 pub(crate) fn comments_for_ever() -> Vec<TestProxy> {
-    // A proxy that only reads while there is something to read would never look at the clock.
     let flood = ": keep-alive\r\n\r\n".repeat(4000);
     vec![comments(": keep-alive\r\n\r\n", 50), comments(&flood, 0)]
 }

@@ -13,7 +13,7 @@ use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -74,18 +74,15 @@ impl ScriptedPlatform {
         let mut future = pin!(future);
         let mut jobs = Vec::new();
         let mut output = None;
-        let woken = Arc::new(WokenFlag::default());
-        let waker = Waker::from(Arc::clone(&woken));
         loop {
-            let mut context = Context::from_waker(&waker);
+            let mut context = Context::from_waker(Waker::noop());
             let permits_released = self.state().permits_released;
             if output.is_none()
                 && let Poll::Ready(ended) = future.as_mut().poll(&mut context)
             {
                 output = Some(ended);
             }
-            // A future that wakes itself has only paused, and goes on before any timer ends.
-            let mut moved = woken.0.swap(false, Relaxed);
+            let mut moved = false;
             for (script, proxy) in fleet {
                 moved |= script.step(proxy, &mut jobs);
             }
@@ -231,14 +228,4 @@ impl ScriptedPlatform {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Set when the polled future wakes itself.
-#[derive(Debug, Default)]
-struct WokenFlag(AtomicBool);
-
-impl Wake for WokenFlag {
-    fn wake(self: Arc<Self>) {
-        self.0.store(true, Relaxed);
-    }
 }
