@@ -346,7 +346,10 @@ impl Calls {
             if W::IS_STREAM {
                 context.timings.first_byte = context.timings.first_byte.map(|head| head + waited);
             }
-            W::record(answer, request, context, now);
+            if W::GOES_ON && request.counts_for() != CountedFor::Nothing {
+                context.body_hash = request.body_hash(BODY_ENDS);
+            }
+            W::record(answer, context, now);
         }
         (answer, now)
     }
@@ -455,6 +458,10 @@ fn unreadable(headers: &HeaderMap, is_stream: bool) -> Option<Error> {
         None
     }
 }
+
+/// Bytes at each end of a body that tell its request from others, in case the answer breaks off later.
+/// The body itself is dropped with the request, and what a user adds to a conversation changes its length.
+const BODY_ENDS: usize = 512;
 
 /// Bytes at each end of a body that tell a failed request from others: all of most bodies.
 const WHOLE_BODY: usize = 512 << 10;

@@ -16,7 +16,6 @@ use crate::policy::breaker::CallOutcomes;
 use crate::policy::endpoint::Tries;
 use crate::provider::Provider;
 use crate::provider::answer::GeminiAnswer;
-use crate::provider::request::UpstreamRequest;
 use crate::time::Monotonic;
 
 /// How much of upstream's answer a request waits for, before a try counts as answered.
@@ -37,13 +36,11 @@ pub(crate) trait Want<P: Platform> {
         context: &mut RequestContext<P>,
     ) -> Result<Self::Answer, Error>;
 
+    /// True when the answer goes on after the request was dropped, and may still break off.
+    const GOES_ON: bool = false;
+
     /// Records for the breakers what the answer says.
-    fn record(
-        answer: &Self::Answer,
-        request: &UpstreamRequest,
-        context: &mut RequestContext<P>,
-        now: Monotonic,
-    );
+    fn record(answer: &Self::Answer, context: &mut RequestContext<P>, now: Monotonic);
 }
 
 /// Waits for the whole answer, and takes it out of the provider's form: an error inside a successful
@@ -87,12 +84,7 @@ impl<P: Platform> Want<P> for Whole {
         Ok(WholeAnswer { head, body })
     }
 
-    fn record(
-        _: &WholeAnswer,
-        _: &UpstreamRequest,
-        context: &mut RequestContext<P>,
-        now: Monotonic,
-    ) {
+    fn record(_: &WholeAnswer, context: &mut RequestContext<P>, now: Monotonic) {
         context.end_call(CallOutcomes::SUCCESS, &Tries::default(), now);
         context.release_permit();
     }
@@ -113,6 +105,7 @@ impl<P: Platform> Want<P> for FirstEvent {
     type Answer = EventStream<P>;
 
     const IS_STREAM: bool = true;
+    const GOES_ON: bool = true;
 
     async fn read(
         self,
@@ -128,13 +121,7 @@ impl<P: Platform> Want<P> for FirstEvent {
         Ok(EventStream { head, events })
     }
 
-    fn record(
-        _: &EventStream<P>,
-        request: &UpstreamRequest,
-        context: &mut RequestContext<P>,
-        now: Monotonic,
-    ) {
-        context.body_hash = request.body_hash(BODY_ENDS);
+    fn record(_: &EventStream<P>, context: &mut RequestContext<P>, now: Monotonic) {
         context.call_alive(now);
     }
 }
@@ -153,6 +140,8 @@ pub(crate) struct HeadAnswer<P: Platform> {
 impl<P: Platform> Want<P> for Head {
     type Answer = HeadAnswer<P>;
 
+    const GOES_ON: bool = true;
+
     async fn read(
         self,
         _: &Provider,
@@ -164,13 +153,7 @@ impl<P: Platform> Want<P> for Head {
         Ok(HeadAnswer { head, body })
     }
 
-    fn record(
-        answer: &HeadAnswer<P>,
-        request: &UpstreamRequest,
-        context: &mut RequestContext<P>,
-        now: Monotonic,
-    ) {
-        context.body_hash = request.body_hash(BODY_ENDS);
+    fn record(answer: &HeadAnswer<P>, context: &mut RequestContext<P>, now: Monotonic) {
         let HeadAnswer { head, .. } = answer;
         if is_failure(head.status) {
             let is_page = is_web_page(&head.headers);
@@ -190,13 +173,6 @@ pub(super) fn is_failure(status: StatusCode) -> bool {
 
 /// True for the content type with which a captive portal or a load balancer answers.
 pub(super) fn is_web_page(headers: &HeaderMap) -> bool {
-    kind(headers).starts_with(b"text/html")
+    let kind = headers.get(CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().trim_ascii().starts_with(b"text/html"))
 }
-
-fn kind(headers: &HeaderMap) -> &[u8] {
-    headers.get(CONTENT_TYPE).map_or(b"", |value| value.as_bytes().trim_ascii())
-}
-
-/// Bytes at each end of a body that tell its request from others, in case the answer breaks off later.
-/// The body itself is dropped with the request, and what a user adds to a conversation changes its length.
-const BODY_ENDS: usize = 512;
