@@ -34,9 +34,8 @@ impl fmt::Display for Error {
             ),
             Self::CircuitOpen { after, model: Some(model) } => write!(
                 f,
-                "The model {model} has failed several times in a row at such requests, so none is sent \
-                 to Google now. The next one is let through in {}; try again then, or use another \
-                 model.",
+                "The model {model} has failed several times in a row. The proxy sends no further \
+                 request of this kind for it to Google for {}; try again then, or take another model.",
                 Plain(*after)
             ),
             Self::Conflict => f.write_str(
