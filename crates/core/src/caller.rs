@@ -2,33 +2,70 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use sha2::{Digest, Sha256};
 
-/// The identity by which a rate limit counts requests.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+/// The identity of a caller, by which limits, shares and the response cache tell callers apart.
+///
+/// A key's name is no identity: another key may get the name later, and two processes that share a
+/// store may use it for different keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Caller {
     /// All callers without a key whose address the shell does not know.
+    #[default]
     Unknown,
     /// An address without a key. For IPv6 it is the /64 network, since a host owns all of it.
     Address(IpAddr),
-    /// The label of a valid key (`Client::label`).
-    Key(Arc<str>),
+    /// A valid key.
+    Key(KeyDigest),
+}
+
+/// The SHA-256 of a client's key: the identity of its holder, in this process and in a store that
+/// several share.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyDigest(pub [u8; 32]);
+
+impl KeyDigest {
+    /// The digest of a key.
+    pub fn of(key: &str) -> Self {
+        Self(Sha256::digest(key.as_bytes()).into())
+    }
+}
+
+impl fmt::Display for KeyDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Logs must not hold what a guessed key can be compared with.
+impl fmt::Debug for KeyDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyDigest(..)")
+    }
 }
 
 impl Caller {
     /// The key if there is one, else the address.
-    pub fn new(label: Option<Arc<str>>, address: Option<IpAddr>) -> Self {
-        match (label, address.map(|address| address.to_canonical())) {
-            (Some(label), _) => Self::Key(label),
+    pub fn new(key: Option<KeyDigest>, address: Option<IpAddr>) -> Self {
+        match (key, address.map(|address| address.to_canonical())) {
+            (Some(key), _) => Self::Key(key),
             (None, Some(IpAddr::V6(address))) => {
                 let network = address.to_bits() & (u128::MAX << 64);
                 Self::Address(Ipv6Addr::from_bits(network).into())
             }
             (None, Some(address)) => Self::Address(address),
             (None, None) => Self::Unknown,
+        }
+    }
+
+    /// The caller's key, if it has one.
+    pub fn key(&self) -> Option<KeyDigest> {
+        match self {
+            Self::Key(key) => Some(*key),
+            Self::Address(_) | Self::Unknown => None,
         }
     }
 }
@@ -38,7 +75,7 @@ impl fmt::Display for Caller {
         match self {
             Self::Unknown => f.write_str("anybody"),
             Self::Address(address) => write!(f, "address {address}"),
-            Self::Key(label) => write!(f, "key {label}"),
+            Self::Key(key) => write!(f, "key {key}"),
         }
     }
 }

@@ -55,7 +55,7 @@ mod upstream;
 mod wait;
 
 pub use body::ProxyBody;
-pub use caller::{Caller, Rate, RateStanding};
+pub use caller::{Caller, KeyDigest, Rate, RateStanding};
 pub use dialect::gemini::error::body as gemini_error_body;
 pub use dialect::gemini::models::Model;
 pub use error::{Awaited, Error, ErrorSource};

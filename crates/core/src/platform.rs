@@ -42,9 +42,8 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
     /// Makes a timer that ends after `how_long`.
     fn timer(&self, how_long: Duration) -> Self::Timer;
 
-    /// Waits for a concurrency permit, first come first served. Dropping the future leaves the
-    /// queue.
-    async fn acquire_permit(&self) -> Self::Permit;
+    /// Waits for a concurrency permit for this caller. Dropping the future leaves the queue.
+    async fn acquire_permit(&self, caller: Caller) -> Self::Permit;
 
     /// Sends one request upstream and returns when the response head has arrived.
     ///

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use code_assist_core::{
-    BackgroundJob, BodyError, CredentialFile, FencingToken, Monotonic, Payload, Platform, Proxy,
-    SendError, StoreError, Timestamp,
+    BackgroundJob, BodyError, Caller, CredentialFile, FencingToken, Monotonic, Payload, Platform,
+    Proxy, SendError, StoreError, Timestamp,
 };
 use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame};
@@ -80,7 +80,7 @@ impl Platform for NullPlatform {
         Nap { platform: self.clone(), at: self.now() + how_long }
     }
 
-    async fn acquire_permit(&self) {}
+    async fn acquire_permit(&self, _caller: Caller) {}
 
     /// Answers at the second look, as a network would.
     async fn send(&self, request: Request<Payload>) -> Result<Response<Pieces>, SendError> {

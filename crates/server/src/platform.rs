@@ -83,7 +83,7 @@ impl Platform for TokioPlatform {
         Box::pin(tokio::time::sleep(how_long))
     }
 
-    async fn acquire_permit(&self) -> OwnedSemaphorePermit {
+    async fn acquire_permit(&self, _caller: Caller) -> OwnedSemaphorePermit {
         let permits = Arc::clone(&self.inner.permits);
         permits.acquire_owned().await.expect("the semaphore is never closed")
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use code_assist_core::{
-    BackgroundJob, BodyError, CredentialFile, FencingToken, LockResult, Monotonic, Payload,
+    BackgroundJob, BodyError, Caller, CredentialFile, FencingToken, LockResult, Monotonic, Payload,
     Platform, SendError, StoreError, Ticket, Timestamp,
 };
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
@@ -86,7 +86,7 @@ impl Platform for Edge {
     }
 
     /// One request may not wake another, so each one polls.
-    async fn acquire_permit(&self) -> Place {
+    async fn acquire_permit(&self, _caller: Caller) -> Place {
         let place = Place(isolate::line().join(self.now()));
         while !isolate::line().has_permit(place.0) {
             self.timer(PLACE_POLL_INTERVAL).await;

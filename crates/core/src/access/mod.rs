@@ -10,9 +10,9 @@ use http::Uri;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use secrecy::ExposeSecret;
-use sha2::{Digest, Sha256};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 
+use crate::caller::KeyDigest;
 use crate::error::Error;
 use crate::platform::Peer;
 use crate::settings::{ApiKey, Settings};
@@ -106,13 +106,14 @@ impl Access {
     /// Compares with every key, each in constant time. The time taken shows neither how much of a
     /// key is right nor which key it is.
     fn recognise(&self, presented: &str) -> Option<Client> {
-        let digest = Sha256::digest(presented.as_bytes());
+        let digest = KeyDigest::of(presented);
         let mut found = 0_u64;
         for (number, key) in (1..).zip(&self.keys) {
-            found.conditional_assign(&number, digest.as_slice().ct_eq(&key.digest));
+            found.conditional_assign(&number, digest.0.ct_eq(&key.digest.0));
         }
         let index = usize::try_from(found.checked_sub(1)?).ok()?;
-        self.keys.get(index).map(|key| Client { label: Some(Arc::clone(&key.label)) })
+        let key = self.keys.get(index)?;
+        Some(Client { key: Some(key.digest), label: Some(Arc::clone(&key.label)) })
     }
 
     /// Admits only loopback names on a loopback address. Any other name means that a web page had
@@ -162,9 +163,11 @@ impl fmt::Debug for Access {
     }
 }
 
-/// The client of a request, as logs, limits and caches know it.
+/// The client of a request.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Client {
+    /// The digest of the client's key, for limits and caches; `None` without a valid key.
+    pub key: Option<KeyDigest>,
     /// The key's name, else the first eight hex digits of its SHA-256; `None` without a valid key.
     pub label: Option<Arc<str>>,
 }
@@ -233,14 +236,14 @@ pub fn forwardable_request_id(headers: &HeaderMap) -> Option<&HeaderValue> {
 /// One of `PROXY_API_KEYS`, as a digest.
 #[derive(Clone)]
 struct KnownKey {
-    digest: [u8; 32],
+    digest: KeyDigest,
     label: Arc<str>,
 }
 
 impl KnownKey {
     fn new(key: &ApiKey) -> Self {
-        let digest: [u8; 32] = Sha256::digest(key.key.expose_secret().as_bytes()).into();
-        let hash = || digest[..4].iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = KeyDigest::of(key.key.expose_secret());
+        let hash = || digest.0[..4].iter().map(|byte| format!("{byte:02x}")).collect();
         let label: String = key.name.clone().unwrap_or_else(hash);
         Self { digest, label: label.into() }
     }

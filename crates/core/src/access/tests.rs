@@ -1,4 +1,5 @@
 use secrecy::SecretString;
+use sha2::{Digest, Sha256};
 
 use super::*;
 

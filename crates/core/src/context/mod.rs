@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::caller::Caller;
 use crate::dialect::Operation;
 use crate::error::{Awaited, Error};
 use crate::google::usage::TokenUsage;
@@ -34,8 +35,9 @@ pub(crate) struct RequestContext<P: Platform> {
     pub(crate) operation: Option<Operation>,
     /// The model as it is sent upstream; empty where there is none.
     pub(crate) model: String,
-    /// The name or short hash of the client's key.
-    pub(crate) caller: Option<Arc<str>>,
+    pub(crate) caller: Caller,
+    /// The name of the client's key for logs and metrics.
+    pub(crate) client: Option<Arc<str>>,
     /// When the client stops waiting, if it has said so.
     pub(crate) deadline: Option<Deadline>,
     /// Headers that the answer carries, whatever it will be.
@@ -172,7 +174,8 @@ impl<P: Platform> RequestContext<P> {
             received,
             operation: None,
             model: String::new(),
-            caller: None,
+            caller: Caller::Unknown,
+            client: None,
             deadline: None,
             headers: HeaderMap::new(),
             timings: Timings::default(),
@@ -338,7 +341,7 @@ impl<P: Platform> RequestContext<P> {
             operation: self.operation,
             model: &self.model,
             stream: self.stream,
-            caller: self.caller.as_deref(),
+            client: self.client.as_deref(),
             status: self.status,
             error: self.error,
             token_at_hand: self.token_at_hand,

@@ -43,7 +43,7 @@ pub(crate) struct AccessLogRecord<'a> {
     /// The answer is a stream.
     pub(crate) stream: bool,
     /// The name or short hash of the client's key.
-    pub(crate) caller: Option<&'a str>,
+    pub(crate) client: Option<&'a str>,
     /// HTTP status of the answer, 0 when there was none.
     pub(crate) status: u16,
     /// The label of the error, if it was one.
@@ -96,7 +96,7 @@ impl AccessLogRecord<'_> {
             ttfb_ms = self.answered.map_or(0.0, millis),
             retries = self.retries,
             trace_id = self.trace_id,
-            client = self.caller.unwrap_or_default(),
+            client = self.client.unwrap_or_default(),
             bytes_in = self.bytes_in,
             bytes_out = self.bytes_out,
             prompt_tokens = self.usage.prompt,

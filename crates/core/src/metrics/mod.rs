@@ -256,7 +256,7 @@ impl Metrics {
                 counts.tokens.add(kind, count);
             }
         }
-        self.by_client.add(self.clients.index(record.caller.unwrap_or_default(), true), 1);
+        self.by_client.add(self.clients.index(record.client.unwrap_or_default(), true), 1);
         if let Some(error) = record.error {
             self.by_reason.add(self.reasons.index(error_label(error, record.status)), 1);
         }

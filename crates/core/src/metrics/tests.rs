@@ -53,7 +53,7 @@ fn record(operation: Option<Operation>, model: &str, status: u16) -> AccessLogRe
         operation,
         model,
         stream: false,
-        caller: None,
+        client: None,
         status,
         error: None,
         token_at_hand: None,
@@ -83,7 +83,7 @@ fn filled() -> Metrics {
     let metrics = new_metrics();
     let mut answered = record(GENERATE, "gemini-2.5-flash", 200);
     answered.usage = TokenUsage { prompt: 10, output: 20, thoughts: 30, cached: 5 };
-    answered.caller = Some("ada");
+    answered.client = Some("ada");
     answered.cache = Some(CacheResult::Miss);
     end(&metrics, &answered);
     answered.cache = Some(CacheResult::Hit);
@@ -176,9 +176,9 @@ fn the_json_format_has_the_same_numbers() {
 fn made_up_models_and_clients_make_a_bounded_number_of_series() {
     let metrics = new_metrics();
     for n in 0..2000 {
-        let (model, caller) = (format!("model-{n}"), format!("client-{n}"));
+        let (model, client) = (format!("model-{n}"), format!("client-{n}"));
         let mut entry = record(GENERATE, &model, 404);
-        entry.caller = Some(&caller);
+        entry.client = Some(&client);
         end(&metrics, &entry);
         // Even if upstream answered them all.
         entry.status = 200;
@@ -199,7 +199,7 @@ fn made_up_models_and_clients_make_a_bounded_number_of_series() {
 fn label_values_are_escaped() {
     let metrics = new_metrics();
     let mut entry = record(GENERATE, "", 200);
-    entry.caller = Some("a\"b\\c\nd");
+    entry.client = Some("a\"b\\c\nd");
     end(&metrics, &entry);
     let text = metrics.exposition(&health_input(Monotonic(1)), ExpositionFormat::Prometheus);
     assert!(text.contains(r#"client_requests_total{client="a\"b\\c\nd"} 1"#), "{text}");

@@ -2,10 +2,6 @@
 
 use std::sync::Mutex;
 
-use http::request::Parts;
-
-use crate::access;
-use crate::caller::Caller;
 use crate::context::RequestContext;
 use crate::error::Error;
 use crate::platform::Platform;
@@ -18,26 +14,23 @@ use crate::sync::lock;
 pub(super) struct CallerLimits {
     /// `None` when the limit is off.
     rate: Option<Mutex<RateLimiter>>,
-    trust_forwarded_for: bool,
 }
 
 impl CallerLimits {
     pub(super) fn new(settings: &Settings) -> Self {
         let rate = RateLimiter::new(settings.rate_limit, settings.rate_limit_window);
-        Self { rate: rate.map(Mutex::new), trust_forwarded_for: settings.trust_forwarded_for }
+        Self { rate: rate.map(Mutex::new) }
     }
 
     /// Counts the request, and fails if its caller has reached the limit. With a shared store the common
     /// count decides; the process also keeps its own, for when the store cannot be reached.
     pub(super) async fn admit<P: Platform>(
         &self,
-        parts: &Parts,
         context: &mut RequestContext<P>,
     ) -> Result<(), Error> {
         let Some(limiter) = &self.rate else { return Ok(()) };
         let platform = context.platform();
-        let address = access::address(parts, self.trust_forwarded_for);
-        let caller = Caller::new(context.caller.clone(), address);
+        let caller = context.caller;
         let common = if platform.has_shared_store() {
             let rate = lock(limiter).rate();
             // Boxed to keep the future small when there is no shared store.

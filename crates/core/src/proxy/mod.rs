@@ -24,7 +24,9 @@ use http::{HeaderMap, Request, Response, Version};
 use http_body::Body;
 use tracing::{Instrument, Span};
 
+use crate::access;
 use crate::body::ProxyBody;
+use crate::caller::Caller;
 use crate::context::{CacheUse, Deadline, RequestContext};
 use crate::dialect::gemini::route::{self, Framing, Route, RouteError};
 use crate::dialect::{ModelCall, Operation, StreamFormat, WholeCall};
@@ -147,7 +149,10 @@ impl Proxy {
     ) -> Result<Answer<P>, Error> {
         let needs_key = route.as_ref().map_or(true, |route| route.operation().needs_key());
         let access = &self.reloadable().access;
-        context.caller = access.admit(&parts.headers, &parts.uri, needs_key)?.label;
+        let client = access.admit(&parts.headers, &parts.uri, needs_key)?;
+        let address = access::address(parts, self.settings.trust_forwarded_for);
+        context.caller = Caller::new(client.key, address);
+        context.client = client.label;
         let route = route?;
         let operation = route.operation();
         context.operation = Some(operation);
@@ -156,7 +161,7 @@ impl Proxy {
         }
         if operation.asks_upstream() {
             context.deadline = Deadline::of(&parts.headers, context.received);
-            self.limits.admit(parts, context).await?;
+            self.limits.admit(context).await?;
         }
         match route {
             Route::Count { model } => {

@@ -70,7 +70,7 @@ impl Proxy {
                     WholeCall::Generate => adapted.temperature_zero || key.is_some(),
                 };
                 if repeatable {
-                    let client = context.caller.as_deref();
+                    let client = context.caller.key();
                     let body = Payload::from(body);
                     CacheRequest {
                         key: Some(CacheKey::new(client, cache_tag(call), model, &body, key)),

@@ -290,7 +290,7 @@ impl Calls {
         let permit = {
             let _waiting = self.metrics.queued();
             let platform = context.platform();
-            within(platform, limit, pin!(platform.acquire_permit())).await
+            within(platform, limit, pin!(platform.acquire_permit(context.caller))).await
         };
         let then = context.platform().now();
         context.timings.queue += then.since(now);

@@ -48,7 +48,7 @@ impl Platform for ScriptedPlatform {
         ScriptedTimer { script: self.clone(), at }
     }
 
-    async fn acquire_permit(&self) -> ScriptedPermit {
+    async fn acquire_permit(&self, _caller: Caller) -> ScriptedPermit {
         let ticket = {
             let mut state = self.state();
             let now = state.now;

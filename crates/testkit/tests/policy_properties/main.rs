@@ -10,7 +10,7 @@ use code_assist_core::internals::policy::cache::{
     self, Abandoned, CacheDirective, CacheKey, CachedAnswer, FlightLease, ResponseCache,
 };
 use code_assist_core::internals::policy::rate_limit::RateLimiter;
-use code_assist_core::{Caller, Monotonic, Payload};
+use code_assist_core::{Caller, KeyDigest, Monotonic, Payload};
 use http::{HeaderMap, StatusCode};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -117,7 +117,7 @@ proptest! {
         let window = Duration::from_micros(100);
         let mut limiter = RateLimiter::new(limit, window).unwrap();
         let callers = [
-            Caller::new(Some("alice".into()), None),
+            Caller::new(Some(KeyDigest::of("alice")), None),
             Caller::new(None, Some([192, 0, 2, 1].into())),
             Caller::new(None, None),
         ];

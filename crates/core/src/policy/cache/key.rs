@@ -5,6 +5,7 @@ use std::fmt;
 use http::{HeaderMap, HeaderName};
 use sha2::{Digest as _, Sha256};
 
+use crate::caller::KeyDigest;
 use crate::payload::Payload;
 
 /// The client's `Idempotency-Key`, unless it is empty.
@@ -25,10 +26,10 @@ pub struct CacheKey {
 }
 
 impl CacheKey {
-    /// Hashes a request: `client` is the label of the client's API key, `operation` a unique name
+    /// Hashes a request: `client` is the digest of the client's API key, `operation` a unique name
     /// that never changes, `model` the resolved model, `body` the bytes that the client sent.
     pub fn new(
-        client: Option<&str>,
+        client: Option<KeyDigest>,
         operation: &'static str,
         model: &str,
         body: &Payload,
@@ -78,9 +79,9 @@ impl fmt::Debug for Digest {
     }
 }
 
-fn hash_client(hash: &mut Sha256, client: Option<&str>) {
+fn hash_client(hash: &mut Sha256, client: Option<KeyDigest>) {
     hash.update([u8::from(client.is_some())]);
-    hash_field(hash, client.unwrap_or_default().as_bytes());
+    hash_field(hash, client.as_ref().map_or(&[][..], |key| &key.0));
 }
 
 /// Hashes the length first, so that no two sequences of fields have the same bytes.
@@ -108,8 +109,8 @@ mod tests {
             pieces.iter().for_each(|piece| payload.push(*piece));
             payload
         };
-        let plain = |client, operation, model, body: &[&'static str]| {
-            CacheKey::new(client, operation, model, &payload(body), None)
+        let plain = |client: Option<&str>, operation, model, body: &[&'static str]| {
+            CacheKey::new(client.map(KeyDigest::of), operation, model, &payload(body), None)
         };
         let key = plain(Some("alice"), "countTokens", "pro", &["{}"]);
         assert_eq!(
@@ -125,7 +126,13 @@ mod tests {
             plain(Some("alice"), "countTokens", "flash", &["{}"]),
             plain(Some("alice"), "countTokens", "pro", &["{} "]),
             plain(Some("alice"), "countTokensp", "ro", &["{}"]),
-            CacheKey::new(Some("alice"), "countTokens", "pro", &payload(&["{}"]), Some(b"k")),
+            CacheKey::new(
+                Some(KeyDigest::of("alice")),
+                "countTokens",
+                "pro",
+                &payload(&["{}"]),
+                Some(b"k"),
+            ),
         ] {
             assert_ne!(key.name, other.name, "{other:?}");
         }

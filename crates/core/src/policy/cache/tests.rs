@@ -1,6 +1,7 @@
 use http::HeaderValue;
 
 use super::*;
+use crate::caller::KeyDigest;
 use crate::payload::Payload;
 
 const LIMITS: CacheLimits = CacheLimits {
@@ -18,12 +19,18 @@ fn at(millis: u64) -> Monotonic {
 
 fn key(body: &str) -> CacheKey {
     let body = Payload::from(Bytes::copy_from_slice(body.as_bytes()));
-    CacheKey::new(Some("alice"), "generateContent", "pro", &body, None)
+    CacheKey::new(Some(KeyDigest::of("alice")), "generateContent", "pro", &body, None)
 }
 
 fn with_idempotency_key(idempotency_key: &str, body: &str) -> CacheKey {
     let body = Payload::from(Bytes::copy_from_slice(body.as_bytes()));
-    CacheKey::new(Some("alice"), "generateContent", "pro", &body, Some(idempotency_key.as_bytes()))
+    CacheKey::new(
+        Some(KeyDigest::of("alice")),
+        "generateContent",
+        "pro",
+        &body,
+        Some(idempotency_key.as_bytes()),
+    )
 }
 
 fn answer(body: &str) -> CachedAnswer {

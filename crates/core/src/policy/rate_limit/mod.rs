@@ -7,10 +7,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::caller::{Caller, Rate, RateStanding};
+use crate::caller::{Caller, KeyDigest, Rate, RateStanding};
 use crate::time::Monotonic;
 
 /// Counts the requests of all callers.
@@ -30,14 +29,14 @@ use crate::time::Monotonic;
 /// use std::time::Duration;
 ///
 /// use code_assist_core::internals::policy::rate_limit::RateLimiter;
-/// use code_assist_core::{Caller, Monotonic};
+/// use code_assist_core::{Caller, KeyDigest, Monotonic};
 ///
 /// let minute = Duration::from_secs(60);
 /// let mut limiter = RateLimiter::new(1, minute).expect("a limit of 0 turns the limiter off");
-/// let (alice, now) = (Caller::Key("alice".into()), Monotonic(0));
+/// let (alice, now) = (Caller::Key(KeyDigest::of("alice")), Monotonic(0));
 /// assert_eq!(limiter.ask(&alice, now).refused, None);
 /// assert_eq!(limiter.ask(&alice, now).refused, Some(minute), "wait for the window to pass");
-/// assert_eq!(limiter.ask(&Caller::Key("bob".into()), now).refused, None);
+/// assert_eq!(limiter.ask(&Caller::Key(KeyDigest::of("bob")), now).refused, None);
 /// assert_eq!(limiter.ask(&alice, now + minute).refused, None);
 /// # }
 /// ```
@@ -48,7 +47,7 @@ pub struct RateLimiter {
     /// Requests that are closer together than this may share an entry. Zero up to a limit of
     /// [`MOST_ENTRIES`].
     grain: Duration,
-    keys: BTreeMap<Arc<str>, RequestLog>,
+    keys: BTreeMap<KeyDigest, RequestLog>,
     addresses: BTreeMap<IpAddr, RequestLog>,
     most_addresses: usize,
     /// The log of [`Caller::Unknown`].
@@ -96,7 +95,7 @@ impl RateLimiter {
     /// The caller's own log, else the shared log of the other addresses.
     fn log(&mut self, caller: &Caller, now: Monotonic) -> &mut RequestLog {
         let address = match caller {
-            Caller::Key(label) => return self.keys.entry(Arc::clone(label)).or_default(),
+            Caller::Key(key) => return self.keys.entry(*key).or_default(),
             Caller::Unknown => return &mut self.unknown,
             Caller::Address(address) => *address,
         };

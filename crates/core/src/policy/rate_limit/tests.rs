@@ -1,4 +1,5 @@
 use super::*;
+use crate::caller::KeyDigest;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -7,7 +8,7 @@ fn at(secs: u64) -> Monotonic {
 }
 
 fn key(label: &str) -> Caller {
-    Caller::new(Some(label.into()), None)
+    Caller::new(Some(KeyDigest::of(label)), None)
 }
 
 fn address(text: &str) -> Caller {
@@ -93,7 +94,7 @@ fn each_key_and_each_address_has_its_own_allowance() {
 fn all_addresses_of_an_ipv6_host_and_a_mapped_ipv4_address_are_one_caller() {
     assert_eq!(address("2001:db8::1"), address("2001:db8::ffff:0:0:2"));
     assert_eq!(address("::ffff:192.0.2.1"), address("192.0.2.1"));
-    let with_key = Caller::new(Some("alice".into()), Some("192.0.2.1".parse().unwrap()));
+    let with_key = Caller::new(Some(KeyDigest::of("alice")), Some("192.0.2.1".parse().unwrap()));
     assert_eq!(with_key, key("alice"));
 }
 

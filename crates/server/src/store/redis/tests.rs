@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use code_assist_core::KeyDigest;
 use code_assist_core::settings::KvUrl;
 use code_assist_harness::{RedisServer, free_port};
 use code_assist_testkit::contract::{lock_contract, store_contract};
@@ -108,7 +109,7 @@ async fn a_window_slides_and_quick_requests_share_a_log_entry() {
     assert_eq!(ask().await.refused, None, "exactly then the first has left the window");
 
     let rate = Rate { limit: 500, window: HOUR, grain: Duration::from_secs(3) };
-    let caller = Caller::Key("many".into());
+    let caller = Caller::Key(KeyDigest::of("many"));
     for n in 0..500 {
         let standing = store.count(&caller, rate).await.unwrap();
         assert_eq!((standing.refused, standing.remaining), (None, 499 - n));
@@ -385,7 +386,7 @@ fn now() -> Clock {
 }
 
 fn caller() -> Caller {
-    Caller::Key("ada".into())
+    Caller::Key(KeyDigest::of("ada"))
 }
 
 fn granted(claim: LockResult) -> FencingToken {
