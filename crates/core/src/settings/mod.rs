@@ -13,6 +13,7 @@ mod spec;
 mod table;
 #[cfg(test)]
 mod tests;
+mod together;
 
 use std::fmt;
 use std::sync::Arc;

@@ -96,21 +96,21 @@ pub(super) fn effective(layers: &[Layer<'_>]) -> Vec<Effective> {
 }
 
 /// Looks settings up and collects problems and warnings.
-struct SettingsReader<'a> {
+pub(super) struct SettingsReader<'a> {
     layers: &'a [Layer<'a>],
     /// The path of the TOML file.
     file: Option<&'a str>,
     home: Option<String>,
-    problems: Vec<Problem>,
+    pub(super) problems: Vec<Problem>,
     warnings: Vec<Warning>,
 }
 
 /// A value with its origin.
-struct FoundValue {
+pub(super) struct FoundValue {
     /// The name under which it was set.
     name: &'static str,
     value: String,
-    source: Source,
+    pub(super) source: Source,
 }
 
 impl<'a> SettingsReader<'a> {
@@ -264,52 +264,6 @@ impl<'a> SettingsReader<'a> {
         parsed.unwrap_or(KvUrl::Memory)
     }
 
-    /// Problems and risks that only a combination of settings has.
-    fn check_together(&mut self, settings: &Settings) {
-        // Bad keys are already reported.
-        let has_keys = !settings.api_keys.is_empty()
-            || self.problems.iter().any(|problem| problem.name == "PROXY_API_KEYS");
-        if !settings.host.is_empty() && !settings.is_loopback() && !has_keys {
-            if settings.allow_unauthenticated {
-                let text = "the port is open to everyone who reaches it: they use your account";
-                self.warn("ALLOW_UNAUTHENTICATED", text.into());
-            } else {
-                let source = self.find(spec_of("HOST")).map_or(Source::Default, |it| it.source);
-                let unset = match source {
-                    Source::Env => ": unset it there if it is not meant for the proxy",
-                    _ => "",
-                };
-                let text = format!(
-                    "refuses to listen on {} without keys, since everyone who reaches it could \
-                     use your account; set PROXY_API_KEYS, or listen on 127.0.0.1, or (behind a \
-                     gateway that authenticates) set ALLOW_UNAUTHENTICATED=true (HOST is from \
-                     {}{unset})",
-                    settings.host,
-                    self.origin(source)
-                );
-                self.problems.push(Problem { name: "HOST".into(), text });
-            }
-        }
-        if settings.allowed_origins.iter().any(|origin| origin == "*") && !has_keys {
-            let text = "with `*` and no PROXY_API_KEYS every web page that is open in a browser \
-                        on this machine can use your account";
-            self.warn("ALLOWED_ORIGINS", text.into());
-        }
-        if settings.allowed_origins.iter().any(|origin| origin == "null") && !has_keys {
-            let text = "with `null` and no PROXY_API_KEYS a sandboxed frame of any web page, and any \
-                        page opened from a file, can use your account";
-            self.warn("ALLOWED_ORIGINS", text.into());
-        }
-        if settings.oauth_client_id.is_some() != settings.oauth_client_secret.is_some() {
-            let text = "OAUTH_CLIENT_ID and OAUTH_CLIENT_SECRET belong together; only one is set";
-            self.warn("OAUTH_CLIENT_ID", text.into());
-        }
-        if settings.retry_base_delay > settings.retry_max_delay {
-            let text = "is longer than RETRY_MAX_DELAY_MS, so every delay is cut to that";
-            self.warn("RETRY_BASE_DELAY_MS", text.into());
-        }
-    }
-
     /// The spec and the value in force, which may be the default.
     fn value(&mut self, name: &'static str) -> (&'static SettingSpec, Option<FoundValue>) {
         let spec = spec_of(name);
@@ -324,7 +278,7 @@ impl<'a> SettingsReader<'a> {
     }
 
     /// The value of the strongest layer that has the setting, by its first name or else an alias.
-    fn find(&self, spec: &SettingSpec) -> Option<FoundValue> {
+    pub(super) fn find(&self, spec: &SettingSpec) -> Option<FoundValue> {
         self.layers.iter().find_map(|layer| {
             spec.names().find_map(|name| {
                 let value = look_up(layer, name)?;
@@ -365,7 +319,7 @@ impl<'a> SettingsReader<'a> {
     }
 
     /// A source in words, as problems name it.
-    fn origin(&self, source: Source) -> &'a str {
+    pub(super) fn origin(&self, source: Source) -> &'a str {
         match source {
             Source::Flag => "a flag",
             Source::Env => "the environment",
@@ -374,7 +328,7 @@ impl<'a> SettingsReader<'a> {
         }
     }
 
-    fn warn(&mut self, name: &str, text: String) {
+    pub(super) fn warn(&mut self, name: &str, text: String) {
         let warning = Warning { name: name.into(), text };
         if !self.warnings.contains(&warning) {
             self.warnings.push(warning);
@@ -416,7 +370,7 @@ fn look_up(layer: &Layer<'_>, name: &str) -> Option<String> {
     (!trimmed.is_empty()).then(|| trimmed.to_owned())
 }
 
-fn spec_of(name: &'static str) -> &'static SettingSpec {
+pub(super) fn spec_of(name: &'static str) -> &'static SettingSpec {
     SETTINGS.iter().find(|spec| spec.name == name).expect("every name that is read is in the table")
 }
 
