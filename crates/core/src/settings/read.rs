@@ -3,15 +3,14 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use http::Uri;
 use secrecy::SecretString;
 
 use super::redact::MASK;
 use super::spec::{Kind, SettingSpec};
 use super::table::SETTINGS;
 use super::{
-    CredentialsJson, Effective, KvUrl, Layer, LogFormat, Machine, Problem, SettingError, Settings,
-    Source, Warning, parse,
+    AllowedHosts, CredentialsJson, Effective, KvUrl, Layer, LogFormat, Machine, Problem,
+    SettingError, Settings, Source, Warning, parse,
 };
 
 pub(super) fn settings(
@@ -30,6 +29,7 @@ pub(super) fn settings(
         api_version: reader.text("CODE_ASSIST_API_VERSION", parse::api_version).unwrap_or_default(),
         token_url: reader.url("OAUTH_TOKEN_URL"),
         tokeninfo_url: reader.url("OAUTH_TOKENINFO_URL"),
+        allow_insecure_upstream: reader.switch("ALLOW_INSECURE_UPSTREAM"),
         oauth_client_id: reader.text("OAUTH_CLIENT_ID", |id| Ok(id.into())),
         oauth_client_secret: reader.secret("OAUTH_CLIENT_SECRET"),
         kv_url: reader.kv_url(),
@@ -60,6 +60,9 @@ pub(super) fn settings(
         rate_limit_window: Duration::from_millis(reader.whole("RATE_LIMIT_WINDOW_MS")),
         api_keys: reader.text("PROXY_API_KEYS", parse::api_keys).unwrap_or_default(),
         allow_unauthenticated: reader.switch("ALLOW_UNAUTHENTICATED"),
+        allowed_hosts: AllowedHosts::Listed(
+            reader.text("ALLOWED_HOSTS", parse::allowed_hosts).unwrap_or_default(),
+        ),
         allowed_origins: reader.text("ALLOWED_ORIGINS", parse::origins).unwrap_or_default(),
         trust_forwarded_for: reader.switch("TRUST_FORWARDED_FOR"),
         max_request_body_bytes: size(reader.whole("MAX_REQUEST_BODY_BYTES")),
@@ -76,7 +79,7 @@ pub(super) fn settings(
         no_proxy: reader.text("NO_PROXY", |hosts| Ok(hosts.into())),
         ssl_cert_file: reader.path("SSL_CERT_FILE"),
     };
-    reader.check_together(&settings);
+    reader.check_together(&settings, machine);
     if reader.problems.is_empty() { Ok((settings, reader.warnings)) } else { Err(reader.problems) }
 }
 
@@ -218,12 +221,8 @@ impl<'a> SettingsReader<'a> {
     }
 
     fn url(&mut self, name: &'static str) -> String {
-        let Some((text, uri)) = self.text(name, |text| Ok((text.to_owned(), parse::url(text)?)))
-        else {
-            return String::new();
-        };
-        self.warn_if_unencrypted(name, &uri);
-        text
+        let url = self.text(name, |text| parse::url(text).map(|_| text.to_owned()));
+        url.unwrap_or_default()
     }
 
     fn endpoints(&mut self) -> Vec<String> {
@@ -232,12 +231,11 @@ impl<'a> SettingsReader<'a> {
             // A list of commas only counts as unset.
             let text = if parse::list(text).next().is_none() { spec.default } else { text };
             parse::list(text)
-                .map(|url| Ok((url.trim_end_matches('/').to_owned(), parse::url(url)?)))
+                .map(|url| parse::url(url).map(|_| url.trim_end_matches('/').to_owned()))
                 .collect::<Result<Vec<_>, SettingError>>()
         });
         let mut endpoints: Vec<String> = Vec::new();
-        for (base, uri) in parsed.unwrap_or_default() {
-            self.warn_if_unencrypted(spec.name, &uri);
+        for base in parsed.unwrap_or_default() {
             if !endpoints.contains(&base) {
                 endpoints.push(base);
             }
@@ -267,6 +265,9 @@ impl<'a> SettingsReader<'a> {
     /// The spec and the value in force, which may be the default.
     fn value(&mut self, name: &'static str) -> (&'static SettingSpec, Option<FoundValue>) {
         let spec = spec_of(name);
+        if self.is_blank(spec) {
+            return (spec, None);
+        }
         if let Some(found) = self.find(spec) {
             self.warn_of_disagreement(spec, &found);
             return (spec, Some(found));
@@ -275,6 +276,30 @@ impl<'a> SettingsReader<'a> {
         let found =
             default.map(|value| FoundValue { name: spec.name, value, source: Source::Default });
         (spec, found)
+    }
+
+    /// True, with a problem, if the strongest layer that has the setting has it without a value, where
+    /// that is not allowed.
+    fn is_blank(&mut self, spec: &'static SettingSpec) -> bool {
+        if spec.may_be_blank {
+            return false;
+        }
+        let layers = self.layers;
+        let Some((name, layer)) = layers.iter().find_map(|layer| {
+            let mut set = spec.names().filter(|name| (layer.lookup)(name).is_some());
+            set.next().map(|name| (name, layer))
+        }) else {
+            return false;
+        };
+        let is_blank = spec.names().all(|name| look_up(layer, name).is_none());
+        if is_blank {
+            let origin = self.origin(layer.source);
+            let text = format!(
+                "is set and empty (in {origin}), which protects nothing; give it a value, or remove it"
+            );
+            self.problems.push(Problem { name: name.into(), text });
+        }
+        is_blank
     }
 
     /// The value of the strongest layer that has the setting, by its first name or else an alias.
@@ -332,14 +357,6 @@ impl<'a> SettingsReader<'a> {
         let warning = Warning { name: name.into(), text };
         if !self.warnings.contains(&warning) {
             self.warnings.push(warning);
-        }
-    }
-
-    fn warn_if_unencrypted(&mut self, name: &str, uri: &Uri) {
-        if parse::is_unencrypted(uri) {
-            let host = uri.host().unwrap_or_default();
-            let text = format!("tokens travel to {host} in the clear; use https");
-            self.warn(name, text);
         }
     }
 
