@@ -1,11 +1,12 @@
 //! Admission of clients: keys, the `Host` and `Origin` of web pages, CORS (`docs/ACCESS.md`).
 
+mod carriers;
+mod pages;
+
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use http::Uri;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
@@ -16,6 +17,9 @@ use crate::caller::KeyDigest;
 use crate::error::Error;
 use crate::platform::Peer;
 use crate::settings::{ApiKey, Settings};
+
+use carriers::presented;
+use pages::{AllowedOrigins, is_loopback};
 
 /// The operator's rules of admission. Keys are held as digests only.
 #[derive(Clone)]
@@ -114,37 +118,6 @@ impl Access {
         let index = usize::try_from(found.checked_sub(1)?).ok()?;
         let key = self.keys.get(index)?;
         Some(Client { key: Some(key.digest), label: Some(Arc::clone(&key.label)) })
-    }
-
-    /// Admits only loopback names on a loopback address. Any other name means that a web page had
-    /// its own name resolved to this machine (DNS rebinding).
-    fn check_host(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), AccessError> {
-        if !self.is_local {
-            return Ok(());
-        }
-        let named = headers.get_all(header::HOST).iter().map(HeaderValue::as_bytes);
-        // HTTP/2 names the host in `:authority`; HTTP/1.0 may not name it at all.
-        let authority = uri.authority().map(|authority| authority.as_str().as_bytes());
-        for host in named.chain(authority) {
-            let text = std::str::from_utf8(host).ok();
-            if !text.and_then(host_name).is_some_and(is_loopback) {
-                return Err(AccessError::HostNotAllowed { host: shown(host) });
-            }
-        }
-        Ok(())
-    }
-
-    fn check_origin(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), AccessError> {
-        let Some(origin) = headers.get(header::ORIGIN) else {
-            return Ok(());
-        };
-        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-        let host = host.or_else(|| uri.authority().map(http::uri::Authority::as_str));
-        let is_own = host.is_some_and(|host| is_same_host(origin.as_bytes(), host));
-        if is_own || self.origins.allow(origin) {
-            return Ok(());
-        }
-        Err(AccessError::OriginNotAllowed { origin: shown(origin.as_bytes()) })
     }
 
     fn allowed_origin<'a>(&self, request: &'a HeaderMap) -> Option<&'a HeaderValue> {
@@ -249,119 +222,6 @@ impl KnownKey {
     }
 }
 
-/// `ALLOWED_ORIGINS`.
-#[derive(Debug, Clone)]
-enum AllowedOrigins {
-    All,
-    /// In lower case, without a trailing slash but for `file://`.
-    Listed(Vec<String>),
-}
-
-impl AllowedOrigins {
-    fn new(origins: &[String]) -> Self {
-        if origins.iter().any(|origin| origin == "*") {
-            return Self::All;
-        }
-        let plain = |origin: &String| match origin.trim_end_matches('/') {
-            "file:" => "file://".to_owned(),
-            origin => origin.to_ascii_lowercase(),
-        };
-        Self::Listed(origins.iter().map(plain).collect())
-    }
-
-    fn allow(&self, origin: &HeaderValue) -> bool {
-        match self {
-            Self::All => true,
-            Self::Listed(listed) => {
-                listed.iter().any(|own| own.as_bytes().eq_ignore_ascii_case(origin.as_bytes()))
-            }
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        matches!(self, Self::Listed(listed) if listed.is_empty())
-    }
-}
-
-/// The key that the client presents, from the first of its places that is not empty
-/// (`docs/API.md`).
-fn presented(headers: &HeaderMap, uri: &Uri) -> Option<String> {
-    let plain = |name: HeaderName| {
-        let values = headers.get_all(name).into_iter();
-        let mut values = values.filter_map(|value| value.to_str().ok().map(str::trim));
-        values.find(|value| !value.is_empty()).map(str::to_owned)
-    };
-    plain(GOOG_API_KEY)
-        .or_else(|| authorization(headers, "bearer").map(str::to_owned))
-        .or_else(|| plain(X_API_KEY))
-        .or_else(|| query_key(uri))
-        .or_else(|| basic_password(headers))
-}
-
-/// The credentials of the first `Authorization` with this scheme.
-fn authorization<'a>(headers: &'a HeaderMap, scheme: &str) -> Option<&'a str> {
-    headers.get_all(header::AUTHORIZATION).iter().find_map(|value| {
-        let (own, credentials) = value.to_str().ok()?.trim().split_once(' ')?;
-        let credentials = credentials.trim();
-        (own.eq_ignore_ascii_case(scheme) && !credentials.is_empty()).then_some(credentials)
-    })
-}
-
-fn query_key(uri: &Uri) -> Option<String> {
-    let pairs = form_urlencoded::parse(uri.query()?.as_bytes());
-    let keys = pairs.filter(|(name, _)| name == "key").map(|(_, key)| key.trim().to_owned());
-    keys.into_iter().find(|key| !key.is_empty())
-}
-
-fn basic_password(headers: &HeaderMap) -> Option<String> {
-    let decoded = STANDARD.decode(authorization(headers, "basic")?).ok()?;
-    let (_, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
-    (!password.is_empty()).then(|| password.to_owned())
-}
-
-/// The host of `host[:port]`, without the brackets of an IPv6 address.
-fn host_name(authority: &str) -> Option<&str> {
-    let (host, port) = match authority.strip_prefix('[') {
-        Some(rest) => rest.split_once(']')?,
-        None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
-    };
-    let is_port = |port: &str| port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit());
-    (port.is_empty() || port.strip_prefix(':').is_some_and(is_port)).then_some(host)
-}
-
-/// `localhost`, `*.localhost`, 127.0.0.0/8, and `::1`, also as an IPv4 address in IPv6.
-fn is_loopback(host: &str) -> bool {
-    // The names that nearly every client uses need no parsing.
-    if matches!(host, "127.0.0.1" | "localhost") {
-        return true;
-    }
-    if let Ok(address) = host.parse::<Ipv4Addr>() {
-        return address.is_loopback();
-    }
-    if let Ok(address) = host.parse::<Ipv6Addr>() {
-        let mapped = address.to_ipv4_mapped().is_some_and(|address| address.is_loopback());
-        return mapped || address.is_loopback();
-    }
-    let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-    let is_label = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    name == "localhost" || name.ends_with(".localhost") && name.bytes().all(is_label)
-}
-
-/// True when `origin` has the name and port of `host`. The scheme is not compared: TLS may end at a
-/// proxy in front of this one.
-fn is_same_host(origin: &[u8], host: &str) -> bool {
-    let Ok(origin) = std::str::from_utf8(origin) else {
-        return false;
-    };
-    let (authority, default_port) = match origin.split_once("://") {
-        Some(("http", authority)) => (authority, ":80"),
-        Some(("https", authority)) => (authority, ":443"),
-        _ => return false,
-    };
-    let without_default = |text: &str| text.strip_suffix(default_port).unwrap_or(text).to_owned();
-    !authority.is_empty() && without_default(authority).eq_ignore_ascii_case(&without_default(host))
-}
-
 /// True for a list of header names and nothing else, which is safe to echo.
 fn is_header_list(names: &HeaderValue) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_, ".contains(&byte);
@@ -374,8 +234,6 @@ fn shown(value: &[u8]) -> String {
     printable.take(100).map(|&byte| char::from(byte)).collect()
 }
 
-const GOOG_API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
-const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_PRIVATE_NETWORK: HeaderName =
