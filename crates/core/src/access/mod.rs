@@ -5,7 +5,8 @@ mod pages;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use http::Uri;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -13,10 +14,13 @@ use http::request::Parts;
 use secrecy::ExposeSecret;
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 
-use crate::caller::KeyDigest;
+use crate::caller::{Caller, KeyDigest};
 use crate::error::Error;
 use crate::platform::Peer;
-use crate::settings::{ApiKey, Settings};
+use crate::policy::key_guesses::KeyGuesses;
+use crate::settings::{AllowedHosts, ApiKey, Settings};
+use crate::sync::lock;
+use crate::time::Monotonic;
 
 use carriers::presented;
 use pages::{AllowedOrigins, is_loopback};
@@ -25,6 +29,7 @@ use pages::{AllowedOrigins, is_loopback};
 #[derive(Clone)]
 pub struct Access {
     keys: Vec<KnownKey>,
+    hosts: AllowedHosts,
     origins: AllowedOrigins,
     /// `HOST` is a loopback name or address, so that only local programs can connect.
     is_local: bool,
@@ -33,32 +38,55 @@ pub struct Access {
 impl Access {
     /// The rules of these settings.
     pub fn new(settings: &Settings) -> Self {
-        Self::of(&settings.host, &settings.api_keys, &settings.allowed_origins)
+        let Settings { host, api_keys, allowed_hosts, allowed_origins, .. } = settings;
+        Self::of(host, api_keys, allowed_hosts, allowed_origins)
     }
 
     /// Decides whether a request is admitted.
     ///
-    /// With keys set, a request that `needs_key` must carry a valid one; its origin does not
-    /// matter. Without keys, requests of foreign web pages are refused: by `Host` on a loopback
-    /// address (DNS rebinding), and by `Origin`.
+    /// With keys set, a request that `needs` one must carry a valid one; its origin does not
+    /// matter. Without keys, requests of foreign web pages are refused: by `Host` (DNS rebinding),
+    /// and by `Origin` and `Sec-Fetch-Site`.
+    ///
+    /// A key that is not needed is not looked at, so that nothing can be guessed there.
     pub fn admit(
         &self,
         headers: &HeaderMap,
         uri: &Uri,
-        needs_key: bool,
+        needs: Needs,
+        attempt: &Attempt<'_>,
     ) -> Result<Client, AccessError> {
-        if self.keys.is_empty() {
+        if !self.needs_keys() {
             self.check_host(headers, uri)?;
-            self.check_origin(headers, uri)?;
+            self.check_origin(headers, uri, needs)?;
             return Ok(Client::default());
         }
-        let known = presented(headers, uri).map(|key| self.recognise(&key));
-        match known {
-            Some(Some(client)) => Ok(client),
-            _ if !needs_key => Ok(Client::default()),
-            Some(None) => Err(AccessError::KeyInvalid),
-            None => Err(AccessError::KeyMissing),
+        if needs != Needs::Key {
+            return Ok(Client::default());
         }
+        let Some(key) = presented(headers, uri) else {
+            return Err(AccessError::KeyMissing);
+        };
+        let digest = KeyDigest::of(&key);
+        let Attempt { guesses, from, now } = attempt;
+        if let Some(after) = lock(guesses).refusal(from, &digest, *now) {
+            return Err(AccessError::TooManyAttempts { after });
+        }
+        match self.recognise(digest) {
+            Some(client) => {
+                lock(guesses).accepted(from, &digest, *now);
+                Ok(client)
+            }
+            None => Err(match lock(guesses).wrong(from, *now) {
+                Some(after) => AccessError::TooManyAttempts { after },
+                None => AccessError::KeyInvalid,
+            }),
+        }
+    }
+
+    /// True if keys are set.
+    pub fn needs_keys(&self) -> bool {
+        !self.keys.is_empty()
     }
 
     /// Adds the CORS headers to an answer, errors and streams included. An answer to a request from
@@ -98,10 +126,11 @@ impl Access {
         answer
     }
 
-    fn of(host: &str, keys: &[ApiKey], origins: &[String]) -> Self {
+    fn of(host: &str, keys: &[ApiKey], hosts: &AllowedHosts, origins: &[String]) -> Self {
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         Self {
-            keys: keys.iter().map(KnownKey::new).collect(),
+            keys: (1..).zip(keys).map(|(number, key)| KnownKey::new(number, key)).collect(),
+            hosts: hosts.clone(),
             origins: AllowedOrigins::new(origins),
             is_local: is_loopback(host),
         }
@@ -109,8 +138,7 @@ impl Access {
 
     /// Compares with every key, each in constant time. The time taken shows neither how much of a
     /// key is right nor which key it is.
-    fn recognise(&self, presented: &str) -> Option<Client> {
-        let digest = KeyDigest::of(presented);
+    fn recognise(&self, digest: KeyDigest) -> Option<Client> {
         let mut found = 0_u64;
         for (number, key) in (1..).zip(&self.keys) {
             found.conditional_assign(&number, digest.0.ct_eq(&key.digest.0));
@@ -130,6 +158,7 @@ impl fmt::Debug for Access {
         let labels: Vec<&str> = self.keys.iter().map(|key| &*key.label).collect();
         f.debug_struct("Access")
             .field("keys", &labels)
+            .field("hosts", &self.hosts)
             .field("origins", &self.origins)
             .field("is_local", &self.is_local)
             .finish()
@@ -141,15 +170,38 @@ impl fmt::Debug for Access {
 pub struct Client {
     /// The digest of the client's key, for limits and caches; `None` without a valid key.
     pub key: Option<KeyDigest>,
-    /// The key's name, else the first eight hex digits of its SHA-256; `None` without a valid key.
+    /// The key's name, else its place in the list, as in `#2`; `None` without a valid key. Nothing that a
+    /// guessed key could be compared with: logs and metrics are read by more people than the keys.
     pub label: Option<Arc<str>>,
+}
+
+/// What a request needs to be admitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// A key, if keys are set.
+    Key,
+    /// No key. Without keys it may not come from a foreign web page.
+    NoKey,
+    /// No key, and a foreign web page may lead a browser to it.
+    Nothing,
+}
+
+/// Where a request with a key comes from, and when.
+#[derive(Debug)]
+pub struct Attempt<'a> {
+    /// The wrong keys of all addresses.
+    pub guesses: &'a Mutex<KeyGuesses>,
+    /// The address, as [`Caller::new`] groups addresses.
+    pub from: Caller,
+    /// When the request came.
+    pub now: Monotonic,
 }
 
 /// Why a request is not admitted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AccessError {
-    /// The `Host` is not a loopback name.
-    #[error("the host {host:?} is not a loopback name")]
+    /// The `Host` is neither a loopback name nor one that is allowed.
+    #[error("the host {host:?} is not allowed")]
     HostNotAllowed {
         /// The name that the client used, shortened.
         host: String,
@@ -160,6 +212,12 @@ pub enum AccessError {
     /// The request carries no key.
     #[error("there is no key")]
     KeyMissing,
+    /// Too many wrong keys came from this address.
+    #[error("too many wrong keys")]
+    TooManyAttempts {
+        /// How long until a key is looked at again.
+        after: Duration,
+    },
     /// The request comes from a web page of another origin.
     #[error("the origin {origin:?} is not allowed")]
     OriginNotAllowed {
@@ -174,6 +232,7 @@ impl From<AccessError> for Error {
             AccessError::HostNotAllowed { host } => Self::HostNotAllowed { host },
             AccessError::KeyInvalid => Self::ApiKeyInvalid,
             AccessError::KeyMissing => Self::ApiKeyMissing,
+            AccessError::TooManyAttempts { after } => Self::TooManyAttempts { after },
             AccessError::OriginNotAllowed { origin } => Self::OriginNotAllowed { origin },
         }
     }
@@ -214,10 +273,11 @@ struct KnownKey {
 }
 
 impl KnownKey {
-    fn new(key: &ApiKey) -> Self {
+    /// `number` is the key's place in the list.
+    fn new(number: usize, key: &ApiKey) -> Self {
         let digest = KeyDigest::of(key.key.expose_secret());
-        let hash = || digest.0[..4].iter().map(|byte| format!("{byte:02x}")).collect();
-        let label: String = key.name.clone().unwrap_or_else(hash);
+        // No name begins with `#`.
+        let label = key.name.clone().unwrap_or_else(|| format!("#{number}"));
         Self { digest, label: label.into() }
     }
 }
