@@ -9,6 +9,7 @@
 //! | [`in_flight`] | nothing: the guard of a call, which ends the call when it is dropped |
 //! | [`lease`] | which request of this process does a piece of work |
 //! | [`lock`] | which of several processes does a piece of work |
+//! | [`memory`] | whether there is memory for what a caller sends or is sent |
 //! | [`project`] | which project a request names, and which request discovers it |
 //! | [`quota`] | whether upstream's answer about an exhausted quota still holds |
 //! | [`rate_limit`] | whether a caller's request is let through |
@@ -28,6 +29,7 @@ pub mod endpoint;
 pub mod in_flight;
 pub mod lease;
 pub mod lock;
+pub mod memory;
 pub mod project;
 pub mod quota;
 pub mod rate_limit;
