@@ -25,8 +25,14 @@ pub(crate) fn line() -> MutexGuard<'static, WaitQueue> {
 
 fn make(edge: &Edge) -> Result<Proxy, Error> {
     let vars = |name: &str| variable(edge.env(), name);
-    // KV is a binding instead of a URL, and there is no home folder for a file.
-    let defaults = |name: &str| (name == "KV_URL").then(|| "memory:".to_owned());
+    let defaults = |name: &str| match name {
+        // KV is a binding instead of a URL, and there is no home folder for a file.
+        "KV_URL" => Some("memory:".to_owned()),
+        // An isolate has 128 MB for everything, and a body that is sent on is held twice: here, and in
+        // JavaScript's memory.
+        "MEMORY_BUDGET_BYTES" => Some("32MiB".to_owned()),
+        _ => None,
+    };
     let layers = [
         Layer { source: Source::Env, lookup: &vars },
         Layer { source: Source::Default, lookup: &defaults },

@@ -11,6 +11,7 @@
 //! | [`lease`] | which request of this process does a piece of work |
 //! | [`line_limit`] | how many log lines refused requests may write |
 //! | [`lock`] | which of several processes does a piece of work |
+//! | [`memory`] | whether there is memory for what a caller sends or is sent |
 //! | [`project`] | which project a request names, and which request discovers it |
 //! | [`quota`] | whether upstream's answer about an exhausted quota still holds |
 //! | [`rate_limit`] | whether a caller's request is let through |
@@ -32,6 +33,7 @@ pub mod key_guesses;
 pub mod lease;
 pub mod line_limit;
 pub mod lock;
+pub mod memory;
 pub mod project;
 pub mod quota;
 pub mod rate_limit;

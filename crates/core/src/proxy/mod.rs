@@ -40,6 +40,7 @@ use crate::payload::Payload;
 use crate::platform::Platform;
 use crate::policy::cache::CachedAnswer;
 use crate::policy::key_guesses::KeyGuesses;
+use crate::policy::memory::MemoryBudget;
 use crate::settings::Settings;
 use crate::upstream::{FirstEvent, Head, Upstream, Whole};
 
@@ -59,6 +60,7 @@ pub struct Proxy {
     guesses: Mutex<KeyGuesses>,
     coalescer: Coalescer,
     upstream: Upstream,
+    memory: Arc<MemoryBudget>,
     metrics: Arc<Metrics>,
 }
 
@@ -68,12 +70,15 @@ impl Proxy {
         let settings = Arc::new(settings);
         let (clock, now) = (platform.wall_clock(), platform.now());
         let metrics = Arc::new(Metrics::new(&settings.endpoints, clock, now));
+        let memory = MemoryBudget::new(settings.memory_budget_bytes);
+        memory.set_keys(settings.api_keys.len());
         Self {
             reloadable: RwLock::new(ReloadableSettings::new(&settings)),
             limits: CallerLimits::new(&settings),
             guesses: Mutex::default(),
             coalescer: Coalescer::new(&settings, &metrics),
             upstream: Upstream::new(&settings, &metrics),
+            memory,
             metrics,
             settings,
         }
@@ -105,6 +110,11 @@ impl Proxy {
             }
         };
         self.respond(&parts, answer, context)
+    }
+
+    /// The memory budget, from which a shell reserves what its connections hold.
+    pub fn memory(&self) -> &Arc<MemoryBudget> {
+        &self.memory
     }
 
     /// Runs what a request has left for the background.

@@ -34,6 +34,7 @@ impl Proxy {
     pub fn reload(&self, settings: &Settings) {
         *self.reloadable.write().unwrap_or_else(PoisonError::into_inner) =
             ReloadableSettings::new(settings);
+        self.memory.set_keys(settings.api_keys.len());
     }
 
     /// True while clients must present a key.

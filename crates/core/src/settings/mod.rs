@@ -118,6 +118,8 @@ pub struct Settings {
     pub trust_forwarded_for: bool,
     /// `MAX_REQUEST_BODY_BYTES`.
     pub max_request_body_bytes: usize,
+    /// `MEMORY_BUDGET_BYTES`.
+    pub memory_budget_bytes: usize,
     /// `MAX_EVENT_BYTES`.
     pub max_event_bytes: usize,
     /// `RESPONSE_CACHE_MAX_BYTES`.
@@ -363,6 +365,8 @@ pub enum Source {
     Env,
     /// The TOML file.
     File,
+    /// A default that follows the memory limit of the process's control group.
+    Cgroup,
     /// The value is the default.
     Default,
 }
@@ -373,6 +377,7 @@ impl fmt::Display for Source {
             Self::Flag => "flag",
             Self::Env => "env",
             Self::File => "file",
+            Self::Cgroup => "cgroup",
             Self::Default => "default",
         })
     }

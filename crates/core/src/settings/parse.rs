@@ -334,6 +334,19 @@ pub(super) fn api_version(text: &str) -> Result<String, SettingError> {
     }
 }
 
+/// A number of bytes: plain, or with one of the units `KiB`, `MiB` and `GiB` in any case.
+pub(super) fn bytes(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" => 1,
+        "kib" => 1 << 10,
+        "mib" => 1 << 20,
+        "gib" => 1 << 30,
+        _ => return None,
+    };
+    digits.trim_end().parse::<u64>().ok()?.checked_mul(unit)
+}
+
 /// The entries of a list separated by commas, without those that are empty.
 pub(super) fn list(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|entry| !entry.is_empty())

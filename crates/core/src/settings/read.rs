@@ -66,6 +66,7 @@ pub(super) fn settings(
         allowed_origins: reader.text("ALLOWED_ORIGINS", parse::origins).unwrap_or_default(),
         trust_forwarded_for: reader.switch("TRUST_FORWARDED_FOR"),
         max_request_body_bytes: size(reader.whole("MAX_REQUEST_BODY_BYTES")),
+        memory_budget_bytes: size(reader.bytes("MEMORY_BUDGET_BYTES")),
         max_event_bytes: size(reader.whole("MAX_EVENT_BYTES")),
         response_cache_max_bytes: size(reader.whole("RESPONSE_CACHE_MAX_BYTES")),
         shutdown_grace: Duration::from_millis(reader.whole("SHUTDOWN_GRACE_MS")),
@@ -179,6 +180,17 @@ impl<'a> SettingsReader<'a> {
         };
         self.text(name, |text| match text.parse::<u64>() {
             Ok(number) if (min..=max).contains(&number) => Ok(number),
+            _ => Err("is out of range".into()),
+        })
+        .unwrap_or(min)
+    }
+
+    fn bytes(&mut self, name: &'static str) -> u64 {
+        let Kind::Bytes { min, max } = spec_of(name).kind else {
+            return 0;
+        };
+        self.text(name, |text| match parse::bytes(text) {
+            Some(bytes) if (min..=max).contains(&bytes) => Ok(bytes),
             _ => Err("is out of range".into()),
         })
         .unwrap_or(min)
@@ -349,6 +361,7 @@ impl<'a> SettingsReader<'a> {
             Source::Flag => "a flag",
             Source::Env => "the environment",
             Source::File => self.file.unwrap_or("the settings file"),
+            Source::Cgroup => "the memory limit of the control group",
             Source::Default => "the defaults",
         }
     }

@@ -59,6 +59,13 @@ impl SettingSpec {
 /// The values that a setting accepts. `Display` is the range as problems and documentation name it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Kind {
+    /// A number of bytes, plain or with a binary unit, bounds included.
+    Bytes {
+        /// The lowest value.
+        min: u64,
+        /// The highest value.
+        max: u64,
+    },
     /// One of a few words, in any case.
     Choice(&'static [&'static str]),
     /// A number with or without a fraction, bounds included.
@@ -84,6 +91,9 @@ pub enum Kind {
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Bytes { min, max } => {
+                write!(f, "{min} to {max} bytes, also as `64MiB` (KiB, MiB, GiB)")
+            }
             Self::Choice(words) => write!(f, "one of {}", words.join(", ")),
             Self::Decimal { min, max } => write!(f, "a number from {min} to {max}"),
             Self::Switch => write!(f, "true or false (also 1/0, yes/no)"),

@@ -339,6 +339,15 @@ pub const SETTINGS: &[SettingSpec] = &[
     ),
     setting(
         Group::Limits,
+        "MEMORY_BUDGET_BYTES",
+        "1GiB",
+        Kind::Bytes { min: MEBIBYTE, max: 1024 * GIBIBYTE },
+        "Memory for what is held for clients (bodies, unpacked bodies, answers not yet taken, \
+         connections). Without room a request waits, then gets 503. The default is at most half of \
+         the control group's memory limit.",
+    ),
+    setting(
+        Group::Limits,
         "MAX_CONCURRENT_REQUESTS",
         "100",
         Kind::Whole { min: 1, max: 100_000 },
@@ -444,6 +453,7 @@ const fn setting(
 const MINUTE_MS: u64 = 60_000;
 const HOUR_MS: u64 = 60 * MINUTE_MS;
 const DAY_MS: u64 = 24 * HOUR_MS;
+const MEBIBYTE: u64 = 1 << 20;
 const GIBIBYTE: u64 = 1 << 30;
 
 /// Settings of sockets and files.

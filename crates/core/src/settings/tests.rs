@@ -59,11 +59,26 @@ fn a_layer_of_defaults_replaces_the_default_and_nothing_else() {
 }
 
 #[test]
+fn the_memory_limit_of_a_control_group_is_a_default() {
+    let of_group = |name: &str| (name == "MEMORY_BUDGET_BYTES").then(|| "96MiB".to_owned());
+    let set = |name: &str| (name == "MEMORY_BUDGET_BYTES").then(|| "64MiB".to_owned());
+    let group = Layer { source: Source::Cgroup, lookup: &of_group };
+    let env = Layer { source: Source::Env, lookup: &set };
+    let budget = |layers: &[Layer<'_>]| Settings::read(layers).unwrap().0.memory_budget_bytes;
+    assert_eq!(budget(&[]), 1 << 30);
+    assert_eq!(budget(&[group]), 96 << 20);
+    assert_eq!(budget(&[env, group]), 64 << 20);
+    let effective = Settings::effective(&[group]);
+    let line = effective.iter().find(|line| line.name == "MEMORY_BUDGET_BYTES").unwrap();
+    assert_eq!((line.value.as_str(), line.source.to_string()), ("96MiB", "cgroup".to_owned()));
+}
+
+#[test]
 fn every_alias_works_when_the_first_name_is_unset() {
     for spec in SETTINGS.iter().filter(|spec| !spec.aliases.is_empty()) {
         let value = match spec.kind {
             Kind::Switch => "false",
-            Kind::Whole { .. } | Kind::Decimal { .. } => "7",
+            Kind::Bytes { .. } | Kind::Whole { .. } | Kind::Decimal { .. } => "7",
             Kind::Choice(_) | Kind::Text(_) => "some-value",
         };
         for alias in spec.aliases {
@@ -143,6 +158,10 @@ fn every_problem_is_reported_at_once_by_name_with_the_range() {
 fn bounds_are_inclusive_and_values_beyond_them_are_refused() {
     for spec in SETTINGS {
         let (inside, outside): (Vec<String>, Vec<String>) = match spec.kind {
+            Kind::Bytes { min, max } => (
+                vec![min.to_string(), max.to_string(), "3mib".into(), "2 GiB".into()],
+                vec![(max + 1).to_string(), (min - 1).to_string(), "64MB".into(), "MiB".into()],
+            ),
             Kind::Whole { min, max } => (
                 vec![min.to_string(), max.to_string()],
                 vec![(max + 1).to_string(), (i128::from(min) - 1).to_string(), "1.5".into()],
