@@ -21,8 +21,9 @@ impl Proxy {
             platform.spawn_job(BackgroundJob::new(Job::RefreshToken(lease)));
         }
         let stopping = self.metrics.shutting_down().then_some("shutting_down");
-        let reasons: Vec<&str> =
-            stopping.into_iter().chain(credentials.unready_reason(clock)).collect();
+        let memory = self.memory.is_exhausted().then_some("memory_exhausted");
+        let credentials = credentials.unready_reason(clock);
+        let reasons: Vec<&str> = [stopping, credentials, memory].into_iter().flatten().collect();
         if reasons.is_empty() {
             return (StatusCode::OK, Bytes::from_static(br#"{"status":"ready"}"#));
         }
