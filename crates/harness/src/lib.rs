@@ -3,6 +3,7 @@
 //! | Module | What it gives a test |
 //! |---|---|
 //! | `proxy` | [`ProxyBuilder`] and [`Proxy`]: the binary as a child process, or the Worker under workerd |
+//! | `test_proxy` | [`TestProxy`]: a proxy that must have leaked nothing at the end |
 //! | `client` | [`Connection`] and [`Response`]: an HTTP/1.1 client that shows every byte |
 //! | `emulator` | [`GoogleEmulator`]: the strict stand-in for Google, with its state and its log |
 //! | `upstream` | [`ScriptedUpstream`]: a server whose every byte and every pause the test writes |
@@ -25,6 +26,7 @@ mod client;
 mod emulator;
 mod proxy;
 mod redis;
+mod test_proxy;
 mod upstream;
 
 pub use client::{
@@ -33,4 +35,5 @@ pub use client::{
 pub use emulator::GoogleEmulator;
 pub use proxy::{Proxy, ProxyBuild, ProxyBuilder, proxy_binary};
 pub use redis::{RedisServer, free_port};
+pub use test_proxy::TestProxy;
 pub use upstream::{ReceivedRequest, ScriptedUpstream, UpstreamConnection};

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use code_assist_harness::{
-    GoogleEmulator, Response, ScriptedUpstream, parse_events, post, proxy_error_reason,
+    GoogleEmulator, Response, ScriptedUpstream, TestProxy, parse_events, post, proxy_error_reason,
 };
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -15,7 +15,6 @@ use serde_json::{Value, json};
 
 use crate::breaks::not_sent_again;
 use crate::network::watching;
-use crate::test_proxy::TestProxy;
 
 pub(crate) fn redirect() -> Vec<TestProxy> {
     let elsewhere = ScriptedUpstream::answering("200 OK", "", WHOLE);

@@ -2,10 +2,9 @@
 
 use std::fs;
 
-use code_assist_harness::{GoogleEmulator, ProxyBuilder};
+use code_assist_harness::{GoogleEmulator, ProxyBuilder, TestProxy};
 
 use crate::answers::{GENERATE, HELLO};
-use crate::test_proxy::TestProxy;
 
 pub(crate) fn store_damaged() -> Vec<TestProxy> {
     let google = GoogleEmulator::start();

@@ -5,12 +5,11 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use code_assist_harness::{GoogleEmulator, Proxy, Response, ScriptedUpstream, post};
+use code_assist_harness::{GoogleEmulator, Proxy, Response, ScriptedUpstream, TestProxy, post};
 use serde_json::json;
 
 use crate::answers::{COUNT, EVENT, GENERATE, HELLO, STREAM, WHOLE, bare, ok};
 use crate::network::nowhere;
-use crate::test_proxy::TestProxy;
 
 pub(crate) fn error_500_once() -> Vec<TestProxy> {
     let upstream = first(1, "500 Internal Server Error", INTERNAL);
