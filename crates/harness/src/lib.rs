@@ -7,6 +7,7 @@
 //! | `client` | [`Connection`] and [`Response`]: an HTTP/1.1 client that shows every byte |
 //! | `emulator` | [`GoogleEmulator`]: the strict stand-in for Google, with its state and its log |
 //! | `upstream` | [`ScriptedUpstream`]: a server whose every byte and every pause the test writes |
+//! | [`samples`] | requests and answers that most tests use |
 //! | `redis` | [`RedisServer`]: a `redis-server` that a test may pause, kill and restart |
 //!
 //! ```no_run
@@ -26,6 +27,7 @@ mod client;
 mod emulator;
 mod proxy;
 mod redis;
+pub mod samples;
 mod test_proxy;
 mod upstream;
 

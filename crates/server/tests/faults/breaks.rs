@@ -4,9 +4,9 @@ use std::io::Write;
 use std::thread;
 use std::time::Duration;
 
+use code_assist_harness::samples::{COUNT, GENERATE, HELLO, OWN, STREAM, WHOLE, ok};
 use code_assist_harness::{ScriptedUpstream, TestProxy, UpstreamConnection};
 
-use crate::answers::{COUNT, GENERATE, HELLO, OWN, STREAM, WHOLE, ok};
 use crate::network::{SETTLE, unread};
 
 pub(crate) fn broken_after_two_seconds() -> Vec<TestProxy> {

@@ -4,10 +4,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use code_assist_emulator::Options;
+use code_assist_harness::samples::{GENERATE, HELLO, STREAM};
 use code_assist_harness::{GoogleEmulator, ProxyBuilder, Response, TestProxy, parse_events, post};
 use serde_json::json;
 
-use crate::answers::{GENERATE, HELLO, STREAM};
 use crate::network::nowhere;
 use crate::tries::together;
 

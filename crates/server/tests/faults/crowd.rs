@@ -3,9 +3,9 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use code_assist_harness::samples::{EVENT, HELLO, STREAM};
 use code_assist_harness::{Connection, TestProxy, post};
 
-use crate::answers::{EVENT, HELLO, STREAM};
 use crate::network::watching;
 
 pub(crate) fn a_thousand_vanish() -> Vec<TestProxy> {

@@ -2,9 +2,8 @@
 
 use std::fs;
 
+use code_assist_harness::samples::{GENERATE, HELLO};
 use code_assist_harness::{GoogleEmulator, ProxyBuilder, TestProxy};
-
-use crate::answers::{GENERATE, HELLO};
 
 pub(crate) fn store_damaged() -> Vec<TestProxy> {
     let google = GoogleEmulator::start();
