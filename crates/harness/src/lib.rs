@@ -5,6 +5,7 @@
 //! | `proxy` | [`ProxyBuilder`] and [`Proxy`]: the binary as a child process, or the Worker under workerd |
 //! | `test_proxy` | [`TestProxy`]: a proxy that must have leaked nothing at the end |
 //! | `client` | [`Connection`] and [`Response`]: an HTTP/1.1 client that shows every byte |
+//! | [`http2`] | [`http2::Http2Connection`]: an HTTP/2 client of which the test writes each frame |
 //! | `emulator` | [`GoogleEmulator`]: the strict stand-in for Google, with its state and its log |
 //! | `upstream` | [`ScriptedUpstream`]: a server whose every byte and every pause the test writes |
 //! | [`samples`] | requests and answers that most tests use |
@@ -25,6 +26,7 @@
 
 mod client;
 mod emulator;
+pub mod http2;
 mod proxy;
 mod redis;
 pub mod samples;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::client::get;
+use crate::client::{Response, get, post};
 use crate::emulator::GoogleEmulator;
 use crate::proxy::{Proxy, ProxyBuilder};
 use crate::upstream::ScriptedUpstream;
@@ -83,6 +83,11 @@ impl TestProxy {
     /// The emulator, of a proxy that has one.
     pub fn google(&self) -> &GoogleEmulator {
         self.google.as_ref().expect("a proxy in front of the emulator")
+    }
+
+    /// Sends a request with a key that opens the proxy, where keys are configured.
+    pub fn honest(&self, path: &str, body: &str) -> Response {
+        self.proxy.send(post(path, &[&self.key], body))
     }
 
     /// The `checks` of `/health/detailed`.
