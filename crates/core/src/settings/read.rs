@@ -22,6 +22,7 @@ pub(super) fn settings(
     let settings = Settings {
         host: reader.host(machine).unwrap_or_default(),
         port: u16::try_from(reader.whole("PORT")).unwrap_or(0),
+        admin_port: reader.text("ADMIN_PORT", parse::port),
         credentials_json: reader.credentials_json(),
         credentials_file: reader.path("GEMINI_OAUTH_CREDS_FILE"),
         access_token: reader.secret("GOOGLE_CLOUD_ACCESS_TOKEN"),
@@ -301,6 +302,10 @@ impl<'a> SettingsReader<'a> {
                 );
                 self.problems.push(Problem { name: "HOST".into(), text });
             }
+        }
+        if settings.port != 0 && settings.admin_port == Some(settings.port) {
+            let text = "is the same as PORT; choose another port, or 0 for a free one";
+            self.problems.push(Problem { name: "ADMIN_PORT".into(), text: text.into() });
         }
         if settings.allowed_origins.iter().any(|origin| origin == "*") && !has_keys {
             let text = "with `*` and no PROXY_API_KEYS every web page that is open in a browser \
