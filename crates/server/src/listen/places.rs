@@ -19,8 +19,8 @@ use tokio::time::{Instant, sleep};
 /// The places of one listener.
 pub(super) struct Places {
     limit: usize,
-    /// The most that one address may take.
-    per_address: usize,
+    /// The most that one address may have when places run short. A load balancer is one address.
+    share: usize,
     /// From here on idle connections are closed.
     crowded: usize,
     /// Where the connections are counted; `None` for a listener that is in no metric.
@@ -49,7 +49,7 @@ struct AddressCount {
 /// Why there is no place for a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NoPlace {
-    /// The address has its share, and all its connections have requests in flight.
+    /// Places run short, and the address has more than its share, all with requests in flight.
     AddressLimit,
     /// All places are taken. Connections may be closing, so that the caller should try again.
     AllTaken,
@@ -92,7 +92,7 @@ impl Places {
         }
         Arc::new(Self {
             limit,
-            per_address: (limit * 3).div_ceil(4),
+            share: (limit * 3).div_ceil(4),
             crowded: (limit * 9).div_ceil(10),
             proxy,
             epoch: Instant::now(),
@@ -125,15 +125,9 @@ impl Places {
         now: Instant,
     ) -> Result<PlaceGuard, NoPlace> {
         let mut taken = self.taken();
-        let of_address = taken.addresses.get(&address);
-        let is_at_share =
-            of_address.is_some_and(|count| count.taken - count.closing >= self.per_address);
-        if is_at_share && self.evict(&mut taken, 1, Some(address)) == 0 {
-            return Err(NoPlace::AddressLimit);
-        }
         if taken.places.len() >= self.limit {
             if taken.closing == 0 {
-                self.evict(&mut taken, self.limit / BATCHES + 1, None);
+                self.evict(&mut taken, self.limit / BATCHES + 1);
             }
             return Err(NoPlace::AllTaken);
         }
@@ -143,7 +137,10 @@ impl Places {
         } else {
             self.warn_once(&mut taken, now);
             let more = open + 1 - self.crowded;
-            self.evict(&mut taken, more.max(self.limit / BATCHES), None);
+            let evicted = self.evict(&mut taken, more.max(self.limit / BATCHES));
+            if evicted == 0 && taken.heaviest(self.share) == Some(address) {
+                return Err(NoPlace::AddressLimit);
+            }
         }
         let place = Arc::new(Place {
             address,
@@ -162,12 +159,13 @@ impl Places {
 
     /// Closes the longest idle connection, for a machine that has run out of files.
     pub(super) fn make_room(&self) {
-        self.evict(&mut self.taken(), 1, None);
+        self.evict(&mut self.taken(), 1);
     }
 
-    /// Closes the longest idle connections, at most `wanted`, of one address or of all. Returns how
-    /// many.
-    fn evict(&self, taken: &mut Taken, wanted: usize, of: Option<Caller>) -> usize {
+    /// Closes the longest idle connections, at most `wanted`. If an address has more than its share,
+    /// only its own make way. Returns how many are closed.
+    fn evict(&self, taken: &mut Taken, wanted: usize) -> usize {
+        let of = taken.heaviest(self.share);
         let mut idle: Vec<(u64, usize)> = taken
             .places
             .iter()
@@ -222,6 +220,15 @@ impl Places {
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Taken {
+    /// The address that has more than this share, which only one can have.
+    fn heaviest(&self, share: usize) -> Option<Caller> {
+        let is_heavy = |count: &AddressCount| count.taken - count.closing > share;
+        let heaviest = self.addresses.iter().find(|(_, count)| is_heavy(count));
+        heaviest.map(|(address, _)| *address)
     }
 }
 
@@ -385,19 +392,31 @@ mod tests {
     }
 
     #[test]
-    fn beyond_its_share_an_address_makes_way_for_itself_only() {
+    fn an_address_with_more_than_its_share_makes_way_first() {
         let places = Places::new(20, None);
         let one = address(1);
         let other = places.take(address(2), places.epoch).unwrap();
         let at = |n: u64| places.epoch + Duration::from_secs(n);
-        let guards: Vec<_> = (1..=15).map(|n| places.take(one, at(n)).unwrap()).collect();
-        let sixteenth = places.take(one, at(16)).unwrap();
-        assert!(is_closing(&guards[0]) && !is_closing(&other));
-        for guard in guards.iter().skip(1).chain([&sixteenth]) {
+        let guards: Vec<_> = (1..=16).map(|n| places.take(one, at(n)).unwrap()).collect();
+        let newest = places.take(address(3), at(17)).unwrap();
+        assert!(is_closing(&guards[0]) && !is_closing(&other), "the longest idle one is another's");
+        for guard in guards.iter().skip(1).chain([&newest]) {
             assert!(guard.place.begin_request());
         }
-        assert_eq!(places.take(one, at(17)).err(), Some(NoPlace::AddressLimit));
-        assert!(places.take(address(3), at(17)).is_ok(), "another address");
+        drop(places.take(one, at(18)).unwrap());
+        assert!(is_closing(&other), "an address within its share");
+    }
+
+    #[test]
+    fn an_address_with_more_than_its_share_of_busy_connections_gets_no_more() {
+        let places = Places::new(20, None);
+        let one = address(1);
+        let guards: Vec<_> = (0..17).map(|_| places.take(one, places.epoch).unwrap()).collect();
+        for guard in &guards {
+            assert!(guard.place.begin_request());
+        }
+        assert_eq!(places.take(one, places.epoch).err(), Some(NoPlace::AddressLimit));
+        assert!(places.take(address(3), places.epoch).is_ok(), "another address");
     }
 
     #[test]
