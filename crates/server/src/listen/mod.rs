@@ -71,7 +71,8 @@ pub(crate) async fn serve(
     let (phase, _) = watch::channel(Phase::Serving);
     let memory = ListenerMemory::new(Arc::clone(proxy.memory()));
     let stranger = timeouts.stall.min(STRANGER_STALL);
-    let places = max_connections(memory.most_connections());
+    let (main_places, admin_places) =
+        count_places(open_files(), memory.most_connections(), listeners.admin.is_some());
     let server = Arc::new(Server {
         proxy: Arc::clone(&proxy),
         platform,
@@ -80,8 +81,8 @@ pub(crate) async fn serve(
         phase,
         patience: Patience { admitted: timeouts.stall, stranger },
     });
-    let main = Port { places: Places::new(places, Some(Arc::clone(&proxy))), is_admin: false };
-    let admin = Port { places: Places::new(ADMIN_CONNECTIONS, None), is_admin: true };
+    let main = Port { places: Places::new(main_places, Some(Arc::clone(&proxy))), is_admin: false };
+    let admin = Port { places: Places::new(admin_places, None), is_admin: true };
     let mut accepting = pin!(async {
         let accept_admin = async {
             match &listeners.admin {
@@ -370,10 +371,15 @@ fn http2_server(tasks: StreamTasks) -> http2::Builder<StreamTasks> {
     server
 }
 
-/// Returns half of the number of files that this process may open, since calls to Google, the store
-/// and logs need descriptors too, or what the memory budget has room for. Raises the soft limit to the
-/// hard limit first.
-fn max_connections(by_memory: usize) -> usize {
+/// Returns how many connections the main port and `ADMIN_PORT` may have. Together they get half of the
+/// files that this process may open, since calls to Google, the store and logs need descriptors too.
+fn count_places(files: usize, by_memory: usize, has_admin_port: bool) -> (usize, usize) {
+    let admin = if has_admin_port { (files / 8).clamp(8, ADMIN_CONNECTIONS) } else { 0 };
+    ((files / 2).saturating_sub(admin).min(by_memory).max(MIN_CONNECTIONS), admin)
+}
+
+/// Returns how many files this process may open. Raises the soft limit to the hard limit first.
+fn open_files() -> usize {
     #[cfg(unix)]
     {
         use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -381,10 +387,10 @@ fn max_connections(by_memory: usize) -> usize {
         let limit = getrlimit(Resource::Nofile);
         let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
         let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        usize::try_from(files / 2).unwrap_or(usize::MAX).min(by_memory).max(MIN_CONNECTIONS)
+        usize::try_from(files).unwrap_or(usize::MAX)
     }
     #[cfg(not(unix))]
-    by_memory.max(MIN_CONNECTIONS)
+    usize::MAX
 }
 
 /// Limits the time for a request's head, and how long a connection may be idle.

@@ -6,6 +6,7 @@ mod credentials;
 mod http2_breaks;
 mod http2_upstream;
 mod memory;
+mod ports;
 mod reload;
 mod secrets;
 mod settings;
