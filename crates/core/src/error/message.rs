@@ -42,6 +42,10 @@ impl fmt::Display for Error {
                 "This Idempotency-Key was used before with a different body. Use a new key for a \
                  new request.",
             ),
+            Self::ConnectionsExhausted => f.write_str(
+                "Nearly all connections that this proxy may have are in use. Try again in a second, \
+                 over fewer connections; its operator may allow it more open files or memory.",
+            ),
             Self::CredentialsMissing { why } => write!(
                 f,
                 "The proxy has no Google credentials: {} Sign in with the official Gemini CLI on \

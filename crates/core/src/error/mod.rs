@@ -46,6 +46,8 @@ pub enum Error {
         /// The model that failed, if other models can be called.
         model: Option<String>,
     },
+    /// Nearly all places for connections have a request in flight.
+    ConnectionsExhausted,
     /// An `Idempotency-Key` was used again with a different body.
     Conflict,
     /// The proxy has no Google credentials.
@@ -244,6 +246,7 @@ impl Error {
     /// How long the client should wait before the next attempt.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
+            Self::ConnectionsExhausted => Some(Duration::from_secs(1)),
             Self::CircuitOpen { after, .. }
             | Self::QueueTimeout { after }
             | Self::RateLimited { after }

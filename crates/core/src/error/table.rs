@@ -37,6 +37,9 @@ impl Error {
                 (S::SERVICE_UNAVAILABLE, Some("CIRCUIT_OPEN"), "circuit_open", Upstream)
             }
             Self::Conflict => (S::CONFLICT, None, "conflict", Client),
+            Self::ConnectionsExhausted => {
+                (S::SERVICE_UNAVAILABLE, Some("OVERLOADED"), "connections_exhausted", Proxy)
+            }
             Self::CredentialsMissing { .. } => (
                 S::SERVICE_UNAVAILABLE,
                 Some("CREDENTIALS_MISSING"),

@@ -33,6 +33,7 @@ fn every_error() -> Vec<Error> {
         Error::CircuitOpen { after: Duration::from_millis(41_001), model: None },
         Error::CircuitOpen { after: Duration::from_secs(60), model: Some(text("gemini-3-pro")) },
         Error::Conflict,
+        Error::ConnectionsExhausted,
         Error::CredentialsMissing { why: text("there is no file ~/.gemini/oauth_creds.json") },
         Error::CredentialsRejected { why: text("Token has been expired or revoked.") },
         Error::CredentialsUnreadable {
