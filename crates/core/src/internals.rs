@@ -23,7 +23,9 @@ pub mod json {
 
 /// The policies.
 pub mod policy {
-    pub use crate::policy::{breaker, cache, endpoint, in_flight, lease, quota, rate_limit, token};
+    pub use crate::policy::{
+        breaker, cache, endpoint, in_flight, lease, memory, quota, rate_limit, token,
+    };
 }
 
 /// What upstreams speak.
@@ -51,9 +53,4 @@ pub mod sizes {
     pub const fn context<P: Platform>() -> usize {
         size_of::<RequestContext<P>>()
     }
-}
-
-/// Reading the client's body.
-pub mod intake {
-    pub use crate::intake::*;
 }

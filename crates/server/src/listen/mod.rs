@@ -4,6 +4,7 @@
 //! that is not read are all limited in time.
 
 mod client_stream;
+mod request_body;
 mod response;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use code_assist_core::{Peer, Proxy};
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Version};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -181,6 +183,7 @@ impl Server {
         let pending = responses.register();
         request.extensions_mut().insert(peer);
         let version = request.version();
+        let request = request.map(|body| body.map_err(|error| request_body::classify(&error)));
         // Boxed, so that an idle connection does not reserve space for a request.
         let mut response = Box::pin(self.proxy.handle(&self.platform, request)).await;
         if version < Version::HTTP_2 && self.proxy.metrics().shutting_down() {
