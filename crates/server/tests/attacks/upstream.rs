@@ -18,7 +18,6 @@ attacks! {
             "200, or 503 with what to do; no header is added to a request, and the endpoint is asked a few times only";
         two_framings_of_an_answer: "`Content-Length` and `Transfer-Encoding` in one answer",
             "the chunks count, or 502";
-        bytes_behind_an_answer: "a second answer behind the first", "it is never given to the next request";
         text_that_is_no_utf8: "an event and a whole answer that are not UTF-8", "502 `UPSTREAM_MALFORMED`";
     }
     native {
@@ -31,6 +30,8 @@ attacks! {
             because "the runtime accepts no interim responses";
         endless_answer: "a whole answer that does not end", "502 at `MAX_EVENT_BYTES`, and bounded memory",
             because "the runtime controls memory";
+        bytes_behind_an_answer: "a second answer behind the first", "it is never given to the next request",
+            because "the runtime keeps the connections";
         odd_answer_heads: "NUL in a header, 20,000 trailers, `HTTP/3.0`, a status of 2000, two lengths, a negative length, a bad chunk size",
             "502, or the answer without the oddity", because "the runtime reads heads";
     }
