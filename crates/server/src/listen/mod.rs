@@ -7,6 +7,7 @@ mod client_stream;
 mod connection;
 mod memory;
 mod places;
+mod request_body;
 mod response;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use code_assist_core::{AdminPort, Caller, ConnectionEnd, Peer, Proxy};
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Version};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
@@ -246,6 +248,7 @@ impl Server {
         }
         let version = request.version();
         let refusal = open.refusal(&request);
+        let request = request.map(|body| body.map_err(|error| request_body::classify(&error)));
         // Boxed, so that an idle connection does not reserve space for a request.
         let mut response = match &refusal {
             Some(error) => Box::pin(self.proxy.refuse(&self.platform, request, error)).await,
