@@ -14,6 +14,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::context::RequestContext;
+use crate::dialect::Operation;
 use crate::metrics::RequestOutcome;
 use crate::platform::{BodyError, Platform};
 
@@ -33,14 +34,20 @@ enum BodyContent<P: Platform> {
     Events(Box<Events<P>>),
     /// Upstream's bytes, unchanged.
     PassThrough(Box<PassThrough<P>>),
-    /// The whole body, `None` once it has been taken.
-    Whole(Option<Bytes>),
+    /// What has not been taken of a whole body.
+    Whole(Bytes),
 }
 
 impl<P: Platform> ProxyBody<P> {
+    /// True if the request was admitted and asks upstream. A request for the proxy itself, which needs
+    /// no key, says nothing about its client.
+    pub fn is_admitted(&self) -> bool {
+        self.context.operation.is_some_and(Operation::asks_upstream)
+    }
+
     /// Makes a body of complete bytes.
     pub(crate) fn whole(bytes: Bytes, context: RequestContext<P>) -> Self {
-        Self { content: BodyContent::Whole(Some(bytes)), context }
+        Self { content: BodyContent::Whole(bytes), context }
     }
 
     /// Makes a body of a stream whose first event has arrived.
@@ -72,8 +79,13 @@ impl<P: Platform> Body for ProxyBody<P> {
             BodyContent::Events(events) => ready!(events.poll_piece(cx, context)).map(Ok),
             BodyContent::PassThrough(body) => ready!(body.poll_piece(cx, context)),
             BodyContent::Whole(bytes) => {
-                context.settle(RequestOutcome::Ok);
-                bytes.take().filter(|bytes| !bytes.is_empty()).map(Ok)
+                // The shell buffers what it takes. So a large body is given in pieces, and its memory
+                // stays reserved until the client has taken nearly all of it.
+                let piece = bytes.split_to(bytes.len().min(WHOLE_PIECE));
+                if bytes.is_empty() {
+                    context.settle(RequestOutcome::Ok);
+                }
+                (!piece.is_empty()).then_some(Ok(piece))
             }
         };
         if let Some(Ok(piece)) = &next {
@@ -83,15 +95,16 @@ impl<P: Platform> Body for ProxyBody<P> {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(&self.content, BodyContent::Whole(bytes) if bytes.as_ref().is_none_or(Bytes::is_empty))
+        matches!(&self.content, BodyContent::Whole(bytes) if bytes.is_empty())
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
-            BodyContent::Whole(bytes) => {
-                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
-            }
+            BodyContent::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             BodyContent::Events(_) | BodyContent::PassThrough(_) => SizeHint::default(),
         }
     }
 }
+
+/// The length of the pieces of a whole body.
+const WHOLE_PIECE: usize = 64 << 10;
