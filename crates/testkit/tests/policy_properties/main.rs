@@ -1,5 +1,6 @@
 //! What the policies guarantee for any sequence of events.
 
+mod key_guesses;
 mod model_breakers;
 
 use std::time::Duration;
