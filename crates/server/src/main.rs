@@ -19,6 +19,7 @@ mod models;
 mod no_emulator;
 mod notify;
 mod platform;
+mod private_file;
 mod serve;
 mod signals;
 mod sources;
