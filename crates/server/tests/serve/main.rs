@@ -7,6 +7,7 @@ mod http2_breaks;
 mod http2_upstream;
 mod memory;
 mod reload;
+mod rotation;
 mod secrets;
 mod settings;
 mod shutdown;
