@@ -43,7 +43,11 @@ async fn serve(mut settings: Settings, sources: Sources, emulated: bool) -> io::
     if let Some(notice) = notice {
         tracing::warn!("{notice}");
     }
-    let timeouts = Timeouts { grace: settings.shutdown_grace, stall: settings.stream_idle_timeout };
+    let timeouts = Timeouts {
+        delay: settings.shutdown_delay,
+        grace: settings.shutdown_grace,
+        stall: settings.stream_idle_timeout,
+    };
     let initial = settings.clone();
     let App { proxy, platform } = App::assemble(settings, store, aborted)?;
     let (client, endpoint) = (platform.http_client().clone(), initial.endpoints.first().cloned());

@@ -156,7 +156,7 @@ impl Proxy {
         let route = route?;
         let operation = route.operation();
         context.operation = Some(operation);
-        if self.metrics.shutting_down() && operation != Operation::Health {
+        if self.metrics.refuses_requests() && operation != Operation::Health {
             return Err(Error::ShuttingDown);
         }
         if operation.asks_upstream() {

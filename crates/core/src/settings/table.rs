@@ -354,6 +354,13 @@ pub const SETTINGS: &[SettingSpec] = &[
     ),
     setting(
         Group::Limits,
+        "SHUTDOWN_DELAY_MS",
+        "0",
+        Kind::Whole { min: 0, max: HOUR_MS },
+        "How long new requests are still served on shutdown. Health checks fail meanwhile, so that a load balancer stops sending requests before they are refused.",
+    ),
+    setting(
+        Group::Limits,
         "SHUTDOWN_GRACE_MS",
         "30000",
         Kind::Whole { min: 0, max: HOUR_MS },
@@ -426,7 +433,7 @@ const DAY_MS: u64 = 24 * HOUR_MS;
 const GIBIBYTE: u64 = 1 << 30;
 
 /// Settings of sockets and files.
-pub(super) const NATIVE_ONLY: [&str; 13] = [
+pub(super) const NATIVE_ONLY: [&str; 14] = [
     "CONNECTION_TIMEOUT_MS",
     "ENABLE_CONNECTION_POOLING",
     "GEMINI_OAUTH_CREDS_FILE",
@@ -438,6 +445,7 @@ pub(super) const NATIVE_ONLY: [&str; 13] = [
     "KV_URL",
     "NO_PROXY",
     "PORT",
+    "SHUTDOWN_DELAY_MS",
     "SHUTDOWN_GRACE_MS",
     "SSL_CERT_FILE",
 ];
