@@ -74,7 +74,10 @@ pub(crate) async fn serve(
     server.phase.send_replace(Phase::Draining);
     if !timeouts.delay.is_zero() {
         let delay_ms = timeouts.delay.as_secs_f64() * 1000.0;
-        tracing::info!(delay_ms, "shutdown announced: health checks fail, requests are still served");
+        tracing::info!(
+            delay_ms,
+            "shutdown announced: health checks fail, requests are still served"
+        );
         let mut delay = pin!(sleep(timeouts.delay));
         loop {
             tokio::select! {
