@@ -7,6 +7,7 @@ mod app;
 mod check;
 mod cli;
 mod config;
+mod core_dumps;
 #[cfg(feature = "emulator")]
 mod emulator;
 mod features;

@@ -20,7 +20,7 @@ use crate::platform::TokioPlatform;
 use crate::signals::Reload;
 use crate::sources::Sources;
 use crate::store::Store;
-use crate::{CommandError, emulator, listen, notify, print, signals, telemetry, trim};
+use crate::{CommandError, core_dumps, emulator, listen, notify, print, signals, telemetry, trim};
 
 /// Runs the proxy until a signal stops it.
 pub(crate) async fn run(
@@ -35,6 +35,7 @@ pub(crate) async fn run(
 async fn serve(mut settings: Settings, sources: Sources, emulated: bool) -> io::Result<()> {
     trim::hold_threshold();
     let (log, _log_guard) = telemetry::start(&settings.log_level, settings.log_format)?;
+    core_dumps::forbid();
     let emulator = if emulated { Some(emulator::start(&mut settings).await?) } else { None };
     let listener = bind(&settings).await?;
     let address = listener.local_addr()?;
