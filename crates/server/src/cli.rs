@@ -91,8 +91,8 @@ pub(crate) enum Task {
     /// and prints the answer.
     #[command(after_help = HEALTH_FOOT, after_long_help = HEALTH_FOOT)]
     Health {
-        /// What to ask instead, such as http://127.0.0.1:8787/live
-        #[arg(value_name = "URL")]
+        /// What to ask instead: a path such as /live, or a URL that begins with http://
+        #[arg(value_name = "PATH|URL")]
         url: Option<String>,
     },
     /// Print the settings that are in force and where each came from

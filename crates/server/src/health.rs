@@ -16,7 +16,7 @@ use crate::{CommandError, print};
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 enum HealthError {
-    #[error("{0} is no URL that begins with http:// and names a host")]
+    #[error("{0} is neither a path nor a URL that begins with http:// and names a host")]
     NotHttp(String),
     #[error("PORT=0 says no port: give the URL")]
     NoPort,
@@ -34,10 +34,10 @@ pub(crate) async fn run(url: Option<&str>, settings: &Settings) -> Result<(), Co
 }
 
 async fn ask(url: Option<&str>, settings: &Settings) -> Result<(), HealthError> {
-    let text = match url {
-        Some(url) => url.to_owned(),
-        None if settings.port == 0 => return Err(HealthError::NoPort),
-        None => format!("http://{}:{}/ready", reachable(&settings.host), settings.port),
+    let text = match url.unwrap_or("/ready") {
+        path if !path.starts_with('/') => path.to_owned(),
+        _ if settings.port == 0 => return Err(HealthError::NoPort),
+        path => format!("http://{}:{}{path}", reachable(&settings.host), settings.port),
     };
     let url: Uri = text.parse().map_err(|_| HealthError::NotHttp(text.clone()))?;
     if url.scheme_str() != Some("http") || url.host().is_none() {

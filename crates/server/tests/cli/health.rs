@@ -18,11 +18,14 @@ fn health_is_the_answer_of_ready() {
             assert_eq!(stdout(&output), "{\"reasons\":[]}\n");
             assert_eq!(stderr(&output).contains(status), code == 1, "{output:?}");
         }
-        let output = home.run_with(&["health", &format!("{}/live", proxy.url())], &[]);
-        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        for (what, port) in [("/live", &*port), (&*format!("{}/live", proxy.url()), "1")] {
+            let output = home.run_with(&["health", what], &[("PORT", port)]);
+            assert_eq!(output.status.code(), Some(code), "{output:?}");
+        }
         let asked: Vec<_> = proxy.received().iter().map(|it| it.head.clone()).collect();
         assert!(asked[0].starts_with("GET /ready HTTP/1.1\r\n"), "{asked:?}");
         assert!(asked[2].starts_with("GET /live HTTP/1.1\r\n"), "{asked:?}");
+        assert!(asked[3].starts_with("GET /live HTTP/1.1\r\n"), "{asked:?}");
     }
 }
 
