@@ -23,7 +23,9 @@ pub mod json {
 
 /// The policies.
 pub mod policy {
-    pub use crate::policy::{breaker, cache, endpoint, in_flight, lease, quota, rate_limit, token};
+    pub use crate::policy::{
+        breaker, cache, endpoint, in_flight, key_guesses, lease, quota, rate_limit, token,
+    };
 }
 
 /// What upstreams speak.

@@ -69,6 +69,7 @@ pub use platform::{
 };
 pub use policy::cache::ANSWER_PREFIX;
 pub use policy::lock::{FencingToken, LOCK_TTL, LockRecord, LockResult};
+pub use policy::memory::{MemoryBudget, MemoryReservation};
 pub use policy::wait_queue::{Ticket, WaitQueue};
 pub use proxy::Proxy;
 pub use proxy::check::{Step, StepResult};

@@ -157,6 +157,10 @@ pub struct ProcessStats {
     pub resident_bytes: Option<u64>,
     /// Open file descriptors.
     pub open_fds: Option<u64>,
+    /// The limit of open file descriptors.
+    pub max_fds: Option<u64>,
+    /// Log lines that were lost since the start.
+    pub log_lines_lost: Option<u64>,
     /// Processor time since the start, user and system.
     pub cpu_seconds: Option<f64>,
 }

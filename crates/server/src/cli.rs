@@ -200,6 +200,7 @@ fn flag(spec: &'static SettingSpec, shown: bool) -> Arg {
             .require_equals(true)
             .default_missing_value("true"),
         Kind::Choice(words) => arg.value_name(words.join("|")),
+        Kind::Bytes { .. } => arg.value_name("BYTES"),
         Kind::Decimal { .. } | Kind::Whole { .. } => arg.value_name("N"),
         Kind::Text(_) => arg.value_name("TEXT"),
     }

@@ -4,6 +4,7 @@
 #![cfg_attr(not(unix), expect(dead_code, reason = "settings are read again on SIGHUP only"))]
 
 mod app;
+mod cgroup;
 mod check;
 mod cli;
 mod config;

@@ -63,6 +63,7 @@ async fn serve(mut settings: Settings, sources: Sources, emulated: bool) -> io::
         }
     });
 
+    let lost_lines = tokio::spawn(telemetry::warn_of_lost_lines());
     let trim_proxy = Arc::clone(&proxy);
     let trimming = tokio::spawn(async move { trim::after_peaks(&trim_proxy).await });
 
@@ -73,6 +74,7 @@ async fn serve(mut settings: Settings, sources: Sources, emulated: bool) -> io::
         platform: platform.clone(),
         log,
     };
+    let (stopped_proxy, stopped_platform) = (Arc::clone(&proxy), platform.clone());
     let mut stop = signals::listen(reload)?;
     let shutdown = stop.clone();
     tokio::spawn(async move {
@@ -86,6 +88,8 @@ async fn serve(mut settings: Settings, sources: Sources, emulated: bool) -> io::
     ticking.abort();
     trimming.abort();
     watchdog.abort();
+    lost_lines.abort();
+    stopped_proxy.finish(&stopped_platform);
     tracing::info!("stopped");
     Ok(())
 }
@@ -126,6 +130,7 @@ async fn introduce(
         let _ = writeln!(out, "  upstream     {}", settings.endpoints.join(", "));
     }
     let _ = writeln!(out, "  credentials  {}", credentials(settings, platform, emulator).await);
+    let _ = writeln!(out, "  access       {}", access(settings));
     let _ = writeln!(out, "  store        {}", platform.store().describe());
     let _ = writeln!(
         out,
@@ -136,6 +141,15 @@ async fn introduce(
         let _ = writeln!(out, "\n{TERMS}");
     }
     print(&out);
+}
+
+/// Who may use the proxy.
+fn access(settings: &Settings) -> String {
+    match settings.api_keys.len() {
+        0 if settings.is_loopback() => "no keys: local programs only".to_owned(),
+        0 => "no keys: everyone who reaches the port".to_owned(),
+        count => format!("keys: {count}"),
+    }
 }
 
 async fn credentials(

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use code_assist_core::settings::{Layer, Machine, Problem, Settings, Source, Warning};
 
+use crate::cgroup;
 use crate::config::ConfigFile;
 use crate::features;
 
@@ -31,7 +32,8 @@ impl Sources {
     ) -> Result<(Settings, Vec<Warning>), Vec<Problem>> {
         self.layered(|layers, file| {
             let mut problems = file.problems.clone();
-            let machine = Machine { file: file.path.as_deref(), has_host };
+            let file_path = file.path.as_deref();
+            let machine = Machine { file: file_path, has_host, is_on_network: false };
             match Settings::read_on(layers, &machine) {
                 Ok((settings, more)) => {
                     problems.extend(features::problem(&settings));
@@ -63,6 +65,7 @@ impl Sources {
             Layer { source: Source::Flag, lookup: &|name| self.flags.get(name).cloned() },
             Layer { source: Source::Env, lookup: &env },
             Layer { source: Source::File, lookup: &|name| file.look_up(name) },
+            Layer { source: Source::Cgroup, lookup: &cgroup_default },
             Layer { source: Source::Default, lookup: &terminal_default },
         ];
         read(&layers, &file)
@@ -73,7 +76,20 @@ fn has_address(host: &str) -> bool {
     (host, 0).to_socket_addrs().is_ok_and(|mut addresses| addresses.next().is_some())
 }
 
+/// Defaults to a memory budget of half of the control group's memory limit, if that is less than the
+/// budget's own default. The other half is for everything else, such as the response cache.
+fn cgroup_default(name: &str) -> Option<String> {
+    if name != "MEMORY_BUDGET_BYTES" {
+        return None;
+    }
+    let half = cgroup::memory_limit()? / 2;
+    (half < LARGEST_DEFAULT_BUDGET).then(|| format!("{}MiB", (half >> 20).max(1)))
+}
+
 /// Defaults to readable log lines on a terminal.
 fn terminal_default(name: &str) -> Option<String> {
     (name == "LOG_FORMAT" && io::stdout().is_terminal()).then(|| "pretty".into())
 }
+
+/// The default of `MEMORY_BUDGET_BYTES` on a machine without a limit.
+const LARGEST_DEFAULT_BUDGET: u64 = 1 << 30;

@@ -130,6 +130,11 @@ pub enum Error {
         /// How long until the proxy tries again; zero where that is not known.
         after: Duration,
     },
+    /// Too many wrong keys came from the client's address.
+    TooManyAttempts {
+        /// How long until a key from there is looked at again.
+        after: Duration,
+    },
     /// The proxy does not read this `Content-Encoding`, or the body does not decode.
     UnsupportedEncoding {
         /// The encoding, or what is wrong with it.
@@ -239,7 +244,8 @@ impl Error {
         match self {
             Self::CircuitOpen { after, .. }
             | Self::QueueTimeout { after }
-            | Self::RateLimited { after } => Some(*after),
+            | Self::RateLimited { after }
+            | Self::TooManyAttempts { after } => Some(*after),
             Self::TokenUnavailable { after, .. } => Some(*after).filter(|after| !after.is_zero()),
             Self::Upstream(error) => error.retry_delay,
             _ => None,

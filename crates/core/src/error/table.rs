@@ -100,6 +100,9 @@ impl Error {
                 "token_unavailable",
                 Upstream,
             ),
+            Self::TooManyAttempts { .. } => {
+                (S::TOO_MANY_REQUESTS, Some("TOO_MANY_ATTEMPTS"), "too_many_attempts", Client)
+            }
             Self::UnsupportedEncoding { .. } => {
                 (S::BAD_REQUEST, Some("UNSUPPORTED_ENCODING"), "unsupported_encoding", Client)
             }

@@ -49,6 +49,7 @@ fn every_error() -> Vec<Error> {
         not_offered("openai", None),
         not_offered("bidiGenerateContent", None),
         Error::OriginNotAllowed { origin: text("https://evil.example") },
+        Error::OriginNotAllowed { origin: String::new() },
         Error::OutOfResources { why: text("tcp open error: Too many open files (os error 24)") },
         Error::ProjectRequired,
         Error::QueueTimeout { after: Duration::from_secs(1) },
@@ -58,6 +59,7 @@ fn every_error() -> Vec<Error> {
             problems: vec![text("PORT is out of range"), text("HOST is empty")],
         },
         Error::ShuttingDown,
+        Error::TooManyAttempts { after: Duration::from_secs(42) },
         Error::TokenUnavailable {
             why: text("the token endpoint answered 502 Bad Gateway"),
             after: Duration::from_millis(1700),
@@ -125,7 +127,7 @@ fn the_reasons_are_those_of_the_contract() {
         (405, "UNIMPLEMENTED", &["METHOD_NOT_ALLOWED"]),
         (413, "INVALID_ARGUMENT", &["BODY_TOO_LARGE"]),
         (408, "DEADLINE_EXCEEDED", &["REQUEST_TIMEOUT"]),
-        (429, "RESOURCE_EXHAUSTED", &["RATE_LIMITED"]),
+        (429, "RESOURCE_EXHAUSTED", &["RATE_LIMITED", "TOO_MANY_ATTEMPTS"]),
         (500, "INTERNAL", &["INTERNAL"]),
         (502, "UNAVAILABLE", &["UPSTREAM_MALFORMED", "UPSTREAM_DISCONNECTED"]),
         (

@@ -57,6 +57,11 @@ impl Metrics {
             let reason = self.reasons.label(index)?;
             Some(counted(self.by_reason.of(index), &[("reason", reason)]))
         });
+        let refused = (0..LABELS).filter_map(|index| {
+            let reason = self.reasons.label(index)?;
+            let count = self.refused.of(index);
+            (count > 0).then(|| counted(count, &[("reason", reason)]))
+        });
         let rate_limited = (0..LABELS)
             .find(|index| self.reasons.label(*index) == Some("rate_limited"))
             .map_or(0, |index| self.by_reason.of(index));
@@ -65,12 +70,17 @@ impl Metrics {
         vec![
             counter(
                 "requests",
-                "Requests whose answer has ended, by API method, model sent upstream, and status class.",
+                "Admitted requests whose answer has ended, by API method, model sent upstream, and status class.",
                 requests,
             ),
             counter(
+                "refused_requests",
+                "Requests that were not admitted, by reason. They are in no other count but refusals.",
+                refused.collect(),
+            ),
+            counter(
                 "client_requests",
-                "Requests by the name or short hash of the client's key.",
+                "Admitted requests by the name of the client's key, or its place in the list.",
                 clients.collect(),
             ),
             histogram(
@@ -312,6 +322,16 @@ impl Metrics {
                 "process_open_fds",
                 "Open file descriptors.",
                 process_stats.open_fds.map(|count| count as f64),
+            ),
+            optional(
+                "process_max_fds",
+                "The limit of open file descriptors.",
+                process_stats.max_fds.map(|count| count as f64),
+            ),
+            counter(
+                "log_lines_lost",
+                "Log lines that were dropped because standard output was not read in time.",
+                process_stats.log_lines_lost.map(|count| counted(count, &[])).into_iter().collect(),
             ),
         ]
     }

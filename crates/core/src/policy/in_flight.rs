@@ -1,6 +1,6 @@
 //! The guard of a call in flight at an endpoint.
 //!
-//! This is the only policy that holds a lock: a dropped future runs its destructors and no other
+//! Like [`super::memory`], this policy holds a lock: a dropped future runs its destructors and no other
 //! code, so the guard must reach the endpoints from `drop`.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

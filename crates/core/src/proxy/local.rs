@@ -18,8 +18,8 @@ use crate::platform::{Platform, ProcessStats};
 use crate::provider::code_assist::models::resolve;
 
 impl Proxy {
-    /// Answers `GET /`, `/health`, `/health/detailed`, `/metrics` and `OPTIONS *`, without an upstream
-    /// call, the store or waiting.
+    /// Answers `GET /`, `/health`, `/health/detailed`, `/live`, `/metrics`, `/ready` and `OPTIONS *`,
+    /// without an upstream call, the store or waiting.
     pub(super) fn local<P: Platform>(
         &self,
         platform: &P,
@@ -33,6 +33,14 @@ impl Proxy {
             Route::Options => {
                 headers.extend(self.reloadable().access.preflight(&parts.headers));
                 (StatusCode::NO_CONTENT, Bytes::new())
+            }
+            Route::Live | Route::Ready => {
+                headers.insert(CONTENT_TYPE, JSON);
+                headers.insert(CACHE_CONTROL, NO_STORE);
+                match route {
+                    Route::Live => (StatusCode::OK, Bytes::from_static(br#"{"status":"live"}"#)),
+                    _ => self.readiness(platform),
+                }
             }
             Route::Health | Route::HealthDetailed => {
                 let input = self.health_input(platform);
@@ -143,7 +151,13 @@ fn root() -> String {
                 "GET /v1beta/models/{model}",
                 "POST /v1internal:{method}",
             ],
-            "monitoring": ["GET /health", "GET /health/detailed", "GET /metrics"],
+            "monitoring": [
+                "GET /health",
+                "GET /health/detailed",
+                "GET /live",
+                "GET /metrics",
+                "GET /ready",
+            ],
         },
     })
     .to_string()

@@ -9,13 +9,14 @@ mod limit;
 mod local;
 mod page;
 mod prepare;
+mod probes;
 mod reload;
 mod respond;
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::task::Poll;
 
 use bytes::Bytes;
@@ -24,12 +25,12 @@ use http::{HeaderMap, Request, Response, Version};
 use http_body::Body;
 use tracing::{Instrument, Span};
 
-use crate::access;
+use crate::access::{self, Attempt, Needs};
 use crate::body::ProxyBody;
 use crate::caller::Caller;
 use crate::context::{CacheUse, Deadline, RequestContext};
 use crate::dialect::gemini::route::{self, Framing, Route, RouteError};
-use crate::dialect::{ModelCall, Operation, StreamFormat, WholeCall};
+use crate::dialect::{ModelCall, StreamFormat, WholeCall};
 use crate::error::Error;
 use crate::ids::RequestId;
 use crate::intake;
@@ -38,6 +39,8 @@ use crate::metrics::Metrics;
 use crate::payload::Payload;
 use crate::platform::Platform;
 use crate::policy::cache::CachedAnswer;
+use crate::policy::key_guesses::KeyGuesses;
+use crate::policy::memory::MemoryBudget;
 use crate::settings::Settings;
 use crate::upstream::{FirstEvent, Head, Upstream, Whole};
 
@@ -54,8 +57,10 @@ pub struct Proxy {
     /// Read once a request, replaced as a whole by [`Proxy::reload`].
     reloadable: RwLock<Arc<ReloadableSettings>>,
     limits: CallerLimits,
+    guesses: Mutex<KeyGuesses>,
     coalescer: Coalescer,
     upstream: Upstream,
+    memory: Arc<MemoryBudget>,
     metrics: Arc<Metrics>,
 }
 
@@ -65,11 +70,15 @@ impl Proxy {
         let settings = Arc::new(settings);
         let (clock, now) = (platform.wall_clock(), platform.now());
         let metrics = Arc::new(Metrics::new(&settings.endpoints, clock, now));
+        let memory = MemoryBudget::new(settings.memory_budget_bytes);
+        memory.set_keys(settings.api_keys.len());
         Self {
             reloadable: RwLock::new(ReloadableSettings::new(&settings)),
             limits: CallerLimits::new(&settings),
+            guesses: Mutex::default(),
             coalescer: Coalescer::new(&settings, &metrics),
             upstream: Upstream::new(&settings, &metrics),
+            memory,
             metrics,
             settings,
         }
@@ -103,6 +112,11 @@ impl Proxy {
         self.respond(&parts, answer, context)
     }
 
+    /// The memory budget, from which a shell reserves what its connections hold.
+    pub fn memory(&self) -> &Arc<MemoryBudget> {
+        &self.memory
+    }
+
     /// Runs what a request has left for the background.
     pub async fn run_job<P: Platform>(&self, platform: &P, job: BackgroundJob) {
         // Shutdown waits for it: a refresh that is cut off could lose the refresh token that Google
@@ -131,7 +145,13 @@ impl Proxy {
     /// Looks after tokens, credential files and what other processes have found out. A shell calls it
     /// about once a second.
     pub async fn tick<P: Platform>(&self, platform: &P) {
+        self.metrics.log_left_out(false, platform.now());
         self.upstream.tick(platform).await;
+    }
+
+    /// Writes what only waits for its time. The shell calls it when it stops.
+    pub fn finish<P: Platform>(&self, platform: &P) {
+        self.metrics.log_left_out(true, platform.now());
     }
 
     /// The counters, for the shell's shutdown.
@@ -147,22 +167,7 @@ impl Proxy {
         body: B,
         context: &mut RequestContext<P>,
     ) -> Result<Answer<P>, Error> {
-        let needs_key = route.as_ref().map_or(true, |route| route.operation().needs_key());
-        let access = &self.reloadable().access;
-        let client = access.admit(&parts.headers, &parts.uri, needs_key)?;
-        let address = access::address(parts, self.settings.trust_forwarded_for);
-        context.caller = Caller::new(client.key, address);
-        context.client = client.label;
-        let route = route?;
-        let operation = route.operation();
-        context.operation = Some(operation);
-        if self.metrics.refuses_requests() && operation != Operation::Health {
-            return Err(Error::ShuttingDown);
-        }
-        if operation.asks_upstream() {
-            context.deadline = Deadline::of(&parts.headers, context.received);
-            self.limits.admit(context).await?;
-        }
+        let route = self.admit(parts, route, context).await?;
         match route {
             Route::Count { model } => {
                 self.whole(parts, body, context, model, WholeCall::CountTokens).await
@@ -183,12 +188,49 @@ impl Proxy {
             Route::Root
             | Route::Health
             | Route::HealthDetailed
+            | Route::Live
             | Route::Metrics { .. }
-            | Route::Options => {
+            | Route::Options
+            | Route::Ready => {
                 context.set_aside();
                 Ok(self.local(context.platform(), &route, parts))
             }
         }
+    }
+
+    /// Refuses strangers, unknown routes, and callers beyond their rate limit. Requests that are refused
+    /// here are in no statistic of those that are served.
+    async fn admit<P: Platform>(
+        &self,
+        parts: &Parts,
+        route: Result<Route, RouteError>,
+        context: &mut RequestContext<P>,
+    ) -> Result<Route, Error> {
+        let needs = match &route {
+            Ok(Route::Root) => Needs::Nothing,
+            Ok(route) if !route.operation().needs_key() => Needs::NoKey,
+            _ => Needs::Key,
+        };
+        let address = access::address(parts, self.settings.trust_forwarded_for);
+        context.peer = address;
+        let from = Caller::new(None, address);
+        let attempt = Attempt { guesses: &self.guesses, from, now: context.received };
+        let access = &self.reloadable().access;
+        let client = access.admit(&parts.headers, &parts.uri, needs, &attempt)?;
+        context.caller = client.key.map_or(from, Caller::Key);
+        context.client = client.label;
+        let route = route?;
+        let operation = route.operation();
+        context.operation = Some(operation);
+        if self.metrics.refuses_requests() && !operation.is_answered_while_stopping() {
+            return Err(Error::ShuttingDown);
+        }
+        if operation.asks_upstream() {
+            context.deadline = Deadline::of(&parts.headers, context.received);
+            self.limits.admit(context).await?;
+        }
+        context.admitted = true;
+        Ok(route)
     }
 
     /// The life of a request whose answer comes whole: equal ones may share it.

@@ -19,6 +19,9 @@ pub struct SettingSpec {
     pub group: Group,
     /// How much of the value may be shown.
     pub secrecy: Secrecy,
+    /// A value without a character counts as unset. False for a setting that protects something: an
+    /// empty value, such as that of a variable that a template did not fill in, is then a problem.
+    pub may_be_blank: bool,
 }
 
 impl SettingSpec {
@@ -37,6 +40,11 @@ impl SettingSpec {
         self
     }
 
+    pub(super) const fn never_blank(mut self) -> Self {
+        self.may_be_blank = false;
+        self
+    }
+
     pub(super) const fn login(mut self) -> Self {
         self.secrecy = Secrecy::Login;
         self
@@ -51,6 +59,13 @@ impl SettingSpec {
 /// The values that a setting accepts. `Display` is the range as problems and documentation name it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Kind {
+    /// A number of bytes, plain or with a binary unit, bounds included.
+    Bytes {
+        /// The lowest value.
+        min: u64,
+        /// The highest value.
+        max: u64,
+    },
     /// One of a few words, in any case.
     Choice(&'static [&'static str]),
     /// A number with or without a fraction, bounds included.
@@ -76,6 +91,9 @@ pub enum Kind {
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Bytes { min, max } => {
+                write!(f, "{min} to {max} bytes, also as `64MiB` (KiB, MiB, GiB)")
+            }
             Self::Choice(words) => write!(f, "one of {}", words.join(", ")),
             Self::Decimal { min, max } => write!(f, "a number from {min} to {max}"),
             Self::Switch => write!(f, "true or false (also 1/0, yes/no)"),

@@ -39,9 +39,11 @@ pub const SETTINGS: &[SettingSpec] = &[
              that holds a colon needs a name. Names: letters, digits, `_`, `.`, `-`, each once; \
              keys: visible ASCII without comma",
         ),
-        "Keys that clients must present; a name stands for its key in logs and metrics.",
+        "Keys that clients must present; a name stands for its key in logs and metrics. At least 16 \
+         characters each; fewer than 8 are refused on a network. Set and empty is an error.",
     )
-    .secret(),
+    .secret()
+    .never_blank(),
     setting(
         Group::Access,
         "ALLOW_UNAUTHENTICATED",
@@ -49,6 +51,14 @@ pub const SETTINGS: &[SettingSpec] = &[
         Kind::Switch,
         "Allow a `HOST` that is not loopback without `PROXY_API_KEYS`: everyone who reaches \
          the port uses the account.",
+    ),
+    setting(
+        Group::Access,
+        "ALLOWED_HOSTS",
+        "",
+        Kind::Text("host names, each with or without `:port`, separated by commas"),
+        "Without keys: names under which clients may call the proxy, besides loopback names and \
+         (where `HOST` is not loopback) IP addresses.",
     ),
     setting(
         Group::Access,
@@ -180,9 +190,11 @@ pub const SETTINGS: &[SettingSpec] = &[
         "KV_ENCRYPTION_KEY",
         "",
         Kind::Text("32 bytes in base64 or hex, or two such keys separated by a comma"),
-        "Entries are stored sealed with the first key; the second, if any, only opens old ones.",
+        "Entries are stored sealed with the first key; the second, if any, only opens old ones. Set \
+         and empty is an error.",
     )
-    .secret(),
+    .secret()
+    .never_blank(),
     // Upstream
     setting(
         Group::Upstream,
@@ -211,6 +223,14 @@ pub const SETTINGS: &[SettingSpec] = &[
         "https://oauth2.googleapis.com/tokeninfo",
         Kind::Text("an http(s) URL without query or login"),
         "Where access tokens are validated.",
+    ),
+    setting(
+        Group::Upstream,
+        "ALLOW_INSECURE_UPSTREAM",
+        "false",
+        Kind::Switch,
+        "Allow `http://` for the three addresses above on another machine: tokens, and the refresh \
+         token, travel unencrypted.",
     ),
     setting(
         Group::Upstream,
@@ -319,6 +339,15 @@ pub const SETTINGS: &[SettingSpec] = &[
     ),
     setting(
         Group::Limits,
+        "MEMORY_BUDGET_BYTES",
+        "1GiB",
+        Kind::Bytes { min: MEBIBYTE, max: 1024 * GIBIBYTE },
+        "Memory for what is held for clients (bodies, unpacked bodies, answers not yet taken, \
+         connections). Without room a request waits, then gets 503. The default is at most half of \
+         the control group's memory limit.",
+    ),
+    setting(
+        Group::Limits,
         "MAX_CONCURRENT_REQUESTS",
         "100",
         Kind::Whole { min: 1, max: 100_000 },
@@ -424,12 +453,14 @@ const fn setting(
     kind: Kind,
     doc: &'static str,
 ) -> SettingSpec {
-    SettingSpec { name, aliases: &[], default, kind, doc, group, secrecy: Secrecy::Open }
+    let secrecy = Secrecy::Open;
+    SettingSpec { name, aliases: &[], default, kind, doc, group, secrecy, may_be_blank: true }
 }
 
 const MINUTE_MS: u64 = 60_000;
 const HOUR_MS: u64 = 60 * MINUTE_MS;
 const DAY_MS: u64 = 24 * HOUR_MS;
+const MEBIBYTE: u64 = 1 << 20;
 const GIBIBYTE: u64 = 1 << 30;
 
 /// Settings of sockets and files.

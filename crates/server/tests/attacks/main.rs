@@ -13,6 +13,7 @@ mod admission;
 mod browsers;
 mod connections;
 mod framing;
+mod injection;
 mod load;
 mod machine;
 mod memory;
@@ -27,6 +28,7 @@ const TOPICS: &[&table::Topic] = &[
     &strangers::ATTACKS,
     &browsers::ATTACKS,
     &framing::ATTACKS,
+    &injection::ATTACKS,
     &connections::ATTACKS,
     &memory::ATTACKS,
     &neighbours::ATTACKS,

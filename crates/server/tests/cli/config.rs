@@ -12,6 +12,8 @@ fn config_prints_every_setting_with_its_source_and_no_secret() {
         &["--config", "c.toml", "config", "--host", "localhost"],
         &[
             ("PORT", "2"),
+            // Its default follows the machine's control group.
+            ("MEMORY_BUDGET_BYTES", "64MiB"),
             ("PROXY_API_KEYS", "ada:hush-key"),
             ("GCP_SERVICE_ACCOUNT", "{\"refresh_token\":\"hush-token\"}"),
             ("GOOGLE_CLOUD_ACCESS_TOKEN", "hush-access"),

@@ -1,0 +1,72 @@
+use super::*;
+use crate::caller::KeyDigest;
+
+const ADA: Caller = Caller::Key(KeyDigest([1; 32]));
+const BOB: Caller = Caller::Key(KeyDigest([2; 32]));
+
+#[test]
+fn what_is_reserved_is_given_back_when_the_guard_is_dropped() {
+    let budget = MemoryBudget::new(100);
+    let first = budget.try_reserve(ADA, 60).unwrap();
+    assert!(budget.try_reserve(BOB, 41).is_none());
+    let second = budget.try_reserve(BOB, 40).unwrap();
+    assert_eq!(budget.used(), 100);
+    drop(first);
+    assert_eq!(budget.used(), 40);
+    drop(second);
+    assert_eq!(budget.used(), 0);
+}
+
+#[test]
+fn a_reservation_grows_as_far_as_there_is_room_and_shrinks() {
+    let budget = MemoryBudget::new(100);
+    let mut it = budget.try_reserve(ADA, 60).unwrap();
+    assert!(it.try_grow(40));
+    assert!(!it.try_grow(1));
+    assert!(!it.try_grow(usize::MAX), "no overflow");
+    assert_eq!(it.bytes(), 100);
+    it.shrink_to(30);
+    it.shrink_to(50);
+    assert_eq!((it.bytes(), budget.used()), (30, 30));
+}
+
+#[test]
+fn with_several_keys_a_caller_holds_at_most_half() {
+    let budget = MemoryBudget::new(100);
+    assert!(budget.could_ever_fit(100));
+    budget.set_keys(2);
+    assert!(!budget.could_ever_fit(51));
+    assert!(budget.try_reserve(ADA, 51).is_none());
+    let mut hers = budget.try_reserve(ADA, 30).unwrap();
+    assert!(!hers.try_grow(21));
+    assert!(hers.try_grow(20));
+    assert!(budget.try_reserve(ADA, 1).is_none());
+    let his = budget.try_reserve(BOB, 50).unwrap();
+    drop(hers);
+    assert!(budget.try_reserve(ADA, 50).is_some());
+    drop(his);
+    assert!(budget.held().callers.is_empty(), "callers that hold nothing are forgotten");
+}
+
+#[test]
+fn a_reservation_from_before_the_shares_counts_for_no_caller() {
+    let budget = MemoryBudget::new(100);
+    let before = budget.try_reserve(ADA, 60).unwrap();
+    budget.set_keys(2);
+    let hers = budget.try_reserve(ADA, 40).unwrap();
+    budget.set_keys(1);
+    drop((before, hers));
+    assert_eq!(budget.used(), 0);
+    assert!(budget.held().callers.is_empty());
+}
+
+#[test]
+fn the_budget_is_exhausted_when_no_ordinary_request_fits() {
+    let budget = MemoryBudget::new(2 * REQUEST_BASE);
+    let _one = budget.try_reserve(ADA, REQUEST_BASE).unwrap();
+    assert!(!budget.is_exhausted());
+    let two = budget.try_reserve(ADA, 1).unwrap();
+    assert!(budget.is_exhausted());
+    drop(two);
+    assert!(!budget.is_exhausted());
+}
