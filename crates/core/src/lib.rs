@@ -74,3 +74,4 @@ pub use policy::wait_queue::{Ticket, WaitQueue};
 pub use proxy::Proxy;
 pub use proxy::check::{Step, StepResult};
 pub use time::{Monotonic, Timestamp};
+pub use upstream::ROTATED_KEY;

@@ -42,6 +42,10 @@ fn make(edge: &Edge) -> Result<Proxy, Error> {
         let lines = problems.iter().map(|problem| format!("{} {}", problem.name, problem.text));
         Error::SettingsInvalid { problems: lines.collect() }
     })?;
+    if settings.kv_encryption_key.is_some() {
+        // An operator who sets it expects that values are encrypted with it.
+        return Err(Error::SettingsInvalid { problems: vec![NO_SEAL.to_owned()] });
+    }
     log::start(&settings.log_level, settings.log_format);
     for warning in warnings {
         tracing::warn!("{warning}");
@@ -65,3 +69,7 @@ fn variable(env: &Env, name: &str) -> Option<String> {
     let boolean = || value.as_bool().map(|value| value.to_string());
     value.as_string().or_else(number).or_else(boolean)
 }
+
+const NO_SEAL: &str = "KV_ENCRYPTION_KEY has no effect in a Worker, which does not encrypt entries itself: \
+    Cloudflare encrypts KV and Durable Objects at rest. Remove the variable (wrangler secret delete \
+    KV_ENCRYPTION_KEY)";

@@ -55,6 +55,7 @@ pub struct Metrics {
     upstream_failures: AtomicU32,
     store_failed: AtomicBool,
     shutting_down: AtomicBool,
+    refusing: AtomicBool,
     total: Histogram,
     first_byte: Histogram,
     overhead: Histogram,
@@ -121,6 +122,7 @@ impl Metrics {
             upstream_failures: AtomicU32::default(),
             store_failed: AtomicBool::default(),
             shutting_down: AtomicBool::default(),
+            refusing: AtomicBool::default(),
             total: Histogram::new(histogram::LONG),
             first_byte: Histogram::new(histogram::LONG),
             overhead: Histogram::new(histogram::SHORT),
@@ -207,12 +209,24 @@ impl Metrics {
         &self.connections
     }
 
-    /// Records that the shell has begun to shut down.
-    pub fn shut_down(&self) {
+    /// Records that the shell is about to shut down. Health checks fail from now on, and requests are
+    /// still served.
+    pub fn announce_shutdown(&self) {
         self.shutting_down.store(true, Relaxed);
     }
 
-    /// True once the shell has begun to shut down.
+    /// Records that the shell shuts down. Requests are refused from now on.
+    pub fn shut_down(&self) {
+        self.shutting_down.store(true, Relaxed);
+        self.refusing.store(true, Relaxed);
+    }
+
+    /// True once requests are refused, since the shell shuts down.
+    pub(crate) fn refuses_requests(&self) -> bool {
+        self.refusing.load(Relaxed)
+    }
+
+    /// True once the shell has begun to shut down, or is about to.
     pub fn shutting_down(&self) -> bool {
         self.shutting_down.load(Relaxed)
     }

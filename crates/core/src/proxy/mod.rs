@@ -238,7 +238,7 @@ impl Proxy {
         let route = self.on_port(route?, parts)?;
         let operation = route.operation();
         context.operation = Some(operation);
-        if self.metrics.shutting_down() && !operation.is_answered_while_stopping() {
+        if self.metrics.refuses_requests() && !operation.is_answered_while_stopping() {
             return Err(Error::ShuttingDown);
         }
         if operation.asks_upstream() {

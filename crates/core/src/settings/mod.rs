@@ -126,6 +126,8 @@ pub struct Settings {
     pub max_event_bytes: usize,
     /// `RESPONSE_CACHE_MAX_BYTES`.
     pub response_cache_max_bytes: usize,
+    /// `SHUTDOWN_DELAY_MS`.
+    pub shutdown_delay: Duration,
     /// `SHUTDOWN_GRACE_MS`.
     pub shutdown_grace: Duration,
     /// `LOG_LEVEL`.

@@ -70,6 +70,7 @@ pub(super) fn settings(
         memory_budget_bytes: size(reader.bytes("MEMORY_BUDGET_BYTES")),
         max_event_bytes: size(reader.whole("MAX_EVENT_BYTES")),
         response_cache_max_bytes: size(reader.whole("RESPONSE_CACHE_MAX_BYTES")),
+        shutdown_delay: Duration::from_millis(reader.whole("SHUTDOWN_DELAY_MS")),
         shutdown_grace: Duration::from_millis(reader.whole("SHUTDOWN_GRACE_MS")),
         log_level: reader.choice("LOG_LEVEL").into(),
         log_format: match reader.choice("LOG_FORMAT") {

@@ -391,6 +391,13 @@ pub const SETTINGS: &[SettingSpec] = &[
     ),
     setting(
         Group::Limits,
+        "SHUTDOWN_DELAY_MS",
+        "0",
+        Kind::Whole { min: 0, max: HOUR_MS },
+        "How long new requests are still served on shutdown. Health checks fail meanwhile, so that a load balancer stops sending requests before they are refused.",
+    ),
+    setting(
+        Group::Limits,
         "SHUTDOWN_GRACE_MS",
         "30000",
         Kind::Whole { min: 0, max: HOUR_MS },
@@ -465,7 +472,7 @@ const MEBIBYTE: u64 = 1 << 20;
 const GIBIBYTE: u64 = 1 << 30;
 
 /// Settings of sockets and files.
-pub(super) const NATIVE_ONLY: [&str; 14] = [
+pub(super) const NATIVE_ONLY: [&str; 15] = [
     "ADMIN_PORT",
     "CONNECTION_TIMEOUT_MS",
     "ENABLE_CONNECTION_POOLING",
@@ -478,6 +485,7 @@ pub(super) const NATIVE_ONLY: [&str; 14] = [
     "KV_URL",
     "NO_PROXY",
     "PORT",
+    "SHUTDOWN_DELAY_MS",
     "SHUTDOWN_GRACE_MS",
     "SSL_CERT_FILE",
 ];

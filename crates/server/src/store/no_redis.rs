@@ -73,6 +73,10 @@ impl RedisStore {
         match *self {}
     }
 
+    pub(super) fn is_durable(&self) -> Ready<bool> {
+        match *self {}
+    }
+
     pub(super) fn describe(&self) -> String {
         match *self {}
     }

@@ -256,6 +256,22 @@ impl RedisStore {
         Ok(count)
     }
 
+    /// True if the server logs each write to its disk. False too if it does not say, since an ACL may
+    /// forbid the question.
+    pub(super) async fn is_durable(&self) -> bool {
+        let mut question = redis::cmd("INFO");
+        question.arg("persistence");
+        let answer: Result<String, StoreError> = self
+            .inner
+            .link
+            .run(COMMAND_TIMEOUT, async |mut connection| {
+                // A refusal says nothing about the connection, which `run` would give up.
+                Ok(question.query_async(&mut connection).await.unwrap_or_default())
+            })
+            .await;
+        answer.is_ok_and(|text| text.lines().any(|line| line == "aof_enabled:1"))
+    }
+
     pub(super) fn describe(&self) -> String {
         match self.inner.link.error() {
             None => format!("Redis {}", self.inner.shown),
