@@ -45,6 +45,13 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
     /// Waits for a concurrency permit for this caller. Dropping the future leaves the queue.
     async fn acquire_permit(&self, caller: Caller) -> Self::Permit;
 
+    /// True when a caller waits for a permit because it holds its share of them, and not because all
+    /// permits are held.
+    fn is_at_share(&self, caller: &Caller) -> bool {
+        let _ = caller;
+        false
+    }
+
     /// Sends one request upstream and returns when the response head has arrived.
     ///
     /// The shell connects within its connection timeout; every other timeout is the core's.

@@ -18,6 +18,7 @@ mod models;
 #[cfg(not(feature = "emulator"))]
 mod no_emulator;
 mod notify;
+mod permits;
 mod platform;
 mod serve;
 mod signals;

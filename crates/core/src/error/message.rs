@@ -103,10 +103,17 @@ impl fmt::Display for Error {
                  needs a Google Cloud project. Set GEMINI_PROJECT_ID to the id (not the number) of \
                  the project that holds the licence, then run `code-assist-proxy check`.",
             ),
-            Self::QueueTimeout { after } => write!(
+            Self::QueueTimeout { after, own_share: false } => write!(
                 f,
                 "The proxy is at its concurrency limit and no slot became free in time. Try again \
                  in {}, or have its operator raise MAX_CONCURRENT_REQUESTS.",
+                Plain(*after)
+            ),
+            Self::QueueTimeout { after, own_share: true } => write!(
+                f,
+                "You have as many requests in flight as one caller may have, and none of them ended \
+                 in time. Send fewer at once, read your streams to their end or close them, and try \
+                 again in {}; or have the proxy's operator raise MAX_CONCURRENT_REQUESTS_PER_CALLER.",
                 Plain(*after)
             ),
             Self::RateLimited { after } => write!(

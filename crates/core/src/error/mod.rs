@@ -108,6 +108,8 @@ pub enum Error {
     QueueTimeout {
         /// How long to wait before the next attempt.
         after: Duration,
+        /// True when the caller holds its share of the permits, and not all permits are held.
+        own_share: bool,
     },
     /// The caller has reached the proxy's own rate limit.
     RateLimited {
@@ -238,7 +240,7 @@ impl Error {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::CircuitOpen { after, .. }
-            | Self::QueueTimeout { after }
+            | Self::QueueTimeout { after, .. }
             | Self::RateLimited { after } => Some(*after),
             Self::TokenUnavailable { after, .. } => Some(*after).filter(|after| !after.is_zero()),
             Self::Upstream(error) => error.retry_delay,

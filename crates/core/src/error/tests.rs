@@ -51,7 +51,8 @@ fn every_error() -> Vec<Error> {
         Error::OriginNotAllowed { origin: text("https://evil.example") },
         Error::OutOfResources { why: text("tcp open error: Too many open files (os error 24)") },
         Error::ProjectRequired,
-        Error::QueueTimeout { after: Duration::from_secs(1) },
+        Error::QueueTimeout { after: Duration::from_secs(1), own_share: false },
+        Error::QueueTimeout { after: Duration::from_secs(1), own_share: true },
         Error::RateLimited { after: Duration::from_millis(1500) },
         Error::RequestTimeout,
         Error::SettingsInvalid {

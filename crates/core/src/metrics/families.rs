@@ -19,6 +19,7 @@ impl Metrics {
 
     fn families(&self, health: &HealthInput) -> Vec<MetricFamily> {
         let mut families = self.of_requests();
+        families.extend(self.of_permits(health));
         families.extend(self.of_upstream());
         families.extend(self.of_models(health));
         families.extend(self.of_credentials(health));
@@ -128,6 +129,18 @@ impl Metrics {
                 "requests_queued",
                 "Requests that wait for one of MAX_CONCURRENT_REQUESTS.",
                 self.queued.load(Relaxed) as f64,
+            ),
+        ]
+    }
+
+    /// An autoscaler divides the second by the first.
+    fn of_permits(&self, health: &HealthInput) -> Vec<MetricFamily> {
+        vec![
+            gauge("concurrency_limit", "MAX_CONCURRENT_REQUESTS.", health.most_requests as f64),
+            gauge(
+                "concurrency_in_use",
+                "How many of MAX_CONCURRENT_REQUESTS are taken.",
+                self.permits_in_use.load(Relaxed) as f64,
             ),
         ]
     }

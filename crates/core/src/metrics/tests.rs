@@ -24,6 +24,7 @@ fn health_input(now: Monotonic) -> HealthInput {
         token: TokenExpiry::At(NOON + Duration::from_secs(1800)),
         project: "known",
         most_requests: 100,
+        most_per_caller: 50,
         queue_timeout: Duration::from_secs(10),
         process_stats: ProcessStats {
             resident_bytes: Some(12_582_912),
@@ -345,7 +346,9 @@ fn detailed_health_is_health_with_checks_and_latency() {
                 "until": "2024-01-15T11:30:00Z",
                 "seconds_left": 3600,
             }],
-            "queue": { "in_flight": 2, "limit": 100, "waiting": 0, "timeout_ms": 10000 },
+            "queue": { "in_flight": 2, "in_use": 0,
+                "limit": 100, "per_caller": 50,
+                "waiting": 0, "timeout_ms": 10000 },
         })
     );
     let latency = &value["latency"];

@@ -84,6 +84,7 @@ impl Proxy {
             token: token.expiry,
             project: self.upstream.projects.state(clock, now),
             most_requests: self.settings.max_concurrent_requests,
+            most_per_caller: self.permits_per_caller(),
             queue_timeout: self.settings.queue_timeout,
             resting,
             exhausted: self.upstream.calls.quotas.exhausted(clock),

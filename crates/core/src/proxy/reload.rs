@@ -14,12 +14,14 @@ pub(super) struct ReloadableSettings {
     pub(super) access: Access,
     /// `MODEL_ALIASES`.
     pub(super) model_aliases: Vec<ModelAlias>,
+    keys: usize,
 }
 
 impl ReloadableSettings {
     pub(super) fn new(settings: &Settings) -> Arc<Self> {
         let model_aliases = settings.model_aliases.clone();
-        Arc::new(Self { access: Access::new(settings), model_aliases })
+        let keys = settings.api_keys.len();
+        Arc::new(Self { access: Access::new(settings), model_aliases, keys })
     }
 }
 
@@ -34,6 +36,11 @@ impl Proxy {
     pub fn reload(&self, settings: &Settings) {
         *self.reloadable.write().unwrap_or_else(PoisonError::into_inner) =
             ReloadableSettings::new(settings);
+    }
+
+    /// How many concurrency permits one caller holds at most, which the number of keys decides too.
+    pub fn permits_per_caller(&self) -> usize {
+        self.settings.permits_per_caller(self.reloadable().keys)
     }
 
     pub(super) fn reloadable(&self) -> Arc<ReloadableSettings> {

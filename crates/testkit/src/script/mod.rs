@@ -199,9 +199,14 @@ impl ScriptedPlatform {
         Some(String::from_utf8_lossy(value).into_owned())
     }
 
-    /// Sets the number of concurrency permits.
+    /// Sets the number of concurrency permits, all of which one caller may hold.
     pub fn set_permits(&self, permits: usize) {
-        self.state().queue.set_permits(permits);
+        self.set_permits_and_share(permits, permits);
+    }
+
+    /// Sets the number of concurrency permits, and how many of them one caller may hold.
+    pub fn set_permits_and_share(&self, permits: usize, share: usize) {
+        self.state().queue.set_limits(permits, share);
     }
 
     /// Makes the store fail, or work again.
