@@ -126,6 +126,12 @@ impl fmt::Display for Error {
                 "The request did not arrive in time: the client or the way here was too slow. \
                  Send it again.",
             ),
+            Self::RpcNotAllowed { rpc } => write!(
+                f,
+                "This proxy does not pass on {rpc:?} of Code Assist's own protocol, because it passes \
+                 on only what a session of the Gemini CLI needs. Its operator can call it without the \
+                 proxy, or set CODE_ASSIST_PROTOCOL=all."
+            ),
             Self::SettingsInvalid { problems } => write!(
                 f,
                 "The proxy's settings cannot be used, and nothing was sent to Google: {}. The \

@@ -118,6 +118,11 @@ pub enum Error {
     },
     /// The client sent its request too slowly.
     RequestTimeout,
+    /// `CODE_ASSIST_PROTOCOL` does not allow this method of Code Assist's own protocol.
+    RpcNotAllowed {
+        /// The method, or the name of an operation.
+        rpc: String,
+    },
     /// The settings cannot be used, so nothing can be served.
     SettingsInvalid {
         /// Every problem, without the values of secrets.

@@ -55,6 +55,7 @@ fn every_error() -> Vec<Error> {
         Error::QueueTimeout { after: Duration::from_secs(1), own_share: true },
         Error::RateLimited { after: Duration::from_millis(1500) },
         Error::RequestTimeout,
+        Error::RpcNotAllowed { rpc: text("onboardUser") },
         Error::SettingsInvalid {
             problems: vec![text("PORT is out of range"), text("HOST is empty")],
         },
@@ -120,6 +121,7 @@ fn the_reasons_are_those_of_the_contract() {
                 "ACCOUNT_INELIGIBLE",
                 "VALIDATION_REQUIRED",
                 "PROJECT_REQUIRED",
+                "RPC_NOT_ALLOWED",
             ],
         ),
         (404, "NOT_FOUND", &["NOT_FOUND", "NOT_OFFERED_BY_CODE_ASSIST"]),
