@@ -45,8 +45,9 @@ pub(crate) fn run(report: &mut Report, subjects: &[Subject]) {
 
 const SUITES: &[Filtered<'_>] = &[
     Filtered { target: "conformance", filter: &["--include-ignored"] },
-    // Of the rows of the fault table those that say that they hold for both.
+    // Of the rows of both tables those that say that they hold for both builds.
     Filtered { target: "faults", filter: &["both::", "--include-ignored"] },
+    Filtered { target: "attacks", filter: &["both::", "--include-ignored"] },
 ];
 
 /// Generous: a build may be in it, and workerd starts more than a hundred times.

@@ -49,6 +49,16 @@ impl Connection {
         ResponseHead::parse(&text)
     }
 
+    /// Reads the next response head; `None` when the proxy has closed without one.
+    pub fn try_head(&mut self) -> Option<ResponseHead> {
+        while position(&self.buffer, b"\r\n\r\n").is_none() {
+            if !self.fill() {
+                return None;
+            }
+        }
+        Some(self.head())
+    }
+
     /// Reads the body that follows `head`.
     pub fn body(&mut self, head: &ResponseHead) -> Vec<u8> {
         if head.is_chunked() {

@@ -3,9 +3,12 @@
 //! | Module | What it gives a test |
 //! |---|---|
 //! | `proxy` | [`ProxyBuilder`] and [`Proxy`]: the binary as a child process, or the Worker under workerd |
+//! | `test_proxy` | [`TestProxy`]: a proxy that must have leaked nothing at the end |
 //! | `client` | [`Connection`] and [`Response`]: an HTTP/1.1 client that shows every byte |
+//! | [`http2`] | [`http2::Http2Connection`]: an HTTP/2 client of which the test writes each frame |
 //! | `emulator` | [`GoogleEmulator`]: the strict stand-in for Google, with its state and its log |
 //! | `upstream` | [`ScriptedUpstream`]: a server whose every byte and every pause the test writes |
+//! | [`samples`] | requests and answers that most tests use |
 //! | `redis` | [`RedisServer`]: a `redis-server` that a test may pause, kill and restart |
 //!
 //! ```no_run
@@ -23,8 +26,11 @@
 
 mod client;
 mod emulator;
+pub mod http2;
 mod proxy;
 mod redis;
+pub mod samples;
+mod test_proxy;
 mod upstream;
 
 pub use client::{
@@ -33,4 +39,5 @@ pub use client::{
 pub use emulator::GoogleEmulator;
 pub use proxy::{Proxy, ProxyBuild, ProxyBuilder, proxy_binary};
 pub use redis::{RedisServer, free_port};
+pub use test_proxy::TestProxy;
 pub use upstream::{ReceivedRequest, ScriptedUpstream, UpstreamConnection};

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use code_assist_harness::samples::{ARRAY, EVENT, GENERATE, HELLO, LAST, STREAM, WHOLE, streaming};
 use code_assist_harness::{
-    GoogleEmulator, Response, ScriptedUpstream, parse_events, post, proxy_error_reason,
+    GoogleEmulator, Response, ScriptedUpstream, TestProxy, parse_events, post, proxy_error_reason,
 };
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -15,7 +16,6 @@ use serde_json::{Value, json};
 
 use crate::breaks::not_sent_again;
 use crate::network::watching;
-use crate::test_proxy::TestProxy;
 
 pub(crate) fn redirect() -> Vec<TestProxy> {
     let elsewhere = ScriptedUpstream::answering("200 OK", "", WHOLE);
@@ -296,22 +296,6 @@ pub(crate) fn event_is_no_json() -> Vec<TestProxy> {
     vec![proxy]
 }
 
-/// A whole answer with a length.
-pub(crate) fn ok(body: &str) -> String {
-    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
-}
-
-/// An upstream that streams these events and ends cleanly.
-pub(crate) fn streaming(events: &'static [&'static str]) -> ScriptedUpstream {
-    ScriptedUpstream::new(move |_, connection| {
-        connection.begin_stream();
-        for event in events {
-            connection.chunk(format!("data: {event}\r\n\r\n"));
-        }
-        connection.end();
-    })
-}
-
 /// The answer inside Code Assist's wrapper.
 pub(crate) fn bare(wrapped: &str) -> String {
     let inner = wrapped.strip_prefix(r#"{"response":"#).expect("a wrapper");
@@ -351,18 +335,6 @@ fn gzip(text: &str) -> Vec<u8> {
     packed.finish().expect("a vector takes all")
 }
 
-pub(crate) const GENERATE: &str = "/v1beta/models/gemini-2.5-flash:generateContent";
-pub(crate) const STREAM: &str = "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse";
-pub(crate) const ARRAY: &str = "/v1beta/models/gemini-2.5-flash:streamGenerateContent";
-pub(crate) const COUNT: &str = "/v1beta/models/gemini-2.5-flash:countTokens";
-/// A path of the provider's own protocol, which is passed on.
-pub(crate) const OWN: &str = "/v1internal:generateContent";
-pub(crate) const HELLO: &str = r#"{"contents":[{"role":"user","parts":[{"text":"Hello"}]}]}"#;
-
-pub(crate) const WHOLE: &str = r#"{"response":{"candidates":[{"content":{"role":"model","parts":[{"text":"all"}]},"finishReason":"STOP"}]}}"#;
-pub(crate) const EVENT: &str =
-    r#"{"response":{"candidates":[{"content":{"role":"model","parts":[{"text":"some"}]}}]}}"#;
-pub(crate) const LAST: &str = r#"{"response":{"candidates":[{"content":{"role":"model","parts":[{"text":"end"}]},"finishReason":"STOP"}]}}"#;
 const NO_MORE: &str = r#"{"error":{"code":403,"message":"no more","status":"PERMISSION_DENIED"}}"#;
 const PAGE: &str =
     "<!DOCTYPE html>\n<html><title>Sign in to the network</title><p>Please sign in.</html>\n";

@@ -4,11 +4,10 @@ use std::io::Write;
 use std::thread;
 use std::time::Duration;
 
-use code_assist_harness::{ScriptedUpstream, UpstreamConnection};
+use code_assist_harness::samples::{COUNT, GENERATE, HELLO, OWN, STREAM, WHOLE, ok};
+use code_assist_harness::{ScriptedUpstream, TestProxy, UpstreamConnection};
 
-use crate::answers::{COUNT, GENERATE, HELLO, OWN, STREAM, WHOLE, ok};
 use crate::network::{SETTLE, unread};
-use crate::test_proxy::TestProxy;
 
 pub(crate) fn broken_after_two_seconds() -> Vec<TestProxy> {
     let reset = ScriptedUpstream::raw(|stream| {

@@ -5,13 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use code_assist_harness::{GoogleEmulator, ScriptedUpstream, parse_events, post};
+use code_assist_harness::samples::{EVENT, GENERATE, HELLO, LAST, STREAM, WHOLE, answer, ok};
+use code_assist_harness::{GoogleEmulator, ScriptedUpstream, TestProxy, parse_events, post};
 use serde_json::json;
 
-use crate::answers::{EVENT, GENERATE, HELLO, LAST, STREAM, WHOLE, ok};
 use crate::network::watching;
-use crate::test_proxy::TestProxy;
-use crate::tries::{INTERNAL, answer};
+use crate::tries::INTERNAL;
 
 pub(crate) fn client_gone_before_head() -> Vec<TestProxy> {
     let (closed, upstream) = watching(|_| {});

@@ -4,12 +4,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use code_assist_emulator::Options;
-use code_assist_harness::{GoogleEmulator, ProxyBuilder, Response, parse_events, post};
+use code_assist_harness::samples::{GENERATE, HELLO, STREAM};
+use code_assist_harness::{GoogleEmulator, ProxyBuilder, Response, TestProxy, parse_events, post};
 use serde_json::json;
 
-use crate::answers::{GENERATE, HELLO, STREAM};
 use crate::network::nowhere;
-use crate::test_proxy::TestProxy;
 use crate::tries::together;
 
 pub(crate) fn token_endpoint_down() -> Vec<TestProxy> {

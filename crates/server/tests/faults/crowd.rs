@@ -3,11 +3,10 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use code_assist_harness::{Connection, post};
+use code_assist_harness::samples::{EVENT, HELLO, STREAM};
+use code_assist_harness::{Connection, TestProxy, post};
 
-use crate::answers::{EVENT, HELLO, STREAM};
 use crate::network::watching;
-use crate::test_proxy::TestProxy;
 
 pub(crate) fn a_thousand_vanish() -> Vec<TestProxy> {
     let (closed, upstream) = watching(|connection| {

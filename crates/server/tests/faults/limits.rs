@@ -5,10 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use code_assist_harness::{Response, ScriptedUpstream, post};
-
-use crate::answers::{EVENT, GENERATE, HELLO, STREAM, WHOLE, ok};
-use crate::test_proxy::TestProxy;
+use code_assist_harness::samples::{EVENT, GENERATE, HELLO, STREAM, WHOLE, ok};
+use code_assist_harness::{Response, ScriptedUpstream, TestProxy, post};
 
 pub(crate) fn one_at_a_time() -> Vec<TestProxy> {
     let active = AtomicUsize::new(0);

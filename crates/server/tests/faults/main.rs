@@ -20,7 +20,6 @@ mod network;
 mod sharing;
 mod store;
 mod table;
-mod test_proxy;
 mod tries;
 
 use table::faults;

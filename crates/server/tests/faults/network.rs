@@ -9,13 +9,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use code_assist_harness::{ScriptedUpstream, UpstreamConnection, get, post};
+use code_assist_harness::samples::{COUNT, EVENT, GENERATE, HELLO, LAST, OWN, STREAM, WHOLE, ok};
+use code_assist_harness::{ScriptedUpstream, TestProxy, UpstreamConnection, get, post};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::answers::{COUNT, EVENT, GENERATE, HELLO, LAST, OWN, STREAM, WHOLE, ends_in_error, ok};
+use crate::answers::ends_in_error;
 use crate::breaks::not_sent_again;
-use crate::test_proxy::TestProxy;
 
 pub(crate) fn connect_refused() -> Vec<TestProxy> {
     let proxy = TestProxy::for_endpoints(&[nowhere()], &[]);

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use code_assist_harness::{Response, ScriptedUpstream, post};
+use code_assist_harness::samples::{GENERATE, HELLO, WHOLE, answer, ok};
+use code_assist_harness::{Response, ScriptedUpstream, TestProxy, post};
 
-use crate::answers::{GENERATE, HELLO, WHOLE, bare, ok};
-use crate::test_proxy::TestProxy;
-use crate::tries::{INTERNAL, answer, together};
+use crate::answers::bare;
+use crate::tries::{INTERNAL, together};
 
 pub(crate) fn equal_questions() -> Vec<TestProxy> {
     let upstream = slow();

@@ -2,10 +2,8 @@
 
 use std::fs;
 
-use code_assist_harness::{GoogleEmulator, ProxyBuilder};
-
-use crate::answers::{GENERATE, HELLO};
-use crate::test_proxy::TestProxy;
+use code_assist_harness::samples::{GENERATE, HELLO};
+use code_assist_harness::{GoogleEmulator, ProxyBuilder, TestProxy};
 
 pub(crate) fn store_damaged() -> Vec<TestProxy> {
     let google = GoogleEmulator::start();

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use crate::test_proxy::TestProxy;
+use code_assist_harness::TestProxy;
 
 /// Makes a test of each row, with its name, and the table of all rows. Rows below `both` run against
 /// either build, as `both::NAME`; rows below `native` only against the binary, as `native::NAME`.

@@ -5,12 +5,12 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use code_assist_harness::{GoogleEmulator, Proxy, Response, ScriptedUpstream, post};
+use code_assist_harness::samples::{COUNT, EVENT, GENERATE, HELLO, STREAM, WHOLE, answer, ok};
+use code_assist_harness::{GoogleEmulator, Proxy, Response, ScriptedUpstream, TestProxy, post};
 use serde_json::json;
 
-use crate::answers::{COUNT, EVENT, GENERATE, HELLO, STREAM, WHOLE, bare, ok};
+use crate::answers::bare;
 use crate::network::nowhere;
-use crate::test_proxy::TestProxy;
 
 pub(crate) fn error_500_once() -> Vec<TestProxy> {
     let upstream = first(1, "500 Internal Server Error", INTERNAL);
@@ -406,11 +406,6 @@ pub(crate) fn together(proxy: &Proxy, count: usize, body: &str) -> Vec<Response>
             .collect();
         requests.into_iter().map(|request| request.join().expect("no panic")).collect()
     })
-}
-
-/// A whole answer.
-pub(crate) fn answer(status: &str, body: &str) -> String {
-    format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
 }
 
 /// An upstream that answers the first requests with this status, and all later ones well.

@@ -1,14 +1,19 @@
-//! The proxy of a row, with its open files before and after the fault.
+//! A proxy with its open files before and after what a test does to it.
 
 use std::ops::Deref;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use code_assist_harness::{GoogleEmulator, Proxy, ProxyBuilder, ScriptedUpstream, get};
 use serde_json::Value;
 
+use crate::client::{Response, get, post};
+use crate::emulator::GoogleEmulator;
+use crate::proxy::{Proxy, ProxyBuilder};
+use crate::upstream::ScriptedUpstream;
+
 /// A running proxy, its emulator, and how many files the binary had open at rest.
-pub(crate) struct TestProxy {
+#[derive(Debug)]
+pub struct TestProxy {
     proxy: Proxy,
     google: Option<GoogleEmulator>,
     files: Option<usize>,
@@ -17,13 +22,13 @@ pub(crate) struct TestProxy {
 }
 
 impl TestProxy {
-    /// A proxy in front of an upstream whose bytes the row writes.
-    pub(crate) fn for_upstream(upstream: &ScriptedUpstream, settings: &[(&str, &str)]) -> Self {
+    /// A proxy in front of an upstream whose bytes the test writes.
+    pub fn for_upstream(upstream: &ScriptedUpstream, settings: &[(&str, &str)]) -> Self {
         Self::start(ProxyBuilder::for_upstream(upstream), settings)
     }
 
     /// A proxy in front of these endpoints, in this order.
-    pub(crate) fn for_endpoints(endpoints: &[String], settings: &[(&str, &str)]) -> Self {
+    pub fn for_endpoints(endpoints: &[String], settings: &[(&str, &str)]) -> Self {
         let given = [
             ("CODE_ASSIST_ENDPOINT", &*endpoints.join(",")),
             ("GOOGLE_CLOUD_ACCESS_TOKEN", "ya29.given"),
@@ -34,19 +39,19 @@ impl TestProxy {
     }
 
     /// A proxy in front of the emulator.
-    pub(crate) fn for_emulator(google: GoogleEmulator, settings: &[(&str, &str)]) -> Self {
+    pub fn for_emulator(google: GoogleEmulator, settings: &[(&str, &str)]) -> Self {
         let setup = ProxyBuilder::for_emulator(&google);
         Self::start(setup, settings).with(google)
     }
 
     /// A proxy in front of the emulator, whose access token must be refreshed first.
-    pub(crate) fn with_expired_token(google: GoogleEmulator, settings: &[(&str, &str)]) -> Self {
+    pub fn with_expired_token(google: GoogleEmulator, settings: &[(&str, &str)]) -> Self {
         let setup = ProxyBuilder::for_emulator(&google).credentials(&google.expired_credentials());
         Self::start(setup, settings).with(google)
     }
 
     /// Starts a proxy with short retry delays, and idle connections that close early.
-    pub(crate) fn start(setup: ProxyBuilder, settings: &[(&str, &str)]) -> Self {
+    pub fn start(setup: ProxyBuilder, settings: &[(&str, &str)]) -> Self {
         let quick = [
             ("KEEP_ALIVE_TIMEOUT_MS", "100"),
             ("RETRY_BASE_DELAY_MS", "10"),
@@ -70,34 +75,39 @@ impl TestProxy {
     }
 
     /// Keeps the emulator running as long as the proxy.
-    pub(crate) fn with(mut self, google: GoogleEmulator) -> Self {
+    pub fn with(mut self, google: GoogleEmulator) -> Self {
         self.google = Some(google);
         self
     }
 
-    /// The row's emulator.
-    pub(crate) fn google(&self) -> &GoogleEmulator {
-        self.google.as_ref().expect("a row with an emulator")
+    /// The emulator, of a proxy that has one.
+    pub fn google(&self) -> &GoogleEmulator {
+        self.google.as_ref().expect("a proxy in front of the emulator")
+    }
+
+    /// Sends a request with a key that opens the proxy, where keys are configured.
+    pub fn honest(&self, path: &str, body: &str) -> Response {
+        self.proxy.send(post(path, &[&self.key], body))
     }
 
     /// The `checks` of `/health/detailed`.
-    pub(crate) fn checks(&self) -> Value {
+    pub fn checks(&self) -> Value {
         self.proxy.send(get("/health/detailed", &[&self.key])).json()["checks"].take()
     }
 
     /// The state of the breaker of the first endpoint.
-    pub(crate) fn breaker(&self) -> String {
+    pub fn breaker(&self) -> String {
         self.checks()["endpoints"][0]["breaker"].as_str().expect("a state").to_owned()
     }
 
     /// Waits for `count` access log lines, and returns the last one.
-    pub(crate) fn last_line(&self, count: usize) -> Value {
+    pub fn last_line(&self, count: usize) -> Value {
         self.proxy.await_request_lines(count).pop().expect("at least one")
     }
 
     /// Waits until a condition holds; `what` names it.
     #[track_caller]
-    pub(crate) fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+    pub fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
         let started = Instant::now();
         while !holds(self) {
             let checks = self.checks();
@@ -108,7 +118,7 @@ impl TestProxy {
 
     /// Waits until no request is in flight or queued, no endpoint is busy, and no file is open that was
     /// not open before.
-    pub(crate) fn assert_no_leaks(self) {
+    pub fn assert_no_leaks(self) {
         let started = Instant::now();
         loop {
             let checks = self.checks();

@@ -1,0 +1,10 @@
+//! The store, the machine and the settings of an operator.
+
+use crate::table::attacks;
+
+attacks! {
+    "Store and machine"
+    both {}
+    native {}
+    proved {}
+}

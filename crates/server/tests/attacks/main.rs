@@ -1,0 +1,38 @@
+//! A table of attacks, each run over real sockets against the real binary.
+//!
+//! A row sends what an attacker sends, and asserts what holds. After it, the proxy must be unharmed
+//! ([`unharmed`]). Each file has the rows of one topic. `docs/ATTACKS.md` is generated from all of them.
+//! One row by its name, and all rows that hold for the Worker:
+//!
+//! ```text
+//! cargo test -p code-assist-proxy --test attacks -- foreign_hosts
+//! CONFORMANCE_SUBJECT=worker cargo test -p code-assist-proxy --test attacks -- both::
+//! ```
+
+mod admission;
+mod browsers;
+mod connections;
+mod framing;
+mod injection;
+mod load;
+mod machine;
+mod memory;
+mod neighbours;
+mod strangers;
+mod table;
+mod unharmed;
+mod upstream;
+
+const TOPICS: &[&table::Topic] = &[
+    &admission::ATTACKS,
+    &strangers::ATTACKS,
+    &browsers::ATTACKS,
+    &framing::ATTACKS,
+    &injection::ATTACKS,
+    &connections::ATTACKS,
+    &memory::ATTACKS,
+    &neighbours::ATTACKS,
+    &load::ATTACKS,
+    &upstream::ATTACKS,
+    &machine::ATTACKS,
+];
