@@ -209,6 +209,11 @@ impl ScriptedPlatform {
         self.state().queue.set_limits(permits, share);
     }
 
+    /// Makes the store lose the counts of all requests, as a server does that is full or was restarted.
+    pub fn lose_counts(&self) {
+        self.state().limiter = None;
+    }
+
     /// Makes the store fail, or work again.
     pub fn break_store(&self, broken: bool) {
         self.state().store_broken = broken;
