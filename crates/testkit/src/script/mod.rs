@@ -199,6 +199,13 @@ impl ScriptedPlatform {
         Some(String::from_utf8_lossy(value).into_owned())
     }
 
+    /// The entries of the store whose keys begin with `prefix`.
+    pub fn stored_with_prefix(&self, prefix: &str) -> Vec<(String, Bytes)> {
+        let state = self.state();
+        let entries = state.store.iter().filter(|(key, _)| key.starts_with(prefix));
+        entries.map(|(key, (value, _))| (key.clone(), value.clone())).collect()
+    }
+
     /// Sets the number of concurrency permits, all of which one caller may hold.
     pub fn set_permits(&self, permits: usize) {
         self.set_permits_and_share(permits, permits);

@@ -1,5 +1,6 @@
 //! Several processes that share a store: work that is to be done once is done by one of them.
 
+mod identity;
 mod locks;
 
 use std::time::Duration;
@@ -144,7 +145,10 @@ fn a_stored_answer_that_would_not_be_kept_today_is_not_used() {
         let (status, headers, body) =
             (http::StatusCode::OK, http::HeaderMap::new(), Bytes::from(body));
         let answer = cache::CachedAnswer { status, headers, body };
-        script.put(&key.key(&account), answer.to_stored(&key, script.wall_clock()).unwrap());
+        script.put(
+            &key.key(&account),
+            answer.to_stored(&key, &account, script.wall_clock()).unwrap(),
+        );
     };
     stored(r#"{"candidates":[{"finishReason":"MAX_TOKENS"}]}"#);
     assert_eq!(fleet.answer_of(0, REPEATABLE).header("x-cache"), "MISS");
