@@ -65,7 +65,7 @@ pub use job::BackgroundJob;
 pub use metrics::Metrics;
 pub use payload::Payload;
 pub use platform::{
-    BodyError, CredentialFile, Peer, Platform, ProcessStats, SendError, StoreError,
+    BodyError, CredentialFile, Peer, Platform, ProcessStats, SendError, StoreError, StoreStats,
 };
 pub use policy::cache::ANSWER_PREFIX;
 pub use policy::lock::{FencingToken, LOCK_TTL, LockRecord, LockResult};

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use code_assist_core::{
     BackgroundJob, Caller, CredentialFile, FencingToken, LockResult, Monotonic, Payload, Platform,
-    ProcessStats, Rate, RateStanding, SendError, StoreError, Timestamp,
+    ProcessStats, Rate, RateStanding, SendError, StoreError, StoreStats, Timestamp,
 };
 use http::{Request, Response};
 use tokio::sync::mpsc;
@@ -134,6 +134,10 @@ impl Platform for TokioPlatform {
 
     fn store_connected(&self) -> bool {
         self.inner.store.connected()
+    }
+
+    fn store_stats(&self) -> StoreStats {
+        self.inner.store.stats()
     }
 
     async fn credential_file(&self, seen: Option<u64>) -> CredentialFile {

@@ -283,6 +283,21 @@ impl Metrics {
                 "1 when the configured key-value store is in use and works.",
                 f64::from(u8::from(self.store_ok(health))),
             ),
+            known(
+                "store_evicted_keys",
+                "Entries that the store's server has dropped for want of memory since it was started.",
+                health.store_stats.evicted_keys,
+            ),
+            known(
+                "store_memory_bytes",
+                "Memory that the store's server uses.",
+                health.store_stats.memory_used,
+            ),
+            known(
+                "store_memory_limit_bytes",
+                "Memory that the store's server may use; absent without a limit.",
+                health.store_stats.memory_limit,
+            ),
         ]
     }
 
@@ -340,6 +355,12 @@ fn counter(name: &str, help: &'static str, samples: Vec<Sample>) -> MetricFamily
 
 fn gauge(name: &str, help: &'static str, number: f64) -> MetricFamily {
     family(MetricKind::Gauge, name, help, vec![sample(number, &[])])
+}
+
+/// A gauge that is absent while its value is not known.
+fn known(name: &str, help: &'static str, number: Option<u64>) -> MetricFamily {
+    let samples = number.map(|number| sample(number as f64, &[])).into_iter().collect();
+    family(MetricKind::Gauge, name, help, samples)
 }
 
 fn histogram(name: &str, help: &'static str, histogram: &Histogram) -> MetricFamily {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::histogram::{Histogram, RECENT_SECONDS};
 use super::{BreakerState, EndpointMetrics, Metrics, ratio, rounded};
-use crate::platform::ProcessStats;
+use crate::platform::{ProcessStats, StoreStats};
 use crate::policy::token::TokenExpiry;
 use crate::time::{Monotonic, Timestamp};
 
@@ -19,6 +19,7 @@ pub(crate) struct HealthInput {
     pub(crate) now: Monotonic,
     /// `Platform::store_connected`.
     pub(crate) store_connected: bool,
+    pub(crate) store_stats: StoreStats,
     pub(crate) credentials: CredentialStatus,
     pub(crate) token: TokenExpiry,
     /// `known`, `unknown` or `refused`. The project's id is left out, since it is private.

@@ -3,7 +3,7 @@
 use super::*;
 use crate::dialect::Operation;
 use crate::google::usage::TokenUsage;
-use crate::platform::ProcessStats;
+use crate::platform::{ProcessStats, StoreStats};
 use crate::policy::token::TokenExpiry;
 
 const NOON: Timestamp = Timestamp(1_705_314_600_000);
@@ -20,6 +20,11 @@ fn health_input(now: Monotonic) -> HealthInput {
         clock: NOON,
         now,
         store_connected: true,
+        store_stats: StoreStats {
+            evicted_keys: Some(3),
+            memory_used: Some(1 << 20),
+            memory_limit: None,
+        },
         credentials: CredentialStatus::Ok,
         token: TokenExpiry::At(NOON + Duration::from_secs(1800)),
         project: "known",

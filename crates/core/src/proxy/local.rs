@@ -80,6 +80,7 @@ impl Proxy {
             clock,
             now,
             store_connected: platform.store_connected(),
+            store_stats: platform.store_stats(),
             credentials,
             token: token.expiry,
             project: self.upstream.projects.state(clock, now),
