@@ -18,10 +18,12 @@ mod load;
 mod machine;
 mod memory;
 mod neighbours;
+mod operation;
 mod strangers;
 mod table;
 mod unharmed;
 mod upstream;
+mod upstream_http2;
 
 const TOPICS: &[&table::Topic] = &[
     &admission::ATTACKS,
@@ -34,5 +36,7 @@ const TOPICS: &[&table::Topic] = &[
     &neighbours::ATTACKS,
     &load::ATTACKS,
     &upstream::ATTACKS,
+    &upstream_http2::ATTACKS,
+    &operation::ATTACKS,
     &machine::ATTACKS,
 ];
