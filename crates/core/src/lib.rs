@@ -66,6 +66,7 @@ pub use metrics::{ConnectionCounts, ConnectionEnd, Metrics};
 pub use payload::Payload;
 pub use platform::{
     AdminPort, BodyError, CredentialFile, Peer, Platform, ProcessStats, SendError, StoreError,
+    StoreStats,
 };
 pub use policy::cache::ANSWER_PREFIX;
 pub use policy::lock::{FencingToken, LOCK_TTL, LockRecord, LockResult};

@@ -45,6 +45,13 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
     /// Waits for a concurrency permit for this caller. Dropping the future leaves the queue.
     async fn acquire_permit(&self, caller: Caller) -> Self::Permit;
 
+    /// True when a caller waits for a permit because it holds its share of them, and not because all
+    /// permits are held.
+    fn is_at_share(&self, caller: &Caller) -> bool {
+        let _ = caller;
+        false
+    }
+
     /// Sends one request upstream and returns when the response head has arrived.
     ///
     /// The shell connects within its connection timeout; every other timeout is the core's.
@@ -105,6 +112,12 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
 
     /// False when the store in use is not the configured one (memory in place of a file).
     fn store_connected(&self) -> bool;
+
+    /// What is known of the memory of a server that keeps the store. It is asked for at intervals, and
+    /// not here.
+    fn store_stats(&self) -> StoreStats {
+        StoreStats::default()
+    }
 
     /// Reads the credential file.
     ///
@@ -167,6 +180,17 @@ pub struct ProcessStats {
     pub log_lines_lost: Option<u64>,
     /// Processor time since the start, user and system.
     pub cpu_seconds: Option<f64>,
+}
+
+/// The memory of a server that keeps the store. A value that is not known is `None`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StoreStats {
+    /// Entries that the server has dropped for want of memory since it was started.
+    pub evicted_keys: Option<u64>,
+    /// Bytes in use.
+    pub memory_used: Option<u64>,
+    /// The most bytes that it may use.
+    pub memory_limit: Option<u64>,
 }
 
 /// The error for a request without a response head.

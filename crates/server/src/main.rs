@@ -21,6 +21,7 @@ mod models;
 #[cfg(not(feature = "emulator"))]
 mod no_emulator;
 mod notify;
+mod permits;
 mod platform;
 mod private_file;
 mod serve;

@@ -9,13 +9,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use code_assist_core::{
     BackgroundJob, Caller, CredentialFile, FencingToken, LockResult, Monotonic, Payload, Platform,
-    ProcessStats, Rate, RateStanding, SendError, StoreError, Timestamp,
+    ProcessStats, Rate, RateStanding, SendError, StoreError, StoreStats, Timestamp,
 };
 use http::{Request, Response};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
 use crate::http_client::{self, HttpClient};
+use crate::permits::{Permit, Permits};
 use crate::store::Store;
 use crate::telemetry;
 
@@ -30,9 +31,7 @@ struct PlatformInner {
     http_client: HttpClient,
     store: Store,
     credential_file: Option<PathBuf>,
-    /// Concurrency permits. Tokio's semaphore is fair, so that waiting requests are served in
-    /// order.
-    permits: Arc<Semaphore>,
+    permits: Arc<Permits>,
     jobs: mpsc::UnboundedSender<BackgroundJob>,
     started: Instant,
 }
@@ -43,10 +42,10 @@ impl TokioPlatform {
         http_client: HttpClient,
         store: Store,
         credential_file: Option<PathBuf>,
-        max_concurrent_requests: usize,
+        permits: Permits,
     ) -> (Self, mpsc::UnboundedReceiver<BackgroundJob>) {
         let (jobs, spawned) = mpsc::unbounded_channel();
-        let permits = Arc::new(Semaphore::new(max_concurrent_requests.min(Semaphore::MAX_PERMITS)));
+        let permits = Arc::new(permits);
         let started = Instant::now();
         let inner = PlatformInner { http_client, store, credential_file, permits, jobs, started };
         (Self { inner: Arc::new(inner) }, spawned)
@@ -59,12 +58,16 @@ impl TokioPlatform {
     pub(crate) fn store(&self) -> &Store {
         &self.inner.store
     }
+
+    pub(crate) fn permits(&self) -> &Permits {
+        &self.inner.permits
+    }
 }
 
 impl Platform for TokioPlatform {
     type Body = http_client::Body;
     type Timer = Pin<Box<Sleep>>;
-    type Permit = OwnedSemaphorePermit;
+    type Permit = Permit;
 
     fn now(&self) -> Monotonic {
         let since = self.inner.started.elapsed().as_micros();
@@ -84,9 +87,12 @@ impl Platform for TokioPlatform {
         Box::pin(tokio::time::sleep(how_long))
     }
 
-    async fn acquire_permit(&self, _caller: Caller) -> OwnedSemaphorePermit {
-        let permits = Arc::clone(&self.inner.permits);
-        permits.acquire_owned().await.expect("the semaphore is never closed")
+    async fn acquire_permit(&self, caller: Caller) -> Permit {
+        self.inner.permits.acquire(caller).await
+    }
+
+    fn is_at_share(&self, caller: &Caller) -> bool {
+        self.inner.permits.is_at_share(caller)
     }
 
     async fn send(&self, request: Request<Payload>) -> Result<Response<Self::Body>, SendError> {
@@ -129,6 +135,10 @@ impl Platform for TokioPlatform {
 
     fn store_connected(&self) -> bool {
         self.inner.store.connected()
+    }
+
+    fn store_stats(&self) -> StoreStats {
+        self.inner.store.stats()
     }
 
     async fn credential_file(&self, seen: Option<u64>) -> CredentialFile {

@@ -41,6 +41,7 @@ impl Reload {
                 }
                 self.log.set_level(&settings.log_level);
                 self.proxy.reload(&settings);
+                self.platform.permits().set_share(self.proxy.permits_per_caller());
                 let keys = settings.api_keys.len();
                 let aliases = settings.model_aliases.len();
                 tracing::info!(

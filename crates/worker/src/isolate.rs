@@ -19,7 +19,7 @@ pub(crate) fn proxy(edge: &Edge) -> Result<&'static Proxy, &'static Error> {
 
 /// The wait queue for upstream requests in this isolate.
 pub(crate) fn line() -> MutexGuard<'static, WaitQueue> {
-    static LINE: Mutex<WaitQueue> = Mutex::new(WaitQueue::new(0));
+    static LINE: Mutex<WaitQueue> = Mutex::new(WaitQueue::new(0, 0));
     LINE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -58,7 +58,8 @@ fn make(edge: &Edge) -> Result<Proxy, Error> {
             settings.allowed_hosts = AllowedHosts::Any;
         }
     }
-    line().set_permits(settings.max_concurrent_requests);
+    let share = settings.permits_per_caller(settings.api_keys.len());
+    line().set_limits(settings.max_concurrent_requests, share);
     Ok(Proxy::new(settings, edge))
 }
 

@@ -265,7 +265,9 @@ impl<P: Platform> RequestContext<P> {
 
     /// Keeps a concurrency permit until upstream's answer has ended.
     pub(crate) fn keep_permit(&mut self, permit: P::Permit) {
+        self.release_permit();
         self.permit = Some(permit);
+        self.metrics.permit_acquired();
     }
 
     /// True while the request has a concurrency permit.
@@ -275,7 +277,9 @@ impl<P: Platform> RequestContext<P> {
 
     /// Gives the permit back: upstream is needed no more, or not for a while.
     pub(crate) fn release_permit(&mut self) {
-        self.permit = None;
+        if self.permit.take().is_some() {
+            self.metrics.permit_released();
+        }
     }
 
     /// A call goes to an endpoint. It is in flight there until upstream's answer has ended.
@@ -385,6 +389,7 @@ impl<P: Platform> RequestContext<P> {
 impl<P: Platform> Drop for RequestContext<P> {
     fn drop(&mut self) {
         self.drop_call();
+        self.release_permit();
         self.metrics.request_over(self.counted);
         if !self.counted {
             return;

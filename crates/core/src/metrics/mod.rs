@@ -46,6 +46,7 @@ pub struct Metrics {
     /// The requests in flight that are for the proxy itself.
     set_aside: AtomicU64,
     queued: AtomicU64,
+    permits_in_use: AtomicU64,
     overhead_micros: AtomicU64,
     token_asked: AtomicU64,
     token_at_hand: AtomicU64,
@@ -113,6 +114,7 @@ impl Metrics {
             in_flight: AtomicU64::default(),
             set_aside: AtomicU64::default(),
             queued: AtomicU64::default(),
+            permits_in_use: AtomicU64::default(),
             overhead_micros: AtomicU64::default(),
             token_asked: AtomicU64::default(),
             token_at_hand: AtomicU64::default(),
@@ -197,6 +199,16 @@ impl Metrics {
     pub(crate) fn queued(&self) -> QueuedGuard<'_> {
         self.queued.fetch_add(1, Relaxed);
         QueuedGuard(self)
+    }
+
+    /// Counts a concurrency permit as held.
+    pub(crate) fn permit_acquired(&self) {
+        self.permits_in_use.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a concurrency permit as given back.
+    pub(crate) fn permit_released(&self) {
+        self.permits_in_use.fetch_sub(1, Relaxed);
     }
 
     /// The number of requests whose answer has not ended, with those for the proxy itself.

@@ -3,7 +3,7 @@
 use super::*;
 use crate::dialect::Operation;
 use crate::google::usage::TokenUsage;
-use crate::platform::ProcessStats;
+use crate::platform::{ProcessStats, StoreStats};
 use crate::policy::token::TokenExpiry;
 
 const NOON: Timestamp = Timestamp(1_705_314_600_000);
@@ -20,10 +20,16 @@ fn health_input(now: Monotonic) -> HealthInput {
         clock: NOON,
         now,
         store_connected: true,
+        store_stats: StoreStats {
+            evicted_keys: Some(3),
+            memory_used: Some(1 << 20),
+            memory_limit: None,
+        },
         credentials: CredentialStatus::Ok,
         token: TokenExpiry::At(NOON + Duration::from_secs(1800)),
         project: "known",
         most_requests: 100,
+        most_per_caller: 50,
         queue_timeout: Duration::from_secs(10),
         process_stats: ProcessStats {
             resident_bytes: Some(12_582_912),
@@ -347,7 +353,9 @@ fn detailed_health_is_health_with_checks_and_latency() {
                 "until": "2024-01-15T11:30:00Z",
                 "seconds_left": 3600,
             }],
-            "queue": { "in_flight": 2, "limit": 100, "waiting": 0, "timeout_ms": 10000 },
+            "queue": { "in_flight": 2, "in_use": 0,
+                "limit": 100, "per_caller": 50,
+                "waiting": 0, "timeout_ms": 10000 },
         })
     );
     let latency = &value["latency"];

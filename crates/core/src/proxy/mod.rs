@@ -10,6 +10,7 @@ mod local;
 mod page;
 mod prepare;
 mod probes;
+mod protocol;
 mod reload;
 mod respond;
 
@@ -235,9 +236,11 @@ impl Proxy {
         let client = access.admit(&parts.headers, &parts.uri, needs, &attempt)?;
         context.caller = client.key.map_or(from, Caller::Key);
         context.client = client.label;
-        let route = self.on_port(route?, parts)?;
+        let route = route.map_err(|error| self.route_error(error, parts.uri.path()))?;
+        let route = self.on_port(route, parts)?;
         let operation = route.operation();
         context.operation = Some(operation);
+        self.check_protocol(&route)?;
         if self.metrics.refuses_requests() && !operation.is_answered_while_stopping() {
             return Err(Error::ShuttingDown);
         }
@@ -324,11 +327,17 @@ impl Proxy {
         let calls = &self.upstream.calls;
         let method = parts.method.clone();
         context.model = calls.provider.passed_model(suffix, &body);
-        let request = calls.provider.pass_through(method, suffix, alt, Payload::from(body));
+        let request = calls.provider.pass_through(method, suffix, alt);
         let now = context.platform().now();
+        // Before the body, which may have to wait for the project: a discovery calls the same endpoints.
         calls.check_breakers(request.counts_for(), &context.model, now)?;
+        let mut headers = HeaderMap::new();
+        let (body, now) = self.passed_body(body, &mut headers, context, now).await?;
+        let request = request.with_body(body);
         let answer = calls.call_with_retries(&request, Head, context, now).await?;
-        Ok(respond::passed_through(&calls.provider, answer, context))
+        let mut answer = respond::passed_through(&calls.provider, answer, context);
+        answer.headers.extend(headers);
+        Ok(answer)
     }
 }
 

@@ -202,5 +202,5 @@ fn cache_tag(call: WholeCall) -> &'static str {
 }
 
 pub(super) const MODEL: HeaderName = HeaderName::from_static("x-proxy-model");
-const NORMALIZED: HeaderName = HeaderName::from_static("x-proxy-normalized");
+pub(super) const NORMALIZED: HeaderName = HeaderName::from_static("x-proxy-normalized");
 const DROPPED_FIELDS: HeaderName = HeaderName::from_static("x-proxy-dropped-fields");

@@ -98,6 +98,14 @@ pub const SETTINGS: &[SettingSpec] = &[
         Kind::Whole { min: 1, max: DAY_MS },
         "The window of `RATE_LIMIT_MAX_REQUESTS`.",
     ),
+    setting(
+        Group::Access,
+        "CODE_ASSIST_PROTOCOL",
+        "generate",
+        Kind::Choice(&["off", "generate", "all"]),
+        "What clients may call of Code Assist's own protocol (`/v1internal`): nothing, what a session \
+         of the Gemini CLI needs (with the operator's project in place of any other), or everything.",
+    ),
     // Credentials
     setting(
         Group::Credentials,
@@ -360,6 +368,14 @@ pub const SETTINGS: &[SettingSpec] = &[
         "100",
         Kind::Whole { min: 1, max: 100_000 },
         "Upstream requests in flight, a stream until it ends; further requests wait in a queue.",
+    ),
+    setting(
+        Group::Limits,
+        "MAX_CONCURRENT_REQUESTS_PER_CALLER",
+        "",
+        Kind::Whole { min: 1, max: 100_000 },
+        "How many of these one client key (else client address) has at once. Default: half of them \
+         where more than one key is set, else all.",
     ),
     setting(
         Group::Limits,

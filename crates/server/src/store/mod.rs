@@ -20,7 +20,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use code_assist_core::settings::{KvUrl, Settings};
 use code_assist_core::{
-    Caller, FencingToken, LockResult, Rate, RateStanding, StoreError, Timestamp,
+    Caller, FencingToken, LockResult, Rate, RateStanding, StoreError, StoreStats, Timestamp,
 };
 
 use self::file::{FileStore, is_irreplaceable};
@@ -50,9 +50,11 @@ impl Store {
     ///
     /// Blocks on the disk, so call it only when the process starts.
     pub(crate) async fn open(settings: &Settings) -> (Self, Option<Notice>) {
+        // As much as one process may keep, for the answers of all.
+        let answer_bytes = settings.response_cache_max_bytes as u64;
         let opened = match &settings.kv_url {
             KvUrl::Redis(url) => match authorities(settings) {
-                Ok(pem) => RedisStore::open(url, pem, Clock::system())
+                Ok(pem) => RedisStore::open(url, pem, Clock::system(), answer_bytes)
                     .await
                     .map(|(store, notice)| (Backend::Redis(store), notice)),
                 Err(why) => Err(why),
@@ -234,6 +236,14 @@ impl Store {
             Backend::File(store) => store.connected(),
             Backend::Memory(store) => store.connected(),
             Backend::Redis(store) => store.connected(),
+        }
+    }
+
+    /// What is known of the memory of a server.
+    pub(crate) fn stats(&self) -> StoreStats {
+        match &self.backend {
+            Backend::File(_) | Backend::Memory(_) => StoreStats::default(),
+            Backend::Redis(store) => store.stats(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! What the policies guarantee for any sequence of events.
 
 mod model_breakers;
+mod wait_queue;
 
 use std::time::Duration;
 

@@ -111,7 +111,7 @@ fn requests_of_clients_that_left_do_not_count_as_in_flight() {
     for (path, reply) in [
         (GENERATE, Reply::ok("").after(ms(100_000))),
         (STREAM, sse(&[&event("Hel")]).then([Piece::Silence(ms(100_000))])),
-        ("/v1internal:x", Reply::pieces([Piece::Silence(ms(100_000))])),
+        ("/v1internal:recordCodeAssistMetrics", Reply::pieces([Piece::Silence(ms(100_000))])),
     ] {
         let fixture = Fixture::new(&[TWO], first_endpoint_gives(reply));
         for _ in 0..20 {

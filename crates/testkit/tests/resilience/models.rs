@@ -255,7 +255,8 @@ fn a_passed_on_method_that_generates_nothing_never_counts() {
         Reply::pieces([Piece::Data("x".into()), Piece::Break("reset".to_owned())]),
     ] {
         let reply = failure.clone();
-        let fixture = Fixture::new(&settings(&[ONCE]), move |request| {
+        let all = ("CODE_ASSIST_PROTOCOL", "all");
+        let fixture = Fixture::new(&settings(&[ONCE, all]), move |request| {
             let generates = request.is(":generateContent");
             (!generates).then(|| reply.clone())
         });

@@ -1,0 +1,105 @@
+//! What clients may call of the provider's own protocol: `CODE_ASSIST_PROTOCOL` (`docs/ACCESS.md`).
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use super::Proxy;
+use super::prepare::NORMALIZED;
+use super::respond::put;
+use crate::context::RequestContext;
+use crate::dialect::gemini::route::{self, Route, RouteError};
+use crate::error::Error;
+use crate::json::lenient::{self, NormalizeError};
+use crate::json::{JsonError, Splice, quote};
+use crate::payload::Payload;
+use crate::platform::Platform;
+use crate::settings::AllowedProtocol;
+use crate::time::Monotonic;
+
+impl Proxy {
+    /// The error for a request without a route. A protocol that is off has no paths.
+    pub(super) fn route_error(&self, error: RouteError, path: &str) -> Error {
+        let is_off = self.settings.code_assist_protocol == AllowedProtocol::Off;
+        if is_off && matches!(error, RouteError::WrongMethod { .. }) && route::is_own_path(path) {
+            return protocol_is_off();
+        }
+        error.into()
+    }
+
+    /// Fails for a request of the provider's own protocol that clients may not send.
+    pub(super) fn check_protocol(&self, route: &Route) -> Result<(), Error> {
+        let Route::PassThrough { suffix, .. } = route else { return Ok(()) };
+        match self.settings.code_assist_protocol {
+            AllowedProtocol::All => Ok(()),
+            AllowedProtocol::Off => Err(protocol_is_off()),
+            AllowedProtocol::Generate if self.upstream.calls.provider.is_of_a_session(suffix) => {
+                Ok(())
+            }
+            AllowedProtocol::Generate => {
+                let rpc = suffix.trim_start_matches([':', '/']).to_owned();
+                Err(Error::RpcNotAllowed { rpc })
+            }
+        }
+    }
+
+    /// The body of a request of the provider's own protocol as it is sent on: with the operator's
+    /// project in place of any other, unless clients may send everything. `headers` tell the client
+    /// about other changes. Returns the time too.
+    pub(super) async fn passed_body<P: Platform>(
+        &self,
+        body: Bytes,
+        headers: &mut HeaderMap,
+        context: &mut RequestContext<P>,
+        now: Monotonic,
+    ) -> Result<(Payload, Monotonic), Error> {
+        if self.settings.code_assist_protocol == AllowedProtocol::All {
+            return Ok((Payload::from(body), now));
+        }
+        let calls = &self.upstream.calls;
+        let (body, named) = match calls.provider.named_projects(&body) {
+            Ok(named) => (body, named),
+            Err(refused) => {
+                let body = self.strict(&body, refused, headers)?;
+                let named = calls.provider.named_projects(&body)?;
+                (body, named)
+            }
+        };
+        if named.is_empty() {
+            return Ok((Payload::from(body), now));
+        }
+        let (project, now) = self.upstream.projects.project(calls, context, now).await;
+        let mut quoted = Vec::new();
+        quote(&project?, &mut quoted);
+        let quoted = Bytes::from(quoted);
+        let mut splice = Splice::default();
+        for span in named {
+            if body[span.clone()] != quoted {
+                splice.replace(span, quoted.clone());
+            }
+        }
+        Ok((splice.pieces(&body, 0..body.len()), now))
+    }
+
+    /// A body that is no strict JSON as strict JSON, if Google's own parser would take it.
+    #[cold]
+    fn strict(
+        &self,
+        body: &Bytes,
+        refused: JsonError,
+        headers: &mut HeaderMap,
+    ) -> Result<Bytes, Error> {
+        let limit = self.settings.max_request_body_bytes;
+        match lenient::normalize(body, limit) {
+            Ok(normalized) if !normalized.found.is_empty() => {
+                put(headers, NORMALIZED, normalized.found.to_string());
+                Ok(normalized.text)
+            }
+            Err(NormalizeError::TooLarge) => Err(Error::BodyTooLarge { limit }),
+            Ok(_) | Err(NormalizeError::Malformed(_)) => Err(refused.into()),
+        }
+    }
+}
+
+fn protocol_is_off() -> Error {
+    Error::NotFound { what: "Code Assist's own protocol (CODE_ASSIST_PROTOCOL is off)".to_owned() }
+}
