@@ -321,6 +321,7 @@ impl Metrics {
                 "1 unless no access token can be obtained.",
                 f64::from(u8::from(credentials_ok)),
             ),
+            gauge("ready", "1 while GET /ready answers 200.", f64::from(u8::from(health.ready))),
             gauge(
                 "store_connected",
                 "1 when the configured key-value store is in use and works.",

@@ -34,6 +34,8 @@ pub(crate) struct HealthInput {
     pub(crate) resting: Vec<RestingModelStatus>,
     /// The models whose quotas are known to be exhausted, and when each quota is reset.
     pub(crate) exhausted: Vec<(String, Timestamp)>,
+    /// `GET /ready` answers 200.
+    pub(crate) ready: bool,
     pub(crate) process_stats: ProcessStats,
 }
 

@@ -31,6 +31,7 @@ fn health_input(now: Monotonic) -> HealthInput {
         most_requests: 100,
         most_per_caller: 50,
         queue_timeout: Duration::from_secs(10),
+        ready: true,
         process_stats: ProcessStats {
             resident_bytes: Some(12_582_912),
             open_fds: Some(17),

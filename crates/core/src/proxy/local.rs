@@ -114,6 +114,7 @@ impl Proxy {
             queue_timeout: self.settings.queue_timeout,
             resting,
             exhausted: self.upstream.calls.quotas.exhausted(clock),
+            ready: self.unready_reasons(platform).is_empty(),
             process_stats: ProcessStats::default(),
         }
     }
