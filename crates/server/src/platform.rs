@@ -1,6 +1,7 @@
 //! The core's `Platform` on tokio: clocks, timers, the HTTP client, the store and the credential
 //! file.
 
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use code_assist_core::{
     ProcessStats, Rate, RateStanding, SendError, StoreError, StoreStats, Timestamp,
 };
 use http::{Request, Response};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Sleep;
 
 use crate::http_client::{self, HttpClient};
@@ -32,6 +33,8 @@ struct PlatformInner {
     store: Store,
     credential_file: Option<PathBuf>,
     permits: Arc<Permits>,
+    /// For work on large bodies, which leaves half of the cores to the threads that serve.
+    heavy_work: Arc<Semaphore>,
     jobs: mpsc::UnboundedSender<BackgroundJob>,
     started: Instant,
 }
@@ -47,7 +50,17 @@ impl TokioPlatform {
         let (jobs, spawned) = mpsc::unbounded_channel();
         let permits = Arc::new(permits);
         let started = Instant::now();
-        let inner = PlatformInner { http_client, store, credential_file, permits, jobs, started };
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let heavy_work = Arc::new(Semaphore::new((cores / 2).max(1)));
+        let inner = PlatformInner {
+            http_client,
+            store,
+            credential_file,
+            permits,
+            heavy_work,
+            jobs,
+            started,
+        };
         (Self { inner: Arc::new(inner) }, spawned)
     }
 
@@ -93,6 +106,24 @@ impl Platform for TokioPlatform {
 
     fn is_at_share(&self, caller: &Caller) -> bool {
         self.inner.permits.is_at_share(caller)
+    }
+
+    async fn heavy<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        let permit = Arc::clone(&self.inner.heavy_work).acquire_owned().await;
+        let work = move || {
+            let result = work();
+            // The work goes on when its request has ended, and so does its permit.
+            drop(permit);
+            result
+        };
+        match tokio::task::spawn_blocking(work).await {
+            Ok(result) => result,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime is being shut down, and this task with it.
+                Err(_) => std::future::pending().await,
+            },
+        }
     }
 
     async fn send(&self, request: Request<Payload>) -> Result<Response<Self::Body>, SendError> {

@@ -36,6 +36,10 @@ pub(crate) struct HealthInput {
     pub(crate) exhausted: Vec<(String, Timestamp)>,
     /// `GET /ready` answers 200.
     pub(crate) ready: bool,
+    /// How much of the memory budget is reserved.
+    pub(crate) memory_used: usize,
+    /// `MEMORY_BUDGET_BYTES`.
+    pub(crate) memory_limit: usize,
     pub(crate) process_stats: ProcessStats,
 }
 
@@ -149,6 +153,7 @@ impl Metrics {
                 "waiting": self.queued.load(Relaxed),
                 "timeout_ms": u64::try_from(input.queue_timeout.as_millis()).unwrap_or(u64::MAX),
             },
+            "memory": { "used_bytes": input.memory_used, "limit_bytes": input.memory_limit },
         })
     }
 

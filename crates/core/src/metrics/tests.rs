@@ -32,6 +32,8 @@ fn health_input(now: Monotonic) -> HealthInput {
         most_per_caller: 50,
         queue_timeout: Duration::from_secs(10),
         ready: true,
+        memory_used: 3 << 20,
+        memory_limit: 64 << 20,
         process_stats: ProcessStats {
             resident_bytes: Some(12_582_912),
             open_fds: Some(17),
@@ -335,6 +337,7 @@ fn detailed_health_is_health_with_checks_and_latency() {
                 "refreshes": 1,
                 "failed_refreshes": 1,
             },
+            "memory": { "used_bytes": 3_145_728, "limit_bytes": 67_108_864 },
             "project": { "status": "known" },
             "store": { "status": "connected" },
             "endpoints": [

@@ -115,6 +115,8 @@ impl Proxy {
             resting,
             exhausted: self.upstream.calls.quotas.exhausted(clock),
             ready: self.unready_reasons(platform).is_empty(),
+            memory_used: self.memory.used(),
+            memory_limit: self.memory.limit(),
             process_stats: ProcessStats::default(),
         }
     }

@@ -38,16 +38,16 @@ use crate::intake;
 use crate::job::{BackgroundJob, Job};
 use crate::metrics::Metrics;
 use crate::payload::Payload;
-use crate::platform::Platform;
+use crate::platform::{Platform, RequestBodyError};
 use crate::policy::cache::CachedAnswer;
 use crate::policy::key_guesses::KeyGuesses;
-use crate::policy::memory::MemoryBudget;
+use crate::policy::memory::{MemoryBudget, REQUEST_BASE};
 use crate::settings::Settings;
 use crate::upstream::{FirstEvent, Head, Upstream, Whole};
 
 use coalesce::{Coalescer, Lookup};
 use limit::CallerLimits;
-use prepare::PreparedRequest;
+use prepare::{PreparedRequest, heavy_if_large};
 use reload::ReloadableSettings;
 use respond::Answer;
 
@@ -86,7 +86,7 @@ impl Proxy {
     }
 
     /// Answers one request. Dropping the future, or the answer's body, is the client going away.
-    pub async fn handle<P: Platform, B: Body<Data = Bytes>>(
+    pub async fn handle<P: Platform, B: Body<Data = Bytes, Error: Into<RequestBodyError>>>(
         &self,
         platform: &P,
         request: Request<B>,
@@ -104,12 +104,16 @@ impl Proxy {
         let answer = match answered {
             Ok(answer) => answer,
             Err(error) => {
+                // The client may read the error slowly, and its body is not held any more.
+                context.release_permit();
+                context.shrink_memory(REQUEST_BASE);
                 if parts.version < Version::HTTP_2 {
                     intake::drain(platform, &parts.headers, body).await;
                 }
                 respond::error(&error, in_array, &mut context)
             }
         };
+        let answer = self.with_memory(answer, &mut context);
         self.respond(&parts, answer, context)
     }
 
@@ -177,7 +181,7 @@ impl Proxy {
     }
 
     /// The life of a request.
-    async fn answer<P: Platform, B: Body<Data = Bytes>>(
+    async fn answer<P: Platform, B: Body<Data = Bytes, Error: Into<RequestBodyError>>>(
         &self,
         parts: &Parts,
         route: Result<Route, RouteError>,
@@ -253,7 +257,7 @@ impl Proxy {
     }
 
     /// The life of a request whose answer comes whole: equal ones may share it.
-    async fn whole<P: Platform, B: Body<Data = Bytes>>(
+    async fn whole<P: Platform, B: Body<Data = Bytes, Error: Into<RequestBodyError>>>(
         &self,
         parts: &Parts,
         body: B,
@@ -294,7 +298,7 @@ impl Proxy {
     }
 
     /// The life of a request whose answer is a stream.
-    async fn stream<P: Platform, B: Body<Data = Bytes>>(
+    async fn stream<P: Platform, B: Body<Data = Bytes, Error: Into<RequestBodyError>>>(
         &self,
         parts: &Parts,
         body: B,
@@ -314,7 +318,7 @@ impl Proxy {
     }
 
     /// The life of a request in the provider's own protocol.
-    async fn pass_through<P: Platform, B: Body<Data = Bytes>>(
+    async fn pass_through<P: Platform, B: Body<Data = Bytes, Error: Into<RequestBodyError>>>(
         &self,
         parts: &Parts,
         body: B,
@@ -326,7 +330,10 @@ impl Proxy {
         context.stream = alt == Some("sse");
         let calls = &self.upstream.calls;
         let method = parts.method.clone();
-        context.model = calls.provider.passed_model(suffix, &body);
+        let (provider, owned_suffix, text) =
+            (Arc::clone(&calls.provider), suffix.to_owned(), body.clone());
+        let search = move || provider.passed_model(&owned_suffix, &text);
+        context.model = heavy_if_large(context.platform(), body.len(), search).await;
         let request = calls.provider.pass_through(method, suffix, alt);
         let now = context.platform().now();
         // Before the body, which may have to wait for the project: a discovery calls the same endpoints.

@@ -1,16 +1,16 @@
 //! What clients may call of the provider's own protocol: `CODE_ASSIST_PROTOCOL` (`docs/ACCESS.md`).
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::HeaderMap;
 
 use super::Proxy;
-use super::prepare::NORMALIZED;
-use super::respond::put;
+use super::prepare::heavy_if_large;
 use crate::context::RequestContext;
 use crate::dialect::gemini::route::{self, Route, RouteError};
 use crate::error::Error;
-use crate::json::lenient::{self, NormalizeError};
-use crate::json::{JsonError, Splice, quote};
+use crate::json::{Splice, quote};
 use crate::payload::Payload;
 use crate::platform::Platform;
 use crate::settings::AllowedProtocol;
@@ -56,12 +56,14 @@ impl Proxy {
             return Ok((Payload::from(body), now));
         }
         let calls = &self.upstream.calls;
-        let (body, named) = match calls.provider.named_projects(&body) {
+        let (provider, text) = (Arc::clone(&calls.provider), body.clone());
+        let search = move || provider.named_projects(&text);
+        let (body, named) = match heavy_if_large(context.platform(), body.len(), search).await {
             Ok(named) => (body, named),
             Err(refused) => {
-                let body = self.strict(&body, refused, headers)?;
-                let named = calls.provider.named_projects(&body)?;
-                (body, named)
+                let provider = Arc::clone(&calls.provider);
+                let search = move |text: &Bytes| Ok((text.clone(), provider.named_projects(text)?));
+                Box::pin(self.read_leniently(&body, refused, search, context, headers)).await?
             }
         };
         if named.is_empty() {
@@ -78,25 +80,6 @@ impl Proxy {
             }
         }
         Ok((splice.pieces(&body, 0..body.len()), now))
-    }
-
-    /// A body that is no strict JSON as strict JSON, if Google's own parser would take it.
-    #[cold]
-    fn strict(
-        &self,
-        body: &Bytes,
-        refused: JsonError,
-        headers: &mut HeaderMap,
-    ) -> Result<Bytes, Error> {
-        let limit = self.settings.max_request_body_bytes;
-        match lenient::normalize(body, limit) {
-            Ok(normalized) if !normalized.found.is_empty() => {
-                put(headers, NORMALIZED, normalized.found.to_string());
-                Ok(normalized.text)
-            }
-            Err(NormalizeError::TooLarge) => Err(Error::BodyTooLarge { limit }),
-            Ok(_) | Err(NormalizeError::Malformed(_)) => Err(refused.into()),
-        }
     }
 }
 
