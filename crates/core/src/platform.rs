@@ -125,6 +125,10 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub IpAddr);
 
+/// The request came through `ADMIN_PORT`. The shell puts it into the request's extensions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AdminPort;
+
 /// The result of [`Platform::credential_file`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CredentialFile {

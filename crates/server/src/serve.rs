@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use crate::app::App;
 use crate::emulator::Emulator;
-use crate::listen::Timeouts;
+use crate::listen::{Listeners, Timeouts};
 use crate::platform::TokioPlatform;
 use crate::signals::Reload;
 use crate::sources::Sources;
@@ -37,8 +37,15 @@ async fn serve(mut settings: Settings, sources: Sources, emulated: bool) -> io::
     let (log, _log_guard) = telemetry::start(&settings.log_level, settings.log_format)?;
     core_dumps::forbid();
     let emulator = if emulated { Some(emulator::start(&mut settings).await?) } else { None };
-    let listener = bind(&settings).await?;
-    let address = listener.local_addr()?;
+    let main = bind(&settings, settings.port, "PORT").await?;
+    let admin = match settings.admin_port {
+        Some(port) => Some(bind(&settings, port, "ADMIN_PORT").await?),
+        None => None,
+    };
+    let addresses = Addresses {
+        main: main.local_addr()?,
+        admin: admin.as_ref().map(TcpListener::local_addr).transpose()?,
+    };
     let (abort, aborted) = watch::channel(false);
     let (store, notice) = Store::open(&settings).await;
     if let Some(notice) = notice {
@@ -53,7 +60,7 @@ async fn serve(mut settings: Settings, sources: Sources, emulated: bool) -> io::
     let App { proxy, platform } = App::assemble(settings, store, aborted)?;
     let (client, endpoint) = (platform.http_client().clone(), initial.endpoints.first().cloned());
     tokio::spawn(async move { client.warm(&endpoint.unwrap_or_default()).await });
-    introduce(&initial, &platform, address, emulator.as_ref()).await;
+    introduce(&initial, &platform, addresses, emulator.as_ref()).await;
 
     let (tick_proxy, tick_platform) = (Arc::clone(&proxy), platform.clone());
     let ticking = tokio::spawn(async move {
@@ -84,7 +91,8 @@ async fn serve(mut settings: Settings, sources: Sources, emulated: bool) -> io::
     });
     let watchdog = tokio::spawn(notify::feed_watchdog());
     notify::ready();
-    listen::serve(listener, proxy, platform, shutdown, abort, timeouts).await;
+    let listeners = Listeners { main, admin };
+    listen::serve(listeners, proxy, platform, shutdown, abort, timeouts).await;
     ticking.abort();
     trimming.abort();
     watchdog.abort();
@@ -94,18 +102,33 @@ async fn serve(mut settings: Settings, sources: Sources, emulated: bool) -> io::
     Ok(())
 }
 
-async fn bind(settings: &Settings) -> io::Result<TcpListener> {
+/// Where the proxy listens.
+#[derive(Debug, Clone, Copy)]
+struct Addresses {
+    main: SocketAddr,
+    admin: Option<SocketAddr>,
+}
+
+/// Listens on a port. `name` is the setting that the port is from.
+async fn bind(settings: &Settings, port: u16, name: &str) -> io::Result<TcpListener> {
     let host = settings.host.trim_start_matches('[').trim_end_matches(']');
-    TcpListener::bind((host, settings.port)).await.map_err(|error| {
+    TcpListener::bind((host, port)).await.map_err(|error| {
         let hint = match error.kind() {
             io::ErrorKind::AddrInUse => {
-                "; another program listens there: stop it, or choose another PORT (0 picks a free one)"
+                format!(
+                    "; another program listens there: stop it, or choose another {name} (0 picks a \
+                     free one)"
+                )
             }
-            io::ErrorKind::PermissionDenied => "; ports below 1024 need privileges: choose another PORT",
-            io::ErrorKind::AddrNotAvailable => "; this machine has no such address: change HOST",
-            _ => "",
+            io::ErrorKind::PermissionDenied => {
+                format!("; ports below 1024 need privileges: choose another {name}")
+            }
+            io::ErrorKind::AddrNotAvailable => {
+                "; this machine has no such address: change HOST".to_owned()
+            }
+            _ => String::new(),
         };
-        let text = format!("cannot listen on {}:{}: {error}{hint}", settings.host, settings.port);
+        let text = format!("cannot listen on {}:{port}: {error}{hint}", settings.host);
         io::Error::new(error.kind(), text)
     })
 }
@@ -114,7 +137,7 @@ async fn bind(settings: &Settings) -> io::Result<TcpListener> {
 async fn introduce(
     settings: &Settings,
     platform: &TokioPlatform,
-    address: SocketAddr,
+    addresses: Addresses,
     emulator: Option<&Emulator>,
 ) {
     let mut out = String::new();
@@ -123,7 +146,11 @@ async fn introduce(
         false => " -H \"x-goog-api-key: $YOUR_PROXY_KEY\"".to_owned(),
     };
     let _ = writeln!(out, "code-assist-proxy {}", env!("CARGO_PKG_VERSION"));
+    let address = addresses.main;
     let _ = writeln!(out, "  listening on http://{address}");
+    if let Some(admin) = addresses.admin {
+        let _ = writeln!(out, "  admin port   http://{admin} (metrics, details, status page)");
+    }
     if let Some(emulator) = emulator {
         let _ = writeln!(out, "  emulator on {} (nothing goes to Google)", emulator.url());
     } else {

@@ -62,6 +62,10 @@ impl fmt::Display for Error {
                  not about your API key. Correct them, then run `code-assist-proxy check`.",
                 Sentence(why)
             ),
+            Self::HostMissing => f.write_str(
+                "The request has no Host header, which HTTP/1.1 requires (RFC 9112, section 3.2). \
+                 Send it.",
+            ),
             Self::HostNotAllowed { host } => write!(
                 f,
                 "This proxy has no keys set, so it does not answer under the name {host:?}. On its own \

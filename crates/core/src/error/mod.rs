@@ -63,6 +63,8 @@ pub enum Error {
         /// Where they are and why they cannot be used.
         why: String,
     },
+    /// A request in HTTP/1.1 has no `Host`.
+    HostMissing,
     /// The `Host` of a request to a loopback address is no loopback name.
     HostNotAllowed {
         /// The value of `Host`.

@@ -56,6 +56,7 @@ impl Error {
                 "credentials_unreadable",
                 Operator,
             ),
+            Self::HostMissing => (S::BAD_REQUEST, None, "host_missing", Client),
             Self::HostNotAllowed { .. } => {
                 (S::FORBIDDEN, Some("HOST_NOT_ALLOWED"), "host_not_allowed", Client)
             }

@@ -38,6 +38,7 @@ fn every_error() -> Vec<Error> {
         Error::CredentialsUnreadable {
             why: text("GCP_SERVICE_ACCOUNT cannot be read: it is empty"),
         },
+        Error::HostMissing,
         Error::HostNotAllowed { host: text("evil.example") },
         Error::Internal,
         Error::MalformedJson { detail: text("trailing characters at line 1 column 4") },

@@ -19,6 +19,7 @@ impl Metrics {
 
     fn families(&self, health: &HealthInput) -> Vec<MetricFamily> {
         let mut families = self.of_requests();
+        families.extend(self.of_connections());
         families.extend(self.of_upstream());
         families.extend(self.of_models(health));
         families.extend(self.of_credentials(health));
@@ -138,6 +139,38 @@ impl Metrics {
                 "requests_queued",
                 "Requests that wait for one of MAX_CONCURRENT_REQUESTS.",
                 self.queued.load(Relaxed) as f64,
+            ),
+        ]
+    }
+
+    /// A shell without connections of its own has none of these.
+    fn of_connections(&self) -> Vec<MetricFamily> {
+        let counts = self.connections();
+        if counts.limit() == 0 {
+            return Vec::new();
+        }
+        let ended = counts.by_end().map(|(why, count)| counted(count, &[("reason", why)]));
+        let reset = counts.reset_streams().map(|(why, count)| counted(count, &[("reason", why)]));
+        vec![
+            gauge(
+                "connections",
+                "Open connections of clients (without those to ADMIN_PORT).",
+                counts.open() as f64,
+            ),
+            gauge(
+                "connections_limit",
+                "How many connections of clients may be open.",
+                counts.limit() as f64,
+            ),
+            counter(
+                "connections_closed",
+                "Connections that the proxy has closed before their time, by reason.",
+                ended.collect(),
+            ),
+            counter(
+                "streams_reset",
+                "HTTP/2 streams of clients that the proxy has reset, by reason.",
+                reset.into(),
             ),
         ]
     }

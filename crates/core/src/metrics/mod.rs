@@ -6,6 +6,7 @@
 //! the log lines of refused requests take a lock.
 
 mod access_log;
+mod connections;
 mod exposition;
 mod families;
 mod health;
@@ -25,6 +26,7 @@ use crate::sync::lock;
 use crate::time::{Monotonic, Timestamp};
 
 pub(crate) use access_log::{AccessLogRecord, RequestOutcome};
+pub use connections::{ConnectionCounts, ConnectionEnd};
 pub(crate) use exposition::ExpositionFormat;
 pub(crate) use health::{CredentialStatus, HealthInput, RestingModelStatus};
 pub(crate) use labels::{BreakerState, CacheResult, RetryReason};
@@ -74,6 +76,7 @@ pub struct Metrics {
     cut: AtomicU64,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
+    connections: ConnectionCounts,
     endpoints: Vec<EndpointMetrics>,
 }
 
@@ -138,6 +141,7 @@ impl Metrics {
             cut: AtomicU64::default(),
             bytes_in: AtomicU64::default(),
             bytes_out: AtomicU64::default(),
+            connections: ConnectionCounts::default(),
             endpoints: endpoints.iter().map(endpoint).collect(),
         }
     }
@@ -198,6 +202,11 @@ impl Metrics {
     /// The number of requests whose answer has not ended, with those for the proxy itself.
     pub fn in_flight(&self) -> u64 {
         self.in_flight.load(Relaxed)
+    }
+
+    /// The counts of the shell's client connections.
+    pub fn connections(&self) -> &ConnectionCounts {
+        &self.connections
     }
 
     /// Records that the shell is about to shut down. Health checks fail from now on, and requests are

@@ -112,6 +112,22 @@ impl Proxy {
         self.respond(&parts, answer, context)
     }
 
+    /// Refuses a request that the shell cannot accept.
+    pub async fn refuse<P: Platform, B: Body<Data = Bytes>>(
+        &self,
+        platform: &P,
+        request: Request<B>,
+        error: &Error,
+    ) -> Response<ProxyBody<P>> {
+        let (parts, body) = request.into_parts();
+        let id = RequestId::of(platform, &parts.headers);
+        let mut context = RequestContext::new(platform, &self.metrics, id, platform.now());
+        context.peer = access::address(&parts, self.settings.trust_forwarded_for);
+        intake::drain(platform, &parts.headers, pin!(body)).await;
+        let answer = respond::error(error, false, &mut context);
+        self.respond(&parts, answer, context)
+    }
+
     /// The memory budget, from which a shell reserves what its connections hold.
     pub fn memory(&self) -> &Arc<MemoryBudget> {
         &self.memory
@@ -219,7 +235,7 @@ impl Proxy {
         let client = access.admit(&parts.headers, &parts.uri, needs, &attempt)?;
         context.caller = client.key.map_or(from, Caller::Key);
         context.client = client.label;
-        let route = route?;
+        let route = self.on_port(route?, parts)?;
         let operation = route.operation();
         context.operation = Some(operation);
         if self.metrics.refuses_requests() && !operation.is_answered_while_stopping() {

@@ -36,6 +36,8 @@ pub struct Settings {
     pub host: String,
     /// `PORT`: 0 picks a free one.
     pub port: u16,
+    /// `ADMIN_PORT`: 0 picks a free one.
+    pub admin_port: Option<u16>,
     /// `GCP_SERVICE_ACCOUNT`: the JSON of the CLI's `oauth_creds.json`.
     pub credentials_json: Option<CredentialsJson>,
     /// `GEMINI_OAUTH_CREDS_FILE`, or its default path (needs a home folder).

@@ -334,6 +334,11 @@ pub(super) fn api_version(text: &str) -> Result<String, SettingError> {
     }
 }
 
+/// A port number.
+pub(super) fn port(text: &str) -> Result<u16, SettingError> {
+    text.parse().map_err(|_| "is no port number".into())
+}
+
 /// A number of bytes: plain, or with one of the units `KiB`, `MiB` and `GiB` in any case.
 pub(super) fn bytes(text: &str) -> Option<u64> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());

@@ -21,6 +21,7 @@ pub(super) fn settings(
     let settings = Settings {
         host: reader.host(machine).unwrap_or_default(),
         port: u16::try_from(reader.whole("PORT")).unwrap_or(0),
+        admin_port: reader.text("ADMIN_PORT", parse::port),
         credentials_json: reader.credentials_json(),
         credentials_file: reader.path("GEMINI_OAUTH_CREDS_FILE"),
         access_token: reader.secret("GOOGLE_CLOUD_ACCESS_TOKEN"),

@@ -32,6 +32,14 @@ pub const SETTINGS: &[SettingSpec] = &[
     ),
     setting(
         Group::Access,
+        "ADMIN_PORT",
+        "",
+        Kind::Text("a port number; 0 picks a free one and prints it"),
+        "A second listen port at the same `HOST`. Metrics, details and the status page are then \
+         served there only, and the API is not.",
+    ),
+    setting(
+        Group::Access,
         "PROXY_API_KEYS",
         "",
         Kind::Text(
@@ -464,7 +472,8 @@ const MEBIBYTE: u64 = 1 << 20;
 const GIBIBYTE: u64 = 1 << 30;
 
 /// Settings of sockets and files.
-pub(super) const NATIVE_ONLY: [&str; 14] = [
+pub(super) const NATIVE_ONLY: [&str; 15] = [
+    "ADMIN_PORT",
     "CONNECTION_TIMEOUT_MS",
     "ENABLE_CONNECTION_POOLING",
     "GEMINI_OAUTH_CREDS_FILE",

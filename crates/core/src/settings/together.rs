@@ -36,6 +36,10 @@ impl SettingsReader<'_> {
                 self.problems.push(Problem { name: "HOST".into(), text });
             }
         }
+        if settings.port != 0 && settings.admin_port == Some(settings.port) {
+            let text = "is the same as PORT; choose another port, or 0 for a free one";
+            self.problems.push(Problem { name: "ADMIN_PORT".into(), text: text.into() });
+        }
         if settings.allowed_origins.iter().any(|origin| origin == "*") && !has_keys {
             let text = "with `*` and no PROXY_API_KEYS every web page that is open in a browser \
                         on this machine can use your account";

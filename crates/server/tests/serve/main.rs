@@ -7,6 +7,7 @@ mod floods;
 mod http2_breaks;
 mod http2_upstream;
 mod memory;
+mod ports;
 mod probes;
 mod reload;
 mod rotation;

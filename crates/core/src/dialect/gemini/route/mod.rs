@@ -161,6 +161,12 @@ pub fn read(method: &Method, uri: &Uri) -> Result<Route, RouteError> {
     line.by_segments(&segments)
 }
 
+/// The error for a path that is not served.
+pub fn not_found(method: &Method, uri: &Uri) -> RouteError {
+    let query = uri.query().unwrap_or_default();
+    RequestLine { method, path: uri.path(), query }.not_found()
+}
+
 /// A request line, for the steps of [`read`].
 struct RequestLine<'a> {
     method: &'a Method,
