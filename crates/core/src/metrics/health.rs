@@ -132,6 +132,7 @@ impl Metrics {
                 "failed_refreshes": self.failed_refreshes.load(Relaxed),
             },
             "project": { "status": input.project },
+            "reload": { "succeeded_at": self.reload(0), "failed_at": self.reload(1) },
             "store": { "status": if self.store_ok(input) { "connected" } else { "disconnected" } },
             "endpoints": self.endpoints.iter().map(EndpointMetrics::shown).collect::<Vec<_>>(),
             "resting_models": input.resting.iter().map(|it| self.resting(it, input.clock)).collect::<Vec<_>>(),
@@ -143,6 +144,11 @@ impl Metrics {
                 "timeout_ms": u64::try_from(input.queue_timeout.as_millis()).unwrap_or(u64::MAX),
             },
         })
+    }
+
+    fn reload(&self, which: usize) -> Option<String> {
+        let at = Timestamp(self.reloads[which].load(Relaxed));
+        (at.0 != 0).then(|| seconds_stamp(at))
     }
 
     fn resting(&self, model: &RestingModelStatus, clock: Timestamp) -> Value {

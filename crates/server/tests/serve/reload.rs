@@ -55,6 +55,30 @@ fn bad_settings_are_reported_and_the_old_ones_stay() {
 }
 
 #[test]
+fn the_details_of_health_say_when_a_reload_succeeded_and_when_one_failed() {
+    let (upstream, _) = upstream();
+    let proxy = start(&upstream, "log_level = \"info\"");
+    let seen = || proxy.get("/health/detailed").json()["checks"]["reload"].take();
+    let becomes = |succeeded: bool, failed: bool| {
+        let started = std::time::Instant::now();
+        loop {
+            let seen = seen();
+            let times =
+                [&seen["succeeded_at"], &seen["failed_at"]].map(serde_json::Value::is_string);
+            if times == [succeeded, failed] {
+                return;
+            }
+            assert!(started.elapsed() < std::time::Duration::from_secs(5), "{seen}");
+        }
+    };
+    becomes(false, false);
+    reload(&proxy, "log_level = \"loud\"", "LOG_LEVEL");
+    becomes(false, true);
+    reload(&proxy, "log_level = \"debug\"", "settings read again");
+    becomes(true, true);
+}
+
+#[test]
 fn sighup_ends_the_memory_of_exhausted_quotas_also_with_bad_settings() {
     for (file, report) in [("", "settings read again"), ("log_level = \"loud\"", "LOG_LEVEL")] {
         let exhausted = AtomicBool::new(true);
