@@ -24,7 +24,7 @@ pub mod json {
 /// The policies.
 pub mod policy {
     pub use crate::policy::{
-        breaker, cache, endpoint, in_flight, key_guesses, lease, quota, rate_limit, token,
+        breaker, cache, endpoint, in_flight, key_guesses, lease, memory, quota, rate_limit, token,
     };
 }
 
@@ -53,9 +53,4 @@ pub mod sizes {
     pub const fn context<P: Platform>() -> usize {
         size_of::<RequestContext<P>>()
     }
-}
-
-/// Reading the client's body.
-pub mod intake {
-    pub use crate::intake::*;
 }

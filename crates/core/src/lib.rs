@@ -41,6 +41,7 @@ mod intake;
 pub mod internals;
 mod job;
 mod json;
+mod memory;
 mod metrics;
 mod payload;
 mod platform;
@@ -58,14 +59,15 @@ pub use body::ProxyBody;
 pub use caller::{Caller, KeyDigest, Rate, RateStanding};
 pub use dialect::gemini::error::body as gemini_error_body;
 pub use dialect::gemini::models::Model;
-pub use error::{Awaited, Error, ErrorSource};
+pub use error::{Awaited, BodyBound, Error, ErrorSource};
 pub use google::credentials::credential_problem;
 pub use google::error::UpstreamError;
 pub use job::BackgroundJob;
 pub use metrics::{ConnectionCounts, ConnectionEnd, Metrics};
 pub use payload::Payload;
 pub use platform::{
-    AdminPort, BodyError, CredentialFile, Peer, Platform, ProcessStats, SendError, StoreError,
+    AdminPort, BodyError, CredentialFile, Peer, Platform, ProcessStats, RequestBodyError, SendError,
+    StoreError,
 };
 pub use policy::cache::ANSWER_PREFIX;
 pub use policy::lock::{FencingToken, LOCK_TTL, LockRecord, LockResult};

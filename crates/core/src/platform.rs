@@ -1,8 +1,9 @@
 //! The port between core and shell: everything that the core needs from outside.
 //!
-//! No method requires `Send`. The native shell's futures are `Send` because its types are; the Worker's
+//! No method requires `Send`, but for the plain data that [`Platform::heavy`] works on. The native shell's futures are `Send` because its types are; the Worker's
 //! are not, because JavaScript values are not. Auto traits leak through the concrete platform.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
@@ -44,6 +45,14 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
 
     /// Waits for a concurrency permit for this caller. Dropping the future leaves the queue.
     async fn acquire_permit(&self, caller: Caller) -> Self::Permit;
+
+    /// Runs work on more than [`HEAVY`] bytes, such as unpacking or scanning a large body, where it does
+    /// not keep other requests from being served. The future may be dropped before the work has ended.
+    ///
+    /// By default the work runs here and now.
+    async fn heavy<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        work()
+    }
 
     /// Sends one request upstream and returns when the response head has arrived.
     ///
@@ -216,7 +225,29 @@ pub enum BodyError {
     ShuttingDown,
 }
 
+/// The error of a client's body that ended before it was complete. A shell's body has this error, or one
+/// that converts into it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RequestBodyError {
+    /// The connection or the stream ended.
+    #[error("the client has left")]
+    Disconnected,
+    /// What came does not follow HTTP's framing. The client is still there.
+    #[error("the framing of the body is broken")]
+    Malformed,
+}
+
+/// Bodies in memory.
+impl From<Infallible> for RequestBodyError {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
+
 /// The error of a key-value store that has failed. The text says why, without secrets.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct StoreError(pub String);
+
+/// Bytes on which work is done at once. Scanning a mebibyte takes a third of a millisecond.
+pub(crate) const HEAVY: usize = 1 << 20;

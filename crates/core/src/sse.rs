@@ -95,6 +95,11 @@ impl Reader {
         self.finished
     }
 
+    /// How many bytes are held of events that are not complete.
+    pub fn held(&self) -> usize {
+        self.chunk.len() + self.line.len() + self.data.len() + self.bare.len()
+    }
+
     /// The next complete event, or `None` when more bytes are needed.
     pub fn event(&mut self) -> Result<Option<Event>, EventTooLongError> {
         while let Some(line) = self.line()? {

@@ -9,6 +9,7 @@
 //! | `emulator` | [`GoogleEmulator`]: the strict stand-in for Google, with its state and its log |
 //! | `upstream` | [`ScriptedUpstream`]: a server whose every byte and every pause the test writes |
 //! | [`samples`] | requests and answers that most tests use |
+//! | `tls` | [`tls_upstream`]: the same over TLS |
 //! | `redis` | [`RedisServer`]: a `redis-server` that a test may pause, kill and restart |
 //!
 //! ```no_run
@@ -31,6 +32,7 @@ mod proxy;
 mod redis;
 pub mod samples;
 mod test_proxy;
+mod tls;
 mod upstream;
 
 pub use client::{
@@ -40,4 +42,5 @@ pub use emulator::GoogleEmulator;
 pub use proxy::{Proxy, ProxyBuild, ProxyBuilder, proxy_binary};
 pub use redis::{RedisServer, free_port};
 pub use test_proxy::TestProxy;
+pub use tls::{TlsStream, authority, tls_upstream};
 pub use upstream::{ReceivedRequest, ScriptedUpstream, UpstreamConnection};

@@ -1,6 +1,7 @@
 //! The core's `Platform` on tokio: clocks, timers, the HTTP client, the store and the credential
 //! file.
 
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -33,6 +34,8 @@ struct PlatformInner {
     /// Concurrency permits. Tokio's semaphore is fair, so that waiting requests are served in
     /// order.
     permits: Arc<Semaphore>,
+    /// For work on large bodies, which leaves half of the cores to the threads that serve.
+    heavy_work: Arc<Semaphore>,
     jobs: mpsc::UnboundedSender<BackgroundJob>,
     started: Instant,
 }
@@ -48,7 +51,17 @@ impl TokioPlatform {
         let (jobs, spawned) = mpsc::unbounded_channel();
         let permits = Arc::new(Semaphore::new(max_concurrent_requests.min(Semaphore::MAX_PERMITS)));
         let started = Instant::now();
-        let inner = PlatformInner { http_client, store, credential_file, permits, jobs, started };
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let heavy_work = Arc::new(Semaphore::new((cores / 2).max(1)));
+        let inner = PlatformInner {
+            http_client,
+            store,
+            credential_file,
+            permits,
+            heavy_work,
+            jobs,
+            started,
+        };
         (Self { inner: Arc::new(inner) }, spawned)
     }
 
@@ -87,6 +100,24 @@ impl Platform for TokioPlatform {
     async fn acquire_permit(&self, _caller: Caller) -> OwnedSemaphorePermit {
         let permits = Arc::clone(&self.inner.permits);
         permits.acquire_owned().await.expect("the semaphore is never closed")
+    }
+
+    async fn heavy<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        let permit = Arc::clone(&self.inner.heavy_work).acquire_owned().await;
+        let work = move || {
+            let result = work();
+            // The work goes on when its request has ended, and so does its permit.
+            drop(permit);
+            result
+        };
+        match tokio::task::spawn_blocking(work).await {
+            Ok(result) => result,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime is being shut down, and this task with it.
+                Err(_) => std::future::pending().await,
+            },
+        }
     }
 
     async fn send(&self, request: Request<Payload>) -> Result<Response<Self::Body>, SendError> {

@@ -1,61 +1,76 @@
 //! Client bodies that arrive slowly, over the scripted clock.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use code_assist_core::Error;
-use code_assist_core::Platform as _;
-use code_assist_core::internals::intake;
 use code_assist_testkit::google::google;
 use code_assist_testkit::script::ScriptedPlatform;
-use http::HeaderMap;
+use code_assist_testkit::subject::{login, proxy_with};
+use http::Request;
 use http_body::{Body, Frame};
 
 #[test]
 fn a_body_that_arrives_byte_by_byte_times_out() {
-    let (taken, result) = collected(1, Duration::from_secs(29), 100_000_000);
-    assert_eq!(result, Err(Error::RequestTimeout));
+    let (taken, status, _) = collected(&[1; 1000], Duration::from_secs(29));
+    assert_eq!(status, 408);
     assert_eq!(taken, 3, "the slow start is over after 60 seconds");
 }
 
 #[test]
+fn a_body_that_slows_down_after_a_burst_times_out_a_minute_later() {
+    let mut sizes = vec![20 << 20];
+    sizes.extend([1; 1000]);
+    let (taken, status, at) = collected(&sizes, Duration::from_secs(20));
+    assert_eq!(status, 408);
+    assert_eq!((taken, at), (5, 100), "the burst came after 20 seconds");
+}
+
+#[test]
 fn a_body_over_a_slow_connection_arrives() {
-    let (taken, result) = collected(64 * 1024, Duration::from_secs(20), 300);
-    assert_eq!(result, Ok(300 * 64 * 1024));
+    let (taken, status, _) = collected(&[64 * 1024; 300], Duration::from_secs(20));
+    assert_eq!(status, 400, "it is no JSON");
     assert_eq!(taken, 300);
 }
 
 #[test]
 fn a_small_body_may_arrive_slowly_at_the_start() {
-    let (_, result) = collected(10, Duration::from_secs(14), 4);
-    assert_eq!(result, Ok(40));
+    let (taken, status, _) = collected(&[10; 4], Duration::from_secs(14));
+    assert_eq!((taken, status), (4, 400));
 }
 
-/// Collects a body of `pieces` chunks with a pause before each. Returns how many chunks were taken,
-/// and how many bytes there are.
-fn collected(size: usize, pause: Duration, pieces: usize) -> (usize, Result<usize, Error>) {
+/// Sends a body of chunks with a pause before each. Returns how many chunks were taken, the status of
+/// the answer, and when it came, in seconds.
+fn collected(sizes: &[usize], pause: Duration) -> (usize, u16, u64) {
     let script = ScriptedPlatform::new(google());
-    let mut body = Trickle { script: script.clone(), size, pause, pieces };
-    let headers = HeaderMap::new();
-    let begun = script.now();
-    let mut collecting = Box::pin(intake::collect(&script, &headers, &mut body, usize::MAX, begun));
-    let mut cx = Context::from_waker(std::task::Waker::noop());
-    let Poll::Ready(result) = collecting.as_mut().poll(&mut cx) else {
-        panic!("every piece is there when it is asked for");
-    };
-    drop(collecting);
-    (pieces - body.pieces, result.map(|(whole, _)| whole.len()))
+    script.write_login(login("ya29.warm", "1//refresh", 3000));
+    let proxy = proxy_with(&script, &[]);
+    let mut body = Trickle { script: script.clone(), sizes: sizes.to_vec(), taken: 0, pause };
+    let request = Request::post("/v1beta/models/gemini-2.5-flash:generateContent")
+        .version(http::Version::HTTP_2)
+        .header("host", "127.0.0.1:8787")
+        .body(&mut body)
+        .expect("a valid request");
+    let began = code_assist_core::Platform::now(&script);
+    let status = script.run(&proxy, async {
+        let response = proxy.handle(&script, request).await;
+        let (head, mut body) = response.into_parts();
+        while poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await.is_some() {}
+        head.status.as_u16()
+    });
+    let at = code_assist_core::Platform::now(&script).since(began).as_secs();
+    (body.taken, status, at)
 }
 
 /// A body that advances the clock before each chunk.
 struct Trickle {
     script: ScriptedPlatform,
-    size: usize,
+    sizes: Vec<usize>,
+    taken: usize,
     pause: Duration,
-    pieces: usize,
 }
 
 impl Body for Trickle {
@@ -66,11 +81,9 @@ impl Body for Trickle {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if self.pieces == 0 {
-            return Poll::Ready(None);
-        }
-        self.pieces -= 1;
+        let Some(size) = self.sizes.get(self.taken).copied() else { return Poll::Ready(None) };
+        self.taken += 1;
         self.script.advance(self.pause);
-        Poll::Ready(Some(Ok(Frame::data(Bytes::from(vec![b'.'; self.size])))))
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from(vec![b'.'; size])))))
     }
 }

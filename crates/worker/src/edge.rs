@@ -21,7 +21,7 @@ use worker::wasm_bindgen_futures::spawn_local;
 
 use crate::executor::{Task, Timer, clock};
 use crate::isolate;
-use crate::runtime::{self, Chunks};
+use crate::runtime::{self, ChunkError, Chunks};
 use crate::store::Store;
 
 /// The platform for one event. It is cheap to clone.
@@ -92,6 +92,12 @@ impl Platform for Edge {
             self.timer(PLACE_POLL_INTERVAL).await;
         }
         place
+    }
+
+    /// There is one thread. Between two pieces of large work other events have their turn.
+    async fn heavy<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        self.timer(Duration::ZERO).await;
+        work()
     }
 
     async fn send(&self, request: Request<Payload>) -> Result<Response<Incoming>, SendError> {
@@ -215,7 +221,7 @@ impl http_body::Body for Incoming {
         cx: &mut Cx<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let next = ready!(Pin::new(&mut self.0).poll_frame(cx));
-        Poll::Ready(next.map(|next| next.map_err(BodyError::Disconnected)))
+        Poll::Ready(next.map(|next| next.map_err(|ChunkError(why)| BodyError::Disconnected(why))))
     }
 }
 

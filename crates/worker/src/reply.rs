@@ -62,12 +62,12 @@ where
     if BODILESS.contains(&head.status) {
         task.event().answer(status, &headers, None);
     } else if body.size_hint().exact().is_some() {
-        let mut body = pin!(body);
-        let all = match poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
-            Some(Ok(frame)) => frame.into_data().ok(),
-            Some(Err(_)) | None => None,
-        };
-        task.event().answer(status, &headers, all.as_deref());
+        // A large body comes in several pieces.
+        let (mut body, mut all) = (pin!(body), Bytes::new());
+        while let Some(Ok(frame)) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+            all = concat(all, frame.into_data().unwrap_or_default());
+        }
+        task.event().answer(status, &headers, (!all.is_empty()).then_some(&*all));
     } else {
         task.event().stream(status, &headers);
         if while_here(task, Box::pin(write(task, body))).await.is_none() {

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use code_assist_core::RequestBodyError;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::Frame;
@@ -144,6 +145,17 @@ pub(crate) struct Chunks {
     direction: Direction,
 }
 
+/// The runtime's words for a body that broke off. It has no others for a client's broken framing, since
+/// it reads HTTP itself.
+#[derive(Debug)]
+pub(crate) struct ChunkError(pub(crate) String);
+
+impl From<ChunkError> for RequestBodyError {
+    fn from(_: ChunkError) -> Self {
+        Self::Disconnected
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Direction {
     /// The body of the client's request. The runtime reads what the proxy leaves of it.
@@ -180,12 +192,12 @@ impl Chunks {
 
 impl http_body::Body for Chunks {
     type Data = Bytes;
-    type Error = String;
+    type Error = ChunkError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, String>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, ChunkError>>> {
         let Self { task, completion, direction } = &mut *self;
         let chunk = ready!(completion.poll_chunk(|| match direction {
             Direction::Request { is_started: started @ false, is_small } => {
@@ -195,7 +207,7 @@ impl http_body::Body for Chunks {
             Direction::Request { .. } | Direction::Answer =>
                 task.event().read_more(completion.number),
         }));
-        Poll::Ready(chunk.map(|chunk| chunk.map(Frame::data)))
+        Poll::Ready(chunk.map(|chunk| chunk.map(Frame::data).map_err(ChunkError)))
     }
 
     fn is_end_stream(&self) -> bool {

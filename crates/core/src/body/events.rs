@@ -13,10 +13,11 @@ use http_body::Body;
 use super::idle::IdleTimer;
 use crate::context::RequestContext;
 use crate::dialect::StreamEncoder;
-use crate::error::{Awaited, Error};
+use crate::error::{Awaited, Error, OVERLOADED};
 use crate::metrics::RequestOutcome;
 use crate::platform::Platform;
 use crate::policy::breaker::CallOutcomes;
+use crate::policy::memory::{REQUEST_BASE, SMALL_ANSWER};
 use crate::provider::StreamDecoder;
 use crate::provider::event::EventContent;
 use crate::sse::{Event, Reader};
@@ -30,6 +31,8 @@ pub(crate) struct Events<P: Platform> {
     decoder: StreamDecoder,
     encoder: StreamEncoder,
     idle: IdleTimer<P>,
+    /// The part of an event that may be held, and that its request has memory for.
+    room: usize,
     /// Pieces that are ready to be sent.
     ready: VecDeque<Bytes>,
     phase: StreamPhase<P>,
@@ -42,6 +45,8 @@ pub(crate) struct EventLimits {
     pub(crate) event_bytes: usize,
     /// `STREAM_IDLE_TIMEOUT_MS`.
     pub(crate) idle: Duration,
+    /// `QUEUE_TIMEOUT_MS`, for which a whole answer waits for memory.
+    pub(crate) queue_timeout: Duration,
 }
 
 #[derive(Debug)]
@@ -77,6 +82,7 @@ impl<P: Platform> Events<P> {
             decoder,
             encoder,
             idle: IdleTimer::new(platform, limits.idle),
+            room: SMALL_ANSWER,
             ready: VecDeque::new(),
             phase: StreamPhase::Awaited,
         }
@@ -108,12 +114,22 @@ impl<P: Platform> Events<P> {
         .await
     }
 
+    /// The memory that the stream has reserved beyond that of every request.
+    pub(crate) fn reserved(&self) -> usize {
+        self.room - SMALL_ANSWER
+    }
+
     /// Returns the next piece for the client, `None` at the end.
     pub(super) fn poll_piece(
         &mut self,
         cx: &mut Context<'_>,
         context: &mut RequestContext<P>,
     ) -> Poll<Option<Bytes>> {
+        if self.room > SMALL_ANSWER && self.reader.held() <= SMALL_ANSWER {
+            // The client has taken the large event.
+            self.room = SMALL_ANSWER;
+            context.shrink_memory(REQUEST_BASE);
+        }
         loop {
             if let Some(piece) = self.ready.pop_front() {
                 return Poll::Ready(Some(piece));
@@ -153,7 +169,12 @@ impl<P: Platform> Events<P> {
                     Some(step) => return Poll::Ready(step),
                     None => continue,
                 },
-                Ok(None) => {}
+                Ok(None) => {
+                    let held = self.reader.held();
+                    if held > self.room && !self.grow(held, context) {
+                        return Poll::Ready(StreamStep::Failed(OVERLOADED));
+                    }
+                }
                 Err(too_long) => {
                     let what = too_long.to_string();
                     return Poll::Ready(StreamStep::Failed(Error::UpstreamMalformed { what }));
@@ -191,6 +212,17 @@ impl<P: Platform> Events<P> {
                 }
             }
         }
+    }
+
+    /// Reserves memory for an event of which so many bytes are held. False if there is no room.
+    fn grow(&mut self, held: usize, context: &mut RequestContext<P>) -> bool {
+        // The buffer doubles as it grows, and the event is written once more for the client.
+        let room = held.saturating_mul(2);
+        let grown = context.try_grow_memory(room - self.room);
+        if grown {
+            self.room = room;
+        }
+        grown
     }
 
     /// Reads one upstream event. Returns `None` if it has nothing for the client.

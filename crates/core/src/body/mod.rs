@@ -34,8 +34,8 @@ enum BodyContent<P: Platform> {
     Events(Box<Events<P>>),
     /// Upstream's bytes, unchanged.
     PassThrough(Box<PassThrough<P>>),
-    /// The whole body, `None` once it has been taken.
-    Whole(Option<Bytes>),
+    /// What has not been taken of a whole body.
+    Whole(Bytes),
 }
 
 impl<P: Platform> ProxyBody<P> {
@@ -47,7 +47,7 @@ impl<P: Platform> ProxyBody<P> {
 
     /// Makes a body of complete bytes.
     pub(crate) fn whole(bytes: Bytes, context: RequestContext<P>) -> Self {
-        Self { content: BodyContent::Whole(Some(bytes)), context }
+        Self { content: BodyContent::Whole(bytes), context }
     }
 
     /// Makes a body of a stream whose first event has arrived.
@@ -79,8 +79,13 @@ impl<P: Platform> Body for ProxyBody<P> {
             BodyContent::Events(events) => ready!(events.poll_piece(cx, context)).map(Ok),
             BodyContent::PassThrough(body) => ready!(body.poll_piece(cx, context)),
             BodyContent::Whole(bytes) => {
-                context.settle(RequestOutcome::Ok);
-                bytes.take().filter(|bytes| !bytes.is_empty()).map(Ok)
+                // The shell buffers what it takes. So a large body is given in pieces, and its memory
+                // stays reserved until the client has taken nearly all of it.
+                let piece = bytes.split_to(bytes.len().min(WHOLE_PIECE));
+                if bytes.is_empty() {
+                    context.settle(RequestOutcome::Ok);
+                }
+                (!piece.is_empty()).then_some(Ok(piece))
             }
         };
         if let Some(Ok(piece)) = &next {
@@ -90,15 +95,16 @@ impl<P: Platform> Body for ProxyBody<P> {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(&self.content, BodyContent::Whole(bytes) if bytes.as_ref().is_none_or(Bytes::is_empty))
+        matches!(&self.content, BodyContent::Whole(bytes) if bytes.is_empty())
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
-            BodyContent::Whole(bytes) => {
-                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
-            }
+            BodyContent::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             BodyContent::Events(_) | BodyContent::PassThrough(_) => SizeHint::default(),
         }
     }
 }
+
+/// The length of the pieces of a whole body.
+const WHOLE_PIECE: usize = 64 << 10;

@@ -21,6 +21,7 @@ use crate::platform::Platform;
 use crate::policy::breaker::CallOutcomes;
 use crate::policy::endpoint::{AfterCall, BreakerScope, Tries};
 use crate::policy::in_flight::InFlightGuard;
+use crate::policy::memory::MemoryReservation;
 use crate::provider::request::CountedFor;
 use crate::time::Monotonic;
 
@@ -73,6 +74,9 @@ pub(crate) struct RequestContext<P: Platform> {
     /// False for health checks and the like, and for the proxy's own work. These count as in flight, so
     /// that shutdown waits for them, but in no statistic and no log line.
     counted: bool,
+    /// What the request holds of the memory budget. `None` until its body is read, and for the proxy's
+    /// own work.
+    pub(crate) memory: Option<MemoryReservation>,
     /// The concurrency permit, while it is held.
     permit: Option<P::Permit>,
     /// The call that is in flight.
@@ -120,7 +124,7 @@ pub(crate) struct Timings {
     pub(crate) intake: Duration,
     /// Waiting for a token and a project.
     pub(crate) auth: Duration,
-    /// Waiting for a concurrency permit.
+    /// Waiting for a concurrency permit and for memory.
     pub(crate) queue: Duration,
     /// Waiting for upstream's head and first event, and between tries.
     pub(crate) upstream: Duration,
@@ -202,6 +206,7 @@ impl<P: Platform> RequestContext<P> {
             retries: 0,
             outcome: RequestOutcome::ClientGone,
             counted,
+            memory: None,
             permit: None,
             call: None,
             counted_for: CountedFor::Nothing,
@@ -276,6 +281,18 @@ impl<P: Platform> RequestContext<P> {
     /// Gives the permit back: upstream is needed no more, or not for a while.
     pub(crate) fn release_permit(&mut self) {
         self.permit = None;
+    }
+
+    /// Reserves more memory for a request that has some. False while there is no room.
+    pub(crate) fn try_grow_memory(&mut self, more: usize) -> bool {
+        self.memory.as_mut().is_none_or(|memory| memory.try_grow(more))
+    }
+
+    /// Gives memory back that the request does not need any more: all but `bytes`.
+    pub(crate) fn shrink_memory(&mut self, bytes: usize) {
+        if let Some(memory) = &mut self.memory {
+            memory.shrink_to(bytes);
+        }
     }
 
     /// A call goes to an endpoint. It is in flight there until upstream's answer has ended.

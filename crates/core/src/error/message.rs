@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{Awaited, BrokenAt, Error};
+use super::{Awaited, BodyBound, BrokenAt, Error};
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -21,7 +21,17 @@ impl fmt::Display for Error {
                 "Invalid pageToken. Use the nextPageToken of the page before, or leave it out to \
                  start again.",
             ),
-            Self::BodyTooLarge { limit } => write!(
+            Self::BodyTooLarge { limit, bound: BodyBound::Budget } => write!(
+                f,
+                "The request body needs more memory than the {limit} bytes that this proxy may hold \
+                 for one client. Send less, or have its operator raise MEMORY_BUDGET_BYTES."
+            ),
+            Self::BodyTooLarge { limit, bound: BodyBound::Ratio } => write!(
+                f,
+                "The compressed request body unpacks to more than {limit} bytes, which is more than \
+                 100 times its length. Send it without Content-Encoding."
+            ),
+            Self::BodyTooLarge { limit, bound: BodyBound::Setting } => write!(
                 f,
                 "The request body is larger than the {limit} bytes that this proxy accepts. Send \
                  less, or have its operator raise MAX_REQUEST_BODY_BYTES."
@@ -41,6 +51,10 @@ impl fmt::Display for Error {
             Self::Conflict => f.write_str(
                 "This Idempotency-Key was used before with a different body. Use a new key for a \
                  new request.",
+            ),
+            Self::ConnectionsExhausted => f.write_str(
+                "Nearly all connections that this proxy may have are in use. Try again in a second, \
+                 over fewer connections; its operator may allow it more open files or memory.",
             ),
             Self::CredentialsMissing { why } => write!(
                 f,
@@ -76,6 +90,11 @@ impl fmt::Display for Error {
                 "The proxy has run into a bug of its own; your request may be fine. Please report \
                  it with the x-request-id of this answer.",
             ),
+            Self::MalformedBody => f.write_str(
+                "The request body is broken: its chunks do not follow HTTP's framing, or it does not \
+                 have the length that was announced. Nothing was sent to Google. Check the client, or \
+                 what stands between it and the proxy.",
+            ),
             Self::MalformedJson { detail } => write!(
                 f,
                 "The request body is not exactly one JSON object: {} Nothing was sent to Google.",
@@ -105,6 +124,13 @@ impl fmt::Display for Error {
                  limit of open files (`ulimit -n`, LimitNOFILE) or lower MAX_CONCURRENT_REQUESTS, \
                  then try again.",
                 Sentence(why)
+            ),
+            Self::Overloaded { after } => write!(
+                f,
+                "The proxy has no memory left for this request: the requests and answers that it \
+                 holds fill MEMORY_BUDGET_BYTES. Try again in {}, or have its operator raise \
+                 MEMORY_BUDGET_BYTES.",
+                Plain(*after)
             ),
             Self::ProjectRequired => f.write_str(
                 "This Google account uses Code Assist through an organisation's licence, and that \

@@ -34,10 +34,12 @@ pub enum Error {
     ApiKeyMissing,
     /// `pageToken` does not come from the list.
     BadPageToken,
-    /// The request body is longer than `MAX_REQUEST_BODY_BYTES`.
+    /// The request body is longer than it may be.
     BodyTooLarge {
         /// The limit in bytes.
         limit: usize,
+        /// What sets the limit.
+        bound: BodyBound,
     },
     /// No endpoint may be called, since circuit breakers are open.
     CircuitOpen {
@@ -46,6 +48,8 @@ pub enum Error {
         /// The model that failed, if other models can be called.
         model: Option<String>,
     },
+    /// Nearly all places for connections have a request in flight.
+    ConnectionsExhausted,
     /// An `Idempotency-Key` was used again with a different body.
     Conflict,
     /// The proxy has no Google credentials.
@@ -72,6 +76,8 @@ pub enum Error {
     },
     /// A bug in the proxy.
     Internal,
+    /// The framing of the request body is broken.
+    MalformedBody,
     /// The request body is not exactly one JSON object.
     MalformedJson {
         /// What is wrong, with line and column.
@@ -98,6 +104,11 @@ pub enum Error {
     OutOfResources {
         /// What the operating system says.
         why: String,
+    },
+    /// There is no room in the memory budget for the request or its answer.
+    Overloaded {
+        /// How long to wait before the next attempt.
+        after: Duration,
     },
     /// The request comes from a web page of an origin that is not allowed.
     OriginNotAllowed {
@@ -182,6 +193,17 @@ pub enum Error {
     },
 }
 
+/// What limits the length of a request body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyBound {
+    /// The caller's share of `MEMORY_BUDGET_BYTES`: the body would never fit.
+    Budget,
+    /// The length of the compressed body: it is more than [`crate::intake`] unpacks of so little.
+    Ratio,
+    /// `MAX_REQUEST_BODY_BYTES`.
+    Setting,
+}
+
 /// What did not arrive in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Awaited {
@@ -244,7 +266,9 @@ impl Error {
     /// How long the client should wait before the next attempt.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
+            Self::ConnectionsExhausted => Some(Duration::from_secs(1)),
             Self::CircuitOpen { after, .. }
+            | Self::Overloaded { after }
             | Self::QueueTimeout { after }
             | Self::RateLimited { after }
             | Self::TooManyAttempts { after } => Some(*after),
@@ -351,6 +375,10 @@ impl Error {
         }
     }
 }
+
+/// No room in the memory budget. Memory becomes free whenever a request ends, so that a second is a good
+/// time to come again.
+pub(crate) const OVERLOADED: Error = Error::Overloaded { after: Duration::from_secs(1) };
 
 const SET_UP_LICENCE: Link = Link {
     description: Cow::Borrowed("Set up Gemini Code Assist Standard or Enterprise"),

@@ -37,6 +37,9 @@ impl Error {
                 (S::SERVICE_UNAVAILABLE, Some("CIRCUIT_OPEN"), "circuit_open", Upstream)
             }
             Self::Conflict => (S::CONFLICT, None, "conflict", Client),
+            Self::ConnectionsExhausted => {
+                (S::SERVICE_UNAVAILABLE, Some("OVERLOADED"), "connections_exhausted", Proxy)
+            }
             Self::CredentialsMissing { .. } => (
                 S::SERVICE_UNAVAILABLE,
                 Some("CREDENTIALS_MISSING"),
@@ -61,6 +64,9 @@ impl Error {
                 (S::FORBIDDEN, Some("HOST_NOT_ALLOWED"), "host_not_allowed", Client)
             }
             Self::Internal => (S::INTERNAL_SERVER_ERROR, Some("INTERNAL"), "internal", Proxy),
+            Self::MalformedBody => {
+                (S::BAD_REQUEST, Some("MALFORMED_BODY"), "malformed_body", Client)
+            }
             Self::MalformedJson { .. } => {
                 (S::BAD_REQUEST, Some("MALFORMED_JSON"), "malformed_json", Client)
             }
@@ -76,6 +82,9 @@ impl Error {
             }
             Self::OutOfResources { .. } => {
                 (S::SERVICE_UNAVAILABLE, Some("UPSTREAM_UNREACHABLE"), "out_of_resources", Operator)
+            }
+            Self::Overloaded { .. } => {
+                (S::SERVICE_UNAVAILABLE, Some("OVERLOADED"), "overloaded", Proxy)
             }
             Self::ProjectRequired => {
                 (S::FORBIDDEN, Some("PROJECT_REQUIRED"), "project_required", Operator)

@@ -29,10 +29,13 @@ fn every_error() -> Vec<Error> {
         Error::ApiKeyInvalid,
         Error::ApiKeyMissing,
         Error::BadPageToken,
-        Error::BodyTooLarge { limit: 104_857_600 },
+        Error::BodyTooLarge { limit: 104_857_600, bound: BodyBound::Setting },
+        Error::BodyTooLarge { limit: 33_554_432, bound: BodyBound::Budget },
+        Error::BodyTooLarge { limit: 10_240_000, bound: BodyBound::Ratio },
         Error::CircuitOpen { after: Duration::from_millis(41_001), model: None },
         Error::CircuitOpen { after: Duration::from_secs(60), model: Some(text("gemini-3-pro")) },
         Error::Conflict,
+        Error::ConnectionsExhausted,
         Error::CredentialsMissing { why: text("there is no file ~/.gemini/oauth_creds.json") },
         Error::CredentialsRejected { why: text("Token has been expired or revoked.") },
         Error::CredentialsUnreadable {
@@ -41,6 +44,7 @@ fn every_error() -> Vec<Error> {
         Error::HostMissing,
         Error::HostNotAllowed { host: text("evil.example") },
         Error::Internal,
+        Error::MalformedBody,
         Error::MalformedJson { detail: text("trailing characters at line 1 column 4") },
         Error::MethodNotAllowed { allow: "GET, HEAD" },
         Error::NotFound { what: text("/v1/nothing") },
@@ -52,6 +56,7 @@ fn every_error() -> Vec<Error> {
         Error::OriginNotAllowed { origin: text("https://evil.example") },
         Error::OriginNotAllowed { origin: String::new() },
         Error::OutOfResources { why: text("tcp open error: Too many open files (os error 24)") },
+        Error::Overloaded { after: Duration::from_secs(1) },
         Error::ProjectRequired,
         Error::QueueTimeout { after: Duration::from_secs(1) },
         Error::RateLimited { after: Duration::from_millis(1500) },
@@ -111,7 +116,7 @@ fn every_error_reads_as_its_snapshot() {
 fn the_reasons_are_those_of_the_contract() {
     // `docs/ERRORS.md`, row by row.
     let rows: [(u16, &str, &[&str]); 12] = [
-        (400, "INVALID_ARGUMENT", &["MALFORMED_JSON", "UNSUPPORTED_ENCODING"]),
+        (400, "INVALID_ARGUMENT", &["MALFORMED_JSON", "MALFORMED_BODY", "UNSUPPORTED_ENCODING"]),
         (401, "UNAUTHENTICATED", &["API_KEY_MISSING", "API_KEY_INVALID"]),
         (
             403,
@@ -138,6 +143,7 @@ fn the_reasons_are_those_of_the_contract() {
                 "CREDENTIALS_MISSING",
                 "CREDENTIALS_REJECTED",
                 "CIRCUIT_OPEN",
+                "OVERLOADED",
                 "QUEUE_TIMEOUT",
                 "UPSTREAM_UNREACHABLE",
                 "SETTINGS_INVALID",

@@ -113,9 +113,7 @@ impl fmt::Display for Leniencies {
 /// one allocates, exactly that much.
 #[inline(never)]
 pub fn normalize(text: &Bytes, limit: usize) -> Result<Normalized, NormalizeError> {
-    let mut measured = LenientReader::new(text, None)?;
-    measured.document()?;
-    let (found, len) = (measured.found, measured.out.len);
+    let (found, len) = measure(text)?;
     if found.is_empty() {
         return Ok(Normalized { text: text.clone(), found });
     }
@@ -126,6 +124,13 @@ pub fn normalize(text: &Bytes, limit: usize) -> Result<Normalized, NormalizeErro
     reader.document()?;
     let written = reader.out.bytes.unwrap_or_default();
     Ok(Normalized { text: Bytes::from(written), found })
+}
+
+/// What [`normalize`] would rewrite, and how long the strict form would be.
+pub fn measure(text: &[u8]) -> Result<(Leniencies, usize), JsonError> {
+    let mut measured = LenientReader::new(text, None)?;
+    measured.document()?;
+    Ok((measured.found, measured.out.len))
 }
 
 /// A walk through one text that writes its strict form.

@@ -18,33 +18,33 @@ pub struct ConnectionCounts {
 /// Why the proxy has closed a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionEnd {
-    /// The client's address has too many connections, and none of them was idle.
-    AddressLimit,
     /// The client sent no byte.
     FirstByteTimeout,
     /// It was the longest idle connection, and its place was needed.
     IdleEvicted,
     /// There was no memory for what the client sends.
     MemoryLimit,
+    /// Nearly all places have requests in flight.
+    PlacesExhausted,
     /// The client did not read.
     Stalled,
 }
 
 impl ConnectionEnd {
     const ALL: [Self; 5] = [
-        Self::AddressLimit,
         Self::FirstByteTimeout,
         Self::IdleEvicted,
         Self::MemoryLimit,
+        Self::PlacesExhausted,
         Self::Stalled,
     ];
 
     fn label(self) -> &'static str {
         match self {
-            Self::AddressLimit => "address_limit",
             Self::FirstByteTimeout => "first_byte_timeout",
             Self::IdleEvicted => "idle_evicted",
             Self::MemoryLimit => "memory_limit",
+            Self::PlacesExhausted => "places_exhausted",
             Self::Stalled => "stalled",
         }
     }

@@ -334,6 +334,16 @@ impl Metrics {
                 "The program's version.",
                 vec![sample(1.0, &[("version", env!("CARGO_PKG_VERSION"))])],
             ),
+            gauge(
+                "memory_budget_used_bytes",
+                "Memory that is reserved for what is held for clients.",
+                health.memory_used as f64,
+            ),
+            gauge(
+                "memory_budget_limit_bytes",
+                "MEMORY_BUDGET_BYTES: the most that may be reserved.",
+                health.memory_limit as f64,
+            ),
             gauge("uptime_seconds", "Time since the start.", self.uptime(health.now).as_secs_f64()),
             optional(
                 "process_start_time_seconds",

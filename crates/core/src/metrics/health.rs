@@ -31,6 +31,10 @@ pub(crate) struct HealthInput {
     pub(crate) resting: Vec<RestingModelStatus>,
     /// The models whose quotas are known to be exhausted, and when each quota is reset.
     pub(crate) exhausted: Vec<(String, Timestamp)>,
+    /// How much of the memory budget is reserved.
+    pub(crate) memory_used: usize,
+    /// `MEMORY_BUDGET_BYTES`.
+    pub(crate) memory_limit: usize,
     pub(crate) process_stats: ProcessStats,
 }
 
@@ -143,6 +147,7 @@ impl Metrics {
                 "waiting": self.queued.load(Relaxed),
                 "timeout_ms": u64::try_from(input.queue_timeout.as_millis()).unwrap_or(u64::MAX),
             },
+            "memory": { "used_bytes": input.memory_used, "limit_bytes": input.memory_limit },
         })
     }
 

@@ -25,6 +25,8 @@ fn health_input(now: Monotonic) -> HealthInput {
         project: "known",
         most_requests: 100,
         queue_timeout: Duration::from_secs(10),
+        memory_used: 3 << 20,
+        memory_limit: 64 << 20,
         process_stats: ProcessStats {
             resident_bytes: Some(12_582_912),
             open_fds: Some(17),
@@ -329,6 +331,7 @@ fn detailed_health_is_health_with_checks_and_latency() {
                 "refreshes": 1,
                 "failed_refreshes": 1,
             },
+            "memory": { "used_bytes": 3_145_728, "limit_bytes": 67_108_864 },
             "project": { "status": "known" },
             "reload": { "succeeded_at": "2024-01-15T10:30:00Z", "failed_at": null },
             "store": { "status": "connected" },

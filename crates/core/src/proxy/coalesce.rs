@@ -13,8 +13,8 @@ use crate::job::{BackgroundJob, Job};
 use crate::metrics::{CacheResult, Metrics};
 use crate::platform::Platform;
 use crate::policy::cache::{
-    self, Abandoned, CacheDirective, CacheKey, CachedAnswer, FlightLease, KeepRule, ResponseCache,
-    StoredAnswer,
+    self, Abandoned, CacheDirective, CacheKey, CacheVerdict, CachedAnswer, FlightLease, KeepRule,
+    ResponseCache, StoredAnswer,
 };
 use crate::policy::lock::FencingToken;
 use crate::settings::Settings;
@@ -165,21 +165,24 @@ impl Coalescer {
         let platform = context.platform().clone();
         let arrived = platform.now();
         let (verdict, now) = poll_until(&platform, context.deadline, arrived, |now| {
-            lock(&self.cache).ask(key, request.directive, arrived, now).map(Ok)
+            let verdict = lock(&self.cache).ask(key, request.directive, arrived, now);
+            if matches!(verdict, None | Some(CacheVerdict::Hit(_) | CacheVerdict::Coalesced(_))) {
+                // The request may have a permit already, and the answer for which it waits needs one.
+                context.release_permit();
+            }
+            verdict.map(Ok)
         })
         .await;
         // The wait was for upstream's answer to another request.
         context.timings.upstream += now.since(arrived);
         let (result, lookup) = match verdict? {
-            cache::CacheVerdict::Bypass => {
+            CacheVerdict::Bypass => {
                 (CacheResult::Bypass, Lookup::Lead(self.leader(&platform, request, None)))
             }
-            cache::CacheVerdict::Coalesced(answer) => {
-                (CacheResult::Coalesced, Lookup::Found(answer))
-            }
-            cache::CacheVerdict::Conflict => return Err(Error::Conflict),
-            cache::CacheVerdict::Hit(answer) => (CacheResult::Hit, Lookup::Found(answer)),
-            cache::CacheVerdict::Lead(lease) => {
+            CacheVerdict::Coalesced(answer) => (CacheResult::Coalesced, Lookup::Found(answer)),
+            CacheVerdict::Conflict => return Err(Error::Conflict),
+            CacheVerdict::Hit(answer) => (CacheResult::Hit, Lookup::Found(answer)),
+            CacheVerdict::Lead(lease) => {
                 let leader = self.leader(&platform, request, Some(lease));
                 // An answer that is never kept is not in the store either.
                 let is_stored = request.keep != KeepRule::Never || key.is_named();
@@ -190,7 +193,7 @@ impl Coalescer {
                     (CacheResult::Miss, Lookup::Lead(leader))
                 }
             }
-            cache::CacheVerdict::Refresh(lease) => {
+            CacheVerdict::Refresh(lease) => {
                 let mut leader = self.leader(&platform, request, Some(lease));
                 if platform.has_shared_store() {
                     leader.remote = Some(RemoteFlight { key: *key, lock: None });
@@ -212,6 +215,8 @@ impl Coalescer {
         context: &mut RequestContext<P>,
     ) -> Result<(CacheResult, Lookup<P>), Error> {
         let platform = context.platform().clone();
+        // Another process may have the answer, or make it.
+        context.release_permit();
         let mut began = platform.now();
         let store_key = key.key(&account(&platform, &upstream.calls.credentials).await);
         let keep = leader.keep;

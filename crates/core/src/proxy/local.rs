@@ -112,6 +112,8 @@ impl Proxy {
             queue_timeout: self.settings.queue_timeout,
             resting,
             exhausted: self.upstream.calls.quotas.exhausted(clock),
+            memory_used: self.memory.used(),
+            memory_limit: self.memory.limit(),
             process_stats: ProcessStats::default(),
         }
     }

@@ -37,10 +37,10 @@ use crate::intake;
 use crate::job::{BackgroundJob, Job};
 use crate::metrics::Metrics;
 use crate::payload::Payload;
-use crate::platform::Platform;
+use crate::platform::{HEAVY, Platform, RequestBodyError};
 use crate::policy::cache::CachedAnswer;
 use crate::policy::key_guesses::KeyGuesses;
-use crate::policy::memory::MemoryBudget;
+use crate::policy::memory::{MemoryBudget, REQUEST_BASE};
 use crate::settings::Settings;
 use crate::upstream::{FirstEvent, Head, Upstream, Whole};
 
@@ -85,7 +85,7 @@ impl Proxy {
     }
 
     /// Answers one request. Dropping the future, or the answer's body, is the client going away.
-    pub async fn handle<P: Platform, B: Body<Data = Bytes>>(
+    pub async fn handle<P: Platform, B: Body<Data = Bytes, Error: Into<RequestBodyError>>>(
         &self,
         platform: &P,
         request: Request<B>,
@@ -103,12 +103,16 @@ impl Proxy {
         let answer = match answered {
             Ok(answer) => answer,
             Err(error) => {
+                // The client may read the error slowly, and its body is not held any more.
+                context.release_permit();
+                context.shrink_memory(REQUEST_BASE);
                 if parts.version < Version::HTTP_2 {
                     intake::drain(platform, &parts.headers, body).await;
                 }
                 respond::error(&error, in_array, &mut context)
             }
         };
+        let answer = self.with_memory(answer, &mut context);
         self.respond(&parts, answer, context)
     }
 
@@ -176,7 +180,7 @@ impl Proxy {
     }
 
     /// The life of a request.
-    async fn answer<P: Platform, B: Body<Data = Bytes>>(
+    async fn answer<P: Platform, B: Body<Data = Bytes, Error: Into<RequestBodyError>>>(
         &self,
         parts: &Parts,
         route: Result<Route, RouteError>,
@@ -250,7 +254,7 @@ impl Proxy {
     }
 
     /// The life of a request whose answer comes whole: equal ones may share it.
-    async fn whole<P: Platform, B: Body<Data = Bytes>>(
+    async fn whole<P: Platform, B: Body<Data = Bytes, Error: Into<RequestBodyError>>>(
         &self,
         parts: &Parts,
         body: B,
@@ -291,7 +295,7 @@ impl Proxy {
     }
 
     /// The life of a request whose answer is a stream.
-    async fn stream<P: Platform, B: Body<Data = Bytes>>(
+    async fn stream<P: Platform, B: Body<Data = Bytes, Error: Into<RequestBodyError>>>(
         &self,
         parts: &Parts,
         body: B,
@@ -311,7 +315,7 @@ impl Proxy {
     }
 
     /// The life of a request in the provider's own protocol.
-    async fn pass_through<P: Platform, B: Body<Data = Bytes>>(
+    async fn pass_through<P: Platform, B: Body<Data = Bytes, Error: Into<RequestBodyError>>>(
         &self,
         parts: &Parts,
         body: B,
@@ -323,7 +327,14 @@ impl Proxy {
         context.stream = alt == Some("sse");
         let calls = &self.upstream.calls;
         let method = parts.method.clone();
-        context.model = calls.provider.passed_model(suffix, &body);
+        context.model = if body.len() <= HEAVY {
+            calls.provider.passed_model(suffix, &body)
+        } else {
+            let (provider, suffix, body) =
+                (Arc::clone(&calls.provider), suffix.to_owned(), body.clone());
+            let work = move || provider.passed_model(&suffix, &body);
+            Box::pin(context.platform().heavy(work)).await
+        };
         let request = calls.provider.pass_through(method, suffix, alt, Payload::from(body));
         let now = context.platform().now();
         calls.check_breakers(request.counts_for(), &context.model, now)?;

@@ -1,6 +1,8 @@
 //! The client's request on its way to upstream: its body read and adapted, then encoded for the
 //! provider.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName};
@@ -13,12 +15,14 @@ use crate::context::RequestContext;
 use crate::dialect::{ModelCall, WholeCall};
 use crate::error::Error;
 use crate::ids::PromptId;
-use crate::intake;
+use crate::intake::{self, AnnouncedBody, BodyLimits};
 use crate::json::JsonError;
-use crate::json::lenient::{self, NormalizeError};
+use crate::json::lenient;
+use crate::memory;
 use crate::payload::Payload;
-use crate::platform::Platform;
+use crate::platform::{HEAVY, Platform, RequestBodyError};
 use crate::policy::cache::{self, CacheDirective, CacheKey, KeepRule};
+use crate::policy::memory::MemoryReservation;
 use crate::provider::code_assist::adapt::AdaptedRequest;
 use crate::provider::code_assist::envelope::Envelope;
 use crate::provider::code_assist::models;
@@ -36,7 +40,10 @@ pub(super) struct PreparedRequest {
 
 impl Proxy {
     /// Reads the body of a request to a model, and adapts it.
-    pub(super) async fn prepare<P: Platform, B: Body<Data = Bytes>>(
+    pub(super) async fn prepare<
+        P: Platform,
+        B: Body<Data = Bytes, Error: Into<RequestBodyError>>,
+    >(
         &self,
         parts: &Parts,
         body: B,
@@ -54,10 +61,21 @@ impl Proxy {
             context.model = model.to_owned();
             put(&mut headers, MODEL, model);
         }
-        let model = &context.model;
-        let adapted = match self.upstream.calls.provider.adapt(call, &body, model) {
+        let provider = &self.upstream.calls.provider;
+        let adapted = if body.len() <= HEAVY {
+            provider.adapt(call, &body, &context.model)
+        } else {
+            let (provider, body, model) =
+                (Arc::clone(provider), body.clone(), context.model.clone());
+            let work = move || provider.adapt(call, &body, &model);
+            Box::pin(context.platform().heavy(work)).await
+        };
+        let adapted = match adapted {
             Ok(adapted) => adapted,
-            Err(refused) => self.adapt_leniently(call, &body, model, refused, &mut headers)?,
+            Err(refused) => {
+                let leniently = self.adapt_leniently(call, &body, refused, context, &mut headers);
+                Box::pin(leniently).await?
+            }
         };
         if !adapted.dropped.is_empty() {
             put(&mut headers, DROPPED_FIELDS, adapted.dropped.join(", "));
@@ -70,10 +88,8 @@ impl Proxy {
                     WholeCall::Generate => adapted.temperature_zero || key.is_some(),
                 };
                 if repeatable {
-                    let client = context.caller.key();
-                    let body = Payload::from(body);
                     CacheRequest {
-                        key: Some(CacheKey::new(client, cache_tag(call), model, &body, key)),
+                        key: Some(cache_key(call, body, key, context).await),
                         directive: CacheDirective::of(&parts.headers),
                         keep: match call {
                             WholeCall::CountTokens => KeepRule::Counted,
@@ -94,39 +110,71 @@ impl Proxy {
     /// gets what the strict reading refused, with its place in the body as it was sent.
     #[cold]
     #[inline(never)]
-    fn adapt_leniently(
+    async fn adapt_leniently<P: Platform>(
         &self,
         call: ModelCall,
         body: &Bytes,
-        model: &str,
         refused: JsonError,
+        context: &mut RequestContext<P>,
         headers: &mut HeaderMap,
     ) -> Result<AdaptedRequest, Error> {
-        let limit = self.settings.max_request_body_bytes;
-        let normalized = match lenient::normalize(body, limit) {
-            Ok(normalized) if !normalized.found.is_empty() => normalized,
-            Err(NormalizeError::TooLarge) => return Err(Error::BodyTooLarge { limit }),
+        let platform = context.platform().clone();
+        let text = body.clone();
+        let measured = heavy_if_large(&platform, body.len(), move || lenient::measure(&text)).await;
+        let strict_len = match measured {
+            Ok((found, strict_len)) if !found.is_empty() => strict_len,
             // A body that is strict JSON was refused for another reason.
-            Ok(_) | Err(NormalizeError::Malformed(_)) => return Err(refused.into()),
+            Ok(_) | Err(_) => return Err(refused.into()),
         };
-        let adapted = self.upstream.calls.provider.adapt(call, &normalized.text, model);
-        let adapted = adapted.map_err(|_| refused)?;
-        put(headers, NORMALIZED, normalized.found.to_string());
+        // The strict form is a second copy.
+        let limits = self.body_limits();
+        let held = context.memory.as_ref().map_or(0, MemoryReservation::bytes);
+        limits.check(strict_len)?;
+        if held.saturating_add(strict_len) > limits.memory {
+            return Err(limits.over_budget());
+        }
+        memory::grow(context, strict_len, limits.queue_timeout).await?;
+        let (provider, text) = (Arc::clone(&self.upstream.calls.provider), body.clone());
+        let model = context.model.clone();
+        let work = move || {
+            let normalized = lenient::normalize(&text, strict_len).ok()?;
+            let adapted = provider.adapt(call, &normalized.text, &model).ok()?;
+            Some((adapted, normalized.found))
+        };
+        let adapted = heavy_if_large(&platform, body.len(), work).await;
+        let (adapted, found) = adapted.ok_or(refused)?;
+        put(headers, NORMALIZED, found.to_string());
         Ok(adapted)
     }
 
-    /// Reads the client's body.
-    pub(super) async fn intake<P: Platform, B: Body<Data = Bytes>>(
+    fn body_limits(&self) -> BodyLimits {
+        BodyLimits {
+            bytes: self.settings.max_request_body_bytes,
+            memory: self.memory.most_for_one(),
+            queue_timeout: self.settings.queue_timeout,
+        }
+    }
+
+    /// Reads the client's body when there is memory for it, and a large one only when the request has
+    /// its concurrency permit: what waits costs a connection and no more.
+    pub(super) async fn intake<
+        P: Platform,
+        B: Body<Data = Bytes, Error: Into<RequestBodyError>>,
+    >(
         &self,
         parts: &Parts,
         body: B,
         context: &mut RequestContext<P>,
     ) -> Result<Bytes, Error> {
-        let platform = context.platform();
-        let began = platform.now();
-        let limit = self.settings.max_request_body_bytes;
-        let (body, ended) = intake::collect(platform, &parts.headers, body, limit, began).await?;
-        context.timings.intake = ended.since(began);
+        let limits = self.body_limits();
+        let announced = AnnouncedBody::of(&parts.headers, &body, &limits)?;
+        memory::reserve(&self.memory, announced.memory(), limits.queue_timeout, context).await?;
+        if !announced.is_small() {
+            let now = context.platform().now();
+            let (permitted, _) = Box::pin(self.upstream.calls.acquire_permit(context, now)).await;
+            permitted?;
+        }
+        let body = intake::collect(context, announced, body, &limits).await?;
         context.bytes_in = body.len() as u64;
         Ok(body)
     }
@@ -178,7 +226,7 @@ impl Proxy {
         headers: &HeaderMap,
         call: ModelCall,
         context: &mut RequestContext<P>,
-    ) -> Result<(std::sync::Arc<str>, PromptId, Monotonic), Error> {
+    ) -> Result<(Arc<str>, PromptId, Monotonic), Error> {
         let platform = context.platform().clone();
         let calls = &self.upstream.calls;
         let now = platform.now();
@@ -190,6 +238,32 @@ impl Proxy {
         let (project, now) = self.upstream.projects.project(calls, context, now).await;
         Ok((project?, PromptId::new(&platform), now))
     }
+}
+
+/// The key under which the answer to a request may be shared.
+async fn cache_key<P: Platform>(
+    call: WholeCall,
+    body: Bytes,
+    idempotency_key: Option<&[u8]>,
+    context: &RequestContext<P>,
+) -> CacheKey {
+    let (client, length, body) = (context.caller.key(), body.len(), Payload::from(body));
+    if length <= HEAVY {
+        return CacheKey::new(client, cache_tag(call), &context.model, &body, idempotency_key);
+    }
+    let (model, idempotency_key) = (context.model.clone(), idempotency_key.map(<[u8]>::to_vec));
+    let work =
+        move || CacheKey::new(client, cache_tag(call), &model, &body, idempotency_key.as_deref());
+    Box::pin(context.platform().heavy(work)).await
+}
+
+/// Runs work on a body at once if the body is small, else where large work is done.
+async fn heavy_if_large<P: Platform, T: Send + 'static>(
+    platform: &P,
+    length: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    if length <= HEAVY { work() } else { platform.heavy(work).await }
 }
 
 /// The name of an operation in cache keys. It never changes, even if logs and metrics rename the

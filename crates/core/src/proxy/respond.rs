@@ -10,11 +10,12 @@ use crate::body::{Events, ProxyBody};
 use crate::context::RequestContext;
 use crate::dialect::gemini;
 use crate::dialect::gemini::route::Framing;
-use crate::error::Error;
+use crate::error::{Error, OVERLOADED};
 use crate::google::status;
 use crate::metrics::RequestOutcome;
 use crate::platform::Platform;
 use crate::policy::cache::CachedAnswer;
+use crate::policy::memory::{REQUEST_BASE, SMALL_ANSWER};
 use crate::provider::Provider;
 use crate::upstream::{EventStream, HeadAnswer, WholeAnswer};
 
@@ -39,6 +40,35 @@ impl<P: Platform> From<CachedAnswer> for Answer<P> {
 }
 
 impl Proxy {
+    /// Reserves memory for what the client has not taken of its answer, and gives back what was reserved
+    /// for the request's body. Without room the answer is an error.
+    pub(super) fn with_memory<P: Platform>(
+        &self,
+        answer: Answer<P>,
+        context: &mut RequestContext<P>,
+    ) -> Answer<P> {
+        let length = match &answer.body {
+            AnswerBody::Events(events) => SMALL_ANSWER + events.reserved(),
+            AnswerBody::PassThrough(_) => SMALL_ANSWER,
+            AnswerBody::Whole(bytes) => bytes.len(),
+        };
+        let is_held = match &context.memory {
+            Some(memory) => {
+                let needed = REQUEST_BASE + length.saturating_sub(SMALL_ANSWER);
+                let missing = needed.saturating_sub(memory.bytes());
+                context.shrink_memory(needed);
+                missing == 0 || context.try_grow_memory(missing)
+            }
+            // The connection's own buffers hold such a small one.
+            None if length <= FREE_ANSWER => true,
+            None => {
+                context.memory = self.memory.try_reserve_own(context.caller, length);
+                context.memory.is_some()
+            }
+        };
+        if is_held { answer } else { error(&OVERLOADED, false, context) }
+    }
+
     /// Adds what every answer carries. The request's context goes on with the body.
     pub(super) fn respond<P: Platform>(
         &self,
@@ -185,3 +215,6 @@ const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 
 /// How many headers an answer gets on its way out, CORS left aside.
 const USUAL_HEADERS: usize = 4;
+
+/// The length of an answer without an upstream call for which no memory is reserved.
+const FREE_ANSWER: usize = 4 << 10;

@@ -11,19 +11,21 @@ impl SettingSpec {
         }
         let mut line: String =
             value.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        // A URL that may hold no login is refused for it, and the refusal shows the URL.
+        let may_hold_login = self.secrecy == Secrecy::Login || line.contains("://");
         // Only known parameters are shown: other programs put a password into the query.
         let is_known = |part: &str| ["prefix=", "sentinel="].iter().any(|it| part.starts_with(it));
-        if self.secrecy == Secrecy::Login
+        if may_hold_login
             && let Some((before, query)) = line.split_once('?')
             && !query.split('&').all(is_known)
         {
             line = format!("{before}?{MASK}");
         }
-        match (self.secrecy, line.find("://"), line.rfind('@')) {
-            (Secrecy::Login, Some(scheme), Some(at)) if at > scheme => {
+        match (line.find("://"), line.rfind('@')) {
+            (Some(scheme), Some(at)) if at > scheme => {
                 format!("{}{MASK}{}", &line[..scheme + 3], &line[at..])
             }
-            (Secrecy::Login, None, Some(at)) => format!("{MASK}{}", &line[at..]),
+            (None, Some(at)) if may_hold_login => format!("{MASK}{}", &line[at..]),
             _ => line,
         }
     }

@@ -404,6 +404,8 @@ fn no_secret_is_in_any_problem_warning_listing_or_debug() {
             ("KV_URL", "redis://ada:hush-9f3@r:1".into()),
             ("HTTPS_PROXY", "http://ada:hush-9f3@p:1".into()),
             ("HTTP_PROXY", "ftp://ada:hush-9f3@p:1".into()),
+            ("CODE_ASSIST_ENDPOINT", "https://a,https://ada:hush-9f3@b".into()),
+            ("OAUTH_TOKEN_URL", "https://a/?key=hush-9f3".into()),
             ("GEMINI_OAUTH_CREDS_FILE", "{\"refresh_token\":\"hush-9f3\"}".into()),
         ];
         for spec in SETTINGS.iter().filter(|spec| spec.secrecy == Secrecy::Secret) {
@@ -412,8 +414,9 @@ fn no_secret_is_in_any_problem_warning_listing_or_debug() {
         for bad_ones in [true, false] {
             if !bad_ones {
                 env.retain(|(name, _)| {
-                    !["KV_URL", "KV_ENCRYPTION_KEY", "HTTP_PROXY", "GEMINI_OAUTH_CREDS_FILE"]
-                        .contains(name)
+                    let bad = ["KV_URL", "KV_ENCRYPTION_KEY", "HTTP_PROXY", "CODE_ASSIST_ENDPOINT"];
+                    !bad.contains(name)
+                        && !["OAUTH_TOKEN_URL", "GEMINI_OAUTH_CREDS_FILE"].contains(name)
                         && (value == "hush-9f3" || *name != "PROXY_API_KEYS")
                 });
             }

@@ -17,7 +17,7 @@ use http::{HeaderMap, Response, StatusCode};
 
 use super::account::AccountData;
 use super::credentials::Credentials;
-use super::io::{read_whole, sent_within};
+use super::io::{read_answer, sent_within};
 use super::quota::Quotas;
 use super::want::{Want, Whole, is_failure, is_web_page};
 use crate::body::EventLimits;
@@ -42,7 +42,8 @@ use crate::wait::within;
 /// a call needs.
 #[derive(Debug)]
 pub(crate) struct Calls {
-    pub(crate) provider: Provider,
+    /// Shared with work on large bodies, which may outlive its request.
+    pub(crate) provider: Arc<Provider>,
     pub(crate) credentials: Credentials,
     pub(crate) quotas: Quotas,
     account: Arc<AccountData>,
@@ -66,7 +67,7 @@ impl Calls {
         account: &Arc<AccountData>,
     ) -> Self {
         Self {
-            provider: Provider::code_assist(&settings.api_version),
+            provider: Arc::new(Provider::code_assist(&settings.api_version)),
             credentials: Credentials::new(settings, metrics, account),
             quotas: Quotas::new(metrics, account),
             account: Arc::clone(account),
@@ -86,6 +87,7 @@ impl Calls {
             event_limits: EventLimits {
                 event_bytes: settings.max_event_bytes,
                 idle: settings.stream_idle_timeout,
+                queue_timeout: settings.queue_timeout,
             },
             metrics: Arc::clone(metrics),
         }
@@ -277,7 +279,7 @@ impl Calls {
 
     /// Acquires one of `MAX_CONCURRENT_REQUESTS` permits within `QUEUE_TIMEOUT_MS`. A try that follows
     /// another one without a pause keeps the permit of the first.
-    async fn acquire_permit<P: Platform>(
+    pub(crate) async fn acquire_permit<P: Platform>(
         &self,
         context: &mut RequestContext<P>,
         now: Monotonic,
@@ -386,17 +388,19 @@ impl Calls {
         &self,
         head: &Parts,
         body: P::Body,
-        context: &RequestContext<P>,
+        context: &mut RequestContext<P>,
         now: Monotonic,
     ) -> Error {
         if head.status.is_redirection() || head.status.is_informational() {
             let what = format!("it answered {}, which no API call should get", head.status);
             return Error::UpstreamPage { what };
         }
-        let platform = context.platform();
-        let text = pin!(read_whole(platform, body, ERROR_LIMIT, self.event_limits.idle));
+        let platform = context.platform().clone();
         let longest = context.time_left(now).map_or(ERROR_TIMEOUT, |left| left.min(ERROR_TIMEOUT));
-        let text = match within(platform, longest, text).await {
+        let idle = self.event_limits.idle;
+        // Without memory for the text, the status alone decides.
+        let text = pin!(read_answer(context, body, ERROR_LIMIT, idle, Duration::ZERO));
+        let text = match within(&platform, longest, text).await {
             Some(Err(broken @ Error::UpstreamDisconnected { .. }))
                 if head.status.is_server_error() =>
             {

@@ -8,9 +8,12 @@ use bytes::{Bytes, BytesMut};
 use http::{Request, Response};
 use http_body::Body;
 
+use crate::context::RequestContext;
 use crate::error::{Awaited, Error};
+use crate::memory;
 use crate::payload::Payload;
 use crate::platform::{Platform, SendError};
+use crate::policy::memory::{MemoryReservation, SMALL_ANSWER};
 use crate::wait::within;
 
 /// Sends a request and waits for the head, but not longer than `limit`.
@@ -38,11 +41,40 @@ pub(super) async fn sent_within<P: Platform>(
 /// Reads a body to its end: at most `limit` bytes, with at most `idle` between two chunks.
 pub(super) async fn read_whole<P: Platform>(
     platform: &P,
-    mut body: P::Body,
+    body: P::Body,
     limit: usize,
     idle: Duration,
 ) -> Result<Bytes, Error> {
+    read_held(platform, body, limit, idle, None).await
+}
+
+/// Reads a body to its end for a client's request, which reserves memory for it: each step before the
+/// step is read. While there is no room the request waits for `longest` at most.
+pub(super) async fn read_answer<P: Platform>(
+    context: &mut RequestContext<P>,
+    body: P::Body,
+    limit: usize,
+    idle: Duration,
+    longest: Duration,
+) -> Result<Bytes, Error> {
+    let platform = context.platform().clone();
+    let before = context.memory.as_ref().map_or(0, MemoryReservation::bytes);
+    let answer = read_held(&platform, body, limit, idle, Some((context, longest))).await;
+    if answer.is_err() {
+        context.shrink_memory(before);
+    }
+    answer
+}
+
+async fn read_held<P: Platform>(
+    platform: &P,
+    mut body: P::Body,
+    limit: usize,
+    idle: Duration,
+    mut holder: Option<(&mut RequestContext<P>, Duration)>,
+) -> Result<Bytes, Error> {
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX).min(limit);
+    let mut room = SMALL_ANSWER;
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
     loop {
@@ -58,16 +90,27 @@ pub(super) async fn read_whole<P: Platform>(
                 Err(_) => continue,
             },
         };
-        if first.len() + all.len() + chunk.len() > limit {
+        let received = first.len() + all.len() + chunk.len();
+        if received > limit {
             let what = format!("the answer is longer than {limit} bytes");
             return Err(Error::UpstreamMalformed { what });
+        }
+        if received > room {
+            let larger = (room * 2).max(announced).max(received);
+            if let Some((context, longest)) = &mut holder {
+                Box::pin(memory::grow(context, larger - room, *longest)).await?;
+            }
+            room = larger;
         }
         if first.is_empty() && all.is_empty() {
             first = chunk;
             continue;
         }
-        if all.is_empty() {
-            all.reserve(announced.max(first.len() + chunk.len()));
+        if all.capacity() < received {
+            let step = if room > SMALL_ANSWER { room } else { announced.max(received) };
+            all.reserve(step - all.len());
+        }
+        if !first.is_empty() {
             all.extend_from_slice(&first);
             first = Bytes::new();
         }

@@ -1,19 +1,24 @@
 //! How much of upstream's answer a request waits for: all of it, its first event, or its head.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderMap};
 use http::response::Parts;
 
-use super::io::read_whole;
+use super::io::read_answer;
 use crate::body::{EventLimits, Events};
 use crate::context::RequestContext;
 use crate::dialect::{StreamFormat, WholeCall};
 use crate::error::Error;
 use crate::failure::{Failure, FailureClass};
-use crate::platform::Platform;
+use crate::google::usage::TokenUsage;
+use crate::platform::{HEAVY, Platform};
 use crate::policy::breaker::CallOutcomes;
 use crate::policy::endpoint::Tries;
+use crate::policy::memory::MemoryReservation;
 use crate::provider::Provider;
 use crate::provider::answer::GeminiAnswer;
 use crate::time::Monotonic;
@@ -29,7 +34,7 @@ pub(crate) trait Want<P: Platform> {
     /// Reads that much of a successful answer.
     async fn read(
         self,
-        provider: &Provider,
+        provider: &Arc<Provider>,
         limits: EventLimits,
         head: Parts,
         body: P::Body,
@@ -60,7 +65,7 @@ impl<P: Platform> Want<P> for Whole {
 
     async fn read(
         self,
-        provider: &Provider,
+        provider: &Arc<Provider>,
         limits: EventLimits,
         head: Parts,
         body: P::Body,
@@ -68,9 +73,17 @@ impl<P: Platform> Want<P> for Whole {
     ) -> Result<WholeAnswer, Error> {
         // The client's deadline holds until the last byte, also where it is longer.
         let idle = context.deadline.map_or(limits.idle, |it| it.allowed.max(limits.idle));
-        let text = read_whole(context.platform(), body, limits.event_bytes, idle).await?;
+        let text =
+            read_answer(context, body, limits.event_bytes, idle, limits.queue_timeout).await?;
         let Some(call) = self.0 else { return Ok(WholeAnswer { head, body: text }) };
-        let GeminiAnswer { body, usage, trace_id } = match provider.read_answer(call, &text) {
+        let answer = if text.len() <= HEAVY {
+            owned(provider.read_answer(call, &text))
+        } else {
+            let provider = Arc::clone(provider);
+            let work = move || owned(provider.read_answer(call, &text));
+            Box::pin(context.platform().heavy(work)).await
+        };
+        let (body, usage, trace_id) = match answer {
             Err(Error::UpstreamMalformed { .. }) if is_web_page(&head.headers) => {
                 let what = "a web page came in place of the answer".to_owned();
                 return Err(Error::UpstreamPage { what });
@@ -79,7 +92,7 @@ impl<P: Platform> Want<P> for Whole {
         };
         context.usage = usage;
         if let Some(trace) = trace_id {
-            trace.as_ref().clone_into(&mut context.trace_id);
+            context.trace_id = trace;
         }
         Ok(WholeAnswer { head, body })
     }
@@ -88,6 +101,14 @@ impl<P: Platform> Want<P> for Whole {
         context.end_call(CallOutcomes::SUCCESS, &Tries::default(), now);
         context.release_permit();
     }
+}
+
+/// What an answer says, without references to its text.
+fn owned(
+    answer: Result<GeminiAnswer<'_>, Error>,
+) -> Result<(Bytes, TokenUsage, Option<String>), Error> {
+    let GeminiAnswer { body, usage, trace_id } = answer?;
+    Ok((body, usage, trace_id.map(Cow::into_owned)))
 }
 
 /// Waits for the first event of a stream, on which the client's status line depends.
@@ -109,7 +130,7 @@ impl<P: Platform> Want<P> for FirstEvent {
 
     async fn read(
         self,
-        provider: &Provider,
+        provider: &Arc<Provider>,
         limits: EventLimits,
         head: Parts,
         body: P::Body,
@@ -117,7 +138,11 @@ impl<P: Platform> Want<P> for FirstEvent {
     ) -> Result<EventStream<P>, Error> {
         let (decoder, encoder) = (provider.stream_decoder(), self.0.encoder());
         let mut events = Box::new(Events::new(body, decoder, encoder, limits, context.platform()));
-        events.peek_first(context).await?;
+        let before = context.memory.as_ref().map_or(0, MemoryReservation::bytes);
+        if let Err(error) = events.peek_first(context).await {
+            context.shrink_memory(before);
+            return Err(error);
+        }
         Ok(EventStream { head, events })
     }
 
@@ -144,7 +169,7 @@ impl<P: Platform> Want<P> for Head {
 
     async fn read(
         self,
-        _: &Provider,
+        _: &Arc<Provider>,
         _: EventLimits,
         head: Parts,
         body: P::Body,

@@ -36,7 +36,8 @@ impl Connection {
         proxy: Option<ForwardProxy>,
     ) -> Result<Self, ConnectionError> {
         let reads = stream.reads();
-        let (requests, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let (requests, connection) =
+            http1::Builder::new().max_buf_size(READ_BUFFER).handshake(TokioIo::new(stream)).await?;
         let task = tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!("an upstream connection ended: {}", with_causes(&error));
@@ -177,3 +178,7 @@ fn host(uri: &Uri) -> Option<HeaderValue> {
         None => HeaderValue::from_str(host).ok(),
     }
 }
+
+/// The most bytes that are read ahead for a client that does not read its answer. The core reserves
+/// memory for them with each request.
+const READ_BUFFER: usize = 64 * 1024;

@@ -7,6 +7,7 @@ mod client_stream;
 mod connection;
 mod memory;
 mod places;
+mod request_body;
 mod response;
 #[cfg(test)]
 mod tests;
@@ -17,9 +18,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use code_assist_core::{AdminPort, Caller, ConnectionEnd, Error, Peer, Proxy};
-use http::header::{CONNECTION, HOST};
+use code_assist_core::{AdminPort, Caller, ConnectionEnd, Peer, Proxy};
+use http::header::CONNECTION;
 use http::{HeaderValue, Request, Version};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
@@ -188,7 +190,7 @@ impl Server {
                 }
             };
             let caller = Caller::new(None, Some(address.ip()));
-            let Some(place) = port.places.wait_for(caller).await else { continue };
+            let place = port.places.wait_for(caller).await;
             let origin = Origin { peer: Peer(address.ip()), is_admin: port.is_admin };
             let memory = ConnectionMemory::new(&self.memory, caller);
             let phase = self.phase.subscribe();
@@ -259,16 +261,16 @@ impl Server {
             request.extensions_mut().insert(AdminPort);
         }
         let version = request.version();
-        let lacks_host = version == Version::HTTP_11 && !request.headers().contains_key(HOST);
+        let refusal = open.refusal(&request);
+        let request = request.map(|body| body.map_err(|error| request_body::classify(&error)));
         // Boxed, so that an idle connection does not reserve space for a request.
-        let mut response = if lacks_host {
-            let error = Error::HostMissing;
-            Box::pin(self.proxy.refuse(&self.platform, request, &error)).await
-        } else {
-            Box::pin(self.proxy.handle(&self.platform, request)).await
+        let mut response = match &refusal {
+            Some(error) => Box::pin(self.proxy.refuse(&self.platform, request, error)).await,
+            None => Box::pin(self.proxy.handle(&self.platform, request)).await,
         };
         drop(unread);
-        if version < Version::HTTP_2 && (lacks_host || self.proxy.metrics().shutting_down()) {
+        if version < Version::HTTP_2 && (refusal.is_some() || self.proxy.metrics().shutting_down())
+        {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         open.answered(response.body())?;

@@ -23,6 +23,9 @@ pub(super) struct Places {
     share: usize,
     /// From here on idle connections are closed.
     crowded: usize,
+    /// From here on only probes are answered, if no connection is idle.
+    spare: usize,
+    is_crowded: AtomicBool,
     /// Where the connections are counted; `None` for a listener that is in no metric.
     proxy: Option<Arc<Proxy>>,
     epoch: Instant,
@@ -44,15 +47,6 @@ struct Taken {
 struct AddressCount {
     taken: usize,
     closing: usize,
-}
-
-/// Why there is no place for a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NoPlace {
-    /// Places run short, and the address has more than its share, all with requests in flight.
-    AddressLimit,
-    /// All places are taken. Connections may be closing, so that the caller should try again.
-    AllTaken,
 }
 
 /// The place of one connection, and what is going on there.
@@ -83,6 +77,8 @@ pub(super) struct WriteProgress {
 pub(super) struct PlaceGuard {
     places: Arc<Places>,
     pub(super) place: Arc<Place>,
+    /// When it was taken, places ran short and none was idle.
+    is_spare: bool,
 }
 
 impl Places {
@@ -94,6 +90,8 @@ impl Places {
             limit,
             share: (limit * 3).div_ceil(4),
             crowded: (limit * 9).div_ceil(10),
+            spare: (limit * 19).div_ceil(20),
+            is_crowded: AtomicBool::new(false),
             proxy,
             epoch: Instant::now(),
             taken: Mutex::default(),
@@ -101,36 +99,30 @@ impl Places {
         })
     }
 
-    /// Waits for a place. Returns `None` if the address may have no further connection.
-    pub(super) async fn wait_for(self: &Arc<Self>, address: Caller) -> Option<PlaceGuard> {
+    /// Waits for a place.
+    pub(super) async fn wait_for(self: &Arc<Self>, address: Caller) -> PlaceGuard {
         loop {
-            match self.take(address, Instant::now()) {
-                Ok(place) => return Some(place),
-                Err(NoPlace::AddressLimit) => {
-                    self.count(ConnectionEnd::AddressLimit);
-                    return None;
-                }
-                Err(NoPlace::AllTaken) => tokio::select! {
-                    () = self.freed.notified() => {}
-                    () = sleep(RETRY) => {}
-                },
+            if let Some(place) = self.take(address, Instant::now()) {
+                return place;
+            }
+            tokio::select! {
+                () = self.freed.notified() => {}
+                () = sleep(RETRY) => {}
             }
         }
     }
 
-    /// Takes a place, and closes idle connections where places run short.
-    pub(super) fn take(
-        self: &Arc<Self>,
-        address: Caller,
-        now: Instant,
-    ) -> Result<PlaceGuard, NoPlace> {
+    /// Takes a place, and closes idle connections where places run short. Returns `None` while all
+    /// places are taken; connections may be closing.
+    fn take(self: &Arc<Self>, address: Caller, now: Instant) -> Option<PlaceGuard> {
         let mut taken = self.taken();
         if taken.places.len() >= self.limit {
             if taken.closing == 0 {
                 self.evict(&mut taken, self.limit / BATCHES + 1);
             }
-            return Err(NoPlace::AllTaken);
+            return None;
         }
+        let mut is_spare = false;
         let open = taken.places.len() + 1 - taken.closing;
         if open < self.crowded {
             taken.is_crowded = false;
@@ -138,9 +130,8 @@ impl Places {
             self.warn_once(&mut taken, now);
             let more = open + 1 - self.crowded;
             let evicted = self.evict(&mut taken, more.max(self.limit / BATCHES));
-            if evicted == 0 && taken.heaviest(self.share) == Some(address) {
-                return Err(NoPlace::AddressLimit);
-            }
+            is_spare =
+                evicted == 0 && (open >= self.spare || taken.heaviest(self.share) == Some(address));
         }
         let place = Arc::new(Place {
             address,
@@ -154,7 +145,8 @@ impl Places {
         taken.places.push(Arc::clone(&place));
         taken.addresses.entry(address).or_default().taken += 1;
         self.show(taken.places.len());
-        Ok(PlaceGuard { places: Arc::clone(self), place })
+        self.is_crowded.store(taken.is_crowded, Ordering::Relaxed);
+        Some(PlaceGuard { places: Arc::clone(self), place, is_spare })
     }
 
     /// Closes the longest idle connection, for a machine that has run out of files.
@@ -275,6 +267,12 @@ impl Place {
 }
 
 impl PlaceGuard {
+    /// True if only probes may be answered here, so that they are answered whatever happens. All other
+    /// places have requests in flight, or the places of this address are more than its share.
+    pub(super) fn is_spare(&self) -> bool {
+        self.is_spare && self.places.is_crowded.load(Ordering::Relaxed)
+    }
+
     /// Counts why the proxy closes this connection.
     pub(super) fn ended(&self, why: ConnectionEnd) {
         self.places.count(why);
@@ -302,6 +300,9 @@ impl Drop for PlaceGuard {
             if count.taken == 0 {
                 taken.addresses.remove(&self.place.address);
             }
+        }
+        if taken.places.len() - taken.closing < self.places.crowded {
+            self.places.is_crowded.store(false, Ordering::Relaxed);
         }
         self.places.show(taken.places.len());
         drop(guard);
@@ -371,14 +372,29 @@ mod tests {
             assert!(guard.place.begin_request());
             guards.push(guard);
         }
-        assert_eq!(places.take(address(20), places.epoch).err(), Some(NoPlace::AllTaken));
+        assert!(places.take(address(20), places.epoch).is_none());
         assert!(!guards.iter().any(is_closing));
         guards[5].place.end_request();
-        assert_eq!(places.take(address(20), places.epoch).err(), Some(NoPlace::AllTaken));
+        assert!(places.take(address(20), places.epoch).is_none());
         assert!(is_closing(&guards[5]), "now one is idle");
         drop(guards.remove(5));
-        assert!(places.take(address(20), places.epoch).is_ok());
+        assert!(places.take(address(20), places.epoch).is_some());
         assert!(!guards.iter().any(is_closing));
+    }
+
+    #[test]
+    fn the_last_places_are_for_probes_while_all_others_have_requests_in_flight() {
+        let places = Places::new(20, None);
+        let mut guards = Vec::new();
+        for n in 0..20 {
+            let guard = places.take(address(n), places.epoch).unwrap();
+            assert!(guard.place.begin_request());
+            guards.push(guard);
+        }
+        let spare: Vec<usize> = (0..20).filter(|n| guards[*n].is_spare()).collect();
+        assert_eq!(spare, [18, 19]);
+        drop(guards.drain(..4));
+        assert!(!guards.iter().any(PlaceGuard::is_spare), "there are places again");
     }
 
     #[test]
@@ -408,15 +424,15 @@ mod tests {
     }
 
     #[test]
-    fn an_address_with_more_than_its_share_of_busy_connections_gets_no_more() {
+    fn an_address_whose_connections_are_all_busy_gets_no_more_than_nine_tenths() {
         let places = Places::new(20, None);
         let one = address(1);
         let guards: Vec<_> = (0..17).map(|_| places.take(one, places.epoch).unwrap()).collect();
         for guard in &guards {
             assert!(guard.place.begin_request());
         }
-        assert_eq!(places.take(one, places.epoch).err(), Some(NoPlace::AddressLimit));
-        assert!(places.take(address(3), places.epoch).is_ok(), "another address");
+        assert!(places.take(one, places.epoch).unwrap().is_spare());
+        assert!(!places.take(address(3), places.epoch).unwrap().is_spare(), "another address");
     }
 
     #[test]

@@ -7,8 +7,9 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use code_assist_core::ProxyBody;
-use http::Request;
+use code_assist_core::{ConnectionEnd, Error, ProxyBody};
+use http::header::HOST;
+use http::{Request, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::task::AbortHandle;
@@ -48,6 +49,19 @@ impl OpenResponse {
         }
         let length = body.size_hint().upper().unwrap_or(u64::MAX);
         self.connection.hold_unread(length).map(Some)
+    }
+
+    /// Why the request is not processed, if it is not.
+    pub(super) fn refusal(&self, request: &Request<Incoming>) -> Option<Error> {
+        if request.version() == Version::HTTP_11 && !request.headers().contains_key(HOST) {
+            return Some(Error::HostMissing);
+        }
+        let place = &self.connection.place;
+        if place.is_spare() && !PROBES.contains(&request.uri().path()) {
+            place.ended(ConnectionEnd::PlacesExhausted);
+            return Some(Error::ConnectionsExhausted);
+        }
+        None
     }
 
     /// The request is answered. A refusal to hold the answer is no loss: only the proxy's own answers,
@@ -291,6 +305,9 @@ impl Buf for SentBytes {
         self.bytes.copy_to_bytes(count)
     }
 }
+
+/// What load balancers and orchestrators ask for.
+const PROBES: [&str; 3] = ["/health", "/live", "/ready"];
 
 /// As much as hyper buffers of an HTTP/1 response before it waits for the socket.
 const HTTP1_PIECE: usize = 64 * 1024;

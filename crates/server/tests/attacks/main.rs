@@ -22,6 +22,7 @@ mod strangers;
 mod table;
 mod unharmed;
 mod upstream;
+mod upstream_http2;
 
 const TOPICS: &[&table::Topic] = &[
     &admission::ATTACKS,
@@ -34,5 +35,6 @@ const TOPICS: &[&table::Topic] = &[
     &neighbours::ATTACKS,
     &load::ATTACKS,
     &upstream::ATTACKS,
+    &upstream_http2::ATTACKS,
     &machine::ATTACKS,
 ];

@@ -3,16 +3,15 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::ops::RangeInclusive;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use code_assist_harness::samples::{COUNT, EVENT, GENERATE, HELLO, LAST, OWN, STREAM, WHOLE, ok};
-use code_assist_harness::{ScriptedUpstream, TestProxy, UpstreamConnection, get, post};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use code_assist_harness::{
+    ScriptedUpstream, TestProxy, UpstreamConnection, authority, get, post, tls_upstream,
+};
 
 use crate::answers::ends_in_error;
 use crate::breaks::not_sent_again;
@@ -64,8 +63,7 @@ pub(crate) fn tls_certificate_unknown() -> Vec<TestProxy> {
     assert_eq!(answer.status_and_reason(), (503, "UPSTREAM_UNREACHABLE".into()));
     assert!(answer.text().contains("certificate"), "{}", answer.text());
     assert_eq!(served.load(Ordering::SeqCst), 0, "the token went to a stranger");
-    let authority = tls("authority.pem");
-    let trusting = TestProxy::for_endpoints(&[endpoint], &[("SSL_CERT_FILE", &authority)]);
+    let trusting = TestProxy::for_endpoints(&[endpoint], &[("SSL_CERT_FILE", &authority())]);
     assert_eq!(trusting.post(GENERATE, HELLO).status(), 200);
     assert_eq!(served.load(Ordering::SeqCst), 1);
     vec![suspicious, trusting]
@@ -340,20 +338,7 @@ fn drain(stream: &mut TcpStream) {
 fn over_tls() -> (ScriptedUpstream, Arc<AtomicUsize>) {
     let served = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&served);
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let chain = CertificateDer::pem_file_iter(tls("server.pem")).expect("a file of the tests");
-    let chain = chain.map(|certificate| certificate.expect("a certificate")).collect();
-    let key = PrivateKeyDer::from_pem_file(tls("server.key")).expect("a file of the tests");
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("the defaults")
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .expect("a key that fits");
-    let config = Arc::new(config);
-    let upstream = ScriptedUpstream::raw(move |stream| {
-        let connection = rustls::ServerConnection::new(Arc::clone(&config)).expect("a config");
-        let mut stream = rustls::StreamOwned::new(connection, stream);
+    let upstream = tls_upstream(&[], move |mut stream| {
         let mut buffer = [0; 16 * 1024];
         if matches!(stream.read(&mut buffer), Ok(1..)) {
             count.fetch_add(1, Ordering::SeqCst);
@@ -362,11 +347,6 @@ fn over_tls() -> (ScriptedUpstream, Arc<AtomicUsize>) {
         }
     });
     (upstream, served)
-}
-
-fn tls(name: &str) -> String {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faults/tls");
-    folder.join(name).to_string_lossy().into_owned()
 }
 
 const STREAM_HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\

@@ -107,9 +107,9 @@ fn the_admin_port_answers_while_every_place_of_the_main_port_has_a_request_in_fl
     let before = on_port(&admin, get("/metrics", &[])).text();
     let limit = value(&before, "code_assist_proxy_connections_limit");
     assert!((limit - 24.0).abs() < 0.1, "{limit}");
-    // All come from one address, for which the last tenth is closed.
+    // All come from one address, which gets only probes answered in the last tenth.
     let metrics = || on_port(&admin, get("/metrics", &[])).text();
-    let closed = "code_assist_proxy_connections_closed_total{reason=\"address_limit\"}";
+    let closed = "code_assist_proxy_connections_closed_total{reason=\"places_exhausted\"}";
     let started = Instant::now();
     let mut running = Vec::new();
     while value(&metrics(), closed) < 1.0 {
@@ -118,14 +118,19 @@ fn the_admin_port_answers_while_every_place_of_the_main_port_has_a_request_in_fl
         running.push(connection);
         assert!(started.elapsed() < Duration::from_secs(10), "{}", metrics());
     }
-    assert_eq!(proxy.connect().until_closed(), b"", "there is no place");
+    let refused = proxy.post(GENERATE, HELLO);
+    assert_eq!(refused.status_and_reason(), (503, "OVERLOADED".into()));
+    assert_eq!(refused.header("retry-after"), "1");
+    assert_eq!(refused.header("connection"), "close");
+    assert_eq!(proxy.get("/health").status(), 200);
     assert_eq!(on_port(&admin, get("/health", &[])).status(), 200);
     running.truncate(10);
     let started = Instant::now();
     while value(&metrics(), "code_assist_proxy_connections") > 10.0 {
         assert!(started.elapsed() < Duration::from_secs(10), "{}", metrics());
     }
-    assert_eq!(proxy.get("/health").status(), 200);
+    // Some of the requests that have waited are served now.
+    assert_ne!(proxy.get("/metrics").status(), 503);
 }
 
 #[test]

@@ -216,6 +216,11 @@ impl ScriptedPlatform {
         state.credential_file = Some((stamp, content.into()));
     }
 
+    /// How many pieces of work the core has asked to run apart from the serving threads.
+    pub fn heavy_work(&self) -> usize {
+        self.state().heavy_work
+    }
+
     /// How often the core has read the monotonic clock.
     pub fn clock_reads(&self) -> usize {
         self.state().clock_reads

@@ -63,6 +63,11 @@ impl Platform for ScriptedPlatform {
         permit
     }
 
+    async fn heavy<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        self.state().heavy_work += 1;
+        work()
+    }
+
     async fn send(&self, request: Request<Payload>) -> Result<Response<ScriptedBody>, SendError> {
         let (head, payload) = request.into_parts();
         let reply = {

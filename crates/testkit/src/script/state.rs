@@ -40,6 +40,8 @@ pub(super) struct ScriptState {
     /// Open exchanges with upstream, and the most that were open at one time.
     pub(super) exchanges: usize,
     pub(super) most_exchanges: usize,
+    /// How often the core has asked for heavy work.
+    pub(super) heavy_work: usize,
 }
 
 impl fmt::Debug for ScriptState {
@@ -70,6 +72,7 @@ impl ScriptState {
             cancelled: 0,
             exchanges: 0,
             most_exchanges: 0,
+            heavy_work: 0,
         }
     }
 }

@@ -101,6 +101,7 @@ impl Drop for Fixture {
             return;
         }
         assert_eq!(self.proxy.metrics().in_flight(), 0, "requests in flight");
+        assert_eq!(self.proxy.memory().used(), 0, "memory reserved");
         assert_eq!(self.script.queued(), 0, "permits held or waited for");
         assert_eq!(self.script.exchanges(), 0, "exchanges with upstream");
         let metrics = self.metrics();

@@ -8,6 +8,7 @@ mod chaos;
 mod endpoints;
 mod fixture;
 mod kept;
+mod memory;
 mod models;
 mod quota;
 mod rate_limit;

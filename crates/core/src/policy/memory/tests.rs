@@ -70,3 +70,57 @@ fn the_budget_is_exhausted_when_no_ordinary_request_fits() {
     drop(two);
     assert!(!budget.is_exhausted());
 }
+
+#[test]
+fn large_reservations_get_their_memory_in_the_order_in_which_they_came() {
+    const LARGE: usize = 4 * REQUEST_BASE;
+    let budget = MemoryBudget::new(LARGE);
+    let first = budget.try_reserve(ADA, REQUEST_BASE).unwrap();
+    let older = budget.wait(ADA, LARGE).unwrap();
+    let younger = budget.wait(BOB, 2 * REQUEST_BASE).unwrap();
+    assert!(older.try_take().is_none() && younger.try_take().is_none());
+    assert!(budget.try_reserve(BOB, 2 * REQUEST_BASE).is_none(), "it would pass those that wait");
+    drop(budget.try_reserve(BOB, REQUEST_BASE).expect("an ordinary request does not wait"));
+    drop(first);
+    assert!(younger.try_take().is_none(), "the older one is first");
+    let taken = older.try_take().unwrap();
+    drop(older);
+    drop(taken);
+    assert!(younger.try_take().is_some());
+    drop(younger);
+    assert!(budget.held().tickets.is_empty());
+}
+
+#[test]
+fn a_ticket_that_its_share_keeps_out_holds_up_no_other_caller() {
+    let budget = MemoryBudget::new(8 * REQUEST_BASE);
+    budget.set_keys(2);
+    let _all_of_hers = budget.try_reserve(ADA, 4 * REQUEST_BASE).unwrap();
+    let hers = budget.wait(ADA, 4 * REQUEST_BASE).unwrap();
+    assert!(hers.try_take().is_none());
+    assert!(budget.try_reserve(BOB, 4 * REQUEST_BASE).is_some());
+}
+
+#[test]
+fn of_a_callers_reservations_only_one_waits_to_grow() {
+    let budget = MemoryBudget::new(100);
+    budget.set_keys(2);
+    let hers = [budget.try_reserve(ADA, 1).unwrap(), budget.try_reserve(ADA, 1).unwrap()];
+    let his = budget.try_reserve(BOB, 1).unwrap();
+    let waits = hers[0].wait_to_grow().unwrap();
+    assert!(hers[1].wait_to_grow().is_none());
+    assert!(his.wait_to_grow().is_some());
+    drop(waits);
+    assert!(hers[1].wait_to_grow().is_some());
+    assert!(budget.held().growing.is_empty());
+}
+
+#[test]
+fn a_sixteenth_beyond_the_limit_is_kept_for_the_proxys_own_answers() {
+    let budget = MemoryBudget::new(160);
+    let _all = budget.try_reserve(ADA, 160).unwrap();
+    let own = budget.try_reserve_own(BOB, 10).unwrap();
+    assert!(budget.try_reserve_own(BOB, 1).is_none());
+    drop(own);
+    assert!(budget.try_reserve_own(BOB, 10).is_some());
+}

@@ -280,8 +280,9 @@ const NOT_SETTLED: usize = usize::MAX - 1;
 /// A count of reads that no connection reaches.
 const NO_READS: u64 = u64::MAX;
 
-/// Bytes that may be under way on one stream to a client that does not read.
-const STREAM_WINDOW: u32 = 256 * 1024;
+/// Bytes that may be under way on one stream to a client that does not read. The core reserves memory
+/// for them with each request.
+const STREAM_WINDOW: u32 = 128 * 1024;
 
 /// Room for a thousand such streams, so that clients that do not read cannot block the other streams
 /// of their connection.

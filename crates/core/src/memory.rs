@@ -1,0 +1,85 @@
+//! The waits for memory: a request waits unread while the memory budget has no room for it.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::context::RequestContext;
+use crate::error::{Error, OVERLOADED};
+use crate::platform::Platform;
+use crate::policy::memory::{MemoryBudget, REQUEST_BASE};
+use crate::wait::within;
+
+/// Reserves memory for a request. While there is no room the request waits, for `longest` at most and
+/// within its client's deadline.
+pub(crate) async fn reserve<P: Platform>(
+    budget: &Arc<MemoryBudget>,
+    bytes: usize,
+    longest: Duration,
+    context: &mut RequestContext<P>,
+) -> Result<(), Error> {
+    if let Some(memory) = budget.try_reserve(context.caller, bytes) {
+        context.memory = Some(memory);
+        return Ok(());
+    }
+    // Boxed to keep the futures of requests small that need not wait.
+    Box::pin(async {
+        let caller = context.caller;
+        if bytes <= REQUEST_BASE {
+            let ask = |_: &mut RequestContext<P>| budget.try_reserve(caller, bytes);
+            context.memory = Some(poll(context, longest, ask).await?);
+            return Ok(());
+        }
+        let ticket = budget.wait(caller, bytes).ok_or(OVERLOADED)?;
+        context.memory = Some(poll(context, longest, |_| ticket.try_take()).await?);
+        Ok(())
+    })
+    .await
+}
+
+/// Reserves more memory for a request that has some. It waits as in [`reserve`], unless another request
+/// of the same caller waits for more.
+pub(crate) async fn grow<P: Platform>(
+    context: &mut RequestContext<P>,
+    more: usize,
+    longest: Duration,
+) -> Result<(), Error> {
+    if context.try_grow_memory(more) {
+        return Ok(());
+    }
+    let Some(memory) = &context.memory else { return Ok(()) };
+    if memory.bytes().saturating_add(more) > memory.most() {
+        return Err(OVERLOADED);
+    }
+    let _waiting = memory.wait_to_grow().ok_or(OVERLOADED)?;
+    poll(context, longest, |context| context.try_grow_memory(more).then_some(())).await
+}
+
+/// Asks again after pauses that double, until the answer is there or the time is over.
+async fn poll<P: Platform, T>(
+    context: &mut RequestContext<P>,
+    longest: Duration,
+    mut ask: impl FnMut(&mut RequestContext<P>) -> Option<T>,
+) -> Result<T, Error> {
+    let platform = context.platform().clone();
+    let began = platform.now();
+    let (limit, late) = context.wait_limit(longest, |_| OVERLOADED, began);
+    let answer = {
+        let polling = pin!(async {
+            let mut pause = FIRST_PAUSE;
+            loop {
+                platform.timer(pause).await;
+                if let Some(answer) = ask(context) {
+                    return answer;
+                }
+                pause = (pause * 2).min(LAST_PAUSE);
+            }
+        });
+        within(&platform, limit, polling).await
+    };
+    context.timings.queue += platform.now().since(began);
+    answer.ok_or(late)
+}
+
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
+const LAST_PAUSE: Duration = Duration::from_millis(50);
