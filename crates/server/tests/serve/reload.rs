@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use code_assist_harness::{Proxy, ProxyBuilder, ScriptedUpstream, post};
 
@@ -60,7 +60,7 @@ fn the_details_of_health_say_when_a_reload_succeeded_and_when_one_failed() {
     let proxy = start(&upstream, "log_level = \"info\"");
     let seen = || proxy.get("/health/detailed").json()["checks"]["reload"].take();
     let becomes = |succeeded: bool, failed: bool| {
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         loop {
             let seen = seen();
             let times =
@@ -68,7 +68,7 @@ fn the_details_of_health_say_when_a_reload_succeeded_and_when_one_failed() {
             if times == [succeeded, failed] {
                 return;
             }
-            assert!(started.elapsed() < std::time::Duration::from_secs(5), "{seen}");
+            assert!(started.elapsed() < Duration::from_secs(5), "{seen}");
         }
     };
     becomes(false, false);
