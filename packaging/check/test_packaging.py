@@ -106,6 +106,7 @@ def test_the_valkey_has_a_password_and_keeps_what_it_has():
     options = dict(zip(container["args"][::2], container["args"][1::2]))
     assert options["--requirepass"] == f"$({PASSWORD})"
     assert options["--appendonly"] == "yes"
+    assert options["--maxmemory-policy"] == "noeviction"
     mount = {it["mountPath"]: it["name"] for it in container["volumeMounts"]}[options["--dir"]]
     claim = next(it for it in pod["volumes"] if it["name"] == mount)["persistentVolumeClaim"]
     the("PersistentVolumeClaim", claim["claimName"])

@@ -141,6 +141,7 @@ impl Metrics {
                 "failed_refreshes": self.failed_refreshes.load(Relaxed),
             },
             "project": { "status": input.project },
+            "reload": { "succeeded_at": self.reload(0), "failed_at": self.reload(1) },
             "store": { "status": if self.store_ok(input) { "connected" } else { "disconnected" } },
             "endpoints": self.endpoints.iter().map(EndpointMetrics::shown).collect::<Vec<_>>(),
             "resting_models": input.resting.iter().map(|it| self.resting(it, input.clock)).collect::<Vec<_>>(),
@@ -155,6 +156,11 @@ impl Metrics {
             },
             "memory": { "used_bytes": input.memory_used, "limit_bytes": input.memory_limit },
         })
+    }
+
+    fn reload(&self, which: usize) -> Option<String> {
+        let at = Timestamp(self.reloads[which].load(Relaxed));
+        (at.0 != 0).then(|| seconds_stamp(at))
     }
 
     fn resting(&self, model: &RestingModelStatus, clock: Timestamp) -> Value {

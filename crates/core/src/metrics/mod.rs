@@ -57,6 +57,9 @@ pub struct Metrics {
     store_failed: AtomicBool,
     shutting_down: AtomicBool,
     refusing: AtomicBool,
+    /// When settings were last read again, in milliseconds since the epoch: with success, and in vain.
+    /// Zero is never.
+    reloads: [AtomicU64; 2],
     total: Histogram,
     first_byte: Histogram,
     overhead: Histogram,
@@ -125,6 +128,7 @@ impl Metrics {
             store_failed: AtomicBool::default(),
             shutting_down: AtomicBool::default(),
             refusing: AtomicBool::default(),
+            reloads: Default::default(),
             total: Histogram::new(histogram::LONG),
             first_byte: Histogram::new(histogram::LONG),
             overhead: Histogram::new(histogram::SHORT),
@@ -219,6 +223,11 @@ impl Metrics {
     /// The counts of the shell's client connections.
     pub fn connections(&self) -> &ConnectionCounts {
         &self.connections
+    }
+
+    /// Records that the shell has read the settings again, with success or in vain.
+    pub fn settings_reloaded(&self, succeeded: bool, clock: Timestamp) {
+        self.reloads[usize::from(!succeeded)].store(clock.0, Relaxed);
     }
 
     /// Records that the shell is about to shut down. Health checks fail from now on, and requests are

@@ -322,6 +322,7 @@ fn a_resting_model_and_an_exhausted_quota_degrade_the_health() {
 fn detailed_health_is_health_with_checks_and_latency() {
     let metrics = filled();
     let input = input_with_models(Monotonic(1_000_000));
+    metrics.settings_reloaded(true, input.clock);
     let (_, plain) = metrics.health(&input);
     let (_, detailed) = metrics.health_detailed(&input);
     assert!(detailed.starts_with(plain.trim_end_matches('}')), "{detailed}");
@@ -339,6 +340,7 @@ fn detailed_health_is_health_with_checks_and_latency() {
             },
             "memory": { "used_bytes": 3_145_728, "limit_bytes": 67_108_864 },
             "project": { "status": "known" },
+            "reload": { "succeeded_at": "2024-01-15T10:30:00Z", "failed_at": null },
             "store": { "status": "connected" },
             "endpoints": [
                 { "url": "https://one.example", "breaker": "closed", "in_flight": 1 },

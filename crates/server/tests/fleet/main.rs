@@ -332,10 +332,12 @@ struct Fleet {
 
 impl Fleet {
     fn start(count: usize, google: &GoogleEmulator, login: &str, more: &[(&str, &str)]) -> Self {
-        Self::with(count, google, login, more, || {})
+        let fleet = Self::with(count, google, login, more, || {});
+        fleet.balancer.await_up(count);
+        fleet
     }
 
-    /// Starts the first process, calls `then`, and starts the others.
+    /// Starts the first process, calls `then`, and starts the others. None has to be ready.
     fn start_staged(
         count: usize,
         google: &GoogleEmulator,
@@ -370,7 +372,6 @@ impl Fleet {
         then();
         proxies.extend(setups[1..].iter().map(ProxyBuilder::start));
         let balancer = Balancer::before(&ports);
-        balancer.await_up(count);
         Self { balancer, proxies, setups, redis, _alone: alone }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use code_assist_harness::{Proxy, ProxyBuilder, ScriptedUpstream, post};
 
@@ -52,6 +52,30 @@ fn bad_settings_are_reported_and_the_old_ones_stay() {
         assert_eq!(generate(&proxy, "old-key", "m").0, 200, "{bad}");
     }
     assert!(!proxy.stdout().contains("hush"), "{}", proxy.stdout());
+}
+
+#[test]
+fn the_details_of_health_say_when_a_reload_succeeded_and_when_one_failed() {
+    let (upstream, _) = upstream();
+    let proxy = start(&upstream, "log_level = \"info\"");
+    let seen = || proxy.get("/health/detailed").json()["checks"]["reload"].take();
+    let becomes = |succeeded: bool, failed: bool| {
+        let started = Instant::now();
+        loop {
+            let seen = seen();
+            let times =
+                [&seen["succeeded_at"], &seen["failed_at"]].map(serde_json::Value::is_string);
+            if times == [succeeded, failed] {
+                return;
+            }
+            assert!(started.elapsed() < Duration::from_secs(5), "{seen}");
+        }
+    };
+    becomes(false, false);
+    reload(&proxy, "log_level = \"loud\"", "LOG_LEVEL");
+    becomes(false, true);
+    reload(&proxy, "log_level = \"debug\"", "settings read again");
+    becomes(true, true);
 }
 
 #[test]

@@ -118,9 +118,10 @@ fn rotating(google: &GoogleEmulator) -> ProxyBuilder {
     setup.credentials(&google.expired_credentials())
 }
 
-/// Asserts that a request is served with a token that was refreshed for it.
+/// Asserts that a first request is served, and waits until all that led to it is in the log.
 #[track_caller]
 fn served(proxy: &Proxy) {
     let answer = proxy.post(GENERATE, HELLO);
     assert_eq!(answer.status(), 200, "{}\n{}", answer.text(), proxy.stdout());
+    proxy.await_request_lines(1);
 }
