@@ -9,8 +9,8 @@ use super::respond::put;
 use crate::context::RequestContext;
 use crate::dialect::gemini::route::{self, Route, RouteError};
 use crate::error::Error;
+use crate::json::JsonError;
 use crate::json::lenient::{self, NormalizeError};
-use crate::json::{JsonError, Splice, quote};
 use crate::payload::Payload;
 use crate::platform::Platform;
 use crate::settings::AllowedProtocol;
@@ -68,16 +68,7 @@ impl Proxy {
             return Ok((Payload::from(body), now));
         }
         let (project, now) = self.upstream.projects.project(calls, context, now).await;
-        let mut quoted = Vec::new();
-        quote(&project?, &mut quoted);
-        let quoted = Bytes::from(quoted);
-        let mut splice = Splice::default();
-        for span in named {
-            if body[span.clone()] != quoted {
-                splice.replace(span, quoted.clone());
-            }
-        }
-        Ok((splice.pieces(&body, 0..body.len()), now))
+        Ok((calls.provider.in_project(&body, named, &project?), now))
     }
 
     /// A body that is no strict JSON as strict JSON, if Google's own parser would take it.
