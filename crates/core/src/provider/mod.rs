@@ -80,6 +80,18 @@ impl Provider {
         }
     }
 
+    /// The body with this project at these places.
+    pub(crate) fn in_project(
+        &self,
+        body: &Bytes,
+        named: Vec<Range<usize>>,
+        project: &str,
+    ) -> Payload {
+        match self {
+            Self::CodeAssist(_) => code_assist::passed::in_project(body, named, project),
+        }
+    }
+
     /// The request that counts the tokens of an adapted body.
     pub(crate) fn count_tokens(&self, body: Payload) -> UpstreamRequest {
         match self {

@@ -10,7 +10,6 @@ use super::prepare::heavy_if_large;
 use crate::context::RequestContext;
 use crate::dialect::gemini::route::{self, Route, RouteError};
 use crate::error::Error;
-use crate::json::{Splice, quote};
 use crate::payload::Payload;
 use crate::platform::Platform;
 use crate::settings::AllowedProtocol;
@@ -70,16 +69,7 @@ impl Proxy {
             return Ok((Payload::from(body), now));
         }
         let (project, now) = self.upstream.projects.project(calls, context, now).await;
-        let mut quoted = Vec::new();
-        quote(&project?, &mut quoted);
-        let quoted = Bytes::from(quoted);
-        let mut splice = Splice::default();
-        for span in named {
-            if body[span.clone()] != quoted {
-                splice.replace(span, quoted.clone());
-            }
-        }
-        Ok((splice.pieces(&body, 0..body.len()), now))
+        Ok((calls.provider.in_project(&body, named, &project?), now))
     }
 }
 

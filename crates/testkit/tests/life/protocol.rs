@@ -131,6 +131,7 @@ fn the_protocol_that_is_off_has_no_paths() {
         );
     }
     assert_eq!(script.all_received().len(), 0);
+    assert!(!run(&script, &proxy, get("/")).text().contains("v1internal"));
 }
 
 #[test]

@@ -27,7 +27,7 @@ fn state(fixture: &Fixture) -> String {
 fn transitions(fixture: &Fixture) -> [f64; 3] {
     ["open", "half_open", "closed"].map(|state| {
         fixture.metric(&format!(
-            r#"breaker_transitions_total{{endpoint="http://one.test",state="{state}"}}"#
+            r#"breaker_transitions_total{{endpoint="https://one.test",state="{state}"}}"#
         ))
     })
 }

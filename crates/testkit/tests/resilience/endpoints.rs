@@ -7,7 +7,7 @@ use code_assist_testkit::script::{Piece, Received, Reply};
 
 use crate::fixture::{Fixture, GENERATE, HELLO, STREAM, always, error, ms, page, reason, together};
 
-const TWO: (&str, &str) = ("CODE_ASSIST_ENDPOINT", "http://one.test,http://two.test");
+const TWO: (&str, &str) = ("CODE_ASSIST_ENDPOINT", "https://one.test,https://two.test");
 
 fn at(request: &Received, host: &str) -> bool {
     request.line.contains(&format!("//{host}/"))

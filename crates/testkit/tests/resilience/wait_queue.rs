@@ -245,7 +245,7 @@ fn the_metrics_count_the_requests_in_the_queue() {
     assert_eq!(sample_of(&seen, "concurrency_limit"), 100.0, "MAX_CONCURRENT_REQUESTS");
     assert_eq!(fixture.metric("concurrency_in_use"), 0.0);
     assert_eq!(sample_of(&seen, "requests_in_flight"), 7.0);
-    let endpoint = r#"upstream_requests_in_flight{endpoint="http://one.test"}"#;
+    let endpoint = r#"upstream_requests_in_flight{endpoint="https://one.test"}"#;
     assert_eq!(sample_of(&seen, endpoint), 2.0);
 }
 

@@ -4,7 +4,7 @@ pub mod adapt;
 pub(crate) mod answer;
 pub mod envelope;
 pub mod models;
-pub(crate) mod passed;
+pub mod passed;
 pub mod project;
 pub(crate) mod stream;
 

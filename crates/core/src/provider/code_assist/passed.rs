@@ -3,11 +3,14 @@
 
 use std::ops::Range;
 
-use crate::json::{Cursor, JsonError, ValueKind};
+use bytes::Bytes;
+
+use crate::json::{Cursor, JsonError, Splice, ValueKind, quote};
+use crate::payload::Payload;
 
 /// True for a method that a session of the Gemini CLI calls and that changes nothing of the account.
 /// `suffix` is what follows the version in the path.
-pub(crate) fn is_of_a_session(suffix: &str) -> bool {
+pub fn is_of_a_session(suffix: &str) -> bool {
     let Some(method) = suffix.strip_prefix(':') else { return false };
     SESSION_METHODS.contains(&method) || method.starts_with(TELEMETRY)
 }
@@ -15,7 +18,7 @@ pub(crate) fn is_of_a_session(suffix: &str) -> bool {
 /// Finds the values that name a project: members of the body, and of an object in it. A project is
 /// spelled in the protocol's own way or in the one of its JSON. The client's request to the model is
 /// left out, since it may have any names in it. A null is no project.
-pub(crate) fn named_projects(body: &[u8]) -> Result<Vec<Range<usize>>, JsonError> {
+pub fn named_projects(body: &[u8]) -> Result<Vec<Range<usize>>, JsonError> {
     let mut found = Vec::new();
     if body.is_empty() {
         return Ok(found);
@@ -40,6 +43,21 @@ pub(crate) fn named_projects(body: &[u8]) -> Result<Vec<Range<usize>>, JsonError
     }
     cursor.end()?;
     Ok(found)
+}
+
+/// Puts `project` in place of the values that [`named_projects`] has found. Every other byte stays.
+#[must_use]
+pub fn in_project(body: &Bytes, named: Vec<Range<usize>>, project: &str) -> Payload {
+    let mut quoted = Vec::with_capacity(project.len() + 2);
+    quote(project, &mut quoted);
+    let quoted = Bytes::from(quoted);
+    let mut splice = Splice::default();
+    for span in named {
+        if body[span.clone()] != quoted {
+            splice.replace(span, quoted.clone());
+        }
+    }
+    splice.pieces(body, 0..body.len())
 }
 
 fn note(found: &mut Vec<Range<usize>>, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
