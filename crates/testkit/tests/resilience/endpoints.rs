@@ -20,7 +20,7 @@ fn first_endpoint_gives(reply: Reply) -> impl FnMut(&Received) -> Option<Reply> 
 
 fn open_breakers(fixture: &Fixture) -> Vec<bool> {
     let open = |host: &str| {
-        let sample = format!(r#"breaker_state{{endpoint="http://{host}",state="open"}}"#);
+        let sample = format!(r#"breaker_state{{endpoint="https://{host}",state="open"}}"#);
         fixture.metric(&sample) == 1.0
     };
     ["one.test", "two.test"].map(open).into()
@@ -139,7 +139,7 @@ fn the_metrics_count_requests_in_flight_by_endpoint() {
         }),
     ])));
     for (host, count) in [("one.test", 1.0), ("two.test", 0.0)] {
-        let sample = format!(r#"upstream_requests_in_flight{{endpoint="http://{host}"}}"#);
+        let sample = format!(r#"upstream_requests_in_flight{{endpoint="https://{host}"}}"#);
         assert_eq!(crate::fixture::sample_of(&seen, &sample), count, "{host}");
     }
 }
