@@ -3,7 +3,7 @@
 
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use code_assist_core::settings::{AllowedHosts, Layer, Machine, Settings, Source};
+use code_assist_core::settings::{self, AllowedHosts, Layer, Machine, Settings, Source};
 use code_assist_core::{Error, Proxy, WaitQueue};
 use worker::Env;
 use worker::js_sys::Reflect;
@@ -19,20 +19,13 @@ pub(crate) fn proxy(edge: &Edge) -> Result<&'static Proxy, &'static Error> {
 
 /// The wait queue for upstream requests in this isolate.
 pub(crate) fn line() -> MutexGuard<'static, WaitQueue> {
-    static LINE: Mutex<WaitQueue> = Mutex::new(WaitQueue::new(0));
+    static LINE: Mutex<WaitQueue> = Mutex::new(WaitQueue::new(0, 0));
     LINE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn make(edge: &Edge) -> Result<Proxy, Error> {
     let vars = |name: &str| variable(edge.env(), name);
-    let defaults = |name: &str| match name {
-        // KV is a binding instead of a URL, and there is no home folder for a file.
-        "KV_URL" => Some("memory:".to_owned()),
-        // An isolate has 128 MB for everything, and a body that is sent on is held twice: here, and in
-        // JavaScript's memory.
-        "MEMORY_BUDGET_BYTES" => Some("32MiB".to_owned()),
-        _ => None,
-    };
+    let defaults = |name: &str| settings::worker_default(name).map(str::to_owned);
     let layers = [
         Layer { source: Source::Env, lookup: &vars },
         Layer { source: Source::Default, lookup: &defaults },
@@ -42,6 +35,10 @@ fn make(edge: &Edge) -> Result<Proxy, Error> {
         let lines = problems.iter().map(|problem| format!("{} {}", problem.name, problem.text));
         Error::SettingsInvalid { problems: lines.collect() }
     })?;
+    if settings.kv_encryption_key.is_some() {
+        // An operator who sets it expects that values are encrypted with it.
+        return Err(Error::SettingsInvalid { problems: vec![NO_SEAL.to_owned()] });
+    }
     log::start(&settings.log_level, settings.log_format);
     for warning in warnings {
         tracing::warn!("{warning}");
@@ -54,7 +51,8 @@ fn make(edge: &Edge) -> Result<Proxy, Error> {
             settings.allowed_hosts = AllowedHosts::Any;
         }
     }
-    line().set_permits(settings.max_concurrent_requests);
+    let share = settings.permits_per_caller(settings.api_keys.len());
+    line().set_limits(settings.max_concurrent_requests, share);
     Ok(Proxy::new(settings, edge))
 }
 
@@ -65,3 +63,7 @@ fn variable(env: &Env, name: &str) -> Option<String> {
     let boolean = || value.as_bool().map(|value| value.to_string());
     value.as_string().or_else(number).or_else(boolean)
 }
+
+const NO_SEAL: &str = "KV_ENCRYPTION_KEY has no effect in a Worker, which does not encrypt entries itself: \
+    Cloudflare encrypts KV and Durable Objects at rest. Remove the variable (wrangler secret delete \
+    KV_ENCRYPTION_KEY)";

@@ -13,6 +13,11 @@ pub(super) fn is_for_worker(spec: &SettingSpec) -> bool {
     !NATIVE_ONLY.contains(&spec.name)
 }
 
+/// The default of a setting in a Worker, where it is another one.
+pub fn worker_default(name: &str) -> Option<&'static str> {
+    WORKER_DEFAULTS.iter().find(|(known, _)| *known == name).map(|(_, default)| *default)
+}
+
 /// Every setting, in the order of the reference.
 pub const SETTINGS: &[SettingSpec] = &[
     // Listening and access
@@ -97,6 +102,14 @@ pub const SETTINGS: &[SettingSpec] = &[
         "60000",
         Kind::Whole { min: 1, max: DAY_MS },
         "The window of `RATE_LIMIT_MAX_REQUESTS`.",
+    ),
+    setting(
+        Group::Access,
+        "CODE_ASSIST_PROTOCOL",
+        "generate",
+        Kind::Choice(&["off", "generate", "all"]),
+        "What clients may call of Code Assist's own protocol (`/v1internal`): nothing, what a session \
+         of the Gemini CLI needs (with the operator's project in place of any other), or everything.",
     ),
     // Credentials
     setting(
@@ -363,6 +376,14 @@ pub const SETTINGS: &[SettingSpec] = &[
     ),
     setting(
         Group::Limits,
+        "MAX_CONCURRENT_REQUESTS_PER_CALLER",
+        "",
+        Kind::Whole { min: 1, max: 100_000 },
+        "How many of these one client key (else client address) has at once. Default: half of them \
+         where more than one key is set, else all.",
+    ),
+    setting(
+        Group::Limits,
         "QUEUE_TIMEOUT_MS",
         "10000",
         Kind::Whole { min: 0, max: 10 * MINUTE_MS },
@@ -388,6 +409,13 @@ pub const SETTINGS: &[SettingSpec] = &[
         "67108864",
         Kind::Whole { min: 0, max: 4 * GIBIBYTE - 1 },
         "Memory for those answers.",
+    ),
+    setting(
+        Group::Limits,
+        "SHUTDOWN_DELAY_MS",
+        "0",
+        Kind::Whole { min: 0, max: HOUR_MS },
+        "How long new requests are still served on shutdown. Health checks fail meanwhile, so that a load balancer stops sending requests before they are refused.",
     ),
     setting(
         Group::Limits,
@@ -464,8 +492,16 @@ const DAY_MS: u64 = 24 * HOUR_MS;
 const MEBIBYTE: u64 = 1 << 20;
 const GIBIBYTE: u64 = 1 << 30;
 
+/// An isolate has 128 MB for everything. A body that is sent on is held twice: here, and in JavaScript's
+/// memory. KV is a binding instead of a URL, and there is no home folder for a file.
+const WORKER_DEFAULTS: [(&str, &str); 3] = [
+    ("KV_URL", "memory:"),
+    ("MEMORY_BUDGET_BYTES", "32MiB"),
+    ("RESPONSE_CACHE_MAX_BYTES", "16777216"),
+];
+
 /// Settings of sockets and files.
-pub(super) const NATIVE_ONLY: [&str; 14] = [
+pub(super) const NATIVE_ONLY: [&str; 15] = [
     "ADMIN_PORT",
     "CONNECTION_TIMEOUT_MS",
     "ENABLE_CONNECTION_POOLING",
@@ -478,6 +514,7 @@ pub(super) const NATIVE_ONLY: [&str; 14] = [
     "KV_URL",
     "NO_PROXY",
     "PORT",
+    "SHUTDOWN_DELAY_MS",
     "SHUTDOWN_GRACE_MS",
     "SSL_CERT_FILE",
 ];

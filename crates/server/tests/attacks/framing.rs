@@ -81,7 +81,7 @@ fn odd_transfer_encodings() -> Vec<Attacked> {
         let sent = format!(
             "POST {GENERATE} HTTP/{version}\r\nHost: localhost\r\n{KEY}\r\n{framing}\r\n\r\n{chunked}"
         );
-        assert_refused(&proxy, sent, &[400]);
+        assert_refused(&proxy, &sent, &[400]);
     }
     assert_eq!(proxy.google().count("generateContent"), 0);
     vec![proxy.into()]
@@ -101,7 +101,7 @@ fn odd_lengths() -> Vec<Attacked> {
         ("Content-Length: 9223372036854775808".to_owned(), 413),
     ] {
         let head = format!("POST {GENERATE} HTTP/1.1\r\nHost: localhost\r\n{KEY}\r\n{framing}");
-        assert_refused(&proxy, format!("{head}\r\n\r\n{HELLO}"), &[status]);
+        assert_refused(&proxy, &format!("{head}\r\n\r\n{HELLO}"), &[status]);
     }
     assert_eq!(proxy.google().count("generateContent"), 0);
     vec![proxy.into()]
@@ -122,7 +122,7 @@ fn broken_chunks() -> Vec<Attacked> {
     ] {
         let head = format!("POST {GENERATE} HTTP/1.1\r\nHost: localhost\r\n{KEY}");
         let sent = format!("{head}\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
-        assert_refused(&proxy, sent, &[400]);
+        assert_refused(&proxy, &sent, &[400]);
     }
     assert_eq!(proxy.google().count("generateContent"), 0);
     vec![proxy.into()]
@@ -158,7 +158,7 @@ fn malformed_heads() -> Vec<Attacked> {
         format!("G\u{e4}T /metrics HTTP/1.1\r\nHost: localhost\r\n{KEY}"),
         "GET /metrics".to_owned(),
     ] {
-        assert_refused(&proxy, format!("{head}\r\n\r\n"), &[400, 505]);
+        assert_refused(&proxy, &format!("{head}\r\n\r\n"), &[400, 505]);
     }
     vec![proxy.into()]
 }
@@ -217,10 +217,10 @@ fn expectations() -> Vec<Attacked> {
 fn heads_too_large() -> Vec<Attacked> {
     let proxy = keyed();
     let head = "GET /health HTTP/1.1\r\nHost: localhost\r\n";
-    assert_refused(&proxy, format!("{head}{}\r\n", "x: y\r\n".repeat(100)), &[431]);
-    assert_refused(&proxy, format!("{head}x: {}\r\n\r\n", "y".repeat(300_000)), &[431]);
+    assert_refused(&proxy, &format!("{head}{}\r\n", "x: y\r\n".repeat(100)), &[431]);
+    assert_refused(&proxy, &format!("{head}x: {}\r\n\r\n", "y".repeat(300_000)), &[431]);
     let line = format!("GET /{} HTTP/1.1\r\nHost: localhost\r\n\r\n", "x".repeat(70_000));
-    assert_refused(&proxy, line, &[414]);
+    assert_refused(&proxy, &line, &[414]);
     vec![proxy.into()]
 }
 
@@ -311,9 +311,9 @@ fn http2_frames() -> Vec<Attacked> {
 /// Asserts that the proxy answers with one of these statuses, or closes at once, and takes no other
 /// request from that connection.
 #[track_caller]
-fn assert_refused(proxy: &TestProxy, sent: String, statuses: &[u16]) {
+fn assert_refused(proxy: &TestProxy, sent: &str, statuses: &[u16]) {
     let mut connection = proxy.connect();
-    connection.try_write(&sent);
+    connection.try_write(sent);
     let Some(head) = connection.try_head() else { return };
     let start: String = sent.chars().take(300).collect();
     assert!(statuses.contains(&head.status), "{}: {start:?}", head.status);

@@ -2,6 +2,7 @@
 
 mod key_guesses;
 mod model_breakers;
+mod wait_queue;
 
 use std::time::Duration;
 
