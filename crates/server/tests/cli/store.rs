@@ -379,6 +379,6 @@ fn seconds_from_now(seconds: u64) -> u64 {
 
 /// When the entries of the fixture expire: 2100-01-01.
 const IN_2100: u64 = 4_102_444_800;
-/// The user `nobody`.
+/// A user that exists on every system and that no test runs as.
 #[cfg(unix)]
 const NOT_US: u32 = 65_534;

@@ -125,7 +125,7 @@ const REDB: u8 = 3;
 /// No redb has a format this far ahead.
 const LAST_REDB: u8 = 15;
 /// The first bytes of a redb file, and where its two transaction slots name the format (redb's
-/// `docs/design.md`).
+/// design document).
 const MAGIC: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
 const SLOTS: [usize; 2] = [64, 192];
 
