@@ -50,7 +50,7 @@ attacks! {
             by "crates/server/tests/faults/answers.rs::event_too_long";
         endless_comments: "a stream of comments that does not end", "504 after `FIRST_BYTE_TIMEOUT_MS`",
             by "crates/server/tests/faults/answers.rs::comments_for_ever";
-        endless_heads: "a header that does not end, headers that do not end", "502 or 503, memory bounded",
+        endless_answer_heads: "a header that does not end, headers that do not end", "502 or 503, memory bounded",
             by "crates/server/tests/faults/network.rs::endless_header";
     }
 }
