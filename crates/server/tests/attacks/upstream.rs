@@ -50,7 +50,7 @@ attacks! {
             by "crates/server/tests/faults/answers.rs::event_too_long";
         endless_comments: "a stream of comments that does not end", "504 after `FIRST_BYTE_TIMEOUT_MS`",
             by "crates/server/tests/faults/answers.rs::comments_for_ever";
-        endless_heads: "a header that does not end, headers that do not end", "502 or 503, memory bounded",
+        endless_answer_heads: "a header that does not end, headers that do not end", "502 or 503, memory bounded",
             by "crates/server/tests/faults/network.rs::endless_header";
     }
 }
@@ -118,7 +118,7 @@ fn hostile_errors() -> Vec<Attacked> {
         assert_eq!(answer.status().to_string(), status, "{sent}: {}", answer.text());
         assert_eq!(answer.error()["code"].to_string(), status, "{sent}: {}", answer.text());
         assert_eq!(answer.reason(), "", "{sent}: {}", answer.text());
-        assert!(started.elapsed() < Duration::from_secs(2), "{sent}");
+        assert!(started.elapsed() < Duration::from_secs(5), "{sent}");
         if let Some(delay) = answer.head.find("retry-after") {
             assert!(delay.parse::<u64>().is_ok(), "{delay}: {sent}");
         }
@@ -266,7 +266,7 @@ fn corporate_proxies() -> Vec<Attacked> {
         let shown = String::from_utf8_lossy(&answer[..answer.len().min(60)]).into_owned();
         let expected = (503, "UPSTREAM_UNREACHABLE".into());
         assert_eq!(refused.status_and_reason(), expected, "{shown}");
-        assert!(took < Duration::from_secs(4), "{shown}: {took:?}");
+        assert!(took < Duration::from_secs(6), "{shown}: {took:?}");
         let sent = received.lock().expect("no panic under the lock").clone();
         let sent = String::from_utf8_lossy(&sent).into_owned();
         assert!(sent.starts_with("CONNECT code-assist.invalid:443 HTTP/1.1\r\n"), "{sent}");
