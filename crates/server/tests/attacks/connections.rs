@@ -25,7 +25,7 @@ attacks! {
         many_connections: "2,000 connections with a request each that stay open, at a budget of 64 MiB",
             "each is answered, the oldest idle ones are closed, less than 128 MiB are resident, and the memory is given back",
             because "the runtime accepts connections";
-        endless_heads: "1,000 heads of 250 KB that do not end, at a budget of 64 MiB",
+        unended_heads: "1,000 heads of 250 KB that do not end, at a budget of 64 MiB",
             "they are refused or closed, other clients are served, and less than 128 MiB are resident",
             because "the runtime reads heads";
         untaken_answers_of_60: "60 HTTP/2 connections with 1,024 `GET /health` each and no window, without a key, at a budget of 64 MiB",
@@ -106,7 +106,7 @@ fn many_connections() -> Vec<Attacked> {
     vec![proxy.into()]
 }
 
-fn endless_heads() -> Vec<Attacked> {
+fn unended_heads() -> Vec<Attacked> {
     let proxy = small();
     let head = format!("GET / HTTP/1.1\r\nhost: localhost\r\nx: {}", "y".repeat(250_000));
     let mut open = Vec::new();
