@@ -2,7 +2,7 @@
 //! pieces.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -35,6 +35,12 @@ impl Connection {
     /// Writes bytes to a peer that may have closed: false if it has.
     pub fn try_write(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.stream.write_all(bytes.as_ref()).is_ok()
+    }
+
+    /// Ends the sending direction of the connection: no more bytes will come.
+    pub fn end_writing(&mut self) {
+        // The proxy may have closed the connection already.
+        let _ = self.stream.shutdown(Shutdown::Write);
     }
 
     /// Reads the next response head. `100 Continue` counts as a head.

@@ -3,7 +3,7 @@
 
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use code_assist_core::settings::{AllowedHosts, Layer, Machine, Settings, Source};
+use code_assist_core::settings::{self, AllowedHosts, Layer, Machine, Settings, Source};
 use code_assist_core::{Error, Proxy, WaitQueue};
 use worker::Env;
 use worker::js_sys::Reflect;
@@ -25,14 +25,7 @@ pub(crate) fn line() -> MutexGuard<'static, WaitQueue> {
 
 fn make(edge: &Edge) -> Result<Proxy, Error> {
     let vars = |name: &str| variable(edge.env(), name);
-    let defaults = |name: &str| match name {
-        // KV is a binding instead of a URL, and there is no home folder for a file.
-        "KV_URL" => Some("memory:".to_owned()),
-        // An isolate has 128 MB for everything, and a body that is sent on is held twice: here, and in
-        // JavaScript's memory.
-        "MEMORY_BUDGET_BYTES" => Some("32MiB".to_owned()),
-        _ => None,
-    };
+    let defaults = |name: &str| settings::worker_default(name).map(str::to_owned);
     let layers = [
         Layer { source: Source::Env, lookup: &vars },
         Layer { source: Source::Default, lookup: &defaults },

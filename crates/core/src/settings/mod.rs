@@ -25,7 +25,7 @@ use secrecy::{ExposeSecret, SecretBox, SecretString};
 
 pub use reference::{reference, worker_example};
 pub use spec::{Group, Kind, Secrecy, SettingSpec};
-pub use table::{SETTINGS, find};
+pub use table::{SETTINGS, find, worker_default};
 
 use error::SettingError;
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::spec::{Group, Secrecy, SettingSpec};
-use super::table::{SETTINGS, is_for_worker};
+use super::table::{SETTINGS, is_for_worker, worker_default};
 
 /// The reference of all settings in Markdown.
 pub fn reference() -> String {
@@ -36,7 +36,8 @@ pub fn worker_example() -> String {
             let secret = if spec.secrecy == Secrecy::Open { "" } else { " A secret." };
             let _ = writeln!(page, "#\n## {}{secret}", spec.doc);
             for name in spec.names() {
-                let _ = writeln!(page, "# {name}={}", spec.default);
+                let default = worker_default(spec.name).unwrap_or(spec.default);
+                let _ = writeln!(page, "# {name}={default}");
             }
         }
     }

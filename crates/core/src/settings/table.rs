@@ -13,6 +13,11 @@ pub(super) fn is_for_worker(spec: &SettingSpec) -> bool {
     !NATIVE_ONLY.contains(&spec.name)
 }
 
+/// The default of a setting in a Worker, where it is another one.
+pub fn worker_default(name: &str) -> Option<&'static str> {
+    WORKER_DEFAULTS.iter().find(|(known, _)| *known == name).map(|(_, default)| *default)
+}
+
 /// Every setting, in the order of the reference.
 pub const SETTINGS: &[SettingSpec] = &[
     // Listening and access
@@ -463,6 +468,14 @@ const HOUR_MS: u64 = 60 * MINUTE_MS;
 const DAY_MS: u64 = 24 * HOUR_MS;
 const MEBIBYTE: u64 = 1 << 20;
 const GIBIBYTE: u64 = 1 << 30;
+
+/// An isolate has 128 MB for everything. A body that is sent on is held twice: here, and in JavaScript's
+/// memory. KV is a binding instead of a URL, and there is no home folder for a file.
+const WORKER_DEFAULTS: [(&str, &str); 3] = [
+    ("KV_URL", "memory:"),
+    ("MEMORY_BUDGET_BYTES", "32MiB"),
+    ("RESPONSE_CACHE_MAX_BYTES", "16777216"),
+];
 
 /// Settings of sockets and files.
 pub(super) const NATIVE_ONLY: [&str; 14] = [
