@@ -45,6 +45,11 @@ impl<P: Platform> ProxyBody<P> {
         self.context.operation.is_some_and(Operation::asks_upstream)
     }
 
+    /// True if memory is reserved for this body.
+    pub fn has_reserved_memory(&self) -> bool {
+        self.context.memory.is_some()
+    }
+
     /// Makes a body of complete bytes.
     pub(crate) fn whole(bytes: Bytes, context: RequestContext<P>) -> Self {
         Self { content: BodyContent::Whole(bytes), context }

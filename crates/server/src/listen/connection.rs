@@ -8,7 +8,7 @@ use std::time::Duration;
 use code_assist_core::ConnectionEnd;
 use h2::Reason;
 
-use super::memory::ConnectionMemory;
+use super::memory::{ConnectionMemory, StrangersBytes};
 use super::places::PlaceGuard;
 use super::response::{OpenResponse, OpenResponses, Patience};
 use super::{MAX_HEAD, WINDOW};
@@ -78,16 +78,13 @@ impl ClientConnection {
     }
 
     /// Holds memory for a response that waits for its client.
-    pub(super) fn hold_response(
-        &self,
-        response: &OpenResponse,
-        bytes: usize,
-    ) -> Result<(), RefusedRequest> {
-        if !self.memory.try_hold(bytes) {
-            return Err(self.no_memory());
-        }
-        response.add_held(bytes);
-        Ok(())
+    pub(super) fn hold_response(&self, bytes: usize) -> Result<(), RefusedRequest> {
+        if self.memory.try_hold(bytes) { Ok(()) } else { Err(self.no_memory()) }
+    }
+
+    /// The same for a response whose memory the core has reserved.
+    pub(super) fn count_reserved(&self, bytes: usize) -> Result<StrangersBytes, RefusedRequest> {
+        self.memory.count_reserved(bytes).ok_or_else(|| self.no_memory())
     }
 
     /// Holds memory for a request body until the guard is dropped. An HTTP/2 client may send as much

@@ -83,6 +83,15 @@ impl ConnectionMemory {
         }
     }
 
+    /// Counts bytes of a stranger that the core has reserved. `None` while there is no room for them.
+    pub(super) fn count_reserved(&self, bytes: usize) -> Option<StrangersBytes> {
+        let bytes = if self.held().is_admitted { 0 } else { bytes };
+        let shared = &self.shared;
+        let others = shared.strangers.fetch_add(bytes, Ordering::Relaxed);
+        let counted = StrangersBytes { shared: Arc::clone(shared), bytes };
+        (others + bytes <= shared.strangers_limit).then_some(counted)
+    }
+
     /// A request of this connection was admitted.
     pub(super) fn admitted(&self) {
         let mut held = self.held();
@@ -131,6 +140,19 @@ impl Drop for ConnectionMemory {
     fn drop(&mut self) {
         let of_strangers = self.held().of_strangers;
         self.shared.strangers.fetch_sub(of_strangers, Ordering::Relaxed);
+    }
+}
+
+/// Bytes in the strangers' share, until it is dropped.
+#[derive(Debug)]
+pub(super) struct StrangersBytes {
+    shared: Arc<ListenerMemory>,
+    bytes: usize,
+}
+
+impl Drop for StrangersBytes {
+    fn drop(&mut self) {
+        self.shared.strangers.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -190,6 +212,19 @@ mod tests {
         assert_eq!(budget.used(), 0);
         assert!(three.try_hold(16 * KIB + 128 * KIB));
         assert!(!three.try_hold(1));
+    }
+
+    #[test]
+    fn what_the_core_has_reserved_counts_for_the_strangers_share_only() {
+        let (budget, [one, two]) = connections(1024 * KIB);
+        let answer = one.count_reserved(100 * KIB).unwrap();
+        assert_eq!(budget.used(), 0);
+        assert!(two.count_reserved(29 * KIB).is_none());
+        assert!(!two.try_hold(16 * KIB + 29 * KIB));
+        drop(answer);
+        let _answer = two.count_reserved(128 * KIB).unwrap();
+        one.admitted();
+        assert!(one.count_reserved(500 * KIB).is_some());
     }
 
     #[test]

@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use tokio::task::AbortHandle;
 
 use super::connection::{ClientConnection, RefusedRequest, UnreadBody};
+use super::memory::StrangersBytes;
 use crate::http_version::HttpVersion;
 use crate::platform::TokioPlatform;
 
@@ -29,6 +30,8 @@ pub(super) struct OpenResponse {
     is_admitted: AtomicBool,
     /// Memory that is held for the body.
     held: AtomicUsize,
+    /// The same, where the core has reserved it.
+    counted: OnceLock<StrangersBytes>,
     /// The task of an HTTP/2 stream. Aborting it resets the stream.
     task: OnceLock<AbortHandle>,
 }
@@ -75,18 +78,20 @@ impl OpenResponse {
         match body.size_hint().exact() {
             Some(length) if self.connection.version == HttpVersion::Http2 => {
                 let length = usize::try_from(length).unwrap_or(usize::MAX);
-                self.connection.hold_response(self, length)
+                if body.has_reserved_memory() {
+                    let _ = self.counted.set(self.connection.count_reserved(length)?);
+                } else {
+                    self.connection.hold_response(length)?;
+                    self.held.fetch_add(length, Ordering::Relaxed);
+                }
             }
-            _ => Ok(()),
+            _ => {}
         }
+        Ok(())
     }
 
     pub(super) fn held(&self) -> usize {
         self.held.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn add_held(&self, bytes: usize) {
-        self.held.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 
@@ -145,6 +150,7 @@ impl OpenResponses {
             unread: AtomicBool::new(false),
             is_admitted: AtomicBool::new(false),
             held: AtomicUsize::new(0),
+            counted: OnceLock::new(),
             task: OnceLock::new(),
         });
         let watched = Arc::downgrade(&response);

@@ -25,7 +25,7 @@ attacks! {
         many_connections: "2,000 connections with a request each that stay open, at a budget of 64 MiB",
             "each is answered, the oldest idle ones are closed, less than 128 MiB are resident, and the memory is given back",
             because "the runtime accepts connections";
-        endless_heads: "1,000 heads of 250 KB that do not end, at a budget of 64 MiB",
+        unended_heads: "1,000 heads of 250 KB that do not end, at a budget of 64 MiB",
             "they are refused or closed, other clients are served, and less than 128 MiB are resident",
             because "the runtime reads heads";
         untaken_answers_of_60: "60 HTTP/2 connections with 1,024 `GET /health` each and no window, without a key, at a budget of 64 MiB",
@@ -64,9 +64,7 @@ fn silent_connections() -> Vec<Attacked> {
     let mut running = proxy.connect();
     running.write(post(STREAM, &[], HELLO));
     assert_eq!(running.head().status, 200);
-    let started = Instant::now();
     let silent: Vec<TcpStream> = (0..300).map(|_| connect(proxy.address())).collect();
-    println!("{:?}", started.elapsed());
     assert_serves_at_once(&proxy);
     proxy.await_output("nine tenths");
     assert_eq!(proxy.stdout().matches("nine tenths of the places").count(), 1, "one line");
@@ -87,9 +85,9 @@ fn many_connections() -> Vec<Attacked> {
     for _ in 0..2000 {
         let mut stream = connect(proxy.address());
         let request = get("/health", &[&format!("x-padding: {}", "x".repeat(6000))]);
-        stream.write_all(&request).unwrap();
+        stream.write_all(&request).expect("a place");
         let mut first = [0; 12];
-        stream.read_exact(&mut first).unwrap();
+        stream.read_exact(&mut first).expect("an answer");
         assert_eq!(&first, b"HTTP/1.1 200");
         open.push(stream);
     }
@@ -106,7 +104,7 @@ fn many_connections() -> Vec<Attacked> {
     vec![proxy.into()]
 }
 
-fn endless_heads() -> Vec<Attacked> {
+fn unended_heads() -> Vec<Attacked> {
     let proxy = small();
     let head = format!("GET / HTTP/1.1\r\nhost: localhost\r\nx: {}", "y".repeat(250_000));
     let mut open = Vec::new();
@@ -232,7 +230,6 @@ fn assert_serves_at_once(proxy: &TestProxy) {
 #[track_caller]
 fn assert_bounded(proxy: &TestProxy) {
     let peak = proxy.memory("VmHWM");
-    println!("{} MiB at the peak", peak >> 20);
     assert!(peak < 128 << 20, "{} MiB at the peak", peak >> 20);
 }
 

@@ -176,8 +176,8 @@ fn http_1_1_needs_a_host_and_http_1_0_does_not() {
 fn admin_address(proxy: &Proxy) -> String {
     let output = proxy.stdout();
     let line = output.lines().find(|line| line.trim_start().starts_with("admin port"));
-    let (_, url) = line.expect("a start-up line").split_once("http://").unwrap();
-    url.split_whitespace().next().unwrap().to_owned()
+    let (_, url) = line.expect("a start-up line").split_once("http://").expect("a URL");
+    url.split_whitespace().next().expect("an address").to_owned()
 }
 
 fn on_port(address: &str, request: Vec<u8>) -> Response {
@@ -188,7 +188,7 @@ fn on_port(address: &str, request: Vec<u8>) -> Response {
 #[track_caller]
 fn value(metrics: &str, name: &str) -> f64 {
     let sample = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    sample.expect("the metric").parse().unwrap()
+    sample.expect("the metric").parse().expect("a number")
 }
 
 const EVENT: &str = "data: {\"response\":{\"candidates\":[{\"content\":{\"role\":\"model\",\"parts\":[{\"text\":\"part\"}]}}]}}\r\n\r\n";
