@@ -24,7 +24,7 @@ pub mod json {
 /// The policies.
 pub mod policy {
     pub use crate::policy::{
-        breaker, cache, endpoint, in_flight, lease, memory, quota, rate_limit, token,
+        breaker, cache, endpoint, in_flight, key_guesses, lease, memory, quota, rate_limit, token,
     };
 }
 

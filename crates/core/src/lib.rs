@@ -63,11 +63,11 @@ pub use error::{Awaited, BodyBound, Error, ErrorSource};
 pub use google::credentials::credential_problem;
 pub use google::error::UpstreamError;
 pub use job::BackgroundJob;
-pub use metrics::Metrics;
+pub use metrics::{ConnectionCounts, ConnectionEnd, Metrics};
 pub use payload::Payload;
 pub use platform::{
-    BodyError, CredentialFile, Peer, Platform, ProcessStats, RequestBodyError, SendError,
-    StoreError,
+    AdminPort, BodyError, CredentialFile, Peer, Platform, ProcessStats, RequestBodyError,
+    SendError, StoreError,
 };
 pub use policy::cache::ANSWER_PREFIX;
 pub use policy::lock::{FencingToken, LOCK_TTL, LockRecord, LockResult};

@@ -134,6 +134,10 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub IpAddr);
 
+/// The request came through `ADMIN_PORT`. The shell puts it into the request's extensions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AdminPort;
+
 /// The result of [`Platform::credential_file`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CredentialFile {
@@ -166,6 +170,10 @@ pub struct ProcessStats {
     pub resident_bytes: Option<u64>,
     /// Open file descriptors.
     pub open_fds: Option<u64>,
+    /// The limit of open file descriptors.
+    pub max_fds: Option<u64>,
+    /// Log lines that were lost since the start.
+    pub log_lines_lost: Option<u64>,
     /// Processor time since the start, user and system.
     pub cpu_seconds: Option<f64>,
 }

@@ -18,6 +18,7 @@ use tokio::time::Sleep;
 
 use crate::http_client::{self, HttpClient};
 use crate::store::Store;
+use crate::telemetry;
 
 /// The platform on tokio. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -224,6 +225,11 @@ fn process_stats() -> ProcessStats {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
         line.trim().strip_suffix("kB")?.trim().parse().ok()
     };
+    // `Max open files            1024                 524288               files`
+    let open_files = |limits: String| -> Option<u64> {
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+        line.split_ascii_whitespace().next()?.parse().ok()
+    };
     // The fields follow the program's name, which is in brackets and may hold brackets itself.
     let ticks = |stat: String| -> Option<u64> {
         let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
@@ -236,6 +242,8 @@ fn process_stats() -> ProcessStats {
         open_fds: std::fs::read_dir("/proc/self/fd")
             .ok()
             .map(|fds| (fds.count() as u64).saturating_sub(1)),
+        max_fds: read("limits").and_then(open_files),
+        log_lines_lost: telemetry::lost_lines(),
         cpu_seconds: read("stat").and_then(ticks).map(|ticks| ticks as f64 / TICKS_PER_SECOND),
     }
 }

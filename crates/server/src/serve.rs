@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use crate::app::App;
 use crate::emulator::Emulator;
-use crate::listen::Timeouts;
+use crate::listen::{Listeners, Timeouts};
 use crate::platform::TokioPlatform;
 use crate::signals::Reload;
 use crate::sources::Sources;
@@ -36,8 +36,15 @@ async fn serve(mut settings: Settings, sources: Sources, emulated: bool) -> io::
     trim::hold_threshold();
     let (log, _log_guard) = telemetry::start(&settings.log_level, settings.log_format)?;
     let emulator = if emulated { Some(emulator::start(&mut settings).await?) } else { None };
-    let listener = bind(&settings).await?;
-    let address = listener.local_addr()?;
+    let main = bind(&settings, settings.port, "PORT").await?;
+    let admin = match settings.admin_port {
+        Some(port) => Some(bind(&settings, port, "ADMIN_PORT").await?),
+        None => None,
+    };
+    let addresses = Addresses {
+        main: main.local_addr()?,
+        admin: admin.as_ref().map(TcpListener::local_addr).transpose()?,
+    };
     let (abort, aborted) = watch::channel(false);
     let (store, notice) = Store::open(&settings).await;
     if let Some(notice) = notice {
@@ -48,7 +55,7 @@ async fn serve(mut settings: Settings, sources: Sources, emulated: bool) -> io::
     let App { proxy, platform } = App::assemble(settings, store, aborted)?;
     let (client, endpoint) = (platform.http_client().clone(), initial.endpoints.first().cloned());
     tokio::spawn(async move { client.warm(&endpoint.unwrap_or_default()).await });
-    introduce(&initial, &platform, address, emulator.as_ref()).await;
+    introduce(&initial, &platform, addresses, emulator.as_ref()).await;
 
     let (tick_proxy, tick_platform) = (Arc::clone(&proxy), platform.clone());
     let ticking = tokio::spawn(async move {
@@ -58,6 +65,7 @@ async fn serve(mut settings: Settings, sources: Sources, emulated: bool) -> io::
         }
     });
 
+    let lost_lines = tokio::spawn(telemetry::warn_of_lost_lines());
     let trim_proxy = Arc::clone(&proxy);
     let trimming = tokio::spawn(async move { trim::after_peaks(&trim_proxy).await });
 
@@ -68,6 +76,7 @@ async fn serve(mut settings: Settings, sources: Sources, emulated: bool) -> io::
         platform: platform.clone(),
         log,
     };
+    let (stopped_proxy, stopped_platform) = (Arc::clone(&proxy), platform.clone());
     let mut stop = signals::listen(reload)?;
     let shutdown = stop.clone();
     tokio::spawn(async move {
@@ -77,26 +86,44 @@ async fn serve(mut settings: Settings, sources: Sources, emulated: bool) -> io::
     });
     let watchdog = tokio::spawn(notify::feed_watchdog());
     notify::ready();
-    listen::serve(listener, proxy, platform, shutdown, abort, timeouts).await;
+    let listeners = Listeners { main, admin };
+    listen::serve(listeners, proxy, platform, shutdown, abort, timeouts).await;
     ticking.abort();
     trimming.abort();
     watchdog.abort();
+    lost_lines.abort();
+    stopped_proxy.finish(&stopped_platform);
     tracing::info!("stopped");
     Ok(())
 }
 
-async fn bind(settings: &Settings) -> io::Result<TcpListener> {
+/// Where the proxy listens.
+#[derive(Debug, Clone, Copy)]
+struct Addresses {
+    main: SocketAddr,
+    admin: Option<SocketAddr>,
+}
+
+/// Listens on a port. `name` is the setting that the port is from.
+async fn bind(settings: &Settings, port: u16, name: &str) -> io::Result<TcpListener> {
     let host = settings.host.trim_start_matches('[').trim_end_matches(']');
-    TcpListener::bind((host, settings.port)).await.map_err(|error| {
+    TcpListener::bind((host, port)).await.map_err(|error| {
         let hint = match error.kind() {
             io::ErrorKind::AddrInUse => {
-                "; another program listens there: stop it, or choose another PORT (0 picks a free one)"
+                format!(
+                    "; another program listens there: stop it, or choose another {name} (0 picks a \
+                     free one)"
+                )
             }
-            io::ErrorKind::PermissionDenied => "; ports below 1024 need privileges: choose another PORT",
-            io::ErrorKind::AddrNotAvailable => "; this machine has no such address: change HOST",
-            _ => "",
+            io::ErrorKind::PermissionDenied => {
+                format!("; ports below 1024 need privileges: choose another {name}")
+            }
+            io::ErrorKind::AddrNotAvailable => {
+                "; this machine has no such address: change HOST".to_owned()
+            }
+            _ => String::new(),
         };
-        let text = format!("cannot listen on {}:{}: {error}{hint}", settings.host, settings.port);
+        let text = format!("cannot listen on {}:{port}: {error}{hint}", settings.host);
         io::Error::new(error.kind(), text)
     })
 }
@@ -105,7 +132,7 @@ async fn bind(settings: &Settings) -> io::Result<TcpListener> {
 async fn introduce(
     settings: &Settings,
     platform: &TokioPlatform,
-    address: SocketAddr,
+    addresses: Addresses,
     emulator: Option<&Emulator>,
 ) {
     let mut out = String::new();
@@ -114,13 +141,18 @@ async fn introduce(
         false => " -H \"x-goog-api-key: $YOUR_PROXY_KEY\"".to_owned(),
     };
     let _ = writeln!(out, "code-assist-proxy {}", env!("CARGO_PKG_VERSION"));
+    let address = addresses.main;
     let _ = writeln!(out, "  listening on http://{address}");
+    if let Some(admin) = addresses.admin {
+        let _ = writeln!(out, "  admin port   http://{admin} (metrics, details, status page)");
+    }
     if let Some(emulator) = emulator {
         let _ = writeln!(out, "  emulator on {} (nothing goes to Google)", emulator.url());
     } else {
         let _ = writeln!(out, "  upstream     {}", settings.endpoints.join(", "));
     }
     let _ = writeln!(out, "  credentials  {}", credentials(settings, platform, emulator).await);
+    let _ = writeln!(out, "  access       {}", access(settings));
     let _ = writeln!(out, "  store        {}", platform.store().describe());
     let _ = writeln!(
         out,
@@ -131,6 +163,15 @@ async fn introduce(
         let _ = writeln!(out, "\n{TERMS}");
     }
     print(&out);
+}
+
+/// Who may use the proxy.
+fn access(settings: &Settings) -> String {
+    match settings.api_keys.len() {
+        0 if settings.is_loopback() => "no keys: local programs only".to_owned(),
+        0 => "no keys: everyone who reaches the port".to_owned(),
+        count => format!("keys: {count}"),
+    }
 }
 
 async fn credentials(

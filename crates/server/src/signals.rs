@@ -28,6 +28,13 @@ impl Reload {
     fn run(&self) {
         self.proxy.retry_quotas(&self.platform);
         match self.sources.read_again(&self.host) {
+            // The process may be reachable for others, whom only the keys keep out.
+            Ok((settings, _)) if settings.api_keys.is_empty() && self.proxy.needs_keys() => {
+                tracing::error!(
+                    "not reloaded, the old settings stay: PROXY_API_KEYS: there is no key left; a \
+                     proxy with keys needs a restart to run without them"
+                );
+            }
             Ok((settings, warnings)) => {
                 for warning in warnings {
                     tracing::warn!("{warning}");

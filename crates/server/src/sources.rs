@@ -32,7 +32,8 @@ impl Sources {
     ) -> Result<(Settings, Vec<Warning>), Vec<Problem>> {
         self.layered(|layers, file| {
             let mut problems = file.problems.clone();
-            let machine = Machine { file: file.path.as_deref(), has_host };
+            let file_path = file.path.as_deref();
+            let machine = Machine { file: file_path, has_host, is_on_network: false };
             match Settings::read_on(layers, &machine) {
                 Ok((settings, more)) => {
                     problems.extend(features::problem(&settings));

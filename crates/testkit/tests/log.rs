@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use code_assist_core::Proxy;
+use code_assist_core::{Peer, Proxy};
 use code_assist_testkit::client::{Answer, all, ask, get, later, post, with};
 use code_assist_testkit::google::{google, google_but};
 use code_assist_testkit::script::{Reply, ScriptedPlatform};
@@ -176,6 +176,62 @@ fn a_request_without_an_id_of_its_own_logs_with_the_id_that_its_answer_names() {
     assert!(id.starts_with("req_"), "{id}");
     let spans = spans_of(&log, "the key-value store cannot be read");
     assert!(!spans.is_empty() && spans.iter().all(|span| *span == Some(id)), "{spans:?}");
+}
+
+#[test]
+fn refused_requests_write_ten_lines_a_second_for_each_reason_and_then_a_count() {
+    let log = logged(|| {
+        let script = ScriptedPlatform::new(google());
+        let proxy = signed_in(&script);
+        for second in 0..3 {
+            for _ in 0..100 {
+                script.run(&proxy, ask(&proxy, &script, get("/nothing")));
+            }
+            let page = with(get("/health"), "origin", "https://evil.example");
+            script.run(&proxy, ask(&proxy, &script, page));
+            assert!(second < 3);
+            script.advance(Duration::from_secs(1));
+            script.run(&proxy, proxy.tick(&script));
+        }
+        proxy.finish(&script);
+    });
+    let with_reason = |reason: &str| {
+        let lines =
+            log.iter().filter(move |line| line.fields.get("reason").is_some_and(|it| it == reason));
+        lines.collect::<Vec<_>>()
+    };
+    let lines = with_reason("not_found");
+    let requests = lines.iter().filter(|line| line.target == "request").count();
+    assert_eq!(requests, 30);
+    let counts: Vec<&str> = lines
+        .iter()
+        .filter(|line| line.target != "request")
+        .map(|line| line.fields["count"].as_str())
+        .collect();
+    assert_eq!(counts, ["90", "90", "90"]);
+    assert!(lines.iter().all(|line| line.target == "request" || line.span.is_none()));
+    assert_eq!(with_reason("origin_not_allowed").len(), 3, "no reason hides another");
+}
+
+#[test]
+fn a_request_that_the_proxy_has_refused_by_itself_logs_its_address() {
+    let log = logged(|| {
+        let script = ScriptedPlatform::new(google_but(|request| {
+            request.body.contains("quota").then(|| Reply::status(429, "{}"))
+        }));
+        let proxy = signed_in(&script);
+        let quota = r#"{"contents":[{"parts":[{"text":"quota"}]}]}"#;
+        for mut request in
+            [get("/nothing"), post(GENERATE, "{"), post(GENERATE, HELLO), post(GENERATE, quota)]
+        {
+            request.extensions_mut().insert(Peer("192.0.2.7".parse().unwrap()));
+            script.run(&proxy, ask(&proxy, &script, request));
+        }
+    });
+    let lines = log.iter().filter(|line| line.target == "request");
+    let peers: Vec<Option<&str>> =
+        lines.map(|line| line.fields.get("peer").map(String::as_str)).collect();
+    assert_eq!(peers, [Some("192.0.2.7"), Some("192.0.2.7"), None, None]);
 }
 
 /// A line of the log.

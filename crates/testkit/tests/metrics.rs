@@ -72,14 +72,14 @@ fn requests_are_counted_by_method_model_and_status() {
         r#"requests_total{method="streamGenerateContent",model="gemini-2.5-flash",status="2xx"} 1"#,
         r#"requests_total{method="countTokens",model="gemini-2.5-flash",status="2xx"} 1"#,
         r#"requests_total{method="generateContent",model="gemini-2.5-flash",status="4xx"} 2"#,
-        r#"requests_total{method="other",model="none",status="4xx"} 1"#,
+        r#"refused_requests_total{reason="not_offered"} 1"#,
         r#"refusals_total{reason="upstream_429"} 1"#,
         r#"refusals_total{reason="malformed_json"} 1"#,
         r#"refusals_total{reason="not_offered"} 1"#,
-        r#"request_duration_seconds_count 6"#,
+        r#"request_duration_seconds_count 5"#,
         r#"upstream_first_byte_seconds_count 4"#,
         r#"upstream_first_byte_seconds_bucket{le="0.25"} 3"#,
-        r#"overhead_seconds_bucket{le="0.000025"} 6"#,
+        r#"overhead_seconds_bucket{le="0.000025"} 5"#,
         r#"token_requests_total{result="at_hand"} 3"#,
         r#"token_requests_total{result="waited"} 1"#,
         r#"breaker_state{endpoint="http://127.0.0.1:1",state="closed"} 1.0"#,
@@ -97,14 +97,76 @@ fn requests_are_counted_by_method_model_and_status() {
 fn requests_for_metrics_and_health_are_not_counted() {
     let script = ScriptedPlatform::new(google());
     let proxy = signed_in(&script, &[]);
-    for path in ["/metrics", "/health", "/health/detailed", "/"] {
-        assert_eq!(run(&script, &proxy, get(path)).status, 200, "{path}");
+    for path in ["/metrics", "/health", "/health/detailed", "/live", "/ready", "/"] {
+        let expected = if path == "/ready" { 503 } else { 200 };
+        assert_eq!(run(&script, &proxy, get(path)).status, expected, "{path}");
     }
     let text = run(&script, &proxy, get("/metrics")).text();
     assert!(text.contains("\ncode_assist_proxy_request_duration_seconds_count 0\n"), "{text}");
     assert!(text.contains("\ncode_assist_proxy_requests_in_flight 0.0\n"), "{text}");
-    assert!(script.all_received().is_empty());
     assert_eq!(script.saves(), 0);
+}
+
+#[test]
+fn refused_strangers_are_counted_apart_and_in_no_ratio_and_no_latency() {
+    let script = ScriptedPlatform::new(google());
+    let proxy = signed_in(&script, &[("PROXY_API_KEYS", "ada:sesame-sesame-sesame")]);
+    let keyed = |path: &str| with(path, "x-goog-api-key", "sesame-sesame-sesame");
+    let mut hello = post(GENERATE, HELLO);
+    hello.headers_mut().extend(keyed("/").headers().clone());
+    assert_eq!(run(&script, &proxy, hello).status, 200);
+    let counts = || {
+        let text = run(&script, &proxy, keyed("/metrics")).text();
+        let health: Value =
+            serde_json::from_str(&run(&script, &proxy, keyed("/health/detailed")).text()).unwrap();
+        let shown = [
+            "code_assist_proxy_requests_total",
+            "code_assist_proxy_client_requests_total",
+            "code_assist_proxy_request_duration_seconds",
+            "code_assist_proxy_overhead_seconds",
+            "code_assist_proxy_upstream_first_byte_seconds",
+            "code_assist_proxy_client_disconnects_total",
+            "code_assist_proxy_request_bytes_total",
+            "code_assist_proxy_response_bytes_total",
+            "code_assist_proxy_token_requests_total",
+        ];
+        let lines = text.lines().filter(|line| shown.iter().any(|name| line.starts_with(name)));
+        let health = format!("{} {} {}", health["metrics"], health["latency"], health["status"]);
+        (lines.map(str::to_owned).collect::<Vec<_>>(), health, text)
+    };
+    let (lines, health, _) = counts();
+    assert!(lines.iter().any(|line| line.ends_with(" 1")), "{lines:?}");
+    for _ in 0..50 {
+        assert_eq!(run(&script, &proxy, get("/metrics")).reason(), "API_KEY_MISSING");
+        assert_eq!(run(&script, &proxy, post(GENERATE, HELLO)).reason(), "API_KEY_MISSING");
+        run(&script, &proxy, with("/metrics", "x-goog-api-key", "guess"));
+        assert_eq!(run(&script, &proxy, keyed("/nothing")).reason(), "NOT_FOUND");
+    }
+    let (lines_after, health_after, text) = counts();
+    assert_eq!(lines_after, lines);
+    assert_eq!(health_after, health);
+    for (reason, count) in [
+        ("api_key_missing", 100),
+        ("api_key_invalid", 10),
+        ("too_many_attempts", 40),
+        ("not_found", 50),
+    ] {
+        for name in ["refused_requests", "refusals"] {
+            let line = format!("\ncode_assist_proxy_{name}_total{{reason=\"{reason}\"}} {count}\n");
+            assert!(text.contains(&line), "{line} in {text}");
+        }
+    }
+}
+
+#[test]
+fn the_reasons_that_alerts_ask_for_have_a_series_before_their_first_event() {
+    let script = ScriptedPlatform::new(google());
+    let proxy = signed_in(&script, &[]);
+    let text = run(&script, &proxy, get("/metrics")).text();
+    for reason in ["internal", "too_many_attempts", "queue_timeout", "upstream_429"] {
+        let line = format!("\ncode_assist_proxy_refusals_total{{reason=\"{reason}\"}} 0\n");
+        assert!(text.contains(&line), "{line} in {text}");
+    }
 }
 
 #[test]
@@ -206,7 +268,7 @@ fn detailed_health_shows_the_sign_in_without_a_secret() {
     assert_eq!(value["checks"]["credentials"]["status"], "ok");
     assert_eq!(value["checks"]["token"]["expires_at"], "2025-06-15T16:06:40Z");
     assert_eq!(value["checks"]["project"]["status"], "known");
-    assert_eq!(value["latency"]["total"]["count"], 6);
+    assert_eq!(value["latency"]["total"]["count"], 5);
     for secret in ["secret", "found-project"] {
         assert!(!answer.text().contains(secret), "{}", answer.text());
     }

@@ -3,7 +3,7 @@
 
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use code_assist_core::settings::{self, Layer, Settings, Source};
+use code_assist_core::settings::{self, AllowedHosts, Layer, Machine, Settings, Source};
 use code_assist_core::{Error, Proxy, WaitQueue};
 use worker::Env;
 use worker::js_sys::Reflect;
@@ -30,7 +30,8 @@ fn make(edge: &Edge) -> Result<Proxy, Error> {
         Layer { source: Source::Env, lookup: &vars },
         Layer { source: Source::Default, lookup: &defaults },
     ];
-    let (mut settings, warnings) = Settings::read(&layers).map_err(|problems| {
+    let machine = Machine { file: None, has_host: &|_| true, is_on_network: true };
+    let (mut settings, warnings) = Settings::read_on(&layers, &machine).map_err(|problems| {
         let lines = problems.iter().map(|problem| format!("{} {}", problem.name, problem.text));
         Error::SettingsInvalid { problems: lines.collect() }
     })?;
@@ -41,6 +42,10 @@ fn make(edge: &Edge) -> Result<Proxy, Error> {
     if settings.allow_unauthenticated {
         // Clients come under the name of the Worker, which is no loopback name.
         "0.0.0.0".clone_into(&mut settings.host);
+        // Cloudflare routes by the name, so no other name can be made to lead to this Worker.
+        if settings.allowed_hosts == AllowedHosts::Listed(Vec::new()) {
+            settings.allowed_hosts = AllowedHosts::Any;
+        }
     }
     line().set_permits(settings.max_concurrent_requests);
     Ok(Proxy::new(settings, edge))

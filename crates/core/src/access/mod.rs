@@ -1,26 +1,35 @@
 //! Admission of clients: keys, the `Host` and `Origin` of web pages, CORS (`docs/ACCESS.md`).
 
-use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+mod carriers;
+mod pages;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
 use http::Uri;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use secrecy::ExposeSecret;
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 
-use crate::caller::KeyDigest;
+use crate::caller::{Caller, KeyDigest};
 use crate::error::Error;
 use crate::platform::Peer;
-use crate::settings::{ApiKey, Settings};
+use crate::policy::key_guesses::KeyGuesses;
+use crate::settings::{AllowedHosts, ApiKey, Settings};
+use crate::sync::lock;
+use crate::time::Monotonic;
+
+use carriers::presented;
+use pages::{AllowedOrigins, is_loopback};
 
 /// The operator's rules of admission. Keys are held as digests only.
 #[derive(Clone)]
 pub struct Access {
     keys: Vec<KnownKey>,
+    hosts: AllowedHosts,
     origins: AllowedOrigins,
     /// `HOST` is a loopback name or address, so that only local programs can connect.
     is_local: bool,
@@ -29,32 +38,55 @@ pub struct Access {
 impl Access {
     /// The rules of these settings.
     pub fn new(settings: &Settings) -> Self {
-        Self::of(&settings.host, &settings.api_keys, &settings.allowed_origins)
+        let Settings { host, api_keys, allowed_hosts, allowed_origins, .. } = settings;
+        Self::of(host, api_keys, allowed_hosts, allowed_origins)
     }
 
     /// Decides whether a request is admitted.
     ///
-    /// With keys set, a request that `needs_key` must carry a valid one; its origin does not
-    /// matter. Without keys, requests of foreign web pages are refused: by `Host` on a loopback
-    /// address (DNS rebinding), and by `Origin`.
+    /// With keys set, a request that `needs` one must carry a valid one; its origin does not
+    /// matter. Without keys, requests of foreign web pages are refused: by `Host` (DNS rebinding),
+    /// and by `Origin` and `Sec-Fetch-Site`.
+    ///
+    /// A key that is not needed is not looked at, so that nothing can be guessed there.
     pub fn admit(
         &self,
         headers: &HeaderMap,
         uri: &Uri,
-        needs_key: bool,
+        needs: Needs,
+        attempt: &Attempt<'_>,
     ) -> Result<Client, AccessError> {
-        if self.keys.is_empty() {
+        if !self.needs_keys() {
             self.check_host(headers, uri)?;
-            self.check_origin(headers, uri)?;
+            self.check_origin(headers, uri, needs)?;
             return Ok(Client::default());
         }
-        let known = presented(headers, uri).map(|key| self.recognise(&key));
-        match known {
-            Some(Some(client)) => Ok(client),
-            _ if !needs_key => Ok(Client::default()),
-            Some(None) => Err(AccessError::KeyInvalid),
-            None => Err(AccessError::KeyMissing),
+        if needs != Needs::Key {
+            return Ok(Client::default());
         }
+        let Some(key) = presented(headers, uri) else {
+            return Err(AccessError::KeyMissing);
+        };
+        let digest = KeyDigest::of(&key);
+        let Attempt { guesses, from, now } = attempt;
+        if let Some(after) = lock(guesses).refusal(from, &digest, *now) {
+            return Err(AccessError::TooManyAttempts { after });
+        }
+        match self.recognise(digest) {
+            Some(client) => {
+                lock(guesses).accepted(from, &digest, *now);
+                Ok(client)
+            }
+            None => Err(match lock(guesses).wrong(from, *now) {
+                Some(after) => AccessError::TooManyAttempts { after },
+                None => AccessError::KeyInvalid,
+            }),
+        }
+    }
+
+    /// True if keys are set.
+    pub fn needs_keys(&self) -> bool {
+        !self.keys.is_empty()
     }
 
     /// Adds the CORS headers to an answer, errors and streams included. An answer to a request from
@@ -94,10 +126,11 @@ impl Access {
         answer
     }
 
-    fn of(host: &str, keys: &[ApiKey], origins: &[String]) -> Self {
+    fn of(host: &str, keys: &[ApiKey], hosts: &AllowedHosts, origins: &[String]) -> Self {
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         Self {
-            keys: keys.iter().map(KnownKey::new).collect(),
+            keys: (1..).zip(keys).map(|(number, key)| KnownKey::new(number, key)).collect(),
+            hosts: hosts.clone(),
             origins: AllowedOrigins::new(origins),
             is_local: is_loopback(host),
         }
@@ -105,8 +138,7 @@ impl Access {
 
     /// Compares with every key, each in constant time. The time taken shows neither how much of a
     /// key is right nor which key it is.
-    fn recognise(&self, presented: &str) -> Option<Client> {
-        let digest = KeyDigest::of(presented);
+    fn recognise(&self, digest: KeyDigest) -> Option<Client> {
         let mut found = 0_u64;
         for (number, key) in (1..).zip(&self.keys) {
             found.conditional_assign(&number, digest.0.ct_eq(&key.digest.0));
@@ -114,37 +146,6 @@ impl Access {
         let index = usize::try_from(found.checked_sub(1)?).ok()?;
         let key = self.keys.get(index)?;
         Some(Client { key: Some(key.digest), label: Some(Arc::clone(&key.label)) })
-    }
-
-    /// Admits only loopback names on a loopback address. Any other name means that a web page had
-    /// its own name resolved to this machine (DNS rebinding).
-    fn check_host(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), AccessError> {
-        if !self.is_local {
-            return Ok(());
-        }
-        let named = headers.get_all(header::HOST).iter().map(HeaderValue::as_bytes);
-        // HTTP/2 names the host in `:authority`; HTTP/1.0 may not name it at all.
-        let authority = uri.authority().map(|authority| authority.as_str().as_bytes());
-        for host in named.chain(authority) {
-            let text = std::str::from_utf8(host).ok();
-            if !text.and_then(host_name).is_some_and(is_loopback) {
-                return Err(AccessError::HostNotAllowed { host: shown(host) });
-            }
-        }
-        Ok(())
-    }
-
-    fn check_origin(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), AccessError> {
-        let Some(origin) = headers.get(header::ORIGIN) else {
-            return Ok(());
-        };
-        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-        let host = host.or_else(|| uri.authority().map(http::uri::Authority::as_str));
-        let is_own = host.is_some_and(|host| is_same_host(origin.as_bytes(), host));
-        if is_own || self.origins.allow(origin) {
-            return Ok(());
-        }
-        Err(AccessError::OriginNotAllowed { origin: shown(origin.as_bytes()) })
     }
 
     fn allowed_origin<'a>(&self, request: &'a HeaderMap) -> Option<&'a HeaderValue> {
@@ -157,6 +158,7 @@ impl fmt::Debug for Access {
         let labels: Vec<&str> = self.keys.iter().map(|key| &*key.label).collect();
         f.debug_struct("Access")
             .field("keys", &labels)
+            .field("hosts", &self.hosts)
             .field("origins", &self.origins)
             .field("is_local", &self.is_local)
             .finish()
@@ -168,15 +170,38 @@ impl fmt::Debug for Access {
 pub struct Client {
     /// The digest of the client's key, for limits and caches; `None` without a valid key.
     pub key: Option<KeyDigest>,
-    /// The key's name, else the first eight hex digits of its SHA-256; `None` without a valid key.
+    /// The key's name, else its place in the list, as in `#2`; `None` without a valid key. Nothing that a
+    /// guessed key could be compared with: logs and metrics are read by more people than the keys.
     pub label: Option<Arc<str>>,
+}
+
+/// What a request needs to be admitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// A key, if keys are set.
+    Key,
+    /// No key. Without keys it may not come from a foreign web page.
+    NoKey,
+    /// No key, and a foreign web page may lead a browser to it.
+    Nothing,
+}
+
+/// Where a request with a key comes from, and when.
+#[derive(Debug)]
+pub struct Attempt<'a> {
+    /// The wrong keys of all addresses.
+    pub guesses: &'a Mutex<KeyGuesses>,
+    /// The address, as [`Caller::new`] groups addresses.
+    pub from: Caller,
+    /// When the request came.
+    pub now: Monotonic,
 }
 
 /// Why a request is not admitted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AccessError {
-    /// The `Host` is not a loopback name.
-    #[error("the host {host:?} is not a loopback name")]
+    /// The `Host` is neither a loopback name nor one that is allowed.
+    #[error("the host {host:?} is not allowed")]
     HostNotAllowed {
         /// The name that the client used, shortened.
         host: String,
@@ -187,6 +212,12 @@ pub enum AccessError {
     /// The request carries no key.
     #[error("there is no key")]
     KeyMissing,
+    /// Too many wrong keys came from this address.
+    #[error("too many wrong keys")]
+    TooManyAttempts {
+        /// How long until a key is looked at again.
+        after: Duration,
+    },
     /// The request comes from a web page of another origin.
     #[error("the origin {origin:?} is not allowed")]
     OriginNotAllowed {
@@ -201,6 +232,7 @@ impl From<AccessError> for Error {
             AccessError::HostNotAllowed { host } => Self::HostNotAllowed { host },
             AccessError::KeyInvalid => Self::ApiKeyInvalid,
             AccessError::KeyMissing => Self::ApiKeyMissing,
+            AccessError::TooManyAttempts { after } => Self::TooManyAttempts { after },
             AccessError::OriginNotAllowed { origin } => Self::OriginNotAllowed { origin },
         }
     }
@@ -241,125 +273,13 @@ struct KnownKey {
 }
 
 impl KnownKey {
-    fn new(key: &ApiKey) -> Self {
+    /// `number` is the key's place in the list.
+    fn new(number: usize, key: &ApiKey) -> Self {
         let digest = KeyDigest::of(key.key.expose_secret());
-        let hash = || digest.0[..4].iter().map(|byte| format!("{byte:02x}")).collect();
-        let label: String = key.name.clone().unwrap_or_else(hash);
+        // No name begins with `#`.
+        let label = key.name.clone().unwrap_or_else(|| format!("#{number}"));
         Self { digest, label: label.into() }
     }
-}
-
-/// `ALLOWED_ORIGINS`.
-#[derive(Debug, Clone)]
-enum AllowedOrigins {
-    All,
-    /// In lower case, without a trailing slash but for `file://`.
-    Listed(Vec<String>),
-}
-
-impl AllowedOrigins {
-    fn new(origins: &[String]) -> Self {
-        if origins.iter().any(|origin| origin == "*") {
-            return Self::All;
-        }
-        let plain = |origin: &String| match origin.trim_end_matches('/') {
-            "file:" => "file://".to_owned(),
-            origin => origin.to_ascii_lowercase(),
-        };
-        Self::Listed(origins.iter().map(plain).collect())
-    }
-
-    fn allow(&self, origin: &HeaderValue) -> bool {
-        match self {
-            Self::All => true,
-            Self::Listed(listed) => {
-                listed.iter().any(|own| own.as_bytes().eq_ignore_ascii_case(origin.as_bytes()))
-            }
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        matches!(self, Self::Listed(listed) if listed.is_empty())
-    }
-}
-
-/// The key that the client presents, from the first of its places that is not empty
-/// (`docs/API.md`).
-fn presented(headers: &HeaderMap, uri: &Uri) -> Option<String> {
-    let plain = |name: HeaderName| {
-        let values = headers.get_all(name).into_iter();
-        let mut values = values.filter_map(|value| value.to_str().ok().map(str::trim));
-        values.find(|value| !value.is_empty()).map(str::to_owned)
-    };
-    plain(GOOG_API_KEY)
-        .or_else(|| authorization(headers, "bearer").map(str::to_owned))
-        .or_else(|| plain(X_API_KEY))
-        .or_else(|| query_key(uri))
-        .or_else(|| basic_password(headers))
-}
-
-/// The credentials of the first `Authorization` with this scheme.
-fn authorization<'a>(headers: &'a HeaderMap, scheme: &str) -> Option<&'a str> {
-    headers.get_all(header::AUTHORIZATION).iter().find_map(|value| {
-        let (own, credentials) = value.to_str().ok()?.trim().split_once(' ')?;
-        let credentials = credentials.trim();
-        (own.eq_ignore_ascii_case(scheme) && !credentials.is_empty()).then_some(credentials)
-    })
-}
-
-fn query_key(uri: &Uri) -> Option<String> {
-    let pairs = form_urlencoded::parse(uri.query()?.as_bytes());
-    let keys = pairs.filter(|(name, _)| name == "key").map(|(_, key)| key.trim().to_owned());
-    keys.into_iter().find(|key| !key.is_empty())
-}
-
-fn basic_password(headers: &HeaderMap) -> Option<String> {
-    let decoded = STANDARD.decode(authorization(headers, "basic")?).ok()?;
-    let (_, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
-    (!password.is_empty()).then(|| password.to_owned())
-}
-
-/// The host of `host[:port]`, without the brackets of an IPv6 address.
-fn host_name(authority: &str) -> Option<&str> {
-    let (host, port) = match authority.strip_prefix('[') {
-        Some(rest) => rest.split_once(']')?,
-        None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
-    };
-    let is_port = |port: &str| port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit());
-    (port.is_empty() || port.strip_prefix(':').is_some_and(is_port)).then_some(host)
-}
-
-/// `localhost`, `*.localhost`, 127.0.0.0/8, and `::1`, also as an IPv4 address in IPv6.
-fn is_loopback(host: &str) -> bool {
-    // The names that nearly every client uses need no parsing.
-    if matches!(host, "127.0.0.1" | "localhost") {
-        return true;
-    }
-    if let Ok(address) = host.parse::<Ipv4Addr>() {
-        return address.is_loopback();
-    }
-    if let Ok(address) = host.parse::<Ipv6Addr>() {
-        let mapped = address.to_ipv4_mapped().is_some_and(|address| address.is_loopback());
-        return mapped || address.is_loopback();
-    }
-    let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-    let is_label = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    name == "localhost" || name.ends_with(".localhost") && name.bytes().all(is_label)
-}
-
-/// True when `origin` has the name and port of `host`. The scheme is not compared: TLS may end at a
-/// proxy in front of this one.
-fn is_same_host(origin: &[u8], host: &str) -> bool {
-    let Ok(origin) = std::str::from_utf8(origin) else {
-        return false;
-    };
-    let (authority, default_port) = match origin.split_once("://") {
-        Some(("http", authority)) => (authority, ":80"),
-        Some(("https", authority)) => (authority, ":443"),
-        _ => return false,
-    };
-    let without_default = |text: &str| text.strip_suffix(default_port).unwrap_or(text).to_owned();
-    !authority.is_empty() && without_default(authority).eq_ignore_ascii_case(&without_default(host))
 }
 
 /// True for a list of header names and nothing else, which is safe to echo.
@@ -374,8 +294,6 @@ fn shown(value: &[u8]) -> String {
     printable.take(100).map(|&byte| char::from(byte)).collect()
 }
 
-const GOOG_API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
-const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_PRIVATE_NETWORK: HeaderName =

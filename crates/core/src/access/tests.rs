@@ -1,7 +1,9 @@
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use secrecy::SecretString;
-use sha2::{Digest, Sha256};
 
 use super::*;
+use crate::settings::AllowedHost;
 
 fn access(host: &str, keys: &[(&str, &str)], origins: &[&str]) -> Access {
     let keys: Vec<_> = keys
@@ -12,7 +14,13 @@ fn access(host: &str, keys: &[(&str, &str)], origins: &[&str]) -> Access {
         })
         .collect();
     let origins: Vec<String> = origins.iter().map(|origin| (*origin).to_owned()).collect();
-    Access::of(host, &keys, &origins)
+    Access::of(host, &keys, &AllowedHosts::Listed(Vec::new()), &origins)
+}
+
+/// Without keys, on this address, under these names too.
+fn named(host: &str, names: &[(&str, Option<u16>)]) -> Access {
+    let names = names.iter().map(|(name, port)| AllowedHost { name: (*name).into(), port: *port });
+    Access::of(host, &[], &AllowedHosts::Listed(names.collect()), &[])
 }
 
 fn local() -> Access {
@@ -43,8 +51,16 @@ fn admit(
     lines: &[(&'static str, &str)],
     target: &str,
 ) -> Result<Option<String>, AccessError> {
-    let client = access.admit(&headers(lines), &target.parse().unwrap(), true)?;
+    let guesses = Mutex::default();
+    let attempt = attempt(&guesses, 1, 0);
+    let client = access.admit(&headers(lines), &target.parse().unwrap(), Needs::Key, &attempt)?;
     Ok(client.label.as_deref().map(str::to_owned))
+}
+
+/// From the n-th address, after so many seconds.
+fn attempt(guesses: &Mutex<KeyGuesses>, n: u8, secs: u64) -> Attempt<'_> {
+    let from = Caller::Address(IpAddr::from([192, 0, 2, n]));
+    Attempt { guesses, from, now: Monotonic(0) + Duration::from_secs(secs) }
 }
 
 fn alice() -> Result<Option<String>, AccessError> {
@@ -104,21 +120,62 @@ fn no_key_and_a_wrong_key_are_different_errors() {
 }
 
 #[test]
-fn an_unnamed_key_is_known_by_a_short_hash() {
+fn an_unnamed_key_is_known_by_its_place_in_the_list() {
     let label = admit(&keyed(), &[("x-api-key", "secret-b")], "/").unwrap().unwrap();
-    let digest = Sha256::digest(b"secret-b");
-    let hash = format!("{:02x}{:02x}{:02x}{:02x}", digest[0], digest[1], digest[2], digest[3]);
-    assert_eq!(label, hash);
+    assert_eq!(label, "#2");
 }
 
 #[test]
-fn a_route_that_needs_no_key_is_open_and_still_recognises_one() {
-    let open = |lines: &[(&'static str, &str)]| {
-        keyed().admit(&headers(lines), &Uri::from_static("/health"), false).unwrap()
+fn a_route_that_needs_no_key_is_open_and_looks_at_none() {
+    let guesses = Mutex::default();
+    for needs in [Needs::NoKey, Needs::Nothing] {
+        for _ in 0..20 {
+            for lines in [&[][..], &[("x-api-key", "wrong")], &[("x-api-key", "secret-a")]] {
+                let attempt = attempt(&guesses, 1, 0);
+                let admitted =
+                    keyed().admit(&headers(lines), &Uri::from_static("/"), needs, &attempt);
+                assert_eq!(admitted, Ok(Client::default()));
+            }
+        }
+    }
+}
+
+#[test]
+fn after_ten_wrong_keys_from_an_address_none_is_looked_at() {
+    let (guesses, access) = (Mutex::default(), keyed());
+    let send = |key: &str, from: u8, secs: u64| {
+        let lines = if key.is_empty() { vec![] } else { vec![("x-api-key", key)] };
+        let attempt = attempt(&guesses, from, secs);
+        access.admit(&headers(&lines), &Uri::from_static("/"), Needs::Key, &attempt)
     };
-    assert_eq!(open(&[]).label, None);
-    assert_eq!(open(&[("x-api-key", "wrong")]).label, None);
-    assert_eq!(open(&[("x-api-key", "secret-a")]).label.as_deref(), Some("alice"));
+    let refused = |secs| Err(AccessError::TooManyAttempts { after: Duration::from_secs(secs) });
+    assert!(send("secret-a", 1, 0).is_ok());
+    for n in 0..10 {
+        assert_eq!(send(&format!("guess-{n}"), 1, n), Err(AccessError::KeyInvalid));
+        assert_eq!(send("", 1, n), Err(AccessError::KeyMissing));
+    }
+    for key in ["guess", "secret-b"] {
+        assert_eq!(send(key, 1, 10), refused(50), "{key}");
+    }
+    assert!(send("secret-a", 1, 10).is_ok(), "it was accepted from this address");
+    assert_eq!(send("", 1, 10), Err(AccessError::KeyMissing));
+    assert!(send("secret-b", 2, 10).is_ok(), "another address");
+    assert!(send("secret-b", 1, 60).is_ok());
+}
+
+#[test]
+fn a_key_that_is_no_longer_valid_does_not_pass_because_it_was_accepted_before() {
+    let guesses = Mutex::default();
+    let send = |access: &Access, key: &str| {
+        let attempt = attempt(&guesses, 1, 0);
+        access.admit(&headers(&[("x-api-key", key)]), &Uri::from_static("/"), Needs::Key, &attempt)
+    };
+    assert!(send(&keyed(), "secret-a").is_ok());
+    let reloaded = access("0.0.0.0", &[("bob", "secret-c")], &[]);
+    for _ in 0..10 {
+        assert_eq!(send(&reloaded, "guess"), Err(AccessError::KeyInvalid));
+    }
+    assert!(matches!(send(&reloaded, "secret-a"), Err(AccessError::TooManyAttempts { .. })));
 }
 
 #[test]
@@ -205,7 +262,116 @@ fn the_loopback_settings_are_recognised() {
     ] {
         assert_eq!(access(host, &[], &[]).is_local, is_local, "{host}");
     }
-    assert_eq!(admit(&access("0.0.0.0", &[], &[]), &[("host", "proxy.lan")], "/"), Ok(None));
+}
+
+#[test]
+fn on_a_network_without_keys_addresses_and_allowed_names_are_admitted() {
+    let access =
+        named("0.0.0.0", &[("proxy.lan", None), ("gateway", Some(8787)), ("web", Some(80))]);
+    let admitted = |host: &str| admit(&access, &[("host", host)], "/").is_ok();
+    for host in [
+        "192.168.1.2:8787",
+        "10.0.0.1",
+        "[2001:db8::1]:8787",
+        "[fe80::1]",
+        "0.0.0.0",
+        "localhost:8787",
+        "127.0.0.1",
+        "proxy.lan",
+        "Proxy.LAN.:8787",
+        "gateway:8787",
+        "web",
+        "web:80",
+    ] {
+        assert!(admitted(host), "{host}");
+    }
+    for host in [
+        "evil.example",
+        "proxy.lan.evil.example",
+        "evilproxy.lan",
+        "gateway",
+        "gateway:80",
+        "web:8080",
+        "192.168.1.2.nip.io",
+        "127.1",
+        "0x7f.0.0.1",
+        "2130706433",
+        "[fe80::1%25lo]",
+        "[2001:db8::1",
+        "192.168.1.2:x",
+        "192.168.1.2:99999999",
+        "",
+    ] {
+        assert!(!admitted(host), "{host}");
+    }
+    // The name of a page that was resolved to this machine is its own origin too.
+    let rebound = [("host", "evil.example"), ("origin", "http://evil.example")];
+    assert!(matches!(admit(&access, &rebound, "/"), Err(AccessError::HostNotAllowed { .. })));
+    let own = [("host", "proxy.lan:8787"), ("origin", "http://proxy.lan:8787")];
+    assert_eq!(admit(&access, &own, "/"), Ok(None));
+}
+
+#[test]
+fn on_a_loopback_address_a_name_can_be_allowed_and_an_address_cannot() {
+    let access = named("127.0.0.1", &[("proxy.lan", None)]);
+    let admitted = |host: &str| admit(&access, &[("host", host)], "/").is_ok();
+    assert!(admitted("proxy.lan") && admitted("proxy.lan:443") && admitted("localhost"));
+    for host in ["10.0.0.1", "[::]", "0.0.0.0", "evil.example"] {
+        assert!(!admitted(host), "{host}");
+    }
+    let any = Access::of("0.0.0.0", &[], &AllowedHosts::Any, &[]);
+    assert_eq!(admit(&any, &[("host", "name.workers.dev")], "/"), Ok(None));
+}
+
+#[test]
+fn without_keys_a_page_of_another_site_needs_an_allowed_origin_also_where_it_sends_none() {
+    let listed = access("127.0.0.1", &[], &["https://app.example"]);
+    let open = access("127.0.0.1", &[], &["*"]);
+    let send = |access: &Access, site: &str, origin: &str| {
+        let mut lines = vec![("host", "localhost:8787"), ("sec-fetch-site", site)];
+        if !origin.is_empty() {
+            lines.push(("origin", origin));
+        }
+        admit(access, &lines, "/").is_ok()
+    };
+    for site in ["cross-site", "same-site"] {
+        for access in [&local(), &listed] {
+            assert!(!send(access, site, ""), "{site}");
+            assert!(!send(access, site, "https://evil.example"));
+            assert!(
+                !send(access, site, "http://localhost:8787"),
+                "not of the same origin, it says"
+            );
+        }
+        assert!(send(&listed, site, "https://app.example"));
+        assert!(!send(&local(), site, "https://app.example"));
+        assert!(send(&open, site, "") && send(&open, site, "https://evil.example"));
+    }
+    for site in ["same-origin", "none"] {
+        assert!(send(&local(), site, ""));
+        assert!(send(&local(), site, "http://localhost:8787"));
+        assert!(!send(&local(), site, "https://evil.example"));
+    }
+    let twice = [("sec-fetch-site", "none"), ("sec-fetch-site", "cross-site")];
+    assert!(admit(&local(), &twice, "/").is_err());
+    let with_key = [("sec-fetch-site", "cross-site"), ("x-api-key", "secret-a")];
+    assert_eq!(admit(&keyed(), &with_key, "/"), alice());
+}
+
+#[test]
+fn a_link_of_another_site_leads_to_the_status_page_and_nowhere_else() {
+    let guesses = Mutex::default();
+    let send = |mode: &str, needs: Needs| {
+        let lines = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", mode)];
+        let attempt = attempt(&guesses, 1, 0);
+        local().admit(&headers(&lines), &Uri::from_static("/"), needs, &attempt).is_ok()
+    };
+    assert!(send("navigate", Needs::Nothing));
+    for (mode, needs) in
+        [("navigate", Needs::Key), ("navigate", Needs::NoKey), ("no-cors", Needs::Nothing)]
+    {
+        assert!(!send(mode, needs), "{mode} {needs:?}");
+    }
 }
 
 #[test]

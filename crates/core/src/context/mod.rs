@@ -5,6 +5,7 @@
 
 mod server_timing;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +38,10 @@ pub(crate) struct RequestContext<P: Platform> {
     /// The model as it is sent upstream; empty where there is none.
     pub(crate) model: String,
     pub(crate) caller: Caller,
+    /// The client's address, if it is known.
+    pub(crate) peer: Option<IpAddr>,
+    /// The request was admitted: key, host, origin, route and rate limit let it through.
+    pub(crate) admitted: bool,
     /// The name of the client's key for logs and metrics.
     pub(crate) client: Option<Arc<str>>,
     /// When the client stops waiting, if it has said so.
@@ -57,6 +62,8 @@ pub(crate) struct RequestContext<P: Platform> {
     pub(crate) usage: TokenUsage,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
+    /// A call went to an endpoint.
+    asked_upstream: bool,
     /// HTTP status of the answer, 0 as long as there is none.
     pub(crate) status: u16,
     /// The label of the error, if it is one.
@@ -179,6 +186,8 @@ impl<P: Platform> RequestContext<P> {
             operation: None,
             model: String::new(),
             caller: Caller::Unknown,
+            peer: None,
+            admitted: false,
             client: None,
             deadline: None,
             headers: HeaderMap::new(),
@@ -191,6 +200,7 @@ impl<P: Platform> RequestContext<P> {
             usage: TokenUsage::default(),
             bytes_in: 0,
             bytes_out: 0,
+            asked_upstream: false,
             status: 0,
             error: None,
             retries: 0,
@@ -291,6 +301,7 @@ impl<P: Platform> RequestContext<P> {
         self.metrics.endpoint_in_flight(call.index, true);
         self.call = Some(call);
         self.counted_for = counted_for;
+        self.asked_upstream = true;
     }
 
     /// Upstream's answer has begun.
@@ -397,8 +408,15 @@ impl<P: Platform> Drop for RequestContext<P> {
         }
         let now = self.platform.now();
         let record = self.access_log(now);
-        self.metrics.request_ended(&record, now);
-        record.emit();
+        match self.error {
+            Some(reason) if !self.admitted => self.metrics.request_refused(reason),
+            _ => self.metrics.request_ended(&record, now),
+        }
+        let is_own_refusal = self.outcome == RequestOutcome::Refused && !self.asked_upstream;
+        match self.error.filter(|_| is_own_refusal) {
+            Some(reason) => self.metrics.log_refusal(&record, reason, self.peer, now),
+            None => record.emit(None),
+        }
     }
 }
 

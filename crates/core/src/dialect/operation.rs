@@ -15,12 +15,16 @@ pub enum Operation {
     HealthDetailed,
     /// Lists the models.
     ListModels,
+    /// `GET /live`.
+    Live,
     /// `GET /metrics`.
     Metrics,
     /// `OPTIONS` on any path.
     Options,
     /// A method of the provider's own protocol, passed through.
     PassThrough,
+    /// `GET /ready`.
+    Ready,
     /// `GET /`.
     Root,
     /// Generates an answer that comes as a stream of events.
@@ -37,9 +41,11 @@ impl Operation {
             Self::Health => "health",
             Self::HealthDetailed => "health/detailed",
             Self::ListModels => "models.list",
+            Self::Live => "live",
             Self::Metrics => "metrics",
             Self::Options => "options",
             Self::PassThrough => "v1internal",
+            Self::Ready => "ready",
             Self::Root => "root",
             Self::Stream => "streamGenerateContent",
         }
@@ -54,15 +60,24 @@ impl Operation {
             | Self::ListModels
             | Self::PassThrough
             | Self::Stream => true,
-            Self::Health | Self::HealthDetailed | Self::Metrics | Self::Options | Self::Root => {
-                false
-            }
+            Self::Health
+            | Self::HealthDetailed
+            | Self::Live
+            | Self::Metrics
+            | Self::Options
+            | Self::Ready
+            | Self::Root => false,
         }
+    }
+
+    /// True if the request is answered while the proxy stops.
+    pub fn is_answered_while_stopping(self) -> bool {
+        matches!(self, Self::Health | Self::Live | Self::Ready)
     }
 
     /// True when a client must send a key, if keys are set (`docs/ACCESS.md`).
     pub fn needs_key(self) -> bool {
-        !matches!(self, Self::Root | Self::Health | Self::Options)
+        !matches!(self, Self::Root | Self::Health | Self::Live | Self::Options | Self::Ready)
     }
 }
 

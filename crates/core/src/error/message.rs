@@ -52,6 +52,10 @@ impl fmt::Display for Error {
                 "This Idempotency-Key was used before with a different body. Use a new key for a \
                  new request.",
             ),
+            Self::ConnectionsExhausted => f.write_str(
+                "Nearly all connections that this proxy may have are in use. Try again in a second, \
+                 over fewer connections; its operator may allow it more open files or memory.",
+            ),
             Self::CredentialsMissing { why } => write!(
                 f,
                 "The proxy has no Google credentials: {} Sign in with the official Gemini CLI on \
@@ -72,11 +76,15 @@ impl fmt::Display for Error {
                  not about your API key. Correct them, then run `code-assist-proxy check`.",
                 Sentence(why)
             ),
+            Self::HostMissing => f.write_str(
+                "The request has no Host header, which HTTP/1.1 requires (RFC 9112, section 3.2). \
+                 Send it.",
+            ),
             Self::HostNotAllowed { host } => write!(
                 f,
-                "This proxy listens on a loopback address without keys, so it answers only under \
-                 loopback names, not as {host:?}. Use http://127.0.0.1 or http://localhost, or \
-                 have its operator set PROXY_API_KEYS."
+                "This proxy has no keys set, so it does not answer under the name {host:?}. On its own \
+                 machine use http://127.0.0.1 or http://localhost, elsewhere its IP address; or have its \
+                 operator add the name to ALLOWED_HOSTS, or set PROXY_API_KEYS."
             ),
             Self::Internal => f.write_str(
                 "The proxy has run into a bug of its own; your request may be fine. Please report \
@@ -100,6 +108,10 @@ impl fmt::Display for Error {
                 "{what} is not found. This proxy offers {OFFERED}; GET / lists all its paths."
             ),
             Self::NotOffered { what, model } => write_not_offered(f, what, model.as_deref()),
+            Self::OriginNotAllowed { origin } if origin.is_empty() => f.write_str(
+                "Web pages of other sites may not use this proxy, because it has no keys set, and this \
+                 request does not say which page it is from. Have its operator set PROXY_API_KEYS.",
+            ),
             Self::OriginNotAllowed { origin } => write!(
                 f,
                 "Web pages from {origin:?} may not use this proxy, because it has no keys set. \
@@ -166,6 +178,12 @@ impl fmt::Display for Error {
                      proxy, then run `code-assist-proxy check`.",
                 )
             }
+            Self::TooManyAttempts { after } => write!(
+                f,
+                "Too many wrong API keys came from your address, so this key was not looked at. Correct \
+                 the key, and try again in {}.",
+                Plain(*after)
+            ),
             Self::UnsupportedEncoding { what } => write!(
                 f,
                 "The request body cannot be decoded: {} Send it plain or with Content-Encoding: \

@@ -48,6 +48,8 @@ pub enum Error {
         /// The model that failed, if other models can be called.
         model: Option<String>,
     },
+    /// Nearly all places for connections have a request in flight.
+    ConnectionsExhausted,
     /// An `Idempotency-Key` was used again with a different body.
     Conflict,
     /// The proxy has no Google credentials.
@@ -65,6 +67,8 @@ pub enum Error {
         /// Where they are and why they cannot be used.
         why: String,
     },
+    /// A request in HTTP/1.1 has no `Host`.
+    HostMissing,
     /// The `Host` of a request to a loopback address is no loopback name.
     HostNotAllowed {
         /// The value of `Host`.
@@ -137,6 +141,11 @@ pub enum Error {
         /// What the last try ended with, without secrets.
         why: String,
         /// How long until the proxy tries again; zero where that is not known.
+        after: Duration,
+    },
+    /// Too many wrong keys came from the client's address.
+    TooManyAttempts {
+        /// How long until a key from there is looked at again.
         after: Duration,
     },
     /// The proxy does not read this `Content-Encoding`, or the body does not decode.
@@ -257,10 +266,12 @@ impl Error {
     /// How long the client should wait before the next attempt.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
+            Self::ConnectionsExhausted => Some(Duration::from_secs(1)),
             Self::CircuitOpen { after, .. }
             | Self::Overloaded { after }
             | Self::QueueTimeout { after }
-            | Self::RateLimited { after } => Some(*after),
+            | Self::RateLimited { after }
+            | Self::TooManyAttempts { after } => Some(*after),
             Self::TokenUnavailable { after, .. } => Some(*after).filter(|after| !after.is_zero()),
             Self::Upstream(error) => error.retry_delay,
             _ => None,

@@ -37,6 +37,9 @@ impl Error {
                 (S::SERVICE_UNAVAILABLE, Some("CIRCUIT_OPEN"), "circuit_open", Upstream)
             }
             Self::Conflict => (S::CONFLICT, None, "conflict", Client),
+            Self::ConnectionsExhausted => {
+                (S::SERVICE_UNAVAILABLE, Some("OVERLOADED"), "connections_exhausted", Proxy)
+            }
             Self::CredentialsMissing { .. } => (
                 S::SERVICE_UNAVAILABLE,
                 Some("CREDENTIALS_MISSING"),
@@ -56,6 +59,7 @@ impl Error {
                 "credentials_unreadable",
                 Operator,
             ),
+            Self::HostMissing => (S::BAD_REQUEST, None, "host_missing", Client),
             Self::HostNotAllowed { .. } => {
                 (S::FORBIDDEN, Some("HOST_NOT_ALLOWED"), "host_not_allowed", Client)
             }
@@ -106,6 +110,9 @@ impl Error {
                 "token_unavailable",
                 Upstream,
             ),
+            Self::TooManyAttempts { .. } => {
+                (S::TOO_MANY_REQUESTS, Some("TOO_MANY_ATTEMPTS"), "too_many_attempts", Client)
+            }
             Self::UnsupportedEncoding { .. } => {
                 (S::BAD_REQUEST, Some("UNSUPPORTED_ENCODING"), "unsupported_encoding", Client)
             }

@@ -35,11 +35,13 @@ fn every_error() -> Vec<Error> {
         Error::CircuitOpen { after: Duration::from_millis(41_001), model: None },
         Error::CircuitOpen { after: Duration::from_secs(60), model: Some(text("gemini-3-pro")) },
         Error::Conflict,
+        Error::ConnectionsExhausted,
         Error::CredentialsMissing { why: text("there is no file ~/.gemini/oauth_creds.json") },
         Error::CredentialsRejected { why: text("Token has been expired or revoked.") },
         Error::CredentialsUnreadable {
             why: text("GCP_SERVICE_ACCOUNT cannot be read: it is empty"),
         },
+        Error::HostMissing,
         Error::HostNotAllowed { host: text("evil.example") },
         Error::Internal,
         Error::MalformedBody,
@@ -52,6 +54,7 @@ fn every_error() -> Vec<Error> {
         not_offered("openai", None),
         not_offered("bidiGenerateContent", None),
         Error::OriginNotAllowed { origin: text("https://evil.example") },
+        Error::OriginNotAllowed { origin: String::new() },
         Error::OutOfResources { why: text("tcp open error: Too many open files (os error 24)") },
         Error::Overloaded { after: Duration::from_secs(1) },
         Error::ProjectRequired,
@@ -62,6 +65,7 @@ fn every_error() -> Vec<Error> {
             problems: vec![text("PORT is out of range"), text("HOST is empty")],
         },
         Error::ShuttingDown,
+        Error::TooManyAttempts { after: Duration::from_secs(42) },
         Error::TokenUnavailable {
             why: text("the token endpoint answered 502 Bad Gateway"),
             after: Duration::from_millis(1700),
@@ -129,7 +133,7 @@ fn the_reasons_are_those_of_the_contract() {
         (405, "UNIMPLEMENTED", &["METHOD_NOT_ALLOWED"]),
         (413, "INVALID_ARGUMENT", &["BODY_TOO_LARGE"]),
         (408, "DEADLINE_EXCEEDED", &["REQUEST_TIMEOUT"]),
-        (429, "RESOURCE_EXHAUSTED", &["RATE_LIMITED"]),
+        (429, "RESOURCE_EXHAUSTED", &["RATE_LIMITED", "TOO_MANY_ATTEMPTS"]),
         (500, "INTERNAL", &["INTERNAL"]),
         (502, "UNAVAILABLE", &["UPSTREAM_MALFORMED", "UPSTREAM_DISCONNECTED"]),
         (

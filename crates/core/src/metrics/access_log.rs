@@ -1,5 +1,6 @@
 //! The log line of a request, written when the answer's body has ended.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{CacheResult, millis};
@@ -42,7 +43,7 @@ pub(crate) struct AccessLogRecord<'a> {
     pub(crate) model: &'a str,
     /// The answer is a stream.
     pub(crate) stream: bool,
-    /// The name or short hash of the client's key.
+    /// The label of the client's key.
     pub(crate) client: Option<&'a str>,
     /// HTTP status of the answer, 0 when there was none.
     pub(crate) status: u16,
@@ -77,8 +78,9 @@ pub(crate) struct AccessLogRecord<'a> {
 }
 
 impl AccessLogRecord<'_> {
-    /// Writes the line.
-    pub(crate) fn emit(&self) {
+    /// Writes the line. `peer` is the client's address, for a request that the proxy has refused by itself.
+    pub(crate) fn emit(&self, peer: Option<IpAddr>) {
+        let peer = peer.map(|peer| peer.to_string());
         tracing::info!(
             target: "request",
             // Written as a field, since a literal would go through `fmt`.
@@ -103,6 +105,7 @@ impl AccessLogRecord<'_> {
             output_tokens = self.usage.output,
             reason = self.error.unwrap_or_default(),
             outcome = self.outcome.label(),
+            peer = peer.as_deref(),
         );
     }
 }

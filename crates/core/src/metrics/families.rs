@@ -19,6 +19,7 @@ impl Metrics {
 
     fn families(&self, health: &HealthInput) -> Vec<MetricFamily> {
         let mut families = self.of_requests();
+        families.extend(self.of_connections());
         families.extend(self.of_upstream());
         families.extend(self.of_models(health));
         families.extend(self.of_credentials(health));
@@ -57,6 +58,11 @@ impl Metrics {
             let reason = self.reasons.label(index)?;
             Some(counted(self.by_reason.of(index), &[("reason", reason)]))
         });
+        let refused = (0..LABELS).filter_map(|index| {
+            let reason = self.reasons.label(index)?;
+            let count = self.refused.of(index);
+            (count > 0).then(|| counted(count, &[("reason", reason)]))
+        });
         let rate_limited = (0..LABELS)
             .find(|index| self.reasons.label(*index) == Some("rate_limited"))
             .map_or(0, |index| self.by_reason.of(index));
@@ -65,12 +71,17 @@ impl Metrics {
         vec![
             counter(
                 "requests",
-                "Requests whose answer has ended, by API method, model sent upstream, and status class.",
+                "Admitted requests whose answer has ended, by API method, model sent upstream, and status class.",
                 requests,
             ),
             counter(
+                "refused_requests",
+                "Requests that were not admitted, by reason. They are in no other count but refusals.",
+                refused.collect(),
+            ),
+            counter(
                 "client_requests",
-                "Requests by the name or short hash of the client's key.",
+                "Admitted requests by the name of the client's key, or its place in the list.",
                 clients.collect(),
             ),
             histogram(
@@ -128,6 +139,38 @@ impl Metrics {
                 "requests_queued",
                 "Requests that wait for one of MAX_CONCURRENT_REQUESTS.",
                 self.queued.load(Relaxed) as f64,
+            ),
+        ]
+    }
+
+    /// A shell without connections of its own has none of these.
+    fn of_connections(&self) -> Vec<MetricFamily> {
+        let counts = self.connections();
+        if counts.limit() == 0 {
+            return Vec::new();
+        }
+        let ended = counts.by_end().map(|(why, count)| counted(count, &[("reason", why)]));
+        let reset = counts.reset_streams().map(|(why, count)| counted(count, &[("reason", why)]));
+        vec![
+            gauge(
+                "connections",
+                "Open connections of clients (without those to ADMIN_PORT).",
+                counts.open() as f64,
+            ),
+            gauge(
+                "connections_limit",
+                "How many connections of clients may be open.",
+                counts.limit() as f64,
+            ),
+            counter(
+                "connections_closed",
+                "Connections that the proxy has closed before their time, by reason.",
+                ended.collect(),
+            ),
+            counter(
+                "streams_reset",
+                "HTTP/2 streams of clients that the proxy has reset, by reason.",
+                reset.into(),
             ),
         ]
     }
@@ -322,6 +365,16 @@ impl Metrics {
                 "process_open_fds",
                 "Open file descriptors.",
                 process_stats.open_fds.map(|count| count as f64),
+            ),
+            optional(
+                "process_max_fds",
+                "The limit of open file descriptors.",
+                process_stats.max_fds.map(|count| count as f64),
+            ),
+            counter(
+                "log_lines_lost",
+                "Log lines that were dropped because standard output was not read in time.",
+                process_stats.log_lines_lost.map(|count| counted(count, &[])).into_iter().collect(),
             ),
         ]
     }

@@ -165,8 +165,10 @@ pub(super) fn method_index(operation: Option<Operation>) -> usize {
         Some(
             Operation::Health
             | Operation::HealthDetailed
+            | Operation::Live
             | Operation::Metrics
             | Operation::Options
+            | Operation::Ready
             | Operation::Root,
         )
         | None => 6,

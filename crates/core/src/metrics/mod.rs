@@ -2,9 +2,11 @@
 //! request, written when its body has ended.
 //!
 //! Nothing here holds a secret: no body, no token, no query string. Recording takes relaxed atomic
-//! operations only, no lock and no allocation; the costly work is done when the metrics are read.
+//! operations only, no lock and no allocation; the costly work is done when the metrics are read. Only
+//! the log lines of refused requests take a lock.
 
 mod access_log;
+mod connections;
 mod exposition;
 mod families;
 mod health;
@@ -14,12 +16,17 @@ mod names;
 #[cfg(test)]
 mod tests;
 
+use std::net::IpAddr;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use crate::policy::line_limit::{LeftOut, LineLimit};
+use crate::sync::lock;
 use crate::time::{Monotonic, Timestamp};
 
 pub(crate) use access_log::{AccessLogRecord, RequestOutcome};
+pub use connections::{ConnectionCounts, ConnectionEnd};
 pub(crate) use exposition::ExpositionFormat;
 pub(crate) use health::{CredentialStatus, HealthInput, RestingModelStatus};
 pub(crate) use labels::{BreakerState, CacheResult, RetryReason};
@@ -58,6 +65,9 @@ pub struct Metrics {
     by_client: Box<Counters<{ CLIENTS + 2 }>>,
     reasons: BoundedLabels,
     by_reason: Counters<LABELS>,
+    /// Requests that were not admitted, by the index of their reason.
+    refused: Counters<LABELS>,
+    refusal_lines: Mutex<LineLimit>,
     retries: Counters<{ RETRY_REASONS.len() }>,
     cache: Counters<{ CACHE_RESULTS.len() }>,
     gone_before_answer: AtomicU64,
@@ -65,6 +75,7 @@ pub struct Metrics {
     cut: AtomicU64,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
+    connections: ConnectionCounts,
     endpoints: Vec<EndpointMetrics>,
 }
 
@@ -117,8 +128,10 @@ impl Metrics {
             by_model: Box::new(std::array::from_fn(|_| ModelCounts::default())),
             clients: BoundedNames::default(),
             by_client: Box::default(),
-            reasons: BoundedLabels::default(),
+            reasons: BoundedLabels::with(&ALERTED_REASONS),
             by_reason: Counters::default(),
+            refused: Counters::default(),
+            refusal_lines: Mutex::default(),
             retries: Counters::default(),
             cache: Counters::default(),
             gone_before_answer: AtomicU64::default(),
@@ -126,6 +139,7 @@ impl Metrics {
             cut: AtomicU64::default(),
             bytes_in: AtomicU64::default(),
             bytes_out: AtomicU64::default(),
+            connections: ConnectionCounts::default(),
             endpoints: endpoints.iter().map(endpoint).collect(),
         }
     }
@@ -188,6 +202,11 @@ impl Metrics {
         self.in_flight.load(Relaxed)
     }
 
+    /// The counts of the shell's client connections.
+    pub fn connections(&self) -> &ConnectionCounts {
+        &self.connections
+    }
+
     /// Records that the shell has begun to shut down.
     pub fn shut_down(&self) {
         self.shutting_down.store(true, Relaxed);
@@ -233,7 +252,41 @@ impl Metrics {
         self.set_aside.fetch_sub(u64::from(!counted), Relaxed);
     }
 
-    /// Counts a request that has ended.
+    /// Counts a request that was not admitted. It is in no other count, so that strangers can shift no
+    /// ratio and no latency.
+    pub(crate) fn request_refused(&self, reason: &'static str) {
+        let index = self.reasons.index(reason);
+        self.by_reason.add(index, 1);
+        self.refused.add(index, 1);
+    }
+
+    /// Writes the log line of a request that the proxy has refused by itself, or counts it if there are
+    /// too many.
+    pub(crate) fn log_refusal(
+        &self,
+        record: &AccessLogRecord<'_>,
+        reason: &'static str,
+        peer: Option<IpAddr>,
+        now: Monotonic,
+    ) {
+        let (may_write, left_out) = {
+            let mut lines = lock(&self.refusal_lines);
+            (lines.ask(reason, now), lines.take_of(reason, now))
+        };
+        if may_write {
+            record.emit(peer);
+        }
+        left_out.into_iter().for_each(log_left_out);
+    }
+
+    /// Logs how many lines were left out, for reasons that do not occur any more. With `all`, also those of
+    /// the last second.
+    pub(crate) fn log_left_out(&self, all: bool, now: Monotonic) {
+        let left_out = lock(&self.refusal_lines).take(all, now);
+        left_out.into_iter().for_each(log_left_out);
+    }
+
+    /// Counts a request that was admitted and has ended.
     pub(crate) fn request_ended(&self, record: &AccessLogRecord<'_>, now: Monotonic) {
         self.requests.fetch_add(1, Relaxed);
         let micros = u64::try_from(record.overhead.as_micros()).unwrap_or(u64::MAX);
@@ -288,6 +341,21 @@ impl Drop for QueuedGuard<'_> {
     fn drop(&mut self) {
         self.0.queued.fetch_sub(1, Relaxed);
     }
+}
+
+/// The reasons that `monitoring/alerts.yml` asks for.
+const ALERTED_REASONS: [&str; 6] = [
+    "api_key_invalid",
+    "internal",
+    "overloaded",
+    "queue_timeout",
+    "too_many_attempts",
+    "upstream_429",
+];
+
+/// In no span, since the line concerns many requests.
+fn log_left_out(LeftOut { reason, count }: LeftOut) {
+    tracing::info!(parent: None, reason, count, "refused requests without a line of their own");
 }
 
 /// The URL without user name and password, which must not appear in a metric.

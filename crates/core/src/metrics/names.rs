@@ -83,6 +83,16 @@ impl Default for BoundedLabels {
 }
 
 impl BoundedLabels {
+    /// Holds these labels from the start. A counter that begins at its first event hides that event from
+    /// `increase()`.
+    pub(super) fn with(labels: &[&'static str]) -> Self {
+        let bounded = Self::default();
+        for label in labels {
+            bounded.index(label);
+        }
+        bounded
+    }
+
     /// Returns the index of `label`, which is added if it is new.
     pub(super) fn index(&self, label: &'static str) -> usize {
         let same = |slot: &OnceLock<&'static str>| *slot.get_or_init(|| label) == label;

@@ -30,6 +30,8 @@ fn health_input(now: Monotonic) -> HealthInput {
         process_stats: ProcessStats {
             resident_bytes: Some(12_582_912),
             open_fds: Some(17),
+            max_fds: Some(1024),
+            log_lines_lost: Some(3),
             cpu_seconds: Some(1.25),
         },
     }

@@ -7,7 +7,9 @@
 //! | [`cache`] | whether a request uses the answer to an equal one, waits for it, or asks upstream |
 //! | [`endpoint`] | which of several endpoints a call goes to |
 //! | [`in_flight`] | nothing: the guard of a call, which ends the call when it is dropped |
+//! | [`key_guesses`] | whether a key from an address is looked at, after wrong ones |
 //! | [`lease`] | which request of this process does a piece of work |
+//! | [`line_limit`] | how many log lines refused requests may write |
 //! | [`lock`] | which of several processes does a piece of work |
 //! | [`memory`] | whether there is memory for what a caller sends or is sent |
 //! | [`project`] | which project a request names, and which request discovers it |
@@ -27,7 +29,9 @@ pub mod breaker;
 pub mod cache;
 pub mod endpoint;
 pub mod in_flight;
+pub mod key_guesses;
 pub mod lease;
+pub mod line_limit;
 pub mod lock;
 pub mod memory;
 pub mod project;

@@ -11,15 +11,15 @@ use super::respond::{self, Answer, AnswerBody, JSON, put};
 use super::{Proxy, page};
 use crate::context::RequestContext;
 use crate::dialect::gemini::models;
-use crate::dialect::gemini::route::Route;
+use crate::dialect::gemini::route::{self, Route};
 use crate::error::Error;
 use crate::metrics::{CredentialStatus, ExpositionFormat, HealthInput};
-use crate::platform::{Platform, ProcessStats};
+use crate::platform::{AdminPort, Platform, ProcessStats};
 use crate::provider::code_assist::models::resolve;
 
 impl Proxy {
-    /// Answers `GET /`, `/health`, `/health/detailed`, `/metrics` and `OPTIONS *`, without an upstream
-    /// call, the store or waiting.
+    /// Answers `GET /`, `/health`, `/health/detailed`, `/live`, `/metrics`, `/ready` and `OPTIONS *`,
+    /// without an upstream call, the store or waiting.
     pub(super) fn local<P: Platform>(
         &self,
         platform: &P,
@@ -33,6 +33,14 @@ impl Proxy {
             Route::Options => {
                 headers.extend(self.reloadable().access.preflight(&parts.headers));
                 (StatusCode::NO_CONTENT, Bytes::new())
+            }
+            Route::Live | Route::Ready => {
+                headers.insert(CONTENT_TYPE, JSON);
+                headers.insert(CACHE_CONTROL, NO_STORE);
+                match route {
+                    Route::Live => (StatusCode::OK, Bytes::from_static(br#"{"status":"live"}"#)),
+                    _ => self.readiness(platform),
+                }
             }
             Route::Health | Route::HealthDetailed => {
                 let input = self.health_input(platform);
@@ -54,7 +62,7 @@ impl Proxy {
                 let input = HealthInput { process_stats, ..self.health_input(platform) };
                 (StatusCode::OK, Bytes::from(self.metrics.exposition(&input, format)))
             }
-            _ if accept.contains("text/html") => {
+            _ if accepts_html(parts) => {
                 headers.extend(page::headers());
                 (StatusCode::OK, Bytes::from_static(page::HTML.as_bytes()))
             }
@@ -65,6 +73,23 @@ impl Proxy {
             }
         };
         Answer { status, headers, body: AnswerBody::Whole(body) }
+    }
+
+    /// Returns the route if the port that the request came through serves it. With `ADMIN_PORT` set,
+    /// that port serves what concerns the operator, and the main port the rest; both serve the checks
+    /// of load balancers.
+    pub(super) fn on_port(&self, route: Route, parts: &Parts) -> Result<Route, Error> {
+        if self.settings.admin_port.is_none() {
+            return Ok(route);
+        }
+        let on_admin_port = parts.extensions.get::<AdminPort>().is_some();
+        let is_served = match &route {
+            Route::Health | Route::Live | Route::Ready | Route::Options => true,
+            Route::Root => on_admin_port || !accepts_html(parts),
+            Route::HealthDetailed | Route::Metrics { .. } => on_admin_port,
+            _ => !on_admin_port,
+        };
+        if is_served { Ok(route) } else { Err(route::not_found(&parts.method, &parts.uri).into()) }
     }
 
     /// Collects the state that health and metrics show besides the counts. The process's statistics are
@@ -130,6 +155,12 @@ impl Proxy {
     }
 }
 
+/// True for a browser, which gets the status page.
+fn accepts_html(parts: &Parts) -> bool {
+    let accept = parts.headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+    accept.is_some_and(|accept| accept.contains("text/html"))
+}
+
 /// The body of `GET /`.
 fn root() -> String {
     json!({
@@ -145,7 +176,13 @@ fn root() -> String {
                 "GET /v1beta/models/{model}",
                 "POST /v1internal:{method}",
             ],
-            "monitoring": ["GET /health", "GET /health/detailed", "GET /metrics"],
+            "monitoring": [
+                "GET /health",
+                "GET /health/detailed",
+                "GET /live",
+                "GET /metrics",
+                "GET /ready",
+            ],
         },
     })
     .to_string()

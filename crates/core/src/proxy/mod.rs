@@ -9,13 +9,14 @@ mod limit;
 mod local;
 mod page;
 mod prepare;
+mod probes;
 mod reload;
 mod respond;
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::task::Poll;
 
 use bytes::Bytes;
@@ -24,12 +25,12 @@ use http::{HeaderMap, Request, Response, Version};
 use http_body::Body;
 use tracing::{Instrument, Span};
 
-use crate::access;
+use crate::access::{self, Attempt, Needs};
 use crate::body::ProxyBody;
 use crate::caller::Caller;
 use crate::context::{CacheUse, Deadline, RequestContext};
 use crate::dialect::gemini::route::{self, Framing, Route, RouteError};
-use crate::dialect::{ModelCall, Operation, StreamFormat, WholeCall};
+use crate::dialect::{ModelCall, StreamFormat, WholeCall};
 use crate::error::Error;
 use crate::ids::RequestId;
 use crate::intake;
@@ -38,6 +39,7 @@ use crate::metrics::Metrics;
 use crate::payload::Payload;
 use crate::platform::{HEAVY, Platform, RequestBodyError};
 use crate::policy::cache::CachedAnswer;
+use crate::policy::key_guesses::KeyGuesses;
 use crate::policy::memory::{MemoryBudget, REQUEST_BASE};
 use crate::settings::Settings;
 use crate::upstream::{FirstEvent, Head, Upstream, Whole};
@@ -55,6 +57,7 @@ pub struct Proxy {
     /// Read once a request, replaced as a whole by [`Proxy::reload`].
     reloadable: RwLock<Arc<ReloadableSettings>>,
     limits: CallerLimits,
+    guesses: Mutex<KeyGuesses>,
     coalescer: Coalescer,
     upstream: Upstream,
     memory: Arc<MemoryBudget>,
@@ -72,6 +75,7 @@ impl Proxy {
         Self {
             reloadable: RwLock::new(ReloadableSettings::new(&settings)),
             limits: CallerLimits::new(&settings),
+            guesses: Mutex::default(),
             coalescer: Coalescer::new(&settings, &metrics),
             upstream: Upstream::new(&settings, &metrics),
             memory,
@@ -112,6 +116,22 @@ impl Proxy {
         self.respond(&parts, answer, context)
     }
 
+    /// Refuses a request that the shell cannot accept.
+    pub async fn refuse<P: Platform, B: Body<Data = Bytes>>(
+        &self,
+        platform: &P,
+        request: Request<B>,
+        error: &Error,
+    ) -> Response<ProxyBody<P>> {
+        let (parts, body) = request.into_parts();
+        let id = RequestId::of(platform, &parts.headers);
+        let mut context = RequestContext::new(platform, &self.metrics, id, platform.now());
+        context.peer = access::address(&parts, self.settings.trust_forwarded_for);
+        intake::drain(platform, &parts.headers, pin!(body)).await;
+        let answer = respond::error(error, false, &mut context);
+        self.respond(&parts, answer, context)
+    }
+
     /// The memory budget, from which a shell reserves what its connections hold.
     pub fn memory(&self) -> &Arc<MemoryBudget> {
         &self.memory
@@ -145,7 +165,13 @@ impl Proxy {
     /// Looks after tokens, credential files and what other processes have found out. A shell calls it
     /// about once a second.
     pub async fn tick<P: Platform>(&self, platform: &P) {
+        self.metrics.log_left_out(false, platform.now());
         self.upstream.tick(platform).await;
+    }
+
+    /// Writes what only waits for its time. The shell calls it when it stops.
+    pub fn finish<P: Platform>(&self, platform: &P) {
+        self.metrics.log_left_out(true, platform.now());
     }
 
     /// The counters, for the shell's shutdown.
@@ -161,22 +187,7 @@ impl Proxy {
         body: B,
         context: &mut RequestContext<P>,
     ) -> Result<Answer<P>, Error> {
-        let needs_key = route.as_ref().map_or(true, |route| route.operation().needs_key());
-        let access = &self.reloadable().access;
-        let client = access.admit(&parts.headers, &parts.uri, needs_key)?;
-        let address = access::address(parts, self.settings.trust_forwarded_for);
-        context.caller = Caller::new(client.key, address);
-        context.client = client.label;
-        let route = route?;
-        let operation = route.operation();
-        context.operation = Some(operation);
-        if self.metrics.shutting_down() && operation != Operation::Health {
-            return Err(Error::ShuttingDown);
-        }
-        if operation.asks_upstream() {
-            context.deadline = Deadline::of(&parts.headers, context.received);
-            self.limits.admit(context).await?;
-        }
+        let route = self.admit(parts, route, context).await?;
         match route {
             Route::Count { model } => {
                 self.whole(parts, body, context, model, WholeCall::CountTokens).await
@@ -197,12 +208,49 @@ impl Proxy {
             Route::Root
             | Route::Health
             | Route::HealthDetailed
+            | Route::Live
             | Route::Metrics { .. }
-            | Route::Options => {
+            | Route::Options
+            | Route::Ready => {
                 context.set_aside();
                 Ok(self.local(context.platform(), &route, parts))
             }
         }
+    }
+
+    /// Refuses strangers, unknown routes, and callers beyond their rate limit. Requests that are refused
+    /// here are in no statistic of those that are served.
+    async fn admit<P: Platform>(
+        &self,
+        parts: &Parts,
+        route: Result<Route, RouteError>,
+        context: &mut RequestContext<P>,
+    ) -> Result<Route, Error> {
+        let needs = match &route {
+            Ok(Route::Root) => Needs::Nothing,
+            Ok(route) if !route.operation().needs_key() => Needs::NoKey,
+            _ => Needs::Key,
+        };
+        let address = access::address(parts, self.settings.trust_forwarded_for);
+        context.peer = address;
+        let from = Caller::new(None, address);
+        let attempt = Attempt { guesses: &self.guesses, from, now: context.received };
+        let access = &self.reloadable().access;
+        let client = access.admit(&parts.headers, &parts.uri, needs, &attempt)?;
+        context.caller = client.key.map_or(from, Caller::Key);
+        context.client = client.label;
+        let route = self.on_port(route?, parts)?;
+        let operation = route.operation();
+        context.operation = Some(operation);
+        if self.metrics.shutting_down() && !operation.is_answered_while_stopping() {
+            return Err(Error::ShuttingDown);
+        }
+        if operation.asks_upstream() {
+            context.deadline = Deadline::of(&parts.headers, context.received);
+            self.limits.admit(context).await?;
+        }
+        context.admitted = true;
+        Ok(route)
     }
 
     /// The life of a request whose answer comes whole: equal ones may share it.

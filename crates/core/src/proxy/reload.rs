@@ -1,4 +1,4 @@
-//! The settings that a running proxy can replace: keys, allowed origins and model aliases.
+//! The settings that a running proxy can replace: keys, allowed hosts and origins, model aliases.
 
 use std::sync::{Arc, PoisonError};
 
@@ -10,7 +10,7 @@ use crate::settings::{ModelAlias, Settings};
 /// The settings that [`Proxy::reload`] replaces. A request keeps the ones with which it began.
 #[derive(Debug)]
 pub(super) struct ReloadableSettings {
-    /// `PROXY_API_KEYS` and `ALLOWED_ORIGINS`.
+    /// `PROXY_API_KEYS`, `ALLOWED_HOSTS` and `ALLOWED_ORIGINS`.
     pub(super) access: Access,
     /// `MODEL_ALIASES`.
     pub(super) model_aliases: Vec<ModelAlias>,
@@ -29,12 +29,17 @@ impl Proxy {
         self.upstream.calls.quotas.clear(platform.wall_clock());
     }
 
-    /// Replaces keys, allowed origins and model aliases. Other settings and requests in
+    /// Replaces keys, allowed hosts and origins, and model aliases. Other settings and requests in
     /// flight are not affected.
     pub fn reload(&self, settings: &Settings) {
         *self.reloadable.write().unwrap_or_else(PoisonError::into_inner) =
             ReloadableSettings::new(settings);
         self.memory.set_keys(settings.api_keys.len());
+    }
+
+    /// True while clients must present a key.
+    pub fn needs_keys(&self) -> bool {
+        self.reloadable().access.needs_keys()
     }
 
     pub(super) fn reloadable(&self) -> Arc<ReloadableSettings> {

@@ -13,6 +13,9 @@ mod spec;
 mod table;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_of_access;
+mod together;
 
 use std::fmt;
 use std::sync::Arc;
@@ -33,6 +36,8 @@ pub struct Settings {
     pub host: String,
     /// `PORT`: 0 picks a free one.
     pub port: u16,
+    /// `ADMIN_PORT`: 0 picks a free one.
+    pub admin_port: Option<u16>,
     /// `GCP_SERVICE_ACCOUNT`: the JSON of the CLI's `oauth_creds.json`.
     pub credentials_json: Option<CredentialsJson>,
     /// `GEMINI_OAUTH_CREDS_FILE`, or its default path (needs a home folder).
@@ -49,6 +54,8 @@ pub struct Settings {
     pub token_url: String,
     /// `OAUTH_TOKENINFO_URL`.
     pub tokeninfo_url: String,
+    /// `ALLOW_INSECURE_UPSTREAM`.
+    pub allow_insecure_upstream: bool,
     /// `OAUTH_CLIENT_ID`, when set by the operator.
     pub oauth_client_id: Option<String>,
     /// `OAUTH_CLIENT_SECRET`, when set by the operator.
@@ -105,6 +112,8 @@ pub struct Settings {
     pub api_keys: Vec<ApiKey>,
     /// `ALLOW_UNAUTHENTICATED`.
     pub allow_unauthenticated: bool,
+    /// `ALLOWED_HOSTS`.
+    pub allowed_hosts: AllowedHosts,
     /// `ALLOWED_ORIGINS`.
     pub allowed_origins: Vec<String>,
     /// `TRUST_FORWARDED_FOR`.
@@ -143,7 +152,7 @@ impl Settings {
     ///
     /// All problems at once, none of them showing a secret.
     pub fn read(layers: &[Layer<'_>]) -> Result<(Self, Vec<Warning>), Vec<Problem>> {
-        Self::read_on(layers, &Machine { file: None, has_host: &|_| true })
+        Self::read_on(layers, &Machine { file: None, has_host: &|_| true, is_on_network: false })
     }
 
     /// As [`Settings::read`], with what the shell knows of the machine.
@@ -193,6 +202,24 @@ pub struct ApiKey {
     pub name: Option<String>,
     /// The key that clients present.
     pub key: SecretString,
+}
+
+/// The names under which clients without keys may call the proxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AllowedHosts {
+    /// Any name. No setting has this value: a Worker uses it, whose names Cloudflare assigns.
+    Any,
+    /// These names.
+    Listed(Vec<AllowedHost>),
+}
+
+/// One of `ALLOWED_HOSTS`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AllowedHost {
+    /// A name in lower case and without a final dot, or an address without brackets.
+    pub name: String,
+    /// The only port that is allowed; `None` allows every port.
+    pub port: Option<u16>,
 }
 
 /// One of `MODEL_ALIASES`.
@@ -303,7 +330,8 @@ pub struct Layer<'a> {
     /// The name of the source in messages.
     pub source: Source,
     /// Looks up the first name or an alias of a setting, in upper case. The environment is also
-    /// asked for variables that defaults refer to, such as `HOME`. An empty value counts as unset.
+    /// asked for variables that defaults refer to, such as `HOME`. An empty value counts as unset
+    /// where the setting may be blank.
     pub lookup: &'a dyn Fn(&str) -> Option<String>,
 }
 
@@ -320,6 +348,8 @@ pub struct Machine<'a> {
     pub file: Option<&'a str>,
     /// Whether a host name has an address. Called only for a `HOST` that is such a name.
     pub has_host: &'a dyn Fn(&str) -> bool,
+    /// Clients come over a network whatever `HOST` says, as they do to a Worker.
+    pub is_on_network: bool,
 }
 
 impl fmt::Debug for Machine<'_> {

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_S
 use http::Uri;
 use secrecy::{ExposeSecret, SecretBox, SecretString};
 
-use super::{ApiKey, KvUrl, ModelAlias, RedisUrl, SealKeys, SettingError};
+use super::{AllowedHost, ApiKey, KvUrl, ModelAlias, RedisUrl, SealKeys, SettingError};
 
 /// `HOST`, without the brackets of an IPv6 address.
 pub(super) fn host(text: &str) -> Result<String, SettingError> {
@@ -280,6 +280,23 @@ pub(super) fn model_aliases(text: &str) -> Result<Vec<ModelAlias>, SettingError>
     Ok(aliases)
 }
 
+/// Names of hosts, each with or without a port.
+pub(super) fn allowed_hosts(text: &str) -> Result<Vec<AllowedHost>, SettingError> {
+    list(text).map(allowed_host).collect()
+}
+
+fn allowed_host(text: &str) -> Result<AllowedHost, SettingError> {
+    let (name, port) = match text.rsplit_once(':') {
+        // The last colon of a bare IPv6 address does not begin a port.
+        Some((name, port)) if !name.contains(':') || name.ends_with(']') => (name, Some(port)),
+        _ => (text, None),
+    };
+    let port = port.map(|port| port.parse().map_err(|_| "has an entry with a bad port"));
+    let name = host(name.strip_suffix('.').unwrap_or(name))
+        .map_err(|_| "has an entry that is not a host name (without scheme and path)")?;
+    Ok(AllowedHost { name, port: port.transpose()? })
+}
+
 /// Browser origins, as browsers write them.
 pub(super) fn origins(text: &str) -> Result<Vec<String>, SettingError> {
     list(text).map(origin).collect()
@@ -315,6 +332,11 @@ pub(super) fn api_version(text: &str) -> Result<String, SettingError> {
     } else {
         Err("has characters that no version has".into())
     }
+}
+
+/// A port number.
+pub(super) fn port(text: &str) -> Result<u16, SettingError> {
+    text.parse().map_err(|_| "is no port number".into())
 }
 
 /// A number of bytes: plain, or with one of the units `KiB`, `MiB` and `GiB` in any case.

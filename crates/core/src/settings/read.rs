@@ -3,15 +3,14 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use http::Uri;
 use secrecy::SecretString;
 
 use super::redact::MASK;
 use super::spec::{Kind, SettingSpec};
 use super::table::SETTINGS;
 use super::{
-    CredentialsJson, Effective, KvUrl, Layer, LogFormat, Machine, Problem, SettingError, Settings,
-    Source, Warning, parse,
+    AllowedHosts, CredentialsJson, Effective, KvUrl, Layer, LogFormat, Machine, Problem,
+    SettingError, Settings, Source, Warning, parse,
 };
 
 pub(super) fn settings(
@@ -22,6 +21,7 @@ pub(super) fn settings(
     let settings = Settings {
         host: reader.host(machine).unwrap_or_default(),
         port: u16::try_from(reader.whole("PORT")).unwrap_or(0),
+        admin_port: reader.text("ADMIN_PORT", parse::port),
         credentials_json: reader.credentials_json(),
         credentials_file: reader.path("GEMINI_OAUTH_CREDS_FILE"),
         access_token: reader.secret("GOOGLE_CLOUD_ACCESS_TOKEN"),
@@ -30,6 +30,7 @@ pub(super) fn settings(
         api_version: reader.text("CODE_ASSIST_API_VERSION", parse::api_version).unwrap_or_default(),
         token_url: reader.url("OAUTH_TOKEN_URL"),
         tokeninfo_url: reader.url("OAUTH_TOKENINFO_URL"),
+        allow_insecure_upstream: reader.switch("ALLOW_INSECURE_UPSTREAM"),
         oauth_client_id: reader.text("OAUTH_CLIENT_ID", |id| Ok(id.into())),
         oauth_client_secret: reader.secret("OAUTH_CLIENT_SECRET"),
         kv_url: reader.kv_url(),
@@ -60,6 +61,9 @@ pub(super) fn settings(
         rate_limit_window: Duration::from_millis(reader.whole("RATE_LIMIT_WINDOW_MS")),
         api_keys: reader.text("PROXY_API_KEYS", parse::api_keys).unwrap_or_default(),
         allow_unauthenticated: reader.switch("ALLOW_UNAUTHENTICATED"),
+        allowed_hosts: AllowedHosts::Listed(
+            reader.text("ALLOWED_HOSTS", parse::allowed_hosts).unwrap_or_default(),
+        ),
         allowed_origins: reader.text("ALLOWED_ORIGINS", parse::origins).unwrap_or_default(),
         trust_forwarded_for: reader.switch("TRUST_FORWARDED_FOR"),
         max_request_body_bytes: size(reader.whole("MAX_REQUEST_BODY_BYTES")),
@@ -77,7 +81,7 @@ pub(super) fn settings(
         no_proxy: reader.text("NO_PROXY", |hosts| Ok(hosts.into())),
         ssl_cert_file: reader.path("SSL_CERT_FILE"),
     };
-    reader.check_together(&settings);
+    reader.check_together(&settings, machine);
     if reader.problems.is_empty() { Ok((settings, reader.warnings)) } else { Err(reader.problems) }
 }
 
@@ -97,21 +101,21 @@ pub(super) fn effective(layers: &[Layer<'_>]) -> Vec<Effective> {
 }
 
 /// Looks settings up and collects problems and warnings.
-struct SettingsReader<'a> {
+pub(super) struct SettingsReader<'a> {
     layers: &'a [Layer<'a>],
     /// The path of the TOML file.
     file: Option<&'a str>,
     home: Option<String>,
-    problems: Vec<Problem>,
+    pub(super) problems: Vec<Problem>,
     warnings: Vec<Warning>,
 }
 
 /// A value with its origin.
-struct FoundValue {
+pub(super) struct FoundValue {
     /// The name under which it was set.
     name: &'static str,
     value: String,
-    source: Source,
+    pub(super) source: Source,
 }
 
 impl<'a> SettingsReader<'a> {
@@ -230,12 +234,8 @@ impl<'a> SettingsReader<'a> {
     }
 
     fn url(&mut self, name: &'static str) -> String {
-        let Some((text, uri)) = self.text(name, |text| Ok((text.to_owned(), parse::url(text)?)))
-        else {
-            return String::new();
-        };
-        self.warn_if_unencrypted(name, &uri);
-        text
+        let url = self.text(name, |text| parse::url(text).map(|_| text.to_owned()));
+        url.unwrap_or_default()
     }
 
     fn endpoints(&mut self) -> Vec<String> {
@@ -244,12 +244,11 @@ impl<'a> SettingsReader<'a> {
             // A list of commas only counts as unset.
             let text = if parse::list(text).next().is_none() { spec.default } else { text };
             parse::list(text)
-                .map(|url| Ok((url.trim_end_matches('/').to_owned(), parse::url(url)?)))
+                .map(|url| parse::url(url).map(|_| url.trim_end_matches('/').to_owned()))
                 .collect::<Result<Vec<_>, SettingError>>()
         });
         let mut endpoints: Vec<String> = Vec::new();
-        for (base, uri) in parsed.unwrap_or_default() {
-            self.warn_if_unencrypted(spec.name, &uri);
+        for base in parsed.unwrap_or_default() {
             if !endpoints.contains(&base) {
                 endpoints.push(base);
             }
@@ -276,55 +275,12 @@ impl<'a> SettingsReader<'a> {
         parsed.unwrap_or(KvUrl::Memory)
     }
 
-    /// Problems and risks that only a combination of settings has.
-    fn check_together(&mut self, settings: &Settings) {
-        // Bad keys are already reported.
-        let has_keys = !settings.api_keys.is_empty()
-            || self.problems.iter().any(|problem| problem.name == "PROXY_API_KEYS");
-        if !settings.host.is_empty() && !settings.is_loopback() && !has_keys {
-            if settings.allow_unauthenticated {
-                let text = "the port is open to everyone who reaches it: they use your account";
-                self.warn("ALLOW_UNAUTHENTICATED", text.into());
-            } else {
-                let source = self.find(spec_of("HOST")).map_or(Source::Default, |it| it.source);
-                let unset = match source {
-                    Source::Env => ": unset it there if it is not meant for the proxy",
-                    _ => "",
-                };
-                let text = format!(
-                    "refuses to listen on {} without keys, since everyone who reaches it could \
-                     use your account; set PROXY_API_KEYS, or listen on 127.0.0.1, or (behind a \
-                     gateway that authenticates) set ALLOW_UNAUTHENTICATED=true (HOST is from \
-                     {}{unset})",
-                    settings.host,
-                    self.origin(source)
-                );
-                self.problems.push(Problem { name: "HOST".into(), text });
-            }
-        }
-        if settings.allowed_origins.iter().any(|origin| origin == "*") && !has_keys {
-            let text = "with `*` and no PROXY_API_KEYS every web page that is open in a browser \
-                        on this machine can use your account";
-            self.warn("ALLOWED_ORIGINS", text.into());
-        }
-        if settings.allowed_origins.iter().any(|origin| origin == "null") && !has_keys {
-            let text = "with `null` and no PROXY_API_KEYS a sandboxed frame of any web page, and any \
-                        page opened from a file, can use your account";
-            self.warn("ALLOWED_ORIGINS", text.into());
-        }
-        if settings.oauth_client_id.is_some() != settings.oauth_client_secret.is_some() {
-            let text = "OAUTH_CLIENT_ID and OAUTH_CLIENT_SECRET belong together; only one is set";
-            self.warn("OAUTH_CLIENT_ID", text.into());
-        }
-        if settings.retry_base_delay > settings.retry_max_delay {
-            let text = "is longer than RETRY_MAX_DELAY_MS, so every delay is cut to that";
-            self.warn("RETRY_BASE_DELAY_MS", text.into());
-        }
-    }
-
     /// The spec and the value in force, which may be the default.
     fn value(&mut self, name: &'static str) -> (&'static SettingSpec, Option<FoundValue>) {
         let spec = spec_of(name);
+        if self.is_blank(spec) {
+            return (spec, None);
+        }
         if let Some(found) = self.find(spec) {
             self.warn_of_disagreement(spec, &found);
             return (spec, Some(found));
@@ -335,8 +291,32 @@ impl<'a> SettingsReader<'a> {
         (spec, found)
     }
 
+    /// True, with a problem, if the strongest layer that has the setting has it without a value, where
+    /// that is not allowed.
+    fn is_blank(&mut self, spec: &'static SettingSpec) -> bool {
+        if spec.may_be_blank {
+            return false;
+        }
+        let layers = self.layers;
+        let Some((name, layer)) = layers.iter().find_map(|layer| {
+            let mut set = spec.names().filter(|name| (layer.lookup)(name).is_some());
+            set.next().map(|name| (name, layer))
+        }) else {
+            return false;
+        };
+        let is_blank = spec.names().all(|name| look_up(layer, name).is_none());
+        if is_blank {
+            let origin = self.origin(layer.source);
+            let text = format!(
+                "is set and empty (in {origin}), which protects nothing; give it a value, or remove it"
+            );
+            self.problems.push(Problem { name: name.into(), text });
+        }
+        is_blank
+    }
+
     /// The value of the strongest layer that has the setting, by its first name or else an alias.
-    fn find(&self, spec: &SettingSpec) -> Option<FoundValue> {
+    pub(super) fn find(&self, spec: &SettingSpec) -> Option<FoundValue> {
         self.layers.iter().find_map(|layer| {
             spec.names().find_map(|name| {
                 let value = look_up(layer, name)?;
@@ -377,7 +357,7 @@ impl<'a> SettingsReader<'a> {
     }
 
     /// A source in words, as problems name it.
-    fn origin(&self, source: Source) -> &'a str {
+    pub(super) fn origin(&self, source: Source) -> &'a str {
         match source {
             Source::Flag => "a flag",
             Source::Env => "the environment",
@@ -387,18 +367,10 @@ impl<'a> SettingsReader<'a> {
         }
     }
 
-    fn warn(&mut self, name: &str, text: String) {
+    pub(super) fn warn(&mut self, name: &str, text: String) {
         let warning = Warning { name: name.into(), text };
         if !self.warnings.contains(&warning) {
             self.warnings.push(warning);
-        }
-    }
-
-    fn warn_if_unencrypted(&mut self, name: &str, uri: &Uri) {
-        if parse::is_unencrypted(uri) {
-            let host = uri.host().unwrap_or_default();
-            let text = format!("tokens travel to {host} in the clear; use https");
-            self.warn(name, text);
         }
     }
 
@@ -429,7 +401,7 @@ fn look_up(layer: &Layer<'_>, name: &str) -> Option<String> {
     (!trimmed.is_empty()).then(|| trimmed.to_owned())
 }
 
-fn spec_of(name: &'static str) -> &'static SettingSpec {
+pub(super) fn spec_of(name: &'static str) -> &'static SettingSpec {
     SETTINGS.iter().find(|spec| spec.name == name).expect("every name that is read is in the table")
 }
 

@@ -19,6 +19,9 @@ pub struct SettingSpec {
     pub group: Group,
     /// How much of the value may be shown.
     pub secrecy: Secrecy,
+    /// A value without a character counts as unset. False for a setting that protects something: an
+    /// empty value, such as that of a variable that a template did not fill in, is then a problem.
+    pub may_be_blank: bool,
 }
 
 impl SettingSpec {
@@ -34,6 +37,11 @@ impl SettingSpec {
 
     pub(super) const fn alias(mut self, aliases: &'static [&'static str]) -> Self {
         self.aliases = aliases;
+        self
+    }
+
+    pub(super) const fn never_blank(mut self) -> Self {
+        self.may_be_blank = false;
         self
     }
 

@@ -37,6 +37,14 @@ pub const SETTINGS: &[SettingSpec] = &[
     ),
     setting(
         Group::Access,
+        "ADMIN_PORT",
+        "",
+        Kind::Text("a port number; 0 picks a free one and prints it"),
+        "A second listen port at the same `HOST`. Metrics, details and the status page are then \
+         served there only, and the API is not.",
+    ),
+    setting(
+        Group::Access,
         "PROXY_API_KEYS",
         "",
         Kind::Text(
@@ -44,9 +52,11 @@ pub const SETTINGS: &[SettingSpec] = &[
              that holds a colon needs a name. Names: letters, digits, `_`, `.`, `-`, each once; \
              keys: visible ASCII without comma",
         ),
-        "Keys that clients must present; a name stands for its key in logs and metrics.",
+        "Keys that clients must present; a name stands for its key in logs and metrics. At least 16 \
+         characters each; fewer than 8 are refused on a network. Set and empty is an error.",
     )
-    .secret(),
+    .secret()
+    .never_blank(),
     setting(
         Group::Access,
         "ALLOW_UNAUTHENTICATED",
@@ -54,6 +64,14 @@ pub const SETTINGS: &[SettingSpec] = &[
         Kind::Switch,
         "Allow a `HOST` that is not loopback without `PROXY_API_KEYS`: everyone who reaches \
          the port uses the account.",
+    ),
+    setting(
+        Group::Access,
+        "ALLOWED_HOSTS",
+        "",
+        Kind::Text("host names, each with or without `:port`, separated by commas"),
+        "Without keys: names under which clients may call the proxy, besides loopback names and \
+         (where `HOST` is not loopback) IP addresses.",
     ),
     setting(
         Group::Access,
@@ -185,9 +203,11 @@ pub const SETTINGS: &[SettingSpec] = &[
         "KV_ENCRYPTION_KEY",
         "",
         Kind::Text("32 bytes in base64 or hex, or two such keys separated by a comma"),
-        "Entries are stored sealed with the first key; the second, if any, only opens old ones.",
+        "Entries are stored sealed with the first key; the second, if any, only opens old ones. Set \
+         and empty is an error.",
     )
-    .secret(),
+    .secret()
+    .never_blank(),
     // Upstream
     setting(
         Group::Upstream,
@@ -216,6 +236,14 @@ pub const SETTINGS: &[SettingSpec] = &[
         "https://oauth2.googleapis.com/tokeninfo",
         Kind::Text("an http(s) URL without query or login"),
         "Where access tokens are validated.",
+    ),
+    setting(
+        Group::Upstream,
+        "ALLOW_INSECURE_UPSTREAM",
+        "false",
+        Kind::Switch,
+        "Allow `http://` for the three addresses above on another machine: tokens, and the refresh \
+         token, travel unencrypted.",
     ),
     setting(
         Group::Upstream,
@@ -431,7 +459,8 @@ const fn setting(
     kind: Kind,
     doc: &'static str,
 ) -> SettingSpec {
-    SettingSpec { name, aliases: &[], default, kind, doc, group, secrecy: Secrecy::Open }
+    let secrecy = Secrecy::Open;
+    SettingSpec { name, aliases: &[], default, kind, doc, group, secrecy, may_be_blank: true }
 }
 
 const MINUTE_MS: u64 = 60_000;
@@ -449,7 +478,8 @@ const WORKER_DEFAULTS: [(&str, &str); 3] = [
 ];
 
 /// Settings of sockets and files.
-pub(super) const NATIVE_ONLY: [&str; 13] = [
+pub(super) const NATIVE_ONLY: [&str; 14] = [
+    "ADMIN_PORT",
     "CONNECTION_TIMEOUT_MS",
     "ENABLE_CONNECTION_POOLING",
     "GEMINI_OAUTH_CREDS_FILE",

@@ -24,6 +24,8 @@ pub struct ProxyBuilder {
     arguments: Vec<String>,
     /// The largest file that the proxy may write, in blocks of 512 bytes.
     file_size_limit: Option<u32>,
+    /// How many files the proxy may have open.
+    open_files_limit: Option<u32>,
 }
 
 impl ProxyBuilder {
@@ -51,12 +53,19 @@ impl ProxyBuilder {
         let home = Arc::new(TempDir::new().expect("a temporary folder"));
         let nowhere = "http://127.0.0.1:9";
         let (build, env) = (ProxyBuild::under_test(), BTreeMap::new());
-        Self { build, home, env, arguments: Vec::new(), file_size_limit: None }
-            .env("CODE_ASSIST_ENDPOINT", nowhere)
-            .env("OAUTH_TOKEN_URL", nowhere)
-            .env("OAUTH_TOKENINFO_URL", nowhere)
-            .env("KV_URL", "memory:")
-            .env("PORT", "0")
+        Self {
+            build,
+            home,
+            env,
+            arguments: Vec::new(),
+            file_size_limit: None,
+            open_files_limit: None,
+        }
+        .env("CODE_ASSIST_ENDPOINT", nowhere)
+        .env("OAUTH_TOKEN_URL", nowhere)
+        .env("OAUTH_TOKENINFO_URL", nowhere)
+        .env("KV_URL", "memory:")
+        .env("PORT", "0")
     }
 
     /// Sets a variable of the environment.
@@ -93,6 +102,13 @@ impl ProxyBuilder {
     #[must_use]
     pub fn file_size_limit(mut self, blocks: u32) -> Self {
         self.file_size_limit = Some(blocks);
+        self
+    }
+
+    /// Limits the number of open files from the start.
+    #[must_use]
+    pub fn open_files_limit(mut self, limit: u32) -> Self {
+        self.open_files_limit = Some(limit);
         self
     }
 
@@ -151,14 +167,16 @@ impl ProxyBuilder {
     }
 
     fn serve_command(&self) -> Command {
-        let mut command = match self.file_size_limit {
-            None => Command::new(proxy_binary()),
-            Some(blocks) => {
-                let mut shell = Command::new("/bin/sh");
-                let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
-                shell.args(["-c", &script]).arg(proxy_binary());
-                shell
-            }
+        let file_size =
+            self.file_size_limit.map(|blocks| format!("trap '' XFSZ; ulimit -f {blocks}; "));
+        let open_files = self.open_files_limit.map(|limit| format!("ulimit -n {limit}; "));
+        let limits: String = file_size.into_iter().chain(open_files).collect();
+        let mut command = if limits.is_empty() {
+            Command::new(proxy_binary())
+        } else {
+            let mut shell = Command::new("/bin/sh");
+            shell.args(["-c", &format!("{limits}exec \"$0\" \"$@\"")]).arg(proxy_binary());
+            shell
         };
         command.arg("serve").args(&self.arguments);
         command.env_clear().env("HOME", self.home.path()).envs(&self.env);

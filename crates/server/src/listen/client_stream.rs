@@ -3,34 +3,45 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::connection::ClientConnection;
+use super::places::WriteProgress;
 use crate::http_version::HttpVersion;
 
 /// A connection whose first bytes have been read to detect the HTTP version.
-#[derive(Debug)]
-pub(super) struct ClientStream {
+pub(super) struct DetectedStream {
     stream: TcpStream,
-    /// Bytes that detection has read and hyper has not.
     prefix: Bytes,
-    writes: Arc<WriteProgress>,
+    pub(super) version: HttpVersion,
 }
 
-impl ClientStream {
-    /// Reads until the HTTP version is clear. Returns None if the client has gone or speaks TLS: live
-    /// API clients try TLS on any port, and cannot read an answer in plain text.
-    pub(super) async fn detect(mut stream: TcpStream) -> Option<(Self, HttpVersion)> {
-        // The buffer is allocated only when the client has sent something.
-        stream.readable().await.ok()?;
-        let mut prefix = BytesMut::with_capacity(PREFIX);
+impl DetectedStream {
+    /// Waits for the first bytes. Returns `None` if the client has gone.
+    pub(super) async fn first_bytes(stream: &TcpStream) -> Option<BytesMut> {
+        loop {
+            // The buffer is allocated only when the client has sent something.
+            stream.readable().await.ok()?;
+            let mut prefix = BytesMut::with_capacity(PREFIX);
+            match stream.try_read_buf(&mut prefix) {
+                Ok(0) => return None,
+                Ok(_) => return Some(prefix),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// Reads on until the HTTP version is clear. Returns `None` if the client has gone or speaks TLS:
+    /// live API clients try TLS on any port, and cannot read an answer in plain text.
+    pub(super) async fn detect(mut stream: TcpStream, mut prefix: BytesMut) -> Option<Self> {
         let version = loop {
-            stream.read_buf(&mut prefix).await.ok().filter(|read| *read > 0)?;
             if prefix.first() == Some(&TLS_HANDSHAKE) {
                 return None;
             }
@@ -41,45 +52,48 @@ impl ClientStream {
             if seen == PREFACE.len() {
                 break HttpVersion::Http2;
             }
+            stream.read_buf(&mut prefix).await.ok().filter(|read| *read > 0)?;
         };
-        Some((Self { stream, prefix: prefix.freeze(), writes: Arc::default() }, version))
+        Some(Self { stream, prefix: prefix.freeze(), version })
     }
+}
 
-    /// A detector for a client that does not read.
-    pub(super) fn stall_detector(&self) -> StallDetector {
-        StallDetector { writes: Arc::clone(&self.writes), seen: 0, stalled: Duration::ZERO }
+/// A client's socket.
+pub(super) struct ClientStream {
+    stream: TcpStream,
+    /// Bytes that detection has read and hyper has not.
+    prefix: Bytes,
+    connection: Arc<ClientConnection>,
+}
+
+impl ClientStream {
+    pub(super) fn new(detected: DetectedStream, connection: Arc<ClientConnection>) -> Self {
+        Self { stream: detected.stream, prefix: detected.prefix, connection }
     }
 
     fn record(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        self.writes.blocked.store(written.is_pending(), Ordering::Relaxed);
+        let writes = &self.connection.place.place.writes;
+        writes.blocked.store(written.is_pending(), Ordering::Relaxed);
         if written.is_ready() {
-            self.writes.done.fetch_add(1, Ordering::Relaxed);
+            writes.done.fetch_add(1, Ordering::Relaxed);
         }
         written
     }
 }
 
-#[derive(Debug, Default)]
-struct WriteProgress {
-    /// The last write found the socket's buffer full.
-    blocked: AtomicBool,
-    done: AtomicU32,
-}
-
 /// Measures how long writes have been blocked. It is polled at intervals, so that the write path reads
 /// no clock.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct StallDetector {
-    writes: Arc<WriteProgress>,
     seen: u32,
     stalled: Duration,
 }
 
 impl StallDetector {
     /// Returns for how long nothing could be written. `interval` is the time since the last call.
-    pub(super) fn check(&mut self, interval: Duration) -> Duration {
-        let done = self.writes.done.load(Ordering::Relaxed);
-        let stalled = self.writes.blocked.load(Ordering::Relaxed) && done == self.seen;
+    pub(super) fn check(&mut self, writes: &WriteProgress, interval: Duration) -> Duration {
+        let done = writes.done.load(Ordering::Relaxed);
+        let stalled = writes.blocked.load(Ordering::Relaxed) && done == self.seen;
         self.stalled = if stalled { self.stalled + interval } else { Duration::ZERO };
         self.seen = done;
         self.stalled
@@ -101,7 +115,12 @@ impl AsyncRead for ClientStream {
             }
             return Poll::Ready(Ok(()));
         }
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        if !self.connection.may_read(buf.filled().len() - before) {
+            return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -4,33 +4,41 @@
 //! that is not read are all limited in time.
 
 mod client_stream;
+mod connection;
+mod memory;
+mod places;
 mod request_body;
 mod response;
 #[cfg(test)]
 mod tests;
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use code_assist_core::{Peer, Proxy};
+use code_assist_core::{AdminPort, Caller, ConnectionEnd, Peer, Proxy};
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Version};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::http_version::HttpVersion;
 use crate::platform::TokioPlatform;
-use client_stream::{ClientStream, StallDetector};
-use response::{ResponseTracker, TrackedBody};
+use client_stream::{ClientStream, DetectedStream, StallDetector};
+use connection::{ClientConnection, RefusedRequest};
+use memory::{ConnectionMemory, ListenerMemory};
+use places::{PlaceGuard, Places};
+use response::{OpenResponse, Patience, TrackedBody};
 
 /// Limits on how long clients may take.
 #[derive(Debug, Clone, Copy)]
@@ -41,13 +49,21 @@ pub(crate) struct Timeouts {
     pub(crate) stall: Duration,
 }
 
+/// The sockets to accept connections from.
+pub(crate) struct Listeners {
+    /// `PORT`.
+    pub(crate) main: TcpListener,
+    /// `ADMIN_PORT`, if it is set.
+    pub(crate) admin: Option<TcpListener>,
+}
+
 /// Serves until `shutdown` turns true, lets responses finish within the grace period, then ends them
 /// through `abort`.
 ///
 /// New connections are still accepted while the server drains, so that a load balancer's check of
 /// `/health` gets its 503. Every other request is refused with `SHUTTING_DOWN`.
 pub(crate) async fn serve(
-    listener: TcpListener,
+    listeners: Listeners,
     proxy: Arc<Proxy>,
     platform: TokioPlatform,
     mut shutdown: watch::Receiver<bool>,
@@ -55,20 +71,32 @@ pub(crate) async fn serve(
     timeouts: Timeouts,
 ) {
     let (phase, _) = watch::channel(Phase::Serving);
+    let memory = ListenerMemory::new(Arc::clone(proxy.memory()));
+    let stranger = timeouts.stall.min(STRANGER_STALL);
+    let (main_places, admin_places) =
+        count_places(open_files(), memory.most_connections(), listeners.admin.is_some());
     let server = Arc::new(Server {
         proxy: Arc::clone(&proxy),
         platform,
         http1: http1_server(),
-        http2: http2_server(),
+        memory,
         phase,
-        stall_timeout: timeouts.stall,
+        patience: Patience { admitted: timeouts.stall, stranger },
     });
-    let permits = Arc::new(Semaphore::new(max_connections()));
-    loop {
-        tokio::select! {
-            () = accept(&listener, &permits, &server) => {}
-            _ = shutdown.wait_for(|shutdown| *shutdown) => break,
-        }
+    let main = Port { places: Places::new(main_places, Some(Arc::clone(&proxy))), is_admin: false };
+    let admin = Port { places: Places::new(admin_places, None), is_admin: true };
+    let mut accepting = pin!(async {
+        let accept_admin = async {
+            match &listeners.admin {
+                Some(listener) => server.accept_all(listener, &admin).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::join!(server.accept_all(&listeners.main, &main), accept_admin)
+    });
+    tokio::select! {
+        _ = &mut accepting => {}
+        _ = shutdown.wait_for(|shutdown| *shutdown) => {}
     }
     proxy.metrics().shut_down();
     server.phase.send_replace(Phase::Draining);
@@ -88,7 +116,7 @@ pub(crate) async fn serve(
             deadline = Instant::now() + DRAIN_FLUSH;
         }
         tokio::select! {
-            () = accept(&listener, &permits, &server) => {}
+            _ = &mut accepting => {}
             () = sleep(DRAIN_CHECK) => {}
         }
     }
@@ -108,68 +136,100 @@ enum Phase {
     Finishing,
 }
 
+/// A port that is listened on.
+struct Port {
+    places: Arc<Places>,
+    is_admin: bool,
+}
+
 /// What all connections share.
 struct Server {
     proxy: Arc<Proxy>,
     platform: TokioPlatform,
     http1: http1::Builder,
-    http2: http2::Builder<TokioExecutor>,
+    memory: Arc<ListenerMemory>,
     /// Each connection holds a receiver, so that the channel closes after the last connection.
     phase: watch::Sender<Phase>,
-    stall_timeout: Duration,
+    patience: Patience,
 }
 
-/// Accepts one connection when a permit is free. Until then clients wait in the kernel's backlog.
-async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>, server: &Arc<Server>) {
-    let Ok(permit) = Arc::clone(permits).acquire_owned().await else { return };
-    match listener.accept().await {
-        Ok((stream, address)) => {
-            let phase = server.phase.subscribe();
-            let peer = Peer(address.ip());
-            tokio::spawn(Arc::clone(server).serve_connection(stream, peer, phase, permit));
-        }
-        Err(error) => {
-            // Usually the process is out of file descriptors, and an immediate retry fails too.
-            tracing::warn!("a connection could not be accepted: {error}");
-            sleep(ACCEPT_PAUSE).await;
-        }
-    }
+/// Where a connection comes from.
+#[derive(Debug, Clone, Copy)]
+struct Origin {
+    peer: Peer,
+    is_admin: bool,
 }
 
 impl Server {
+    /// Accepts connections for ever. While all places are taken, clients wait in the kernel's backlog,
+    /// but for one that waits for the next place.
+    async fn accept_all(self: &Arc<Self>, listener: &TcpListener, port: &Port) -> Infallible {
+        loop {
+            let (stream, address) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Usually the process is out of file descriptors, and an immediate retry fails too.
+                    tracing::warn!("a connection could not be accepted: {error}");
+                    port.places.make_room();
+                    sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let caller = Caller::new(None, Some(address.ip()));
+            let place = port.places.wait_for(caller).await;
+            let origin = Origin { peer: Peer(address.ip()), is_admin: port.is_admin };
+            let memory = ConnectionMemory::new(&self.memory, caller);
+            let phase = self.phase.subscribe();
+            let server = Arc::clone(self);
+            tokio::spawn(server.serve_connection(stream, origin, phase, place, memory));
+        }
+    }
+
     async fn serve_connection(
         self: Arc<Self>,
         stream: TcpStream,
-        peer: Peer,
+        origin: Origin,
         mut phase: watch::Receiver<Phase>,
-        _permit: OwnedSemaphorePermit,
+        place: PlaceGuard,
+        memory: ConnectionMemory,
     ) {
         let _ = stream.set_nodelay(true);
+        let detecting = async {
+            let first = timeout(FIRST_BYTE_TIMEOUT, DetectedStream::first_bytes(&stream)).await;
+            let Ok(first) = first else {
+                place.ended(ConnectionEnd::FirstByteTimeout);
+                return None;
+            };
+            timeout(HEAD_TIMEOUT, DetectedStream::detect(stream, first?)).await.ok()?
+        };
         let detected = tokio::select! {
-            detected = timeout(HEAD_TIMEOUT, ClientStream::detect(stream)) => detected,
+            detected = detecting => detected,
+            () = place.place.evicted() => return,
             _ = phase.wait_for(|phase| *phase == Phase::Finishing) => return,
         };
-        let Ok(Some((stream, version))) = detected else { return };
-        let responses = Arc::new(ResponseTracker::default());
-        let writes = stream.stall_detector();
-        let service = service_fn(|request| self.respond(request, peer, &responses));
-        let stream = TokioIo::new(stream);
-        let stall_timeout = self.stall_timeout;
-        let watched = WatchedConnection { responses: &responses, writes, stall_timeout, version };
-        match version {
+        let Some(detected) = detected else { return };
+        let connection = Arc::new(ClientConnection::new(detected.version, place, memory));
+        let watched =
+            WatchedConnection { connection: Arc::clone(&connection), patience: self.patience };
+        let stream = TokioIo::new(ClientStream::new(detected, Arc::clone(&connection)));
+        match connection.version {
             HttpVersion::Http1 => {
-                let connection = self.http1.serve_connection(stream, service);
-                watched.run(connection, phase).await;
+                let service = service_fn(|request| {
+                    let response = connection.begin_request();
+                    self.respond(request, origin, response)
+                });
+                watched.run(self.http1.serve_connection(stream, service), phase).await;
             }
             HttpVersion::Http2 => {
                 // hyper spawns a task for each HTTP/2 request, so that the service cannot borrow.
-                let (server, responses) = (Arc::clone(&self), Arc::clone(&responses));
+                let (server, in_service) = (Arc::clone(&self), Arc::clone(&connection));
                 let service = service_fn(move |request| {
-                    let (server, responses) = (Arc::clone(&server), Arc::clone(&responses));
-                    async move { server.respond(request, peer, &responses).await }
+                    let server = Arc::clone(&server);
+                    let response = in_service.begin_request();
+                    async move { server.respond(request, origin, response).await }
                 });
-                let connection = self.http2.serve_connection(stream, service);
-                watched.run(connection, phase).await;
+                let http2 = http2_server(StreamTasks(connection));
+                watched.run(http2.serve_connection(stream, service), phase).await;
             }
         }
     }
@@ -177,71 +237,110 @@ impl Server {
     async fn respond(
         &self,
         mut request: Request<Incoming>,
-        peer: Peer,
-        responses: &Arc<ResponseTracker>,
-    ) -> Result<http::Response<TrackedBody>, Infallible> {
-        let pending = responses.register();
-        request.extensions_mut().insert(peer);
+        origin: Origin,
+        open: Result<Arc<OpenResponse>, RefusedRequest>,
+    ) -> Result<http::Response<TrackedBody>, RefusedRequest> {
+        let open = open?;
+        let unread = open.hold_unread(&request)?;
+        request.extensions_mut().insert(origin.peer);
+        if origin.is_admin {
+            request.extensions_mut().insert(AdminPort);
+        }
         let version = request.version();
+        let refusal = open.refusal(&request);
         let request = request.map(|body| body.map_err(|error| request_body::classify(&error)));
         // Boxed, so that an idle connection does not reserve space for a request.
-        let mut response = Box::pin(self.proxy.handle(&self.platform, request)).await;
-        if version < Version::HTTP_2 && self.proxy.metrics().shutting_down() {
+        let mut response = match &refusal {
+            Some(error) => Box::pin(self.proxy.refuse(&self.platform, request, error)).await,
+            None => Box::pin(self.proxy.handle(&self.platform, request)).await,
+        };
+        drop(unread);
+        if version < Version::HTTP_2 && (refusal.is_some() || self.proxy.metrics().shutting_down())
+        {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        Ok(response.map(|body| pending.with_body(body)))
+        open.answered(response.body())?;
+        Ok(response.map(|body| open.with_body(body)))
     }
 }
 
-/// A connection and its stall detectors.
-struct WatchedConnection<'a> {
-    responses: &'a ResponseTracker,
-    writes: StallDetector,
-    stall_timeout: Duration,
-    version: HttpVersion,
+/// Spawns the tasks of a connection's HTTP/2 streams.
+#[derive(Clone)]
+struct StreamTasks(Arc<ClientConnection>);
+
+impl<F> Executor<F> for StreamTasks
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    fn execute(&self, stream: F) {
+        // hyper calls the service, which registers the response, right before this.
+        let mut responses = self.0.responses();
+        let task = tokio::spawn(stream);
+        responses.set_task(|| task.abort_handle());
+    }
 }
 
-impl WatchedConnection<'_> {
-    /// Runs a connection until it ends, stalls, or stays idle for too long.
-    async fn run<C>(mut self, connection: C, mut phase: watch::Receiver<Phase>)
+/// A connection with its stall detectors.
+struct WatchedConnection {
+    connection: Arc<ClientConnection>,
+    patience: Patience,
+}
+
+impl WatchedConnection {
+    /// Runs a connection until it ends, stalls, stays idle for too long, or makes way for another.
+    async fn run<C>(self, serving: C, mut phase: watch::Receiver<Phase>)
     where
         C: GracefulConnection<Error = hyper::Error>,
     {
-        let mut connection = pin!(connection);
-        let interval = (self.stall_timeout / STALL_CHECKS).clamp(MIN_STALL_CHECK, MAX_STALL_CHECK);
+        let Self { connection, patience } = self;
+        let mut serving = pin!(serving);
+        let mut writes = StallDetector::default();
         let mut idle = Duration::ZERO;
         let mut closing = *phase.borrow() == Phase::Finishing;
         loop {
+            let interval = check_interval(patience.of(connection.is_admitted()));
             tokio::select! {
                 biased;
-                ended = connection.as_mut() => {
+                ended = serving.as_mut() => {
                     if let Err(error) = ended {
                         tracing::debug!("a connection ended early: {error}");
                     }
                     return;
                 }
+                () = connection.place.place.evicted() => {
+                    if connection.version == HttpVersion::Http2 {
+                        serving.as_mut().graceful_shutdown();
+                        let _ = timeout(EVICTION_FLUSH, serving).await;
+                    }
+                    return;
+                }
                 changed = phase.changed() => {
                     let phase = *phase.borrow_and_update();
-                    let close = self.version == HttpVersion::Http2 || phase == Phase::Finishing;
+                    let is_http2 = connection.version == HttpVersion::Http2;
+                    let close = is_http2 || phase == Phase::Finishing;
                     if changed.is_err() || (close && !closing) {
                         closing = true;
-                        connection.as_mut().graceful_shutdown();
+                        serving.as_mut().graceful_shutdown();
                     }
                 }
                 () = sleep(interval) => {
-                    let stalled = self.writes.check(interval).max(self.responses.check(interval));
-                    if stalled >= self.stall_timeout {
+                    let blocked = writes.check(&connection.place.place.writes, interval);
+                    let takes_nothing = blocked >= patience.of(connection.is_admitted());
+                    if takes_nothing || connection.end_stalled(interval, patience) {
+                        connection.place.ended(ConnectionEnd::Stalled);
                         tracing::debug!("a client does not read its answer: connection closed");
                         return;
                     }
-                    idle = if self.responses.is_idle() { idle + interval } else { Duration::ZERO };
+                    let is_idle = connection.responses().is_empty();
+                    idle = if is_idle { idle + interval } else { Duration::ZERO };
                     // hyper's header timeout closes idle HTTP/1.1 connections.
-                    if idle >= HEAD_TIMEOUT && self.version == HttpVersion::Http2 {
+                    if idle >= HEAD_TIMEOUT && connection.version == HttpVersion::Http2 {
                         if closing {
                             return;
                         }
                         closing = true;
-                        connection.as_mut().graceful_shutdown();
+                        serving.as_mut().graceful_shutdown();
                         idle = Duration::ZERO;
                     }
                 }
@@ -250,26 +349,39 @@ impl WatchedConnection<'_> {
     }
 }
 
+/// How often a stall is checked for.
+fn check_interval(patience: Duration) -> Duration {
+    (patience / STALL_CHECKS).clamp(MIN_STALL_CHECK, MAX_STALL_CHECK)
+}
+
 fn http1_server() -> http1::Builder {
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(MAX_HEAD);
     server
 }
 
-fn http2_server() -> http2::Builder<TokioExecutor> {
-    let mut server = http2::Builder::new(TokioExecutor::new());
+fn http2_server(tasks: StreamTasks) -> http2::Builder<StreamTasks> {
+    let mut server = http2::Builder::new(tasks);
     server
         .timer(TokioTimer::new())
         .keep_alive_interval(PING_INTERVAL)
-        .max_header_list_size(MAX_HEAD as u32)
+        .max_header_list_size(MAX_HEADER_LIST)
         .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
         .max_send_buf_size(SEND_BUFFER);
     server
 }
 
-/// Returns half of the number of files that this process may open, since calls to Google, the store
-/// and logs need descriptors too. Raises the soft limit to the hard limit first.
-fn max_connections() -> usize {
+/// Returns how many connections the main port and `ADMIN_PORT` may have. Together they get half of the
+/// files that this process may open, since calls to Google, the store and logs need descriptors too.
+fn count_places(files: usize, by_memory: usize, has_admin_port: bool) -> (usize, usize) {
+    let admin = if has_admin_port { (files / 8).clamp(8, ADMIN_CONNECTIONS) } else { 0 };
+    ((files / 2).saturating_sub(admin).min(by_memory).max(MIN_CONNECTIONS), admin)
+}
+
+/// Returns how many files this process may open. Raises the soft limit to the hard limit first.
+fn open_files() -> usize {
     #[cfg(unix)]
     {
         use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -277,24 +389,49 @@ fn max_connections() -> usize {
         let limit = getrlimit(Resource::Nofile);
         let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
         let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        usize::try_from(files / 2).unwrap_or(usize::MAX).clamp(16, MAX_CONNECTIONS)
+        usize::try_from(files).unwrap_or(usize::MAX)
     }
     #[cfg(not(unix))]
-    MAX_CONNECTIONS
+    usize::MAX
 }
 
 /// Limits the time for a request's head, and how long a connection may be idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
-const MAX_HEAD: usize = 256 * 1024;
-const MAX_STREAMS: u32 = 1024;
+
+/// A client connects when it has something to send.
+const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long an answer to a request that needs no key may be left unread.
+const STRANGER_STALL: Duration = Duration::from_secs(10);
+
+/// The largest heads of honest clients, with a token and cookies, have some 16 KiB. hyper answers 414 to
+/// a target of 64 KiB and more only if the head is complete, so the bound lies above that.
+const MAX_HEAD: usize = 80 * 1024;
+
+/// The same for HTTP/2, where fields are counted without their compression.
+const MAX_HEADER_LIST: u32 = 64 * 1024;
+
+/// Clients open another connection for more streams. Memory is bounded by what streams hold, whatever
+/// their number.
+const MAX_STREAMS: u32 = 256;
+
+/// How much of request bodies a client may send before the service reads it, for a stream and for a
+/// connection. At a round trip of 20 ms that is 13 MB/s.
+const WINDOW: u32 = 256 * 1024;
 
 /// Bytes of one stream that may wait for a client that reads slowly.
 const SEND_BUFFER: usize = 128 * 1024;
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// A bound on memory: an idle connection costs some ten kilobytes.
-const MAX_CONNECTIONS: usize = 100_000;
+/// However few files or memory there are.
+const MIN_CONNECTIONS: usize = 16;
+
+/// The places of `ADMIN_PORT`: for probes, a scraper or two, and a few browsers.
+const ADMIN_CONNECTIONS: usize = 64;
+
+/// How long an idle HTTP/2 connection has to send its GOAWAY when its place is needed.
+const EVICTION_FLUSH: Duration = Duration::from_millis(200);
 
 /// A stall is checked for this many times within its timeout, at intervals between these bounds.
 const STALL_CHECKS: u32 = 8;

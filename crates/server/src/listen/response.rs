@@ -1,123 +1,322 @@
 //! Tracks the responses of a connection, and whether the client reads them.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
-use code_assist_core::ProxyBody;
+use bytes::{Buf, Bytes};
+use code_assist_core::{ConnectionEnd, Error, ProxyBody};
+use http::header::HOST;
+use http::{Request, Version};
 use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::task::AbortHandle;
 
+use super::connection::{ClientConnection, RefusedRequest, UnreadBody};
+use super::memory::StrangersBytes;
+use crate::http_version::HttpVersion;
 use crate::platform::TokioPlatform;
 
-/// The responses of one connection that have not ended.
-#[derive(Debug, Default)]
-pub(super) struct ResponseTracker {
-    open: Mutex<Vec<OpenResponse>>,
+/// A response that the client has not taken yet: from the request's arrival until the last piece of
+/// the body has been sent.
+pub(super) struct OpenResponse {
+    connection: Arc<ClientConnection>,
+    /// Polling the body changes these two, without reading a clock.
+    polls: AtomicU32,
+    /// The last poll returned a frame, and hyper has not polled again: it waits for the client.
+    unread: AtomicBool,
+    is_admitted: AtomicBool,
+    /// Memory that is held for the body.
+    held: AtomicUsize,
+    /// The same, where the core has reserved it.
+    counted: OnceLock<StrangersBytes>,
+    /// The task of an HTTP/2 stream. Aborting it resets the stream.
+    task: OnceLock<AbortHandle>,
 }
 
-#[derive(Debug)]
-struct OpenResponse {
-    progress: Arc<BodyProgress>,
+impl OpenResponse {
+    pub(super) fn with_body(self: Arc<Self>, body: ProxyBody<TokioPlatform>) -> TrackedBody {
+        TrackedBody { body, rest: Bytes::new(), response: self }
+    }
+
+    /// Holds memory for what may arrive of the request's body before it is read.
+    pub(super) fn hold_unread(
+        &self,
+        request: &Request<Incoming>,
+    ) -> Result<Option<UnreadBody>, RefusedRequest> {
+        let body = request.body();
+        if self.connection.version == HttpVersion::Http1 || body.is_end_stream() {
+            return Ok(None);
+        }
+        let length = body.size_hint().upper().unwrap_or(u64::MAX);
+        self.connection.hold_unread(length).map(Some)
+    }
+
+    /// Why the request is not processed, if it is not.
+    pub(super) fn refusal(&self, request: &Request<Incoming>) -> Option<Error> {
+        if request.version() == Version::HTTP_11 && !request.headers().contains_key(HOST) {
+            return Some(Error::HostMissing);
+        }
+        let place = &self.connection.place;
+        if place.is_spare() && !PROBES.contains(&request.uri().path()) {
+            place.ended(ConnectionEnd::PlacesExhausted);
+            return Some(Error::ConnectionsExhausted);
+        }
+        None
+    }
+
+    /// The request is answered. A refusal to hold the answer is no loss: only the proxy's own answers,
+    /// which change nothing, are refused. The core holds memory for all others.
+    pub(super) fn answered(&self, body: &ProxyBody<TokioPlatform>) -> Result<(), RefusedRequest> {
+        if body.is_admitted() {
+            self.is_admitted.store(true, Ordering::Relaxed);
+            self.connection.admitted();
+            return Ok(());
+        }
+        match body.size_hint().exact() {
+            Some(length) if self.connection.version == HttpVersion::Http2 => {
+                let length = usize::try_from(length).unwrap_or(usize::MAX);
+                if body.has_reserved_memory() {
+                    let _ = self.counted.set(self.connection.count_reserved(length)?);
+                } else {
+                    self.connection.hold_response(length)?;
+                    self.held.fetch_add(length, Ordering::Relaxed);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    pub(super) fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for OpenResponse {
+    fn drop(&mut self) {
+        let connection = Arc::clone(&self.connection);
+        connection.end_request(self);
+    }
+}
+
+/// The open responses of a connection, and how long the client has taken nothing of each.
+#[derive(Default)]
+pub(super) struct OpenResponses {
+    open: Vec<WatchedResponse>,
+    /// An HTTP/2 response whose task has not been spawned.
+    newest: Weak<OpenResponse>,
+}
+
+struct WatchedResponse {
+    response: Weak<OpenResponse>,
     /// The count of polls at the last check.
     seen: u32,
     stalled: Duration,
 }
 
-/// How far hyper has read a body. Polling a body updates it without reading a clock.
-#[derive(Debug, Default)]
-struct BodyProgress {
-    polls: AtomicU32,
-    /// The last poll returned a frame, and hyper has not polled again: it waits for the client.
-    unread: AtomicBool,
+/// How long a client may take nothing of a response.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    pub(super) admitted: Duration,
+    /// For a request that needed no key, or had none.
+    pub(super) stranger: Duration,
 }
 
-impl ResponseTracker {
-    /// Registers a response, from the request's arrival until the guard is dropped.
-    pub(super) fn register(self: &Arc<Self>) -> PendingResponse {
-        let progress = Arc::new(BodyProgress::default());
-        let open =
-            OpenResponse { progress: Arc::clone(&progress), seen: 0, stalled: Duration::ZERO };
-        self.open().push(open);
-        PendingResponse { tracker: Arc::clone(self), progress }
+impl Patience {
+    pub(super) fn of(self, is_admitted: bool) -> Duration {
+        if is_admitted { self.admitted } else { self.stranger }
     }
+}
 
-    pub(super) fn is_idle(&self) -> bool {
-        self.open().is_empty()
-    }
+/// The result of a check of all responses.
+#[derive(Default)]
+pub(super) struct Stalls {
+    /// The responses that the client has not read in time.
+    pub(super) stalled: Vec<Arc<OpenResponse>>,
+    /// No other response is open.
+    pub(super) are_all: bool,
+    /// Keeps the last references until the lock is released.
+    _others: Vec<Arc<OpenResponse>>,
+}
 
-    /// Returns for how long the client has read nothing of the slowest response. `interval` is the
-    /// time since the last call.
-    pub(super) fn check(&self, interval: Duration) -> Duration {
-        let mut open = self.open();
-        let stalls = open.iter_mut().map(|response| {
-            let polls = response.progress.polls.load(Ordering::Relaxed);
-            let unread = response.progress.unread.load(Ordering::Relaxed);
-            let stalled = unread && polls == response.seen;
-            response.stalled = if stalled { response.stalled + interval } else { Duration::ZERO };
-            response.seen = polls;
-            response.stalled
+impl OpenResponses {
+    pub(super) fn register(&mut self, connection: &Arc<ClientConnection>) -> Arc<OpenResponse> {
+        let response = Arc::new(OpenResponse {
+            connection: Arc::clone(connection),
+            polls: AtomicU32::new(0),
+            unread: AtomicBool::new(false),
+            is_admitted: AtomicBool::new(false),
+            held: AtomicUsize::new(0),
+            counted: OnceLock::new(),
+            task: OnceLock::new(),
         });
-        stalls.max().unwrap_or_default()
+        let watched = Arc::downgrade(&response);
+        if connection.version == HttpVersion::Http2 {
+            self.newest = Weak::clone(&watched);
+        }
+        self.open.push(WatchedResponse { response: watched, seen: 0, stalled: Duration::ZERO });
+        response
     }
 
-    fn open(&self) -> MutexGuard<'_, Vec<OpenResponse>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Keeps a response registered until it is dropped.
-#[derive(Debug)]
-#[must_use]
-pub(super) struct PendingResponse {
-    tracker: Arc<ResponseTracker>,
-    progress: Arc<BodyProgress>,
-}
-
-impl PendingResponse {
-    pub(super) fn with_body(self, body: ProxyBody<TokioPlatform>) -> TrackedBody {
-        TrackedBody { body, pending: self }
-    }
-}
-
-impl Drop for PendingResponse {
-    fn drop(&mut self) {
-        let mut open = self.tracker.open();
-        let same = |response: &OpenResponse| Arc::ptr_eq(&response.progress, &self.progress);
-        if let Some(at) = open.iter().position(same) {
-            open.swap_remove(at);
+    pub(super) fn remove(&mut self, response: &OpenResponse) {
+        let same = |open: &WatchedResponse| std::ptr::eq(open.response.as_ptr(), response);
+        if let Some(at) = self.open.iter().position(same) {
+            self.open.swap_remove(at);
         }
     }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// The task of the newest response has been spawned.
+    pub(super) fn set_task(&mut self, task: impl FnOnce() -> AbortHandle) {
+        let newest = std::mem::take(&mut self.newest);
+        // The response lives in the task, which may have ended.
+        if newest.strong_count() > 0
+            && let Some(response) = newest.upgrade()
+        {
+            let _ = response.task.set(task());
+        }
+    }
+
+    /// Finds the responses that the client has not read for too long. `interval` is the time since
+    /// the last call.
+    pub(super) fn check(&mut self, interval: Duration, patience: Patience) -> Stalls {
+        let mut stalls = Stalls { are_all: true, ..Stalls::default() };
+        for open in &mut self.open {
+            let Some(response) = open.response.upgrade() else { continue };
+            let polls = response.polls.load(Ordering::Relaxed);
+            let unread = response.unread.load(Ordering::Relaxed);
+            let stalled = unread && polls == open.seen;
+            open.stalled = if stalled { open.stalled + interval } else { Duration::ZERO };
+            open.seen = polls;
+            let is_admitted = response.is_admitted.load(Ordering::Relaxed);
+            if open.stalled >= patience.of(is_admitted) {
+                stalls.stalled.push(response);
+            } else {
+                stalls.are_all = false;
+                stalls._others.push(response);
+            }
+        }
+        stalls
+    }
 }
 
-/// A response body that records how far it has been read.
-#[derive(Debug)]
+impl Stalls {
+    /// Resets the stalled streams. False if that cannot be done for some: hyper has handed the last
+    /// piece to the HTTP/2 layer, which has no way to take it back.
+    pub(super) fn reset_streams(&self) -> bool {
+        let mut all = true;
+        for response in &self.stalled {
+            match response.task.get() {
+                Some(task) if !task.is_finished() => {
+                    if let Some(proxy) = response.connection.place.proxy() {
+                        proxy.metrics().connections().stream_stalled();
+                    }
+                    task.abort();
+                }
+                _ => all = false,
+            }
+        }
+        all
+    }
+}
+
+/// A response body that records how far it has been read, and hands itself over in pieces.
+///
+/// What hyper has taken is out of sight until it is sent. With small pieces most of a large answer stays
+/// here, and a client that reads slowly is seen to read.
 pub(super) struct TrackedBody {
     body: ProxyBody<TokioPlatform>,
-    pending: PendingResponse,
+    /// What is left of the last frame.
+    rest: Bytes,
+    response: Arc<OpenResponse>,
+}
+
+impl TrackedBody {
+    fn next_piece(&mut self, mut bytes: Bytes) -> Frame<SentBytes> {
+        let version = self.response.connection.version;
+        let longest = match version {
+            HttpVersion::Http1 => HTTP1_PIECE,
+            HttpVersion::Http2 => HTTP2_PIECE,
+        };
+        if bytes.len() > longest {
+            self.rest = bytes.split_off(longest);
+        }
+        // A stream is open until its last byte is sent. hyper forgets the body before that. In HTTP/1
+        // the socket shows whether its client reads.
+        let response = (version == HttpVersion::Http2).then(|| Arc::clone(&self.response));
+        Frame::data(SentBytes { bytes, _response: response })
+    }
 }
 
 impl Body for TrackedBody {
-    type Data = Bytes;
+    type Data = SentBytes;
     type Error = <ProxyBody<TokioPlatform> as Body>::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    ) -> Poll<Option<Result<Frame<SentBytes>, Self::Error>>> {
+        self.response.polls.fetch_add(1, Ordering::Relaxed);
+        if !self.rest.is_empty() {
+            self.response.unread.store(true, Ordering::Relaxed);
+            let rest = std::mem::take(&mut self.rest);
+            return Poll::Ready(Some(Ok(self.next_piece(rest))));
+        }
         let frame = Pin::new(&mut self.body).poll_frame(cx);
-        self.pending.progress.polls.fetch_add(1, Ordering::Relaxed);
-        self.pending.progress.unread.store(frame.is_ready(), Ordering::Relaxed);
-        frame
+        self.response.unread.store(frame.is_ready(), Ordering::Relaxed);
+        Poll::Ready(match ready!(frame) {
+            // The proxy sends no trailers.
+            Some(Ok(frame)) => frame.into_data().ok().map(|bytes| Ok(self.next_piece(bytes))),
+            Some(Err(error)) => Some(Err(error)),
+            None => None,
+        })
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
 }
+
+/// A piece of a body on its way to the client.
+pub(super) struct SentBytes {
+    bytes: Bytes,
+    /// Keeps the response open until the piece is sent.
+    _response: Option<Arc<OpenResponse>>,
+}
+
+impl Buf for SentBytes {
+    fn remaining(&self) -> usize {
+        self.bytes.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.bytes.chunk()
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.bytes.advance(count);
+    }
+
+    fn copy_to_bytes(&mut self, count: usize) -> Bytes {
+        self.bytes.copy_to_bytes(count)
+    }
+}
+
+/// What load balancers and orchestrators ask for.
+const PROBES: [&str; 3] = ["/health", "/live", "/ready"];
+
+/// As much as hyper buffers of an HTTP/1 response before it waits for the socket.
+const HTTP1_PIECE: usize = 64 * 1024;
+
+/// The usual size of an HTTP/2 frame (RFC 9113 4.2).
+const HTTP2_PIECE: usize = 16 * 1024;

@@ -12,13 +12,31 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
 /// Appends lines to the buffer. Never blocks for longer than a copy: a line that does not fit is
-/// dropped.
+/// dropped and counted.
 #[derive(Debug, Clone)]
 pub(super) struct LogWriter {
     buffer: Arc<LogBuffer>,
+}
+
+impl LogWriter {
+    /// The number of lines that were dropped.
+    pub(super) fn lost(&self) -> LostLines {
+        LostLines(Arc::clone(&self.buffer))
+    }
+}
+
+/// The number of lines that were dropped since the start.
+#[derive(Debug, Clone)]
+pub(crate) struct LostLines(Arc<LogBuffer>);
+
+impl LostLines {
+    pub(crate) fn count(&self) -> u64 {
+        self.0.state().lost
+    }
 }
 
 /// Flushes the buffer when it is dropped, and waits up to a second for the reader.
@@ -37,19 +55,35 @@ pub(super) fn start(out: impl Write + Send + 'static) -> io::Result<(LogWriter, 
 }
 
 impl<'a> MakeWriter<'a> for LogWriter {
-    type Writer = &'a Self;
+    type Writer = LineWriter<'a>;
 
-    fn make_writer(&'a self) -> &'a Self {
-        self
+    fn make_writer(&'a self) -> LineWriter<'a> {
+        LineWriter { buffer: &self.buffer, room: MAX_BUFFERED }
+    }
+
+    /// Warnings and errors have room that a flood of request lines cannot take from them.
+    fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> LineWriter<'a> {
+        let reserve = if *metadata.level() <= Level::WARN { RESERVED } else { 0 };
+        LineWriter { buffer: &self.buffer, room: MAX_BUFFERED + reserve }
     }
 }
 
-impl Write for &LogWriter {
+/// Writes one line.
+#[derive(Debug)]
+pub(super) struct LineWriter<'a> {
+    buffer: &'a LogBuffer,
+    /// The line is dropped if the buffer would grow beyond this.
+    room: usize,
+}
+
+impl Write for LineWriter<'_> {
     /// Appends a whole line or drops it.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let mut state = self.buffer.state();
-        if state.text.len() + line.len() <= MAX_BUFFERED {
+        if state.text.len() + line.len() <= self.room {
             state.text.extend_from_slice(line);
+        } else {
+            state.lost += 1;
         }
         let asleep = std::mem::take(&mut state.asleep);
         drop(state);
@@ -86,6 +120,8 @@ struct LogBuffer {
 struct BufferState {
     /// Whole lines.
     text: Vec<u8>,
+    /// Lines that did not fit.
+    lost: u64,
     /// The thread waits for a line. The writer that wakes it resets this.
     asleep: bool,
     closing: bool,
@@ -141,6 +177,9 @@ impl LogBuffer {
 /// Enough for several thousand lines, while the reader is slow.
 const MAX_BUFFERED: usize = 4 << 20;
 
+/// More room for warnings and errors.
+const RESERVED: usize = 64 << 10;
+
 /// Lines within this time are written together. A reader does not notice the delay.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -165,7 +204,7 @@ mod tests {
         let (writer, guard) = start(out.clone()).expect("a thread");
         let text: String = (0..10_000).map(|number| format!("line {number}\n")).collect();
         for line in text.split_inclusive('\n') {
-            (&writer).write_all(line.as_bytes()).expect("it never fails");
+            writer.make_writer().write_all(line.as_bytes()).expect("it never fails");
         }
         drop(guard);
         assert_eq!(*out.0.lock().expect("no panic"), text.as_bytes());
@@ -176,7 +215,7 @@ mod tests {
         let (wrote, written) = sync_channel(1);
         let (writer, _guard) = start(Gate { wrote, go_on: None }).expect("a thread");
         for line in ["one\n", "two\n"] {
-            (&writer).write_all(line.as_bytes()).expect("it never fails");
+            writer.make_writer().write_all(line.as_bytes()).expect("it never fails");
             assert_eq!(written.recv().expect("the thread lives"), line.as_bytes());
         }
     }
@@ -186,18 +225,30 @@ mod tests {
         let (wrote, written) = sync_channel(0);
         let (permit, go_on) = sync_channel(0);
         let (writer, guard) = start(Gate { wrote, go_on: Some(go_on) }).expect("a thread");
-        (&writer).write_all(b"first\n").expect("it never fails");
+        writer.make_writer().write_all(b"first\n").expect("it never fails");
         assert_eq!(written.recv().expect("the thread lives"), b"first\n");
         // The thread is blocked in a write. Writes more than the buffer holds:
         let line = [b'x'; 1 << 10];
         for _ in 0..2 * MAX_BUFFERED / line.len() {
-            (&writer).write_all(&line).expect("it never fails");
+            writer.make_writer().write_all(&line).expect("it never fails");
         }
         assert_eq!(writer.buffer.state().text.len(), MAX_BUFFERED);
+        assert_eq!(writer.lost().count(), (MAX_BUFFERED / line.len()) as u64);
         drop(permit);
         let rest = thread::spawn(move || written.recv().map(|rest| rest.len()));
         drop(guard);
         assert_eq!(rest.join().expect("no panic"), Ok(MAX_BUFFERED));
+    }
+
+    #[test]
+    fn a_warning_has_room_that_other_lines_cannot_take() {
+        let writer = LogWriter { buffer: Arc::default() };
+        let room = |reserve| LineWriter { buffer: &writer.buffer, room: MAX_BUFFERED + reserve };
+        room(0).write_all(&vec![b'x'; MAX_BUFFERED]).expect("it never fails");
+        room(0).write_all(b"lost\n").expect("it never fails");
+        room(RESERVED).write_all(b"warning\n").expect("it never fails");
+        assert!(writer.buffer.state().text.ends_with(b"xwarning\n"));
+        assert_eq!(writer.lost().count(), 1);
     }
 
     #[derive(Clone, Default)]

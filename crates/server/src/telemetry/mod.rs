@@ -6,6 +6,8 @@ mod log_buffer;
 mod tests;
 
 use std::io::{self, IsTerminal};
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use code_assist_core::settings::LogFormat;
 use tracing::Level;
@@ -16,6 +18,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, fmt, registry};
 
 pub(crate) use log_buffer::LogGuard;
+
+use log_buffer::LostLines;
 
 /// A handle to the running log.
 #[derive(Debug)]
@@ -28,11 +32,29 @@ impl Log {
     }
 }
 
+/// Warns when lines are lost: the first time at once, then at most once a minute. Never ends.
+pub(crate) async fn warn_of_lost_lines() {
+    let mut known = 0;
+    loop {
+        let count = lost_lines().unwrap_or(0);
+        if count > known {
+            tracing::warn!(
+                lost = count - known,
+                "log lines were lost: standard output is not read fast enough"
+            );
+            known = count;
+            tokio::time::sleep(BETWEEN_WARNINGS).await;
+        }
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
+}
+
 /// Starts logging to standard output. A thread writes the lines. When the reader is too slow, lines
 /// are dropped, so that requests never wait. Dropping the guard flushes the buffer.
 pub(crate) fn start(level: &str, format: LogFormat) -> io::Result<(Log, LogGuard)> {
     let (writer, guard) = log_buffer::start(io::stdout())?;
     let (filter, handle) = reload::Layer::new(filter(level));
+    let _ = LOST_LINES.set(writer.lost());
     let lines = fmt::layer().with_writer(writer);
     match format {
         LogFormat::Json => {
@@ -56,6 +78,18 @@ fn filter(level: &str) -> Targets {
     let quiet = ["hyper", "hyper_util", "h2", "rustls", "tower"];
     Targets::new().with_default(level).with_targets(quiet.map(|library| (library, Level::WARN)))
 }
+
+/// The lines that were lost since the start; `None` before the log has started.
+pub(crate) fn lost_lines() -> Option<u64> {
+    LOST_LINES.get().map(LostLines::count)
+}
+
+/// A process has one log.
+static LOST_LINES: OnceLock<LostLines> = OnceLock::new();
+
+/// How often lost lines are looked for, and the pause after a warning.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+const BETWEEN_WARNINGS: Duration = Duration::from_secs(60);
 
 /// <https://no-color.org>
 fn no_colour() -> bool {

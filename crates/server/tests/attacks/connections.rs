@@ -1,10 +1,243 @@
 //! Connections that say nothing, and HTTP/2.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use code_assist_harness::http2::{
+    DATA, END_HEADERS, END_STREAM, HEADERS, Http2Connection, RST_STREAM, WINDOW_UPDATE, frame,
+    head_block, pseudo,
+};
+use code_assist_harness::samples::{GENERATE, HELLO, STREAM};
+use code_assist_harness::{GoogleEmulator, ProxyBuilder, ScriptedUpstream, TestProxy, get, post};
+
 use crate::table::attacks;
+use crate::unharmed::Attacked;
 
 attacks! {
     "Connections"
     both {}
-    native {}
+    native {
+        silent_connections: "300 connections without a byte, where 256 files may be open and a stream is running",
+            "the next clients and `/health` get answers within a second, the stream goes on, and one line in the log says it",
+            because "the runtime accepts connections";
+        many_connections: "2,000 connections with a request each that stay open, at a budget of 64 MiB",
+            "each is answered, the oldest idle ones are closed, less than 128 MiB are resident, and the memory is given back",
+            because "the runtime accepts connections";
+        unended_heads: "1,000 heads of 250 KB that do not end, at a budget of 64 MiB",
+            "they are refused or closed, other clients are served, and less than 128 MiB are resident",
+            because "the runtime reads heads";
+        untaken_answers_of_60: "60 HTTP/2 connections with 1,024 `GET /health` each and no window, without a key, at a budget of 64 MiB",
+            "streams beyond what there is memory for are refused, other clients are served, and less than 128 MiB are resident",
+            because "the runtime speaks HTTP/2";
+        untaken_answers_of_200: "the same from 200 connections", "the same", because "the runtime speaks HTTP/2";
+        nearly_untaken_answers: "the same from 60 connections with a window of one byte", "the same",
+            because "the runtime speaks HTTP/2";
+        untaken_metrics: "20 HTTP/2 connections with 1,024 `GET /metrics` each and no window, at a budget of 64 MiB",
+            "the same", because "the runtime speaks HTTP/2";
+        unread_stream: "two streams of one HTTP/2 connection, of which the client reads one",
+            "the unread one is reset after `STREAM_IDLE_TIMEOUT_MS`, the other one goes on to its end",
+            because "the runtime speaks HTTP/2";
+    }
     proved {}
 }
+
+fn silent_connections() -> Vec<Attacked> {
+    let upstream = ScriptedUpstream::new(|request, connection| {
+        if !request.head.contains("streamGenerateContent") {
+            connection.write(code_assist_harness::samples::ok(code_assist_harness::samples::WHOLE));
+            return;
+        }
+        connection.begin_stream();
+        for _ in 0..20 {
+            connection.chunk(EVENT);
+            thread::sleep(Duration::from_millis(100));
+        }
+        connection.chunk(LAST_EVENT);
+        connection.end();
+    });
+    let proxy = TestProxy::start(
+        ProxyBuilder::for_upstream(&upstream).open_files_limit(256),
+        &[("MEMORY_BUDGET_BYTES", "64MiB")],
+    );
+    let mut running = proxy.connect();
+    running.write(post(STREAM, &[], HELLO));
+    assert_eq!(running.head().status, 200);
+    let silent: Vec<TcpStream> = (0..300).map(|_| connect(proxy.address())).collect();
+    assert_serves_at_once(&proxy);
+    proxy.await_output("nine tenths");
+    assert_eq!(proxy.stdout().matches("nine tenths of the places").count(), 1, "one line");
+    let metrics = proxy.get("/metrics").text();
+    assert!(metrics.contains("code_assist_proxy_connections_limit 128"), "{metrics}");
+    let evicted = "code_assist_proxy_connections_closed_total{reason=\"idle_evicted\"} ";
+    assert!(metrics.contains(evicted) && !metrics.contains(&format!("{evicted}0\n")), "{metrics}");
+    let events = running.chunks_until("STOP");
+    assert_eq!(events.matches(r#""text":"part""#).count(), 21, "{events}");
+    drop((silent, running));
+    vec![proxy.into()]
+}
+
+fn many_connections() -> Vec<Attacked> {
+    let proxy = small();
+    let before = proxy.memory("VmRSS");
+    let mut open = Vec::new();
+    for _ in 0..2000 {
+        let mut stream = connect(proxy.address());
+        let request = get("/health", &[&format!("x-padding: {}", "x".repeat(6000))]);
+        stream.write_all(&request).expect("a place");
+        let mut first = [0; 12];
+        stream.read_exact(&mut first).expect("an answer");
+        assert_eq!(&first, b"HTTP/1.1 200");
+        open.push(stream);
+    }
+    assert_serves_at_once(&proxy);
+    assert_bounded(&proxy);
+    let peak = proxy.memory("VmRSS");
+    drop(open);
+    let started = Instant::now();
+    while proxy.memory("VmRSS") > before + (12 << 20) {
+        let rest = proxy.memory("VmRSS");
+        assert!(started.elapsed() < TIMEOUT, "{before} before, {peak} at the peak, {rest} after");
+        thread::sleep(Duration::from_millis(50));
+    }
+    vec![proxy.into()]
+}
+
+fn unended_heads() -> Vec<Attacked> {
+    let proxy = small();
+    let head = format!("GET / HTTP/1.1\r\nhost: localhost\r\nx: {}", "y".repeat(250_000));
+    let mut open = Vec::new();
+    for (n, size) in (0..1000).zip([250_000, 60_000, 30_000].into_iter().cycle()) {
+        let mut stream = connect(proxy.address());
+        // It may close before it has read everything.
+        let _ = stream.write_all(&head.as_bytes()[..size]);
+        open.push(stream);
+        if n % 250 == 249 {
+            assert_serves_at_once(&proxy);
+        }
+    }
+    assert_bounded(&proxy);
+    drop(open);
+    vec![proxy.into()]
+}
+
+fn untaken_answers_of_60() -> Vec<Attacked> {
+    untaken(60, "/health", 0)
+}
+
+fn untaken_answers_of_200() -> Vec<Attacked> {
+    untaken(200, "/health", 0)
+}
+
+fn nearly_untaken_answers() -> Vec<Attacked> {
+    untaken(60, "/health", 1)
+}
+
+fn untaken_metrics() -> Vec<Attacked> {
+    untaken(20, "/metrics", 0)
+}
+
+/// Sends 1,024 requests on each connection, and takes `window` bytes of each answer.
+fn untaken(connections: usize, path: &str, window: u32) -> Vec<Attacked> {
+    let proxy = small();
+    let block = head_block(&pseudo("GET", path));
+    let requests: Vec<u8> = (0..1024)
+        .flat_map(|n| frame(HEADERS, END_HEADERS | END_STREAM, 2 * n + 1, &block))
+        .collect();
+    let mut open = Vec::new();
+    for _ in 0..connections {
+        let mut connection = Http2Connection::open_with_window(proxy.address(), window);
+        connection.write(&requests);
+        open.push(connection);
+    }
+    assert_serves_at_once(&proxy);
+    thread::sleep(Duration::from_millis(500));
+    assert_serves_at_once(&proxy);
+    assert_bounded(&proxy);
+    let held = proxy.get("/metrics").text();
+    let refused = "code_assist_proxy_streams_reset_total{reason=\"memory_limit\"} ";
+    let refused = held.lines().find_map(|line| line.strip_prefix(refused));
+    assert!(connections < 60 || refused.is_some_and(|count| count != "0"), "{held}");
+    drop(open);
+    vec![proxy.into()]
+}
+
+fn unread_stream() -> Vec<Attacked> {
+    let upstream = ScriptedUpstream::new(|request, connection| {
+        if !request.head.contains("streamGenerateContent") {
+            connection.write(code_assist_harness::samples::ok(code_assist_harness::samples::WHOLE));
+            return;
+        }
+        connection.begin_stream();
+        let is_large = request.text().contains("large");
+        let padding = if is_large { "x".repeat(100_000) } else { String::new() };
+        for _ in 0..20 {
+            connection.chunk(EVENT.replace("part", &format!("part{padding}")));
+            thread::sleep(Duration::from_millis(100));
+        }
+        connection.chunk(LAST_EVENT);
+        connection.end();
+    });
+    let proxy = TestProxy::for_upstream(&upstream, &[("STREAM_IDLE_TIMEOUT_MS", "800")]);
+    let mut connection = Http2Connection::open(proxy.address());
+    connection.post(1, STREAM, &HELLO.replace("Hello", "large"));
+    // The window of the connection takes both.
+    connection.frame(WINDOW_UPDATE, 0, 0, &1_000_000_u32.to_be_bytes());
+    connection.post(3, STREAM, HELLO);
+    let (mut reset, mut events) = (None, String::new());
+    while let Some(frame) = connection.read() {
+        match (frame.kind, frame.stream) {
+            (RST_STREAM, 1) => reset = Some(frame.error_code()),
+            (DATA, 3) => events += &String::from_utf8_lossy(&frame.payload),
+            _ => {}
+        }
+        if frame.stream == 3 && frame.kind == DATA && frame.flags & END_STREAM != 0 {
+            break;
+        }
+    }
+    assert_eq!(reset, Some(CANCEL));
+    assert_eq!(events.matches(r#""text":"part""#).count(), 21, "{events}");
+    connection.get(5, "/health");
+    assert_eq!(connection.answer(5).status(), 200, "the connection goes on");
+    drop(connection);
+    vec![proxy.into()]
+}
+
+/// A proxy with a small budget and no keys.
+fn small() -> TestProxy {
+    TestProxy::for_emulator(GoogleEmulator::start(), &[("MEMORY_BUDGET_BYTES", "64MiB")])
+}
+
+fn connect(address: &str) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("the proxy listens");
+    stream.set_read_timeout(Some(TIMEOUT)).expect("a TCP option");
+    stream.set_write_timeout(Some(Duration::from_secs(2))).expect("a TCP option");
+    stream
+}
+
+/// Asserts that a new client gets answers.
+#[track_caller]
+fn assert_serves_at_once(proxy: &TestProxy) {
+    let started = Instant::now();
+    assert_eq!(proxy.get("/health").status(), 200);
+    let answer = proxy.post(GENERATE, HELLO);
+    assert_eq!(answer.status(), 200, "{}", answer.text());
+    // The debug build on a busy machine; without a place it would be a minute.
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+}
+
+#[track_caller]
+fn assert_bounded(proxy: &TestProxy) {
+    let peak = proxy.memory("VmHWM");
+    assert!(peak < 128 << 20, "{} MiB at the peak", peak >> 20);
+}
+
+const EVENT: &str = "data: {\"response\":{\"candidates\":[{\"content\":{\"role\":\"model\",\"parts\":[{\"text\":\"part\"}]}}]}}\r\n\r\n";
+const LAST_EVENT: &str = "data: {\"response\":{\"candidates\":[{\"content\":{\"role\":\"model\",\"parts\":[{\"text\":\"part\"}]},\"finishReason\":\"STOP\"}]}}\r\n\r\n";
+
+/// RFC 9113, section 7.
+const CANCEL: u32 = 8;
+
+/// Only a test that fails waits for this time.
+const TIMEOUT: Duration = Duration::from_secs(20);

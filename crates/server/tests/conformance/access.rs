@@ -10,7 +10,7 @@ const KEY: &str = "alices-secret-key";
 fn a_key_is_accepted_in_every_header_and_parameter_and_never_forwarded() {
     let google = GoogleEmulator::start();
     let proxy = ProxyBuilder::for_emulator(&google)
-        .env("PROXY_API_KEYS", format!("other,alice:{KEY}"))
+        .env("PROXY_API_KEYS", format!("another-secret-key,alice:{KEY}"))
         .start();
     // alice:alices-secret-key and :alices-secret-key
     let basic = ["YWxpY2U6YWxpY2VzLXNlY3JldC1rZXk=", "OmFsaWNlcy1zZWNyZXQta2V5"];
@@ -75,6 +75,53 @@ fn a_missing_or_wrong_key_is_a_401_and_nothing_goes_upstream() {
     }
     assert_eq!(proxy.get("/health").status(), 200, "health needs no key");
     assert_eq!(google.count("generateContent") + google.count("streamGenerateContent"), 0);
+}
+
+#[test]
+fn after_ten_wrong_keys_no_key_from_the_address_is_looked_at() {
+    let google = GoogleEmulator::start();
+    let keys = format!("alice:{KEY},bob:bobs-secret-key");
+    let proxy = ProxyBuilder::for_emulator(&google).env("PROXY_API_KEYS", keys).start();
+    let send = |key: &str| proxy.send(post(GENERATE, &[&format!("x-goog-api-key: {key}")], HELLO));
+    assert_eq!(send(KEY).status(), 200);
+    for n in 0..10 {
+        let answer = send(&format!("guess-{n}"));
+        assert_eq!(answer.status_and_reason(), (401, "API_KEY_INVALID".into()));
+        assert_eq!(proxy.post(GENERATE, HELLO).status(), 401, "no key is no guess");
+    }
+    for key in ["guess-10", "bobs-secret-key"] {
+        let answer = send(key);
+        assert_eq!(answer.status_and_reason(), (429, "TOO_MANY_ATTEMPTS".into()), "{key}");
+        assert_eq!(answer.error()["status"], "RESOURCE_EXHAUSTED");
+        let after: u64 = answer.header("retry-after").parse().unwrap();
+        assert!((30..=60).contains(&after), "{after}");
+    }
+    assert_eq!(send(KEY).status(), 200, "it was accepted before");
+    assert_eq!(proxy.get("/health").status(), 200);
+    assert_eq!(google.count("generateContent"), 2);
+}
+
+#[test]
+fn without_keys_what_a_browser_calls_cross_site_needs_an_allowed_origin() {
+    let google = GoogleEmulator::start();
+    let proxy =
+        ProxyBuilder::for_emulator(&google).env("ALLOWED_ORIGINS", "https://app.example").start();
+    let models = "/v1beta/models";
+    for site in ["cross-site", "same-site"] {
+        let site = format!("Sec-Fetch-Site: {site}");
+        for path in [models, "/v1internal:loadCodeAssist", "/v1internal/operations/x", "/health"] {
+            let answer = proxy.send(get(path, &[&site, "Sec-Fetch-Mode: no-cors"]));
+            assert_eq!(answer.status_and_reason(), (403, "ORIGIN_NOT_ALLOWED".into()), "{path}");
+        }
+        let answer = proxy.send(get(models, &[&site, "Origin: https://app.example"]));
+        assert_eq!(answer.status(), 200);
+        let link = [&*site, "Sec-Fetch-Mode: navigate"];
+        assert_eq!(proxy.send(get("/", &link)).status(), 200, "a link to the status page");
+        assert_eq!(proxy.send(get(models, &link)).status(), 403);
+    }
+    for site in ["same-origin", "none"] {
+        assert_eq!(proxy.send(get(models, &[&format!("Sec-Fetch-Site: {site}")])).status(), 200);
+    }
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! Paths and methods: every spelling that clients use reaches its operation.
 
+use std::thread;
+use std::time::{Duration, Instant};
+
 use code_assist_harness::{GoogleEmulator, ProxyBuilder, get, post, request};
 use serde_json::json;
 
@@ -198,8 +201,9 @@ fn a_body_is_read_as_json_whatever_its_content_type() {
 #[test]
 fn every_response_has_a_request_id_and_a_server_timing() {
     let google = GoogleEmulator::start();
-    let proxy = ProxyBuilder::for_emulator(&google).env("PROXY_API_KEYS", "k1").start();
-    let key = "x-goog-api-key: k1";
+    let proxy =
+        ProxyBuilder::for_emulator(&google).env("PROXY_API_KEYS", "alices-secret-key").start();
+    let key = "x-goog-api-key: alices-secret-key";
     let cases = [
         (200, get("/health", &[])),
         (200, get("/", &[])),
@@ -223,6 +227,24 @@ fn every_response_has_a_request_id_and_a_server_timing() {
 }
 
 #[test]
+fn the_probes_answer_without_a_key_and_readiness_comes_without_a_request() {
+    let google = GoogleEmulator::start();
+    let setup = ProxyBuilder::for_emulator(&google).env("PROXY_API_KEYS", "alices-secret-key");
+    let proxy = setup.start();
+    assert_eq!(proxy.get("/live").json(), json!({"status": "live"}));
+    let started = Instant::now();
+    while proxy.get("/ready").status() != 200 {
+        assert!(started.elapsed() < Duration::from_secs(10), "{}", proxy.get("/ready").text());
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(proxy.get("/ready").json(), json!({"status": "ready"}));
+    let signed_out = ProxyBuilder::without_upstream().start();
+    let answer = signed_out.get("/ready");
+    assert_eq!((answer.status(), answer.json()["status"].as_str()), (503, Some("not_ready")));
+    assert_eq!(google.count("generateContent"), 0);
+}
+
+#[test]
 fn a_valid_request_id_is_kept_and_an_invalid_one_is_replaced() {
     let google = GoogleEmulator::start();
     let proxy = ProxyBuilder::for_emulator(&google).start();
@@ -242,7 +264,7 @@ fn a_valid_request_id_is_kept_and_an_invalid_one_is_replaced() {
 fn head_is_answered_like_get_without_a_body() {
     let google = GoogleEmulator::start();
     let proxy = ProxyBuilder::for_emulator(&google).start();
-    for path in ["/health", "/", "/v1beta/models"] {
+    for path in ["/health", "/live", "/", "/v1beta/models"] {
         let mut connection = proxy.connect();
         connection.write(request("HEAD", path, &[], b""));
         let head = connection.head();

@@ -3,9 +3,12 @@
 //! What the Worker promises too is in `tests/conformance`.
 
 mod credentials;
+mod floods;
 mod http2_breaks;
 mod http2_upstream;
 mod memory;
+mod ports;
+mod probes;
 mod reload;
 mod secrets;
 mod settings;

@@ -78,9 +78,46 @@ fn sighup_ends_the_memory_of_exhausted_quotas_also_with_bad_settings() {
 #[test]
 fn a_reload_cannot_remove_all_keys_on_a_public_address() {
     let (upstream, _) = upstream();
-    let proxy = start(&upstream, "host = \"0.0.0.0\"\nproxy_api_keys = \"old-key\"");
-    reload(&proxy, "host = \"127.0.0.1\"", "refuses to listen on 0.0.0.0 without keys");
-    assert_eq!(generate(&proxy, "", "m").0, 401);
+    let proxy = start(&upstream, "host = \"0.0.0.0\"\nproxy_api_keys = \"old-key-of-ada\"");
+    for (file, report) in [
+        ("host = \"127.0.0.1\"", "refuses to listen on 0.0.0.0 without keys"),
+        ("proxy_api_keys = \"short\"", "fewer than 8 characters"),
+    ] {
+        reload(&proxy, file, report);
+        assert_eq!(generate(&proxy, "", "m").0, 401);
+        assert_eq!(generate(&proxy, "old-key-of-ada", "m").0, 200);
+    }
+}
+
+#[test]
+fn a_reload_cannot_remove_all_keys_on_a_loopback_address_either() {
+    let (upstream, _) = upstream();
+    let proxy = start(&upstream, "proxy_api_keys = \"old-key\"");
+    for (file, report) in [
+        ("", "there is no key left"),
+        ("model_aliases = \"my-model=gemini-2.5-pro\"", "there is no key left"),
+        ("proxy_api_keys = \"\"", "PROXY_API_KEYS: is set and empty"),
+        ("proxy_api_keys = \" \"", "PROXY_API_KEYS: is set and empty"),
+        ("proxy_api_keys = []", "PROXY_API_KEYS: is set and empty"),
+        ("proxy_api_keys = \",\"", "holds no key"),
+    ] {
+        reload(&proxy, file, report);
+        assert_eq!(generate(&proxy, "", "my-model").0, 401, "{file}");
+        assert_eq!(generate(&proxy, "old-key", "my-model"), (200, None), "{file}");
+    }
+    reload(&proxy, "proxy_api_keys = \"new-key\"", "settings read again");
+    assert_eq!(generate(&proxy, "new-key", "m").0, 200);
+}
+
+#[test]
+fn wrong_keys_stay_counted_over_a_reload() {
+    let (upstream, _) = upstream();
+    let proxy = start(&upstream, "proxy_api_keys = \"old-key\"");
+    for n in 0..10 {
+        assert_eq!(generate(&proxy, &format!("guess-{n}"), "m").0, 401);
+    }
+    reload(&proxy, "proxy_api_keys = \"new-key\"", "settings read again");
+    assert_eq!(generate(&proxy, "new-key", "m").0, 429);
 }
 
 /// Starts a proxy with this configuration file, and waits until it handles signals: it does so once it

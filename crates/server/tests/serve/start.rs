@@ -69,22 +69,72 @@ fn a_public_address_without_keys_is_refused() {
     let google = GoogleEmulator::start();
     let with_keys = ProxyBuilder::for_emulator(&google)
         .env("HOST", "0.0.0.0")
-        .env("PROXY_API_KEYS", "k")
+        .env("PROXY_API_KEYS", "one:0123456789abcdef,fedcba9876543210")
         .start();
-    assert!(with_keys.stdout().contains("listening on http://0.0.0.0:"));
+    let output = with_keys.stdout();
+    assert!(output.contains("listening on http://0.0.0.0:"), "{output}");
+    assert!(output.contains("  access       keys: 2\n"), "{output}");
+    assert_eq!(with_keys.stderr(), "");
     let allowed = ProxyBuilder::for_emulator(&google)
         .env("HOST", "0.0.0.0")
         .env("ALLOW_UNAUTHENTICATED", "true");
-    assert!(allowed.start().stdout().contains("listening on http://0.0.0.0:"));
+    let output = allowed.start().stdout();
+    assert!(output.contains("listening on http://0.0.0.0:"), "{output}");
+    assert!(output.contains("  access       no keys: everyone who reaches the port\n"), "{output}");
+    let local = ProxyBuilder::for_emulator(&google).start().stdout();
+    assert!(local.contains("  access       no keys: local programs only\n"), "{local}");
+}
+
+#[test]
+fn keys_that_protect_nothing_are_refused_and_short_ones_warned_of() {
+    let run = |env: &[(&str, &str)], file: &str| {
+        let setup = ProxyBuilder::without_upstream();
+        setup.write("config.toml", file);
+        let setup = env.iter().fold(setup, |setup, (name, value)| setup.env(name, *value));
+        let refused = setup.env("CODE_ASSIST_PROXY_CONFIG", "config.toml").run_to_exit();
+        assert_eq!(refused.status.code(), Some(2), "{env:?} {file}");
+        String::from_utf8(refused.stderr).unwrap()
+    };
+    let good = "proxy_api_keys = \"0123456789abcdef\"";
+    for name in ["PROXY_API_KEYS", "KV_ENCRYPTION_KEY"] {
+        for value in ["", "  "] {
+            let message = run(&[(name, value)], good);
+            assert!(message.contains(&format!("{name}: is set and empty")), "{message}");
+            let message = run(&[], &format!("{} = \"{value}\"", name.to_lowercase()));
+            assert!(message.contains(&format!("{name}: is set and empty")), "{message}");
+        }
+    }
+    let message = run(&[("HOST", "0.0.0.0"), ("PROXY_API_KEYS", "ada:1234567")], "");
+    assert!(message.contains("the key of ada has fewer than 8 characters"), "{message}");
+    let local = ProxyBuilder::without_upstream().env("PROXY_API_KEYS", "a1").start();
+    let warning = local.stderr();
+    assert!(warning.contains("PROXY_API_KEYS: key 1 has fewer than 16 characters"), "{warning}");
+}
+
+#[test]
+fn plain_http_to_another_machine_is_refused() {
+    for name in ["CODE_ASSIST_ENDPOINT", "OAUTH_TOKEN_URL", "OAUTH_TOKENINFO_URL"] {
+        let setup = ProxyBuilder::without_upstream().env(name, "http://upstream.invalid");
+        let refused = setup.run_to_exit();
+        assert_eq!(refused.status.code(), Some(2), "{name}");
+        let message = String::from_utf8(refused.stderr).unwrap();
+        assert!(message.contains(name) && message.contains("in the clear"), "{message}");
+        let allowed = setup.env("ALLOW_INSECURE_UPSTREAM", "true").start();
+        assert!(allowed.stderr().contains("in the clear"), "{}", allowed.stderr());
+    }
 }
 
 #[test]
 fn a_host_that_is_no_address_is_called_so_with_its_source() {
     // conda's compilers export this. `.invalid` never has an address (RFC 6761).
     for host in ["x86_64-conda-linux-gnu", "no-such-host.invalid"] {
-        for key in ["", "k"] {
+        for key in [None, Some("0123456789abcdef")] {
             let setup = ProxyBuilder::without_upstream().env("HOST", host);
-            let refused = setup.env("PROXY_API_KEYS", key).run_to_exit();
+            let setup = match key {
+                Some(key) => setup.env("PROXY_API_KEYS", key),
+                None => setup,
+            };
+            let refused = setup.run_to_exit();
             assert_eq!(refused.status.code(), Some(2), "{host}");
             let message = String::from_utf8(refused.stderr).unwrap();
             let said = format!("error: HOST: {host} (from the environment) is no address");

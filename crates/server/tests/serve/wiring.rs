@@ -56,6 +56,7 @@ fn the_forward_proxy_is_used_and_no_proxy_is_respected() {
     let address = corporate.url().replace("http://", "http://someone:hush@");
     let through = ProxyBuilder::for_upstream(&corporate)
         .env("CODE_ASSIST_ENDPOINT", "http://code-assist.invalid")
+        .env("ALLOW_INSECURE_UPSTREAM", "true")
         .env("HTTP_PROXY", &address)
         .start();
     let answer = through.post(GENERATE, HELLO);

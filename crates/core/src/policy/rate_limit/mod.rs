@@ -92,6 +92,20 @@ impl RateLimiter {
         self.log(caller, now).ask(limit, window, grain, now)
     }
 
+    /// How long the caller's next request would be refused; `None` if it would be let through. Counts
+    /// nothing.
+    pub fn refusal(&mut self, caller: &Caller, now: Monotonic) -> Option<Duration> {
+        let log = match caller {
+            Caller::Key(key) => self.keys.get_mut(key)?,
+            Caller::Unknown => &mut self.unknown,
+            // An address without a log of its own would begin with the shared one.
+            Caller::Address(address) => {
+                self.addresses.get_mut(address).unwrap_or(&mut self.other_addresses)
+            }
+        };
+        log.refusal(self.limit, self.window, now)
+    }
+
     /// The caller's own log, else the shared log of the other addresses.
     fn log(&mut self, caller: &Caller, now: Monotonic) -> &mut RequestLog {
         let address = match caller {
@@ -142,13 +156,8 @@ impl RequestLog {
         grain: Duration,
         now: Monotonic,
     ) -> RateStanding {
-        // The clock is read before the lock is taken, so `now` may be before the newest entry.
-        let now = self.newest().map_or(now, |newest| newest.max(now));
-        self.expire(window, now);
-        let refused = match self.entries.front() {
-            Some(oldest) if self.total >= limit => Some((oldest.at + window).since(now)),
-            _ => None,
-        };
+        let refused = self.refusal(limit, window, now);
+        let now = self.not_before_newest(now);
         if refused.is_none() {
             self.push(grain, now);
         }
@@ -158,6 +167,21 @@ impl RequestLog {
             reset: self.newest().map_or(Duration::ZERO, |newest| (newest + window).since(now)),
             refused,
         }
+    }
+
+    fn refusal(&mut self, limit: u32, window: Duration, now: Monotonic) -> Option<Duration> {
+        if self.entries.is_empty() {
+            return None;
+        }
+        let now = self.not_before_newest(now);
+        self.expire(window, now);
+        let oldest = self.entries.front().filter(|_| self.total >= limit)?;
+        Some((oldest.at + window).since(now))
+    }
+
+    /// The clock is read before the lock is taken, so `now` may be before the newest entry.
+    fn not_before_newest(&self, now: Monotonic) -> Monotonic {
+        self.newest().map_or(now, |newest| newest.max(now))
     }
 
     /// Drops the entries that have left the window: second 0 is outside the minute at second 60.

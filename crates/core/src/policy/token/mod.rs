@@ -100,6 +100,8 @@ pub struct TokenState<E> {
     /// count, since upstream may still reject that token.
     failed: Option<(u32, Monotonic)>,
     generation: u64,
+    /// The credentials have given a token, and were not refused since.
+    proven: bool,
     buffer: Duration,
     /// Until when a 401 starts no refresh, since upstream also rejected the token of the last one.
     cooldown_until: Option<Monotonic>,
@@ -132,6 +134,7 @@ impl<E: Clone> TokenState<E> {
             trouble: None,
             failed: None,
             generation: 0,
+            proven: false,
             cooldown_until: None,
             buffer,
         }
@@ -182,9 +185,13 @@ impl<E: Clone> TokenState<E> {
             FetchOutcome::Deferred(error, least) => self.pause(error, least, now),
             FetchOutcome::Got { token, renewable } => {
                 self.trouble = None;
+                self.proven = true;
                 self.adopt(token, renewable, clock, now);
             }
-            FetchOutcome::Rejected(error) => self.trouble = Some(Trouble { error, until: None }),
+            FetchOutcome::Rejected(error) => {
+                self.proven = false;
+                self.trouble = Some(Trouble { error, until: None });
+            }
             FetchOutcome::Stale => self.retry_now(clock, now),
         }
     }
@@ -210,6 +217,7 @@ impl<E: Clone> TokenState<E> {
     /// Clears everything: the credentials are another account's.
     pub fn clear(&mut self) {
         self.current = None;
+        self.proven = false;
         self.trouble = None;
         self.failed = None;
         self.cooldown_until = None;
@@ -232,6 +240,12 @@ impl<E: Clone> TokenState<E> {
             None => TokenExpiry::NoToken,
             Some(current) => current.expires_at.map_or(TokenExpiry::Unknown, TokenExpiry::At),
         }
+    }
+
+    /// True once the credentials have given a token, until they are refused or replaced by another
+    /// account's.
+    pub fn is_proven(&self) -> bool {
+        self.proven
     }
 
     /// The failure of the last refresh, until a refresh succeeds or the credentials change.

@@ -123,6 +123,40 @@ impl Credentials {
         TokenStatus { trouble: tokens.trouble().cloned(), expiry: tokens.expiry(clock) }
     }
 
+    /// Why no request could be served with these credentials; `None` if one could.
+    ///
+    /// A token endpoint that fails for a while is no reason, once the credentials have given a token:
+    /// that concerns all processes alike. Before that it is one, so that a process with wrong credentials
+    /// is never ready, not even for a moment.
+    pub(crate) fn unready_reason(&self, clock: Timestamp) -> Option<&'static str> {
+        let tokens = lock(&self.tokens);
+        if tokens.expiry(clock) != TokenExpiry::NoToken {
+            return None;
+        }
+        match tokens.trouble() {
+            Some(
+                error @ (Error::CredentialsMissing { .. }
+                | Error::CredentialsRejected { .. }
+                | Error::CredentialsUnreadable { .. }),
+            ) => Some(error.label()),
+            _ if tokens.is_proven() => None,
+            Some(error) => Some(error.label()),
+            None => Some("credentials_not_tried"),
+        }
+    }
+
+    /// Returns the lease of a refresh, if no token was ever asked for.
+    pub(crate) fn begin_first_token(&self, clock: Timestamp, now: Monotonic) -> Option<Lease> {
+        let mut tokens = lock(&self.tokens);
+        if tokens.is_proven() || tokens.trouble().is_some() {
+            return None;
+        }
+        match tokens.ask(clock, now) {
+            token::TokenVerdict::Refresh(lease) => Some(lease),
+            _ => None,
+        }
+    }
+
     /// Reads the credential file if it has changed, and gets the next token if it is time to. Rejected
     /// credentials are only retried here, after their file has changed.
     pub(super) async fn tick<P: Platform>(&self, platform: &P) {

@@ -54,6 +54,8 @@ pub enum Route {
     Health,
     /// `GET /health/detailed`.
     HealthDetailed,
+    /// `GET /live`.
+    Live,
     /// `GET /metrics`.
     Metrics {
         /// The value of `?format=`.
@@ -61,6 +63,8 @@ pub enum Route {
     },
     /// `OPTIONS` on any path.
     Options,
+    /// `GET /ready`.
+    Ready,
 }
 
 impl Route {
@@ -72,10 +76,12 @@ impl Route {
             Self::Generate { .. } => Operation::Generate,
             Self::Health => Operation::Health,
             Self::HealthDetailed => Operation::HealthDetailed,
+            Self::Live => Operation::Live,
             Self::Metrics { .. } => Operation::Metrics,
             Self::Model { .. } => Operation::GetModel,
             Self::Models { .. } => Operation::ListModels,
             Self::Options => Operation::Options,
+            Self::Ready => Operation::Ready,
             Self::Root => Operation::Root,
             Self::Stream { .. } => Operation::Stream,
         }
@@ -155,6 +161,12 @@ pub fn read(method: &Method, uri: &Uri) -> Result<Route, RouteError> {
     line.by_segments(&segments)
 }
 
+/// The error for a path that is not served.
+pub fn not_found(method: &Method, uri: &Uri) -> RouteError {
+    let query = uri.query().unwrap_or_default();
+    RequestLine { method, path: uri.path(), query }.not_found()
+}
+
 /// A request line, for the steps of [`read`].
 struct RequestLine<'a> {
     method: &'a Method,
@@ -168,6 +180,8 @@ impl RequestLine<'_> {
             [] => self.reading(Route::Root),
             ["health"] => self.reading(Route::Health),
             ["health", "detailed"] => self.reading(Route::HealthDetailed),
+            ["live"] => self.reading(Route::Live),
+            ["ready"] => self.reading(Route::Ready),
             ["metrics"] => self
                 .reading(Route::Metrics { format: self.parameter("format").map(Cow::into_owned) }),
             [first, rest @ ..] if first.starts_with(ASSIST_VERSION) => {

@@ -1,0 +1,33 @@
+//! The readiness of this process (`docs/OPERATING.md`).
+
+use bytes::Bytes;
+use http::StatusCode;
+use serde_json::json;
+
+use super::Proxy;
+use crate::job::{BackgroundJob, Job};
+use crate::platform::Platform;
+
+impl Proxy {
+    /// Answers `GET /ready`: 200 if a request could be served.
+    ///
+    /// Breakers, quotas and failing endpoints do not count. They concern all processes alike, so a load
+    /// balancer that took each of them out would have none left, and clients would get no explanation.
+    pub(super) fn readiness<P: Platform>(&self, platform: &P) -> (StatusCode, Bytes) {
+        let (clock, now) = (platform.wall_clock(), platform.now());
+        let credentials = &self.upstream.calls.credentials;
+        // A process that has no regular work of its own must ask Google before it can know.
+        if let Some(lease) = credentials.begin_first_token(clock, now) {
+            platform.spawn_job(BackgroundJob::new(Job::RefreshToken(lease)));
+        }
+        let stopping = self.metrics.shutting_down().then_some("shutting_down");
+        let memory = self.memory.is_exhausted().then_some("memory_exhausted");
+        let credentials = credentials.unready_reason(clock);
+        let reasons: Vec<&str> = [stopping, credentials, memory].into_iter().flatten().collect();
+        if reasons.is_empty() {
+            return (StatusCode::OK, Bytes::from_static(br#"{"status":"ready"}"#));
+        }
+        let body = json!({ "status": "not_ready", "reasons": reasons });
+        (StatusCode::SERVICE_UNAVAILABLE, Bytes::from(body.to_string()))
+    }
+}

@@ -1,0 +1,449 @@
+//! Places for connections, and which idle connection makes way when they run short.
+//!
+//! A connection is idle while it has no request in flight: silent since it was accepted, between two
+//! requests, or in HTTP/2 without a stream. Only idle connections are closed for others.
+//!
+//! A request changes two numbers of its own connection. Only accepting, closing and choosing take the
+//! lock that all connections share. Choosing reads all of them, so it closes several at a time
+//! (1/128 of the places): that is constant work for each connection accepted.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use code_assist_core::{Caller, ConnectionEnd, Proxy};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+
+/// The places of one listener.
+pub(super) struct Places {
+    limit: usize,
+    /// The most that one address may have when places run short. A load balancer is one address.
+    share: usize,
+    /// From here on idle connections are closed.
+    crowded: usize,
+    /// From here on only probes are answered, if no connection is idle.
+    spare: usize,
+    is_crowded: AtomicBool,
+    /// Where the connections are counted; `None` for a listener that is in no metric.
+    proxy: Option<Arc<Proxy>>,
+    epoch: Instant,
+    taken: Mutex<Taken>,
+    freed: Notify,
+}
+
+#[derive(Default)]
+struct Taken {
+    places: Vec<Arc<Place>>,
+    addresses: HashMap<Caller, AddressCount>,
+    /// The places whose connection is being closed for another one.
+    closing: usize,
+    is_crowded: bool,
+    warned: Option<Instant>,
+}
+
+#[derive(Default)]
+struct AddressCount {
+    taken: usize,
+    closing: usize,
+}
+
+/// The place of one connection, and what is going on there.
+#[derive(Debug)]
+pub(super) struct Place {
+    address: Caller,
+    /// Its index among all places.
+    index: AtomicUsize,
+    /// The number of requests in flight, and [`CLOSING`].
+    requests: AtomicU32,
+    /// Since when no request has been in flight, in milliseconds since the epoch of [`Places`].
+    idle_since: AtomicU64,
+    epoch: Instant,
+    pub(super) writes: WriteProgress,
+    evicted: Notify,
+}
+
+/// How the client takes what is written.
+#[derive(Debug, Default)]
+pub(super) struct WriteProgress {
+    /// The last write found the socket's buffer full.
+    pub(super) blocked: AtomicBool,
+    pub(super) done: AtomicU32,
+}
+
+/// Gives the place back when it is dropped.
+#[must_use]
+pub(super) struct PlaceGuard {
+    places: Arc<Places>,
+    pub(super) place: Arc<Place>,
+    /// When it was taken, places ran short and none was idle.
+    is_spare: bool,
+}
+
+impl Places {
+    pub(super) fn new(limit: usize, proxy: Option<Arc<Proxy>>) -> Arc<Self> {
+        if let Some(proxy) = &proxy {
+            proxy.metrics().connections().set_limit(limit);
+        }
+        Arc::new(Self {
+            limit,
+            share: (limit * 3).div_ceil(4),
+            crowded: (limit * 9).div_ceil(10),
+            spare: (limit * 19).div_ceil(20),
+            is_crowded: AtomicBool::new(false),
+            proxy,
+            epoch: Instant::now(),
+            taken: Mutex::default(),
+            freed: Notify::new(),
+        })
+    }
+
+    /// Waits for a place.
+    pub(super) async fn wait_for(self: &Arc<Self>, address: Caller) -> PlaceGuard {
+        loop {
+            if let Some(place) = self.take(address, Instant::now()) {
+                return place;
+            }
+            tokio::select! {
+                () = self.freed.notified() => {}
+                () = sleep(RETRY) => {}
+            }
+        }
+    }
+
+    /// Takes a place, and closes idle connections where places run short. Returns `None` while all
+    /// places are taken; connections may be closing.
+    fn take(self: &Arc<Self>, address: Caller, now: Instant) -> Option<PlaceGuard> {
+        let mut taken = self.taken();
+        if taken.places.len() >= self.limit {
+            if taken.closing == 0 {
+                self.evict(&mut taken, self.limit / BATCHES + 1);
+            }
+            return None;
+        }
+        let mut is_spare = false;
+        let open = taken.places.len() + 1 - taken.closing;
+        if open < self.crowded {
+            taken.is_crowded = false;
+        } else {
+            self.warn_once(&mut taken, now);
+            let more = open + 1 - self.crowded;
+            let evicted = self.evict(&mut taken, more.max(self.limit / BATCHES));
+            is_spare =
+                evicted == 0 && (open >= self.spare || taken.heaviest(self.share) == Some(address));
+        }
+        let place = Arc::new(Place {
+            address,
+            index: AtomicUsize::new(taken.places.len()),
+            requests: AtomicU32::new(0),
+            idle_since: AtomicU64::new(millis(now - self.epoch)),
+            epoch: self.epoch,
+            writes: WriteProgress::default(),
+            evicted: Notify::new(),
+        });
+        taken.places.push(Arc::clone(&place));
+        taken.addresses.entry(address).or_default().taken += 1;
+        self.show(taken.places.len());
+        self.is_crowded.store(taken.is_crowded, Ordering::Relaxed);
+        Some(PlaceGuard { places: Arc::clone(self), place, is_spare })
+    }
+
+    /// Closes the longest idle connection, for a machine that has run out of files.
+    pub(super) fn make_room(&self) {
+        self.evict(&mut self.taken(), 1);
+    }
+
+    /// Closes the longest idle connections, at most `wanted`. If an address has more than its share,
+    /// only its own make way. Returns how many are closed.
+    fn evict(&self, taken: &mut Taken, wanted: usize) -> usize {
+        let of = taken.heaviest(self.share);
+        let mut idle: Vec<(u64, usize)> = taken
+            .places
+            .iter()
+            .enumerate()
+            .filter(|(_, place)| of.is_none_or(|of| of == place.address) && place.is_idle())
+            .map(|(index, place)| (place.idle_since.load(Ordering::Relaxed), index))
+            .collect();
+        if idle.len() > wanted {
+            idle.select_nth_unstable(wanted);
+            idle.truncate(wanted);
+        }
+        let mut closed = 0;
+        for (_, index) in idle {
+            let place = &taken.places[index];
+            if !place.close() {
+                continue;
+            }
+            if let Some(count) = taken.addresses.get_mut(&place.address) {
+                count.closing += 1;
+            }
+            closed += 1;
+            self.count(ConnectionEnd::IdleEvicted);
+        }
+        taken.closing += closed;
+        closed
+    }
+
+    fn warn_once(&self, taken: &mut Taken, now: Instant) {
+        let is_recent = taken.warned.is_some_and(|at| now - at < WARN_PAUSE);
+        if !taken.is_crowded && !is_recent {
+            taken.warned = Some(now);
+            tracing::warn!(
+                limit = self.limit,
+                "nine tenths of the places for connections are taken: the longest idle connections \
+                 are closed for new ones"
+            );
+        }
+        taken.is_crowded = true;
+    }
+
+    fn count(&self, end: ConnectionEnd) {
+        if let Some(proxy) = &self.proxy {
+            proxy.metrics().connections().ended(end);
+        }
+    }
+
+    fn show(&self, open: usize) {
+        if let Some(proxy) = &self.proxy {
+            proxy.metrics().connections().set_open(open);
+        }
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Taken {
+    /// The address that has more than this share, which only one can have.
+    fn heaviest(&self, share: usize) -> Option<Caller> {
+        let is_heavy = |count: &AddressCount| count.taken - count.closing > share;
+        let heaviest = self.addresses.iter().find(|(_, count)| is_heavy(count));
+        heaviest.map(|(address, _)| *address)
+    }
+}
+
+impl Place {
+    /// A request begins. False if the connection is being closed for another one: then the request
+    /// must not be processed.
+    pub(super) fn begin_request(&self) -> bool {
+        let before = self.requests.fetch_add(1, Ordering::Relaxed);
+        if before & CLOSING != 0 {
+            self.requests.fetch_sub(1, Ordering::Relaxed);
+        }
+        before & CLOSING == 0
+    }
+
+    pub(super) fn end_request(&self) {
+        self.idle_since.store(millis(self.epoch.elapsed()), Ordering::Relaxed);
+        self.requests.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// True while a request is in flight.
+    pub(super) fn has_requests(&self) -> bool {
+        self.requests.load(Ordering::Relaxed) & !CLOSING != 0
+    }
+
+    /// Waits until the connection is to be closed for another one.
+    pub(super) async fn evicted(&self) {
+        self.evicted.notified().await;
+    }
+
+    /// An answer whose last bytes wait in the socket is still in flight.
+    fn is_idle(&self) -> bool {
+        self.requests.load(Ordering::Relaxed) == 0 && !self.writes.blocked.load(Ordering::Relaxed)
+    }
+
+    /// Has the connection closed, unless a request has just begun.
+    fn close(&self) -> bool {
+        let order = Ordering::Relaxed;
+        let is_closing = self.requests.compare_exchange(0, CLOSING, order, order).is_ok();
+        if is_closing {
+            self.evicted.notify_one();
+        }
+        is_closing
+    }
+}
+
+impl PlaceGuard {
+    /// True if only probes may be answered here, so that they are answered whatever happens. All other
+    /// places have requests in flight, or the places of this address are more than its share.
+    pub(super) fn is_spare(&self) -> bool {
+        self.is_spare && self.places.is_crowded.load(Ordering::Relaxed)
+    }
+
+    /// Counts why the proxy closes this connection.
+    pub(super) fn ended(&self, why: ConnectionEnd) {
+        self.places.count(why);
+    }
+
+    pub(super) fn proxy(&self) -> Option<&Arc<Proxy>> {
+        self.places.proxy.as_ref()
+    }
+}
+
+impl Drop for PlaceGuard {
+    fn drop(&mut self) {
+        let mut guard = self.places.taken();
+        let taken = &mut *guard;
+        let index = self.place.index.load(Ordering::Relaxed);
+        taken.places.swap_remove(index);
+        if let Some(moved) = taken.places.get(index) {
+            moved.index.store(index, Ordering::Relaxed);
+        }
+        let was_closing = usize::from(self.place.requests.load(Ordering::Relaxed) & CLOSING != 0);
+        taken.closing -= was_closing;
+        if let Some(count) = taken.addresses.get_mut(&self.place.address) {
+            count.taken -= 1;
+            count.closing -= was_closing;
+            if count.taken == 0 {
+                taken.addresses.remove(&self.place.address);
+            }
+        }
+        if taken.places.len() - taken.closing < self.places.crowded {
+            self.places.is_crowded.store(false, Ordering::Relaxed);
+        }
+        self.places.show(taken.places.len());
+        drop(guard);
+        self.places.freed.notify_one();
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// In [`Place::requests`]: the connection is being closed for another one.
+const CLOSING: u32 = 1 << 31;
+
+/// Connections are closed in batches of this part of the places.
+const BATCHES: usize = 128;
+
+/// How soon a new connection looks again for one that has become idle.
+const RETRY: Duration = Duration::from_millis(20);
+
+/// The least time between two warnings.
+const WARN_PAUSE: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+
+    fn address(last: u8) -> Caller {
+        Caller::Address(IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)))
+    }
+
+    /// Takes places for new addresses, one each second.
+    fn fill(places: &Arc<Places>, count: u8) -> Vec<PlaceGuard> {
+        let take = |n: u8| {
+            let at = places.epoch + Duration::from_secs(u64::from(n));
+            places.take(address(n), at).unwrap()
+        };
+        (0..count).map(take).collect()
+    }
+
+    fn is_closing(guard: &PlaceGuard) -> bool {
+        guard.place.requests.load(Ordering::Relaxed) & CLOSING != 0
+    }
+
+    #[test]
+    fn at_nine_tenths_the_longest_idle_connection_makes_way() {
+        let places = Places::new(20, None);
+        let guards = fill(&places, 17);
+        assert!(guards.iter().all(|guard| !is_closing(guard)));
+        assert!(guards[0].place.begin_request(), "the oldest one is busy");
+        let at = places.epoch + Duration::from_secs(100);
+        let newest = places.take(address(100), at).unwrap();
+        let closing: Vec<usize> = (0..17).filter(|n| is_closing(&guards[*n])).collect();
+        assert_eq!(closing, [1]);
+        assert!(!is_closing(&newest));
+        assert!(!guards[1].place.begin_request(), "a request that comes too late is not processed");
+    }
+
+    #[test]
+    fn a_connection_with_a_request_in_flight_is_never_closed() {
+        let places = Places::new(20, None);
+        let mut guards = Vec::new();
+        for n in 0..20 {
+            let guard = places.take(address(n), places.epoch).unwrap();
+            assert!(guard.place.begin_request());
+            guards.push(guard);
+        }
+        assert!(places.take(address(20), places.epoch).is_none());
+        assert!(!guards.iter().any(is_closing));
+        guards[5].place.end_request();
+        assert!(places.take(address(20), places.epoch).is_none());
+        assert!(is_closing(&guards[5]), "now one is idle");
+        drop(guards.remove(5));
+        assert!(places.take(address(20), places.epoch).is_some());
+        assert!(!guards.iter().any(is_closing));
+    }
+
+    #[test]
+    fn the_last_places_are_for_probes_while_all_others_have_requests_in_flight() {
+        let places = Places::new(20, None);
+        let mut guards = Vec::new();
+        for n in 0..20 {
+            let guard = places.take(address(n), places.epoch).unwrap();
+            assert!(guard.place.begin_request());
+            guards.push(guard);
+        }
+        let spare: Vec<usize> = (0..20).filter(|n| guards[*n].is_spare()).collect();
+        assert_eq!(spare, [18, 19]);
+        drop(guards.drain(..4));
+        assert!(!guards.iter().any(PlaceGuard::is_spare), "there are places again");
+    }
+
+    #[test]
+    fn an_answer_that_the_socket_has_not_taken_is_in_flight() {
+        let places = Places::new(20, None);
+        let guards = fill(&places, 17);
+        guards[0].place.writes.blocked.store(true, Ordering::Relaxed);
+        let at = places.epoch + Duration::from_secs(100);
+        let _newest = places.take(address(100), at).unwrap();
+        assert!(!is_closing(&guards[0]) && is_closing(&guards[1]));
+    }
+
+    #[test]
+    fn an_address_with_more_than_its_share_makes_way_first() {
+        let places = Places::new(20, None);
+        let one = address(1);
+        let other = places.take(address(2), places.epoch).unwrap();
+        let at = |n: u64| places.epoch + Duration::from_secs(n);
+        let guards: Vec<_> = (1..=16).map(|n| places.take(one, at(n)).unwrap()).collect();
+        let newest = places.take(address(3), at(17)).unwrap();
+        assert!(is_closing(&guards[0]) && !is_closing(&other), "the longest idle one is another's");
+        for guard in guards.iter().skip(1).chain([&newest]) {
+            assert!(guard.place.begin_request());
+        }
+        drop(places.take(one, at(18)).unwrap());
+        assert!(is_closing(&other), "an address within its share");
+    }
+
+    #[test]
+    fn an_address_whose_connections_are_all_busy_gets_no_more_than_nine_tenths() {
+        let places = Places::new(20, None);
+        let one = address(1);
+        let guards: Vec<_> = (0..17).map(|_| places.take(one, places.epoch).unwrap()).collect();
+        for guard in &guards {
+            assert!(guard.place.begin_request());
+        }
+        assert!(places.take(one, places.epoch).unwrap().is_spare());
+        assert!(!places.take(address(3), places.epoch).unwrap().is_spare(), "another address");
+    }
+
+    #[test]
+    fn places_are_given_back() {
+        let places = Places::new(20, None);
+        for _ in 0..3 {
+            let guards = fill(&places, 19);
+            drop(guards);
+        }
+        let taken = places.taken();
+        assert!(taken.places.is_empty() && taken.addresses.is_empty());
+        assert_eq!(taken.closing, 0);
+    }
+}
