@@ -22,7 +22,7 @@ attacks! {
             "405, and nothing goes upstream";
     }
     native {
-        unread_streams: "120 streams and 30 bodies of one key, of which nothing is read and sent on",
+        a_neighbour_that_reads_nothing: "120 streams and 30 bodies of one key, of which nothing is read and sent on",
             "no request of another key is refused, and its p99 stays below ten times the usual one",
             because "each of its isolates has a queue of its own, and one that waits polls";
         new_holder_of_a_name: "a reload that gives the name of a key to another one, then what the old one asked",
@@ -122,7 +122,7 @@ fn methods_by_get() -> Vec<Attacked> {
     vec![proxy.into()]
 }
 
-fn unread_streams() -> Vec<Attacked> {
+fn a_neighbour_that_reads_nothing() -> Vec<Attacked> {
     let upstream = ScriptedUpstream::new(|received, connection| {
         if received.head.contains(":streamGenerateContent") {
             connection.begin_stream();
