@@ -128,7 +128,9 @@ impl Proxy {
         let id = RequestId::of(platform, &parts.headers);
         let mut context = RequestContext::new(platform, &self.metrics, id, platform.now());
         context.peer = access::address(&parts, self.settings.trust_forwarded_for);
-        intake::drain(platform, &parts.headers, pin!(body)).await;
+        if parts.version < Version::HTTP_2 {
+            intake::drain(platform, &parts.headers, pin!(body)).await;
+        }
         let answer = respond::error(error, false, &mut context);
         self.respond(&parts, answer, context)
     }

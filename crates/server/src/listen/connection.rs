@@ -88,16 +88,16 @@ impl ClientConnection {
     }
 
     /// Holds memory for a request body until the guard is dropped. An HTTP/2 client may send as much
-    /// of it as the windows take, before the service reads it.
-    pub(super) fn hold_unread(self: &Arc<Self>, length: u64) -> Result<UnreadBody, RefusedRequest> {
+    /// of it as the windows take, before the service reads it. `None` without room.
+    pub(super) fn hold_unread(self: &Arc<Self>, length: u64) -> Option<UnreadBody> {
         let bytes = usize::try_from(length).unwrap_or(usize::MAX).min(WINDOW as usize);
         let mut sum = self.unread_bodies();
         let more = (*sum + bytes).min(WINDOW as usize) - (*sum).min(WINDOW as usize);
         if more > 0 && !self.memory.try_hold(more) {
-            return Err(self.no_memory());
+            return None;
         }
         *sum += bytes;
-        Ok(UnreadBody { connection: Arc::clone(self), bytes })
+        Some(UnreadBody { connection: Arc::clone(self), bytes })
     }
 
     /// Bytes were read from the client. False if the connection must be closed, since there is no

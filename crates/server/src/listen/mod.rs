@@ -255,13 +255,15 @@ impl Server {
         open: Result<Arc<OpenResponse>, RefusedRequest>,
     ) -> Result<http::Response<TrackedBody>, RefusedRequest> {
         let open = open?;
-        let unread = open.hold_unread(&request)?;
         request.extensions_mut().insert(origin.peer);
         if origin.is_admin {
             request.extensions_mut().insert(AdminPort);
         }
         let version = request.version();
-        let refusal = open.refusal(&request);
+        let (unread, refusal) = match open.check(&request) {
+            Ok(unread) => (unread, None),
+            Err(error) => (None, Some(error)),
+        };
         let request = request.map(|body| body.map_err(|error| request_body::classify(&error)));
         // Boxed, so that an idle connection does not reserve space for a request.
         let mut response = match &refusal {

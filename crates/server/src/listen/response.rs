@@ -41,30 +41,24 @@ impl OpenResponse {
         TrackedBody { body, rest: Bytes::new(), response: self }
     }
 
-    /// Holds memory for what may arrive of the request's body before it is read.
-    pub(super) fn hold_unread(
-        &self,
-        request: &Request<Incoming>,
-    ) -> Result<Option<UnreadBody>, RefusedRequest> {
+    /// Holds memory for what may arrive of the request's body before it is read. An error if the
+    /// request cannot be processed.
+    pub(super) fn check(&self, request: &Request<Incoming>) -> Result<Option<UnreadBody>, Error> {
+        if request.version() == Version::HTTP_11 && !request.headers().contains_key(HOST) {
+            return Err(Error::HostMissing);
+        }
+        let place = &self.connection.place;
+        if place.is_spare() && !PROBES.contains(&request.uri().path()) {
+            place.ended(ConnectionEnd::PlacesExhausted);
+            return Err(Error::ConnectionsExhausted);
+        }
         let body = request.body();
         if self.connection.version == HttpVersion::Http1 || body.is_end_stream() {
             return Ok(None);
         }
         let length = body.size_hint().upper().unwrap_or(u64::MAX);
-        self.connection.hold_unread(length).map(Some)
-    }
-
-    /// Why the request is not processed, if it is not.
-    pub(super) fn refusal(&self, request: &Request<Incoming>) -> Option<Error> {
-        if request.version() == Version::HTTP_11 && !request.headers().contains_key(HOST) {
-            return Some(Error::HostMissing);
-        }
-        let place = &self.connection.place;
-        if place.is_spare() && !PROBES.contains(&request.uri().path()) {
-            place.ended(ConnectionEnd::PlacesExhausted);
-            return Some(Error::ConnectionsExhausted);
-        }
-        None
+        let unread = self.connection.hold_unread(length);
+        unread.map(Some).ok_or(Error::Overloaded { after: RETRY_AFTER })
     }
 
     /// The request is answered. A refusal to hold the answer is no loss: only the proxy's own answers,
@@ -314,6 +308,9 @@ impl Buf for SentBytes {
 
 /// What load balancers and orchestrators ask for.
 const PROBES: [&str; 3] = ["/health", "/live", "/ready"];
+
+/// When a client should try again for whose body there is no memory.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// As much as hyper buffers of an HTTP/1 response before it waits for the socket.
 const HTTP1_PIECE: usize = 64 * 1024;
