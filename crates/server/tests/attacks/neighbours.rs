@@ -14,7 +14,7 @@ use crate::unharmed::Attacked;
 attacks! {
     "Neighbours"
     both {
-        foreign_projects: "`/v1internal` with somebody else's project: at each place, twice, with an escape, in single quotes",
+        foreign_projects: "`/v1internal` with another's project: at each place, twice, with an escape, in single quotes",
             "Google gets the operator's project at each of them, and every other byte";
         account_methods: "`/v1internal` methods that change the account, and polls of its operations",
             "403 `RPC_NOT_ALLOWED`, and nothing goes upstream";
