@@ -22,6 +22,8 @@ MANIFESTS = [
 ]
 COMPOSE = yaml.safe_load((PACKAGING / "compose.yaml").read_text())
 OURS = "code-assist-proxy"
+# Names of variables that are no settings of the proxy.
+PASSWORD = "VALKEY_PASSWORD"
 
 
 def the(kind, name=OURS):
@@ -63,8 +65,65 @@ def test_selectors_find_the_pods():
         assert {it["targetPort"] for it in the("Service", name)["spec"]["ports"]} <= ports
     ours = the("Deployment")["spec"]["template"]["metadata"]["labels"]
     assert the("PodDisruptionBudget")["spec"]["selector"]["matchLabels"] == ours
+    for name in [OURS, f"{OURS}-valkey"]:
+        labels = the("Deployment", name)["spec"]["template"]["metadata"]["labels"]
+        assert the("NetworkPolicy", name)["spec"]["podSelector"]["matchLabels"] == labels
     policy = the("NetworkPolicy", f"{OURS}-valkey")["spec"]
     assert policy["ingress"][0]["from"][0]["podSelector"]["matchLabels"] == ours
+
+
+def test_the_network_lets_the_proxies_reach_what_they_need_and_not_the_clouds_credentials():
+    policy = the("NetworkPolicy")["spec"]
+    assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
+    container = the("Deployment")["spec"]["template"]["spec"]["containers"][0]
+    opened = {port["port"] for rule in policy["ingress"] for port in rule["ports"]}
+    assert opened == {port["containerPort"] for port in container["ports"]}
+    reached = {port["port"] for rule in policy["egress"] for port in rule["ports"]}
+    valkey = the("Service", f"{OURS}-valkey")["spec"]["ports"][0]["port"]
+    assert reached == {53, valkey, 443}
+    for rule in policy["egress"]:
+        for target in rule["to"]:
+            assert "ipBlock" not in target or target["ipBlock"]["except"]
+
+
+def test_probes_ask_what_they_should_and_a_hung_process_is_noticed():
+    container = the("Deployment")["spec"]["template"]["spec"]["containers"][0]
+    ports = {port["name"]: str(port["containerPort"]) for port in container["ports"]}
+    data = the("ConfigMap")["data"]
+    assert ports == {"http": data["PORT"], "admin": data["ADMIN_PORT"]}
+    asked = {kind: container[f"{kind}Probe"]["httpGet"] for kind in ["startup", "readiness", "liveness"]}
+    assert asked == {
+        "startup": {"path": "/live", "port": "admin"},
+        "readiness": {"path": "/ready", "port": "http"},
+        "liveness": {"path": "/live", "port": "admin"},
+    }
+    assert [port["name"] for port in the("Service")["spec"]["ports"]] == ["http"]
+
+
+def test_the_valkey_has_a_password_and_keeps_what_it_has():
+    pod = the("Deployment", f"{OURS}-valkey")["spec"]["template"]["spec"]
+    container = pod["containers"][0]
+    options = dict(zip(container["args"][::2], container["args"][1::2]))
+    assert options["--requirepass"] == f"$({PASSWORD})"
+    assert options["--appendonly"] == "yes"
+    assert options["--maxmemory-policy"] == "noeviction"
+    mount = {it["mountPath"]: it["name"] for it in container["volumeMounts"]}[options["--dir"]]
+    claim = next(it for it in pod["volumes"] if it["name"] == mount)["persistentVolumeClaim"]
+    the("PersistentVolumeClaim", claim["claimName"])
+    # More than `--maxmemory`, since the server needs memory beside its data.
+    limit = container["resources"]["limits"]["memory"]
+    assert int(limit.removesuffix("Mi")) > int(options["--maxmemory"].removesuffix("mb"))
+
+
+def test_the_autoscaler_counts_places_with_metrics_that_exist():
+    metrics = the("HorizontalPodAutoscaler")["spec"]["metrics"]
+    assert [metric["type"] for metric in metrics] == ["Pods", "Resource"]
+    rule = yaml.safe_load((PACKAGING / "prometheus-adapter.yaml").read_text())["rules"]["custom"][0]
+    assert metrics[0]["pods"]["metric"]["name"] == rule["name"]["as"]
+    exposed = ROOT / "crates/core/src/metrics/snapshots"
+    exposed = "".join(path.read_text() for path in exposed.glob("*metrics*.snap"))
+    named = set(re.findall(r"code_assist_proxy_\w+", rule["seriesQuery"] + rule["metricsQuery"]))
+    assert len(named) == 2 and all(f"\n{name} " in exposed for name in named), named
 
 
 def test_the_autoscaler_is_the_deployments_and_never_below_what_a_disruption_leaves():
@@ -105,11 +164,24 @@ def test_the_settings_of_the_manifest_exist_and_lead_to_the_valkey():
     data = the("ConfigMap")["data"]
     assert data.keys() <= SETTINGS, data.keys() - SETTINGS
     named = re.findall(r"--from-(?:file|literal)=(\w+)", (PACKAGING / "kubernetes.yaml").read_text())
-    assert len(named) == 3 and set(named) <= SETTINGS, named
-    host, port = re.fullmatch(r"redis://([^:/]+):(\d+)/0", data["KV_URL"]).groups()
-    assert int(port) == the("Service", host)["spec"]["ports"][0]["port"]
+    assert len(named) == 4 and set(named) <= SETTINGS | {PASSWORD}, named
     container = the("Deployment")["spec"]["template"]["spec"]["containers"][0]
-    assert int(data["PORT"]) == container["ports"][0]["containerPort"]
+    variables = {variable["name"]: variable for variable in container["env"]}
+    assert list(variables) == [PASSWORD, "KV_URL"], "only earlier ones are expanded"
+    url = rf"redis://:\$\({PASSWORD}\)@([^:/]+):(\d+)/0"
+    host, port = re.fullmatch(url, variables["KV_URL"]["value"]).groups()
+    assert int(port) == the("Service", host)["spec"]["ports"][0]["port"]
+
+
+def test_images_have_an_exact_tag_or_a_digest():
+    images = [service.get("image") for service in COMPOSE["services"].values()]
+    for name in [OURS, f"{OURS}-valkey"]:
+        pod = the("Deployment", name)["spec"]["template"]["spec"]
+        images += [container["image"] for container in pod["containers"]]
+    exact = re.compile(r".+(:v?\d+\.\d+\.\d+(-\w+)?|@sha256:[0-9a-f]{64})")
+    # Compose builds this one.
+    loose = {image for image in images if not exact.fullmatch(image)} - {OURS}
+    assert not loose, loose
 
 
 # Compose
@@ -151,10 +223,32 @@ def test_the_settings_of_the_compose_file_exist_and_leave_time_to_drain():
     proxy = COMPOSE["services"]["proxy"]
     environment = proxy["environment"]
     assert environment.keys() <= SETTINGS, environment.keys() - SETTINGS
-    assert seconds(proxy["stop_grace_period"]) > int(environment["SHUTDOWN_GRACE_MS"]) / 1000
-    assert environment["KV_URL"].startswith("redis://valkey:")
-    named = re.findall(r"^#   ([A-Z_]+)=", (PACKAGING / "compose.yaml").read_text(), re.MULTILINE)
-    assert len(named) == 2 and set(named) <= SETTINGS, named
+    ending = int(environment["SHUTDOWN_DELAY_MS"]) + int(environment["SHUTDOWN_GRACE_MS"])
+    assert seconds(proxy["stop_grace_period"]) > ending / 1000
+    # HAProxy has taken the process out of service by then.
+    check = re.search(r"inter (\d+)ms fall (\d+)", (PACKAGING / "haproxy.cfg").read_text())
+    interval, fall = map(int, check.groups())
+    assert int(environment["SHUTDOWN_DELAY_MS"]) > 2 * interval * fall
+    text = (PACKAGING / "compose.yaml").read_text()
+    named = re.findall(r"^#   ([A-Z_]+)=", text, re.MULTILINE)
+    assert len(named) == 3 and set(named) <= SETTINGS, named
+    assert re.search(r"^#   KV_URL=redis://:.+@valkey:6379/0$", text, re.MULTILINE)
+    assert "/run/secrets/valkey_conf" in COMPOSE["services"]["valkey"]["command"]
+
+
+def test_prometheus_scrapes_the_port_of_the_metrics():
+    scraped = yaml.safe_load((PACKAGING / "prometheus.yml").read_text())["scrape_configs"][0]
+    admin = COMPOSE["services"]["proxy"]["environment"]["ADMIN_PORT"]
+    assert scraped["dns_sd_configs"][0]["port"] == int(admin)
+
+
+def test_health_checks_run_a_command_that_the_program_has():
+    commands = dockerfile.parse_file(str(PACKAGING / "Dockerfile"))
+    last = {it.cmd.upper(): it for it in commands}
+    program = last["ENTRYPOINT"].value[0]
+    check = " ".join(last["HEALTHCHECK"].value)
+    assert check == f"CMD {program} health /live"
+    assert COMPOSE["services"]["proxy"]["healthcheck"]["test"] == ["CMD", program, "health", "/ready"]
 
 
 def test_haproxy_reads_its_file():
@@ -162,6 +256,14 @@ def test_haproxy_reads_its_file():
         ["haproxy", "-c", "-f", str(PACKAGING / "haproxy.cfg")], capture_output=True, text=True
     )
     assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_haproxy_logs_no_query_and_repeats_only_what_was_not_sent():
+    text = (PACKAGING / "haproxy.cfg").read_text()
+    settings = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
+    assert "option httplog" not in settings and "%HPO" in settings
+    assert not re.search(r"%HU\b|%HQ\b|%r\b|capture", settings)
+    assert re.findall(r"retry-on (.*)", settings) == ["conn-failure"]
 
 
 def test_haproxy_waits_as_long_as_the_proxy():
@@ -205,6 +307,16 @@ def test_the_image_is_not_root_and_holds_the_program_and_nothing_else():
 
 def test_the_image_is_built_with_a_rust_that_will_do():
     commands = dockerfile.parse_file(str(PACKAGING / "Dockerfile"))
-    version = re.match(r"rust:(\d+)\.(\d+)-", commands[0].value[0]).groups()
+    version = re.match(r"rust:(\d+)\.(\d+)\.\d+-", commands[0].value[0]).groups()
     wanted = re.search(r'^rust-version = "(\d+)\.(\d+)', (ROOT / "Cargo.toml").read_text(), re.M)
     assert tuple(map(int, version)) >= tuple(map(int, wanted.groups()))
+
+
+# systemd
+
+
+def test_the_unit_writes_neither_core_files_nor_swap_and_has_a_limit():
+    unit = (PACKAGING / "code-assist-proxy.service").read_text()
+    options = dict(re.findall(r"^(\w+)=(.*)$", unit, re.MULTILINE))
+    assert (options["LimitCORE"], options["MemorySwapMax"]) == ("0", "0")
+    assert options["MemoryMax"] and options["MemoryHigh"]

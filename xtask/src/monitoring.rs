@@ -50,11 +50,13 @@ fn promtool(proxy: &Proxy, counts: &mut Counts) -> Result<(), Failure> {
     let folder = root().join("monitoring");
     let rules = folder.join("alerts.yml");
     let tests = folder.join("alerts_test.yml");
+    let tests_at_30s = folder.join("alerts_30s_test.yml");
     let queries = dashboard_queries(&folder.join("dashboard.json"))?;
     let metrics = http::get(&proxy.url, "/metrics")?;
     let checks = [
         ("check rules alerts.yml", vec!["check", "rules", utf8(&rules)?], ""),
         ("test rules alerts_test.yml", vec!["test", "rules", utf8(&tests)?], ""),
+        ("test rules alerts_30s_test.yml", vec!["test", "rules", utf8(&tests_at_30s)?], ""),
         ("the dashboard's queries", vec!["check", "rules", utf8(&queries)?], ""),
         ("check metrics < GET /metrics", vec!["check", "metrics"], &metrics.body),
     ];

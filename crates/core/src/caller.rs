@@ -105,6 +105,16 @@ pub struct RateStanding {
 }
 
 impl RateStanding {
+    /// The state within two counts that have both let a request through.
+    #[must_use]
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            remaining: self.remaining.min(other.remaining),
+            reset: self.reset.max(other.reset),
+            ..self
+        }
+    }
+
     /// Makes `x-ratelimit-limit`, `-remaining` and `-reset`, the last in whole seconds rounded up. The
     /// error for a refused request adds `Retry-After`.
     pub fn headers(&self) -> HeaderMap {

@@ -67,7 +67,7 @@ pub use metrics::{ConnectionCounts, ConnectionEnd, Metrics};
 pub use payload::Payload;
 pub use platform::{
     AdminPort, BodyError, CredentialFile, Peer, Platform, ProcessStats, RequestBodyError,
-    SendError, StoreError,
+    SendError, StoreError, StoreStats,
 };
 pub use policy::cache::ANSWER_PREFIX;
 pub use policy::lock::{FencingToken, LOCK_TTL, LockRecord, LockResult};
@@ -76,3 +76,4 @@ pub use policy::wait_queue::{Ticket, WaitQueue};
 pub use proxy::Proxy;
 pub use proxy::check::{Step, StepResult};
 pub use time::{Monotonic, Timestamp};
+pub use upstream::ROTATED_KEY;

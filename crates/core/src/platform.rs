@@ -46,6 +46,13 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
     /// Waits for a concurrency permit for this caller. Dropping the future leaves the queue.
     async fn acquire_permit(&self, caller: Caller) -> Self::Permit;
 
+    /// True when a caller waits for a permit because it holds its share of them, and not because all
+    /// permits are held.
+    fn is_at_share(&self, caller: &Caller) -> bool {
+        let _ = caller;
+        false
+    }
+
     /// Runs work on more than [`HEAVY`] bytes, such as unpacking or scanning a large body, where it does
     /// not keep other requests from being served. The future may be dropped before the work has ended.
     ///
@@ -115,6 +122,12 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
     /// False when the store in use is not the configured one (memory in place of a file).
     fn store_connected(&self) -> bool;
 
+    /// What is known of the memory of a server that keeps the store. It is asked for at intervals, and
+    /// not here.
+    fn store_stats(&self) -> StoreStats {
+        StoreStats::default()
+    }
+
     /// Reads the credential file.
     ///
     /// `seen` is the stamp of the version that the core has read; for the same version the answer
@@ -176,6 +189,17 @@ pub struct ProcessStats {
     pub log_lines_lost: Option<u64>,
     /// Processor time since the start, user and system.
     pub cpu_seconds: Option<f64>,
+}
+
+/// The memory of a server that keeps the store. A value that is not known is `None`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StoreStats {
+    /// Entries that the server has dropped for want of memory since it was started.
+    pub evicted_keys: Option<u64>,
+    /// Bytes in use.
+    pub memory_used: Option<u64>,
+    /// The most bytes that it may use.
+    pub memory_limit: Option<u64>,
 }
 
 /// The error for a request without a response head.

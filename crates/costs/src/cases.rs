@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use code_assist_core::internals::access::Access;
+use code_assist_core::internals::access::{Access, Attempt, Needs};
 use code_assist_core::internals::dialect::gemini::route;
 use code_assist_core::internals::policy::breaker::{CallOutcomes, ModelOperation};
 use code_assist_core::internals::policy::cache::CacheKey;
 use code_assist_core::internals::policy::endpoint::{BreakerScope, Endpoints, Tries};
 use code_assist_core::internals::policy::in_flight::InFlightGuard;
+use code_assist_core::internals::policy::key_guesses::KeyGuesses;
 use code_assist_core::internals::policy::quota::QuotaMemory;
 use code_assist_core::internals::policy::rate_limit::RateLimiter;
 use code_assist_core::internals::policy::token::{self, IssuedToken, TokenState};
@@ -131,7 +132,7 @@ fn resolving() -> Rounds {
 
 fn admitting() -> Rounds {
     Rounds::on((Access::new(&settings(&[])), request_to("/")), |(access, request)| {
-        let _ = black_box(access.admit(request.headers(), request.uri(), true));
+        assert!(admit(access, request, &Mutex::default()));
     })
 }
 
@@ -140,9 +141,14 @@ fn admitting_key() -> Rounds {
     let mut request = request_to("/");
     request.headers_mut().insert("x-goog-api-key", HeaderValue::from_static(KEY));
     let access = Access::new(&settings(&[("PROXY_API_KEYS", &keys.join(","))]));
-    Rounds::on((access, request), |(access, request)| {
-        assert!(black_box(access.admit(request.headers(), request.uri(), true)).is_ok());
+    Rounds::on((access, request, Mutex::default()), |(access, request, guesses)| {
+        assert!(admit(access, request, guesses));
     })
+}
+
+fn admit<B>(access: &Access, request: &Request<B>, guesses: &Mutex<KeyGuesses>) -> bool {
+    let attempt = Attempt { guesses, from: Caller::Unknown, now: Monotonic(0) };
+    black_box(access.admit(request.headers(), request.uri(), Needs::Key, &attempt)).is_ok()
 }
 
 fn wrap_1k() -> Rounds {

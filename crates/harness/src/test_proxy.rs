@@ -80,6 +80,12 @@ impl TestProxy {
         self
     }
 
+    /// Uses this key for honest requests, where the keys are in a file.
+    pub fn with_key(mut self, key: &str) -> Self {
+        self.key = format!("x-goog-api-key: {key}");
+        self
+    }
+
     /// The emulator, of a proxy that has one.
     pub fn google(&self) -> &GoogleEmulator {
         self.google.as_ref().expect("a proxy in front of the emulator")

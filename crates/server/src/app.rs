@@ -9,6 +9,7 @@ use code_assist_core::settings::Settings;
 use tokio::sync::watch;
 
 use crate::http_client::HttpClient;
+use crate::permits::Permits;
 use crate::platform::TokioPlatform;
 use crate::store::Store;
 
@@ -29,12 +30,9 @@ impl App {
     ) -> io::Result<Self> {
         let http_client = HttpClient::new(&settings, abort)?;
         let credential_file = settings.credentials_file.clone().map(PathBuf::from);
-        let (platform, mut jobs) = TokioPlatform::new(
-            http_client,
-            store,
-            credential_file,
-            settings.max_concurrent_requests,
-        );
+        let share = settings.permits_per_caller(settings.api_keys.len());
+        let permits = Permits::new(settings.max_concurrent_requests, share);
+        let (platform, mut jobs) = TokioPlatform::new(http_client, store, credential_file, permits);
         let proxy = Arc::new(Proxy::new(settings, &platform));
         let app = Self { proxy, platform };
         let Self { proxy, platform } = app.clone();

@@ -85,6 +85,16 @@ pub(crate) enum Task {
     /// with ok, warn or fail and what to do about it. Talks to Google with your credentials.
     #[command(after_help = CHECK_FOOT, after_long_help = CHECK_FOOT)]
     Check(Check),
+    /// Ask a running proxy whether it is ready to serve requests
+    ///
+    /// For the health checks of container engines. Asks /ready at HOST and PORT, which needs no key,
+    /// and prints the answer.
+    #[command(after_help = HEALTH_FOOT, after_long_help = HEALTH_FOOT)]
+    Health {
+        /// What to ask instead: a path such as /live, or a URL that begins with http://
+        #[arg(value_name = "PATH|URL")]
+        url: Option<String>,
+    },
     /// Print the settings that are in force and where each came from
     ///
     /// One a line, secrets as ***. Warnings and problems go to standard error; problems end with
@@ -250,6 +260,11 @@ const CHECK_FOOT: &str = "\
 Every setting is a flag here too; `code-assist-proxy serve --help` lists them.
 
 Exit codes: 0 usable, 1 not usable, 2 bad usage or settings.";
+
+const HEALTH_FOOT: &str = "\
+Every setting is a flag here too; `code-assist-proxy serve --help` lists them.
+
+Exit codes: 0 ready, 1 not ready or no answer, 2 bad usage or settings.";
 
 const CONFIG_FOOT: &str = "\
 Examples:

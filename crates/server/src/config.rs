@@ -154,7 +154,9 @@ fn unknown(key: &str, value: &Value) -> String {
     let nearest = keys().map(|known| (distance(&lower, &known), known)).min();
     match (longer, nearest) {
         (_, Some((0, known))) => format!("is not a setting; keys are in lower case: {known}"),
-        (Some(known), _) => format!("is not a setting; did you mean {known}?"),
+        (_, Some((1 | 2, known))) | (Some(known), _) => {
+            format!("is not a setting; did you mean {known}?")
+        }
         (None, Some((far, known))) if far <= 3 => {
             format!("is not a setting; did you mean {known}?")
         }

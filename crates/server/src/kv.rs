@@ -1,11 +1,13 @@
 //! `kv`: backup and restore of the key-value store.
 //!
 //! The file format is that of Workers KV bulk files, so that a store can move to the edge and back:
-//! `[{"key":…,"value":…,"expiration":…}]`, with `"base64":true` where the value is not text.
+//! `[{"key":…,"value":…,"expiration":…,"metadata":…}]`, with `"base64":true` where the value is not text.
+//! The metadata names the format's version, so that a later form is refused and not misread; exports of
+//! earlier versions have none, and are of the first one.
 
 use std::collections::HashSet;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,7 +20,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::KvTask;
 use crate::store::{Clock, Entry, Store};
-use crate::{CommandError, print};
+use crate::{CommandError, print, private_file};
 
 /// Runs one of the commands.
 pub(crate) async fn run(task: KvTask, settings: &Settings) -> Result<(), CommandError> {
@@ -65,7 +67,16 @@ enum EntryError {
     NotSeconds(&'static str),
     #[error("has an unknown field {0:?}")]
     UnknownField(String),
+    #[error(
+        "was exported in format {0} by a later version of code-assist-proxy, and this version reads \
+         formats up to {FORMAT}: import it with that version"
+    )]
+    NewerFormat(Value),
 }
+
+/// The version of the export's form, and its name in the metadata.
+const FORMAT: u64 = 1;
+const FORMAT_KEY: &str = "code_assist_proxy_format";
 
 fn in_lines(problems: &[(usize, EntryError)]) -> String {
     let lines: Vec<_> =
@@ -105,7 +116,7 @@ async fn export(store: &Store, file: Option<&Path>) -> Result<(), KvError> {
         print(&text);
         return Ok(());
     };
-    replace_file(path, text.as_bytes())
+    private_file::replace(path, text.as_bytes())
         .map_err(|source| KvError::File { path: path.to_path_buf(), source })?;
     print(&format!("{count} entries written to {}\n", path.display()));
     Ok(())
@@ -156,6 +167,7 @@ fn row(entry: &Entry) -> Value {
     if let Some(at) = entry.expires_at {
         row.insert("expiration".into(), json!(at.0 / 1000));
     }
+    row.insert("metadata".into(), json!({ FORMAT_KEY: FORMAT }));
     Value::Object(row)
 }
 
@@ -236,36 +248,15 @@ fn entry(row: Value, now: Timestamp) -> Result<Entry, EntryError> {
         (None, Some(ttl)) => Some(now + ttl),
         (None, None) => None,
     };
-    // Entries of Workers KV may have metadata, which this store does not keep.
-    row.remove("metadata");
+    // Entries of Workers KV may have metadata of any form, which this store does not keep.
+    let metadata = row.remove("metadata").unwrap_or_default();
+    if metadata.get(FORMAT_KEY).is_some_and(|format| format.as_u64().is_none_or(|it| it > FORMAT)) {
+        return Err(EntryError::NewerFormat(metadata[FORMAT_KEY].clone()));
+    }
     match row.keys().next() {
         None => Ok(Entry { key, value, expires_at }),
         Some(unknown) => Err(EntryError::UnknownField(unknown.clone())),
     }
-}
-
-/// Replaces a file in one step, with mode 0600. A reader sees the old content or the new.
-fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
-    let Some(name) = path.file_name() else {
-        return Err(io::Error::other("is not the name of a file"));
-    };
-    let mut hidden = std::ffi::OsString::from(".");
-    hidden.push(name);
-    hidden.push(format!(".{}.tmp", std::process::id()));
-    let draft: PathBuf = path.with_file_name(hidden);
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let written = options.open(&draft).and_then(|mut file| {
-        file.write_all(content)?;
-        file.sync_all()
-    });
-    let replaced = written.and_then(|()| fs::rename(&draft, path));
-    if replaced.is_err() {
-        let _ = fs::remove_file(&draft);
-    }
-    replaced
 }
 
 /// Escapes control characters, so that a key fits on one line of a terminal.
@@ -304,7 +295,9 @@ mod tests {
             Entry { key: "b".into(), value: Bytes::from_static(b"\xFF\x00"), expires_at: None },
         ];
         let rows: Vec<Value> = entries.iter().map(row).collect();
-        assert_eq!(rows[2], json!({"key": "b", "value": "/wA=", "base64": true}));
+        let metadata = json!({"code_assist_proxy_format": 1});
+        let binary = json!({"key": "b", "value": "/wA=", "base64": true, "metadata": metadata});
+        assert_eq!(rows[2], binary);
         assert_eq!(rows[1]["expiration"], json!(NOW.0 / 1000 + 5));
         let text = Value::Array(rows).to_string();
         assert_eq!(parse(text.as_bytes(), NOW), Ok(Import { entries, expired: 0 }));
@@ -324,6 +317,22 @@ mod tests {
         for bad in [&b"\"hush\""[..], b"[\"hush", b"", b"{\"hush\":1}"] {
             let error = parse(bad, NOW).unwrap_err().to_string();
             assert!(error.contains("is not a JSON array") && !error.contains("hush"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_export_without_a_version_is_imported_and_one_of_a_later_version_is_refused() {
+        let of = |metadata: Value| {
+            let row = json!([{"key": "a", "value": "hush", "metadata": metadata}]).to_string();
+            parse(row.as_bytes(), NOW).map(|import| import.entries.len())
+        };
+        for fine in [Value::Null, json!({}), json!("any"), json!({"code_assist_proxy_format": 1})] {
+            assert_eq!(of(fine.clone()), Ok(1), "{fine}");
+        }
+        for later in [json!(2), json!(1.5), json!("2.0")] {
+            let error = of(json!({"code_assist_proxy_format": later})).unwrap_err().to_string();
+            assert!(error.starts_with("entry 1: was exported in format"), "{error}");
+            assert!(!error.contains("hush"), "{error}");
         }
     }
 

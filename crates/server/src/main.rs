@@ -8,9 +8,11 @@ mod cgroup;
 mod check;
 mod cli;
 mod config;
+mod core_dumps;
 #[cfg(feature = "emulator")]
 mod emulator;
 mod features;
+mod health;
 mod http_client;
 mod http_version;
 mod kv;
@@ -19,7 +21,9 @@ mod models;
 #[cfg(not(feature = "emulator"))]
 mod no_emulator;
 mod notify;
+mod permits;
 mod platform;
+mod private_file;
 mod serve;
 mod signals;
 mod sources;
@@ -107,9 +111,13 @@ fn run(invocation: Invocation) -> Result<(), CommandError> {
         return runtime()?.block_on(check::run(settings, check.json));
     }
     let (settings, warnings) = settings.map_err(CommandError::Settings)?;
+    if let Task::Health { url } = &invocation.task {
+        // A container engine asks every few seconds: the warnings are in the log of `serve`.
+        return runtime()?.block_on(health::run(url.as_deref(), &settings));
+    }
     warnings.iter().for_each(warn);
     match invocation.task {
-        Task::Check(_) | Task::Completions { .. } | Task::Config => Ok(()),
+        Task::Check(_) | Task::Completions { .. } | Task::Config | Task::Health { .. } => Ok(()),
         Task::Kv(kv) => runtime()?.block_on(kv::run(kv.task, &settings)),
         Task::Models => runtime()?.block_on(models::run(settings)),
         Task::Serve(serve) => {

@@ -10,13 +10,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use code_assist_core::{
     BackgroundJob, Caller, CredentialFile, FencingToken, LockResult, Monotonic, Payload, Platform,
-    ProcessStats, Rate, RateStanding, SendError, StoreError, Timestamp,
+    ProcessStats, Rate, RateStanding, SendError, StoreError, StoreStats, Timestamp,
 };
 use http::{Request, Response};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Sleep;
 
 use crate::http_client::{self, HttpClient};
+use crate::permits::{Permit, Permits};
 use crate::store::Store;
 use crate::telemetry;
 
@@ -31,9 +32,7 @@ struct PlatformInner {
     http_client: HttpClient,
     store: Store,
     credential_file: Option<PathBuf>,
-    /// Concurrency permits. Tokio's semaphore is fair, so that waiting requests are served in
-    /// order.
-    permits: Arc<Semaphore>,
+    permits: Arc<Permits>,
     /// For work on large bodies, which leaves half of the cores to the threads that serve.
     heavy_work: Arc<Semaphore>,
     jobs: mpsc::UnboundedSender<BackgroundJob>,
@@ -46,10 +45,10 @@ impl TokioPlatform {
         http_client: HttpClient,
         store: Store,
         credential_file: Option<PathBuf>,
-        max_concurrent_requests: usize,
+        permits: Permits,
     ) -> (Self, mpsc::UnboundedReceiver<BackgroundJob>) {
         let (jobs, spawned) = mpsc::unbounded_channel();
-        let permits = Arc::new(Semaphore::new(max_concurrent_requests.min(Semaphore::MAX_PERMITS)));
+        let permits = Arc::new(permits);
         let started = Instant::now();
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         let heavy_work = Arc::new(Semaphore::new((cores / 2).max(1)));
@@ -72,12 +71,16 @@ impl TokioPlatform {
     pub(crate) fn store(&self) -> &Store {
         &self.inner.store
     }
+
+    pub(crate) fn permits(&self) -> &Permits {
+        &self.inner.permits
+    }
 }
 
 impl Platform for TokioPlatform {
     type Body = http_client::Body;
     type Timer = Pin<Box<Sleep>>;
-    type Permit = OwnedSemaphorePermit;
+    type Permit = Permit;
 
     fn now(&self) -> Monotonic {
         let since = self.inner.started.elapsed().as_micros();
@@ -97,9 +100,12 @@ impl Platform for TokioPlatform {
         Box::pin(tokio::time::sleep(how_long))
     }
 
-    async fn acquire_permit(&self, _caller: Caller) -> OwnedSemaphorePermit {
-        let permits = Arc::clone(&self.inner.permits);
-        permits.acquire_owned().await.expect("the semaphore is never closed")
+    async fn acquire_permit(&self, caller: Caller) -> Permit {
+        self.inner.permits.acquire(caller).await
+    }
+
+    fn is_at_share(&self, caller: &Caller) -> bool {
+        self.inner.permits.is_at_share(caller)
     }
 
     async fn heavy<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
@@ -160,6 +166,10 @@ impl Platform for TokioPlatform {
 
     fn store_connected(&self) -> bool {
         self.inner.store.connected()
+    }
+
+    fn store_stats(&self) -> StoreStats {
+        self.inner.store.stats()
     }
 
     async fn credential_file(&self, seen: Option<u64>) -> CredentialFile {

@@ -20,7 +20,7 @@ use crate::platform::TokioPlatform;
 use crate::signals::Reload;
 use crate::sources::Sources;
 use crate::store::Store;
-use crate::{CommandError, emulator, listen, notify, print, signals, telemetry, trim};
+use crate::{CommandError, core_dumps, emulator, listen, notify, print, signals, telemetry, trim};
 
 /// Runs the proxy until a signal stops it.
 pub(crate) async fn run(
@@ -35,6 +35,7 @@ pub(crate) async fn run(
 async fn serve(mut settings: Settings, sources: Sources, emulated: bool) -> io::Result<()> {
     trim::hold_threshold();
     let (log, _log_guard) = telemetry::start(&settings.log_level, settings.log_format)?;
+    core_dumps::forbid();
     let emulator = if emulated { Some(emulator::start(&mut settings).await?) } else { None };
     let main = bind(&settings, settings.port, "PORT").await?;
     let admin = match settings.admin_port {
@@ -50,7 +51,11 @@ async fn serve(mut settings: Settings, sources: Sources, emulated: bool) -> io::
     if let Some(notice) = notice {
         tracing::warn!("{notice}");
     }
-    let timeouts = Timeouts { grace: settings.shutdown_grace, stall: settings.stream_idle_timeout };
+    let timeouts = Timeouts {
+        delay: settings.shutdown_delay,
+        grace: settings.shutdown_grace,
+        stall: settings.stream_idle_timeout,
+    };
     let initial = settings.clone();
     let App { proxy, platform } = App::assemble(settings, store, aborted)?;
     let (client, endpoint) = (platform.http_client().clone(), initial.endpoints.first().cloned());

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use code_assist_core::Proxy;
+use code_assist_core::{Platform, Proxy};
 use tokio::sync::watch;
 
 use crate::platform::TokioPlatform;
@@ -26,6 +26,12 @@ impl Reload {
     /// settings are logged, and none of them is applied. The memory of exhausted quotas ends in any
     /// case.
     fn run(&self) {
+        let succeeded = self.read_settings();
+        self.proxy.metrics().settings_reloaded(succeeded, self.platform.wall_clock());
+    }
+
+    /// Returns whether the settings of the file are in force now.
+    fn read_settings(&self) -> bool {
         self.proxy.retry_quotas(&self.platform);
         match self.sources.read_again(&self.host) {
             // The process may be reachable for others, whom only the keys keep out.
@@ -34,6 +40,7 @@ impl Reload {
                     "not reloaded, the old settings stay: PROXY_API_KEYS: there is no key left; a \
                      proxy with keys needs a restart to run without them"
                 );
+                false
             }
             Ok((settings, warnings)) => {
                 for warning in warnings {
@@ -41,6 +48,7 @@ impl Reload {
                 }
                 self.log.set_level(&settings.log_level);
                 self.proxy.reload(&settings);
+                self.platform.permits().set_share(self.proxy.permits_per_caller());
                 let keys = settings.api_keys.len();
                 let aliases = settings.model_aliases.len();
                 tracing::info!(
@@ -49,11 +57,13 @@ impl Reload {
                     log_level = settings.log_level,
                     "settings read again"
                 );
+                true
             }
             Err(problems) => {
                 for problem in problems {
                     tracing::error!("not reloaded, the old settings stay: {problem}");
                 }
+                false
             }
         }
     }

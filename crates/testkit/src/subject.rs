@@ -7,6 +7,11 @@ use crate::script::ScriptedPlatform;
 
 /// A proxy with the settings of every test, and `more` before them.
 pub fn proxy_with(script: &ScriptedPlatform, more: &[(&str, &str)]) -> Proxy {
+    Proxy::new(settings(more), script)
+}
+
+/// The settings of every test, and `more` before them.
+pub fn settings(more: &[(&str, &str)]) -> Settings {
     let common = [
         ("CODE_ASSIST_ENDPOINT", "http://127.0.0.1:1"),
         ("OAUTH_TOKEN_URL", "http://127.0.0.1:2/token"),
@@ -18,8 +23,7 @@ pub fn proxy_with(script: &ScriptedPlatform, more: &[(&str, &str)]) -> Proxy {
         found.map(|(_, value)| (*value).to_owned())
     };
     let layers = [Layer { source: Source::Env, lookup: &lookup }];
-    let (settings, _) = Settings::read(&layers).expect("the test's settings are good");
-    Proxy::new(settings, script)
+    Settings::read(&layers).expect("the test's settings are good").0
 }
 
 /// An `oauth_creds.json` whose access token expires `seconds` after the scripted clock's start.

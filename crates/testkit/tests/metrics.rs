@@ -286,6 +286,8 @@ fn detailed_health_shows_the_sign_in_without_a_secret() {
 #[test]
 fn alert_rules_dashboard_and_document_name_metrics_that_exist() {
     let (script, proxy) = after_traffic();
+    // As of a shell with connections of its own.
+    proxy.metrics().connections().set_limit(512);
     let exposition = run(&script, &proxy, get("/metrics")).text();
     let mut exists: BTreeSet<String> = BTreeSet::new();
     for line in exposition.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
@@ -317,5 +319,19 @@ fn alert_rules_dashboard_and_document_name_metrics_that_exist() {
                 missing.filter(|name| exposition.contains(&format!(" {name} "))).collect();
             assert!(missing.is_empty(), "not in {file}: {missing:?}");
         }
+    }
+}
+
+#[test]
+fn every_alert_has_a_test_in_which_it_fires() {
+    let rules = include_str!("../../../monitoring/alerts.yml");
+    let tests = include_str!("../../../monitoring/alerts_test.yml");
+    let names: Vec<&str> =
+        rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(names.len() > 20, "{names:?}");
+    for name in names {
+        let fires_by_name = tests.contains(&format!("'{{alertname=\"{name}\"}}'"));
+        let with_text = format!("alertname: {name}\n        exp_alerts:\n");
+        assert!(fires_by_name || tests.contains(&with_text), "{name}");
     }
 }

@@ -86,12 +86,21 @@ impl Platform for Edge {
     }
 
     /// One request may not wake another, so each one polls.
-    async fn acquire_permit(&self, _caller: Caller) -> Place {
-        let place = Place(isolate::line().join(self.now()));
+    async fn acquire_permit(&self, caller: Caller) -> Place {
+        let now = self.now();
+        let place = {
+            let mut line = isolate::line();
+            line.remove_lost(now);
+            Place(line.join(caller, now))
+        };
         while !isolate::line().has_permit(place.0) {
             self.timer(PLACE_POLL_INTERVAL).await;
         }
         place
+    }
+
+    fn is_at_share(&self, caller: &Caller) -> bool {
+        isolate::line().is_at_share(caller)
     }
 
     /// There is one thread. Between two pieces of large work other events have their turn.

@@ -19,7 +19,7 @@ pub(crate) fn proxy(edge: &Edge) -> Result<&'static Proxy, &'static Error> {
 
 /// The wait queue for upstream requests in this isolate.
 pub(crate) fn line() -> MutexGuard<'static, WaitQueue> {
-    static LINE: Mutex<WaitQueue> = Mutex::new(WaitQueue::new(0));
+    static LINE: Mutex<WaitQueue> = Mutex::new(WaitQueue::new(0, 0));
     LINE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -35,6 +35,10 @@ fn make(edge: &Edge) -> Result<Proxy, Error> {
         let lines = problems.iter().map(|problem| format!("{} {}", problem.name, problem.text));
         Error::SettingsInvalid { problems: lines.collect() }
     })?;
+    if settings.kv_encryption_key.is_some() {
+        // An operator who sets it expects that values are encrypted with it.
+        return Err(Error::SettingsInvalid { problems: vec![NO_SEAL.to_owned()] });
+    }
     log::start(&settings.log_level, settings.log_format);
     for warning in warnings {
         tracing::warn!("{warning}");
@@ -47,7 +51,8 @@ fn make(edge: &Edge) -> Result<Proxy, Error> {
             settings.allowed_hosts = AllowedHosts::Any;
         }
     }
-    line().set_permits(settings.max_concurrent_requests);
+    let share = settings.permits_per_caller(settings.api_keys.len());
+    line().set_limits(settings.max_concurrent_requests, share);
     Ok(Proxy::new(settings, edge))
 }
 
@@ -58,3 +63,7 @@ fn variable(env: &Env, name: &str) -> Option<String> {
     let boolean = || value.as_bool().map(|value| value.to_string());
     value.as_string().or_else(number).or_else(boolean)
 }
+
+const NO_SEAL: &str = "KV_ENCRYPTION_KEY has no effect in a Worker, which does not encrypt entries itself: \
+    Cloudflare encrypts KV and Durable Objects at rest. Remove the variable (wrangler secret delete \
+    KV_ENCRYPTION_KEY)";

@@ -185,6 +185,18 @@ test("invalid settings are all reported and nothing is sent upstream", async () 
   assert.equal((await upstream.counts()).generateContent ?? 0, 0);
 });
 
+test("an encryption key is refused, since the Worker encrypts nothing itself", async () => {
+  const upstream = await using(google());
+  const { origins: [origin] } = await using(isolates(1, { ...upstream.env, KV_ENCRYPTION_KEY: "0f".repeat(32) }));
+  const answer = await ask(origin);
+  const { error } = await answer.json();
+  assert.equal(answer.status, 503);
+  assert.equal(error.details[0].reason, "SETTINGS_INVALID");
+  assert.match(error.message, /KV_ENCRYPTION_KEY has no effect.*encrypts KV.*Remove the variable/);
+  assert.doesNotMatch(error.message, /0f0f/);
+  assert.equal((await upstream.counts()).generateContent ?? 0, 0);
+});
+
 test("numbers and booleans of wrangler.toml are settings too", async () => {
   const upstream = await using(google());
   const bindings = { ...upstream.env, MAX_REQUEST_BODY_BYTES: 1024, VALIDATE_TOKENS_BEFORE_USE: false };

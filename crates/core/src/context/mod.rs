@@ -270,7 +270,9 @@ impl<P: Platform> RequestContext<P> {
 
     /// Keeps a concurrency permit until upstream's answer has ended.
     pub(crate) fn keep_permit(&mut self, permit: P::Permit) {
+        self.release_permit();
         self.permit = Some(permit);
+        self.metrics.permit_acquired();
     }
 
     /// True while the request has a concurrency permit.
@@ -280,7 +282,9 @@ impl<P: Platform> RequestContext<P> {
 
     /// Gives the permit back: upstream is needed no more, or not for a while.
     pub(crate) fn release_permit(&mut self) {
-        self.permit = None;
+        if self.permit.take().is_some() {
+            self.metrics.permit_released();
+        }
     }
 
     /// Reserves more memory for a request that has some. False while there is no room.
@@ -402,6 +406,7 @@ impl<P: Platform> RequestContext<P> {
 impl<P: Platform> Drop for RequestContext<P> {
     fn drop(&mut self) {
         self.drop_call();
+        self.release_permit();
         self.metrics.request_over(self.counted);
         if !self.counted {
             return;

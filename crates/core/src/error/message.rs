@@ -137,10 +137,17 @@ impl fmt::Display for Error {
                  needs a Google Cloud project. Set GEMINI_PROJECT_ID to the id (not the number) of \
                  the project that holds the licence, then run `code-assist-proxy check`.",
             ),
-            Self::QueueTimeout { after } => write!(
+            Self::QueueTimeout { after, own_share: false } => write!(
                 f,
                 "The proxy is at its concurrency limit and no slot became free in time. Try again \
                  in {}, or have its operator raise MAX_CONCURRENT_REQUESTS.",
+                Plain(*after)
+            ),
+            Self::QueueTimeout { after, own_share: true } => write!(
+                f,
+                "You have as many requests in flight as one caller may have, and none of them ended \
+                 in time. Send fewer at once, read your streams to their end or close them, and try \
+                 again in {}; or have the proxy's operator raise MAX_CONCURRENT_REQUESTS_PER_CALLER.",
                 Plain(*after)
             ),
             Self::RateLimited { after } => write!(
@@ -152,6 +159,12 @@ impl fmt::Display for Error {
             Self::RequestTimeout => f.write_str(
                 "The request did not arrive in time: the client or the way here was too slow. \
                  Send it again.",
+            ),
+            Self::RpcNotAllowed { rpc } => write!(
+                f,
+                "This proxy does not pass on {rpc:?} of Code Assist's own protocol, because it passes \
+                 on only what a session of the Gemini CLI needs. Its operator can call it without the \
+                 proxy, or set CODE_ASSIST_PROTOCOL=all."
             ),
             Self::SettingsInvalid { problems } => write!(
                 f,

@@ -121,6 +121,8 @@ pub enum Error {
     QueueTimeout {
         /// How long to wait before the next attempt.
         after: Duration,
+        /// True when the caller holds its share of the permits, and not all permits are held.
+        own_share: bool,
     },
     /// The caller has reached the proxy's own rate limit.
     RateLimited {
@@ -129,6 +131,11 @@ pub enum Error {
     },
     /// The client sent its request too slowly.
     RequestTimeout,
+    /// `CODE_ASSIST_PROTOCOL` does not allow this method of Code Assist's own protocol.
+    RpcNotAllowed {
+        /// The method, or the name of an operation.
+        rpc: String,
+    },
     /// The settings cannot be used, so nothing can be served.
     SettingsInvalid {
         /// Every problem, without the values of secrets.
@@ -269,7 +276,7 @@ impl Error {
             Self::ConnectionsExhausted => Some(Duration::from_secs(1)),
             Self::CircuitOpen { after, .. }
             | Self::Overloaded { after }
-            | Self::QueueTimeout { after }
+            | Self::QueueTimeout { after, .. }
             | Self::RateLimited { after }
             | Self::TooManyAttempts { after } => Some(*after),
             Self::TokenUnavailable { after, .. } => Some(*after).filter(|after| !after.is_zero()),

@@ -98,6 +98,9 @@ impl Error {
             Self::RequestTimeout => {
                 (S::REQUEST_TIMEOUT, Some("REQUEST_TIMEOUT"), "request_timeout", Client)
             }
+            Self::RpcNotAllowed { .. } => {
+                (S::FORBIDDEN, Some("RPC_NOT_ALLOWED"), "rpc_not_allowed", Operator)
+            }
             Self::SettingsInvalid { .. } => {
                 (S::SERVICE_UNAVAILABLE, Some("SETTINGS_INVALID"), "settings_invalid", Operator)
             }

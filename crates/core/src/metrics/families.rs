@@ -20,6 +20,7 @@ impl Metrics {
     fn families(&self, health: &HealthInput) -> Vec<MetricFamily> {
         let mut families = self.of_requests();
         families.extend(self.of_connections());
+        families.extend(self.of_permits(health));
         families.extend(self.of_upstream());
         families.extend(self.of_models(health));
         families.extend(self.of_credentials(health));
@@ -175,6 +176,18 @@ impl Metrics {
         ]
     }
 
+    /// An autoscaler divides the second by the first.
+    fn of_permits(&self, health: &HealthInput) -> Vec<MetricFamily> {
+        vec![
+            gauge("concurrency_limit", "MAX_CONCURRENT_REQUESTS.", health.most_requests as f64),
+            gauge(
+                "concurrency_in_use",
+                "How many of MAX_CONCURRENT_REQUESTS are taken.",
+                self.permits_in_use.load(Relaxed) as f64,
+            ),
+        ]
+    }
+
     fn of_upstream(&self) -> Vec<MetricFamily> {
         let retries = RETRY_REASONS.into_iter().enumerate();
         let retries =
@@ -308,10 +321,26 @@ impl Metrics {
                 "1 unless no access token can be obtained.",
                 f64::from(u8::from(credentials_ok)),
             ),
+            gauge("ready", "1 while GET /ready answers 200.", f64::from(u8::from(health.ready))),
             gauge(
                 "store_connected",
                 "1 when the configured key-value store is in use and works.",
                 f64::from(u8::from(self.store_ok(health))),
+            ),
+            known(
+                "store_evicted_keys",
+                "Entries that the store's server has dropped for want of memory since it was started.",
+                health.store_stats.evicted_keys,
+            ),
+            known(
+                "store_memory_bytes",
+                "Memory that the store's server uses.",
+                health.store_stats.memory_used,
+            ),
+            known(
+                "store_memory_limit_bytes",
+                "Memory that the store's server may use; absent without a limit.",
+                health.store_stats.memory_limit,
             ),
         ]
     }
@@ -390,6 +419,12 @@ fn counter(name: &str, help: &'static str, samples: Vec<Sample>) -> MetricFamily
 
 fn gauge(name: &str, help: &'static str, number: f64) -> MetricFamily {
     family(MetricKind::Gauge, name, help, vec![sample(number, &[])])
+}
+
+/// A gauge that is absent while its value is not known.
+fn known(name: &str, help: &'static str, number: Option<u64>) -> MetricFamily {
+    let samples = number.map(|number| sample(number as f64, &[])).into_iter().collect();
+    family(MetricKind::Gauge, name, help, samples)
 }
 
 fn histogram(name: &str, help: &'static str, histogram: &Histogram) -> MetricFamily {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::histogram::{Histogram, RECENT_SECONDS};
 use super::{BreakerState, EndpointMetrics, Metrics, ratio, rounded};
-use crate::platform::ProcessStats;
+use crate::platform::{ProcessStats, StoreStats};
 use crate::policy::token::TokenExpiry;
 use crate::time::{Monotonic, Timestamp};
 
@@ -19,18 +19,23 @@ pub(crate) struct HealthInput {
     pub(crate) now: Monotonic,
     /// `Platform::store_connected`.
     pub(crate) store_connected: bool,
+    pub(crate) store_stats: StoreStats,
     pub(crate) credentials: CredentialStatus,
     pub(crate) token: TokenExpiry,
     /// `known`, `unknown` or `refused`. The project's id is left out, since it is private.
     pub(crate) project: &'static str,
     /// `MAX_CONCURRENT_REQUESTS`.
     pub(crate) most_requests: usize,
+    /// How many of them one caller may have.
+    pub(crate) most_per_caller: usize,
     /// `QUEUE_TIMEOUT_MS`.
     pub(crate) queue_timeout: Duration,
     /// The models whose circuit breakers are not closed.
     pub(crate) resting: Vec<RestingModelStatus>,
     /// The models whose quotas are known to be exhausted, and when each quota is reset.
     pub(crate) exhausted: Vec<(String, Timestamp)>,
+    /// `GET /ready` answers 200.
+    pub(crate) ready: bool,
     /// How much of the memory budget is reserved.
     pub(crate) memory_used: usize,
     /// `MEMORY_BUDGET_BYTES`.
@@ -136,18 +141,26 @@ impl Metrics {
                 "failed_refreshes": self.failed_refreshes.load(Relaxed),
             },
             "project": { "status": input.project },
+            "reload": { "succeeded_at": self.reload(0), "failed_at": self.reload(1) },
             "store": { "status": if self.store_ok(input) { "connected" } else { "disconnected" } },
             "endpoints": self.endpoints.iter().map(EndpointMetrics::shown).collect::<Vec<_>>(),
             "resting_models": input.resting.iter().map(|it| self.resting(it, input.clock)).collect::<Vec<_>>(),
             "exhausted_quotas": input.exhausted.iter().map(|it| exhausted(it, input.clock)).collect::<Vec<_>>(),
             "queue": {
                 "in_flight": self.requests_in_flight(),
+                "in_use": self.permits_in_use.load(Relaxed),
                 "limit": input.most_requests,
+                "per_caller": input.most_per_caller,
                 "waiting": self.queued.load(Relaxed),
                 "timeout_ms": u64::try_from(input.queue_timeout.as_millis()).unwrap_or(u64::MAX),
             },
             "memory": { "used_bytes": input.memory_used, "limit_bytes": input.memory_limit },
         })
+    }
+
+    fn reload(&self, which: usize) -> Option<String> {
+        let at = Timestamp(self.reloads[which].load(Relaxed));
+        (at.0 != 0).then(|| seconds_stamp(at))
     }
 
     fn resting(&self, model: &RestingModelStatus, clock: Timestamp) -> Value {

@@ -46,6 +46,7 @@ pub struct Metrics {
     /// The requests in flight that are for the proxy itself.
     set_aside: AtomicU64,
     queued: AtomicU64,
+    permits_in_use: AtomicU64,
     overhead_micros: AtomicU64,
     token_asked: AtomicU64,
     token_at_hand: AtomicU64,
@@ -55,6 +56,10 @@ pub struct Metrics {
     upstream_failures: AtomicU32,
     store_failed: AtomicBool,
     shutting_down: AtomicBool,
+    refusing: AtomicBool,
+    /// When settings were last read again, in milliseconds since the epoch: with success, and in vain.
+    /// Zero is never.
+    reloads: [AtomicU64; 2],
     total: Histogram,
     first_byte: Histogram,
     overhead: Histogram,
@@ -112,6 +117,7 @@ impl Metrics {
             in_flight: AtomicU64::default(),
             set_aside: AtomicU64::default(),
             queued: AtomicU64::default(),
+            permits_in_use: AtomicU64::default(),
             overhead_micros: AtomicU64::default(),
             token_asked: AtomicU64::default(),
             token_at_hand: AtomicU64::default(),
@@ -121,6 +127,8 @@ impl Metrics {
             upstream_failures: AtomicU32::default(),
             store_failed: AtomicBool::default(),
             shutting_down: AtomicBool::default(),
+            refusing: AtomicBool::default(),
+            reloads: Default::default(),
             total: Histogram::new(histogram::LONG),
             first_byte: Histogram::new(histogram::LONG),
             overhead: Histogram::new(histogram::SHORT),
@@ -197,6 +205,16 @@ impl Metrics {
         QueuedGuard(self)
     }
 
+    /// Counts a concurrency permit as held.
+    pub(crate) fn permit_acquired(&self) {
+        self.permits_in_use.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a concurrency permit as given back.
+    pub(crate) fn permit_released(&self) {
+        self.permits_in_use.fetch_sub(1, Relaxed);
+    }
+
     /// The number of requests whose answer has not ended, with those for the proxy itself.
     pub fn in_flight(&self) -> u64 {
         self.in_flight.load(Relaxed)
@@ -207,12 +225,29 @@ impl Metrics {
         &self.connections
     }
 
-    /// Records that the shell has begun to shut down.
-    pub fn shut_down(&self) {
+    /// Records that the shell has read the settings again, with success or in vain.
+    pub fn settings_reloaded(&self, succeeded: bool, clock: Timestamp) {
+        self.reloads[usize::from(!succeeded)].store(clock.0, Relaxed);
+    }
+
+    /// Records that the shell is about to shut down. Health checks fail from now on, and requests are
+    /// still served.
+    pub fn announce_shutdown(&self) {
         self.shutting_down.store(true, Relaxed);
     }
 
-    /// True once the shell has begun to shut down.
+    /// Records that the shell shuts down. Requests are refused from now on.
+    pub fn shut_down(&self) {
+        self.shutting_down.store(true, Relaxed);
+        self.refusing.store(true, Relaxed);
+    }
+
+    /// True once requests are refused, since the shell shuts down.
+    pub(crate) fn refuses_requests(&self) -> bool {
+        self.refusing.load(Relaxed)
+    }
+
+    /// True once the shell has begun to shut down, or is about to.
     pub fn shutting_down(&self) -> bool {
         self.shutting_down.load(Relaxed)
     }
@@ -344,8 +379,9 @@ impl Drop for QueuedGuard<'_> {
 }
 
 /// The reasons that `monitoring/alerts.yml` asks for.
-const ALERTED_REASONS: [&str; 6] = [
+const ALERTED_REASONS: [&str; 7] = [
     "api_key_invalid",
+    "connections_exhausted",
     "internal",
     "overloaded",
     "queue_timeout",

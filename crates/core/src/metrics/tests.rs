@@ -3,7 +3,7 @@
 use super::*;
 use crate::dialect::Operation;
 use crate::google::usage::TokenUsage;
-use crate::platform::ProcessStats;
+use crate::platform::{ProcessStats, StoreStats};
 use crate::policy::token::TokenExpiry;
 
 const NOON: Timestamp = Timestamp(1_705_314_600_000);
@@ -20,11 +20,18 @@ fn health_input(now: Monotonic) -> HealthInput {
         clock: NOON,
         now,
         store_connected: true,
+        store_stats: StoreStats {
+            evicted_keys: Some(3),
+            memory_used: Some(1 << 20),
+            memory_limit: None,
+        },
         credentials: CredentialStatus::Ok,
         token: TokenExpiry::At(NOON + Duration::from_secs(1800)),
         project: "known",
         most_requests: 100,
+        most_per_caller: 50,
         queue_timeout: Duration::from_secs(10),
+        ready: true,
         memory_used: 3 << 20,
         memory_limit: 64 << 20,
         process_stats: ProcessStats {
@@ -315,6 +322,7 @@ fn a_resting_model_and_an_exhausted_quota_degrade_the_health() {
 fn detailed_health_is_health_with_checks_and_latency() {
     let metrics = filled();
     let input = input_with_models(Monotonic(1_000_000));
+    metrics.settings_reloaded(true, input.clock);
     let (_, plain) = metrics.health(&input);
     let (_, detailed) = metrics.health_detailed(&input);
     assert!(detailed.starts_with(plain.trim_end_matches('}')), "{detailed}");
@@ -332,6 +340,7 @@ fn detailed_health_is_health_with_checks_and_latency() {
             },
             "memory": { "used_bytes": 3_145_728, "limit_bytes": 67_108_864 },
             "project": { "status": "known" },
+            "reload": { "succeeded_at": "2024-01-15T10:30:00Z", "failed_at": null },
             "store": { "status": "connected" },
             "endpoints": [
                 { "url": "https://one.example", "breaker": "closed", "in_flight": 1 },
@@ -350,7 +359,9 @@ fn detailed_health_is_health_with_checks_and_latency() {
                 "until": "2024-01-15T11:30:00Z",
                 "seconds_left": 3600,
             }],
-            "queue": { "in_flight": 2, "limit": 100, "waiting": 0, "timeout_ms": 10000 },
+            "queue": { "in_flight": 2, "in_use": 0,
+                "limit": 100, "per_caller": 50,
+                "waiting": 0, "timeout_ms": 10000 },
         })
     );
     let latency = &value["latency"];

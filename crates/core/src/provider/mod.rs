@@ -6,6 +6,7 @@ pub mod code_assist;
 pub(crate) mod event;
 pub mod request;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -63,6 +64,34 @@ impl Provider {
         }
     }
 
+    /// True for a method of the provider's own protocol that a client's session needs and that changes
+    /// nothing of the account.
+    pub(crate) fn is_of_a_session(&self, suffix: &str) -> bool {
+        match self {
+            Self::CodeAssist(_) => code_assist::passed::is_of_a_session(suffix),
+        }
+    }
+
+    /// The places in a body of the provider's own protocol that name a project. Fails for a body that is
+    /// not exactly one JSON object.
+    pub(crate) fn named_projects(&self, body: &Bytes) -> Result<Vec<Range<usize>>, JsonError> {
+        match self {
+            Self::CodeAssist(_) => code_assist::passed::named_projects(body),
+        }
+    }
+
+    /// The body with this project at these places.
+    pub(crate) fn in_project(
+        &self,
+        body: &Bytes,
+        named: Vec<Range<usize>>,
+        project: &str,
+    ) -> Payload {
+        match self {
+            Self::CodeAssist(_) => code_assist::passed::in_project(body, named, project),
+        }
+    }
+
     /// The request that counts the tokens of an adapted body.
     pub(crate) fn count_tokens(&self, body: Payload) -> UpstreamRequest {
         match self {
@@ -84,16 +113,15 @@ impl Provider {
         }
     }
 
-    /// A request of the provider's own protocol, as the client sent it.
+    /// A request of the provider's own protocol, without its body.
     pub(crate) fn pass_through(
         &self,
         method: Method,
         suffix: &str,
         alt: Option<&str>,
-        body: Payload,
     ) -> UpstreamRequest {
         match self {
-            Self::CodeAssist(provider) => provider.pass_through(method, suffix, alt, body),
+            Self::CodeAssist(provider) => provider.pass_through(method, suffix, alt),
         }
     }
 

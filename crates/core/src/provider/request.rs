@@ -119,6 +119,12 @@ impl UpstreamRequest {
         Self::new(Method::POST, path, body)
     }
 
+    /// Sets the body.
+    #[must_use]
+    pub(crate) fn with_body(self, body: Payload) -> Self {
+        Self { body, ..self }
+    }
+
     /// Marks the answer as a stream of events.
     #[must_use]
     pub(crate) fn streamed(self) -> Self {

@@ -218,11 +218,12 @@ impl Coalescer {
         // Another process may have the answer, or make it.
         context.release_permit();
         let mut began = platform.now();
-        let store_key = key.key(&account(&platform, &upstream.calls.credentials).await);
+        let account = account(&platform, &upstream.calls.credentials).await;
+        let store_key = key.key(&account);
         let keep = leader.keep;
         let recall = async || {
             let stored = store::recall(&platform, &self.metrics, &store_key).await?;
-            let stored = StoredAnswer::from_stored(&stored, key)?;
+            let stored = StoredAnswer::from_stored(&stored, key, &account)?;
             // A process of an earlier version stores any answer.
             (!stored.is_about_this || keep.allows(&stored.answer.body)).then_some(stored)
         };
@@ -280,8 +281,9 @@ impl Coalescer {
         answer: Option<Box<CachedAnswer>>,
         lock_token: Option<FencingToken>,
     ) {
-        let store_key = key.key(&account(platform, credentials).await);
-        let stored = answer.and_then(|answer| answer.to_stored(key, platform.wall_clock()));
+        let account = account(platform, credentials).await;
+        let store_key = key.key(&account);
+        let stored = answer.and_then(|it| it.to_stored(key, &account, platform.wall_clock()));
         if let Some(stored) = stored {
             let ttl = lock(&self.cache).lifetime();
             store::remember(platform, &self.metrics, &store_key, stored, ttl, None).await;

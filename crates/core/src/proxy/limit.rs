@@ -22,8 +22,9 @@ impl CallerLimits {
         Self { rate: rate.map(Mutex::new) }
     }
 
-    /// Counts the request, and fails if its caller has reached the limit. With a shared store the common
-    /// count decides; the process also keeps its own, for when the store cannot be reached.
+    /// Counts the request, and fails if its caller has reached the limit. With a shared store both the
+    /// process's own count and the one of all processes hold: the own one is never greater, unless the
+    /// store has lost counts.
     pub(super) async fn admit<P: Platform>(
         &self,
         context: &mut RequestContext<P>,
@@ -31,19 +32,22 @@ impl CallerLimits {
         let Some(limiter) = &self.rate else { return Ok(()) };
         let platform = context.platform();
         let caller = context.caller;
-        let common = if platform.has_shared_store() {
+        // The own count comes first: what it refuses is not counted for all, and its entries leave the
+        // window no later than those of the store.
+        let own = lock(limiter).ask(&caller, platform.now());
+        let standing = if own.refused.is_none() && platform.has_shared_store() {
             let rate = lock(limiter).rate();
             // Boxed to keep the future small when there is no shared store.
-            Box::pin(platform.count_request(&caller, rate)).await
-        } else {
-            None
-        };
-        let standing = match common {
-            Some(standing) if standing.refused.is_some() => standing,
-            common => {
-                let own = lock(limiter).ask(&caller, platform.now());
-                common.unwrap_or(own)
+            match Box::pin(platform.count_request(&caller, rate)).await {
+                Some(of_all) if of_all.refused.is_some() => {
+                    lock(limiter).take_back(&caller, platform.now());
+                    of_all
+                }
+                Some(of_all) => of_all.and(own),
+                None => own,
             }
+        } else {
+            own
         };
         context.headers.extend(standing.headers());
         match standing.refused {

@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::metrics::{CredentialStatus, ExpositionFormat, HealthInput};
 use crate::platform::{AdminPort, Platform, ProcessStats};
 use crate::provider::code_assist::models::resolve;
+use crate::settings::AllowedProtocol;
 
 impl Proxy {
     /// Answers `GET /`, `/health`, `/health/detailed`, `/live`, `/metrics`, `/ready` and `OPTIONS *`,
@@ -69,7 +70,7 @@ impl Proxy {
             _ => {
                 headers.insert(CONTENT_TYPE, JSON);
                 headers.insert(VARY, HeaderValue::from_static("Accept"));
-                (StatusCode::OK, Bytes::from(root()))
+                (StatusCode::OK, Bytes::from(root(self.settings.code_assist_protocol)))
             }
         };
         Answer { status, headers, body: AnswerBody::Whole(body) }
@@ -105,13 +106,16 @@ impl Proxy {
             clock,
             now,
             store_connected: platform.store_connected(),
+            store_stats: platform.store_stats(),
             credentials,
             token: token.expiry,
             project: self.upstream.projects.state(clock, now),
             most_requests: self.settings.max_concurrent_requests,
+            most_per_caller: self.permits_per_caller(),
             queue_timeout: self.settings.queue_timeout,
             resting,
             exhausted: self.upstream.calls.quotas.exhausted(clock),
+            ready: self.unready_reasons(platform).is_empty(),
             memory_used: self.memory.used(),
             memory_limit: self.memory.limit(),
             process_stats: ProcessStats::default(),
@@ -162,20 +166,23 @@ fn accepts_html(parts: &Parts) -> bool {
 }
 
 /// The body of `GET /`.
-fn root() -> String {
+fn root(own_protocol: AllowedProtocol) -> String {
+    let mut paths = vec![
+        "POST /v1beta/models/{model}:generateContent",
+        "POST /v1beta/models/{model}:streamGenerateContent",
+        "POST /v1beta/models/{model}:countTokens",
+        "GET /v1beta/models",
+        "GET /v1beta/models/{model}",
+    ];
+    if own_protocol != AllowedProtocol::Off {
+        paths.push("POST /v1internal:{method}");
+    }
     json!({
         "name": "code-assist-proxy",
         "description": "A transparent proxy between the standard Gemini API and Google's Code Assist API",
         "version": env!("CARGO_PKG_VERSION"),
         "endpoints": {
-            "proxy": [
-                "POST /v1beta/models/{model}:generateContent",
-                "POST /v1beta/models/{model}:streamGenerateContent",
-                "POST /v1beta/models/{model}:countTokens",
-                "GET /v1beta/models",
-                "GET /v1beta/models/{model}",
-                "POST /v1internal:{method}",
-            ],
+            "proxy": paths,
             "monitoring": [
                 "GET /health",
                 "GET /health/detailed",

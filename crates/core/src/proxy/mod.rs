@@ -10,6 +10,7 @@ mod local;
 mod page;
 mod prepare;
 mod probes;
+mod protocol;
 mod reload;
 mod respond;
 
@@ -37,7 +38,7 @@ use crate::intake;
 use crate::job::{BackgroundJob, Job};
 use crate::metrics::Metrics;
 use crate::payload::Payload;
-use crate::platform::{HEAVY, Platform, RequestBodyError};
+use crate::platform::{Platform, RequestBodyError};
 use crate::policy::cache::CachedAnswer;
 use crate::policy::key_guesses::KeyGuesses;
 use crate::policy::memory::{MemoryBudget, REQUEST_BASE};
@@ -46,7 +47,7 @@ use crate::upstream::{FirstEvent, Head, Upstream, Whole};
 
 use coalesce::{Coalescer, Lookup};
 use limit::CallerLimits;
-use prepare::PreparedRequest;
+use prepare::{PreparedRequest, heavy_if_large};
 use reload::ReloadableSettings;
 use respond::Answer;
 
@@ -241,10 +242,12 @@ impl Proxy {
         let client = access.admit(&parts.headers, &parts.uri, needs, &attempt)?;
         context.caller = client.key.map_or(from, Caller::Key);
         context.client = client.label;
-        let route = self.on_port(route?, parts)?;
+        let route = route.map_err(|error| self.route_error(error, parts.uri.path()))?;
+        let route = self.on_port(route, parts)?;
         let operation = route.operation();
         context.operation = Some(operation);
-        if self.metrics.shutting_down() && !operation.is_answered_while_stopping() {
+        self.check_protocol(&route)?;
+        if self.metrics.refuses_requests() && !operation.is_answered_while_stopping() {
             return Err(Error::ShuttingDown);
         }
         if operation.asks_upstream() {
@@ -329,19 +332,21 @@ impl Proxy {
         context.stream = alt == Some("sse");
         let calls = &self.upstream.calls;
         let method = parts.method.clone();
-        context.model = if body.len() <= HEAVY {
-            calls.provider.passed_model(suffix, &body)
-        } else {
-            let (provider, suffix, body) =
-                (Arc::clone(&calls.provider), suffix.to_owned(), body.clone());
-            let work = move || provider.passed_model(&suffix, &body);
-            Box::pin(context.platform().heavy(work)).await
-        };
-        let request = calls.provider.pass_through(method, suffix, alt, Payload::from(body));
+        let (provider, owned_suffix, text) =
+            (Arc::clone(&calls.provider), suffix.to_owned(), body.clone());
+        let search = move || provider.passed_model(&owned_suffix, &text);
+        context.model = heavy_if_large(context.platform(), body.len(), search).await;
+        let request = calls.provider.pass_through(method, suffix, alt);
         let now = context.platform().now();
+        // Before the body, which may have to wait for the project: a discovery calls the same endpoints.
         calls.check_breakers(request.counts_for(), &context.model, now)?;
+        let mut headers = HeaderMap::new();
+        let (body, now) = self.passed_body(body, &mut headers, context, now).await?;
+        let request = request.with_body(body);
         let answer = calls.call_with_retries(&request, Head, context, now).await?;
-        Ok(respond::passed_through(&calls.provider, answer, context))
+        let mut answer = respond::passed_through(&calls.provider, answer, context);
+        answer.headers.extend(headers);
+        Ok(answer)
     }
 }
 

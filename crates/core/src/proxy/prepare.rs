@@ -23,7 +23,6 @@ use crate::payload::Payload;
 use crate::platform::{HEAVY, Platform, RequestBodyError};
 use crate::policy::cache::{self, CacheDirective, CacheKey, KeepRule};
 use crate::policy::memory::MemoryReservation;
-use crate::provider::code_assist::adapt::AdaptedRequest;
 use crate::provider::code_assist::envelope::Envelope;
 use crate::provider::code_assist::models;
 use crate::provider::request::UpstreamRequest;
@@ -73,8 +72,10 @@ impl Proxy {
         let adapted = match adapted {
             Ok(adapted) => adapted,
             Err(refused) => {
-                let leniently = self.adapt_leniently(call, &body, refused, context, &mut headers);
-                Box::pin(leniently).await?
+                let (provider, model) = (Arc::clone(provider), context.model.clone());
+                let adapt = move |text: &Bytes| provider.adapt(call, text, &model);
+                let read = self.read_leniently(&body, refused, adapt, context, &mut headers);
+                Box::pin(read).await?
             }
         };
         if !adapted.dropped.is_empty() {
@@ -106,18 +107,19 @@ impl Proxy {
         Ok(PreparedRequest { body: adapted.request, headers, cache })
     }
 
-    /// Adapts a body that is no strict JSON, if Google's own parser would take it. If not, the client
-    /// gets what the strict reading refused, with its place in the body as it was sent.
+    /// Reads a body that is no strict JSON as Google's own parser would: its strict form is made, and `read`
+    /// reads that. `headers` tell the client about it. If Google's parser would refuse the body too, the
+    /// client gets what the strict reading `refused`, with its place in the body as it was sent.
     #[cold]
     #[inline(never)]
-    async fn adapt_leniently<P: Platform>(
+    pub(super) async fn read_leniently<P: Platform, T: Send + 'static>(
         &self,
-        call: ModelCall,
         body: &Bytes,
         refused: JsonError,
+        read: impl FnOnce(&Bytes) -> Result<T, JsonError> + Send + 'static,
         context: &mut RequestContext<P>,
         headers: &mut HeaderMap,
-    ) -> Result<AdaptedRequest, Error> {
+    ) -> Result<T, Error> {
         let platform = context.platform().clone();
         let text = body.clone();
         let measured = heavy_if_large(&platform, body.len(), move || lenient::measure(&text)).await;
@@ -134,17 +136,14 @@ impl Proxy {
             return Err(limits.over_budget());
         }
         memory::grow(context, strict_len, limits.queue_timeout).await?;
-        let (provider, text) = (Arc::clone(&self.upstream.calls.provider), body.clone());
-        let model = context.model.clone();
+        let text = body.clone();
         let work = move || {
             let normalized = lenient::normalize(&text, strict_len).ok()?;
-            let adapted = provider.adapt(call, &normalized.text, &model).ok()?;
-            Some((adapted, normalized.found))
+            Some((read(&normalized.text).ok()?, normalized.found))
         };
-        let adapted = heavy_if_large(&platform, body.len(), work).await;
-        let (adapted, found) = adapted.ok_or(refused)?;
+        let (result, found) = heavy_if_large(&platform, body.len(), work).await.ok_or(refused)?;
         put(headers, NORMALIZED, found.to_string());
-        Ok(adapted)
+        Ok(result)
     }
 
     fn body_limits(&self) -> BodyLimits {
@@ -258,7 +257,7 @@ async fn cache_key<P: Platform>(
 }
 
 /// Runs work on a body at once if the body is small, else where large work is done.
-async fn heavy_if_large<P: Platform, T: Send + 'static>(
+pub(super) async fn heavy_if_large<P: Platform, T: Send + 'static>(
     platform: &P,
     length: usize,
     work: impl FnOnce() -> T + Send + 'static,

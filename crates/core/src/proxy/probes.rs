@@ -20,14 +20,19 @@ impl Proxy {
         if let Some(lease) = credentials.begin_first_token(clock, now) {
             platform.spawn_job(BackgroundJob::new(Job::RefreshToken(lease)));
         }
-        let stopping = self.metrics.shutting_down().then_some("shutting_down");
-        let memory = self.memory.is_exhausted().then_some("memory_exhausted");
-        let credentials = credentials.unready_reason(clock);
-        let reasons: Vec<&str> = [stopping, credentials, memory].into_iter().flatten().collect();
+        let reasons = self.unready_reasons(platform);
         if reasons.is_empty() {
             return (StatusCode::OK, Bytes::from_static(br#"{"status":"ready"}"#));
         }
         let body = json!({ "status": "not_ready", "reasons": reasons });
         (StatusCode::SERVICE_UNAVAILABLE, Bytes::from(body.to_string()))
+    }
+
+    /// Why no request could be served now; empty if one could.
+    pub(super) fn unready_reasons<P: Platform>(&self, platform: &P) -> Vec<&'static str> {
+        let stopping = self.metrics.shutting_down().then_some("shutting_down");
+        let memory = self.memory.is_exhausted().then_some("memory_exhausted");
+        let credentials = self.upstream.calls.credentials.unready_reason(platform.wall_clock());
+        [stopping, credentials, memory].into_iter().flatten().collect()
     }
 }

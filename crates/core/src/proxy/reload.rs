@@ -14,12 +14,14 @@ pub(super) struct ReloadableSettings {
     pub(super) access: Access,
     /// `MODEL_ALIASES`.
     pub(super) model_aliases: Vec<ModelAlias>,
+    keys: usize,
 }
 
 impl ReloadableSettings {
     pub(super) fn new(settings: &Settings) -> Arc<Self> {
         let model_aliases = settings.model_aliases.clone();
-        Arc::new(Self { access: Access::new(settings), model_aliases })
+        let keys = settings.api_keys.len();
+        Arc::new(Self { access: Access::new(settings), model_aliases, keys })
     }
 }
 
@@ -40,6 +42,11 @@ impl Proxy {
     /// True while clients must present a key.
     pub fn needs_keys(&self) -> bool {
         self.reloadable().access.needs_keys()
+    }
+
+    /// How many concurrency permits one caller holds at most, which the number of keys decides too.
+    pub fn permits_per_caller(&self) -> usize {
+        self.settings.permits_per_caller(self.reloadable().keys)
     }
 
     pub(super) fn reloadable(&self) -> Arc<ReloadableSettings> {

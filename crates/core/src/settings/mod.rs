@@ -68,6 +68,8 @@ pub struct Settings {
     pub connection_pooling: bool,
     /// `MAX_CONCURRENT_REQUESTS`.
     pub max_concurrent_requests: usize,
+    /// `MAX_CONCURRENT_REQUESTS_PER_CALLER`, when set by the operator.
+    pub max_concurrent_requests_per_caller: Option<usize>,
     /// `QUEUE_TIMEOUT_MS`.
     pub queue_timeout: Duration,
     /// `CONNECTION_TIMEOUT_MS`.
@@ -118,6 +120,8 @@ pub struct Settings {
     pub allowed_origins: Vec<String>,
     /// `TRUST_FORWARDED_FOR`.
     pub trust_forwarded_for: bool,
+    /// `CODE_ASSIST_PROTOCOL`.
+    pub code_assist_protocol: AllowedProtocol,
     /// `MAX_REQUEST_BODY_BYTES`.
     pub max_request_body_bytes: usize,
     /// `MEMORY_BUDGET_BYTES`.
@@ -126,6 +130,8 @@ pub struct Settings {
     pub max_event_bytes: usize,
     /// `RESPONSE_CACHE_MAX_BYTES`.
     pub response_cache_max_bytes: usize,
+    /// `SHUTDOWN_DELAY_MS`.
+    pub shutdown_delay: Duration,
     /// `SHUTDOWN_GRACE_MS`.
     pub shutdown_grace: Duration,
     /// `LOG_LEVEL`.
@@ -172,6 +178,17 @@ impl Settings {
     /// Nothing is checked: bad values, which [`Settings::read`] refuses, are listed too.
     pub fn effective(layers: &[Layer<'_>]) -> Vec<Effective> {
         read::effective(layers)
+    }
+
+    /// How many concurrency permits one caller holds at most, with this number of keys. A single caller
+    /// has nothing to share, so that no default slows it.
+    pub fn permits_per_caller(&self, keys: usize) -> usize {
+        let all = self.max_concurrent_requests;
+        match self.max_concurrent_requests_per_caller {
+            Some(share) => share.min(all),
+            None if keys > 1 => (all / 2).max(1),
+            None => all,
+        }
     }
 
     /// Whether `HOST` is reachable from this machine only.
@@ -229,6 +246,17 @@ pub struct ModelAlias {
     pub from: String,
     /// The model that is meant.
     pub to: String,
+}
+
+/// What clients may call of Code Assist's own protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AllowedProtocol {
+    /// Every method, as the client sends it.
+    All,
+    /// What a session of the Gemini CLI calls and what changes nothing, in the operator's project.
+    Generate,
+    /// Nothing: the paths do not exist.
+    Off,
 }
 
 /// The format of log lines.

@@ -9,8 +9,8 @@ use super::redact::MASK;
 use super::spec::{Kind, SettingSpec};
 use super::table::SETTINGS;
 use super::{
-    AllowedHosts, CredentialsJson, Effective, KvUrl, Layer, LogFormat, Machine, Problem,
-    SettingError, Settings, Source, Warning, parse,
+    AllowedHosts, AllowedProtocol, CredentialsJson, Effective, KvUrl, Layer, LogFormat, Machine,
+    Problem, SettingError, Settings, Source, Warning, parse,
 };
 
 pub(super) fn settings(
@@ -37,6 +37,9 @@ pub(super) fn settings(
         kv_encryption_key: reader.text("KV_ENCRYPTION_KEY", parse::seal_keys),
         connection_pooling: reader.switch("ENABLE_CONNECTION_POOLING"),
         max_concurrent_requests: size(reader.whole("MAX_CONCURRENT_REQUESTS")),
+        max_concurrent_requests_per_caller: reader
+            .optional("MAX_CONCURRENT_REQUESTS_PER_CALLER")
+            .map(size),
         queue_timeout: Duration::from_millis(reader.whole("QUEUE_TIMEOUT_MS")),
         connection_timeout: Duration::from_millis(reader.whole("CONNECTION_TIMEOUT_MS")),
         first_byte_timeout: Duration::from_millis(reader.whole("FIRST_BYTE_TIMEOUT_MS")),
@@ -66,10 +69,16 @@ pub(super) fn settings(
         ),
         allowed_origins: reader.text("ALLOWED_ORIGINS", parse::origins).unwrap_or_default(),
         trust_forwarded_for: reader.switch("TRUST_FORWARDED_FOR"),
+        code_assist_protocol: match reader.choice("CODE_ASSIST_PROTOCOL") {
+            "all" => AllowedProtocol::All,
+            "off" => AllowedProtocol::Off,
+            _ => AllowedProtocol::Generate,
+        },
         max_request_body_bytes: size(reader.whole("MAX_REQUEST_BODY_BYTES")),
         memory_budget_bytes: size(reader.bytes("MEMORY_BUDGET_BYTES")),
         max_event_bytes: size(reader.whole("MAX_EVENT_BYTES")),
         response_cache_max_bytes: size(reader.whole("RESPONSE_CACHE_MAX_BYTES")),
+        shutdown_delay: Duration::from_millis(reader.whole("SHUTDOWN_DELAY_MS")),
         shutdown_grace: Duration::from_millis(reader.whole("SHUTDOWN_GRACE_MS")),
         log_level: reader.choice("LOG_LEVEL").into(),
         log_format: match reader.choice("LOG_FORMAT") {
@@ -176,14 +185,21 @@ impl<'a> SettingsReader<'a> {
     }
 
     fn whole(&mut self, name: &'static str) -> u64 {
-        let Kind::Whole { min, max } = spec_of(name).kind else {
+        let Kind::Whole { min, .. } = spec_of(name).kind else {
             return 0;
+        };
+        self.optional(name).unwrap_or(min)
+    }
+
+    /// A whole number; `None` when it is unset or bad.
+    fn optional(&mut self, name: &'static str) -> Option<u64> {
+        let Kind::Whole { min, max } = spec_of(name).kind else {
+            return None;
         };
         self.text(name, |text| match text.parse::<u64>() {
             Ok(number) if (min..=max).contains(&number) => Ok(number),
             _ => Err("is out of range".into()),
         })
-        .unwrap_or(min)
     }
 
     fn bytes(&mut self, name: &'static str) -> u64 {

@@ -103,6 +103,14 @@ pub const SETTINGS: &[SettingSpec] = &[
         Kind::Whole { min: 1, max: DAY_MS },
         "The window of `RATE_LIMIT_MAX_REQUESTS`.",
     ),
+    setting(
+        Group::Access,
+        "CODE_ASSIST_PROTOCOL",
+        "generate",
+        Kind::Choice(&["off", "generate", "all"]),
+        "What clients may call of Code Assist's own protocol (`/v1internal`): nothing, what a session \
+         of the Gemini CLI needs (with the operator's project in place of any other), or everything.",
+    ),
     // Credentials
     setting(
         Group::Credentials,
@@ -368,6 +376,14 @@ pub const SETTINGS: &[SettingSpec] = &[
     ),
     setting(
         Group::Limits,
+        "MAX_CONCURRENT_REQUESTS_PER_CALLER",
+        "",
+        Kind::Whole { min: 1, max: 100_000 },
+        "How many of these one client key (else client address) has at once. Default: half of them \
+         where more than one key is set, else all.",
+    ),
+    setting(
+        Group::Limits,
         "QUEUE_TIMEOUT_MS",
         "10000",
         Kind::Whole { min: 0, max: 10 * MINUTE_MS },
@@ -393,6 +409,13 @@ pub const SETTINGS: &[SettingSpec] = &[
         "67108864",
         Kind::Whole { min: 0, max: 4 * GIBIBYTE - 1 },
         "Memory for those answers.",
+    ),
+    setting(
+        Group::Limits,
+        "SHUTDOWN_DELAY_MS",
+        "0",
+        Kind::Whole { min: 0, max: HOUR_MS },
+        "How long new requests are still served on shutdown. Health checks fail meanwhile, so that a load balancer stops sending requests before they are refused.",
     ),
     setting(
         Group::Limits,
@@ -478,7 +501,7 @@ const WORKER_DEFAULTS: [(&str, &str); 3] = [
 ];
 
 /// Settings of sockets and files.
-pub(super) const NATIVE_ONLY: [&str; 14] = [
+pub(super) const NATIVE_ONLY: [&str; 15] = [
     "ADMIN_PORT",
     "CONNECTION_TIMEOUT_MS",
     "ENABLE_CONNECTION_POOLING",
@@ -491,6 +514,7 @@ pub(super) const NATIVE_ONLY: [&str; 14] = [
     "KV_URL",
     "NO_PROXY",
     "PORT",
+    "SHUTDOWN_DELAY_MS",
     "SHUTDOWN_GRACE_MS",
     "SSL_CERT_FILE",
 ];

@@ -34,6 +34,25 @@ fn nothing_set_gives_the_defaults_of_the_table() {
     assert_eq!((settings.breaker_threshold, settings.rate_limit), (5, 0));
     assert_eq!((settings.log_level.as_str(), settings.log_format), ("info", LogFormat::Json));
     assert!(settings.api_keys.is_empty() && settings.project_id.is_none());
+    assert_eq!(settings.code_assist_protocol, AllowedProtocol::Generate);
+}
+
+#[test]
+fn one_caller_holds_half_of_the_permits_where_there_are_several_keys_unless_a_setting_says_otherwise()
+ {
+    for (set, keys, share) in [
+        (&[][..], 0, 100),
+        (&[], 1, 100),
+        (&[], 2, 50),
+        (&[("MAX_CONCURRENT_REQUESTS", "1")], 2, 1),
+        (&[("MAX_CONCURRENT_REQUESTS", "7")], 2, 3),
+        (&[("MAX_CONCURRENT_REQUESTS_PER_CALLER", "9")], 0, 9),
+        (&[("MAX_CONCURRENT_REQUESTS_PER_CALLER", "9")], 2, 9),
+        (&[("MAX_CONCURRENT_REQUESTS_PER_CALLER", "900")], 2, 100),
+    ] {
+        let (settings, _) = read(&[], &[&[HOME], set].concat(), &[]).unwrap();
+        assert_eq!(settings.permits_per_caller(keys), share, "{set:?} with {keys} keys");
+    }
 }
 
 #[test]

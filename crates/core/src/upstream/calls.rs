@@ -287,7 +287,7 @@ impl Calls {
         if context.has_permit() {
             return (Ok(()), now);
         }
-        let full = |_| Error::QueueTimeout { after: QUEUE_RETRY_AFTER };
+        let full = |_| Error::QueueTimeout { after: QUEUE_RETRY_AFTER, own_share: false };
         let (limit, late) = context.wait_limit(self.queue_timeout, full, now);
         let permit = {
             let _waiting = self.metrics.queued();
@@ -296,7 +296,17 @@ impl Calls {
         };
         let then = context.platform().now();
         context.timings.queue += then.since(now);
-        let permitted = permit.ok_or(late).map(|permit| context.keep_permit(permit));
+        let permitted = match (permit, late) {
+            (Some(permit), _) => {
+                context.keep_permit(permit);
+                Ok(())
+            }
+            (None, Error::QueueTimeout { after, .. }) => {
+                let own_share = context.platform().is_at_share(&context.caller);
+                Err(Error::QueueTimeout { after, own_share })
+            }
+            (None, late) => Err(late),
+        };
         (permitted, then)
     }
 

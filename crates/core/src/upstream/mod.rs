@@ -25,6 +25,7 @@ use crate::settings::Settings;
 use account::AccountData;
 pub(crate) use calls::Calls;
 pub(crate) use credentials::Credentials;
+pub use credentials::ROTATED_KEY;
 pub(crate) use credentials::check::Refresh;
 pub(crate) use models::ModelCatalog;
 pub(crate) use project::ProjectDiscovery;

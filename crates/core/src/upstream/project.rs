@@ -75,6 +75,8 @@ impl ProjectDiscovery {
             }
             // Without a token the discovery waits for one, and so does this request.
             waits_for_token |= !calls.credentials.has_token(clock);
+            // A request with a large body has a permit already, and the discovery needs one.
+            context.release_permit();
             None
         })
         .await;

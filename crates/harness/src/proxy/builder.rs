@@ -166,7 +166,8 @@ impl ProxyBuilder {
         command
     }
 
-    fn serve_command(&self) -> Command {
+    /// The command of [`ProxyBuilder::start`], for a test that handles the process itself.
+    pub fn serve_command(&self) -> Command {
         let file_size =
             self.file_size_limit.map(|blocks| format!("trap '' XFSZ; ulimit -f {blocks}; "));
         let open_files = self.open_files_limit.map(|limit| format!("ulimit -n {limit}; "));

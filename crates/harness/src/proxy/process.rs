@@ -178,6 +178,15 @@ impl Proxy {
         kilobytes.parse::<u64>().expect("a number") * 1024
     }
 
+    /// The soft and the hard limit of a line of `/proc/PID/limits`, such as `Max core file size`.
+    pub fn limits(&self, line: &str) -> (String, String) {
+        let limits = fs::read_to_string(self.proc_file("limits")).expect("a Linux with /proc");
+        let columns = limits.lines().find_map(|known| known.strip_prefix(line));
+        let mut columns = columns.expect("a known line").split_whitespace().map(str::to_owned);
+        let mut next = || columns.next().expect("a column");
+        (next(), next())
+    }
+
     /// How many file descriptors it has open.
     pub fn open_files(&self) -> usize {
         fs::read_dir(self.proc_file("fd")).expect("a Linux with /proc").count()

@@ -43,6 +43,8 @@ use response::{OpenResponse, Patience, TrackedBody};
 /// Limits on how long clients may take.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timeouts {
+    /// `SHUTDOWN_DELAY_MS`: how long new requests are served after a shutdown has been announced.
+    pub(crate) delay: Duration,
     /// `SHUTDOWN_GRACE_MS`: how long responses may go on after a shutdown has begun.
     pub(crate) grace: Duration,
     /// `STREAM_IDLE_TIMEOUT_MS`: how long a client may read nothing of its response.
@@ -57,11 +59,11 @@ pub(crate) struct Listeners {
     pub(crate) admin: Option<TcpListener>,
 }
 
-/// Serves until `shutdown` turns true, lets responses finish within the grace period, then ends them
-/// through `abort`.
+/// Serves until `shutdown` turns true and the delay after it has passed, lets responses finish within the
+/// grace period, then ends them through `abort`.
 ///
 /// New connections are still accepted while the server drains, so that a load balancer's check of
-/// `/health` gets its 503. Every other request is refused with `SHUTTING_DOWN`.
+/// `/health` gets its 503. After the delay every other request is refused with `SHUTTING_DOWN`.
 pub(crate) async fn serve(
     listeners: Listeners,
     proxy: Arc<Proxy>,
@@ -98,8 +100,20 @@ pub(crate) async fn serve(
         _ = &mut accepting => {}
         _ = shutdown.wait_for(|shutdown| *shutdown) => {}
     }
-    proxy.metrics().shut_down();
+    proxy.metrics().announce_shutdown();
     server.phase.send_replace(Phase::Draining);
+    if !timeouts.delay.is_zero() {
+        let delay_ms = timeouts.delay.as_secs_f64() * 1000.0;
+        tracing::info!(
+            delay_ms,
+            "shutdown announced: health checks fail, requests are still served"
+        );
+        tokio::select! {
+            _ = &mut accepting => {}
+            () = sleep(timeouts.delay) => {}
+        }
+    }
+    proxy.metrics().shut_down();
     let in_flight = proxy.metrics().in_flight();
     let grace_ms = timeouts.grace.as_secs_f64() * 1000.0;
     tracing::info!(in_flight, grace_ms, "shutting down");

@@ -1,6 +1,7 @@
 //! The key-value store: a file, a Redis server or memory.
 //!
-//! It caches tokens, the project and similar data, so that its loss costs a refresh and a discovery.
+//! It caches tokens, the project and similar data, so that its loss costs a refresh and a discovery. Only
+//! a rotated refresh token cannot be found out again (`file/safety_copy.rs`).
 //! A broken store never prevents a start: [`Store::open`] falls back to memory.
 
 mod file;
@@ -19,10 +20,10 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use code_assist_core::settings::{KvUrl, Settings};
 use code_assist_core::{
-    Caller, FencingToken, LockResult, Rate, RateStanding, StoreError, Timestamp,
+    Caller, FencingToken, LockResult, Rate, RateStanding, StoreError, StoreStats, Timestamp,
 };
 
-use self::file::FileStore;
+use self::file::{FileStore, is_irreplaceable};
 use self::memory::MemoryStore;
 #[cfg(not(feature = "redis"))]
 use self::no_redis as redis;
@@ -49,9 +50,11 @@ impl Store {
     ///
     /// Blocks on the disk, so call it only when the process starts.
     pub(crate) async fn open(settings: &Settings) -> (Self, Option<Notice>) {
+        // As much as one process may keep, for the answers of all.
+        let answer_bytes = settings.response_cache_max_bytes as u64;
         let opened = match &settings.kv_url {
             KvUrl::Redis(url) => match authorities(settings) {
-                Ok(pem) => RedisStore::open(url, pem, Clock::system())
+                Ok(pem) => RedisStore::open(url, pem, Clock::system(), answer_bytes)
                     .await
                     .map(|(store, notice)| (Backend::Redis(store), notice)),
                 Err(why) => Err(why),
@@ -62,6 +65,10 @@ impl Store {
             let notice = format!("{why}; tokens are kept in memory only until this is fixed");
             let url = settings.kv_url.to_string();
             let stand_in = MemoryStore::standing_in(Clock::system(), url);
+            if let KvUrl::File(path) = &settings.kv_url {
+                let kept = FileStore::irreplaceable_entry(Path::new(path), &Clock::system());
+                stand_in.restore(kept.into_iter().collect());
+            }
             (Backend::Memory(stand_in), Some(Notice(notice)))
         });
         (Self { backend, seal: Seal::new(settings.kv_encryption_key.as_ref()) }, notice)
@@ -108,12 +115,31 @@ impl Store {
     ) -> Result<(), StoreError> {
         let value = self.seal.seal(key, value);
         match &self.backend {
-            Backend::File(store) => store.save(key, value, ttl).await,
-            Backend::Memory(store) => {
-                store.save(key, value, ttl);
-                Ok(())
-            }
-            Backend::Redis(store) => store.save(key, value, ttl, fence).await,
+            Backend::File(store) => store.save(key, value, ttl).await?,
+            Backend::Memory(store) => store.save(key, value, ttl),
+            Backend::Redis(store) => store.save(key, value, ttl, fence).await?,
+        }
+        if is_irreplaceable(key) {
+            self.warn_if_volatile().await;
+        }
+        Ok(())
+    }
+
+    /// Logs a warning if a restart may lose the rotated refresh token that was just saved.
+    async fn warn_if_volatile(&self) {
+        match &self.backend {
+            Backend::File(_) => {}
+            Backend::Memory(_) => tracing::warn!(
+                "Google has replaced the refresh token, and the new one is in this process's memory \
+                 only: after a restart you have to sign in again. To keep it, set KV_URL to a file \
+                 that can be written, or to a Redis"
+            ),
+            Backend::Redis(store) if store.is_durable().await => {}
+            Backend::Redis(_) => tracing::warn!(
+                "Google has replaced the refresh token, and the new one is in Redis, which does not \
+                 say that it writes each change to its disk (appendonly yes). If it restarts empty \
+                 while no proxy runs, you have to sign in again"
+            ),
         }
     }
 
@@ -210,6 +236,14 @@ impl Store {
             Backend::File(store) => store.connected(),
             Backend::Memory(store) => store.connected(),
             Backend::Redis(store) => store.connected(),
+        }
+    }
+
+    /// What is known of the memory of a server.
+    pub(crate) fn stats(&self) -> StoreStats {
+        match &self.backend {
+            Backend::File(_) | Backend::Memory(_) => StoreStats::default(),
+            Backend::Redis(store) => store.stats(),
         }
     }
 

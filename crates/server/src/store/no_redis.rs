@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use code_assist_core::settings::RedisUrl;
-use code_assist_core::{Caller, FencingToken, LockResult, Rate, RateStanding, StoreError};
+use code_assist_core::{
+    Caller, FencingToken, LockResult, Rate, RateStanding, StoreError, StoreStats,
+};
 
 use super::{Clock, Entry, Notice};
 
@@ -19,6 +21,7 @@ impl RedisStore {
         url: &RedisUrl,
         _: Option<Vec<u8>>,
         _: Clock,
+        _: u64,
     ) -> Ready<Result<(Self, Option<Notice>), StoreError>> {
         ready(Err(unsupported(url)))
     }
@@ -73,11 +76,19 @@ impl RedisStore {
         match *self {}
     }
 
+    pub(super) fn is_durable(&self) -> Ready<bool> {
+        match *self {}
+    }
+
     pub(super) fn describe(&self) -> String {
         match *self {}
     }
 
     pub(super) fn connected(&self) -> bool {
+        match *self {}
+    }
+
+    pub(super) fn stats(&self) -> StoreStats {
         match *self {}
     }
 }

@@ -26,13 +26,15 @@ attacks! {
             "they are dropped: upstream sees the request as without them", because "the runtime frames requests";
         malformed_heads: "a bare carriage return, a folded line, a NUL, a blank in a name, HTTP/1.2, HTTP/0.9",
             "400, 505 or closed", because "the runtime reads heads";
+        without_host: "HTTP/1.1 without `Host`, with and without a key", "400, and nothing goes upstream",
+            because "the runtime reads `Host`";
         upgrades: "`Upgrade: h2c` and `Upgrade: websocket`", "the request is answered as if it were not there",
             because "the runtime reads heads";
         requests_in_bodies: "a request in the body of a request that is refused",
             "it is never answered: the body is drained, or the connection is closed", because "the runtime frames requests";
         expectations: "`Expect: 100-continue` from a stranger, and no body",
             "401 without waiting for the body", because "the runtime answers `Expect`";
-        heads_too_large: "101 headers, a head of 300 KB, a request line of 70 KB", "431, 431, 414",
+        heads_too_large: "101 headers, a head of 300 KB, a request line of 70 KB", "431, or 414",
             because "the runtime reads heads";
         http2_malformed: "HTTP/2 with `connection`, `transfer-encoding`, `te: gzip`, a name in upper case, CRLF or NUL in a value, a pseudo-header twice, unknown or last",
             "the stream or the connection is ended", because "the runtime speaks HTTP/2";
@@ -81,7 +83,7 @@ fn odd_transfer_encodings() -> Vec<Attacked> {
         let sent = format!(
             "POST {GENERATE} HTTP/{version}\r\nHost: localhost\r\n{KEY}\r\n{framing}\r\n\r\n{chunked}"
         );
-        assert_refused(&proxy, sent, &[400]);
+        assert_refused(&proxy, &sent, &[400]);
     }
     assert_eq!(proxy.google().count("generateContent"), 0);
     vec![proxy.into()]
@@ -101,7 +103,7 @@ fn odd_lengths() -> Vec<Attacked> {
         ("Content-Length: 9223372036854775808".to_owned(), 413),
     ] {
         let head = format!("POST {GENERATE} HTTP/1.1\r\nHost: localhost\r\n{KEY}\r\n{framing}");
-        assert_refused(&proxy, format!("{head}\r\n\r\n{HELLO}"), &[status]);
+        assert_refused(&proxy, &format!("{head}\r\n\r\n{HELLO}"), &[status]);
     }
     assert_eq!(proxy.google().count("generateContent"), 0);
     vec![proxy.into()]
@@ -122,7 +124,7 @@ fn broken_chunks() -> Vec<Attacked> {
     ] {
         let head = format!("POST {GENERATE} HTTP/1.1\r\nHost: localhost\r\n{KEY}");
         let sent = format!("{head}\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
-        assert_refused(&proxy, sent, &[400]);
+        assert_refused(&proxy, &sent, &[400]);
     }
     assert_eq!(proxy.google().count("generateContent"), 0);
     vec![proxy.into()]
@@ -158,8 +160,22 @@ fn malformed_heads() -> Vec<Attacked> {
         format!("G\u{e4}T /metrics HTTP/1.1\r\nHost: localhost\r\n{KEY}"),
         "GET /metrics".to_owned(),
     ] {
-        assert_refused(&proxy, format!("{head}\r\n\r\n"), &[400, 505]);
+        assert_refused(&proxy, &format!("{head}\r\n\r\n"), &[400, 505]);
     }
+    vec![proxy.into()]
+}
+
+fn without_host() -> Vec<Attacked> {
+    let proxy = keyed();
+    for key in [KEY, "x-other: y"] {
+        let length = HELLO.len();
+        let sent =
+            format!("POST {GENERATE} HTTP/1.1\r\n{key}\r\nContent-Length: {length}\r\n\r\n{HELLO}");
+        let mut connection = proxy.connect();
+        connection.write(sent);
+        assert_eq!(connection.head().status, 400);
+    }
+    assert_eq!(proxy.google().count("generateContent"), 0);
     vec![proxy.into()]
 }
 
@@ -217,10 +233,10 @@ fn expectations() -> Vec<Attacked> {
 fn heads_too_large() -> Vec<Attacked> {
     let proxy = keyed();
     let head = "GET /health HTTP/1.1\r\nHost: localhost\r\n";
-    assert_refused(&proxy, format!("{head}{}\r\n", "x: y\r\n".repeat(100)), &[431]);
-    assert_refused(&proxy, format!("{head}x: {}\r\n\r\n", "y".repeat(300_000)), &[431]);
+    assert_refused(&proxy, &format!("{head}{}\r\n", "x: y\r\n".repeat(100)), &[431]);
+    assert_refused(&proxy, &format!("{head}x: {}\r\n\r\n", "y".repeat(300_000)), &[431]);
     let line = format!("GET /{} HTTP/1.1\r\nHost: localhost\r\n\r\n", "x".repeat(70_000));
-    assert_refused(&proxy, line, &[414]);
+    assert_refused(&proxy, &line, &[414, 431]);
     vec![proxy.into()]
 }
 
@@ -311,9 +327,9 @@ fn http2_frames() -> Vec<Attacked> {
 /// Asserts that the proxy answers with one of these statuses, or closes at once, and takes no other
 /// request from that connection.
 #[track_caller]
-fn assert_refused(proxy: &TestProxy, sent: String, statuses: &[u16]) {
+fn assert_refused(proxy: &TestProxy, sent: &str, statuses: &[u16]) {
     let mut connection = proxy.connect();
-    connection.try_write(&sent);
+    connection.try_write(sent);
     let Some(head) = connection.try_head() else { return };
     let start: String = sent.chars().take(300).collect();
     assert!(statuses.contains(&head.status), "{}: {start:?}", head.status);

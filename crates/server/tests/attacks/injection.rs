@@ -1,5 +1,7 @@
 //! What a request or an answer carries into places where it does not belong.
 
+use std::time::{Duration, Instant};
+
 use code_assist_harness::samples::{GENERATE, HELLO, STREAM, WHOLE, ok};
 use code_assist_harness::{ScriptedUpstream, TestProxy, get, post};
 use serde_json::Value;
@@ -21,6 +23,8 @@ attacks! {
         members_of_the_envelope: "`project`, `model` and `request` as members of a body, plain, doubled and escaped; a key that contains a quote",
             "they stay inside `request`: upstream sees the operator's project and one request";
         dropped_without_end: "a body with 10,000 fields to drop", "200; the answer names 64 at most";
+        edits_without_end: "10,000 and 100,000 turns that each need an edit",
+            "200, and 400 `MALFORMED_JSON` that says that there are too many, without delay";
         answers_with_headers: "an answer of upstream with `Set-Cookie`, `Location`, CORS permissions, `Alt-Svc`, `Strict-Transport-Security`, `Server`",
             "none of them reaches the client";
     }
@@ -217,6 +221,24 @@ fn dropped_without_end() -> Vec<Attacked> {
         assert!(named.split(", ").count() <= 65 && named.len() < 4096, "{named}");
     }
     assert_eq!(upstream.received().len(), 2);
+    vec![proxy.into()]
+}
+
+fn edits_without_end() -> Vec<Attacked> {
+    let (upstream, proxy) = scripted(&[]);
+    for (count, status) in [(10_000, 200), (100_000, 400)] {
+        let turns = r#"{"parts":{"text":"x"}},"#.repeat(count);
+        let started = Instant::now();
+        let answer = proxy.post(GENERATE, format!(r#"{{"contents":[{turns}{{"parts":[]}}]}}"#));
+        assert_eq!(answer.status(), status, "{}", answer.text());
+        assert_eq!(answer.text().contains("too many fields to correct"), status == 400);
+        // Generous for a build without optimisations.
+        assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    }
+    let received = upstream.received();
+    let envelope: Value = serde_json::from_str(received[0].text()).expect("JSON");
+    let turns = envelope["request"]["contents"].as_array().expect("a list");
+    assert!(turns.len() >= 10_000 && turns[0]["role"] == "user");
     vec![proxy.into()]
 }
 

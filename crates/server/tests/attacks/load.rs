@@ -209,7 +209,7 @@ fn http2_idle_frames() -> Vec<Attacked> {
                 slowest = slowest.max(started.elapsed());
             }
         }
-        assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+        assert!(slowest < Duration::from_secs(3), "{slowest:?}");
     }
     vec![proxy.into()]
 }

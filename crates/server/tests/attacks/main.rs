@@ -18,6 +18,7 @@ mod load;
 mod machine;
 mod memory;
 mod neighbours;
+mod operation;
 mod strangers;
 mod table;
 mod unharmed;
@@ -36,5 +37,6 @@ const TOPICS: &[&table::Topic] = &[
     &load::ATTACKS,
     &upstream::ATTACKS,
     &upstream_http2::ATTACKS,
+    &operation::ATTACKS,
     &machine::ATTACKS,
 ];

@@ -35,7 +35,7 @@ macro_rules! attacks {
             $(
                 #[test]
                 fn $name() {
-                    $crate::unharmed::run(super::$name);
+                    $crate::unharmed::run(module_path!(), super::$name);
                 }
             )*
         }
@@ -44,7 +44,7 @@ macro_rules! attacks {
             $(
                 #[test]
                 fn $own() {
-                    $crate::unharmed::run(super::$own);
+                    $crate::unharmed::run(module_path!(), super::$own);
                 }
             )*
         }

@@ -136,9 +136,12 @@ fn upstream_http2_trailers() -> Vec<Attacked> {
     at_once(attacks.map(|attack| move || attack.run(&[200, 502])))
 }
 
-/// What upstream does with a request, in place of an answer.
+/// What upstream does on a connection with the request of this stream.
+type Reaction = dyn Fn(&mut TlsStream, u32) + Send + Sync;
+
+/// What upstream does in place of an answer.
 struct Attack {
-    react: Box<dyn Fn(&mut TlsStream, u32) + Send + Sync>,
+    react: Box<Reaction>,
     settings: Vec<u8>,
 }
 

@@ -2,6 +2,7 @@
 
 mod config;
 mod generated;
+mod health;
 mod store;
 mod usage;
 

@@ -44,6 +44,7 @@ mod credentials;
 mod errors;
 mod load;
 mod project;
+mod protocol;
 mod routes;
 mod secrets;
 mod settings;

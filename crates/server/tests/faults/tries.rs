@@ -301,7 +301,7 @@ pub(crate) fn side_methods_fail() -> Vec<TestProxy> {
             _ => answer("500 Internal Server Error", INTERNAL),
         });
     });
-    let settings = [("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "3")];
+    let settings = [("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "3"), ("CODE_ASSIST_PROTOCOL", "all")];
     let proxy = TestProxy::for_upstream(&upstream, &settings);
     for n in 0..5 {
         let metrics = proxy.post("/v1internal:recordCodeAssistMetrics", hello(n));

@@ -14,7 +14,7 @@ pub(crate) struct Balancer {
     port: u16,
     statistics: u16,
     child: Child,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Balancer {
@@ -29,11 +29,11 @@ impl Balancer {
             .arg("-f")
             .arg(&path)
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(std::fs::File::create(folder.path().join(LOG)).expect("a writable folder"))
             .stderr(Stdio::null())
             .spawn()
             .expect("haproxy is needed: `cargo xtask test` installs it (apt-get install haproxy)");
-        let balancer = Self { port, statistics, child, _folder: folder };
+        let balancer = Self { port, statistics, child, folder };
         let started = Instant::now();
         while TcpStream::connect(balancer.address()).is_err() {
             assert!(started.elapsed() < Duration::from_secs(10), "haproxy does not listen");
@@ -44,6 +44,11 @@ impl Balancer {
 
     pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// What the balancer has logged.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join(LOG)).expect("a log")
     }
 
     /// Waits until `count` processes are in service.
@@ -89,6 +94,8 @@ fn shipped(port: u16, statistics: u16, ports: &[u16]) -> String {
     }
     config
 }
+
+const LOG: &str = "haproxy.log";
 
 impl Drop for Balancer {
     fn drop(&mut self) {

@@ -122,7 +122,9 @@ fn a_process_killed_during_a_renewal_delays_no_request_while_the_old_token_is_va
 fn a_rolling_restart_under_load_costs_no_request_and_no_stream() {
     let google = GoogleEmulator::start();
     google.set_state(json!({"stream_events": 5, "stream_interval_ms": 150}));
-    let mut fleet = Fleet::start(4, &google, &google.credentials(), &[]);
+    // The balancer notices within 400 ms.
+    let delay = [("SHUTDOWN_DELAY_MS", "1500")];
+    let mut fleet = Fleet::start(4, &google, &google.credentials(), &delay);
     let load = Load::on(&fleet.balancer.address(), 8);
     thread::sleep(Duration::from_millis(500));
     for index in 0..4 {
@@ -136,6 +138,73 @@ fn a_rolling_restart_under_load_costs_no_request_and_no_stream() {
     let served = load.stop();
     assert!(served > 50, "{served}");
     assert_eq!(google.count("token"), 0);
+}
+
+#[test]
+fn a_process_that_is_stopped_refuses_nothing_while_the_balancer_still_sends_to_it() {
+    let google = GoogleEmulator::start();
+    google.set_state(json!({"stream_events": 5, "stream_interval_ms": 250}));
+    // A refusal is faster than this, so that a process that refuses has the fewest connections.
+    let slow = json!({"match": {"rpc": "generateContent"}, "delay_ms": 50, "times": 100_000});
+    google.add_rules(slow);
+    let fleet = Fleet::start(2, &google, &google.credentials(), &[("SHUTDOWN_DELAY_MS", "1000")]);
+    // It keeps the process from ending, and the balancer does not count it.
+    let mut running = Connection::open(fleet.proxies[0].address());
+    running.write(post(STREAM, &[], HELLO));
+    let head = running.head();
+    let (address, started) = (fleet.balancer.address(), Instant::now());
+    let clients: Vec<_> = (0..4)
+        .map(|n| {
+            let address = address.clone();
+            thread::spawn(move || {
+                while started.elapsed() < Duration::from_secs(1) {
+                    let answer = Connection::open(&address).send(post(GENERATE, &[], hello(n)));
+                    assert_eq!(answer.status(), 200, "{}", answer.text());
+                }
+            })
+        })
+        .collect();
+    thread::sleep(Duration::from_millis(200));
+    fleet.proxies[0].signal("TERM");
+    for client in clients {
+        assert!(client.join().is_ok(), "a request failed: see above");
+    }
+    let text = running.body(&head);
+    assert!(String::from_utf8_lossy(&text).contains("\"finishReason\":\"STOP\""));
+}
+
+#[test]
+fn an_overloaded_google_is_called_no_more_often_through_the_balancer() {
+    let google = GoogleEmulator::start();
+    google.add_rules(json!({"match": {"rpc": "generateContent"}, "status": 503, "times": 50}));
+    let fleet = Fleet::start(4, &google, &google.credentials(), &[("MAX_RETRY_ATTEMPTS", "2")]);
+    let answer = Connection::open(&fleet.balancer.address()).send(keyed(HELLO));
+    assert_eq!(answer.status(), 503);
+    assert_eq!(google.count("generateContent"), 3, "the tries of one proxy");
+}
+
+#[test]
+fn the_balancers_log_has_paths_and_no_keys() {
+    let google = GoogleEmulator::start();
+    let keys = [("PROXY_API_KEYS", "team:sesame-in-a-query")];
+    let fleet = Fleet::start(2, &google, &google.credentials(), &keys);
+    let mut connection = Connection::open(&fleet.balancer.address());
+    let queried = format!("{GENERATE}?key=sesame-in-a-query");
+    assert_eq!(connection.send(post(&queried, &[], HELLO)).status(), 200);
+    assert_eq!(connection.send(get("/v1beta/models?key=sesame-and-wrong", &[])).status(), 401);
+    // A request line that HAProxy itself refuses.
+    connection.write(b"GET /?key=sesame-in-a-query\x01 HTTP/1.1\r\n\r\n");
+    assert_eq!(connection.response().status(), 400);
+    let started = Instant::now();
+    while fleet.balancer.log().lines().filter(|line| line.contains(" fleet/")).count() < 2
+        || !fleet.balancer.log().contains("BADREQ")
+    {
+        assert!(started.elapsed() < Duration::from_secs(5), "{}", fleet.balancer.log());
+        thread::sleep(Duration::from_millis(20));
+    }
+    let log = fleet.balancer.log();
+    assert!(log.contains(&format!("POST {GENERATE} HTTP/1.1")), "{log}");
+    assert!(!log.contains("sesame"), "{log}");
 }
 
 #[test]
@@ -263,10 +332,12 @@ struct Fleet {
 
 impl Fleet {
     fn start(count: usize, google: &GoogleEmulator, login: &str, more: &[(&str, &str)]) -> Self {
-        Self::with(count, google, login, more, || {})
+        let fleet = Self::with(count, google, login, more, || {});
+        fleet.balancer.await_up(count);
+        fleet
     }
 
-    /// Starts the first process, calls `then`, and starts the others.
+    /// Starts the first process, calls `then`, and starts the others. None has to be ready.
     fn start_staged(
         count: usize,
         google: &GoogleEmulator,
@@ -301,7 +372,6 @@ impl Fleet {
         then();
         proxies.extend(setups[1..].iter().map(ProxyBuilder::start));
         let balancer = Balancer::before(&ports);
-        balancer.await_up(count);
         Self { balancer, proxies, setups, redis, _alone: alone }
     }
 

@@ -1,6 +1,10 @@
 //! Floods of refused requests: what they do to the log.
 
-use code_assist_harness::{GoogleEmulator, ProxyBuilder, get, post};
+use std::io::{BufRead, BufReader, Read};
+use std::process::Stdio;
+use std::time::Duration;
+
+use code_assist_harness::{Connection, GoogleEmulator, ProxyBuilder, get, post};
 use serde_json::Value;
 
 use crate::{GENERATE, HELLO};
@@ -37,13 +41,63 @@ fn what_was_left_out_of_the_log_is_counted_to_the_last_line() {
     }
     drop(connection);
     proxy.signal("TERM");
-    proxy.wait_for_exit(std::time::Duration::from_secs(10));
+    proxy.wait_for_exit(Duration::from_secs(10));
     let (output, _) = proxy.into_output();
     let values = output.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let of_reason: Vec<Value> = values.filter(|line| line["reason"] == "not_found").collect();
     let written = of_reason.iter().filter(|line| line["target"] == "request").count() as u64;
     let counted: u64 = of_reason.iter().filter_map(|line| line["count"].as_u64()).sum();
     assert_eq!(written + counted, 300);
+}
+
+#[test]
+fn lines_that_are_lost_while_standard_output_is_not_read_are_counted_and_warned_of() {
+    let google = GoogleEmulator::start();
+    let setup = ProxyBuilder::for_emulator(&google);
+    let mut command = setup.serve_command();
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    let address = loop {
+        line.clear();
+        assert_ne!(output.read_line(&mut line).unwrap(), 0, "the proxy starts");
+        if let Some(address) = line.trim().strip_prefix("listening on http://") {
+            break address.to_owned();
+        }
+    };
+    // Nothing is read from here on. Some 800 bytes a line, and room for 4 MiB.
+    let mut connection = Connection::open(&address);
+    let models = get("/v1beta/models", &[&format!("x-request-id: {}", "i".repeat(128))]);
+    let lost = |connection: &mut Connection| {
+        let metrics = connection.send(get("/metrics", &[])).text();
+        let mut lines = metrics.lines();
+        let count = lines
+            .find_map(|line| line.strip_prefix("code_assist_proxy_log_lines_lost_total "))
+            .expect("a count");
+        count.parse::<u64>().unwrap()
+    };
+    assert_eq!(lost(&mut connection), 0);
+    let batch = models.repeat(100);
+    for _ in 0..100 {
+        connection.write(&batch);
+        for _ in 0..100 {
+            assert_eq!(connection.response().status(), 200);
+        }
+        if lost(&mut connection) > 100 {
+            break;
+        }
+    }
+    assert!(lost(&mut connection) > 100);
+    let mut seen = Vec::new();
+    let mut piece = [0; 1 << 16];
+    while !String::from_utf8_lossy(&seen).contains("log lines were lost") {
+        let count = output.read(&mut piece).unwrap();
+        assert_ne!(count, 0);
+        seen.extend_from_slice(&piece[..count]);
+        seen.drain(..seen.len().saturating_sub(2 * piece.len()));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 const KEY: &str = "0123456789abcdef";

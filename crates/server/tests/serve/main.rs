@@ -10,6 +10,7 @@ mod memory;
 mod ports;
 mod probes;
 mod reload;
+mod rotation;
 mod secrets;
 mod settings;
 mod shutdown;

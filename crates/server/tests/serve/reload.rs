@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use code_assist_harness::{Proxy, ProxyBuilder, ScriptedUpstream, post};
+use code_assist_harness::{Proxy, ProxyBuilder, ScriptedUpstream, get, post};
 
 use crate::{HELLO, STREAM};
 
@@ -52,6 +52,30 @@ fn bad_settings_are_reported_and_the_old_ones_stay() {
         assert_eq!(generate(&proxy, "old-key", "m").0, 200, "{bad}");
     }
     assert!(!proxy.stdout().contains("hush"), "{}", proxy.stdout());
+}
+
+#[test]
+fn the_details_of_health_say_when_a_reload_succeeded_and_when_one_failed() {
+    let (upstream, _) = upstream();
+    let proxy = start(&upstream, "log_level = \"info\"");
+    let seen = || proxy.get("/health/detailed").json()["checks"]["reload"].take();
+    let becomes = |succeeded: bool, failed: bool| {
+        let started = Instant::now();
+        loop {
+            let seen = seen();
+            let times =
+                [&seen["succeeded_at"], &seen["failed_at"]].map(serde_json::Value::is_string);
+            if times == [succeeded, failed] {
+                return;
+            }
+            assert!(started.elapsed() < Duration::from_secs(5), "{seen}");
+        }
+    };
+    becomes(false, false);
+    reload(&proxy, "log_level = \"loud\"", "LOG_LEVEL");
+    becomes(false, true);
+    reload(&proxy, "log_level = \"debug\"", "settings read again");
+    becomes(true, true);
 }
 
 #[test]
@@ -118,6 +142,42 @@ fn wrong_keys_stay_counted_over_a_reload() {
     }
     reload(&proxy, "proxy_api_keys = \"new-key\"", "settings read again");
     assert_eq!(generate(&proxy, "new-key", "m").0, 429);
+}
+
+#[test]
+fn the_number_of_keys_decides_the_share_of_one_caller_also_after_a_reload() {
+    let (upstream, finish) = upstream();
+    let proxy = start(&upstream, "proxy_api_keys = \"ada:old-key\"\nmax_concurrent_requests = 2\n");
+    let per_caller = || {
+        let page = proxy.send(get("/health/detailed", &["x-goog-api-key: old-key"])).json();
+        page["checks"]["queue"]["per_caller"].as_u64()
+    };
+    assert_eq!(per_caller(), Some(2));
+    let file = |keys: &str| format!("proxy_api_keys = {keys}\nmax_concurrent_requests = 2\n");
+    let two = file("[\"ada:old-key\", \"bob:other-key\"]");
+    reload(&proxy, &two, "settings read again");
+    assert_eq!(per_caller(), Some(1));
+
+    let open_stream = || {
+        let mut stream = proxy.connect();
+        stream.write(post(STREAM, &["x-goog-api-key: old-key"], HELLO));
+        stream
+    };
+    let mut first = open_stream();
+    first.head();
+    let mut second = open_stream();
+    let waiting = || {
+        let page = proxy.send(get("/health/detailed", &["x-goog-api-key: old-key"])).json();
+        page["checks"]["queue"]["waiting"].as_u64()
+    };
+    while waiting() != Some(1) {
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(generate(&proxy, "other-key", "m").0, 200, "a place is free for the other caller");
+    // The share grows again, and the stream that waits for it goes on at once.
+    reload(&proxy, &file("\"ada:old-key\""), "settings read again");
+    second.head();
+    finish.store(true, Ordering::SeqCst);
 }
 
 /// Starts a proxy with this configuration file, and waits until it handles signals: it does so once it

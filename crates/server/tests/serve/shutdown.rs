@@ -49,6 +49,43 @@ fn a_drain_lets_a_stream_finish_and_refuses_new_requests() {
 }
 
 #[test]
+fn requests_are_served_between_the_first_failing_health_check_and_the_end_of_the_delay() {
+    let google = GoogleEmulator::start();
+    let mut proxy = ProxyBuilder::for_emulator(&google).env("SHUTDOWN_DELAY_MS", "1500").start();
+    let mut idle = proxy.connect();
+    assert_eq!(idle.send(get("/health", &[])).status(), 200);
+    let started = Instant::now();
+    proxy.signal("TERM");
+    proxy.await_output("shutdown announced");
+    assert_eq!(proxy.get("/health").status(), 503);
+    let answer = idle.send(post(GENERATE, &[], HELLO));
+    assert_eq!((answer.status(), answer.header("connection")), (200, "close"), "an old connection");
+    assert_eq!(proxy.post(GENERATE, HELLO).status(), 200, "a new connection");
+    // A client that stays keeps the process until its stream has ended.
+    google.set_state(json!({"stream_events": 4, "stream_interval_ms": 800}));
+    let mut running = proxy.connect();
+    running.write(post(STREAM, &[], HELLO));
+    let head = running.head();
+    assert_eq!(head.status, 200);
+    proxy.await_output("shutting down");
+    assert!(started.elapsed() >= Duration::from_millis(1500), "{:?}", started.elapsed());
+    assert_eq!(proxy.post(GENERATE, HELLO).reason(), "SHUTTING_DOWN");
+    let text = String::from_utf8(running.body(&head)).unwrap();
+    assert!(text.contains("\"finishReason\":\"STOP\""), "{text}");
+    assert_eq!(proxy.wait_for_exit(Duration::from_secs(5)).code(), Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_the_delay() {
+    let google = GoogleEmulator::start();
+    let mut proxy = ProxyBuilder::for_emulator(&google).env("SHUTDOWN_DELAY_MS", "60000").start();
+    proxy.signal("TERM");
+    proxy.await_output("shutdown announced");
+    proxy.signal("TERM");
+    proxy.wait_for_exit(Duration::from_secs(5));
+}
+
+#[test]
 fn a_stream_longer_than_the_grace_period_ends_with_an_error() {
     let (upstream, _) = endless();
     for path in [STREAM, ARRAY] {

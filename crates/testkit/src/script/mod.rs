@@ -199,9 +199,26 @@ impl ScriptedPlatform {
         Some(String::from_utf8_lossy(value).into_owned())
     }
 
-    /// Sets the number of concurrency permits.
+    /// The entries of the store whose keys begin with `prefix`.
+    pub fn stored_with_prefix(&self, prefix: &str) -> Vec<(String, Bytes)> {
+        let state = self.state();
+        let entries = state.store.iter().filter(|(key, _)| key.starts_with(prefix));
+        entries.map(|(key, (value, _))| (key.clone(), value.clone())).collect()
+    }
+
+    /// Sets the number of concurrency permits, all of which one caller may hold.
     pub fn set_permits(&self, permits: usize) {
-        self.state().queue.set_permits(permits);
+        self.set_permits_and_share(permits, permits);
+    }
+
+    /// Sets the number of concurrency permits, and how many of them one caller may hold.
+    pub fn set_permits_and_share(&self, permits: usize, share: usize) {
+        self.state().queue.set_limits(permits, share);
+    }
+
+    /// Makes the store lose the counts of all requests, as a server does that is full or was restarted.
+    pub fn lose_counts(&self) {
+        self.state().limiter = None;
     }
 
     /// Makes the store fail, or work again.

@@ -48,11 +48,11 @@ impl Platform for ScriptedPlatform {
         ScriptedTimer { script: self.clone(), at }
     }
 
-    async fn acquire_permit(&self, _caller: Caller) -> ScriptedPermit {
+    async fn acquire_permit(&self, caller: Caller) -> ScriptedPermit {
         let ticket = {
             let mut state = self.state();
             let now = state.now;
-            state.queue.join(now)
+            state.queue.join(caller, now)
         };
         let permit = ScriptedPermit { script: self.clone(), ticket };
         std::future::poll_fn(|_| {
@@ -61,6 +61,10 @@ impl Platform for ScriptedPlatform {
         })
         .await;
         permit
+    }
+
+    fn is_at_share(&self, caller: &Caller) -> bool {
+        self.state().queue.is_at_share(caller)
     }
 
     async fn heavy<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {

@@ -67,7 +67,7 @@ impl ScriptState {
             credential_file: None,
             random: 0,
             fixed_random: None,
-            queue: WaitQueue::new(100),
+            queue: WaitQueue::new(100, 100),
             permits_released: 0,
             cancelled: 0,
             exchanges: 0,

@@ -53,7 +53,7 @@ fn a_passed_through_call_with_a_refused_project_does_not_invalidate_the_proxys_o
             .then(|| refused_project("CONSUMER_INVALID"))
     }));
     script.write_login(login("tok", "A", 3000));
-    let proxy = proxy_with(&script, &[]);
+    let proxy = proxy_with(&script, &[("CODE_ASSIST_PROTOCOL", "all")]);
     for _ in 0..5 {
         assert_eq!(run(&script, &proxy, post(GENERATE, HELLO)).status, 200);
         let passed_on = post("/v1internal:generateContent", r#"{"project":"mine"}"#);

@@ -1,5 +1,6 @@
 //! Several processes that share a store: work that is to be done once is done by one of them.
 
+mod identity;
 mod locks;
 
 use std::time::Duration;
@@ -144,7 +145,10 @@ fn a_stored_answer_that_would_not_be_kept_today_is_not_used() {
         let (status, headers, body) =
             (http::StatusCode::OK, http::HeaderMap::new(), Bytes::from(body));
         let answer = cache::CachedAnswer { status, headers, body };
-        script.put(&key.key(&account), answer.to_stored(&key, script.wall_clock()).unwrap());
+        script.put(
+            &key.key(&account),
+            answer.to_stored(&key, &account, script.wall_clock()).unwrap(),
+        );
     };
     stored(r#"{"candidates":[{"finishReason":"MAX_TOKENS"}]}"#);
     assert_eq!(fleet.answer_of(0, REPEATABLE).header("x-cache"), "MISS");
@@ -250,6 +254,39 @@ fn a_rate_limit_holds_for_all_processes_together_and_for_each_one_without_the_st
     let answers = fleet.answers(100);
     let passed = answers.iter().filter(|answer| answer.status == 200).count();
     assert_eq!(passed, 300);
+}
+
+#[test]
+fn a_store_that_loses_its_counts_lets_no_process_pass_the_limit_by_itself() {
+    let script = ScriptedPlatform::new(google());
+    script.write_login(login("living", "refresh", 3000));
+    let fleet = Fleet::with(2, &script, &[("RATE_LIMIT_MAX_REQUESTS", "5")]);
+    let passed = |index: usize| {
+        let asked = (0..20).map(|_| fleet.answer_of(index, HELLO));
+        asked.filter(|answer| answer.status == 200).count()
+    };
+    assert_eq!(passed(0), 5);
+    script.lose_counts();
+    assert_eq!(passed(0), 0, "the process knows what it has let through");
+    assert_eq!(passed(1), 5, "nobody knows what another process has let through");
+    script.lose_counts();
+    assert_eq!((passed(0), passed(1)), (0, 0));
+}
+
+#[test]
+fn a_request_that_one_count_refuses_is_counted_by_neither() {
+    let script = ScriptedPlatform::new(google());
+    script.write_login(login("living", "refresh", 3000));
+    let fleet = Fleet::with(2, &script, &[("RATE_LIMIT_MAX_REQUESTS", "4")]);
+    let passes = |index: usize| fleet.answer_of(index, HELLO).status == 200;
+    assert!((0..4).all(|_| passes(0)));
+    // The count of all refuses what the second process's own count allows.
+    assert!((0..9).all(|_| !passes(1)));
+    script.lose_counts();
+    // The own count of the first process refuses, and the count of all does not count that.
+    assert!((0..9).all(|_| !passes(0)));
+    assert!((0..4).all(|_| passes(1)), "the second process has let nothing through");
+    assert!(!passes(1));
 }
 
 #[test]

@@ -123,16 +123,3 @@ fn a_count_has_an_envelope_of_its_own() {
     }
     assert_eq!(script.received(":loadCodeAssist").len(), 0, "a count needs no project");
 }
-
-#[test]
-fn code_assists_own_protocol_is_passed_on_untouched() {
-    let script = ScriptedPlatform::new(google());
-    let proxy = signed_in(&script, 3000);
-    let body = r#"{"model":"m","project":"mine","request":{"any":[1]}}"#;
-    let answer =
-        run(&script, &proxy, post("/v1internal:streamGenerateContent?alt=sse&key=k", body));
-    assert!(answer.text().contains(r#""traceId":"t1""#), "still wrapped: {}", answer.text());
-    let sent = &script.received(":streamGenerateContent?alt=sse")[0];
-    assert_eq!(sent.body, body);
-    assert_eq!(sent.headers["authorization"], "Bearer ya29.old");
-}

@@ -4,6 +4,7 @@ mod envelope;
 mod errors;
 mod models;
 mod project;
+mod protocol;
 mod streams;
 mod tokens;
 

@@ -88,3 +88,17 @@ fn a_configured_project_is_used_without_asking() {
     assert!(script.received(":generateContent")[0].body.contains(r#""project":"mine""#));
     assert_eq!(script.received(":loadCodeAssist").len(), 0);
 }
+
+#[test]
+fn a_large_request_that_waits_for_the_project_leaves_its_permit_to_the_discovery() {
+    let large = HELLO.replace("Hello", &"x".repeat(100 << 10));
+    let own = format!(r#"{{"model":"m","project":"foreign","request":{large}}}"#);
+    for (path, body) in [(GENERATE, large.as_str()), ("/v1internal:generateContent", &own)] {
+        let script = ScriptedPlatform::new(google());
+        script.set_permits(1);
+        let proxy = signed_in(&script, 3000);
+        let answer = run(&script, &proxy, post(path, body));
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        assert_eq!(script.received(":loadCodeAssist").len(), 1, "{path}");
+    }
+}

@@ -1,6 +1,8 @@
 //! What the policies guarantee for any sequence of events.
 
+mod key_guesses;
 mod model_breakers;
+mod wait_queue;
 
 use std::time::Duration;
 

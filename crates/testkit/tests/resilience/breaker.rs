@@ -27,7 +27,7 @@ fn state(fixture: &Fixture) -> String {
 fn transitions(fixture: &Fixture) -> [f64; 3] {
     ["open", "half_open", "closed"].map(|state| {
         fixture.metric(&format!(
-            r#"breaker_transitions_total{{endpoint="http://one.test",state="{state}"}}"#
+            r#"breaker_transitions_total{{endpoint="https://one.test",state="{state}"}}"#
         ))
     })
 }
@@ -138,7 +138,7 @@ fn an_open_breaker_refuses_a_request_before_it_joins_the_wait_queue() {
         }
         // From now on the stream holds the only permit.
         fixture.script.set_permits(1);
-        for path in [GENERATE, STREAM, COUNT, "/v1internal:x"] {
+        for path in [GENERATE, STREAM, COUNT, "/v1internal:listExperiments"] {
             let (at, answer) = fixture.timed(post(path, HELLO)).await;
             assert_eq!((at, answer.reason().as_str()), (0, "CIRCUIT_OPEN"), "{path}");
         }
@@ -220,7 +220,7 @@ fn every_kind_of_endpoint_failure_counts_with_equal_bodies_too() {
         fixture.ask(post(path, HELLO));
         assert_eq!(state(&fixture), "open", "{path} {failure:?}");
         assert_eq!(fixture.calls().len(), 3);
-        for path in [path, PRO, STREAM, COUNT, "/v1internal:x"] {
+        for path in [path, PRO, STREAM, COUNT, "/v1internal:listExperiments"] {
             assert_eq!(fixture.ask(post(path, HELLO)).reason(), "CIRCUIT_OPEN");
         }
         assert!(

@@ -83,7 +83,7 @@ proptest! {
     fn no_call_follows_one_that_may_have_been_carried_out(
         path in prop_oneof![Just(GENERATE), Just(STREAM), Just(COUNT)],
         replies in vec(reply_before_any_event(), 1..8),
-        endpoints in prop_oneof![Just("http://one.test"), Just("http://one.test,http://two.test")],
+        endpoints in prop_oneof![Just("https://one.test"), Just("https://one.test,https://two.test")],
     ) {
         let settings = [
             ("CODE_ASSIST_ENDPOINT", endpoints),
@@ -105,7 +105,7 @@ proptest! {
         permits in 1..4_usize,
     ) {
         let settings = [
-            ("CODE_ASSIST_ENDPOINT", "http://one.test,http://two.test"),
+            ("CODE_ASSIST_ENDPOINT", "https://one.test,https://two.test"),
             ("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "2"),
             ("CIRCUIT_BREAKER_TIMEOUT_MS", "5000"),
             ("MAX_RETRY_ATTEMPTS", "2"),

@@ -7,7 +7,7 @@ use code_assist_testkit::script::{Piece, Received, Reply};
 
 use crate::fixture::{Fixture, GENERATE, HELLO, STREAM, always, error, ms, page, reason, together};
 
-const TWO: (&str, &str) = ("CODE_ASSIST_ENDPOINT", "http://one.test,http://two.test");
+const TWO: (&str, &str) = ("CODE_ASSIST_ENDPOINT", "https://one.test,https://two.test");
 
 fn at(request: &Received, host: &str) -> bool {
     request.line.contains(&format!("//{host}/"))
@@ -20,7 +20,7 @@ fn first_endpoint_gives(reply: Reply) -> impl FnMut(&Received) -> Option<Reply> 
 
 fn open_breakers(fixture: &Fixture) -> Vec<bool> {
     let open = |host: &str| {
-        let sample = format!(r#"breaker_state{{endpoint="http://{host}",state="open"}}"#);
+        let sample = format!(r#"breaker_state{{endpoint="https://{host}",state="open"}}"#);
         fixture.metric(&sample) == 1.0
     };
     ["one.test", "two.test"].map(open).into()
@@ -111,7 +111,7 @@ fn requests_of_clients_that_left_do_not_count_as_in_flight() {
     for (path, reply) in [
         (GENERATE, Reply::ok("").after(ms(100_000))),
         (STREAM, sse(&[&event("Hel")]).then([Piece::Silence(ms(100_000))])),
-        ("/v1internal:x", Reply::pieces([Piece::Silence(ms(100_000))])),
+        ("/v1internal:recordCodeAssistMetrics", Reply::pieces([Piece::Silence(ms(100_000))])),
     ] {
         let fixture = Fixture::new(&[TWO], first_endpoint_gives(reply));
         for _ in 0..20 {
@@ -139,7 +139,7 @@ fn the_metrics_count_requests_in_flight_by_endpoint() {
         }),
     ])));
     for (host, count) in [("one.test", 1.0), ("two.test", 0.0)] {
-        let sample = format!(r#"upstream_requests_in_flight{{endpoint="http://{host}"}}"#);
+        let sample = format!(r#"upstream_requests_in_flight{{endpoint="https://{host}"}}"#);
         assert_eq!(crate::fixture::sample_of(&seen, &sample), count, "{host}");
     }
 }

@@ -26,7 +26,7 @@ impl Fixture {
     ) -> Self {
         let script = ScriptedPlatform::new(google_but(special));
         let ours = [
-            ("CODE_ASSIST_ENDPOINT", "http://one.test"),
+            ("CODE_ASSIST_ENDPOINT", "https://one.test"),
             ("GOOGLE_CLOUD_ACCESS_TOKEN", "ya29.mine"),
             ("VALIDATE_TOKENS_BEFORE_USE", "false"),
             ("GEMINI_PROJECT_ID", "p"),

@@ -303,7 +303,11 @@ fn work_on_more_than_a_mebibyte_does_not_run_on_the_serving_threads() {
     let lenient = large(MEBIBYTE + 1, false).replacen('"', "'", 2);
     assert_eq!(heavy(post(GENERATE, &lenient)), 3, "measured and rewritten");
     let passed = "/v1internal:generateContent";
-    assert_eq!(heavy(post(passed, &large(MEBIBYTE + 1, false))), 1, "its model is looked for");
+    assert_eq!(
+        heavy(post(passed, &large(MEBIBYTE + 1, false))),
+        2,
+        "its model and its project are looked for"
+    );
 }
 
 #[test]

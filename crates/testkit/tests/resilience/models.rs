@@ -255,7 +255,8 @@ fn a_passed_on_method_that_generates_nothing_never_counts() {
         Reply::pieces([Piece::Data("x".into()), Piece::Break("reset".to_owned())]),
     ] {
         let reply = failure.clone();
-        let fixture = Fixture::new(&settings(&[ONCE]), move |request| {
+        let all = ("CODE_ASSIST_PROTOCOL", "all");
+        let fixture = Fixture::new(&settings(&[ONCE, all]), move |request| {
             let generates = request.is(":generateContent");
             (!generates).then(|| reply.clone())
         });
@@ -305,7 +306,7 @@ fn one_request_probes_a_resting_model_after_the_timeout() {
 
 #[test]
 fn a_model_that_rests_at_one_endpoint_is_served_by_the_other() {
-    let two = ("CODE_ASSIST_ENDPOINT", "http://one.test,http://two.test");
+    let two = ("CODE_ASSIST_ENDPOINT", "https://one.test,https://two.test");
     let fixture = Fixture::new(&settings(&[two]), |request| {
         let fails = request.line.contains("one.test") && request.body.contains("gemini-2.5-pro");
         fails.then(|| error(503, ""))
@@ -331,11 +332,11 @@ fn health_names_the_worst_breaker_and_details_and_metrics_name_the_model() {
     let model = &seen["checks"]["resting_models"][0];
     assert_eq!(model["model"], "gemini-2.5-pro");
     assert_eq!(model["method"], "generateContent");
-    assert_eq!(model["endpoint"], "http://one.test");
+    assert_eq!(model["endpoint"], "https://one.test");
     assert_eq!(model["breaker"], "open");
     assert_eq!(model["seconds_left"], 42, "41.5 s, rounded up");
     assert_eq!(seen["checks"]["endpoints"][0]["breaker"], "closed");
-    let labels = r#"endpoint="http://one.test",model="gemini-2.5-pro",method="generateContent""#;
+    let labels = r#"endpoint="https://one.test",model="gemini-2.5-pro",method="generateContent""#;
     assert_eq!(fixture.metric(&format!(r#"model_breaker_state{{{labels},state="open"}}"#)), 1.0);
     let until = fixture.metric(&format!("model_breaker_probe_timestamp_seconds{{{labels}}}"));
     let clock = fixture.script.wall_clock().0 as f64 / 1000.0;

@@ -137,7 +137,7 @@ fn without_retry_attempts_only_a_rejected_token_leads_to_another_try() {
     assert_eq!(fixture.calls().len(), 1);
 
     let settings = [("MAX_RETRY_ATTEMPTS", "0"), ("GOOGLE_CLOUD_ACCESS_TOKEN", "")];
-    let settings = [&settings[..], &[("OAUTH_TOKEN_URL", "http://oauth.test/token")]].concat();
+    let settings = [&settings[..], &[("OAUTH_TOKEN_URL", "https://oauth.test/token")]].concat();
     let fixture = Fixture::new(&settings, |request| {
         let old = request.headers.get("authorization").is_some_and(|it| it == "Bearer ya29.old");
         old.then(|| error(401, ""))
@@ -149,7 +149,7 @@ fn without_retry_attempts_only_a_rejected_token_leads_to_another_try() {
     assert_eq!(fixture.ask(post(GENERATE, HELLO)).status, 200);
     assert_eq!(fixture.metric(r#"retries_total{reason="unauthorized"}"#), 1.0);
     assert_eq!(
-        fixture.metric(r#"breaker_transitions_total{endpoint="http://one.test",state="open"}"#),
+        fixture.metric(r#"breaker_transitions_total{endpoint="https://one.test",state="open"}"#),
         0.0
     );
 }
@@ -358,4 +358,4 @@ fn a_client_that_leaves_at_any_moment_leaves_no_permit_behind() {
     }
 }
 
-const TWO: (&str, &str) = ("CODE_ASSIST_ENDPOINT", "http://one.test,http://two.test");
+const TWO: (&str, &str) = ("CODE_ASSIST_ENDPOINT", "https://one.test,https://two.test");

@@ -1,6 +1,6 @@
-//! `MAX_CONCURRENT_REQUESTS`: the wait queue, first come first served.
+//! `MAX_CONCURRENT_REQUESTS`: the wait queue, fair among callers.
 
-use code_assist_testkit::client::{all, get, impatient, later, post};
+use code_assist_testkit::client::{all, get, impatient, later, post, with};
 use code_assist_testkit::google::{event, last_event, sse};
 use code_assist_testkit::script::{Piece, Reply};
 
@@ -182,6 +182,50 @@ fn a_stream_that_failed_holds_no_permit_while_the_client_reads_the_error() {
 }
 
 #[test]
+fn a_caller_that_holds_its_share_holds_up_no_other_caller() {
+    let keys = ("PROXY_API_KEYS", "ann:key-of-ann,bob:key-of-bob");
+    let fixture = Fixture::new(&[keys, ("QUEUE_TIMEOUT_MS", "60000")], always(after_a_second()));
+    fixture.script.set_permits_and_share(2, 1);
+    let of = |key, n| fixture.timed(with(post(GENERATE, &numbered(n)), "x-goog-api-key", key));
+    let answers = fixture.run(all(vec![
+        Box::pin(of("key-of-ann", 0)),
+        Box::pin(of("key-of-ann", 1)),
+        Box::pin(of("key-of-ann", 2)),
+        Box::pin(of("key-of-bob", 3)),
+    ]));
+    assert_eq!(order(&fixture), [0, 3, 1, 2]);
+    assert_eq!(answers.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [1000, 2000, 3000, 1000]);
+}
+
+#[test]
+fn callers_that_wait_get_permits_in_turn_however_many_requests_each_has() {
+    let keys = ("PROXY_API_KEYS", "ann:key-of-ann,bob:key-of-bob");
+    let fixture = Fixture::new(&[keys, ("QUEUE_TIMEOUT_MS", "60000")], always(after_a_second()));
+    fixture.script.set_permits(1);
+    let of = |key, n| fixture.asking(with(post(GENERATE, &numbered(n)), "x-goog-api-key", key));
+    let mut asked: Vec<_> = (0..10).map(|n| of("key-of-ann", n)).collect();
+    asked.extend((10..13).map(|n| of("key-of-bob", n)));
+    fixture.run(all(asked));
+    assert_eq!(order(&fixture), [0, 10, 1, 11, 2, 12, 3, 4, 5, 6, 7, 8, 9]);
+}
+
+#[test]
+fn the_error_of_the_queue_says_whether_the_share_or_all_permits_are_taken() {
+    for (share, advice) in
+        [(1, "MAX_CONCURRENT_REQUESTS_PER_CALLER"), (2, "raise MAX_CONCURRENT_REQUESTS.")]
+    {
+        let settings = [("PROXY_API_KEYS", "ann:key-of-ann"), ("QUEUE_TIMEOUT_MS", "100")];
+        let fixture = Fixture::new(&settings, always(after_a_second()));
+        fixture.script.set_permits_and_share(2, share);
+        let asked = || fixture.asking(with(post(GENERATE, HELLO), "x-goog-api-key", "key-of-ann"));
+        let answers = fixture.run(all(vec![asked(), asked(), asked()]));
+        let refused = answers.last().unwrap();
+        assert_eq!((refused.status.as_u16(), refused.reason().as_str()), (503, "QUEUE_TIMEOUT"));
+        assert!(refused.text().contains(advice), "{}", refused.text());
+    }
+}
+
+#[test]
 fn the_metrics_count_the_requests_in_the_queue() {
     let fixture = Fixture::new(&[], always(after_a_second()));
     fixture.script.set_permits(2);
@@ -197,8 +241,11 @@ fn the_metrics_count_the_requests_in_the_queue() {
     }
     fixture.run(all(tasks));
     assert_eq!(sample_of(&seen, "requests_queued"), 5.0);
+    assert_eq!(sample_of(&seen, "concurrency_in_use"), 2.0);
+    assert_eq!(sample_of(&seen, "concurrency_limit"), 100.0, "MAX_CONCURRENT_REQUESTS");
+    assert_eq!(fixture.metric("concurrency_in_use"), 0.0);
     assert_eq!(sample_of(&seen, "requests_in_flight"), 7.0);
-    let endpoint = r#"upstream_requests_in_flight{endpoint="http://one.test"}"#;
+    let endpoint = r#"upstream_requests_in_flight{endpoint="https://one.test"}"#;
     assert_eq!(sample_of(&seen, endpoint), 2.0);
 }
 

@@ -9,13 +9,15 @@ use crate::time::Timestamp;
 
 impl CachedAnswer {
     /// Writes the answer to the request with this key: one line of JSON with everything but the
-    /// body, then the body. `None` for a header value that is not visible ASCII.
-    pub fn to_stored(&self, key: &CacheKey, clock: Timestamp) -> Option<Bytes> {
+    /// body, then the body. The line has the store's key too, which a digest of the client's API key is
+    /// part of. `None` for a header value that is not visible ASCII.
+    pub fn to_stored(&self, key: &CacheKey, account: &str, clock: Timestamp) -> Option<Bytes> {
         let header = |(name, value): (&HeaderName, &HeaderValue)| {
             Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
         };
         let headers = self.headers.iter().map(header).collect::<Option<Vec<_>>>()?;
         let head = StoredHead {
+            key: key.key(account),
             content: key.content.hex(),
             at: clock.0,
             status: self.status.as_u16(),
@@ -40,10 +42,15 @@ pub struct StoredAnswer {
 }
 
 impl StoredAnswer {
-    /// Reads what [`CachedAnswer::to_stored`] has written. `None` for anything else.
-    pub fn from_stored(stored: &Bytes, key: &CacheKey) -> Option<Self> {
+    /// Reads what [`CachedAnswer::to_stored`] has written for this key and account. `None` for anything
+    /// else, such as an answer that was copied from another key.
+    pub fn from_stored(stored: &Bytes, key: &CacheKey, account: &str) -> Option<Self> {
         let end = memchr::memchr(b'\n', stored)?;
         let head: StoredHead = serde_json::from_slice(&stored[..end]).ok()?;
+        let is_about_this = head.content == key.content.hex();
+        if head.key != key.key(account) || !(is_about_this || key.is_named()) {
+            return None;
+        }
         let mut headers = HeaderMap::new();
         for (name, value) in head.headers {
             headers.append(HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?);
@@ -55,7 +62,7 @@ impl StoredAnswer {
                 body: stored.slice(end + 1..),
             },
             at: Timestamp(head.at),
-            is_about_this: head.content == key.content.hex(),
+            is_about_this,
         })
     }
 }
@@ -63,6 +70,8 @@ impl StoredAnswer {
 /// The first line of a stored answer.
 #[derive(Serialize, Deserialize)]
 struct StoredHead {
+    /// The key in the store. Answers of versions that did not write it are not used.
+    key: String,
     content: String,
     at: u64,
     status: u16,

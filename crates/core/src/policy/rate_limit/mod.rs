@@ -106,6 +106,11 @@ impl RateLimiter {
         log.refusal(self.limit, self.window, now)
     }
 
+    /// Takes back the count of a request that was let through here and refused by another limiter.
+    pub fn take_back(&mut self, caller: &Caller, now: Monotonic) {
+        self.log(caller, now).take_back();
+    }
+
     /// The caller's own log, else the shared log of the other addresses.
     fn log(&mut self, caller: &Caller, now: Monotonic) -> &mut RequestLog {
         let address = match caller {
@@ -207,6 +212,19 @@ impl RequestLog {
                 self.begun = now;
                 self.entries.push_back(LogEntry { at: now, count: 1 });
             }
+        }
+    }
+
+    /// Removes the newest request. It may be another request of the same caller, which came only a little
+    /// later.
+    fn take_back(&mut self) {
+        let Some(last) = self.entries.back_mut() else { return };
+        last.count -= 1;
+        self.total -= 1;
+        if last.count == 0 {
+            self.entries.pop_back();
+            // The next request gets an entry of its own, so that the entry before keeps its time.
+            self.begun = Monotonic(0);
         }
     }
 

@@ -186,3 +186,28 @@ fn times_out_of_order_are_counted_as_the_newest() {
     assert!(passes(&mut limiter, &caller, at(9)));
     assert_eq!(limiter.ask(&caller, at(10)).refused, Some(MINUTE));
 }
+
+#[test]
+fn a_request_that_is_taken_back_does_not_count_and_moves_no_other_request() {
+    let mut limiter = RateLimiter::new(3, MINUTE).unwrap();
+    let caller = key("alice");
+    assert!(passes(&mut limiter, &caller, at(0)));
+    for second in 1..50 {
+        assert!(passes(&mut limiter, &caller, at(second)));
+        limiter.take_back(&caller, at(second));
+    }
+    assert_eq!(limiter.ask(&caller, at(50)).remaining, 1);
+    assert_eq!(limiter.ask(&caller, at(60)).remaining, 1, "the first one has left the window");
+    limiter.take_back(&key("bob"), at(60));
+    limiter.take_back(&address("192.0.2.1"), at(60));
+
+    // With entries that several requests share.
+    let mut limiter = RateLimiter::new(5000, MINUTE).unwrap();
+    assert!(passes(&mut limiter, &caller, at(0)));
+    for millis in 0..50_000 {
+        let now = at(1) + Duration::from_millis(millis);
+        assert!(passes(&mut limiter, &caller, now));
+        limiter.take_back(&caller, now);
+    }
+    assert_eq!(limiter.ask(&caller, at(60)).remaining, 4999);
+}

@@ -4,6 +4,7 @@ pub mod adapt;
 pub(crate) mod answer;
 pub mod envelope;
 pub mod models;
+pub mod passed;
 pub mod project;
 pub(crate) mod stream;
 
@@ -72,18 +73,17 @@ impl CodeAssist {
         request.in_project(Arc::clone(envelope.project)).streamed()
     }
 
-    /// `suffix` begins with `:` or `/`.
+    /// A request without its body. `suffix` begins with `:` or `/`.
     pub(crate) fn pass_through(
         &self,
         method: Method,
         suffix: &str,
         alt: Option<&str>,
-        body: Payload,
     ) -> UpstreamRequest {
         let query = alt.map(|alt| format!("?alt={alt}")).unwrap_or_default();
         let path = path(format!("/{}{suffix}{query}", self.version));
         let counted_for = model_method(suffix).map_or(CountedFor::Nothing, CountedFor::Model);
-        let request = UpstreamRequest::new(method, path, body).passed_through();
+        let request = UpstreamRequest::new(method, path, Payload::default()).passed_through();
         let request = request.counted_for(counted_for);
         if alt == Some("sse") { request.streamed() } else { request }
     }

@@ -372,8 +372,9 @@ impl Credentials {
 
 /// The store's key for the access token.
 const TOKEN_KEY: &str = "oauth_token_cache";
-/// The store's key for a refresh token with which Google has replaced the credential's own.
-const ROTATED_KEY: &str = "oauth_refresh_token";
+/// The store's key for a refresh token with which Google has replaced the credential's own. No other
+/// entry is the only copy of what it holds.
+pub const ROTATED_KEY: &str = "oauth_refresh_token";
 
 /// How long a process waits for others that refresh. Longer than one refresh with all its tries.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);

@@ -4,8 +4,11 @@
 //! most the write in progress. Errors and panics of redb become [`StoreError`]s: the database is
 //! closed, and the next operation opens it again.
 
+mod format;
+mod location;
 mod open;
 mod record;
+mod safety_copy;
 #[cfg(test)]
 mod tests;
 
@@ -20,8 +23,9 @@ use bytes::Bytes;
 use code_assist_core::StoreError;
 use redb::{ReadableDatabase, ReadableTable};
 
-use self::open::{OpenDatabase, open};
+use self::open::{OpenDatabase, open, save_copy};
 use self::record::{NEVER, Record, TABLE, sweep};
+pub(super) use self::safety_copy::is_irreplaceable;
 use super::{Clock, Entry, Notice};
 
 /// Entries in a file that only this process may open.
@@ -50,6 +54,11 @@ impl FileStore {
             works: Arc::new(AtomicBool::new(true)),
         };
         Ok((store, notice))
+    }
+
+    /// Reads what is kept beside a database that cannot be opened.
+    pub(super) fn irreplaceable_entry(path: &Path, clock: &Clock) -> Option<Entry> {
+        safety_copy::read(path, clock.now())
     }
 
     pub(super) async fn load(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
@@ -93,7 +102,12 @@ impl FileStore {
 
     pub(super) async fn restore(&self, entries: Vec<Entry>) -> Result<(), StoreError> {
         let now = self.clock.now();
+        let path = Arc::clone(&self.path);
         self.run(move |opened| {
+            // Before the transaction, which may fail: the next opening adds what the copy has.
+            if let Some(rotated) = entries.iter().rfind(|entry| is_irreplaceable(&entry.key)) {
+                save_copy(&path, Some(rotated));
+            }
             let writing = opened.database.begin_write()?;
             {
                 let mut table = writing.open_table(TABLE)?;
@@ -112,7 +126,9 @@ impl FileStore {
 
     pub(super) async fn clear(&self) -> Result<usize, StoreError> {
         let count = self.entries().await?.len();
+        let path = Arc::clone(&self.path);
         self.run(move |opened| {
+            safety_copy::remove(&path)?;
             let writing = opened.database.begin_write()?;
             writing.open_table(TABLE)?.retain(|_, _| false)?;
             opened.next_expiry = NEVER;

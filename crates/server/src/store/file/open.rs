@@ -1,16 +1,18 @@
-//! Opening the file: permissions, damage, and what to do about it.
+//! Opening the database: its format, its damage, and what to do about it.
 
 use std::fmt::Display;
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Seek};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use code_assist_core::{StoreError, Timestamp};
-use redb::Database;
+use code_assist_core::{ROTATED_KEY, StoreError, Timestamp};
+use redb::{Database, ReadableTable};
 
-use super::catch_panic;
-use super::record::{TABLE, sweep};
-use crate::store::Notice;
+use super::format::{ForeignFormat, migrate, probe};
+use super::location::{open_file, prepare_folder, set_aside};
+use super::record::{Record, TABLE, sweep};
+use super::{catch_panic, safety_copy};
+use crate::store::{Entry, Notice};
 
 #[derive(Debug)]
 pub(super) struct OpenDatabase {
@@ -33,11 +35,20 @@ pub(super) fn open(
     // Each try renames at most one damaged file. A further try is needed only if another process has
     // replaced the file meanwhile.
     for _ in 0..MAX_TRIES {
-        let file = open_file(path).map_err(|error| unusable(&error))?;
+        let mut file = open_file(path).map_err(|error| unusable(&error))?;
+        if let Some(foreign) = probe(&mut file).map_err(|error| unusable(&error))? {
+            return Err(unusable(&foreign));
+        }
         let handle = file.try_clone().map_err(|error| unusable(&error))?;
-        let opened = catch_panic(|| open_database(handle, now));
+        let copy = safety_copy::read(path, now);
+        let opened = catch_panic(|| open_database(handle, now, copy.as_ref()));
         match opened.unwrap_or(Err(OpenError::Damaged(Damage::Panic))) {
-            Ok(opened) => return Ok((opened, notice)),
+            Ok((opened, rotated)) => {
+                if rotated != copy {
+                    save_copy(path, rotated.as_ref());
+                }
+                return Ok((opened, notice));
+            }
             Err(OpenError::Busy) => {
                 return Err(StoreError(format!(
                     "the key-value store {} is in use by another process (one process owns the \
@@ -45,12 +56,22 @@ pub(super) fn open(
                     path.display()
                 )));
             }
-            Err(error @ (OpenError::Io(_) | OpenError::Database(_))) => {
+            Err(error @ (OpenError::Io(_) | OpenError::Database(_) | OpenError::Foreign(_))) => {
                 return Err(unusable(&error));
             }
             Err(OpenError::Damaged(damage)) => {
-                let renamed = set_aside(path, &file, &damage, now);
-                notice = renamed.map_err(|error| unusable(&error))?.or(notice);
+                let renamed = set_aside(path, &file, now).map_err(|error| unusable(&error))?;
+                if let Some(aside) = renamed {
+                    let (path, aside) = (path.display(), aside.display());
+                    let kept = copy.map_or(
+                        "",
+                        |_| ", but for the rotated refresh token, of which a copy is kept",
+                    );
+                    notice = Some(Notice(format!(
+                        "the key-value store {path} is damaged ({damage}); it was set aside as {aside} \
+                         and a fresh one made. Its entries are lost{kept}"
+                    )));
+                }
             }
         }
     }
@@ -67,6 +88,8 @@ enum OpenError {
     #[error(transparent)]
     Database(redb::Error),
     #[error(transparent)]
+    Foreign(ForeignFormat),
+    #[error(transparent)]
     Damaged(Damage),
 }
 
@@ -77,8 +100,6 @@ enum Damage {
     NotADatabase,
     #[error("{0}")]
     Corrupted(String),
-    #[error("its format is of version {0}")]
-    Version(u8),
     #[error("it cannot be repaired")]
     Unrepairable,
     #[error("it belongs to another program")]
@@ -97,7 +118,8 @@ impl From<redb::Error> for OpenError {
                 Self::Damaged(Damage::NotADatabase)
             }
             redb::Error::Corrupted(message) => Self::Damaged(Damage::Corrupted(message)),
-            redb::Error::UpgradeRequired(version) => Self::Damaged(Damage::Version(version)),
+            // The probe has found no such version, so that only one half of the header names it.
+            redb::Error::UpgradeRequired(_) => Self::Damaged(Damage::NotADatabase),
             redb::Error::RepairAborted => Self::Damaged(Damage::Unrepairable),
             redb::Error::TableTypeMismatch { .. } | redb::Error::TableIsMultimap(_) => {
                 Self::Damaged(Damage::OtherProgram)
@@ -107,7 +129,12 @@ impl From<redb::Error> for OpenError {
     }
 }
 
-fn open_database(mut file: File, now: Timestamp) -> Result<OpenDatabase, OpenError> {
+/// Returns the database, and the rotated refresh token in it.
+fn open_database(
+    mut file: File,
+    now: Timestamp,
+    copy: Option<&Entry>,
+) -> Result<(OpenDatabase, Option<Entry>), OpenError> {
     if has_no_magic(&mut file)? {
         discard_unfinished(&mut file)?;
     }
@@ -117,8 +144,8 @@ fn open_database(mut file: File, now: Timestamp) -> Result<OpenDatabase, OpenErr
         .map_err(redb::Error::from)?;
     // Checks every page, so that damage is found now and not during a request.
     database.check_integrity().map_err(redb::Error::from)?;
-    let next_expiry = sweep_all(&database, now)?;
-    Ok(OpenDatabase { database, next_expiry })
+    let (next_expiry, rotated) = prepare_tables(&database, now, copy)?;
+    Ok((OpenDatabase { database, next_expiry }, rotated))
 }
 
 /// True if the creation of the file was interrupted: redb writes its magic number last.
@@ -143,118 +170,64 @@ fn discard_unfinished(file: &mut File) -> Result<(), OpenError> {
     Ok(file.unlock()?)
 }
 
-fn sweep_all(database: &Database, now: Timestamp) -> Result<u64, redb::Error> {
-    let writing = database.begin_write()?;
-    let next_expiry = sweep(&mut writing.open_table(TABLE)?, now)?;
-    writing.commit()?;
-    Ok(next_expiry)
-}
-
-/// Renames the damaged `file`, unless `path` is another file by now. The file is locked meanwhile, so
-/// that only one of several processes renames it.
-fn set_aside(
-    path: &Path,
-    file: &File,
-    damage: &Damage,
+/// Migrates the tables, removes what has expired, and puts the safety copy back where the database has
+/// no newer value: all in one transaction. Returns when the next entry expires, and the rotated refresh
+/// token.
+fn prepare_tables(
+    database: &Database,
     now: Timestamp,
-) -> io::Result<Option<Notice>> {
-    if file.try_lock().is_err() || !is_same_file(path, file)? {
-        return Ok(None);
-    }
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".damaged-{}", now.0));
-    let aside = path.with_file_name(name);
-    fs::rename(path, &aside)?;
-    Ok(Some(Notice(format!(
-        "the key-value store {} is damaged ({damage}); it was set aside as {} and a fresh one made",
-        path.display(),
-        aside.display()
-    ))))
-}
-
-#[cfg(unix)]
-fn is_same_file(path: &Path, file: &File) -> io::Result<bool> {
-    use std::os::unix::fs::MetadataExt;
-
-    let opened = file.metadata()?;
-    match fs::metadata(path) {
-        Ok(found) => Ok((found.dev(), found.ino()) == (opened.dev(), opened.ino())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-#[cfg(not(unix))]
-fn is_same_file(path: &Path, _file: &File) -> io::Result<bool> {
-    path.try_exists()
-}
-
-fn open_file(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, FILE_MODE);
-    let file = options.open(path)?;
-    let found = file.metadata()?;
-    if !found.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-
-        if found.permissions().mode() & 0o077 != 0 {
-            file.set_permissions(fs::Permissions::from_mode(FILE_MODE))?;
+    copy: Option<&Entry>,
+) -> Result<(u64, Option<Entry>), OpenError> {
+    let writing = database.begin_write().map_err(redb::Error::from)?;
+    migrate(&writing)?.map_err(OpenError::Foreign)?;
+    let (next_expiry, rotated) = {
+        let mut table = writing.open_table(TABLE).map_err(redb::Error::from)?;
+        if let Some(copy) = copy {
+            restore(&mut table, copy)?;
         }
-    }
-    Ok(file)
-}
-
-fn prepare_folder(path: &Path) -> io::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder.to_path_buf(),
-        _ => PathBuf::from("."),
+        let next_expiry = sweep(&mut table, now).map_err(redb::Error::from)?;
+        (next_expiry, entry(&table, ROTATED_KEY)?)
     };
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::DirBuilderExt;
-
-        builder.mode(FOLDER_MODE).create(&folder)?;
-        // A failure is ignored, since the mode of the file itself protects it.
-        let _ = restrict_folder(&folder, path);
-        Ok(())
-    }
-    #[cfg(not(unix))]
-    builder.create(&folder)
+    writing.commit().map_err(redb::Error::from)?;
+    Ok((next_expiry, rotated))
 }
 
-/// Makes an existing folder private if it holds nothing but the store. `/tmp` and home folders stay
-/// as they are.
-#[cfg(unix)]
-fn restrict_folder(folder: &Path, path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
+/// Writes the safety copy into the table, unless the table has a value that expires as late or later,
+/// and so was written as late or later.
+fn restore(
+    table: &mut redb::Table<'_, &'static str, &'static [u8]>,
+    copy: &Entry,
+) -> Result<(), redb::Error> {
+    let stored = entry(table, &copy.key)?;
+    if stored.is_none_or(|stored| Record::of(&stored).expires_at < Record::of(copy).expires_at) {
+        table.insert(copy.key.as_str(), &*Record::of(copy).bytes())?;
+    }
+    Ok(())
+}
 
-    let mode = fs::metadata(folder)?.permissions().mode();
-    let is_shared = mode & 0o1000 != 0;
-    if mode & 0o077 == 0 || is_shared {
-        return Ok(());
+fn entry(
+    table: &redb::Table<'_, &'static str, &'static [u8]>,
+    key: &str,
+) -> Result<Option<Entry>, redb::Error> {
+    let found = table.get(key)?;
+    Ok(found.as_ref().and_then(|found| Record::read(found.value())).map(|record| record.entry(key)))
+}
+
+/// Writes or removes the safety copy. A failure is logged, since the database has the entry.
+pub(super) fn save_copy(path: &Path, entry: Option<&Entry>) {
+    let saved = match entry {
+        Some(entry) => safety_copy::write(path, entry),
+        None => safety_copy::remove(path),
+    };
+    if let Err(error) = saved {
+        tracing::warn!(
+            "there is no safety copy of the rotated refresh token at {}: {error}",
+            safety_copy::path_of(path).display()
+        );
     }
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    for entry in fs::read_dir(folder)? {
-        if !entry?.file_name().to_string_lossy().starts_with(&name) {
-            return Ok(());
-        }
-    }
-    fs::set_permissions(folder, fs::Permissions::from_mode(FOLDER_MODE))
 }
 
 /// A store holds few and small entries. redb's default is a gibibyte.
-const CACHE_BYTES: usize = 1 << 20;
+pub(super) const CACHE_BYTES: usize = 1 << 20;
 const MAGIC_BYTES: usize = 9;
 const MAX_TRIES: usize = 4;
-#[cfg(unix)]
-const FILE_MODE: u32 = 0o600;
-#[cfg(unix)]
-const FOLDER_MODE: u32 = 0o700;

@@ -2,7 +2,7 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
-use code_assist_core::Timestamp;
+use code_assist_core::{ROTATED_KEY, Timestamp};
 use code_assist_testkit::contract::store_contract;
 use tempfile::TempDir;
 
@@ -105,7 +105,7 @@ async fn a_damaged_file_is_set_aside_and_reported() {
         ("truncated to one page", fine[..4096].to_vec()),
         ("header without its fields", [&fine[..9], &[0xFF; 8000]].concat()),
         ("zeros from the second page on", half_zero(4096)),
-        ("another version", old_version),
+        ("two versions in one header", old_version),
     ];
     for (what, bytes) in cases {
         let folder = TempDir::new().unwrap();
@@ -149,6 +149,35 @@ async fn damage_at_any_byte_neither_panics_nor_prevents_a_start() {
         *(if notice.is_some() { &mut aside } else { &mut survived }) += 1;
     }
     assert!(aside > 10 && survived > 10, "{aside} set aside, {survived} survived");
+}
+
+#[tokio::test]
+async fn of_database_and_safety_copy_the_later_value_is_kept_in_both() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("kv.redb");
+    let clock = ManualClock::at(NOON);
+    let ttl = Duration::from_secs(3600);
+    let save = async |value: &'static str| {
+        let (store, _) = FileStore::open(&path, clock.clock()).unwrap();
+        store.save(ROTATED_KEY, Bytes::from_static(value.as_bytes()), ttl).await.unwrap();
+        clock.advance(Duration::from_secs(1));
+        drop(store);
+        (fs::read(&path).unwrap(), fs::read(safety_copy::path_of(&path)).unwrap())
+    };
+    let (earlier, earlier_copy) = save("earlier").await;
+    let (later, later_copy) = save("later").await;
+    // A version without copies has written last; the last write to the database failed.
+    for (database, copy) in [(&later, &earlier_copy), (&earlier, &later_copy)] {
+        fs::write(&path, database).unwrap();
+        fs::write(safety_copy::path_of(&path), copy).unwrap();
+        let (store, notice) = FileStore::open(&path, clock.clock()).unwrap();
+        assert_eq!(notice, None);
+        assert_eq!(store.load(ROTATED_KEY).await.unwrap().unwrap(), "later");
+        assert_eq!(fs::read(safety_copy::path_of(&path)).unwrap(), later_copy);
+    }
+    clock.advance(ttl);
+    let (store, _) = FileStore::open(&path, clock.clock()).unwrap();
+    assert_eq!(store.load(ROTATED_KEY).await.unwrap(), None, "both have expired");
 }
 
 #[tokio::test]

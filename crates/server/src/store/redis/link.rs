@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::scripts::{self, KeyNames, Scripts};
+use super::stats::ServerStats;
 use super::write_back::{CachedEntry, WriteBackCache};
 
 /// A connection that is reopened when it is lost. Cheap to clone.
@@ -36,6 +38,9 @@ struct LinkInner {
     setup: Setup,
     state: Mutex<LinkState>,
     lost: Notify,
+    stats: ServerStats,
+    /// True once the log has the warning of evicted entries.
+    eviction_reported: AtomicBool,
 }
 
 /// What a new connection needs before it can be used.
@@ -84,6 +89,8 @@ impl Link {
             setup,
             state: Mutex::new(LinkState::Down { error: LinkError::NotConnected, serial: 0 }),
             lost: Notify::new(),
+            stats: ServerStats::default(),
+            eviction_reported: AtomicBool::new(false),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -123,6 +130,20 @@ impl Link {
             LinkState::Up { .. } => None,
             LinkState::Down { error, .. } => Some(error.clone()),
         }
+    }
+
+    /// The state of the server's memory, which is asked for at intervals.
+    pub(super) fn stats(&self) -> &ServerStats {
+        &self.inner.stats
+    }
+
+    #[cfg(test)]
+    pub(super) async fn refresh_stats(&self) {
+        let connection = match &*self.inner.state() {
+            LinkState::Up { connection, .. } => connection.clone(),
+            LinkState::Down { .. } => return,
+        };
+        self.inner.refresh_stats(connection).await;
     }
 
     /// Runs commands within `limit`. Fails at once if there is no connection.
@@ -193,7 +214,25 @@ impl LinkInner {
         scripts.load(&mut pipeline);
         pipeline.exec_async(&mut connection).await?;
         self.flush(false, &mut connection).await?;
+        self.refresh_stats(connection.clone()).await;
         Ok(connection)
+    }
+
+    /// Asks for the state of the server's memory. A login may lack the right to ask.
+    async fn refresh_stats(&self, mut connection: MultiplexedConnection) {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("INFO").arg("memory").cmd("INFO").arg("stats");
+        let asked = pipeline.query_async::<(String, String)>(&mut connection);
+        let Ok(Ok((memory, stats))) = timeout(COMMAND_TIMEOUT, asked).await else { return };
+        let evicts = self.stats.update(&(memory + &stats));
+        if evicts && !self.eviction_reported.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "the key-value store {} is full and drops entries: rate limits of several processes \
+                 may let more through, and tokens are fetched anew; give it more memory, or lower \
+                 RESPONSE_CACHE_MAX_BYTES",
+                self.shown
+            );
+        }
     }
 
     /// Writes back the dirty entries, and unless `only_dirty` also those that the server may have lost.
@@ -226,7 +265,7 @@ impl LinkInner {
 
     /// Sends a PING at intervals, and returns when the connection is lost.
     async fn watch(&self) {
-        loop {
+        for count in 1_u64.. {
             let pause = PING_INTERVAL.mul_f64(0.75 + 0.5 * fastrand::f64());
             let _ = timeout(pause, self.lost.notified()).await;
             let (mut connection, serial) = match &*self.state() {
@@ -235,6 +274,9 @@ impl LinkInner {
             };
             let ping = redis::cmd("PING");
             match timeout(COMMAND_TIMEOUT, ping.exec_async(&mut connection)).await {
+                Ok(Ok(())) if count.is_multiple_of(PINGS_PER_INFO) => {
+                    self.refresh_stats(connection).await;
+                }
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => return self.lose(serial, &error.into()),
                 Err(_) => return self.lose(serial, &LinkError::Timeout(COMMAND_TIMEOUT)),
@@ -393,6 +435,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const SENTINEL_TIMEOUT: Duration = Duration::from_millis(250);
 
 const PING_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The state of the server's memory is asked for with every such ping.
+const PINGS_PER_INFO: u64 = 15;
 
 /// The pause between two tries to connect. It varies by half, so that a fleet does not reconnect at
 /// once.

@@ -5,8 +5,11 @@
 //! server is back, the cache is written back. Locks, request counts and cached answers are not
 //! available meanwhile, so that each process works alone.
 
+#[cfg(test)]
+mod budget_tests;
 mod link;
 mod scripts;
+mod stats;
 #[cfg(test)]
 mod tests;
 mod write_back;
@@ -18,7 +21,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use code_assist_core::settings::RedisUrl;
 use code_assist_core::{
-    ANSWER_PREFIX, Caller, FencingToken, LockResult, Rate, RateStanding, StoreError,
+    ANSWER_PREFIX, Caller, FencingToken, LockResult, Rate, RateStanding, StoreError, StoreStats,
 };
 
 use self::link::{ADMIN_TIMEOUT, COMMAND_TIMEOUT, Link};
@@ -41,6 +44,8 @@ struct RedisInner {
     clock: Clock,
     /// The server and the prefix, for `describe`.
     shown: String,
+    /// What cached answers may take of the server.
+    answer_bytes: u64,
 }
 
 impl RedisStore {
@@ -54,8 +59,9 @@ impl RedisStore {
         url: &RedisUrl,
         authorities: Option<Vec<u8>>,
         clock: Clock,
+        answer_bytes: u64,
     ) -> Result<(Self, Option<Notice>), StoreError> {
-        let store = Self::new(url, authorities, clock)?;
+        let store = Self::new(url, authorities, clock, answer_bytes)?;
         let connected = store.inner.link.keep_connected().await;
         let notice = connected.err().map(|error| {
             Notice(format!("{error}; this process goes on from its memory and tries again"))
@@ -73,12 +79,17 @@ impl RedisStore {
         authorities: Option<Vec<u8>>,
         clock: Clock,
     ) -> Result<Self, StoreError> {
-        let store = Self::new(url, authorities, clock)?;
+        let store = Self::new(url, authorities, clock, 0)?;
         store.inner.link.connect_once().await?;
         Ok(store)
     }
 
-    fn new(url: &RedisUrl, authorities: Option<Vec<u8>>, clock: Clock) -> Result<Self, StoreError> {
+    fn new(
+        url: &RedisUrl,
+        authorities: Option<Vec<u8>>,
+        clock: Clock,
+        answer_bytes: u64,
+    ) -> Result<Self, StoreError> {
         let names = Arc::new(KeyNames::new(&url.prefix));
         let scripts = Arc::new(Scripts::new());
         let cache = Arc::new(WriteBackCache::new(clock.clone()));
@@ -89,7 +100,8 @@ impl RedisStore {
         };
         let link = Link::new(url, authorities, setup)?;
         let shown = format!("{url}, keys {}*", url.prefix);
-        Ok(Self { inner: Arc::new(RedisInner { link, cache, names, scripts, clock, shown }) })
+        let inner = RedisInner { link, cache, names, scripts, clock, shown, answer_bytes };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     pub(super) async fn load(&self, key: &str) -> Option<Bytes> {
@@ -123,7 +135,8 @@ impl RedisStore {
     ) -> Result<(), StoreError> {
         let RedisInner { link, cache, names, scripts, .. } = &*self.inner;
         let (lock, entry) = (names.lock(key), names.entry(key));
-        if is_answer(key) && value.len() > MAX_ANSWER {
+        if is_answer(key) {
+            self.save_answer(&entry, &value, ttl).await;
             return Ok(());
         }
         let saved = link
@@ -138,13 +151,28 @@ impl RedisStore {
             })
             .await;
         match saved {
-            _ if is_answer(key) => {}
             Ok(true) => cache.insert(key, value, Some(ttl)),
             // Another process has written since this lock expired, so that the cached entry is old.
             Ok(false) => cache.remove(key),
             Err(_) => cache.insert_dirty(key, value, ttl, fence),
         }
         Ok(())
+    }
+
+    /// Keeps an answer within the budget of all answers. An answer that is lost costs one call.
+    async fn save_answer(&self, entry: &[u8], value: &[u8], ttl: Duration) {
+        let RedisInner { link, names, scripts, answer_bytes, .. } = &*self.inner;
+        let budget = link.stats().answer_budget(*answer_bytes);
+        let size = value.len() as u64 + PER_ANSWER + 3 * entry.len() as u64;
+        if value.len() > MAX_ANSWER || size > budget / 8 || ttl.is_zero() {
+            return;
+        }
+        let _ = link
+            .run(COMMAND_TIMEOUT, async |mut connection| {
+                let answer = scripts::Answer { entry, value, size, ttl };
+                scripts.save_answer(&answer, names, budget, &mut connection).await
+            })
+            .await;
     }
 
     pub(super) async fn claim(&self, key: &str, how_long: Duration) -> LockResult {
@@ -256,6 +284,22 @@ impl RedisStore {
         Ok(count)
     }
 
+    /// True if the server logs each write to its disk. False too if it does not say, since an ACL may
+    /// forbid the question.
+    pub(super) async fn is_durable(&self) -> bool {
+        let mut question = redis::cmd("INFO");
+        question.arg("persistence");
+        let answer: Result<String, StoreError> = self
+            .inner
+            .link
+            .run(COMMAND_TIMEOUT, async |mut connection| {
+                // A refusal says nothing about the connection, which `run` would give up.
+                Ok(question.query_async(&mut connection).await.unwrap_or_default())
+            })
+            .await;
+        answer.is_ok_and(|text| text.lines().any(|line| line == "aof_enabled:1"))
+    }
+
     pub(super) fn describe(&self) -> String {
         match self.inner.link.error() {
             None => format!("Redis {}", self.inner.shown),
@@ -265,6 +309,17 @@ impl RedisStore {
 
     pub(super) fn connected(&self) -> bool {
         self.inner.link.error().is_none()
+    }
+
+    /// The state of the server's memory, as it was asked for last.
+    pub(super) fn stats(&self) -> StoreStats {
+        self.inner.link.stats().get()
+    }
+
+    /// Asks for the state of the server's memory now.
+    #[cfg(test)]
+    async fn refresh_stats(&self) {
+        self.inner.link.refresh_stats().await;
     }
 
     /// Finds all keys with this prefix.
@@ -303,6 +358,10 @@ fn is_answer(key: &str) -> bool {
 
 /// A larger answer would delay the locks and counts on the same connection.
 const MAX_ANSWER: usize = 1 << 20;
+
+/// What an answer takes of the server besides its value and its name: the entry, and its place among
+/// the answers.
+const PER_ANSWER: u64 = 300;
 
 /// What PTTL returns for a key that does not exist.
 const NO_SUCH_KEY: i64 = -2;

@@ -41,10 +41,25 @@ impl KeyNames {
         (name("rate"), name("rate-total"))
     }
 
+    /// The cached answers by the time of their end, and the bytes that all of them take.
+    fn answers(&self) -> (Vec<u8>, Vec<u8>) {
+        let name = |what| format!("{}{what}", self.prefix).into_bytes();
+        (name("answers"), name("answer-bytes"))
+    }
+
     /// The key that a new connection writes to find out whether the server accepts writes.
     pub(super) fn probe(&self) -> Vec<u8> {
         format!("{}probe", self.prefix).into_bytes()
     }
+}
+
+/// An answer to be cached.
+pub(super) struct Answer<'a> {
+    pub(super) entry: &'a [u8],
+    pub(super) value: &'a [u8],
+    /// What it takes of the budget.
+    pub(super) size: u64,
+    pub(super) ttl: Duration,
 }
 
 /// The scripts. Each is called by its digest, since the server has its text.
@@ -54,6 +69,7 @@ pub(super) struct Scripts {
     release: Script,
     renew: Script,
     save: Script,
+    save_answer: Script,
 }
 
 impl Scripts {
@@ -64,12 +80,13 @@ impl Scripts {
             release: Script::new(RELEASE),
             renew: Script::new(RENEW),
             save: Script::new(SAVE),
+            save_answer: Script::new(SAVE_ANSWER),
         }
     }
 
     /// Loads all scripts into the server, so that no call needs a second round trip.
     pub(super) fn load(&self, pipeline: &mut Pipeline) {
-        for text in [CLAIM, COUNT, RELEASE, RENEW, SAVE] {
+        for text in [CLAIM, COUNT, RELEASE, RENEW, SAVE, SAVE_ANSWER] {
             pipeline.cmd("SCRIPT").arg("LOAD").arg(text).ignore();
         }
     }
@@ -118,6 +135,21 @@ impl Scripts {
     ) -> RedisResult<bool> {
         let mut call = self.save.key(lock);
         call.key(entry).arg(fence.0).arg(value).arg(ttl_ms(ttl));
+        call.invoke_async(connection).await
+    }
+
+    /// Writes an answer, in place of the oldest ones if the budget is used up.
+    pub(super) async fn save_answer(
+        &self,
+        answer: &Answer<'_>,
+        names: &KeyNames,
+        budget: u64,
+        connection: &mut MultiplexedConnection,
+    ) -> RedisResult<()> {
+        let (index, total) = names.answers();
+        let mut call = self.save_answer.key(answer.entry);
+        call.key(index).key(total).arg(answer.value).arg(ttl_ms(answer.ttl));
+        call.arg(answer.size).arg(answer.size - answer.value.len() as u64).arg(budget);
         call.invoke_async(connection).await
     }
 
@@ -227,6 +259,53 @@ redis.call('PEXPIRE', KEYS[1], 172800000)
 if ARGV[3] == '0' then redis.call('DEL', KEYS[2])
 else redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3]) end
 return 1
+";
+
+/// Writes an answer within the budget of all answers. They are in a sorted set by the time of their
+/// end, each as `size name`, so that the set alone tells what they take. Those that end first make way.
+/// A step of the loop removes one answer; their number is bounded, since other commands wait meanwhile.
+const SAVE_ANSWER: &str = "
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local ttl, size, budget = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[5])
+local total = tonumber(redis.call('GET', KEYS[3]) or nil)
+if not total then
+  total = 0
+  for _, member in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
+    total = total + tonumber(string.match(member, '^(%d+) '))
+  end
+end
+local function member(bytes, name) return string.format('%.0f ', bytes) .. name end
+local old = redis.call('STRLEN', KEYS[1])
+if old > 0 then
+  old = old + tonumber(ARGV[4])
+  if redis.call('ZREM', KEYS[2], member(old, KEYS[1])) == 1 then total = total - old end
+  redis.call('UNLINK', KEYS[1])
+end
+local fits = false
+for _ = 1, 5000 do
+  local first = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')
+  if not first[1] then
+    total = 0
+    fits = size <= budget
+    break
+  end
+  local ended = tonumber(first[2]) <= now
+  fits = total + size <= budget
+  if fits and not ended then break end
+  local bytes, name = string.match(first[1], '^(%d+) (.*)$')
+  if not ended then redis.call('UNLINK', name) end
+  redis.call('ZREM', KEYS[2], first[1])
+  total = total - tonumber(bytes)
+end
+if fits then
+  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+  redis.call('ZADD', KEYS[2], string.format('%.0f', now + ttl), member(size, KEYS[1]))
+  total = total + size
+end
+ttl = string.format('%.0f', math.max(ttl, redis.call('PTTL', KEYS[2])) + 1)
+redis.call('PEXPIRE', KEYS[2], ttl)
+redis.call('SET', KEYS[3], string.format('%.0f', total), 'PX', ttl)
 ";
 
 /// Counts a request in a sliding window, with the algorithm of the core's rate limit: a log of entries

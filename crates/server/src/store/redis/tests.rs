@@ -115,10 +115,11 @@ async fn a_window_slides_and_quick_requests_share_a_log_entry() {
         assert_eq!((standing.refused, standing.remaining), (None, 499 - n));
     }
     assert!(store.count(&caller, rate).await.unwrap().refused.is_some());
-    let entries: u32 = server.cli(&["LLEN", "code-assist-proxy:rate:key many"]).parse().unwrap();
+    let entries: u32 =
+        server.cli(&["LLEN", &format!("code-assist-proxy:rate:{caller}")]).parse().unwrap();
     assert!(entries < 10, "{entries}");
     // A total that was evicted is counted again from the log.
-    server.cli(&["DEL", "code-assist-proxy:rate-total:key many"]);
+    server.cli(&["DEL", &format!("code-assist-proxy:rate-total:{caller}")]);
     assert!(store.count(&caller, rate).await.unwrap().refused.is_some());
 }
 
@@ -261,7 +262,7 @@ async fn user_password_database_and_prefix_come_from_the_url() {
     assert!(!format!("{store:?}").contains("hush"), "{store:?}");
 
     let wrong = parsed(&format!("redis://ada:hush-wrong@{at}/2?prefix=team:"));
-    let (store, notice) = RedisStore::open(&wrong, None, now()).await.unwrap();
+    let (store, notice) = RedisStore::open(&wrong, None, now(), 1 << 20).await.unwrap();
     let message = notice.expect("it cannot be used").to_string();
     assert!(message.contains("goes on from its memory") && !message.contains("hush"), "{message}");
     assert!(!store.connected() && !store.describe().contains("hush"), "{}", store.describe());
@@ -297,7 +298,7 @@ async fn a_server_that_starts_later_is_used() {
     let url = url(&server);
     server.kill();
     let begun = Instant::now();
-    let (store, notice) = RedisStore::open(&url, None, now()).await.unwrap();
+    let (store, notice) = RedisStore::open(&url, None, now(), 1 << 20).await.unwrap();
     assert!(begun.elapsed() < Duration::from_secs(2));
     assert!(notice.is_some() && !store.connected());
     store.save("token", Bytes::from_static(b"one"), HOUR, None).await.unwrap();
@@ -361,31 +362,35 @@ async fn cached_answers_are_shared_but_neither_listed_nor_kept_in_memory() {
     assert_eq!(b.load(&key).await, None);
 }
 
-async fn open(server: &RedisServer) -> RedisStore {
+pub(super) async fn open(server: &RedisServer) -> RedisStore {
     open_with(&url(server), now()).await
 }
 
-async fn open_with(url: &RedisUrl, clock: Clock) -> RedisStore {
-    let (store, notice) = RedisStore::open(url, None, clock).await.unwrap();
+pub(super) async fn open_with_budget(server: &RedisServer, answer_bytes: u64) -> RedisStore {
+    RedisStore::open(&url(server), None, now(), answer_bytes).await.unwrap().0
+}
+
+pub(super) async fn open_with(url: &RedisUrl, clock: Clock) -> RedisStore {
+    let (store, notice) = RedisStore::open(url, None, clock, 64 << 20).await.unwrap();
     assert_eq!(notice, None);
     store
 }
 
-fn url(server: &RedisServer) -> RedisUrl {
+pub(super) fn url(server: &RedisServer) -> RedisUrl {
     parsed(&server.url())
 }
 
-fn parsed(url: &str) -> RedisUrl {
+pub(super) fn parsed(url: &str) -> RedisUrl {
     let settings = settings(url);
     let KvUrl::Redis(url) = settings.kv_url else { panic!("{:?}", settings.kv_url) };
     *url
 }
 
-fn now() -> Clock {
+pub(super) fn now() -> Clock {
     Clock::system()
 }
 
-fn caller() -> Caller {
+pub(super) fn caller() -> Caller {
     Caller::Key(KeyDigest::of("ada"))
 }
 
@@ -413,7 +418,7 @@ fn age_locks(server: &RedisServer, by: Duration) {
     server.cli(&["EVAL", script, "0", &by.as_micros().to_string()]);
 }
 
-async fn until(holds: impl Fn() -> bool) {
+pub(super) async fn until(holds: impl Fn() -> bool) {
     wait_for(async || holds().then_some(())).await;
 }
 
@@ -438,6 +443,6 @@ async fn wait_for<T>(look: impl AsyncFn() -> Option<T>) -> T {
 
 const RATE: Rate = Rate { limit: 100, window: Duration::from_secs(60), grain: Duration::ZERO };
 
-const HOUR: Duration = Duration::from_secs(3600);
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
 
 const NOON: u64 = 1_700_000_000_000;

@@ -167,6 +167,11 @@ pub fn not_found(method: &Method, uri: &Uri) -> RouteError {
     RequestLine { method, path: uri.path(), query }.not_found()
 }
 
+/// True for a path of Code Assist's own protocol.
+pub(crate) fn is_own_path(path: &str) -> bool {
+    path.trim_start_matches('/').starts_with(ASSIST_VERSION)
+}
+
 /// A request line, for the steps of [`read`].
 struct RequestLine<'a> {
     method: &'a Method,
@@ -202,8 +207,10 @@ impl RequestLine<'_> {
             if !rest.is_empty() || !is_method {
                 return Err(self.not_found());
             }
-            if !self.is_reading() && self.method != Method::POST {
-                return Err(RouteError::WrongMethod { allow: "GET, HEAD, POST" });
+            // Web pages can make a browser send GETs, so that only a method that needs them takes them.
+            if self.method != Method::POST && !(self.is_reading() && READ_METHODS.contains(&name)) {
+                let allow = if READ_METHODS.contains(&name) { "GET, HEAD, POST" } else { "POST" };
+                return Err(RouteError::WrongMethod { allow });
             }
             return Ok(Route::PassThrough { suffix: format!(":{name}"), alt: self.safe_alt() });
         }
@@ -363,6 +370,9 @@ fn model_name(segment: &str) -> Option<&str> {
 
 /// The path prefix of Code Assist's own protocol, independent of `CODE_ASSIST_API_VERSION`.
 const ASSIST_VERSION: &str = "v1internal";
+
+/// The methods of Code Assist's own protocol that its clients call with GET.
+const READ_METHODS: [&str; 1] = ["getCodeAssistGlobalUserSetting"];
 
 /// The path prefix of models in all SDKs.
 const USUAL_PREFIX: &str = "/v1beta/models/";

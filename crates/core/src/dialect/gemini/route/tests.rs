@@ -165,7 +165,8 @@ fn an_error_for_a_wrong_method_names_the_right_ones() {
         (Method::POST, "/v1beta/models", "GET, HEAD"),
         (Method::DELETE, "/v1beta/models/M", "GET, HEAD"),
         (Method::POST, "/v1internal/operations/x", "GET, HEAD"),
-        (Method::PUT, "/v1internal:loadCodeAssist", "GET, HEAD, POST"),
+        (Method::PUT, "/v1internal:loadCodeAssist", "POST"),
+        (Method::PUT, "/v1internal:getCodeAssistGlobalUserSetting", "GET, HEAD, POST"),
     ] {
         assert_eq!(ask(&method, path), Err(RouteError::WrongMethod { allow }), "{path}");
     }
@@ -233,6 +234,12 @@ fn code_assists_own_protocol_is_passed_on_with_alt_only() {
     ] {
         assert_eq!(get(target), pass_through(suffix, None), "{target}");
         assert_eq!(ask(&Method::HEAD, target), pass_through(suffix, None), "{target}");
+    }
+    let post_only = Err(RouteError::WrongMethod { allow: "POST" });
+    for target in ["/v1internal:loadCodeAssist", "/v1internal:generateContent?alt=sse"] {
+        assert_eq!(get(target), post_only, "{target}");
+        assert_eq!(ask(&Method::HEAD, target), post_only, "{target}");
+        assert_eq!(ask(&Method::PUT, target), post_only, "{target}");
     }
 }
 

@@ -1,0 +1,78 @@
+//! What clients may call of the provider's own protocol: `CODE_ASSIST_PROTOCOL` (`docs/ACCESS.md`).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use super::Proxy;
+use super::prepare::heavy_if_large;
+use crate::context::RequestContext;
+use crate::dialect::gemini::route::{self, Route, RouteError};
+use crate::error::Error;
+use crate::payload::Payload;
+use crate::platform::Platform;
+use crate::settings::AllowedProtocol;
+use crate::time::Monotonic;
+
+impl Proxy {
+    /// The error for a request without a route. A protocol that is off has no paths.
+    pub(super) fn route_error(&self, error: RouteError, path: &str) -> Error {
+        let is_off = self.settings.code_assist_protocol == AllowedProtocol::Off;
+        if is_off && matches!(error, RouteError::WrongMethod { .. }) && route::is_own_path(path) {
+            return protocol_is_off();
+        }
+        error.into()
+    }
+
+    /// Fails for a request of the provider's own protocol that clients may not send.
+    pub(super) fn check_protocol(&self, route: &Route) -> Result<(), Error> {
+        let Route::PassThrough { suffix, .. } = route else { return Ok(()) };
+        match self.settings.code_assist_protocol {
+            AllowedProtocol::All => Ok(()),
+            AllowedProtocol::Off => Err(protocol_is_off()),
+            AllowedProtocol::Generate if self.upstream.calls.provider.is_of_a_session(suffix) => {
+                Ok(())
+            }
+            AllowedProtocol::Generate => {
+                let rpc = suffix.trim_start_matches([':', '/']).to_owned();
+                Err(Error::RpcNotAllowed { rpc })
+            }
+        }
+    }
+
+    /// The body of a request of the provider's own protocol as it is sent on: with the operator's
+    /// project in place of any other, unless clients may send everything. `headers` tell the client
+    /// about other changes. Returns the time too.
+    pub(super) async fn passed_body<P: Platform>(
+        &self,
+        body: Bytes,
+        headers: &mut HeaderMap,
+        context: &mut RequestContext<P>,
+        now: Monotonic,
+    ) -> Result<(Payload, Monotonic), Error> {
+        if self.settings.code_assist_protocol == AllowedProtocol::All {
+            return Ok((Payload::from(body), now));
+        }
+        let calls = &self.upstream.calls;
+        let (provider, text) = (Arc::clone(&calls.provider), body.clone());
+        let search = move || provider.named_projects(&text);
+        let (body, named) = match heavy_if_large(context.platform(), body.len(), search).await {
+            Ok(named) => (body, named),
+            Err(refused) => {
+                let provider = Arc::clone(&calls.provider);
+                let search = move |text: &Bytes| Ok((text.clone(), provider.named_projects(text)?));
+                Box::pin(self.read_leniently(&body, refused, search, context, headers)).await?
+            }
+        };
+        if named.is_empty() {
+            return Ok((Payload::from(body), now));
+        }
+        let (project, now) = self.upstream.projects.project(calls, context, now).await;
+        Ok((calls.provider.in_project(&body, named, &project?), now))
+    }
+}
+
+fn protocol_is_off() -> Error {
+    Error::NotFound { what: "Code Assist's own protocol (CODE_ASSIST_PROTOCOL is off)".to_owned() }
+}
