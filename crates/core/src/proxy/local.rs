@@ -70,7 +70,10 @@ impl Proxy {
             _ => {
                 headers.insert(CONTENT_TYPE, JSON);
                 headers.insert(VARY, HeaderValue::from_static("Accept"));
-                (StatusCode::OK, Bytes::from(root(self.settings.code_assist_protocol)))
+                (
+                    StatusCode::OK,
+                    Bytes::from(root(self.settings.code_assist_protocol, self.port(parts))),
+                )
             }
         };
         Answer { status, headers, body: AnswerBody::Whole(body) }
@@ -80,10 +83,11 @@ impl Proxy {
     /// that port serves what concerns the operator, and the main port the rest; both serve the checks
     /// of load balancers.
     pub(super) fn on_port(&self, route: Route, parts: &Parts) -> Result<Route, Error> {
-        if self.settings.admin_port.is_none() {
+        let port = self.port(parts);
+        if port == ServedPort::Only {
             return Ok(route);
         }
-        let on_admin_port = parts.extensions.get::<AdminPort>().is_some();
+        let on_admin_port = port == ServedPort::Admin;
         let is_served = match &route {
             Route::Health | Route::Live | Route::Ready | Route::Options => true,
             Route::Root => on_admin_port || !accepts_html(parts),
@@ -91,6 +95,14 @@ impl Proxy {
             _ => !on_admin_port,
         };
         if is_served { Ok(route) } else { Err(route::not_found(&parts.method, &parts.uri).into()) }
+    }
+
+    fn port(&self, parts: &Parts) -> ServedPort {
+        match self.settings.admin_port {
+            None => ServedPort::Only,
+            Some(_) if parts.extensions.get::<AdminPort>().is_some() => ServedPort::Admin,
+            Some(_) => ServedPort::Main,
+        }
     }
 
     /// Collects the state that health and metrics show besides the counts. The process's statistics are
@@ -159,6 +171,17 @@ impl Proxy {
     }
 }
 
+/// The port that a request came through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ServedPort {
+    /// `ADMIN_PORT`.
+    Admin,
+    /// The main port where there is an admin port.
+    Main,
+    /// The main port where there is no other.
+    Only,
+}
+
 /// True for a browser, which gets the status page.
 fn accepts_html(parts: &Parts) -> bool {
     let accept = parts.headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
@@ -166,7 +189,7 @@ fn accepts_html(parts: &Parts) -> bool {
 }
 
 /// The body of `GET /`.
-fn root(own_protocol: AllowedProtocol) -> String {
+fn root(own_protocol: AllowedProtocol, port: ServedPort) -> String {
     let mut paths = vec![
         "POST /v1beta/models/{model}:generateContent",
         "POST /v1beta/models/{model}:streamGenerateContent",
@@ -177,19 +200,20 @@ fn root(own_protocol: AllowedProtocol) -> String {
     if own_protocol != AllowedProtocol::Off {
         paths.push("POST /v1internal:{method}");
     }
+    let mut monitoring = vec!["GET /health", "GET /live", "GET /ready"];
+    if port == ServedPort::Admin {
+        paths.clear();
+    }
+    if port != ServedPort::Main {
+        monitoring.extend(["GET /health/detailed", "GET /metrics"]);
+    }
     json!({
         "name": "code-assist-proxy",
         "description": "A transparent proxy between the standard Gemini API and Google's Code Assist API",
         "version": env!("CARGO_PKG_VERSION"),
         "endpoints": {
             "proxy": paths,
-            "monitoring": [
-                "GET /health",
-                "GET /health/detailed",
-                "GET /live",
-                "GET /metrics",
-                "GET /ready",
-            ],
+            "monitoring": monitoring,
         },
     })
     .to_string()

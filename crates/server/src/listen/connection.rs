@@ -196,5 +196,5 @@ impl std::error::Error for RefusedRequest {
 /// What an HTTP/2 stream costs whose response has not been taken, without its body. Measured: 2.7 KiB.
 const STREAM_COST: usize = 4 << 10;
 
-/// What may be read of a request for nothing: hyper's first buffer.
+/// What may be read of a request without a reservation: hyper's first buffer.
 const FREE_READ: usize = 8 << 10;

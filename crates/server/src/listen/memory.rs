@@ -1,6 +1,6 @@
 //! What a connection holds for its client, counted in the memory budget.
 //!
-//! Each connection may hold a little for nothing, so that small requests are always served. Beyond that
+//! Each connection may hold a little without a reservation, so that small requests are always served. Beyond that
 //! it reserves in steps. Connections that have shown nothing yet (no request of theirs was admitted)
 //! share a part of the budget, so that they cannot take it from the others.
 
@@ -24,7 +24,7 @@ impl ListenerMemory {
     }
 
     /// How many connections may be open, so that all of them together hold at most half of the
-    /// budget's size for nothing.
+    /// budget's size without a reservation.
     pub(super) fn most_connections(&self) -> usize {
         self.budget.limit() / 2 / CONNECTION_COST
     }
@@ -164,7 +164,7 @@ fn to_reserve(used: usize) -> usize {
 /// and [`FREE`].
 const CONNECTION_COST: usize = 40 << 10;
 
-/// What a connection holds for nothing.
+/// What a connection holds without a reservation.
 const FREE: usize = 16 << 10;
 
 const STEP: usize = 16 << 10;

@@ -201,7 +201,7 @@ impl OpenResponses {
 }
 
 impl Stalls {
-    /// Resets the stalled streams. False if that cannot be done for some: hyper has handed the last
+    /// Resets the stalled streams. False if that cannot be done for some: hyper has given the last
     /// piece to the HTTP/2 layer, which has no way to take it back.
     pub(super) fn reset_streams(&self) -> bool {
         let mut all = true;
@@ -220,7 +220,7 @@ impl Stalls {
     }
 }
 
-/// A response body that records how far it has been read, and hands itself over in pieces.
+/// A response body in pieces that records how far it has been read.
 ///
 /// What hyper has taken is out of sight until it is sent. With small pieces most of a large answer stays
 /// here, and a client that reads slowly is seen to read.

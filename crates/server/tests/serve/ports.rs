@@ -23,7 +23,7 @@ fn with_an_admin_port_numbers_are_served_there_only_and_the_api_is_not() {
         ("/metrics", "x: y", 404, 200),
         ("/health/detailed", "x: y", 404, 200),
         ("/v1beta/models", "x: y", 200, 404),
-        ("/v1internal/operations/x", "x: y", 404, 404),
+        ("/v1internal/operations/x", "x: y", 403, 404),
         ("/nothing", "x: y", 404, 404),
     ] {
         assert_eq!(proxy.send(get(path, &[headers])).status(), on_main, "{path} on the main port");
@@ -33,6 +33,12 @@ fn with_an_admin_port_numbers_are_served_there_only_and_the_api_is_not() {
             "{path} on the other"
         );
     }
+    let listed = |answer: &Response, group: &str| answer.json()["endpoints"][group].to_string();
+    let (main, other) = (proxy.get("/"), on_port(&admin, get("/", &[])));
+    assert!(listed(&main, "proxy").contains("generateContent"), "{}", main.text());
+    assert!(!listed(&main, "monitoring").contains("/metrics"), "{}", main.text());
+    assert_eq!(listed(&other, "proxy"), "[]");
+    assert!(listed(&other, "monitoring").contains("/metrics"), "{}", other.text());
     assert_eq!(proxy.post(GENERATE, HELLO).status(), 200);
     let answer = on_port(&admin, post(GENERATE, &[], HELLO));
     assert_eq!(answer.status_and_reason(), (404, "NOT_FOUND".into()));
