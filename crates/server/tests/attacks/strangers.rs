@@ -11,7 +11,7 @@ use crate::unharmed::Attacked;
 attacks! {
     "Strangers"
     both {
-        guessed_keys: "one guessed key after the other from one address, then the right one of somebody else",
+        guessed_keys: "one guessed key after the other from one address, then the right key of another client",
             "ten times 401, then 429 `TOO_MANY_ATTEMPTS` with `Retry-After` for every key, right or wrong; a key that was accepted there before still passes";
         guesses_without_effect: "wrong keys on `/health`, `/live`, `/ready` and `/`, which need none",
             "the answer is the same as without a key, and nothing is counted";

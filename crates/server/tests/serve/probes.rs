@@ -26,7 +26,7 @@ fn a_proxy_is_ready_by_itself_within_seconds() {
 #[test]
 fn a_proxy_with_refused_missing_or_unreadable_credentials_is_never_ready() {
     let google = GoogleEmulator::start();
-    let refused = json!({"refresh_token": "1//nobodys", "access_token": "", "expiry_date": 0});
+    let refused = json!({"refresh_token": "1//unknown", "access_token": "", "expiry_date": 0});
     let setup = || ProxyBuilder::for_emulator(&google);
     for (reason, setup) in [
         ("credentials_rejected", setup().credentials(&refused.to_string())),
