@@ -86,10 +86,11 @@ impl<P: Platform> Leader<P> {
     pub(super) fn complete(mut self, answer: Result<&CachedAnswer, &Error>) {
         let Some(lease) = self.lease.take() else { return };
         let now = self.platform.now();
-        match answer {
+        // Copied before the cache is locked.
+        match answer.map(CachedAnswer::copied) {
             // Other processes get nothing: `Drop` releases the lock for them.
             Ok(answer) if !self.keep.allows(&answer.body) => {
-                lock(&self.cache).share_in_flight(lease, answer.clone(), now);
+                lock(&self.cache).share_in_flight(lease, answer, now);
             }
             Ok(answer) => {
                 if let Some(RemoteFlight { key, lock }) = self.remote.take() {
@@ -101,7 +102,7 @@ impl<P: Platform> Leader<P> {
                         lock,
                     }));
                 }
-                lock(&self.cache).settle(lease, answer.clone(), now);
+                lock(&self.cache).settle(lease, answer, now);
             }
             Err(_) => lock(&self.cache).give_up(lease, Abandoned::Failed, now),
         }
@@ -258,7 +259,8 @@ impl Coalescer {
                 let age = stored.at.until(platform.wall_clock());
                 let now = platform.now();
                 if let Some(lease) = leader.lease.take() {
-                    lock(&self.cache).settle_aged(lease, stored.answer.clone(), age, now);
+                    let answer = stored.answer.copied();
+                    lock(&self.cache).settle_aged(lease, answer, age, now);
                 }
                 context.timings.upstream += now.since(began);
                 let result = if waited { CacheResult::Coalesced } else { CacheResult::Hit };

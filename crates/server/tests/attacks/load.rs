@@ -8,7 +8,7 @@ use code_assist_harness::http2::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, Http2Connection, PING, PRIORITY,
     RST_STREAM, SETTINGS, WINDOW_UPDATE, frame, head_block, pseudo,
 };
-use code_assist_harness::samples::{EVENT, GENERATE, HELLO, STREAM, WHOLE, ok};
+use code_assist_harness::samples::{COUNT, EVENT, GENERATE, HELLO, STREAM, WHOLE, ok};
 use code_assist_harness::{GoogleEmulator, ScriptedUpstream, TestProxy, get, post};
 
 use crate::table::attacks;
@@ -35,6 +35,9 @@ attacks! {
             because "the runtime speaks HTTP/2";
         http2_empty_data: "100,000 empty DATA frames in a request, and resets of streams that were never opened",
             "the connection is ended", because "the runtime speaks HTTP/2";
+        counts_without_end: "5,000 different `countTokens` whose answers are kept, with a cache of 2 MiB",
+            "memory grows by the size of the cache, not by the read buffers that the answers came in",
+            because "the runtime controls memory";
         pipelined_unread: "two million pipelined requests, and no answer is read",
             "the proxy stops reading once the sockets' buffers are full", because "the runtime reads requests";
     }
@@ -232,6 +235,25 @@ fn pipelined_unread() -> Vec<Attacked> {
     let many = get("/health", &[]).repeat(1000);
     let taken = (0..2000).take_while(|_| stream.write_all(&many).is_ok()).count();
     assert!(taken < 2000, "{taken},000 requests, and none of the answers was read");
+    vec![proxy.into()]
+}
+
+fn counts_without_end() -> Vec<Attacked> {
+    let upstream = ScriptedUpstream::new(|received, connection| {
+        let counts = received.head.contains(":countTokens");
+        connection.write(ok(if counts { r#"{"totalTokens":7}"# } else { WHOLE }));
+    });
+    let proxy = TestProxy::for_upstream(&upstream, &[("RESPONSE_CACHE_MAX_BYTES", "2097152")]);
+    let mut connection = proxy.connect();
+    let mut count = |number| {
+        let body = HELLO.replace("Hello", &format!("Hello {number}"));
+        assert_eq!(connection.send(post(COUNT, &[], body)).status(), 200);
+    };
+    (0..50).for_each(&mut count);
+    let before = proxy.memory("VmRSS");
+    (50..5_000).for_each(&mut count);
+    let grown = proxy.memory("VmRSS").saturating_sub(before);
+    assert!(grown < 6 << 20, "{} KiB", grown >> 10);
     vec![proxy.into()]
 }
 

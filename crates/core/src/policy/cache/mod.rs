@@ -23,7 +23,7 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 pub use self::directive::CacheDirective;
 pub use self::keep::KeepRule;
@@ -384,6 +384,20 @@ impl SlotState {
 }
 
 impl CachedAnswer {
+    /// The answer in memory of its own, for the cache. What upstream sent are slices of a connection's
+    /// read buffer, which may be many times as large as a short answer and would be kept with it.
+    pub fn copied(&self) -> Self {
+        let headers = self.headers.iter().filter_map(|(name, value)| {
+            // The bytes of a header value make one again.
+            Some((name.clone(), HeaderValue::from_bytes(value.as_bytes()).ok()?))
+        });
+        Self {
+            status: self.status,
+            headers: headers.collect(),
+            body: Bytes::copy_from_slice(&self.body),
+        }
+    }
+
     /// The approximate memory that the answer takes.
     fn size(&self) -> usize {
         let headers = self.headers.iter();
@@ -412,7 +426,7 @@ fn alone(key: &CacheKey) -> FlightLease {
 const LINGER: Duration = Duration::from_secs(2);
 
 /// The memory of an answer besides its bytes: its slot in three maps, its header table.
-const PER_ANSWER: usize = 512;
+const PER_ANSWER: usize = 1024;
 const PER_HEADER: usize = 64;
 
 #[cfg(test)]

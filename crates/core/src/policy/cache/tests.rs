@@ -306,7 +306,7 @@ fn no_store_keeps_nothing_in_the_cache() {
 
 #[test]
 fn answers_stay_within_the_byte_limit_and_the_oldest_is_dropped_first() {
-    let limits = CacheLimits { bytes: 100_000, ..LIMITS };
+    let limits = CacheLimits { bytes: 104_000, ..LIMITS };
     let mut cache = ResponseCache::new(limits);
     let text = "x".repeat(10_000);
     for n in 0..50 {
@@ -388,7 +388,7 @@ fn an_answer_that_is_not_kept_replaces_no_kept_one_and_ends_no_other_flight() {
 
 #[test]
 fn answers_that_are_not_kept_stay_within_the_byte_limit_for_two_seconds() {
-    let limits = CacheLimits { bytes: 100_000, ..LIMITS };
+    let limits = CacheLimits { bytes: 104_000, ..LIMITS };
     let mut cache = ResponseCache::new(limits);
     let text = "x".repeat(10_000);
     for n in 0..50 {
@@ -428,4 +428,18 @@ fn an_answers_size_includes_its_headers_and_its_debug_form_omits_the_body() {
     let answer = answer("secret");
     assert_eq!(answer.size(), PER_ANSWER + PER_HEADER + "content-typeapplication/jsonsecret".len());
     assert_eq!(format!("{answer:?}"), "CachedAnswer { status: 200, bytes: 6, .. }");
+}
+
+#[test]
+fn a_kept_answer_holds_its_own_bytes_and_no_read_buffer() {
+    let buffer = Bytes::from(vec![b'x'; 8192]);
+    let headers = HeaderMap::from_iter([(
+        http::header::CONTENT_TYPE,
+        HeaderValue::from_maybe_shared(buffer.slice(100..110)).unwrap(),
+    )]);
+    let answer = CachedAnswer { status: StatusCode::OK, headers, body: buffer.slice(..40) };
+    let copy = answer.copied();
+    assert_eq!((&copy.body, &copy.headers), (&answer.body, &answer.headers));
+    drop(answer);
+    assert!(buffer.is_unique(), "the copy refers to the buffer");
 }
