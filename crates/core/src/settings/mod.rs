@@ -16,6 +16,7 @@ mod tests;
 #[cfg(test)]
 mod tests_of_access;
 mod together;
+mod worker;
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,7 +26,8 @@ use secrecy::{ExposeSecret, SecretBox, SecretString};
 
 pub use reference::{reference, worker_example};
 pub use spec::{Group, Kind, Secrecy, SettingSpec};
-pub use table::{SETTINGS, find, worker_default};
+pub use table::{SETTINGS, find};
+pub use worker::worker_default;
 
 use error::SettingError;
 
