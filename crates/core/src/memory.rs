@@ -1,4 +1,4 @@
-//! The waits for memory: a request waits unread while the memory budget has no room for it.
+//! The waits for memory: a request waits unread while too little of the memory budget is free.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::platform::Platform;
 use crate::policy::memory::{MemoryBudget, REQUEST_BASE};
 use crate::wait::within;
 
-/// Reserves memory for a request. While there is no room the request waits, for `longest` at most and
+/// Reserves memory for a request. While too little is free, the request waits, for `longest` at most and
 /// within its client's deadline.
 pub(crate) async fn reserve<P: Platform>(
     budget: &Arc<MemoryBudget>,

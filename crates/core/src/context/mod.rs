@@ -260,7 +260,7 @@ impl<P: Platform> RequestContext<P> {
         }
     }
 
-    /// Reserves more memory for a request that has some. False while there is no room.
+    /// Reserves more memory for a request that has some. False while too little is free.
     pub(crate) fn try_grow_memory(&mut self, more: usize) -> bool {
         self.memory.as_mut().is_none_or(|memory| memory.try_grow(more))
     }

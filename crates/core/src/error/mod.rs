@@ -105,7 +105,7 @@ pub enum Error {
         /// What the operating system says.
         why: String,
     },
-    /// There is no room in the memory budget for the request or its answer.
+    /// Too little of the memory budget is free for the request or its answer.
     Overloaded {
         /// How long to wait before the next attempt.
         after: Duration,
@@ -383,7 +383,7 @@ impl Error {
     }
 }
 
-/// No room in the memory budget. Memory becomes free whenever a request ends, so that a second is a good
+/// Too little of the memory budget is free. Memory becomes free whenever a request ends, so a second is a good
 /// time to come again.
 pub(crate) const OVERLOADED: Error = Error::Overloaded { after: Duration::from_secs(1) };
 

@@ -4,6 +4,9 @@
 //! setting that no layer has takes its default. Core does no IO: a shell provides one lookup for
 //! each layer. All problems are reported at once.
 
+#[cfg(test)]
+mod access_tests;
+mod combinations;
 mod error;
 mod parse;
 mod read;
@@ -13,9 +16,6 @@ mod spec;
 mod table;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod tests_of_access;
-mod together;
 mod worker;
 
 use std::fmt;

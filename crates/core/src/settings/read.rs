@@ -90,7 +90,7 @@ pub(super) fn settings(
         no_proxy: reader.text("NO_PROXY", |hosts| Ok(hosts.into())),
         ssl_cert_file: reader.path("SSL_CERT_FILE"),
     };
-    reader.check_together(&settings, machine);
+    reader.check_combinations(&settings, machine);
     if reader.problems.is_empty() { Ok((settings, reader.warnings)) } else { Err(reader.problems) }
 }
 

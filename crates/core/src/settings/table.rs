@@ -353,7 +353,7 @@ pub const SETTINGS: &[SettingSpec] = &[
         "1GiB",
         Kind::Bytes { min: MEBIBYTE, max: 1024 * GIBIBYTE },
         "Memory for what is held for clients (bodies, unpacked bodies, answers not yet taken, \
-         connections). Without room a request waits, then gets 503. The default is at most half of \
+         connections). While too little is free, a request waits, then gets 503. The default is at most half of \
          the control group's memory limit.",
     ),
     setting(

@@ -49,7 +49,7 @@ pub(super) async fn read_whole<P: Platform>(
 }
 
 /// Reads a body to its end for a client's request, which reserves memory for it: each step before the
-/// step is read. While there is no room the request waits for `longest` at most.
+/// step is read. While too little memory is free, the request waits for `longest` at most.
 pub(super) async fn read_answer<P: Platform>(
     context: &mut RequestContext<P>,
     body: P::Body,
@@ -74,7 +74,7 @@ async fn read_held<P: Platform>(
     mut holder: Option<(&mut RequestContext<P>, Duration)>,
 ) -> Result<Bytes, Error> {
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX).min(limit);
-    let mut room = SMALL_ANSWER;
+    let mut reserved = SMALL_ANSWER;
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
     loop {
@@ -95,19 +95,19 @@ async fn read_held<P: Platform>(
             let what = format!("the answer is longer than {limit} bytes");
             return Err(Error::UpstreamMalformed { what });
         }
-        if received > room {
-            let larger = (room * 2).max(announced).max(received);
+        if received > reserved {
+            let larger = (reserved * 2).max(announced).max(received);
             if let Some((context, longest)) = &mut holder {
-                Box::pin(memory::grow(context, larger - room, *longest)).await?;
+                Box::pin(memory::grow(context, larger - reserved, *longest)).await?;
             }
-            room = larger;
+            reserved = larger;
         }
         if first.is_empty() && all.is_empty() {
             first = chunk;
             continue;
         }
         if all.capacity() < received {
-            let step = if room > SMALL_ANSWER { room } else { announced.max(received) };
+            let step = if reserved > SMALL_ANSWER { reserved } else { announced.max(received) };
             all.reserve(step - all.len());
         }
         if !first.is_empty() {

@@ -52,8 +52,8 @@ impl ConnectionMemory {
         Self { shared: Arc::clone(shared), caller, held: Mutex::default() }
     }
 
-    /// Holds more bytes. False, with nothing changed, while there is no room for them.
-    #[must_use = "without room nothing is held"]
+    /// Holds more bytes. False, with nothing changed, while too little is free.
+    #[must_use = "nothing is held if too little is free"]
     pub(super) fn try_hold(&self, bytes: usize) -> bool {
         let mut held = self.held();
         let used = held.used + bytes;
@@ -83,7 +83,7 @@ impl ConnectionMemory {
         }
     }
 
-    /// Counts bytes of a stranger that the core has reserved. `None` while there is no room for them.
+    /// Counts bytes of a stranger that the core has reserved. `None` while too little is free.
     pub(super) fn count_reserved(&self, bytes: usize) -> Option<StrangersBytes> {
         let bytes = if self.held().is_admitted { 0 } else { bytes };
         let shared = &self.shared;

@@ -38,7 +38,7 @@ use client_stream::{ClientStream, DetectedStream, StallDetector};
 use connection::{ClientConnection, RefusedRequest};
 use memory::{ConnectionMemory, ListenerMemory};
 use places::{PlaceGuard, Places};
-use response::{OpenResponse, Patience, TrackedBody};
+use response::{OpenResponse, StallTimeouts, TrackedBody};
 
 /// Limits on how long clients may take.
 #[derive(Debug, Clone, Copy)]
@@ -83,7 +83,7 @@ pub(crate) async fn serve(
         http1: http1_server(),
         memory,
         phase,
-        patience: Patience { admitted: timeouts.stall, stranger },
+        stall_timeouts: StallTimeouts { admitted: timeouts.stall, stranger },
     });
     let main = Port { places: Places::new(main_places, Some(Arc::clone(&proxy))), is_admin: false };
     let admin = Port { places: Places::new(admin_places, None), is_admin: true };
@@ -164,7 +164,7 @@ struct Server {
     memory: Arc<ListenerMemory>,
     /// Each connection holds a receiver, so that the channel closes after the last connection.
     phase: watch::Sender<Phase>,
-    patience: Patience,
+    stall_timeouts: StallTimeouts,
 }
 
 /// Where a connection comes from.
@@ -184,7 +184,7 @@ impl Server {
                 Err(error) => {
                     // Usually the process is out of file descriptors, and an immediate retry fails too.
                     tracing::warn!("a connection could not be accepted: {error}");
-                    port.places.make_room();
+                    port.places.evict_one();
                     sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
@@ -223,8 +223,10 @@ impl Server {
         };
         let Some(detected) = detected else { return };
         let connection = Arc::new(ClientConnection::new(detected.version, place, memory));
-        let watched =
-            WatchedConnection { connection: Arc::clone(&connection), patience: self.patience };
+        let watched = WatchedConnection {
+            connection: Arc::clone(&connection),
+            stall_timeouts: self.stall_timeouts,
+        };
         let stream = TokioIo::new(ClientStream::new(detected, Arc::clone(&connection)));
         match connection.version {
             HttpVersion::Http1 => {
@@ -300,7 +302,7 @@ where
 /// A connection with its stall detectors.
 struct WatchedConnection {
     connection: Arc<ClientConnection>,
-    patience: Patience,
+    stall_timeouts: StallTimeouts,
 }
 
 impl WatchedConnection {
@@ -309,13 +311,13 @@ impl WatchedConnection {
     where
         C: GracefulConnection<Error = hyper::Error>,
     {
-        let Self { connection, patience } = self;
+        let Self { connection, stall_timeouts } = self;
         let mut serving = pin!(serving);
         let mut writes = StallDetector::default();
         let mut idle = Duration::ZERO;
         let mut closing = *phase.borrow() == Phase::Finishing;
         loop {
-            let interval = check_interval(patience.of(connection.is_admitted()));
+            let interval = check_interval(stall_timeouts.of(connection.is_admitted()));
             tokio::select! {
                 biased;
                 ended = serving.as_mut() => {
@@ -342,8 +344,8 @@ impl WatchedConnection {
                 }
                 () = sleep(interval) => {
                     let blocked = writes.check(&connection.place.place.writes, interval);
-                    let takes_nothing = blocked >= patience.of(connection.is_admitted());
-                    if takes_nothing || connection.end_stalled(interval, patience) {
+                    let takes_nothing = blocked >= stall_timeouts.of(connection.is_admitted());
+                    if takes_nothing || connection.end_stalled(interval, stall_timeouts) {
                         connection.place.ended(ConnectionEnd::Stalled);
                         tracing::debug!("a client does not read its answer: connection closed");
                         return;
@@ -366,8 +368,8 @@ impl WatchedConnection {
 }
 
 /// How often a stall is checked for.
-fn check_interval(patience: Duration) -> Duration {
-    (patience / STALL_CHECKS).clamp(MIN_STALL_CHECK, MAX_STALL_CHECK)
+fn check_interval(stall_timeout: Duration) -> Duration {
+    (stall_timeout / STALL_CHECKS).clamp(MIN_STALL_CHECK, MAX_STALL_CHECK)
 }
 
 fn http1_server() -> http1::Builder {

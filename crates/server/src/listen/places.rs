@@ -150,7 +150,7 @@ impl Places {
     }
 
     /// Closes the longest idle connection, for a machine that has run out of files.
-    pub(super) fn make_room(&self) {
+    pub(super) fn evict_one(&self) {
         self.evict(&mut self.taken(), 1);
     }
 

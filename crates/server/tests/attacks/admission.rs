@@ -4,8 +4,8 @@ use code_assist_harness::http2::Http2Connection;
 use code_assist_harness::samples::{GENERATE, HELLO};
 use code_assist_harness::{GoogleEmulator, ProxyBuilder, TestProxy, get, post, request};
 
+use crate::attacked::Attacked;
 use crate::table::attacks;
-use crate::unharmed::Attacked;
 
 attacks! {
     "Who gets in"

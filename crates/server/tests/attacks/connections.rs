@@ -12,8 +12,8 @@ use code_assist_harness::http2::{
 use code_assist_harness::samples::{GENERATE, HELLO, STREAM};
 use code_assist_harness::{GoogleEmulator, ProxyBuilder, ScriptedUpstream, TestProxy, get, post};
 
+use crate::attacked::Attacked;
 use crate::table::attacks;
-use crate::unharmed::Attacked;
 
 attacks! {
     "Connections"

@@ -6,8 +6,8 @@ use code_assist_harness::samples::{GENERATE, HELLO};
 use code_assist_harness::{GoogleEmulator, ProxyBuilder, TestProxy};
 use serde_json::json;
 
+use crate::attacked::Attacked;
 use crate::table::attacks;
-use crate::unharmed::Attacked;
 
 attacks! {
     "Store and machine"

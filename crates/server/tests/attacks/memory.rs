@@ -9,8 +9,8 @@ use code_assist_harness::{Connection, GoogleEmulator, ScriptedUpstream, TestProx
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
+use crate::attacked::Attacked;
 use crate::table::attacks;
-use crate::unharmed::Attacked;
 
 attacks! {
     "Memory and heavy work"

@@ -12,8 +12,8 @@ use code_assist_harness::{
     GoogleEmulator, ProxyBuilder, RedisServer, ScriptedUpstream, TestProxy, post, proxy_binary,
 };
 
+use crate::attacked::Attacked;
 use crate::table::attacks;
-use crate::unharmed::Attacked;
 use crate::upstream::at_once;
 
 attacks! {

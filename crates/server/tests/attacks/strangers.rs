@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use code_assist_harness::samples::{GENERATE, HELLO};
 use code_assist_harness::{GoogleEmulator, ProxyBuilder, TestProxy, get, post};
 
+use crate::attacked::Attacked;
 use crate::table::attacks;
-use crate::unharmed::Attacked;
 
 attacks! {
     "Strangers"
@@ -64,7 +64,7 @@ fn guessed_keys() -> Vec<Attacked> {
             "{after}"
         );
     }
-    assert_eq!(send(KEY).status(), 200, "a neighbour's key");
+    assert_eq!(send(KEY).status(), 200, "another caller's key");
     vec![proxy.into()]
 }
 

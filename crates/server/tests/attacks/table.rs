@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// Declares the attacks of a file.
 ///
 /// A row below `both` or `native` is a function of its name in that file. It returns the proxies that it
-/// attacked, which must be unharmed. `both::NAME` runs against either build, `native::NAME` only against
+/// attacked, which must still work. `both::NAME` runs against either build, `native::NAME` only against
 /// the binary. A row below `proved` has its test elsewhere: `by` names a file and the test in it.
 ///
 /// ```text
@@ -35,7 +35,7 @@ macro_rules! attacks {
             $(
                 #[test]
                 fn $name() {
-                    $crate::unharmed::run(module_path!(), super::$name);
+                    $crate::attacked::run(module_path!(), super::$name);
                 }
             )*
         }
@@ -44,7 +44,7 @@ macro_rules! attacks {
             $(
                 #[test]
                 fn $own() {
-                    $crate::unharmed::run(module_path!(), super::$own);
+                    $crate::attacked::run(module_path!(), super::$own);
                 }
             )*
         }
@@ -171,7 +171,7 @@ const INTRODUCTION: &str = "\
 # Attacks
 
 COUNT attacks, each run over real sockets against the real binary. The attacker reaches the port, with or
-without a key, or is a web page, a neighbour with a key of its own, or an upstream that lies; what is
+without a key, or is a web page, a caller with a key of its own, or an upstream that lies; what is
 trusted, and how to report a hole, is in [SECURITY.md](../SECURITY.md). A row sends the bytes of the attack and
 asserts what holds. After it, the proxy must still be healthy and answer an honest request, with no
 request in flight, no new file descriptor and no more memory than a bound. BOTH of the attacks run against the

@@ -79,7 +79,7 @@ impl MemoryBudget {
         self.held().used
     }
 
-    /// True while there is no room for one more ordinary request.
+    /// True while too little is free for one more ordinary request.
     pub fn is_exhausted(&self) -> bool {
         self.limit.saturating_sub(self.used()) < REQUEST_BASE
     }
@@ -94,7 +94,7 @@ impl MemoryBudget {
         self.held().share.unwrap_or(self.limit)
     }
 
-    /// Reserves bytes for a caller, or returns `None` while there is no room for them.
+    /// Reserves bytes for a caller, or returns `None` while too little is free.
     pub fn try_reserve(
         self: &Arc<Self>,
         caller: Caller,
@@ -209,8 +209,8 @@ impl MemoryReservation {
         self.bytes
     }
 
-    /// Reserves more bytes. False, with nothing changed, while there is no room for them.
-    #[must_use = "without room nothing is reserved"]
+    /// Reserves more bytes. False, with nothing changed, while too little is free.
+    #[must_use = "nothing is reserved if too little is free"]
     pub fn try_grow(&mut self, more: usize) -> bool {
         let mut held = self.budget.held();
         let fits = held.fits(self.budget.limit, self.caller, more, 0);
@@ -261,7 +261,7 @@ pub struct MemoryTicket {
 }
 
 impl MemoryTicket {
-    /// Reserves the bytes, or returns `None` while there is no room for them and for those before.
+    /// Reserves the bytes, or returns `None` while too little is free for them and for the tickets before.
     pub fn try_take(&self) -> Option<MemoryReservation> {
         let WaitingTicket { number, caller, bytes } = self.waiting;
         let mut held = self.budget.held();

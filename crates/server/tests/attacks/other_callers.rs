@@ -8,11 +8,11 @@ use code_assist_harness::{
     request,
 };
 
+use crate::attacked::Attacked;
 use crate::table::attacks;
-use crate::unharmed::Attacked;
 
 attacks! {
-    "Neighbours"
+    "Other callers"
     both {
         foreign_projects: "`/v1internal` with another's project: at each place, twice, with an escape, in single quotes",
             "Google gets the operator's project at each of them, and every other byte";
@@ -22,7 +22,7 @@ attacks! {
             "405, and nothing goes upstream";
     }
     native {
-        a_neighbour_that_reads_nothing: "120 streams and 30 bodies of one key, of which nothing is read and sent on",
+        a_caller_that_reads_nothing: "120 streams and 30 bodies of one key, of which nothing is read and sent on",
             "no request of another key is refused, and its p99 stays below ten times the usual one",
             because "each of its isolates has a queue of its own, and one that waits polls";
         new_holder_of_a_name: "a reload that gives the name of a key to another one, then what the old one asked",
@@ -129,7 +129,7 @@ fn calls_of_clients(proxy: &TestProxy) -> usize {
     log.iter().filter(|record| !of_the_proxy(record["path"].as_str().unwrap_or_default())).count()
 }
 
-fn a_neighbour_that_reads_nothing() -> Vec<Attacked> {
+fn a_caller_that_reads_nothing() -> Vec<Attacked> {
     let upstream = ScriptedUpstream::new(|received, connection| {
         if received.head.contains(":streamGenerateContent") {
             connection.begin_stream();
