@@ -116,7 +116,7 @@ impl Unpacking {
         Ok(false)
     }
 
-    /// Goes on behind a member that has ended. False if there is nothing.
+    /// Begins with the next member. False if there is none.
     fn next_member(&mut self) -> Result<bool, Error> {
         // Each member costs the set-up of a decoder, however short it is.
         if self.out.len() == self.begins_at {

@@ -59,7 +59,7 @@ impl Proxy {
                 context.shrink_memory(needed);
                 missing == 0 || context.try_grow_memory(missing)
             }
-            // The connection's own buffers hold such a small one.
+            // The connection's own buffers hold so small an answer.
             None if length <= FREE_ANSWER => true,
             None => {
                 context.memory = self.memory.try_reserve_own(context.caller, length);

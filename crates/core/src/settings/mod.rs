@@ -183,7 +183,7 @@ impl Settings {
     }
 
     /// How many concurrency permits one caller holds at most, with this number of keys. A single caller
-    /// has nothing to share, so that no default slows it.
+    /// has all of them: no other one needs a share.
     pub fn permits_per_caller(&self, keys: usize) -> usize {
         let all = self.max_concurrent_requests;
         match self.max_concurrent_requests_per_caller {

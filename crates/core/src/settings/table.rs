@@ -200,7 +200,7 @@ pub const SETTINGS: &[SettingSpec] = &[
         "KV_ENCRYPTION_KEY",
         "",
         Kind::Text("32 bytes in base64 or hex, or two such keys separated by a comma"),
-        "Entries are stored sealed with the first key; the second, if any, only opens old ones. Set \
+        "Entries are stored encrypted with the first key; the second, if any, only decrypts old ones. Set \
          and empty is an error.",
     )
     .secret()

@@ -1,4 +1,4 @@
-//! The settings of a Worker: which ones it has, and where its defaults differ.
+//! The settings of a Worker: which ones it has, and which defaults differ.
 
 use super::spec::SettingSpec;
 

@@ -1,8 +1,8 @@
 //! What a connection holds for its client, counted in the memory budget.
 //!
 //! Each connection may hold a little without a reservation, so that small requests are always served. Beyond that
-//! it reserves in steps. Connections that have shown nothing yet (no request of theirs was admitted)
-//! share a part of the budget, so that they cannot take it from the others.
+//! it reserves in steps. Strangers, which are connections of which no request was admitted yet, share a
+//! part of the budget, so that they leave the rest to the others.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -175,8 +175,8 @@ struct Origin {
 }
 
 impl Server {
-    /// Accepts connections for ever. While all places are taken, clients wait in the kernel's backlog,
-    /// but for one that waits for the next place.
+    /// Accepts connections for ever. While all places are taken, one accepted connection waits for the
+    /// next place, and all further ones in the kernel's backlog.
     async fn accept_all(self: &Arc<Self>, listener: &TcpListener, port: &Port) -> Infallible {
         loop {
             let (stream, address) = match listener.accept().await {
@@ -306,7 +306,7 @@ struct WatchedConnection {
 }
 
 impl WatchedConnection {
-    /// Runs a connection until it ends, stalls, stays idle for too long, or makes way for another.
+    /// Runs a connection until it ends, stalls, stays idle for too long, or is closed for another one.
     async fn run<C>(self, serving: C, mut phase: watch::Receiver<Phase>)
     where
         C: GracefulConnection<Error = hyper::Error>,
@@ -422,7 +422,7 @@ const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an answer to a request that needs no key may be left unread.
 const STRANGER_STALL: Duration = Duration::from_secs(10);
 
-/// The largest heads of honest clients, with a token and cookies, have some 16 KiB. hyper answers 414 to
+/// The largest usual heads, with a token and cookies, have some 16 KiB. hyper answers 414 to
 /// a target of 64 KiB and more only if the head is complete, so the bound lies above that.
 const MAX_HEAD: usize = 80 * 1024;
 
@@ -442,7 +442,7 @@ const SEND_BUFFER: usize = 128 * 1024;
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// However few files or memory there are.
+/// The least number of connections, however little memory and however few files there are.
 const MIN_CONNECTIONS: usize = 16;
 
 /// The places of `ADMIN_PORT`: for probes, a scraper or two, and a few browsers.

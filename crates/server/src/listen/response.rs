@@ -61,8 +61,8 @@ impl OpenResponse {
         unread.map(Some).ok_or(Error::Overloaded { after: RETRY_AFTER })
     }
 
-    /// The request is answered. A refusal to hold the answer is no loss: only the proxy's own answers,
-    /// which change nothing, are refused. The core holds memory for all others.
+    /// The request is answered. Only the proxy's own answers are refused for want of memory: the
+    /// core has reserved memory for all others. Such a request changes nothing, so the client may repeat it.
     pub(super) fn answered(&self, body: &ProxyBody<TokioPlatform>) -> Result<(), RefusedRequest> {
         if body.is_admitted() {
             self.is_admitted.store(true, Ordering::Relaxed);
@@ -309,7 +309,7 @@ impl Buf for SentBytes {
 /// What load balancers and orchestrators ask for.
 const PROBES: [&str; 3] = ["/health", "/live", "/ready"];
 
-/// When a client should try again for whose body there is no memory.
+/// The `Retry-After` of a request for whose body too little memory is free.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// As much as hyper buffers of an HTTP/1 response before it waits for the socket.

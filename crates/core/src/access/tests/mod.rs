@@ -122,13 +122,13 @@ fn no_key_and_a_wrong_key_are_different_errors() {
 }
 
 #[test]
-fn an_unnamed_key_is_known_by_its_place_in_the_list() {
+fn an_unnamed_key_is_labelled_by_its_position_in_the_list() {
     let label = admit(&keyed(), &[("x-api-key", "secret-b")], "/").unwrap().unwrap();
     assert_eq!(label, "#2");
 }
 
 #[test]
-fn a_route_that_needs_no_key_is_open_and_looks_at_none() {
+fn a_route_that_needs_no_key_is_open_and_checks_none() {
     let guesses = Mutex::default();
     for needs in [Needs::NoKey, Needs::Nothing] {
         for _ in 0..20 {
@@ -143,7 +143,7 @@ fn a_route_that_needs_no_key_is_open_and_looks_at_none() {
 }
 
 #[test]
-fn after_ten_wrong_keys_from_an_address_none_is_looked_at() {
+fn after_ten_wrong_keys_from_an_address_no_key_is_checked() {
     let (guesses, access) = (Mutex::default(), keyed());
     let send = |key: &str, from: u8, secs: u64| {
         let lines = if key.is_empty() { vec![] } else { vec![("x-api-key", key)] };
