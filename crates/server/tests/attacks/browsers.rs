@@ -25,7 +25,7 @@ attacks! {
     }
     proved {
         key_in_a_page: "a cross-site request with a key, where keys are set", "served: a page cannot know the key",
-            by "crates/core/src/access/tests.rs::with_keys_neither_host_nor_origin_is_checked";
+            by "crates/core/src/access/tests/pages.rs::with_keys_neither_host_nor_origin_is_checked";
     }
 }
 

@@ -34,9 +34,9 @@ attacks! {
     proved {
         equal_names_in_one_store: "two gateways with one Redis that give one name to different keys",
             "neither answers nor idempotency keys nor counts are shared",
-            by "crates/testkit/tests/fleet/identity.rs::two_gateways_that_give_one_name_to_different_keys_share_nothing_that_is_a_callers";
+            by "crates/testkit/tests/fleet/identity.rs::two_gateways_that_give_one_name_to_different_keys_share_nothing_of_a_caller";
         planted_answers: "an answer in the store under the key of another request",
-            "it is not used", by "crates/testkit/tests/fleet/identity.rs::an_answer_that_lies_under_another_requests_name_is_not_used";
+            "it is not used", by "crates/testkit/tests/fleet/identity.rs::an_answer_stored_under_the_key_of_another_request_is_not_used";
         answers_that_fill_a_store: "cached answers of more bytes than the shared Redis has",
             "they make way for each other, and nothing else is evicted",
             by "crates/server/src/store/redis/budget_tests.rs::answers_push_no_count_out_of_a_server_that_is_small";

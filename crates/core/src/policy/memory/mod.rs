@@ -3,7 +3,7 @@
 //! A reservation is taken before the bytes are read, and is given back when it is dropped. Like
 //! [`super::in_flight`], this policy holds a lock: the guard must reach the budget from `drop`.
 //!
-//! Two rules order those that find no memory free:
+//! Two rules decide who gets memory that becomes free:
 //! - A large reservation waits with a [`MemoryTicket`]: memory that becomes free goes to the oldest
 //!   ticket whose caller may have it. Ordinary requests ([`REQUEST_BASE`]) do not wait behind large ones.
 //! - A reservation that grows goes before all tickets, since its end sets memory free. But of a caller's
@@ -154,7 +154,7 @@ impl Held {
     /// What the tickets before this one may take as soon as it is free.
     fn claimed(&self, limit: usize, number: u64) -> usize {
         let before = self.tickets.iter().take_while(|ticket| ticket.number < number);
-        // A ticket that its caller's share keeps out has no claim.
+        // A ticket whose caller has its share already has no claim.
         let may_have =
             before.filter(|it| self.fits(usize::MAX, it.caller, it.bytes, 0) && it.bytes <= limit);
         may_have.fold(0, |sum, ticket| sum.saturating_add(ticket.bytes))

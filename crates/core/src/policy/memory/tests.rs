@@ -92,7 +92,7 @@ fn large_reservations_get_their_memory_in_the_order_in_which_they_came() {
 }
 
 #[test]
-fn a_ticket_that_its_share_keeps_out_holds_up_no_other_caller() {
+fn a_ticket_whose_caller_has_its_share_delays_no_other_caller() {
     let budget = MemoryBudget::new(8 * REQUEST_BASE);
     budget.set_keys(2);
     let _all_of_hers = budget.try_reserve(ADA, 4 * REQUEST_BASE).unwrap();
