@@ -8,11 +8,12 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, EXPECT};
 use http_body::{Body, Frame};
 
+use crate::collected::CollectedBody;
 use crate::context::RequestContext;
 use crate::error::{BodyBound, Error};
 use crate::memory;
@@ -103,11 +104,10 @@ pub(crate) async fn collect<P: Platform, B: Body<Data = Bytes, Error: Into<Reque
     let mut pace = Pace::default();
     let mut reserved = announced.length.unwrap_or_else(|| SMALL_BODY.min(limits.bytes));
     let mut body = pin!(body);
-    let mut first = Bytes::new();
-    let mut all = BytesMut::new();
+    let mut collected = CollectedBody::default();
     while let Some(frame) = next(context.platform(), body.as_mut()).await? {
         let Ok(chunk) = frame.into_data() else { continue };
-        let received = first.len() + all.len() + chunk.len();
+        let received = collected.len() + chunk.len();
         now = context.platform().now();
         let waited = context.timings.queue.saturating_sub(waited_before);
         if !pace.keeps_up(now.since(began).saturating_sub(waited), chunk.len()) {
@@ -116,20 +116,9 @@ pub(crate) async fn collect<P: Platform, B: Body<Data = Bytes, Error: Into<Reque
         if received > reserved {
             reserved = grow(context, reserved, received, limits).await?;
         }
-        if first.is_empty() && all.is_empty() {
-            first = chunk;
-            continue;
-        }
-        if all.capacity() < received {
-            all.reserve(reserved - all.len());
-        }
-        if !first.is_empty() {
-            all.extend_from_slice(&first);
-            first = Bytes::new();
-        }
-        all.extend_from_slice(&chunk);
+        collected.push(chunk, reserved);
     }
-    let whole = if all.is_empty() { first } else { all.freeze() };
+    let whole = collected.into_bytes();
     let whole = match announced.encoding {
         BodyEncoding::Gzip => {
             let unpacked = Box::pin(gzip::unpack(context, whole, limits)).await?;

@@ -4,10 +4,11 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 
+use crate::collected::CollectedBody;
 use crate::context::RequestContext;
 use crate::error::{Awaited, Error};
 use crate::memory;
@@ -75,22 +76,21 @@ async fn read_held<P: Platform>(
 ) -> Result<Bytes, Error> {
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX).min(limit);
     let mut reserved = SMALL_ANSWER;
-    let mut first = Bytes::new();
-    let mut all = BytesMut::new();
+    let mut collected = CollectedBody::default();
     loop {
         let next = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
         let Some(frame) = within(platform, idle, pin!(next)).await else {
             return Err(Error::UpstreamTimeout { awaited: Awaited::NextChunk, after: idle });
         };
         let chunk = match frame {
-            None => return Ok(if all.is_empty() { first } else { all.freeze() }),
+            None => return Ok(collected.into_bytes()),
             Some(Err(error)) => return Err(error.into()),
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(chunk) => chunk,
                 Err(_) => continue,
             },
         };
-        let received = first.len() + all.len() + chunk.len();
+        let received = collected.len() + chunk.len();
         if received > limit {
             let what = format!("the answer is longer than {limit} bytes");
             return Err(Error::UpstreamMalformed { what });
@@ -102,18 +102,7 @@ async fn read_held<P: Platform>(
             }
             reserved = larger;
         }
-        if first.is_empty() && all.is_empty() {
-            first = chunk;
-            continue;
-        }
-        if all.capacity() < received {
-            let step = if reserved > SMALL_ANSWER { reserved } else { announced.max(received) };
-            all.reserve(step - all.len());
-        }
-        if !first.is_empty() {
-            all.extend_from_slice(&first);
-            first = Bytes::new();
-        }
-        all.extend_from_slice(&chunk);
+        let capacity = if reserved > SMALL_ANSWER { reserved } else { announced.max(received) };
+        collected.push(chunk, capacity);
     }
 }
