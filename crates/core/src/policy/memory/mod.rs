@@ -84,11 +84,6 @@ impl MemoryBudget {
         self.limit.saturating_sub(self.used()) < REQUEST_BASE
     }
 
-    /// False if a caller will never get so many bytes, however long it waits.
-    pub fn could_ever_fit(&self, bytes: usize) -> bool {
-        bytes <= self.held().share.unwrap_or(self.limit)
-    }
-
     /// The most bytes that one caller may hold.
     pub fn most_for_one(&self) -> usize {
         self.held().share.unwrap_or(self.limit)
