@@ -18,6 +18,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use code_assist_core::settings::Settings;
 use code_assist_core::{AdminPort, Caller, ConnectionEnd, Peer, Proxy};
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Version};
@@ -49,6 +50,16 @@ pub(crate) struct Timeouts {
     pub(crate) grace: Duration,
     /// `STREAM_IDLE_TIMEOUT_MS`: how long a client may read nothing of its response.
     pub(crate) stall: Duration,
+}
+
+impl Timeouts {
+    pub(crate) fn of(settings: &Settings) -> Self {
+        Self {
+            delay: settings.shutdown_delay,
+            grace: settings.shutdown_grace,
+            stall: settings.stream_idle_timeout,
+        }
+    }
 }
 
 /// The sockets to accept connections from.

@@ -346,6 +346,16 @@ mod tests {
         (0..count).map(take).collect()
     }
 
+    /// Takes 20 places for new addresses, each with a request in flight.
+    fn fill_with_requests(places: &Arc<Places>) -> Vec<PlaceGuard> {
+        let take = |n: u8| {
+            let guard = places.take(address(n), places.epoch).unwrap();
+            assert!(guard.place.begin_request());
+            guard
+        };
+        (0..20).map(take).collect()
+    }
+
     fn is_closing(guard: &PlaceGuard) -> bool {
         guard.place.requests.load(Ordering::Relaxed) & CLOSING != 0
     }
@@ -367,12 +377,7 @@ mod tests {
     #[test]
     fn a_connection_with_a_request_in_flight_is_never_closed() {
         let places = Places::new(20, None);
-        let mut guards = Vec::new();
-        for n in 0..20 {
-            let guard = places.take(address(n), places.epoch).unwrap();
-            assert!(guard.place.begin_request());
-            guards.push(guard);
-        }
+        let mut guards = fill_with_requests(&places);
         assert!(places.take(address(20), places.epoch).is_none());
         assert!(!guards.iter().any(is_closing));
         guards[5].place.end_request();
@@ -386,12 +391,7 @@ mod tests {
     #[test]
     fn the_last_places_are_for_probes_while_all_others_have_requests_in_flight() {
         let places = Places::new(20, None);
-        let mut guards = Vec::new();
-        for n in 0..20 {
-            let guard = places.take(address(n), places.epoch).unwrap();
-            assert!(guard.place.begin_request());
-            guards.push(guard);
-        }
+        let mut guards = fill_with_requests(&places);
         let spare: Vec<usize> = (0..20).filter(|n| guards[*n].is_spare()).collect();
         assert_eq!(spare, [18, 19]);
         drop(guards.drain(..4));
