@@ -53,7 +53,7 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
         false
     }
 
-    /// Runs work on more than [`HEAVY`] bytes, such as unpacking or scanning a large body, where it does
+    /// Runs work on more than `HEAVY` bytes, such as unpacking or scanning a large body, where it does
     /// not keep other requests from being served. The future may be dropped before the work has ended.
     ///
     /// By default the work runs here and now.

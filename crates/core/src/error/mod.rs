@@ -205,7 +205,7 @@ pub enum Error {
 pub enum BodyBound {
     /// The caller's share of `MEMORY_BUDGET_BYTES`: the body would never fit.
     Budget,
-    /// The length of the compressed body: it is more than [`crate::intake`] unpacks of so little.
+    /// The length of the compressed body: gzip may unpack to 100 times its length.
     Ratio,
     /// `MAX_REQUEST_BODY_BYTES`.
     Setting,

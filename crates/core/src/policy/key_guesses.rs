@@ -87,7 +87,7 @@ impl KeyGuesses {
     }
 }
 
-/// Wrong keys of one address in a [`WINDOW`].
+/// Wrong keys of one address in a `WINDOW`.
 pub const MOST_WRONG: u32 = 10;
 
 const WINDOW: Duration = Duration::from_secs(60);

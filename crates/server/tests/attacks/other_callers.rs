@@ -71,10 +71,10 @@ fn foreign_projects() -> Vec<Attacked> {
         ),
     ] {
         for foreign in [
-            r#""somebody-elses""#,
-            r#""\u0073omebody-elses""#,
-            "'somebody-elses'",
-            "[\"somebody-elses\"]",
+            r#""foreign-project""#,
+            r#""\u0066oreign-project""#,
+            "'foreign-project'",
+            "[\"foreign-project\"]",
         ] {
             proxy.post(&format!("/v1internal:{method}"), body.replace("FOREIGN", foreign));
             let sent = proxy.google().received(method).pop().expect("it was sent");
@@ -112,7 +112,7 @@ fn methods_by_get() -> Vec<Attacked> {
     let proxy = TestProxy::for_emulator(GoogleEmulator::start(), &[]);
     let calls = calls_of_clients(&proxy);
     for method in ["loadCodeAssist", "generateContent", "streamGenerateContent", "onboardUser"] {
-        let path = format!("/v1internal:{method}?alt=sse&project=somebody-elses");
+        let path = format!("/v1internal:{method}?alt=sse&project=foreign-project");
         for verb in ["GET", "PUT", "DELETE"] {
             let answer = proxy.send(request(verb, &path, &[], b""));
             assert_eq!((answer.status(), answer.header("allow")), (405, "POST"), "{verb} {path}");
