@@ -19,7 +19,7 @@ fn a_key_setting_that_is_set_and_empty_is_a_problem_in_every_layer() {
             };
             assert_eq!(problem(&[(name, blank)], &[]), expected("the environment"));
             assert_eq!(problem(&[], &[(name, blank)]), expected("the settings file"));
-            // The file's key is not used in its place: the operator does not see that it would be.
+            // The key of the file does not replace it: the operator would not notice that.
             assert_eq!(problem(&[(name, blank)], &[(name, &good)]), expected("the environment"));
             read(&[], &[(name, &good), HOME], &[(name, blank)]).unwrap();
         }
@@ -60,7 +60,7 @@ fn a_short_key_is_a_warning_and_on_a_network_a_very_short_one_a_problem() {
 }
 
 #[test]
-fn plain_http_to_another_machine_needs_an_explicit_yes() {
+fn plain_http_to_another_machine_must_be_allowed_explicitly() {
     for name in ["CODE_ASSIST_ENDPOINT", "OAUTH_TOKEN_URL", "OAUTH_TOKENINFO_URL"] {
         for url in ["http://a.example/x", "http://192.0.2.1:9", "http://localhost.a.example"] {
             let problems = read(&[(name, url)], &[HOME], &[]).unwrap_err();

@@ -307,8 +307,8 @@ impl<'a> SettingsReader<'a> {
         (spec, found)
     }
 
-    /// True, with a problem, if the strongest layer that has the setting has it without a value, where
-    /// that is not allowed.
+    /// True if the setting may not be blank, and its strongest layer has it without a value. Records the
+    /// problem.
     fn is_blank(&mut self, spec: &'static SettingSpec) -> bool {
         if spec.may_be_blank {
             return false;

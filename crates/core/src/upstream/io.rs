@@ -49,8 +49,8 @@ pub(super) async fn read_whole<P: Platform>(
     read_held(platform, body, limit, idle, None).await
 }
 
-/// Reads a body to its end for a client's request, which reserves memory for it: each step before the
-/// step is read. While too little memory is free, the request waits for `longest` at most.
+/// Reads a body to its end for a client's request. Memory for each step is reserved before that step is
+/// read. While too little memory is free, the request waits for `longest` at most.
 pub(super) async fn read_answer<P: Platform>(
     context: &mut RequestContext<P>,
     body: P::Body,

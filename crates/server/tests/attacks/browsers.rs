@@ -19,7 +19,7 @@ attacks! {
     native {
         rebinding_on_a_network: "`Host` of a page that was resolved to a proxy with `ALLOW_UNAUTHENTICATED` on `0.0.0.0`, with and without its own `Origin`",
             "403 `HOST_NOT_ALLOWED`: an IP address, a loopback name or one of `ALLOWED_HOSTS` is needed",
-            because "Cloudflare leads only its own names to a Worker";
+            because "Cloudflare routes only its own names to a Worker";
         odd_addresses: "`127.1`, `0x7f.0.0.1`, `2130706433`, `[::1%25lo]`, `0.0.0.0`, `[::]` and another machine's address in `Host`, on loopback",
             "403 `HOST_NOT_ALLOWED`", because "the runtime reads `Host`";
     }
