@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
+
+use code_assist_harness::{assert_generated, workspace};
 
 /// Declares the attacks of a file.
 ///
@@ -102,16 +103,7 @@ pub(crate) enum Proof {
 
 #[test]
 fn attacks_md_is_what_the_table_says() {
-    let path = root().join("docs/ATTACKS.md");
-    let page = page(crate::TOPICS);
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        fs::write(&path, &page).unwrap();
-    }
-    let committed = fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        committed == page,
-        "docs/ATTACKS.md is stale: UPDATE_DOCS=1 cargo test -p code-assist-proxy --test attacks attacks_md"
-    );
+    assert_generated("docs/ATTACKS.md", &page(crate::TOPICS), "attacks attacks_md");
 }
 
 #[test]
@@ -119,7 +111,7 @@ fn every_test_that_proves_a_row_elsewhere_is_there() {
     for row in crate::TOPICS.iter().flat_map(|topic| topic.rows) {
         let Proof::Elsewhere(test) = row.proof else { continue };
         let (file, name) = test.split_once("::").expect("PATH::TEST");
-        let text = fs::read_to_string(root().join(file)).unwrap_or_default();
+        let text = fs::read_to_string(workspace().join(file)).unwrap_or_default();
         assert!(text.contains(&format!("fn {name}(")), "{}: there is no {test}", row.name);
     }
 }
@@ -158,11 +150,6 @@ fn page(topics: &[&Topic]) -> String {
 fn elsewhere(test: &str) -> String {
     let (file, name) = test.split_once("::").expect("PATH::TEST");
     format!("proved by [`{name}`](../{file})")
-}
-
-/// The folder of the workspace.
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
 const INTRODUCTION: &str = "\
