@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_of_an_hour_does_not_confuse_the_slots() {
+    fn after_a_pause_of_an_hour_only_new_bytes_count() {
         let mut pace = Pace::default();
         assert!(pace.keeps_up(Duration::ZERO, 1 << 20));
         assert!(!pace.keeps_up(Duration::from_secs(3600), 1000));

@@ -70,7 +70,7 @@ fn alice() -> Result<Option<String>, AccessError> {
 }
 
 #[test]
-fn every_carrier_brings_the_key() {
+fn the_key_is_read_from_every_carrier() {
     let basic = format!("Basic {}", STANDARD.encode("anyone:secret-a"));
     for (lines, target) in [
         (&[("x-goog-api-key", "secret-a")][..], "/"),

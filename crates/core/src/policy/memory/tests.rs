@@ -18,7 +18,7 @@ fn what_is_reserved_is_given_back_when_the_guard_is_dropped() {
 }
 
 #[test]
-fn a_reservation_grows_as_far_as_there_is_room_and_shrinks() {
+fn a_reservation_grows_within_the_limit_and_shrinks() {
     let budget = MemoryBudget::new(100);
     let mut it = budget.try_reserve(ADA, 60).unwrap();
     assert!(it.try_grow(40));

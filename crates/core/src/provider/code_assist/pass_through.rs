@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_session_calls_what_generates_and_what_changes_nothing() {
+    fn the_methods_of_a_session_generate_or_change_nothing() {
         for suffix in [
             ":generateContent",
             ":streamGenerateContent",
