@@ -76,7 +76,8 @@ pub(crate) enum Task {
     /// Prints the address, the credential source, the key-value store and a curl line to paste.
     /// Starts, and says what is missing, even when Google is out of reach; refuses to start on
     /// settings that are invalid or unsafe. SIGINT or SIGTERM lets streams finish, a second one
-    /// does not. SIGHUP reads keys, allowed origins, model aliases and log level again from the file.
+    /// does not. SIGHUP reads keys, allowed hosts and origins, model aliases and log
+    /// level again from the file.
     #[command(after_help = SERVE_FOOT, after_long_help = SERVE_FOOT)]
     Serve(Serve),
     /// Find out whether the proxy would work, step by step
