@@ -21,7 +21,7 @@ use code_assist_harness::{assert_generated, workspace};
 ///         name: "what is sent", "what holds", because "why it does not hold for the Worker";
 ///     }
 ///     proved {
-///         name: "what is sent", "what holds", by "crates/core/src/intake.rs::name_of_the_test";
+///         name: "what is sent", "what holds", by "crates/core/src/intake/mod.rs::name_of_the_test";
 ///     }
 /// }
 /// ```
