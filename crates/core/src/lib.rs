@@ -29,6 +29,7 @@
 mod access;
 mod body;
 mod caller;
+mod collected;
 mod context;
 mod dialect;
 mod error;

@@ -1,4 +1,4 @@
-//! The waits for memory: a request waits unread while the memory budget has no room for it.
+//! The waits for memory: a request waits unread while too little of the memory budget is free.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -8,9 +8,9 @@ use crate::context::RequestContext;
 use crate::error::{Error, OVERLOADED};
 use crate::platform::Platform;
 use crate::policy::memory::{MemoryBudget, REQUEST_BASE};
-use crate::wait::within;
+use crate::wait::{poll_until, within};
 
-/// Reserves memory for a request. While there is no room the request waits, for `longest` at most and
+/// Reserves memory for a request. While too little is free, the request waits, for `longest` at most and
 /// within its client's deadline.
 pub(crate) async fn reserve<P: Platform>(
     budget: &Arc<MemoryBudget>,
@@ -55,7 +55,7 @@ pub(crate) async fn grow<P: Platform>(
     poll(context, longest, |context| context.try_grow_memory(more).then_some(())).await
 }
 
-/// Asks again after pauses that double, until the answer is there or the time is over.
+/// Polls for memory for `longest` at most, within the client's deadline.
 async fn poll<P: Platform, T>(
     context: &mut RequestContext<P>,
     longest: Duration,
@@ -65,21 +65,9 @@ async fn poll<P: Platform, T>(
     let began = platform.now();
     let (limit, late) = context.wait_limit(longest, |_| OVERLOADED, began);
     let answer = {
-        let polling = pin!(async {
-            let mut pause = FIRST_PAUSE;
-            loop {
-                platform.timer(pause).await;
-                if let Some(answer) = ask(context) {
-                    return answer;
-                }
-                pause = (pause * 2).min(LAST_PAUSE);
-            }
-        });
+        let polling = pin!(poll_until(&platform, None, began, |_| ask(context).map(Ok)));
         within(&platform, limit, polling).await
     };
     context.timings.queue += platform.now().since(began);
-    answer.ok_or(late)
+    answer.map_or(Err(late), |(answer, _)| answer)
 }
-
-const FIRST_PAUSE: Duration = Duration::from_millis(2);
-const LAST_PAUSE: Duration = Duration::from_millis(50);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// share its row.
 const LAYERS: &[&[&str]] = &[
     &["time", "failure", "sync"],
-    &["caller", "payload", "json", "sse"],
+    &["caller", "collected", "payload", "json", "sse"],
     &["policy"],
     &["job"],
     &["platform"],

@@ -81,7 +81,7 @@ impl Http2Connection {
         Some(Http2Frame { kind, flags, stream: u32::from_be_bytes(id), payload })
     }
 
-    /// Reads until the answer of a stream has ended, by whichever way.
+    /// Reads until the answer of a stream has ended, in whatever way.
     #[track_caller]
     pub fn answer(&mut self, stream: u32) -> Http2Answer {
         let mut answer = Http2Answer { ok: false, body: Vec::new(), end: Http2End::Closed };
@@ -149,7 +149,7 @@ impl Http2Frame {
     }
 }
 
-/// What came of one stream.
+/// The result of one stream.
 #[derive(Debug)]
 pub struct Http2Answer {
     /// Whether the status was 200.
@@ -172,7 +172,7 @@ impl Http2Answer {
         code.and_then(|code| u16::try_from(code).ok()).unwrap_or(0)
     }
 
-    /// Whether the proxy has refused the stream or the connection as an offence against the protocol.
+    /// Whether the proxy has refused the stream or the connection as a violation of the protocol.
     pub fn is_refused(&self) -> bool {
         !matches!(self.end, Http2End::Complete)
     }
@@ -187,7 +187,7 @@ pub enum Http2End {
     Reset(u32),
     /// The proxy has ended the connection, with this error code.
     GoAway(u32),
-    /// The proxy has closed the connection without a word.
+    /// The proxy has closed the connection without an error code.
     Closed,
 }
 
@@ -250,7 +250,7 @@ pub const PING: u8 = 6;
 pub const GOAWAY: u8 = 7;
 /// Lets the peer send more.
 pub const WINDOW_UPDATE: u8 = 8;
-/// Goes on with a head.
+/// Continues a head.
 pub const CONTINUATION: u8 = 9;
 
 /// This is the answer to SETTINGS or PING.

@@ -3,6 +3,7 @@
 //! | Module | What it gives a test |
 //! |---|---|
 //! | `proxy` | [`ProxyBuilder`] and [`Proxy`]: the binary as a child process, or the Worker under workerd |
+//! | `generated` | [`assert_generated`]: files of the repository that tests generate |
 //! | `test_proxy` | [`TestProxy`]: a proxy that must have leaked nothing at the end |
 //! | `client` | [`Connection`] and [`Response`]: an HTTP/1.1 client that shows every byte |
 //! | [`http2`] | [`http2::Http2Connection`]: an HTTP/2 client of which the test writes each frame |
@@ -27,6 +28,7 @@
 
 mod client;
 mod emulator;
+mod generated;
 pub mod http2;
 mod proxy;
 mod redis;
@@ -39,6 +41,7 @@ pub use client::{
     Connection, Response, ResponseHead, get, parse_events, post, proxy_error_reason, request,
 };
 pub use emulator::GoogleEmulator;
+pub use generated::{assert_generated, workspace};
 pub use proxy::{Proxy, ProxyBuild, ProxyBuilder, proxy_binary};
 pub use redis::{RedisServer, free_port};
 pub use test_proxy::TestProxy;

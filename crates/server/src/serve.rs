@@ -51,11 +51,7 @@ async fn serve(mut settings: Settings, sources: Sources, emulated: bool) -> io::
     if let Some(notice) = notice {
         tracing::warn!("{notice}");
     }
-    let timeouts = Timeouts {
-        delay: settings.shutdown_delay,
-        grace: settings.shutdown_grace,
-        stall: settings.stream_idle_timeout,
-    };
+    let timeouts = Timeouts::of(&settings);
     let initial = settings.clone();
     let App { proxy, platform } = App::assemble(settings, store, aborted)?;
     let (client, endpoint) = (platform.http_client().clone(), initial.endpoints.first().cloned());

@@ -34,7 +34,7 @@ impl Reload {
     fn read_settings(&self) -> bool {
         self.proxy.retry_quotas(&self.platform);
         match self.sources.read_again(&self.host) {
-            // The process may be reachable for others, whom only the keys keep out.
+            // Others may reach the port, and only the keys refuse them.
             Ok((settings, _)) if settings.api_keys.is_empty() && self.proxy.needs_keys() => {
                 tracing::error!(
                     "not reloaded, the old settings stay: PROXY_API_KEYS: there is no key left; a \

@@ -108,7 +108,7 @@ fn requests_for_metrics_and_health_are_not_counted() {
 }
 
 #[test]
-fn refused_strangers_are_counted_apart_and_in_no_ratio_and_no_latency() {
+fn refused_strangers_have_a_count_of_their_own_and_are_in_no_ratio_and_no_latency() {
     let script = ScriptedPlatform::new(google());
     let proxy = signed_in(&script, &[("PROXY_API_KEYS", "ada:sesame-sesame-sesame")]);
     let keyed = |path: &str| with(path, "x-goog-api-key", "sesame-sesame-sesame");

@@ -1,7 +1,7 @@
 //! Properties of the projects in requests of Code Assist's own protocol, over generated bodies.
 
 use bytes::Bytes;
-use code_assist_core::internals::provider::code_assist::passed;
+use code_assist_core::internals::provider::code_assist::pass_through;
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Map, Value, json};
@@ -38,8 +38,8 @@ proptest! {
 }
 
 fn in_ours(text: &Bytes) -> Bytes {
-    let named = passed::named_projects(text).expect("the generator makes objects");
-    passed::in_project(text, named, OURS).to_bytes()
+    let named = pass_through::named_projects(text).expect("the generator makes objects");
+    pass_through::in_project(text, named, OURS).to_bytes()
 }
 
 /// The body as it has to be: what names a project in it and in its objects, but for the request to the

@@ -65,7 +65,7 @@ impl Edge {
 impl Platform for Edge {
     type Body = Incoming;
     type Timer = Timer;
-    type Permit = Place;
+    type Permit = Permit;
 
     /// The runtime moves its clock only with input and output, against timing attacks. So the time that
     /// the proxy itself takes shows as next to nothing.
@@ -86,24 +86,24 @@ impl Platform for Edge {
     }
 
     /// One request may not wake another, so each one polls.
-    async fn acquire_permit(&self, caller: Caller) -> Place {
+    async fn acquire_permit(&self, caller: Caller) -> Permit {
         let now = self.now();
-        let place = {
-            let mut line = isolate::line();
-            line.remove_lost(now);
-            Place(line.join(caller, now))
+        let permit = {
+            let mut queue = isolate::wait_queue();
+            queue.remove_lost(now);
+            Permit(queue.join(caller, now))
         };
-        while !isolate::line().has_permit(place.0) {
-            self.timer(PLACE_POLL_INTERVAL).await;
+        while !isolate::wait_queue().has_permit(permit.0) {
+            self.timer(PERMIT_POLL_INTERVAL).await;
         }
-        place
+        permit
     }
 
     fn is_at_share(&self, caller: &Caller) -> bool {
-        isolate::line().is_at_share(caller)
+        isolate::wait_queue().is_at_share(caller)
     }
 
-    /// There is one thread. Between two pieces of large work other events have their turn.
+    /// There is one thread. Between two pieces of large work the runtime handles other events.
     async fn heavy<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         self.timer(Duration::ZERO).await;
         work()
@@ -236,15 +236,15 @@ impl http_body::Body for Incoming {
 
 /// A permit for one upstream request. Dropping it gives it back.
 #[derive(Debug)]
-pub(crate) struct Place(Ticket);
+pub(crate) struct Permit(Ticket);
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
-        isolate::line().leave(self.0);
+        isolate::wait_queue().leave(self.0);
     }
 }
 
-const PLACE_POLL_INTERVAL: Duration = Duration::from_millis(5);
+const PERMIT_POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The codings that the runtime decompresses. Its compatibility flag `brotli_content_encoding` is on
 /// since 2024.

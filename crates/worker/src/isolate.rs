@@ -18,9 +18,9 @@ pub(crate) fn proxy(edge: &Edge) -> Result<&'static Proxy, &'static Error> {
 }
 
 /// The wait queue for upstream requests in this isolate.
-pub(crate) fn line() -> MutexGuard<'static, WaitQueue> {
-    static LINE: Mutex<WaitQueue> = Mutex::new(WaitQueue::new(0, 0));
-    LINE.lock().unwrap_or_else(PoisonError::into_inner)
+pub(crate) fn wait_queue() -> MutexGuard<'static, WaitQueue> {
+    static WAIT_QUEUE: Mutex<WaitQueue> = Mutex::new(WaitQueue::new(0, 0));
+    WAIT_QUEUE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn make(edge: &Edge) -> Result<Proxy, Error> {
@@ -37,7 +37,7 @@ fn make(edge: &Edge) -> Result<Proxy, Error> {
     })?;
     if settings.kv_encryption_key.is_some() {
         // An operator who sets it expects that values are encrypted with it.
-        return Err(Error::SettingsInvalid { problems: vec![NO_SEAL.to_owned()] });
+        return Err(Error::SettingsInvalid { problems: vec![NO_ENCRYPTION.to_owned()] });
     }
     log::start(&settings.log_level, settings.log_format);
     for warning in warnings {
@@ -52,7 +52,7 @@ fn make(edge: &Edge) -> Result<Proxy, Error> {
         }
     }
     let share = settings.permits_per_caller(settings.api_keys.len());
-    line().set_limits(settings.max_concurrent_requests, share);
+    wait_queue().set_limits(settings.max_concurrent_requests, share);
     Ok(Proxy::new(settings, edge))
 }
 
@@ -64,6 +64,6 @@ fn variable(env: &Env, name: &str) -> Option<String> {
     value.as_string().or_else(number).or_else(boolean)
 }
 
-const NO_SEAL: &str = "KV_ENCRYPTION_KEY has no effect in a Worker, which does not encrypt entries itself: \
+const NO_ENCRYPTION: &str = "KV_ENCRYPTION_KEY has no effect in a Worker, which does not encrypt entries itself: \
     Cloudflare encrypts KV and Durable Objects at rest. Remove the variable (wrangler secret delete \
     KV_ENCRYPTION_KEY)";

@@ -1,12 +1,11 @@
-//! Where clients put their keys (`docs/ACCESS.md`).
+//! The parts of a request that can carry the client's key (`docs/ACCESS.md`).
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::Uri;
 use http::header::{self, HeaderMap, HeaderName};
 
-/// The key that the client presents, from the first of its places that is not empty
-/// (`docs/API.md`).
+/// The key that the client presents: the first carrier that is not empty counts.
 pub(super) fn presented(headers: &HeaderMap, uri: &Uri) -> Option<String> {
     let plain = |name: HeaderName| {
         let values = headers.get_all(name).into_iter();

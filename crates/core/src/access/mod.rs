@@ -48,7 +48,7 @@ impl Access {
     /// matter. Without keys, requests of foreign web pages are refused: by `Host` (DNS rebinding),
     /// and by `Origin` and `Sec-Fetch-Site`.
     ///
-    /// A key that is not needed is not looked at, so that nothing can be guessed there.
+    /// A key that is not needed is not checked, so that such a route cannot be used to guess keys.
     pub fn admit(
         &self,
         headers: &HeaderMap,
@@ -170,8 +170,9 @@ impl fmt::Debug for Access {
 pub struct Client {
     /// The digest of the client's key, for limits and caches; `None` without a valid key.
     pub key: Option<KeyDigest>,
-    /// The key's name, else its place in the list, as in `#2`; `None` without a valid key. Nothing that a
-    /// guessed key could be compared with: logs and metrics are read by more people than the keys.
+    /// The key's name, else its place in the list, as in `#2`; `None` without a valid key. It
+    /// contains no hash of the key: more people may read logs and metrics than may know the keys, and a
+    /// guessed key could be compared with a hash.
     pub label: Option<Arc<str>>,
 }
 
@@ -215,7 +216,7 @@ pub enum AccessError {
     /// Too many wrong keys came from this address.
     #[error("too many wrong keys")]
     TooManyAttempts {
-        /// How long until a key is looked at again.
+        /// How long until a key is checked again.
         after: Duration,
     },
     /// The request comes from a web page of another origin.

@@ -11,8 +11,8 @@ use crate::settings::AllowedHosts;
 
 impl Access {
     /// Admits loopback names and `ALLOWED_HOSTS`, and on a network IP addresses too. Any other name may
-    /// be that of a web page, which had it resolved to this machine (DNS rebinding). An address in `Host`
-    /// was not resolved.
+    /// be that of a web page whose owner has it resolved to this machine (DNS rebinding). An IP address in
+    /// `Host` was not resolved.
     pub(super) fn check_host(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), AccessError> {
         let named = headers.get_all(header::HOST).iter().map(HeaderValue::as_bytes);
         // HTTP/2 names the host in `:authority`; HTTP/1.0 may not name it at all.

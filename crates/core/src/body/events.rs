@@ -31,8 +31,8 @@ pub(crate) struct Events<P: Platform> {
     decoder: StreamDecoder,
     encoder: StreamEncoder,
     idle: IdleTimer<P>,
-    /// The part of an event that may be held, and that its request has memory for.
-    room: usize,
+    /// How many bytes of an event may be held: the request has reserved memory for them.
+    may_hold: usize,
     /// Pieces that are ready to be sent.
     ready: VecDeque<Bytes>,
     phase: StreamPhase<P>,
@@ -82,7 +82,7 @@ impl<P: Platform> Events<P> {
             decoder,
             encoder,
             idle: IdleTimer::new(platform, limits.idle),
-            room: SMALL_ANSWER,
+            may_hold: SMALL_ANSWER,
             ready: VecDeque::new(),
             phase: StreamPhase::Awaited,
         }
@@ -116,7 +116,7 @@ impl<P: Platform> Events<P> {
 
     /// The memory that the stream has reserved beyond that of every request.
     pub(crate) fn reserved(&self) -> usize {
-        self.room - SMALL_ANSWER
+        self.may_hold - SMALL_ANSWER
     }
 
     /// Returns the next piece for the client, `None` at the end.
@@ -125,9 +125,9 @@ impl<P: Platform> Events<P> {
         cx: &mut Context<'_>,
         context: &mut RequestContext<P>,
     ) -> Poll<Option<Bytes>> {
-        if self.room > SMALL_ANSWER && self.reader.held() <= SMALL_ANSWER {
+        if self.may_hold > SMALL_ANSWER && self.reader.held() <= SMALL_ANSWER {
             // The client has taken the large event.
-            self.room = SMALL_ANSWER;
+            self.may_hold = SMALL_ANSWER;
             context.shrink_memory(REQUEST_BASE);
         }
         loop {
@@ -171,7 +171,7 @@ impl<P: Platform> Events<P> {
                 },
                 Ok(None) => {
                     let held = self.reader.held();
-                    if held > self.room && !self.grow(held, context) {
+                    if held > self.may_hold && !self.grow(held, context) {
                         return Poll::Ready(StreamStep::Failed(OVERLOADED));
                     }
                 }
@@ -214,13 +214,13 @@ impl<P: Platform> Events<P> {
         }
     }
 
-    /// Reserves memory for an event of which so many bytes are held. False if there is no room.
+    /// Reserves memory for an event of which so many bytes are held. False if too little memory is free.
     fn grow(&mut self, held: usize, context: &mut RequestContext<P>) -> bool {
         // The buffer doubles as it grows, and the event is written once more for the client.
-        let room = held.saturating_mul(2);
-        let grown = context.try_grow_memory(room - self.room);
+        let larger = held.saturating_mul(2);
+        let grown = context.try_grow_memory(larger - self.may_hold);
         if grown {
-            self.room = room;
+            self.may_hold = larger;
         }
         grown
     }

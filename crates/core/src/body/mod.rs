@@ -39,8 +39,8 @@ enum BodyContent<P: Platform> {
 }
 
 impl<P: Platform> ProxyBody<P> {
-    /// True if the request was admitted and asks upstream. A request for the proxy itself, which needs
-    /// no key, says nothing about its client.
+    /// True if the request was admitted and asks upstream. A request for the proxy itself
+    /// does not count: it needs no key.
     pub fn is_admitted(&self) -> bool {
         self.context.operation.is_some_and(Operation::asks_upstream)
     }

@@ -3,17 +3,18 @@
 //! The context holds the request's state, and reports it to the metrics. It ends with the answer's body,
 //! or when the client goes away at any moment before: then its access log line is derived from it.
 
+mod deadline;
 mod server_timing;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderValue};
 
 use crate::caller::Caller;
 use crate::dialect::Operation;
-use crate::error::{Awaited, Error};
+use crate::error::Error;
 use crate::google::usage::TokenUsage;
 use crate::ids::RequestId;
 use crate::metrics::{AccessLogRecord, CacheResult, Metrics, RequestOutcome, RetryReason};
@@ -24,6 +25,8 @@ use crate::policy::in_flight::InFlightGuard;
 use crate::policy::memory::MemoryReservation;
 use crate::provider::request::CountedFor;
 use crate::time::Monotonic;
+
+pub(crate) use deadline::{Deadline, first_byte_error};
 
 /// One request, or one piece of the proxy's own work.
 #[derive(Debug)]
@@ -85,36 +88,6 @@ pub(crate) struct RequestContext<P: Platform> {
     counted_for: CountedFor,
     /// A hash of the request's body, for a stream that breaks after its body was dropped.
     pub(crate) body_hash: u64,
-}
-
-/// When the client stops waiting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Deadline {
-    /// How long the client waits in all.
-    pub(crate) allowed: Duration,
-    pub(crate) at: Monotonic,
-}
-
-impl Deadline {
-    /// The deadline of a request that came at `received`, from `X-Server-Timeout` in seconds, which
-    /// the google-genai SDKs send.
-    pub(crate) fn of(headers: &HeaderMap, received: Monotonic) -> Option<Self> {
-        let seconds: f64 = headers.get(SERVER_TIMEOUT)?.to_str().ok()?.trim().parse().ok()?;
-        // Zero is no deadline, and neither is a value that is no number.
-        let allowed = Duration::try_from_secs_f64(seconds).ok().filter(|it| !it.is_zero())?;
-        let allowed = allowed.min(LONGEST_DEADLINE);
-        Some(Self { allowed, at: received + allowed })
-    }
-
-    /// What is left of it.
-    pub(crate) fn left(self, now: Monotonic) -> Duration {
-        self.at.since(now)
-    }
-
-    /// What the client gets when it is over.
-    pub(crate) fn error(self) -> Error {
-        Error::UpstreamTimeout { awaited: Awaited::ClientDeadline, after: self.allowed }
-    }
 }
 
 /// Where a request's time went.
@@ -287,7 +260,7 @@ impl<P: Platform> RequestContext<P> {
         }
     }
 
-    /// Reserves more memory for a request that has some. False while there is no room.
+    /// Reserves more memory for a request that has some. False while too little is free.
     pub(crate) fn try_grow_memory(&mut self, more: usize) -> bool {
         self.memory.as_mut().is_none_or(|memory| memory.try_grow(more))
     }
@@ -433,46 +406,5 @@ impl CacheUse {
             Self::NotRepeatable => Some(CacheResult::Bypass.header()),
             Self::Untouched => None,
         }
-    }
-}
-
-/// What the client gets when the time for the first byte is over: its own deadline's error, else the one
-/// of the proxy's `own` limit.
-pub(crate) fn first_byte_error(deadline: Option<Deadline>, own: Duration) -> Error {
-    match deadline {
-        Some(deadline) => deadline.error(),
-        None => Error::UpstreamTimeout { awaited: Awaited::FirstByte, after: own },
-    }
-}
-
-/// The longest time that a client may make the proxy wait for the first byte.
-const LONGEST_DEADLINE: Duration = Duration::from_secs(3600);
-
-const SERVER_TIMEOUT: HeaderName = HeaderName::from_static("x-server-timeout");
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_client_says_how_long_it_waits() {
-        for (text, allowed) in [
-            ("60", Some(60.0)),
-            (" 2.5 ", Some(2.5)),
-            ("1e6", Some(3600.0)),
-            ("0", None),
-            ("-1", None),
-            ("NaN", None),
-            ("inf", None),
-            ("1e300", None),
-            ("soon", None),
-            ("", None),
-        ] {
-            let mut headers = HeaderMap::new();
-            headers.insert("X-Server-Timeout", HeaderValue::from_static(text));
-            let deadline = Deadline::of(&headers, Monotonic(0)).map(|deadline| deadline.allowed);
-            assert_eq!(deadline, allowed.map(Duration::from_secs_f64), "{text:?}");
-        }
-        assert_eq!(Deadline::of(&HeaderMap::new(), Monotonic(0)), None);
     }
 }

@@ -193,7 +193,7 @@ impl fmt::Display for Error {
             }
             Self::TooManyAttempts { after } => write!(
                 f,
-                "Too many wrong API keys came from your address, so this key was not looked at. Correct \
+                "Too many wrong API keys came from your address, so this key was not checked. Correct \
                  the key, and try again in {}.",
                 Plain(*after)
             ),

@@ -48,7 +48,7 @@ pub enum Error {
         /// The model that failed, if other models can be called.
         model: Option<String>,
     },
-    /// Nearly all places for connections have a request in flight.
+    /// Nearly all connections that may be open have a request in flight.
     ConnectionsExhausted,
     /// An `Idempotency-Key` was used again with a different body.
     Conflict,
@@ -105,7 +105,7 @@ pub enum Error {
         /// What the operating system says.
         why: String,
     },
-    /// There is no room in the memory budget for the request or its answer.
+    /// Too little of the memory budget is free for the request or its answer.
     Overloaded {
         /// How long to wait before the next attempt.
         after: Duration,
@@ -152,7 +152,7 @@ pub enum Error {
     },
     /// Too many wrong keys came from the client's address.
     TooManyAttempts {
-        /// How long until a key from there is looked at again.
+        /// How long until a key from there is checked again.
         after: Duration,
     },
     /// The proxy does not read this `Content-Encoding`, or the body does not decode.
@@ -383,8 +383,8 @@ impl Error {
     }
 }
 
-/// No room in the memory budget. Memory becomes free whenever a request ends, so that a second is a good
-/// time to come again.
+/// Too little of the memory budget is free. Memory becomes free whenever a request ends, so the
+/// client may try again after a second.
 pub(crate) const OVERLOADED: Error = Error::Overloaded { after: Duration::from_secs(1) };
 
 const SET_UP_LICENCE: Link = Link {

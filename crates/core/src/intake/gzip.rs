@@ -23,21 +23,21 @@ pub(super) async fn unpack<P: Platform>(
     let held = context.memory.as_ref().map_or(0, MemoryReservation::bytes);
     let most = UnpackBound::of(packed_bytes, held, limits);
     let mut unpacking = Unpacking::new(packed);
-    let mut room = 0;
+    let mut capacity = 0;
     loop {
         // One byte more than allowed tells a body that is too long from one that just fits.
-        let larger = (room * 2).clamp(FIRST_STEP, room + LARGEST_STEP).min(most.bytes + 1);
-        if room == larger {
+        let larger = (capacity * 2).clamp(FIRST_STEP, capacity + LARGEST_STEP).min(most.bytes + 1);
+        if capacity == larger {
             return Err(most.error());
         }
-        Box::pin(memory::grow(context, larger - room, limits.queue_timeout)).await?;
-        room = larger;
+        Box::pin(memory::grow(context, larger - capacity, limits.queue_timeout)).await?;
+        capacity = larger;
         let done;
-        if packed_bytes <= HEAVY && room <= HEAVY {
-            done = unpacking.step(room);
+        if packed_bytes <= HEAVY && capacity <= HEAVY {
+            done = unpacking.step(capacity);
         } else {
             let step = move || {
-                let done = unpacking.step(room);
+                let done = unpacking.step(capacity);
                 (unpacking, done)
             };
             (unpacking, done) = context.platform().heavy(step).await;
@@ -99,14 +99,14 @@ impl Unpacking {
         Self { decoder, out: Vec::new(), members: 1, begins_at: 0 }
     }
 
-    /// Unpacks until there are `room` bytes. True at the end.
-    fn step(&mut self, room: usize) -> Result<bool, Error> {
-        self.out.reserve_exact(room - self.out.len());
-        while self.out.len() < room {
-            let left = (room - self.out.len()) as u64;
+    /// Unpacks until there are `capacity` bytes. True at the end.
+    fn step(&mut self, capacity: usize) -> Result<bool, Error> {
+        self.out.reserve_exact(capacity - self.out.len());
+        while self.out.len() < capacity {
+            let left = (capacity - self.out.len()) as u64;
             let read = (&mut self.decoder).take(left).read_to_end(&mut self.out);
             read.map_err(|_| undecodable("gzip that cannot be decompressed"))?;
-            if self.out.len() == room {
+            if self.out.len() == capacity {
                 break;
             }
             if !self.next_member()? {
@@ -116,7 +116,7 @@ impl Unpacking {
         Ok(false)
     }
 
-    /// Goes on behind a member that has ended. False if there is nothing.
+    /// Begins with the next member. False if there is none.
     fn next_member(&mut self) -> Result<bool, Error> {
         // Each member costs the set-up of a decoder, however short it is.
         if self.out.len() == self.begins_at {

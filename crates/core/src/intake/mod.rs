@@ -8,11 +8,12 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, EXPECT};
 use http_body::{Body, Frame};
 
+use crate::collected::CollectedBody;
 use crate::context::RequestContext;
 use crate::error::{BodyBound, Error};
 use crate::memory;
@@ -101,35 +102,23 @@ pub(crate) async fn collect<P: Platform, B: Body<Data = Bytes, Error: Into<Reque
     let waited_before = context.timings.queue;
     let mut now = began;
     let mut pace = Pace::default();
-    let mut room = announced.length.unwrap_or_else(|| SMALL_BODY.min(limits.bytes));
+    let mut reserved = announced.length.unwrap_or_else(|| SMALL_BODY.min(limits.bytes));
     let mut body = pin!(body);
-    let mut first = Bytes::new();
-    let mut all = BytesMut::new();
+    let mut collected = CollectedBody::default();
     while let Some(frame) = next(context.platform(), body.as_mut()).await? {
         let Ok(chunk) = frame.into_data() else { continue };
-        let received = first.len() + all.len() + chunk.len();
+        let received = collected.len() + chunk.len();
         now = context.platform().now();
         let waited = context.timings.queue.saturating_sub(waited_before);
         if !pace.keeps_up(now.since(began).saturating_sub(waited), chunk.len()) {
             return Err(Error::RequestTimeout);
         }
-        if received > room {
-            room = grow(context, room, received, limits).await?;
+        if received > reserved {
+            reserved = grow(context, reserved, received, limits).await?;
         }
-        if first.is_empty() && all.is_empty() {
-            first = chunk;
-            continue;
-        }
-        if all.capacity() < received {
-            all.reserve(room - all.len());
-        }
-        if !first.is_empty() {
-            all.extend_from_slice(&first);
-            first = Bytes::new();
-        }
-        all.extend_from_slice(&chunk);
+        collected.push(chunk, reserved);
     }
-    let whole = if all.is_empty() { first } else { all.freeze() };
+    let whole = collected.into_bytes();
     let whole = match announced.encoding {
         BodyEncoding::Gzip => {
             let unpacked = Box::pin(gzip::unpack(context, whole, limits)).await?;
@@ -143,17 +132,17 @@ pub(crate) async fn collect<P: Platform, B: Body<Data = Bytes, Error: Into<Reque
     Ok(whole)
 }
 
-/// Reserves memory for a body that has become longer than its `room`. Returns its new room.
+/// Reserves memory for a body that has become longer than what is `reserved`. Returns what is reserved now.
 async fn grow<P: Platform>(
     context: &mut RequestContext<P>,
-    room: usize,
+    reserved: usize,
     needed: usize,
     limits: &BodyLimits,
 ) -> Result<usize, Error> {
     limits.check(needed)?;
     let most = limits.bytes.min(limits.memory - REQUEST_BASE);
-    let larger = room.saturating_mul(2).clamp(needed, most);
-    Box::pin(memory::grow(context, larger - room, limits.queue_timeout)).await?;
+    let larger = reserved.saturating_mul(2).clamp(needed, most);
+    Box::pin(memory::grow(context, larger - reserved, limits.queue_timeout)).await?;
     Ok(larger)
 }
 

@@ -1,5 +1,5 @@
-//! How fast a body arrives. A floor on its speed bounds the time for which a client can hold memory and
-//! a concurrency permit with single bytes.
+//! How fast a body arrives. A least speed bounds how long a client that sends single bytes can
+//! hold memory and a concurrency permit.
 
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_buys_no_more_than_a_minute() {
+    fn a_burst_counts_for_no_more_than_a_minute() {
         assert_eq!(refused_at(99 << 20, 1, 20), Some(80));
         assert_eq!(refused_at(99 << 20, 1, 1), Some(65));
         assert_eq!(refused_at(0, 1, 29), Some(87));
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn an_upload_above_the_floor_goes_on_for_ever() {
+    fn an_upload_above_the_floor_is_never_refused() {
         for pause in [1, 7, 20, 29] {
             assert_eq!(
                 refused_at(0, 2048 * usize::try_from(pause).unwrap(), pause),
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_of_an_hour_does_not_confuse_the_slots() {
+    fn after_a_pause_of_an_hour_only_new_bytes_count() {
         let mut pace = Pace::default();
         assert!(pace.keeps_up(Duration::ZERO, 1 << 20));
         assert!(!pace.keeps_up(Duration::from_secs(3600), 1000));

@@ -20,7 +20,7 @@ pub struct ConnectionCounts {
 pub enum ConnectionEnd {
     /// The client sent no byte.
     FirstByteTimeout,
-    /// It was the longest idle connection, and its place was needed.
+    /// It was the longest idle connection, and a new one needed its place.
     IdleEvicted,
     /// There was no memory for what the client sends.
     MemoryLimit,
@@ -51,12 +51,12 @@ impl ConnectionEnd {
 }
 
 impl ConnectionCounts {
-    /// The shell has as many places for connections.
+    /// Records how many connections the shell may have open.
     pub fn set_limit(&self, limit: usize) {
         self.limit.store(limit as u64, Relaxed);
     }
 
-    /// So many connections are open.
+    /// Records how many connections are open.
     pub fn set_open(&self, open: usize) {
         self.open.store(open as u64, Relaxed);
     }
@@ -76,7 +76,7 @@ impl ConnectionCounts {
         self.refused_streams.fetch_add(1, Relaxed);
     }
 
-    /// Counts a stream that was reset since its client did not read it.
+    /// Counts a stream that was reset because its client did not read it.
     pub fn stream_stalled(&self) {
         self.stalled_streams.fetch_add(1, Relaxed);
     }

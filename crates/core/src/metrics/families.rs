@@ -19,8 +19,8 @@ impl Metrics {
 
     fn families(&self, health: &HealthInput) -> Vec<MetricFamily> {
         let mut families = self.of_requests();
-        families.extend(self.of_connections());
-        families.extend(self.of_permits(health));
+        families.extend(self.connection_families());
+        families.extend(self.permit_families(health));
         families.extend(self.of_upstream());
         families.extend(self.of_models(health));
         families.extend(self.of_credentials(health));
@@ -145,7 +145,7 @@ impl Metrics {
     }
 
     /// A shell without connections of its own has none of these.
-    fn of_connections(&self) -> Vec<MetricFamily> {
+    fn connection_families(&self) -> Vec<MetricFamily> {
         let counts = self.connections();
         if counts.limit() == 0 {
             return Vec::new();
@@ -176,8 +176,8 @@ impl Metrics {
         ]
     }
 
-    /// An autoscaler divides the second by the first.
-    fn of_permits(&self, health: &HealthInput) -> Vec<MetricFamily> {
+    /// The limit, and how much of it is in use. An autoscaler divides the second by the first.
+    fn permit_families(&self, health: &HealthInput) -> Vec<MetricFamily> {
         vec![
             gauge("concurrency_limit", "MAX_CONCURRENT_REQUESTS.", health.most_requests as f64),
             gauge(
@@ -327,17 +327,17 @@ impl Metrics {
                 "1 when the configured key-value store is in use and works.",
                 f64::from(u8::from(self.store_ok(health))),
             ),
-            known(
+            gauge_if_known(
                 "store_evicted_keys",
                 "Entries that the store's server has dropped for want of memory since it was started.",
                 health.store_stats.evicted_keys,
             ),
-            known(
+            gauge_if_known(
                 "store_memory_bytes",
                 "Memory that the store's server uses.",
                 health.store_stats.memory_used,
             ),
-            known(
+            gauge_if_known(
                 "store_memory_limit_bytes",
                 "Memory that the store's server may use; absent without a limit.",
                 health.store_stats.memory_limit,
@@ -422,7 +422,7 @@ fn gauge(name: &str, help: &'static str, number: f64) -> MetricFamily {
 }
 
 /// A gauge that is absent while its value is not known.
-fn known(name: &str, help: &'static str, number: Option<u64>) -> MetricFamily {
+fn gauge_if_known(name: &str, help: &'static str, number: Option<u64>) -> MetricFamily {
     let samples = number.map(|number| sample(number as f64, &[])).into_iter().collect();
     family(MetricKind::Gauge, name, help, samples)
 }

@@ -57,8 +57,8 @@ pub struct Metrics {
     store_failed: AtomicBool,
     shutting_down: AtomicBool,
     refusing: AtomicBool,
-    /// When settings were last read again, in milliseconds since the epoch: with success, and in vain.
-    /// Zero is never.
+    /// When settings were last read again, in milliseconds since the epoch: the last success, and the
+    /// last failure. Zero stands for never.
     reloads: [AtomicU64; 2],
     total: Histogram,
     first_byte: Histogram,
@@ -225,7 +225,7 @@ impl Metrics {
         &self.connections
     }
 
-    /// Records that the shell has read the settings again, with success or in vain.
+    /// Records that the shell has read the settings again, and whether it succeeded.
     pub fn settings_reloaded(&self, succeeded: bool, clock: Timestamp) {
         self.reloads[usize::from(!succeeded)].store(clock.0, Relaxed);
     }
@@ -378,7 +378,7 @@ impl Drop for QueuedGuard<'_> {
     }
 }
 
-/// The reasons that `monitoring/alerts.yml` asks for.
+/// The reasons that `monitoring/alerts.yml` queries.
 const ALERTED_REASONS: [&str; 7] = [
     "api_key_invalid",
     "connections_exhausted",
@@ -389,7 +389,7 @@ const ALERTED_REASONS: [&str; 7] = [
     "upstream_429",
 ];
 
-/// In no span, since the line concerns many requests.
+/// The line belongs to no span, since it concerns many requests.
 fn log_left_out(LeftOut { reason, count }: LeftOut) {
     tracing::info!(parent: None, reason, count, "refused requests without a line of their own");
 }

@@ -1,4 +1,4 @@
-//! The brake on guessing keys (`docs/ACCESS.md`).
+//! The limit on guesses of keys (`docs/ACCESS.md`).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,9 +9,9 @@ use crate::time::Monotonic;
 
 /// Counts the wrong keys of each address.
 ///
-/// After ten wrong keys within a minute no key from that address is looked at until the first of them is
+/// After ten wrong keys within a minute no key from that address is checked until the first of them is
 /// a minute old. A key that was accepted from the address within the last hour still passes: otherwise
-/// one program with a wrong key behind a NAT would shut out its neighbours.
+/// one program with a wrong key behind a NAT would block all others there.
 ///
 /// The memory is bounded: wrong keys as [`RateLimiter`] bounds requests, accepted ones by
 /// [`MOST_ACCEPTED`]. Only a holder of a valid key can add to the latter.
@@ -50,7 +50,7 @@ impl Default for KeyGuesses {
 }
 
 impl KeyGuesses {
-    /// How long a key from this address is not looked at; `None` if it is looked at now.
+    /// How long a key from this address is not checked; `None` if it is checked now.
     pub fn refusal(&mut self, from: &Caller, key: &KeyDigest, now: Monotonic) -> Option<Duration> {
         let after = self.wrong.refusal(from, now)?;
         let accepted = self.accepted.get(&(*from, *key));
@@ -78,7 +78,7 @@ impl KeyGuesses {
         self.accepted.insert(pair, now);
     }
 
-    /// Drops a quarter at once, so that the sort is paid for by a thousand further keys.
+    /// Drops a quarter at once, so that a sort is needed only once in a thousand new keys.
     fn forget_the_oldest(&mut self) {
         let mut times: Vec<Monotonic> = self.accepted.values().copied().collect();
         times.sort_unstable();
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn ten_wrong_keys_shut_an_address_out_for_what_is_left_of_the_minute() {
+    fn ten_wrong_keys_block_an_address_for_the_rest_of_the_minute() {
         let from = nth_address(1);
         let mut guesses = exhausted(&from, at(0));
         let key = KeyDigest::of("good");
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn accepted_keys_of_one_moment_are_bounded_too() {
+    fn accepted_keys_of_the_same_instant_are_bounded_too() {
         let mut guesses = KeyGuesses::default();
         for n in 0..u32::try_from(3 * MOST_ACCEPTED).unwrap() {
             guesses.accepted(&nth_address(n), &KeyDigest::of("good"), at(1));

@@ -7,7 +7,7 @@
 //! | [`cache`] | whether a request uses the answer to an equal one, waits for it, or asks upstream |
 //! | [`endpoint`] | which of several endpoints a call goes to |
 //! | [`in_flight`] | nothing: the guard of a call, which ends the call when it is dropped |
-//! | [`key_guesses`] | whether a key from an address is looked at, after wrong ones |
+//! | [`key_guesses`] | whether a key from an address is checked, after wrong ones |
 //! | [`lease`] | which request of this process does a piece of work |
 //! | [`line_limit`] | how many log lines refused requests may write |
 //! | [`lock`] | which of several processes does a piece of work |

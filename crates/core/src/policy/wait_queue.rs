@@ -1,7 +1,7 @@
 //! The queue for concurrency permits: fair among callers, first come first served for each of them.
 //!
 //! Callers that wait get permits one after the other, however many requests each of them has. A caller
-//! that holds its share waits although permits are free, and holds up no other caller.
+//! that holds its share waits although permits are free, and delays no other caller.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_caller_at_its_share_waits_although_permits_are_free_and_holds_up_no_other_caller() {
+    fn a_caller_at_its_share_waits_although_permits_are_free_and_delays_no_other_caller() {
         let mut queue = WaitQueue::new(4, 2);
         let [first, second, third] = [(); 3].map(|()| queue.join(caller("ann"), NOON));
         assert!(queue.has_permit(second) && !queue.has_permit(third));

@@ -66,9 +66,9 @@ impl Provider {
 
     /// True for a method of the provider's own protocol that a client's session needs and that changes
     /// nothing of the account.
-    pub(crate) fn is_of_a_session(&self, suffix: &str) -> bool {
+    pub(crate) fn is_session_method(&self, suffix: &str) -> bool {
         match self {
-            Self::CodeAssist(_) => code_assist::passed::is_of_a_session(suffix),
+            Self::CodeAssist(_) => code_assist::pass_through::is_session_method(suffix),
         }
     }
 
@@ -76,7 +76,7 @@ impl Provider {
     /// not exactly one JSON object.
     pub(crate) fn named_projects(&self, body: &Bytes) -> Result<Vec<Range<usize>>, JsonError> {
         match self {
-            Self::CodeAssist(_) => code_assist::passed::named_projects(body),
+            Self::CodeAssist(_) => code_assist::pass_through::named_projects(body),
         }
     }
 
@@ -88,7 +88,7 @@ impl Provider {
         project: &str,
     ) -> Payload {
         match self {
-            Self::CodeAssist(_) => code_assist::passed::in_project(body, named, project),
+            Self::CodeAssist(_) => code_assist::pass_through::in_project(body, named, project),
         }
     }
 

@@ -172,7 +172,7 @@ impl Proxy {
         self.upstream.tick(platform).await;
     }
 
-    /// Writes what only waits for its time. The shell calls it when it stops.
+    /// Writes the log lines that are held back. The shell calls it when it stops.
     pub fn finish<P: Platform>(&self, platform: &P) {
         self.metrics.log_left_out(true, platform.now());
     }
@@ -222,7 +222,7 @@ impl Proxy {
     }
 
     /// Refuses strangers, unknown routes, and callers beyond their rate limit. Requests that are refused
-    /// here are in no statistic of those that are served.
+    /// here do not count in the statistics of served requests.
     async fn admit<P: Platform>(
         &self,
         parts: &Parts,

@@ -154,8 +154,8 @@ impl Proxy {
         }
     }
 
-    /// Reads the client's body when there is memory for it, and a large one only when the request has
-    /// its concurrency permit: what waits costs a connection and no more.
+    /// Reads the client's body once memory is reserved for it, and a large body only once the request has
+    /// its concurrency permit too. So a request that waits costs no more than its connection.
     pub(super) async fn intake<
         P: Platform,
         B: Body<Data = Bytes, Error: Into<RequestBodyError>>,

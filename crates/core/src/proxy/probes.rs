@@ -11,8 +11,8 @@ use crate::platform::Platform;
 impl Proxy {
     /// Answers `GET /ready`: 200 if a request could be served.
     ///
-    /// Breakers, quotas and failing endpoints do not count. They concern all processes alike, so a load
-    /// balancer that took each of them out would have none left, and clients would get no explanation.
+    /// Breakers, quotas and failing endpoints do not count. They concern all processes alike: a load
+    /// balancer would take all of them out, and clients would get no explanation.
     pub(super) fn readiness<P: Platform>(&self, platform: &P) -> (StatusCode, Bytes) {
         let (clock, now) = (platform.wall_clock(), platform.now());
         let credentials = &self.upstream.calls.credentials;

@@ -31,7 +31,7 @@ impl Proxy {
         match self.settings.code_assist_protocol {
             AllowedProtocol::All => Ok(()),
             AllowedProtocol::Off => Err(protocol_is_off()),
-            AllowedProtocol::Generate if self.upstream.calls.provider.is_of_a_session(suffix) => {
+            AllowedProtocol::Generate if self.upstream.calls.provider.is_session_method(suffix) => {
                 Ok(())
             }
             AllowedProtocol::Generate => {

@@ -41,7 +41,7 @@ impl<P: Platform> From<CachedAnswer> for Answer<P> {
 
 impl Proxy {
     /// Reserves memory for what the client has not taken of its answer, and gives back what was reserved
-    /// for the request's body. Without room the answer is an error.
+    /// for the request's body. If too little is free, the answer is an error.
     pub(super) fn with_memory<P: Platform>(
         &self,
         answer: Answer<P>,
@@ -59,7 +59,7 @@ impl Proxy {
                 context.shrink_memory(needed);
                 missing == 0 || context.try_grow_memory(missing)
             }
-            // The connection's own buffers hold such a small one.
+            // The connection's own buffers hold so small an answer.
             None if length <= FREE_ANSWER => true,
             None => {
                 context.memory = self.memory.try_reserve_own(context.caller, length);

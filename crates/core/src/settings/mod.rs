@@ -4,6 +4,9 @@
 //! setting that no layer has takes its default. Core does no IO: a shell provides one lookup for
 //! each layer. All problems are reported at once.
 
+#[cfg(test)]
+mod access_tests;
+mod combinations;
 mod error;
 mod parse;
 mod read;
@@ -13,9 +16,7 @@ mod spec;
 mod table;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod tests_of_access;
-mod together;
+mod worker;
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,7 +26,8 @@ use secrecy::{ExposeSecret, SecretBox, SecretString};
 
 pub use reference::{reference, worker_example};
 pub use spec::{Group, Kind, Secrecy, SettingSpec};
-pub use table::{SETTINGS, find, worker_default};
+pub use table::{SETTINGS, find};
+pub use worker::worker_default;
 
 use error::SettingError;
 
@@ -181,7 +183,7 @@ impl Settings {
     }
 
     /// How many concurrency permits one caller holds at most, with this number of keys. A single caller
-    /// has nothing to share, so that no default slows it.
+    /// has all of them: no other one needs a share.
     pub fn permits_per_caller(&self, keys: usize) -> usize {
         let all = self.max_concurrent_requests;
         match self.max_concurrent_requests_per_caller {

@@ -90,7 +90,7 @@ pub(super) fn settings(
         no_proxy: reader.text("NO_PROXY", |hosts| Ok(hosts.into())),
         ssl_cert_file: reader.path("SSL_CERT_FILE"),
     };
-    reader.check_together(&settings, machine);
+    reader.check_combinations(&settings, machine);
     if reader.problems.is_empty() { Ok((settings, reader.warnings)) } else { Err(reader.problems) }
 }
 
@@ -307,8 +307,8 @@ impl<'a> SettingsReader<'a> {
         (spec, found)
     }
 
-    /// True, with a problem, if the strongest layer that has the setting has it without a value, where
-    /// that is not allowed.
+    /// True if the setting may not be blank, and its strongest layer has it without a value. Records the
+    /// problem.
     fn is_blank(&mut self, spec: &'static SettingSpec) -> bool {
         if spec.may_be_blank {
             return false;

@@ -11,7 +11,7 @@ impl SettingSpec {
         }
         let mut line: String =
             value.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        // A URL that may hold no login is refused for it, and the refusal shows the URL.
+        // A URL with a login is refused where none is allowed, and the message shows the URL.
         let may_hold_login = self.secrecy == Secrecy::Login || line.contains("://");
         // Only known parameters are shown: other programs put a password into the query.
         let is_known = |part: &str| ["prefix=", "sentinel="].iter().any(|it| part.starts_with(it));

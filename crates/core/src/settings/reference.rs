@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use super::spec::{Group, Secrecy, SettingSpec};
-use super::table::{SETTINGS, is_for_worker, worker_default};
+use super::table::SETTINGS;
+use super::worker::{is_for_worker, worker_default};
 
 /// The reference of all settings in Markdown.
 pub fn reference() -> String {

@@ -56,6 +56,18 @@ impl SettingSpec {
     }
 }
 
+/// A setting without aliases whose value is no secret and may be blank.
+pub(super) const fn setting(
+    group: Group,
+    name: &'static str,
+    default: &'static str,
+    kind: Kind,
+    doc: &'static str,
+) -> SettingSpec {
+    let secrecy = Secrecy::Open;
+    SettingSpec { name, aliases: &[], default, kind, doc, group, secrecy, may_be_blank: true }
+}
+
 /// The values that a setting accepts. `Display` is the range as problems and documentation name it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Kind {

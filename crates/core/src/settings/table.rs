@@ -1,21 +1,10 @@
 //! The table of all settings. Parsing, `--help`, `docs/CONFIG.md` and the tests read it.
 
-use super::spec::{Group, Kind, Secrecy, SettingSpec};
+use super::spec::{Group, Kind, SettingSpec, setting};
 
 /// Finds a setting by its first name or an alias, in upper or lower case.
 pub fn find(name: &str) -> Option<&'static SettingSpec> {
     SETTINGS.iter().find(|spec| spec.names().any(|known| known.eq_ignore_ascii_case(name)))
-}
-
-/// False for settings of sockets and files, which a Worker does not have. `docs/WORKER.md` says
-/// what the Worker does instead.
-pub(super) fn is_for_worker(spec: &SettingSpec) -> bool {
-    !NATIVE_ONLY.contains(&spec.name)
-}
-
-/// The default of a setting in a Worker, where it is another one.
-pub fn worker_default(name: &str) -> Option<&'static str> {
-    WORKER_DEFAULTS.iter().find(|(known, _)| *known == name).map(|(_, default)| *default)
 }
 
 /// Every setting, in the order of the reference.
@@ -211,7 +200,7 @@ pub const SETTINGS: &[SettingSpec] = &[
         "KV_ENCRYPTION_KEY",
         "",
         Kind::Text("32 bytes in base64 or hex, or two such keys separated by a comma"),
-        "Entries are stored sealed with the first key; the second, if any, only opens old ones. Set \
+        "Entries are stored encrypted with the first key; the second, if any, only decrypts old ones. Set \
          and empty is an error.",
     )
     .secret()
@@ -364,7 +353,7 @@ pub const SETTINGS: &[SettingSpec] = &[
         "1GiB",
         Kind::Bytes { min: MEBIBYTE, max: 1024 * GIBIBYTE },
         "Memory for what is held for clients (bodies, unpacked bodies, answers not yet taken, \
-         connections). Without room a request waits, then gets 503. The default is at most half of \
+         connections). While too little is free, a request waits, then gets 503. The default is at most half of \
          the control group's memory limit.",
     ),
     setting(
@@ -475,46 +464,8 @@ pub const SETTINGS: &[SettingSpec] = &[
     ),
 ];
 
-const fn setting(
-    group: Group,
-    name: &'static str,
-    default: &'static str,
-    kind: Kind,
-    doc: &'static str,
-) -> SettingSpec {
-    let secrecy = Secrecy::Open;
-    SettingSpec { name, aliases: &[], default, kind, doc, group, secrecy, may_be_blank: true }
-}
-
 const MINUTE_MS: u64 = 60_000;
 const HOUR_MS: u64 = 60 * MINUTE_MS;
 const DAY_MS: u64 = 24 * HOUR_MS;
 const MEBIBYTE: u64 = 1 << 20;
 const GIBIBYTE: u64 = 1 << 30;
-
-/// An isolate has 128 MB for everything. A body that is sent on is held twice: here, and in JavaScript's
-/// memory. KV is a binding instead of a URL, and there is no home folder for a file.
-const WORKER_DEFAULTS: [(&str, &str); 3] = [
-    ("KV_URL", "memory:"),
-    ("MEMORY_BUDGET_BYTES", "32MiB"),
-    ("RESPONSE_CACHE_MAX_BYTES", "16777216"),
-];
-
-/// Settings of sockets and files.
-pub(super) const NATIVE_ONLY: [&str; 15] = [
-    "ADMIN_PORT",
-    "CONNECTION_TIMEOUT_MS",
-    "ENABLE_CONNECTION_POOLING",
-    "GEMINI_OAUTH_CREDS_FILE",
-    "HOST",
-    "HTTPS_PROXY",
-    "HTTP_PROXY",
-    "KEEP_ALIVE_TIMEOUT_MS",
-    "KV_ENCRYPTION_KEY",
-    "KV_URL",
-    "NO_PROXY",
-    "PORT",
-    "SHUTDOWN_DELAY_MS",
-    "SHUTDOWN_GRACE_MS",
-    "SSL_CERT_FILE",
-];

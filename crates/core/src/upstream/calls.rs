@@ -11,20 +11,18 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONTENT_ENCODING;
-use http::response::Parts;
-use http::{HeaderMap, Response, StatusCode};
+use http::Response;
 
 use super::account::AccountData;
 use super::credentials::Credentials;
-use super::io::{read_answer, sent_within};
+use super::failed_answer::{may_pass_unchanged, read_error, unreadable};
+use super::io::sent_within;
 use super::quota::Quotas;
-use super::want::{Want, Whole, is_failure, is_web_page};
+use super::want::{Want, Whole};
 use crate::body::EventLimits;
 use crate::context::{RequestContext, first_byte_error};
 use crate::error::{BrokenAt, Error};
 use crate::failure::{Failure, FailureClass};
-use crate::google::error;
 use crate::metrics::{Metrics, RestingModelStatus, RetryReason};
 use crate::platform::{Platform, SendError};
 use crate::policy::breaker::{self, CallOutcomes};
@@ -331,7 +329,7 @@ impl Calls {
         };
         let passes = request.passes_errors() && may_pass_unchanged(head.status);
         let answer = if !head.status.is_success() && !passes {
-            Err(self.read_error(&head, body, context, now).await)
+            Err(read_error(&head, body, self.event_limits.idle, context, now).await)
         } else if let Some(error) = unreadable(&head.headers, W::IS_STREAM) {
             Err(error)
         } else {
@@ -392,35 +390,6 @@ impl Calls {
         Error::from(*error)
     }
 
-    /// Reads upstream's error with its body. Without the whole body the status alone decides, unless the
-    /// body of a 5xx broke off: a 4xx says that the request was refused, and a 5xx does not.
-    async fn read_error<P: Platform>(
-        &self,
-        head: &Parts,
-        body: P::Body,
-        context: &mut RequestContext<P>,
-        now: Monotonic,
-    ) -> Error {
-        if head.status.is_redirection() || head.status.is_informational() {
-            let what = format!("it answered {}, which no API call should get", head.status);
-            return Error::UpstreamPage { what };
-        }
-        let platform = context.platform().clone();
-        let longest = context.time_left(now).map_or(ERROR_TIMEOUT, |left| left.min(ERROR_TIMEOUT));
-        let idle = self.event_limits.idle;
-        // Without memory for the text, the status alone decides.
-        let text = pin!(read_answer(context, body, ERROR_LIMIT, idle, Duration::ZERO));
-        let text = match within(&platform, longest, text).await {
-            Some(Err(broken @ Error::UpstreamDisconnected { .. }))
-                if head.status.is_server_error() =>
-            {
-                return broken;
-            }
-            text => text.and_then(Result::ok).unwrap_or_default(),
-        };
-        Error::Upstream(Box::new(error::read(head.status, &head.headers, &text)))
-    }
-
     /// Makes a call of the proxy's own, with the same token and the same retries. Such a call asks for
     /// something and uses no quota, so that it is repeated after a broken connection too.
     pub(super) async fn call<P: Platform>(
@@ -451,40 +420,12 @@ fn harmless_if_repeatable(failure: Failure, request: &UpstreamRequest) -> Failur
     }
 }
 
-/// True for an error that a client of the provider's own protocol gets unchanged. A 401 concerns the
-/// proxy's credentials, so the proxy handles it.
-fn may_pass_unchanged(status: StatusCode) -> bool {
-    is_failure(status) && status != StatusCode::UNAUTHORIZED
-}
-
-/// Returns the error for a successful answer in a form that was not requested. A web page would
-/// otherwise pass for an empty stream, since a stream's reader skips lines that are no events.
-fn unreadable(headers: &HeaderMap, is_stream: bool) -> Option<Error> {
-    let encoding = headers.get(CONTENT_ENCODING).map_or(&b""[..], |value| value.as_bytes());
-    let encoding = encoding.trim_ascii();
-    if !matches!(encoding, b"" | b"identity") {
-        let encoding = String::from_utf8_lossy(encoding);
-        let what = format!("the answer is compressed ({encoding}) although that was not requested");
-        Some(Error::UpstreamMalformed { what })
-    } else if is_stream && is_web_page(headers) {
-        Some(Error::UpstreamPage { what: "a web page came in place of a stream".to_owned() })
-    } else {
-        None
-    }
-}
-
 /// Bytes at each end of a body that tell its request from others, in case the answer breaks off later.
 /// The body itself is dropped with the request, and what a user adds to a conversation changes its length.
 const BODY_ENDS: usize = 512;
 
 /// Bytes at each end of a body that tell a failed request from others: all of most bodies.
 const WHOLE_BODY: usize = 512 << 10;
-
-/// Bytes read of an error's body. It is text for people, so a megabyte is generous.
-const ERROR_LIMIT: usize = 1 << 20;
-
-/// How long an error's body may delay the error. The status alone says the most important thing.
-const ERROR_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The `Retry-After` for a client that got no permit: permits become free one at a time.
 const QUEUE_RETRY_AFTER: Duration = Duration::from_secs(1);

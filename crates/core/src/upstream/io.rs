@@ -4,10 +4,11 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 
+use crate::collected::CollectedBody;
 use crate::context::RequestContext;
 use crate::error::{Awaited, Error};
 use crate::memory;
@@ -48,8 +49,8 @@ pub(super) async fn read_whole<P: Platform>(
     read_held(platform, body, limit, idle, None).await
 }
 
-/// Reads a body to its end for a client's request, which reserves memory for it: each step before the
-/// step is read. While there is no room the request waits for `longest` at most.
+/// Reads a body to its end for a client's request. Memory for each step is reserved before that step is
+/// read. While too little memory is free, the request waits for `longest` at most.
 pub(super) async fn read_answer<P: Platform>(
     context: &mut RequestContext<P>,
     body: P::Body,
@@ -74,46 +75,34 @@ async fn read_held<P: Platform>(
     mut holder: Option<(&mut RequestContext<P>, Duration)>,
 ) -> Result<Bytes, Error> {
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX).min(limit);
-    let mut room = SMALL_ANSWER;
-    let mut first = Bytes::new();
-    let mut all = BytesMut::new();
+    let mut reserved = SMALL_ANSWER;
+    let mut collected = CollectedBody::default();
     loop {
         let next = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
         let Some(frame) = within(platform, idle, pin!(next)).await else {
             return Err(Error::UpstreamTimeout { awaited: Awaited::NextChunk, after: idle });
         };
         let chunk = match frame {
-            None => return Ok(if all.is_empty() { first } else { all.freeze() }),
+            None => return Ok(collected.into_bytes()),
             Some(Err(error)) => return Err(error.into()),
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(chunk) => chunk,
                 Err(_) => continue,
             },
         };
-        let received = first.len() + all.len() + chunk.len();
+        let received = collected.len() + chunk.len();
         if received > limit {
             let what = format!("the answer is longer than {limit} bytes");
             return Err(Error::UpstreamMalformed { what });
         }
-        if received > room {
-            let larger = (room * 2).max(announced).max(received);
+        if received > reserved {
+            let larger = (reserved * 2).max(announced).max(received);
             if let Some((context, longest)) = &mut holder {
-                Box::pin(memory::grow(context, larger - room, *longest)).await?;
+                Box::pin(memory::grow(context, larger - reserved, *longest)).await?;
             }
-            room = larger;
+            reserved = larger;
         }
-        if first.is_empty() && all.is_empty() {
-            first = chunk;
-            continue;
-        }
-        if all.capacity() < received {
-            let step = if room > SMALL_ANSWER { room } else { announced.max(received) };
-            all.reserve(step - all.len());
-        }
-        if !first.is_empty() {
-            all.extend_from_slice(&first);
-            first = Bytes::new();
-        }
-        all.extend_from_slice(&chunk);
+        let capacity = if reserved > SMALL_ANSWER { reserved } else { announced.max(received) };
+        collected.push(chunk, capacity);
     }
 }

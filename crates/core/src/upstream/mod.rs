@@ -5,6 +5,7 @@ mod account;
 mod calls;
 mod catalog;
 mod credentials;
+mod failed_answer;
 mod io;
 mod models;
 mod project;
@@ -19,7 +20,6 @@ use crate::dialect::{ModelCall, WholeCall};
 use crate::metrics::Metrics;
 use crate::platform::Platform;
 use crate::policy::lease::Lease;
-
 use crate::settings::Settings;
 
 use account::AccountData;

@@ -103,7 +103,7 @@ impl<P: Platform> Want<P> for Whole {
     }
 }
 
-/// What an answer says, without references to its text.
+/// The parts of an answer, without references to its text.
 fn owned(
     answer: Result<GeminiAnswer<'_>, Error>,
 ) -> Result<(Bytes, TokenUsage, Option<String>), Error> {

@@ -10,7 +10,7 @@ use h2::Reason;
 
 use super::memory::{ConnectionMemory, StrangersBytes};
 use super::places::PlaceGuard;
-use super::response::{OpenResponse, OpenResponses, Patience};
+use super::response::{OpenResponse, OpenResponses, StallTimeouts};
 use super::{MAX_HEAD, WINDOW};
 use crate::http_version::HttpVersion;
 
@@ -88,7 +88,7 @@ impl ClientConnection {
     }
 
     /// Holds memory for a request body until the guard is dropped. An HTTP/2 client may send as much
-    /// of it as the windows take, before the service reads it. `None` without room.
+    /// of it as the windows take, before the service reads it. `None` if too little memory is free.
     pub(super) fn hold_unread(self: &Arc<Self>, length: u64) -> Option<UnreadBody> {
         let bytes = usize::try_from(length).unwrap_or(usize::MAX).min(WINDOW as usize);
         let mut sum = self.unread_bodies();
@@ -129,8 +129,8 @@ impl ClientConnection {
 
     /// Ends the responses that the client has not read in time. Returns true if the connection must end
     /// with them: in HTTP/1 always, in HTTP/2 if a stream cannot be reset and no other one is open.
-    pub(super) fn end_stalled(&self, interval: Duration, patience: Patience) -> bool {
-        let stalls = self.responses().check(interval, patience);
+    pub(super) fn end_stalled(&self, interval: Duration, stall_timeouts: StallTimeouts) -> bool {
+        let stalls = self.responses().check(interval, stall_timeouts);
         match self.version {
             _ if stalls.stalled.is_empty() => false,
             HttpVersion::Http1 => true,

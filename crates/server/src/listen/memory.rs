@@ -1,8 +1,8 @@
 //! What a connection holds for its client, counted in the memory budget.
 //!
 //! Each connection may hold a little without a reservation, so that small requests are always served. Beyond that
-//! it reserves in steps. Connections that have shown nothing yet (no request of theirs was admitted)
-//! share a part of the budget, so that they cannot take it from the others.
+//! it reserves in steps. Strangers, which are connections of which no request was admitted yet, share a
+//! part of the budget, so that they leave the rest to the others.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -52,8 +52,8 @@ impl ConnectionMemory {
         Self { shared: Arc::clone(shared), caller, held: Mutex::default() }
     }
 
-    /// Holds more bytes. False, with nothing changed, while there is no room for them.
-    #[must_use = "without room nothing is held"]
+    /// Holds more bytes. False, with nothing changed, while too little is free.
+    #[must_use = "nothing is held if too little is free"]
     pub(super) fn try_hold(&self, bytes: usize) -> bool {
         let mut held = self.held();
         let used = held.used + bytes;
@@ -83,7 +83,7 @@ impl ConnectionMemory {
         }
     }
 
-    /// Counts bytes of a stranger that the core has reserved. `None` while there is no room for them.
+    /// Counts bytes of a stranger that the core has reserved. `None` while too little is free.
     pub(super) fn count_reserved(&self, bytes: usize) -> Option<StrangersBytes> {
         let bytes = if self.held().is_admitted { 0 } else { bytes };
         let shared = &self.shared;

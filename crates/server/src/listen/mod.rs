@@ -11,6 +11,7 @@ mod request_body;
 mod response;
 #[cfg(test)]
 mod tests;
+mod watched;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -18,6 +19,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use code_assist_core::settings::Settings;
 use code_assist_core::{AdminPort, Caller, ConnectionEnd, Peer, Proxy};
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Version};
@@ -27,18 +29,18 @@ use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulConnection;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::http_version::HttpVersion;
 use crate::platform::TokioPlatform;
-use client_stream::{ClientStream, DetectedStream, StallDetector};
+use client_stream::{ClientStream, DetectedStream};
 use connection::{ClientConnection, RefusedRequest};
 use memory::{ConnectionMemory, ListenerMemory};
 use places::{PlaceGuard, Places};
-use response::{OpenResponse, Patience, TrackedBody};
+use response::{OpenResponse, StallTimeouts, TrackedBody};
+use watched::WatchedConnection;
 
 /// Limits on how long clients may take.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +51,16 @@ pub(crate) struct Timeouts {
     pub(crate) grace: Duration,
     /// `STREAM_IDLE_TIMEOUT_MS`: how long a client may read nothing of its response.
     pub(crate) stall: Duration,
+}
+
+impl Timeouts {
+    pub(crate) fn of(settings: &Settings) -> Self {
+        Self {
+            delay: settings.shutdown_delay,
+            grace: settings.shutdown_grace,
+            stall: settings.stream_idle_timeout,
+        }
+    }
 }
 
 /// The sockets to accept connections from.
@@ -83,7 +95,7 @@ pub(crate) async fn serve(
         http1: http1_server(),
         memory,
         phase,
-        patience: Patience { admitted: timeouts.stall, stranger },
+        stall_timeouts: StallTimeouts { admitted: timeouts.stall, stranger },
     });
     let main = Port { places: Places::new(main_places, Some(Arc::clone(&proxy))), is_admin: false };
     let admin = Port { places: Places::new(admin_places, None), is_admin: true };
@@ -164,7 +176,7 @@ struct Server {
     memory: Arc<ListenerMemory>,
     /// Each connection holds a receiver, so that the channel closes after the last connection.
     phase: watch::Sender<Phase>,
-    patience: Patience,
+    stall_timeouts: StallTimeouts,
 }
 
 /// Where a connection comes from.
@@ -175,8 +187,8 @@ struct Origin {
 }
 
 impl Server {
-    /// Accepts connections for ever. While all places are taken, clients wait in the kernel's backlog,
-    /// but for one that waits for the next place.
+    /// Accepts connections for ever. While all places are taken, one accepted connection waits for the
+    /// next place, and all further ones in the kernel's backlog.
     async fn accept_all(self: &Arc<Self>, listener: &TcpListener, port: &Port) -> Infallible {
         loop {
             let (stream, address) = match listener.accept().await {
@@ -184,7 +196,7 @@ impl Server {
                 Err(error) => {
                     // Usually the process is out of file descriptors, and an immediate retry fails too.
                     tracing::warn!("a connection could not be accepted: {error}");
-                    port.places.make_room();
+                    port.places.evict_one();
                     sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
@@ -223,8 +235,10 @@ impl Server {
         };
         let Some(detected) = detected else { return };
         let connection = Arc::new(ClientConnection::new(detected.version, place, memory));
-        let watched =
-            WatchedConnection { connection: Arc::clone(&connection), patience: self.patience };
+        let watched = WatchedConnection {
+            connection: Arc::clone(&connection),
+            stall_timeouts: self.stall_timeouts,
+        };
         let stream = TokioIo::new(ClientStream::new(detected, Arc::clone(&connection)));
         match connection.version {
             HttpVersion::Http1 => {
@@ -297,79 +311,6 @@ where
     }
 }
 
-/// A connection with its stall detectors.
-struct WatchedConnection {
-    connection: Arc<ClientConnection>,
-    patience: Patience,
-}
-
-impl WatchedConnection {
-    /// Runs a connection until it ends, stalls, stays idle for too long, or makes way for another.
-    async fn run<C>(self, serving: C, mut phase: watch::Receiver<Phase>)
-    where
-        C: GracefulConnection<Error = hyper::Error>,
-    {
-        let Self { connection, patience } = self;
-        let mut serving = pin!(serving);
-        let mut writes = StallDetector::default();
-        let mut idle = Duration::ZERO;
-        let mut closing = *phase.borrow() == Phase::Finishing;
-        loop {
-            let interval = check_interval(patience.of(connection.is_admitted()));
-            tokio::select! {
-                biased;
-                ended = serving.as_mut() => {
-                    if let Err(error) = ended {
-                        tracing::debug!("a connection ended early: {error}");
-                    }
-                    return;
-                }
-                () = connection.place.place.evicted() => {
-                    if connection.version == HttpVersion::Http2 {
-                        serving.as_mut().graceful_shutdown();
-                        let _ = timeout(EVICTION_FLUSH, serving).await;
-                    }
-                    return;
-                }
-                changed = phase.changed() => {
-                    let phase = *phase.borrow_and_update();
-                    let is_http2 = connection.version == HttpVersion::Http2;
-                    let close = is_http2 || phase == Phase::Finishing;
-                    if changed.is_err() || (close && !closing) {
-                        closing = true;
-                        serving.as_mut().graceful_shutdown();
-                    }
-                }
-                () = sleep(interval) => {
-                    let blocked = writes.check(&connection.place.place.writes, interval);
-                    let takes_nothing = blocked >= patience.of(connection.is_admitted());
-                    if takes_nothing || connection.end_stalled(interval, patience) {
-                        connection.place.ended(ConnectionEnd::Stalled);
-                        tracing::debug!("a client does not read its answer: connection closed");
-                        return;
-                    }
-                    let is_idle = connection.responses().is_empty();
-                    idle = if is_idle { idle + interval } else { Duration::ZERO };
-                    // hyper's header timeout closes idle HTTP/1.1 connections.
-                    if idle >= HEAD_TIMEOUT && connection.version == HttpVersion::Http2 {
-                        if closing {
-                            return;
-                        }
-                        closing = true;
-                        serving.as_mut().graceful_shutdown();
-                        idle = Duration::ZERO;
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// How often a stall is checked for.
-fn check_interval(patience: Duration) -> Duration {
-    (patience / STALL_CHECKS).clamp(MIN_STALL_CHECK, MAX_STALL_CHECK)
-}
-
 fn http1_server() -> http1::Builder {
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(MAX_HEAD);
@@ -420,7 +361,7 @@ const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an answer to a request that needs no key may be left unread.
 const STRANGER_STALL: Duration = Duration::from_secs(10);
 
-/// The largest heads of honest clients, with a token and cookies, have some 16 KiB. hyper answers 414 to
+/// The largest usual heads, with a token and cookies, have some 16 KiB. hyper answers 414 to
 /// a target of 64 KiB and more only if the head is complete, so the bound lies above that.
 const MAX_HEAD: usize = 80 * 1024;
 
@@ -440,19 +381,11 @@ const SEND_BUFFER: usize = 128 * 1024;
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// However few files or memory there are.
+/// The least number of connections, however little memory and however few files there are.
 const MIN_CONNECTIONS: usize = 16;
 
 /// The places of `ADMIN_PORT`: for probes, a scraper or two, and a few browsers.
 const ADMIN_CONNECTIONS: usize = 64;
-
-/// How long an idle HTTP/2 connection has to send its GOAWAY when its place is needed.
-const EVICTION_FLUSH: Duration = Duration::from_millis(200);
-
-/// A stall is checked for this many times within its timeout, at intervals between these bounds.
-const STALL_CHECKS: u32 = 8;
-const MIN_STALL_CHECK: Duration = Duration::from_millis(50);
-const MAX_STALL_CHECK: Duration = Duration::from_secs(15);
 
 /// How often the drain checks whether all requests have ended.
 const DRAIN_CHECK: Duration = Duration::from_millis(20);

@@ -1,4 +1,5 @@
-//! Places for connections, and which idle connection makes way when they run short.
+//! The limited places for open connections, and which idle connections are closed for new ones when few
+//! places are left.
 //!
 //! A connection is idle while it has no request in flight: silent since it was accepted, between two
 //! requests, or in HTTP/2 without a stream. Only idle connections are closed for others.
@@ -19,11 +20,11 @@ use tokio::time::{Instant, sleep};
 /// The places of one listener.
 pub(super) struct Places {
     limit: usize,
-    /// The most that one address may have when places run short. A load balancer is one address.
+    /// The most that one address may have when few are left. A load balancer is one address.
     share: usize,
-    /// From here on idle connections are closed.
+    /// From this many places taken on, idle connections are closed.
     crowded: usize,
-    /// From here on only probes are answered, if no connection is idle.
+    /// From this many places taken on, only probes are answered if no connection is idle.
     spare: usize,
     is_crowded: AtomicBool,
     /// Where the connections are counted; `None` for a listener that is in no metric.
@@ -49,7 +50,7 @@ struct AddressCount {
     closing: usize,
 }
 
-/// The place of one connection, and what is going on there.
+/// The place of one connection, and the state of that connection.
 #[derive(Debug)]
 pub(super) struct Place {
     address: Caller,
@@ -77,7 +78,7 @@ pub(super) struct WriteProgress {
 pub(super) struct PlaceGuard {
     places: Arc<Places>,
     pub(super) place: Arc<Place>,
-    /// When it was taken, places ran short and none was idle.
+    /// When it was taken, few places were left and no connection was idle.
     is_spare: bool,
 }
 
@@ -112,7 +113,7 @@ impl Places {
         }
     }
 
-    /// Takes a place, and closes idle connections where places run short. Returns `None` while all
+    /// Takes a place, and closes idle connections if few places are left. Returns `None` while all
     /// places are taken; connections may be closing.
     fn take(self: &Arc<Self>, address: Caller, now: Instant) -> Option<PlaceGuard> {
         let mut taken = self.taken();
@@ -150,12 +151,12 @@ impl Places {
     }
 
     /// Closes the longest idle connection, for a machine that has run out of files.
-    pub(super) fn make_room(&self) {
+    pub(super) fn evict_one(&self) {
         self.evict(&mut self.taken(), 1);
     }
 
     /// Closes the longest idle connections, at most `wanted`. If an address has more than its share,
-    /// only its own make way. Returns how many are closed.
+    /// only its own are closed. Returns how many are closed.
     fn evict(&self, taken: &mut Taken, wanted: usize) -> usize {
         let of = taken.heaviest(self.share);
         let mut idle: Vec<(u64, usize)> = taken
@@ -267,8 +268,8 @@ impl Place {
 }
 
 impl PlaceGuard {
-    /// True if only probes may be answered here, so that they are answered whatever happens. All other
-    /// places have requests in flight, or the places of this address are more than its share.
+    /// True if only probes may be answered on this connection. All other places have requests in flight,
+    /// or this address has more than its share of the places.
     pub(super) fn is_spare(&self) -> bool {
         self.is_spare && self.places.is_crowded.load(Ordering::Relaxed)
     }
@@ -345,12 +346,22 @@ mod tests {
         (0..count).map(take).collect()
     }
 
+    /// Takes 20 places for new addresses, each with a request in flight.
+    fn fill_with_requests(places: &Arc<Places>) -> Vec<PlaceGuard> {
+        let take = |n: u8| {
+            let guard = places.take(address(n), places.epoch).unwrap();
+            assert!(guard.place.begin_request());
+            guard
+        };
+        (0..20).map(take).collect()
+    }
+
     fn is_closing(guard: &PlaceGuard) -> bool {
         guard.place.requests.load(Ordering::Relaxed) & CLOSING != 0
     }
 
     #[test]
-    fn at_nine_tenths_the_longest_idle_connection_makes_way() {
+    fn at_nine_tenths_the_longest_idle_connection_is_closed() {
         let places = Places::new(20, None);
         let guards = fill(&places, 17);
         assert!(guards.iter().all(|guard| !is_closing(guard)));
@@ -366,12 +377,7 @@ mod tests {
     #[test]
     fn a_connection_with_a_request_in_flight_is_never_closed() {
         let places = Places::new(20, None);
-        let mut guards = Vec::new();
-        for n in 0..20 {
-            let guard = places.take(address(n), places.epoch).unwrap();
-            assert!(guard.place.begin_request());
-            guards.push(guard);
-        }
+        let mut guards = fill_with_requests(&places);
         assert!(places.take(address(20), places.epoch).is_none());
         assert!(!guards.iter().any(is_closing));
         guards[5].place.end_request();
@@ -385,12 +391,7 @@ mod tests {
     #[test]
     fn the_last_places_are_for_probes_while_all_others_have_requests_in_flight() {
         let places = Places::new(20, None);
-        let mut guards = Vec::new();
-        for n in 0..20 {
-            let guard = places.take(address(n), places.epoch).unwrap();
-            assert!(guard.place.begin_request());
-            guards.push(guard);
-        }
+        let mut guards = fill_with_requests(&places);
         let spare: Vec<usize> = (0..20).filter(|n| guards[*n].is_spare()).collect();
         assert_eq!(spare, [18, 19]);
         drop(guards.drain(..4));
@@ -408,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_with_more_than_its_share_makes_way_first() {
+    fn connections_of_an_address_with_more_than_its_share_are_closed_first() {
         let places = Places::new(20, None);
         let one = address(1);
         let other = places.take(address(2), places.epoch).unwrap();

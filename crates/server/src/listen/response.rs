@@ -61,8 +61,8 @@ impl OpenResponse {
         unread.map(Some).ok_or(Error::Overloaded { after: RETRY_AFTER })
     }
 
-    /// The request is answered. A refusal to hold the answer is no loss: only the proxy's own answers,
-    /// which change nothing, are refused. The core holds memory for all others.
+    /// The request is answered. Only the proxy's own answers are refused for want of memory: the
+    /// core has reserved memory for all others. Such a request changes nothing, so the client may repeat it.
     pub(super) fn answered(&self, body: &ProxyBody<TokioPlatform>) -> Result<(), RefusedRequest> {
         if body.is_admitted() {
             self.is_admitted.store(true, Ordering::Relaxed);
@@ -113,13 +113,13 @@ struct WatchedResponse {
 
 /// How long a client may take nothing of a response.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Patience {
+pub(super) struct StallTimeouts {
     pub(super) admitted: Duration,
     /// For a request that needed no key, or had none.
     pub(super) stranger: Duration,
 }
 
-impl Patience {
+impl StallTimeouts {
     pub(super) fn of(self, is_admitted: bool) -> Duration {
         if is_admitted { self.admitted } else { self.stranger }
     }
@@ -179,7 +179,7 @@ impl OpenResponses {
 
     /// Finds the responses that the client has not read for too long. `interval` is the time since
     /// the last call.
-    pub(super) fn check(&mut self, interval: Duration, patience: Patience) -> Stalls {
+    pub(super) fn check(&mut self, interval: Duration, stall_timeouts: StallTimeouts) -> Stalls {
         let mut stalls = Stalls { are_all: true, ..Stalls::default() };
         for open in &mut self.open {
             let Some(response) = open.response.upgrade() else { continue };
@@ -189,7 +189,7 @@ impl OpenResponses {
             open.stalled = if stalled { open.stalled + interval } else { Duration::ZERO };
             open.seen = polls;
             let is_admitted = response.is_admitted.load(Ordering::Relaxed);
-            if open.stalled >= patience.of(is_admitted) {
+            if open.stalled >= stall_timeouts.of(is_admitted) {
                 stalls.stalled.push(response);
             } else {
                 stalls.are_all = false;
@@ -309,7 +309,7 @@ impl Buf for SentBytes {
 /// What load balancers and orchestrators ask for.
 const PROBES: [&str; 3] = ["/health", "/live", "/ready"];
 
-/// When a client should try again for whose body there is no memory.
+/// The `Retry-After` of a request for whose body too little memory is free.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// As much as hyper buffers of an HTTP/1 response before it waits for the socket.

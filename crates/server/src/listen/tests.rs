@@ -173,11 +173,7 @@ impl Listening {
         };
         let layers = [Layer { source: Source::Env, lookup: &lookup }];
         let (settings, _) = Settings::read(&layers).unwrap();
-        let timeouts = Timeouts {
-            delay: settings.shutdown_delay,
-            grace: settings.shutdown_grace,
-            stall: settings.stream_idle_timeout,
-        };
+        let timeouts = Timeouts::of(&settings);
         let (abort, aborted) = watch::channel(false);
         let (store, _) = Store::open(&settings).await;
         let App { proxy, platform } = App::assemble(settings, store, aborted).unwrap();

@@ -58,13 +58,13 @@ impl<'a> MakeWriter<'a> for LogWriter {
     type Writer = LineWriter<'a>;
 
     fn make_writer(&'a self) -> LineWriter<'a> {
-        LineWriter { buffer: &self.buffer, room: MAX_BUFFERED }
+        LineWriter { buffer: &self.buffer, limit: MAX_BUFFERED }
     }
 
-    /// Warnings and errors have room that a flood of request lines cannot take from them.
+    /// Warnings and errors have space that a flood of request lines cannot take from them.
     fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> LineWriter<'a> {
         let reserve = if *metadata.level() <= Level::WARN { RESERVED } else { 0 };
-        LineWriter { buffer: &self.buffer, room: MAX_BUFFERED + reserve }
+        LineWriter { buffer: &self.buffer, limit: MAX_BUFFERED + reserve }
     }
 }
 
@@ -73,14 +73,14 @@ impl<'a> MakeWriter<'a> for LogWriter {
 pub(super) struct LineWriter<'a> {
     buffer: &'a LogBuffer,
     /// The line is dropped if the buffer would grow beyond this.
-    room: usize,
+    limit: usize,
 }
 
 impl Write for LineWriter<'_> {
     /// Appends a whole line or drops it.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let mut state = self.buffer.state();
-        if state.text.len() + line.len() <= self.room {
+        if state.text.len() + line.len() <= self.limit {
             state.text.extend_from_slice(line);
         } else {
             state.lost += 1;
@@ -177,7 +177,7 @@ impl LogBuffer {
 /// Enough for several thousand lines, while the reader is slow.
 const MAX_BUFFERED: usize = 4 << 20;
 
-/// More room for warnings and errors.
+/// More space for warnings and errors.
 const RESERVED: usize = 64 << 10;
 
 /// Lines within this time are written together. A reader does not notice the delay.
@@ -241,12 +241,12 @@ mod tests {
     }
 
     #[test]
-    fn a_warning_has_room_that_other_lines_cannot_take() {
+    fn a_warning_has_space_that_other_lines_cannot_take() {
         let writer = LogWriter { buffer: Arc::default() };
-        let room = |reserve| LineWriter { buffer: &writer.buffer, room: MAX_BUFFERED + reserve };
-        room(0).write_all(&vec![b'x'; MAX_BUFFERED]).expect("it never fails");
-        room(0).write_all(b"lost\n").expect("it never fails");
-        room(RESERVED).write_all(b"warning\n").expect("it never fails");
+        let with = |reserve| LineWriter { buffer: &writer.buffer, limit: MAX_BUFFERED + reserve };
+        with(0).write_all(&vec![b'x'; MAX_BUFFERED]).expect("it never fails");
+        with(0).write_all(b"lost\n").expect("it never fails");
+        with(RESERVED).write_all(b"warning\n").expect("it never fails");
         assert!(writer.buffer.state().text.ends_with(b"xwarning\n"));
         assert_eq!(writer.lost().count(), 1);
     }

@@ -4,8 +4,8 @@ use code_assist_harness::http2::Http2Connection;
 use code_assist_harness::samples::{GENERATE, HELLO};
 use code_assist_harness::{GoogleEmulator, ProxyBuilder, TestProxy, get, post, request};
 
+use crate::attacked::Attacked;
 use crate::table::attacks;
-use crate::unharmed::Attacked;
 
 attacks! {
     "Who gets in"
@@ -19,7 +19,7 @@ attacks! {
         keys_in_odd_queries: "`KEY=`, `access_token=`, a NUL behind the key, a wrong key before the right one",
             "401, and nothing goes upstream; an escaped name or value is read";
         paths_without_a_key: "other spellings of `/health/detailed`, `/metrics` and the API, without a key",
-            "401 or 404: only `/`, `/health` and `OPTIONS` are open";
+            "401 or 404: only `/`, `/health`, `/live`, `/ready` and `OPTIONS` are open";
     }
     native {
         foreign_hosts: "`Host` of another site in eighteen spellings, without keys", "403 `HOST_NOT_ALLOWED`",

@@ -3,8 +3,8 @@
 use code_assist_harness::samples::{GENERATE, HELLO};
 use code_assist_harness::{GoogleEmulator, ProxyBuilder, TestProxy, get, post};
 
+use crate::attacked::Attacked;
 use crate::table::attacks;
-use crate::unharmed::Attacked;
 
 attacks! {
     "Browsers"
@@ -19,13 +19,13 @@ attacks! {
     native {
         rebinding_on_a_network: "`Host` of a page that was resolved to a proxy with `ALLOW_UNAUTHENTICATED` on `0.0.0.0`, with and without its own `Origin`",
             "403 `HOST_NOT_ALLOWED`: an IP address, a loopback name or one of `ALLOWED_HOSTS` is needed",
-            because "Cloudflare leads only its own names to a Worker";
-        odd_addresses: "`127.1`, `0x7f.0.0.1`, `2130706433`, `[::1%25lo]`, `0.0.0.0`, `[::]` and a neighbour's address in `Host`, on loopback",
+            because "Cloudflare routes only its own names to a Worker";
+        odd_addresses: "`127.1`, `0x7f.0.0.1`, `2130706433`, `[::1%25lo]`, `0.0.0.0`, `[::]` and another machine's address in `Host`, on loopback",
             "403 `HOST_NOT_ALLOWED`", because "the runtime reads `Host`";
     }
     proved {
         key_in_a_page: "a cross-site request with a key, where keys are set", "served: a page cannot know the key",
-            by "crates/core/src/access/tests.rs::with_keys_neither_host_nor_origin_is_checked";
+            by "crates/core/src/access/tests/pages.rs::with_keys_neither_host_nor_origin_is_checked";
     }
 }
 

@@ -9,11 +9,11 @@ use code_assist_harness::http2::{
     DATA, END_HEADERS, END_STREAM, HEADERS, Http2Connection, RST_STREAM, WINDOW_UPDATE, frame,
     head_block, pseudo,
 };
-use code_assist_harness::samples::{GENERATE, HELLO, STREAM};
+use code_assist_harness::samples::{GENERATE, HELLO, STREAM, WHOLE, ok};
 use code_assist_harness::{GoogleEmulator, ProxyBuilder, ScriptedUpstream, TestProxy, get, post};
 
+use crate::attacked::Attacked;
 use crate::table::attacks;
-use crate::unharmed::Attacked;
 
 attacks! {
     "Connections"
@@ -49,7 +49,7 @@ attacks! {
 fn silent_connections() -> Vec<Attacked> {
     let upstream = ScriptedUpstream::new(|request, connection| {
         if !request.head.contains("streamGenerateContent") {
-            connection.write(code_assist_harness::samples::ok(code_assist_harness::samples::WHOLE));
+            connection.write(ok(WHOLE));
             return;
         }
         connection.begin_stream();
@@ -199,7 +199,7 @@ fn unread_uploads() -> Vec<Attacked> {
 fn unread_stream() -> Vec<Attacked> {
     let upstream = ScriptedUpstream::new(|request, connection| {
         if !request.head.contains("streamGenerateContent") {
-            connection.write(code_assist_harness::samples::ok(code_assist_harness::samples::WHOLE));
+            connection.write(ok(WHOLE));
             return;
         }
         connection.begin_stream();

@@ -6,8 +6,8 @@ use code_assist_harness::http2::{
 use code_assist_harness::samples::{GENERATE, HELLO};
 use code_assist_harness::{GoogleEmulator, TestProxy, get};
 
+use crate::attacked::Attacked;
 use crate::table::attacks;
-use crate::unharmed::Attacked;
 
 attacks! {
     "Framing and smuggling"

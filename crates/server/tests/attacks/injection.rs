@@ -6,8 +6,8 @@ use code_assist_harness::samples::{GENERATE, HELLO, STREAM, WHOLE, ok};
 use code_assist_harness::{ScriptedUpstream, TestProxy, get, post};
 use serde_json::Value;
 
+use crate::attacked::Attacked;
 use crate::table::attacks;
-use crate::unharmed::Attacked;
 
 attacks! {
     "Injection"

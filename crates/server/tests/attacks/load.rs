@@ -11,8 +11,8 @@ use code_assist_harness::http2::{
 use code_assist_harness::samples::{COUNT, EVENT, GENERATE, HELLO, STREAM, WHOLE, ok};
 use code_assist_harness::{GoogleEmulator, ScriptedUpstream, TestProxy, get, post};
 
+use crate::attacked::Attacked;
 use crate::table::attacks;
-use crate::unharmed::Attacked;
 
 attacks! {
     "Too much"

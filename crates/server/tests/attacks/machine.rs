@@ -6,15 +6,15 @@ use code_assist_harness::samples::{GENERATE, HELLO};
 use code_assist_harness::{GoogleEmulator, ProxyBuilder, TestProxy};
 use serde_json::json;
 
+use crate::attacked::Attacked;
 use crate::table::attacks;
-use crate::unharmed::Attacked;
 
 attacks! {
     "Store and machine"
     both {}
     native {
         damaged_store_after_a_rotation: "a store that is damaged, then deleted, after Google has replaced the refresh token",
-            "the new refresh token is used: a copy of it lies beside the store, with mode 0600",
+            "the new refresh token is used: a copy of it is kept beside the store, with mode 0600",
             because "KV has no file";
         damaged_store_at_each_start: "five starts, each on a damaged store",
             "all serve; the last two damaged files are kept, with mode 0600", because "KV has no file";

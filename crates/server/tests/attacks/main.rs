@@ -1,7 +1,7 @@
 //! A table of attacks, each run over real sockets against the real binary.
 //!
-//! A row sends what an attacker sends, and asserts what holds. After it, the proxy must be unharmed
-//! ([`unharmed`]). Each file has the rows of one topic. `docs/ATTACKS.md` is generated from all of them.
+//! A row sends what an attacker sends, and asserts what holds. After it, the proxy must still work
+//! ([`attacked`]). Each file has the rows of one topic. `docs/ATTACKS.md` is generated from all of them.
 //! One row by its name, and all rows that hold for the Worker:
 //!
 //! ```text
@@ -10,6 +10,7 @@
 //! ```
 
 mod admission;
+mod attacked;
 mod browsers;
 mod connections;
 mod framing;
@@ -17,11 +18,10 @@ mod injection;
 mod load;
 mod machine;
 mod memory;
-mod neighbours;
 mod operation;
+mod other_callers;
 mod strangers;
 mod table;
-mod unharmed;
 mod upstream;
 mod upstream_http2;
 
@@ -33,7 +33,7 @@ const TOPICS: &[&table::Topic] = &[
     &injection::ATTACKS,
     &connections::ATTACKS,
     &memory::ATTACKS,
-    &neighbours::ATTACKS,
+    &other_callers::ATTACKS,
     &load::ATTACKS,
     &upstream::ATTACKS,
     &upstream_http2::ATTACKS,

@@ -9,8 +9,8 @@ use code_assist_harness::{Connection, GoogleEmulator, ScriptedUpstream, TestProx
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
+use crate::attacked::Attacked;
 use crate::table::attacks;
-use crate::unharmed::Attacked;
 
 attacks! {
     "Memory and heavy work"
@@ -38,11 +38,11 @@ attacks! {
     }
     proved {
         slow_bodies: "99 MB at once, then a byte each 20 s", "408 a minute later: the floor of 2 KiB/s holds over each minute",
-            by "crates/core/src/intake/pace.rs::a_burst_buys_no_more_than_a_minute";
+            by "crates/core/src/intake/pace.rs::a_burst_counts_for_no_more_than_a_minute";
         large_answers: "a request whose answer does not fit into the budget", "503 `OVERLOADED`, and no breaker counts it",
             by "crates/testkit/tests/resilience/memory.rs::an_answer_for_which_there_is_no_memory_is_refused_and_no_breaker_counts_it";
         large_events: "a stream whose event does not fit into the budget", "the stream ends with the error `OVERLOADED`",
-            by "crates/testkit/tests/resilience/memory.rs::a_stream_whose_event_finds_no_memory_ends_with_an_error_event";
+            by "crates/testkit/tests/resilience/memory.rs::a_stream_whose_event_gets_no_memory_ends_with_an_error_event";
         wait_for_an_equal_request: "many large equal requests", "they give their permits back while they wait for the first",
             by "crates/testkit/tests/resilience/memory.rs::a_large_request_that_waits_for_an_equal_one_gives_its_permit_back";
     }

@@ -12,8 +12,8 @@ use code_assist_harness::{
     GoogleEmulator, ProxyBuilder, RedisServer, ScriptedUpstream, TestProxy, post, proxy_binary,
 };
 
+use crate::attacked::Attacked;
 use crate::table::attacks;
-use crate::unharmed::Attacked;
 use crate::upstream::at_once;
 
 attacks! {
@@ -28,7 +28,7 @@ attacks! {
             because "a Worker has its own store";
         hangup_storm: "100 SIGHUPs under load, with good, broken and missing configuration files",
             "200, every time; the old keys stay", because "a Worker gets no signals";
-        body_that_dribbles_at_shutdown: "a body that comes byte by byte while the proxy stops",
+        slow_body_at_shutdown: "a body that comes byte by byte while the proxy stops",
             "it ends after `SHUTDOWN_GRACE_MS`", because "a Worker gets no signals";
         keys_that_all_can_read: "a configuration file with keys that every user of the machine may read and write",
             "it starts, and warns with the file's name", because "a Worker has no files";
@@ -154,7 +154,7 @@ fn hangup_storm() -> Vec<Attacked> {
     vec![proxy.into()]
 }
 
-fn body_that_dribbles_at_shutdown() -> Vec<Attacked> {
+fn slow_body_at_shutdown() -> Vec<Attacked> {
     let setup = ProxyBuilder::without_upstream().env("SHUTDOWN_GRACE_MS", "500");
     let mut proxy = setup.start();
     let mut connection = proxy.connect();

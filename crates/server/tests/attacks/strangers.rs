@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use code_assist_harness::samples::{GENERATE, HELLO};
 use code_assist_harness::{GoogleEmulator, ProxyBuilder, TestProxy, get, post};
 
+use crate::attacked::Attacked;
 use crate::table::attacks;
-use crate::unharmed::Attacked;
 
 attacks! {
     "Strangers"
@@ -40,7 +40,7 @@ attacks! {
             by "crates/server/tests/serve/probes.rs::a_proxy_with_refused_missing_or_unreadable_credentials_is_never_ready";
         outage_behind_strangers: "two thousand requests without a key beside fifty that all fail",
             "the alert on errors fires",
-            by "crates/testkit/tests/metrics.rs::refused_strangers_are_counted_apart_and_in_no_ratio_and_no_latency";
+            by "crates/testkit/tests/metrics.rs::refused_strangers_have_a_count_of_their_own_and_are_in_no_ratio_and_no_latency";
     }
 }
 
@@ -64,7 +64,7 @@ fn guessed_keys() -> Vec<Attacked> {
             "{after}"
         );
     }
-    assert_eq!(send(KEY).status(), 200, "a neighbour's key");
+    assert_eq!(send(KEY).status(), 200, "another caller's key");
     vec![proxy.into()]
 }
 

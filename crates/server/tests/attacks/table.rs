@@ -2,12 +2,13 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
+
+use code_assist_harness::{assert_generated, workspace};
 
 /// Declares the attacks of a file.
 ///
 /// A row below `both` or `native` is a function of its name in that file. It returns the proxies that it
-/// attacked, which must be unharmed. `both::NAME` runs against either build, `native::NAME` only against
+/// attacked, which must still work. `both::NAME` runs against either build, `native::NAME` only against
 /// the binary. A row below `proved` has its test elsewhere: `by` names a file and the test in it.
 ///
 /// ```text
@@ -20,7 +21,7 @@ use std::path::{Path, PathBuf};
 ///         name: "what is sent", "what holds", because "why it does not hold for the Worker";
 ///     }
 ///     proved {
-///         name: "what is sent", "what holds", by "crates/core/src/intake.rs::name_of_the_test";
+///         name: "what is sent", "what holds", by "crates/core/src/intake/mod.rs::name_of_the_test";
 ///     }
 /// }
 /// ```
@@ -35,7 +36,7 @@ macro_rules! attacks {
             $(
                 #[test]
                 fn $name() {
-                    $crate::unharmed::run(module_path!(), super::$name);
+                    $crate::attacked::run(module_path!(), super::$name);
                 }
             )*
         }
@@ -44,7 +45,7 @@ macro_rules! attacks {
             $(
                 #[test]
                 fn $own() {
-                    $crate::unharmed::run(module_path!(), super::$own);
+                    $crate::attacked::run(module_path!(), super::$own);
                 }
             )*
         }
@@ -102,16 +103,7 @@ pub(crate) enum Proof {
 
 #[test]
 fn attacks_md_is_what_the_table_says() {
-    let path = root().join("docs/ATTACKS.md");
-    let page = page(crate::TOPICS);
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        fs::write(&path, &page).unwrap();
-    }
-    let committed = fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        committed == page,
-        "docs/ATTACKS.md is stale: UPDATE_DOCS=1 cargo test -p code-assist-proxy --test attacks attacks_md"
-    );
+    assert_generated("docs/ATTACKS.md", &page(crate::TOPICS), "attacks attacks_md");
 }
 
 #[test]
@@ -119,7 +111,7 @@ fn every_test_that_proves_a_row_elsewhere_is_there() {
     for row in crate::TOPICS.iter().flat_map(|topic| topic.rows) {
         let Proof::Elsewhere(test) = row.proof else { continue };
         let (file, name) = test.split_once("::").expect("PATH::TEST");
-        let text = fs::read_to_string(root().join(file)).unwrap_or_default();
+        let text = fs::read_to_string(workspace().join(file)).unwrap_or_default();
         assert!(text.contains(&format!("fn {name}(")), "{}: there is no {test}", row.name);
     }
 }
@@ -160,18 +152,13 @@ fn elsewhere(test: &str) -> String {
     format!("proved by [`{name}`](../{file})")
 }
 
-/// The folder of the workspace.
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
 const INTRODUCTION: &str = "\
 <!-- Generated from crates/server/tests/attacks. Do not edit; update it with
      UPDATE_DOCS=1 cargo test -p code-assist-proxy --test attacks attacks_md -->
 # Attacks
 
 COUNT attacks, each run over real sockets against the real binary. The attacker reaches the port, with or
-without a key, or is a web page, a neighbour with a key of its own, or an upstream that lies; what is
+without a key, or is a web page, a caller with a key of its own, or an upstream that lies; what is
 trusted, and how to report a hole, is in [SECURITY.md](../SECURITY.md). A row sends the bytes of the attack and
 asserts what holds. After it, the proxy must still be healthy and answer an honest request, with no
 request in flight, no new file descriptor and no more memory than a bound. BOTH of the attacks run against the

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use code_assist_harness::samples::{EVENT, GENERATE, HELLO, STREAM, WHOLE, ok};
 use code_assist_harness::{GoogleEmulator, ProxyBuilder, ScriptedUpstream, TestProxy, post};
 
+use crate::attacked::Attacked;
 use crate::table::attacks;
-use crate::unharmed::Attacked;
 
 attacks! {
     "Where the token goes, and upstreams that lie"

@@ -12,8 +12,8 @@ use code_assist_harness::http2::{
 use code_assist_harness::samples::{GENERATE, HELLO, WHOLE};
 use code_assist_harness::{TestProxy, TlsStream, authority, tls_upstream};
 
+use crate::attacked::Attacked;
 use crate::table::attacks;
-use crate::unharmed::Attacked;
 use crate::upstream::at_once;
 
 attacks! {

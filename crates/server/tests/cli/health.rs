@@ -30,7 +30,7 @@ fn health_is_the_answer_of_ready() {
 }
 
 #[test]
-fn health_of_a_proxy_that_does_not_run_is_1_and_of_no_url_too() {
+fn health_exits_with_1_without_a_running_proxy_and_without_a_valid_url() {
     let home = Home::new();
     let port = free_port().to_string();
     for (arguments, port, says) in [

@@ -78,7 +78,7 @@ fn a_missing_or_wrong_key_is_a_401_and_nothing_goes_upstream() {
 }
 
 #[test]
-fn after_ten_wrong_keys_no_key_from_the_address_is_looked_at() {
+fn after_ten_wrong_keys_no_key_from_the_address_is_checked() {
     let google = GoogleEmulator::start();
     let keys = format!("alice:{KEY},bob:bobs-secret-key");
     let proxy = ProxyBuilder::for_emulator(&google).env("PROXY_API_KEYS", keys).start();

@@ -13,7 +13,7 @@ fn a_session_of_the_cli_works_in_the_operators_project_and_the_account_cannot_be
             r#"{{ "model": "gemini-2.5-flash", "project":"{project}", "user_prompt_id":"p","request":{HELLO}}}"#
         )
     };
-    let answer = proxy.post("/v1internal:generateContent", body("somebody-elses"));
+    let answer = proxy.post("/v1internal:generateContent", body("a-foreign-project"));
     assert_eq!(answer.status(), 200, "{}", answer.text());
     let sent = &google.received("generateContent")[0]["body"];
     assert_eq!(*sent, body("emulator-project"), "all other bytes are the client's");

@@ -1,10 +1,8 @@
 //! The table of faults, and the page that is generated from it.
 
 use std::fmt::Write as _;
-use std::fs;
-use std::path::Path;
 
-use code_assist_harness::TestProxy;
+use code_assist_harness::{TestProxy, assert_generated};
 
 /// Makes a test of each row, with its name, and the table of all rows. Rows below `both` run against
 /// either build, as `both::NAME`; rows below `native` only against the binary, as `native::NAME`.
@@ -84,16 +82,7 @@ pub(crate) struct Row {
 
 #[test]
 fn faults_md_is_what_the_table_says() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/FAULTS.md");
-    let page = page(crate::TABLE);
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        fs::write(&path, &page).unwrap();
-    }
-    let committed = fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        committed == page,
-        "docs/FAULTS.md is stale: UPDATE_DOCS=1 cargo test -p code-assist-proxy --test faults faults_md"
-    );
+    assert_generated("docs/FAULTS.md", &page(crate::TABLE), "faults faults_md");
 }
 
 #[test]

@@ -50,7 +50,7 @@ fn signed_in() -> ScriptedPlatform {
 }
 
 #[test]
-fn two_gateways_that_give_one_name_to_different_keys_share_nothing_that_is_a_callers() {
+fn two_gateways_that_give_one_name_to_different_keys_share_nothing_of_a_caller() {
     let script = signed_in();
     let (ours, theirs) =
         (gateway(&script, "team:key-of-ours"), gateway(&script, "team:key-of-theirs"));
@@ -71,7 +71,7 @@ fn two_gateways_that_give_one_name_to_different_keys_share_nothing_that_is_a_cal
 }
 
 #[test]
-fn a_name_that_passes_to_another_key_takes_nothing_of_the_callers_along() {
+fn a_key_that_gets_the_name_of_another_gets_nothing_of_its_caller() {
     let script = signed_in();
     let gateway = gateway(&script, "team:the-old-key");
     assert_eq!(asked(&gateway, request("the-old-key", REPEATABLE)).header("x-cache"), "MISS");
@@ -89,7 +89,7 @@ fn a_name_that_passes_to_another_key_takes_nothing_of_the_callers_along() {
 }
 
 #[test]
-fn an_answer_that_lies_under_another_requests_name_is_not_used() {
+fn an_answer_stored_under_the_key_of_another_request_is_not_used() {
     let script = signed_in();
     let writer = unlimited(&script, "team:key-of-ours");
     asked(&writer, request("key-of-ours", REPEATABLE));

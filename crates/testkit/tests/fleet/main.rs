@@ -268,7 +268,7 @@ fn a_store_that_loses_its_counts_lets_no_process_pass_the_limit_by_itself() {
     assert_eq!(passed(0), 5);
     script.lose_counts();
     assert_eq!(passed(0), 0, "the process knows what it has let through");
-    assert_eq!(passed(1), 5, "nobody knows what another process has let through");
+    assert_eq!(passed(1), 5, "what another process has let through is not known");
     script.lose_counts();
     assert_eq!((passed(0), passed(1)), (0, 0));
 }

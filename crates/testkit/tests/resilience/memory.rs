@@ -186,7 +186,7 @@ fn an_answer_for_which_there_is_no_memory_is_refused_and_no_breaker_counts_it() 
 }
 
 #[test]
-fn a_whole_answer_holds_its_memory_until_the_client_has_taken_it() {
+fn a_whole_answer_holds_its_memory_until_the_client_has_read_it() {
     let text = "x".repeat(MEBIBYTE);
     let answer = format!(r#"{{"response":{{"candidates":[],"x":"{text}"}}}}"#);
     let fixture = Fixture::new(&[("MEMORY_BUDGET_BYTES", "4MiB")], always(Reply::ok(answer)));
@@ -208,7 +208,7 @@ fn a_whole_answer_holds_its_memory_until_the_client_has_taken_it() {
 }
 
 #[test]
-fn a_stream_whose_event_finds_no_memory_ends_with_an_error_event() {
+fn a_stream_whose_event_gets_no_memory_ends_with_an_error_event() {
     let large = event(&"x".repeat(3 * MEBIBYTE));
     let pieces = format!("data: {large}\r\n\r\n").into_bytes();
     let reply = move |_: &_| {

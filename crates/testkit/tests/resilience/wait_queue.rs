@@ -182,7 +182,7 @@ fn a_stream_that_failed_holds_no_permit_while_the_client_reads_the_error() {
 }
 
 #[test]
-fn a_caller_that_holds_its_share_holds_up_no_other_caller() {
+fn a_caller_that_holds_its_share_delays_no_other_caller() {
     let keys = ("PROXY_API_KEYS", "ann:key-of-ann,bob:key-of-bob");
     let fixture = Fixture::new(&[keys, ("QUEUE_TIMEOUT_MS", "60000")], always(after_a_second()));
     fixture.script.set_permits_and_share(2, 1);

@@ -3,7 +3,7 @@
 //! A reservation is taken before the bytes are read, and is given back when it is dropped. Like
 //! [`super::in_flight`], this policy holds a lock: the guard must reach the budget from `drop`.
 //!
-//! Two rules order those that find no memory free:
+//! Two rules decide who gets memory that becomes free:
 //! - A large reservation waits with a [`MemoryTicket`]: memory that becomes free goes to the oldest
 //!   ticket whose caller may have it. Ordinary requests ([`REQUEST_BASE`]) do not wait behind large ones.
 //! - A reservation that grows goes before all tickets, since its end sets memory free. But of a caller's
@@ -79,14 +79,9 @@ impl MemoryBudget {
         self.held().used
     }
 
-    /// True while there is no room for one more ordinary request.
+    /// True while too little is free for one more ordinary request.
     pub fn is_exhausted(&self) -> bool {
         self.limit.saturating_sub(self.used()) < REQUEST_BASE
-    }
-
-    /// False if a caller will never get so many bytes, however long it waits.
-    pub fn could_ever_fit(&self, bytes: usize) -> bool {
-        bytes <= self.held().share.unwrap_or(self.limit)
     }
 
     /// The most bytes that one caller may hold.
@@ -94,7 +89,7 @@ impl MemoryBudget {
         self.held().share.unwrap_or(self.limit)
     }
 
-    /// Reserves bytes for a caller, or returns `None` while there is no room for them.
+    /// Reserves bytes for a caller, or returns `None` while too little is free.
     pub fn try_reserve(
         self: &Arc<Self>,
         caller: Caller,
@@ -154,7 +149,7 @@ impl Held {
     /// What the tickets before this one may take as soon as it is free.
     fn claimed(&self, limit: usize, number: u64) -> usize {
         let before = self.tickets.iter().take_while(|ticket| ticket.number < number);
-        // A ticket that its caller's share keeps out has no claim.
+        // A ticket whose caller has its share already has no claim.
         let may_have =
             before.filter(|it| self.fits(usize::MAX, it.caller, it.bytes, 0) && it.bytes <= limit);
         may_have.fold(0, |sum, ticket| sum.saturating_add(ticket.bytes))
@@ -209,8 +204,8 @@ impl MemoryReservation {
         self.bytes
     }
 
-    /// Reserves more bytes. False, with nothing changed, while there is no room for them.
-    #[must_use = "without room nothing is reserved"]
+    /// Reserves more bytes. False, with nothing changed, while too little is free.
+    #[must_use = "nothing is reserved if too little is free"]
     pub fn try_grow(&mut self, more: usize) -> bool {
         let mut held = self.budget.held();
         let fits = held.fits(self.budget.limit, self.caller, more, 0);
@@ -261,7 +256,7 @@ pub struct MemoryTicket {
 }
 
 impl MemoryTicket {
-    /// Reserves the bytes, or returns `None` while there is no room for them and for those before.
+    /// Reserves the bytes, or returns `None` while too little is free for them and for the tickets before.
     pub fn try_take(&self) -> Option<MemoryReservation> {
         let WaitingTicket { number, caller, bytes } = self.waiting;
         let mut held = self.budget.held();

@@ -18,7 +18,7 @@ fn what_is_reserved_is_given_back_when_the_guard_is_dropped() {
 }
 
 #[test]
-fn a_reservation_grows_as_far_as_there_is_room_and_shrinks() {
+fn a_reservation_grows_within_the_limit_and_shrinks() {
     let budget = MemoryBudget::new(100);
     let mut it = budget.try_reserve(ADA, 60).unwrap();
     assert!(it.try_grow(40));
@@ -33,9 +33,9 @@ fn a_reservation_grows_as_far_as_there_is_room_and_shrinks() {
 #[test]
 fn with_several_keys_a_caller_holds_at_most_half() {
     let budget = MemoryBudget::new(100);
-    assert!(budget.could_ever_fit(100));
+    assert_eq!(budget.most_for_one(), 100);
     budget.set_keys(2);
-    assert!(!budget.could_ever_fit(51));
+    assert_eq!(budget.most_for_one(), 50);
     assert!(budget.try_reserve(ADA, 51).is_none());
     let mut hers = budget.try_reserve(ADA, 30).unwrap();
     assert!(!hers.try_grow(21));
@@ -92,7 +92,7 @@ fn large_reservations_get_their_memory_in_the_order_in_which_they_came() {
 }
 
 #[test]
-fn a_ticket_that_its_share_keeps_out_holds_up_no_other_caller() {
+fn a_ticket_whose_caller_has_its_share_delays_no_other_caller() {
     let budget = MemoryBudget::new(8 * REQUEST_BASE);
     budget.set_keys(2);
     let _all_of_hers = budget.try_reserve(ADA, 4 * REQUEST_BASE).unwrap();

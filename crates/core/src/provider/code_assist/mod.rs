@@ -4,7 +4,7 @@ pub mod adapt;
 pub(crate) mod answer;
 pub mod envelope;
 pub mod models;
-pub mod passed;
+pub mod pass_through;
 pub mod project;
 pub(crate) mod stream;
 

@@ -125,9 +125,8 @@ impl Credentials {
 
     /// Why no request could be served with these credentials; `None` if one could.
     ///
-    /// A token endpoint that fails for a while is no reason, once the credentials have given a token:
-    /// that concerns all processes alike. Before that it is one, so that a process with wrong credentials
-    /// is never ready, not even for a moment.
+    /// Once the credentials have given a token, a failing token endpoint is no reason, since it concerns all
+    /// processes alike. Before that it is a reason: a process with wrong credentials must never be ready.
     pub(crate) fn unready_reason(&self, clock: Timestamp) -> Option<&'static str> {
         let tokens = lock(&self.tokens);
         if tokens.expiry(clock) != TokenExpiry::NoToken {

@@ -99,13 +99,13 @@ fn probe_copy(copy: &[u8]) -> Result<Option<ForeignFormat>, redb::Error> {
     Ok((format > FORMAT).then_some(ForeignFormat::Newer { format, written_by }))
 }
 
-/// Reads a format's number. A text that is no number can only come from a version to come.
+/// Reads a format's number. Only a later version can have written a text that is no number.
 fn parse(format: Option<&str>) -> u64 {
     format.map_or(1, |text| text.parse().unwrap_or(u64::MAX))
 }
 
 /// Returns the version of a redb file. Both slots of its header name it; a file in which they differ,
-/// or name a version that does not exist in years, is damaged.
+/// or name a version far beyond the current one, is damaged.
 fn redb_version(file: &[u8]) -> Option<u8> {
     let [first, second] = SLOTS.map(|at| file.get(at).copied());
     let version = first.filter(|_| file.starts_with(MAGIC) && first == second)?;
@@ -122,7 +122,7 @@ const WRITTEN_BY_KEY: &str = "written_by";
 
 /// redb's own file format that the linked redb reads and writes.
 const REDB: u8 = 3;
-/// No redb has a format this far ahead.
+/// The greatest version that is taken for a later redb's. A greater one means damage.
 const LAST_REDB: u8 = 15;
 /// The first bytes of a redb file, and where its two transaction slots name the format (redb's
 /// design document).

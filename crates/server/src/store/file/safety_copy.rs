@@ -1,8 +1,8 @@
 //! A second copy of the rotated refresh token, in a small file beside the database.
 //!
 //! Google has revoked the refresh token in the user's own file when it has replaced it. Every other
-//! entry can be found out again; losing this one means to sign in again. A database that does not open
-//! gives nothing back, so the copy does not depend on it: a JSON file that is replaced in one step.
+//! entry can be found out again; if this one is lost, a person has to sign in again. Nothing can be read from
+//! a database that does not open, so the copy does not depend on it: a JSON file that is replaced in one step.
 //! Values are as they are in the database, encrypted if `KV_ENCRYPTION_KEY` is set.
 
 use std::fs::{self, OpenOptions};

@@ -262,7 +262,7 @@ return 1
 ";
 
 /// Writes an answer within the budget of all answers. They are in a sorted set by the time of their
-/// end, each as `size name`, so that the set alone tells what they take. Those that end first make way.
+/// end, each as `size name`, so that the set alone shows their sizes. Those that end first are removed first.
 /// A step of the loop removes one answer; their number is bounded, since other commands wait meanwhile.
 const SAVE_ANSWER: &str = "
 local time = redis.call('TIME')

@@ -33,7 +33,7 @@ impl ServerStats {
     }
 
     /// How many bytes answers may take: as many as is configured, but no more than a quarter of the
-    /// server's memory, so that they never push other entries out.
+    /// server's memory, so that they never displace other entries.
     pub(super) fn answer_budget(&self, configured: u64) -> u64 {
         let limit = self.get().memory_limit;
         limit.map_or(configured, |limit| configured.min(limit / 4))

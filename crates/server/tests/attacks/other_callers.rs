@@ -8,11 +8,11 @@ use code_assist_harness::{
     request,
 };
 
+use crate::attacked::Attacked;
 use crate::table::attacks;
-use crate::unharmed::Attacked;
 
 attacks! {
-    "Neighbours"
+    "Other callers"
     both {
         foreign_projects: "`/v1internal` with another's project: at each place, twice, with an escape, in single quotes",
             "Google gets the operator's project at each of them, and every other byte";
@@ -22,7 +22,7 @@ attacks! {
             "405, and nothing goes upstream";
     }
     native {
-        a_neighbour_that_reads_nothing: "120 streams and 30 bodies of one key, of which nothing is read and sent on",
+        a_caller_that_reads_nothing: "120 streams and 30 bodies of one key, of which nothing is read and sent on",
             "no request of another key is refused, and its p99 stays below ten times the usual one",
             because "each of its isolates has a queue of its own, and one that waits polls";
         new_holder_of_a_name: "a reload that gives the name of a key to another one, then what the old one asked",
@@ -34,9 +34,9 @@ attacks! {
     proved {
         equal_names_in_one_store: "two gateways with one Redis that give one name to different keys",
             "neither answers nor idempotency keys nor counts are shared",
-            by "crates/testkit/tests/fleet/identity.rs::two_gateways_that_give_one_name_to_different_keys_share_nothing_that_is_a_callers";
+            by "crates/testkit/tests/fleet/identity.rs::two_gateways_that_give_one_name_to_different_keys_share_nothing_of_a_caller";
         planted_answers: "an answer in the store under the key of another request",
-            "it is not used", by "crates/testkit/tests/fleet/identity.rs::an_answer_that_lies_under_another_requests_name_is_not_used";
+            "it is not used", by "crates/testkit/tests/fleet/identity.rs::an_answer_stored_under_the_key_of_another_request_is_not_used";
         answers_that_fill_a_store: "cached answers of more bytes than the shared Redis has",
             "they make way for each other, and nothing else is evicted",
             by "crates/server/src/store/redis/budget_tests.rs::answers_push_no_count_out_of_a_server_that_is_small";
@@ -129,7 +129,7 @@ fn calls_of_clients(proxy: &TestProxy) -> usize {
     log.iter().filter(|record| !of_the_proxy(record["path"].as_str().unwrap_or_default())).count()
 }
 
-fn a_neighbour_that_reads_nothing() -> Vec<Attacked> {
+fn a_caller_that_reads_nothing() -> Vec<Attacked> {
     let upstream = ScriptedUpstream::new(|received, connection| {
         if received.head.contains(":streamGenerateContent") {
             connection.begin_stream();

@@ -10,7 +10,7 @@ use crate::payload::Payload;
 
 /// True for a method that a session of the Gemini CLI calls and that changes nothing of the account.
 /// `suffix` is what follows the version in the path.
-pub fn is_of_a_session(suffix: &str) -> bool {
+pub fn is_session_method(suffix: &str) -> bool {
     let Some(method) = suffix.strip_prefix(':') else { return false };
     SESSION_METHODS.contains(&method) || method.starts_with(TELEMETRY)
 }
@@ -27,12 +27,12 @@ pub fn named_projects(body: &[u8]) -> Result<Vec<Range<usize>>, JsonError> {
     let mut inside = cursor.object()?;
     while let Some(key) = cursor.key(&mut inside)? {
         if names_a_project(&key.value) {
-            note(&mut found, &mut cursor)?;
+            push_span(&mut found, &mut cursor)?;
         } else if *key.value != *MODEL_REQUEST && cursor.kind()? == ValueKind::Object {
             let mut members = cursor.object()?;
             while let Some(key) = cursor.key(&mut members)? {
                 if names_a_project(&key.value) {
-                    note(&mut found, &mut cursor)?;
+                    push_span(&mut found, &mut cursor)?;
                 } else {
                     cursor.skip()?;
                 }
@@ -60,7 +60,7 @@ pub fn in_project(body: &Bytes, named: Vec<Range<usize>>, project: &str) -> Payl
     splice.pieces(body, 0..body.len())
 }
 
-fn note(found: &mut Vec<Range<usize>>, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
+fn push_span(found: &mut Vec<Range<usize>>, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
     let is_null = cursor.kind()? == ValueKind::Null;
     let span = cursor.skip()?;
     if is_null {
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_session_calls_what_generates_and_what_changes_nothing() {
+    fn the_methods_of_a_session_generate_or_change_nothing() {
         for suffix in [
             ":generateContent",
             ":streamGenerateContent",
@@ -122,7 +122,7 @@ mod tests {
             ":listExperiments",
             ":recordCodeAssistMetrics",
         ] {
-            assert!(is_of_a_session(suffix), "{suffix}");
+            assert!(is_session_method(suffix), "{suffix}");
         }
         for suffix in [
             ":setCodeAssistGlobalUserSetting",
@@ -134,7 +134,7 @@ mod tests {
             "/operations/1",
             "/generateContent",
         ] {
-            assert!(!is_of_a_session(suffix), "{suffix}");
+            assert!(!is_session_method(suffix), "{suffix}");
         }
     }
 

@@ -7,7 +7,7 @@ use super::{Machine, Problem, Settings, Source, parse};
 
 impl SettingsReader<'_> {
     /// Problems and risks that only a combination of settings has.
-    pub(super) fn check_together(&mut self, settings: &Settings, machine: &Machine<'_>) {
+    pub(super) fn check_combinations(&mut self, settings: &Settings, machine: &Machine<'_>) {
         let on_network =
             machine.is_on_network || (!settings.host.is_empty() && !settings.is_loopback());
         self.check_keys(settings, on_network);

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use code_assist_harness::TestProxy;
 use code_assist_harness::samples::{GENERATE, HELLO};
 
-/// Runs a row of this module, and asserts that its proxies are unharmed. What is left over of a row
-/// that failed disturbs no other: a poisoned lock is taken as it is.
+/// Runs a row of this module, and asserts that its proxies still work. A row that fails
+/// disturbs no other row: a poisoned lock is taken as it is.
 pub(crate) fn run(module: &str, row: fn() -> Vec<Attacked>) {
     static ROWS: RwLock<()> = RwLock::new(());
 
@@ -16,7 +16,7 @@ pub(crate) fn run(module: &str, row: fn() -> Vec<Attacked>) {
     let _alone = needs_all.then(|| ROWS.write().unwrap_or_else(PoisonError::into_inner));
     let _shared = (!needs_all).then(|| ROWS.read().unwrap_or_else(PoisonError::into_inner));
     for attacked in row() {
-        attacked.assert_unharmed();
+        attacked.assert_still_works();
     }
 }
 
@@ -35,7 +35,7 @@ impl Attacked {
 
     /// Asserts that the proxy is healthy and answers an honest request, that no request is in flight, no
     /// file is open that was not open before, and that its memory is bounded.
-    fn assert_unharmed(self) {
+    fn assert_still_works(self) {
         assert_eq!(self.proxy.get("/health").status(), 200);
         if self.serves {
             let answer = self.proxy.honest(GENERATE, HELLO);

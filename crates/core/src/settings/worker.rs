@@ -1,0 +1,41 @@
+//! The settings of a Worker: which ones it has, and which defaults differ.
+
+use super::spec::SettingSpec;
+
+/// False for settings of sockets and files, which a Worker does not have. `docs/WORKER.md` says
+/// what the Worker does instead.
+pub(super) fn is_for_worker(spec: &SettingSpec) -> bool {
+    !NATIVE_ONLY.contains(&spec.name)
+}
+
+/// The default of a setting in a Worker, where it is another one.
+pub fn worker_default(name: &str) -> Option<&'static str> {
+    WORKER_DEFAULTS.iter().find(|(known, _)| *known == name).map(|(_, default)| *default)
+}
+
+/// An isolate has 128 MB for everything. A body that is sent on is held twice: here, and in JavaScript's
+/// memory. KV is a binding instead of a URL, and there is no home folder for a file.
+const WORKER_DEFAULTS: [(&str, &str); 3] = [
+    ("KV_URL", "memory:"),
+    ("MEMORY_BUDGET_BYTES", "32MiB"),
+    ("RESPONSE_CACHE_MAX_BYTES", "16777216"),
+];
+
+/// Settings of sockets and files.
+pub(super) const NATIVE_ONLY: [&str; 15] = [
+    "ADMIN_PORT",
+    "CONNECTION_TIMEOUT_MS",
+    "ENABLE_CONNECTION_POOLING",
+    "GEMINI_OAUTH_CREDS_FILE",
+    "HOST",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "KEEP_ALIVE_TIMEOUT_MS",
+    "KV_ENCRYPTION_KEY",
+    "KV_URL",
+    "NO_PROXY",
+    "PORT",
+    "SHUTDOWN_DELAY_MS",
+    "SHUTDOWN_GRACE_MS",
+    "SSL_CERT_FILE",
+];
