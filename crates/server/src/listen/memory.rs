@@ -1,26 +1,32 @@
 //! What a connection holds for its client, counted in the memory budget.
 //!
 //! Each connection may hold a little without a reservation, so that small requests are always served. Beyond that
-//! it reserves in steps. Connections that have shown nothing yet (no request of theirs was admitted)
-//! share a part of the budget, so that they cannot take it from the others.
+//! it reserves in steps, of one of two shares of the budget: connections of which no request was
+//! admitted have one, so that strangers leave memory to others, and all others have the second.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use code_assist_core::{Caller, MemoryBudget, MemoryReservation};
 
-/// The budget, and what connections without an admitted request hold of it.
+use super::places::Place;
+
+/// The budget, and what connections hold of it.
 #[derive(Debug)]
 pub(super) struct ListenerMemory {
     budget: Arc<MemoryBudget>,
-    strangers: AtomicUsize,
-    strangers_limit: usize,
+    holders: Mutex<Holders>,
 }
 
 impl ListenerMemory {
     pub(super) fn new(budget: Arc<MemoryBudget>) -> Arc<Self> {
-        let strangers_limit = budget.limit() / STRANGERS_SHARE;
-        Arc::new(Self { budget, strangers: AtomicUsize::new(0), strangers_limit })
+        let holders = Holders {
+            strangers: Share::new(budget.limit() / STRANGERS_SHARE),
+            admitted: Share::new(budget.limit() / ADMITTED_SHARE),
+            all: HashMap::new(),
+            next: 0,
+        };
+        Arc::new(Self { budget, holders: Mutex::new(holders) })
     }
 
     /// How many connections may be open, so that all of them together hold at most half of the
@@ -28,13 +34,170 @@ impl ListenerMemory {
     pub(super) fn most_connections(&self) -> usize {
         self.budget.limit() / 2 / CONNECTION_COST
     }
+
+    fn holders(&self) -> MutexGuard<'_, Holders> {
+        self.holders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The connections that hold more than what is free.
+#[derive(Debug)]
+struct Holders {
+    strangers: Share,
+    admitted: Share,
+    all: HashMap<u64, Holder>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Holder {
+    /// The address of a stranger, else the caller of the first admitted request.
+    caller: Caller,
+    is_admitted: bool,
+    bytes: usize,
+    place: Arc<Place>,
+}
+
+/// A part of the budget.
+#[derive(Debug)]
+struct Share {
+    limit: usize,
+    used: usize,
+    callers: HashMap<Caller, usize>,
+}
+
+impl Share {
+    fn new(limit: usize) -> Self {
+        Self { limit, used: 0, callers: HashMap::new() }
+    }
+
+    fn of(&self, caller: Caller) -> usize {
+        self.callers.get(&caller).copied().unwrap_or(0)
+    }
+
+    fn add(&mut self, caller: Caller, bytes: usize) {
+        self.used += bytes;
+        *self.callers.entry(caller).or_default() += bytes;
+    }
+
+    fn remove(&mut self, caller: Caller, bytes: usize) {
+        self.used -= bytes;
+        if let Some(its) = self.callers.get_mut(&caller) {
+            *its -= bytes;
+            if *its == 0 {
+                self.callers.remove(&caller);
+            }
+        }
+    }
+
+    /// Another caller that holds more than half.
+    fn heaviest_but(&self, caller: Caller) -> Option<Caller> {
+        let mut others = self.callers.iter().filter(|(other, _)| **other != caller);
+        others.find(|(_, bytes)| **bytes > self.limit / 2).map(|(other, _)| *other)
+    }
+}
+
+impl Holders {
+    fn share(&mut self, is_admitted: bool) -> &mut Share {
+        if is_admitted { &mut self.admitted } else { &mut self.strangers }
+    }
+
+    /// Counts more bytes of a connection, and closes others where its share is used up. False if there
+    /// are none to close. `most` bounds what one caller holds.
+    fn grow(&mut self, id: u64, new: impl FnOnce() -> Holder, more: usize, most: usize) -> bool {
+        let holder = self.all.entry(id).or_insert_with(new);
+        let (caller, is_admitted, wanted) =
+            (holder.caller, holder.is_admitted, holder.bytes + more);
+        let fits = loop {
+            let share = self.share(is_admitted);
+            if share.of(caller) + more > most || more > share.limit {
+                break false;
+            }
+            if share.used + more <= share.limit {
+                break true;
+            }
+            let of = share.heaviest_but(caller);
+            let closed =
+                if is_admitted { self.close_idle(of) } else { self.close_stranger(id, of, wanted) };
+            if !closed {
+                break false;
+            }
+        };
+        if fits {
+            self.share(is_admitted).add(caller, more);
+        }
+        if let Some(holder) = self.all.get_mut(&id) {
+            holder.bytes += if fits { more } else { 0 };
+        }
+        self.forget_if_empty(id);
+        fits
+    }
+
+    fn shrink(&mut self, id: u64, less: usize) {
+        // A connection that was closed for another one counts no more.
+        let Some(holder) = self.all.get_mut(&id) else { return };
+        let less = less.min(holder.bytes);
+        holder.bytes -= less;
+        let (caller, is_admitted) = (holder.caller, holder.is_admitted);
+        self.share(is_admitted).remove(caller, less);
+        self.forget_if_empty(id);
+    }
+
+    fn forget_if_empty(&mut self, id: u64) {
+        if self.all.get(&id).is_some_and(|holder| holder.bytes == 0) {
+            self.all.remove(&id);
+        }
+    }
+
+    /// Moves what a connection holds to the share of those that were admitted.
+    fn admit(&mut self, id: u64, caller: Caller) {
+        let Some(holder) = self.all.get_mut(&id) else { return };
+        let (stranger, bytes) = (holder.caller, holder.bytes);
+        (holder.caller, holder.is_admitted) = (caller, true);
+        self.strangers.remove(stranger, bytes);
+        self.admitted.add(caller, bytes);
+    }
+
+    /// Closes the stranger that holds most: of one caller; or of all that hold no less than `wanted` or
+    /// have had their time to be admitted.
+    fn close_stranger(&mut self, but: u64, of: Option<Caller>, wanted: usize) -> bool {
+        let strangers = self.all.iter().filter(|(id, holder)| {
+            let may_be = match of {
+                Some(of) => of == holder.caller,
+                None => holder.bytes >= wanted || !holder.place.is_young(),
+            };
+            **id != but && !holder.is_admitted && may_be
+        });
+        let largest = strangers.max_by_key(|(_, holder)| holder.bytes).map(|(id, _)| *id);
+        let Some(holder) = largest.and_then(|id| self.all.remove(&id)) else { return false };
+        self.strangers.remove(holder.caller, holder.bytes);
+        holder.place.close_for_memory();
+        true
+    }
+
+    /// Closes the idle connection that holds most: of one caller if it has any, else of all.
+    fn close_idle(&mut self, of: Option<Caller>) -> bool {
+        let idle =
+            self.all.iter().filter(|(_, holder)| holder.is_admitted && holder.place.is_idle());
+        let largest = idle.max_by_key(|(_, holder)| (Some(holder.caller) == of, holder.bytes));
+        let Some(id) = largest.map(|(id, _)| *id) else { return false };
+        if !self.all.get(&id).is_some_and(|holder| holder.place.close_idle_for_memory()) {
+            return false;
+        }
+        if let Some(holder) = self.all.remove(&id) {
+            self.admitted.remove(holder.caller, holder.bytes);
+        }
+        true
+    }
 }
 
 /// What one connection holds.
 #[derive(Debug)]
 pub(super) struct ConnectionMemory {
     shared: Arc<ListenerMemory>,
-    caller: Caller,
+    id: u64,
+    address: Caller,
+    place: Arc<Place>,
     held: Mutex<Held>,
 }
 
@@ -42,14 +205,17 @@ pub(super) struct ConnectionMemory {
 struct Held {
     used: usize,
     reservation: Option<MemoryReservation>,
-    /// The part of the reservation that counts for the strangers' share.
-    of_strangers: usize,
-    is_admitted: bool,
+    /// The caller of the first admitted request.
+    admitted: Option<Caller>,
 }
 
 impl ConnectionMemory {
-    pub(super) fn new(shared: &Arc<ListenerMemory>, caller: Caller) -> Self {
-        Self { shared: Arc::clone(shared), caller, held: Mutex::default() }
+    pub(super) fn new(shared: &Arc<ListenerMemory>, address: Caller, place: Arc<Place>) -> Self {
+        let mut holders = shared.holders();
+        holders.next += 1;
+        let id = holders.next;
+        drop(holders);
+        Self { shared: Arc::clone(shared), id, address, place, held: Mutex::default() }
     }
 
     /// Holds more bytes. False, with nothing changed, while there is no room for them.
@@ -73,31 +239,31 @@ impl ConnectionMemory {
         if let Some(reservation) = &mut held.reservation
             && reservation.bytes() > kept
         {
+            let freed = reservation.bytes() - kept;
             reservation.shrink_to(kept);
             if kept == 0 {
                 held.reservation = None;
             }
-            let freed = held.of_strangers.saturating_sub(kept);
-            held.of_strangers -= freed;
-            self.shared.strangers.fetch_sub(freed, Ordering::Relaxed);
+            self.shared.holders().shrink(self.id, freed);
         }
     }
 
     /// Counts bytes of a stranger that the core has reserved. `None` while there is no room for them.
     pub(super) fn count_reserved(&self, bytes: usize) -> Option<StrangersBytes> {
-        let bytes = if self.held().is_admitted { 0 } else { bytes };
-        let shared = &self.shared;
-        let others = shared.strangers.fetch_add(bytes, Ordering::Relaxed);
-        let counted = StrangersBytes { shared: Arc::clone(shared), bytes };
-        (others + bytes <= shared.strangers_limit).then_some(counted)
+        let is_admitted = self.held().admitted.is_some();
+        let bytes = if is_admitted { 0 } else { bytes };
+        let fits = bytes == 0 || self.count(None, bytes);
+        fits.then(|| StrangersBytes { shared: Arc::clone(&self.shared), id: self.id, bytes })
     }
 
-    /// A request of this connection was admitted.
-    pub(super) fn admitted(&self) {
+    /// A request of this connection was admitted. What the connection holds counts for this caller from
+    /// now on, also where it has requests of others.
+    pub(super) fn admitted(&self, caller: Caller) {
         let mut held = self.held();
-        held.is_admitted = true;
-        let of_strangers = std::mem::take(&mut held.of_strangers);
-        self.shared.strangers.fetch_sub(of_strangers, Ordering::Relaxed);
+        if held.admitted.is_none() {
+            held.admitted = Some(caller);
+            self.shared.holders().admit(self.id, caller);
+        }
     }
 
     fn reserve(&self, held: &mut Held, used: usize) -> bool {
@@ -106,29 +272,39 @@ impl ConnectionMemory {
         if more == 0 {
             return true;
         }
-        let shared = &self.shared;
-        if !held.is_admitted {
-            let others = shared.strangers.fetch_add(more, Ordering::Relaxed);
-            if others + more > shared.strangers_limit {
-                shared.strangers.fetch_sub(more, Ordering::Relaxed);
-                return false;
-            }
+        if !self.count(held.admitted, more) {
+            return false;
         }
         let fits = match &mut held.reservation {
             Some(reservation) => reservation.try_grow(more),
             none => {
-                *none = shared.budget.try_reserve(self.caller, more);
+                *none = self.shared.budget.try_reserve(self.address, more);
                 none.is_some()
             }
         };
-        match (fits, held.is_admitted) {
-            (true, false) => held.of_strangers += more,
-            (false, false) => {
-                shared.strangers.fetch_sub(more, Ordering::Relaxed);
-            }
-            (_, true) => {}
+        if !fits {
+            let mut holders = self.shared.holders();
+            holders.shrink(self.id, more);
+            // Its memory is free soon, for the next one that asks.
+            holders.close_idle(None);
         }
         fits
+    }
+
+    /// Counts more bytes in the share of this connection.
+    fn count(&self, admitted: Option<Caller>, more: usize) -> bool {
+        let budget = &self.shared.budget;
+        let mut holders = self.shared.holders();
+        // Where keys have shares, one key leaves half to the others.
+        let has_shares = admitted.is_some() && budget.most_for_one() < budget.limit();
+        let most = if has_shares { holders.admitted.limit / 2 } else { usize::MAX };
+        let new = || Holder {
+            caller: admitted.unwrap_or(self.address),
+            is_admitted: admitted.is_some(),
+            bytes: 0,
+            place: Arc::clone(&self.place),
+        };
+        holders.grow(self.id, new, more, most)
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -138,8 +314,7 @@ impl ConnectionMemory {
 
 impl Drop for ConnectionMemory {
     fn drop(&mut self) {
-        let of_strangers = self.held().of_strangers;
-        self.shared.strangers.fetch_sub(of_strangers, Ordering::Relaxed);
+        self.shared.holders().shrink(self.id, usize::MAX);
     }
 }
 
@@ -147,12 +322,15 @@ impl Drop for ConnectionMemory {
 #[derive(Debug)]
 pub(super) struct StrangersBytes {
     shared: Arc<ListenerMemory>,
+    id: u64,
     bytes: usize,
 }
 
 impl Drop for StrangersBytes {
     fn drop(&mut self) {
-        self.shared.strangers.fetch_sub(self.bytes, Ordering::Relaxed);
+        if self.bytes > 0 {
+            self.shared.holders().shrink(self.id, self.bytes);
+        }
     }
 }
 
@@ -172,21 +350,44 @@ const STEP: usize = 16 << 10;
 /// Connections without an admitted request hold at most this part of the budget.
 const STRANGERS_SHARE: usize = 8;
 
+/// All others hold at most this part.
+const ADMITTED_SHARE: usize = 4;
+
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
+    use tokio::time::Instant;
+
     use super::*;
 
     const KIB: usize = 1 << 10;
 
-    fn connections<const N: usize>(budget: usize) -> (Arc<MemoryBudget>, [ConnectionMemory; N]) {
+    fn connections<const N: usize>(
+        budget: usize,
+        addresses: [u8; N],
+    ) -> (Arc<MemoryBudget>, [ConnectionMemory; N]) {
         let budget = MemoryBudget::new(budget);
         let shared = ListenerMemory::new(Arc::clone(&budget));
-        (budget, std::array::from_fn(|_| ConnectionMemory::new(&shared, Caller::Unknown)))
+        let now = Instant::now();
+        let connect = |last| {
+            let address = address(last);
+            ConnectionMemory::new(&shared, address, Arc::new(Place::new(address, 0, now, now)))
+        };
+        (budget, addresses.map(connect))
+    }
+
+    fn address(last: u8) -> Caller {
+        Caller::Address(Ipv4Addr::new(10, 0, 0, last).into())
+    }
+
+    fn is_closed(connection: &ConnectionMemory) -> bool {
+        connection.place.is_out_of_memory()
     }
 
     #[test]
     fn a_little_is_free_and_the_rest_is_reserved_in_steps_and_given_back() {
-        let (budget, [one]) = connections(1024 * KIB);
+        let (budget, [one]) = connections(1024 * KIB, [1]);
         assert!(one.try_hold(16 * KIB));
         assert_eq!(budget.used(), 0);
         assert!(one.try_hold(1));
@@ -200,14 +401,15 @@ mod tests {
     }
 
     #[test]
-    fn strangers_share_an_eighth_and_an_admitted_connection_does_not_count_among_them() {
-        let (budget, [one, two, three]) = connections(1024 * KIB);
-        assert!(one.try_hold(16 * KIB + 100 * KIB));
-        assert!(two.try_hold(16 * KIB), "what is free is always to be had");
-        assert!(!two.try_hold(32 * KIB));
-        one.admitted();
-        assert!(two.try_hold(32 * KIB));
-        assert!(one.try_hold(500 * KIB));
+    fn strangers_share_an_eighth_and_all_others_a_quarter() {
+        let (budget, [one, two, three]) = connections(1024 * KIB, [1, 1, 1]);
+        assert!(one.try_hold(16 * KIB + 96 * KIB));
+        assert!(!one.try_hold(48 * KIB), "it holds most itself");
+        one.admitted(address(1));
+        assert!(two.try_hold(16 * KIB + 128 * KIB));
+        assert!(one.try_hold(160 * KIB));
+        assert!(one.place.begin_request());
+        assert!(!one.try_hold(1));
         drop((one, two));
         assert_eq!(budget.used(), 0);
         assert!(three.try_hold(16 * KIB + 128 * KIB));
@@ -215,23 +417,67 @@ mod tests {
     }
 
     #[test]
+    fn the_stranger_that_holds_most_is_closed_for_a_new_one() {
+        let (_budget, [small, large, new]) = connections(1024 * KIB, [1, 1, 1]);
+        assert!(small.try_hold(16 * KIB + 48 * KIB) && large.try_hold(16 * KIB + 80 * KIB));
+        assert!(new.try_hold(16 * KIB + 32 * KIB));
+        assert!(is_closed(&large) && !is_closed(&small) && !is_closed(&new));
+        drop(large);
+        assert!(new.try_hold(48 * KIB), "what was closed counts no more");
+    }
+
+    #[test]
+    fn an_address_that_holds_more_than_half_makes_way_for_another() {
+        let (_budget, [one, two, other]) = connections(1024 * KIB, [1, 1, 2]);
+        assert!(one.try_hold(16 * KIB + 64 * KIB) && two.try_hold(16 * KIB + 64 * KIB));
+        assert!(other.try_hold(16 * KIB + 64 * KIB));
+        assert!(is_closed(&one) != is_closed(&two));
+        assert!(!other.try_hold(16 * KIB), "each has half");
+    }
+
+    #[test]
+    fn a_key_holds_half_of_the_quarter_where_there_are_several() {
+        let (budget, [one, two]) = connections(1024 * KIB, [1, 1]);
+        budget.set_keys(2);
+        one.admitted(address(7));
+        two.admitted(address(8));
+        assert!(one.try_hold(16 * KIB + 128 * KIB));
+        assert!(!one.try_hold(1));
+        assert!(two.try_hold(16 * KIB + 128 * KIB));
+    }
+
+    #[test]
+    fn idle_connections_that_hold_memory_are_closed_when_it_is_short() {
+        let (_budget, [idle, busy, new]) = connections(1024 * KIB, [1, 1, 1]);
+        for connection in [&idle, &busy, &new] {
+            connection.admitted(address(1));
+        }
+        assert!(busy.place.begin_request());
+        assert!(idle.try_hold(16 * KIB + 96 * KIB) && busy.try_hold(16 * KIB + 160 * KIB));
+        assert!(new.try_hold(16 * KIB + 16 * KIB));
+        assert!(is_closed(&idle) && !is_closed(&busy));
+        assert!(!idle.place.begin_request(), "a request that comes too late is not processed");
+    }
+
+    #[test]
     fn what_the_core_has_reserved_counts_for_the_strangers_share_only() {
-        let (budget, [one, two]) = connections(1024 * KIB);
+        let (budget, [one, two]) = connections(1024 * KIB, [1, 1]);
         let answer = one.count_reserved(100 * KIB).unwrap();
         assert_eq!(budget.used(), 0);
-        assert!(two.count_reserved(29 * KIB).is_none());
-        assert!(!two.try_hold(16 * KIB + 29 * KIB));
+        assert!(two.count_reserved(126 * KIB).is_none());
+        assert!(!two.try_hold(16 * KIB + 112 * KIB));
         drop(answer);
         let _answer = two.count_reserved(128 * KIB).unwrap();
-        one.admitted();
+        one.admitted(address(1));
         assert!(one.count_reserved(500 * KIB).is_some());
     }
 
     #[test]
     fn no_connection_gets_more_than_the_budget_has() {
-        let (_budget, [one]) = connections(256 * KIB);
-        one.admitted();
-        assert!(one.try_hold(272 * KIB));
+        let (budget, [one]) = connections(256 * KIB, [1]);
+        one.admitted(address(1));
+        let _bodies = budget.try_reserve(address(1), 208 * KIB).unwrap();
+        assert!(one.try_hold(64 * KIB));
         assert!(!one.try_hold(1));
         one.release(16 * KIB);
         assert!(one.try_hold(16 * KIB));

@@ -1,7 +1,8 @@
 //! Places for connections, and which idle connection makes way when they run short.
 //!
 //! A connection is idle while it has no request in flight: silent since it was accepted, between two
-//! requests, or in HTTP/2 without a stream. Only idle connections are closed for others.
+//! requests, or in HTTP/2 without a stream. A request that was refused, or that needs no key, is in
+//! flight no longer once that is known. Only idle connections are closed for others.
 //!
 //! A request changes two numbers of its own connection. Only accepting, closing and choosing take the
 //! lock that all connections share. Choosing reads all of them, so it closes several at a time
@@ -55,8 +56,14 @@ pub(super) struct Place {
     address: Caller,
     /// Its index among all places.
     index: AtomicUsize,
-    /// The number of requests in flight, and [`CLOSING`].
+    /// The number of requests in flight, [`CLOSING`] and [`OUT_OF_MEMORY`].
     requests: AtomicU32,
+    /// In milliseconds since the epoch of [`Places`].
+    accepted: u64,
+    /// A request has ended here, or was refused.
+    has_served: AtomicBool,
+    /// A request was admitted.
+    is_admitted: AtomicBool,
     /// Since when no request has been in flight, in milliseconds since the epoch of [`Places`].
     idle_since: AtomicU64,
     epoch: Instant,
@@ -118,7 +125,7 @@ impl Places {
         let mut taken = self.taken();
         if taken.places.len() >= self.limit {
             if taken.closing == 0 {
-                self.evict(&mut taken, self.limit / BATCHES + 1);
+                self.evict(&mut taken, self.limit / BATCHES + 1, now);
             }
             return None;
         }
@@ -129,19 +136,11 @@ impl Places {
         } else {
             self.warn_once(&mut taken, now);
             let more = open + 1 - self.crowded;
-            let evicted = self.evict(&mut taken, more.max(self.limit / BATCHES));
+            let evicted = self.evict(&mut taken, more.max(self.limit / BATCHES), now);
             is_spare =
                 evicted == 0 && (open >= self.spare || taken.heaviest(self.share) == Some(address));
         }
-        let place = Arc::new(Place {
-            address,
-            index: AtomicUsize::new(taken.places.len()),
-            requests: AtomicU32::new(0),
-            idle_since: AtomicU64::new(millis(now - self.epoch)),
-            epoch: self.epoch,
-            writes: WriteProgress::default(),
-            evicted: Notify::new(),
-        });
+        let place = Arc::new(Place::new(address, taken.places.len(), self.epoch, now));
         taken.places.push(Arc::clone(&place));
         taken.addresses.entry(address).or_default().taken += 1;
         self.show(taken.places.len());
@@ -151,28 +150,34 @@ impl Places {
 
     /// Closes the longest idle connection, for a machine that has run out of files.
     pub(super) fn make_room(&self) {
-        self.evict(&mut self.taken(), 1);
+        self.evict(&mut self.taken(), 1, Instant::now());
     }
 
-    /// Closes the longest idle connections, at most `wanted`. If an address has more than its share,
-    /// only its own make way. Returns how many are closed.
-    fn evict(&self, taken: &mut Taken, wanted: usize) -> usize {
+    /// Closes the longest idle connections, at most `wanted`: those of strangers before others. If an
+    /// address has more than its share, only its own make way. Returns how many are closed.
+    fn evict(&self, taken: &mut Taken, wanted: usize, now: Instant) -> usize {
         let of = taken.heaviest(self.share);
-        let mut idle: Vec<(u64, usize)> = taken
+        let now = millis(now - self.epoch);
+        let mut idle: Vec<(Claim, u64, usize)> = taken
             .places
             .iter()
             .enumerate()
             .filter(|(_, place)| of.is_none_or(|of| of == place.address) && place.is_idle())
-            .map(|(index, place)| (place.idle_since.load(Ordering::Relaxed), index))
+            .map(|(index, place)| {
+                (place.claim(now), place.idle_since.load(Ordering::Relaxed), index)
+            })
             .collect();
+        if idle.iter().any(|(claim, ..)| *claim != Claim::New) {
+            idle.retain(|(claim, ..)| *claim != Claim::New);
+        }
         if idle.len() > wanted {
             idle.select_nth_unstable(wanted);
             idle.truncate(wanted);
         }
         let mut closed = 0;
-        for (_, index) in idle {
+        for (_, _, index) in idle {
             let place = &taken.places[index];
-            if !place.close() {
+            if !place.close(CLOSING) {
                 continue;
             }
             if let Some(count) = taken.addresses.get_mut(&place.address) {
@@ -224,25 +229,72 @@ impl Taken {
     }
 }
 
+/// How much an idle connection deserves its place, the least first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Claim {
+    /// No request of its was admitted.
+    Stranger,
+    Admitted,
+    /// Its client has had no time yet to send a request.
+    New,
+}
+
 impl Place {
+    pub(super) fn new(address: Caller, index: usize, epoch: Instant, now: Instant) -> Self {
+        let accepted = millis(now - epoch);
+        Self {
+            address,
+            index: AtomicUsize::new(index),
+            requests: AtomicU32::new(0),
+            accepted,
+            has_served: AtomicBool::new(false),
+            is_admitted: AtomicBool::new(false),
+            idle_since: AtomicU64::new(accepted),
+            epoch,
+            writes: WriteProgress::default(),
+            evicted: Notify::new(),
+        }
+    }
+
+    fn claim(&self, now: u64) -> Claim {
+        let is_young = self.is_young_at(now);
+        match self.is_admitted.load(Ordering::Relaxed) {
+            true => Claim::Admitted,
+            false if is_young && !self.has_served.load(Ordering::Relaxed) => Claim::New,
+            false => Claim::Stranger,
+        }
+    }
+
+    /// Its client has had little time to send a request.
+    pub(super) fn is_young(&self) -> bool {
+        self.is_young_at(millis(self.epoch.elapsed()))
+    }
+
+    fn is_young_at(&self, now: u64) -> bool {
+        now.saturating_sub(self.accepted) < YOUNG
+    }
+
+    /// A request of this connection was admitted.
+    pub(super) fn admitted(&self) {
+        self.is_admitted.store(true, Ordering::Relaxed);
+    }
+
     /// A request begins. False if the connection is being closed for another one: then the request
     /// must not be processed.
     pub(super) fn begin_request(&self) -> bool {
         let before = self.requests.fetch_add(1, Ordering::Relaxed);
-        if before & CLOSING != 0 {
+        let is_closing = before & (CLOSING | OUT_OF_MEMORY) != 0;
+        if is_closing {
             self.requests.fetch_sub(1, Ordering::Relaxed);
         }
-        before & CLOSING == 0
+        !is_closing
     }
 
+    /// A request is in flight no longer.
     pub(super) fn end_request(&self) {
+        self.has_served.store(true, Ordering::Relaxed);
         self.idle_since.store(millis(self.epoch.elapsed()), Ordering::Relaxed);
         self.requests.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// True while a request is in flight.
-    pub(super) fn has_requests(&self) -> bool {
-        self.requests.load(Ordering::Relaxed) & !CLOSING != 0
     }
 
     /// Waits until the connection is to be closed for another one.
@@ -250,15 +302,33 @@ impl Place {
         self.evicted.notified().await;
     }
 
-    /// An answer whose last bytes wait in the socket is still in flight.
-    fn is_idle(&self) -> bool {
-        self.requests.load(Ordering::Relaxed) == 0 && !self.writes.blocked.load(Ordering::Relaxed)
+    /// An answer whose last bytes wait in the socket is still in flight, if it is no stranger's.
+    pub(super) fn is_idle(&self) -> bool {
+        let is_blocked = self.writes.blocked.load(Ordering::Relaxed);
+        self.requests.load(Ordering::Relaxed) == 0
+            && !(is_blocked && self.is_admitted.load(Ordering::Relaxed))
+    }
+
+    /// Has an idle connection closed for its memory, unless a request has just begun.
+    pub(super) fn close_idle_for_memory(&self) -> bool {
+        self.close(OUT_OF_MEMORY)
+    }
+
+    /// Has a connection closed for its memory, whatever it does.
+    pub(super) fn close_for_memory(&self) {
+        self.requests.fetch_or(OUT_OF_MEMORY, Ordering::Relaxed);
+        self.evicted.notify_one();
+    }
+
+    /// True if the connection is closed for its memory.
+    pub(super) fn is_out_of_memory(&self) -> bool {
+        self.requests.load(Ordering::Relaxed) & OUT_OF_MEMORY != 0
     }
 
     /// Has the connection closed, unless a request has just begun.
-    fn close(&self) -> bool {
+    fn close(&self, why: u32) -> bool {
         let order = Ordering::Relaxed;
-        let is_closing = self.requests.compare_exchange(0, CLOSING, order, order).is_ok();
+        let is_closing = self.requests.compare_exchange(0, why, order, order).is_ok();
         if is_closing {
             self.evicted.notify_one();
         }
@@ -316,6 +386,12 @@ fn millis(duration: Duration) -> u64 {
 
 /// In [`Place::requests`]: the connection is being closed for another one.
 const CLOSING: u32 = 1 << 31;
+
+/// In [`Place::requests`]: the connection is being closed for its memory.
+const OUT_OF_MEMORY: u32 = 1 << 30;
+
+/// For how long a connection counts as new, in milliseconds. Clients connect when they have a request.
+const YOUNG: u64 = 1000;
 
 /// Connections are closed in batches of this part of the places.
 const BATCHES: usize = 128;
@@ -401,7 +477,35 @@ mod tests {
     fn an_answer_that_the_socket_has_not_taken_is_in_flight() {
         let places = Places::new(20, None);
         let guards = fill(&places, 17);
+        guards[0].place.admitted();
         guards[0].place.writes.blocked.store(true, Ordering::Relaxed);
+        let at = places.epoch + Duration::from_secs(100);
+        let _newest = places.take(address(100), at).unwrap();
+        assert!(!is_closing(&guards[0]) && is_closing(&guards[1]));
+    }
+
+    #[test]
+    fn a_new_connection_makes_way_only_after_all_others() {
+        let places = Places::new(20, None);
+        let at = |ms: u64| places.epoch + Duration::from_millis(ms);
+        let new = places.take(address(0), at(5000)).unwrap();
+        let mut guards: Vec<_> =
+            (1..17).map(|n| places.take(address(n), at(5500)).unwrap()).collect();
+        for guard in &guards {
+            assert!(guard.place.begin_request());
+        }
+        guards[3].place.end_request();
+        guards.push(places.take(address(17), at(5900)).unwrap());
+        assert!(!is_closing(&new) && is_closing(&guards[3]), "one that has had its chance");
+        guards.push(places.take(address(18), at(5901)).unwrap());
+        assert!(is_closing(&new), "there is no other");
+    }
+
+    #[test]
+    fn a_stranger_makes_way_before_a_connection_with_an_admitted_request() {
+        let places = Places::new(20, None);
+        let guards = fill(&places, 17);
+        guards[0].place.admitted();
         let at = places.epoch + Duration::from_secs(100);
         let _newest = places.take(address(100), at).unwrap();
         assert!(!is_closing(&guards[0]) && is_closing(&guards[1]));
