@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use code_assist_core::{Admission, Caller, OnAdmission};
+use code_assist_core::{Admission, Caller, Error, OnAdmission};
 use code_assist_testkit::google::google;
 use code_assist_testkit::script::ScriptedPlatform;
 use code_assist_testkit::subject::{login, proxy_with};
@@ -49,6 +49,18 @@ fn an_announced_body_that_never_comes_delays_a_refusal_for_a_fifth_of_a_second()
     let (status, took, _) = exchanged(&["x-goog-api-key"], "wrong");
     assert_eq!(status, 401);
     assert_eq!(took, Duration::from_millis(200));
+}
+
+#[test]
+fn a_connection_that_is_left_for_probes_is_refused_without_waiting_for_a_body() {
+    let script = ScriptedPlatform::new(google());
+    let proxy = proxy_with(&script, &[]);
+    let request = Request::post("/").body(Never).expect("a valid request");
+    let began = code_assist_core::Platform::now(&script);
+    let error = Error::ConnectionsExhausted;
+    let refusing = async { proxy.refuse(&script, request, &error).await.status().as_u16() };
+    assert_eq!(script.run(&proxy, refusing), 503);
+    assert_eq!(code_assist_core::Platform::now(&script), began);
 }
 
 #[test]
