@@ -67,8 +67,8 @@ pub use job::BackgroundJob;
 pub use metrics::{ConnectionCounts, ConnectionEnd, Metrics};
 pub use payload::Payload;
 pub use platform::{
-    AdminPort, BodyError, CredentialFile, Peer, Platform, ProcessStats, RequestBodyError,
-    SendError, StoreError, StoreStats,
+    AdminPort, Admission, BodyError, CredentialFile, OnAdmission, Peer, Platform, ProcessStats,
+    RequestBodyError, SendError, StoreError, StoreStats,
 };
 pub use policy::cache::ANSWER_PREFIX;
 pub use policy::lock::{FencingToken, LOCK_TTL, LockRecord, LockResult};

@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -150,6 +151,26 @@ pub struct Peer(pub IpAddr);
 /// The request came through `ADMIN_PORT`. The shell puts it into the request's extensions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AdminPort;
+
+/// What the shell does when a request is admitted or refused. The shell puts it into the request's
+/// extensions.
+#[derive(Clone)]
+pub struct Admission(pub Arc<dyn OnAdmission>);
+
+impl fmt::Debug for Admission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Admission")
+    }
+}
+
+/// A shell that wants to know of each request, before its body is read, whether it is admitted.
+pub trait OnAdmission: Send + Sync {
+    /// The request asks upstream, and it was admitted. False refuses it, for lack of memory.
+    fn admitted(&self, caller: Caller) -> bool;
+
+    /// The request is refused. What follows is only the rest of its body, and the answer.
+    fn refused(&self);
+}
 
 /// The result of [`Platform::credential_file`].
 #[derive(Debug, Clone, PartialEq, Eq)]

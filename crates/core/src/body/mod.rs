@@ -14,7 +14,6 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::context::RequestContext;
-use crate::dialect::Operation;
 use crate::metrics::RequestOutcome;
 use crate::platform::{BodyError, Platform};
 
@@ -39,12 +38,6 @@ enum BodyContent<P: Platform> {
 }
 
 impl<P: Platform> ProxyBody<P> {
-    /// True if the request was admitted and asks upstream. A request for the proxy itself
-    /// does not count: it needs no key.
-    pub fn is_admitted(&self) -> bool {
-        self.context.operation.is_some_and(Operation::asks_upstream)
-    }
-
     /// True if memory is reserved for this body.
     pub fn has_reserved_memory(&self) -> bool {
         self.context.memory.is_some()

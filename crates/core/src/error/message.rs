@@ -77,8 +77,8 @@ impl fmt::Display for Error {
                 Sentence(why)
             ),
             Self::HostMissing => f.write_str(
-                "The request has no Host header, which HTTP/1.1 requires (RFC 9112, section 3.2). \
-                 Send it.",
+                "The request has no Host header, or several. HTTP/1.1 requires exactly one (RFC 9112, \
+                 section 3.2). Send one.",
             ),
             Self::HostNotAllowed { host } => write!(
                 f,

@@ -67,7 +67,7 @@ pub enum Error {
         /// Where they are and why they cannot be used.
         why: String,
     },
-    /// A request in HTTP/1.1 has no `Host`.
+    /// A request in HTTP/1.1 has no `Host`, or one in HTTP/1 has several.
     HostMissing,
     /// The `Host` of a request to a loopback address is no loopback name.
     HostNotAllowed {

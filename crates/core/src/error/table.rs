@@ -59,7 +59,7 @@ impl Error {
                 "credentials_unreadable",
                 Operator,
             ),
-            Self::HostMissing => (S::BAD_REQUEST, None, "host_missing", Client),
+            Self::HostMissing => (S::BAD_REQUEST, Some("HOST_MISSING"), "host_missing", Client),
             Self::HostNotAllowed { .. } => {
                 (S::FORBIDDEN, Some("HOST_NOT_ALLOWED"), "host_not_allowed", Client)
             }

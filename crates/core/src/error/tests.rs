@@ -118,7 +118,11 @@ fn every_error_reads_as_its_snapshot() {
 fn the_reasons_are_those_of_the_contract() {
     // `docs/ERRORS.md`, row by row.
     let rows: [(u16, &str, &[&str]); 12] = [
-        (400, "INVALID_ARGUMENT", &["MALFORMED_JSON", "MALFORMED_BODY", "UNSUPPORTED_ENCODING"]),
+        (
+            400,
+            "INVALID_ARGUMENT",
+            &["MALFORMED_JSON", "MALFORMED_BODY", "HOST_MISSING", "UNSUPPORTED_ENCODING"],
+        ),
         (401, "UNAUTHENTICATED", &["API_KEY_MISSING", "API_KEY_INVALID"]),
         (
             403,

@@ -5,7 +5,7 @@ mod pace;
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -147,7 +147,8 @@ async fn grow<P: Platform>(
 }
 
 /// Reads and drops the rest of a body whose request was refused. HTTP/1 has no other way to stop a
-/// client that is still sending: it would see a reset connection instead of the answer.
+/// client that is still sending: it would see a reset connection instead of the answer. The wait ends
+/// when the client sends nothing more, since a body may be announced and never come.
 pub(crate) async fn drain<P: Platform, B: Body<Data = Bytes>>(
     platform: &P,
     headers: &HeaderMap,
@@ -158,8 +159,8 @@ pub(crate) async fn drain<P: Platform, B: Body<Data = Bytes>>(
     if body.is_end_stream() || headers.contains_key(EXPECT) {
         return;
     }
-    let mut timer = platform.timer(LONGEST_DRAIN);
-    let mut dropped = 0;
+    let mut timer = platform.timer(DRAIN_SILENCE);
+    let (mut waits, mut dropped, mut dropped_before) = (0, 0, 0);
     poll_fn(|cx| {
         while dropped < LARGEST_DRAIN {
             match body.as_mut().poll_frame(cx) {
@@ -167,7 +168,15 @@ pub(crate) async fn drain<P: Platform, B: Body<Data = Bytes>>(
                     dropped += frame.data_ref().map_or(0, Bytes::len);
                 }
                 Poll::Ready(None | Some(Err(_))) => return Poll::Ready(()),
-                Poll::Pending => return Pin::new(&mut timer).poll(cx),
+                Poll::Pending => {
+                    ready!(Pin::new(&mut timer).poll(cx));
+                    waits += 1;
+                    if dropped == dropped_before || waits == LONGEST_DRAIN {
+                        return Poll::Ready(());
+                    }
+                    dropped_before = dropped;
+                    timer = platform.timer(DRAIN_SILENCE);
+                }
             }
         }
         Poll::Ready(())
@@ -226,5 +235,8 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(30);
 /// The most bytes that are read of a refused body.
 const LARGEST_DRAIN: usize = 32 << 20;
 
-/// The longest time for which a refused body is read.
-const LONGEST_DRAIN: Duration = Duration::from_secs(2);
+/// How long a client may send nothing of a refused body.
+const DRAIN_SILENCE: Duration = Duration::from_millis(200);
+
+/// For how many times as long a refused body is read.
+const LONGEST_DRAIN: u32 = 10;

@@ -19,6 +19,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, RwLock};
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -38,7 +39,7 @@ use crate::intake;
 use crate::job::{BackgroundJob, Job};
 use crate::metrics::Metrics;
 use crate::payload::Payload;
-use crate::platform::{Platform, RequestBodyError};
+use crate::platform::{Admission, Platform, RequestBodyError};
 use crate::policy::cache::CachedAnswer;
 use crate::policy::key_guesses::KeyGuesses;
 use crate::policy::memory::{MemoryBudget, REQUEST_BASE};
@@ -107,6 +108,11 @@ impl Proxy {
                 // The client may read the error slowly, and its body is not held any more.
                 context.release_permit();
                 context.shrink_memory(REQUEST_BASE);
+                if !context.admitted
+                    && let Some(Admission(shell)) = parts.extensions.get()
+                {
+                    shell.refused();
+                }
                 if parts.version < Version::HTTP_2 {
                     intake::drain(platform, &parts.headers, body).await;
                 }
@@ -128,7 +134,9 @@ impl Proxy {
         let id = RequestId::of(platform, &parts.headers);
         let mut context = RequestContext::new(platform, &self.metrics, id, platform.now());
         context.peer = access::address(&parts, self.settings.trust_forwarded_for);
-        if parts.version < Version::HTTP_2 {
+        // What is left for probes is needed again at once.
+        let is_spare = matches!(error, Error::ConnectionsExhausted);
+        if parts.version < Version::HTTP_2 && !is_spare {
             intake::drain(platform, &parts.headers, pin!(body)).await;
         }
         let answer = respond::error(error, false, &mut context);
@@ -254,6 +262,12 @@ impl Proxy {
             context.deadline = Deadline::of(&parts.headers, context.received);
             self.limits.admit(context).await?;
         }
+        if operation.asks_upstream()
+            && let Some(Admission(shell)) = parts.extensions.get()
+            && !shell.admitted(context.caller)
+        {
+            return Err(Error::Overloaded { after: MEMORY_RETRY_AFTER });
+        }
         context.admitted = true;
         Ok(route)
     }
@@ -370,3 +384,6 @@ async fn caught<T>(
     })
     .await
 }
+
+/// When a client should try again for whose body its connection has no memory.
+const MEMORY_RETRY_AFTER: Duration = Duration::from_secs(1);

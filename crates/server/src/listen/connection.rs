@@ -1,11 +1,11 @@
 //! What the parts that serve one connection share: its place, its memory and its open responses.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use code_assist_core::ConnectionEnd;
+use code_assist_core::{Caller, ConnectionEnd};
 use h2::Reason;
 
 use super::memory::{ConnectionMemory, StrangersBytes};
@@ -22,6 +22,8 @@ pub(super) struct ClientConnection {
     responses: Mutex<OpenResponses>,
     /// A request was admitted, so that the client is no stranger.
     is_admitted: AtomicBool,
+    /// How many responses are open.
+    open: AtomicU32,
     /// How many bytes were read since the last request began.
     read: AtomicUsize,
     /// What is held for them.
@@ -38,6 +40,7 @@ impl ClientConnection {
             memory,
             responses: Mutex::default(),
             is_admitted: AtomicBool::new(false),
+            open: AtomicU32::new(0),
             read: AtomicUsize::new(0),
             read_held: AtomicUsize::new(0),
             unread_bodies: Mutex::new(0),
@@ -54,22 +57,33 @@ impl ClientConnection {
             return Err(self.no_memory());
         }
         self.read.store(0, Ordering::Relaxed);
+        self.open.fetch_add(1, Ordering::Relaxed);
         Ok(self.responses().register(self))
     }
 
     /// The request of a response that is dropped is over.
     pub(super) fn end_request(&self, response: &OpenResponse) {
         self.responses().remove(response);
+        let was_last = self.open.fetch_sub(1, Ordering::Relaxed) == 1;
         if self.version == HttpVersion::Http2 {
-            self.memory.release(STREAM_COST + response.held());
+            let read = if was_last && self.is_admitted() {
+                // The HTTP/2 layer keeps no more than one frame of what it has read.
+                self.read_held.swap(0, Ordering::Relaxed)
+            } else {
+                0
+            };
+            self.memory.release(STREAM_COST + response.held() + read);
         }
-        self.place.place.end_request();
+        if response.take_in_flight() {
+            self.place.place.end_request();
+        }
     }
 
     /// A request was admitted.
-    pub(super) fn admitted(&self) {
+    pub(super) fn admitted(&self, caller: Caller) {
         if !self.is_admitted.swap(true, Ordering::Relaxed) {
-            self.memory.admitted();
+            self.place.place.admitted();
+            self.memory.admitted(caller);
         }
     }
 
@@ -103,7 +117,7 @@ impl ClientConnection {
     /// Bytes were read from the client. False if the connection must be closed, since there is no
     /// memory for what it has sent and the service has not taken.
     pub(super) fn may_read(&self, bytes: usize) -> bool {
-        let has_requests = self.place.place.has_requests();
+        let has_requests = self.open.load(Ordering::Relaxed) > 0;
         if has_requests && self.version == HttpVersion::Http1 {
             // hyper reads the body only when the service asks for it.
             return true;

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use code_assist_core::settings::Settings;
-use code_assist_core::{AdminPort, Caller, ConnectionEnd, Peer, Proxy};
+use code_assist_core::{AdminPort, Admission, Caller, ConnectionEnd, OnAdmission, Peer, Proxy};
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Version};
 use http_body_util::BodyExt;
@@ -204,7 +204,7 @@ impl Server {
             let caller = Caller::new(None, Some(address.ip()));
             let place = port.places.wait_for(caller).await;
             let origin = Origin { peer: Peer(address.ip()), is_admin: port.is_admin };
-            let memory = ConnectionMemory::new(&self.memory, caller);
+            let memory = ConnectionMemory::new(&self.memory, caller, Arc::clone(&place.place));
             let phase = self.phase.subscribe();
             let server = Arc::clone(self);
             tokio::spawn(server.serve_connection(stream, origin, phase, place, memory));
@@ -274,17 +274,18 @@ impl Server {
             request.extensions_mut().insert(AdminPort);
         }
         let version = request.version();
-        let (unread, refusal) = match open.check(&request) {
-            Ok(unread) => (unread, None),
-            Err(error) => (None, Some(error)),
-        };
+        let admission: Arc<dyn OnAdmission> = Arc::clone(&open) as _;
+        request.extensions_mut().insert(Admission(admission));
+        let refusal = open.check(&request).err();
         let request = request.map(|body| body.map_err(|error| request_body::classify(&error)));
         // Boxed, so that an idle connection does not reserve space for a request.
         let mut response = match &refusal {
-            Some(error) => Box::pin(self.proxy.refuse(&self.platform, request, error)).await,
+            Some(error) => {
+                open.refused();
+                Box::pin(self.proxy.refuse(&self.platform, request, error)).await
+            }
             None => Box::pin(self.proxy.handle(&self.platform, request)).await,
         };
-        drop(unread);
         if version < Version::HTTP_2 && (refusal.is_some() || self.proxy.metrics().shutting_down())
         {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

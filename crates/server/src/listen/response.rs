@@ -2,12 +2,12 @@
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use code_assist_core::{ConnectionEnd, Error, ProxyBody};
+use code_assist_core::{Caller, ConnectionEnd, Error, OnAdmission, ProxyBody};
 use http::header::HOST;
 use http::{Request, Version};
 use http_body::{Body, Frame, SizeHint};
@@ -28,6 +28,9 @@ pub(super) struct OpenResponse {
     /// The last poll returned a frame, and hyper has not polled again: it waits for the client.
     unread: AtomicBool,
     is_admitted: AtomicBool,
+    /// The request counts as in flight for its connection's place.
+    in_flight: AtomicBool,
+    unread_body: Mutex<PendingBody>,
     /// Memory that is held for the body.
     held: AtomicUsize,
     /// The same, where the core has reserved it.
@@ -36,15 +39,44 @@ pub(super) struct OpenResponse {
     task: OnceLock<AbortHandle>,
 }
 
+/// A request body that the service has not read.
+#[derive(Default)]
+struct PendingBody {
+    length: u64,
+    held: Option<UnreadBody>,
+}
+
+impl OnAdmission for OpenResponse {
+    fn admitted(&self, caller: Caller) -> bool {
+        self.is_admitted.store(true, Ordering::Relaxed);
+        self.connection.admitted(caller);
+        if self.connection.version == HttpVersion::Http1 {
+            return true;
+        }
+        let mut unread = self.unread_body.lock().unwrap_or_else(PoisonError::into_inner);
+        if unread.length > 0 {
+            unread.held = self.connection.hold_unread(unread.length);
+        }
+        unread.length == 0 || unread.held.is_some()
+    }
+
+    fn refused(&self) {
+        if self.in_flight.swap(false, Ordering::Relaxed) {
+            self.connection.place.place.end_request();
+        }
+    }
+}
+
 impl OpenResponse {
     pub(super) fn with_body(self: Arc<Self>, body: ProxyBody<TokioPlatform>) -> TrackedBody {
         TrackedBody { body, rest: Bytes::new(), response: self }
     }
 
-    /// Holds memory for what may arrive of the request's body before it is read. An error if the
-    /// request cannot be processed.
-    pub(super) fn check(&self, request: &Request<Incoming>) -> Result<Option<UnreadBody>, Error> {
-        if request.version() == Version::HTTP_11 && !request.headers().contains_key(HOST) {
+    /// An error if the request cannot be processed.
+    pub(super) fn check(&self, request: &Request<Incoming>) -> Result<(), Error> {
+        // RFC 9112, section 3.2.
+        let hosts = request.headers().get_all(HOST).iter().take(2).count();
+        if hosts > 1 || (request.version() == Version::HTTP_11 && hosts == 0) {
             return Err(Error::HostMissing);
         }
         let place = &self.connection.place;
@@ -53,22 +85,25 @@ impl OpenResponse {
             return Err(Error::ConnectionsExhausted);
         }
         let body = request.body();
-        if self.connection.version == HttpVersion::Http1 || body.is_end_stream() {
-            return Ok(None);
+        if self.connection.version == HttpVersion::Http2 && !body.is_end_stream() {
+            let mut unread = self.unread_body.lock().unwrap_or_else(PoisonError::into_inner);
+            unread.length = body.size_hint().upper().unwrap_or(u64::MAX);
         }
-        let length = body.size_hint().upper().unwrap_or(u64::MAX);
-        let unread = self.connection.hold_unread(length);
-        unread.map(Some).ok_or(Error::Overloaded { after: RETRY_AFTER })
+        Ok(())
     }
 
     /// The request is answered. Only the proxy's own answers are refused for want of memory: the
     /// core has reserved memory for all others. Such a request changes nothing, so the client may repeat it.
     pub(super) fn answered(&self, body: &ProxyBody<TokioPlatform>) -> Result<(), RefusedRequest> {
-        if body.is_admitted() {
-            self.is_admitted.store(true, Ordering::Relaxed);
-            self.connection.admitted();
+        if self.connection.version == HttpVersion::Http2 {
+            let mut unread = self.unread_body.lock().unwrap_or_else(PoisonError::into_inner);
+            unread.held = None;
+        }
+        if self.is_admitted.load(Ordering::Relaxed) {
             return Ok(());
         }
+        // It says nothing about its client.
+        self.refused();
         match body.size_hint().exact() {
             Some(length) if self.connection.version == HttpVersion::Http2 => {
                 let length = usize::try_from(length).unwrap_or(usize::MAX);
@@ -82,6 +117,11 @@ impl OpenResponse {
             _ => {}
         }
         Ok(())
+    }
+
+    /// True if the request counts as in flight, until now.
+    pub(super) fn take_in_flight(&self) -> bool {
+        self.in_flight.swap(false, Ordering::Relaxed)
     }
 
     pub(super) fn held(&self) -> usize {
@@ -143,6 +183,8 @@ impl OpenResponses {
             polls: AtomicU32::new(0),
             unread: AtomicBool::new(false),
             is_admitted: AtomicBool::new(false),
+            in_flight: AtomicBool::new(true),
+            unread_body: Mutex::default(),
             held: AtomicUsize::new(0),
             counted: OnceLock::new(),
             task: OnceLock::new(),
@@ -308,9 +350,6 @@ impl Buf for SentBytes {
 
 /// What load balancers and orchestrators ask for.
 const PROBES: [&str; 3] = ["/health", "/live", "/ready"];
-
-/// The `Retry-After` of a request for whose body too little memory is free.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// As much as hyper buffers of an HTTP/1 response before it waits for the socket.
 const HTTP1_PIECE: usize = 64 * 1024;

@@ -43,6 +43,10 @@ impl WatchedConnection {
                     return;
                 }
                 () = connection.place.place.evicted() => {
+                    if connection.place.place.is_out_of_memory() {
+                        connection.place.ended(ConnectionEnd::MemoryLimit);
+                        return;
+                    }
                     if connection.version == HttpVersion::Http2 {
                         serving.as_mut().graceful_shutdown();
                         let _ = timeout(EVICTION_FLUSH, serving).await;

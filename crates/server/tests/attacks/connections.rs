@@ -1,13 +1,15 @@
 //! Connections that say nothing, and HTTP/2.
 
+use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use code_assist_harness::http2::{
-    DATA, END_HEADERS, END_STREAM, HEADERS, Http2Connection, RST_STREAM, WINDOW_UPDATE, frame,
-    head_block, pseudo,
+    DATA, END_HEADERS, END_STREAM, HEADERS, Http2Answer, Http2Connection, Http2End, RST_STREAM,
+    WINDOW_UPDATE, frame, head_block, pseudo,
 };
 use code_assist_harness::samples::{GENERATE, HELLO, STREAM, WHOLE, ok};
 use code_assist_harness::{GoogleEmulator, ProxyBuilder, ScriptedUpstream, TestProxy, get, post};
@@ -29,7 +31,7 @@ attacks! {
             "they are refused or closed, other clients are served, and less than 128 MiB are resident",
             because "the runtime reads heads";
         untaken_answers_of_60: "60 HTTP/2 connections with 1,024 `GET /health` each and no window, without a key, at a budget of 64 MiB",
-            "streams beyond what there is memory for are refused, other clients are served, and less than 128 MiB are resident",
+            "streams beyond what there is memory for are refused, or their connections closed; other clients are served, and less than 128 MiB are resident",
             because "the runtime speaks HTTP/2";
         untaken_answers_of_200: "the same from 200 connections", "the same", because "the runtime speaks HTTP/2";
         nearly_untaken_answers: "the same from 60 connections with a window of one byte", "the same",
@@ -38,6 +40,15 @@ attacks! {
             "the same", because "the runtime speaks HTTP/2";
         unread_uploads: "300 HTTP/2 uploads that wait for a permit, each with as much of its body as the window takes, at a budget of 64 MiB",
             "those for which there is no memory get 503 `OVERLOADED` or `REFUSED_STREAM`, `/health` is answered, and less than 128 MiB are resident",
+            because "the runtime speaks HTTP/2";
+        refused_bodies: "150 requests a second without a key on 135 connections, each with a body that never comes, where 128 have a place",
+            "15 new clients with a key, one after the other, all get their answers",
+            because "the runtime accepts connections";
+        heads_without_a_key: "150 heads of 79 KB that do not end, at a budget of 64 MiB with a key",
+            "an HTTP/2 upload of 100 KB with the key, on a new connection, is answered",
+            because "the runtime reads heads";
+        idle_uploads: "240 HTTP/2 connections of one key, idle after an upload of 100 KB each, at a budget of 64 MiB",
+            "they hold at most a quarter of it, and an upload with another key is answered",
             because "the runtime speaks HTTP/2";
         unread_stream: "two streams of one HTTP/2 connection, of which the client reads one",
             "the unread one is reset after `STREAM_IDLE_TIMEOUT_MS`, the other one goes on to its end",
@@ -121,6 +132,8 @@ fn unended_heads() -> Vec<Attacked> {
         }
     }
     assert_bounded(&proxy);
+    // Without keys all callers share the budget, and an upload has the same rights.
+    upload(&proxy, KEY);
     drop(open);
     vec![proxy.into()]
 }
@@ -159,9 +172,11 @@ fn untaken(connections: usize, path: &str, window: u32) -> Vec<Attacked> {
     assert_serves_at_once(&proxy);
     assert_bounded(&proxy);
     let held = proxy.get("/metrics").text();
-    let refused = "code_assist_proxy_streams_reset_total{reason=\"memory_limit\"} ";
-    let refused = held.lines().find_map(|line| line.strip_prefix(refused));
-    assert!(connections < 60 || refused.is_some_and(|count| count != "0"), "{held}");
+    let refused = ["streams_reset_total", "connections_closed_total"].iter().any(|name| {
+        let refused = format!("code_assist_proxy_{name}{{reason=\"memory_limit\"}} ");
+        held.lines().any(|line| line.strip_prefix(&refused).is_some_and(|count| count != "0"))
+    });
+    assert!(connections < 60 || refused, "{held}");
     drop(open);
     vec![proxy.into()]
 }
@@ -182,7 +197,7 @@ fn unread_uploads() -> Vec<Attacked> {
     let data = frame(DATA, 0, 1, &[b' '; 16_000]).repeat(15);
     let mut open = Vec::new();
     for _ in 0..300 {
-        let mut connection = Http2Connection::open(proxy.address());
+        let mut connection = open_with_large_window(&proxy);
         connection.set_timeout(Duration::from_millis(200));
         connection.head(1, &head, false);
         connection.write(&data);
@@ -192,8 +207,117 @@ fn unread_uploads() -> Vec<Attacked> {
     assert_eq!(proxy.get("/health").status(), 200);
     assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
     assert_bounded(&proxy);
+    let last = open.last_mut().expect("300 connections");
+    last.set_timeout(TIMEOUT);
+    let answer = last.answer(1);
+    let is_refused = answer.end == Http2End::Reset(REFUSED_STREAM);
+    assert!(is_refused || is_overloaded(&answer), "{answer:?}");
     drop(open);
     vec![Attacked::without_upstream(proxy)]
+}
+
+fn refused_bodies() -> Vec<Attacked> {
+    let google = GoogleEmulator::start();
+    let builder = ProxyBuilder::for_emulator(&google).open_files_limit(256);
+    let settings = [("MEMORY_BUDGET_BYTES", "64MiB"), ("PROXY_API_KEYS", KEYS)];
+    let proxy = TestProxy::start(builder, &settings).with(google);
+    let address = proxy.address().to_owned();
+    let (stop, stopped) = mpsc::channel::<()>();
+    let strangers = thread::spawn(move || {
+        let head =
+            format!("POST {GENERATE} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n");
+        let mut open = VecDeque::new();
+        let pause = Duration::from_millis(6);
+        while stopped.recv_timeout(pause) == Err(mpsc::RecvTimeoutError::Timeout) {
+            let mut stream = connect(&address);
+            let _ = stream.write_all(head.as_bytes());
+            open.push_back(stream);
+            if open.len() > 135 {
+                open.pop_front();
+            }
+        }
+    });
+    thread::sleep(Duration::from_secs(2));
+    let key = format!("x-goog-api-key: {KEY}");
+    let answered: Vec<_> = (0..15)
+        .map(|_| {
+            let mut client = connect(proxy.address());
+            thread::sleep(Duration::from_millis(50));
+            let mut head = [0; 12];
+            let sent = client.write_all(&post(GENERATE, &[&key], HELLO));
+            sent.and_then(|()| client.read_exact(&mut head))
+                .is_ok_and(|()| &head == b"HTTP/1.1 200")
+        })
+        .collect();
+    drop(stop);
+    strangers.join().expect("the strangers stop");
+    assert!(answered.iter().all(|answered| *answered), "{answered:?}");
+    vec![proxy.into()]
+}
+
+fn heads_without_a_key() -> Vec<Attacked> {
+    let proxy = small_with_keys();
+    let head = format!("GET / HTTP/1.1\r\nhost: localhost\r\nx: {}", "y".repeat(79_000));
+    let mut open = Vec::new();
+    for _ in 0..150 {
+        let mut stream = connect(proxy.address());
+        let _ = stream.write_all(head.as_bytes());
+        open.push(stream);
+    }
+    assert_eq!(proxy.get("/health").status(), 200);
+    for _ in 0..5 {
+        upload(&proxy, KEY);
+    }
+    drop(open);
+    vec![proxy.into()]
+}
+
+fn idle_uploads() -> Vec<Attacked> {
+    let proxy = small_with_keys();
+    let open: Vec<_> = (0..240).map(|_| upload(&proxy, KEY)).collect();
+    let key = format!("x-goog-api-key: {KEY}");
+    let metrics = proxy.send(get("/metrics", &[&key])).text();
+    let used = "code_assist_proxy_memory_budget_used_bytes ";
+    let used = metrics.lines().find_map(|line| line.strip_prefix(used)).expect("a gauge");
+    let used: f64 = used.parse().expect("a number");
+    assert!(used <= f64::from(17 << 20), "{} MiB", used / f64::from(1 << 20));
+    upload(&proxy, OTHER_KEY);
+    drop(open);
+    vec![proxy.into()]
+}
+
+/// Uploads 100 KB on a new HTTP/2 connection, and takes the answer.
+#[track_caller]
+fn upload(proxy: &TestProxy, key: &str) -> Http2Connection {
+    let mut connection = open_with_large_window(proxy);
+    let fields = [("content-type", "application/json"), ("x-goog-api-key", key)];
+    let head = [&pseudo("POST", GENERATE)[..], &fields].concat();
+    let text = HELLO.replace("Hello", &"x".repeat(100_000));
+    connection.head(1, &head, false);
+    for piece in text.as_bytes().chunks(16_000) {
+        connection.frame(DATA, 0, 1, piece);
+    }
+    connection.frame(DATA, END_STREAM, 1, &[]);
+    let answer = connection.answer(1);
+    assert_eq!(answer.end, Http2End::Complete);
+    assert_eq!(answer.status(), 200, "{answer:?}");
+    connection
+}
+
+/// Opens an HTTP/2 connection, and accepts the window that the proxy offers.
+fn open_with_large_window(proxy: &TestProxy) -> Http2Connection {
+    let mut connection = Http2Connection::open(proxy.address());
+    let mut awaited = vec![SETTINGS, WINDOW_UPDATE];
+    while !awaited.is_empty() {
+        let frame = connection.read().expect("the connection is open");
+        awaited.retain(|kind| *kind != frame.kind);
+    }
+    assert!(connection.frame(SETTINGS, ACK, 0, &[]));
+    connection
+}
+
+fn is_overloaded(answer: &Http2Answer) -> bool {
+    String::from_utf8_lossy(&answer.body).contains("OVERLOADED")
 }
 
 fn unread_stream() -> Vec<Attacked> {
@@ -242,6 +366,12 @@ fn small() -> TestProxy {
     TestProxy::for_emulator(GoogleEmulator::start(), &[("MEMORY_BUDGET_BYTES", "64MiB")])
 }
 
+/// A proxy with a small budget and two keys.
+fn small_with_keys() -> TestProxy {
+    let settings = [("MEMORY_BUDGET_BYTES", "64MiB"), ("PROXY_API_KEYS", KEYS)];
+    TestProxy::for_emulator(GoogleEmulator::start(), &settings)
+}
+
 fn connect(address: &str) -> TcpStream {
     let stream = TcpStream::connect(address).expect("the proxy listens");
     stream.set_read_timeout(Some(TIMEOUT)).expect("a TCP option");
@@ -271,6 +401,15 @@ const LAST_EVENT: &str = "data: {\"response\":{\"candidates\":[{\"content\":{\"r
 
 /// RFC 9113, section 7.
 const CANCEL: u32 = 8;
+const REFUSED_STREAM: u32 = 7;
+
+/// RFC 9113, section 6.5.
+const SETTINGS: u8 = 4;
+const ACK: u8 = 1;
+
+const KEY: &str = "first-key-of-this-proxy";
+const OTHER_KEY: &str = "second-key-of-this-proxy";
+const KEYS: &str = "first-key-of-this-proxy,second-key-of-this-proxy";
 
 /// Only a test that fails waits for this time.
 const TIMEOUT: Duration = Duration::from_secs(20);

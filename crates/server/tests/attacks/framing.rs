@@ -26,7 +26,7 @@ attacks! {
             "they are dropped: upstream sees the request as without them", because "the runtime frames requests";
         malformed_heads: "a bare carriage return, a folded line, a NUL, a blank in a name, HTTP/1.2, HTTP/0.9",
             "400, 505 or closed", because "the runtime reads heads";
-        without_host: "HTTP/1.1 without `Host`, with and without a key", "400, and nothing goes upstream",
+        without_host: "HTTP/1.1 without `Host`, with and without a key, and with two of them", "400 `HOST_MISSING`, and nothing goes upstream",
             because "the runtime reads `Host`";
         upgrades: "`Upgrade: h2c` and `Upgrade: websocket`", "the request is answered as if it were not there",
             because "the runtime reads heads";
@@ -167,13 +167,15 @@ fn malformed_heads() -> Vec<Attacked> {
 
 fn without_host() -> Vec<Attacked> {
     let proxy = keyed();
-    for key in [KEY, "x-other: y"] {
+    for fields in [KEY, "x-other: y", &format!("{KEY}\r\nHost: localhost\r\nHost: localhost")] {
         let length = HELLO.len();
-        let sent =
-            format!("POST {GENERATE} HTTP/1.1\r\n{key}\r\nContent-Length: {length}\r\n\r\n{HELLO}");
+        let sent = format!(
+            "POST {GENERATE} HTTP/1.1\r\n{fields}\r\nContent-Length: {length}\r\n\r\n{HELLO}"
+        );
         let mut connection = proxy.connect();
         connection.write(sent);
-        assert_eq!(connection.head().status, 400);
+        let refused = connection.response().status_and_reason();
+        assert_eq!(refused, (400, "HOST_MISSING".into()), "{fields}");
     }
     assert_eq!(proxy.google().count("generateContent"), 0);
     vec![proxy.into()]

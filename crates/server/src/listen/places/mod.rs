@@ -2,11 +2,15 @@
 //! places are left.
 //!
 //! A connection is idle while it has no request in flight: silent since it was accepted, between two
-//! requests, or in HTTP/2 without a stream. Only idle connections are closed for others.
+//! requests, or in HTTP/2 without a stream. A request that was refused, or that needs no key, is in
+//! flight no longer once that is known. Only idle connections are closed for others.
 //!
 //! A request changes two numbers of its own connection. Only accepting, closing and choosing take the
 //! lock that all connections share. Choosing reads all of them, so it closes several at a time
 //! (1/128 of the places): that is constant work for each connection accepted.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -56,8 +60,14 @@ pub(super) struct Place {
     address: Caller,
     /// Its index among all places.
     index: AtomicUsize,
-    /// The number of requests in flight, and [`CLOSING`].
+    /// The number of requests in flight, [`CLOSING`] and [`OUT_OF_MEMORY`].
     requests: AtomicU32,
+    /// In milliseconds since the epoch of [`Places`].
+    accepted: u64,
+    /// A request has ended here, or was refused.
+    has_served: AtomicBool,
+    /// A request was admitted.
+    is_admitted: AtomicBool,
     /// Since when no request has been in flight, in milliseconds since the epoch of [`Places`].
     idle_since: AtomicU64,
     epoch: Instant,
@@ -119,7 +129,7 @@ impl Places {
         let mut taken = self.taken();
         if taken.places.len() >= self.limit {
             if taken.closing == 0 {
-                self.evict(&mut taken, self.limit / BATCHES + 1);
+                self.evict(&mut taken, self.limit / BATCHES + 1, now);
             }
             return None;
         }
@@ -130,19 +140,11 @@ impl Places {
         } else {
             self.warn_once(&mut taken, now);
             let more = open + 1 - self.crowded;
-            let evicted = self.evict(&mut taken, more.max(self.limit / BATCHES));
+            let evicted = self.evict(&mut taken, more.max(self.limit / BATCHES), now);
             is_spare =
                 evicted == 0 && (open >= self.spare || taken.heaviest(self.share) == Some(address));
         }
-        let place = Arc::new(Place {
-            address,
-            index: AtomicUsize::new(taken.places.len()),
-            requests: AtomicU32::new(0),
-            idle_since: AtomicU64::new(millis(now - self.epoch)),
-            epoch: self.epoch,
-            writes: WriteProgress::default(),
-            evicted: Notify::new(),
-        });
+        let place = Arc::new(Place::new(address, taken.places.len(), self.epoch, now));
         taken.places.push(Arc::clone(&place));
         taken.addresses.entry(address).or_default().taken += 1;
         self.show(taken.places.len());
@@ -152,28 +154,34 @@ impl Places {
 
     /// Closes the longest idle connection, for a machine that has run out of files.
     pub(super) fn evict_one(&self) {
-        self.evict(&mut self.taken(), 1);
+        self.evict(&mut self.taken(), 1, Instant::now());
     }
 
-    /// Closes the longest idle connections, at most `wanted`. If an address has more than its share,
-    /// only its own are closed. Returns how many are closed.
-    fn evict(&self, taken: &mut Taken, wanted: usize) -> usize {
+    /// Closes the longest idle connections, at most `wanted`: those of strangers before others. If an
+    /// address has more than its share, only its own are closed. Returns how many are closed.
+    fn evict(&self, taken: &mut Taken, wanted: usize, now: Instant) -> usize {
         let of = taken.heaviest(self.share);
-        let mut idle: Vec<(u64, usize)> = taken
+        let now = millis(now - self.epoch);
+        let mut idle: Vec<(Claim, u64, usize)> = taken
             .places
             .iter()
             .enumerate()
             .filter(|(_, place)| of.is_none_or(|of| of == place.address) && place.is_idle())
-            .map(|(index, place)| (place.idle_since.load(Ordering::Relaxed), index))
+            .map(|(index, place)| {
+                (place.claim(now), place.idle_since.load(Ordering::Relaxed), index)
+            })
             .collect();
+        if idle.iter().any(|(claim, ..)| *claim != Claim::New) {
+            idle.retain(|(claim, ..)| *claim != Claim::New);
+        }
         if idle.len() > wanted {
             idle.select_nth_unstable(wanted);
             idle.truncate(wanted);
         }
         let mut closed = 0;
-        for (_, index) in idle {
+        for (_, _, index) in idle {
             let place = &taken.places[index];
-            if !place.close() {
+            if !place.close(CLOSING) {
                 continue;
             }
             if let Some(count) = taken.addresses.get_mut(&place.address) {
@@ -225,25 +233,72 @@ impl Taken {
     }
 }
 
+/// How much an idle connection deserves its place, the least first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Claim {
+    /// No request of its was admitted.
+    Stranger,
+    Admitted,
+    /// Its client has had no time yet to send a request.
+    New,
+}
+
 impl Place {
+    pub(super) fn new(address: Caller, index: usize, epoch: Instant, now: Instant) -> Self {
+        let accepted = millis(now - epoch);
+        Self {
+            address,
+            index: AtomicUsize::new(index),
+            requests: AtomicU32::new(0),
+            accepted,
+            has_served: AtomicBool::new(false),
+            is_admitted: AtomicBool::new(false),
+            idle_since: AtomicU64::new(accepted),
+            epoch,
+            writes: WriteProgress::default(),
+            evicted: Notify::new(),
+        }
+    }
+
+    fn claim(&self, now: u64) -> Claim {
+        let is_young = self.is_young_at(now);
+        match self.is_admitted.load(Ordering::Relaxed) {
+            true => Claim::Admitted,
+            false if is_young && !self.has_served.load(Ordering::Relaxed) => Claim::New,
+            false => Claim::Stranger,
+        }
+    }
+
+    /// Its client has had little time to send a request.
+    pub(super) fn is_young(&self) -> bool {
+        self.is_young_at(millis(self.epoch.elapsed()))
+    }
+
+    fn is_young_at(&self, now: u64) -> bool {
+        now.saturating_sub(self.accepted) < YOUNG
+    }
+
+    /// A request of this connection was admitted.
+    pub(super) fn admitted(&self) {
+        self.is_admitted.store(true, Ordering::Relaxed);
+    }
+
     /// A request begins. False if the connection is being closed for another one: then the request
     /// must not be processed.
     pub(super) fn begin_request(&self) -> bool {
         let before = self.requests.fetch_add(1, Ordering::Relaxed);
-        if before & CLOSING != 0 {
+        let is_closing = before & (CLOSING | OUT_OF_MEMORY) != 0;
+        if is_closing {
             self.requests.fetch_sub(1, Ordering::Relaxed);
         }
-        before & CLOSING == 0
+        !is_closing
     }
 
+    /// A request is in flight no longer.
     pub(super) fn end_request(&self) {
+        self.has_served.store(true, Ordering::Relaxed);
         self.idle_since.store(millis(self.epoch.elapsed()), Ordering::Relaxed);
         self.requests.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// True while a request is in flight.
-    pub(super) fn has_requests(&self) -> bool {
-        self.requests.load(Ordering::Relaxed) & !CLOSING != 0
     }
 
     /// Waits until the connection is to be closed for another one.
@@ -251,15 +306,33 @@ impl Place {
         self.evicted.notified().await;
     }
 
-    /// An answer whose last bytes wait in the socket is still in flight.
-    fn is_idle(&self) -> bool {
-        self.requests.load(Ordering::Relaxed) == 0 && !self.writes.blocked.load(Ordering::Relaxed)
+    /// An answer whose last bytes wait in the socket is still in flight, if it is no stranger's.
+    pub(super) fn is_idle(&self) -> bool {
+        let is_blocked = self.writes.blocked.load(Ordering::Relaxed);
+        self.requests.load(Ordering::Relaxed) == 0
+            && !(is_blocked && self.is_admitted.load(Ordering::Relaxed))
+    }
+
+    /// Has an idle connection closed for its memory, unless a request has just begun.
+    pub(super) fn close_idle_for_memory(&self) -> bool {
+        self.close(OUT_OF_MEMORY)
+    }
+
+    /// Has a connection closed for its memory, whatever it does.
+    pub(super) fn close_for_memory(&self) {
+        self.requests.fetch_or(OUT_OF_MEMORY, Ordering::Relaxed);
+        self.evicted.notify_one();
+    }
+
+    /// True if the connection is closed for its memory.
+    pub(super) fn is_out_of_memory(&self) -> bool {
+        self.requests.load(Ordering::Relaxed) & OUT_OF_MEMORY != 0
     }
 
     /// Has the connection closed, unless a request has just begun.
-    fn close(&self) -> bool {
+    fn close(&self, why: u32) -> bool {
         let order = Ordering::Relaxed;
-        let is_closing = self.requests.compare_exchange(0, CLOSING, order, order).is_ok();
+        let is_closing = self.requests.compare_exchange(0, why, order, order).is_ok();
         if is_closing {
             self.evicted.notify_one();
         }
@@ -318,6 +391,12 @@ fn millis(duration: Duration) -> u64 {
 /// In [`Place::requests`]: the connection is being closed for another one.
 const CLOSING: u32 = 1 << 31;
 
+/// In [`Place::requests`]: the connection is being closed for its memory.
+const OUT_OF_MEMORY: u32 = 1 << 30;
+
+/// For how long a connection counts as new, in milliseconds. Clients connect when they have a request.
+const YOUNG: u64 = 1000;
+
 /// Connections are closed in batches of this part of the places.
 const BATCHES: usize = 128;
 
@@ -326,125 +405,3 @@ const RETRY: Duration = Duration::from_millis(20);
 
 /// The least time between two warnings.
 const WARN_PAUSE: Duration = Duration::from_secs(60);
-
-#[cfg(test)]
-mod tests {
-    use std::net::{IpAddr, Ipv4Addr};
-
-    use super::*;
-
-    fn address(last: u8) -> Caller {
-        Caller::Address(IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)))
-    }
-
-    /// Takes places for new addresses, one each second.
-    fn fill(places: &Arc<Places>, count: u8) -> Vec<PlaceGuard> {
-        let take = |n: u8| {
-            let at = places.epoch + Duration::from_secs(u64::from(n));
-            places.take(address(n), at).unwrap()
-        };
-        (0..count).map(take).collect()
-    }
-
-    /// Takes 20 places for new addresses, each with a request in flight.
-    fn fill_with_requests(places: &Arc<Places>) -> Vec<PlaceGuard> {
-        let take = |n: u8| {
-            let guard = places.take(address(n), places.epoch).unwrap();
-            assert!(guard.place.begin_request());
-            guard
-        };
-        (0..20).map(take).collect()
-    }
-
-    fn is_closing(guard: &PlaceGuard) -> bool {
-        guard.place.requests.load(Ordering::Relaxed) & CLOSING != 0
-    }
-
-    #[test]
-    fn at_nine_tenths_the_longest_idle_connection_is_closed() {
-        let places = Places::new(20, None);
-        let guards = fill(&places, 17);
-        assert!(guards.iter().all(|guard| !is_closing(guard)));
-        assert!(guards[0].place.begin_request(), "the oldest one is busy");
-        let at = places.epoch + Duration::from_secs(100);
-        let newest = places.take(address(100), at).unwrap();
-        let closing: Vec<usize> = (0..17).filter(|n| is_closing(&guards[*n])).collect();
-        assert_eq!(closing, [1]);
-        assert!(!is_closing(&newest));
-        assert!(!guards[1].place.begin_request(), "a request that comes too late is not processed");
-    }
-
-    #[test]
-    fn a_connection_with_a_request_in_flight_is_never_closed() {
-        let places = Places::new(20, None);
-        let mut guards = fill_with_requests(&places);
-        assert!(places.take(address(20), places.epoch).is_none());
-        assert!(!guards.iter().any(is_closing));
-        guards[5].place.end_request();
-        assert!(places.take(address(20), places.epoch).is_none());
-        assert!(is_closing(&guards[5]), "now one is idle");
-        drop(guards.remove(5));
-        assert!(places.take(address(20), places.epoch).is_some());
-        assert!(!guards.iter().any(is_closing));
-    }
-
-    #[test]
-    fn the_last_places_are_for_probes_while_all_others_have_requests_in_flight() {
-        let places = Places::new(20, None);
-        let mut guards = fill_with_requests(&places);
-        let spare: Vec<usize> = (0..20).filter(|n| guards[*n].is_spare()).collect();
-        assert_eq!(spare, [18, 19]);
-        drop(guards.drain(..4));
-        assert!(!guards.iter().any(PlaceGuard::is_spare), "there are places again");
-    }
-
-    #[test]
-    fn an_answer_that_the_socket_has_not_taken_is_in_flight() {
-        let places = Places::new(20, None);
-        let guards = fill(&places, 17);
-        guards[0].place.writes.blocked.store(true, Ordering::Relaxed);
-        let at = places.epoch + Duration::from_secs(100);
-        let _newest = places.take(address(100), at).unwrap();
-        assert!(!is_closing(&guards[0]) && is_closing(&guards[1]));
-    }
-
-    #[test]
-    fn connections_of_an_address_with_more_than_its_share_are_closed_first() {
-        let places = Places::new(20, None);
-        let one = address(1);
-        let other = places.take(address(2), places.epoch).unwrap();
-        let at = |n: u64| places.epoch + Duration::from_secs(n);
-        let guards: Vec<_> = (1..=16).map(|n| places.take(one, at(n)).unwrap()).collect();
-        let newest = places.take(address(3), at(17)).unwrap();
-        assert!(is_closing(&guards[0]) && !is_closing(&other), "the longest idle one is another's");
-        for guard in guards.iter().skip(1).chain([&newest]) {
-            assert!(guard.place.begin_request());
-        }
-        drop(places.take(one, at(18)).unwrap());
-        assert!(is_closing(&other), "an address within its share");
-    }
-
-    #[test]
-    fn an_address_whose_connections_are_all_busy_gets_no_more_than_nine_tenths() {
-        let places = Places::new(20, None);
-        let one = address(1);
-        let guards: Vec<_> = (0..17).map(|_| places.take(one, places.epoch).unwrap()).collect();
-        for guard in &guards {
-            assert!(guard.place.begin_request());
-        }
-        assert!(places.take(one, places.epoch).unwrap().is_spare());
-        assert!(!places.take(address(3), places.epoch).unwrap().is_spare(), "another address");
-    }
-
-    #[test]
-    fn places_are_given_back() {
-        let places = Places::new(20, None);
-        for _ in 0..3 {
-            let guards = fill(&places, 19);
-            drop(guards);
-        }
-        let taken = places.taken();
-        assert!(taken.places.is_empty() && taken.addresses.is_empty());
-        assert_eq!(taken.closing, 0);
-    }
-}
