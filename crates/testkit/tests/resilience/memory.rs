@@ -228,6 +228,38 @@ fn a_stream_whose_event_finds_no_memory_ends_with_an_error_event() {
 }
 
 #[test]
+fn a_large_event_holds_its_memory_until_the_client_has_taken_it() {
+    // The last one becomes three times as long, since each of its characters is escaped.
+    let texts = ["x".repeat(MEBIBYTE), "y".repeat(2 * MEBIBYTE), "\u{85}".repeat(MEBIBYTE / 2)];
+    let written = [MEBIBYTE, 2 * MEBIBYTE, 3 * MEBIBYTE];
+    let reply = move |_: &_| {
+        let mut reply = sse(&[]);
+        for text in &texts {
+            for piece in format!("data: {}\r\n\r\n", event(text)).as_bytes().chunks(16 << 10) {
+                reply = reply.then([Piece::Data(Bytes::copy_from_slice(piece))]);
+            }
+        }
+        Some(reply.then([Piece::Data(Bytes::from(format!("data: {}\r\n\r\n", event("end"))))]))
+    };
+    let fixture = Fixture::new(&[("MEMORY_BUDGET_BYTES", "16MiB")], reply);
+    let used = || fixture.proxy.memory().used();
+    fixture.run(async {
+        let response = fixture.proxy.handle(&fixture.script, post(STREAM, HELLO)).await;
+        assert!(used() > written[0], "{} bytes before the first is taken", used());
+        let mut body = response.into_body();
+        for length in written {
+            let frame = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
+            let piece = frame.expect("an event").expect("no error").into_data().expect("data");
+            assert!(piece.len() > length, "{} bytes", piece.len());
+            let needed = piece.len()..piece.len() + (256 << 10);
+            assert!(needed.contains(&used()), "{} bytes for {}", used(), piece.len());
+        }
+        let frame = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
+        assert!(frame.is_some() && used() <= 256 << 10, "{} bytes are left", used());
+    });
+}
+
+#[test]
 fn metrics_and_health_are_answered_while_the_budget_is_full() {
     let fixture = Fixture::new(&[("MEMORY_BUDGET_BYTES", "1MiB")], always(after_a_second()));
     let held = fixture.proxy.memory().try_reserve(code_assist_core::Caller::Unknown, MEBIBYTE);
