@@ -1,4 +1,5 @@
-//! The waits for memory: a request waits unread while the memory budget has no room for it.
+//! The waits for memory: a request waits unread while the memory budget has no room for it. And work on
+//! large bodies, which keeps their memory reserved until it has ended.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -6,7 +7,7 @@ use std::time::Duration;
 
 use crate::context::RequestContext;
 use crate::error::{Error, OVERLOADED};
-use crate::platform::Platform;
+use crate::platform::{HEAVY, Platform};
 use crate::policy::memory::{MemoryBudget, REQUEST_BASE};
 use crate::wait::within;
 
@@ -53,6 +54,30 @@ pub(crate) async fn grow<P: Platform>(
     }
     let _waiting = memory.wait_to_grow().ok_or(OVERLOADED)?;
     poll(context, longest, |context| context.try_grow_memory(more).then_some(())).await
+}
+
+/// Works on so many bytes: at once if they are few, else where large work is done. There it waits as in
+/// [`reserve`] until it begins.
+pub(crate) async fn work_on<P: Platform, T: Send + 'static>(
+    length: usize,
+    context: &mut RequestContext<P>,
+    longest: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Error> {
+    if length <= HEAVY {
+        return Ok(work());
+    }
+    Box::pin(async {
+        let platform = context.platform().clone();
+        let (limit, late) = context.wait_limit(longest, |_| OVERLOADED, platform.now());
+        // The work goes on when its client has gone, and holds its bytes until it has ended.
+        let memory = context.memory.take();
+        let done = platform.heavy(limit, move || (work(), memory)).await;
+        let (result, memory) = done.ok_or(late)?;
+        context.memory = memory;
+        Ok(result)
+    })
+    .await
 }
 
 /// Asks again after pauses that double, until the answer is there or the time is over.

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use code_assist_core::RequestBodyError;
 use code_assist_testkit::client::{Answer, all, get, later, post, with};
 use code_assist_testkit::google::{event, sse};
-use code_assist_testkit::script::{Piece, Reply};
+use code_assist_testkit::script::{HeavyThreads, Piece, Reply};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::Request;
@@ -340,6 +340,43 @@ fn work_on_more_than_a_mebibyte_does_not_run_on_the_serving_threads() {
         2,
         "its model and its project are looked for"
     );
+}
+
+#[test]
+fn work_on_a_large_body_holds_its_memory_until_it_has_ended_though_the_client_has_gone() {
+    let fixture = Fixture::new(&[], always(after_a_second()));
+    fixture.script.set_heavy_threads(HeavyThreads::Slow);
+    let used = || fixture.proxy.memory().used();
+    fixture.run(async {
+        let mut asking = fixture.asking(post(GENERATE, &large(2 * MEBIBYTE, false)));
+        poll_fn(|cx| {
+            assert!(asking.as_mut().poll(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        assert_eq!(fixture.script.heavy_work(), 1);
+        drop(asking);
+        assert!(used() > 2 * MEBIBYTE, "{} bytes while the work goes on", used());
+        fixture.script.end_heavy_work();
+        assert_eq!(used(), 0);
+    });
+}
+
+#[test]
+fn work_on_a_large_body_that_cannot_begin_in_time_is_refused() {
+    let fixture = Fixture::new(&[("QUEUE_TIMEOUT_MS", "700")], always(after_a_second()));
+    fixture.script.set_heavy_threads(HeavyThreads::Taken);
+    let body = large(2 * MEBIBYTE, false);
+    let hurried = with(post(GENERATE, &body), "x-server-timeout", "0.3");
+    let answers = fixture.run(all(together([
+        Box::pin(fixture.timed(post(GENERATE, &body))),
+        Box::pin(fixture.timed(hurried)),
+        Box::pin(fixture.timed(packed(gzip(body.as_bytes())))),
+    ])));
+    let found = answers.iter().map(|(at, answer)| (*at, answer.status.as_u16()));
+    assert_eq!(found.collect::<Vec<_>>(), [(700, 503), (300, 504), (700, 503)]);
+    assert_eq!(answers[0].1.reason(), "OVERLOADED");
+    assert!(fixture.calls().is_empty());
 }
 
 #[test]
