@@ -38,8 +38,8 @@ pub(crate) async fn reserve<P: Platform>(
     .await
 }
 
-/// Reserves more memory for a request that has some. It waits as in [`reserve`], unless another request
-/// of the same caller waits for more.
+/// Reserves more memory for a request that has some. It waits as in [`reserve`], unless requests that
+/// wait for more would wait for each other.
 pub(crate) async fn grow<P: Platform>(
     context: &mut RequestContext<P>,
     more: usize,
@@ -52,7 +52,7 @@ pub(crate) async fn grow<P: Platform>(
     if memory.bytes().saturating_add(more) > memory.most() {
         return Err(OVERLOADED);
     }
-    let _waiting = memory.wait_to_grow().ok_or(OVERLOADED)?;
+    let _waiting = memory.wait_to_grow(more).ok_or(OVERLOADED)?;
     poll(context, longest, |context| context.try_grow_memory(more).then_some(())).await
 }
 

@@ -119,6 +119,26 @@ fn a_body_without_a_length_that_can_never_fit_is_refused_when_it_is_seen() {
 }
 
 #[test]
+fn bodies_without_a_length_wait_for_memory_that_another_request_gives_back() {
+    let fixture = Fixture::new(&[("MEMORY_BUDGET_BYTES", "4MiB")], always(after_a_second()));
+    let first = fixture.asking(post(GENERATE, &large(27 * MEBIBYTE / 10, false)));
+    let mut asked = vec![first];
+    let taken = Arc::new(AtomicUsize::new(0));
+    for _ in 0..2 {
+        let body = Bytes::from(large(MEBIBYTE, false));
+        let pieces = (0..16).map(|at| body.slice(at << 16..(at + 1) << 16)).collect();
+        let request = chunked(Chunks::new(pieces, &taken));
+        asked.push(Box::pin(async {
+            read(fixture.proxy.handle(&fixture.script, request).await).await
+        }));
+    }
+    let answers = fixture.run(all(asked));
+    assert!(answers.iter().all(|answer| answer.status == 200));
+    let calls = fixture.calls();
+    assert!(calls[0] == 0 && calls[1] >= 1000 && calls.len() == 3, "{calls:?}");
+}
+
+#[test]
 fn with_several_keys_one_leaves_memory_to_the_others() {
     let settings =
         [("MEMORY_BUDGET_BYTES", "8MiB"), ("PROXY_API_KEYS", "ann:key-of-ann,bob:key-of-bob")];
