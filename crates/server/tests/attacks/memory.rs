@@ -33,6 +33,9 @@ attacks! {
         unread_streams: "400 streams whose clients do not read",
             "as many as there is memory for, then 503 `OVERLOADED`; each holds less than it has reserved",
             because "the runtime holds what is not read";
+        unread_large_events: "10 streams of one event of 8 MiB, whose clients do not read",
+            "each event stays reserved until its client has it",
+            because "the runtime holds what is not read";
         heavy_bodies: "95 MB of empty gzip members, and 4 bodies of 700,000 empty parts to scan, at once",
             "`/health` answers meanwhile: the threads that serve do not work on them", because "an isolate has one thread";
     }
@@ -191,6 +194,35 @@ fn unread_streams() -> Vec<Attacked> {
         refused.iter().all(|(status, text)| *status == 503 && text.contains("OVERLOADED")),
         "{refused:?}"
     );
+    drop(connections);
+    vec![Attacked::without_upstream(proxy)]
+}
+
+fn unread_large_events() -> Vec<Attacked> {
+    const READERS: usize = 10;
+    const LENGTH: usize = 8 << 20;
+    let event = format!(
+        "data: {{\"response\":{{\"candidates\":[{{\"content\":{{\"parts\":[{{\"text\":\"{}\"}}]}}}}]}}}}\r\n\r\n",
+        "x".repeat(LENGTH)
+    );
+    let upstream = ScriptedUpstream::new(move |_, connection| {
+        connection.begin_stream();
+        connection.chunk(&event);
+        while !connection.is_closed_within(Duration::from_secs(1)) {}
+    });
+    let proxy = TestProxy::for_upstream(&upstream, &[("MEMORY_BUDGET_BYTES", "512MiB")]);
+    let before = proxy.memory("VmRSS");
+    let mut connections: Vec<Connection> = (0..READERS).map(|_| proxy.connect()).collect();
+    for connection in &mut connections {
+        connection.write(post(STREAM, &[], HELLO));
+        assert_eq!(connection.head().status, 200);
+    }
+    thread::sleep(Duration::from_secs(1));
+    let used = proxy.checks()["memory"]["used_bytes"].as_u64().expect("a number");
+    let grown = proxy.memory("VmRSS").saturating_sub(before);
+    assert!(used > (READERS * LENGTH) as u64, "{used} bytes are reserved");
+    // The allocator keeps some of what was read for the next event.
+    assert!(grown < used + (32 << 20), "{} KiB for {} KiB", grown >> 10, used >> 10);
     drop(connections);
     vec![Attacked::without_upstream(proxy)]
 }
