@@ -1,4 +1,5 @@
-//! The waits for memory: a request waits unread while too little of the memory budget is free.
+//! The waits for memory: a request waits unread while too little of the memory budget is free. And work on
+//! large bodies, which keeps their memory reserved until it has ended.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -6,7 +7,7 @@ use std::time::Duration;
 
 use crate::context::RequestContext;
 use crate::error::{Error, OVERLOADED};
-use crate::platform::Platform;
+use crate::platform::{HEAVY, Platform};
 use crate::policy::memory::{MemoryBudget, REQUEST_BASE};
 use crate::wait::{poll_until, within};
 
@@ -37,8 +38,8 @@ pub(crate) async fn reserve<P: Platform>(
     .await
 }
 
-/// Reserves more memory for a request that has some. It waits as in [`reserve`], unless another request
-/// of the same caller waits for more.
+/// Reserves more memory for a request that has some. It waits as in [`reserve`], unless requests that
+/// wait for more would wait for each other.
 pub(crate) async fn grow<P: Platform>(
     context: &mut RequestContext<P>,
     more: usize,
@@ -51,8 +52,32 @@ pub(crate) async fn grow<P: Platform>(
     if memory.bytes().saturating_add(more) > memory.most() {
         return Err(OVERLOADED);
     }
-    let _waiting = memory.wait_to_grow().ok_or(OVERLOADED)?;
+    let _waiting = memory.wait_to_grow(more).ok_or(OVERLOADED)?;
     poll(context, longest, |context| context.try_grow_memory(more).then_some(())).await
+}
+
+/// Works on so many bytes: at once if they are few, else where large work is done. There it waits as in
+/// [`reserve`] until it begins.
+pub(crate) async fn work_on<P: Platform, T: Send + 'static>(
+    length: usize,
+    context: &mut RequestContext<P>,
+    longest: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Error> {
+    if length <= HEAVY {
+        return Ok(work());
+    }
+    Box::pin(async {
+        let platform = context.platform().clone();
+        let (limit, late) = context.wait_limit(longest, |_| OVERLOADED, platform.now());
+        // The work goes on when its client has gone, and holds its bytes until it has ended.
+        let memory = context.memory.take();
+        let done = platform.heavy(limit, move || (work(), memory)).await;
+        let (result, memory) = done.ok_or(late)?;
+        context.memory = memory;
+        Ok(result)
+    })
+    .await
 }
 
 /// Polls for memory for `longest` at most, within the client's deadline.

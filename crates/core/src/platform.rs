@@ -55,11 +55,18 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
     }
 
     /// Runs work on more than `HEAVY` bytes, such as unpacking or scanning a large body, where it does
-    /// not keep other requests from being served. The future may be dropped before the work has ended.
+    /// not keep other requests from being served. Returns `None` if the work could not begin within
+    /// `longest`. The future may be dropped before the work has ended: `work` owns what it needs until
+    /// then, its memory reservation too.
     ///
     /// By default the work runs here and now.
-    async fn heavy<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
-        work()
+    async fn heavy<T: Send + 'static>(
+        &self,
+        longest: Duration,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let _ = longest;
+        Some(work())
     }
 
     /// Sends one request upstream and returns when the response head has arrived.

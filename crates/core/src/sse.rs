@@ -18,6 +18,15 @@ pub enum Event {
     Data(Bytes),
 }
 
+impl Event {
+    /// How many bytes it holds.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Bare(text) | Self::Data(text) => text.len(),
+        }
+    }
+}
+
 /// An event is longer than the reader allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a stream event is longer than {limit} bytes")]
@@ -153,7 +162,7 @@ impl Reader {
             rest
         } else {
             self.line.extend_from_slice(&rest);
-            self.line.split().freeze()
+            taken(&mut self.line)
         };
         if self.at_start {
             self.at_start = false;
@@ -194,12 +203,18 @@ impl Reader {
         if !data.is_empty() {
             return Some(Event::Data(data));
         }
-        (!self.bare.is_empty()).then(|| Event::Bare(self.bare.split().freeze()))
+        (!self.bare.is_empty()).then(|| Event::Bare(taken(&mut self.bare)))
     }
 
     fn bounded(&self, len: usize) -> Result<(), EventTooLongError> {
         if len > self.limit { Err(EventTooLongError { limit: self.limit }) } else { Ok(()) }
     }
+}
+
+/// Takes what is in a buffer. What the buffer has free is used again, but that of a long event, which
+/// would stay allocated until the end of the stream, is not kept.
+pub(crate) fn taken(buffer: &mut BytesMut) -> Bytes {
+    if buffer.len() > LONGEST_KEPT { std::mem::take(buffer) } else { buffer.split() }.freeze()
 }
 
 /// The `data:` lines of the current event. A single line, the usual case, is not copied.
@@ -245,6 +260,9 @@ impl EventData {
         }
     }
 }
+
+/// The length beyond which a buffer is not used again.
+const LONGEST_KEPT: usize = 32 << 10;
 
 /// The length of `data: `, which does not count towards the limit of an event.
 const FIELD_NAME: usize = 6;
@@ -321,6 +339,17 @@ mod tests {
         assert_eq!(reader.event(), Ok(None));
         reader.push(Bytes::from_static(b"\ndata: 2\n\n"));
         assert_eq!(reader.event(), Ok(Some(data("2"))));
+    }
+
+    #[test]
+    fn the_buffer_of_a_long_event_is_not_kept() {
+        let mut reader = Reader::new(1 << 20);
+        for chunk in [b"data: ".to_vec(), vec![b'x'; LONGEST_KEPT], b"\n\n".to_vec()] {
+            assert_eq!(reader.event(), Ok(None));
+            reader.push(Bytes::from(chunk));
+        }
+        let Ok(Some(Event::Data(data))) = reader.event() else { panic!("no event") };
+        assert!(data.len() == LONGEST_KEPT && data.is_unique());
     }
 
     #[test]

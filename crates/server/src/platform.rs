@@ -108,8 +108,13 @@ impl Platform for TokioPlatform {
         self.inner.permits.is_at_share(caller)
     }
 
-    async fn heavy<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
-        let permit = Arc::clone(&self.inner.heavy_work).acquire_owned().await;
+    async fn heavy<T: Send + 'static>(
+        &self,
+        longest: Duration,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let permit = Arc::clone(&self.inner.heavy_work).acquire_owned();
+        let permit = tokio::time::timeout(longest, permit).await.ok()?;
         let work = move || {
             let result = work();
             // The work goes on when its request has ended, and so does its permit.
@@ -117,7 +122,7 @@ impl Platform for TokioPlatform {
             result
         };
         match tokio::task::spawn_blocking(work).await {
-            Ok(result) => result,
+            Ok(result) => Some(result),
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
                 // The runtime is being shut down, and this task with it.

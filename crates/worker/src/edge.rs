@@ -104,9 +104,13 @@ impl Platform for Edge {
     }
 
     /// There is one thread. Between two pieces of large work the runtime handles other events.
-    async fn heavy<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+    async fn heavy<T: Send + 'static>(
+        &self,
+        _: Duration,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
         self.timer(Duration::ZERO).await;
-        work()
+        Some(work())
     }
 
     async fn send(&self, request: Request<Payload>) -> Result<Response<Incoming>, SendError> {

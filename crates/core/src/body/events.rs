@@ -13,11 +13,12 @@ use http_body::Body;
 use super::idle::IdleTimer;
 use crate::context::RequestContext;
 use crate::dialect::StreamEncoder;
+use crate::dialect::event::GeminiEvent as _;
 use crate::error::{Awaited, Error, OVERLOADED};
 use crate::metrics::RequestOutcome;
 use crate::platform::Platform;
 use crate::policy::breaker::CallOutcomes;
-use crate::policy::memory::{REQUEST_BASE, SMALL_ANSWER};
+use crate::policy::memory::SMALL_ANSWER;
 use crate::provider::StreamDecoder;
 use crate::provider::event::EventContent;
 use crate::sse::{Event, Reader};
@@ -31,7 +32,7 @@ pub(crate) struct Events<P: Platform> {
     decoder: StreamDecoder,
     encoder: StreamEncoder,
     idle: IdleTimer<P>,
-    /// How many bytes of an event may be held: the request has reserved memory for them.
+    /// How many bytes the request has memory for: of events that are read and of those that are written.
     may_hold: usize,
     /// Pieces that are ready to be sent.
     ready: VecDeque<Bytes>,
@@ -125,10 +126,9 @@ impl<P: Platform> Events<P> {
         cx: &mut Context<'_>,
         context: &mut RequestContext<P>,
     ) -> Poll<Option<Bytes>> {
-        if self.may_hold > SMALL_ANSWER && self.reader.held() <= SMALL_ANSWER {
-            // The client has taken the large event.
-            self.may_hold = SMALL_ANSWER;
-            context.shrink_memory(REQUEST_BASE);
+        // The shell asks again when the client has taken the piece before.
+        if self.ready.is_empty() && self.reader.held() <= SMALL_ANSWER {
+            self.shrink(SMALL_ANSWER, context);
         }
         loop {
             if let Some(piece) = self.ready.pop_front() {
@@ -165,13 +165,23 @@ impl<P: Platform> Events<P> {
     ) -> Poll<StreamStep> {
         loop {
             match self.reader.event() {
-                Ok(Some(event)) => match self.read(&event, context) {
-                    Some(step) => return Poll::Ready(step),
-                    None => continue,
-                },
+                Ok(Some(event)) => {
+                    let step = self.read(&event, context);
+                    drop(event);
+                    match step {
+                        Some(StreamStep::Piece(piece)) => {
+                            // What was read of the event is not held any more.
+                            self.shrink(self.reader.held() + piece.len(), context);
+                            return Poll::Ready(StreamStep::Piece(piece));
+                        }
+                        Some(step) => return Poll::Ready(step),
+                        None => continue,
+                    }
+                }
                 Ok(None) => {
                     let held = self.reader.held();
-                    if held > self.may_hold && !self.grow(held, context) {
+                    // The buffer doubles as it grows.
+                    if held > self.may_hold && !self.grow(held.saturating_mul(2), context) {
                         return Poll::Ready(StreamStep::Failed(OVERLOADED));
                     }
                 }
@@ -214,15 +224,25 @@ impl<P: Platform> Events<P> {
         }
     }
 
-    /// Reserves memory for an event of which so many bytes are held. False if too little memory is free.
-    fn grow(&mut self, held: usize, context: &mut RequestContext<P>) -> bool {
-        // The buffer doubles as it grows, and the event is written once more for the client.
-        let larger = held.saturating_mul(2);
-        let grown = context.try_grow_memory(larger - self.may_hold);
+    /// Reserves memory for so many bytes, if there is less. False if too little is free.
+    fn grow(&mut self, bytes: usize, context: &mut RequestContext<P>) -> bool {
+        if bytes <= self.may_hold {
+            return true;
+        }
+        let grown = context.try_grow_memory(bytes - self.may_hold);
         if grown {
-            self.may_hold = larger;
+            self.may_hold = bytes;
         }
         grown
+    }
+
+    /// Gives back the memory that exceeds so many bytes, and what every request has memory for.
+    fn shrink(&mut self, bytes: usize, context: &mut RequestContext<P>) {
+        let bytes = bytes.max(SMALL_ANSWER);
+        if bytes < self.may_hold {
+            context.shrink_memory_by(self.may_hold - bytes);
+            self.may_hold = bytes;
+        }
     }
 
     /// Reads one upstream event. Returns `None` if it has nothing for the client.
@@ -241,7 +261,20 @@ impl<P: Platform> Events<P> {
         }
         match decoded.content {
             EventContent::Error(error) => Some(StreamStep::Failed(Error::Upstream(error))),
-            EventContent::Event(event) => Some(StreamStep::Piece(self.encoder.event(event))),
+            EventContent::Event(decoded) => {
+                // Both the text that was read and the piece that is written are held for a moment.
+                let held = self.reader.held() + event.len();
+                if !self.grow(held + decoded.len_hint(), context) {
+                    return Some(StreamStep::Failed(OVERLOADED));
+                }
+                let piece = self.encoder.event(decoded);
+                // Escapes make a piece up to three times as long as its event.
+                Some(if self.grow(held + piece.len(), context) {
+                    StreamStep::Piece(piece)
+                } else {
+                    StreamStep::Failed(OVERLOADED)
+                })
+            }
             EventContent::Nothing => None,
         }
     }

@@ -272,6 +272,13 @@ impl<P: Platform> RequestContext<P> {
         }
     }
 
+    /// Gives back so many bytes.
+    pub(crate) fn shrink_memory_by(&mut self, less: usize) {
+        if let Some(memory) = &mut self.memory {
+            memory.shrink_to(memory.bytes().saturating_sub(less));
+        }
+    }
+
     /// A call goes to an endpoint. It is in flight there until upstream's answer has ended.
     pub(crate) fn begin_call(&mut self, call: InFlightGuard, counted_for: CountedFor) {
         self.drop_call();

@@ -10,7 +10,7 @@ use super::BodyLimits;
 use crate::context::RequestContext;
 use crate::error::{BodyBound, Error};
 use crate::memory;
-use crate::platform::{HEAVY, Platform};
+use crate::platform::Platform;
 use crate::policy::memory::{MemoryReservation, REQUEST_BASE};
 
 /// Unpacks a body. The reservation, which covers the packed bytes, covers the unpacked ones afterwards.
@@ -32,16 +32,13 @@ pub(super) async fn unpack<P: Platform>(
         }
         Box::pin(memory::grow(context, larger - capacity, limits.queue_timeout)).await?;
         capacity = larger;
+        let step = move || {
+            let done = unpacking.step(capacity);
+            (unpacking, done)
+        };
+        let length = packed_bytes.max(capacity);
         let done;
-        if packed_bytes <= HEAVY && capacity <= HEAVY {
-            done = unpacking.step(capacity);
-        } else {
-            let step = move || {
-                let done = unpacking.step(capacity);
-                (unpacking, done)
-            };
-            (unpacking, done) = context.platform().heavy(step).await;
-        }
+        (unpacking, done) = memory::work_on(length, context, limits.queue_timeout, step).await?;
         if done? {
             break;
         }

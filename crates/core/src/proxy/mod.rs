@@ -37,6 +37,7 @@ use crate::error::Error;
 use crate::ids::RequestId;
 use crate::intake;
 use crate::job::{BackgroundJob, Job};
+use crate::memory;
 use crate::metrics::Metrics;
 use crate::payload::Payload;
 use crate::platform::{Admission, Platform, RequestBodyError};
@@ -48,7 +49,7 @@ use crate::upstream::{FirstEvent, Head, Upstream, Whole};
 
 use coalesce::{Coalescer, Lookup};
 use limit::CallerLimits;
-use prepare::{PreparedRequest, heavy_if_large};
+use prepare::PreparedRequest;
 use reload::ReloadableSettings;
 use respond::Answer;
 
@@ -349,7 +350,8 @@ impl Proxy {
         let (provider, owned_suffix, text) =
             (Arc::clone(&calls.provider), suffix.to_owned(), body.clone());
         let search = move || provider.passed_model(&owned_suffix, &text);
-        context.model = heavy_if_large(context.platform(), body.len(), search).await;
+        let longest = self.settings.queue_timeout;
+        context.model = memory::work_on(body.len(), context, longest, search).await?;
         let request = calls.provider.pass_through(method, suffix, alt);
         let now = context.platform().now();
         // Before the body, which may have to wait for the project: a discovery calls the same endpoints.

@@ -2,6 +2,7 @@
 //! provider.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -66,8 +67,9 @@ impl Proxy {
         } else {
             let (provider, body, model) =
                 (Arc::clone(provider), body.clone(), context.model.clone());
+            let length = body.len();
             let work = move || provider.adapt(call, &body, &model);
-            Box::pin(context.platform().heavy(work)).await
+            Box::pin(memory::work_on(length, context, self.settings.queue_timeout, work)).await?
         };
         let adapted = match adapted {
             Ok(adapted) => adapted,
@@ -89,8 +91,10 @@ impl Proxy {
                     WholeCall::Generate => adapted.temperature_zero || key.is_some(),
                 };
                 if repeatable {
+                    let longest = self.settings.queue_timeout;
+                    let key = cache_key(call, body, key, context, longest).await?;
                     CacheRequest {
-                        key: Some(cache_key(call, body, key, context).await),
+                        key: Some(key),
                         directive: CacheDirective::of(&parts.headers),
                         keep: match call {
                             WholeCall::CountTokens => KeepRule::Counted,
@@ -120,16 +124,16 @@ impl Proxy {
         context: &mut RequestContext<P>,
         headers: &mut HeaderMap,
     ) -> Result<T, Error> {
-        let platform = context.platform().clone();
+        let limits = self.body_limits();
         let text = body.clone();
-        let measured = heavy_if_large(&platform, body.len(), move || lenient::measure(&text)).await;
+        let measure = move || lenient::measure(&text);
+        let measured = memory::work_on(body.len(), context, limits.queue_timeout, measure).await?;
         let strict_len = match measured {
             Ok((found, strict_len)) if !found.is_empty() => strict_len,
             // A body that is strict JSON was refused for another reason.
             Ok(_) | Err(_) => return Err(refused.into()),
         };
         // The strict form is a second copy.
-        let limits = self.body_limits();
         let held = context.memory.as_ref().map_or(0, MemoryReservation::bytes);
         limits.check(strict_len)?;
         if held.saturating_add(strict_len) > limits.memory {
@@ -141,7 +145,8 @@ impl Proxy {
             let normalized = lenient::normalize(&text, strict_len).ok()?;
             Some((read(&normalized.text).ok()?, normalized.found))
         };
-        let (result, found) = heavy_if_large(&platform, body.len(), work).await.ok_or(refused)?;
+        let normalized = memory::work_on(body.len(), context, limits.queue_timeout, work).await?;
+        let (result, found) = normalized.ok_or(refused)?;
         put(headers, NORMALIZED, found.to_string());
         Ok(result)
     }
@@ -244,25 +249,18 @@ async fn cache_key<P: Platform>(
     call: WholeCall,
     body: Bytes,
     idempotency_key: Option<&[u8]>,
-    context: &RequestContext<P>,
-) -> CacheKey {
+    context: &mut RequestContext<P>,
+    longest: Duration,
+) -> Result<CacheKey, Error> {
     let (client, length, body) = (context.caller.key(), body.len(), Payload::from(body));
     if length <= HEAVY {
-        return CacheKey::new(client, cache_tag(call), &context.model, &body, idempotency_key);
+        let tag = cache_tag(call);
+        return Ok(CacheKey::new(client, tag, &context.model, &body, idempotency_key));
     }
     let (model, idempotency_key) = (context.model.clone(), idempotency_key.map(<[u8]>::to_vec));
     let work =
         move || CacheKey::new(client, cache_tag(call), &model, &body, idempotency_key.as_deref());
-    Box::pin(context.platform().heavy(work)).await
-}
-
-/// Runs work on a body at once if the body is small, else where large work is done.
-pub(super) async fn heavy_if_large<P: Platform, T: Send + 'static>(
-    platform: &P,
-    length: usize,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> T {
-    if length <= HEAVY { work() } else { platform.heavy(work).await }
+    Box::pin(memory::work_on(length, context, longest, work)).await
 }
 
 /// The name of an operation in cache keys. It never changes, even if logs and metrics rename the

@@ -6,10 +6,10 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use super::Proxy;
-use super::prepare::heavy_if_large;
 use crate::context::RequestContext;
 use crate::dialect::gemini::route::{self, Route, RouteError};
 use crate::error::Error;
+use crate::memory;
 use crate::payload::Payload;
 use crate::platform::Platform;
 use crate::settings::AllowedProtocol;
@@ -57,7 +57,9 @@ impl Proxy {
         let calls = &self.upstream.calls;
         let (provider, text) = (Arc::clone(&calls.provider), body.clone());
         let search = move || provider.named_projects(&text);
-        let (body, named) = match heavy_if_large(context.platform(), body.len(), search).await {
+        let longest = self.settings.queue_timeout;
+        let named = memory::work_on(body.len(), context, longest, search).await?;
+        let (body, named) = match named {
             Ok(named) => (body, named),
             Err(refused) => {
                 let provider = Arc::clone(&calls.provider);

@@ -15,6 +15,7 @@ use crate::dialect::{StreamFormat, WholeCall};
 use crate::error::Error;
 use crate::failure::{Failure, FailureClass};
 use crate::google::usage::TokenUsage;
+use crate::memory;
 use crate::platform::{HEAVY, Platform};
 use crate::policy::breaker::CallOutcomes;
 use crate::policy::endpoint::Tries;
@@ -79,9 +80,9 @@ impl<P: Platform> Want<P> for Whole {
         let answer = if text.len() <= HEAVY {
             owned(provider.read_answer(call, &text))
         } else {
-            let provider = Arc::clone(provider);
+            let (provider, length) = (Arc::clone(provider), text.len());
             let work = move || owned(provider.read_answer(call, &text));
-            Box::pin(context.platform().heavy(work)).await
+            Box::pin(memory::work_on(length, context, limits.queue_timeout, work)).await?
         };
         let (body, usage, trace_id) = match answer {
             Err(Error::UpstreamMalformed { .. }) if is_web_page(&head.headers) => {

@@ -22,6 +22,7 @@ use code_assist_core::{BackgroundJob, Proxy, Timestamp};
 pub use body::ScriptedBody;
 pub use platform::{ScriptedPermit, ScriptedTimer};
 pub use reply::{Piece, Received, Reply};
+pub use state::HeavyThreads;
 use state::ScriptState;
 
 /// A platform for tests. Clones share their state.
@@ -236,6 +237,19 @@ impl ScriptedPlatform {
     /// How many pieces of work the core has asked to run apart from the serving threads.
     pub fn heavy_work(&self) -> usize {
         self.state().heavy_work
+    }
+
+    /// Sets what happens to heavy work.
+    pub fn set_heavy_threads(&self, threads: HeavyThreads) {
+        self.state().heavy_threads = threads;
+    }
+
+    /// Ends the heavy work that has begun.
+    pub fn end_heavy_work(&self) {
+        let work = std::mem::take(&mut self.state().unfinished_work);
+        for work in work {
+            work();
+        }
     }
 
     /// How often the core has read the monotonic clock.

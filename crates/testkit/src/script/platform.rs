@@ -14,7 +14,7 @@ use code_assist_core::{
 use http::{Request, Response};
 
 use super::body::{Exchange, ScriptedBody};
-use super::{Received, ScriptedPlatform, lock};
+use super::{HeavyThreads, Received, ScriptedPlatform, lock};
 
 impl Platform for ScriptedPlatform {
     type Body = ScriptedBody;
@@ -67,9 +67,27 @@ impl Platform for ScriptedPlatform {
         self.state().queue.is_at_share(caller)
     }
 
-    async fn heavy<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
-        self.state().heavy_work += 1;
-        work()
+    async fn heavy<T: Send + 'static>(
+        &self,
+        longest: Duration,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let mode = {
+            let mut state = self.state();
+            state.heavy_work += 1;
+            state.heavy_threads
+        };
+        match mode {
+            HeavyThreads::Free => Some(work()),
+            HeavyThreads::Taken => {
+                self.timer(longest).await;
+                None
+            }
+            HeavyThreads::Slow => {
+                self.state().unfinished_work.push(Box::new(move || drop(work())));
+                std::future::pending().await
+            }
+        }
     }
 
     async fn send(&self, request: Request<Payload>) -> Result<Response<ScriptedBody>, SendError> {

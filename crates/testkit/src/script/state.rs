@@ -42,6 +42,20 @@ pub(super) struct ScriptState {
     pub(super) most_exchanges: usize,
     /// How often the core has asked for heavy work.
     pub(super) heavy_work: usize,
+    pub(super) heavy_threads: HeavyThreads,
+    /// Heavy work that the test ends.
+    pub(super) unfinished_work: Vec<Box<dyn FnOnce() + Send>>,
+}
+
+/// What happens to heavy work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeavyThreads {
+    /// It is done at once.
+    Free,
+    /// It is done when the test ends it, and the request does not get its result.
+    Slow,
+    /// It does not begin.
+    Taken,
 }
 
 impl fmt::Debug for ScriptState {
@@ -73,6 +87,8 @@ impl ScriptState {
             exchanges: 0,
             most_exchanges: 0,
             heavy_work: 0,
+            heavy_threads: HeavyThreads::Free,
+            unfinished_work: Vec::new(),
         }
     }
 }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use code_assist_core::RequestBodyError;
 use code_assist_testkit::client::{Answer, all, get, later, post, with};
 use code_assist_testkit::google::{event, sse};
-use code_assist_testkit::script::{Piece, Reply};
+use code_assist_testkit::script::{HeavyThreads, Piece, Reply};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::Request;
@@ -116,6 +116,26 @@ fn a_body_without_a_length_that_can_never_fit_is_refused_when_it_is_seen() {
     });
     assert_eq!((answer.status.as_u16(), answer.reason().as_str()), (413, "BODY_TOO_LARGE"));
     assert_eq!(taken.load(Relaxed), 4);
+}
+
+#[test]
+fn bodies_without_a_length_wait_for_memory_that_another_request_gives_back() {
+    let fixture = Fixture::new(&[("MEMORY_BUDGET_BYTES", "4MiB")], always(after_a_second()));
+    let first = fixture.asking(post(GENERATE, &large(27 * MEBIBYTE / 10, false)));
+    let mut asked = vec![first];
+    let taken = Arc::new(AtomicUsize::new(0));
+    for _ in 0..2 {
+        let body = Bytes::from(large(MEBIBYTE, false));
+        let pieces = (0..16).map(|at| body.slice(at << 16..(at + 1) << 16)).collect();
+        let request = chunked(Chunks::new(pieces, &taken));
+        asked.push(Box::pin(async {
+            read(fixture.proxy.handle(&fixture.script, request).await).await
+        }));
+    }
+    let answers = fixture.run(all(asked));
+    assert!(answers.iter().all(|answer| answer.status == 200));
+    let calls = fixture.calls();
+    assert!(calls[0] == 0 && calls[1] >= 1000 && calls.len() == 3, "{calls:?}");
 }
 
 #[test]
@@ -228,6 +248,38 @@ fn a_stream_whose_event_gets_no_memory_ends_with_an_error_event() {
 }
 
 #[test]
+fn a_large_event_holds_its_memory_until_the_client_has_taken_it() {
+    // The last one becomes three times as long, since each of its characters is escaped.
+    let texts = ["x".repeat(MEBIBYTE), "y".repeat(2 * MEBIBYTE), "\u{85}".repeat(MEBIBYTE / 2)];
+    let written = [MEBIBYTE, 2 * MEBIBYTE, 3 * MEBIBYTE];
+    let reply = move |_: &_| {
+        let mut reply = sse(&[]);
+        for text in &texts {
+            for piece in format!("data: {}\r\n\r\n", event(text)).as_bytes().chunks(16 << 10) {
+                reply = reply.then([Piece::Data(Bytes::copy_from_slice(piece))]);
+            }
+        }
+        Some(reply.then([Piece::Data(Bytes::from(format!("data: {}\r\n\r\n", event("end"))))]))
+    };
+    let fixture = Fixture::new(&[("MEMORY_BUDGET_BYTES", "16MiB")], reply);
+    let used = || fixture.proxy.memory().used();
+    fixture.run(async {
+        let response = fixture.proxy.handle(&fixture.script, post(STREAM, HELLO)).await;
+        assert!(used() > written[0], "{} bytes before the first is taken", used());
+        let mut body = response.into_body();
+        for length in written {
+            let frame = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
+            let piece = frame.expect("an event").expect("no error").into_data().expect("data");
+            assert!(piece.len() > length, "{} bytes", piece.len());
+            let needed = piece.len()..piece.len() + (256 << 10);
+            assert!(needed.contains(&used()), "{} bytes for {}", used(), piece.len());
+        }
+        let frame = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
+        assert!(frame.is_some() && used() <= 256 << 10, "{} bytes are left", used());
+    });
+}
+
+#[test]
 fn metrics_and_health_are_answered_while_the_budget_is_full() {
     let fixture = Fixture::new(&[("MEMORY_BUDGET_BYTES", "1MiB")], always(after_a_second()));
     let held = fixture.proxy.memory().try_reserve(code_assist_core::Caller::Unknown, MEBIBYTE);
@@ -308,6 +360,43 @@ fn work_on_more_than_a_mebibyte_does_not_run_on_the_serving_threads() {
         2,
         "its model and its project are looked for"
     );
+}
+
+#[test]
+fn work_on_a_large_body_holds_its_memory_until_it_has_ended_though_the_client_has_gone() {
+    let fixture = Fixture::new(&[], always(after_a_second()));
+    fixture.script.set_heavy_threads(HeavyThreads::Slow);
+    let used = || fixture.proxy.memory().used();
+    fixture.run(async {
+        let mut asking = fixture.asking(post(GENERATE, &large(2 * MEBIBYTE, false)));
+        poll_fn(|cx| {
+            assert!(asking.as_mut().poll(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        assert_eq!(fixture.script.heavy_work(), 1);
+        drop(asking);
+        assert!(used() > 2 * MEBIBYTE, "{} bytes while the work goes on", used());
+        fixture.script.end_heavy_work();
+        assert_eq!(used(), 0);
+    });
+}
+
+#[test]
+fn work_on_a_large_body_that_cannot_begin_in_time_is_refused() {
+    let fixture = Fixture::new(&[("QUEUE_TIMEOUT_MS", "700")], always(after_a_second()));
+    fixture.script.set_heavy_threads(HeavyThreads::Taken);
+    let body = large(2 * MEBIBYTE, false);
+    let hurried = with(post(GENERATE, &body), "x-server-timeout", "0.3");
+    let answers = fixture.run(all(together([
+        Box::pin(fixture.timed(post(GENERATE, &body))),
+        Box::pin(fixture.timed(hurried)),
+        Box::pin(fixture.timed(packed(gzip(body.as_bytes())))),
+    ])));
+    let found = answers.iter().map(|(at, answer)| (*at, answer.status.as_u16()));
+    assert_eq!(found.collect::<Vec<_>>(), [(700, 503), (300, 504), (700, 503)]);
+    assert_eq!(answers[0].1.reason(), "OVERLOADED");
+    assert!(fixture.calls().is_empty());
 }
 
 #[test]

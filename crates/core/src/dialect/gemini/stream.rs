@@ -7,6 +7,7 @@ use super::error;
 use super::route::Framing;
 use crate::dialect::event::{GeminiEvent, StreamFailure};
 use crate::error::Error;
+use crate::sse;
 
 /// Writes events in one of the two framings.
 ///
@@ -64,7 +65,7 @@ impl GeminiEncoder {
         self.buffer.put_slice(before);
         write(&mut self.buffer);
         self.buffer.put_slice(after);
-        self.buffer.split().freeze()
+        sse::taken(&mut self.buffer)
     }
 }
 

@@ -6,9 +6,10 @@
 //! Two rules decide who gets memory that becomes free:
 //! - A large reservation waits with a [`MemoryTicket`]: memory that becomes free goes to the oldest
 //!   ticket whose caller may have it. Ordinary requests ([`REQUEST_BASE`]) do not wait behind large ones.
-//! - A reservation that grows goes before all tickets, since its end sets memory free. But of a caller's
-//!   reservations only one may wait to grow, and the others are refused: requests that all hold a part
-//!   and wait for more would wait for each other.
+//! - A reservation that grows goes before all tickets, since its end sets memory free. It may wait if it
+//!   fits besides all that reservations hold that wait to grow; else it is refused, since requests that
+//!   hold a part and wait for more would wait for each other. So the one that began to wait last can
+//!   always have its memory when those have ended that do not wait.
 
 #[cfg(test)]
 mod tests;
@@ -38,13 +39,15 @@ struct Held {
     /// The reservations that wait with a ticket, the oldest first.
     tickets: VecDeque<WaitingTicket>,
     last_ticket: u64,
-    /// The callers of which a reservation waits to grow; `None` where there are no shares.
-    growing: Vec<Option<Caller>>,
+    /// What the reservations hold that wait to grow, by caller; `None` where there are no shares.
+    growing: HashMap<Option<Caller>, usize>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct WaitingTicket {
     number: u64,
+    owner: Caller,
+    /// The owner where there are shares.
     caller: Option<Caller>,
     bytes: usize,
 }
@@ -58,7 +61,7 @@ impl MemoryBudget {
             callers: HashMap::new(),
             tickets: VecDeque::new(),
             last_ticket: 0,
-            growing: Vec::new(),
+            growing: HashMap::new(),
         };
         Arc::new(Self { limit, held: Mutex::new(held) })
     }
@@ -108,15 +111,20 @@ impl MemoryBudget {
         self.reserve_within(self.limit + self.limit / 16, caller, bytes)
     }
 
-    /// Begins to wait for bytes. Returns `None` if there are too many that wait.
-    pub fn wait(self: &Arc<Self>, caller: Caller, bytes: usize) -> Option<MemoryTicket> {
+    /// Begins to wait for bytes. Returns `None` if too many wait, of this caller or in all.
+    pub fn wait(self: &Arc<Self>, owner: Caller, bytes: usize) -> Option<MemoryTicket> {
         let mut held = self.held();
-        if held.tickets.len() >= MOST_TICKETS {
+        let all = held.tickets.len();
+        // One caller has half of the tickets, or an eighth where that many are taken.
+        let is_of_many = || {
+            held.tickets.iter().filter(|ticket| ticket.owner == owner).count() >= MOST_TICKETS / 8
+        };
+        if all >= MOST_TICKETS || (all >= MOST_TICKETS / 2 && is_of_many()) {
             return None;
         }
         held.last_ticket += 1;
-        let caller = held.share.is_some().then_some(caller);
-        let waiting = WaitingTicket { number: held.last_ticket, caller, bytes };
+        let caller = held.share.is_some().then_some(owner);
+        let waiting = WaitingTicket { number: held.last_ticket, owner, caller, bytes };
         held.tickets.push_back(waiting);
         drop(held);
         Some(MemoryTicket { budget: Arc::clone(self), waiting })
@@ -130,8 +138,12 @@ impl MemoryBudget {
     ) -> Option<MemoryReservation> {
         let mut held = self.held();
         let caller = held.share.is_some().then_some(caller);
-        let claimed = if bytes > REQUEST_BASE { held.claimed(limit, u64::MAX) } else { 0 };
-        if !held.fits(limit, caller, bytes, claimed) {
+        let fits = if bytes > REQUEST_BASE {
+            held.fits_behind(u64::MAX, limit, caller, bytes)
+        } else {
+            held.fits(limit, caller, bytes)
+        };
+        if !fits {
             return None;
         }
         held.add(caller, bytes);
@@ -146,26 +158,46 @@ impl MemoryBudget {
 }
 
 impl Held {
-    /// What the tickets before this one may take as soon as it is free.
-    fn claimed(&self, limit: usize, number: u64) -> usize {
-        let before = self.tickets.iter().take_while(|ticket| ticket.number < number);
-        // A ticket whose caller has its share already has no claim.
-        let may_have =
-            before.filter(|it| self.fits(usize::MAX, it.caller, it.bytes, 0) && it.bytes <= limit);
-        may_have.fold(0, |sum, ticket| sum.saturating_add(ticket.bytes))
+    /// True if so many bytes are free for a caller besides what the tickets before `number` may take.
+    fn fits_behind(&self, number: u64, limit: usize, caller: Option<Caller>, bytes: usize) -> bool {
+        // Usually the budget is full while tickets wait, and they need not be looked at.
+        if !self.fits(limit, caller, bytes) {
+            return false;
+        }
+        let mut used = self.used;
+        // What each caller holds and claims. A ticket that its caller's share keeps out has no claim.
+        let mut of_callers: HashMap<Caller, usize> = HashMap::new();
+        for ticket in self.tickets.iter().take_while(|ticket| ticket.number < number) {
+            if ticket.bytes > limit {
+                continue;
+            }
+            if let (Some(caller), Some(share)) = (ticket.caller, self.share) {
+                let its = of_callers.entry(caller).or_insert_with(|| self.of_caller(caller));
+                if !is_within(*its, ticket.bytes, share) {
+                    continue;
+                }
+                *its += ticket.bytes;
+            }
+            used = used.saturating_add(ticket.bytes);
+            if !is_within(used, bytes, limit) {
+                return false;
+            }
+        }
+        true
     }
 
-    /// True if so many bytes are free for a caller besides those that others have `claimed`.
-    fn fits(&self, limit: usize, caller: Option<Caller>, bytes: usize, claimed: usize) -> bool {
-        let within =
-            |used: usize, limit: usize| used.checked_add(bytes).is_some_and(|it| it <= limit);
-        within(self.used.saturating_add(claimed), limit)
+    /// True if so many bytes are free for a caller.
+    fn fits(&self, limit: usize, caller: Option<Caller>, bytes: usize) -> bool {
+        is_within(self.used, bytes, limit)
             && match (caller, self.share) {
-                (Some(caller), Some(share)) => {
-                    within(self.callers.get(&caller).copied().unwrap_or(0), share)
-                }
+                (Some(caller), Some(share)) => is_within(self.of_caller(caller), bytes, share),
                 _ => true,
             }
+    }
+
+    /// What a caller holds.
+    fn of_caller(&self, caller: Caller) -> usize {
+        self.callers.get(&caller).copied().unwrap_or(0)
     }
 
     fn add(&mut self, caller: Option<Caller>, bytes: usize) {
@@ -188,6 +220,11 @@ impl Held {
     }
 }
 
+/// True if `more` bytes beside those `used` are within the limit.
+fn is_within(used: usize, more: usize, limit: usize) -> bool {
+    used.checked_add(more).is_some_and(|sum| sum <= limit)
+}
+
 /// Bytes that are held for a caller. Dropping the reservation gives them back.
 #[derive(Debug)]
 #[must_use = "the bytes are given back when the reservation is dropped"]
@@ -208,7 +245,7 @@ impl MemoryReservation {
     #[must_use = "nothing is reserved if too little is free"]
     pub fn try_grow(&mut self, more: usize) -> bool {
         let mut held = self.budget.held();
-        let fits = held.fits(self.budget.limit, self.caller, more, 0);
+        let fits = held.fits(self.budget.limit, self.caller, more);
         if fits {
             held.add(self.caller, more);
             self.bytes += more;
@@ -216,16 +253,21 @@ impl MemoryReservation {
         fits
     }
 
-    /// Begins to wait for more bytes. Returns `None` while another reservation of the same caller waits
-    /// for more.
-    pub fn wait_to_grow(&self) -> Option<GrowthWait> {
+    /// Begins to wait for more bytes. Returns `None` if it might wait for reservations that wait to grow
+    /// themselves.
+    pub fn wait_to_grow(&self, more: usize) -> Option<GrowthWait> {
+        let needed = self.bytes.saturating_add(more);
         let mut held = self.budget.held();
-        if held.growing.contains(&self.caller) {
+        let of_all = held.growing.values().sum();
+        let of_caller = held.growing.get(&self.caller).copied().unwrap_or(0);
+        let share = held.share.filter(|_| self.caller.is_some()).unwrap_or(self.budget.limit);
+        if !is_within(of_all, needed, self.budget.limit) || !is_within(of_caller, needed, share) {
             return None;
         }
-        held.growing.push(self.caller);
+        *held.growing.entry(self.caller).or_default() += self.bytes;
         drop(held);
-        Some(GrowthWait { budget: Arc::clone(&self.budget), caller: self.caller })
+        let (budget, caller) = (Arc::clone(&self.budget), self.caller);
+        Some(GrowthWait { budget, caller, bytes: self.bytes })
     }
 
     /// The most bytes that this reservation may ever have.
@@ -258,10 +300,9 @@ pub struct MemoryTicket {
 impl MemoryTicket {
     /// Reserves the bytes, or returns `None` while too little is free for them and for the tickets before.
     pub fn try_take(&self) -> Option<MemoryReservation> {
-        let WaitingTicket { number, caller, bytes } = self.waiting;
+        let WaitingTicket { number, caller, bytes, .. } = self.waiting;
         let mut held = self.budget.held();
-        let claimed = held.claimed(self.budget.limit, number);
-        if !held.fits(self.budget.limit, caller, bytes, claimed) {
+        if !held.fits_behind(number, self.budget.limit, caller, bytes) {
             return None;
         }
         held.add(caller, bytes);
@@ -282,13 +323,18 @@ impl Drop for MemoryTicket {
 pub struct GrowthWait {
     budget: Arc<MemoryBudget>,
     caller: Option<Caller>,
+    /// What its reservation held when the wait began.
+    bytes: usize,
 }
 
 impl Drop for GrowthWait {
     fn drop(&mut self) {
         let mut held = self.budget.held();
-        if let Some(at) = held.growing.iter().position(|caller| *caller == self.caller) {
-            held.growing.swap_remove(at);
+        if let Some(its) = held.growing.get_mut(&self.caller) {
+            *its -= self.bytes;
+            if *its == 0 {
+                held.growing.remove(&self.caller);
+            }
         }
     }
 }

@@ -102,17 +102,55 @@ fn a_ticket_whose_caller_has_its_share_delays_no_other_caller() {
 }
 
 #[test]
-fn of_a_callers_reservations_only_one_waits_to_grow() {
+fn the_waiting_tickets_of_one_caller_claim_no_more_than_its_share() {
+    let budget = MemoryBudget::new(8 * REQUEST_BASE);
+    budget.set_keys(2);
+    let hers = [(); 3].map(|()| budget.wait(ADA, 3 * REQUEST_BASE).unwrap());
+    let his = budget.try_reserve(BOB, 4 * REQUEST_BASE);
+    assert!(his.is_some(), "she may have three eighths of the budget");
+    let taken = hers[0].try_take().unwrap();
+    assert!(hers[1].try_take().is_none() && hers[2].try_take().is_none());
+    drop(taken);
+}
+
+#[test]
+fn one_caller_leaves_tickets_to_the_others() {
+    let budget = MemoryBudget::new(REQUEST_BASE);
+    let wait = |caller| std::iter::from_fn(|| budget.wait(caller, 1)).take(2000).collect();
+    let hers: Vec<MemoryTicket> = wait(ADA);
+    let his: Vec<MemoryTicket> = wait(BOB);
+    assert_eq!((hers.len(), his.len()), (500, 125));
+    drop(hers);
+    assert!(budget.wait(ADA, 1).is_some() && budget.wait(BOB, 1).is_some());
+}
+
+#[test]
+fn reservations_wait_to_grow_unless_they_would_wait_for_each_other() {
+    let budget = MemoryBudget::new(100);
+    let [first, second, third] = [30, 30, 20].map(|bytes| budget.try_reserve(ADA, bytes).unwrap());
+    let _ends_sometime = budget.try_reserve(BOB, 20).unwrap();
+    let first_waits = first.wait_to_grow(30);
+    assert!(first_waits.is_some());
+    assert!(second.wait_to_grow(41).is_none(), "it needs what the first one holds");
+    let second_waits = second.wait_to_grow(40);
+    assert!(second_waits.is_some(), "others hold 40, which they give back");
+    assert!(third.wait_to_grow(21).is_none());
+    drop(second_waits);
+    assert!(third.wait_to_grow(21).is_some());
+    drop(first_waits);
+    assert!(budget.held().growing.is_empty());
+}
+
+#[test]
+fn with_shares_a_callers_reservations_wait_for_its_own_share() {
     let budget = MemoryBudget::new(100);
     budget.set_keys(2);
-    let hers = [budget.try_reserve(ADA, 1).unwrap(), budget.try_reserve(ADA, 1).unwrap()];
-    let his = budget.try_reserve(BOB, 1).unwrap();
-    let waits = hers[0].wait_to_grow().unwrap();
-    assert!(hers[1].wait_to_grow().is_none());
-    assert!(his.wait_to_grow().is_some());
-    drop(waits);
-    assert!(hers[1].wait_to_grow().is_some());
-    assert!(budget.held().growing.is_empty());
+    let [first, second] = [20, 20].map(|bytes| budget.try_reserve(ADA, bytes).unwrap());
+    let _first_waits = first.wait_to_grow(30).unwrap();
+    assert!(second.wait_to_grow(11).is_none());
+    assert!(second.wait_to_grow(10).is_some());
+    let his = budget.try_reserve(BOB, 50).unwrap();
+    assert!(his.wait_to_grow(1).is_none());
 }
 
 #[test]
