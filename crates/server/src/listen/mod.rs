@@ -14,8 +14,8 @@ mod tests;
 mod watched;
 
 use std::convert::Infallible;
-use std::future::Future;
-use std::pin::pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +31,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::http_version::HttpVersion;
@@ -284,7 +285,10 @@ impl Server {
                 open.refused();
                 Box::pin(self.proxy.refuse(&self.platform, request, error)).await
             }
-            None => Box::pin(self.proxy.handle(&self.platform, request)).await,
+            None => {
+                let answer = Box::pin(self.proxy.handle(&self.platform, request));
+                after_others(answer).await
+            }
         };
         if version < Version::HTTP_2 && (refusal.is_some() || self.proxy.metrics().shutting_down())
         {
@@ -293,6 +297,22 @@ impl Server {
         open.answered(response.body())?;
         Ok(response.map(|body| open.with_body(body)))
     }
+}
+
+/// The output of a future. If it was there at once, other tasks run before it is returned: hyper answers
+/// many pipelined requests of a connection in one go, and hundreds of such connections would keep the
+/// serving threads from everyone else for seconds. A request that asks upstream waits anyway.
+async fn after_others<F: Future + Unpin>(mut future: F) -> F::Output {
+    let mut polls = 0_u64;
+    let output = poll_fn(|cx| {
+        polls += 1;
+        Pin::new(&mut future).poll(cx)
+    })
+    .await;
+    if polls == 1 {
+        yield_now().await;
+    }
+    output
 }
 
 /// Spawns the tasks of a connection's HTTP/2 streams.

@@ -212,3 +212,17 @@ const STREAM_PATH: &str = "/v1beta/models/gemini-2.5-flash:streamGenerateContent
 const STREAM_REQUEST: &str = "\
     POST /v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse HTTP/1.1\r\n\
     host: localhost\r\ncontent-length: 15\r\n\r\n{\"contents\":[]}";
+
+#[tokio::test]
+async fn an_answer_without_waiting_lets_other_tasks_run_first() {
+    let order = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let note = |who: &'static str| order.lock().unwrap().push(who);
+    let other = {
+        let order = Arc::clone(&order);
+        tokio::spawn(async move { order.lock().unwrap().push("another task") })
+    };
+    after_others(std::future::ready(())).await;
+    note("the answer");
+    other.await.unwrap();
+    assert_eq!(*order.lock().unwrap(), ["another task", "the answer"]);
+}
