@@ -179,7 +179,8 @@ impl Attack {
         assert_eq!(answer.head.find("set-cookie"), None);
         assert!(took < Duration::from_secs(8), "{took:?}");
         let requests = requests.load(Ordering::SeqCst);
-        assert!((1..=9).contains(&requests), "{requests} requests");
+        // None, if the peer allows no stream before the request is sent.
+        assert!(requests <= 9, "{requests} requests");
         Attacked::without_upstream(proxy)
     }
 
