@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use code_assist_core::{Caller, ConnectionEnd};
+use code_assist_core::{Caller, ConnectionEnd, Error};
 use h2::Reason;
 
 use super::memory::{ConnectionMemory, StrangersBytes};
@@ -89,6 +89,19 @@ impl ClientConnection {
 
     pub(super) fn is_admitted(&self) -> bool {
         self.is_admitted.load(Ordering::Relaxed)
+    }
+
+    /// Holds memory for a request's head.
+    pub(super) fn hold_head(&self, bytes: usize) -> Result<(), Error> {
+        let after = Duration::from_secs(1);
+        self.memory.try_hold(bytes).then_some(()).ok_or(Error::Overloaded { after })
+    }
+
+    /// Gives memory back.
+    pub(super) fn release(&self, bytes: usize) {
+        if bytes > 0 {
+            self.memory.release(bytes);
+        }
     }
 
     /// Holds memory for a response that waits for its client.

@@ -33,6 +33,9 @@ pub(super) struct OpenResponse {
     unread_body: Mutex<PendingBody>,
     /// Memory that is held for the body.
     held: AtomicUsize,
+    /// Memory that is held for an HTTP/2 request's head until the core has answered: a connection has many,
+    /// and the core may let them wait.
+    head: AtomicUsize,
     /// The same, where the core has reserved it.
     counted: OnceLock<StrangersBytes>,
     /// The task of an HTTP/2 stream. Aborting it resets the stream.
@@ -84,8 +87,16 @@ impl OpenResponse {
             place.ended(ConnectionEnd::PlacesExhausted);
             return Err(Error::ConnectionsExhausted);
         }
+        if self.connection.version == HttpVersion::Http1 {
+            return Ok(());
+        }
+        let head = head_size(request);
+        if head > FREE_HEAD {
+            self.connection.hold_head(head)?;
+            self.head.store(head, Ordering::Relaxed);
+        }
         let body = request.body();
-        if self.connection.version == HttpVersion::Http2 && !body.is_end_stream() {
+        if !body.is_end_stream() {
             let mut unread = self.unread_body.lock().unwrap_or_else(PoisonError::into_inner);
             unread.length = body.size_hint().upper().unwrap_or(u64::MAX);
         }
@@ -98,6 +109,7 @@ impl OpenResponse {
         if self.connection.version == HttpVersion::Http2 {
             let mut unread = self.unread_body.lock().unwrap_or_else(PoisonError::into_inner);
             unread.held = None;
+            self.connection.release(self.head.swap(0, Ordering::Relaxed));
         }
         if self.is_admitted.load(Ordering::Relaxed) {
             return Ok(());
@@ -125,7 +137,7 @@ impl OpenResponse {
     }
 
     pub(super) fn held(&self) -> usize {
-        self.held.load(Ordering::Relaxed)
+        self.held.load(Ordering::Relaxed) + self.head.load(Ordering::Relaxed)
     }
 }
 
@@ -186,6 +198,7 @@ impl OpenResponses {
             in_flight: AtomicBool::new(true),
             unread_body: Mutex::default(),
             held: AtomicUsize::new(0),
+            head: AtomicUsize::new(0),
             counted: OnceLock::new(),
             task: OnceLock::new(),
         });
@@ -347,6 +360,16 @@ impl Buf for SentBytes {
         self.bytes.copy_to_bytes(count)
     }
 }
+
+/// The memory that a request's head takes, about: its bytes, and the buffer that they were read into.
+fn head_size(request: &Request<Incoming>) -> usize {
+    let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len());
+    let path = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
+    2 * (fields.sum::<usize>() + path)
+}
+
+/// A head of so many bytes is part of what each stream costs anyway.
+const FREE_HEAD: usize = 4 << 10;
 
 /// What load balancers and orchestrators ask for.
 const PROBES: [&str; 3] = ["/health", "/live", "/ready"];

@@ -8,8 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use code_assist_harness::http2::{
-    DATA, END_HEADERS, END_STREAM, HEADERS, Http2Answer, Http2Connection, Http2End, RST_STREAM,
-    WINDOW_UPDATE, frame, head_block, pseudo,
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, Http2Answer, Http2Connection, Http2End,
+    RST_STREAM, WINDOW_UPDATE, frame, head_block, pseudo,
 };
 use code_assist_harness::samples::{GENERATE, HELLO, STREAM, WHOLE, ok};
 use code_assist_harness::{GoogleEmulator, ProxyBuilder, ScriptedUpstream, TestProxy, get, post};
@@ -49,6 +49,9 @@ attacks! {
             because "the runtime reads heads";
         idle_uploads: "240 HTTP/2 connections of one key, idle after an upload of 100 KB each, at a budget of 64 MiB",
             "they hold at most a quarter of it, and an upload with another key is answered",
+            because "the runtime speaks HTTP/2";
+        waiting_heads: "900 HTTP/2 requests with heads of 56 KB that wait for a permit, on 300 connections of one key, at a budget of 64 MiB",
+            "those for which there is no memory are refused, so that the process grows by less than 45 MiB",
             because "the runtime speaks HTTP/2";
         unread_stream: "two streams of one HTTP/2 connection, of which the client reads one",
             "the unread one is reset after `STREAM_IDLE_TIMEOUT_MS`, the other one goes on to its end",
@@ -115,6 +118,60 @@ fn many_connections() -> Vec<Attacked> {
         assert!(started.elapsed() < TIMEOUT, "{before} before, {peak} at the peak, {rest} after");
         thread::sleep(Duration::from_millis(50));
     }
+    vec![proxy.into()]
+}
+
+fn waiting_heads() -> Vec<Attacked> {
+    let upstream = ScriptedUpstream::new(|received, connection| {
+        if received.text().contains("waits") {
+            while !connection.is_closed_within(Duration::from_secs(1)) {}
+        } else {
+            connection.write(ok(WHOLE));
+        }
+    });
+    let settings = [
+        ("MEMORY_BUDGET_BYTES", "64MiB"),
+        ("PROXY_API_KEYS", KEYS),
+        ("MAX_CONCURRENT_REQUESTS", "10"),
+        ("QUEUE_TIMEOUT_MS", "30000"),
+    ];
+    let proxy = TestProxy::for_upstream(&upstream, &settings);
+    let long = "y".repeat(14_000);
+    let mut fields = pseudo("POST", GENERATE).to_vec();
+    let body = HELLO.replace("Hello", "waits");
+    let length = body.len().to_string();
+    fields.extend([("x-goog-api-key", KEY), ("content-length", &*length)]);
+    let mut open: Vec<_> = (0..300).map(|_| Http2Connection::open(proxy.address())).collect();
+    for connection in &mut open {
+        connection.head(1, &fields, false);
+        connection.frame(DATA, END_STREAM, 1, body.as_bytes());
+    }
+    // They are admitted once some of them wait for memory.
+    proxy.until("waits for memory", |proxy| {
+        proxy.checks()["memory"]["used_bytes"].as_u64() > Some(24 << 20)
+    });
+    fields.extend(["x-a", "x-b", "x-c", "x-d"].map(|name| (name, &*long)));
+    let before = proxy.memory("VmRSS");
+    for connection in &mut open {
+        for stream in [3, 5, 7] {
+            let block = head_block(&fields);
+            let (first, rest) = block.split_at(16_000);
+            connection.frame(HEADERS, 0, stream, first);
+            let pieces: Vec<&[u8]> = rest.chunks(16_000).collect();
+            for (n, piece) in pieces.iter().enumerate() {
+                let flags = if n + 1 == pieces.len() { END_HEADERS } else { 0 };
+                connection.frame(CONTINUATION, flags, stream, piece);
+            }
+            connection.frame(DATA, END_STREAM, stream, body.as_bytes());
+        }
+    }
+    // The proxy reads what it is willing to read.
+    thread::sleep(Duration::from_secs(2));
+    assert_eq!(proxy.get("/health").status(), 200);
+    let grown = proxy.memory("VmHWM").saturating_sub(before);
+    // The heads alone are 50 MB.
+    assert!(grown < 45 << 20, "{} MiB", grown >> 20);
+    drop(open);
     vec![proxy.into()]
 }
 
@@ -259,7 +316,7 @@ fn heads_without_a_key() -> Vec<Attacked> {
     let proxy = small_with_keys();
     let head = format!("GET / HTTP/1.1\r\nhost: localhost\r\nx: {}", "y".repeat(79_000));
     let mut open = Vec::new();
-    for _ in 0..150 {
+    for _ in 0..300 {
         let mut stream = connect(proxy.address());
         let _ = stream.write_all(head.as_bytes());
         open.push(stream);
