@@ -77,8 +77,8 @@ pub(crate) struct RequestContext<P: Platform> {
     /// False for health checks and the like, and for the proxy's own work. These count as in flight, so
     /// that shutdown waits for them, but in no statistic and no log line.
     counted: bool,
-    /// What the request holds of the memory budget. `None` until its body is read, and for the proxy's
-    /// own work.
+    /// What the request holds of the memory budget. `None` until it has reserved memory for its
+    /// body, and for the proxy's own work.
     pub(crate) memory: Option<MemoryReservation>,
     /// The concurrency permit, while it is held.
     permit: Option<P::Permit>,

@@ -341,7 +341,7 @@ impl Drop for GrowthWait {
 
 /// What a request that asks upstream reserves besides its body: its head, the buffers of its two
 /// connections, and the part of its answer that the client has not taken yet. At most that much was
-/// measured of streams that are not read (`docs/RESILIENCE.md`).
+/// measured of streams that are not read (`docs/OPERATING.md`).
 pub const REQUEST_BASE: usize = 192 << 10;
 
 /// How much of an answer [`REQUEST_BASE`] covers.

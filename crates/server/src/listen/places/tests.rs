@@ -19,6 +19,16 @@ fn is_closing(guard: &PlaceGuard) -> bool {
     guard.place.requests.load(Ordering::Relaxed) & CLOSING != 0
 }
 
+/// Takes 20 places for new addresses, each with a request in flight.
+fn fill_with_requests(places: &Arc<Places>) -> Vec<PlaceGuard> {
+    let take = |n: u8| {
+        let guard = places.take(address(n), places.epoch).unwrap();
+        assert!(guard.place.begin_request());
+        guard
+    };
+    (0..20).map(take).collect()
+}
+
 #[test]
 fn at_nine_tenths_the_longest_idle_connection_makes_way() {
     let places = Places::new(20, None);
@@ -36,12 +46,7 @@ fn at_nine_tenths_the_longest_idle_connection_makes_way() {
 #[test]
 fn a_connection_with_a_request_in_flight_is_never_closed() {
     let places = Places::new(20, None);
-    let mut guards = Vec::new();
-    for n in 0..20 {
-        let guard = places.take(address(n), places.epoch).unwrap();
-        assert!(guard.place.begin_request());
-        guards.push(guard);
-    }
+    let mut guards = fill_with_requests(&places);
     assert!(places.take(address(20), places.epoch).is_none());
     assert!(!guards.iter().any(is_closing));
     guards[5].place.end_request();
@@ -55,12 +60,7 @@ fn a_connection_with_a_request_in_flight_is_never_closed() {
 #[test]
 fn the_last_places_are_for_probes_while_all_others_have_requests_in_flight() {
     let places = Places::new(20, None);
-    let mut guards = Vec::new();
-    for n in 0..20 {
-        let guard = places.take(address(n), places.epoch).unwrap();
-        assert!(guard.place.begin_request());
-        guards.push(guard);
-    }
+    let mut guards = fill_with_requests(&places);
     let spare: Vec<usize> = (0..20).filter(|n| guards[*n].is_spare()).collect();
     assert_eq!(spare, [18, 19]);
     drop(guards.drain(..4));
