@@ -136,11 +136,11 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
         StoreStats::default()
     }
 
-    /// Reads the credential file.
+    /// Reads a credential file.
     ///
     /// `seen` is the stamp of the version that the core has read; for the same version the answer
     /// is [`CredentialFile::Unchanged`].
-    async fn credential_file(&self, seen: Option<u64>) -> CredentialFile;
+    async fn credential_file(&self, path: &str, seen: Option<u64>) -> CredentialFile;
 
     /// Measures what the process uses of the machine, as far as the shell can.
     fn process_stats(&self) -> ProcessStats {

@@ -192,7 +192,7 @@ impl Platform for ScriptedPlatform {
         true
     }
 
-    async fn credential_file(&self, seen: Option<u64>) -> CredentialFile {
+    async fn credential_file(&self, _path: &str, seen: Option<u64>) -> CredentialFile {
         match &self.state().credential_file {
             None => CredentialFile::Absent {
                 path: "oauth_creds.json".to_owned(),
