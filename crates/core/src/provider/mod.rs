@@ -3,6 +3,7 @@
 
 pub(crate) mod answer;
 pub mod code_assist;
+pub(crate) mod edits;
 pub(crate) mod event;
 pub(crate) mod forward;
 pub(crate) mod gemini_api;

@@ -207,22 +207,26 @@ impl Proxy {
     ) -> Result<Answer<P>, Error> {
         let route = self.admit(parts, route, context).await?;
         match route {
-            Route::Count { model } => {
+            Route::Count { model, .. } => {
                 self.whole(parts, body, context, model, WholeCall::CountTokens).await
             }
-            Route::Generate { model } => {
+            Route::Generate { model, .. } => {
                 self.whole(parts, body, context, model, WholeCall::Generate).await
             }
-            Route::Stream { model, framing } => {
+            Route::Stream { model, framing, .. } => {
                 self.stream(parts, body, context, model, framing).await
             }
             Route::PassThrough { suffix, alt } => {
                 self.pass_through(parts, body, context, &suffix, alt.as_deref()).await
             }
-            Route::Models { page_size, page_token } => {
+            Route::Models { page_size, page_token, .. } => {
                 self.model_list(context, page_size, page_token.as_deref()).await
             }
-            Route::Model { model } => self.model(context, &model).await,
+            Route::Model { model, .. } => self.model(context, &model).await,
+            Route::VertexResource(resource) => {
+                let (what, model) = (resource.what().to_owned(), resource.model());
+                Err(Error::NotOffered { what, model: model.map(str::to_owned) })
+            }
             Route::Root
             | Route::Health
             | Route::HealthDetailed
