@@ -15,7 +15,7 @@ use bytes::Bytes;
 use http::HeaderName;
 
 use crate::dialect::gemini::models::bare;
-use crate::dialect::{ModelCall, WholeCall};
+use crate::dialect::{ModelCall, Operation, WholeCall};
 use crate::error::Error;
 use crate::json::JsonError;
 use crate::settings::ModelAlias;
@@ -37,6 +37,16 @@ pub(crate) enum Provider {
 }
 
 impl Provider {
+    /// True if the provider has this operation.
+    pub(crate) fn offers(&self, operation: Operation) -> bool {
+        match operation {
+            Operation::CountTokens | Operation::Generate | Operation::Stream => true,
+            Operation::GetModel | Operation::ListModels => true,
+            Operation::PassThrough => matches!(self, Self::CodeAssist(_)),
+            _ => false,
+        }
+    }
+
     /// The model at the provider for the name that a client has asked for. An alias of the operator's is
     /// final.
     pub(crate) fn resolve<'a>(&self, requested: &'a str, aliases: &'a [ModelAlias]) -> &'a str {

@@ -10,9 +10,11 @@ use http::{HeaderMap, HeaderName};
 use http_body::Body;
 
 use super::Proxy;
+use super::choose::Asked;
 use super::coalesce::CacheRequest;
 use super::respond::put;
 use crate::context::RequestContext;
+use crate::dialect::gemini::route::PathForm;
 use crate::dialect::{ModelCall, WholeCall};
 use crate::error::Error;
 use crate::ids::PromptId;
@@ -30,12 +32,25 @@ use crate::provider::request::UpstreamRequest;
 use crate::time::Monotonic;
 use crate::upstream::{Calls, CodeAssistAccount, Upstream};
 
+/// The head of a client's request to a model.
+pub(super) struct ModelTarget<'a> {
+    pub(super) parts: &'a Parts,
+    /// The model as the client wrote it, without prefixes.
+    pub(super) model: String,
+    pub(super) form: PathForm,
+}
+
+impl ModelTarget<'_> {
+    /// What the request asks of an upstream.
+    pub(super) fn asked<P: Platform>(&self, context: &RequestContext<P>) -> Asked<'_> {
+        Asked { operation: context.operation, model: &self.model }
+    }
+}
+
 /// A client's request to a model, as it came.
 pub(super) struct ModelRequest<'a> {
-    pub(super) parts: &'a Parts,
+    pub(super) target: &'a ModelTarget<'a>,
     pub(super) call: ModelCall,
-    /// The model as the client wrote it, without prefixes.
-    pub(super) requested: String,
     pub(super) body: Bytes,
 }
 
@@ -56,8 +71,8 @@ impl Proxy {
         request: &ModelRequest<'_>,
         context: &mut RequestContext<P>,
     ) -> Result<PreparedRequest, Error> {
-        let ModelRequest { parts, call, requested, body } = request;
-        let call = *call;
+        let ModelRequest { target, call, body } = request;
+        let (call, requested) = (*call, &target.model);
         let reloadable = self.reloadable();
         let model = upstream.model(requested, &reloadable.model_aliases);
         let mut headers = HeaderMap::new();
@@ -89,7 +104,7 @@ impl Proxy {
         }
         let cache = match call {
             ModelCall::Whole(call) if self.coalescer.is_on() => {
-                let key = cache::idempotency_key(&parts.headers);
+                let key = cache::idempotency_key(&target.parts.headers);
                 let repeatable = match call {
                     WholeCall::CountTokens => true,
                     WholeCall::Generate => adapted.temperature_zero || key.is_some(),
@@ -99,7 +114,7 @@ impl Proxy {
                     let key = cache_key(call, body.clone(), key, context, longest).await?;
                     CacheRequest {
                         key: Some(key),
-                        directive: CacheDirective::of(&parts.headers),
+                        directive: CacheDirective::of(&target.parts.headers),
                         keep: match call {
                             WholeCall::CountTokens => KeepRule::Counted,
                             WholeCall::Generate if adapted.looks_outside => KeepRule::Never,
@@ -203,7 +218,7 @@ impl Proxy {
         // Before the project, since a discovery would call the same endpoints.
         calls.check_breakers(calls.provider.counted_for(request.call), &context.model, now)?;
         if request.call != ModelCall::Whole(WholeCall::CountTokens) {
-            let anew = || CacheDirective::of(&request.parts.headers) != CacheDirective::Any;
+            let anew = || CacheDirective::of(&request.target.parts.headers) != CacheDirective::Any;
             let checked = calls.quotas.check(&context.model, anew, platform.wall_clock());
             context.proves_quota = checked.map_err(|error| *error)?;
         }
@@ -212,7 +227,8 @@ impl Proxy {
                 self.in_envelope(calls, account, request.call, body, context, now).await
             }
             (Provider::GeminiApi(provider), _) => {
-                Ok((provider.request(request.call, request.parts, &context.model, body), now))
+                let ModelTarget { parts, form, .. } = request.target;
+                Ok((provider.request(request.call, parts, *form, &context.model, body), now))
             }
             (Provider::CodeAssist(_), None) => Err(Error::Internal),
         }

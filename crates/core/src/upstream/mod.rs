@@ -26,7 +26,7 @@ use crate::policy::lease::Lease;
 use crate::provider::Provider;
 use crate::provider::code_assist::CodeAssist;
 use crate::provider::gemini_api::GeminiApi;
-use crate::settings::{AccountSettings, ModelAlias, Settings, UpstreamSettings};
+use crate::settings::{AccountSettings, ModelAlias, ModelPattern, Settings, UpstreamSettings};
 
 use account::AccountData;
 pub(crate) use auth::AccountAuth;
@@ -70,6 +70,16 @@ impl Upstreams {
     }
 
     /// All of them, in order of preference.
+    pub(crate) fn as_slice(&self) -> &[Upstream] {
+        &self.all
+    }
+
+    /// True when a client cannot know which upstream has served it.
+    pub(crate) fn are_several(&self) -> bool {
+        self.all.len() > 1
+    }
+
+    /// All of them, in order of preference.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Upstream> {
         self.all.iter()
     }
@@ -92,8 +102,10 @@ impl Upstreams {
 pub(crate) struct Upstream {
     pub(crate) id: UpstreamId,
     pub(crate) name: Arc<str>,
+    /// The models that the upstream serves; empty is all of them.
+    models: Vec<ModelPattern>,
     /// The operator's names of models for this upstream.
-    pub(crate) model_map: Vec<ModelAlias>,
+    model_map: Vec<ModelAlias>,
     pub(crate) calls: Calls,
     /// What only an account of Code Assist has.
     pub(crate) code_assist: Option<CodeAssistAccount>,
@@ -143,10 +155,16 @@ impl Upstream {
         Self {
             id,
             name: Arc::clone(&configured.name),
+            models: configured.models.clone(),
             model_map: configured.model_map.clone(),
             calls: Calls::new(settings, metrics, &account, endpoints, provider, auth),
             code_assist,
         }
+    }
+
+    /// Whether the operator lets this upstream serve a model.
+    pub(crate) fn serves(&self, model: &str) -> bool {
+        self.models.is_empty() || self.models.iter().any(|pattern| pattern.matches(model))
     }
 
     /// The name of the model at this upstream. The operator's names for the upstream come last.

@@ -11,6 +11,7 @@ use super::forward;
 use super::method;
 use super::request::{CountedFor, UpstreamRequest, path};
 use crate::dialect::ModelCall;
+use crate::dialect::gemini::route::{ApiVersion, PathForm};
 use crate::google::usage::TokenUsage;
 use crate::payload::Payload;
 
@@ -28,7 +29,13 @@ impl GeminiApi {
         };
         let (temperature_zero, looks_outside) =
             read.map_or((false, true), |read| (read.temperature_zero, read.looks_outside));
-        AdaptedRequest { request, dropped: Vec::new(), temperature_zero, looks_outside }
+        AdaptedRequest {
+            request,
+            dropped: Vec::new(),
+            temperature_zero,
+            looks_outside,
+            service_tier: None,
+        }
     }
 
     /// The request for a call of a client's.
@@ -36,10 +43,11 @@ impl GeminiApi {
         &self,
         call: ModelCall,
         parts: &Parts,
+        form: PathForm,
         model: &str,
         body: Payload,
     ) -> UpstreamRequest {
-        let version = version(parts.uri.path());
+        let version = form.known_version().unwrap_or(ApiVersion::V1Beta).as_str();
         let query = forward::query(parts.uri.query().unwrap_or_default());
         let path = path(format!("/{version}/models/{model}:{}{query}", method(call)));
         let request = UpstreamRequest::post(path, body)
@@ -56,12 +64,3 @@ impl GeminiApi {
 pub(crate) fn answer(text: &Bytes) -> GeminiAnswer<'_> {
     GeminiAnswer { body: text.clone(), usage: TokenUsage::default(), trace_id: None }
 }
-
-/// The version in a client's path. Paths without one get `v1beta`.
-fn version(path: &str) -> &'static str {
-    let first = path.split('/').find(|segment| !segment.is_empty());
-    let known = VERSIONS.into_iter().find(|version| Some(*version) == first);
-    known.unwrap_or("v1beta")
-}
-
-const VERSIONS: [&str; 3] = ["v1", "v1beta", "v1alpha"];
