@@ -17,6 +17,7 @@ use crate::caller::{Caller, Rate, RateStanding};
 use crate::job::BackgroundJob;
 use crate::payload::Payload;
 use crate::policy::lock::{FencingToken, LockResult};
+use crate::signing::{RsaKey, SignError};
 use crate::time::{Monotonic, Timestamp};
 
 /// The services that a shell provides.
@@ -141,6 +142,26 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
     /// `seen` is the stamp of the version that the core has read; for the same version the answer
     /// is [`CredentialFile::Unchanged`].
     async fn credential_file(&self, seen: Option<u64>) -> CredentialFile;
+
+    /// Reads a file that a credential of Google Cloud lies in or names: the credential's own, gcloud's, or
+    /// that of a subject token. Like [`Platform::credential_file`], but for the path.
+    async fn file(&self, path: &str, seen: Option<u64>) -> CredentialFile {
+        let _ = (path, seen);
+        CredentialFile::Unsupported
+    }
+
+    /// The variable of the environment that Google's and AWS' own libraries read, where a credential
+    /// needs it. A Worker's variables and secrets count.
+    fn variable(&self, name: &str) -> Option<String> {
+        let _ = name;
+        None
+    }
+
+    /// Signs with RSASSA-PKCS1-v1_5 and SHA-256, for a service account.
+    async fn sign_rs256(&self, key: &RsaKey, message: &[u8]) -> Result<Vec<u8>, SignError> {
+        let _ = (key, message);
+        Err(SignError::Unsupported)
+    }
 
     /// Measures what the process uses of the machine, as far as the shell can.
     fn process_stats(&self) -> ProcessStats {
