@@ -70,7 +70,7 @@ pub use metrics::{ConnectionCounts, ConnectionEnd, Metrics};
 pub use payload::Payload;
 pub use platform::{
     AdminPort, Admission, BodyError, CredentialFile, OnAdmission, Peer, Platform, ProcessStats,
-    RequestBodyError, SendError, StoreError, StoreStats,
+    RequestBodyError, SendError, StoreError, StoreStats, WebSocketRequest,
 };
 pub use policy::cache::ANSWER_PREFIX;
 pub use policy::lock::{FencingToken, LOCK_TTL, LockRecord, LockResult};

@@ -189,7 +189,7 @@ fn note_trace<P: Platform>(
     upstream: &HeaderMap,
     context: &mut RequestContext<P>,
 ) {
-    let name = provider.trace_header();
+    let Some(name) = provider.trace_header() else { return };
     let in_header = upstream.get(&name);
     if let Some((value, trace)) = in_header.and_then(|value| Some((value, value.to_str().ok()?))) {
         headers.insert(name, value.clone());

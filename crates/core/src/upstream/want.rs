@@ -20,8 +20,8 @@ use crate::platform::{HEAVY, Platform};
 use crate::policy::breaker::CallOutcomes;
 use crate::policy::endpoint::Tries;
 use crate::policy::memory::MemoryReservation;
-use crate::provider::Provider;
 use crate::provider::answer::GeminiAnswer;
+use crate::provider::{Provider, UpstreamFormat};
 use crate::time::Monotonic;
 
 /// How much of upstream's answer a request waits for, before a try counts as answered.
@@ -114,7 +114,12 @@ fn owned(
 
 /// Waits for the first event of a stream, on which the client's status line depends.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct FirstEvent(pub(crate) StreamFormat);
+pub(crate) struct FirstEvent {
+    /// The form in which upstream writes the stream.
+    pub(crate) from: UpstreamFormat,
+    /// The form in which the client gets it.
+    pub(crate) to: StreamFormat,
+}
 
 /// A stream whose first event has arrived.
 #[derive(Debug)]
@@ -131,13 +136,13 @@ impl<P: Platform> Want<P> for FirstEvent {
 
     async fn read(
         self,
-        provider: &Arc<Provider>,
+        _: &Arc<Provider>,
         limits: EventLimits,
         head: Parts,
         body: P::Body,
         context: &mut RequestContext<P>,
     ) -> Result<EventStream<P>, Error> {
-        let (decoder, encoder) = (provider.stream_decoder(), self.0.encoder());
+        let (decoder, encoder) = (self.from.decoder(), self.to.encoder());
         let mut events = Box::new(Events::new(body, decoder, encoder, limits, context.platform()));
         let before = context.memory.as_ref().map_or(0, MemoryReservation::bytes);
         if let Err(error) = events.peek_first(context).await {

@@ -22,15 +22,17 @@ impl Credentials {
         if let Some(credential) = lock(&self.source).credential() {
             return Ok(credential);
         }
-        let login = match (&self.settings.access_token, &self.settings.credentials_json) {
+        let login = match (&self.place.access_token, &self.place.credentials_json) {
             (Some(token), _) => Login::from_access_token(token),
             (None, Some(CredentialsJson { name, text })) => {
                 Login::parse(text.expose_secret().as_bytes())
                     .map_err(|why| TokenOutcome::Rejected(unusable(name, &why)))?
             }
             (None, None) => {
-                let path = self.settings.credentials_file.as_deref();
-                return Err(missing(platform.credential_file(None).await, path));
+                return Err(match &self.place.credentials_file {
+                    Some(path) => missing(platform.credential_file(path, None).await, path),
+                    None => no_place(),
+                });
             }
         };
         let rotated = self.stored_rotation(platform, &login.fingerprint()).await;
@@ -43,11 +45,13 @@ impl Credentials {
 
     /// Reads the credential file if it is the source and has changed.
     pub(super) async fn read_file<P: Platform>(&self, platform: &P) {
-        if self.settings.access_token.is_some() || self.settings.credentials_json.is_some() {
+        if self.place.access_token.is_some() || self.place.credentials_json.is_some() {
             return;
         }
+        let Some(path) = &self.place.credentials_file else { return };
         let seen = lock(&self.source).stamp;
-        let CredentialFile::Read { stamp, content } = platform.credential_file(seen).await else {
+        let CredentialFile::Read { stamp, content } = platform.credential_file(path, seen).await
+        else {
             return;
         };
         // The stamp of a half-written file is not kept, so that the file is read again next time.
@@ -92,10 +96,19 @@ fn unusable(place: &str, why: &CredentialError) -> Error {
     Error::CredentialsUnreadable { why: format!("{place} {why}") }
 }
 
+/// Returns the error of a shell without a home folder, for which no credential is set.
+fn no_place() -> TokenOutcome {
+    let why =
+        "GCP_SERVICE_ACCOUNT is not set, and without a home folder there is no place to look for \
+               the Gemini CLI's oauth_creds.json"
+            .to_owned();
+    TokenOutcome::Rejected(Error::CredentialsMissing { why })
+}
+
 /// Returns the error for having no credential at all. `path` is where the file was read.
-fn missing(file: CredentialFile, path: Option<&str>) -> TokenOutcome {
+fn missing(file: CredentialFile, path: &str) -> TokenOutcome {
     let missing = |why: String| TokenOutcome::Rejected(Error::CredentialsMissing { why });
-    let unusable = |why| unusable(path.unwrap_or("the credential file"), why);
+    let unusable = |why| unusable(path, why);
     match file {
         CredentialFile::Absent { path, encrypted_store: true } => missing(format!(
             "{path} does not exist, but the Gemini CLI's encrypted credential store lies next to \

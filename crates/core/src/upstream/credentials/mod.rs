@@ -24,7 +24,7 @@ use crate::platform::Platform;
 use crate::policy::lease::Lease;
 use crate::policy::lock::FencingToken;
 use crate::policy::token::{self, Bearer, IssuedToken, TokenExpiry, TokenState};
-use crate::settings::Settings;
+use crate::settings::{CodeAssistSettings, Settings};
 use crate::sync::lock;
 use crate::time::{Monotonic, Timestamp};
 use crate::wait::{Flight, poll_until, single_flight, while_renewing};
@@ -38,6 +38,8 @@ type TokenOutcome = token::FetchOutcome<Error>;
 #[derive(Debug)]
 pub(crate) struct Credentials {
     settings: Arc<Settings>,
+    /// Where the credential is.
+    place: CodeAssistSettings,
     metrics: Arc<Metrics>,
     /// Cleared when the credentials become another account's.
     account: Arc<AccountData>,
@@ -59,9 +61,11 @@ impl Credentials {
         settings: &Arc<Settings>,
         metrics: &Arc<Metrics>,
         account: &Arc<AccountData>,
+        place: &CodeAssistSettings,
     ) -> Self {
         Self {
             settings: Arc::clone(settings),
+            place: place.clone(),
             metrics: Arc::clone(metrics),
             account: Arc::clone(account),
             source: Mutex::default(),
@@ -84,12 +88,12 @@ impl Credentials {
                 }
                 token::TokenVerdict::Use(bearer) => return Some(Ok(bearer)),
                 token::TokenVerdict::UseAndRefresh(bearer, lease) => {
-                    platform.spawn_job(BackgroundJob::new(Job::RefreshToken(lease)));
+                    platform
+                        .spawn_job(BackgroundJob::new(Job::RefreshToken(self.account.id, lease)));
                     return Some(Ok(bearer));
                 }
-                token::TokenVerdict::Refresh(lease) => {
-                    platform.spawn_job(BackgroundJob::new(Job::RefreshToken(lease)))
-                }
+                token::TokenVerdict::Refresh(lease) => platform
+                    .spawn_job(BackgroundJob::new(Job::RefreshToken(self.account.id, lease))),
                 token::TokenVerdict::Wait => {}
             }
             at_hand = false;
@@ -224,7 +228,8 @@ impl Credentials {
             };
         }
         let recall = || self.token_at_hand(platform, credential);
-        let flight = single_flight(platform, None, TOKEN_KEY, LONGEST_WAIT, recall).await;
+        let key = self.account.store_key(TOKEN_KEY);
+        let flight = single_flight(platform, None, &key, LONGEST_WAIT, recall).await;
         let refreshed = match flight {
             Err(error) => Err(TokenOutcome::Failed(error)),
             Ok(Flight::Done { result, .. }) => Ok(result),
@@ -234,9 +239,9 @@ impl Credentials {
                 // after all its tries.
                 let spent = waited.min(MOST_SPENT);
                 let refreshing = pin!(self.refresh(platform, credential, lock, spent));
-                let refreshed = while_renewing(platform, TOKEN_KEY, lock, refreshing).await;
+                let refreshed = while_renewing(platform, &key, lock, refreshing).await;
                 if let Some(lock) = lock {
-                    platform.unlock(TOKEN_KEY, lock).await;
+                    platform.unlock(&key, lock).await;
                 }
                 refreshed
             }
@@ -293,7 +298,13 @@ impl Credentials {
         let Credential { login, version } = credential;
         let fingerprint = &version.fingerprint;
         let clock = platform.wall_clock();
-        let stored = match store::recall(platform, &self.metrics, TOKEN_KEY).await {
+        let stored = match store::recall(
+            platform,
+            &self.metrics,
+            &self.account.store_key(TOKEN_KEY),
+        )
+        .await
+        {
             Some(text) if login.can_refresh() => StoredToken::from_stored(&text, clock),
             _ => None,
         };
@@ -337,7 +348,8 @@ impl Credentials {
         platform: &P,
         fingerprint: &str,
     ) -> Option<SecretString> {
-        let text = store::recall(platform, &self.metrics, ROTATED_KEY).await?;
+        let text =
+            store::recall(platform, &self.metrics, &self.account.store_key(ROTATED_KEY)).await?;
         credentials::rotated_from_stored(&text, fingerprint)
     }
 
@@ -360,12 +372,13 @@ impl Credentials {
     async fn store<P: Platform>(
         &self,
         platform: &P,
-        key: &str,
+        entry: &'static str,
         value: Bytes,
         ttl: Duration,
         token: Option<FencingToken>,
     ) {
-        store::remember(platform, &self.metrics, key, value, ttl, token).await;
+        let key = self.account.store_key(entry);
+        store::remember(platform, &self.metrics, &key, value, ttl, token).await;
     }
 }
 
