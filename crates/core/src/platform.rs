@@ -179,21 +179,14 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
         StoreStats::default()
     }
 
-    /// Reads a credential file.
+    /// Reads a credential file, or a file with a token that a credential file names.
     ///
     /// `seen` is the stamp of the version that the core has read; for the same version the answer
     /// is [`CredentialFile::Unchanged`].
     async fn credential_file(&self, path: &str, seen: Option<u64>) -> CredentialFile;
 
-    /// Reads a file that a credential of Google Cloud lies in or names: the credential's own, gcloud's, or
-    /// that of a subject token. Like [`Platform::credential_file`], but for the path.
-    async fn file(&self, path: &str, seen: Option<u64>) -> CredentialFile {
-        let _ = (path, seen);
-        CredentialFile::Unsupported
-    }
-
-    /// The variable of the environment that Google's and AWS' own libraries read, where a credential
-    /// needs it. A Worker's variables and secrets count.
+    /// Reads a variable of the environment, for a credential that Google's or AWS' own libraries find by
+    /// it. A Worker's variables and secrets count. An empty one is none.
     fn variable(&self, name: &str) -> Option<String> {
         let _ = name;
         None

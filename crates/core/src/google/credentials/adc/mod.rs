@@ -118,6 +118,18 @@ impl GoogleCredential {
         hasher.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
+    /// True if neither has a refresh token or both have the same one.
+    pub fn has_same_refresh_token(&self, other: &Self) -> bool {
+        let token = |it: &Self| match &it.source {
+            TokenSource::AuthorizedUser(user) => Some(user.refresh_token().to_owned()),
+            TokenSource::ExternalUser(user) => Some(user.refresh_token().to_owned()),
+            TokenSource::ExternalAccount(_)
+            | TokenSource::MetadataServer(_)
+            | TokenSource::ServiceAccount(_) => None,
+        };
+        token(self) == token(other)
+    }
+
     /// Replaces the refresh token by the one that was issued in its place.
     #[must_use]
     pub fn rotated(mut self, refresh_token: secrecy::SecretString) -> Self {

@@ -56,6 +56,10 @@ impl AuthorizedUser {
         self.principal.clone()
     }
 
+    pub(super) fn refresh_token(&self) -> &str {
+        self.refresh_token.expose_secret()
+    }
+
     pub(super) fn rotate(&mut self, refresh_token: SecretString) {
         self.refresh_token = refresh_token;
     }
@@ -100,6 +104,10 @@ impl ExternalUser {
 
     pub(super) fn principal(&self) -> String {
         self.principal.clone()
+    }
+
+    pub(super) fn refresh_token(&self) -> &str {
+        self.refresh_token.expose_secret()
     }
 
     pub(super) fn rotate(&mut self, refresh_token: SecretString) {
