@@ -6,6 +6,11 @@ pub mod code_assist;
 pub(crate) mod edits;
 pub(crate) mod event;
 pub mod request;
+#[cfg_attr(
+    not(any(test, feature = "internals")),
+    expect(dead_code, reason = "no upstream is made of it yet")
+)]
+pub mod vertex;
 
 use std::ops::Range;
 use std::sync::Arc;
