@@ -138,7 +138,11 @@ impl Upstream {
             AccountSettings::GeminiApi(account) => {
                 (Provider::GeminiApi(GeminiApi), AccountAuth::key(&account.api_key), None)
             }
-            AccountSettings::Vertex(_) => unimplemented!("vertex"),
+            // Requests have the public API's form until there is a provider for Vertex AI.
+            AccountSettings::Vertex(vertex) => {
+                let auth = AccountAuth::of_vertex(settings, metrics, &account, &vertex.auth);
+                (Provider::GeminiApi(GeminiApi), auth, None)
+            }
         };
         let endpoints = (&*configured.endpoints, first_endpoint);
         Self {

@@ -28,7 +28,13 @@ impl GeminiApi {
         };
         let (temperature_zero, looks_outside) =
             read.map_or((false, true), |read| (read.temperature_zero, read.looks_outside));
-        AdaptedRequest { request, dropped: Vec::new(), temperature_zero, looks_outside }
+        AdaptedRequest {
+            request,
+            dropped: Vec::new(),
+            temperature_zero,
+            looks_outside,
+            service_tier: None,
+        }
     }
 
     /// The request for a call of a client's.
