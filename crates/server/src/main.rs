@@ -26,6 +26,7 @@ mod platform;
 mod private_file;
 mod serve;
 mod signals;
+mod signing;
 mod sources;
 mod store;
 mod telemetry;

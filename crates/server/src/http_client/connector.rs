@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io;
+use std::net::{IpAddr, Ipv6Addr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -82,7 +83,8 @@ impl Connector {
         let secure = to.scheme() == Some(&Scheme::HTTPS);
         let mut tcp = self.tcp.clone();
         let mut forward_proxy = None;
-        let stream = match self.matcher.intercept(to) {
+        let proxy = if is_metadata_server(to) { None } else { self.matcher.intercept(to) };
+        let stream = match proxy {
             None => tcp.call(to.clone()).await?,
             Some(proxy) if secure => {
                 let mut tunnel = Tunnel::new(proxy.uri().clone(), tcp);
@@ -217,6 +219,29 @@ fn matcher(settings: &Settings) -> Matcher {
     }
     builder.build()
 }
+
+/// True for servers that answer only the machine itself, so that a proxy cannot reach them and must not
+/// see the tokens that they give.
+fn is_metadata_server(to: &Uri) -> bool {
+    let host = to.host().unwrap_or_default();
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    match host.parse::<IpAddr>() {
+        Ok(IpAddr::V4(address)) => address.is_link_local(),
+        Ok(IpAddr::V6(address)) => {
+            address.is_unicast_link_local() || METADATA_ADDRESSES.contains(&address)
+        }
+        Err(_) => METADATA_NAMES.iter().any(|name| host.eq_ignore_ascii_case(name)),
+    }
+}
+
+/// Google's metadata server by name (`docs/reference/upstreams.md` 2.3 c).
+const METADATA_NAMES: [&str; 2] = ["metadata.google.internal", "metadata.google.internal."];
+
+/// The metadata servers of AWS and Google over IPv6, which have no link-local address.
+const METADATA_ADDRESSES: [Ipv6Addr; 2] = [
+    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
+    Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
+];
 
 /// Trusts `SSL_CERT_FILE`, else the system's certificates, else Mozilla's list if the system has none.
 fn tls(cert_file: Option<&str>) -> io::Result<ClientConfig> {
