@@ -38,7 +38,7 @@ impl Sources {
                 has_host,
                 is_on_network: false,
                 has_path: Some(&|path| Path::new(path).exists()),
-                upstream_tables: &[],
+                upstream_tables: &file.upstreams,
             };
             match Settings::read_on(layers, &machine) {
                 Ok((settings, more)) => {
