@@ -41,6 +41,8 @@ pub(crate) struct RequestContext<P: Platform> {
     /// The model as it is sent upstream; empty where there is none.
     pub(crate) model: String,
     pub(crate) caller: Caller,
+    /// The name of the upstream that serves the request, where several are in use.
+    pub(crate) upstream: Option<Arc<str>>,
     /// The client's address, if it is known.
     pub(crate) peer: Option<IpAddr>,
     /// The request was admitted: key, host, origin, route and rate limit let it through.
@@ -161,6 +163,7 @@ impl<P: Platform> RequestContext<P> {
             operation: None,
             model: String::new(),
             caller: Caller::Unknown,
+            upstream: None,
             peer: None,
             admitted: false,
             client: None,

@@ -17,6 +17,8 @@ fn every_error() -> Vec<Error> {
     let not_offered = |what, model: Option<&str>| Error::NotOffered {
         what: text(what),
         model: model.map(str::to_owned),
+        upstream: None,
+        others: Vec::new(),
     };
     vec![
         Error::AccountIneligible {

@@ -4,6 +4,7 @@
 //! response. A step of `answer` that is longer than a few lines is a module of its own.
 
 pub mod check;
+mod choose;
 mod coalesce;
 mod limit;
 mod local;
@@ -39,7 +40,6 @@ use crate::intake;
 use crate::job::{BackgroundJob, Job};
 use crate::memory;
 use crate::metrics::Metrics;
-use crate::payload::Payload;
 use crate::platform::{Admission, Platform, RequestBodyError};
 use crate::policy::cache::CachedAnswer;
 use crate::policy::key_guesses::KeyGuesses;
@@ -50,7 +50,7 @@ use crate::upstream::{FirstEvent, Head, Upstream, Upstreams, Whole};
 
 use coalesce::{Coalescer, Lookup};
 use limit::CallerLimits;
-use prepare::{ModelRequest, PreparedRequest};
+use prepare::{AdaptedBody, ModelRequest, ModelTarget, PreparedRequest};
 use reload::ReloadableSettings;
 use respond::Answer;
 
@@ -207,14 +207,17 @@ impl Proxy {
     ) -> Result<Answer<P>, Error> {
         let route = self.admit(parts, route, context).await?;
         match route {
-            Route::Count { model, .. } => {
-                self.whole(parts, body, context, model, WholeCall::CountTokens).await
+            Route::Count { model, form } => {
+                let target = ModelTarget { parts, model, form };
+                self.whole(target, body, context, WholeCall::CountTokens).await
             }
-            Route::Generate { model, .. } => {
-                self.whole(parts, body, context, model, WholeCall::Generate).await
+            Route::Generate { model, form } => {
+                let target = ModelTarget { parts, model, form };
+                self.whole(target, body, context, WholeCall::Generate).await
             }
-            Route::Stream { model, framing, .. } => {
-                self.stream(parts, body, context, model, framing).await
+            Route::Stream { model, framing, form } => {
+                let target = ModelTarget { parts, model, form };
+                self.stream(target, body, context, framing).await
             }
             Route::PassThrough { suffix, alt } => {
                 self.pass_through(parts, body, context, &suffix, alt.as_deref()).await
@@ -225,7 +228,8 @@ impl Proxy {
             Route::Model { model, .. } => self.model(context, &model).await,
             Route::VertexResource(resource) => {
                 let (what, model) = (resource.what().to_owned(), resource.model());
-                Err(Error::NotOffered { what, model: model.map(str::to_owned) })
+                let model = model.map(str::to_owned);
+                Err(Error::NotOffered { what, model, upstream: None, others: Vec::new() })
             }
             Route::Root
             | Route::Health
@@ -286,15 +290,16 @@ impl Proxy {
     /// The life of a request whose answer comes whole: equal ones may share it.
     async fn whole<P: Platform, B: Body<Data = Bytes, Error: Into<RequestBodyError>>>(
         &self,
-        parts: &Parts,
+        target: ModelTarget<'_>,
         body: B,
         context: &mut RequestContext<P>,
-        model: String,
         call: WholeCall,
     ) -> Result<Answer<P>, Error> {
-        let body = self.intake(parts, body, context).await?;
-        let request = ModelRequest { parts, call: ModelCall::Whole(call), requested: model, body };
-        let upstream = self.upstreams.primary();
+        let asked = target.asked(context);
+        let (upstream, _) = self.candidates(target.parts, asked)?;
+        self.use_upstream(upstream, context);
+        let body = self.intake(target.parts, body, context).await?;
+        let request = ModelRequest { target: &target, call: ModelCall::Whole(call), body };
         let prepared = self.prepare(upstream, &request, context).await?;
         let found = self.coalescer.find(upstream, &prepared.cache, call, context).await?;
         let mut answer = match found {
@@ -315,35 +320,36 @@ impl Proxy {
         &self,
         upstream: &Upstream,
         request: &ModelRequest<'_>,
-        body: Payload,
+        body: AdaptedBody,
         call: WholeCall,
         context: &mut RequestContext<P>,
     ) -> Result<CachedAnswer, Error> {
+        let want = Whole(Some((call, request.target.form.mode)));
         let (request, now) = self.encode(upstream, request, body, context).await?;
         let calls = &upstream.calls;
-        let answer = calls.call_with_retries(&request, Whole(Some(call)), context, now).await?;
+        let answer = calls.call_with_retries(&request, want, context, now).await?;
         Ok(respond::whole(&calls.provider, answer, context))
     }
 
     /// The life of a request whose answer is a stream.
     async fn stream<P: Platform, B: Body<Data = Bytes, Error: Into<RequestBodyError>>>(
         &self,
-        parts: &Parts,
+        target: ModelTarget<'_>,
         body: B,
         context: &mut RequestContext<P>,
-        model: String,
         framing: Framing,
     ) -> Result<Answer<P>, Error> {
         context.stream = true;
         context.cache = CacheUse::NotRepeatable;
-        let body = self.intake(parts, body, context).await?;
-        let request = ModelRequest { parts, call: ModelCall::Stream, requested: model, body };
-        let upstream = self.upstreams.primary();
+        let (upstream, _) = self.candidates(target.parts, target.asked(context))?;
+        self.use_upstream(upstream, context);
+        let body = self.intake(target.parts, body, context).await?;
+        let request = ModelRequest { target: &target, call: ModelCall::Stream, body };
         let PreparedRequest { body, headers, .. } =
             self.prepare(upstream, &request, context).await?;
         let (request, now) = self.encode(upstream, &request, body, context).await?;
         let calls = &upstream.calls;
-        let Some(from) = calls.provider.upstream_format() else {
+        let Some(from) = calls.provider.upstream_format(target.form.mode) else {
             let answer = calls.call_with_retries(&request, Head, context, now).await?;
             let mut answer = respond::passed_through(&calls.provider, answer, context);
             answer.headers.extend(headers);
@@ -366,6 +372,7 @@ impl Proxy {
         let Some((upstream, account)) = self.upstreams.code_assist() else {
             return Err(route::not_found(&parts.method, &parts.uri).into());
         };
+        self.use_upstream(upstream, context);
         let body = self.intake(parts, body, context).await?;
         context.stream = alt == Some("sse");
         let (owned_suffix, text) = (suffix.to_owned(), body.clone());

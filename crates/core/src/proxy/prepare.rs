@@ -10,9 +10,11 @@ use http::{HeaderMap, HeaderName};
 use http_body::Body;
 
 use super::Proxy;
+use super::choose::Asked;
 use super::coalesce::CacheRequest;
 use super::respond::put;
 use crate::context::RequestContext;
+use crate::dialect::gemini::route::PathForm;
 use crate::dialect::{ModelCall, WholeCall};
 use crate::error::Error;
 use crate::ids::PromptId;
@@ -24,25 +26,44 @@ use crate::payload::Payload;
 use crate::platform::{HEAVY, Platform, RequestBodyError};
 use crate::policy::cache::{self, CacheDirective, CacheKey, KeepRule};
 use crate::policy::memory::MemoryReservation;
-use crate::provider::Provider;
 use crate::provider::code_assist::envelope::Envelope;
+use crate::provider::edits::ServiceTier;
 use crate::provider::request::UpstreamRequest;
 use crate::time::Monotonic;
-use crate::upstream::{Calls, CodeAssistAccount, Upstream};
+use crate::upstream::{Account, Calls, CodeAssistAccount, Upstream};
+
+/// The head of a client's request to a model.
+pub(super) struct ModelTarget<'a> {
+    pub(super) parts: &'a Parts,
+    /// The model as the client wrote it, without prefixes.
+    pub(super) model: String,
+    pub(super) form: PathForm,
+}
+
+impl ModelTarget<'_> {
+    /// What the request asks of an upstream.
+    pub(super) fn asked<P: Platform>(&self, context: &RequestContext<P>) -> Asked<'_> {
+        Asked { operation: context.operation, model: &self.model }
+    }
+}
 
 /// A client's request to a model, as it came.
 pub(super) struct ModelRequest<'a> {
-    pub(super) parts: &'a Parts,
+    pub(super) target: &'a ModelTarget<'a>,
     pub(super) call: ModelCall,
-    /// The model as the client wrote it, without prefixes.
-    pub(super) requested: String,
     pub(super) body: Bytes,
+}
+
+/// A body, adapted and not yet in its envelope.
+pub(super) struct AdaptedBody {
+    pub(super) text: Payload,
+    /// The tier that the body asked for, where the provider takes it in a header only.
+    pub(super) tier: Option<ServiceTier>,
 }
 
 /// A client's request, adapted for one upstream.
 pub(super) struct PreparedRequest {
-    /// The body, adapted and not yet in its envelope.
-    pub(super) body: Payload,
+    pub(super) body: AdaptedBody,
     /// Headers that tell the client about the changes.
     pub(super) headers: HeaderMap,
     pub(super) cache: CacheRequest,
@@ -56,8 +77,8 @@ impl Proxy {
         request: &ModelRequest<'_>,
         context: &mut RequestContext<P>,
     ) -> Result<PreparedRequest, Error> {
-        let ModelRequest { parts, call, requested, body } = request;
-        let call = *call;
+        let ModelRequest { target, call, body } = request;
+        let (call, requested, mode) = (*call, &target.model, target.form.mode);
         let reloadable = self.reloadable();
         let model = upstream.model(requested, &reloadable.model_aliases);
         let mut headers = HeaderMap::new();
@@ -67,19 +88,19 @@ impl Proxy {
         }
         let provider = &upstream.calls.provider;
         let adapted = if body.len() <= HEAVY {
-            provider.adapt(call, body, &context.model)
+            provider.adapt(call, mode, body, &context.model)
         } else {
             let (provider, body, model) =
                 (Arc::clone(provider), body.clone(), context.model.clone());
             let length = body.len();
-            let work = move || provider.adapt(call, &body, &model);
+            let work = move || provider.adapt(call, mode, &body, &model);
             Box::pin(memory::work_on(length, context, self.settings.queue_timeout, work)).await?
         };
         let adapted = match adapted {
             Ok(adapted) => adapted,
             Err(refused) => {
                 let (provider, model) = (Arc::clone(provider), context.model.clone());
-                let adapt = move |text: &Bytes| provider.adapt(call, text, &model);
+                let adapt = move |text: &Bytes| provider.adapt(call, mode, text, &model);
                 let read = self.read_leniently(body, refused, adapt, context, &mut headers);
                 Box::pin(read).await?
             }
@@ -89,7 +110,7 @@ impl Proxy {
         }
         let cache = match call {
             ModelCall::Whole(call) if self.coalescer.is_on() => {
-                let key = cache::idempotency_key(&parts.headers);
+                let key = cache::idempotency_key(&target.parts.headers);
                 let repeatable = match call {
                     WholeCall::CountTokens => true,
                     WholeCall::Generate => adapted.temperature_zero || key.is_some(),
@@ -99,7 +120,7 @@ impl Proxy {
                     let key = cache_key(call, body.clone(), key, context, longest).await?;
                     CacheRequest {
                         key: Some(key),
-                        directive: CacheDirective::of(&parts.headers),
+                        directive: CacheDirective::of(&target.parts.headers),
                         keep: match call {
                             WholeCall::CountTokens => KeepRule::Counted,
                             WholeCall::Generate if adapted.looks_outside => KeepRule::Never,
@@ -112,7 +133,8 @@ impl Proxy {
             }
             ModelCall::Stream | ModelCall::Whole(_) => CacheRequest::NONE,
         };
-        Ok(PreparedRequest { body: adapted.request, headers, cache })
+        let body = AdaptedBody { text: adapted.request, tier: adapted.service_tier };
+        Ok(PreparedRequest { body, headers, cache })
     }
 
     /// Reads a body that is no strict JSON as Google's own parser would: its strict form is made, and `read`
@@ -194,7 +216,7 @@ impl Proxy {
         &self,
         upstream: &Upstream,
         request: &ModelRequest<'_>,
-        body: Payload,
+        body: AdaptedBody,
         context: &mut RequestContext<P>,
     ) -> Result<(UpstreamRequest, Monotonic), Error> {
         let platform = context.platform().clone();
@@ -203,18 +225,26 @@ impl Proxy {
         // Before the project, since a discovery would call the same endpoints.
         calls.check_breakers(calls.provider.counted_for(request.call), &context.model, now)?;
         if request.call != ModelCall::Whole(WholeCall::CountTokens) {
-            let anew = || CacheDirective::of(&request.parts.headers) != CacheDirective::Any;
+            let anew = || CacheDirective::of(&request.target.parts.headers) != CacheDirective::Any;
             let checked = calls.quotas.check(&context.model, anew, platform.wall_clock());
             context.proves_quota = checked.map_err(|error| *error)?;
         }
-        match (&*calls.provider, &upstream.code_assist) {
-            (Provider::CodeAssist(_), Some(account)) => {
-                self.in_envelope(calls, account, request.call, body, context, now).await
+        let ModelTarget { parts, form, .. } = request.target;
+        match &upstream.account {
+            Account::CodeAssist(account) => {
+                self.in_envelope(calls, account, request.call, body.text, context, now).await
             }
-            (Provider::GeminiApi(provider), _) => {
-                Ok((provider.request(request.call, request.parts, &context.model, body), now))
+            Account::GeminiApi(provider) => {
+                Ok((provider.request(request.call, parts, *form, &context.model, body.text), now))
             }
-            (Provider::CodeAssist(_), None) => Err(Error::Internal),
+            Account::Vertex(account) => {
+                let (paths, now) = account.paths(calls, context, now).await;
+                let adapted = (body.text, account.headers(calls, body.tier));
+                let call = request.call;
+                let (protocol, target) = (&account.protocol, (*parts, *form));
+                let request = protocol.request(paths?, call, target, &context.model, adapted);
+                Ok((request.map_err(|why| Error::NotFound { what: why.to_string() })?, now))
+            }
         }
     }
 

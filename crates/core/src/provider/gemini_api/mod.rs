@@ -6,11 +6,12 @@ use bytes::Bytes;
 use http::request::Parts;
 
 use super::answer::GeminiAnswer;
-use super::code_assist::adapt::{self, AdaptedRequest};
+use super::edits::AdaptedRequest;
 use super::forward;
-use super::method;
 use super::request::{CountedFor, UpstreamRequest, path};
+use super::{method, unedited};
 use crate::dialect::ModelCall;
+use crate::dialect::gemini::route::{ApiVersion, PathForm};
 use crate::google::usage::TokenUsage;
 use crate::payload::Payload;
 
@@ -21,20 +22,7 @@ pub(crate) struct GeminiApi;
 impl GeminiApi {
     /// The body as it is, with what the response cache needs to know of it.
     pub(crate) fn adapt(&self, call: ModelCall, body: &Bytes) -> AdaptedRequest {
-        let request = Payload::from(body.clone());
-        let read = match call {
-            ModelCall::Whole(_) => adapt::generate(body).ok(),
-            ModelCall::Stream => None,
-        };
-        let (temperature_zero, looks_outside) =
-            read.map_or((false, true), |read| (read.temperature_zero, read.looks_outside));
-        AdaptedRequest {
-            request,
-            dropped: Vec::new(),
-            temperature_zero,
-            looks_outside,
-            service_tier: None,
-        }
+        unedited(call, body)
     }
 
     /// The request for a call of a client's.
@@ -42,10 +30,11 @@ impl GeminiApi {
         &self,
         call: ModelCall,
         parts: &Parts,
+        form: PathForm,
         model: &str,
         body: Payload,
     ) -> UpstreamRequest {
-        let version = version(parts.uri.path());
+        let version = form.known_version().unwrap_or(ApiVersion::V1Beta).as_str();
         let query = forward::query(parts.uri.query().unwrap_or_default());
         let path = path(format!("/{version}/models/{model}:{}{query}", method(call)));
         let request = UpstreamRequest::post(path, body)
@@ -62,12 +51,3 @@ impl GeminiApi {
 pub(crate) fn answer(text: &Bytes) -> GeminiAnswer<'_> {
     GeminiAnswer { body: text.clone(), usage: TokenUsage::default(), trace_id: None }
 }
-
-/// The version in a client's path. Paths without one get `v1beta`.
-fn version(path: &str) -> &'static str {
-    let first = path.split('/').find(|segment| !segment.is_empty());
-    let known = VERSIONS.into_iter().find(|version| Some(*version) == first);
-    known.unwrap_or("v1beta")
-}
-
-const VERSIONS: [&str; 3] = ["v1", "v1beta", "v1alpha"];

@@ -147,7 +147,9 @@ impl From<RouteError> for Error {
     fn from(no: RouteError) -> Self {
         match no {
             RouteError::NotFound { path } => Self::NotFound { what: path },
-            RouteError::NotOffered { what, model } => Self::NotOffered { what, model },
+            RouteError::NotOffered { what, model } => {
+                Self::NotOffered { what, model, upstream: None, others: Vec::new() }
+            }
             RouteError::NoPath => Self::NotFound { what: NO_PATH.to_owned() },
             RouteError::WrongMethod { allow } => Self::MethodNotAllowed { allow },
         }
