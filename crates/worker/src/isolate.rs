@@ -57,7 +57,7 @@ fn make(edge: &Edge) -> Result<Proxy, Error> {
 }
 
 /// A variable or secret as text. In `wrangler.toml` it may also be a number or a boolean.
-fn variable(env: &Env, name: &str) -> Option<String> {
+pub(crate) fn variable(env: &Env, name: &str) -> Option<String> {
     let value = Reflect::get(env, &name.into()).ok()?;
     let number = || value.as_f64().map(|number| number.to_string());
     let boolean = || value.as_bool().map(|value| value.to_string());

@@ -1,21 +1,16 @@
 //! What the calls of an upstream are authenticated with: a key that never changes, or access tokens.
 
-use std::sync::Arc;
-
 use http::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
-use super::account::AccountData;
-use super::credentials::{CredentialPlace, Credentials, TokenStatus};
+use super::credentials::{Credentials, TokenStatus};
 use crate::context::RequestContext;
 use crate::error::Error;
-use crate::metrics::Metrics;
 use crate::platform::Platform;
 use crate::policy::lease::Lease;
 use crate::policy::token::{Bearer, TokenExpiry};
 use crate::provider::request::Auth;
-use crate::settings::{Settings, VertexAuth};
 use crate::time::{Monotonic, Timestamp};
 
 /// How the calls of one upstream are authenticated.
@@ -61,22 +56,6 @@ impl AccountAuth {
         let digest = Sha256::new().chain_update(b"api key\0").chain_update(key.expose_secret());
         let fingerprint = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         Self::Key(AccountKey { header, fingerprint })
-    }
-
-    /// What an account of Vertex AI is authenticated with.
-    pub(super) fn of_vertex(
-        settings: &Arc<Settings>,
-        metrics: &Arc<Metrics>,
-        account: &Arc<AccountData>,
-        auth: &VertexAuth,
-    ) -> Self {
-        match auth {
-            VertexAuth::ApiKey(key) => Self::key(key),
-            VertexAuth::Google(place) => {
-                let place = CredentialPlace::Google(place.clone());
-                Self::Tokens(Box::new(Credentials::new(settings, metrics, account, place)))
-            }
-        }
     }
 
     /// The credentials that give access tokens, if the upstream has any.

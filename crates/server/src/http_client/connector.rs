@@ -36,6 +36,8 @@ pub(super) struct Connector {
     tls: TlsConnector,
     matcher: Arc<Matcher>,
     timeout: Duration,
+    /// `GCE_METADATA_HOST`: another metadata server than Google's, by host or by host and port.
+    metadata_host: Option<Arc<str>>,
 }
 
 /// An open connection, ready for its first request.
@@ -66,7 +68,17 @@ impl Connector {
             tls: TlsConnector::from(Arc::new(tls(settings.ssl_cert_file.as_deref())?)),
             matcher: Arc::new(matcher(settings)),
             timeout: settings.connection_timeout,
+            metadata_host: std::env::var("GCE_METADATA_HOST").ok().map(Arc::from),
         })
+    }
+
+    /// True for a metadata server. It answers only its own machine, so that a proxy cannot reach it and
+    /// must not see the tokens that it gives.
+    fn is_metadata_server(&self, to: &Uri) -> bool {
+        is_well_known_metadata_server(to)
+            || self.metadata_host.as_deref().is_some_and(|host| {
+                Some(host) == to.host() || Some(host) == to.authority().map(|it| it.as_str())
+            })
     }
 
     /// Opens a connection to the origin of `to`. `CONNECTION_TIMEOUT_MS` limits name lookup, TCP,
@@ -83,7 +95,8 @@ impl Connector {
         let secure = to.scheme() == Some(&Scheme::HTTPS);
         let mut tcp = self.tcp.clone();
         let mut forward_proxy = None;
-        let proxy = if is_metadata_server(to) { None } else { self.matcher.intercept(to) };
+        let direct = self.is_metadata_server(to);
+        let proxy = if direct { None } else { self.matcher.intercept(to) };
         let stream = match proxy {
             None => tcp.call(to.clone()).await?,
             Some(proxy) if secure => {
@@ -220,9 +233,7 @@ fn matcher(settings: &Settings) -> Matcher {
     builder.build()
 }
 
-/// True for servers that answer only the machine itself, so that a proxy cannot reach them and must not
-/// see the tokens that they give.
-fn is_metadata_server(to: &Uri) -> bool {
+fn is_well_known_metadata_server(to: &Uri) -> bool {
     let host = to.host().unwrap_or_default();
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     match host.parse::<IpAddr>() {
@@ -277,4 +288,32 @@ fn system_roots() -> RootCertStore {
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
     roots
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_servers_are_reached_directly_and_other_hosts_by_the_proxy() {
+        let settings =
+            crate::http_client::tests::settings(&[("HTTP_PROXY", "http://10.0.0.1:3128")]);
+        let mut connector = Connector::new(&settings).unwrap();
+        connector.metadata_host = Some(Arc::from("fake.example:8080"));
+        for (url, is_direct) in [
+            ("http://metadata.google.internal/computeMetadata/v1/", true),
+            ("http://METADATA.google.internal/", true),
+            ("http://169.254.169.254/latest/meta-data/", true),
+            ("http://169.254.169.252:988/", true),
+            ("http://[fd00:ec2::254]/latest/", true),
+            ("http://[fe80::1]/", true),
+            ("http://fake.example:8080/computeMetadata/v1/", true),
+            ("http://fake.example/", false),
+            ("http://metadata.google.internal.evil.example/", false),
+            ("http://169.255.0.1/", false),
+            ("https://sts.googleapis.com/v1/token", false),
+        ] {
+            assert_eq!(connector.is_metadata_server(&url.parse().unwrap()), is_direct, "{url}");
+        }
+    }
 }

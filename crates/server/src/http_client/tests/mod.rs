@@ -309,7 +309,7 @@ async fn text(response: Response<Body>) -> String {
 }
 
 /// Reads settings from these pairs and the defaults.
-fn settings(more: &[(&str, &str)]) -> Settings {
+pub(super) fn settings(more: &[(&str, &str)]) -> Settings {
     let lookup = |name: &str| {
         let found = more.iter().find(|(known, _)| *known == name);
         found.map(|(_, value)| (*value).to_owned())
