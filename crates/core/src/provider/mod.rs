@@ -5,12 +5,22 @@ pub(crate) mod answer;
 pub mod code_assist;
 pub(crate) mod edits;
 pub(crate) mod event;
+#[cfg_attr(
+    not(any(test, feature = "internals")),
+    expect(dead_code, reason = "there is one upstream only yet")
+)]
+pub mod facts;
 pub mod request;
 #[cfg_attr(
     not(any(test, feature = "internals")),
     expect(dead_code, reason = "no upstream is made of it yet")
 )]
 pub mod vertex;
+#[cfg_attr(
+    not(any(test, feature = "internals")),
+    expect(dead_code, reason = "there is one upstream only yet")
+)]
+pub mod vertex_client;
 
 use std::ops::Range;
 use std::sync::Arc;

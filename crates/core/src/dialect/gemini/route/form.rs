@@ -35,16 +35,6 @@ pub enum ApiVersion {
 impl PathForm {
     /// The path that nearly all SDKs use.
     pub const USUAL: Self = Self { mode: ClientMode::Gemini, version: Some(ApiVersion::V1Beta) };
-
-    /// The version if the API of [`Self::mode`] has it.
-    pub fn known_version(self) -> Option<ApiVersion> {
-        let is_known = |version: &ApiVersion| match (self.mode, version) {
-            (_, ApiVersion::V1) => true,
-            (ClientMode::Gemini, version) => *version != ApiVersion::V1Beta1,
-            (ClientMode::Vertex, version) => *version == ApiVersion::V1Beta1,
-        };
-        self.version.filter(is_known)
-    }
 }
 
 impl ApiVersion {
