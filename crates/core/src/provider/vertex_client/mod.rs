@@ -8,6 +8,7 @@ mod tests;
 
 use bytes::Bytes;
 
+use crate::error::Error;
 use crate::json::{Cursor, JsonError, ValueKind};
 use crate::payload::Payload;
 use crate::provider::edits::AdaptedRequest;
@@ -31,6 +32,23 @@ pub enum VertexClientError {
         /// The path of the field.
         field: String,
     },
+}
+
+impl From<VertexClientError> for Error {
+    fn from(error: VertexClientError) -> Self {
+        match error {
+            VertexClientError::ForeignName { field } => {
+                let why =
+                    "it names a resource in another project or location than the proxy's own.";
+                Self::FieldNotTaken { field, why }
+            }
+            VertexClientError::Json(error) => error.into(),
+            VertexClientError::VertexOnly { field } => {
+                let why = "only Vertex AI has it, and the request goes to another API.";
+                Self::FieldNotTaken { field, why }
+            }
+        }
+    }
 }
 
 /// Makes a body acceptable to the public Gemini API.

@@ -1,6 +1,7 @@
 use bytes::Bytes;
 
 use super::{VertexClientError, at_code_assist, at_gemini_api, at_vertex};
+use crate::error::Error;
 use crate::provider::vertex::path::{Location, VertexPaths};
 
 fn vertex_only(field: &str) -> VertexClientError {
@@ -158,4 +159,17 @@ fn at_vertex_a_body_is_untouched_but_for_names_in_a_project() {
     let body = Bytes::from(r#"{"model":"projects/p"}"#);
     assert_eq!(at_vertex(&body, &paths), Err(foreign("model")));
     assert!(matches!(at_vertex(&Bytes::from("{}x"), &paths), Err(VertexClientError::Json(_))));
+}
+
+#[test]
+fn a_refusal_is_an_error_400_that_names_the_field() {
+    for refused in [vertex_only("tools[1].retrieval"), foreign("cachedContent")] {
+        let shown = refused.to_string();
+        let field = shown.split('`').nth(1).unwrap();
+        let error = Error::from(refused.clone());
+        assert_eq!(error.status(), 400);
+        assert!(error.to_string().contains(field), "{error}");
+    }
+    let malformed = at_gemini_api(&Bytes::from("{")).unwrap_err();
+    assert_eq!(Error::from(malformed).label(), "malformed_json");
 }

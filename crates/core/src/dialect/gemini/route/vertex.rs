@@ -26,7 +26,7 @@ impl VertexResource {
         segments: &[&str],
     ) -> Option<Self> {
         let is_known = version.is_none_or(|v| matches!(v, ApiVersion::V1 | ApiVersion::V1Beta1));
-        let is_safe = is_known && !segments.is_empty() && segments.iter().all(|s| is_safe(s));
+        let is_safe = is_known && !segments.is_empty() && segments.iter().all(is_safe);
         is_safe.then(|| Self { version, in_project, rest: segments.join("/") })
     }
 
