@@ -30,7 +30,7 @@ fn make(edge: &Edge) -> Result<Proxy, Error> {
         Layer { source: Source::Env, lookup: &vars },
         Layer { source: Source::Default, lookup: &defaults },
     ];
-    let machine = Machine { file: None, has_host: &|_| true, is_on_network: true };
+    let machine = Machine { is_on_network: true, has_path: None, ..Machine::default() };
     let (mut settings, warnings) = Settings::read_on(&layers, &machine).map_err(|problems| {
         let lines = problems.iter().map(|problem| format!("{} {}", problem.name, problem.text));
         Error::SettingsInvalid { problems: lines.collect() }

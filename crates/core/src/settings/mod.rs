@@ -31,7 +31,7 @@ pub use table::{SETTINGS, find};
 pub use upstreams::{
     AccountSettings, CodeAssistSettings, Failover, FailoverModel, FailoverReason,
     FailoverSignatures, GeminiApiSettings, GoogleCredentials, ModelPattern, UnusedUpstream,
-    UpstreamSettings, VertexAuth, VertexSettings,
+    UpstreamSettings, UpstreamTable, VertexAuth, VertexSettings,
 };
 pub use worker::worker_default;
 
@@ -62,6 +62,10 @@ pub struct Settings {
     pub unused_upstreams: Vec<UnusedUpstream>,
     /// `UPSTREAMS=auto` found no credential of any provider, so Code Assist is the only upstream.
     pub no_upstream_configured: bool,
+    /// gcloud's file of application default credentials, whether it is there or not.
+    pub adc_file: Option<String>,
+    /// `GCE_METADATA_HOST`: host, or host and port; `None` when the metadata server is not to be asked.
+    pub metadata_host: Option<String>,
     /// `GCP_SERVICE_ACCOUNT`: the JSON of the CLI's `oauth_creds.json`.
     pub credentials_json: Option<CredentialsJson>,
     /// `GEMINI_OAUTH_CREDS_FILE`, or its default path (needs a home folder).
@@ -182,7 +186,7 @@ impl Settings {
     ///
     /// All problems at once, none of them showing a secret.
     pub fn read(layers: &[Layer<'_>]) -> Result<(Self, Vec<Warning>), Vec<Problem>> {
-        Self::read_on(layers, &Machine { file: None, has_host: &|_| true, is_on_network: false })
+        Self::read_on(layers, &Machine::default())
     }
 
     /// As [`Settings::read`], with what the shell knows of the machine.
@@ -407,6 +411,23 @@ pub struct Machine<'a> {
     pub has_host: &'a dyn Fn(&str) -> bool,
     /// Clients come over a network whatever `HOST` says, as they do to a Worker.
     pub is_on_network: bool,
+    /// Whether there is something at a path. `None`: there are no files, and no metadata server either.
+    pub has_path: Option<&'a dyn Fn(&str) -> bool>,
+    /// The `[[upstream]]` tables of the TOML file.
+    pub upstream_tables: &'a [UpstreamTable],
+}
+
+/// A machine of which nothing is known: every name has an address, and no path leads to a file.
+impl Default for Machine<'_> {
+    fn default() -> Self {
+        Self {
+            file: None,
+            has_host: &|_| true,
+            is_on_network: false,
+            has_path: Some(&|_| false),
+            upstream_tables: &[],
+        }
+    }
 }
 
 impl fmt::Debug for Machine<'_> {

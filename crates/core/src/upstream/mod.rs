@@ -27,9 +27,7 @@ use crate::policy::lease::Lease;
 use crate::provider::Provider;
 use crate::provider::code_assist::CodeAssist;
 use crate::provider::gemini_api::GeminiApi;
-use crate::settings::{
-    AccountSettings, ModelAlias, ModelPattern, Settings, UpstreamSettings, VertexAuth,
-};
+use crate::settings::{AccountSettings, ModelAlias, ModelPattern, Settings, UpstreamSettings};
 
 use account::AccountData;
 pub(crate) use auth::AccountAuth;
@@ -164,14 +162,7 @@ impl Upstream {
             }
             AccountSettings::Vertex(configured) => {
                 let own = VertexAccount::new(configured);
-                let auth = match &configured.auth {
-                    VertexAuth::ApiKey(key) => AccountAuth::key(key),
-                    VertexAuth::Google(place) => {
-                        let place = CredentialPlace::Google(place.clone());
-                        let credentials = Credentials::new(settings, metrics, &account, place);
-                        AccountAuth::Tokens(Box::new(credentials))
-                    }
-                };
+                let auth = AccountAuth::of_vertex(settings, metrics, &account, &configured.auth);
                 (Provider::Vertex(Arc::clone(&own.protocol)), auth, Account::Vertex(own))
             }
         };
