@@ -120,7 +120,7 @@ struct Pieces {
 
 impl Pieces {
     fn new(script: &ScriptedPlatform, sizes: &[usize], pause: Duration) -> Self {
-        let sizes = sizes.to_vec().into_iter();
+        let sizes = Vec::from(sizes).into_iter();
         Self { script: script.clone(), sizes, pause, timer: None }
     }
 }
