@@ -138,6 +138,9 @@ impl Platform for Edge {
     }
 
     /// Each chunk of the client's body crosses when the runtime has taken the one before.
+    ///
+    /// workerd delivers an answer when the body has ended, also one that upstream has sent before. A refused
+    /// upload is therefore read to its end, or until the client is too slow.
     async fn send_streamed<B>(
         &self,
         request: Request<()>,

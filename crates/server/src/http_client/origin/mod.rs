@@ -121,7 +121,7 @@ impl Origin {
     ///
     /// An idle HTTP/1.1 connection may be closed by the peer at any moment, and HTTP/1.1 has no way to ask. So
     /// the request gets a fresh one. An idle HTTP/2 connection is checked with a PING: one round trip, where a
-    /// new connection costs three. A peer that closes an HTTP/2 connection later says with its GOAWAY which
+    /// new connection costs two or three. A peer that closes an HTTP/2 connection later says with its GOAWAY which
     /// requests it has not processed.
     pub(super) async fn lease_for_one_try(self: Arc<Self>) -> Result<OneTryLease, ConnectError> {
         let version = {
