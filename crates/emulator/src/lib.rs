@@ -45,6 +45,6 @@ mod server;
 mod state;
 mod status;
 
-pub use emulator::{Emulator, Options, start};
+pub use emulator::{Emulator, Options, Played, UnknownProviderError, start};
 pub use oauth::ACCESS_TOKEN;
 pub use state::PROJECT;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use code_assist_emulator::{ACCESS_TOKEN, Options};
+use code_assist_emulator::{ACCESS_TOKEN, Options, Played};
 
 /// A strict stand-in for Google's OAuth and Code Assist endpoints.
 ///
@@ -35,6 +35,10 @@ struct Arguments {
     /// Start with an account that has to be onboarded first
     #[arg(long)]
     needs_onboarding: bool,
+
+    /// Which of Google's APIs to play: code-assist, gemini-api, vertex or all
+    #[arg(long, default_value = "code-assist", value_name = "PROVIDER")]
+    provider: Played,
 }
 
 #[tokio::main]
@@ -45,6 +49,7 @@ async fn main() -> ExitCode {
         host: arguments.host,
         token_lifetime: Duration::from_secs(arguments.token_lifetime),
         onboarded: !arguments.needs_onboarding,
+        played: arguments.provider,
     };
     match run(options).await {
         Ok(()) => ExitCode::SUCCESS,

@@ -6,6 +6,7 @@ use http::request::Parts;
 
 use crate::backend::Backend;
 use crate::code_assist::{self, Rpc};
+use crate::emulator::Played;
 use crate::oauth::OAuthEndpoint;
 use crate::reply::Reply;
 use crate::request::ApiRequest;
@@ -20,12 +21,13 @@ pub(crate) enum Route {
 }
 
 impl Route {
-    pub(crate) fn of(parts: &Parts) -> Self {
+    pub(crate) fn of(parts: &Parts, played: Played) -> Self {
         let path = parts.uri.path();
         if let Some(endpoint) = OAuthEndpoint::of(&parts.method, path) {
             return Self::OAuth(endpoint);
         }
-        Rpc::of(&parts.method, path).map_or(Self::Unknown, Self::CodeAssist)
+        let rpc = Rpc::of(&parts.method, path).filter(|_| played.code_assist());
+        rpc.map_or(Self::Unknown, Self::CodeAssist)
     }
 
     /// The name in the log, in counts and in rules.

@@ -76,7 +76,7 @@ async fn answer(
         let reply = control::answer(&backend, &parts.method, name, &body);
         return Ok(respond(reply, None, Duration::ZERO, None, reset));
     }
-    let route = Route::of(&parts);
+    let route = Route::of(&parts, backend.played);
     let mut entry = backend.log.open(route.name(), &parts);
     let body = body.collect().await.map_err(|_| ConnectionCutError)?.to_bytes();
     entry.body(&body);
