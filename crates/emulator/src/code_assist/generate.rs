@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::backend::Backend;
 use crate::code_assist::access::check_model_access;
-use crate::model::{self, ModelAnswer, rules};
+use crate::model::{self, AnswerForm, ModelAnswer, rules};
 use crate::proto::Node;
 use crate::reply::{Reply, StreamEvent};
 use crate::request::ApiRequest;
@@ -25,7 +25,7 @@ fn model_answer(
     };
     check_model_access(body, model, &backend.state())?;
     rules::generation(model, inner)?;
-    Ok(ModelAnswer::to(model, inner, request.seq))
+    Ok(ModelAnswer::to(AnswerForm::CodeAssist, model, inner, request.seq))
 }
 
 /// `generateContent`.

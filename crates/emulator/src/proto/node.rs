@@ -75,9 +75,11 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// The items of a list. One object counts as a list of one.
     pub(crate) fn list(&self, proto_name: &str) -> &[Self] {
         match self.field(proto_name) {
             Some(Self::List(items)) => items,
+            Some(one @ Self::Object(_)) => std::slice::from_ref(one),
             _ => &[],
         }
     }
