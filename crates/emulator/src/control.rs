@@ -4,6 +4,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::backend::Backend;
+use crate::gemini_api::GeminiStateChange;
 use crate::reply::Reply;
 use crate::script::Rule;
 use crate::state::StateChange;
@@ -32,14 +33,24 @@ pub(crate) fn answer(backend: &Backend, method: &Method, path: &str, body: &[u8]
             }
             Err(error) => bad_request(&error.to_string()),
         },
-        (_, "counts" | "log" | "script" | "state") => {
-            let mut reply =
-                bad_request("counts and log: GET; log and script: DELETE; script and state: POST");
+        ("GET", "gemini-api") => Reply::ok(&backend.state().gemini),
+        ("POST", "gemini-api") => match serde_json::from_slice::<GeminiStateChange>(body) {
+            Ok(change) => {
+                let mut state = backend.state();
+                state.gemini.change(change);
+                Reply::ok(&state.gemini)
+            }
+            Err(error) => bad_request(&error.to_string()),
+        },
+        (_, "counts" | "gemini-api" | "log" | "script" | "state") => {
+            let mut reply = bad_request(
+                "counts and log: GET; log and script: DELETE; script, state and gemini-api: POST",
+            );
             reply.status = StatusCode::METHOD_NOT_ALLOWED;
             reply
         }
         _ => {
-            let mut reply = bad_request("there is: counts, log, script, state");
+            let mut reply = bad_request("there is: counts, gemini-api, log, script, state");
             reply.status = StatusCode::NOT_FOUND;
             reply
         }

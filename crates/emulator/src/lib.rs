@@ -33,6 +33,7 @@ mod backend;
 mod code_assist;
 mod control;
 mod emulator;
+mod gemini_api;
 mod log;
 mod model;
 mod oauth;
@@ -46,5 +47,6 @@ mod state;
 mod status;
 
 pub use emulator::{Emulator, Options, Played, UnknownProviderError, start};
+pub use gemini_api::{API_KEY, STANDARD_API_KEY};
 pub use oauth::ACCESS_TOKEN;
 pub use state::PROJECT;

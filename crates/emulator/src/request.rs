@@ -7,6 +7,7 @@ use crate::model::ResponseStamp;
 /// A request whose body has been read and unpacked.
 #[derive(Debug)]
 pub(crate) struct ApiRequest<'a> {
+    pub(crate) path: &'a str,
     pub(crate) query: &'a str,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) body: &'a [u8],
@@ -26,10 +27,13 @@ impl ApiRequest<'_> {
             .map(|(_, value)| value.into_owned())
     }
 
-    /// The first query parameter that is none of the system parameters of Google's APIs.
-    pub(crate) fn unknown_query_parameter(&self) -> Option<String> {
+    /// The first query parameter that is neither one of the system parameters of Google's APIs nor
+    /// one of the call's own.
+    pub(crate) fn unknown_query_parameter(&self, own: &[&str]) -> Option<String> {
         form_urlencoded::parse(self.query.as_bytes())
-            .find(|(key, _)| !SYSTEM_PARAMETERS.contains(&key.as_ref()))
+            .find(|(key, _)| {
+                !SYSTEM_PARAMETERS.contains(&key.as_ref()) && !own.contains(&key.as_ref())
+            })
             .map(|(key, _)| key.into_owned())
     }
 

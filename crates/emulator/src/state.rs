@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::code_assist::{self, AccountStatus, OnboardingOperation};
+use crate::gemini_api::GeminiState;
 use crate::oauth::{self, TokenStore};
 
 /// The state of the emulator and its only account. `docs/EMULATOR.md` describes every field.
@@ -34,6 +35,8 @@ pub(crate) struct State {
     pub(crate) tokens: TokenStore,
     #[serde(skip)]
     pub(crate) operations: HashMap<String, OnboardingOperation>,
+    #[serde(skip)]
+    pub(crate) gemini: GeminiState,
 }
 
 impl State {
@@ -63,6 +66,7 @@ impl State {
             strict: true,
             tokens: TokenStore::new(),
             operations: HashMap::new(),
+            gemini: GeminiState::new(),
         }
     }
 

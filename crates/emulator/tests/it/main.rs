@@ -6,5 +6,6 @@ mod accounts;
 mod answers;
 mod client;
 mod faults;
+mod gemini_api;
 mod oauth;
 mod strictness;
