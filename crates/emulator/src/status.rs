@@ -59,6 +59,16 @@ impl ApiError {
         }))
     }
 
+    pub(crate) fn unknown_query_parameter(name: &str) -> Self {
+        Self::new(
+            400,
+            format!(
+                "Invalid JSON payload received. Unknown name \"{name}\": Cannot bind query \
+                 parameter. Field '{name}' could not be found in request message."
+            ),
+        )
+    }
+
     /// 401 with the reason that Google's front end gives (docs/reference/protocol.md 7.3).
     pub(crate) fn unauthenticated(reason: &str, called: ServiceMethod<'_>) -> Self {
         let message = if reason == "CREDENTIALS_MISSING" {

@@ -27,7 +27,7 @@ use crate::log::LogEntry;
 use crate::model::ResponseStamp;
 use crate::oauth;
 use crate::reply::Reply;
-use crate::request::{ApiRequest, bearer};
+use crate::request::{ApiRequest, authority, bearer};
 use crate::route::Route;
 use crate::script::{MatchedRequest, Rule};
 
@@ -90,6 +90,7 @@ async fn answer(
         Some(rule) if rule.answers() => rule.own_reply(route.streams(), route.error_method()),
         _ => {
             let request = ApiRequest {
+                authority: authority(&parts),
                 query: parts.uri.query().unwrap_or_default(),
                 headers: &parts.headers,
                 body: &body,

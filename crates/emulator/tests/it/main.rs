@@ -6,5 +6,8 @@ mod accounts;
 mod answers;
 mod client;
 mod faults;
+mod google_auth;
 mod oauth;
 mod strictness;
+mod vertex;
+mod vertex_client;
