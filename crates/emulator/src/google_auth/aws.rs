@@ -40,7 +40,7 @@ pub(super) fn session(request: &ApiRequest<'_>) -> Reply {
 
 /// The availability zone of the machine.
 pub(super) fn zone(request: &ApiRequest<'_>, state: &State) -> Reply {
-    in_session(request, state).map_or_else(|| text(200, format!("{REGION}b")), |refused| refused)
+    in_session(request, state).unwrap_or_else(|| text(200, format!("{REGION}b")))
 }
 
 /// The name of the machine's role, or the role's keys.

@@ -30,11 +30,6 @@ fn granted(account: &str, request: &ApiRequest<'_>, state: &mut State) -> Result
         TokenStatus::Unknown if is_self_signed(token, state) => {}
         TokenStatus::Unknown => return Err(unauthenticated("ACCESS_TOKEN_TYPE_UNSUPPORTED")),
     }
-    for name in ["x-goog-api-key", "cookie", "origin", "referer", "x-forwarded-for"] {
-        if request.headers.contains_key(name) {
-            return Err(ApiError::new(400, format!("The header {name} must not reach Google.")));
-        }
-    }
     let is_json = request.headers.get(header::CONTENT_TYPE).is_some_and(|media| {
         media.to_str().is_ok_and(|media| media.starts_with("application/json"))
     });

@@ -22,11 +22,8 @@ fn checked(path: &str, request: &ApiRequest<'_>, state: &mut State) -> Reply {
     if !has_flavor(request.headers) {
         return text(403, "Missing Metadata-Flavor:Google header.\n");
     }
-    // The server refuses a request that came through a proxy.
-    for name in ["x-forwarded-for", "via", "forwarded", "authorization", "proxy-authorization"] {
-        if request.headers.contains_key(name) {
-            return text(403, format!("Forbidden header: {name}\n"));
-        }
+    if request.headers.contains_key("via") {
+        return refusal("via");
     }
     if state.google_auth.metadata_starting {
         return text(503, "The metadata server is starting.\n");
@@ -71,6 +68,11 @@ fn account(path: &str, request: &ApiRequest<'_>, state: &mut State) -> Reply {
         }
         _ => not_found(),
     }
+}
+
+/// The server refuses a request that came through a proxy, or that has a credential.
+pub(super) fn refusal(name: &str) -> Reply {
+    text(403, format!("Forbidden header: {name}\n"))
 }
 
 fn not_found() -> Reply {

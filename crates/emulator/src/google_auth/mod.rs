@@ -14,14 +14,14 @@ mod sts;
 mod token;
 
 use http::request::Parts;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderName, Method};
 use percent_encoding::percent_decode_str;
 use serde_json::json;
 
 use crate::reply::Reply;
 use crate::request::ApiRequest;
 use crate::state::State;
-use crate::status::{http_status, pretty};
+use crate::status::{ApiError, http_status, pretty};
 
 pub use self::aws::{AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, REGION as AWS_REGION};
 pub use self::files::{
@@ -97,6 +97,12 @@ impl AuthEndpoint {
     }
 
     pub(crate) fn answer(&self, request: &ApiRequest<'_>, state: &mut State) -> Reply {
+        // STS takes a client, IAM and the OIDC endpoint a token in `Authorization`.
+        let authorized = matches!(self, Self::GenerateAccessToken(_) | Self::Oidc | Self::Sts);
+        let more: &[&str] = if authorized { &[] } else { &["authorization"] };
+        if let Some(name) = foreign_header(request, more) {
+            return self.refusal(name);
+        }
         match self {
             Self::AwsCredentials(role) => aws::credentials(role.as_deref(), request, state),
             Self::AwsRegion => aws::zone(request, state),
@@ -105,6 +111,27 @@ impl AuthEndpoint {
             Self::Metadata(path) => metadata::answer(path, request, state),
             Self::Oidc => oidc::answer(request, state),
             Self::Sts => sts::answer(request, state),
+        }
+    }
+}
+
+impl AuthEndpoint {
+    /// The refusal of a header, in the form of the service.
+    fn refusal(&self, name: &str) -> Reply {
+        match self {
+            Self::AwsCredentials(_) | Self::AwsRegion | Self::AwsSession | Self::Oidc => {
+                text(403, format!("The header {name} is not wanted here."))
+            }
+            Self::GenerateAccessToken(_) => {
+                let why =
+                    format!("The emulator refuses what must not reach Google: header {name}.");
+                ApiError::new(400, why).reply(false)
+            }
+            Self::Metadata(_) => metadata::refusal(name),
+            Self::Sts => {
+                let why = format!("The header {name} is not wanted here.");
+                oauth_error(400, "invalid_request", &why)
+            }
         }
     }
 }
@@ -118,6 +145,14 @@ fn has_flavor(headers: &HeaderMap) -> bool {
     headers.get("metadata-flavor").is_some_and(|flavor| flavor == "Google")
 }
 
+/// A header of the request that must not reach a credential service: what a client sent to the proxy,
+/// and those of `more`.
+fn foreign_header<'a>(request: &'a ApiRequest<'_>, more: &[&str]) -> Option<&'a str> {
+    request.headers.keys().map(HeaderName::as_str).find(|name| {
+        FOREIGN.contains(name) || more.contains(name) || name.starts_with("x-forwarded-")
+    })
+}
+
 /// A flat OAuth error.
 fn oauth_error(code: u16, error: &str, description: &str) -> Reply {
     let body = json!({"error": error, "error_description": description});
@@ -128,3 +163,14 @@ fn oauth_error(code: u16, error: &str, description: &str) -> Reply {
 fn text(status: u16, body: impl Into<String>) -> Reply {
     Reply::new(http_status(status), "text/plain; charset=utf-8", body.into().into())
 }
+
+const FOREIGN: [&str; 8] = [
+    "cookie",
+    "forwarded",
+    "origin",
+    "proxy-authorization",
+    "referer",
+    "x-api-key",
+    "x-goog-api-key",
+    "x-goog-user-project",
+];

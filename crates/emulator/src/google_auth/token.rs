@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::google_auth::files::{USER_CLIENT_ID, USER_CLIENT_SECRET, USER_REFRESH_TOKEN};
 use crate::google_auth::granted::CLOUD_PLATFORM;
-use crate::google_auth::{GrantScope, GrantSource, SignedClaims, oauth_error};
+use crate::google_auth::{GrantScope, GrantSource, SignedClaims, foreign_header, oauth_error};
 use crate::oauth::now_ms;
 use crate::reply::Reply;
 use crate::request::ApiRequest;
@@ -27,8 +27,12 @@ pub(super) fn answer(request: &ApiRequest<'_>, state: &mut State) -> Reply {
     if let Err(why) = refused {
         return oauth_error(400, "invalid_request", &why);
     }
-    if let Some(reply) = carries_credentials(request) {
-        return reply;
+    if let Some(name) = foreign_header(request, &["authorization"]) {
+        return oauth_error(
+            400,
+            "invalid_request",
+            &format!("The header {name} is not wanted here."),
+        );
     }
     if let Some(error) = &state.google_auth.token_error {
         return oauth_error(400, error, "The emulator is set to refuse.");
@@ -76,14 +80,6 @@ fn granted(source: GrantSource, scope: GrantScope, state: &mut State) -> Reply {
         body["scope"] = CLOUD_PLATFORM.into();
     }
     Reply::ok(&body).header("cache-control", "no-cache, no-store, max-age=0, must-revalidate")
-}
-
-/// Refuses a token request that has a credential outside its form.
-fn carries_credentials(request: &ApiRequest<'_>) -> Option<Reply> {
-    let found = ["authorization", "x-goog-api-key", "cookie"]
-        .into_iter()
-        .find(|name| request.headers.contains_key(*name))?;
-    Some(oauth_error(400, "invalid_request", &format!("The header {found} does not belong here.")))
 }
 
 const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
