@@ -27,7 +27,9 @@ use crate::policy::lease::Lease;
 use crate::provider::Provider;
 use crate::provider::code_assist::CodeAssist;
 use crate::provider::gemini_api::GeminiApi;
-use crate::settings::{AccountSettings, ModelAlias, ModelPattern, Settings, UpstreamSettings};
+use crate::settings::{
+    AccountSettings, ModelAlias, ModelPattern, Settings, UpstreamSettings, VertexAuth,
+};
 
 use account::AccountData;
 pub(crate) use auth::AccountAuth;
@@ -162,7 +164,14 @@ impl Upstream {
             }
             AccountSettings::Vertex(configured) => {
                 let own = VertexAccount::new(configured);
-                let auth = AccountAuth::of_vertex(settings, metrics, &account, &configured.auth);
+                let auth = match &configured.auth {
+                    VertexAuth::ApiKey(key) => AccountAuth::key(key),
+                    VertexAuth::Google(place) => {
+                        let place = CredentialPlace::Google(place.clone());
+                        let credentials = Credentials::new(settings, metrics, &account, place);
+                        AccountAuth::Tokens(Box::new(credentials))
+                    }
+                };
                 (Provider::Vertex(Arc::clone(&own.protocol)), auth, Account::Vertex(own))
             }
         };
