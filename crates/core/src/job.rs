@@ -23,15 +23,21 @@ impl BackgroundJob {
     }
 }
 
+/// The position of an upstream in [`crate::settings::Settings::upstreams`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct UpstreamId(pub u16);
+
 /// The kinds of background jobs.
 #[derive(Debug)]
 pub(crate) enum Job {
     /// Finds the account's project.
-    DiscoverProject(Lease),
+    DiscoverProject(UpstreamId, Lease),
     /// Finds the account's models.
-    ListModels(Lease),
+    ListModels(UpstreamId, Lease),
     /// Writes the answer to a repeatable request to the store that other processes share.
     PublishAnswer {
+        /// The upstream whose answers these are.
+        upstream: UpstreamId,
         key: CacheKey,
         /// Its answer, if there is one.
         answer: Option<Box<CachedAnswer>>,
@@ -39,7 +45,7 @@ pub(crate) enum Job {
         lock: Option<FencingToken>,
     },
     /// Writes the exhausted quotas to the store for the other processes.
-    PublishQuotas,
+    PublishQuotas(UpstreamId),
     /// Gets the next access token.
-    RefreshToken(Lease),
+    RefreshToken(UpstreamId, Lease),
 }

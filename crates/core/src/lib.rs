@@ -50,6 +50,7 @@ mod policy;
 mod provider;
 mod proxy;
 pub mod settings;
+mod signing;
 mod sse;
 mod sync;
 mod time;
@@ -61,6 +62,7 @@ pub use caller::{Caller, KeyDigest, Rate, RateStanding};
 pub use dialect::gemini::error::body as gemini_error_body;
 pub use dialect::gemini::models::Model;
 pub use error::{Awaited, BodyBound, Error, ErrorSource};
+pub use google::credentials::adc::google_credential_problem;
 pub use google::credentials::credential_problem;
 pub use google::error::UpstreamError;
 pub use job::BackgroundJob;
@@ -68,7 +70,7 @@ pub use metrics::{ConnectionCounts, ConnectionEnd, Metrics};
 pub use payload::Payload;
 pub use platform::{
     AdminPort, Admission, BodyError, CredentialFile, OnAdmission, Peer, Platform, ProcessStats,
-    RequestBodyError, SendError, StoreError, StoreStats,
+    RequestBodyError, SendError, StoreError, StoreStats, WebSocketRequest,
 };
 pub use policy::cache::ANSWER_PREFIX;
 pub use policy::lock::{FencingToken, LOCK_TTL, LockRecord, LockResult};
@@ -76,5 +78,6 @@ pub use policy::memory::{MemoryBudget, MemoryReservation};
 pub use policy::wait_queue::{Ticket, WaitQueue};
 pub use proxy::Proxy;
 pub use proxy::check::{Step, StepResult};
+pub use signing::{RsaKey, SignError};
 pub use time::{Monotonic, Timestamp};
 pub use upstream::ROTATED_KEY;

@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use crate::caller::{Caller, Rate, RateStanding};
 use crate::job::BackgroundJob;
 use crate::payload::Payload;
 use crate::policy::lock::{FencingToken, LockResult};
+use crate::signing::{RsaKey, SignError};
 use crate::time::{Monotonic, Timestamp};
 
 /// The services that a shell provides.
@@ -74,6 +76,47 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
     /// The shell connects within its connection timeout; every other timeout is the core's.
     /// Redirects are not followed.
     async fn send(&self, request: Request<Payload>) -> Result<Response<Self::Body>, SendError>;
+
+    /// Sends one request whose body is read while it is sent, and returns when the response head has
+    /// arrived.
+    ///
+    /// The body is polled only when the upstream connection takes more. A body with an exact length is sent
+    /// with `content-length`; trailers are dropped. If the client's body breaks, the request is broken off
+    /// upstream, never ended, and the error is [`SendError::Client`]. If the answer comes before the body has
+    /// ended, the rest of the body is not read.
+    ///
+    /// The request is sent once, whatever fails, so the shell uses a connection that is fresh or was found
+    /// alive for this request.
+    ///
+    /// By default there is no such connection.
+    async fn send_streamed<B>(
+        &self,
+        request: Request<()>,
+        body: Pin<&mut B>,
+    ) -> Result<Response<Self::Body>, SendError>
+    where
+        B: http_body::Body<Data = Bytes, Error: Into<RequestBodyError>>,
+    {
+        let _ = (request, body);
+        Err(SendError::Connect("this runtime cannot stream a request".to_owned()))
+    }
+
+    /// True if [`Platform::upgrade`] can succeed.
+    fn has_upgrades(&self) -> bool {
+        false
+    }
+
+    /// Sends one HTTP/1.1 request with `connection: upgrade` over a connection of its own.
+    ///
+    /// With the status 101, the extensions of the response hold the upgraded connection in a form that only
+    /// the shell knows. The core puts them into its own response with the status 101, and the shell joins
+    /// the client's connection to this one. The body of the core's response lives until both have ended.
+    ///
+    /// By default there are no upgrades.
+    async fn upgrade(&self, request: Request<()>) -> Result<Response<Self::Body>, SendError> {
+        let _ = request;
+        Err(SendError::Connect("this runtime has no upgrades of connections".to_owned()))
+    }
 
     /// Reads one entry of the key-value store. Returns `None` for an expired entry.
     async fn load(&self, key: &str) -> Result<Option<Bytes>, StoreError>;
@@ -136,11 +179,24 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
         StoreStats::default()
     }
 
-    /// Reads the credential file.
+    /// Reads a credential file, or a file with a token that a credential file names.
     ///
     /// `seen` is the stamp of the version that the core has read; for the same version the answer
     /// is [`CredentialFile::Unchanged`].
-    async fn credential_file(&self, seen: Option<u64>) -> CredentialFile;
+    async fn credential_file(&self, path: &str, seen: Option<u64>) -> CredentialFile;
+
+    /// Reads a variable of the environment, for a credential that Google's or AWS' own libraries find by
+    /// it. A Worker's variables and secrets count. An empty one is none.
+    fn variable(&self, name: &str) -> Option<String> {
+        let _ = name;
+        None
+    }
+
+    /// Signs with RSASSA-PKCS1-v1_5 and SHA-256, for a service account.
+    async fn sign_rs256(&self, key: &RsaKey, message: &[u8]) -> Result<Vec<u8>, SignError> {
+        let _ = (key, message);
+        Err(SignError::Unsupported)
+    }
 
     /// Measures what the process uses of the machine, as far as the shell can.
     fn process_stats(&self) -> ProcessStats {
@@ -158,6 +214,11 @@ pub struct Peer(pub IpAddr);
 /// The request came through `ADMIN_PORT`. The shell puts it into the request's extensions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AdminPort;
+
+/// The client asks for a WebSocket, and its connection can become one. The shell puts it into the
+/// request's extensions. Only such a request may be answered with 101.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WebSocketRequest;
 
 /// What the shell does when a request is admitted or refused. The shell puts it into the request's
 /// extensions.
@@ -251,6 +312,8 @@ pub enum SendError {
     /// The peer has reset the request's stream, and the connection lives. The peer may have carried the
     /// request out.
     StreamReset(String),
+    /// The client's body broke while it was sent. The upstream request was broken off.
+    Client(RequestBodyError),
 }
 
 impl fmt::Display for SendError {
@@ -262,6 +325,7 @@ impl fmt::Display for SendError {
             Self::Resources(why) => write!(f, "this machine has no resources left: {why}"),
             Self::StreamReset(why) => write!(f, "the peer broke the request off: {why}"),
             Self::ShuttingDown => f.write_str("the proxy is shutting down"),
+            Self::Client(error) => write!(f, "the client's body broke: {error}"),
         }
     }
 }
@@ -287,6 +351,9 @@ pub enum RequestBodyError {
     /// What came does not follow HTTP's framing. The client is still there.
     #[error("the framing of the body is broken")]
     Malformed,
+    /// The body comes too slowly. Shells do not return it.
+    #[error("the body comes too slowly")]
+    TooSlow,
 }
 
 /// Bodies in memory.

@@ -127,7 +127,7 @@ impl Platform for NullPlatform {
         true
     }
 
-    async fn credential_file(&self, seen: Option<u64>) -> CredentialFile {
+    async fn credential_file(&self, _path: &str, seen: Option<u64>) -> CredentialFile {
         match seen {
             Some(STAMP) => CredentialFile::Unchanged,
             _ => {

@@ -1,5 +1,7 @@
 //! A received request, as the services read it.
 
+use http::request::Parts;
+use http::uri::Authority;
 use http::{HeaderMap, header};
 
 use crate::model::ResponseStamp;
@@ -8,6 +10,8 @@ use crate::model::ResponseStamp;
 #[derive(Debug)]
 pub(crate) struct ApiRequest<'a> {
     pub(crate) path: &'a str,
+    /// The authority that the client called: the `Host` header, or `:authority` of HTTP/2.
+    pub(crate) authority: &'a str,
     pub(crate) query: &'a str,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) body: &'a [u8],
@@ -48,6 +52,12 @@ impl ApiRequest<'_> {
         let media = self.headers.get(header::CONTENT_TYPE);
         media.is_some_and(|media| media.as_bytes().starts_with(FORM))
     }
+}
+
+/// The authority that a client called, empty if it names none.
+pub(crate) fn authority(parts: &Parts) -> &str {
+    let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    host.or_else(|| parts.uri.authority().map(Authority::as_str)).unwrap_or_default()
 }
 
 /// The token of an `Authorization: Bearer` header.

@@ -9,18 +9,22 @@ use crate::backend::Backend;
 use crate::code_assist::{self, Rpc};
 use crate::emulator::Played;
 use crate::gemini_api::{self, GeminiCall, UploadSink};
+use crate::google_auth::AuthEndpoint;
 use crate::oauth::OAuthEndpoint;
 use crate::reply::Reply;
 use crate::request::ApiRequest;
 use crate::status::{ApiError, page_not_found};
+use crate::vertex::{self, VertexCall};
 
 /// What a request is for.
 #[derive(Debug)]
 pub(crate) enum Route {
     CodeAssist(Rpc),
     GeminiApi(GeminiCall),
+    GoogleAuth(AuthEndpoint),
     OAuth(OAuthEndpoint),
     Unknown,
+    Vertex(VertexCall),
 }
 
 impl Route {
@@ -28,6 +32,14 @@ impl Route {
         let path = parts.uri.path();
         if let Some(endpoint) = OAuthEndpoint::of(&parts.method, path) {
             return Self::OAuth(endpoint);
+        }
+        if played.vertex() {
+            if let Some(endpoint) = AuthEndpoint::of(parts) {
+                return Self::GoogleAuth(endpoint);
+            }
+            if let Some(call) = VertexCall::of(&parts.method, path) {
+                return Self::Vertex(call);
+            }
         }
         if let Some(rpc) = Rpc::of(&parts.method, path).filter(|_| played.code_assist()) {
             return Self::CodeAssist(rpc);
@@ -41,8 +53,10 @@ impl Route {
         match self {
             Self::CodeAssist(rpc) => rpc.name().into(),
             Self::GeminiApi(call) => call.name().into(),
+            Self::GoogleAuth(endpoint) => endpoint.name().into(),
             Self::OAuth(endpoint) => endpoint.name().into(),
             Self::Unknown => "unknown".into(),
+            Self::Vertex(call) => call.name().into(),
         }
     }
 
@@ -50,7 +64,11 @@ impl Route {
     pub(crate) fn model(&self) -> Option<&str> {
         match self {
             Self::GeminiApi(call) => call.model(),
-            Self::CodeAssist(_) | Self::OAuth(_) | Self::Unknown => None,
+            Self::CodeAssist(_)
+            | Self::GoogleAuth(_)
+            | Self::OAuth(_)
+            | Self::Unknown
+            | Self::Vertex(_) => None,
         }
     }
 
@@ -58,7 +76,11 @@ impl Route {
     pub(crate) fn front_end(&self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::GeminiApi(_) => &gemini_api::FRONT_END,
-            Self::CodeAssist(_) | Self::OAuth(_) | Self::Unknown => &[],
+            Self::CodeAssist(_)
+            | Self::GoogleAuth(_)
+            | Self::OAuth(_)
+            | Self::Unknown
+            | Self::Vertex(_) => &[],
         }
     }
 
@@ -66,7 +88,11 @@ impl Route {
     pub(crate) fn trace_header(&self) -> Option<&'static str> {
         match self {
             Self::CodeAssist(_) => Some("x-cloudaicompanion-trace-id"),
-            Self::GeminiApi(_) | Self::OAuth(_) | Self::Unknown => None,
+            Self::GeminiApi(_)
+            | Self::GoogleAuth(_)
+            | Self::OAuth(_)
+            | Self::Unknown
+            | Self::Vertex(_) => None,
         }
     }
 
@@ -74,7 +100,11 @@ impl Route {
     pub(crate) fn violation(&self, parts: &Parts, backend: &Backend) -> Option<String> {
         match self {
             Self::GeminiApi(_) => gemini_api::violation(&parts.headers, backend),
-            Self::CodeAssist(_) | Self::OAuth(_) | Self::Unknown => None,
+            Self::CodeAssist(_)
+            | Self::GoogleAuth(_)
+            | Self::OAuth(_)
+            | Self::Unknown
+            | Self::Vertex(_) => None,
         }
     }
 
@@ -86,7 +116,11 @@ impl Route {
     ) -> Result<Option<UploadSink>, Reply> {
         match self {
             Self::GeminiApi(call) => gemini_api::upload_sink(call, request, backend),
-            Self::CodeAssist(_) | Self::OAuth(_) | Self::Unknown => Ok(None),
+            Self::CodeAssist(_)
+            | Self::GoogleAuth(_)
+            | Self::OAuth(_)
+            | Self::Unknown
+            | Self::Vertex(_) => Ok(None),
         }
     }
 
@@ -103,7 +137,8 @@ impl Route {
                 return gemini_api::scripted_error(call, name, status, request, backend);
             }
             Self::CodeAssist(rpc) => rpc.streams(),
-            Self::OAuth(_) | Self::Unknown => false,
+            Self::GoogleAuth(_) | Self::OAuth(_) | Self::Unknown => false,
+            Self::Vertex(call) => call.streams(),
         };
         let named = name.and_then(gemini_api::errors::sample);
         let standard = || ApiError::standard(status, code_assist::GENERATE_CONTENT);
@@ -118,8 +153,15 @@ impl Route {
                 (answered.unwrap_or_else(|error| error.reply(rpc.streams())), Duration::ZERO)
             }
             Self::GeminiApi(call) => (gemini_api::answer(call, request, backend), Duration::ZERO),
+            Self::GoogleAuth(endpoint) => {
+                (endpoint.answer(request, &mut backend.state()), Duration::ZERO)
+            }
             Self::OAuth(endpoint) => endpoint.answer(request, &mut backend.state()),
             Self::Unknown => (page_not_found(request.path), Duration::ZERO),
+            Self::Vertex(call) => {
+                let answered = vertex::answer(call, request, backend);
+                (answered.unwrap_or_else(|error| vertex::refused(error, call)), Duration::ZERO)
+            }
         }
     }
 }

@@ -8,7 +8,9 @@ use serde_json::Value;
 
 use crate::code_assist::{self, AccountStatus, OnboardingOperation};
 use crate::gemini_api::GeminiState;
+use crate::google_auth::{AuthSettings, GrantedTokens};
 use crate::oauth::{self, TokenStore};
+use crate::vertex::{Caches, Operations, VertexSettings};
 
 /// The state of the emulator and its only account. `docs/EMULATOR.md` describes every field.
 #[derive(Debug, Serialize)]
@@ -31,6 +33,16 @@ pub(crate) struct State {
     pub(crate) usage_chunk: bool,
     pub(crate) metadata_chunk: bool,
     pub(crate) strict: bool,
+    #[serde(skip)]
+    pub(crate) caches: Caches,
+    #[serde(skip)]
+    pub(crate) google_auth: AuthSettings,
+    #[serde(skip)]
+    pub(crate) granted: GrantedTokens,
+    #[serde(skip)]
+    pub(crate) predictions: Operations,
+    #[serde(skip)]
+    pub(crate) vertex: VertexSettings,
     #[serde(skip)]
     pub(crate) tokens: TokenStore,
     #[serde(skip)]
@@ -64,6 +76,11 @@ impl State {
             usage_chunk: true,
             metadata_chunk: true,
             strict: true,
+            google_auth: AuthSettings::default(),
+            vertex: VertexSettings::default(),
+            caches: Caches::new(),
+            granted: GrantedTokens::default(),
+            predictions: Operations::new(),
             tokens: TokenStore::new(),
             operations: HashMap::new(),
             gemini: GeminiState::new(),
@@ -131,6 +148,7 @@ impl State {
         put(&mut self.metadata_chunk, metadata_chunk);
         put(&mut self.strict, strict);
         if expire_tokens {
+            self.granted.expire();
             self.tokens.expire();
         }
         if revoke_refresh {

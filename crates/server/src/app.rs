@@ -1,7 +1,6 @@
 //! The application: proxy, platform and the task that runs the proxy's background jobs.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use code_assist_core::Proxy;
@@ -29,10 +28,9 @@ impl App {
         abort: watch::Receiver<bool>,
     ) -> io::Result<Self> {
         let http_client = HttpClient::new(&settings, abort)?;
-        let credential_file = settings.credentials_file.clone().map(PathBuf::from);
         let share = settings.permits_per_caller(settings.api_keys.len());
         let permits = Permits::new(settings.max_concurrent_requests, share);
-        let (platform, mut jobs) = TokioPlatform::new(http_client, store, credential_file, permits);
+        let (platform, mut jobs) = TokioPlatform::new(http_client, store, permits);
         let proxy = Arc::new(Proxy::new(settings, &platform));
         let app = Self { proxy, platform };
         let Self { proxy, platform } = app.clone();

@@ -2,7 +2,7 @@
 //! file.
 
 use std::num::NonZero;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -31,7 +31,6 @@ pub(crate) struct TokioPlatform {
 struct PlatformInner {
     http_client: HttpClient,
     store: Store,
-    credential_file: Option<PathBuf>,
     permits: Arc<Permits>,
     /// For work on large bodies, which leaves half of the cores to the threads that serve.
     heavy_work: Arc<Semaphore>,
@@ -44,7 +43,6 @@ impl TokioPlatform {
     pub(crate) fn new(
         http_client: HttpClient,
         store: Store,
-        credential_file: Option<PathBuf>,
         permits: Permits,
     ) -> (Self, mpsc::UnboundedReceiver<BackgroundJob>) {
         let (jobs, spawned) = mpsc::unbounded_channel();
@@ -52,15 +50,7 @@ impl TokioPlatform {
         let started = Instant::now();
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         let heavy_work = Arc::new(Semaphore::new((cores / 2).max(1)));
-        let inner = PlatformInner {
-            http_client,
-            store,
-            credential_file,
-            permits,
-            heavy_work,
-            jobs,
-            started,
-        };
+        let inner = PlatformInner { http_client, store, permits, heavy_work, jobs, started };
         (Self { inner: Arc::new(inner) }, spawned)
     }
 
@@ -177,14 +167,8 @@ impl Platform for TokioPlatform {
         self.inner.store.stats()
     }
 
-    async fn credential_file(&self, seen: Option<u64>) -> CredentialFile {
-        match &self.inner.credential_file {
-            Some(path) => read_credentials(path, seen).await,
-            None => CredentialFile::Absent {
-                path: "~/.gemini/oauth_creds.json (there is no home folder)".to_owned(),
-                encrypted_store: false,
-            },
-        }
+    async fn credential_file(&self, path: &str, seen: Option<u64>) -> CredentialFile {
+        read_credentials(Path::new(path), seen).await
     }
 
     fn process_stats(&self) -> ProcessStats {

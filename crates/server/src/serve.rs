@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use code_assist_core::settings::{CredentialsJson, Settings};
+use code_assist_core::settings::{AccountSettings, CredentialsJson, Settings};
 use code_assist_core::{CredentialFile, Platform, credential_problem};
 use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
@@ -150,7 +150,9 @@ async fn introduce(
     if let Some(emulator) = emulator {
         let _ = writeln!(out, "  emulator on {} (nothing goes to Google)", emulator.url());
     } else {
-        let _ = writeln!(out, "  upstream     {}", settings.endpoints.join(", "));
+        for upstream in &settings.upstreams {
+            let _ = writeln!(out, "  upstream     {}", upstream.endpoints.join(", "));
+        }
     }
     let _ = writeln!(out, "  credentials  {}", credentials(settings, platform, emulator).await);
     let _ = writeln!(out, "  access       {}", access(settings));
@@ -183,20 +185,27 @@ async fn credentials(
     if emulator.is_some() {
         return "thrown away when the emulator stops".to_owned();
     }
-    if settings.access_token.is_some() {
+    let Some(AccountSettings::CodeAssist(account)) =
+        settings.upstreams.first().map(|upstream| &upstream.account)
+    else {
+        return "a key".to_owned();
+    };
+    if account.access_token.is_some() {
         return "GOOGLE_CLOUD_ACCESS_TOKEN, used as it is and never refreshed".to_owned();
     }
     let described = |place: &str, content: &[u8]| match credential_problem(content) {
         Some(why) => format!("UNREADABLE: {place} {why}"),
         None => place.to_owned(),
     };
-    if let Some(CredentialsJson { name, text }) = &settings.credentials_json {
+    if let Some(CredentialsJson { name, text }) = &account.credentials_json {
         return described(name, text.expose_secret().as_bytes());
     }
-    let path = settings.credentials_file.as_deref().unwrap_or_default();
-    match platform.credential_file(None).await {
+    let Some(path) = &account.credentials_file else {
+        return "MISSING: there is no home folder; set GCP_SERVICE_ACCOUNT".to_owned();
+    };
+    match platform.credential_file(path, None).await {
         CredentialFile::Read { content, .. } => described(path, &content),
-        CredentialFile::Unchanged => path.to_owned(),
+        CredentialFile::Unchanged => path.clone(),
         CredentialFile::Absent { path, encrypted_store: true } => format!(
             "MISSING: {path} is not there, only the CLI's encrypted store is; unset \
              GEMINI_FORCE_ENCRYPTED_FILE_STORAGE and sign in again with `gemini`"

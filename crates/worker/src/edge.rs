@@ -185,7 +185,7 @@ impl Platform for Edge {
         self.store().connected()
     }
 
-    async fn credential_file(&self, _seen: Option<u64>) -> CredentialFile {
+    async fn credential_file(&self, _path: &str, _seen: Option<u64>) -> CredentialFile {
         CredentialFile::Unsupported
     }
 

@@ -41,6 +41,8 @@ pub(crate) struct RequestContext<P: Platform> {
     /// The model as it is sent upstream; empty where there is none.
     pub(crate) model: String,
     pub(crate) caller: Caller,
+    /// The name of the upstream that serves the request, where several are in use.
+    pub(crate) upstream: Option<Arc<str>>,
     /// The client's address, if it is known.
     pub(crate) peer: Option<IpAddr>,
     /// The request was admitted: key, host, origin, route and rate limit let it through.
@@ -84,6 +86,8 @@ pub(crate) struct RequestContext<P: Platform> {
     permit: Option<P::Permit>,
     /// The call that is in flight.
     call: Option<InFlightGuard>,
+    /// The position of its endpoint among those of all upstreams.
+    endpoint: usize,
     /// The breakers that the calls count for.
     counted_for: CountedFor,
     /// A hash of the request's body, for a stream that breaks after its body was dropped.
@@ -159,6 +163,7 @@ impl<P: Platform> RequestContext<P> {
             operation: None,
             model: String::new(),
             caller: Caller::Unknown,
+            upstream: None,
             peer: None,
             admitted: false,
             client: None,
@@ -182,6 +187,7 @@ impl<P: Platform> RequestContext<P> {
             memory: None,
             permit: None,
             call: None,
+            endpoint: 0,
             counted_for: CountedFor::Nothing,
             body_hash: 0,
         }
@@ -280,9 +286,15 @@ impl<P: Platform> RequestContext<P> {
     }
 
     /// A call goes to an endpoint. It is in flight there until upstream's answer has ended.
-    pub(crate) fn begin_call(&mut self, call: InFlightGuard, counted_for: CountedFor) {
+    pub(crate) fn begin_call(
+        &mut self,
+        call: InFlightGuard,
+        endpoint: usize,
+        counted_for: CountedFor,
+    ) {
         self.drop_call();
-        self.metrics.endpoint_in_flight(call.index, true);
+        self.metrics.endpoint_in_flight(endpoint, true);
+        self.endpoint = endpoint;
         self.call = Some(call);
         self.counted_for = counted_for;
         self.asked_upstream = true;
@@ -291,7 +303,7 @@ impl<P: Platform> RequestContext<P> {
     /// Upstream's answer has begun.
     pub(crate) fn call_alive(&self, now: Monotonic) {
         if let Some(call) = &self.call {
-            self.metrics.breaker(call.index, call.alive(self.breaker_scope(), now));
+            self.metrics.breaker(self.endpoint, call.alive(self.breaker_scope(), now));
         }
     }
 
@@ -310,11 +322,10 @@ impl<P: Platform> RequestContext<P> {
             }
         }
         let call = self.call.take()?;
-        let index = call.index;
-        self.metrics.endpoint_in_flight(index, false);
+        self.metrics.endpoint_in_flight(self.endpoint, false);
         let scope = self.breaker_scope();
         let after = call.end(scope, outcomes, self.body_hash, tries, now);
-        self.metrics.breaker(index, after.state);
+        self.metrics.breaker(self.endpoint, after.state);
         if let (true, BreakerScope::Model(of)) = (after.model_opened, scope) {
             tracing::warn!(
                 model = of.model,

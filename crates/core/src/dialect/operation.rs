@@ -29,6 +29,8 @@ pub enum Operation {
     Root,
     /// Generates an answer that comes as a stream of events.
     Stream,
+    /// A method or resource of Vertex AI that is copied.
+    VertexResource,
 }
 
 impl Operation {
@@ -48,6 +50,7 @@ impl Operation {
             Self::Ready => "ready",
             Self::Root => "root",
             Self::Stream => "streamGenerateContent",
+            Self::VertexResource => "vertex",
         }
     }
 
@@ -59,7 +62,8 @@ impl Operation {
             | Self::GetModel
             | Self::ListModels
             | Self::PassThrough
-            | Self::Stream => true,
+            | Self::Stream
+            | Self::VertexResource => true,
             Self::Health
             | Self::HealthDetailed
             | Self::Live

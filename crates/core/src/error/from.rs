@@ -5,7 +5,7 @@ use http::StatusCode;
 use super::{BrokenAt, Error};
 use crate::google::error::UpstreamError;
 use crate::json::JsonError;
-use crate::platform::{BodyError, SendError};
+use crate::platform::{BodyError, RequestBodyError, SendError};
 use crate::policy::endpoint::NoEndpointError;
 
 impl From<BodyError> for Error {
@@ -44,6 +44,17 @@ impl From<SendError> for Error {
             SendError::Resources(why) => Self::OutOfResources { why },
             SendError::ShuttingDown => Self::ShuttingDown,
             SendError::StreamReset(_) => Self::UpstreamDisconnected { at: BrokenAt::Stream },
+            SendError::Client(error) => error.into(),
+        }
+    }
+}
+
+impl From<RequestBodyError> for Error {
+    fn from(error: RequestBodyError) -> Self {
+        match error {
+            RequestBodyError::Malformed => Self::MalformedBody,
+            // No client that has left will read this error.
+            RequestBodyError::Disconnected | RequestBodyError::TooSlow => Self::RequestTimeout,
         }
     }
 }

@@ -107,7 +107,26 @@ impl fmt::Display for Error {
                 f,
                 "{what} is not found. This proxy offers {OFFERED}; GET / lists all its paths."
             ),
-            Self::NotOffered { what, model } => write_not_offered(f, what, model.as_deref()),
+            Self::NotOffered { what, model, upstream: None, .. } => {
+                write_not_offered(f, what, model.as_deref())
+            }
+            Self::NotOffered { what, model, upstream: Some(upstream), others } => {
+                match model {
+                    Some(model) => write!(f, "The upstream {upstream} has no {what} for {model}.")?,
+                    None => write!(f, "The upstream {upstream} has no {what}.")?,
+                }
+                match &**others {
+                    [] => f.write_str(
+                        " No upstream of this proxy has it: its operator can add one that does.",
+                    ),
+                    others => write!(
+                        f,
+                        " These have it: {}. Name one in the header x-proxy-upstream, or leave the \
+                         header out.",
+                        others.join(", ")
+                    ),
+                }
+            }
             Self::OriginNotAllowed { origin } if origin.is_empty() => f.write_str(
                 "Web pages of other sites may not use this proxy, because it has no keys set, and this \
                  request does not say which page it is from. Have its operator set PROXY_API_KEYS.",
@@ -196,6 +215,11 @@ impl fmt::Display for Error {
                 "Too many wrong API keys came from your address, so this key was not checked. Correct \
                  the key, and try again in {}.",
                 Plain(*after)
+            ),
+            Self::UnknownUpstream { name, known } => write!(
+                f,
+                "This proxy has no upstream {name:?}. The header x-proxy-upstream may name: {}.",
+                known.join(", ")
             ),
             Self::UnsupportedEncoding { what } => write!(
                 f,

@@ -99,6 +99,10 @@ pub enum Error {
         what: String,
         /// The model in the path, if there was one.
         model: Option<String>,
+        /// The upstream that would have been asked; `None` where Code Assist is the only one.
+        upstream: Option<String>,
+        /// The upstreams that have the method.
+        others: Vec<String>,
     },
     /// The proxy's machine has no file handle, memory, buffer or local port left for a connection.
     OutOfResources {
@@ -154,6 +158,13 @@ pub enum Error {
     TooManyAttempts {
         /// How long until a key from there is checked again.
         after: Duration,
+    },
+    /// The client names an upstream that is not configured.
+    UnknownUpstream {
+        /// The name that the client sent.
+        name: String,
+        /// The names of those in use.
+        known: Vec<String>,
     },
     /// The proxy does not read this `Content-Encoding`, or the body does not decode.
     UnsupportedEncoding {
@@ -358,7 +369,15 @@ impl Error {
             Self::CircuitOpen { model: Some(model), .. } => {
                 vec![(Cow::Borrowed("model"), model.clone())]
             }
-            Self::NotOffered { what, .. } => vec![(Cow::Borrowed("asked"), what.clone())],
+            Self::NotOffered { what, upstream, others, .. } => {
+                let mut known = vec![(Cow::Borrowed("asked"), what.clone())];
+                let upstream = upstream.clone().map(|name| (Cow::Borrowed("upstream"), name));
+                known.extend(upstream);
+                if !others.is_empty() {
+                    known.push((Cow::Borrowed("offeredBy"), others.join(",")));
+                }
+                known
+            }
             Self::ValidationRequired { link: Some(link), .. } => {
                 vec![(Cow::Borrowed("validation_url"), link.clone())]
             }

@@ -74,8 +74,11 @@ impl Error {
                 (S::METHOD_NOT_ALLOWED, Some("METHOD_NOT_ALLOWED"), "method_not_allowed", Client)
             }
             Self::NotFound { .. } => (S::NOT_FOUND, Some("NOT_FOUND"), "not_found", Client),
-            Self::NotOffered { .. } => {
+            Self::NotOffered { upstream: None, .. } => {
                 (S::NOT_FOUND, Some("NOT_OFFERED_BY_CODE_ASSIST"), "not_offered", Client)
+            }
+            Self::NotOffered { .. } => {
+                (S::NOT_FOUND, Some("NOT_OFFERED_BY_UPSTREAM"), "not_offered", Client)
             }
             Self::OriginNotAllowed { .. } => {
                 (S::FORBIDDEN, Some("ORIGIN_NOT_ALLOWED"), "origin_not_allowed", Client)
@@ -115,6 +118,9 @@ impl Error {
             ),
             Self::TooManyAttempts { .. } => {
                 (S::TOO_MANY_REQUESTS, Some("TOO_MANY_ATTEMPTS"), "too_many_attempts", Client)
+            }
+            Self::UnknownUpstream { .. } => {
+                (S::BAD_REQUEST, Some("UNKNOWN_UPSTREAM"), "unknown_upstream", Client)
             }
             Self::UnsupportedEncoding { .. } => {
                 (S::BAD_REQUEST, Some("UNSUPPORTED_ENCODING"), "unsupported_encoding", Client)

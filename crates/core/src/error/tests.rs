@@ -9,7 +9,7 @@ use crate::dialect::gemini::error::body;
 use crate::dialect::gemini::models::PageTokenError;
 use crate::dialect::gemini::route::RouteError;
 use crate::json::JsonError;
-use crate::platform::{BodyError, SendError};
+use crate::platform::{BodyError, RequestBodyError, SendError};
 
 /// One of each variant, and of each form that a message can take.
 fn every_error() -> Vec<Error> {
@@ -17,6 +17,8 @@ fn every_error() -> Vec<Error> {
     let not_offered = |what, model: Option<&str>| Error::NotOffered {
         what: text(what),
         model: model.map(str::to_owned),
+        upstream: None,
+        others: Vec::new(),
     };
     vec![
         Error::AccountIneligible {
@@ -227,6 +229,7 @@ fn the_errors_of_each_module_become_the_requests_error() {
         (Error::from(SendError::NotProcessed(text("refused"))), "upstream_disconnected"),
         (Error::from(SendError::StreamReset(text("reset"))), "upstream_disconnected"),
         (Error::from(SendError::Resources(text("EMFILE"))), "out_of_resources"),
+        (Error::from(SendError::Client(RequestBodyError::TooSlow)), "request_timeout"),
     ] {
         assert_eq!(error.label(), label);
     }

@@ -194,11 +194,7 @@ async fn next<P: Platform, B: Body<Data = Bytes, Error: Into<RequestBodyError>>>
         if let Poll::Ready(frame) = body.as_mut().poll_frame(cx) {
             return Poll::Ready(match frame.transpose() {
                 Ok(frame) => Ok(frame),
-                Err(error) => Err(match error.into() {
-                    RequestBodyError::Malformed => Error::MalformedBody,
-                    // No client will read this error.
-                    RequestBodyError::Disconnected => Error::RequestTimeout,
-                }),
+                Err(error) => Err(error.into().into()),
             });
         }
         let timer = timer.get_or_insert_with(|| platform.timer(LONGEST_SILENCE));

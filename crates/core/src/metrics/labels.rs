@@ -169,7 +169,8 @@ pub(super) fn method_index(operation: Option<Operation>) -> usize {
             | Operation::Metrics
             | Operation::Options
             | Operation::Ready
-            | Operation::Root,
+            | Operation::Root
+            | Operation::VertexResource,
         )
         | None => 6,
     }

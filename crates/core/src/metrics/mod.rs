@@ -102,8 +102,12 @@ struct EndpointMetrics {
 
 impl Metrics {
     /// Makes counters at zero, whose time begins now. `endpoints` are the base URLs of
-    /// `CODE_ASSIST_ENDPOINT`, in order.
-    pub(crate) fn new(endpoints: &[String], clock: Timestamp, now: Monotonic) -> Self {
+    /// all upstreams, in order.
+    pub(crate) fn new<'a>(
+        endpoints: impl IntoIterator<Item = &'a String>,
+        clock: Timestamp,
+        now: Monotonic,
+    ) -> Self {
         let endpoint = |url: &String| EndpointMetrics {
             url: without_login(url),
             breaker: AtomicU8::default(),
@@ -148,7 +152,7 @@ impl Metrics {
             bytes_in: AtomicU64::default(),
             bytes_out: AtomicU64::default(),
             connections: ConnectionCounts::default(),
-            endpoints: endpoints.iter().map(endpoint).collect(),
+            endpoints: endpoints.into_iter().map(endpoint).collect(),
         }
     }
 

@@ -3,153 +3,90 @@
 
 pub(crate) mod answer;
 pub mod code_assist;
+pub(crate) mod edits;
 pub(crate) mod event;
+pub(crate) mod forward;
+pub(crate) mod gemini_api;
 pub mod request;
+#[cfg_attr(
+    not(any(test, feature = "internals")),
+    expect(dead_code, reason = "no upstream is made of it yet")
+)]
+pub mod vertex;
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderName, Method};
+use http::HeaderName;
 
-use crate::dialect::{ModelCall, WholeCall};
+use crate::dialect::gemini::models::bare;
+use crate::dialect::gemini::route::ClientMode;
+use crate::dialect::{ModelCall, Operation, WholeCall};
 use crate::error::Error;
 use crate::json::JsonError;
 use crate::payload::Payload;
+use crate::settings::ModelAlias;
 use crate::sse::Event;
 use answer::GeminiAnswer;
 use code_assist::CodeAssist;
 use code_assist::adapt::AdaptedRequest;
-use code_assist::envelope::Envelope;
-use code_assist::project::Onboarding;
 use event::Decoded;
-use request::{CountedFor, UpstreamRequest};
+use gemini_api::GeminiApi;
+use request::CountedFor;
+use vertex::Vertex;
 
 /// A kind of Google API that serves Gemini models.
 #[derive(Debug)]
 pub(crate) enum Provider {
     /// Code Assist, with the sign-in of the Gemini CLI.
-    CodeAssist(CodeAssist),
+    CodeAssist(Arc<CodeAssist>),
+    /// The public Gemini API, with a key.
+    GeminiApi(GeminiApi),
+    /// Vertex AI, with an account of Google Cloud or a key of its express mode.
+    Vertex(Arc<Vertex>),
 }
 
 impl Provider {
-    /// Code Assist in this version of its protocol, such as `v1internal`.
-    pub(crate) fn code_assist(version: &str) -> Self {
-        Self::CodeAssist(CodeAssist::new(version))
+    /// True if the provider has this operation.
+    pub(crate) fn offers(&self, operation: Operation) -> bool {
+        match operation {
+            Operation::CountTokens | Operation::Generate | Operation::Stream => true,
+            Operation::GetModel | Operation::ListModels => true,
+            Operation::PassThrough => matches!(self, Self::CodeAssist(_)),
+            _ => false,
+        }
+    }
+
+    /// The model at the provider for the name that a client has asked for. An alias of the operator's is
+    /// final.
+    pub(crate) fn resolve<'a>(&self, requested: &'a str, aliases: &'a [ModelAlias]) -> &'a str {
+        match self {
+            Self::CodeAssist(_) => code_assist::models::resolve(requested, aliases),
+            Self::GeminiApi(_) | Self::Vertex(_) => resolve_alias(requested, aliases),
+        }
     }
 
     /// Makes a client's body acceptable to the provider, for `model` (a bare id).
     pub(crate) fn adapt(
         &self,
         call: ModelCall,
+        mode: ClientMode,
         body: &Bytes,
         model: &str,
     ) -> Result<AdaptedRequest, JsonError> {
         match self {
             Self::CodeAssist(provider) => provider.adapt(call, body, model),
+            Self::GeminiApi(provider) => Ok(provider.adapt(call, body)),
+            Self::Vertex(provider) => provider.adapt(call, mode, body),
         }
     }
 
     /// The breakers that a call counts for.
     pub(crate) fn counted_for(&self, call: ModelCall) -> CountedFor {
         match self {
-            Self::CodeAssist(_) => CountedFor::Model(code_assist::method(call)),
-        }
-    }
-
-    /// The model that a request of the provider's own protocol works on; empty if there is none.
-    pub(crate) fn passed_model(&self, suffix: &str, body: &Bytes) -> String {
-        match self {
-            Self::CodeAssist(_) => code_assist::passed_model(suffix, body).unwrap_or_default(),
-        }
-    }
-
-    /// True for a method of the provider's own protocol that a client's session needs and that changes
-    /// nothing of the account.
-    pub(crate) fn is_session_method(&self, suffix: &str) -> bool {
-        match self {
-            Self::CodeAssist(_) => code_assist::pass_through::is_session_method(suffix),
-        }
-    }
-
-    /// The places in a body of the provider's own protocol that name a project. Fails for a body that is
-    /// not exactly one JSON object.
-    pub(crate) fn named_projects(&self, body: &Bytes) -> Result<Vec<Range<usize>>, JsonError> {
-        match self {
-            Self::CodeAssist(_) => code_assist::pass_through::named_projects(body),
-        }
-    }
-
-    /// The body with this project at these places.
-    pub(crate) fn in_project(
-        &self,
-        body: &Bytes,
-        named: Vec<Range<usize>>,
-        project: &str,
-    ) -> Payload {
-        match self {
-            Self::CodeAssist(_) => code_assist::pass_through::in_project(body, named, project),
-        }
-    }
-
-    /// The request that counts the tokens of an adapted body.
-    pub(crate) fn count_tokens(&self, body: Payload) -> UpstreamRequest {
-        match self {
-            Self::CodeAssist(provider) => provider.count_tokens(body),
-        }
-    }
-
-    /// The request that generates a whole answer to an adapted body.
-    pub(crate) fn generate(&self, body: Payload, envelope: &Envelope<'_>) -> UpstreamRequest {
-        match self {
-            Self::CodeAssist(provider) => provider.generate(body, envelope),
-        }
-    }
-
-    /// The request that generates a stream of events for an adapted body.
-    pub(crate) fn stream(&self, body: Payload, envelope: &Envelope<'_>) -> UpstreamRequest {
-        match self {
-            Self::CodeAssist(provider) => provider.stream(body, envelope),
-        }
-    }
-
-    /// A request of the provider's own protocol, without its body.
-    pub(crate) fn pass_through(
-        &self,
-        method: Method,
-        suffix: &str,
-        alt: Option<&str>,
-    ) -> UpstreamRequest {
-        match self {
-            Self::CodeAssist(provider) => provider.pass_through(method, suffix, alt),
-        }
-    }
-
-    /// `loadCodeAssist`: does the account have a project?
-    pub(crate) fn load_code_assist(&self) -> UpstreamRequest {
-        match self {
-            Self::CodeAssist(provider) => provider.load_code_assist(),
-        }
-    }
-
-    /// `onboardUser`, which creates the account's project.
-    pub(crate) fn onboard_user(&self, onboarding: &Onboarding) -> UpstreamRequest {
-        match self {
-            Self::CodeAssist(provider) => provider.onboard_user(onboarding),
-        }
-    }
-
-    /// Asks whether a long-running operation of Google, the onboarding, is done.
-    pub(crate) fn poll_operation(&self, name: &str) -> UpstreamRequest {
-        match self {
-            Self::CodeAssist(provider) => provider.poll_operation(name),
-        }
-    }
-
-    /// `retrieveUserQuota` for a project.
-    pub(crate) fn user_quota(&self, project: &Arc<str>) -> UpstreamRequest {
-        match self {
-            Self::CodeAssist(provider) => provider.user_quota(project),
+            Self::CodeAssist(_) | Self::GeminiApi(_) | Self::Vertex(_) => {
+                CountedFor::Model(method(call))
+            }
         }
     }
 
@@ -157,29 +94,85 @@ impl Provider {
     pub(crate) fn read_answer<'a>(
         &self,
         call: WholeCall,
+        mode: ClientMode,
         text: &'a Bytes,
     ) -> Result<GeminiAnswer<'a>, Error> {
-        match self {
-            Self::CodeAssist(_) => match call {
-                WholeCall::CountTokens => code_assist::answer::count(text),
-                WholeCall::Generate => code_assist::answer::generated(text),
-            },
+        match (self, call) {
+            (Self::CodeAssist(_), WholeCall::CountTokens) => code_assist::answer::count(text),
+            (Self::CodeAssist(_), WholeCall::Generate) => code_assist::answer::generated(text),
+            (Self::Vertex(_), _) if mode == ClientMode::Vertex => Ok(gemini_api::answer(text)),
+            (Self::Vertex(_), WholeCall::CountTokens) => vertex::answer::count(text),
+            (Self::Vertex(_), WholeCall::Generate) => vertex::answer::generated(text),
+            (Self::GeminiApi(_), _) => Ok(gemini_api::answer(text)),
         }
     }
 
-    /// What reads a stream of the provider's.
-    pub(crate) fn stream_decoder(&self) -> StreamDecoder {
+    /// What the provider's streams are; `None` if they are copied as they come.
+    pub(crate) fn upstream_format(&self, mode: ClientMode) -> Option<UpstreamFormat> {
         match self {
-            Self::CodeAssist(_) => {
-                StreamDecoder::CodeAssist(code_assist::stream::CodeAssistDecoder::default())
-            }
+            Self::CodeAssist(_) => Some(UpstreamFormat::CodeAssist),
+            Self::Vertex(_) if mode == ClientMode::Gemini => Some(UpstreamFormat::Vertex),
+            Self::GeminiApi(_) | Self::Vertex(_) => None,
         }
     }
 
     /// The header with the provider's id for a request.
-    pub(crate) fn trace_header(&self) -> HeaderName {
+    pub(crate) fn trace_header(&self) -> Option<HeaderName> {
         match self {
-            Self::CodeAssist(_) => code_assist::TRACE_ID,
+            Self::CodeAssist(_) => Some(code_assist::TRACE_ID),
+            Self::GeminiApi(_) | Self::Vertex(_) => None,
+        }
+    }
+}
+
+/// A body as it is, with what the response cache needs to know of it.
+fn unedited(call: ModelCall, body: &Bytes) -> AdaptedRequest {
+    let read = match call {
+        ModelCall::Whole(_) => code_assist::adapt::generate(body).ok(),
+        ModelCall::Stream => None,
+    };
+    AdaptedRequest {
+        request: Payload::from(body.clone()),
+        dropped: Vec::new(),
+        temperature_zero: read.as_ref().is_some_and(|read| read.temperature_zero),
+        looks_outside: read.is_none_or(|read| read.looks_outside),
+        service_tier: None,
+    }
+}
+
+/// The API's method for a call.
+pub(crate) fn method(call: ModelCall) -> &'static str {
+    match call {
+        ModelCall::Stream => "streamGenerateContent",
+        ModelCall::Whole(WholeCall::CountTokens) => "countTokens",
+        ModelCall::Whole(WholeCall::Generate) => "generateContent",
+    }
+}
+
+/// The model that an alias of the operator's names, or else the one that was asked for.
+fn resolve_alias<'a>(requested: &'a str, aliases: &'a [ModelAlias]) -> &'a str {
+    let requested = bare(requested);
+    let alias = aliases.iter().find(|alias| bare(&alias.from) == requested);
+    alias.map_or(requested, |alias| bare(&alias.to))
+}
+
+/// The form of a stream that is read event by event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum UpstreamFormat {
+    /// Code Assist wraps each event.
+    CodeAssist,
+    /// Vertex AI names citations otherwise.
+    Vertex,
+}
+
+impl UpstreamFormat {
+    /// Makes the decoder for such a stream.
+    pub(crate) fn decoder(self) -> StreamDecoder {
+        match self {
+            Self::CodeAssist => {
+                StreamDecoder::CodeAssist(code_assist::stream::CodeAssistDecoder::default())
+            }
+            Self::Vertex => StreamDecoder::Vertex(vertex::stream::VertexDecoder::default()),
         }
     }
 }
@@ -189,6 +182,8 @@ impl Provider {
 pub(crate) enum StreamDecoder {
     /// Code Assist wraps each event.
     CodeAssist(code_assist::stream::CodeAssistDecoder),
+    /// Vertex AI's events are Gemini's, but for citations.
+    Vertex(vertex::stream::VertexDecoder),
 }
 
 impl StreamDecoder {
@@ -196,6 +191,7 @@ impl StreamDecoder {
     pub(crate) fn decode<'a>(&mut self, event: &'a Event) -> Result<Option<Decoded<'a>>, Error> {
         match self {
             Self::CodeAssist(decoder) => decoder.decode(event),
+            Self::Vertex(decoder) => decoder.decode(event),
         }
     }
 
@@ -203,6 +199,7 @@ impl StreamDecoder {
     pub(crate) fn finished(&self) -> bool {
         match self {
             Self::CodeAssist(decoder) => decoder.finished(),
+            Self::Vertex(decoder) => decoder.finished(),
         }
     }
 
@@ -210,6 +207,7 @@ impl StreamDecoder {
     pub(crate) fn ignored_lines(&self) -> bool {
         match self {
             Self::CodeAssist(decoder) => decoder.ignored_lines(),
+            Self::Vertex(decoder) => decoder.ignored_lines(),
         }
     }
 
@@ -217,6 +215,7 @@ impl StreamDecoder {
     pub(crate) fn trace(&self) -> Option<&str> {
         match self {
             Self::CodeAssist(decoder) => decoder.trace(),
+            Self::Vertex(_) => None,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, LazyLock};
 
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::uri::{self, Authority, PathAndQuery, Scheme, Uri};
-use http::{HeaderMap, HeaderValue, Method, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 
 use crate::error::Error;
 use crate::google;
@@ -20,6 +20,8 @@ pub(crate) struct UpstreamRequest {
     /// What follows the endpoint's base URL.
     path: Result<PathAndQuery, UrlError>,
     body: Payload,
+    /// Headers of the client's that go with the request, and those of the provider's own.
+    headers: HeaderMap,
     stream: bool,
     passes_errors: bool,
     repeatable: bool,
@@ -60,6 +62,8 @@ impl CountedFor {
 pub(crate) enum Auth<'a> {
     /// `Authorization`, with this value.
     Bearer(&'a HeaderValue),
+    /// `x-goog-api-key`, with this value.
+    ApiKey(&'a HeaderValue),
 }
 
 /// An endpoint's base URL, parsed once.
@@ -106,6 +110,7 @@ impl UpstreamRequest {
             method,
             path,
             body,
+            headers: HeaderMap::new(),
             stream: false,
             passes_errors: false,
             repeatable: false,
@@ -123,6 +128,12 @@ impl UpstreamRequest {
     #[must_use]
     pub(crate) fn with_body(self, body: Payload) -> Self {
         Self { body, ..self }
+    }
+
+    /// Adds headers, which replace the usual ones.
+    #[must_use]
+    pub(crate) fn with_headers(self, headers: HeaderMap) -> Self {
+        Self { headers, ..self }
     }
 
     /// Marks the answer as a stream of events.
@@ -199,8 +210,15 @@ impl UpstreamRequest {
         *request.uri_mut() = uri;
         let headers = if self.stream { &STREAM_HEADERS } else { &HEADERS };
         request.headers_mut().clone_from(headers);
+        for (name, value) in &self.headers {
+            request.headers_mut().insert(name, value.clone());
+        }
         match auth {
             Auth::Bearer(value) => request.headers_mut().insert(AUTHORIZATION, (*value).clone()),
+            Auth::ApiKey(value) => {
+                request.headers_mut().remove(AUTHORIZATION);
+                request.headers_mut().insert(API_KEY, (*value).clone())
+            }
         };
         Ok(request)
     }
@@ -218,6 +236,9 @@ fn headers(accept: &'static str) -> HeaderMap {
         (USER_AGENT, HeaderValue::from_static(google::USER_AGENT)),
     ])
 }
+
+/// The header of an API key.
+const API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
 
 /// Parses the path of a request, with its query.
 pub(crate) fn path(text: String) -> Result<PathAndQuery, UrlError> {

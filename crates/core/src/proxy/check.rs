@@ -80,7 +80,8 @@ impl Proxy {
     /// token refresh if one is due, a discovery if no project is set, and one `retrieveUserQuota`.
     pub async fn check<P: Platform>(&self, platform: &P) -> Vec<Step> {
         let mut steps = Vec::new();
-        let credentials = &self.upstream.calls.credentials;
+        let Some((upstream, account)) = self.upstreams.code_assist() else { return steps };
+        let Some(credentials) = upstream.calls.auth.credentials() else { return steps };
         let (summary, refreshed) = match credentials.check(platform).await {
             Ok(checked) => checked,
             Err(error) => return vec![Step::fail("credentials", &error)],
@@ -118,8 +119,8 @@ impl Proxy {
 
         let now = platform.now();
         let mut context = RequestContext::own(platform, &self.metrics, now);
-        let calls = &self.upstream.calls;
-        let (project, _) = self.upstream.projects.project(calls, &mut context, now).await;
+        let calls = &upstream.calls;
+        let (project, _) = account.projects.project(calls, &mut context, now).await;
         let project = match project {
             Ok(project) => project,
             Err(error) => {
@@ -127,10 +128,10 @@ impl Proxy {
                 return steps;
             }
         };
-        let source = if self.settings.project_id.is_some() { "set" } else { "discovered" };
+        let source = if account.projects.is_set() { "set" } else { "discovered" };
         steps.push(Step::ok("project", format!("{project} ({source})")));
 
-        steps.push(match self.upstream.models.ask_google(calls, &mut context, &project).await {
+        steps.push(match account.models.ask_google(calls, &mut context, &project).await {
             Ok(Some(ids)) if !ids.is_empty() => {
                 Step::ok("quota", format!("Code Assist answers, for {}", ids.join(", ")))
             }
@@ -152,9 +153,12 @@ impl Proxy {
     ) -> Result<(Vec<Model>, Vec<String>), Error> {
         let now = platform.now();
         let mut context = RequestContext::own(platform, &self.metrics, now);
-        let calls = &self.upstream.calls;
-        let (project, _) = self.upstream.projects.project(calls, &mut context, now).await;
-        let own = self.upstream.models.ask_google(calls, &mut context, &project?).await?;
+        let Some((upstream, account)) = self.upstreams.code_assist() else {
+            return Ok(Default::default());
+        };
+        let calls = &upstream.calls;
+        let (project, _) = account.projects.project(calls, &mut context, now).await;
+        let own = account.models.ask_google(calls, &mut context, &project?).await?;
         let own = own.unwrap_or_default();
         Ok((models::catalogue(own.iter().map(String::as_str)), own))
     }

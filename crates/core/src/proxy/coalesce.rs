@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::context::{CacheUse, RequestContext};
 use crate::dialect::WholeCall;
 use crate::error::Error;
-use crate::job::{BackgroundJob, Job};
+use crate::job::{BackgroundJob, Job, UpstreamId};
 use crate::metrics::{CacheResult, Metrics};
 use crate::platform::Platform;
 use crate::policy::cache::{
@@ -19,7 +19,7 @@ use crate::policy::cache::{
 use crate::policy::lock::FencingToken;
 use crate::settings::Settings;
 use crate::sync::lock;
-use crate::upstream::{Credentials, Upstream, store};
+use crate::upstream::{AccountAuth, Upstream, store};
 use crate::wait::{Flight, poll_until, single_flight, while_renewing};
 
 /// How a request uses the response cache.
@@ -60,6 +60,7 @@ pub(super) struct Leader<P: Platform> {
 /// The flight as the processes that share the store see it.
 #[derive(Debug)]
 struct RemoteFlight {
+    upstream: UpstreamId,
     key: CacheKey,
     lock: Option<HeldLock>,
 }
@@ -93,10 +94,11 @@ impl<P: Platform> Leader<P> {
                 lock(&self.cache).share_in_flight(lease, answer, now);
             }
             Ok(answer) => {
-                if let Some(RemoteFlight { key, lock }) = self.remote.take() {
+                if let Some(RemoteFlight { upstream, key, lock }) = self.remote.take() {
                     let lock = lock.map(|lock| lock.token);
                     let answer = Some(Box::new(answer.clone()));
                     self.platform.spawn_job(BackgroundJob::new(Job::PublishAnswer {
+                        upstream,
                         key,
                         answer,
                         lock,
@@ -115,8 +117,9 @@ impl<P: Platform> Drop for Leader<P> {
             lock(&self.cache).give_up(lease, Abandoned::Gone, self.platform.now());
         }
         // There is no answer, so release the lock for another process.
-        if let Some(RemoteFlight { key, lock: Some(lock) }) = self.remote.take() {
+        if let Some(RemoteFlight { upstream, key, lock: Some(lock) }) = self.remote.take() {
             self.platform.spawn_job(BackgroundJob::new(Job::PublishAnswer {
+                upstream,
                 key,
                 answer: None,
                 lock: Some(lock.token),
@@ -197,7 +200,8 @@ impl Coalescer {
             CacheVerdict::Refresh(lease) => {
                 let mut leader = self.leader(&platform, request, Some(lease));
                 if platform.has_shared_store() {
-                    leader.remote = Some(RemoteFlight { key: *key, lock: None });
+                    leader.remote =
+                        Some(RemoteFlight { upstream: upstream.id, key: *key, lock: None });
                 }
                 (CacheResult::Bypass, Lookup::Lead(leader))
             }
@@ -219,7 +223,7 @@ impl Coalescer {
         // Another process may have the answer, or make it.
         context.release_permit();
         let mut began = platform.now();
-        let account = account(&platform, &upstream.calls.credentials).await;
+        let account = account(&platform, &upstream.calls.auth).await;
         let store_key = key.key(&account);
         let keep = leader.keep;
         let recall = async || {
@@ -268,7 +272,7 @@ impl Coalescer {
             }
             Flight::Lead { lock, .. } => {
                 let lock = lock.map(|token| HeldLock { store_key, token });
-                leader.remote = Some(RemoteFlight { key: *key, lock });
+                leader.remote = Some(RemoteFlight { upstream: upstream.id, key: *key, lock });
                 Ok((CacheResult::Miss, Lookup::Lead(leader)))
             }
         }
@@ -278,12 +282,12 @@ impl Coalescer {
     pub(super) async fn publish<P: Platform>(
         &self,
         platform: &P,
-        credentials: &Credentials,
+        auth: &AccountAuth,
         key: &CacheKey,
         answer: Option<Box<CachedAnswer>>,
         lock_token: Option<FencingToken>,
     ) {
-        let account = account(platform, credentials).await;
+        let account = account(platform, auth).await;
         let store_key = key.key(&account);
         let stored = answer.and_then(|it| it.to_stored(key, &account, platform.wall_clock()));
         if let Some(stored) = stored {
@@ -307,9 +311,9 @@ impl Coalescer {
 }
 
 /// Returns the fingerprint of the account in use. It reads the credential file only while none is known.
-async fn account<P: Platform>(platform: &P, credentials: &Credentials) -> String {
-    let known = credentials.fingerprint();
-    if known.is_empty() { credentials.read_fingerprint(platform).await } else { known }
+async fn account<P: Platform>(platform: &P, auth: &AccountAuth) -> String {
+    let known = auth.fingerprint();
+    if known.is_empty() { auth.read_fingerprint(platform).await } else { known }
 }
 
 /// The lease of a leader, and how long other processes wait for a leader that renews its lock. It is

@@ -1,5 +1,7 @@
 //! Answers that the proxy gives itself: its name, its health, its metrics, and the models.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, VARY};
 use http::request::Parts;
@@ -17,6 +19,7 @@ use crate::metrics::{CredentialStatus, ExpositionFormat, HealthInput};
 use crate::platform::{AdminPort, Platform, ProcessStats};
 use crate::provider::code_assist::models::resolve;
 use crate::settings::AllowedProtocol;
+use crate::time::Monotonic;
 
 impl Proxy {
     /// Answers `GET /`, `/health`, `/health/detailed`, `/live`, `/metrics`, `/ready` and `OPTIONS *`,
@@ -109,8 +112,10 @@ impl Proxy {
     /// left out: they cost a few system calls, and `/health` is requested often.
     fn health_input<P: Platform>(&self, platform: &P) -> HealthInput {
         let (clock, now) = (platform.wall_clock(), platform.now());
-        let resting = self.upstream.calls.report_breakers(now);
-        let token = self.upstream.calls.credentials.status(clock);
+        let primary = self.upstreams.primary();
+        let reported = self.upstreams.iter().map(|upstream| upstream.calls.report_breakers(now));
+        let resting = reported.flatten().collect();
+        let token = primary.calls.auth.status(clock);
         let credentials = token.trouble.map_or(CredentialStatus::Ok, |error| {
             CredentialStatus::Failed(error.label(), error.message())
         });
@@ -121,12 +126,15 @@ impl Proxy {
             store_stats: platform.store_stats(),
             credentials,
             token: token.expiry,
-            project: self.upstream.projects.state(clock, now),
+            project: match primary.code_assist() {
+                Some(account) => account.projects.state(clock, now),
+                None => "known",
+            },
             most_requests: self.settings.max_concurrent_requests,
             most_per_caller: self.permits_per_caller(),
             queue_timeout: self.settings.queue_timeout,
             resting,
-            exhausted: self.upstream.calls.quotas.exhausted(clock),
+            exhausted: primary.calls.quotas.exhausted(clock),
             ready: self.unready_reasons(platform).is_empty(),
             memory_used: self.memory.used(),
             memory_limit: self.memory.limit(),
@@ -142,9 +150,20 @@ impl Proxy {
         page_token: Option<&str>,
     ) -> Result<Answer<P>, Error> {
         let began = context.platform().now();
-        let models = self.upstream.models.models(context, began).await?;
+        let models = self.code_assist_models(context, began).await?;
         let body = models::list(&models, page_size, page_token)?;
         Ok(respond::json(HeaderMap::new(), body))
+    }
+
+    async fn code_assist_models<P: Platform>(
+        &self,
+        context: &mut RequestContext<P>,
+        began: Monotonic,
+    ) -> Result<Arc<[models::Model]>, Error> {
+        match self.upstreams.code_assist() {
+            Some((_, account)) => account.models.models(context, began).await,
+            None => Err(Error::NotFound { what: "models".to_owned() }),
+        }
     }
 
     /// Answers `GET /v1beta/models/{m}`. For an alias it returns the model that the alias stands for.
@@ -154,7 +173,7 @@ impl Proxy {
         requested: &str,
     ) -> Result<Answer<P>, Error> {
         let began = context.platform().now();
-        let models = self.upstream.models.models(context, began).await?;
+        let models = self.code_assist_models(context, began).await?;
         if let Some(body) = models::one(&models, requested) {
             return Ok(respond::json(HeaderMap::new(), body));
         }

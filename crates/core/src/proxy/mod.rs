@@ -4,6 +4,7 @@
 //! response. A step of `answer` that is longer than a few lines is a module of its own.
 
 pub mod check;
+mod choose;
 mod coalesce;
 mod limit;
 mod local;
@@ -39,17 +40,17 @@ use crate::intake;
 use crate::job::{BackgroundJob, Job};
 use crate::memory;
 use crate::metrics::Metrics;
-use crate::payload::Payload;
 use crate::platform::{Admission, Platform, RequestBodyError};
 use crate::policy::cache::CachedAnswer;
 use crate::policy::key_guesses::KeyGuesses;
 use crate::policy::memory::{MemoryBudget, REQUEST_BASE};
+use crate::provider::code_assist;
 use crate::settings::Settings;
-use crate::upstream::{FirstEvent, Head, Upstream, Whole};
+use crate::upstream::{FirstEvent, Head, Upstream, Upstreams, Whole};
 
 use coalesce::{Coalescer, Lookup};
 use limit::CallerLimits;
-use prepare::PreparedRequest;
+use prepare::{AdaptedBody, ModelRequest, ModelTarget, PreparedRequest};
 use reload::ReloadableSettings;
 use respond::Answer;
 
@@ -62,7 +63,7 @@ pub struct Proxy {
     limits: CallerLimits,
     guesses: Mutex<KeyGuesses>,
     coalescer: Coalescer,
-    upstream: Upstream,
+    upstreams: Upstreams,
     memory: Arc<MemoryBudget>,
     metrics: Arc<Metrics>,
 }
@@ -72,7 +73,8 @@ impl Proxy {
     pub fn new<P: Platform>(settings: Settings, platform: &P) -> Self {
         let settings = Arc::new(settings);
         let (clock, now) = (platform.wall_clock(), platform.now());
-        let metrics = Arc::new(Metrics::new(&settings.endpoints, clock, now));
+        let endpoints = settings.upstreams.iter().flat_map(|upstream| &upstream.endpoints);
+        let metrics = Arc::new(Metrics::new(endpoints, clock, now));
         let memory = MemoryBudget::new(settings.memory_budget_bytes);
         memory.set_keys(settings.api_keys.len());
         Self {
@@ -80,7 +82,7 @@ impl Proxy {
             limits: CallerLimits::new(&settings),
             guesses: Mutex::default(),
             coalescer: Coalescer::new(&settings, &metrics),
-            upstream: Upstream::new(&settings, &metrics),
+            upstreams: Upstreams::new(&settings, &metrics),
             memory,
             metrics,
             settings,
@@ -159,17 +161,21 @@ impl Proxy {
 
     async fn run<P: Platform>(&self, platform: &P, job: Job) {
         match job {
-            Job::DiscoverProject(lease) => {
-                self.upstream.discover_project(platform, lease).await;
+            Job::DiscoverProject(upstream, lease) => {
+                self.upstreams.get(upstream).discover_project(platform, lease).await;
             }
-            Job::ListModels(lease) => self.upstream.list_models(platform, lease).await,
-            Job::PublishAnswer { key, answer, lock } => {
-                let credentials = &self.upstream.calls.credentials;
-                self.coalescer.publish(platform, credentials, &key, answer, lock).await;
+            Job::ListModels(upstream, lease) => {
+                self.upstreams.get(upstream).list_models(platform, lease).await;
             }
-            Job::PublishQuotas => self.upstream.publish_quotas(platform).await,
-            Job::RefreshToken(lease) => {
-                self.upstream.refresh_token(platform, lease).await;
+            Job::PublishAnswer { upstream, key, answer, lock } => {
+                let auth = &self.upstreams.get(upstream).calls.auth;
+                self.coalescer.publish(platform, auth, &key, answer, lock).await;
+            }
+            Job::PublishQuotas(upstream) => {
+                self.upstreams.get(upstream).publish_quotas(platform).await;
+            }
+            Job::RefreshToken(upstream, lease) => {
+                self.upstreams.get(upstream).refresh_token(platform, lease).await;
             }
         }
     }
@@ -178,7 +184,7 @@ impl Proxy {
     /// about once a second.
     pub async fn tick<P: Platform>(&self, platform: &P) {
         self.metrics.log_left_out(false, platform.now());
-        self.upstream.tick(platform).await;
+        self.upstreams.tick(platform).await;
     }
 
     /// Writes the log lines that are held back. The shell calls it when it stops.
@@ -201,22 +207,30 @@ impl Proxy {
     ) -> Result<Answer<P>, Error> {
         let route = self.admit(parts, route, context).await?;
         match route {
-            Route::Count { model } => {
-                self.whole(parts, body, context, model, WholeCall::CountTokens).await
+            Route::Count { model, form } => {
+                let target = ModelTarget { parts, model, form };
+                self.whole(target, body, context, WholeCall::CountTokens).await
             }
-            Route::Generate { model } => {
-                self.whole(parts, body, context, model, WholeCall::Generate).await
+            Route::Generate { model, form } => {
+                let target = ModelTarget { parts, model, form };
+                self.whole(target, body, context, WholeCall::Generate).await
             }
-            Route::Stream { model, framing } => {
-                self.stream(parts, body, context, model, framing).await
+            Route::Stream { model, framing, form } => {
+                let target = ModelTarget { parts, model, form };
+                self.stream(target, body, context, framing).await
             }
             Route::PassThrough { suffix, alt } => {
                 self.pass_through(parts, body, context, &suffix, alt.as_deref()).await
             }
-            Route::Models { page_size, page_token } => {
+            Route::Models { page_size, page_token, .. } => {
                 self.model_list(context, page_size, page_token.as_deref()).await
             }
-            Route::Model { model } => self.model(context, &model).await,
+            Route::Model { model, .. } => self.model(context, &model).await,
+            Route::VertexResource(resource) => {
+                let (what, model) = (resource.what().to_owned(), resource.model());
+                let model = model.map(str::to_owned);
+                Err(Error::NotOffered { what, model, upstream: None, others: Vec::new() })
+            }
             Route::Root
             | Route::Health
             | Route::HealthDetailed
@@ -276,19 +290,23 @@ impl Proxy {
     /// The life of a request whose answer comes whole: equal ones may share it.
     async fn whole<P: Platform, B: Body<Data = Bytes, Error: Into<RequestBodyError>>>(
         &self,
-        parts: &Parts,
+        target: ModelTarget<'_>,
         body: B,
         context: &mut RequestContext<P>,
-        model: String,
         call: WholeCall,
     ) -> Result<Answer<P>, Error> {
-        let prepared = self.prepare(parts, body, context, model, ModelCall::Whole(call)).await?;
-        let found = self.coalescer.find(&self.upstream, &prepared.cache, call, context).await?;
+        let asked = target.asked(context);
+        let (upstream, _) = self.candidates(target.parts, asked)?;
+        self.use_upstream(upstream, context);
+        let body = self.intake(target.parts, body, context).await?;
+        let request = ModelRequest { target: &target, call: ModelCall::Whole(call), body };
+        let prepared = self.prepare(upstream, &request, context).await?;
+        let found = self.coalescer.find(upstream, &prepared.cache, call, context).await?;
         let mut answer = match found {
             Lookup::Found(answer) => answer,
             Lookup::Lead(leader) => {
-                let asking = pin!(self.ask_for_whole(&parts.headers, prepared.body, call, context));
-                let answer = leader.while_leading(asking).await;
+                let asking = self.ask_for_whole(upstream, &request, prepared.body, call, context);
+                let answer = leader.while_leading(pin!(asking)).await;
                 leader.complete(answer.as_ref());
                 answer?
             }
@@ -300,41 +318,49 @@ impl Proxy {
 
     async fn ask_for_whole<P: Platform>(
         &self,
-        headers: &HeaderMap,
-        body: Payload,
+        upstream: &Upstream,
+        request: &ModelRequest<'_>,
+        body: AdaptedBody,
         call: WholeCall,
         context: &mut RequestContext<P>,
     ) -> Result<CachedAnswer, Error> {
-        let (request, now) = match call {
-            WholeCall::CountTokens => self.count_request(body, context)?,
-            WholeCall::Generate => self.generate_request(headers, body, context).await?,
-        };
-        let calls = &self.upstream.calls;
-        let answer = calls.call_with_retries(&request, Whole(Some(call)), context, now).await?;
+        let want = Whole(Some((call, request.target.form.mode)));
+        let (request, now) = self.encode(upstream, request, body, context).await?;
+        let calls = &upstream.calls;
+        let answer = calls.call_with_retries(&request, want, context, now).await?;
         Ok(respond::whole(&calls.provider, answer, context))
     }
 
     /// The life of a request whose answer is a stream.
     async fn stream<P: Platform, B: Body<Data = Bytes, Error: Into<RequestBodyError>>>(
         &self,
-        parts: &Parts,
+        target: ModelTarget<'_>,
         body: B,
         context: &mut RequestContext<P>,
-        model: String,
         framing: Framing,
     ) -> Result<Answer<P>, Error> {
         context.stream = true;
         context.cache = CacheUse::NotRepeatable;
-        let prepared = self.prepare(parts, body, context, model, ModelCall::Stream).await?;
-        let PreparedRequest { body, headers, .. } = prepared;
-        let (request, now) = self.stream_request(&parts.headers, body, context).await?;
-        let want = FirstEvent(StreamFormat::Gemini(framing));
-        let calls = &self.upstream.calls;
+        let (upstream, _) = self.candidates(target.parts, target.asked(context))?;
+        self.use_upstream(upstream, context);
+        let body = self.intake(target.parts, body, context).await?;
+        let request = ModelRequest { target: &target, call: ModelCall::Stream, body };
+        let PreparedRequest { body, headers, .. } =
+            self.prepare(upstream, &request, context).await?;
+        let (request, now) = self.encode(upstream, &request, body, context).await?;
+        let calls = &upstream.calls;
+        let Some(from) = calls.provider.upstream_format(target.form.mode) else {
+            let answer = calls.call_with_retries(&request, Head, context, now).await?;
+            let mut answer = respond::passed_through(&calls.provider, answer, context);
+            answer.headers.extend(headers);
+            return Ok(answer);
+        };
+        let want = FirstEvent { from, to: StreamFormat::Gemini(framing) };
         let stream = calls.call_with_retries(&request, want, context, now).await?;
         Ok(respond::stream(&calls.provider, stream, framing, headers, context))
     }
 
-    /// The life of a request in the provider's own protocol.
+    /// The life of a request in Code Assist's own protocol.
     async fn pass_through<P: Platform, B: Body<Data = Bytes, Error: Into<RequestBodyError>>>(
         &self,
         parts: &Parts,
@@ -343,24 +369,26 @@ impl Proxy {
         suffix: &str,
         alt: Option<&str>,
     ) -> Result<Answer<P>, Error> {
+        let Some((upstream, account)) = self.upstreams.code_assist() else {
+            return Err(route::not_found(&parts.method, &parts.uri).into());
+        };
+        self.use_upstream(upstream, context);
         let body = self.intake(parts, body, context).await?;
         context.stream = alt == Some("sse");
-        let calls = &self.upstream.calls;
-        let method = parts.method.clone();
-        let (provider, owned_suffix, text) =
-            (Arc::clone(&calls.provider), suffix.to_owned(), body.clone());
-        let search = move || provider.passed_model(&owned_suffix, &text);
+        let (owned_suffix, text) = (suffix.to_owned(), body.clone());
+        let search = move || code_assist::passed_model(&owned_suffix, &text).unwrap_or_default();
         let longest = self.settings.queue_timeout;
         context.model = memory::work_on(body.len(), context, longest, search).await?;
-        let request = calls.provider.pass_through(method, suffix, alt);
+        let request = account.protocol.pass_through(parts.method.clone(), suffix, alt);
         let now = context.platform().now();
         // Before the body, which may have to wait for the project: a discovery calls the same endpoints.
-        calls.check_breakers(request.counts_for(), &context.model, now)?;
+        upstream.calls.check_breakers(request.counts_for(), &context.model, now)?;
         let mut headers = HeaderMap::new();
-        let (body, now) = self.passed_body(body, &mut headers, context, now).await?;
+        let (body, now) =
+            self.passed_body((upstream, account), body, &mut headers, context, now).await?;
         let request = request.with_body(body);
-        let answer = calls.call_with_retries(&request, Head, context, now).await?;
-        let mut answer = respond::passed_through(&calls.provider, answer, context);
+        let answer = upstream.calls.call_with_retries(&request, Head, context, now).await?;
+        let mut answer = respond::passed_through(&upstream.calls.provider, answer, context);
         answer.headers.extend(headers);
         Ok(answer)
     }

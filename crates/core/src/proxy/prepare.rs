@@ -10,9 +10,11 @@ use http::{HeaderMap, HeaderName};
 use http_body::Body;
 
 use super::Proxy;
+use super::choose::Asked;
 use super::coalesce::CacheRequest;
 use super::respond::put;
 use crate::context::RequestContext;
+use crate::dialect::gemini::route::PathForm;
 use crate::dialect::{ModelCall, WholeCall};
 use crate::error::Error;
 use crate::ids::PromptId;
@@ -25,58 +27,81 @@ use crate::platform::{HEAVY, Platform, RequestBodyError};
 use crate::policy::cache::{self, CacheDirective, CacheKey, KeepRule};
 use crate::policy::memory::MemoryReservation;
 use crate::provider::code_assist::envelope::Envelope;
-use crate::provider::code_assist::models;
+use crate::provider::edits::ServiceTier;
 use crate::provider::request::UpstreamRequest;
 use crate::time::Monotonic;
+use crate::upstream::{Account, Calls, CodeAssistAccount, Upstream};
 
-/// A client's request, read and adapted for the provider.
+/// The head of a client's request to a model.
+pub(super) struct ModelTarget<'a> {
+    pub(super) parts: &'a Parts,
+    /// The model as the client wrote it, without prefixes.
+    pub(super) model: String,
+    pub(super) form: PathForm,
+}
+
+impl ModelTarget<'_> {
+    /// What the request asks of an upstream.
+    pub(super) fn asked<P: Platform>(&self, context: &RequestContext<P>) -> Asked<'_> {
+        Asked { operation: context.operation, model: &self.model }
+    }
+}
+
+/// A client's request to a model, as it came.
+pub(super) struct ModelRequest<'a> {
+    pub(super) target: &'a ModelTarget<'a>,
+    pub(super) call: ModelCall,
+    pub(super) body: Bytes,
+}
+
+/// A body, adapted and not yet in its envelope.
+pub(super) struct AdaptedBody {
+    pub(super) text: Payload,
+    /// The tier that the body asked for, where the provider takes it in a header only.
+    pub(super) tier: Option<ServiceTier>,
+}
+
+/// A client's request, adapted for one upstream.
 pub(super) struct PreparedRequest {
-    /// The body, adapted and not yet in its envelope.
-    pub(super) body: Payload,
+    pub(super) body: AdaptedBody,
     /// Headers that tell the client about the changes.
     pub(super) headers: HeaderMap,
     pub(super) cache: CacheRequest,
 }
 
 impl Proxy {
-    /// Reads the body of a request to a model, and adapts it.
-    pub(super) async fn prepare<
-        P: Platform,
-        B: Body<Data = Bytes, Error: Into<RequestBodyError>>,
-    >(
+    /// Adapts the body of a request to a model for one upstream.
+    pub(super) async fn prepare<P: Platform>(
         &self,
-        parts: &Parts,
-        body: B,
+        upstream: &Upstream,
+        request: &ModelRequest<'_>,
         context: &mut RequestContext<P>,
-        requested: String,
-        call: ModelCall,
     ) -> Result<PreparedRequest, Error> {
-        let body = self.intake(parts, body, context).await?;
+        let ModelRequest { target, call, body } = request;
+        let (call, requested, mode) = (*call, &target.model, target.form.mode);
         let reloadable = self.reloadable();
-        let model = models::resolve(&requested, &reloadable.model_aliases);
+        let model = upstream.model(requested, &reloadable.model_aliases);
         let mut headers = HeaderMap::new();
-        if model == requested {
-            context.model = requested;
-        } else {
-            context.model = model.to_owned();
+        model.clone_into(&mut context.model);
+        if model != requested {
             put(&mut headers, MODEL, model);
         }
-        let provider = &self.upstream.calls.provider;
+        let provider = &upstream.calls.provider;
         let adapted = if body.len() <= HEAVY {
-            provider.adapt(call, &body, &context.model)
+            provider.adapt(call, mode, body, &context.model)
         } else {
             let (provider, body, model) =
                 (Arc::clone(provider), body.clone(), context.model.clone());
             let length = body.len();
-            let work = move || provider.adapt(call, &body, &model);
+            let work = move || provider.adapt(call, mode, &body, &model);
             Box::pin(memory::work_on(length, context, self.settings.queue_timeout, work)).await?
         };
         let adapted = match adapted {
             Ok(adapted) => adapted,
             Err(refused) => {
                 let (provider, model) = (Arc::clone(provider), context.model.clone());
-                let adapt = move |text: &Bytes| provider.adapt(call, text, &model);
-                let read = self.read_leniently(&body, refused, adapt, context, &mut headers);
+                let adapt = move |text: &Bytes| provider.adapt(call, mode, text, &model);
+                let read = self.read_leniently(body, refused, adapt, context, &mut headers);
                 Box::pin(read).await?
             }
         };
@@ -85,17 +110,17 @@ impl Proxy {
         }
         let cache = match call {
             ModelCall::Whole(call) if self.coalescer.is_on() => {
-                let key = cache::idempotency_key(&parts.headers);
+                let key = cache::idempotency_key(&target.parts.headers);
                 let repeatable = match call {
                     WholeCall::CountTokens => true,
                     WholeCall::Generate => adapted.temperature_zero || key.is_some(),
                 };
                 if repeatable {
                     let longest = self.settings.queue_timeout;
-                    let key = cache_key(call, body, key, context, longest).await?;
+                    let key = cache_key(call, body.clone(), key, context, longest).await?;
                     CacheRequest {
                         key: Some(key),
-                        directive: CacheDirective::of(&parts.headers),
+                        directive: CacheDirective::of(&target.parts.headers),
                         keep: match call {
                             WholeCall::CountTokens => KeepRule::Counted,
                             WholeCall::Generate if adapted.looks_outside => KeepRule::Never,
@@ -108,7 +133,8 @@ impl Proxy {
             }
             ModelCall::Stream | ModelCall::Whole(_) => CacheRequest::NONE,
         };
-        Ok(PreparedRequest { body: adapted.request, headers, cache })
+        let body = AdaptedBody { text: adapted.request, tier: adapted.service_tier };
+        Ok(PreparedRequest { body, headers, cache })
     }
 
     /// Reads a body that is no strict JSON as Google's own parser would: its strict form is made, and `read`
@@ -175,7 +201,8 @@ impl Proxy {
         memory::reserve(&self.memory, announced.memory(), limits.queue_timeout, context).await?;
         if !announced.is_small() {
             let now = context.platform().now();
-            let (permitted, _) = Box::pin(self.upstream.calls.acquire_permit(context, now)).await;
+            let (permitted, _) =
+                Box::pin(self.upstreams.primary().calls.acquire_permit(context, now)).await;
             permitted?;
         }
         let body = intake::collect(context, announced, body, &limits).await?;
@@ -183,64 +210,68 @@ impl Proxy {
         Ok(body)
     }
 
-    /// The request that counts tokens, and the time.
-    pub(super) fn count_request<P: Platform>(
+    /// The request as the upstream's provider wants it, and the time. Fails without waiting if the quota is
+    /// known to be exhausted, unless the client asks upstream anew, or if all breakers are open.
+    pub(super) async fn encode<P: Platform>(
         &self,
-        body: Payload,
-        context: &RequestContext<P>,
-    ) -> Result<(UpstreamRequest, Monotonic), Error> {
-        let now = context.platform().now();
-        let request = self.upstream.calls.provider.count_tokens(body);
-        self.upstream.calls.check_breakers(request.counts_for(), &context.model, now)?;
-        Ok((request, now))
-    }
-
-    /// The request that generates a whole answer, and the time.
-    pub(super) async fn generate_request<P: Platform>(
-        &self,
-        headers: &HeaderMap,
-        body: Payload,
+        upstream: &Upstream,
+        request: &ModelRequest<'_>,
+        body: AdaptedBody,
         context: &mut RequestContext<P>,
     ) -> Result<(UpstreamRequest, Monotonic), Error> {
-        let (project, prompt_id, now) =
-            self.envelope_parts(headers, ModelCall::Whole(WholeCall::Generate), context).await?;
-        let envelope =
-            Envelope { model: &context.model, project: &project, prompt_id: prompt_id.as_str() };
-        Ok((self.upstream.calls.provider.generate(body, &envelope), now))
-    }
-
-    /// The request that generates a stream, and the time.
-    pub(super) async fn stream_request<P: Platform>(
-        &self,
-        headers: &HeaderMap,
-        body: Payload,
-        context: &mut RequestContext<P>,
-    ) -> Result<(UpstreamRequest, Monotonic), Error> {
-        let (project, prompt_id, now) =
-            self.envelope_parts(headers, ModelCall::Stream, context).await?;
-        let envelope =
-            Envelope { model: &context.model, project: &project, prompt_id: prompt_id.as_str() };
-        Ok((self.upstream.calls.provider.stream(body, &envelope), now))
-    }
-
-    /// Returns the project and a new prompt id. Fails without waiting if the quota is known to be
-    /// exhausted, unless the client's `headers` ask upstream anew, or if all breakers are open.
-    async fn envelope_parts<P: Platform>(
-        &self,
-        headers: &HeaderMap,
-        call: ModelCall,
-        context: &mut RequestContext<P>,
-    ) -> Result<(Arc<str>, PromptId, Monotonic), Error> {
         let platform = context.platform().clone();
-        let calls = &self.upstream.calls;
+        let calls = &upstream.calls;
         let now = platform.now();
         // Before the project, since a discovery would call the same endpoints.
-        calls.check_breakers(calls.provider.counted_for(call), &context.model, now)?;
-        let anew = || CacheDirective::of(headers) != CacheDirective::Any;
-        let checked = calls.quotas.check(&context.model, anew, platform.wall_clock());
-        context.proves_quota = checked.map_err(|error| *error)?;
-        let (project, now) = self.upstream.projects.project(calls, context, now).await;
-        Ok((project?, PromptId::new(&platform), now))
+        calls.check_breakers(calls.provider.counted_for(request.call), &context.model, now)?;
+        if request.call != ModelCall::Whole(WholeCall::CountTokens) {
+            let anew = || CacheDirective::of(&request.target.parts.headers) != CacheDirective::Any;
+            let checked = calls.quotas.check(&context.model, anew, platform.wall_clock());
+            context.proves_quota = checked.map_err(|error| *error)?;
+        }
+        let ModelTarget { parts, form, .. } = request.target;
+        match &upstream.account {
+            Account::CodeAssist(account) => {
+                self.in_envelope(calls, account, request.call, body.text, context, now).await
+            }
+            Account::GeminiApi(provider) => {
+                Ok((provider.request(request.call, parts, *form, &context.model, body.text), now))
+            }
+            Account::Vertex(account) => {
+                let (paths, now) = account.paths(calls, context, now).await;
+                let adapted = (body.text, account.headers(calls, body.tier));
+                let call = request.call;
+                let (protocol, target) = (&account.protocol, (*parts, *form));
+                let request = protocol.request(paths?, call, target, &context.model, adapted);
+                Ok((request.map_err(|why| Error::NotFound { what: why.to_string() })?, now))
+            }
+        }
+    }
+
+    /// The request in Code Assist's envelope, which needs the project unless tokens are counted.
+    async fn in_envelope<P: Platform>(
+        &self,
+        calls: &Calls,
+        account: &CodeAssistAccount,
+        call: ModelCall,
+        body: Payload,
+        context: &mut RequestContext<P>,
+        now: Monotonic,
+    ) -> Result<(UpstreamRequest, Monotonic), Error> {
+        let protocol = &account.protocol;
+        if call == ModelCall::Whole(WholeCall::CountTokens) {
+            return Ok((protocol.count_tokens(body), now));
+        }
+        let (project, now) = account.projects.project(calls, context, now).await;
+        let project = project?;
+        let prompt_id = PromptId::new(context.platform());
+        let envelope =
+            Envelope { model: &context.model, project: &project, prompt_id: prompt_id.as_str() };
+        let request = match call {
+            ModelCall::Stream => protocol.stream(body, &envelope),
+            ModelCall::Whole(_) => protocol.generate(body, &envelope),
+        };
+        Ok((request, now))
     }
 }
 

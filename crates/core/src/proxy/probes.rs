@@ -15,10 +15,11 @@ impl Proxy {
     /// balancer would take all of them out, and clients would get no explanation.
     pub(super) fn readiness<P: Platform>(&self, platform: &P) -> (StatusCode, Bytes) {
         let (clock, now) = (platform.wall_clock(), platform.now());
-        let credentials = &self.upstream.calls.credentials;
         // A process that has no regular work of its own must ask Google before it can know.
-        if let Some(lease) = credentials.begin_first_token(clock, now) {
-            platform.spawn_job(BackgroundJob::new(Job::RefreshToken(lease)));
+        for upstream in self.upstreams.iter() {
+            if let Some(lease) = upstream.calls.auth.begin_first_token(clock, now) {
+                platform.spawn_job(BackgroundJob::new(Job::RefreshToken(upstream.id, lease)));
+            }
         }
         let reasons = self.unready_reasons(platform);
         if reasons.is_empty() {
@@ -32,7 +33,8 @@ impl Proxy {
     pub(super) fn unready_reasons<P: Platform>(&self, platform: &P) -> Vec<&'static str> {
         let stopping = self.metrics.shutting_down().then_some("shutting_down");
         let memory = self.memory.is_exhausted().then_some("memory_exhausted");
-        let credentials = self.upstream.calls.credentials.unready_reason(platform.wall_clock());
+        let clock = platform.wall_clock();
+        let credentials = self.upstreams.primary().calls.auth.unready_reason(clock);
         [stopping, credentials, memory].into_iter().flatten().collect()
     }
 }

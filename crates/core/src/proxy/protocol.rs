@@ -1,7 +1,5 @@
 //! What clients may call of the provider's own protocol: `CODE_ASSIST_PROTOCOL` (`docs/ACCESS.md`).
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use http::HeaderMap;
 
@@ -12,8 +10,10 @@ use crate::error::Error;
 use crate::memory;
 use crate::payload::Payload;
 use crate::platform::Platform;
+use crate::provider::code_assist::pass_through;
 use crate::settings::AllowedProtocol;
 use crate::time::Monotonic;
+use crate::upstream::{CodeAssistAccount, Upstream};
 
 impl Proxy {
     /// The error for a request without a route. A protocol that is off has no paths.
@@ -31,9 +31,7 @@ impl Proxy {
         match self.settings.code_assist_protocol {
             AllowedProtocol::All => Ok(()),
             AllowedProtocol::Off => Err(protocol_is_off()),
-            AllowedProtocol::Generate if self.upstream.calls.provider.is_session_method(suffix) => {
-                Ok(())
-            }
+            AllowedProtocol::Generate if pass_through::is_session_method(suffix) => Ok(()),
             AllowedProtocol::Generate => {
                 let rpc = suffix.trim_start_matches([':', '/']).to_owned();
                 Err(Error::RpcNotAllowed { rpc })
@@ -46,6 +44,7 @@ impl Proxy {
     /// about other changes. Returns the time too.
     pub(super) async fn passed_body<P: Platform>(
         &self,
+        (upstream, account): (&Upstream, &CodeAssistAccount),
         body: Bytes,
         headers: &mut HeaderMap,
         context: &mut RequestContext<P>,
@@ -54,24 +53,22 @@ impl Proxy {
         if self.settings.code_assist_protocol == AllowedProtocol::All {
             return Ok((Payload::from(body), now));
         }
-        let calls = &self.upstream.calls;
-        let (provider, text) = (Arc::clone(&calls.provider), body.clone());
-        let search = move || provider.named_projects(&text);
+        let text = body.clone();
+        let search = move || pass_through::named_projects(&text);
         let longest = self.settings.queue_timeout;
         let named = memory::work_on(body.len(), context, longest, search).await?;
         let (body, named) = match named {
             Ok(named) => (body, named),
             Err(refused) => {
-                let provider = Arc::clone(&calls.provider);
-                let search = move |text: &Bytes| Ok((text.clone(), provider.named_projects(text)?));
+                let search = |text: &Bytes| Ok((text.clone(), pass_through::named_projects(text)?));
                 Box::pin(self.read_leniently(&body, refused, search, context, headers)).await?
             }
         };
         if named.is_empty() {
             return Ok((Payload::from(body), now));
         }
-        let (project, now) = self.upstream.projects.project(calls, context, now).await;
-        Ok((calls.provider.in_project(&body, named, &project?), now))
+        let (project, now) = account.projects.project(&upstream.calls, context, now).await;
+        Ok((pass_through::in_project(&body, named, &project?), now))
     }
 }
 

@@ -28,7 +28,9 @@ impl ReloadableSettings {
 impl Proxy {
     /// Forgets which quotas are exhausted, so that upstream is asked again.
     pub fn retry_quotas<P: Platform>(&self, platform: &P) {
-        self.upstream.calls.quotas.clear(platform.wall_clock());
+        for upstream in self.upstreams.iter() {
+            upstream.calls.quotas.clear(platform.wall_clock());
+        }
     }
 
     /// Replaces keys, allowed hosts and origins, and model aliases. Other settings and requests in

@@ -6,6 +6,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use super::Proxy;
+use super::choose::UPSTREAM;
 use crate::body::{Events, ProxyBody};
 use crate::context::RequestContext;
 use crate::dialect::gemini;
@@ -93,6 +94,9 @@ impl Proxy {
         if parts.method == Method::HEAD {
             // The body is not sent.
             context.settle(RequestOutcome::Ok);
+        }
+        if let Some(name) = &context.upstream {
+            put(&mut headers, UPSTREAM, &**name);
         }
         headers.insert(REQUEST_ID, context.id.to_header());
         headers.insert(SERVER_TIMING, context.server_timing(now));
@@ -189,7 +193,7 @@ fn note_trace<P: Platform>(
     upstream: &HeaderMap,
     context: &mut RequestContext<P>,
 ) {
-    let name = provider.trace_header();
+    let Some(name) = provider.trace_header() else { return };
     let in_header = upstream.get(&name);
     if let Some((value, trace)) = in_header.and_then(|value| Some((value, value.to_str().ok()?))) {
         headers.insert(name, value.clone());

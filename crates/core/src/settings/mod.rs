@@ -16,6 +16,7 @@ mod spec;
 mod table;
 #[cfg(test)]
 mod tests;
+mod upstreams;
 mod worker;
 
 use std::fmt;
@@ -27,6 +28,11 @@ use secrecy::{ExposeSecret, SecretBox, SecretString};
 pub use reference::{reference, worker_example};
 pub use spec::{Group, Kind, Secrecy, SettingSpec};
 pub use table::{SETTINGS, find};
+pub use upstreams::{
+    AccountSettings, CodeAssistSettings, Failover, FailoverModel, FailoverReason,
+    FailoverSignatures, GeminiApiSettings, GoogleCredentials, ModelPattern, UnusedUpstream,
+    UpstreamSettings, VertexAuth, VertexSettings,
+};
 pub use worker::worker_default;
 
 use error::SettingError;
@@ -40,6 +46,22 @@ pub struct Settings {
     pub port: u16,
     /// `ADMIN_PORT`: 0 picks a free one.
     pub admin_port: Option<u16>,
+    /// The upstreams in use, in order of preference; at least one. Their names differ.
+    pub upstreams: Vec<UpstreamSettings>,
+    /// `FAILOVER`.
+    pub failover: Failover,
+    /// `FAILOVER_MODELS`, in order.
+    pub failover_models: Vec<FailoverModel>,
+    /// `FAILOVER_SIGNATURES`.
+    pub failover_signatures: FailoverSignatures,
+    /// `PUBLIC_URL`: a base URL without a trailing slash.
+    pub public_url: Option<String>,
+    /// `ALLOW_AUTH_TOKENS`.
+    pub allow_auth_tokens: bool,
+    /// Configured and, under `UPSTREAMS=auto`, not used.
+    pub unused_upstreams: Vec<UnusedUpstream>,
+    /// `UPSTREAMS=auto` found no credential of any provider, so Code Assist is the only upstream.
+    pub no_upstream_configured: bool,
     /// `GCP_SERVICE_ACCOUNT`: the JSON of the CLI's `oauth_creds.json`.
     pub credentials_json: Option<CredentialsJson>,
     /// `GEMINI_OAUTH_CREDS_FILE`, or its default path (needs a home folder).
@@ -191,6 +213,11 @@ impl Settings {
             None if keys > 1 => (all / 2).max(1),
             None => all,
         }
+    }
+
+    /// `OAUTH_TOKEN_URL`, if it is not Google's own address.
+    pub fn own_token_url(&self) -> Option<&str> {
+        (self.token_url != "https://oauth2.googleapis.com/token").then_some(&*self.token_url)
     }
 
     /// Whether `HOST` is reachable from this machine only.

@@ -9,8 +9,9 @@ use super::redact::MASK;
 use super::spec::{Kind, SettingSpec};
 use super::table::SETTINGS;
 use super::{
-    AllowedHosts, AllowedProtocol, CredentialsJson, Effective, KvUrl, Layer, LogFormat, Machine,
-    Problem, SettingError, Settings, Source, Warning, parse,
+    AccountSettings, AllowedHosts, AllowedProtocol, CodeAssistSettings, CredentialsJson, Effective,
+    Failover, FailoverSignatures, KvUrl, Layer, LogFormat, Machine, Problem, SettingError,
+    Settings, Source, UpstreamSettings, Warning, parse,
 };
 
 pub(super) fn settings(
@@ -18,15 +19,30 @@ pub(super) fn settings(
     machine: &Machine<'_>,
 ) -> Result<(Settings, Vec<Warning>), Vec<Problem>> {
     let mut reader = SettingsReader::new(layers, machine.file);
+    let upstreams = reader.upstreams();
+    let (first, endpoints) = match upstreams.first() {
+        Some(UpstreamSettings {
+            account: AccountSettings::CodeAssist(account), endpoints, ..
+        }) => (account.clone(), endpoints.clone()),
+        _ => (CodeAssistSettings::default(), Vec::new()),
+    };
     let settings = Settings {
         host: reader.host(machine).unwrap_or_default(),
         port: u16::try_from(reader.whole("PORT")).unwrap_or(0),
         admin_port: reader.text("ADMIN_PORT", parse::port),
-        credentials_json: reader.credentials_json(),
-        credentials_file: reader.path("GEMINI_OAUTH_CREDS_FILE"),
-        access_token: reader.secret("GOOGLE_CLOUD_ACCESS_TOKEN"),
-        project_id: reader.text("GEMINI_PROJECT_ID", parse::project),
-        endpoints: reader.endpoints(),
+        upstreams,
+        failover: Failover::OFF,
+        failover_models: Vec::new(),
+        failover_signatures: FailoverSignatures::Keep,
+        public_url: None,
+        allow_auth_tokens: false,
+        unused_upstreams: Vec::new(),
+        no_upstream_configured: false,
+        credentials_json: first.credentials_json,
+        credentials_file: first.credentials_file,
+        access_token: first.access_token,
+        project_id: first.project_id,
+        endpoints,
         api_version: reader.text("CODE_ASSIST_API_VERSION", parse::api_version).unwrap_or_default(),
         token_url: reader.url("OAUTH_TOKEN_URL"),
         tokeninfo_url: reader.url("OAUTH_TOKENINFO_URL"),
@@ -136,7 +152,7 @@ impl<'a> SettingsReader<'a> {
     }
 
     /// The parsed value; `None` when it is unset or bad.
-    fn text<T>(
+    pub(super) fn text<T>(
         &mut self,
         name: &'static str,
         parse: impl FnOnce(&str) -> Result<T, SettingError>,
@@ -170,16 +186,16 @@ impl<'a> SettingsReader<'a> {
         None
     }
 
-    fn secret(&mut self, name: &'static str) -> Option<SecretString> {
+    pub(super) fn secret(&mut self, name: &'static str) -> Option<SecretString> {
         self.text(name, |secret| Ok(SecretString::from(secret)))
     }
 
-    fn credentials_json(&mut self) -> Option<CredentialsJson> {
+    pub(super) fn credentials_json(&mut self) -> Option<CredentialsJson> {
         let found = self.value("GCP_SERVICE_ACCOUNT").1?;
         Some(CredentialsJson { name: found.name, text: SecretString::from(found.value) })
     }
 
-    fn path(&mut self, name: &'static str) -> Option<String> {
+    pub(super) fn path(&mut self, name: &'static str) -> Option<String> {
         let home = self.home.clone();
         self.text(name, |path| parse::path(path, home.as_deref()))
     }
@@ -254,7 +270,7 @@ impl<'a> SettingsReader<'a> {
         url.unwrap_or_default()
     }
 
-    fn endpoints(&mut self) -> Vec<String> {
+    pub(super) fn endpoints(&mut self) -> Vec<String> {
         let spec = spec_of("CODE_ASSIST_ENDPOINT");
         let parsed = self.text(spec.name, |text| {
             // A list of commas only counts as unset.

@@ -1,25 +1,50 @@
 //! What is known of the account in use. All of it is cleared at once when the credentials change to
 //! another account.
 
-use std::sync::Mutex;
+use std::borrow::Cow;
+use std::sync::{Arc, Mutex};
 
 use super::catalog::Catalog;
 use crate::error::Error;
 use crate::google::error::UpstreamError;
+use crate::job::UpstreamId;
 use crate::policy::project::ProjectState;
 use crate::policy::quota::QuotaMemory;
 use crate::sync::lock;
 
 /// Lock order: the source of [`super::credentials::Credentials`] first, then any of these, one at a
 /// time.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct AccountData {
+    pub(crate) id: UpstreamId,
+    /// The upstream's name, a label of metrics and log lines.
+    pub(crate) name: Arc<str>,
     pub(super) project: Mutex<ProjectState<Error>>,
     pub(super) quotas: Mutex<QuotaMemory<UpstreamError>>,
     pub(super) models: Mutex<Catalog>,
 }
 
 impl AccountData {
+    /// Makes the data of an account of which nothing is known yet.
+    pub(super) fn new(id: UpstreamId, name: &Arc<str>) -> Self {
+        Self {
+            id,
+            name: Arc::clone(name),
+            project: Mutex::default(),
+            quotas: Mutex::default(),
+            models: Mutex::default(),
+        }
+    }
+
+    /// The store's key of an entry of this account. The entries of the upstream that the short settings
+    /// make for Code Assist keep the names that earlier versions gave them.
+    pub(super) fn store_key(&self, entry: &'static str) -> Cow<'static, str> {
+        match &*self.name {
+            "code-assist" => Cow::Borrowed(entry),
+            name => Cow::Owned(format!("{entry}/{name}")),
+        }
+    }
+
     /// Forgets everything, since the credentials now belong to another account.
     pub(super) fn clear(&self) {
         lock(&self.project).clear();

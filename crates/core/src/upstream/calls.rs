@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http::Response;
 
 use super::account::AccountData;
-use super::credentials::Credentials;
+use super::auth::AccountAuth;
 use super::failed_answer::{may_pass_unchanged, read_error, unreadable};
 use super::io::sent_within;
 use super::quota::Quotas;
@@ -30,7 +30,7 @@ use crate::policy::endpoint::{Endpoints, Tries};
 use crate::policy::in_flight::InFlightGuard;
 use crate::policy::retry;
 use crate::provider::Provider;
-use crate::provider::request::{Auth, BaseUrl, CountedFor, UpstreamRequest, UrlError};
+use crate::provider::request::{BaseUrl, CountedFor, UpstreamRequest, UrlError};
 use crate::settings::Settings;
 use crate::sync::lock;
 use crate::time::Monotonic;
@@ -42,13 +42,15 @@ use crate::wait::within;
 pub(crate) struct Calls {
     /// Shared with work on large bodies, which may outlive its request.
     pub(crate) provider: Arc<Provider>,
-    pub(crate) credentials: Credentials,
+    pub(crate) auth: AccountAuth,
     pub(crate) quotas: Quotas,
     account: Arc<AccountData>,
     /// Shared with the in-flight guards, each of which reports the end of its own call.
     endpoints: Arc<Mutex<Endpoints>>,
     /// The base URLs of the endpoints, in order.
     bases: Vec<Result<BaseUrl, UrlError>>,
+    /// The position of the first endpoint among those of all upstreams, as metrics count them.
+    first_endpoint: usize,
     retries: retry::RetryLimits,
     /// `FIRST_BYTE_TIMEOUT_MS`.
     first_byte_timeout: Duration,
@@ -63,18 +65,22 @@ impl Calls {
         settings: &Arc<Settings>,
         metrics: &Arc<Metrics>,
         account: &Arc<AccountData>,
+        (endpoints, first_endpoint): (&[String], usize),
+        provider: Provider,
+        auth: AccountAuth,
     ) -> Self {
         Self {
-            provider: Arc::new(Provider::code_assist(&settings.api_version)),
-            credentials: Credentials::new(settings, metrics, account),
+            provider: Arc::new(provider),
+            auth,
             quotas: Quotas::new(metrics, account),
             account: Arc::clone(account),
             endpoints: Arc::new(Mutex::new(Endpoints::new(
-                settings.endpoints.len(),
+                endpoints.len(),
                 settings.breaker_threshold,
                 settings.breaker_timeout,
             ))),
-            bases: settings.endpoints.iter().map(|url| BaseUrl::new(url)).collect(),
+            bases: endpoints.iter().map(|url| BaseUrl::new(url)).collect(),
+            first_endpoint,
             retries: retry::RetryLimits {
                 max_retries: settings.max_retries,
                 base: settings.retry_base_delay,
@@ -110,10 +116,10 @@ impl Calls {
     pub(crate) fn report_breakers(&self, now: Monotonic) -> Vec<RestingModelStatus> {
         let mut endpoints = lock(&self.endpoints);
         for (index, state) in endpoints.states(now).enumerate() {
-            self.metrics.breaker(index, state);
+            self.metrics.breaker(self.first_endpoint + index, state);
         }
         let status = |(endpoint, resting): (usize, breaker::RestingModel<'_>)| RestingModelStatus {
-            endpoint,
+            endpoint: self.first_endpoint + endpoint,
             model: resting.of.model.to_owned(),
             method: resting.of.operation,
             state: resting.state.into(),
@@ -150,9 +156,9 @@ impl Calls {
         let (mut number, mut reauthorized) = (0, false);
         let mut failed: Option<(Error, RetryReason)> = None;
         loop {
-            let bearer;
-            (bearer, now) = self.credentials.bearer(context, now).await;
-            let bearer = bearer?;
+            let authorization;
+            (authorization, now) = self.auth.authorize(context, now).await;
+            let authorization = authorization?;
             let guard;
             (guard, now) = self.acquire_permit_and_endpoint(request, &tries, context, now).await;
             let guard = match guard {
@@ -169,8 +175,8 @@ impl Calls {
             }
             let index = guard.index;
             let base = self.bases[index].as_ref().map_err(|error| *error)?;
-            let http_request = request.to_http(base, &Auth::Bearer(&bearer.header))?;
-            context.begin_call(guard, request.counts_for());
+            let http_request = request.to_http(base, &authorization.auth())?;
+            context.begin_call(guard, self.first_endpoint + index, request.counts_for());
             let platform = context.platform().clone();
             let sending = pin!(platform.send(http_request));
             let answer;
@@ -218,7 +224,8 @@ impl Calls {
                     ));
                 }
                 retry::RetryVerdict::Reauthorize => {
-                    if !self.credentials.invalidate(&bearer, now) {
+                    self.auth.note_refusal(&error);
+                    if !self.auth.invalidate(&authorization, now) {
                         return Err(self.record_final_failure(request, error, false, context, now));
                     }
                     reauthorized = true;
@@ -270,7 +277,7 @@ impl Calls {
         if let Ok(call) = &call
             && call.is_probe
         {
-            self.metrics.breaker(call.index, breaker::State::HalfOpen);
+            self.metrics.breaker(self.first_endpoint + call.index, breaker::State::HalfOpen);
         }
         (call, now)
     }
@@ -377,7 +384,7 @@ impl Calls {
         let Error::Upstream(error) = error else { return error };
         let class = error.class();
         if class == FailureClass::Unauthenticated && reauthorized {
-            self.credentials.rejected_again(now);
+            self.auth.rejected_again(now);
         }
         // Counting tokens uses no project and no quota.
         if let Some(project) = request.project() {

@@ -1,7 +1,9 @@
-//! One configured upstream: an account at a provider. This module owns all state that belongs to an
-//! account: credentials, tokens, endpoints, breakers and quotas (in [`Calls`]), project and models.
+//! The configured upstreams, each an account at a provider. This module owns all state that belongs to an
+//! account: credentials, tokens, endpoints, breakers and quotas (in [`Calls`]), and of Code Assist
+//! project and models.
 
 mod account;
+mod auth;
 mod calls;
 mod catalog;
 mod credentials;
@@ -11,51 +13,205 @@ mod models;
 mod project;
 mod quota;
 pub(crate) mod store;
+mod vertex;
 mod want;
 
 use std::sync::Arc;
 
 use crate::context::RequestContext;
 use crate::dialect::{ModelCall, WholeCall};
+use crate::job::UpstreamId;
 use crate::metrics::Metrics;
 use crate::platform::Platform;
 use crate::policy::lease::Lease;
-use crate::settings::Settings;
+use crate::provider::Provider;
+use crate::provider::code_assist::CodeAssist;
+use crate::provider::gemini_api::GeminiApi;
+use crate::settings::{
+    AccountSettings, ModelAlias, ModelPattern, Settings, UpstreamSettings, VertexAuth,
+};
 
 use account::AccountData;
+pub(crate) use auth::AccountAuth;
 pub(crate) use calls::Calls;
-pub(crate) use credentials::Credentials;
 pub use credentials::ROTATED_KEY;
 pub(crate) use credentials::check::Refresh;
-pub(crate) use models::ModelCatalog;
-pub(crate) use project::ProjectDiscovery;
+use credentials::{CredentialPlace, Credentials};
+use models::ModelCatalog;
+use project::ProjectDiscovery;
+pub(crate) use vertex::VertexAccount;
 pub(crate) use want::{EventStream, FirstEvent, Head, HeadAnswer, Whole, WholeAnswer};
+
+/// The upstreams in use, in order of preference. There is at least one.
+#[derive(Debug)]
+pub(crate) struct Upstreams {
+    all: Vec<Upstream>,
+}
+
+impl Upstreams {
+    /// Makes the upstreams of these settings, with nothing known of their accounts yet.
+    pub(crate) fn new(settings: &Arc<Settings>, metrics: &Arc<Metrics>) -> Self {
+        let mut first_endpoint = 0;
+        let all = settings.upstreams.iter().zip(0..).map(|(configured, id)| {
+            let upstream =
+                Upstream::new(UpstreamId(id), configured, first_endpoint, settings, metrics);
+            first_endpoint += configured.endpoints.len();
+            upstream
+        });
+        let all: Vec<Upstream> = all.collect();
+        assert!(!all.is_empty(), "settings name at least one upstream");
+        Self { all }
+    }
+
+    /// The upstream that comes first in the order of preference.
+    pub(crate) fn primary(&self) -> &Upstream {
+        &self.all[0]
+    }
+
+    /// The upstream in this position.
+    pub(crate) fn get(&self, id: UpstreamId) -> &Upstream {
+        &self.all[usize::from(id.0)]
+    }
+
+    /// All of them, in order of preference.
+    pub(crate) fn as_slice(&self) -> &[Upstream] {
+        &self.all
+    }
+
+    /// True when a client cannot know which upstream has served it.
+    pub(crate) fn are_several(&self) -> bool {
+        self.all.len() > 1
+    }
+
+    /// All of them, in order of preference.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Upstream> {
+        self.all.iter()
+    }
+
+    /// The first upstream at Code Assist, which serves the requests of its own protocol.
+    pub(crate) fn code_assist(&self) -> Option<(&Upstream, &CodeAssistAccount)> {
+        self.all.iter().find_map(|upstream| Some((upstream, upstream.code_assist()?)))
+    }
+
+    /// Does the regular work of each upstream. Called about once a second.
+    pub(crate) async fn tick<P: Platform>(&self, platform: &P) {
+        for upstream in &self.all {
+            upstream.tick(platform).await;
+        }
+    }
+}
 
 /// An account at a provider.
 #[derive(Debug)]
 pub(crate) struct Upstream {
+    pub(crate) id: UpstreamId,
+    pub(crate) name: Arc<str>,
+    /// The models that the upstream serves; empty is all of them.
+    models: Vec<ModelPattern>,
+    /// The operator's names of models for this upstream.
+    model_map: Vec<ModelAlias>,
     pub(crate) calls: Calls,
+    pub(crate) account: Account,
+}
+
+/// What an account has besides its calls, by provider.
+#[derive(Debug)]
+pub(crate) enum Account {
+    CodeAssist(CodeAssistAccount),
+    GeminiApi(GeminiApi),
+    Vertex(VertexAccount),
+}
+
+/// What an account of Code Assist has besides: its protocol, a project and models.
+#[derive(Debug)]
+pub(crate) struct CodeAssistAccount {
+    pub(crate) protocol: Arc<CodeAssist>,
     pub(crate) projects: ProjectDiscovery,
     pub(crate) models: ModelCatalog,
 }
 
 impl Upstream {
-    /// Makes the upstream of these settings, with nothing known of its account yet.
-    pub(crate) fn new(settings: &Arc<Settings>, metrics: &Arc<Metrics>) -> Self {
-        let account = Arc::new(AccountData::default());
+    fn new(
+        id: UpstreamId,
+        configured: &UpstreamSettings,
+        first_endpoint: usize,
+        settings: &Arc<Settings>,
+        metrics: &Arc<Metrics>,
+    ) -> Self {
+        let account = Arc::new(AccountData::new(id, &configured.name));
+        let (provider, auth, own) = match &configured.account {
+            AccountSettings::CodeAssist(login) => {
+                let protocol = Arc::new(CodeAssist::new(&settings.api_version));
+                let projects = ProjectDiscovery::new(
+                    settings,
+                    metrics,
+                    &account,
+                    &protocol,
+                    login.project_id.as_deref(),
+                );
+                let models = ModelCatalog::new(settings, metrics, &account, &protocol);
+                let place = CredentialPlace::GeminiCli(login.clone());
+                let credentials = Credentials::new(settings, metrics, &account, place);
+                (
+                    Provider::CodeAssist(Arc::clone(&protocol)),
+                    AccountAuth::Tokens(Box::new(credentials)),
+                    Account::CodeAssist(CodeAssistAccount { protocol, projects, models }),
+                )
+            }
+            AccountSettings::GeminiApi(account) => {
+                let auth = AccountAuth::key(&account.api_key);
+                (Provider::GeminiApi(GeminiApi), auth, Account::GeminiApi(GeminiApi))
+            }
+            AccountSettings::Vertex(configured) => {
+                let own = VertexAccount::new(configured);
+                let auth = match &configured.auth {
+                    VertexAuth::ApiKey(key) => AccountAuth::key(key),
+                    VertexAuth::Google(place) => {
+                        let place = CredentialPlace::Google(place.clone());
+                        let credentials = Credentials::new(settings, metrics, &account, place);
+                        AccountAuth::Tokens(Box::new(credentials))
+                    }
+                };
+                (Provider::Vertex(Arc::clone(&own.protocol)), auth, Account::Vertex(own))
+            }
+        };
+        let endpoints = (&*configured.endpoints, first_endpoint);
         Self {
-            calls: Calls::new(settings, metrics, &account),
-            projects: ProjectDiscovery::new(settings, metrics, &account),
-            models: ModelCatalog::new(settings, metrics, &account),
+            id,
+            name: Arc::clone(&configured.name),
+            models: configured.models.clone(),
+            model_map: configured.model_map.clone(),
+            calls: Calls::new(settings, metrics, &account, endpoints, provider, auth),
+            account: own,
         }
+    }
+
+    /// What only an account of Code Assist has.
+    pub(crate) fn code_assist(&self) -> Option<&CodeAssistAccount> {
+        match &self.account {
+            Account::CodeAssist(account) => Some(account),
+            Account::GeminiApi(_) | Account::Vertex(_) => None,
+        }
+    }
+
+    /// Whether the operator lets this upstream serve a model.
+    pub(crate) fn serves(&self, model: &str) -> bool {
+        self.models.is_empty() || self.models.iter().any(|pattern| pattern.matches(model))
+    }
+
+    /// The name of the model at this upstream. The operator's names for the upstream come last.
+    pub(crate) fn model<'a>(&'a self, requested: &'a str, aliases: &'a [ModelAlias]) -> &'a str {
+        let model = self.calls.provider.resolve(requested, aliases);
+        let mapped = self.model_map.iter().find(|alias| alias.from == model);
+        mapped.map_or(model, |alias| &alias.to)
     }
 
     /// Reads a changed credential file, refreshes a token that is about to expire, and learns from the
     /// store which quotas other processes have found exhausted. Called about once a second.
-    pub(crate) async fn tick<P: Platform>(&self, platform: &P) {
-        self.calls.credentials.tick(platform).await;
+    async fn tick<P: Platform>(&self, platform: &P) {
+        self.calls.auth.tick(platform).await;
         if platform.has_shared_store() {
-            let account = self.calls.credentials.fingerprint();
+            let account = self.calls.auth.fingerprint();
             self.calls.quotas.learn_from_others(platform, &account).await;
         }
     }
@@ -63,8 +219,9 @@ impl Upstream {
     /// True when the token and, if the call needs one, the project are at hand.
     pub(crate) fn has_account<P: Platform>(&self, call: WholeCall, platform: &P) -> bool {
         let clock = platform.wall_clock();
-        self.calls.credentials.has_token(clock)
-            && (!needs_project(call) || self.projects.is_known(clock))
+        self.calls.auth.has_token(clock)
+            && (!needs_project(call)
+                || self.code_assist().is_none_or(|it| it.projects.is_known(clock)))
     }
 
     /// Waits for the token and, if the call needs one, the project. Whatever fails is left to the call,
@@ -80,36 +237,43 @@ impl Upstream {
         if self.calls.check_breakers(counted_for, &context.model, now).is_err() {
             return;
         }
-        if needs_project(call) {
-            // A discovery waits for the token.
-            let (project, now) = self.projects.project(&self.calls, context, now).await;
-            if project.is_ok() {
-                let _ = self.calls.credentials.bearer(context, now).await;
+        match self.code_assist() {
+            Some(account) if needs_project(call) => {
+                // A discovery waits for the token.
+                let (project, now) = account.projects.project(&self.calls, context, now).await;
+                if project.is_ok() {
+                    let _ = self.calls.auth.authorize(context, now).await;
+                }
             }
-        } else {
-            let _ = self.calls.credentials.bearer(context, now).await;
+            _ => {
+                let _ = self.calls.auth.authorize(context, now).await;
+            }
         }
     }
 
     /// Shares the exhausted quotas with other processes.
     pub(crate) async fn publish_quotas<P: Platform>(&self, platform: &P) {
-        let account = self.calls.credentials.fingerprint();
+        let account = self.calls.auth.fingerprint();
         self.calls.quotas.publish(platform, &account).await;
     }
 
     /// Gets the next access token; the lease's work.
     pub(crate) async fn refresh_token<P: Platform>(&self, platform: &P, lease: Lease) {
-        self.calls.credentials.renew(platform, lease).await;
+        self.calls.auth.renew(platform, lease).await;
     }
 
     /// Finds the account's project; the lease's work.
     pub(crate) async fn discover_project<P: Platform>(&self, platform: &P, lease: Lease) {
-        self.projects.discover(&self.calls, platform, lease).await;
+        if let Some(account) = self.code_assist() {
+            account.projects.discover(&self.calls, platform, lease).await;
+        }
     }
 
     /// Finds the account's models; the lease's work.
     pub(crate) async fn list_models<P: Platform>(&self, platform: &P, lease: Lease) {
-        self.models.discover(&self.calls, &self.projects, platform, lease).await;
+        if let Some(account) = self.code_assist() {
+            account.models.discover(&self.calls, &account.projects, platform, lease).await;
+        }
     }
 }
 

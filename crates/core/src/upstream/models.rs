@@ -19,7 +19,7 @@ use crate::job::{BackgroundJob, Job};
 use crate::metrics::Metrics;
 use crate::platform::Platform;
 use crate::policy::lease::Lease;
-use crate::provider::code_assist::models;
+use crate::provider::code_assist::{CodeAssist, models};
 use crate::settings::Settings;
 use crate::sync::lock;
 use crate::time::Monotonic;
@@ -31,6 +31,7 @@ pub(crate) struct ModelCatalog {
     settings: Arc<Settings>,
     metrics: Arc<Metrics>,
     account: Arc<AccountData>,
+    protocol: Arc<CodeAssist>,
 }
 
 impl ModelCatalog {
@@ -38,11 +39,13 @@ impl ModelCatalog {
         settings: &Arc<Settings>,
         metrics: &Arc<Metrics>,
         account: &Arc<AccountData>,
+        protocol: &Arc<CodeAssist>,
     ) -> Self {
         Self {
             settings: Arc::clone(settings),
             metrics: Arc::clone(metrics),
             account: Arc::clone(account),
+            protocol: Arc::clone(protocol),
         }
     }
 
@@ -62,7 +65,7 @@ impl ModelCatalog {
                 _ => {}
             }
             if let Some(lease) = catalog.leases.take(now, LEASE) {
-                platform.spawn_job(BackgroundJob::new(Job::ListModels(lease)));
+                platform.spawn_job(BackgroundJob::new(Job::ListModels(self.account.id, lease)));
             }
             None
         })
@@ -80,7 +83,7 @@ impl ModelCatalog {
         platform: &P,
         lease: Lease,
     ) {
-        let account = calls.credentials.read_fingerprint(platform).await;
+        let account = calls.auth.read_fingerprint(platform).await;
         let asked = pin!(self.own_ids(calls, projects, platform, &account));
         let (ids, ttl) = match within(platform, TIME_LIMIT, asked).await {
             Some(Ok(ids)) if self.settings.model_name_cache => (ids, KEPT_FOR),
@@ -114,7 +117,7 @@ impl ModelCatalog {
         context: &mut RequestContext<P>,
         project: &Arc<str>,
     ) -> Result<Option<Vec<String>>, Error> {
-        let request = calls.provider.user_quota(project);
+        let request = self.protocol.user_quota(project);
         Ok(models::bucket_ids(&calls.call(&request, context).await?))
     }
 
@@ -127,7 +130,10 @@ impl ModelCatalog {
         account: &str,
     ) -> Result<Vec<String>, Error> {
         let is_kept = self.settings.model_name_cache;
-        if is_kept && let Some(text) = store::recall(platform, &self.metrics, KEY).await {
+        if is_kept
+            && let Some(text) =
+                store::recall(platform, &self.metrics, &self.account.store_key(KEY)).await
+        {
             let stored: Option<(String, Vec<String>)> = serde_json::from_slice(&text).ok();
             if let Some((_, ids)) = stored.filter(|(owner, _)| owner == account) {
                 return Ok(ids);
@@ -140,9 +146,10 @@ impl ModelCatalog {
         let ids = ids.ok_or_else(|| Error::UpstreamMalformed {
             what: "retrieveUserQuota answered with something that is not JSON".to_owned(),
         })?;
-        if is_kept && calls.credentials.is_account(account) {
+        if is_kept && calls.auth.is_account(account) {
             let text = Bytes::from(json!([account, ids]).to_string());
-            store::remember(platform, &self.metrics, KEY, text, KEPT_FOR, None).await;
+            let key = self.account.store_key(KEY);
+            store::remember(platform, &self.metrics, &key, text, KEPT_FOR, None).await;
         }
         Ok(ids)
     }

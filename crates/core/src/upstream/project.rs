@@ -18,6 +18,7 @@ use crate::platform::Platform;
 use crate::policy::lease::Lease;
 use crate::policy::lock::FencingToken;
 use crate::policy::project;
+use crate::provider::code_assist::CodeAssist;
 use crate::provider::code_assist::project::{LoadedAccount, Onboarding, OnboardingStatus};
 use crate::provider::request::UpstreamRequest;
 use crate::settings::Settings;
@@ -34,6 +35,9 @@ pub(crate) struct ProjectDiscovery {
     settings: Arc<Settings>,
     metrics: Arc<Metrics>,
     account: Arc<AccountData>,
+    protocol: Arc<CodeAssist>,
+    /// The operator's project, which needs no discovery.
+    set: Option<Arc<str>>,
 }
 
 impl ProjectDiscovery {
@@ -41,11 +45,15 @@ impl ProjectDiscovery {
         settings: &Arc<Settings>,
         metrics: &Arc<Metrics>,
         account: &Arc<AccountData>,
+        protocol: &Arc<CodeAssist>,
+        set: Option<&str>,
     ) -> Self {
         Self {
             settings: Arc::clone(settings),
             metrics: Arc::clone(metrics),
             account: Arc::clone(account),
+            protocol: Arc::clone(protocol),
+            set: set.map(Arc::from),
         }
     }
 
@@ -56,8 +64,8 @@ impl ProjectDiscovery {
         context: &mut RequestContext<P>,
         now: Monotonic,
     ) -> (Result<Arc<str>, Error>, Monotonic) {
-        if let Some(project) = &self.settings.project_id {
-            return (Ok(Arc::from(project.as_str())), now);
+        if let Some(project) = &self.set {
+            return (Ok(Arc::clone(project)), now);
         }
         let platform = context.platform().clone();
         let mut waits_for_token = false;
@@ -69,12 +77,15 @@ impl ProjectDiscovery {
                 }
                 project::ProjectVerdict::Use(project) => return Some(Ok(project)),
                 project::ProjectVerdict::Discover(lease) => {
-                    platform.spawn_job(BackgroundJob::new(Job::DiscoverProject(lease)));
+                    platform.spawn_job(BackgroundJob::new(Job::DiscoverProject(
+                        self.account.id,
+                        lease,
+                    )));
                 }
                 project::ProjectVerdict::Wait => {}
             }
             // Without a token the discovery waits for one, and so does this request.
-            waits_for_token |= !calls.credentials.has_token(clock);
+            waits_for_token |= !calls.auth.has_token(clock);
             // A request with a large body has a permit already, and the discovery needs one.
             context.release_permit();
             None
@@ -87,14 +98,19 @@ impl ProjectDiscovery {
         (project, then)
     }
 
+    /// True when the operator has set the project.
+    pub(crate) fn is_set(&self) -> bool {
+        self.set.is_some()
+    }
+
     /// True when no discovery is needed.
     pub(super) fn is_known(&self, clock: Timestamp) -> bool {
-        self.settings.project_id.is_some() || lock(&self.account.project).is_known(clock)
+        self.set.is_some() || lock(&self.account.project).is_known(clock)
     }
 
     /// The state for health: `known`, `unknown` or `refused`.
     pub(crate) fn state(&self, clock: Timestamp, now: Monotonic) -> &'static str {
-        match &self.settings.project_id {
+        match &self.set {
             Some(_) => "known",
             None => lock(&self.account.project).state(clock, now),
         }
@@ -102,7 +118,7 @@ impl ProjectDiscovery {
 
     /// Finds the account's project; the lease's work.
     pub(super) async fn discover<P: Platform>(&self, calls: &Calls, platform: &P, lease: Lease) {
-        let account = calls.credentials.read_fingerprint(platform).await;
+        let account = calls.auth.read_fingerprint(platform).await;
         let outcome = self.stored_or_discovered(calls, platform, &account).await;
         lock(&self.account.project).settle(lease, outcome, platform.now());
     }
@@ -119,21 +135,22 @@ impl ProjectDiscovery {
         let mut context = RequestContext::own(platform, &self.metrics, now);
         // The token comes before the lock: otherwise a process that dies while it waits for a token
         // would delay the others by two locks, one after the other.
-        let (bearer, _) = calls.credentials.bearer(&mut context, now).await;
+        let (bearer, _) = calls.auth.authorize(&mut context, now).await;
         if let Err(error) = bearer {
             return failed(error);
         }
         let recall = || self.stored(platform, account);
-        match single_flight(platform, None, KEY, LONGEST_WAIT, recall).await {
+        let key = self.account.store_key(KEY);
+        match single_flight(platform, None, &key, LONGEST_WAIT, recall).await {
             Err(error) => ProjectOutcome::Failed(error, SHORT_MEMORY),
             Ok(Flight::Done { result: (project, until), .. }) => {
                 ProjectOutcome::Found(project, until)
             }
             Ok(Flight::Lead { lock, .. }) => {
                 let asking = pin!(self.ask_google(calls, account, lock, &mut context));
-                let outcome = while_renewing(platform, KEY, lock, asking).await;
+                let outcome = while_renewing(platform, &key, lock, asking).await;
                 if let Some(lock) = lock {
-                    platform.unlock(KEY, lock).await;
+                    platform.unlock(&key, lock).await;
                 }
                 outcome
             }
@@ -152,7 +169,7 @@ impl ProjectDiscovery {
             Ok(project) => {
                 let platform = context.platform();
                 let until = platform.wall_clock() + self.settings.project_cache_ttl;
-                if calls.credentials.is_account(account) {
+                if calls.auth.is_account(account) {
                     self.store(platform, &project, until, account, token).await;
                 }
                 ProjectOutcome::Found(project, until)
@@ -168,7 +185,7 @@ impl ProjectDiscovery {
         calls: &Calls,
         context: &mut RequestContext<P>,
     ) -> Result<String, Error> {
-        let request = calls.provider.load_code_assist();
+        let request = self.protocol.load_code_assist();
         let answer = match bounded_call(calls, &request, context).await {
             // VPC Service Controls forbid this call, not the service. The CLI continues with the
             // user's own project; the proxy has no project set.
@@ -182,7 +199,7 @@ impl ProjectDiscovery {
             LoadedAccount::Failed(error) => Err(error),
             LoadedAccount::Onboard(onboarding) => {
                 let platform = context.platform().clone();
-                let onboarded = pin!(onboard(calls, &onboarding, context));
+                let onboarded = pin!(onboard(calls, &self.protocol, &onboarding, context));
                 within(&platform, ONBOARDING_LIMIT, onboarded).await.unwrap_or_else(|| {
                     let what = "onboarding did not end within two minutes".to_owned();
                     let reasons = vec![("ONBOARDING_TIMEOUT".to_owned(), what)];
@@ -201,7 +218,7 @@ impl ProjectDiscovery {
         if !lock(&self.account.project).trusts_store() {
             return None;
         }
-        let text = store::recall(platform, &self.metrics, KEY).await?;
+        let text = store::recall(platform, &self.metrics, &self.account.store_key(KEY)).await?;
         let value: Value = serde_json::from_slice(&text).ok()?;
         let owner = value.get("credential").and_then(Value::as_str);
         if owner.is_some_and(|owner| owner != account) {
@@ -232,7 +249,8 @@ impl ProjectDiscovery {
             "credential": account,
         });
         let value = Bytes::from(value.to_string());
-        store::remember(platform, &self.metrics, KEY, value, clock.until(until), token).await;
+        let key = self.account.store_key(KEY);
+        store::remember(platform, &self.metrics, &key, value, clock.until(until), token).await;
     }
 }
 
@@ -257,6 +275,7 @@ fn failed(error: Error) -> ProjectOutcome {
 
 async fn onboard<P: Platform>(
     calls: &Calls,
+    protocol: &CodeAssist,
     onboarding: &Onboarding,
     context: &mut RequestContext<P>,
 ) -> Result<String, Error> {
@@ -265,8 +284,8 @@ async fn onboard<P: Platform>(
     let mut pause = FIRST_POLL;
     loop {
         let request = match &operation {
-            Some(name) => calls.provider.poll_operation(name),
-            None => calls.provider.onboard_user(onboarding),
+            Some(name) => protocol.poll_operation(name),
+            None => protocol.onboard_user(onboarding),
         };
         let answer = bounded_call(calls, &request, context).await?;
         match onboarding.read(&answer) {

@@ -59,7 +59,7 @@ impl Quotas {
         if known {
             tracing::info!(model, "the model's quota is available again");
             if platform.has_shared_store() {
-                platform.spawn_job(BackgroundJob::new(Job::PublishQuotas));
+                platform.spawn_job(BackgroundJob::new(Job::PublishQuotas(self.account.id)));
             }
         }
     }
@@ -90,13 +90,15 @@ impl Quotas {
             );
         }
         if noted && platform.has_shared_store() {
-            platform.spawn_job(BackgroundJob::new(Job::PublishQuotas));
+            platform.spawn_job(BackgroundJob::new(Job::PublishQuotas(self.account.id)));
         }
     }
 
     /// Reads which quotas the other processes have found exhausted. `tick` calls this once a second.
     pub(super) async fn learn_from_others<P: Platform>(&self, platform: &P, account: &str) {
-        if let Some(stored) = store::recall(platform, &self.metrics, KEY).await {
+        if let Some(stored) =
+            store::recall(platform, &self.metrics, &self.account.store_key(KEY)).await
+        {
             let clock = platform.wall_clock();
             let mut quotas = lock(&self.account.quotas);
             for (model, known) in from_stored(&stored, account) {
@@ -116,7 +118,8 @@ impl Quotas {
         let clock = platform.wall_clock();
         let stored = to_stored(&lock(&self.account.quotas), account, clock);
         if let Some((stored, ttl)) = stored {
-            store::remember(platform, &self.metrics, KEY, stored, ttl, None).await;
+            let key = self.account.store_key(KEY);
+            store::remember(platform, &self.metrics, &key, stored, ttl, None).await;
         }
     }
 }

@@ -84,6 +84,19 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// The items of a list, to be changed.
+    pub(crate) fn list_mut(&mut self, proto_name: &str) -> &mut [Self] {
+        let Self::Object(members) = self else {
+            return &mut [];
+        };
+        let found = members.iter_mut().find(|(name, _)| is_spelling_of(name, proto_name));
+        match found {
+            Some((_, Self::List(items))) => items,
+            Some((_, one @ Self::Object(_))) => std::slice::from_mut(one),
+            _ => &mut [],
+        }
+    }
+
     pub(crate) fn as_text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),

@@ -29,7 +29,7 @@ use crate::log::LogEntry;
 use crate::model::ResponseStamp;
 use crate::oauth;
 use crate::reply::Reply;
-use crate::request::{ApiRequest, bearer};
+use crate::request::{ApiRequest, authority, bearer};
 use crate::route::Route;
 use crate::script::{MatchedRequest, Rule};
 
@@ -106,6 +106,7 @@ async fn answer(
     }
     let trace_id = trace_id(entry.seq());
     let mut request = ApiRequest {
+        authority: authority(&parts),
         path,
         query: parts.uri.query().unwrap_or_default(),
         headers: &parts.headers,

@@ -7,5 +7,8 @@ mod answers;
 mod client;
 mod faults;
 mod gemini_api;
+mod google_auth;
 mod oauth;
 mod strictness;
+mod vertex;
+mod vertex_client;

@@ -27,6 +27,7 @@ fn every_spelling_of_a_path_leads_to_the_same_operation() {
         "/v1beta/gemini-2.5-flash:generateContent",
         "/v1beta/v1beta/models/gemini-2.5-flash:generateContent",
         "/v1beta/publishers/google/models/gemini-2.5-flash:generateContent",
+        "/v1beta1/projects/p/locations/global/publishers/google/models/gemini-2.5-flash:generateContent",
         "/v1beta/models/gemini-2.5-flash:generateContent?alt=json&foo=bar&prettyPrint=false",
     ];
     for path in paths {

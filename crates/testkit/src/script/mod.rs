@@ -20,7 +20,7 @@ use bytes::Bytes;
 use code_assist_core::{BackgroundJob, Proxy, Timestamp};
 
 pub use body::ScriptedBody;
-pub use platform::{ScriptedPermit, ScriptedTimer};
+pub use platform::{ScriptedPermit, ScriptedTimer, ScriptedUpgrade};
 pub use reply::{Piece, Received, Reply};
 pub use state::HeavyThreads;
 use state::ScriptState;

@@ -1,6 +1,6 @@
 //! The port over the scripted state.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -9,9 +9,11 @@ use bytes::Bytes;
 use code_assist_core::internals::policy::rate_limit::RateLimiter;
 use code_assist_core::{
     BackgroundJob, Caller, CredentialFile, FencingToken, LockResult, Monotonic, Payload, Platform,
-    Rate, RateStanding, SendError, StoreError, Ticket, Timestamp,
+    Rate, RateStanding, RequestBodyError, SendError, StoreError, Ticket, Timestamp,
 };
-use http::{Request, Response};
+use http::request::Parts;
+use http::{Request, Response, StatusCode};
+use http_body::Body;
 
 use super::body::{Exchange, ScriptedBody};
 use super::{HeavyThreads, Received, ScriptedPlatform, lock};
@@ -55,7 +57,7 @@ impl Platform for ScriptedPlatform {
             state.queue.join(caller, now)
         };
         let permit = ScriptedPermit { script: self.clone(), ticket };
-        std::future::poll_fn(|_| {
+        poll_fn(|_| {
             let permitted = self.state().queue.has_permit(ticket);
             if permitted { Poll::Ready(()) } else { Poll::Pending }
         })
@@ -92,29 +94,35 @@ impl Platform for ScriptedPlatform {
 
     async fn send(&self, request: Request<Payload>) -> Result<Response<ScriptedBody>, SendError> {
         let (head, payload) = request.into_parts();
-        let reply = {
-            let mut state = self.state();
-            let received = Received {
-                line: format!("{} {}", head.method, head.uri),
-                headers: head.headers,
-                body: String::from_utf8_lossy(&payload.to_bytes()).into_owned(),
-                at: state.now,
-            };
-            state.received.push(received.clone());
-            (state.upstream)(&received)
-        };
-        let exchange = Exchange::new(self);
-        if !reply.delay.is_zero() {
-            self.timer(reply.delay).await;
+        self.exchange(head, &payload.to_bytes()).await
+    }
+
+    /// Upstream sees the request when its body has ended.
+    async fn send_streamed<B>(
+        &self,
+        request: Request<()>,
+        mut body: Pin<&mut B>,
+    ) -> Result<Response<ScriptedBody>, SendError>
+    where
+        B: Body<Data = Bytes, Error: Into<RequestBodyError>>,
+    {
+        let mut collected = Vec::new();
+        while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+            let frame = frame.map_err(|error| SendError::Client(error.into()))?;
+            collected.extend(frame.into_data().unwrap_or_default());
         }
-        let (status, headers) = reply.head?;
-        let pieces = reply.pieces.into_iter();
-        let script = self.clone();
-        let body =
-            ScriptedBody { script, pieces, silence: None, ended: false, _exchange: exchange };
-        let mut response = Response::new(body);
-        *response.status_mut() = status;
-        *response.headers_mut() = headers;
+        self.exchange(request.into_parts().0, &collected).await
+    }
+
+    fn has_upgrades(&self) -> bool {
+        true
+    }
+
+    async fn upgrade(&self, request: Request<()>) -> Result<Response<ScriptedBody>, SendError> {
+        let mut response = self.exchange(request.into_parts().0, b"").await?;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            response.extensions_mut().insert(ScriptedUpgrade);
+        }
         Ok(response)
     }
 
@@ -192,7 +200,7 @@ impl Platform for ScriptedPlatform {
         true
     }
 
-    async fn credential_file(&self, seen: Option<u64>) -> CredentialFile {
+    async fn credential_file(&self, _path: &str, seen: Option<u64>) -> CredentialFile {
         match &self.state().credential_file {
             None => CredentialFile::Absent {
                 path: "oauth_creds.json".to_owned(),
@@ -209,6 +217,44 @@ impl Platform for ScriptedPlatform {
         lock(&self.jobs).push(job);
     }
 }
+
+impl ScriptedPlatform {
+    /// Hands a request to the script, and waits for the head of its reply.
+    async fn exchange(
+        &self,
+        head: Parts,
+        body: &[u8],
+    ) -> Result<Response<ScriptedBody>, SendError> {
+        let reply = {
+            let mut state = self.state();
+            let received = Received {
+                line: format!("{} {}", head.method, head.uri),
+                headers: head.headers,
+                body: String::from_utf8_lossy(body).into_owned(),
+                at: state.now,
+            };
+            state.received.push(received.clone());
+            (state.upstream)(&received)
+        };
+        let exchange = Exchange::new(self);
+        if !reply.delay.is_zero() {
+            self.timer(reply.delay).await;
+        }
+        let (status, headers) = reply.head?;
+        let pieces = reply.pieces.into_iter();
+        let script = self.clone();
+        let body =
+            ScriptedBody { script, pieces, silence: None, ended: false, _exchange: exchange };
+        let mut response = Response::new(body);
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        Ok(response)
+    }
+}
+
+/// What the extensions of an answer with the status 101 hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ScriptedUpgrade;
 
 /// A concurrency permit, or the wait for one.
 #[derive(Debug)]

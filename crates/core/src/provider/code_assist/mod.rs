@@ -111,15 +111,6 @@ impl CodeAssist {
     }
 }
 
-/// The method for a call.
-pub(crate) fn method(call: ModelCall) -> &'static str {
-    match call {
-        ModelCall::Stream => STREAM,
-        ModelCall::Whole(WholeCall::CountTokens) => COUNT_TOKENS,
-        ModelCall::Whole(WholeCall::Generate) => GENERATE,
-    }
-}
-
 /// The method that a client calls in Code Assist's own protocol, if it works on a model. `suffix` is
 /// what follows the version in the path.
 fn model_method(suffix: &str) -> Option<&'static str> {

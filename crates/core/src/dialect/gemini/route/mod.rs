@@ -1,5 +1,8 @@
 //! The routes of the proxy: HTTP method, path and query (`docs/API.md`).
 
+mod form;
+mod vertex;
+
 use std::borrow::Cow;
 
 use http::{Method, Uri};
@@ -7,6 +10,8 @@ use percent_encoding::percent_decode_str;
 
 use crate::dialect::operation::Operation;
 use crate::error::Error;
+pub use form::{ApiVersion, ClientMode, PathForm};
+pub use vertex::VertexResource;
 
 /// The target of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +20,8 @@ pub enum Route {
     Generate {
         /// The model as the client wrote it, without prefixes.
         model: String,
+        /// The API that the path belongs to.
+        form: PathForm,
     },
     /// `POST …:streamGenerateContent`.
     Stream {
@@ -22,11 +29,15 @@ pub enum Route {
         model: String,
         /// The framing that the client asks for.
         framing: Framing,
+        /// The API that the path belongs to.
+        form: PathForm,
     },
     /// `POST …:countTokens`.
     Count {
         /// The model as the client wrote it, without prefixes.
         model: String,
+        /// The API that the path belongs to.
+        form: PathForm,
     },
     /// `GET …/models`.
     Models {
@@ -34,11 +45,15 @@ pub enum Route {
         page_size: Option<usize>,
         /// `pageToken`.
         page_token: Option<String>,
+        /// The API that the path belongs to.
+        form: PathForm,
     },
     /// `GET …/models/{m}`.
     Model {
         /// The model as the client wrote it, without prefixes.
         model: String,
+        /// The API that the path belongs to.
+        form: PathForm,
     },
     /// `/v1internal…`: a request in Code Assist's own protocol, which is passed on.
     PassThrough {
@@ -48,6 +63,8 @@ pub enum Route {
         /// that is passed on.
         alt: Option<String>,
     },
+    /// A path of Vertex AI that is none of the above, with any HTTP method.
+    VertexResource(VertexResource),
     /// `GET /`.
     Root,
     /// `GET /health`.
@@ -84,6 +101,7 @@ impl Route {
             Self::Ready => Operation::Ready,
             Self::Root => Operation::Root,
             Self::Stream { .. } => Operation::Stream,
+            Self::VertexResource(_) => Operation::VertexResource,
         }
     }
 }
@@ -114,6 +132,9 @@ pub enum RouteError {
         /// The model in the path, if there is one.
         model: Option<String>,
     },
+    /// `POST /`: a client in Vertex mode that knows a base URL and nothing else.
+    #[error("the URL has no path")]
+    NoPath,
     /// The path is known, but not with this HTTP method.
     #[error("this path allows {allow}")]
     WrongMethod {
@@ -126,7 +147,10 @@ impl From<RouteError> for Error {
     fn from(no: RouteError) -> Self {
         match no {
             RouteError::NotFound { path } => Self::NotFound { what: path },
-            RouteError::NotOffered { what, model } => Self::NotOffered { what, model },
+            RouteError::NotOffered { what, model } => {
+                Self::NotOffered { what, model, upstream: None, others: Vec::new() }
+            }
+            RouteError::NoPath => Self::NotFound { what: NO_PATH.to_owned() },
             RouteError::WrongMethod { allow } => Self::MethodNotAllowed { allow },
         }
     }
@@ -150,7 +174,7 @@ pub fn read(method: &Method, uri: &Uri) -> Result<Route, RouteError> {
         && memchr::memchr2(b'/', b'%', last.as_bytes()).is_none()
     {
         // The path of nearly every request. The way below has the same result.
-        return line.model(last, true, true);
+        return line.model(last, true, PathForm::USUAL);
     }
     // A segment may hide a slash (`models%2Fgemini-2.5-pro`), so escapes come off first.
     let decoded = match memchr::memchr(b'%', path.as_bytes()) {
@@ -182,6 +206,7 @@ struct RequestLine<'a> {
 impl RequestLine<'_> {
     fn by_segments(&self, segments: &[&str]) -> Result<Route, RouteError> {
         match segments {
+            [] if self.method == Method::POST => Err(RouteError::NoPath),
             [] => self.reading(Route::Root),
             ["health"] => self.reading(Route::Health),
             ["health", "detailed"] => self.reading(Route::HealthDetailed),
@@ -231,14 +256,38 @@ impl RequestLine<'_> {
         if let Some(collection) = absent_collection(segments[0]) {
             return Err(RouteError::NotOffered { what: collection.to_owned(), model: None });
         }
-        let versioned = skip(segments, |segment| VERSIONS.contains(&segment));
+        let versioned = skip(segments, |segment| ApiVersion::named(segment).is_some());
         if let Some(collection) = versioned.first().and_then(|first| absent_collection(first)) {
             return Err(RouteError::NotOffered { what: collection.to_owned(), model: None });
         }
-        let published = match versioned {
-            ["publishers", "google", rest @ ..] => rest,
-            _ => versioned,
+        let version = segments[..segments.len() - versioned.len()].last();
+        let version = version.and_then(|version| ApiVersion::named(version));
+        let (in_project, rest) = match versioned {
+            ["projects", project, "locations", location, rest @ ..]
+                if vertex::is_place(project, location) =>
+            {
+                (true, rest)
+            }
+            ["publishers", ..] => (false, versioned),
+            _ => return self.models(versioned, PathForm { mode: ClientMode::Gemini, version }),
         };
+        let known = match rest {
+            ["publishers", "google", published @ ..] => {
+                self.models(published, PathForm { mode: ClientMode::Vertex, version })
+            }
+            _ => Err(self.not_found()),
+        };
+        match known {
+            Err(error @ (RouteError::NotFound { .. } | RouteError::NotOffered { .. })) => {
+                let resource = VertexResource::new(version, in_project, rest);
+                resource.map(Route::VertexResource).ok_or(error)
+            }
+            known => known,
+        }
+    }
+
+    /// `models…`, in either API.
+    fn models(&self, published: &[&str], form: PathForm) -> Result<Route, RouteError> {
         let in_models = skip(published, |segment| segment == "models");
         let says_models = in_models.len() < published.len();
         match in_models {
@@ -248,8 +297,9 @@ impl RequestLine<'_> {
                     .either("pageToken", "page_token")
                     .map(Cow::into_owned)
                     .filter(|t| !t.is_empty()),
+                form,
             }),
-            [last] => self.model(last, says_models, versioned.len() < segments.len()),
+            [last] => self.model(last, says_models, form),
             // The poll of a long-running method, none of which is offered.
             [model, "operations", ..] if says_models => Err(RouteError::NotOffered {
                 what: "operations".to_owned(),
@@ -261,26 +311,27 @@ impl RequestLine<'_> {
 
     /// `{m}:{method}`, or `{m}` alone.
     #[inline]
-    fn model(&self, last: &str, says_models: bool, has_version: bool) -> Result<Route, RouteError> {
+    fn model(&self, last: &str, says_models: bool, form: PathForm) -> Result<Route, RouteError> {
         let colon = memchr::memchr(b':', last.as_bytes());
         let Some((model, verb)) = colon.map(|at| (&last[..at], &last[at + 1..])) else {
             // Without `models/` only an unmistakable name is read as a model.
-            let is_obvious = has_version && OBVIOUS_MODELS.iter().any(|m| last.starts_with(m));
+            let is_obvious =
+                form.version.is_some() && OBVIOUS_MODELS.iter().any(|m| last.starts_with(m));
             let model = model_name(last).filter(|_| says_models || is_obvious);
             let Some(model) = model else {
                 return Err(self.not_found());
             };
-            return self.reading(Route::Model { model: model.to_owned() });
+            return self.reading(Route::Model { model: model.to_owned(), form });
         };
         // `/v1beta/v1internal:generateContent` is a wrong base URL, not a model of that name.
         let is_assist = !says_models && model.starts_with(ASSIST_VERSION);
         let model = model_name(model).filter(|_| !is_assist).map(str::to_owned);
         let route = match (verb, model) {
-            ("generateContent", Some(model)) => Route::Generate { model },
+            ("generateContent", Some(model)) => Route::Generate { model, form },
             ("streamGenerateContent", Some(model)) => {
-                Route::Stream { model, framing: self.framing() }
+                Route::Stream { model, framing: self.framing(), form }
             }
-            ("countTokens", Some(model)) => Route::Count { model },
+            ("countTokens", Some(model)) => Route::Count { model, form },
             (verb, model) if ABSENT_METHODS.contains(&verb) => {
                 return Err(RouteError::NotOffered { what: verb.to_owned(), model });
             }
@@ -377,9 +428,6 @@ const READ_METHODS: [&str; 1] = ["getCodeAssistGlobalUserSetting"];
 /// The path prefix of models in all SDKs.
 const USUAL_PREFIX: &str = "/v1beta/models/";
 
-/// `v1beta1` is Vertex's, in express mode.
-const VERSIONS: [&str; 4] = ["v1", "v1alpha", "v1beta", "v1beta1"];
-
 /// A name with this prefix is a model, also without `models/` before it and a method after it.
 const OBVIOUS_MODELS: [&str; 2] = ["gemini-", "gemma-"];
 
@@ -424,6 +472,11 @@ const ABSENT_COLLECTIONS: [&str; 16] = [
     "tunedModels",
     "upload",
 ];
+
+/// What is not found with `POST /` (`docs/reference/upstreams.md` 8.1).
+const NO_PATH: &str = "A client in Vertex mode that has a base URL and nothing else takes it for the whole URL, \
+                       and the model is lost: set its project and location too, or \
+                       base_url_resource_scope. POST /";
 
 /// Longer than any known path: bounds the work for a hostile one.
 const LONGEST_PATH: usize = 2048;

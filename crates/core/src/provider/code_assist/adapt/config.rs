@@ -2,8 +2,8 @@
 
 use super::Adapter;
 use super::fields::ConfigField;
-use super::member_filter::MemberFilter;
-use crate::json::{Cursor, JsonError, ValueKind};
+use crate::json::{JsonError, ValueKind};
+use crate::provider::edits::{MemberFilter, has_json_schema, is_zero};
 
 impl Adapter<'_> {
     /// A `GenerationConfig`.
@@ -54,21 +54,4 @@ impl Adapter<'_> {
         members.close(&mut self.splice);
         Ok(())
     }
-}
-
-fn has_json_schema(mut ahead: Cursor<'_>) -> Result<bool, JsonError> {
-    let mut inside = ahead.object()?;
-    while let Some(key) = ahead.key(&mut inside)? {
-        if let b"responseJsonSchema" | b"response_json_schema" = &*key.value {
-            return Ok(true);
-        }
-        ahead.skip()?;
-    }
-    Ok(false)
-}
-
-/// Whether a JSON number is zero: `0`, `0.0`, `-0`, `0e5`.
-fn is_zero(number: &[u8]) -> bool {
-    let mut mantissa = number.iter().take_while(|byte| !matches!(byte, b'e' | b'E'));
-    mantissa.all(|byte| matches!(byte, b'-' | b'0' | b'.'))
 }

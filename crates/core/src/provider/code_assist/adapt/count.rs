@@ -6,11 +6,11 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::fields::RequestField;
-use super::member_filter::BoundedPaths;
 use super::system::FoldedSystem;
 use super::{Adapter, ListSpan};
 use crate::json::{JsonError, Splice, ValueKind};
 use crate::payload::Payload;
+use crate::provider::edits::BoundedPaths;
 
 /// The countable fields of one object.
 #[derive(Default)]

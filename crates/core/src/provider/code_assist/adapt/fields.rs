@@ -76,23 +76,3 @@ pub(super) fn is_data(key: &[u8]) -> bool {
             | b"media_resolution"
     )
 }
-
-/// The name, as a JSON string, of a `HarmCategory` that the client wrote as a number of the public
-/// API (`google.ai.generativelanguage.v1beta.HarmCategory`).
-pub(super) fn harm_category(number: &[u8]) -> Option<&'static str> {
-    Some(match number {
-        b"0" => r#""HARM_CATEGORY_UNSPECIFIED""#,
-        b"1" => r#""HARM_CATEGORY_DEROGATORY""#,
-        b"2" => r#""HARM_CATEGORY_TOXICITY""#,
-        b"3" => r#""HARM_CATEGORY_VIOLENCE""#,
-        b"4" => r#""HARM_CATEGORY_SEXUAL""#,
-        b"5" => r#""HARM_CATEGORY_MEDICAL""#,
-        b"6" => r#""HARM_CATEGORY_DANGEROUS""#,
-        b"7" => r#""HARM_CATEGORY_HARASSMENT""#,
-        b"8" => r#""HARM_CATEGORY_HATE_SPEECH""#,
-        b"9" => r#""HARM_CATEGORY_SEXUALLY_EXPLICIT""#,
-        b"10" => r#""HARM_CATEGORY_DANGEROUS_CONTENT""#,
-        b"11" => r#""HARM_CATEGORY_CIVIC_INTEGRITY""#,
-        _ => return None,
-    })
-}

@@ -7,38 +7,21 @@
 mod config;
 mod count;
 mod fields;
-mod member_filter;
 mod system;
 #[cfg(test)]
 mod tests;
 
-use std::borrow::Cow;
-use std::fmt::{self, Write as _};
 use std::ops::Range;
 
 use bytes::Bytes;
 
 use crate::json::{Cursor, JsonError, JsonString, Splice, ValueKind};
-use crate::payload::Payload;
-use fields::{RequestField, harm_category, is_data};
-use member_filter::{BoundedPaths, MemberFilter};
+use crate::provider::edits::{
+    BoundedPaths, FieldPath, MOST_EDITS, MemberFilter, numbered_categories, unusual_role,
+};
 
-/// A client's body after the edits for Code Assist.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[must_use]
-pub struct AdaptedRequest {
-    /// The inner `request` object (for countTokens: what goes between `"request":` and `}`).
-    pub request: Payload,
-    /// The paths of fields that were removed, such as `generationConfig.responseFormat`, in order.
-    ///
-    /// Each path is visible ASCII without commas, as a header needs it. After 64 paths comes `...`.
-    pub dropped: Vec<String>,
-    /// True when `generationConfig.temperature` is there and exactly zero.
-    pub temperature_zero: bool,
-    /// True when `tools` has anything but function declarations. Such a tool looks at the outside world
-    /// (search, pages, maps, code that reads the clock), or may do so.
-    pub looks_outside: bool,
-}
+pub use crate::provider::edits::AdaptedRequest;
+use fields::{RequestField, is_data};
 
 /// Adapts the body of `generateContent` or `streamGenerateContent`.
 pub fn generate(body: &Bytes) -> Result<AdaptedRequest, JsonError> {
@@ -50,6 +33,7 @@ pub fn generate(body: &Bytes) -> Result<AdaptedRequest, JsonError> {
         dropped: adapter.dropped.0,
         temperature_zero: adapter.temperature_zero == Some(true),
         looks_outside: adapter.looks_outside,
+        service_tier: None,
     })
 }
 
@@ -73,7 +57,8 @@ pub fn count(body: &Bytes, model: &str) -> Result<AdaptedRequest, JsonError> {
     let request = countable.into_request(body, &mut adapter.splice, model);
     // A count uses no tool.
     let (temperature_zero, looks_outside) = (false, false);
-    Ok(AdaptedRequest { request, dropped: adapter.dropped.0, temperature_zero, looks_outside })
+    let (dropped, service_tier) = (adapter.dropped.0, None);
+    Ok(AdaptedRequest { request, dropped, temperature_zero, looks_outside, service_tier })
 }
 
 /// The walk through one body, with the edits found so far.
@@ -227,15 +212,7 @@ impl<'a> Adapter<'a> {
     }
 
     fn role(&mut self) -> Result<(), JsonError> {
-        let span = match self.cursor.kind()? {
-            ValueKind::Null => Some(self.cursor.skip()?),
-            _ => self
-                .cursor
-                .string_or_skip()?
-                .filter(|role| matches!(&*role.value, b"" | b"function" | b"tool"))
-                .map(|role| role.span),
-        };
-        match span {
+        match unusual_role(&mut self.cursor)? {
             Some(span) => self.replace(span, r#""user""#),
             None => Ok(()),
         }
@@ -311,35 +288,24 @@ impl<'a> Adapter<'a> {
         Ok(())
     }
 
-    /// Numbers of harm categories become names: Vertex has other numbers
-    /// (`docs/reference/clients.md` R6).
     fn safety_setting(&mut self) -> Result<(), JsonError> {
-        if self.cursor.kind()? != ValueKind::Object {
-            self.cursor.skip()?;
-            return Ok(());
-        }
-        let mut inside = self.cursor.object()?;
-        while let Some(key) = self.cursor.key(&mut inside)? {
-            let value = self.cursor.skip()?;
-            let name = harm_category(self.cursor.text(value.clone()));
-            if let (true, Some(name)) = (*key.value == *b"category", name) {
-                self.replace(value, name)?;
-            }
+        for (span, name) in numbered_categories(&mut self.cursor)? {
+            self.replace(span, name)?;
         }
         Ok(())
     }
 
     /// Adds a key to the path; [`Self::leave`] removes it.
     fn enter(&mut self, key: &JsonString<'a>) {
-        self.path.0.push(PathStep::Key(key.value.clone()));
+        self.path.enter(key);
     }
 
     fn enter_item(&mut self, index: usize) {
-        self.path.0.push(PathStep::Item(index));
+        self.path.enter_item(index);
     }
 
     fn leave(&mut self) {
-        self.path.0.pop();
+        self.path.leave();
     }
 
     fn surround(
@@ -369,37 +335,3 @@ impl<'a> Adapter<'a> {
         self.dropped.push(self.path.to_string());
     }
 }
-
-/// The path of a value in the body, in the client's spelling. It is seldom written out.
-#[derive(Default)]
-struct FieldPath<'a>(Vec<PathStep<'a>>);
-
-enum PathStep<'a> {
-    Item(usize),
-    Key(Cow<'a, [u8]>),
-}
-
-impl fmt::Display for FieldPath<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let legible = |c: char| if c.is_ascii_graphic() && c != ',' { c } else { '?' };
-        for (number, step) in self.0.iter().enumerate() {
-            match step {
-                PathStep::Item(index) => write!(f, "[{index}]")?,
-                PathStep::Key(key) => {
-                    f.write_str(if number == 0 { "" } else { "." })?;
-                    String::from_utf8_lossy(key)
-                        .chars()
-                        .take(LONGEST_KEY)
-                        .try_for_each(|c| f.write_char(legible(c)))?;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The longest key in a path; a longer key is cut.
-const LONGEST_KEY: usize = 64;
-
-/// Ten times the need of the longest conversations. One edit takes about 50 bytes of memory.
-const MOST_EDITS: usize = 1 << 18;

@@ -6,7 +6,7 @@ use crate::json::Splice;
 
 /// Removes members from one object so that the commas stay correct, whichever members are removed.
 #[derive(Default)]
-pub(super) struct MemberFilter {
+pub(crate) struct MemberFilter {
     kept: bool,
     /// The end of the latest member.
     end: usize,
@@ -15,7 +15,7 @@ pub(super) struct MemberFilter {
 }
 
 impl MemberFilter {
-    pub(super) fn keep(&mut self, splice: &mut Splice, member: Range<usize>) {
+    pub(crate) fn keep(&mut self, splice: &mut Splice, member: Range<usize>) {
         if let Some(start) = self.leading.take() {
             splice.remove(start..member.start);
         }
@@ -23,7 +23,7 @@ impl MemberFilter {
         self.end = member.end;
     }
 
-    pub(super) fn remove(&mut self, splice: &mut Splice, member: Range<usize>) {
+    pub(crate) fn remove(&mut self, splice: &mut Splice, member: Range<usize>) {
         if self.kept {
             splice.remove(self.end..member.end);
         } else {
@@ -33,7 +33,7 @@ impl MemberFilter {
     }
 
     /// Ends the object and returns whether a member was kept.
-    pub(super) fn close(self, splice: &mut Splice) -> bool {
+    pub(crate) fn close(self, splice: &mut Splice) -> bool {
         if let Some(start) = self.leading {
             splice.remove(start..self.end);
         }
@@ -43,10 +43,10 @@ impl MemberFilter {
 
 /// A list of paths of at most [`MOST_PATHS`] entries and `...`.
 #[derive(Default)]
-pub(super) struct BoundedPaths(pub(super) Vec<String>);
+pub(crate) struct BoundedPaths(pub(crate) Vec<String>);
 
 impl BoundedPaths {
-    pub(super) fn push(&mut self, path: String) {
+    pub(crate) fn push(&mut self, path: String) {
         match self.0.len() {
             ..MOST_PATHS => self.0.push(path),
             MOST_PATHS => self.0.push("...".to_owned()),

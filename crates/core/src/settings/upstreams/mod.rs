@@ -1,0 +1,163 @@
+//! The accounts that requests go out with, and when one of them stands in for another.
+
+mod failover;
+mod read;
+
+use std::fmt;
+use std::sync::Arc;
+
+use secrecy::SecretString;
+
+pub use failover::{Failover, FailoverModel, FailoverReason, FailoverSignatures};
+
+use super::{CredentialsJson, ModelAlias};
+
+/// One account at one provider.
+#[derive(Debug, Clone)]
+pub struct UpstreamSettings {
+    /// The name in `UPSTREAMS`, headers, log lines and labels: at most 32 lower-case letters, digits,
+    /// `-` and `_`.
+    pub name: Arc<str>,
+    /// The provider, with what it needs to know of the account.
+    pub account: AccountSettings,
+    /// Base URLs without a trailing slash; at least one. Only Code Assist has several.
+    pub endpoints: Vec<String>,
+    /// The models that the upstream serves; empty is all of them.
+    pub models: Vec<ModelPattern>,
+    /// Names of models at this upstream, by the names that are asked for.
+    pub model_map: Vec<ModelAlias>,
+}
+
+impl UpstreamSettings {
+    /// Whether the operator lets this upstream serve `model`.
+    pub fn serves(&self, model: &str) -> bool {
+        self.models.is_empty() || self.models.iter().any(|pattern| pattern.matches(model))
+    }
+}
+
+/// The account of an upstream, by provider.
+#[derive(Debug, Clone)]
+pub enum AccountSettings {
+    /// A sign-in with Gemini Code Assist.
+    CodeAssist(CodeAssistSettings),
+    /// An API key of the public Gemini API.
+    GeminiApi(GeminiApiSettings),
+    /// A Google Cloud project with Vertex AI, or a key of its express mode.
+    Vertex(VertexSettings),
+}
+
+impl AccountSettings {
+    /// The name of the provider.
+    pub fn provider(&self) -> &'static str {
+        match self {
+            Self::CodeAssist(_) => CODE_ASSIST,
+            Self::GeminiApi(_) => GEMINI_API,
+            Self::Vertex(_) => VERTEX,
+        }
+    }
+}
+
+/// An account of Code Assist. The first credential that is set is used, in the order access token,
+/// JSON, file.
+#[derive(Debug, Clone, Default)]
+pub struct CodeAssistSettings {
+    /// `GCP_SERVICE_ACCOUNT`: the JSON of the CLI's `oauth_creds.json`.
+    pub credentials_json: Option<CredentialsJson>,
+    /// `GEMINI_OAUTH_CREDS_FILE`, or its default path (needs a home folder).
+    pub credentials_file: Option<String>,
+    /// `GOOGLE_CLOUD_ACCESS_TOKEN`: used as it is, never refreshed.
+    pub access_token: Option<SecretString>,
+    /// `GEMINI_PROJECT_ID`, never all digits.
+    pub project_id: Option<String>,
+}
+
+/// An account of the public Gemini API.
+#[derive(Debug, Clone)]
+pub struct GeminiApiSettings {
+    /// `GEMINI_API_KEY`: a legal header value.
+    pub api_key: SecretString,
+}
+
+/// An account of Vertex AI.
+#[derive(Debug, Clone)]
+pub struct VertexSettings {
+    /// What requests are authorised with.
+    pub auth: VertexAuth,
+    /// `VERTEX_PROJECT`: an id or a number. `None` with a key, or where the credentials name it.
+    pub project: Option<String>,
+    /// `VERTEX_LOCATION`, which is safe as a part of a host name.
+    pub location: String,
+    /// `VERTEX_API_VERSION`.
+    pub api_version: String,
+    /// `GOOGLE_CLOUD_QUOTA_PROJECT`, which is sent as `x-goog-user-project`.
+    pub quota_project: Option<String>,
+}
+
+/// What requests to Vertex AI are authorised with.
+#[derive(Debug, Clone)]
+pub enum VertexAuth {
+    /// `VERTEX_API_KEY`, for express mode. Only without a project.
+    ApiKey(SecretString),
+    /// Access tokens that these credentials give.
+    Google(GoogleCredentials),
+}
+
+/// Where Google credentials are.
+#[derive(Debug, Clone)]
+pub enum GoogleCredentials {
+    /// A JSON object of any kind that Google's libraries write.
+    Json(CredentialsJson),
+    /// The path of a file that holds such an object.
+    File(String),
+    /// gcloud's file, or else the metadata server.
+    Search,
+}
+
+/// A model's name, in which each `*` stands for any text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelPattern(String);
+
+impl ModelPattern {
+    /// Whether `model` is one of those that are meant.
+    pub fn matches(&self, model: &str) -> bool {
+        let Some((head, rest)) = self.0.split_once('*') else {
+            return self.0 == model;
+        };
+        let Some(mut left) = model.strip_prefix(head) else {
+            return false;
+        };
+        let (middle, tail) = rest.rsplit_once('*').unwrap_or(("", rest));
+        // The leftmost place of each part leaves the most room for the parts after it.
+        for part in middle.split('*').filter(|part| !part.is_empty()) {
+            let Some(at) = left.find(part) else {
+                return false;
+            };
+            left = &left[at + part.len()..];
+        }
+        left.ends_with(tail)
+    }
+}
+
+impl fmt::Display for ModelPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// An upstream that is configured and, under `UPSTREAMS=auto`, not used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnusedUpstream {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The line that would use it too.
+    pub hint: String,
+}
+
+/// The name of Code Assist, as a provider and as the upstream of the short settings.
+pub(super) const CODE_ASSIST: &str = "code-assist";
+
+/// The name of the Gemini API.
+pub(super) const GEMINI_API: &str = "gemini-api";
+
+/// The name of Vertex AI.
+pub(super) const VERTEX: &str = "vertex";
