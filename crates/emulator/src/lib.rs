@@ -52,7 +52,7 @@ pub use emulator::{Emulator, Options, Played, UnknownProviderError, start};
 pub use google_auth::{
     AWS_ACCESS_KEY_ID, AWS_REGION, AWS_SECRET_ACCESS_KEY, IdentityPool, SERVICE_ACCOUNT,
     SUBJECT_TOKEN, SubjectSource, TARGET_ACCOUNT, authorized_user_json, external_account_json,
-    impersonated_json, service_account_json, subject_token_json,
+    external_authorized_user_json, impersonated_json, service_account_json, subject_token_json,
 };
 pub use oauth::ACCESS_TOKEN;
 pub use state::PROJECT;

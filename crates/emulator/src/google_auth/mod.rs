@@ -26,8 +26,8 @@ use crate::status::{ApiError, http_status, pretty};
 pub use self::aws::{AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, REGION as AWS_REGION};
 pub use self::files::{
     IdentityPool, SERVICE_ACCOUNT, SUBJECT_TOKEN, SubjectSource, TARGET_ACCOUNT,
-    authorized_user_json, external_account_json, impersonated_json, service_account_json,
-    subject_token_json,
+    authorized_user_json, external_account_json, external_authorized_user_json, impersonated_json,
+    service_account_json, subject_token_json,
 };
 pub(crate) use self::granted::{GrantScope, GrantSource, GrantedTokens};
 pub(crate) use self::jwt::{JwtFault, SignedClaims};
@@ -44,6 +44,7 @@ pub(crate) enum AuthEndpoint {
     Metadata(String),
     Oidc,
     Sts,
+    StsRefresh,
 }
 
 impl AuthEndpoint {
@@ -54,6 +55,7 @@ impl AuthEndpoint {
         let post = parts.method == Method::POST;
         match path {
             "/v1/token" if post => return Some(Self::Sts),
+            "/v1/oauthtoken" if post => return Some(Self::StsRefresh),
             "/oidc/token" if get => return Some(Self::Oidc),
             "/latest/api/token" if parts.method == Method::PUT => return Some(Self::AwsSession),
             "/latest/meta-data/placement/availability-zone" if get => return Some(Self::AwsRegion),
@@ -93,12 +95,16 @@ impl AuthEndpoint {
             Self::Metadata(_) => "metadata",
             Self::Oidc => "oidc",
             Self::Sts => "sts",
+            Self::StsRefresh => "stsRefresh",
         }
     }
 
     pub(crate) fn answer(&self, request: &ApiRequest<'_>, state: &mut State) -> Reply {
         // STS takes a client, IAM and the OIDC endpoint a token in `Authorization`.
-        let authorized = matches!(self, Self::GenerateAccessToken(_) | Self::Oidc | Self::Sts);
+        let authorized = matches!(
+            self,
+            Self::GenerateAccessToken(_) | Self::Oidc | Self::Sts | Self::StsRefresh
+        );
         let more: &[&str] = if authorized { &[] } else { &["authorization"] };
         if let Some(name) = foreign_header(request, more) {
             return self.refusal(name);
@@ -111,6 +117,7 @@ impl AuthEndpoint {
             Self::Metadata(path) => metadata::answer(path, request, state),
             Self::Oidc => oidc::answer(request, state),
             Self::Sts => sts::answer(request, state),
+            Self::StsRefresh => sts::refresh(request, state),
         }
     }
 }
@@ -128,7 +135,7 @@ impl AuthEndpoint {
                 ApiError::new(400, why).reply(false)
             }
             Self::Metadata(_) => metadata::refusal(name),
-            Self::Sts => {
+            Self::Sts | Self::StsRefresh => {
                 let why = format!("The header {name} is not wanted here.");
                 oauth_error(400, "invalid_request", &why)
             }

@@ -6,13 +6,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use code_assist_emulator::{
     AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, Emulator, IdentityPool, SUBJECT_TOKEN, SubjectSource,
-    VERTEX_PROJECT, external_account_json, subject_token_json,
+    TARGET_ACCOUNT, VERTEX_PROJECT, external_account_json, external_authorized_user_json,
+    subject_token_json,
 };
 use ring::hmac;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::client::{Answer, send};
+use crate::client::{Answer, send, state};
 use crate::vertex_client::{form, now, post_as, set, status_of, vertex};
 
 fn file(google: &Emulator, source: SubjectSource<'_>, pool: IdentityPool) -> Value {
@@ -142,6 +143,56 @@ async fn a_client_authenticates_in_standard_base64_with_padding() {
         assert_eq!(answer.status, status, "{given}");
     }
     assert_eq!(exchange(&google, &[], &fields).await.status, 400, "neither client nor options");
+}
+
+#[tokio::test]
+async fn a_workforce_user_refreshes_with_a_client_and_the_refresh_token_may_rotate() {
+    let google = vertex().await;
+    let file: Value = serde_json::from_str(&external_authorized_user_json(&google.url())).unwrap();
+    let text = |name: &str| file[name].as_str().unwrap().to_owned();
+    let target = text("token_url").strip_prefix(&google.url()).unwrap().to_owned();
+    let client = STANDARD.encode(format!("{}:{}", text("client_id"), text("client_secret")));
+    let basic = format!("Basic {client}");
+    let headers = [("authorization", basic.as_str())];
+    let refresh = async |token: &str, headers: &[(&str, &str)]| {
+        let fields = [("grant_type", "refresh_token"), ("refresh_token", token)];
+        form(&google, &target, headers, &fields).await
+    };
+    let first = text("refresh_token");
+    assert_eq!(refresh(&first, &[]).await.json()["error"], "invalid_client");
+    let grant = refresh(&first, &headers).await.json();
+    assert_eq!(grant["refresh_token"], first.as_str());
+    assert_eq!(status_of(&google, grant["access_token"].as_str().unwrap()).await, 200);
+    state(&google, json!({"rotate_refresh": true})).await;
+    let second = refresh(&first, &headers).await.json()["refresh_token"].clone();
+    assert_eq!(refresh(&first, &headers).await.json()["error"], "invalid_grant");
+    assert_eq!(refresh(second.as_str().unwrap(), &headers).await.status, 200);
+}
+
+#[tokio::test]
+async fn what_a_client_sent_to_the_proxy_is_refused_by_each_credential_service() {
+    let google = vertex().await;
+    let iam = format!("/v1/projects/-/serviceAccounts/{TARGET_ACCOUNT}:generateAccessToken");
+    let targets = [
+        ("POST", "/token", 400),
+        ("POST", "/v1/token", 400),
+        ("POST", "/v1/oauthtoken", 400),
+        ("POST", iam.as_str(), 400),
+        ("GET", "/computeMetadata/v1/project/project-id", 403),
+        ("GET", "/oidc/token", 403),
+        ("PUT", "/latest/api/token", 403),
+    ];
+    for (method, target, status) in targets {
+        for name in ["cookie", "x-goog-api-key", "x-goog-user-project", "x-forwarded-for"] {
+            let media = ("content-type", "application/x-www-form-urlencoded");
+            let headers = [media, (name, "of the client")];
+            // The grant type makes the request at `/token` one of Vertex AI.
+            let body = b"grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer&assertion=x";
+            let answer = send(&google, method, target, &headers, body).await;
+            assert_eq!(answer.status, status, "{target} {name}");
+            assert!(answer.text().contains(name), "{}", answer.text());
+        }
+    }
 }
 
 #[tokio::test]
