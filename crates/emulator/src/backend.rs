@@ -12,15 +12,18 @@ use crate::state::State;
 pub(crate) struct Backend {
     pub(crate) log: Arc<Log>,
     pub(crate) played: Played,
+    /// The base URL of the emulator.
+    pub(crate) url: String,
     state: Mutex<State>,
     script: Mutex<Script>,
 }
 
 impl Backend {
-    pub(crate) fn new(state: State, played: Played) -> Self {
+    pub(crate) fn new(state: State, played: Played, url: String) -> Self {
         Self {
             log: Arc::new(Log::new()),
             played,
+            url,
             state: Mutex::new(state),
             script: Mutex::new(Script::default()),
         }

@@ -4,6 +4,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::backend::Backend;
+use crate::gemini_api::GeminiStateChange;
 use crate::google_auth::AuthSettings;
 use crate::patch::Patch;
 use crate::reply::Reply;
@@ -35,6 +36,15 @@ pub(crate) fn answer(backend: &Backend, method: &Method, path: &str, body: &[u8]
             }
             Err(error) => bad_request(&error.to_string()),
         },
+        ("GET", "gemini-api") => Reply::ok(&backend.state().gemini),
+        ("POST", "gemini-api") => match serde_json::from_slice::<GeminiStateChange>(body) {
+            Ok(change) => {
+                let mut state = backend.state();
+                state.gemini.change(change);
+                Reply::ok(&state.gemini)
+            }
+            Err(error) => bad_request(&error.to_string()),
+        },
         ("GET", "google-auth") => Reply::ok(&backend.state().google_auth),
         ("POST", "google-auth") => match serde_json::from_slice::<Patch<AuthSettings>>(body) {
             Ok(patch) => {
@@ -53,15 +63,16 @@ pub(crate) fn answer(backend: &Backend, method: &Method, path: &str, body: &[u8]
             }
             Err(error) => bad_request(&error.to_string()),
         },
-        (_, "counts" | "google-auth" | "log" | "script" | "state" | "vertex") => {
+        (_, "counts" | "gemini-api" | "google-auth" | "log" | "script" | "state" | "vertex") => {
             let mut reply =
                 bad_request("counts and log: GET; log and script: DELETE; the others: POST");
             reply.status = StatusCode::METHOD_NOT_ALLOWED;
             reply
         }
         _ => {
-            let mut reply =
-                bad_request("there is: counts, google-auth, log, script, state, vertex");
+            let mut reply = bad_request(
+                "there is: counts, gemini-api, google-auth, log, script, state, vertex",
+            );
             reply.status = StatusCode::NOT_FOUND;
             reply
         }

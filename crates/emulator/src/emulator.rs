@@ -108,7 +108,7 @@ pub async fn start(options: Options) -> io::Result<Emulator> {
     let listener = TcpListener::bind((options.host, options.port)).await?;
     let address = listener.local_addr()?;
     let state = State::new(options.token_lifetime, options.onboarded);
-    let backend = Arc::new(Backend::new(state, options.played));
+    let backend = Arc::new(Backend::new(state, options.played, format!("http://{address}")));
     let task = tokio::spawn(server::accept(listener, Arc::clone(&backend))).abort_handle();
     Ok(Emulator { address, backend, task })
 }

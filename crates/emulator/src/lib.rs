@@ -33,6 +33,7 @@ mod backend;
 mod code_assist;
 mod control;
 mod emulator;
+mod gemini_api;
 mod google_auth;
 mod log;
 mod model;
@@ -49,6 +50,7 @@ mod status;
 mod vertex;
 
 pub use emulator::{Emulator, Options, Played, UnknownProviderError, start};
+pub use gemini_api::{API_KEY, STANDARD_API_KEY};
 pub use google_auth::{
     AWS_ACCESS_KEY_ID, AWS_REGION, AWS_SECRET_ACCESS_KEY, IdentityPool, SERVICE_ACCOUNT,
     SUBJECT_TOKEN, SubjectSource, TARGET_ACCOUNT, authorized_user_json, external_account_json,

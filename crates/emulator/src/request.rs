@@ -11,6 +11,7 @@ use crate::model::ResponseStamp;
 pub(crate) struct ApiRequest<'a> {
     /// The authority that the client called: the `Host` header, or `:authority` of HTTP/2.
     pub(crate) authority: &'a str,
+    pub(crate) path: &'a str,
     pub(crate) query: &'a str,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) body: &'a [u8],

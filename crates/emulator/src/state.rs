@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::code_assist::{self, AccountStatus, OnboardingOperation};
+use crate::gemini_api::GeminiState;
 use crate::google_auth::{AuthSettings, GrantedTokens};
 use crate::oauth::{self, TokenStore};
 use crate::vertex::{Caches, Operations, VertexSettings};
@@ -46,6 +47,8 @@ pub(crate) struct State {
     pub(crate) tokens: TokenStore,
     #[serde(skip)]
     pub(crate) operations: HashMap<String, OnboardingOperation>,
+    #[serde(skip)]
+    pub(crate) gemini: GeminiState,
 }
 
 impl State {
@@ -80,6 +83,7 @@ impl State {
             predictions: Operations::new(),
             tokens: TokenStore::new(),
             operations: HashMap::new(),
+            gemini: GeminiState::new(),
         }
     }
 

@@ -16,6 +16,19 @@ pub(crate) struct ApiError {
 }
 
 impl ApiError {
+    pub(crate) fn code(&self) -> u16 {
+        self.code
+    }
+
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The pretty-printed object, as it also stands at the end of a broken stream.
+    pub(crate) fn pretty(self) -> String {
+        pretty(&self.json()) + "\n"
+    }
+
     pub(crate) fn new(code: u16, message: impl Into<String>) -> Self {
         Self { code, status: canonical(code), message: message.into(), details: Vec::new() }
     }

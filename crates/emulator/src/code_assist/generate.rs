@@ -24,7 +24,7 @@ fn model_answer(
         return Err(ApiError::invalid_argument());
     };
     check_model_access(body, model, &backend.state())?;
-    rules::generation(model, inner)?;
+    rules::generation(AnswerForm::CodeAssist, model, inner)?;
     Ok(ModelAnswer::to(AnswerForm::CodeAssist, model, inner, request.seq))
 }
 
@@ -79,7 +79,7 @@ pub(super) fn count_tokens(body: &Node<'_>) -> Result<Reply, ApiError> {
     if !model.starts_with("models/") {
         return Err(ApiError::invalid_argument());
     }
-    rules::counting(request)?;
+    rules::counting(AnswerForm::CodeAssist, request)?;
     Ok(Reply::ok(&json!({"totalTokens": model::count_tokens(request)})))
 }
 

@@ -100,13 +100,7 @@ impl AuthEndpoint {
     }
 
     pub(crate) fn answer(&self, request: &ApiRequest<'_>, state: &mut State) -> Reply {
-        // STS takes a client, IAM and the OIDC endpoint a token in `Authorization`.
-        let authorized = matches!(
-            self,
-            Self::GenerateAccessToken(_) | Self::Oidc | Self::Sts | Self::StsRefresh
-        );
-        let more: &[&str] = if authorized { &[] } else { &["authorization"] };
-        if let Some(name) = foreign_header(request, more) {
+        if let Some(name) = self.violation(request.headers) {
             return self.refusal(name);
         }
         match self {
@@ -123,6 +117,16 @@ impl AuthEndpoint {
 }
 
 impl AuthEndpoint {
+    /// A header that must not reach the service.
+    pub(crate) fn violation<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
+        // STS takes a client, IAM and the OIDC endpoint a token in `Authorization`.
+        let is_authorized = matches!(
+            self,
+            Self::GenerateAccessToken(_) | Self::Oidc | Self::Sts | Self::StsRefresh
+        );
+        foreign_header(headers, if is_authorized { &[] } else { &["authorization"] })
+    }
+
     /// The refusal of a header, in the form of the service.
     fn refusal(&self, name: &str) -> Reply {
         match self {
@@ -154,8 +158,8 @@ fn has_flavor(headers: &HeaderMap) -> bool {
 
 /// A header of the request that must not reach a credential service: what a client sent to the proxy,
 /// and those of `more`.
-fn foreign_header<'a>(request: &'a ApiRequest<'_>, more: &[&str]) -> Option<&'a str> {
-    request.headers.keys().map(HeaderName::as_str).find(|name| {
+fn foreign_header<'a>(headers: &'a HeaderMap, more: &[&str]) -> Option<&'a str> {
+    headers.keys().map(HeaderName::as_str).find(|name| {
         FOREIGN.contains(name) || more.contains(name) || name.starts_with("x-forwarded-")
     })
 }

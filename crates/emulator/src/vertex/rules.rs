@@ -13,17 +13,13 @@ pub(super) fn generation(model: &str, request: &mut Node<'_>) -> Result<(), ApiE
     roles(model, request)?;
     categories(request)?;
     signatures(model, request)?;
-    // The service knows its own caches, which the common rules do not.
-    if let Node::Object(members) = request {
-        members.retain(|(name, _)| name != "cachedContent" && name != "cached_content");
-    }
-    rules::generation(model, request)
+    rules::generation(AnswerForm::Vertex, model, request)
 }
 
 /// The rules of `countTokens`.
 pub(super) fn counting(model: &str, request: &mut Node<'_>) -> Result<(), ApiError> {
     roles(model, request)?;
-    rules::counting(request)
+    rules::counting(AnswerForm::Vertex, request)
 }
 
 /// Gemini 2 takes the roles `function` and `tool` as `user`; a missing role and any other one is

@@ -6,6 +6,7 @@ mod accounts;
 mod answers;
 mod client;
 mod faults;
+mod gemini_api;
 mod google_auth;
 mod oauth;
 mod strictness;

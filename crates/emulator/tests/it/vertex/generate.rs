@@ -1,9 +1,9 @@
 //! Answers and streams.
 
 use code_assist_emulator::VERTEX_ACCESS_TOKEN;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::client::send;
+use crate::client::{script, send};
 use crate::vertex_client::{body, path, path_at, post, set, vertex};
 
 #[tokio::test]
@@ -85,4 +85,18 @@ async fn model_armor_blocks_with_status_200_when_it_is_set_to() {
     assert!(answer.get("candidates").is_none());
     let plain = post(&google, &target, &body("hi", &json!({}))).await;
     assert!(plain.json().get("candidates").is_some());
+}
+
+#[tokio::test]
+async fn a_scripted_429_has_the_words_of_vertex_ai_and_no_details() {
+    let google = vertex().await;
+    let rule = json!({"match": {"rpc": "streamGenerateContent", "model": "gemini-2.5-flash"},
+                      "status": 429});
+    script(&google, rule).await;
+    let answer = post(&google, &path("streamGenerateContent"), &body("hi", &json!({}))).await;
+    assert_eq!(answer.status, 429);
+    let error: Value = answer.json()[0]["error"].clone();
+    let start = "Resource exhausted. Please try again later. Please refer to https://cloud.google";
+    assert!(error["message"].as_str().unwrap().starts_with(start), "{error}");
+    assert!(error.get("details").is_none());
 }
