@@ -74,7 +74,9 @@ impl Route {
         match self {
             Self::GeminiApi(_) => &gemini_api::FRONT_END,
             Self::Vertex(_) => &vertex::FRONT_END,
-            Self::CodeAssist(_) | Self::GoogleAuth(_) | Self::OAuth(_) | Self::Unknown => &[],
+            Self::CodeAssist(_) | Self::GoogleAuth(_) | Self::OAuth(_) | Self::Unknown => {
+                &code_assist::FRONT_END
+            }
         }
     }
 

@@ -126,7 +126,7 @@ impl Rule {
             return Err("status must be from 200 to 599".to_owned());
         }
         for name in [&rule.error, &rule.tail_error].into_iter().flatten() {
-            if !gemini_api::errors::is_known(name) && !vertex::is_known_error(name) {
+            if !gemini_api::errors::is_known(name) && vertex::sample_error(name).is_none() {
                 return Err(format!("error: there is no error `{name}`"));
             }
         }
@@ -173,7 +173,9 @@ impl Rule {
             }
             events.extend(self.append.iter().map(ScriptedEvent::event));
             // An error inside a stream stands there bare (docs/reference/upstreams.md 4.2).
-            let tail = self.tail_error.as_deref().and_then(gemini_api::errors::sample);
+            let tail = self.tail_error.as_deref().and_then(|name| {
+                gemini_api::errors::sample(name).or_else(|| vertex::sample_error(name))
+            });
             events.extend(tail.map(|error| StreamEvent::Raw(error.pretty())));
         }
         for (name, value) in &self.headers {

@@ -133,9 +133,9 @@ pub(super) fn named(name: &str, call: &VertexCall) -> Option<ApiError> {
     })
 }
 
-/// Whether a rule may name this error.
-pub(crate) fn is_known(name: &str) -> bool {
-    named(name, &VertexCall::sample()).is_some()
+/// The error of a name, of some call.
+pub(crate) fn sample(name: &str) -> Option<ApiError> {
+    named(name, &VertexCall::sample())
 }
 
 /// The usual error for a status, for a rule that names nothing else.

@@ -26,7 +26,7 @@ pub use self::access::ACCESS_TOKEN;
 pub(crate) use self::caches::Caches;
 pub(crate) use self::call::VertexCall;
 use self::call::{ModelMethod, Target};
-pub(crate) use self::errors::is_known as is_known_error;
+pub(crate) use self::errors::sample as sample_error;
 pub(crate) use self::predict::Operations;
 pub(crate) use self::settings::VertexSettings;
 pub use self::settings::{API_KEY, LOCATION, PROJECT};
