@@ -50,7 +50,7 @@ mod status;
 mod vertex;
 
 pub use emulator::{Emulator, Options, Played, UnknownProviderError, start};
-pub use gemini_api::{API_KEY, STANDARD_API_KEY};
+pub use gemini_api::{API_KEY as GEMINI_API_KEY, STANDARD_API_KEY as GEMINI_STANDARD_API_KEY};
 pub use google_auth::{
     AWS_ACCESS_KEY_ID, AWS_REGION, AWS_SECRET_ACCESS_KEY, IdentityPool, SERVICE_ACCOUNT,
     SUBJECT_TOKEN, SubjectSource, TARGET_ACCOUNT, authorized_user_json, external_account_json,

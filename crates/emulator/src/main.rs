@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use code_assist_emulator::{
-    ACCESS_TOKEN, API_KEY, Emulator, Options, Played, VERTEX_ACCESS_TOKEN, VERTEX_LOCATION,
+    ACCESS_TOKEN, Emulator, GEMINI_API_KEY, Options, Played, VERTEX_ACCESS_TOKEN, VERTEX_LOCATION,
     VERTEX_PROJECT, service_account_json,
 };
 
@@ -92,10 +92,10 @@ fn gemini_api_lines(out: &mut impl io::Write, emulator: &Emulator) -> io::Result
     let url = emulator.url();
     writeln!(out, "For code-assist-proxy in front of the Gemini API:")?;
     writeln!(out, "  export GEMINI_API_ENDPOINT={url}")?;
-    writeln!(out, "  export GEMINI_API_KEY={API_KEY}\n")?;
+    writeln!(out, "  export GEMINI_API_KEY={GEMINI_API_KEY}\n")?;
     writeln!(out, "For a client of the Gemini API:")?;
     writeln!(out, "  export GOOGLE_GEMINI_BASE_URL={url}")?;
-    writeln!(out, "  export GEMINI_API_KEY={API_KEY}\n")
+    writeln!(out, "  export GEMINI_API_KEY={GEMINI_API_KEY}\n")
 }
 
 fn vertex_lines(out: &mut impl io::Write, emulator: &Emulator) -> io::Result<()> {

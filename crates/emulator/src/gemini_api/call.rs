@@ -367,7 +367,11 @@ fn openai(method: &Method, rest: &str) -> Option<OpenAiCall> {
         ("POST", "chat/completions") => Some(OpenAiCall::Chat),
         ("POST", "embeddings") => Some(OpenAiCall::Embeddings),
         ("GET", "models") => Some(OpenAiCall::Models),
-        ("GET", model) => Some(OpenAiCall::Model(model.strip_prefix("models/")?.to_owned())),
+        ("GET", model) => {
+            // The ids of the list begin with `models/`; short ones are taken too.
+            let id = model.strip_prefix("models/")?;
+            Some(OpenAiCall::Model(id.strip_prefix("models/").unwrap_or(id).to_owned()))
+        }
         _ => None,
     }
 }

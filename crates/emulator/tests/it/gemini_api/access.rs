@@ -1,6 +1,6 @@
 //! Credentials and headers.
 
-use code_assist_emulator::{ACCESS_TOKEN, API_KEY, Options, STANDARD_API_KEY};
+use code_assist_emulator::{ACCESS_TOKEN, GEMINI_API_KEY, GEMINI_STANDARD_API_KEY, Options};
 use serde_json::{Value, json};
 
 use super::{GENERATE, STREAM, change, get, post, prompt, reason, started};
@@ -17,13 +17,13 @@ async fn with(
 #[tokio::test]
 async fn exactly_one_credential_is_taken() {
     let google = started().await;
-    assert_eq!(with(&google, GENERATE, &[("x-goog-api-key", API_KEY)]).await.status, 200);
-    let target = format!("{GENERATE}?key={STANDARD_API_KEY}");
+    assert_eq!(with(&google, GENERATE, &[("x-goog-api-key", GEMINI_API_KEY)]).await.status, 200);
+    let target = format!("{GENERATE}?key={GEMINI_STANDARD_API_KEY}");
     assert_eq!(with(&google, &target, &[]).await.status, 200);
     for headers in [
-        [("x-goog-api-key", API_KEY), ("authorization", "Bearer x")],
-        [("x-goog-api-key", API_KEY), ("x-goog-api-key", API_KEY)],
-        [("authorization", "Basic eDp5"), ("x-goog-api-key", API_KEY)],
+        [("x-goog-api-key", GEMINI_API_KEY), ("authorization", "Bearer x")],
+        [("x-goog-api-key", GEMINI_API_KEY), ("x-goog-api-key", GEMINI_API_KEY)],
+        [("authorization", "Basic eDp5"), ("x-goog-api-key", GEMINI_API_KEY)],
     ] {
         let answer = with(&google, GENERATE, &headers).await;
         assert_eq!(answer.status, 400, "{headers:?}");
@@ -32,7 +32,7 @@ async fn exactly_one_credential_is_taken() {
             "Multiple authentication credentials received. Please pass only one."
         );
     }
-    let both = with(&google, &target, &[("x-goog-api-key", API_KEY)]).await;
+    let both = with(&google, &target, &[("x-goog-api-key", GEMINI_API_KEY)]).await;
     assert_eq!(both.status, 400);
     let none = with(&google, GENERATE, &[]).await;
     assert_eq!(
@@ -44,7 +44,7 @@ async fn exactly_one_credential_is_taken() {
 #[tokio::test]
 async fn a_key_as_bearer_is_taken_by_openai_paths_only() {
     let google = started().await;
-    let bearer = format!("Bearer {API_KEY}");
+    let bearer = format!("Bearer {GEMINI_API_KEY}");
     let headers = [("authorization", bearer.as_str())];
     let native = with(&google, GENERATE, &headers).await;
     assert_eq!((native.status, reason(&native).as_str()), (401, "ACCESS_TOKEN_TYPE_UNSUPPORTED"));
@@ -87,7 +87,7 @@ async fn an_unknown_key_is_400_with_a_localized_message() {
 #[tokio::test]
 async fn an_auth_key_in_the_query_is_refused() {
     let google = started().await;
-    let answer = with(&google, &format!("{GENERATE}?key={API_KEY}"), &[]).await;
+    let answer = with(&google, &format!("{GENERATE}?key={GEMINI_API_KEY}"), &[]).await;
     assert_eq!((answer.status, reason(&answer).as_str()), (401, "ACCESS_TOKEN_TYPE_UNSUPPORTED"));
 }
 
@@ -127,7 +127,7 @@ async fn a_free_key_has_no_quota_for_paid_models() {
     let answer = with(&google, GENERATE, &[("x-goog-api-key", "free")]).await;
     assert_eq!(answer.status, 429);
     assert!(answer.message().contains("limit: 0, model: gemini-2.5-flash"));
-    assert_eq!(with(&google, GENERATE, &[("x-goog-api-key", API_KEY)]).await.status, 200);
+    assert_eq!(with(&google, GENERATE, &[("x-goog-api-key", GEMINI_API_KEY)]).await.status, 200);
 }
 
 #[tokio::test]
@@ -144,13 +144,14 @@ async fn headers_that_a_proxy_must_not_send_are_refused_and_recorded() {
         "x-goog-user-project",
         "x-proxy-upstream",
     ] {
-        let answer = with(&google, GENERATE, &[("x-goog-api-key", API_KEY), (header, "x")]).await;
+        let answer =
+            with(&google, GENERATE, &[("x-goog-api-key", GEMINI_API_KEY), (header, "x")]).await;
         assert_eq!(answer.status, 400, "{header}");
         let log = log(&google).await;
         assert_eq!(log.last().unwrap()["violation"], header);
     }
     change(&google, json!({"strict_headers": false})).await;
-    let headers = [("x-goog-api-key", API_KEY), ("origin", "https://example.org")];
+    let headers = [("x-goog-api-key", GEMINI_API_KEY), ("origin", "https://example.org")];
     assert_eq!(with(&google, GENERATE, &headers).await.status, 200);
     assert!(log(&google).await.last().unwrap().get("violation").is_none());
 }

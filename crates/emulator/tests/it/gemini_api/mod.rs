@@ -1,9 +1,12 @@
 //! The Gemini API: what it refuses, and each family of its calls.
 
 mod access;
+mod dialects;
 mod generate;
+mod resources;
+mod uploads;
 
-use code_assist_emulator::{API_KEY, Emulator, Options, Played};
+use code_assist_emulator::{Emulator, GEMINI_API_KEY, Options, Played};
 use serde_json::{Value, json};
 
 use crate::client::{Answer, control, send};
@@ -19,7 +22,7 @@ async fn started() -> Emulator {
 /// Calls with the default key.
 async fn call(google: &Emulator, method: &str, target: &str, body: &Value) -> Answer {
     let body = if body.is_null() { String::new() } else { body.to_string() };
-    send(google, method, target, &[("x-goog-api-key", API_KEY)], body.as_bytes()).await
+    send(google, method, target, &[("x-goog-api-key", GEMINI_API_KEY)], body.as_bytes()).await
 }
 
 async fn post(google: &Emulator, target: &str, body: &Value) -> Answer {
