@@ -20,8 +20,9 @@ fuzz_target!(|data: &[u8]| {
     let Ok(route) = read(&method, &uri) else {
         return;
     };
-    if let Route::Generate { model, .. } | Route::Stream { model, .. } | Route::Count { model, .. } =
-        &route
+    if let Route::Generate { model, .. }
+    | Route::Stream { model, .. }
+    | Route::Count { model, .. } = &route
     {
         assert!(!model.is_empty(), "{uri}");
     }

@@ -30,7 +30,7 @@ pub mod policy {
 
 /// What upstreams speak.
 pub mod provider {
-    pub use crate::provider::code_assist;
+    pub use crate::provider::{code_assist, vertex};
 }
 
 /// Server-sent events.

@@ -18,6 +18,7 @@ use crate::caller::{Caller, Rate, RateStanding};
 use crate::job::BackgroundJob;
 use crate::payload::Payload;
 use crate::policy::lock::{FencingToken, LockResult};
+use crate::signing::{RsaKey, SignError};
 use crate::time::{Monotonic, Timestamp};
 
 /// The services that a shell provides.
@@ -178,11 +179,24 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
         StoreStats::default()
     }
 
-    /// Reads a credential file.
+    /// Reads a credential file, or a file with a token that a credential file names.
     ///
     /// `seen` is the stamp of the version that the core has read; for the same version the answer
     /// is [`CredentialFile::Unchanged`].
     async fn credential_file(&self, path: &str, seen: Option<u64>) -> CredentialFile;
+
+    /// Reads a variable of the environment, for a credential that Google's or AWS' own libraries find by
+    /// it. A Worker's variables and secrets count. An empty one is none.
+    fn variable(&self, name: &str) -> Option<String> {
+        let _ = name;
+        None
+    }
+
+    /// Signs with RSASSA-PKCS1-v1_5 and SHA-256, for a service account.
+    async fn sign_rs256(&self, key: &RsaKey, message: &[u8]) -> Result<Vec<u8>, SignError> {
+        let _ = (key, message);
+        Err(SignError::Unsupported)
+    }
 
     /// Measures what the process uses of the machine, as far as the shell can.
     fn process_stats(&self) -> ProcessStats {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// share its row.
 const LAYERS: &[&[&str]] = &[
     &["time", "failure", "sync"],
-    &["caller", "collected", "payload", "json", "sse"],
+    &["caller", "collected", "payload", "json", "signing", "sse"],
     &["policy"],
     &["job"],
     &["platform"],

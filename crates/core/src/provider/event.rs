@@ -37,18 +37,26 @@ pub(crate) enum DecodedEvent<'a> {
         /// The length of the event in its wrapper.
         wrapper_len: usize,
     },
+    /// Vertex AI's own event.
+    Vertex {
+        response: OpenedResponse<'a>,
+        /// The length of the event.
+        len: usize,
+    },
 }
 
 impl GeminiEvent for DecodedEvent<'_> {
     fn len_hint(&self) -> usize {
         match self {
             Self::CodeAssist { wrapper_len, .. } => *wrapper_len,
+            Self::Vertex { len, .. } => *len,
         }
     }
 
     fn write_line(self, out: &mut BytesMut) {
         match self {
             Self::CodeAssist { response, .. } => response.write_line(out),
+            Self::Vertex { response, .. } => response.write_as_written(out),
         }
     }
 }

@@ -8,6 +8,11 @@ pub(crate) mod event;
 pub(crate) mod forward;
 pub(crate) mod gemini_api;
 pub mod request;
+#[cfg_attr(
+    not(any(test, feature = "internals")),
+    expect(dead_code, reason = "no upstream is made of it yet")
+)]
+pub mod vertex;
 
 use std::sync::Arc;
 

@@ -215,6 +215,11 @@ impl Settings {
         }
     }
 
+    /// `OAUTH_TOKEN_URL`, if it is not Google's own address.
+    pub fn own_token_url(&self) -> Option<&str> {
+        (self.token_url != "https://oauth2.googleapis.com/token").then_some(&*self.token_url)
+    }
+
     /// Whether `HOST` is reachable from this machine only.
     pub fn is_loopback(&self) -> bool {
         parse::is_loopback(&self.host)

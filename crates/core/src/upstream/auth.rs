@@ -92,6 +92,13 @@ impl AccountAuth {
         }
     }
 
+    /// Records what upstream said when it answered 401.
+    pub(super) fn note_refusal(&self, error: &Error) {
+        if let Self::Tokens(credentials) = self {
+            credentials.note_refusal(error);
+        }
+    }
+
     /// Records that upstream rejected the token that was refreshed because of a 401.
     pub(super) fn rejected_again(&self, now: Monotonic) {
         if let Self::Tokens(credentials) = self {

@@ -224,6 +224,7 @@ impl Calls {
                     ));
                 }
                 retry::RetryVerdict::Reauthorize => {
+                    self.auth.note_refusal(&error);
                     if !self.auth.invalidate(&authorization, now) {
                         return Err(self.record_final_failure(request, error, false, context, now));
                     }

@@ -31,9 +31,9 @@ use crate::settings::{AccountSettings, ModelAlias, ModelPattern, Settings, Upstr
 use account::AccountData;
 pub(crate) use auth::AccountAuth;
 pub(crate) use calls::Calls;
-use credentials::Credentials;
 pub use credentials::ROTATED_KEY;
 pub(crate) use credentials::check::Refresh;
+use credentials::{CredentialPlace, Credentials};
 use models::ModelCatalog;
 use project::ProjectDiscovery;
 pub(crate) use want::{EventStream, FirstEvent, Head, HeadAnswer, Whole, WholeAnswer};
@@ -139,7 +139,8 @@ impl Upstream {
                     login.project_id.as_deref(),
                 );
                 let models = ModelCatalog::new(settings, metrics, &account, &protocol);
-                let credentials = Credentials::new(settings, metrics, &account, login);
+                let place = CredentialPlace::GeminiCli(login.clone());
+                let credentials = Credentials::new(settings, metrics, &account, place);
                 (
                     Provider::CodeAssist(Arc::clone(&protocol)),
                     AccountAuth::Tokens(Box::new(credentials)),

@@ -27,7 +27,7 @@ pub struct Model {
     /// Tokens out.
     pub output_token_limit: u32,
     /// The method names that SillyTavern and others filter on (`docs/reference/clients.md` R12).
-    pub supported_generation_methods: [&'static str; 2],
+    pub supported_generation_methods: &'static [&'static str],
     /// The default.
     pub temperature: u8,
     /// The default.
@@ -49,7 +49,7 @@ impl Model {
         description: Cow::Borrowed(""),
         input_token_limit: 1_048_576,
         output_token_limit: 65_536,
-        supported_generation_methods: ["generateContent", "countTokens"],
+        supported_generation_methods: &["generateContent", "countTokens"],
         temperature: 1,
         top_p: 0.95,
         top_k: 64,
@@ -120,6 +120,21 @@ fn with_prefix<S: Serializer>(id: &str, serializer: S) -> Result<S::Ok, S::Error
 /// A model's name without `models/`.
 pub(crate) fn bare(name: &str) -> &str {
     name.strip_prefix("models/").unwrap_or(name)
+}
+
+/// `2.5` of `gemini-2.5-pro`: the first part that is a number.
+pub(crate) fn version(id: &str) -> String {
+    let is_number = |part: &&str| part.starts_with(|c: char| c.is_ascii_digit());
+    id.split('-').find(is_number).unwrap_or("1").to_owned()
+}
+
+/// `Gemini 4 Pro Preview` of `gemini-4-pro-preview`.
+pub(crate) fn title(id: &str) -> String {
+    let capital = |part: &str| {
+        let (first, rest) = part.split_at(part.chars().next().map_or(0, char::len_utf8));
+        first.to_ascii_uppercase() + rest
+    };
+    id.split('-').map(capital).collect::<Vec<_>>().join(" ")
 }
 
 /// The public API's page sizes.

@@ -1,8 +1,10 @@
 //! Google's OAuth 2.0 as an installed application speaks it (`docs/reference/protocol.md` 1).
 //!
 //! `text.rs` finds the JSON of a credential and `login.rs` reads it; `refresh.rs` turns it into an access token; `token.rs` is
-//! that token and the check of it; `stored.rs` is how tokens are kept in the store.
+//! that token and the check of it; `stored.rs` is how tokens are kept in the store. `adc/` has the
+//! credentials for Google Cloud.
 
+pub mod adc;
 mod fields;
 mod login;
 mod refresh;

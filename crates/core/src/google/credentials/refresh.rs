@@ -91,21 +91,10 @@ pub fn read_refresh(
 ) -> Result<RefreshedToken, RefreshError> {
     let value: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
     if status.is_success() {
-        let Some(access_token) = value.as_object().and_then(|it| secret(it, &["access_token"]))
-        else {
-            return Err(RefreshError::Transient(
+        return issued(&value, clock).ok_or_else(|| {
+            RefreshError::Transient(
                 "the token endpoint answered without an access_token".to_owned(),
-            ));
-        };
-        let lifetime = value.get("expires_in").and_then(seconds).unwrap_or(USUAL_LIFETIME);
-        return Ok(RefreshedToken {
-            token: AccessToken {
-                access_token,
-                expires_at: Some(clock + lifetime),
-                lifetime: Some(lifetime),
-                scope: value.get("scope").and_then(Value::as_str).map(str::to_owned),
-            },
-            refresh_token: value.as_object().and_then(|it| secret(it, &["refresh_token"])),
+            )
         });
     }
     // In OAuth errors `error` is a string, in API errors an object.
@@ -122,14 +111,28 @@ pub fn read_refresh(
     Err(if is_final { RefreshError::Rejected(why) } else { RefreshError::Transient(why) })
 }
 
-fn clip(text: &str) -> String {
+/// The tokens in an answer.
+pub(super) fn issued(answer: &Value, clock: Timestamp) -> Option<RefreshedToken> {
+    let object = answer.as_object()?;
+    let lifetime = answer.get("expires_in").and_then(seconds).unwrap_or(USUAL_LIFETIME);
+    let token = AccessToken {
+        access_token: secret(object, &["access_token"])?,
+        expires_at: Some(clock + lifetime),
+        lifetime: Some(lifetime),
+        scope: answer.get("scope").and_then(Value::as_str).map(str::to_owned),
+    };
+    Some(RefreshedToken { token, refresh_token: secret(object, &["refresh_token"]) })
+}
+
+/// The beginning of a text from outside, fit for a message.
+pub(super) fn clip(text: &str) -> String {
     text.chars().filter(|it| !it.is_control()).take(200).collect()
 }
 
 /// Errors of the token endpoint after which a retry cannot help (RFC 6749, 5.2, and
 /// `docs/reference/protocol.md` 1.7). Any other error may be temporary, or may come from a proxy
 /// between Google and us.
-const FINAL_ERRORS: &[&str] = &[
+pub(super) const FINAL_ERRORS: &[&str] = &[
     "access_denied",
     "admin_policy_enforced",
     "deleted_client",

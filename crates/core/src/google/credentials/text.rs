@@ -18,6 +18,29 @@ pub(super) fn json_in(stored: &[u8]) -> Result<String, CredentialError> {
     unwrapped(stored, MOST_WRAPPERS).ok_or_else(|| CredentialError::NotJson(what_it_is(stored)))
 }
 
+/// The JSON object in `stored`, like [`json_in`].
+pub(super) fn object_in(stored: &[u8]) -> Option<String> {
+    unwrapped(stored, MOST_WRAPPERS)
+}
+
+/// Says what a text without a JSON object is, for an operator who wants to use Vertex AI.
+pub(super) fn what_it_is_for_vertex(stored: &[u8]) -> String {
+    let text = decoded(stored).unwrap_or_default();
+    let text = unquoted(&text);
+    let what = if text.is_empty() {
+        "it is empty"
+    } else if text.starts_with("AIza") || text.starts_with("AQ.") {
+        "it is an API key, not JSON; an API key goes into VERTEX_API_KEY"
+    } else if text.starts_with("ya29.") {
+        "it is an access token, which expires within the hour; the JSON of a credential is needed"
+    } else if text.starts_with("-----BEGIN") {
+        "it is a key alone; the whole JSON of the service account is needed"
+    } else {
+        "it is neither JSON nor JSON in base64"
+    };
+    what.to_owned()
+}
+
 /// A secret of one line without the byte order mark and the quotes that came with it.
 pub(super) fn unquoted(secret: &str) -> &str {
     let secret = trimmed(secret);

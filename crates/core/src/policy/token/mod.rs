@@ -30,6 +30,9 @@ pub struct IssuedToken {
     pub expires_at: Option<Timestamp>,
     /// The token's lifetime at its issue; known only for a token that this process was issued.
     pub lifetime: Option<Duration>,
+    /// How long before its expiry the token is renewed at the earliest. A server that gives the same token
+    /// again until then would otherwise be asked in a loop.
+    pub longest_ahead: Option<Duration>,
 }
 
 /// What a request does about its access token.
@@ -265,9 +268,10 @@ impl<E: Clone> TokenState<E> {
     fn adopt(&mut self, token: IssuedToken, renewable: bool, clock: Timestamp, now: Monotonic) {
         self.generation += 1;
         let renew_at = token.expires_at.filter(|_| renewable).map(|expiry| {
-            let left = token.lifetime.unwrap_or_else(|| self.buffer.saturating_mul(2));
+            let buffer = token.longest_ahead.map_or(self.buffer, |most| most.min(self.buffer));
+            let left = token.lifetime.unwrap_or_else(|| buffer.saturating_mul(2));
             // With the whole buffer, a token that lives little longer would be refreshed at once.
-            let ahead = if left >= self.buffer.mul_f32(1.5) { self.buffer } else { left / 4 };
+            let ahead = if left >= buffer.mul_f32(1.5) { buffer } else { left / 4 };
             Due::after(clock.until(expiry).saturating_sub(ahead), clock, now)
         });
         self.current = Some(CurrentToken {

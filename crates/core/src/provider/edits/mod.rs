@@ -3,7 +3,9 @@
 mod field_path;
 mod member_filter;
 
-use crate::json::{Cursor, JsonError};
+use std::ops::Range;
+
+use crate::json::{Cursor, JsonError, ValueKind};
 use crate::payload::Payload;
 pub(crate) use field_path::FieldPath;
 pub(crate) use member_filter::{BoundedPaths, MemberFilter};
@@ -47,9 +49,41 @@ impl ServiceTier {
     }
 }
 
+/// Reads a role, and returns its place if Vertex knows none such: null, empty, `function`, `tool`. Go
+/// clients write `""` for a role that they do not set.
+pub(crate) fn unusual_role(cursor: &mut Cursor<'_>) -> Result<Option<Range<usize>>, JsonError> {
+    if cursor.kind()? == ValueKind::Null {
+        return cursor.skip().map(Some);
+    }
+    let role = cursor.string_or_skip()?;
+    let unusual = role.filter(|role| matches!(&*role.value, b"" | b"function" | b"tool"));
+    Ok(unusual.map(|role| role.span))
+}
+
+/// Reads a safety setting, and returns the places of categories that are numbers, each with the name as
+/// a JSON string: Vertex has other numbers (`docs/reference/clients.md` R6).
+pub(crate) fn numbered_categories(
+    cursor: &mut Cursor<'_>,
+) -> Result<Vec<(Range<usize>, &'static str)>, JsonError> {
+    let mut numbered = Vec::new();
+    if cursor.kind()? != ValueKind::Object {
+        cursor.skip()?;
+        return Ok(numbered);
+    }
+    let mut inside = cursor.object()?;
+    while let Some(key) = cursor.key(&mut inside)? {
+        let value = cursor.skip()?;
+        let name = harm_category(cursor.text(value.clone()));
+        if let (true, Some(name)) = (*key.value == *b"category", name) {
+            numbered.push((value, name));
+        }
+    }
+    Ok(numbered)
+}
+
 /// The name, as a JSON string, of a `HarmCategory` that the client wrote as a number of the public
 /// API (`google.ai.generativelanguage.v1beta.HarmCategory`).
-pub(crate) fn harm_category(number: &[u8]) -> Option<&'static str> {
+fn harm_category(number: &[u8]) -> Option<&'static str> {
     Some(match number {
         b"0" => r#""HARM_CATEGORY_UNSPECIFIED""#,
         b"1" => r#""HARM_CATEGORY_DEROGATORY""#,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::file::changed_meanwhile;
+use super::place::changed_meanwhile;
 use super::{Credentials, TokenOutcome};
 use crate::error::Error;
 use crate::platform::Platform;

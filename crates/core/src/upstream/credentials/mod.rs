@@ -3,10 +3,14 @@
 
 pub(super) mod check;
 mod file;
+mod google;
+mod login;
+mod place;
 mod refresh;
 mod source;
 
 use std::pin::pin;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,18 +21,20 @@ use super::account::AccountData;
 use super::store;
 use crate::context::RequestContext;
 use crate::error::Error;
-use crate::google::credentials::{self, AccessToken, Login, StoredToken, TokenInfo};
+use crate::google::credentials::{self, AccessToken, StoredToken, TokenInfo};
 use crate::job::{BackgroundJob, Job};
 use crate::metrics::Metrics;
 use crate::platform::Platform;
 use crate::policy::lease::Lease;
 use crate::policy::lock::FencingToken;
 use crate::policy::token::{self, Bearer, IssuedToken, TokenExpiry, TokenState};
-use crate::settings::{CodeAssistSettings, Settings};
+use crate::settings::Settings;
 use crate::sync::lock;
 use crate::time::{Monotonic, Timestamp};
 use crate::wait::{Flight, poll_until, single_flight, while_renewing};
 
+use login::AccountLogin;
+pub(super) use place::CredentialPlace;
 use source::{Credential, CredentialSource, CredentialVersion};
 
 /// How getting a token ended.
@@ -38,14 +44,16 @@ type TokenOutcome = token::FetchOutcome<Error>;
 #[derive(Debug)]
 pub(crate) struct Credentials {
     settings: Arc<Settings>,
-    /// Where the credential is.
-    place: CodeAssistSettings,
+    place: CredentialPlace,
     metrics: Arc<Metrics>,
     /// Cleared when the credentials become another account's.
     account: Arc<AccountData>,
     /// Lock order: this first, then `tokens` or any of `account`.
     source: Mutex<CredentialSource>,
     tokens: Mutex<TokenState<Error>>,
+    /// Upstream has refused a token that a service account had signed itself, so that such a token is
+    /// exchanged for one of Google's from now on.
+    exchanges: AtomicBool,
 }
 
 /// The state of the credentials, for health.
@@ -61,15 +69,16 @@ impl Credentials {
         settings: &Arc<Settings>,
         metrics: &Arc<Metrics>,
         account: &Arc<AccountData>,
-        place: &CodeAssistSettings,
+        place: CredentialPlace,
     ) -> Self {
         Self {
             settings: Arc::clone(settings),
-            place: place.clone(),
+            place,
             metrics: Arc::clone(metrics),
             account: Arc::clone(account),
             source: Mutex::default(),
             tokens: Mutex::new(TokenState::new(settings.token_refresh_buffer)),
+            exchanges: AtomicBool::new(false),
         }
     }
 
@@ -221,6 +230,10 @@ impl Credentials {
     /// Takes the newest valid token from file or store, else refreshes. Of the processes that share a
     /// store, one refreshes and the others read the new token from the store.
     async fn next_token<P: Platform>(&self, platform: &P, credential: &Credential) -> TokenOutcome {
+        if self.self_signing(&credential.login).is_some() {
+            let signed = self.refresh(platform, credential, None, Duration::ZERO).await;
+            return self.outcome(platform, signed, true);
+        }
         if !credential.login.can_refresh() {
             return match self.token_at_hand(platform, credential).await {
                 Some(token) => self.outcome(platform, Ok(token), false),
@@ -270,11 +283,14 @@ impl Credentials {
             return TokenOutcome::Failed(Error::CredentialsUnreadable { why });
         };
         let (expires_at, lifetime) = (token.expires_at, token.lifetime);
-        TokenOutcome::Got { token: IssuedToken { header, expires_at, lifetime }, renewable }
+        let login = &lock(&self.source).login;
+        let longest_ahead = login.as_ref().and_then(AccountLogin::longest_ahead);
+        let token = IssuedToken { header, expires_at, lifetime, longest_ahead };
+        TokenOutcome::Got { token, renewable }
     }
 
     /// Returns the failure of credentials without a refresh token that have no unused token.
-    fn no_other_token<P: Platform>(&self, platform: &P, login: &Login) -> TokenOutcome {
+    fn no_other_token<P: Platform>(&self, platform: &P, login: &AccountLogin) -> TokenOutcome {
         let why = "the access token has expired or was revoked, and the credentials have no \
                    refresh_token to get another with"
             .to_owned();
@@ -324,11 +340,9 @@ impl Credentials {
         candidates.sort_by_key(|token| std::cmp::Reverse(token.expires_at));
         for mut token in candidates {
             lock(&self.source).note_tried(&token);
-            let info = if self.settings.validate_tokens {
-                self.tokeninfo(platform, &token).await
-            } else {
-                TokenInfo::Unknown
-            };
+            let is_asked = self.settings.validate_tokens && login.has_tokeninfo();
+            let info =
+                if is_asked { self.tokeninfo(platform, &token).await } else { TokenInfo::Unknown };
             match info {
                 TokenInfo::Invalid => continue,
                 TokenInfo::Unknown => {}
@@ -353,7 +367,7 @@ impl Credentials {
         credentials::rotated_from_stored(&text, fingerprint)
     }
 
-    /// Reads the credential and returns its [`Login::fingerprint`], empty when there is none.
+    /// Reads the credential and returns its [`AccountLogin::fingerprint`], empty when there is none.
     pub(crate) async fn read_fingerprint<P: Platform>(&self, platform: &P) -> String {
         let credential = self.credential(platform).await;
         credential.map(|credential| credential.version.fingerprint).unwrap_or_default()

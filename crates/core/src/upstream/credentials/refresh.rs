@@ -3,13 +3,18 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use super::source::{Credential, CredentialVersion};
+use bytes::Bytes;
+use http::{Request, response};
+
+use super::login::AccountLogin;
+use super::source::Credential;
 use super::{Credentials, ROTATED_KEY, TOKEN_KEY, TokenOutcome};
 use crate::error::{Awaited, Error};
 use crate::google::credentials::{
     self, AccessToken, Login, OAuthClient, RefreshError, RefreshedToken, StoredToken, TokenInfo,
 };
 use crate::google::error::retry_after;
+use crate::payload::Payload;
 use crate::platform::Platform;
 use crate::policy::lock::FencingToken;
 use crate::policy::token::pause_before_next_try;
@@ -36,7 +41,7 @@ impl Credentials {
             self.metrics.refresh_failed();
         }
         match refreshed {
-            Ok(refreshed) => self.keep(platform, refreshed, &credential.version, token).await,
+            Ok(refreshed) => self.keep(platform, refreshed, credential, token).await,
             Err(FailedTry { error: RefreshError::Transient(why), delay, .. }) => {
                 let error = Error::TokenUnavailable { why, after: Duration::ZERO };
                 Err(match delay {
@@ -59,11 +64,11 @@ impl Credentials {
         &self,
         platform: &P,
         credential: &Credential,
-    ) -> Option<Login> {
+    ) -> Option<AccountLogin> {
         let fingerprint = &credential.version.fingerprint;
         let rotated = self.stored_rotation(platform, fingerprint).await?;
         let login = credential.login.clone().rotated(rotated);
-        if login.fingerprint() == credential.login.fingerprint() {
+        if login.has_same_secret(&credential.login) {
             return None;
         }
         let mut source = lock(&self.source);
@@ -99,13 +104,18 @@ impl Credentials {
     async fn try_for_token<P: Platform>(
         &self,
         platform: &P,
-        login: &Login,
+        login: &AccountLogin,
         spent: Duration,
     ) -> Result<RefreshedToken, FailedTry> {
         let began = platform.now();
         let mut tries = 0;
         loop {
-            let failed = match self.ask_for_token(platform, login).await {
+            let asked = match login {
+                AccountLogin::GeminiCli(login) => self.ask_for_token(platform, login).await,
+                // Boxed, since its many requests make a large future.
+                AccountLogin::Google(google) => Box::pin(self.google_token(platform, google)).await,
+            };
+            let failed = match asked {
                 Ok(refreshed) => return Ok(refreshed),
                 Err(failed) => failed,
             };
@@ -130,29 +140,9 @@ impl Credentials {
             let why = "OAUTH_TOKEN_URL is no valid URL".to_owned();
             return Err(RefreshError::Rejected(why).into());
         };
-        let unreachable = |error: Error| {
-            let shutting_down = matches!(error, Error::ShuttingDown);
-            let why = match error {
-                Error::OutOfResources { why } | Error::UpstreamUnreachable { why } => why,
-                Error::UpstreamTimeout { after, .. } => format!("silent for {after:?}"),
-                other => other.label().to_owned(),
-            };
-            let why = format!("no answer from the token endpoint: {why}");
-            FailedTry { error: RefreshError::Transient(why), delay: None, shutting_down }
-        };
         // The lifetime counts from the moment of issue, which may be any time from now on.
         let clock = platform.wall_clock();
-        let asked = pin!(async {
-            let response = send_within(platform, request, TOKEN_TIMEOUT).await?;
-            let (head, body) = response.into_parts();
-            let text = read_whole(platform, body, OAUTH_LIMIT, TOKEN_TIMEOUT).await?;
-            Ok((head, text))
-        });
-        // One limit for head and body together.
-        let late =
-            || Err(Error::UpstreamTimeout { awaited: Awaited::NextChunk, after: TOKEN_TIMEOUT });
-        let answered = within(platform, TOKEN_TIMEOUT, asked).await;
-        let (head, text) = answered.unwrap_or_else(late).map_err(unreachable)?;
+        let (head, text) = asked(platform, request, "the token endpoint", TOKEN_TIMEOUT).await?;
         credentials::read_refresh(head.status, &text, clock)
             .map_err(|error| FailedTry { delay: retry_after(&head.headers), ..error.into() })
     }
@@ -173,11 +163,12 @@ impl Credentials {
         &self,
         platform: &P,
         refreshed: RefreshedToken,
-        version: &CredentialVersion,
+        credential: &Credential,
         fencing: Option<FencingToken>,
     ) -> Result<AccessToken, TokenOutcome> {
         self.metrics.refreshed();
         let RefreshedToken { token, refresh_token } = refreshed;
+        let version = &credential.version;
         let fingerprint = &version.fingerprint;
         let refresh_count = {
             let mut source = lock(&self.source);
@@ -192,6 +183,10 @@ impl Credentials {
             source.note_use(&token, version);
             source.refreshes
         };
+        if self.self_signing(&credential.login).is_some() {
+            // Each process signs its own.
+            return Ok(token);
+        }
         let clock = platform.wall_clock();
         if let Some(rotated) = &refresh_token {
             let text = credentials::rotated_to_stored(rotated, fingerprint);
@@ -209,13 +204,41 @@ impl Credentials {
     }
 }
 
+/// Sends a request that a token depends on and reads the answer. `limit` is for head and body together.
+pub(super) async fn asked<P: Platform>(
+    platform: &P,
+    request: Request<Payload>,
+    whom: &str,
+    limit: Duration,
+) -> Result<(response::Parts, Bytes), FailedTry> {
+    let unreachable = |error: Error| {
+        let shutting_down = matches!(error, Error::ShuttingDown);
+        let why = match error {
+            Error::OutOfResources { why } | Error::UpstreamUnreachable { why } => why,
+            Error::UpstreamTimeout { after, .. } => format!("silent for {after:?}"),
+            other => other.label().to_owned(),
+        };
+        let why = format!("no answer from {whom}: {why}");
+        FailedTry { error: RefreshError::Transient(why), delay: None, shutting_down }
+    };
+    let asked = pin!(async {
+        let response = send_within(platform, request, limit).await?;
+        let (head, body) = response.into_parts();
+        let text = read_whole(platform, body, OAUTH_LIMIT, limit).await?;
+        Ok((head, text))
+    });
+    let late = || Err(Error::UpstreamTimeout { awaited: Awaited::NextChunk, after: limit });
+    let answered = within(platform, limit, asked).await;
+    answered.unwrap_or_else(late).map_err(unreachable)
+}
+
 /// A try at the token endpoint that gave no token.
-struct FailedTry {
-    error: RefreshError,
+pub(super) struct FailedTry {
+    pub(super) error: RefreshError,
     /// `Retry-After`.
-    delay: Option<Duration>,
+    pub(super) delay: Option<Duration>,
     /// The shell sends nothing any more, so that no try can help.
-    shutting_down: bool,
+    pub(super) shutting_down: bool,
 }
 
 impl From<RefreshError> for FailedTry {
@@ -227,7 +250,7 @@ impl From<RefreshError> for FailedTry {
 /// Google revokes refresh tokens after six months without use.
 const ROTATED_TTL: Duration = Duration::from_secs(180 * 24 * 3600);
 
-const TOKEN_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const TOKEN_TIMEOUT: Duration = Duration::from_secs(10);
 const TOKENINFO_TIMEOUT: Duration = Duration::from_secs(3);
 /// Bytes read of an OAuth answer, more than any has.
 const OAUTH_LIMIT: usize = 1 << 18;

@@ -3,7 +3,8 @@
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
-use crate::google::credentials::{AccessToken, Login};
+use super::login::AccountLogin;
+use crate::google::credentials::AccessToken;
 use crate::time::Timestamp;
 
 /// The source of access tokens.
@@ -13,7 +14,7 @@ pub(super) struct CredentialSource {
     pub(super) stamp: Option<u64>,
     /// The digest of the file's content. A file with a new stamp and the same content has not changed.
     pub(super) content: Option<[u8; 32]>,
-    pub(super) login: Option<Login>,
+    pub(super) login: Option<AccountLogin>,
     pub(super) version: CredentialVersion,
     /// The refresh token with which Google has replaced this credential's own, and the credential's
     /// fingerprint. It is also kept here, since writing it to the store may have failed.
@@ -30,14 +31,14 @@ pub(super) struct CredentialSource {
 pub(super) struct CredentialVersion {
     /// Counts the changes of the credential.
     pub(super) generation: u64,
-    /// [`Login::fingerprint`] of the credential as it was given to the proxy, before any rotation.
+    /// [`AccountLogin::fingerprint`] of the credential as it was given to the proxy, before any rotation.
     pub(super) fingerprint: String,
 }
 
 /// A copy of the credential for one piece of work.
 #[derive(Debug)]
 pub(super) struct Credential {
-    pub(super) login: Login,
+    pub(super) login: AccountLogin,
     pub(super) version: CredentialVersion,
 }
 
@@ -48,7 +49,7 @@ impl CredentialSource {
     }
 
     /// Adopts a credential, with the refresh token that has replaced its own one.
-    pub(super) fn adopt(&mut self, login: Login, stored: Option<SecretString>) {
+    pub(super) fn adopt(&mut self, login: AccountLogin, stored: Option<SecretString>) {
         let fingerprint = login.fingerprint();
         if self.version.fingerprint != fingerprint {
             self.retry_tokens();
@@ -75,7 +76,7 @@ impl CredentialSource {
 
     /// Records that a token from file or store has been tried.
     pub(super) fn note_tried(&mut self, token: &AccessToken) {
-        let own = self.login.as_ref().and_then(Login::token);
+        let own = self.login.as_ref().and_then(AccountLogin::token);
         if own.is_some_and(|own| digest(&own) == digest(token)) {
             self.tried = Some(digest(token));
         }

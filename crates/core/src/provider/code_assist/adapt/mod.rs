@@ -16,7 +16,9 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use crate::json::{Cursor, JsonError, JsonString, Splice, ValueKind};
-use crate::provider::edits::{BoundedPaths, FieldPath, MOST_EDITS, MemberFilter, harm_category};
+use crate::provider::edits::{
+    BoundedPaths, FieldPath, MOST_EDITS, MemberFilter, numbered_categories, unusual_role,
+};
 
 pub use crate::provider::edits::AdaptedRequest;
 use fields::{RequestField, is_data};
@@ -210,15 +212,7 @@ impl<'a> Adapter<'a> {
     }
 
     fn role(&mut self) -> Result<(), JsonError> {
-        let span = match self.cursor.kind()? {
-            ValueKind::Null => Some(self.cursor.skip()?),
-            _ => self
-                .cursor
-                .string_or_skip()?
-                .filter(|role| matches!(&*role.value, b"" | b"function" | b"tool"))
-                .map(|role| role.span),
-        };
-        match span {
+        match unusual_role(&mut self.cursor)? {
             Some(span) => self.replace(span, r#""user""#),
             None => Ok(()),
         }
@@ -294,20 +288,9 @@ impl<'a> Adapter<'a> {
         Ok(())
     }
 
-    /// Numbers of harm categories become names: Vertex has other numbers
-    /// (`docs/reference/clients.md` R6).
     fn safety_setting(&mut self) -> Result<(), JsonError> {
-        if self.cursor.kind()? != ValueKind::Object {
-            self.cursor.skip()?;
-            return Ok(());
-        }
-        let mut inside = self.cursor.object()?;
-        while let Some(key) = self.cursor.key(&mut inside)? {
-            let value = self.cursor.skip()?;
-            let name = harm_category(self.cursor.text(value.clone()));
-            if let (true, Some(name)) = (*key.value == *b"category", name) {
-                self.replace(value, name)?;
-            }
+        for (span, name) in numbered_categories(&mut self.cursor)? {
+            self.replace(span, name)?;
         }
         Ok(())
     }

@@ -103,6 +103,14 @@ impl OpenedResponse<'_> {
         self.scanned.is_empty()
     }
 
+    /// Appends the response to `out`, on one line, with the white space between tokens if there is no
+    /// line break in it.
+    pub fn write_as_written(self, out: &mut BytesMut) {
+        let is_one_line = memchr::memchr2(b'\n', b'\r', self.envelope).is_none();
+        let form = if is_one_line { Form::AsWritten } else { Form::Compact };
+        self.scanned.write(self.envelope, form, &self.trace, out);
+    }
+
     /// Appends the response to `out`, on one line.
     pub fn write_line(self, out: &mut BytesMut) {
         self.scanned.write(self.envelope, Form::Compact, &self.trace, out);
@@ -144,6 +152,40 @@ pub fn open<'a>(envelope: &'a Bytes, trace: Option<&str>) -> Result<Opened<'a>, 
     })
 }
 
+/// Reads an answer of Vertex AI itself, which is the response without an envelope. An array of one is
+/// read as that answer: errors come in this form.
+pub fn open_bare(answer: &Bytes) -> Result<Opened<'_>, JsonError> {
+    let mut cursor = Cursor::new(answer)?;
+    let scanned = one_of_array(&mut cursor, ScannedResponse::read)?;
+    cursor.end()?;
+    let trace = Cow::Borrowed(&[][..]);
+    Ok(Opened {
+        trace_id: None,
+        error: scanned.error.clone().map(|span| writing::error(&answer[span])),
+        response: Some(OpenedResponse { envelope: answer, scanned, trace }),
+        unwrapped: false,
+    })
+}
+
+/// Reads a value with `read`, or the only element of an array.
+fn one_of_array<'a, T>(
+    cursor: &mut Cursor<'a>,
+    read: impl FnOnce(&mut Cursor<'a>) -> Result<T, JsonError>,
+) -> Result<T, JsonError> {
+    if cursor.kind()? != ValueKind::Array {
+        return read(cursor);
+    }
+    let mut inside = cursor.array()?;
+    if !cursor.item(&mut inside)? {
+        return Err(cursor.malformed("expected one element"));
+    }
+    let value = read(cursor)?;
+    if cursor.item(&mut inside)? {
+        return Err(cursor.malformed("expected one element"));
+    }
+    Ok(value)
+}
+
 /// The members of an envelope that the proxy uses.
 #[derive(Default)]
 struct EnvelopeMembers<'a> {
@@ -157,18 +199,7 @@ impl<'a> EnvelopeMembers<'a> {
     fn read(text: &'a [u8]) -> Result<Self, JsonError> {
         let mut cursor = Cursor::new(text)?;
         let mut members = Self::default();
-        if cursor.kind()? == ValueKind::Array {
-            let mut inside = cursor.array()?;
-            if !cursor.item(&mut inside)? {
-                return Err(cursor.malformed("expected one element"));
-            }
-            members.object(&mut cursor)?;
-            if cursor.item(&mut inside)? {
-                return Err(cursor.malformed("expected one element"));
-            }
-        } else {
-            members.object(&mut cursor)?;
-        }
+        one_of_array(&mut cursor, |cursor| members.object(cursor))?;
         cursor.end()?;
         Ok(members)
     }

@@ -13,6 +13,8 @@ use crate::json::{Cursor, JsonError, Splice, SplicePart, ValueKind};
 pub(super) struct ScannedResponse {
     pub(super) finished: bool,
     pub(super) usage: Option<TokenUsage>,
+    /// An `error` in place of an answer.
+    pub(super) error: Option<Range<usize>>,
     span: Range<usize>,
     id: ResponseId,
     /// There is white space between the tokens.
@@ -38,6 +40,7 @@ impl ScannedResponse {
         let mut response = Self {
             finished: false,
             usage: None,
+            error: None,
             span: cursor.at() - 1..cursor.at(),
             id: ResponseId::Missing { only: true },
             blanks: false,
@@ -71,6 +74,7 @@ impl ScannedResponse {
                 b"usageMetadata" | b"usage_metadata" if kind == ValueKind::Object => {
                     response.usage = Some(usage(cursor)?);
                 }
+                b"error" if kind != ValueKind::Null => response.error = Some(cursor.skip()?),
                 _ => {
                     cursor.skip()?;
                 }

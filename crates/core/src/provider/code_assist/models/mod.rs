@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::dialect::gemini::models::{Model, bare};
+use crate::dialect::gemini::models::{Model, bare, title, version};
 use crate::settings::ModelAlias;
 
 /// Returns the name that is sent upstream for the one that the client requested.
@@ -103,21 +103,6 @@ fn is_plausible(id: &str) -> bool {
         && id.starts_with(|c: char| c.is_ascii_lowercase())
         && id.contains('-')
         && !id.contains("embedding")
-}
-
-/// `2.5` of `gemini-2.5-pro`: the first part that is a number.
-fn version(id: &str) -> String {
-    let is_number = |part: &&str| part.starts_with(|c: char| c.is_ascii_digit());
-    id.split('-').find(is_number).unwrap_or("1").to_owned()
-}
-
-/// `Gemini 4 Pro Preview` of `gemini-4-pro-preview`.
-fn title(id: &str) -> String {
-    let capital = |part: &str| {
-        let (first, rest) = part.split_at(part.chars().next().map_or(0, char::len_utf8));
-        first.to_ascii_uppercase() + rest
-    };
-    id.split('-').map(capital).collect::<Vec<_>>().join(" ")
 }
 
 /// The models that Code Assist serves (`docs/reference/protocol.md` 6.1). Models without known limits

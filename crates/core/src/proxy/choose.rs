@@ -1,0 +1,98 @@
+//! The choice of an upstream: those that may serve a request, in the operator's order.
+
+use std::sync::Arc;
+
+use http::HeaderName;
+use http::request::Parts;
+
+use super::Proxy;
+use crate::context::RequestContext;
+use crate::dialect::Operation;
+use crate::error::Error;
+use crate::platform::Platform;
+use crate::upstream::Upstream;
+
+/// What a request asks of an upstream.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub(super) operation: Option<Operation>,
+    /// The model as the client wrote it; empty where there is none.
+    pub(super) model: &'a str,
+}
+
+/// The upstreams that may serve a request, from the most to the least preferred.
+#[derive(Debug)]
+pub(super) struct Candidates<'a> {
+    rest: std::slice::Iter<'a, Upstream>,
+    asked: Asked<'a>,
+    /// The client has named the upstream, so that no other one is tried.
+    pub(super) is_pinned: bool,
+}
+
+impl<'a> Iterator for Candidates<'a> {
+    type Item = &'a Upstream;
+
+    fn next(&mut self) -> Option<&'a Upstream> {
+        let asked = self.asked;
+        self.rest.find(|upstream| may_serve(upstream, asked))
+    }
+}
+
+fn may_serve(upstream: &Upstream, asked: Asked<'_>) -> bool {
+    asked.operation.is_some_and(|operation| upstream.calls.provider.offers(operation))
+        && upstream.serves(asked.model)
+}
+
+impl Proxy {
+    /// The upstreams that may serve a request; at least one, which comes first. A client may name one
+    /// with a header.
+    pub(super) fn candidates<'a>(
+        &'a self,
+        parts: &Parts,
+        asked: Asked<'a>,
+    ) -> Result<(&'a Upstream, Candidates<'a>), Error> {
+        let pinned = parts.headers.get(UPSTREAM).map(|name| name.to_str().unwrap_or_default());
+        let all = self.upstreams.as_slice();
+        let among = match pinned {
+            None => all,
+            Some(name) => {
+                let at = all.iter().position(|upstream| *upstream.name == *name);
+                let at = at.ok_or_else(|| Error::UnknownUpstream {
+                    name: name.to_owned(),
+                    known: all.iter().map(|upstream| upstream.name.to_string()).collect(),
+                })?;
+                &all[at..=at]
+            }
+        };
+        let mut candidates = Candidates { rest: among.iter(), asked, is_pinned: pinned.is_some() };
+        match candidates.next() {
+            Some(first) => Ok((first, candidates)),
+            None => Err(self.not_offered(&among[0], asked)),
+        }
+    }
+
+    /// Records which upstream a request goes to. A client with one upstream knows it.
+    pub(super) fn use_upstream<P: Platform>(
+        &self,
+        upstream: &Upstream,
+        context: &mut RequestContext<P>,
+    ) {
+        if self.upstreams.are_several() {
+            context.upstream = Some(Arc::clone(&upstream.name));
+        }
+    }
+
+    /// The error for a request that `upstream`, the preferred one, cannot serve.
+    fn not_offered(&self, upstream: &Upstream, asked: Asked<'_>) -> Error {
+        let others = self.upstreams.iter().filter(|other| may_serve(other, asked));
+        Error::NotOffered {
+            what: asked.operation.map(Operation::label).unwrap_or_default().to_owned(),
+            model: Some(asked.model).filter(|model| !model.is_empty()).map(str::to_owned),
+            upstream: Some(upstream.name.to_string()),
+            others: others.map(|other| other.name.to_string()).collect(),
+        }
+    }
+}
+
+/// Names the upstream: in a request the one that the client wants, in an answer the one that gave it.
+pub(super) const UPSTREAM: HeaderName = HeaderName::from_static("x-proxy-upstream");
