@@ -46,9 +46,18 @@ pub(crate) fn query(client: &str) -> String {
     query
 }
 
+/// The parameter of a query that names the form of the answer, in either of its spellings, with its
+/// question mark; empty if there is none.
+pub(crate) fn alt(client: &str) -> String {
+    let pairs = client.split('&');
+    let mut alt =
+        pairs.filter(|pair| ["alt=", "$alt=", "%24alt="].iter().any(|it| pair.starts_with(it)));
+    alt.next().map(|pair| format!("?{pair}")).unwrap_or_default()
+}
+
 /// The parameters that carry a credential.
 const CREDENTIALS: [&str; 3] = ["key", "access_token", "oauth_token"];
 
 const PASSED: [&str; 2] = ["api-revision", "x-server-timeout"];
 
-const PASSED_PREFIXES: [&str; 1] = ["x-goog-"];
+const PASSED_PREFIXES: [&str; 2] = ["x-goog-", "x-vertex-ai-llm-"];

@@ -20,9 +20,11 @@ use bytes::Bytes;
 use http::HeaderName;
 
 use crate::dialect::gemini::models::bare;
+use crate::dialect::gemini::route::ClientMode;
 use crate::dialect::{ModelCall, Operation, WholeCall};
 use crate::error::Error;
 use crate::json::JsonError;
+use crate::payload::Payload;
 use crate::settings::ModelAlias;
 use crate::sse::Event;
 use answer::GeminiAnswer;
@@ -31,6 +33,7 @@ use code_assist::adapt::AdaptedRequest;
 use event::Decoded;
 use gemini_api::GeminiApi;
 use request::CountedFor;
+use vertex::Vertex;
 
 /// A kind of Google API that serves Gemini models.
 #[derive(Debug)]
@@ -39,6 +42,8 @@ pub(crate) enum Provider {
     CodeAssist(Arc<CodeAssist>),
     /// The public Gemini API, with a key.
     GeminiApi(GeminiApi),
+    /// Vertex AI, with an account of Google Cloud or a key of its express mode.
+    Vertex(Arc<Vertex>),
 }
 
 impl Provider {
@@ -57,7 +62,7 @@ impl Provider {
     pub(crate) fn resolve<'a>(&self, requested: &'a str, aliases: &'a [ModelAlias]) -> &'a str {
         match self {
             Self::CodeAssist(_) => code_assist::models::resolve(requested, aliases),
-            Self::GeminiApi(_) => resolve_alias(requested, aliases),
+            Self::GeminiApi(_) | Self::Vertex(_) => resolve_alias(requested, aliases),
         }
     }
 
@@ -65,19 +70,23 @@ impl Provider {
     pub(crate) fn adapt(
         &self,
         call: ModelCall,
+        mode: ClientMode,
         body: &Bytes,
         model: &str,
     ) -> Result<AdaptedRequest, JsonError> {
         match self {
             Self::CodeAssist(provider) => provider.adapt(call, body, model),
             Self::GeminiApi(provider) => Ok(provider.adapt(call, body)),
+            Self::Vertex(provider) => provider.adapt(call, mode, body),
         }
     }
 
     /// The breakers that a call counts for.
     pub(crate) fn counted_for(&self, call: ModelCall) -> CountedFor {
         match self {
-            Self::CodeAssist(_) | Self::GeminiApi(_) => CountedFor::Model(method(call)),
+            Self::CodeAssist(_) | Self::GeminiApi(_) | Self::Vertex(_) => {
+                CountedFor::Model(method(call))
+            }
         }
     }
 
@@ -85,22 +94,25 @@ impl Provider {
     pub(crate) fn read_answer<'a>(
         &self,
         call: WholeCall,
+        mode: ClientMode,
         text: &'a Bytes,
     ) -> Result<GeminiAnswer<'a>, Error> {
-        match self {
-            Self::CodeAssist(_) => match call {
-                WholeCall::CountTokens => code_assist::answer::count(text),
-                WholeCall::Generate => code_assist::answer::generated(text),
-            },
-            Self::GeminiApi(_) => Ok(gemini_api::answer(text)),
+        match (self, call) {
+            (Self::CodeAssist(_), WholeCall::CountTokens) => code_assist::answer::count(text),
+            (Self::CodeAssist(_), WholeCall::Generate) => code_assist::answer::generated(text),
+            (Self::Vertex(_), _) if mode == ClientMode::Vertex => Ok(gemini_api::answer(text)),
+            (Self::Vertex(_), WholeCall::CountTokens) => vertex::answer::count(text),
+            (Self::Vertex(_), WholeCall::Generate) => vertex::answer::generated(text),
+            (Self::GeminiApi(_), _) => Ok(gemini_api::answer(text)),
         }
     }
 
     /// What the provider's streams are; `None` if they are copied as they come.
-    pub(crate) fn upstream_format(&self) -> Option<UpstreamFormat> {
+    pub(crate) fn upstream_format(&self, mode: ClientMode) -> Option<UpstreamFormat> {
         match self {
             Self::CodeAssist(_) => Some(UpstreamFormat::CodeAssist),
-            Self::GeminiApi(_) => None,
+            Self::Vertex(_) if mode == ClientMode::Gemini => Some(UpstreamFormat::Vertex),
+            Self::GeminiApi(_) | Self::Vertex(_) => None,
         }
     }
 
@@ -108,8 +120,23 @@ impl Provider {
     pub(crate) fn trace_header(&self) -> Option<HeaderName> {
         match self {
             Self::CodeAssist(_) => Some(code_assist::TRACE_ID),
-            Self::GeminiApi(_) => None,
+            Self::GeminiApi(_) | Self::Vertex(_) => None,
         }
+    }
+}
+
+/// A body as it is, with what the response cache needs to know of it.
+fn unedited(call: ModelCall, body: &Bytes) -> AdaptedRequest {
+    let read = match call {
+        ModelCall::Whole(_) => code_assist::adapt::generate(body).ok(),
+        ModelCall::Stream => None,
+    };
+    AdaptedRequest {
+        request: Payload::from(body.clone()),
+        dropped: Vec::new(),
+        temperature_zero: read.as_ref().is_some_and(|read| read.temperature_zero),
+        looks_outside: read.is_none_or(|read| read.looks_outside),
+        service_tier: None,
     }
 }
 
@@ -134,6 +161,8 @@ fn resolve_alias<'a>(requested: &'a str, aliases: &'a [ModelAlias]) -> &'a str {
 pub(crate) enum UpstreamFormat {
     /// Code Assist wraps each event.
     CodeAssist,
+    /// Vertex AI names citations otherwise.
+    Vertex,
 }
 
 impl UpstreamFormat {
@@ -143,6 +172,7 @@ impl UpstreamFormat {
             Self::CodeAssist => {
                 StreamDecoder::CodeAssist(code_assist::stream::CodeAssistDecoder::default())
             }
+            Self::Vertex => StreamDecoder::Vertex(vertex::stream::VertexDecoder::default()),
         }
     }
 }
@@ -152,6 +182,8 @@ impl UpstreamFormat {
 pub(crate) enum StreamDecoder {
     /// Code Assist wraps each event.
     CodeAssist(code_assist::stream::CodeAssistDecoder),
+    /// Vertex AI's events are Gemini's, but for citations.
+    Vertex(vertex::stream::VertexDecoder),
 }
 
 impl StreamDecoder {
@@ -159,6 +191,7 @@ impl StreamDecoder {
     pub(crate) fn decode<'a>(&mut self, event: &'a Event) -> Result<Option<Decoded<'a>>, Error> {
         match self {
             Self::CodeAssist(decoder) => decoder.decode(event),
+            Self::Vertex(decoder) => decoder.decode(event),
         }
     }
 
@@ -166,6 +199,7 @@ impl StreamDecoder {
     pub(crate) fn finished(&self) -> bool {
         match self {
             Self::CodeAssist(decoder) => decoder.finished(),
+            Self::Vertex(decoder) => decoder.finished(),
         }
     }
 
@@ -173,6 +207,7 @@ impl StreamDecoder {
     pub(crate) fn ignored_lines(&self) -> bool {
         match self {
             Self::CodeAssist(decoder) => decoder.ignored_lines(),
+            Self::Vertex(decoder) => decoder.ignored_lines(),
         }
     }
 
@@ -180,6 +215,7 @@ impl StreamDecoder {
     pub(crate) fn trace(&self) -> Option<&str> {
         match self {
             Self::CodeAssist(decoder) => decoder.trace(),
+            Self::Vertex(_) => None,
         }
     }
 }

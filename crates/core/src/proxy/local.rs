@@ -126,7 +126,7 @@ impl Proxy {
             store_stats: platform.store_stats(),
             credentials,
             token: token.expiry,
-            project: match &primary.code_assist {
+            project: match primary.code_assist() {
                 Some(account) => account.projects.state(clock, now),
                 None => "known",
             },

@@ -40,7 +40,6 @@ use crate::intake;
 use crate::job::{BackgroundJob, Job};
 use crate::memory;
 use crate::metrics::Metrics;
-use crate::payload::Payload;
 use crate::platform::{Admission, Platform, RequestBodyError};
 use crate::policy::cache::CachedAnswer;
 use crate::policy::key_guesses::KeyGuesses;
@@ -51,7 +50,7 @@ use crate::upstream::{FirstEvent, Head, Upstream, Upstreams, Whole};
 
 use coalesce::{Coalescer, Lookup};
 use limit::CallerLimits;
-use prepare::{ModelRequest, ModelTarget, PreparedRequest};
+use prepare::{AdaptedBody, ModelRequest, ModelTarget, PreparedRequest};
 use reload::ReloadableSettings;
 use respond::Answer;
 
@@ -321,13 +320,14 @@ impl Proxy {
         &self,
         upstream: &Upstream,
         request: &ModelRequest<'_>,
-        body: Payload,
+        body: AdaptedBody,
         call: WholeCall,
         context: &mut RequestContext<P>,
     ) -> Result<CachedAnswer, Error> {
+        let want = Whole(Some((call, request.target.form.mode)));
         let (request, now) = self.encode(upstream, request, body, context).await?;
         let calls = &upstream.calls;
-        let answer = calls.call_with_retries(&request, Whole(Some(call)), context, now).await?;
+        let answer = calls.call_with_retries(&request, want, context, now).await?;
         Ok(respond::whole(&calls.provider, answer, context))
     }
 
@@ -349,7 +349,7 @@ impl Proxy {
             self.prepare(upstream, &request, context).await?;
         let (request, now) = self.encode(upstream, &request, body, context).await?;
         let calls = &upstream.calls;
-        let Some(from) = calls.provider.upstream_format() else {
+        let Some(from) = calls.provider.upstream_format(target.form.mode) else {
             let answer = calls.call_with_retries(&request, Head, context, now).await?;
             let mut answer = respond::passed_through(&calls.provider, answer, context);
             answer.headers.extend(headers);

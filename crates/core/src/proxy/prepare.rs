@@ -26,11 +26,11 @@ use crate::payload::Payload;
 use crate::platform::{HEAVY, Platform, RequestBodyError};
 use crate::policy::cache::{self, CacheDirective, CacheKey, KeepRule};
 use crate::policy::memory::MemoryReservation;
-use crate::provider::Provider;
 use crate::provider::code_assist::envelope::Envelope;
+use crate::provider::edits::ServiceTier;
 use crate::provider::request::UpstreamRequest;
 use crate::time::Monotonic;
-use crate::upstream::{Calls, CodeAssistAccount, Upstream};
+use crate::upstream::{Account, Calls, CodeAssistAccount, Upstream};
 
 /// The head of a client's request to a model.
 pub(super) struct ModelTarget<'a> {
@@ -54,10 +54,16 @@ pub(super) struct ModelRequest<'a> {
     pub(super) body: Bytes,
 }
 
+/// A body, adapted and not yet in its envelope.
+pub(super) struct AdaptedBody {
+    pub(super) text: Payload,
+    /// The tier that the body asked for, where the provider takes it in a header only.
+    pub(super) tier: Option<ServiceTier>,
+}
+
 /// A client's request, adapted for one upstream.
 pub(super) struct PreparedRequest {
-    /// The body, adapted and not yet in its envelope.
-    pub(super) body: Payload,
+    pub(super) body: AdaptedBody,
     /// Headers that tell the client about the changes.
     pub(super) headers: HeaderMap,
     pub(super) cache: CacheRequest,
@@ -72,7 +78,7 @@ impl Proxy {
         context: &mut RequestContext<P>,
     ) -> Result<PreparedRequest, Error> {
         let ModelRequest { target, call, body } = request;
-        let (call, requested) = (*call, &target.model);
+        let (call, requested, mode) = (*call, &target.model, target.form.mode);
         let reloadable = self.reloadable();
         let model = upstream.model(requested, &reloadable.model_aliases);
         let mut headers = HeaderMap::new();
@@ -82,19 +88,19 @@ impl Proxy {
         }
         let provider = &upstream.calls.provider;
         let adapted = if body.len() <= HEAVY {
-            provider.adapt(call, body, &context.model)
+            provider.adapt(call, mode, body, &context.model)
         } else {
             let (provider, body, model) =
                 (Arc::clone(provider), body.clone(), context.model.clone());
             let length = body.len();
-            let work = move || provider.adapt(call, &body, &model);
+            let work = move || provider.adapt(call, mode, &body, &model);
             Box::pin(memory::work_on(length, context, self.settings.queue_timeout, work)).await?
         };
         let adapted = match adapted {
             Ok(adapted) => adapted,
             Err(refused) => {
                 let (provider, model) = (Arc::clone(provider), context.model.clone());
-                let adapt = move |text: &Bytes| provider.adapt(call, text, &model);
+                let adapt = move |text: &Bytes| provider.adapt(call, mode, text, &model);
                 let read = self.read_leniently(body, refused, adapt, context, &mut headers);
                 Box::pin(read).await?
             }
@@ -127,7 +133,8 @@ impl Proxy {
             }
             ModelCall::Stream | ModelCall::Whole(_) => CacheRequest::NONE,
         };
-        Ok(PreparedRequest { body: adapted.request, headers, cache })
+        let body = AdaptedBody { text: adapted.request, tier: adapted.service_tier };
+        Ok(PreparedRequest { body, headers, cache })
     }
 
     /// Reads a body that is no strict JSON as Google's own parser would: its strict form is made, and `read`
@@ -209,7 +216,7 @@ impl Proxy {
         &self,
         upstream: &Upstream,
         request: &ModelRequest<'_>,
-        body: Payload,
+        body: AdaptedBody,
         context: &mut RequestContext<P>,
     ) -> Result<(UpstreamRequest, Monotonic), Error> {
         let platform = context.platform().clone();
@@ -222,15 +229,22 @@ impl Proxy {
             let checked = calls.quotas.check(&context.model, anew, platform.wall_clock());
             context.proves_quota = checked.map_err(|error| *error)?;
         }
-        match (&*calls.provider, &upstream.code_assist) {
-            (Provider::CodeAssist(_), Some(account)) => {
-                self.in_envelope(calls, account, request.call, body, context, now).await
+        let ModelTarget { parts, form, .. } = request.target;
+        match &upstream.account {
+            Account::CodeAssist(account) => {
+                self.in_envelope(calls, account, request.call, body.text, context, now).await
             }
-            (Provider::GeminiApi(provider), _) => {
-                let ModelTarget { parts, form, .. } = request.target;
-                Ok((provider.request(request.call, parts, *form, &context.model, body), now))
+            Account::GeminiApi(provider) => {
+                Ok((provider.request(request.call, parts, *form, &context.model, body.text), now))
             }
-            (Provider::CodeAssist(_), None) => Err(Error::Internal),
+            Account::Vertex(account) => {
+                let (paths, now) = account.paths(calls, context, now).await;
+                let adapted = (body.text, account.headers(calls, body.tier));
+                let call = request.call;
+                let (protocol, target) = (&account.protocol, (*parts, *form));
+                let request = protocol.request(paths?, call, target, &context.model, adapted);
+                Ok((request.map_err(|why| Error::NotFound { what: why.to_string() })?, now))
+            }
         }
     }
 

@@ -13,6 +13,7 @@ mod models;
 mod project;
 mod quota;
 pub(crate) mod store;
+mod vertex;
 mod want;
 
 use std::sync::Arc;
@@ -26,7 +27,9 @@ use crate::policy::lease::Lease;
 use crate::provider::Provider;
 use crate::provider::code_assist::CodeAssist;
 use crate::provider::gemini_api::GeminiApi;
-use crate::settings::{AccountSettings, ModelAlias, ModelPattern, Settings, UpstreamSettings};
+use crate::settings::{
+    AccountSettings, ModelAlias, ModelPattern, Settings, UpstreamSettings, VertexAuth,
+};
 
 use account::AccountData;
 pub(crate) use auth::AccountAuth;
@@ -36,6 +39,7 @@ pub(crate) use credentials::check::Refresh;
 use credentials::{CredentialPlace, Credentials};
 use models::ModelCatalog;
 use project::ProjectDiscovery;
+pub(crate) use vertex::VertexAccount;
 pub(crate) use want::{EventStream, FirstEvent, Head, HeadAnswer, Whole, WholeAnswer};
 
 /// The upstreams in use, in order of preference. There is at least one.
@@ -86,7 +90,7 @@ impl Upstreams {
 
     /// The first upstream at Code Assist, which serves the requests of its own protocol.
     pub(crate) fn code_assist(&self) -> Option<(&Upstream, &CodeAssistAccount)> {
-        self.all.iter().find_map(|upstream| Some((upstream, upstream.code_assist.as_ref()?)))
+        self.all.iter().find_map(|upstream| Some((upstream, upstream.code_assist()?)))
     }
 
     /// Does the regular work of each upstream. Called about once a second.
@@ -107,8 +111,15 @@ pub(crate) struct Upstream {
     /// The operator's names of models for this upstream.
     model_map: Vec<ModelAlias>,
     pub(crate) calls: Calls,
-    /// What only an account of Code Assist has.
-    pub(crate) code_assist: Option<CodeAssistAccount>,
+    pub(crate) account: Account,
+}
+
+/// What an account has besides its calls, by provider.
+#[derive(Debug)]
+pub(crate) enum Account {
+    CodeAssist(CodeAssistAccount),
+    GeminiApi(GeminiApi),
+    Vertex(VertexAccount),
 }
 
 /// What an account of Code Assist has besides: its protocol, a project and models.
@@ -128,7 +139,7 @@ impl Upstream {
         metrics: &Arc<Metrics>,
     ) -> Self {
         let account = Arc::new(AccountData::new(id, &configured.name));
-        let (provider, auth, code_assist) = match &configured.account {
+        let (provider, auth, own) = match &configured.account {
             AccountSettings::CodeAssist(login) => {
                 let protocol = Arc::new(CodeAssist::new(&settings.api_version));
                 let projects = ProjectDiscovery::new(
@@ -144,13 +155,25 @@ impl Upstream {
                 (
                     Provider::CodeAssist(Arc::clone(&protocol)),
                     AccountAuth::Tokens(Box::new(credentials)),
-                    Some(CodeAssistAccount { protocol, projects, models }),
+                    Account::CodeAssist(CodeAssistAccount { protocol, projects, models }),
                 )
             }
             AccountSettings::GeminiApi(account) => {
-                (Provider::GeminiApi(GeminiApi), AccountAuth::key(&account.api_key), None)
+                let auth = AccountAuth::key(&account.api_key);
+                (Provider::GeminiApi(GeminiApi), auth, Account::GeminiApi(GeminiApi))
             }
-            AccountSettings::Vertex(_) => unimplemented!("vertex"),
+            AccountSettings::Vertex(configured) => {
+                let own = VertexAccount::new(configured);
+                let auth = match &configured.auth {
+                    VertexAuth::ApiKey(key) => AccountAuth::key(key),
+                    VertexAuth::Google(place) => {
+                        let place = CredentialPlace::Google(place.clone());
+                        let credentials = Credentials::new(settings, metrics, &account, place);
+                        AccountAuth::Tokens(Box::new(credentials))
+                    }
+                };
+                (Provider::Vertex(Arc::clone(&own.protocol)), auth, Account::Vertex(own))
+            }
         };
         let endpoints = (&*configured.endpoints, first_endpoint);
         Self {
@@ -159,7 +182,15 @@ impl Upstream {
             models: configured.models.clone(),
             model_map: configured.model_map.clone(),
             calls: Calls::new(settings, metrics, &account, endpoints, provider, auth),
-            code_assist,
+            account: own,
+        }
+    }
+
+    /// What only an account of Code Assist has.
+    pub(crate) fn code_assist(&self) -> Option<&CodeAssistAccount> {
+        match &self.account {
+            Account::CodeAssist(account) => Some(account),
+            Account::GeminiApi(_) | Account::Vertex(_) => None,
         }
     }
 
@@ -190,7 +221,7 @@ impl Upstream {
         let clock = platform.wall_clock();
         self.calls.auth.has_token(clock)
             && (!needs_project(call)
-                || self.code_assist.as_ref().is_none_or(|it| it.projects.is_known(clock)))
+                || self.code_assist().is_none_or(|it| it.projects.is_known(clock)))
     }
 
     /// Waits for the token and, if the call needs one, the project. Whatever fails is left to the call,
@@ -206,7 +237,7 @@ impl Upstream {
         if self.calls.check_breakers(counted_for, &context.model, now).is_err() {
             return;
         }
-        match &self.code_assist {
+        match self.code_assist() {
             Some(account) if needs_project(call) => {
                 // A discovery waits for the token.
                 let (project, now) = account.projects.project(&self.calls, context, now).await;
@@ -233,14 +264,14 @@ impl Upstream {
 
     /// Finds the account's project; the lease's work.
     pub(crate) async fn discover_project<P: Platform>(&self, platform: &P, lease: Lease) {
-        if let Some(account) = &self.code_assist {
+        if let Some(account) = self.code_assist() {
             account.projects.discover(&self.calls, platform, lease).await;
         }
     }
 
     /// Finds the account's models; the lease's work.
     pub(crate) async fn list_models<P: Platform>(&self, platform: &P, lease: Lease) {
-        if let Some(account) = &self.code_assist {
+        if let Some(account) = self.code_assist() {
             account.models.discover(&self.calls, &account.projects, platform, lease).await;
         }
     }

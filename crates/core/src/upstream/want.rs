@@ -11,6 +11,7 @@ use http::response::Parts;
 use super::io::read_answer;
 use crate::body::{EventLimits, Events};
 use crate::context::RequestContext;
+use crate::dialect::gemini::route::ClientMode;
 use crate::dialect::{StreamFormat, WholeCall};
 use crate::error::Error;
 use crate::failure::{Failure, FailureClass};
@@ -52,7 +53,7 @@ pub(crate) trait Want<P: Platform> {
 /// Waits for the whole answer, and takes it out of the provider's form: an error inside a successful
 /// answer fails the try. The proxy's own calls read their answers themselves.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Whole(pub(crate) Option<WholeCall>);
+pub(crate) struct Whole(pub(crate) Option<(WholeCall, ClientMode)>);
 
 /// A whole answer, with the head that came before it.
 #[derive(Debug)]
@@ -76,12 +77,12 @@ impl<P: Platform> Want<P> for Whole {
         let idle = context.deadline.map_or(limits.idle, |it| it.allowed.max(limits.idle));
         let text =
             read_answer(context, body, limits.event_bytes, idle, limits.queue_timeout).await?;
-        let Some(call) = self.0 else { return Ok(WholeAnswer { head, body: text }) };
+        let Some((call, mode)) = self.0 else { return Ok(WholeAnswer { head, body: text }) };
         let answer = if text.len() <= HEAVY {
-            owned(provider.read_answer(call, &text))
+            owned(provider.read_answer(call, mode, &text))
         } else {
             let (provider, length) = (Arc::clone(provider), text.len());
-            let work = move || owned(provider.read_answer(call, &text));
+            let work = move || owned(provider.read_answer(call, mode, &text));
             Box::pin(memory::work_on(length, context, limits.queue_timeout, work)).await?
         };
         let (body, usage, trace_id) = match answer {

@@ -6,10 +6,10 @@ use bytes::Bytes;
 use http::request::Parts;
 
 use super::answer::GeminiAnswer;
-use super::code_assist::adapt::{self, AdaptedRequest};
+use super::edits::AdaptedRequest;
 use super::forward;
-use super::method;
 use super::request::{CountedFor, UpstreamRequest, path};
+use super::{method, unedited};
 use crate::dialect::ModelCall;
 use crate::dialect::gemini::route::{ApiVersion, PathForm};
 use crate::google::usage::TokenUsage;
@@ -22,20 +22,7 @@ pub(crate) struct GeminiApi;
 impl GeminiApi {
     /// The body as it is, with what the response cache needs to know of it.
     pub(crate) fn adapt(&self, call: ModelCall, body: &Bytes) -> AdaptedRequest {
-        let request = Payload::from(body.clone());
-        let read = match call {
-            ModelCall::Whole(_) => adapt::generate(body).ok(),
-            ModelCall::Stream => None,
-        };
-        let (temperature_zero, looks_outside) =
-            read.map_or((false, true), |read| (read.temperature_zero, read.looks_outside));
-        AdaptedRequest {
-            request,
-            dropped: Vec::new(),
-            temperature_zero,
-            looks_outside,
-            service_tier: None,
-        }
+        unedited(call, body)
     }
 
     /// The request for a call of a client's.

@@ -5,3 +5,111 @@ pub mod answer;
 pub mod models;
 pub mod path;
 pub(crate) mod stream;
+
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::edits::AdaptedRequest;
+use super::request::{CountedFor, UpstreamRequest, UrlError};
+use super::{forward, method, unedited};
+use crate::dialect::gemini::route::{ApiVersion, ClientMode, PathForm};
+use crate::dialect::{ModelCall, WholeCall};
+use crate::json::JsonError;
+use crate::payload::Payload;
+use path::{Location, VertexPathError, VertexPaths};
+
+/// Vertex AI, in one project and location or in express mode.
+#[derive(Debug)]
+pub(crate) struct Vertex {
+    version: String,
+    location: Location,
+    /// Not known until the credentials have named their project.
+    paths: OnceLock<VertexPaths>,
+}
+
+impl Vertex {
+    /// Vertex AI in express mode, with an API key.
+    pub(crate) fn express(version: &str, location: Location) -> Result<Self, VertexPathError> {
+        let paths = OnceLock::from(VertexPaths::express(version)?);
+        Ok(Self { version: version.to_owned(), location, paths })
+    }
+
+    /// Vertex AI in the project that the credentials will name.
+    pub(crate) fn new(version: &str, location: Location) -> Self {
+        Self { version: version.to_owned(), location, paths: OnceLock::new() }
+    }
+
+    /// The paths, once the project is known.
+    pub(crate) fn paths(&self) -> Option<&VertexPaths> {
+        self.paths.get()
+    }
+
+    /// Sets the project. The first one stays.
+    pub(crate) fn set_project(&self, project: &str) -> Result<&VertexPaths, VertexPathError> {
+        let paths = VertexPaths::in_project(&self.version, project, self.location.clone())?;
+        Ok(self.paths.get_or_init(|| paths))
+    }
+
+    /// Makes the body of a client of the Gemini API acceptable. One of a client in Vertex mode stays as it
+    /// is.
+    pub(crate) fn adapt(
+        &self,
+        call: ModelCall,
+        mode: ClientMode,
+        body: &Bytes,
+    ) -> Result<AdaptedRequest, JsonError> {
+        match (mode, call) {
+            (ClientMode::Vertex, _) => Ok(unedited(call, body)),
+            (ClientMode::Gemini, ModelCall::Whole(WholeCall::CountTokens)) => adapt::count(body),
+            (ClientMode::Gemini, _) => adapt::generate(body),
+        }
+    }
+
+    /// The request for a call of a client's. `own` are headers of the upstream's.
+    pub(crate) fn request(
+        &self,
+        paths: &VertexPaths,
+        call: ModelCall,
+        (parts, form): (&Parts, PathForm),
+        model: &str,
+        adapted: (Payload, HeaderMap),
+    ) -> Result<UpstreamRequest, VertexPathError> {
+        let (body, own) = adapted;
+        let client = parts.uri.query().unwrap_or_default();
+        let (version, query) = match form.mode {
+            ClientMode::Vertex => {
+                (form.known_version().map(ApiVersion::as_str), forward::query(client))
+            }
+            ClientMode::Gemini => (None, forward::alt(client)),
+        };
+        let path = paths.method(version, model, method(call), query.strip_prefix('?'))?;
+        let mut headers = forward::headers(&parts.headers);
+        // What the client's own header says counts more than its body.
+        for (name, value) in &own {
+            if !(name == TIER && headers.contains_key(name)) {
+                headers.insert(name, value.clone());
+            }
+        }
+        let request = UpstreamRequest::post(Ok::<_, UrlError>(path), body)
+            .with_headers(headers)
+            .counted_for(CountedFor::Model(method(call)));
+        Ok(match call {
+            ModelCall::Stream => request.streamed(),
+            ModelCall::Whole(_) => request,
+        })
+    }
+}
+
+/// The header for a tier, which Vertex AI takes in no body.
+pub(crate) const TIER: HeaderName = HeaderName::from_static("x-vertex-ai-llm-shared-request-type");
+
+/// The header for the project that is charged.
+pub(crate) const USER_PROJECT: HeaderName = HeaderName::from_static("x-goog-user-project");
+
+/// A project as a header value; `None` for what no header may carry.
+pub(crate) fn user_project(project: &str) -> Option<HeaderValue> {
+    HeaderValue::try_from(project).ok()
+}

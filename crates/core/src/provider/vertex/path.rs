@@ -27,6 +27,11 @@ impl Location {
         if is_location { Ok(Self(text.into())) } else { Err(LocationError) }
     }
 
+    /// The location without a place, which serves every model.
+    pub fn global() -> Self {
+        Self("global".into())
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
