@@ -5,6 +5,7 @@ pub(crate) mod answer;
 pub mod code_assist;
 pub(crate) mod edits;
 pub(crate) mod event;
+pub mod facts;
 pub(crate) mod forward;
 pub(crate) mod gemini_api;
 pub mod request;
@@ -46,7 +47,23 @@ pub(crate) enum Provider {
     Vertex(Arc<Vertex>),
 }
 
+/// A provider without its settings. Thought signatures are bound to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ProviderKind {
+    CodeAssist,
+    GeminiApi,
+    Vertex,
+}
+
 impl Provider {
+    pub(crate) fn kind(&self) -> ProviderKind {
+        match self {
+            Self::CodeAssist(_) => ProviderKind::CodeAssist,
+            Self::GeminiApi(_) => ProviderKind::GeminiApi,
+            Self::Vertex(_) => ProviderKind::Vertex,
+        }
+    }
+
     /// True if the provider has this operation.
     pub(crate) fn offers(&self, operation: Operation) -> bool {
         match operation {

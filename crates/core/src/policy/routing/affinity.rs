@@ -42,11 +42,6 @@ impl<K: Copy + PartialEq> SignatureMemory<K> {
         Some(by)
     }
 
-    /// How many signatures are known.
-    pub fn len(&self) -> usize {
-        self.young.len() + self.old.len()
-    }
-
     /// True when none is known.
     pub fn is_empty(&self) -> bool {
         self.young.is_empty() && self.old.is_empty()
@@ -55,3 +50,21 @@ impl<K: Copy + PartialEq> SignatureMemory<K> {
 
 /// The signatures of a generation: thousands of conversations, in less than a megabyte.
 pub const MOST_SIGNATURES: usize = 1 << 13;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_is_bounded_and_keeps_what_is_used() {
+        let mut memory = SignatureMemory::new(10);
+        memory.given(0, 'a');
+        for signature in 1..100 {
+            memory.given(signature, 'b');
+            assert_eq!(memory.giver(0), Some('a'), "after {signature}");
+            assert!(memory.young.len() + memory.old.len() <= 20);
+        }
+        assert_eq!(memory.giver(99), Some('b'));
+        assert_eq!(memory.giver(1), None);
+    }
+}

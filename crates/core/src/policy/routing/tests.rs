@@ -1,4 +1,3 @@
-use super::affinity::SignatureMemory;
 use super::*;
 
 const NOW: Monotonic = Monotonic(1_000_000);
@@ -96,17 +95,4 @@ fn clients_that_invent_models_do_not_push_out_what_is_known_of_the_account() {
     }
     assert_eq!(memory.known.len(), MOST);
     assert_eq!(memory.ask(COUNT, "pro", NOW), unable(FailoverReason::Account, "refused"));
-}
-
-#[test]
-fn the_memory_of_signatures_is_bounded_and_keeps_what_is_used() {
-    let mut memory = SignatureMemory::new(10);
-    memory.given(0, 'a');
-    for signature in 1..100 {
-        memory.given(signature, 'b');
-        assert_eq!(memory.giver(0), Some('a'), "after {signature}");
-        assert!(memory.len() <= 20);
-    }
-    assert_eq!(memory.giver(99), Some('b'));
-    assert_eq!(memory.giver(1), None);
 }
