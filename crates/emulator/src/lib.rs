@@ -33,9 +33,12 @@ mod backend;
 mod code_assist;
 mod control;
 mod emulator;
+mod gemini_api;
+mod google_auth;
 mod log;
 mod model;
 mod oauth;
+mod patch;
 mod proto;
 mod reply;
 mod request;
@@ -44,7 +47,18 @@ mod script;
 mod server;
 mod state;
 mod status;
+mod vertex;
 
-pub use emulator::{Emulator, Options, start};
+pub use emulator::{Emulator, Options, Played, UnknownProviderError, start};
+pub use gemini_api::{API_KEY as GEMINI_API_KEY, STANDARD_API_KEY as GEMINI_STANDARD_API_KEY};
+pub use google_auth::{
+    AWS_ACCESS_KEY_ID, AWS_REGION, AWS_SECRET_ACCESS_KEY, IdentityPool, SERVICE_ACCOUNT,
+    SUBJECT_TOKEN, SubjectSource, TARGET_ACCOUNT, authorized_user_json, external_account_json,
+    impersonated_json, service_account_json, subject_token_json,
+};
 pub use oauth::ACCESS_TOKEN;
 pub use state::PROJECT;
+pub use vertex::{
+    ACCESS_TOKEN as VERTEX_ACCESS_TOKEN, API_KEY as VERTEX_API_KEY, LOCATION as VERTEX_LOCATION,
+    PROJECT as VERTEX_PROJECT,
+};

@@ -76,6 +76,12 @@ impl fmt::Display for Error {
                  not about your API key. Correct them, then run `code-assist-proxy check`.",
                 Sentence(why)
             ),
+            Self::FieldNotTaken { field, why } => write!(
+                f,
+                "The field {field:?} of the request body is not taken: {} Without it the request would \
+                 mean something else, so nothing was sent to Google.",
+                Sentence(why)
+            ),
             Self::HostMissing => f.write_str(
                 "The request has no Host header, or several. HTTP/1.1 requires exactly one (RFC 9112, \
                  section 3.2). Send one.",

@@ -68,6 +68,13 @@ pub enum Error {
         /// Where they are and why they cannot be used.
         why: String,
     },
+    /// The body has a field that the upstream does not take, and that must not be dropped in silence.
+    FieldNotTaken {
+        /// The path of the field.
+        field: String,
+        /// Why it is not taken.
+        why: &'static str,
+    },
     /// A request in HTTP/1.1 has no `Host`, or one in HTTP/1 has several.
     HostMissing,
     /// The `Host` of a request to a loopback address is no loopback name.

@@ -44,6 +44,7 @@ fn every_error() -> Vec<Error> {
         Error::CredentialsUnreadable {
             why: text("GCP_SERVICE_ACCOUNT cannot be read: it is empty"),
         },
+        Error::FieldNotTaken { field: text("tools[0].retrieval"), why: "only Vertex AI has it" },
         Error::HostMissing,
         Error::HostNotAllowed { host: text("evil.example") },
         Error::Internal,
@@ -124,7 +125,13 @@ fn the_reasons_are_those_of_the_contract() {
         (
             400,
             "INVALID_ARGUMENT",
-            &["MALFORMED_JSON", "MALFORMED_BODY", "HOST_MISSING", "UNSUPPORTED_ENCODING"],
+            &[
+                "MALFORMED_JSON",
+                "MALFORMED_BODY",
+                "FIELD_NOT_TAKEN",
+                "HOST_MISSING",
+                "UNSUPPORTED_ENCODING",
+            ],
         ),
         (401, "UNAUTHENTICATED", &["API_KEY_MISSING", "API_KEY_INVALID"]),
         (
