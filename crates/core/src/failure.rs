@@ -87,3 +87,44 @@ impl FailureClass {
         }
     }
 }
+
+/// A class of failures that another upstream may not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailoverReason {
+    /// The account or its key is refused.
+    Account,
+    /// A quota is used up until the next day or for good.
+    Quota,
+    /// Too many requests for now, for longer than a retry waits.
+    Capacity,
+    /// No endpoint can be reached.
+    Unreachable,
+    /// The upstream does not know the model.
+    NotFound,
+    /// Prepaid credits or a spending limit are used up.
+    Billing,
+}
+
+impl FailoverReason {
+    /// Every reason, in the order of the reference.
+    pub const ALL: [Self; 6] = [
+        Self::Account,
+        Self::Quota,
+        Self::Capacity,
+        Self::Unreachable,
+        Self::NotFound,
+        Self::Billing,
+    ];
+
+    /// The word in `FAILOVER`.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Account => "account",
+            Self::Quota => "quota",
+            Self::Capacity => "capacity",
+            Self::Unreachable => "unreachable",
+            Self::NotFound => "not-found",
+            Self::Billing => "billing",
+        }
+    }
+}

@@ -4,6 +4,7 @@
 //! An error does not depend on the client's dialect: [`crate::dialect`] writes it. The message says what
 //! happened, who has to act, and what to do next. It never holds a secret or a query string.
 
+mod failover;
 mod from;
 mod message;
 mod table;
