@@ -16,6 +16,11 @@ pub mod google {
     pub use crate::google::{credentials, error};
 }
 
+/// Clients' bodies.
+pub mod intake {
+    pub use crate::intake::upload;
+}
+
 /// JSON as bytes.
 pub mod json {
     pub use crate::json::*;

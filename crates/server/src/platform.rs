@@ -10,7 +10,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use code_assist_core::{
     BackgroundJob, Caller, CredentialFile, FencingToken, LockResult, Monotonic, Payload, Platform,
-    ProcessStats, Rate, RateStanding, SendError, StoreError, StoreStats, Timestamp,
+    ProcessStats, Rate, RateStanding, RequestBodyError, SendError, StoreError, StoreStats,
+    Timestamp,
 };
 use http::{Request, Response};
 use tokio::sync::{Semaphore, mpsc};
@@ -123,6 +124,25 @@ impl Platform for TokioPlatform {
 
     async fn send(&self, request: Request<Payload>) -> Result<Response<Self::Body>, SendError> {
         self.inner.http_client.send(request).await
+    }
+
+    async fn send_streamed<B>(
+        &self,
+        request: Request<()>,
+        body: Pin<&mut B>,
+    ) -> Result<Response<Self::Body>, SendError>
+    where
+        B: http_body::Body<Data = Bytes, Error: Into<RequestBodyError>>,
+    {
+        self.inner.http_client.send_streamed(request, body).await
+    }
+
+    fn has_upgrades(&self) -> bool {
+        true
+    }
+
+    async fn upgrade(&self, request: Request<()>) -> Result<Response<Self::Body>, SendError> {
+        self.inner.http_client.upgrade(request).await
     }
 
     async fn load(&self, key: &str) -> Result<Option<Bytes>, StoreError> {

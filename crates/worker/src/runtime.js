@@ -22,6 +22,7 @@ export const installCallbacks = (bytes, head) => {
 };
 
 const NOTHING = new Uint8Array(0);
+const TAKEN = new Uint8Array(1);
 const nothing = () => {};
 const encoder = new TextEncoder();
 
@@ -259,6 +260,27 @@ class Event {
       },
       (error) => this.deliver(completion, FAILED, encoder.encode(String(error))),
     );
+  }
+
+  // Sends a request whose body is written while it is sent. The answer may come before its end. The stream
+  // then stays open, which is no end of the body.
+  sendStreamed(completion, upload, requestHead, length, isLive) {
+    const { readable, writable } = length < 0 ? new IdentityTransformStream() : new FixedLengthStream(length);
+    this.upload = writable.getWriter();
+    this.upload.closed.catch(nothing);
+    this.send(completion, requestHead, readable, isLive);
+  }
+
+  // Neither the shell nor the stream reads ahead: the runtime has taken a chunk when it has sent it.
+  writeUpload(upload, bytes) {
+    this.upload.write(bytes.slice()).then(
+      () => this.deliver(upload, MORE, TAKEN),
+      (error) => this.deliver(upload, FAILED, encoder.encode(String(error))),
+    );
+  }
+
+  endUpload() {
+    this.upload.close().catch(nothing);
   }
 
   // The task is being polled now, so the delivery has to come later.

@@ -33,6 +33,8 @@ use crate::http_version::HttpVersion;
 pub(super) struct Connector {
     tcp: HttpConnector,
     tls: TlsConnector,
+    /// Offers HTTP/1.1 only.
+    tls_http1: TlsConnector,
     matcher: Arc<Matcher>,
     timeout: Duration,
 }
@@ -60,9 +62,13 @@ impl Connector {
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_keepalive(Some(settings.keep_alive_timeout));
+        let tls = tls(settings.ssl_cert_file.as_deref())?;
+        let mut tls_http1 = tls.clone();
+        tls_http1.alpn_protocols = vec![HTTP1.to_vec()];
         Ok(Self {
             tcp,
-            tls: TlsConnector::from(Arc::new(tls(settings.ssl_cert_file.as_deref())?)),
+            tls: TlsConnector::from(Arc::new(tls)),
+            tls_http1: TlsConnector::from(Arc::new(tls_http1)),
             matcher: Arc::new(matcher(settings)),
             timeout: settings.connection_timeout,
         })
@@ -71,14 +77,27 @@ impl Connector {
     /// Opens a connection to the origin of `to`. `CONNECTION_TIMEOUT_MS` limits name lookup, TCP,
     /// tunnel and TLS together.
     pub(super) async fn open(&self, to: &Uri) -> Result<Connected, ConnectError> {
-        match tokio::time::timeout(self.timeout, self.connect(to)).await {
+        self.open_with(to, &self.tls).await
+    }
+
+    /// Opens a connection that speaks HTTP/1.1.
+    pub(super) async fn open_http1(&self, to: &Uri) -> Result<Connected, ConnectError> {
+        self.open_with(to, &self.tls_http1).await
+    }
+
+    async fn open_with(&self, to: &Uri, tls: &TlsConnector) -> Result<Connected, ConnectError> {
+        match tokio::time::timeout(self.timeout, self.connect(to, tls)).await {
             Ok(connected) => connected
                 .map_err(|error| ConnectError::of_dial(error, to.host().unwrap_or_default())),
             Err(_) => Err(ConnectError::Timeout(self.timeout)),
         }
     }
 
-    async fn connect(&self, to: &Uri) -> Result<Connected, Box<dyn Error + Send + Sync>> {
+    async fn connect(
+        &self,
+        to: &Uri,
+        tls: &TlsConnector,
+    ) -> Result<Connected, Box<dyn Error + Send + Sync>> {
         let secure = to.scheme() == Some(&Scheme::HTTPS);
         let mut tcp = self.tcp.clone();
         let mut forward_proxy = None;
@@ -105,7 +124,7 @@ impl Connector {
         let host = to.host().unwrap_or_default();
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         let name = ServerName::try_from(host.to_owned())?;
-        let stream = self.tls.connect(name, BufferedTcp::new(stream)).await?;
+        let stream = tls.connect(name, BufferedTcp::new(stream)).await?;
         let version = match stream.get_ref().1.alpn_protocol() {
             Some(b"h2") => HttpVersion::Http2,
             _ => HttpVersion::Http1,
@@ -232,9 +251,12 @@ fn tls(cert_file: Option<&str>) -> io::Result<ClientConfig> {
         .map_err(io::Error::other)?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"h2".to_vec(), HTTP1.to_vec()];
     Ok(config)
 }
+
+/// The name of HTTP/1.1 in ALPN (RFC 7301 6).
+const HTTP1: &[u8] = b"http/1.1";
 
 fn roots_from_file(path: &str) -> Result<RootCertStore, Box<dyn Error + Send + Sync>> {
     let mut roots = RootCertStore::empty();

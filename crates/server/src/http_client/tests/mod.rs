@@ -6,6 +6,8 @@ mod frames;
 mod http2;
 mod idle;
 mod pool;
+mod streamed;
+mod upgrades;
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -200,6 +202,7 @@ impl RawHttp2 {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 let number = counts.opened.fetch_add(1, Ordering::SeqCst);
+                stream.set_nodelay(true).unwrap();
                 let stream = acceptor.accept(stream).await.unwrap();
                 tokio::spawn(serve(number, stream));
             }
@@ -337,6 +340,7 @@ fn quick() -> PoolOptions {
         settings_timeout: Duration::from_millis(300),
         idle_before_check: Duration::from_secs(60),
         check_timeout: Duration::from_millis(200),
+        recent_use: Duration::from_secs(1),
         wall_clock: SystemTime::now,
     }
 }
