@@ -27,11 +27,16 @@ impl Failure {
 /// The kinds of failures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureClass {
-    /// The account's owner has to act first: the account is suspended, or must be verified.
+    /// The account's owner has to act first: the account is suspended, or must be verified, or is used
+    /// from a place where it is not offered.
     Account,
+    /// Prepaid credits or a limit on spending are used up, for every model of the account.
+    Billing,
     /// The connection broke after the response head had arrived, or upstream has reset the request's
     /// stream on a connection that lives. Upstream has probably carried the request out.
     BrokenAnswer,
+    /// The operator's key is refused: it is wrong, restricted or dead.
+    Credentials,
     /// The connection broke before the response head, after the request was (at least partly) sent.
     /// Upstream may have carried the request out.
     Disconnected,

@@ -16,6 +16,7 @@ impl Error {
             | Self::CredentialsMissing { .. }
             | Self::CredentialsRejected { .. }
             | Self::CredentialsUnreadable { .. }
+            | Self::KeyRefused { .. }
             | Self::ProjectRequired
             | Self::ValidationRequired { .. } => FailoverReason::Account,
             // A model rests after 503s, a whole endpoint when it cannot be reached.

@@ -14,6 +14,7 @@ mod tests;
 use std::borrow::Cow;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderValue};
 
@@ -84,6 +85,13 @@ pub enum Error {
     },
     /// A bug in the proxy.
     Internal,
+    /// Google does not accept the operator's API key.
+    KeyRefused {
+        /// What Google said.
+        why: String,
+        /// Google's details, a JSON array; empty if there are none.
+        details: Bytes,
+    },
     /// The framing of the request body is broken.
     MalformedBody,
     /// The request body is not exactly one JSON object.
@@ -99,6 +107,11 @@ pub enum Error {
     /// The path or model does not exist.
     NotFound {
         /// The path without its query, or `models/x`.
+        what: String,
+    },
+    /// The operator does not let clients use this method.
+    NotAllowed {
+        /// The method or collection.
         what: String,
     },
     /// The Gemini API has this method, but the upstream does not.
@@ -179,6 +192,10 @@ pub enum Error {
         /// The encoding, or what is wrong with it.
         what: String,
     },
+    /// The path is that of a WebSocket, and the request asks for none.
+    UpgradeRequired,
+    /// The proxy's runtime cannot connect WebSockets.
+    UpgradeUnsupported,
     /// Upstream's own error, passed on to the client.
     Upstream(Box<UpstreamError>),
     /// The connection broke before the answer was complete.
@@ -390,6 +407,14 @@ impl Error {
                 vec![(Cow::Borrowed("validation_url"), link.clone())]
             }
             _ => Vec::new(),
+        }
+    }
+
+    /// Details of Google's own for programs, a JSON array; empty if there are none.
+    pub(crate) fn google_details(&self) -> &[u8] {
+        match self {
+            Self::KeyRefused { details, .. } => details,
+            _ => &[],
         }
     }
 

@@ -48,9 +48,14 @@ fn every_error() -> Vec<Error> {
         Error::HostMissing,
         Error::HostNotAllowed { host: text("evil.example") },
         Error::Internal,
+        Error::KeyRefused {
+            why: text("API key not valid. Please pass a valid API key."),
+            details: Bytes::from_static(br#"[{ "reason":"API_KEY_INVALID"}]"#),
+        },
         Error::MalformedBody,
         Error::MalformedJson { detail: text("trailing characters at line 1 column 4") },
         Error::MethodNotAllowed { allow: "GET, HEAD" },
+        Error::NotAllowed { what: text("auth_tokens") },
         Error::NotFound { what: text("/v1/nothing") },
         not_offered("embedContent", Some("text-embedding-004")),
         not_offered("files", None),
@@ -78,6 +83,8 @@ fn every_error() -> Vec<Error> {
         },
         Error::TokenUnavailable { why: text("connection refused"), after: Duration::ZERO },
         Error::UnsupportedEncoding { what: text("the encoding br is not known here") },
+        Error::UpgradeRequired,
+        Error::UpgradeUnsupported,
         Error::Upstream(Box::new(upstream_error(429))),
         Error::UpstreamDisconnected { at: BrokenAt::Answer },
         Error::UpstreamDisconnected { at: BrokenAt::Request },
@@ -121,7 +128,7 @@ fn every_error_reads_as_its_snapshot() {
 #[test]
 fn the_reasons_are_those_of_the_contract() {
     // `docs/ERRORS.md`, row by row.
-    let rows: [(u16, &str, &[&str]); 12] = [
+    let rows: [(u16, &str, &[&str]); 13] = [
         (
             400,
             "INVALID_ARGUMENT",
@@ -131,6 +138,7 @@ fn the_reasons_are_those_of_the_contract() {
                 "FIELD_NOT_TAKEN",
                 "HOST_MISSING",
                 "UNSUPPORTED_ENCODING",
+                "WEBSOCKET_REQUIRED",
             ],
         ),
         (401, "UNAUTHENTICATED", &["API_KEY_MISSING", "API_KEY_INVALID"]),
@@ -144,11 +152,13 @@ fn the_reasons_are_those_of_the_contract() {
                 "VALIDATION_REQUIRED",
                 "PROJECT_REQUIRED",
                 "RPC_NOT_ALLOWED",
+                "NOT_ALLOWED",
             ],
         ),
         (404, "NOT_FOUND", &["NOT_FOUND", "NOT_OFFERED_BY_CODE_ASSIST"]),
         (405, "UNIMPLEMENTED", &["METHOD_NOT_ALLOWED"]),
         (413, "INVALID_ARGUMENT", &["BODY_TOO_LARGE"]),
+        (501, "UNIMPLEMENTED", &["WEBSOCKET_UNSUPPORTED"]),
         (408, "DEADLINE_EXCEEDED", &["REQUEST_TIMEOUT"]),
         (429, "RESOURCE_EXHAUSTED", &["RATE_LIMITED", "TOO_MANY_ATTEMPTS"]),
         (500, "INTERNAL", &["INTERNAL"]),
