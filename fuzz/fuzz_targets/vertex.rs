@@ -8,7 +8,7 @@ use code_assist_core::internals::provider::vertex::adapt::{count, generate};
 use code_assist_core::internals::provider::vertex::models;
 use code_assist_core::internals::provider::vertex::path::{Location, VertexPaths};
 use code_assist_core::internals::provider::vertex_client::{
-    at_code_assist, at_gemini_api, at_vertex,
+    at_code_assist, at_gemini_api, at_vertex, count_at_gemini_api,
 };
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, Value};
@@ -45,6 +45,10 @@ fuzz_target!(|data: &[u8]| {
         let again = at_gemini_api(&out).expect("its own output is accepted");
         assert_eq!(again.request.to_bytes(), out, "a second pass edits");
         at_code_assist(data).expect("what the Gemini API can do, Code Assist can");
+    }
+
+    if let Ok(adapted) = count_at_gemini_api(&body, "m") {
+        assert!(!valid || is_object(&adapted.request.to_bytes()), "no JSON any more");
     }
 
     let location = Location::new("eu").expect("is a location");

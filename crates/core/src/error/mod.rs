@@ -58,11 +58,15 @@ pub enum Error {
     CredentialsMissing {
         /// Where the proxy has looked for them, and what to do.
         why: String,
+        /// Of which kind they are.
+        kind: CredentialKind,
     },
     /// Google does not accept the proxy's credentials.
     CredentialsRejected {
         /// What Google said.
         why: String,
+        /// Of which kind they are.
+        kind: CredentialKind,
     },
     /// The proxy cannot read or use the credentials that it has been given.
     CredentialsUnreadable {
@@ -282,6 +286,17 @@ pub enum ErrorSource {
     Proxy,
     /// Google, or the network on the way there.
     Upstream,
+}
+
+/// The kinds of credentials, which the operator renews in different ways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CredentialKind {
+    /// A key of the operator's.
+    ApiKey,
+    /// The sign-in of the Gemini CLI.
+    GeminiCli,
+    /// A credential of Google Cloud. The reason says what to do.
+    GoogleCloud,
 }
 
 impl Error {

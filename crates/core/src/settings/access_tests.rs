@@ -1,6 +1,8 @@
 //! Settings that protect the account: keys, allowed hosts, encryption.
 
 use super::tests::{HOME, read};
+use secrecy::ExposeSecret;
+
 use super::*;
 
 #[test]

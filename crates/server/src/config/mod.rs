@@ -91,7 +91,9 @@ impl ConfigFile {
                 self.complain(&name, unknown(&key, &value));
                 continue;
             };
-            holds_a_secret |= spec.secrecy == Secrecy::Secret;
+            let is_path =
+                spec.name == "VERTEX_CREDENTIALS" && !value.as_str().is_some_and(holds_json);
+            holds_a_secret |= spec.secrecy == Secrecy::Secret && !is_path;
             if key == "upstreams"
                 && value.as_array().is_some_and(|it| it.iter().any(Value::is_table))
             {
@@ -201,6 +203,11 @@ fn distance(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
+/// Whether credentials are not merely the path of a file: a path is short, and has no brace.
+fn holds_json(credentials: &str) -> bool {
+    credentials.contains('{') || credentials.len() > LONGEST_PATH
+}
+
 #[cfg(unix)]
 fn is_readable_by_others(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
@@ -212,6 +219,8 @@ fn is_readable_by_others(path: &Path) -> bool {
 fn is_readable_by_others(_path: &Path) -> bool {
     false
 }
+
+const LONGEST_PATH: usize = 255;
 
 const CONFIG_VARIABLE: &str = "CODE_ASSIST_PROXY_CONFIG";
 

@@ -8,7 +8,7 @@ use code_assist_core::settings::{UpstreamTable, Warning};
 use secrecy::SecretString;
 use toml::{Table, Value};
 
-use super::{ConfigFile, ValueError, is_readable_by_others, suggestion, text_of};
+use super::{ConfigFile, ValueError, holds_json, is_readable_by_others, suggestion, text_of};
 
 impl ConfigFile {
     /// Reads the value of `upstream`, and returns whether it holds a secret.
@@ -47,8 +47,7 @@ impl ConfigFile {
                     }
                     "api_key_file" => key_file = Some(text),
                     "credentials" => {
-                        // A path is short, and has no brace.
-                        holds_a_secret |= text.contains('{') || text.len() > LONGEST_PATH;
+                        holds_a_secret |= holds_json(&text);
                         upstream.credentials = Some(text.into());
                     }
                     "project" => upstream.project = Some(text),
@@ -136,8 +135,6 @@ fn pairs(value: Value) -> Result<Vec<(String, String)>, ValueError> {
 
 /// API keys have some fifty characters.
 const LARGEST_KEY_FILE: u64 = 4096;
-
-const LONGEST_PATH: usize = 255;
 
 #[cfg(test)]
 mod tests {

@@ -127,6 +127,10 @@ fn the_last_signature_is_known_by_its_decoded_bytes() {
     }
     let shorter = SignatureHash::of(&long.as_bytes()[..long.len() - 8]);
     assert_ne!(shorter, hash);
+    for (url_safe, standard) in [("Ab__", "Ab//"), ("Ab--", "Ab++"), ("A_-=", "A/+")] {
+        let standard = SignatureHash::of(standard.as_bytes());
+        assert_eq!(SignatureHash::of(url_safe.as_bytes()), standard, "{url_safe}");
+    }
     // Not base64, but still one signature and no other.
     let odd = |text: &str| SignatureHash::of(text.as_bytes());
     assert_eq!(odd("a b!"), odd("a b!"));

@@ -3,29 +3,33 @@
 use bytes::Bytes;
 
 use super::VertexClientError;
-use crate::json::{Cursor, JsonString, Splice, ValueKind};
+use crate::json::{Cursor, JsonString, Splice, ValueKind, quote};
 use crate::provider::edits::{
     AdaptedRequest, BoundedPaths, FieldPath, MOST_EDITS, MemberFilter, is_zero,
 };
 
 pub(super) fn adapt(body: &Bytes) -> Result<AdaptedRequest, VertexClientError> {
-    let mut adapter = Adapter {
-        cursor: Cursor::new(body)?,
-        splice: Splice::default(),
-        dropped: BoundedPaths::default(),
-        path: FieldPath::default(),
-        temperature_zero: None,
-        looks_outside: false,
-    };
+    let mut adapter = Adapter::new(body)?;
     adapter.members(Adapter::request_field)?;
-    adapter.cursor.end()?;
-    Ok(AdaptedRequest {
-        request: adapter.splice.pieces(body, 0..body.len()),
-        dropped: adapter.dropped.0,
-        temperature_zero: adapter.temperature_zero == Some(true),
-        looks_outside: adapter.looks_outside,
-        service_tier: None,
-    })
+    adapter.finish(body)
+}
+
+/// The public API counts nothing but `contents`, or a whole `generateContentRequest` with its model.
+pub(super) fn count(body: &Bytes, model: &str) -> Result<AdaptedRequest, VertexClientError> {
+    let mut adapter = Adapter::new(body)?;
+    adapter.members(Adapter::counted_field)?;
+    if !adapter.counts_more || adapter.is_wrapped {
+        return adapter.finish(body);
+    }
+    let inside = memchr::memchr(b'{', body).map_or(0, |open| open + 1);
+    let mut member = br#""model":"#.to_vec();
+    quote(&format!("models/{model}"), &mut member);
+    member.push(b',');
+    adapter.splice.replace(inside..inside, member);
+    let mut adapted = adapter.finish(body)?;
+    adapted.request.push_front(r#"{"generateContentRequest":"#);
+    adapted.request.push("}");
+    Ok(adapted)
 }
 
 /// What is done with a member.
@@ -44,9 +48,53 @@ struct Adapter<'a> {
     path: FieldPath<'a>,
     temperature_zero: Option<bool>,
     looks_outside: bool,
+    /// A count has more than contents.
+    counts_more: bool,
+    /// A count is in the public API's own form.
+    is_wrapped: bool,
 }
 
 impl<'a> Adapter<'a> {
+    fn new(body: &'a [u8]) -> Result<Self, Refusal> {
+        Ok(Self {
+            cursor: Cursor::new(body)?,
+            splice: Splice::default(),
+            dropped: BoundedPaths::default(),
+            path: FieldPath::default(),
+            temperature_zero: None,
+            looks_outside: false,
+            counts_more: false,
+            is_wrapped: false,
+        })
+    }
+
+    /// Checks that the body ends, and makes the edits.
+    fn finish(mut self, body: &Bytes) -> Result<AdaptedRequest, Refusal> {
+        self.cursor.end()?;
+        Ok(AdaptedRequest {
+            request: self.splice.pieces(body, 0..body.len()),
+            dropped: self.dropped.0,
+            temperature_zero: self.temperature_zero == Some(true),
+            looks_outside: self.looks_outside,
+            service_tier: None,
+        })
+    }
+
+    fn counted_field(&mut self, key: &JsonString<'a>) -> Result<Verdict, Refusal> {
+        match &*key.value {
+            // The path names it.
+            b"model" => return self.drop_value(),
+            b"systemInstruction"
+            | b"system_instruction"
+            | b"tools"
+            | b"generationConfig"
+            | b"generation_config" => self.counts_more = true,
+            b"generateContentRequest" | b"generate_content_request" => self.is_wrapped = true,
+            _ => {}
+        }
+        self.request_field(key)
+    }
+
     fn request_field(&mut self, key: &JsonString<'a>) -> Result<Verdict, Refusal> {
         match &*key.value {
             b"modelArmorConfig" | b"model_armor_config" => return self.refuse_given(),

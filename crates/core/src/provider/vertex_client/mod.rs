@@ -56,6 +56,11 @@ pub fn at_gemini_api(body: &Bytes) -> Result<AdaptedRequest, VertexClientError> 
     gemini_api::adapt(body)
 }
 
+/// Makes the body of countTokens acceptable to the public Gemini API, for `model` (a bare id).
+pub fn count_at_gemini_api(body: &Bytes, model: &str) -> Result<AdaptedRequest, VertexClientError> {
+    gemini_api::count(body, model)
+}
+
 /// Checks a body on its way to Code Assist, whose own edits follow: `modelArmorConfig` is a security
 /// control, and whether Code Assist takes it is not known.
 pub fn at_code_assist(body: &[u8]) -> Result<(), VertexClientError> {

@@ -1,6 +1,6 @@
 use bytes::Bytes;
 
-use super::{VertexClientError, at_code_assist, at_gemini_api, at_vertex};
+use super::{VertexClientError, at_code_assist, at_gemini_api, at_vertex, count_at_gemini_api};
 use crate::error::Error;
 use crate::provider::vertex::path::{Location, VertexPaths};
 
@@ -87,6 +87,32 @@ fn at_the_gemini_api_a_field_that_must_not_be_dropped_is_named() {
         let refused = at_gemini_api(&Bytes::from(body)).unwrap_err();
         assert!(matches!(refused, VertexClientError::Json(_)), "{body}");
     }
+}
+
+#[test]
+fn at_the_gemini_api_a_count_of_more_than_contents_is_wrapped() {
+    for (body, expected) in [
+        (r#"{ "contents":[{"parts":[]}] }"#, ""),
+        (r#"{"generateContentRequest":{"model":"models/x","tools":[{}]}}"#, ""),
+        (r#"{"model":"projects/p/x","contents":[]}"#, r#"{"contents":[]}"#),
+        (
+            " { \"contents\":[ ],\"systemInstruction\":{\"parts\":[]}}\n",
+            concat!(
+                r#"{"generateContentRequest": {"model":"models/a\"b", "contents":[ ],"#,
+                "\"systemInstruction\":{\"parts\":[]}}\n}"
+            ),
+        ),
+        (
+            r#"{"model":"m","tools":[{"a":1.0}]}"#,
+            r#"{"generateContentRequest":{"model":"models/a\"b","tools":[{"a":1.0}]}}"#,
+        ),
+    ] {
+        let adapted = count_at_gemini_api(&Bytes::from(body), "a\"b").unwrap();
+        let expected = if expected.is_empty() { body } else { expected };
+        assert_eq!(adapted.request.to_bytes(), expected, "{body}");
+    }
+    let refused = count_at_gemini_api(&Bytes::from(r#"{"tools":[{"retrieval":{}}]}"#), "m");
+    assert_eq!(refused.unwrap_err(), vertex_only("tools[0].retrieval"));
 }
 
 #[test]
