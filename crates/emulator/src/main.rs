@@ -11,7 +11,7 @@ use code_assist_emulator::{
     VERTEX_PROJECT, service_account_json,
 };
 
-/// A strict stand-in for Google's OAuth endpoints, Code Assist and the Gemini API.
+/// A strict stand-in for Google's OAuth endpoints, Code Assist, the Gemini API and Vertex AI.
 ///
 /// Point a client at it (the lines to paste are printed on start) and it gets answers
 /// of Google's form, and Google's refusals for requests that Google would refuse. Nothing leaves
