@@ -54,7 +54,7 @@ pub use gemini_api::{API_KEY as GEMINI_API_KEY, STANDARD_API_KEY as GEMINI_STAND
 pub use google_auth::{
     AWS_ACCESS_KEY_ID, AWS_REGION, AWS_SECRET_ACCESS_KEY, IdentityPool, SERVICE_ACCOUNT,
     SUBJECT_TOKEN, SubjectSource, TARGET_ACCOUNT, authorized_user_json, external_account_json,
-    impersonated_json, service_account_json, subject_token_json,
+    external_authorized_user_json, impersonated_json, service_account_json, subject_token_json,
 };
 pub use oauth::ACCESS_TOKEN;
 pub use state::PROJECT;

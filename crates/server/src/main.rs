@@ -15,6 +15,7 @@ mod features;
 mod health;
 mod http_client;
 mod http_version;
+mod introduce;
 mod kv;
 mod listen;
 mod models;
