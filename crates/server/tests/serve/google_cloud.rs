@@ -80,9 +80,8 @@ fn the_metadata_server_is_asked_past_the_corporate_proxy() {
     let google = vertex();
     let host = google.url().strip_prefix("http://").unwrap().to_owned();
     // Nothing listens there.
-    let proxy = setup(&google, "GCE_METADATA_HOST", &host)
-        .env("HTTP_PROXY", "http://127.0.0.1:9")
-        .start();
+    let proxy =
+        setup(&google, "GCE_METADATA_HOST", &host).env("HTTP_PROXY", "http://127.0.0.1:9").start();
     let answer = proxy.post(GENERATE, HELLO);
     // The emulator's Vertex AI is on the same host and port.
     assert_eq!(answer.status(), 200, "{}", answer.text());
@@ -91,7 +90,7 @@ fn the_metadata_server_is_asked_past_the_corporate_proxy() {
 #[test]
 fn a_token_that_vertex_refuses_by_its_kind_is_exchanged() {
     let google = vertex();
-    google.set_state(json!({"refuse_self_signed": true}));
+    google.set_google_auth(json!({"refuse_self_signed": true}));
     let file = emulator::service_account_json(&google.url());
     let proxy = setup(&google, "VERTEX_CREDENTIALS", &file).start();
     let answer = proxy.post(GENERATE, HELLO);
@@ -102,7 +101,7 @@ fn a_token_that_vertex_refuses_by_its_kind_is_exchanged() {
 #[test]
 fn a_refused_impersonation_names_the_role_until_the_file_changes() {
     let google = vertex();
-    google.set_state(json!({"iam_denied": true}));
+    google.set_google_auth(json!({"iam_denied": true}));
     let setup = setup(&google, "VERTEX_CREDENTIALS", "");
     setup.write("credentials.json", emulator::impersonated_json(&google.url(), false));
     let path = setup.path("credentials.json");
