@@ -1,8 +1,10 @@
-//! A strict stand-in for Google's OAuth and Code Assist endpoints, for trials, tests and benchmarks.
+//! A strict stand-in for Google's OAuth endpoints, Code Assist and the Gemini API, for trials, tests and
+//! benchmarks.
 //!
 //! One port plays `oauth2.googleapis.com` (`/token`, `/tokeninfo`, `/revoke`), the userinfo
-//! endpoint (`/oauth2/v2/userinfo`) and `cloudcode-pa.googleapis.com` (`/v1internal:…`), over
-//! HTTP/1.1 and cleartext HTTP/2. It refuses what the real services refuse and answers in their
+//! endpoint (`/oauth2/v2/userinfo`) and those of the providers that [`Played`] names:
+//! `cloudcode-pa.googleapis.com`, `generativelanguage.googleapis.com`, `aiplatform.googleapis.com`. It
+//! speaks HTTP/1.1 and cleartext HTTP/2. It refuses what the real services refuse and answers in their
 //! form. Nothing leaves the machine.
 //!
 //! ```no_run
@@ -24,6 +26,7 @@
 //! | `GET`, `DELETE /__emulator/log` | lists, deletes the received requests |
 //! | `GET /__emulator/counts` | the number of requests by RPC |
 //! | `GET`, `POST /__emulator/state` | shows, changes the account, its tokens and the models |
+//! | `GET`, `POST /__emulator/gemini-api` | shows, changes the keys, models and files of the Gemini API |
 //!
 //! `docs/EMULATOR.md` in the repository describes every field of a rule and of the state.
 

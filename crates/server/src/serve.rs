@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::app::App;
+use crate::cli::EmulatedProvider;
 use crate::introduce::{Addresses, introduction};
 use crate::listen::{Listeners, Timeouts};
 use crate::signals::Reload;
@@ -20,17 +21,24 @@ use crate::{CommandError, core_dumps, emulator, listen, notify, print, signals, 
 pub(crate) async fn run(
     settings: Settings,
     sources: Sources,
-    emulated: bool,
+    emulated: Option<EmulatedProvider>,
 ) -> Result<(), CommandError> {
     let served = serve(settings, sources, emulated).await;
     served.map_err(CommandError::runtime)
 }
 
-async fn serve(mut settings: Settings, sources: Sources, emulated: bool) -> io::Result<()> {
+async fn serve(
+    mut settings: Settings,
+    sources: Sources,
+    emulated: Option<EmulatedProvider>,
+) -> io::Result<()> {
     trim::hold_threshold();
     let (log, _log_guard) = telemetry::start(&settings.log_level, settings.log_format)?;
     core_dumps::forbid();
-    let emulator = if emulated { Some(emulator::start(&mut settings).await?) } else { None };
+    let emulator = match emulated {
+        Some(provider) => Some(emulator::start(provider, &mut settings).await?),
+        None => None,
+    };
     let main = bind(&settings, settings.port, "PORT").await?;
     let admin = match settings.admin_port {
         Some(port) => Some(bind(&settings, port, "ADMIN_PORT").await?),
