@@ -16,6 +16,11 @@ pub mod google {
     pub use crate::google::{credentials, error};
 }
 
+/// Clients' bodies.
+pub mod intake {
+    pub use crate::intake::upload;
+}
+
 /// JSON as bytes.
 pub mod json {
     pub use crate::json::*;
@@ -30,7 +35,7 @@ pub mod policy {
 
 /// What upstreams speak.
 pub mod provider {
-    pub use crate::provider::{code_assist, vertex};
+    pub use crate::provider::{code_assist, facts, vertex, vertex_client};
 }
 
 /// Server-sent events.

@@ -81,7 +81,8 @@ pub trait Platform: Clone + fmt::Debug + Unpin {
     /// arrived.
     ///
     /// The body is polled only when the upstream connection takes more. A body with an exact length is sent
-    /// with `content-length`; trailers are dropped. If the client's body breaks, the request is broken off
+    /// with `content-length`; trailers are dropped. A shell whose bodies do not know their length takes it
+    /// from the request's `content-length`, which the others ignore. If the client's body breaks, the request is broken off
     /// upstream, never ended, and the error is [`SendError::Client`]. If the answer comes before the body has
     /// ended, the rest of the body is not read.
     ///

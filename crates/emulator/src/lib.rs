@@ -1,12 +1,14 @@
-//! A strict stand-in for Google's OAuth and Code Assist endpoints, for trials, tests and benchmarks.
+//! A strict stand-in for Google's OAuth endpoints, Code Assist, the Gemini API and Vertex AI, for
+//! trials, tests and benchmarks.
 //!
 //! One port plays `oauth2.googleapis.com` (`/token`, `/tokeninfo`, `/revoke`), the userinfo
-//! endpoint (`/oauth2/v2/userinfo`) and `cloudcode-pa.googleapis.com` (`/v1internal:…`), over
-//! HTTP/1.1 and cleartext HTTP/2. It refuses what the real services refuse and answers in their
+//! endpoint (`/oauth2/v2/userinfo`) and those of the providers that [`Played`] names:
+//! `cloudcode-pa.googleapis.com`, `generativelanguage.googleapis.com`, `aiplatform.googleapis.com`. It
+//! speaks HTTP/1.1 and cleartext HTTP/2. It refuses what the real services refuse and answers in their
 //! form. Nothing leaves the machine.
 //!
-//! With [`Played::Vertex`] it plays `aiplatform.googleapis.com` and Google's credential services:
-//! service accounts, the metadata server, STS and IAM credentials. [`service_account_json`] and its
+//! Google's credential services come with Vertex AI: the exchange of a service account's JWT, the
+//! metadata server, STS and IAM credentials. [`service_account_json`] and its
 //! siblings make credential files for it.
 //!
 //! ```no_run
@@ -28,6 +30,7 @@
 //! | `GET`, `DELETE /__emulator/log` | lists, deletes the received requests |
 //! | `GET /__emulator/counts` | the number of requests by RPC |
 //! | `GET`, `POST /__emulator/state` | shows, changes the account, its tokens and the models |
+//! | `GET`, `POST /__emulator/gemini-api` | shows, changes the keys, models and files of the Gemini API |
 //! | `GET`, `POST /__emulator/vertex` | shows, changes the project of Vertex AI and its models |
 //! | `GET`, `POST /__emulator/google-auth` | shows, changes how the credential services answer |
 //!

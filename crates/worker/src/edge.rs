@@ -1,7 +1,8 @@
 //! The platform on Cloudflare's runtime: fetch, timers, clocks, randomness, background jobs.
 
 use std::cell::OnceCell;
-use std::pin::Pin;
+use std::future::{Future as _, pending, poll_fn};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context as Cx, Poll, ready};
 use std::time::Duration;
@@ -9,19 +10,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use code_assist_core::{
     BackgroundJob, BodyError, Caller, CredentialFile, FencingToken, LockResult, Monotonic, Payload,
-    Platform, SendError, StoreError, Ticket, Timestamp,
+    Platform, RequestBodyError, RsaKey, SendError, SignError, StoreError, Ticket, Timestamp,
 };
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use http::{Request, Response, StatusCode};
-use http_body::Frame;
+use http_body::{Body as _, Frame};
 use wasm_bindgen::JsValue;
 use worker::Env;
 use worker::js_sys::Uint8Array;
 use worker::wasm_bindgen_futures::spawn_local;
 
+use crate::completion::Completion;
 use crate::executor::{Task, Timer, clock};
 use crate::isolate;
-use crate::runtime::{self, ChunkError, Chunks};
+use crate::runtime::{self, ChunkError, Chunks, content_length};
 use crate::store::Store;
 
 /// The platform for one event. It is cheap to clone.
@@ -132,27 +134,49 @@ impl Platform for Edge {
         // `fetch` reports a refused connection, an unknown host and a connection that broke in the same
         // words, and whatever was sent may have been carried out.
         let answer = completion.head().await.map_err(SendError::Disconnected)?;
-        let mut lines = answer.split('\n');
-        let status = lines.next().and_then(|status| status.parse::<u16>().ok());
-        let status = status.and_then(|status| StatusCode::from_u16(status).ok());
-        if lines.next() == Some("0") {
-            completion.end();
+        response(&answer, &completion, chunks)
+    }
+
+    /// Each chunk of the client's body crosses when the runtime has taken the one before.
+    ///
+    /// workerd delivers an answer when the body has ended, also one that upstream has sent before. A refused
+    /// upload is therefore read to its end, or until the client is too slow.
+    async fn send_streamed<B>(
+        &self,
+        request: Request<()>,
+        body: Pin<&mut B>,
+    ) -> Result<Response<Incoming>, SendError>
+    where
+        B: http_body::Body<Data = Bytes, Error: Into<RequestBodyError>>,
+    {
+        let (mut head, ()) = request.into_parts();
+        let announced = content_length(&head.headers);
+        let length = body.size_hint().exact().or(announced);
+        if body.is_end_stream() || length == Some(0) {
+            return self.send(Request::from_parts(head, Payload::default())).await;
         }
-        let mut headers = runtime::headers_from(lines);
-        // The runtime asks for a compressed answer by itself and decompresses what it reads.
-        let is_compressed = headers
-            .get(CONTENT_ENCODING)
-            .is_some_and(|coding| DECOMPRESSED.iter().any(|known| coding == known));
-        if is_compressed {
-            headers.remove(CONTENT_ENCODING);
-            headers.remove(CONTENT_LENGTH);
-        }
-        let mut response = Response::new(Incoming(chunks));
-        *response.status_mut() = status.ok_or_else(|| {
-            SendError::Disconnected("an answer with an invalid status".to_owned())
-        })?;
-        *response.headers_mut() = headers;
-        Ok(response)
+        // The runtime writes it by the length of the stream.
+        head.headers.remove(CONTENT_LENGTH);
+        let is_live = head.uri.query().is_some_and(|query| query.contains("alt=sse"));
+        let mut request_head = format!("{}\n{}\n", head.method, head.uri);
+        runtime::add_headers(&mut request_head, &head.headers);
+        let task = self.task();
+        let (completion, upload) = (task.new_completion(), task.new_completion());
+        // If it is dropped, the runtime breaks the request off, whose body has no end.
+        let chunks = Chunks::of_answer(task, &completion);
+        #[expect(clippy::cast_precision_loss, reason = "no body has 8 PiB")]
+        let length = length.map_or(UNKNOWN_LENGTH, |length| length as f64);
+        let numbers = (completion.number, upload.number);
+        task.event().send_streamed(numbers.0, numbers.1, &request_head, length, is_live);
+        let mut answer = pin!(completion.head());
+        let mut writing = pin!(write_upload(task, &upload, body));
+        let answer = poll_fn(|cx| match answer.as_mut().poll(cx) {
+            Poll::Ready(answer) => Poll::Ready(answer.map_err(SendError::Disconnected)),
+            Poll::Pending => writing.as_mut().poll(cx).map(|error| Err(SendError::Client(error))),
+        })
+        .await;
+        upload.abandon();
+        response(&answer?, &completion, chunks)
     }
 
     async fn load(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
@@ -189,6 +213,27 @@ impl Platform for Edge {
         CredentialFile::Unsupported
     }
 
+    fn variable(&self, name: &str) -> Option<String> {
+        isolate::variable(self.env(), name).filter(|value| !value.is_empty())
+    }
+
+    async fn sign_rs256(&self, key: &RsaKey, message: &[u8]) -> Result<Vec<u8>, SignError> {
+        let digest: String = key.digest().iter().map(|byte| format!("{byte:02x}")).collect();
+        let task = self.task();
+        let completion = task.new_completion();
+        let mut signature = Chunks::of_answer(task, &completion);
+        task.event().sign(completion.number, &digest, key.pkcs8(), message);
+        let delivered = poll_fn(|cx| Pin::new(&mut signature).poll_frame(cx)).await;
+        match delivered.map(|frame| frame.map(Frame::into_data)) {
+            Some(Ok(Ok(bytes))) => Ok(bytes.to_vec()),
+            Some(Ok(Err(_))) | None => Err(SignError::Failed("there is no signature".to_owned())),
+            Some(Err(ChunkError(why))) => Err(match why.strip_prefix(INVALID_KEY) {
+                Some(why) => SignError::InvalidKey(format!("it is no RSA key in PKCS#8 ({why})")),
+                None => SignError::Failed(why),
+            }),
+        }
+    }
+
     fn spawn_job(&self, job: BackgroundJob) {
         // Without a proxy there is no job.
         let Ok(proxy) = isolate::proxy(self) else { return };
@@ -204,6 +249,61 @@ impl Platform for Edge {
             });
         });
     }
+}
+
+/// The response of a head in the runtime's form.
+fn response(
+    answer: &str,
+    completion: &Completion,
+    chunks: Chunks,
+) -> Result<Response<Incoming>, SendError> {
+    let mut lines = answer.split('\n');
+    let status = lines.next().and_then(|status| status.parse::<u16>().ok());
+    let status = status.and_then(|status| StatusCode::from_u16(status).ok());
+    if lines.next() == Some("0") {
+        completion.end();
+    }
+    let mut headers = runtime::headers_from(lines);
+    // The runtime asks for a compressed answer by itself and decompresses what it reads.
+    let is_compressed = headers
+        .get(CONTENT_ENCODING)
+        .is_some_and(|coding| DECOMPRESSED.iter().any(|known| coding == known));
+    if is_compressed {
+        headers.remove(CONTENT_ENCODING);
+        headers.remove(CONTENT_LENGTH);
+    }
+    let mut response = Response::new(Incoming(chunks));
+    *response.status_mut() = status
+        .ok_or_else(|| SendError::Disconnected("an answer with an invalid status".to_owned()))?;
+    *response.headers_mut() = headers;
+    Ok(response)
+}
+
+/// Writes a client's body into the stream of an upload. Returns only if the body breaks.
+async fn write_upload<B>(
+    task: &Task,
+    upload: &Completion,
+    mut body: Pin<&mut B>,
+) -> RequestBodyError
+where
+    B: http_body::Body<Data = Bytes, Error: Into<RequestBodyError>>,
+{
+    while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+        let frame = match frame {
+            Ok(frame) => frame,
+            Err(error) => return error.into(),
+        };
+        let Ok(chunk) = frame.into_data() else { continue };
+        task.event().write_upload(upload.number, &chunk);
+        // A byte is delivered when the runtime has taken the chunk.
+        let taken = poll_fn(|_| upload.poll_chunk(|| {})).await;
+        if !matches!(taken, Some(Ok(_))) {
+            // Upstream takes no more. The answer, or the error in its place, tells why.
+            return pending().await;
+        }
+    }
+    task.event().end_upload();
+    pending().await
 }
 
 /// Copies the payload into JavaScript's memory, once.
@@ -247,6 +347,12 @@ impl Drop for Permit {
         isolate::wait_queue().leave(self.0);
     }
 }
+
+/// What an error of a signature begins with that concerns the key. `runtime.js` has the same text.
+const INVALID_KEY: &str = "key: ";
+
+/// Stands for a body whose length is known at its end only. `runtime.js` has the same number.
+const UNKNOWN_LENGTH: f64 = -1.0;
 
 const PERMIT_POLL_INTERVAL: Duration = Duration::from_millis(5);
 

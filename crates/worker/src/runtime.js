@@ -15,6 +15,13 @@ const TASK_ITSELF = 0;
 
 let onBytes, onHead;
 
+// The keys that this isolate has signed with, by their digests.
+const signingKeys = new Map();
+const MOST_KEYS = 32;
+const RS256 = { name: "RSASSA-PKCS1-v1_5", hash: "SHA-256" };
+// What an error begins with that concerns the key. `edge.rs` has the same text.
+const INVALID_KEY = "key: ";
+
 // The callbacks stay for the life of the isolate.
 export const installCallbacks = (bytes, head) => {
   onBytes = bytes;
@@ -22,6 +29,7 @@ export const installCallbacks = (bytes, head) => {
 };
 
 const NOTHING = new Uint8Array(0);
+const TAKEN = new Uint8Array(1);
 const nothing = () => {};
 const encoder = new TextEncoder();
 
@@ -229,6 +237,27 @@ class Event {
     return `${method}\n${url}\n${headerLines(headers)}`;
   }
 
+  // Signs with RSASSA-PKCS1-v1_5 and SHA-256. The key is made from PKCS#8 once for each isolate. What
+  // waits for it is not kept, since no event may wait for another one's promise.
+  async sign(completion, digest, pkcs8, message) {
+    // Copies, since the memory of the shell may move.
+    [pkcs8, message] = [pkcs8.slice(), message.slice()];
+    let key = signingKeys.get(digest);
+    try {
+      key ??= await crypto.subtle.importKey("pkcs8", pkcs8, RS256, false, ["sign"]);
+    } catch (error) {
+      return this.deliver(completion, FAILED, encoder.encode(`${INVALID_KEY}${error}`));
+    }
+    if (signingKeys.size >= MOST_KEYS) signingKeys.clear();
+    signingKeys.set(digest, key);
+    try {
+      const signature = await crypto.subtle.sign(RS256.name, key, message);
+      this.deliver(completion, ENDED, new Uint8Array(signature));
+    } catch (error) {
+      this.deliver(completion, FAILED, encoder.encode(String(error)));
+    }
+  }
+
   // Reads the body of the request. A small one is read in one call, which is cheaper.
   readBody(completion, isSmall) {
     const { request } = this;
@@ -259,6 +288,27 @@ class Event {
       },
       (error) => this.deliver(completion, FAILED, encoder.encode(String(error))),
     );
+  }
+
+  // Sends a request whose body is written while it is sent. The answer may come before its end. The stream
+  // then stays open, which is no end of the body.
+  sendStreamed(completion, upload, requestHead, length, isLive) {
+    const { readable, writable } = length < 0 ? new IdentityTransformStream() : new FixedLengthStream(length);
+    this.upload = writable.getWriter();
+    this.upload.closed.catch(nothing);
+    this.send(completion, requestHead, readable, isLive);
+  }
+
+  // Neither the shell nor the stream reads ahead: the runtime has taken a chunk when it has sent it.
+  writeUpload(upload, bytes) {
+    this.upload.write(bytes.slice()).then(
+      () => this.deliver(upload, MORE, TAKEN),
+      (error) => this.deliver(upload, FAILED, encoder.encode(String(error))),
+    );
+  }
+
+  endUpload() {
+    this.upload.close().catch(nothing);
   }
 
   // The task is being polled now, so the delivery has to come later.

@@ -52,12 +52,32 @@ extern "C" {
     /// Method, URL and headers of the request, line by line.
     #[wasm_bindgen(method, js_name = requestHead)]
     pub(crate) fn request_head(this: &Event) -> String;
+    /// Signs with the key in PKCS#8, which `digest` tells from others.
+    #[wasm_bindgen(method)]
+    pub(crate) fn sign(this: &Event, completion: u32, digest: &str, pkcs8: &[u8], message: &[u8]);
     /// Starts to read the body of the request.
     #[wasm_bindgen(method, js_name = readBody)]
     fn read_body(this: &Event, completion: u32, is_small: bool);
     /// Calls `fetch` with method, URL and headers line by line. It follows no redirects.
     #[wasm_bindgen(method)]
     pub(crate) fn send(this: &Event, completion: u32, head: &str, body: &JsValue, is_live: bool);
+    /// The same with a body that `write_upload` fills. Its length is negative if it is not known.
+    #[wasm_bindgen(method, js_name = sendStreamed)]
+    pub(crate) fn send_streamed(
+        this: &Event,
+        completion: u32,
+        upload: u32,
+        head: &str,
+        length: f64,
+        is_live: bool,
+    );
+    /// Writes a chunk of an upload. A byte is delivered to the upload's completion when the runtime has taken
+    /// the chunk.
+    #[wasm_bindgen(method, js_name = writeUpload)]
+    pub(crate) fn write_upload(this: &Event, upload: u32, chunk: &[u8]);
+    /// Ends the body of an upload.
+    #[wasm_bindgen(method, js_name = endUpload)]
+    pub(crate) fn end_upload(this: &Event);
     /// Reads more of a body.
     #[wasm_bindgen(method, js_name = readMore)]
     fn read_more(this: &Event, completion: u32);
@@ -223,7 +243,8 @@ impl Drop for Chunks {
     }
 }
 
-fn content_length(headers: &HeaderMap) -> Option<u64> {
+/// The body's length, if the headers announce it.
+pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 

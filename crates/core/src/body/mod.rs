@@ -43,6 +43,14 @@ impl<P: Platform> ProxyBody<P> {
         self.context.memory.is_some()
     }
 
+    /// Counts what an upgraded connection has carried, before its body is dropped. `is_cut` says that the proxy
+    /// has ended it.
+    pub fn upgrade_ended(&mut self, bytes_in: u64, bytes_out: u64, is_cut: bool) {
+        self.context.bytes_in += bytes_in;
+        self.context.bytes_out += bytes_out;
+        self.context.settle(if is_cut { RequestOutcome::Cut } else { RequestOutcome::Ok });
+    }
+
     /// Makes a body of complete bytes.
     pub(crate) fn whole(bytes: Bytes, context: RequestContext<P>) -> Self {
         Self { content: BodyContent::Whole(bytes), context }

@@ -29,6 +29,7 @@ use crate::policy::memory::MemoryReservation;
 use crate::provider::code_assist::envelope::Envelope;
 use crate::provider::edits::ServiceTier;
 use crate::provider::request::UpstreamRequest;
+use crate::provider::vertex_client::VertexClientError;
 use crate::time::Monotonic;
 use crate::upstream::{Account, Calls, CodeAssistAccount, Upstream};
 
@@ -98,12 +99,13 @@ impl Proxy {
         };
         let adapted = match adapted {
             Ok(adapted) => adapted,
-            Err(refused) => {
+            Err(VertexClientError::Json(refused)) => {
                 let (provider, model) = (Arc::clone(provider), context.model.clone());
                 let adapt = move |text: &Bytes| provider.adapt(call, mode, text, &model);
                 let read = self.read_leniently(body, refused, adapt, context, &mut headers);
                 Box::pin(read).await?
             }
+            Err(refused) => return Err(refused.into()),
         };
         if !adapted.dropped.is_empty() {
             put(&mut headers, DROPPED_FIELDS, adapted.dropped.join(", "));
@@ -146,7 +148,7 @@ impl Proxy {
         &self,
         body: &Bytes,
         refused: JsonError,
-        read: impl FnOnce(&Bytes) -> Result<T, JsonError> + Send + 'static,
+        read: impl FnOnce(&Bytes) -> Result<T, VertexClientError> + Send + 'static,
         context: &mut RequestContext<P>,
         headers: &mut HeaderMap,
     ) -> Result<T, Error> {
@@ -169,10 +171,13 @@ impl Proxy {
         let text = body.clone();
         let work = move || {
             let normalized = lenient::normalize(&text, strict_len).ok()?;
-            Some((read(&normalized.text).ok()?, normalized.found))
+            Some((read(&normalized.text), normalized.found))
         };
         let normalized = memory::work_on(body.len(), context, limits.queue_timeout, work).await?;
-        let (result, found) = normalized.ok_or(refused)?;
+        let (result, found) = match normalized {
+            None | Some((Err(VertexClientError::Json(_)), _)) => return Err(refused.into()),
+            Some((result, found)) => (result?, found),
+        };
         put(headers, NORMALIZED, found.to_string());
         Ok(result)
     }

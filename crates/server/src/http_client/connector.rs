@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io;
+use std::net::{IpAddr, Ipv6Addr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -33,8 +34,12 @@ use crate::http_version::HttpVersion;
 pub(super) struct Connector {
     tcp: HttpConnector,
     tls: TlsConnector,
+    /// Offers HTTP/1.1 only.
+    tls_http1: TlsConnector,
     matcher: Arc<Matcher>,
     timeout: Duration,
+    /// `GCE_METADATA_HOST`: another metadata server than Google's, by host or by host and port.
+    metadata_host: Option<Arc<str>>,
 }
 
 /// An open connection, ready for its first request.
@@ -60,29 +65,58 @@ impl Connector {
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_keepalive(Some(settings.keep_alive_timeout));
+        let tls = tls(settings.ssl_cert_file.as_deref())?;
+        let mut tls_http1 = tls.clone();
+        tls_http1.alpn_protocols = vec![HTTP1.to_vec()];
         Ok(Self {
             tcp,
-            tls: TlsConnector::from(Arc::new(tls(settings.ssl_cert_file.as_deref())?)),
+            tls: TlsConnector::from(Arc::new(tls)),
+            tls_http1: TlsConnector::from(Arc::new(tls_http1)),
             matcher: Arc::new(matcher(settings)),
             timeout: settings.connection_timeout,
+            metadata_host: std::env::var("GCE_METADATA_HOST").ok().map(Arc::from),
         })
+    }
+
+    /// True for a metadata server. It answers only its own machine, so that a proxy cannot reach it and
+    /// must not see the tokens that it gives.
+    fn is_metadata_server(&self, to: &Uri) -> bool {
+        is_well_known_metadata_server(to)
+            || self.metadata_host.as_deref().is_some_and(|host| {
+                Some(host) == to.host() || Some(host) == to.authority().map(|it| it.as_str())
+            })
     }
 
     /// Opens a connection to the origin of `to`. `CONNECTION_TIMEOUT_MS` limits name lookup, TCP,
     /// tunnel and TLS together.
     pub(super) async fn open(&self, to: &Uri) -> Result<Connected, ConnectError> {
-        match tokio::time::timeout(self.timeout, self.connect(to)).await {
+        self.open_with(to, &self.tls).await
+    }
+
+    /// Opens a connection that speaks HTTP/1.1.
+    pub(super) async fn open_http1(&self, to: &Uri) -> Result<Connected, ConnectError> {
+        self.open_with(to, &self.tls_http1).await
+    }
+
+    async fn open_with(&self, to: &Uri, tls: &TlsConnector) -> Result<Connected, ConnectError> {
+        match tokio::time::timeout(self.timeout, self.connect(to, tls)).await {
             Ok(connected) => connected
                 .map_err(|error| ConnectError::of_dial(error, to.host().unwrap_or_default())),
             Err(_) => Err(ConnectError::Timeout(self.timeout)),
         }
     }
 
-    async fn connect(&self, to: &Uri) -> Result<Connected, Box<dyn Error + Send + Sync>> {
+    async fn connect(
+        &self,
+        to: &Uri,
+        tls: &TlsConnector,
+    ) -> Result<Connected, Box<dyn Error + Send + Sync>> {
         let secure = to.scheme() == Some(&Scheme::HTTPS);
         let mut tcp = self.tcp.clone();
         let mut forward_proxy = None;
-        let stream = match self.matcher.intercept(to) {
+        let direct = self.is_metadata_server(to);
+        let proxy = if direct { None } else { self.matcher.intercept(to) };
+        let stream = match proxy {
             None => tcp.call(to.clone()).await?,
             Some(proxy) if secure => {
                 let mut tunnel = Tunnel::new(proxy.uri().clone(), tcp);
@@ -105,7 +139,7 @@ impl Connector {
         let host = to.host().unwrap_or_default();
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         let name = ServerName::try_from(host.to_owned())?;
-        let stream = self.tls.connect(name, BufferedTcp::new(stream)).await?;
+        let stream = tls.connect(name, BufferedTcp::new(stream)).await?;
         let version = match stream.get_ref().1.alpn_protocol() {
             Some(b"h2") => HttpVersion::Http2,
             _ => HttpVersion::Http1,
@@ -218,6 +252,27 @@ fn matcher(settings: &Settings) -> Matcher {
     builder.build()
 }
 
+fn is_well_known_metadata_server(to: &Uri) -> bool {
+    let host = to.host().unwrap_or_default();
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    match host.parse::<IpAddr>() {
+        Ok(IpAddr::V4(address)) => address.is_link_local(),
+        Ok(IpAddr::V6(address)) => {
+            address.is_unicast_link_local() || METADATA_ADDRESSES.contains(&address)
+        }
+        Err(_) => METADATA_NAMES.iter().any(|name| host.eq_ignore_ascii_case(name)),
+    }
+}
+
+/// Google's metadata server by name (`docs/reference/upstreams.md` 2.3 c).
+const METADATA_NAMES: [&str; 2] = ["metadata.google.internal", "metadata.google.internal."];
+
+/// The metadata servers of AWS and Google over IPv6, which have no link-local address.
+const METADATA_ADDRESSES: [Ipv6Addr; 2] = [
+    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
+    Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
+];
+
 /// Trusts `SSL_CERT_FILE`, else the system's certificates, else Mozilla's list if the system has none.
 fn tls(cert_file: Option<&str>) -> io::Result<ClientConfig> {
     let roots = match cert_file {
@@ -232,9 +287,12 @@ fn tls(cert_file: Option<&str>) -> io::Result<ClientConfig> {
         .map_err(io::Error::other)?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"h2".to_vec(), HTTP1.to_vec()];
     Ok(config)
 }
+
+/// The name of HTTP/1.1 in ALPN (RFC 7301 6).
+const HTTP1: &[u8] = b"http/1.1";
 
 fn roots_from_file(path: &str) -> Result<RootCertStore, Box<dyn Error + Send + Sync>> {
     let mut roots = RootCertStore::empty();
@@ -252,4 +310,32 @@ fn system_roots() -> RootCertStore {
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
     roots
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_servers_are_reached_directly_and_other_hosts_by_the_proxy() {
+        let settings =
+            crate::http_client::tests::settings(&[("HTTP_PROXY", "http://10.0.0.1:3128")]);
+        let mut connector = Connector::new(&settings).unwrap();
+        connector.metadata_host = Some(Arc::from("fake.example:8080"));
+        for (url, is_direct) in [
+            ("http://metadata.google.internal/computeMetadata/v1/", true),
+            ("http://METADATA.google.internal/", true),
+            ("http://169.254.169.254/latest/meta-data/", true),
+            ("http://169.254.169.252:988/", true),
+            ("http://[fd00:ec2::254]/latest/", true),
+            ("http://[fe80::1]/", true),
+            ("http://fake.example:8080/computeMetadata/v1/", true),
+            ("http://fake.example/", false),
+            ("http://metadata.google.internal.evil.example/", false),
+            ("http://169.255.0.1/", false),
+            ("https://sts.googleapis.com/v1/token", false),
+        ] {
+            assert_eq!(connector.is_metadata_server(&url.parse().unwrap()), is_direct, "{url}");
+        }
+    }
 }

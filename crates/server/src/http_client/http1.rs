@@ -73,7 +73,7 @@ impl Connection {
         mut request: Box<Request<Payload>>,
         origin: Option<Arc<Origin>>,
     ) -> Result<Response<Incoming>, RequestError> {
-        self.set_target(&mut request);
+        set_target(&mut *request, self.proxy.as_ref());
         if origin.is_none() {
             request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -85,26 +85,6 @@ impl Connection {
                 let unwritten = failed.take_message().is_some();
                 let was_dead = idle_end.is_some_and(|idle_end| idle_end.was_dead(&self.reads));
                 Err(RequestError::of_break(failed.into_error().into(), unwritten || was_dead))
-            }
-        }
-    }
-
-    /// Sets the request target and `Host` as RFC 9112 3.2 wants them. A forward proxy gets the
-    /// absolute form and its credentials.
-    fn set_target(&self, request: &mut Request<Payload>) {
-        if let Some(host) = host(request.uri()) {
-            request.headers_mut().insert(HOST, host);
-        }
-        match &self.proxy {
-            Some(proxy) => {
-                if let Some(authorization) = &proxy.authorization {
-                    request.headers_mut().insert(PROXY_AUTHORIZATION, authorization.clone());
-                }
-            }
-            None => {
-                let path = request.uri().path_and_query().cloned();
-                let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
-                *request.uri_mut() = Uri::from(path);
             }
         }
     }
@@ -169,6 +149,26 @@ impl Body for Incoming {
     }
 }
 
+/// Sets the request target and `Host` as RFC 9112 3.2 wants them. A forward proxy gets the absolute form and
+/// its credentials.
+pub(super) fn set_target<B>(request: &mut Request<B>, proxy: Option<&ForwardProxy>) {
+    if let Some(host) = host(request.uri()) {
+        request.headers_mut().insert(HOST, host);
+    }
+    match proxy {
+        Some(proxy) => {
+            if let Some(authorization) = &proxy.authorization {
+                request.headers_mut().insert(PROXY_AUTHORIZATION, authorization.clone());
+            }
+        }
+        None => {
+            let path = request.uri().path_and_query().cloned();
+            let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
+            *request.uri_mut() = Uri::from(path);
+        }
+    }
+}
+
 /// The `Host` of a URL, without a default port.
 fn host(uri: &Uri) -> Option<HeaderValue> {
     let host = uri.host()?;
@@ -181,4 +181,4 @@ fn host(uri: &Uri) -> Option<HeaderValue> {
 
 /// The most bytes that are read ahead for a client that does not read its answer. The core reserves
 /// memory for them with each request.
-const READ_BUFFER: usize = 64 * 1024;
+pub(super) const READ_BUFFER: usize = 64 * 1024;

@@ -2,6 +2,7 @@
 //! set.
 
 mod buffered;
+mod client_body;
 mod connector;
 mod error;
 mod http1;
@@ -10,6 +11,7 @@ mod idle;
 mod origin;
 mod pool;
 mod resources;
+mod single;
 #[cfg(test)]
 mod tests;
 
@@ -22,15 +24,17 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use code_assist_core::settings::Settings;
-use code_assist_core::{BodyError, Payload, SendError};
+use code_assist_core::{BodyError, Payload, RequestBodyError, SendError};
 use http::uri::Scheme;
 use http::{Request, Response, Uri};
 use http_body::{Frame, SizeHint};
 use tokio::sync::watch;
 
+use client_body::ClientBody;
 use connector::Connector;
 use error::{ConnectionError, RequestError, with_causes};
-use pool::{Pool, PoolOptions};
+use pool::{OneTryLease, Pool, PoolOptions};
+pub(crate) use single::UpgradedUpstream;
 
 /// Sends requests over pooled connections. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -51,6 +55,7 @@ impl HttpClient {
             settings_timeout: SETTINGS_TIMEOUT,
             idle_before_check: IDLE_BEFORE_CHECK,
             check_timeout: CHECK_TIMEOUT,
+            recent_use: RECENT_USE,
             wall_clock: SystemTime::now,
         };
         Ok(Self { pool: Arc::new(Pool::new(Connector::new(settings)?, options)), abort })
@@ -69,7 +74,62 @@ impl HttpClient {
             response = self.send_with_retries(request) => response?,
             _ = abort.wait_for(|abort| *abort) => return Err(SendError::ShuttingDown),
         };
-        Ok(response.map(|source| Body { source, abort: AbortSignal::Idle(self.abort.clone()) }))
+        Ok(self.finish(response))
+    }
+
+    /// Sends one request whose body is read while it is sent. It is never repeated.
+    ///
+    /// Of such a body at most 256 KiB are held: the piece that was read last, and what HTTP/2 or hyper has
+    /// taken and the connection has not. Of the answer as much is held as of any other.
+    pub(crate) async fn send_streamed<B>(
+        &self,
+        request: Request<()>,
+        body: Pin<&mut B>,
+    ) -> Result<Response<Body>, SendError>
+    where
+        B: http_body::Body<Data = Bytes, Error: Into<RequestBodyError>>,
+    {
+        let mut abort = self.abort.clone();
+        let sending = Box::pin(async {
+            let body = ClientBody::new(body);
+            match self.pool.lease_for_one_try(request.uri()).await? {
+                OneTryLease::Http1 { stream, proxy } => {
+                    let proxy = proxy.as_ref();
+                    let response = single::send_streamed(stream, proxy, request, body).await?;
+                    Ok(response.map(BodySource::Single))
+                }
+                OneTryLease::Http2(permit) => {
+                    Ok(permit.send_streamed(request, body).await?.map(BodySource::Http2))
+                }
+            }
+        });
+        let response: Result<Response<BodySource>, SendError> = tokio::select! {
+            biased;
+            response = sending => response,
+            _ = abort.wait_for(|abort| *abort) => Err(SendError::ShuttingDown),
+        };
+        Ok(self.finish(response?))
+    }
+
+    /// Sends one request that asks for a WebSocket, over a connection of its own. With the status 101, the
+    /// response's extensions hold an [`UpgradedUpstream`].
+    pub(crate) async fn upgrade(&self, request: Request<()>) -> Result<Response<Body>, SendError> {
+        let mut abort = self.abort.clone();
+        let upgrading = Box::pin(async {
+            let connected = self.pool.open_http1(request.uri()).await?;
+            let (stream, proxy) = (connected.stream, connected.proxy.as_ref());
+            single::upgrade(stream, proxy, request, self.abort.clone()).await
+        });
+        let response: Result<_, SendError> = tokio::select! {
+            biased;
+            response = upgrading => response,
+            _ = abort.wait_for(|abort| *abort) => Err(SendError::ShuttingDown),
+        };
+        Ok(self.finish(response?.map(BodySource::Single)))
+    }
+
+    fn finish(&self, response: Response<BodySource>) -> Response<Body> {
+        response.map(|source| Body { source, abort: AbortSignal::Idle(self.abort.clone()) })
     }
 
     /// Opens a connection to an endpoint with TLS ahead of the first request, which would otherwise
@@ -116,6 +176,8 @@ pub(crate) struct Body {
 enum BodySource {
     Http1(http1::Incoming),
     Http2(http2::Incoming),
+    /// Of a connection for one request.
+    Single(single::Incoming),
 }
 
 /// Resolves when a shutdown ends what is in flight. The future is allocated only when a body has
@@ -142,6 +204,7 @@ impl http_body::Body for Body {
         let polled = match &mut self.source {
             BodySource::Http1(incoming) => Pin::new(incoming).poll_frame(cx),
             BodySource::Http2(incoming) => Pin::new(incoming).poll_frame(cx),
+            BodySource::Single(incoming) => Pin::new(incoming).poll_frame(cx),
         };
         if let Poll::Ready(frame) = polled {
             let disconnected =
@@ -168,6 +231,7 @@ impl http_body::Body for Body {
         match &self.source {
             BodySource::Http1(incoming) => incoming.is_end_stream(),
             BodySource::Http2(incoming) => incoming.is_end_stream(),
+            BodySource::Single(incoming) => incoming.is_end_stream(),
         }
     }
 
@@ -175,6 +239,7 @@ impl http_body::Body for Body {
         match &self.source {
             BodySource::Http1(incoming) => incoming.size_hint(),
             BodySource::Http2(incoming) => incoming.size_hint(),
+            BodySource::Single(incoming) => incoming.size_hint(),
         }
     }
 }
@@ -196,6 +261,10 @@ const IDLE_BEFORE_CHECK: Duration = Duration::from_secs(10);
 /// An answer takes one round trip, which is less than 0.7 s even over a satellite. The rest is for a
 /// packet that was lost and is sent again. A wrong verdict costs a handshake and no request.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Peers close connections that have been idle for minutes. A client that uploads a file in parts sends the
+/// next part within this time.
+const RECENT_USE: Duration = Duration::from_secs(1);
 
 /// Several pooled connections may be dead at once, but a peer that refuses stream after stream does
 /// so on purpose.

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use code_assist_core::Payload;
 use http::{Request, Response, Uri};
 
-use super::connector::Connector;
+use super::connector::{Connected, Connector, ForwardProxy, IoStream};
 use super::error::{ConnectError, RequestError};
 use super::origin::Origin;
 use super::{BodySource, http1, http2, lock};
@@ -39,6 +39,9 @@ pub(super) struct PoolOptions {
     pub(super) idle_before_check: Duration,
     /// How long a request waits for the answer to that PING before it uses another connection.
     pub(super) check_timeout: Duration,
+    /// An idle HTTP/2 connection that was used this recently needs no PING before a request that is never
+    /// repeated.
+    pub(super) recent_use: Duration,
     /// Shows that the machine has slept, which the monotonic clock does not.
     pub(super) wall_clock: fn() -> SystemTime,
 }
@@ -57,6 +60,19 @@ impl Pool {
             // Boxed, like every dial: the future of a request that finds a connection stays small.
             Box::pin(origin.dial_unpooled()).await
         }
+    }
+
+    /// Leases a connection that is fresh, or was found alive, for a request that is sent once.
+    pub(super) async fn lease_for_one_try(&self, uri: &Uri) -> Result<OneTryLease, ConnectError> {
+        self.origin(uri)?.lease_for_one_try().await
+    }
+
+    /// Opens an HTTP/1.1 connection that the pool does not keep.
+    pub(super) async fn open_http1(&self, uri: &Uri) -> Result<Connected, ConnectError> {
+        if uri.scheme().is_none() || uri.authority().is_none() {
+            return Err(ConnectError::IncompleteAddress);
+        }
+        self.connector.open_http1(uri).await
     }
 
     /// Opens a connection to the origin of `uri` ahead of the first request.
@@ -91,6 +107,18 @@ impl Pool {
         origins.push(Arc::clone(&origin));
         Ok(origin)
     }
+}
+
+/// A connection for a request that is never repeated.
+#[derive(Debug)]
+#[must_use]
+pub(super) enum OneTryLease {
+    /// A fresh connection, which the request closes.
+    Http1 {
+        stream: IoStream,
+        proxy: Option<ForwardProxy>,
+    },
+    Http2(http2::StreamPermit),
 }
 
 /// The right to send one request on one connection.

@@ -11,6 +11,7 @@ mod request_body;
 mod response;
 #[cfg(test)]
 mod tests;
+mod tunnel;
 mod watched;
 
 use std::convert::Infallible;
@@ -22,7 +23,7 @@ use std::time::Duration;
 use code_assist_core::settings::Settings;
 use code_assist_core::{AdminPort, Admission, Caller, ConnectionEnd, OnAdmission, Peer, Proxy};
 use http::header::CONNECTION;
-use http::{HeaderValue, Request, Version};
+use http::{HeaderValue, Request, StatusCode, Version};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::rt::Executor;
@@ -247,7 +248,8 @@ impl Server {
                     let response = connection.begin_request();
                     self.respond(request, origin, response)
                 });
-                watched.run(self.http1.serve_connection(stream, service), phase).await;
+                let serving = self.http1.serve_connection(stream, service).with_upgrades();
+                watched.run(serving, phase).await;
             }
             HttpVersion::Http2 => {
                 // hyper spawns a task for each HTTP/2 request, so that the service cannot borrow.
@@ -275,6 +277,7 @@ impl Server {
             request.extensions_mut().insert(AdminPort);
         }
         let version = request.version();
+        let client = tunnel::requested(&mut request);
         let admission: Arc<dyn OnAdmission> = Arc::clone(&open) as _;
         request.extensions_mut().insert(Admission(admission));
         let refusal = open.check(&request).err();
@@ -295,6 +298,9 @@ impl Server {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         open.answered(response.body())?;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(tunnel::begin(response, client, open));
+        }
         Ok(response.map(|body| open.with_body(body)))
     }
 }

@@ -72,7 +72,17 @@ impl OnAdmission for OpenResponse {
 
 impl OpenResponse {
     pub(super) fn with_body(self: Arc<Self>, body: ProxyBody<TokioPlatform>) -> TrackedBody {
-        TrackedBody { body, rest: Bytes::new(), response: self }
+        TrackedBody { body: Some(body), rest: Bytes::new(), response: self }
+    }
+
+    /// The body of an answer that has none.
+    pub(super) fn without_body(self: Arc<Self>) -> TrackedBody {
+        TrackedBody { body: None, rest: Bytes::new(), response: self }
+    }
+
+    /// Waits until the connection is to be closed for its memory.
+    pub(super) async fn evicted(&self) {
+        self.connection.place.place.evicted().await;
     }
 
     /// An error if the request cannot be processed.
@@ -280,7 +290,7 @@ impl Stalls {
 /// What hyper has taken is out of sight until it is sent. With small pieces most of a large answer stays
 /// here, and a client that reads slowly is seen to read.
 pub(super) struct TrackedBody {
-    body: ProxyBody<TokioPlatform>,
+    body: Option<ProxyBody<TokioPlatform>>,
     /// What is left of the last frame.
     rest: Bytes,
     response: Arc<OpenResponse>,
@@ -317,7 +327,8 @@ impl Body for TrackedBody {
             let rest = std::mem::take(&mut self.rest);
             return Poll::Ready(Some(Ok(self.next_piece(rest))));
         }
-        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let frame = Pin::new(body).poll_frame(cx);
         self.response.unread.store(frame.is_ready(), Ordering::Relaxed);
         Poll::Ready(match ready!(frame) {
             // The proxy sends no trailers.
@@ -328,11 +339,11 @@ impl Body for TrackedBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.body.is_end_stream()
+        self.rest.is_empty() && self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }
 

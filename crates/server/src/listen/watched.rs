@@ -1,18 +1,23 @@
 //! A connection while it is served, and the reasons to end it.
 
-use std::pin::pin;
+use std::error::Error;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use code_assist_core::ConnectionEnd;
-use hyper_util::server::graceful::GracefulConnection;
+use hyper::body::Incoming;
+use hyper::rt::bounds::Http2ServerConnExec;
+use hyper::server::conn::{http1, http2};
+use hyper::service::HttpService;
+use hyper_util::rt::TokioIo;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::client_stream::StallDetector;
+use super::client_stream::{ClientStream, StallDetector};
 use super::connection::ClientConnection;
-use super::response::StallTimeouts;
-use super::{HEAD_TIMEOUT, Phase};
+use super::response::{StallTimeouts, TrackedBody};
+use super::{HEAD_TIMEOUT, Phase, StreamTasks};
 use crate::http_version::HttpVersion;
 
 /// A connection with its stall detectors.
@@ -25,7 +30,7 @@ impl WatchedConnection {
     /// Runs a connection until it ends, stalls, stays idle for too long, or is closed for another one.
     pub(super) async fn run<C>(self, serving: C, mut phase: watch::Receiver<Phase>)
     where
-        C: GracefulConnection<Error = hyper::Error>,
+        C: ServedConnection,
     {
         let Self { connection, stall_timeouts } = self;
         let mut serving = pin!(serving);
@@ -84,6 +89,33 @@ impl WatchedConnection {
                 }
             }
         }
+    }
+}
+
+/// A connection that hyper serves. hyper-util's trait of this kind leaves out connections with upgrades.
+pub(super) trait ServedConnection: Future<Output = hyper::Result<()>> {
+    /// Ends the connection as soon as it is idle.
+    fn graceful_shutdown(self: Pin<&mut Self>);
+}
+
+impl<S> ServedConnection for http1::UpgradeableConnection<TokioIo<ClientStream>, S>
+where
+    S: HttpService<Incoming, ResBody = TrackedBody>,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    fn graceful_shutdown(self: Pin<&mut Self>) {
+        http1::UpgradeableConnection::graceful_shutdown(self);
+    }
+}
+
+impl<S> ServedConnection for http2::Connection<TokioIo<ClientStream>, S, StreamTasks>
+where
+    S: HttpService<Incoming, ResBody = TrackedBody>,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    StreamTasks: Http2ServerConnExec<S::Future, TrackedBody>,
+{
+    fn graceful_shutdown(self: Pin<&mut Self>) {
+        http2::Connection::graceful_shutdown(self);
     }
 }
 

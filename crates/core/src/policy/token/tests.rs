@@ -9,6 +9,7 @@ fn token(lives: u64, lifetime: Option<u64>) -> IssuedToken {
         header: HeaderValue::from_static("Bearer ya29"),
         expires_at: Some(NOW + Duration::from_secs(lives)),
         lifetime: lifetime.map(Duration::from_secs),
+        longest_ahead: None,
     }
 }
 

@@ -6,10 +6,9 @@ use bytes::Bytes;
 use http::request::Parts;
 
 use super::answer::GeminiAnswer;
-use super::edits::AdaptedRequest;
 use super::forward;
+use super::method;
 use super::request::{CountedFor, UpstreamRequest, path};
-use super::{method, unedited};
 use crate::dialect::ModelCall;
 use crate::dialect::gemini::route::{ApiVersion, PathForm};
 use crate::google::usage::TokenUsage;
@@ -20,11 +19,6 @@ use crate::payload::Payload;
 pub(crate) struct GeminiApi;
 
 impl GeminiApi {
-    /// The body as it is, with what the response cache needs to know of it.
-    pub(crate) fn adapt(&self, call: ModelCall, body: &Bytes) -> AdaptedRequest {
-        unedited(call, body)
-    }
-
     /// The request for a call of a client's.
     pub(crate) fn request(
         &self,

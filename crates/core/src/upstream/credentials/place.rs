@@ -3,7 +3,7 @@
 use secrecy::ExposeSecret;
 
 use super::login::AccountLogin;
-use crate::error::Error;
+use crate::error::{CredentialKind, Error};
 use crate::google::credentials::adc::{DEFAULT_UNIVERSE, GoogleCredential, GoogleCredentialError};
 use crate::google::credentials::{CredentialError, Login};
 use crate::platform::{CredentialFile, Platform};
@@ -28,6 +28,21 @@ pub(super) enum Missing {
 }
 
 impl CredentialPlace {
+    pub(super) fn kind(&self) -> CredentialKind {
+        match self {
+            Self::GeminiCli(_) => CredentialKind::GeminiCli,
+            Self::Google(_) => CredentialKind::GoogleCloud,
+        }
+    }
+
+    /// The place, as a message names it.
+    pub(super) fn name<P: Platform>(&self, platform: &P) -> String {
+        match self {
+            Self::Google(GoogleCredentials::Json(json)) => json.name.to_owned(),
+            _ => self.file(platform).unwrap_or_else(|| "the credential".to_owned()),
+        }
+    }
+
     /// The file that holds the credential, if one may.
     pub(super) fn file<P: Platform>(&self, platform: &P) -> Option<String> {
         match self {
@@ -113,7 +128,8 @@ impl CredentialPlace {
 
     /// Says why there is no credential. `path` is where the file was read.
     fn missing<P: Platform>(&self, platform: &P, file: CredentialFile, path: &str) -> Missing {
-        let missing = |why: String| Missing::UntilChanged(Error::CredentialsMissing { why });
+        let kind = self.kind();
+        let missing = |why: String| Missing::UntilChanged(Error::CredentialsMissing { why, kind });
         match file {
             CredentialFile::Absent { path, encrypted_store: true }
                 if matches!(self, Self::GeminiCli(_)) =>
@@ -138,7 +154,7 @@ impl CredentialPlace {
             CredentialFile::Read { content, .. } => match self.parse(platform, &content) {
                 Err(why) if why.may_be_half_written() => Missing::ForNow(why.at(path)),
                 Err(why) => Missing::UntilChanged(why.at(path)),
-                Ok(_) => Missing::ForNow(changed_meanwhile()),
+                Ok(_) => Missing::ForNow(changed_meanwhile(kind)),
             },
         }
     }
@@ -168,8 +184,9 @@ impl UnusableCredential {
     }
 }
 
-pub(super) fn changed_meanwhile() -> Error {
-    Error::CredentialsMissing { why: "the credential file appeared a moment ago".to_owned() }
+pub(super) fn changed_meanwhile(kind: CredentialKind) -> Error {
+    let why = "the credential file appeared a moment ago".to_owned();
+    Error::CredentialsMissing { why, kind }
 }
 
 /// The error of an account of Code Assist without any configured place for its credential.
@@ -178,7 +195,8 @@ fn no_place() -> Missing {
         "GCP_SERVICE_ACCOUNT is not set, and without a home folder there is no place to look for \
                the Gemini CLI's oauth_creds.json"
             .to_owned();
-    Missing::UntilChanged(Error::CredentialsMissing { why })
+    let kind = CredentialKind::GeminiCli;
+    Missing::UntilChanged(Error::CredentialsMissing { why, kind })
 }
 
 fn no_google_credential(why: &str) -> Missing {
@@ -186,7 +204,8 @@ fn no_google_credential(why: &str) -> Missing {
         "there is no credential for Vertex AI{why}; set VERTEX_CREDENTIALS to the JSON of a service \
          account or its path, or sign in with `gcloud auth application-default login`"
     );
-    Missing::UntilChanged(Error::CredentialsMissing { why })
+    let kind = CredentialKind::GoogleCloud;
+    Missing::UntilChanged(Error::CredentialsMissing { why, kind })
 }
 
 /// Where gcloud keeps the credential that Google's libraries find (`docs/reference/upstreams.md` 2.1).

@@ -280,6 +280,9 @@ async fn files_expire_after_48_hours() {
     change(&google, json!({"advance_ms": 47 * 3_600_000})).await;
     assert_eq!(get(&google, &name).await.status, 200);
     change(&google, json!({"advance_ms": 2 * 3_600_000})).await;
+    let uri = file["file"]["uri"].clone();
+    let body = json!({"contents": [{"parts": [{"fileData": {"fileUri": uri}}]}]});
+    assert_eq!(post(&google, GENERATE, &body).await.status, 403);
     assert_eq!(get(&google, &name).await.status, 403);
 }
 

@@ -163,6 +163,7 @@ pub(in crate::http_client) async fn start(
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(MAX_HEADER_LIST)
+        .max_send_buffer_size(SEND_BUFFER)
         .enable_push(false)
         .handshake(Unflushed(Arc::clone(&stream)))
         .await?;
@@ -287,6 +288,9 @@ const STREAM_WINDOW: u32 = 128 * 1024;
 /// Room for a thousand such streams, so that clients that do not read cannot block the other streams
 /// of their connection.
 const CONNECTION_WINDOW: u32 = 1024 * STREAM_WINDOW;
+
+/// Bytes of a streamed request that may wait for the connection, beside one piece of the client's.
+const SEND_BUFFER: usize = 64 * 1024;
 
 const MAX_HEADER_LIST: u32 = 64 * 1024;
 

@@ -114,6 +114,7 @@ mod tests {
         settings_timeout: seconds(10),
         idle_before_check: seconds(10),
         check_timeout: seconds(2),
+        recent_use: seconds(1),
         wall_clock: SystemTime::now,
     };
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
-use code_assist_core::Payload;
+use code_assist_core::{Payload, RequestBodyError, SendError};
 use h2::client::SendRequest;
 use h2::{Reason, RecvStream};
 use http::header::{CONTENT_LENGTH, HOST};
@@ -14,6 +14,7 @@ use http::{HeaderValue, Method, Request, Response, Version};
 use http_body::{Body, Frame, SizeHint};
 
 use super::connection::ConnectionState;
+use crate::http_client::client_body::ClientBody;
 use crate::http_client::error::{ConnectionError, RequestError};
 use crate::http_client::idle::IdleEnd;
 use crate::http_client::origin::Origin;
@@ -87,6 +88,81 @@ impl StreamPermit {
         }
     }
 
+    /// Sends a request whose body is read while it is sent. Dropping the future, or the response body, resets
+    /// the stream.
+    pub(in crate::http_client) async fn send_streamed<B>(
+        mut self,
+        request: Request<()>,
+        mut body: ClientBody<'_, B>,
+    ) -> Result<Response<Incoming>, SendError>
+    where
+        B: Body<Data = Bytes, Error: Into<RequestBodyError>>,
+    {
+        let is_empty = body.length() == Some(0);
+        let (mut head, ()) = request.into_parts();
+        head.version = Version::HTTP_2;
+        head.headers.remove(HOST);
+        head.headers.remove(CONTENT_LENGTH);
+        if let Some(length) = body.content_length(&head.method) {
+            head.headers.insert(CONTENT_LENGTH, length);
+        }
+        if let Err(error) = poll_fn(|cx| self.requests.poll_ready(cx)).await {
+            self.retire();
+            return Err(RequestError::Unprocessed(self.connection.error(error)).into());
+        }
+        let head = Request::from_parts(head, ());
+        let (answer, mut stream) = match self.requests.send_request(head, is_empty) {
+            Ok(sent) => sent,
+            Err(error) => {
+                self.retire();
+                return Err(RequestError::Unprocessed(self.connection.error(error)).into());
+            }
+        };
+        let sending = async {
+            if is_empty {
+                return std::future::pending().await;
+            }
+            loop {
+                // Without capacity the stream has ended. The answer tells why.
+                if !has_capacity(&mut stream).await {
+                    return std::future::pending().await;
+                }
+                let piece = match body.next().await {
+                    Ok(piece) => piece,
+                    Err(error) => return error,
+                };
+                let is_last = piece.is_none();
+                if stream.send_data(piece.unwrap_or_default(), is_last).is_err() || is_last {
+                    return std::future::pending().await;
+                }
+            }
+        };
+        let answer = tokio::select! {
+            biased;
+            answer = answer => answer,
+            error = sending => {
+                stream.send_reset(Reason::CANCEL);
+                return Err(SendError::Client(error));
+            }
+        };
+        // What an early answer leaves of the connection's window is for others.
+        stream.reserve_capacity(0);
+        match answer {
+            Ok(response) => {
+                let length = response.headers().get(CONTENT_LENGTH);
+                let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+                Ok(response.map(|stream| Incoming { stream, left: length, permit: Some(self) }))
+            }
+            Err(error) if is_unprocessed(&error) => {
+                if error.is_go_away() {
+                    self.retire();
+                }
+                Err(RequestError::Unprocessed(self.connection.error(error)).into())
+            }
+            Err(error) => Err(RequestError::Interrupted(self.connection.error(error)).into()),
+        }
+    }
+
     fn retire(&self) {
         if let Some(origin) = &self.origin {
             origin.retire(&self.connection);
@@ -122,6 +198,18 @@ fn write_body(mut stream: h2::SendStream<Bytes>, payload: &Payload) {
             return;
         }
     }
+}
+
+/// Waits until the stream takes more. False if it has ended.
+async fn has_capacity(stream: &mut h2::SendStream<Bytes>) -> bool {
+    // A single byte, so that a slow client does not keep the connection's window from other requests.
+    stream.reserve_capacity(1);
+    while stream.capacity() == 0 {
+        if !matches!(poll_fn(|cx| stream.poll_capacity(cx)).await, Some(Ok(_))) {
+            return false;
+        }
+    }
+    true
 }
 
 /// True if the peer says that it has not processed the request (RFC 9113 8.7). h2 reports a GOAWAY to

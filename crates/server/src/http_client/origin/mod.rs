@@ -21,9 +21,9 @@ use http::uri::{Authority, Scheme};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use super::connector::{Connected, Connector};
+use super::connector::{Connected, Connector, IoStream};
 use super::error::{ConnectError, ConnectionError};
-use super::pool::{ConnectionLease, PoolOptions};
+use super::pool::{ConnectionLease, OneTryLease, PoolOptions};
 use super::{http1, http2, lock};
 use crate::http_version::HttpVersion;
 use state::{NextStep, OriginState, SharedConnection};
@@ -76,12 +76,15 @@ impl Origin {
                 let connection = http1::Connection::start(stream, proxy).await?;
                 Ok(ConnectionLease::Http1 { connection, origin: None })
             }
-            HttpVersion::Http2 => {
-                let (requests, state, driver) = http2::start(stream, self.options, 1, None).await?;
-                tokio::spawn(driver);
-                Ok(ConnectionLease::Http2(http2::StreamPermit::new(requests, state, None, None)))
-            }
+            HttpVersion::Http2 => Ok(ConnectionLease::Http2(self.use_once(stream).await?)),
         }
+    }
+
+    /// Starts an HTTP/2 connection for one request.
+    async fn use_once(&self, stream: IoStream) -> Result<http2::StreamPermit, ConnectError> {
+        let (requests, state, driver) = http2::start(stream, self.options, 1, None).await?;
+        tokio::spawn(driver);
+        Ok(http2::StreamPermit::new(requests, state, None, None))
     }
 
     /// Leases a pooled connection, and dials one if all are in use.
@@ -114,6 +117,35 @@ impl Origin {
         }
     }
 
+    /// Leases a connection for a request that is never repeated, not even if the connection was dead before.
+    ///
+    /// An idle HTTP/1.1 connection may be closed by the peer at any moment, and HTTP/1.1 has no way to ask. So
+    /// the request gets a fresh one. An idle HTTP/2 connection is checked with a PING: one round trip, where a
+    /// new connection costs two or three. A peer that closes an HTTP/2 connection later says with its GOAWAY which
+    /// requests it has not processed.
+    pub(super) async fn lease_for_one_try(self: Arc<Self>) -> Result<OneTryLease, ConnectError> {
+        let version = {
+            let state = self.state();
+            state.doubt_idle(Instant::now(), &self.options);
+            state.version
+        };
+        if self.options.pooling && version == HttpVersion::Http2 {
+            match Arc::clone(&self).lease().await? {
+                ConnectionLease::Http2(permit) => return Ok(OneTryLease::Http2(permit)),
+                // The first dial has shown that the peer does not speak HTTP/2.
+                ConnectionLease::Http1 { connection, .. } => self.keep(connection),
+            }
+        }
+        let Connected { stream, version, proxy } = self.connector.open(&self.uri).await?;
+        match version {
+            HttpVersion::Http1 => Ok(OneTryLease::Http1 { stream, proxy }),
+            HttpVersion::Http2 if self.options.pooling => {
+                Ok(OneTryLease::Http2(self.share_dialled(stream).await?))
+            }
+            HttpVersion::Http2 => Ok(OneTryLease::Http2(self.use_once(stream).await?)),
+        }
+    }
+
     /// Dials for the calling request. If the peer speaks HTTP/2 by now, the connection is shared.
     async fn dial_http1(self: Arc<Self>) -> Result<ConnectionLease, ConnectError> {
         let Connected { stream, version, proxy } = self.connector.open(&self.uri).await?;
@@ -122,16 +154,22 @@ impl Origin {
                 let connection = http1::Connection::start(stream, proxy).await?;
                 Ok(ConnectionLease::Http1 { connection, origin: Some(self) })
             }
-            HttpVersion::Http2 => {
-                let origin = Some(Arc::clone(&self));
-                let (requests, state, driver) =
-                    http2::start(stream, self.options, 1, origin.clone()).await?;
-                self.state().dialing += 1;
-                self.share(requests.clone(), Arc::clone(&state));
-                tokio::spawn(driver);
-                Ok(ConnectionLease::Http2(http2::StreamPermit::new(requests, state, origin, None)))
-            }
+            HttpVersion::Http2 => Ok(ConnectionLease::Http2(self.share_dialled(stream).await?)),
         }
+    }
+
+    /// Starts an HTTP/2 connection for the calling request, and shares it.
+    async fn share_dialled(
+        self: Arc<Self>,
+        stream: IoStream,
+    ) -> Result<http2::StreamPermit, ConnectError> {
+        let origin = Some(Arc::clone(&self));
+        let (requests, state, driver) =
+            http2::start(stream, self.options, 1, origin.clone()).await?;
+        self.state().dialing += 1;
+        self.share(requests.clone(), Arc::clone(&state));
+        tokio::spawn(driver);
+        Ok(http2::StreamPermit::new(requests, state, origin, None))
     }
 
     /// Dials for all waiters.

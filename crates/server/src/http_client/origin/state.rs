@@ -133,6 +133,16 @@ impl OriginState {
         has_slept
     }
 
+    /// Makes HTTP/2 connections without open streams prove that they are alive before the next request,
+    /// unless they were used recently.
+    pub(super) fn doubt_idle(&self, now: Instant, options: &PoolOptions) {
+        let idle = self.shared.iter().filter(|shared| {
+            shared.state.streams.load(Ordering::Relaxed) == 0
+                && now >= shared.idle_since + options.recent_use
+        });
+        idle.for_each(|shared| shared.state.set_silent());
+    }
+
     /// Checks all silent connections with a free stream at once, so that the wait is that of one check.
     /// Returns true if there is any.
     fn check_silent(&self) -> bool {

@@ -6,6 +6,8 @@ mod frames;
 mod http2;
 mod idle;
 mod pool;
+mod streamed;
+mod upgrades;
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -200,6 +202,7 @@ impl RawHttp2 {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 let number = counts.opened.fetch_add(1, Ordering::SeqCst);
+                stream.set_nodelay(true).unwrap();
                 let stream = acceptor.accept(stream).await.unwrap();
                 tokio::spawn(serve(number, stream));
             }
@@ -309,7 +312,7 @@ async fn text(response: Response<Body>) -> String {
 }
 
 /// Reads settings from these pairs and the defaults.
-fn settings(more: &[(&str, &str)]) -> Settings {
+pub(super) fn settings(more: &[(&str, &str)]) -> Settings {
     let lookup = |name: &str| {
         let found = more.iter().find(|(known, _)| *known == name);
         found.map(|(_, value)| (*value).to_owned())
@@ -337,12 +340,21 @@ fn quick() -> PoolOptions {
         settings_timeout: Duration::from_millis(300),
         idle_before_check: Duration::from_secs(60),
         check_timeout: Duration::from_millis(200),
+        recent_use: Duration::from_secs(1),
         wall_clock: SystemTime::now,
     }
 }
 
 /// A TLS acceptor, and a folder with its certificate for `localhost`.
 fn acceptor(tls: Tls) -> (TlsAcceptor, TempDir) {
+    match tls {
+        Tls::Http2 { .. } => acceptor_for(&[b"h2"]),
+        Tls::None | Tls::Http1 => acceptor_for(&[]),
+    }
+}
+
+/// The same for a server that prefers these protocols in this order.
+fn acceptor_for(protocols: &[&[u8]]) -> (TlsAcceptor, TempDir) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let folder = TempDir::new().unwrap();
     std::fs::write(folder.path().join("ca.pem"), made.cert.pem()).unwrap();
@@ -354,9 +366,7 @@ fn acceptor(tls: Tls) -> (TlsAcceptor, TempDir) {
         .with_no_client_auth()
         .with_single_cert(vec![made.cert.der().clone()], key)
         .unwrap();
-    if let Tls::Http2 { .. } = tls {
-        config.alpn_protocols = vec![b"h2".to_vec()];
-    }
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     (TlsAcceptor::from(Arc::new(config)), folder)
 }
 
