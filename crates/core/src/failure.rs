@@ -27,11 +27,16 @@ impl Failure {
 /// The kinds of failures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureClass {
-    /// The account's owner has to act first: the account is suspended, or must be verified.
+    /// The account's owner has to act first: the account is suspended, or must be verified, or is used
+    /// from a place where it is not offered.
     Account,
+    /// Prepaid credits or a limit on spending are used up, for every model of the account.
+    Billing,
     /// The connection broke after the response head had arrived, or upstream has reset the request's
     /// stream on a connection that lives. Upstream has probably carried the request out.
     BrokenAnswer,
+    /// The operator's key is refused: it is wrong, restricted or dead.
+    Credentials,
     /// The connection broke before the response head, after the request was (at least partly) sent.
     /// Upstream may have carried the request out.
     Disconnected,
@@ -84,6 +89,47 @@ impl FailureClass {
             StatusCode::GATEWAY_TIMEOUT => Self::GatewayTimeout,
             status if status.is_server_error() => Self::UnknownServerError,
             _ => Self::Request,
+        }
+    }
+}
+
+/// A class of failures that another upstream may not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailoverReason {
+    /// The account or its key is refused.
+    Account,
+    /// A quota is used up until the next day or for good.
+    Quota,
+    /// Too many requests for now, for longer than a retry waits.
+    Capacity,
+    /// No endpoint can be reached.
+    Unreachable,
+    /// The upstream does not know the model.
+    NotFound,
+    /// Prepaid credits or a spending limit are used up.
+    Billing,
+}
+
+impl FailoverReason {
+    /// Every reason, in the order of the reference.
+    pub const ALL: [Self; 6] = [
+        Self::Account,
+        Self::Quota,
+        Self::Capacity,
+        Self::Unreachable,
+        Self::NotFound,
+        Self::Billing,
+    ];
+
+    /// The word in `FAILOVER`.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Account => "account",
+            Self::Quota => "quota",
+            Self::Capacity => "capacity",
+            Self::Unreachable => "unreachable",
+            Self::NotFound => "not-found",
+            Self::Billing => "billing",
         }
     }
 }

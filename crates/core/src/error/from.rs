@@ -17,10 +17,13 @@ impl From<BodyError> for Error {
     }
 }
 
-/// Passes on upstream's error. Google's 401 becomes an error of the proxy's credentials, since clients
-/// would take a 401 for a wrong key of their own (`docs/ERRORS.md`).
+/// Passes on upstream's error. Google's 401, and its refusal of the operator's key, become an error of the
+/// proxy's credentials, since clients would take either for a wrong key of their own (`docs/ERRORS.md`).
 impl From<UpstreamError> for Error {
     fn from(error: UpstreamError) -> Self {
+        if error.is_key_refused() || error.has_reason("ACCESS_TOKEN_TYPE_UNSUPPORTED") {
+            return Self::KeyRefused { why: error.message, details: error.details };
+        }
         if error.http == StatusCode::UNAUTHORIZED {
             let kind = CredentialKind::GeminiCli;
             return Self::CredentialsRejected { why: error.message, kind };

@@ -115,6 +115,13 @@ impl fmt::Display for Error {
                 "The proxy has run into a bug of its own; your request may be fine. Please report \
                  it with the x-request-id of this answer.",
             ),
+            Self::KeyRefused { why, .. } => write!(
+                f,
+                "Google does not accept the proxy's own API key, and your key for the proxy is not \
+                 concerned. Google says: {} The operator has to set GEMINI_API_KEY (of the upstream that \
+                 is at fault) to a key that works, and restart the proxy.",
+                Sentence(why)
+            ),
             Self::MalformedBody => f.write_str(
                 "The request body is broken: its chunks do not follow HTTP's framing, or it does not \
                  have the length that was announced. Nothing was sent to Google. Check the client, or \
@@ -128,6 +135,11 @@ impl fmt::Display for Error {
             Self::MethodNotAllowed { allow } => {
                 write!(f, "This path does not take this HTTP method. It takes: {allow}.")
             }
+            Self::NotAllowed { what } => write!(
+                f,
+                "This proxy does not let clients use {what}: the tokens that it makes go to Google \
+                 without the proxy, at its operator's cost. The operator can set ALLOW_AUTH_TOKENS=true."
+            ),
             Self::NotFound { what } => write!(
                 f,
                 "{what} is not found. This proxy offers {OFFERED}; GET / lists all its paths."
@@ -251,6 +263,16 @@ impl fmt::Display for Error {
                 "The request body cannot be decoded: {} Send it plain or with Content-Encoding: \
                  gzip.",
                 Sentence(what)
+            ),
+            Self::UpgradeRequired => f.write_str(
+                "This is the path of a WebSocket, and the request does not ask for one. Connect with a \
+                 WebSocket client; if one did, something between it and the proxy has dropped the header \
+                 Upgrade.",
+            ),
+            Self::UpgradeUnsupported => f.write_str(
+                "The Live API needs WebSockets, and this runtime of the proxy (a Cloudflare Worker) \
+                 connects none. Have its operator run the proxy's own binary for it, or use \
+                 streamGenerateContent.",
             ),
             Self::Upstream(error) => f.write_str(&error.message),
             Self::UpstreamDisconnected { at: BrokenAt::Answer } => f.write_str(

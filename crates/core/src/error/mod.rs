@@ -4,6 +4,7 @@
 //! An error does not depend on the client's dialect: [`crate::dialect`] writes it. The message says what
 //! happened, who has to act, and what to do next. It never holds a secret or a query string.
 
+mod failover;
 mod from;
 mod message;
 mod table;
@@ -13,6 +14,7 @@ mod tests;
 use std::borrow::Cow;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderValue};
 
@@ -87,6 +89,13 @@ pub enum Error {
     },
     /// A bug in the proxy.
     Internal,
+    /// Google does not accept the operator's API key.
+    KeyRefused {
+        /// What Google said.
+        why: String,
+        /// Google's details, a JSON array; empty if there are none.
+        details: Bytes,
+    },
     /// The framing of the request body is broken.
     MalformedBody,
     /// The request body is not exactly one JSON object.
@@ -102,6 +111,11 @@ pub enum Error {
     /// The path or model does not exist.
     NotFound {
         /// The path without its query, or `models/x`.
+        what: String,
+    },
+    /// The operator does not let clients use this method.
+    NotAllowed {
+        /// The method or collection.
         what: String,
     },
     /// The Gemini API has this method, but the upstream does not.
@@ -182,6 +196,10 @@ pub enum Error {
         /// The encoding, or what is wrong with it.
         what: String,
     },
+    /// The path is that of a WebSocket, and the request asks for none.
+    UpgradeRequired,
+    /// The proxy's runtime cannot connect WebSockets.
+    UpgradeUnsupported,
     /// Upstream's own error, passed on to the client.
     Upstream(Box<UpstreamError>),
     /// The connection broke before the answer was complete.
@@ -404,6 +422,14 @@ impl Error {
                 vec![(Cow::Borrowed("validation_url"), link.clone())]
             }
             _ => Vec::new(),
+        }
+    }
+
+    /// Details of Google's own for programs, a JSON array; empty if there are none.
+    pub(crate) fn google_details(&self) -> &[u8] {
+        match self {
+            Self::KeyRefused { details, .. } => details,
+            _ => &[],
         }
     }
 

@@ -67,6 +67,10 @@ impl Error {
                 (S::FORBIDDEN, Some("HOST_NOT_ALLOWED"), "host_not_allowed", Client)
             }
             Self::Internal => (S::INTERNAL_SERVER_ERROR, Some("INTERNAL"), "internal", Proxy),
+            // The reason of `CredentialsRejected`, which clients know.
+            Self::KeyRefused { .. } => {
+                (S::SERVICE_UNAVAILABLE, Some("CREDENTIALS_REJECTED"), "key_refused", Operator)
+            }
             Self::MalformedBody => {
                 (S::BAD_REQUEST, Some("MALFORMED_BODY"), "malformed_body", Client)
             }
@@ -76,6 +80,7 @@ impl Error {
             Self::MethodNotAllowed { .. } => {
                 (S::METHOD_NOT_ALLOWED, Some("METHOD_NOT_ALLOWED"), "method_not_allowed", Client)
             }
+            Self::NotAllowed { .. } => (S::FORBIDDEN, Some("NOT_ALLOWED"), "not_allowed", Operator),
             Self::NotFound { .. } => (S::NOT_FOUND, Some("NOT_FOUND"), "not_found", Client),
             Self::NotOffered { upstream: None, .. } => {
                 (S::NOT_FOUND, Some("NOT_OFFERED_BY_CODE_ASSIST"), "not_offered", Client)
@@ -127,6 +132,12 @@ impl Error {
             }
             Self::UnsupportedEncoding { .. } => {
                 (S::BAD_REQUEST, Some("UNSUPPORTED_ENCODING"), "unsupported_encoding", Client)
+            }
+            Self::UpgradeRequired => {
+                (S::BAD_REQUEST, Some("WEBSOCKET_REQUIRED"), "upgrade_required", Client)
+            }
+            Self::UpgradeUnsupported => {
+                (S::NOT_IMPLEMENTED, Some("WEBSOCKET_UNSUPPORTED"), "upgrade_unsupported", Operator)
             }
             Self::UpstreamDisconnected { .. } => {
                 (S::BAD_GATEWAY, Some("UPSTREAM_DISCONNECTED"), "upstream_disconnected", Upstream)

@@ -8,6 +8,7 @@ use crate::access::AccessError;
 use crate::dialect::gemini::error::body;
 use crate::dialect::gemini::models::PageTokenError;
 use crate::dialect::gemini::route::RouteError;
+use crate::failure::FailoverReason;
 use crate::json::JsonError;
 use crate::platform::{BodyError, RequestBodyError, SendError};
 
@@ -65,9 +66,14 @@ fn every_error() -> Vec<Error> {
         Error::HostMissing,
         Error::HostNotAllowed { host: text("evil.example") },
         Error::Internal,
+        Error::KeyRefused {
+            why: text("API key not valid. Please pass a valid API key."),
+            details: Bytes::from_static(br#"[{ "reason":"API_KEY_INVALID"}]"#),
+        },
         Error::MalformedBody,
         Error::MalformedJson { detail: text("trailing characters at line 1 column 4") },
         Error::MethodNotAllowed { allow: "GET, HEAD" },
+        Error::NotAllowed { what: text("auth_tokens") },
         Error::NotFound { what: text("/v1/nothing") },
         not_offered("embedContent", Some("text-embedding-004")),
         not_offered("files", None),
@@ -95,6 +101,8 @@ fn every_error() -> Vec<Error> {
         },
         Error::TokenUnavailable { why: text("connection refused"), after: Duration::ZERO },
         Error::UnsupportedEncoding { what: text("the encoding br is not known here") },
+        Error::UpgradeRequired,
+        Error::UpgradeUnsupported,
         Error::Upstream(Box::new(upstream_error(429))),
         Error::UpstreamDisconnected { at: BrokenAt::Answer },
         Error::UpstreamDisconnected { at: BrokenAt::Request },
@@ -138,7 +146,7 @@ fn every_error_reads_as_its_snapshot() {
 #[test]
 fn the_reasons_are_those_of_the_contract() {
     // `docs/ERRORS.md`, row by row.
-    let rows: [(u16, &str, &[&str]); 12] = [
+    let rows: [(u16, &str, &[&str]); 13] = [
         (
             400,
             "INVALID_ARGUMENT",
@@ -148,6 +156,7 @@ fn the_reasons_are_those_of_the_contract() {
                 "FIELD_NOT_TAKEN",
                 "HOST_MISSING",
                 "UNSUPPORTED_ENCODING",
+                "WEBSOCKET_REQUIRED",
             ],
         ),
         (401, "UNAUTHENTICATED", &["API_KEY_MISSING", "API_KEY_INVALID"]),
@@ -161,11 +170,13 @@ fn the_reasons_are_those_of_the_contract() {
                 "VALIDATION_REQUIRED",
                 "PROJECT_REQUIRED",
                 "RPC_NOT_ALLOWED",
+                "NOT_ALLOWED",
             ],
         ),
         (404, "NOT_FOUND", &["NOT_FOUND", "NOT_OFFERED_BY_CODE_ASSIST"]),
         (405, "UNIMPLEMENTED", &["METHOD_NOT_ALLOWED"]),
         (413, "INVALID_ARGUMENT", &["BODY_TOO_LARGE"]),
+        (501, "UNIMPLEMENTED", &["WEBSOCKET_UNSUPPORTED"]),
         (408, "DEADLINE_EXCEEDED", &["REQUEST_TIMEOUT"]),
         (429, "RESOURCE_EXHAUSTED", &["RATE_LIMITED", "TOO_MANY_ATTEMPTS"]),
         (500, "INTERNAL", &["INTERNAL"]),
@@ -283,4 +294,78 @@ fn a_delay_in_a_message_is_read_back_by_the_error_reader() {
         let message = Error::RateLimited { after }.message();
         assert!(message.ends_with(&format!("retry in {}.", Plain(after))), "{message}");
     }
+}
+
+fn google(status: u16, error: &str) -> Error {
+    let status = StatusCode::from_u16(status).unwrap();
+    crate::google::error::read(status, &HeaderMap::new(), &Bytes::from(error.to_owned())).into()
+}
+
+fn google_with_reason(status: u16, reason: &str) -> Error {
+    google(
+        status,
+        &format!(
+            r#"{{"error":{{"code":{status},"message":"no","status":"X","details":[{{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"{reason}"}}]}}}}"#
+        ),
+    )
+}
+
+#[test]
+fn the_errors_of_code_assist_that_move_a_request_have_the_reason_of_their_kind() {
+    use FailoverReason as R;
+    let cases = [
+        (google_with_reason(403, "CONSUMER_INVALID"), R::Account),
+        (google_with_reason(403, "SERVICE_DISABLED"), R::Account),
+        (google_with_reason(403, "SUBSCRIPTION_REQUIRED"), R::Account),
+        (google_with_reason(403, "VALIDATION_REQUIRED"), R::Account),
+        (google(401, "{}"), R::Account),
+        (google_with_reason(429, "QUOTA_EXHAUSTED"), R::Quota),
+        (google_with_reason(429, "INSUFFICIENT_G1_CREDITS_BALANCE"), R::Quota),
+        (google_with_reason(429, "RATE_LIMIT_EXCEEDED"), R::Capacity),
+        (google_with_reason(429, "MODEL_CAPACITY_EXHAUSTED"), R::Capacity),
+        (google(429, "{}"), R::Capacity),
+        (google(503, "{}"), R::Capacity),
+        (google(500, "{}"), R::Unreachable),
+        (google(404, r#"{"error":{"message":"Requested entity was not found."}}"#), R::NotFound),
+        (google(402, "{}"), R::Billing),
+        (Error::CircuitOpen { after: Duration::ZERO, model: None }, R::Unreachable),
+        (Error::UpstreamDisconnected { at: BrokenAt::Unprocessed }, R::Unreachable),
+        (Error::ProjectRequired, R::Account),
+    ];
+    for (error, reason) in cases {
+        assert_eq!(error.failover_reason(), Some(reason), "{error:?}");
+    }
+}
+
+#[test]
+fn an_error_of_the_request_or_of_a_call_that_may_have_been_carried_out_moves_nothing() {
+    let suspended = r#"{"error":{"code":403,"message":"disabled for violation of Terms of Service","status":"PERMISSION_DENIED"}}"#;
+    let stays = [
+        google(400, "{}"),
+        google(403, suspended),
+        google_with_reason(403, "CONSUMER_SUSPENDED"),
+        google(404, r#"{"error":{"message":"files/abc was not found"}}"#),
+        google(413, "{}"),
+        google(499, "{}"),
+        google(504, "{}"),
+        Error::UpstreamDisconnected { at: BrokenAt::Answer },
+        Error::UpstreamDisconnected { at: BrokenAt::Request },
+        Error::UpstreamDisconnected { at: BrokenAt::Stream },
+        Error::UpstreamTimeout { awaited: Awaited::FirstByte, after: Duration::ZERO },
+        Error::UpstreamNoEvents,
+        Error::OutOfResources { why: String::new() },
+        Error::QueueTimeout { after: Duration::ZERO, own_share: false },
+        Error::ShuttingDown,
+        Error::MalformedJson { detail: String::new() },
+    ];
+    for error in stays {
+        assert_eq!(error.failover_reason(), None, "{error:?}");
+    }
+}
+
+#[test]
+fn the_short_reason_is_googles_or_the_proxys_or_else_the_status() {
+    assert_eq!(google_with_reason(429, "QUOTA_EXHAUSTED").short_reason(), "QUOTA_EXHAUSTED");
+    assert_eq!(google(503, "{}").short_reason(), "UNAVAILABLE");
+    assert_eq!(Error::ProjectRequired.short_reason(), "PROJECT_REQUIRED");
 }

@@ -77,6 +77,8 @@ pub enum Detail {
         /// `metadata`, left out when there is none.
         metadata: Vec<(Cow<'static, str>, String)>,
     },
+    /// A detail of Google's, as it wrote it.
+    Google(Box<RawValue>),
     /// `Help`: links to documentation.
     Help {
         /// `links`.
@@ -88,8 +90,12 @@ pub enum Detail {
 
 impl Serialize for Detail {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if let Self::Google(raw) = self {
+            return raw.serialize(serializer);
+        }
         let mut map = serializer.serialize_map(None)?;
         match self {
+            Self::Google(_) => {}
             Self::ErrorInfo { reason, domain, metadata } => {
                 map.serialize_entry("@type", "type.googleapis.com/google.rpc.ErrorInfo")?;
                 map.serialize_entry("reason", reason)?;

@@ -45,7 +45,23 @@ pub(crate) enum Provider {
     Vertex(Arc<Vertex>),
 }
 
+/// A provider without its settings. Thought signatures are bound to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ProviderKind {
+    CodeAssist,
+    GeminiApi,
+    Vertex,
+}
+
 impl Provider {
+    pub(crate) fn kind(&self) -> ProviderKind {
+        match self {
+            Self::CodeAssist(_) => ProviderKind::CodeAssist,
+            Self::GeminiApi(_) => ProviderKind::GeminiApi,
+            Self::Vertex(_) => ProviderKind::Vertex,
+        }
+    }
+
     /// True if the provider has this operation.
     pub(crate) fn offers(&self, operation: Operation) -> bool {
         match operation {

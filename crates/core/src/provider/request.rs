@@ -24,6 +24,7 @@ pub(crate) struct UpstreamRequest {
     headers: HeaderMap,
     stream: bool,
     passes_errors: bool,
+    keeps_errors: bool,
     repeatable: bool,
     project: Option<Arc<str>>,
     counted_for: CountedFor,
@@ -113,6 +114,7 @@ impl UpstreamRequest {
             headers: HeaderMap::new(),
             stream: false,
             passes_errors: false,
+            keeps_errors: false,
             repeatable: false,
             project: None,
             counted_for: CountedFor::Endpoint,
@@ -146,6 +148,12 @@ impl UpstreamRequest {
     #[must_use]
     pub(crate) fn passed_through(self) -> Self {
         Self { passes_errors: true, ..self }
+    }
+
+    /// Marks upstream's errors as given to the client in the form in which they come.
+    #[must_use]
+    pub(crate) fn with_errors_as_sent(self) -> Self {
+        Self { keeps_errors: true, ..self }
     }
 
     /// Marks the request as harmless to carry out twice.
@@ -191,6 +199,19 @@ impl UpstreamRequest {
     /// True when upstream's errors are passed on byte for byte.
     pub(crate) fn passes_errors(&self) -> bool {
         self.passes_errors
+    }
+
+    /// True when the client gets upstream's errors in the form in which they come.
+    pub(crate) fn keeps_errors(&self) -> bool {
+        self.keeps_errors
+    }
+
+    /// True for a request that counts against the quota of its model. Counting tokens does not, and a
+    /// method of the provider's own protocol is not the proxy's to judge.
+    pub(crate) fn uses_quota(&self) -> bool {
+        let counts =
+            matches!(self.counted_for, CountedFor::Model(method) if method != "countTokens");
+        counts && !self.passes_errors
     }
 
     /// True when it does no harm to carry out the request twice.

@@ -53,9 +53,18 @@ pub(super) struct ModelRequest<'a> {
     pub(super) target: &'a ModelTarget<'a>,
     pub(super) call: ModelCall,
     pub(super) body: Bytes,
+    /// The operator's name of the model at an upstream that stands in for another.
+    pub(super) stand_in_model: Option<Arc<str>>,
+}
+
+impl<'a> ModelRequest<'a> {
+    pub(super) fn new(target: &'a ModelTarget<'a>, call: ModelCall, body: Bytes) -> Self {
+        Self { target, call, body, stand_in_model: None }
+    }
 }
 
 /// A body, adapted and not yet in its envelope.
+#[derive(Default)]
 pub(super) struct AdaptedBody {
     pub(super) text: Payload,
     /// The tier that the body asked for, where the provider takes it in a header only.
@@ -78,10 +87,13 @@ impl Proxy {
         request: &ModelRequest<'_>,
         context: &mut RequestContext<P>,
     ) -> Result<PreparedRequest, Error> {
-        let ModelRequest { target, call, body } = request;
+        let ModelRequest { target, call, body, stand_in_model } = request;
         let (call, requested, mode) = (*call, &target.model, target.form.mode);
         let reloadable = self.reloadable();
-        let model = upstream.model(requested, &reloadable.model_aliases);
+        let model = match stand_in_model {
+            Some(model) => model,
+            None => upstream.model(requested, &reloadable.model_aliases),
+        };
         let mut headers = HeaderMap::new();
         model.clone_into(&mut context.model);
         if model != requested {
@@ -120,6 +132,10 @@ impl Proxy {
                 if repeatable {
                     let longest = self.settings.queue_timeout;
                     let key = cache_key(call, body.clone(), key, context, longest).await?;
+                    let key = match self.answer_variant(target) {
+                        Some(variant) => key.for_variant(variant.as_bytes()),
+                        None => key,
+                    };
                     CacheRequest {
                         key: Some(key),
                         directive: CacheDirective::of(&target.parts.headers),

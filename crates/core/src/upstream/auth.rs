@@ -1,5 +1,6 @@
 //! What the calls of an upstream are authenticated with: a key that never changes, or access tokens.
 
+use bytes::Bytes;
 use http::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
@@ -7,6 +8,7 @@ use sha2::{Digest, Sha256};
 use super::credentials::{Credentials, TokenStatus};
 use crate::context::RequestContext;
 use crate::error::{CredentialKind, Error};
+use crate::google::error;
 use crate::platform::Platform;
 use crate::policy::lease::Lease;
 use crate::policy::token::{Bearer, TokenExpiry};
@@ -56,6 +58,14 @@ impl AccountAuth {
         let digest = Sha256::new().chain_update(b"api key\0").chain_update(key.expose_secret());
         let fingerprint = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         Self::Key(AccountKey { header, fingerprint })
+    }
+
+    /// The text without the operator's key. Access tokens are in no text of Google's.
+    pub(super) fn redact(&self, text: &Bytes) -> Bytes {
+        match self {
+            Self::Key(key) => error::without_secret(text, key.header.as_bytes()),
+            Self::Tokens(_) => text.clone(),
+        }
     }
 
     /// The credentials that give access tokens, if the upstream has any.

@@ -336,7 +336,8 @@ impl Calls {
         };
         let passes = request.passes_errors() && may_pass_unchanged(head.status);
         let answer = if !head.status.is_success() && !passes {
-            Err(read_error(&head, body, self.event_limits.idle, context, now).await)
+            let form = (&self.auth, request.keeps_errors());
+            Err(read_error(&head, body, self.event_limits.idle, form, context, now).await)
         } else if let Some(error) = unreadable(&head.headers, W::IS_STREAM) {
             Err(error)
         } else {
@@ -386,11 +387,12 @@ impl Calls {
         if class == FailureClass::Unauthenticated && reauthorized {
             self.auth.rejected_again(now);
         }
-        // Counting tokens uses no project and no quota.
-        if let Some(project) = request.project() {
-            if class == FailureClass::Project {
-                lock(&self.account.project).invalidate(project, now);
-            }
+        if let Some(project) = request.project()
+            && class == FailureClass::Project
+        {
+            lock(&self.account.project).invalidate(project, now);
+        }
+        if request.uses_quota() {
             self.quotas.note(context.platform(), &context.model, &error);
         }
         // The client must not see upstream's 401 as its own.

@@ -7,6 +7,7 @@ use http::header::CONTENT_ENCODING;
 use http::response::Parts;
 use http::{HeaderMap, StatusCode};
 
+use super::auth::AccountAuth;
 use super::io::read_answer;
 use super::want::{is_failure, is_web_page};
 use crate::context::RequestContext;
@@ -18,10 +19,13 @@ use crate::wait::within;
 
 /// Reads upstream's error with its body. Without the whole body the status alone decides, unless the
 /// body of a 5xx broke off: a 4xx says that the request was refused, and a 5xx does not.
+///
+/// The operator's own key is taken out of the text. With `as_sent` the error keeps the text as it came.
 pub(super) async fn read_error<P: Platform>(
     head: &Parts,
     body: P::Body,
     idle: Duration,
+    (auth, as_sent): (&AccountAuth, bool),
     context: &mut RequestContext<P>,
     now: Monotonic,
 ) -> Error {
@@ -39,7 +43,9 @@ pub(super) async fn read_error<P: Platform>(
         }
         text => text.and_then(Result::ok).unwrap_or_default(),
     };
-    Error::Upstream(Box::new(error::read(head.status, &head.headers, &text)))
+    let text = error::without_keys(&auth.redact(&text));
+    let error = error::read(head.status, &head.headers, &text);
+    Error::Upstream(Box::new(if as_sent { error.keeping(&text) } else { error }))
 }
 
 /// True for an error that a client of the provider's own protocol gets unchanged. A 401 concerns the

@@ -8,6 +8,7 @@ mod calls;
 mod catalog;
 mod credentials;
 mod failed_answer;
+mod inability;
 mod io;
 mod models;
 mod project;
@@ -18,6 +19,7 @@ mod want;
 
 use std::sync::Arc;
 
+use crate::context::GivenSignatures;
 use crate::context::RequestContext;
 use crate::dialect::{ModelCall, WholeCall};
 use crate::job::UpstreamId;
@@ -46,6 +48,8 @@ pub(crate) use want::{EventStream, FirstEvent, Head, HeadAnswer, Whole, WholeAns
 #[derive(Debug)]
 pub(crate) struct Upstreams {
     all: Vec<Upstream>,
+    /// Which provider has given a thought signature; `None` where all upstreams are of one.
+    pub(crate) signatures: Option<Arc<GivenSignatures>>,
 }
 
 impl Upstreams {
@@ -60,7 +64,10 @@ impl Upstreams {
         });
         let all: Vec<Upstream> = all.collect();
         assert!(!all.is_empty(), "settings name at least one upstream");
-        Self { all }
+        let kind = |upstream: &Upstream| upstream.calls.provider.kind();
+        let differ = all.iter().any(|upstream| kind(upstream) != kind(&all[0]));
+        let signatures = differ.then(|| Arc::new(GivenSignatures::default()));
+        Self { all, signatures }
     }
 
     /// The upstream that comes first in the order of preference.
@@ -112,6 +119,7 @@ pub(crate) struct Upstream {
     model_map: Vec<ModelAlias>,
     pub(crate) calls: Calls,
     pub(crate) account: Account,
+    data: Arc<AccountData>,
 }
 
 /// What an account has besides its calls, by provider.
@@ -183,6 +191,7 @@ impl Upstream {
             model_map: configured.model_map.clone(),
             calls: Calls::new(settings, metrics, &account, endpoints, provider, auth),
             account: own,
+            data: account,
         }
     }
 

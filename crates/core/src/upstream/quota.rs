@@ -43,7 +43,12 @@ impl Quotas {
         if quotas.is_empty() {
             return Ok(false);
         }
-        match quotas.ask(model, anew(), clock) {
+        let anew = anew();
+        let verdict = match quotas.ask(ACCOUNT, anew, clock) {
+            QuotaVerdict::Ask => quotas.ask(model, anew, clock),
+            known => known,
+        };
+        match verdict {
             QuotaVerdict::Ask => Ok(false),
             QuotaVerdict::Probe => Ok(true),
             QuotaVerdict::Exhausted(mut error, left) => {
@@ -55,7 +60,11 @@ impl Quotas {
 
     /// Records that upstream has served a model whose quota seemed exhausted.
     pub(super) fn recovered<P: Platform>(&self, platform: &P, model: &str) {
-        let known = lock(&self.account.quotas).recovered(model, platform.wall_clock());
+        let clock = platform.wall_clock();
+        let known = {
+            let mut quotas = lock(&self.account.quotas);
+            quotas.recovered(model, clock) | quotas.recovered(ACCOUNT, clock)
+        };
         if known {
             tracing::info!(model, "the model's quota is available again");
             if platform.has_shared_store() {
@@ -77,11 +86,13 @@ impl Quotas {
 
     /// Remembers an error that says that a quota is exhausted.
     pub(super) fn note<P: Platform>(&self, platform: &P, model: &str, error: &UpstreamError) {
-        if error.class() != FailureClass::Quota {
-            return;
-        }
+        let (model, delay) = match error.class() {
+            FailureClass::Quota => (model, error.quota_delay()),
+            // Nothing more can be charged to the account, whatever the model.
+            FailureClass::Billing => (ACCOUNT, Some(UNPAID)),
+            _ => return,
+        };
         let clock = platform.wall_clock();
-        let delay = error.retry_delay;
         let noted = lock(&self.account.quotas).note(model, error.clone(), delay, clock);
         if noted {
             tracing::warn!(
@@ -194,6 +205,12 @@ fn from_stored(stored: &Bytes, account: &str) -> Vec<(String, Known)> {
     };
     rows.into_iter().flatten().filter_map(entry).collect()
 }
+
+/// The name under which what concerns every model is remembered. It is no model's.
+const ACCOUNT: &str = "*";
+
+/// How long an account is taken for unable to pay.
+const UNPAID: Duration = Duration::from_secs(600);
 
 /// The store's key. Its name is kept for entries that earlier versions have written.
 const KEY: &str = "spent_quotas";

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use serde_json::value::RawValue;
 
 use crate::error::Error;
 use crate::google::status::{Detail, Status};
@@ -27,6 +28,9 @@ pub fn body(error: &Error) -> Bytes {
     let links = error.links();
     if !links.is_empty() {
         status = status.with(Detail::Help { links });
+    }
+    if let Ok(details) = serde_json::from_slice::<Vec<Box<RawValue>>>(error.google_details()) {
+        status.details.extend(details.into_iter().map(Detail::Google));
     }
     status.to_json()
 }

@@ -2,9 +2,12 @@
 //! only half understood must still reach the client.
 
 mod class;
+#[cfg(test)]
+mod class_tests;
 mod code;
 mod delay;
 mod html;
+mod redact;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +24,7 @@ use code::{RpcCode, WrittenCode, is_failure};
 pub(crate) use delay::retry_after;
 use delay::{delay_in, duration, leading_number};
 use html::{is_page, readable_text};
+pub(crate) use redact::{without_keys, without_secret};
 
 /// An error of upstream, as the client gets it and as policies judge it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +33,11 @@ pub struct UpstreamError {
     pub http: StatusCode,
     /// `{"error":{…}}`: upstream's own bytes where they are well-formed, else synthesised.
     pub body: Bytes,
+    /// The whole text that came, for clients that get errors as the upstream writes them: an object, or
+    /// an array of one.
+    pub as_sent: Option<Bytes>,
+    /// The `details` as upstream wrote them, a JSON array; empty if there are none.
+    pub details: Bytes,
     /// The canonical name, such as `RESOURCE_EXHAUSTED`.
     pub status: String,
     /// The message for people, never empty.
@@ -69,21 +78,43 @@ impl UpstreamError {
 
     /// True when Google has suspended the account. No request may be retried.
     pub fn is_suspended(&self) -> bool {
+        let text = || self.message.to_ascii_lowercase();
         self.http == StatusCode::FORBIDDEN
-            && self.message.to_ascii_lowercase().contains("violation of terms of service")
+            && (self.has_reason("CONSUMER_SUSPENDED")
+                || SUSPENDED.iter().any(|known| text().contains(known)))
+    }
+
+    /// How long a quota is taken for exhausted; `None` if that is not known. A day's quota of the Gemini
+    /// API ends at midnight in California, whatever short delay comes with it
+    /// (`docs/reference/upstreams.md` 4.3).
+    pub(crate) fn quota_delay(&self) -> Option<Duration> {
+        self.retry_delay.or_else(|| self.lasts_long().then_some(UNKNOWN_RESET))
+    }
+
+    /// True for a day's quota, and for a limit of zero.
+    fn lasts_long(&self) -> bool {
+        self.http == StatusCode::TOO_MANY_REQUESTS
+            && (self.quotas.iter().any(is_daily) || has_zero_limit(&self.message))
+    }
+
+    /// The text as it came, if it is JSON.
+    #[must_use]
+    pub(crate) fn keeping(mut self, text: &Bytes) -> Self {
+        if serde_json::from_slice::<&RawValue>(text).is_ok() {
+            self.as_sent = Some(text.clone());
+        }
+        self
     }
 
     /// True when a short wait cannot help: the quota is used up until its reset
     /// (`docs/reference/protocol.md` 7.4, `docs/RESILIENCE.md`).
     pub fn is_terminal_quota(&self) -> bool {
-        let daily = |quota: &String| quota.contains("PerDay") || quota.contains("Daily");
         if TERMINAL_REASONS.iter().any(|reason| self.has_reason(reason)) {
             return true;
         }
         self.http == StatusCode::TOO_MANY_REQUESTS
-            && (self.quotas.iter().any(daily)
-                || self.retry_delay.is_some_and(|delay| delay > LONGEST_RETRIABLE)
-                || has_zero_limit(&self.message))
+            && (self.lasts_long()
+                || self.retry_delay.is_some_and(|delay| delay > LONGEST_RETRIABLE))
     }
 
     /// True when one of the `ErrorInfo` details gives this reason.
@@ -100,6 +131,7 @@ impl UpstreamError {
 /// Reads the answer to a failed request: an error object, an array of one, an HTML page, or
 /// nothing.
 pub fn read(http: StatusCode, headers: &HeaderMap, body: &Bytes) -> UpstreamError {
+    let body = &without_keys(body);
     let mut error = match find_error(body) {
         Some(found) => from_object(http, body, &found),
         None => from_text(http, body),
@@ -183,9 +215,12 @@ fn from_object(http: StatusCode, body: &Bytes, found: &ErrorObject<'_>) -> Upstr
             }
         }
     });
+    let raw_details = found.error.get("details").filter(|_| details.is_some());
     let details = details.unwrap_or_default();
 
     let mut error = UpstreamError::bare(http, body, status, message);
+    error.details =
+        raw_details.map_or_else(Bytes::new, |raw| Bytes::copy_from_slice(raw.get().as_bytes()));
     let mut delays = StatedDelays::default();
     let mut metadata_link = None;
     for detail in details {
@@ -201,7 +236,16 @@ fn from_object(http: StatusCode, body: &Bytes, found: &ErrorObject<'_>) -> Upstr
     error.legacy_reasons = legacy.collect();
     error.retry_delay =
         delays.retry_info.or(delays.quota_reset).or_else(|| delay_in(&error.message));
+    if error.lasts_long() {
+        // The Gemini API states seconds, after which nothing has changed.
+        error.retry_delay = error.retry_delay.filter(|delay| *delay > LONGEST_RETRIABLE);
+    }
     error
+}
+
+/// True for the name of a quota that is counted by the day.
+fn is_daily(quota: &String) -> bool {
+    quota.contains("PerDay") || quota.contains("Daily")
 }
 
 /// The status of an error object.
@@ -262,6 +306,8 @@ impl UpstreamError {
         Self {
             http,
             body,
+            as_sent: None,
+            details: Bytes::new(),
             status,
             message,
             reasons: Vec::new(),
@@ -376,6 +422,12 @@ fn parse(list: &str) -> Option<Vec<&RawValue>> {
 /// Reasons that put the project at fault (`docs/reference/protocol.md` 5.4 and 7.2).
 const PROJECT_REASONS: [&str; 4] =
     ["CONSUMER_INVALID", "SERVICE_DISABLED", "SUBSCRIPTION_REQUIRED", "USER_PROJECT_DENIED"];
+
+/// What Google says of a suspended account, in lower case.
+const SUSPENDED: [&str; 2] = ["violation of terms of service", "has been suspended"];
+
+/// How long a quota is taken for exhausted whose reset is not stated. Probes ask in between.
+const UNKNOWN_RESET: Duration = Duration::from_secs(3600);
 
 /// Reasons that say that a quota is used up (`docs/RESILIENCE.md`).
 const TERMINAL_REASONS: [&str; 2] = ["INSUFFICIENT_G1_CREDITS_BALANCE", "QUOTA_EXHAUSTED"];

@@ -47,6 +47,8 @@ impl CallOutcomes {
         let of_model = Self { endpoint: CallOutcome::Success, model: CallOutcome::Failure };
         match failure.class {
             FailureClass::Account
+            | FailureClass::Billing
+            | FailureClass::Credentials
             | FailureClass::Project
             | FailureClass::Quota
             | FailureClass::RateLimited

@@ -145,7 +145,9 @@ fn remedy(failure: Failure) -> Remedy {
             None => Remedy::Time { elsewhere: false, stated: at_least, tries: FEW },
         },
         FailureClass::Account
+        | FailureClass::Billing
         | FailureClass::BrokenAnswer
+        | FailureClass::Credentials
         | FailureClass::Disconnected
         | FailureClass::Local
         | FailureClass::Malformed
