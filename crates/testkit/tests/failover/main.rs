@@ -8,4 +8,3 @@ mod fixture;
 mod headers;
 mod matrix;
 mod memory;
-mod secrets;
