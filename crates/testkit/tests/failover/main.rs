@@ -8,3 +8,4 @@ mod fixture;
 mod headers;
 mod matrix;
 mod memory;
+mod secrets;
