@@ -160,8 +160,15 @@ impl Proxy {
         error: Error,
         context: &mut RequestContext<P>,
     ) -> Result<PreparedRequest, Error> {
-        let reason = error.failover_reason();
-        let Some(reason) = reason.filter(|reason| self.settings.failover.includes(*reason)) else {
+        let failover = self.settings.failover;
+        let reason = match (error.failover_reason(), &error) {
+            // A model rests whatever it has failed with.
+            (Some(reason), Error::CircuitOpen { .. }) if !failover.includes(reason) => {
+                Some(FailoverReason::Unreachable)
+            }
+            (reason, _) => reason,
+        };
+        let Some(reason) = reason.filter(|reason| failover.includes(*reason)) else {
             return Err(self.not_moved(selection, error, context));
         };
         let now = context.platform().now();
