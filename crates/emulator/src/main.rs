@@ -6,9 +6,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use code_assist_emulator::{ACCESS_TOKEN, Emulator, GEMINI_API_KEY, Options, Played};
+use code_assist_emulator::{
+    ACCESS_TOKEN, Emulator, GEMINI_API_KEY, Options, Played, VERTEX_ACCESS_TOKEN, VERTEX_LOCATION,
+    VERTEX_PROJECT, service_account_json,
+};
 
-/// A strict stand-in for Google's OAuth endpoints, Code Assist and the Gemini API.
+/// A strict stand-in for Google's OAuth endpoints, Code Assist, the Gemini API and Vertex AI.
 ///
 /// Point a client at it (the lines to paste are printed on start) and it gets answers
 /// of Google's form, and Google's refusals for requests that Google would refuse. Nothing leaves
@@ -74,6 +77,9 @@ async fn run(options: Options) -> io::Result<()> {
     if played.gemini_api() {
         gemini_api_lines(&mut out, &emulator)?;
     }
+    if played.vertex() {
+        vertex_lines(&mut out, &emulator)?;
+    }
     writeln!(out, "Requests received: curl -s {}/__emulator/log", emulator.url())?;
     out.flush()?;
     drop(out);
@@ -90,6 +96,25 @@ fn gemini_api_lines(out: &mut impl io::Write, emulator: &Emulator) -> io::Result
     writeln!(out, "For a client of the Gemini API:")?;
     writeln!(out, "  export GOOGLE_GEMINI_BASE_URL={url}")?;
     writeln!(out, "  export GEMINI_API_KEY={GEMINI_API_KEY}\n")
+}
+
+fn vertex_lines(out: &mut impl io::Write, emulator: &Emulator) -> io::Result<()> {
+    let url = emulator.url();
+    let file = service_account_json(&url);
+    let file: String = file.lines().map(str::trim).collect();
+    let path = format!("/v1/projects/{VERTEX_PROJECT}/locations/{VERTEX_LOCATION}");
+    writeln!(out, "For code-assist-proxy in front of Vertex AI:")?;
+    writeln!(out, "  export VERTEX_ENDPOINT={url}")?;
+    writeln!(out, "  export VERTEX_PROJECT={VERTEX_PROJECT}")?;
+    writeln!(out, "  export VERTEX_LOCATION={VERTEX_LOCATION}")?;
+    writeln!(out, "  export VERTEX_CREDENTIALS='{file}'\n")?;
+    writeln!(out, "For curl:")?;
+    writeln!(
+        out,
+        "  curl {url}{path}/publishers/google/models/gemini-2.5-flash:generateContent \\\n    \
+         -H 'authorization: Bearer {VERTEX_ACCESS_TOKEN}' \\\n    \
+         -d '{{\"contents\":{{\"role\":\"user\",\"parts\":{{\"text\":\"hello\"}}}}}}'\n"
+    )
 }
 
 fn code_assist_lines(out: &mut impl io::Write, emulator: &Emulator) -> io::Result<()> {

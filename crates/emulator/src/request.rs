@@ -9,9 +9,9 @@ use crate::model::ResponseStamp;
 /// A request whose body has been read and unpacked.
 #[derive(Debug)]
 pub(crate) struct ApiRequest<'a> {
-    pub(crate) path: &'a str,
     /// The authority that the client called: the `Host` header, or `:authority` of HTTP/2.
     pub(crate) authority: &'a str,
+    pub(crate) path: &'a str,
     pub(crate) query: &'a str,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) body: &'a [u8],

@@ -64,11 +64,8 @@ impl Route {
     pub(crate) fn model(&self) -> Option<&str> {
         match self {
             Self::GeminiApi(call) => call.model(),
-            Self::CodeAssist(_)
-            | Self::GoogleAuth(_)
-            | Self::OAuth(_)
-            | Self::Unknown
-            | Self::Vertex(_) => None,
+            Self::Vertex(call) => call.model(),
+            Self::CodeAssist(_) | Self::GoogleAuth(_) | Self::OAuth(_) | Self::Unknown => None,
         }
     }
 
@@ -76,11 +73,10 @@ impl Route {
     pub(crate) fn front_end(&self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::GeminiApi(_) => &gemini_api::FRONT_END,
-            Self::CodeAssist(_)
-            | Self::GoogleAuth(_)
-            | Self::OAuth(_)
-            | Self::Unknown
-            | Self::Vertex(_) => &[],
+            Self::Vertex(_) => &vertex::FRONT_END,
+            Self::CodeAssist(_) | Self::GoogleAuth(_) | Self::OAuth(_) | Self::Unknown => {
+                &code_assist::FRONT_END
+            }
         }
     }
 
@@ -100,11 +96,9 @@ impl Route {
     pub(crate) fn violation(&self, parts: &Parts, backend: &Backend) -> Option<String> {
         match self {
             Self::GeminiApi(_) => gemini_api::violation(&parts.headers, backend),
-            Self::CodeAssist(_)
-            | Self::GoogleAuth(_)
-            | Self::OAuth(_)
-            | Self::Unknown
-            | Self::Vertex(_) => None,
+            Self::GoogleAuth(endpoint) => endpoint.violation(&parts.headers).map(str::to_owned),
+            Self::Vertex(_) => vertex::violation(&parts.headers, &backend.state().vertex),
+            Self::CodeAssist(_) | Self::OAuth(_) | Self::Unknown => None,
         }
     }
 
@@ -136,9 +130,9 @@ impl Route {
             Self::GeminiApi(call) => {
                 return gemini_api::scripted_error(call, name, status, request, backend);
             }
+            Self::Vertex(call) => return vertex::scripted_error(call, name, status),
             Self::CodeAssist(rpc) => rpc.streams(),
             Self::GoogleAuth(_) | Self::OAuth(_) | Self::Unknown => false,
-            Self::Vertex(call) => call.streams(),
         };
         let named = name.and_then(gemini_api::errors::sample);
         let standard = || ApiError::standard(status, code_assist::GENERATE_CONTENT);
@@ -158,10 +152,7 @@ impl Route {
             }
             Self::OAuth(endpoint) => endpoint.answer(request, &mut backend.state()),
             Self::Unknown => (page_not_found(request.path), Duration::ZERO),
-            Self::Vertex(call) => {
-                let answered = vertex::answer(call, request, backend);
-                (answered.unwrap_or_else(|error| vertex::refused(error, call)), Duration::ZERO)
-            }
+            Self::Vertex(call) => (vertex::answer(call, request, backend), Duration::ZERO),
         }
     }
 }

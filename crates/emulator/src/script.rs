@@ -12,6 +12,7 @@ use crate::code_assist;
 use crate::gemini_api;
 use crate::reply::{Reply, ReplyContent, StreamEvent};
 use crate::status::http_status;
+use crate::vertex;
 
 /// The rules that are not used up, oldest first.
 #[derive(Debug, Default)]
@@ -125,7 +126,7 @@ impl Rule {
             return Err("status must be from 200 to 599".to_owned());
         }
         for name in [&rule.error, &rule.tail_error].into_iter().flatten() {
-            if !gemini_api::errors::is_known(name) {
+            if !gemini_api::errors::is_known(name) && vertex::sample_error(name).is_none() {
                 return Err(format!("error: there is no error `{name}`"));
             }
         }
@@ -172,7 +173,9 @@ impl Rule {
             }
             events.extend(self.append.iter().map(ScriptedEvent::event));
             // An error inside a stream stands there bare (docs/reference/upstreams.md 4.2).
-            let tail = self.tail_error.as_deref().and_then(gemini_api::errors::sample);
+            let tail = self.tail_error.as_deref().and_then(|name| {
+                gemini_api::errors::sample(name).or_else(|| vertex::sample_error(name))
+            });
             events.extend(tail.map(|error| StreamEvent::Raw(error.pretty())));
         }
         for (name, value) in &self.headers {

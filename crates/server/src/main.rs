@@ -15,6 +15,7 @@ mod features;
 mod health;
 mod http_client;
 mod http_version;
+mod introduce;
 mod kv;
 mod listen;
 mod models;
@@ -122,7 +123,8 @@ fn run(invocation: Invocation) -> Result<(), CommandError> {
         Task::Kv(kv) => runtime()?.block_on(kv::run(kv.task, &settings)),
         Task::Models => runtime()?.block_on(models::run(settings)),
         Task::Serve(serve) => {
-            if let Some(problem) = features::emulator_problem().filter(|_| serve.emulator) {
+            if let Some(problem) = features::emulator_problem().filter(|_| serve.emulator.is_some())
+            {
                 return Err(CommandError::Settings(vec![problem]));
             }
             let served = serve::run(settings, sources, serve.emulator);

@@ -130,7 +130,8 @@ model_map = { gemini-flash-latest = \"gemini-2.5-flash\" }
 
 - A table takes nothing from flags and environment, unless it has the name of its provider: a table
   `gemini-api` without a key has the key of `GEMINI_API_KEY`, so that the secret need not be in the file.
-  If both say something, and not the same, the proxy does not start.
+  If both say something, and not the same, the proxy does not start. `GOOGLE_CLOUD_QUOTA_PROJECT` and the
+  metadata server's settings hold for all tables.
 - With tables, `UPSTREAMS=auto` means the tables. An upstream of the settings above is then used only
   if `UPSTREAMS` names it.
 - Settings of upstreams, tables and key files are read at the start: a change needs a restart.

@@ -12,6 +12,7 @@ use crate::gemini_api::call::ResourceCall;
 use crate::gemini_api::errors;
 use crate::gemini_api::models::page;
 use crate::gemini_api::state::{GeminiState, MadeFile};
+use crate::proto::Node;
 use crate::reply::{Reply, ReplyContent};
 use crate::request::ApiRequest;
 use crate::status::ApiError;
@@ -140,6 +141,29 @@ pub(super) fn download(
     let mut reply = Reply::new(StatusCode::OK, "application/octet-stream", Bytes::new());
     reply.content = content;
     Ok(reply.header("content-type", &file.mime_type).header("content-disposition", "attachment"))
+}
+
+/// `files.register`, which makes files of objects in Cloud Storage.
+pub(super) fn register(body: &Node<'_>, state: &mut GeminiState, version: &str) -> Reply {
+    let now = state.now();
+    let mut files: Vec<Value> = Vec::new();
+    for uri in body.list("uris").iter().filter_map(Node::as_text) {
+        let name = format!("files/registered{:06}", state.files.len());
+        let file = StoredFile {
+            name: name.clone(),
+            display_name: uri.to_owned(),
+            mime_type: "application/octet-stream".to_owned(),
+            size: 0,
+            sha256: None,
+            content: None,
+            created: now,
+            is_generated: false,
+            processing: 0,
+        };
+        files.push(file.described(version));
+        state.files.insert(name, file);
+    }
+    Reply::ok(&json!({"files": files}))
 }
 
 /// How long a file lives.

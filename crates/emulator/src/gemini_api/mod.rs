@@ -11,6 +11,7 @@ mod json;
 mod keys;
 mod live;
 mod models;
+mod multipart;
 mod openai;
 mod resources;
 mod state;
@@ -132,7 +133,7 @@ fn dispatch(
         CallKind::Operation(name) => batches::poll(name, &mut backend.state().gemini),
         CallKind::RegisterFiles => {
             let body = generate::checked(request, backend, &fields::REGISTER_FILES)?;
-            Ok(uploads::register(&body, &mut backend.state().gemini, call.version))
+            Ok(files::register(&body, &mut backend.state().gemini, call.version))
         }
         CallKind::Resource(collection, resource) => match collection {
             Collection::Batches => batches::answer(resource, request, &mut backend.state().gemini),

@@ -5,12 +5,13 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
-use serde_json::{Value, json};
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use crate::gemini_api::call::{GeminiCall, UploadTarget};
 use crate::gemini_api::fields;
 use crate::gemini_api::files::StoredFile;
+use crate::gemini_api::multipart::MultipartBody;
 use crate::gemini_api::state::GeminiState;
 use crate::proto::{self, ListRule, Node};
 use crate::reply::Reply;
@@ -249,7 +250,7 @@ pub(super) fn answer(
             Ok(session.status_reply())
         }
         UploadStep::Raw => finalize(&raw_id(request.seq), state),
-        UploadStep::Multipart => multipart(call, target, request, state),
+        UploadStep::Multipart => whole(call, target, request, state),
     }
 }
 
@@ -366,68 +367,24 @@ fn store(
     }
 }
 
-/// A body of two parts: the metadata as JSON, and the bytes.
-fn multipart(
+/// Metadata and bytes in one body.
+fn whole(
     call: &GeminiCall,
     target: &UploadTarget,
     request: &ApiRequest<'_>,
     state: &mut GeminiState,
 ) -> Result<Reply, ApiError> {
     let media = text_of(request.headers, "content-type").unwrap_or_default();
-    let boundary = media
-        .split(';')
-        .find_map(|parameter| parameter.trim().strip_prefix("boundary="))
-        .map(|boundary| boundary.trim_matches('"').to_owned());
-    let Some(boundary) = boundary.filter(|boundary| !boundary.is_empty()) else {
-        return Err(bad("Invalid multipart request: no boundary."));
-    };
-    let parts = split_parts(request.body, &boundary);
-    let [(_, json), (head, bytes)] = parts.as_slice() else {
-        return Err(bad("Invalid multipart request with 0 mime parts."));
-    };
-    let mut metadata = metadata_of(target, json)?;
+    let body = MultipartBody::read(&media, request.body)?;
+    let mut metadata = metadata_of(target, body.metadata)?;
     if metadata.mime_type.is_empty() {
-        metadata.mime_type = part_media(head);
+        metadata.mime_type = body.media_type;
     }
     let id = raw_id(request.seq);
     let mut session = UploadSession::new(target.clone(), call.version, metadata);
-    session.take(bytes);
+    session.take(body.content);
     state.uploads.insert(id.clone(), session);
     finalize(&id, state)
-}
-
-/// The heads and bodies of the parts of a multipart body.
-fn split_parts<'a>(body: &'a [u8], boundary: &str) -> Vec<(&'a [u8], &'a [u8])> {
-    let line = format!("--{boundary}");
-    let mut parts = Vec::new();
-    let mut rest = match find(body, line.as_bytes()) {
-        Some(at) => &body[at + line.len()..],
-        None => return parts,
-    };
-    let next = format!("\r\n--{boundary}");
-    while let Some(end) = find(rest, next.as_bytes()) {
-        let part = rest[..end].strip_prefix(b"\r\n").unwrap_or(&rest[..end]);
-        let (head, content) = match find(part, b"\r\n\r\n") {
-            Some(at) => (&part[..at], &part[at + 4..]),
-            None => (&part[..0], part.strip_prefix(b"\r\n").unwrap_or(part)),
-        };
-        parts.push((head, content));
-        rest = &rest[end + next.len()..];
-    }
-    parts
-}
-
-fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack.windows(needle.len()).position(|window| window == needle)
-}
-
-fn part_media(head: &[u8]) -> String {
-    let head = String::from_utf8_lossy(head).into_owned();
-    head.lines()
-        .filter_map(|line| line.split_once(':'))
-        .find(|(name, _)| name.eq_ignore_ascii_case("content-type"))
-        .map(|(_, value)| value.trim().to_owned())
-        .unwrap_or_default()
 }
 
 /// The metadata of a file, or the configuration of a store's upload, of which nothing is used.
@@ -474,29 +431,6 @@ fn raw_id(seq: u64) -> String {
 
 fn text_of(headers: &HeaderMap, name: &str) -> Option<String> {
     headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
-}
-
-/// The metadata of `files.register`.
-pub(super) fn register(body: &Node<'_>, state: &mut GeminiState, version: &str) -> Reply {
-    let now = state.now();
-    let mut files: Vec<Value> = Vec::new();
-    for uri in body.list("uris").iter().filter_map(Node::as_text) {
-        let name = format!("files/registered{:06}", state.files.len());
-        let file = StoredFile {
-            name: name.clone(),
-            display_name: uri.to_owned(),
-            mime_type: "application/octet-stream".to_owned(),
-            size: 0,
-            sha256: None,
-            content: None,
-            created: now,
-            is_generated: false,
-            processing: 0,
-        };
-        files.push(file.described(version));
-        state.files.insert(name, file);
-    }
-    Reply::ok(&json!({"files": files}))
 }
 
 /// Every chunk but the last is a multiple of this.

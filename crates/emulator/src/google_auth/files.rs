@@ -103,6 +103,20 @@ pub fn external_account_json(
     pretty(&file)
 }
 
+/// The text of an `external_account_authorized_user` file for the emulator at `base_url`: the login
+/// of a user of a workforce pool.
+pub fn external_authorized_user_json(base_url: &str) -> String {
+    pretty(&json!({
+        "type": "external_account_authorized_user",
+        "audience": WORKFORCE_AUDIENCE,
+        "client_id": STS_CLIENT_ID,
+        "client_secret": STS_CLIENT_SECRET,
+        "refresh_token": STS_REFRESH_TOKEN,
+        "token_url": format!("{base_url}/v1/oauthtoken"),
+        "universe_domain": "googleapis.com",
+    }))
+}
+
 /// The text of an `impersonated_service_account` file for the emulator at `base_url`. The source is
 /// the emulator's service account, or with `of_user` its user.
 pub fn impersonated_json(base_url: &str, of_user: bool) -> String {
@@ -177,6 +191,7 @@ pub(super) const WORKFORCE_AUDIENCE: &str =
 /// In standard base64 the client has `+`, `/` and padding, which other alphabets write differently.
 pub(super) const STS_CLIENT_ID: &str = "emulator>>>?client";
 pub(super) const STS_CLIENT_SECRET: &str = "emulator>?~secret1";
+pub(super) const STS_REFRESH_TOKEN: &str = "1//emulator-workforce-refresh";
 /// The token that GitHub calls `ACTIONS_ID_TOKEN_REQUEST_TOKEN`.
 pub(super) const OIDC_REQUEST_TOKEN: &str = "emulator-oidc-request";
 pub(super) const AWS_TOKEN_TYPE: &str = "urn:ietf:params:aws:token-type:aws4_request";

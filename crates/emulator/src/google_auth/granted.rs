@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use crate::google_auth::files::STS_REFRESH_TOKEN;
 use crate::oauth::TokenStatus;
 
 /// The granted tokens. They are apart from those of Code Assist: neither service takes the other's.
@@ -11,6 +12,8 @@ pub(crate) struct GrantedTokens {
     last: u64,
     tokens: HashMap<String, Grant>,
     metadata: Option<String>,
+    /// The refresh token of the user of a workforce pool, if it was replaced.
+    workforce_refresh: Option<String>,
 }
 
 /// What a token is good for.
@@ -103,6 +106,15 @@ impl GrantedTokens {
         let token = self.grant(GrantSource::Metadata, GrantScope::CloudPlatform, lifetime);
         self.metadata = Some(token.clone());
         (token, lifetime.as_secs())
+    }
+
+    pub(super) fn workforce_refresh(&self) -> &str {
+        self.workforce_refresh.as_deref().unwrap_or(STS_REFRESH_TOKEN)
+    }
+
+    pub(super) fn rotate_workforce_refresh(&mut self) {
+        self.last += 1;
+        self.workforce_refresh = Some(format!("{STS_REFRESH_TOKEN}-{:06}", self.last));
     }
 
     /// Expires every token.

@@ -26,8 +26,8 @@ use crate::status::{ApiError, http_status, pretty};
 pub use self::aws::{AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, REGION as AWS_REGION};
 pub use self::files::{
     IdentityPool, SERVICE_ACCOUNT, SUBJECT_TOKEN, SubjectSource, TARGET_ACCOUNT,
-    authorized_user_json, external_account_json, impersonated_json, service_account_json,
-    subject_token_json,
+    authorized_user_json, external_account_json, external_authorized_user_json, impersonated_json,
+    service_account_json, subject_token_json,
 };
 pub(crate) use self::granted::{GrantScope, GrantSource, GrantedTokens};
 pub(crate) use self::jwt::{JwtFault, SignedClaims};
@@ -44,6 +44,7 @@ pub(crate) enum AuthEndpoint {
     Metadata(String),
     Oidc,
     Sts,
+    StsRefresh,
 }
 
 impl AuthEndpoint {
@@ -54,6 +55,7 @@ impl AuthEndpoint {
         let post = parts.method == Method::POST;
         match path {
             "/v1/token" if post => return Some(Self::Sts),
+            "/v1/oauthtoken" if post => return Some(Self::StsRefresh),
             "/oidc/token" if get => return Some(Self::Oidc),
             "/latest/api/token" if parts.method == Method::PUT => return Some(Self::AwsSession),
             "/latest/meta-data/placement/availability-zone" if get => return Some(Self::AwsRegion),
@@ -93,14 +95,12 @@ impl AuthEndpoint {
             Self::Metadata(_) => "metadata",
             Self::Oidc => "oidc",
             Self::Sts => "sts",
+            Self::StsRefresh => "stsRefresh",
         }
     }
 
     pub(crate) fn answer(&self, request: &ApiRequest<'_>, state: &mut State) -> Reply {
-        // STS takes a client, IAM and the OIDC endpoint a token in `Authorization`.
-        let authorized = matches!(self, Self::GenerateAccessToken(_) | Self::Oidc | Self::Sts);
-        let more: &[&str] = if authorized { &[] } else { &["authorization"] };
-        if let Some(name) = foreign_header(request, more) {
+        if let Some(name) = self.violation(request.headers) {
             return self.refusal(name);
         }
         match self {
@@ -111,11 +111,22 @@ impl AuthEndpoint {
             Self::Metadata(path) => metadata::answer(path, request, state),
             Self::Oidc => oidc::answer(request, state),
             Self::Sts => sts::answer(request, state),
+            Self::StsRefresh => sts::refresh(request, state),
         }
     }
 }
 
 impl AuthEndpoint {
+    /// A header that must not reach the service.
+    pub(crate) fn violation<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
+        // STS takes a client, IAM and the OIDC endpoint a token in `Authorization`.
+        let is_authorized = matches!(
+            self,
+            Self::GenerateAccessToken(_) | Self::Oidc | Self::Sts | Self::StsRefresh
+        );
+        foreign_header(headers, if is_authorized { &[] } else { &["authorization"] })
+    }
+
     /// The refusal of a header, in the form of the service.
     fn refusal(&self, name: &str) -> Reply {
         match self {
@@ -128,7 +139,7 @@ impl AuthEndpoint {
                 ApiError::new(400, why).reply(false)
             }
             Self::Metadata(_) => metadata::refusal(name),
-            Self::Sts => {
+            Self::Sts | Self::StsRefresh => {
                 let why = format!("The header {name} is not wanted here.");
                 oauth_error(400, "invalid_request", &why)
             }
@@ -147,8 +158,8 @@ fn has_flavor(headers: &HeaderMap) -> bool {
 
 /// A header of the request that must not reach a credential service: what a client sent to the proxy,
 /// and those of `more`.
-fn foreign_header<'a>(request: &'a ApiRequest<'_>, more: &[&str]) -> Option<&'a str> {
-    request.headers.keys().map(HeaderName::as_str).find(|name| {
+fn foreign_header<'a>(headers: &'a HeaderMap, more: &[&str]) -> Option<&'a str> {
+    headers.keys().map(HeaderName::as_str).find(|name| {
         FOREIGN.contains(name) || more.contains(name) || name.starts_with("x-forwarded-")
     })
 }

@@ -15,10 +15,7 @@ use crate::state::State;
 use crate::vertex::PROJECT;
 
 pub(super) fn answer(request: &ApiRequest<'_>, state: &mut State) -> Reply {
-    exchanged(request, state).unwrap_or_else(|refusal| {
-        let code = if refusal.error == "invalid_client" { 401 } else { 400 };
-        oauth_error(code, &refusal.error, &refusal.why)
-    })
+    exchanged(request, state).unwrap_or_else(StsRefusal::reply)
 }
 
 fn exchanged(request: &ApiRequest<'_>, state: &mut State) -> Result<Reply, StsRefusal> {
@@ -48,6 +45,38 @@ fn exchanged(request: &ApiRequest<'_>, state: &mut State) -> Result<Reply, StsRe
     Ok(Reply::ok(&json!({
         "access_token": token,
         "issued_token_type": "urn:ietf:params:oauth:token-type:access_token",
+        "token_type": "Bearer",
+        "expires_in": lifetime.as_secs(),
+    })))
+}
+
+/// The refresh grant of a user of a workforce pool, whose client authenticates by HTTP Basic.
+pub(super) fn refresh(request: &ApiRequest<'_>, state: &mut State) -> Reply {
+    refreshed(request, state).unwrap_or_else(StsRefusal::reply)
+}
+
+fn refreshed(request: &ApiRequest<'_>, state: &mut State) -> Result<Reply, StsRefusal> {
+    let form = request.form();
+    form.check(&["grant_type", "refresh_token"]).map_err(|why| refusal("invalid_request", why))?;
+    must_be(&form, "grant_type", "refresh_token")?;
+    if !client(request)? {
+        return Err(refusal("invalid_client", "The OAuth client is missing."));
+    }
+    if let Some(error) = &state.google_auth.sts_error {
+        return Err(refusal(error, "The emulator is set to refuse."));
+    }
+    if form.get("refresh_token") != Some(state.granted.workforce_refresh()) {
+        return Err(refusal("invalid_grant", "The refresh token is invalid or revoked."));
+    }
+    if state.rotate_refresh {
+        state.granted.rotate_workforce_refresh();
+    }
+    let lifetime = state.token_lifetime();
+    let scope = GrantScope::CloudPlatform;
+    let token = state.granted.grant(GrantSource::Federation, scope, lifetime);
+    Ok(Reply::ok(&json!({
+        "access_token": token,
+        "refresh_token": state.granted.workforce_refresh(),
         "token_type": "Bearer",
         "expires_in": lifetime.as_secs(),
     })))
@@ -134,6 +163,13 @@ fn must_be(form: &Form<'_>, name: &str, value: &str) -> Result<(), StsRefusal> {
 struct StsRefusal {
     error: String,
     why: String,
+}
+
+impl StsRefusal {
+    fn reply(self) -> Reply {
+        let code = if self.error == "invalid_client" { 401 } else { 400 };
+        oauth_error(code, &self.error, &self.why)
+    }
 }
 
 fn refusal(error: &str, why: impl Into<String>) -> StsRefusal {

@@ -27,7 +27,7 @@ pub(super) fn answer(request: &ApiRequest<'_>, state: &mut State) -> Reply {
     if let Err(why) = refused {
         return oauth_error(400, "invalid_request", &why);
     }
-    if let Some(name) = foreign_header(request, &["authorization"]) {
+    if let Some(name) = foreign_header(request.headers, &["authorization"]) {
         return oauth_error(
             400,
             "invalid_request",

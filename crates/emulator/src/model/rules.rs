@@ -38,7 +38,7 @@ pub(crate) fn generation(
 /// The rules of `countTokens` (docs/reference/protocol.md 2.5).
 pub(crate) fn counting(form: AnswerForm, request: &Node<'_>) -> Result<(), ApiError> {
     contents(form, "CountTokensRequest", request)?;
-    if form == AnswerForm::GeminiApi {
+    if form != AnswerForm::CodeAssist {
         return Ok(());
     }
     for (at, content) in request.list("contents").iter().enumerate() {

@@ -233,9 +233,8 @@ fn trace_id(seq: u64) -> String {
 }
 
 /// The headers that Google's front end adds to every answer (docs/reference/protocol.md 2.2).
-const FRONT_END: [(&str, &str); 6] = [
+const FRONT_END: [(&str, &str); 5] = [
     ("server", "ESF"),
-    ("server-timing", "gfet4t7; dur=12"),
     ("vary", "Origin, X-Origin, Referer"),
     ("x-content-type-options", "nosniff"),
     ("x-frame-options", "SAMEORIGIN"),

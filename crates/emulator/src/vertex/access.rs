@@ -1,5 +1,6 @@
 //! Who may call: the headers that may arrive, the credential, the project, the location, the model.
 
+use http::HeaderMap;
 use serde_json::json;
 
 use crate::google_auth::{GrantScope, GrantSource, JwtFault, SignedClaims};
@@ -9,6 +10,7 @@ use crate::state::State;
 use crate::status::{ApiError, ServiceMethod, error_info};
 use crate::vertex::call::{Place, Target, VertexCall};
 use crate::vertex::errors::{self, SERVICE};
+use crate::vertex::settings::VertexSettings;
 
 /// Refuses a request whose query, headers, credential, project, location or model the service
 /// refuses, or that has what must not reach Google.
@@ -45,8 +47,7 @@ pub(super) fn check_caller(
         return call.model().map_or(Ok(()), |model| check_model(model, call, state));
     };
     if *project != settings.project {
-        let resource = format!("projects/{project}/locations/{location}{}", resource(call));
-        return Err(errors::permission_denied("aiplatform.endpoints.predict", &resource));
+        return Err(errors::permission_denied("aiplatform.endpoints.predict", &call.resource()));
     }
     match call.model() {
         Some(model) => check_model(model, call, state),
@@ -68,17 +69,13 @@ pub(super) fn check_model(model: &str, call: &VertexCall, state: &State) -> Resu
     if exists {
         return Ok(());
     }
-    let resource = match &call.place {
-        Place::Express => format!("publishers/google/models/{model}"),
-        Place::Project { project, location } => {
-            format!("projects/{project}/locations/{location}/publishers/google/models/{model}")
-        }
-    };
-    Err(errors::model_not_found(&resource))
-}
-
-fn resource(call: &VertexCall) -> String {
-    call.model().map_or_else(String::new, |model| format!("/publishers/google/models/{model}"))
+    Err(match call.model() {
+        Some(_) => errors::model_not_found(&call.resource()),
+        None => errors::model_not_found(&format!(
+            "{}/publishers/google/models/{model}",
+            call.resource()
+        )),
+    })
 }
 
 fn check_query(request: &ApiRequest<'_>, call: &VertexCall) -> Result<(), ApiError> {
@@ -108,21 +105,26 @@ fn check_headers(request: &ApiRequest<'_>, state: &State) -> Result<(), ApiError
             "Multiple authentication credentials received. Please pass only one.",
         ));
     }
-    for name in request.headers.keys() {
+    match forbidden_header(request.headers, &state.vertex) {
+        Some(name) => Err(violation(&format!("header {name}"))),
+        None => Ok(()),
+    }
+}
+
+/// The first header that must not reach Vertex AI.
+pub(super) fn forbidden_header<'a>(
+    headers: &'a HeaderMap,
+    settings: &VertexSettings,
+) -> Option<&'a str> {
+    headers.iter().find_map(|(name, value)| {
+        let quota = settings.quota_project.as_deref().map(str::as_bytes);
         let name = name.as_str();
-        if FORBIDDEN.contains(&name)
+        let is_forbidden = FORBIDDEN.contains(&name)
             || name.starts_with("x-forwarded-")
             || name.starts_with("x-proxy-")
-        {
-            return Err(violation(&format!("header {name}")));
-        }
-    }
-    if let Some(project) = request.headers.get("x-goog-user-project")
-        && state.vertex.quota_project.as_deref().map(str::as_bytes) != Some(project.as_bytes())
-    {
-        return Err(violation("header x-goog-user-project with a project of the client"));
-    }
-    Ok(())
+            || (name == "x-goog-user-project" && quota != Some(value.as_bytes()));
+        is_forbidden.then_some(name)
+    })
 }
 
 /// Checks the token and says which flow granted it.

@@ -150,6 +150,31 @@ impl VertexCall {
         }
     }
 
+    /// The name of the place, or of the model in it, as errors have it.
+    pub(super) fn resource(&self) -> String {
+        let place = match &self.place {
+            Place::Express => String::new(),
+            Place::Project { project, location } => {
+                format!("projects/{project}/locations/{location}")
+            }
+        };
+        match self.model() {
+            Some(model) if place.is_empty() => format!("publishers/google/models/{model}"),
+            Some(model) => format!("{place}/publishers/google/models/{model}"),
+            None => place,
+        }
+    }
+
+    /// A call of some model.
+    pub(super) fn sample() -> Self {
+        let model = "gemini-2.5-flash".to_owned();
+        Self {
+            version: ApiVersion::V1Beta1,
+            place: Place::Express,
+            target: Target::Model(model, ModelMethod::GenerateContent),
+        }
+    }
+
     /// The method as the details of an error name it.
     pub(super) fn method(&self) -> String {
         let (service, name) = match &self.target {

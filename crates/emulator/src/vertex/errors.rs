@@ -1,8 +1,10 @@
 //! Errors in the words of Vertex AI.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::status::{ApiError, error_info};
+use crate::status::{ApiError, ServiceMethod, error_info};
+use crate::vertex::call::VertexCall;
+use crate::vertex::settings::PROJECT;
 
 /// 401: a key where only OAuth is taken.
 pub(super) fn key_unsupported(method: &str) -> ApiError {
@@ -87,6 +89,76 @@ pub(super) fn signature_missing(function: &str, block: usize) -> ApiError {
              {block}. content block is missing a `thought_signature`. Learn more: \
              https://docs.cloud.google.com/vertex-ai/generative-ai/docs/thought-signatures"
         ),
+    )
+}
+
+/// The error of a name, for a rule of the script.
+pub(super) fn named(name: &str, call: &VertexCall) -> Option<ApiError> {
+    let method = call.method();
+    let called = ServiceMethod { service: SERVICE, method: &method };
+    let resource = call.resource();
+    Some(match name {
+        "api_keys_unsupported" => key_unsupported(&method),
+        "billing_disabled" => ApiError::new(
+            403,
+            format!(
+                "This API method requires billing to be enabled. Please enable billing on project \
+                 #{PROJECT} by visiting https://console.developers.google.com/billing/enable?\
+                 project={PROJECT} then retry."
+            ),
+        )
+        .detail(project_fault("BILLING_DISABLED")),
+        "foreign_signature" => foreign_signature(),
+        "iam_permission_denied" => permission_denied("aiplatform.endpoints.predict", &resource),
+        "publisher_model_not_found" => model_not_found(&resource),
+        "service_disabled" => ApiError::new(
+            403,
+            format!(
+                "Vertex AI API has not been used in project {PROJECT} before or it is disabled. \
+                 Enable it by visiting https://console.developers.google.com/apis/api/{SERVICE}/\
+                 overview?project={PROJECT} then retry."
+            ),
+        )
+        .detail(project_fault("SERVICE_DISABLED")),
+        // It has neither details nor a delay (docs/reference/upstreams.md 4.3).
+        "shared_quota" => ApiError::new(
+            429,
+            "Resource exhausted. Please try again later. Please refer to \
+             https://cloud.google.com/vertex-ai/generative-ai/docs/error-code-429 for more \
+             details.",
+        ),
+        "token_expired" => ApiError::unauthenticated("ACCESS_TOKEN_EXPIRED", called),
+        "token_unsupported" => ApiError::unauthenticated("ACCESS_TOKEN_TYPE_UNSUPPORTED", called),
+        _ => return None,
+    })
+}
+
+/// The error of a name, of some call.
+pub(crate) fn sample(name: &str) -> Option<ApiError> {
+    named(name, &VertexCall::sample())
+}
+
+/// The usual error for a status, for a rule that names nothing else.
+pub(super) fn standard(code: u16, call: &VertexCall) -> ApiError {
+    let name = match code {
+        401 => "token_expired",
+        403 => "iam_permission_denied",
+        404 => "publisher_model_not_found",
+        429 => "shared_quota",
+        _ => "",
+    };
+    named(name, call).unwrap_or_else(|| {
+        let method = call.method();
+        ApiError::standard(code, ServiceMethod { service: SERVICE, method: &method })
+    })
+}
+
+fn project_fault(reason: &str) -> Value {
+    error_info(
+        reason,
+        "googleapis.com",
+        json!({"service": SERVICE, "consumer": format!("projects/{PROJECT}"),
+               "containerInfo": PROJECT, "serviceTitle": "Vertex AI API"}),
     )
 }
 

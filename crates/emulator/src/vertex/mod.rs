@@ -13,7 +13,10 @@ mod rules;
 mod settings;
 mod wire;
 
+use http::HeaderMap;
+
 use crate::backend::Backend;
+use crate::gemini_api::errors as gemini_errors;
 use crate::proto::{self, ListRule, Node};
 use crate::reply::Reply;
 use crate::request::ApiRequest;
@@ -23,18 +26,24 @@ pub use self::access::ACCESS_TOKEN;
 pub(crate) use self::caches::Caches;
 pub(crate) use self::call::VertexCall;
 use self::call::{ModelMethod, Target};
+pub(crate) use self::errors::sample as sample_error;
 pub(crate) use self::predict::Operations;
 pub(crate) use self::settings::VertexSettings;
 pub use self::settings::{API_KEY, LOCATION, PROJECT};
 
 /// Checks the caller and the body as the service does, and answers.
-pub(crate) fn answer(
+pub(crate) fn answer(call: &VertexCall, request: &ApiRequest<'_>, backend: &Backend) -> Reply {
+    let answered = answered(call, request, backend);
+    answered.unwrap_or_else(|error| error.reply(call.streams()))
+}
+
+fn answered(
     call: &VertexCall,
     request: &ApiRequest<'_>,
     backend: &Backend,
 ) -> Result<Reply, ApiError> {
     access::check_caller(call, request, &backend.state())?;
-    let reply = match &call.target {
+    match &call.target {
         Target::Cache(cache_call, id) => {
             caches::one(*cache_call, id, call, request, &mut backend.state())
         }
@@ -62,16 +71,21 @@ pub(crate) fn answer(
                 }
             }
         }
-    }?;
-    Ok(dressed(reply))
+    }
 }
 
-/// Adds what is in every answer of Google's: the offer of HTTP/3.
-fn dressed(reply: Reply) -> Reply {
-    reply.header("alt-svc", "h3=\":443\"; ma=2592000,h3-29=\":443\"; ma=2592000")
+/// The error that a rule names, or that of the rule's status.
+pub(crate) fn scripted_error(call: &VertexCall, name: Option<&str>, status: u16) -> Reply {
+    let named =
+        name.and_then(|name| errors::named(name, call).or_else(|| gemini_errors::sample(name)));
+    named.unwrap_or_else(|| errors::standard(status, call)).reply(call.streams())
 }
 
-/// The error as the answer to the call.
-pub(crate) fn refused(error: ApiError, call: &VertexCall) -> Reply {
-    dressed(error.reply(call.streams()))
+/// What a proxy sent that it must not send to Vertex AI.
+pub(crate) fn violation(headers: &HeaderMap, settings: &VertexSettings) -> Option<String> {
+    access::forbidden_header(headers, settings).map(str::to_owned)
 }
+
+/// A header of every answer, which a proxy drops.
+pub(crate) const FRONT_END: [(&str, &str); 1] =
+    [("alt-svc", "h3=\":443\"; ma=2592000,h3-29=\":443\"; ma=2592000")];

@@ -13,10 +13,6 @@ pub(super) fn generation(model: &str, request: &mut Node<'_>) -> Result<(), ApiE
     roles(model, request)?;
     categories(request)?;
     signatures(model, request)?;
-    // The service knows its own caches, which the common rules do not.
-    if let Node::Object(members) = request {
-        members.retain(|(name, _)| name != "cachedContent" && name != "cached_content");
-    }
     rules::generation(AnswerForm::Vertex, model, request)
 }
 

@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn what_is_no_key_of_a_table_is_reported_with_the_likely_right_one() {
         let file = parsed(
-            "[[upstream]]\nname = \"a\"\nendpont = \"x\"\nApi_Key = \"hush\"\nxyzzy = 1\n\
+            "[[upstream]]\nname = \"a\"\nend_point = \"x\"\nApi_Key = \"hush\"\nxyzzy = 1\n\
              model_map = \"hush\"\nmodels = [1]\nproject = {}\napi_key = \"hush\"\n\
              api_key_file = \"hush-file\"\n",
         );
@@ -177,7 +177,7 @@ mod tests {
         let all = all.join("\n");
         let place = "[[upstream]] 1 in c.toml";
         for line in [
-            format!("endpont of {place}: is not a key of these tables; did you mean endpoint?"),
+            format!("end_point of {place}: is not a key of these tables; did you mean endpoint?"),
             format!(
                 "Api_Key of {place}: is not a key of these tables; keys are in lower case: api_key"
             ),

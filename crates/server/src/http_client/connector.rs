@@ -74,7 +74,7 @@ impl Connector {
             tls_http1: TlsConnector::from(Arc::new(tls_http1)),
             matcher: Arc::new(matcher(settings)),
             timeout: settings.connection_timeout,
-            metadata_host: std::env::var("GCE_METADATA_HOST").ok().map(Arc::from),
+            metadata_host: settings.metadata_host.as_deref().map(Arc::from),
         })
     }
 

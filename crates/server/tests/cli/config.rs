@@ -97,7 +97,7 @@ fn an_upstream_without_its_key_or_project_refuses_to_start() {
     let home = Home::new();
     home.write(
         "c.toml",
-        "[[upstream]]\nname = \"team\"\nprovider = \"gemini-api\"\nendpont = \"x\"\n\
+        "[[upstream]]\nname = \"team\"\nprovider = \"gemini-api\"\nend_point = \"x\"\n\
          [[upstream]]\nname = \"eu\"\nprovider = \"vertex\"\napi_key_file = \"nowhere\"\n",
     );
     let output = home.run_with(&["serve", "--upstreams", "vertex,gemini-api"], &[]);
@@ -110,7 +110,7 @@ fn an_upstream_without_its_key_or_project_refuses_to_start() {
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     let message = stderr(&output);
     for line in [
-        "error: endpont of [[upstream]] 1 in c.toml: is not a key of these tables; did you mean endpoint?",
+        "error: end_point of [[upstream]] 1 in c.toml: is not a key of these tables; did you mean endpoint?",
         "error: upstream team in c.toml: has neither api_key nor api_key_file",
         "error: api_key_file of [[upstream]] 2 in c.toml: nowhere cannot be used: No such file",
     ] {

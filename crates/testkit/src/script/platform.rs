@@ -238,7 +238,7 @@ impl Platform for ScriptedPlatform {
 }
 
 impl ScriptedPlatform {
-    /// Hands a request to the script, and waits for the head of its reply.
+    /// Passes a request to the script, and waits for the head of its reply.
     async fn exchange(
         &self,
         head: Parts,

@@ -112,7 +112,7 @@ fn impersonated(source: Value) -> Value {
 
 const FILE: &str = "/etc/credentials.json";
 const SUBJECT: &str = "/var/run/subject";
-const GCLOUDS: &str = "/home/me/.config/gcloud/application_default_credentials.json";
+const GCLOUDS: &str = "/home/test/.config/gcloud/application_default_credentials.json";
 
 /// What upstream got as `Authorization`.
 fn bearers(script: &ScriptedPlatform) -> Vec<String> {
@@ -335,9 +335,7 @@ fn a_metadata_server_is_not_asked_while_it_would_give_the_same_token() {
 fn the_search_finds_gclouds_file_also_when_it_appears_later() {
     let script = ScriptedPlatform::new(google());
     script.write_file("/no/matter", "");
-    script.set_variable("HOME", "/home/me");
-    script.set_variable("NO_GCE_CHECK", "true");
-    let proxy = proxy(&script, GoogleCredentials::Search);
+    let proxy = proxy_with(&script, GoogleCredentials::Search, &[("NO_GCE_CHECK", "true")]);
     let refused = run(&script, &proxy, post(GENERATE, HELLO));
     assert_eq!(&*refused.reason(), "CREDENTIALS_MISSING");
     assert!(refused.text().contains(GCLOUDS), "{}", refused.text());
@@ -351,17 +349,15 @@ fn the_search_finds_gclouds_file_also_when_it_appears_later() {
 #[test]
 fn gclouds_own_variable_and_the_metadata_servers_are_honoured() {
     let script = ScriptedPlatform::new(google());
-    script.set_variable("HOME", "/home/me");
-    script.set_variable("CLOUDSDK_CONFIG", "/cfg");
     script.write_file("/cfg/application_default_credentials.json", authorized_user().to_string());
-    let found = proxy(&script, GoogleCredentials::Search);
+    let found = proxy_with(&script, GoogleCredentials::Search, &[("CLOUDSDK_CONFIG", "/cfg")]);
     assert_eq!(status(&script, &found), 200);
     assert_eq!(script.received("/token").len(), 1);
 
     let script = ScriptedPlatform::new(google());
     script.write_file("/no/matter", "");
-    script.set_variable("GCE_METADATA_HOST", "127.0.0.1:9");
-    let found = proxy(&script, GoogleCredentials::Search);
+    let host = [("GCE_METADATA_HOST", "127.0.0.1:9")];
+    let found = proxy_with(&script, GoogleCredentials::Search, &host);
     assert_eq!(status(&script, &found), 200);
     let asked = script.all_received();
     assert!(asked[0].line.starts_with("GET http://127.0.0.1:9/computeMetadata/v1/"), "{asked:?}");

@@ -79,7 +79,7 @@ impl Credentials {
             if let RefreshError::Rejected(why) = &mut failed.error
                 && is_in_file
             {
-                let place = self.place.name(platform);
+                let place = self.place.name(&self.settings);
                 *why = format!("{place} ({}): {why}", google.kind());
             }
             failed

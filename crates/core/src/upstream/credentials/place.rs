@@ -7,7 +7,7 @@ use crate::error::{CredentialKind, Error};
 use crate::google::credentials::adc::{DEFAULT_UNIVERSE, GoogleCredential, GoogleCredentialError};
 use crate::google::credentials::{CredentialError, Login};
 use crate::platform::{CredentialFile, Platform};
-use crate::settings::{CodeAssistSettings, CredentialsJson, GoogleCredentials};
+use crate::settings::{CodeAssistSettings, CredentialsJson, GoogleCredentials, Settings};
 
 /// Where the credential of an account is.
 #[derive(Debug, Clone)]
@@ -36,15 +36,15 @@ impl CredentialPlace {
     }
 
     /// The place, as a message names it.
-    pub(super) fn name<P: Platform>(&self, platform: &P) -> String {
+    pub(super) fn name(&self, settings: &Settings) -> String {
         match self {
             Self::Google(GoogleCredentials::Json(json)) => json.name.to_owned(),
-            _ => self.file(platform).unwrap_or_else(|| "the credential".to_owned()),
+            _ => self.file(settings).unwrap_or_else(|| "the credential".to_owned()),
         }
     }
 
     /// The file that holds the credential, if one may.
-    pub(super) fn file<P: Platform>(&self, platform: &P) -> Option<String> {
+    pub(super) fn file(&self, settings: &Settings) -> Option<String> {
         match self {
             Self::GeminiCli(place) => {
                 let has_other = place.access_token.is_some() || place.credentials_json.is_some();
@@ -52,7 +52,7 @@ impl CredentialPlace {
             }
             Self::Google(GoogleCredentials::Json(_)) => None,
             Self::Google(GoogleCredentials::File(path)) => Some(path.clone()),
-            Self::Google(GoogleCredentials::Search) => gclouds_file(platform),
+            Self::Google(GoogleCredentials::Search) => settings.adc_file.clone(),
         }
     }
 
@@ -76,6 +76,7 @@ impl CredentialPlace {
     pub(super) async fn without_file<P: Platform>(
         &self,
         platform: &P,
+        settings: &Settings,
     ) -> Result<AccountLogin, Missing> {
         let json = match self {
             Self::GeminiCli(CodeAssistSettings { access_token: Some(token), .. }) => {
@@ -90,13 +91,13 @@ impl CredentialPlace {
                 .parse(platform, text.expose_secret().as_bytes())
                 .map_err(|why| Missing::UntilChanged(why.at(name)));
         }
-        match (self, self.file(platform)) {
+        match (self, self.file(settings)) {
             (Self::GeminiCli(_), None) => Err(no_place()),
             (Self::GeminiCli(_) | Self::Google(GoogleCredentials::File(_)), Some(path)) => {
                 let file = platform.credential_file(&path, None).await;
                 Err(self.missing(platform, file, &path))
             }
-            (Self::Google(_), path) => self.search(platform, path).await,
+            (Self::Google(_), path) => self.search(platform, settings, path).await,
         }
     }
 
@@ -104,6 +105,7 @@ impl CredentialPlace {
     async fn search<P: Platform>(
         &self,
         platform: &P,
+        settings: &Settings,
         gclouds: Option<String>,
     ) -> Result<AccountLogin, Missing> {
         let mut looked_for = "a home folder with gcloud's file".to_owned();
@@ -114,15 +116,11 @@ impl CredentialPlace {
                 other => return Err(self.missing(platform, other, &path)),
             }
         }
-        let is_off = platform
-            .variable("NO_GCE_CHECK")
-            .is_some_and(|value| value.eq_ignore_ascii_case("true") || value == "1");
-        if is_off {
+        if settings.metadata_host.is_none() {
             let why = format!(": there is no {looked_for}, and NO_GCE_CHECK is set");
             return Err(no_google_credential(&why));
         }
-        let host = platform.variable("GCE_METADATA_HOST");
-        let server = GoogleCredential::of_metadata_server(host.as_deref());
+        let server = GoogleCredential::of_metadata_server(settings.metadata_host.as_deref());
         Ok(AccountLogin::Google(server.into()))
     }
 
@@ -206,13 +204,4 @@ fn no_google_credential(why: &str) -> Missing {
     );
     let kind = CredentialKind::GoogleCloud;
     Missing::UntilChanged(Error::CredentialsMissing { why, kind })
-}
-
-/// Where gcloud keeps the credential that Google's libraries find (`docs/reference/upstreams.md` 2.1).
-fn gclouds_file<P: Platform>(platform: &P) -> Option<String> {
-    let folder = platform.variable("CLOUDSDK_CONFIG").or_else(|| {
-        let windows = platform.variable("APPDATA").map(|folder| format!("{folder}/gcloud"));
-        windows.or_else(|| platform.variable("HOME").map(|home| format!("{home}/.config/gcloud")))
-    })?;
-    Some(format!("{folder}/application_default_credentials.json"))
 }

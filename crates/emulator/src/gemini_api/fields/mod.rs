@@ -126,7 +126,7 @@ message!(FILE, "File",
     "name": Text,
     "display_name": Text,
     "mime_type": Text,
-    "size_bytes": Text,
+    "size_bytes": Number,
 );
 
 message!(REGISTER_FILES, "RegisterFilesRequest",

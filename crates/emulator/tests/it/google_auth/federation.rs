@@ -6,13 +6,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use code_assist_emulator::{
     AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, Emulator, IdentityPool, SUBJECT_TOKEN, SubjectSource,
-    VERTEX_PROJECT, external_account_json, subject_token_json,
+    TARGET_ACCOUNT, VERTEX_PROJECT, external_account_json, external_authorized_user_json,
+    subject_token_json,
 };
 use ring::hmac;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::client::{Answer, send};
+use crate::client::{Answer, send, state};
 use crate::vertex_client::{form, now, post_as, set, status_of, vertex};
 
 fn file(google: &Emulator, source: SubjectSource<'_>, pool: IdentityPool) -> Value {
@@ -145,6 +146,56 @@ async fn a_client_authenticates_in_standard_base64_with_padding() {
 }
 
 #[tokio::test]
+async fn a_workforce_user_refreshes_with_a_client_and_the_refresh_token_may_rotate() {
+    let google = vertex().await;
+    let file: Value = serde_json::from_str(&external_authorized_user_json(&google.url())).unwrap();
+    let text = |name: &str| file[name].as_str().unwrap().to_owned();
+    let target = text("token_url").strip_prefix(&google.url()).unwrap().to_owned();
+    let client = STANDARD.encode(format!("{}:{}", text("client_id"), text("client_secret")));
+    let basic = format!("Basic {client}");
+    let headers = [("authorization", basic.as_str())];
+    let refresh = async |token: &str, headers: &[(&str, &str)]| {
+        let fields = [("grant_type", "refresh_token"), ("refresh_token", token)];
+        form(&google, &target, headers, &fields).await
+    };
+    let first = text("refresh_token");
+    assert_eq!(refresh(&first, &[]).await.json()["error"], "invalid_client");
+    let grant = refresh(&first, &headers).await.json();
+    assert_eq!(grant["refresh_token"], first.as_str());
+    assert_eq!(status_of(&google, grant["access_token"].as_str().unwrap()).await, 200);
+    state(&google, json!({"rotate_refresh": true})).await;
+    let second = refresh(&first, &headers).await.json()["refresh_token"].clone();
+    assert_eq!(refresh(&first, &headers).await.json()["error"], "invalid_grant");
+    assert_eq!(refresh(second.as_str().unwrap(), &headers).await.status, 200);
+}
+
+#[tokio::test]
+async fn what_a_client_sent_to_the_proxy_is_refused_by_each_credential_service() {
+    let google = vertex().await;
+    let iam = format!("/v1/projects/-/serviceAccounts/{TARGET_ACCOUNT}:generateAccessToken");
+    let targets = [
+        ("POST", "/token", 400),
+        ("POST", "/v1/token", 400),
+        ("POST", "/v1/oauthtoken", 400),
+        ("POST", iam.as_str(), 400),
+        ("GET", "/computeMetadata/v1/project/project-id", 403),
+        ("GET", "/oidc/token", 403),
+        ("PUT", "/latest/api/token", 403),
+    ];
+    for (method, target, status) in targets {
+        for name in ["cookie", "x-goog-api-key", "x-goog-user-project", "x-forwarded-for"] {
+            let media = ("content-type", "application/x-www-form-urlencoded");
+            let headers = [media, (name, "of the client")];
+            // The grant type makes the request at `/token` one of Vertex AI.
+            let body = b"grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer&assertion=x";
+            let answer = send(&google, method, target, &headers, body).await;
+            assert_eq!(answer.status, status, "{target} {name}");
+            assert!(answer.text().contains(name), "{}", answer.text());
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_token_for_iam_is_only_good_for_impersonation() {
     let google = vertex().await;
     let text =
@@ -219,8 +270,11 @@ async fn each_mistake_in_a_signed_aws_request_is_refused() {
         (answer.status, answer.text())
     };
     let user = Aws::of_user();
-    let (code, text) = status(&user).await;
-    assert_eq!(code, 200, "{text}");
+    // google-auth for Python adds the resource after it has signed.
+    for right in [user.clone(), Aws { is_resource_signed: false, ..user.clone() }] {
+        let (code, text) = status(&right).await;
+        assert_eq!(code, 200, "{text}");
+    }
     for wrong in [
         Aws { secret: "another".to_owned(), ..user.clone() },
         Aws { id: "AKIAUNKNOWN".to_owned(), ..user.clone() },
@@ -253,6 +307,7 @@ struct Aws {
     host: String,
     date: String,
     query: &'static str,
+    is_resource_signed: bool,
     /// A header that is signed but not sent.
     leaves_out: &'static str,
 }
@@ -270,6 +325,7 @@ impl Aws {
             host: "sts.eu-central-1.amazonaws.com".to_owned(),
             date,
             query: "Action=GetCallerIdentity&Version=2011-06-15",
+            is_resource_signed: true,
             leaves_out: "",
         }
     }
@@ -291,7 +347,9 @@ impl Aws {
         if let Some(session) = &self.session {
             headers.push(("x-amz-security-token", session));
         }
-        headers.push(("x-goog-cloud-target-resource", resource));
+        if self.is_resource_signed {
+            headers.push(("x-goog-cloud-target-resource", resource));
+        }
         let names: Vec<&str> = headers.iter().map(|(name, _)| *name).collect();
         let names = names.join(";");
         let mut canonical = format!("{}\n/\n{}\n", self.method, self.query);
@@ -314,6 +372,9 @@ impl Aws {
             hex(&key)
         );
         headers.push(("Authorization", &authorization));
+        if !self.is_resource_signed {
+            headers.push(("x-goog-cloud-target-resource", resource));
+        }
         headers.retain(|(name, _)| *name != self.leaves_out);
         let headers: Vec<Value> =
             headers.iter().map(|(key, value)| json!({"key": key, "value": value})).collect();

@@ -36,7 +36,7 @@ async fn each_mistake_in_a_self_signed_jwt_is_refused() {
     for change in [
         json!({"iss": "other@x.iam.gserviceaccount.com"}),
         json!({"sub": null}),
-        json!({"sub": "somebody@x.example"}),
+        json!({"sub": "other@x.example"}),
         json!({"scope": null}),
         json!({"aud": "https://aiplatform.googleapis.com/"}),
         json!({"scope": "https://www.googleapis.com/auth/iam"}),

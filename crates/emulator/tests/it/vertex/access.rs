@@ -3,7 +3,7 @@
 use code_assist_emulator::{ACCESS_TOKEN, VERTEX_ACCESS_TOKEN, VERTEX_API_KEY, VERTEX_PROJECT};
 use serde_json::{Value, json};
 
-use crate::client::{Answer, send, started};
+use crate::client::{Answer, send, settled_log, started};
 use crate::vertex_client::{body, call, path, path_at, post, post_as, set, vertex};
 
 const EXPRESS: &str = "/v1/publishers/google/models/gemini-2.5-flash:generateContent";
@@ -100,6 +100,9 @@ async fn what_must_not_reach_google_is_refused() {
         let target = format!("{}?{query}", path("generateContent"));
         assert_eq!(with(&target, &[token]).await.status, 400, "{query}");
     }
+    let google = vertex().await;
+    send(&google, "POST", &path("generateContent"), &[token, ("cookie", "a=b")], b"{}").await;
+    assert_eq!(settled_log(&google).await[0]["violation"], "cookie");
     let harmless = [token, ("x-goog-api-client", "gl-python"), ("x-server-timeout", "60")];
     assert_eq!(with(&path("generateContent"), &harmless).await.status, 200);
 }

@@ -99,7 +99,7 @@ fn upstreams_orders_the_names_and_each_must_be_known_and_there_once() {
     assert_eq!(good(&with("gemini-api")).unused_upstreams, []);
     assert_eq!(names(&good(&with(" , "))), ["gemini-api"], "empty is auto");
     for (bad, words) in [
-        ("vertx,gemni", "names vertx, gemni; there are code-assist, gemini-api, vertex"),
+        ("vertex2,gemini", "names vertex2, gemini; there are code-assist, gemini-api, vertex"),
         ("vertex,vertex", "has vertex twice"),
         ("auto,vertex", "has `auto` and something else"),
         ("Vertex", "names Vertex"),
