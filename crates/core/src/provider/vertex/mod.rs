@@ -64,6 +64,9 @@ impl Vertex {
         match (mode, call) {
             (ClientMode::Vertex, _) => Ok(unedited(call, body)),
             (ClientMode::Gemini, ModelCall::Whole(WholeCall::CountTokens)) => adapt::count(body),
+            (ClientMode::Gemini, ModelCall::Whole(WholeCall::BatchEmbed | WholeCall::Embed)) => {
+                Ok(unedited(call, body))
+            }
             (ClientMode::Gemini, _) => adapt::generate(body),
         }
     }
