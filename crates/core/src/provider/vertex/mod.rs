@@ -1,11 +1,9 @@
 //! The provider Vertex AI (`docs/reference/upstreams.md` 1.2, 1.3, 3 to 5).
 
 pub mod adapt;
-#[cfg_attr(not(test), expect(dead_code, reason = "no upstream is made of it yet"))]
 pub(crate) mod answer;
 pub mod models;
 pub mod path;
-#[cfg_attr(not(test), expect(dead_code, reason = "no upstream is made of it yet"))]
 pub(crate) mod stream;
 
 use std::sync::OnceLock;
@@ -66,6 +64,9 @@ impl Vertex {
         match (mode, call) {
             (ClientMode::Gemini, ModelCall::Whole(WholeCall::CountTokens)) => {
                 Ok(adapt::count(body)?)
+            }
+            (ClientMode::Gemini, ModelCall::Whole(WholeCall::BatchEmbed | WholeCall::Embed)) => {
+                Ok(unedited(call, body))
             }
             (ClientMode::Gemini, _) => Ok(adapt::generate(body)?),
             (ClientMode::Vertex, _) => {
