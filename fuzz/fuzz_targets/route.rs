@@ -26,5 +26,10 @@ fuzz_target!(|data: &[u8]| {
     {
         assert!(!model.is_empty(), "{uri}");
     }
+    if let Route::VertexResource(resource) = &route {
+        let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~@:/".contains(&byte);
+        assert!(resource.rest.bytes().all(harmless), "{uri}");
+        assert!(resource.rest.split('/').all(|s| !s.is_empty() && !s.starts_with('.')), "{uri}");
+    }
     assert_eq!(read(&method, &uri).as_ref(), Ok(&route), "the same path, another route");
 });

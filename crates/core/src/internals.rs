@@ -35,7 +35,7 @@ pub mod policy {
 
 /// What upstreams speak.
 pub mod provider {
-    pub use crate::provider::{code_assist, vertex};
+    pub use crate::provider::{code_assist, facts, vertex, vertex_client};
 }
 
 /// Server-sent events.

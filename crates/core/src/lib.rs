@@ -61,7 +61,7 @@ pub use body::ProxyBody;
 pub use caller::{Caller, KeyDigest, Rate, RateStanding};
 pub use dialect::gemini::error::body as gemini_error_body;
 pub use dialect::gemini::models::Model;
-pub use error::{Awaited, BodyBound, Error, ErrorSource};
+pub use error::{Awaited, BodyBound, CredentialKind, Error, ErrorSource};
 pub use google::credentials::adc::google_credential_problem;
 pub use google::credentials::credential_problem;
 pub use google::error::UpstreamError;

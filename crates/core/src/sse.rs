@@ -25,6 +25,13 @@ impl Event {
             Self::Bare(text) | Self::Data(text) => text.len(),
         }
     }
+
+    /// Its bytes.
+    pub(crate) fn text(&self) -> &Bytes {
+        match self {
+            Self::Bare(text) | Self::Data(text) => text,
+        }
+    }
 }
 
 /// An event is longer than the reader allows.

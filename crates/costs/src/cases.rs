@@ -188,6 +188,7 @@ fn asking_token() -> Rounds {
         header: HeaderValue::from_static("Bearer ya29.costs"),
         expires_at: Some(START + hour),
         lifetime: Some(hour),
+        longest_ahead: None,
     };
     let got = token::FetchOutcome::Got { token, renewable: true };
     tokens.settle(lease, got, START, Monotonic(0));

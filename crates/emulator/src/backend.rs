@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::emulator::Played;
 use crate::log::Log;
 use crate::script::Script;
 use crate::state::State;
@@ -10,14 +11,19 @@ use crate::state::State;
 #[derive(Debug)]
 pub(crate) struct Backend {
     pub(crate) log: Arc<Log>,
+    pub(crate) played: Played,
+    /// The base URL of the emulator.
+    pub(crate) url: String,
     state: Mutex<State>,
     script: Mutex<Script>,
 }
 
 impl Backend {
-    pub(crate) fn new(state: State) -> Self {
+    pub(crate) fn new(state: State, played: Played, url: String) -> Self {
         Self {
             log: Arc::new(Log::new()),
+            played,
+            url,
             state: Mutex::new(state),
             script: Mutex::new(Script::default()),
         }

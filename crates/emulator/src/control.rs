@@ -4,9 +4,13 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::backend::Backend;
+use crate::gemini_api::GeminiStateChange;
+use crate::google_auth::AuthSettings;
+use crate::patch::Patch;
 use crate::reply::Reply;
 use crate::script::Rule;
 use crate::state::StateChange;
+use crate::vertex::VertexSettings;
 
 /// Answers a control request. A mistake in it is 400 with `{"error": "…"}`.
 pub(crate) fn answer(backend: &Backend, method: &Method, path: &str, body: &[u8]) -> Reply {
@@ -32,14 +36,43 @@ pub(crate) fn answer(backend: &Backend, method: &Method, path: &str, body: &[u8]
             }
             Err(error) => bad_request(&error.to_string()),
         },
-        (_, "counts" | "log" | "script" | "state") => {
+        ("GET", "gemini-api") => Reply::ok(&backend.state().gemini),
+        ("POST", "gemini-api") => match serde_json::from_slice::<GeminiStateChange>(body) {
+            Ok(change) => {
+                let mut state = backend.state();
+                state.gemini.change(change);
+                Reply::ok(&state.gemini)
+            }
+            Err(error) => bad_request(&error.to_string()),
+        },
+        ("GET", "google-auth") => Reply::ok(&backend.state().google_auth),
+        ("POST", "google-auth") => match serde_json::from_slice::<Patch<AuthSettings>>(body) {
+            Ok(patch) => {
+                let mut state = backend.state();
+                patch.apply(&mut state.google_auth);
+                Reply::ok(&state.google_auth)
+            }
+            Err(error) => bad_request(&error.to_string()),
+        },
+        ("GET", "vertex") => Reply::ok(&backend.state().vertex),
+        ("POST", "vertex") => match serde_json::from_slice::<Patch<VertexSettings>>(body) {
+            Ok(patch) => {
+                let mut state = backend.state();
+                patch.apply(&mut state.vertex);
+                Reply::ok(&state.vertex)
+            }
+            Err(error) => bad_request(&error.to_string()),
+        },
+        (_, "counts" | "gemini-api" | "google-auth" | "log" | "script" | "state" | "vertex") => {
             let mut reply =
-                bad_request("counts and log: GET; log and script: DELETE; script and state: POST");
+                bad_request("counts and log: GET; log and script: DELETE; the others: POST");
             reply.status = StatusCode::METHOD_NOT_ALLOWED;
             reply
         }
         _ => {
-            let mut reply = bad_request("there is: counts, log, script, state");
+            let mut reply = bad_request(
+                "there is: counts, gemini-api, google-auth, log, script, state, vertex",
+            );
             reply.status = StatusCode::NOT_FOUND;
             reply
         }

@@ -1,7 +1,9 @@
 //! A running emulator, and how it is started.
 
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +26,66 @@ pub struct Options {
     pub token_lifetime: Duration,
     /// Whether the account has a tier and a project. If not, it has to be onboarded first.
     pub onboarded: bool,
+    /// The providers that it plays.
+    pub played: Played,
 }
+
+/// The providers that an emulator plays. Google's OAuth endpoints are always there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Played {
+    /// Code Assist, `cloudcode-pa.googleapis.com`.
+    #[default]
+    CodeAssist,
+    /// The Gemini API, `generativelanguage.googleapis.com`.
+    GeminiApi,
+    /// Vertex AI, `aiplatform.googleapis.com`.
+    Vertex,
+    /// All of them on the same port.
+    All,
+}
+
+impl Played {
+    /// Whether Code Assist is among them.
+    pub fn code_assist(self) -> bool {
+        matches!(self, Self::CodeAssist | Self::All)
+    }
+
+    /// Whether the Gemini API is among them.
+    pub fn gemini_api(self) -> bool {
+        matches!(self, Self::GeminiApi | Self::All)
+    }
+
+    /// Whether Vertex AI is among them.
+    pub fn vertex(self) -> bool {
+        matches!(self, Self::Vertex | Self::All)
+    }
+}
+
+impl FromStr for Played {
+    type Err = UnknownProviderError;
+
+    fn from_str(name: &str) -> Result<Self, UnknownProviderError> {
+        match name {
+            "code-assist" => Ok(Self::CodeAssist),
+            "gemini-api" => Ok(Self::GeminiApi),
+            "vertex" => Ok(Self::Vertex),
+            "all" => Ok(Self::All),
+            _ => Err(UnknownProviderError),
+        }
+    }
+}
+
+/// A name is none of the providers that the emulator plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownProviderError;
+
+impl fmt::Display for UnknownProviderError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("unknown provider: use code-assist, gemini-api, vertex or all")
+    }
+}
+
+impl std::error::Error for UnknownProviderError {}
 
 impl Default for Options {
     fn default() -> Self {
@@ -33,6 +94,7 @@ impl Default for Options {
             host: IpAddr::V4(Ipv4Addr::LOCALHOST),
             token_lifetime: Duration::from_secs(3599),
             onboarded: true,
+            played: Played::default(),
         }
     }
 }
@@ -45,7 +107,8 @@ impl Default for Options {
 pub async fn start(options: Options) -> io::Result<Emulator> {
     let listener = TcpListener::bind((options.host, options.port)).await?;
     let address = listener.local_addr()?;
-    let backend = Arc::new(Backend::new(State::new(options.token_lifetime, options.onboarded)));
+    let state = State::new(options.token_lifetime, options.onboarded);
+    let backend = Arc::new(Backend::new(state, options.played, format!("http://{address}")));
     let task = tokio::spawn(server::accept(listener, Arc::clone(&backend))).abort_handle();
     Ok(Emulator { address, backend, task })
 }

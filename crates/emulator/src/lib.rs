@@ -1,9 +1,15 @@
-//! A strict stand-in for Google's OAuth and Code Assist endpoints, for trials, tests and benchmarks.
+//! A strict stand-in for Google's OAuth endpoints, Code Assist, the Gemini API and Vertex AI, for
+//! trials, tests and benchmarks.
 //!
 //! One port plays `oauth2.googleapis.com` (`/token`, `/tokeninfo`, `/revoke`), the userinfo
-//! endpoint (`/oauth2/v2/userinfo`) and `cloudcode-pa.googleapis.com` (`/v1internal:…`), over
-//! HTTP/1.1 and cleartext HTTP/2. It refuses what the real services refuse and answers in their
+//! endpoint (`/oauth2/v2/userinfo`) and those of the providers that [`Played`] names:
+//! `cloudcode-pa.googleapis.com`, `generativelanguage.googleapis.com`, `aiplatform.googleapis.com`. It
+//! speaks HTTP/1.1 and cleartext HTTP/2. It refuses what the real services refuse and answers in their
 //! form. Nothing leaves the machine.
+//!
+//! Google's credential services come with Vertex AI: the exchange of a service account's JWT, the
+//! metadata server, STS and IAM credentials. [`service_account_json`] and its
+//! siblings make credential files for it.
 //!
 //! ```no_run
 //! # async fn trial() -> std::io::Result<()> {
@@ -24,6 +30,9 @@
 //! | `GET`, `DELETE /__emulator/log` | lists, deletes the received requests |
 //! | `GET /__emulator/counts` | the number of requests by RPC |
 //! | `GET`, `POST /__emulator/state` | shows, changes the account, its tokens and the models |
+//! | `GET`, `POST /__emulator/gemini-api` | shows, changes the keys, models and files of the Gemini API |
+//! | `GET`, `POST /__emulator/vertex` | shows, changes the project of Vertex AI and its models |
+//! | `GET`, `POST /__emulator/google-auth` | shows, changes how the credential services answer |
 //!
 //! `docs/EMULATOR.md` in the repository describes every field of a rule and of the state.
 
@@ -33,9 +42,12 @@ mod backend;
 mod code_assist;
 mod control;
 mod emulator;
+mod gemini_api;
+mod google_auth;
 mod log;
 mod model;
 mod oauth;
+mod patch;
 mod proto;
 mod reply;
 mod request;
@@ -44,7 +56,18 @@ mod script;
 mod server;
 mod state;
 mod status;
+mod vertex;
 
-pub use emulator::{Emulator, Options, start};
+pub use emulator::{Emulator, Options, Played, UnknownProviderError, start};
+pub use gemini_api::{API_KEY as GEMINI_API_KEY, STANDARD_API_KEY as GEMINI_STANDARD_API_KEY};
+pub use google_auth::{
+    AWS_ACCESS_KEY_ID, AWS_REGION, AWS_SECRET_ACCESS_KEY, IdentityPool, SERVICE_ACCOUNT,
+    SUBJECT_TOKEN, SubjectSource, TARGET_ACCOUNT, authorized_user_json, external_account_json,
+    external_authorized_user_json, impersonated_json, service_account_json, subject_token_json,
+};
 pub use oauth::ACCESS_TOKEN;
 pub use state::PROJECT;
+pub use vertex::{
+    ACCESS_TOKEN as VERTEX_ACCESS_TOKEN, API_KEY as VERTEX_API_KEY, LOCATION as VERTEX_LOCATION,
+    PROJECT as VERTEX_PROJECT,
+};

@@ -11,6 +11,8 @@ use http::request::Parts;
 use serde::Serialize;
 use sha2::Digest as _;
 
+use crate::server::ReceivedBody;
+
 /// The received requests, bounded in number and in bytes. The oldest are dropped first.
 #[derive(Debug)]
 pub(crate) struct Log {
@@ -49,6 +51,9 @@ impl Log {
             http: format!("{:?}", parts.version),
             headers,
             body: Bytes::new(),
+            body_len: 0,
+            sha256: None,
+            violation: None,
             status: None,
             ended: false,
             cancelled: false,
@@ -95,15 +100,27 @@ impl LogEntry {
         self.seq
     }
 
-    pub(crate) fn body(&self, body: &Bytes) {
+    pub(crate) fn body(&self, body: &ReceivedBody) {
         let mut inner = self.log.lock();
         // Not found if the log was cleared meanwhile.
         let Some(record) = inner.find(self.seq) else {
             return;
         };
-        record.body = body.clone();
-        inner.bytes += body.len();
+        // Of a body that was not kept, the first bytes say nothing.
+        let kept = if body.sha256.is_some() { Bytes::new() } else { body.bytes.clone() };
+        let kept_len = kept.len();
+        record.body = kept;
+        record.body_len = body.length;
+        record.sha256 = body.sha256;
+        inner.bytes += kept_len;
         inner.trim();
+    }
+
+    /// Records a header that must not have been sent.
+    pub(crate) fn violation(&self, header: String) {
+        if let Some(record) = self.log.lock().find(self.seq) {
+            record.violation = Some(header);
+        }
     }
 
     pub(crate) fn status(&self, status: u16) {
@@ -169,6 +186,10 @@ struct RequestRecord {
     http: String,
     headers: BTreeMap<String, String>,
     body: Bytes,
+    body_len: u64,
+    /// The digest of a body that was not kept.
+    sha256: Option<[u8; 32]>,
+    violation: Option<String>,
     status: Option<u16>,
     ended: bool,
     cancelled: bool,
@@ -189,9 +210,12 @@ struct RecordJson {
     body: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     body_base64: Option<String>,
-    body_len: usize,
+    body_len: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     body_sha256: Option<String>,
+    /// A header that a proxy must not send.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    violation: Option<String>,
     status: Option<u16>,
     ended: bool,
     cancelled: bool,
@@ -201,7 +225,9 @@ impl From<RequestRecord> for RecordJson {
     fn from(record: RequestRecord) -> Self {
         let bytes = record.body;
         let (mut body, mut body_base64, mut body_sha256) = (None, None, None);
-        if bytes.len() > BODY_SHOWN {
+        if let Some(sha256) = record.sha256 {
+            body_sha256 = Some(hex(&sha256));
+        } else if bytes.len() > BODY_SHOWN {
             body_sha256 = Some(hex(&sha2::Sha256::digest(&bytes)));
         } else if let Ok(text) = std::str::from_utf8(&bytes) {
             body = Some(text.to_owned());
@@ -219,8 +245,9 @@ impl From<RequestRecord> for RecordJson {
             headers: record.headers,
             body,
             body_base64,
-            body_len: bytes.len(),
+            body_len: record.body_len,
             body_sha256,
+            violation: record.violation,
             status: record.status,
             ended: record.ended,
             cancelled: record.cancelled,
@@ -236,4 +263,4 @@ fn hex(bytes: &[u8]) -> String {
 const RECORDS_KEPT: usize = 10_000;
 const BYTES_KEPT: usize = 256 << 20;
 /// A longer body is shown as its digest.
-const BODY_SHOWN: usize = 1 << 20;
+pub(crate) const BODY_SHOWN: usize = 1 << 20;

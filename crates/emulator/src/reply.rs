@@ -66,6 +66,8 @@ impl Reply {
 pub(crate) enum ReplyContent {
     Array(Vec<StreamEvent>),
     Events(Vec<StreamEvent>),
+    /// So many bytes, made while they are sent.
+    Generated(u64),
     Whole(Bytes),
 }
 

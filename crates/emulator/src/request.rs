@@ -1,5 +1,7 @@
 //! A received request, as the services read it.
 
+use http::request::Parts;
+use http::uri::Authority;
 use http::{HeaderMap, header};
 
 use crate::model::ResponseStamp;
@@ -7,6 +9,9 @@ use crate::model::ResponseStamp;
 /// A request whose body has been read and unpacked.
 #[derive(Debug)]
 pub(crate) struct ApiRequest<'a> {
+    /// The authority that the client called: the `Host` header, or `:authority` of HTTP/2.
+    pub(crate) authority: &'a str,
+    pub(crate) path: &'a str,
     pub(crate) query: &'a str,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) body: &'a [u8],
@@ -26,10 +31,13 @@ impl ApiRequest<'_> {
             .map(|(_, value)| value.into_owned())
     }
 
-    /// The first query parameter that is none of the system parameters of Google's APIs.
-    pub(crate) fn unknown_query_parameter(&self) -> Option<String> {
+    /// The first query parameter that is neither one of the system parameters of Google's APIs nor
+    /// one of the call's own.
+    pub(crate) fn unknown_query_parameter(&self, own: &[&str]) -> Option<String> {
         form_urlencoded::parse(self.query.as_bytes())
-            .find(|(key, _)| !SYSTEM_PARAMETERS.contains(&key.as_ref()))
+            .find(|(key, _)| {
+                !SYSTEM_PARAMETERS.contains(&key.as_ref()) && !own.contains(&key.as_ref())
+            })
             .map(|(key, _)| key.into_owned())
     }
 
@@ -44,6 +52,12 @@ impl ApiRequest<'_> {
         let media = self.headers.get(header::CONTENT_TYPE);
         media.is_some_and(|media| media.as_bytes().starts_with(FORM))
     }
+}
+
+/// The authority that a client called, empty if it names none.
+pub(crate) fn authority(parts: &Parts) -> &str {
+    let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    host.or_else(|| parts.uri.authority().map(Authority::as_str)).unwrap_or_default()
 }
 
 /// The token of an `Authorization: Bearer` header.

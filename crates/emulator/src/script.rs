@@ -9,8 +9,10 @@ use http::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 
 use crate::code_assist;
+use crate::gemini_api;
 use crate::reply::{Reply, ReplyContent, StreamEvent};
-use crate::status::{ApiError, ServiceMethod, http_status};
+use crate::status::http_status;
+use crate::vertex;
 
 /// The rules that are not used up, oldest first.
 #[derive(Debug, Default)]
@@ -35,7 +37,7 @@ impl Script {
     pub(crate) fn take(&mut self, request: &MatchedRequest<'_>) -> Option<Rule> {
         let mut at = 0;
         while let Some(rule) = self.rules.get_mut(at) {
-            if !rule.filter.matches(request) {
+            if rule.read_body_bytes.is_some() != request.at_head || !rule.filter.matches(request) {
                 at += 1;
                 continue;
             }
@@ -64,7 +66,11 @@ impl Script {
 pub(crate) struct MatchedRequest<'a> {
     pub(crate) rpc: &'a str,
     pub(crate) path: &'a str,
+    /// The model of the path; without it that of the body counts.
+    pub(crate) model: Option<&'a str>,
     pub(crate) body: &'a [u8],
+    /// Whether the body has not been read yet.
+    pub(crate) at_head: bool,
 }
 
 /// A rule of the script. `docs/EMULATOR.md` describes every field.
@@ -78,6 +84,8 @@ pub(crate) struct Rule {
     pub(crate) skip: u32,
 
     pub(crate) status: Option<u16>,
+    pub(crate) error: Option<String>,
+    pub(crate) read_body_bytes: Option<u64>,
     pub(crate) headers: BTreeMap<String, String>,
     pub(crate) body: Option<String>,
     pub(crate) body_base64: Option<String>,
@@ -85,6 +93,7 @@ pub(crate) struct Rule {
     pub(crate) event_bytes: Option<usize>,
     pub(crate) keep_events: Option<usize>,
     pub(crate) append: Vec<ScriptedEvent>,
+    pub(crate) tail_error: Option<String>,
 
     pub(crate) delay_ms: u64,
     pub(crate) body_delay_ms: u64,
@@ -116,6 +125,11 @@ impl Rule {
         if rule.status.is_some_and(|status| !(200..=599).contains(&status)) {
             return Err("status must be from 200 to 599".to_owned());
         }
+        for name in [&rule.error, &rule.tail_error].into_iter().flatten() {
+            if !gemini_api::errors::is_known(name) && vertex::sample_error(name).is_none() {
+                return Err(format!("error: there is no error `{name}`"));
+            }
+        }
         for (name, value) in &rule.headers {
             HeaderName::try_from(name.as_str()).map_err(|error| format!("headers: {error}"))?;
             HeaderValue::try_from(value.as_str()).map_err(|error| format!("headers: {error}"))?;
@@ -126,6 +140,7 @@ impl Rule {
     /// Whether the rule has an answer of its own, which replaces the ordinary one.
     pub(crate) fn answers(&self) -> bool {
         self.status.is_some()
+            || self.error.is_some()
             || self.body.is_some()
             || self.body_base64.is_some()
             || self.events.is_some()
@@ -133,8 +148,8 @@ impl Rule {
             || self.close_before_head
     }
 
-    /// The rule's own answer to a call of `called`.
-    pub(crate) fn own_reply(&self, streams: bool, called: ServiceMethod<'_>) -> Reply {
+    /// The rule's own answer. `error` makes the error that it names, or that of its status.
+    pub(crate) fn own_reply(&self, error: impl FnOnce(Option<&str>, u16) -> Reply) -> Reply {
         let mut reply = if let Some(items) = &self.events {
             Reply::events(items.iter().map(ScriptedEvent::event).collect())
         } else if let Some(bytes) = self.event_bytes {
@@ -142,7 +157,7 @@ impl Rule {
         } else if let Some(body) = self.own_body() {
             Reply::new(http::StatusCode::OK, "application/json; charset=UTF-8", body)
         } else {
-            ApiError::standard(self.status.unwrap_or(500), called).reply(streams)
+            error(self.error.as_deref(), self.status.unwrap_or(500))
         };
         if let Some(code) = self.status {
             reply.status = http_status(code);
@@ -157,6 +172,11 @@ impl Rule {
                 events.truncate(kept);
             }
             events.extend(self.append.iter().map(ScriptedEvent::event));
+            // An error inside a stream stands there bare (docs/reference/upstreams.md 4.2).
+            let tail = self.tail_error.as_deref().and_then(|name| {
+                gemini_api::errors::sample(name).or_else(|| vertex::sample_error(name))
+            });
+            events.extend(tail.map(|error| StreamEvent::Raw(error.pretty())));
         }
         for (name, value) in &self.headers {
             let name = HeaderName::try_from(name.as_str());
@@ -191,7 +211,10 @@ impl RequestFilter {
         self.rpc.as_ref().is_none_or(|rpc| rpc == request.rpc)
             && self.path.as_ref().is_none_or(|path| path == request.path)
             && self.body_contains.as_ref().is_none_or(|text| contains(request.body, text))
-            && self.model.as_ref().is_none_or(|model| *model == Self::model(request.body))
+            && self.model.as_ref().is_none_or(|model| match request.model {
+                Some(named) => model == named,
+                None => *model == Self::model(request.body),
+            })
     }
 
     fn model(body: &[u8]) -> String {

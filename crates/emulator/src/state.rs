@@ -7,7 +7,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::code_assist::{self, AccountStatus, OnboardingOperation};
+use crate::gemini_api::GeminiState;
+use crate::google_auth::{AuthSettings, GrantedTokens};
 use crate::oauth::{self, TokenStore};
+use crate::vertex::{Caches, Operations, VertexSettings};
 
 /// The state of the emulator and its only account. `docs/EMULATOR.md` describes every field.
 #[derive(Debug, Serialize)]
@@ -31,9 +34,21 @@ pub(crate) struct State {
     pub(crate) metadata_chunk: bool,
     pub(crate) strict: bool,
     #[serde(skip)]
+    pub(crate) caches: Caches,
+    #[serde(skip)]
+    pub(crate) google_auth: AuthSettings,
+    #[serde(skip)]
+    pub(crate) granted: GrantedTokens,
+    #[serde(skip)]
+    pub(crate) predictions: Operations,
+    #[serde(skip)]
+    pub(crate) vertex: VertexSettings,
+    #[serde(skip)]
     pub(crate) tokens: TokenStore,
     #[serde(skip)]
     pub(crate) operations: HashMap<String, OnboardingOperation>,
+    #[serde(skip)]
+    pub(crate) gemini: GeminiState,
 }
 
 impl State {
@@ -61,8 +76,14 @@ impl State {
             usage_chunk: true,
             metadata_chunk: true,
             strict: true,
+            google_auth: AuthSettings::default(),
+            vertex: VertexSettings::default(),
+            caches: Caches::new(),
+            granted: GrantedTokens::default(),
+            predictions: Operations::new(),
             tokens: TokenStore::new(),
             operations: HashMap::new(),
+            gemini: GeminiState::new(),
         }
     }
 
@@ -127,6 +148,7 @@ impl State {
         put(&mut self.metadata_chunk, metadata_chunk);
         put(&mut self.strict, strict);
         if expire_tokens {
+            self.granted.expire();
             self.tokens.expire();
         }
         if revoke_refresh {

@@ -16,6 +16,19 @@ pub(crate) struct ApiError {
 }
 
 impl ApiError {
+    pub(crate) fn code(&self) -> u16 {
+        self.code
+    }
+
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The pretty-printed object, as it also stands at the end of a broken stream.
+    pub(crate) fn pretty(self) -> String {
+        pretty(&self.json()) + "\n"
+    }
+
     pub(crate) fn new(code: u16, message: impl Into<String>) -> Self {
         Self { code, status: canonical(code), message: message.into(), details: Vec::new() }
     }
@@ -57,6 +70,16 @@ impl ApiError {
             "@type": "type.googleapis.com/google.rpc.BadRequest",
             "fieldViolations": list,
         }))
+    }
+
+    pub(crate) fn unknown_query_parameter(name: &str) -> Self {
+        Self::new(
+            400,
+            format!(
+                "Invalid JSON payload received. Unknown name \"{name}\": Cannot bind query \
+                 parameter. Field '{name}' could not be found in request message."
+            ),
+        )
     }
 
     /// 401 with the reason that Google's front end gives (docs/reference/protocol.md 7.3).

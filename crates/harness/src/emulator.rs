@@ -64,6 +64,12 @@ impl GoogleEmulator {
         self.control(&post("/__emulator/state", &[], change.to_string()));
     }
 
+    /// Changes its credential services of Google Cloud (`docs/EMULATOR.md`).
+    #[expect(clippy::needless_pass_by_value, reason = "reads better with json!")]
+    pub fn set_google_auth(&self, change: Value) {
+        self.control(&post("/__emulator/google-auth", &[], change.to_string()));
+    }
+
     /// Adds one rule or a list of rules to its script (`docs/EMULATOR.md`).
     #[expect(clippy::needless_pass_by_value, reason = "reads better with json!")]
     pub fn add_rules(&self, rules: Value) {

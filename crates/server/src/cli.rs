@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
-use clap::{Arg, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{
+    Arg, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
+};
 use clap_complete::Shell;
 use code_assist_core::settings::{Kind, SETTINGS, SettingSpec};
 
@@ -44,7 +46,7 @@ impl Invocation {
             }
             level = at.subcommand().map(|(_, deeper)| deeper);
         }
-        let task = cli.task.unwrap_or(Task::Serve(Serve { emulator: false }));
+        let task = cli.task.unwrap_or(Task::Serve(Serve { emulator: None }));
         Ok(Self { task, config: cli.config, flags })
     }
 }
@@ -119,11 +121,28 @@ pub(crate) enum Task {
 
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
-    /// Use the bundled Code Assist emulator as upstream, with throw-away credentials
+    /// Use the bundled emulator of Google as upstream, with throw-away credentials
     ///
-    /// The whole product on a machine without a Google account and without a network.
-    #[arg(long)]
-    pub(crate) emulator: bool,
+    /// The whole product on a machine without a Google account and without a network. The emulator plays
+    /// Code Assist, unless another provider is named, or all of them.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "PROVIDER",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "code-assist"
+    )]
+    pub(crate) emulator: Option<EmulatedProvider>,
+}
+
+/// The providers that the bundled emulator plays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EmulatedProvider {
+    CodeAssist,
+    GeminiApi,
+    Vertex,
+    All,
 }
 
 #[derive(Debug, Args)]
@@ -234,8 +253,8 @@ const LONG_FOOT: &str = "\
 Settings come from flags, environment variables of the same name (--max-event-bytes is
 MAX_EVENT_BYTES), a TOML file (max_event_bytes = 1000), and defaults, in that order. Secrets have no
 flags, because `ps` shows them: set PROXY_API_KEYS, GCP_SERVICE_ACCOUNT, GOOGLE_CLOUD_ACCESS_TOKEN,
-OAUTH_CLIENT_SECRET and KV_ENCRYPTION_KEY in the environment or in the file, and a KV_URL that holds a
-password too. docs/CONFIG.md has all of it.
+OAUTH_CLIENT_SECRET, GEMINI_API_KEY, VERTEX_CREDENTIALS, VERTEX_API_KEY and KV_ENCRYPTION_KEY in the
+environment or in the file, and a KV_URL that holds a password too. docs/CONFIG.md has all of it.
 
 Examples:
   code-assist-proxy serve --emulator     the whole product without an account
@@ -248,12 +267,13 @@ Exit codes: 0 ok, 1 failure, 2 bad usage or settings.";
 const SERVE_FOOT: &str = "\
 Examples:
   code-assist-proxy serve --emulator --port 0
+  code-assist-proxy serve --emulator=gemini-api     also: vertex, all
   code-assist-proxy serve --port 9000 --log-level debug
   PROXY_API_KEYS=ada:$KEY code-assist-proxy serve --host 0.0.0.0
 
 Secrets have no flags, because `ps` shows them: set PROXY_API_KEYS, GCP_SERVICE_ACCOUNT,
-GOOGLE_CLOUD_ACCESS_TOKEN, OAUTH_CLIENT_SECRET and KV_ENCRYPTION_KEY in the environment or in the TOML
-file.
+GOOGLE_CLOUD_ACCESS_TOKEN, OAUTH_CLIENT_SECRET, GEMINI_API_KEY, VERTEX_CREDENTIALS, VERTEX_API_KEY and
+KV_ENCRYPTION_KEY in the environment or in the TOML file.
 
 Exit codes: 0 after a signal, 1 could not listen, 2 bad usage or settings.";
 
@@ -322,7 +342,10 @@ mod tests {
         assert_eq!(invocation.flags["KV_URL"], "memory:");
 
         let invocation = read("x --allow-unauthenticated serve --emulator");
-        assert!(matches!(invocation.task, Task::Serve(Serve { emulator: true })));
+        assert!(matches!(
+            invocation.task,
+            Task::Serve(Serve { emulator: Some(EmulatedProvider::CodeAssist) })
+        ));
         assert_eq!(invocation.flags["ALLOW_UNAUTHENTICATED"], "true");
         assert_eq!(read("x --validate-tokens-before-use=no").flags.len(), 1);
         assert!(read("x").flags.is_empty());

@@ -15,6 +15,7 @@ mod features;
 mod health;
 mod http_client;
 mod http_version;
+mod introduce;
 mod kv;
 mod listen;
 mod models;
@@ -26,6 +27,7 @@ mod platform;
 mod private_file;
 mod serve;
 mod signals;
+mod signing;
 mod sources;
 mod store;
 mod telemetry;
@@ -36,7 +38,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use code_assist_core::settings::{Layer, Problem, Settings};
+use code_assist_core::settings::{Layer, Problem, Settings, Source, UpstreamTable};
 
 use cli::{Invocation, Task};
 #[cfg(not(feature = "emulator"))]
@@ -105,7 +107,7 @@ fn run(invocation: Invocation) -> Result<(), CommandError> {
     let sources = Sources { config: invocation.config, flags: invocation.flags };
     let settings = sources.read();
     if let Task::Config = invocation.task {
-        print(&sources.layered(|layers, _| listing(layers)));
+        print(&sources.layered(|layers, file| listing(layers, &file.upstreams)));
     }
     if let Task::Check(check) = invocation.task {
         return runtime()?.block_on(check::run(settings, check.json));
@@ -121,7 +123,8 @@ fn run(invocation: Invocation) -> Result<(), CommandError> {
         Task::Kv(kv) => runtime()?.block_on(kv::run(kv.task, &settings)),
         Task::Models => runtime()?.block_on(models::run(settings)),
         Task::Serve(serve) => {
-            if let Some(problem) = features::emulator_problem().filter(|_| serve.emulator) {
+            if let Some(problem) = features::emulator_problem().filter(|_| serve.emulator.is_some())
+            {
                 return Err(CommandError::Settings(vec![problem]));
             }
             let served = serve::run(settings, sources, serve.emulator);
@@ -130,10 +133,15 @@ fn run(invocation: Invocation) -> Result<(), CommandError> {
     }
 }
 
-fn listing(layers: &[Layer<'_>]) -> String {
-    let lines = Settings::effective(layers).into_iter();
-    let lines: Vec<_> =
-        lines.map(|line| (format!("{}={}", line.name, line.value), line.source)).collect();
+/// One line for each setting, and one for each key of an `[[upstream]]` table.
+fn listing(layers: &[Layer<'_>], upstreams: &[UpstreamTable]) -> String {
+    let settings = Settings::effective(layers).into_iter();
+    let settings = settings.map(|line| (format!("{}={}", line.name, line.value), line.source));
+    let keys = upstreams.iter().flat_map(|table| {
+        let line = |(key, value)| (format!("upstream.{}.{key}={value}", table.name), Source::File);
+        table.listing().into_iter().map(line)
+    });
+    let lines: Vec<_> = settings.chain(keys).collect();
     // A long value must not push the column of sources off the screen.
     let width = lines.iter().map(|(line, _)| line.len()).filter(|width| *width <= 60).max();
     let width = width.unwrap_or(0);

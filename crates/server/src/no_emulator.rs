@@ -6,6 +6,8 @@ use std::io;
 
 use code_assist_core::settings::Settings;
 
+use crate::cli::EmulatedProvider;
+
 /// An emulator that cannot exist.
 #[derive(Debug)]
 pub(crate) enum Emulator {}
@@ -17,6 +19,6 @@ impl Emulator {
 }
 
 /// Always an error.
-pub(crate) fn start(_: &mut Settings) -> Ready<io::Result<Emulator>> {
+pub(crate) fn start(_: EmulatedProvider, _: &mut Settings) -> Ready<io::Result<Emulator>> {
     ready(Err(io::ErrorKind::Unsupported.into()))
 }

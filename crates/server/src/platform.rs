@@ -10,8 +10,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use code_assist_core::{
     BackgroundJob, Caller, CredentialFile, FencingToken, LockResult, Monotonic, Payload, Platform,
-    ProcessStats, Rate, RateStanding, RequestBodyError, SendError, StoreError, StoreStats,
-    Timestamp,
+    ProcessStats, Rate, RateStanding, RequestBodyError, RsaKey, SendError, SignError, StoreError,
+    StoreStats, Timestamp,
 };
 use http::{Request, Response};
 use tokio::sync::{Semaphore, mpsc};
@@ -19,6 +19,7 @@ use tokio::time::Sleep;
 
 use crate::http_client::{self, HttpClient};
 use crate::permits::{Permit, Permits};
+use crate::signing::Signer;
 use crate::store::Store;
 use crate::telemetry;
 
@@ -37,6 +38,7 @@ struct PlatformInner {
     heavy_work: Arc<Semaphore>,
     jobs: mpsc::UnboundedSender<BackgroundJob>,
     started: Instant,
+    signer: Signer,
 }
 
 impl TokioPlatform {
@@ -51,7 +53,9 @@ impl TokioPlatform {
         let started = Instant::now();
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         let heavy_work = Arc::new(Semaphore::new((cores / 2).max(1)));
-        let inner = PlatformInner { http_client, store, permits, heavy_work, jobs, started };
+        let signer = Signer::default();
+        let inner =
+            PlatformInner { http_client, store, permits, heavy_work, jobs, started, signer };
         (Self { inner: Arc::new(inner) }, spawned)
     }
 
@@ -189,6 +193,15 @@ impl Platform for TokioPlatform {
 
     async fn credential_file(&self, path: &str, seen: Option<u64>) -> CredentialFile {
         read_credentials(Path::new(path), seen).await
+    }
+
+    fn variable(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok().filter(|value| !value.is_empty())
+    }
+
+    async fn sign_rs256(&self, key: &RsaKey, message: &[u8]) -> Result<Vec<u8>, SignError> {
+        // A millisecond or two, once an hour.
+        self.inner.signer.sign(key, message)
     }
 
     fn process_stats(&self) -> ProcessStats {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::{self, IsTerminal};
 use std::net::ToSocketAddrs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use code_assist_core::settings::{Layer, Machine, Problem, Settings, Source, Warning};
 
@@ -33,7 +33,13 @@ impl Sources {
         self.layered(|layers, file| {
             let mut problems = file.problems.clone();
             let file_path = file.path.as_deref();
-            let machine = Machine { file: file_path, has_host, is_on_network: false };
+            let machine = Machine {
+                file: file_path,
+                has_host,
+                is_on_network: false,
+                has_path: Some(&|path| Path::new(path).exists()),
+                upstream_tables: &file.upstreams,
+            };
             match Settings::read_on(layers, &machine) {
                 Ok((settings, more)) => {
                     problems.extend(features::problem(&settings));

@@ -7,5 +7,6 @@ pub mod client;
 pub mod contract;
 pub mod google;
 pub mod lenient_json;
+pub mod rsa;
 pub mod script;
 pub mod subject;

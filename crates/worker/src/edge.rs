@@ -10,11 +10,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use code_assist_core::{
     BackgroundJob, BodyError, Caller, CredentialFile, FencingToken, LockResult, Monotonic, Payload,
-    Platform, RequestBodyError, SendError, StoreError, Ticket, Timestamp,
+    Platform, RequestBodyError, RsaKey, SendError, SignError, StoreError, Ticket, Timestamp,
 };
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use http::{Request, Response, StatusCode};
-use http_body::Frame;
+use http_body::{Body as _, Frame};
 use wasm_bindgen::JsValue;
 use worker::Env;
 use worker::js_sys::Uint8Array;
@@ -213,6 +213,27 @@ impl Platform for Edge {
         CredentialFile::Unsupported
     }
 
+    fn variable(&self, name: &str) -> Option<String> {
+        isolate::variable(self.env(), name).filter(|value| !value.is_empty())
+    }
+
+    async fn sign_rs256(&self, key: &RsaKey, message: &[u8]) -> Result<Vec<u8>, SignError> {
+        let digest: String = key.digest().iter().map(|byte| format!("{byte:02x}")).collect();
+        let task = self.task();
+        let completion = task.new_completion();
+        let mut signature = Chunks::of_answer(task, &completion);
+        task.event().sign(completion.number, &digest, key.pkcs8(), message);
+        let delivered = poll_fn(|cx| Pin::new(&mut signature).poll_frame(cx)).await;
+        match delivered.map(|frame| frame.map(Frame::into_data)) {
+            Some(Ok(Ok(bytes))) => Ok(bytes.to_vec()),
+            Some(Ok(Err(_))) | None => Err(SignError::Failed("there is no signature".to_owned())),
+            Some(Err(ChunkError(why))) => Err(match why.strip_prefix(INVALID_KEY) {
+                Some(why) => SignError::InvalidKey(format!("it is no RSA key in PKCS#8 ({why})")),
+                None => SignError::Failed(why),
+            }),
+        }
+    }
+
     fn spawn_job(&self, job: BackgroundJob) {
         // Without a proxy there is no job.
         let Ok(proxy) = isolate::proxy(self) else { return };
@@ -326,6 +347,9 @@ impl Drop for Permit {
         isolate::wait_queue().leave(self.0);
     }
 }
+
+/// What an error of a signature begins with that concerns the key. `runtime.js` has the same text.
+const INVALID_KEY: &str = "key: ";
 
 /// Stands for a body whose length is known at its end only. `runtime.js` has the same number.
 const UNKNOWN_LENGTH: f64 = -1.0;

@@ -30,7 +30,7 @@ fn make(edge: &Edge) -> Result<Proxy, Error> {
         Layer { source: Source::Env, lookup: &vars },
         Layer { source: Source::Default, lookup: &defaults },
     ];
-    let machine = Machine { file: None, has_host: &|_| true, is_on_network: true };
+    let machine = Machine { is_on_network: true, has_path: None, ..Machine::default() };
     let (mut settings, warnings) = Settings::read_on(&layers, &machine).map_err(|problems| {
         let lines = problems.iter().map(|problem| format!("{} {}", problem.name, problem.text));
         Error::SettingsInvalid { problems: lines.collect() }
@@ -57,7 +57,7 @@ fn make(edge: &Edge) -> Result<Proxy, Error> {
 }
 
 /// A variable or secret as text. In `wrangler.toml` it may also be a number or a boolean.
-fn variable(env: &Env, name: &str) -> Option<String> {
+pub(crate) fn variable(env: &Env, name: &str) -> Option<String> {
     let value = Reflect::get(env, &name.into()).ok()?;
     let number = || value.as_f64().map(|number| number.to_string());
     let boolean = || value.as_bool().map(|value| value.to_string());

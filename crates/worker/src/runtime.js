@@ -15,6 +15,13 @@ const TASK_ITSELF = 0;
 
 let onBytes, onHead;
 
+// The keys that this isolate has signed with, by their digests.
+const signingKeys = new Map();
+const MOST_KEYS = 32;
+const RS256 = { name: "RSASSA-PKCS1-v1_5", hash: "SHA-256" };
+// What an error begins with that concerns the key. `edge.rs` has the same text.
+const INVALID_KEY = "key: ";
+
 // The callbacks stay for the life of the isolate.
 export const installCallbacks = (bytes, head) => {
   onBytes = bytes;
@@ -228,6 +235,27 @@ class Event {
     if (signal.aborted) queueMicrotask(onLeave);
     else signal.addEventListener("abort", onLeave, { once: true });
     return `${method}\n${url}\n${headerLines(headers)}`;
+  }
+
+  // Signs with RSASSA-PKCS1-v1_5 and SHA-256. The key is made from PKCS#8 once for each isolate. What
+  // waits for it is not kept, since no event may wait for another one's promise.
+  async sign(completion, digest, pkcs8, message) {
+    // Copies, since the memory of the shell may move.
+    [pkcs8, message] = [pkcs8.slice(), message.slice()];
+    let key = signingKeys.get(digest);
+    try {
+      key ??= await crypto.subtle.importKey("pkcs8", pkcs8, RS256, false, ["sign"]);
+    } catch (error) {
+      return this.deliver(completion, FAILED, encoder.encode(`${INVALID_KEY}${error}`));
+    }
+    if (signingKeys.size >= MOST_KEYS) signingKeys.clear();
+    signingKeys.set(digest, key);
+    try {
+      const signature = await crypto.subtle.sign(RS256.name, key, message);
+      this.deliver(completion, ENDED, new Uint8Array(signature));
+    } catch (error) {
+      this.deliver(completion, FAILED, encoder.encode(String(error)));
+    }
   }
 
   // Reads the body of the request. A small one is read in one call, which is cheaper.

@@ -52,6 +52,9 @@ extern "C" {
     /// Method, URL and headers of the request, line by line.
     #[wasm_bindgen(method, js_name = requestHead)]
     pub(crate) fn request_head(this: &Event) -> String;
+    /// Signs with the key in PKCS#8, which `digest` tells from others.
+    #[wasm_bindgen(method)]
+    pub(crate) fn sign(this: &Event, completion: u32, digest: &str, pkcs8: &[u8], message: &[u8]);
     /// Starts to read the body of the request.
     #[wasm_bindgen(method, js_name = readBody)]
     fn read_body(this: &Event, completion: u32, is_small: bool);

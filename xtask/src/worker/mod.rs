@@ -144,7 +144,8 @@ pub(crate) fn check(report: &mut Report, built: &Built) {
         let mut command = Command::new(built.node.join("node"));
         command
             .args(["--test", "--test-reporter=tap", "--test-timeout=240000"])
-            .args(["test/costs.test.mjs", "test/runtime.test.mjs", "test/worker.test.mjs"])
+            .args(["test/costs.test.mjs", "test/runtime.test.mjs", "test/signing.test.mjs"])
+            .arg("test/worker.test.mjs")
             .current_dir(folder())
             .env("EMULATOR", emulator);
         process::test(&mut command, SUITE_LIMIT, counts)

@@ -259,6 +259,7 @@ impl<P: Platform> Events<P> {
         if let Some(usage) = decoded.usage {
             context.usage = usage;
         }
+        context.note_signatures(event.text());
         match decoded.content {
             EventContent::Error(error) => Some(StreamStep::Failed(Error::Upstream(error))),
             EventContent::Event(decoded) => {

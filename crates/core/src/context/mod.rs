@@ -5,6 +5,7 @@
 
 mod deadline;
 mod server_timing;
+mod signatures;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use crate::provider::request::CountedFor;
 use crate::time::Monotonic;
 
 pub(crate) use deadline::{Deadline, first_byte_error};
+pub(crate) use signatures::{GivenSignatures, SignatureNotes};
 
 /// One request, or one piece of the proxy's own work.
 #[derive(Debug)]
@@ -43,6 +45,10 @@ pub(crate) struct RequestContext<P: Platform> {
     pub(crate) caller: Caller,
     /// The name of the upstream that serves the request, where several are in use.
     pub(crate) upstream: Option<Arc<str>>,
+    /// The upstream that has failed before, for which this one stands in.
+    pub(crate) failover_from: Option<Arc<str>>,
+    /// Where the signatures in the answer are noted; `None` where all upstreams are of one provider.
+    pub(crate) signatures: Option<SignatureNotes>,
     /// The client's address, if it is known.
     pub(crate) peer: Option<IpAddr>,
     /// The request was admitted: key, host, origin, route and rate limit let it through.
@@ -164,6 +170,8 @@ impl<P: Platform> RequestContext<P> {
             model: String::new(),
             caller: Caller::Unknown,
             upstream: None,
+            failover_from: None,
+            signatures: None,
             peer: None,
             admitted: false,
             client: None,
@@ -365,6 +373,8 @@ impl<P: Platform> RequestContext<P> {
             model: &self.model,
             stream: self.stream,
             client: self.client.as_deref(),
+            upstream_name: self.upstream.as_deref(),
+            failover_from: self.failover_from.as_deref(),
             status: self.status,
             error: self.error,
             token_at_hand: self.token_at_hand,

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-use super::{BrokenAt, Error};
+use super::{BrokenAt, CredentialKind, Error};
 use crate::google::error::UpstreamError;
 use crate::json::JsonError;
 use crate::platform::{BodyError, RequestBodyError, SendError};
@@ -25,7 +25,8 @@ impl From<UpstreamError> for Error {
             return Self::KeyRefused { why: error.message, details: error.details };
         }
         if error.http == StatusCode::UNAUTHORIZED {
-            return Self::CredentialsRejected { why: error.message };
+            let kind = CredentialKind::GeminiCli;
+            return Self::CredentialsRejected { why: error.message, kind };
         }
         Self::Upstream(Box::new(error))
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{Awaited, BodyBound, BrokenAt, Error};
+use super::{Awaited, BodyBound, BrokenAt, CredentialKind, Error};
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -56,24 +56,49 @@ impl fmt::Display for Error {
                 "Nearly all connections that this proxy may have are in use. Try again in a second, \
                  over fewer connections; its operator may allow it more open files or memory.",
             ),
-            Self::CredentialsMissing { why } => write!(
-                f,
-                "The proxy has no Google credentials: {} Sign in with the official Gemini CLI on \
-                 the proxy's machine, or set GCP_SERVICE_ACCOUNT to the JSON of its \
-                 oauth_creds.json, then run `code-assist-proxy check`.",
-                Sentence(why)
-            ),
-            Self::CredentialsRejected { why } => write!(
-                f,
-                "Google does not accept the proxy's credentials: {} This is not about your API \
-                 key. Sign in again with the official Gemini CLI, then run `code-assist-proxy \
-                 check`.",
-                Sentence(why)
-            ),
+            Self::CredentialsMissing { why, kind } => {
+                let then = match kind {
+                    CredentialKind::GeminiCli => {
+                        "Sign in with the official Gemini CLI on the proxy's machine, or set \
+                         GCP_SERVICE_ACCOUNT to the JSON of its oauth_creds.json, then run"
+                    }
+                    CredentialKind::ApiKey | CredentialKind::GoogleCloud => "Afterwards run",
+                };
+                write!(
+                    f,
+                    "The proxy has no Google credentials: {} {then} `code-assist-proxy check`.",
+                    Sentence(why)
+                )
+            }
+            Self::CredentialsRejected { why, kind } => {
+                let then = match kind {
+                    CredentialKind::ApiKey => {
+                        "The proxy's operator must correct the proxy's own key for Google, then run"
+                    }
+                    CredentialKind::GeminiCli => {
+                        "Sign in again with the official Gemini CLI, then run"
+                    }
+                    CredentialKind::GoogleCloud => {
+                        "The proxy's operator must renew or correct them, then run"
+                    }
+                };
+                write!(
+                    f,
+                    "Google does not accept the proxy's credentials: {} This is not about your API \
+                     key. {then} `code-assist-proxy check`.",
+                    Sentence(why)
+                )
+            }
             Self::CredentialsUnreadable { why } => write!(
                 f,
                 "The proxy cannot use its Google credentials: {} Google was not asked, and this is \
                  not about your API key. Correct them, then run `code-assist-proxy check`.",
+                Sentence(why)
+            ),
+            Self::FieldNotTaken { field, why } => write!(
+                f,
+                "The field {field:?} of the request body is not taken: {} Without it the request would \
+                 mean something else, so nothing was sent to Google.",
                 Sentence(why)
             ),
             Self::HostMissing => f.write_str(

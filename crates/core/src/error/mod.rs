@@ -58,16 +58,27 @@ pub enum Error {
     CredentialsMissing {
         /// Where the proxy has looked for them, and what to do.
         why: String,
+        /// Of which kind they are.
+        kind: CredentialKind,
     },
     /// Google does not accept the proxy's credentials.
     CredentialsRejected {
         /// What Google said.
         why: String,
+        /// Of which kind they are.
+        kind: CredentialKind,
     },
     /// The proxy cannot read or use the credentials that it has been given.
     CredentialsUnreadable {
         /// Where they are and why they cannot be used.
         why: String,
+    },
+    /// The body has a field that the upstream does not take, and that must not be dropped in silence.
+    FieldNotTaken {
+        /// The path of the field.
+        field: String,
+        /// Why it is not taken.
+        why: &'static str,
     },
     /// A request in HTTP/1.1 has no `Host`, or one in HTTP/1 has several.
     HostMissing,
@@ -275,6 +286,17 @@ pub enum ErrorSource {
     Proxy,
     /// Google, or the network on the way there.
     Upstream,
+}
+
+/// The kinds of credentials, which the operator renews in different ways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CredentialKind {
+    /// A key of the operator's.
+    ApiKey,
+    /// The sign-in of the Gemini CLI.
+    GeminiCli,
+    /// A credential of Google Cloud. The reason says what to do.
+    GoogleCloud,
 }
 
 impl Error {

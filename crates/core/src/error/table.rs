@@ -59,6 +59,9 @@ impl Error {
                 "credentials_unreadable",
                 Operator,
             ),
+            Self::FieldNotTaken { .. } => {
+                (S::BAD_REQUEST, Some("FIELD_NOT_TAKEN"), "field_not_taken", Client)
+            }
             Self::HostMissing => (S::BAD_REQUEST, Some("HOST_MISSING"), "host_missing", Client),
             Self::HostNotAllowed { .. } => {
                 (S::FORBIDDEN, Some("HOST_NOT_ALLOWED"), "host_not_allowed", Client)

@@ -39,11 +39,30 @@ fn every_error() -> Vec<Error> {
         Error::CircuitOpen { after: Duration::from_secs(60), model: Some(text("gemini-3-pro")) },
         Error::Conflict,
         Error::ConnectionsExhausted,
-        Error::CredentialsMissing { why: text("there is no file ~/.gemini/oauth_creds.json") },
-        Error::CredentialsRejected { why: text("Token has been expired or revoked.") },
+        Error::CredentialsMissing {
+            why: text("there is no file ~/.gemini/oauth_creds.json"),
+            kind: CredentialKind::GeminiCli,
+        },
+        Error::CredentialsMissing {
+            why: text("there is no credential for Vertex AI; set VERTEX_CREDENTIALS"),
+            kind: CredentialKind::GoogleCloud,
+        },
+        Error::CredentialsRejected {
+            why: text("Token has been expired or revoked."),
+            kind: CredentialKind::GeminiCli,
+        },
+        Error::CredentialsRejected {
+            why: text("Invalid JWT Signature."),
+            kind: CredentialKind::GoogleCloud,
+        },
+        Error::CredentialsRejected {
+            why: text("API key not valid."),
+            kind: CredentialKind::ApiKey,
+        },
         Error::CredentialsUnreadable {
             why: text("GCP_SERVICE_ACCOUNT cannot be read: it is empty"),
         },
+        Error::FieldNotTaken { field: text("tools[0].retrieval"), why: "only Vertex AI has it" },
         Error::HostMissing,
         Error::HostNotAllowed { host: text("evil.example") },
         Error::Internal,
@@ -134,6 +153,7 @@ fn the_reasons_are_those_of_the_contract() {
             &[
                 "MALFORMED_JSON",
                 "MALFORMED_BODY",
+                "FIELD_NOT_TAKEN",
                 "HOST_MISSING",
                 "UNSUPPORTED_ENCODING",
                 "WEBSOCKET_REQUIRED",

@@ -45,6 +45,10 @@ pub(crate) struct AccessLogRecord<'a> {
     pub(crate) stream: bool,
     /// The label of the client's key.
     pub(crate) client: Option<&'a str>,
+    /// The upstream that gave the answer, where several are in use.
+    pub(crate) upstream_name: Option<&'a str>,
+    /// The upstream for which that one stood in.
+    pub(crate) failover_from: Option<&'a str>,
     /// HTTP status of the answer, 0 when there was none.
     pub(crate) status: u16,
     /// The label of the error, if it was one.
@@ -106,6 +110,8 @@ impl AccessLogRecord<'_> {
             reason = self.error.unwrap_or_default(),
             outcome = self.outcome.label(),
             peer = peer.as_deref(),
+            upstream = self.upstream_name,
+            failover_from = self.failover_from,
         );
     }
 }

@@ -22,6 +22,7 @@ impl Metrics {
         families.extend(self.connection_families());
         families.extend(self.permit_families(health));
         families.extend(self.of_upstream());
+        families.push(self.of_failovers());
         families.extend(self.of_models(health));
         families.extend(self.of_credentials(health));
         families.extend(self.of_process(health));
@@ -236,6 +237,17 @@ impl Metrics {
                 statuses.into(),
             ),
         ]
+    }
+
+    fn of_failovers(&self) -> MetricFamily {
+        let sample = |(from, to, reason, count)| {
+            counted(count, &[("from", from), ("to", to), ("reason", reason)])
+        };
+        counter(
+            "failovers",
+            "Requests that an upstream has failed and the next one was asked for, by class of failure.",
+            self.failovers.counted().map(sample).collect(),
+        )
     }
 
     /// What keeps requests for single models from upstream. A model without a label of its own is

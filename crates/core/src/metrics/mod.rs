@@ -8,6 +8,7 @@
 mod access_log;
 mod connections;
 mod exposition;
+mod failovers;
 mod families;
 mod health;
 mod histogram;
@@ -17,8 +18,8 @@ mod names;
 mod tests;
 
 use std::net::IpAddr;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::policy::line_limit::{LeftOut, LineLimit};
@@ -31,6 +32,7 @@ pub(crate) use exposition::ExpositionFormat;
 pub(crate) use health::{CredentialStatus, HealthInput, RestingModelStatus};
 pub(crate) use labels::{BreakerState, CacheResult, RetryReason};
 
+use failovers::FailoverCounts;
 use histogram::Histogram;
 use labels::{CACHE_RESULTS, Counters, METHODS, RETRY_REASONS, STATUS_CLASSES, TOKEN_KINDS};
 use labels::{error_label, method_index, status_index};
@@ -82,6 +84,7 @@ pub struct Metrics {
     bytes_out: AtomicU64,
     connections: ConnectionCounts,
     endpoints: Vec<EndpointMetrics>,
+    pub(crate) failovers: FailoverCounts,
 }
 
 /// The counts of one model.
@@ -153,7 +156,13 @@ impl Metrics {
             bytes_out: AtomicU64::default(),
             connections: ConnectionCounts::default(),
             endpoints: endpoints.into_iter().map(endpoint).collect(),
+            failovers: FailoverCounts::default(),
         }
+    }
+
+    /// Adds counters of failovers among these upstreams.
+    pub(crate) fn with_upstreams(self, names: Vec<Arc<str>>) -> Self {
+        Self { failovers: FailoverCounts::new(names), ..self }
     }
 
     /// Counts a request that needs an access token. `at_hand` is false if it had to wait for one.

@@ -79,6 +79,8 @@ fn record(operation: Option<Operation>, model: &str, status: u16) -> AccessLogRe
         overhead: Duration::from_micros(200),
         first_byte: Some(Duration::from_micros(199_800)),
         answered: Some(Duration::from_millis(200)),
+        upstream_name: None,
+        failover_from: None,
         outcome: if status < 400 { RequestOutcome::Ok } else { RequestOutcome::Refused },
     }
 }

@@ -16,6 +16,7 @@
 //! | [`quota`] | whether upstream's answer about an exhausted quota still holds |
 //! | [`rate_limit`] | whether a caller's request is let through |
 //! | [`retry`] | what follows a failed try |
+//! | [`routing`] | whether a request goes to an upstream that has failed |
 //! | [`token`] | which access token a request sends, and which request refreshes it |
 //! | [`wait_queue`] | which of the waiting requests holds a concurrency permit |
 //!
@@ -38,5 +39,6 @@ pub mod project;
 pub mod quota;
 pub mod rate_limit;
 pub mod retry;
+pub mod routing;
 pub mod token;
 pub mod wait_queue;

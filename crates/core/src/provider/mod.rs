@@ -5,14 +5,12 @@ pub(crate) mod answer;
 pub mod code_assist;
 pub(crate) mod edits;
 pub(crate) mod event;
+pub mod facts;
 pub(crate) mod forward;
 pub(crate) mod gemini_api;
 pub mod request;
-#[cfg_attr(
-    not(any(test, feature = "internals")),
-    expect(dead_code, reason = "no upstream is made of it yet")
-)]
 pub mod vertex;
+pub mod vertex_client;
 
 use std::sync::Arc;
 
@@ -23,7 +21,6 @@ use crate::dialect::gemini::models::bare;
 use crate::dialect::gemini::route::ClientMode;
 use crate::dialect::{ModelCall, Operation, WholeCall};
 use crate::error::Error;
-use crate::json::JsonError;
 use crate::payload::Payload;
 use crate::settings::ModelAlias;
 use crate::sse::Event;
@@ -31,9 +28,11 @@ use answer::GeminiAnswer;
 use code_assist::CodeAssist;
 use code_assist::adapt::AdaptedRequest;
 use event::Decoded;
+use facts::BodyFacts;
 use gemini_api::GeminiApi;
 use request::CountedFor;
 use vertex::Vertex;
+use vertex_client::VertexClientError;
 
 /// A kind of Google API that serves Gemini models.
 #[derive(Debug)]
@@ -46,7 +45,23 @@ pub(crate) enum Provider {
     Vertex(Arc<Vertex>),
 }
 
+/// A provider without its settings. Thought signatures are bound to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ProviderKind {
+    CodeAssist,
+    GeminiApi,
+    Vertex,
+}
+
 impl Provider {
+    pub(crate) fn kind(&self) -> ProviderKind {
+        match self {
+            Self::CodeAssist(_) => ProviderKind::CodeAssist,
+            Self::GeminiApi(_) => ProviderKind::GeminiApi,
+            Self::Vertex(_) => ProviderKind::Vertex,
+        }
+    }
+
     /// True if the provider has this operation.
     pub(crate) fn offers(&self, operation: Operation) -> bool {
         match operation {
@@ -75,11 +90,17 @@ impl Provider {
         mode: ClientMode,
         body: &Bytes,
         model: &str,
-    ) -> Result<AdaptedRequest, JsonError> {
-        match self {
-            Self::CodeAssist(provider) => provider.adapt(call, body, model),
-            Self::GeminiApi(provider) => Ok(provider.adapt(call, body)),
-            Self::Vertex(provider) => provider.adapt(call, mode, body),
+    ) -> Result<AdaptedRequest, VertexClientError> {
+        match (self, mode) {
+            (Self::CodeAssist(provider), _) => {
+                if mode == ClientMode::Vertex {
+                    vertex_client::at_code_assist(body)?;
+                }
+                Ok(provider.adapt(call, body, model)?)
+            }
+            (Self::GeminiApi(_), ClientMode::Gemini) => Ok(unedited(call, body)),
+            (Self::GeminiApi(_), ClientMode::Vertex) => vertex_client::at_gemini_api(body),
+            (Self::Vertex(provider), _) => provider.adapt(call, mode, body),
         }
     }
 
@@ -133,17 +154,17 @@ impl Provider {
     }
 }
 
-/// A body as it is, with what the response cache needs to know of it.
+/// A body as it is, with what the response cache needs to know of it. The answer to a stream is not kept.
 fn unedited(call: ModelCall, body: &Bytes) -> AdaptedRequest {
-    let read = match call {
-        ModelCall::Whole(_) => code_assist::adapt::generate(body).ok(),
+    let facts = match call {
+        ModelCall::Whole(_) => Some(BodyFacts::of(body)),
         ModelCall::Stream => None,
     };
     AdaptedRequest {
         request: Payload::from(body.clone()),
         dropped: Vec::new(),
-        temperature_zero: read.as_ref().is_some_and(|read| read.temperature_zero),
-        looks_outside: read.is_none_or(|read| read.looks_outside),
+        temperature_zero: facts.is_some_and(|facts| facts.temperature_zero),
+        looks_outside: facts.is_none_or(|facts| facts.looks_outside),
         service_tier: None,
     }
 }

@@ -21,7 +21,7 @@ pub(super) struct Asked<'a> {
 }
 
 /// The upstreams that may serve a request, from the most to the least preferred.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Candidates<'a> {
     rest: std::slice::Iter<'a, Upstream>,
     asked: Asked<'a>,

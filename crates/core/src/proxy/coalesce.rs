@@ -83,6 +83,11 @@ impl<P: Platform> Leader<P> {
         while_renewing(&self.platform, key, token, call).await
     }
 
+    /// Makes the answer one for the requests that wait now, and for none after them.
+    pub(super) fn keep_nothing(&mut self) {
+        self.keep = KeepRule::Never;
+    }
+
     /// Publishes the result to the waiters.
     pub(super) fn complete(mut self, answer: Result<&CachedAnswer, &Error>) {
         let Some(lease) = self.lease.take() else { return };

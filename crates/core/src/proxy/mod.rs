@@ -7,6 +7,7 @@ pub mod check;
 mod choose;
 mod coalesce;
 mod copy;
+mod failover;
 mod limit;
 mod local;
 mod page;
@@ -50,6 +51,7 @@ use crate::settings::Settings;
 use crate::upstream::{FirstCopied, FirstEvent, Head, Upstream, Upstreams, Whole};
 
 use coalesce::{Coalescer, Lookup};
+use failover::Selection;
 use limit::CallerLimits;
 use prepare::{AdaptedBody, ModelRequest, ModelTarget, PreparedRequest};
 use reload::ReloadableSettings;
@@ -75,7 +77,9 @@ impl Proxy {
         let settings = Arc::new(settings);
         let (clock, now) = (platform.wall_clock(), platform.now());
         let endpoints = settings.upstreams.iter().flat_map(|upstream| &upstream.endpoints);
-        let metrics = Arc::new(Metrics::new(endpoints, clock, now));
+        let names = settings.upstreams.iter().map(|upstream| Arc::clone(&upstream.name)).collect();
+        let metrics = Metrics::new(endpoints, clock, now).with_upstreams(names);
+        let metrics = Arc::new(metrics);
         let memory = MemoryBudget::new(settings.memory_budget_bytes);
         memory.set_keys(settings.api_keys.len());
         Self {
@@ -309,18 +313,29 @@ impl Proxy {
         context: &mut RequestContext<P>,
         call: WholeCall,
     ) -> Result<Answer<P>, Error> {
-        let asked = target.asked(context);
-        let (upstream, _) = self.candidates(target.parts, asked)?;
-        self.use_upstream(upstream, context);
+        let mut selection = self.select(&target, context)?;
         let body = self.intake(target.parts, body, context).await?;
-        let request = ModelRequest { target: &target, call: ModelCall::Whole(call), body };
-        let prepared = self.prepare(upstream, &request, context).await?;
-        let found = self.coalescer.find(upstream, &prepared.cache, call, context).await?;
+        let mut request = ModelRequest::new(&target, ModelCall::Whole(call), body);
+        let mut prepared = self.begin(&mut selection, &mut request, context).await?;
+        let cache = prepared.cache;
+        let found = self.coalescer.find(selection.upstream, &cache, call, context).await?;
         let mut answer = match found {
-            Lookup::Found(answer) => answer,
-            Lookup::Lead(leader) => {
-                let asking = self.ask_for_whole(upstream, &request, prepared.body, call, context);
-                let answer = leader.while_leading(pin!(asking)).await;
+            Lookup::Found(answer) => {
+                self.note_giver(&answer.headers, context);
+                answer
+            }
+            Lookup::Lead(mut leader) => {
+                let way = (&mut selection, &mut request, &mut prepared);
+                let asking = self.ask_for_whole(way, call, context);
+                let mut answer = leader.while_leading(pin!(asking)).await;
+                if selection.has_moved() {
+                    leader.keep_nothing();
+                }
+                if cache.key.is_some()
+                    && let Ok(answer) = &mut answer
+                {
+                    failover::add_shared_headers(&mut answer.headers, context);
+                }
                 leader.complete(answer.as_ref());
                 answer?
             }
@@ -330,7 +345,38 @@ impl Proxy {
         Ok(Answer::from(answer))
     }
 
-    async fn ask_for_whole<P: Platform>(
+    /// Asks the upstream, and after a failure the next one that may be asked. The request is prepared
+    /// for the one that has answered.
+    async fn ask_for_whole<'a, P: Platform>(
+        &'a self,
+        (selection, request, prepared): (
+            &mut Selection<'a>,
+            &mut ModelRequest<'_>,
+            &mut PreparedRequest,
+        ),
+        call: WholeCall,
+        context: &mut RequestContext<P>,
+    ) -> Result<CachedAnswer, Error> {
+        loop {
+            self.announce(selection, context);
+            let body = std::mem::take(&mut prepared.body);
+            let error = match self.ask_once(selection.upstream, request, body, call, context).await
+            {
+                Ok(answer) => {
+                    self.note_served(selection, request, context);
+                    return Ok(answer);
+                }
+                Err(error) => error,
+            };
+            if !self.may_fail_over(selection) {
+                return Err(error);
+            }
+            let next = self.after_failure(selection, request, error, context);
+            *prepared = Box::pin(next).await?;
+        }
+    }
+
+    async fn ask_once<P: Platform>(
         &self,
         upstream: &Upstream,
         request: &ModelRequest<'_>,
@@ -355,15 +401,43 @@ impl Proxy {
     ) -> Result<Answer<P>, Error> {
         context.stream = true;
         context.cache = CacheUse::NotRepeatable;
-        let (upstream, _) = self.candidates(target.parts, target.asked(context))?;
-        self.use_upstream(upstream, context);
+        let mut selection = self.select(&target, context)?;
         let body = self.intake(target.parts, body, context).await?;
-        let request = ModelRequest { target: &target, call: ModelCall::Stream, body };
-        let PreparedRequest { body, headers, .. } =
-            self.prepare(upstream, &request, context).await?;
-        let (request, now) = self.encode(upstream, &request, body, context).await?;
+        let mut request = ModelRequest::new(&target, ModelCall::Stream, body);
+        let mut prepared = self.begin(&mut selection, &mut request, context).await?;
+        loop {
+            self.announce(&mut selection, context);
+            let upstream = selection.upstream;
+            let error =
+                match self.ask_for_stream(upstream, &request, prepared, framing, context).await {
+                    Ok(answer) => {
+                        self.note_served(&selection, &request, context);
+                        return Ok(answer);
+                    }
+                    Err(error) => error,
+                };
+            if !self.may_fail_over(&selection) {
+                return Err(error);
+            }
+            let next = self.after_failure(&mut selection, &mut request, error, context);
+            prepared = Box::pin(next).await?;
+        }
+    }
+
+    /// Asks one upstream for a stream, until its first event has come.
+    async fn ask_for_stream<P: Platform>(
+        &self,
+        upstream: &Upstream,
+        request: &ModelRequest<'_>,
+        prepared: PreparedRequest,
+        framing: Framing,
+        context: &mut RequestContext<P>,
+    ) -> Result<Answer<P>, Error> {
+        let PreparedRequest { body, headers, .. } = prepared;
+        let mode = request.target.form.mode;
+        let (request, now) = self.encode(upstream, request, body, context).await?;
         let calls = &upstream.calls;
-        let Some(from) = calls.provider.upstream_format(target.form.mode) else {
+        let Some(from) = calls.provider.upstream_format(mode) else {
             let answer = calls.call_with_retries(&request, FirstCopied, context, now).await?;
             return Ok(respond::copied_stream(answer, headers, context));
         };

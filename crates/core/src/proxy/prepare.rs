@@ -30,6 +30,7 @@ use crate::provider::code_assist::envelope::Envelope;
 use crate::provider::edits::ServiceTier;
 use crate::provider::gemini_api::GeminiApi;
 use crate::provider::request::UpstreamRequest;
+use crate::provider::vertex_client::VertexClientError;
 use crate::time::Monotonic;
 use crate::upstream::{Account, Calls, CodeAssistAccount, Upstream};
 
@@ -53,9 +54,18 @@ pub(super) struct ModelRequest<'a> {
     pub(super) target: &'a ModelTarget<'a>,
     pub(super) call: ModelCall,
     pub(super) body: Bytes,
+    /// The operator's name of the model at an upstream that stands in for another.
+    pub(super) stand_in_model: Option<Arc<str>>,
+}
+
+impl<'a> ModelRequest<'a> {
+    pub(super) fn new(target: &'a ModelTarget<'a>, call: ModelCall, body: Bytes) -> Self {
+        Self { target, call, body, stand_in_model: None }
+    }
 }
 
 /// A body, adapted and not yet in its envelope.
+#[derive(Default)]
 pub(super) struct AdaptedBody {
     pub(super) text: Payload,
     /// The tier that the body asked for, where the provider takes it in a header only.
@@ -78,14 +88,14 @@ impl Proxy {
         request: &ModelRequest<'_>,
         context: &mut RequestContext<P>,
     ) -> Result<PreparedRequest, Error> {
-        let ModelRequest { target, call, body } = request;
+        let ModelRequest { target, call, body, stand_in_model } = request;
         let (call, requested, mode) = (*call, &target.model, target.form.mode);
         let reloadable = self.reloadable();
-        let model = if call == ModelCall::Whole(WholeCall::BatchEmbed) {
+        let model = match stand_in_model {
             // Each request in the body names the model too.
-            requested
-        } else {
-            upstream.model(requested, &reloadable.model_aliases)
+            _ if call == ModelCall::Whole(WholeCall::BatchEmbed) => requested.as_str(),
+            Some(model) => model,
+            None => upstream.model(requested, &reloadable.model_aliases),
         };
         let mut headers = HeaderMap::new();
         model.clone_into(&mut context.model);
@@ -104,12 +114,13 @@ impl Proxy {
         };
         let adapted = match adapted {
             Ok(adapted) => adapted,
-            Err(refused) => {
+            Err(VertexClientError::Json(refused)) => {
                 let (provider, model) = (Arc::clone(provider), context.model.clone());
                 let adapt = move |text: &Bytes| provider.adapt(call, mode, text, &model);
                 let read = self.read_leniently(body, refused, adapt, context, &mut headers);
                 Box::pin(read).await?
             }
+            Err(refused) => return Err(refused.into()),
         };
         if !adapted.dropped.is_empty() {
             put(&mut headers, DROPPED_FIELDS, adapted.dropped.join(", "));
@@ -124,6 +135,10 @@ impl Proxy {
                 if repeatable {
                     let longest = self.settings.queue_timeout;
                     let key = cache_key(call, body.clone(), key, context, longest).await?;
+                    let key = match self.answer_variant(target) {
+                        Some(variant) => key.for_variant(variant.as_bytes()),
+                        None => key,
+                    };
                     CacheRequest {
                         key: Some(key),
                         directive: CacheDirective::of(&target.parts.headers),
@@ -153,7 +168,7 @@ impl Proxy {
         &self,
         body: &Bytes,
         refused: JsonError,
-        read: impl FnOnce(&Bytes) -> Result<T, JsonError> + Send + 'static,
+        read: impl FnOnce(&Bytes) -> Result<T, VertexClientError> + Send + 'static,
         context: &mut RequestContext<P>,
         headers: &mut HeaderMap,
     ) -> Result<T, Error> {
@@ -176,10 +191,13 @@ impl Proxy {
         let text = body.clone();
         let work = move || {
             let normalized = lenient::normalize(&text, strict_len).ok()?;
-            Some((read(&normalized.text).ok()?, normalized.found))
+            Some((read(&normalized.text), normalized.found))
         };
         let normalized = memory::work_on(body.len(), context, limits.queue_timeout, work).await?;
-        let (result, found) = normalized.ok_or(refused)?;
+        let (result, found) = match normalized {
+            None | Some((Err(VertexClientError::Json(_)), _)) => return Err(refused.into()),
+            Some((result, found)) => (result?, found),
+        };
         put(headers, NORMALIZED, found.to_string());
         Ok(result)
     }

@@ -30,6 +30,7 @@ impl Proxy {
     pub fn retry_quotas<P: Platform>(&self, platform: &P) {
         for upstream in self.upstreams.iter() {
             upstream.calls.quotas.clear(platform.wall_clock());
+            upstream.forget_inability();
         }
     }
 

@@ -1,6 +1,8 @@
 //! Settings that protect the account: keys, allowed hosts, encryption.
 
 use super::tests::{HOME, read};
+use secrecy::ExposeSecret;
+
 use super::*;
 
 #[test]
@@ -55,7 +57,7 @@ fn a_short_key_is_a_warning_and_on_a_network_a_very_short_one_a_problem() {
     );
     let env = |name: &str| (name == "PROXY_API_KEYS").then(|| "1234567".to_owned());
     let layers = [Layer { source: Source::Env, lookup: &env }];
-    let worker = Machine { file: None, has_host: &|_| true, is_on_network: true };
+    let worker = Machine { is_on_network: true, ..Machine::default() };
     assert_eq!(Settings::read_on(&layers, &worker).unwrap_err().len(), 1);
 }
 
@@ -110,7 +112,7 @@ fn allowed_hosts_are_names_with_or_without_a_port() {
 fn a_host_name_without_an_address_is_reported_with_its_source_before_keys_are_asked_for() {
     let conda = |name: &str| (name == "HOST").then(|| "x86_64-conda-linux-gnu".to_owned());
     let read_from = |source, has_host: &dyn Fn(&str) -> bool| {
-        let machine = Machine { file: Some("/etc/proxy.toml"), has_host, is_on_network: false };
+        let machine = Machine { file: Some("/etc/proxy.toml"), has_host, ..Machine::default() };
         let layers = [Layer { source, lookup: &conda }];
         let problems = Settings::read_on(&layers, &machine).unwrap_err();
         assert_eq!(problems.len(), 1, "{problems:?}");
@@ -139,7 +141,7 @@ fn a_host_name_without_an_address_is_reported_with_its_source_before_keys_are_as
     assert!(read_from(Source::Env, &|_| true).contains("HOST is from the environment: unset it"));
     let never = |host: &str| -> bool { panic!("{host} was looked up") };
     for host in ["127.0.0.1", "::1", "[::1]", "localhost", " ", "0.0.0.0"] {
-        let machine = Machine { file: None, has_host: &never, is_on_network: false };
+        let machine = Machine { has_host: &never, ..Machine::default() };
         let lookup = |name: &str| match name {
             "HOST" => Some(host.to_owned()),
             "PROXY_API_KEYS" => Some("0123456789abcdef".to_owned()),

@@ -89,23 +89,27 @@ impl SettingsReader<'_> {
 
     /// Tokens, and the refresh token, would travel in the clear.
     fn check_encryption(&mut self, settings: &Settings) {
-        let endpoints = settings.endpoints.iter().map(|url| ("CODE_ASSIST_ENDPOINT", url));
         let oauth = [
             ("OAUTH_TOKEN_URL", &settings.token_url),
             ("OAUTH_TOKENINFO_URL", &settings.tokeninfo_url),
         ];
-        for (name, url) in endpoints.chain(oauth) {
-            let Some(uri) = parse::url(url).ok().filter(parse::is_unencrypted) else { continue };
-            let host = uri.host().unwrap_or_default();
-            if settings.allow_insecure_upstream {
-                self.warn(name, format!("tokens travel to {host} in the clear; use https"));
-            } else {
-                let text = format!(
-                    "refuses to send tokens to {host} in the clear: use https, or set \
-                     ALLOW_INSECURE_UPSTREAM=true if the network in between is trusted"
-                );
-                self.problems.push(Problem { name: name.into(), text });
-            }
+        for (name, url) in oauth {
+            self.check_encrypted(name, url, settings.allow_insecure_upstream);
+        }
+    }
+
+    /// Secrets do not travel in the clear unless the operator allows it.
+    pub(super) fn check_encrypted(&mut self, name: &str, url: &str, allow_insecure: bool) {
+        let Some(uri) = parse::url(url).ok().filter(parse::is_unencrypted) else { return };
+        let host = uri.host().unwrap_or_default();
+        if allow_insecure {
+            self.warn(name, format!("tokens travel to {host} in the clear; use https"));
+        } else {
+            let text = format!(
+                "refuses to send tokens to {host} in the clear: use https, or set \
+                 ALLOW_INSECURE_UPSTREAM=true if the network in between is trusted"
+            );
+            self.problems.push(Problem { name: name.into(), text });
         }
     }
 }

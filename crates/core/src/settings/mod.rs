@@ -13,6 +13,7 @@ mod read;
 mod redact;
 mod reference;
 mod spec;
+mod store;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -20,18 +21,18 @@ mod upstreams;
 mod worker;
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretBox, SecretString};
+use secrecy::SecretString;
 
 pub use reference::{reference, worker_example};
 pub use spec::{Group, Kind, Secrecy, SettingSpec};
+pub use store::{KvUrl, RedisUrl, SealKeys};
 pub use table::{SETTINGS, find};
 pub use upstreams::{
     AccountSettings, CodeAssistSettings, Failover, FailoverModel, FailoverReason,
     FailoverSignatures, GeminiApiSettings, GoogleCredentials, ModelPattern, UnusedUpstream,
-    UpstreamSettings, VertexAuth, VertexSettings,
+    UpstreamSettings, UpstreamTable, VertexAuth, VertexSettings,
 };
 pub use worker::worker_default;
 
@@ -62,6 +63,10 @@ pub struct Settings {
     pub unused_upstreams: Vec<UnusedUpstream>,
     /// `UPSTREAMS=auto` found no credential of any provider, so Code Assist is the only upstream.
     pub no_upstream_configured: bool,
+    /// gcloud's file of application default credentials, whether it is there or not.
+    pub adc_file: Option<String>,
+    /// `GCE_METADATA_HOST`: host, or host and port; `None` when the metadata server is not to be asked.
+    pub metadata_host: Option<String>,
     /// `GCP_SERVICE_ACCOUNT`: the JSON of the CLI's `oauth_creds.json`.
     pub credentials_json: Option<CredentialsJson>,
     /// `GEMINI_OAUTH_CREDS_FILE`, or its default path (needs a home folder).
@@ -182,7 +187,7 @@ impl Settings {
     ///
     /// All problems at once, none of them showing a secret.
     pub fn read(layers: &[Layer<'_>]) -> Result<(Self, Vec<Warning>), Vec<Problem>> {
-        Self::read_on(layers, &Machine { file: None, has_host: &|_| true, is_on_network: false })
+        Self::read_on(layers, &Machine::default())
     }
 
     /// As [`Settings::read`], with what the shell knows of the machine.
@@ -297,90 +302,6 @@ pub enum LogFormat {
     Pretty,
 }
 
-/// The location of the key-value store.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum KvUrl {
-    /// `file:PATH`: an embedded file database, with `~` expanded.
-    File(String),
-    /// `memory:`: lost when the process ends.
-    Memory,
-    /// `redis://…` or `rediss://…`: a server that several processes share.
-    Redis(Box<RedisUrl>),
-}
-
-impl fmt::Display for KvUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path) => write!(f, "file:{path}"),
-            Self::Memory => f.write_str("memory:"),
-            Self::Redis(url) => url.fmt(f),
-        }
-    }
-}
-
-/// The address of a Redis-compatible server, and the part of it that the proxy uses. `Display` and
-/// `Debug` show no password.
-#[derive(Debug, Clone)]
-pub struct RedisUrl {
-    /// `rediss`: TLS.
-    pub tls: bool,
-    /// Name or address (IPv6 without brackets) and port of the server, or of its Sentinels.
-    pub hosts: Vec<(String, u16)>,
-    /// The name under which Sentinels know the server.
-    pub sentinel: Option<String>,
-    /// The ACL user; `None` is the server's default user.
-    pub user: Option<String>,
-    /// The password.
-    pub password: Option<SecretString>,
-    /// The number of the database.
-    pub database: u32,
-    /// The prefix of every key that the proxy writes.
-    pub prefix: String,
-}
-
-impl fmt::Display for RedisUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.tls { "rediss" } else { "redis" };
-        write!(f, "{scheme}://")?;
-        for (index, (host, port)) in self.hosts.iter().enumerate() {
-            let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
-            let comma = if index == 0 { "" } else { "," };
-            write!(f, "{comma}{open}{host}{close}:{port}")?;
-        }
-        write!(f, "/{}", self.database)?;
-        match &self.sentinel {
-            Some(name) => write!(f, "?sentinel={name}"),
-            None => Ok(()),
-        }
-    }
-}
-
-impl PartialEq for RedisUrl {
-    fn eq(&self, other: &Self) -> bool {
-        let password = |url: &Self| url.password.as_ref().map(|it| it.expose_secret().to_owned());
-        self.to_string() == other.to_string()
-            && (&self.user, &self.prefix) == (&other.user, &other.prefix)
-            && password(self) == password(other)
-    }
-}
-
-impl Eq for RedisUrl {}
-
-/// The keys with which stored secrets are sealed.
-#[derive(Clone)]
-pub struct SealKeys {
-    /// Seals and opens entries.
-    pub first: Arc<SecretBox<[u8; 32]>>,
-    /// Only opens entries: the previous key.
-    pub second: Option<Arc<SecretBox<[u8; 32]>>>,
-}
-
-impl fmt::Debug for SealKeys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SealKeys").field("second", &self.second.is_some()).finish_non_exhaustive()
-    }
-}
-
 /// One source of values.
 #[derive(Clone, Copy)]
 pub struct Layer<'a> {
@@ -407,6 +328,23 @@ pub struct Machine<'a> {
     pub has_host: &'a dyn Fn(&str) -> bool,
     /// Clients come over a network whatever `HOST` says, as they do to a Worker.
     pub is_on_network: bool,
+    /// Whether there is something at a path. `None`: there are no files, and no metadata server either.
+    pub has_path: Option<&'a dyn Fn(&str) -> bool>,
+    /// The `[[upstream]]` tables of the TOML file.
+    pub upstream_tables: &'a [UpstreamTable],
+}
+
+/// A machine of which nothing is known: every name has an address, and no path leads to a file.
+impl Default for Machine<'_> {
+    fn default() -> Self {
+        Self {
+            file: None,
+            has_host: &|_| true,
+            is_on_network: false,
+            has_path: Some(&|_| false),
+            upstream_tables: &[],
+        }
+    }
 }
 
 impl fmt::Debug for Machine<'_> {

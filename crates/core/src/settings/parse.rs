@@ -70,8 +70,8 @@ pub(super) fn url(text: &str) -> Result<Uri, SettingError> {
     if authority.as_str().contains('@') {
         return Err("holds a login, which is not supported".into());
     }
-    if authority.host().is_empty() || (authority.port().is_some() && authority.port_u16().is_none())
-    {
+    let has_port = authority.as_str() != authority.host();
+    if authority.host().is_empty() || (has_port && authority.port_u16().is_none()) {
         return Err("has no proper host and port".into());
     }
     if uri.query().is_some() || text.contains('#') {

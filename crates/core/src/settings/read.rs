@@ -8,10 +8,10 @@ use secrecy::SecretString;
 use super::redact::MASK;
 use super::spec::{Kind, SettingSpec};
 use super::table::SETTINGS;
+use super::upstreams::base_url;
 use super::{
-    AccountSettings, AllowedHosts, AllowedProtocol, CodeAssistSettings, CredentialsJson, Effective,
-    Failover, FailoverSignatures, KvUrl, Layer, LogFormat, Machine, Problem, SettingError,
-    Settings, Source, UpstreamSettings, Warning, parse,
+    AccountSettings, AllowedHosts, AllowedProtocol, CodeAssistSettings, Effective, KvUrl, Layer,
+    LogFormat, Machine, Problem, SettingError, Settings, Source, Warning, parse,
 };
 
 pub(super) fn settings(
@@ -19,25 +19,35 @@ pub(super) fn settings(
     machine: &Machine<'_>,
 ) -> Result<(Settings, Vec<Warning>), Vec<Problem>> {
     let mut reader = SettingsReader::new(layers, machine.file);
-    let upstreams = reader.upstreams();
-    let (first, endpoints) = match upstreams.first() {
-        Some(UpstreamSettings {
-            account: AccountSettings::CodeAssist(account), endpoints, ..
-        }) => (account.clone(), endpoints.clone()),
-        _ => (CodeAssistSettings::default(), Vec::new()),
-    };
+    let allow_insecure_upstream = reader.switch("ALLOW_INSECURE_UPSTREAM");
+    let upstreams = reader.upstreams(machine, allow_insecure_upstream);
+    let (first, endpoints) = upstreams
+        .in_use
+        .iter()
+        .find_map(|upstream| match &upstream.account {
+            AccountSettings::CodeAssist(account) => {
+                Some((account.clone(), upstream.endpoints.clone()))
+            }
+            _ => None,
+        })
+        .unwrap_or_else(|| {
+            let endpoint = spec_of("CODE_ASSIST_ENDPOINT").default;
+            (CodeAssistSettings::default(), vec![endpoint.to_owned()])
+        });
     let settings = Settings {
         host: reader.host(machine).unwrap_or_default(),
         port: u16::try_from(reader.whole("PORT")).unwrap_or(0),
         admin_port: reader.text("ADMIN_PORT", parse::port),
-        upstreams,
-        failover: Failover::OFF,
-        failover_models: Vec::new(),
-        failover_signatures: FailoverSignatures::Keep,
-        public_url: None,
-        allow_auth_tokens: false,
-        unused_upstreams: Vec::new(),
-        no_upstream_configured: false,
+        failover: reader.failover(&upstreams.in_use),
+        failover_models: reader.failover_models(&upstreams.in_use),
+        failover_signatures: reader.failover_signatures(),
+        upstreams: upstreams.in_use,
+        public_url: reader.text("PUBLIC_URL", base_url),
+        allow_auth_tokens: reader.switch("ALLOW_AUTH_TOKENS"),
+        unused_upstreams: upstreams.unused,
+        no_upstream_configured: upstreams.none_configured,
+        adc_file: upstreams.adc_file,
+        metadata_host: upstreams.metadata_host,
         credentials_json: first.credentials_json,
         credentials_file: first.credentials_file,
         access_token: first.access_token,
@@ -46,7 +56,7 @@ pub(super) fn settings(
         api_version: reader.text("CODE_ASSIST_API_VERSION", parse::api_version).unwrap_or_default(),
         token_url: reader.url("OAUTH_TOKEN_URL"),
         tokeninfo_url: reader.url("OAUTH_TOKENINFO_URL"),
-        allow_insecure_upstream: reader.switch("ALLOW_INSECURE_UPSTREAM"),
+        allow_insecure_upstream,
         oauth_client_id: reader.text("OAUTH_CLIENT_ID", |id| Ok(id.into())),
         oauth_client_secret: reader.secret("OAUTH_CLIENT_SECRET"),
         kv_url: reader.kv_url(),
@@ -130,16 +140,16 @@ pub(super) struct SettingsReader<'a> {
     layers: &'a [Layer<'a>],
     /// The path of the TOML file.
     file: Option<&'a str>,
-    home: Option<String>,
+    pub(super) home: Option<String>,
     pub(super) problems: Vec<Problem>,
-    warnings: Vec<Warning>,
+    pub(super) warnings: Vec<Warning>,
 }
 
 /// A value with its origin.
 pub(super) struct FoundValue {
     /// The name under which it was set.
-    name: &'static str,
-    value: String,
+    pub(super) name: &'static str,
+    pub(super) value: String,
     pub(super) source: Source,
 }
 
@@ -162,7 +172,7 @@ impl<'a> SettingsReader<'a> {
         match parse(&found.value) {
             Ok(parsed) => Some(parsed),
             Err(wrong) => {
-                self.refuse(spec, &found, &wrong);
+                self.refuse(spec, &found, None, &wrong);
                 None
             }
         }
@@ -186,16 +196,11 @@ impl<'a> SettingsReader<'a> {
         None
     }
 
-    pub(super) fn secret(&mut self, name: &'static str) -> Option<SecretString> {
+    fn secret(&mut self, name: &'static str) -> Option<SecretString> {
         self.text(name, |secret| Ok(SecretString::from(secret)))
     }
 
-    pub(super) fn credentials_json(&mut self) -> Option<CredentialsJson> {
-        let found = self.value("GCP_SERVICE_ACCOUNT").1?;
-        Some(CredentialsJson { name: found.name, text: SecretString::from(found.value) })
-    }
-
-    pub(super) fn path(&mut self, name: &'static str) -> Option<String> {
+    fn path(&mut self, name: &'static str) -> Option<String> {
         let home = self.home.clone();
         self.text(name, |path| parse::path(path, home.as_deref()))
     }
@@ -242,7 +247,7 @@ impl<'a> SettingsReader<'a> {
         Duration::from_secs_f64(hours * 3600.0)
     }
 
-    fn switch(&mut self, name: &'static str) -> bool {
+    pub(super) fn switch(&mut self, name: &'static str) -> bool {
         self.text(name, |text| match text.to_ascii_lowercase().as_str() {
             "true" | "1" | "yes" => Ok(true),
             "false" | "0" | "no" => Ok(false),
@@ -251,7 +256,7 @@ impl<'a> SettingsReader<'a> {
         .unwrap_or(false)
     }
 
-    fn choice(&mut self, name: &'static str) -> &'static str {
+    pub(super) fn choice(&mut self, name: &'static str) -> &'static str {
         let Kind::Choice(words) = spec_of(name).kind else {
             return "";
         };
@@ -268,24 +273,6 @@ impl<'a> SettingsReader<'a> {
     fn url(&mut self, name: &'static str) -> String {
         let url = self.text(name, |text| parse::url(text).map(|_| text.to_owned()));
         url.unwrap_or_default()
-    }
-
-    pub(super) fn endpoints(&mut self) -> Vec<String> {
-        let spec = spec_of("CODE_ASSIST_ENDPOINT");
-        let parsed = self.text(spec.name, |text| {
-            // A list of commas only counts as unset.
-            let text = if parse::list(text).next().is_none() { spec.default } else { text };
-            parse::list(text)
-                .map(|url| parse::url(url).map(|_| url.trim_end_matches('/').to_owned()))
-                .collect::<Result<Vec<_>, SettingError>>()
-        });
-        let mut endpoints: Vec<String> = Vec::new();
-        for base in parsed.unwrap_or_default() {
-            if !endpoints.contains(&base) {
-                endpoints.push(base);
-            }
-        }
-        endpoints
     }
 
     fn kv_url(&mut self) -> KvUrl {
@@ -357,8 +344,15 @@ impl<'a> SettingsReader<'a> {
         })
     }
 
+    /// As `find`, by one name only.
+    pub(super) fn find_name(&self, name: &'static str) -> Option<FoundValue> {
+        self.layers.iter().find_map(|layer| {
+            Some(FoundValue { name, value: look_up(layer, name)?, source: layer.source })
+        })
+    }
+
     /// The default with its variables replaced; `None` when there is no default.
-    fn default_of(&self, spec: &SettingSpec) -> Option<String> {
+    pub(super) fn default_of(&self, spec: &SettingSpec) -> Option<String> {
         let in_home = |path: &str| self.home.as_ref().map(|home| format!("{home}{path}"));
         match spec.name {
             "GEMINI_OAUTH_CREDS_FILE" => {
@@ -373,19 +367,29 @@ impl<'a> SettingsReader<'a> {
         }
     }
 
-    fn env(&self, name: &str) -> Option<String> {
+    pub(super) fn env(&self, name: &str) -> Option<String> {
         let mut env = self.layers.iter().filter(|layer| layer.source == Source::Env);
         env.find_map(|layer| look_up(layer, name))
     }
 
-    fn refuse(&mut self, spec: &SettingSpec, found: &FoundValue, wrong: &SettingError) {
+    /// Records a bad value. `label` is its name where it is no setting but the key of a table.
+    pub(super) fn refuse(
+        &mut self,
+        spec: &SettingSpec,
+        found: &FoundValue,
+        label: Option<&str>,
+        wrong: &SettingError,
+    ) {
         let shown = match spec.redacted(&found.value) {
             hidden if hidden.contains(MASK) => "the value".into(),
             shown => format!("{shown:?}"),
         };
-        let origin = self.origin(found.source);
-        let text = format!("{shown} (from {origin}) {wrong}; wanted: {}", spec.kind);
-        self.problems.push(Problem { name: found.name.into(), text });
+        let origin = match label {
+            Some(_) => String::new(),
+            None => format!(" (from {})", self.origin(found.source)),
+        };
+        let text = format!("{shown}{origin} {wrong}; wanted: {}", spec.kind);
+        self.problems.push(Problem { name: label.unwrap_or(found.name).into(), text });
     }
 
     /// A source in words, as problems name it.
@@ -399,6 +403,10 @@ impl<'a> SettingsReader<'a> {
         }
     }
 
+    pub(super) fn complain(&mut self, name: &str, text: impl Into<String>) {
+        self.problems.push(Problem { name: name.into(), text: text.into() });
+    }
+
     pub(super) fn warn(&mut self, name: &str, text: String) {
         let warning = Warning { name: name.into(), text };
         if !self.warnings.contains(&warning) {
@@ -407,7 +415,7 @@ impl<'a> SettingsReader<'a> {
     }
 
     /// Warns when another name of the same setting has another value in the same source.
-    fn warn_of_disagreement(&mut self, spec: &'static SettingSpec, found: &FoundValue) {
+    pub(super) fn warn_of_disagreement(&mut self, spec: &'static SettingSpec, found: &FoundValue) {
         if found.source == Source::Default {
             return;
         }

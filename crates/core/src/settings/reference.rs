@@ -18,6 +18,7 @@ pub fn reference() -> String {
             let _ = row(&mut page, spec);
         }
     }
+    page.push_str(TABLES);
     page
 }
 
@@ -82,13 +83,59 @@ Every setting has one name. `MAX_EVENT_BYTES` is set, strongest first, by
 The TOML file is the one that `--config PATH` names, else `CODE_ASSIST_PROXY_CONFIG`, else
 `${XDG_CONFIG_HOME:-~/.config}/code-assist-proxy/config.toml` if it is there. Its keys are the names
 in lower case; values are strings, numbers or booleans, or lists of strings for settings that are
-separated by commas. Unknown keys are refused.
+separated by commas. Unknown keys are refused. Several accounts of one provider are written as
+[`[[upstream]]` tables](#tables-of-upstreams).
 
 - Empty counts as unset. White space around a value is dropped.
 - Names after \"or\" are aliases: they work when the first name is unset in the same source.
 - Secrets have no flag, because every user of the machine can see flags in `ps`.
 - All bad values are reported at once, and the proxy does not start.
 - `code-assist-proxy config` prints every value in force and where it comes from.
+";
+
+const TABLES: &str = "
+## Tables of upstreams
+
+An upstream is one account at one provider. The settings above make at most one of each provider, with the
+provider's name. The TOML file may have more, or others, as tables. They stand at its end, below all other
+lines:
+
+```toml
+upstreams = [\"team\", \"eu\"]        # in order of preference; default: all tables, in their order
+
+[[upstream]]
+name = \"team\"                     # a-z, 0-9, `-`, `_`: in headers, log lines and metrics
+provider = \"gemini-api\"
+api_key_file = \"/run/secrets/key\"
+models = [\"gemini-2.5-*\"]         # the only ones that it serves; `*` stands for any text
+
+[[upstream]]
+name = \"eu\"
+provider = \"vertex\"
+project = \"my-project\"
+location = \"eu\"
+credentials = \"/etc/code-assist-proxy/service-account.json\"
+model_map = { gemini-flash-latest = \"gemini-2.5-flash\" }
+```
+
+| Key | `code-assist` | `gemini-api` | `vertex` |
+|---|---|---|---|
+| `name`, `provider` | needed | needed | needed |
+| `endpoint` | as `CODE_ASSIST_ENDPOINT` | as `GEMINI_API_ENDPOINT` | as `VERTEX_ENDPOINT` |
+| `api_key`, or `api_key_file` with its path | | needed | as `VERTEX_API_KEY` |
+| `credentials` | needed: the path of an `oauth_creds.json`, or its JSON | | as `VERTEX_CREDENTIALS` |
+| `project` | as `GEMINI_PROJECT_ID` | | needed unless there is an API key |
+| `location`, `api_version` | | | as `VERTEX_LOCATION`, `VERTEX_API_VERSION` |
+| `models`, `model_map` | optional | optional | optional |
+
+- A table takes nothing from flags and environment, unless it has the name of its provider: a table
+  `gemini-api` without a key has the key of `GEMINI_API_KEY`, so that the secret need not be in the file.
+  If both say something, and not the same, the proxy does not start. `GOOGLE_CLOUD_QUOTA_PROJECT` and the
+  metadata server's settings hold for all tables.
+- With tables, `UPSTREAMS=auto` means the tables. An upstream of the settings above is then used only
+  if `UPSTREAMS` names it.
+- Settings of upstreams, tables and key files are read at the start: a change needs a restart.
+- A Worker has no tables.
 ";
 
 const WORKER_INTRODUCTION: &str = "\

@@ -131,8 +131,10 @@ pub enum Secrecy {
 pub enum Group {
     /// Listen address, keys and origins.
     Access,
-    /// The Google account.
+    /// The account of Code Assist.
     Credentials,
+    /// The public Gemini API.
+    GeminiApi,
     /// Sizes, wait queue, repeated requests, shutdown.
     Limits,
     /// Log lines.
@@ -149,14 +151,21 @@ pub enum Group {
     Tokens,
     /// Google's endpoints and the timeouts.
     Upstream,
+    /// Which accounts are used.
+    Upstreams,
+    /// Vertex AI.
+    Vertex,
 }
 
 impl Group {
     /// The headings in the order of the reference.
     pub const ALL: &'static [Self] = &[
         Self::Access,
+        Self::Upstreams,
         Self::Credentials,
         Self::Tokens,
+        Self::GeminiApi,
+        Self::Vertex,
         Self::Store,
         Self::Upstream,
         Self::Models,
@@ -170,7 +179,8 @@ impl Group {
     pub fn title(self) -> &'static str {
         match self {
             Self::Access => "Listening and access",
-            Self::Credentials => "Credentials",
+            Self::Credentials => "Credentials of Code Assist",
+            Self::GeminiApi => "Gemini API",
             Self::Limits => "Limits, repeated requests and shutdown",
             Self::Logging => "Logging",
             Self::Models => "Models",
@@ -179,6 +189,8 @@ impl Group {
             Self::Store => "Key-value store",
             Self::Tokens => "Tokens and project",
             Self::Upstream => "Upstream",
+            Self::Upstreams => "Upstreams and failover",
+            Self::Vertex => "Vertex AI",
         }
     }
 }

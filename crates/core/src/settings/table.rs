@@ -1,6 +1,7 @@
 //! The table of all settings. Parsing, `--help`, `docs/CONFIG.md` and the tests read it.
 
 use super::spec::{Group, Kind, SettingSpec, setting};
+use super::upstreams::rows;
 
 /// Finds a setting by its first name or an alias, in upper or lower case.
 pub fn find(name: &str) -> Option<&'static SettingSpec> {
@@ -100,7 +101,14 @@ pub const SETTINGS: &[SettingSpec] = &[
         "What clients may call of Code Assist's own protocol (`/v1internal`): nothing, what a session \
          of the Gemini CLI needs (with the operator's project in place of any other), or everything.",
     ),
-    // Credentials
+    // Upstreams and failover
+    rows::UPSTREAMS,
+    rows::FAILOVER,
+    rows::FAILOVER_MODELS,
+    rows::FAILOVER_SIGNATURES,
+    rows::PUBLIC_URL,
+    rows::ALLOW_AUTH_TOKENS,
+    // Credentials of Code Assist
     setting(
         Group::Credentials,
         "GOOGLE_CLOUD_ACCESS_TOKEN",
@@ -182,6 +190,20 @@ pub const SETTINGS: &[SettingSpec] = &[
         "Check a token that was newly loaded from environment, file or store once against \
          `OAUTH_TOKENINFO_URL`. That address being unreachable is not a failure.",
     ),
+    // Gemini API
+    rows::GEMINI_API_KEY,
+    rows::GEMINI_API_ENDPOINT,
+    // Vertex AI
+    rows::VERTEX_PROJECT,
+    rows::VERTEX_LOCATION,
+    rows::VERTEX_CREDENTIALS,
+    rows::VERTEX_API_KEY,
+    rows::VERTEX_ENDPOINT,
+    rows::VERTEX_API_VERSION,
+    rows::GOOGLE_GENAI_USE_VERTEXAI,
+    rows::GOOGLE_CLOUD_QUOTA_PROJECT,
+    rows::GCE_METADATA_HOST,
+    rows::NO_GCE_CHECK,
     // Key-value store
     setting(
         Group::Store,
@@ -239,8 +261,8 @@ pub const SETTINGS: &[SettingSpec] = &[
         "ALLOW_INSECURE_UPSTREAM",
         "false",
         Kind::Switch,
-        "Allow `http://` for the three addresses above on another machine: tokens, and the refresh \
-         token, travel unencrypted.",
+        "Allow `http://` for upstreams and the two addresses above on another machine: tokens, keys and \
+         the refresh token travel unencrypted.",
     ),
     setting(
         Group::Upstream,

@@ -216,7 +216,14 @@ fn urls_are_bases_without_login() {
     for plain in ["http://127.0.0.1:9", "http://[::1]:9", "http://localhost:9/"] {
         assert_eq!(endpoints(plain).unwrap().1, [], "{plain}");
     }
-    for bad in ["a.example", "/x", "https://", "https://u:p@a.example", "https://a.example/?q=1"] {
+    for bad in [
+        "a.example",
+        "/x",
+        "https://",
+        "https://a:b",
+        "https://u:p@a.example",
+        "https://a.example/?q=1",
+    ] {
         endpoints(bad).unwrap_err();
     }
 }
@@ -350,11 +357,12 @@ fn no_secret_is_in_any_problem_warning_listing_or_debug() {
         }
         for bad_ones in [true, false] {
             if !bad_ones {
+                let keys = ["PROXY_API_KEYS", "GEMINI_API_KEY", "GOOGLE_API_KEY", "VERTEX_API_KEY"];
                 env.retain(|(name, _)| {
                     let bad = ["KV_URL", "KV_ENCRYPTION_KEY", "HTTP_PROXY", "CODE_ASSIST_ENDPOINT"];
                     !bad.contains(name)
                         && !["OAUTH_TOKEN_URL", "GEMINI_OAUTH_CREDS_FILE"].contains(name)
-                        && (value == "hush-9f3" || *name != "PROXY_API_KEYS")
+                        && (value == "hush-9f3" || !keys.contains(name))
                 });
             }
             let map: HashMap<_, _> = env.iter().cloned().collect();

@@ -22,10 +22,11 @@ const WORKER_DEFAULTS: [(&str, &str); 3] = [
 ];
 
 /// Settings of sockets and files.
-pub(super) const NATIVE_ONLY: [&str; 15] = [
+pub(super) const NATIVE_ONLY: [&str; 17] = [
     "ADMIN_PORT",
     "CONNECTION_TIMEOUT_MS",
     "ENABLE_CONNECTION_POOLING",
+    "GCE_METADATA_HOST",
     "GEMINI_OAUTH_CREDS_FILE",
     "HOST",
     "HTTPS_PROXY",
@@ -33,6 +34,7 @@ pub(super) const NATIVE_ONLY: [&str; 15] = [
     "KEEP_ALIVE_TIMEOUT_MS",
     "KV_ENCRYPTION_KEY",
     "KV_URL",
+    "NO_GCE_CHECK",
     "NO_PROXY",
     "PORT",
     "SHUTDOWN_DELAY_MS",

@@ -10,6 +10,7 @@ use crate::google::error::UpstreamError;
 use crate::job::UpstreamId;
 use crate::policy::project::ProjectState;
 use crate::policy::quota::QuotaMemory;
+use crate::policy::routing::InabilityMemory;
 use crate::sync::lock;
 
 /// Lock order: the source of [`super::credentials::Credentials`] first, then any of these, one at a
@@ -22,6 +23,8 @@ pub(crate) struct AccountData {
     pub(super) project: Mutex<ProjectState<Error>>,
     pub(super) quotas: Mutex<QuotaMemory<UpstreamError>>,
     pub(super) models: Mutex<Catalog>,
+    /// What the account is known to be unable to do, where another upstream may do it.
+    pub(super) unable: Mutex<InabilityMemory<Error>>,
 }
 
 impl AccountData {
@@ -33,6 +36,7 @@ impl AccountData {
             project: Mutex::default(),
             quotas: Mutex::default(),
             models: Mutex::default(),
+            unable: Mutex::default(),
         }
     }
 
@@ -50,10 +54,12 @@ impl AccountData {
         lock(&self.project).clear();
         *lock(&self.quotas) = QuotaMemory::default();
         lock(&self.models).clear();
+        lock(&self.unable).clear();
     }
 
     /// Ends the memory of failures, since the credentials of the same account have changed.
     pub(super) fn retry_now(&self) {
         lock(&self.project).retry_now();
+        lock(&self.unable).forget_account();
     }
 }

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::credentials::{Credentials, TokenStatus};
 use crate::context::RequestContext;
-use crate::error::Error;
+use crate::error::{CredentialKind, Error};
 use crate::google::error;
 use crate::platform::Platform;
 use crate::policy::lease::Lease;
@@ -114,6 +114,11 @@ impl AccountAuth {
         if let Self::Tokens(credentials) = self {
             credentials.rejected_again(now);
         }
+    }
+
+    /// The kind of the credential, for messages.
+    pub(super) fn kind(&self) -> CredentialKind {
+        self.credentials().map_or(CredentialKind::ApiKey, Credentials::kind)
     }
 
     /// True when no call has to wait for a token.

@@ -447,7 +447,12 @@ impl Calls {
             self.quotas.note(context.platform(), &context.model, &error);
         }
         // The client must not see upstream's 401 as its own.
-        Error::from(*error)
+        match Error::from(*error) {
+            Error::CredentialsRejected { why, .. } => {
+                Error::CredentialsRejected { why, kind: self.auth.kind() }
+            }
+            other => other,
+        }
     }
 
     /// Makes a call of the proxy's own, with the same token and the same retries. Such a call asks for

@@ -9,6 +9,7 @@ mod catalog;
 mod copied;
 mod credentials;
 mod failed_answer;
+mod inability;
 mod io;
 mod models;
 mod project;
@@ -19,6 +20,7 @@ mod want;
 
 use std::sync::Arc;
 
+use crate::context::GivenSignatures;
 use crate::context::RequestContext;
 use crate::dialect::{ModelCall, WholeCall};
 use crate::job::UpstreamId;
@@ -51,6 +53,8 @@ pub(crate) use want::{
 #[derive(Debug)]
 pub(crate) struct Upstreams {
     all: Vec<Upstream>,
+    /// Which provider has given a thought signature; `None` where all upstreams are of one.
+    pub(crate) signatures: Option<Arc<GivenSignatures>>,
 }
 
 impl Upstreams {
@@ -65,7 +69,10 @@ impl Upstreams {
         });
         let all: Vec<Upstream> = all.collect();
         assert!(!all.is_empty(), "settings name at least one upstream");
-        Self { all }
+        let kind = |upstream: &Upstream| upstream.calls.provider.kind();
+        let differ = all.iter().any(|upstream| kind(upstream) != kind(&all[0]));
+        let signatures = differ.then(|| Arc::new(GivenSignatures::default()));
+        Self { all, signatures }
     }
 
     /// The upstream that comes first in the order of preference.
@@ -122,6 +129,7 @@ pub(crate) struct Upstream {
     model_map: Vec<ModelAlias>,
     pub(crate) calls: Calls,
     pub(crate) account: Account,
+    data: Arc<AccountData>,
 }
 
 /// What an account has besides its calls, by provider.
@@ -194,6 +202,7 @@ impl Upstream {
             model_map: configured.model_map.clone(),
             calls: Calls::new(settings, metrics, &account, endpoints, provider, auth),
             account: own,
+            data: account,
         }
     }
 

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue};
 
 use super::calls::Calls;
 use crate::context::RequestContext;
-use crate::error::Error;
+use crate::error::{CredentialKind, Error};
 use crate::platform::Platform;
 use crate::provider::edits::ServiceTier;
 use crate::provider::vertex::path::{Location, VertexPaths};
@@ -64,7 +64,13 @@ impl VertexAccount {
             Some(project) => self.protocol.set_project(&project).ok(),
             None => None,
         };
-        (paths.ok_or_else(|| Error::CredentialsMissing { why: why() }), then)
+        (
+            paths.ok_or_else(|| Error::CredentialsMissing {
+                why: why(),
+                kind: CredentialKind::GoogleCloud,
+            }),
+            then,
+        )
     }
 
     /// The upstream's own headers of a request.

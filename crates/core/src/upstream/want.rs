@@ -80,10 +80,17 @@ impl<P: Platform> Want<P> for Whole {
             read_answer(context, body, limits.event_bytes, idle, limits.queue_timeout).await?;
         let Some((call, mode)) = self.0 else { return Ok(WholeAnswer { head, body: text }) };
         let answer = if text.len() <= HEAVY {
+            context.note_signatures(&text);
             owned(provider.read_answer(call, mode, &text))
         } else {
+            let notes = context.signatures.clone();
             let (provider, length) = (Arc::clone(provider), text.len());
-            let work = move || owned(provider.read_answer(call, mode, &text));
+            let work = move || {
+                if let Some(notes) = notes {
+                    notes.note(&text);
+                }
+                owned(provider.read_answer(call, mode, &text))
+            };
             Box::pin(memory::work_on(length, context, limits.queue_timeout, work)).await?
         };
         let (body, usage, trace_id) = match answer {

@@ -18,14 +18,8 @@ pub(super) fn check_caller(
     let unauthenticated = |reason| {
         ApiError::unauthenticated(reason, ServiceMethod { service: SERVICE, method: &rpc.method() })
     };
-    if let Some(name) = request.unknown_query_parameter() {
-        return Err(ApiError::new(
-            400,
-            format!(
-                "Invalid JSON payload received. Unknown name \"{name}\": Cannot bind query \
-                 parameter. Field '{name}' could not be found in request message."
-            ),
-        ));
+    if let Some(name) = request.unknown_query_parameter(&[]) {
+        return Err(ApiError::unknown_query_parameter(&name));
     }
     if request.headers.contains_key("x-goog-api-key") || request.query("key").is_some() {
         // A proxy that forwards its client's key is found out here.

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::backend::Backend;
 use crate::code_assist::access::check_model_access;
-use crate::model::{self, ModelAnswer, rules};
+use crate::model::{self, AnswerForm, ModelAnswer, rules};
 use crate::proto::Node;
 use crate::reply::{Reply, StreamEvent};
 use crate::request::ApiRequest;
@@ -24,8 +24,8 @@ fn model_answer(
         return Err(ApiError::invalid_argument());
     };
     check_model_access(body, model, &backend.state())?;
-    rules::generation(model, inner)?;
-    Ok(ModelAnswer::to(model, inner, request.seq))
+    rules::generation(AnswerForm::CodeAssist, model, inner)?;
+    Ok(ModelAnswer::to(AnswerForm::CodeAssist, model, inner, request.seq))
 }
 
 /// `generateContent`.
@@ -79,7 +79,7 @@ pub(super) fn count_tokens(body: &Node<'_>) -> Result<Reply, ApiError> {
     if !model.starts_with("models/") {
         return Err(ApiError::invalid_argument());
     }
-    rules::counting(request)?;
+    rules::counting(AnswerForm::CodeAssist, request)?;
     Ok(Reply::ok(&json!({"totalTokens": model::count_tokens(request)})))
 }
 

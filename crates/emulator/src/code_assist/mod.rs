@@ -9,7 +9,7 @@ mod rpc;
 use serde_json::{Value, json};
 
 use crate::backend::Backend;
-use crate::proto::{self, Node};
+use crate::proto::{self, ListRule, Node};
 use crate::reply::Reply;
 use crate::request::ApiRequest;
 use crate::status::{ApiError, ServiceMethod};
@@ -29,7 +29,7 @@ pub(crate) fn answer(
     let body = Node::read(request.body)?;
     let is_strict = backend.state().strict;
     if let Some(message) = rpc.message().filter(|_| is_strict) {
-        proto::check(&body, message)?;
+        proto::check(&body, message, ListRule::Strict)?;
     }
     match rpc {
         Rpc::CountTokens => generate::count_tokens(&body),
@@ -65,6 +65,9 @@ pub(crate) fn answer(
         Rpc::StreamGenerateContent => generate::stream(&body, request, backend),
     }
 }
+
+/// A header of every answer, which Vertex AI does not send.
+pub(crate) const FRONT_END: [(&str, &str); 1] = [("server-timing", "gfet4t7; dur=12")];
 
 /// The method that a rule's 401 names if the rule has no body, whatever RPC it answers.
 pub(crate) const GENERATE_CONTENT: ServiceMethod<'static> = ServiceMethod {

@@ -3,12 +3,14 @@
 
 use serde_json::{Value, json};
 
+use crate::model::AnswerForm;
 use crate::model::prompt::{Prompt, has_word};
 use crate::proto::Node;
 
 /// The answer to one generate call, before a stream cuts it into events.
 #[derive(Debug)]
 pub(crate) struct ModelAnswer {
+    form: AnswerForm,
     thoughts: Option<String>,
     parts: Vec<Value>,
     finish: &'static str,
@@ -21,7 +23,7 @@ pub(crate) struct ModelAnswer {
 
 impl ModelAnswer {
     /// Answers a request; `seq` is the call's number and makes ids differ.
-    pub(crate) fn to(model: &str, request: &Node<'_>, seq: u64) -> Self {
+    pub(crate) fn to(form: AnswerForm, model: &str, request: &Node<'_>, seq: u64) -> Self {
         let prompt = Prompt::of(request);
         let config = request.field("generation_config");
         let thinking = config.and_then(|config| config.field("thinking_config"));
@@ -30,6 +32,7 @@ impl ModelAnswer {
             .then(|| format!("**Considering the request**\n\n{}", prompt.thoughts()));
         let signed = thoughts.is_some() || !model.starts_with("gemini-2");
         let mut answer = Self {
+            form,
             thoughts,
             parts: Vec::new(),
             finish: "STOP",
@@ -42,7 +45,7 @@ impl ModelAnswer {
         if let Some(call) = prompt.function_call(request, seq) {
             let mut part = json!({"functionCall": call});
             if signed {
-                part["thoughtSignature"] = SIGNATURE.into();
+                part["thoughtSignature"] = form.signature().into();
             }
             answer.parts.push(part);
             return answer;
@@ -50,14 +53,7 @@ impl ModelAnswer {
         let mut text = prompt.reply(config);
         answer.apply_limits(&mut text, config);
         if has_word(&prompt.text, "cite") {
-            answer.citations = Some(json!({"citations": [{
-                "startIndex": 0,
-                "endIndex": text.chars().count(),
-                "uri": "https://example.org/source",
-                "title": "A source",
-                "license": "",
-                "publicationDate": {"year": 2024, "month": 1, "day": 15},
-            }]}));
+            answer.citations = Some(form.citations(text.chars().count()));
         }
         answer.parts.push(json!({"text": text}));
         answer
@@ -66,7 +62,7 @@ impl ModelAnswer {
     /// The whole response, as a unary call gets it.
     pub(crate) fn whole(&self, stamp: &ResponseStamp) -> Value {
         if self.blocked {
-            return stamp.mark(self.blocked_response(), &self.model);
+            return self.mark(self.blocked_response(), stamp);
         }
         let mut parts = Vec::new();
         if let Some(thoughts) = &self.thoughts {
@@ -75,13 +71,13 @@ impl ModelAnswer {
         parts.extend(self.parts.iter().cloned());
         let candidate = self.candidate(parts, true);
         let response = json!({"candidates": [candidate], "usageMetadata": self.usage(usize::MAX)});
-        stamp.mark(response, &self.model)
+        self.mark(response, stamp)
     }
 
     /// The responses of a stream: the thoughts, then the text in `pieces` pieces.
     pub(crate) fn pieces(&self, pieces: usize, stamp: &ResponseStamp) -> Vec<Value> {
         if self.blocked {
-            return vec![stamp.mark(self.blocked_response(), &self.model)];
+            return vec![self.mark(self.blocked_response(), stamp)];
         }
         let mut list = Vec::new();
         if let Some(thoughts) = &self.thoughts {
@@ -106,7 +102,7 @@ impl ModelAnswer {
                 let candidate = self.candidate(parts, at == last);
                 let response =
                     json!({"candidates": [candidate], "usageMetadata": self.usage(said)});
-                stamp.mark(response, &self.model)
+                self.mark(response, stamp)
             })
             .collect()
     }
@@ -114,7 +110,26 @@ impl ModelAnswer {
     /// A last response of a stream without candidates: it repeats the usage
     /// (docs/reference/protocol.md 2.4).
     pub(crate) fn usage_only(&self, stamp: &ResponseStamp) -> Value {
-        stamp.mark(json!({"usageMetadata": self.usage(usize::MAX)}), &self.model)
+        self.mark(json!({"usageMetadata": self.usage(usize::MAX)}), stamp)
+    }
+
+    /// The text of the answer without thoughts.
+    pub(crate) fn text(&self) -> String {
+        self.parts.iter().filter_map(|part| part["text"].as_str()).collect()
+    }
+
+    /// The function call of the answer.
+    pub(crate) fn function_call(&self) -> Option<&Value> {
+        self.parts.iter().find_map(|part| part.get("functionCall"))
+    }
+
+    fn mark(&self, mut response: Value, stamp: &ResponseStamp) -> Value {
+        response["modelVersion"] = self.model.as_str().into();
+        response["responseId"] = stamp.response_id.as_str().into();
+        if self.form != AnswerForm::GeminiApi {
+            response["createTime"] = stamp.create_time.as_str().into();
+        }
+        response
     }
 
     /// Cuts the text at the first stop sequence and at `maxOutputTokens`.
@@ -143,12 +158,17 @@ impl ModelAnswer {
             && part.get("text").is_some()
             && !self.model.starts_with("gemini-2")
         {
-            part["thoughtSignature"] = SIGNATURE.into();
+            part["thoughtSignature"] = self.form.signature().into();
         }
         let mut candidate = json!({"content": {"role": "model", "parts": parts}});
+        if self.form == AnswerForm::GeminiApi {
+            candidate["index"] = 0.into();
+        }
         if last {
             candidate["finishReason"] = self.finish.into();
-            candidate["avgLogprobs"] = json!(-0.25);
+            if self.form != AnswerForm::GeminiApi {
+                candidate["avgLogprobs"] = json!(-0.25);
+            }
             if let Some(citations) = &self.citations {
                 candidate["citationMetadata"] = citations.clone();
             }
@@ -157,17 +177,16 @@ impl ModelAnswer {
     }
 
     fn blocked_response(&self) -> Value {
-        json!({
-            "promptFeedback": {
-                "blockReason": "PROHIBITED_CONTENT",
-                "blockReasonMessage": "The prompt could not be submitted.",
-            },
-            "usageMetadata": {
-                "promptTokenCount": self.prompt_tokens,
-                "totalTokenCount": self.prompt_tokens,
-                "trafficType": "ON_DEMAND",
-            },
-        })
+        let mut feedback = json!({"blockReason": "PROHIBITED_CONTENT"});
+        if self.form != AnswerForm::GeminiApi {
+            feedback["blockReasonMessage"] = "The prompt could not be submitted.".into();
+        }
+        let mut usage = json!({
+            "promptTokenCount": self.prompt_tokens,
+            "totalTokenCount": self.prompt_tokens,
+        });
+        self.form.mark_tier(&mut usage);
+        json!({"promptFeedback": feedback, "usageMetadata": usage})
     }
 
     /// The usage after `said` tokens of the answer. Google's numbers are cumulative: those of each
@@ -180,10 +199,10 @@ impl ModelAnswer {
             "promptTokenCount": self.prompt_tokens,
             "candidatesTokenCount": said,
             "totalTokenCount": self.prompt_tokens + said + thought,
-            "trafficType": "ON_DEMAND",
             "promptTokensDetails": [{"modality": "TEXT", "tokenCount": self.prompt_tokens}],
             "candidatesTokensDetails": [{"modality": "TEXT", "tokenCount": said}],
         });
+        self.form.mark_tier(&mut usage);
         if thought > 0 {
             usage["thoughtsTokenCount"] = thought.into();
         }
@@ -204,15 +223,6 @@ impl ModelAnswer {
 pub(crate) struct ResponseStamp {
     pub(crate) create_time: String,
     pub(crate) response_id: String,
-}
-
-impl ResponseStamp {
-    fn mark(&self, mut response: Value, model: &str) -> Value {
-        response["modelVersion"] = model.into();
-        response["createTime"] = self.create_time.as_str().into();
-        response["responseId"] = self.response_id.as_str().into();
-        response
-    }
 }
 
 /// The token count of a request: a quarter of the characters of all text in `contents`, rounded up.
@@ -245,6 +255,4 @@ fn split(text: &str, pieces: usize) -> Vec<String> {
     cut
 }
 
-/// base64 of "emulator thought signature". Clients send it back unread.
-const SIGNATURE: &str = "ZW11bGF0b3IgdGhvdWdodCBzaWduYXR1cmU=";
 const CHARS_A_TOKEN: usize = 4;

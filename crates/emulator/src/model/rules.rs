@@ -1,12 +1,17 @@
 //! The rules that a request has to obey beyond its proto message: roles, empty lists, thinking,
 //! signatures.
 
+use crate::model::AnswerForm;
 use crate::proto::Node;
 use crate::status::ApiError;
 
 /// The rules of `generateContent` and `streamGenerateContent`.
-pub(crate) fn generation(model: &str, request: &Node<'_>) -> Result<(), ApiError> {
-    contents(request)?;
+pub(crate) fn generation(
+    form: AnswerForm,
+    model: &str,
+    request: &Node<'_>,
+) -> Result<(), ApiError> {
+    contents(form, "GenerateContentRequest", request)?;
     function_responses(request)?;
     let family = ModelFamily::of(model);
     if let Some(config) = request.field("generation_config") {
@@ -21,9 +26,9 @@ pub(crate) fn generation(model: &str, request: &Node<'_>) -> Result<(), ApiError
         }
     }
     if family.needs_signatures() {
-        signatures(request)?;
+        signatures(form, request)?;
     }
-    if request.field("cached_content").is_some() {
+    if form == AnswerForm::CodeAssist && request.field("cached_content").is_some() {
         // The caches of the public API are unknown to Code Assist (docs/reference/protocol.md 3.2).
         return Err(ApiError::not_found());
     }
@@ -31,8 +36,11 @@ pub(crate) fn generation(model: &str, request: &Node<'_>) -> Result<(), ApiError
 }
 
 /// The rules of `countTokens` (docs/reference/protocol.md 2.5).
-pub(crate) fn counting(request: &Node<'_>) -> Result<(), ApiError> {
-    contents(request)?;
+pub(crate) fn counting(form: AnswerForm, request: &Node<'_>) -> Result<(), ApiError> {
+    contents(form, "CountTokensRequest", request)?;
+    if form != AnswerForm::CodeAssist {
+        return Ok(());
+    }
     for (at, content) in request.list("contents").iter().enumerate() {
         for (place, part) in content.list("parts").iter().enumerate() {
             if part.field("thought").is_some() {
@@ -100,41 +108,64 @@ impl ModelFamily {
     }
 }
 
-fn contents(request: &Node<'_>) -> Result<(), ApiError> {
+fn contents(form: AnswerForm, message: &str, request: &Node<'_>) -> Result<(), ApiError> {
+    let is_public = form == AnswerForm::GeminiApi;
     let contents = request.list("contents");
     if contents.is_empty() {
-        return Err(ApiError::invalid_argument());
+        return Err(missing(form, || format!("{message}.contents: contents is not specified")));
     }
-    for content in contents {
-        if !matches!(content.text("role"), Some("user" | "model")) {
+    for (at, content) in contents.iter().enumerate() {
+        let known = match content.text("role") {
+            Some("user" | "model") => true,
+            Some("function") | None => is_public,
+            Some(_) => false,
+        };
+        if !known {
             return Err(ApiError::new(400, "Please use a valid role: user, model."));
         }
-        parts(content)?;
+        parts(form, &format!("{message}.contents[{at}]"), content)?;
     }
     match request.field("system_instruction") {
         // Its role is not checked (docs/reference/protocol.md 3.2).
-        Some(instruction) => parts(instruction),
+        Some(instruction) => parts(form, &format!("{message}.system_instruction"), instruction),
         None => Ok(()),
     }
 }
 
-fn parts(content: &Node<'_>) -> Result<(), ApiError> {
+fn parts(form: AnswerForm, path: &str, content: &Node<'_>) -> Result<(), ApiError> {
+    let is_public = form == AnswerForm::GeminiApi;
     let parts = content.list("parts");
     if parts.is_empty() {
-        return Err(ApiError::invalid_argument());
+        return Err(missing(form, || format!("{path}.parts: contents.parts must not be empty.")));
     }
-    for part in parts {
-        if !PART_DATA.iter().any(|name| part.field(name).is_some()) {
-            return Err(ApiError::invalid_argument());
+    for (at, part) in parts.iter().enumerate() {
+        let public: &[&str] = if is_public { &PUBLIC_PART_DATA } else { &[] };
+        if !PART_DATA.iter().chain(public).any(|name| part.field(name).is_some()) {
+            return Err(missing(form, || {
+                format!(
+                    "{path}.parts[{at}].data: required oneof field 'data' must have one \
+                     initialized field"
+                )
+            }));
         }
         let uri = part.field("file_data").and_then(|file| file.text("file_uri"));
-        if let Some(uri) = uri
-            && uri.starts_with("https://generativelanguage.googleapis.com/")
-        {
+        let Some(uri) = uri else { continue };
+        if is_public && uri.starts_with("gs://") {
+            return Err(ApiError::new(400, format!("Invalid or unsupported file uri: {uri}")));
+        }
+        if !is_public && uri.starts_with("https://generativelanguage.googleapis.com/") {
             return Err(ApiError::new(400, format!("Unsupported file uri: {uri}")));
         }
     }
     Ok(())
+}
+
+/// The refusal of something that is missing. Only the Gemini API names the place.
+fn missing(form: AnswerForm, what: impl FnOnce() -> String) -> ApiError {
+    match form {
+        AnswerForm::GeminiApi => ApiError::new(400, format!("* {}\n", what())),
+        AnswerForm::CodeAssist | AnswerForm::Vertex => ApiError::invalid_argument(),
+    }
 }
 
 /// A content with function responses has one for each call of the content before it.
@@ -276,7 +307,7 @@ fn thinking(config: &Node<'_>, family: ModelFamily) -> Result<(), ApiError> {
 
 /// Gemini 3 requires a signature on the first call of each model content since the last user text
 /// (docs/reference/protocol.md 6.5).
-fn signatures(request: &Node<'_>) -> Result<(), ApiError> {
+fn signatures(form: AnswerForm, request: &Node<'_>) -> Result<(), ApiError> {
     let contents = request.list("contents");
     let opened = contents.iter().rposition(|content| {
         content.text("role") == Some("user")
@@ -293,6 +324,18 @@ fn signatures(request: &Node<'_>) -> Result<(), ApiError> {
         let Some((place, part)) = first else { continue };
         if part.text("thought_signature").is_none_or(str::is_empty) {
             let name = part.field("function_call").and_then(|call| call.text("name"));
+            if form == AnswerForm::GeminiApi {
+                return Err(ApiError::new(
+                    400,
+                    format!(
+                        "Unable to submit request because function call `default_api:{}` in the \
+                         {}. content block is missing a `thought_signature`. Learn more: \
+                         https://ai.google.dev/gemini-api/docs/thought-signatures",
+                        name.unwrap_or_default(),
+                        at + 1
+                    ),
+                ));
+            }
             return Err(ApiError::new(
                 400,
                 format!(
@@ -319,3 +362,6 @@ const PART_DATA: [&str; 7] = [
     "executable_code",
     "code_execution_result",
 ];
+
+/// More kinds of data that only the Gemini API knows.
+const PUBLIC_PART_DATA: [&str; 2] = ["tool_call", "tool_response"];

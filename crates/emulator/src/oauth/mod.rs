@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::code_assist::SERVICE;
+use crate::google_auth;
 use crate::reply::Reply;
 use crate::request::ApiRequest;
 use crate::state::State;
@@ -92,6 +93,9 @@ fn token(request: &ApiRequest<'_>, state: &mut State) -> Reply {
                                    "error_description": "The emulator is set to fail."}))
         });
         return Reply::json(http_status(code), body);
+    }
+    if google_auth::is_token_request(request) {
+        return google_auth::token(request, state);
     }
     let Some(grant) = form_field(request, "grant_type") else {
         return error(400, "invalid_request", "Missing required parameter: grant_type");

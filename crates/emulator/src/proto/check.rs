@@ -9,18 +9,37 @@ use crate::proto::{Node, is_spelling_of};
 use crate::status::{ApiError, FieldViolation};
 
 /// Refuses a body that the real parser refuses, and names all violations at once.
-pub(crate) fn check(body: &Node<'_>, message: &'static MessageSpec) -> Result<(), ApiError> {
-    let mut found = Vec::new();
+pub(crate) fn check(
+    body: &Node<'_>,
+    message: &'static MessageSpec,
+    lists: ListRule,
+) -> Result<(), ApiError> {
+    let mut found = Violations { list: Vec::new(), lists };
     walk(body, message, "", &mut found);
-    if found.is_empty() { Ok(()) } else { Err(ApiError::bad_request(&found)) }
+    if found.list.is_empty() { Ok(()) } else { Err(ApiError::bad_request(&found.list)) }
 }
 
-fn walk(
-    node: &Node<'_>,
-    message: &'static MessageSpec,
-    path: &str,
-    found: &mut Vec<FieldViolation>,
-) {
+/// What may stand where a list is expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ListRule {
+    /// A list only. It is not known whether Code Assist accepts more.
+    Strict,
+    /// A list, or one object in place of a list of one (docs/reference/upstreams.md 3).
+    OneObject,
+}
+
+struct Violations {
+    list: Vec<FieldViolation>,
+    lists: ListRule,
+}
+
+impl Violations {
+    fn push(&mut self, violation: FieldViolation) {
+        self.list.push(violation);
+    }
+}
+
+fn walk(node: &Node<'_>, message: &'static MessageSpec, path: &str, found: &mut Violations) {
     let Node::Object(members) = node else {
         found.push(invalid(path, &type_url(message.name), node));
         return;
@@ -52,12 +71,7 @@ fn walk(
     }
 }
 
-fn value_of(
-    value: &Node<'_>,
-    kind: &'static FieldKind,
-    path: &str,
-    found: &mut Vec<FieldViolation>,
-) {
+fn value_of(value: &Node<'_>, kind: &'static FieldKind, path: &str, found: &mut Violations) {
     match kind {
         FieldKind::Bytes => bytes(value, path, found),
         FieldKind::Choice(choice) => choose(value, choice, path, found),
@@ -104,12 +118,13 @@ fn value_of(
 fn each(
     value: &Node<'_>,
     path: &str,
-    found: &mut Vec<FieldViolation>,
-    one: impl Fn(&Node<'_>, &str, &mut Vec<FieldViolation>),
+    found: &mut Violations,
+    one: impl Fn(&Node<'_>, &str, &mut Violations),
 ) {
     let Node::List(items) = value else {
-        // The public API accepts an object in place of a list of one. It is not known whether Code
-        // Assist does, so the emulator refuses it.
+        if found.lists == ListRule::OneObject && matches!(value, Node::Object(_)) {
+            return one(value, path, found);
+        }
         found.push(invalid(path, "repeated field, expected a list", value));
         return;
     };
@@ -118,19 +133,19 @@ fn each(
     }
 }
 
-fn text(value: &Node<'_>, path: &str, found: &mut Vec<FieldViolation>) {
+fn text(value: &Node<'_>, path: &str, found: &mut Violations) {
     if value.as_text().is_none() {
         found.push(invalid(path, "TYPE_STRING", value));
     }
 }
 
-fn bytes(value: &Node<'_>, path: &str, found: &mut Vec<FieldViolation>) {
+fn bytes(value: &Node<'_>, path: &str, found: &mut Violations) {
     let Some(text) = value.as_text() else {
         found.push(invalid(path, "TYPE_BYTES", value));
         return;
     };
     let url_safe = text.bytes().any(|byte| matches!(byte, b'-' | b'_'));
-    let engine = if url_safe { &URL_SAFE } else { &STANDARD };
+    let engine = if url_safe { &BASE64_URL_SAFE } else { &BASE64 };
     if engine.decode(text).is_err() {
         let start: String = text.chars().take(40).collect();
         let description = format!(
@@ -140,7 +155,7 @@ fn bytes(value: &Node<'_>, path: &str, found: &mut Vec<FieldViolation>) {
     }
 }
 
-fn choose(value: &Node<'_>, choice: &EnumSpec, path: &str, found: &mut Vec<FieldViolation>) {
+fn choose(value: &Node<'_>, choice: &EnumSpec, path: &str, found: &mut Violations) {
     let known = match value {
         Node::Text(text) => choice
             .values
@@ -189,6 +204,9 @@ fn type_url(name: &str) -> String {
 const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
     .with_decode_padding_mode(DecodePaddingMode::Indifferent)
     .with_decode_allow_trailing_bits(true);
-const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
-const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
+/// base64 as the proto parser reads it: padded or not.
+pub(crate) const BASE64: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
+/// The same for the URL-safe alphabet.
+pub(crate) const BASE64_URL_SAFE: GeneralPurpose =
+    GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
 const SHOWN: usize = 200;

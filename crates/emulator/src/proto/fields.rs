@@ -210,13 +210,13 @@ static PART: MessageSpec = MessageSpec {
     )),
 };
 
-static BLOB: MessageSpec = MessageSpec {
+pub(crate) static BLOB: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.Blob",
     fields: &[("mime_type", Text), ("data", Bytes), ("display_name", Text)],
     oneof: None,
 };
 
-static FILE_DATA: MessageSpec = MessageSpec {
+pub(crate) static FILE_DATA: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.FileData",
     fields: &[("mime_type", Text), ("file_uri", Text), ("display_name", Text)],
     oneof: None,
@@ -239,31 +239,31 @@ static FUNCTION_RESPONSE: MessageSpec = MessageSpec {
     oneof: None,
 };
 
-static FUNCTION_RESPONSE_PART: MessageSpec = MessageSpec {
+pub(crate) static FUNCTION_RESPONSE_PART: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.FunctionResponsePart",
     fields: &[("inline_data", One(&BLOB)), ("file_data", One(&FILE_DATA))],
     oneof: Some(("data", &["inline_data", "file_data"])),
 };
 
-static EXECUTABLE_CODE: MessageSpec = MessageSpec {
+pub(crate) static EXECUTABLE_CODE: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.ExecutableCode",
     fields: &[("language", Choice(&LANGUAGE)), ("code", Text)],
     oneof: None,
 };
 
-static CODE_EXECUTION_RESULT: MessageSpec = MessageSpec {
+pub(crate) static CODE_EXECUTION_RESULT: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.CodeExecutionResult",
     fields: &[("outcome", Choice(&OUTCOME)), ("output", Text)],
     oneof: None,
 };
 
-static VIDEO_METADATA: MessageSpec = MessageSpec {
+pub(crate) static VIDEO_METADATA: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.VideoMetadata",
     fields: &[("start_offset", Text), ("end_offset", Text), ("fps", Number)],
     oneof: None,
 };
 
-static PART_MEDIA_RESOLUTION: MessageSpec = MessageSpec {
+pub(crate) static PART_MEDIA_RESOLUTION: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.PartMediaResolution",
     fields: &[("level", Choice(&MEDIA_RESOLUTION)), ("num_tokens", Number)],
     oneof: None,
@@ -285,7 +285,7 @@ static TOOL: MessageSpec = MessageSpec {
     oneof: None,
 };
 
-static FUNCTION_DECLARATION: MessageSpec = MessageSpec {
+pub(crate) static FUNCTION_DECLARATION: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.FunctionDeclaration",
     fields: &[
         ("name", Text),
@@ -304,7 +304,7 @@ static GOOGLE_SEARCH: MessageSpec = MessageSpec {
     oneof: None,
 };
 
-static GOOGLE_SEARCH_RETRIEVAL: MessageSpec = MessageSpec {
+pub(crate) static GOOGLE_SEARCH_RETRIEVAL: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.GoogleSearchRetrieval",
     fields: &[("dynamic_retrieval_config", One(&DYNAMIC_RETRIEVAL))],
     oneof: None,
@@ -316,16 +316,16 @@ static DYNAMIC_RETRIEVAL: MessageSpec = MessageSpec {
     oneof: None,
 };
 
-static GOOGLE_MAPS: MessageSpec = MessageSpec {
+pub(crate) static GOOGLE_MAPS: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.GoogleMaps",
     fields: &[("enable_widget", Flag), ("auth_config", Struct)],
     oneof: None,
 };
 
-static NOTHING: MessageSpec =
+pub(crate) static NOTHING: MessageSpec =
     MessageSpec { name: "google.cloud.aiplatform.v1beta1.Tool.Empty", fields: &[], oneof: None };
 
-static COMPUTER_USE: MessageSpec = MessageSpec {
+pub(crate) static COMPUTER_USE: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.Tool.ComputerUse",
     fields: &[("environment", Text), ("excluded_predefined_functions", Texts)],
     oneof: None,
@@ -346,7 +346,7 @@ static FUNCTION_CALLING: MessageSpec = MessageSpec {
     oneof: None,
 };
 
-static RETRIEVAL: MessageSpec = MessageSpec {
+pub(crate) static RETRIEVAL: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.RetrievalConfig",
     fields: &[("lat_lng", One(&LAT_LNG)), ("language_code", Text)],
     oneof: None,
@@ -397,7 +397,7 @@ static GENERATION_CONFIG: MessageSpec = MessageSpec {
     oneof: None,
 };
 
-static IMAGE: MessageSpec = MessageSpec {
+pub(crate) static IMAGE: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.ImageConfig",
     fields: &[
         ("aspect_ratio", Text),
@@ -415,7 +415,7 @@ static IMAGE_OUTPUT: MessageSpec = MessageSpec {
     oneof: None,
 };
 
-static THINKING: MessageSpec = MessageSpec {
+pub(crate) static THINKING: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.GenerationConfig.ThinkingConfig",
     fields: &[
         ("include_thoughts", Flag),
@@ -425,7 +425,7 @@ static THINKING: MessageSpec = MessageSpec {
     oneof: None,
 };
 
-static ROUTING: MessageSpec = MessageSpec {
+pub(crate) static ROUTING: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.GenerationConfig.RoutingConfig",
     fields: &[("auto_mode", One(&AUTO_ROUTING)), ("manual_mode", One(&MANUAL_ROUTING))],
     oneof: None,
@@ -443,13 +443,13 @@ static MANUAL_ROUTING: MessageSpec = MessageSpec {
     oneof: None,
 };
 
-static MODEL_SELECTION: MessageSpec = MessageSpec {
+pub(crate) static MODEL_SELECTION: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.ModelSelectionConfig",
     fields: &[("feature_selection_preference", Text)],
     oneof: None,
 };
 
-static SPEECH: MessageSpec = MessageSpec {
+pub(crate) static SPEECH: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.SpeechConfig",
     fields: &[
         ("voice_config", One(&VOICE)),
@@ -483,7 +483,7 @@ static SPEAKER: MessageSpec = MessageSpec {
     oneof: None,
 };
 
-static SCHEMA: MessageSpec = MessageSpec {
+pub(crate) static SCHEMA: MessageSpec = MessageSpec {
     name: "google.cloud.aiplatform.v1beta1.Schema",
     fields: &[
         ("type", Choice(&TYPE)),
@@ -572,7 +572,7 @@ static OUTCOME: EnumSpec = EnumSpec {
     any_case: false,
 };
 
-static MEDIA_RESOLUTION: EnumSpec = EnumSpec {
+pub(crate) static MEDIA_RESOLUTION: EnumSpec = EnumSpec {
     name: "google.cloud.aiplatform.v1beta1.GenerationConfig.MediaResolution",
     values: &[
         "MEDIA_RESOLUTION_UNSPECIFIED",
@@ -583,7 +583,7 @@ static MEDIA_RESOLUTION: EnumSpec = EnumSpec {
     any_case: false,
 };
 
-static CALLING_MODE: EnumSpec = EnumSpec {
+pub(crate) static CALLING_MODE: EnumSpec = EnumSpec {
     name: "google.cloud.aiplatform.v1beta1.FunctionCallingConfig.Mode",
     values: &["MODE_UNSPECIFIED", "AUTO", "ANY", "NONE", "VALIDATED"],
     any_case: false,
@@ -602,7 +602,7 @@ static HARM_CATEGORY: EnumSpec = EnumSpec {
     any_case: false,
 };
 
-static THRESHOLD: EnumSpec = EnumSpec {
+pub(crate) static THRESHOLD: EnumSpec = EnumSpec {
     name: "google.cloud.aiplatform.v1beta1.SafetySetting.HarmBlockThreshold",
     values: &[
         "HARM_BLOCK_THRESHOLD_UNSPECIFIED",
@@ -615,13 +615,13 @@ static THRESHOLD: EnumSpec = EnumSpec {
     any_case: false,
 };
 
-static METHOD: EnumSpec = EnumSpec {
+pub(crate) static METHOD: EnumSpec = EnumSpec {
     name: "google.cloud.aiplatform.v1beta1.SafetySetting.HarmBlockMethod",
     values: &["HARM_BLOCK_METHOD_UNSPECIFIED", "SEVERITY", "PROBABILITY"],
     any_case: false,
 };
 
-static MODALITY: EnumSpec = EnumSpec {
+pub(crate) static MODALITY: EnumSpec = EnumSpec {
     name: "google.cloud.aiplatform.v1beta1.GenerationConfig.Modality",
     values: &["MODALITY_UNSPECIFIED", "TEXT", "IMAGE", "AUDIO"],
     any_case: false,

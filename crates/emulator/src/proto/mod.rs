@@ -5,5 +5,5 @@ mod check;
 pub(crate) mod fields;
 mod node;
 
-pub(crate) use check::check;
+pub(crate) use check::{BASE64, BASE64_URL_SAFE, ListRule, check};
 pub(crate) use node::{Node, is_spelling_of};

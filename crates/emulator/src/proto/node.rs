@@ -75,10 +75,25 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// The items of a list. One object counts as a list of one.
     pub(crate) fn list(&self, proto_name: &str) -> &[Self] {
         match self.field(proto_name) {
             Some(Self::List(items)) => items,
+            Some(one @ Self::Object(_)) => std::slice::from_ref(one),
             _ => &[],
+        }
+    }
+
+    /// The items of a list, to be changed.
+    pub(crate) fn list_mut(&mut self, proto_name: &str) -> &mut [Self] {
+        let Self::Object(members) = self else {
+            return &mut [];
+        };
+        let found = members.iter_mut().find(|(name, _)| is_spelling_of(name, proto_name));
+        match found {
+            Some((_, Self::List(items))) => items,
+            Some((_, one @ Self::Object(_))) => std::slice::from_mut(one),
+            _ => &mut [],
         }
     }
 

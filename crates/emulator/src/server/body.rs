@@ -44,6 +44,10 @@ impl ReplyBody {
         let interval = rule.event_interval_ms.map_or(interval, Duration::from_millis);
         let mut steps = VecDeque::new();
         let mut length = None;
+        if let ReplyContent::Generated(bytes) = content {
+            length = Some(bytes);
+            steps.push_back(Step::Generate { from: 0, left: bytes });
+        }
         match frames(content, rule) {
             Frames::Several(frames) => {
                 for frame in frames {
@@ -106,6 +110,13 @@ impl Body for ReplyBody {
                     }
                     return Poll::Ready(Some(Ok(Frame::data(bytes))));
                 }
+                Some(Step::Generate { left: 0, .. }) => {}
+                Some(Step::Generate { from, left }) => {
+                    let many = left.min(GENERATED_AT_ONCE);
+                    let next = Step::Generate { from: from + many, left: left - many };
+                    self.steps.push_front(next);
+                    self.steps.push_front(Step::Write(generated(from, many)));
+                }
                 Some(Step::Pause(wait)) if wait.is_zero() => {
                     // hyper flushes what it has before it polls again, so that each chunk is a
                     // network write of its own.
@@ -132,7 +143,8 @@ impl Body for ReplyBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.steps.is_empty() && !self.hang
+        let is_over = |step: &Step| matches!(step, Step::Generate { left: 0, .. });
+        self.steps.iter().all(is_over) && !self.hang
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -178,6 +190,7 @@ impl std::error::Error for ConnectionCutError {}
 #[derive(Debug)]
 enum Step {
     Cut(CutMode),
+    Generate { from: u64, left: u64 },
     Pause(Duration),
     Write(Bytes),
 }
@@ -197,6 +210,11 @@ fn cut(steps: &mut VecDeque<Step>, most: u64, how: CutMode) {
                 left -= bytes.len();
                 kept.push_back(Step::Write(bytes));
             }
+            Step::Generate { from, left: bytes } => {
+                let bytes = bytes.min(left as u64);
+                kept.push_back(Step::Generate { from, left: bytes });
+                break;
+            }
             other => kept.push_back(other),
         }
     }
@@ -206,6 +224,12 @@ fn cut(steps: &mut VecDeque<Step>, most: u64, how: CutMode) {
     *steps = kept;
 }
 
+/// The bytes of a generated file from a place on: byte `n` is `n % 251`.
+fn generated(from: u64, many: u64) -> Bytes {
+    (from..from + many).map(|place| (place % 251) as u8).collect::<Vec<u8>>().into()
+}
+
+const GENERATED_AT_ONCE: u64 = 64 << 10;
 const FLUSH: Duration = Duration::from_millis(20);
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ pub(super) fn frames(content: ReplyContent, rule: &Rule) -> Frames {
     let (mut frames, single) = match content {
         ReplyContent::Array(events) => (array(&events), false),
         ReplyContent::Events(events) => (sse(&events, rule), false),
+        ReplyContent::Generated(_) => (Vec::new(), false), // the body makes them
         ReplyContent::Whole(body) => (vec![body], true),
     };
     if rule.gzip {

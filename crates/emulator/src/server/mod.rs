@@ -3,15 +3,16 @@
 
 pub(crate) mod body;
 mod framing;
+mod received;
 mod socket;
 
 use std::io::Read as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
-use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -23,15 +24,18 @@ use tokio::task::JoinSet;
 
 use crate::backend::Backend;
 use crate::control;
+use crate::gemini_api::LiveSession;
 use crate::log::LogEntry;
 use crate::model::ResponseStamp;
 use crate::oauth;
 use crate::reply::Reply;
-use crate::request::{ApiRequest, bearer};
+use crate::request::{ApiRequest, authority, bearer};
 use crate::route::Route;
 use crate::script::{MatchedRequest, Rule};
 
 use self::body::{ConnectionCutError, ReplyBody, ResetSwitch};
+pub(crate) use self::received::ReceivedBody;
+use self::received::{Reading, receive};
 use self::socket::ResettableStream;
 
 /// Accepts connections until the task is aborted; the connections end with it.
@@ -57,48 +61,98 @@ async fn connection(stream: tokio::net::TcpStream, backend: Arc<Backend>) {
     }
     let reset = ResetSwitch::default();
     let socket = ResettableStream::new(stream, reset.clone());
-    let service = service_fn(move |request| answer(Arc::clone(&backend), reset.clone(), request));
+    let live = LiveSlot::default();
+    let shared = Connection { backend: Arc::clone(&backend), reset, live: Arc::clone(&live) };
+    let service = service_fn(move |request| answer(shared.clone(), request));
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http2().max_concurrent_streams(STREAMS_PER_CONNECTION);
     // An error means that the client left, or that a rule cut the connection.
-    let _ended = builder.serve_connection(TokioIo::new(socket), service).await;
+    let _ended = builder.serve_connection_with_upgrades(TokioIo::new(socket), service).await;
+    let session = live.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(session) = session {
+        session.run(backend).await;
+    }
 }
 
-async fn answer(
+/// What the requests of one connection share.
+#[derive(Clone, Debug)]
+struct Connection {
     backend: Arc<Backend>,
     reset: ResetSwitch,
-    request: Request<Incoming>,
+    live: LiveSlot,
+}
+
+/// The WebSocket that a connection becomes once its last HTTP answer is out.
+type LiveSlot = Arc<Mutex<Option<LiveSession>>>;
+
+async fn answer(
+    connection: Connection,
+    mut request: Request<Incoming>,
 ) -> Result<Response<ReplyBody>, ConnectionCutError> {
+    let Connection { backend, reset, live } = connection;
+    let upgrade = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
     let path = parts.uri.path();
     if let Some(name) = path.strip_prefix("/__emulator/") {
         let body = body.collect().await.map_err(|_| ConnectionCutError)?.to_bytes();
         let reply = control::answer(&backend, &parts.method, name, &body);
-        return Ok(respond(reply, None, Duration::ZERO, None, reset));
+        return Ok(respond(reply, &[], None, Duration::ZERO, None, reset));
     }
-    let route = Route::of(&parts);
-    let mut entry = backend.log.open(route.name(), &parts);
-    let body = body.collect().await.map_err(|_| ConnectionCutError)?.to_bytes();
-    entry.body(&body);
-    let body = unpacked(&parts.headers, body);
+    let route = Route::of(&parts, backend.played);
+    let name = route.name();
+    let mut entry = backend.log.open(&name, &parts);
+    if let Some(header) = route.violation(&parts, &backend) {
+        entry.violation(header);
+    }
+    let trace_id = trace_id(entry.seq());
+    let mut request = ApiRequest {
+        authority: authority(&parts),
+        path,
+        query: parts.uri.query().unwrap_or_default(),
+        headers: &parts.headers,
+        body: &[],
+        bearer: bearer(&parts.headers),
+        seq: entry.seq(),
+        stamp: stamp(&trace_id),
+        trace_id: trace_id.clone(),
+    };
 
-    let rule = backend.script().take(&MatchedRequest { rpc: route.name(), path, body: &body });
+    let matched = |body, at_head| {
+        let request = MatchedRequest { rpc: &name, path, model: route.model(), body, at_head };
+        backend.script().take(&request)
+    };
+    let mut rule = matched(&[], true);
+    let sink = route.upload_sink(&request, &backend);
+    if rule.is_none() && matches!(sink, Ok(Some(_))) {
+        // A rule that answers decides before the bytes of an upload count.
+        rule = matched(&[], false);
+    }
+    let most = rule.as_ref().and_then(|rule| rule.read_body_bytes);
+    let has_own_answer = rule.as_ref().is_some_and(Rule::answers);
+    let reading = match &sink {
+        Ok(Some(sink)) if !has_own_answer || most.is_some() => Reading::Uploaded(sink),
+        Ok(None) => Reading::Whole,
+        Ok(Some(_)) | Err(_) => Reading::Dropped,
+    };
+    let (received, is_whole) = receive(body, reading, most, &backend).await;
+    entry.body(&received);
+    if !is_whole {
+        return Err(ConnectionCutError);
+    }
+    let body = unpacked(&parts.headers, received.bytes);
+    request.body = &body;
+    if rule.is_none() && !matches!(sink, Ok(Some(_))) {
+        rule = matched(&body, false);
+    }
     let mut delay =
         rule.as_ref().map_or(Duration::ZERO, |rule| Duration::from_millis(rule.delay_ms));
-    let trace_id = trace_id(entry.seq());
-    let mut reply = match &rule {
-        Some(rule) if rule.answers() => rule.own_reply(route.streams(), route.error_method()),
-        _ => {
-            let request = ApiRequest {
-                query: parts.uri.query().unwrap_or_default(),
-                headers: &parts.headers,
-                body: &body,
-                bearer: bearer(&parts.headers),
-                seq: entry.seq(),
-                stamp: stamp(&trace_id),
-                trace_id: trace_id.clone(),
-            };
-            let (reply, route_delay) = route.answer(path, &request, &backend);
+    let mut reply = match (&rule, sink) {
+        (Some(rule), _) if rule.answers() => {
+            rule.own_reply(|error, status| route.scripted_error(error, status, &request, &backend))
+        }
+        (_, Err(refusal)) => refusal,
+        (_, Ok(_)) => {
+            let (reply, route_delay) = route.answer(&request, &backend);
             delay = delay.max(route_delay);
             reply
         }
@@ -120,20 +174,29 @@ async fn answer(
         return Err(ConnectionCutError);
     }
     entry.status(reply.status.as_u16());
+    let mut entry = Some(entry);
+    if reply.status == StatusCode::SWITCHING_PROTOCOLS
+        && let Route::GeminiApi(call) = &route
+        && let Some(entry) = entry.take()
+    {
+        let session = LiveSession::of(call, upgrade, entry);
+        *live.lock().unwrap_or_else(PoisonError::into_inner) = session;
+    }
     let interval = backend.state().pacing().interval;
-    Ok(respond(reply, rule.as_ref(), interval, Some(entry), reset))
+    Ok(respond(reply, route.front_end(), rule.as_ref(), interval, entry, reset))
 }
 
 fn respond(
     reply: Reply,
+    front_end: &[(&'static str, &'static str)],
     rule: Option<&Rule>,
     interval: Duration,
     entry: Option<LogEntry>,
     reset: ResetSwitch,
 ) -> Response<ReplyBody> {
     let mut headers = HeaderMap::with_capacity(8);
-    for (name, value) in FRONT_END {
-        headers.insert(name, HeaderValue::from_static(value));
+    for (name, value) in FRONT_END.iter().chain(front_end) {
+        headers.insert(*name, HeaderValue::from_static(value));
     }
     for (name, value) in reply.headers {
         headers.insert(name, value);
@@ -170,9 +233,8 @@ fn trace_id(seq: u64) -> String {
 }
 
 /// The headers that Google's front end adds to every answer (docs/reference/protocol.md 2.2).
-const FRONT_END: [(&str, &str); 6] = [
+const FRONT_END: [(&str, &str); 5] = [
     ("server", "ESF"),
-    ("server-timing", "gfet4t7; dur=12"),
     ("vary", "Origin, X-Origin, Referer"),
     ("x-content-type-options", "nosniff"),
     ("x-frame-options", "SAMEORIGIN"),

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io;
+use std::net::{IpAddr, Ipv6Addr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -37,6 +38,8 @@ pub(super) struct Connector {
     tls_http1: TlsConnector,
     matcher: Arc<Matcher>,
     timeout: Duration,
+    /// `GCE_METADATA_HOST`: another metadata server than Google's, by host or by host and port.
+    metadata_host: Option<Arc<str>>,
 }
 
 /// An open connection, ready for its first request.
@@ -71,7 +74,17 @@ impl Connector {
             tls_http1: TlsConnector::from(Arc::new(tls_http1)),
             matcher: Arc::new(matcher(settings)),
             timeout: settings.connection_timeout,
+            metadata_host: settings.metadata_host.as_deref().map(Arc::from),
         })
+    }
+
+    /// True for a metadata server. It answers only its own machine, so that a proxy cannot reach it and
+    /// must not see the tokens that it gives.
+    fn is_metadata_server(&self, to: &Uri) -> bool {
+        is_well_known_metadata_server(to)
+            || self.metadata_host.as_deref().is_some_and(|host| {
+                Some(host) == to.host() || Some(host) == to.authority().map(|it| it.as_str())
+            })
     }
 
     /// Opens a connection to the origin of `to`. `CONNECTION_TIMEOUT_MS` limits name lookup, TCP,
@@ -101,7 +114,9 @@ impl Connector {
         let secure = to.scheme() == Some(&Scheme::HTTPS);
         let mut tcp = self.tcp.clone();
         let mut forward_proxy = None;
-        let stream = match self.matcher.intercept(to) {
+        let direct = self.is_metadata_server(to);
+        let proxy = if direct { None } else { self.matcher.intercept(to) };
+        let stream = match proxy {
             None => tcp.call(to.clone()).await?,
             Some(proxy) if secure => {
                 let mut tunnel = Tunnel::new(proxy.uri().clone(), tcp);
@@ -237,6 +252,27 @@ fn matcher(settings: &Settings) -> Matcher {
     builder.build()
 }
 
+fn is_well_known_metadata_server(to: &Uri) -> bool {
+    let host = to.host().unwrap_or_default();
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    match host.parse::<IpAddr>() {
+        Ok(IpAddr::V4(address)) => address.is_link_local(),
+        Ok(IpAddr::V6(address)) => {
+            address.is_unicast_link_local() || METADATA_ADDRESSES.contains(&address)
+        }
+        Err(_) => METADATA_NAMES.iter().any(|name| host.eq_ignore_ascii_case(name)),
+    }
+}
+
+/// Google's metadata server by name (`docs/reference/upstreams.md` 2.3 c).
+const METADATA_NAMES: [&str; 2] = ["metadata.google.internal", "metadata.google.internal."];
+
+/// The metadata servers of AWS and Google over IPv6, which have no link-local address.
+const METADATA_ADDRESSES: [Ipv6Addr; 2] = [
+    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
+    Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
+];
+
 /// Trusts `SSL_CERT_FILE`, else the system's certificates, else Mozilla's list if the system has none.
 fn tls(cert_file: Option<&str>) -> io::Result<ClientConfig> {
     let roots = match cert_file {
@@ -274,4 +310,32 @@ fn system_roots() -> RootCertStore {
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
     roots
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_servers_are_reached_directly_and_other_hosts_by_the_proxy() {
+        let settings =
+            crate::http_client::tests::settings(&[("HTTP_PROXY", "http://10.0.0.1:3128")]);
+        let mut connector = Connector::new(&settings).unwrap();
+        connector.metadata_host = Some(Arc::from("fake.example:8080"));
+        for (url, is_direct) in [
+            ("http://metadata.google.internal/computeMetadata/v1/", true),
+            ("http://METADATA.google.internal/", true),
+            ("http://169.254.169.254/latest/meta-data/", true),
+            ("http://169.254.169.252:988/", true),
+            ("http://[fd00:ec2::254]/latest/", true),
+            ("http://[fe80::1]/", true),
+            ("http://fake.example:8080/computeMetadata/v1/", true),
+            ("http://fake.example/", false),
+            ("http://metadata.google.internal.evil.example/", false),
+            ("http://169.255.0.1/", false),
+            ("https://sts.googleapis.com/v1/token", false),
+        ] {
+            assert_eq!(connector.is_metadata_server(&url.parse().unwrap()), is_direct, "{url}");
+        }
+    }
 }

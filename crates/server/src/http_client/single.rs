@@ -221,3 +221,25 @@ impl Body for Incoming {
         self.body.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_whose_client_has_left_has_no_end() {
+        let (pieces, receiver) = mpsc::channel(1);
+        let mut body = SentBody { pieces: receiver, length: None };
+        pieces.send(Piece::Data(Bytes::from_static(b"half"))).await.unwrap();
+        drop(pieces);
+        assert!(body.frame().await.unwrap().is_ok());
+        assert!(body.frame().await.unwrap().is_err());
+
+        let (pieces, receiver) = mpsc::channel(1);
+        let mut body = SentBody { pieces: receiver, length: None };
+        pieces.send(Piece::End).await.unwrap();
+        assert!(body.frame().await.is_none());
+    }
+}

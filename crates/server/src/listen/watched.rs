@@ -104,7 +104,7 @@ where
     S::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     fn graceful_shutdown(self: Pin<&mut Self>) {
-        http1::UpgradeableConnection::graceful_shutdown(self);
+        Self::graceful_shutdown(self);
     }
 }
 
@@ -115,7 +115,7 @@ where
     StreamTasks: Http2ServerConnExec<S::Future, TrackedBody>,
 {
     fn graceful_shutdown(self: Pin<&mut Self>) {
-        http2::Connection::graceful_shutdown(self);
+        Self::graceful_shutdown(self);
     }
 }
 

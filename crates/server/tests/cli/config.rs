@@ -57,6 +57,82 @@ fn every_command_prints_all_problems_of_the_settings_and_starts_nothing() {
 }
 
 #[test]
+fn tables_of_upstreams_are_listed_without_their_secrets() {
+    let home = Home::new();
+    home.write("key", "hush-key\n");
+    home.write(
+        "c.toml",
+        "upstreams = [\"eu\", \"team\"]\n\
+         [[upstream]]\nname = \"team\"\nprovider = \"gemini-api\"\napi_key_file = \"~/key\"\n\
+         models = [\"gemini-2.5-*\", \"x\"]\n\
+         [[upstream]]\nname = \"eu\"\nprovider = \"vertex\"\nproject = \"p\"\nlocation = \"eu\"\n\
+         credentials = '{\"refresh_token\":\"hush\"}'\nmodel_map = { a = \"b\" }\n",
+    );
+    let output = home.run_with(&["--config", "c.toml", "config"], &[("VERTEX_API_KEY", "hush")]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let lines: Vec<String> = stdout(&output)
+        .lines()
+        .filter(|line| line.starts_with("upstream.") || line.ends_with("# from env"))
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "VERTEX_API_KEY=*** # from env",
+            "upstream.team.provider=gemini-api # from file",
+            "upstream.team.api_key=*** # from file",
+            "upstream.team.models=gemini-2.5-*,x # from file",
+            "upstream.eu.provider=vertex # from file",
+            "upstream.eu.credentials=*** # from file",
+            "upstream.eu.project=p # from file",
+            "upstream.eu.location=eu # from file",
+            "upstream.eu.model_map=a=b # from file",
+        ]
+    );
+    assert!(!format!("{output:?}").contains("hush"), "{output:?}");
+}
+
+#[test]
+fn an_upstream_without_its_key_or_project_refuses_to_start() {
+    let home = Home::new();
+    home.write(
+        "c.toml",
+        "[[upstream]]\nname = \"team\"\nprovider = \"gemini-api\"\nend_point = \"x\"\n\
+         [[upstream]]\nname = \"eu\"\nprovider = \"vertex\"\napi_key_file = \"nowhere\"\n",
+    );
+    let output = home.run_with(&["serve", "--upstreams", "vertex,gemini-api"], &[]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let message = stderr(&output);
+    assert!(message.contains("error: VERTEX_PROJECT: is not set, and neither is VERTEX_API_KEY"));
+    assert!(message.contains("error: GEMINI_API_KEY: is not set"), "{message}");
+
+    let output = home.run_with(&["serve", "--config", "c.toml"], &[]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let message = stderr(&output);
+    for line in [
+        "error: end_point of [[upstream]] 1 in c.toml: is not a key of these tables; did you mean endpoint?",
+        "error: upstream team in c.toml: has neither api_key nor api_key_file",
+        "error: api_key_file of [[upstream]] 2 in c.toml: nowhere cannot be used: No such file",
+    ] {
+        assert!(message.contains(line), "{line} in {message}");
+    }
+    assert_eq!(message.lines().count(), 3, "{message}");
+}
+
+#[test]
+fn the_clis_own_file_makes_code_assist_the_upstream_if_it_is_there() {
+    let home = Home::new();
+    // A number is no project for Code Assist, and no concern of the Gemini API.
+    let env = [("GOOGLE_CLOUD_PROJECT", "123456"), ("GEMINI_API_KEY", "any")];
+    assert_eq!(home.run_with(&["config"], &env).status.code(), Some(0));
+    fs::create_dir(home.path(".gemini")).unwrap();
+    home.write(".gemini/oauth_creds.json", "{}");
+    let output = home.run_with(&["config"], &env);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("is a project number"), "{output:?}");
+}
+
+#[test]
 fn a_public_host_without_keys_refuses_to_start() {
     let home = Home::new();
     let output = home.run_with(&["serve", "--host", "0.0.0.0", "--port", "0"], &[]);

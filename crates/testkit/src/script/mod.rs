@@ -234,6 +234,23 @@ impl ScriptedPlatform {
         state.credential_file = Some((stamp, content.into()));
     }
 
+    /// Writes a file. From now on no path has a file but those that were written.
+    pub fn write_file(&self, path: &str, content: impl Into<Bytes>) {
+        let mut state = self.state();
+        let stamp = state.files.get(path).map_or(1, |(stamp, _)| stamp + 1);
+        state.files.insert(path.to_owned(), (stamp, content.into()));
+    }
+
+    /// Sets a variable of the environment.
+    pub fn set_variable(&self, name: &str, value: &str) {
+        self.state().variables.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// How often the core has had something signed.
+    pub fn signatures(&self) -> usize {
+        self.state().signatures
+    }
+
     /// How many pieces of work the core has asked to run apart from the serving threads.
     pub fn heavy_work(&self) -> usize {
         self.state().heavy_work

@@ -1,6 +1,7 @@
 //! The port over the scripted state.
 
 use std::future::{Future, poll_fn};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -9,7 +10,8 @@ use bytes::Bytes;
 use code_assist_core::internals::policy::rate_limit::RateLimiter;
 use code_assist_core::{
     BackgroundJob, Caller, CredentialFile, FencingToken, LockResult, Monotonic, Payload, Platform,
-    Rate, RateStanding, RequestBodyError, SendError, StoreError, Ticket, Timestamp,
+    Rate, RateStanding, RequestBodyError, RsaKey, SendError, SignError, StoreError, Ticket,
+    Timestamp,
 };
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
@@ -200,17 +202,34 @@ impl Platform for ScriptedPlatform {
         true
     }
 
-    async fn credential_file(&self, _path: &str, seen: Option<u64>) -> CredentialFile {
-        match &self.state().credential_file {
-            None => CredentialFile::Absent {
-                path: "oauth_creds.json".to_owned(),
-                encrypted_store: false,
-            },
+    async fn credential_file(&self, path: &str, seen: Option<u64>) -> CredentialFile {
+        let state = self.state();
+        let (file, path) = match state.files.is_empty() {
+            true => (state.credential_file.as_ref(), "oauth_creds.json"),
+            false => (state.files.get(path), path),
+        };
+        match file {
+            None => CredentialFile::Absent { path: path.to_owned(), encrypted_store: false },
             Some((stamp, _)) if seen == Some(*stamp) => CredentialFile::Unchanged,
             Some((stamp, content)) => {
                 CredentialFile::Read { stamp: *stamp, content: content.clone() }
             }
         }
+    }
+
+    fn variable(&self, name: &str) -> Option<String> {
+        self.state().variables.get(name).cloned()
+    }
+
+    /// The signature is a hash of key and message.
+    async fn sign_rs256(&self, key: &RsaKey, message: &[u8]) -> Result<Vec<u8>, SignError> {
+        if key.pkcs8() == BROKEN_KEY {
+            return Err(SignError::InvalidKey("it is broken".to_owned()));
+        }
+        self.state().signatures += 1;
+        let mut hasher = DefaultHasher::new();
+        (key.pkcs8(), message).hash(&mut hasher);
+        Ok(hasher.finish().to_be_bytes().to_vec())
     }
 
     fn spawn_job(&self, job: BackgroundJob) {
@@ -219,7 +238,7 @@ impl Platform for ScriptedPlatform {
 }
 
 impl ScriptedPlatform {
-    /// Hands a request to the script, and waits for the head of its reply.
+    /// Passes a request to the script, and waits for the head of its reply.
     async fn exchange(
         &self,
         head: Parts,
@@ -251,6 +270,9 @@ impl ScriptedPlatform {
         Ok(response)
     }
 }
+
+/// A key that signs nothing: `broken` in base64 is `YnJva2Vu`.
+const BROKEN_KEY: &[u8] = b"broken";
 
 /// What the extensions of an answer with the status 101 hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -28,6 +28,12 @@ pub(super) struct ScriptState {
     pub(super) saves: usize,
     /// The credential file with its stamp.
     pub(super) credential_file: Option<(u64, Bytes)>,
+    /// Files by path with their stamps. Once there is one, no other path has a file.
+    pub(super) files: BTreeMap<String, (u64, Bytes)>,
+    /// Variables of the environment.
+    pub(super) variables: BTreeMap<String, String>,
+    /// How often the core has had something signed.
+    pub(super) signatures: usize,
     pub(super) random: u64,
     /// Every random number, where the test has set it.
     pub(super) fixed_random: Option<u64>,
@@ -79,6 +85,9 @@ impl ScriptState {
             limiter: None,
             saves: 0,
             credential_file: None,
+            files: BTreeMap::new(),
+            variables: BTreeMap::new(),
+            signatures: 0,
             random: 0,
             fixed_random: None,
             queue: WaitQueue::new(100, 100),

@@ -5,6 +5,7 @@ mod accounts;
 mod check;
 mod clock;
 mod file;
+mod google_cloud;
 mod models;
 mod not_renewable;
 mod project;

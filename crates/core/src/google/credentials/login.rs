@@ -37,8 +37,8 @@ pub enum CredentialError {
     /// (`docs/reference/protocol.md` 1.10).
     #[error(
         "cannot be used: it is a {0} credential, which Code Assist does not serve: use the \
-         oauth_creds.json that the Gemini CLI writes when you sign in with Google (for a service \
-         account, use the Vertex AI API instead of this proxy)"
+         oauth_creds.json that the Gemini CLI writes when you sign in with Google (a service \
+         account works for Vertex AI: set VERTEX_CREDENTIALS and VERTEX_PROJECT)"
     )]
     WrongKind(String),
 }

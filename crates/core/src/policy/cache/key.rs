@@ -51,6 +51,19 @@ impl CacheKey {
         Self { name: Digest(hash.finalize().into()), content }
     }
 
+    /// The key of the same request where its answer has another form, or may come from other upstreams
+    /// only.
+    #[must_use]
+    pub fn for_variant(self, variant: &[u8]) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(b"variant");
+        hash.update(self.content.0);
+        hash.update(variant);
+        let content = Digest(hash.finalize().into());
+        let name = if self.is_named() { self.name } else { content };
+        Self { name, content }
+    }
+
     /// True when the client sent an `Idempotency-Key`, which another request may bear too.
     pub fn is_named(&self) -> bool {
         self.name != self.content

@@ -12,10 +12,9 @@ use http::request::Parts;
 
 use super::answer::GeminiAnswer;
 use super::code_assist::envelope;
-use super::edits::AdaptedRequest;
 use super::forward;
+use super::method;
 use super::request::{CountedFor, UpstreamRequest, path};
-use super::{method, unedited};
 use crate::dialect::ModelCall;
 use crate::dialect::gemini::route::{ApiVersion, ClientMode, PathForm};
 use crate::error::Error;
@@ -27,11 +26,6 @@ use crate::payload::Payload;
 pub(crate) struct GeminiApi;
 
 impl GeminiApi {
-    /// The body as it is, with what the response cache needs to know of it.
-    pub(crate) fn adapt(&self, call: ModelCall, body: &Bytes) -> AdaptedRequest {
-        unedited(call, body)
-    }
-
     /// The request for a call of a client's. `model` stands in the path in place of the client's own name.
     pub(crate) fn request(
         &self,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::uri::PathAndQuery;
 
 use crate::dialect::gemini::models::bare;
+use crate::dialect::gemini::route::ApiVersion;
 use crate::provider::request::{UrlError, path};
 
 /// A location that may become part of a host name, which gets the operator's token.
@@ -98,13 +99,13 @@ impl VertexPaths {
         Ok(Self { version: version.into(), place: None })
     }
 
-    /// The path of a method of a model. `version` is the client's, which is kept. `query` has no `?`.
+    /// The path of a method of a model. `version` is the client's, which is kept if Vertex AI has it. `query` has no `?`.
     ///
     /// The model may be a bare id, `models/x`, `publishers/p/models/x`, `anthropic/x`, `endpoints/1`, or
     /// one of the latter within `projects/…/locations/…/`, which becomes the upstream's.
     pub fn method(
         &self,
-        version: Option<&str>,
+        version: Option<ApiVersion>,
         model: &str,
         method: &str,
         query: Option<&str>,
@@ -120,12 +121,13 @@ impl VertexPaths {
     /// `rest` may have a method behind a colon.
     pub fn below(
         &self,
-        version: Option<&str>,
+        version: Option<ApiVersion>,
         rest: &str,
         query: Option<&str>,
     ) -> Result<PathAndQuery, VertexPathError> {
-        let version = version.unwrap_or(&self.version);
-        if !is_segment(version) || !rest.split('/').all(is_segment) {
+        let known = version.filter(|v| matches!(v, ApiVersion::V1 | ApiVersion::V1Beta1));
+        let version = known.map_or(&*self.version, |version| version.as_str());
+        if !rest.split('/').all(is_segment) {
             return Err(VertexPathError::BadName);
         }
         let mut text = format!("/{version}/");
@@ -161,13 +163,27 @@ impl VertexPaths {
         Ok(format!("projects/{}/locations/{}/{name}", place.project, place.location.as_str()))
     }
 
-    /// True for a full name in the upstream's own project and location.
-    pub fn owns(&self, name: &str) -> bool {
+    /// The full name `projects/…/locations/…/{rest}` in the upstream's own project and location. `None`
+    /// without a project, or for what is no such name.
+    pub fn own_name(&self, name: &str) -> Option<String> {
+        let place = self.place.as_ref()?;
+        let (_, _, rest) = split_full_name(name)?;
+        Some(format!("projects/{}/locations/{}/{rest}", place.project, place.location.as_str()))
+    }
+
+    /// True for a full name that may be in the upstream's own project and location.
+    ///
+    /// Google's answers name a project by its number, whatever a request had. A number and an id cannot be
+    /// compared, so either may stand for the other.
+    pub fn may_own(&self, name: &str) -> bool {
         let (Some(place), Some((project, location, _))) = (&self.place, split_full_name(name))
         else {
             return false;
         };
-        *place.project == *project && place.location.as_str() == location
+        let is_number = |project: &str| project.bytes().all(|byte| byte.is_ascii_digit());
+        let may_be_same =
+            *place.project == *project || is_number(&place.project) != is_number(project);
+        may_be_same && place.location.as_str() == location
     }
 }
 
@@ -297,7 +313,9 @@ mod tests {
                 &*format!("/v1beta1/projects/p/locations/eu/{name}:generateContent")
             );
             assert_eq!(
-                express().method(Some("v1"), model, "countTokens", Some("alt=sse")).unwrap(),
+                express()
+                    .method(Some(ApiVersion::V1), model, "countTokens", Some("alt=sse"))
+                    .unwrap(),
                 &*format!("/v1/{name}:countTokens?alt=sse")
             );
             assert_eq!(
@@ -309,7 +327,7 @@ mod tests {
         }
         for model in ["endpoints/123", "projects/o/locations/us-east1/endpoints/123"] {
             assert_eq!(
-                project().method(Some("v1"), model, "generateContent", None).unwrap(),
+                project().method(Some(ApiVersion::V1), model, "generateContent", None).unwrap(),
                 "/v1/projects/p/locations/eu/endpoints/123:generateContent"
             );
             let refused = express().method(None, model, "generateContent", None);
@@ -321,7 +339,7 @@ mod tests {
     fn a_resource_is_below_the_operators_project_and_location() {
         let list = project().below(None, "cachedContents", Some("pageSize=3")).unwrap();
         assert_eq!(list, "/v1beta1/projects/p/locations/eu/cachedContents?pageSize=3");
-        let one = project().below(Some("v1"), "cachedContents/1", None).unwrap();
+        let one = project().below(Some(ApiVersion::V1), "cachedContents/1", None).unwrap();
         assert_eq!(one, "/v1/projects/p/locations/eu/cachedContents/1");
         let express = express();
         let refused = express.below(None, "cachedContents", None);
@@ -330,15 +348,28 @@ mod tests {
         assert_eq!(model, "/v1beta1/publishers/google/models/x:predict");
         let all = project().catalogue(None, Some("pageSize=9")).unwrap();
         assert_eq!(all, "/v1beta1/publishers/google/models?pageSize=9");
-        assert!(project().owns("projects/p/locations/eu/cachedContents/1"));
+    }
+
+    #[test]
+    fn a_name_in_the_operators_project_is_told_from_a_foreign_one() {
+        let cached = "projects/p/locations/eu/cachedContents/1";
+        assert!(project().may_own(cached));
+        assert!(project().may_own("projects/123/locations/eu/cachedContents/1"));
         for foreign in [
             "projects/q/locations/eu/cachedContents/1",
             "projects/p/locations/us/cachedContents/1",
+            "projects/123/locations/us/cachedContents/1",
             "projects/p/locations/eu/",
+            "projects//locations/eu/cachedContents/1",
             "cachedContents/1",
         ] {
-            assert!(!project().owns(foreign), "{foreign}");
+            assert!(!project().may_own(foreign), "{foreign}");
         }
+        assert!(!express().may_own(cached));
+        let other = project().own_name("projects/123/locations/us/cachedContents/1");
+        assert_eq!(other.as_deref(), Some(cached));
+        assert_eq!(project().own_name("cachedContents/1"), None);
+        assert_eq!(express().own_name(cached), None);
     }
 
     #[test]
@@ -376,7 +407,8 @@ mod tests {
         }
         assert!(VertexPaths::in_project("v1", "example.com:p-1", location("us")).is_ok());
         assert!(VertexPaths::express("v1/x").is_err());
-        assert!(project().below(Some("v1/x"), "a", None).is_err());
+        let kept = project().below(Some(ApiVersion::V1Beta), "a", None).unwrap();
+        assert_eq!(kept, "/v1beta1/projects/p/locations/eu/a", "Vertex AI has no v1beta");
         assert!(project().below(None, "a", Some("b\nc")).is_err());
     }
 }

@@ -1,7 +1,15 @@
 //! The accounts that requests go out with, and when one of them stands in for another.
 
+mod auto;
+mod draft;
 mod failover;
+mod parse;
+mod provider;
 mod read;
+pub(super) mod rows;
+mod tables;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,8 +17,11 @@ use std::sync::Arc;
 use secrecy::SecretString;
 
 pub use failover::{Failover, FailoverModel, FailoverReason, FailoverSignatures};
+pub(super) use parse::base_url;
+pub use tables::UpstreamTable;
 
 use super::{CredentialsJson, ModelAlias};
+use provider::ProviderName;
 
 /// One account at one provider.
 #[derive(Debug, Clone)]
@@ -50,9 +61,9 @@ impl AccountSettings {
     /// The name of the provider.
     pub fn provider(&self) -> &'static str {
         match self {
-            Self::CodeAssist(_) => CODE_ASSIST,
-            Self::GeminiApi(_) => GEMINI_API,
-            Self::Vertex(_) => VERTEX,
+            Self::CodeAssist(_) => ProviderName::CodeAssist.word(),
+            Self::GeminiApi(_) => ProviderName::GeminiApi.word(),
+            Self::Vertex(_) => ProviderName::Vertex.word(),
         }
     }
 }
@@ -118,6 +129,11 @@ pub enum GoogleCredentials {
 pub struct ModelPattern(String);
 
 impl ModelPattern {
+    /// A pattern from text, without a leading `models/`. `None` if no model could have such a name.
+    pub fn new(text: &str) -> Option<Self> {
+        parse::model_name(text).map(|name| Self(name.to_owned()))
+    }
+
     /// Whether `model` is one of those that are meant.
     pub fn matches(&self, model: &str) -> bool {
         let Some((head, rest)) = self.0.split_once('*') else {
@@ -153,11 +169,5 @@ pub struct UnusedUpstream {
     pub hint: String,
 }
 
-/// The name of Code Assist, as a provider and as the upstream of the short settings.
-pub(super) const CODE_ASSIST: &str = "code-assist";
-
-/// The name of the Gemini API.
-pub(super) const GEMINI_API: &str = "gemini-api";
-
-/// The name of Vertex AI.
-pub(super) const VERTEX: &str = "vertex";
+/// The value of `UPSTREAMS` that leaves the choice to the proxy.
+const AUTO: &str = "auto";

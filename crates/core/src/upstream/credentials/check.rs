@@ -41,7 +41,9 @@ impl Credentials {
                 | TokenOutcome::Failed(error)
                 | TokenOutcome::Deferred(error, _),
             ) => return Err(error),
-            Err(TokenOutcome::Got { .. } | TokenOutcome::Stale) => return Err(changed_meanwhile()),
+            Err(TokenOutcome::Got { .. } | TokenOutcome::Stale) => {
+                return Err(changed_meanwhile(self.place.kind()));
+            }
         };
         let summary = CredentialSummary {
             can_refresh: credential.login.can_refresh(),

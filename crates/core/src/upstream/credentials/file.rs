@@ -18,10 +18,13 @@ impl Credentials {
         if let Some(credential) = lock(&self.source).credential() {
             return Ok(credential);
         }
-        let login = self.place.without_file(platform).await.map_err(|missing| match missing {
-            Missing::ForNow(error) => TokenOutcome::Failed(error),
-            Missing::UntilChanged(error) => TokenOutcome::Rejected(error),
-        })?;
+        let login =
+            self.place.without_file(platform, &self.settings).await.map_err(
+                |missing| match missing {
+                    Missing::ForNow(error) => TokenOutcome::Failed(error),
+                    Missing::UntilChanged(error) => TokenOutcome::Rejected(error),
+                },
+            )?;
         let rotated = self.stored_rotation(platform, &login.fingerprint()).await;
         let mut source = lock(&self.source);
         if source.login.is_none() {
@@ -32,7 +35,7 @@ impl Credentials {
 
     /// Reads the credential file if it is the source and has changed.
     pub(super) async fn read_file<P: Platform>(&self, platform: &P) {
-        let Some(path) = self.place.file(platform) else { return };
+        let Some(path) = self.place.file(&self.settings) else { return };
         let seen = lock(&self.source).stamp;
         let CredentialFile::Read { stamp, content } = platform.credential_file(&path, seen).await
         else {

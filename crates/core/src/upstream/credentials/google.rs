@@ -67,8 +67,26 @@ impl Credentials {
         read_project(head.status, &head.headers, &body)
     }
 
-    /// Gets an access token for the credential.
+    /// Gets an access token for the credential. The text of a refusal names the credential's place.
     pub(super) async fn google_token<P: Platform>(
+        &self,
+        platform: &P,
+        google: &GoogleCredential,
+    ) -> Result<RefreshedToken, FailedTry> {
+        let asked = self.token_of_last_principal(platform, google).await;
+        asked.map_err(|mut failed| {
+            let is_in_file = !matches!(google.source, TokenSource::MetadataServer(_));
+            if let RefreshError::Rejected(why) = &mut failed.error
+                && is_in_file
+            {
+                let place = self.place.name(&self.settings);
+                *why = format!("{place} ({}): {why}", google.kind());
+            }
+            failed
+        })
+    }
+
+    async fn token_of_last_principal<P: Platform>(
         &self,
         platform: &P,
         google: &GoogleCredential,

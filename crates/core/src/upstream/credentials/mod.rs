@@ -20,7 +20,7 @@ use secrecy::SecretString;
 use super::account::AccountData;
 use super::store;
 use crate::context::RequestContext;
-use crate::error::Error;
+use crate::error::{CredentialKind, Error};
 use crate::google::credentials::{self, AccessToken, StoredToken, TokenInfo};
 use crate::job::{BackgroundJob, Job};
 use crate::metrics::Metrics;
@@ -123,6 +123,11 @@ impl Credentials {
     /// Records that upstream rejected the token that was refreshed because of a 401.
     pub(super) fn rejected_again(&self, now: Monotonic) {
         lock(&self.tokens).rejected_again(now);
+    }
+
+    /// The kind of the credentials, for messages.
+    pub(super) fn kind(&self) -> CredentialKind {
+        self.place.kind()
     }
 
     /// True when there is a valid token.
@@ -276,7 +281,8 @@ impl Credentials {
         };
         if !token.alive(platform.wall_clock()) {
             let why = "the access token had already expired when it was received".to_owned();
-            return TokenOutcome::Failed(Error::CredentialsRejected { why });
+            let kind = self.place.kind();
+            return TokenOutcome::Failed(Error::CredentialsRejected { why, kind });
         }
         let Some(header) = token.header() else {
             let why = "the access token has characters that no header may have".to_owned();
@@ -294,7 +300,7 @@ impl Credentials {
         let why = "the access token has expired or was revoked, and the credentials have no \
                    refresh_token to get another with"
             .to_owned();
-        let error = Error::CredentialsRejected { why };
+        let error = Error::CredentialsRejected { why, kind: self.place.kind() };
         if !login.token().is_some_and(|token| token.alive(platform.wall_clock())) {
             return TokenOutcome::Rejected(error);
         }

@@ -3,11 +3,11 @@
 use secrecy::ExposeSecret;
 
 use super::login::AccountLogin;
-use crate::error::Error;
+use crate::error::{CredentialKind, Error};
 use crate::google::credentials::adc::{DEFAULT_UNIVERSE, GoogleCredential, GoogleCredentialError};
 use crate::google::credentials::{CredentialError, Login};
 use crate::platform::{CredentialFile, Platform};
-use crate::settings::{CodeAssistSettings, CredentialsJson, GoogleCredentials};
+use crate::settings::{CodeAssistSettings, CredentialsJson, GoogleCredentials, Settings};
 
 /// Where the credential of an account is.
 #[derive(Debug, Clone)]
@@ -28,8 +28,23 @@ pub(super) enum Missing {
 }
 
 impl CredentialPlace {
+    pub(super) fn kind(&self) -> CredentialKind {
+        match self {
+            Self::GeminiCli(_) => CredentialKind::GeminiCli,
+            Self::Google(_) => CredentialKind::GoogleCloud,
+        }
+    }
+
+    /// The place, as a message names it.
+    pub(super) fn name(&self, settings: &Settings) -> String {
+        match self {
+            Self::Google(GoogleCredentials::Json(json)) => json.name.to_owned(),
+            _ => self.file(settings).unwrap_or_else(|| "the credential".to_owned()),
+        }
+    }
+
     /// The file that holds the credential, if one may.
-    pub(super) fn file<P: Platform>(&self, platform: &P) -> Option<String> {
+    pub(super) fn file(&self, settings: &Settings) -> Option<String> {
         match self {
             Self::GeminiCli(place) => {
                 let has_other = place.access_token.is_some() || place.credentials_json.is_some();
@@ -37,7 +52,7 @@ impl CredentialPlace {
             }
             Self::Google(GoogleCredentials::Json(_)) => None,
             Self::Google(GoogleCredentials::File(path)) => Some(path.clone()),
-            Self::Google(GoogleCredentials::Search) => gclouds_file(platform),
+            Self::Google(GoogleCredentials::Search) => settings.adc_file.clone(),
         }
     }
 
@@ -61,6 +76,7 @@ impl CredentialPlace {
     pub(super) async fn without_file<P: Platform>(
         &self,
         platform: &P,
+        settings: &Settings,
     ) -> Result<AccountLogin, Missing> {
         let json = match self {
             Self::GeminiCli(CodeAssistSettings { access_token: Some(token), .. }) => {
@@ -75,13 +91,13 @@ impl CredentialPlace {
                 .parse(platform, text.expose_secret().as_bytes())
                 .map_err(|why| Missing::UntilChanged(why.at(name)));
         }
-        match (self, self.file(platform)) {
+        match (self, self.file(settings)) {
             (Self::GeminiCli(_), None) => Err(no_place()),
             (Self::GeminiCli(_) | Self::Google(GoogleCredentials::File(_)), Some(path)) => {
                 let file = platform.credential_file(&path, None).await;
                 Err(self.missing(platform, file, &path))
             }
-            (Self::Google(_), path) => self.search(platform, path).await,
+            (Self::Google(_), path) => self.search(platform, settings, path).await,
         }
     }
 
@@ -89,6 +105,7 @@ impl CredentialPlace {
     async fn search<P: Platform>(
         &self,
         platform: &P,
+        settings: &Settings,
         gclouds: Option<String>,
     ) -> Result<AccountLogin, Missing> {
         let mut looked_for = "a home folder with gcloud's file".to_owned();
@@ -99,21 +116,18 @@ impl CredentialPlace {
                 other => return Err(self.missing(platform, other, &path)),
             }
         }
-        let is_off = platform
-            .variable("NO_GCE_CHECK")
-            .is_some_and(|value| value.eq_ignore_ascii_case("true") || value == "1");
-        if is_off {
+        if settings.metadata_host.is_none() {
             let why = format!(": there is no {looked_for}, and NO_GCE_CHECK is set");
             return Err(no_google_credential(&why));
         }
-        let host = platform.variable("GCE_METADATA_HOST");
-        let server = GoogleCredential::of_metadata_server(host.as_deref());
+        let server = GoogleCredential::of_metadata_server(settings.metadata_host.as_deref());
         Ok(AccountLogin::Google(server.into()))
     }
 
     /// Says why there is no credential. `path` is where the file was read.
     fn missing<P: Platform>(&self, platform: &P, file: CredentialFile, path: &str) -> Missing {
-        let missing = |why: String| Missing::UntilChanged(Error::CredentialsMissing { why });
+        let kind = self.kind();
+        let missing = |why: String| Missing::UntilChanged(Error::CredentialsMissing { why, kind });
         match file {
             CredentialFile::Absent { path, encrypted_store: true }
                 if matches!(self, Self::GeminiCli(_)) =>
@@ -138,7 +152,7 @@ impl CredentialPlace {
             CredentialFile::Read { content, .. } => match self.parse(platform, &content) {
                 Err(why) if why.may_be_half_written() => Missing::ForNow(why.at(path)),
                 Err(why) => Missing::UntilChanged(why.at(path)),
-                Ok(_) => Missing::ForNow(changed_meanwhile()),
+                Ok(_) => Missing::ForNow(changed_meanwhile(kind)),
             },
         }
     }
@@ -168,8 +182,9 @@ impl UnusableCredential {
     }
 }
 
-pub(super) fn changed_meanwhile() -> Error {
-    Error::CredentialsMissing { why: "the credential file appeared a moment ago".to_owned() }
+pub(super) fn changed_meanwhile(kind: CredentialKind) -> Error {
+    let why = "the credential file appeared a moment ago".to_owned();
+    Error::CredentialsMissing { why, kind }
 }
 
 /// The error of an account of Code Assist without any configured place for its credential.
@@ -178,7 +193,8 @@ fn no_place() -> Missing {
         "GCP_SERVICE_ACCOUNT is not set, and without a home folder there is no place to look for \
                the Gemini CLI's oauth_creds.json"
             .to_owned();
-    Missing::UntilChanged(Error::CredentialsMissing { why })
+    let kind = CredentialKind::GeminiCli;
+    Missing::UntilChanged(Error::CredentialsMissing { why, kind })
 }
 
 fn no_google_credential(why: &str) -> Missing {
@@ -186,14 +202,6 @@ fn no_google_credential(why: &str) -> Missing {
         "there is no credential for Vertex AI{why}; set VERTEX_CREDENTIALS to the JSON of a service \
          account or its path, or sign in with `gcloud auth application-default login`"
     );
-    Missing::UntilChanged(Error::CredentialsMissing { why })
-}
-
-/// Where gcloud keeps the credential that Google's libraries find (`docs/reference/upstreams.md` 2.1).
-fn gclouds_file<P: Platform>(platform: &P) -> Option<String> {
-    let folder = platform.variable("CLOUDSDK_CONFIG").or_else(|| {
-        let windows = platform.variable("APPDATA").map(|folder| format!("{folder}/gcloud"));
-        windows.or_else(|| platform.variable("HOME").map(|home| format!("{home}/.config/gcloud")))
-    })?;
-    Some(format!("{folder}/application_default_credentials.json"))
+    let kind = CredentialKind::GoogleCloud;
+    Missing::UntilChanged(Error::CredentialsMissing { why, kind })
 }

@@ -53,7 +53,8 @@ impl Credentials {
                 // The CLI may have signed in again a moment ago (`docs/reference/protocol.md` 1.8),
                 // in which case this rejection does not apply to the new credentials.
                 self.read_file(platform).await;
-                Err(TokenOutcome::Rejected(Error::CredentialsRejected { why }))
+                let kind = self.place.kind();
+                Err(TokenOutcome::Rejected(Error::CredentialsRejected { why, kind }))
             }
         }
     }

@@ -312,7 +312,7 @@ async fn text(response: Response<Body>) -> String {
 }
 
 /// Reads settings from these pairs and the defaults.
-fn settings(more: &[(&str, &str)]) -> Settings {
+pub(super) fn settings(more: &[(&str, &str)]) -> Settings {
     let lookup = |name: &str| {
         let found = more.iter().find(|(known, _)| *known == name);
         found.map(|(_, value)| (*value).to_owned())
@@ -347,6 +347,14 @@ fn quick() -> PoolOptions {
 
 /// A TLS acceptor, and a folder with its certificate for `localhost`.
 fn acceptor(tls: Tls) -> (TlsAcceptor, TempDir) {
+    match tls {
+        Tls::Http2 { .. } => acceptor_for(&[b"h2"]),
+        Tls::None | Tls::Http1 => acceptor_for(&[]),
+    }
+}
+
+/// The same for a server that prefers these protocols in this order.
+fn acceptor_for(protocols: &[&[u8]]) -> (TlsAcceptor, TempDir) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let folder = TempDir::new().unwrap();
     std::fs::write(folder.path().join("ca.pem"), made.cert.pem()).unwrap();
@@ -358,9 +366,7 @@ fn acceptor(tls: Tls) -> (TlsAcceptor, TempDir) {
         .with_no_client_auth()
         .with_single_cert(vec![made.cert.der().clone()], key)
         .unwrap();
-    if let Tls::Http2 { .. } = tls {
-        config.alpn_protocols = vec![b"h2".to_vec()];
-    }
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     (TlsAcceptor::from(Arc::new(config)), folder)
 }
 

@@ -171,6 +171,12 @@ async fn an_http1_upload_waits_for_a_peer_that_reads_nothing() {
     assert!(most < 16 << 20, "{most} bytes were under way");
 }
 
+async fn yield_often() {
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// Refuses before the body has come.
 async fn refuse(_: Request<Incoming>) -> Response<BoxBody<Bytes, Infallible>> {
     let mut refused = Response::new(full("too large"));
@@ -198,6 +204,7 @@ async fn an_early_answer_is_returned_and_the_upload_stops() {
 async fn an_http1_peer_that_answers_early_and_reads_on_is_understood() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
+    let (head_came, has_head) = oneshot::channel();
     let peer = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         let _ = stream.read_u8().await.unwrap();
@@ -205,6 +212,7 @@ async fn an_http1_peer_that_answers_early_and_reads_on_is_understood() {
         let (mut reader, mut writer) = stream.into_split();
         let draining =
             tokio::spawn(async move { tokio::io::copy(&mut reader, &mut tokio::io::sink()).await });
+        has_head.await.unwrap();
         writer.write_all(b"large").await.unwrap();
         // It ends when the client closes the connection.
         draining.await.unwrap()
@@ -213,6 +221,9 @@ async fn an_http1_peer_that_answers_early_and_reads_on_is_understood() {
     let upload = Upload::new(1 << 30, UploadEnd::Clean);
     let answer = send(&plain(&[]), request, upload).await.unwrap();
     assert_eq!(answer.status(), 413);
+    // The connection's task sees that the upload has stopped before the rest of the answer comes.
+    yield_often().await;
+    head_came.send(()).unwrap();
     assert_eq!(text(answer).await, "too large");
     let received = peer.await.unwrap().unwrap_or(0);
     assert!(received < 64 << 20, "{received} bytes were sent");
@@ -296,7 +307,7 @@ impl http_body::Body for ShortUpload {
     ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
         match Pin::new(&mut self.0).poll_frame(cx) {
             Poll::Pending => Poll::Ready(None),
-            ready => ready,
+            ready @ Poll::Ready(_) => ready,
         }
     }
 

@@ -1,5 +1,6 @@
 //! The routes of the proxy: HTTP method, path and query (`docs/API.md`).
 
+mod absent;
 pub mod copied;
 mod form;
 mod vertex;
@@ -11,6 +12,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::dialect::operation::Operation;
 use crate::error::Error;
+use absent::{ABSENT_METHODS, absent_collection};
 pub use copied::{Beyond, CopiedPath};
 pub use form::{ApiVersion, ClientMode, PathForm};
 pub use vertex::VertexResource;
@@ -417,15 +419,6 @@ fn skip<'a, 'b>(segments: &'a [&'b str], is_skipped: impl Fn(&str) -> bool) -> &
     &segments[skipped..]
 }
 
-/// The collection of the public API that a segment names, such as `files` or `files:register`.
-fn absent_collection(segment: &str) -> Option<&'static str> {
-    match segment.split(':').next() {
-        // `ws/google.ai….BidiGenerateContent`: the Live API's socket.
-        Some("ws") => Some("bidiGenerateContent"),
-        name => ABSENT_COLLECTIONS.into_iter().find(|&collection| Some(collection) == name),
-    }
-}
-
 /// A segment as a model's name: letters, digits and `._@-`, the first one a letter or digit.
 fn model_name(segment: &str) -> Option<&str> {
     let is_plain =
@@ -447,48 +440,6 @@ const USUAL_PREFIX: &str = "/v1beta/models/";
 
 /// A name with this prefix is a model, also without `models/` before it and a method after it.
 const OBVIOUS_MODELS: [&str; 2] = ["gemini-", "gemma-"];
-
-/// Methods on models that the public APIs (Gemini, the older PaLM, Vertex) have and Code Assist has
-/// not. They are not offered with any HTTP method.
-const ABSENT_METHODS: [&str; 17] = [
-    "asyncBatchEmbedContent",
-    "batchEmbedContents",
-    "batchEmbedText",
-    "batchGenerateContent",
-    "bidiGenerateContent",
-    "computeTokens",
-    "countMessageTokens",
-    "countTextTokens",
-    "embedContent",
-    "embedText",
-    "generateAnswer",
-    "generateMessage",
-    "generateText",
-    "predict",
-    "predictLongRunning",
-    "rawPredict",
-    "streamRawPredict",
-];
-
-/// Collections of the public API that Code Assist has not (`docs/API.md`).
-const ABSENT_COLLECTIONS: [&str; 16] = [
-    "agents",
-    "auth_tokens",
-    "batches",
-    "cachedContents",
-    "corpora",
-    "download",
-    "dynamic",
-    "fileSearchStores",
-    "files",
-    "generatedFiles",
-    "interactions",
-    "media",
-    "openai",
-    "ragStores",
-    "tunedModels",
-    "upload",
-];
 
 /// What is not found with `POST /` (`docs/reference/upstreams.md` 8.1).
 const NO_PATH: &str = "A client in Vertex mode that has a base URL and nothing else takes it for the whole URL, \

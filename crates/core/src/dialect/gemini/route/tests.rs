@@ -1,3 +1,4 @@
+use super::absent::ABSENT_COLLECTIONS;
 use super::*;
 
 fn ask(method: &Method, target: &str) -> Result<Route, RouteError> {

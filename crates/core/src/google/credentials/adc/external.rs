@@ -29,8 +29,8 @@ pub struct ExternalAccount {
     pub(super) workforce_project: Option<String>,
     /// The token is only used to impersonate.
     pub(super) impersonates: bool,
-    /// The credential's own text of its source, which may tell two accounts of one audience apart.
-    pub(super) source_text: String,
+    /// Tells two accounts of one audience apart: the digest of `credential_source`, which may hold secrets.
+    pub(super) source_digest: String,
 }
 
 /// Where a subject token comes from.
@@ -145,7 +145,7 @@ impl ExternalAccount {
     }
 
     pub(super) fn principal(&self) -> String {
-        format!("{} {}", self.audience, self.source_text)
+        format!("{} {}", self.audience, self.source_digest)
     }
 
     fn remedy(&self, refusal: &Refusal) -> String {

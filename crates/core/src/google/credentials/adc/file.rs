@@ -6,6 +6,7 @@ use rustls_pki_types::PrivatePkcs8KeyDer;
 use rustls_pki_types::pem::PemObject;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 
 use super::super::fields::{seconds, secret};
 use super::super::text::{object_in, what_it_is_for_vertex};
@@ -149,7 +150,7 @@ impl<'a> Fields<'a> {
             client: OAuthClient::of(self.object),
             workforce_project: self.optional("workforce_pool_user_project").map(str::to_owned),
             impersonates,
-            source_text: Value::Object(source.object.clone()).to_string(),
+            source_digest: digest(&Value::Object(source.object.clone())),
         })
     }
 
@@ -283,6 +284,10 @@ impl<'a> Fields<'a> {
         let text = self.object.get(name).and_then(Value::as_str)?.trim();
         (!text.is_empty()).then_some(text)
     }
+}
+
+fn digest(value: &Value) -> String {
+    Sha256::digest(value.to_string()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The key in a text in PEM. Some tools escape its line ends once too often.

@@ -9,11 +9,8 @@ use super::{Adapter, Scope};
 use crate::json::{Cursor, JsonError, JsonString, ValueKind};
 use crate::provider::edits::AdaptedRequest;
 
-/// Adapts the body of `countTokens`, in either of its two forms.
-///
-/// In the public API the two forms exclude each other. Of a body with both only the
-/// `generateContentRequest` is used, and the other fields are reported as dropped.
-pub fn count(body: &Bytes) -> Result<AdaptedRequest, JsonError> {
+/// Adapts the body of `countTokens`.
+pub(super) fn adapt(body: &Bytes) -> Result<AdaptedRequest, JsonError> {
     let adapted = match wrapped(body)? {
         Some((key, span)) => {
             let inner = body.slice(span);

@@ -19,7 +19,6 @@ use crate::provider::edits::{
     AdaptedRequest, BoundedPaths, FieldPath, MOST_EDITS, MemberFilter, ServiceTier,
     numbered_categories, unusual_role,
 };
-pub use count::count;
 use fields::{RequestField, TierValue};
 
 /// Adapts the body of `generateContent` or `streamGenerateContent`.
@@ -27,6 +26,14 @@ pub fn generate(body: &Bytes) -> Result<AdaptedRequest, JsonError> {
     let mut adapter = Adapter::new(body)?;
     adapter.request(Scope::Generate)?;
     adapter.finish(body)
+}
+
+/// Adapts the body of `countTokens`, in either of its two forms.
+///
+/// In the public API the two forms exclude each other. Of a body with both only the
+/// `generateContentRequest` is used, and the other fields are reported as dropped.
+pub fn count(body: &Bytes) -> Result<AdaptedRequest, JsonError> {
+    count::adapt(body)
 }
 
 /// Which fields a request may have.

@@ -1,11 +1,13 @@
 //! The TOML file, read as one layer of strings for the settings.
 
+mod upstreams;
+
 use std::collections::HashMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use code_assist_core::settings::{self, Problem, SETTINGS, Secrecy, Warning};
+use code_assist_core::settings::{self, Problem, SETTINGS, Secrecy, UpstreamTable, Warning};
 use toml::{Table, Value};
 
 /// The values in the file, and the problems with it.
@@ -15,6 +17,8 @@ pub(crate) struct ConfigFile {
     pub(crate) path: Option<String>,
     /// By the keys of the file, which are in lower case. May hold secrets, so `Debug` omits them.
     values: Values,
+    /// The `[[upstream]]` tables, in the order of the file.
+    pub(crate) upstreams: Vec<UpstreamTable>,
     /// What prevents a start.
     pub(crate) problems: Vec<Problem>,
     pub(crate) warnings: Vec<Warning>,
@@ -26,15 +30,16 @@ impl ConfigFile {
     pub(crate) fn read(flag: Option<&Path>, env: impl Fn(&str) -> Option<String>) -> Self {
         let env = |name: &str| env(name).filter(|value| !value.trim().is_empty());
         let named = flag.map(Path::to_path_buf).or_else(|| env(CONFIG_VARIABLE).map(PathBuf::from));
+        let home = env("HOME").or_else(|| env("USERPROFILE"));
+        let home = home.as_deref();
         if let Some(path) = named {
-            return Self::read_at(&path, true);
+            return Self::read_at(&path, true, home);
         }
-        let root = env("XDG_CONFIG_HOME").map(PathBuf::from).or_else(|| {
-            let home = env("HOME").or_else(|| env("USERPROFILE"))?;
-            Some(Path::new(&home).join(".config"))
-        });
+        let root = env("XDG_CONFIG_HOME")
+            .map(PathBuf::from)
+            .or_else(|| Some(Path::new(home?).join(".config")));
         match root {
-            Some(root) => Self::read_at(&root.join("code-assist-proxy/config.toml"), false),
+            Some(root) => Self::read_at(&root.join("code-assist-proxy/config.toml"), false, home),
             None => Self::default(),
         }
     }
@@ -44,10 +49,10 @@ impl ConfigFile {
         self.values.0.get(&name.to_lowercase()).cloned()
     }
 
-    fn read_at(path: &Path, must_exist: bool) -> Self {
+    fn read_at(path: &Path, must_exist: bool, home: Option<&str>) -> Self {
         let mut file = Self { path: Some(path.display().to_string()), ..Self::default() };
         match fs::read_to_string(path) {
-            Ok(text) => file.parse(path, &text),
+            Ok(text) => file.parse(path, &text, home),
             // The home of a service account may be /dev/null, or a folder it must not read.
             Err(error) if !must_exist => match error.kind() {
                 ErrorKind::NotFound | ErrorKind::NotADirectory => {}
@@ -62,7 +67,7 @@ impl ConfigFile {
         file
     }
 
-    fn parse(&mut self, path: &Path, text: &str) {
+    fn parse(&mut self, path: &Path, text: &str, home: Option<&str>) {
         let table: Table = match text.parse() {
             Ok(table) => table,
             Err(error) => {
@@ -76,13 +81,28 @@ impl ConfigFile {
         };
         let mut holds_a_secret = false;
         for (key, value) in table {
+            if key == "upstream" {
+                holds_a_secret |= self.read_upstreams(path, value, home);
+                continue;
+            }
             let name = format!("{key} in {}", path.display());
             let known = settings::find(&key).filter(|_| key == key.to_lowercase());
             let Some(spec) = known else {
                 self.complain(&name, unknown(&key, &value));
                 continue;
             };
-            holds_a_secret |= spec.secrecy == Secrecy::Secret;
+            let is_path =
+                spec.name == "VERTEX_CREDENTIALS" && !value.as_str().is_some_and(holds_json);
+            holds_a_secret |= spec.secrecy == Secrecy::Secret && !is_path;
+            if key == "upstreams"
+                && value.as_array().is_some_and(|it| it.iter().any(Value::is_table))
+            {
+                self.complain(
+                    &name,
+                    "is a list of names; the tables are called [[upstream]]".into(),
+                );
+                continue;
+            }
             match text_of(value) {
                 Ok(text) => {
                     self.values.0.insert(key, text);
@@ -118,6 +138,8 @@ enum ValueError {
     NotAScalarOrList,
     #[error("must be a list of strings")]
     NotAListOfStrings,
+    #[error("must be a table of strings")]
+    NotATableOfStrings,
     #[error("has a list entry with a comma in it")]
     Comma,
 }
@@ -146,21 +168,24 @@ fn entry_of(value: Value) -> Result<String, ValueError> {
 
 fn unknown(key: &str, value: &Value) -> String {
     if value.is_table() {
-        return "is not a setting; the file has no sections".into();
+        return "is not a setting; the file has no sections but [[upstream]]".into();
     }
+    let names = SETTINGS.iter().flat_map(|spec| spec.names()).map(str::to_lowercase);
+    suggestion(key, &names.collect::<Vec<_>>(), "a setting")
+}
+
+/// Says that a key is not `what`, and which one of `known` may have been meant.
+fn suggestion(key: &str, known: &[String], what: &str) -> String {
     let lower = key.to_lowercase();
-    let keys = || SETTINGS.iter().flat_map(|spec| spec.names()).map(str::to_lowercase);
-    let longer = keys().find(|known| lower.len() >= 4 && known.contains(&lower));
-    let nearest = keys().map(|known| (distance(&lower, &known), known)).min();
+    let longer = known.iter().find(|known| lower.len() >= 4 && known.contains(&lower));
+    let nearest = known.iter().map(|known| (distance(&lower, known), known)).min();
     match (longer, nearest) {
-        (_, Some((0, known))) => format!("is not a setting; keys are in lower case: {known}"),
+        (_, Some((0, known))) => format!("is not {what}; keys are in lower case: {known}"),
         (_, Some((1 | 2, known))) | (Some(known), _) => {
-            format!("is not a setting; did you mean {known}?")
+            format!("is not {what}; did you mean {known}?")
         }
-        (None, Some((far, known))) if far <= 3 => {
-            format!("is not a setting; did you mean {known}?")
-        }
-        _ => "is not a setting; docs/CONFIG.md lists them all".into(),
+        (None, Some((far, known))) if far <= 3 => format!("is not {what}; did you mean {known}?"),
+        _ => format!("is not {what}; docs/CONFIG.md lists them all"),
     }
 }
 
@@ -178,6 +203,11 @@ fn distance(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
+/// Whether credentials are not merely the path of a file: a path is short, and has no brace.
+fn holds_json(credentials: &str) -> bool {
+    credentials.contains('{') || credentials.len() > LONGEST_PATH
+}
+
 #[cfg(unix)]
 fn is_readable_by_others(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
@@ -189,6 +219,8 @@ fn is_readable_by_others(path: &Path) -> bool {
 fn is_readable_by_others(_path: &Path) -> bool {
     false
 }
+
+const LONGEST_PATH: usize = 255;
 
 const CONFIG_VARIABLE: &str = "CODE_ASSIST_PROXY_CONFIG";
 
@@ -242,7 +274,7 @@ mod tests {
 
     fn parsed(text: &str) -> ConfigFile {
         let mut file = ConfigFile::default();
-        file.parse(Path::new("c.toml"), text);
+        file.parse(Path::new("c.toml"), text, None);
         file
     }
 }

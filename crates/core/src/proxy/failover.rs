@@ -1,0 +1,518 @@
+//! Failover: a request whose upstream fails goes to the next one, before the client has got a byte
+//! (`docs/RESILIENCE.md`). The only place that decides so.
+//!
+//! Nothing here costs a request anything where one upstream may serve it.
+
+use std::fmt::Write as _;
+use std::iter;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::Proxy;
+use super::choose::{Candidates, UPSTREAM};
+use super::prepare::{ModelRequest, ModelTarget, PreparedRequest};
+use super::respond::put;
+use crate::context::RequestContext;
+use crate::dialect::gemini::models::bare;
+use crate::dialect::gemini::route::{ClientMode, PathForm};
+use crate::error::Error;
+use crate::failure::{FailoverReason, FailureClass};
+use crate::memory;
+use crate::platform::Platform;
+use crate::policy::cache;
+use crate::policy::routing::RoutingVerdict;
+use crate::provider::facts::{self, BodyFacts};
+use crate::provider::{ProviderKind, forward};
+use crate::settings::FailoverSignatures;
+use crate::upstream::Upstream;
+
+/// The upstreams that may serve a request, and what has become of it so far.
+pub(super) struct Selection<'a> {
+    /// The one that is asked now.
+    pub(super) upstream: &'a Upstream,
+    /// The operator's choice.
+    first: &'a Upstream,
+    rest: Candidates<'a>,
+    /// False where one upstream may serve the request.
+    has_others: bool,
+    facts: Option<BodyFacts>,
+    /// The client's own body, once the request has one with other signatures.
+    original: Option<Bytes>,
+    /// The failures so far; the first one is the primary's.
+    failed: Vec<Failed<'a>>,
+    /// The header that tells of the failover to `upstream`, until it is announced.
+    announced: bool,
+    /// The signatures were replaced for `upstream`.
+    replaced: bool,
+}
+
+/// An upstream that cannot serve the request.
+struct Failed<'a> {
+    upstream: &'a Upstream,
+    reason: FailoverReason,
+    error: Error,
+}
+
+impl<'a> Selection<'a> {
+    /// True if an upstream has failed, and another one is asked.
+    pub(super) fn has_moved(&self) -> bool {
+        !self.failed.is_empty()
+    }
+
+    /// All candidates that have not failed and are not asked now, in order.
+    fn others(&self) -> impl Iterator<Item = &'a Upstream> {
+        let is_left = |other: &&Upstream| {
+            other.id != self.upstream.id
+                && !self.failed.iter().any(|failed| failed.upstream.id == other.id)
+        };
+        iter::once(self.first).chain(self.rest.clone()).filter(is_left)
+    }
+
+    fn kind(&self) -> ProviderKind {
+        self.upstream.calls.provider.kind()
+    }
+}
+
+impl Proxy {
+    /// The upstreams for a request; the operator's first choice is asked first. Fails if none may serve
+    /// the request.
+    pub(super) fn select<'a, P: Platform>(
+        &'a self,
+        target: &'a ModelTarget<'_>,
+        context: &mut RequestContext<P>,
+    ) -> Result<Selection<'a>, Error> {
+        let (first, rest) = self.candidates(target.parts, target.asked(context))?;
+        let several = self.upstreams.are_several();
+        let has_others = several && !rest.is_pinned && rest.clone().next().is_some();
+        let selection = Selection {
+            upstream: first,
+            first,
+            rest,
+            has_others,
+            facts: None,
+            original: None,
+            failed: Vec::new(),
+            announced: false,
+            replaced: false,
+        };
+        self.use_upstream(first, context);
+        Ok(selection)
+    }
+
+    /// Adapts a request for the upstream that is asked first.
+    pub(super) async fn begin<'a, P: Platform>(
+        &'a self,
+        selection: &mut Selection<'a>,
+        request: &mut ModelRequest<'_>,
+        context: &mut RequestContext<P>,
+    ) -> Result<PreparedRequest, Error> {
+        if selection.has_others && self.may_begin_elsewhere(selection, &request.body) {
+            return Box::pin(self.begin_among_others(selection, request, context)).await;
+        }
+        self.prepare(selection.upstream, request, context).await
+    }
+
+    /// False if nothing is known for which a request would not begin with the operator's first choice.
+    fn may_begin_elsewhere(&self, selection: &Selection<'_>, body: &[u8]) -> bool {
+        if !self.settings.failover.is_off() && selection.upstream.has_inability() {
+            return true;
+        }
+        let given = self.upstreams.signatures.as_ref();
+        given.is_some_and(|given| !given.is_empty())
+            && memchr::memmem::find(body, b"ignature\"").is_some()
+    }
+
+    /// Chooses an upstream that takes the request's signatures, and none that is known to be unable.
+    async fn begin_among_others<'a, P: Platform>(
+        &'a self,
+        selection: &mut Selection<'a>,
+        request: &mut ModelRequest<'_>,
+        context: &mut RequestContext<P>,
+    ) -> Result<PreparedRequest, Error> {
+        self.follow_signature(selection, &request.body, context).await?;
+        let primary = selection.upstream;
+        self.use_upstream(primary, context);
+        if !self.settings.failover.is_off()
+            && self.may_leave(selection, request, None, context).await
+            && self.permitted(selection).is_some()
+            && let Some(known) = self.known_inability(selection, primary, request, context)
+        {
+            selection.failed.push(known);
+            return self.next(selection, request, context).await;
+        }
+        self.name_model(selection, request);
+        self.prepare(primary, request, context).await
+    }
+
+    /// False if an error of the upstream is the client's, whatever it is.
+    pub(super) fn may_fail_over(&self, selection: &Selection<'_>) -> bool {
+        selection.has_others && !self.settings.failover.is_off()
+    }
+
+    /// Adapts a request for the next upstream after `error`. Fails with the error for the client if there
+    /// is none.
+    pub(super) async fn after_failure<'a, P: Platform>(
+        &'a self,
+        selection: &mut Selection<'a>,
+        request: &mut ModelRequest<'_>,
+        error: Error,
+        context: &mut RequestContext<P>,
+    ) -> Result<PreparedRequest, Error> {
+        let failover = self.settings.failover;
+        let reason = match (error.failover_reason(), &error) {
+            // A model rests whatever it has failed with.
+            (Some(reason), Error::CircuitOpen { .. }) if !failover.includes(reason) => {
+                Some(FailoverReason::Unreachable)
+            }
+            (reason, _) => reason,
+        };
+        let Some(reason) = reason.filter(|reason| failover.includes(*reason)) else {
+            return Err(self.not_moved(selection, error, context));
+        };
+        let now = context.platform().now();
+        selection.upstream.note_inability(reason, request.call, &context.model, &error, now);
+        if !self.may_leave(selection, request, Some(&error), context).await {
+            return Err(self.not_moved(selection, error, context));
+        }
+        selection.failed.push(Failed { upstream: selection.upstream, reason, error });
+        self.next(selection, request, context).await
+    }
+
+    /// Records that the upstream has served the request.
+    pub(super) fn note_served<P: Platform>(
+        &self,
+        selection: &Selection<'_>,
+        request: &ModelRequest<'_>,
+        context: &RequestContext<P>,
+    ) {
+        if self.may_fail_over(selection) {
+            selection.upstream.note_served(request.call, &context.model);
+        }
+    }
+
+    /// Tells the client, the log and the metrics that another upstream is asked. Called before each call.
+    pub(super) fn announce<P: Platform>(
+        &self,
+        selection: &mut Selection<'_>,
+        context: &mut RequestContext<P>,
+    ) {
+        if let Some(given) = &self.upstreams.signatures {
+            context.signatures = Some(given.notes(selection.kind()));
+        }
+        let Some(Failed { upstream: from, reason, error }) = selection.failed.last() else {
+            return;
+        };
+        if std::mem::replace(&mut selection.announced, true) {
+            return;
+        }
+        let to = selection.upstream;
+        let short = header_text(error.short_reason());
+        tracing::info!(
+            from = &*from.name,
+            to = &*to.name,
+            reason = reason.word(),
+            error = short,
+            "an upstream cannot serve the request: the next one is asked"
+        );
+        self.metrics.failovers.add(from.id, to.id, *reason);
+        context.failover_from = Some(Arc::clone(&from.name));
+        let text = format!("{};reason={short}", from.name);
+        put(&mut context.headers, FAILOVER, text);
+        if selection.replaced {
+            context.headers.insert(SIGNATURES, REPLACED);
+        } else {
+            context.headers.remove(SIGNATURES);
+        }
+    }
+
+    /// Prepares the request for the first of the other upstreams that is not known to be unable either.
+    async fn next<'a, P: Platform>(
+        &'a self,
+        selection: &mut Selection<'a>,
+        request: &mut ModelRequest<'_>,
+        context: &mut RequestContext<P>,
+    ) -> Result<PreparedRequest, Error> {
+        selection.announced = false;
+        let original = selection.original.take().unwrap_or_else(|| request.body.clone());
+        selection.original = Some(original.clone());
+        loop {
+            let Some((upstream, is_foreign)) = self.permitted(selection) else {
+                return Err(self.all_failed(selection, context));
+            };
+            if let Some(known) = self.known_inability(selection, upstream, request, context) {
+                selection.failed.push(known);
+                continue;
+            }
+            selection.upstream = upstream;
+            selection.replaced = is_foreign;
+            self.name_model(selection, request);
+            request.body = if selection.replaced {
+                match self.without_signatures(&original, context).await {
+                    Ok(body) => body,
+                    Err(_) => return Err(self.all_failed(selection, context)),
+                }
+            } else {
+                original.clone()
+            };
+            self.use_upstream(upstream, context);
+            match self.prepare(upstream, request, context).await {
+                Ok(prepared) => return Ok(prepared),
+                // This provider cannot take the body, which says nothing to a client of another one.
+                Err(error) => {
+                    let reason = FailoverReason::NotFound;
+                    selection.failed.push(Failed { upstream, reason, error });
+                }
+            }
+        }
+    }
+
+    /// The first of the other upstreams that may get the request, and whether the request's signatures
+    /// are foreign there.
+    fn permitted<'a>(&self, selection: &Selection<'a>) -> Option<(&'a Upstream, bool)> {
+        let signed_by = selection.facts.and_then(|facts| facts.last_signature).map(|signature| {
+            let known = self.upstreams.signatures.as_ref().and_then(|it| it.giver(signature));
+            // A signature that is not known is taken for one of the upstream that comes first.
+            let first = selection.failed.first().map_or(selection.upstream, |it| it.upstream);
+            known.unwrap_or_else(|| first.calls.provider.kind())
+        });
+        let is_foreign =
+            |other: &Upstream| signed_by.is_some_and(|kind| kind != other.calls.provider.kind());
+        let may_replace = self.settings.failover_signatures == FailoverSignatures::Placeholder;
+        let mut others = selection.others().map(|other| (other, is_foreign(other)));
+        others.find(|(_, is_foreign)| may_replace || !is_foreign)
+    }
+
+    /// Where an answer came from that was found, and not asked for.
+    pub(super) fn note_giver<P: Platform>(
+        &self,
+        headers: &HeaderMap,
+        context: &mut RequestContext<P>,
+    ) {
+        let Some(name) = headers.get(UPSTREAM) else { return };
+        let giver = self.upstreams.iter().find(|upstream| name == &*upstream.name);
+        if let Some(upstream) = giver {
+            self.use_upstream(upstream, context);
+        }
+    }
+
+    /// What else than the body an answer depends on: the client's own choice of the upstream, and of the
+    /// form in which the provider answers. `None` for what nearly all clients send.
+    pub(super) fn answer_variant(&self, target: &ModelTarget<'_>) -> Option<String> {
+        let ModelTarget { parts, form, .. } = target;
+        let text = |name: &HeaderName| {
+            parts.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()))
+        };
+        let (pinned, fields) = (text(&UPSTREAM), text(&FIELD_MASK));
+        let is_code_assist =
+            |upstream: &Upstream| upstream.calls.provider.kind() == ProviderKind::CodeAssist;
+        // Code Assist's answers have one form.
+        let is_copied = !self.upstreams.iter().all(is_code_assist);
+        let query = forward::query(parts.uri.query().unwrap_or_default());
+        if pinned.is_none()
+            && form.mode == ClientMode::Gemini
+            && (!is_copied
+                || (form.version == PathForm::USUAL.version
+                    && query.is_empty()
+                    && fields.is_none()))
+        {
+            return None;
+        }
+        Some(format!("{pinned:?} {form:?} {query:?} {fields:?}"))
+    }
+
+    /// The error of an upstream that is known to be unable.
+    fn known_inability<'a, P: Platform>(
+        &self,
+        selection: &Selection<'a>,
+        upstream: &'a Upstream,
+        request: &ModelRequest<'_>,
+        context: &RequestContext<P>,
+    ) -> Option<Failed<'a>> {
+        let reloadable = self.reloadable();
+        let requested = &*request.target.model;
+        let model = || match self.failover_model(selection, upstream, requested) {
+            Some(model) => model,
+            None => upstream.model(requested, &reloadable.model_aliases),
+        };
+        match upstream.ability(request.call, model, context.platform().now()) {
+            RoutingVerdict::Ask | RoutingVerdict::Probe => None,
+            RoutingVerdict::Unable(reason, error) => Some(Failed { upstream, reason, error }),
+        }
+    }
+
+    /// Whether a request may leave its upstream after `error`, or before any call without one. The
+    /// facts of its body are known afterwards.
+    async fn may_leave<P: Platform>(
+        &self,
+        selection: &mut Selection<'_>,
+        request: &ModelRequest<'_>,
+        error: Option<&Error>,
+        context: &mut RequestContext<P>,
+    ) -> bool {
+        let now = context.platform().now();
+        if context.time_left(now).is_some_and(|left| left.is_zero()) {
+            return false;
+        }
+        // Two upstreams could carry out what the client wants done once.
+        let is_named = cache::idempotency_key(&request.target.parts.headers).is_some();
+        if is_named && error.is_some_and(|error| !error.is_not_carried_out()) {
+            return false;
+        }
+        let facts = self.facts(selection, &request.body, context).await;
+        facts.is_ok_and(|facts| facts.may_move())
+    }
+
+    /// What a body says, found once.
+    async fn facts<P: Platform>(
+        &self,
+        selection: &mut Selection<'_>,
+        body: &Bytes,
+        context: &mut RequestContext<P>,
+    ) -> Result<BodyFacts, Error> {
+        if let Some(facts) = selection.facts {
+            return Ok(facts);
+        }
+        let text = body.clone();
+        let (length, longest) = (body.len(), self.settings.queue_timeout);
+        let work = move || BodyFacts::of(&text);
+        let facts = Box::pin(memory::work_on(length, context, longest, work)).await?;
+        selection.facts = Some(facts);
+        Ok(facts)
+    }
+
+    /// Begins with an upstream of the provider that has given the body's last signature, if that is known.
+    async fn follow_signature<P: Platform>(
+        &self,
+        selection: &mut Selection<'_>,
+        body: &Bytes,
+        context: &mut RequestContext<P>,
+    ) -> Result<(), Error> {
+        let Some(given) = self.upstreams.signatures.as_ref() else { return Ok(()) };
+        let facts = self.facts(selection, body, context).await?;
+        let Some(giver) = facts.last_signature.and_then(|last| given.giver(last)) else {
+            return Ok(());
+        };
+        if selection.kind() != giver {
+            let of_giver = |other: &&Upstream| other.calls.provider.kind() == giver;
+            let upstream = selection.others().find(of_giver);
+            selection.upstream = upstream.unwrap_or(selection.upstream);
+        }
+        Ok(())
+    }
+
+    /// The body with placeholders for its signatures.
+    async fn without_signatures<P: Platform>(
+        &self,
+        body: &Bytes,
+        context: &mut RequestContext<P>,
+    ) -> Result<Bytes, Error> {
+        let (length, longest) = (body.len(), self.settings.queue_timeout);
+        memory::grow(context, length, longest).await?;
+        let text = body.clone();
+        let work = move || facts::replace_signatures(&text).to_bytes();
+        Box::pin(memory::work_on(length, context, longest, work)).await
+    }
+
+    /// Sets the model that the operator wants of an upstream that stands in.
+    fn name_model(&self, selection: &Selection<'_>, request: &mut ModelRequest<'_>) {
+        let requested = &*request.target.model;
+        let named = self.failover_model(selection, selection.upstream, requested);
+        request.stand_in_model = named.map(Arc::from);
+    }
+
+    fn failover_model(
+        &self,
+        selection: &Selection<'_>,
+        upstream: &Upstream,
+        requested: &str,
+    ) -> Option<&str> {
+        if upstream.id == selection.first.id {
+            return None;
+        }
+        let requested = bare(requested);
+        let named = self
+            .settings
+            .failover_models
+            .iter()
+            .find(|entry| *entry.upstream == *upstream.name && bare(&entry.model) == requested);
+        named.map(|entry| bare(&entry.name))
+    }
+
+    /// The error for the client after one that moves no request.
+    fn not_moved<P: Platform>(
+        &self,
+        selection: &mut Selection<'_>,
+        error: Error,
+        context: &mut RequestContext<P>,
+    ) -> Error {
+        // What the second upstream finds wrong with the request is an answer to it.
+        let is_answer =
+            matches!(&error, Error::Upstream(error) if error.class() == FailureClass::Request);
+        if !selection.has_moved() || is_answer {
+            return error;
+        }
+        let reason = FailoverReason::Unreachable;
+        selection.failed.push(Failed { upstream: selection.upstream, reason, error });
+        self.all_failed(selection, context)
+    }
+
+    /// The primary's error, with the names of all that were tried.
+    fn all_failed<P: Platform>(
+        &self,
+        selection: &mut Selection<'_>,
+        context: &mut RequestContext<P>,
+    ) -> Error {
+        context.headers.remove(FAILOVER);
+        context.headers.remove(SIGNATURES);
+        context.failover_from = None;
+        let failed = std::mem::take(&mut selection.failed);
+        if failed.len() > 1 {
+            let mut tried = String::new();
+            for Failed { upstream, error, .. } in &failed {
+                let separator = if tried.is_empty() { "" } else { ", " };
+                let reason = header_text(error.short_reason());
+                let _ = write!(tried, "{separator}{};{reason}", upstream.name);
+            }
+            put(&mut context.headers, TRIED, tried);
+        }
+        let Some(primary) = failed.into_iter().next() else { return Error::Internal };
+        self.use_upstream(primary.upstream, context);
+        primary.error
+    }
+}
+
+/// A reason of Google's as a header may carry it, without what separates it from others.
+fn header_text(reason: &str) -> &str {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    if !reason.is_empty() && reason.len() <= 64 && reason.bytes().all(is_plain) {
+        reason
+    } else {
+        "UNKNOWN"
+    }
+}
+
+/// Adds to an answer that several requests share which upstream has given it, and for which one.
+pub(super) fn add_shared_headers<P: Platform>(
+    headers: &mut HeaderMap,
+    context: &RequestContext<P>,
+) {
+    let Some(name) = &context.upstream else { return };
+    put(headers, UPSTREAM, &**name);
+    for name in [FAILOVER, SIGNATURES] {
+        if let Some(value) = context.headers.get(&name) {
+            headers.insert(name, value.clone());
+        }
+    }
+}
+
+/// Which upstream has failed, and why, in an answer of another one.
+pub(super) const FAILOVER: HeaderName = HeaderName::from_static("x-proxy-failover");
+/// What each upstream has failed with, in the primary's error.
+const TRIED: HeaderName = HeaderName::from_static("x-proxy-tried");
+/// What has become of another provider's thought signatures.
+pub(super) const SIGNATURES: HeaderName = HeaderName::from_static("x-proxy-signatures");
+/// Which fields of the answer the client wants.
+const FIELD_MASK: HeaderName = HeaderName::from_static("x-goog-fieldmask");
+const REPLACED: HeaderValue = HeaderValue::from_static("replaced");

@@ -1,0 +1,204 @@
+//! The lines that `serve` prints at the start: addresses, upstreams, who may call, where facts are kept.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use code_assist_core::settings::{
+    AccountSettings, CodeAssistSettings, CredentialsJson, FailoverReason, GoogleCredentials,
+    Settings, UpstreamSettings, VertexAuth, VertexSettings,
+};
+use code_assist_core::{CredentialFile, Platform, credential_problem, google_credential_problem};
+use secrecy::ExposeSecret;
+
+use crate::emulator::Emulator;
+use crate::platform::TokioPlatform;
+
+/// Where the proxy listens.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Addresses {
+    pub(crate) main: SocketAddr,
+    pub(crate) admin: Option<SocketAddr>,
+}
+
+/// The start-up lines.
+pub(crate) async fn introduction(
+    settings: &Settings,
+    platform: &TokioPlatform,
+    addresses: Addresses,
+    emulator: Option<&Emulator>,
+) -> String {
+    let mut out = String::new();
+    let key = match settings.api_keys.is_empty() {
+        true => String::new(),
+        false => " -H \"x-goog-api-key: $YOUR_PROXY_KEY\"".to_owned(),
+    };
+    let _ = writeln!(out, "code-assist-proxy {}", env!("CARGO_PKG_VERSION"));
+    let address = addresses.main;
+    let _ = writeln!(out, "  listening on http://{address}");
+    if let Some(admin) = addresses.admin {
+        let _ = writeln!(out, "  admin port   http://{admin} (metrics, details, status page)");
+    }
+    if let Some(emulator) = emulator {
+        let _ = writeln!(out, "  emulator on {} (nothing goes to Google)", emulator.url());
+    }
+    write_upstreams(&mut out, settings, platform, emulator.is_some()).await;
+    let _ = writeln!(out, "  access       {}", access(settings));
+    let _ = writeln!(out, "  store        {}", platform.store().describe());
+    let _ = writeln!(
+        out,
+        "  try          curl -s http://{address}/v1beta/models/gemini-2.5-flash:generateContent \
+         -H 'content-type: application/json'{key} -d '{{\"contents\":[{{\"parts\":[{{\"text\":\"Hello\"}}]}}]}}'"
+    );
+    let is_code_assist =
+        |upstream: &UpstreamSettings| matches!(upstream.account, AccountSettings::CodeAssist(_));
+    if emulator.is_none()
+        && settings.upstreams.iter().any(is_code_assist)
+        && first_start(platform).await
+    {
+        let _ = writeln!(out, "\n{TERMS}");
+    }
+    out
+}
+
+async fn write_upstreams(
+    out: &mut String,
+    settings: &Settings,
+    platform: &TokioPlatform,
+    is_emulated: bool,
+) {
+    for upstream in &settings.upstreams {
+        let name = match &*upstream.name {
+            name if name == upstream.account.provider() => name.to_owned(),
+            name => format!("{name} ({})", upstream.account.provider()),
+        };
+        let place = match &upstream.account {
+            AccountSettings::Vertex(VertexSettings { auth: VertexAuth::ApiKey(_), .. }) => {
+                ", express mode".to_owned()
+            }
+            AccountSettings::Vertex(VertexSettings { project, location, .. }) => {
+                let project = project.as_deref().unwrap_or("the credentials' project");
+                format!(", {project} in {location}")
+            }
+            AccountSettings::CodeAssist(_) | AccountSettings::GeminiApi(_) => String::new(),
+        };
+        let _ = writeln!(out, "  upstream     {name} at {}{place}", upstream.endpoints.join(", "));
+        let credentials = match is_emulated {
+            true => "thrown away when the emulator stops".to_owned(),
+            false => credentials(&upstream.account, platform).await,
+        };
+        let _ = writeln!(out, "  credentials  {credentials}");
+    }
+    if settings.no_upstream_configured && !is_emulated {
+        let _ = writeln!(
+            out,
+            "               or set GEMINI_API_KEY for the Gemini API, or VERTEX_PROJECT for Vertex AI"
+        );
+    }
+    for unused in &settings.unused_upstreams {
+        let _ =
+            writeln!(out, "  unused       {} has a credential too: {}", unused.name, unused.hint);
+    }
+    if !settings.failover.is_off() {
+        let reasons = FailoverReason::ALL.into_iter();
+        let reasons = reasons.filter(|reason| settings.failover.includes(*reason));
+        let words: Vec<&str> = reasons.map(FailoverReason::word).collect();
+        let _ = writeln!(out, "  failover     in this order, for {}", words.join(", "));
+    }
+}
+
+/// Who may use the proxy.
+fn access(settings: &Settings) -> String {
+    match settings.api_keys.len() {
+        0 if settings.is_loopback() => "no keys: local programs only".to_owned(),
+        0 => "no keys: everyone who reaches the port".to_owned(),
+        count => format!("keys: {count}"),
+    }
+}
+
+/// Where an account's credentials are, and whether they can be read.
+async fn credentials(account: &AccountSettings, platform: &TokioPlatform) -> String {
+    match account {
+        AccountSettings::CodeAssist(account) => code_assist(account, platform).await,
+        AccountSettings::GeminiApi(_) => "an API key".to_owned(),
+        AccountSettings::Vertex(account) => match &account.auth {
+            VertexAuth::ApiKey(_) => "an API key of express mode".to_owned(),
+            VertexAuth::Google(GoogleCredentials::Search) => {
+                "gcloud's file, else the metadata server".to_owned()
+            }
+            VertexAuth::Google(GoogleCredentials::Json(json)) => described(
+                json.name,
+                google_credential_problem(json.text.expose_secret().as_bytes()),
+            ),
+            VertexAuth::Google(GoogleCredentials::File(path)) => {
+                in_file(path, platform, google_credential_problem, NO_GOOGLE_FILE).await
+            }
+        },
+    }
+}
+
+async fn code_assist(account: &CodeAssistSettings, platform: &TokioPlatform) -> String {
+    if account.access_token.is_some() {
+        return "GOOGLE_CLOUD_ACCESS_TOKEN, used as it is and never refreshed".to_owned();
+    }
+    if let Some(CredentialsJson { name, text }) = &account.credentials_json {
+        return described(name, credential_problem(text.expose_secret().as_bytes()));
+    }
+    match &account.credentials_file {
+        Some(path) => in_file(path, platform, credential_problem, NO_LOGIN_FILE).await,
+        None => "MISSING: there is no home folder; set GCP_SERVICE_ACCOUNT".to_owned(),
+    }
+}
+
+async fn in_file(
+    path: &str,
+    platform: &TokioPlatform,
+    problem: fn(&[u8]) -> Option<String>,
+    remedy: &str,
+) -> String {
+    match platform.credential_file(path, None).await {
+        CredentialFile::Read { content, .. } => described(path, problem(&content)),
+        CredentialFile::Unchanged => path.to_owned(),
+        CredentialFile::Absent { path, encrypted_store: true } => format!(
+            "MISSING: {path} is not there, only the CLI's encrypted store is; unset \
+             GEMINI_FORCE_ENCRYPTED_FILE_STORAGE and sign in again with `gemini`"
+        ),
+        CredentialFile::Absent { path, .. } => {
+            format!(
+                "MISSING: {path} is not there; {remedy} (no restart is needed once the file is there)"
+            )
+        }
+        CredentialFile::Unreadable(why) => format!("UNREADABLE: {why}"),
+        CredentialFile::Unsupported => "none".to_owned(),
+    }
+}
+
+fn described(place: &str, problem: Option<String>) -> String {
+    match problem {
+        Some(why) => format!("UNREADABLE: {place} {why}"),
+        None => place.to_owned(),
+    }
+}
+
+/// Returns true once for each store, since the terms notice is for the first start.
+async fn first_start(platform: &TokioPlatform) -> bool {
+    if matches!(platform.load(NOTICE_KEY).await, Ok(Some(_))) {
+        return false;
+    }
+    let _ = platform.save(NOTICE_KEY, Bytes::from_static(b"true"), NOTICE_TTL, None).await;
+    true
+}
+
+const NO_LOGIN_FILE: &str = "sign in with `gemini`, or set GCP_SERVICE_ACCOUNT";
+const NO_GOOGLE_FILE: &str = "set VERTEX_CREDENTIALS to the right path, or sign in with `gcloud auth application-default login`";
+
+const NOTICE_KEY: &str = "terms_notice_shown";
+const NOTICE_TTL: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+/// `README.md`.
+const TERMS: &str = "\
+Please note: Google's terms restrict using the Gemini CLI's OAuth sign-in from third-party software,
+and accounts have been suspended for it. Individual accounts (free, Pro, Ultra) no longer work
+through this client since 2026-06-18. This proxy is meant for accounts whose owner has the right to
+use them so: organisations with a Code Assist Standard or Enterprise licence.";
