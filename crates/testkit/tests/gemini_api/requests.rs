@@ -25,7 +25,6 @@ fn a_body_arrives_byte_for_byte_with_the_clients_version_and_query() {
         ("/v1beta//models/models/m%3AgenerateContent", "/v1beta/models/m:generateContent"),
         ("/v1/models/m:embedContent", "/v1/models/m:embedContent"),
         ("/v1beta/models/m:batchEmbedContents", "/v1beta/models/m:batchEmbedContents"),
-        ("/v1beta1/publishers/google/models/m:generateContent", "/v1beta/models/m:generateContent"),
         (
             "/v1/models/m:generateContent?$.xgafv=2&key=K&x=%2f+%20&access_token=T",
             "/v1/models/m:generateContent?$.xgafv=2&x=%2f+%20",
@@ -41,6 +40,16 @@ fn a_body_arrives_byte_for_byte_with_the_clients_version_and_query() {
             assert_eq!(received[0].body, body, "{path}");
         }
     }
+}
+
+#[test]
+fn a_client_in_vertex_mode_gets_the_version_that_the_gemini_api_has() {
+    let path = "/v1beta1/publishers/google/models/m:generateContent";
+    let (script, proxy) = answering(|| Reply::ok(ANSWER));
+    assert_eq!(run(&script, &proxy, post(path, HELLO)).status, 200);
+    let received = &script.all_received()[0];
+    assert_eq!(received.line, "POST https://google.test/v1beta/models/m:generateContent");
+    assert_eq!(received.body, HELLO);
 }
 
 #[test]
