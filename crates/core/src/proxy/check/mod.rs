@@ -1,23 +1,29 @@
 //! The steps of `check`, which tests whether the proxy can serve requests. A step that fails says what to
 //! do.
 
-use http::StatusCode;
+mod code_assist;
+mod count;
+mod credentials;
+mod models;
+mod remedy;
+
+use std::sync::Arc;
 
 use super::Proxy;
-use crate::context::RequestContext;
-use crate::dialect::gemini::models::Model;
 use crate::error::Error;
-use crate::google::error::UpstreamError;
 use crate::platform::Platform;
-use crate::provider::code_assist::models;
-use crate::time::Timestamp;
-use crate::upstream::Refresh;
+use crate::settings::FailoverReason;
+use crate::upstream::Account;
+
+pub use models::UpstreamModels;
 
 /// The result of one step of `check`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// What was checked: `credentials`, `token`, `project` or `quota`.
+    /// What was checked, such as `credentials` or `project`.
     pub name: &'static str,
+    /// The upstream that was checked, where several are in use.
+    pub upstream: Option<Arc<str>>,
     /// Whether the step passed.
     pub result: StepResult,
     /// What was found.
@@ -51,151 +57,75 @@ impl StepResult {
 impl Step {
     /// Makes the result of a step that found no problem.
     pub fn ok(name: &'static str, detail: impl Into<String>) -> Self {
-        Self { name, result: StepResult::Ok, detail: detail.into(), remedy: None }
+        Self::new(name, StepResult::Ok, detail.into(), None)
     }
 
     /// Makes the result of a step that found something that the operator should know.
     pub fn warn(name: &'static str, detail: impl Into<String>, remedy: &str) -> Self {
         let remedy = Some(remedy.to_owned()).filter(|remedy| !remedy.is_empty());
-        Self { name, result: StepResult::Warn, detail: detail.into(), remedy }
+        Self::new(name, StepResult::Warn, detail.into(), remedy)
     }
 
-    /// Makes the result of a step that failed, with the error's own message.
-    pub fn fail(name: &'static str, error: &Error) -> Self {
-        Self {
-            name,
-            result: StepResult::Fail,
-            detail: error.message(),
-            // The messages of the proxy's own errors say what to do. Google's do not always.
-            remedy: match error {
-                Error::Upstream(error) => remedy(error),
-                _ => None,
-            },
-        }
+    /// Makes the result of a step that failed, with a text that says why.
+    pub fn failed(name: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(name, StepResult::Fail, detail.into(), None)
+    }
+
+    /// Makes the result of a step that failed, with the error's own message. The messages of the proxy's
+    /// own errors say what to do, Google's do not always.
+    fn fail(name: &'static str, error: &Error, remedy: Option<String>) -> Self {
+        Self::new(name, StepResult::Fail, error.message(), remedy)
+    }
+
+    fn new(name: &'static str, result: StepResult, detail: String, remedy: Option<String>) -> Self {
+        Self { name, upstream: None, result, detail, remedy }
     }
 }
 
 impl Proxy {
-    /// Checks credentials, token, project and quota, and stops at the first failure. Calls Google for a
-    /// token refresh if one is due, a discovery if no project is set, and one `retrieveUserQuota`.
+    /// Checks every upstream in use, each up to its first failure, and says which of them requests may
+    /// reach.
     pub async fn check<P: Platform>(&self, platform: &P) -> Vec<Step> {
         let mut steps = Vec::new();
-        let Some((upstream, account)) = self.upstreams.code_assist() else { return steps };
-        let Some(credentials) = upstream.calls.auth.credentials() else { return steps };
-        let (summary, refreshed) = match credentials.check(platform).await {
-            Ok(checked) => checked,
-            Err(error) => return vec![Step::fail("credentials", &error)],
-        };
-        let age = match summary.expires_at {
-            Some(expiry) => describe_expiry(platform.wall_clock(), expiry),
-            None => "an access token of unknown age".to_owned(),
-        };
-        steps.push(if summary.can_refresh {
-            Step::ok("credentials", format!("a refresh token and {age}"))
-        } else {
-            Step::warn(
-                "credentials",
-                format!("{age}, and no refresh token"),
-                "it works until the access token expires; use the Gemini CLI's oauth_creds.json to \
-                 stay signed in",
-            )
-        });
-        match refreshed {
-            None => {}
-            Some(Refresh::Done { expires_at }) => {
-                let left = expires_at.map(|expiry| describe_expiry(platform.wall_clock(), expiry));
-                steps.push(Step::ok("token", format!("refreshed: {}", left.unwrap_or_default())));
+        for upstream in self.upstreams.iter() {
+            let mut own = match &upstream.account {
+                Account::CodeAssist(account) => {
+                    self.check_code_assist(platform, upstream, account).await
+                }
+                Account::GeminiApi(_) => self.check_gemini_api(platform, upstream).await,
+                Account::Vertex(account) => self.check_vertex(platform, upstream, account).await,
+            };
+            if self.upstreams.are_several() {
+                own.iter_mut().for_each(|step| step.upstream = Some(Arc::clone(&upstream.name)));
             }
-            Some(Refresh::Stale) => steps.push(Step::warn(
-                "token",
-                "the credentials changed while they were being checked",
-                "run `code-assist-proxy check` again",
-            )),
-            Some(Refresh::Failed(error)) => {
-                steps.push(Step::fail("token", &error));
-                return steps;
-            }
+            steps.extend(own);
         }
-
-        let now = platform.now();
-        let mut context = RequestContext::own(platform, &self.metrics, now);
-        let calls = &upstream.calls;
-        let (project, _) = account.projects.project(calls, &mut context, now).await;
-        let project = match project {
-            Ok(project) => project,
-            Err(error) => {
-                steps.push(Step::fail("project", &error));
-                return steps;
-            }
-        };
-        let source = if account.projects.is_set() { "set" } else { "discovered" };
-        steps.push(Step::ok("project", format!("{project} ({source})")));
-
-        steps.push(match account.models.ask_google(calls, &mut context, &project).await {
-            Ok(Some(ids)) if !ids.is_empty() => {
-                Step::ok("quota", format!("Code Assist answers, for {}", ids.join(", ")))
-            }
-            Ok(_) => Step::warn(
-                "quota",
-                "Code Assist answers, but names no model for this account",
-                "requests may be refused: check the licence and the release channel",
-            ),
-            Err(error) => Step::fail("quota", &error),
-        });
+        steps.extend(self.upstreams.are_several().then(|| self.order()));
+        steps.extend(self.settings.unused_upstreams.iter().map(|unused| {
+            let detail = format!("{} has a credential too", unused.name);
+            Step { remedy: Some(unused.hint.clone()), ..Step::ok("unused", detail) }
+        }));
         steps
     }
 
-    /// Asks Google for the models of the account. Returns the built-in models with the account's, and the
-    /// ids that Google named.
-    pub async fn models<P: Platform>(
-        &self,
-        platform: &P,
-    ) -> Result<(Vec<Model>, Vec<String>), Error> {
-        let now = platform.now();
-        let mut context = RequestContext::own(platform, &self.metrics, now);
-        let Some((upstream, account)) = self.upstreams.code_assist() else {
-            return Ok(Default::default());
-        };
-        let calls = &upstream.calls;
-        let (project, _) = account.projects.project(calls, &mut context, now).await;
-        let own = account.models.ask_google(calls, &mut context, &project?).await?;
-        let own = own.unwrap_or_default();
-        Ok((models::catalogue(own.iter().map(String::as_str)), own))
+    /// Says which upstreams a request may reach, in which order.
+    fn order(&self) -> Step {
+        let names: Vec<&str> = self.upstreams.iter().map(|upstream| &*upstream.name).collect();
+        let names = names.join(", ");
+        let failover = &self.settings.failover;
+        let reasons = FailoverReason::ALL.into_iter();
+        let reasons = reasons.filter(|reason| failover.includes(*reason));
+        let reasons: Vec<&str> = reasons.map(FailoverReason::word).collect();
+        Step::ok(
+            "order",
+            match reasons.is_empty() {
+                true => format!(
+                    "the first of {names} that offers the method and the model; FAILOVER is off"
+                ),
+                false => {
+                    format!("{names}: the next one when one fails, for {}", reasons.join(", "))
+                }
+            },
+        )
     }
-}
-
-/// Describes a token's expiry, such as `an access token that expires in 43 min`.
-fn describe_expiry(clock: Timestamp, expiry: Timestamp) -> String {
-    if expiry <= clock {
-        return "an access token that has expired".to_owned();
-    }
-    format!("an access token that expires in {} min", clock.until(expiry).as_secs().div_ceil(60))
-}
-
-/// Says what to do about an upstream error (`docs/reference/protocol.md` 7.2), in addition to Google's
-/// message.
-fn remedy(error: &UpstreamError) -> Option<String> {
-    let advice = if error.is_suspended() {
-        "Google has suspended this account for this service: do not retry; appeal at \
-         https://support.google.com/accounts/answer/40695"
-    } else if error.is_validation_required() {
-        "verify the account in a browser"
-    } else if error.has_reason("SERVICE_DISABLED") {
-        "enable the Gemini for Google Cloud API (cloudaicompanion.googleapis.com) in the project; if \
-         the message speaks of the Cloud Code Private API, the credential is not the Gemini CLI's"
-    } else if error.has_reason("SUBSCRIPTION_REQUIRED") {
-        "ask the administrator for a Code Assist Standard or Enterprise licence for this account"
-    } else if error.has_reason("CONSUMER_INVALID") {
-        "the project does not exist or is not yours: set GEMINI_PROJECT_ID"
-    } else if error.http == StatusCode::NOT_FOUND {
-        "the project is wrong or has no access: set GEMINI_PROJECT_ID"
-    } else if error.http == StatusCode::FORBIDDEN {
-        "the account needs roles/cloudaicompanion.user in the project, and a licence seat"
-    } else {
-        return error.link().map(str::to_owned);
-    };
-    Some(match error.link() {
-        Some(link) => format!("{advice}: {link}"),
-        None => advice.to_owned(),
-    })
 }
