@@ -1,11 +1,9 @@
 //! The provider Vertex AI (`docs/reference/upstreams.md` 1.2, 1.3, 3 to 5).
 
 pub mod adapt;
-#[cfg_attr(not(test), expect(dead_code, reason = "no upstream is made of it yet"))]
 pub(crate) mod answer;
 pub mod models;
 pub mod path;
-#[cfg_attr(not(test), expect(dead_code, reason = "no upstream is made of it yet"))]
 pub(crate) mod stream;
 
 use std::sync::OnceLock;
@@ -42,6 +40,11 @@ impl Vertex {
     /// Vertex AI in the project that the credentials will name.
     pub(crate) fn new(version: &str, location: Location) -> Self {
         Self { version: version.to_owned(), location, paths: OnceLock::new() }
+    }
+
+    /// The location; `global` in express mode.
+    pub(crate) fn location(&self) -> &Location {
+        &self.location
     }
 
     /// The paths, once the project is known.
