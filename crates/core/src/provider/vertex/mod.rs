@@ -1,11 +1,9 @@
 //! The provider Vertex AI (`docs/reference/upstreams.md` 1.2, 1.3, 3 to 5).
 
 pub mod adapt;
-#[cfg_attr(not(test), expect(dead_code, reason = "no upstream is made of it yet"))]
 pub(crate) mod answer;
 pub mod models;
 pub mod path;
-#[cfg_attr(not(test), expect(dead_code, reason = "no upstream is made of it yet"))]
 pub(crate) mod stream;
 
 use std::sync::OnceLock;
@@ -44,6 +42,11 @@ impl Vertex {
         Self { version: version.to_owned(), location, paths: OnceLock::new() }
     }
 
+    /// The location; `global` in express mode.
+    pub(crate) fn location(&self) -> &Location {
+        &self.location
+    }
+
     /// The paths, once the project is known.
     pub(crate) fn paths(&self) -> Option<&VertexPaths> {
         self.paths.get()
@@ -66,6 +69,9 @@ impl Vertex {
         match (mode, call) {
             (ClientMode::Gemini, ModelCall::Whole(WholeCall::CountTokens)) => {
                 Ok(adapt::count(body)?)
+            }
+            (ClientMode::Gemini, ModelCall::Whole(WholeCall::BatchEmbed | WholeCall::Embed)) => {
+                Ok(unedited(call, body))
             }
             (ClientMode::Gemini, _) => Ok(adapt::generate(body)?),
             (ClientMode::Vertex, _) => {
