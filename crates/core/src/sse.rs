@@ -106,6 +106,15 @@ impl Reader {
         self.finished = true;
     }
 
+    /// Drops what is held of an event that is not complete. All pushed bytes have been read. Returns where
+    /// in the event the reader stands: in the middle of a line, and behind a CR.
+    pub(crate) fn forget(&mut self) -> (bool, bool) {
+        let in_line = !self.line.is_empty();
+        let fresh = Self::new(self.limit);
+        let old = std::mem::replace(self, Self { at_start: false, ..fresh });
+        (in_line, old.after_cr)
+    }
+
     /// True after [`Reader::finish`].
     pub fn finished(&self) -> bool {
         self.finished

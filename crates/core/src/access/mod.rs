@@ -239,6 +239,11 @@ impl From<AccessError> for Error {
     }
 }
 
+/// True if the request carries a key of any kind.
+pub(crate) fn presents_key(headers: &HeaderMap, uri: &Uri) -> bool {
+    presented(headers, uri).is_some()
+}
+
 /// The client's address: that of its connection, or behind a trusted proxy the last one in
 /// `X-Forwarded-For`. The client itself may have written the addresses before the last one.
 pub fn address(parts: &Parts, trust_forwarded_for: bool) -> Option<IpAddr> {

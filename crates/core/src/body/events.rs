@@ -307,4 +307,4 @@ impl<P: Platform> Events<P> {
 }
 
 /// The pause before the bare error, long enough that it does not arrive in the error event's chunk.
-const OWN_CHUNK: Duration = Duration::from_millis(20);
+pub(super) const OWN_CHUNK: Duration = Duration::from_millis(20);

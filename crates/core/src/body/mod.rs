@@ -2,6 +2,7 @@
 //! is polled. Nothing is read ahead, so a slow client slows upstream down. Dropping the body drops
 //! upstream's body, which cancels the call.
 
+mod copied;
 mod events;
 mod idle;
 mod passthrough;
@@ -17,8 +18,9 @@ use crate::context::RequestContext;
 use crate::metrics::RequestOutcome;
 use crate::platform::{BodyError, Platform};
 
+pub(crate) use copied::CopiedStream;
 pub(crate) use events::{EventLimits, Events};
-use passthrough::PassThrough;
+use passthrough::{PassThrough, SILENT};
 
 /// The body of an answer, of any kind. The request's context ends with it.
 #[derive(Debug)]
@@ -29,6 +31,8 @@ pub struct ProxyBody<P: Platform> {
 
 #[derive(Debug)]
 enum BodyContent<P: Platform> {
+    /// Upstream's events, as they come.
+    Copied(Box<CopiedStream<P>>),
     /// Upstream's events, written for the client.
     Events(Box<Events<P>>),
     /// Upstream's bytes, unchanged.
@@ -61,6 +65,11 @@ impl<P: Platform> ProxyBody<P> {
         Self { content: BodyContent::Events(events), context }
     }
 
+    /// Makes a body of a stream that is copied, whose first event has arrived.
+    pub(crate) fn copied(stream: Box<CopiedStream<P>>, context: RequestContext<P>) -> Self {
+        Self { content: BodyContent::Copied(stream), context }
+    }
+
     /// Makes a body of upstream's unchanged bytes, with at most `idle` between two chunks.
     pub(crate) fn pass_through(
         upstream: P::Body,
@@ -82,6 +91,7 @@ impl<P: Platform> Body for ProxyBody<P> {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Self { content, context } = &mut *self;
         let next = match content {
+            BodyContent::Copied(stream) => ready!(stream.poll_piece(cx, context)),
             BodyContent::Events(events) => ready!(events.poll_piece(cx, context)).map(Ok),
             BodyContent::PassThrough(body) => ready!(body.poll_piece(cx, context)),
             BodyContent::Whole(bytes) => {
@@ -107,7 +117,8 @@ impl<P: Platform> Body for ProxyBody<P> {
     fn size_hint(&self) -> SizeHint {
         match &self.content {
             BodyContent::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            BodyContent::Events(_) | BodyContent::PassThrough(_) => SizeHint::default(),
+            BodyContent::PassThrough(body) => body.size_hint(),
+            BodyContent::Copied(_) | BodyContent::Events(_) => SizeHint::default(),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body::Body;
+use http_body::{Body, SizeHint};
 
 use super::idle::IdleTimer;
 use crate::context::RequestContext;
@@ -24,6 +24,11 @@ pub(super) struct PassThrough<P: Platform> {
 impl<P: Platform> PassThrough<P> {
     pub(super) fn new(upstream: P::Body, platform: &P, idle: Duration) -> Self {
         Self { upstream, idle: IdleTimer::new(platform, idle) }
+    }
+
+    /// The length of what is left, where upstream has announced it.
+    pub(super) fn size_hint(&self) -> SizeHint {
+        self.upstream.size_hint()
     }
 
     pub(super) fn poll_piece(
@@ -60,4 +65,4 @@ impl<P: Platform> PassThrough<P> {
     }
 }
 
-const SILENT: &str = "upstream sent nothing within the idle timeout";
+pub(super) const SILENT: &str = "upstream sent nothing within the idle timeout";

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::error::Error;
 use event::{GeminiEvent, StreamFailure};
-pub use operation::Operation;
+pub use operation::{CopiedKind, Operation};
 pub(crate) use operation::{ModelCall, WholeCall};
 
 /// The dialect and framing in which a stream is written.

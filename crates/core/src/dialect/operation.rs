@@ -3,8 +3,14 @@
 /// What a request does, in any dialect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
+    /// Embeds several contents.
+    BatchEmbed,
+    /// A request that is copied to the Gemini API and back.
+    Copy(CopiedKind),
     /// Counts the tokens of a request.
     CountTokens,
+    /// Embeds one content.
+    Embed,
     /// Generates an answer that comes whole.
     Generate,
     /// Describes one model.
@@ -37,7 +43,10 @@ impl Operation {
     /// The name in logs and metrics. It is the Gemini API's name where there is one.
     pub fn label(self) -> &'static str {
         match self {
+            Self::BatchEmbed => "batchEmbedContents",
+            Self::Copy(kind) => kind.label(),
             Self::CountTokens => "countTokens",
+            Self::Embed => "embedContent",
             Self::Generate => "generateContent",
             Self::GetModel => "models.get",
             Self::Health => "health",
@@ -57,7 +66,10 @@ impl Operation {
     /// True if answering may need upstream. False for requests about the proxy itself.
     pub fn asks_upstream(self) -> bool {
         match self {
-            Self::CountTokens
+            Self::BatchEmbed
+            | Self::Copy(_)
+            | Self::CountTokens
+            | Self::Embed
             | Self::Generate
             | Self::GetModel
             | Self::ListModels
@@ -85,6 +97,52 @@ impl Operation {
     }
 }
 
+/// What a copied request concerns, as far as logs and metrics tell them apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CopiedKind {
+    /// `batches`, and the methods that create them.
+    Batches,
+    /// `cachedContents`.
+    CachedContents,
+    /// `files`, and downloads.
+    Files,
+    /// `fileSearchStores`.
+    FileSearchStores,
+    /// `interactions`.
+    Interactions,
+    /// A WebSocket of the Live API.
+    LiveSocket,
+    /// Google's endpoint for clients of OpenAI's API.
+    OpenAi,
+    /// `operations`, of any resource.
+    Operations,
+    /// Any other path.
+    Other,
+    /// `:predict` and `:predictLongRunning`: images and videos.
+    Predict,
+    /// `upload`.
+    Upload,
+}
+
+impl CopiedKind {
+    /// The name in logs and metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Batches => "batches",
+            Self::CachedContents => "cachedContents",
+            Self::Files => "files",
+            Self::FileSearchStores => "fileSearchStores",
+            Self::Interactions => "interactions",
+            Self::LiveSocket => "bidiGenerateContent",
+            Self::OpenAi => "openai",
+            Self::Operations => "operations",
+            Self::Other => "copied",
+            Self::Predict => "predict",
+            Self::Upload => "upload",
+        }
+    }
+}
+
 /// The operations that send a body to a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ModelCall {
@@ -97,8 +155,12 @@ pub(crate) enum ModelCall {
 /// The operations that send a body to a model and get a whole answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WholeCall {
+    /// Embeds several contents.
+    BatchEmbed,
     /// Counts the tokens of a request.
     CountTokens,
+    /// Embeds one content.
+    Embed,
     /// Generates an answer.
     Generate,
 }

@@ -369,3 +369,20 @@ fn the_short_reason_is_googles_or_the_proxys_or_else_the_status() {
     assert_eq!(google(503, "{}").short_reason(), "UNAVAILABLE");
     assert_eq!(Error::ProjectRequired.short_reason(), "PROJECT_REQUIRED");
 }
+
+#[test]
+fn a_refused_key_of_the_operators_is_never_the_clients() {
+    for (status, reason) in [
+        (400, "API_KEY_INVALID"),
+        (403, "API_KEY_SERVICE_BLOCKED"),
+        (401, "ACCESS_TOKEN_TYPE_UNSUPPORTED"),
+    ] {
+        let error = google_with_reason(status, reason);
+        assert_eq!((error.status().as_u16(), error.reason()), (503, Some("CREDENTIALS_REJECTED")));
+        let body: serde_json::Value = serde_json::from_slice(&body(&error)).unwrap();
+        let error = &body["error"];
+        assert!(error["message"].as_str().unwrap().contains("Google says: no."));
+        assert_eq!(error["details"][0]["reason"], "CREDENTIALS_REJECTED");
+        assert_eq!(error["details"][1]["reason"], reason, "Google's details are kept");
+    }
+}

@@ -2,10 +2,6 @@
 
 mod gzip;
 mod pace;
-#[cfg_attr(
-    not(feature = "internals"),
-    expect(dead_code, reason = "the providers that copy bodies use it")
-)]
 pub mod upload;
 
 use std::future::{Future, poll_fn};

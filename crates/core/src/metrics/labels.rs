@@ -137,8 +137,11 @@ pub(super) const CACHE_RESULTS: [&str; 4] = ["bypass", "coalesced", "hit", "miss
 pub(super) const BREAKER_STATES: [&str; 3] = ["closed", "half_open", "open"];
 
 /// The operations that have a label; the last label stands for all others.
-pub(super) const METHODS: [&str; 7] = [
+pub(super) const METHODS: [&str; 10] = [
+    "batchEmbedContents",
+    "copied",
     "countTokens",
+    "embedContent",
     "generateContent",
     "models.get",
     "models.list",
@@ -156,12 +159,15 @@ pub(super) const TOKEN_KINDS: [&str; 4] = ["prompt", "output", "thoughts", "cach
 /// The place of an operation in [`METHODS`].
 pub(super) fn method_index(operation: Option<Operation>) -> usize {
     match operation {
-        Some(Operation::CountTokens) => 0,
-        Some(Operation::Generate) => 1,
-        Some(Operation::GetModel) => 2,
-        Some(Operation::ListModels) => 3,
-        Some(Operation::Stream) => 4,
-        Some(Operation::PassThrough) => 5,
+        Some(Operation::BatchEmbed) => 0,
+        Some(Operation::Copy(_)) => 1,
+        Some(Operation::CountTokens) => 2,
+        Some(Operation::Embed) => 3,
+        Some(Operation::Generate) => 4,
+        Some(Operation::GetModel) => 5,
+        Some(Operation::ListModels) => 6,
+        Some(Operation::Stream) => 7,
+        Some(Operation::PassThrough) => 8,
         Some(
             Operation::Health
             | Operation::HealthDetailed
@@ -172,7 +178,7 @@ pub(super) fn method_index(operation: Option<Operation>) -> usize {
             | Operation::Root
             | Operation::VertexResource,
         )
-        | None => 6,
+        | None => 9,
     }
 }
 

@@ -68,6 +68,8 @@ impl Provider {
             Operation::CountTokens | Operation::Generate | Operation::Stream => true,
             Operation::GetModel | Operation::ListModels => true,
             Operation::PassThrough => matches!(self, Self::CodeAssist(_)),
+            Operation::Embed => !matches!(self, Self::CodeAssist(_)),
+            Operation::BatchEmbed | Operation::Copy(_) => matches!(self, Self::GeminiApi(_)),
             _ => false,
         }
     }
@@ -120,11 +122,12 @@ impl Provider {
     ) -> Result<GeminiAnswer<'a>, Error> {
         match (self, call) {
             (Self::CodeAssist(_), WholeCall::CountTokens) => code_assist::answer::count(text),
-            (Self::CodeAssist(_), WholeCall::Generate) => code_assist::answer::generated(text),
-            (Self::Vertex(_), _) if mode == ClientMode::Vertex => Ok(gemini_api::answer(text)),
+            (Self::CodeAssist(_), _) => code_assist::answer::generated(text),
+            (Self::Vertex(_), WholeCall::BatchEmbed | WholeCall::Embed) => gemini_api::answer(text),
+            (Self::Vertex(_), _) if mode == ClientMode::Vertex => gemini_api::answer(text),
             (Self::Vertex(_), WholeCall::CountTokens) => vertex::answer::count(text),
             (Self::Vertex(_), WholeCall::Generate) => vertex::answer::generated(text),
-            (Self::GeminiApi(_), _) => Ok(gemini_api::answer(text)),
+            (Self::GeminiApi(_), _) => gemini_api::answer(text),
         }
     }
 
@@ -135,6 +138,11 @@ impl Provider {
             Self::Vertex(_) if mode == ClientMode::Gemini => Some(UpstreamFormat::Vertex),
             Self::GeminiApi(_) | Self::Vertex(_) => None,
         }
+    }
+
+    /// True if whole answers pass as they come, with the headers that clients of the provider know.
+    pub(crate) fn copies_answers(&self) -> bool {
+        matches!(self, Self::GeminiApi(_))
     }
 
     /// The header with the provider's id for a request.
@@ -165,7 +173,9 @@ fn unedited(call: ModelCall, body: &Bytes) -> AdaptedRequest {
 pub(crate) fn method(call: ModelCall) -> &'static str {
     match call {
         ModelCall::Stream => "streamGenerateContent",
+        ModelCall::Whole(WholeCall::BatchEmbed) => "batchEmbedContents",
         ModelCall::Whole(WholeCall::CountTokens) => "countTokens",
+        ModelCall::Whole(WholeCall::Embed) => "embedContent",
         ModelCall::Whole(WholeCall::Generate) => "generateContent",
     }
 }

@@ -23,6 +23,10 @@ pub(crate) struct UpstreamRequest {
     /// Headers of the client's that go with the request, and those of the provider's own.
     headers: HeaderMap,
     stream: bool,
+    /// The headers are all of the client's, and none is added but a credential and the user agent.
+    copied: bool,
+    /// The request carries an ephemeral token, and so no credential of the operator's.
+    own_credential: bool,
     passes_errors: bool,
     keeps_errors: bool,
     repeatable: bool,
@@ -93,6 +97,11 @@ impl BaseUrl {
         Ok(Self { scheme, authority, prefix })
     }
 
+    /// The scheme, the authority, and the path before every other.
+    pub(crate) fn parts(&self) -> (&Scheme, &Authority, &str) {
+        (&self.scheme, &self.authority, &self.prefix)
+    }
+
     fn with(&self, path: &PathAndQuery) -> Result<Uri, UrlError> {
         let mut parts = uri::Parts::default();
         parts.scheme = Some(self.scheme.clone());
@@ -113,6 +122,8 @@ impl UpstreamRequest {
             body,
             headers: HeaderMap::new(),
             stream: false,
+            copied: false,
+            own_credential: false,
             passes_errors: false,
             keeps_errors: false,
             repeatable: false,
@@ -136,6 +147,18 @@ impl UpstreamRequest {
     #[must_use]
     pub(crate) fn with_headers(self, headers: HeaderMap) -> Self {
         Self { headers, ..self }
+    }
+
+    /// Sets the headers of a request that is copied.
+    #[must_use]
+    pub(crate) fn with_copied_headers(self, headers: HeaderMap) -> Self {
+        Self { headers, copied: true, ..self }
+    }
+
+    /// Marks the request as one that carries an ephemeral token.
+    #[must_use]
+    pub(crate) fn with_own_credential(self) -> Self {
+        Self { own_credential: true, ..self }
     }
 
     /// Marks the answer as a stream of events.
@@ -201,6 +224,11 @@ impl UpstreamRequest {
         self.passes_errors
     }
 
+    /// True for a request that is copied, whose answer is of any kind.
+    pub(crate) fn is_copied(&self) -> bool {
+        self.copied
+    }
+
     /// True when the client gets upstream's errors in the form in which they come.
     pub(crate) fn keeps_errors(&self) -> bool {
         self.keeps_errors
@@ -225,14 +253,33 @@ impl UpstreamRequest {
         endpoint: &BaseUrl,
         auth: &Auth<'_>,
     ) -> Result<Request<Payload>, UrlError> {
+        Ok(self.head_to_http(endpoint, auth)?.map(|()| self.body.clone()))
+    }
+
+    /// Makes the HTTP request to one endpoint, without its body.
+    pub(crate) fn head_to_http(
+        &self,
+        endpoint: &BaseUrl,
+        auth: &Auth<'_>,
+    ) -> Result<Request<()>, UrlError> {
         let uri = endpoint.with(self.path.as_ref().map_err(|error| *error)?)?;
-        let mut request = Request::new(self.body.clone());
+        let mut request = Request::new(());
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = uri;
-        let headers = if self.stream { &STREAM_HEADERS } else { &HEADERS };
+        let headers = match (self.copied, self.stream) {
+            (true, _) => &COPIED_HEADERS,
+            (false, true) => &STREAM_HEADERS,
+            (false, false) => &HEADERS,
+        };
         request.headers_mut().clone_from(headers);
+        for name in self.headers.keys() {
+            request.headers_mut().remove(name);
+        }
         for (name, value) in &self.headers {
-            request.headers_mut().insert(name, value.clone());
+            request.headers_mut().append(name, value.clone());
+        }
+        if self.own_credential {
+            return Ok(request);
         }
         match auth {
             Auth::Bearer(value) => request.headers_mut().insert(AUTHORIZATION, (*value).clone()),
@@ -275,6 +322,9 @@ impl From<UrlError> for Error {
 /// Longer than any model's name. A breaker keeps the name, so its length needs a bound.
 pub(crate) const LONGEST_MODEL: usize = 256;
 
+static COPIED_HEADERS: LazyLock<HeaderMap> = LazyLock::new(|| {
+    HeaderMap::from_iter([(USER_AGENT, HeaderValue::from_static(google::USER_AGENT))])
+});
 static HEADERS: LazyLock<HeaderMap> = LazyLock::new(|| headers("application/json"));
 static STREAM_HEADERS: LazyLock<HeaderMap> = LazyLock::new(|| headers("*/*"));
 

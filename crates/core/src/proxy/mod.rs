@@ -6,6 +6,7 @@
 pub mod check;
 mod choose;
 mod coalesce;
+mod copy;
 mod failover;
 mod limit;
 mod local;
@@ -47,7 +48,7 @@ use crate::policy::key_guesses::KeyGuesses;
 use crate::policy::memory::{MemoryBudget, REQUEST_BASE};
 use crate::provider::code_assist;
 use crate::settings::Settings;
-use crate::upstream::{FirstEvent, Head, Upstream, Upstreams, Whole};
+use crate::upstream::{FirstCopied, FirstEvent, Head, Upstream, Upstreams, Whole};
 
 use coalesce::{Coalescer, Lookup};
 use failover::Selection;
@@ -215,6 +216,12 @@ impl Proxy {
                 let target = ModelTarget { parts, model, form };
                 self.whole(target, body, context, WholeCall::CountTokens).await
             }
+            Route::Embed { model, form, batch } => {
+                let target = ModelTarget { parts, model, form };
+                let call = if batch { WholeCall::BatchEmbed } else { WholeCall::Embed };
+                self.whole(target, body, context, call).await
+            }
+            Route::Copy(path) => self.copy(parts, body, context, &path).await,
             Route::Generate { model, form } => {
                 let target = ModelTarget { parts, model, form };
                 self.whole(target, body, context, WholeCall::Generate).await
@@ -225,6 +232,11 @@ impl Proxy {
             }
             Route::PassThrough { suffix, alt } => {
                 self.pass_through(parts, body, context, &suffix, alt.as_deref()).await
+            }
+            Route::Models { form, .. } | Route::Model { form, .. }
+                if self.copies_models(parts, context)? =>
+            {
+                self.copy_models(parts, context, &route, form).await
             }
             Route::Models { page_size, page_token, .. } => {
                 self.model_list(context, page_size, page_token.as_deref()).await
@@ -256,8 +268,10 @@ impl Proxy {
         route: Result<Route, RouteError>,
         context: &mut RequestContext<P>,
     ) -> Result<Route, Error> {
+        let route = self.with_copies(route, parts);
         let needs = match &route {
             Ok(Route::Root) => Needs::Nothing,
+            Ok(Route::Copy(path)) if self.is_issued_upload(path, parts) => Needs::NoKey,
             Ok(route) if !route.operation().needs_key() => Needs::NoKey,
             _ => Needs::Key,
         };
@@ -424,10 +438,8 @@ impl Proxy {
         let (request, now) = self.encode(upstream, request, body, context).await?;
         let calls = &upstream.calls;
         let Some(from) = calls.provider.upstream_format(mode) else {
-            let answer = calls.call_with_retries(&request, Head, context, now).await?;
-            let mut answer = respond::passed_through(&calls.provider, answer, context);
-            answer.headers.extend(headers);
-            return Ok(answer);
+            let answer = calls.call_with_retries(&request, FirstCopied, context, now).await?;
+            return Ok(respond::copied_stream(answer, headers, context));
         };
         let want = FirstEvent { from, to: StreamFormat::Gemini(framing) };
         let stream = calls.call_with_retries(&request, want, context, now).await?;

@@ -28,6 +28,7 @@ use crate::policy::cache::{self, CacheDirective, CacheKey, KeepRule};
 use crate::policy::memory::MemoryReservation;
 use crate::provider::code_assist::envelope::Envelope;
 use crate::provider::edits::ServiceTier;
+use crate::provider::gemini_api::GeminiApi;
 use crate::provider::request::UpstreamRequest;
 use crate::provider::vertex_client::VertexClientError;
 use crate::time::Monotonic;
@@ -91,7 +92,9 @@ impl Proxy {
         let (call, requested, mode) = (*call, &target.model, target.form.mode);
         let reloadable = self.reloadable();
         let model = match stand_in_model {
-            Some(model) => model,
+            Some(model) => &**model,
+            // Each request in the body names the model too.
+            None if call == ModelCall::Whole(WholeCall::BatchEmbed) => requested,
             None => upstream.model(requested, &reloadable.model_aliases),
         };
         let mut headers = HeaderMap::new();
@@ -126,7 +129,7 @@ impl Proxy {
             ModelCall::Whole(call) if self.coalescer.is_on() => {
                 let key = cache::idempotency_key(&target.parts.headers);
                 let repeatable = match call {
-                    WholeCall::CountTokens => true,
+                    WholeCall::BatchEmbed | WholeCall::CountTokens | WholeCall::Embed => true,
                     WholeCall::Generate => adapted.temperature_zero || key.is_some(),
                 };
                 if repeatable {
@@ -140,6 +143,7 @@ impl Proxy {
                         key: Some(key),
                         directive: CacheDirective::of(&target.parts.headers),
                         keep: match call {
+                            WholeCall::BatchEmbed | WholeCall::Embed => KeepRule::Embedded,
                             WholeCall::CountTokens => KeepRule::Counted,
                             WholeCall::Generate if adapted.looks_outside => KeepRule::Never,
                             WholeCall::Generate => KeepRule::Finished,
@@ -255,8 +259,8 @@ impl Proxy {
             Account::CodeAssist(account) => {
                 self.in_envelope(calls, account, request.call, body.text, context, now).await
             }
-            Account::GeminiApi(provider) => {
-                Ok((provider.request(request.call, parts, *form, &context.model, body.text), now))
+            Account::GeminiApi(_) => {
+                Ok((GeminiApi.request(request.call, parts, *form, &context.model, body.text), now))
             }
             Account::Vertex(account) => {
                 let (paths, now) = account.paths(calls, context, now).await;
@@ -319,7 +323,9 @@ async fn cache_key<P: Platform>(
 /// operation.
 fn cache_tag(call: WholeCall) -> &'static str {
     match call {
+        WholeCall::BatchEmbed => "batchEmbedContents",
         WholeCall::CountTokens => "countTokens",
+        WholeCall::Embed => "embedContent",
         WholeCall::Generate => "generateContent",
     }
 }

@@ -22,7 +22,14 @@ impl Proxy {
         if is_off && matches!(error, RouteError::WrongMethod { .. }) && route::is_own_path(path) {
             return protocol_is_off();
         }
-        error.into()
+        match error {
+            // The public API is no stranger to an operator with several upstreams.
+            RouteError::NotOffered { what, model } if !self.upstreams.is_code_assist_alone() => {
+                let upstream = Some(self.upstreams.primary().name.to_string());
+                Error::NotOffered { what, model, upstream, others: Vec::new() }
+            }
+            error => error.into(),
+        }
     }
 
     /// Fails for a request of the provider's own protocol that clients may not send.

@@ -3,11 +3,11 @@
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use super::Proxy;
 use super::choose::UPSTREAM;
-use crate::body::{Events, ProxyBody};
+use crate::body::{CopiedStream, Events, ProxyBody};
 use crate::context::RequestContext;
 use crate::dialect::gemini;
 use crate::dialect::gemini::route::Framing;
@@ -17,8 +17,10 @@ use crate::metrics::RequestOutcome;
 use crate::platform::Platform;
 use crate::policy::cache::CachedAnswer;
 use crate::policy::memory::{REQUEST_BASE, SMALL_ANSWER};
-use crate::provider::Provider;
-use crate::upstream::{EventStream, HeadAnswer, WholeAnswer};
+use crate::provider::{Provider, forward};
+use crate::upstream::{
+    CopiedAnswer, CopiedBody, CopiedEvents, EventStream, HeadAnswer, WholeAnswer,
+};
 
 /// What a request is answered with, before the headers that every answer carries.
 pub(super) struct Answer<P: Platform> {
@@ -28,8 +30,11 @@ pub(super) struct Answer<P: Platform> {
 }
 
 pub(super) enum AnswerBody<P: Platform> {
+    Copied(Box<CopiedStream<P>>),
     Events(Box<Events<P>>),
     PassThrough(P::Body),
+    /// A connection to upstream that the shell joins to the client's.
+    Upgraded(P::Body, Extensions),
     Whole(Bytes),
 }
 
@@ -49,8 +54,9 @@ impl Proxy {
         context: &mut RequestContext<P>,
     ) -> Answer<P> {
         let length = match &answer.body {
+            AnswerBody::Copied(stream) => SMALL_ANSWER + stream.reserved(),
             AnswerBody::Events(events) => SMALL_ANSWER + events.reserved(),
-            AnswerBody::PassThrough(_) => SMALL_ANSWER,
+            AnswerBody::PassThrough(_) | AnswerBody::Upgraded(..) => SMALL_ANSWER,
             AnswerBody::Whole(bytes) => bytes.len(),
         };
         let is_held = match &context.memory {
@@ -99,8 +105,15 @@ impl Proxy {
             put(&mut headers, UPSTREAM, &**name);
         }
         headers.insert(REQUEST_ID, context.id.to_header());
-        headers.insert(SERVER_TIMING, context.server_timing(now));
+        // Behind upstream's, where the answer is copied.
+        headers.append(SERVER_TIMING, context.server_timing(now));
+        let mut extensions = None;
         let body = match answer.body {
+            AnswerBody::Copied(stream) => ProxyBody::copied(stream, context),
+            AnswerBody::Upgraded(upstream, of_upstream) => {
+                extensions = Some(of_upstream);
+                ProxyBody::pass_through(upstream, context, self.settings.stream_idle_timeout)
+            }
             AnswerBody::Events(events) => ProxyBody::events(events, context),
             AnswerBody::PassThrough(upstream) => {
                 ProxyBody::pass_through(upstream, context, self.settings.stream_idle_timeout)
@@ -110,6 +123,9 @@ impl Proxy {
         let mut response = Response::new(body);
         *response.status_mut() = answer.status;
         *response.headers_mut() = headers;
+        if let Some(extensions) = extensions {
+            response.extensions_mut().extend(extensions);
+        }
         response
     }
 }
@@ -124,8 +140,14 @@ pub(super) fn error<P: Platform>(
     context.settle(RequestOutcome::Refused);
     let mut headers = error.headers();
     headers.insert(CONTENT_TYPE, JSON);
-    let body = gemini::error::body(error);
-    let body = if in_array { status::as_array(&body) } else { body };
+    let as_sent = match error {
+        Error::Upstream(error) => error.as_sent.clone(),
+        _ => None,
+    };
+    let body = as_sent.unwrap_or_else(|| {
+        let body = gemini::error::body(error);
+        if in_array { status::as_array(&body) } else { body }
+    });
     Answer { status: error.status(), headers, body: AnswerBody::Whole(body) }
 }
 
@@ -136,8 +158,12 @@ pub(super) fn whole<P: Platform>(
     context: &mut RequestContext<P>,
 ) -> CachedAnswer {
     let mut headers = HeaderMap::new();
+    if provider.copies_answers() {
+        headers = forward::answer_headers(&answer.head.headers);
+        note_timing(&answer.head.headers, context);
+    }
     note_trace(provider, &mut headers, &answer.head.headers, context);
-    headers.insert(CONTENT_TYPE, JSON);
+    headers.entry(CONTENT_TYPE).or_insert(JSON);
     CachedAnswer { status: StatusCode::OK, headers, body: answer.body }
 }
 
@@ -158,6 +184,49 @@ pub(super) fn stream<P: Platform>(
     };
     headers.insert(CONTENT_TYPE, kind);
     Answer { status: StatusCode::OK, headers, body: AnswerBody::Events(stream.events) }
+}
+
+/// A stream that is copied, whose first event has come.
+pub(super) fn copied_stream<P: Platform>(
+    answer: CopiedEvents<P>,
+    more: HeaderMap,
+    context: &mut RequestContext<P>,
+) -> Answer<P> {
+    let CopiedEvents { head, stream } = answer;
+    let mut headers = forward::answer_headers(&head.headers);
+    note_timing(&head.headers, context);
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
+    headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    headers.extend(more);
+    Answer { status: head.status, headers, body: AnswerBody::Copied(stream) }
+}
+
+/// An answer of any kind that is copied, with upstream's headers as they are after `edit`.
+pub(super) fn copied<P: Platform>(
+    answer: CopiedAnswer<P>,
+    edit: impl FnOnce(&mut HeaderMap),
+    context: &mut RequestContext<P>,
+) -> Answer<P> {
+    let CopiedAnswer { head, body } = answer;
+    let mut headers = forward::copied_answer_headers(&head.headers);
+    note_timing(&head.headers, context);
+    edit(&mut headers);
+    let body = match body {
+        CopiedBody::Open(body) => AnswerBody::PassThrough(body),
+        CopiedBody::Read(text) => {
+            context.error = Some("upstream_error");
+            context.settle(RequestOutcome::Refused);
+            AnswerBody::Whole(text)
+        }
+    };
+    Answer { status: head.status, headers, body }
+}
+
+/// Keeps what upstream says of its own time, which the proxy's own follows.
+fn note_timing<P: Platform>(upstream: &HeaderMap, context: &mut RequestContext<P>) {
+    for value in upstream.get_all(SERVER_TIMING) {
+        context.headers.append(SERVER_TIMING, value.clone());
+    }
 }
 
 /// An answer in the provider's own protocol, untouched.

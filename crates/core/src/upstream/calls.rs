@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Response;
+use http::{Request, Response, StatusCode};
 
 use super::account::AccountData;
 use super::auth::AccountAuth;
@@ -258,6 +258,40 @@ impl Calls {
         }
     }
 
+    /// Begins a call that is sent once: its request, without a body, and the endpoint that it goes to.
+    pub(super) async fn begin_single<P: Platform>(
+        &self,
+        request: &UpstreamRequest,
+        tries: &Tries,
+        context: &mut RequestContext<P>,
+        now: Monotonic,
+    ) -> Result<((Request<()>, usize), Monotonic), Error> {
+        let (authorization, now) = self.auth.authorize(context, now).await;
+        let authorization = authorization?;
+        let (guard, now) = self.acquire_permit_and_endpoint(request, tries, context, now).await;
+        let guard = guard?;
+        let index = guard.index;
+        let base = self.bases[index].as_ref().map_err(|error| *error)?;
+        let http_request = request.head_to_http(base, &authorization.auth())?;
+        context.begin_call(guard, self.first_endpoint + index, request.counts_for());
+        Ok(((http_request, index), now))
+    }
+
+    /// What the settings allow of retries.
+    pub(super) fn retries(&self) -> &retry::RetryLimits {
+        &self.retries
+    }
+
+    /// `FIRST_BYTE_TIMEOUT_MS`.
+    pub(super) fn first_byte_timeout(&self) -> Duration {
+        self.first_byte_timeout
+    }
+
+    /// The base URL of the first endpoint.
+    pub(crate) fn base(&self) -> Option<&BaseUrl> {
+        self.bases.first()?.as_ref().ok()
+    }
+
     /// Acquires a concurrency permit, then an endpoint whose breaker lets the call pass.
     async fn acquire_permit_and_endpoint<P: Platform>(
         &self,
@@ -326,6 +360,18 @@ impl Calls {
     ) -> (Result<W::Answer, Error>, Monotonic) {
         let (limit, late) = context.first_byte_limit(self.first_byte_timeout, began);
         let sent = sent_within(context.platform(), (limit, late), sending).await;
+        self.read_sent(sent, request, want, context, (began, limit)).await
+    }
+
+    /// Reads as much of the answer as `want` says, within what is left of a limit since `began`.
+    pub(super) async fn read_sent<P: Platform, W: Want<P>>(
+        &self,
+        sent: Result<Response<P::Body>, Error>,
+        request: &UpstreamRequest,
+        want: W,
+        context: &mut RequestContext<P>,
+        (began, limit): (Monotonic, Duration),
+    ) -> (Result<W::Answer, Error>, Monotonic) {
         let mut now = context.platform().now();
         let waited = now.since(began);
         context.timings.upstream += waited;
@@ -334,11 +380,16 @@ impl Calls {
             Ok(response) => response.into_parts(),
             Err(error) => return (Err(error), now),
         };
-        let passes = request.passes_errors() && may_pass_unchanged(head.status);
+        let passes = match request.is_copied() {
+            true => head.status != StatusCode::UNAUTHORIZED,
+            false => request.passes_errors() && may_pass_unchanged(head.status),
+        };
         let answer = if !head.status.is_success() && !passes {
             let form = (&self.auth, request.keeps_errors());
             Err(read_error(&head, body, self.event_limits.idle, form, context, now).await)
-        } else if let Some(error) = unreadable(&head.headers, W::IS_STREAM) {
+        } else if !request.is_copied()
+            && let Some(error) = unreadable(&head.headers, W::IS_STREAM)
+        {
             Err(error)
         } else {
             let (platform, deadline) = (context.platform().clone(), context.deadline);

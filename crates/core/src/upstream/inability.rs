@@ -76,6 +76,7 @@ fn ability_of(call: ModelCall) -> &'static str {
     match call {
         ModelCall::Whole(WholeCall::CountTokens) => "countTokens",
         ModelCall::Stream | ModelCall::Whole(WholeCall::Generate) => "generateContent",
+        ModelCall::Whole(WholeCall::BatchEmbed | WholeCall::Embed) => "embedContent",
     }
 }
 

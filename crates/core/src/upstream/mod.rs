@@ -6,6 +6,7 @@ mod account;
 mod auth;
 mod calls;
 mod catalog;
+mod copied;
 mod credentials;
 mod failed_answer;
 mod inability;
@@ -29,6 +30,7 @@ use crate::policy::lease::Lease;
 use crate::provider::Provider;
 use crate::provider::code_assist::CodeAssist;
 use crate::provider::gemini_api::GeminiApi;
+use crate::provider::gemini_api::upload::UploadSigner;
 use crate::settings::{
     AccountSettings, ModelAlias, ModelPattern, Settings, UpstreamSettings, VertexAuth,
 };
@@ -36,13 +38,16 @@ use crate::settings::{
 use account::AccountData;
 pub(crate) use auth::AccountAuth;
 pub(crate) use calls::Calls;
+pub(crate) use copied::{CopiedAnswer, CopiedBody};
 pub use credentials::ROTATED_KEY;
 pub(crate) use credentials::check::Refresh;
 use credentials::{CredentialPlace, Credentials};
 use models::ModelCatalog;
 use project::ProjectDiscovery;
 pub(crate) use vertex::VertexAccount;
-pub(crate) use want::{EventStream, FirstEvent, Head, HeadAnswer, Whole, WholeAnswer};
+pub(crate) use want::{
+    CopiedEvents, EventStream, FirstCopied, FirstEvent, Head, HeadAnswer, Whole, WholeAnswer,
+};
 
 /// The upstreams in use, in order of preference. There is at least one.
 #[derive(Debug)]
@@ -90,6 +95,11 @@ impl Upstreams {
         self.all.len() > 1
     }
 
+    /// True when there is one upstream, at Code Assist.
+    pub(crate) fn is_code_assist_alone(&self) -> bool {
+        !self.are_several() && self.code_assist().is_some()
+    }
+
     /// All of them, in order of preference.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Upstream> {
         self.all.iter()
@@ -126,7 +136,7 @@ pub(crate) struct Upstream {
 #[derive(Debug)]
 pub(crate) enum Account {
     CodeAssist(CodeAssistAccount),
-    GeminiApi(GeminiApi),
+    GeminiApi(UploadSigner),
     Vertex(VertexAccount),
 }
 
@@ -168,7 +178,8 @@ impl Upstream {
             }
             AccountSettings::GeminiApi(account) => {
                 let auth = AccountAuth::key(&account.api_key);
-                (Provider::GeminiApi(GeminiApi), auth, Account::GeminiApi(GeminiApi))
+                let uploads = UploadSigner::new(&account.api_key);
+                (Provider::GeminiApi(GeminiApi), auth, Account::GeminiApi(uploads))
             }
             AccountSettings::Vertex(configured) => {
                 let own = VertexAccount::new(configured);
@@ -200,6 +211,14 @@ impl Upstream {
         match &self.account {
             Account::CodeAssist(account) => Some(account),
             Account::GeminiApi(_) | Account::Vertex(_) => None,
+        }
+    }
+
+    /// What signs the URLs of uploads, at the Gemini API.
+    pub(crate) fn uploads(&self) -> Option<&UploadSigner> {
+        match &self.account {
+            Account::GeminiApi(uploads) => Some(uploads),
+            Account::CodeAssist(_) | Account::Vertex(_) => None,
         }
     }
 
@@ -289,7 +308,7 @@ impl Upstream {
 /// Counting tokens uses no project.
 fn needs_project(call: WholeCall) -> bool {
     match call {
-        WholeCall::CountTokens => false,
+        WholeCall::BatchEmbed | WholeCall::CountTokens | WholeCall::Embed => false,
         WholeCall::Generate => true,
     }
 }

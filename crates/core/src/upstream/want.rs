@@ -9,7 +9,7 @@ use http::header::{CONTENT_TYPE, HeaderMap};
 use http::response::Parts;
 
 use super::io::read_answer;
-use crate::body::{EventLimits, Events};
+use crate::body::{CopiedStream, EventLimits, Events};
 use crate::context::RequestContext;
 use crate::dialect::gemini::route::ClientMode;
 use crate::dialect::{StreamFormat, WholeCall};
@@ -22,6 +22,7 @@ use crate::policy::breaker::CallOutcomes;
 use crate::policy::endpoint::Tries;
 use crate::policy::memory::MemoryReservation;
 use crate::provider::answer::GeminiAnswer;
+use crate::provider::gemini_api::observer::StreamForm;
 use crate::provider::{Provider, UpstreamFormat};
 use crate::time::Monotonic;
 
@@ -161,6 +162,48 @@ impl<P: Platform> Want<P> for FirstEvent {
     }
 
     fn record(_: &EventStream<P>, context: &mut RequestContext<P>, now: Monotonic) {
+        context.call_alive(now);
+    }
+}
+
+/// Waits for the first event of a stream that is copied.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FirstCopied;
+
+/// A stream that is copied, whose first event has arrived.
+#[derive(Debug)]
+pub(crate) struct CopiedEvents<P: Platform> {
+    pub(crate) head: Parts,
+    pub(crate) stream: Box<CopiedStream<P>>,
+}
+
+impl<P: Platform> Want<P> for FirstCopied {
+    type Answer = CopiedEvents<P>;
+
+    const IS_STREAM: bool = true;
+    const GOES_ON: bool = true;
+
+    async fn read(
+        self,
+        _: &Arc<Provider>,
+        limits: EventLimits,
+        head: Parts,
+        body: P::Body,
+        context: &mut RequestContext<P>,
+    ) -> Result<CopiedEvents<P>, Error> {
+        let kind = head.headers.get(CONTENT_TYPE).map_or(&b""[..], |kind| kind.as_bytes());
+        let is_sse = kind.trim_ascii_start().to_ascii_lowercase().starts_with(b"text/event-stream");
+        let form = if is_sse { StreamForm::Sse } else { StreamForm::Array };
+        let mut stream = Box::new(CopiedStream::new(body, form, limits, context.platform()));
+        let before = context.memory.as_ref().map_or(0, MemoryReservation::bytes);
+        if let Err(error) = stream.peek_first(context).await {
+            context.shrink_memory(before);
+            return Err(error);
+        }
+        Ok(CopiedEvents { head, stream })
+    }
+
+    fn record(_: &CopiedEvents<P>, context: &mut RequestContext<P>, now: Monotonic) {
         context.call_alive(now);
     }
 }

@@ -4,7 +4,6 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
 use super::{UpstreamError, read};
-use crate::error::Error;
 use crate::failure::{FailoverReason as R, FailureClass as C};
 
 fn google(status: u16, name: &str, reason: &str, message: &str, more: &str) -> UpstreamError {
@@ -330,21 +329,4 @@ fn the_short_delay_of_a_days_quota_is_not_believed() {
     let minute =
         google(429, "RESOURCE_EXHAUSTED", "", "retry in 37.8s.", &quota("RequestsPerMinute"));
     assert_eq!(minute.retry_delay.unwrap().as_secs(), 37);
-}
-
-#[test]
-fn a_refused_key_of_the_operators_is_never_the_clients() {
-    for (status, reason) in [
-        (400, "API_KEY_INVALID"),
-        (403, "API_KEY_SERVICE_BLOCKED"),
-        (401, "ACCESS_TOKEN_TYPE_UNSUPPORTED"),
-    ] {
-        let error = Error::from(google(status, "X", reason, "Google's own words", ""));
-        assert_eq!((error.status().as_u16(), error.reason()), (503, Some("CREDENTIALS_REJECTED")));
-        let body = crate::dialect::gemini::error::body(&error);
-        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
-        assert!(body["error"]["message"].as_str().unwrap().contains("Google's own words"));
-        assert_eq!(body["error"]["details"][0]["reason"], "CREDENTIALS_REJECTED");
-        assert_eq!(body["error"]["details"][1]["reason"], reason);
-    }
 }

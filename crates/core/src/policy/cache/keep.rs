@@ -10,6 +10,8 @@ use crate::json::{Cursor, JsonError, ValueKind};
 pub enum KeepRule {
     /// For countTokens: the answer has a count.
     Counted,
+    /// For embeddings: the answer has some.
+    Embedded,
     /// For generateContent: nothing is blocked, and each candidate has finished and has content.
     Finished,
     /// No answer is kept, since the request lets the model look at the outside world.
@@ -22,6 +24,7 @@ impl KeepRule {
     pub fn allows(self, body: &[u8]) -> bool {
         match self {
             Self::Counted => has_count(body).unwrap_or(false),
+            Self::Embedded => has_embedding(body).unwrap_or(false),
             Self::Finished => is_finished(body).unwrap_or(false),
             Self::Never => false,
         }
@@ -37,6 +40,20 @@ fn has_count(body: &[u8]) -> Result<bool, JsonError> {
         cursor.skip()?;
     }
     Ok(counted)
+}
+
+fn has_embedding(body: &[u8]) -> Result<bool, JsonError> {
+    let mut cursor = Cursor::new(body)?;
+    let mut found = false;
+    let mut inside = cursor.object()?;
+    while let Some(key) = cursor.key(&mut inside)? {
+        found |= matches!(
+            (&*key.value, cursor.kind()?),
+            (b"embedding", ValueKind::Object) | (b"embeddings", ValueKind::Array)
+        );
+        cursor.skip()?;
+    }
+    Ok(found)
 }
 
 fn is_finished(body: &[u8]) -> Result<bool, JsonError> {

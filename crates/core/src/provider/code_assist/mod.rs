@@ -51,7 +51,7 @@ impl CodeAssist {
     ) -> Result<AdaptedRequest, JsonError> {
         match call {
             ModelCall::Whole(WholeCall::CountTokens) => adapt::count(body, model),
-            ModelCall::Stream | ModelCall::Whole(WholeCall::Generate) => adapt::generate(body),
+            ModelCall::Stream | ModelCall::Whole(_) => adapt::generate(body),
         }
     }
 

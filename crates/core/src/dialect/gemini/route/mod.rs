@@ -1,6 +1,7 @@
 //! The routes of the proxy: HTTP method, path and query (`docs/API.md`).
 
 mod absent;
+pub mod copied;
 mod form;
 mod vertex;
 
@@ -11,7 +12,8 @@ use percent_encoding::percent_decode_str;
 
 use crate::dialect::operation::Operation;
 use crate::error::Error;
-use absent::{ABSENT_METHODS, absent_collection};
+use absent::{ABSENT_COLLECTIONS, ABSENT_METHODS, absent_collection};
+pub use copied::{Beyond, CopiedPath};
 pub use form::{ApiVersion, ClientMode, PathForm};
 pub use vertex::VertexResource;
 
@@ -33,6 +35,18 @@ pub enum Route {
         framing: Framing,
         /// The API that the path belongs to.
         form: PathForm,
+    },
+    /// A path of the Gemini API that is copied, with any HTTP method. [`read`] returns none:
+    /// [`copied::read`] does, where an upstream has the whole API.
+    Copy(CopiedPath),
+    /// `POST …:embedContent` and `POST …:batchEmbedContents`, likewise.
+    Embed {
+        /// The model as the client wrote it, without prefixes.
+        model: String,
+        /// The version in the path.
+        form: PathForm,
+        /// Several contents.
+        batch: bool,
     },
     /// `POST …:countTokens`.
     Count {
@@ -91,7 +105,10 @@ impl Route {
     pub fn operation(&self) -> Operation {
         match self {
             Self::PassThrough { .. } => Operation::PassThrough,
+            Self::Copy(path) => Operation::Copy(path.kind),
             Self::Count { .. } => Operation::CountTokens,
+            Self::Embed { batch: true, .. } => Operation::BatchEmbed,
+            Self::Embed { batch: false, .. } => Operation::Embed,
             Self::Generate { .. } => Operation::Generate,
             Self::Health => Operation::Health,
             Self::HealthDetailed => Operation::HealthDetailed,

@@ -1,0 +1,281 @@
+//! The life of a request that is copied to the Gemini API and back, byte for byte.
+
+use bytes::Bytes;
+use http::header::{HOST, LOCATION};
+use http::request::Parts;
+use http::uri::Authority;
+use http::{HeaderMap, HeaderName, StatusCode};
+use http_body::Body;
+
+use super::Proxy;
+use super::choose::Asked;
+use super::respond::{self, Answer, AnswerBody, put};
+use crate::access;
+use crate::context::RequestContext;
+use crate::dialect::gemini::models::bare;
+use crate::dialect::gemini::route::{Beyond, CopiedPath, PathForm, Route, RouteError, copied};
+use crate::dialect::{CopiedKind, Operation};
+use crate::error::Error;
+use crate::memory;
+use crate::platform::{Platform, RequestBodyError, WebSocketRequest};
+use crate::policy::memory::REQUEST_BASE;
+use crate::provider::Provider;
+use crate::provider::gemini_api::copied::{self as requests, Repeats, SOCKET_HEADERS};
+use crate::provider::gemini_api::{self, upload};
+use crate::upstream::{CopiedAnswer, CopiedBody, Upstream};
+
+impl Proxy {
+    /// The route of a path that only an upstream with the whole Gemini API knows, if there is one.
+    pub(super) fn with_copies(
+        &self,
+        route: Result<Route, RouteError>,
+        parts: &Parts,
+    ) -> Result<Route, RouteError> {
+        let error = match route {
+            Err(error @ (RouteError::NotFound { .. } | RouteError::NotOffered { .. })) => error,
+            route => return route,
+        };
+        match copied::read(&parts.method, &parts.uri) {
+            Some(Beyond::Embed { model, form, batch }) if self.has_offer(Operation::Embed) => {
+                Ok(Route::Embed { model, form, batch })
+            }
+            Some(Beyond::Copy(path)) if self.has_offer(Operation::Copy(path.kind)) => {
+                Ok(Route::Copy(path))
+            }
+            _ => Err(error),
+        }
+    }
+
+    fn has_offer(&self, operation: Operation) -> bool {
+        self.upstreams.iter().any(|upstream| upstream.calls.provider.offers(operation))
+    }
+
+    /// True for the next step of an upload whose URL the proxy has issued, and which needs no key. A key that
+    /// comes with it is checked.
+    pub(super) fn is_issued_upload(&self, path: &CopiedPath, parts: &Parts) -> bool {
+        self.issuer(path, parts).is_some() && !access::presents_key(&parts.headers, &parts.uri)
+    }
+
+    /// The upstream at which an upload was begun.
+    fn issuer(&self, path: &CopiedPath, parts: &Parts) -> Option<&Upstream> {
+        let query = parts.uri.query().filter(|_| path.kind == CopiedKind::Upload)?;
+        let has_issued = |upstream: &&Upstream| {
+            upstream.uploads().is_some_and(|uploads| uploads.has_issued(&path.path, query))
+        };
+        self.upstreams.iter().find(has_issued)
+    }
+
+    /// Copies a request and its answer.
+    pub(super) async fn copy<P: Platform, B: Body<Data = Bytes, Error: Into<RequestBodyError>>>(
+        &self,
+        parts: &Parts,
+        body: B,
+        context: &mut RequestContext<P>,
+        path: &CopiedPath,
+    ) -> Result<Answer<P>, Error> {
+        if path.is_token && !self.settings.allow_auth_tokens {
+            return Err(Error::NotAllowed { what: "auth_tokens".to_owned() });
+        }
+        let model = path.model.as_deref().unwrap_or_default();
+        let upstream = match self.issuer(path, parts) {
+            Some(upstream) => upstream,
+            None => {
+                let asked = Asked { operation: context.operation, model };
+                self.candidates(parts, asked).map_err(|error| named(error, path))?.0
+            }
+        };
+        self.use_upstream(upstream, context);
+        model.clone_into(&mut context.model);
+        if path.kind == CopiedKind::LiveSocket {
+            return Box::pin(self.connect(parts, context, path, upstream)).await;
+        }
+        // What is held of a body on its way does not depend on its length.
+        let longest = self.settings.queue_timeout;
+        memory::reserve(&self.memory, REQUEST_BASE, longest, context).await?;
+        let repeats = requests::repeats(&parts.method, path);
+        let request = requests::request(parts, path);
+        let now = context.platform().now();
+        upstream.calls.check_breakers(request.counts_for(), model, now)?;
+        let answer = if repeats == Repeats::Always && body.is_end_stream() {
+            upstream.calls.copy(&request.repeatable(), context, now).await?
+        } else {
+            let mut body = Box::pin(body);
+            let sending =
+                upstream.calls.copy_streamed(&request, body.as_mut(), repeats, context, now);
+            Box::pin(sending).await?
+        };
+        let edit = |headers: &mut HeaderMap| self.at_proxy(headers, parts, upstream);
+        Ok(respond::copied(answer, edit, context))
+    }
+
+    /// Connects the client's WebSocket to upstream's.
+    async fn connect<P: Platform>(
+        &self,
+        parts: &Parts,
+        context: &mut RequestContext<P>,
+        path: &CopiedPath,
+        upstream: &Upstream,
+    ) -> Result<Answer<P>, Error> {
+        if !context.platform().has_upgrades() {
+            return Err(Error::UpgradeUnsupported);
+        }
+        if parts.extensions.get::<WebSocketRequest>().is_none() {
+            return Err(Error::UpgradeRequired);
+        }
+        let has_token = has_ephemeral_token(parts);
+        if has_token && !self.settings.allow_auth_tokens {
+            return Err(Error::NotAllowed { what: "ephemeral tokens".to_owned() });
+        }
+        context.stream = true;
+        let longest = self.settings.queue_timeout;
+        memory::reserve(&self.memory, REQUEST_BASE, longest, context).await?;
+        let request = requests::socket_request(parts, path, has_token);
+        let now = context.platform().now();
+        upstream.calls.check_breakers(request.counts_for(), "", now)?;
+        let CopiedAnswer { mut head, body } =
+            upstream.calls.connect(&request, context, now).await?;
+        match body {
+            CopiedBody::Open(body) if head.status == StatusCode::SWITCHING_PROTOCOLS => {
+                let mut headers = HeaderMap::new();
+                for name in SOCKET_HEADERS {
+                    for value in head.headers.get_all(name) {
+                        headers.append(HeaderName::from_static(name), value.clone());
+                    }
+                }
+                let extensions = std::mem::take(&mut head.extensions);
+                let body = AnswerBody::Upgraded(body, extensions);
+                Ok(Answer { status: head.status, headers, body })
+            }
+            body => {
+                let edit = |headers: &mut HeaderMap| self.at_proxy(headers, parts, upstream);
+                Ok(respond::copied(CopiedAnswer { head, body }, edit, context))
+            }
+        }
+    }
+
+    /// Puts the proxy in place of Google's host into the URLs of an answer's headers.
+    fn at_proxy(&self, headers: &mut HeaderMap, parts: &Parts, upstream: &Upstream) {
+        let Some(endpoint) = upstream.calls.base() else { return };
+        let (_, authority, prefix) = endpoint.parts();
+        let base = self.public_base(parts);
+        for name in UPLOAD_URLS {
+            let Some(url) = headers.get(&name).and_then(|url| url.to_str().ok()) else { continue };
+            match upstream.uploads().and_then(|uploads| uploads.issue(url, &base, prefix)) {
+                Some(issued) => put(headers, name, issued),
+                // A URL that the proxy does not serve would lead the client around it.
+                None => drop(headers.remove(&name)),
+            }
+        }
+        let location = headers.get(LOCATION).and_then(|url| url.to_str().ok());
+        let location = location.and_then(|url| upload::at_proxy(url, (authority, prefix), &base));
+        if let Some(location) = location {
+            put(headers, LOCATION, location);
+        }
+    }
+
+    /// The URL at which the client reaches the proxy, without a slash at its end: `PUBLIC_URL`, else what a
+    /// trusted proxy says, else `Host`.
+    fn public_base(&self, parts: &Parts) -> String {
+        if let Some(base) = &self.settings.public_url {
+            return base.trim_end_matches('/').to_owned();
+        }
+        let forwarded = |name: HeaderName| {
+            let last = parts.headers.get_all(name).iter().next_back()?;
+            let last = last.to_str().ok()?.rsplit(',').next()?.trim().to_owned();
+            self.settings.trust_forwarded_for.then_some(last)
+        };
+        let scheme = forwarded(FORWARDED_PROTO).filter(|it| it == "http" || it == "https");
+        let scheme = scheme.or_else(|| parts.uri.scheme_str().map(str::to_owned));
+        let host = || parts.headers.get(HOST)?.to_str().ok().map(str::to_owned);
+        let own = || parts.uri.authority().map(ToString::to_string);
+        let is_host = |host: &String| host.parse::<Authority>().is_ok() && !host.contains('@');
+        let host = forwarded(FORWARDED_HOST).filter(is_host).or_else(own).or_else(host);
+        match host.filter(is_host) {
+            Some(host) => format!("{}://{host}", scheme.as_deref().unwrap_or("http")),
+            // A path alone is a URL too, below the one that the client has asked.
+            None => String::new(),
+        }
+    }
+
+    /// True if the upstream that answers a request for models has a list of its own that is copied.
+    pub(super) fn copies_models<P: Platform>(
+        &self,
+        parts: &Parts,
+        context: &RequestContext<P>,
+    ) -> Result<bool, Error> {
+        let asked = Asked { operation: context.operation, model: "" };
+        let (upstream, _) = self.candidates(parts, asked)?;
+        Ok(matches!(&*upstream.calls.provider, Provider::GeminiApi(_)))
+    }
+
+    /// Copies the list of models, or one model. For an alias it is the model that the alias stands for.
+    pub(super) async fn copy_models<P: Platform>(
+        &self,
+        parts: &Parts,
+        context: &mut RequestContext<P>,
+        route: &Route,
+        form: PathForm,
+    ) -> Result<Answer<P>, Error> {
+        let asked = Asked { operation: context.operation, model: "" };
+        let (upstream, _) = self.candidates(parts, asked)?;
+        self.use_upstream(upstream, context);
+        let version = gemini_api::version(form);
+        let reloadable = self.reloadable();
+        let mut more = HeaderMap::new();
+        let path = match route {
+            Route::Model { model, .. } => {
+                let found = upstream.model(model, &reloadable.model_aliases);
+                if found != bare(model) {
+                    put(&mut more, super::prepare::MODEL, found);
+                }
+                found.clone_into(&mut context.model);
+                format!("/{version}/models/{found}")
+            }
+            _ => format!("/{version}/models"),
+        };
+        let path = CopiedPath {
+            path,
+            kind: CopiedKind::Other,
+            collection: "models".to_owned(),
+            verb: None,
+            model: None,
+            is_token: false,
+        };
+        let head = requests::request(parts, &path).repeatable();
+        let now = context.platform().now();
+        upstream.calls.check_breakers(head.counts_for(), "", now)?;
+        let answer = Box::pin(upstream.calls.copy(&head, context, now)).await?;
+        let edit = |headers: &mut HeaderMap| headers.extend(more);
+        Ok(respond::copied(answer, edit, context))
+    }
+}
+
+/// Names the method or the collection in the error for a path that the upstream has not.
+fn named(error: Error, path: &CopiedPath) -> Error {
+    match error {
+        Error::NotOffered { model, upstream, others, .. } => {
+            Error::NotOffered { what: path.what().to_owned(), model, upstream, others }
+        }
+        error => error,
+    }
+}
+
+/// True if a request carries an ephemeral token in place of a key.
+fn has_ephemeral_token(parts: &Parts) -> bool {
+    let in_header = parts.headers.get_all(http::header::AUTHORIZATION).iter().any(|value| {
+        let value = value.as_bytes().to_ascii_lowercase();
+        value.trim_ascii_start().starts_with(b"token ")
+    });
+    let query = parts.uri.query().unwrap_or_default();
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    in_header || pairs.any(|(name, value)| name == "access_token" && value.contains("auth_tokens/"))
+}
+
+/// The headers of an answer that name the URL of an upload.
+const UPLOAD_URLS: [HeaderName; 2] = [
+    HeaderName::from_static("x-goog-upload-url"),
+    HeaderName::from_static("x-goog-upload-control-url"),
+];
+
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
