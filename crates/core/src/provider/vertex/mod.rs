@@ -42,6 +42,11 @@ impl Vertex {
         Self { version: version.to_owned(), location, paths: OnceLock::new() }
     }
 
+    /// The location; `global` in express mode.
+    pub(crate) fn location(&self) -> &Location {
+        &self.location
+    }
+
     /// The paths, once the project is known.
     pub(crate) fn paths(&self) -> Option<&VertexPaths> {
         self.paths.get()
