@@ -58,7 +58,9 @@ impl Proxy {
     /// True for the next step of an upload whose URL the proxy has issued, and which needs no key. A key that
     /// comes with it is checked.
     pub(super) fn is_issued_upload(&self, path: &CopiedPath, parts: &Parts) -> bool {
-        self.issuer(path, parts).is_some() && !access::presents_key(&parts.headers, &parts.uri)
+        upload::is_later_step(&parts.method, &parts.headers)
+            && self.issuer(path, parts).is_some()
+            && !access::presents_key(&parts.headers, &parts.uri)
     }
 
     /// The upstream at which an upload was begun.
