@@ -223,20 +223,21 @@ impl Proxy {
                 let call = if batch { WholeCall::BatchEmbed } else { WholeCall::Embed };
                 self.whole(target, body, context, call).await
             }
-            Route::Copy(path) => self.copy(parts, body, context, &path).await,
             Route::Generate { model, form } => {
                 let target = ModelTarget { parts, model, form };
                 self.whole(target, body, context, WholeCall::Generate).await
             }
+            // Boxed, so that the future of a usual request has no room for them.
+            Route::Copy(path) => Box::pin(self.copy(parts, body, context, &path)).await,
             Route::Stream { model, framing, form } => {
                 let target = ModelTarget { parts, model, form };
                 self.stream(target, body, context, framing).await
             }
             Route::PassThrough { suffix, alt } => {
-                self.pass_through(parts, body, context, &suffix, alt.as_deref()).await
+                Box::pin(self.pass_through(parts, body, context, &suffix, alt.as_deref())).await
             }
             Route::Models { form, .. } | Route::Model { form, .. } => {
-                self.answer_models(parts, context, &route, form).await
+                Box::pin(self.answer_models(parts, context, &route, form)).await
             }
             Route::VertexResource(resource) => {
                 Box::pin(self.vertex_resource(parts, body, context, &resource)).await
@@ -458,7 +459,7 @@ impl Proxy {
         let (owned_suffix, text) = (suffix.to_owned(), body.clone());
         let search = move || code_assist::passed_model(&owned_suffix, &text).unwrap_or_default();
         let longest = self.settings.queue_timeout;
-        context.model = memory::work_on(body.len(), context, longest, search).await?;
+        context.model = memory::work_on(body.len(), context, longest, search).await?.into();
         let request = account.protocol.pass_through(parts.method.clone(), suffix, alt);
         let now = context.platform().now();
         // Before the body, which may have to wait for the project: a discovery calls the same endpoints.
