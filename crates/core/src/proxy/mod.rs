@@ -10,12 +10,14 @@ mod copy;
 mod failover;
 mod limit;
 mod local;
+mod models;
 mod page;
 mod prepare;
 mod probes;
 mod protocol;
 mod reload;
 mod respond;
+mod vertex;
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -233,19 +235,11 @@ impl Proxy {
             Route::PassThrough { suffix, alt } => {
                 self.pass_through(parts, body, context, &suffix, alt.as_deref()).await
             }
-            Route::Models { form, .. } | Route::Model { form, .. }
-                if self.copies_models(parts, context)? =>
-            {
-                self.copy_models(parts, context, &route, form).await
+            Route::Models { form, .. } | Route::Model { form, .. } => {
+                self.answer_models(parts, context, &route, form).await
             }
-            Route::Models { page_size, page_token, .. } => {
-                self.model_list(context, page_size, page_token.as_deref()).await
-            }
-            Route::Model { model, .. } => self.model(context, &model).await,
             Route::VertexResource(resource) => {
-                let (what, model) = (resource.what().to_owned(), resource.model());
-                let model = model.map(str::to_owned);
-                Err(Error::NotOffered { what, model, upstream: None, others: Vec::new() })
+                Box::pin(self.vertex_resource(parts, body, context, &resource)).await
             }
             Route::Root
             | Route::Health

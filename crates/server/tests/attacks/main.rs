@@ -13,6 +13,7 @@ mod admission;
 mod attacked;
 mod browsers;
 mod connections;
+mod copies;
 mod framing;
 mod injection;
 mod load;
@@ -37,6 +38,7 @@ const TOPICS: &[&table::Topic] = &[
     &load::ATTACKS,
     &upstream::ATTACKS,
     &upstream_http2::ATTACKS,
+    &copies::ATTACKS,
     &operation::ATTACKS,
     &machine::ATTACKS,
 ];

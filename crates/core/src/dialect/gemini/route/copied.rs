@@ -56,7 +56,7 @@ pub enum Beyond {
 /// meaning of a URL.
 pub fn read(method: &Method, uri: &Uri) -> Option<Beyond> {
     let path = uri.path();
-    if path.len() > LONGEST_PATH {
+    if path.len() > LONGEST_PATH || !METHODS.contains(method) {
         return None;
     }
     let raw: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
@@ -112,7 +112,7 @@ pub fn read(method: &Method, uri: &Uri) -> Option<Beyond> {
         collection: if is_bare_model { "models" } else { collection }.to_owned(),
         verb: verb.map(str::to_owned),
         model: model.map(str::to_owned),
-        is_token: has("auth_tokens"),
+        is_token: names.iter().any(|name| is_auth_tokens(name)),
     }))
 }
 
@@ -189,6 +189,12 @@ fn split(segment: &str) -> (&str, Option<&str>) {
     }
 }
 
+/// True for `auth_tokens`, in any spelling that a lenient server could take for it.
+fn is_auth_tokens(segment: &str) -> bool {
+    let letters = segment.bytes().filter(u8::is_ascii_alphanumeric);
+    letters.map(|byte| byte.to_ascii_lowercase()).take(AUTH_TOKEN.len()).eq(AUTH_TOKEN.bytes())
+}
+
 /// True for a collection that is recognised without a version before it.
 fn is_collection(name: &str) -> bool {
     absent_collection(name).is_some()
@@ -203,9 +209,16 @@ fn is_foreign(collection: &str) -> bool {
 /// data, but a part that would move up is not.
 fn is_safe(segment: &str) -> bool {
     let is_plain = |c: char| !c.is_control() && !"%\\?#".contains(c);
-    let moves = |part: &str| matches!(part.split(';').next(), Some("" | "." | ".."));
+    let moves = |part: &str| matches!(part.split([';', ':']).next(), Some("" | "." | ".."));
     segment.chars().all(is_plain) && !segment.split('/').any(moves)
 }
+
+/// The methods of the Gemini API. An answer to TRACE would show the operator's key (RFC 9110 9.3.8).
+const METHODS: [Method; 6] =
+    [Method::DELETE, Method::GET, Method::HEAD, Method::PATCH, Method::POST, Method::PUT];
+
+/// The letters that `auth_tokens` begins with, in small letters.
+const AUTH_TOKEN: &str = "authtoken";
 
 /// First segments of other APIs: of OpenAI's, of Anthropic's, and of Vertex AI's.
 const FOREIGN: [&str; 8] = [
@@ -376,6 +389,8 @@ mod tests {
             "/v1beta/files/%2E%2e",
             "/v1beta/files%2F..%2Fmodels",
             "/v1beta/files/..;x/y",
+            "/v1beta/models/..:generateContent",
+            "/v1beta/files/:download",
             "/v1beta/files%2F%2Fx",
             "/v1beta/files/a%00",
             "/v1beta/files/a%0d%0ab",
@@ -393,6 +408,10 @@ mod tests {
             assert_eq!(ask(target), None, "{target}");
         }
         assert_eq!(ask(&format!("/v1beta/files/{}", "x".repeat(LONGEST_PATH))), None);
+        for method in ["TRACE", "CONNECT", "OPTIONS", "PROPFIND", "get"] {
+            let method = method.parse().unwrap();
+            assert_eq!(read(&method, &Uri::from_static("/v1beta/files")), None, "{method}");
+        }
     }
 
     #[test]
@@ -400,6 +419,9 @@ mod tests {
         for target in [
             "/v1alpha/auth_tokens",
             "/v1alpha/auth%5Ftokens",
+            "/v1alpha/AUTH_TOKENS",
+            "/v1alpha/authTokens;x=1",
+            "/v1alpha/auth_token",
             "/v1alpha/auth_tokens:create",
             "/v1beta/interactions/i/auth_tokens",
             "/v1beta/interactions%2Fi%2Fauth_tokens",
