@@ -1,5 +1,5 @@
-//! A strict stand-in for Google's OAuth endpoints, Code Assist and the Gemini API, for trials, tests and
-//! benchmarks.
+//! A strict stand-in for Google's OAuth endpoints, Code Assist, the Gemini API and Vertex AI, for
+//! trials, tests and benchmarks.
 //!
 //! One port plays `oauth2.googleapis.com` (`/token`, `/tokeninfo`, `/revoke`), the userinfo
 //! endpoint (`/oauth2/v2/userinfo`) and those of the providers that [`Played`] names:
@@ -7,8 +7,8 @@
 //! speaks HTTP/1.1 and cleartext HTTP/2. It refuses what the real services refuse and answers in their
 //! form. Nothing leaves the machine.
 //!
-//! With [`Played::Vertex`] it plays `aiplatform.googleapis.com` and Google's credential services:
-//! service accounts, the metadata server, STS and IAM credentials. [`service_account_json`] and its
+//! Google's credential services come with Vertex AI: the exchange of a service account's JWT, the
+//! metadata server, STS and IAM credentials. [`service_account_json`] and its
 //! siblings make credential files for it.
 //!
 //! ```no_run

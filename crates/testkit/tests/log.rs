@@ -72,6 +72,46 @@ fn the_access_log_line_of_a_request_has_every_key_and_no_secret() {
 }
 
 #[test]
+fn a_failover_is_logged_with_its_request_and_in_the_access_log_line() {
+    let log = logged(|| {
+        let script = ScriptedPlatform::new(google_but(|request| match () {
+            () if request.is("internal:generateContent") => Some(Reply::status(503, "{}")),
+            () if request.is("/v1beta/models/gemini-2.5-flash:generateContent") => {
+                Some(Reply::ok(r#"{"candidates":[]}"#))
+            }
+            () => None,
+        }));
+        script.write_login(login("ya29.secret-access", "1//secret-refresh", 3600));
+        let proxy = proxy_with(
+            &script,
+            &[
+                ("UPSTREAMS", "code-assist,gemini-api"),
+                ("GEMINI_API_KEY", "secret-key"),
+                ("FAILOVER", "on"),
+                ("GEMINI_PROJECT_ID", "p"),
+            ],
+        );
+        for (id, body) in [("req-moved", HELLO), ("req-named", HELLO)] {
+            let mut request = with(post(GENERATE, body), REQUEST_ID, id);
+            if id == "req-named" {
+                request = with(request, "x-proxy-upstream", "gemini-api");
+            }
+            assert_eq!(script.run(&proxy, ask(&proxy, &script, request)).status, 200);
+        }
+    });
+    assert_eq!(spans_of(&log, "an upstream cannot serve the request"), [Some("req-moved")]);
+    let field = |line: &Line, name: &str| line.fields.get(name).cloned().unwrap_or_default();
+    let lines: Vec<[String; 3]> = log
+        .iter()
+        .filter(|line| line.target == "request")
+        .map(|line| ["request_id", "upstream", "failover_from"].map(|name| field(line, name)))
+        .collect();
+    let expected = [["req-moved", "gemini-api", "code-assist"], ["req-named", "gemini-api", ""]];
+    assert_eq!(lines, expected.map(|line| line.map(str::to_owned)));
+    assert!(!format!("{log:?}").contains("secret"), "{log:?}");
+}
+
+#[test]
 fn a_warning_about_the_store_is_in_the_span_of_its_request() {
     let log = logged(|| {
         let script = ScriptedPlatform::new(google());

@@ -75,8 +75,8 @@ impl GoalResult {
 pub(crate) fn judge(samples: &Samples) -> Vec<GoalResult> {
     let judged = goals().into_iter().map(|goal| {
         let found = |build| goal.source.find(samples, build).map(Summary::rounded);
-        // The Worker is neither build of the binary.
-        let is_binary = !matches!(goal.source, Source::WorkerRatio(_));
+        // The Worker is neither build of the binary, and the other ratio is of one build.
+        let is_binary = !matches!(goal.source, Source::WorkerRatio(_) | Source::GeminiApiRatio(_));
         GoalResult {
             what: goal.what,
             unit: goal.unit.to_owned(),
@@ -105,6 +105,8 @@ enum Source {
     Own(&'static str),
     /// The measure as a multiple of another contender's.
     Ratio(&'static str, Contender),
+    /// The measure with the Gemini API as upstream, as a multiple of that with Code Assist.
+    GeminiApiRatio(&'static str),
     /// What is added to a direct client's latency, as a multiple of what nginx adds.
     AddedRatio(String),
     /// The Worker's cost as a multiple of the cost of the Worker that only forwards.
@@ -119,6 +121,10 @@ impl Source {
             Self::Ratio(measure, other) => {
                 Summary::ratio(passes(build, measure), passes(*other, measure))
             }
+            Self::GeminiApiRatio(measure) => Summary::ratio(
+                passes(Contender::ProxyGeminiApi, measure),
+                passes(Contender::Proxy, measure),
+            ),
             Self::AddedRatio(measure) => {
                 let added = |contender: Contender| {
                     samples.added(contender.key(), Contender::Direct.key(), measure)
@@ -157,6 +163,13 @@ fn goals() -> Vec<Goal> {
         at_least(rate, "× nginx", Ratio("rps_core", Nginx), 0.9, 0.6),
         at_least(rate, "× HAProxy", Ratio("rps_core", Haproxy), 1.25, 1.0),
         at_most("CPU a request", "× nginx", Ratio("cpu_us", Nginx), 1.3, 1.8),
+        at_most(
+            "CPU a request, Gemini API",
+            "× Code Assist",
+            Source::GeminiApiRatio("cpu_us"),
+            1.0,
+            1.05,
+        ),
     ];
     for rate in RATES {
         for quantile in ["p50", "p99"] {

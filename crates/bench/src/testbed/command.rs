@@ -27,6 +27,16 @@ impl TestBed {
                 let binary = self.tool(contender).unwrap_or(&self.proxy);
                 self.proxy_command(binary, port, &format!("https://127.0.0.1:{}", self.ports.tls))
             }
+            Contender::ProxyGeminiApi => {
+                let endpoint = format!("https://127.0.0.1:{}", self.ports.tls);
+                let mut proxy = self.proxy_command(&self.proxy, port, &endpoint);
+                proxy
+                    .env("UPSTREAMS", "gemini-api")
+                    .env("GEMINI_API_ENDPOINT", endpoint)
+                    .env("GEMINI_API_KEY", KEY)
+                    .env("KV_URL", "memory:");
+                proxy
+            }
             Contender::Nginx => {
                 let config = self.fill_template("nginx.conf", port)?;
                 let mut nginx = on_core(self.core, self.needed_tool(contender)?);

@@ -13,6 +13,8 @@ pub(crate) enum Contender {
     Proxy,
     /// The same from a build with profile-guided optimisation (`cargo xtask pgo`).
     ProxyPgo,
+    /// The proxy, with a key of the Gemini API, over HTTP/2 and TLS.
+    ProxyGeminiApi,
     /// The proxy, with HTTP/1.1 to upstream.
     ProxyHttp1,
     Nginx,
@@ -22,11 +24,12 @@ pub(crate) enum Contender {
 }
 
 impl Contender {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Direct,
         Self::DirectTls,
         Self::Proxy,
         Self::ProxyPgo,
+        Self::ProxyGeminiApi,
         Self::ProxyHttp1,
         Self::Nginx,
         Self::Haproxy,
@@ -41,6 +44,7 @@ impl Contender {
             Self::DirectTls => "direct-tls",
             Self::Proxy => "proxy",
             Self::ProxyPgo => "proxy-pgo",
+            Self::ProxyGeminiApi => "proxy-gemini-api",
             Self::ProxyHttp1 => "proxy-http1",
             Self::Nginx => "nginx",
             Self::Haproxy => "haproxy",
@@ -56,6 +60,7 @@ impl Contender {
             Self::DirectTls => "direct, HTTP/2 + TLS",
             Self::Proxy => "**code-assist-proxy**, HTTP/2 + TLS to upstream",
             Self::ProxyPgo => "code-assist-proxy, the same, from `cargo xtask pgo`",
+            Self::ProxyGeminiApi => "code-assist-proxy, to the Gemini API, HTTP/2 + TLS",
             Self::ProxyHttp1 => "code-assist-proxy, HTTP/1.1 to upstream",
             Self::Nginx => "nginx, plain HTTP/1.1",
             Self::Haproxy => "HAProxy, HTTP/2 + TLS to upstream",
@@ -71,7 +76,9 @@ impl Contender {
 
     pub(crate) fn request_format(self) -> RequestFormat {
         match self {
-            Self::Proxy | Self::ProxyPgo | Self::ProxyHttp1 => RequestFormat::Gemini,
+            Self::Proxy | Self::ProxyPgo | Self::ProxyGeminiApi | Self::ProxyHttp1 => {
+                RequestFormat::Gemini
+            }
             Self::Litellm => RequestFormat::Litellm,
             Self::Direct | Self::DirectTls | Self::Haproxy | Self::Nginx | Self::Worker => {
                 RequestFormat::CodeAssist

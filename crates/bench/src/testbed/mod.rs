@@ -102,7 +102,10 @@ impl TestBed {
     pub(crate) fn contenders(&self) -> Vec<Contender> {
         let has_program = |contender: &Contender| {
             contender.is_direct()
-                || matches!(contender, Contender::ProxyHttp1 | Contender::Proxy)
+                || matches!(
+                    contender,
+                    Contender::ProxyHttp1 | Contender::ProxyGeminiApi | Contender::Proxy
+                )
                 || self.tool(*contender).is_some()
         };
         Contender::ALL.into_iter().filter(has_program).collect()

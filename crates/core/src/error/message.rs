@@ -404,10 +404,14 @@ fn write_not_offered(f: &mut fmt::Formatter<'_>, what: &str, model: Option<&str>
         }
         "files" | "media" | "upload" => " Send the data inline, as inlineData, instead.",
         "bidiGenerateContent" => " Use streamGenerateContent instead of the Live API.",
-        "openai" => " Point the client at the Gemini API, at /v1beta, instead.",
-        _ => " For anything else use the Gemini API with an API key of its own.",
+        "openai" => " Point the client at this proxy's Gemini API, at /v1beta, instead.",
+        _ => "",
     };
-    f.write_str(instead)
+    f.write_str(instead)?;
+    f.write_str(
+        " An upstream at the Gemini API has it: the operator can set GEMINI_API_KEY and \
+         UPSTREAMS=code-assist,gemini-api.",
+    )
 }
 
 /// A quoted text, made to end like a sentence.

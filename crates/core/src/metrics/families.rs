@@ -22,7 +22,7 @@ impl Metrics {
         families.extend(self.connection_families());
         families.extend(self.permit_families(health));
         families.extend(self.of_upstream());
-        families.extend(self.of_failovers());
+        families.push(self.of_failovers());
         families.extend(self.of_models(health));
         families.extend(self.of_credentials(health));
         families.extend(self.of_process(health));
@@ -239,14 +239,15 @@ impl Metrics {
         ]
     }
 
-    /// Absent where one upstream is in use.
-    fn of_failovers(&self) -> Option<MetricFamily> {
-        let counted_of = |(from, to, reason, count)| {
+    fn of_failovers(&self) -> MetricFamily {
+        let sample = |(from, to, reason, count)| {
             counted(count, &[("from", from), ("to", to), ("reason", reason)])
         };
-        let samples: Vec<Sample> = self.failovers.counted().map(counted_of).collect();
-        let help = "Requests that another upstream took after one had failed, by the class of the failure.";
-        (!samples.is_empty()).then(|| counter("failovers", help, samples))
+        counter(
+            "failovers",
+            "Requests that an upstream has failed and the next one was asked for, by class of failure.",
+            self.failovers.counted().map(sample).collect(),
+        )
     }
 
     /// What keeps requests for single models from upstream. A model without a label of its own is

@@ -13,7 +13,9 @@ use super::respond::{self, Answer, AnswerBody, put};
 use crate::access;
 use crate::context::RequestContext;
 use crate::dialect::gemini::models::bare;
-use crate::dialect::gemini::route::{Beyond, CopiedPath, PathForm, Route, RouteError, copied};
+use crate::dialect::gemini::route::{
+    self, Beyond, CopiedPath, PathForm, Route, RouteError, copied,
+};
 use crate::dialect::{CopiedKind, Operation};
 use crate::error::Error;
 use crate::memory;
@@ -40,6 +42,10 @@ impl Proxy {
             }
             Some(Beyond::Copy(path)) if self.has_offer(Operation::Copy(path.kind)) => {
                 Ok(Route::Copy(path))
+            }
+            // With the whole API, what is not copied is no path of it.
+            None if self.has_offer(Operation::Copy(CopiedKind::Other)) => {
+                Err(route::not_found(&parts.method, &parts.uri))
             }
             _ => Err(error),
         }

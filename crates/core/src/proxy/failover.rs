@@ -38,6 +38,8 @@ pub(super) struct Selection<'a> {
     /// False where one upstream may serve the request.
     has_others: bool,
     facts: Option<BodyFacts>,
+    /// The client's own body, once the request has one with other signatures.
+    original: Option<Bytes>,
     /// The failures so far; the first one is the primary's.
     failed: Vec<Failed<'a>>,
     /// The header that tells of the failover to `upstream`, until it is announced.
@@ -90,6 +92,7 @@ impl Proxy {
             rest,
             has_others,
             facts: None,
+            original: None,
             failed: Vec::new(),
             announced: false,
             replaced: false,
@@ -157,8 +160,15 @@ impl Proxy {
         error: Error,
         context: &mut RequestContext<P>,
     ) -> Result<PreparedRequest, Error> {
-        let reason = error.failover_reason();
-        let Some(reason) = reason.filter(|reason| self.settings.failover.includes(*reason)) else {
+        let failover = self.settings.failover;
+        let reason = match (error.failover_reason(), &error) {
+            // A model rests whatever it has failed with.
+            (Some(reason), Error::CircuitOpen { .. }) if !failover.includes(reason) => {
+                Some(FailoverReason::Unreachable)
+            }
+            (reason, _) => reason,
+        };
+        let Some(reason) = reason.filter(|reason| failover.includes(*reason)) else {
             return Err(self.not_moved(selection, error, context));
         };
         let now = context.platform().now();
@@ -225,7 +235,8 @@ impl Proxy {
         context: &mut RequestContext<P>,
     ) -> Result<PreparedRequest, Error> {
         selection.announced = false;
-        let original = request.body.clone();
+        let original = selection.original.take().unwrap_or_else(|| request.body.clone());
+        selection.original = Some(original.clone());
         loop {
             let Some((upstream, is_foreign)) = self.permitted(selection) else {
                 return Err(self.all_failed(selection, context));

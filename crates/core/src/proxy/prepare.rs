@@ -92,9 +92,9 @@ impl Proxy {
         let (call, requested, mode) = (*call, &target.model, target.form.mode);
         let reloadable = self.reloadable();
         let model = match stand_in_model {
-            Some(model) => &**model,
             // Each request in the body names the model too.
-            None if call == ModelCall::Whole(WholeCall::BatchEmbed) => requested,
+            _ if call == ModelCall::Whole(WholeCall::BatchEmbed) => requested.as_str(),
+            Some(model) => model,
             None => upstream.model(requested, &reloadable.model_aliases),
         };
         let mut headers = HeaderMap::new();

@@ -5,6 +5,7 @@ use crate::dialect::{ModelCall, WholeCall};
 use crate::error::Error;
 use crate::failure::FailoverReason;
 use crate::policy::routing::RoutingVerdict;
+use crate::provider::method;
 use crate::sync::lock;
 use crate::time::Monotonic;
 
@@ -74,9 +75,8 @@ impl Upstream {
 /// The method that a model has or lacks. Whether an answer is streamed makes no difference.
 fn ability_of(call: ModelCall) -> &'static str {
     match call {
-        ModelCall::Whole(WholeCall::CountTokens) => "countTokens",
-        ModelCall::Stream | ModelCall::Whole(WholeCall::Generate) => "generateContent",
-        ModelCall::Whole(WholeCall::BatchEmbed | WholeCall::Embed) => "embedContent",
+        ModelCall::Stream => method(ModelCall::Whole(WholeCall::Generate)),
+        ModelCall::Whole(_) => method(call),
     }
 }
 

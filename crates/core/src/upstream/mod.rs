@@ -12,6 +12,7 @@ mod failed_answer;
 mod inability;
 mod io;
 mod models;
+mod own_calls;
 mod project;
 mod quota;
 pub(crate) mod store;
@@ -43,6 +44,8 @@ pub use credentials::ROTATED_KEY;
 pub(crate) use credentials::check::Refresh;
 use credentials::{CredentialPlace, Credentials};
 use models::ModelCatalog;
+pub(crate) use own_calls::Counted;
+pub use own_calls::ListedModel;
 use project::ProjectDiscovery;
 pub(crate) use vertex::VertexAccount;
 pub(crate) use want::{

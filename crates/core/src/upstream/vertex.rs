@@ -111,6 +111,19 @@ impl VertexAccount {
         (found.ok_or(late), then)
     }
 
+    /// The project and the location, once the project is known, for the operator.
+    pub(crate) fn place(&self) -> String {
+        match self.protocol.paths() {
+            Some(paths) => paths.to_string(),
+            None => format!("the credentials' project in {}", self.protocol.location().as_str()),
+        }
+    }
+
+    /// True at the location that has every model, and in express mode.
+    pub(crate) fn is_global(&self) -> bool {
+        *self.protocol.location() == Location::global()
+    }
+
     /// The upstream's own headers of a request.
     pub(crate) fn headers(&self, calls: &Calls, tier: Option<ServiceTier>) -> HeaderMap {
         let mut headers = HeaderMap::new();

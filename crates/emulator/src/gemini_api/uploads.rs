@@ -276,7 +276,7 @@ fn start(
     if declared.is_some_and(|declared| declared > MOST_BYTES) {
         return Err(bad("File size too large: the limit is 2147483648 bytes."));
     }
-    let id = format!("AOCedEmulator{:08}", request.seq);
+    let id = format!("emulator-upload-{:06}", request.seq);
     let mut session = UploadSession::new(target.clone(), call.version, metadata);
     session.declared = declared;
     state.uploads.insert(id.clone(), session);

@@ -175,7 +175,7 @@ fn text(status: u16, body: impl Into<String>) -> Reply {
     Reply::new(http_status(status), "text/plain; charset=utf-8", body.into().into())
 }
 
-const FOREIGN: [&str; 8] = [
+const FOREIGN: [&str; 9] = [
     "cookie",
     "forwarded",
     "origin",
@@ -184,4 +184,5 @@ const FOREIGN: [&str; 8] = [
     "x-api-key",
     "x-goog-api-key",
     "x-goog-user-project",
+    "x-real-ip",
 ];

@@ -189,8 +189,16 @@ fn violation(what: &str) -> ApiError {
 }
 
 /// Headers that must not reach Google (docs/reference/upstreams.md 1.4).
-const FORBIDDEN: [&str; 7] =
-    ["cookie", "forwarded", "origin", "proxy-authorization", "referer", "via", "x-api-key"];
+const FORBIDDEN: [&str; 8] = [
+    "cookie",
+    "forwarded",
+    "origin",
+    "proxy-authorization",
+    "referer",
+    "via",
+    "x-api-key",
+    "x-real-ip",
+];
 
 /// An access token that every emulator of Vertex AI knows and that never expires, for trials with
 /// curl.

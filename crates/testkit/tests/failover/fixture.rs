@@ -101,13 +101,13 @@ impl Fixture {
                 name => served(name, request),
             })
         });
-        let retries = [
-            ("MAX_RETRIES", "1"),
+        let login = [
             ("VALIDATE_TOKENS_BEFORE_USE", "false"),
             ("GOOGLE_CLOUD_ACCESS_TOKEN", "ya29.code-assist"),
             ("GEMINI_PROJECT_ID", "p"),
         ];
-        let mut settings = subject::settings(&retries);
+        let mut settings = subject::settings(&login);
+        settings.max_retries = 1;
         settings.upstreams = names.iter().map(|name| upstream(name)).collect();
         change(&mut settings);
         let fixture = Self { proxy: Proxy::new(settings, &script), script, scripts };
@@ -127,11 +127,7 @@ impl Fixture {
 
     /// Lets every call to a model at an upstream end in this way.
     pub(crate) fn answers(&self, name: &'static str, reply: Reply) -> &Self {
-        self.script(name, move |request| {
-            request.line.contains("models/").then(|| reply.clone()).or_else(|| {
-                (name == "code-assist" && is_model_call(request)).then(|| reply.clone())
-            })
-        })
+        self.script(name, move |request| is_model_call(request).then(|| reply.clone()))
     }
 
     /// Lets an upstream answer as usual again.

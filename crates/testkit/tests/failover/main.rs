@@ -8,4 +8,5 @@ mod fixture;
 mod headers;
 mod matrix;
 mod memory;
+mod metrics;
 mod secrets;

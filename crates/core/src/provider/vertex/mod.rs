@@ -48,6 +48,11 @@ impl Vertex {
         self.paths().is_some_and(|paths| paths.project().is_none())
     }
 
+    /// The location; `global` in express mode.
+    pub(crate) fn location(&self) -> &Location {
+        &self.location
+    }
+
     /// The paths, once the project is known.
     pub(crate) fn paths(&self) -> Option<&VertexPaths> {
         self.paths.get()

@@ -1,6 +1,7 @@
 //! Hosts and paths of Vertex AI (`docs/reference/upstreams.md` 1.2, 1.3, 7.4).
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
 use http::uri::PathAndQuery;
@@ -61,6 +62,16 @@ pub enum VertexPathError {
     /// Only a project has it, and the upstream has a key instead.
     #[error("Vertex AI has this in a project only; the upstream has an API key and no project")]
     NeedsProject,
+}
+
+/// The project and the location, for the operator.
+impl fmt::Display for VertexPaths {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Some(Place { project, location }) => write!(f, "{project} in {}", location.as_str()),
+            None => f.write_str("express mode, without a project"),
+        }
+    }
 }
 
 impl VertexPaths {

@@ -127,9 +127,9 @@ impl GeminiCall {
                 format!("InteractionsService.{}Interaction", capitalized(call.name()))
             }
             CallKind::Resource(collection, call) => {
-                let (service, noun) = collection.service();
-                let plural = if *call == ResourceCall::List { "s" } else { "" };
-                format!("{service}.{}{noun}{plural}", capitalized(call.name()))
+                let (service, one, many) = collection.service();
+                let noun = if *call == ResourceCall::List { many } else { one };
+                format!("{service}.{}{noun}", capitalized(call.name()))
             }
         };
         format!("google.ai.generativelanguage.{}.{method}", self.version)
@@ -244,15 +244,16 @@ impl Collection {
         }
     }
 
-    fn service(self) -> (&'static str, &'static str) {
+    /// The service, and the words for one and for many of its resources.
+    fn service(self) -> (&'static str, &'static str, &'static str) {
         match self {
-            Self::Batches => ("BatchService", "Batche"),
-            Self::CachedContents => ("CacheService", "CachedContent"),
-            Self::FileSearchStores => ("FileSearchService", "FileSearchStore"),
-            Self::Files => ("FileService", "File"),
-            Self::Models => ("ModelService", "Model"),
-            Self::TunedModels => ("ModelService", "TunedModel"),
-            Self::Webhooks => ("WebhookService", "Webhook"),
+            Self::Batches => ("BatchService", "Batch", "Batches"),
+            Self::CachedContents => ("CacheService", "CachedContent", "CachedContents"),
+            Self::FileSearchStores => ("FileSearchService", "FileSearchStore", "FileSearchStores"),
+            Self::Files => ("FileService", "File", "Files"),
+            Self::Models => ("ModelService", "Model", "Models"),
+            Self::TunedModels => ("ModelService", "TunedModel", "TunedModels"),
+            Self::Webhooks => ("WebhookService", "Webhook", "Webhooks"),
         }
     }
 

@@ -1,9 +1,12 @@
 //! Credentials, headers, projects, locations and models.
 
-use code_assist_emulator::{ACCESS_TOKEN, VERTEX_ACCESS_TOKEN, VERTEX_API_KEY, VERTEX_PROJECT};
+use code_assist_emulator::{
+    ACCESS_TOKEN, GEMINI_API_KEY, Options, Played, VERTEX_ACCESS_TOKEN, VERTEX_API_KEY,
+    VERTEX_PROJECT,
+};
 use serde_json::{Value, json};
 
-use crate::client::{Answer, send, settled_log, started};
+use crate::client::{Answer, prompt, rpc, send, settled_log, started};
 use crate::vertex_client::{body, call, path, path_at, post, post_as, set, vertex};
 
 const EXPRESS: &str = "/v1/publishers/google/models/gemini-2.5-flash:generateContent";
@@ -87,6 +90,7 @@ async fn what_must_not_reach_google_is_refused() {
         "forwarded",
         "via",
         "x-api-key",
+        "x-real-ip",
         "x-forwarded-for",
         "x-forwarded-host",
         "x-proxy-upstream",
@@ -188,4 +192,21 @@ async fn a_colon_may_be_percent_encoded() {
     let google = vertex().await;
     let target = path("generateContent").replace(':', "%3A");
     assert_eq!(post(&google, &target, &body("hi", &json!({}))).await.status, 200);
+}
+
+#[tokio::test]
+async fn all_providers_share_one_port() {
+    let options = Options { played: Played::All, ..Options::default() };
+    let google = code_assist_emulator::start(options).await.unwrap();
+    let body = body("hi", &json!({}));
+    assert_eq!(post(&google, &path("generateContent"), &body).await.status, 200);
+    assert_eq!(rpc(&google, "generateContent", &prompt("hi")).await.status, 200);
+    let key = [("x-goog-api-key", GEMINI_API_KEY)];
+    for version in ["v1", "v1beta"] {
+        let target = format!("/{version}/models/gemini-2.5-flash:generateContent");
+        let answer = send(&google, "POST", &target, &key, body.to_string().as_bytes()).await;
+        assert_eq!(answer.status, 200, "{version}");
+    }
+    let key = [("x-goog-api-key", VERTEX_API_KEY)];
+    assert_eq!(send(&google, "POST", EXPRESS, &key, body.to_string().as_bytes()).await.status, 200);
 }

@@ -4,9 +4,8 @@
 use http::{Method, Uri};
 use percent_encoding::percent_decode_str;
 
-use super::{
-    ABSENT_COLLECTIONS, ASSIST_VERSION, ApiVersion, ClientMode, LONGEST_PATH, PathForm, model_name,
-};
+use super::absent::{ABSENT_METHODS, absent_collection};
+use super::{ASSIST_VERSION, ApiVersion, ClientMode, LONGEST_PATH, PathForm, model_name};
 use crate::dialect::operation::CopiedKind;
 
 /// A path that is copied. Its bytes are the client's, but for what stands before the resource.
@@ -86,8 +85,7 @@ pub fn read(method: &Method, uri: &Uri) -> Option<Beyond> {
     let names: Vec<&str> = segments[at..].iter().flat_map(|it| it.split('/')).collect();
     let (collection, _) = split(names.first()?);
     let (last, verb) = split(names.last()?);
-    let is_bare_model =
-        names.len() == 1 && verb.is_some_and(|verb| super::ABSENT_METHODS.contains(&verb));
+    let is_bare_model = names.len() == 1 && verb.is_some_and(|verb| ABSENT_METHODS.contains(&verb));
     let is_known = is_bare_model || collection == "models" || is_collection(collection);
     if is_foreign(collection) || (!is_known && before.version.is_none() && before.media.is_none()) {
         return None;
@@ -193,7 +191,7 @@ fn split(segment: &str) -> (&str, Option<&str>) {
 
 /// True for a collection that is recognised without a version before it.
 fn is_collection(name: &str) -> bool {
-    ABSENT_COLLECTIONS.contains(&name)
+    absent_collection(name).is_some()
 }
 
 /// True for what belongs to another API, or to another dialect of the proxy's.

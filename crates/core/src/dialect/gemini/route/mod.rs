@@ -12,7 +12,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::dialect::operation::Operation;
 use crate::error::Error;
-use absent::{ABSENT_COLLECTIONS, ABSENT_METHODS, absent_collection};
+use absent::{ABSENT_METHODS, absent_collection};
 pub use copied::{Beyond, CopiedPath};
 pub use form::{ApiVersion, ClientMode, PathForm};
 pub use vertex::VertexResource;

@@ -58,6 +58,7 @@ fn service_account() -> Value {
     })
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "reads better with json!")]
 fn federation(source: Value) -> Value {
     json!({
         "type": "external_account", "audience": AUDIENCE, "universe_domain": "googleapis.com",
@@ -67,6 +68,7 @@ fn federation(source: Value) -> Value {
     })
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "reads better with json!")]
 fn impersonated(source: Value) -> Value {
     json!({
         "type": "impersonated_service_account", "delegates": [],
