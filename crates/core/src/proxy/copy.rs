@@ -1,10 +1,10 @@
 //! The life of a request that is copied to the Gemini API and back, byte for byte.
 
 use bytes::Bytes;
-use http::header::{HOST, LOCATION};
+use http::header::{CONTENT_LENGTH, HOST, LOCATION};
 use http::request::Parts;
 use http::uri::Authority;
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderMap, HeaderName, Method, StatusCode};
 use http_body::Body;
 
 use super::Proxy;
@@ -113,7 +113,13 @@ impl Proxy {
                 upstream.calls.copy_streamed(&request, body.as_mut(), repeats, context, now);
             Box::pin(sending).await?
         };
-        let edit = |headers: &mut HeaderMap| self.at_proxy(headers, parts, upstream);
+        // The length of what a GET would bring.
+        let length = answer.head.headers.get(CONTENT_LENGTH).cloned();
+        let length = length.filter(|_| parts.method == Method::HEAD);
+        let edit = |headers: &mut HeaderMap| {
+            self.at_proxy(headers, parts, upstream);
+            headers.extend(length.map(|length| (CONTENT_LENGTH, length)));
+        };
         Ok(respond::copied(answer, edit, context))
     }
 

@@ -4,6 +4,7 @@
 
 mod credentials;
 mod floods;
+mod gemini_api;
 mod google_cloud;
 mod http2_breaks;
 mod http2_upstream;

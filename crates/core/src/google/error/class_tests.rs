@@ -26,6 +26,9 @@ fn quota(id: &str) -> String {
     )
 }
 
+/// Status, its name, reason, message, more details; class, and the reason for another upstream.
+type Row<'a> = (u16, &'a str, &'a str, &'a str, &'a str, C, Option<R>);
+
 #[test]
 fn each_error_has_its_class_and_the_reason_for_which_another_upstream_may_help() {
     const LEAKED: &str = "Your API key was reported as leaked. Please use another API key.";
@@ -38,7 +41,7 @@ fn each_error_has_its_class_and_the_reason_for_which_another_upstream_may_help()
         quota("GenerateRequestsPerDayPerProjectPerModel-FreeTier"),
     );
     let both = format!("{minute},{day}");
-    let rows: &[(u16, &str, &str, &str, &str, C, Option<R>)] = &[
+    let rows: &[Row<'_>] = &[
         (
             400,
             "INVALID_ARGUMENT",
