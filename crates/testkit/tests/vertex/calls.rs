@@ -74,7 +74,7 @@ fn cached_content_of_another_project_is_refused_in_either_mode() {
             assert_eq!(answer.reason(), "FIELD_NOT_TAKEN", "{path} {body}");
             assert!(script.all_received().iter().all(|it| !it.line.contains(GOOGLE)));
         }
-        let (script, proxy) = answering(|| Reply::ok("data: {}\r\n\r\n"));
+        let (script, proxy) = answering(|| Reply::status(404, "{}"));
         let own = r#"{"cachedContent":"projects/123/locations/europe-west4/cachedContents/1"}"#;
         run(&script, &proxy, post(path, own));
         let expected = format!(r#"{{"cachedContent":"{PLACE}/cachedContents/1"}}"#);

@@ -153,7 +153,6 @@ fn what_could_do_more_than_call_models_is_not_offered() {
         "POST /v1beta/models/m:batchEmbedContents",
         "POST /v1beta/models/m:batchGenerateContent",
         "POST /v1beta/files",
-        "GET /v1beta/operations/1",
         "POST /v1beta/tunedModels/x:predict",
     ] {
         let (script, proxy) = google();

@@ -12,7 +12,7 @@ const KEY: &str = "express-key-0123456789";
 fn express() -> (ScriptedPlatform, Proxy) {
     let auth = VertexAuth::ApiKey(KEY.to_owned().into());
     let account = VertexSettings { auth, project: None, ..account() };
-    with_google(account, |_| Reply::ok("{}"))
+    with_google(account, |_| Reply::status(404, "{}"))
 }
 
 #[test]
