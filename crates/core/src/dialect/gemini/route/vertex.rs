@@ -25,6 +25,8 @@ impl VertexResource {
         in_project: bool,
         segments: &[&str],
     ) -> Option<Self> {
+        // A client of the Gemini API gives back a name that it got in an answer. Its version is another API's.
+        let version = version.filter(|v| !(in_project && *v == ApiVersion::V1Beta));
         let is_known = version.is_none_or(|v| matches!(v, ApiVersion::V1 | ApiVersion::V1Beta1));
         let is_safe = is_known && !segments.is_empty() && segments.iter().all(is_safe);
         is_safe.then(|| Self { version, in_project, rest: segments.join("/") })
@@ -169,6 +171,7 @@ mod tests {
             ("v1beta1/P/interactions/a-b_c", true, "interactions/a-b_c", "interactions", None),
             ("v1beta1/P/ragCorpora/1/ragFiles", true, "ragCorpora/1/ragFiles", "ragCorpora", None),
             ("v1beta1/P/operations/1", true, "operations/1", "operations", None),
+            ("v1beta/P/cachedContents/1", true, "cachedContents/1", "cachedContents", None),
             ("v1/P/newThings/1", true, "newThings/1", "newThings", None),
             (
                 "v1/P/publishers/google/models/m:embedContent",
@@ -221,6 +224,7 @@ mod tests {
                 assert_eq!((resource.in_project, &*resource.rest), (in_project, rest), "{path}");
                 assert_eq!((resource.what(), resource.model()), (what, model), "{path}");
                 let version = path.split('/').next().and_then(ApiVersion::named);
+                let version = version.filter(|version| *version != ApiVersion::V1Beta);
                 assert_eq!(resource.version, version, "{path}");
             }
         }
@@ -252,7 +256,8 @@ mod tests {
             "/v1/projects/p/locations/us/cachedContents/a:b:c",
             "/v1/projects/p/locations/us/:cancel",
             "/v1/projects/p/locations/us/publishers/google/models/..:newMethod",
-            "/v1beta/projects/p/locations/us/cachedContents",
+            "/v1alpha/projects/p/locations/us/cachedContents",
+            "/v1beta/publishers/anthropic/models/c:rawPredict",
             "/v1alpha/publishers/anthropic/models/c:rawPredict",
             &format!("/v1/projects/{}/locations/us/x", "p".repeat(LONGEST_NAME + 1)),
         ] {
