@@ -8,6 +8,7 @@ mod calls;
 mod catalog;
 mod credentials;
 mod failed_answer;
+mod health;
 mod inability;
 mod io;
 mod models;
