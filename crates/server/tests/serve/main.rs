@@ -18,6 +18,7 @@ mod shutdown;
 mod start;
 #[cfg(unix)]
 mod systemd;
+mod upstreams;
 mod wire;
 mod wiring;
 
