@@ -19,6 +19,7 @@ mod shutdown;
 mod start;
 #[cfg(unix)]
 mod systemd;
+mod upstreams;
 mod wire;
 mod wiring;
 
