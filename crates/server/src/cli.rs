@@ -145,6 +145,18 @@ pub(crate) enum EmulatedProvider {
     All,
 }
 
+impl EmulatedProvider {
+    /// The names of the providers.
+    pub(crate) fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::CodeAssist => &["code-assist"],
+            Self::GeminiApi => &["gemini-api"],
+            Self::Vertex => &["vertex"],
+            Self::All => &["code-assist", "gemini-api", "vertex"],
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Check {
     /// Print one JSON object instead of lines

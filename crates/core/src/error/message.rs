@@ -63,6 +63,12 @@ impl fmt::Display for Error {
                          GCP_SERVICE_ACCOUNT to the JSON of its oauth_creds.json, then run"
                     }
                     CredentialKind::ApiKey | CredentialKind::GoogleCloud => "Afterwards run",
+                    CredentialKind::Unset => {
+                        "Set GEMINI_API_KEY for the Gemini API, or VERTEX_PROJECT for Vertex AI, and \
+                         restart the proxy; or, for Code Assist, sign in with the official Gemini CLI on \
+                         the proxy's machine or set GCP_SERVICE_ACCOUNT to the JSON of its \
+                         oauth_creds.json. Then run"
+                    }
                 };
                 write!(
                     f,
@@ -75,7 +81,7 @@ impl fmt::Display for Error {
                     CredentialKind::ApiKey => {
                         "The proxy's operator must correct the proxy's own key for Google, then run"
                     }
-                    CredentialKind::GeminiCli => {
+                    CredentialKind::GeminiCli | CredentialKind::Unset => {
                         "Sign in again with the official Gemini CLI, then run"
                     }
                     CredentialKind::GoogleCloud => {
@@ -135,6 +141,18 @@ impl fmt::Display for Error {
             Self::MethodNotAllowed { allow } => {
                 write!(f, "This path does not take this HTTP method. It takes: {allow}.")
             }
+            Self::NeedsProject { what, upstream, others } => {
+                write!(
+                    f,
+                    "The upstream {upstream} has no {what}: it is Vertex AI with an API key, whose \
+                     express mode has generateContent, streamGenerateContent and countTokens only. The \
+                     operator can give it a project and credentials of Google Cloud (VERTEX_PROJECT)."
+                )?;
+                match &**others {
+                    [] => Ok(()),
+                    others => write_others(f, others),
+                }
+            }
             Self::NotAllowed { what } => write!(
                 f,
                 "This proxy does not let clients use {what}: the tokens that it makes go to Google \
@@ -156,12 +174,7 @@ impl fmt::Display for Error {
                     [] => f.write_str(
                         " No upstream of this proxy has it: its operator can add one that does.",
                     ),
-                    others => write!(
-                        f,
-                        " These have it: {}. Name one in the header x-proxy-upstream, or leave the \
-                         header out.",
-                        others.join(", ")
-                    ),
+                    others => write_others(f, others),
                 }
             }
             Self::OriginNotAllowed { origin } if origin.is_empty() => f.write_str(
@@ -368,6 +381,15 @@ fn write_ineligible(f: &mut fmt::Formatter<'_>, reasons: &[(String, String)]) ->
     f.write_str(
         " Use an account with a Code Assist Standard or Enterprise licence and set \
          GEMINI_PROJECT_ID to its project, or use the Gemini API with an API key of its own.",
+    )
+}
+
+/// Names the upstreams that have what another one lacks.
+fn write_others(f: &mut fmt::Formatter<'_>, others: &[String]) -> fmt::Result {
+    write!(
+        f,
+        " These have it: {}. Name one in the header x-proxy-upstream, or leave the header out.",
+        others.join(", ")
     )
 }
 

@@ -1,6 +1,4 @@
-//! Answers that the proxy gives itself: its name, its health, its metrics, and the models.
-
-use std::sync::Arc;
+//! Answers that the proxy gives itself: its name, its health and its metrics.
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, VARY};
@@ -8,18 +6,13 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::json;
 
-use super::prepare::MODEL;
-use super::respond::{self, Answer, AnswerBody, JSON, put};
+use super::respond::{Answer, AnswerBody, JSON};
 use super::{Proxy, page};
-use crate::context::RequestContext;
-use crate::dialect::gemini::models;
 use crate::dialect::gemini::route::{self, Route};
 use crate::error::Error;
 use crate::metrics::{CredentialStatus, ExpositionFormat, HealthInput};
 use crate::platform::{AdminPort, Platform, ProcessStats};
-use crate::provider::code_assist::models::resolve;
 use crate::settings::AllowedProtocol;
-use crate::time::Monotonic;
 
 impl Proxy {
     /// Answers `GET /`, `/health`, `/health/detailed`, `/live`, `/metrics`, `/ready` and `OPTIONS *`,
@@ -140,53 +133,6 @@ impl Proxy {
             memory_limit: self.memory.limit(),
             process_stats: ProcessStats::default(),
         }
-    }
-
-    /// Answers `GET /v1beta/models`.
-    pub(super) async fn model_list<P: Platform>(
-        &self,
-        context: &mut RequestContext<P>,
-        page_size: Option<usize>,
-        page_token: Option<&str>,
-    ) -> Result<Answer<P>, Error> {
-        let began = context.platform().now();
-        let models = self.code_assist_models(context, began).await?;
-        let body = models::list(&models, page_size, page_token)?;
-        Ok(respond::json(HeaderMap::new(), body))
-    }
-
-    async fn code_assist_models<P: Platform>(
-        &self,
-        context: &mut RequestContext<P>,
-        began: Monotonic,
-    ) -> Result<Arc<[models::Model]>, Error> {
-        match self.upstreams.code_assist() {
-            Some((_, account)) => account.models.models(context, began).await,
-            None => Err(Error::NotFound { what: "models".to_owned() }),
-        }
-    }
-
-    /// Answers `GET /v1beta/models/{m}`. For an alias it returns the model that the alias stands for.
-    pub(super) async fn model<P: Platform>(
-        &self,
-        context: &mut RequestContext<P>,
-        requested: &str,
-    ) -> Result<Answer<P>, Error> {
-        let began = context.platform().now();
-        let models = self.code_assist_models(context, began).await?;
-        if let Some(body) = models::one(&models, requested) {
-            return Ok(respond::json(HeaderMap::new(), body));
-        }
-        let reloadable = self.reloadable();
-        let model = resolve(requested, &reloadable.model_aliases);
-        let Some(body) = models::one(&models, model) else {
-            return Err(Error::NotFound { what: format!("models/{requested}") });
-        };
-        let mut headers = HeaderMap::new();
-        if model != requested {
-            put(&mut headers, MODEL, model);
-        }
-        Ok(respond::json(headers, body))
     }
 }
 

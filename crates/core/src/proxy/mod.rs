@@ -10,12 +10,14 @@ mod copy;
 mod failover;
 mod limit;
 mod local;
+mod models;
 mod page;
 mod prepare;
 mod probes;
 mod protocol;
 mod reload;
 mod respond;
+mod vertex;
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -221,31 +223,24 @@ impl Proxy {
                 let call = if batch { WholeCall::BatchEmbed } else { WholeCall::Embed };
                 self.whole(target, body, context, call).await
             }
-            Route::Copy(path) => self.copy(parts, body, context, &path).await,
             Route::Generate { model, form } => {
                 let target = ModelTarget { parts, model, form };
                 self.whole(target, body, context, WholeCall::Generate).await
             }
+            // Boxed, so that the future of a usual request has no room for them.
+            Route::Copy(path) => Box::pin(self.copy(parts, body, context, &path)).await,
             Route::Stream { model, framing, form } => {
                 let target = ModelTarget { parts, model, form };
                 self.stream(target, body, context, framing).await
             }
             Route::PassThrough { suffix, alt } => {
-                self.pass_through(parts, body, context, &suffix, alt.as_deref()).await
+                Box::pin(self.pass_through(parts, body, context, &suffix, alt.as_deref())).await
             }
-            Route::Models { form, .. } | Route::Model { form, .. }
-                if self.copies_models(parts, context)? =>
-            {
-                self.copy_models(parts, context, &route, form).await
+            Route::Models { form, .. } | Route::Model { form, .. } => {
+                Box::pin(self.answer_models(parts, context, &route, form)).await
             }
-            Route::Models { page_size, page_token, .. } => {
-                self.model_list(context, page_size, page_token.as_deref()).await
-            }
-            Route::Model { model, .. } => self.model(context, &model).await,
             Route::VertexResource(resource) => {
-                let (what, model) = (resource.what().to_owned(), resource.model());
-                let model = model.map(str::to_owned);
-                Err(Error::NotOffered { what, model, upstream: None, others: Vec::new() })
+                Box::pin(self.vertex_resource(parts, body, context, &resource)).await
             }
             Route::Root
             | Route::Health
@@ -464,7 +459,7 @@ impl Proxy {
         let (owned_suffix, text) = (suffix.to_owned(), body.clone());
         let search = move || code_assist::passed_model(&owned_suffix, &text).unwrap_or_default();
         let longest = self.settings.queue_timeout;
-        context.model = memory::work_on(body.len(), context, longest, search).await?;
+        context.model = memory::work_on(body.len(), context, longest, search).await?.into();
         let request = account.protocol.pass_through(parts.method.clone(), suffix, alt);
         let now = context.platform().now();
         // Before the body, which may have to wait for the project: a discovery calls the same endpoints.

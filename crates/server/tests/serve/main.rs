@@ -5,6 +5,7 @@
 mod copies;
 mod credentials;
 mod floods;
+mod gemini_api;
 mod google_cloud;
 mod http2_breaks;
 mod http2_upstream;
