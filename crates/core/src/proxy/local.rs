@@ -6,7 +6,8 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::respond::{Answer, AnswerBody, JSON};
-use super::{Proxy, page, root};
+use super::root::{self, ServedPort};
+use super::{Proxy, page};
 use crate::dialect::gemini::route::{self, Route};
 use crate::error::Error;
 use crate::metrics::{ExpositionFormat, HealthInput};
@@ -116,17 +117,6 @@ impl Proxy {
             process_stats: ProcessStats::default(),
         }
     }
-}
-
-/// The port that a request came through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ServedPort {
-    /// `ADMIN_PORT`.
-    Admin,
-    /// The main port where there is an admin port.
-    Main,
-    /// The main port where there is no other.
-    Only,
 }
 
 /// True for a browser, which gets the status page.

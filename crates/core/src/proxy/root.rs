@@ -1,9 +1,19 @@
-//! The body of `GET /`: what the upstreams in use offer.
+//! The body of `GET /`: what the upstreams in use offer, and what each port serves.
 
 use serde_json::json;
 
-use super::local::ServedPort;
 use crate::settings::{AccountSettings, AllowedProtocol, Settings, VertexAuth, VertexSettings};
+
+/// The port that a request came through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ServedPort {
+    /// `ADMIN_PORT`.
+    Admin,
+    /// The main port where there is an admin port.
+    Main,
+    /// The main port where there is no other.
+    Only,
+}
 
 /// Lists the paths that this port serves.
 pub(super) fn body(settings: &Settings, port: ServedPort) -> String {
