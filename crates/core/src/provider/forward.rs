@@ -161,7 +161,8 @@ pub(crate) fn alt(client: &str) -> String {
 /// True for a parameter that never goes on, whatever its case, and with a dollar sign before it or without
 /// one: Google knows both forms of its system parameters.
 pub(crate) fn is_dropped(name: &str) -> bool {
-    let letters = || name.bytes().filter(u8::is_ascii_alphanumeric).map(|it| it.to_ascii_lowercase());
+    let letters =
+        || name.bytes().filter(u8::is_ascii_alphanumeric).map(|it| it.to_ascii_lowercase());
     DROPPED_PARAMETERS.iter().any(|dropped| letters().eq(dropped.bytes()))
 }
 

@@ -10,7 +10,8 @@ use super::spec::{Kind, SettingSpec};
 use super::table::SETTINGS;
 use super::upstreams::base_url;
 use super::{
-    AllowedHosts, AllowedProtocol, Effective, KvUrl, Layer, LogFormat, Machine, Problem, SettingError, Settings, Source, Warning, parse,
+    AllowedHosts, AllowedProtocol, Effective, KvUrl, Layer, LogFormat, Machine, Problem,
+    SettingError, Settings, Source, Warning, parse,
 };
 
 pub(super) fn settings(

@@ -20,7 +20,10 @@ fn nothing_set_gives_the_defaults_of_the_table() {
     assert_eq!(settings.token_url, "https://oauth2.googleapis.com/token");
     assert_eq!(settings.tokeninfo_url, "https://oauth2.googleapis.com/tokeninfo");
     assert_eq!(settings.api_version, "v1internal");
-    assert_eq!(code_assist(&settings).credentials_file.as_deref(), Some("/home/ada/.gemini/oauth_creds.json"));
+    assert_eq!(
+        code_assist(&settings).credentials_file.as_deref(),
+        Some("/home/ada/.gemini/oauth_creds.json")
+    );
     assert_eq!(
         settings.kv_url,
         KvUrl::File("/home/ada/.local/share/code-assist-proxy/kv.redb".into())
@@ -219,7 +222,10 @@ fn urls_are_bases_without_login() {
     let (settings, warnings) = endpoints("https://a.example/x//, https://b.example/").unwrap();
     assert_eq!(settings.upstreams[0].endpoints, ["https://a.example/x", "https://b.example"]);
     assert_eq!(warnings, []);
-    assert_eq!(endpoints(" , ").unwrap().0.upstreams[0].endpoints, ["https://cloudcode-pa.googleapis.com"]);
+    assert_eq!(
+        endpoints(" , ").unwrap().0.upstreams[0].endpoints,
+        ["https://cloudcode-pa.googleapis.com"]
+    );
     for plain in ["http://127.0.0.1:9", "http://[::1]:9", "http://localhost:9/"] {
         assert_eq!(endpoints(plain).unwrap().1, [], "{plain}");
     }
@@ -288,7 +294,10 @@ fn the_store_is_a_file_memory_or_a_server() {
     let env = [("XDG_DATA_HOME", "/d"), ("GEMINI_CLI_HOME", "/g")];
     let (settings, _) = read(&[], &env, &[]).unwrap();
     assert_eq!(settings.kv_url, KvUrl::File("/d/code-assist-proxy/kv.redb".into()));
-    assert_eq!(code_assist(&settings).credentials_file.as_deref(), Some("/g/.gemini/oauth_creds.json"));
+    assert_eq!(
+        code_assist(&settings).credentials_file.as_deref(),
+        Some("/g/.gemini/oauth_creds.json")
+    );
 }
 
 #[test]

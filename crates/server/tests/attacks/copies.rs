@@ -51,8 +51,7 @@ const OPERATORS: &str = "AQ.operators-key-0123456789";
 const KEYS: &str = "ada:adas-key-0123456789,bob:bobs-key-0123456789";
 const ADA: &str = "x-goog-api-key: adas-key-0123456789";
 
-const WHOLE: &str =
-    r#"{"candidates":[{"content":{"role":"model","parts":[{"text":"all"}]},"finishReason":"STOP"}]}"#;
+const WHOLE: &str = r#"{"candidates":[{"content":{"role":"model","parts":[{"text":"all"}]},"finishReason":"STOP"}]}"#;
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: ";
 
@@ -241,10 +240,26 @@ fn credential_parameters() -> Vec<Attacked> {
     let upstream = google();
     let proxy = TestProxy::start(in_front_of(&upstream), &[("PROXY_API_KEYS", KEYS)]);
     for name in [
-        "key", "%6bey", "%6B%65%79", "KEY", "Key", "$key", "%24key", "access_token",
-        "access%5Ftoken", "$access_token", "oauth_token", "%6fauth_token", "OAUTH_TOKEN",
-        "$oauth_token", "bearer_token", "$userProject", "userProject", "user_project",
-        "$httpMethod", "%24httpMethod",
+        "key",
+        "%6bey",
+        "%6B%65%79",
+        "KEY",
+        "Key",
+        "$key",
+        "%24key",
+        "access_token",
+        "access%5Ftoken",
+        "$access_token",
+        "oauth_token",
+        "%6fauth_token",
+        "OAUTH_TOKEN",
+        "$oauth_token",
+        "bearer_token",
+        "$userProject",
+        "userProject",
+        "user_project",
+        "$httpMethod",
+        "%24httpMethod",
     ] {
         for query in [
             format!("a=%2f&{name}=SMUGGLED&b=1"),
@@ -261,7 +276,8 @@ fn credential_parameters() -> Vec<Attacked> {
         }
     }
     // A key in the query is the client's, and the first one counts.
-    let answer = proxy.send(get("/v1beta/files?key=wrong-key-0123456789&key=adas-key-0123456789", &[]));
+    let answer =
+        proxy.send(get("/v1beta/files?key=wrong-key-0123456789&key=adas-key-0123456789", &[]));
     assert_eq!(answer.status(), 401);
     let answer = proxy.send(get("/v1beta/files?key=&%6bey=adas-key-0123456789", &[]));
     assert_eq!(answer.status(), 200);
@@ -390,7 +406,10 @@ fn upload_hosts() -> Vec<Attacked> {
     let start = |settings: &[(&str, &str)]| TestProxy::start(in_front_of(&upstream), settings);
     let plain = start(&[keys]);
     let url = begin_upload(&plain, &forwarded);
-    assert!(url.starts_with("http://proxy.test:8080/upload/v1beta/files?upload_id=SESSION-1&"), "{url}");
+    assert!(
+        url.starts_with("http://proxy.test:8080/upload/v1beta/files?upload_id=SESSION-1&"),
+        "{url}"
+    );
     // Nothing of one client's host is kept for the next one.
     let url = begin_upload(&plain, &[ADA, "Host: other.test"]);
     assert!(url.starts_with("http://other.test/upload/"), "{url}");
@@ -452,9 +471,17 @@ fn copied_answers() -> Vec<Attacked> {
     let answer = proxy.get("/v1beta/files/headers");
     assert_eq!(answer.status(), 200);
     for name in [
-        "set-cookie", "alt-svc", "server", "access-control-allow-origin",
-        "access-control-allow-credentials", "strict-transport-security", "x-goog-hop",
-        "x-proxy-upstream", "www-authenticate", "clear-site-data", "refresh",
+        "set-cookie",
+        "alt-svc",
+        "server",
+        "access-control-allow-origin",
+        "access-control-allow-credentials",
+        "strict-transport-security",
+        "x-goog-hop",
+        "x-proxy-upstream",
+        "www-authenticate",
+        "clear-site-data",
+        "refresh",
     ] {
         assert_eq!(answer.header(name), "", "{name}");
     }
@@ -474,7 +501,16 @@ fn odd_upstream_names() -> Vec<Attacked> {
     let proxy = TestProxy::start(in_front_of(&upstream), &[]);
     let seen = upstream.received().len();
     let long = "x".repeat(8000);
-    for name in ["", "GEMINI-API", "gemini-api,vertex", "gemini-api;q=1", "../x", "code-assist", "\"<b>\"", &long] {
+    for name in [
+        "",
+        "GEMINI-API",
+        "gemini-api,vertex",
+        "gemini-api;q=1",
+        "../x",
+        "code-assist",
+        "\"<b>\"",
+        &long,
+    ] {
         let header = format!("x-proxy-upstream: {name}");
         for path in ["/v1beta/files", "/v1beta/models/m:predict"] {
             let answer = proxy.send(post(path, &[&header], "{}"));
@@ -483,7 +519,8 @@ fn odd_upstream_names() -> Vec<Attacked> {
             answer.json();
         }
     }
-    let bytes = b"GET /v1beta/files HTTP/1.1\r\nHost: localhost\r\nx-proxy-upstream: \xff\xfe\r\n\r\n";
+    let bytes =
+        b"GET /v1beta/files HTTP/1.1\r\nHost: localhost\r\nx-proxy-upstream: \xff\xfe\r\n\r\n";
     assert_eq!(proxy.send(bytes).status(), 400);
     assert_eq!(upstream.received().len(), seen);
     let answer = proxy.send(get("/v1beta/files", &["x-proxy-upstream: gemini-api"]));
@@ -494,7 +531,8 @@ fn odd_upstream_names() -> Vec<Attacked> {
 
 fn pages_at_copies() -> Vec<Attacked> {
     let upstream = google();
-    let proxy = TestProxy::start(in_front_of(&upstream), &[("ALLOWED_ORIGINS", "https://ours.test")]);
+    let proxy =
+        TestProxy::start(in_front_of(&upstream), &[("ALLOWED_ORIGINS", "https://ours.test")]);
     let seen = upstream.received().len();
     let socket = "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent";
     for (method, path) in [
@@ -542,8 +580,13 @@ fn secrets_of_copies() -> Vec<Attacked> {
         let path = line(request).split(' ').nth(1).expect("a path").to_owned();
         let stated = format!("the key {OPERATORS} and SESSION-1 are refused");
         let answer = |status: &str, text: &str| {
-            let body = format!(r#"{{"error":{{"code":400,"message":"{text}","status":"INVALID_ARGUMENT"}}}}"#);
-            format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+            let body = format!(
+                r#"{{"error":{{"code":400,"message":"{text}","status":"INVALID_ARGUMENT"}}}}"#
+            );
+            format!(
+                "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            )
         };
         match path.split('?').next().unwrap_or_default() {
             "/v1beta/files/400" => connection.write(answer("400 Bad Request", &stated)),
@@ -571,7 +614,8 @@ fn secrets_of_copies() -> Vec<Attacked> {
     let proxy = TestProxy::start(in_front_of(&upstream), &settings);
     for failure in ["400", "401", "403", "500", "429", "cut", "garbage", "closed", "page"] {
         for method in ["GET", "POST"] {
-            let path = format!("/v1beta/files/{failure}?upload_id=SESSION-1&key=adas-key-0123456789");
+            let path =
+                format!("/v1beta/files/{failure}?upload_id=SESSION-1&key=adas-key-0123456789");
             let headers = [ADA, "Cookie: c=adas-key-0123456789", "Content-Type: application/json"];
             let mut connection = proxy.connect();
             connection.write(request(method, &path, &headers, b"{}"));

@@ -296,7 +296,10 @@ fn a_preflight_is_allowed_what_it_asks_for() {
         ("access-control-request-private-network", "true"),
     ]));
     assert_eq!(answer["access-control-allow-origin"], "https://app.example");
-    assert_eq!(answer["access-control-allow-methods"], "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+    assert_eq!(
+        answer["access-control-allow-methods"],
+        "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+    );
     assert_eq!(answer["access-control-allow-headers"], asked);
     assert_eq!(answer["access-control-max-age"], "7200");
     assert_eq!(answer["access-control-allow-private-network"], "true");
