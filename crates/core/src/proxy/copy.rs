@@ -36,6 +36,9 @@ impl Proxy {
             Err(error @ (RouteError::NotFound { .. } | RouteError::NotOffered { .. })) => error,
             route => return route,
         };
+        if self.upstreams.is_code_assist_alone() {
+            return Err(error);
+        }
         match copied::read(&parts.method, &parts.uri) {
             Some(Beyond::Embed { model, form, batch }) if self.has_offer(Operation::Embed) => {
                 Ok(Route::Embed { model, form, batch })
@@ -92,7 +95,7 @@ impl Proxy {
             }
         };
         self.use_upstream(upstream, context);
-        model.clone_into(&mut context.model);
+        context.model = model.into();
         if let Account::Vertex(account) = &upstream.account {
             let target = (upstream, account);
             return Box::pin(self.copy_gemini_path(parts, body, context, path, target)).await;
@@ -232,7 +235,7 @@ impl Proxy {
                 if found != bare(model) {
                     put(&mut more, super::prepare::MODEL, found);
                 }
-                found.clone_into(&mut context.model);
+                context.model = found.into();
                 format!("/{version}/models/{found}")
             }
             _ => format!("/{version}/models"),

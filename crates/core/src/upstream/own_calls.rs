@@ -105,7 +105,7 @@ impl Upstream {
                     let query = format!("pageSize=200{token}");
                     paths.catalogue(None, Some(&query)).map(Ok).map_err(no_path)
                 };
-                let headers = account.headers(&self.calls, None);
+                let headers = account.catalogue_headers(&self.calls, paths);
                 self.pages(context, headers, page, vertex_page).await
             }
         }

@@ -59,13 +59,21 @@ impl VertexAccount {
         context: &mut RequestContext<P>,
         now: Monotonic,
     ) -> (Result<&VertexPaths, Error>, Monotonic) {
-        if let Some(paths) = self.protocol.paths() {
+        // The credentials name the project that is charged, and perhaps the one that is used.
+        let is_read = calls
+            .auth
+            .credentials()
+            .is_none_or(|credentials| credentials.google_credential().is_some());
+        if let Some(paths) = self.protocol.paths().filter(|_| is_read) {
             return (Ok(paths), now);
         }
         // Also for a failure that is known already: without credentials there is no project.
         let (authorized, then) = Box::pin(calls.auth.authorize(context, now)).await;
         if let Err(error) = authorized {
             return (Err(error), then);
+        }
+        if let Some(paths) = self.protocol.paths() {
+            return (Ok(paths), then);
         }
         let (found, then) = Box::pin(self.find_project(calls, context, then)).await;
         let project = match found {

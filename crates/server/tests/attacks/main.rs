@@ -23,6 +23,7 @@ mod operation;
 mod other_callers;
 mod strangers;
 mod table;
+mod tunnels;
 mod upstream;
 mod upstream_http2;
 
@@ -39,6 +40,7 @@ const TOPICS: &[&table::Topic] = &[
     &upstream::ATTACKS,
     &upstream_http2::ATTACKS,
     &copies::ATTACKS,
+    &tunnels::ATTACKS,
     &operation::ATTACKS,
     &machine::ATTACKS,
 ];

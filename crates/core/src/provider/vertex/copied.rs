@@ -82,6 +82,11 @@ fn of_verb(verb: &str) -> Option<CopyRule> {
     Some(CopyRule { repeats, has_names })
 }
 
+/// True for a method or collection of the Gemini API that Vertex AI has in a project.
+pub(crate) fn has_in_project(what: &str) -> bool {
+    what == "cachedContents" || of_verb(what).is_some()
+}
+
 /// True for what an upstream at Vertex AI has of the Gemini API's copied paths.
 pub(crate) fn copies(kind: CopiedKind) -> bool {
     matches!(kind, CopiedKind::CachedContents | CopiedKind::Predict)

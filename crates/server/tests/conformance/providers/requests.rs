@@ -170,6 +170,28 @@ fn vertex_ai_gets_its_six_edits_and_no_other() {
 }
 
 #[test]
+fn vertex_ai_is_asked_for_events_from_which_an_array_is_made() {
+    let upstream = answering(Provider::Vertex);
+    let proxy = ProxyBuilder::for_scripted(Provider::Vertex, &upstream).start();
+    for (query, arrived) in [
+        ("", "?alt=sse"),
+        ("?alt=json", "?alt=sse"),
+        ("?%24alt=json%3Benum-encoding%3Dint", "?alt=sse"),
+        ("?alt=sse", "?alt=sse"),
+        (
+            "?prettyPrint=false&%24alt=sse%3Benum-encoding%3Dint",
+            "?%24alt=sse%3Benum-encoding%3Dint",
+        ),
+    ] {
+        proxy.post(&format!("{ARRAY}{query}"), HELLO);
+        let call = format!("gemini-2.5-flash:streamGenerateContent{arrived}");
+        let line = format!("POST {} HTTP/1.1\r\n", path_at(Provider::Vertex, &call));
+        let received = upstream.received().pop().unwrap();
+        assert!(received.head.starts_with(&line), "{query}: {}", received.head);
+    }
+}
+
+#[test]
 fn an_upload_arrives_byte_for_byte_with_and_without_a_length() {
     let upstream = ScriptedUpstream::answering("200 OK", "", "{}");
     let proxy = ProxyBuilder::for_scripted(Provider::GeminiApi, &upstream)

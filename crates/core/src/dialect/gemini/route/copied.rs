@@ -1,6 +1,8 @@
 //! Paths of the Gemini API that are copied: all that the proxy has no route for, and that can be sent to
 //! Google as they are (`docs/reference/upstreams.md` 5.1).
 
+use std::sync::Arc;
+
 use http::{Method, Uri};
 use percent_encoding::percent_decode_str;
 
@@ -42,7 +44,7 @@ pub enum Beyond {
     /// A request to a model for embeddings.
     Embed {
         /// The model as the client wrote it, without prefixes.
-        model: String,
+        model: Arc<str>,
         /// The version in the path.
         form: PathForm,
         /// Several contents.
@@ -101,7 +103,7 @@ pub fn read(method: &Method, uri: &Uri) -> Option<Beyond> {
     {
         let form = PathForm { mode: ClientMode::Gemini, version: before.version };
         let batch = verb == "batchEmbedContents";
-        return Some(Beyond::Embed { model: model.to_owned(), form, batch });
+        return Some(Beyond::Embed { model: model.into(), form, batch });
     }
     let media = before.media.map(|media| format!("/{media}")).unwrap_or_default();
     let models = if is_bare_model { "models/" } else { "" };
@@ -365,8 +367,8 @@ mod tests {
             ("/m:embedContent", false, None),
         ] {
             let form = PathForm { mode: ClientMode::Gemini, version };
-            let model = "m".to_owned();
-            assert_eq!(ask(target), Some(Beyond::Embed { model, form, batch }), "{target}");
+            let embed = Beyond::Embed { model: "m".into(), form, batch };
+            assert_eq!(ask(target), Some(embed), "{target}");
         }
     }
 
