@@ -19,6 +19,7 @@ mod shutdown;
 mod start;
 #[cfg(unix)]
 mod systemd;
+mod vertex;
 mod wire;
 mod wiring;
 

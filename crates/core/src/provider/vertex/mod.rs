@@ -108,6 +108,8 @@ impl Vertex {
         let client = parts.uri.query().unwrap_or_default();
         let (version, query) = match form.mode {
             ClientMode::Vertex => (form.version, forward::query(client)),
+            // The events are read one by one, whatever framing the client wants.
+            ClientMode::Gemini if call == ModelCall::Stream => (None, "?alt=sse".to_owned()),
             ClientMode::Gemini => (None, forward::alt(client)),
         };
         let path = paths.method(version, model, method(call), query.strip_prefix('?'))?;
