@@ -1,12 +1,21 @@
-"""Where the proxy is, the emulator's pace, and a limit on every test: a hang fails with a stack."""
+"""The client, the emulator's pace, what arrived upstream, and a limit on every test: a hang fails
+with a stack."""
 
 import faulthandler
-import json
 import os
-import urllib.request
 
 import pytest
+from emulated import (
+    CLIENT_KEY,
+    CLIENT_PROJECT,
+    CLIENT_TOKEN,
+    UPSTREAM,
+    Emulator,
+    Relay,
+    check,
+)
 from google import genai
+from google.oauth2.credentials import Credentials
 
 LIMIT_SECONDS = 60
 
@@ -18,26 +27,46 @@ def limit():
     faulthandler.cancel_dump_traceback_later()
 
 
+@pytest.fixture(scope="session")
+def relay():
+    return Relay(os.environ["PROXY_URL"])
+
+
+@pytest.fixture(autouse=True)
+def emulator(relay):
+    """The emulator without what earlier tests left. After the test, each request that arrived is
+    checked."""
+    emulator = Emulator()
+    emulator.forget()
+    relay.forget()
+    yield emulator
+    for request in emulator.arrived():
+        check(request, relay)
+
+
 @pytest.fixture
-def client():
+def client(relay):
     # As a user sets it up: the base URL and any key. The rest is the SDK's own default.
-    return genai.Client(api_key="any", http_options={"base_url": os.environ["PROXY_URL"]})
+    return genai.Client(api_key=CLIENT_KEY, http_options={"base_url": relay.url})
+
+
+def vertex_client(relay, **options):
+    return genai.Client(
+        vertexai=True,
+        project=CLIENT_PROJECT,
+        location="us-central1",
+        credentials=Credentials(token=CLIENT_TOKEN, quota_project_id=CLIENT_PROJECT),
+        http_options={"base_url": relay.url, **options},
+    )
 
 
 @pytest.fixture
-def slow_stream():
+def slow_stream(emulator):
     """Has the emulator wait between two events of a stream; the pause in seconds."""
-    tell_emulator(stream_interval_ms=300)
+    emulator.control("state", {"stream_interval_ms": 300})
     yield 0.3
-    tell_emulator(stream_interval_ms=0)
-
-
-def tell_emulator(**state):
-    url = os.environ["EMULATOR_URL"] + "/__emulator/state"
-    request = urllib.request.Request(url, json.dumps(state).encode(), method="POST")
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        assert answer.status == 200
+    emulator.control("state", {"stream_interval_ms": 0})
 
 
 def pytest_report_header():
-    return f"google-genai {genai.__version__} against {os.environ['PROXY_URL']}"
+    return f"google-genai {genai.__version__} against {os.environ['PROXY_URL']} ({UPSTREAM})"

@@ -63,6 +63,12 @@ impl fmt::Display for Error {
                          GCP_SERVICE_ACCOUNT to the JSON of its oauth_creds.json, then run"
                     }
                     CredentialKind::ApiKey | CredentialKind::GoogleCloud => "Afterwards run",
+                    CredentialKind::Unset => {
+                        "Set GEMINI_API_KEY for the Gemini API, or VERTEX_PROJECT for Vertex AI, and \
+                         restart the proxy; or, for Code Assist, sign in with the official Gemini CLI on \
+                         the proxy's machine or set GCP_SERVICE_ACCOUNT to the JSON of its \
+                         oauth_creds.json. Then run"
+                    }
                 };
                 write!(
                     f,
@@ -75,7 +81,7 @@ impl fmt::Display for Error {
                     CredentialKind::ApiKey => {
                         "The proxy's operator must correct the proxy's own key for Google, then run"
                     }
-                    CredentialKind::GeminiCli => {
+                    CredentialKind::GeminiCli | CredentialKind::Unset => {
                         "Sign in again with the official Gemini CLI, then run"
                     }
                     CredentialKind::GoogleCloud => {

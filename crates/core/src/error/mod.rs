@@ -306,6 +306,8 @@ pub enum CredentialKind {
     GeminiCli,
     /// A credential of Google Cloud. The reason says what to do.
     GoogleCloud,
+    /// No provider has a credential, so that the operator may choose one.
+    Unset,
 }
 
 impl Error {

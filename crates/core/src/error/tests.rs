@@ -44,6 +44,10 @@ fn every_error() -> Vec<Error> {
             kind: CredentialKind::GeminiCli,
         },
         Error::CredentialsMissing {
+            why: text("~/.gemini/oauth_creds.json does not exist"),
+            kind: CredentialKind::Unset,
+        },
+        Error::CredentialsMissing {
             why: text("there is no credential for Vertex AI; set VERTEX_CREDENTIALS"),
             kind: CredentialKind::GoogleCloud,
         },

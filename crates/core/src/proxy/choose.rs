@@ -59,7 +59,7 @@ impl Proxy {
             Some(name) => {
                 let at = all.iter().position(|upstream| *upstream.name == *name);
                 let at = at.ok_or_else(|| Error::UnknownUpstream {
-                    name: name.to_owned(),
+                    name: name.chars().take(LONGEST_SHOWN).collect(),
                     known: all.iter().map(|upstream| upstream.name.to_string()).collect(),
                 })?;
                 &all[at..=at]
@@ -116,3 +116,6 @@ pub(super) fn path_error(why: VertexPathError, what: &str, upstream: &Upstream) 
 
 /// Names the upstream: in a request the one that the client wants, in an answer the one that gave it.
 pub(super) const UPSTREAM: HeaderName = HeaderName::from_static("x-proxy-upstream");
+
+/// How much of an unknown name an error shows.
+const LONGEST_SHOWN: usize = 100;

@@ -36,6 +36,9 @@ impl Proxy {
             Err(error @ (RouteError::NotFound { .. } | RouteError::NotOffered { .. })) => error,
             route => return route,
         };
+        if self.upstreams.is_code_assist_alone() {
+            return Err(error);
+        }
         match copied::read(&parts.method, &parts.uri) {
             Some(Beyond::Embed { model, form, batch }) if self.has_offer(Operation::Embed) => {
                 Ok(Route::Embed { model, form, batch })
@@ -58,7 +61,9 @@ impl Proxy {
     /// True for the next step of an upload whose URL the proxy has issued, and which needs no key. A key that
     /// comes with it is checked.
     pub(super) fn is_issued_upload(&self, path: &CopiedPath, parts: &Parts) -> bool {
-        self.issuer(path, parts).is_some() && !access::presents_key(&parts.headers, &parts.uri)
+        upload::is_later_step(&parts.method, &parts.headers)
+            && self.issuer(path, parts).is_some()
+            && !access::presents_key(&parts.headers, &parts.uri)
     }
 
     /// The upstream at which an upload was begun.
@@ -90,7 +95,7 @@ impl Proxy {
             }
         };
         self.use_upstream(upstream, context);
-        model.clone_into(&mut context.model);
+        context.model = model.into();
         if let Account::Vertex(account) = &upstream.account {
             let target = (upstream, account);
             return Box::pin(self.copy_gemini_path(parts, body, context, path, target)).await;
@@ -230,7 +235,7 @@ impl Proxy {
                 if found != bare(model) {
                     put(&mut more, super::prepare::MODEL, found);
                 }
-                found.clone_into(&mut context.model);
+                context.model = found.into();
                 format!("/{version}/models/{found}")
             }
             _ => format!("/{version}/models"),

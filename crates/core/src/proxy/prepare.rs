@@ -38,7 +38,7 @@ use crate::upstream::{Account, Calls, CodeAssistAccount, Upstream};
 pub(super) struct ModelTarget<'a> {
     pub(super) parts: &'a Parts,
     /// The model as the client wrote it, without prefixes.
-    pub(super) model: String,
+    pub(super) model: Arc<str>,
     pub(super) form: PathForm,
 }
 
@@ -93,13 +93,13 @@ impl Proxy {
         let reloadable = self.reloadable();
         let model = match stand_in_model {
             // Each request in the body names the model too.
-            _ if call == ModelCall::Whole(WholeCall::BatchEmbed) => requested.as_str(),
+            _ if call == ModelCall::Whole(WholeCall::BatchEmbed) => &**requested,
             Some(model) => model,
             None => upstream.model(requested, &reloadable.model_aliases),
         };
         let mut headers = HeaderMap::new();
-        model.clone_into(&mut context.model);
-        if model != requested {
+        context.model = if *model == **requested { Arc::clone(requested) } else { model.into() };
+        if *model != **requested {
             put(&mut headers, MODEL, model);
         }
         let provider = &upstream.calls.provider;

@@ -55,7 +55,7 @@ impl Proxy {
         let rule = copied::rule(&parts.method, &resource.rest);
         let Some(rule) = rule else { return Err(not_copied(what, upstream)) };
         self.use_upstream(upstream, context);
-        model.clone_into(&mut context.model);
+        context.model = model.into();
         let now = context.platform().now();
         let (paths, _) = account.paths(&upstream.calls, context, now).await;
         let paths = paths?;
@@ -80,7 +80,7 @@ impl Proxy {
         let reloadable = self.reloadable();
         let requested = gemini.model.as_deref().unwrap_or_default();
         let model = upstream.model(requested, &reloadable.model_aliases);
-        model.clone_into(&mut context.model);
+        context.model = model.into();
         let rest = copied::of_gemini_path(gemini, model);
         let known = rest.and_then(|rest| Some((copied::rule(&parts.method, &rest)?, rest)));
         let Some((rule, rest)) = known else { return Err(not_copied(gemini.what(), upstream)) };
@@ -115,7 +115,7 @@ impl Proxy {
                 if found != bare(model) {
                     put(&mut more, MODEL, found);
                 }
-                found.clone_into(&mut context.model);
+                context.model = found.into();
                 Some(found)
             }
             _ => None,

@@ -2,6 +2,7 @@
 //! runs over real sockets, in front of the emulator or of an upstream whose every byte the test writes.
 //! What the Worker promises too is in `tests/conformance`.
 
+mod copies;
 mod credentials;
 mod floods;
 mod gemini_api;
@@ -19,6 +20,7 @@ mod shutdown;
 mod start;
 #[cfg(unix)]
 mod systemd;
+mod upstreams;
 mod vertex;
 mod wire;
 mod wiring;

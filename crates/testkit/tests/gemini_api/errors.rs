@@ -130,6 +130,9 @@ fn a_broken_connection_is_repaired_only_where_that_costs_nothing() {
     for (request, sent_if_broken, sent_if_refused) in [
         (post(GENERATE, HELLO), 1, 3),
         (get("/v1beta/files/x"), 3, 3),
+        (post("/v1beta/models/m:embedContent", HELLO), 3, 3),
+        (post("/v1beta/cachedContents", HELLO), 1, 1), // the scripted platform takes the body first
+        (post("/v1beta/batches/b:cancel", ""), 1, 3),
         (post("/v1beta/models/m:predict", HELLO), 1, 1),
         (post("/v1/interactions", HELLO), 1, 1),
         (post("/upload/v1beta/files", HELLO), 1, 1),

@@ -333,3 +333,10 @@ fn the_short_delay_of_a_days_quota_is_not_believed() {
         google(429, "RESOURCE_EXHAUSTED", "", "retry in 37.8s.", &quota("RequestsPerMinute"));
     assert_eq!(minute.retry_delay.unwrap().as_secs(), 37);
 }
+
+#[test]
+fn a_client_that_has_google_repeat_its_words_puts_no_key_in_doubt() {
+    let echo = "Invalid value at 'generation_config' (TYPE_ENUM), 'API key not valid'";
+    let error = google(400, "INVALID_ARGUMENT", "", echo, "");
+    assert_eq!((error.class(), error.failover_reason()), (C::Request, None));
+}

@@ -43,14 +43,14 @@ impl Vertex {
         Self { version: version.to_owned(), location, paths: OnceLock::new() }
     }
 
-    /// True with an API key and no project. Such an upstream has nothing but three methods of models.
-    pub(crate) fn is_express(&self) -> bool {
-        self.paths().is_some_and(|paths| paths.project().is_none())
-    }
-
     /// The location; `global` in express mode.
     pub(crate) fn location(&self) -> &Location {
         &self.location
+    }
+
+    /// True with an API key and no project. Such an upstream has nothing but three methods of models.
+    pub(crate) fn is_express(&self) -> bool {
+        self.paths().is_some_and(|paths| paths.project().is_none())
     }
 
     /// The paths, once the project is known.
@@ -108,9 +108,7 @@ impl Vertex {
         let client = parts.uri.query().unwrap_or_default();
         let (version, query) = match form.mode {
             ClientMode::Vertex => (form.version, forward::query(client)),
-            // The events are read one by one, whatever framing the client wants.
-            ClientMode::Gemini if call == ModelCall::Stream => (None, "?alt=sse".to_owned()),
-            ClientMode::Gemini => (None, forward::alt(client)),
+            ClientMode::Gemini => (None, gemini_query(call, client)),
         };
         let path = paths.method(version, model, method(call), query.strip_prefix('?'))?;
         let mut headers = forward::headers(&parts.headers);
@@ -131,6 +129,16 @@ impl Vertex {
             ModelCall::Stream => request.streamed(),
             ModelCall::Whole(_) => request,
         })
+    }
+}
+
+/// The query for a call of a Gemini client's. A stream comes as events, from which the proxy writes the
+/// array that the client may want.
+fn gemini_query(call: ModelCall, client: &str) -> String {
+    let alt = forward::alt(client);
+    match call {
+        ModelCall::Stream if !alt.contains("=sse") => "?alt=sse".to_owned(),
+        _ => alt,
     }
 }
 

@@ -1,6 +1,8 @@
 //! Paths of the Gemini API that are copied: all that the proxy has no route for, and that can be sent to
 //! Google as they are (`docs/reference/upstreams.md` 5.1).
 
+use std::sync::Arc;
+
 use http::{Method, Uri};
 use percent_encoding::percent_decode_str;
 
@@ -42,7 +44,7 @@ pub enum Beyond {
     /// A request to a model for embeddings.
     Embed {
         /// The model as the client wrote it, without prefixes.
-        model: String,
+        model: Arc<str>,
         /// The version in the path.
         form: PathForm,
         /// Several contents.
@@ -56,7 +58,7 @@ pub enum Beyond {
 /// meaning of a URL.
 pub fn read(method: &Method, uri: &Uri) -> Option<Beyond> {
     let path = uri.path();
-    if path.len() > LONGEST_PATH {
+    if path.len() > LONGEST_PATH || !METHODS.contains(method) {
         return None;
     }
     let raw: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
@@ -101,7 +103,7 @@ pub fn read(method: &Method, uri: &Uri) -> Option<Beyond> {
     {
         let form = PathForm { mode: ClientMode::Gemini, version: before.version };
         let batch = verb == "batchEmbedContents";
-        return Some(Beyond::Embed { model: model.to_owned(), form, batch });
+        return Some(Beyond::Embed { model: model.into(), form, batch });
     }
     let media = before.media.map(|media| format!("/{media}")).unwrap_or_default();
     let models = if is_bare_model { "models/" } else { "" };
@@ -112,7 +114,7 @@ pub fn read(method: &Method, uri: &Uri) -> Option<Beyond> {
         collection: if is_bare_model { "models" } else { collection }.to_owned(),
         verb: verb.map(str::to_owned),
         model: model.map(str::to_owned),
-        is_token: has("auth_tokens"),
+        is_token: names.iter().any(|name| is_auth_tokens(name)),
     }))
 }
 
@@ -189,6 +191,12 @@ fn split(segment: &str) -> (&str, Option<&str>) {
     }
 }
 
+/// True for `auth_tokens`, in any spelling that a lenient server could take for it.
+fn is_auth_tokens(segment: &str) -> bool {
+    let letters = segment.bytes().filter(u8::is_ascii_alphanumeric);
+    letters.map(|byte| byte.to_ascii_lowercase()).take(AUTH_TOKEN.len()).eq(AUTH_TOKEN.bytes())
+}
+
 /// True for a collection that is recognised without a version before it.
 fn is_collection(name: &str) -> bool {
     absent_collection(name).is_some()
@@ -203,9 +211,16 @@ fn is_foreign(collection: &str) -> bool {
 /// data, but a part that would move up is not.
 fn is_safe(segment: &str) -> bool {
     let is_plain = |c: char| !c.is_control() && !"%\\?#".contains(c);
-    let moves = |part: &str| matches!(part.split(';').next(), Some("" | "." | ".."));
+    let moves = |part: &str| matches!(part.split([';', ':']).next(), Some("" | "." | ".."));
     segment.chars().all(is_plain) && !segment.split('/').any(moves)
 }
+
+/// The methods of the Gemini API. An answer to TRACE would show the operator's key (RFC 9110 9.3.8).
+const METHODS: [Method; 6] =
+    [Method::DELETE, Method::GET, Method::HEAD, Method::PATCH, Method::POST, Method::PUT];
+
+/// The letters that `auth_tokens` begins with, in small letters.
+const AUTH_TOKEN: &str = "authtoken";
 
 /// First segments of other APIs: of OpenAI's, of Anthropic's, and of Vertex AI's.
 const FOREIGN: [&str; 8] = [
@@ -352,8 +367,8 @@ mod tests {
             ("/m:embedContent", false, None),
         ] {
             let form = PathForm { mode: ClientMode::Gemini, version };
-            let model = "m".to_owned();
-            assert_eq!(ask(target), Some(Beyond::Embed { model, form, batch }), "{target}");
+            let embed = Beyond::Embed { model: "m".into(), form, batch };
+            assert_eq!(ask(target), Some(embed), "{target}");
         }
     }
 
@@ -376,6 +391,8 @@ mod tests {
             "/v1beta/files/%2E%2e",
             "/v1beta/files%2F..%2Fmodels",
             "/v1beta/files/..;x/y",
+            "/v1beta/models/..:generateContent",
+            "/v1beta/files/:download",
             "/v1beta/files%2F%2Fx",
             "/v1beta/files/a%00",
             "/v1beta/files/a%0d%0ab",
@@ -393,6 +410,10 @@ mod tests {
             assert_eq!(ask(target), None, "{target}");
         }
         assert_eq!(ask(&format!("/v1beta/files/{}", "x".repeat(LONGEST_PATH))), None);
+        for method in ["TRACE", "CONNECT", "OPTIONS", "PROPFIND", "get"] {
+            let method = method.parse().unwrap();
+            assert_eq!(read(&method, &Uri::from_static("/v1beta/files")), None, "{method}");
+        }
     }
 
     #[test]
@@ -400,6 +421,9 @@ mod tests {
         for target in [
             "/v1alpha/auth_tokens",
             "/v1alpha/auth%5Ftokens",
+            "/v1alpha/AUTH_TOKENS",
+            "/v1alpha/authTokens;x=1",
+            "/v1alpha/auth_token",
             "/v1alpha/auth_tokens:create",
             "/v1beta/interactions/i/auth_tokens",
             "/v1beta/interactions%2Fi%2Fauth_tokens",

@@ -114,26 +114,25 @@ mod tests {
             let form = form(version);
             for (colon, at, written) in [(":", "@", "m-1@001"), ("%3A", "%40", "m-1@001")] {
                 let path = |method| format!("{before}/models/m-1{at}001{colon}{method}?alt=sse");
-                let model = written.to_owned();
                 assert_eq!(
                     ask(&Method::POST, &path("generateContent")),
-                    Ok(Route::Generate { model: model.clone(), form }),
+                    Ok(Route::Generate { model: written.into(), form }),
                     "{before}"
                 );
                 assert_eq!(
                     ask(&Method::POST, &path("streamGenerateContent")),
-                    Ok(Route::Stream { model: model.clone(), framing: Framing::Sse, form }),
+                    Ok(Route::Stream { model: written.into(), framing: Framing::Sse, form }),
                     "{before}"
                 );
                 assert_eq!(
                     ask(&Method::POST, &path("countTokens")),
-                    Ok(Route::Count { model, form }),
+                    Ok(Route::Count { model: written.into(), form }),
                     "{before}"
                 );
             }
             let read_only = Err(RouteError::WrongMethod { allow: "POST" });
             assert_eq!(ask(&Method::GET, &format!("{before}/models/m:countTokens")), read_only);
-            let one = Route::Model { model: "m".to_owned(), form };
+            let one = Route::Model { model: "m".into(), form };
             assert_eq!(ask(&Method::GET, &format!("{before}/models/m")), Ok(one));
             let all = Route::Models { page_size: Some(7), page_token: None, form };
             assert_eq!(ask(&Method::GET, &format!("{before}/models?pageSize=7")), Ok(all));
