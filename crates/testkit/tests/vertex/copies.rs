@@ -76,6 +76,12 @@ fn each_resource_reaches_the_operators_project_and_its_answer_comes_as_it_is() {
             "x",
         ),
         (
+            "POST /v1beta/models/veo:fetchPredictOperation",
+            r#"{"operationName":"projects/1/locations/europe-west4/x/1"}"#,
+            "POST /v1beta1/P/publishers/google/models/veo:fetchPredictOperation",
+            r#"{"operationName":"projects/own/locations/europe-west4/x/1"}"#,
+        ),
+        (
             "POST /v1beta1/P/endpoints/12:generateContent",
             r#"{"cachedContent":"projects/9/locations/europe-west4/cachedContents/1"}"#,
             "POST /v1beta1/P/endpoints/12:generateContent",
