@@ -21,6 +21,7 @@ mod start;
 #[cfg(unix)]
 mod systemd;
 mod upstreams;
+mod vertex;
 mod wire;
 mod wiring;
 
