@@ -110,8 +110,8 @@ fn a_gemini_client_gets_the_same_fields_from_every_provider() {
 }
 
 #[test]
-fn models_are_listed_and_described() {
-    for provider in [Provider::CodeAssist, Provider::GeminiApi] {
+fn every_provider_lists_and_describes_its_models() {
+    for provider in Provider::ALL {
         let google = provider.emulator();
         let proxy = ProxyBuilder::for_provider(provider, &google).start();
         let name = provider.name();
@@ -182,6 +182,17 @@ fn an_error_in_the_middle_of_a_stream_is_passed_on_and_logged() {
         let lines = proxy.await_request_lines(2);
         assert!(lines.iter().all(|line| line["outcome"] != "ok"), "{name}: {lines:?}");
     }
+}
+
+#[test]
+fn the_models_of_vertex_ai_come_from_its_catalogue() {
+    let google = Provider::Vertex.emulator();
+    let proxy = ProxyBuilder::for_provider(Provider::Vertex, &google).start();
+    assert_eq!(proxy.get("/v1beta/models?pageSize=3").status(), 200);
+    let asked = google.received("listPublisherModels");
+    assert!(!asked.is_empty());
+    let path = "/v1beta1/publishers/google/models";
+    assert!(asked.iter().all(|record| record["path"] == path), "{asked:?}");
 }
 
 /// The text of one answer or event.

@@ -279,10 +279,7 @@ fn the_live_api_is_answered_with_what_the_build_can_do() {
     } else {
         let body = connection.body(&head);
         let error: Value = serde_json::from_slice(&body).unwrap();
-        assert_eq!(head.status, 501, "{error}");
-        assert!(
-            error["error"]["message"].as_str().unwrap().contains("Cloudflare Worker"),
-            "{error}"
-        );
+        let reason = code_assist_harness::proxy_error_reason(&error["error"]);
+        assert_eq!((head.status, &*reason), (501, "WEBSOCKET_UNSUPPORTED"), "{error}");
     }
 }
