@@ -1,7 +1,8 @@
-//! Any path and query is either a route or refused, and a route has a model that is not empty.
+//! Any path and query is either a route or refused, and a route has a model that is not empty. A path that
+//! is copied is safe in a URL, and is copied as the same path.
 #![no_main]
 
-use code_assist_core::internals::dialect::gemini::route::{Route, read};
+use code_assist_core::internals::dialect::gemini::route::{Beyond, Route, copied, read};
 use http::{Method, Uri};
 use libfuzzer_sys::fuzz_target;
 
@@ -17,6 +18,13 @@ fuzz_target!(|data: &[u8]| {
     let Ok(uri) = target.parse::<Uri>() else {
         return;
     };
+    if let Some(Beyond::Copy(path)) = copied::read(&method, &uri) {
+        let at_google: Uri = path.path.parse().expect("a path is a URI");
+        assert_eq!(at_google.path(), path.path, "{uri}");
+        assert!(path.path.split('/').skip(1).all(|s| !s.is_empty() && s != "." && s != ".."), "{uri}");
+        assert!(!path.path.to_ascii_lowercase().contains("%2e%2e"), "{uri}");
+        assert_eq!(copied::read(&method, &at_google), Some(Beyond::Copy(path)), "{uri}");
+    }
     let Ok(route) = read(&method, &uri) else {
         return;
     };

@@ -19,10 +19,13 @@ fuzz_target!(|data: &[u8]| {
     let is_object = |text: &[u8]| serde_json::from_slice::<Map<String, Value>>(text).is_ok();
     let facts = BodyFacts::of(data);
 
-    if let Ok(adapted) = generate(&body) {
+    let location = Location::new("eu").expect("is a location");
+    let paths = VertexPaths::in_project("v1", "own", location).expect("is a project");
+
+    if let Ok(adapted) = generate(&body, &paths) {
         let out = adapted.request.to_bytes();
         assert!(!valid || is_object(&out), "no JSON any more");
-        let again = generate(&out).expect("its own output is accepted");
+        let again = generate(&out, &paths).expect("its own output is accepted");
         assert_eq!(again.request.to_bytes(), out, "a second pass edits");
         assert!(again.dropped.is_empty(), "a second pass drops {:?}", again.dropped);
         assert_eq!(again.service_tier, None);
@@ -51,8 +54,6 @@ fuzz_target!(|data: &[u8]| {
         assert!(!valid || is_object(&adapted.request.to_bytes()), "no JSON any more");
     }
 
-    let location = Location::new("eu").expect("is a location");
-    let paths = VertexPaths::in_project("v1", "own", location).expect("is a project");
     if let Ok(named) = at_vertex(&body, &paths) {
         let out = named.to_bytes();
         assert!(!valid || is_object(&out), "no JSON any more");

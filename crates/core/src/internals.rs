@@ -36,6 +36,11 @@ pub mod policy {
 /// What upstreams speak.
 pub mod provider {
     pub use crate::provider::{code_assist, facts, vertex, vertex_client};
+
+    /// The public Gemini API.
+    pub mod gemini_api {
+        pub use crate::provider::gemini_api::observer;
+    }
 }
 
 /// Server-sent events.

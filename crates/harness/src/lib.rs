@@ -2,6 +2,7 @@
 //!
 //! | Module | What it gives a test |
 //! |---|---|
+//! | `provider` | [`Provider`]: Google's APIs, for cases that hold at each of them |
 //! | `proxy` | [`ProxyBuilder`] and [`Proxy`]: the binary as a child process, or the Worker under workerd |
 //! | `generated` | [`assert_generated`]: files of the repository that tests generate |
 //! | `test_proxy` | [`TestProxy`]: a proxy that must have leaked nothing at the end |
@@ -30,6 +31,7 @@ mod client;
 mod emulator;
 mod generated;
 pub mod http2;
+mod provider;
 mod proxy;
 mod redis;
 pub mod samples;
@@ -42,6 +44,7 @@ pub use client::{
 };
 pub use emulator::GoogleEmulator;
 pub use generated::{assert_generated, workspace};
+pub use provider::Provider;
 pub use proxy::{Proxy, ProxyBuild, ProxyBuilder, proxy_binary};
 pub use redis::{RedisServer, free_port};
 pub use test_proxy::TestProxy;

@@ -17,12 +17,8 @@ pub(crate) async fn run(
     let (steps, settings_are_bad) = match settings {
         Ok((settings, warnings)) => (run_steps(settings, &warnings).await?, false),
         Err(problems) => {
-            let steps = problems.iter().map(|problem| Step {
-                name: "settings",
-                result: StepResult::Fail,
-                detail: problem.to_string(),
-                remedy: None,
-            });
+            let steps =
+                problems.iter().map(|problem| Step::failed("settings", problem.to_string()));
             (steps.collect(), true)
         }
     };
@@ -61,9 +57,14 @@ async fn run_steps(settings: Settings, warnings: &[Warning]) -> Result<Vec<Step>
 }
 
 fn as_lines(steps: &[Step]) -> String {
+    let title = |step: &Step| match &step.upstream {
+        Some(upstream) => format!("{upstream} {}", step.name),
+        None => step.name.to_owned(),
+    };
+    let width = steps.iter().map(|step| title(step).len()).max().unwrap_or(0).max(NARROWEST);
     let line = |step: &Step| {
         let remedy = step.remedy.as_ref().map(|remedy| format!(" -> {remedy}")).unwrap_or_default();
-        format!("{:4}  {:11}  {}{remedy}\n", step.result.word(), step.name, step.detail)
+        format!("{:4}  {:width$}  {}{remedy}\n", step.result.word(), title(step), step.detail)
     };
     steps.iter().map(line).collect()
 }
@@ -72,13 +73,20 @@ fn as_json(steps: &[Step], usable: bool) -> String {
     let steps: Vec<_> = steps
         .iter()
         .map(|step| {
-            json!({
+            let mut line = json!({
                 "step": step.name,
                 "result": step.result.word(),
                 "detail": step.detail,
                 "remedy": step.remedy,
-            })
+            });
+            if let Some(upstream) = &step.upstream {
+                line["upstream"] = json!(**upstream);
+            }
+            line
         })
         .collect();
     format!("{:#}\n", json!({ "usable": usable, "steps": steps }))
 }
+
+/// The width of the column of steps, as long as no step has a longer title.
+const NARROWEST: usize = 11;

@@ -4,7 +4,7 @@ use std::io;
 
 use code_assist_core::settings::{
     AccountSettings, CodeAssistSettings, GeminiApiSettings, GoogleCredentials, KvUrl, Settings,
-    UpstreamSettings, VertexAuth, VertexSettings,
+    VertexAuth, VertexSettings,
 };
 pub(crate) use code_assist_emulator::Emulator;
 use code_assist_emulator::{
@@ -13,7 +13,8 @@ use code_assist_emulator::{
 
 use crate::cli::EmulatedProvider;
 
-/// Starts the emulator, and points `settings` to it, with credentials that are good nowhere else.
+/// Starts the emulator, and points `settings` to it, with credentials that are good nowhere else. The
+/// settings were read for an emulator.
 pub(crate) async fn start(
     provider: EmulatedProvider,
     settings: &mut Settings,
@@ -25,18 +26,10 @@ pub(crate) async fn start(
         EmulatedProvider::All => Played::All,
     };
     let emulator = code_assist_emulator::start(Options { played, ..Options::default() }).await?;
-    let accounts = accounts(&emulator, played);
-    // An order that the operator has set stays.
-    let place = |upstream: &UpstreamSettings| {
-        settings.upstreams.iter().position(|configured| configured.name == upstream.name)
-    };
-    let mut upstreams: Vec<UpstreamSettings> =
-        accounts.into_iter().map(|account| upstream(&emulator, account)).collect();
-    if settings.upstreams.len() > 1 {
-        upstreams.sort_by_key(|upstream| place(upstream).unwrap_or(usize::MAX));
+    for upstream in &mut settings.upstreams {
+        upstream.endpoints = vec![emulator.url()];
+        upstream.account = account(&emulator, &upstream.account);
     }
-    settings.upstreams = upstreams;
-    settings.unused_upstreams.clear();
     settings.token_url = emulator.token_url();
     settings.tokeninfo_url = emulator.tokeninfo_url();
     // Throw-away facts do not belong into the store of a real account.
@@ -45,18 +38,17 @@ pub(crate) async fn start(
     Ok(emulator)
 }
 
-fn accounts(emulator: &Emulator, played: Played) -> Vec<AccountSettings> {
-    let code_assist = || {
-        AccountSettings::CodeAssist(CodeAssistSettings {
+/// The account of the same provider at the emulator.
+fn account(emulator: &Emulator, configured: &AccountSettings) -> AccountSettings {
+    match configured {
+        AccountSettings::CodeAssist(_) => AccountSettings::CodeAssist(CodeAssistSettings {
             credentials_json: Some(emulator.credentials().into()),
             ..CodeAssistSettings::default()
-        })
-    };
-    let gemini_api = || {
-        AccountSettings::GeminiApi(GeminiApiSettings { api_key: GEMINI_API_KEY.to_owned().into() })
-    };
-    let vertex = || {
-        AccountSettings::Vertex(VertexSettings {
+        }),
+        AccountSettings::GeminiApi(_) => AccountSettings::GeminiApi(GeminiApiSettings {
+            api_key: GEMINI_API_KEY.to_owned().into(),
+        }),
+        AccountSettings::Vertex(_) => AccountSettings::Vertex(VertexSettings {
             auth: VertexAuth::Google(GoogleCredentials::Json(
                 service_account_json(&emulator.url()).into(),
             )),
@@ -64,21 +56,6 @@ fn accounts(emulator: &Emulator, played: Played) -> Vec<AccountSettings> {
             location: VERTEX_LOCATION.to_owned(),
             api_version: "v1beta1".to_owned(),
             quota_project: None,
-        })
-    };
-    let mut accounts = Vec::new();
-    accounts.extend(played.code_assist().then(code_assist));
-    accounts.extend(played.gemini_api().then(gemini_api));
-    accounts.extend(played.vertex().then(vertex));
-    accounts
-}
-
-fn upstream(emulator: &Emulator, account: AccountSettings) -> UpstreamSettings {
-    UpstreamSettings {
-        name: account.provider().into(),
-        account,
-        endpoints: vec![emulator.url()],
-        models: Vec::new(),
-        model_map: Vec::new(),
+        }),
     }
 }

@@ -84,11 +84,13 @@ async fn write_upstreams(
             AccountSettings::CodeAssist(_) | AccountSettings::GeminiApi(_) => String::new(),
         };
         let _ = writeln!(out, "  upstream     {name} at {}{place}", upstream.endpoints.join(", "));
-        let credentials = match is_emulated {
-            true => "thrown away when the emulator stops".to_owned(),
-            false => credentials(&upstream.account, platform).await,
-        };
-        let _ = writeln!(out, "  credentials  {credentials}");
+        if !is_emulated {
+            let credentials = credentials(&upstream.account, settings, platform).await;
+            let _ = writeln!(out, "  credentials  {credentials}");
+        }
+    }
+    if is_emulated {
+        out.push_str("  credentials  thrown away when the emulator stops\n");
     }
     if settings.no_upstream_configured && !is_emulated {
         let _ = writeln!(
@@ -118,15 +120,17 @@ fn access(settings: &Settings) -> String {
 }
 
 /// Where an account's credentials are, and whether they can be read.
-async fn credentials(account: &AccountSettings, platform: &TokioPlatform) -> String {
+async fn credentials(
+    account: &AccountSettings,
+    settings: &Settings,
+    platform: &TokioPlatform,
+) -> String {
     match account {
         AccountSettings::CodeAssist(account) => code_assist(account, platform).await,
         AccountSettings::GeminiApi(_) => "an API key".to_owned(),
         AccountSettings::Vertex(account) => match &account.auth {
             VertexAuth::ApiKey(_) => "an API key of express mode".to_owned(),
-            VertexAuth::Google(GoogleCredentials::Search) => {
-                "gcloud's file, else the metadata server".to_owned()
-            }
+            VertexAuth::Google(GoogleCredentials::Search) => found(settings, platform).await,
             VertexAuth::Google(GoogleCredentials::Json(json)) => described(
                 json.name,
                 google_credential_problem(json.text.expose_secret().as_bytes()),
@@ -135,6 +139,19 @@ async fn credentials(account: &AccountSettings, platform: &TokioPlatform) -> Str
                 in_file(path, platform, google_credential_problem, NO_GOOGLE_FILE).await
             }
         },
+    }
+}
+
+/// Where the search of Google's libraries ends.
+async fn found(settings: &Settings, platform: &TokioPlatform) -> String {
+    if let Some(path) = &settings.adc_file
+        && let CredentialFile::Read { content, .. } = platform.credential_file(path, None).await
+    {
+        return described(path, google_credential_problem(&content));
+    }
+    match &settings.metadata_host {
+        Some(host) => format!("the metadata server {host}, since there is no file of gcloud's"),
+        None => format!("MISSING: {NO_GOOGLE_FILE}"),
     }
 }
 
@@ -191,7 +208,8 @@ async fn first_start(platform: &TokioPlatform) -> bool {
 }
 
 const NO_LOGIN_FILE: &str = "sign in with `gemini`, or set GCP_SERVICE_ACCOUNT";
-const NO_GOOGLE_FILE: &str = "set VERTEX_CREDENTIALS to the right path, or sign in with `gcloud auth application-default login`";
+const NO_GOOGLE_FILE: &str = "set VERTEX_CREDENTIALS to the right \
+    path, or sign in with `gcloud auth application-default login`";
 
 const NOTICE_KEY: &str = "terms_notice_shown";
 const NOTICE_TTL: Duration = Duration::from_secs(10 * 365 * 24 * 3600);

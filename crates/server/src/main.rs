@@ -104,7 +104,11 @@ fn run(invocation: Invocation) -> Result<(), CommandError> {
         return Ok(());
     }
 
-    let sources = Sources { config: invocation.config, flags: invocation.flags };
+    let emulated = match &invocation.task {
+        Task::Serve(serve) => serve.emulator,
+        _ => None,
+    };
+    let sources = Sources { config: invocation.config, flags: invocation.flags, emulated };
     let settings = sources.read();
     if let Task::Config = invocation.task {
         print(&sources.layered(|layers, file| listing(layers, &file.upstreams)));

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use code_assist_core::settings::{Layer, Machine, Problem, Settings, Source, Warning};
 
 use crate::cgroup;
+use crate::cli::EmulatedProvider;
 use crate::config::ConfigFile;
 use crate::features;
 
@@ -18,6 +19,8 @@ pub(crate) struct Sources {
     pub(crate) config: Option<PathBuf>,
     /// The settings that were given as flags, by name.
     pub(crate) flags: HashMap<&'static str, String>,
+    /// `serve --emulator`.
+    pub(crate) emulated: Option<EmulatedProvider>,
 }
 
 impl Sources {
@@ -39,6 +42,7 @@ impl Sources {
                 is_on_network: false,
                 has_path: Some(&|path| Path::new(path).exists()),
                 upstream_tables: &file.upstreams,
+                emulated: self.emulated.map(EmulatedProvider::names),
             };
             match Settings::read_on(layers, &machine) {
                 Ok((settings, more)) => {

@@ -308,7 +308,7 @@ const ALLOW_PRIVATE_NETWORK: HeaderName =
     HeaderName::from_static("access-control-allow-private-network");
 
 /// The methods of all routes.
-const METHODS: &str = "GET, HEAD, POST, OPTIONS";
+const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /// The headers that Gemini clients send from browsers (`docs/reference/clients.md` R14), for a
 /// preflight that names none.
@@ -319,7 +319,9 @@ const CLIENT_HEADERS: &str = "x-goog-api-key, x-goog-api-client, content-type, a
 /// The headers that a page may read besides those that are always readable.
 const EXPOSED_HEADERS: &str = "x-request-id, x-proxy-model, x-proxy-dropped-fields, \
     x-proxy-normalized, x-cache, x-cloudaicompanion-trace-id, x-ratelimit-limit, \
-    x-ratelimit-remaining, x-ratelimit-reset, retry-after, server-timing";
+    x-ratelimit-remaining, x-ratelimit-reset, retry-after, server-timing, x-proxy-upstream, \
+    x-proxy-failover, x-proxy-tried, x-goog-upload-url, x-goog-upload-control-url, \
+    x-goog-upload-status, x-goog-upload-chunk-granularity, x-goog-upload-size-received";
 
 /// Two hours, the longest time that Chromium keeps a preflight's answer.
 const MAX_AGE_SECONDS: &str = "7200";

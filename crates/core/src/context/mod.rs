@@ -41,7 +41,7 @@ pub(crate) struct RequestContext<P: Platform> {
     /// `None` until the route is known, and for a path that leads nowhere.
     pub(crate) operation: Option<Operation>,
     /// The model as it is sent upstream; empty where there is none.
-    pub(crate) model: String,
+    pub(crate) model: Arc<str>,
     pub(crate) caller: Caller,
     /// The name of the upstream that serves the request, where several are in use.
     pub(crate) upstream: Option<Arc<str>>,
@@ -167,7 +167,7 @@ impl<P: Platform> RequestContext<P> {
             id,
             received,
             operation: None,
-            model: String::new(),
+            model: Arc::default(),
             caller: Caller::Unknown,
             upstream: None,
             failover_from: None,
@@ -326,7 +326,7 @@ impl<P: Platform> RequestContext<P> {
         if self.counted_for != CountedFor::Nothing {
             match outcomes {
                 CallOutcomes::NEUTRAL => {}
-                _ => self.metrics.upstream(!outcomes.has_failed()),
+                _ => self.metrics.upstream(self.endpoint, !outcomes.has_failed()),
             }
         }
         let call = self.call.take()?;

@@ -63,6 +63,12 @@ impl fmt::Display for Error {
                          GCP_SERVICE_ACCOUNT to the JSON of its oauth_creds.json, then run"
                     }
                     CredentialKind::ApiKey | CredentialKind::GoogleCloud => "Afterwards run",
+                    CredentialKind::Unset => {
+                        "Set GEMINI_API_KEY for the Gemini API, or VERTEX_PROJECT for Vertex AI, and \
+                         restart the proxy; or, for Code Assist, sign in with the official Gemini CLI on \
+                         the proxy's machine or set GCP_SERVICE_ACCOUNT to the JSON of its \
+                         oauth_creds.json. Then run"
+                    }
                 };
                 write!(
                     f,
@@ -75,7 +81,7 @@ impl fmt::Display for Error {
                     CredentialKind::ApiKey => {
                         "The proxy's operator must correct the proxy's own key for Google, then run"
                     }
-                    CredentialKind::GeminiCli => {
+                    CredentialKind::GeminiCli | CredentialKind::Unset => {
                         "Sign in again with the official Gemini CLI, then run"
                     }
                     CredentialKind::GoogleCloud => {
@@ -135,6 +141,18 @@ impl fmt::Display for Error {
             Self::MethodNotAllowed { allow } => {
                 write!(f, "This path does not take this HTTP method. It takes: {allow}.")
             }
+            Self::NeedsProject { what, upstream, others } => {
+                write!(
+                    f,
+                    "The upstream {upstream} has no {what}: it is Vertex AI with an API key, whose \
+                     express mode has generateContent, streamGenerateContent and countTokens only. The \
+                     operator can give it a project and credentials of Google Cloud (VERTEX_PROJECT)."
+                )?;
+                match &**others {
+                    [] => Ok(()),
+                    others => write_others(f, others),
+                }
+            }
             Self::NotAllowed { what } => write!(
                 f,
                 "This proxy does not let clients use {what}: the tokens that it makes go to Google \
@@ -156,12 +174,7 @@ impl fmt::Display for Error {
                     [] => f.write_str(
                         " No upstream of this proxy has it: its operator can add one that does.",
                     ),
-                    others => write!(
-                        f,
-                        " These have it: {}. Name one in the header x-proxy-upstream, or leave the \
-                         header out.",
-                        others.join(", ")
-                    ),
+                    others => write_others(f, others),
                 }
             }
             Self::OriginNotAllowed { origin } if origin.is_empty() => f.write_str(
@@ -371,6 +384,15 @@ fn write_ineligible(f: &mut fmt::Formatter<'_>, reasons: &[(String, String)]) ->
     )
 }
 
+/// Names the upstreams that have what another one lacks.
+fn write_others(f: &mut fmt::Formatter<'_>, others: &[String]) -> fmt::Result {
+    write!(
+        f,
+        " These have it: {}. Name one in the header x-proxy-upstream, or leave the header out.",
+        others.join(", ")
+    )
+}
+
 /// Writes Google's own sentence first, since some clients look for it.
 fn write_not_offered(f: &mut fmt::Formatter<'_>, what: &str, model: Option<&str>) -> fmt::Result {
     match model {
@@ -388,10 +410,14 @@ fn write_not_offered(f: &mut fmt::Formatter<'_>, what: &str, model: Option<&str>
         }
         "files" | "media" | "upload" => " Send the data inline, as inlineData, instead.",
         "bidiGenerateContent" => " Use streamGenerateContent instead of the Live API.",
-        "openai" => " Point the client at the Gemini API, at /v1beta, instead.",
-        _ => " For anything else use the Gemini API with an API key of its own.",
+        "openai" => " Point the client at this proxy's Gemini API, at /v1beta, instead.",
+        _ => "",
     };
-    f.write_str(instead)
+    f.write_str(instead)?;
+    f.write_str(
+        " An upstream at the Gemini API has it: the operator can set GEMINI_API_KEY and \
+         UPSTREAMS=code-assist,gemini-api.",
+    )
 }
 
 /// A quoted text, made to end like a sentence.

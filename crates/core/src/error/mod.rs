@@ -113,6 +113,15 @@ pub enum Error {
         /// The path without its query, or `models/x`.
         what: String,
     },
+    /// The upstream is at Vertex AI in express mode, and only a project has this.
+    NeedsProject {
+        /// The method or collection.
+        what: String,
+        /// The upstream.
+        upstream: String,
+        /// The upstreams that have it.
+        others: Vec<String>,
+    },
     /// The operator does not let clients use this method.
     NotAllowed {
         /// The method or collection.
@@ -297,6 +306,8 @@ pub enum CredentialKind {
     GeminiCli,
     /// A credential of Google Cloud. The reason says what to do.
     GoogleCloud,
+    /// No provider has a credential, so that the operator may choose one.
+    Unset,
 }
 
 impl Error {
@@ -409,14 +420,11 @@ impl Error {
             Self::CircuitOpen { model: Some(model), .. } => {
                 vec![(Cow::Borrowed("model"), model.clone())]
             }
+            Self::NeedsProject { what, upstream, others } => {
+                not_offered(what, Some(upstream), others)
+            }
             Self::NotOffered { what, upstream, others, .. } => {
-                let mut known = vec![(Cow::Borrowed("asked"), what.clone())];
-                let upstream = upstream.clone().map(|name| (Cow::Borrowed("upstream"), name));
-                known.extend(upstream);
-                if !others.is_empty() {
-                    known.push((Cow::Borrowed("offeredBy"), others.join(",")));
-                }
-                known
+                not_offered(what, upstream.as_ref(), others)
             }
             Self::ValidationRequired { link: Some(link), .. } => {
                 vec![(Cow::Borrowed("validation_url"), link.clone())]
@@ -448,6 +456,19 @@ impl Error {
             _ => Vec::new(),
         }
     }
+}
+
+fn not_offered(
+    what: &str,
+    upstream: Option<&String>,
+    others: &[String],
+) -> Vec<(Cow<'static, str>, String)> {
+    let mut known = vec![(Cow::Borrowed("asked"), what.to_owned())];
+    known.extend(upstream.map(|name| (Cow::Borrowed("upstream"), name.clone())));
+    if !others.is_empty() {
+        known.push((Cow::Borrowed("offeredBy"), others.join(",")));
+    }
+    known
 }
 
 /// Too little of the memory budget is free. Memory becomes free whenever a request ends, so the

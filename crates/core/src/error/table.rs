@@ -80,6 +80,10 @@ impl Error {
             Self::MethodNotAllowed { .. } => {
                 (S::METHOD_NOT_ALLOWED, Some("METHOD_NOT_ALLOWED"), "method_not_allowed", Client)
             }
+            // The reason of `NotOffered`, which clients know.
+            Self::NeedsProject { .. } => {
+                (S::NOT_FOUND, Some("NOT_OFFERED_BY_UPSTREAM"), "needs_project", Client)
+            }
             Self::NotAllowed { .. } => (S::FORBIDDEN, Some("NOT_ALLOWED"), "not_allowed", Operator),
             Self::NotFound { .. } => (S::NOT_FOUND, Some("NOT_FOUND"), "not_found", Client),
             Self::NotOffered { upstream: None, .. } => {

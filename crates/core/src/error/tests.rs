@@ -44,6 +44,10 @@ fn every_error() -> Vec<Error> {
             kind: CredentialKind::GeminiCli,
         },
         Error::CredentialsMissing {
+            why: text("~/.gemini/oauth_creds.json does not exist"),
+            kind: CredentialKind::Unset,
+        },
+        Error::CredentialsMissing {
             why: text("there is no credential for Vertex AI; set VERTEX_CREDENTIALS"),
             kind: CredentialKind::GoogleCloud,
         },
@@ -73,6 +77,11 @@ fn every_error() -> Vec<Error> {
         Error::MalformedBody,
         Error::MalformedJson { detail: text("trailing characters at line 1 column 4") },
         Error::MethodNotAllowed { allow: "GET, HEAD" },
+        Error::NeedsProject {
+            what: text("cachedContents"),
+            upstream: text("vertex"),
+            others: Vec::new(),
+        },
         Error::NotAllowed { what: text("auth_tokens") },
         Error::NotFound { what: text("/v1/nothing") },
         not_offered("embedContent", Some("text-embedding-004")),
@@ -173,7 +182,7 @@ fn the_reasons_are_those_of_the_contract() {
                 "NOT_ALLOWED",
             ],
         ),
-        (404, "NOT_FOUND", &["NOT_FOUND", "NOT_OFFERED_BY_CODE_ASSIST"]),
+        (404, "NOT_FOUND", &["NOT_FOUND", "NOT_OFFERED_BY_CODE_ASSIST", "NOT_OFFERED_BY_UPSTREAM"]),
         (405, "UNIMPLEMENTED", &["METHOD_NOT_ALLOWED"]),
         (413, "INVALID_ARGUMENT", &["BODY_TOO_LARGE"]),
         (501, "UNIMPLEMENTED", &["WEBSOCKET_UNSUPPORTED"]),

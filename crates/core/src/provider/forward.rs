@@ -1,7 +1,7 @@
 //! Which headers and query parameters pass between a client and upstream
 //! (`docs/reference/upstreams.md` 1.4).
 
-use http::header::LOCATION;
+use http::header::{CONNECTION, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// The client's headers that go on with a call whose answer the proxy reads. No header with a credential
@@ -18,7 +18,7 @@ pub(crate) fn copied_headers(client: &HeaderMap) -> HeaderMap {
 fn passed(client: &HeaderMap, goes_on: impl Fn(Passes) -> bool) -> HeaderMap {
     let mut passed = HeaderMap::new();
     for (name, value) in client {
-        if goes_on(passes(REQUEST_HEADERS, name)) {
+        if goes_on(passes(REQUEST_HEADERS, name)) && !is_hop_by_hop(client, name) {
             passed.append(name, value.clone());
         }
     }
@@ -38,11 +38,17 @@ pub(crate) fn copied_answer_headers(upstream: &HeaderMap) -> HeaderMap {
 fn passed_back(upstream: &HeaderMap, comes_back: impl Fn(Passes) -> bool) -> HeaderMap {
     let mut passed = HeaderMap::new();
     for (name, value) in upstream {
-        if comes_back(passes(ANSWER_HEADERS, name)) {
+        if comes_back(passes(ANSWER_HEADERS, name)) && !is_hop_by_hop(upstream, name) {
             passed.append(name, without_key(name, value));
         }
     }
     passed
+}
+
+/// True for a header that `Connection` names, which is for the next hop only (RFC 9110 7.6.1).
+fn is_hop_by_hop(headers: &HeaderMap, name: &HeaderName) -> bool {
+    let mut values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    values.any(|value| value.split(',').any(|it| it.trim().eq_ignore_ascii_case(name.as_str())))
 }
 
 /// The value; one that holds a URL loses its `key=`, which Google repeats where a request had it.
@@ -87,6 +93,8 @@ const REQUEST_HEADERS: &[(&str, Passes)] = &[
     ("x-goog-api-key", Passes::Never),
     ("x-goog-authenticated-*", Passes::Never),
     ("x-goog-iam-*", Passes::Never),
+    ("x-goog-iap-*", Passes::Never),
+    ("x-goog-spatula", Passes::Never),
     ("x-goog-user-project", Passes::Never),
     ("x-goog-*", Passes::Always),
     ("x-vertex-ai-llm-*", Passes::Always),
@@ -122,15 +130,16 @@ const ANSWER_HEADERS: &[(&str, Passes)] = &[
 /// A client's query as it goes on, with its question mark; empty if nothing of it does. What goes on
 /// keeps its bytes.
 pub(crate) fn query(client: &str) -> String {
-    query_without(client, &CREDENTIALS)
+    query_without(client, is_dropped)
 }
 
-/// A query without the parameters of these names, with its question mark. The rest keeps its bytes.
-pub(crate) fn query_without(client: &str, dropped: &[&str]) -> String {
+/// A query without the parameters whose decoded names are dropped, with its question mark. The rest keeps its
+/// bytes.
+pub(crate) fn query_without(client: &str, drops: impl Fn(&str) -> bool) -> String {
     let pairs = client.split('&').filter(|pair| {
         let name = pair.split('=').next().unwrap_or_default();
         let name = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
-        !pair.is_empty() && !dropped.contains(&&*name)
+        !pair.is_empty() && !drops(&name)
     });
     let mut query = String::new();
     for pair in pairs {
@@ -149,8 +158,18 @@ pub(crate) fn alt(client: &str) -> String {
     alt.next().map(|pair| format!("?{pair}")).unwrap_or_default()
 }
 
-/// The parameters that carry a credential.
-const CREDENTIALS: [&str; 3] = ["key", "access_token", "oauth_token"];
+/// True for a parameter that never goes on, whatever its case, and with a dollar sign before it or without
+/// one: Google knows both forms of its system parameters.
+pub(crate) fn is_dropped(name: &str) -> bool {
+    let letters =
+        || name.bytes().filter(u8::is_ascii_alphanumeric).map(|it| it.to_ascii_lowercase());
+    DROPPED_PARAMETERS.iter().any(|dropped| letters().eq(dropped.bytes()))
+}
+
+/// The letters of the parameters that carry a credential, name the project that is billed, or replace the
+/// method.
+const DROPPED_PARAMETERS: [&str; 6] =
+    ["key", "accesstoken", "oauthtoken", "bearertoken", "userproject", "httpmethod"];
 
 #[cfg(test)]
 mod tests {
@@ -185,6 +204,8 @@ mod tests {
             "x-goog-api-key",
             "x-goog-user-project",
             "x-goog-iam-authorization-token",
+            "x-goog-iap-jwt-assertion",
+            "x-goog-spatula",
             "x-goog-authenticated-user-email",
             "proxy-authorization",
             "host",
@@ -231,6 +252,15 @@ mod tests {
     }
 
     #[test]
+    fn what_connection_names_goes_no_further() {
+        let mut given = with(&["x-goog-a", "x-goog-b", "x-goog-c"]);
+        given.append(CONNECTION, HeaderValue::from_static("keep-alive, X-Goog-A"));
+        given.append(CONNECTION, HeaderValue::from_static("x-goog-c"));
+        assert_eq!(copied_headers(&given).keys().collect::<Vec<_>>(), ["x-goog-b"]);
+        assert_eq!(copied_answer_headers(&given).keys().collect::<Vec<_>>(), ["x-goog-b"]);
+    }
+
+    #[test]
     fn a_header_that_came_twice_goes_on_twice() {
         let mut given = HeaderMap::new();
         for value in ["a", "b"] {
@@ -251,6 +281,8 @@ mod tests {
             ),
             ("%6bey=K&a", "?a"),
             ("access_token=T&oauth_token=T&monkey=1", "?monkey=1"),
+            ("KEY=K&%24key=K&$access_token=T&bearer_token=T&a", "?a"),
+            ("$userProject=p&userProject=p&user_project=p&%24httpMethod=POST&keys=1", "?keys=1"),
         ] {
             assert_eq!(query(given), passed, "{given}");
         }

@@ -53,6 +53,17 @@ pub(crate) enum ProviderKind {
     Vertex,
 }
 
+impl ProviderKind {
+    /// The provider's name in settings.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::CodeAssist => "code-assist",
+            Self::GeminiApi => "gemini-api",
+            Self::Vertex => "vertex",
+        }
+    }
+}
+
 impl Provider {
     pub(crate) fn kind(&self) -> ProviderKind {
         match self {
@@ -66,12 +77,33 @@ impl Provider {
     pub(crate) fn offers(&self, operation: Operation) -> bool {
         match operation {
             Operation::CountTokens | Operation::Generate | Operation::Stream => true,
-            Operation::GetModel | Operation::ListModels => true,
             Operation::PassThrough => matches!(self, Self::CodeAssist(_)),
-            Operation::Embed => !matches!(self, Self::CodeAssist(_)),
-            Operation::BatchEmbed | Operation::Copy(_) => matches!(self, Self::GeminiApi(_)),
+            Operation::BatchEmbed => matches!(self, Self::GeminiApi(_)),
+            Operation::Copy(kind) => match self {
+                Self::CodeAssist(_) => false,
+                Self::GeminiApi(_) => true,
+                Self::Vertex(vertex) => vertex::copied::copies(kind) && !vertex.is_express(),
+            },
+            Operation::Embed => match self {
+                Self::CodeAssist(_) => false,
+                Self::GeminiApi(_) => true,
+                Self::Vertex(vertex) => !vertex.is_express(),
+            },
+            Operation::GetModel | Operation::ListModels => match self {
+                Self::CodeAssist(_) | Self::GeminiApi(_) => true,
+                Self::Vertex(vertex) => !vertex.is_express(),
+            },
+            Operation::VertexResource => match self {
+                Self::CodeAssist(_) | Self::GeminiApi(_) => false,
+                Self::Vertex(vertex) => !vertex.is_express(),
+            },
             _ => false,
         }
+    }
+
+    /// True for Vertex AI with an API key, which lacks what a project has.
+    pub(crate) fn is_express(&self) -> bool {
+        matches!(self, Self::Vertex(vertex) if vertex.is_express())
     }
 
     /// The model at the provider for the name that a client has asked for. An alias of the operator's is
@@ -99,7 +131,12 @@ impl Provider {
                 Ok(provider.adapt(call, body, model)?)
             }
             (Self::GeminiApi(_), ClientMode::Gemini) => Ok(unedited(call, body)),
-            (Self::GeminiApi(_), ClientMode::Vertex) => vertex_client::at_gemini_api(body),
+            (Self::GeminiApi(_), ClientMode::Vertex) => match call {
+                ModelCall::Whole(WholeCall::CountTokens) => {
+                    vertex_client::count_at_gemini_api(body, model)
+                }
+                ModelCall::Stream | ModelCall::Whole(_) => vertex_client::at_gemini_api(body),
+            },
             (Self::Vertex(provider), _) => provider.adapt(call, mode, body),
         }
     }

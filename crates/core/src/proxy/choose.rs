@@ -10,6 +10,7 @@ use crate::context::RequestContext;
 use crate::dialect::Operation;
 use crate::error::Error;
 use crate::platform::Platform;
+use crate::provider::vertex::path::VertexPathError;
 use crate::upstream::Upstream;
 
 /// What a request asks of an upstream.
@@ -58,7 +59,7 @@ impl Proxy {
             Some(name) => {
                 let at = all.iter().position(|upstream| *upstream.name == *name);
                 let at = at.ok_or_else(|| Error::UnknownUpstream {
-                    name: name.to_owned(),
+                    name: name.chars().take(LONGEST_SHOWN).collect(),
                     known: all.iter().map(|upstream| upstream.name.to_string()).collect(),
                 })?;
                 &all[at..=at]
@@ -85,14 +86,36 @@ impl Proxy {
     /// The error for a request that `upstream`, the preferred one, cannot serve.
     fn not_offered(&self, upstream: &Upstream, asked: Asked<'_>) -> Error {
         let others = self.upstreams.iter().filter(|other| may_serve(other, asked));
+        let others = others.map(|other| other.name.to_string()).collect();
+        let what = asked.operation.map(Operation::label).unwrap_or_default().to_owned();
+        let upstream_name = upstream.name.to_string();
+        if upstream.calls.provider.is_express() && upstream.serves(asked.model) {
+            return Error::NeedsProject { what, upstream: upstream_name, others };
+        }
         Error::NotOffered {
-            what: asked.operation.map(Operation::label).unwrap_or_default().to_owned(),
+            what,
             model: Some(asked.model).filter(|model| !model.is_empty()).map(str::to_owned),
-            upstream: Some(upstream.name.to_string()),
-            others: others.map(|other| other.name.to_string()).collect(),
+            upstream: Some(upstream_name),
+            others,
+        }
+    }
+}
+
+/// The error for a path that leads nowhere at the upstream.
+pub(super) fn path_error(why: VertexPathError, what: &str, upstream: &Upstream) -> Error {
+    let what = what.to_owned();
+    match why {
+        VertexPathError::BadName => {
+            Error::NotFound { what: format!("{what} (Vertex AI has no such names)") }
+        }
+        VertexPathError::NeedsProject => {
+            Error::NeedsProject { what, upstream: upstream.name.to_string(), others: Vec::new() }
         }
     }
 }
 
 /// Names the upstream: in a request the one that the client wants, in an answer the one that gave it.
 pub(super) const UPSTREAM: HeaderName = HeaderName::from_static("x-proxy-upstream");
+
+/// How much of an unknown name an error shows.
+const LONGEST_SHOWN: usize = 100;

@@ -1,10 +1,10 @@
 //! The life of a request that is copied to the Gemini API and back, byte for byte.
 
 use bytes::Bytes;
-use http::header::{HOST, LOCATION};
+use http::header::{CONTENT_LENGTH, HOST, LOCATION};
 use http::request::Parts;
 use http::uri::Authority;
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderMap, HeaderName, Method, StatusCode};
 use http_body::Body;
 
 use super::Proxy;
@@ -13,16 +13,17 @@ use super::respond::{self, Answer, AnswerBody, put};
 use crate::access;
 use crate::context::RequestContext;
 use crate::dialect::gemini::models::bare;
-use crate::dialect::gemini::route::{Beyond, CopiedPath, PathForm, Route, RouteError, copied};
+use crate::dialect::gemini::route::{
+    self, Beyond, CopiedPath, PathForm, Route, RouteError, copied,
+};
 use crate::dialect::{CopiedKind, Operation};
 use crate::error::Error;
 use crate::memory;
 use crate::platform::{Platform, RequestBodyError, WebSocketRequest};
 use crate::policy::memory::REQUEST_BASE;
-use crate::provider::Provider;
 use crate::provider::gemini_api::copied::{self as requests, Repeats, SOCKET_HEADERS};
 use crate::provider::gemini_api::{self, upload};
-use crate::upstream::{CopiedAnswer, CopiedBody, Upstream};
+use crate::upstream::{Account, CopiedAnswer, CopiedBody, Upstream};
 
 impl Proxy {
     /// The route of a path that only an upstream with the whole Gemini API knows, if there is one.
@@ -35,12 +36,19 @@ impl Proxy {
             Err(error @ (RouteError::NotFound { .. } | RouteError::NotOffered { .. })) => error,
             route => return route,
         };
+        if self.upstreams.is_code_assist_alone() {
+            return Err(error);
+        }
         match copied::read(&parts.method, &parts.uri) {
             Some(Beyond::Embed { model, form, batch }) if self.has_offer(Operation::Embed) => {
                 Ok(Route::Embed { model, form, batch })
             }
             Some(Beyond::Copy(path)) if self.has_offer(Operation::Copy(path.kind)) => {
                 Ok(Route::Copy(path))
+            }
+            // With the whole API, what is not copied is no path of it.
+            None if self.has_offer(Operation::Copy(CopiedKind::Other)) => {
+                Err(route::not_found(&parts.method, &parts.uri))
             }
             _ => Err(error),
         }
@@ -53,7 +61,9 @@ impl Proxy {
     /// True for the next step of an upload whose URL the proxy has issued, and which needs no key. A key that
     /// comes with it is checked.
     pub(super) fn is_issued_upload(&self, path: &CopiedPath, parts: &Parts) -> bool {
-        self.issuer(path, parts).is_some() && !access::presents_key(&parts.headers, &parts.uri)
+        upload::is_later_step(&parts.method, &parts.headers)
+            && self.issuer(path, parts).is_some()
+            && !access::presents_key(&parts.headers, &parts.uri)
     }
 
     /// The upstream at which an upload was begun.
@@ -81,11 +91,15 @@ impl Proxy {
             Some(upstream) => upstream,
             None => {
                 let asked = Asked { operation: context.operation, model };
-                self.candidates(parts, asked).map_err(|error| named(error, path))?.0
+                self.candidates(parts, asked).map_err(|error| named(error, path.what()))?.0
             }
         };
         self.use_upstream(upstream, context);
-        model.clone_into(&mut context.model);
+        context.model = model.into();
+        if let Account::Vertex(account) = &upstream.account {
+            let target = (upstream, account);
+            return Box::pin(self.copy_gemini_path(parts, body, context, path, target)).await;
+        }
         if path.kind == CopiedKind::LiveSocket {
             return Box::pin(self.connect(parts, context, path, upstream)).await;
         }
@@ -104,7 +118,13 @@ impl Proxy {
                 upstream.calls.copy_streamed(&request, body.as_mut(), repeats, context, now);
             Box::pin(sending).await?
         };
-        let edit = |headers: &mut HeaderMap| self.at_proxy(headers, parts, upstream);
+        // The length of what a GET would bring.
+        let length = answer.head.headers.get(CONTENT_LENGTH).cloned();
+        let length = length.filter(|_| parts.method == Method::HEAD);
+        let edit = |headers: &mut HeaderMap| {
+            self.at_proxy(headers, parts, upstream);
+            headers.extend(length.map(|length| (CONTENT_LENGTH, length)));
+        };
         Ok(respond::copied(answer, edit, context))
     }
 
@@ -197,17 +217,6 @@ impl Proxy {
         }
     }
 
-    /// True if the upstream that answers a request for models has a list of its own that is copied.
-    pub(super) fn copies_models<P: Platform>(
-        &self,
-        parts: &Parts,
-        context: &RequestContext<P>,
-    ) -> Result<bool, Error> {
-        let asked = Asked { operation: context.operation, model: "" };
-        let (upstream, _) = self.candidates(parts, asked)?;
-        Ok(matches!(&*upstream.calls.provider, Provider::GeminiApi(_)))
-    }
-
     /// Copies the list of models, or one model. For an alias it is the model that the alias stands for.
     pub(super) async fn copy_models<P: Platform>(
         &self,
@@ -215,10 +224,8 @@ impl Proxy {
         context: &mut RequestContext<P>,
         route: &Route,
         form: PathForm,
+        upstream: &Upstream,
     ) -> Result<Answer<P>, Error> {
-        let asked = Asked { operation: context.operation, model: "" };
-        let (upstream, _) = self.candidates(parts, asked)?;
-        self.use_upstream(upstream, context);
         let version = gemini_api::version(form);
         let reloadable = self.reloadable();
         let mut more = HeaderMap::new();
@@ -228,7 +235,7 @@ impl Proxy {
                 if found != bare(model) {
                     put(&mut more, super::prepare::MODEL, found);
                 }
-                found.clone_into(&mut context.model);
+                context.model = found.into();
                 format!("/{version}/models/{found}")
             }
             _ => format!("/{version}/models"),
@@ -251,10 +258,14 @@ impl Proxy {
 }
 
 /// Names the method or the collection in the error for a path that the upstream has not.
-fn named(error: Error, path: &CopiedPath) -> Error {
+pub(super) fn named(error: Error, what: &str) -> Error {
+    let what = what.to_owned();
     match error {
+        Error::NeedsProject { upstream, others, .. } => {
+            Error::NeedsProject { what, upstream, others }
+        }
         Error::NotOffered { model, upstream, others, .. } => {
-            Error::NotOffered { what: path.what().to_owned(), model, upstream, others }
+            Error::NotOffered { what, model, upstream, others }
         }
         error => error,
     }

@@ -1,25 +1,17 @@
-//! Answers that the proxy gives itself: its name, its health, its metrics, and the models.
-
-use std::sync::Arc;
+//! Answers that the proxy gives itself: its name, its health and its metrics.
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, VARY};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use serde_json::json;
 
-use super::prepare::MODEL;
-use super::respond::{self, Answer, AnswerBody, JSON, put};
+use super::respond::{Answer, AnswerBody, JSON};
+use super::root::{self, ServedPort};
 use super::{Proxy, page};
-use crate::context::RequestContext;
-use crate::dialect::gemini::models;
 use crate::dialect::gemini::route::{self, Route};
 use crate::error::Error;
-use crate::metrics::{CredentialStatus, ExpositionFormat, HealthInput};
+use crate::metrics::{ExpositionFormat, HealthInput};
 use crate::platform::{AdminPort, Platform, ProcessStats};
-use crate::provider::code_assist::models::resolve;
-use crate::settings::AllowedProtocol;
-use crate::time::Monotonic;
 
 impl Proxy {
     /// Answers `GET /`, `/health`, `/health/detailed`, `/live`, `/metrics`, `/ready` and `OPTIONS *`,
@@ -73,10 +65,7 @@ impl Proxy {
             _ => {
                 headers.insert(CONTENT_TYPE, JSON);
                 headers.insert(VARY, HeaderValue::from_static("Accept"));
-                (
-                    StatusCode::OK,
-                    Bytes::from(root(self.settings.code_assist_protocol, self.port(parts))),
-                )
+                (StatusCode::OK, Bytes::from(root::body(&self.settings, self.port(parts))))
             }
         };
         Answer { status, headers, body: AnswerBody::Whole(body) }
@@ -112,130 +101,28 @@ impl Proxy {
     /// left out: they cost a few system calls, and `/health` is requested often.
     fn health_input<P: Platform>(&self, platform: &P) -> HealthInput {
         let (clock, now) = (platform.wall_clock(), platform.now());
-        let primary = self.upstreams.primary();
-        let reported = self.upstreams.iter().map(|upstream| upstream.calls.report_breakers(now));
-        let resting = reported.flatten().collect();
-        let token = primary.calls.auth.status(clock);
-        let credentials = token.trouble.map_or(CredentialStatus::Ok, |error| {
-            CredentialStatus::Failed(error.label(), error.message())
-        });
         HealthInput {
             clock,
             now,
             store_connected: platform.store_connected(),
             store_stats: platform.store_stats(),
-            credentials,
-            token: token.expiry,
-            project: match primary.code_assist() {
-                Some(account) => account.projects.state(clock, now),
-                None => "known",
-            },
+            upstreams: self.upstreams.iter().map(|it| it.health(clock, now)).collect(),
+            fails_over: !self.settings.failover.is_off(),
             most_requests: self.settings.max_concurrent_requests,
             most_per_caller: self.permits_per_caller(),
             queue_timeout: self.settings.queue_timeout,
-            resting,
-            exhausted: primary.calls.quotas.exhausted(clock),
             ready: self.unready_reasons(platform).is_empty(),
             memory_used: self.memory.used(),
             memory_limit: self.memory.limit(),
             process_stats: ProcessStats::default(),
         }
     }
-
-    /// Answers `GET /v1beta/models`.
-    pub(super) async fn model_list<P: Platform>(
-        &self,
-        context: &mut RequestContext<P>,
-        page_size: Option<usize>,
-        page_token: Option<&str>,
-    ) -> Result<Answer<P>, Error> {
-        let began = context.platform().now();
-        let models = self.code_assist_models(context, began).await?;
-        let body = models::list(&models, page_size, page_token)?;
-        Ok(respond::json(HeaderMap::new(), body))
-    }
-
-    async fn code_assist_models<P: Platform>(
-        &self,
-        context: &mut RequestContext<P>,
-        began: Monotonic,
-    ) -> Result<Arc<[models::Model]>, Error> {
-        match self.upstreams.code_assist() {
-            Some((_, account)) => account.models.models(context, began).await,
-            None => Err(Error::NotFound { what: "models".to_owned() }),
-        }
-    }
-
-    /// Answers `GET /v1beta/models/{m}`. For an alias it returns the model that the alias stands for.
-    pub(super) async fn model<P: Platform>(
-        &self,
-        context: &mut RequestContext<P>,
-        requested: &str,
-    ) -> Result<Answer<P>, Error> {
-        let began = context.platform().now();
-        let models = self.code_assist_models(context, began).await?;
-        if let Some(body) = models::one(&models, requested) {
-            return Ok(respond::json(HeaderMap::new(), body));
-        }
-        let reloadable = self.reloadable();
-        let model = resolve(requested, &reloadable.model_aliases);
-        let Some(body) = models::one(&models, model) else {
-            return Err(Error::NotFound { what: format!("models/{requested}") });
-        };
-        let mut headers = HeaderMap::new();
-        if model != requested {
-            put(&mut headers, MODEL, model);
-        }
-        Ok(respond::json(headers, body))
-    }
-}
-
-/// The port that a request came through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ServedPort {
-    /// `ADMIN_PORT`.
-    Admin,
-    /// The main port where there is an admin port.
-    Main,
-    /// The main port where there is no other.
-    Only,
 }
 
 /// True for a browser, which gets the status page.
 fn accepts_html(parts: &Parts) -> bool {
     let accept = parts.headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
     accept.is_some_and(|accept| accept.contains("text/html"))
-}
-
-/// The body of `GET /`.
-fn root(own_protocol: AllowedProtocol, port: ServedPort) -> String {
-    let mut paths = vec![
-        "POST /v1beta/models/{model}:generateContent",
-        "POST /v1beta/models/{model}:streamGenerateContent",
-        "POST /v1beta/models/{model}:countTokens",
-        "GET /v1beta/models",
-        "GET /v1beta/models/{model}",
-    ];
-    if own_protocol != AllowedProtocol::Off {
-        paths.push("POST /v1internal:{method}");
-    }
-    let mut monitoring = vec!["GET /health", "GET /live", "GET /ready"];
-    if port == ServedPort::Admin {
-        paths.clear();
-    }
-    if port != ServedPort::Main {
-        monitoring.extend(["GET /health/detailed", "GET /metrics"]);
-    }
-    json!({
-        "name": "code-assist-proxy",
-        "description": "A transparent proxy between the standard Gemini API and Google's Code Assist API",
-        "version": env!("CARGO_PKG_VERSION"),
-        "endpoints": {
-            "proxy": paths,
-            "monitoring": monitoring,
-        },
-    })
-    .to_string()
 }
 
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");

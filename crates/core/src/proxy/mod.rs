@@ -10,12 +10,15 @@ mod copy;
 mod failover;
 mod limit;
 mod local;
+mod models;
 mod page;
 mod prepare;
 mod probes;
 mod protocol;
 mod reload;
 mod respond;
+mod root;
+mod vertex;
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -76,10 +79,8 @@ impl Proxy {
     pub fn new<P: Platform>(settings: Settings, platform: &P) -> Self {
         let settings = Arc::new(settings);
         let (clock, now) = (platform.wall_clock(), platform.now());
-        let endpoints = settings.upstreams.iter().flat_map(|upstream| &upstream.endpoints);
-        let names = settings.upstreams.iter().map(|upstream| Arc::clone(&upstream.name)).collect();
-        let metrics = Metrics::new(endpoints, clock, now).with_upstreams(names);
-        let metrics = Arc::new(metrics);
+        let upstreams = settings.upstreams.iter().map(|it| (&it.name, &*it.endpoints));
+        let metrics = Arc::new(Metrics::new(upstreams, clock, now));
         let memory = MemoryBudget::new(settings.memory_budget_bytes);
         memory.set_keys(settings.api_keys.len());
         Self {
@@ -221,31 +222,24 @@ impl Proxy {
                 let call = if batch { WholeCall::BatchEmbed } else { WholeCall::Embed };
                 self.whole(target, body, context, call).await
             }
-            Route::Copy(path) => self.copy(parts, body, context, &path).await,
             Route::Generate { model, form } => {
                 let target = ModelTarget { parts, model, form };
                 self.whole(target, body, context, WholeCall::Generate).await
             }
+            // Boxed, so that the future of a usual request has no room for them.
+            Route::Copy(path) => Box::pin(self.copy(parts, body, context, &path)).await,
             Route::Stream { model, framing, form } => {
                 let target = ModelTarget { parts, model, form };
                 self.stream(target, body, context, framing).await
             }
             Route::PassThrough { suffix, alt } => {
-                self.pass_through(parts, body, context, &suffix, alt.as_deref()).await
+                Box::pin(self.pass_through(parts, body, context, &suffix, alt.as_deref())).await
             }
-            Route::Models { form, .. } | Route::Model { form, .. }
-                if self.copies_models(parts, context)? =>
-            {
-                self.copy_models(parts, context, &route, form).await
+            Route::Models { form, .. } | Route::Model { form, .. } => {
+                Box::pin(self.answer_models(parts, context, &route, form)).await
             }
-            Route::Models { page_size, page_token, .. } => {
-                self.model_list(context, page_size, page_token.as_deref()).await
-            }
-            Route::Model { model, .. } => self.model(context, &model).await,
             Route::VertexResource(resource) => {
-                let (what, model) = (resource.what().to_owned(), resource.model());
-                let model = model.map(str::to_owned);
-                Err(Error::NotOffered { what, model, upstream: None, others: Vec::new() })
+                Box::pin(self.vertex_resource(parts, body, context, &resource)).await
             }
             Route::Root
             | Route::Health
@@ -464,7 +458,7 @@ impl Proxy {
         let (owned_suffix, text) = (suffix.to_owned(), body.clone());
         let search = move || code_assist::passed_model(&owned_suffix, &text).unwrap_or_default();
         let longest = self.settings.queue_timeout;
-        context.model = memory::work_on(body.len(), context, longest, search).await?;
+        context.model = memory::work_on(body.len(), context, longest, search).await?.into();
         let request = account.protocol.pass_through(parts.method.clone(), suffix, alt);
         let now = context.platform().now();
         // Before the body, which may have to wait for the project: a discovery calls the same endpoints.

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName};
 use http_body::Body;
 
 use super::Proxy;
-use super::choose::Asked;
+use super::choose::{Asked, path_error};
 use super::coalesce::CacheRequest;
 use super::respond::put;
 use crate::context::RequestContext;
@@ -38,7 +38,7 @@ use crate::upstream::{Account, Calls, CodeAssistAccount, Upstream};
 pub(super) struct ModelTarget<'a> {
     pub(super) parts: &'a Parts,
     /// The model as the client wrote it, without prefixes.
-    pub(super) model: String,
+    pub(super) model: Arc<str>,
     pub(super) form: PathForm,
 }
 
@@ -91,18 +91,26 @@ impl Proxy {
         let ModelRequest { target, call, body, stand_in_model } = request;
         let (call, requested, mode) = (*call, &target.model, target.form.mode);
         let reloadable = self.reloadable();
-        let model: &str = match stand_in_model {
-            Some(model) => model,
+        let model = match stand_in_model {
             // Each request in the body names the model too.
-            None if call == ModelCall::Whole(WholeCall::BatchEmbed) => requested,
+            _ if call == ModelCall::Whole(WholeCall::BatchEmbed) => &**requested,
+            Some(model) => model,
             None => upstream.model(requested, &reloadable.model_aliases),
         };
         let mut headers = HeaderMap::new();
-        model.clone_into(&mut context.model);
-        if model != requested {
+        context.model = if *model == **requested { Arc::clone(requested) } else { model.into() };
+        if *model != **requested {
             put(&mut headers, MODEL, model);
         }
         let provider = &upstream.calls.provider;
+        if let Account::Vertex(account) = &upstream.account
+            && account.protocol.paths().is_none()
+        {
+            // The names in a body are compared with the project.
+            let now = context.platform().now();
+            let (paths, _) = Box::pin(account.paths(&upstream.calls, context, now)).await;
+            paths?;
+        }
         let adapted = if body.len() <= HEAVY {
             provider.adapt(call, mode, body, &context.model)
         } else {
@@ -268,7 +276,8 @@ impl Proxy {
                 let call = request.call;
                 let (protocol, target) = (&account.protocol, (*parts, *form));
                 let request = protocol.request(paths?, call, target, &context.model, adapted);
-                Ok((request.map_err(|why| Error::NotFound { what: why.to_string() })?, now))
+                let what = || format!("models/{}", context.model);
+                Ok((request.map_err(|why| path_error(why, &what(), upstream))?, now))
             }
         }
     }
@@ -332,4 +341,4 @@ fn cache_tag(call: WholeCall) -> &'static str {
 
 pub(super) const MODEL: HeaderName = HeaderName::from_static("x-proxy-model");
 const NORMALIZED: HeaderName = HeaderName::from_static("x-proxy-normalized");
-const DROPPED_FIELDS: HeaderName = HeaderName::from_static("x-proxy-dropped-fields");
+pub(super) const DROPPED_FIELDS: HeaderName = HeaderName::from_static("x-proxy-dropped-fields");

@@ -11,6 +11,7 @@ use crate::memory;
 use crate::payload::Payload;
 use crate::platform::Platform;
 use crate::provider::code_assist::pass_through;
+use crate::provider::vertex;
 use crate::settings::AllowedProtocol;
 use crate::time::Monotonic;
 use crate::upstream::{CodeAssistAccount, Upstream};
@@ -25,8 +26,12 @@ impl Proxy {
         match error {
             // The public API is no stranger to an operator with several upstreams.
             RouteError::NotOffered { what, model } if !self.upstreams.is_code_assist_alone() => {
-                let upstream = Some(self.upstreams.primary().name.to_string());
-                Error::NotOffered { what, model, upstream, others: Vec::new() }
+                let primary = self.upstreams.primary();
+                let (upstream, others) = (primary.name.to_string(), Vec::new());
+                if primary.calls.provider.is_express() && vertex::copied::has_in_project(&what) {
+                    return Error::NeedsProject { what, upstream, others };
+                }
+                Error::NotOffered { what, model, upstream: Some(upstream), others }
             }
             error => error.into(),
         }

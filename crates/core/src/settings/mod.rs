@@ -67,16 +67,6 @@ pub struct Settings {
     pub adc_file: Option<String>,
     /// `GCE_METADATA_HOST`: host, or host and port; `None` when the metadata server is not to be asked.
     pub metadata_host: Option<String>,
-    /// `GCP_SERVICE_ACCOUNT`: the JSON of the CLI's `oauth_creds.json`.
-    pub credentials_json: Option<CredentialsJson>,
-    /// `GEMINI_OAUTH_CREDS_FILE`, or its default path (needs a home folder).
-    pub credentials_file: Option<String>,
-    /// `GOOGLE_CLOUD_ACCESS_TOKEN`: used as it is, never refreshed.
-    pub access_token: Option<SecretString>,
-    /// `GEMINI_PROJECT_ID`, never all digits.
-    pub project_id: Option<String>,
-    /// `CODE_ASSIST_ENDPOINT`: one or more base URLs without a trailing slash.
-    pub endpoints: Vec<String>,
     /// `CODE_ASSIST_API_VERSION`.
     pub api_version: String,
     /// `OAUTH_TOKEN_URL`.
@@ -332,6 +322,9 @@ pub struct Machine<'a> {
     pub has_path: Option<&'a dyn Fn(&str) -> bool>,
     /// The `[[upstream]]` tables of the TOML file.
     pub upstream_tables: &'a [UpstreamTable],
+    /// The providers that an emulator plays in place of Google. They need no credentials, and nothing
+    /// that is set for an upstream counts but the order of `UPSTREAMS`.
+    pub emulated: Option<&'a [&'static str]>,
 }
 
 /// A machine of which nothing is known: every name has an address, and no path leads to a file.
@@ -343,6 +336,7 @@ impl Default for Machine<'_> {
             is_on_network: false,
             has_path: Some(&|_| false),
             upstream_tables: &[],
+            emulated: None,
         }
     }
 }

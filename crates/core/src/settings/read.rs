@@ -10,8 +10,8 @@ use super::spec::{Kind, SettingSpec};
 use super::table::SETTINGS;
 use super::upstreams::base_url;
 use super::{
-    AccountSettings, AllowedHosts, AllowedProtocol, CodeAssistSettings, Effective, KvUrl, Layer,
-    LogFormat, Machine, Problem, SettingError, Settings, Source, Warning, parse,
+    AllowedHosts, AllowedProtocol, Effective, KvUrl, Layer, LogFormat, Machine, Problem,
+    SettingError, Settings, Source, Warning, parse,
 };
 
 pub(super) fn settings(
@@ -21,19 +21,6 @@ pub(super) fn settings(
     let mut reader = SettingsReader::new(layers, machine.file);
     let allow_insecure_upstream = reader.switch("ALLOW_INSECURE_UPSTREAM");
     let upstreams = reader.upstreams(machine, allow_insecure_upstream);
-    let (first, endpoints) = upstreams
-        .in_use
-        .iter()
-        .find_map(|upstream| match &upstream.account {
-            AccountSettings::CodeAssist(account) => {
-                Some((account.clone(), upstream.endpoints.clone()))
-            }
-            _ => None,
-        })
-        .unwrap_or_else(|| {
-            let endpoint = spec_of("CODE_ASSIST_ENDPOINT").default;
-            (CodeAssistSettings::default(), vec![endpoint.to_owned()])
-        });
     let settings = Settings {
         host: reader.host(machine).unwrap_or_default(),
         port: u16::try_from(reader.whole("PORT")).unwrap_or(0),
@@ -48,11 +35,6 @@ pub(super) fn settings(
         no_upstream_configured: upstreams.none_configured,
         adc_file: upstreams.adc_file,
         metadata_host: upstreams.metadata_host,
-        credentials_json: first.credentials_json,
-        credentials_file: first.credentials_file,
-        access_token: first.access_token,
-        project_id: first.project_id,
-        endpoints,
         api_version: reader.text("CODE_ASSIST_API_VERSION", parse::api_version).unwrap_or_default(),
         token_url: reader.url("OAUTH_TOKEN_URL"),
         tokeninfo_url: reader.url("OAUTH_TOKENINFO_URL"),

@@ -4,16 +4,26 @@ use secrecy::ExposeSecret;
 
 use super::*;
 
+fn code_assist(settings: &Settings) -> &CodeAssistSettings {
+    match &settings.upstreams[0].account {
+        AccountSettings::CodeAssist(account) => account,
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn nothing_set_gives_the_defaults_of_the_table() {
     let (settings, warnings) = read(&[], &[("HOME", "/home/ada")], &[]).unwrap();
     assert_eq!(warnings, []);
     assert_eq!((settings.host.as_str(), settings.port), ("127.0.0.1", 8787));
-    assert_eq!(settings.endpoints, ["https://cloudcode-pa.googleapis.com"]);
+    assert_eq!(settings.upstreams[0].endpoints, ["https://cloudcode-pa.googleapis.com"]);
     assert_eq!(settings.token_url, "https://oauth2.googleapis.com/token");
     assert_eq!(settings.tokeninfo_url, "https://oauth2.googleapis.com/tokeninfo");
     assert_eq!(settings.api_version, "v1internal");
-    assert_eq!(settings.credentials_file.as_deref(), Some("/home/ada/.gemini/oauth_creds.json"));
+    assert_eq!(
+        code_assist(&settings).credentials_file.as_deref(),
+        Some("/home/ada/.gemini/oauth_creds.json")
+    );
     assert_eq!(
         settings.kv_url,
         KvUrl::File("/home/ada/.local/share/code-assist-proxy/kv.redb".into())
@@ -33,7 +43,7 @@ fn nothing_set_gives_the_defaults_of_the_table() {
     assert_eq!((settings.max_concurrent_requests, settings.max_retries), (100, 3));
     assert_eq!((settings.breaker_threshold, settings.rate_limit), (5, 0));
     assert_eq!((settings.log_level.as_str(), settings.log_format), ("info", LogFormat::Json));
-    assert!(settings.api_keys.is_empty() && settings.project_id.is_none());
+    assert!(settings.api_keys.is_empty() && code_assist(&settings).project_id.is_none());
     assert_eq!(settings.code_assist_protocol, AllowedProtocol::Generate);
 }
 
@@ -111,14 +121,14 @@ fn every_alias_works_when_the_first_name_is_unset() {
         }
     }
     let (settings, _) = read(&[], &[("CLOUDCODE_GCP_PROJECT_ID", "a-b")], &[]).unwrap();
-    assert_eq!(settings.project_id.as_deref(), Some("a-b"));
+    assert_eq!(code_assist(&settings).project_id.as_deref(), Some("a-b"));
 }
 
 #[test]
 fn the_first_name_wins_over_an_alias_and_a_disagreement_is_a_warning() {
     let env = [("GEMINI_PROJECT_ID", "mine"), ("GOOGLE_CLOUD_PROJECT", "other"), HOME];
     let (settings, warnings) = read(&[], &env, &[]).unwrap();
-    assert_eq!(settings.project_id.as_deref(), Some("mine"));
+    assert_eq!(code_assist(&settings).project_id.as_deref(), Some("mine"));
     assert_eq!(warnings.len(), 1);
     assert_eq!(
         warnings[0].to_string(),
@@ -132,7 +142,7 @@ fn the_first_name_wins_over_an_alias_and_a_disagreement_is_a_warning() {
     // A stronger source wins even by an alias.
     let env = [("GOOGLE_CLOUD_PROJECT", "env"), HOME];
     let (settings, warnings) = read(&[], &env, &[("GEMINI_PROJECT_ID", "file")]).unwrap();
-    assert_eq!((settings.project_id.as_deref(), warnings.len()), (Some("env"), 0));
+    assert_eq!((code_assist(&settings).project_id.as_deref(), warnings.len()), (Some("env"), 0));
 }
 
 #[test]
@@ -210,9 +220,12 @@ fn bounds_are_inclusive_and_values_beyond_them_are_refused() {
 fn urls_are_bases_without_login() {
     let endpoints = |text: &str| read(&[("CODE_ASSIST_ENDPOINT", text)], &[HOME], &[]);
     let (settings, warnings) = endpoints("https://a.example/x//, https://b.example/").unwrap();
-    assert_eq!(settings.endpoints, ["https://a.example/x", "https://b.example"]);
+    assert_eq!(settings.upstreams[0].endpoints, ["https://a.example/x", "https://b.example"]);
     assert_eq!(warnings, []);
-    assert_eq!(endpoints(" , ").unwrap().0.endpoints, ["https://cloudcode-pa.googleapis.com"]);
+    assert_eq!(
+        endpoints(" , ").unwrap().0.upstreams[0].endpoints,
+        ["https://cloudcode-pa.googleapis.com"]
+    );
     for plain in ["http://127.0.0.1:9", "http://[::1]:9", "http://localhost:9/"] {
         assert_eq!(endpoints(plain).unwrap().1, [], "{plain}");
     }
@@ -281,7 +294,10 @@ fn the_store_is_a_file_memory_or_a_server() {
     let env = [("XDG_DATA_HOME", "/d"), ("GEMINI_CLI_HOME", "/g")];
     let (settings, _) = read(&[], &env, &[]).unwrap();
     assert_eq!(settings.kv_url, KvUrl::File("/d/code-assist-proxy/kv.redb".into()));
-    assert_eq!(settings.credentials_file.as_deref(), Some("/g/.gemini/oauth_creds.json"));
+    assert_eq!(
+        code_assist(&settings).credentials_file.as_deref(),
+        Some("/g/.gemini/oauth_creds.json")
+    );
 }
 
 #[test]

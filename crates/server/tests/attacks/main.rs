@@ -13,6 +13,7 @@ mod admission;
 mod attacked;
 mod browsers;
 mod connections;
+mod copies;
 mod framing;
 mod injection;
 mod load;
@@ -22,6 +23,7 @@ mod operation;
 mod other_callers;
 mod strangers;
 mod table;
+mod tunnels;
 mod upstream;
 mod upstream_http2;
 
@@ -37,6 +39,8 @@ const TOPICS: &[&table::Topic] = &[
     &load::ATTACKS,
     &upstream::ATTACKS,
     &upstream_http2::ATTACKS,
+    &copies::ATTACKS,
+    &tunnels::ATTACKS,
     &operation::ATTACKS,
     &machine::ATTACKS,
 ];

@@ -1,5 +1,6 @@
 //! The command line of the real binary: arguments, environment and files in; text and exit codes out.
 
+mod check;
 mod config;
 mod generated;
 mod health;

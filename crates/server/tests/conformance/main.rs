@@ -45,6 +45,7 @@ mod errors;
 mod load;
 mod project;
 mod protocol;
+mod providers;
 mod routes;
 mod secrets;
 mod settings;

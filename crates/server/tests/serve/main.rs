@@ -2,8 +2,10 @@
 //! runs over real sockets, in front of the emulator or of an upstream whose every byte the test writes.
 //! What the Worker promises too is in `tests/conformance`.
 
+mod copies;
 mod credentials;
 mod floods;
+mod gemini_api;
 mod google_cloud;
 mod http2_breaks;
 mod http2_upstream;
@@ -18,6 +20,8 @@ mod shutdown;
 mod start;
 #[cfg(unix)]
 mod systemd;
+mod upstreams;
+mod vertex;
 mod wire;
 mod wiring;
 

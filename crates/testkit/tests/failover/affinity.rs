@@ -50,11 +50,13 @@ fn a_signature_that_an_upstream_has_given_leads_back_to_its_provider() {
 
 #[test]
 fn signatures_in_streams_count_in_either_alphabet() {
-    let fixture = Fixture::new(&["gemini-api", "code-assist"]);
-    fixture.script("code-assist", signing("-_-_c2ln"));
-    fixture.ask(at(stream(), "code-assist"));
-    let answer = fixture.ask(continued("+/+/c2ln"));
-    assert_eq!(answer.header("x-proxy-upstream"), "code-assist");
+    for (first, second) in [("gemini-api", "code-assist"), ("vertex", "gemini-api")] {
+        let fixture = Fixture::new(&[first, second]);
+        fixture.script(second, signing("-_-_c2ln"));
+        fixture.ask(at(stream(), second));
+        let answer = fixture.ask(continued("+/+/c2ln"));
+        assert_eq!(answer.header("x-proxy-upstream"), second);
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A proxy with several upstreams on a scripted platform.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use code_assist_core::settings::{
@@ -95,7 +95,7 @@ impl Fixture {
         let mut usual = google();
         let script = ScriptedPlatform::new(move |request| {
             let name = host_of(request);
-            let special = own.lock().unwrap().get_mut(name).and_then(|script| script(request));
+            let special = lock(&own).get_mut(name).and_then(|script| script(request));
             special.unwrap_or_else(|| match name {
                 "code-assist" | "elsewhere" => usual(request),
                 name => served(name, request),
@@ -121,7 +121,7 @@ impl Fixture {
         name: &'static str,
         script: impl FnMut(&Received) -> Option<Reply> + Send + 'static,
     ) -> &Self {
-        self.scripts.lock().unwrap().insert(name, Box::new(script));
+        lock(&self.scripts).insert(name, Box::new(script));
         self
     }
 
@@ -132,7 +132,7 @@ impl Fixture {
 
     /// Lets an upstream answer as usual again.
     pub(crate) fn recovers(&self, name: &str) -> &Self {
-        self.scripts.lock().unwrap().remove(name);
+        lock(&self.scripts).remove(name);
         self
     }
 
@@ -159,6 +159,10 @@ impl Fixture {
             .filter(|it| host_of(it) == name && is_model_call(it))
             .count()
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn is_model_call(request: &Received) -> bool {

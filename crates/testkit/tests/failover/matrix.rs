@@ -313,3 +313,52 @@ fn an_account_without_credentials_or_project_is_left_for_the_next_one() {
     assert_eq!(answer.header("x-proxy-upstream"), "gemini-api");
     assert_eq!(answer.header("x-proxy-failover"), "code-assist;reason=CREDENTIALS_MISSING");
 }
+
+#[test]
+fn an_error_in_place_of_the_first_event_moves_a_stream() {
+    let stated =
+        r#"{"error":{"code":503,"message":"The model is overloaded.","status":"UNAVAILABLE"}}"#;
+    for primary in ["code-assist", "gemini-api"] {
+        let fixture = Fixture::new(&[primary, "vertex"]);
+        let sse = format!("data: {stated}\r\n\r\n");
+        fixture.answers(primary, Reply::ok(sse).with_header("content-type", "text/event-stream"));
+        let answer = fixture.ask(stream());
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.header("x-proxy-upstream"), "vertex");
+        assert_eq!(answer.header("x-proxy-failover"), format!("{primary};reason=UNAVAILABLE"));
+    }
+}
+
+#[test]
+fn embeddings_move_among_the_upstreams_that_have_them() {
+    let fixture = Fixture::new(&["code-assist", "gemini-api", "second"]);
+    fixture.script("gemini-api", |_| Some(Reply::status(503, "{}")));
+    fixture.script("second", |_| Some(Reply::ok(r#"{"embedding":{"values":[0.5]}}"#)));
+    let body = r#"{"content":{"parts":[{"text":"hi"}]}}"#;
+    let answer = fixture.ask(code_assist_testkit::client::post(
+        "/v1beta/models/gemini-embedding-001:embedContent",
+        body,
+    ));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.header("x-proxy-upstream"), "second");
+    assert_eq!(answer.header("x-proxy-failover"), "gemini-api;reason=UNAVAILABLE");
+    // An upstream that does not offer the method has not failed.
+    assert_eq!(fixture.calls("code-assist"), 0);
+}
+
+#[test]
+fn what_creates_something_never_moves() {
+    let fixture = Fixture::new(&["gemini-api", "second"]);
+    fixture.script("gemini-api", |_| Some(Reply::status(503, "{}")));
+    for path in [
+        "/v1beta/cachedContents",
+        "/v1beta/models/gemini-2.5-flash:batchGenerateContent",
+        "/v1beta/models/veo-3:predictLongRunning",
+    ] {
+        let answer = fixture.ask(code_assist_testkit::client::post(path, "{}"));
+        assert_eq!(answer.status, 503, "{path}: {}", answer.text());
+    }
+    let received = fixture.script.all_received();
+    assert!(received.iter().all(|it| crate::fixture::host_of(it) == "gemini-api"));
+    assert!(received.len() >= 3);
+}

@@ -139,23 +139,26 @@ fn without_failover_and_with_a_named_upstream_a_remembered_failure_moves_nothing
 
 #[test]
 fn a_changed_credential_ends_the_memory_of_its_account() {
-    let fixture = Fixture::with(&["code-assist", "gemini-api"], |settings| {
-        settings.failover = on();
-        let own = [("GEMINI_PROJECT_ID", "p")];
-        let file = code_assist_testkit::subject::settings(&own).upstreams.remove(0);
-        settings.upstreams[0].account = file.account;
-    });
-    let login = code_assist_testkit::subject::login;
-    fixture.script.write_login(login("ya29.first", "refresh-1", 3000));
-    fixture.script.run(&fixture.proxy, fixture.proxy.tick(&fixture.script));
-    fixture.answers("code-assist", denied());
-    fixture.generate();
-    fixture.recovers("code-assist");
-    assert_eq!(fixture.generate().header("x-proxy-upstream"), "gemini-api");
-    fixture.script.write_login(login("ya29.second", "refresh-2", 3000));
-    fixture.wait(2);
-    fixture.script.run(&fixture.proxy, fixture.proxy.tick(&fixture.script));
-    assert_eq!(fixture.generate().header("x-proxy-upstream"), "code-assist");
+    // Of the same account, and of another one.
+    for refresh in ["refresh-1", "refresh-2"] {
+        let fixture = Fixture::with(&["code-assist", "gemini-api"], |settings| {
+            settings.failover = on();
+            let own = [("GEMINI_PROJECT_ID", "p")];
+            let file = code_assist_testkit::subject::settings(&own).upstreams.remove(0);
+            settings.upstreams[0].account = file.account;
+        });
+        let login = code_assist_testkit::subject::login;
+        fixture.script.write_login(login("ya29.first", "refresh-1", 3000));
+        fixture.script.run(&fixture.proxy, fixture.proxy.tick(&fixture.script));
+        fixture.answers("code-assist", denied());
+        fixture.generate();
+        fixture.recovers("code-assist");
+        assert_eq!(fixture.generate().header("x-proxy-upstream"), "gemini-api");
+        fixture.script.write_login(login("ya29.second", refresh, 3600));
+        fixture.wait(2);
+        fixture.script.run(&fixture.proxy, fixture.proxy.tick(&fixture.script));
+        assert_eq!(fixture.generate().header("x-proxy-upstream"), "code-assist", "{refresh}");
+    }
 }
 
 #[test]

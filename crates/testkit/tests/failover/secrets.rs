@@ -58,8 +58,9 @@ fn credentials() -> Vec<(String, &'static str)> {
 /// Everything of a request that its host reads.
 fn text_of(request: &Received) -> String {
     let headers = request.headers.iter();
-    let headers: String =
-        headers.map(|(name, value)| format!("{name}: {}\n", value.to_str().unwrap())).collect();
+    let headers: String = headers
+        .map(|(name, value)| format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes())))
+        .collect();
     format!("{}\n{headers}\n{}", request.line, request.body)
 }
 

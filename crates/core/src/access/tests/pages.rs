@@ -296,7 +296,10 @@ fn a_preflight_is_allowed_what_it_asks_for() {
         ("access-control-request-private-network", "true"),
     ]));
     assert_eq!(answer["access-control-allow-origin"], "https://app.example");
-    assert_eq!(answer["access-control-allow-methods"], "GET, HEAD, POST, OPTIONS");
+    assert_eq!(
+        answer["access-control-allow-methods"],
+        "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+    );
     assert_eq!(answer["access-control-allow-headers"], asked);
     assert_eq!(answer["access-control-max-age"], "7200");
     assert_eq!(answer["access-control-allow-private-network"], "true");
@@ -323,7 +326,7 @@ fn a_preflight_without_a_valid_header_list_gets_the_fixed_list() {
 fn a_preflight_from_elsewhere_gets_no_permission() {
     for lines in [&[][..], &[("origin", "https://evil.example")], &[("origin", "null")]] {
         let answer = access("127.0.0.1", &[], &["https://app.example"]).preflight(&headers(lines));
-        assert_eq!(answer["allow"], "GET, HEAD, POST, OPTIONS");
+        assert_eq!(answer["allow"], "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
         assert!(answer.keys().all(|name| !name.as_str().starts_with("access-control")));
     }
 }

@@ -72,7 +72,7 @@ impl UpstreamError {
         let may_be = matches!(self.http, StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN);
         may_be
             && (self.reasons.iter().any(is_blocked)
-                || KEY_TEXTS.iter().any(|text| self.message.contains(text)))
+                || KEY_TEXTS.iter().any(|text| self.message.starts_with(text)))
     }
 
     /// True when nothing more can be charged to the account.
@@ -93,9 +93,14 @@ impl UpstreamError {
     }
 }
 
-/// What Google says of a key without a reason for programs, or with one.
-const KEY_TEXTS: [&str; 4] =
-    ["API key not valid", "API Key not found", "API key expired", "API key was reported as leaked"];
+/// What Google says of a key without a reason for programs, or with one. Only the beginning of a message
+/// counts: further on Google repeats what the client has sent.
+const KEY_TEXTS: [&str; 4] = [
+    "API key not valid",
+    "API Key not found",
+    "API key expired",
+    "Your API key was reported as leaked",
+];
 
 /// In lower case.
 const BILLING_TEXTS: [&str; 4] =

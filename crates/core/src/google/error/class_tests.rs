@@ -26,6 +26,9 @@ fn quota(id: &str) -> String {
     )
 }
 
+/// Status, its name, reason, message, more details; class, and the reason for another upstream.
+type Row<'a> = (u16, &'a str, &'a str, &'a str, &'a str, C, Option<R>);
+
 #[test]
 fn each_error_has_its_class_and_the_reason_for_which_another_upstream_may_help() {
     const LEAKED: &str = "Your API key was reported as leaked. Please use another API key.";
@@ -38,7 +41,7 @@ fn each_error_has_its_class_and_the_reason_for_which_another_upstream_may_help()
         quota("GenerateRequestsPerDayPerProjectPerModel-FreeTier"),
     );
     let both = format!("{minute},{day}");
-    let rows: &[(u16, &str, &str, &str, &str, C, Option<R>)] = &[
+    let rows: &[Row<'_>] = &[
         (
             400,
             "INVALID_ARGUMENT",
@@ -329,4 +332,11 @@ fn the_short_delay_of_a_days_quota_is_not_believed() {
     let minute =
         google(429, "RESOURCE_EXHAUSTED", "", "retry in 37.8s.", &quota("RequestsPerMinute"));
     assert_eq!(minute.retry_delay.unwrap().as_secs(), 37);
+}
+
+#[test]
+fn a_client_that_has_google_repeat_its_words_puts_no_key_in_doubt() {
+    let echo = "Invalid value at 'generation_config' (TYPE_ENUM), 'API key not valid'";
+    let error = google(400, "INVALID_ARGUMENT", "", echo, "");
+    assert_eq!((error.class(), error.failover_reason()), (C::Request, None));
 }

@@ -94,7 +94,7 @@ impl UpstreamError {
     /// True for a day's quota, and for a limit of zero.
     fn lasts_long(&self) -> bool {
         self.http == StatusCode::TOO_MANY_REQUESTS
-            && (self.quotas.iter().any(is_daily) || has_zero_limit(&self.message))
+            && (self.quotas.iter().any(|quota| is_daily(quota)) || has_zero_limit(&self.message))
     }
 
     /// The text as it came, if it is JSON.
@@ -244,7 +244,7 @@ fn from_object(http: StatusCode, body: &Bytes, found: &ErrorObject<'_>) -> Upstr
 }
 
 /// True for the name of a quota that is counted by the day.
-fn is_daily(quota: &String) -> bool {
+fn is_daily(quota: &str) -> bool {
     quota.contains("PerDay") || quota.contains("Daily")
 }
 

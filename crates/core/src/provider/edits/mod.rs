@@ -30,6 +30,19 @@ pub struct AdaptedRequest {
     pub service_tier: Option<ServiceTier>,
 }
 
+impl AdaptedRequest {
+    /// A body that is sent on, of which nothing else is known.
+    pub(crate) fn unedited(request: Payload) -> Self {
+        Self {
+            request,
+            dropped: Vec::new(),
+            temperature_zero: false,
+            looks_outside: true,
+            service_tier: None,
+        }
+    }
+}
+
 /// A tier of Vertex AI's shared capacity (`docs/reference/upstreams.md` 1.4, 3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServiceTier {

@@ -92,6 +92,7 @@ fn what_belongs_to_one_upstream_binds_the_request() {
 
 #[test]
 fn what_the_cache_needs_is_the_same_as_the_edits_find() {
+    let paths = crate::provider::vertex::path::VertexPaths::without_project("v1");
     for config in
         ["0", "0.0", "-0e5", "0.1", "null", "\"0\"", "1,\"temperature\":0", "0,\"temperature\":1"]
     {
@@ -105,7 +106,8 @@ fn what_the_cache_needs_is_the_same_as_the_edits_find() {
             let body =
                 format!(r#"{{"generation_config":{{"temperature":{config}}},"tools":{tools}}}"#);
             let adapted =
-                crate::provider::vertex::adapt::generate(&Bytes::from(body.clone())).unwrap();
+                crate::provider::vertex::adapt::generate(&Bytes::from(body.clone()), &paths)
+                    .unwrap();
             let facts = facts(&body);
             assert_eq!(facts.temperature_zero, adapted.temperature_zero, "{body}");
             assert_eq!(facts.looks_outside, adapted.looks_outside, "{body}");

@@ -76,7 +76,8 @@ pub(crate) fn socket_request(
         headers.insert(AUTHORIZATION, token.clone());
     }
     let query = parts.uri.query().unwrap_or_default();
-    let query = forward::query_without(query, &["key", "oauth_token"]);
+    let drops = |name: &str| name != "access_token" && forward::is_dropped(name);
+    let query = forward::query_without(query, drops);
     UpstreamRequest::new(Method::GET, path(format!("{}{query}", copied.path)), Payload::default())
         .with_copied_headers(headers)
         .with_own_credential()

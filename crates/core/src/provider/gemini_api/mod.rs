@@ -15,8 +15,8 @@ use super::code_assist::envelope;
 use super::forward;
 use super::method;
 use super::request::{CountedFor, UpstreamRequest, path};
-use crate::dialect::ModelCall;
 use crate::dialect::gemini::route::{ApiVersion, ClientMode, PathForm};
+use crate::dialect::{ModelCall, WholeCall};
 use crate::error::Error;
 use crate::google::error;
 use crate::payload::Payload;
@@ -48,7 +48,9 @@ impl GeminiApi {
             .counted_for(CountedFor::Model(method(call)));
         match call {
             ModelCall::Stream => request.streamed(),
-            ModelCall::Whole(_) => request,
+            ModelCall::Whole(WholeCall::Generate) => request,
+            // What is counted or embedded twice is the same, and is not generated.
+            ModelCall::Whole(_) => request.repeatable(),
         }
     }
 }

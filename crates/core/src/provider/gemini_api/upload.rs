@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use hmac::{Hmac, Mac};
 use http::uri::{Authority, PathAndQuery, Uri};
+use http::{HeaderMap, HeaderName, Method};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
@@ -39,8 +40,8 @@ impl UploadSigner {
         if !is_upload(path) {
             return None;
         }
+        let signature = self.sign(path, query, &id);
         let query = query_at_google(query);
-        let signature = self.sign(path, &id);
         Some(format!("{base}{path}{query}&{SIGNATURE}={signature}"))
     }
 
@@ -52,26 +53,46 @@ impl UploadSigner {
             return false;
         };
         // `verify_slice` compares in constant time.
-        is_upload(path) && self.mac(path, &id).verify_slice(&signature).is_ok()
+        is_upload(path) && self.mac(path, query, &id).verify_slice(&signature).is_ok()
     }
 
-    fn sign(&self, path: &str, id: &str) -> String {
-        let bytes = self.mac(path, id).finalize().into_bytes();
+    fn sign(&self, path: &str, query: &str, id: &str) -> String {
+        let bytes = self.mac(path, query, id).finalize().into_bytes();
         bytes.iter().fold(String::new(), |mut text, byte| {
             let _ = write!(text, "{byte:02x}");
             text
         })
     }
 
-    fn mac(&self, path: &str, id: &str) -> Hmac<Sha256> {
+    /// All parameters are signed, in any order: another one could change what the request does.
+    fn mac(&self, path: &str, query: &str, id: &str) -> Hmac<Sha256> {
         let mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes keys of any length");
-        mac.chain_update(path).chain_update(b"\0").chain_update(id)
+        let mac = mac.chain_update(path).chain_update(b"\0").chain_update(id);
+        let query = query_at_google(query);
+        let mut pairs: Vec<&str> = query.trim_start_matches('?').split('&').collect();
+        pairs.sort_unstable();
+        pairs.iter().fold(mac, |mac, pair| mac.chain_update(b"\0").chain_update(pair))
     }
 }
 
 /// The query as Google gets it: without credentials and without the signature.
 pub(crate) fn query_at_google(query: &str) -> String {
-    forward::query_without(query, &["key", "access_token", "oauth_token", SIGNATURE])
+    forward::query_without(query, |name| name == SIGNATURE || forward::is_dropped(name))
+}
+
+/// True for a step that goes on with an upload, and begins none.
+pub(crate) fn is_later_step(method: &Method, headers: &HeaderMap) -> bool {
+    let values = headers.get_all(COMMAND).iter();
+    let mut commands = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let is_later = |command: &[u8]| {
+        let command = command.trim_ascii();
+        LATER_COMMANDS.iter().any(|later| command.eq_ignore_ascii_case(later.as_bytes()))
+    };
+    let sends = *method == Method::POST || *method == Method::PUT;
+    sends
+        && headers.contains_key(COMMAND)
+        && !headers.contains_key(PROTOCOL)
+        && commands.all(is_later)
 }
 
 /// A URL at the upstream's own host as a client of the proxy gets it; `None` for another host.
@@ -110,6 +131,15 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
     let byte = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).ok();
     is_hex.then(|| (0..32).map(|at| byte(2 * at)).collect())?
 }
+
+/// What a step of an upload does.
+const COMMAND: HeaderName = HeaderName::from_static("x-goog-upload-command");
+
+/// The first step's choice.
+const PROTOCOL: HeaderName = HeaderName::from_static("x-goog-upload-protocol");
+
+/// The commands of the steps after the first one.
+const LATER_COMMANDS: [&str; 4] = ["upload", "finalize", "query", "cancel"];
 
 /// The parameter that holds the signature.
 const SIGNATURE: &str = "proxy_upload";
@@ -163,6 +193,7 @@ mod tests {
             query.replace("&proxy_upload=", "&x="),
             query.replace("proxy_upload=", "proxy_upload=0"),
             format!("{query}&upload_id=2"),
+            format!("{query}&uploadType=multipart"),
             format!("{query}&{}", &query[query.find("proxy_upload").unwrap()..]),
             "proxy_upload=".to_owned(),
             String::new(),
@@ -172,6 +203,7 @@ mod tests {
         let reordered: Vec<&str> = query.split('&').rev().collect();
         assert!(signer("k").has_issued(&path, &reordered.join("&")));
         assert_eq!(query_at_google(&query), "?upload_id=AO%2Bx-1&upload_protocol=resumable");
+        assert!(signer("k").has_issued(&path, &format!("{query}&key=K")));
         let last = query.len() - 1;
         let flipped = if query.ends_with('0') { "1" } else { "0" };
         assert!(!signer("k").has_issued(&path, &format!("{}{flipped}", &query[..last])));

@@ -2,6 +2,7 @@
 
 pub mod adapt;
 pub(crate) mod answer;
+pub(crate) mod copied;
 pub mod models;
 pub mod path;
 pub(crate) mod stream;
@@ -42,6 +43,16 @@ impl Vertex {
         Self { version: version.to_owned(), location, paths: OnceLock::new() }
     }
 
+    /// The location; `global` in express mode.
+    pub(crate) fn location(&self) -> &Location {
+        &self.location
+    }
+
+    /// True with an API key and no project. Such an upstream has nothing but three methods of models.
+    pub(crate) fn is_express(&self) -> bool {
+        self.paths().is_some_and(|paths| paths.project().is_none())
+    }
+
     /// The paths, once the project is known.
     pub(crate) fn paths(&self) -> Option<&VertexPaths> {
         self.paths.get()
@@ -61,6 +72,14 @@ impl Vertex {
         mode: ClientMode,
         body: &Bytes,
     ) -> Result<AdaptedRequest, VertexClientError> {
+        let unplaced;
+        let paths = match self.paths() {
+            Some(paths) => paths,
+            None => {
+                unplaced = VertexPaths::without_project(&self.version);
+                &unplaced
+            }
+        };
         match (mode, call) {
             (ClientMode::Gemini, ModelCall::Whole(WholeCall::CountTokens)) => {
                 Ok(adapt::count(body)?)
@@ -68,15 +87,10 @@ impl Vertex {
             (ClientMode::Gemini, ModelCall::Whole(WholeCall::BatchEmbed | WholeCall::Embed)) => {
                 Ok(unedited(call, body))
             }
-            (ClientMode::Gemini, _) => Ok(adapt::generate(body)?),
+            (ClientMode::Gemini, _) => adapt::generate(body, paths),
             (ClientMode::Vertex, _) => {
-                let adapted = unedited(call, body);
-                match self.paths().map(|paths| vertex_client::at_vertex(body, paths)) {
-                    Some(Ok(request)) => Ok(AdaptedRequest { request, ..adapted }),
-                    // Google says what is wrong with the body.
-                    None | Some(Err(VertexClientError::Json(_))) => Ok(adapted),
-                    Some(Err(refused)) => Err(refused),
-                }
+                let request = vertex_client::at_vertex(body, paths)?;
+                Ok(AdaptedRequest { request, ..unedited(call, body) })
             }
         }
     }
@@ -94,7 +108,7 @@ impl Vertex {
         let client = parts.uri.query().unwrap_or_default();
         let (version, query) = match form.mode {
             ClientMode::Vertex => (form.version, forward::query(client)),
-            ClientMode::Gemini => (None, forward::alt(client)),
+            ClientMode::Gemini => (None, gemini_query(call, client)),
         };
         let path = paths.method(version, model, method(call), query.strip_prefix('?'))?;
         let mut headers = forward::headers(&parts.headers);
@@ -107,10 +121,24 @@ impl Vertex {
         let request = UpstreamRequest::post(Ok::<_, UrlError>(path), body)
             .with_headers(headers)
             .counted_for(CountedFor::Model(method(call)));
+        let request = match form.mode {
+            ClientMode::Vertex => request.with_errors_as_sent(),
+            ClientMode::Gemini => request,
+        };
         Ok(match call {
             ModelCall::Stream => request.streamed(),
             ModelCall::Whole(_) => request,
         })
+    }
+}
+
+/// The query for a call of a Gemini client's. A stream comes as events, from which the proxy writes the
+/// array that the client may want.
+fn gemini_query(call: ModelCall, client: &str) -> String {
+    let alt = forward::alt(client);
+    match call {
+        ModelCall::Stream if !alt.contains("=sse") => "?alt=sse".to_owned(),
+        _ => alt,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Hosts and paths of Vertex AI (`docs/reference/upstreams.md` 1.2, 1.3, 7.4).
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
 use http::uri::PathAndQuery;
@@ -37,20 +38,6 @@ impl Location {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-
-    /// The host that serves the location. A location without a dash is a multi-region, such as `eu`.
-    pub fn host(&self) -> String {
-        match &*self.0 {
-            "global" => EXPRESS_HOST.to_owned(),
-            region if region.contains('-') => format!("{region}-aiplatform.googleapis.com"),
-            multi => format!("aiplatform.{multi}.rep.googleapis.com"),
-        }
-    }
-
-    /// The base URL of the endpoint that serves the location.
-    pub fn endpoint(&self) -> String {
-        format!("https://{}", self.host())
-    }
 }
 
 /// The paths of one upstream at Vertex AI.
@@ -77,6 +64,16 @@ pub enum VertexPathError {
     NeedsProject,
 }
 
+/// The project and the location, for the operator.
+impl fmt::Display for VertexPaths {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Some(Place { project, location }) => write!(f, "{project} in {}", location.as_str()),
+            None => f.write_str("express mode, without a project"),
+        }
+    }
+}
+
 impl VertexPaths {
     /// The paths of a project, whose id or number is checked.
     pub fn in_project(
@@ -97,6 +94,16 @@ impl VertexPaths {
             return Err(VertexPathError::BadName);
         }
         Ok(Self { version: version.into(), place: None })
+    }
+
+    /// The paths of an upstream whose project is not known: no name with a project is its own.
+    pub(crate) fn without_project(version: &str) -> Self {
+        Self { version: version.into(), place: None }
+    }
+
+    /// The project; `None` in express mode.
+    pub(crate) fn project(&self) -> Option<&str> {
+        self.place.as_ref().map(|place| &*place.project)
     }
 
     /// The path of a method of a model. `version` is the client's, which is kept if Vertex AI has it. `query` has no `?`.
@@ -154,6 +161,18 @@ impl VertexPaths {
             None => Cow::Borrowed("publishers/google/models"),
         };
         with_query(format!("/v1beta1/{name}"), query)
+    }
+
+    /// The path of what is outside of projects, such as `publishers/anthropic/models/x`.
+    pub(crate) fn outside(
+        &self,
+        rest: &str,
+        query: Option<&str>,
+    ) -> Result<PathAndQuery, VertexPathError> {
+        if !rest.split('/').all(is_segment) {
+            return Err(VertexPathError::BadName);
+        }
+        with_query(format!("/v1beta1/{rest}"), query)
     }
 
     /// The full name of a model, as `model` of `cachedContents` has it.
@@ -237,12 +256,6 @@ fn is_segment(segment: &str) -> bool {
         && segment.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_')
 }
 
-/// The host of `global` and of express mode.
-pub const EXPRESS_HOST: &str = "aiplatform.googleapis.com";
-
-/// The version that SDKs use too: `v1` has no ids of function calls (`docs/reference/upstreams.md` 3.1).
-pub const DEFAULT_VERSION: &str = "v1beta1";
-
 /// With `-aiplatform` behind it, a label of a host name has at most 63 characters.
 const LONGEST_LOCATION: usize = 63 - "-aiplatform".len();
 
@@ -258,25 +271,15 @@ mod tests {
     }
 
     fn project() -> VertexPaths {
-        VertexPaths::in_project(DEFAULT_VERSION, "p", location("eu")).unwrap()
+        VertexPaths::in_project("v1beta1", "p", location("eu")).unwrap()
     }
 
     fn express() -> VertexPaths {
-        VertexPaths::express(DEFAULT_VERSION).unwrap()
+        VertexPaths::express("v1beta1").unwrap()
     }
 
     #[test]
-    fn a_location_has_a_host_of_google_and_nothing_else_has() {
-        for (text, host) in [
-            ("global", "aiplatform.googleapis.com"),
-            ("us", "aiplatform.us.rep.googleapis.com"),
-            ("eu", "aiplatform.eu.rep.googleapis.com"),
-            ("us-central1", "us-central1-aiplatform.googleapis.com"),
-            ("europe-west4", "europe-west4-aiplatform.googleapis.com"),
-        ] {
-            assert_eq!(location(text).host(), host);
-            assert_eq!(location(text).endpoint(), format!("https://{host}"));
-        }
+    fn nothing_that_ends_a_host_name_early_is_a_location() {
         let long = "a".repeat(LONGEST_LOCATION + 1);
         for text in [
             "",

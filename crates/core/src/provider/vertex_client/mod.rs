@@ -2,7 +2,7 @@
 //! (`docs/reference/upstreams.md` 3.2, 8.3).
 
 mod gemini_api;
-mod names;
+pub(crate) mod names;
 #[cfg(test)]
 mod tests;
 
@@ -90,7 +90,8 @@ pub fn at_code_assist(body: &[u8]) -> Result<(), VertexClientError> {
 }
 
 /// Puts the operator's project and location into the names in a body on its way to Vertex AI: into
-/// `model`, and into `cachedContent` where it names the operator's own. Nothing else is edited.
+/// `model`, and into `cachedContent` and `operationName` where they name the operator's own. Nothing else
+/// is edited.
 pub fn at_vertex(body: &Bytes, paths: &VertexPaths) -> Result<Payload, VertexClientError> {
     names::in_operators_project(body, paths)
 }

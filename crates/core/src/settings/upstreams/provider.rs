@@ -1,5 +1,12 @@
 //! The kinds of upstreams, by the names that settings have for them.
 
+use secrecy::SecretString;
+
+use super::{
+    AccountSettings, CodeAssistSettings, GeminiApiSettings, GoogleCredentials, VertexAuth,
+    VertexSettings,
+};
+
 /// A kind of Google API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ProviderName {
@@ -18,6 +25,23 @@ impl ProviderName {
             Self::CodeAssist => "code-assist",
             Self::GeminiApi => "gemini-api",
             Self::Vertex => "vertex",
+        }
+    }
+
+    /// An account without a credential, until an emulator gives it one.
+    pub(super) fn emulated_account(self) -> AccountSettings {
+        match self {
+            Self::CodeAssist => AccountSettings::CodeAssist(CodeAssistSettings::default()),
+            Self::GeminiApi => {
+                AccountSettings::GeminiApi(GeminiApiSettings { api_key: SecretString::default() })
+            }
+            Self::Vertex => AccountSettings::Vertex(VertexSettings {
+                auth: VertexAuth::Google(GoogleCredentials::Search),
+                project: None,
+                location: "global".to_owned(),
+                api_version: "v1beta1".to_owned(),
+                quota_project: None,
+            }),
         }
     }
 

@@ -16,6 +16,32 @@ pub(in crate::settings) struct Upstreams {
     pub(in crate::settings) metadata_host: Option<String>,
 }
 
+impl Upstreams {
+    /// One upstream for each provider that an emulator plays, those that the operator has `listed` first.
+    fn emulated(listed: &[ProviderName], played: &[&'static str]) -> Self {
+        let mut providers: Vec<ProviderName> = Vec::new();
+        for provider in listed.iter().copied().chain(ProviderName::ALL) {
+            if played.contains(&provider.word()) && !providers.contains(&provider) {
+                providers.push(provider);
+            }
+        }
+        let in_use = providers.into_iter().map(|provider| UpstreamSettings {
+            name: provider.word().into(),
+            account: provider.emulated_account(),
+            endpoints: vec![EMULATOR.to_owned()],
+            models: Vec::new(),
+            model_map: Vec::new(),
+        });
+        Self {
+            in_use: in_use.collect(),
+            unused: Vec::new(),
+            none_configured: false,
+            adc_file: None,
+            metadata_host: None,
+        }
+    }
+}
+
 impl SettingsReader<'_> {
     /// The upstreams in use, and those that could be.
     pub(in crate::settings) fn upstreams(
@@ -34,6 +60,13 @@ impl SettingsReader<'_> {
             }
         }
         let choice = self.choose(&drafts, &broken, machine);
+        if let Some(played) = machine.emulated {
+            let listed: Vec<ProviderName> = match choice.is_auto {
+                true => Vec::new(),
+                false => choice.order.iter().map(|index| drafts[*index].provider).collect(),
+            };
+            return Upstreams::emulated(&listed, played);
+        }
         let around = Surroundings {
             has_files: machine.has_path.is_some(),
             allow_insecure,
@@ -164,3 +197,6 @@ impl SettingsReader<'_> {
         draft
     }
 }
+
+/// Stands for the emulator's address until it has one.
+const EMULATOR: &str = "http://127.0.0.1:1";

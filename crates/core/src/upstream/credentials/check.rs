@@ -13,6 +13,8 @@ use crate::time::Timestamp;
 /// What `check` reports about the credentials.
 #[derive(Debug)]
 pub(crate) struct CredentialSummary {
+    /// The kind of a credential of Google Cloud.
+    pub(crate) kind: Option<&'static str>,
     pub(crate) can_refresh: bool,
     pub(crate) expires_at: Option<Timestamp>,
 }
@@ -46,6 +48,7 @@ impl Credentials {
             }
         };
         let summary = CredentialSummary {
+            kind: credential.login.google_kind(),
             can_refresh: credential.login.can_refresh(),
             expires_at: credential.login.expires_at(),
         };

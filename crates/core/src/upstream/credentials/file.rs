@@ -5,6 +5,7 @@ use sha2::{Digest, Sha256};
 use super::place::Missing;
 use super::source::Credential;
 use super::{Credentials, TokenOutcome};
+use crate::error::{CredentialKind, Error};
 use crate::platform::{CredentialFile, Platform};
 use crate::sync::lock;
 
@@ -22,6 +23,12 @@ impl Credentials {
             self.place.without_file(platform, &self.settings).await.map_err(
                 |missing| match missing {
                     Missing::ForNow(error) => TokenOutcome::Failed(error),
+                    Missing::UntilChanged(Error::CredentialsMissing { why, .. })
+                        if self.settings.no_upstream_configured =>
+                    {
+                        let kind = CredentialKind::Unset;
+                        TokenOutcome::Rejected(Error::CredentialsMissing { why, kind })
+                    }
                     Missing::UntilChanged(error) => TokenOutcome::Rejected(error),
                 },
             )?;

@@ -26,6 +26,14 @@ impl AccountLogin {
         }
     }
 
+    /// The kind of a credential of Google Cloud.
+    pub(super) fn google_kind(&self) -> Option<&'static str> {
+        match self {
+            Self::GeminiCli(_) => None,
+            Self::Google(credential) => Some(credential.kind()),
+        }
+    }
+
     /// True when the credential can get new access tokens.
     pub(super) fn can_refresh(&self) -> bool {
         match self {

@@ -1,10 +1,12 @@
 //! Paths of the Gemini API that are copied: all that the proxy has no route for, and that can be sent to
 //! Google as they are (`docs/reference/upstreams.md` 5.1).
 
+use std::sync::Arc;
+
 use http::{Method, Uri};
 use percent_encoding::percent_decode_str;
 
-use super::absent::ABSENT_COLLECTIONS;
+use super::absent::{ABSENT_METHODS, absent_collection};
 use super::{ASSIST_VERSION, ApiVersion, ClientMode, LONGEST_PATH, PathForm, model_name};
 use crate::dialect::operation::CopiedKind;
 
@@ -42,7 +44,7 @@ pub enum Beyond {
     /// A request to a model for embeddings.
     Embed {
         /// The model as the client wrote it, without prefixes.
-        model: String,
+        model: Arc<str>,
         /// The version in the path.
         form: PathForm,
         /// Several contents.
@@ -56,7 +58,7 @@ pub enum Beyond {
 /// meaning of a URL.
 pub fn read(method: &Method, uri: &Uri) -> Option<Beyond> {
     let path = uri.path();
-    if path.len() > LONGEST_PATH {
+    if path.len() > LONGEST_PATH || !METHODS.contains(method) {
         return None;
     }
     let raw: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
@@ -85,8 +87,7 @@ pub fn read(method: &Method, uri: &Uri) -> Option<Beyond> {
     let names: Vec<&str> = segments[at..].iter().flat_map(|it| it.split('/')).collect();
     let (collection, _) = split(names.first()?);
     let (last, verb) = split(names.last()?);
-    let is_bare_model =
-        names.len() == 1 && verb.is_some_and(|verb| super::ABSENT_METHODS.contains(&verb));
+    let is_bare_model = names.len() == 1 && verb.is_some_and(|verb| ABSENT_METHODS.contains(&verb));
     let is_known = is_bare_model || collection == "models" || is_collection(collection);
     if is_foreign(collection) || (!is_known && before.version.is_none() && before.media.is_none()) {
         return None;
@@ -102,7 +103,7 @@ pub fn read(method: &Method, uri: &Uri) -> Option<Beyond> {
     {
         let form = PathForm { mode: ClientMode::Gemini, version: before.version };
         let batch = verb == "batchEmbedContents";
-        return Some(Beyond::Embed { model: model.to_owned(), form, batch });
+        return Some(Beyond::Embed { model: model.into(), form, batch });
     }
     let media = before.media.map(|media| format!("/{media}")).unwrap_or_default();
     let models = if is_bare_model { "models/" } else { "" };
@@ -113,7 +114,7 @@ pub fn read(method: &Method, uri: &Uri) -> Option<Beyond> {
         collection: if is_bare_model { "models" } else { collection }.to_owned(),
         verb: verb.map(str::to_owned),
         model: model.map(str::to_owned),
-        is_token: has("auth_tokens"),
+        is_token: names.iter().any(|name| is_auth_tokens(name)),
     }))
 }
 
@@ -174,7 +175,9 @@ fn kind(
         (_, "batches", _) | (_, _, Some("batchGenerateContent" | "asyncBatchEmbedContent")) => {
             CopiedKind::Batches
         }
-        (_, _, Some("predict" | "predictLongRunning")) => CopiedKind::Predict,
+        (_, _, Some("fetchPredictOperation" | "predict" | "predictLongRunning")) => {
+            CopiedKind::Predict
+        }
         (_, "cachedContents", _) => CopiedKind::CachedContents,
         (_, "files" | "generatedFiles" | "media", _) => CopiedKind::Files,
         (_, "fileSearchStores", _) => CopiedKind::FileSearchStores,
@@ -190,9 +193,15 @@ fn split(segment: &str) -> (&str, Option<&str>) {
     }
 }
 
+/// True for `auth_tokens`, in any spelling that a lenient server could take for it.
+fn is_auth_tokens(segment: &str) -> bool {
+    let letters = segment.bytes().filter(u8::is_ascii_alphanumeric);
+    letters.map(|byte| byte.to_ascii_lowercase()).take(AUTH_TOKEN.len()).eq(AUTH_TOKEN.bytes())
+}
+
 /// True for a collection that is recognised without a version before it.
 fn is_collection(name: &str) -> bool {
-    ABSENT_COLLECTIONS.contains(&name)
+    absent_collection(name).is_some()
 }
 
 /// True for what belongs to another API, or to another dialect of the proxy's.
@@ -204,9 +213,16 @@ fn is_foreign(collection: &str) -> bool {
 /// data, but a part that would move up is not.
 fn is_safe(segment: &str) -> bool {
     let is_plain = |c: char| !c.is_control() && !"%\\?#".contains(c);
-    let moves = |part: &str| matches!(part.split(';').next(), Some("" | "." | ".."));
+    let moves = |part: &str| matches!(part.split([';', ':']).next(), Some("" | "." | ".."));
     segment.chars().all(is_plain) && !segment.split('/').any(moves)
 }
+
+/// The methods of the Gemini API. An answer to TRACE would show the operator's key (RFC 9110 9.3.8).
+const METHODS: [Method; 6] =
+    [Method::DELETE, Method::GET, Method::HEAD, Method::PATCH, Method::POST, Method::PUT];
+
+/// The letters that `auth_tokens` begins with, in small letters.
+const AUTH_TOKEN: &str = "authtoken";
 
 /// First segments of other APIs: of OpenAI's, of Anthropic's, and of Vertex AI's.
 const FOREIGN: [&str; 8] = [
@@ -353,8 +369,8 @@ mod tests {
             ("/m:embedContent", false, None),
         ] {
             let form = PathForm { mode: ClientMode::Gemini, version };
-            let model = "m".to_owned();
-            assert_eq!(ask(target), Some(Beyond::Embed { model, form, batch }), "{target}");
+            let embed = Beyond::Embed { model: "m".into(), form, batch };
+            assert_eq!(ask(target), Some(embed), "{target}");
         }
     }
 
@@ -377,6 +393,8 @@ mod tests {
             "/v1beta/files/%2E%2e",
             "/v1beta/files%2F..%2Fmodels",
             "/v1beta/files/..;x/y",
+            "/v1beta/models/..:generateContent",
+            "/v1beta/files/:download",
             "/v1beta/files%2F%2Fx",
             "/v1beta/files/a%00",
             "/v1beta/files/a%0d%0ab",
@@ -394,6 +412,10 @@ mod tests {
             assert_eq!(ask(target), None, "{target}");
         }
         assert_eq!(ask(&format!("/v1beta/files/{}", "x".repeat(LONGEST_PATH))), None);
+        for method in ["TRACE", "CONNECT", "OPTIONS", "PROPFIND", "get"] {
+            let method = method.parse().unwrap();
+            assert_eq!(read(&method, &Uri::from_static("/v1beta/files")), None, "{method}");
+        }
     }
 
     #[test]
@@ -401,6 +423,9 @@ mod tests {
         for target in [
             "/v1alpha/auth_tokens",
             "/v1alpha/auth%5Ftokens",
+            "/v1alpha/AUTH_TOKENS",
+            "/v1alpha/authTokens;x=1",
+            "/v1alpha/auth_token",
             "/v1alpha/auth_tokens:create",
             "/v1beta/interactions/i/auth_tokens",
             "/v1beta/interactions%2Fi%2Fauth_tokens",

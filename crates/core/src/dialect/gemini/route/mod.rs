@@ -6,6 +6,7 @@ mod form;
 mod vertex;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use http::{Method, Uri};
 use percent_encoding::percent_decode_str;
@@ -23,14 +24,14 @@ pub enum Route {
     /// `POST …:generateContent`.
     Generate {
         /// The model as the client wrote it, without prefixes.
-        model: String,
+        model: Arc<str>,
         /// The API that the path belongs to.
         form: PathForm,
     },
     /// `POST …:streamGenerateContent`.
     Stream {
         /// The model as the client wrote it, without prefixes.
-        model: String,
+        model: Arc<str>,
         /// The framing that the client asks for.
         framing: Framing,
         /// The API that the path belongs to.
@@ -42,7 +43,7 @@ pub enum Route {
     /// `POST …:embedContent` and `POST …:batchEmbedContents`, likewise.
     Embed {
         /// The model as the client wrote it, without prefixes.
-        model: String,
+        model: Arc<str>,
         /// The version in the path.
         form: PathForm,
         /// Several contents.
@@ -51,7 +52,7 @@ pub enum Route {
     /// `POST …:countTokens`.
     Count {
         /// The model as the client wrote it, without prefixes.
-        model: String,
+        model: Arc<str>,
         /// The API that the path belongs to.
         form: PathForm,
     },
@@ -67,7 +68,7 @@ pub enum Route {
     /// `GET …/models/{m}`.
     Model {
         /// The model as the client wrote it, without prefixes.
-        model: String,
+        model: Arc<str>,
         /// The API that the path belongs to.
         form: PathForm,
     },
@@ -340,18 +341,19 @@ impl RequestLine<'_> {
             let Some(model) = model else {
                 return Err(self.not_found());
             };
-            return self.reading(Route::Model { model: model.to_owned(), form });
+            return self.reading(Route::Model { model: model.into(), form });
         };
         // `/v1beta/v1internal:generateContent` is a wrong base URL, not a model of that name.
         let is_assist = !says_models && model.starts_with(ASSIST_VERSION);
-        let model = model_name(model).filter(|_| !is_assist).map(str::to_owned);
+        let model = model_name(model).filter(|_| !is_assist);
         let route = match (verb, model) {
-            ("generateContent", Some(model)) => Route::Generate { model, form },
+            ("generateContent", Some(model)) => Route::Generate { model: model.into(), form },
             ("streamGenerateContent", Some(model)) => {
-                Route::Stream { model, framing: self.framing(), form }
+                Route::Stream { model: model.into(), framing: self.framing(), form }
             }
-            ("countTokens", Some(model)) => Route::Count { model, form },
+            ("countTokens", Some(model)) => Route::Count { model: model.into(), form },
             (verb, model) if ABSENT_METHODS.contains(&verb) => {
+                let model = model.map(str::to_owned);
                 return Err(RouteError::NotOffered { what: verb.to_owned(), model });
             }
             _ => return Err(self.not_found()),

@@ -18,19 +18,19 @@ fn gemini(version: ApiVersion) -> PathForm {
 }
 
 fn generate(model: &str) -> Result<Route, RouteError> {
-    Ok(Route::Generate { model: model.to_owned(), form: gemini(ApiVersion::V1) })
+    Ok(Route::Generate { model: model.into(), form: gemini(ApiVersion::V1) })
 }
 
 /// What is left of a route without its form.
 fn model_of(route: Result<Route, RouteError>) -> Option<String> {
     match route {
-        Ok(Route::Generate { model, .. } | Route::Model { model, .. }) => Some(model),
+        Ok(Route::Generate { model, .. } | Route::Model { model, .. }) => Some(model.to_string()),
         _ => None,
     }
 }
 
 fn stream(framing: Framing) -> Result<Route, RouteError> {
-    Ok(Route::Stream { model: "M".to_owned(), framing, form: PathForm::USUAL })
+    Ok(Route::Stream { model: "M".into(), framing, form: PathForm::USUAL })
 }
 
 fn not_offered(what: &str, model: Option<&str>) -> Result<Route, RouteError> {
@@ -107,7 +107,7 @@ fn the_framing_follows_alt() {
 
 #[test]
 fn count_tokens_is_a_route_of_its_own() {
-    let route = Route::Count { model: "M".to_owned(), form: gemini(ApiVersion::V1) };
+    let route = Route::Count { model: "M".into(), form: gemini(ApiVersion::V1) };
     assert_eq!(post("/v1/models/M:countTokens"), Ok(route));
 }
 

@@ -25,6 +25,8 @@ impl VertexResource {
         in_project: bool,
         segments: &[&str],
     ) -> Option<Self> {
+        // A client of the Gemini API gives back a name that it got in an answer. Its version is another API's.
+        let version = version.filter(|v| !(in_project && *v == ApiVersion::V1Beta));
         let is_known = version.is_none_or(|v| matches!(v, ApiVersion::V1 | ApiVersion::V1Beta1));
         let is_safe = is_known && !segments.is_empty() && segments.iter().all(is_safe);
         is_safe.then(|| Self { version, in_project, rest: segments.join("/") })
@@ -112,26 +114,25 @@ mod tests {
             let form = form(version);
             for (colon, at, written) in [(":", "@", "m-1@001"), ("%3A", "%40", "m-1@001")] {
                 let path = |method| format!("{before}/models/m-1{at}001{colon}{method}?alt=sse");
-                let model = written.to_owned();
                 assert_eq!(
                     ask(&Method::POST, &path("generateContent")),
-                    Ok(Route::Generate { model: model.clone(), form }),
+                    Ok(Route::Generate { model: written.into(), form }),
                     "{before}"
                 );
                 assert_eq!(
                     ask(&Method::POST, &path("streamGenerateContent")),
-                    Ok(Route::Stream { model: model.clone(), framing: Framing::Sse, form }),
+                    Ok(Route::Stream { model: written.into(), framing: Framing::Sse, form }),
                     "{before}"
                 );
                 assert_eq!(
                     ask(&Method::POST, &path("countTokens")),
-                    Ok(Route::Count { model, form }),
+                    Ok(Route::Count { model: written.into(), form }),
                     "{before}"
                 );
             }
             let read_only = Err(RouteError::WrongMethod { allow: "POST" });
             assert_eq!(ask(&Method::GET, &format!("{before}/models/m:countTokens")), read_only);
-            let one = Route::Model { model: "m".to_owned(), form };
+            let one = Route::Model { model: "m".into(), form };
             assert_eq!(ask(&Method::GET, &format!("{before}/models/m")), Ok(one));
             let all = Route::Models { page_size: Some(7), page_token: None, form };
             assert_eq!(ask(&Method::GET, &format!("{before}/models?pageSize=7")), Ok(all));
@@ -170,6 +171,7 @@ mod tests {
             ("v1beta1/P/interactions/a-b_c", true, "interactions/a-b_c", "interactions", None),
             ("v1beta1/P/ragCorpora/1/ragFiles", true, "ragCorpora/1/ragFiles", "ragCorpora", None),
             ("v1beta1/P/operations/1", true, "operations/1", "operations", None),
+            ("v1beta/P/cachedContents/1", true, "cachedContents/1", "cachedContents", None),
             ("v1/P/newThings/1", true, "newThings/1", "newThings", None),
             (
                 "v1/P/publishers/google/models/m:embedContent",
@@ -222,6 +224,7 @@ mod tests {
                 assert_eq!((resource.in_project, &*resource.rest), (in_project, rest), "{path}");
                 assert_eq!((resource.what(), resource.model()), (what, model), "{path}");
                 let version = path.split('/').next().and_then(ApiVersion::named);
+                let version = version.filter(|version| *version != ApiVersion::V1Beta);
                 assert_eq!(resource.version, version, "{path}");
             }
         }
@@ -253,7 +256,8 @@ mod tests {
             "/v1/projects/p/locations/us/cachedContents/a:b:c",
             "/v1/projects/p/locations/us/:cancel",
             "/v1/projects/p/locations/us/publishers/google/models/..:newMethod",
-            "/v1beta/projects/p/locations/us/cachedContents",
+            "/v1alpha/projects/p/locations/us/cachedContents",
+            "/v1beta/publishers/anthropic/models/c:rawPredict",
             "/v1alpha/publishers/anthropic/models/c:rawPredict",
             &format!("/v1/projects/{}/locations/us/x", "p".repeat(LONGEST_NAME + 1)),
         ] {

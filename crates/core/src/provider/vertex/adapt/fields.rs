@@ -7,6 +7,8 @@ use crate::provider::edits::ServiceTier;
 pub(super) enum RequestField {
     Contents,
     SystemInstruction,
+    CachedContent,
+    Model,
     Tools,
     ToolConfig,
     SafetySettings,
@@ -22,6 +24,8 @@ impl RequestField {
         match key {
             b"contents" => Self::Contents,
             b"systemInstruction" | b"system_instruction" => Self::SystemInstruction,
+            b"cachedContent" | b"cached_content" => Self::CachedContent,
+            b"model" => Self::Model,
             b"tools" => Self::Tools,
             b"toolConfig" | b"tool_config" => Self::ToolConfig,
             b"safetySettings" | b"safety_settings" => Self::SafetySettings,

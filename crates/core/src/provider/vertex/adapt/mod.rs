@@ -19,13 +19,36 @@ use crate::provider::edits::{
     AdaptedRequest, BoundedPaths, FieldPath, MOST_EDITS, MemberFilter, ServiceTier,
     numbered_categories, unusual_role,
 };
+use crate::provider::vertex::path::VertexPaths;
+use crate::provider::vertex_client::VertexClientError;
+use crate::provider::vertex_client::names::{self, OwnName};
 use fields::{RequestField, TierValue};
 
-/// Adapts the body of `generateContent` or `streamGenerateContent`.
-pub fn generate(body: &Bytes) -> Result<AdaptedRequest, JsonError> {
-    let mut adapter = Adapter::new(body)?;
-    adapter.request(Scope::Generate)?;
-    adapter.finish(body)
+/// Adapts the body of `generateContent` or `streamGenerateContent`. The name of cached content gets the
+/// upstream's own project and location, or is refused.
+pub fn generate(body: &Bytes, paths: &VertexPaths) -> Result<AdaptedRequest, VertexClientError> {
+    adapted(body, paths, Scope::Generate)
+}
+
+/// Adapts the body that creates or changes cached content. Its model gets its full name.
+pub(crate) fn cached_content(
+    body: &Bytes,
+    paths: &VertexPaths,
+) -> Result<AdaptedRequest, VertexClientError> {
+    adapted(body, paths, Scope::Cached)
+}
+
+fn adapted(
+    body: &Bytes,
+    paths: &VertexPaths,
+    scope: Scope,
+) -> Result<AdaptedRequest, VertexClientError> {
+    let mut adapter = Adapter { paths: Some(paths), ..Adapter::new(body)? };
+    adapter.request(scope)?;
+    match adapter.foreign.take() {
+        Some(field) => Err(VertexClientError::ForeignName { field }),
+        None => Ok(adapter.finish(body)?),
+    }
 }
 
 /// Adapts the body of `countTokens`, in either of its two forms.
@@ -41,6 +64,8 @@ pub fn count(body: &Bytes) -> Result<AdaptedRequest, JsonError> {
 enum Scope {
     /// All.
     Generate,
+    /// All, and the full name of a model.
+    Cached,
     /// All, and a `generateContentRequest` that is null.
     Count,
     /// Those that Vertex's countTokens has.
@@ -59,6 +84,10 @@ struct Adapter<'a> {
     /// Whether a tool is no list of function declarations.
     looks_outside: bool,
     service_tier: Option<ServiceTier>,
+    /// Where the upstream's own resources are.
+    paths: Option<&'a VertexPaths>,
+    /// The field with a name in another project or location.
+    foreign: Option<String>,
 }
 
 impl<'a> Adapter<'a> {
@@ -71,6 +100,8 @@ impl<'a> Adapter<'a> {
             temperature_zero: None,
             looks_outside: false,
             service_tier: None,
+            paths: None,
+            foreign: None,
         })
     }
 
@@ -96,6 +127,7 @@ impl<'a> Adapter<'a> {
                 RequestField::Contents => self.list(Self::content)?,
                 RequestField::SystemInstruction => self.system_instruction()?,
                 RequestField::Tools => self.list(Self::tool)?,
+                RequestField::CachedContent if scope == Scope::Generate => self.cached_content()?,
                 RequestField::GenerationConfig => self.generation_config()?,
                 _ if scope == Scope::Counted => self.removed()?,
                 RequestField::SafetySettings => self.list(Self::safety_setting)?,
@@ -106,7 +138,11 @@ impl<'a> Adapter<'a> {
                     self.cursor.skip()?;
                     false
                 }
-                RequestField::GenerateContentRequest | RequestField::Other => self.passed()?,
+                RequestField::Model if scope == Scope::Cached => self.model()?,
+                RequestField::CachedContent
+                | RequestField::Model
+                | RequestField::GenerateContentRequest
+                | RequestField::Other => self.passed()?,
             };
             self.member(&mut members, &key, keep)?;
             self.path.leave();
@@ -189,6 +225,28 @@ impl<'a> Adapter<'a> {
         self.list(|this| this.without(|key| matches!(key, b"partMetadata" | b"part_metadata")))?;
         self.path.leave();
         Ok(())
+    }
+
+    fn model(&mut self) -> Result<bool, JsonError> {
+        let Some(text) = self.cursor.string_or_skip()? else { return Ok(true) };
+        let span = text.span.clone();
+        // Vertex itself says what is wrong with a name.
+        if let Some(Ok(name)) = self.paths.map(|paths| paths.full_model_name(&text.into_str())) {
+            self.splice.replace(span, names::quoted(&name));
+        }
+        Ok(true)
+    }
+
+    fn cached_content(&mut self) -> Result<bool, JsonError> {
+        let Some(text) = self.cursor.string_or_skip()? else { return Ok(true) };
+        let Some(paths) = self.paths else { return Ok(true) };
+        let span = text.span.clone();
+        match names::own(&text.into_str(), paths) {
+            OwnName::Unchanged => {}
+            OwnName::Changed(name) => self.splice.replace(span, names::quoted(&name)),
+            OwnName::Foreign => self.foreign = Some(self.path.to_string()),
+        }
+        Ok(true)
     }
 
     fn tool_config(&mut self) -> Result<bool, JsonError> {

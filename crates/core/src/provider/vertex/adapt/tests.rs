@@ -1,6 +1,67 @@
 use bytes::Bytes;
 
-use super::{AdaptedRequest, ServiceTier, count, generate};
+use super::{AdaptedRequest, ServiceTier, cached_content, count};
+use crate::provider::vertex::path::{Location, VertexPaths};
+use crate::provider::vertex_client::VertexClientError;
+
+fn paths() -> VertexPaths {
+    VertexPaths::in_project("v1beta1", "own", Location::new("eu").unwrap()).unwrap()
+}
+
+fn generate(body: &Bytes) -> Result<AdaptedRequest, VertexClientError> {
+    super::generate(body, &paths())
+}
+
+#[test]
+fn cached_content_is_the_operators_own_or_refused() {
+    let own = "projects/own/locations/eu/cachedContents/1";
+    for (given, sent) in [
+        ("cachedContents/1", "cachedContents/1"),
+        (own, own),
+        // Google's answers name a project by its number.
+        ("projects/123/locations/eu/cachedContents/1", own),
+    ] {
+        for (key, given) in
+            [("cachedContent", given.to_owned()), ("cached_content", given.replace('/', "\\/"))]
+        {
+            let body = Bytes::from(format!(r#"{{"{key}": "{given}", "contents":[]}}"#));
+            let adapted = generate(&body).unwrap().request.to_bytes();
+            let value: serde_json::Value = serde_json::from_slice(&adapted).unwrap();
+            assert_eq!(value[key], sent);
+            assert!(adapted == body || given != sent, "{key}: bytes were changed");
+        }
+    }
+    for foreign in [
+        "projects/other/locations/eu/cachedContents/1",
+        "projects/own/locations/us/cachedContents/1",
+        "//aiplatform.googleapis.com/projects/other/locations/eu/cachedContents/1",
+        "projects/own",
+    ] {
+        let body = Bytes::from(format!(r#"{{"contents":[],"cachedContent":"{foreign}"}}"#));
+        let field = "cachedContent".to_owned();
+        assert_eq!(generate(&body), Err(VertexClientError::ForeignName { field }), "{foreign}");
+    }
+}
+
+#[test]
+fn the_model_of_new_cached_content_gets_its_full_name() {
+    for (given, sent) in [
+        (r#"{"model":"models/m","ttl":"1s"}"#, "publishers/google/models/m"),
+        (r#"{"ttl":"1s", "model" : "m"}"#, "publishers/google/models/m"),
+        (
+            r#"{"model":"projects/x/locations/y/publishers/google/models/m"}"#,
+            "publishers/google/models/m",
+        ),
+    ] {
+        let body = Bytes::from(given);
+        let adapted = cached_content(&body, &paths()).unwrap().request.to_bytes();
+        let value: serde_json::Value = serde_json::from_slice(&adapted).unwrap();
+        assert_eq!(value["model"], format!("projects/own/locations/eu/{sent}"));
+    }
+    let body = Bytes::from(r#"{"contents":[{"parts":[]}],"model":7}"#);
+    let adapted = cached_content(&body, &paths()).unwrap().request.to_bytes();
+    assert_eq!(adapted, r#"{"contents":[{"role":"user","parts":[]}],"model":7}"#);
+}
 
 #[test]
 fn a_body_with_nothing_to_edit_is_not_copied() {
@@ -261,7 +322,7 @@ fn the_result_of_the_edits_needs_none() {
         for first in members {
             for second in members {
                 let body = format!(r#"{{ {before} {first} , {second} {after} }}"#);
-                for edit in [generate, count] {
+                for edit in [generate, |body: &Bytes| Ok(count(body)?)] {
                     let once = edit(&Bytes::from(body.clone())).unwrap().request.to_bytes();
                     serde_json::from_slice::<serde_json::Value>(&once).expect(&body);
                     let twice = edit(&once).unwrap();

@@ -122,3 +122,20 @@ fn an_upstream_that_is_used_needs_a_key_or_a_project() {
     let problems = read(&[HOME, ("UPSTREAMS", "vertex,gemini-api")], &[]).unwrap_err();
     assert_eq!(problems.len(), 2, "{problems:?}");
 }
+
+#[test]
+fn an_emulator_needs_no_credentials_and_keeps_the_order() {
+    let all: &[&'static str] = &["code-assist", "gemini-api", "vertex"];
+    for (upstreams, played, expected) in [
+        ("auto", all, all),
+        ("gemini-api", &["gemini-api"][..], &["gemini-api"][..]),
+        ("vertex,gemini-api", all, &["vertex", "gemini-api", "code-assist"]),
+        ("gemini-api", &["vertex"], &["vertex"]),
+    ] {
+        let machine = Machine { emulated: Some(played), ..Machine::default() };
+        let set = [("UPSTREAMS", upstreams), ("VERTEX_LOCATION", "global"), HOME];
+        let (settings, warnings) = read_on(&set, &machine).unwrap();
+        assert_eq!(names(&settings), expected, "{upstreams}");
+        assert_eq!((warnings.len(), settings.no_upstream_configured), (0, false));
+    }
+}

@@ -141,6 +141,7 @@ fn secrets_are_posted_to_google_and_to_this_machine_only() {
         ("http://127.0.0.1:8080/token", true),
         ("http://[::1]:8080/token", true),
         ("https://localhost/token", true),
+        ("https://storage.googleapis.com/upload/storage/v1/b/x/o?uploadType=media&name=x", false),
         ("http://sts.googleapis.com/v1/token", false),
         ("https://googleapis.com/token", false),
         ("https://sts.googleapis.com.evil.example/token", false),

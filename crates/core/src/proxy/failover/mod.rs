@@ -3,30 +3,30 @@
 //!
 //! Nothing here costs a request anything where one upstream may serve it.
 
-use std::fmt::Write as _;
+mod told;
+
 use std::iter;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Proxy;
-use super::choose::{Candidates, UPSTREAM};
+use super::choose::Candidates;
 use super::prepare::{ModelRequest, ModelTarget, PreparedRequest};
-use super::respond::put;
 use crate::context::RequestContext;
 use crate::dialect::gemini::models::bare;
-use crate::dialect::gemini::route::{ClientMode, PathForm};
 use crate::error::Error;
 use crate::failure::{FailoverReason, FailureClass};
 use crate::memory;
 use crate::platform::Platform;
 use crate::policy::cache;
 use crate::policy::routing::RoutingVerdict;
+use crate::provider::ProviderKind;
 use crate::provider::facts::{self, BodyFacts};
-use crate::provider::{ProviderKind, forward};
 use crate::settings::FailoverSignatures;
 use crate::upstream::Upstream;
+
+pub(super) use told::add_shared_headers;
 
 /// The upstreams that may serve a request, and what has become of it so far.
 pub(super) struct Selection<'a> {
@@ -192,41 +192,6 @@ impl Proxy {
         }
     }
 
-    /// Tells the client, the log and the metrics that another upstream is asked. Called before each call.
-    pub(super) fn announce<P: Platform>(
-        &self,
-        selection: &mut Selection<'_>,
-        context: &mut RequestContext<P>,
-    ) {
-        if let Some(given) = &self.upstreams.signatures {
-            context.signatures = Some(given.notes(selection.kind()));
-        }
-        let Some(Failed { upstream: from, reason, error }) = selection.failed.last() else {
-            return;
-        };
-        if std::mem::replace(&mut selection.announced, true) {
-            return;
-        }
-        let to = selection.upstream;
-        let short = header_text(error.short_reason());
-        tracing::info!(
-            from = &*from.name,
-            to = &*to.name,
-            reason = reason.word(),
-            error = short,
-            "an upstream cannot serve the request: the next one is asked"
-        );
-        self.metrics.failovers.add(from.id, to.id, *reason);
-        context.failover_from = Some(Arc::clone(&from.name));
-        let text = format!("{};reason={short}", from.name);
-        put(&mut context.headers, FAILOVER, text);
-        if selection.replaced {
-            context.headers.insert(SIGNATURES, REPLACED);
-        } else {
-            context.headers.remove(SIGNATURES);
-        }
-    }
-
     /// Prepares the request for the first of the other upstreams that is not known to be unable either.
     async fn next<'a, P: Platform>(
         &'a self,
@@ -282,44 +247,6 @@ impl Proxy {
         let may_replace = self.settings.failover_signatures == FailoverSignatures::Placeholder;
         let mut others = selection.others().map(|other| (other, is_foreign(other)));
         others.find(|(_, is_foreign)| may_replace || !is_foreign)
-    }
-
-    /// Where an answer came from that was found, and not asked for.
-    pub(super) fn note_giver<P: Platform>(
-        &self,
-        headers: &HeaderMap,
-        context: &mut RequestContext<P>,
-    ) {
-        let Some(name) = headers.get(UPSTREAM) else { return };
-        let giver = self.upstreams.iter().find(|upstream| name == &*upstream.name);
-        if let Some(upstream) = giver {
-            self.use_upstream(upstream, context);
-        }
-    }
-
-    /// What else than the body an answer depends on: the client's own choice of the upstream, and of the
-    /// form in which the provider answers. `None` for what nearly all clients send.
-    pub(super) fn answer_variant(&self, target: &ModelTarget<'_>) -> Option<String> {
-        let ModelTarget { parts, form, .. } = target;
-        let text = |name: &HeaderName| {
-            parts.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()))
-        };
-        let (pinned, fields) = (text(&UPSTREAM), text(&FIELD_MASK));
-        let is_code_assist =
-            |upstream: &Upstream| upstream.calls.provider.kind() == ProviderKind::CodeAssist;
-        // Code Assist's answers have one form.
-        let is_copied = !self.upstreams.iter().all(is_code_assist);
-        let query = forward::query(parts.uri.query().unwrap_or_default());
-        if pinned.is_none()
-            && form.mode == ClientMode::Gemini
-            && (!is_copied
-                || (form.version == PathForm::USUAL.version
-                    && query.is_empty()
-                    && fields.is_none()))
-        {
-            return None;
-        }
-        Some(format!("{pinned:?} {form:?} {query:?} {fields:?}"))
     }
 
     /// The error of an upstream that is known to be unable.
@@ -457,62 +384,4 @@ impl Proxy {
         selection.failed.push(Failed { upstream: selection.upstream, reason, error });
         self.all_failed(selection, context)
     }
-
-    /// The primary's error, with the names of all that were tried.
-    fn all_failed<P: Platform>(
-        &self,
-        selection: &mut Selection<'_>,
-        context: &mut RequestContext<P>,
-    ) -> Error {
-        context.headers.remove(FAILOVER);
-        context.headers.remove(SIGNATURES);
-        context.failover_from = None;
-        let failed = std::mem::take(&mut selection.failed);
-        if failed.len() > 1 {
-            let mut tried = String::new();
-            for Failed { upstream, error, .. } in &failed {
-                let separator = if tried.is_empty() { "" } else { ", " };
-                let reason = header_text(error.short_reason());
-                let _ = write!(tried, "{separator}{};{reason}", upstream.name);
-            }
-            put(&mut context.headers, TRIED, tried);
-        }
-        let Some(primary) = failed.into_iter().next() else { return Error::Internal };
-        self.use_upstream(primary.upstream, context);
-        primary.error
-    }
 }
-
-/// A reason of Google's as a header may carry it, without what separates it from others.
-fn header_text(reason: &str) -> &str {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-    if !reason.is_empty() && reason.len() <= 64 && reason.bytes().all(is_plain) {
-        reason
-    } else {
-        "UNKNOWN"
-    }
-}
-
-/// Adds to an answer that several requests share which upstream has given it, and for which one.
-pub(super) fn add_shared_headers<P: Platform>(
-    headers: &mut HeaderMap,
-    context: &RequestContext<P>,
-) {
-    let Some(name) = &context.upstream else { return };
-    put(headers, UPSTREAM, &**name);
-    for name in [FAILOVER, SIGNATURES] {
-        if let Some(value) = context.headers.get(&name) {
-            headers.insert(name, value.clone());
-        }
-    }
-}
-
-/// Which upstream has failed, and why, in an answer of another one.
-pub(super) const FAILOVER: HeaderName = HeaderName::from_static("x-proxy-failover");
-/// What each upstream has failed with, in the primary's error.
-const TRIED: HeaderName = HeaderName::from_static("x-proxy-tried");
-/// What has become of another provider's thought signatures.
-pub(super) const SIGNATURES: HeaderName = HeaderName::from_static("x-proxy-signatures");
-/// Which fields of the answer the client wants.
-const FIELD_MASK: HeaderName = HeaderName::from_static("x-goog-fieldmask");
-const REPLACED: HeaderValue = HeaderValue::from_static("replaced");

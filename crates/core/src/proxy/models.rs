@@ -1,0 +1,124 @@
+//! The list of models, and one model, as the upstream has them.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+use http::request::Parts;
+
+use super::Proxy;
+use super::choose::Asked;
+use super::prepare::MODEL;
+use super::respond::{self, Answer, put};
+use crate::context::RequestContext;
+use crate::dialect::gemini::models;
+use crate::dialect::gemini::route::{ClientMode, PathForm, Route};
+use crate::error::Error;
+use crate::platform::Platform;
+use crate::provider::code_assist::models::resolve;
+use crate::time::Monotonic;
+use crate::upstream::{Account, Upstream, VertexAccount};
+
+impl Proxy {
+    /// Answers a request for the models or for one of them. The first upstream's list counts: what another
+    /// one has besides is served only if that one is asked.
+    pub(super) async fn answer_models<P: Platform>(
+        &self,
+        parts: &Parts,
+        context: &mut RequestContext<P>,
+        route: &Route,
+        form: PathForm,
+    ) -> Result<Answer<P>, Error> {
+        let asked = Asked { operation: context.operation, model: "" };
+        let (upstream, _) = self.candidates(parts, asked)?;
+        self.use_upstream(upstream, context);
+        match (&upstream.account, route) {
+            (Account::GeminiApi(_), _) => {
+                self.copy_models(parts, context, route, form, upstream).await
+            }
+            (Account::Vertex(account), _) if form.mode == ClientMode::Vertex => {
+                self.copy_catalogue(parts, context, route, (upstream, account)).await
+            }
+            (Account::Vertex(account), Route::Models { page_size, page_token, .. }) => {
+                let models = upstream.vertex_models(account, context).await?;
+                let body = models::list(&models, *page_size, page_token.as_deref())?;
+                Ok(respond::json(HeaderMap::new(), body))
+            }
+            (Account::Vertex(account), Route::Model { model, .. }) => {
+                self.vertex_model(context, model, (upstream, account)).await
+            }
+            (_, Route::Models { page_size, page_token, .. }) => {
+                self.model_list(context, *page_size, page_token.as_deref()).await
+            }
+            (_, Route::Model { model, .. }) => self.model(context, model).await,
+            _ => Err(Error::Internal),
+        }
+    }
+
+    /// Answers with one model of Vertex AI. For an alias it is the model that the alias stands for.
+    async fn vertex_model<P: Platform>(
+        &self,
+        context: &mut RequestContext<P>,
+        requested: &str,
+        (upstream, account): (&Upstream, &VertexAccount),
+    ) -> Result<Answer<P>, Error> {
+        let reloadable = self.reloadable();
+        let model = upstream.model(requested, &reloadable.model_aliases);
+        let found = upstream.vertex_model(account, model, context).await?;
+        let found = found.as_ref().map(std::slice::from_ref).unwrap_or_default();
+        let Some(body) = models::one(found, model) else {
+            return Err(Error::NotFound { what: format!("models/{requested}") });
+        };
+        let mut headers = HeaderMap::new();
+        if model != requested {
+            put(&mut headers, MODEL, model);
+        }
+        Ok(respond::json(headers, body))
+    }
+
+    /// Answers `GET /v1beta/models`.
+    async fn model_list<P: Platform>(
+        &self,
+        context: &mut RequestContext<P>,
+        page_size: Option<usize>,
+        page_token: Option<&str>,
+    ) -> Result<Answer<P>, Error> {
+        let began = context.platform().now();
+        let models = self.code_assist_models(context, began).await?;
+        let body = models::list(&models, page_size, page_token)?;
+        Ok(respond::json(HeaderMap::new(), body))
+    }
+
+    async fn code_assist_models<P: Platform>(
+        &self,
+        context: &mut RequestContext<P>,
+        began: Monotonic,
+    ) -> Result<Arc<[models::Model]>, Error> {
+        match self.upstreams.code_assist() {
+            Some((_, account)) => account.models.models(context, began).await,
+            None => Err(Error::NotFound { what: "models".to_owned() }),
+        }
+    }
+
+    /// Answers `GET /v1beta/models/{m}`. For an alias it returns the model that the alias stands for.
+    async fn model<P: Platform>(
+        &self,
+        context: &mut RequestContext<P>,
+        requested: &str,
+    ) -> Result<Answer<P>, Error> {
+        let began = context.platform().now();
+        let models = self.code_assist_models(context, began).await?;
+        if let Some(body) = models::one(&models, requested) {
+            return Ok(respond::json(HeaderMap::new(), body));
+        }
+        let reloadable = self.reloadable();
+        let model = resolve(requested, &reloadable.model_aliases);
+        let Some(body) = models::one(&models, model) else {
+            return Err(Error::NotFound { what: format!("models/{requested}") });
+        };
+        let mut headers = HeaderMap::new();
+        if model != requested {
+            put(&mut headers, MODEL, model);
+        }
+        Ok(respond::json(headers, body))
+    }
+}
