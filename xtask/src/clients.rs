@@ -59,12 +59,17 @@ impl Clients {
             let emulated = format!("--emulator={}", testbed.upstream);
             self.suites(report, Command::new(&binary).args(["serve", &emulated]), testbed);
         };
+        let worker = |report: &mut Report, testbed: &Testbed| {
+            let mut command = Command::new(self.node.join("node"));
+            command.args(["test/emulated.mjs", testbed.upstream]).current_dir(worker::folder());
+            self.suites(report, &mut command, testbed);
+        };
         report.side_by_side(
             |report| {
                 native(report, &CODE_ASSIST);
-                let mut worker = Command::new(self.node.join("node"));
-                worker.arg("test/emulated.mjs").current_dir(worker::folder());
-                self.suites(report, &mut worker, &WORKER);
+                worker(report, &WORKER);
+                worker(report, &WORKER_GEMINI_API);
+                worker(report, &WORKER_VERTEX);
             },
             |report| {
                 native(report, &GEMINI_API);
@@ -183,6 +188,21 @@ const WORKER: Testbed = Testbed {
     scripts: &["js/sdk.test.mjs", "js/models.test.mjs", "js/vertex.test.mjs", "js/legacy.test.mjs"],
 };
 
+/// Without Live, which a Worker does not have.
+const WORKER_GEMINI_API: Testbed = Testbed {
+    title: "Worker, Gemini API",
+    upstream: "gemini-api",
+    python: &["python/test_resources.py", "python/test_errors.py"],
+    scripts: &["js/sdk.test.mjs", "js/resources.test.mjs", "js/openai.test.mjs"],
+};
+
+const WORKER_VERTEX: Testbed = Testbed {
+    title: "Worker, Vertex AI",
+    upstream: "vertex",
+    python: &["python/test_vertex_mode.py", "python/test_vertex_resources.py"],
+    scripts: &["js/sdk.test.mjs", "js/models.test.mjs", "js/errors.test.mjs"],
+};
+
 const GEMINI_API: Testbed = Testbed {
     title: "native, Gemini API",
     upstream: "gemini-api",
@@ -197,6 +217,7 @@ const GEMINI_API: Testbed = Testbed {
         "js/sdk.test.mjs",
         "js/models.test.mjs",
         "js/resources.test.mjs",
+        "js/live.test.mjs",
         "js/vertex.test.mjs",
         "js/errors.test.mjs",
         "js/legacy.test.mjs",
