@@ -4,13 +4,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { GoogleGenerativeAI, SchemaType } from '@google/generative-ai';
+import { CLIENT_KEY, Relay } from './emulated.mjs';
 
-const baseUrl = process.env.PROXY_URL;
-const ai = new GoogleGenerativeAI('any');
+const relay = await Relay.start();
+const ai = new GoogleGenerativeAI(CLIENT_KEY);
 const bounded = { timeout: 60_000 };
 
 function model(settings = {}) {
-  return ai.getGenerativeModel({ model: 'gemini-2.5-flash', ...settings }, { baseUrl });
+  return ai.getGenerativeModel({ model: 'gemini-2.5-flash', ...settings }, { baseUrl: relay.url });
 }
 
 async function streamed({ stream, response }) {

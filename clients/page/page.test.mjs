@@ -1,7 +1,7 @@
 // The status page in a real browser (Debian's Chromium, headless), under load, on the real binary.
 //
 // PROXY_URL and EMULATOR_URL: an open proxy and its emulator. KEYED_URL and KEY: a proxy with
-// PROXY_API_KEYS. SHOTS: a folder for screenshots, and SECONDS: how long to load before they are
+// PROXY_API_KEYS. SEVERAL_URL: a proxy with three upstreams. SHOTS: a folder for screenshots, and SECONDS: how long to load before they are
 // taken (both optional).
 
 import assert from 'node:assert/strict';
@@ -12,7 +12,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { chromium } from 'playwright-core';
 
-const { PROXY_URL, EMULATOR_URL, KEYED_URL, KEY, SHOTS } = process.env;
+const { PROXY_URL, EMULATOR_URL, KEYED_URL, KEY, SEVERAL_URL, SHOTS } = process.env;
 const SECONDS = Number(process.env.SECONDS ?? 8);
 const bounded = { timeout: 60_000 + SECONDS * 1000 };
 
@@ -46,6 +46,26 @@ after(async () => {
   await fetch(`${EMULATOR_URL}/__emulator/script`, { method: 'DELETE' });
   await browser?.close();
   if (profile) await rm(profile, { recursive: true, force: true });
+});
+
+test('every upstream has a row where several are in use', bounded, async () => {
+  const prompt = JSON.stringify({ contents: [{ role: 'user', parts: [{ text: 'Hello' }] }] });
+  const headers = { 'content-type': 'application/json', 'x-proxy-upstream': 'vertex' };
+  const answer = await fetch(`${SEVERAL_URL}/v1beta/models/gemini-2.5-flash:generateContent`, { method: 'POST', headers, body: prompt });
+  assert.equal(answer.status, 200);
+  const page = await open(SEVERAL_URL);
+  await page.waitForSelector('#upstreams-panel:not([hidden])');
+  const rows = await page.locator('#upstreams tbody tr').allTextContents();
+  assert.equal(rows.length, 3, rows.join());
+  assert.match(rows[0], /^code-assistcode-assistunknownok/);
+  assert.match(rows[1], /^gemini-apigemini-apiunknownok–0$/);
+  assert.match(rows[2], /^vertexvertexhealthyok\d+ min( \d+ s)?0$/);
+  assert.match(await page.textContent('#endpoints'), /vertex: /);
+  await page.setViewportSize({ width: 390, height: 844 });
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+  assert.ok(wide <= 390, `${wide} px wide`);
+  assert.deepEqual(page.troubles, []);
+  await page.close();
 });
 
 test('numbers move under load, without an error in the console', bounded, async () => {

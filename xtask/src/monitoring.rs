@@ -20,7 +20,7 @@ use crate::workspace::{cargo, read, root, target, utf8, write};
 /// What the system has to have for [`run`].
 pub(crate) const NEEDS: &[Need] = &[Need::Promtool, Need::Chromium, Need::Node];
 
-/// Starts two proxies, one of which requires a key, sends requests, and checks what they report.
+/// Starts three proxies, one of which requires a key and one of which has several upstreams, sends requests, and checks what they report.
 pub(crate) fn run(report: &mut Report) {
     let Some(node) = report.step("Node", tools::node) else { return };
     let scripts = report.step("npm packages", || clients::npm_packages(&node));
@@ -30,18 +30,21 @@ pub(crate) fn run(report: &mut Report) {
     if scripts.is_none() || built.is_none() {
         return;
     }
-    let started = report.step("serve --emulator, open and with a key", || {
-        let open = Proxy::start(binary().args(["serve", "--emulator"]))?;
-        let keyed =
-            Proxy::start(binary().arg("--config").arg(keys()?).args(["serve", "--emulator"]))?;
-        Ok((open, keyed))
-    });
-    let Some((open, keyed)) = started else { return };
+    let started =
+        report.step("serve --emulator, open, with a key and with several upstreams", || {
+            let open = Proxy::start(binary().args(["serve", "--emulator"]))?;
+            let keyed =
+                Proxy::start(binary().arg("--config").arg(keys()?).args(["serve", "--emulator"]))?;
+            let several = Proxy::start(binary().args(["serve", "--emulator=all"]))?;
+            Ok((open, keyed, several))
+        });
+    let Some((open, keyed, several)) = started else { return };
     report.tests("promtool", |counts| promtool(&open, counts));
-    report.tests("status page", |counts| status_page(&node, &open, &keyed, counts));
+    report.tests("status page", |counts| status_page(&node, [&open, &keyed, &several], counts));
     report.step("stop of the proxies", || {
         open.stop()?;
-        keyed.stop()
+        keyed.stop()?;
+        several.stop()
     });
 }
 
@@ -96,8 +99,7 @@ fn dashboard_queries(dashboard: &Path) -> Result<PathBuf, Failure> {
 
 fn status_page(
     node: &Path,
-    open: &Proxy,
-    keyed: &Proxy,
+    [open, keyed, several]: [&Proxy; 3],
     counts: &mut Counts,
 ) -> Result<(), Failure> {
     let mut test = Command::new(node.join("node"));
@@ -106,7 +108,8 @@ fn status_page(
         .env("PROXY_URL", &open.url)
         .env("EMULATOR_URL", &open.emulator)
         .env("KEYED_URL", &keyed.url)
-        .env("KEY", KEY);
+        .env("KEY", KEY)
+        .env("SEVERAL_URL", &several.url);
     for name in ["SHOTS", "SECONDS"] {
         if let Some(value) = std::env::var_os(name) {
             test.env(name, value);

@@ -58,10 +58,10 @@ pub(crate) fn command() -> Command {
 
 #[derive(Debug, Parser)]
 #[command(name = "code-assist-proxy", version, max_term_width = 100)]
-/// A transparent proxy between the standard Gemini API and Google's Code Assist API
+/// A transparent proxy in front of Google's Gemini models: Gemini API, Vertex AI, Code Assist
 ///
-/// Point any Gemini client at it, and it uses the account that is signed in with the Gemini CLI.
-/// Without a command it serves.
+/// Point any Gemini client at it, and it uses your account: an API key (GEMINI_API_KEY), a project of
+/// Google Cloud (VERTEX_PROJECT), or the sign-in of the Gemini CLI. Without a command it serves.
 #[command(after_help = FOOT, after_long_help = LONG_FOOT)]
 struct Cli {
     /// TOML file with settings [default: ~/.config/code-assist-proxy/config.toml, if there]
@@ -75,7 +75,7 @@ struct Cli {
 pub(crate) enum Task {
     /// Run the proxy (the default)
     ///
-    /// Prints the address, the credential source, the key-value store and a curl line to paste.
+    /// Prints the address, upstreams and credentials, the key-value store and a curl line to paste.
     /// Starts, and says what is missing, even when Google is out of reach; refuses to start on
     /// settings that are invalid or unsafe. SIGINT or SIGTERM lets streams finish, a second one
     /// does not. SIGHUP reads keys, allowed hosts and origins, model aliases and log
@@ -84,8 +84,9 @@ pub(crate) enum Task {
     Serve(Serve),
     /// Find out whether the proxy would work, step by step
     ///
-    /// Settings, credentials, token refresh, key-value store, project and quota: one line a step
-    /// with ok, warn or fail and what to do about it. Talks to Google with your credentials.
+    /// Settings, key-value store, and for each upstream in use credentials, token, project, location
+    /// and one count of tokens or the quota: one line a step with ok, warn or fail and what to do about
+    /// it. Talks to Google with your credentials. Usable means that every upstream in use is.
     #[command(after_help = CHECK_FOOT, after_long_help = CHECK_FOOT)]
     Check(Check),
     /// Ask a running proxy whether it is ready to serve requests
@@ -104,7 +105,7 @@ pub(crate) enum Task {
     /// exit code 2.
     #[command(after_help = CONFIG_FOOT, after_long_help = CONFIG_FOOT)]
     Config,
-    /// List the models that this account can use
+    /// List the models that each upstream in use has
     #[command(after_help = MODELS_FOOT, after_long_help = MODELS_FOOT)]
     Models,
     /// Back up, restore, list or clear the key-value store

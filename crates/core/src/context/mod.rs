@@ -326,7 +326,7 @@ impl<P: Platform> RequestContext<P> {
         if self.counted_for != CountedFor::Nothing {
             match outcomes {
                 CallOutcomes::NEUTRAL => {}
-                _ => self.metrics.upstream(!outcomes.has_failed()),
+                _ => self.metrics.upstream(self.endpoint, !outcomes.has_failed()),
             }
         }
         let call = self.call.take()?;

@@ -215,6 +215,13 @@ fn as_json(families: &[MetricFamily]) -> Value {
 }
 
 impl Sample {
+    /// Adds the upstream, where it has a label.
+    #[must_use]
+    pub(super) fn of_upstream(mut self, upstream: Option<&str>) -> Self {
+        self.labels.extend(upstream.map(|name| ("upstream", name.to_owned())));
+        self
+    }
+
     fn as_json(&self) -> Value {
         let labels: Map<String, Value> =
             self.labels.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();

@@ -30,13 +30,15 @@ impl FailoverCounts {
         }
     }
 
-    /// The counts that are not zero, with their labels.
+    /// The counts with their labels: those that are not zero, and those of each upstream and the next one. A
+    /// counter that begins at its first event hides that event from `increase()`.
     pub(super) fn counted(&self) -> impl Iterator<Item = (&str, &str, &'static str, u64)> {
         self.counts.iter().enumerate().flat_map(move |(pair, counts)| {
             let (from, to) = (pair / self.names.len(), pair % self.names.len());
             FailoverReason::ALL.into_iter().filter_map(move |reason| {
                 let count = counts[reason as usize].load(Relaxed);
-                (count > 0).then(|| (&*self.names[from], &*self.names[to], reason.word(), count))
+                (count > 0 || to == from + 1)
+                    .then(|| (&*self.names[from], &*self.names[to], reason.word(), count))
             })
         })
     }

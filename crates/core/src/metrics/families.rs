@@ -1,13 +1,10 @@
 //! All metrics with their names, help texts and values. `docs/METRICS.md` lists them.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::exposition::{ExpositionFormat, MetricFamily, MetricKind, Sample, SampleValue};
 use super::histogram::Histogram;
-use super::labels::{
-    BreakerState, CACHE_RESULTS, METHODS, RETRY_REASONS, STATUS_CLASSES, TOKEN_KINDS,
-};
+use super::labels::{CACHE_RESULTS, METHODS, STATUS_CLASSES, TOKEN_KINDS};
 use super::names::LABELS;
 use super::{CredentialStatus, HealthInput, Metrics};
 
@@ -22,7 +19,8 @@ impl Metrics {
         families.extend(self.connection_families());
         families.extend(self.permit_families(health));
         families.extend(self.of_upstream());
-        families.push(self.of_failovers());
+        families.extend(self.of_failovers());
+        families.extend(self.of_inabilities(health));
         families.extend(self.of_models(health));
         families.extend(self.of_credentials(health));
         families.extend(self.of_process(health));
@@ -32,23 +30,26 @@ impl Metrics {
     fn of_requests(&self) -> Vec<MetricFamily> {
         let mut requests = Vec::new();
         let mut tokens = Vec::new();
-        for (index, model) in self.models.labels() {
-            let counts = &self.by_model[index];
+        let rows = self.by_model.iter().enumerate().flat_map(|(at, table)| {
+            self.models.labels().map(move |(index, model)| (at, model, &table[index]))
+        });
+        for (at, model, counts) in rows {
+            let upstream =
+                (self.by_model.len() > 1).then(|| self.upstream_label(at).unwrap_or(NO_UPSTREAM));
             for (method_at, method) in METHODS.into_iter().enumerate() {
                 for (class_at, class) in STATUS_CLASSES.into_iter().enumerate() {
                     let count = counts.requests.of(method_at * STATUS_CLASSES.len() + class_at);
                     if count > 0 {
-                        requests.push(counted(
-                            count,
-                            &[("method", method), ("model", model), ("status", class)],
-                        ));
+                        let labels = [("method", method), ("model", model), ("status", class)];
+                        requests.push(counted(count, &labels).of_upstream(upstream));
                     }
                 }
             }
             for (kind_at, kind) in TOKEN_KINDS.into_iter().enumerate() {
                 let count = counts.tokens.of(kind_at);
                 if count > 0 {
-                    tokens.push(counted(count, &[("model", model), ("kind", kind)]));
+                    let labels = [("model", model), ("kind", kind)];
+                    tokens.push(counted(count, &labels).of_upstream(upstream));
                 }
             }
         }
@@ -189,122 +190,18 @@ impl Metrics {
         ]
     }
 
-    fn of_upstream(&self) -> Vec<MetricFamily> {
-        let retries = RETRY_REASONS.into_iter().enumerate();
-        let retries =
-            retries.map(|(at, reason)| counted(self.retries.of(at), &[("reason", reason)]));
-        let mut transitions = Vec::new();
-        let mut states = Vec::new();
-        let mut in_flight = Vec::new();
-        for endpoint in &self.endpoints {
-            let url = endpoint.url.as_str();
-            let now = endpoint.breaker();
-            for state in BreakerState::ALL {
-                let labels = [("endpoint", url), ("state", state.label())];
-                transitions.push(counted(endpoint.transitions.of(state as usize), &labels));
-                states.push(sample(f64::from(u8::from(now == state)), &labels));
-            }
-            let open = endpoint.in_flight.load(Relaxed) as f64;
-            in_flight.push(sample(open, &[("endpoint", url)]));
-        }
-        let upstream = self.upstream_status();
-        let statuses = ["healthy", "degraded", "unhealthy", "unknown"];
-        let statuses = statuses
-            .map(|status| sample(f64::from(u8::from(status == upstream)), &[("status", status)]));
-        vec![
-            counter("retries", "Tries after the first one.", retries.collect()),
-            counter(
-                "breaker_transitions",
-                "Changes of an endpoint's circuit breaker, by the new state.",
-                transitions,
-            ),
-            family(
-                MetricKind::Gauge,
-                "breaker_state",
-                "1 for the state of an endpoint's circuit breaker, else 0.",
-                states,
-            ),
-            family(
-                MetricKind::Gauge,
-                "upstream_requests_in_flight",
-                "Requests in flight at an endpoint.",
-                in_flight,
-            ),
-            family(
-                MetricKind::Gauge,
-                "upstream_status",
-                "1 for the state of upstream by its latest answers, else 0.",
-                statuses.into(),
-            ),
-        ]
-    }
-
-    fn of_failovers(&self) -> MetricFamily {
-        let sample = |(from, to, reason, count)| {
-            counted(count, &[("from", from), ("to", to), ("reason", reason)])
-        };
-        counter(
-            "failovers",
-            "Requests that an upstream has failed and the next one was asked for, by class of failure.",
-            self.failovers.counted().map(sample).collect(),
-        )
-    }
-
-    /// What keeps requests for single models from upstream. A model without a label of its own is
-    /// `other`; of several the worst one is shown.
-    fn of_models(&self, health: &HealthInput) -> Vec<MetricFamily> {
-        let label = |model: &str| self.models.label(self.models.index(model, false));
-        let mut worst = BTreeMap::new();
-        for resting in &health.resting {
-            let Some(endpoint) = self.endpoints.get(resting.endpoint) else { continue };
-            let key =
-                (endpoint.url.as_str(), label(&resting.model).unwrap_or_default(), resting.method);
-            let worst = worst.entry(key).or_insert((resting.state, resting.open_for));
-            *worst = (*worst).max((resting.state, resting.open_for));
-        }
-        let mut states = Vec::new();
-        let mut probes = Vec::new();
-        for ((endpoint, model, method), (state, open_for)) in worst {
-            let labels = [("endpoint", endpoint), ("model", model), ("method", method)];
-            let [endpoint, model, method] = labels;
-            states.push(sample(1.0, &[endpoint, model, method, ("state", state.label())]));
-            probes.push(sample((health.clock + open_for).0 as f64 / 1000.0, &labels));
-        }
-        let mut resets = BTreeMap::new();
-        for (model, reset) in &health.exhausted {
-            let latest = resets.entry(label(model).unwrap_or_default()).or_insert(*reset);
-            *latest = (*latest).max(*reset);
-        }
-        let resets = resets
-            .into_iter()
-            .map(|(model, reset)| sample(reset.0 as f64 / 1000.0, &[("model", model)]));
-        vec![
-            family(
-                MetricKind::Gauge,
-                "model_breaker_state",
-                "1 for the state of a model's circuit breaker; absent while it is closed.",
-                states,
-            ),
-            family(
-                MetricKind::Gauge,
-                "model_breaker_probe_timestamp_seconds",
-                "When the next request for a resting model may go to the endpoint.",
-                probes,
-            ),
-            family(
-                MetricKind::Gauge,
-                "model_quota_reset_timestamp_seconds",
-                "When a model's exhausted quota is reset, as Google has stated it.",
-                resets.collect(),
-            ),
-        ]
-    }
-
     fn of_credentials(&self, health: &HealthInput) -> Vec<MetricFamily> {
         let at_hand = self.token_at_hand.load(Relaxed);
         let waited = self.token_asked.load(Relaxed).saturating_sub(at_hand);
-        let expiry = health.token.at().map(|at| sample(at.0 as f64 / 1000.0, &[]));
-        let credentials_ok = health.credentials == CredentialStatus::Ok;
+        let upstreams = || health.upstreams.iter().enumerate();
+        let expiry = upstreams().filter_map(|(at, upstream)| {
+            let expiry = sample(upstream.token.at()?.0 as f64 / 1000.0, &[]);
+            Some(expiry.of_upstream(self.upstream_label(at)))
+        });
+        let credentials_ok = upstreams().map(|(at, upstream)| {
+            let is_ok = upstream.credentials == CredentialStatus::Ok;
+            sample(f64::from(u8::from(is_ok)), &[]).of_upstream(self.upstream_label(at))
+        });
         vec![
             counter(
                 "token_requests",
@@ -326,12 +223,13 @@ impl Metrics {
                 MetricKind::Gauge,
                 "token_expiry_timestamp_seconds",
                 "Expiry of the access token in use; absent without a token or when it is not known.",
-                expiry.into_iter().collect(),
+                expiry.collect(),
             ),
-            gauge(
+            family(
+                MetricKind::Gauge,
                 "credentials_ok",
                 "1 unless no access token can be obtained.",
-                f64::from(u8::from(credentials_ok)),
+                credentials_ok.collect(),
             ),
             gauge("ready", "1 while GET /ready answers 200.", f64::from(u8::from(health.ready))),
             gauge(
@@ -421,11 +319,16 @@ impl Metrics {
     }
 }
 
-fn family(kind: MetricKind, name: &str, help: &'static str, samples: Vec<Sample>) -> MetricFamily {
+pub(super) fn family(
+    kind: MetricKind,
+    name: &str,
+    help: &'static str,
+    samples: Vec<Sample>,
+) -> MetricFamily {
     MetricFamily { name: format!("{PREFIX}{name}"), help, kind, samples }
 }
 
-fn counter(name: &str, help: &'static str, samples: Vec<Sample>) -> MetricFamily {
+pub(super) fn counter(name: &str, help: &'static str, samples: Vec<Sample>) -> MetricFamily {
     family(MetricKind::Counter, name, help, samples)
 }
 
@@ -451,16 +354,19 @@ fn one(counter: &AtomicU64) -> Vec<Sample> {
     vec![counted(counter.load(Relaxed), &[])]
 }
 
-fn counted(count: u64, labels: &[(&'static str, &str)]) -> Sample {
+pub(super) fn counted(count: u64, labels: &[(&'static str, &str)]) -> Sample {
     Sample { labels: owned(labels), value: SampleValue::Count(count) }
 }
 
-fn sample(number: f64, labels: &[(&'static str, &str)]) -> Sample {
+pub(super) fn sample(number: f64, labels: &[(&'static str, &str)]) -> Sample {
     Sample { labels: owned(labels), value: SampleValue::Number(number) }
 }
 
 fn owned(labels: &[(&'static str, &str)]) -> Vec<(&'static str, String)> {
     labels.iter().map(|(name, value)| (*name, (*value).to_owned())).collect()
 }
+
+/// The label of requests that went to no upstream.
+const NO_UPSTREAM: &str = "none";
 
 const PREFIX: &str = "code_assist_proxy_";

@@ -1,13 +1,14 @@
 //! The bodies of `GET /health` and `GET /health/detailed` (`docs/METRICS.md`). They need no upstream
 //! call, no access to the store and no waiting.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::histogram::{Histogram, RECENT_SECONDS};
-use super::{BreakerState, EndpointMetrics, Metrics, ratio, rounded};
+use super::{BreakerState, EndpointMetrics, Metrics, UpstreamMetrics, ratio, rounded};
 use crate::platform::{ProcessStats, StoreStats};
 use crate::policy::token::TokenExpiry;
 use crate::time::{Monotonic, Timestamp};
@@ -20,20 +21,16 @@ pub(crate) struct HealthInput {
     /// `Platform::store_connected`.
     pub(crate) store_connected: bool,
     pub(crate) store_stats: StoreStats,
-    pub(crate) credentials: CredentialStatus,
-    pub(crate) token: TokenExpiry,
-    /// `known`, `unknown` or `refused`. The project's id is left out, since it is private.
-    pub(crate) project: &'static str,
+    /// In order of preference; at least one.
+    pub(crate) upstreams: Vec<UpstreamInput>,
+    /// Another upstream takes the requests that one cannot serve (`FAILOVER`).
+    pub(crate) fails_over: bool,
     /// `MAX_CONCURRENT_REQUESTS`.
     pub(crate) most_requests: usize,
     /// How many of them one caller may have.
     pub(crate) most_per_caller: usize,
     /// `QUEUE_TIMEOUT_MS`.
     pub(crate) queue_timeout: Duration,
-    /// The models whose circuit breakers are not closed.
-    pub(crate) resting: Vec<RestingModelStatus>,
-    /// The models whose quotas are known to be exhausted, and when each quota is reset.
-    pub(crate) exhausted: Vec<(String, Timestamp)>,
     /// `GET /ready` answers 200.
     pub(crate) ready: bool,
     /// How much of the memory budget is reserved.
@@ -41,6 +38,38 @@ pub(crate) struct HealthInput {
     /// `MEMORY_BUDGET_BYTES`.
     pub(crate) memory_limit: usize,
     pub(crate) process_stats: ProcessStats,
+}
+
+/// The state of one upstream.
+#[derive(Debug, Clone)]
+pub(crate) struct UpstreamInput {
+    pub(crate) name: Arc<str>,
+    pub(crate) provider: &'static str,
+    pub(crate) credentials: CredentialStatus,
+    pub(crate) token: TokenExpiry,
+    /// `known`, `unknown` or `refused`. The project's id is left out, since it is private.
+    pub(crate) project: &'static str,
+    /// Where Vertex AI carries requests out.
+    pub(crate) location: Option<String>,
+    /// The models whose circuit breakers are not closed.
+    pub(crate) resting: Vec<RestingModelStatus>,
+    /// The models whose quotas are known to be exhausted, and when each quota is reset.
+    pub(crate) exhausted: Vec<(String, Timestamp)>,
+    /// What the upstream is known to be unable to do.
+    pub(crate) unable: Vec<InabilityStatus>,
+}
+
+/// A failure that is remembered, so that another upstream takes such requests.
+#[derive(Debug, Clone)]
+pub(crate) struct InabilityStatus {
+    /// The class of the failure, a word of `FAILOVER`.
+    pub(crate) reason: &'static str,
+    /// The label of the error.
+    pub(crate) error: &'static str,
+    /// The model and the API's method; `None` for every request.
+    pub(crate) model: Option<(String, &'static str)>,
+    /// The time until the next request may go there as a probe.
+    pub(crate) lasts: Duration,
 }
 
 /// A model whose circuit breaker is not closed.
@@ -86,13 +115,14 @@ impl Metrics {
 
     /// Writes the body of `/health` without its closing brace.
     fn summary(&self, input: &HealthInput) -> (bool, String) {
-        let upstream = self.upstream_status();
+        let upstream = self.upstream_status(input);
         let store_ok = self.store_ok(input);
         let degraded = !store_ok
-            || input.credentials != CredentialStatus::Ok
-            || !input.exhausted.is_empty()
+            || input.deciding().iter().any(|it| it.credentials != CredentialStatus::Ok)
+            || input.deciding().iter().any(|it| !it.exhausted.is_empty())
+            || input.deciding().iter().any(|it| it.unable.iter().any(|it| it.model.is_none()))
             || self.worst_breaker(input) != BreakerState::Closed
-            || matches!(upstream, "degraded" | "unhealthy");
+            || matches!(upstream, UpstreamStatus::Degraded | UpstreamStatus::Unhealthy);
         let status = match (self.shutting_down(), degraded) {
             (true, _) => "unhealthy",
             (false, true) => "degraded",
@@ -118,34 +148,39 @@ impl Metrics {
             self.refreshes.load(Relaxed),
             json!(self.worst_breaker(input).label()),
             json!(if store_ok { "connected" } else { "disconnected" }),
-            json!(upstream),
+            json!(upstream.label()),
         );
         (status != "unhealthy", body)
     }
 
     fn checks(&self, input: &HealthInput) -> Value {
-        let credentials = match &input.credentials {
-            CredentialStatus::Ok => json!({ "status": "ok" }),
-            CredentialStatus::Failed(label, message) => {
-                json!({ "status": label, "message": message })
+        let primary = &input.upstreams[0];
+        let mut token = primary.token(input.clock);
+        token["refreshes"] = json!(self.refreshes.load(Relaxed));
+        token["failed_refreshes"] = json!(self.failed_refreshes.load(Relaxed));
+        let all = || input.upstreams.iter().enumerate();
+        let named = |mut shown: Value, upstream: usize| {
+            if let Some(name) = self.upstream_label(upstream) {
+                shown["upstream"] = json!(name);
             }
+            shown
         };
-        let expiry = input.token.at();
-        json!({
-            "credentials": credentials,
-            "token": {
-                "status": if input.token == TokenExpiry::NoToken { "none" } else { "alive" },
-                "expires_at": expiry.map(seconds_stamp),
-                "expires_in_seconds": expiry.map(|at| input.clock.until(at).as_secs()),
-                "refreshes": self.refreshes.load(Relaxed),
-                "failed_refreshes": self.failed_refreshes.load(Relaxed),
-            },
-            "project": { "status": input.project },
+        let endpoints = self.endpoints.iter().map(|it| named(it.shown(), it.upstream));
+        let resting = all().flat_map(|(at, upstream)| {
+            upstream.resting.iter().map(move |it| named(self.resting(it, input.clock), at))
+        });
+        let quotas = all().flat_map(|(at, upstream)| {
+            upstream.exhausted.iter().map(move |it| named(exhausted(it, input.clock), at))
+        });
+        let mut checks = json!({
+            "credentials": primary.credentials(),
+            "token": token,
+            "project": { "status": primary.project },
             "reload": { "succeeded_at": self.reload(0), "failed_at": self.reload(1) },
             "store": { "status": if self.store_ok(input) { "connected" } else { "disconnected" } },
-            "endpoints": self.endpoints.iter().map(EndpointMetrics::shown).collect::<Vec<_>>(),
-            "resting_models": input.resting.iter().map(|it| self.resting(it, input.clock)).collect::<Vec<_>>(),
-            "exhausted_quotas": input.exhausted.iter().map(|it| exhausted(it, input.clock)).collect::<Vec<_>>(),
+            "endpoints": endpoints.collect::<Vec<_>>(),
+            "resting_models": resting.collect::<Vec<_>>(),
+            "exhausted_quotas": quotas.collect::<Vec<_>>(),
             "queue": {
                 "in_flight": self.requests_in_flight(),
                 "in_use": self.permits_in_use.load(Relaxed),
@@ -155,6 +190,28 @@ impl Metrics {
                 "timeout_ms": u64::try_from(input.queue_timeout.as_millis()).unwrap_or(u64::MAX),
             },
             "memory": { "used_bytes": input.memory_used, "limit_bytes": input.memory_limit },
+        });
+        if self.upstreams.len() > 1 {
+            let shown = all().map(|(at, upstream)| self.shown_upstream(at, upstream, input.clock));
+            checks["upstreams"] = shown.collect();
+        }
+        checks
+    }
+
+    /// One of several upstreams.
+    fn shown_upstream(&self, at: usize, upstream: &UpstreamInput, clock: Timestamp) -> Value {
+        let own = self.endpoints.iter().filter(|endpoint| endpoint.upstream == at);
+        json!({
+            "name": &*upstream.name,
+            "provider": upstream.provider,
+            "status": self.upstreams[at].status().label(),
+            "credentials": upstream.credentials(),
+            "token": upstream.token(clock),
+            "project": { "status": upstream.project, "location": upstream.location },
+            "endpoints": own.map(EndpointMetrics::shown).collect::<Vec<_>>(),
+            "resting_models": upstream.resting.iter().map(|it| self.resting(it, clock)).collect::<Vec<_>>(),
+            "exhausted_quotas": upstream.exhausted.iter().map(|it| exhausted(it, clock)).collect::<Vec<_>>(),
+            "unable": upstream.unable.iter().map(|it| it.shown(clock)).collect::<Vec<_>>(),
         })
     }
 
@@ -176,8 +233,10 @@ impl Metrics {
 
     /// The state of the worst breaker, of an endpoint or of a model.
     pub(super) fn worst_breaker(&self, input: &HealthInput) -> BreakerState {
-        let endpoints = self.endpoints.iter().map(EndpointMetrics::breaker);
-        let models = input.resting.iter().map(|model| model.state);
+        let deciding = input.deciding();
+        let endpoints = self.endpoints.iter().filter(|it| it.upstream < deciding.len());
+        let endpoints = endpoints.map(EndpointMetrics::breaker);
+        let models = deciding.iter().flat_map(|it| &it.resting).map(|model| model.state);
         endpoints.chain(models).max().unwrap_or_default()
     }
 
@@ -197,18 +256,90 @@ impl Metrics {
         })
     }
 
-    /// The state of upstream, from the last calls of clients' requests.
-    pub(super) fn upstream_status(&self) -> &'static str {
-        match self.upstream_failures.load(Relaxed) {
-            _ if !self.upstream_asked.load(Relaxed) => "unknown",
-            0 => "healthy",
-            1..UNHEALTHY_FROM => "degraded",
-            UNHEALTHY_FROM.. => "unhealthy",
-        }
+    /// The worst state of an upstream that decides.
+    fn upstream_status(&self, input: &HealthInput) -> UpstreamStatus {
+        let deciding = self.upstreams.iter().take(input.deciding().len());
+        deciding.map(UpstreamMetrics::status).max().unwrap_or_default()
     }
 
     pub(super) fn store_ok(&self, input: &HealthInput) -> bool {
         input.store_connected && !self.store_failed.load(Relaxed)
+    }
+}
+
+impl HealthInput {
+    /// The upstreams that the state of the whole depends on. Without failover the others serve only what the
+    /// first one does not offer.
+    fn deciding(&self) -> &[UpstreamInput] {
+        if self.fails_over { &self.upstreams } else { &self.upstreams[..1] }
+    }
+}
+
+impl UpstreamInput {
+    fn credentials(&self) -> Value {
+        match &self.credentials {
+            CredentialStatus::Ok => json!({ "status": "ok" }),
+            CredentialStatus::Failed(label, message) => {
+                json!({ "status": label, "message": message })
+            }
+        }
+    }
+
+    fn token(&self, clock: Timestamp) -> Value {
+        let expiry = self.token.at();
+        json!({
+            "status": if self.token == TokenExpiry::NoToken { "none" } else { "alive" },
+            "expires_at": expiry.map(seconds_stamp),
+            "expires_in_seconds": expiry.map(|at| clock.until(at).as_secs()),
+        })
+    }
+}
+
+impl InabilityStatus {
+    fn shown(&self, clock: Timestamp) -> Value {
+        let model = self.model.as_ref();
+        json!({
+            "reason": self.reason,
+            "error": self.error,
+            "model": model.map(|(model, _)| model),
+            "method": model.map(|(_, method)| method),
+            "until": seconds_stamp(clock + self.lasts),
+            "seconds_left": whole_seconds(self.lasts),
+        })
+    }
+}
+
+/// The state of an upstream by its latest answers, in ascending order of severity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) enum UpstreamStatus {
+    /// It has not been asked.
+    #[default]
+    Unknown,
+    Healthy,
+    Degraded,
+    Unhealthy,
+}
+
+impl UpstreamStatus {
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Healthy => "healthy",
+            Self::Degraded => "degraded",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
+}
+
+impl UpstreamMetrics {
+    /// The state, from the last calls of clients' requests.
+    pub(super) fn status(&self) -> UpstreamStatus {
+        match self.failures.load(Relaxed) {
+            _ if !self.asked.load(Relaxed) => UpstreamStatus::Unknown,
+            0 => UpstreamStatus::Healthy,
+            1..UNHEALTHY_FROM => UpstreamStatus::Degraded,
+            UNHEALTHY_FROM.. => UpstreamStatus::Unhealthy,
+        }
     }
 }
 

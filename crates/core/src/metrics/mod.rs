@@ -16,6 +16,7 @@ mod labels;
 mod names;
 #[cfg(test)]
 mod tests;
+mod upstream_families;
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -29,7 +30,9 @@ use crate::time::{Monotonic, Timestamp};
 pub(crate) use access_log::{AccessLogRecord, RequestOutcome};
 pub use connections::{ConnectionCounts, ConnectionEnd};
 pub(crate) use exposition::ExpositionFormat;
-pub(crate) use health::{CredentialStatus, HealthInput, RestingModelStatus};
+pub(crate) use health::{
+    CredentialStatus, HealthInput, InabilityStatus, RestingModelStatus, UpstreamInput,
+};
 pub(crate) use labels::{BreakerState, CacheResult, RetryReason};
 
 use failovers::FailoverCounts;
@@ -54,8 +57,6 @@ pub struct Metrics {
     token_at_hand: AtomicU64,
     refreshes: AtomicU64,
     failed_refreshes: AtomicU64,
-    upstream_asked: AtomicBool,
-    upstream_failures: AtomicU32,
     store_failed: AtomicBool,
     shutting_down: AtomicBool,
     refusing: AtomicBool,
@@ -66,8 +67,9 @@ pub struct Metrics {
     first_byte: Histogram,
     overhead: Histogram,
     models: BoundedNames<MODELS>,
-    /// By model, then by method and status class.
-    by_model: Box<[ModelCounts; MODELS + 2]>,
+    /// One table for each upstream, and the last one for requests that went to none. With one upstream
+    /// there is one table.
+    by_model: Vec<ModelTable>,
     clients: BoundedNames<CLIENTS>,
     by_client: Box<Counters<{ CLIENTS + 2 }>>,
     reasons: BoundedLabels,
@@ -84,8 +86,13 @@ pub struct Metrics {
     bytes_out: AtomicU64,
     connections: ConnectionCounts,
     endpoints: Vec<EndpointMetrics>,
+    /// At least one, in order of preference.
+    upstreams: Vec<UpstreamMetrics>,
     pub(crate) failovers: FailoverCounts,
 }
+
+/// By model, then by method and status class.
+type ModelTable = Box<[ModelCounts; MODELS + 2]>;
 
 /// The counts of one model.
 #[derive(Debug, Default)]
@@ -94,29 +101,54 @@ struct ModelCounts {
     tokens: Counters<{ TOKEN_KINDS.len() }>,
 }
 
-/// The counts and the state of one endpoint of `CODE_ASSIST_ENDPOINT`.
+/// The counts and the state of one endpoint.
 #[derive(Debug)]
 struct EndpointMetrics {
     url: String,
+    /// The position of its upstream.
+    upstream: usize,
     breaker: AtomicU8,
     in_flight: AtomicU64,
     transitions: Counters<{ BreakerState::ALL.len() }>,
 }
 
+/// What the latest answers of one upstream say of it.
+#[derive(Debug)]
+struct UpstreamMetrics {
+    name: Arc<str>,
+    asked: AtomicBool,
+    failures: AtomicU32,
+}
+
 impl Metrics {
-    /// Makes counters at zero, whose time begins now. `endpoints` are the base URLs of
-    /// all upstreams, in order.
+    /// Makes counters at zero, whose time begins now. `upstreams` are the names in order of preference,
+    /// each with its base URLs.
     pub(crate) fn new<'a>(
-        endpoints: impl IntoIterator<Item = &'a String>,
+        upstreams: impl IntoIterator<Item = (&'a Arc<str>, &'a [String])>,
         clock: Timestamp,
         now: Monotonic,
     ) -> Self {
-        let endpoint = |url: &String| EndpointMetrics {
-            url: without_login(url),
-            breaker: AtomicU8::default(),
-            in_flight: AtomicU64::default(),
-            transitions: Counters::default(),
-        };
+        let mut endpoints = Vec::new();
+        let mut of_upstreams: Vec<UpstreamMetrics> = Vec::new();
+        for (name, urls) in upstreams {
+            endpoints.extend(urls.iter().map(|url| EndpointMetrics {
+                url: without_login(url),
+                upstream: of_upstreams.len(),
+                breaker: AtomicU8::default(),
+                in_flight: AtomicU64::default(),
+                transitions: Counters::default(),
+            }));
+            of_upstreams.push(UpstreamMetrics {
+                name: Arc::clone(name),
+                asked: AtomicBool::default(),
+                failures: AtomicU32::default(),
+            });
+        }
+        let are_several = of_upstreams.len() > 1;
+        let names = of_upstreams.iter().filter(|_| are_several).map(|it| Arc::clone(&it.name));
+        let failovers = FailoverCounts::new(names.collect());
+        let tables = if are_several { of_upstreams.len() + 1 } else { 1 };
+        let table = || Box::new(std::array::from_fn(|_| ModelCounts::default()));
         Self {
             started: now,
             started_clock: clock,
@@ -130,8 +162,6 @@ impl Metrics {
             token_at_hand: AtomicU64::default(),
             refreshes: AtomicU64::default(),
             failed_refreshes: AtomicU64::default(),
-            upstream_asked: AtomicBool::default(),
-            upstream_failures: AtomicU32::default(),
             store_failed: AtomicBool::default(),
             shutting_down: AtomicBool::default(),
             refusing: AtomicBool::default(),
@@ -140,7 +170,7 @@ impl Metrics {
             first_byte: Histogram::new(histogram::LONG),
             overhead: Histogram::new(histogram::SHORT),
             models: BoundedNames::of_models(),
-            by_model: Box::new(std::array::from_fn(|_| ModelCounts::default())),
+            by_model: std::iter::repeat_with(table).take(tables).collect(),
             clients: BoundedNames::default(),
             by_client: Box::default(),
             reasons: BoundedLabels::with(&ALERTED_REASONS),
@@ -155,14 +185,10 @@ impl Metrics {
             bytes_in: AtomicU64::default(),
             bytes_out: AtomicU64::default(),
             connections: ConnectionCounts::default(),
-            endpoints: endpoints.into_iter().map(endpoint).collect(),
-            failovers: FailoverCounts::default(),
+            endpoints,
+            upstreams: of_upstreams,
+            failovers,
         }
-    }
-
-    /// Adds counters of failovers among these upstreams.
-    pub(crate) fn with_upstreams(self, names: Vec<Arc<str>>) -> Self {
-        Self { failovers: FailoverCounts::new(names), ..self }
     }
 
     /// Counts a request that needs an access token. `at_hand` is false if it had to wait for one.
@@ -181,15 +207,30 @@ impl Metrics {
         self.failed_refreshes.fetch_add(1, Relaxed);
     }
 
-    /// Records whether upstream answered a call. No connection, a timeout, a 5xx and a broken stream are
-    /// failures.
-    pub(crate) fn upstream(&self, ok: bool) {
-        self.upstream_asked.store(true, Relaxed);
+    /// Records whether the upstream of an endpoint answered a call. No connection, a timeout, a 5xx and a
+    /// broken stream are failures.
+    pub(crate) fn upstream(&self, endpoint: usize, ok: bool) {
+        let Some(endpoint) = self.endpoints.get(endpoint) else { return };
+        let upstream = &self.upstreams[endpoint.upstream];
+        upstream.asked.store(true, Relaxed);
         if ok {
-            self.upstream_failures.store(0, Relaxed);
+            upstream.failures.store(0, Relaxed);
         } else {
-            self.upstream_failures.fetch_add(1, Relaxed);
+            upstream.failures.fetch_add(1, Relaxed);
         }
+    }
+
+    /// The name of an upstream as a label; `None` where there is one upstream.
+    fn upstream_label(&self, upstream: usize) -> Option<&str> {
+        let named = self.upstreams.get(upstream).filter(|_| self.upstreams.len() > 1);
+        named.map(|upstream| &*upstream.name)
+    }
+
+    /// The table of a request that went to the upstream of this name, or to none.
+    fn table(&self, upstream: Option<&str>) -> &ModelTable {
+        let last = self.by_model.len() - 1;
+        let at = upstream.and_then(|name| self.upstreams.iter().position(|it| *it.name == *name));
+        &self.by_model[at.unwrap_or(last).min(last)]
     }
 
     /// Records whether an access to the store succeeded.
@@ -348,7 +389,7 @@ impl Metrics {
         self.bytes_out.fetch_add(record.bytes_out, Relaxed);
 
         let class = status_index(record.status);
-        let counts = &self.by_model[self.models.index(record.model, class == 0)];
+        let counts = &self.table(record.upstream_name)[self.models.index(record.model, class == 0)];
         counts.requests.add(method_index(record.operation) * STATUS_CLASSES.len() + class, 1);
         if record.cache.is_none_or(CacheResult::asks_upstream) {
             let usage = &record.usage;

@@ -53,6 +53,17 @@ pub(crate) enum ProviderKind {
     Vertex,
 }
 
+impl ProviderKind {
+    /// The provider's name in settings.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::CodeAssist => "code-assist",
+            Self::GeminiApi => "gemini-api",
+            Self::Vertex => "vertex",
+        }
+    }
+}
+
 impl Provider {
     pub(crate) fn kind(&self) -> ProviderKind {
         match self {

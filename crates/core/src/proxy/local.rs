@@ -4,15 +4,14 @@ use bytes::Bytes;
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, VARY};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use serde_json::json;
 
 use super::respond::{Answer, AnswerBody, JSON};
+use super::root::{self, ServedPort};
 use super::{Proxy, page};
 use crate::dialect::gemini::route::{self, Route};
 use crate::error::Error;
-use crate::metrics::{CredentialStatus, ExpositionFormat, HealthInput};
+use crate::metrics::{ExpositionFormat, HealthInput};
 use crate::platform::{AdminPort, Platform, ProcessStats};
-use crate::settings::AllowedProtocol;
 
 impl Proxy {
     /// Answers `GET /`, `/health`, `/health/detailed`, `/live`, `/metrics`, `/ready` and `OPTIONS *`,
@@ -66,10 +65,7 @@ impl Proxy {
             _ => {
                 headers.insert(CONTENT_TYPE, JSON);
                 headers.insert(VARY, HeaderValue::from_static("Accept"));
-                (
-                    StatusCode::OK,
-                    Bytes::from(root(self.settings.code_assist_protocol, self.port(parts))),
-                )
+                (StatusCode::OK, Bytes::from(root::body(&self.settings, self.port(parts))))
             }
         };
         Answer { status, headers, body: AnswerBody::Whole(body) }
@@ -105,29 +101,16 @@ impl Proxy {
     /// left out: they cost a few system calls, and `/health` is requested often.
     fn health_input<P: Platform>(&self, platform: &P) -> HealthInput {
         let (clock, now) = (platform.wall_clock(), platform.now());
-        let primary = self.upstreams.primary();
-        let reported = self.upstreams.iter().map(|upstream| upstream.calls.report_breakers(now));
-        let resting = reported.flatten().collect();
-        let token = primary.calls.auth.status(clock);
-        let credentials = token.trouble.map_or(CredentialStatus::Ok, |error| {
-            CredentialStatus::Failed(error.label(), error.message())
-        });
         HealthInput {
             clock,
             now,
             store_connected: platform.store_connected(),
             store_stats: platform.store_stats(),
-            credentials,
-            token: token.expiry,
-            project: match primary.code_assist() {
-                Some(account) => account.projects.state(clock, now),
-                None => "known",
-            },
+            upstreams: self.upstreams.iter().map(|it| it.health(clock, now)).collect(),
+            fails_over: !self.settings.failover.is_off(),
             most_requests: self.settings.max_concurrent_requests,
             most_per_caller: self.permits_per_caller(),
             queue_timeout: self.settings.queue_timeout,
-            resting,
-            exhausted: primary.calls.quotas.exhausted(clock),
             ready: self.unready_reasons(platform).is_empty(),
             memory_used: self.memory.used(),
             memory_limit: self.memory.limit(),
@@ -136,52 +119,10 @@ impl Proxy {
     }
 }
 
-/// The port that a request came through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ServedPort {
-    /// `ADMIN_PORT`.
-    Admin,
-    /// The main port where there is an admin port.
-    Main,
-    /// The main port where there is no other.
-    Only,
-}
-
 /// True for a browser, which gets the status page.
 fn accepts_html(parts: &Parts) -> bool {
     let accept = parts.headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
     accept.is_some_and(|accept| accept.contains("text/html"))
-}
-
-/// The body of `GET /`.
-fn root(own_protocol: AllowedProtocol, port: ServedPort) -> String {
-    let mut paths = vec![
-        "POST /v1beta/models/{model}:generateContent",
-        "POST /v1beta/models/{model}:streamGenerateContent",
-        "POST /v1beta/models/{model}:countTokens",
-        "GET /v1beta/models",
-        "GET /v1beta/models/{model}",
-    ];
-    if own_protocol != AllowedProtocol::Off {
-        paths.push("POST /v1internal:{method}");
-    }
-    let mut monitoring = vec!["GET /health", "GET /live", "GET /ready"];
-    if port == ServedPort::Admin {
-        paths.clear();
-    }
-    if port != ServedPort::Main {
-        monitoring.extend(["GET /health/detailed", "GET /metrics"]);
-    }
-    json!({
-        "name": "code-assist-proxy",
-        "description": "A transparent proxy between the standard Gemini API and Google's Code Assist API",
-        "version": env!("CARGO_PKG_VERSION"),
-        "endpoints": {
-            "proxy": paths,
-            "monitoring": monitoring,
-        },
-    })
-    .to_string()
 }
 
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");

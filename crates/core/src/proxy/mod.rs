@@ -17,6 +17,7 @@ mod probes;
 mod protocol;
 mod reload;
 mod respond;
+mod root;
 mod vertex;
 
 use std::future::{Future, poll_fn};
@@ -78,10 +79,8 @@ impl Proxy {
     pub fn new<P: Platform>(settings: Settings, platform: &P) -> Self {
         let settings = Arc::new(settings);
         let (clock, now) = (platform.wall_clock(), platform.now());
-        let endpoints = settings.upstreams.iter().flat_map(|upstream| &upstream.endpoints);
-        let names = settings.upstreams.iter().map(|upstream| Arc::clone(&upstream.name)).collect();
-        let metrics = Metrics::new(endpoints, clock, now).with_upstreams(names);
-        let metrics = Arc::new(metrics);
+        let upstreams = settings.upstreams.iter().map(|it| (&it.name, &*it.endpoints));
+        let metrics = Arc::new(Metrics::new(upstreams, clock, now));
         let memory = MemoryBudget::new(settings.memory_budget_bytes);
         memory.set_keys(settings.api_keys.len());
         Self {

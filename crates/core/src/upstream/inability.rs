@@ -4,6 +4,7 @@ use super::Upstream;
 use crate::dialect::{ModelCall, WholeCall};
 use crate::error::Error;
 use crate::failure::FailoverReason;
+use crate::metrics::InabilityStatus;
 use crate::policy::routing::RoutingVerdict;
 use crate::provider::method;
 use crate::sync::lock;
@@ -13,6 +14,18 @@ impl Upstream {
     /// True if anything is known.
     pub(crate) fn has_inability(&self) -> bool {
         !lock(&self.data.unable).is_empty()
+    }
+
+    /// What is known, for health.
+    pub(crate) fn inabilities(&self, now: Monotonic) -> Vec<InabilityStatus> {
+        let unable = lock(&self.data.unable);
+        let known = unable.known(now).map(|(reason, error, model, lasts)| InabilityStatus {
+            reason: reason.word(),
+            error: error.label(),
+            model: model.map(|(model, method)| (model.to_owned(), method)),
+            lasts,
+        });
+        known.collect()
     }
 
     /// Whether a request for a model goes to this upstream. `model` gives the name of the model here; it

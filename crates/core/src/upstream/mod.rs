@@ -9,6 +9,7 @@ mod catalog;
 mod copied;
 mod credentials;
 mod failed_answer;
+mod health;
 mod inability;
 mod io;
 mod models;

@@ -225,10 +225,13 @@ pub(crate) struct ResponseStamp {
     pub(crate) response_id: String,
 }
 
-/// The token count of a request: a quarter of the characters of all text in `contents`, rounded up.
+/// The token count of a request: a quarter of the characters of all text in `contents` and in
+/// `systemInstruction`, rounded up.
 pub(crate) fn count_tokens(request: &Node<'_>) -> usize {
-    let texts = request.list("contents").iter().flat_map(|content| content.list("parts"));
-    texts
+    let system = request.field("system_instruction").into_iter();
+    let contents = request.list("contents").iter().chain(system);
+    contents
+        .flat_map(|content| content.list("parts"))
         .filter_map(|part| part.text("text"))
         .map(|text| text.chars().count())
         .sum::<usize>()

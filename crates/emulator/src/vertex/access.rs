@@ -117,12 +117,13 @@ pub(super) fn forbidden_header<'a>(
     settings: &VertexSettings,
 ) -> Option<&'a str> {
     headers.iter().find_map(|(name, value)| {
-        let quota = settings.quota_project.as_deref().map(str::as_bytes);
+        // The project that is used may be the one that is charged.
+        let quota = settings.quota_project.as_deref().unwrap_or(&settings.project);
         let name = name.as_str();
         let is_forbidden = FORBIDDEN.contains(&name)
             || name.starts_with("x-forwarded-")
             || name.starts_with("x-proxy-")
-            || (name == "x-goog-user-project" && quota != Some(value.as_bytes()));
+            || (name == "x-goog-user-project" && value.as_bytes() != quota.as_bytes());
         is_forbidden.then_some(name)
     })
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct VertexSettings {
     pub(crate) project: String,
     pub(crate) api_key: String,
-    /// The only project that `x-goog-user-project` may name.
+    /// The only project that `x-goog-user-project` may name. Without it that is `project`.
     pub(crate) quota_project: Option<String>,
     pub(crate) locations: Vec<String>,
     pub(crate) models: Vec<String>,

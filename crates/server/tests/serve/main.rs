@@ -20,6 +20,8 @@ mod shutdown;
 mod start;
 #[cfg(unix)]
 mod systemd;
+mod upstreams;
+mod vertex;
 mod wire;
 mod wiring;
 

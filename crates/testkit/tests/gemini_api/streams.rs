@@ -105,8 +105,9 @@ fn a_stream_of_nothing_is_a_502() {
 
 #[test]
 fn a_bare_error_behind_the_last_event_is_passed_on_and_counted_as_an_error() {
-    let whole = format!("{FIRST}{ERROR}");
-    for cut in FIRST.len()..=whole.len() {
+    // With a finish reason before it, only the error tells that the stream has failed.
+    let whole = format!("{FIRST}{LAST}{ERROR}");
+    for cut in FIRST.len() + LAST.len()..=whole.len() {
         let (head, tail) = whole.as_bytes().split_at(cut);
         let pieces = vec![data(head), data(tail)];
         let (script, proxy) = answering(move || sse(pieces.clone()));

@@ -105,6 +105,20 @@ fn a_stream_of_a_client_in_vertex_mode_is_copied_byte_for_byte() {
 }
 
 #[test]
+fn a_stream_in_an_array_is_asked_for_as_events() {
+    let stream = "data: {\"candidates\":[{\"finishReason\":\"STOP\"}]}\r\n\r\n";
+    for query in ["", "?alt=json", "?%24alt=json;enum-encoding=int"] {
+        let (script, proxy) =
+            answering(move || Reply::ok(stream).with_header("content-type", "text/event-stream"));
+        let path = format!("/v1beta/models/m:streamGenerateContent{query}");
+        let answer = run(&script, &proxy, post(&path, HELLO));
+        let value: Value = serde_json::from_str(&answer.text()).unwrap();
+        assert_eq!(value[0]["candidates"][0]["finishReason"], "STOP", "{value}");
+        assert!(sent(&script).line.ends_with(":streamGenerateContent?alt=sse"));
+    }
+}
+
+#[test]
 fn an_error_before_a_stream_has_the_form_that_the_client_knows() {
     let error = "[{\n  \"error\": {\n    \"code\": 404,\n    \"message\": \"Publisher Model `x` was not found\",\n    \"status\": \"NOT_FOUND\"\n  }\n}\n]";
     let in_vertex_mode = "/v1beta1/publishers/google/models/m:streamGenerateContent?alt=sse";

@@ -1,6 +1,6 @@
 //! What is copied besides the calls of models.
 
-use code_assist_core::Proxy;
+use code_assist_core::{Proxy, SendError};
 use code_assist_testkit::client::{post, with};
 use code_assist_testkit::script::{Reply, ScriptedPlatform};
 
@@ -74,6 +74,12 @@ fn each_resource_reaches_the_operators_project_and_its_answer_comes_as_it_is() {
             "x",
             "POST /v1beta1/P/publishers/google/models/veo:predictLongRunning",
             "x",
+        ),
+        (
+            "POST /v1beta/models/veo:fetchPredictOperation",
+            r#"{"operationName":"projects/1/locations/europe-west4/x/1"}"#,
+            "POST /v1beta1/P/publishers/google/models/veo:fetchPredictOperation",
+            r#"{"operationName":"projects/own/locations/europe-west4/x/1"}"#,
         ),
         (
             "POST /v1beta1/P/endpoints/12:generateContent",
@@ -185,22 +191,27 @@ fn a_name_in_another_project_is_refused_before_anything_is_sent() {
 }
 
 #[test]
-fn what_costs_is_sent_once_and_what_only_reads_again() {
-    let failing = || {
-        Reply::status(503, r#"{"error":{"code":503,"message":"Later.","status":"UNAVAILABLE"}}"#)
-    };
-    for (line, times) in [
-        ("GET /v1/projects/p/locations/l/cachedContents/1", 1),
-        ("POST /v1/projects/p/locations/l/cachedContents", 1),
-        ("POST /v1beta/models/imagen:predict", 1),
-        ("POST /v1/publishers/anthropic/models/c:rawPredict", 1),
+fn a_broken_connection_is_repaired_only_where_that_costs_nothing() {
+    let broken = Reply::unreachable(SendError::Disconnected("reset".to_owned()));
+    let refused = Reply::unreachable(SendError::Connect("refused".to_owned()));
+    for (line, body, sent_if_broken, sent_if_refused) in [
+        ("GET /v1/projects/p/locations/l/cachedContents/1", "", 3, 3),
+        ("GET /v1beta1/publishers/google/models", "", 3, 3),
+        ("DELETE /v1beta/cachedContents/1", "", 3, 3),
+        ("POST /v1/projects/p/locations/l/cachedContents", "{}", 1, 1),
+        ("POST /v1beta/models/imagen:predict", "{}", 1, 1),
+        ("POST /v1/publishers/anthropic/models/c:rawPredict", "{}", 1, 1),
+        ("POST /v1/projects/p/locations/l/endpoints/1:generateContent", "{}", 1, 1),
+        ("POST /v1/projects/p/locations/l/interactions", "{}", 1, 1),
     ] {
-        let (script, proxy) = answering(failing);
-        let (method, path) = line.split_once(' ').unwrap();
-        let answer =
-            run(&script, &proxy, request(method, path, if times == 1 { "{}" } else { "" }));
-        assert_eq!(answer.status, 503, "{line}");
-        assert_eq!(at_vertex(&script).len(), times, "{line}");
+        for (reply, times) in [(&broken, sent_if_broken), (&refused, sent_if_refused)] {
+            let reply = reply.clone();
+            let (script, proxy) = answering(move || reply.clone());
+            let (method, path) = line.split_once(' ').unwrap();
+            let answer = run(&script, &proxy, request(method, path, body));
+            assert!(answer.status.is_server_error(), "{line}");
+            assert_eq!(at_vertex(&script).len(), times, "{line}");
+        }
     }
 }
 

@@ -140,6 +140,20 @@ impl<E: Clone> InabilityMemory<E> {
         self.known.clear();
     }
 
+    /// What is known, in no order. The last value is the time until the next probe.
+    pub fn known(
+        &self,
+        now: Monotonic,
+    ) -> impl Iterator<Item = (FailoverReason, &E, Option<(&str, &'static str)>, Duration)> {
+        self.known.iter().map(move |it| {
+            let model = match &it.scope {
+                Scope::Upstream => None,
+                Scope::Model { method, model } => Some((&**model, *method)),
+            };
+            (it.reason, &it.error, model, it.probe.since(now))
+        })
+    }
+
     /// True when nothing is known.
     pub fn is_empty(&self) -> bool {
         self.known.is_empty()

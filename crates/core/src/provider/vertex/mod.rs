@@ -108,7 +108,7 @@ impl Vertex {
         let client = parts.uri.query().unwrap_or_default();
         let (version, query) = match form.mode {
             ClientMode::Vertex => (form.version, forward::query(client)),
-            ClientMode::Gemini => (None, forward::alt(client)),
+            ClientMode::Gemini => (None, gemini_query(call, client)),
         };
         let path = paths.method(version, model, method(call), query.strip_prefix('?'))?;
         let mut headers = forward::headers(&parts.headers);
@@ -129,6 +129,16 @@ impl Vertex {
             ModelCall::Stream => request.streamed(),
             ModelCall::Whole(_) => request,
         })
+    }
+}
+
+/// The query for a call of a Gemini client's. A stream comes as events, from which the proxy writes the
+/// array that the client may want.
+fn gemini_query(call: ModelCall, client: &str) -> String {
+    let alt = forward::alt(client);
+    match call {
+        ModelCall::Stream if !alt.contains("=sse") => "?alt=sse".to_owned(),
+        _ => alt,
     }
 }
 

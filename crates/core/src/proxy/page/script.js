@@ -262,6 +262,9 @@
     return make('table', null, make('thead', null, make('tr', null, ...titles)), make('tbody', null, ...lines));
   }
 
+  // Where several upstreams are in use, what is of one of them names it.
+  const ofUpstream = (text, upstream) => (upstream ? `${upstream}: ${text}` : text);
+
   const none = (text) => make('p', 'none', text);
 
   function showTiles(health) {
@@ -287,17 +290,35 @@
 
   function showPanels(metrics, { checks }) {
     $('endpoints').replaceChildren(
-      ...checks.endpoints.map(({ url, breaker, in_flight: open }) =>
-        make('li', null, make('code', null, url.replace(/^https:\/\//, '')), make('div', null, pill(breaker), `${open} in flight`))),
+      ...checks.endpoints.map(({ url, breaker, in_flight: open, upstream }) =>
+        make('li', null, make('code', null, ofUpstream(url.replace(/^https:\/\//, ''), upstream)), make('div', null, pill(breaker), `${open} in flight`))),
     );
     pairs('tries', [
       ['Retries', count(labelled(metrics, 'retries_total', {}))],
       ['Streams cut', count(value(metrics, 'streams_cut_total'))],
     ]);
 
+    const upstreams = checks.upstreams ?? [];
+    $('upstreams-panel').hidden = !upstreams.length;
+    $('upstreams').replaceChildren(
+      table(
+        [{ inside: ['Upstream'] }, { inside: ['Provider'] }, { inside: ['Latest answers'] }, { inside: ['Credentials'] }, { inside: ['Token'] }, { inside: ['In flight'] }],
+        upstreams.map(({ name, provider, status, credentials, token, endpoints }) => [
+          name,
+          make('td', null, provider),
+          make('td', null, pill(status)),
+          make('td', null, pill(credentials.status)),
+          make('td', null, token.expires_in_seconds === null ? '–' : span(token.expires_in_seconds)),
+          make('td', null, String(endpoints.reduce((sum, { in_flight: open }) => sum + open, 0))),
+        ]),
+      ),
+    );
+
     const waiting = [
-      ...checks.resting_models.map(({ model, method, breaker, seconds_left: left }) => [model, method, breaker, left]),
-      ...checks.exhausted_quotas.map(({ model, seconds_left: left }) => [model, 'all methods', 'quota exhausted', left]),
+      ...checks.resting_models.map(({ model, method, breaker, seconds_left: left, upstream }) => [ofUpstream(model, upstream), method, breaker, left]),
+      ...checks.exhausted_quotas.map(({ model, seconds_left: left, upstream }) => [ofUpstream(model, upstream), 'all methods', 'quota exhausted', left]),
+      ...upstreams.flatMap(({ name, unable }) =>
+        unable.map(({ model, method, reason, seconds_left: left }) => [ofUpstream(model ?? 'every model', name), method ?? 'all methods', reason, left])),
     ].sort(([, , , a], [, , , b]) => b - a);
     $('resting-panel').hidden = !waiting.length;
     $('resting').replaceChildren(
@@ -350,7 +371,8 @@
     const kinds = [['prompt', 'blue'], ['output', 'teal'], ['thoughts', 'violet'], ['cached', 'amber']];
     const byModel = new Map();
     for (const { labels, value: n } of samples(metrics, 'tokens_total')) {
-      byModel.set(labels.model, { ...byModel.get(labels.model), [labels.kind]: n });
+      const used = byModel.get(labels.model) ?? {};
+      byModel.set(labels.model, { ...used, [labels.kind]: (used[labels.kind] ?? 0) + n });
     }
     // Cached tokens are part of the prompt's.
     const sum = (used) => (used.prompt ?? 0) + (used.output ?? 0) + (used.thoughts ?? 0);
@@ -378,9 +400,9 @@
     state(health.status);
     say('version', health.version);
     say('uptime', `up ${span(health.metrics.uptime)}`);
-    const { credentials } = health.checks;
-    $('notice').hidden = credentials.status === 'ok';
-    if (credentials.status !== 'ok') say('notice', credentials.message);
+    const refused = (health.checks.upstreams ?? [health.checks]).filter(({ credentials }) => credentials.status !== 'ok');
+    $('notice').hidden = !refused.length;
+    if (refused.length) say('notice', refused.map(({ name, credentials }) => ofUpstream(credentials.message, name)).join(' '));
     showTiles(health);
     showPanels(metrics, health);
     for (const update of plots) update();

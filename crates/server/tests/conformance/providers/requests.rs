@@ -170,12 +170,33 @@ fn vertex_ai_gets_its_six_edits_and_no_other() {
 }
 
 #[test]
-fn an_upload_arrives_byte_for_byte_with_and_without_a_length() {
+fn vertex_ai_is_asked_for_events_from_which_an_array_is_made() {
+    let upstream = answering(Provider::Vertex);
+    let proxy = ProxyBuilder::for_scripted(Provider::Vertex, &upstream).start();
+    for (query, arrived) in [
+        ("", "?alt=sse"),
+        ("?alt=json", "?alt=sse"),
+        ("?%24alt=json%3Benum-encoding%3Dint", "?alt=sse"),
+        ("?alt=sse", "?alt=sse"),
+        (
+            "?prettyPrint=false&%24alt=sse%3Benum-encoding%3Dint",
+            "?%24alt=sse%3Benum-encoding%3Dint",
+        ),
+    ] {
+        proxy.post(&format!("{ARRAY}{query}"), HELLO);
+        let call = format!("gemini-2.5-flash:streamGenerateContent{arrived}");
+        let line = format!("POST {} HTTP/1.1\r\n", path_at(Provider::Vertex, &call));
+        let received = upstream.received().pop().unwrap();
+        assert!(received.head.starts_with(&line), "{query}: {}", received.head);
+    }
+}
+
+#[test]
+fn an_upload_arrives_byte_for_byte_beyond_the_limit_of_bodies_that_are_held() {
     let upstream = ScriptedUpstream::answering("200 OK", "", "{}");
     let proxy = ProxyBuilder::for_scripted(Provider::GeminiApi, &upstream)
         .env("MAX_REQUEST_BODY_BYTES", "1024")
         .start();
-    // Every byte, beyond the limit of bodies that are held.
     let bytes: Vec<u8> = (0..300_000_u32).map(|n| (n % 256) as u8).collect();
     let headers = ["X-Goog-Upload-Protocol: raw", "Content-Type: application/octet-stream"];
     let answer = proxy.send(request("POST", "/upload/v1beta/files", &headers, &bytes));

@@ -175,7 +175,9 @@ fn kind(
         (_, "batches", _) | (_, _, Some("batchGenerateContent" | "asyncBatchEmbedContent")) => {
             CopiedKind::Batches
         }
-        (_, _, Some("predict" | "predictLongRunning")) => CopiedKind::Predict,
+        (_, _, Some("fetchPredictOperation" | "predict" | "predictLongRunning")) => {
+            CopiedKind::Predict
+        }
         (_, "cachedContents", _) => CopiedKind::CachedContents,
         (_, "files" | "generatedFiles" | "media", _) => CopiedKind::Files,
         (_, "fileSearchStores", _) => CopiedKind::FileSearchStores,

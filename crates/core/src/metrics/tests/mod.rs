@@ -6,17 +6,18 @@ use crate::google::usage::TokenUsage;
 use crate::platform::{ProcessStats, StoreStats};
 use crate::policy::token::TokenExpiry;
 
+mod several;
+
 const NOON: Timestamp = Timestamp(1_705_314_600_000);
 
 fn new_metrics() -> Metrics {
     let endpoints = ["https://one.example", "https://user:pass@two.example/base"];
-    Metrics::new(&endpoints.map(str::to_owned), NOON, Monotonic(0))
+    let (name, endpoints) = (Arc::from("code-assist"), endpoints.map(str::to_owned));
+    Metrics::new([(&name, &endpoints[..])], NOON, Monotonic(0))
 }
 
 fn health_input(now: Monotonic) -> HealthInput {
     HealthInput {
-        resting: Vec::new(),
-        exhausted: Vec::new(),
         clock: NOON,
         now,
         store_connected: true,
@@ -25,9 +26,8 @@ fn health_input(now: Monotonic) -> HealthInput {
             memory_used: Some(1 << 20),
             memory_limit: None,
         },
-        credentials: CredentialStatus::Ok,
-        token: TokenExpiry::At(NOON + Duration::from_secs(1800)),
-        project: "known",
+        upstreams: vec![upstream("code-assist")],
+        fails_over: false,
         most_requests: 100,
         most_per_caller: 50,
         queue_timeout: Duration::from_secs(10),
@@ -44,6 +44,20 @@ fn health_input(now: Monotonic) -> HealthInput {
     }
 }
 
+fn upstream(name: &str) -> UpstreamInput {
+    UpstreamInput {
+        name: name.into(),
+        provider: "code-assist",
+        credentials: CredentialStatus::Ok,
+        token: TokenExpiry::At(NOON + Duration::from_secs(1800)),
+        project: "known",
+        location: None,
+        resting: Vec::new(),
+        exhausted: Vec::new(),
+        unable: Vec::new(),
+    }
+}
+
 /// A model that rests, and one whose quota is exhausted.
 fn input_with_models(now: Monotonic) -> HealthInput {
     let resting = RestingModelStatus {
@@ -54,7 +68,12 @@ fn input_with_models(now: Monotonic) -> HealthInput {
         open_for: Duration::from_millis(41_001),
     };
     let exhausted = ("gemini-2.5-flash".to_owned(), NOON + Duration::from_secs(3600));
-    HealthInput { resting: vec![resting], exhausted: vec![exhausted], ..health_input(now) }
+    let upstream = UpstreamInput {
+        resting: vec![resting],
+        exhausted: vec![exhausted],
+        ..upstream("code-assist")
+    };
+    HealthInput { upstreams: vec![upstream], ..health_input(now) }
 }
 
 /// A request that took 300 ms, 200 µs of them the proxy's own.
@@ -124,7 +143,7 @@ fn filled() -> Metrics {
     metrics.refreshed();
     metrics.refresh_failed();
     metrics.retried(RetryReason::ServerError);
-    metrics.upstream(true);
+    metrics.upstream(0, true);
     metrics.breaker(1, BreakerState::Open);
     metrics.breaker(1, BreakerState::Open);
     metrics.endpoint_in_flight(0, true);
@@ -246,7 +265,7 @@ fn health_has_exactly_the_documented_shape() {
     metrics.token_asked(true);
     metrics.token_asked(false);
     metrics.refreshed();
-    metrics.upstream(true);
+    metrics.upstream(0, true);
     let (ok, body) = metrics.health(&health_input(Monotonic(3_600_000_000)));
     assert!(ok);
     assert_eq!(
@@ -274,13 +293,13 @@ fn health_reflects_store_upstream_and_shutdown() {
     assert!(ok && body.contains(r#""status":"degraded""#));
     assert!(body.contains(r#""kv_status":"disconnected""#));
     metrics.store(true);
-    metrics.upstream(false);
+    metrics.upstream(0, false);
     assert!(health(&metrics).1.contains(r#""upstream_status":"degraded""#));
     for _ in 0..5 {
-        metrics.upstream(false);
+        metrics.upstream(0, false);
     }
     assert!(health(&metrics).1.contains(r#""upstream_status":"unhealthy""#));
-    metrics.upstream(true);
+    metrics.upstream(0, true);
     assert!(health(&metrics).1.contains(r#""status":"healthy""#));
     metrics.shut_down();
     let (ok, body) = health(&metrics);
@@ -313,7 +332,8 @@ fn a_resting_model_and_an_exhausted_quota_degrade_the_health() {
     let (ok, body) = metrics.health(&input_with_models(now));
     assert!(ok && body.contains(r#""status":"degraded""#), "{body}");
     assert!(body.contains(r#""circuit_breaker_state":"open""#), "{body}");
-    let only_quota = HealthInput { resting: Vec::new(), ..input_with_models(now) };
+    let mut only_quota = input_with_models(now);
+    only_quota.upstreams[0].resting.clear();
     let (_, body) = metrics.health(&only_quota);
     assert!(body.contains(r#""status":"degraded""#), "{body}");
     assert!(body.contains(r#""circuit_breaker_state":"closed""#), "{body}");
@@ -380,11 +400,8 @@ fn detailed_health_is_health_with_checks_and_latency() {
 #[test]
 fn failed_credentials_are_shown_with_their_reason() {
     let refused = CredentialStatus::Failed("credentials_missing", "sign in".to_owned());
-    let input = HealthInput {
-        credentials: refused,
-        token: TokenExpiry::NoToken,
-        ..health_input(Monotonic(1))
-    };
+    let mut input = health_input(Monotonic(1));
+    (input.upstreams[0].credentials, input.upstreams[0].token) = (refused, TokenExpiry::NoToken);
     let (_, body) = new_metrics().health_detailed(&input);
     assert!(body.contains(r#"{"message":"sign in","status":"credentials_missing"}"#), "{body}");
     assert!(body.contains(r#""expires_at":null"#) && body.contains(r#""status":"degraded""#));
