@@ -44,7 +44,7 @@ impl Proxy {
                 Ok(Route::Embed { model, form, batch })
             }
             Some(Beyond::Copy(path)) if self.has_offer(Operation::Copy(path.kind)) => {
-                Ok(Route::Copy(path))
+                Ok(Route::Copy(Box::new(path)))
             }
             // With the whole API, what is not copied is no path of it.
             None if self.has_offer(Operation::Copy(CopiedKind::Other)) => {

@@ -54,9 +54,9 @@ use crate::settings::Settings;
 use crate::upstream::{FirstCopied, FirstEvent, Head, Upstream, Upstreams, Whole};
 
 use coalesce::{Coalescer, Lookup};
-use failover::Selection;
+use failover::Choice;
 use limit::CallerLimits;
-use prepare::{AdaptedBody, ModelRequest, ModelTarget, PreparedRequest};
+use prepare::{ModelRequest, ModelTarget, PreparedRequest};
 use reload::ReloadableSettings;
 use respond::Answer;
 
@@ -214,23 +214,23 @@ impl Proxy {
         let route = self.admit(parts, route, context).await?;
         match route {
             Route::Count { model, form } => {
-                let target = ModelTarget { parts, model, form };
-                self.whole(target, body, context, WholeCall::CountTokens).await
+                let target = ModelTarget { parts, model: &model, form };
+                self.whole(&target, body, context, WholeCall::CountTokens).await
             }
             Route::Embed { model, form, batch } => {
-                let target = ModelTarget { parts, model, form };
+                let target = ModelTarget { parts, model: &model, form };
                 let call = if batch { WholeCall::BatchEmbed } else { WholeCall::Embed };
-                self.whole(target, body, context, call).await
+                self.whole(&target, body, context, call).await
             }
             Route::Generate { model, form } => {
-                let target = ModelTarget { parts, model, form };
-                self.whole(target, body, context, WholeCall::Generate).await
+                let target = ModelTarget { parts, model: &model, form };
+                self.whole(&target, body, context, WholeCall::Generate).await
             }
             // Boxed, so that the future of a usual request has no room for them.
             Route::Copy(path) => Box::pin(self.copy(parts, body, context, &path)).await,
             Route::Stream { model, framing, form } => {
-                let target = ModelTarget { parts, model, form };
-                self.stream(target, body, context, framing).await
+                let target = ModelTarget { parts, model: &model, form };
+                self.stream(&target, body, context, framing).await
             }
             Route::PassThrough { suffix, alt } => {
                 Box::pin(self.pass_through(parts, body, context, &suffix, alt.as_deref())).await
@@ -302,32 +302,35 @@ impl Proxy {
     /// The life of a request whose answer comes whole: equal ones may share it.
     async fn whole<P: Platform, B: Body<Data = Bytes, Error: Into<RequestBodyError>>>(
         &self,
-        target: ModelTarget<'_>,
+        target: &ModelTarget<'_>,
         body: B,
         context: &mut RequestContext<P>,
         call: WholeCall,
     ) -> Result<Answer<P>, Error> {
-        let mut selection = self.select(&target, context)?;
+        let mut choice = self.select(target, context)?;
         let body = self.intake(target.parts, body, context).await?;
-        let mut request = ModelRequest::new(&target, ModelCall::Whole(call), body);
-        let mut prepared = self.begin(&mut selection, &mut request, context).await?;
-        let cache = prepared.cache;
-        let found = self.coalescer.find(selection.upstream, &cache, call, context).await?;
+        let mut request = ModelRequest::new(target, ModelCall::Whole(call), body);
+        let mut prepared = match self.may_begin_elsewhere(&mut choice, &request.body) {
+            None => self.prepare(choice.upstream(), &request, context).await?,
+            Some(several) => {
+                Box::pin(self.begin_among_others(several, &mut request, context)).await?
+            }
+        };
+        let found = self.coalescer.find(choice.upstream(), &prepared.cache, call, context).await?;
         let mut answer = match found {
             Lookup::Found(answer) => {
                 self.note_giver(&answer.headers, context);
                 answer
             }
             Lookup::Lead(mut leader) => {
-                let way = (&mut selection, &mut request, &mut prepared);
+                let is_shared = prepared.cache.key.is_some();
+                let way = (&mut choice, &mut request, &mut prepared);
                 let asking = self.ask_for_whole(way, call, context);
                 let mut answer = leader.while_leading(pin!(asking)).await;
-                if selection.has_moved() {
+                if choice.has_moved() {
                     leader.keep_nothing();
                 }
-                if cache.key.is_some()
-                    && let Ok(answer) = &mut answer
-                {
+                if is_shared && let Ok(answer) = &mut answer {
                     failover::add_shared_headers(&mut answer.headers, context);
                 }
                 leader.complete(answer.as_ref());
@@ -343,100 +346,86 @@ impl Proxy {
     /// for the one that has answered.
     async fn ask_for_whole<'a, P: Platform>(
         &'a self,
-        (selection, request, prepared): (
-            &mut Selection<'a>,
-            &mut ModelRequest<'_>,
-            &mut PreparedRequest,
-        ),
-        call: WholeCall,
-        context: &mut RequestContext<P>,
-    ) -> Result<CachedAnswer, Error> {
-        loop {
-            self.announce(selection, context);
-            let body = std::mem::take(&mut prepared.body);
-            let error = match self.ask_once(selection.upstream, request, body, call, context).await
-            {
-                Ok(answer) => {
-                    self.note_served(selection, request, context);
-                    return Ok(answer);
-                }
-                Err(error) => error,
-            };
-            if !self.may_fail_over(selection) {
-                return Err(error);
-            }
-            let next = self.after_failure(selection, request, error, context);
-            *prepared = Box::pin(next).await?;
-        }
-    }
-
-    async fn ask_once<P: Platform>(
-        &self,
-        upstream: &Upstream,
-        request: &ModelRequest<'_>,
-        body: AdaptedBody,
+        (choice, request, prepared): (&mut Choice<'a>, &mut ModelRequest<'_>, &mut PreparedRequest),
         call: WholeCall,
         context: &mut RequestContext<P>,
     ) -> Result<CachedAnswer, Error> {
         let want = Whole(Some((call, request.target.form.mode)));
-        let (request, now) = self.encode(upstream, request, body, context).await?;
-        let calls = &upstream.calls;
-        let answer = calls.call_with_retries(&request, want, context, now).await?;
-        Ok(respond::whole(&calls.provider, answer, context))
+        loop {
+            self.announce(choice, context);
+            let upstream = choice.upstream();
+            let answer = match self.encode(upstream, request, &mut prepared.body, context).await {
+                Ok((encoded, now)) => {
+                    upstream.calls.call_with_retries(&encoded, want, context, now).await
+                }
+                Err(error) => Err(error),
+            };
+            let error = match answer {
+                Ok(answer) => {
+                    self.note_served(choice, request, context);
+                    return Ok(respond::whole(&upstream.calls.provider, answer, context));
+                }
+                Err(error) => error,
+            };
+            let Some(selection) = self.may_fail_over(choice) else { return Err(error) };
+            let next = Box::pin(self.after_failure(selection, request, error, context));
+            *prepared = next.await?;
+        }
     }
 
     /// The life of a request whose answer is a stream.
     async fn stream<P: Platform, B: Body<Data = Bytes, Error: Into<RequestBodyError>>>(
         &self,
-        target: ModelTarget<'_>,
+        target: &ModelTarget<'_>,
         body: B,
         context: &mut RequestContext<P>,
         framing: Framing,
     ) -> Result<Answer<P>, Error> {
         context.stream = true;
         context.cache = CacheUse::NotRepeatable;
-        let mut selection = self.select(&target, context)?;
+        let mut choice = self.select(target, context)?;
         let body = self.intake(target.parts, body, context).await?;
-        let mut request = ModelRequest::new(&target, ModelCall::Stream, body);
-        let mut prepared = self.begin(&mut selection, &mut request, context).await?;
-        loop {
-            self.announce(&mut selection, context);
-            let upstream = selection.upstream;
-            let error =
-                match self.ask_for_stream(upstream, &request, prepared, framing, context).await {
-                    Ok(answer) => {
-                        self.note_served(&selection, &request, context);
-                        return Ok(answer);
-                    }
-                    Err(error) => error,
-                };
-            if !self.may_fail_over(&selection) {
-                return Err(error);
+        let mut request = ModelRequest::new(target, ModelCall::Stream, body);
+        let mut prepared = match self.may_begin_elsewhere(&mut choice, &request.body) {
+            None => self.prepare(choice.upstream(), &request, context).await?,
+            Some(several) => {
+                Box::pin(self.begin_among_others(several, &mut request, context)).await?
             }
-            let next = self.after_failure(&mut selection, &mut request, error, context);
-            prepared = Box::pin(next).await?;
+        };
+        loop {
+            self.announce(&mut choice, context);
+            let way = (choice.upstream(), &request, &mut prepared);
+            let error = match self.ask_for_stream(way, framing, context).await {
+                Ok(answer) => {
+                    self.note_served(&mut choice, &request, context);
+                    return Ok(answer);
+                }
+                Err(error) => error,
+            };
+            let Some(selection) = self.may_fail_over(&mut choice) else { return Err(error) };
+            let next = Box::pin(self.after_failure(selection, &mut request, error, context));
+            prepared = next.await?;
         }
     }
 
     /// Asks one upstream for a stream, until its first event has come.
     async fn ask_for_stream<P: Platform>(
         &self,
-        upstream: &Upstream,
-        request: &ModelRequest<'_>,
-        prepared: PreparedRequest,
+        (upstream, request, prepared): (&Upstream, &ModelRequest<'_>, &mut PreparedRequest),
         framing: Framing,
         context: &mut RequestContext<P>,
     ) -> Result<Answer<P>, Error> {
-        let PreparedRequest { body, headers, .. } = prepared;
         let mode = request.target.form.mode;
-        let (request, now) = self.encode(upstream, request, body, context).await?;
+        let (encoded, now) = self.encode(upstream, request, &mut prepared.body, context).await?;
         let calls = &upstream.calls;
         let Some(from) = calls.provider.upstream_format(mode) else {
-            let answer = calls.call_with_retries(&request, FirstCopied, context, now).await?;
+            let answer = calls.call_with_retries(&encoded, FirstCopied, context, now).await?;
+            let headers = std::mem::take(&mut prepared.headers);
             return Ok(respond::copied_stream(answer, headers, context));
         };
         let want = FirstEvent { from, to: StreamFormat::Gemini(framing) };
-        let stream = calls.call_with_retries(&request, want, context, now).await?;
+        let stream = calls.call_with_retries(&encoded, want, context, now).await?;
+        let headers = std::mem::take(&mut prepared.headers);
         Ok(respond::stream(&calls.provider, stream, framing, headers, context))
     }
 
