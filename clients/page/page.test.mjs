@@ -59,8 +59,11 @@ test('every upstream has a row where several are in use', bounded, async () => {
   assert.equal(rows.length, 3, rows.join());
   assert.match(rows[0], /^code-assistcode-assistunknownok/);
   assert.match(rows[1], /^gemini-apigemini-apiunknownok–0$/);
-  assert.match(rows[2], /^vertexvertexhealthyok\d+ min0$/);
+  assert.match(rows[2], /^vertexvertexhealthyok\d+ min( \d+ s)?0$/);
   assert.match(await page.textContent('#endpoints'), /vertex: /);
+  await page.setViewportSize({ width: 390, height: 844 });
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+  assert.ok(wide <= 390, `${wide} px wide`);
   assert.deepEqual(page.troubles, []);
   await page.close();
 });

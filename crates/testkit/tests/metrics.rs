@@ -288,7 +288,10 @@ fn alert_rules_dashboard_and_document_name_metrics_that_exist() {
     let (script, proxy) = after_traffic();
     // As of a shell with connections of its own.
     proxy.metrics().connections().set_limit(512);
-    let exposition = run(&script, &proxy, get("/metrics")).text();
+    let several = [("UPSTREAMS", "code-assist,gemini-api"), ("GEMINI_API_KEY", "AIza-key")];
+    let several = proxy_with(&script, &several);
+    let of_several = run(&script, &several, get("/metrics")).text();
+    let exposition = run(&script, &proxy, get("/metrics")).text() + &of_several;
     let mut exists: BTreeSet<String> = BTreeSet::new();
     for line in exposition.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
         let (name, kind) = line.split_once(' ').unwrap();

@@ -26,6 +26,7 @@ mod table;
 mod tunnels;
 mod upstream;
 mod upstream_http2;
+mod vertex;
 
 const TOPICS: &[&table::Topic] = &[
     &admission::ATTACKS,
@@ -41,6 +42,7 @@ const TOPICS: &[&table::Topic] = &[
     &upstream_http2::ATTACKS,
     &copies::ATTACKS,
     &tunnels::ATTACKS,
+    &vertex::ATTACKS,
     &operation::ATTACKS,
     &machine::ATTACKS,
 ];

@@ -5,6 +5,7 @@ mod config;
 mod generated;
 mod health;
 mod store;
+mod upstreams;
 mod usage;
 
 use std::fs;

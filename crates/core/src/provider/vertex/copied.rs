@@ -61,7 +61,8 @@ pub(crate) fn rule(method: &Method, rest: &str) -> Option<CopyRule> {
         (["interactions", ..], None) if reads => plain(R::Always),
         (["interactions", _], None) if deletes => plain(R::Never),
         (["ragCorpora", ..], None) if reads => plain(R::Always),
-        (["ragCorpora", ..], None | Some("import")) => plain(R::Unsent),
+        (["ragCorpora", ..], None | Some("import")) if posts => plain(R::Unsent),
+        (["ragCorpora", ..], None) if deletes || *method == Method::PATCH => plain(R::Unsent),
         _ => None,
     }
 }

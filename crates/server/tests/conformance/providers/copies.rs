@@ -77,6 +77,20 @@ fn a_file_is_uploaded_through_the_proxy_asked_for_downloaded_and_deleted() {
 }
 
 #[test]
+fn an_upload_without_a_length_arrives_too() {
+    let (_google, proxy) = gemini_api();
+    let path = begin_upload(&proxy, 100_000);
+    let piece = format!("{:x}\r\n{}\r\n", 50_000, "x".repeat(50_000));
+    let sent = format!(
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nX-Goog-Upload-Command: upload, finalize\r\n\
+         X-Goog-Upload-Offset: 0\r\nTransfer-Encoding: chunked\r\n\r\n{piece}{piece}0\r\n\r\n"
+    );
+    let done = proxy.send(sent);
+    assert_eq!(done.status(), 200, "{}", done.text());
+    assert_eq!(done.json()["file"]["sizeBytes"], "100000", "{}", done.text());
+}
+
+#[test]
 fn a_download_arrives_whole_and_in_parts() {
     let (google, proxy) = gemini_api();
     google.set_gemini_api(json!({"make_file": {"name": "files/video", "bytes": 3_000_000}}));

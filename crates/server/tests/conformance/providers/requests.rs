@@ -192,12 +192,11 @@ fn vertex_ai_is_asked_for_events_from_which_an_array_is_made() {
 }
 
 #[test]
-fn an_upload_arrives_byte_for_byte_with_and_without_a_length() {
+fn an_upload_arrives_byte_for_byte_beyond_the_limit_of_bodies_that_are_held() {
     let upstream = ScriptedUpstream::answering("200 OK", "", "{}");
     let proxy = ProxyBuilder::for_scripted(Provider::GeminiApi, &upstream)
         .env("MAX_REQUEST_BODY_BYTES", "1024")
         .start();
-    // Every byte, beyond the limit of bodies that are held.
     let bytes: Vec<u8> = (0..300_000_u32).map(|n| (n % 256) as u8).collect();
     let headers = ["X-Goog-Upload-Protocol: raw", "Content-Type: application/octet-stream"];
     let answer = proxy.send(request("POST", "/upload/v1beta/files", &headers, &bytes));
