@@ -67,6 +67,8 @@ pub enum Error {
         why: String,
         /// Of which kind they are.
         kind: CredentialKind,
+        /// Google's details, a JSON array; empty if there are none.
+        details: Bytes,
     },
     /// The proxy cannot read or use the credentials that it has been given.
     CredentialsUnreadable {
@@ -137,6 +139,8 @@ pub enum Error {
         upstream: Option<String>,
         /// The upstreams that have the method.
         others: Vec<String>,
+        /// The provider that has the method, where no upstream in use has it.
+        provider: Option<&'static str>,
     },
     /// The proxy's machine has no file handle, memory, buffer or local port left for a connection.
     OutOfResources {
@@ -423,8 +427,11 @@ impl Error {
             Self::NeedsProject { what, upstream, others } => {
                 not_offered(what, Some(upstream), others)
             }
-            Self::NotOffered { what, upstream, others, .. } => {
-                not_offered(what, upstream.as_ref(), others)
+            Self::NotOffered { what, upstream, others, provider, .. } => {
+                let mut known = not_offered(what, upstream.as_ref(), others);
+                let provider = provider.filter(|_| others.is_empty());
+                known.extend(provider.map(|name| (Cow::Borrowed("offeredBy"), name.to_owned())));
+                known
             }
             Self::ValidationRequired { link: Some(link), .. } => {
                 vec![(Cow::Borrowed("validation_url"), link.clone())]
@@ -436,7 +443,7 @@ impl Error {
     /// Details of Google's own for programs, a JSON array; empty if there are none.
     pub(crate) fn google_details(&self) -> &[u8] {
         match self {
-            Self::KeyRefused { details, .. } => details,
+            Self::CredentialsRejected { details, .. } | Self::KeyRefused { details, .. } => details,
             _ => &[],
         }
     }
@@ -452,7 +459,7 @@ impl Error {
                     url: Cow::Owned(link.clone()),
                 }]
             }
-            Self::NotOffered { .. } => vec![API_KEY],
+            Self::NotOffered { provider: Some("gemini-api"), .. } => vec![API_KEY],
             _ => Vec::new(),
         }
     }
