@@ -64,6 +64,12 @@ impl GoogleEmulator {
         self.control(&post("/__emulator/state", &[], change.to_string()));
     }
 
+    /// Changes its Gemini API: keys, models, jobs (`docs/EMULATOR.md`).
+    #[expect(clippy::needless_pass_by_value, reason = "reads better with json!")]
+    pub fn set_gemini_api(&self, change: Value) {
+        self.control(&post("/__emulator/gemini-api", &[], change.to_string()));
+    }
+
     /// Changes its credential services of Google Cloud (`docs/EMULATOR.md`).
     #[expect(clippy::needless_pass_by_value, reason = "reads better with json!")]
     pub fn set_google_auth(&self, change: Value) {

@@ -4,6 +4,7 @@
 //! or when the client goes away at any moment before: then its access log line is derived from it.
 
 mod deadline;
+mod routing;
 mod server_timing;
 mod signatures;
 
@@ -28,6 +29,7 @@ use crate::provider::request::CountedFor;
 use crate::time::Monotonic;
 
 pub(crate) use deadline::{Deadline, first_byte_error};
+use routing::Routing;
 pub(crate) use signatures::{GivenSignatures, SignatureNotes};
 
 /// One request, or one piece of the proxy's own work.
@@ -43,12 +45,8 @@ pub(crate) struct RequestContext<P: Platform> {
     /// The model as it is sent upstream; empty where there is none.
     pub(crate) model: Arc<str>,
     pub(crate) caller: Caller,
-    /// The name of the upstream that serves the request, where several are in use.
-    pub(crate) upstream: Option<Arc<str>>,
-    /// The upstream that has failed before, for which this one stands in.
-    pub(crate) failover_from: Option<Arc<str>>,
-    /// Where the signatures in the answer are noted; `None` where all upstreams are of one provider.
-    pub(crate) signatures: Option<SignatureNotes>,
+    /// Set where several upstreams are in use only.
+    routing: Option<Box<Routing>>,
     /// The client's address, if it is known.
     pub(crate) peer: Option<IpAddr>,
     /// The request was admitted: key, host, origin, route and rate limit let it through.
@@ -93,7 +91,7 @@ pub(crate) struct RequestContext<P: Platform> {
     /// The call that is in flight.
     call: Option<InFlightGuard>,
     /// The position of its endpoint among those of all upstreams.
-    endpoint: usize,
+    endpoint: u32,
     /// The breakers that the calls count for.
     counted_for: CountedFor,
     /// A hash of the request's body, for a stream that breaks after its body was dropped.
@@ -169,9 +167,7 @@ impl<P: Platform> RequestContext<P> {
             operation: None,
             model: Arc::default(),
             caller: Caller::Unknown,
-            upstream: None,
-            failover_from: None,
-            signatures: None,
+            routing: None,
             peer: None,
             admitted: false,
             client: None,
@@ -302,7 +298,7 @@ impl<P: Platform> RequestContext<P> {
     ) {
         self.drop_call();
         self.metrics.endpoint_in_flight(endpoint, true);
-        self.endpoint = endpoint;
+        self.endpoint = u32::try_from(endpoint).unwrap_or_default();
         self.call = Some(call);
         self.counted_for = counted_for;
         self.asked_upstream = true;
@@ -311,7 +307,7 @@ impl<P: Platform> RequestContext<P> {
     /// Upstream's answer has begun.
     pub(crate) fn call_alive(&self, now: Monotonic) {
         if let Some(call) = &self.call {
-            self.metrics.breaker(self.endpoint, call.alive(self.breaker_scope(), now));
+            self.metrics.breaker(self.endpoint(), call.alive(self.breaker_scope(), now));
         }
     }
 
@@ -326,14 +322,14 @@ impl<P: Platform> RequestContext<P> {
         if self.counted_for != CountedFor::Nothing {
             match outcomes {
                 CallOutcomes::NEUTRAL => {}
-                _ => self.metrics.upstream(self.endpoint, !outcomes.has_failed()),
+                _ => self.metrics.upstream(self.endpoint(), !outcomes.has_failed()),
             }
         }
         let call = self.call.take()?;
-        self.metrics.endpoint_in_flight(self.endpoint, false);
+        self.metrics.endpoint_in_flight(self.endpoint(), false);
         let scope = self.breaker_scope();
         let after = call.end(scope, outcomes, self.body_hash, tries, now);
-        self.metrics.breaker(self.endpoint, after.state);
+        self.metrics.breaker(self.endpoint(), after.state);
         if let (true, BreakerScope::Model(of)) = (after.model_opened, scope) {
             tracing::warn!(
                 model = of.model,
@@ -348,6 +344,10 @@ impl<P: Platform> RequestContext<P> {
     pub(crate) fn upstream_ended(&mut self, outcomes: CallOutcomes) {
         self.end_call(outcomes, &Tries::default(), self.platform.now());
         self.release_permit();
+    }
+
+    fn endpoint(&self) -> usize {
+        self.endpoint as usize
     }
 
     fn breaker_scope(&self) -> BreakerScope<'_> {
@@ -373,8 +373,8 @@ impl<P: Platform> RequestContext<P> {
             model: &self.model,
             stream: self.stream,
             client: self.client.as_deref(),
-            upstream_name: self.upstream.as_deref(),
-            failover_from: self.failover_from.as_deref(),
+            upstream_name: self.upstream().map(|name| &**name),
+            failover_from: self.routing.as_ref().and_then(|it| it.failover_from.as_deref()),
             status: self.status,
             error: self.error,
             token_at_hand: self.token_at_hand,

@@ -56,7 +56,7 @@ impl<P: Platform> RequestContext<P> {
     /// Notes the signatures in an answer or an event. It costs nothing where all upstreams are of one
     /// provider.
     pub(crate) fn note_signatures(&self, answer: &[u8]) {
-        if let Some(notes) = &self.signatures {
+        if let Some(notes) = self.signatures() {
             notes.note(answer);
         }
     }

@@ -4,6 +4,7 @@
 //! An error does not depend on the client's dialect: [`crate::dialect`] writes it. The message says what
 //! happened, who has to act, and what to do next. It never holds a secret or a query string.
 
+mod details;
 mod failover;
 mod from;
 mod message;
@@ -11,16 +12,13 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::{self, HeaderMap, HeaderValue};
 
 use crate::failure::{Failure, FailureClass};
 use crate::google::error::UpstreamError;
-use crate::google::status::Link;
 
 /// Why a request gets no answer from a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -360,29 +358,6 @@ impl Error {
         }
     }
 
-    /// The headers that belong to the error in any dialect: `Allow`,
-    /// `WWW-Authenticate`, and `Retry-After` in whole seconds. The seconds are rounded up, since a client
-    /// that retries a moment early would be refused again.
-    pub fn headers(&self) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        match self {
-            Self::MethodNotAllowed { allow } => {
-                headers.insert(header::ALLOW, HeaderValue::from_static(allow));
-            }
-            Self::ApiKeyInvalid | Self::ApiKeyMissing => {
-                // `Basic` would make browsers ask for a password.
-                let challenge = HeaderValue::from_static("Bearer realm=\"code-assist-proxy\"");
-                headers.insert(header::WWW_AUTHENTICATE, challenge);
-            }
-            _ => {}
-        }
-        if let Some(after) = self.retry_after() {
-            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        headers
-    }
-
     /// What happened and what to do, for people.
     pub fn message(&self) -> String {
         self.to_string()
@@ -413,81 +388,8 @@ impl Error {
             _ => Failure::new(FailureClass::Local),
         }
     }
-
-    /// Details for programs, besides the reason.
-    pub(crate) fn metadata(&self) -> Vec<(Cow<'static, str>, String)> {
-        match self {
-            Self::AccountIneligible { reasons } if !reasons.is_empty() => {
-                let codes: Vec<&str> = reasons.iter().map(|(code, _)| code.as_str()).collect();
-                vec![(Cow::Borrowed("upstreamReasons"), codes.join(","))]
-            }
-            Self::CircuitOpen { model: Some(model), .. } => {
-                vec![(Cow::Borrowed("model"), model.clone())]
-            }
-            Self::NeedsProject { what, upstream, others } => {
-                not_offered(what, Some(upstream), others)
-            }
-            Self::NotOffered { what, upstream, others, provider, .. } => {
-                let mut known = not_offered(what, upstream.as_ref(), others);
-                let provider = provider.filter(|_| others.is_empty());
-                known.extend(provider.map(|name| (Cow::Borrowed("offeredBy"), name.to_owned())));
-                known
-            }
-            Self::ValidationRequired { link: Some(link), .. } => {
-                vec![(Cow::Borrowed("validation_url"), link.clone())]
-            }
-            _ => Vec::new(),
-        }
-    }
-
-    /// Details of Google's own for programs, a JSON array; empty if there are none.
-    pub(crate) fn google_details(&self) -> &[u8] {
-        match self {
-            Self::CredentialsRejected { details, .. } | Self::KeyRefused { details, .. } => details,
-            _ => &[],
-        }
-    }
-
-    /// Links to pages that help.
-    pub(crate) fn links(&self) -> Vec<Link> {
-        match self {
-            Self::AccountIneligible { .. } => vec![SET_UP_LICENCE, API_KEY],
-            Self::ProjectRequired => vec![SET_UP_LICENCE],
-            Self::ValidationRequired { link: Some(link), .. } => {
-                vec![Link {
-                    description: Cow::Borrowed("Verify your account"),
-                    url: Cow::Owned(link.clone()),
-                }]
-            }
-            Self::NotOffered { provider: Some("gemini-api"), .. } => vec![API_KEY],
-            _ => Vec::new(),
-        }
-    }
-}
-
-fn not_offered(
-    what: &str,
-    upstream: Option<&String>,
-    others: &[String],
-) -> Vec<(Cow<'static, str>, String)> {
-    let mut known = vec![(Cow::Borrowed("asked"), what.to_owned())];
-    known.extend(upstream.map(|name| (Cow::Borrowed("upstream"), name.clone())));
-    if !others.is_empty() {
-        known.push((Cow::Borrowed("offeredBy"), others.join(",")));
-    }
-    known
 }
 
 /// Too little of the memory budget is free. Memory becomes free whenever a request ends, so the
 /// client may try again after a second.
 pub(crate) const OVERLOADED: Error = Error::Overloaded { after: Duration::from_secs(1) };
-
-const SET_UP_LICENCE: Link = Link {
-    description: Cow::Borrowed("Set up Gemini Code Assist Standard or Enterprise"),
-    url: Cow::Borrowed("https://cloud.google.com/gemini/docs/codeassist/set-up-gemini"),
-};
-
-const API_KEY: Link = Link {
-    description: Cow::Borrowed("Get a Gemini API key"),
-    url: Cow::Borrowed("https://aistudio.google.com/apikey"),
-};

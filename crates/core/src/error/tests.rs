@@ -1,6 +1,7 @@
 use std::fmt::Write;
 
 use bytes::Bytes;
+use http::HeaderMap;
 
 use super::message::Plain;
 use super::*;

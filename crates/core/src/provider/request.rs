@@ -21,7 +21,7 @@ pub(crate) struct UpstreamRequest {
     path: Result<PathAndQuery, UrlError>,
     body: Payload,
     /// Headers of the client's that go with the request, and those of the provider's own.
-    headers: HeaderMap,
+    headers: Option<Box<HeaderMap>>,
     stream: bool,
     /// The headers are all of the client's, and none is added but a credential and the user agent.
     copied: bool,
@@ -120,7 +120,7 @@ impl UpstreamRequest {
             method,
             path,
             body,
-            headers: HeaderMap::new(),
+            headers: None,
             stream: false,
             copied: false,
             own_credential: false,
@@ -146,13 +146,13 @@ impl UpstreamRequest {
     /// Adds headers, which replace the usual ones.
     #[must_use]
     pub(crate) fn with_headers(self, headers: HeaderMap) -> Self {
-        Self { headers, ..self }
+        Self { headers: Some(Box::new(headers)), ..self }
     }
 
     /// Sets the headers of a request that is copied.
     #[must_use]
     pub(crate) fn with_copied_headers(self, headers: HeaderMap) -> Self {
-        Self { headers, copied: true, ..self }
+        Self { headers: Some(Box::new(headers)), copied: true, ..self }
     }
 
     /// Marks the request as one that carries an ephemeral token.
@@ -272,11 +272,13 @@ impl UpstreamRequest {
             (false, false) => &HEADERS,
         };
         request.headers_mut().clone_from(headers);
-        for name in self.headers.keys() {
-            request.headers_mut().remove(name);
-        }
-        for (name, value) in &self.headers {
-            request.headers_mut().append(name, value.clone());
+        if let Some(own) = &self.headers {
+            for name in own.keys() {
+                request.headers_mut().remove(name);
+            }
+            for (name, value) in &**own {
+                request.headers_mut().append(name, value.clone());
+            }
         }
         if self.own_credential {
             return Ok(request);

@@ -1,7 +1,5 @@
 //! The choice of an upstream: those that may serve a request, in the operator's order.
 
-use std::sync::Arc;
-
 use http::HeaderName;
 use http::request::Parts;
 
@@ -80,7 +78,7 @@ impl Proxy {
         context: &mut RequestContext<P>,
     ) {
         if self.upstreams.are_several() {
-            context.upstream = Some(Arc::clone(&upstream.name));
+            context.set_upstream(&upstream.name);
         }
     }
 

@@ -3,6 +3,7 @@
 //! [`Proxy::handle`] opens the request's context, calls [`Proxy::answer`], and turns an error into a
 //! response. A step of `answer` that is longer than a few lines is a module of its own.
 
+mod admit;
 pub mod check;
 mod choose;
 mod coalesce;
@@ -10,6 +11,7 @@ mod copy;
 mod failover;
 mod limit;
 mod local;
+mod model_call;
 mod models;
 mod page;
 mod prepare;
@@ -18,45 +20,38 @@ mod protocol;
 mod reload;
 mod respond;
 mod root;
-mod vertex;
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, RwLock};
 use std::task::Poll;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, Request, Response, Version};
+use http::{Request, Response, Version};
 use http_body::Body;
 use tracing::{Instrument, Span};
 
-use crate::access::{self, Attempt, Needs};
+use crate::access;
 use crate::body::ProxyBody;
-use crate::caller::Caller;
-use crate::context::{CacheUse, Deadline, RequestContext};
+use crate::context::RequestContext;
+use crate::dialect::WholeCall;
 use crate::dialect::gemini::route::{self, Framing, Route, RouteError};
-use crate::dialect::{ModelCall, StreamFormat, WholeCall};
 use crate::error::Error;
 use crate::ids::RequestId;
 use crate::intake;
 use crate::job::{BackgroundJob, Job};
-use crate::memory;
 use crate::metrics::Metrics;
 use crate::platform::{Admission, Platform, RequestBodyError};
-use crate::policy::cache::CachedAnswer;
 use crate::policy::key_guesses::KeyGuesses;
 use crate::policy::memory::{MemoryBudget, REQUEST_BASE};
-use crate::provider::code_assist;
 use crate::settings::Settings;
-use crate::upstream::{FirstCopied, FirstEvent, Head, Upstream, Upstreams, Whole};
+use crate::upstream::Upstreams;
 
-use coalesce::{Coalescer, Lookup};
-use failover::Selection;
+use coalesce::Coalescer;
 use limit::CallerLimits;
-use prepare::{AdaptedBody, ModelRequest, ModelTarget, PreparedRequest};
+use prepare::ModelTarget;
 use reload::ReloadableSettings;
 use respond::Answer;
 
@@ -214,23 +209,23 @@ impl Proxy {
         let route = self.admit(parts, route, context).await?;
         match route {
             Route::Count { model, form } => {
-                let target = ModelTarget { parts, model, form };
-                self.whole(target, body, context, WholeCall::CountTokens).await
+                let target = ModelTarget { parts, model: &model, form };
+                self.whole(&target, body, context, WholeCall::CountTokens).await
             }
             Route::Embed { model, form, batch } => {
-                let target = ModelTarget { parts, model, form };
+                let target = ModelTarget { parts, model: &model, form };
                 let call = if batch { WholeCall::BatchEmbed } else { WholeCall::Embed };
-                self.whole(target, body, context, call).await
+                self.whole(&target, body, context, call).await
             }
             Route::Generate { model, form } => {
-                let target = ModelTarget { parts, model, form };
-                self.whole(target, body, context, WholeCall::Generate).await
+                let target = ModelTarget { parts, model: &model, form };
+                self.whole(&target, body, context, WholeCall::Generate).await
             }
             // Boxed, so that the future of a usual request has no room for them.
             Route::Copy(path) => Box::pin(self.copy(parts, body, context, &path)).await,
             Route::Stream { model, framing, form } => {
-                let target = ModelTarget { parts, model, form };
-                self.stream(target, body, context, framing).await
+                let target = ModelTarget { parts, model: &model, form };
+                self.stream(&target, body, context, framing).await
             }
             Route::PassThrough { suffix, alt } => {
                 Box::pin(self.pass_through(parts, body, context, &suffix, alt.as_deref())).await
@@ -252,225 +247,6 @@ impl Proxy {
                 Ok(self.local(context.platform(), &route, parts))
             }
         }
-    }
-
-    /// Refuses strangers, unknown routes, and callers beyond their rate limit. Requests that are refused
-    /// here do not count in the statistics of served requests.
-    async fn admit<P: Platform>(
-        &self,
-        parts: &Parts,
-        route: Result<Route, RouteError>,
-        context: &mut RequestContext<P>,
-    ) -> Result<Route, Error> {
-        let route = self.with_copies(route, parts);
-        let needs = match &route {
-            Ok(Route::Root) => Needs::Nothing,
-            Ok(Route::Copy(path)) if self.is_issued_upload(path, parts) => Needs::NoKey,
-            Ok(route) if !route.operation().needs_key() => Needs::NoKey,
-            _ => Needs::Key,
-        };
-        let address = access::address(parts, self.settings.trust_forwarded_for);
-        context.peer = address;
-        let from = Caller::new(None, address);
-        let attempt = Attempt { guesses: &self.guesses, from, now: context.received };
-        let access = &self.reloadable().access;
-        let client = access.admit(&parts.headers, &parts.uri, needs, &attempt)?;
-        context.caller = client.key.map_or(from, Caller::Key);
-        context.client = client.label;
-        let route = route.map_err(|error| self.route_error(error, parts.uri.path()))?;
-        let route = self.on_port(route, parts)?;
-        let operation = route.operation();
-        context.operation = Some(operation);
-        self.check_protocol(&route)?;
-        if self.metrics.refuses_requests() && !operation.is_answered_while_stopping() {
-            return Err(Error::ShuttingDown);
-        }
-        if operation.asks_upstream() {
-            context.deadline = Deadline::of(&parts.headers, context.received);
-            self.limits.admit(context).await?;
-        }
-        if operation.asks_upstream()
-            && let Some(Admission(shell)) = parts.extensions.get()
-            && !shell.admitted(context.caller)
-        {
-            return Err(Error::Overloaded { after: MEMORY_RETRY_AFTER });
-        }
-        context.admitted = true;
-        Ok(route)
-    }
-
-    /// The life of a request whose answer comes whole: equal ones may share it.
-    async fn whole<P: Platform, B: Body<Data = Bytes, Error: Into<RequestBodyError>>>(
-        &self,
-        target: ModelTarget<'_>,
-        body: B,
-        context: &mut RequestContext<P>,
-        call: WholeCall,
-    ) -> Result<Answer<P>, Error> {
-        let mut selection = self.select(&target, context)?;
-        let body = self.intake(target.parts, body, context).await?;
-        let mut request = ModelRequest::new(&target, ModelCall::Whole(call), body);
-        let mut prepared = self.begin(&mut selection, &mut request, context).await?;
-        let cache = prepared.cache;
-        let found = self.coalescer.find(selection.upstream, &cache, call, context).await?;
-        let mut answer = match found {
-            Lookup::Found(answer) => {
-                self.note_giver(&answer.headers, context);
-                answer
-            }
-            Lookup::Lead(mut leader) => {
-                let way = (&mut selection, &mut request, &mut prepared);
-                let asking = self.ask_for_whole(way, call, context);
-                let mut answer = leader.while_leading(pin!(asking)).await;
-                if selection.has_moved() {
-                    leader.keep_nothing();
-                }
-                if cache.key.is_some()
-                    && let Ok(answer) = &mut answer
-                {
-                    failover::add_shared_headers(&mut answer.headers, context);
-                }
-                leader.complete(answer.as_ref());
-                answer?
-            }
-        };
-        // Not part of the shared answer: equal requests may have named the model differently.
-        answer.headers.extend(prepared.headers);
-        Ok(Answer::from(answer))
-    }
-
-    /// Asks the upstream, and after a failure the next one that may be asked. The request is prepared
-    /// for the one that has answered.
-    async fn ask_for_whole<'a, P: Platform>(
-        &'a self,
-        (selection, request, prepared): (
-            &mut Selection<'a>,
-            &mut ModelRequest<'_>,
-            &mut PreparedRequest,
-        ),
-        call: WholeCall,
-        context: &mut RequestContext<P>,
-    ) -> Result<CachedAnswer, Error> {
-        loop {
-            self.announce(selection, context);
-            let body = std::mem::take(&mut prepared.body);
-            let error = match self.ask_once(selection.upstream, request, body, call, context).await
-            {
-                Ok(answer) => {
-                    self.note_served(selection, request, context);
-                    return Ok(answer);
-                }
-                Err(error) => error,
-            };
-            if !self.may_fail_over(selection) {
-                return Err(error);
-            }
-            let next = self.after_failure(selection, request, error, context);
-            *prepared = Box::pin(next).await?;
-        }
-    }
-
-    async fn ask_once<P: Platform>(
-        &self,
-        upstream: &Upstream,
-        request: &ModelRequest<'_>,
-        body: AdaptedBody,
-        call: WholeCall,
-        context: &mut RequestContext<P>,
-    ) -> Result<CachedAnswer, Error> {
-        let want = Whole(Some((call, request.target.form.mode)));
-        let (request, now) = self.encode(upstream, request, body, context).await?;
-        let calls = &upstream.calls;
-        let answer = calls.call_with_retries(&request, want, context, now).await?;
-        Ok(respond::whole(&calls.provider, answer, context))
-    }
-
-    /// The life of a request whose answer is a stream.
-    async fn stream<P: Platform, B: Body<Data = Bytes, Error: Into<RequestBodyError>>>(
-        &self,
-        target: ModelTarget<'_>,
-        body: B,
-        context: &mut RequestContext<P>,
-        framing: Framing,
-    ) -> Result<Answer<P>, Error> {
-        context.stream = true;
-        context.cache = CacheUse::NotRepeatable;
-        let mut selection = self.select(&target, context)?;
-        let body = self.intake(target.parts, body, context).await?;
-        let mut request = ModelRequest::new(&target, ModelCall::Stream, body);
-        let mut prepared = self.begin(&mut selection, &mut request, context).await?;
-        loop {
-            self.announce(&mut selection, context);
-            let upstream = selection.upstream;
-            let error =
-                match self.ask_for_stream(upstream, &request, prepared, framing, context).await {
-                    Ok(answer) => {
-                        self.note_served(&selection, &request, context);
-                        return Ok(answer);
-                    }
-                    Err(error) => error,
-                };
-            if !self.may_fail_over(&selection) {
-                return Err(error);
-            }
-            let next = self.after_failure(&mut selection, &mut request, error, context);
-            prepared = Box::pin(next).await?;
-        }
-    }
-
-    /// Asks one upstream for a stream, until its first event has come.
-    async fn ask_for_stream<P: Platform>(
-        &self,
-        upstream: &Upstream,
-        request: &ModelRequest<'_>,
-        prepared: PreparedRequest,
-        framing: Framing,
-        context: &mut RequestContext<P>,
-    ) -> Result<Answer<P>, Error> {
-        let PreparedRequest { body, headers, .. } = prepared;
-        let mode = request.target.form.mode;
-        let (request, now) = self.encode(upstream, request, body, context).await?;
-        let calls = &upstream.calls;
-        let Some(from) = calls.provider.upstream_format(mode) else {
-            let answer = calls.call_with_retries(&request, FirstCopied, context, now).await?;
-            return Ok(respond::copied_stream(answer, headers, context));
-        };
-        let want = FirstEvent { from, to: StreamFormat::Gemini(framing) };
-        let stream = calls.call_with_retries(&request, want, context, now).await?;
-        Ok(respond::stream(&calls.provider, stream, framing, headers, context))
-    }
-
-    /// The life of a request in Code Assist's own protocol.
-    async fn pass_through<P: Platform, B: Body<Data = Bytes, Error: Into<RequestBodyError>>>(
-        &self,
-        parts: &Parts,
-        body: B,
-        context: &mut RequestContext<P>,
-        suffix: &str,
-        alt: Option<&str>,
-    ) -> Result<Answer<P>, Error> {
-        let Some((upstream, account)) = self.upstreams.code_assist() else {
-            return Err(route::not_found(&parts.method, &parts.uri).into());
-        };
-        self.use_upstream(upstream, context);
-        let body = self.intake(parts, body, context).await?;
-        context.stream = alt == Some("sse");
-        let (owned_suffix, text) = (suffix.to_owned(), body.clone());
-        let search = move || code_assist::passed_model(&owned_suffix, &text).unwrap_or_default();
-        let longest = self.settings.queue_timeout;
-        context.model = memory::work_on(body.len(), context, longest, search).await?.into();
-        let request = account.protocol.pass_through(parts.method.clone(), suffix, alt);
-        let now = context.platform().now();
-        // Before the body, which may have to wait for the project: a discovery calls the same endpoints.
-        upstream.calls.check_breakers(request.counts_for(), &context.model, now)?;
-        let mut headers = HeaderMap::new();
-        let (body, now) =
-            self.passed_body((upstream, account), body, &mut headers, context, now).await?;
-        let request = request.with_body(body);
-        let answer = upstream.calls.call_with_retries(&request, Head, context, now).await?;
-        let mut answer = respond::passed_through(&upstream.calls.provider, answer, context);
-        answer.headers.extend(headers);
-        Ok(answer)
     }
 }
 
@@ -494,6 +270,3 @@ async fn caught<T>(
     })
     .await
 }
-
-/// When a client should try again for whose body its connection has no memory.
-const MEMORY_RETRY_AFTER: Duration = Duration::from_secs(1);

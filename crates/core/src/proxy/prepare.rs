@@ -38,14 +38,14 @@ use crate::upstream::{Account, Calls, CodeAssistAccount, Upstream};
 pub(super) struct ModelTarget<'a> {
     pub(super) parts: &'a Parts,
     /// The model as the client wrote it, without prefixes.
-    pub(super) model: Arc<str>,
+    pub(super) model: &'a Arc<str>,
     pub(super) form: PathForm,
 }
 
 impl ModelTarget<'_> {
     /// What the request asks of an upstream.
     pub(super) fn asked<P: Platform>(&self, context: &RequestContext<P>) -> Asked<'_> {
-        Asked { operation: context.operation, model: &self.model }
+        Asked { operation: context.operation, model: self.model }
     }
 }
 
@@ -89,11 +89,11 @@ impl Proxy {
         context: &mut RequestContext<P>,
     ) -> Result<PreparedRequest, Error> {
         let ModelRequest { target, call, body, stand_in_model } = request;
-        let (call, requested, mode) = (*call, &target.model, target.form.mode);
+        let (call, requested, mode) = (*call, target.model, target.form.mode);
         let reloadable = self.reloadable();
         let model = match stand_in_model {
             // Each request in the body names the model too.
-            _ if call == ModelCall::Whole(WholeCall::BatchEmbed) => &**requested,
+            _ if call == ModelCall::Whole(WholeCall::BatchEmbed) => requested,
             Some(model) => model,
             None => upstream.model(requested, &reloadable.model_aliases),
         };
@@ -249,7 +249,7 @@ impl Proxy {
         &self,
         upstream: &Upstream,
         request: &ModelRequest<'_>,
-        body: AdaptedBody,
+        body: &mut AdaptedBody,
         context: &mut RequestContext<P>,
     ) -> Result<(UpstreamRequest, Monotonic), Error> {
         let platform = context.platform().clone();
@@ -265,14 +265,15 @@ impl Proxy {
         let ModelTarget { parts, form, .. } = request.target;
         match &upstream.account {
             Account::CodeAssist(account) => {
-                self.in_envelope(calls, account, request.call, body.text, context, now).await
+                self.in_envelope(calls, account, request.call, &mut body.text, context, now).await
             }
             Account::GeminiApi(_) => {
-                Ok((GeminiApi.request(request.call, parts, *form, &context.model, body.text), now))
+                let text = std::mem::take(&mut body.text);
+                Ok((GeminiApi.request(request.call, parts, *form, &context.model, text), now))
             }
             Account::Vertex(account) => {
                 let (paths, now) = account.paths(calls, context, now).await;
-                let adapted = (body.text, account.headers(calls, body.tier));
+                let adapted = (std::mem::take(&mut body.text), account.headers(calls, body.tier));
                 let call = request.call;
                 let (protocol, target) = (&account.protocol, (*parts, *form));
                 let request = protocol.request(paths?, call, target, &context.model, adapted);
@@ -288,19 +289,20 @@ impl Proxy {
         calls: &Calls,
         account: &CodeAssistAccount,
         call: ModelCall,
-        body: Payload,
+        body: &mut Payload,
         context: &mut RequestContext<P>,
         now: Monotonic,
     ) -> Result<(UpstreamRequest, Monotonic), Error> {
         let protocol = &account.protocol;
         if call == ModelCall::Whole(WholeCall::CountTokens) {
-            return Ok((protocol.count_tokens(body), now));
+            return Ok((protocol.count_tokens(std::mem::take(body)), now));
         }
         let (project, now) = account.projects.project(calls, context, now).await;
         let project = project?;
         let prompt_id = PromptId::new(context.platform());
         let envelope =
             Envelope { model: &context.model, project: &project, prompt_id: prompt_id.as_str() };
+        let body = std::mem::take(body);
         let request = match call {
             ModelCall::Stream => protocol.stream(body, &envelope),
             ModelCall::Whole(_) => protocol.generate(body, &envelope),

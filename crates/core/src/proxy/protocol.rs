@@ -1,21 +1,25 @@
-//! What clients may call of the provider's own protocol: `CODE_ASSIST_PROTOCOL` (`docs/ACCESS.md`).
+//! The life of a request in Code Assist's own protocol, and what clients may call of it:
+//! `CODE_ASSIST_PROTOCOL` (`docs/ACCESS.md`).
 
 use bytes::Bytes;
 use http::HeaderMap;
+use http::request::Parts;
+use http_body::Body;
 
 use super::Proxy;
+use super::respond::{self, Answer};
 use crate::context::RequestContext;
 use crate::dialect::gemini::route::{self, Route, RouteError};
 use crate::error::Error;
 use crate::memory;
 use crate::payload::Payload;
-use crate::platform::Platform;
+use crate::platform::{Platform, RequestBodyError};
 use crate::provider::ProviderKind;
-use crate::provider::code_assist::pass_through;
+use crate::provider::code_assist::{self, pass_through};
 use crate::provider::vertex;
 use crate::settings::AllowedProtocol;
 use crate::time::Monotonic;
-use crate::upstream::{CodeAssistAccount, Upstream};
+use crate::upstream::{CodeAssistAccount, Head, Upstream};
 
 impl Proxy {
     /// The error for a request without a route. A protocol that is off has no paths.
@@ -53,10 +57,46 @@ impl Proxy {
         }
     }
 
+    /// The life of a request in Code Assist's own protocol.
+    pub(super) async fn pass_through<
+        P: Platform,
+        B: Body<Data = Bytes, Error: Into<RequestBodyError>>,
+    >(
+        &self,
+        parts: &Parts,
+        body: B,
+        context: &mut RequestContext<P>,
+        suffix: &str,
+        alt: Option<&str>,
+    ) -> Result<Answer<P>, Error> {
+        let Some((upstream, account)) = self.upstreams.code_assist() else {
+            return Err(route::not_found(&parts.method, &parts.uri).into());
+        };
+        self.use_upstream(upstream, context);
+        let body = self.intake(parts, body, context).await?;
+        context.stream = alt == Some("sse");
+        let (owned_suffix, text) = (suffix.to_owned(), body.clone());
+        let search = move || code_assist::passed_model(&owned_suffix, &text).unwrap_or_default();
+        let longest = self.settings.queue_timeout;
+        context.model = memory::work_on(body.len(), context, longest, search).await?.into();
+        let request = account.protocol.pass_through(parts.method.clone(), suffix, alt);
+        let now = context.platform().now();
+        // Before the body, which may have to wait for the project: a discovery calls the same endpoints.
+        upstream.calls.check_breakers(request.counts_for(), &context.model, now)?;
+        let mut headers = HeaderMap::new();
+        let (body, now) =
+            self.passed_body((upstream, account), body, &mut headers, context, now).await?;
+        let request = request.with_body(body);
+        let answer = upstream.calls.call_with_retries(&request, Head, context, now).await?;
+        let mut answer = respond::passed_through(&upstream.calls.provider, answer, context);
+        answer.headers.extend(headers);
+        Ok(answer)
+    }
+
     /// The body of a request of the provider's own protocol as it is sent on: with the operator's
     /// project in place of any other, unless clients may send everything. `headers` tell the client
     /// about other changes. Returns the time too.
-    pub(super) async fn passed_body<P: Platform>(
+    async fn passed_body<P: Platform>(
         &self,
         (upstream, account): (&Upstream, &CodeAssistAccount),
         body: Bytes,

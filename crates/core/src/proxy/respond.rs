@@ -101,7 +101,7 @@ impl Proxy {
             // The body is not sent.
             context.settle(RequestOutcome::Ok);
         }
-        if let Some(name) = &context.upstream {
+        if let Some(name) = context.upstream() {
             put(&mut headers, UPSTREAM, &**name);
         }
         headers.insert(REQUEST_ID, context.id.to_header());

@@ -83,7 +83,7 @@ impl<P: Platform> Want<P> for Whole {
             context.note_signatures(&text);
             owned(provider.read_answer(call, mode, &text))
         } else {
-            let notes = context.signatures.clone();
+            let notes = context.signatures().cloned();
             let (provider, length) = (Arc::clone(provider), text.len());
             let work = move || {
                 if let Some(notes) = notes {

@@ -28,15 +28,35 @@ use crate::upstream::Upstream;
 
 pub(super) use told::add_shared_headers;
 
-/// The upstreams that may serve a request, and what has become of it so far.
+/// The upstreams that may serve a request.
+pub(super) enum Choice<'a> {
+    One(&'a Upstream),
+    /// Boxed, since a request seldom has the choice.
+    Several(Box<Selection<'a>>),
+}
+
+impl<'a> Choice<'a> {
+    /// The upstream that is asked now.
+    pub(super) fn upstream(&self) -> &'a Upstream {
+        match self {
+            Self::One(upstream) => upstream,
+            Self::Several(selection) => selection.upstream,
+        }
+    }
+
+    /// True if an upstream has failed, and another one is asked.
+    pub(super) fn has_moved(&self) -> bool {
+        matches!(self, Self::Several(selection) if selection.has_moved())
+    }
+}
+
+/// Several upstreams that may serve a request, and what has become of it so far.
 pub(super) struct Selection<'a> {
     /// The one that is asked now.
-    pub(super) upstream: &'a Upstream,
+    upstream: &'a Upstream,
     /// The operator's choice.
     first: &'a Upstream,
     rest: Candidates<'a>,
-    /// False where one upstream may serve the request.
-    has_others: bool,
     facts: Option<BodyFacts>,
     /// The client's own body, once the request has one with other signatures.
     original: Option<Bytes>,
@@ -56,8 +76,7 @@ struct Failed<'a> {
 }
 
 impl<'a> Selection<'a> {
-    /// True if an upstream has failed, and another one is asked.
-    pub(super) fn has_moved(&self) -> bool {
+    fn has_moved(&self) -> bool {
         !self.failed.is_empty()
     }
 
@@ -82,50 +101,43 @@ impl Proxy {
         &'a self,
         target: &'a ModelTarget<'_>,
         context: &mut RequestContext<P>,
-    ) -> Result<Selection<'a>, Error> {
+    ) -> Result<Choice<'a>, Error> {
         let (first, rest) = self.candidates(target.parts, target.asked(context))?;
-        let several = self.upstreams.are_several();
-        let has_others = several && !rest.is_pinned && rest.clone().next().is_some();
-        let selection = Selection {
+        self.use_upstream(first, context);
+        let has_others = !rest.is_pinned && rest.clone().next().is_some();
+        if !has_others {
+            return Ok(Choice::One(first));
+        }
+        Ok(Choice::Several(Box::new(Selection {
             upstream: first,
             first,
             rest,
-            has_others,
             facts: None,
             original: None,
             failed: Vec::new(),
             announced: false,
             replaced: false,
-        };
-        self.use_upstream(first, context);
-        Ok(selection)
+        })))
     }
 
-    /// Adapts a request for the upstream that is asked first.
-    pub(super) async fn begin<'a, P: Platform>(
-        &'a self,
-        selection: &mut Selection<'a>,
-        request: &mut ModelRequest<'_>,
-        context: &mut RequestContext<P>,
-    ) -> Result<PreparedRequest, Error> {
-        if selection.has_others && self.may_begin_elsewhere(selection, &request.body) {
-            return Box::pin(self.begin_among_others(selection, request, context)).await;
-        }
-        self.prepare(selection.upstream, request, context).await
-    }
-
-    /// False if nothing is known for which a request would not begin with the operator's first choice.
-    fn may_begin_elsewhere(&self, selection: &Selection<'_>, body: &[u8]) -> bool {
-        if !self.settings.failover.is_off() && selection.upstream.has_inability() {
-            return true;
-        }
+    /// The selection, if anything is known for which a request might not begin with the operator's first
+    /// choice.
+    pub(super) fn may_begin_elsewhere<'s, 'a>(
+        &self,
+        choice: &'s mut Choice<'a>,
+        body: &[u8],
+    ) -> Option<&'s mut Selection<'a>> {
+        let Choice::Several(selection) = choice else { return None };
+        let is_unable = !self.settings.failover.is_off() && selection.upstream.has_inability();
         let given = self.upstreams.signatures.as_ref();
-        given.is_some_and(|given| !given.is_empty())
-            && memchr::memmem::find(body, b"ignature\"").is_some()
+        let may_begin = is_unable
+            || given.is_some_and(|given| !given.is_empty())
+                && memchr::memmem::find(body, b"ignature\"").is_some();
+        may_begin.then_some(selection)
     }
 
     /// Chooses an upstream that takes the request's signatures, and none that is known to be unable.
-    async fn begin_among_others<'a, P: Platform>(
+    pub(super) async fn begin_among_others<'a, P: Platform>(
         &'a self,
         selection: &mut Selection<'a>,
         request: &mut ModelRequest<'_>,
@@ -146,9 +158,15 @@ impl Proxy {
         self.prepare(primary, request, context).await
     }
 
-    /// False if an error of the upstream is the client's, whatever it is.
-    pub(super) fn may_fail_over(&self, selection: &Selection<'_>) -> bool {
-        selection.has_others && !self.settings.failover.is_off()
+    /// The selection, unless an error of the upstream is the client's whatever it is.
+    pub(super) fn may_fail_over<'s, 'a>(
+        &self,
+        choice: &'s mut Choice<'a>,
+    ) -> Option<&'s mut Selection<'a>> {
+        match choice {
+            Choice::Several(selection) if !self.settings.failover.is_off() => Some(selection),
+            _ => None,
+        }
     }
 
     /// Adapts a request for the next upstream after `error`. Fails with the error for the client if there
@@ -183,11 +201,11 @@ impl Proxy {
     /// Records that the upstream has served the request.
     pub(super) fn note_served<P: Platform>(
         &self,
-        selection: &Selection<'_>,
+        choice: &mut Choice<'_>,
         request: &ModelRequest<'_>,
         context: &RequestContext<P>,
     ) {
-        if self.may_fail_over(selection) {
+        if let Some(selection) = self.may_fail_over(choice) {
             selection.upstream.note_served(request.call, &context.model);
         }
     }

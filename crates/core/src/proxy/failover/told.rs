@@ -1,11 +1,10 @@
 //! What an answer tells of a failover, and which requests may share it.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::{Failed, Selection};
+use super::{Choice, Failed, Selection};
 use crate::context::RequestContext;
 use crate::dialect::gemini::route::{ClientMode, PathForm};
 use crate::error::Error;
@@ -21,12 +20,13 @@ impl Proxy {
     /// Tells the client, the log and the metrics that another upstream is asked. Called before each call.
     pub(in crate::proxy) fn announce<P: Platform>(
         &self,
-        selection: &mut Selection<'_>,
+        choice: &mut Choice<'_>,
         context: &mut RequestContext<P>,
     ) {
         if let Some(given) = &self.upstreams.signatures {
-            context.signatures = Some(given.notes(selection.kind()));
+            context.set_signatures(given.notes(choice.upstream().calls.provider.kind()));
         }
+        let Choice::Several(selection) = choice else { return };
         let Some(Failed { upstream: from, reason, error }) = selection.failed.last() else {
             return;
         };
@@ -43,7 +43,7 @@ impl Proxy {
             "an upstream cannot serve the request: the next one is asked"
         );
         self.metrics.failovers.add(from.id, to.id, *reason);
-        context.failover_from = Some(Arc::clone(&from.name));
+        context.set_failover_from(Some(&from.name));
         let text = format!("{};reason={short}", from.name);
         put(&mut context.headers, FAILOVER, text);
         if selection.replaced {
@@ -98,7 +98,7 @@ impl Proxy {
     ) -> Error {
         context.headers.remove(FAILOVER);
         context.headers.remove(SIGNATURES);
-        context.failover_from = None;
+        context.set_failover_from(None);
         let failed = std::mem::take(&mut selection.failed);
         if failed.len() > 1 {
             let mut tried = String::new();
@@ -130,7 +130,7 @@ pub(in crate::proxy) fn add_shared_headers<P: Platform>(
     headers: &mut HeaderMap,
     context: &RequestContext<P>,
 ) {
-    let Some(name) = &context.upstream else { return };
+    let Some(name) = context.upstream() else { return };
     put(headers, UPSTREAM, &**name);
     for name in [FAILOVER, SIGNATURES] {
         if let Some(value) = context.headers.get(&name) {

@@ -39,7 +39,7 @@ pub enum Route {
     },
     /// A path of the Gemini API that is copied, with any HTTP method. [`read`] returns none:
     /// [`copied::read`] does, where an upstream has the whole API.
-    Copy(CopiedPath),
+    Copy(Box<CopiedPath>),
     /// `POST …:embedContent` and `POST …:batchEmbedContents`, likewise.
     Embed {
         /// The model as the client wrote it, without prefixes.
@@ -81,7 +81,7 @@ pub enum Route {
         alt: Option<String>,
     },
     /// A path of Vertex AI that is none of the above, with any HTTP method.
-    VertexResource(VertexResource),
+    VertexResource(Box<VertexResource>),
     /// `GET /`.
     Root,
     /// `GET /health`.
@@ -304,7 +304,7 @@ impl RequestLine<'_> {
         match known {
             Err(error @ (RouteError::NotFound { .. } | RouteError::NotOffered { .. })) => {
                 let resource = VertexResource::new(version, in_project, rest);
-                resource.map(Route::VertexResource).ok_or(error)
+                resource.map(|it| Route::VertexResource(Box::new(it))).ok_or(error)
             }
             known => known,
         }
@@ -407,10 +407,15 @@ impl RequestLine<'_> {
     }
 
     fn not_found(&self) -> RouteError {
-        let shown = self.path.chars().filter(char::is_ascii_graphic).take(SHOWN_PATH);
-        let path: String = shown.collect();
-        let is_cut = path.len() < self.path.len();
-        RouteError::NotFound { path: if is_cut { path + "..." } else { path } }
+        // The usual path is shown as it is.
+        let plain = self.path.bytes().take(SHOWN_PATH).take_while(u8::is_ascii_graphic).count();
+        let (start, rest) = self.path.split_at(plain);
+        let mut path = start.to_owned();
+        if !rest.is_empty() {
+            path.extend(rest.chars().filter(char::is_ascii_graphic).take(SHOWN_PATH - plain));
+            path.push_str("...");
+        }
+        RouteError::NotFound { path }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The life of a request that is copied to the Gemini API and back, byte for byte.
 
+mod vertex;
+
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST, LOCATION};
 use http::request::Parts;
@@ -7,9 +9,6 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 use http_body::Body;
 
-use super::Proxy;
-use super::choose::Asked;
-use super::respond::{self, Answer, AnswerBody, put};
 use crate::access;
 use crate::context::RequestContext;
 use crate::dialect::gemini::models::bare;
@@ -23,11 +22,14 @@ use crate::platform::{Platform, RequestBodyError, WebSocketRequest};
 use crate::policy::memory::REQUEST_BASE;
 use crate::provider::gemini_api::copied::{self as requests, Repeats, SOCKET_HEADERS};
 use crate::provider::gemini_api::{self, upload};
+use crate::proxy::Proxy;
+use crate::proxy::choose::Asked;
+use crate::proxy::respond::{self, Answer, AnswerBody, put};
 use crate::upstream::{Account, CopiedAnswer, CopiedBody, Upstream};
 
 impl Proxy {
     /// The route of a path that only an upstream with the whole Gemini API knows, if there is one.
-    pub(super) fn with_copies(
+    pub(in crate::proxy) fn with_copies(
         &self,
         route: Result<Route, RouteError>,
         parts: &Parts,
@@ -44,7 +46,7 @@ impl Proxy {
                 Ok(Route::Embed { model, form, batch })
             }
             Some(Beyond::Copy(path)) if self.has_offer(Operation::Copy(path.kind)) => {
-                Ok(Route::Copy(path))
+                Ok(Route::Copy(Box::new(path)))
             }
             // With the whole API, what is not copied is no path of it.
             None if self.has_offer(Operation::Copy(CopiedKind::Other)) => {
@@ -60,7 +62,7 @@ impl Proxy {
 
     /// True for the next step of an upload whose URL the proxy has issued, and which needs no key. A key that
     /// comes with it is checked.
-    pub(super) fn is_issued_upload(&self, path: &CopiedPath, parts: &Parts) -> bool {
+    pub(in crate::proxy) fn is_issued_upload(&self, path: &CopiedPath, parts: &Parts) -> bool {
         upload::is_later_step(&parts.method, &parts.headers)
             && self.issuer(path, parts).is_some()
             && !access::presents_key(&parts.headers, &parts.uri)
@@ -76,7 +78,10 @@ impl Proxy {
     }
 
     /// Copies a request and its answer.
-    pub(super) async fn copy<P: Platform, B: Body<Data = Bytes, Error: Into<RequestBodyError>>>(
+    pub(in crate::proxy) async fn copy<
+        P: Platform,
+        B: Body<Data = Bytes, Error: Into<RequestBodyError>>,
+    >(
         &self,
         parts: &Parts,
         body: B,
@@ -218,7 +223,7 @@ impl Proxy {
     }
 
     /// Copies the list of models, or one model. For an alias it is the model that the alias stands for.
-    pub(super) async fn copy_models<P: Platform>(
+    pub(in crate::proxy) async fn copy_models<P: Platform>(
         &self,
         parts: &Parts,
         context: &mut RequestContext<P>,
@@ -233,7 +238,7 @@ impl Proxy {
             Route::Model { model, .. } => {
                 let found = upstream.model(model, &reloadable.model_aliases);
                 if found != bare(model) {
-                    put(&mut more, super::prepare::MODEL, found);
+                    put(&mut more, crate::proxy::prepare::MODEL, found);
                 }
                 context.model = found.into();
                 format!("/{version}/models/{found}")
@@ -258,7 +263,7 @@ impl Proxy {
 }
 
 /// Names the method or the collection in the error for a path that the upstream has not.
-pub(super) fn named(error: Error, what: &str) -> Error {
+fn named(error: Error, what: &str) -> Error {
     let what = what.to_owned();
     match error {
         Error::NeedsProject { upstream, others, .. } => {

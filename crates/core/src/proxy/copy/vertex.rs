@@ -7,11 +7,7 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http_body::Body;
 
-use super::Proxy;
-use super::choose::{Asked, path_error};
-use super::copy::named;
-use super::prepare::{DROPPED_FIELDS, MODEL};
-use super::respond::{self, Answer, put};
+use super::named;
 use crate::context::RequestContext;
 use crate::dialect::CopiedKind;
 use crate::dialect::gemini::models::bare;
@@ -29,11 +25,15 @@ use crate::provider::vertex::adapt;
 use crate::provider::vertex::copied::{self, CopyRule};
 use crate::provider::vertex::path::VertexPaths;
 use crate::provider::vertex_client::{self, VertexClientError};
+use crate::proxy::Proxy;
+use crate::proxy::choose::{Asked, path_error};
+use crate::proxy::prepare::{DROPPED_FIELDS, MODEL};
+use crate::proxy::respond::{self, Answer, put};
 use crate::upstream::{Account, Upstream, VertexAccount};
 
 impl Proxy {
     /// Copies a request of a client in Vertex mode that is no call of a Gemini model.
-    pub(super) async fn vertex_resource<
+    pub(in crate::proxy) async fn vertex_resource<
         P: Platform,
         B: Body<Data = Bytes, Error: Into<RequestBodyError>>,
     >(
@@ -68,7 +68,7 @@ impl Proxy {
     }
 
     /// Copies a request of the Gemini API that Vertex AI has too, in the operator's project.
-    pub(super) async fn copy_gemini_path<
+    pub(in crate::proxy) async fn copy_gemini_path<
         P: Platform,
         B: Body<Data = Bytes, Error: Into<RequestBodyError>>,
     >(
@@ -102,7 +102,7 @@ impl Proxy {
     }
 
     /// Copies the catalogue of Google's models, or one of them.
-    pub(super) async fn copy_catalogue<P: Platform>(
+    pub(in crate::proxy) async fn copy_catalogue<P: Platform>(
         &self,
         parts: &Parts,
         context: &mut RequestContext<P>,

@@ -1,0 +1,63 @@
+//! Who may ask for what: the first step in the life of a request.
+
+use std::time::Duration;
+
+use http::request::Parts;
+
+use super::Proxy;
+use crate::access::{self, Attempt, Needs};
+use crate::caller::Caller;
+use crate::context::{Deadline, RequestContext};
+use crate::dialect::gemini::route::{Route, RouteError};
+use crate::error::Error;
+use crate::platform::{Admission, Platform};
+
+impl Proxy {
+    /// Refuses strangers, unknown routes, and callers beyond their rate limit. Requests that are refused
+    /// here do not count in the statistics of served requests.
+    pub(super) async fn admit<P: Platform>(
+        &self,
+        parts: &Parts,
+        route: Result<Route, RouteError>,
+        context: &mut RequestContext<P>,
+    ) -> Result<Route, Error> {
+        let route = self.with_copies(route, parts);
+        let needs = match &route {
+            Ok(Route::Root) => Needs::Nothing,
+            Ok(Route::Copy(path)) if self.is_issued_upload(path, parts) => Needs::NoKey,
+            Ok(route) if !route.operation().needs_key() => Needs::NoKey,
+            _ => Needs::Key,
+        };
+        let address = access::address(parts, self.settings.trust_forwarded_for);
+        context.peer = address;
+        let from = Caller::new(None, address);
+        let attempt = Attempt { guesses: &self.guesses, from, now: context.received };
+        let access = &self.reloadable().access;
+        let client = access.admit(&parts.headers, &parts.uri, needs, &attempt)?;
+        context.caller = client.key.map_or(from, Caller::Key);
+        context.client = client.label;
+        let route = route.map_err(|error| self.route_error(error, parts.uri.path()))?;
+        let route = self.on_port(route, parts)?;
+        let operation = route.operation();
+        context.operation = Some(operation);
+        self.check_protocol(&route)?;
+        if self.metrics.refuses_requests() && !operation.is_answered_while_stopping() {
+            return Err(Error::ShuttingDown);
+        }
+        if operation.asks_upstream() {
+            context.deadline = Deadline::of(&parts.headers, context.received);
+            self.limits.admit(context).await?;
+        }
+        if operation.asks_upstream()
+            && let Some(Admission(shell)) = parts.extensions.get()
+            && !shell.admitted(context.caller)
+        {
+            return Err(Error::Overloaded { after: MEMORY_RETRY_AFTER });
+        }
+        context.admitted = true;
+        Ok(route)
+    }
+}
+
+/// When a client should try again for whose body its connection has no memory.
+const MEMORY_RETRY_AFTER: Duration = Duration::from_secs(1);
