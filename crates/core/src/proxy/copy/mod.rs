@@ -31,14 +31,10 @@ impl Proxy {
     /// The route of a path that only an upstream with the whole Gemini API knows, if there is one.
     pub(in crate::proxy) fn with_copies(
         &self,
-        route: Result<Route, RouteError>,
+        error: RouteError,
         parts: &Parts,
     ) -> Result<Route, RouteError> {
-        let error = match route {
-            Err(error @ (RouteError::NotFound { .. } | RouteError::NotOffered { .. })) => error,
-            route => return route,
-        };
-        if self.upstreams.is_code_assist_alone() {
+        if !matches!(error, RouteError::NotFound { .. } | RouteError::NotOffered { .. }) {
             return Err(error);
         }
         match copied::read(&parts.method, &parts.uri) {
