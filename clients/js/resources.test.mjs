@@ -1,10 +1,10 @@
 // @google/genai, unmodified, with what the Gemini API has besides models: files, caches, batches,
-// embeddings, interactions, Live. The proxy copies all of it.
+// embeddings, interactions. The proxy copies all of it.
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { test } from 'node:test';
-import { GoogleGenAI, JobState, Modality } from '@google/genai';
+import { GoogleGenAI, JobState } from '@google/genai';
 import { CLIENT_KEY, Relay, arrived, collected } from './emulated.mjs';
 
 const FLASH = 'gemini-2.5-flash';
@@ -91,34 +91,4 @@ test('an interaction is made, streamed, fetched and deleted', bounded, async () 
   await ai.interactions.delete(made.id);
   // A third one would be paid for.
   assert.equal((await arrived('interactions.create')).length, 2);
-});
-
-test('a Live session is held over a plain WebSocket', bounded, async () => {
-  const received = [];
-  let wake = () => {};
-  const session = await ai.live.connect({
-    model: 'gemini-2.5-flash-native-audio-preview',
-    config: { responseModalities: [Modality.TEXT] },
-    callbacks: {
-      onmessage: (message) => {
-        received.push(message);
-        wake();
-      },
-      onerror: (error) => received.push({ error }),
-      onclose: () => wake(),
-    },
-  });
-  const turnCompleted = async () => {
-    while (!received.some((one) => one.serverContent?.turnComplete)) {
-      assert.ok(!received.some((one) => one.error), JSON.stringify(received));
-      await new Promise((woken) => (wake = woken));
-    }
-    return received.splice(0);
-  };
-  for (const fruit of ['pomegranate', 'plum']) {
-    session.sendClientContent({ turns: `Say ${fruit}`, turnComplete: true });
-    assert.match(JSON.stringify(await turnCompleted()), new RegExp(fruit));
-  }
-  session.close();
-  assert.equal((await arrived('live')).length, 1);
 });

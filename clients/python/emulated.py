@@ -109,7 +109,7 @@ def check(request, relay):
     carriers = [headers[name] for name in ("x-goog-api-key", "authorization") if name in headers]
     carriers += [query[name] for name in ("key", "access_token", "oauth_token") if name in query]
     assert len(carriers) == 1, told
-    provider = provider_of(request)
+    provider = provider_of(request["path"])
     assert UPSTREAM in (provider, "all"), told
     if provider == "gemini-api":
         assert headers.get("x-goog-api-key") == GEMINI_API_KEY, told
@@ -137,8 +137,7 @@ def check_body(request, relay):
         assert relay.has_sent(body), f"no client has sent {body[:500]!r}"
 
 
-def provider_of(request):
-    path = request["path"]
+def provider_of(path):
     if path.startswith("/v1internal"):
         return "code-assist"
     if "/projects/" in path or "/publishers/" in path:

@@ -29,7 +29,7 @@ def test_a_prompt_is_answered(either, emulator, relay):
     assert "pomegranate" in response.text
     assert response.usage_metadata.total_token_count > 0
     [request] = emulator.arrived("generateContent")
-    if provider_of(request) == "vertex":
+    if provider_of(request["path"]) == "vertex":
         path = f"/v1beta1/{VERTEX_PLACE}/publishers/google/models/{FLASH}:generateContent"
         assert request["path"] == path
         assert relay.has_sent(request["body"].encode())
@@ -69,7 +69,7 @@ def test_another_version_and_location_are_taken(relay, emulator):
     client = vertex_client(relay, api_version="v1")
     assert "plum" in client.models.generate_content(model=FLASH, contents="Say plum").text
     [request] = emulator.arrived("generateContent")
-    if provider_of(request) == "vertex":
+    if provider_of(request["path"]) == "vertex":
         assert request["path"].startswith(f"/v1/{VERTEX_PLACE}/")
 
 

@@ -1,4 +1,5 @@
-//! Google's own clients, pinned and unmodified, against the real binary.
+//! Google's own clients and those of others, pinned and unmodified, against the real binary, with each
+//! provider behind it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -54,48 +55,67 @@ impl Clients {
             return;
         }
         let binary = target().join("debug/code-assist-proxy");
-        let mut native = Command::new(binary);
-        self.suites(report, "native", native.args(["serve", "--emulator"]), &SCRIPTS);
-        let mut worker = Command::new(self.node.join("node"));
-        worker.arg("test/emulated.mjs").current_dir(worker::folder());
-        self.suites(report, "Worker", &mut worker, &SCRIPTS[..2]);
+        let native = |report: &mut Report, testbed: &Testbed| {
+            let emulated = format!("--emulator={}", testbed.upstream);
+            self.suites(report, Command::new(&binary).args(["serve", &emulated]), testbed);
+        };
+        let worker = |report: &mut Report, testbed: &Testbed| {
+            let mut command = Command::new(self.node.join("node"));
+            command.args(["test/emulated.mjs", testbed.upstream]).current_dir(worker::folder());
+            self.suites(report, &mut command, testbed);
+        };
+        report.side_by_side(
+            |report| {
+                native(report, &CODE_ASSIST);
+                worker(report, &WORKER);
+                worker(report, &WORKER_GEMINI_API);
+                worker(report, &WORKER_VERTEX);
+            },
+            |report| {
+                native(report, &GEMINI_API);
+                native(report, &VERTEX);
+                native(report, &ALL);
+            },
+        );
     }
 
-    /// Starts one of the builds in front of the emulator, and runs every client against it.
-    fn suites(
-        &self,
-        report: &mut Report,
-        build: &str,
-        command: &mut Command,
-        scripts: &[(&str, &str)],
-    ) {
-        let started =
-            report.step(&format!("the {build} build and the emulator"), || Proxy::start(command));
+    /// Starts one of the builds in front of the emulator, and runs its clients against it.
+    fn suites(&self, report: &mut Report, command: &mut Command, testbed: &Testbed) {
+        let Testbed { title: build, upstream, .. } = testbed;
+        let started = report.step(&format!("{build} and the emulator"), || Proxy::start(command));
         let Some(mut proxy) = started else { return };
         for (requirements, python) in GENERATIONS.iter().zip(&self.pythons) {
             let Some(python) = python else { continue };
             let mut pytest = Command::new(python);
-            pytest.args(["-m", "pytest", "-v", "--color=no", "-p", "no:cacheprovider", "python"]);
+            pytest.args(["-m", "pytest", "-v", "--color=no", "-p", "no:cacheprovider"]);
+            pytest.args(testbed.python);
             let title = format!("{build}: python-genai ({requirements})");
-            suite(report, &mut proxy, &title, pytest);
+            suite(report, &mut proxy, upstream, &title, pytest);
         }
-        for (title, file) in scripts.iter().filter(|_| self.has_scripts) {
+        for file in testbed.scripts.iter().filter(|_| self.has_scripts) {
             let mut test = Command::new(self.node.join("node"));
             test.args(["--test", "--test-reporter=tap", file]);
-            suite(report, &mut proxy, &format!("{build}: {title}"), test);
+            suite(report, &mut proxy, upstream, &format!("{build}: {file}"), test);
         }
-        report.step(&format!("stop of the {build} build"), || proxy.stop());
+        report.step(&format!("stop of {build}"), || proxy.stop());
     }
 }
 
 /// Runs one suite in `clients/`. When it fails, the last output of the proxy is shown too.
-fn suite(report: &mut Report, proxy: &mut Proxy, title: &str, mut command: Command) {
+fn suite(
+    report: &mut Report,
+    proxy: &mut Proxy,
+    upstream: &str,
+    title: &str,
+    mut command: Command,
+) {
     report.tests(title, |counts| {
         isolate(&mut command)
             .env("NO_PROXY", "127.0.0.1,localhost")
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .env("PROXY_URL", &proxy.url)
-            .env("EMULATOR_URL", &proxy.emulator);
+            .env("EMULATOR_URL", &proxy.emulator)
+            .env("UPSTREAM", upstream);
         let verdict = process::test(&mut command, SUITE_LIMIT, counts);
         if verdict.is_err() {
             println!("The last output of the proxy:\n{}", proxy.last_output());
@@ -132,11 +152,109 @@ pub(crate) fn work() -> PathBuf {
 /// The SDK on its own HTTP stack and `/v1`, and the one before it on httpx and `/v1beta`.
 const GENERATIONS: [&str; 2] = ["requirements.txt", "requirements-2.txt"];
 
-const SCRIPTS: [(&str, &str); 3] = [
-    ("js-genai", "js/sdk.test.mjs"),
-    ("legacy JS SDK", "js/legacy.test.mjs"),
-    ("Gemini CLI", "cli/cli.test.mjs"),
-];
+/// One build with one choice of upstreams, and the suites that hold for it.
+struct Testbed {
+    title: &'static str,
+    /// What the emulator plays: the value of `serve --emulator`.
+    upstream: &'static str,
+    python: &'static [&'static str],
+    scripts: &'static [&'static str],
+}
+
+const CODE_ASSIST: Testbed = Testbed {
+    title: "native, Code Assist",
+    upstream: "code-assist",
+    python: WORKER.python,
+    scripts: &[
+        "js/sdk.test.mjs",
+        "js/models.test.mjs",
+        "js/code-assist.test.mjs",
+        "js/vertex.test.mjs",
+        "js/legacy.test.mjs",
+        "js/ai-sdk.test.mjs",
+        "cli/cli.test.mjs",
+    ],
+};
+
+const WORKER: Testbed = Testbed {
+    title: "Worker, Code Assist",
+    upstream: "code-assist",
+    python: &[
+        "python/test_sdk.py",
+        "python/test_models.py",
+        "python/test_code_assist.py",
+        "python/test_vertex_mode.py",
+    ],
+    scripts: &["js/sdk.test.mjs", "js/models.test.mjs", "js/vertex.test.mjs", "js/legacy.test.mjs"],
+};
+
+/// Without Live, which a Worker does not have.
+const WORKER_GEMINI_API: Testbed = Testbed {
+    title: "Worker, Gemini API",
+    upstream: "gemini-api",
+    python: &["python/test_resources.py", "python/test_errors.py"],
+    scripts: &["js/sdk.test.mjs", "js/resources.test.mjs", "js/openai.test.mjs"],
+};
+
+const WORKER_VERTEX: Testbed = Testbed {
+    title: "Worker, Vertex AI",
+    upstream: "vertex",
+    python: &["python/test_vertex_mode.py", "python/test_vertex_resources.py"],
+    scripts: &["js/sdk.test.mjs", "js/models.test.mjs", "js/errors.test.mjs"],
+};
+
+const GEMINI_API: Testbed = Testbed {
+    title: "native, Gemini API",
+    upstream: "gemini-api",
+    python: &[
+        "python/test_sdk.py",
+        "python/test_models.py",
+        "python/test_resources.py",
+        "python/test_vertex_mode.py",
+        "python/test_errors.py",
+    ],
+    scripts: &[
+        "js/sdk.test.mjs",
+        "js/models.test.mjs",
+        "js/resources.test.mjs",
+        "js/live.test.mjs",
+        "js/vertex.test.mjs",
+        "js/errors.test.mjs",
+        "js/legacy.test.mjs",
+        "js/openai.test.mjs",
+        "js/ai-sdk.test.mjs",
+        "cli/providers.test.mjs",
+    ],
+};
+
+const VERTEX: Testbed = Testbed {
+    title: "native, Vertex AI",
+    upstream: "vertex",
+    python: &[
+        "python/test_sdk.py",
+        "python/test_models.py",
+        "python/test_vertex_mode.py",
+        "python/test_vertex_resources.py",
+        "python/test_errors.py",
+    ],
+    scripts: &[
+        "js/sdk.test.mjs",
+        "js/models.test.mjs",
+        "js/vertex.test.mjs",
+        "js/errors.test.mjs",
+        "js/legacy.test.mjs",
+        "js/ai-sdk.test.mjs",
+        "cli/providers.test.mjs",
+    ],
+};
+
+/// All three in one proxy, in the order Code Assist, Gemini API, Vertex AI.
+const ALL: Testbed = Testbed {
+    title: "native, all providers",
+    upstream: "all",
+    python: &["python/test_several.py"],
+    scripts: &["js/openai.test.mjs"],
+};
 
 /// A suite takes seconds; a client that hangs must not use up the time of CI.
 const SUITE_LIMIT: Duration = Duration::from_secs(10 * 60);

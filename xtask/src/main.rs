@@ -84,9 +84,10 @@ enum Command {
     /// Needs Rust, Node, Python 3 with venv, Redis, HAProxy, promtool and Chromium; as root on Debian
     /// and Ubuntu it installs what is missing. The last line is `N passed, N failed`.
     Test,
-    /// Drives the native build and the Worker with Google's own clients, pinned and unmodified.
+    /// Drives both builds, with each provider behind them, with real clients, pinned and unmodified.
     ///
-    /// These are python-genai (two generations), js-genai, the legacy JS SDK and the Gemini CLI.
+    /// These are python-genai (two generations), js-genai, the legacy JS SDK, the Gemini CLI, OpenAI's and
+    /// Vercel's SDK.
     Clients,
     /// Runs the cases that hold for both builds, against the native one and against the Worker.
     ///

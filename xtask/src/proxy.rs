@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::process::Running;
@@ -26,7 +27,8 @@ impl Proxy {
     /// this machine do not apply: the home is empty, the store is in memory, and the environment
     /// holds nothing but PATH and what cargo needs.
     pub(crate) fn start(command: &mut Command) -> Result<Self, Failure> {
-        let home = target().join("clients").join(format!("home-{}", std::process::id()));
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let home = target().join("clients").join(format!("home-{}-{number}", std::process::id()));
         make_folder(&home)?;
         let kept = KEPT.iter().filter_map(|name| Some((*name, std::env::var_os(name)?)));
         // With another HOME, `cargo run` would look for these folders in the wrong place.
@@ -119,6 +121,9 @@ const KEPT: &[&str] = &[
     "RUSTUP_TOOLCHAIN",
     "TMPDIR",
 ];
+
+/// Several run at the same time, each in a home of its own.
+static STARTED: AtomicUsize = AtomicUsize::new(0);
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 

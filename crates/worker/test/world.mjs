@@ -16,22 +16,26 @@ const emulator = process.env.EMULATOR ?? fileURLToPath(new URL("../../../target/
 export async function google(...flags) {
   const child = spawn(emulator, ["--port", "0", ...flags], { stdio: ["ignore", "pipe", "inherit"] });
   const env = {};
+  let base;
   for await (const line of createInterface({ input: child.stdout })) {
+    base ??= line.match(/http:\/\/[\d.:]+/)?.[0];
     const [, name, value] = line.match(/^ {2}export (\w+)='?(.*?)'?$/) ?? [];
-    if (name) env[name] ??= value;
-    if (env.GCP_SERVICE_ACCOUNT) break;
+    if (name) env[name] = value;
+    // The first variables are those of the proxy.
+    else if (Object.keys(env).length > 0) break;
   }
   child.stdout.resume();
-  const base = env.CODE_ASSIST_ENDPOINT;
   const control = async (path, body) => {
     const response = await fetch(`${base}/__emulator/${path}`, body && { method: "POST", body: JSON.stringify(body) });
     if (!response.ok) throw new Error(`${path}: ${await response.text()}`);
     return response.json();
   };
+  const login = env.GCP_SERVICE_ACCOUNT;
   return {
+    base,
     env,
     /** The same credentials with an expired access token. */
-    expired: { ...env, GCP_SERVICE_ACCOUNT: expired(env.GCP_SERVICE_ACCOUNT) },
+    expired: { ...env, ...(login && { GCP_SERVICE_ACCOUNT: expired(login) }) },
     counts: () => control("counts"),
     script: (rules) => control("script", rules),
     state: (change) => control("state", change),

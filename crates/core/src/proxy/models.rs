@@ -64,7 +64,7 @@ impl Proxy {
         let reloadable = self.reloadable();
         let model = upstream.model(requested, &reloadable.model_aliases);
         let found = upstream.vertex_model(account, model, context).await?;
-        let found = found.as_ref().map(std::slice::from_ref).unwrap_or_default();
+        let found = found.as_slice();
         let Some(body) = models::one(found, model) else {
             return Err(Error::NotFound { what: format!("models/{requested}") });
         };

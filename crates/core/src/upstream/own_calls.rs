@@ -116,7 +116,7 @@ impl Upstream {
         context: &mut RequestContext<P>,
         headers: HeaderMap,
         path_of: impl Fn(&str) -> Result<PagePath, Error>,
-        read: fn(&[u8]) -> Option<(Vec<ListedModel>, Option<String>)>,
+        read: fn(&[u8]) -> Option<ModelPage>,
     ) -> Result<Vec<ListedModel>, Error> {
         let mut models = Vec::new();
         let mut token = String::new();
@@ -162,6 +162,9 @@ impl ListedModel {
     }
 }
 
+/// The models of a page, and what asks for the next one.
+type ModelPage = (Vec<ListedModel>, Option<String>);
+
 type PagePath = Result<http::uri::PathAndQuery, crate::provider::request::UrlError>;
 
 fn no_path(why: VertexPathError) -> Error {
@@ -177,7 +180,7 @@ fn read_count(answer: &[u8]) -> Option<u64> {
     serde_json::from_slice(answer).ok().map(|Count { total_tokens }| total_tokens)
 }
 
-fn gemini_page(answer: &[u8]) -> Option<(Vec<ListedModel>, Option<String>)> {
+fn gemini_page(answer: &[u8]) -> Option<ModelPage> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Page {
@@ -205,7 +208,7 @@ fn gemini_page(answer: &[u8]) -> Option<(Vec<ListedModel>, Option<String>)> {
 }
 
 /// The catalogue says nothing of limits.
-fn vertex_page(answer: &[u8]) -> Option<(Vec<ListedModel>, Option<String>)> {
+fn vertex_page(answer: &[u8]) -> Option<ModelPage> {
     let page = crate::provider::vertex::models::page(answer).ok()?;
     Some((page.models.iter().map(ListedModel::of).collect(), page.next_page_token))
 }

@@ -24,6 +24,7 @@ mod other_callers;
 mod strangers;
 mod table;
 mod tunnels;
+mod uploads;
 mod upstream;
 mod upstream_http2;
 mod vertex;
@@ -41,6 +42,7 @@ const TOPICS: &[&table::Topic] = &[
     &upstream::ATTACKS,
     &upstream_http2::ATTACKS,
     &copies::ATTACKS,
+    &uploads::ATTACKS,
     &tunnels::ATTACKS,
     &vertex::ATTACKS,
     &operation::ATTACKS,

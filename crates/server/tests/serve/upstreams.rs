@@ -18,7 +18,7 @@ fn checks(proxy: &Proxy) -> Value {
 }
 
 fn proxy_paths(proxy: &Proxy) -> Vec<Value> {
-    proxy.get("/").json()["endpoints"]["proxy"].as_array().unwrap().clone()
+    proxy.get("/").json()["endpoints"]["proxy"].as_array().expect("a list of paths").clone()
 }
 
 #[test]

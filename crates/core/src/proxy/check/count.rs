@@ -26,7 +26,7 @@ impl Proxy {
         ];
         let counted = self.count(platform, upstream).await;
         steps.push(match &counted.tokens {
-            Ok(tokens) => count_step(tokens, &counted.model, "the Gemini API"),
+            Ok(tokens) => count_step(*tokens, &counted.model, "the Gemini API"),
             // The key is good if Google has looked for the model, and the proxy has named it.
             Err(error) if is_not_found(error) && counted.is_default => {
                 Step::warn("count", error.message(), UNKNOWN_MODEL)
@@ -73,7 +73,7 @@ impl Proxy {
         steps.push(Step::ok("endpoint", self.endpoints_of(upstream)));
         let counted = self.count(platform, upstream).await;
         steps.push(match &counted.tokens {
-            Ok(tokens) => count_step(tokens, &counted.model, "Vertex AI"),
+            Ok(tokens) => count_step(*tokens, &counted.model, "Vertex AI"),
             // Every model is at this location, so that the name is at fault, which is the proxy's.
             Err(error) if is_not_found(error) && counted.is_default && account.is_global() => {
                 Step::warn("count", error.message(), UNKNOWN_MODEL)
@@ -114,7 +114,7 @@ impl Proxy {
     }
 }
 
-fn count_step(tokens: &Option<u64>, model: &str, whom: &str) -> Step {
+fn count_step(tokens: Option<u64>, model: &str, whom: &str) -> Step {
     match tokens {
         Some(_) => Step::ok("count", format!("{whom} answers, for {model}")),
         None => Step::failed("count", format!("{whom} answers with something that is no count")),
