@@ -253,7 +253,7 @@ impl UpstreamRequest {
         endpoint: &BaseUrl,
         auth: &Auth<'_>,
     ) -> Result<Request<Payload>, UrlError> {
-        Ok(self.head_to_http(endpoint, auth)?.map(|()| self.body.clone()))
+        self.with_head(endpoint, auth, self.body.clone())
     }
 
     /// Makes the HTTP request to one endpoint, without its body.
@@ -262,8 +262,17 @@ impl UpstreamRequest {
         endpoint: &BaseUrl,
         auth: &Auth<'_>,
     ) -> Result<Request<()>, UrlError> {
+        self.with_head(endpoint, auth, ())
+    }
+
+    fn with_head<B>(
+        &self,
+        endpoint: &BaseUrl,
+        auth: &Auth<'_>,
+        body: B,
+    ) -> Result<Request<B>, UrlError> {
         let uri = endpoint.with(self.path.as_ref().map_err(|error| *error)?)?;
-        let mut request = Request::new(());
+        let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = uri;
         let headers = match (self.copied, self.stream) {

@@ -21,7 +21,10 @@ impl Proxy {
         route: Result<Route, RouteError>,
         context: &mut RequestContext<P>,
     ) -> Result<Route, Error> {
-        let route = self.with_copies(route, parts);
+        let route = match route {
+            Err(error) if !self.upstreams.is_code_assist_alone() => self.with_copies(error, parts),
+            route => route,
+        };
         let needs = match &route {
             Ok(Route::Root) => Needs::Nothing,
             Ok(Route::Copy(path)) if self.is_issued_upload(path, parts) => Needs::NoKey,

@@ -36,27 +36,27 @@ impl Proxy {
                 Box::pin(self.begin_among_others(several, &mut request, context)).await?
             }
         };
-        let found = self.coalescer.find(choice.upstream(), &prepared.cache, call, context).await?;
-        let mut answer = match found {
-            Lookup::Found(answer) => {
-                self.note_giver(&answer.headers, context);
-                answer
-            }
-            Lookup::Lead(mut leader) => {
-                let is_shared = prepared.cache.key.is_some();
-                let way = (&mut choice, &mut request, &mut prepared);
-                let asking = self.ask_for_whole(way, call, context);
-                let mut answer = leader.while_leading(pin!(asking)).await;
-                if choice.has_moved() {
-                    leader.keep_nothing();
+        let mut leader =
+            match self.coalescer.find(choice.upstream(), &prepared.cache, call, context).await? {
+                Lookup::Lead(leader) => leader,
+                Lookup::Found(mut answer) => {
+                    self.note_giver(&answer.headers, context);
+                    answer.headers.extend(prepared.headers);
+                    return Ok(Answer::from(answer));
                 }
-                if is_shared && let Ok(answer) = &mut answer {
-                    failover::add_shared_headers(&mut answer.headers, context);
-                }
-                leader.complete(answer.as_ref());
-                answer?
-            }
-        };
+            };
+        let is_shared = prepared.cache.key.is_some();
+        let way = (&mut choice, &mut request, &mut prepared);
+        let asking = self.ask_for_whole(way, call, context);
+        let mut answer = leader.while_leading(pin!(asking)).await;
+        if choice.has_moved() {
+            leader.keep_nothing();
+        }
+        if is_shared && let Ok(answer) = &mut answer {
+            failover::add_shared_headers(&mut answer.headers, context);
+        }
+        leader.complete(answer.as_ref());
+        let mut answer = answer?;
         // Not part of the shared answer: equal requests may have named the model differently.
         answer.headers.extend(prepared.headers);
         Ok(Answer::from(answer))
@@ -70,20 +70,13 @@ impl Proxy {
         call: WholeCall,
         context: &mut RequestContext<P>,
     ) -> Result<CachedAnswer, Error> {
-        let want = Whole(Some((call, request.target.form.mode)));
         loop {
             self.announce(choice, context);
-            let upstream = choice.upstream();
-            let answer = match self.encode(upstream, request, &mut prepared.body, context).await {
-                Ok((encoded, now)) => {
-                    upstream.calls.call_with_retries(&encoded, want, context, now).await
-                }
-                Err(error) => Err(error),
-            };
-            let error = match answer {
+            let way = (choice.upstream(), &*request, &mut *prepared);
+            let error = match self.ask_once(way, call, context).await {
                 Ok(answer) => {
                     self.note_served(choice, request, context);
-                    return Ok(respond::whole(&upstream.calls.provider, answer, context));
+                    return Ok(answer);
                 }
                 Err(error) => error,
             };
@@ -91,6 +84,20 @@ impl Proxy {
             let next = Box::pin(self.after_failure(selection, request, error, context));
             *prepared = next.await?;
         }
+    }
+
+    /// Asks one upstream for a whole answer.
+    async fn ask_once<P: Platform>(
+        &self,
+        (upstream, request, prepared): (&Upstream, &ModelRequest<'_>, &mut PreparedRequest),
+        call: WholeCall,
+        context: &mut RequestContext<P>,
+    ) -> Result<CachedAnswer, Error> {
+        let (encoded, now) = self.encode(upstream, request, &mut prepared.body, context).await?;
+        let want = Whole(Some((call, request.target.form.mode)));
+        let calls = &upstream.calls;
+        let answer = calls.call_with_retries(&encoded, want, context, now).await?;
+        Ok(respond::whole(&calls.provider, answer, context))
     }
 
     /// The life of a request whose answer is a stream.

@@ -252,14 +252,13 @@ impl Proxy {
         body: &mut AdaptedBody,
         context: &mut RequestContext<P>,
     ) -> Result<(UpstreamRequest, Monotonic), Error> {
-        let platform = context.platform().clone();
         let calls = &upstream.calls;
-        let now = platform.now();
+        let now = context.platform().now();
         // Before the project, since a discovery would call the same endpoints.
         calls.check_breakers(calls.provider.counted_for(request.call), &context.model, now)?;
         if request.call != ModelCall::Whole(WholeCall::CountTokens) {
             let anew = || CacheDirective::of(&request.target.parts.headers) != CacheDirective::Any;
-            let checked = calls.quotas.check(&context.model, anew, platform.wall_clock());
+            let checked = calls.quotas.check(&context.model, anew, context.platform().wall_clock());
             context.proves_quota = checked.map_err(|error| *error)?;
         }
         let ModelTarget { parts, form, .. } = request.target;

@@ -161,9 +161,11 @@ pub(super) fn whole<P: Platform>(
     if provider.copies_answers() {
         headers = forward::answer_headers(&answer.head.headers);
         note_timing(&answer.head.headers, context);
+        headers.entry(CONTENT_TYPE).or_insert(JSON);
+    } else {
+        headers.insert(CONTENT_TYPE, JSON);
     }
     note_trace(provider, &mut headers, &answer.head.headers, context);
-    headers.entry(CONTENT_TYPE).or_insert(JSON);
     CachedAnswer { status: StatusCode::OK, headers, body: answer.body }
 }
 

@@ -27,26 +27,9 @@ pub(crate) enum AccountAuth {
 /// A key as it is sent.
 #[derive(Debug)]
 pub(crate) struct AccountKey {
-    header: HeaderValue,
+    bearer: Bearer,
     /// Tells the accounts of different keys apart, and says nothing of the key.
     fingerprint: String,
-}
-
-/// The credential of one try.
-#[derive(Debug)]
-pub(super) enum Authorization {
-    Key(HeaderValue),
-    Token(Bearer),
-}
-
-impl Authorization {
-    /// The header that the request gets.
-    pub(super) fn auth(&self) -> Auth<'_> {
-        match self {
-            Self::Key(header) => Auth::ApiKey(header),
-            Self::Token(bearer) => Auth::Bearer(&bearer.header),
-        }
-    }
 }
 
 impl AccountAuth {
@@ -57,13 +40,13 @@ impl AccountAuth {
         header.set_sensitive(true);
         let digest = Sha256::new().chain_update(b"api key\0").chain_update(key.expose_secret());
         let fingerprint = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Self::Key(AccountKey { header, fingerprint })
+        Self::Key(AccountKey { bearer: Bearer::of_key(header), fingerprint })
     }
 
     /// The text without the operator's key. Access tokens are in no text of Google's.
     pub(super) fn redact(&self, text: &Bytes) -> Bytes {
         match self {
-            Self::Key(key) => error::without_secret(text, key.header.as_bytes()),
+            Self::Key(key) => error::without_secret(text, key.bearer.header.as_bytes()),
             Self::Tokens(_) => text.clone(),
         }
     }
@@ -81,13 +64,18 @@ impl AccountAuth {
         &self,
         context: &mut RequestContext<P>,
         now: Monotonic,
-    ) -> (Result<Authorization, Error>, Monotonic) {
+    ) -> (Result<Bearer, Error>, Monotonic) {
         match self {
-            Self::Key(key) => (Ok(Authorization::Key(key.header.clone())), now),
-            Self::Tokens(credentials) => {
-                let (bearer, then) = credentials.bearer(context, now).await;
-                (bearer.map(Authorization::Token), then)
-            }
+            Self::Key(key) => (Ok(key.bearer.clone()), now),
+            Self::Tokens(credentials) => credentials.bearer(context, now).await,
+        }
+    }
+
+    /// The header that a request gets with a credential.
+    pub(super) fn header<'a>(&self, bearer: &'a Bearer) -> Auth<'a> {
+        match self {
+            Self::Key(_) => Auth::ApiKey(&bearer.header),
+            Self::Tokens(_) => Auth::Bearer(&bearer.header),
         }
     }
 
@@ -109,12 +97,10 @@ impl AccountAuth {
 
     /// Records that upstream answered 401. False when no other credential can be had.
     #[must_use = "without another credential there is nothing to retry with"]
-    pub(super) fn invalidate(&self, rejected: &Authorization, now: Monotonic) -> bool {
-        match (self, rejected) {
-            (Self::Tokens(credentials), Authorization::Token(bearer)) => {
-                credentials.invalidate(bearer, now)
-            }
-            _ => false,
+    pub(super) fn invalidate(&self, rejected: &Bearer, now: Monotonic) -> bool {
+        match self {
+            Self::Key(_) => false,
+            Self::Tokens(credentials) => credentials.invalidate(rejected, now),
         }
     }
 

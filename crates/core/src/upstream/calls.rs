@@ -24,7 +24,7 @@ use crate::context::{RequestContext, first_byte_error};
 use crate::error::{BrokenAt, Error};
 use crate::failure::{Failure, FailureClass};
 use crate::metrics::{Metrics, RestingModelStatus, RetryReason};
-use crate::platform::{Platform, SendError};
+use crate::platform::Platform;
 use crate::policy::breaker::{self, CallOutcomes};
 use crate::policy::endpoint::{Endpoints, Tries};
 use crate::policy::in_flight::InFlightGuard;
@@ -156,18 +156,21 @@ impl Calls {
         let (mut number, mut reauthorized) = (0, false);
         let mut failed: Option<(Error, RetryReason)> = None;
         loop {
-            let authorization;
-            (authorization, now) = self.auth.authorize(context, now).await;
-            let authorization = authorization?;
-            let guard;
-            (guard, now) = self.acquire_permit_and_endpoint(request, &tries, context, now).await;
-            let guard = match guard {
-                Ok(guard) => guard,
-                // The earlier failure says more than that no try followed it. If it was a 401, the
-                // request has not been sent with the new token: that token is not rejected.
-                Err(error) => {
-                    let error = failed.map_or(error, |(earlier, _)| earlier);
-                    return Err(self.record_final_failure(request, error, false, context, now));
+            let bearer;
+            (bearer, now) = self.auth.authorize(context, now).await;
+            let bearer = bearer?;
+            let guard = {
+                let guard;
+                (guard, now) =
+                    self.acquire_permit_and_endpoint(request, &tries, context, now).await;
+                match guard {
+                    Ok(guard) => guard,
+                    // The earlier failure says more than that no try followed it. If it was a 401, the
+                    // request has not been sent with the new token: that token is not rejected.
+                    Err(error) => {
+                        let error = failed.map_or(error, |(earlier, _)| earlier);
+                        return Err(self.record_final_failure(request, error, false, context, now));
+                    }
                 }
             };
             if let Some((_, reason)) = failed.take() {
@@ -175,7 +178,7 @@ impl Calls {
             }
             let index = guard.index;
             let base = self.bases[index].as_ref().map_err(|error| *error)?;
-            let http_request = request.to_http(base, &authorization.auth())?;
+            let http_request = request.to_http(base, &self.auth.header(&bearer))?;
             context.begin_call(guard, self.first_endpoint + index, request.counts_for());
             let platform = context.platform().clone();
             let sending = pin!(platform.send(http_request));
@@ -225,7 +228,7 @@ impl Calls {
                 }
                 retry::RetryVerdict::Reauthorize => {
                     self.auth.note_refusal(&error);
-                    if !self.auth.invalidate(&authorization, now) {
+                    if !self.auth.invalidate(&bearer, now) {
                         return Err(self.record_final_failure(request, error, false, context, now));
                     }
                     reauthorized = true;
@@ -266,13 +269,13 @@ impl Calls {
         context: &mut RequestContext<P>,
         now: Monotonic,
     ) -> Result<((Request<()>, usize), Monotonic), Error> {
-        let (authorization, now) = self.auth.authorize(context, now).await;
-        let authorization = authorization?;
+        let (bearer, now) = self.auth.authorize(context, now).await;
+        let bearer = bearer?;
         let (guard, now) = self.acquire_permit_and_endpoint(request, tries, context, now).await;
         let guard = guard?;
         let index = guard.index;
         let base = self.bases[index].as_ref().map_err(|error| *error)?;
-        let http_request = request.head_to_http(base, &authorization.auth())?;
+        let http_request = request.head_to_http(base, &self.auth.header(&bearer))?;
         context.begin_call(guard, self.first_endpoint + index, request.counts_for());
         Ok(((http_request, index), now))
     }
@@ -350,9 +353,9 @@ impl Calls {
     }
 
     /// Awaits the request that is being sent, and reads as much of the answer as `want` says.
-    async fn try_once<P: Platform, W: Want<P>>(
+    pub(super) async fn try_once<P: Platform, W: Want<P>, E: Into<Error>>(
         &self,
-        sending: Pin<&mut impl Future<Output = Result<Response<P::Body>, SendError>>>,
+        sending: Pin<&mut impl Future<Output = Result<Response<P::Body>, E>>>,
         request: &UpstreamRequest,
         want: W,
         context: &mut RequestContext<P>,
@@ -360,25 +363,16 @@ impl Calls {
     ) -> (Result<W::Answer, Error>, Monotonic) {
         let (limit, late) = context.first_byte_limit(self.first_byte_timeout, began);
         let sent = sent_within(context.platform(), (limit, late), sending).await;
-        self.read_sent(sent, request, want, context, (began, limit)).await
-    }
-
-    /// Reads as much of the answer as `want` says, within what is left of a limit since `began`.
-    pub(super) async fn read_sent<P: Platform, W: Want<P>>(
-        &self,
-        sent: Result<Response<P::Body>, Error>,
-        request: &UpstreamRequest,
-        want: W,
-        context: &mut RequestContext<P>,
-        (began, limit): (Monotonic, Duration),
-    ) -> (Result<W::Answer, Error>, Monotonic) {
         let mut now = context.platform().now();
         let waited = now.since(began);
         context.timings.upstream += waited;
-        context.timings.first_byte = sent.is_ok().then_some(waited);
-        let (head, body) = match sent {
-            Ok(response) => response.into_parts(),
-            Err(error) => return (Err(error), now),
+        let (head, body) = {
+            let sent = sent.map(Response::into_parts);
+            context.timings.first_byte = sent.is_ok().then_some(waited);
+            match sent {
+                Ok(parts) => parts,
+                Err(error) => return (Err(error), now),
+            }
         };
         let passes = match request.is_copied() {
             true => head.status != StatusCode::UNAUTHORIZED,
@@ -386,7 +380,9 @@ impl Calls {
         };
         let answer = if !head.status.is_success() && !passes {
             let form = (&self.auth, request.keeps_errors());
-            Err(read_error(&head, body, self.event_limits.idle, form, context, now).await)
+            // Boxed, since errors are few and their future is large.
+            let idle = self.event_limits.idle;
+            Err(Box::pin(read_error(&head, body, idle, form, context, now)).await)
         } else if !request.is_copied()
             && let Some(error) = unreadable(&head.headers, W::IS_STREAM)
         {

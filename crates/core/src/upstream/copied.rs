@@ -1,5 +1,6 @@
 //! Requests of the Gemini API that are copied, with their answers, and connections that become WebSockets.
 
+use std::future::ready;
 use std::io::Read as _;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use http::{HeaderValue, StatusCode};
 use http_body::Body;
 
 use super::calls::Calls;
-use super::io::{read_answer, sent_within};
+use super::io::read_answer;
 use super::want::{Want, is_failure, is_web_page};
 use crate::body::EventLimits;
 use crate::context::RequestContext;
@@ -134,9 +135,9 @@ impl Calls {
                 }
             };
             context.bytes_in = progress.bytes();
-            let read = self.read_sent(answer, request, Copied, context, (began, limit));
+            let sent = pin!(ready(answer));
             let answer;
-            (answer, now) = Box::pin(read).await;
+            (answer, now) = Box::pin(self.try_once(sent, request, Copied, context, began)).await;
             let error = match answer {
                 Ok(answer) => break Ok(answer),
                 Err(error) => error,
@@ -189,11 +190,8 @@ impl Calls {
         let platform = context.platform().clone();
         let ((http_request, _), now) =
             self.begin_single(request, &Tries::default(), context, now).await?;
-        let limit = context.first_byte_limit(self.first_byte_timeout(), now);
-        let longest = limit.0;
         let sending = pin!(platform.upgrade(http_request));
-        let sent = sent_within(&platform, limit, sending).await;
-        let (answer, now) = self.read_sent(sent, request, Copied, context, (now, longest)).await;
+        let (answer, now) = self.try_once(sending, request, Copied, context, now).await;
         match answer {
             Ok(answer) => self.judged(answer),
             Err(error) => {

@@ -13,7 +13,7 @@ use crate::context::RequestContext;
 use crate::error::{Awaited, Error};
 use crate::memory;
 use crate::payload::Payload;
-use crate::platform::{Platform, SendError};
+use crate::platform::Platform;
 use crate::policy::memory::{MemoryReservation, SMALL_ANSWER};
 use crate::wait::within;
 
@@ -28,13 +28,13 @@ pub(super) async fn send_within<P: Platform>(
 }
 
 /// Waits for the response head of a request that is being sent. After `limit` it returns `late`.
-pub(super) async fn sent_within<P: Platform>(
+pub(super) async fn sent_within<P: Platform, E: Into<Error>>(
     platform: &P,
     (limit, late): (Duration, Error),
-    sending: Pin<&mut impl Future<Output = Result<Response<P::Body>, SendError>>>,
+    sending: Pin<&mut impl Future<Output = Result<Response<P::Body>, E>>>,
 ) -> Result<Response<P::Body>, Error> {
     match within(platform, limit, sending).await {
-        Some(sent) => sent.map_err(Error::from),
+        Some(sent) => sent.map_err(Into::into),
         None => Err(late),
     }
 }

@@ -12,13 +12,20 @@ pub use self::tries::pause_before_next_try;
 use super::lease::{Lease, Leases};
 use crate::time::{Monotonic, Timestamp};
 
-/// An access token ready to send. A clone shares the bytes; `Debug` prints `Sensitive`.
+/// An access token, or a key in place of one, ready to send. A clone shares the bytes; `Debug` prints `Sensitive`.
 #[derive(Debug, Clone)]
 pub struct Bearer {
-    /// The value of `Authorization`: `Bearer …`.
+    /// The value of `Authorization`: `Bearer …`. (Of a key: the key.)
     pub header: HeaderValue,
     /// The token's number, so that a hundred requests that get a 401 invalidate one token once.
     generation: u64,
+}
+
+impl Bearer {
+    /// A key, which nothing invalidates.
+    pub(crate) fn of_key(header: HeaderValue) -> Self {
+        Self { header, generation: 0 }
+    }
 }
 
 /// A new access token that has not expired.

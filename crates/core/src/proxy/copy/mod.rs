@@ -22,6 +22,7 @@ use crate::platform::{Platform, RequestBodyError, WebSocketRequest};
 use crate::policy::memory::REQUEST_BASE;
 use crate::provider::gemini_api::copied::{self as requests, Repeats, SOCKET_HEADERS};
 use crate::provider::gemini_api::{self, upload};
+use crate::provider::request::UpstreamRequest;
 use crate::proxy::Proxy;
 use crate::proxy::choose::Asked;
 use crate::proxy::respond::{self, Answer, AnswerBody, put};
@@ -31,14 +32,10 @@ impl Proxy {
     /// The route of a path that only an upstream with the whole Gemini API knows, if there is one.
     pub(in crate::proxy) fn with_copies(
         &self,
-        route: Result<Route, RouteError>,
+        error: RouteError,
         parts: &Parts,
     ) -> Result<Route, RouteError> {
-        let error = match route {
-            Err(error @ (RouteError::NotFound { .. } | RouteError::NotOffered { .. })) => error,
-            route => return route,
-        };
-        if self.upstreams.is_code_assist_alone() {
+        if !matches!(error, RouteError::NotFound { .. } | RouteError::NotOffered { .. }) {
             return Err(error);
         }
         match copied::read(&parts.method, &parts.uri) {
@@ -108,21 +105,9 @@ impl Proxy {
         if path.kind == CopiedKind::LiveSocket {
             return Box::pin(self.connect(parts, context, path, upstream)).await;
         }
-        // What is held of a body on its way does not depend on its length.
-        let longest = self.settings.queue_timeout;
-        memory::reserve(&self.memory, REQUEST_BASE, longest, context).await?;
         let repeats = requests::repeats(&parts.method, path);
         let request = requests::request(parts, path);
-        let now = context.platform().now();
-        upstream.calls.check_breakers(request.counts_for(), model, now)?;
-        let answer = if repeats == Repeats::Always && body.is_end_stream() {
-            upstream.calls.copy(&request.repeatable(), context, now).await?
-        } else {
-            let mut body = Box::pin(body);
-            let sending =
-                upstream.calls.copy_streamed(&request, body.as_mut(), repeats, context, now);
-            Box::pin(sending).await?
-        };
+        let answer = self.send_copy(upstream, (request, repeats), body, context).await?;
         // The length of what a GET would bring.
         let length = answer.head.headers.get(CONTENT_LENGTH).cloned();
         let length = length.filter(|_| parts.method == Method::HEAD);
@@ -131,6 +116,28 @@ impl Proxy {
             headers.extend(length.map(|length| (CONTENT_LENGTH, length)));
         };
         Ok(respond::copied(answer, edit, context))
+    }
+
+    /// Sends a request with the client's body, which is read while it is sent. One without a body is tried
+    /// again after failures, where that is harmless.
+    async fn send_copy<P: Platform, B: Body<Data = Bytes, Error: Into<RequestBodyError>>>(
+        &self,
+        upstream: &Upstream,
+        (request, repeats): (UpstreamRequest, Repeats),
+        body: B,
+        context: &mut RequestContext<P>,
+    ) -> Result<CopiedAnswer<P>, Error> {
+        // What is held of a body on its way does not depend on its length.
+        let longest = self.settings.queue_timeout;
+        memory::reserve(&self.memory, REQUEST_BASE, longest, context).await?;
+        let (calls, now) = (&upstream.calls, context.platform().now());
+        calls.check_breakers(request.counts_for(), &context.model, now)?;
+        if repeats == Repeats::Always && body.is_end_stream() {
+            return calls.copy(&request.repeatable(), context, now).await;
+        }
+        let mut body = Box::pin(body);
+        let sending = calls.copy_streamed(&request, body.as_mut(), repeats, context, now);
+        Box::pin(sending).await
     }
 
     /// Connects the client's WebSocket to upstream's.

@@ -13,14 +13,11 @@ use crate::dialect::CopiedKind;
 use crate::dialect::gemini::models::bare;
 use crate::dialect::gemini::route::{CopiedPath, Route, VertexResource};
 use crate::error::Error;
-use crate::memory;
 use crate::payload::Payload;
 use crate::platform::{Platform, RequestBodyError};
-use crate::policy::memory::REQUEST_BASE;
 use crate::provider::ProviderKind;
 use crate::provider::edits::AdaptedRequest;
 use crate::provider::forward;
-use crate::provider::gemini_api::copied::Repeats;
 use crate::provider::vertex::adapt;
 use crate::provider::vertex::copied::{self, CopyRule};
 use crate::provider::vertex::path::VertexPaths;
@@ -157,20 +154,8 @@ impl Proxy {
             let sending = calls.copy_streamed(&request, read.as_mut(), rule.repeats, context, now);
             Box::pin(sending).await?
         } else {
-            // What is held of a body on its way does not depend on its length.
-            let longest = self.settings.queue_timeout;
-            memory::reserve(&self.memory, REQUEST_BASE, longest, context).await?;
             let request = copied::request(parts, path, own, None);
-            let now = context.platform().now();
-            calls.check_breakers(request.counts_for(), &context.model, now)?;
-            if rule.repeats == Repeats::Always && body.is_end_stream() {
-                calls.copy(&request.repeatable(), context, now).await?
-            } else {
-                let mut body = Box::pin(body);
-                let sending =
-                    calls.copy_streamed(&request, body.as_mut(), rule.repeats, context, now);
-                Box::pin(sending).await?
-            }
+            self.send_copy(upstream, (request, rule.repeats), body, context).await?
         };
         let edit = |headers: &mut HeaderMap| headers.extend(more);
         Ok(respond::copied(answer, edit, context))

@@ -103,6 +103,9 @@ impl Proxy {
         context: &mut RequestContext<P>,
     ) -> Result<Choice<'a>, Error> {
         let (first, rest) = self.candidates(target.parts, target.asked(context))?;
+        if !self.upstreams.are_several() {
+            return Ok(Choice::One(first));
+        }
         self.use_upstream(first, context);
         let has_others = !rest.is_pinned && rest.clone().next().is_some();
         if !has_others {
