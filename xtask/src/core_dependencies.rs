@@ -32,12 +32,16 @@ pub(crate) fn package(line: &str) -> Option<&str> {
 }
 
 fn is_banned(name: &str) -> bool {
-    BANNED.iter().any(|banned| {
-        name.strip_prefix(banned).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
-    })
+    name != PURE_DATA
+        && BANNED.iter().any(|banned| {
+            name.strip_prefix(banned).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        })
 }
 
 const CORE: &str = "code-assist-core";
+
+/// Reads PEM, and is nothing but types; the name begins like that of a TLS implementation.
+const PURE_DATA: &str = "rustls-pki-types";
 
 /// Runtimes, sockets, clocks, randomness and the crates of Cloudflare, each with its `name-…`.
 const BANNED: &[&str] = &[
