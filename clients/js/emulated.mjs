@@ -44,12 +44,17 @@ export async function arrived(rpc) {
 export class Relay {
   // One entry for each connection, since bodies of several would be interleaved.
   #sent = [];
+  #open = new Set();
   #listener = createServer((client) => this.#join(client));
 
   static async start() {
     const relay = new Relay();
     await new Promise((listening) => relay.#listener.listen(0, '127.0.0.1', listening));
-    after(() => relay.#listener.close());
+    // Idle connections would keep the process alive for seconds.
+    after(() => {
+      relay.#listener.close();
+      for (const socket of relay.#open) socket.destroy();
+    });
     beforeEach(async () => {
       await control('log', undefined, 'DELETE');
       await control('script', undefined, 'DELETE');
@@ -82,9 +87,13 @@ export class Relay {
     this.#sent.push(sent);
     client.on('data', (chunk) => sent.push(chunk));
     for (const [one, other] of [[client, proxy], [proxy, client]]) {
+      this.#open.add(one);
       one.pipe(other);
       one.on('error', () => other.destroy());
-      one.on('close', () => other.destroySoon());
+      one.on('close', () => {
+        this.#open.delete(one);
+        other.destroySoon();
+      });
     }
   }
 }

@@ -21,7 +21,10 @@ fuzz_target!(|data: &[u8]| {
     if let Some(Beyond::Copy(path)) = copied::read(&method, &uri) {
         let at_google: Uri = path.path.parse().expect("a path is a URI");
         assert_eq!(at_google.path(), path.path, "{uri}");
-        assert!(path.path.split('/').skip(1).all(|s| !s.is_empty() && s != "." && s != ".."), "{uri}");
+        assert!(
+            path.path.split('/').skip(1).all(|s| !s.is_empty() && s != "." && s != ".."),
+            "{uri}"
+        );
         assert!(!path.path.to_ascii_lowercase().contains("%2e%2e"), "{uri}");
         assert_eq!(copied::read(&method, &at_google), Some(Beyond::Copy(path)), "{uri}");
     }

@@ -68,8 +68,6 @@ impl Clients {
             |report| {
                 native(report, &CODE_ASSIST);
                 worker(report, &WORKER);
-                worker(report, &WORKER_GEMINI_API);
-                worker(report, &WORKER_VERTEX);
             },
             |report| {
                 native(report, &GEMINI_API);
@@ -186,21 +184,6 @@ const WORKER: Testbed = Testbed {
         "python/test_vertex_mode.py",
     ],
     scripts: &["js/sdk.test.mjs", "js/models.test.mjs", "js/vertex.test.mjs", "js/legacy.test.mjs"],
-};
-
-/// Without Live, which a Worker does not have.
-const WORKER_GEMINI_API: Testbed = Testbed {
-    title: "Worker, Gemini API",
-    upstream: "gemini-api",
-    python: &["python/test_resources.py", "python/test_errors.py"],
-    scripts: &["js/sdk.test.mjs", "js/resources.test.mjs", "js/openai.test.mjs"],
-};
-
-const WORKER_VERTEX: Testbed = Testbed {
-    title: "Worker, Vertex AI",
-    upstream: "vertex",
-    python: &["python/test_vertex_mode.py", "python/test_vertex_resources.py"],
-    scripts: &["js/sdk.test.mjs", "js/models.test.mjs", "js/errors.test.mjs"],
 };
 
 const GEMINI_API: Testbed = Testbed {

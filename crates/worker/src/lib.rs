@@ -21,7 +21,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use code_assist_core::{Error, Peer};
-use http::{Request, Version};
+use http::{Method, Request, Version};
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 use worker::Env;
@@ -73,8 +73,9 @@ fn read_request(edge: &Edge) -> Result<Request<Chunks>, Error> {
     let [method, url] = [lines.next(), lines.next()].map(Option::unwrap_or_default);
     let headers = runtime::headers_from(lines);
     let unreadable = || Error::NotFound { what: "this path".to_owned() };
-    let mut request = Request::new(Chunks::of_request(edge.task(), &headers));
-    *request.method_mut() = method.parse().map_err(|_| unreadable())?;
+    let method: Method = method.parse().map_err(|_| unreadable())?;
+    let mut request = Request::new(Chunks::of_request(edge.task(), &method, &headers));
+    *request.method_mut() = method;
     *request.uri_mut() = url.parse().map_err(|_| unreadable())?;
     *request.headers_mut() = headers;
     // As with HTTP/2, the core need not read the rest of a refused request's body: the runtime does.

@@ -9,8 +9,8 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use code_assist_core::RequestBodyError;
 use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, HeaderName, HeaderValue};
-use http_body::Frame;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http_body::{Frame, SizeHint};
 use wasm_bindgen::JsValue;
 use wasm_bindgen::closure::Closure;
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -163,6 +163,8 @@ pub(crate) struct Chunks {
     task: Rc<Task>,
     completion: Rc<Completion>,
     direction: Direction,
+    /// How many bytes are left, where the headers announce it.
+    left: Option<u64>,
 }
 
 /// The runtime's words for a body that broke off. It has no others for a client's broken framing, since
@@ -185,9 +187,11 @@ enum Direction {
 }
 
 impl Chunks {
-    /// The body of a client's request with these headers.
-    pub(crate) fn of_request(task: &Rc<Task>, headers: &HeaderMap) -> Self {
-        let length = content_length(headers);
+    /// The body of a client's request with this method and these headers. The runtime takes a body of no
+    /// `GET` or `HEAD`.
+    pub(crate) fn of_request(task: &Rc<Task>, method: &Method, headers: &HeaderMap) -> Self {
+        let is_empty = method == Method::GET || method == Method::HEAD;
+        let length = if is_empty { Some(0) } else { content_length(headers) };
         let is_small = length.is_some_and(|length| length <= SMALL);
         let completion = task.new_completion();
         if length == Some(0) {
@@ -197,6 +201,7 @@ impl Chunks {
             task: Rc::clone(task),
             completion,
             direction: Direction::Request { is_started: false, is_small },
+            left: length,
         }
     }
 
@@ -206,6 +211,7 @@ impl Chunks {
             task: Rc::clone(task),
             completion: Rc::clone(completion),
             direction: Direction::Answer,
+            left: None,
         }
     }
 }
@@ -218,7 +224,7 @@ impl http_body::Body for Chunks {
         mut self: Pin<&mut Self>,
         _cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ChunkError>>> {
-        let Self { task, completion, direction } = &mut *self;
+        let Self { task, completion, direction, left } = &mut *self;
         let chunk = ready!(completion.poll_chunk(|| match direction {
             Direction::Request { is_started: started @ false, is_small } => {
                 *started = true;
@@ -227,11 +233,18 @@ impl http_body::Body for Chunks {
             Direction::Request { .. } | Direction::Answer =>
                 task.event().read_more(completion.number),
         }));
+        if let (Some(left), Some(Ok(chunk))) = (left, &chunk) {
+            *left = left.saturating_sub(chunk.len() as u64);
+        }
         Poll::Ready(chunk.map(|chunk| chunk.map(Frame::data).map_err(ChunkError)))
     }
 
     fn is_end_stream(&self) -> bool {
         self.completion.is_over()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 

@@ -98,7 +98,7 @@ impl<P: Platform> CopiedStream<P> {
                     self.upstream = None;
                     self.observer.finish();
                     self.observe(context);
-                    if self.facts.failed.is_none() && self.facts.begun {
+                    if self.facts.begun {
                         return Ok(());
                     }
                     return Err(self.without_event());
@@ -107,7 +107,8 @@ impl<P: Platform> CopiedStream<P> {
             self.observer.push(&chunk);
             self.ready.push_back(chunk);
             self.observe(context);
-            if self.facts.failed.is_some() {
+            // An error behind an event is passed on, also where both came in one chunk.
+            if self.facts.failed.is_some() && !self.facts.begun {
                 return Err(self.without_event());
             }
             // An event that is too long to be read is one all the same.

@@ -44,8 +44,11 @@ impl Error {
             Self::NeedsProject { what, upstream, others } => {
                 not_offered(what, Some(upstream), others)
             }
-            Self::NotOffered { what, upstream, others, .. } => {
-                not_offered(what, upstream.as_ref(), others)
+            Self::NotOffered { what, upstream, others, provider, .. } => {
+                let mut known = not_offered(what, upstream.as_ref(), others);
+                let provider = provider.filter(|_| others.is_empty());
+                known.extend(provider.map(|name| (Cow::Borrowed("offeredBy"), name.to_owned())));
+                known
             }
             Self::ValidationRequired { link: Some(link), .. } => {
                 vec![(Cow::Borrowed("validation_url"), link.clone())]
@@ -57,7 +60,7 @@ impl Error {
     /// Details of Google's own for programs, a JSON array; empty if there are none.
     pub(crate) fn google_details(&self) -> &[u8] {
         match self {
-            Self::KeyRefused { details, .. } => details,
+            Self::CredentialsRejected { details, .. } | Self::KeyRefused { details, .. } => details,
             _ => &[],
         }
     }
@@ -73,7 +76,7 @@ impl Error {
                     url: Cow::Owned(link.clone()),
                 }]
             }
-            Self::NotOffered { .. } => vec![API_KEY],
+            Self::NotOffered { provider: Some("gemini-api"), .. } => vec![API_KEY],
             _ => Vec::new(),
         }
     }

@@ -26,7 +26,7 @@ impl From<UpstreamError> for Error {
         }
         if error.http == StatusCode::UNAUTHORIZED {
             let kind = CredentialKind::GeminiCli;
-            return Self::CredentialsRejected { why: error.message, kind };
+            return Self::CredentialsRejected { why: error.message, kind, details: error.details };
         }
         Self::Upstream(Box::new(error))
     }

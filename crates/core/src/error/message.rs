@@ -76,7 +76,7 @@ impl fmt::Display for Error {
                     Sentence(why)
                 )
             }
-            Self::CredentialsRejected { why, kind } => {
+            Self::CredentialsRejected { why, kind, .. } => {
                 let then = match kind {
                     CredentialKind::ApiKey => {
                         "The proxy's operator must correct the proxy's own key for Google, then run"
@@ -124,8 +124,8 @@ impl fmt::Display for Error {
             Self::KeyRefused { why, .. } => write!(
                 f,
                 "Google does not accept the proxy's own API key, and your key for the proxy is not \
-                 concerned. Google says: {} The operator has to set GEMINI_API_KEY (of the upstream that \
-                 is at fault) to a key that works, and restart the proxy.",
+                 concerned. Google says: {} The operator has to set the upstream's key (GEMINI_API_KEY, \
+                 VERTEX_API_KEY) to one that works, and restart the proxy.",
                 Sentence(why)
             ),
             Self::MalformedBody => f.write_str(
@@ -162,18 +162,20 @@ impl fmt::Display for Error {
                 f,
                 "{what} is not found. This proxy offers {OFFERED}; GET / lists all its paths."
             ),
-            Self::NotOffered { what, model, upstream: None, .. } => {
-                write_not_offered(f, what, model.as_deref())
+            Self::NotOffered { what, model, upstream: None, provider, .. } => {
+                write_not_offered(f, what, model.as_deref())?;
+                write_provider(f, *provider, "set UPSTREAMS=code-assist,")
             }
-            Self::NotOffered { what, model, upstream: Some(upstream), others } => {
+            Self::NotOffered { what, model, upstream: Some(upstream), others, provider } => {
                 match model {
                     Some(model) => write!(f, "The upstream {upstream} has no {what} for {model}.")?,
                     None => write!(f, "The upstream {upstream} has no {what}.")?,
                 }
                 match &**others {
-                    [] => f.write_str(
-                        " No upstream of this proxy has it: its operator can add one that does.",
-                    ),
+                    [] => {
+                        f.write_str(" No upstream in use has it.")?;
+                        write_provider(f, *provider, "add to UPSTREAMS: ")
+                    }
                     others => write_others(f, others),
                 }
             }
@@ -323,7 +325,8 @@ impl fmt::Display for Error {
                 f,
                 "Something other than Google's API has answered: {} A captive portal, a corporate \
                  proxy or a load balancer may be in between; the operator should look at the \
-                 proxy's network and CODE_ASSIST_ENDPOINT.",
+                 proxy's network and the upstream's endpoint (CODE_ASSIST_ENDPOINT, GEMINI_API_ENDPOINT, \
+                 VERTEX_ENDPOINT).",
                 Sentence(what)
             ),
             Self::UpstreamTimeout { awaited: Awaited::ClientDeadline, after } => write!(
@@ -347,7 +350,8 @@ impl fmt::Display for Error {
             Self::UpstreamUnreachable { why } => write!(
                 f,
                 "Google's API cannot be reached: {} Check the network, HTTPS_PROXY and \
-                 CODE_ASSIST_ENDPOINT of the proxy, then run `code-assist-proxy check`.",
+                 the endpoint of the upstream (CODE_ASSIST_ENDPOINT, GEMINI_API_ENDPOINT, VERTEX_ENDPOINT), then \
+                 run `code-assist-proxy check`.",
                 Sentence(why)
             ),
             Self::ValidationRequired { message, link } => {
@@ -413,10 +417,21 @@ fn write_not_offered(f: &mut fmt::Formatter<'_>, what: &str, model: Option<&str>
         "openai" => " Point the client at this proxy's Gemini API, at /v1beta, instead.",
         _ => "",
     };
-    f.write_str(instead)?;
-    f.write_str(
-        " An upstream at the Gemini API has it: the operator can set GEMINI_API_KEY and \
-         UPSTREAMS=code-assist,gemini-api.",
+    f.write_str(instead)
+}
+
+/// Says which upstream the operator can add; `then` ends before its name.
+fn write_provider(f: &mut fmt::Formatter<'_>, provider: Option<&str>, then: &str) -> fmt::Result {
+    let (name, setting) = match provider {
+        Some("gemini-api") => ("the Gemini API", "GEMINI_API_KEY"),
+        Some("vertex") => ("Vertex AI", "VERTEX_PROJECT"),
+        Some("code-assist") => ("Code Assist", "GCP_SERVICE_ACCOUNT"),
+        _ => return Ok(()),
+    };
+    let provider = provider.unwrap_or_default();
+    write!(
+        f,
+        " An upstream at {name} has it: the operator can set {setting}, and {then}{provider}."
     )
 }
 

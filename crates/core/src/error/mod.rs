@@ -65,6 +65,8 @@ pub enum Error {
         why: String,
         /// Of which kind they are.
         kind: CredentialKind,
+        /// Google's details, a JSON array; empty if there are none.
+        details: Bytes,
     },
     /// The proxy cannot read or use the credentials that it has been given.
     CredentialsUnreadable {
@@ -135,6 +137,8 @@ pub enum Error {
         upstream: Option<String>,
         /// The upstreams that have the method.
         others: Vec<String>,
+        /// The provider that has the method, where no upstream in use has it.
+        provider: Option<&'static str>,
     },
     /// The proxy's machine has no file handle, memory, buffer or local port left for a connection.
     OutOfResources {

@@ -1,6 +1,7 @@
 use std::fmt::Write;
 
 use bytes::Bytes;
+use http::HeaderMap;
 
 use super::message::Plain;
 use super::*;
@@ -20,6 +21,7 @@ fn every_error() -> Vec<Error> {
         model: model.map(str::to_owned),
         upstream: None,
         others: Vec::new(),
+        provider: Some("gemini-api"),
     };
     vec![
         Error::AccountIneligible {
@@ -54,14 +56,17 @@ fn every_error() -> Vec<Error> {
         Error::CredentialsRejected {
             why: text("Token has been expired or revoked."),
             kind: CredentialKind::GeminiCli,
+            details: Bytes::new(),
         },
         Error::CredentialsRejected {
             why: text("Invalid JWT Signature."),
             kind: CredentialKind::GoogleCloud,
+            details: Bytes::new(),
         },
         Error::CredentialsRejected {
             why: text("API key not valid."),
             kind: CredentialKind::ApiKey,
+            details: Bytes::new(),
         },
         Error::CredentialsUnreadable {
             why: text("GCP_SERVICE_ACCOUNT cannot be read: it is empty"),
@@ -394,5 +399,28 @@ fn a_refused_key_of_the_operators_is_never_the_clients() {
         assert!(error["message"].as_str().unwrap().contains("Google says: no."));
         assert_eq!(error["details"][0]["reason"], "CREDENTIALS_REJECTED");
         assert_eq!(error["details"][1]["reason"], reason, "Google's details are kept");
+    }
+}
+
+#[test]
+fn a_refused_token_of_the_operators_keeps_googles_details() {
+    let error = google_with_reason(401, "ACCESS_TOKEN_EXPIRED");
+    assert_eq!((error.status().as_u16(), error.reason()), (503, Some("CREDENTIALS_REJECTED")));
+    let body: serde_json::Value = serde_json::from_slice(&body(&error)).unwrap();
+    assert_eq!(body["error"]["details"][1]["reason"], "ACCESS_TOKEN_EXPIRED");
+}
+
+#[test]
+fn what_no_upstream_has_names_the_provider_that_has_it() {
+    for (provider, setting) in [("gemini-api", "GEMINI_API_KEY"), ("vertex", "VERTEX_PROJECT")] {
+        for upstream in [None, Some("mine".to_owned())] {
+            let (what, others) = ("files".to_owned(), Vec::new());
+            let provider = Some(provider);
+            let error = Error::NotOffered { what, model: None, upstream, others, provider };
+            assert!(error.to_string().contains(setting), "{error}");
+            let body: serde_json::Value = serde_json::from_slice(&body(&error)).unwrap();
+            let metadata = &body["error"]["details"][0]["metadata"];
+            assert_eq!(metadata["offeredBy"].as_str(), provider);
+        }
     }
 }

@@ -139,14 +139,14 @@ pub(crate) fn query_without(client: &str, drops: impl Fn(&str) -> bool) -> Strin
     let pairs = client.split('&').filter(|pair| {
         let name = pair.split('=').next().unwrap_or_default();
         let name = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
-        !pair.is_empty() && !drops(&name)
+        !drops(&name)
     });
     let mut query = String::new();
-    for pair in pairs {
-        query.push(if query.is_empty() { '?' } else { '&' });
+    for (at, pair) in pairs.enumerate() {
+        query.push(if at == 0 { '?' } else { '&' });
         query.push_str(pair);
     }
-    query
+    if query == "?" { String::new() } else { query }
 }
 
 /// The parameter of a query that names the form of the answer, in either of its spellings, with its
@@ -276,8 +276,8 @@ mod tests {
             ("key=K", ""),
             ("alt=sse&key=K", "?alt=sse"),
             (
-                "key=K&%24alt=json;enum-encoding=int&&x=%2f+%20",
-                "?%24alt=json;enum-encoding=int&x=%2f+%20",
+                "key=K&%24alt=json;enum-encoding=int&&x=%2f+%20&",
+                "?%24alt=json;enum-encoding=int&&x=%2f+%20&",
             ),
             ("%6bey=K&a", "?a"),
             ("access_token=T&oauth_token=T&monkey=1", "?monkey=1"),

@@ -8,6 +8,7 @@ use crate::context::RequestContext;
 use crate::dialect::Operation;
 use crate::error::Error;
 use crate::platform::Platform;
+use crate::provider::ProviderKind;
 use crate::provider::vertex::path::VertexPathError;
 use crate::upstream::Upstream;
 
@@ -90,11 +91,19 @@ impl Proxy {
         if upstream.calls.provider.is_express() && upstream.serves(asked.model) {
             return Error::NeedsProject { what, upstream: upstream_name, others };
         }
+        // An upstream at the same provider that does not serve the model would lack it too.
+        let has_it = asked.operation.is_some_and(|it| upstream.calls.provider.offers(it));
+        let provider = asked.operation.map(|operation| match operation {
+            Operation::VertexResource => ProviderKind::Vertex,
+            Operation::PassThrough => ProviderKind::CodeAssist,
+            _ => ProviderKind::GeminiApi,
+        });
         Error::NotOffered {
             what,
             model: Some(asked.model).filter(|model| !model.is_empty()).map(str::to_owned),
             upstream: Some(upstream_name),
             others,
+            provider: provider.filter(|_| !has_it).map(ProviderKind::word),
         }
     }
 }

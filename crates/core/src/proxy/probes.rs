@@ -9,8 +9,7 @@ use crate::job::{BackgroundJob, Job};
 use crate::platform::Platform;
 
 impl Proxy {
-    /// Answers `GET /ready`: 200 if a request could be served. With several upstreams that is one for the
-    /// first of them, or with `FAILOVER` for any of them.
+    /// Answers `GET /ready`: 200 if a request could be served, by whichever upstream.
     ///
     /// Breakers, quotas and failing endpoints do not count. They concern all processes alike: a load
     /// balancer would take all of them out, and clients would get no explanation.
@@ -35,12 +34,9 @@ impl Proxy {
         let stopping = self.metrics.shutting_down().then_some("shutting_down");
         let memory = self.memory.is_exhausted().then_some("memory_exhausted");
         let clock = platform.wall_clock();
-        let fails_over = !self.settings.failover.is_off();
-        let may_stand_in = self.upstreams.iter().skip(1).take_while(|_| fails_over);
-        let is_none_ready =
-            || may_stand_in.map(|it| it.calls.auth.unready_reason(clock)).all(|why| why.is_some());
-        let credentials = self.upstreams.primary().calls.auth.unready_reason(clock);
-        let credentials = credentials.filter(|_| is_none_ready());
+        let mut credentials = self.upstreams.iter().map(|it| it.calls.auth.unready_reason(clock));
+        let first = credentials.next().flatten();
+        let credentials = first.filter(|_| credentials.all(|reason| reason.is_some()));
         [stopping, credentials, memory].into_iter().flatten().collect()
     }
 }

@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::memory;
 use crate::payload::Payload;
 use crate::platform::{Platform, RequestBodyError};
+use crate::provider::ProviderKind;
 use crate::provider::code_assist::{self, pass_through};
 use crate::provider::vertex;
 use crate::settings::AllowedProtocol;
@@ -35,7 +36,8 @@ impl Proxy {
                 if primary.calls.provider.is_express() && vertex::copied::has_in_project(&what) {
                     return Error::NeedsProject { what, upstream, others };
                 }
-                Error::NotOffered { what, model, upstream: Some(upstream), others }
+                let provider = Some(ProviderKind::GeminiApi.word());
+                Error::NotOffered { what, model, upstream: Some(upstream), others, provider }
             }
             error => error.into(),
         }

@@ -7,8 +7,8 @@ use sha2::{Digest, Sha256};
 
 use super::credentials::{Credentials, TokenStatus};
 use crate::context::RequestContext;
-use crate::error::{CredentialKind, Error};
-use crate::google::error;
+use crate::error::Error;
+use crate::google::error::{self, UpstreamError};
 use crate::platform::Platform;
 use crate::policy::lease::Lease;
 use crate::policy::token::{Bearer, TokenExpiry};
@@ -79,6 +79,22 @@ impl AccountAuth {
         }
     }
 
+    /// Upstream's error for the client. A refused credential is the operator's own, and the client must not
+    /// take it for one of its keys.
+    pub(super) fn shown(&self, error: UpstreamError) -> Error {
+        match (Error::from(error), self) {
+            (
+                Error::CredentialsRejected { why, details, .. }
+                | Error::KeyRefused { why, details },
+                Self::Tokens(credentials),
+            ) => Error::CredentialsRejected { why, kind: credentials.kind(), details },
+            (Error::CredentialsRejected { why, details, .. }, Self::Key(_)) => {
+                Error::KeyRefused { why, details }
+            }
+            (error, _) => error,
+        }
+    }
+
     /// Records that upstream answered 401. False when no other credential can be had.
     #[must_use = "without another credential there is nothing to retry with"]
     pub(super) fn invalidate(&self, rejected: &Bearer, now: Monotonic) -> bool {
@@ -100,11 +116,6 @@ impl AccountAuth {
         if let Self::Tokens(credentials) = self {
             credentials.rejected_again(now);
         }
-    }
-
-    /// The kind of the credential, for messages.
-    pub(super) fn kind(&self) -> CredentialKind {
-        self.credentials().map_or(CredentialKind::ApiKey, Credentials::kind)
     }
 
     /// True when no call has to wait for a token.
@@ -166,5 +177,22 @@ impl AccountAuth {
             Self::Key(key) => key.fingerprint == fingerprint,
             Self::Tokens(credentials) => credentials.is_account(fingerprint),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused() -> UpstreamError {
+        let text = r#"{"error":{"code":401,"message":"No.","details":[{"a":1}]}}"#;
+        error::read(http::StatusCode::UNAUTHORIZED, &http::HeaderMap::new(), &Bytes::from(text))
+    }
+
+    #[test]
+    fn a_401_to_a_key_is_a_refused_key_and_keeps_googles_details() {
+        let auth = AccountAuth::key(&SecretString::from("AIza"));
+        let Error::KeyRefused { why, details } = auth.shown(refused()) else { panic!() };
+        assert_eq!((why.as_str(), &*details), ("No.", &br#"[{"a":1}]"#[..]));
     }
 }

@@ -442,13 +442,7 @@ impl Calls {
         if request.uses_quota() {
             self.quotas.note(context.platform(), &context.model, &error);
         }
-        // The client must not see upstream's 401 as its own.
-        match Error::from(*error) {
-            Error::CredentialsRejected { why, .. } => {
-                Error::CredentialsRejected { why, kind: self.auth.kind() }
-            }
-            other => other,
-        }
+        self.auth.shown(*error)
     }
 
     /// Makes a call of the proxy's own, with the same token and the same retries. Such a call asks for

@@ -172,7 +172,10 @@ impl Calls {
             Ok(answer) => self.judged(answer),
             Err(error) => {
                 context.release_permit();
-                Err(shown(error))
+                Err(match error {
+                    Error::Upstream(error) => self.auth.shown(*error),
+                    error => error,
+                })
             }
         }
     }
@@ -194,7 +197,10 @@ impl Calls {
             Err(error) => {
                 context.end_call(CallOutcomes::of(error.failure()), &Tries::default(), now);
                 context.release_permit();
-                Err(shown(error))
+                Err(match error {
+                    Error::Upstream(error) => self.auth.shown(*error),
+                    error => error,
+                })
             }
         }
     }
@@ -212,21 +218,13 @@ impl Calls {
         let stated = status(&clean);
         let is_refusal = stated.is_key_refused() || head.status == StatusCode::UNAUTHORIZED;
         if is_refusal || clean.is_empty() {
-            return Err(stated.into());
+            return Err(self.auth.shown(stated));
         }
         if clean == text {
             return Ok(CopiedAnswer { head, body: CopiedBody::Read(sent) });
         }
         head.headers.remove(CONTENT_ENCODING);
         Ok(CopiedAnswer { head, body: CopiedBody::Read(clean) })
-    }
-}
-
-/// The client must not see upstream's 401 as its own.
-fn shown(error: Error) -> Error {
-    match error {
-        Error::Upstream(error) => Error::from(*error),
-        error => error,
     }
 }
 

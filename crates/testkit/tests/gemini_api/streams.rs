@@ -119,6 +119,23 @@ fn a_bare_error_behind_the_last_event_is_passed_on_and_counted_as_an_error() {
 }
 
 #[test]
+fn an_error_in_the_chunk_of_the_first_event_is_passed_on_and_the_request_is_not_repeated() {
+    let event = r#"{"candidates": [{"content": {"parts": [{"text": "a"}]}}]}"#;
+    for (path, whole, kind) in [
+        (STREAM, format!("{FIRST}{ERROR}"), "text/event-stream"),
+        (ARRAY, format!("[{event}\n,\r\n{ERROR}]"), "application/json"),
+        (ARRAY, format!("[{event}\n{ERROR}"), "application/json"),
+    ] {
+        let sent = whole.clone();
+        let (script, proxy) =
+            answering(move || Reply::pieces(vec![data(&sent)]).with_header("content-type", kind));
+        let answer = run(&script, &proxy, post(path, HELLO));
+        assert_eq!((answer.status.as_u16(), answer.text()), (200, whole), "{path}");
+        assert_eq!(script.all_received().len(), 1, "{path}");
+    }
+}
+
+#[test]
 fn a_stream_without_an_end_counts_as_cut_and_nothing_is_invented() {
     let (script, proxy) = answering(|| sse(vec![data(FIRST)]));
     let answer = run(&script, &proxy, post(STREAM, HELLO));

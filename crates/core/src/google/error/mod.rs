@@ -385,7 +385,7 @@ fn with_message(http: StatusCode, status: &'static str, message: String) -> Upst
 
 fn said_nothing(http: StatusCode) -> String {
     let phrase = http.canonical_reason().unwrap_or("an error");
-    format!("Code Assist answered HTTP {} ({phrase}) without saying why.", http.as_u16())
+    format!("Google answered HTTP {} ({phrase}) without saying why.", http.as_u16())
 }
 
 /// True for `limit: 0` as a whole number, not as the start of `limit: 05` or `limit: 0.5`.

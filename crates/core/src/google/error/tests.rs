@@ -73,12 +73,12 @@ fn a_malformed_error_is_put_into_googles_shape() {
         (
             502,
             "",
-            r#"{"error":{"code":502,"message":"Code Assist answered HTTP 502 (Bad Gateway) without saying why.","status":"UNAVAILABLE"}}"#,
+            r#"{"error":{"code":502,"message":"Google answered HTTP 502 (Bad Gateway) without saying why.","status":"UNAVAILABLE"}}"#,
         ),
         (
             503,
             " \n\0 ",
-            r#"{"error":{"code":503,"message":"Code Assist answered HTTP 503 (Service Unavailable) without saying why.","status":"UNAVAILABLE"}}"#,
+            r#"{"error":{"code":503,"message":"Google answered HTTP 503 (Service Unavailable) without saying why.","status":"UNAVAILABLE"}}"#,
         ),
         (
             500,
@@ -95,7 +95,7 @@ fn a_malformed_error_is_put_into_googles_shape() {
         (
             503,
             r#"{"error":{}}"#,
-            r#"{"error":{"code":503,"message":"Code Assist answered HTTP 503 (Service Unavailable) without saying why.","status":"UNAVAILABLE"}}"#,
+            r#"{"error":{"code":503,"message":"Google answered HTTP 503 (Service Unavailable) without saying why.","status":"UNAVAILABLE"}}"#,
         ),
         (
             503,

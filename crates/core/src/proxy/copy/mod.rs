@@ -276,8 +276,8 @@ fn named(error: Error, what: &str) -> Error {
         Error::NeedsProject { upstream, others, .. } => {
             Error::NeedsProject { what, upstream, others }
         }
-        Error::NotOffered { model, upstream, others, .. } => {
-            Error::NotOffered { what, model, upstream, others }
+        Error::NotOffered { model, upstream, others, provider, .. } => {
+            Error::NotOffered { what, model, upstream, others, provider }
         }
         error => error,
     }

@@ -15,6 +15,7 @@ use crate::dialect::gemini::route::{CopiedPath, Route, VertexResource};
 use crate::error::Error;
 use crate::payload::Payload;
 use crate::platform::{Platform, RequestBodyError};
+use crate::provider::ProviderKind;
 use crate::provider::edits::AdaptedRequest;
 use crate::provider::forward;
 use crate::provider::vertex::adapt;
@@ -44,7 +45,8 @@ impl Proxy {
         if self.upstreams.is_code_assist_alone() {
             let model = resource.model().map(str::to_owned);
             let what = what.to_owned();
-            return Err(Error::NotOffered { what, model, upstream: None, others: Vec::new() });
+            let (others, provider) = (Vec::new(), Some(ProviderKind::Vertex.word()));
+            return Err(Error::NotOffered { what, model, upstream: None, others, provider });
         }
         let asked = Asked { operation: context.operation, model };
         let (upstream, _) = self.candidates(parts, asked).map_err(|error| named(error, what))?;
@@ -205,5 +207,5 @@ fn vertex_names(body: &Bytes, paths: &VertexPaths) -> Result<AdaptedRequest, Ver
 
 fn not_copied(what: &str, upstream: &Upstream) -> Error {
     let (what, upstream) = (what.to_owned(), Some(upstream.name.to_string()));
-    Error::NotOffered { what, model: None, upstream, others: Vec::new() }
+    Error::NotOffered { what, model: None, upstream, others: Vec::new(), provider: None }
 }

@@ -279,7 +279,7 @@ impl Proxy {
         context: &RequestContext<P>,
     ) -> Option<Failed<'a>> {
         let reloadable = self.reloadable();
-        let requested: &str = request.target.model;
+        let requested = request.target.model;
         let model = || match self.failover_model(selection, upstream, requested) {
             Some(model) => model,
             None => upstream.model(requested, &reloadable.model_aliases),
@@ -365,7 +365,7 @@ impl Proxy {
 
     /// Sets the model that the operator wants of an upstream that stands in.
     fn name_model(&self, selection: &Selection<'_>, request: &mut ModelRequest<'_>) {
-        let requested: &str = request.target.model;
+        let requested = request.target.model;
         let named = self.failover_model(selection, selection.upstream, requested);
         request.stand_in_model = named.map(Arc::from);
     }

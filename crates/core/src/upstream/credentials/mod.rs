@@ -282,7 +282,11 @@ impl Credentials {
         if !token.alive(platform.wall_clock()) {
             let why = "the access token had already expired when it was received".to_owned();
             let kind = self.place.kind();
-            return TokenOutcome::Failed(Error::CredentialsRejected { why, kind });
+            return TokenOutcome::Failed(Error::CredentialsRejected {
+                why,
+                kind,
+                details: Bytes::new(),
+            });
         }
         let Some(header) = token.header() else {
             let why = "the access token has characters that no header may have".to_owned();
@@ -300,7 +304,8 @@ impl Credentials {
         let why = "the access token has expired or was revoked, and the credentials have no \
                    refresh_token to get another with"
             .to_owned();
-        let error = Error::CredentialsRejected { why, kind: self.place.kind() };
+        let kind = self.place.kind();
+        let error = Error::CredentialsRejected { why, kind, details: Bytes::new() };
         if !login.token().is_some_and(|token| token.alive(platform.wall_clock())) {
             return TokenOutcome::Rejected(error);
         }

@@ -54,7 +54,11 @@ impl Credentials {
                 // in which case this rejection does not apply to the new credentials.
                 self.read_file(platform).await;
                 let kind = self.place.kind();
-                Err(TokenOutcome::Rejected(Error::CredentialsRejected { why, kind }))
+                Err(TokenOutcome::Rejected(Error::CredentialsRejected {
+                    why,
+                    kind,
+                    details: Bytes::new(),
+                }))
             }
         }
     }

@@ -99,6 +99,7 @@ fn an_operators_key_that_google_refuses_is_a_503() {
             let answer = proxy.post(path, HELLO);
             assert_eq!(answer.status_and_reason(), (503, "CREDENTIALS_REJECTED".into()), "{error}");
             assert!(answer.text().contains(said), "{error}: {}", answer.text());
+            assert!(answer.text().contains("GEMINI_API_KEY"), "{error}: {}", answer.text());
             assert!(!answer.text().contains(emulator::GEMINI_API_KEY), "{}", answer.text());
         }
         let list = proxy.get("/v1beta/models");

@@ -163,12 +163,16 @@ pub enum RouteError {
     },
 }
 
+/// The provider that has whatever the public API has.
+const GEMINI_API: &str = "gemini-api";
+
 impl From<RouteError> for Error {
     fn from(no: RouteError) -> Self {
         match no {
             RouteError::NotFound { path } => Self::NotFound { what: path },
             RouteError::NotOffered { what, model } => {
-                Self::NotOffered { what, model, upstream: None, others: Vec::new() }
+                let provider = Some(GEMINI_API);
+                Self::NotOffered { what, model, upstream: None, others: Vec::new(), provider }
             }
             RouteError::NoPath => Self::NotFound { what: NO_PATH.to_owned() },
             RouteError::WrongMethod { allow } => Self::MethodNotAllowed { allow },
