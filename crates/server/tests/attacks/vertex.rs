@@ -33,7 +33,7 @@ attacks! {
             because "not run against the Worker yet";
     }
     proved {
-        credential_hosts: "URLs of a credential file, look-alikes of Google's among them", "https below the configured domain and loopback only",
+        credential_hosts: "URLs of a credential file, names that resemble Google's among them", "https below the configured domain and loopback only",
             by "crates/core/src/google/credentials/adc/tests/files.rs::secrets_are_posted_to_google_and_to_this_machine_only";
     }
 }
