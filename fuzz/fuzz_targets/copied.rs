@@ -25,7 +25,7 @@ fuzz_target!(|data: &[u8]| {
         let mut observer = StreamObserver::new(form, 64);
         for chunk in stream.chunks(cut) {
             observer.push(&Bytes::copy_from_slice(chunk));
-            while observer.next().is_some() {}
+            while observer.take_event().is_some() {}
             assert!(observer.held() <= 64 + chunk.len());
         }
         let answer = answer(stream, cut, kind);
@@ -41,12 +41,12 @@ fn events(form: StreamForm, stream: &[u8], piece: usize) -> Vec<(Bytes, Meaning)
     let mut found = Vec::new();
     for chunk in stream.chunks(piece) {
         observer.push(&Bytes::copy_from_slice(chunk));
-        while let Some(event) = observer.next() {
+        while let Some(event) = observer.take_event() {
             found.push((event.text.clone(), event.meaning()));
         }
     }
     observer.finish();
-    while let Some(event) = observer.next() {
+    while let Some(event) = observer.take_event() {
         found.push((event.text.clone(), event.meaning()));
     }
     found

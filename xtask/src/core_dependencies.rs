@@ -32,16 +32,18 @@ pub(crate) fn package(line: &str) -> Option<&str> {
 }
 
 fn is_banned(name: &str) -> bool {
-    name != PURE_DATA
-        && BANNED.iter().any(|banned| {
-            name.strip_prefix(banned).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
-        })
+    if name == PEM_READER {
+        return false;
+    }
+    BANNED.iter().any(|banned| {
+        name.strip_prefix(banned).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    })
 }
 
 const CORE: &str = "code-assist-core";
 
-/// Reads PEM, and is nothing but types; the name begins like that of a TLS implementation.
-const PURE_DATA: &str = "rustls-pki-types";
+/// The types and the PEM reader of rustls, which do no IO and no cryptography.
+const PEM_READER: &str = "rustls-pki-types";
 
 /// Runtimes, sockets, clocks, randomness and the crates of Cloudflare, each with its `name-…`.
 const BANNED: &[&str] = &[

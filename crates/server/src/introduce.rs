@@ -102,7 +102,7 @@ async fn write_upstreams(
         let _ =
             writeln!(out, "  unused       {} has a credential too: {}", unused.name, unused.hint);
     }
-    if !settings.failover.is_off() {
+    if !settings.failover.is_off() && settings.upstreams.len() > 1 {
         let reasons = FailoverReason::ALL.into_iter();
         let reasons = reasons.filter(|reason| settings.failover.includes(*reason));
         let words: Vec<&str> = reasons.map(FailoverReason::word).collect();

@@ -199,7 +199,7 @@ impl<P: Platform> CopiedStream<P> {
 
     /// Reads the events that have become complete.
     fn observe(&mut self, context: &mut RequestContext<P>) {
-        while let Some(event) = self.observer.next() {
+        while let Some(event) = self.observer.take_event() {
             self.observe_event(&event, context);
         }
     }

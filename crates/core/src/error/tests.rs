@@ -140,7 +140,7 @@ fn every_error() -> Vec<Error> {
 fn upstream_error(http: u16) -> UpstreamError {
     let body = r#"{ "error": {"code":429,"message":"Please retry in 56.18s.","status":"RESOURCE_EXHAUSTED"}}"#;
     let http = StatusCode::from_u16(http).unwrap();
-    crate::google::error::read(http, &http::HeaderMap::new(), &Bytes::from_static(body.as_bytes()))
+    crate::google::error::read(http, &HeaderMap::new(), &Bytes::from_static(body.as_bytes()))
 }
 
 #[test]
@@ -312,8 +312,7 @@ fn a_delay_in_a_message_is_read_back_by_the_error_reader() {
 
 fn google(status: u16, error: &str) -> Error {
     let status = StatusCode::from_u16(status).unwrap();
-    crate::google::error::read(status, &http::HeaderMap::new(), &Bytes::from(error.to_owned()))
-        .into()
+    crate::google::error::read(status, &HeaderMap::new(), &Bytes::from(error.to_owned())).into()
 }
 
 fn google_with_reason(status: u16, reason: &str) -> Error {

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use code_assist_emulator::{GEMINI_API_KEY, Options, Played};
-use code_assist_harness::{GoogleEmulator, Proxy, ProxyBuilder, get};
+use code_assist_harness::{GoogleEmulator, Proxy, ProxyBuilder};
 use serde_json::{Value, json};
 
 use crate::{GENERATE, HELLO};

@@ -44,8 +44,8 @@ fn start(script: &ScriptedPlatform, proxy: &Proxy, more: &[(&str, &str)]) -> Ans
 
 /// The second step, as an SDK sends it that takes the path from the URL.
 fn finish(url: &str) -> Request<Payload> {
-    let uri: http::Uri = url.parse().unwrap();
-    let request = post(uri.path_and_query().unwrap().as_str(), "hello");
+    let uri: http::Uri = url.parse().expect("a URL");
+    let request = post(uri.path_and_query().expect("a path").as_str(), "hello");
     let request = with(request, "x-goog-upload-command", "upload, finalize");
     with(request, "x-goog-upload-offset", "0")
 }

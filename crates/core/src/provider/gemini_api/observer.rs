@@ -81,9 +81,8 @@ impl StreamObserver {
         }
     }
 
-    /// The next complete event, or `None` when more bytes are needed.
-    #[expect(clippy::should_implement_trait, reason = "more events may follow a `None`")]
-    pub fn next(&mut self) -> Option<Observed> {
+    /// The next complete event, or `None` when more bytes are needed. More events may follow a `None`.
+    pub fn take_event(&mut self) -> Option<Observed> {
         let next = match &mut self.reader {
             FormReader::Array(reader) => {
                 reader.element().map(|text| Observed { text, bare: false })
@@ -369,7 +368,7 @@ mod tests {
         let mut observer = StreamObserver::new(form, limit);
         let mut found = Vec::new();
         let mut take = |observer: &mut StreamObserver| {
-            while let Some(event) = observer.next() {
+            while let Some(event) = observer.take_event() {
                 found.push(String::from_utf8(event.text.to_vec()).unwrap());
             }
         };
@@ -444,7 +443,7 @@ mod tests {
         let mut observer = StreamObserver::new(StreamForm::Sse, 100);
         for (chunk, is_boundary) in [("data: {}\r\n", false), ("\r\n", true), ("data", false)] {
             observer.push(&Bytes::from(chunk));
-            while observer.next().is_some() {}
+            while observer.take_event().is_some() {}
             assert_eq!(observer.boundary().is_some(), is_boundary, "{chunk}");
         }
     }

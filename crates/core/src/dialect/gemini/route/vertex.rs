@@ -63,13 +63,14 @@ impl VertexResource {
 /// with its domain (`example.com:project`).
 pub(super) fn is_place(project: &str, location: &str) -> bool {
     let in_project = |byte: u8| byte.is_ascii_alphanumeric() || b":.-".contains(&byte);
-    let in_location = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    // Google's locations have small letters only. The client's is replaced, so that any word will do.
+    let in_location = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     project.len() <= LONGEST_NAME
         && project.bytes().all(in_project)
         && project.starts_with(|c: char| c.is_ascii_alphanumeric())
         && location.len() <= LONGEST_NAME
         && location.bytes().all(in_location)
-        && location.starts_with(|c: char| c.is_ascii_lowercase())
+        && location.starts_with(|c: char| c.is_ascii_alphabetic())
 }
 
 /// A name, perhaps with a method after a colon. No segment may change the meaning of the URL that it
