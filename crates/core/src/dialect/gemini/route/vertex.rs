@@ -108,6 +108,8 @@ mod tests {
             ("/v1/v1beta1/projects/123/locations/eu/publishers/google", v1beta1),
             ("//v1//projects/example.com%3Ap/locations/us//publishers/google", v1),
             ("/projects/example.com:p-1/locations/us/publishers/google", None),
+            // A location that Google does not have is replaced like any other.
+            ("/v1/projects/P/locations/L/publishers/google", v1),
             ("/v1beta1/publishers/google", v1beta1),
             ("/v1/publishers/google", v1),
             ("/publishers/google", None),
@@ -245,7 +247,6 @@ mod tests {
             "/v1/projects/a@b/locations/us/cachedContents",
             "/v1/projects/p/locations/evil.example/cachedContents",
             "/v1/projects/p/locations/-/cachedContents",
-            "/v1/projects/p/locations/US/cachedContents",
             "/v1/projects/p/locations/us/cachedContents/..",
             "/v1/projects/p/locations/us/cachedContents/%2e%2e%2f1",
             "/v1/projects/p/locations/us/cachedContents/.hidden",
