@@ -21,11 +21,11 @@ fuzz_target!(|data: &[u8]| {
     if let Some(Beyond::Copy(path)) = copied::read(&method, &uri) {
         let at_google: Uri = path.path.parse().expect("a path is a URI");
         assert_eq!(at_google.path(), path.path, "{uri}");
-        assert!(
-            path.path.split('/').skip(1).all(|s| !s.is_empty() && s != "." && s != ".."),
-            "{uri}"
-        );
-        assert!(!path.path.to_ascii_lowercase().contains("%2e%2e"), "{uri}");
+        let is_plain = |segment: &str| {
+            let decoded = segment.to_ascii_lowercase().replace("%2e", ".");
+            !decoded.is_empty() && decoded != "." && decoded != ".."
+        };
+        assert!(path.path.split('/').skip(1).all(is_plain), "{uri}");
         assert_eq!(copied::read(&method, &at_google), Some(Beyond::Copy(path)), "{uri}");
     }
     let Ok(route) = read(&method, &uri) else {

@@ -13,6 +13,13 @@ use code_assist_core::internals::provider::vertex_client::{
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, Value};
 
+/// True for a body with members that hold whole requests, or one that is read leniently only.
+fn holds_requests(body: &[u8]) -> bool {
+    let members: Option<Map<String, Value>> = serde_json::from_slice(body).ok();
+    let names = ["generateContentRequest", "generate_content_request", "requests"];
+    members.is_none_or(|members| names.iter().any(|name| members.contains_key(*name)))
+}
+
 fuzz_target!(|data: &[u8]| {
     let body = Bytes::copy_from_slice(data);
     let valid = serde_json::from_slice::<Map<String, Value>>(data).is_ok();
@@ -30,8 +37,11 @@ fuzz_target!(|data: &[u8]| {
         assert!(again.dropped.is_empty(), "a second pass drops {:?}", again.dropped);
         assert_eq!(again.service_tier, None);
         assert!(!facts.unknown);
-        assert_eq!(facts.temperature_zero, adapted.temperature_zero);
-        assert_eq!(facts.looks_outside, adapted.looks_outside);
+        // The scan reads the requests of counts and batches too, which this method does not have.
+        if !holds_requests(data) {
+            assert_eq!(facts.temperature_zero, adapted.temperature_zero);
+            assert_eq!(facts.looks_outside, adapted.looks_outside);
+        }
     }
 
     if let Ok(adapted) = count(&body) {
