@@ -120,7 +120,7 @@ def test_the_autoscaler_counts_places_with_metrics_that_exist():
     assert [metric["type"] for metric in metrics] == ["Pods", "Resource"]
     rule = yaml.safe_load((PACKAGING / "prometheus-adapter.yaml").read_text())["rules"]["custom"][0]
     assert metrics[0]["pods"]["metric"]["name"] == rule["name"]["as"]
-    exposed = ROOT / "crates/core/src/metrics/snapshots"
+    exposed = ROOT / "crates/core/src/metrics/tests/snapshots"
     exposed = "".join(path.read_text() for path in exposed.glob("*metrics*.snap"))
     named = set(re.findall(r"code_assist_proxy_\w+", rule["seriesQuery"] + rule["metricsQuery"]))
     assert len(named) == 2 and all(f"\n{name} " in exposed for name in named), named
