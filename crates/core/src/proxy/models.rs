@@ -1,7 +1,5 @@
 //! The list of models, and one model, as the upstream has them.
 
-use std::sync::Arc;
-
 use http::HeaderMap;
 use http::request::Parts;
 
@@ -14,9 +12,7 @@ use crate::dialect::gemini::models;
 use crate::dialect::gemini::route::{ClientMode, PathForm, Route};
 use crate::error::Error;
 use crate::platform::Platform;
-use crate::provider::code_assist::models::resolve;
-use crate::time::Monotonic;
-use crate::upstream::{Account, Upstream, VertexAccount};
+use crate::upstream::{Account, CodeAssistAccount, Upstream, VertexAccount};
 
 impl Proxy {
     /// Answers a request for the models or for one of them. The first upstream's list counts: what another
@@ -46,10 +42,15 @@ impl Proxy {
             (Account::Vertex(account), Route::Model { model, .. }) => {
                 self.vertex_model(context, model, (upstream, account)).await
             }
-            (_, Route::Models { page_size, page_token, .. }) => {
-                self.model_list(context, *page_size, page_token.as_deref()).await
+            (Account::CodeAssist(account), Route::Models { page_size, page_token, .. }) => {
+                let began = context.platform().now();
+                let models = account.models.models(context, began).await?;
+                let body = models::list(&models, *page_size, page_token.as_deref())?;
+                Ok(respond::json(HeaderMap::new(), body))
             }
-            (_, Route::Model { model, .. }) => self.model(context, model).await,
+            (Account::CodeAssist(account), Route::Model { model, .. }) => {
+                self.model(context, model, (upstream, account)).await
+            }
             _ => Err(Error::Internal),
         }
     }
@@ -75,43 +76,20 @@ impl Proxy {
         Ok(respond::json(headers, body))
     }
 
-    /// Answers `GET /v1beta/models`.
-    async fn model_list<P: Platform>(
-        &self,
-        context: &mut RequestContext<P>,
-        page_size: Option<usize>,
-        page_token: Option<&str>,
-    ) -> Result<Answer<P>, Error> {
-        let began = context.platform().now();
-        let models = self.code_assist_models(context, began).await?;
-        let body = models::list(&models, page_size, page_token)?;
-        Ok(respond::json(HeaderMap::new(), body))
-    }
-
-    async fn code_assist_models<P: Platform>(
-        &self,
-        context: &mut RequestContext<P>,
-        began: Monotonic,
-    ) -> Result<Arc<[models::Model]>, Error> {
-        match self.upstreams.code_assist() {
-            Some((_, account)) => account.models.models(context, began).await,
-            None => Err(Error::NotFound { what: "models".to_owned() }),
-        }
-    }
-
-    /// Answers `GET /v1beta/models/{m}`. For an alias it returns the model that the alias stands for.
+    /// Answers with one model of Code Assist. For an alias it is the model that the alias stands for.
     async fn model<P: Platform>(
         &self,
         context: &mut RequestContext<P>,
         requested: &str,
+        (upstream, account): (&Upstream, &CodeAssistAccount),
     ) -> Result<Answer<P>, Error> {
         let began = context.platform().now();
-        let models = self.code_assist_models(context, began).await?;
+        let models = account.models.models(context, began).await?;
         if let Some(body) = models::one(&models, requested) {
             return Ok(respond::json(HeaderMap::new(), body));
         }
         let reloadable = self.reloadable();
-        let model = resolve(requested, &reloadable.model_aliases);
+        let model = upstream.model(requested, &reloadable.model_aliases);
         let Some(body) = models::one(&models, model) else {
             return Err(Error::NotFound { what: format!("models/{requested}") });
         };

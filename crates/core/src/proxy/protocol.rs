@@ -7,6 +7,7 @@ use http::request::Parts;
 use http_body::Body;
 
 use super::Proxy;
+use super::choose::Asked;
 use super::respond::{self, Answer};
 use crate::context::RequestContext;
 use crate::dialect::gemini::route::{self, Route, RouteError};
@@ -19,7 +20,7 @@ use crate::provider::code_assist::{self, pass_through};
 use crate::provider::vertex;
 use crate::settings::AllowedProtocol;
 use crate::time::Monotonic;
-use crate::upstream::{CodeAssistAccount, Head, Upstream};
+use crate::upstream::{Account, CodeAssistAccount, Head, Upstream};
 
 impl Proxy {
     /// The error for a request without a route. A protocol that is off has no paths.
@@ -69,9 +70,12 @@ impl Proxy {
         suffix: &str,
         alt: Option<&str>,
     ) -> Result<Answer<P>, Error> {
-        let Some((upstream, account)) = self.upstreams.code_assist() else {
+        if self.upstreams.code_assist().is_none() {
             return Err(route::not_found(&parts.method, &parts.uri).into());
-        };
+        }
+        let asked = Asked { operation: context.operation, model: "" };
+        let (upstream, _) = self.candidates(parts, asked)?;
+        let Account::CodeAssist(account) = &upstream.account else { return Err(Error::Internal) };
         self.use_upstream(upstream, context);
         let body = self.intake(parts, body, context).await?;
         context.stream = alt == Some("sse");

@@ -226,9 +226,11 @@ impl Upstream {
         }
     }
 
-    /// Whether the operator lets this upstream serve a model.
+    /// Whether the operator lets this upstream serve a model. What concerns no model is served too.
     pub(crate) fn serves(&self, model: &str) -> bool {
-        self.models.is_empty() || self.models.iter().any(|pattern| pattern.matches(model))
+        self.models.is_empty()
+            || model.is_empty()
+            || self.models.iter().any(|pattern| pattern.matches(model))
     }
 
     /// The name of the model at this upstream. The operator's names for the upstream come last.

@@ -4,6 +4,7 @@
 mod affinity;
 mod bound;
 mod cache;
+mod choice;
 mod fixture;
 mod headers;
 mod matrix;
