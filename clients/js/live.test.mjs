@@ -31,9 +31,9 @@ test('a Live session is held over a plain WebSocket', bounded, async () => {
     }
     return received.splice(0);
   };
-  for (const fruit of ['pomegranate', 'plum']) {
-    session.sendClientContent({ turns: `Say ${fruit}`, turnComplete: true });
-    assert.match(JSON.stringify(await turnCompleted()), new RegExp(fruit));
+  for (const word of ['pomegranate', 'plum']) {
+    session.sendClientContent({ turns: `Say ${word}`, turnComplete: true });
+    assert.match(JSON.stringify(await turnCompleted()), new RegExp(word));
   }
   session.close();
   assert.equal((await arrived('live')).length, 1);

@@ -1,4 +1,5 @@
-//! Calls to one upstream. This module holds the only loop that retries them.
+//! Calls to one upstream. This module holds the loop that retries them. A body that is sent while it is read
+//! cannot be sent again: `copied.rs` connects anew for one of which nothing has been sent.
 //!
 //! Each try gets a token, a concurrency permit and an endpoint whose breaker lets the call pass, then
 //! sends the request once and judges the result. The loop ends before the client has received a byte.
@@ -144,7 +145,7 @@ impl Calls {
         answer
     }
 
-    /// Tries until there is an answer or a final failure. No other loop retries a call.
+    /// Tries until there is an answer or a final failure. No other loop sends a request again.
     async fn try_until_answered<P: Platform, W: Want<P> + Copy>(
         &self,
         request: &UpstreamRequest,

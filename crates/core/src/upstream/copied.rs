@@ -22,6 +22,7 @@ use crate::error::Error;
 use crate::failure::{Failure, FailureClass};
 use crate::google::error;
 use crate::intake::upload::{Paced, UploadProgress, answer_in_time};
+use crate::metrics::RetryReason;
 use crate::platform::{Platform, RequestBodyError};
 use crate::policy::breaker::CallOutcomes;
 use crate::policy::endpoint::Tries;
@@ -161,7 +162,7 @@ impl Calls {
                 RetryVerdict::Again { after } if is_unsent => {
                     number += 1;
                     context.release_permit();
-                    context.retried(crate::metrics::RetryReason::of(failure.class));
+                    context.retried(RetryReason::of(failure.class));
                     platform.timer(after).await;
                     now = platform.now();
                 }
@@ -170,13 +171,7 @@ impl Calls {
         };
         match answer {
             Ok(answer) => self.judged(answer),
-            Err(error) => {
-                context.release_permit();
-                Err(match error {
-                    Error::Upstream(error) => self.auth.shown(*error),
-                    error => error,
-                })
-            }
+            Err(error) => Err(self.ended(error, context)),
         }
     }
 
@@ -196,12 +191,17 @@ impl Calls {
             Ok(answer) => self.judged(answer),
             Err(error) => {
                 context.end_call(CallOutcomes::of(error.failure()), &Tries::default(), now);
-                context.release_permit();
-                Err(match error {
-                    Error::Upstream(error) => self.auth.shown(*error),
-                    error => error,
-                })
+                Err(self.ended(error, context))
             }
+        }
+    }
+
+    /// Gives the permit back after a failure, and returns the error for the client.
+    fn ended<P: Platform>(&self, error: Error, context: &mut RequestContext<P>) -> Error {
+        context.release_permit();
+        match error {
+            Error::Upstream(error) => self.auth.shown(*error),
+            error => error,
         }
     }
 
