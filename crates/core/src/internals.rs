@@ -8,7 +8,7 @@ pub mod access {
 
 /// What clients speak.
 pub mod dialect {
-    pub use crate::dialect::gemini;
+    pub use crate::dialect::{gemini, translate};
 }
 
 /// What all Google APIs share.

@@ -4,6 +4,8 @@
 pub(crate) mod event;
 pub mod gemini;
 pub mod operation;
+#[allow(dead_code, reason = "wired last")]
+pub mod translate;
 
 use bytes::Bytes;
 
@@ -11,6 +13,29 @@ use crate::error::Error;
 use event::{GeminiEvent, StreamFailure};
 pub use operation::{CopiedKind, Operation};
 pub(crate) use operation::{ModelCall, WholeCall};
+
+/// What a client speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Dialect {
+    /// Anthropic's Messages API.
+    Anthropic,
+    /// The Gemini API, or Vertex AI.
+    #[default]
+    Gemini,
+    /// OpenAI's API.
+    OpenAi,
+}
+
+impl Dialect {
+    /// The name in settings, logs and metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Anthropic => "anthropic",
+            Self::Gemini => "gemini",
+            Self::OpenAi => "openai",
+        }
+    }
+}
 
 /// The dialect and framing in which a stream is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

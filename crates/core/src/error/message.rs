@@ -153,6 +153,14 @@ impl fmt::Display for Error {
                     others => write_others(f, others),
                 }
             }
+            Self::NoAnswer { reason, message } => {
+                write!(f, "The model ended its answer without any content ({reason})")?;
+                match message {
+                    Some(message) => write!(f, ": {message}")?,
+                    None => f.write_str(".")?,
+                }
+                f.write_str(" The same request may succeed when it is sent again.")
+            }
             Self::NotAllowed { what } => write!(
                 f,
                 "This proxy does not let clients use {what}: the tokens that it makes go to Google \
@@ -227,6 +235,7 @@ impl fmt::Display for Error {
                  Google's. Please retry in {}.",
                 Plain(*after)
             ),
+            Self::Refused(refusal) => f.write_str(&refusal.message),
             Self::RequestTimeout => f.write_str(
                 "The request did not arrive in time: the client or the way here was too slow. \
                  Send it again.",

@@ -122,6 +122,13 @@ pub enum Error {
         /// The upstreams that have it.
         others: Vec<String>,
     },
+    /// The model has ended its answer without any content, and not because it had nothing to say.
+    NoAnswer {
+        /// Gemini's `finishReason`.
+        reason: String,
+        /// What Gemini says about it.
+        message: Option<String>,
+    },
     /// The operator does not let clients use this method.
     NotAllowed {
         /// The method or collection.
@@ -169,6 +176,8 @@ pub enum Error {
         /// How long until the next request is allowed.
         after: Duration,
     },
+    /// The request asks for what has no form in a Gemini request.
+    Refused(Box<Refusal>),
     /// The client sent its request too slowly.
     RequestTimeout,
     /// `CODE_ASSIST_PROTOCOL` does not allow this method of Code Assist's own protocol.
@@ -249,6 +258,61 @@ pub enum Error {
         /// The page where the owner can do so.
         link: Option<String>,
     },
+}
+
+/// What a request of another dialect asks for, and why it is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// A name for programs, in the words of the client's dialect.
+    pub code: RefusalCode,
+    /// The path of the field, as the client's dialect writes paths. Empty if no field is at fault.
+    pub path: String,
+    /// What is wrong and what to do: whole sentences.
+    pub message: String,
+}
+
+/// The names that clients of other dialects act on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusalCode {
+    /// The request is not what the dialect asks for.
+    InvalidValue,
+    /// An item that the client refers to is not kept here.
+    ItemNotFound,
+    /// There is no such model.
+    ModelNotFound,
+    /// An earlier answer that the client refers to is not kept here.
+    ResponseNotFound,
+    /// The continuation of a thread, which is not kept here.
+    ThreadNotFound,
+    /// A thread, which is not kept here.
+    ThreadUnsupported,
+    /// The dialect has this path, and it is not offered here.
+    UnsupportedEndpoint,
+    /// A field that would change the kind of the answer.
+    UnsupportedParameter,
+    /// A value that would change the kind of the answer.
+    UnsupportedValue,
+}
+
+impl Refusal {
+    /// The HTTP status.
+    fn status(&self) -> StatusCode {
+        match self.code {
+            RefusalCode::ModelNotFound | RefusalCode::UnsupportedEndpoint => StatusCode::NOT_FOUND,
+            // Named in the path of the URL, and not in a field.
+            RefusalCode::ResponseNotFound if self.path.is_empty() => StatusCode::NOT_FOUND,
+            _ => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// The error of a refusal.
+    pub(crate) fn error(
+        code: RefusalCode,
+        path: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Error {
+        Error::Refused(Box::new(Self { code, path: path.into(), message: message.into() }))
+    }
 }
 
 /// What limits the length of a request body.

@@ -84,6 +84,7 @@ impl Error {
             Self::NeedsProject { .. } => {
                 (S::NOT_FOUND, Some("NOT_OFFERED_BY_UPSTREAM"), "needs_project", Client)
             }
+            Self::NoAnswer { .. } => (S::BAD_GATEWAY, Some("NO_ANSWER"), "no_answer", Upstream),
             Self::NotAllowed { .. } => (S::FORBIDDEN, Some("NOT_ALLOWED"), "not_allowed", Operator),
             Self::NotFound { .. } => (S::NOT_FOUND, Some("NOT_FOUND"), "not_found", Client),
             Self::NotOffered { upstream: None, .. } => {
@@ -110,6 +111,7 @@ impl Error {
             Self::RateLimited { .. } => {
                 (S::TOO_MANY_REQUESTS, Some("RATE_LIMITED"), "rate_limited", Client)
             }
+            Self::Refused(refusal) => (refusal.status(), Some("REFUSED"), "refused", Client),
             Self::RequestTimeout => {
                 (S::REQUEST_TIMEOUT, Some("REQUEST_TIMEOUT"), "request_timeout", Client)
             }

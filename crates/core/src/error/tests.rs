@@ -87,6 +87,8 @@ fn every_error() -> Vec<Error> {
             upstream: text("vertex"),
             others: Vec::new(),
         },
+        Error::NoAnswer { reason: text("MALFORMED_FUNCTION_CALL"), message: None },
+        Error::NoAnswer { reason: text("OTHER"), message: Some(text("It was too long.")) },
         Error::NotAllowed { what: text("auth_tokens") },
         Error::NotFound { what: text("/v1/nothing") },
         not_offered("embedContent", Some("text-embedding-004")),
@@ -103,6 +105,11 @@ fn every_error() -> Vec<Error> {
         Error::QueueTimeout { after: Duration::from_secs(1), own_share: true },
         Error::RateLimited { after: Duration::from_millis(1500) },
         Error::RequestTimeout,
+        Refusal::error(
+            RefusalCode::UnsupportedValue,
+            "tools[3].type",
+            "The tool is not offered here. Leave it out.",
+        ),
         Error::RpcNotAllowed { rpc: text("onboardUser") },
         Error::SettingsInvalid {
             problems: vec![text("PORT is out of range"), text("HOST is empty")],

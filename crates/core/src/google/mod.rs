@@ -2,8 +2,11 @@
 
 pub mod credentials;
 pub mod error;
+mod provider_kind;
 pub mod status;
 pub mod usage;
+
+pub use provider_kind::ProviderKind;
 
 /// The proxy's own `User-Agent`: it does not pretend to be another product (`README.md`).
 pub const USER_AGENT: &str = concat!("code-assist-proxy/", env!("CARGO_PKG_VERSION"));

@@ -4,6 +4,7 @@
 //! | Policy | Decides |
 //! |---|---|
 //! | [`breaker`] | whether an endpoint or a model that keeps failing may be called |
+//! | [`call_signatures`] | nothing: the signatures of calls, which some clients do not bring back |
 //! | [`cache`] | whether a request uses the answer to an equal one, waits for it, or asks upstream |
 //! | [`endpoint`] | which of several endpoints a call goes to |
 //! | [`in_flight`] | nothing: the guard of a call, which ends the call when it is dropped |
@@ -28,6 +29,7 @@
 
 pub mod breaker;
 pub mod cache;
+pub mod call_signatures;
 pub mod endpoint;
 pub mod in_flight;
 pub mod key_guesses;

@@ -21,6 +21,7 @@ use crate::dialect::gemini::models::bare;
 use crate::dialect::gemini::route::ClientMode;
 use crate::dialect::{ModelCall, Operation, WholeCall};
 use crate::error::Error;
+pub(crate) use crate::google::ProviderKind;
 use crate::payload::Payload;
 use crate::settings::ModelAlias;
 use crate::sse::Event;
@@ -43,25 +44,6 @@ pub(crate) enum Provider {
     GeminiApi(GeminiApi),
     /// Vertex AI, with an account of Google Cloud or a key of its express mode.
     Vertex(Arc<Vertex>),
-}
-
-/// A provider without its settings. Thought signatures are bound to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ProviderKind {
-    CodeAssist,
-    GeminiApi,
-    Vertex,
-}
-
-impl ProviderKind {
-    /// The provider's name in settings.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::CodeAssist => "code-assist",
-            Self::GeminiApi => "gemini-api",
-            Self::Vertex => "vertex",
-        }
-    }
 }
 
 impl Provider {

@@ -1,0 +1,159 @@
+//! Writing of JSON: new strings, and values that are copied as they are written.
+//!
+//! Answers are lines of server-sent events. So each string that is written has U+2028, U+2029 and U+0085
+//! escaped: some readers take them for the end of a line (`docs/reference/clients.md`).
+
+use std::borrow::Cow;
+
+use bytes::{BufMut, BytesMut};
+
+use super::text::{JsonText, Text};
+
+/// Appends a new string with its quotes.
+pub fn push_string(text: &str, out: &mut BytesMut) {
+    out.put_u8(b'"');
+    push_escaped(text, out);
+    out.put_u8(b'"');
+}
+
+/// Appends the inside of a new string.
+pub fn push_escaped(text: &str, out: &mut BytesMut) {
+    let bytes = text.as_bytes();
+    let mut kept = 0;
+    for (at, byte) in bytes.iter().enumerate() {
+        let (length, escape): (usize, Cow<'static, str>) = match byte {
+            b'"' => (1, r#"\""#.into()),
+            b'\\' => (1, r"\\".into()),
+            b'\n' => (1, r"\n".into()),
+            b'\r' => (1, r"\r".into()),
+            b'\t' => (1, r"\t".into()),
+            0..0x20 => (1, format!("\\u{byte:04x}").into()),
+            0xe2 | 0xc2 => match separator(&bytes[at..]) {
+                Some(found) => (found.0, found.1.into()),
+                None => continue,
+            },
+            _ => continue,
+        };
+        out.put_slice(&bytes[kept..at]);
+        out.put_slice(escape.as_bytes());
+        kept = at + length;
+    }
+    out.put_slice(&bytes[kept..]);
+}
+
+/// Appends a string as it is written, with its quotes.
+pub fn push_text(text: JsonText<'_>, out: &mut BytesMut) {
+    out.put_u8(b'"');
+    push_written(text.escaped(), out);
+    out.put_u8(b'"');
+}
+
+/// Appends either kind of text, with its quotes.
+pub fn push_any(text: &Text<'_>, out: &mut BytesMut) {
+    match text {
+        Text::Json(text) => push_text(*text, out),
+        Text::Plain(text) => push_string(text, out),
+    }
+}
+
+/// Appends JSON, or the inside of a JSON string, as it is written, but for the separators.
+pub fn push_written(json: &str, out: &mut BytesMut) {
+    let bytes = json.as_bytes();
+    let mut kept = 0;
+    for at in memchr::memchr2_iter(0xe2, 0xc2, bytes) {
+        if let Some((length, escape)) = separator(&bytes[at..]) {
+            out.put_slice(&bytes[kept..at]);
+            out.put_slice(escape.as_bytes());
+            kept = at + length;
+        }
+    }
+    out.put_slice(&bytes[kept..]);
+}
+
+/// Appends a JSON value as the inside of a JSON string, without the white space between its tokens. The
+/// value's own bytes are kept: digits, the order of keys, escapes.
+pub fn push_embedded(json: &str, out: &mut BytesMut) {
+    let bytes = json.as_bytes();
+    let (mut in_string, mut is_escaped) = (false, false);
+    for (at, &byte) in bytes.iter().enumerate() {
+        let escapes_next = in_string && !is_escaped && byte == b'\\';
+        match byte {
+            b' ' | b'\t' | b'\n' | b'\r' if !in_string => continue,
+            b'"' => {
+                if !is_escaped {
+                    in_string = !in_string;
+                }
+                out.put_slice(br#"\""#);
+            }
+            b'\\' => out.put_slice(br"\\"),
+            0xe2 | 0xc2 if separator(&bytes[at..]).is_some() => {
+                // Within the value the separator is a character, which this string must escape.
+                let (_, escape) = separator(&bytes[at..]).unwrap_or_default();
+                out.put_slice(escape.as_bytes());
+            }
+            0x80.. if is_within_separator(bytes, at) => {}
+            _ => out.put_u8(byte),
+        }
+        is_escaped = escapes_next;
+    }
+}
+
+/// The length and the escape of the separator that `bytes` begin with.
+fn separator(bytes: &[u8]) -> Option<(usize, &'static str)> {
+    match bytes {
+        [0xe2, 0x80, 0xa8, ..] => Some((3, r"\u2028")),
+        [0xe2, 0x80, 0xa9, ..] => Some((3, r"\u2029")),
+        [0xc2, 0x85, ..] => Some((2, r"\u0085")),
+        _ => None,
+    }
+}
+
+/// True for a byte of a separator that is not its first.
+fn is_within_separator(bytes: &[u8], at: usize) -> bool {
+    let begins = |back: usize| {
+        let from = at.checked_sub(back)?;
+        separator(&bytes[from..]).filter(|(length, _)| *length > back)
+    };
+    begins(1).is_some() || begins(2).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(write: impl FnOnce(&mut BytesMut)) -> String {
+        let mut out = BytesMut::new();
+        write(&mut out);
+        String::from_utf8(out.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_new_string_can_be_read_again() {
+        for text in
+            ["", "plain", "a\"b\\c\nd\te\r\u{1}", "ä😀", "a\u{2028}b\u{2029}c\u{85}d", "\u{a0}â"]
+        {
+            let json = written(|out| push_string(text, out));
+            assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text, "{json}");
+            assert!(!json.contains(['\u{2028}', '\u{2029}', '\u{85}']), "{json}");
+        }
+    }
+
+    #[test]
+    fn an_embedded_value_keeps_its_bytes_and_loses_its_white_space() {
+        for (json, embedded) in [
+            ("{ \"a\" : 1,\n \"b\" : \"x y\" }", r#"{"a":1,"b":"x y"}"#),
+            (r#"{"n":12345678901234567890.10}"#, r#"{"n":12345678901234567890.10}"#),
+            (r#"{"s":"a\"b\\"}"#, r#"{"s":"a\"b\\"}"#),
+            (r#"{"s":"\ud83d"}"#, r#"{"s":"\ud83d"}"#),
+            ("{\"s\":\"a\u{2028}b\u{85}ä\"}", "{\"s\":\"a\u{2028}b\u{85}ä\"}"),
+        ] {
+            let string = written(|out| {
+                out.put_u8(b'"');
+                push_embedded(json, out);
+                out.put_u8(b'"');
+            });
+            assert_eq!(serde_json::from_str::<String>(&string).unwrap(), embedded, "{string}");
+            assert!(!string.contains(['\u{2028}', '\u{2029}', '\u{85}']), "{string}");
+        }
+    }
+}

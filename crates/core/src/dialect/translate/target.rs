@@ -1,0 +1,70 @@
+//! The upstream and model that a request is translated for.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::family::ModelFamily;
+use crate::caller::Caller;
+use crate::google::ProviderKind;
+use crate::policy::call_signatures::CallSignatures;
+
+/// The upstream and model that a request is translated for.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The model, as it is sent upstream.
+    pub model: Arc<str>,
+    /// The API that serves it.
+    pub provider: ProviderKind,
+    /// What the model's name says.
+    pub family: ModelFamily,
+    /// The most tokens that the model writes.
+    pub output_limit: u32,
+    /// The signatures that the client has not brought back.
+    pub signatures: SignatureRecall,
+    /// All signatures are left out: upstream has refused them.
+    pub without_signatures: bool,
+}
+
+impl Target {
+    /// A target with the usual limit, for which no signature is remembered.
+    pub fn new(model: &str, provider: ProviderKind) -> Self {
+        Self {
+            model: model.into(),
+            provider,
+            family: ModelFamily::of(model),
+            output_limit: USUAL_OUTPUT_LIMIT,
+            signatures: SignatureRecall::default(),
+            without_signatures: false,
+        }
+    }
+}
+
+/// The memory of signatures, as one caller sees it.
+#[derive(Debug, Clone, Default)]
+pub struct SignatureRecall {
+    memory: Option<Arc<CallSignatures>>,
+    caller: Caller,
+}
+
+impl SignatureRecall {
+    /// The part of `memory` that belongs to a caller.
+    pub fn new(memory: Arc<CallSignatures>, caller: Caller) -> Self {
+        Self { memory: Some(memory), caller }
+    }
+
+    /// Remembers the signature of a call that the client gets.
+    pub fn remember(&self, call_id: &str, signature: &str) {
+        if let Some(memory) = &self.memory {
+            memory.remember(&self.caller, call_id, signature);
+        }
+    }
+
+    /// The signature of a call, if it is remembered.
+    pub fn recall(&self, call_id: &str) -> Option<Bytes> {
+        self.memory.as_ref()?.recall(&self.caller, call_id)
+    }
+}
+
+/// The most tokens that current models write, and a model that is not known is assumed to write.
+pub const USUAL_OUTPUT_LIMIT: u32 = 65_536;
