@@ -9,8 +9,9 @@ use super::Proxy;
 use super::choose::UPSTREAM;
 use crate::body::{CopiedStream, Events, ProxyBody};
 use crate::context::RequestContext;
-use crate::dialect::gemini;
 use crate::dialect::gemini::route::Framing;
+use crate::dialect::translate::fault::Fault;
+use crate::dialect::{Dialect, anthropic, gemini, openai};
 use crate::error::{Error, OVERLOADED};
 use crate::google::status;
 use crate::metrics::RequestOutcome;
@@ -105,6 +106,9 @@ impl Proxy {
             put(&mut headers, UPSTREAM, &**name);
         }
         headers.insert(REQUEST_ID, context.id.to_header());
+        if context.dialect == Dialect::Anthropic {
+            headers.insert(ANTHROPIC_REQUEST_ID, context.id.to_header());
+        }
         // Behind upstream's, where the answer is copied.
         headers.append(SERVER_TIMING, context.server_timing(now));
         let mut extensions = None;
@@ -144,11 +148,30 @@ pub(super) fn error<P: Platform>(
         Error::Upstream(error) => error.as_sent.clone(),
         _ => None,
     };
+    if context.dialect != Dialect::Gemini {
+        return translated_error(error, headers, context);
+    }
     let body = as_sent.unwrap_or_else(|| {
         let body = gemini::error::body(error);
         if in_array { status::as_array(&body) } else { body }
     });
     Answer { status: error.status(), headers, body: AnswerBody::Whole(body) }
+}
+
+/// Turns an error into an answer for a client that speaks another dialect.
+#[cold]
+fn translated_error<P: Platform>(
+    error: &Error,
+    mut headers: HeaderMap,
+    context: &RequestContext<P>,
+) -> Answer<P> {
+    let fault = Fault::of(error, context.dialect);
+    headers.extend(fault.headers());
+    let body = match context.dialect {
+        Dialect::Anthropic => anthropic::error::body(&fault, context.id.as_str()),
+        Dialect::Gemini | Dialect::OpenAi => openai::error::body(&fault),
+    };
+    Answer { status: fault.status, headers, body: AnswerBody::Whole(body) }
 }
 
 /// A whole answer of a model's.
@@ -284,6 +307,7 @@ pub(super) fn put(headers: &mut HeaderMap, name: HeaderName, value: impl TryInto
 pub(super) const JSON: HeaderValue = HeaderValue::from_static(status::CONTENT_TYPE);
 
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+const ANTHROPIC_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const X_CACHE: HeaderName = HeaderName::from_static("x-cache");

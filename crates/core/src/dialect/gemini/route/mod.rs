@@ -80,6 +80,9 @@ pub enum Route {
         /// that is passed on.
         alt: Option<String>,
     },
+    /// A request of OpenAI's or Anthropic's dialect. [`read`] returns none: [`crate::dialect::route::read`]
+    /// does.
+    Translated(Box<DialectRoute>),
     /// A path of Vertex AI that is none of the above, with any HTTP method.
     VertexResource(Box<VertexResource>),
     /// `GET /`.
@@ -121,6 +124,7 @@ impl Route {
             Self::Ready => Operation::Ready,
             Self::Root => Operation::Root,
             Self::Stream { .. } => Operation::Stream,
+            Self::Translated(route) => route.operation(),
             Self::VertexResource(_) => Operation::VertexResource,
         }
     }
@@ -207,6 +211,11 @@ pub fn read(method: &Method, uri: &Uri) -> Result<Route, RouteError> {
     };
     let segments: Vec<&str> = decoded.split('/').filter(|segment| !segment.is_empty()).collect();
     line.by_segments(&segments)
+}
+
+/// True for the path of nearly every request, which no other dialect has.
+pub(crate) fn is_usual(uri: &Uri) -> bool {
+    uri.path().starts_with(USUAL_PREFIX)
 }
 
 /// The error for a path that is not served.
