@@ -10,6 +10,8 @@ pub mod json;
 pub mod media;
 pub mod names;
 pub mod part;
+pub mod request;
 pub mod schema;
+pub mod signatures;
 pub mod target;
 pub mod text;
