@@ -2,12 +2,15 @@
 //! answer (`docs/DIALECTS.md`).
 
 pub mod answer;
+pub mod citations;
 pub mod draft;
 pub mod effort;
 pub mod family;
+pub mod finish;
 pub mod ids;
 pub mod json;
 pub mod names;
 pub mod part;
 pub mod target;
 pub mod text;
+pub mod usage;
