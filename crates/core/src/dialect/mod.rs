@@ -3,6 +3,8 @@
 
 pub(crate) mod event;
 pub mod gemini;
+#[allow(dead_code, reason = "wired last")]
+pub mod openai;
 pub mod operation;
 #[allow(dead_code, reason = "wired last")]
 pub mod translate;
