@@ -3,6 +3,8 @@
 
 pub(crate) mod event;
 pub mod gemini;
+#[allow(dead_code, reason = "wired last")]
+pub mod openai;
 pub mod operation;
 pub(crate) mod translated;
 #[allow(dead_code, reason = "wired last")]

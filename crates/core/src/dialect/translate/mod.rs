@@ -2,9 +2,12 @@
 //! answer (`docs/DIALECTS.md`).
 
 pub mod answer;
+pub mod citations;
 pub mod draft;
 pub mod effort;
 pub mod family;
+mod fields;
+pub mod finish;
 pub mod ids;
 pub mod json;
 pub mod media;
@@ -15,3 +18,4 @@ pub mod schema;
 pub mod signatures;
 pub mod target;
 pub mod text;
+pub mod usage;
