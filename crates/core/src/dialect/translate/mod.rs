@@ -5,6 +5,7 @@ pub mod answer;
 pub mod draft;
 pub mod effort;
 pub mod family;
+pub mod fault;
 pub mod ids;
 pub mod json;
 pub mod names;

@@ -1,0 +1,3 @@
+//! The dialect of clients that speak OpenAI's API.
+
+pub mod error;
