@@ -3,9 +3,8 @@
 use bytes::{BufMut, BytesMut};
 
 use super::frames::{Frames, Place, push_member, push_number};
-use crate::dialect::translate::draft::ClientToolName;
 use crate::dialect::translate::ids::IdSource;
-use crate::dialect::translate::json::{push_embedded, push_string, push_written};
+use crate::dialect::translate::json::{push_string, push_written};
 use crate::dialect::translate::text::JsonText;
 
 /// The items of an answer.
@@ -14,20 +13,20 @@ pub(super) struct Items {
     pub(super) frames: Frames,
     pub(super) ids: IdSource,
     /// The position of the next item.
-    next: u32,
+    pub(super) next: u32,
     /// The items that are done, with commas between them: `completed` repeats them.
-    done: BytesMut,
-    open: Option<OpenItem>,
+    pub(super) done: BytesMut,
+    pub(super) open: Option<OpenItem>,
 }
 
 /// An item to which the next part may still add.
 #[derive(Debug)]
-struct OpenItem {
-    kind: OpenKind,
-    id: String,
-    index: u32,
+pub(super) struct OpenItem {
+    pub(super) kind: OpenKind,
+    pub(super) id: String,
+    pub(super) index: u32,
     /// The inside of the JSON string that the item has so far.
-    text: BytesMut,
+    pub(super) text: BytesMut,
     /// The annotations or log probabilities that a message has so far, with commas between them.
     annotations: BytesMut,
     logprobs: BytesMut,
@@ -60,43 +59,17 @@ impl ItemStatus {
     }
 }
 
-/// A call of the client's tool.
-#[derive(Debug)]
-pub(super) struct NewCall<'a> {
-    /// Its id.
-    pub(super) call_id: &'a str,
-    /// The name that the client knows.
-    pub(super) name: &'a ClientToolName<'a>,
-    /// Its arguments, an object, or for a `custom` tool the inside of the JSON string that is its input.
-    pub(super) input: CallInput<'a>,
-}
-
-/// What a tool is called with.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum CallInput<'a> {
-    /// The arguments of a function, an object.
-    Arguments(&'a str),
-    /// The input of a `custom` tool.
-    Text(JsonText<'a>),
-    /// What a `custom` tool is called with when it is no text.
-    NoText(&'a str),
-}
-
 impl Items {
     pub(super) fn new(ids: IdSource) -> Self {
         Self { frames: Frames::default(), ids, next: 0, done: BytesMut::new(), open: None }
     }
 
-    /// The items that are done, with commas between them.
-    pub(super) fn done(&self) -> &[u8] {
-        &self.done
-    }
-
     /// How many bytes are kept.
     pub(super) fn held(&self) -> usize {
-        let open = self.open.as_ref().map_or(0, |open| {
-            open.text.len() + open.annotations.len() + open.logprobs.len()
-        });
+        let open = self
+            .open
+            .as_ref()
+            .map_or(0, |open| open.text.len() + open.annotations.len() + open.logprobs.len());
         self.done.len() + open
     }
 
@@ -105,7 +78,7 @@ impl Items {
         self.open.as_ref().map(|open| open.kind)
     }
 
-    /// Adds to the thoughts that are open. `false` if none are: see [`Self::open_reasoning`].
+    /// Adds to the thoughts that are open.
     pub(super) fn thought(&mut self, text: JsonText<'_>, out: &mut BytesMut) {
         let Some(open) = &mut self.open else { return };
         push_written(text.escaped(), &mut open.text);
@@ -129,7 +102,11 @@ impl Items {
     }
 
     /// Closes the open thoughts. Returns the item's id.
-    pub(super) fn close_reasoning(&mut self, encrypted: &str, out: &mut BytesMut) -> Option<String> {
+    pub(super) fn close_reasoning(
+        &mut self,
+        encrypted: &str,
+        out: &mut BytesMut,
+    ) -> Option<String> {
         let open = self.open.take_if(|open| open.kind == OpenKind::Reasoning)?;
         let place = open.place(Some(SUMMARY));
         let text = &open.text;
@@ -180,10 +157,7 @@ impl Items {
         }
         let Some(open) = &mut self.open else { return };
         push_written(text.escaped(), &mut open.text);
-        if !logprobs.is_empty() {
-            push_comma(&mut open.logprobs);
-            open.logprobs.put_slice(logprobs);
-        }
+        open.add_logprobs(logprobs);
         let place = open.place(Some(CONTENT));
         self.frames.part("response.output_text.delta", place, out, |out| {
             out.put_slice(b",\"delta\":\"");
@@ -192,6 +166,13 @@ impl Items {
             out.put_slice(logprobs);
             out.put_u8(b']');
         });
+    }
+
+    /// Adds probabilities, which come after their tokens, to the text that is open.
+    pub(super) fn late_logprobs(&mut self, logprobs: &[u8]) {
+        if let Some(open) = &mut self.open {
+            open.add_logprobs(logprobs);
+        }
     }
 
     fn open_message(&mut self, out: &mut BytesMut) {
@@ -303,113 +284,8 @@ impl Items {
         });
     }
 
-    /// Writes the call of a tool.
-    pub(super) fn call(&mut self, call: &NewCall<'_>, out: &mut BytesMut) {
-        let (kind, prefix, field, events) = match call.input {
-            CallInput::Arguments(_) => ("function_call", "fc_", "arguments", ARGUMENT_EVENTS),
-            CallInput::Text(_) | CallInput::NoText(_) => {
-                ("custom_tool_call", "ctc_", "input", INPUT_EVENTS)
-            }
-        };
-        let mut input = BytesMut::new();
-        match call.input {
-            CallInput::Arguments(json) | CallInput::NoText(json) => push_embedded(json, &mut input),
-            CallInput::Text(text) => push_written(text.escaped(), &mut input),
-        }
-        let id = self.ids.next(prefix);
-        let push_item = |input: &[u8], status: &[u8], item: &mut BytesMut| {
-            push_head(kind, &id, item);
-            push_member("call_id", call.call_id.as_bytes(), item);
-            if let Some(namespace) = &call.name.namespace {
-                item.put_slice(b",\"namespace\":");
-                push_string(namespace, item);
-            }
-            item.put_slice(b",\"name\":");
-            push_string(&call.name.name, item);
-            push_member(field, input, item);
-            push_member("status", status, item);
-            item.put_u8(b'}');
-        };
-        self.add(out, |item| push_item(b"", b"in_progress", item));
-        let index = self.next - 1;
-        let place = Place { id: &id, index, part: None };
-        self.frames.part(events.0, place, out, |out| push_member("delta", &input, out));
-        self.frames.part(events.1, place, out, |out| {
-            if let CallInput::Arguments(_) = call.input {
-                out.put_slice(b",\"name\":");
-                push_string(&call.name.name, out);
-            }
-            push_member(field, &input, out);
-        });
-        self.finish(index, out, |item| push_item(&input, b"completed", item));
-    }
-
-    /// Writes a search that Google has made.
-    pub(super) fn search(&mut self, query: &str, out: &mut BytesMut) {
-        let id = self.ids.next("ws_");
-        let push_item = |status: &[u8], item: &mut BytesMut| {
-            push_head("web_search_call", &id, item);
-            push_member("status", status, item);
-            item.put_slice(br#","action":{"type":"search","query":"#);
-            push_string(query, item);
-            item.put_slice(b"}}");
-        };
-        self.add(out, |item| push_item(b"in_progress", item));
-        let index = self.next - 1;
-        let place = Place { id: &id, index, part: None };
-        self.frames.part("response.web_search_call.completed", place, out, |_| {});
-        self.finish(index, out, |item| push_item(b"completed", item));
-    }
-
-    /// Writes an image that the model has made: base64.
-    pub(super) fn image(&mut self, data: JsonText<'_>, out: &mut BytesMut) {
-        let id = self.ids.next("ig_");
-        self.add(out, |item| {
-            push_head("image_generation_call", &id, item);
-            item.put_slice(br#","status":"in_progress","result":null}"#);
-        });
-        let index = self.next - 1;
-        let place = Place { id: &id, index, part: None };
-        self.frames.part("response.image_generation_call.completed", place, out, |_| {});
-        self.finish(index, out, |item| {
-            push_head("image_generation_call", &id, item);
-            item.put_slice(b",\"status\":\"completed\",\"result\":\"");
-            push_written(data.escaped(), item);
-            item.put_slice(b"\"}");
-        });
-    }
-
-    /// Opens an item for code that Google runs.
-    pub(super) fn open_code(&mut self, code: JsonText<'_>, out: &mut BytesMut) {
-        let id = self.ids.next("ci_");
-        self.add(out, |item| push_code(&id, b"in_progress", b"", b"", item));
-        let mut open = OpenItem::new(OpenKind::Code, id, self.next - 1);
-        push_written(code.escaped(), &mut open.text);
-        let place = open.place(None);
-        for (event, name) in CODE_EVENTS {
-            self.frames.part(event, place, out, |out| push_member(name, &open.text, out));
-        }
-        self.open = Some(open);
-    }
-
-    /// Closes the open code, if some is open, with what it has printed.
-    pub(super) fn close_code(&mut self, output: Option<JsonText<'_>>, out: &mut BytesMut) {
-        let Some(open) = self.open.take_if(|open| open.kind == OpenKind::Code) else { return };
-        let mut outputs = BytesMut::new();
-        if let Some(output) = output {
-            outputs.put_slice(b"{\"type\":\"logs\",\"logs\":\"");
-            push_written(output.escaped(), &mut outputs);
-            outputs.put_slice(b"\"}");
-        }
-        let place = open.place(None);
-        self.frames.part("response.code_interpreter_call.completed", place, out, |_| {});
-        self.finish(open.index, out, |item| {
-            push_code(&open.id, b"completed", &open.text, &outputs, item);
-        });
-    }
-
     /// Writes that an item is there, and gives it the next position.
-    fn add(&mut self, out: &mut BytesMut, push_item: impl FnOnce(&mut BytesMut)) {
+    pub(super) fn add(&mut self, out: &mut BytesMut, push_item: impl FnOnce(&mut BytesMut)) {
         let index = self.next;
         self.next += 1;
         self.frames.frame("response.output_item.added", out, |out| {
@@ -419,7 +295,12 @@ impl Items {
     }
 
     /// Writes that an item is done, and keeps it for the answer's object.
-    fn finish(&mut self, index: u32, out: &mut BytesMut, push_item: impl FnOnce(&mut BytesMut)) {
+    pub(super) fn finish(
+        &mut self,
+        index: u32,
+        out: &mut BytesMut,
+        push_item: impl FnOnce(&mut BytesMut),
+    ) {
         push_comma(&mut self.done);
         let start = self.done.len();
         push_item(&mut self.done);
@@ -432,31 +313,29 @@ impl Items {
 }
 
 impl OpenItem {
-    fn new(kind: OpenKind, id: String, index: u32) -> Self {
+    pub(super) fn new(kind: OpenKind, id: String, index: u32) -> Self {
         let (text, annotations, logprobs) = Default::default();
         Self { kind, id, index, text, annotations, logprobs }
     }
 
-    fn place(&self, part: Option<&'static str>) -> Place<'_> {
+    fn add_logprobs(&mut self, logprobs: &[u8]) {
+        if !logprobs.is_empty() && self.kind == OpenKind::Message {
+            push_comma(&mut self.logprobs);
+            self.logprobs.put_slice(logprobs);
+        }
+    }
+
+    pub(super) fn place(&self, part: Option<&'static str>) -> Place<'_> {
         Place { id: &self.id, index: self.index, part: part.map(|name| (name, 0)) }
     }
 }
 
 /// Appends the first members of an item.
-fn push_head(kind: &str, id: &str, out: &mut BytesMut) {
+pub(super) fn push_head(kind: &str, id: &str, out: &mut BytesMut) {
     out.put_slice(b"{\"type\":\"");
     out.put_slice(kind.as_bytes());
     out.put_u8(b'"');
     push_member("id", id.as_bytes(), out);
-}
-
-fn push_code(id: &str, status: &[u8], code: &[u8], outputs: &[u8], out: &mut BytesMut) {
-    push_head("code_interpreter_call", id, out);
-    push_member("status", status, out);
-    push_member("code", code, out);
-    out.put_slice(b",\"outputs\":[");
-    out.put_slice(outputs);
-    out.put_slice(b"],\"container_id\":\"none\"}");
 }
 
 fn push_item_at(index: u32, out: &mut BytesMut) {
@@ -474,12 +353,3 @@ fn push_comma(list: &mut BytesMut) {
 /// The names of the positions of parts. Each item has one part only.
 const SUMMARY: &str = "summary_index";
 const CONTENT: &str = "content_index";
-
-const ARGUMENT_EVENTS: (&str, &str) =
-    ("response.function_call_arguments.delta", "response.function_call_arguments.done");
-const INPUT_EVENTS: (&str, &str) =
-    ("response.custom_tool_call_input.delta", "response.custom_tool_call_input.done");
-const CODE_EVENTS: [(&str, &str); 2] = [
-    ("response.code_interpreter_call_code.delta", "delta"),
-    ("response.code_interpreter_call_code.done", "code"),
-];
