@@ -328,7 +328,7 @@ impl ResponsesWriter {
     /// Closes the last item, and says how the answer has ended.
     fn close(&mut self, out: &mut BytesMut) -> Result<Outcome, Error> {
         let Some(finish) = self.finish.take() else {
-            return Err(Error::UpstreamDisconnected { at: crate::error::BrokenAt::Answer });
+            return Err(Error::UpstreamIncomplete);
         };
         let (outcome, status) = match &finish {
             Finish::Length => (Outcome::Incomplete("max_output_tokens"), ItemStatus::Incomplete),
