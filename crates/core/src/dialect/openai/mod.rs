@@ -1,3 +1,5 @@
 //! The dialect of clients that speak OpenAI's API.
 
 pub mod chat;
+pub mod error;
+pub mod responses;
