@@ -11,6 +11,8 @@ pub mod ids;
 pub mod json;
 pub mod names;
 pub mod part;
+pub mod request;
+pub mod signatures;
 pub mod target;
 pub mod text;
 pub mod usage;
