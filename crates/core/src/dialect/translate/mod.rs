@@ -6,6 +6,7 @@ pub mod citations;
 pub mod draft;
 pub mod effort;
 pub mod family;
+mod fields;
 pub mod fault;
 pub mod finish;
 pub mod ids;
