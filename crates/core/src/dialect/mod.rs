@@ -10,6 +10,8 @@ pub mod openai;
 pub mod operation;
 pub(crate) mod translated;
 #[allow(dead_code, reason = "wired last")]
+pub mod route;
+#[allow(dead_code, reason = "wired last")]
 pub mod translate;
 
 use bytes::Bytes;
