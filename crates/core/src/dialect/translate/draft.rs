@@ -208,6 +208,32 @@ pub struct DraftConfig<'a> {
     pub wants_image: bool,
     /// `imageConfig`, in Gemini's own spelling: (`aspectRatio`, `imageSize`).
     pub image_config: Option<(Option<&'a RawValue>, Option<&'a RawValue>)>,
+    /// How the client's dialect names what may be left out.
+    pub paths: FieldPaths,
+}
+
+/// The paths of fields in a dialect, for the header that names what is left out.
+#[derive(Debug, Clone, Copy)]
+pub struct FieldPaths {
+    /// The stop sequences.
+    pub stop: &'static str,
+    /// The form of the answer's text.
+    pub format: &'static str,
+}
+
+impl FieldPaths {
+    /// OpenAI's Chat Completions.
+    pub const CHAT: Self = Self { stop: "stop", format: "response_format" };
+    /// OpenAI's Responses.
+    pub const RESPONSES: Self = Self { stop: "stop", format: "text.format" };
+    /// Anthropic's Messages.
+    pub const MESSAGES: Self = Self { stop: "stop_sequences", format: "output_config.format" };
+}
+
+impl Default for FieldPaths {
+    fn default() -> Self {
+        Self::CHAT
+    }
 }
 
 /// What the answer's text must be.
