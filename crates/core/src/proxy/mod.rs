@@ -219,7 +219,10 @@ impl Proxy {
             && self.serves(&found)
         {
             context.dialect = found.dialect;
-            return found.into_route();
+            return match (found.operation(), found.call.error()) {
+                (Some(operation), _) => Ok(Route::Translated(Box::new(found), operation)),
+                (None, error) => Err(RouteError::Refused(Box::new(error.unwrap_or(Error::Internal)))),
+            };
         }
         let route = route::read(method, uri);
         match &route {
@@ -241,7 +244,7 @@ impl Proxy {
         };
         let is_gemini_api =
             |upstream: &Upstream| upstream.calls.provider.kind() == ProviderKind::GeminiApi;
-        is_on && !(route.is_google_path && self.upstreams.iter().any(is_gemini_api))
+        is_on && !(route.is_in_gemini_api() && self.upstreams.iter().any(is_gemini_api))
     }
 
     /// The life of a request.
@@ -279,7 +282,7 @@ impl Proxy {
             Route::Models { form, .. } | Route::Model { form, .. } => {
                 Box::pin(self.answer_models(parts, context, &route, form)).await
             }
-            Route::Translated(call) => {
+            Route::Translated(call, _) => {
                 Box::pin(self.translated(parts, body, context, &call)).await
             }
             Route::VertexResource(resource) => {

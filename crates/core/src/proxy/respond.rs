@@ -274,6 +274,12 @@ pub(super) fn passed_through<P: Platform>(
     Answer { status: head.status, headers, body: AnswerBody::PassThrough(body) }
 }
 
+/// The answer to a client that asks whether the server is there.
+pub(super) fn hello<P: Platform>(context: &mut RequestContext<P>) -> Answer<P> {
+    context.set_aside();
+    Answer { status: StatusCode::OK, headers: HeaderMap::new(), body: AnswerBody::Whole(Bytes::new()) }
+}
+
 /// A JSON answer of the proxy's own.
 pub(super) fn json<P: Platform>(mut headers: HeaderMap, body: Bytes) -> Answer<P> {
     headers.insert(CONTENT_TYPE, JSON);

@@ -15,7 +15,7 @@ use http_body::Body;
 use super::Proxy;
 use super::choose::UPSTREAM;
 use super::prepare::{ModelRequest, ModelTarget, PreparedRequest, model_at};
-use super::respond::{Answer, JSON};
+use super::respond::{self, Answer, JSON};
 use crate::context::RequestContext;
 use crate::dialect::gemini::route::{Framing, PathForm};
 use crate::dialect::openai::models::{is_foreign, normalized};
@@ -94,7 +94,14 @@ impl Proxy {
             DialectCall::Messages => TranslatedCall::Messages,
             DialectCall::Responses => TranslatedCall::Responses,
             DialectCall::Embeddings => return self.embeddings(parts, body, context).await,
-            other => return self.translated_models(parts, context, other).await,
+            DialectCall::Hello => return Ok(respond::hello(context)),
+            DialectCall::Model { name } => {
+                return self.translated_model(parts, context, name).await;
+            }
+            DialectCall::Models(page) => {
+                return self.translated_models(parts, context, page).await;
+            }
+            call => return Err(call.error().unwrap_or(Error::Internal)),
         };
         let body = self.intake(parts, body, context).await?;
         let (requested, is_stream) = head(&body, context.dialect)?;

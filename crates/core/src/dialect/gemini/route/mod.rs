@@ -12,6 +12,7 @@ use http::{Method, Uri};
 use percent_encoding::percent_decode_str;
 
 use crate::dialect::operation::Operation;
+use crate::dialect::route::DialectRoute;
 use crate::error::Error;
 use absent::{ABSENT_METHODS, absent_collection};
 pub use copied::{Beyond, CopiedPath};
@@ -82,7 +83,7 @@ pub enum Route {
     },
     /// A request of OpenAI's or Anthropic's dialect. [`read`] returns none: [`crate::dialect::route::read`]
     /// does.
-    Translated(Box<DialectRoute>),
+    Translated(Box<DialectRoute>, Operation),
     /// A path of Vertex AI that is none of the above, with any HTTP method.
     VertexResource(Box<VertexResource>),
     /// `GET /`.
@@ -124,7 +125,7 @@ impl Route {
             Self::Ready => Operation::Ready,
             Self::Root => Operation::Root,
             Self::Stream { .. } => Operation::Stream,
-            Self::Translated(route) => route.operation(),
+            Self::Translated(_, operation) => *operation,
             Self::VertexResource(_) => Operation::VertexResource,
         }
     }
@@ -159,6 +160,9 @@ pub enum RouteError {
     /// `POST /`: a client in Vertex mode that knows a base URL and nothing else.
     #[error("the URL has no path")]
     NoPath,
+    /// Another dialect has the path, and the request is refused.
+    #[error("{0}")]
+    Refused(Box<Error>),
     /// The path is known, but not with this HTTP method.
     #[error("this path allows {allow}")]
     WrongMethod {
@@ -179,6 +183,7 @@ impl From<RouteError> for Error {
                 Self::NotOffered { what, model, upstream: None, others: Vec::new(), provider }
             }
             RouteError::NoPath => Self::NotFound { what: NO_PATH.to_owned() },
+            RouteError::Refused(error) => *error,
             RouteError::WrongMethod { allow } => Self::MethodNotAllowed { allow },
         }
     }
