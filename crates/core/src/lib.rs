@@ -76,7 +76,7 @@ pub use policy::cache::ANSWER_PREFIX;
 pub use policy::lock::{FencingToken, LOCK_TTL, LockRecord, LockResult};
 pub use policy::memory::{MemoryBudget, MemoryReservation};
 pub use policy::wait_queue::{Ticket, WaitQueue};
-pub use proxy::Proxy;
+pub use proxy::{EarlyHead, Proxy};
 pub use proxy::check::{Step, StepResult, UpstreamModels};
 pub use signing::{RsaKey, SignError};
 pub use time::{Monotonic, Timestamp};

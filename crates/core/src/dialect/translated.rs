@@ -89,6 +89,20 @@ pub(crate) struct AnswerForm {
 }
 
 impl AnswerForm {
+    /// A heartbeat before the first event of a stream.
+    pub(crate) fn first_heartbeat(&self) -> Bytes {
+        match self.plan {
+            // Its clients count events.
+            WriterPlan::Messages(_) => Bytes::from_static(b"event: ping\ndata: {\"type\":\"ping\"}\n\n"),
+            _ => Bytes::from_static(b": \n\n"),
+        }
+    }
+
+    /// An error as the first event of a stream.
+    pub(crate) fn error(&self, error: &Error) -> Bytes {
+        TranslatedEncoder::new(self).error(error)
+    }
+
     /// Translates a whole answer.
     pub(crate) fn whole(self, text: &[u8]) -> Result<Bytes, Error> {
         match self.plan {

@@ -8,6 +8,7 @@ pub mod check;
 mod choose;
 mod coalesce;
 mod copy;
+pub mod early;
 mod failover;
 mod limit;
 mod local;
@@ -27,6 +28,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, RwLock};
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -54,6 +56,7 @@ use crate::settings::Settings;
 use crate::upstream::{Upstream, Upstreams};
 
 use coalesce::Coalescer;
+pub use early::EarlyHead;
 use limit::CallerLimits;
 use prepare::ModelTarget;
 use reload::ReloadableSettings;
@@ -129,7 +132,10 @@ impl Proxy {
                 if parts.version < Version::HTTP_2 {
                     intake::drain(platform, &parts.headers, body).await;
                 }
-                respond::error(&error, in_array, &mut context)
+                match early::error(&parts, &error, &mut context) {
+                    Some(event) => event,
+                    None => respond::error(&error, in_array, &mut context),
+                }
             }
         };
         let answer = self.with_memory(answer, &mut context);
@@ -200,6 +206,11 @@ impl Proxy {
     /// Writes the log lines that are held back. The shell calls it when it stops.
     pub fn finish<P: Platform>(&self, platform: &P) {
         self.metrics.log_left_out(true, platform.now());
+    }
+
+    /// `EARLY_HEARTBEAT_MS`: after how long a shell asks [`EarlyHead::begin`]; `None` is never.
+    pub fn early_heartbeat(&self) -> Option<Duration> {
+        self.settings.early_heartbeat
     }
 
     /// The counters, for the shell's shutdown.

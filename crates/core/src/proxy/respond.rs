@@ -95,19 +95,13 @@ impl Proxy {
         if let Some(x_cache) = context.cache.header() {
             headers.insert(X_CACHE, HeaderValue::from_static(x_cache));
         }
-        if parts.method != Method::OPTIONS {
-            self.reloadable().access.add_cors_headers(&parts.headers, &mut headers);
-        }
+        self.add_common_headers(parts, &mut headers, &context);
         if parts.method == Method::HEAD {
             // The body is not sent.
             context.settle(RequestOutcome::Ok);
         }
         if let Some(name) = context.upstream() {
             put(&mut headers, UPSTREAM, &**name);
-        }
-        headers.insert(REQUEST_ID, context.id.to_header());
-        if context.dialect == Dialect::Anthropic {
-            headers.insert(ANTHROPIC_REQUEST_ID, context.id.to_header());
         }
         // Behind upstream's, where the answer is copied.
         headers.append(SERVER_TIMING, context.server_timing(now));
@@ -132,6 +126,34 @@ impl Proxy {
         }
         response
     }
+}
+
+impl Proxy {
+    /// Adds what an answer carries whatever becomes of its request: the request's id, and what browsers
+    /// need.
+    pub(super) fn add_common_headers<P: Platform>(
+        &self,
+        parts: &Parts,
+        headers: &mut HeaderMap,
+        context: &RequestContext<P>,
+    ) {
+        if parts.method != Method::OPTIONS {
+            self.reloadable().access.add_cors_headers(&parts.headers, headers);
+        }
+        headers.insert(REQUEST_ID, context.id.to_header());
+        if context.dialect == Dialect::Anthropic {
+            headers.insert(ANTHROPIC_REQUEST_ID, context.id.to_header());
+        }
+    }
+}
+
+/// The headers of a stream of server-sent events.
+pub(super) fn stream_headers() -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(USUAL_HEADERS + 3);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers
 }
 
 /// Turns an error into an answer. (An error after the head ends the stream: `StreamEncoder::error`.)

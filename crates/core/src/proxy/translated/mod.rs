@@ -106,8 +106,8 @@ impl Proxy {
         let body = self.intake(parts, body, context).await?;
         let (requested, is_stream) = head(&body, context.dialect)?;
         let model = self.requested_model(&requested)?;
-        let parts = gemini_parts(parts);
-        let target = ModelTarget { parts: &parts, model: &model, form: PathForm::USUAL };
+        let gemini = gemini_parts(parts);
+        let target = ModelTarget { parts: &gemini, model: &model, form: PathForm::USUAL };
         let source = Box::new(SourceRequest {
             call,
             body,
@@ -130,6 +130,11 @@ impl Proxy {
         self.translate(choice.upstream(), &mut request, context).await?;
         match model_call {
             ModelCall::Stream => {
+                if self.settings.early_heartbeat.is_some()
+                    && let Some(source) = &request.source
+                {
+                    self.announce_stream(parts, source.answer_form(self, context), context);
+                }
                 self.answer_stream(choice, &mut request, context, Framing::Sse).await
             }
             ModelCall::Whole(call) => {
