@@ -1,3 +1,7 @@
 //! The dialect of clients that speak OpenAI's API.
 
 pub mod chat;
+pub mod content;
+pub mod place;
+pub mod tools;
+pub mod values;

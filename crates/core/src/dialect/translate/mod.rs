@@ -6,7 +6,7 @@ pub mod citations;
 pub mod draft;
 pub mod effort;
 pub mod family;
-mod fields;
+pub(super) mod fields;
 pub mod finish;
 pub mod ids;
 pub mod json;
