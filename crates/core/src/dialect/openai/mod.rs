@@ -3,3 +3,7 @@
 pub mod chat;
 pub mod error;
 pub mod responses;
+pub mod content;
+pub mod place;
+pub mod tools;
+pub mod values;
