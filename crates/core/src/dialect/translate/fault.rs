@@ -292,6 +292,7 @@ impl FaultClass {
             | Error::OutOfResources { .. }
             | Error::TokenUnavailable { .. }
             | Error::UpstreamDisconnected { .. }
+            | Error::UpstreamIncomplete
             | Error::UpstreamMalformed { .. }
             | Error::UpstreamNoEvents
             | Error::UpstreamPage { .. }
