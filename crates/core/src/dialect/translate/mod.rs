@@ -8,6 +8,7 @@ pub mod family;
 pub mod fault;
 pub mod ids;
 pub mod json;
+pub mod models;
 pub mod names;
 pub mod part;
 pub mod target;
