@@ -174,6 +174,7 @@ fn the_reasons_are_those_of_the_contract() {
             &[
                 "MALFORMED_JSON",
                 "MALFORMED_BODY",
+                "REFUSED",
                 "FIELD_NOT_TAKEN",
                 "HOST_MISSING",
                 "UNSUPPORTED_ENCODING",
@@ -201,7 +202,7 @@ fn the_reasons_are_those_of_the_contract() {
         (408, "DEADLINE_EXCEEDED", &["REQUEST_TIMEOUT"]),
         (429, "RESOURCE_EXHAUSTED", &["RATE_LIMITED", "TOO_MANY_ATTEMPTS"]),
         (500, "INTERNAL", &["INTERNAL"]),
-        (502, "UNAVAILABLE", &["UPSTREAM_MALFORMED", "UPSTREAM_DISCONNECTED"]),
+        (502, "UNAVAILABLE", &["NO_ANSWER", "UPSTREAM_MALFORMED", "UPSTREAM_DISCONNECTED"]),
         (
             503,
             "UNAVAILABLE",
