@@ -7,3 +7,5 @@ pub mod content;
 pub mod place;
 pub mod tools;
 pub mod values;
+pub mod embeddings;
+pub mod models;
