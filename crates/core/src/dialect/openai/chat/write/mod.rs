@@ -4,7 +4,7 @@ mod frames;
 mod logprobs;
 mod object;
 #[cfg(test)]
-mod tests {}
+mod tests;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
