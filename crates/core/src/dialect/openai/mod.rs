@@ -2,6 +2,7 @@
 
 pub mod chat;
 pub mod content;
+pub mod error;
 pub mod place;
 pub mod tools;
 pub mod values;

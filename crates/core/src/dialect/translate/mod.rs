@@ -6,6 +6,7 @@ pub mod citations;
 pub mod draft;
 pub mod effort;
 pub mod family;
+pub mod fault;
 pub(super) mod fields;
 pub mod finish;
 pub mod ids;
