@@ -9,6 +9,8 @@ pub mod gemini;
 pub mod openai;
 pub mod operation;
 #[allow(dead_code, reason = "wired last")]
+pub mod route;
+#[allow(dead_code, reason = "wired last")]
 pub mod translate;
 
 use bytes::Bytes;

@@ -2,22 +2,15 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::dialect::translate::fault::Fault;
-use crate::dialect::translate::json::{push_string, push_written};
+use crate::dialect::translate::fault::{Fault, push_googles};
+use crate::dialect::translate::json::push_string;
 
 /// Writes the body of an error that has come before the first byte of an answer.
 pub fn body(fault: &Fault) -> Bytes {
     let mut out = BytesMut::with_capacity(fault.message.len() + fault.details.len() + 192);
     out.put_slice(br#"{"error":{"#);
     push_members(fault, &mut out);
-    out.put_slice(br#","status":"#);
-    push_string(&fault.google_status, &mut out);
-    if let Ok(details) = std::str::from_utf8(&fault.details)
-        && !details.is_empty()
-    {
-        out.put_slice(br#","details":"#);
-        push_written(details, &mut out);
-    }
+    push_googles(fault, &mut out);
     out.put_slice(b"}}");
     out.freeze()
 }

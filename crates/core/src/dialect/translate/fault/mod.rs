@@ -5,9 +5,10 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
+use super::json::{push_string, push_written};
 use crate::dialect::{Dialect, gemini};
 use crate::error::{Error, Refusal, RefusalCode};
 use crate::failure::{FailoverReason, FailureClass};
@@ -124,6 +125,18 @@ impl Fault {
         if !has_path {
             self.message = format!("{path}: {}", self.message);
         }
+    }
+}
+
+/// Appends Google's `status` and `details`, which both dialects have behind members of their own.
+pub(in crate::dialect) fn push_googles(fault: &Fault, out: &mut BytesMut) {
+    out.put_slice(br#","status":"#);
+    push_string(&fault.google_status, out);
+    if let Ok(details) = std::str::from_utf8(&fault.details)
+        && !details.is_empty()
+    {
+        out.put_slice(br#","details":"#);
+        push_written(details, out);
     }
 }
 
@@ -400,3 +413,6 @@ const QUOTA: &str = "insufficient_quota";
 const SERVER: &str = "server_error";
 
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
+#[cfg(test)]
+mod tests;
