@@ -178,3 +178,65 @@ read_fields!(CodeResult {
     "outcome" => outcome: Word<'de>,
     "output" => output: JsonText<'de>,
 });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_read_without_a_copy() {
+        let text = br#"{"responseId":"R","createTime":"2026-01-02T03:04:05Z","candidates":[{"index":1,"content":{"role":"model","parts":[{"text":"a\n","thought":true},{"functionCall":{"id":"1","name":"f","args":{"n":1.0}},"thoughtSignature":"S=="}]},"finishReason":"STOP","avgLogprobs":-0.3}],"usageMetadata":{"promptTokenCount":1},"modelVersion":"m"}"#;
+        let event = AnswerEvent::read(text).unwrap();
+        assert!(matches!(event.response_id, Some(Cow::Borrowed("R"))));
+        assert_eq!(event.usage_metadata.unwrap().get(), r#"{"promptTokenCount":1}"#);
+        let [candidate] = &event.candidates.unwrap()[..] else { panic!("one candidate") };
+        assert_eq!(candidate.index, Some(1));
+        assert!(matches!(candidate.finish_reason, Some(Cow::Borrowed("STOP"))));
+        let parts = candidate.content.as_ref().unwrap().parts.as_ref().unwrap();
+        assert_eq!(parts[0].text.unwrap().quoted(), r#""a\n""#);
+        assert_eq!(parts[0].thought, Some(true));
+        assert!(matches!(parts[1].thought_signature, Some(Cow::Borrowed("S=="))));
+        let call = parts[1].function_call.as_ref().unwrap();
+        assert_eq!(call.args.unwrap().get(), r#"{"n":1.0}"#);
+        assert_eq!((call.id.as_deref(), call.name.as_deref()), (Some("1"), Some("f")));
+    }
+
+    #[test]
+    fn null_snake_case_unknown_and_repeated_fields_are_taken() {
+        for (text, expected) in [
+            (r#"{"candidates":null,"usageMetadata":null,"promptFeedback":null}"#, None),
+            (r#"{"candidates":[{"content":null,"finishReason":null,"index":null}]}"#, None),
+            (r#"{"candidates":[{"content":{"parts":null}}],"new":{"a":[1]}}"#, None),
+            (r#"{"candidates":[{"content":{"parts":[{"text":null,"x":1}]}}]}"#, None),
+            (
+                r#"{"candidates":[{"content":{"parts":[{"text":"1","thought_signature":"S"}]}}]}"#,
+                Some((r#""1""#, Some("S"))),
+            ),
+            (
+                r#"{"candidates":[{"content":{"parts":[{"text":"1","text":"2"}]}}],"usage_metadata":{}}"#,
+                Some((r#""2""#, None)),
+            ),
+            (
+                "{\"candidates\":[{\"content\":{\"parts\":[{\"te\\u0078t\":\"\\ud83d\",\"thoughtSignature\":\"\\u0053\"}]}}]}",
+                Some((r#""\ud83d""#, Some("S"))),
+            ),
+        ] {
+            let event = AnswerEvent::read(text.as_bytes())
+                .unwrap_or_else(|error| panic!("{text}: {error}"));
+            let candidate = event.candidates.and_then(|mut candidates| candidates.pop());
+            let parts =
+                candidate.and_then(|candidate| candidate.content?.parts).unwrap_or_default();
+            let found = parts
+                .first()
+                .and_then(|part| Some((part.text?.quoted(), part.thought_signature.as_deref())));
+            assert_eq!(found, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_answer_is_an_error() {
+        for text in ["", "[]", "1", r#"{"candidates":{}}"#, r#"{"candidates":[{}]} x"#, "{"] {
+            assert!(AnswerEvent::read(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+}
