@@ -1,5 +1,9 @@
 //! The dialect of clients that speak OpenAI's API.
 
 pub mod chat;
+pub mod content;
 pub mod error;
+pub mod place;
 pub mod responses;
+pub mod tools;
+pub mod values;

@@ -32,3 +32,27 @@ pub fn repair(schema: &RawValue, place: SchemaPlace) -> Result<Cow<'_, str>, Sch
     let _ = place;
     Ok(Cow::Borrowed(schema.get()))
 }
+
+/// True for the schema of a function without arguments: `{}`, or an object type without properties and
+/// without any other keyword.
+pub fn is_empty(schema: &RawValue) -> bool {
+    /// The keywords that such a schema may have.
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Bare<'a> {
+        #[serde(borrow, default, rename = "type")]
+        kind: Option<Cow<'a, str>>,
+        #[serde(default)]
+        properties: Option<NoMembers>,
+    }
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct NoMembers {}
+
+    // Serde would read an array too.
+    schema.get().starts_with('{')
+        && serde_json::from_str::<Bare<'_>>(schema.get()).is_ok_and(|bare| {
+            let Bare { kind, properties: None | Some(NoMembers {}) } = bare;
+            kind.is_none_or(|kind| kind == "object")
+        })
+}
