@@ -2,19 +2,15 @@
 //!
 //! Nothing is kept between requests: there is no store, so a request holds its whole input.
 
-mod content;
 mod echo;
-mod fields;
 mod items;
-mod read;
+pub mod read;
 mod tools;
-mod write;
+pub mod write;
 
 use std::sync::Arc;
 
 use crate::dialect::translate::answer::AnswerPlan;
-pub use read::{read, read_tokens, write_tokens};
-pub use write::ResponsesWriter;
 
 /// What the answer to a request needs to know of the request.
 #[derive(Debug, Clone)]

@@ -1,49 +1,145 @@
 //! Requests for an answer, and for a count of tokens (`docs/reference/dialects.md` 4.1).
 
+use std::borrow::Cow;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::value::RawValue;
 
 use super::ResponsesPlan;
 use super::echo::Echo;
-use super::fields::{Members, number, read_as};
 use super::items::read_input;
-use super::tools::ToolReader;
+use super::tools::{push_tools, read_choice};
+use crate::dialect::openai::place::unreadable;
+use crate::dialect::openai::values::{answer_format, effort, invalid, number, text, whole_number};
 use crate::dialect::translate::answer::AnswerPlan;
-use crate::dialect::translate::draft::{AnswerFormat, DraftRequest, FieldPaths, Thinking};
+use crate::dialect::translate::draft::{DraftRequest, FieldPaths, Thinking};
 use crate::dialect::translate::effort::Effort;
+use crate::dialect::translate::fields::{Word, read_fields};
 use crate::dialect::translate::request::{self, Written};
 use crate::dialect::translate::target::Target;
-use crate::dialect::translate::text::{JsonText, Text};
+use crate::dialect::translate::text::JsonText;
 use crate::error::{Error, Refusal, RefusalCode};
+
+/// The fields of a request.
+#[derive(Debug, Default)]
+struct RequestFields<'a> {
+    model: Option<Cow<'a, str>>,
+    input: Option<&'a RawValue>,
+    instructions: Option<JsonText<'a>>,
+    max_output_tokens: Option<&'a RawValue>,
+    temperature: Option<&'a RawValue>,
+    top_p: Option<&'a RawValue>,
+    top_logprobs: Option<&'a RawValue>,
+    parallel_tool_calls: Option<bool>,
+    reasoning: Option<ReasoningFields<'a>>,
+    text: Option<TextFields<'a>>,
+    tools: Option<Vec<&'a RawValue>>,
+    tool_choice: Option<&'a RawValue>,
+    include: Option<Vec<JsonText<'a>>>,
+    truncation: Option<Cow<'a, str>>,
+    max_tool_calls: Option<&'a RawValue>,
+    previous_response_id: Option<JsonText<'a>>,
+    conversation: Option<&'a RawValue>,
+    background: Option<bool>,
+    prompt: Option<&'a RawValue>,
+    /// What has no meaning for Gemini, and what the proxy reads elsewhere.
+    silent: Option<&'a RawValue>,
+    unknown: Vec<String>,
+}
+
+read_fields!(RequestFields {
+    "model" => model: Word<'de>,
+    "input" => input: &'de RawValue,
+    "instructions" => instructions: JsonText<'de>,
+    "max_output_tokens" => max_output_tokens: &'de RawValue,
+    "temperature" => temperature: &'de RawValue,
+    "top_p" => top_p: &'de RawValue,
+    "top_logprobs" => top_logprobs: &'de RawValue,
+    "parallel_tool_calls" => parallel_tool_calls: bool,
+    "reasoning" => reasoning: ReasoningFields<'de>,
+    "text" => text: TextFields<'de>,
+    "tools" => tools: Vec<&'de RawValue>,
+    "tool_choice" => tool_choice: &'de RawValue,
+    "include" => include: Vec<JsonText<'de>>,
+    "truncation" => truncation: Word<'de>,
+    "max_tool_calls" => max_tool_calls: &'de RawValue,
+    "previous_response_id" => previous_response_id: JsonText<'de>,
+    "conversation" => conversation: &'de RawValue,
+    "background" => background: bool,
+    "prompt" => prompt: &'de RawValue,
+    "access_programs" | "client_metadata" | "context_management" | "metadata" | "moderation"
+        | "prompt_cache_key" | "prompt_cache_options" | "prompt_cache_retention"
+        | "safety_identifier" | "service_tier" | "store" | "stream" | "stream_options" | "user"
+        => silent: &'de RawValue,
+} rest unknown);
+
+/// `reasoning`, with the fields that OpenRouter's clients send.
+#[derive(Debug, Default)]
+struct ReasoningFields<'a> {
+    effort: Option<JsonText<'a>>,
+    summary: Option<JsonText<'a>>,
+    max_tokens: Option<&'a RawValue>,
+    exclude: Option<bool>,
+    enabled: Option<bool>,
+    unknown: Vec<String>,
+}
+
+read_fields!(ReasoningFields {
+    "effort" => effort: JsonText<'de>,
+    "summary" | "generate_summary" => summary: JsonText<'de>,
+    "max_tokens" => max_tokens: &'de RawValue,
+    "exclude" => exclude: bool,
+    "enabled" => enabled: bool,
+} rest unknown);
+
+/// `text`.
+#[derive(Debug, Default)]
+struct TextFields<'a> {
+    format: Option<&'a RawValue>,
+    unknown: Vec<String>,
+}
+
+read_fields!(TextFields {
+    "format" => format: &'de RawValue,
+} rest unknown);
 
 /// Reads a request for an answer.
 pub fn read(body: &Bytes, target: &Target) -> Result<(Written, ResponsesPlan), Error> {
-    let mut reader = Reader::new(target);
-    reader.body(body)?;
-    let Reader { draft, echo, model, one_call, logprobs, .. } = reader;
+    let mut draft = DraftRequest::default();
+    let fields = read_draft(body, target, &mut draft)?;
+    let logprobs = draft.config.logprobs.is_some();
     let shows_thoughts = match draft.config.thinking {
         Thinking::Effort { shows, .. } | Thinking::Budget { shows, .. } => shows,
         Thinking::Shown => true,
         Thinking::Unset | Thinking::Written(_) => false,
     };
-    let echo = echo.written();
-    let model = model.map_or_else(|| target.model.clone(), |model| model.decoded().into());
     let written = request::write(draft, target)?;
     let plan = AnswerPlan {
-        model,
+        model: fields.model.as_deref().unwrap_or(&target.model).into(),
         names: written.names.clone(),
-        one_call,
+        one_call: fields.parallel_tool_calls == Some(false),
         provider: target.provider,
         shows_thoughts,
     };
-    Ok((written, ResponsesPlan { plan, echo, logprobs }))
+    let reasoning = fields.reasoning.as_ref();
+    let echo = Echo {
+        effort: reasoning.and_then(|reasoning| reasoning.effort),
+        format: fields.text.as_ref().and_then(|text| text.format),
+        max_output_tokens: fields.max_output_tokens,
+        one_call: plan.one_call,
+        summary: reasoning.and_then(|reasoning| reasoning.summary),
+        temperature: fields.temperature,
+        tool_choice: fields.tool_choice,
+        top_p: fields.top_p,
+    };
+    Ok((written, ResponsesPlan { plan, echo: echo.written(), logprobs }))
 }
 
 /// Reads a request for a count of tokens (`POST /v1/responses/input_tokens`).
 pub fn read_tokens(body: &Bytes, target: &Target) -> Result<Written, Error> {
-    let mut reader = Reader::new(target);
-    reader.body(body)?;
-    request::write_count(reader.draft, target)
+    let mut draft = DraftRequest::default();
+    read_draft(body, target, &mut draft)?;
+    request::write_count(draft, target)
 }
 
 /// Writes the answer to a request for a count of tokens.
@@ -55,217 +151,104 @@ pub fn write_tokens(total: u64) -> Bytes {
     out.freeze()
 }
 
-struct Reader<'r, 'a> {
-    target: &'r Target,
-    draft: DraftRequest<'a>,
-    echo: Echo<'a>,
-    model: Option<JsonText<'a>>,
-    one_call: bool,
-    logprobs: bool,
-    top_logprobs: Option<u8>,
+fn read_draft<'a>(
+    body: &'a [u8],
+    target: &Target,
+    draft: &mut DraftRequest<'a>,
+) -> Result<RequestFields<'a>, Error> {
+    let body = std::str::from_utf8(body)
+        .map_err(|error| Error::MalformedJson { detail: error.to_string() })?;
+    let fields: RequestFields<'a> =
+        serde_json::from_str(body).map_err(|error| unreadable(body, "", &error))?;
+    refuse(&fields)?;
+    draft.dropped.extend(fields.unknown.iter().cloned());
+    // The tools have the order of the client's list, and then that of the items.
+    push_tools(fields.tools.as_deref().unwrap_or_default(), "tools", draft)?;
+    let instructions = text(fields.instructions, || "instructions".to_owned())?;
+    draft.system.extend(instructions.filter(|text| !text.is_empty()).map(Into::into));
+    let input = fields.input.ok_or_else(|| invalid("input", "The field is missing."))?;
+    read_input(input, target, draft)?;
+    if draft.pieces.is_empty() && draft.system.is_empty() {
+        return Err(invalid("input", "The input is empty."));
+    }
+    draft.choice = read_choice(fields.tool_choice, draft)?;
+    config(&fields, draft)?;
+    if fields.truncation.as_deref().is_some_and(|how| how != "disabled") {
+        draft.dropped.push("truncation".to_owned());
+    }
+    if fields.max_tool_calls.is_some() {
+        draft.dropped.push("max_tool_calls".to_owned());
+    }
+    Ok(fields)
 }
 
-impl<'r, 'a> Reader<'r, 'a> {
-    fn new(target: &'r Target) -> Self {
-        let mut draft = DraftRequest::default();
-        draft.config.paths = FieldPaths::RESPONSES;
-        Self {
-            target,
-            draft,
-            echo: Echo::default(),
-            model: None,
-            one_call: false,
-            logprobs: false,
-            top_logprobs: None,
-        }
+/// Refuses what another server would have to keep.
+fn refuse(fields: &RequestFields<'_>) -> Result<(), Error> {
+    if let Some(id) = fields.previous_response_id {
+        let message = format!(
+            "Previous response with id '{}' not found. This server keeps no responses: send the \
+             whole input, or set store to false.",
+            id.decoded()
+        );
+        let path = "previous_response_id";
+        return Err(Refusal::error(RefusalCode::ResponseNotFound, path, message));
     }
-
-    fn body(&mut self, body: &'a [u8]) -> Result<(), Error> {
-        let members: Members<'a> = serde_json::from_slice(body)
-            .map_err(|error| Error::MalformedJson { detail: error.to_string() })?;
-        let mut tools = ToolReader::default();
-        // Instructions are before the instructions in `input`, and `tools` before those.
-        if let Some(instructions) = members.get("instructions") {
-            self.instructions(instructions)?;
+    let stateful = [
+        ("conversation", fields.conversation.is_some()),
+        ("background", fields.background == Some(true)),
+        ("prompt", fields.prompt.is_some()),
+    ];
+    match stateful.iter().find(|(_, is_there)| *is_there) {
+        Some((name, _)) => {
+            let message = format!(
+                "This server keeps no conversations, prompts or responses, so `{name}` is not \
+                 taken. Leave it out, and send the whole input."
+            );
+            Err(Refusal::error(RefusalCode::UnsupportedParameter, *name, message))
         }
-        if let Some(list) = members.get("tools") {
-            tools.read(list, "tools", &mut self.draft)?;
-        }
-        for (name, value) in members.iter() {
-            self.field(name, value, &mut tools)?;
-        }
-        if self.draft.pieces.is_empty() && self.draft.system.is_empty() {
-            return Err(invalid("input", "The request has no `input`."));
-        }
-        if let Some(choice) = members.get("tool_choice") {
-            tools.choice(choice, &mut self.draft)?;
-            self.echo.tool_choice = Some(choice);
-        }
-        if self.logprobs || self.top_logprobs.is_some() {
-            self.logprobs = true;
-            self.draft.config.logprobs = Some(self.top_logprobs.unwrap_or_default());
-        }
-        Ok(())
-    }
-
-    fn field(
-        &mut self,
-        name: &str,
-        value: &'a RawValue,
-        tools: &mut ToolReader<'a>,
-    ) -> Result<(), Error> {
-        let config = &mut self.draft.config;
-        match name {
-            "input" => read_input(value, self.target, &mut self.draft, tools)?,
-            "model" => self.model = JsonText::of(value),
-            "max_output_tokens" => {
-                config.max_output_tokens = Some(read_as(value, name, "a whole number")?);
-                self.echo.max_output_tokens = Some(value);
-            }
-            "temperature" => {
-                config.temperature = Some(number(value, name)?);
-                self.echo.temperature = Some(value);
-            }
-            "top_p" => {
-                config.top_p = Some(number(value, name)?);
-                self.echo.top_p = Some(value);
-            }
-            "top_logprobs" => {
-                let most = read_as::<u8>(value, name, "a whole number up to 20")?;
-                self.top_logprobs = (most > 0).then_some(most);
-            }
-            "parallel_tool_calls" => {
-                self.one_call = value.get() == "false";
-                self.echo.one_call = self.one_call;
-            }
-            "reasoning" => self.reasoning(value)?,
-            "text" => self.text(value)?,
-            "include" => {
-                let include: Vec<JsonText<'a>> = read_as(value, name, "a list of strings")?;
-                self.logprobs |=
-                    include.iter().any(|what| what.decoded() == "message.output_text.logprobs");
-            }
-            "truncation" if value.get() == "\"disabled\"" => {}
-            "previous_response_id" => {
-                let id = JsonText::of(value).map(JsonText::decoded).unwrap_or_default();
-                let message = format!(
-                    "Previous response with id '{id}' not found. This server keeps no responses: \
-                     send the whole input, or set store to false."
-                );
-                return Err(Refusal::error(RefusalCode::ResponseNotFound, name, message));
-            }
-            "background" if value.get() != "true" => {}
-            "conversation" | "background" | "prompt" => {
-                let message = format!(
-                    "`{name}` needs a server that keeps responses and prompts, and this one keeps \
-                     none. Leave it out, and send the whole input."
-                );
-                return Err(Refusal::error(RefusalCode::UnsupportedParameter, name, message));
-            }
-            // They are read apart, or have no meaning for Gemini (2.5, 4.1).
-            "access_programs"
-            | "client_metadata"
-            | "context_management"
-            | "instructions"
-            | "metadata"
-            | "moderation"
-            | "prompt_cache_key"
-            | "prompt_cache_options"
-            | "prompt_cache_retention"
-            | "safety_identifier"
-            | "service_tier"
-            | "store"
-            | "stream"
-            | "stream_options"
-            | "tool_choice"
-            | "tools"
-            | "user" => {}
-            _ => self.draft.dropped.push(name.to_owned()),
-        }
-        Ok(())
-    }
-
-    fn instructions(&mut self, value: &'a RawValue) -> Result<(), Error> {
-        let Some(text) = JsonText::of(value) else {
-            return Err(invalid("instructions", "The value must be a string."));
-        };
-        if !text.is_empty() {
-            self.draft.system.push(Text::Json(text));
-        }
-        Ok(())
-    }
-
-    fn reasoning(&mut self, value: &'a RawValue) -> Result<(), Error> {
-        let fields: Members<'a> = read_as(value, "reasoning", "an object")?;
-        let effort = match fields.word("effort") {
-            Some(effort) => Some(Effort::named(&effort).ok_or_else(|| {
-                let message = format!(
-                    "There is no effort {effort:?}: it is `none`, `minimal`, `low`, `medium`, `high` \
-                     or `xhigh`."
-                );
-                Refusal::error(RefusalCode::UnsupportedValue, "reasoning.effort", message)
-            })?),
-            None if fields.get("enabled").is_some_and(|is| is.get() == "false") => {
-                Some(Effort::None)
-            }
-            None => None,
-        };
-        let summary = fields.text("summary").or_else(|| fields.text("generate_summary"));
-        let is_hidden = fields.is_true("exclude");
-        self.draft.config.thinking = match (effort, fields.get("max_tokens")) {
-            (Some(effort), _) => {
-                let shows = (summary.is_some() || effort != Effort::None) && !is_hidden;
-                Thinking::Effort { effort, shows }
-            }
-            (None, Some(tokens)) => Thinking::Budget {
-                tokens: read_as(tokens, "reasoning.max_tokens", "a whole number")?,
-                shows: !is_hidden,
-            },
-            (None, None) if summary.is_some() && !is_hidden => Thinking::Shown,
-            (None, None) => Thinking::Unset,
-        };
-        self.echo.effort = fields.text("effort");
-        self.echo.summary = summary;
-        Ok(())
-    }
-
-    fn text(&mut self, value: &'a RawValue) -> Result<(), Error> {
-        let fields: Members<'a> = read_as(value, "text", "an object")?;
-        for (name, value) in fields.iter() {
-            if name == "format" {
-                self.draft.config.format = self.format(value)?;
-                self.echo.format = Some(value);
-            } else {
-                self.draft.dropped.push(format!("text.{name}"));
-            }
-        }
-        Ok(())
-    }
-
-    fn format(&self, value: &'a RawValue) -> Result<AnswerFormat<'a>, Error> {
-        let fields: Members<'a> = read_as(value, "text.format", "an object")?;
-        Ok(match fields.word("type").as_deref().unwrap_or("text") {
-            "text" => AnswerFormat::Text,
-            "json_object" => AnswerFormat::Json,
-            "json_schema" => {
-                // Chat Completions has one more level.
-                let nested = match fields.get("json_schema") {
-                    Some(nested) => read_as(nested, "text.format", "an object")?,
-                    None => fields,
-                };
-                nested.get("schema").map_or(AnswerFormat::Json, |schema| {
-                    AnswerFormat::Schema(schema, "text.format.schema")
-                })
-            }
-            kind => {
-                let message = format!("There is no format {kind:?} here.");
-                let code = RefusalCode::UnsupportedValue;
-                return Err(Refusal::error(code, "text.format.type", message));
-            }
-        })
+        None => Ok(()),
     }
 }
 
-fn invalid(path: &str, message: &str) -> Error {
-    Refusal::error(RefusalCode::InvalidValue, path, message)
+fn config<'a>(fields: &RequestFields<'a>, draft: &mut DraftRequest<'a>) -> Result<(), Error> {
+    let config = &mut draft.config;
+    config.paths = FieldPaths::RESPONSES;
+    let limit = whole_number(fields.max_output_tokens, 1..=i64::MAX, "max_output_tokens")?;
+    config.max_output_tokens = limit.and_then(|limit| u64::try_from(limit).ok());
+    config.temperature = number(fields.temperature, "temperature")?;
+    config.top_p = number(fields.top_p, "top_p")?;
+    let most = whole_number(fields.top_logprobs, 0..=20, "top_logprobs")?;
+    let most = most.and_then(|most| u8::try_from(most).ok()).filter(|most| *most > 0);
+    let include = fields.include.as_deref().unwrap_or_default();
+    let wants_logprobs =
+        include.iter().any(|what| what.decoded() == "message.output_text.logprobs");
+    config.logprobs = most.or(wants_logprobs.then_some(0));
+    if let Some(text) = &fields.text {
+        config.format = answer_format(text.format, "text.format")?;
+        draft.dropped.extend(text.unknown.iter().map(|name| format!("text.{name}")));
+    }
+    if let Some(reasoning) = &fields.reasoning {
+        config.thinking = thinking(reasoning)?;
+        draft.dropped.extend(reasoning.unknown.iter().map(|name| format!("reasoning.{name}")));
+    }
+    Ok(())
+}
+
+fn thinking<'a>(fields: &ReasoningFields<'a>) -> Result<Thinking<'a>, Error> {
+    const EFFORT: &str = "reasoning.effort";
+    let effort = match text(fields.effort, || EFFORT.to_owned())? {
+        Some(name) => Some(effort(&name.decoded(), EFFORT)?),
+        None => (fields.enabled == Some(false)).then_some(Effort::None),
+    };
+    let tokens = whole_number(fields.max_tokens, -1..=i64::MAX, "reasoning.max_tokens")?;
+    let is_shown = fields.exclude != Some(true);
+    Ok(match (effort, tokens) {
+        (Some(effort), _) => {
+            let shows = effort != Effort::None || fields.summary.is_some();
+            Thinking::Effort { effort, shows: shows && is_shown }
+        }
+        (None, Some(tokens)) => Thinking::Budget { tokens, shows: is_shown },
+        (None, None) if fields.summary.is_some() && is_shown => Thinking::Shown,
+        (None, None) => Thinking::Unset,
+    })
 }
