@@ -1,3 +1,4 @@
 //! The dialect of clients that speak Anthropic's API.
 
 pub mod error;
+pub mod models;

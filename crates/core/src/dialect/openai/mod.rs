@@ -3,6 +3,7 @@
 pub mod chat;
 pub mod content;
 pub mod error;
+pub mod models;
 pub mod place;
 pub mod responses;
 pub mod tools;
