@@ -2,6 +2,10 @@
 //!
 //! Nothing is kept between requests: there is no store, so a request holds its whole input.
 
+mod echo;
+mod items;
+pub mod read;
+mod tools;
 pub mod write;
 
 use std::sync::Arc;
