@@ -93,6 +93,14 @@ pub struct ClientToolName<'a> {
     pub name: Cow<'a, str>,
 }
 
+impl ClientToolName<'_> {
+    /// A copy that does not borrow from the request.
+    pub fn to_owned_name(&self) -> ClientToolName<'static> {
+        let own = |text: &Cow<'_, str>| Cow::Owned(text.to_string());
+        ClientToolName { namespace: self.namespace.as_ref().map(own), name: own(&self.name) }
+    }
+}
+
 /// Data beside texts.
 #[derive(Debug, Clone)]
 pub enum Media<'a> {
@@ -173,7 +181,8 @@ pub enum ToolChoice<'a> {
         /// The path in the client's request.
         path: &'static str,
     },
-    /// The model decides, among these only.
+    /// The model decides, among these only. A tool that Google runs goes by the type that the client
+    /// gives it, such as `web_search`.
     Among(Vec<ClientToolName<'a>>),
 }
 
