@@ -228,7 +228,15 @@ pub struct Positions {
 impl Positions {
     /// Takes the next piece of the text.
     pub fn push(&mut self, text: JsonText<'_>) {
-        self.push_str(&text.decoded());
+        let mut rest = text.escaped();
+        while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
+            let (before, escape) = rest.split_at(at);
+            self.push_str(before);
+            let (character, length) = unescaped(escape);
+            self.push_str(character.encode_utf8(&mut [0; 4]));
+            rest = escape.get(length..).unwrap_or_default();
+        }
+        self.push_str(rest);
     }
 
     /// Takes the next piece of the text, decoded.
@@ -293,6 +301,22 @@ impl Positions {
     }
 }
 
+/// The character that `escape` begins with, and the length of its escape. A lone surrogate is U+FFFD.
+fn unescaped(escape: &str) -> (char, usize) {
+    let unit = |at: usize| {
+        let digits = escape.get(at..at + 6)?.strip_prefix("\\u")?;
+        u16::from_str_radix(digits, 16).ok()
+    };
+    let Some(first) = unit(0) else {
+        // Every other escape is of one ASCII character. Which one makes no difference to a position.
+        return ('\n', 2);
+    };
+    match char::decode_utf16([first].into_iter().chain(unit(6))).next() {
+        Some(Ok(character)) => (character, character.len_utf16() * 6),
+        _ => (char::REPLACEMENT_CHARACTER, 6),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -334,6 +358,25 @@ mod tests {
                 assert_eq!(positions.code_point(text.len()), text.chars().count());
                 assert_eq!(positions.code_point(text.len() + 100), text.chars().count());
             }
+        }
+    }
+
+    #[test]
+    fn escapes_are_counted_as_their_characters() {
+        for json in [
+            r#""""#,
+            r#""a\n\"\\b""#,
+            r#""\u003cä\u00e4\u20ac\ud83d\ude00x""#,
+            r#""cut \ud83d""#,
+            r#""\ud83d\ud83d\ude00 \ude00 \u0041""#,
+        ] {
+            let value: &RawValue = serde_json::from_str(json).unwrap();
+            let text = JsonText::of(value).unwrap();
+            let mut pushed = Positions::default();
+            pushed.push(text);
+            let decoded = positions(&[&text.decoded()]);
+            assert_eq!((pushed.ascii, pushed.rest), (decoded.ascii, decoded.rest), "{json}");
+            assert_eq!(pushed.begins, decoded.begins, "{json}");
         }
     }
 
