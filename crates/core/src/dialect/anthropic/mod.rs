@@ -1,6 +1,5 @@
 //! The dialect of clients that speak Anthropic's Messages API (`docs/reference/dialects.md` 5).
 
-mod blocks;
 pub mod count;
 pub mod error;
 pub mod read;

@@ -1,5 +1,7 @@
 //! Tools and the choice among them (`docs/reference/dialects.md` 5.3).
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -9,7 +11,6 @@ use super::path::Path;
 use crate::dialect::translate::draft::{
     ClientToolName, DraftRequest, FunctionTool, GoogleTool, Tool, ToolChoice,
 };
-use crate::dialect::translate::text::JsonText;
 use crate::error::Error;
 
 /// Reads the tools, as far as the model may see them. True if the model may make one call only.
@@ -52,7 +53,7 @@ pub(super) fn read<'a>(
     }
     let Some(choice) = request.tool_choice else { return Ok(false) };
     let choice: ChoiceFields<'_> = CHOICE.object(choice)?;
-    draft.choice = choice.read(&tools, &kinds, &mut draft.dropped)?;
+    draft.choice = choice.read()?;
     Ok(is_true(choice.disable_parallel_tool_use))
 }
 
@@ -112,11 +113,7 @@ impl<'a> ToolFields<'a> {
         })
     }
 
-    fn function(
-        &self,
-        name: std::borrow::Cow<'a, str>,
-        path: &Path<'_>,
-    ) -> Result<FunctionTool<'a>, Error> {
+    fn function(&self, name: Cow<'a, str>, path: &Path<'_>) -> Result<FunctionTool<'a>, Error> {
         let description = self.description.map(|text| path.field("description").text(text));
         let description = description.transpose()?.filter(|text| !text.is_empty());
         Ok(FunctionTool {
@@ -154,12 +151,7 @@ struct ChoiceFields<'a> {
 }
 
 impl<'a> ChoiceFields<'a> {
-    fn read(
-        &self,
-        tools: &[ToolFields<'_>],
-        kinds: &[Kind],
-        dropped: &mut Vec<String>,
-    ) -> Result<ToolChoice<'a>, Error> {
+    fn read(&self) -> Result<ToolChoice<'a>, Error> {
         let path = CHOICE.field("type");
         Ok(match &*path.required_text(self.kind)?.decoded() {
             "auto" => ToolChoice::Auto,
@@ -167,16 +159,6 @@ impl<'a> ChoiceFields<'a> {
             "none" => ToolChoice::None,
             "tool" => {
                 let name = CHOICE.field("name").required_text(self.name)?.decoded();
-                let is_google = tools.iter().zip(kinds).any(|(tool, kind)| {
-                    let tool = tool.name.and_then(JsonText::of);
-                    matches!(kind, Kind::Google(_))
-                        && tool.is_some_and(|tool| tool.decoded() == name)
-                });
-                if is_google {
-                    // Gemini decides by itself whether it searches.
-                    dropped.push(CHOICE.to_string());
-                    return Ok(ToolChoice::Auto);
-                }
                 let name = ClientToolName { namespace: None, name };
                 ToolChoice::Named { names: vec![name], path: "tool_choice.name" }
             }

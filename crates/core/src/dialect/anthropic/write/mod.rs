@@ -4,11 +4,15 @@
 //! How the message has ended is written when upstream's stream has ended, since token counts and late
 //! parts may follow Gemini's `finishReason`.
 
+mod blocks;
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashSet;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::blocks::{Blocks, OpenBlock, ToolUse, begin_frame, end_frame};
+use self::blocks::{Blocks, OpenBlock, ToolUse, begin_frame, end_frame};
 use super::{MessagesPlan, error};
 use crate::dialect::Dialect;
 use crate::dialect::translate::answer::Birth;
@@ -21,8 +25,8 @@ use crate::dialect::translate::part::{AnswerEvent, Blob, Candidate, FunctionCall
 use crate::dialect::translate::signatures::{Carried, CarriedKind};
 use crate::dialect::translate::target::SignatureRecall;
 use crate::dialect::translate::text::JsonText;
-use crate::dialect::translate::usage::Usage;
-use crate::error::{BrokenAt, Error};
+use crate::dialect::translate::usage::{Usage, push_number};
+use crate::error::Error;
 
 /// Writes one answer.
 #[derive(Debug)]
@@ -176,7 +180,7 @@ impl MessagesWriter {
 
     /// How the answer has ended.
     fn ended(&mut self) -> Result<Finish, Error> {
-        self.finish.take().ok_or(Error::UpstreamDisconnected { at: BrokenAt::Answer })
+        self.finish.take().ok_or(Error::UpstreamIncomplete)
     }
 
     fn push_start(&mut self, out: &mut BytesMut) {
@@ -372,10 +376,6 @@ fn is_client_id(id: &str) -> bool {
 fn push_ping(out: &mut BytesMut) {
     begin_frame("ping", out);
     end_frame(out);
-}
-
-fn push_number(number: u64, out: &mut BytesMut) {
-    out.put_slice(number.to_string().as_bytes());
 }
 
 fn push_stop_details(finish: &Finish, out: &mut BytesMut) {

@@ -7,6 +7,7 @@ use bytes::{BufMut, BytesMut};
 
 use crate::dialect::translate::citations::Page;
 use crate::dialect::translate::json::{push_embedded, push_escaped, push_string, push_written};
+use crate::dialect::translate::usage::push_number;
 
 /// Writes content blocks, one after the other.
 #[derive(Debug)]
@@ -266,7 +267,7 @@ impl Blocks {
     fn frame(&self, name: &str, index: u32, out: &mut BytesMut) {
         begin_frame(name, out);
         out.put_slice(br#","index":"#);
-        out.put_slice(index.to_string().as_bytes());
+        push_number(index.into(), out);
     }
 }
 
