@@ -79,9 +79,8 @@ impl<P: Platform> Events<P> {
         limits: EventLimits,
         platform: &P,
     ) -> Self {
-        let silence = encoder
-            .has_heartbeats()
-            .then(|| Box::new(IdleTimer::new(platform, HEARTBEAT)));
+        let silence =
+            encoder.has_heartbeats().then(|| Box::new(IdleTimer::new(platform, HEARTBEAT)));
         Self {
             upstream: Some(upstream),
             reader: Reader::new(limits.event_bytes),

@@ -8,11 +8,11 @@ pub mod gemini;
 #[allow(dead_code, reason = "wired last")]
 pub mod openai;
 pub mod operation;
-pub(crate) mod translated;
 #[allow(dead_code, reason = "wired last")]
 pub mod route;
 #[allow(dead_code, reason = "wired last")]
 pub mod translate;
+pub(crate) mod translated;
 
 use bytes::Bytes;
 

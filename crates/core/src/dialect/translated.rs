@@ -2,15 +2,21 @@
 
 use bytes::{Bytes, BytesMut};
 
+use super::anthropic::count::write_count;
+use super::anthropic::write::MessagesWriter;
+use super::anthropic::{self, MessagesPlan};
 use super::event::GeminiEvent;
+use super::openai::chat::write::ChatWriter;
+use super::openai::chat::{self, ChatPlan};
+use super::openai::completions;
+use super::openai::completions::write::CompletionsWriter;
+use super::openai::responses::read::write_tokens;
+use super::openai::responses::write::ResponsesWriter;
+use super::openai::responses::{self, ResponsesPlan};
 use super::translate::answer::Birth;
 use super::translate::part::AnswerEvent;
 use super::translate::request::Written;
 use super::translate::target::Target;
-use super::anthropic::{self, MessagesPlan, MessagesWriter};
-use super::openai::chat::{self, ChatPlan, ChatWriter};
-use super::openai::completions::{self, CompletionsWriter};
-use super::openai::responses::{self, ResponsesPlan, ResponsesWriter};
 use crate::error::Error;
 use crate::sse;
 
@@ -59,21 +65,25 @@ impl TranslatedCall {
     pub(crate) fn translate(self, body: &Bytes, target: &Target) -> Result<Translation, Error> {
         let (written, plan) = match self {
             Self::ChatCompletions => {
-                let (written, plan) = chat::read(body, target)?;
+                let (written, plan) = chat::read::read(body, target)?;
                 (written, WriterPlan::Chat(plan))
             }
             Self::Completions => {
-                let (written, plan) = completions::read(body, target)?;
+                let (written, plan) = completions::read::read(body, target)?;
                 (written, WriterPlan::Completions(plan))
             }
-            Self::CountTokens => (anthropic::read_count(body, target)?, WriterPlan::CountTokens),
-            Self::InputTokens => (responses::read_tokens(body, target)?, WriterPlan::InputTokens),
+            Self::CountTokens => {
+                (anthropic::read::read_count(body, target)?, WriterPlan::CountTokens)
+            }
+            Self::InputTokens => {
+                (responses::read::read_tokens(body, target)?, WriterPlan::InputTokens)
+            }
             Self::Messages => {
-                let (written, plan) = anthropic::read(body, target)?;
+                let (written, plan) = anthropic::read::read(body, target)?;
                 (written, WriterPlan::Messages(plan))
             }
             Self::Responses => {
-                let (written, plan) = responses::read(body, target)?;
+                let (written, plan) = responses::read::read(body, target)?;
                 (written, WriterPlan::Responses(plan))
             }
         };
@@ -93,7 +103,9 @@ impl AnswerForm {
     pub(crate) fn first_heartbeat(&self) -> Bytes {
         match self.plan {
             // Its clients count events.
-            WriterPlan::Messages(_) => Bytes::from_static(b"event: ping\ndata: {\"type\":\"ping\"}\n\n"),
+            WriterPlan::Messages(_) => {
+                Bytes::from_static(b"event: ping\ndata: {\"type\":\"ping\"}\n\n")
+            }
             _ => Bytes::from_static(b": \n\n"),
         }
     }
@@ -106,8 +118,8 @@ impl AnswerForm {
     /// Translates a whole answer.
     pub(crate) fn whole(self, text: &[u8]) -> Result<Bytes, Error> {
         match self.plan {
-            WriterPlan::CountTokens => Ok(anthropic::write_count(total_tokens(text)?)),
-            WriterPlan::InputTokens => Ok(responses::write_tokens(total_tokens(text)?)),
+            WriterPlan::CountTokens => Ok(write_count(total_tokens(text)?)),
+            WriterPlan::InputTokens => Ok(write_tokens(total_tokens(text)?)),
             _ => Writer::new(&self).whole(&read(text)?),
         }
     }
@@ -223,7 +235,7 @@ impl Writer {
         each!(self, writer => writer.held())
     }
 
-    fn whole(self, event: &AnswerEvent<'_>) -> Result<Bytes, Error> {
+    fn whole(mut self, event: &AnswerEvent<'_>) -> Result<Bytes, Error> {
         each!(self, writer => writer.whole(event))
     }
 }
@@ -243,9 +255,9 @@ fn total_tokens(text: &[u8]) -> Result<u64, Error> {
         #[serde(default)]
         total_tokens: u64,
     }
-    serde_json::from_slice(text).map(|counted: Counted| counted.total_tokens).map_err(|error| {
-        Error::UpstreamMalformed { what: format!("the count of tokens: {error}") }
-    })
+    serde_json::from_slice(text)
+        .map(|counted: Counted| counted.total_tokens)
+        .map_err(|error| Error::UpstreamMalformed { what: format!("the count of tokens: {error}") })
 }
 
 /// Bytes to reserve, enough for a few events of usual length.

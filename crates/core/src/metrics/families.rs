@@ -30,7 +30,8 @@ impl Metrics {
 
     fn of_dialects(&self) -> [MetricFamily; 3] {
         let requests = self.dialects.requests().into_iter();
-        let requests = requests.map(|(dialect, count)| counted(count, &[("dialect", dialect.label())]));
+        let requests =
+            requests.map(|(dialect, count)| counted(count, &[("dialect", dialect.label())]));
         [
             counter(
                 "translated_requests",

@@ -7,8 +7,8 @@
 
 mod access_log;
 mod connections;
-mod exposition;
 mod dialects;
+mod exposition;
 mod failovers;
 mod families;
 mod health;

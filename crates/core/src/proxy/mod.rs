@@ -39,9 +39,9 @@ use tracing::{Instrument, Span};
 use crate::access;
 use crate::body::ProxyBody;
 use crate::context::RequestContext;
+use crate::dialect::gemini::route::{self, Framing, Route, RouteError};
 use crate::dialect::route::DialectRoute;
 use crate::dialect::{self, Dialect, WholeCall};
-use crate::dialect::gemini::route::{self, Framing, Route, RouteError};
 use crate::error::Error;
 use crate::google::ProviderKind;
 use crate::ids::RequestId;
@@ -232,7 +232,9 @@ impl Proxy {
             context.dialect = found.dialect;
             return match (found.operation(), found.call.error()) {
                 (Some(operation), _) => Ok(Route::Translated(Box::new(found), operation)),
-                (None, error) => Err(RouteError::Refused(Box::new(error.unwrap_or(Error::Internal)))),
+                (None, error) => {
+                    Err(RouteError::Refused(Box::new(error.unwrap_or(Error::Internal))))
+                }
             };
         }
         let route = route::read(method, uri);

@@ -44,9 +44,7 @@ impl Proxy {
     ) -> Result<CachedAnswer, Error> {
         let mut prepared = match self.may_begin_elsewhere(&mut choice, request) {
             None => self.prepare(choice.upstream(), request, context).await?,
-            Some(several) => {
-                Box::pin(self.begin_among_others(several, request, context)).await?
-            }
+            Some(several) => Box::pin(self.begin_among_others(several, request, context)).await?,
         };
         let mut leader =
             match self.coalescer.find(choice.upstream(), &prepared.cache, call, context).await? {
@@ -157,9 +155,7 @@ impl Proxy {
         context.cache = CacheUse::NotRepeatable;
         let mut prepared = match self.may_begin_elsewhere(&mut choice, request) {
             None => self.prepare(choice.upstream(), request, context).await?,
-            Some(several) => {
-                Box::pin(self.begin_among_others(several, request, context)).await?
-            }
+            Some(several) => Box::pin(self.begin_among_others(several, request, context)).await?,
         };
         loop {
             self.announce(&mut choice, context);

@@ -10,7 +10,7 @@ use super::choose::UPSTREAM;
 use crate::body::{CopiedStream, Events, ProxyBody};
 use crate::context::RequestContext;
 use crate::dialect::gemini::route::Framing;
-use crate::dialect::translate::fault::Fault;
+use crate::dialect::translate::fault::{self, Fault};
 use crate::dialect::{Dialect, anthropic, gemini, openai};
 use crate::error::{Error, OVERLOADED};
 use crate::google::status;
@@ -188,7 +188,7 @@ fn translated_error<P: Platform>(
     context: &RequestContext<P>,
 ) -> Answer<P> {
     let fault = Fault::of(error, context.dialect);
-    headers.extend(fault.headers());
+    headers.extend(fault::headers(&fault));
     let body = match context.dialect {
         Dialect::Anthropic => anthropic::error::body(&fault, context.id.as_str()),
         Dialect::Gemini | Dialect::OpenAi => openai::error::body(&fault),
@@ -299,7 +299,11 @@ pub(super) fn passed_through<P: Platform>(
 /// The answer to a client that asks whether the server is there.
 pub(super) fn hello<P: Platform>(context: &mut RequestContext<P>) -> Answer<P> {
     context.set_aside();
-    Answer { status: StatusCode::OK, headers: HeaderMap::new(), body: AnswerBody::Whole(Bytes::new()) }
+    Answer {
+        status: StatusCode::OK,
+        headers: HeaderMap::new(),
+        body: AnswerBody::Whole(Bytes::new()),
+    }
 }
 
 /// A JSON answer of the proxy's own.

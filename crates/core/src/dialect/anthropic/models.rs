@@ -5,15 +5,15 @@ use jiff::Timestamp;
 
 use crate::dialect::route::ModelsPage;
 use crate::dialect::translate::json::push_string;
-use crate::dialect::translate::models::{ListedModel, created};
+use crate::dialect::translate::models::{DialectModel, created};
 use crate::error::{Error, Refusal, RefusalCode};
 
 /// Writes one page of the models that write answers.
 ///
 /// A page holds `limit` models, at most 1000; without a limit it holds 20. It begins after the model
 /// `after_id`, or ends before the model `before_id`.
-pub fn list(models: &[ListedModel<'_>], page: &ModelsPage) -> Result<Bytes, Error> {
-    let models: Vec<&ListedModel<'_>> = models.iter().filter(|model| model.generates).collect();
+pub fn list(models: &[DialectModel<'_>], page: &ModelsPage) -> Result<Bytes, Error> {
+    let models: Vec<&DialectModel<'_>> = models.iter().filter(|model| model.generates).collect();
     let limit = page.limit.unwrap_or(DEFAULT_PAGE).clamp(1, LONGEST_PAGE);
     let start =
         page.after.as_ref().map_or(Ok(0), |id| place(&models, id, "after_id").map(|at| at + 1))?;
@@ -47,14 +47,14 @@ pub fn list(models: &[ListedModel<'_>], page: &ModelsPage) -> Result<Bytes, Erro
 }
 
 /// Writes one model.
-pub fn one(model: &ListedModel<'_>) -> Bytes {
+pub fn one(model: &DialectModel<'_>) -> Bytes {
     let mut out = BytesMut::with_capacity(256);
     push_model(model, &mut out);
     out.freeze()
 }
 
 /// Where the model of a page's edge is in the list.
-fn place(models: &[&ListedModel<'_>], id: &str, parameter: &str) -> Result<usize, Error> {
+fn place(models: &[&DialectModel<'_>], id: &str, parameter: &str) -> Result<usize, Error> {
     models.iter().position(|model| model.id == id).ok_or_else(|| {
         let message =
             "This is no id of the list. Use first_id or last_id of a page, or leave it out.";
@@ -62,7 +62,7 @@ fn place(models: &[&ListedModel<'_>], id: &str, parameter: &str) -> Result<usize
     })
 }
 
-fn push_model(model: &ListedModel<'_>, out: &mut BytesMut) {
+fn push_model(model: &DialectModel<'_>, out: &mut BytesMut) {
     out.put_slice(br#"{"type":"model","id":"#);
     push_string(&model.id, out);
     out.put_slice(br#","display_name":"#);
@@ -77,7 +77,7 @@ fn push_model(model: &ListedModel<'_>, out: &mut BytesMut) {
     out.put_slice(rest.as_bytes());
 }
 
-fn push_id(model: Option<&&ListedModel<'_>>, out: &mut BytesMut) {
+fn push_id(model: Option<&&DialectModel<'_>>, out: &mut BytesMut) {
     match model {
         Some(model) => push_string(&model.id, out),
         None => out.put_slice(b"null"),
@@ -95,8 +95,8 @@ mod tests {
     use super::*;
     use crate::dialect::gemini::models::Model;
 
-    fn model(id: &str) -> ListedModel<'_> {
-        ListedModel {
+    fn model(id: &str) -> DialectModel<'_> {
+        DialectModel {
             id: id.into(),
             display_name: id.into(),
             input_token_limit: None,
@@ -113,7 +113,7 @@ mod tests {
             ..Model::DEFAULTS
         };
         let embeds = Model { supported_generation_methods: &["embedContent"], ..Model::DEFAULTS };
-        let models = [ListedModel::from(&pro), ListedModel::from(&embeds)];
+        let models = [DialectModel::from(&pro), DialectModel::from(&embeds)];
         let first = concat!(
             r#"{"type":"model","id":"gemini-2.5-pro","display_name":"Gemini 2.5 Pro","#,
             r#""created_at":"2025-06-17T00:00:00Z","max_input_tokens":1048576,"max_tokens":65536,"#,
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn a_page_follows_limit_and_the_ids_at_its_edges() {
         let ids: Vec<String> = (0..25).map(|number| format!("m{number}")).collect();
-        let models: Vec<ListedModel<'_>> = ids.iter().map(|id| model(id)).collect();
+        let models: Vec<DialectModel<'_>> = ids.iter().map(|id| model(id)).collect();
         for (limit, after, before, shown, has_more) in [
             (None, None, None, 0..20, true),
             (Some(1000), None, None, 0..25, false),

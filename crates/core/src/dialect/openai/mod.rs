@@ -2,12 +2,12 @@
 
 pub mod chat;
 pub mod completions;
-mod deltas;
-pub mod error;
-pub mod responses;
 pub mod content;
+mod deltas;
+pub mod embeddings;
+pub mod error;
 pub mod models;
 pub mod place;
+pub mod responses;
 pub mod tools;
 pub mod values;
-pub mod embeddings;

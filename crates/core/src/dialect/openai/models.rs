@@ -3,10 +3,10 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::dialect::translate::json::push_string;
-use crate::dialect::translate::models::{ListedModel, created};
+use crate::dialect::translate::models::{DialectModel, created};
 
 /// Writes the list. OpenAI's has no pages.
-pub fn list(models: &[ListedModel<'_>]) -> Bytes {
+pub fn list(models: &[DialectModel<'_>]) -> Bytes {
     let mut out = BytesMut::with_capacity(64 + 96 * models.len());
     out.put_slice(br#"{"object":"list","data":["#);
     for (at, model) in models.iter().enumerate() {
@@ -20,13 +20,13 @@ pub fn list(models: &[ListedModel<'_>]) -> Bytes {
 }
 
 /// Writes one model.
-pub fn one(model: &ListedModel<'_>) -> Bytes {
+pub fn one(model: &DialectModel<'_>) -> Bytes {
     let mut out = BytesMut::with_capacity(128);
     push_model(model, &mut out);
     out.freeze()
 }
 
-fn push_model(model: &ListedModel<'_>, out: &mut BytesMut) {
+fn push_model(model: &DialectModel<'_>, out: &mut BytesMut) {
     out.put_slice(br#"{"id":"#);
     push_string(&model.id, out);
     let rest =
@@ -43,7 +43,7 @@ mod tests {
     fn models_are_written_in_openais_shape() {
         let model = |id: &'static str| Model { id: id.into(), ..Model::DEFAULTS };
         let models = [model("gemini-2.5-pro"), model("odd\"name")];
-        let models = models.iter().map(ListedModel::from).collect::<Vec<_>>();
+        let models = models.iter().map(DialectModel::from).collect::<Vec<_>>();
         let first =
             r#"{"id":"gemini-2.5-pro","object":"model","created":1750118400,"owned_by":"google"}"#;
         let second =

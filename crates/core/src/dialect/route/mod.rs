@@ -89,7 +89,8 @@ impl DialectRoute {
 
     /// True for a path that is Google's own where an upstream has the whole Gemini API.
     pub(crate) fn is_in_gemini_api(&self) -> bool {
-        self.is_google_path || matches!(self.call, DialectCall::NotOffered { gemini_has_it: true, .. })
+        self.is_google_path
+            || matches!(self.call, DialectCall::NotOffered { gemini_has_it: true, .. })
     }
 }
 

@@ -2,14 +2,12 @@
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
-
 use crate::dialect::gemini::models::{Model, bare, title};
 use crate::error::{Error, Refusal, RefusalCode};
 
 /// One entry of a list of models, with what these dialects tell of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListedModel<'a> {
+pub struct DialectModel<'a> {
     /// The bare id.
     pub id: Cow<'a, str>,
     /// What pickers show.
@@ -22,7 +20,20 @@ pub struct ListedModel<'a> {
     pub generates: bool,
 }
 
-impl<'a> From<&'a Model> for ListedModel<'a> {
+impl<'a> DialectModel<'a> {
+    /// A model of which the list says no more: its id, tokens in and out, and whether it writes answers.
+    pub fn named(id: &'a str, limits: Option<(u32, u32)>, generates: bool) -> Self {
+        Self {
+            id: Cow::Borrowed(id),
+            display_name: Cow::Owned(title(id)),
+            input_token_limit: limits.map(|(input, _)| input.into()),
+            output_token_limit: limits.map(|(_, output)| output.into()),
+            generates,
+        }
+    }
+}
+
+impl<'a> From<&'a Model> for DialectModel<'a> {
     fn from(model: &'a Model) -> Self {
         Self {
             id: Cow::Borrowed(&model.id),
@@ -32,19 +43,6 @@ impl<'a> From<&'a Model> for ListedModel<'a> {
             generates: model.supported_generation_methods.contains(&GENERATE),
         }
     }
-}
-
-/// Reads one page of the Gemini API's list, `{"models":[…],"nextPageToken":…}`: the models and what asks
-/// for the next page. `None` if the answer is no such list.
-pub fn of_list(answer: &[u8]) -> Option<(Vec<ListedModel<'_>>, Option<String>)> {
-    let list: GoogleList<'_> = serde_json::from_slice(answer).ok()?;
-    let models = list.models.into_iter().map(GoogleModel::listed).collect();
-    Some((models, list.next_page_token.filter(|token| !token.is_empty())))
-}
-
-/// Reads one model of the Gemini API's. `None` if the answer is none.
-pub fn of_one(answer: &[u8]) -> Option<ListedModel<'_>> {
-    serde_json::from_slice(answer).ok().map(GoogleModel::listed)
 }
 
 /// A model's name without what clients and other gateways put before it.
@@ -75,44 +73,6 @@ pub fn not_found(name: &str) -> Error {
 pub fn created(id: &str) -> i64 {
     let known = RELEASED.iter().find(|(known, _)| *known == id);
     known.map_or(UNKNOWN_RELEASE, |(_, seconds)| *seconds)
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct GoogleList<'a> {
-    #[serde(default, borrow)]
-    models: Vec<GoogleModel<'a>>,
-    next_page_token: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct GoogleModel<'a> {
-    #[serde(borrow)]
-    name: Cow<'a, str>,
-    #[serde(borrow)]
-    display_name: Option<Cow<'a, str>>,
-    input_token_limit: Option<u64>,
-    output_token_limit: Option<u64>,
-    #[serde(default, borrow)]
-    supported_generation_methods: Vec<Cow<'a, str>>,
-}
-
-impl<'a> GoogleModel<'a> {
-    fn listed(self) -> ListedModel<'a> {
-        let id = match self.name {
-            Cow::Borrowed(name) => Cow::Borrowed(bare(name)),
-            Cow::Owned(name) => Cow::Owned(bare(&name).to_owned()),
-        };
-        let display_name = self.display_name.unwrap_or_else(|| Cow::Owned(title(&id)));
-        ListedModel {
-            id,
-            display_name,
-            input_token_limit: self.input_token_limit,
-            output_token_limit: self.output_token_limit,
-            generates: self.supported_generation_methods.iter().any(|method| method == GENERATE),
-        }
-    }
 }
 
 /// The method of models that write answers.
@@ -246,14 +206,14 @@ mod tests {
             {"name":"models/gemini-embedding-001","supportedGenerationMethods":["embedContent"]},
             {"name":"tunedModels/t"}],"nextPageToken":"p2"}"#;
         let (models, next) = of_list(answer).unwrap();
-        let model = |id: &'static str, name: &'static str, generates| ListedModel {
+        let model = |id: &'static str, name: &'static str, generates| DialectModel {
             id: id.into(),
             display_name: name.into(),
             input_token_limit: None,
             output_token_limit: None,
             generates,
         };
-        let first = ListedModel {
+        let first = DialectModel {
             input_token_limit: Some(1_048_576),
             output_token_limit: Some(65_536),
             ..model("gemini-2.5-pro", "Gemini 2.5 Pro", true)
