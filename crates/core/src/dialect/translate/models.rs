@@ -1,4 +1,4 @@
-//! Models as the dialects of OpenAI and Anthropic name and list them (`docs/reference/dialects.md` 1.3).
+//! The names of models in the dialects of OpenAI and Anthropic (`docs/reference/dialects.md` 1.3).
 
 use std::borrow::Cow;
 
@@ -44,6 +44,7 @@ impl<'a> From<&'a Model> for DialectModel<'a> {
         }
     }
 }
+use crate::dialect::gemini::models::bare;
 
 /// A model's name without what clients and other gateways put before it.
 pub fn normalized(name: &str) -> &str {
@@ -57,16 +58,6 @@ pub fn normalized(name: &str) -> &str {
 pub fn is_foreign(name: &str) -> bool {
     // Google's `text-embedding-004` and `-005` are named like OpenAI's, whose numbers have no zeros.
     FOREIGN.iter().any(|start| name.starts_with(start)) && !name.starts_with("text-embedding-0")
-}
-
-/// The error for a name that [`is_foreign`] and that no alias has.
-pub fn not_found(name: &str) -> Error {
-    let shown: String = name.chars().filter(char::is_ascii_graphic).take(SHOWN_NAME).collect();
-    let message = format!(
-        "{shown} is no model of Google's. Use one of GET /v1/models, or have the proxy's operator say \
-         which model is meant by the name (MODEL_ALIASES)."
-    );
-    Refusal::error(RefusalCode::ModelNotFound, "model", message)
 }
 
 /// When a model was released, in seconds since 1970. Clients sort by it, so it is the same each time.
@@ -116,14 +107,9 @@ const RELEASED: [(&str, i64); 10] = [
 /// 2025-01-01, for all other models: the upstreams do not say when they were released.
 const UNKNOWN_RELEASE: i64 = 1_735_689_600;
 
-/// How many characters of an unknown name an error shows.
-const SHOWN_NAME: usize = 128;
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialect::Dialect;
-    use crate::dialect::translate::fault::Fault;
 
     #[test]
     fn a_prefix_comes_off_a_name_of_googles() {
