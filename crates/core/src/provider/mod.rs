@@ -202,7 +202,7 @@ pub(crate) fn method(call: ModelCall) -> &'static str {
 /// The model that an alias of the operator's names, or else the one that was asked for.
 fn resolve_alias<'a>(requested: &'a str, aliases: &'a [ModelAlias]) -> &'a str {
     let requested = bare(requested);
-    let alias = aliases.iter().find(|alias| bare(&alias.from) == requested);
+    let alias = ModelAlias::find(aliases, requested);
     alias.map_or(requested, |alias| bare(&alias.to))
 }
 

@@ -14,25 +14,44 @@ pub fn body(error: &Error) -> Bytes {
     if let Error::Upstream(upstream) = error {
         return upstream.body.clone();
     }
-    let mut status = Status::new(error.status(), error.message());
+    Status { details: own_details(error), ..Status::new(error.status(), error.message()) }.to_json()
+}
+
+/// The details of an error, a JSON array; empty if there are none. Those of upstream's errors are
+/// upstream's bytes.
+pub(crate) fn details(error: &Error) -> Bytes {
+    if let Error::Upstream(upstream) = error {
+        return upstream.details.clone();
+    }
+    let details = own_details(error);
+    if details.is_empty() {
+        return Bytes::new();
+    }
+    // Strings, numbers and valid raw JSON only: this cannot fail.
+    Bytes::from(serde_json::to_vec(&details).unwrap_or_default())
+}
+
+/// The details of an error of the proxy's.
+fn own_details(error: &Error) -> Vec<Detail> {
+    let mut details = Vec::new();
     if let Some(reason) = error.reason() {
-        status = status.with(Detail::ErrorInfo {
+        details.push(Detail::ErrorInfo {
             reason: Cow::Borrowed(reason),
             domain: Cow::Borrowed(DOMAIN),
             metadata: error.metadata(),
         });
     }
     if let Some(after) = error.retry_after() {
-        status = status.with(Detail::RetryInfo(after));
+        details.push(Detail::RetryInfo(after));
     }
     let links = error.links();
     if !links.is_empty() {
-        status = status.with(Detail::Help { links });
+        details.push(Detail::Help { links });
     }
-    if let Ok(details) = serde_json::from_slice::<Vec<Box<RawValue>>>(error.google_details()) {
-        status.details.extend(details.into_iter().map(Detail::Google));
+    if let Ok(googles) = serde_json::from_slice::<Vec<Box<RawValue>>>(error.google_details()) {
+        details.extend(googles.into_iter().map(Detail::Google));
     }
-    status.to_json()
+    details
 }
 
 /// The domain of the proxy's `ErrorInfo` details.

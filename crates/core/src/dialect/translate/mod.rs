@@ -2,9 +2,13 @@
 //! answer (`docs/DIALECTS.md`).
 
 pub mod answer;
+pub mod citations;
 pub mod draft;
 pub mod effort;
 pub mod family;
+pub mod fault;
+pub(super) mod fields;
+pub mod finish;
 pub mod ids;
 pub mod json;
 pub mod media;
@@ -15,3 +19,4 @@ pub mod schema;
 pub mod signatures;
 pub mod target;
 pub mod text;
+pub mod usage;

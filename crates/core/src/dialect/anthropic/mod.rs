@@ -1,0 +1,3 @@
+//! The dialect of clients that speak Anthropic's API.
+
+pub mod error;

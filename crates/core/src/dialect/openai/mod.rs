@@ -1,0 +1,8 @@
+//! The dialect of clients that speak OpenAI's API.
+
+pub mod chat;
+pub mod content;
+pub mod error;
+pub mod place;
+pub mod tools;
+pub mod values;
