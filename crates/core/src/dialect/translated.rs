@@ -235,8 +235,13 @@ impl Writer {
         each!(self, writer => writer.held())
     }
 
-    fn whole(mut self, event: &AnswerEvent<'_>) -> Result<Bytes, Error> {
-        each!(self, writer => writer.whole(event))
+    fn whole(self, event: &AnswerEvent<'_>) -> Result<Bytes, Error> {
+        match self {
+            Self::Chat(mut writer) => writer.whole(event),
+            Self::Completions(mut writer) => writer.whole(event),
+            Self::Messages(writer) => writer.whole(event),
+            Self::Responses(writer) => writer.whole(event),
+        }
     }
 }
 

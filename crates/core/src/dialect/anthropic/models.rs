@@ -8,16 +8,11 @@ use jiff::Timestamp;
 use crate::dialect::gemini::models::Model;
 use crate::dialect::route::ModelsPage;
 use crate::dialect::translate::json::push_string;
-use crate::dialect::translate::models::{DialectModel, created};
-use crate::error::{Error, Refusal, RefusalCode};
 use crate::dialect::translate::models::created;
 
 /// Writes one page of the models that write answers.
 ///
 /// A page holds `limit` models, at most 1000; without a limit it holds 20. It begins after the model
-/// `after_id`, or ends before the model `before_id`.
-pub fn list(models: &[DialectModel<'_>], page: &ModelsPage) -> Result<Bytes, Error> {
-    let models: Vec<&DialectModel<'_>> = models.iter().filter(|model| model.generates).collect();
 /// `after_id`, or ends before the model `before_id`. With an id that the list does not have (any more) it
 /// is empty, so that a client that asks for page after page comes to an end.
 pub fn list(models: &[Model], page: &ModelsPage) -> Bytes {
@@ -47,26 +42,6 @@ pub fn list(models: &[Model], page: &ModelsPage) -> Bytes {
     out.put_slice(br#","last_id":"#);
     push_id(shown.last(), &mut out);
     out.put_u8(b'}');
-    Ok(out.freeze())
-}
-
-/// Writes one model.
-pub fn one(model: &DialectModel<'_>) -> Bytes {
-    let mut out = BytesMut::with_capacity(256);
-    push_model(model, &mut out);
-    out.freeze()
-}
-
-/// Where the model of a page's edge is in the list.
-fn place(models: &[&DialectModel<'_>], id: &str, parameter: &str) -> Result<usize, Error> {
-    models.iter().position(|model| model.id == id).ok_or_else(|| {
-        let message =
-            "This is no id of the list. Use first_id or last_id of a page, or leave it out.";
-        Refusal::error(RefusalCode::InvalidValue, parameter, message)
-    })
-}
-
-fn push_model(model: &DialectModel<'_>, out: &mut BytesMut) {
     out.freeze()
 }
 
@@ -98,7 +73,6 @@ fn push_model(model: &Model, name: &str, out: &mut BytesMut) {
     out.put_slice(rest.as_bytes());
 }
 
-fn push_id(model: Option<&&DialectModel<'_>>, out: &mut BytesMut) {
 fn push_id(model: Option<&&Model>, out: &mut BytesMut) {
     match model {
         Some(model) => push_string(&model.id, out),
@@ -118,17 +92,6 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::dialect::gemini::models::Model;
-
-    fn model(id: &str) -> DialectModel<'_> {
-        DialectModel {
-            id: id.into(),
-            display_name: id.into(),
-            input_token_limit: None,
-            output_token_limit: None,
-            generates: true,
-        }
-    }
 
     #[test]
     fn models_are_written_in_anthropics_shape() {
@@ -138,11 +101,6 @@ mod tests {
             ..Model::DEFAULTS
         };
         let embeds = Model { supported_generation_methods: &["embedContent"], ..Model::DEFAULTS };
-        let models = [DialectModel::from(&pro), DialectModel::from(&embeds)];
-        let first = concat!(
-            r#"{"type":"model","id":"gemini-2.5-pro","display_name":"Gemini 2.5 Pro","#,
-            r#""created_at":"2025-06-17T00:00:00Z","max_input_tokens":1048576,"max_tokens":65536,"#,
-            r#""lifecycle":"active","capabilities":null}"#
         let rest = concat!(
             r#""display_name":"Gemini 2.5 Pro","created_at":"2025-06-17T00:00:00Z","#,
             r#""max_input_tokens":1048576,"max_tokens":65536,"lifecycle":"active","capabilities":null}"#
@@ -163,7 +121,6 @@ mod tests {
     #[test]
     fn a_page_follows_limit_and_the_ids_at_its_edges() {
         let ids: Vec<String> = (0..25).map(|number| format!("m{number}")).collect();
-        let models: Vec<DialectModel<'_>> = ids.iter().map(|id| model(id)).collect();
         let model = |id: &String| Model { id: id.clone().into(), ..Model::DEFAULTS };
         let models: Vec<Model> = ids.iter().map(model).collect();
         for (limit, after, before, shown, has_more) in [

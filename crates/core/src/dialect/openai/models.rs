@@ -4,10 +4,6 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::dialect::gemini::models::Model;
 use crate::dialect::translate::json::push_string;
-use crate::dialect::translate::models::{DialectModel, created};
-
-/// Writes the list. OpenAI's has no pages.
-pub fn list(models: &[DialectModel<'_>]) -> Bytes {
 use crate::dialect::translate::models::created;
 pub use crate::dialect::translate::models::{is_foreign, normalized};
 
@@ -25,8 +21,6 @@ pub fn list(models: &[Model]) -> Bytes {
     out.freeze()
 }
 
-/// Writes one model.
-pub fn one(model: &DialectModel<'_>) -> Bytes {
 /// Writes one model, under the name that the client has for it.
 pub fn one(model: &Model, name: &str) -> Bytes {
     let mut out = BytesMut::with_capacity(128);
@@ -34,7 +28,6 @@ pub fn one(model: &Model, name: &str) -> Bytes {
     out.freeze()
 }
 
-fn push_model(model: &DialectModel<'_>, out: &mut BytesMut) {
 fn push_model(model: &Model, name: &str, out: &mut BytesMut) {
     out.put_slice(br#"{"id":"#);
     push_string(name, out);
@@ -51,7 +44,6 @@ mod tests {
     fn models_are_written_in_openais_shape() {
         let model = |id: &'static str| Model { id: id.into(), ..Model::DEFAULTS };
         let models = [model("gemini-2.5-pro"), model("odd\"name")];
-        let models = models.iter().map(DialectModel::from).collect::<Vec<_>>();
         let first =
             r#"{"id":"gemini-2.5-pro","object":"model","created":1750118400,"owned_by":"google"}"#;
         let second =

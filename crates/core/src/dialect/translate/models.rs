@@ -1,49 +1,5 @@
 //! The names of models in the dialects of OpenAI and Anthropic (`docs/reference/dialects.md` 1.3).
 
-use std::borrow::Cow;
-
-use crate::dialect::gemini::models::{Model, bare, title};
-use crate::error::{Error, Refusal, RefusalCode};
-
-/// One entry of a list of models, with what these dialects tell of a model.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DialectModel<'a> {
-    /// The bare id.
-    pub id: Cow<'a, str>,
-    /// What pickers show.
-    pub display_name: Cow<'a, str>,
-    /// Tokens in.
-    pub input_token_limit: Option<u64>,
-    /// Tokens out.
-    pub output_token_limit: Option<u64>,
-    /// The model writes answers. Others embed, or speak the Live API.
-    pub generates: bool,
-}
-
-impl<'a> DialectModel<'a> {
-    /// A model of which the list says no more: its id, tokens in and out, and whether it writes answers.
-    pub fn named(id: &'a str, limits: Option<(u32, u32)>, generates: bool) -> Self {
-        Self {
-            id: Cow::Borrowed(id),
-            display_name: Cow::Owned(title(id)),
-            input_token_limit: limits.map(|(input, _)| input.into()),
-            output_token_limit: limits.map(|(_, output)| output.into()),
-            generates,
-        }
-    }
-}
-
-impl<'a> From<&'a Model> for DialectModel<'a> {
-    fn from(model: &'a Model) -> Self {
-        Self {
-            id: Cow::Borrowed(&model.id),
-            display_name: Cow::Borrowed(&model.display_name),
-            input_token_limit: Some(model.input_token_limit.into()),
-            output_token_limit: Some(model.output_token_limit.into()),
-            generates: model.supported_generation_methods.contains(&GENERATE),
-        }
-    }
-}
 use crate::dialect::gemini::models::bare;
 
 /// A model's name without what clients and other gateways put before it.
@@ -65,9 +21,6 @@ pub fn created(id: &str) -> i64 {
     let known = RELEASED.iter().find(|(known, _)| *known == id);
     known.map_or(UNKNOWN_RELEASE, |(_, seconds)| *seconds)
 }
-
-/// The method of models that write answers.
-const GENERATE: &str = "generateContent";
 
 /// Prefixes by which other gateways choose a vendor or a protocol.
 const VENDORS: [&str; 5] = ["google/", "gemini/", "vertex_ai/", "openai/", "anthropic/"];
@@ -168,51 +121,6 @@ mod tests {
         ] {
             assert!(!is_foreign(name), "{name}");
         }
-    }
-
-    #[test]
-    fn a_foreign_name_is_a_model_that_is_not_found() {
-        let error = not_found("gpt-4o\n\u{7}");
-        assert_eq!(error.status(), 404);
-        let openais = Fault::of(&error, Dialect::OpenAi);
-        assert_eq!(openais.code.as_deref(), Some("model_not_found"));
-        assert_eq!(openais.param.as_deref(), Some("model"));
-        assert!(openais.message.starts_with("gpt-4o is no model of Google's."));
-        let anthropics = Fault::of(&error, Dialect::Anthropic);
-        assert_eq!(anthropics.kind, "not_found_error");
-        assert!(anthropics.message.starts_with("model: gpt-4o is no model"));
-    }
-
-    #[test]
-    fn the_gemini_apis_own_list_is_read() {
-        let answer = br#"{"models":[
-            {"name":"models/gemini-2.5-pro","displayName":"Gemini 2.5 \u0050ro","version":"2.5",
-             "inputTokenLimit":1048576,"outputTokenLimit":65536,"new":{},
-             "supportedGenerationMethods":["generateContent","countTokens"]},
-            {"name":"models/gemini-embedding-001","supportedGenerationMethods":["embedContent"]},
-            {"name":"tunedModels/t"}],"nextPageToken":"p2"}"#;
-        let (models, next) = of_list(answer).unwrap();
-        let model = |id: &'static str, name: &'static str, generates| DialectModel {
-            id: id.into(),
-            display_name: name.into(),
-            input_token_limit: None,
-            output_token_limit: None,
-            generates,
-        };
-        let first = DialectModel {
-            input_token_limit: Some(1_048_576),
-            output_token_limit: Some(65_536),
-            ..model("gemini-2.5-pro", "Gemini 2.5 Pro", true)
-        };
-        let second = model("gemini-embedding-001", "Gemini Embedding 001", false);
-        assert_eq!(models, [first, second, model("tunedModels/t", "TunedModels/t", false)]);
-        assert_eq!(next.as_deref(), Some("p2"));
-        assert_eq!(of_list(b"{}"), Some((vec![], None)));
-        for other in [&b"[]"[..], b"", b"{", br#"{"models":1}"#, br#"{"models":[{}]}"#] {
-            assert_eq!(of_list(other), None);
-        }
-        assert_eq!(of_one(br#"{"name":"models/x"}"#), Some(model("x", "X", false)));
-        assert_eq!(of_one(b"{}"), None);
     }
 
     #[test]

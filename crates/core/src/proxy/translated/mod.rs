@@ -20,7 +20,7 @@ use crate::context::RequestContext;
 use crate::dialect::gemini::route::{Framing, PathForm};
 use crate::dialect::route::{DialectCall, DialectRoute};
 use crate::dialect::translate::answer::Birth;
-use crate::dialect::translate::models::{is_foreign, normalized, not_found};
+use crate::dialect::translate::models::{is_foreign, normalized};
 use crate::dialect::translate::target::{SignatureRecall, Target};
 use crate::dialect::{
     AnswerForm, Dialect, ModelCall, Operation, TranslatedCall, Translation, WholeCall,
@@ -169,7 +169,7 @@ impl Proxy {
         let model = normalized(requested);
         let has_alias = ModelAlias::find(&self.reloadable().model_aliases, model).is_some();
         if !has_alias && is_foreign(model) {
-            return Err(not_found(requested));
+            return Err(unknown_model(requested));
         }
         Ok(model.into())
     }
@@ -239,6 +239,16 @@ impl Proxy {
     }
 }
 
+/// The error for a model that does not exist.
+fn unknown_model(requested: &str) -> Error {
+    let shown: String = requested.chars().take(LONGEST_SHOWN).collect();
+    let message = format!(
+        "The model `{shown}` does not exist here: this proxy serves Gemini models. Name one of them (GET \
+         /v1/models lists them), or have its operator add an alias to MODEL_ALIASES."
+    );
+    Refusal::error(RefusalCode::ModelNotFound, "model", message)
+}
+
 /// The head of a request as the policies see it: what decides over caching, and nothing that belongs to
 /// the client's dialect and would confuse Google.
 fn gemini_parts(parts: &Parts) -> Parts {
@@ -293,3 +303,6 @@ fn scan(body: &[u8]) -> Result<(Option<Arc<str>>, bool), JsonError> {
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const SERVER_TIMEOUT: HeaderName = HeaderName::from_static("x-server-timeout");
+
+/// How much of an unknown name an error shows.
+const LONGEST_SHOWN: usize = 100;

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use http::HeaderMap;
 use http::request::Parts;
 
+use super::unknown_model;
 use crate::context::RequestContext;
 use crate::dialect::gemini::models::{Model, bare};
 use crate::dialect::route::ModelsPage;
-use crate::dialect::translate::models::{DialectModel, normalized, not_found};
+use crate::dialect::translate::models::normalized;
 use crate::dialect::{Dialect, anthropic, openai};
 use crate::error::Error;
 use crate::platform::Platform;
@@ -16,31 +17,7 @@ use crate::proxy::Proxy;
 use crate::proxy::choose::Asked;
 use crate::proxy::prepare::MODEL;
 use crate::proxy::respond::{self, Answer, put};
-use crate::upstream::{Account, ListedModel, Upstream};
-
-/// The models of an upstream, as its provider lists them.
-enum UpstreamList {
-    /// What the proxy keeps.
-    Known(Arc<[Model]>),
-    /// What the Gemini API has just said.
-    Listed(Vec<ListedModel>),
-}
-
-impl UpstreamList {
-    fn models(&self) -> Vec<DialectModel<'_>> {
-        match self {
-            Self::Known(models) => models.iter().map(DialectModel::from).collect(),
-            Self::Listed(models) => models.iter().map(DialectModel::from).collect(),
-        }
-    }
-}
-
-impl<'a> From<&'a ListedModel> for DialectModel<'a> {
-    fn from(listed: &'a ListedModel) -> Self {
-        let generates = listed.methods.iter().any(|method| method == "generateContent");
-        Self::named(&listed.id, listed.limits, generates)
-    }
-}
+use crate::upstream::{Account, Upstream};
 
 impl Proxy {
     /// Answers with the models of the first upstream.
@@ -50,10 +27,9 @@ impl Proxy {
         context: &mut RequestContext<P>,
         page: &ModelsPage,
     ) -> Result<Answer<P>, Error> {
-        let (_, list) = self.listed_models(parts, context).await?;
-        let models = list.models();
+        let (_, models) = self.listed_models(parts, context).await?;
         let body = match context.dialect {
-            Dialect::Anthropic => anthropic::models::list(&models, page)?,
+            Dialect::Anthropic => anthropic::models::list(&models, page),
             Dialect::Gemini | Dialect::OpenAi => openai::models::list(&models),
         };
         Ok(respond::json(HeaderMap::new(), body))
@@ -66,22 +42,20 @@ impl Proxy {
         context: &mut RequestContext<P>,
         requested: &str,
     ) -> Result<Answer<P>, Error> {
-        let (upstream, list) = self.listed_models(parts, context).await?;
-        let models = list.models();
+        let (upstream, models) = self.listed_models(parts, context).await?;
         let reloadable = self.reloadable();
         let name = normalized(requested);
         let found = |id: &str| models.iter().find(|model| *model.id == *bare(id));
         let resolved = upstream.model(name, &reloadable.model_aliases);
         let model = found(name).or_else(|| found(resolved));
-        let model = model.ok_or_else(|| not_found(requested))?;
+        let model = model.ok_or_else(|| unknown_model(requested))?;
         let mut headers = HeaderMap::new();
         if *model.id != *requested {
             put(&mut headers, MODEL, &*model.id);
         }
-        let model = DialectModel { id: requested.into(), ..model.clone() };
         let body = match context.dialect {
-            Dialect::Anthropic => anthropic::models::one(&model),
-            Dialect::Gemini | Dialect::OpenAi => openai::models::one(&model),
+            Dialect::Anthropic => anthropic::models::one(model, requested),
+            Dialect::Gemini | Dialect::OpenAi => openai::models::one(model, requested),
         };
         Ok(respond::json(headers, body))
     }
@@ -90,20 +64,18 @@ impl Proxy {
         &self,
         parts: &Parts,
         context: &mut RequestContext<P>,
-    ) -> Result<(&Upstream, UpstreamList), Error> {
+    ) -> Result<(&Upstream, Arc<[Model]>), Error> {
         let asked = Asked { operation: context.operation, model: "" };
         let (upstream, _) = self.candidates(parts, asked)?;
         self.use_upstream(upstream, context);
-        let list = match &upstream.account {
+        let models = match &upstream.account {
             Account::CodeAssist(account) => {
                 let began = context.platform().now();
-                UpstreamList::Known(account.models.models(context, began).await?)
+                account.models.models(context, began).await?
             }
-            Account::GeminiApi(_) => UpstreamList::Listed(upstream.own_models(context).await?),
-            Account::Vertex(account) => {
-                UpstreamList::Known(upstream.vertex_models(account, context).await?)
-            }
+            Account::GeminiApi(_) => upstream.gemini_api_models(context).await?,
+            Account::Vertex(account) => upstream.vertex_models(account, context).await?,
         };
-        Ok((upstream, list))
+        Ok((upstream, models))
     }
 }
