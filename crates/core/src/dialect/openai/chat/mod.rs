@@ -3,6 +3,7 @@
 mod messages;
 pub mod read;
 mod settings;
+pub mod write;
 
 use crate::dialect::translate::answer::AnswerPlan;
 
