@@ -1,27 +1,26 @@
 //! The list of models for clients that speak Anthropic's API (`docs/reference/dialects.md` 1.3).
 
+use std::ops::Range;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use jiff::Timestamp;
 
+use crate::dialect::gemini::models::Model;
 use crate::dialect::route::ModelsPage;
 use crate::dialect::translate::json::push_string;
-use crate::dialect::translate::models::{ListedModel, created};
-use crate::error::{Error, Refusal, RefusalCode};
+use crate::dialect::translate::models::created;
 
 /// Writes one page of the models that write answers.
 ///
 /// A page holds `limit` models, at most 1000; without a limit it holds 20. It begins after the model
-/// `after_id`, or ends before the model `before_id`.
-pub fn list(models: &[ListedModel<'_>], page: &ModelsPage) -> Result<Bytes, Error> {
-    let models: Vec<&ListedModel<'_>> = models.iter().filter(|model| model.generates).collect();
+/// `after_id`, or ends before the model `before_id`. With an id that the list does not have (any more) it
+/// is empty, so that a client that asks for page after page comes to an end.
+pub fn list(models: &[Model], page: &ModelsPage) -> Bytes {
+    let generates = |model: &&Model| model.supported_generation_methods.contains(&GENERATE);
+    let models: Vec<&Model> = models.iter().filter(generates).collect();
+    let asked = models.get(asked(&models, page)).unwrap_or_default();
     let limit = page.limit.unwrap_or(DEFAULT_PAGE).clamp(1, LONGEST_PAGE);
-    let start =
-        page.after.as_ref().map_or(Ok(0), |id| place(&models, id, "after_id").map(|at| at + 1))?;
-    let end =
-        page.before.as_ref().map_or(Ok(models.len()), |id| place(&models, id, "before_id"))?;
-    let asked = models.get(start..end).unwrap_or_default();
-    let is_backwards = page.before.is_some() && page.after.is_none();
-    let shown = if is_backwards {
+    let shown = if page.before.is_some() && page.after.is_none() {
         &asked[asked.len().saturating_sub(limit)..]
     } else {
         &asked[..asked.len().min(limit)]
@@ -33,7 +32,7 @@ pub fn list(models: &[ListedModel<'_>], page: &ModelsPage) -> Result<Bytes, Erro
         if at > 0 {
             out.put_u8(b',');
         }
-        push_model(model, &mut out);
+        push_model(model, &model.id, &mut out);
     }
     let has_more = if shown.len() < asked.len() { "true" } else { "false" };
     out.put_slice(br#"],"has_more":"#);
@@ -43,46 +42,46 @@ pub fn list(models: &[ListedModel<'_>], page: &ModelsPage) -> Result<Bytes, Erro
     out.put_slice(br#","last_id":"#);
     push_id(shown.last(), &mut out);
     out.put_u8(b'}');
-    Ok(out.freeze())
-}
-
-/// Writes one model.
-pub fn one(model: &ListedModel<'_>) -> Bytes {
-    let mut out = BytesMut::with_capacity(256);
-    push_model(model, &mut out);
     out.freeze()
 }
 
-/// Where the model of a page's edge is in the list.
-fn place(models: &[&ListedModel<'_>], id: &str, parameter: &str) -> Result<usize, Error> {
-    models.iter().position(|model| model.id == id).ok_or_else(|| {
-        let message =
-            "This is no id of the list. Use first_id or last_id of a page, or leave it out.";
-        Refusal::error(RefusalCode::InvalidValue, parameter, message)
-    })
+/// Writes one model, under the name that the client has for it.
+pub fn one(model: &Model, name: &str) -> Bytes {
+    let mut out = BytesMut::with_capacity(256);
+    push_model(model, name, &mut out);
+    out.freeze()
 }
 
-fn push_model(model: &ListedModel<'_>, out: &mut BytesMut) {
+/// The places of the models between the edges of a page.
+fn asked(models: &[&Model], page: &ModelsPage) -> Range<usize> {
+    let place = |id: &String| models.iter().position(|model| *model.id == **id);
+    let start = page.after.as_ref().map_or(Some(0), |id| place(id).map(|at| at + 1));
+    let end = page.before.as_ref().map_or(Some(models.len()), place);
+    start.zip(end).map_or(0..0, |(start, end)| start..end)
+}
+
+fn push_model(model: &Model, name: &str, out: &mut BytesMut) {
     out.put_slice(br#"{"type":"model","id":"#);
-    push_string(&model.id, out);
+    push_string(name, out);
     out.put_slice(br#","display_name":"#);
     push_string(&model.display_name, out);
     let created = Timestamp::from_second(created(&model.id)).unwrap_or_default();
-    let number = |limit: Option<u64>| limit.map_or_else(|| "null".to_owned(), |it| it.to_string());
     let rest = format!(
         r#","created_at":"{created}","max_input_tokens":{},"max_tokens":{},"lifecycle":"active","capabilities":null}}"#,
-        number(model.input_token_limit),
-        number(model.output_token_limit),
+        model.input_token_limit, model.output_token_limit,
     );
     out.put_slice(rest.as_bytes());
 }
 
-fn push_id(model: Option<&&ListedModel<'_>>, out: &mut BytesMut) {
+fn push_id(model: Option<&&Model>, out: &mut BytesMut) {
     match model {
         Some(model) => push_string(&model.id, out),
         None => out.put_slice(b"null"),
     }
 }
+
+/// The method of models that write answers.
+const GENERATE: &str = "generateContent";
 
 /// The page sizes of Anthropic's API.
 const DEFAULT_PAGE: usize = 20;
@@ -93,17 +92,6 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::dialect::gemini::models::Model;
-
-    fn model(id: &str) -> ListedModel<'_> {
-        ListedModel {
-            id: id.into(),
-            display_name: id.into(),
-            input_token_limit: None,
-            output_token_limit: None,
-            generates: true,
-        }
-    }
 
     #[test]
     fn models_are_written_in_anthropics_shape() {
@@ -113,32 +101,28 @@ mod tests {
             ..Model::DEFAULTS
         };
         let embeds = Model { supported_generation_methods: &["embedContent"], ..Model::DEFAULTS };
-        let models = [ListedModel::from(&pro), ListedModel::from(&embeds)];
-        let first = concat!(
-            r#"{"type":"model","id":"gemini-2.5-pro","display_name":"Gemini 2.5 Pro","#,
-            r#""created_at":"2025-06-17T00:00:00Z","max_input_tokens":1048576,"max_tokens":65536,"#,
-            r#""lifecycle":"active","capabilities":null}"#
+        let rest = concat!(
+            r#""display_name":"Gemini 2.5 Pro","created_at":"2025-06-17T00:00:00Z","#,
+            r#""max_input_tokens":1048576,"max_tokens":65536,"lifecycle":"active","capabilities":null}"#
         );
-        assert_eq!(one(&models[0]), first);
+        assert_eq!(one(&pro, "pro"), format!(r#"{{"type":"model","id":"pro",{rest}"#));
         assert_eq!(
-            list(&models, &ModelsPage::default()).unwrap(),
+            list(&[pro, embeds], &ModelsPage::default()),
             format!(
-                r#"{{"data":[{first}],"has_more":false,"first_id":"gemini-2.5-pro","last_id":"gemini-2.5-pro"}}"#
+                r#"{{"data":[{{"type":"model","id":"gemini-2.5-pro",{rest}],"has_more":false,"first_id":"gemini-2.5-pro","last_id":"gemini-2.5-pro"}}"#
             )
         );
         assert_eq!(
-            list(&[], &ModelsPage::default()).unwrap(),
+            list(&[], &ModelsPage::default()),
             r#"{"data":[],"has_more":false,"first_id":null,"last_id":null}"#
         );
-        assert!(std::str::from_utf8(&one(&model("x"))).unwrap().contains(
-            r#""created_at":"2025-01-01T00:00:00Z","max_input_tokens":null,"max_tokens":null,"#
-        ));
     }
 
     #[test]
     fn a_page_follows_limit_and_the_ids_at_its_edges() {
         let ids: Vec<String> = (0..25).map(|number| format!("m{number}")).collect();
-        let models: Vec<ListedModel<'_>> = ids.iter().map(|id| model(id)).collect();
+        let model = |id: &String| Model { id: id.clone().into(), ..Model::DEFAULTS };
+        let models: Vec<Model> = ids.iter().map(model).collect();
         for (limit, after, before, shown, has_more) in [
             (None, None, None, 0..20, true),
             (Some(1000), None, None, 0..25, false),
@@ -154,23 +138,18 @@ mod tests {
             (Some(2), Some("m1"), Some("m5"), 2..4, true),
             (Some(3), Some("m1"), Some("m5"), 2..5, false),
             (None, Some("m5"), Some("m1"), 0..0, false),
+            (None, Some("x"), None, 0..0, false),
+            (None, None, Some("x"), 0..0, false),
         ] {
             let text = |id: Option<&str>| id.map(str::to_owned);
             let page = ModelsPage { limit, after: text(after), before: text(before) };
-            let body: Value = serde_json::from_slice(&list(&models, &page).unwrap()).unwrap();
+            let body: Value = serde_json::from_slice(&list(&models, &page)).unwrap();
             let found =
                 body["data"].as_array().unwrap().iter().map(|it| it["id"].as_str().unwrap());
             assert_eq!(found.collect::<Vec<_>>(), ids[shown.clone()], "{page:?}");
             assert_eq!(body["has_more"], has_more, "{page:?}");
             assert_eq!(body["first_id"].as_str(), ids[shown.clone()].first().map(|id| &**id));
             assert_eq!(body["last_id"].as_str(), ids[shown].last().map(|id| &**id));
-        }
-        for (after, before, path) in [(Some("x"), None, "after_id"), (None, Some("x"), "before_id")]
-        {
-            let text = |id: Option<&str>| id.map(str::to_owned);
-            let page = ModelsPage { limit: None, after: text(after), before: text(before) };
-            let Err(Error::Refused(refusal)) = list(&models, &page) else { panic!("{page:?}") };
-            assert_eq!((refusal.code, &*refusal.path), (RefusalCode::InvalidValue, path));
         }
     }
 }

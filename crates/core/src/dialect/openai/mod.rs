@@ -2,6 +2,7 @@
 
 pub mod chat;
 pub mod content;
+pub mod embeddings;
 pub mod error;
 pub mod models;
 pub mod place;

@@ -1,51 +1,6 @@
-//! Models as the dialects of OpenAI and Anthropic name and list them (`docs/reference/dialects.md` 1.3).
+//! The names of models in the dialects of OpenAI and Anthropic (`docs/reference/dialects.md` 1.3).
 
-use std::borrow::Cow;
-
-use serde::Deserialize;
-
-use crate::dialect::gemini::models::{Model, bare, title};
-use crate::error::{Error, Refusal, RefusalCode};
-
-/// One entry of a list of models, with what these dialects tell of a model.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListedModel<'a> {
-    /// The bare id.
-    pub id: Cow<'a, str>,
-    /// What pickers show.
-    pub display_name: Cow<'a, str>,
-    /// Tokens in.
-    pub input_token_limit: Option<u64>,
-    /// Tokens out.
-    pub output_token_limit: Option<u64>,
-    /// The model writes answers. Others embed, or speak the Live API.
-    pub generates: bool,
-}
-
-impl<'a> From<&'a Model> for ListedModel<'a> {
-    fn from(model: &'a Model) -> Self {
-        Self {
-            id: Cow::Borrowed(&model.id),
-            display_name: Cow::Borrowed(&model.display_name),
-            input_token_limit: Some(model.input_token_limit.into()),
-            output_token_limit: Some(model.output_token_limit.into()),
-            generates: model.supported_generation_methods.contains(&GENERATE),
-        }
-    }
-}
-
-/// Reads one page of the Gemini API's list, `{"models":[…],"nextPageToken":…}`: the models and what asks
-/// for the next page. `None` if the answer is no such list.
-pub fn of_list(answer: &[u8]) -> Option<(Vec<ListedModel<'_>>, Option<String>)> {
-    let list: GoogleList<'_> = serde_json::from_slice(answer).ok()?;
-    let models = list.models.into_iter().map(GoogleModel::listed).collect();
-    Some((models, list.next_page_token.filter(|token| !token.is_empty())))
-}
-
-/// Reads one model of the Gemini API's. `None` if the answer is none.
-pub fn of_one(answer: &[u8]) -> Option<ListedModel<'_>> {
-    serde_json::from_slice(answer).ok().map(GoogleModel::listed)
-}
+use crate::dialect::gemini::models::bare;
 
 /// A model's name without what clients and other gateways put before it.
 pub fn normalized(name: &str) -> &str {
@@ -61,62 +16,11 @@ pub fn is_foreign(name: &str) -> bool {
     FOREIGN.iter().any(|start| name.starts_with(start)) && !name.starts_with("text-embedding-0")
 }
 
-/// The error for a name that [`is_foreign`] and that no alias has.
-pub fn not_found(name: &str) -> Error {
-    let shown: String = name.chars().filter(char::is_ascii_graphic).take(SHOWN_NAME).collect();
-    let message = format!(
-        "{shown} is no model of Google's. Use one of GET /v1/models, or have the proxy's operator say \
-         which model is meant by the name (MODEL_ALIASES)."
-    );
-    Refusal::error(RefusalCode::ModelNotFound, "model", message)
-}
-
 /// When a model was released, in seconds since 1970. Clients sort by it, so it is the same each time.
 pub fn created(id: &str) -> i64 {
     let known = RELEASED.iter().find(|(known, _)| *known == id);
     known.map_or(UNKNOWN_RELEASE, |(_, seconds)| *seconds)
 }
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct GoogleList<'a> {
-    #[serde(default, borrow)]
-    models: Vec<GoogleModel<'a>>,
-    next_page_token: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct GoogleModel<'a> {
-    #[serde(borrow)]
-    name: Cow<'a, str>,
-    #[serde(borrow)]
-    display_name: Option<Cow<'a, str>>,
-    input_token_limit: Option<u64>,
-    output_token_limit: Option<u64>,
-    #[serde(default, borrow)]
-    supported_generation_methods: Vec<Cow<'a, str>>,
-}
-
-impl<'a> GoogleModel<'a> {
-    fn listed(self) -> ListedModel<'a> {
-        let id = match self.name {
-            Cow::Borrowed(name) => Cow::Borrowed(bare(name)),
-            Cow::Owned(name) => Cow::Owned(bare(&name).to_owned()),
-        };
-        let display_name = self.display_name.unwrap_or_else(|| Cow::Owned(title(&id)));
-        ListedModel {
-            id,
-            display_name,
-            input_token_limit: self.input_token_limit,
-            output_token_limit: self.output_token_limit,
-            generates: self.supported_generation_methods.iter().any(|method| method == GENERATE),
-        }
-    }
-}
-
-/// The method of models that write answers.
-const GENERATE: &str = "generateContent";
 
 /// Prefixes by which other gateways choose a vendor or a protocol.
 const VENDORS: [&str; 5] = ["google/", "gemini/", "vertex_ai/", "openai/", "anthropic/"];
@@ -156,14 +60,9 @@ const RELEASED: [(&str, i64); 10] = [
 /// 2025-01-01, for all other models: the upstreams do not say when they were released.
 const UNKNOWN_RELEASE: i64 = 1_735_689_600;
 
-/// How many characters of an unknown name an error shows.
-const SHOWN_NAME: usize = 128;
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialect::Dialect;
-    use crate::dialect::translate::fault::Fault;
 
     #[test]
     fn a_prefix_comes_off_a_name_of_googles() {
@@ -222,51 +121,6 @@ mod tests {
         ] {
             assert!(!is_foreign(name), "{name}");
         }
-    }
-
-    #[test]
-    fn a_foreign_name_is_a_model_that_is_not_found() {
-        let error = not_found("gpt-4o\n\u{7}");
-        assert_eq!(error.status(), 404);
-        let openais = Fault::of(&error, Dialect::OpenAi);
-        assert_eq!(openais.code.as_deref(), Some("model_not_found"));
-        assert_eq!(openais.param.as_deref(), Some("model"));
-        assert!(openais.message.starts_with("gpt-4o is no model of Google's."));
-        let anthropics = Fault::of(&error, Dialect::Anthropic);
-        assert_eq!(anthropics.kind, "not_found_error");
-        assert!(anthropics.message.starts_with("model: gpt-4o is no model"));
-    }
-
-    #[test]
-    fn the_gemini_apis_own_list_is_read() {
-        let answer = br#"{"models":[
-            {"name":"models/gemini-2.5-pro","displayName":"Gemini 2.5 \u0050ro","version":"2.5",
-             "inputTokenLimit":1048576,"outputTokenLimit":65536,"new":{},
-             "supportedGenerationMethods":["generateContent","countTokens"]},
-            {"name":"models/gemini-embedding-001","supportedGenerationMethods":["embedContent"]},
-            {"name":"tunedModels/t"}],"nextPageToken":"p2"}"#;
-        let (models, next) = of_list(answer).unwrap();
-        let model = |id: &'static str, name: &'static str, generates| ListedModel {
-            id: id.into(),
-            display_name: name.into(),
-            input_token_limit: None,
-            output_token_limit: None,
-            generates,
-        };
-        let first = ListedModel {
-            input_token_limit: Some(1_048_576),
-            output_token_limit: Some(65_536),
-            ..model("gemini-2.5-pro", "Gemini 2.5 Pro", true)
-        };
-        let second = model("gemini-embedding-001", "Gemini Embedding 001", false);
-        assert_eq!(models, [first, second, model("tunedModels/t", "TunedModels/t", false)]);
-        assert_eq!(next.as_deref(), Some("p2"));
-        assert_eq!(of_list(b"{}"), Some((vec![], None)));
-        for other in [&b"[]"[..], b"", b"{", br#"{"models":1}"#, br#"{"models":[{}]}"#] {
-            assert_eq!(of_list(other), None);
-        }
-        assert_eq!(of_one(br#"{"name":"models/x"}"#), Some(model("x", "X", false)));
-        assert_eq!(of_one(b"{}"), None);
     }
 
     #[test]
