@@ -5,12 +5,11 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::values::{invalid, read, text, unsupported};
+use super::values::{invalid, read, text};
 use crate::dialect::translate::draft::{
     ClientToolName, DraftRequest, FunctionTool, GoogleTool, Tool, ToolChoice,
 };
 use crate::dialect::translate::fields::{Word, read_fields};
-use crate::dialect::translate::schema;
 use crate::dialect::translate::text::{JsonText, Text};
 use crate::error::Error;
 
@@ -162,7 +161,7 @@ fn function<'a>(
     let (description, schema) = if takes_text {
         (with_grammar(description, fields.format), None)
     } else {
-        (description, fields.parameters.filter(|schema| !schema::is_empty(schema)))
+        (description, fields.parameters)
     };
     if schema.is_some_and(|schema| !schema.get().starts_with('{')) {
         return Err(invalid(inner_path(".parameters"), "The schema is not a JSON object."));
@@ -239,11 +238,14 @@ read_fields!(NameFields {
 });
 
 impl<'a> ChoiceFields<'a> {
-    /// The tool that is named. `None` for one that only a type names.
+    /// The tool that is named. A tool that Google runs has the name of its type.
     fn named(self) -> Option<ClientToolName<'a>> {
         let inner = self.function.or(self.custom).unwrap_or_default();
         let namespace = inner.namespace.or(self.namespace);
-        Some(ClientToolName { namespace, name: inner.name.or(self.name)? })
+        let is_hosted =
+            |kind: &Cow<'_, str>| !matches!(kind.as_ref(), "function" | "custom" | "tool");
+        let name = inner.name.or(self.name).or_else(|| self.kind.filter(is_hosted))?;
+        Some(ClientToolName { namespace, name })
     }
 }
 
@@ -251,7 +253,6 @@ impl<'a> ChoiceFields<'a> {
 pub fn choice<'a>(
     choice: Option<&'a RawValue>,
     path: &'static str,
-    dropped: &mut Vec<String>,
 ) -> Result<ToolChoice<'a>, Error> {
     let Some(choice) = choice else { return Ok(ToolChoice::Auto) };
     if let Some(word) = JsonText::of(choice) {
@@ -279,20 +280,14 @@ pub fn choice<'a>(
         Some("auto") => Ok(ToolChoice::Auto),
         Some("none") => Ok(ToolChoice::None),
         Some("required" | "any") => Ok(ToolChoice::Required),
-        None | Some("function" | "custom" | "tool") => match fields.named() {
+        _ => match fields.named() {
             Some(name) => Ok(ToolChoice::Named { names: vec![name], path }),
             None => Err(invalid(path, "The choice names no tool.")),
         },
-        Some(kind) if kind.starts_with("web_search") => {
-            // Gemini can be offered a search, but not be made to search.
-            dropped.push(path.to_owned());
-            Ok(ToolChoice::Auto)
-        }
-        Some(_) => Err(unsupported(path, "The tool of the choice is not offered here.")),
     }
 }
 
-/// The names of the functions among allowed tools. Tools of other types cannot be allowed by name.
+/// The names of allowed tools.
 fn allowed_names<'a>(
     tools: Vec<&'a RawValue>,
     path: &'static str,
