@@ -46,6 +46,8 @@ pub struct ResponsesWriter {
     message_start: usize,
     usage: Option<Usage>,
     finish: Option<Finish>,
+    /// What the client is told in place of what a filter keeps back.
+    refusal: Option<String>,
     has_produced: bool,
     has_begun: bool,
     has_ended: bool,
@@ -68,6 +70,7 @@ impl ResponsesWriter {
             message_start: 0,
             usage: None,
             finish: None,
+            refusal: None,
             has_produced: false,
             has_begun: false,
             has_ended: false,
@@ -100,10 +103,21 @@ impl ResponsesWriter {
                 self.part(part, &mut logprobs, out);
             }
             self.items.late_logprobs(&logprobs);
-        } else if let Some(feedback) = &event.prompt_feedback {
-            self.finish = Finish::of_prompt(feedback).or(self.finish.take());
         }
-        self.finish = finish.or(self.finish.take());
+        if let Some(finish) = finish {
+            self.refusal = match &finish {
+                Finish::Filtered { reason, message } => Some(
+                    message
+                        .clone()
+                        .unwrap_or_else(|| format!("A filter has ended the answer ({reason}).")),
+                ),
+                Finish::Failed { .. } | Finish::Length | Finish::Stop => None,
+            };
+            self.finish = Some(finish);
+        } else if let Some(finish) = event.prompt_feedback.as_ref().and_then(Finish::of_prompt) {
+            self.refusal = finish.refusal();
+            self.finish = Some(finish);
+        }
         Ok(())
     }
 
@@ -342,9 +356,7 @@ impl ResponsesWriter {
         for query in self.sources.queries() {
             self.items.search(&query, out);
         }
-        if let Finish::Filtered { .. } = finish
-            && let Some(refusal) = finish.refusal()
-        {
+        if let Some(refusal) = self.refusal.take() {
             self.items.refusal(&refusal, out);
         }
         Ok(outcome)
