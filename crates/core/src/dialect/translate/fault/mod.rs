@@ -305,6 +305,7 @@ impl FaultClass {
             | Error::OutOfResources { .. }
             | Error::TokenUnavailable { .. }
             | Error::UpstreamDisconnected { .. }
+            | Error::UpstreamIncomplete
             | Error::UpstreamMalformed { .. }
             | Error::UpstreamNoEvents
             | Error::UpstreamPage { .. }
