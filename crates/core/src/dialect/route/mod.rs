@@ -203,7 +203,8 @@ impl RequestLine<'_> {
         });
         call.or_else(|| {
             let is_anthropics = self.prefix.has_version && self.has(&VERSION);
-            let dialect = self.prefix.dialect.or(is_anthropics.then_some(Dialect::Anthropic))?;
+            let by_header = || is_anthropics.then_some(Dialect::Anthropic);
+            let dialect = self.prefix.dialect.or_else(by_header)?;
             let what = match segments {
                 [] => Cow::Borrowed("This path"),
                 _ => Cow::Owned(shown(&segments.join("/"))),
