@@ -90,7 +90,7 @@ impl Fixture {
         let calls = calls.iter().filter(|it| it.line.contains("enerateContent"));
         calls
             .map(|call| {
-                let body: Value = serde_json::from_slice(&call.body).expect("JSON goes upstream");
+                let body: Value = serde_json::from_str(&call.body).expect("JSON goes upstream");
                 body["request"].clone()
             })
             .collect()

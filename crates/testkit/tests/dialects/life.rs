@@ -25,7 +25,10 @@ fn a_whole_answer_has_the_dialects_form_and_the_name_that_the_client_sent() {
 
 #[test]
 fn the_names_of_other_vendors_need_an_alias() {
-    let fixture = Fixture::with(&[("MODEL_ALIASES", "claude-*haiku*=gemini-2.5-flash,claude-*=gemini-2.5-pro")], |_| None);
+    let fixture = Fixture::with(
+        &[("MODEL_ALIASES", "claude-*haiku*=gemini-2.5-flash,claude-*=gemini-2.5-pro")],
+        |_| None,
+    );
     for (name, model) in [
         ("claude-haiku-4-5", Some("gemini-2.5-flash")),
         ("claude-opus-5-5", Some("gemini-2.5-pro")),
@@ -79,11 +82,16 @@ fn a_stranger_is_refused_in_the_dialect_of_the_path() {
         let expected = if api == Api::Chat { "invalid_api_key" } else { "authentication_error" };
         assert_eq!(body.pointer(code).unwrap(), expected);
     }
-    let key = with(post(Api::Chat.path(), &Api::Chat.body("gemini-2.5-pro", "")), "authorization", "Bearer 0123456789abcdef");
+    let key = with(
+        post(Api::Chat.path(), &Api::Chat.body("gemini-2.5-pro", "")),
+        "authorization",
+        "Bearer 0123456789abcdef",
+    );
     let answer = fixture.script.run(&fixture.proxy, ask(&fixture.proxy, &fixture.script, key));
     assert_eq!(answer.status, 200, "{}", answer.text());
     // Claude Code asks so before its first request, without a key.
-    let hello = fixture.script.run(&fixture.proxy, ask(&fixture.proxy, &fixture.script, get("/api/hello")));
+    let hello =
+        fixture.script.run(&fixture.proxy, ask(&fixture.proxy, &fixture.script, get("/api/hello")));
     assert_eq!((hello.status.as_u16(), hello.text()), (200, String::new()));
 }
 
@@ -93,8 +101,8 @@ fn equal_requests_share_an_answer_and_each_gets_ids_of_its_own() {
     for api in ALL {
         let body = api.body("gemini-2.5-pro", r#","temperature":0"#);
         let [first, second] = [(), ()].map(|()| fixture.ask(api.path(), &body));
-        assert_eq!(first.header("x-cache"), "miss", "{api:?}");
-        assert_eq!(second.header("x-cache"), "hit", "{api:?}");
+        assert_eq!(first.header("x-cache"), "MISS", "{api:?}");
+        assert_eq!(second.header("x-cache"), "HIT", "{api:?}");
         let id = |answer: &code_assist_testkit::client::Answer| {
             let body: Value = serde_json::from_str(&answer.text()).unwrap();
             body["id"].as_str().unwrap().to_owned()
@@ -140,7 +148,8 @@ fn tokens_are_counted_and_models_listed() {
         [("authorization", "Bearer x", "object"), ("anthropic-version", "2023-06-01", "has_more")]
     {
         let request = with(get("/v1/models"), header, value);
-        let answer = fixture.script.run(&fixture.proxy, ask(&fixture.proxy, &fixture.script, request));
+        let answer =
+            fixture.script.run(&fixture.proxy, ask(&fixture.proxy, &fixture.script, request));
         let body: Value = serde_json::from_str(&answer.text()).unwrap();
         assert!(!body[list].is_null(), "{header}: {body}");
         assert!(answer.text().contains("gemini-2.5-pro"));
@@ -161,6 +170,7 @@ fn what_the_dialects_have_and_this_proxy_has_not_is_404_in_their_form() {
     let answer = fixture.ask("/v1/messages/batches", "{}");
     let body: Value = serde_json::from_str(&answer.text()).unwrap();
     assert_eq!((answer.status.as_u16(), &body["error"]["type"]), (404, &"not_found_error".into()));
-    let embeddings = fixture.ask("/v1/embeddings", r#"{"model":"gemini-embedding-001","input":"x"}"#);
+    let embeddings =
+        fixture.ask("/v1/embeddings", r#"{"model":"gemini-embedding-001","input":"x"}"#);
     assert_eq!(embeddings.status, 404, "{}", embeddings.text());
 }

@@ -54,7 +54,7 @@ fn refused_signatures_are_left_out_once() {
     let refused = r#"{"error":{"code":400,"message":"Corrupted thought signature.","status":"INVALID_ARGUMENT"}}"#;
     let fixture = Fixture::with(&[], move |request: &Received| {
         let is_call = request.line.contains("enerateContent");
-        let body = String::from_utf8_lossy(&request.body).into_owned();
+        let body = request.body.clone();
         is_call.then(|| match body.contains("SIG==") {
             true => Reply::status(400, refused),
             false => Reply::ok(CALLS),

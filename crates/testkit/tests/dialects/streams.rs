@@ -61,7 +61,8 @@ fn a_client_gets_heartbeats_while_upstream_is_silent() {
 #[test]
 fn a_break_is_an_error_event_and_never_a_silent_end() {
     let broken = |request: &Received| {
-        is_stream(request).then(|| Reply::pieces([data(&event("Hel")), Piece::Break("reset".into())]))
+        is_stream(request)
+            .then(|| Reply::pieces([data(&event("Hel")), Piece::Break("reset".into())]))
     };
     for (api, error) in [
         (Api::Chat, "data: {\"error\":{"),
@@ -90,8 +91,7 @@ fn an_error_before_the_first_event_keeps_its_status() {
 #[test]
 fn after_an_early_head_an_error_is_an_event() {
     let failing = |request: &Received| {
-        is_stream(request)
-            .then(|| Reply::status(503, "overloaded").after(Duration::from_secs(30)))
+        is_stream(request).then(|| Reply::status(503, "overloaded").after(Duration::from_secs(30)))
     };
     for api in ALL {
         let fixture = Fixture::with(&[("EARLY_HEARTBEAT_MS", "1000")], failing);
@@ -120,10 +120,14 @@ async fn both<A: Future, B: Future>(first: A, second: B) -> (A::Output, B::Outpu
     let (mut one, mut other) = (None, None);
     std::future::poll_fn(move |cx| {
         use std::task::Poll;
-        if one.is_none() && let Poll::Ready(output) = first.as_mut().poll(cx) {
+        if one.is_none()
+            && let Poll::Ready(output) = first.as_mut().poll(cx)
+        {
             one = Some(output);
         }
-        if other.is_none() && let Poll::Ready(output) = second.as_mut().poll(cx) {
+        if other.is_none()
+            && let Poll::Ready(output) = second.as_mut().poll(cx)
+        {
             other = Some(output);
         }
         match (one.take(), other.take()) {

@@ -77,7 +77,7 @@ pub(super) fn read_choice<'a>(
             return Ok(ToolChoice::Auto);
         }
     }
-    let mut choice = choice(value, PATH, &mut draft.dropped)?;
+    let mut choice = choice(value, PATH)?;
     if let ToolChoice::Named { names, .. } | ToolChoice::Among(names) = &mut choice {
         add_namespaces(names, &draft.tools);
     }
