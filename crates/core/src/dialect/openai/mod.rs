@@ -1,6 +1,10 @@
 //! The dialect of clients that speak OpenAI's API.
 
 pub mod chat;
-pub mod completions;
 mod deltas;
+pub mod completions;
+pub mod content;
 pub mod error;
+pub mod place;
+pub mod tools;
+pub mod values;

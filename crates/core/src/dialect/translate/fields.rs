@@ -7,7 +7,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
 /// A string that is borrowed where it has no escapes. (Serde borrows a `Cow`, and no `Option` of one.)
-pub(super) struct Word<'a>(Cow<'a, str>);
+pub(in crate::dialect) struct Word<'a>(Cow<'a, str>);
 
 impl<'a> From<Word<'a>> for Cow<'a, str> {
     fn from(word: Word<'a>) -> Self {
@@ -44,9 +44,10 @@ impl<'de> Deserialize<'de> for Word<'de> {
 }
 
 /// Implements `Deserialize` for a struct of optional fields with a lifetime: each field with its names in
-/// JSON and the type that it is read as.
+/// JSON and the type that it is read as. `rest unknown` puts the names of other fields whose value is not
+/// `null` into the struct's field `unknown`.
 macro_rules! read_fields {
-    ($object:ident { $($($name:literal)|+ => $field:ident: $read:ty),+ $(,)? }) => {
+    ($object:ident { $($($name:literal)|+ => $field:ident: $read:ty),+ $(,)? } $(rest $unknown:ident)?) => {
         impl<'de> serde::Deserialize<'de> for $object<'de> {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 struct Fields;
@@ -71,7 +72,11 @@ macro_rules! read_fields {
                                         fields.next_value::<Option<$read>>()?.map(Into::into);
                                 })+
                                 _ => {
-                                    fields.next_value::<serde::de::IgnoredAny>()?;
+                                    let _value =
+                                        fields.next_value::<Option<serde::de::IgnoredAny>>()?;
+                                    $(if _value.is_some() {
+                                        object.$unknown.push(name.as_ref().to_owned());
+                                    })?
                                 }
                             }
                         }
@@ -83,4 +88,4 @@ macro_rules! read_fields {
         }
     };
 }
-pub(super) use read_fields;
+pub(in crate::dialect) use read_fields;

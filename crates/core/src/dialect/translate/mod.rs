@@ -7,7 +7,7 @@ pub mod draft;
 pub mod effort;
 pub mod family;
 pub mod fault;
-mod fields;
+pub(super) mod fields;
 pub mod finish;
 pub mod ids;
 pub mod json;

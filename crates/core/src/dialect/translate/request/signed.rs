@@ -67,7 +67,7 @@ impl<'d> Signer<'d> {
             .then(|| self.target.signatures.recall(id))
             .flatten()
             .and_then(|signature| String::from_utf8(signature.into()).ok());
-        Some(remembered.map_or(SKIP.into(), Cow::Owned))
+        Some(remembered.map_or(Cow::Borrowed(SKIP), Cow::Owned))
     }
 
     /// Forgets what belongs to parts of the content that ends here.

@@ -12,7 +12,8 @@ fn signed(pieces: Vec<Piece<'_>>, target: &Target) -> Vec<String> {
     let contents: serde_json::Value = serde_json::from_str(&contents_of(pieces, target)).unwrap();
     let model = contents.as_array().unwrap().iter().filter(|content| content["role"] == "model");
     let part = |part: &serde_json::Value| {
-        let name = part["functionCall"]["name"].as_str().or(part["text"].as_str()).unwrap_or("?");
+        let name =
+            part["functionCall"]["name"].as_str().or_else(|| part["text"].as_str()).unwrap_or("?");
         let signature = part["thoughtSignature"].as_str().unwrap_or("-");
         format!("{name} {signature}")
     };
