@@ -4,6 +4,8 @@ mod frames;
 mod logprobs;
 mod object;
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
 
 use bytes::{BufMut, Bytes, BytesMut};
