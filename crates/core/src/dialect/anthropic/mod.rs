@@ -18,3 +18,4 @@ pub struct MessagesPlan {
     /// signatures, also for a client that does not want to see the thoughts.
     pub thinking: bool,
 }
+pub mod models;

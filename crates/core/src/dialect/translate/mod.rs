@@ -12,6 +12,7 @@ pub mod finish;
 pub mod ids;
 pub mod json;
 pub mod media;
+pub mod models;
 pub mod names;
 pub mod part;
 pub mod request;
