@@ -1,5 +1,10 @@
 //! Chat Completions (`docs/reference/dialects.md` 2 and 3).
 
+mod messages;
+pub mod read;
+mod settings;
+pub mod write;
+
 use crate::dialect::translate::answer::AnswerPlan;
 
 /// What the answer to a chat request needs to know of the request.
