@@ -1,9 +1,9 @@
 //! The dialect of clients that speak OpenAI's API.
 
 pub mod chat;
-mod deltas;
 pub mod completions;
 pub mod content;
+mod deltas;
 pub mod embeddings;
 pub mod error;
 pub mod models;
