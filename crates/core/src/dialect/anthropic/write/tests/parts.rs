@@ -5,6 +5,13 @@ fn part_cases() -> Vec<(&'static str, &'static str, Value)> {
     vec![
         ("a text", r#"{"text":"a"}"#, json!([{"type":"text","text":"a"}])),
         ("an empty text", r#"{"text":""}"#, json!([])),
+        ("a text that is none", r#"{"text":12}"#, json!([])),
+        (
+            "arguments that are none",
+            r#"{"functionCall":{"id":"a","name":"f","args":[1]}}"#,
+            json!([{"type":"tool_use","id":"a","name":"f","input":{}}]),
+        ),
+        ("an image that is none", r#"{"inlineData":{"mimeType":"image/png","data":1}}"#, json!([])),
         ("an unknown part", r#"{"toolCall":{"x":1}}"#, json!([])),
         (
             "a thought without a signature",
