@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::super::ChatPlan;
-use super::tests::{birth, plan};
 use super::*;
 
 /// Numbers without a pattern that a test would meet (an xorshift).
