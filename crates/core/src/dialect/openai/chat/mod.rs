@@ -2,7 +2,8 @@
 
 mod messages;
 pub mod read;
-mod settings;
+pub(super) mod settings;
+mod thinking;
 pub mod write;
 
 use crate::dialect::translate::answer::AnswerPlan;

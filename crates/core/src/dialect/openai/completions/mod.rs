@@ -1,3 +1,4 @@
 //! The legacy completions (`docs/reference/dialects.md` 2.6).
 
+pub mod read;
 pub mod write;
