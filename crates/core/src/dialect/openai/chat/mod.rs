@@ -3,6 +3,8 @@
 mod messages;
 pub mod read;
 pub(super) mod settings;
+#[cfg(test)]
+mod tests;
 mod thinking;
 pub mod write;
 
