@@ -272,8 +272,7 @@ pub fn choice<'a>(
             let names = allowed_names(tools, path)?;
             match allowed.mode.or(fields.mode).as_deref() {
                 None | Some("auto") => Ok(ToolChoice::Among(names)),
-                Some("required") if !names.is_empty() => Ok(ToolChoice::Named { names, path }),
-                Some("required") => Err(invalid(path, "The choice names no function.")),
+                Some("required") => Ok(ToolChoice::Named { names, path }),
                 Some(_) => Err(invalid(path, "The mode is neither auto nor required.")),
             }
         }

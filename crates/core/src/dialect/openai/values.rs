@@ -22,6 +22,14 @@ pub fn unsupported(path: impl Into<String>, message: impl Into<String>) -> Error
     Refusal::error(RefusalCode::UnsupportedValue, path, message)
 }
 
+/// A body as a text.
+pub fn utf8(body: &[u8]) -> Result<&str, Error> {
+    std::str::from_utf8(body).map_err(|error| {
+        let detail = format!("invalid UTF-8 at byte {}", error.valid_up_to());
+        Error::MalformedJson { detail }
+    })
+}
+
 /// Reads a value that is a field of its own. `path` is the value's.
 pub fn read<'a, T: Deserialize<'a>>(
     value: &'a RawValue,
@@ -61,8 +69,8 @@ pub fn whole_number(
     path: &'static str,
 ) -> Result<Option<i64>, Error> {
     let Some(value) = value else { return Ok(None) };
-    match value.get().parse::<i64>() {
-        Ok(number) if range.contains(&number) => Ok(Some(number)),
+    match as_whole(value.get()) {
+        Some(number) if range.contains(&number) => Ok(Some(number)),
         _ if *range.end() == i64::MAX => {
             Err(invalid(path, format!("The value is not a whole number from {}.", range.start())))
         }
@@ -70,6 +78,14 @@ pub fn whole_number(
             let (least, most) = range.into_inner();
             Err(invalid(path, format!("The value is not a whole number from {least} to {most}.")))
         }
+    }
+}
+
+/// A whole number, which some clients write as `4.0`.
+fn as_whole(number: &str) -> Option<i64> {
+    match number.split_once('.') {
+        Some((whole, rest)) if rest.bytes().all(|byte| byte == b'0') => whole.parse().ok(),
+        _ => number.parse().ok(),
     }
 }
 

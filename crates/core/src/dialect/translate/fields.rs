@@ -44,10 +44,10 @@ impl<'de> Deserialize<'de> for Word<'de> {
 }
 
 /// Implements `Deserialize` for a struct of optional fields with a lifetime: each field with its names in
-/// JSON and the type that it is read as. `rest unknown` puts the names of other fields whose value is not
+/// JSON and the type that it is read as. A field may be one of a struct within. `rest unknown` puts the names of other fields whose value is not
 /// `null` into the struct's field `unknown`.
 macro_rules! read_fields {
-    ($object:ident { $($($name:literal)|+ => $field:ident: $read:ty),+ $(,)? } $(rest $unknown:ident)?) => {
+    ($object:ident { $($($name:literal)|+ => $field:ident$(.$inner:ident)?: $read:ty),+ $(,)? } $(rest $unknown:ident)?) => {
         impl<'de> serde::Deserialize<'de> for $object<'de> {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 struct Fields;
@@ -68,7 +68,7 @@ macro_rules! read_fields {
                         {
                             match name.as_ref() {
                                 $($($name)|+ => {
-                                    object.$field =
+                                    object.$field$(.$inner)? =
                                         fields.next_value::<Option<$read>>()?.map(Into::into);
                                 })+
                                 _ => {

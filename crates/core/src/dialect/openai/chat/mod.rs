@@ -1,5 +1,8 @@
 //! Chat Completions (`docs/reference/dialects.md` 2 and 3).
 
+mod messages;
+pub mod read;
+mod settings;
 pub mod write;
 
 use crate::dialect::translate::answer::AnswerPlan;
