@@ -41,11 +41,17 @@ proptest! {
                 prop_assert!(rest.any(|sent| *sent == text.get()), "{} of {:?}", text, texts);
             }
         }
-        let is_result = |piece: &&PieceSpec| matches!(piece, PieceSpec::Result(..));
-        let responses = parts().filter(|part| part.function_response.is_some()).count();
-        let orphans = texts.iter().filter(|text| text.starts_with("\"[result of an earlier")).count();
-        prop_assert!(orphans <= request.pieces.iter().filter(is_result).count());
+        let sent = String::from_utf8(written.body.to_vec()).unwrap();
+        for (at, piece) in request.pieces.iter().enumerate() {
+            let PieceSpec::Result(id, ..) = piece else { continue };
+            let same = |other: &&PieceSpec| matches!(other, PieceSpec::Result(same, ..) if same == id);
+            // Of several results of one call only the last is sent.
+            let is_alone = request.pieces.iter().filter(same).count() == 1;
+            let count = sent.matches(&result_mark(at)).count();
+            prop_assert!(count == 1 || count == 0 && !is_alone, "{} of {}", result_mark(at), sent);
+        }
         let is_call = |piece: &&PieceSpec| matches!(piece, PieceSpec::Call(..));
+        let responses = parts().filter(|part| part.function_response.is_some()).count();
         prop_assert_eq!(responses, request.pieces.iter().filter(is_call).count());
     }
 
@@ -288,7 +294,7 @@ impl RequestSpec {
         };
         DraftRequest {
             system: self.system.iter().map(|json| text(json)).collect(),
-            pieces: self.pieces.iter().map(PieceSpec::piece).collect(),
+            pieces: self.pieces.iter().enumerate().map(|(at, spec)| spec.piece(at)).collect(),
             tools: self
                 .functions
                 .iter()
@@ -320,7 +326,7 @@ impl RequestSpec {
 }
 
 impl PieceSpec {
-    fn piece(&self) -> Piece<'_> {
+    fn piece(&self, at: usize) -> Piece<'_> {
         let media = || Media::Inline {
             mime: "image/png".into(),
             data: "AA==".into(),
@@ -343,7 +349,11 @@ impl PieceSpec {
             Self::Result(id, name, texts, has_media) => Piece::Result(ToolResult {
                 id: (*id).into(),
                 name: name.map(Into::into),
-                texts: texts.iter().map(|json| text(json)).collect(),
+                texts: texts
+                    .iter()
+                    .map(|json| text(json))
+                    .chain([result_mark(at).into()])
+                    .collect(),
                 media: has_media.then(media).into_iter().collect(),
                 is_error: texts.len() > 1,
             }),
@@ -351,6 +361,11 @@ impl PieceSpec {
             Self::EndOfModel => Piece::EndOfModel,
         }
     }
+}
+
+/// A text that only the result at a position has.
+fn result_mark(at: usize) -> String {
+    format!("<result at {at}>")
 }
 
 fn text(json: &RawValue) -> Text<'_> {

@@ -14,16 +14,15 @@ pub fn body(error: &Error) -> Bytes {
     if let Error::Upstream(upstream) = error {
         return upstream.body.clone();
     }
-    Status { details: own_details(error), ..Status::new(error.status(), error.message()) }.to_json()
+    status(error).to_json()
 }
 
-/// The details of an error, a JSON array; empty if there are none. Those of upstream's errors are
-/// upstream's bytes.
+/// The details, a JSON array; empty if there are none. Those of upstream's errors are upstream's bytes.
 pub(crate) fn details(error: &Error) -> Bytes {
     if let Error::Upstream(upstream) = error {
         return upstream.details.clone();
     }
-    let details = own_details(error);
+    let details = status(error).details;
     if details.is_empty() {
         return Bytes::new();
     }
@@ -31,27 +30,27 @@ pub(crate) fn details(error: &Error) -> Bytes {
     Bytes::from(serde_json::to_vec(&details).unwrap_or_default())
 }
 
-/// The details of an error of the proxy's.
-fn own_details(error: &Error) -> Vec<Detail> {
-    let mut details = Vec::new();
+/// An error of the proxy's.
+fn status(error: &Error) -> Status {
+    let mut status = Status::new(error.status(), error.message());
     if let Some(reason) = error.reason() {
-        details.push(Detail::ErrorInfo {
+        status = status.with(Detail::ErrorInfo {
             reason: Cow::Borrowed(reason),
             domain: Cow::Borrowed(DOMAIN),
             metadata: error.metadata(),
         });
     }
     if let Some(after) = error.retry_after() {
-        details.push(Detail::RetryInfo(after));
+        status = status.with(Detail::RetryInfo(after));
     }
     let links = error.links();
     if !links.is_empty() {
-        details.push(Detail::Help { links });
+        status = status.with(Detail::Help { links });
     }
-    if let Ok(googles) = serde_json::from_slice::<Vec<Box<RawValue>>>(error.google_details()) {
-        details.extend(googles.into_iter().map(Detail::Google));
+    if let Ok(details) = serde_json::from_slice::<Vec<Box<RawValue>>>(error.google_details()) {
+        status.details.extend(details.into_iter().map(Detail::Google));
     }
-    details
+    status
 }
 
 /// The domain of the proxy's `ErrorInfo` details.

@@ -5,7 +5,6 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::dialect::gemini::models::Model;
 use crate::dialect::translate::json::push_string;
 use crate::dialect::translate::models::created;
-pub use crate::dialect::translate::models::{is_foreign, normalized};
 
 /// Writes the list. OpenAI's has no pages.
 pub fn list(models: &[Model]) -> Bytes {

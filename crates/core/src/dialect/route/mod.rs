@@ -7,7 +7,7 @@ use http::header::{self, HeaderMap, HeaderName};
 use http::{Method, Uri};
 use percent_encoding::percent_decode_str;
 
-use super::Dialect;
+use super::{Dialect, Operation};
 use crate::error::{Error, Refusal, RefusalCode};
 
 /// A request in the dialect of OpenAI or Anthropic.
@@ -65,6 +65,33 @@ pub enum DialectCall {
         /// The value for `Allow`.
         allow: &'static str,
     },
+}
+
+impl DialectRoute {
+    /// What the request does. An answer may yet turn out to be wanted as a stream. `None` for a call that is
+    /// refused.
+    pub(crate) fn operation(&self) -> Option<Operation> {
+        Some(match &self.call {
+            DialectCall::ChatCompletions
+            | DialectCall::Completions
+            | DialectCall::Messages
+            | DialectCall::Responses => Operation::Generate,
+            DialectCall::CountTokens | DialectCall::InputTokens => Operation::CountTokens,
+            DialectCall::Embeddings => Operation::BatchEmbed,
+            DialectCall::Hello => Operation::Hello,
+            DialectCall::Model { .. } => Operation::GetModel,
+            DialectCall::Models(_) => Operation::ListModels,
+            DialectCall::NotOffered { .. }
+            | DialectCall::StoredResponse { .. }
+            | DialectCall::WrongMethod { .. } => return None,
+        })
+    }
+
+    /// True for a path that is Google's own where an upstream has the whole Gemini API.
+    pub(crate) fn is_in_gemini_api(&self) -> bool {
+        self.is_google_path
+            || matches!(self.call, DialectCall::NotOffered { gemini_has_it: true, .. })
+    }
 }
 
 impl DialectCall {
@@ -176,7 +203,8 @@ impl RequestLine<'_> {
         });
         call.or_else(|| {
             let is_anthropics = self.prefix.has_version && self.has(&VERSION);
-            let dialect = self.prefix.dialect.or(is_anthropics.then_some(Dialect::Anthropic))?;
+            let by_header = || is_anthropics.then_some(Dialect::Anthropic);
+            let dialect = self.prefix.dialect.or_else(by_header)?;
             let what = match segments {
                 [] => Cow::Borrowed("This path"),
                 _ => Cow::Owned(shown(&segments.join("/"))),

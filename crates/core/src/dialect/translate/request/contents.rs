@@ -113,7 +113,7 @@ impl<'d, 'a> Writer<'_, 'd, 'a> {
         let is_model = |piece| side(piece, self.target) == Some(Side::Model);
         let (pieces, rest) =
             pieces.split_at(pieces.iter().position(is_model).unwrap_or(pieces.len()));
-        if !self.step.calls.is_empty() || are_some(pieces, self.target) {
+        if !self.step.calls.is_empty() {
             self.signer.end_of_content();
         }
         for piece in pieces {

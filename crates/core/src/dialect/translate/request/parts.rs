@@ -43,7 +43,7 @@ pub(super) fn text(text: &Text<'_>, signature: Option<&str>, out: &mut BytesMut)
     let mut part = Members::begin(out);
     push_text(text, part.key("text"));
     if let Some(signature) = signature {
-        push_string(signature, part.key("thoughtSignature"));
+        push_base64(signature, part.key("thoughtSignature"));
     }
     part.end();
 }
@@ -76,15 +76,13 @@ pub(super) fn media(media: &Media<'_>, family: ModelFamily, out: &mut BytesMut) 
 fn inline(mime: &str, data: &str, out: &mut BytesMut) {
     let mut blob = Members::begin(out);
     push_string(mime, blob.key("mimeType"));
-    let out = blob.key("data");
-    out.put_u8(b'"');
-    push_base64(data, out);
-    out.put_u8(b'"');
+    push_base64(data, blob.key("data"));
     blob.end();
 }
 
-/// Appends base64, which is long and needs no escapes.
+/// Appends a new JSON string of base64, which is long and needs no escapes.
 fn push_base64(data: &str, out: &mut BytesMut) {
+    out.put_u8(b'"');
     // Without an early exit the loop takes many bytes at once.
     let needs_escapes = data
         .bytes()
@@ -94,6 +92,7 @@ fn push_base64(data: &str, out: &mut BytesMut) {
     } else {
         out.put_slice(data.as_bytes());
     }
+    out.put_u8(b'"');
 }
 
 /// Writes a call. Models before Gemini 3 refuse its id.
@@ -111,7 +110,7 @@ pub(super) fn call(
         inner.written("args", &call.args);
     });
     if let Some(signature) = signature {
-        push_string(signature, part.key("thoughtSignature"));
+        push_base64(signature, part.key("thoughtSignature"));
     }
     part.end();
 }

@@ -65,6 +65,12 @@ impl<'d, 'a> Step<'d, 'a> {
                 .all(|(call, result)| !call.id.is_empty() && call.id == result.id)
     }
 
+    /// True if neither of two results has an id.
+    fn have_no_ids(&self, earlier: Option<usize>, later: usize) -> bool {
+        let results = [earlier, Some(later)].map(|at| self.results.get(at?));
+        results.iter().flatten().all(|result| result.id.is_empty())
+    }
+
     /// Returns the positions of the results whose id no call has.
     fn pair_by_id(&mut self) -> Vec<usize> {
         let ids = self.calls.iter().enumerate().filter(|(_, call)| !call.id.is_empty());
@@ -93,7 +99,9 @@ impl<'d, 'a> Step<'d, 'a> {
             match self.queues.next(name) {
                 Some((Taken::New, call)) => self.answers[call] = Some(at),
                 // Without ids this is how a client sends one result twice.
-                Some((Taken::Again, call)) if result.id.is_empty() => self.answers[call] = Some(at),
+                Some((Taken::Again, call)) if self.have_no_ids(self.answers[call], at) => {
+                    self.answers[call] = Some(at);
+                }
                 Some((Taken::Again, _)) | None => self.orphans[at] = true,
             }
         }

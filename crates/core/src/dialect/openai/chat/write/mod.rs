@@ -4,6 +4,8 @@ mod frames;
 pub(in crate::dialect::openai) mod logprobs;
 mod object;
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
 
 use bytes::{BufMut, Bytes, BytesMut};

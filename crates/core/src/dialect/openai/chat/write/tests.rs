@@ -11,7 +11,7 @@ use crate::dialect::translate::names::{NamedTool, ToolNames};
 use crate::dialect::translate::target::SignatureRecall;
 use crate::google::ProviderKind;
 
-fn plan() -> ChatPlan {
+pub(super) fn plan() -> ChatPlan {
     let tool = |upstream: &str, client: &str, takes_text| NamedTool {
         upstream: upstream.to_owned(),
         client: ClientToolName { namespace: None, name: client.to_owned().into() },
@@ -35,7 +35,7 @@ fn plan() -> ChatPlan {
     }
 }
 
-fn birth() -> Birth {
+pub(super) fn birth() -> Birth {
     Birth { seed: [7; 32], now: 1_700_000_000, signatures: SignatureRecall::default() }
 }
 

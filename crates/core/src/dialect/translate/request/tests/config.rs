@@ -132,6 +132,13 @@ fn an_answer_may_be_json_golden_10() {
         written(of(format), &target(PRO_25)).0,
         format!(r#"{{"responseMimeType":"application/json","responseJsonSchema":{schema}}}"#)
     );
+    let golden = r##"{"properties":{"k":{"const":"x"},"p":{"$ref":"#/definitions/P","title":"P"}},"definitions":{"P":{"type":"string"}}}"##;
+    let repaired = r##"{"properties":{"k":{"enum":["x"]},"p":{"$ref":"#/$defs/P"}},"$defs":{"P":{"type":"string"}}}"##;
+    let format = AnswerFormat::Schema(raw(golden), "response_format");
+    assert_eq!(
+        written(of(format), &target(PRO_25)).0,
+        format!(r#"{{"responseMimeType":"application/json","responseJsonSchema":{repaired}}}"#)
+    );
     let format = AnswerFormat::Schema(raw("null"), "response_format");
     assert_eq!(written(of(format), &target(PRO_25)).0, json);
     let pieces = vec![user(r#""x""#)];

@@ -261,6 +261,11 @@ fn results_find_their_calls_by_id_then_by_name_then_in_order() {
             vec![by_id("a", r#""1""#), by_name("x", "f", r#""2""#)],
             vec!["1", "+2"],
         ),
+        (
+            vec![("a", "f")],
+            vec![by_name("x", "f", r#""1""#), by_name("", "f", r#""2""#)],
+            vec!["1", "+2"],
+        ),
         // In order, where there is neither id nor name.
         (
             vec![("", "f"), ("a", "g"), ("", "h")],
