@@ -1,7 +1,6 @@
 //! The dialect of clients that speak OpenAI's API.
 
 pub mod chat;
-mod deltas;
 pub mod completions;
 pub mod content;
 mod deltas;
