@@ -69,7 +69,7 @@ impl TranslatedCall {
                 (written, WriterPlan::Chat(plan))
             }
             Self::Completions => {
-                let (written, plan) = chat::read::read(body, target)?;
+                let (written, plan) = completions::read::read(body, target)?;
                 (written, WriterPlan::Completions(plan))
             }
             Self::CountTokens => {
