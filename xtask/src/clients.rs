@@ -22,6 +22,7 @@ pub(crate) struct Clients {
     node: PathBuf,
     has_scripts: bool,
     pythons: Vec<Option<PathBuf>>,
+    dialects: Option<PathBuf>,
 }
 
 /// Installs the clients. The suites of one that could not be installed are left out of
@@ -36,7 +37,8 @@ pub(crate) fn install(report: &mut Report) -> Option<Clients> {
         })
     };
     let pythons = GENERATIONS.iter().map(&mut python).collect();
-    Some(Clients { node, has_scripts, pythons })
+    let dialects = python(&DIALECTS);
+    Some(Clients { node, has_scripts, pythons, dialects })
 }
 
 impl Clients {
@@ -57,7 +59,15 @@ impl Clients {
         let binary = target().join("debug/code-assist-proxy");
         let native = |report: &mut Report, testbed: &Testbed| {
             let emulated = format!("--emulator={}", testbed.upstream);
-            self.suites(report, Command::new(&binary).args(["serve", &emulated]), testbed);
+            let mut command = Command::new(&binary);
+            command.args(["serve", &emulated]);
+            if !testbed.remembers_signatures {
+                command.args(["--signature-cache-bytes", "0"]);
+            }
+            if testbed.has_key {
+                command.arg("--config").arg(key_file());
+            }
+            self.suites(report, &mut command, testbed);
         };
         let worker = |report: &mut Report, testbed: &Testbed| {
             let mut command = Command::new(self.node.join("node"));
@@ -67,6 +77,7 @@ impl Clients {
         report.side_by_side(
             |report| {
                 native(report, &CODE_ASSIST);
+                native(report, &KEYS);
                 worker(report, &WORKER);
             },
             |report| {
@@ -79,21 +90,27 @@ impl Clients {
 
     /// Starts one of the builds in front of the emulator, and runs its clients against it.
     fn suites(&self, report: &mut Report, command: &mut Command, testbed: &Testbed) {
-        let Testbed { title: build, upstream, .. } = testbed;
+        let Testbed { title: build, .. } = testbed;
         let started = report.step(&format!("{build} and the emulator"), || Proxy::start(command));
         let Some(mut proxy) = started else { return };
-        for (requirements, python) in GENERATIONS.iter().zip(&self.pythons) {
+        let dialects = [(DIALECTS, &self.dialects, testbed.dialects)];
+        let generations = GENERATIONS.into_iter().zip(&self.pythons);
+        let pythons = generations.map(|(name, python)| (name, python, testbed.python));
+        for (requirements, python, files) in pythons.chain(dialects) {
             let Some(python) = python else { continue };
+            if files.is_empty() {
+                continue;
+            }
             let mut pytest = Command::new(python);
             pytest.args(["-m", "pytest", "-v", "--color=no", "-p", "no:cacheprovider"]);
-            pytest.args(testbed.python);
-            let title = format!("{build}: python-genai ({requirements})");
-            suite(report, &mut proxy, upstream, &title, pytest);
+            pytest.args(files);
+            let title = format!("{build}: Python ({requirements})");
+            suite(report, &mut proxy, testbed, &title, pytest);
         }
         for file in testbed.scripts.iter().filter(|_| self.has_scripts) {
             let mut test = Command::new(self.node.join("node"));
             test.args(["--test", "--test-reporter=tap", file]);
-            suite(report, &mut proxy, upstream, &format!("{build}: {file}"), test);
+            suite(report, &mut proxy, testbed, &format!("{build}: {file}"), test);
         }
         report.step(&format!("stop of {build}"), || proxy.stop());
     }
@@ -103,7 +120,7 @@ impl Clients {
 fn suite(
     report: &mut Report,
     proxy: &mut Proxy,
-    upstream: &str,
+    testbed: &Testbed,
     title: &str,
     mut command: Command,
 ) {
@@ -113,7 +130,8 @@ fn suite(
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .env("PROXY_URL", &proxy.url)
             .env("EMULATOR_URL", &proxy.emulator)
-            .env("UPSTREAM", upstream);
+            .env("SIGNATURE_CACHE", if testbed.remembers_signatures { "on" } else { "off" })
+            .env("UPSTREAM", testbed.upstream);
         let verdict = process::test(&mut command, SUITE_LIMIT, counts);
         if verdict.is_err() {
             println!("The last output of the proxy:\n{}", proxy.last_output());
@@ -147,22 +165,40 @@ pub(crate) fn work() -> PathBuf {
     target().join("clients")
 }
 
-/// The SDK on its own HTTP stack and `/v1`, and the one before it on httpx and `/v1beta`.
+/// google-genai on its own HTTP stack and `/v1`, and the one before it on httpx and `/v1beta`.
 const GENERATIONS: [&str; 2] = ["requirements.txt", "requirements-2.txt"];
+
+/// The SDKs of OpenAI and Anthropic, and what is built on them.
+const DIALECTS: &str = "requirements-dialects.txt";
 
 /// One build with one choice of upstreams, and the suites that hold for it.
 struct Testbed {
     title: &'static str,
     /// What the emulator plays: the value of `serve --emulator`.
     upstream: &'static str,
+    /// Whether the proxy remembers the thought signatures that a client drops.
+    remembers_signatures: bool,
+    /// Whether the proxy takes the clients' key only.
+    has_key: bool,
+    /// Suites for each of [`GENERATIONS`].
     python: &'static [&'static str],
+    /// Suites for the packages of [`DIALECTS`].
+    dialects: &'static [&'static str],
     scripts: &'static [&'static str],
+}
+
+/// A settings file with the key that the clients have. A key has no flag.
+fn key_file() -> PathBuf {
+    folder().join("keys.toml")
 }
 
 const CODE_ASSIST: Testbed = Testbed {
     title: "native, Code Assist",
     upstream: "code-assist",
+    remembers_signatures: true,
+    has_key: false,
     python: WORKER.python,
+    dialects: DIALECT_SUITES,
     scripts: &[
         "js/sdk.test.mjs",
         "js/models.test.mjs",
@@ -170,6 +206,9 @@ const CODE_ASSIST: Testbed = Testbed {
         "js/vertex.test.mjs",
         "js/legacy.test.mjs",
         "js/ai-sdk.test.mjs",
+        "js/dialects/openai.test.mjs",
+        "js/dialects/anthropic.test.mjs",
+        "js/dialects/ai-sdk.test.mjs",
         "cli/cli.test.mjs",
     ],
 };
@@ -177,18 +216,42 @@ const CODE_ASSIST: Testbed = Testbed {
 const WORKER: Testbed = Testbed {
     title: "Worker, Code Assist",
     upstream: "code-assist",
+    remembers_signatures: true,
+    has_key: false,
     python: &[
         "python/test_sdk.py",
         "python/test_models.py",
         "python/test_code_assist.py",
         "python/test_vertex_mode.py",
     ],
+    dialects: &[],
     scripts: &["js/sdk.test.mjs", "js/models.test.mjs", "js/vertex.test.mjs", "js/legacy.test.mjs"],
 };
+
+/// The proxy with a key of its own.
+const KEYS: Testbed = Testbed {
+    title: "native, Code Assist, with a key",
+    upstream: "code-assist",
+    remembers_signatures: true,
+    has_key: true,
+    python: &[],
+    dialects: &["dialects/test_keys.py"],
+    scripts: &["js/dialects/keys.test.mjs"],
+};
+
+const DIALECT_SUITES: &[&str] = &[
+    "dialects/test_openai.py",
+    "dialects/test_anthropic.py",
+    "dialects/test_langchain.py",
+    "dialects/test_pydantic_ai.py",
+    "dialects/test_litellm.py",
+];
 
 const GEMINI_API: Testbed = Testbed {
     title: "native, Gemini API",
     upstream: "gemini-api",
+    remembers_signatures: false,
+    has_key: false,
     python: &[
         "python/test_sdk.py",
         "python/test_models.py",
@@ -196,6 +259,7 @@ const GEMINI_API: Testbed = Testbed {
         "python/test_vertex_mode.py",
         "python/test_errors.py",
     ],
+    dialects: DIALECT_SUITES,
     scripts: &[
         "js/sdk.test.mjs",
         "js/models.test.mjs",
@@ -204,8 +268,10 @@ const GEMINI_API: Testbed = Testbed {
         "js/vertex.test.mjs",
         "js/errors.test.mjs",
         "js/legacy.test.mjs",
-        "js/openai.test.mjs",
         "js/ai-sdk.test.mjs",
+        "js/dialects/openai.test.mjs",
+        "js/dialects/anthropic.test.mjs",
+        "js/dialects/ai-sdk.test.mjs",
         "cli/providers.test.mjs",
     ],
 };
@@ -213,6 +279,8 @@ const GEMINI_API: Testbed = Testbed {
 const VERTEX: Testbed = Testbed {
     title: "native, Vertex AI",
     upstream: "vertex",
+    remembers_signatures: true,
+    has_key: false,
     python: &[
         "python/test_sdk.py",
         "python/test_models.py",
@@ -220,6 +288,7 @@ const VERTEX: Testbed = Testbed {
         "python/test_vertex_resources.py",
         "python/test_errors.py",
     ],
+    dialects: &[],
     scripts: &[
         "js/sdk.test.mjs",
         "js/models.test.mjs",
@@ -235,8 +304,11 @@ const VERTEX: Testbed = Testbed {
 const ALL: Testbed = Testbed {
     title: "native, all providers",
     upstream: "all",
+    remembers_signatures: true,
+    has_key: false,
     python: &["python/test_several.py"],
-    scripts: &["js/openai.test.mjs"],
+    dialects: &["dialects/test_several.py"],
+    scripts: &[],
 };
 
 /// A suite takes seconds; a client that hangs must not use up the time of CI.
