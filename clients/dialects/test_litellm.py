@@ -32,6 +32,7 @@ from scripted import (
     check_json,
     check_picture,
     check_tool_loop,
+    declarations,
     event,
     fails,
     last_arrived,
@@ -111,14 +112,19 @@ def test_two_calls_in_one_step_are_answered_in_any_order(ask, emulator, streamed
     for name in (TIME, WEATHER):
         history.append({"role": "tool", "tool_call_id": calls[name].id, "content": RESULTS[name]})
     assert "vermilion" in step().message.content
-    check_tool_loop(emulator, carried=ask.provider == "openai" or thinking)
+    # The helper that puts chunks together keeps no unknown field of a call.
+    carried = not streamed if ask.provider == "openai" else thinking
+    check_tool_loop(emulator, carried)
 
 
 def test_a_json_schema_is_obeyed(ask, emulator):
-    Recipe.model_validate_json(
-        ask(FLASH, "A recipe", response_format=Recipe).choices[0].message.content
-    )
-    check_json(last_arrived(emulator))
+    answer = ask(FLASH, "A recipe", response_format=Recipe)
+    Recipe.model_validate_json(answer.choices[0].message.content)
+    if ask.provider == "openai":
+        check_json(last_arrived(emulator))
+    else:
+        # To models of Anthropic's that it does not know, it gives a tool that takes the answer.
+        assert set(declarations(last_arrived(emulator))) == {"json_tool_call"}
 
 
 def test_a_picture_goes_in(ask, emulator):
@@ -133,7 +139,8 @@ def test_a_response_is_answered(openai_url):
     answer = litellm.responses(
         model=f"openai/{FLASH}", input="Say pomegranate", api_key=CLIENT_KEY, api_base=openai_url
     )
-    assert "pomegranate" in answer.output[0].content[0].text
+    [message] = [item for item in answer.output if item.type == "message"]
+    assert "pomegranate" in message.content[0].text
 
 
 def test_a_quota_of_the_day_is_a_limit(ask, emulator):
