@@ -159,6 +159,15 @@ impl Provider {
         }
     }
 
+    /// What the provider's streams are for a client of another dialect, which are always read.
+    pub(crate) fn translated_format(&self) -> UpstreamFormat {
+        match self {
+            Self::CodeAssist(_) => UpstreamFormat::CodeAssist,
+            // Neither wraps its events.
+            Self::GeminiApi(_) | Self::Vertex(_) => UpstreamFormat::Vertex,
+        }
+    }
+
     /// True if whole answers pass as they come, with the headers that clients of the provider know.
     pub(crate) fn copies_answers(&self) -> bool {
         matches!(self, Self::GeminiApi(_))
@@ -202,7 +211,7 @@ pub(crate) fn method(call: ModelCall) -> &'static str {
 /// The model that an alias of the operator's names, or else the one that was asked for.
 fn resolve_alias<'a>(requested: &'a str, aliases: &'a [ModelAlias]) -> &'a str {
     let requested = bare(requested);
-    let alias = aliases.iter().find(|alias| bare(&alias.from) == requested);
+    let alias = ModelAlias::find(aliases, requested);
     alias.map_or(requested, |alias| bare(&alias.to))
 }
 

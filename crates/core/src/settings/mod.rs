@@ -8,6 +8,7 @@
 mod access_tests;
 mod combinations;
 mod error;
+mod models;
 mod parse;
 mod read;
 mod redact;
@@ -25,6 +26,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+pub use models::ModelAlias;
 pub use reference::{reference, worker_example};
 pub use spec::{Group, Kind, Secrecy, SettingSpec};
 pub use store::{KvUrl, RedisUrl, SealKeys};
@@ -109,8 +111,14 @@ pub struct Settings {
     pub project_cache_ttl: Duration,
     /// `ENABLE_MODEL_NAME_CACHE`.
     pub model_name_cache: bool,
-    /// `MODEL_ALIASES`, in order.
+    /// `MODEL_ALIASES`, those that match the most closely first.
     pub model_aliases: Vec<ModelAlias>,
+    /// `DIALECTS`.
+    pub dialects: Dialects,
+    /// `EARLY_HEARTBEAT_MS`; `None` is off.
+    pub early_heartbeat: Option<Duration>,
+    /// `SIGNATURE_CACHE_BYTES`.
+    pub signature_cache_bytes: usize,
     /// `REQUEST_DEDUP_WINDOW_MS`.
     pub dedup_window: Duration,
     /// `RESPONSE_CACHE_TTL_SECONDS`.
@@ -263,13 +271,15 @@ pub struct AllowedHost {
     pub port: Option<u16>,
 }
 
-/// One of `MODEL_ALIASES`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ModelAlias {
-    /// The name that a client writes.
-    pub from: String,
-    /// The model that is meant.
-    pub to: String,
+/// Which dialects are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dialects {
+    /// The Gemini API, with Code Assist's own protocol and Vertex AI's paths.
+    pub gemini: bool,
+    /// OpenAI's API.
+    pub openai: bool,
+    /// Anthropic's API.
+    pub anthropic: bool,
 }
 
 /// What clients may call of Code Assist's own protocol.

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_S
 use http::Uri;
 use secrecy::{ExposeSecret, SecretBox, SecretString};
 
-use super::{AllowedHost, ApiKey, KvUrl, ModelAlias, RedisUrl, SealKeys, SettingError};
+use super::{AllowedHost, ApiKey, Dialects, KvUrl, ModelAlias, RedisUrl, SealKeys, SettingError};
 
 /// `HOST`, without the brackets of an IPv6 address.
 pub(super) fn host(text: &str) -> Result<String, SettingError> {
@@ -275,10 +275,33 @@ pub(super) fn model_aliases(text: &str) -> Result<Vec<ModelAlias>, SettingError>
         if aliases.iter().any(|known| known.from == from) {
             return Err("maps the same name twice".into());
         }
+        if to.contains('*') {
+            return Err("has a `*` on the right side of an entry".into());
+        }
         aliases.push(ModelAlias { from: from.into(), to: to.into() });
     }
+    ModelAlias::sort(&mut aliases);
     Ok(aliases)
 }
+
+/// The dialects that are served.
+pub(super) fn dialects(text: &str) -> Result<Dialects, SettingError> {
+    let mut served = Dialects { gemini: false, openai: false, anthropic: false };
+    for name in list(text) {
+        match name.to_ascii_lowercase().as_str() {
+            "anthropic" => served.anthropic = true,
+            "gemini" => served.gemini = true,
+            "openai" => served.openai = true,
+            _ => return Err("names something else than gemini, openai, anthropic".into()),
+        }
+    }
+    if served == (Dialects { gemini: false, openai: false, anthropic: false }) {
+        return Err("names no dialect".into());
+    }
+    Ok(served)
+}
+
+pub(super) const ALL_DIALECTS: Dialects = Dialects { gemini: true, openai: true, anthropic: true };
 
 /// Names of hosts, each with or without a port.
 pub(super) fn allowed_hosts(text: &str) -> Result<Vec<AllowedHost>, SettingError> {

@@ -61,6 +61,10 @@ pub(super) fn settings(
         project_cache_ttl: reader.hours("PROJECT_ID_CACHE_TTL_HOURS"),
         model_name_cache: reader.switch("ENABLE_MODEL_NAME_CACHE"),
         model_aliases: reader.text("MODEL_ALIASES", parse::model_aliases).unwrap_or_default(),
+        dialects: reader.text("DIALECTS", parse::dialects).unwrap_or(parse::ALL_DIALECTS),
+        early_heartbeat: Some(Duration::from_millis(reader.whole("EARLY_HEARTBEAT_MS")))
+            .filter(|after| !after.is_zero()),
+        signature_cache_bytes: size(reader.bytes("SIGNATURE_CACHE_BYTES")),
         dedup_window: Duration::from_millis(reader.whole("REQUEST_DEDUP_WINDOW_MS")),
         response_cache_ttl: Duration::from_secs(reader.whole("RESPONSE_CACHE_TTL_SECONDS")),
         breaker_threshold: count(reader.whole("CIRCUIT_BREAKER_FAILURE_THRESHOLD")),

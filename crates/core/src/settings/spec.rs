@@ -133,6 +133,8 @@ pub enum Group {
     Access,
     /// The account of Code Assist.
     Credentials,
+    /// What clients speak.
+    Dialects,
     /// The public Gemini API.
     GeminiApi,
     /// Sizes, wait queue, repeated requests, shutdown.
@@ -169,6 +171,7 @@ impl Group {
         Self::Store,
         Self::Upstream,
         Self::Models,
+        Self::Dialects,
         Self::Resilience,
         Self::Limits,
         Self::Logging,
@@ -180,6 +183,7 @@ impl Group {
         match self {
             Self::Access => "Listening and access",
             Self::Credentials => "Credentials of Code Assist",
+            Self::Dialects => "Dialects",
             Self::GeminiApi => "Gemini API",
             Self::Limits => "Limits, repeated requests and shutdown",
             Self::Logging => "Logging",

@@ -306,8 +306,11 @@ pub const SETTINGS: &[SettingSpec] = &[
         Group::Models,
         "MODEL_ALIASES",
         "",
-        Kind::Text("`from=to` separated by commas, each `from` once"),
-        "Names for models, tried before the built-in table.",
+        Kind::Text(
+            "`from=to` separated by commas, each `from` once; `*` in a `from` stands for any text",
+        ),
+        "Names for models, tried before the built-in table. The closest match wins: a whole name, else \
+         the pattern with the most other characters.",
     ),
     setting(
         Group::Models,
@@ -317,6 +320,30 @@ pub const SETTINGS: &[SettingSpec] = &[
         "Keep the account's model catalogue and resolved names for 24 hours.",
     )
     .alias(&["ENABLE_MODEL_NAME_CACHING"]),
+    // Dialects
+    setting(
+        Group::Dialects,
+        "DIALECTS",
+        "gemini,openai,anthropic",
+        Kind::Text("names out of gemini, openai, anthropic, separated by commas"),
+        "What clients may speak. The paths of the others do not exist.",
+    ),
+    setting(
+        Group::Dialects,
+        "EARLY_HEARTBEAT_MS",
+        "0",
+        Kind::Whole { min: 0, max: 10 * MINUTE_MS },
+        "In a stream for an OpenAI or Anthropic client: the head and a first heartbeat are sent after so \
+         long without an event. An error after that comes as an event of a 200. 0 turns it off.",
+    ),
+    setting(
+        Group::Dialects,
+        "SIGNATURE_CACHE_BYTES",
+        "16MiB",
+        Kind::Bytes { min: 0, max: 4 * GIBIBYTE },
+        "Memory for the thought signatures that OpenAI and Anthropic clients do not bring back; 0 turns \
+         it off.",
+    ),
     // Retries and circuit breaker
     setting(
         Group::Resilience,

@@ -189,7 +189,12 @@ fn bounds_are_inclusive_and_values_beyond_them_are_refused() {
         let (inside, outside): (Vec<String>, Vec<String>) = match spec.kind {
             Kind::Bytes { min, max } => (
                 vec![min.to_string(), max.to_string(), "3mib".into(), "2 GiB".into()],
-                vec![(max + 1).to_string(), (min - 1).to_string(), "64MB".into(), "MiB".into()],
+                vec![
+                    (max + 1).to_string(),
+                    (i128::from(min) - 1).to_string(),
+                    "64MB".into(),
+                    "MiB".into(),
+                ],
             ),
             Kind::Whole { min, max } => (
                 vec![min.to_string(), max.to_string()],
@@ -334,7 +339,11 @@ fn aliases_and_origins_are_lists() {
         settings.allowed_origins,
         ["https://app.example", "chrome-extension://abc", "http://localhost:3000"]
     );
-    for bad in ["a", "a=", "=b", "a=b,a=c", "a=b=c", "a=b/c"] {
+    let (settings, _) =
+        read(&[("MODEL_ALIASES", "claude-*=p,claude-*haiku*=f,x=y")], &[], &[]).unwrap();
+    let closest = [alias("x", "y"), alias("claude-*haiku*", "f"), alias("claude-*", "p")];
+    assert_eq!(settings.model_aliases, closest);
+    for bad in ["a", "a=", "=b", "a=b,a=c", "a=b=c", "a=b/c", "a=b*"] {
         read(&[("MODEL_ALIASES", bad)], &[], &[]).unwrap_err();
     }
     for (given, read_as) in [

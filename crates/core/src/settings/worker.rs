@@ -15,10 +15,11 @@ pub fn worker_default(name: &str) -> Option<&'static str> {
 
 /// An isolate has 128 MB for everything. A body that is sent on is held twice: here, and in JavaScript's
 /// memory. KV is a binding instead of a URL, and there is no home folder for a file.
-const WORKER_DEFAULTS: [(&str, &str); 3] = [
+const WORKER_DEFAULTS: [(&str, &str); 4] = [
     ("KV_URL", "memory:"),
     ("MEMORY_BUDGET_BYTES", "32MiB"),
     ("RESPONSE_CACHE_MAX_BYTES", "16777216"),
+    ("SIGNATURE_CACHE_BYTES", "4MiB"),
 ];
 
 /// Settings of sockets and files.

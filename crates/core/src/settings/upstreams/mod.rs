@@ -20,7 +20,7 @@ pub use failover::{Failover, FailoverModel, FailoverReason, FailoverSignatures};
 pub(super) use parse::base_url;
 pub use tables::UpstreamTable;
 
-use super::{CredentialsJson, ModelAlias};
+use super::{CredentialsJson, ModelAlias, models};
 use provider::ProviderName;
 
 /// One account at one provider.
@@ -136,21 +136,7 @@ impl ModelPattern {
 
     /// Whether `model` is one of those that are meant.
     pub fn matches(&self, model: &str) -> bool {
-        let Some((head, rest)) = self.0.split_once('*') else {
-            return self.0 == model;
-        };
-        let Some(mut left) = model.strip_prefix(head) else {
-            return false;
-        };
-        let (middle, tail) = rest.rsplit_once('*').unwrap_or(("", rest));
-        // The leftmost place of each part leaves the most room for the parts after it.
-        for part in middle.split('*').filter(|part| !part.is_empty()) {
-            let Some(at) = left.find(part) else {
-                return false;
-            };
-            left = &left[at + part.len()..];
-        }
-        left.ends_with(tail)
+        models::matches(&self.0, model)
     }
 }
 

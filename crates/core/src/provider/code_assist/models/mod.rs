@@ -15,7 +15,7 @@ use crate::settings::ModelAlias;
 /// stay unchanged.
 pub fn resolve<'a>(requested: &'a str, aliases: &'a [ModelAlias]) -> &'a str {
     let requested = bare(requested);
-    let alias = aliases.iter().find(|alias| bare(&alias.from) == requested);
+    let alias = ModelAlias::find(aliases, requested);
     alias.map_or_else(|| resolve_built_in(requested), |alias| bare(&alias.to))
 }
 
