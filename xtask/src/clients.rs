@@ -42,27 +42,13 @@ pub(crate) fn install(report: &mut Report) -> Option<Clients> {
 impl Clients {
     /// Runs every suite against both builds. The Worker has to have been built.
     pub(crate) fn run(&self, report: &mut Report) {
-        let built = report.step("build of the binaries", || {
-            // Without `-p`: these are the binaries that `cargo test` has built.
-            process::run(cargo("build").args([
-                "--bin",
-                "code-assist-proxy",
-                "--bin",
-                "code-assist-emulator",
-            ]))
-        });
-        if built.is_none() {
-            return;
-        }
-        let binary = target().join("debug/code-assist-proxy");
+        let Some(binary) = build_binaries(report) else { return };
         let native = |report: &mut Report, testbed: &Testbed| {
             let emulated = format!("--emulator={}", testbed.upstream);
             self.suites(report, Command::new(&binary).args(["serve", &emulated]), testbed);
         };
         let worker = |report: &mut Report, testbed: &Testbed| {
-            let mut command = Command::new(self.node.join("node"));
-            command.args(["test/emulated.mjs", testbed.upstream]).current_dir(worker::folder());
-            self.suites(report, &mut command, testbed);
+            self.suites(report, &mut emulated_worker(&self.node, testbed.upstream), testbed);
         };
         report.side_by_side(
             |report| {
@@ -99,8 +85,26 @@ impl Clients {
     }
 }
 
+/// Builds the proxy and the emulator; the path of the proxy.
+pub(crate) fn build_binaries(report: &mut Report) -> Option<PathBuf> {
+    report.step("build of the binaries", || {
+        // Without `-p`: these are the binaries that `cargo test` has built.
+        let mut build = cargo("build");
+        build.args(["--bin", "code-assist-proxy", "--bin", "code-assist-emulator"]);
+        process::run(&mut build)?;
+        Ok(target().join("debug/code-assist-proxy"))
+    })
+}
+
+/// The Worker under workerd in front of the emulator, which plays `upstream`.
+pub(crate) fn emulated_worker(node: &Path, upstream: &str) -> Command {
+    let mut command = Command::new(node.join("node"));
+    command.args(["test/emulated.mjs", upstream]).current_dir(worker::folder());
+    command
+}
+
 /// Runs one suite in `clients/`. When it fails, the last output of the proxy is shown too.
-fn suite(
+pub(crate) fn suite(
     report: &mut Report,
     proxy: &mut Proxy,
     upstream: &str,
@@ -138,7 +142,7 @@ pub(crate) fn npm_packages(node: &Path) -> Result<(), Failure> {
     tools::npm_ci(node, &folder(), &["--omit=optional"])
 }
 
-fn folder() -> PathBuf {
+pub(crate) fn folder() -> PathBuf {
     root().join("clients")
 }
 

@@ -27,6 +27,14 @@ impl Proxy {
     /// this machine do not apply: the home is empty, the store is in memory, and the environment
     /// holds nothing but PATH and what cargo needs.
     pub(crate) fn start(command: &mut Command) -> Result<Self, Failure> {
+        Self::start_with(command, &[])
+    }
+
+    /// [`Proxy::start`], with `settings` in its environment.
+    pub(crate) fn start_with(
+        command: &mut Command,
+        settings: &[(&str, &str)],
+    ) -> Result<Self, Failure> {
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let home = target().join("clients").join(format!("home-{}-{number}", std::process::id()));
         make_folder(&home)?;
@@ -43,6 +51,7 @@ impl Proxy {
             .env("HOME", &home)
             .env("PORT", "0")
             .env("KV_URL", "memory:")
+            .envs(settings.iter().copied())
             .stderr(Stdio::piped());
         let mut running = Running::start(command)?;
         let deadline = Instant::now() + START_LIMIT;
