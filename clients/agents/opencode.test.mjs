@@ -11,19 +11,17 @@ const recorder = await Recorder.start();
 const [FIRST, SECOND] = [signature('the first step'), signature('the second step')];
 const MAKE = "printf 'the sum is %s' $((1234 + 4321)) > made.txt";
 
-// Beside each task it asks for a title, without tools.
-const [TITLE, TASK] = [{}, { body_contains: 'functionDeclarations' }];
-const title = () => says('A title', { match: TITLE, times: 0 });
+// Beside each task, and at the same time, it asks for a title without tools.
+const TITLE = says('A title', { match: { body_contains: 'You are a title generator' }, times: 0 });
 const tasks = async () => (await upstream()).filter(({ request }) => declared(request).length > 0);
 
 const paths = { 'openai-compatible': '/v1/chat/completions', anthropic: '/v1/messages' };
 
 for (const [npm, path] of Object.entries(paths)) {
-  // A title has few instructions, a task has all of them.
   const ofTasks = () => recorder.to(path).filter(({ body }) => JSON.parse(body).tools?.length > 0);
 
   test(`text, streamed piece by piece (${npm})`, bounded, async () => {
-    await script(says('One plain pomegranate.', { match: TASK, event_interval_ms: 100 }), title());
+    await script(TITLE, says('One plain pomegranate.', { event_interval_ms: 100 }));
     const ran = await opencode(recorder.url, 'Say pomegranate.', { npm });
     const requests = await tasks();
     checked(ran, recorder, () => {
@@ -39,12 +37,7 @@ for (const [npm, path] of Object.entries(paths)) {
     folder(async (work) => {
       const bash = ['bash', { command: MAKE, description: 'Makes a file' }];
       const read = ['read', { filePath: join(work, 'made.txt') }];
-      await script(
-        calls([[...bash, FIRST]], { match: TASK }),
-        calls([[...read, SECOND]], { match: TASK }),
-        // The third request gets the emulator's own answer, so the title may not use it up.
-        says('A title', { match: { body_contains: 'Generate a title' }, times: 0 }),
-      );
+      await script(TITLE, calls([[...bash, FIRST]]), calls([[...read, SECOND]]));
       const ran = await opencode(recorder.url, 'Make a file.', { npm, work });
       const requests = await tasks();
       checked(ran, recorder, () => {
@@ -65,7 +58,7 @@ for (const [npm, path] of Object.entries(paths)) {
     }));
 
   test(`a forbidden request is not repeated (${npm})`, bounded, async () => {
-    await script({ status: 403, match: TASK, times: 0 }, title());
+    await script(TITLE, { status: 403, times: 0 });
     const ran = await opencode(recorder.url, 'Say pomegranate.', { npm });
     const requests = await tasks();
     checked(ran, recorder, () => {

@@ -71,9 +71,10 @@ export const opencode = (url, prompt, { npm, model = MODEL, ...more }) =>
           proxy: {
             npm: `@ai-sdk/${npm}`,
             options: { baseURL: `${url}/v1`, apiKey: KEY },
-            models: { [model]: {} },
+            models: { [model]: {}, 'gemini-2.5-flash': {} },
           },
         },
+        small_model: 'proxy/gemini-2.5-flash',
       }),
     },
   });
